@@ -1,0 +1,1 @@
+//! Ids, specs, states and transitions of the platform: no async, no I/O.

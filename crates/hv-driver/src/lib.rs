@@ -1,0 +1,1 @@
+//! The driver contract, its fake and its conformance suite.

@@ -1,0 +1,1 @@
+//! The one place for clock, ids, task spawning, configuration layers and logging.

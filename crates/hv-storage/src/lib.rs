@@ -1,0 +1,1 @@
+//! Images, overlays and cloud-init seeds.

@@ -1,0 +1,1 @@
+//! QEMU from configuration to a supervised process.

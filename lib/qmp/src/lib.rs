@@ -1,0 +1,1 @@
+//! QEMU Machine Protocol and guest agent protocol: session without I/O, async client.

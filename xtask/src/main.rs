@@ -1,0 +1,3 @@
+//! Commands for developers: `cargo xtask <command>`.
+
+fn main() {}
