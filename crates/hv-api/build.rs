@@ -3,7 +3,8 @@
 use prost::Message;
 use std::path::PathBuf;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
+    "hypervisor/internal/v1/records.proto",
     "hypervisor/v1/common.proto",
     "hypervisor/v1/operation.proto",
     "hypervisor/v1/cluster.proto",

@@ -19,3 +19,12 @@ pub mod status;
 
 /// The compiled descriptors of all files, for reflection and for tests.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// What programs keep for themselves: not part of the API.
+pub mod internal {
+    /// The one version.
+    #[expect(missing_docs, reason = "generated; the documentation is in proto/")]
+    pub mod v1 {
+        tonic::include_proto!("hypervisor.internal.v1");
+    }
+}

@@ -50,6 +50,7 @@ fn full_spec() -> v1::InstanceSpec {
             node_selector: "disk=ssd".into(),
         }),
         force_stop: true,
+        stop_timeout_once_ms: 77,
     }
 }
 

@@ -85,6 +85,7 @@ pub fn spec_to(spec: &InstanceSpec) -> v1::InstanceSpec {
             node_selector: spec.placement.node_selector.clone(),
         }),
         force_stop: spec.force_stop,
+        stop_timeout_once_ms: spec.stop_timeout_once.map_or(0, millis),
     }
 }
 
@@ -131,6 +132,8 @@ pub fn spec_from(spec: &v1::InstanceSpec) -> Result<InstanceSpec, Error> {
             ms => Duration::from_millis(ms),
         },
         force_stop: spec.force_stop,
+        stop_timeout_once: (spec.stop_timeout_once_ms != 0)
+            .then(|| Duration::from_millis(spec.stop_timeout_once_ms)),
         placement: PlacementSpec {
             preferred_node: placement.preferred_node,
             required_node: placement.required_node,

@@ -289,6 +289,8 @@ pub struct InstanceSpec {
     pub stop_timeout: Duration,
     /// With [`RunState::Stopped`], or a raised serial: do not ask the guest.
     pub force_stop: bool,
+    /// With [`RunState::Stopped`]: how long the guest may take this once.
+    pub stop_timeout_once: Option<Duration>,
     /// Where it may run.
     pub placement: PlacementSpec,
 }
@@ -310,6 +312,7 @@ impl Default for InstanceSpec {
             restart_policy: RestartPolicy::default(),
             stop_timeout: DEFAULT_STOP_TIMEOUT,
             force_stop: false,
+            stop_timeout_once: None,
             placement: PlacementSpec::default(),
         }
     }
@@ -350,7 +353,7 @@ impl InstanceSpec {
                 ));
             }
         }
-        if self.stop_timeout > MAX_STOP_TIMEOUT {
+        if self.stop_timeout.max(self.stop_timeout_once.unwrap_or_default()) > MAX_STOP_TIMEOUT {
             return Err(Error::invalid("spec.stop_timeout_ms", "at most 3600000 (one hour)"));
         }
         for (field, text) in
