@@ -1,0 +1,670 @@
+//! The decisions about one instance: a step function over (state, input, now).
+//!
+//! Rules, in the order in which [`Machine`] applies them:
+//!
+//! 1. An assignment under an epoch lower than the highest seen is refused; so is a repetition of one that was refused or
+//!    is gone. Deletion is never taken back.
+//! 2. The journal knows of an action before the driver does. Names derive from the uid, so an action that was cut off by
+//!    the agent's death is simply repeated: the driver adopts what is there.
+//! 3. One action at a time. An observation that was begun before an action ended says nothing any more.
+//! 4. A guest that powered itself off stays off unless the policy is `always`; one that failed is started again unless it is
+//!    `never`, with growing pauses; a raised restart serial always starts one. A guest that vanished with the node's
+//!    reboot did not end: it is started again.
+//! 5. A guest that is to stop is asked first and ended at its deadline, unless the stop is forced.
+
+use super::{Desired, Ended, EndedBy, Record, Report, record::Started};
+use hv_core::condition::{RESPONSIVE, RESTART_REQUIRED};
+use hv_core::instance::{InstanceStatus, Phase, RestartPolicy, RunState, update};
+use hv_core::{ConditionStatus, Conditions, Timestamp};
+use hv_driver::{
+    Assignment, DriverError, End, Guest, Handle, Observation, Permanence, Responsive, StartMode,
+};
+use std::time::Duration;
+
+/// Pause before the second attempt after a failure; it doubles with each further one.
+pub const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// The longest such pause.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// A guest that lived this long has recovered: failures count from zero again.
+pub const RECOVERED_AFTER: Duration = Duration::from_secs(60);
+
+/// Two clocks: one for records, one for deadlines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Wall clock.
+    pub wall: Timestamp,
+    /// Since boot; never jumps.
+    pub mono: Duration,
+}
+
+/// Whether old assignments are refused. Only the simulator, which proves that it would notice, ever switches it off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EpochCheck {
+    /// They are.
+    #[default]
+    Enforced,
+    /// They are not.
+    Removed,
+}
+
+/// Something the driver is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Say whether this node can make it.
+    Admit,
+    /// Make its disks.
+    Prepare,
+    /// Start its guest.
+    Start(StartMode),
+    /// Ask its guest to power off.
+    PowerDown,
+    /// End its guest and remove what is left of it.
+    Kill,
+    /// Halt its vCPUs.
+    Pause,
+    /// Let them go on.
+    Resume,
+    /// Remove everything.
+    Delete,
+}
+
+/// What a machine is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// What the server wants.
+    Desired(Desired),
+    /// The driver says that something changed.
+    Changed,
+    /// The answer to [`Effect::Observe`] with its number.
+    Observed(u64, Result<Observation, DriverError>),
+    /// The answer to [`Effect::Run`].
+    Done(Action, Result<(), DriverError>),
+    /// The time of [`Effect::WakeAt`] has come.
+    Timer,
+}
+
+/// What a machine wants done, in this order.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Write the record durably before going on.
+    Persist(Box<Record>),
+    /// Tell the server.
+    Report(Box<Report>),
+    /// Let the driver do this, and answer with [`Input::Done`].
+    Run(Action, Box<Assignment>),
+    /// Let the driver look, and answer with [`Input::Observed`].
+    Observe(u64, Handle),
+    /// Come back at this time (since boot); replaces an earlier wish.
+    WakeAt(Duration),
+}
+
+/// A stop that is under way.
+#[derive(Clone, Copy, Debug)]
+struct Stopping {
+    deadline: Duration,
+}
+
+/// One instance.
+#[derive(Debug)]
+pub struct Machine {
+    record: Record,
+    boot_id: String,
+    epoch_check: EpochCheck,
+    /// What the driver last saw; `None` until it has looked.
+    seen: Option<Observation>,
+    /// Number of the newest observation that was asked for.
+    observation: u64,
+    in_flight: Option<Action>,
+    /// Disks were made since the specification last changed.
+    prepared: bool,
+    stopping: Option<Stopping>,
+    retry_at: Option<Duration>,
+    alive_since: Option<Duration>,
+    /// Why the last action, other than a start, failed.
+    trouble: Option<String>,
+    conditions: Conditions,
+    observed_generation: u64,
+    last_report: Option<Report>,
+    wake_at: Option<Duration>,
+}
+
+enum Next {
+    Act(Action),
+    Wait(Option<Duration>),
+    Settled,
+}
+
+impl Machine {
+    /// The machine of an instance that the journal knows, or that was just assigned. Its first effects come with
+    /// [`Machine::begin`].
+    pub fn new(record: Record, boot_id: impl Into<String>, epoch_check: EpochCheck) -> Self {
+        Self {
+            record,
+            boot_id: boot_id.into(),
+            epoch_check,
+            seen: None,
+            observation: 0,
+            in_flight: None,
+            prepared: false,
+            stopping: None,
+            retry_at: None,
+            alive_since: None,
+            trouble: None,
+            conditions: Conditions::default(),
+            observed_generation: 0,
+            last_report: None,
+            wake_at: None,
+        }
+    }
+
+    /// What the journal holds, or is about to hold.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// How the driver knows it.
+    pub fn handle(&self) -> Handle {
+        Handle { id: self.record.desired.id, epoch: self.record.desired.epoch }
+    }
+
+    /// What the server should know now.
+    pub fn report(&self) -> Report {
+        Report {
+            id: self.record.desired.id,
+            epoch: self.record.desired.epoch,
+            status: self.status(),
+            gone: self.record.gone,
+            rejected: self.record.rejected.is_some(),
+            orphan: false,
+        }
+    }
+
+    /// The first effects of a machine: its record is written, and the driver looks for what is there.
+    pub fn begin(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = vec![Effect::Persist(Box::new(self.record.clone()))];
+        if self.record.gone || self.record.rejected.is_some() {
+            return self.finish(now, effects);
+        }
+        effects.push(self.observe());
+        self.finish(now, effects)
+    }
+
+    /// Takes one input.
+    pub fn step(&mut self, input: Input, now: Now) -> Vec<Effect> {
+        let before = self.record.clone();
+        let mut effects = Vec::new();
+        match input {
+            Input::Desired(desired) => self.on_desired(desired, &mut effects),
+            Input::Changed => {
+                if self.in_flight.is_none() && !self.record.gone {
+                    effects.push(self.observe());
+                }
+            }
+            Input::Observed(number, result) => {
+                if number == self.observation && self.in_flight.is_none() {
+                    self.on_observed(result, now);
+                }
+            }
+            Input::Done(action, result) => {
+                self.on_done(action, result, now);
+                if !self.record.gone && self.record.rejected.is_none() {
+                    effects.push(self.observe());
+                }
+            }
+            Input::Timer => {
+                self.wake_at = None;
+                if self.unresponsive() && self.in_flight.is_none() {
+                    effects.push(self.observe());
+                }
+            }
+        }
+        let observing = effects.iter().any(|effect| matches!(effect, Effect::Observe(..)));
+        // While the driver looks, what was seen before is no ground to act on.
+        let run = if observing { None } else { self.plan_next(now) };
+        if self.record != before {
+            effects.insert(0, Effect::Persist(Box::new(self.record.clone())));
+        }
+        if let Some(action) = run {
+            effects.push(Effect::Run(action, Box::new(self.assignment())));
+        }
+        self.finish(now, effects)
+    }
+
+    fn assignment(&self) -> Assignment {
+        Assignment {
+            handle: self.handle(),
+            name: self.record.desired.name.clone(),
+            project: self.record.desired.project.clone(),
+            spec: self.record.desired.spec.clone(),
+        }
+    }
+
+    fn observe(&mut self) -> Effect {
+        self.observation += 1;
+        Effect::Observe(self.observation, self.handle())
+    }
+
+    fn on_desired(&mut self, desired: Desired, effects: &mut Vec<Effect>) {
+        let known = &self.record.desired;
+        if self.epoch_check == EpochCheck::Enforced {
+            let stale = desired.epoch < known.epoch
+                || (desired.epoch == known.epoch
+                    && (desired.generation < known.generation || (known.deleted && !desired.deleted)));
+            let over = desired.epoch == known.epoch && (self.record.gone || self.record.rejected.is_some());
+            if stale || over {
+                // The server learns what became of it; nothing else happens.
+                self.last_report = None;
+                return;
+            }
+        }
+        let fresh = desired.epoch != known.epoch && (self.record.gone || self.record.rejected.is_some());
+        if fresh
+            || (self.epoch_check == EpochCheck::Removed
+                && (self.record.gone || self.record.rejected.is_some()))
+        {
+            self.record = Record::new(desired);
+            self.prepared = false;
+            self.seen = None;
+            effects.push(self.observe());
+            return;
+        }
+        if *known == desired {
+            return;
+        }
+        if desired.epoch != known.epoch {
+            self.record.admitted = false;
+        }
+        if desired.spec.restart_serial > known.spec.restart_serial {
+            self.record.failures = 0;
+        }
+        if desired.spec != known.spec {
+            self.prepared = false;
+            self.retry_at = None;
+            self.trouble = None;
+        }
+        // A stop that turns into a forced one, or gets another deadline, begins anew.
+        if desired.force != known.force
+            || desired.spec.force_stop != known.spec.force_stop
+            || desired.spec.stop_timeout_once != known.spec.stop_timeout_once
+        {
+            self.stopping = None;
+        }
+        self.record.desired = desired;
+    }
+
+    fn on_observed(&mut self, result: Result<Observation, DriverError>, now: Now) {
+        let observation = match result {
+            Ok(observation) => observation,
+            Err(error) => {
+                // What was seen before stands, but it is not to be relied on.
+                self.trouble = Some(format!("cannot observe: {error}"));
+                self.seen = None;
+                return;
+            }
+        };
+        let alive = matches!(observation.guest, Guest::Running | Guest::Paused);
+        let stopping = self.stopping.is_some();
+        if let Some(started) = &mut self.record.started {
+            match &observation.guest {
+                Guest::Running | Guest::Paused => started.came_up = true,
+                Guest::Ended(_) if started.ended.is_some() => {}
+                Guest::Ended(End::PoweredOff) => {
+                    let message =
+                        if stopping { "powered off as asked" } else { "the guest powered itself off" };
+                    started.ended = Some(Ended::power_off(message));
+                }
+                Guest::Ended(End::Failed(message)) => {
+                    started.ended = Some(if stopping {
+                        Ended::power_off(message)
+                    } else {
+                        Ended { by: EndedBy::Failure, message: message.clone(), permanent: false }
+                    });
+                }
+                // It vanished: with the node's reboot, or without a trace.
+                Guest::Absent if started.came_up && started.ended.is_none() => {
+                    if started.boot_id != self.boot_id {
+                        started.came_up = false;
+                    } else if stopping {
+                        started.ended = Some(Ended::power_off("stopped"));
+                    } else {
+                        started.ended = Some(Ended {
+                            by: EndedBy::Failure,
+                            message: "its process vanished without saying why".into(),
+                            permanent: false,
+                        });
+                    }
+                }
+                Guest::Absent => {}
+            }
+        } else if alive {
+            // Found without a record of its start: the agent died between the two. It is ours by its uid.
+            self.record.started = Some(Started {
+                serial: self.record.desired.spec.restart_serial,
+                boot_id: self.boot_id.clone(),
+                spec: self.record.desired.spec.clone(),
+                came_up: true,
+                ended: None,
+            });
+        }
+        if alive {
+            let since = *self.alive_since.get_or_insert(now.mono);
+            if now.mono.saturating_sub(since) >= RECOVERED_AFTER {
+                self.record.failures = 0;
+            }
+        } else {
+            self.count_failure(now);
+            self.alive_since = None;
+            self.stopping = None;
+        }
+        self.seen = Some(observation);
+    }
+
+    /// Spaces out the next attempt when the guest has just ended and is to be started again.
+    fn count_failure(&mut self, now: Now) {
+        let always = self.record.desired.spec.restart_policy == RestartPolicy::Always;
+        let again = self
+            .record
+            .started
+            .as_ref()
+            .and_then(|started| started.ended.as_ref())
+            .is_some_and(|ended| ended.by == EndedBy::Failure || always);
+        if again && self.retry_at.is_none() {
+            if self.alive_since.is_some_and(|since| now.mono.saturating_sub(since) >= RECOVERED_AFTER) {
+                self.record.failures = 0;
+            }
+            self.record.failures = self.record.failures.saturating_add(1);
+            let doubled = FIRST_PAUSE.saturating_mul(1 << (self.record.failures - 1).min(16));
+            self.retry_at = Some(now.mono + doubled.min(LONGEST_PAUSE));
+        }
+    }
+
+    fn on_done(&mut self, action: Action, result: Result<(), DriverError>, now: Now) {
+        self.in_flight = None;
+        self.trouble = None;
+        match (action, result) {
+            (Action::Admit, Ok(())) => self.record.admitted = true,
+            (Action::Admit, Err(error)) => self.record.rejected = Some(error.to_string()),
+            (Action::Prepare, Ok(())) => self.prepared = true,
+            (Action::Prepare | Action::Start(_), Err(error)) => {
+                let serial = self.record.desired.spec.restart_serial;
+                let started = self.record.started.get_or_insert_with(|| Started {
+                    serial,
+                    boot_id: self.boot_id.clone(),
+                    spec: self.record.desired.spec.clone(),
+                    came_up: false,
+                    ended: None,
+                });
+                started.serial = serial;
+                started.came_up = false;
+                started.ended = Some(Ended {
+                    by: EndedBy::Failure,
+                    message: error.to_string(),
+                    permanent: error.permanence == Permanence::Permanent,
+                });
+                self.retry_at = None;
+                self.count_failure(now);
+            }
+            (Action::Delete, Ok(())) => self.record.gone = true,
+            (Action::PowerDown, Err(error)) => {
+                // A guest that cannot be asked is ended.
+                self.trouble = Some(format!("cannot ask the guest to power down: {error}"));
+                self.stopping = Some(Stopping { deadline: now.mono });
+            }
+            (Action::Kill | Action::Pause | Action::Resume | Action::Delete, Err(error)) => {
+                self.trouble = Some(format!("{}: {error}", error.operation));
+                self.retry_at = Some(now.mono + FIRST_PAUSE);
+            }
+            (
+                Action::Start(_) | Action::PowerDown | Action::Kill | Action::Pause | Action::Resume,
+                Ok(()),
+            ) => {
+                if let (Action::Start(_), Some(started)) = (action, &mut self.record.started) {
+                    started.came_up = true;
+                }
+            }
+        }
+    }
+
+    /// Decides the next action and prepares the state for it.
+    fn plan_next(&mut self, now: Now) -> Option<Action> {
+        self.wake_at = None;
+        if self.in_flight.is_some() || self.record.gone || self.record.rejected.is_some() {
+            if self.record.rejected.is_some() {
+                self.observed_generation = self.record.desired.generation;
+            }
+            return None;
+        }
+        let action = match self.next(now) {
+            Next::Act(action) => action,
+            Next::Wait(until) => {
+                self.wake_at = until;
+                return None;
+            }
+            Next::Settled => {
+                if self.seen.as_ref().is_some_and(|seen| seen.guest == Guest::Running) {
+                    // Asked to stop, and wanted again before it did.
+                    self.stopping = None;
+                }
+                self.observed_generation = self.record.desired.generation;
+                return None;
+            }
+        };
+        match action {
+            Action::PowerDown => {
+                let spec = &self.record.desired.spec;
+                let patience = spec.stop_timeout_once.unwrap_or(spec.stop_timeout);
+                self.stopping = Some(Stopping { deadline: now.mono + patience });
+            }
+            Action::Kill => self.stopping = self.stopping.or(Some(Stopping { deadline: now.mono })),
+            Action::Start(_) => {
+                self.record.starts += 1;
+                self.record.started = Some(Started {
+                    serial: self.record.desired.spec.restart_serial,
+                    boot_id: self.boot_id.clone(),
+                    spec: self.record.desired.spec.clone(),
+                    came_up: false,
+                    ended: None,
+                });
+                self.retry_at = None;
+            }
+            Action::Admit | Action::Prepare | Action::Pause | Action::Resume | Action::Delete => {}
+        }
+        self.in_flight = Some(action);
+        Some(action)
+    }
+
+    fn next(&self, now: Now) -> Next {
+        let Some(seen) = &self.seen else {
+            // The driver could not look; it is asked again.
+            return Next::Wait(Some(now.mono + FIRST_PAUSE));
+        };
+        let desired = &self.record.desired;
+        let spec = &desired.spec;
+        let alive = matches!(seen.guest, Guest::Running | Guest::Paused);
+        if self.trouble.is_some()
+            && let Some(at) = self.retry_at
+            && now.mono < at
+        {
+            return Next::Wait(Some(at));
+        }
+        if matches!(seen.guest, Guest::Ended(_)) {
+            return Next::Act(Action::Kill);
+        }
+        if alive {
+            let restart =
+                self.record.started.as_ref().is_some_and(|started| spec.restart_serial > started.serial);
+            if desired.deleted || spec.run_state == RunState::Stopped || restart {
+                let force = spec.force_stop || (desired.deleted && desired.force);
+                return match self.stopping {
+                    _ if force => Next::Act(Action::Kill),
+                    // Halted vCPUs cannot answer the power button.
+                    None if seen.guest == Guest::Paused => Next::Act(Action::Resume),
+                    None => Next::Act(Action::PowerDown),
+                    Some(Stopping { deadline }) if now.mono >= deadline => Next::Act(Action::Kill),
+                    Some(Stopping { deadline }) => Next::Wait(Some(deadline)),
+                };
+            }
+            return match (spec.run_state, &seen.guest) {
+                (RunState::Paused, Guest::Running) => Next::Act(Action::Pause),
+                (RunState::Running, Guest::Paused) => Next::Act(Action::Resume),
+                _ => Next::Settled,
+            };
+        }
+        if desired.deleted {
+            return Next::Act(Action::Delete);
+        }
+        if spec.run_state == RunState::Stopped {
+            return Next::Settled;
+        }
+        match self.may_start(now) {
+            Start::No => Next::Settled,
+            Start::At(at) => Next::Wait(Some(at)),
+            Start::Now if !self.record.admitted => Next::Act(Action::Admit),
+            Start::Now if !self.prepared => Next::Act(Action::Prepare),
+            Start::Now => Next::Act(Action::Start(match spec.run_state {
+                RunState::Paused => StartMode::Paused,
+                RunState::Running | RunState::Stopped => StartMode::Running,
+            })),
+        }
+    }
+
+    fn may_start(&self, now: Now) -> Start {
+        let spec = &self.record.desired.spec;
+        let Some(started) = &self.record.started else { return Start::Now };
+        if spec.restart_serial > started.serial {
+            return Start::Now;
+        }
+        let Some(ended) = &started.ended else { return Start::Now };
+        let again = match (ended.by, spec.restart_policy) {
+            (_, RestartPolicy::Never) | (EndedBy::PowerOff, RestartPolicy::OnFailure) => false,
+            (EndedBy::Failure, RestartPolicy::OnFailure | RestartPolicy::Always) => !ended.permanent,
+            (EndedBy::PowerOff, RestartPolicy::Always) => true,
+        };
+        match self.retry_at {
+            _ if !again => Start::No,
+            Some(at) if now.mono < at => Start::At(at),
+            _ => Start::Now,
+        }
+    }
+
+    fn unresponsive(&self) -> bool {
+        self.seen.is_none() || self.seen.as_ref().is_some_and(|seen| seen.responsive != Responsive::Yes)
+    }
+
+    /// Appends the report, if it says anything new, and the timer.
+    fn finish(&mut self, now: Now, mut effects: Vec<Effect>) -> Vec<Effect> {
+        self.update_conditions(now);
+        // A failure that waits for its next attempt has been acted on.
+        if matches!(self.phase(), Phase::Failed) && self.in_flight.is_none() {
+            self.observed_generation = self.record.desired.generation;
+        }
+        let report = self.report();
+        if self.last_report.as_ref() != Some(&report) {
+            let at = usize::from(matches!(effects.first(), Some(Effect::Persist(_))));
+            effects.insert(at, Effect::Report(Box::new(report.clone())));
+            self.last_report = Some(report);
+        }
+        if let Some(at) = self.wake_at {
+            effects.push(Effect::WakeAt(at));
+        }
+        effects
+    }
+
+    fn update_conditions(&mut self, now: Now) {
+        let Some(seen) = &self.seen else { return };
+        let alive = matches!(seen.guest, Guest::Running | Guest::Paused);
+        match &seen.responsive {
+            Responsive::No(why) => {
+                self.conditions.set(RESPONSIVE, ConditionStatus::False, "MonitorSilent", why, now.wall);
+            }
+            Responsive::Yes if alive => {
+                self.conditions.set(RESPONSIVE, ConditionStatus::True, "MonitorAnswers", "", now.wall);
+            }
+            Responsive::Yes => {
+                self.conditions.clear(RESPONSIVE);
+            }
+        }
+        let waiting = match (&self.record.started, alive) {
+            (Some(started), true) => update::needs_restart(&started.spec, &self.record.desired.spec),
+            _ => Vec::new(),
+        };
+        if waiting.is_empty() {
+            self.conditions.clear(RESTART_REQUIRED);
+        } else {
+            let fields: Vec<_> = waiting.iter().map(|field| field.path()).collect();
+            let message = format!("changed since the guest started: {}", fields.join(", "));
+            self.conditions.set(RESTART_REQUIRED, ConditionStatus::True, "SpecChanged", &message, now.wall);
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        let desired = &self.record.desired;
+        if desired.deleted {
+            return Phase::Deleting;
+        }
+        let started = self.record.started.as_ref();
+        let ended = started.and_then(|started| started.ended.as_ref());
+        let guest = self.seen.as_ref().map(|seen| &seen.guest);
+        match (self.in_flight, guest) {
+            (Some(Action::Admit), _) => Phase::Scheduled,
+            (Some(Action::Prepare), _) => Phase::Preparing,
+            (Some(Action::Start(_)), _) => Phase::Starting,
+            (Some(Action::PowerDown | Action::Kill), Some(Guest::Running | Guest::Paused)) => Phase::Stopping,
+            (_, Some(Guest::Running | Guest::Paused)) if self.stopping.is_some() => Phase::Stopping,
+            (_, Some(Guest::Running)) => Phase::Running,
+            (_, Some(Guest::Paused)) => Phase::Paused,
+            (_, None) if started.is_none() => Phase::Scheduled,
+            // Not looked yet after a restart of the agent.
+            (_, None) => Phase::Unknown,
+            (_, Some(Guest::Absent | Guest::Ended(_))) => match ended {
+                Some(ended)
+                    if ended.by == EndedBy::Failure && desired.spec.run_state != RunState::Stopped =>
+                {
+                    Phase::Failed
+                }
+                _ if desired.spec.run_state == RunState::Stopped => Phase::Stopped,
+                Some(_) => Phase::Stopped,
+                None if started.is_some() => Phase::Starting,
+                None if self.record.admitted => Phase::Preparing,
+                None => Phase::Scheduled,
+            },
+        }
+    }
+
+    fn status(&self) -> InstanceStatus {
+        let started = self.record.started.as_ref();
+        let phase = self.phase();
+        let ended = started.and_then(|started| started.ended.as_ref()).map(|ended| ended.message.clone());
+        let message = match (&self.record.rejected, &self.trouble, phase) {
+            (Some(why), ..) => why.clone(),
+            (_, Some(trouble), _) => trouble.clone(),
+            (_, _, Phase::Failed | Phase::Stopped) => ended.unwrap_or_default(),
+            _ => String::new(),
+        };
+        let seen = self.seen.clone().unwrap_or_else(Observation::absent);
+        InstanceStatus {
+            phase,
+            message,
+            conditions: self.conditions.clone(),
+            observed_generation: self.observed_generation,
+            observed_restart_serial: started.map_or(0, |started| started.serial),
+            started_at: seen.started_at,
+            starts: self.record.starts,
+            addresses: seen.addresses,
+            published_ports: seen.published_ports,
+            details: seen.details,
+        }
+    }
+}
+
+enum Start {
+    Now,
+    At(Duration),
+    No,
+}
+
+impl Ended {
+    fn power_off(message: &str) -> Self {
+        Self { by: EndedBy::PowerOff, message: message.to_owned(), permanent: false }
+    }
+}

@@ -1,0 +1,37 @@
+//! What the server is told of an instance.
+
+use hv_api::convert::status_to;
+use hv_api::v1;
+use hv_core::InstanceId;
+use hv_core::instance::{Epoch, InstanceStatus};
+
+/// The observed state of an instance under one assignment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Which instance.
+    pub id: InstanceId,
+    /// The assignment.
+    pub epoch: Epoch,
+    /// What is observed.
+    pub status: InstanceStatus,
+    /// Nothing of it is left here.
+    pub gone: bool,
+    /// The assignment was refused, before anything was made.
+    pub rejected: bool,
+    /// It is here, and no server asked for it.
+    pub orphan: bool,
+}
+
+impl Report {
+    /// For the wire.
+    pub fn to_wire(&self) -> v1::ObservedInstance {
+        v1::ObservedInstance {
+            uid: self.id.to_string(),
+            epoch: self.epoch.0,
+            status: Some(status_to(&self.status)),
+            gone: self.gone,
+            rejected: self.rejected,
+            orphan: self.orphan,
+        }
+    }
+}

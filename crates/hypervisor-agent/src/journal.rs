@@ -1,0 +1,198 @@
+//! What the agent remembers across its own death: one record per instance, and who this node is.
+//!
+//! One thread owns the database; it takes all writes that wait, commits them once, and answers them all: twenty instances
+//! created at once cost a few commits, not twenty.
+
+use crate::instance::Record;
+use hv_api::internal::v1 as wire;
+use prost::Message;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use tokio::sync::oneshot;
+
+const INSTANCES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("instances");
+const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
+
+/// The layout of this file; another one is refused.
+const FORMAT: &str = "1";
+
+/// Why the journal failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Another agent has it.
+    #[error("the journal {0} is in use by another agent")]
+    InUse(String),
+    /// Another version wrote it.
+    #[error(
+        "the journal {path} has format {found}, this agent reads {FORMAT}; use the agent that wrote it, or move the file away"
+    )]
+    Format {
+        /// The file.
+        path: String,
+        /// Its format.
+        found: String,
+    },
+    /// It cannot be read or written.
+    #[error("journal: {0}")]
+    Database(String),
+    /// Its thread is gone.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+impl JournalError {
+    fn database(error: impl Into<redb::Error>) -> Self {
+        Self::Database(error.into().to_string())
+    }
+}
+
+/// What a write waits for.
+type Written = oneshot::Sender<Result<(), JournalError>>;
+
+enum Change {
+    Instance { uid: String, bytes: Vec<u8> },
+    Forget { uid: String },
+    Meta { key: &'static str, value: String },
+}
+
+/// A handle to the journal; clones share it.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    queue: mpsc::Sender<(Change, Written)>,
+}
+
+/// What was in the journal when it was opened.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// The node's uid, once a server has given it one.
+    pub node_uid: Option<String>,
+    /// The newest session number.
+    pub session: u64,
+    /// The store incarnation of the newest session.
+    pub incarnation: String,
+    /// All instances.
+    pub instances: Vec<Record>,
+}
+
+impl Journal {
+    /// Opens or makes the journal and starts its thread, which ends with the last handle.
+    pub fn open(path: &Path) -> Result<(Self, Contents), JournalError> {
+        let name = path.display().to_string();
+        let database = match Database::create(path) {
+            Ok(database) => database,
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(JournalError::InUse(name)),
+            Err(error) => return Err(JournalError::Database(format!("{name}: {error}"))),
+        };
+        let contents = read(&database, &name)?;
+        let (queue, work) = mpsc::channel();
+        let database = Arc::new(database);
+        std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || serve(&database, &work))
+            .map_err(|error| JournalError::Database(error.to_string()))?;
+        Ok((Self { queue }, contents))
+    }
+
+    /// Writes a record durably.
+    pub async fn write(&self, record: &Record) -> Result<(), JournalError> {
+        let bytes = record.to_wire().encode_to_vec();
+        self.change(Change::Instance { uid: record.desired.id.to_string(), bytes }).await
+    }
+
+    /// Forgets a record.
+    pub async fn forget(&self, id: hv_core::InstanceId) -> Result<(), JournalError> {
+        self.change(Change::Forget { uid: id.to_string() }).await
+    }
+
+    /// Writes who this node is, and the newest session, durably.
+    pub async fn write_session(
+        &self,
+        node_uid: &str,
+        session: u64,
+        incarnation: &str,
+    ) -> Result<(), JournalError> {
+        self.change(Change::Meta { key: "node_uid", value: node_uid.to_owned() }).await?;
+        self.change(Change::Meta { key: "session", value: session.to_string() }).await?;
+        self.change(Change::Meta { key: "incarnation", value: incarnation.to_owned() }).await
+    }
+
+    async fn change(&self, change: Change) -> Result<(), JournalError> {
+        let (written, answer) = oneshot::channel();
+        self.queue.send((change, written)).map_err(|_| JournalError::Closed)?;
+        answer.await.map_err(|_| JournalError::Closed)?
+    }
+}
+
+fn read(database: &Database, name: &str) -> Result<Contents, JournalError> {
+    let transaction = database.begin_write().map_err(JournalError::database)?;
+    let mut contents = Contents::default();
+    {
+        let mut meta = transaction.open_table(META).map_err(JournalError::database)?;
+        let format =
+            meta.get("format").map_err(JournalError::database)?.map(|value| value.value().to_owned());
+        match format {
+            None => {
+                meta.insert("format", FORMAT).map_err(JournalError::database)?;
+            }
+            Some(found) if found != FORMAT => {
+                return Err(JournalError::Format { path: name.to_owned(), found });
+            }
+            Some(_) => {}
+        }
+        transaction.open_table(INSTANCES).map_err(JournalError::database)?;
+    }
+    transaction.commit().map_err(JournalError::database)?;
+    let transaction = database.begin_read().map_err(JournalError::database)?;
+    let meta = transaction.open_table(META).map_err(JournalError::database)?;
+    let text = |key: &str| -> Result<Option<String>, JournalError> {
+        Ok(meta.get(key).map_err(JournalError::database)?.map(|value| value.value().to_owned()))
+    };
+    contents.node_uid = text("node_uid")?;
+    contents.session = text("session")?.and_then(|text| text.parse().ok()).unwrap_or(0);
+    contents.incarnation = text("incarnation")?.unwrap_or_default();
+    let instances = transaction.open_table(INSTANCES).map_err(JournalError::database)?;
+    for entry in instances.iter().map_err(JournalError::database)? {
+        let (uid, bytes) = entry.map_err(JournalError::database)?;
+        let record = wire::AgentRecord::decode(bytes.value())
+            .map_err(|error| error.to_string())
+            .and_then(|record| Record::from_wire(&record).map_err(|error| error.to_string()))
+            .map_err(|error| JournalError::Database(format!("{name}: instance {}: {error}", uid.value())))?;
+        contents.instances.push(record);
+    }
+    Ok(contents)
+}
+
+fn serve(database: &Database, work: &mpsc::Receiver<(Change, Written)>) {
+    while let Ok(first) = work.recv() {
+        let mut group = vec![first];
+        group.extend(work.try_iter());
+        let result = commit(database, &group);
+        for (_, written) in group {
+            // Nobody waits any more: the caller was stopped.
+            let _ = written.send(result.clone());
+        }
+    }
+}
+
+fn commit(database: &Database, group: &[(Change, Written)]) -> Result<(), JournalError> {
+    let transaction = database.begin_write().map_err(JournalError::database)?;
+    {
+        let mut instances = transaction.open_table(INSTANCES).map_err(JournalError::database)?;
+        let mut meta = transaction.open_table(META).map_err(JournalError::database)?;
+        for (change, _) in group {
+            match change {
+                Change::Instance { uid, bytes } => {
+                    instances.insert(uid.as_str(), bytes.as_slice()).map_err(JournalError::database)?;
+                }
+                Change::Forget { uid } => {
+                    instances.remove(uid.as_str()).map_err(JournalError::database)?;
+                }
+                Change::Meta { key, value } => {
+                    meta.insert(*key, value.as_str()).map_err(JournalError::database)?;
+                }
+            }
+        }
+    }
+    transaction.commit().map_err(JournalError::database)
+}

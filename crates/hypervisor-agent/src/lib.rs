@@ -1,0 +1,3 @@
+//! x
+pub mod instance;
+pub mod journal;

@@ -1,0 +1,406 @@
+//! The instance machine against a pretended machine room, step by step: no runtime, no clock, no sleep.
+
+use hv_core::condition::{RESPONSIVE, RESTART_REQUIRED};
+use hv_core::instance::{Epoch, InstanceSpec, Phase, RestartPolicy, RunState};
+use hv_core::{ConditionStatus, Timestamp};
+use hv_driver::fake::Host;
+use hv_driver::{DriverError, DriverErrorKind, End, Guest, Responsive};
+use hypervisor_agent::instance::machine::{Action, Effect, EpochCheck, Input, Machine, Now};
+use hypervisor_agent::instance::{Desired, Record, Report};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// A node with one instance. Driver calls are answered at once, unless a fault is set for them.
+struct Node {
+    host: Host,
+    machine: Machine,
+    journal: Record,
+    reports: Vec<Report>,
+    actions: Vec<Action>,
+    now: Now,
+    wake_at: Option<Duration>,
+    fail: Option<(Action, DriverError)>,
+    boot: u32,
+}
+
+fn desired(spec: InstanceSpec) -> Desired {
+    Desired {
+        id: "018f4e2a-0000-7000-8000-000000000001".parse().expect("a uid"),
+        name: "demo".into(),
+        project: "default".into(),
+        epoch: Epoch(1),
+        generation: 1,
+        spec,
+        deleted: false,
+        force: false,
+    }
+}
+
+fn spec() -> InstanceSpec {
+    InstanceSpec { image: Some("/images/demo.qcow2".into()), ..InstanceSpec::default() }
+}
+
+impl Node {
+    fn new(spec: InstanceSpec) -> Self {
+        let record = Record::new(desired(spec));
+        let mut node = Self {
+            host: Host::default(),
+            machine: Machine::new(record.clone(), "boot-0", EpochCheck::Enforced),
+            journal: record,
+            reports: vec![],
+            actions: vec![],
+            now: Now { wall: Timestamp(1), mono: Duration::from_secs(1) },
+            wake_at: None,
+            fail: None,
+            boot: 0,
+        };
+        let effects = node.machine.begin(node.now);
+        node.apply(effects);
+        node
+    }
+
+    fn step(&mut self, input: Input) {
+        let effects = self.machine.step(input, self.now);
+        self.apply(effects);
+    }
+
+    fn apply(&mut self, effects: Vec<Effect>) {
+        let mut queue = VecDeque::from(effects);
+        while let Some(effect) = queue.pop_front() {
+            let input = match effect {
+                Effect::Persist(record) => {
+                    self.journal = *record;
+                    continue;
+                }
+                Effect::Report(report) => {
+                    self.reports.push(*report);
+                    continue;
+                }
+                Effect::WakeAt(at) => {
+                    self.wake_at = Some(at);
+                    continue;
+                }
+                Effect::Observe(number, handle) => Input::Observed(number, Ok(self.host.observe(handle))),
+                Effect::Run(action, assignment) => {
+                    assert_eq!(
+                        self.journal,
+                        *self.machine.record(),
+                        "the journal knows before the driver does"
+                    );
+                    self.actions.push(action);
+                    let result = match self.fail.take_if(|(at, _)| *at == action) {
+                        Some((_, error)) => Err(error),
+                        None => match action {
+                            Action::Admit => Ok(()),
+                            Action::Prepare => {
+                                self.host.prepare(&assignment);
+                                Ok(())
+                            }
+                            Action::Start(mode) => self.host.start(&assignment, mode, self.now.wall),
+                            Action::PowerDown => self.host.power_down(assignment.handle),
+                            Action::Kill => {
+                                self.host.kill(assignment.handle);
+                                Ok(())
+                            }
+                            Action::Pause => self.host.set_paused(assignment.handle, true),
+                            Action::Resume => self.host.set_paused(assignment.handle, false),
+                            Action::Delete => self.host.delete(assignment.handle),
+                        },
+                    };
+                    Input::Done(action, result)
+                }
+            };
+            let more = self.machine.step(input, self.now);
+            for effect in more.into_iter().rev() {
+                queue.push_front(effect);
+            }
+        }
+    }
+
+    fn want(&mut self, change: impl FnOnce(&mut Desired)) {
+        let mut desired = self.machine.record().desired.clone();
+        desired.generation += 1;
+        change(&mut desired);
+        self.step(Input::Desired(desired));
+    }
+
+    /// Time passes; the timer fires if it was due.
+    fn pass(&mut self, seconds: u64) {
+        self.now.mono += Duration::from_secs(seconds);
+        self.now.wall = Timestamp(self.now.wall.0 + 1000 * i64::try_from(seconds).expect("small"));
+        if self.wake_at.is_some_and(|at| at <= self.now.mono) {
+            self.wake_at = None;
+            self.step(Input::Timer);
+        }
+    }
+
+    /// The agent dies and comes back with what its journal holds.
+    fn restart_agent(&mut self) {
+        self.machine =
+            Machine::new(self.journal.clone(), format!("boot-{}", self.boot), EpochCheck::Enforced);
+        let effects = self.machine.begin(self.now);
+        self.apply(effects);
+    }
+
+    fn reboot(&mut self) {
+        self.host.reboot();
+        self.boot += 1;
+        self.restart_agent();
+    }
+
+    fn end_guest(&mut self, end: End) {
+        self.host.end_guest(self.machine.handle().id, end);
+        self.step(Input::Changed);
+    }
+
+    fn boots(&self) -> u64 {
+        self.host.slots().get(&self.machine.handle().id).map_or(0, |slot| slot.boots)
+    }
+
+    fn guest(&self) -> Guest {
+        self.host.observe(self.machine.handle()).guest
+    }
+
+    fn phase(&self) -> Phase {
+        self.reports.last().expect("something was reported").status.phase
+    }
+
+    fn message(&self) -> &str {
+        &self.reports.last().expect("something was reported").status.message
+    }
+}
+
+#[test]
+fn a_new_instance_is_admitted_prepared_and_started() {
+    let node = Node::new(spec());
+    assert_eq!(node.actions[..2], [Action::Admit, Action::Prepare]);
+    assert_eq!((node.guest(), node.phase(), node.boots()), (Guest::Running, Phase::Running, 1));
+    let phases: Vec<_> = node.reports.iter().map(|report| report.status.phase).collect();
+    assert_eq!(phases, [Phase::Scheduled, Phase::Preparing, Phase::Starting, Phase::Running]);
+    assert_eq!(node.reports.last().unwrap().status.observed_generation, 1);
+}
+
+#[test]
+fn a_stopped_one_is_not_even_admitted() {
+    let node = Node::new(InstanceSpec { run_state: RunState::Stopped, ..spec() });
+    assert_eq!((node.actions.len(), node.phase()), (0, Phase::Stopped));
+}
+
+#[test]
+fn stop_asks_first_and_kills_at_the_deadline() {
+    let mut node = Node::new(spec());
+    let id = node.machine.handle().id;
+    node.host.slot_mut(id).unwrap().heeds_power_button = false;
+    node.want(|desired| desired.spec.run_state = RunState::Stopped);
+    assert_eq!((node.guest(), node.phase()), (Guest::Running, Phase::Stopping));
+    node.pass(59);
+    assert_eq!(node.guest(), Guest::Running);
+    node.pass(1);
+    assert_eq!((node.guest(), node.phase()), (Guest::Absent, Phase::Stopped));
+}
+
+#[test]
+fn a_heeded_power_button_ends_it_at_once_and_what_is_left_is_removed() {
+    let mut node = Node::new(spec());
+    node.want(|desired| desired.spec.run_state = RunState::Stopped);
+    assert_eq!(node.actions[3..], [Action::PowerDown, Action::Kill]);
+    assert_eq!((node.guest(), node.phase()), (Guest::Absent, Phase::Stopped));
+}
+
+#[test]
+fn a_forced_stop_does_not_ask_even_when_it_comes_during_a_graceful_one() {
+    let mut node = Node::new(spec());
+    let id = node.machine.handle().id;
+    node.host.slot_mut(id).unwrap().heeds_power_button = false;
+    node.want(|desired| desired.spec.run_state = RunState::Stopped);
+    node.want(|desired| desired.spec.force_stop = true);
+    assert_eq!((node.guest(), node.phase()), (Guest::Absent, Phase::Stopped));
+}
+
+#[test]
+fn a_raised_serial_restarts_once() {
+    let mut node = Node::new(spec());
+    node.want(|desired| desired.spec.restart_serial = 1);
+    assert_eq!((node.guest(), node.boots()), (Guest::Running, 2));
+    node.step(Input::Changed);
+    node.restart_agent();
+    assert_eq!(node.boots(), 2);
+    assert_eq!(node.reports.last().unwrap().status.observed_restart_serial, 1);
+}
+
+#[test]
+fn pause_and_resume_and_stop_of_a_paused_one() {
+    let mut node = Node::new(spec());
+    node.want(|desired| desired.spec.run_state = RunState::Paused);
+    assert_eq!((node.guest(), node.phase()), (Guest::Paused, Phase::Paused));
+    node.want(|desired| desired.spec.run_state = RunState::Running);
+    assert_eq!(node.phase(), Phase::Running);
+    node.want(|desired| desired.spec.run_state = RunState::Paused);
+    node.want(|desired| desired.spec.run_state = RunState::Stopped);
+    assert_eq!((node.guest(), node.boots()), (Guest::Absent, 1));
+}
+
+#[test]
+fn a_guest_that_powers_itself_off_stays_off_unless_the_policy_is_always() {
+    for (policy, boots) in
+        [(RestartPolicy::Never, 1), (RestartPolicy::OnFailure, 1), (RestartPolicy::Always, 2)]
+    {
+        let mut node = Node::new(InstanceSpec { restart_policy: policy, ..spec() });
+        node.end_guest(End::PoweredOff);
+        node.pass(60);
+        assert_eq!(node.boots(), boots, "{policy:?}");
+        if boots == 1 {
+            assert_eq!((node.phase(), node.message()), (Phase::Stopped, "the guest powered itself off"));
+            node.want(|desired| desired.spec.restart_serial += 1);
+            assert_eq!((node.boots(), node.phase()), (2, Phase::Running), "a start brings it back");
+        }
+    }
+}
+
+#[test]
+fn a_crashed_guest_is_started_again_with_growing_pauses() {
+    let mut node = Node::new(spec());
+    for (failures, pause) in [(1, 2), (2, 4), (3, 8)] {
+        node.end_guest(End::Failed("killed by signal 9".into()));
+        assert_eq!((node.phase(), node.message()), (Phase::Failed, "killed by signal 9"));
+        node.pass(pause - 1);
+        assert_eq!(node.boots(), failures);
+        node.pass(1);
+        assert_eq!(node.boots(), failures + 1);
+    }
+    // Long alive: counted anew.
+    node.pass(61);
+    node.end_guest(End::Failed("again".into()));
+    node.pass(2);
+    assert_eq!(node.boots(), 5);
+}
+
+#[test]
+fn never_means_never_after_a_crash() {
+    let mut node = Node::new(InstanceSpec { restart_policy: RestartPolicy::Never, ..spec() });
+    node.end_guest(End::Failed("boom".into()));
+    node.pass(1000);
+    assert_eq!((node.boots(), node.phase()), (1, Phase::Failed));
+}
+
+#[test]
+fn a_failed_start_says_why_and_a_permanent_one_is_not_repeated() {
+    let mut node = Node::new(InstanceSpec { run_state: RunState::Stopped, ..spec() });
+    let error = DriverError::new(DriverErrorKind::Invalid, "start", "qemu: no such machine").permanent();
+    node.fail = Some((Action::Start(hv_driver::StartMode::Running), error));
+    node.want(|desired| desired.spec.run_state = RunState::Running);
+    assert_eq!((node.phase(), node.message()), (Phase::Failed, "qemu: no such machine"));
+    assert_eq!(node.reports.last().unwrap().status.observed_generation, 2, "a failure has been acted on");
+    node.pass(1000);
+    assert_eq!(node.boots(), 0);
+    node.want(|desired| desired.spec.restart_serial += 1);
+    assert_eq!((node.boots(), node.phase()), (1, Phase::Running));
+}
+
+#[test]
+fn a_refused_assignment_is_rejected_and_stays_so() {
+    let record = Record::new(desired(spec()));
+    let mut node = Node::new(InstanceSpec { run_state: RunState::Stopped, ..spec() });
+    node.machine = Machine::new(record, "boot-0", EpochCheck::Enforced);
+    node.fail = Some((Action::Admit, DriverError::new(DriverErrorKind::Missing, "admit", "no such image")));
+    let effects = node.machine.begin(node.now);
+    node.apply(effects);
+    let report = node.reports.last().unwrap();
+    assert!(report.rejected);
+    assert_eq!(report.status.message, "no such image");
+    let reports = node.reports.len();
+    // A repetition of the refused assignment is answered, not followed.
+    node.step(Input::Desired(desired(spec())));
+    assert_eq!((node.boots(), node.reports.len()), (0, reports + 1));
+    // A new assignment is another matter.
+    node.step(Input::Desired(Desired { epoch: Epoch(3), ..desired(spec()) }));
+    assert_eq!((node.boots(), node.phase()), (1, Phase::Running));
+}
+
+#[test]
+fn deletion_stops_removes_and_remembers() {
+    let mut node = Node::new(spec());
+    node.want(|desired| desired.deleted = true);
+    assert!(node.host.slots().is_empty());
+    assert!(node.reports.last().unwrap().gone);
+    // A late repetition of the old assignment does not bring it back, not even after a restart.
+    node.restart_agent();
+    node.step(Input::Desired(desired(spec())));
+    assert!(node.host.slots().is_empty());
+    assert!(node.reports.last().unwrap().gone);
+}
+
+#[test]
+fn an_older_epoch_and_an_older_generation_are_refused() {
+    let mut node = Node::new(spec());
+    node.want(|desired| desired.epoch = Epoch(5));
+    node.step(Input::Desired(Desired {
+        spec: InstanceSpec { run_state: RunState::Stopped, ..spec() },
+        generation: 9,
+        ..desired(spec())
+    }));
+    assert_eq!(node.guest(), Guest::Running);
+    node.want(|desired| desired.spec.cpus = 2);
+    let generation = node.machine.record().desired.generation;
+    node.step(Input::Desired(Desired { epoch: Epoch(5), generation: generation - 1, ..desired(spec()) }));
+    assert_eq!(node.machine.record().desired.spec.cpus, 2);
+}
+
+#[test]
+fn the_agent_may_die_anywhere_and_the_guest_does_not_notice() {
+    let mut node = Node::new(spec());
+    for _ in 0..3 {
+        node.restart_agent();
+        assert_eq!((node.boots(), node.phase()), (1, Phase::Running));
+    }
+}
+
+#[test]
+fn a_reboot_of_the_node_starts_what_ran_once_and_nothing_else() {
+    let mut node = Node::new(spec());
+    node.reboot();
+    assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
+    node.restart_agent();
+    assert_eq!(node.boots(), 2);
+    node.end_guest(End::PoweredOff);
+    node.reboot();
+    assert_eq!((node.boots(), node.phase()), (2, Phase::Stopped), "it had powered itself off before");
+}
+
+#[test]
+fn a_guest_that_vanished_while_the_agent_was_away_has_failed() {
+    let mut node = Node::new(spec());
+    let handle = node.machine.handle();
+    node.host.kill(handle);
+    node.restart_agent();
+    assert_eq!(node.phase(), Phase::Failed);
+    node.pass(2);
+    assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
+}
+
+#[test]
+fn a_silent_monitor_is_a_condition_and_not_a_phase() {
+    let mut node = Node::new(spec());
+    let id = node.machine.handle().id;
+    node.host.slot_mut(id).unwrap().responsive = Responsive::No("no answer for 3 s".into());
+    node.step(Input::Changed);
+    let status = &node.reports.last().unwrap().status;
+    assert_eq!(status.phase, Phase::Running);
+    assert_eq!(status.conditions.get(RESPONSIVE).unwrap().status, ConditionStatus::False);
+    node.host.slot_mut(id).unwrap().responsive = Responsive::Yes;
+    node.step(Input::Changed);
+    let status = &node.reports.last().unwrap().status;
+    assert_eq!(status.conditions.get(RESPONSIVE).unwrap().status, ConditionStatus::True);
+}
+
+#[test]
+fn changes_that_wait_for_a_restart_are_shown_until_it_comes() {
+    let mut node = Node::new(spec());
+    node.want(|desired| desired.spec.cpus = 4);
+    let status = node.reports.last().unwrap().status.clone();
+    assert!(status.conditions.get(RESTART_REQUIRED).unwrap().message.contains("spec.cpus"));
+    assert_eq!(status.observed_generation, 2);
+    node.want(|desired| desired.spec.restart_serial += 1);
+    assert!(node.reports.last().unwrap().status.conditions.get(RESTART_REQUIRED).is_none());
+    assert_eq!(node.boots(), 2);
+}
