@@ -1,3 +1,116 @@
-//! x
+//! The node's program: it holds a session with the server, owns the instances of this node, and remembers them.
+//!
+//! ```text
+//!            session ──────── desired ───────> node ──> one task per instance ──> driver ──> QEMU
+//!   server <───┘  ^                             │              │
+//!                 └───────── reports <──────────┴──────────────┘       journal: before every action
+//! ```
+//!
+//! It dials out and never listens. While the server is away it works on; after its own death it finds its guests again.
+
+pub mod config;
+mod host;
 pub mod instance;
 pub mod journal;
+pub mod node;
+pub mod session;
+
+use config::AgentConfig;
+use hv_api::v1;
+use hv_driver::Driver;
+use hv_runtime::tasks::{DrainTimeout, Tasks};
+use hv_runtime::{clock, files};
+use node::Task;
+use session::{Dialer, Identity, ServerAddr, Session};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why the agent did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting is wrong.
+    #[error("{0}")]
+    Config(String),
+    /// The state directory cannot be used.
+    #[error("cannot use the state directory {path}")]
+    StateDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] journal::JournalError),
+    /// The server's address or token cannot be used.
+    #[error("cannot set up the connection to the server")]
+    Dial(#[from] session::DialError),
+}
+
+/// An agent with everything opened and nothing running yet.
+pub struct Built {
+    config: AgentConfig,
+    driver: Arc<dyn Driver>,
+    journal: journal::Journal,
+    contents: journal::Contents,
+    dialer: Dialer,
+}
+
+/// A running agent.
+pub struct Agent {
+    tasks: Tasks,
+    /// Its instances.
+    pub node: node::Node,
+}
+
+/// Opens the journal and reads the token.
+pub fn build(config: AgentConfig, driver: Arc<dyn Driver>) -> Result<Built, StartError> {
+    let addr: ServerAddr = config.server_addr.parse().map_err(StartError::Config)?;
+    let dialer = Dialer::new(addr, config.token_file.clone())?;
+    files::private_dir(&config.state_dir)
+        .map_err(|source| StartError::StateDir { path: config.state_dir.clone(), source })?;
+    let (journal, contents) = journal::Journal::open(&config.state_dir.join("journal.redb"))?;
+    Ok(Built { config, driver, journal, contents, dialer })
+}
+
+impl Built {
+    /// Adopts what the journal knows, and opens the session.
+    pub async fn spawn(self) -> Agent {
+        let Self { config, driver, journal, contents, dialer } = self;
+        let tasks = Tasks::new();
+        let boot_id = clock::boot_id();
+        let report = host::report(&config, vec![driver.fingerprint().await], &boot_id);
+        let identity = Identity {
+            node_uid: contents.node_uid.filter(|uid| !uid.is_empty()),
+            node_name: if config.node_name.is_empty() { host::hostname() } else { config.node_name.clone() },
+            session: contents.session,
+            incarnation: contents.incarnation,
+            initial_spec: v1::NodeSpec {
+                role: if config.role == "master" { v1::NodeRole::Master } else { v1::NodeRole::Worker }
+                    .into(),
+                region: config.region.clone(),
+                zone: config.zone.clone(),
+                ..Default::default()
+            },
+            initial_labels: config.labels.clone(),
+            report: hv_api::convert::report_to(&report),
+        };
+        let node = node::start(&tasks, driver.clone(), journal.clone(), boot_id, contents.instances);
+        let session = Session { dialer, identity, node: node.clone(), driver, journal, tasks: tasks.clone() };
+        tasks.spawn(Task::Session, session.run());
+        Agent { tasks, node }
+    }
+}
+
+impl Agent {
+    /// Cancelled when the agent cannot go on.
+    pub fn stopped(&self) -> tokio_util::sync::CancellationToken {
+        self.tasks.stop_token()
+    }
+
+    /// Ends the agent; its guests run on.
+    pub async fn drain(self, deadline: Duration) -> Result<(), DrainTimeout> {
+        self.tasks.drain(deadline).await
+    }
+}

@@ -121,7 +121,7 @@ impl Node {
         let mut desired = self.machine.record().desired.clone();
         desired.generation += 1;
         change(&mut desired);
-        self.step(Input::Desired(desired));
+        self.step(Input::Desired(Box::new(desired)));
     }
 
     /// Time passes; the timer fires if it was due.
@@ -310,10 +310,10 @@ fn a_refused_assignment_is_rejected_and_stays_so() {
     assert_eq!(report.status.message, "no such image");
     let reports = node.reports.len();
     // A repetition of the refused assignment is answered, not followed.
-    node.step(Input::Desired(desired(spec())));
+    node.step(Input::Desired(Box::new(desired(spec()))));
     assert_eq!((node.boots(), node.reports.len()), (0, reports + 1));
     // A new assignment is another matter.
-    node.step(Input::Desired(Desired { epoch: Epoch(3), ..desired(spec()) }));
+    node.step(Input::Desired(Box::new(Desired { epoch: Epoch(3), ..desired(spec()) })));
     assert_eq!((node.boots(), node.phase()), (1, Phase::Running));
 }
 
@@ -325,7 +325,7 @@ fn deletion_stops_removes_and_remembers() {
     assert!(node.reports.last().unwrap().gone);
     // A late repetition of the old assignment does not bring it back, not even after a restart.
     node.restart_agent();
-    node.step(Input::Desired(desired(spec())));
+    node.step(Input::Desired(Box::new(desired(spec()))));
     assert!(node.host.slots().is_empty());
     assert!(node.reports.last().unwrap().gone);
 }
@@ -334,15 +334,19 @@ fn deletion_stops_removes_and_remembers() {
 fn an_older_epoch_and_an_older_generation_are_refused() {
     let mut node = Node::new(spec());
     node.want(|desired| desired.epoch = Epoch(5));
-    node.step(Input::Desired(Desired {
+    node.step(Input::Desired(Box::new(Desired {
         spec: InstanceSpec { run_state: RunState::Stopped, ..spec() },
         generation: 9,
         ..desired(spec())
-    }));
+    })));
     assert_eq!(node.guest(), Guest::Running);
     node.want(|desired| desired.spec.cpus = 2);
     let generation = node.machine.record().desired.generation;
-    node.step(Input::Desired(Desired { epoch: Epoch(5), generation: generation - 1, ..desired(spec()) }));
+    node.step(Input::Desired(Box::new(Desired {
+        epoch: Epoch(5),
+        generation: generation - 1,
+        ..desired(spec())
+    })));
     assert_eq!(node.machine.record().desired.spec.cpus, 2);
 }
 

@@ -72,7 +72,7 @@ pub enum Action {
 #[derive(Clone, Debug)]
 pub enum Input {
     /// What the server wants.
-    Desired(Desired),
+    Desired(Box<Desired>),
     /// The driver says that something changed.
     Changed,
     /// The answer to [`Effect::Observe`] with its number.
@@ -194,7 +194,7 @@ impl Machine {
         let before = self.record.clone();
         let mut effects = Vec::new();
         match input {
-            Input::Desired(desired) => self.on_desired(desired, &mut effects),
+            Input::Desired(desired) => self.on_desired(*desired, &mut effects),
             Input::Changed => {
                 if self.in_flight.is_none() && !self.record.gone {
                     effects.push(self.observe());

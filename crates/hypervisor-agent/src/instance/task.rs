@@ -32,7 +32,7 @@ fn patience(action: Action) -> Duration {
 #[derive(Debug)]
 pub enum Message {
     /// What the server wants.
-    Desired(Desired),
+    Desired(Box<Desired>),
     /// The driver says that something changed.
     Changed,
 }
@@ -70,7 +70,7 @@ pub async fn run(record: Record, around: Surroundings, mut inbox: mpsc::Unbounde
     let mut wake_at: Option<Duration> = None;
     let mut effects = machine.begin(now());
     loop {
-        wake_at = match apply(effects, &around, &calls, wake_at).await {
+        wake_at = match apply(effects, &around, &mut calls, wake_at).await {
             Ok(wake_at) => wake_at,
             Err(error) => {
                 // Without a journal nothing may be done: what is not remembered would be done twice.
@@ -110,7 +110,7 @@ pub async fn run(record: Record, around: Surroundings, mut inbox: mpsc::Unbounde
 async fn apply(
     effects: Vec<Effect>,
     around: &Surroundings,
-    calls: &FuturesUnordered<BoxFuture<'static, Answer>>,
+    calls: &mut FuturesUnordered<BoxFuture<'static, Answer>>,
     mut wake_at: Option<Duration>,
 ) -> Result<Option<Duration>, crate::journal::JournalError> {
     wake_at = wake_at.filter(|at| clock::since_boot() < *at);

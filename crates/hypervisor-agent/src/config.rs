@@ -1,0 +1,91 @@
+//! Settings of the agent.
+
+use hv_runtime::config::{Key, Kind};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Settings of `hypervisor-agent`; `configs/agent.toml` is the annotated example.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AgentConfig {
+    /// The server: `unix:PATH`, or `http://HOST:PORT` on loopback.
+    pub server_addr: String,
+    /// File with the bearer token; mode 0600.
+    pub token_file: PathBuf,
+    /// The node's name; the host's name when empty.
+    pub node_name: String,
+    /// `worker` or `master`: what a new node record starts with.
+    pub role: String,
+    /// Failure domain, outer.
+    pub region: String,
+    /// Failure domain, inner.
+    pub zone: String,
+    /// Labels that a new node record starts with.
+    pub labels: BTreeMap<String, String>,
+    /// Where the journal and instances live.
+    pub state_dir: PathBuf,
+    /// Log filter, such as `info`.
+    pub log_level: String,
+    /// How many vCPUs instances may have for each processor of the host.
+    pub cpu_overcommit: u32,
+    /// Memory that instances may not take, in MiB.
+    pub reserved_memory_mib: u64,
+    /// The QEMU driver.
+    pub qemu: QemuConfig,
+}
+
+/// Settings of the QEMU driver.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QemuConfig {
+    /// Path of the binary; found in PATH when empty.
+    pub binary: String,
+    /// `auto`, `kvm` or `tcg`.
+    pub accel: String,
+    /// Account that guests run under when the agent is root: a name or a number; empty for a number of its own.
+    pub user: String,
+}
+
+impl Default for AgentConfig {
+    fn default() -> Self {
+        Self {
+            server_addr: "unix:/run/hypervisor/server.sock".into(),
+            token_file: "/var/lib/hypervisor/token".into(),
+            node_name: String::new(),
+            role: "worker".into(),
+            region: String::new(),
+            zone: String::new(),
+            labels: BTreeMap::new(),
+            state_dir: "/var/lib/hypervisor/agent".into(),
+            log_level: "info".into(),
+            cpu_overcommit: 16,
+            reserved_memory_mib: 512,
+            qemu: QemuConfig::default(),
+        }
+    }
+}
+
+impl Default for QemuConfig {
+    fn default() -> Self {
+        Self { binary: String::new(), accel: "auto".into(), user: String::new() }
+    }
+}
+
+/// All settings, for the file, the environment and `--help`.
+pub const KEYS: &[Key] = &[
+    Key { path: "server_addr", kind: Kind::Text },
+    Key { path: "token_file", kind: Kind::Text },
+    Key { path: "node_name", kind: Kind::Text },
+    Key { path: "role", kind: Kind::Text },
+    Key { path: "region", kind: Kind::Text },
+    Key { path: "zone", kind: Kind::Text },
+    Key { path: "labels", kind: Kind::Map },
+    Key { path: "state_dir", kind: Kind::Text },
+    Key { path: "log_level", kind: Kind::Text },
+    Key { path: "cpu_overcommit", kind: Kind::Number },
+    Key { path: "reserved_memory_mib", kind: Kind::Number },
+    Key { path: "qemu.binary", kind: Kind::Text },
+    Key { path: "qemu.accel", kind: Kind::Text },
+    Key { path: "qemu.user", kind: Kind::Text },
+];

@@ -1,0 +1,169 @@
+//! The node's instances: one task each, and one place that routes to them.
+
+use crate::instance::task::{self, Message, Surroundings};
+use crate::instance::{Desired, Record, Report};
+use crate::journal::Journal;
+use futures::StreamExt;
+use hv_core::InstanceId;
+use hv_core::instance::{Epoch, InstanceStatus, Phase};
+use hv_driver::{Driver, Handle};
+use hv_runtime::tasks::{TaskKind, Tasks};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+
+/// The agent's tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Owns one instance; its end (a bug) leaves the others alone.
+    Instance,
+    /// Routes events and collects reports.
+    Node,
+    /// Talks with the server.
+    Session,
+    /// Carries one console.
+    Console,
+}
+
+impl TaskKind for Task {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Instance => "instance",
+            Self::Node => "node",
+            Self::Session => "session",
+            Self::Console => "console",
+        }
+    }
+
+    fn is_vital(self) -> bool {
+        matches!(self, Self::Node | Self::Session)
+    }
+}
+
+/// A request to the node task.
+#[derive(Debug)]
+pub enum Request {
+    /// A part of what the server wants.
+    Desired(Vec<Desired>),
+    /// The server's full set is known: whatever else is here is an orphan.
+    FullSet(BTreeSet<InstanceId>),
+}
+
+/// All reports by instance, for whoever tells the server. The number rises with every change.
+pub type Reports = BTreeMap<InstanceId, (u64, Report)>;
+
+/// Handle to the node task.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Requests.
+    pub requests: mpsc::UnboundedSender<Request>,
+    /// What is observed.
+    pub reports: watch::Receiver<Arc<Reports>>,
+}
+
+/// Starts the node's tasks with what the journal holds.
+pub fn start(
+    tasks: &Tasks,
+    driver: Arc<dyn Driver>,
+    journal: Journal,
+    boot_id: String,
+    records: Vec<Record>,
+) -> Node {
+    let (requests, inbox) = mpsc::unbounded_channel();
+    let (publish, reports) = watch::channel(Arc::default());
+    let (report_tx, report_rx) = mpsc::unbounded_channel();
+    let around = Surroundings { driver, journal, reports: report_tx, boot_id, stop: tasks.stop_token() };
+    let state = State { tasks: tasks.clone(), around, instances: BTreeMap::new(), publish, number: 0 };
+    tasks.spawn(Task::Node, state.run(records, inbox, report_rx));
+    Node { requests, reports }
+}
+
+struct State {
+    tasks: Tasks,
+    around: Surroundings,
+    instances: BTreeMap<InstanceId, mpsc::UnboundedSender<Message>>,
+    publish: watch::Sender<Arc<Reports>>,
+    number: u64,
+}
+
+impl State {
+    async fn run(
+        mut self,
+        records: Vec<Record>,
+        mut inbox: mpsc::UnboundedReceiver<Request>,
+        mut reports: mpsc::UnboundedReceiver<Report>,
+    ) {
+        let mut events = self.around.driver.events();
+        let stop = self.around.stop.clone();
+        for record in records {
+            self.start(record);
+        }
+        loop {
+            tokio::select! {
+                // All arms are cancel-safe: each takes one whole item, or none.
+                () = stop.cancelled() => return,
+                Some(request) = inbox.recv() => match request {
+                    Request::Desired(desired) => desired.into_iter().for_each(|desired| self.desired(desired)),
+                    Request::FullSet(wanted) => self.find_orphans(&wanted).await,
+                },
+                Some(report) = reports.recv() => self.publish(report),
+                Some(id) = events.next() => {
+                    if let Some(instance) = self.instances.get(&id) {
+                        // The task may just have ended with the agent's stop.
+                        let _ = instance.send(Message::Changed);
+                    }
+                }
+            }
+        }
+    }
+
+    fn desired(&mut self, desired: Desired) {
+        match self.instances.get(&desired.id) {
+            Some(instance) => {
+                let _ = instance.send(Message::Desired(Box::new(desired)));
+            }
+            None => self.start(Record::new(desired)),
+        }
+    }
+
+    fn start(&mut self, record: Record) {
+        let (send, inbox) = mpsc::unbounded_channel();
+        self.instances.insert(record.desired.id, send);
+        self.tasks.spawn(Task::Instance, task::run(record, self.around.clone(), inbox));
+    }
+
+    fn publish(&mut self, report: Report) {
+        self.number += 1;
+        let number = self.number;
+        self.publish.send_modify(|reports| {
+            Arc::make_mut(reports).insert(report.id, (number, report));
+        });
+    }
+
+    /// Reports what is here and unknown to the server. It is never deleted: a person decides.
+    async fn find_orphans(&mut self, wanted: &BTreeSet<InstanceId>) {
+        let owned = match self.around.driver.list_owned().await {
+            Ok(owned) => owned,
+            Err(error) => {
+                tracing::warn!(%error, "cannot list what is on this node");
+                return;
+            }
+        };
+        for id in owned.into_iter().filter(|id| !wanted.contains(id)) {
+            let epoch = self.publish.borrow().get(&id).map_or(Epoch(0), |(_, report)| report.epoch);
+            let phase = match self.around.driver.observe(Handle { id, epoch }).await.map(|seen| seen.guest) {
+                Ok(hv_driver::Guest::Running) => Phase::Running,
+                Ok(hv_driver::Guest::Paused) => Phase::Paused,
+                Ok(hv_driver::Guest::Absent | hv_driver::Guest::Ended(_)) => Phase::Stopped,
+                Err(_) => Phase::Unknown,
+            };
+            tracing::warn!(instance = %id, phase = phase.as_str(), "an instance is here that the server does not know; it is left alone");
+            let status = InstanceStatus {
+                phase,
+                message: "unknown to the server".into(),
+                ..InstanceStatus::default()
+            };
+            self.publish(Report { id, epoch, status, gone: false, rejected: false, orphan: true });
+        }
+    }
+}
