@@ -12,6 +12,9 @@
 //!
 //! The store knows nothing of what its values mean.
 
+mod check;
+mod clock;
+pub mod model;
 mod types;
 
 pub use types::*;
