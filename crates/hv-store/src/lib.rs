@@ -14,6 +14,7 @@
 
 mod check;
 mod clock;
+pub mod conformance;
 pub mod embedded;
 pub mod model;
 mod types;
