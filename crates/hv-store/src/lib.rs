@@ -12,6 +12,11 @@
 //!
 //! The store knows nothing of what its values mean.
 
+mod check;
+mod clock;
+pub mod conformance;
+pub mod embedded;
+pub mod model;
 mod types;
 
 pub use types::*;

@@ -13,6 +13,10 @@ pub const MAX_VALUE_BYTES: usize = 1024 * 1024;
 /// Longest key in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
 
+/// A watch that has had nothing to deliver for this many revisions gets a progress notice, so that its token does not
+/// grow old. Counted in revisions, not in time, so that equal runs are equal.
+pub const PROGRESS_EVERY: u64 = 1000;
+
 /// A point in the store's history. 0 is the empty store; every changing transaction adds one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
@@ -235,14 +239,16 @@ pub enum StoreError {
     /// The disk is full; nothing was written.
     #[error("the store's disk is full")]
     Full,
-    /// A passing failure; nothing was written.
+    /// A passing failure. A transaction that fails so may have been applied: look before repeating it.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
     /// What is on disk is not what was written there.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),
     /// The file was made by a version that this one cannot read.
-    #[error("the store has format {found}, this program reads {supported}")]
+    #[error(
+        "the store has format {found}, this program reads {supported}: use the version that wrote it, or restore a snapshot"
+    )]
     WrongFormat {
         /// The version found on disk.
         found: u64,
