@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 use flate2::{Compression, GzBuilder};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -176,12 +176,11 @@ fn key(packages: &[Package]) -> String {
         hash.update(format!("{path} {mode:o} {}\n", content.len()));
         hash.update(content);
     }
-    hash.update(format!("{MODULES:?}{APPLETS:?}{DIRECTORIES:?}{CMDLINE}{DISK_MIB}{RECIPE}"));
+    hash.update(format!("{MODULES:?}{SEED_MODULES:?}{APPLETS:?}{DIRECTORIES:?}{CMDLINE}{DISK_MIB}{RECIPE}"));
     hex(&hash.finalize())
 }
 
 fn write_initrd(path: &Path, root: &Path, release: &Path) -> Result<()> {
-    let modules = crate::modules::in_load_order(release, MODULES)?;
     let gzip = GzBuilder::new().mtime(0).write(std::fs::File::create(path)?, Compression::best());
     let mut archive = Writer::new(gzip);
     for (name, mode) in DIRECTORIES {
@@ -192,14 +191,19 @@ fn write_initrd(path: &Path, root: &Path, release: &Path) -> Result<()> {
     for applet in APPLETS {
         archive.add(&format!("bin/{applet}"), 0o777, Entry::Symlink("busybox"))?;
     }
-    let mut order = String::new();
-    for module in &modules {
-        let name = module.file_name().and_then(|name| name.to_str()).context("module name")?;
-        archive.add(&format!("lib/modules/{name}"), 0o644, Entry::File(&std::fs::read(module)?))?;
-        order.push_str(name);
-        order.push('\n');
+    let mut added = BTreeSet::new();
+    for (list, wanted) in [("order", MODULES), ("order-seed", SEED_MODULES)] {
+        let mut order = String::new();
+        for module in crate::modules::in_load_order(release, wanted)? {
+            let name = module.file_name().and_then(|name| name.to_str()).context("module name")?;
+            if added.insert(name.to_owned()) {
+                archive.add(&format!("lib/modules/{name}"), 0o644, Entry::File(&std::fs::read(&module)?))?;
+                order.push_str(name);
+                order.push('\n');
+            }
+        }
+        archive.add(&format!("lib/modules/{list}"), 0o644, Entry::File(order.as_bytes()))?;
     }
-    archive.add("lib/modules/order", 0o644, Entry::File(order.as_bytes()))?;
     archive.add("etc/resolv.conf", 0o777, Entry::Symlink("/run/resolv.conf"))?;
     for (name, mode, content) in GUEST_FILES {
         archive.add(name, *mode, Entry::File(content.as_bytes()))?;
@@ -267,9 +271,10 @@ const MODULES: &[&str] = &[
     "virtio_rng",
     "button",
     "evdev",
-    "isofs",
-    "sr_mod",
 ];
+
+/// Loaded only when a second disk, which may be a cloud-init seed, is there: half a second under emulation.
+const SEED_MODULES: &[&str] = &["isofs"];
 
 const DIRECTORIES: &[(&str, u32)] = &[
     ("bin", 0o755),
