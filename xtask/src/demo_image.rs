@@ -143,8 +143,9 @@ impl Package {
             apt.args(["-o", "APT::Sandbox::User=root"]);
         }
         apt.args(["-qq", "download", &format!("{}={}", self.name, self.version)]);
-        sh::run(apt.current_dir(download.path()))
-            .with_context(|| format!("cannot download {}: run `apt-get update` as root and try again", self.name))?;
+        sh::run(apt.current_dir(download.path())).with_context(|| {
+            format!("cannot download {}: run `apt-get update` as root and try again", self.name)
+        })?;
         let file = std::fs::read_dir(download.path())?.next().context("apt-get download left no file")??;
         let sum = checksum(&file.path())?;
         if sum != self.sha256 {
@@ -225,9 +226,7 @@ fn write_disk(work: &Path) -> Result<()> {
             .arg(&raw),
     )?;
     let disk = work.join(DISK);
-    sh::run(
-        Command::new("qemu-img").args(["convert", "-q", "-f", "raw", "-O", "qcow2"]).arg(&raw).arg(&disk),
-    )
+    sh::run(Command::new("qemu-img").args(["convert", "-q", "-f", "raw", "-O", "qcow2"]).arg(&raw).arg(&disk))
 }
 
 /// SHA-256 of a file in hexadecimal digits.
@@ -310,10 +309,86 @@ const GUEST_FILES: &[(&str, u32, &str)] = &[
 
 /// Commands of busybox that have a name in the guest's /bin.
 const APPLETS: &[&str] = &[
-    "acpid", "ash", "awk", "blkid", "cat", "chmod", "clear", "cp", "cut", "date", "dd", "df", "dmesg", "du", "echo",
-    "env", "false", "find", "free", "getty", "grep", "head", "hostname", "httpd", "id", "ifconfig", "init", "insmod",
-    "ip", "kill", "killall", "less", "ln", "login", "ls", "lsmod", "lsscsi", "md5sum", "mkdir", "more", "mount", "mv",
-    "nc", "netstat", "nslookup", "od", "ping", "poweroff", "printf", "ps", "pwd", "rm", "rmdir", "route", "sed", "seq",
-    "sh", "sha256sum", "sleep", "sort", "stat", "stty", "sync", "tail", "tar", "test", "time", "top", "touch", "tr",
-    "true", "udhcpc", "umount", "uname", "uptime", "vi", "watch", "wc", "wget", "which", "whoami", "xargs",
+    "acpid",
+    "ash",
+    "awk",
+    "blkid",
+    "cat",
+    "chmod",
+    "clear",
+    "cp",
+    "cut",
+    "date",
+    "dd",
+    "df",
+    "dmesg",
+    "du",
+    "echo",
+    "env",
+    "false",
+    "find",
+    "free",
+    "getty",
+    "grep",
+    "head",
+    "hostname",
+    "httpd",
+    "id",
+    "ifconfig",
+    "init",
+    "insmod",
+    "ip",
+    "kill",
+    "killall",
+    "less",
+    "ln",
+    "login",
+    "ls",
+    "lsmod",
+    "lsscsi",
+    "md5sum",
+    "mkdir",
+    "more",
+    "mount",
+    "mv",
+    "nc",
+    "netstat",
+    "nslookup",
+    "od",
+    "ping",
+    "poweroff",
+    "printf",
+    "ps",
+    "pwd",
+    "rm",
+    "rmdir",
+    "route",
+    "sed",
+    "seq",
+    "sh",
+    "sha256sum",
+    "sleep",
+    "sort",
+    "stat",
+    "stty",
+    "sync",
+    "tail",
+    "tar",
+    "test",
+    "time",
+    "top",
+    "touch",
+    "tr",
+    "true",
+    "udhcpc",
+    "umount",
+    "uname",
+    "uptime",
+    "vi",
+    "watch",
+    "wc",
+    "wget",
+    "which",
+    "whoami",
+    "xargs",
 ];

@@ -1,15 +1,33 @@
 //! Commands for developers: `cargo xtask <command>`.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
-use xtask::sh;
+use xtask::check::{self, Extent};
+use xtask::packages::{self, Purpose};
+use xtask::{bench, demo_image, deps, sh, tidy};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["demo-image"] => xtask::demo_image::build(&sh::root().join("target/demo")).map(drop),
-        ["demo-image", "--out", out] => xtask::demo_image::build(&PathBuf::from(out)).map(drop),
+        ["check"] => check::check(),
+        ["lint"] => check::lint().map(|not_run| not_run.iter().for_each(|line| sh::say(line))),
+        ["test", "--short", rest @ ..] => check::test(Extent::Short, rest, Vec::new()),
+        ["test", "--long", rest @ ..] => check::test(Extent::Long, rest, Vec::new()),
+        ["test", rest @ ..] => check::test(Extent::Normal, rest, Vec::new()),
+        ["coverage"] => check::coverage(),
+        ["deps"] => deps::check(),
+        ["tidy"] => tidy::check(),
+        ["bench"] => bench::run(),
+        ["packages"] => {
+            packages::list();
+            Ok(())
+        }
+        ["packages", word] => {
+            packages::install(Purpose::named(word).context("packages: build, run or test")?)
+        }
+        ["demo-image"] => demo_image::build(&sh::root().join("target/demo")).map(drop),
+        ["demo-image", "--out", out] => demo_image::build(&PathBuf::from(out)).map(drop),
         [] | ["help" | "--help" | "-h"] => {
             sh::say(HELP);
             Ok(())
@@ -20,4 +38,12 @@ fn main() -> Result<()> {
 
 const HELP: &str = "\
 usage: cargo xtask <command>
-  demo-image [--out DIR]   build the demo guest from Debian packages (default: target/demo)";
+  check                    all below up to test: what CI runs, one command before every push
+  lint                     fmt, deps, tidy, clippy, doc, deny
+  test [--short|--long] [ARGS]  tests; the last lines name what was not run; ARGS go to cargo test
+  coverage                 line coverage as HTML in target/coverage
+  deps                     edges between crates against the rules
+  tidy                     paths in documents, left-overs, unsafe, long files, inherited lints
+  bench                    all benchmarks, one table in target/bench/table.md
+  packages [build|run|test]  the list of Debian packages; with a word, installs what is missing
+  demo-image [--out DIR]   the demo guest from Debian packages (default: target/demo)";

@@ -117,4 +117,3 @@ fn check_size(size: u64) -> Result<(), StorageError> {
     }
     Ok(())
 }
-

@@ -68,12 +68,15 @@ pub fn inspect(path: impl AsRef<Path>) -> Result<Image, StorageError> {
         _ => StorageError::io("read", &resolved)(error),
     })?;
     let Some(header) = header else {
-        if let Some(name) = foreign_format(&mut file, file_size).map_err(StorageError::io("read", &resolved))? {
+        if let Some(name) =
+            foreign_format(&mut file, file_size).map_err(StorageError::io("read", &resolved))?
+        {
             let reason = format!("it is a {name} file; convert it with `qemu-img convert -O qcow2`");
             return Err(StorageError::Unsupported { path: resolved, reason });
         }
         if file_size == 0 || !file_size.is_multiple_of(SECTOR) {
-            let reason = format!("it is neither qcow2 nor a raw disk: {file_size} bytes are no multiple of 512");
+            let reason =
+                format!("it is neither qcow2 nor a raw disk: {file_size} bytes are no multiple of 512");
             return Err(StorageError::Unsupported { path: resolved, reason });
         }
         return Ok(Image { path, format: Format::Raw, virtual_size: file_size, file_size, header: None });
@@ -102,9 +105,8 @@ impl Policy {
     fn check_at_depth(&self, image: &Image, depth: usize) -> Result<(), StorageError> {
         let Some(header) = &image.header else { return Ok(()) };
         let path = image.path.as_path().to_owned();
-        let unsupported = |reason: &str| {
-            Err(StorageError::Unsupported { path: path.clone(), reason: reason.to_owned() })
-        };
+        let unsupported =
+            |reason: &str| Err(StorageError::Unsupported { path: path.clone(), reason: reason.to_owned() });
         if header.external_data_file || header.data_file.is_some() {
             return unsupported("its data lies in another file; convert it with `qemu-img convert -O qcow2`");
         }
@@ -118,8 +120,10 @@ impl Policy {
             return unsupported("it uses qcow2 features that are not known here");
         }
         let Some(backing) = &header.backing_file else { return Ok(()) };
-        let refuse = |reason: String| {
-            StorageError::BackingFile { path: path.clone(), backing: backing.clone(), reason }
+        let refuse = |reason: String| StorageError::BackingFile {
+            path: path.clone(),
+            backing: backing.clone(),
+            reason,
         };
         if self.backing_directories.is_empty() {
             return Err(refuse("is not accepted here".to_owned()));

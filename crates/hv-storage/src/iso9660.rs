@@ -41,9 +41,12 @@ pub(crate) fn volume(label: &str, files: &[File<'_>]) -> Vec<u8> {
     put(16, &descriptor(&Tree::Primary, label, next));
     put(17, &descriptor(&Tree::Joliet, label, next));
     put(18, b"\xffCD001\x01");
-    for (sector, root, big_endian) in
-        [(19, PRIMARY_ROOT, false), (20, PRIMARY_ROOT, true), (21, JOLIET_ROOT, false), (22, JOLIET_ROOT, true)]
-    {
+    for (sector, root, big_endian) in [
+        (19, PRIMARY_ROOT, false),
+        (20, PRIMARY_ROOT, true),
+        (21, JOLIET_ROOT, false),
+        (22, JOLIET_ROOT, true),
+    ] {
         put(sector, &path_table(root, big_endian));
     }
     for (tree, root) in [(Tree::Primary, PRIMARY_ROOT), (Tree::Joliet, JOLIET_ROOT)] {

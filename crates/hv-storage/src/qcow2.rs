@@ -86,8 +86,11 @@ impl Header {
                 return Err(damaged(format!("the backing file's name has {length} bytes")));
             }
             (offset, length)
-                if offset < header_bytes || offset.saturating_add(u64::from(length)) > cluster_bytes => {
-                return Err(damaged(format!("the backing file's name lies at {offset}, outside the first cluster")));
+                if offset < header_bytes || offset.saturating_add(u64::from(length)) > cluster_bytes =>
+            {
+                return Err(damaged(format!(
+                    "the backing file's name lies at {offset}, outside the first cluster"
+                )));
             }
             (_, 0) => return Err(damaged("the backing file's name is empty".to_owned())),
             (offset, length) => Some(text(&mut file, offset, length)?),
@@ -129,7 +132,9 @@ impl Header {
                 return Ok(());
             }
             if u64::from(length) > end - at {
-                return Err(damaged(format!("header extension {kind:#x} has {length} bytes and leaves its room")));
+                return Err(damaged(format!(
+                    "header extension {kind:#x} has {length} bytes and leaves its room"
+                )));
             }
             match kind {
                 EXTENSION_BACKING_FORMAT => self.backing_format = Some(text(file, at, length)?),

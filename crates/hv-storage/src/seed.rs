@@ -100,7 +100,7 @@ fn check_yaml(text: &str) -> Result<(), StorageError> {
         Err(error) => {
             let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
             let message = error.to_string().lines().next().unwrap_or_default().to_owned();
-            Err(StorageError::UserDataSyntax { line: u64::from(line), column: u64::from(column), message })
+            Err(StorageError::UserDataSyntax { line, column, message })
         }
     }
 }
