@@ -1,5 +1,6 @@
 //! Commands for developers. Each is a module here and a word after `cargo xtask`.
 
+pub mod bare;
 pub mod bench;
 pub mod check;
 pub mod cpio;

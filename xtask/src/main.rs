@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use xtask::check::{self, Extent};
 use xtask::packages::{self, Purpose};
-use xtask::{bench, demo_image, deps, sh, tidy};
+use xtask::{bare, bench, demo_image, deps, sh, tidy};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -19,6 +19,8 @@ fn main() -> Result<()> {
         ["deps"] => deps::check(),
         ["tidy"] => tidy::check(),
         ["bench"] => bench::run(),
+        ["bare"] => bare::run("demo"),
+        ["bare", target] => bare::run(target),
         ["packages"] => {
             packages::list();
             Ok(())
@@ -45,5 +47,6 @@ usage: cargo xtask <command>
   deps                     edges between crates against the rules
   tidy                     paths in documents, left-overs, unsafe, long files, inherited lints
   bench                    all benchmarks, one table in target/bench/table.md
+  bare [TARGET]            `make TARGET` (default: demo) inside a fresh Debian; needs root
   packages [build|run|test]  the list of Debian packages; with a word, installs what is missing
   demo-image [--out DIR]   the demo guest from Debian packages (default: target/demo)";

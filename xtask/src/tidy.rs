@@ -31,10 +31,8 @@ pub fn check() -> Result<()> {
                 );
             }
             Some("rs") => findings.extend(rust(name, &text)),
-            Some("toml") if name.ends_with("/Cargo.toml") && !name.starts_with("fuzz/") => {
-                if !text.contains("[lints]\nworkspace = true") && !text.contains("[workspace]") {
-                    findings.push(format!("{name}: does not inherit the workspace's lints"));
-                }
+            Some("toml") if is_member(name) && !text.contains("[lints]\nworkspace = true") => {
+                findings.push(format!("{name}: does not inherit the workspace's lints"));
             }
             _ => {}
         }
@@ -46,6 +44,11 @@ pub fn check() -> Result<()> {
         bail!("tidy: {} findings", findings.len());
     }
     Ok(())
+}
+
+/// Whether this is the manifest of a member of the main workspace.
+fn is_member(name: &str) -> bool {
+    name.ends_with("/Cargo.toml") && ["crates/", "lib/", "xtask/"].iter().any(|area| name.starts_with(area))
 }
 
 fn machine_paths(text: &str) -> impl Iterator<Item = usize> {
