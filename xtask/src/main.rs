@@ -1,13 +1,25 @@
 //! Commands for developers: `cargo xtask <command>`.
 
 use anyhow::{Context, Result, bail};
+use std::io::Write;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use xtask::check::{self, Extent};
 use xtask::packages::{self, Purpose};
 use xtask::{bare, bench, demo_image, deps, sh, tidy};
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["check"] => check::check(),

@@ -1,5 +1,7 @@
 //! The demo guest under a real QEMU, driven by hand.
 
+#![cfg(test)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! Images, overlays and disks against the real qemu-img.
 
+#![cfg(test)]
+
 mod common;
 
 use common::{TinyFs, have, run};

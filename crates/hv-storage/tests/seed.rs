@@ -1,5 +1,7 @@
 //! Seeds as other programs read them.
 
+#![cfg(test)]
+
 #[expect(dead_code, reason = "each test program uses its part")]
 mod common;
 
