@@ -50,8 +50,9 @@ fn make(root: &Path) -> Result<()> {
     say(&format!("bare machine: debootstrap bookworm from {mirror}"));
     let include = "--include=ca-certificates,git,make";
     sh::run(
-        Command::new("debootstrap")
-            .args(["--variant=minbase", include, "bookworm"])
+        // It mounts /proc and /sys in there: never in our namespace, or a run that is killed leaves them behind.
+        Command::new("unshare")
+            .args(["--mount", "debootstrap", "--variant=minbase", include, "bookworm"])
             .arg(root)
             .arg(mirror)
             .stdout(std::process::Stdio::null()),
