@@ -9,6 +9,7 @@
 
 use crate::sh::{self, say};
 use anyhow::{Context, Result, bail};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -30,6 +31,10 @@ pub fn run(target: &str) -> Result<()> {
             .context("the toolchain is found through rustup")?
             .trim(),
     );
+    // As here: where the pinned version is provided under another name, an override says so.
+    let toolchain =
+        sh::output(Command::new("rustup").args(["show", "active-toolchain"]).current_dir(sh::root()))?;
+    let toolchain = toolchain.split_whitespace().next().context("rustup names no active toolchain")?;
     let cargo = match (sh::env("CARGO_HOME"), sh::env("HOME")) {
         (Some(cargo), _) => PathBuf::from(cargo),
         (None, Some(user)) => Path::new(&user).join(".cargo"),
@@ -38,7 +43,8 @@ pub fn run(target: &str) -> Result<()> {
     // Not in /tmp, which may be small or refuse programs.
     let machine = tempfile::Builder::new().prefix("hypervisor-bare-").tempdir_in("/var/tmp")?;
     let root = machine.path();
-    let result = make(root).and_then(|()| enter(root, &rustup, &cargo, target));
+    let result = make(root)
+        .and_then(|()| enter(root, [rustup.as_ref(), cargo.as_ref(), toolchain.as_ref(), target.as_ref()]));
     // All mounts were in the namespace that has ended; what is left are plain files.
     machine.close().context("removing the bare machine")?;
     result
@@ -104,17 +110,20 @@ fn mirror(sources: &[(String, String)]) -> Option<&str> {
     })
 }
 
-fn enter(root: &Path, rustup: &Path, cargo: &Path, target: &str) -> Result<()> {
-    say(&format!("bare machine: make {target}"));
+fn enter(root: &Path, arguments: [&OsStr; 4]) -> Result<()> {
+    say(&format!("bare machine: make {}", arguments[3].display()));
     let mut command = Command::new("unshare");
     command.args(["--mount", "--pid", "--ipc", "--fork", "--kill-child", "sh", "-euc", ENTER, "bare"]);
-    command.arg(root).arg(rustup).arg(cargo).arg(target);
-    sh::run(&mut command)
+    let status = command.arg(root).args(arguments).status().context("starting unshare")?;
+    if !status.success() {
+        bail!("make {} failed on the bare machine", arguments[3].display());
+    }
+    Ok(())
 }
 
-/// Arguments: root, rustup home, cargo home, target. What is mounted read-only belongs to the host.
+/// Arguments: root, rustup home, cargo home, toolchain, target. What is mounted read-only belongs to the host.
 const ENTER: &str = r#"
-root=$1 rustup=$2 cargo=$3 target=$4
+root=$1 rustup=$2 cargo=$3 toolchain=$4 target=$5
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
@@ -128,6 +137,7 @@ mount -t overlay -o "lowerdir=$cargo/registry,upperdir=$root/.registry/upper,wor
     registry "$root/opt/cargo/registry"
 if [ -f "$cargo/config.toml" ]; then cp "$cargo/config.toml" "$root/opt/cargo/"; fi
 exec chroot "$root" env -i HOME=/root TERM="${TERM:-dumb}" RUSTUP_HOME=/opt/rustup CARGO_HOME=/opt/cargo \
+    RUSTUP_TOOLCHAIN="$toolchain" \
     ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
     ${no_proxy:+no_proxy="$no_proxy"} \
     PATH=/opt/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
