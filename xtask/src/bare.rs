@@ -3,8 +3,8 @@
 //! ```text
 //!   debootstrap ──> <temporary directory>/          chroot in mount, pid and ipc namespaces of its own,
 //!     src/hypervisor   clone of HEAD                so that mounts and processes end with it
-//!     opt/rustup       the host's, read-only
-//!     opt/cargo        bin read-only, registry as an overlay: what is downloaded stays inside
+//!     <rustup home>    the host's, read-only
+//!     <cargo home>     bin read-only, registry as an overlay: what is downloaded stays inside
 //! ```
 
 use crate::sh::{self, say};
@@ -31,10 +31,6 @@ pub fn run(target: &str) -> Result<()> {
             .context("the toolchain is found through rustup")?
             .trim(),
     );
-    // As here: where the pinned version is provided under another name, an override says so.
-    let toolchain =
-        sh::output(Command::new("rustup").args(["show", "active-toolchain"]).current_dir(sh::root()))?;
-    let toolchain = toolchain.split_whitespace().next().context("rustup names no active toolchain")?;
     let cargo = match (sh::env("CARGO_HOME"), sh::env("HOME")) {
         (Some(cargo), _) => PathBuf::from(cargo),
         (None, Some(user)) => Path::new(&user).join(".cargo"),
@@ -43,8 +39,7 @@ pub fn run(target: &str) -> Result<()> {
     // Not in /tmp, which may be small or refuse programs.
     let machine = tempfile::Builder::new().prefix("hypervisor-bare-").tempdir_in("/var/tmp")?;
     let root = machine.path();
-    let result = make(root)
-        .and_then(|()| enter(root, [rustup.as_ref(), cargo.as_ref(), toolchain.as_ref(), target.as_ref()]));
+    let result = make(root).and_then(|()| enter(root, [rustup.as_ref(), cargo.as_ref(), target.as_ref()]));
     // All mounts were in the namespace that has ended; what is left are plain files.
     machine.close().context("removing the bare machine")?;
     result
@@ -77,9 +72,7 @@ fn make(root: &Path) -> Result<()> {
     let source = root.join("src/hypervisor");
     std::fs::create_dir_all(root.join("src"))?;
     sh::run(Command::new("git").args(["clone", "-q", "--no-hardlinks"]).arg(sh::root()).arg(&source))?;
-    for directory in
-        ["opt/rustup", "opt/cargo/bin", "opt/cargo/registry", ".registry/upper", ".registry/workdir"]
-    {
+    for directory in [".registry/upper", ".registry/workdir"] {
         std::fs::create_dir_all(root.join(directory))?;
     }
     Ok(())
@@ -110,37 +103,38 @@ fn mirror(sources: &[(String, String)]) -> Option<&str> {
     })
 }
 
-fn enter(root: &Path, arguments: [&OsStr; 4]) -> Result<()> {
-    say(&format!("bare machine: make {}", arguments[3].display()));
+fn enter(root: &Path, arguments: [&OsStr; 3]) -> Result<()> {
+    let target = arguments[2].display();
+    say(&format!("bare machine: make {target}"));
     let mut command = Command::new("unshare");
     command.args(["--mount", "--pid", "--ipc", "--fork", "--kill-child", "sh", "-euc", ENTER, "bare"]);
     let status = command.arg(root).args(arguments).status().context("starting unshare")?;
     if !status.success() {
-        bail!("make {} failed on the bare machine", arguments[3].display());
+        bail!("make {target} failed on the bare machine");
     }
     Ok(())
 }
 
-/// Arguments: root, rustup home, cargo home, toolchain, target. What is mounted read-only belongs to the host.
+/// Arguments: root, rustup home, cargo home, target. What is mounted read-only belongs to the host. The toolchain has the
+/// same path inside, because rustup's toolchains may be links with absolute targets.
 const ENTER: &str = r#"
-root=$1 rustup=$2 cargo=$3 toolchain=$4 target=$5
+root=$1 rustup=$2 cargo=$3 target=$4
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/run"
-for pair in "$rustup:opt/rustup" "$cargo/bin:opt/cargo/bin"; do
-    mount --bind "${pair%%:*}" "$root/${pair#*:}"
-    mount -o remount,bind,ro "$root/${pair#*:}"
+mkdir -p "$root$rustup" "$root$cargo/bin" "$root$cargo/registry" "$cargo/registry"
+for directory in "$rustup" "$cargo/bin"; do
+    mount --bind "$directory" "$root$directory"
+    mount -o remount,bind,ro "$root$directory"
 done
-mkdir -p "$cargo/registry"
 mount -t overlay -o "lowerdir=$cargo/registry,upperdir=$root/.registry/upper,workdir=$root/.registry/workdir" \
-    registry "$root/opt/cargo/registry"
-if [ -f "$cargo/config.toml" ]; then cp "$cargo/config.toml" "$root/opt/cargo/"; fi
-exec chroot "$root" env -i HOME=/root TERM="${TERM:-dumb}" RUSTUP_HOME=/opt/rustup CARGO_HOME=/opt/cargo \
-    RUSTUP_TOOLCHAIN="$toolchain" \
+    registry "$root$cargo/registry"
+if [ -f "$cargo/config.toml" ]; then cp "$cargo/config.toml" "$root$cargo/"; fi
+exec chroot "$root" env -i HOME=/root TERM="${TERM:-dumb}" RUSTUP_HOME="$rustup" CARGO_HOME="$cargo" \
     ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
     ${no_proxy:+no_proxy="$no_proxy"} \
-    PATH=/opt/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    PATH="$cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
     make -C /src/hypervisor "$target"
 "#;
 
