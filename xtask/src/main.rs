@@ -1,3 +1,64 @@
 //! Commands for developers: `cargo xtask <command>`.
 
-fn main() {}
+use anyhow::{Context, Result, bail};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use xtask::check::{self, Extent};
+use xtask::packages::{self, Purpose};
+use xtask::{bare, bench, demo_image, deps, sh, tidy};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<()> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["check"] => check::check(),
+        ["lint"] => check::lint().map(|not_run| not_run.iter().for_each(|line| sh::say(line))),
+        ["test", "--short", rest @ ..] => check::test(Extent::Short, rest, Vec::new()),
+        ["test", "--long", rest @ ..] => check::test(Extent::Long, rest, Vec::new()),
+        ["test", rest @ ..] => check::test(Extent::Normal, rest, Vec::new()),
+        ["coverage"] => check::coverage(),
+        ["deps"] => deps::check(),
+        ["tidy"] => tidy::check(),
+        ["bench"] => bench::run(),
+        ["bare"] => bare::run("demo"),
+        ["bare", target] => bare::run(target),
+        ["packages"] => {
+            packages::list();
+            Ok(())
+        }
+        ["packages", word] => {
+            packages::install(Purpose::named(word).context("packages: build, run or test")?)
+        }
+        ["demo-image"] => demo_image::build(&sh::root().join("target/demo")).map(drop),
+        ["demo-image", "--out", out] => demo_image::build(&PathBuf::from(out)).map(drop),
+        [] | ["help" | "--help" | "-h"] => {
+            sh::say(HELP);
+            Ok(())
+        }
+        other => bail!("no such command: {}\n{HELP}", other.join(" ")),
+    }
+}
+
+const HELP: &str = "\
+usage: cargo xtask <command>
+  check                    all below up to test: what CI runs, one command before every push
+  lint                     fmt, deps, tidy, clippy, doc, deny
+  test [--short|--long] [ARGS]  tests; the last lines name what was not run; ARGS go to cargo test
+  coverage                 line coverage as HTML in target/coverage
+  deps                     edges between crates against the rules
+  tidy                     paths in documents, left-overs, unsafe, long files, inherited lints
+  bench                    all benchmarks, one table in target/bench/table.md
+  bare [TARGET]            `make TARGET` (default: demo) inside a fresh Debian; needs root
+  packages [build|run|test]  the list of Debian packages; with a word, installs what is missing
+  demo-image [--out DIR]   the demo guest from Debian packages (default: target/demo)";

@@ -1,0 +1,145 @@
+//! `check`, `lint` and `test`: one command before every push, the same that CI runs.
+
+use crate::sh::{self, say};
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
+/// Which tests to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Unit tests only: no programs started.
+    Short,
+    /// All that run on every push.
+    Normal,
+    /// Also those marked `#[ignore]` because they take minutes.
+    Long,
+}
+
+/// Everything that needs no test run: format, rules, lints, documentation.
+///
+/// # Errors
+/// The first check that fails, by name.
+pub fn lint() -> Result<Vec<String>> {
+    let mut not_run = Vec::new();
+    step("fmt", || sh::run(sh::cargo().args(["fmt", "--all", "--check"])))?;
+    step("deps", crate::deps::check)?;
+    step("tidy", crate::tidy::check)?;
+    step("clippy", || {
+        sh::run(sh::cargo().args([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ]))
+    })?;
+    step("doc", || {
+        let mut doc = sh::cargo();
+        doc.args(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--quiet"]);
+        sh::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    if sh::output(sh::cargo().args(["deny", "--version"])).is_ok() {
+        step("deny", || sh::run(sh::cargo().args(["deny", "check", "bans", "licenses", "sources"])))?;
+    } else {
+        not_run.push("not run: deny: cargo-deny is missing (cargo install cargo-deny)".to_owned());
+    }
+    Ok(not_run)
+}
+
+/// [`lint`], then the tests.
+///
+/// # Errors
+/// The first check that fails, by name.
+pub fn check() -> Result<()> {
+    let not_run = lint()?;
+    test(Extent::Normal, &[], not_run)
+}
+
+/// Runs the tests; the last lines tell what was not run and why. `rest` goes to `cargo test`.
+///
+/// # Errors
+/// When a test fails.
+pub fn test(extent: Extent, rest: &[&str], mut not_run: Vec<String>) -> Result<()> {
+    say("== test");
+    let mut command = sh::cargo();
+    command.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+    if extent == Extent::Short {
+        command.args(["--lib", "--bins"]);
+    }
+    // A test that could not run passes and says so; its output must be shown for us to see it.
+    command.args(rest).args(["--", "--show-output"]);
+    if extent == Extent::Long {
+        command.arg("--include-ignored");
+    }
+    let passed = run_and_collect(&mut command, &mut not_run)?;
+    not_run.sort();
+    not_run.dedup();
+    say("");
+    for line in &not_run {
+        say(line);
+    }
+    if !passed {
+        bail!("tests failed; {} not run", not_run.len());
+    }
+    say(&format!("all tests passed; {} not run", not_run.len()));
+    Ok(())
+}
+
+/// Line coverage through whichever of the two programs is installed.
+///
+/// # Errors
+/// When neither is there, or the tests fail.
+pub fn coverage() -> Result<()> {
+    for (probe, run) in [
+        (
+            ["llvm-cov", "--version"],
+            &["llvm-cov", "--workspace", "--html", "--output-dir", "target/coverage"][..],
+        ),
+        (
+            ["tarpaulin", "--version"],
+            &[
+                "tarpaulin",
+                "--workspace",
+                "--engine",
+                "ptrace",
+                "--out",
+                "Html",
+                "--output-dir",
+                "target/coverage",
+            ],
+        ),
+    ] {
+        if sh::output(sh::cargo().args(probe)).is_ok() {
+            return sh::run(sh::cargo().args(run));
+        }
+    }
+    bail!(
+        "no coverage tool: run `cargo install cargo-tarpaulin`, or cargo-llvm-cov with the llvm-tools component"
+    )
+}
+
+fn step(name: &'static str, check: impl FnOnce() -> Result<()>) -> Result<()> {
+    say(&format!("== {name}"));
+    check().with_context(|| format!("{name} failed"))
+}
+
+/// Passes the output on and keeps its `not run:` lines.
+fn run_and_collect(command: &mut Command, not_run: &mut Vec<String>) -> Result<bool> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("starting cargo test")?;
+    let output = child.stdout.take().expect("stdout is piped");
+    let mut lines = BufReader::new(output);
+    let mut line = Vec::new();
+    let mut terminal = std::io::stdout();
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        let _ = terminal.write_all(&line);
+        let text = String::from_utf8_lossy(&line);
+        if let Some(at) = text.find("not run: ") {
+            not_run.push(text[at..].trim_end().to_owned());
+        }
+        line.clear();
+    }
+    Ok(child.wait()?.success())
+}

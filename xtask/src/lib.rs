@@ -1,0 +1,12 @@
+//! Commands for developers. Each is a module here and a word after `cargo xtask`.
+
+pub mod bare;
+pub mod bench;
+pub mod check;
+pub mod cpio;
+pub mod demo_image;
+pub mod deps;
+pub mod modules;
+pub mod packages;
+pub mod sh;
+pub mod tidy;

@@ -1,0 +1,99 @@
+//! `packages`: the one list of Debian packages, each with the reason, and their installation.
+
+use crate::sh::{self, say};
+use anyhow::{Result, bail};
+use std::process::Command;
+
+/// What a package is needed for. A later one includes the earlier ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// To compile.
+    Build,
+    /// To run virtual machines.
+    Run,
+    /// To run all tests.
+    Test,
+}
+
+impl Purpose {
+    /// The purpose that a word on the command line stands for.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Some(match word {
+            "build" => Self::Build,
+            "run" => Self::Run,
+            "test" => Self::Test,
+            _ => return None,
+        })
+    }
+}
+
+/// Prints the list.
+pub fn list() {
+    for (purpose, package, reason) in PACKAGES {
+        say(&format!("{purpose:<6?} {package:<22} {reason}"));
+    }
+}
+
+/// Installs what is missing for `purpose`, through sudo when we are not root; says which.
+///
+/// # Errors
+/// When apt-get fails or may not be run; the text has the command to run by hand.
+pub fn install(purpose: Purpose) -> Result<()> {
+    let wanted = PACKAGES.iter().filter(|(when, ..)| *when <= purpose);
+    let missing: Vec<_> = wanted.filter(|(_, package, _)| !installed(package)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    say("These Debian packages are missing and will be installed:");
+    for (_, package, reason) in &missing {
+        say(&format!("  {package:<22} {reason}"));
+    }
+    let names: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
+    let by_hand = format!("apt-get install --no-install-recommends {}", names.join(" "));
+    if sh::find("apt-get").is_none() {
+        bail!("this is no Debian; install what corresponds to: {}", names.join(" "));
+    }
+    if !sh::is_root() && sh::find("sudo").is_none() {
+        bail!("neither root nor sudo: run as root: {by_hand}");
+    }
+    let install = ["install", "-y", "-q", "--no-install-recommends"];
+    // Lists may be absent (fresh machine) or too old to name files that still exist.
+    if sh::run(apt().args(install).args(&names)).is_err() {
+        sh::run(apt().args(["update", "-q"]))?;
+        sh::run(apt().args(install).args(&names))
+            .map_err(|error| error.context(format!("try: {by_hand}")))?;
+    }
+    Ok(())
+}
+
+fn apt() -> Command {
+    let mut command = if sh::is_root() {
+        Command::new("env")
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.arg("env");
+        sudo
+    };
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    command
+}
+
+fn installed(package: &str) -> bool {
+    let query = sh::output(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", package]));
+    query.is_ok_and(|status| status == "installed")
+}
+
+/// The Makefile installs the first ones by itself, because without them this program cannot be built.
+const PACKAGES: &[(Purpose, &str, &str)] = &[
+    (Purpose::Build, "gcc", "the linker, and C parts of dependencies"),
+    (Purpose::Build, "libc6-dev", "start files and headers for the linker"),
+    (Purpose::Run, "qemu-system-x86", "runs the virtual machines"),
+    (Purpose::Run, "qemu-utils", "qemu-img makes overlays and disks"),
+    (Purpose::Run, "e2fsprogs", "mke2fs makes the demo guest's disk"),
+    (Purpose::Run, "ovmf", "UEFI firmware for instances that ask for it"),
+    (Purpose::Test, "git", "tidy checks the files that git tracks"),
+    (Purpose::Test, "xorriso", "reads our cloud-init seeds as an independent peer"),
+    (Purpose::Test, "util-linux", "blkid and mount as further peers"),
+    (Purpose::Test, "debootstrap", "makes the Debian image and the bare machine of the tests"),
+];
