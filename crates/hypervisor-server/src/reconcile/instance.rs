@@ -1,0 +1,199 @@
+//! The next step of one instance: a pure function of what is stored, what its agent reports, and the nodes.
+
+use super::progress;
+use crate::scheduler::{self, Candidate};
+use crate::state::write::{PlacementRecord, Rejection, Writer};
+use crate::state::{Cluster, InstanceEntry, keys};
+use hv_core::instance::{Epoch, Instance, InstanceStatus, Phase, Placement};
+use hv_core::node::NodePhase;
+use hv_core::{Error, InstanceId, NodeId, Resources, Timestamp};
+use hv_store::{Compare, LeaseId, Txn};
+use std::collections::BTreeMap;
+
+/// What an agent last said of an instance.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Observed {
+    pub(super) epoch: Epoch,
+    pub(super) status: InstanceStatus,
+    pub(super) gone: bool,
+    pub(super) rejected: bool,
+}
+
+/// What the step is decided on.
+pub(super) struct View<'a> {
+    pub(super) cluster: &'a Cluster,
+    /// What the agent of the instance's node says of it.
+    pub(super) observed: Option<&'a Observed>,
+    /// Placed a moment ago, and not yet visible in the cluster: node and resources.
+    pub(super) reserved: &'a BTreeMap<InstanceId, (NodeId, Resources)>,
+    /// Above everything that any agent has reported.
+    pub(super) highest_epoch: Epoch,
+    pub(super) now: Timestamp,
+    pub(super) expiry: LeaseId,
+}
+
+/// A step: the transaction, and the reservation that it makes.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) txn: Txn,
+    pub(super) reserve: Option<(NodeId, Resources)>,
+}
+
+/// The nodes with what is on them, as the scheduler wants them.
+pub(crate) fn candidates<'a>(
+    cluster: &'a Cluster,
+    entry: &'a InstanceEntry,
+    reserved: &BTreeMap<InstanceId, (NodeId, Resources)>,
+) -> Vec<Candidate<'a>> {
+    let mut extra: BTreeMap<NodeId, Resources> = BTreeMap::new();
+    for (id, (node, resources)) in reserved {
+        let visible = cluster.instances().get(id).is_some_and(|other| other.instance.placement.is_some());
+        if !visible {
+            let sum = extra.entry(*node).or_default();
+            *sum = *sum + *resources;
+        }
+    }
+    let one = |node: &'a std::sync::Arc<crate::state::NodeEntry>| {
+        let id = node.node.id;
+        let refused = |rejection: &&'a Rejection| {
+            rejection.node == id && rejection.generation == entry.instance.metadata.generation
+        };
+        // What the instance takes where it is already must not count against it.
+        let own = match entry.instance.placement {
+            Some(placement) if placement.node == id => entry.instance.spec.resources(),
+            _ => Resources::default(),
+        };
+        Candidate {
+            node: &node.node,
+            allocated: cluster.allocated(id) + extra.get(&id).copied().unwrap_or_default() - own,
+            refusal: entry.placement.rejections.iter().find(refused).map(|rejection| rejection.message.as_str()),
+        }
+    };
+    cluster.nodes().values().map(one).collect()
+}
+
+/// The next step, if there is one to take.
+pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Error> {
+    let Some(entry) = view.cluster.instances().get(&id) else {
+        let mut writer = Writer::default();
+        operations(&mut writer, id, None, view);
+        return Ok((!writer.is_empty()).then(|| Step { txn: writer.finish(), reserve: None }));
+    };
+    let mut writer = Writer::default();
+    let mut instance = entry.instance.clone();
+    let mut placement = entry.placement.clone();
+    let mut reserve = None;
+
+    match (placement.node, view.observed.filter(|observed| observed.epoch == placement.epoch)) {
+        // Nothing of it is on any node.
+        (None, _) if instance.is_deleting() => return Ok(Some(remove(entry, view))),
+        (Some(_), Some(observed)) if observed.gone && instance.is_deleting() => return Ok(Some(remove(entry, view))),
+        (None, _) => {
+            reserve = place(&mut instance, &mut placement, entry, view)?;
+        }
+        (Some(node), Some(observed)) if observed.rejected => {
+            placement.node = None;
+            placement.rejections.retain(|rejection| rejection.node != node);
+            placement.rejections.push(Rejection {
+                node,
+                message: observed.status.message.clone(),
+                generation: instance.metadata.generation,
+            });
+            instance.placement = None;
+            instance.status = InstanceStatus { message: observed.status.message.clone(), ..InstanceStatus::default() };
+        }
+        (Some(node), Some(observed)) if observed.gone => {
+            instance.status.phase = Phase::Failed;
+            instance.status.message = format!("node {} has nothing of it any more", node_name(view.cluster, node));
+        }
+        (Some(_), Some(observed)) => instance.status = observed.status.clone(),
+        (Some(node), None) => {
+            let phase = view.cluster.nodes().get(&node).map(|node| node.node.status.phase);
+            if matches!(phase, None | Some(NodePhase::Unknown)) && instance.status.phase != Phase::Unknown {
+                instance.status.phase = Phase::Unknown;
+                instance.status.message =
+                    format!("node {} is not heard of; the guest may well be running", node_name(view.cluster, node));
+            }
+        }
+    }
+
+    if instance.status != entry.instance.status {
+        writer.put_instance_status(id, &instance.status);
+    }
+    if placement != entry.placement {
+        writer.put_placement(id, &placement);
+    }
+    operations(&mut writer, id, Some(&instance), view);
+    if writer.is_empty() {
+        return Ok(None);
+    }
+    writer.unchanged(keys::placement(id), entry.placement_revision);
+    let key = keys::instance(&instance.metadata.project, id);
+    if placement.node == entry.placement.node {
+        writer.only_if(Compare::Exists(key));
+    } else {
+        // A placement was decided on this very specification.
+        writer.unchanged(key, Some(entry.spec_revision));
+    }
+    Ok(Some(Step { txn: writer.finish(), reserve }))
+}
+
+/// Chooses a node. Without one the status says why.
+fn place(
+    instance: &mut Instance,
+    placement: &mut PlacementRecord,
+    entry: &InstanceEntry,
+    view: &View<'_>,
+) -> Result<Option<(NodeId, Resources)>, Error> {
+    let candidates = candidates(view.cluster, entry, view.reserved);
+    let decision = scheduler::schedule(instance, &candidates)?;
+    if let Some(node) = decision.chosen {
+        placement.node = Some(node);
+        placement.epoch = placement.epoch.next_above(view.highest_epoch);
+        instance.placement = Some(Placement { node, epoch: placement.epoch });
+        instance.status =
+            InstanceStatus { phase: Phase::Scheduled, message: decision.summary, ..InstanceStatus::default() };
+        return Ok(Some((node, instance.spec.resources())));
+    }
+    // Refused by every node that could otherwise have it: waiting would not help.
+    let refused = candidates.iter().any(|candidate| candidate.refusal.is_some())
+        && decision.verdicts.iter().all(|verdict| {
+            let refusal = candidates.iter().find(|c| c.node.id == verdict.node).and_then(|c| c.refusal);
+            verdict.obstacles.len() != 1 || refusal == verdict.obstacles.first().map(String::as_str)
+        });
+    instance.status = InstanceStatus {
+        phase: if refused { Phase::Failed } else { Phase::Pending },
+        message: decision.summary,
+        ..InstanceStatus::default()
+    };
+    Ok(None)
+}
+
+/// Removes every trace of a deleted instance, and ends its operations.
+fn remove(entry: &InstanceEntry, view: &View<'_>) -> Step {
+    let (id, metadata) = (entry.instance.id, &entry.instance.metadata);
+    let mut writer = Writer::default();
+    writer
+        .unchanged(keys::placement(id), entry.placement_revision)
+        .delete(keys::instance(&metadata.project, id))
+        .delete(keys::instance_status(id))
+        .delete(keys::placement(id))
+        .delete(keys::instance_name(&metadata.project, &metadata.name));
+    operations(&mut writer, id, None, view);
+    Step { txn: writer.finish(), reserve: None }
+}
+
+/// Most operations that one transaction advances: with what else it holds it stays below the store's limit.
+const MAX_OPERATIONS: usize = 50;
+
+fn operations(writer: &mut Writer, id: InstanceId, instance: Option<&Instance>, view: &View<'_>) {
+    for entry in view.cluster.open_operations(id).take(MAX_OPERATIONS) {
+        if let Some(next) = progress::advance(&entry.operation, instance, view.now) {
+            writer.unchanged(keys::operation(next.id), Some(entry.revision)).put_operation(&next, view.expiry);
+        }
+    }
+}
+
+fn node_name(cluster: &Cluster, node: NodeId) -> String {
+    cluster.nodes().get(&node).map_or_else(|| node.to_string(), |entry| entry.node.metadata.name.to_string())
+}

@@ -1,0 +1,110 @@
+//! The next step of one node: its record follows its agent's session.
+
+use crate::state::write::Writer;
+use crate::state::{Cluster, NodeEntry, keys};
+use hv_api::v1;
+use hv_core::node::{Node, NodePhase, NodeReport, NodeStatus};
+use hv_core::{Error, Metadata, Name, NodeId, Timestamp};
+use hv_store::{Compare, Txn};
+
+/// What is known of a node's agent.
+#[derive(Clone, Debug)]
+pub(super) enum Agent<'a> {
+    /// Connected; this is its newest report.
+    Connected(&'a NodeReport),
+    /// Not connected, but not for long enough to say so.
+    Missed,
+    /// Not heard of for the grace period.
+    Lost,
+}
+
+/// Brings the stored status of a node up to date.
+pub(super) fn step(entry: &NodeEntry, agent: &Agent<'_>, now: Timestamp) -> Option<Txn> {
+    let mut node = entry.node.clone();
+    match agent {
+        Agent::Connected(report) => {
+            node.status.report = (*report).clone();
+            node.status.phase = if report.drivers.iter().any(|driver| driver.healthy) {
+                NodePhase::Ready
+            } else {
+                NodePhase::NotReady
+            };
+        }
+        Agent::Missed => {}
+        Agent::Lost if node.status.phase == NodePhase::Registered => {}
+        Agent::Lost => node.status.phase = NodePhase::Unknown,
+    }
+    if node.status.phase != entry.node.status.phase {
+        node.status.last_transition_at = now;
+    }
+    if node == entry.node {
+        return None;
+    }
+    let mut writer = Writer::default();
+    writer.only_if(Compare::Exists(keys::node(node.id))).put_node_status(&node);
+    Some(writer.finish())
+}
+
+/// The node that a hello belongs to, if there is one: by uid, else by name.
+pub(super) fn of_hello<'a>(cluster: &'a Cluster, hello: &v1::Hello) -> Option<&'a NodeEntry> {
+    let by_uid = hello.node_uid.parse().ok().and_then(|id: NodeId| cluster.nodes().get(&id));
+    let by_name = || cluster.nodes().get(&cluster.node_named(&Name::parse("node_name", &hello.node_name).ok()?)?);
+    by_uid.or_else(by_name).map(|entry| &**entry)
+}
+
+/// Records a node whose agent dials in for the first time. A uid that the agent brings is kept: after a restore of an old
+/// store, the node is the same node.
+pub(super) fn create(hello: &v1::Hello, candidate: NodeId, now: Timestamp) -> Result<Txn, Error> {
+    let id = hello.node_uid.parse().unwrap_or(candidate);
+    let name = Name::parse("node_name", &sanitized(&hello.node_name))?;
+    let spec = hv_api::convert::node_spec_from(&hello.initial_spec.clone().unwrap_or_default())?;
+    hv_core::labels::check_labels("labels", &hello.initial_labels)?;
+    let node = Node {
+        id,
+        metadata: Metadata {
+            name: name.clone(),
+            project: Name::parse("project", hv_core::meta::DEFAULT_PROJECT)?,
+            labels: hello.initial_labels.clone(),
+            annotations: Default::default(),
+            generation: 1,
+            created_at: now,
+            deletion_requested_at: None,
+            finalizers: Vec::new(),
+        },
+        spec,
+        status: NodeStatus { last_transition_at: now, ..NodeStatus::default() },
+    };
+    let mut writer = Writer::default();
+    writer
+        .only_if(Compare::Absent(keys::node(id)))
+        .only_if(Compare::Absent(keys::node_name(&name)))
+        .put_node(&node)
+        .put_text(keys::node_name(&name), &id.to_string());
+    Ok(writer.finish())
+}
+
+/// A host's name as a node's: the part before the first dot, in lower case, with '-' for what a name may not have.
+pub(super) fn sanitized(hostname: &str) -> String {
+    let label = hostname.split('.').next().unwrap_or_default().to_lowercase();
+    let mut name: String =
+        label.chars().map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' }).take(63).collect();
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
+        name = format!("node-{name}").chars().take(63).collect();
+    }
+    name.trim_end_matches('-').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_names_become_node_names() {
+        for (host, name) in
+            [("alpha", "alpha"), ("Alpha.example.org", "alpha"), ("10-0-0-1", "node-10-0-0-1"), ("a_b", "a-b"), ("", "node")]
+        {
+            assert_eq!(sanitized(host), name);
+            Name::parse("name", &sanitized(host)).unwrap();
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Where an instance goes: a pure function from a snapshot to a decision that explains itself.
+
+use hv_core::instance::Instance;
+use hv_core::node::{Node, NodePhase, Schedulability};
+use hv_core::{Error, NodeId, Resources, Selector};
+
+/// A node as the scheduler sees it.
+#[derive(Clone, Debug)]
+pub struct Candidate<'a> {
+    /// The node.
+    pub node: &'a Node,
+    /// What is placed on it, reservations included.
+    pub allocated: Resources,
+    /// Why it refused this very instance, if it did.
+    pub refusal: Option<&'a str>,
+}
+
+/// The verdict on one node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// The node.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Why it cannot be; empty when it can.
+    pub obstacles: Vec<String>,
+    /// Higher is better.
+    pub score: f64,
+    /// What the score is made of.
+    pub reasons: Vec<String>,
+}
+
+impl Verdict {
+    /// Whether the instance may go there.
+    pub fn is_feasible(&self) -> bool {
+        self.obstacles.is_empty()
+    }
+}
+
+/// Where the instance goes, and the verdict on every node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The node, if any fits.
+    pub chosen: Option<NodeId>,
+    /// The decision in one sentence.
+    pub summary: String,
+    /// All verdicts, the best first.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// Chooses a node: of those that are feasible, the preferred one, else the one with most free CPU and memory.
+pub fn schedule(instance: &Instance, candidates: &[Candidate<'_>]) -> Result<Decision, Error> {
+    let selector = Selector::parse("spec.placement.node_selector", &instance.spec.placement.node_selector)?;
+    let mut verdicts: Vec<Verdict> =
+        candidates.iter().map(|candidate| judge(instance, &selector, candidate)).collect();
+    // Ties go to the older node, so that the same input gives the same answer.
+    verdicts.sort_by(|a, b| {
+        b.is_feasible().cmp(&a.is_feasible()).then(b.score.total_cmp(&a.score)).then(a.node.cmp(&b.node))
+    });
+    let best = verdicts.first().filter(|verdict| verdict.is_feasible());
+    let chosen = best.map(|verdict| verdict.node);
+    let summary = match best {
+        Some(best) => {
+            let others = verdicts.iter().filter(|verdict| verdict.is_feasible()).count() - 1;
+            format!("{} was chosen ({}); {others} other nodes would do", best.name, best.reasons.join(", "))
+        }
+        None if verdicts.is_empty() => "no node has registered; start an agent".to_owned(),
+        None => {
+            let reasons: Vec<_> =
+                verdicts.iter().map(|verdict| format!("{}: {}", verdict.name, verdict.obstacles.join(", "))).collect();
+            format!("no node fits: {}", reasons.join("; "))
+        }
+    };
+    Ok(Decision { chosen, summary, verdicts })
+}
+
+/// Whether an instance may be on a node: the same rules for the choice and for the check at commit.
+pub fn obstacles(instance: &Instance, selector: &Selector, candidate: &Candidate<'_>) -> Vec<String> {
+    let Candidate { node, allocated, refusal } = candidate;
+    let wanted = &instance.spec.placement;
+    let is = |reference: &str| reference == node.metadata.name.as_str() || reference == node.id.to_string();
+    let mut obstacles = Vec::new();
+    if !wanted.required_node.is_empty() && !is(&wanted.required_node) {
+        obstacles.push(format!("the instance requires node `{}`", wanted.required_node));
+    }
+    match node.status.phase {
+        NodePhase::Ready => {}
+        NodePhase::Registered => obstacles.push("its agent has not connected yet".into()),
+        NodePhase::NotReady => obstacles.push("its agent says that it is not ready".into()),
+        NodePhase::Unknown => obstacles.push("its agent is not heard of".into()),
+    }
+    match node.spec.schedulability {
+        Schedulability::Schedulable => {}
+        Schedulability::Cordoned => obstacles.push("cordoned".into()),
+        Schedulability::Draining => obstacles.push("draining".into()),
+        Schedulability::Maintenance => obstacles.push("in maintenance".into()),
+    }
+    if node.status.phase == NodePhase::Ready && !node.status.report.runs(instance.spec.kind) {
+        obstacles.push(format!("no healthy driver for {}", instance.spec.kind.as_str()));
+    }
+    for (what, want, has) in
+        [("region", &wanted.region, &node.spec.region), ("zone", &wanted.zone, &node.spec.zone)]
+    {
+        if !want.is_empty() && want != has {
+            obstacles.push(format!("{what} is `{has}`, not `{want}`"));
+        }
+    }
+    if !selector.matches(&node.metadata.labels) {
+        obstacles.push(format!("its labels do not match `{}`", wanted.node_selector));
+    }
+    obstacles.extend(instance.spec.resources().shortages(node.status.report.allocatable - *allocated));
+    if let Some(refusal) = refusal {
+        obstacles.push((*refusal).to_owned());
+    }
+    obstacles
+}
+
+fn judge(instance: &Instance, selector: &Selector, candidate: &Candidate<'_>) -> Verdict {
+    let node = candidate.node;
+    let obstacles = obstacles(instance, selector, candidate);
+    let total = node.status.report.allocatable;
+    let free = total - candidate.allocated - instance.spec.resources();
+    let cpu = share(free.cpus.into(), total.cpus.into());
+    let memory = share(free.memory_bytes, total.memory_bytes);
+    let mut score = f64::midpoint(cpu, memory);
+    let mut reasons = vec![format!("{:.0} % of CPU and {:.0} % of memory left", cpu * 100.0, memory * 100.0)];
+    let preferred = &instance.spec.placement.preferred_node;
+    if !preferred.is_empty() && (*preferred == node.metadata.name.as_str() || *preferred == node.id.to_string()) {
+        score += 1.0;
+        reasons.push("preferred".into());
+    }
+    Verdict { node: node.id, name: node.metadata.name.to_string(), obstacles, score, reasons }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share needs no more than 53 bits")]
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hv_core::instance::{InstanceSpec, InstanceStatus};
+    use hv_core::node::{DriverStatus, NodeReport, NodeSpec, NodeStatus};
+    use hv_core::{Labels, Metadata, Name, Timestamp};
+
+    fn metadata(name: &str) -> Metadata {
+        Metadata {
+            name: Name::parse("name", name).expect("a name"),
+            project: Name::parse("name", "default").expect("a name"),
+            labels: Labels::from([("disk".to_owned(), "ssd".to_owned())]),
+            annotations: Labels::new(),
+            generation: 1,
+            created_at: Timestamp(1),
+            deletion_requested_at: None,
+            finalizers: vec![],
+        }
+    }
+
+    fn node(number: u64, name: &str) -> Node {
+        let driver = DriverStatus { healthy: true, instance_types: vec!["vm".into()], ..DriverStatus::default() };
+        let allocatable = Resources { cpus: 8, memory_bytes: 8 << 30, disk_bytes: 100 << 30, gpus: 0 };
+        Node {
+            id: format!("018f4e2a-0000-7000-8000-{number:012}").parse().expect("a uid"),
+            metadata: metadata(name),
+            spec: NodeSpec { zone: "a".into(), ..NodeSpec::default() },
+            status: NodeStatus {
+                phase: NodePhase::Ready,
+                report: NodeReport { allocatable, drivers: vec![driver], ..NodeReport::default() },
+                ..NodeStatus::default()
+            },
+        }
+    }
+
+    fn instance(change: impl FnOnce(&mut InstanceSpec)) -> Instance {
+        let mut spec = InstanceSpec { image: Some("/i".into()), ..InstanceSpec::default() };
+        change(&mut spec);
+        Instance {
+            id: "018f4e2a-0000-7000-8000-00000000ffff".parse().expect("a uid"),
+            metadata: metadata("demo"),
+            spec,
+            status: InstanceStatus::default(),
+            placement: None,
+        }
+    }
+
+    fn candidate(node: &Node) -> Candidate<'_> {
+        Candidate { node, allocated: Resources::default(), refusal: None }
+    }
+
+    #[test]
+    fn the_emptier_node_wins_and_the_preferred_one_before_it() {
+        let (a, b) = (node(1, "a"), node(2, "b"));
+        let busy = Candidate { allocated: Resources { cpus: 4, ..Resources::default() }, ..candidate(&a) };
+        let decision = schedule(&instance(|_| {}), &[busy.clone(), candidate(&b)]).unwrap();
+        assert_eq!(decision.chosen, Some(b.id));
+        assert!(decision.summary.starts_with("b was chosen"), "{}", decision.summary);
+        let prefers = instance(|spec| spec.placement.preferred_node = "a".into());
+        assert_eq!(schedule(&prefers, &[busy, candidate(&b)]).unwrap().chosen, Some(a.id));
+    }
+
+    #[test]
+    fn every_refusal_is_explained() {
+        let check = |expected: &str, node: &Node, change: fn(&mut InstanceSpec)| {
+            let decision = schedule(&instance(change), &[candidate(node)]).unwrap();
+            assert_eq!(decision.chosen, None);
+            assert!(decision.summary.contains(expected), "{}", decision.summary);
+        };
+        let with = |change: fn(&mut Node)| {
+            let mut node = node(1, "a");
+            change(&mut node);
+            node
+        };
+        let good = node(1, "a");
+        check("needs 9 vCPUs, 8 free", &good, |spec| spec.cpus = 9);
+        check("zone is `a`, not `b`", &good, |spec| spec.placement.zone = "b".into());
+        check("its labels do not match", &good, |spec| spec.placement.node_selector = "disk=hdd".into());
+        check("requires node `c`", &good, |spec| spec.placement.required_node = "c".into());
+        check("no healthy driver for container", &good, |spec| spec.kind = hv_core::instance::InstanceKind::Container);
+        check("cordoned", &with(|n| n.spec.schedulability = Schedulability::Cordoned), |_| {});
+        check("draining", &with(|n| n.spec.schedulability = Schedulability::Draining), |_| {});
+        check("not heard of", &with(|n| n.status.phase = NodePhase::Unknown), |_| {});
+        let refused = Candidate { refusal: Some("image /x does not exist"), ..candidate(&good) };
+        let decision = schedule(&instance(|_| {}), &[refused]).unwrap();
+        assert!(decision.summary.contains("image /x does not exist"));
+        assert!(schedule(&instance(|_| {}), &[]).unwrap().summary.contains("no node has registered"));
+    }
+}

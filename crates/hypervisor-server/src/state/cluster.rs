@@ -1,0 +1,381 @@
+//! The store's content as objects, kept up to date by [`Cluster::apply`]. A plain value: no I/O, no clock.
+
+use super::keys::Key;
+use super::write::{PlacementRecord, Rejection};
+use hv_api::convert::{instance_from, node_from, operation_from, status_from};
+use hv_api::internal::v1 as internal;
+use hv_api::v1;
+use hv_core::instance::{Epoch, Instance, InstanceStatus, Placement};
+use hv_core::node::Node;
+use hv_core::operation::{Operation, Target};
+use hv_core::{Error, ErrorKind, InstanceId, Name, NodeId, OperationId, Resources};
+use hv_store::{Batch, Event, KeyValue, Revision};
+use prost::Message;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// An instance with the revisions its parts were read at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceEntry {
+    /// The instance, with status and placement.
+    pub instance: Instance,
+    /// Its placement, with refusals.
+    pub placement: PlacementRecord,
+    /// Revision of metadata and specification.
+    pub spec_revision: Revision,
+    /// Revision of the placement.
+    pub placement_revision: Option<Revision>,
+    /// The newest of all.
+    pub revision: Revision,
+}
+
+/// A node with the revisions its parts were read at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeEntry {
+    /// The node.
+    pub node: Node,
+    /// Revision of metadata and specification.
+    pub spec_revision: Revision,
+    /// The newest of all.
+    pub revision: Revision,
+}
+
+/// An operation with its revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperationEntry {
+    /// The operation.
+    pub operation: Operation,
+    /// Its revision.
+    pub revision: Revision,
+}
+
+/// Any object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// An instance.
+    Instance(Arc<InstanceEntry>),
+    /// A node.
+    Node(Arc<NodeEntry>),
+    /// An operation.
+    Operation(Arc<OperationEntry>),
+}
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It is new.
+    Added,
+    /// It is different.
+    Modified,
+    /// It is gone; the object is as it last was.
+    Deleted,
+}
+
+/// One change of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What happened.
+    pub kind: ChangeKind,
+    /// To what.
+    pub object: Object,
+    /// At which revision.
+    pub revision: Revision,
+}
+
+/// Everything, at one revision.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    revision: Revision,
+    instances: BTreeMap<InstanceId, Arc<InstanceEntry>>,
+    nodes: BTreeMap<NodeId, Arc<NodeEntry>>,
+    operations: BTreeMap<OperationId, Arc<OperationEntry>>,
+    instance_names: BTreeMap<(Name, Name), InstanceId>,
+    node_names: BTreeMap<Name, NodeId>,
+    open_operations: BTreeMap<InstanceId, BTreeSet<OperationId>>,
+    by_node: BTreeMap<NodeId, BTreeSet<InstanceId>>,
+    raw: BTreeMap<String, KeyValue>,
+}
+
+impl Cluster {
+    /// The revision everything here is at.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Instances in order of creation.
+    pub fn instances(&self) -> &BTreeMap<InstanceId, Arc<InstanceEntry>> {
+        &self.instances
+    }
+
+    /// Nodes in order of registration.
+    pub fn nodes(&self) -> &BTreeMap<NodeId, Arc<NodeEntry>> {
+        &self.nodes
+    }
+
+    /// Operations in order of creation.
+    pub fn operations(&self) -> &BTreeMap<OperationId, Arc<OperationEntry>> {
+        &self.operations
+    }
+
+    /// Operations of an instance that have not ended.
+    pub fn open_operations(&self, id: InstanceId) -> impl Iterator<Item = &Arc<OperationEntry>> {
+        self.open_operations.get(&id).into_iter().flatten().filter_map(|id| self.operations.get(id))
+    }
+
+    /// Instances with operations that have not ended; they may be gone themselves.
+    pub fn with_open_operations(&self) -> impl Iterator<Item = InstanceId> {
+        self.open_operations.keys().copied()
+    }
+
+    /// Instances placed on a node.
+    pub fn placed_on(&self, node: NodeId) -> impl Iterator<Item = &Arc<InstanceEntry>> {
+        self.by_node.get(&node).into_iter().flatten().filter_map(|id| self.instances.get(id))
+    }
+
+    /// What the instances on a node take.
+    pub fn allocated(&self, node: NodeId) -> Resources {
+        self.placed_on(node).map(|entry| entry.instance.spec.resources()).sum()
+    }
+
+    /// An instance by uid, or by name within a project.
+    pub fn find_instance(&self, project: &Name, reference: &str) -> Result<&Arc<InstanceEntry>, Error> {
+        let by_uid = reference.parse().ok().and_then(|id: InstanceId| self.instances.get(&id));
+        let by_name = || {
+            let name = Name::parse("instance", reference).ok()?;
+            self.instances.get(self.instance_names.get(&(project.clone(), name))?)
+        };
+        by_uid.or_else(by_name).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("there is no instance `{reference}` in project `{project}`"))
+                .with_hint("`hypervisor-ctl instance list` shows what there is")
+        })
+    }
+
+    /// A node by uid or name.
+    pub fn find_node(&self, reference: &str) -> Result<&Arc<NodeEntry>, Error> {
+        let by_uid = reference.parse().ok().and_then(|id: NodeId| self.nodes.get(&id));
+        let by_name = || self.nodes.get(self.node_names.get(&Name::parse("node", reference).ok()?)?);
+        by_uid.or_else(by_name).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("there is no node `{reference}`"))
+                .with_hint("`hypervisor-ctl node list` shows what there is")
+        })
+    }
+
+    /// The uid that holds an instance name.
+    pub fn instance_named(&self, project: &Name, name: &Name) -> Option<InstanceId> {
+        self.instance_names.get(&(project.clone(), name.clone())).copied()
+    }
+
+    /// The uid that holds a node name.
+    pub fn node_named(&self, name: &Name) -> Option<NodeId> {
+        self.node_names.get(name).copied()
+    }
+
+    /// Takes the changes of one revision. Values that cannot be decoded are an error: this program wrote them.
+    pub fn apply(&mut self, batch: &Batch) -> Result<Vec<Change>, Error> {
+        let mut dirty = Vec::new();
+        for event in &batch.events {
+            let key = Key::parse(event.key());
+            if key == Key::Other {
+                continue;
+            }
+            match event {
+                Event::Put { current, .. } => self.raw.insert(current.key.clone(), current.clone()),
+                Event::Delete { previous } => self.raw.remove(&previous.key),
+            };
+            let id = match key {
+                Key::Instance(id) | Key::InstanceStatus(id) | Key::Placement(id) => Dirty::Instance(id),
+                Key::Node(id) | Key::NodeStatus(id) => Dirty::Node(id),
+                Key::Operation(id) => Dirty::Operation(id),
+                Key::Other => continue,
+            };
+            let known = dirty.iter_mut().find(|(known, _)| *known == id);
+            let spec_key = match key {
+                Key::Instance(_) | Key::Node(_) | Key::Operation(_) => Some(event.key().to_owned()),
+                _ => None,
+            };
+            match known {
+                Some((_, spec)) => *spec = spec_key.or(spec.take()),
+                None => dirty.push((id, spec_key)),
+            }
+        }
+        self.revision = self.revision.max(batch.revision);
+        let mut changes = Vec::new();
+        for (id, key) in dirty {
+            let change = match id {
+                Dirty::Instance(id) => self.rebuild_instance(id, key)?,
+                Dirty::Node(id) => self.rebuild_node(id)?,
+                Dirty::Operation(id) => self.rebuild_operation(id)?,
+            };
+            changes.extend(change.map(|(kind, object)| Change { kind, object, revision: batch.revision }));
+        }
+        Ok(changes)
+    }
+
+    fn raw_of(&self, key: &str) -> Option<&KeyValue> {
+        self.raw.get(key)
+    }
+
+    fn rebuild_instance(
+        &mut self,
+        id: InstanceId,
+        spec_key: Option<String>,
+    ) -> Result<Option<(ChangeKind, Object)>, Error> {
+        let old = self.instances.get(&id).cloned();
+        let spec_key = spec_key.or_else(|| {
+            old.as_ref().map(|old| super::keys::instance(&old.instance.metadata.project, id))
+        });
+        let Some(spec) = spec_key.and_then(|key| self.raw_of(&key).cloned()) else {
+            // The specification is gone, or has not come yet.
+            let Some(old) = old else { return Ok(None) };
+            self.instances.remove(&id);
+            self.instance_names
+                .remove(&(old.instance.metadata.project.clone(), old.instance.metadata.name.clone()));
+            self.unplace(&old);
+            return Ok(Some((ChangeKind::Deleted, Object::Instance(old))));
+        };
+        let status = self.raw_of(&super::keys::instance_status(id)).cloned();
+        let placement = self.raw_of(&super::keys::placement(id)).cloned();
+        let entry = Arc::new(instance_entry(&spec, status.as_ref(), placement.as_ref())?);
+        if let Some(old) = &old {
+            self.unplace(old);
+        }
+        if let Some(placement) = entry.instance.placement {
+            self.by_node.entry(placement.node).or_default().insert(id);
+        }
+        let metadata = &entry.instance.metadata;
+        self.instance_names.insert((metadata.project.clone(), metadata.name.clone()), id);
+        self.instances.insert(id, entry.clone());
+        let kind = if old.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
+        Ok(Some((kind, Object::Instance(entry))))
+    }
+
+    fn unplace(&mut self, entry: &InstanceEntry) {
+        if let Some(placement) = entry.instance.placement
+            && let Some(placed) = self.by_node.get_mut(&placement.node)
+        {
+            placed.remove(&entry.instance.id);
+            if placed.is_empty() {
+                self.by_node.remove(&placement.node);
+            }
+        }
+    }
+
+    fn rebuild_node(&mut self, id: NodeId) -> Result<Option<(ChangeKind, Object)>, Error> {
+        let old = self.nodes.get(&id).cloned();
+        let Some(spec) = self.raw_of(&super::keys::node(id)).cloned() else {
+            let Some(old) = old else { return Ok(None) };
+            self.nodes.remove(&id);
+            self.node_names.remove(&old.node.metadata.name);
+            return Ok(Some((ChangeKind::Deleted, Object::Node(old))));
+        };
+        let status = self.raw_of(&super::keys::node_status(id)).cloned();
+        let mut wire: v1::Node = decode(&spec)?;
+        if let Some(status) = &status {
+            wire.status = Some(decode(status)?);
+        }
+        let entry = Arc::new(NodeEntry {
+            node: node_from(&wire).map_err(|error| damaged(&spec.key, error))?,
+            spec_revision: spec.mod_revision,
+            revision: status.map_or(spec.mod_revision, |status| status.mod_revision.max(spec.mod_revision)),
+        });
+        self.node_names.insert(entry.node.metadata.name.clone(), id);
+        self.nodes.insert(id, entry.clone());
+        let kind = if old.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
+        Ok(Some((kind, Object::Node(entry))))
+    }
+
+    fn rebuild_operation(&mut self, id: OperationId) -> Result<Option<(ChangeKind, Object)>, Error> {
+        let old = self.operations.get(&id).cloned();
+        let raw = self.raw_of(&super::keys::operation(id)).cloned();
+        let (kind, entry) = match (raw, old) {
+            (None, None) => return Ok(None),
+            (None, Some(old)) => {
+                self.operations.remove(&id);
+                (ChangeKind::Deleted, old)
+            }
+            (Some(raw), old) => {
+                let operation =
+                    operation_from(&decode::<v1::Operation>(&raw)?).map_err(|error| damaged(&raw.key, error))?;
+                let entry = Arc::new(OperationEntry { operation, revision: raw.mod_revision });
+                self.operations.insert(id, entry.clone());
+                (if old.is_some() { ChangeKind::Modified } else { ChangeKind::Added }, entry)
+            }
+        };
+        if let Target::Instance(target) = entry.operation.target {
+            let open = self.open_operations.entry(target).or_default();
+            if kind == ChangeKind::Deleted || entry.operation.phase.is_final() {
+                open.remove(&id);
+            } else {
+                open.insert(id);
+            }
+            if open.is_empty() {
+                self.open_operations.remove(&target);
+            }
+        }
+        Ok(Some((kind, Object::Operation(entry))))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dirty {
+    Instance(InstanceId),
+    Node(NodeId),
+    Operation(OperationId),
+}
+
+fn instance_entry(
+    spec: &KeyValue,
+    status: Option<&KeyValue>,
+    placement: Option<&KeyValue>,
+) -> Result<InstanceEntry, Error> {
+    let mut instance = instance_from(&decode::<v1::Instance>(spec)?).map_err(|error| damaged(&spec.key, error))?;
+    if let Some(status) = status {
+        instance.status = status_from(&decode(status)?).map_err(|error| damaged(&status.key, error))?;
+    } else {
+        instance.status = InstanceStatus::default();
+    }
+    let record = match placement {
+        None => PlacementRecord::default(),
+        Some(raw) => placement_record(&decode(raw)?).map_err(|error| damaged(&raw.key, error))?,
+    };
+    instance.placement = record.node.map(|node| Placement { node, epoch: record.epoch });
+    let revisions = [Some(spec), status, placement];
+    let revision = revisions.into_iter().flatten().map(|raw| raw.mod_revision).max().unwrap_or_default();
+    Ok(InstanceEntry {
+        instance,
+        placement: record,
+        spec_revision: spec.mod_revision,
+        placement_revision: placement.map(|raw| raw.mod_revision),
+        revision,
+    })
+}
+
+fn placement_record(wire: &internal::Placement) -> Result<PlacementRecord, Error> {
+    let node = |text: &str| -> Result<NodeId, Error> {
+        text.parse().map_err(|_| Error::new(ErrorKind::Internal, format!("`{text}` is not a uid")))
+    };
+    Ok(PlacementRecord {
+        node: if wire.node_uid.is_empty() { None } else { Some(node(&wire.node_uid)?) },
+        epoch: Epoch(wire.epoch),
+        rejections: wire
+            .rejections
+            .iter()
+            .map(|rejection| {
+                Ok(Rejection {
+                    node: node(&rejection.node_uid)?,
+                    message: rejection.message.clone(),
+                    generation: rejection.generation,
+                })
+            })
+            .collect::<Result<_, Error>>()?,
+    })
+}
+
+fn decode<M: Message + Default>(raw: &KeyValue) -> Result<M, Error> {
+    M::decode(raw.value.clone())
+        .map_err(|error| damaged(&raw.key, Error::new(ErrorKind::Internal, error.to_string())))
+}
+
+fn damaged(key: &str, error: Error) -> Error {
+    Error::new(ErrorKind::Internal, format!("the stored object {key} is damaged: {error}"))
+}
