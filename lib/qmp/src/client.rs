@@ -40,7 +40,10 @@ impl Default for Options {
 
 /// Joins a byte stream to a session. The second value drives the connection and must be polled, usually as a task of
 /// its own; it ends with the reason when the connection ends, or when every [`Client`] is gone.
-pub fn client<S>(stream: S, options: Options) -> (Client, impl Future<Output = Arc<CloseReason>> + Send + 'static)
+pub fn client<S>(
+    stream: S,
+    options: Options,
+) -> (Client, impl Future<Output = Arc<CloseReason>> + Send + 'static)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -54,8 +57,11 @@ where
     let guard = CloseGuard { shared: shared.clone() };
     let client = Client { shared, calls, deadline: options.deadline };
     let driver = async move {
-        let mut driver =
-            Driver { session: Session::new(options.limits), pending: HashMap::new(), shared: guard.shared.clone() };
+        let mut driver = Driver {
+            session: Session::new(options.limits),
+            pending: HashMap::new(),
+            shared: guard.shared.clone(),
+        };
         let reason = driver.run(stream, inputs).await;
         guard.shared.close(reason)
     };
@@ -128,7 +134,11 @@ impl Client {
     ///
     /// # Errors
     /// Like [`Client::execute`], and [`CallError::Unsupported`].
-    pub async fn execute_oob(&self, command: &str, arguments: Map<String, Value>) -> Result<Value, CallError> {
+    pub async fn execute_oob(
+        &self,
+        command: &str,
+        arguments: Map<String, Value>,
+    ) -> Result<Value, CallError> {
         self.run(command, arguments, Execution::OutOfBand).await
     }
 

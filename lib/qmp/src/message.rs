@@ -95,7 +95,10 @@ pub struct Timestamp {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Message {
     Greeting(Greeting),
-    Reply { id: Option<Value>, result: Result<Value, Refusal> },
+    Reply {
+        id: Option<Value>,
+        result: Result<Value, Refusal>,
+    },
     Event(Event),
     /// A JSON object of a kind that does not exist yet.
     Other,
@@ -158,7 +161,9 @@ mod tests {
     #[test]
     fn integers_keep_all_64_bits() {
         let line = br#"{"return":{"a":18446744073709551615,"b":-9223372036854775808},"id":1}"#;
-        let Message::Reply { result: Ok(value), .. } = Message::parse(line).unwrap() else { panic!("no reply") };
+        let Message::Reply { result: Ok(value), .. } = Message::parse(line).unwrap() else {
+            panic!("no reply")
+        };
         assert_eq!(value["a"].as_u64(), Some(u64::MAX));
         assert_eq!(value["b"].as_i64(), Some(i64::MIN));
     }

@@ -294,8 +294,12 @@ fn write_request(
         id: I,
     }
     let in_band = execution == Execution::InBand;
-    let request =
-        Request { execute: in_band.then_some(command), exec_oob: (!in_band).then_some(command), arguments, id };
+    let request = Request {
+        execute: in_band.then_some(command),
+        exec_oob: (!in_band).then_some(command),
+        arguments,
+        id,
+    };
     serde_json::to_writer(&mut *out, &request).expect("a JSON value is always writable to memory");
     out.push(b'\n');
 }

@@ -112,7 +112,10 @@ fn strangers_are_counted_and_harm_nothing() {
     let refusal = Refusal { class: ErrorClass::DeviceNotFound, desc: "none".into() };
     assert_eq!(outputs(&mut session), [Output::Reply(CallId(5), Err(refusal))]);
     let counters = session.counters();
-    assert_eq!((counters.unknown_replies, counters.unattributed_errors, counters.unknown_messages), (2, 1, 1));
+    assert_eq!(
+        (counters.unknown_replies, counters.unattributed_errors, counters.unknown_messages),
+        (2, 1, 1)
+    );
 }
 
 #[test]
