@@ -16,6 +16,7 @@
 //!
 //! Not here: images and seeds, tap interfaces, placement, restart policy.
 
+pub mod accel;
 pub mod adopt;
 pub mod argv;
 pub mod config;

@@ -1,4 +1,9 @@
 //! Against the installed QEMU, translated (TCG), so that it runs on every host.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test program: helpers beside the tests fail and report alike"
+)]
 
 use qemu::{
     Adoption, Config, Exit, Responsive, StartError, StartSpec, Supervision, Vm, adopt,
