@@ -132,8 +132,7 @@ impl Line<'_> {
         if let Some(DirectKernel { kernel, initrd, cmdline }) = &config.boot.kernel {
             self.args.extend(["-kernel".into(), kernel.into()]);
             if let Some(initrd) = initrd {
-                // QEMU splits -initrd at commas for multiboot modules.
-                self.push(&["-initrd", &escape(utf8("initrd", initrd)?)]);
+                self.args.extend(["-initrd".into(), initrd.into()]);
             }
             self.push(&["-append", cmdline]);
         }
@@ -163,7 +162,7 @@ impl Line<'_> {
             let (slot, function) = (FIRST_PORT_SLOT + port / 8, port % 8);
             let mut device = json!({
                 "driver": "pcie-root-port", "id": format!("{PORT_PREFIX}{port}"), "bus": "pcie.0",
-                "addr": format!("{slot:#x}.{function:#x}"), "chassis": port + 1, "port": port,
+                "addr": format!("{slot:#x}.{function:x}"), "chassis": port + 1, "port": port,
             });
             if function == 0 {
                 device["multifunction"] = json!(true);
@@ -302,3 +301,6 @@ const FIRST_PORT_SLOT: usize = 1;
 /// Descriptor set of the console log; sets of keyed descriptors follow.
 const CONSOLE_LOG_SET: usize = 1;
 const FIRST_KEYED_SET: usize = 2;
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@
 pub mod accel;
 pub mod adopt;
 pub mod argv;
+pub mod binary;
 pub mod config;
 pub mod confine;
 mod proc_fs;
@@ -30,6 +31,7 @@ pub mod stats;
 pub mod vm;
 
 pub use adopt::{Adoption, Unresponsive, adopt};
+pub use binary::{Binary, BinaryCache, BinaryError};
 pub use config::{Accelerator, Config, ConfigError};
 pub use confine::Confinement;
 pub use process::{Exit, Identity, Process};

@@ -6,7 +6,7 @@
 )]
 
 use qemu::{
-    Adoption, Config, Exit, Responsive, StartError, StartSpec, Supervision, Vm, adopt,
+    Adoption, Config, Exit, Powerdown, Responsive, StartError, StartSpec, Supervision, Vm, adopt,
     config::{Disk, DiskKind, Format, Forward, Image, Nic, NicBackend, Protocol, Source},
     start,
 };
@@ -18,7 +18,11 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::task::JoinSet;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    task::JoinSet,
+};
 use uuid::Uuid;
 
 const BINARY: &str = "/usr/bin/qemu-system-x86_64";
@@ -253,6 +257,206 @@ async fn qemu_holds_no_descriptor_of_ours_and_deep_directories_do() {
     let run = deep.join("run");
     let expected = ["console.log", "lock", "qemu.log"].map(|name| run.join(name));
     assert_eq!(held, BTreeSet::from(expected));
+    vm.quit(LONG).await.unwrap();
+}
+
+#[tokio::test]
+async fn privileges_are_dropped_and_the_disk_is_a_handed_over_descriptor() {
+    let test = "privileges_are_dropped_and_the_disk_is_a_handed_over_descriptor";
+    if qemu_missing(test) {
+        return;
+    }
+    if !rustix::process::getuid().is_root() {
+        println!("not run: {test}: needs root");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    // Root's alone: only a handed-over descriptor reaches it.
+    let path = directory.path().join("disk.raw");
+    fs::write(&path, vec![0; 1 << 20]).unwrap();
+    let file = fs::File::options().read(true).write(true).open(&path).unwrap();
+    let image = Image { source: Source::Descriptor("root".into()), format: Format::Raw, backing: None };
+    let disk = Disk { id: "root".into(), image, kind: DiskKind::Virtio, serial: None };
+    let mut spec = spec(directory.path(), Config { disks: vec![disk], ..config() });
+    spec.descriptors.insert("root".into(), file.into());
+    spec.identity = Some(qemu::Identity { uid: 64_055, gid: 64_056, groups: vec![64_057] });
+    spec.oom_score_adj = Some(100);
+    let (vm, _tasks) = started(spec).await;
+    vm.resume().await.unwrap();
+    let proc = PathBuf::from(format!("/proc/{}", vm.record().pid));
+    let status = fs::read_to_string(proc.join("status")).unwrap();
+    let field = |name: &str| -> Vec<String> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_ascii_whitespace().map(str::to_owned).collect()
+    };
+    assert_eq!(field("Uid:"), ["64055"; 4]);
+    assert_eq!(field("Gid:"), ["64056"; 4]);
+    assert_eq!(field("Groups:"), ["64057"]);
+    assert_eq!(field("CapEff:"), ["0000000000000000"]);
+    assert_eq!(field("CapPrm:"), ["0000000000000000"]);
+    assert_eq!(field("Seccomp:"), ["2"]);
+    assert_eq!(fs::read_to_string(proc.join("oom_score_adj")).unwrap().trim(), "100");
+    assert!(!fs::read_to_string(proc.join("environ")).is_ok_and(|all| all.contains("HOME=")));
+    vm.quit(LONG).await.unwrap();
+}
+
+#[tokio::test]
+async fn confinement_hides_what_is_not_listed() {
+    if qemu_missing("confinement_hides_what_is_not_listed") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (open, hidden) = (directory.path().join("open.raw"), directory.path().join("hidden.raw"));
+    for path in [&open, &hidden] {
+        fs::write(path, vec![0; 1 << 20]).unwrap();
+    }
+    let confined = |path: &Path| {
+        let image = Image { source: Source::Path(path.into()), format: Format::Raw, backing: None };
+        let disk = Disk { id: "root".into(), image, kind: DiskKind::Virtio, serial: None };
+        let mut spec = spec(directory.path(), Config { disks: vec![disk], ..config() });
+        let mut confinement = qemu::Confinement::base();
+        confinement.write.push(open.clone());
+        spec.confinement = Some(confinement);
+        spec
+    };
+    let (vm, _tasks) = started(confined(&open)).await;
+    vm.quit(LONG).await.unwrap();
+    match start(confined(&hidden)).await {
+        Err(StartError::Ended { message, .. }) => {
+            assert!(message.contains("hidden.raw") && message.contains("Permission denied"), "{message}");
+        }
+        Ok((vm, _)) => {
+            vm.kill().await.unwrap();
+            println!("not run: confinement_hides_what_is_not_listed: this kernel has no Landlock");
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn every_device_and_both_firmwares_are_accepted() {
+    if qemu_missing("every_device_and_both_firmwares_are_accepted") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path("base.raw"), vec![0; 1 << 20]).unwrap();
+    fs::write(path("seed,1.iso"), vec![0; 1 << 20]).unwrap();
+    let raw = |name| Image { source: Source::Path(path(name)), format: Format::Raw, backing: None };
+    let disk = |id: &str, image, kind| Disk { id: id.into(), image, kind, serial: None };
+    let mut machine = Config {
+        disks: vec![
+            disk("root", raw("base.raw"), DiskKind::Virtio),
+            disk("seed", raw("seed,1.iso"), DiskKind::VirtioReadOnly),
+            disk("cd0", raw("seed,1.iso"), DiskKind::Cdrom),
+            disk("cd1", raw("seed,1.iso"), DiskKind::Cdrom),
+        ],
+        cpus: 3,
+        spare_ports: 12,
+        ..config()
+    };
+    let forwards =
+        vec![Forward { protocol: Protocol::Udp, host: "127.0.0.1:0".parse().unwrap(), guest_port: 53 }];
+    let backend = NicBackend::User { forwards, restrict: true };
+    machine.nics.push(Nic { id: "nic0".into(), mac: [0x52, 0x54, 0, 1, 2, 3], backend });
+    let (vm, _tasks) = started(spec(directory.path(), machine.clone())).await;
+    assert_eq!(vm.stats().await.unwrap().disks.len(), 4);
+    assert_eq!(vm.qmp().call(&qmp::commands::QueryCpusFast {}).await.unwrap().len(), 3);
+    vm.quit(LONG).await.unwrap();
+
+    let code = PathBuf::from("/usr/share/OVMF/OVMF_CODE_4M.fd");
+    if !code.exists() {
+        println!(
+            "not run: every_device_and_both_firmwares_are_accepted: UEFI: {} (Debian package ovmf)",
+            code.display()
+        );
+        return;
+    }
+    let vars = path("vars,1.fd");
+    fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &vars).unwrap();
+    machine.boot.firmware = qemu::config::Firmware::Uefi { code, vars };
+    let (vm, _tasks) = started(spec(directory.path(), machine)).await;
+    vm.resume().await.unwrap();
+    vm.quit(LONG).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_program_is_inspected_once_per_file() {
+    if qemu_missing("the_program_is_inspected_once_per_file") {
+        return;
+    }
+    let cache = qemu::BinaryCache::default();
+    let binary = cache.inspect(Path::new(BINARY)).await.unwrap();
+    assert!(binary.machines.contains(&binary.q35), "{binary:?}");
+    let again = cache.inspect(Path::new(BINARY)).await.unwrap();
+    assert!(std::sync::Arc::ptr_eq(&binary, &again));
+    let foreign = cache.inspect(Path::new("/bin/true")).await.unwrap_err();
+    assert!(foreign.to_string().contains("/bin/true"), "{foreign}");
+}
+
+/// A boot sector that says `READY`, then waits for a byte on the serial line: `r` resets, anything else powers off.
+const BOOT_SECTOR: &[u8] = &[
+    0x31, 0xc0, 0x8e, 0xd8, // xor ax, ax; mov ds, ax
+    0xbe, 0x35, 0x7c, 0xba, 0xf8, 0x03, // mov si, text; mov dx, 0x3f8
+    0xac, 0x84, 0xc0, 0x74, 0x03, 0xee, 0xeb, 0xf8, // lodsb; test al, al; jz +3; out dx, al; jmp -8
+    0xba, 0xfd, 0x03, // mov dx, 0x3fd
+    0xec, 0xa8, 0x01, 0x74, 0xfb, // in al, dx; test al, 1; jz -5
+    0xba, 0xf8, 0x03, 0xec, // mov dx, 0x3f8; in al, dx
+    0x3c, b'r', 0x74, 0x0a, // cmp al, 'r'; je +10
+    0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef, // mov dx, 0x604; mov ax, 0x2000; out dx, ax (ACPI S5)
+    0xf4, 0xeb, 0xfd, // hlt; jmp -3
+    0xb0, 0xfe, 0xe6, 0x64, 0xf4, 0xeb, 0xfd, // mov al, 0xfe; out 0x64, al (reset); hlt; jmp -3
+    0, 0, b'R', b'E', b'A', b'D', b'Y', b'\n', 0,
+];
+
+async fn read_banner(console: &mut UnixStream) {
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"READY\n") {
+        let mut chunk = [0; 256];
+        let count = tokio::time::timeout(LONG, console.read(&mut chunk)).await.unwrap().unwrap();
+        assert_ne!(count, 0, "the console closed after {:?}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&chunk[..count]);
+    }
+}
+
+#[tokio::test]
+async fn a_guest_that_resets_or_powers_off_is_told_from_a_quit_also_by_a_later_manager() {
+    if qemu_missing("a_guest_that_resets_or_powers_off_is_told_from_a_quit_also_by_a_later_manager") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("boot.raw");
+    let mut sector = vec![0; 1 << 20];
+    sector[..BOOT_SECTOR.len()].copy_from_slice(BOOT_SECTOR);
+    (sector[510], sector[511]) = (0x55, 0xaa);
+    fs::write(&path, sector).unwrap();
+    let image = Image { source: Source::Path(path), format: Format::Raw, backing: None };
+    let disk = Disk { id: "root".into(), image, kind: DiskKind::Virtio, serial: None };
+    let (vm, tasks) = started(spec(directory.path(), Config { disks: vec![disk], ..config() })).await;
+    let mut console = qemu::socket::connect(&vm.record().console_socket).await.unwrap();
+    vm.resume().await.unwrap();
+    read_banner(&mut console).await;
+    // This guest does not know its power button.
+    assert_eq!(vm.powerdown(Duration::from_millis(100)).await.unwrap(), Powerdown::Ignored);
+    console.write_all(b"r").await.unwrap();
+    read_banner(&mut console).await;
+    until(&vm, "a reset by the guest", |status| status.guest_resets == 1).await;
+    assert!(vm.stats().await.unwrap().disks["root"].rd_operations > 0);
+    console.write_all(b"p").await.unwrap();
+    until(&vm, "powered off", |status| status.run_state == RunState::Shutdown).await;
+    assert_eq!((vm.status().shutdown, vm.status().exit), (Some(ShutdownCause::GuestShutdown), None));
+
+    let record = vm.record().clone();
+    drop((vm, tasks));
+    let Adoption::Adopted(vm, supervisor) = adopt(record, LONG, Supervision::default()).await.unwrap() else {
+        panic!("not adopted");
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(supervisor);
+    assert_eq!(vm.status().run_state, RunState::Shutdown);
+    assert_eq!(vm.status().shutdown, Some(ShutdownCause::GuestShutdown));
+    let log = fs::read_to_string(&vm.record().console_log).unwrap();
+    assert_eq!(log.matches("READY").count(), 2, "{log:?}");
     vm.quit(LONG).await.unwrap();
 }
 
