@@ -47,7 +47,7 @@ pub struct Status {
     pub responsive: Responsive,
     /// Why the guest was shut down, since it last ran.
     pub shutdown: Option<ShutdownCause>,
-    /// Resets asked for by the guest since supervision began.
+    /// Resets asked for from inside the guest since supervision began; a firmware may reset several times per reboot.
     pub guest_resets: u64,
     /// How the process ended.
     pub exit: Option<Exit>,
@@ -348,12 +348,10 @@ impl Supervisor {
 
     fn answered(&mut self, answer: Result<StatusInfo, CallError>) {
         match answer {
+            // May be older than an event seen meanwhile; that event has asked for another reading.
             Ok(info) => self.change(|status| {
                 status.run_state = info.status;
                 status.responsive = Responsive::Yes;
-                if info.running {
-                    status.shutdown = None;
-                }
             }),
             // The driver's end is reported by the driver.
             Err(CallError::Closed { .. }) => {}
@@ -365,6 +363,7 @@ impl Supervisor {
         let Some(event) = StateEvent::of(event) else { return };
         match event {
             StateEvent::Shutdown(cause) => self.change(|status| status.shutdown = Some(cause)),
+            StateEvent::Resume => self.change(|status| status.shutdown = None),
             StateEvent::Reset(ShutdownCause::GuestReset) => self.change(|status| status.guest_resets += 1),
             StateEvent::Reset(_) | StateEvent::BalloonChange(_) | StateEvent::Powerdown => return,
             _ => {}
