@@ -240,6 +240,50 @@ mod tests {
         }
     }
 
+    /// The guest's own correctness, shown where neither KVM nor hardware is needed: QEMU's translator runs it to its end.
+    #[tokio::test]
+    async fn the_guest_runs_to_its_end_on_a_correct_processor() {
+        use tokio::io::AsyncReadExt;
+        let binary = Path::new("/usr/bin/qemu-system-x86_64");
+        if !binary.exists() {
+            println!("not run: the_guest_runs_to_its_end_on_a_correct_processor: {}", binary.display());
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let disk = directory.path().join("boot.raw");
+        fs::write(&disk, guest::boot_disk()).unwrap();
+        let mut qemu = tokio::process::Command::new(binary)
+            .args([
+                "-nodefaults",
+                "-display",
+                "none",
+                "-machine",
+                "q35",
+                "-accel",
+                "tcg",
+                "-cpu",
+                "max",
+                "-m",
+                "64",
+            ])
+            .args(["-blockdev", &format!("driver=file,node-name=boot,filename={}", disk.display())])
+            .args(["-device", "virtio-blk-pci,drive=boot", "-chardev", "stdio,id=ports,mux=on,signal=off"])
+            .args(["-device", "isa-debugcon,chardev=ports,iobase=0xf0"])
+            .args(["-device", "isa-debugcon,chardev=ports,iobase=0xf1"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut reported = [0; 5];
+        let output = qemu.stdout.as_mut().unwrap();
+        let read = tokio::time::timeout(Duration::from_secs(60), output.read_exact(&mut reported)).await;
+        assert!(read.is_ok_and(|read| read.is_ok()), "the guest stopped after {reported:?}");
+        let stages = reported.map(|number| Stage::of(number).unwrap());
+        assert_eq!(stages, [Stage::Cmpxchg16b, Stage::Xsave, Stage::Int3, Stage::Loop, Stage::Done]);
+        qemu.kill().await.unwrap();
+    }
+
     #[test]
     fn facts_are_remembered_for_this_boot_only() {
         let directory = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{self, File},
     io::{self, Write},
     os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
@@ -86,6 +86,33 @@ impl Record {
         })
     }
 
+    /// Looks among all processes for the machine `uuid` and describes it as one of `run_dir`: for a manager that ended
+    /// between starting the process and writing its record.
+    ///
+    /// # Errors
+    /// /proc cannot be read. Processes that end meanwhile or hide their command line are passed over.
+    pub fn find(uuid: Uuid, run_dir: &Path) -> io::Result<Option<Self>> {
+        for entry in fs::read_dir("/proc")? {
+            let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            let Some(pid) = Pid::from_raw(pid) else { continue };
+            let Ok(cmdline) = proc_fs::cmdline(pid.as_raw_nonzero().get().unsigned_abs()) else { continue };
+            if !names(&cmdline, uuid) {
+                continue;
+            }
+            let args: Vec<OsString> =
+                cmdline[1..cmdline.len() - 1].iter().map(|arg| OsStr::from_bytes(arg).to_owned()).collect();
+            let found = Process::open(pid).and_then(|process| Self::of(uuid, &process, run_dir, &args));
+            if let Ok(record) = found
+                && record.proves()?.is_ok()
+            {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
     /// Takes hold of the process if it still is the one recorded.
     ///
     /// The facts are compared before the pidfd is opened and again after: a number that passed to another process in
@@ -124,13 +151,16 @@ impl Record {
             Err(error) if is_gone(&error) => return Ok(Err("the process has ended".into())),
             Err(error) => return Err(error),
         };
-        let uuid = self.uuid.to_string();
-        let names_uuid = cmdline.windows(2).any(|pair| pair[0] == b"-uuid" && pair[1] == uuid.as_bytes());
-        if start != self.start_ticks || exe != self.exe || !names_uuid {
+        if start != self.start_ticks || exe != self.exe || !names(&cmdline, self.uuid) {
             return Ok(Err(format!("process {} is another one now", self.pid)));
         }
         Ok(Ok(()))
     }
+}
+
+fn names(cmdline: &[Vec<u8>], uuid: Uuid) -> bool {
+    let uuid = uuid.to_string();
+    cmdline.windows(2).any(|pair| pair[0] == b"-uuid" && pair[1] == uuid.as_bytes())
 }
 
 fn is_gone(error: &io::Error) -> bool {

@@ -460,6 +460,46 @@ async fn a_guest_that_resets_or_powers_off_is_told_from_a_quit_also_by_a_later_m
     vm.quit(LONG).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_machine_whose_record_was_never_written_is_found_by_its_uuid() {
+    if qemu_missing("a_machine_whose_record_was_never_written_is_found_by_its_uuid") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let run = directory.path().join("run");
+    let (vm, tasks) = started(spec(directory.path(), config())).await;
+    let written = vm.record().clone();
+    drop((vm, tasks));
+    fs::remove_file(run.join(qemu::Record::FILE)).unwrap();
+    let found = qemu::Record::find(written.uuid, &run).unwrap().unwrap();
+    assert_eq!(found, written);
+    assert_eq!(qemu::Record::find(Uuid::nil(), &run).unwrap(), None);
+    let Adoption::Adopted(vm, supervisor) = adopt(found, LONG, Supervision::default()).await.unwrap() else {
+        panic!("not adopted");
+    };
+    drop(supervisor);
+    assert_eq!(vm.kill().await.unwrap(), Exit::Signal(9));
+}
+
+#[tokio::test]
+async fn a_start_that_is_dropped_at_any_moment_leaves_no_process() {
+    if qemu_missing("a_start_that_is_dropped_at_any_moment_leaves_no_process") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let machine = config();
+    for milliseconds in [0, 1, 2, 5, 10, 15, 20, 30] {
+        let spec = spec(directory.path(), machine.clone());
+        if let Ok(Ok((vm, _))) = tokio::time::timeout(Duration::from_millis(milliseconds), start(spec)).await
+        {
+            vm.kill().await.unwrap();
+        }
+        assert_eq!(qemu::Record::find(machine.uuid, directory.path()).unwrap(), None, "{milliseconds} ms");
+    }
+    let (vm, _tasks) = started(spec(directory.path(), machine)).await;
+    vm.quit(LONG).await.unwrap();
+}
+
 fn signal(vm: &Vm, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(vm.record().pid).unwrap()).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();

@@ -135,3 +135,43 @@ const BREAKPOINT: u8 = 3;
 /// mov r15d, 0x600d; iretq
 const BREAKPOINT_HANDLER: [u8; 8] = [0x41, 0xbf, 0x0d, 0x60, 0, 0, 0x48, 0xcf];
 const LOOP_ROUNDS: u32 = 10_000_000;
+
+/// A disk that brings a PC into the state in which the probe starts, with the image in place: its boot sector reads
+/// the image over itself, an equal copy, and enters 64-bit code.
+#[cfg(test)]
+pub(super) fn boot_disk() -> Vec<u8> {
+    const SECTOR: usize = 512;
+    const BOOT: usize = 0x7c00;
+    const FROM: usize = 0x1000;
+    let mut code = vec![0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0, 0xbc, 0x00, 0x90]; // ds = es = ss = 0, sp = 0x9000
+    code.extend([0xbe, 0xb0, 0x7c, 0xb4, 0x42, 0xcd, 0x13, 0xfa]); // int 13h, extended read by the packet at 0x7cb0; cli
+    code.extend([0x0f, 0x01, 0x16, 0xa0, 0x7c]); // lgdt [0x7ca0]
+    code.extend([0x0f, 0x01, 0x1e, 0xa8, 0x7c]); // lidt [0x7ca8]
+    code.extend([0x66, 0xb8, 0x00, 0x10, 0, 0, 0x0f, 0x22, 0xd8]); // cr3 = PML4
+    code.extend([0x66, 0xb8, 0x20, 0x02, 0x04, 0, 0x0f, 0x22, 0xe0]); // cr4 = PAE, OSFXSR, OSXSAVE
+    code.extend([0x66, 0xb9, 0x80, 0, 0, 0xc0, 0x66, 0xb8, 0, 1, 0, 0, 0x66, 0x31, 0xd2, 0x0f, 0x30]); // EFER = LME
+    code.extend([0x66, 0xb8, 0x33, 0, 0, 0x80, 0x0f, 0x22, 0xc0]); // cr0 = PG, NE, ET, MP, PE
+    code.extend([0xea, 0x80, 0x7c, 0x08, 0x00]); // jmp 8:0x7c80
+    code.resize(0x80, 0x90);
+    code.extend([0xbc, 0x00, 0x90, 0, 0, 0x31, 0xc0, 0xb0, DATA_SELECTOR as u8]); // mov esp, 0x9000; eax = selector
+    code.extend([0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0]); // ds = es = ss = ax
+    code.extend([0xb8, 0x00, 0x60, 0, 0, 0xff, 0xe0]); // jmp CODE
+    code.resize(0xa0, 0);
+    for (limit, base) in [(GDT_LIMIT, GDT), (IDT_LIMIT, IDT)] {
+        code.extend(limit.to_le_bytes());
+        code.extend((base as u32).to_le_bytes());
+        code.extend([0; 2]);
+    }
+    // Packet: 16 bytes, sector count, offset and segment of the buffer, first sector.
+    let count = (MEMORY_BYTES - FROM) / SECTOR;
+    code.extend([16, 0, count as u8, 0, 0x00, 0x10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+    code.resize(SECTOR - 2, 0);
+    code.extend([0x55, 0xaa]);
+    let mut memory = vec![0; MEMORY_BYTES];
+    load(&mut memory);
+    memory[BOOT..BOOT + SECTOR].copy_from_slice(&code);
+    let mut disk = code;
+    disk.extend_from_slice(&memory[FROM..]);
+    disk.resize(1 << 20, 0);
+    disk
+}

@@ -119,8 +119,7 @@ proptest! {
         // QEMU ends a value at a single comma and reads a double one as one.
         let line = format!("{},{more}", escape(&value));
         let (mut read, mut rest) = (String::new(), line.as_str());
-        loop {
-            let Some(at) = rest.find(',') else { break };
+        while let Some(at) = rest.find(',') {
             read.push_str(&rest[..at]);
             rest = &rest[at + 1..];
             if let Some(after) = rest.strip_prefix(',') {
