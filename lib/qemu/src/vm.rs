@@ -362,7 +362,10 @@ impl Supervisor {
     fn event(&mut self, event: &qmp::Event) {
         let Some(event) = StateEvent::of(event) else { return };
         match event {
-            StateEvent::Shutdown(cause) => self.change(|status| status.shutdown = Some(cause)),
+            StateEvent::Shutdown(cause) => self.change(|status| {
+                status.shutdown = Some(cause);
+                status.run_state = RunState::Shutdown;
+            }),
             StateEvent::Resume => self.change(|status| status.shutdown = None),
             StateEvent::Reset(ShutdownCause::GuestReset) => self.change(|status| status.guest_resets += 1),
             StateEvent::Reset(_) | StateEvent::BalloonChange(_) | StateEvent::Powerdown => return,
