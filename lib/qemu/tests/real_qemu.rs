@@ -15,6 +15,7 @@ use std::{
     collections::BTreeSet,
     fs,
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -39,6 +40,36 @@ fn qemu_missing(test: &str) -> bool {
         println!("not run: {test}: {BINARY} (Debian package qemu-system-x86)");
     }
     missing
+}
+
+/// A directory that takes its machines with it when the test fails.
+struct Scratch(tempfile::TempDir);
+
+fn scratch() -> Scratch {
+    Scratch(tempfile::tempdir().unwrap())
+}
+
+impl std::ops::Deref for Scratch {
+    type Target = tempfile::TempDir;
+
+    fn deref(&self) -> &tempfile::TempDir {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let below = fs::read_dir(self.0.path()).into_iter().flatten().flatten().map(|entry| entry.path());
+        for directory in below.chain([self.0.path().to_owned()]) {
+            if let Ok(Some(record)) = qemu::Record::load(&directory.join("run")) {
+                let pid = i32::try_from(record.pid).ok().and_then(rustix::process::Pid::from_raw);
+                pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+            }
+        }
+    }
 }
 
 fn config() -> Config {
@@ -74,7 +105,7 @@ async fn a_machine_starts_paused_runs_pauses_and_quits() {
     if qemu_missing("a_machine_starts_paused_runs_pauses_and_quits") {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let (vm, mut tasks) = started(spec(directory.path(), config())).await;
     assert_eq!(vm.status().run_state, RunState::Prelaunch);
     vm.resume().await.unwrap();
@@ -92,7 +123,7 @@ async fn a_refused_argument_is_reported_in_qemus_own_words() {
     if qemu_missing("a_refused_argument_is_reported_in_qemus_own_words") {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let faulty = Config { machine: "pc-q35-99.9".into(), ..config() };
     let Err(StartError::Ended { exit, message }) = start(spec(directory.path(), faulty)).await.map(drop)
     else {
@@ -114,7 +145,7 @@ async fn a_port_in_use_is_reported_in_qemus_own_words() {
     if qemu_missing("a_port_in_use_is_reported_in_qemus_own_words") {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let std::net::SocketAddr::V4(host) = taken.local_addr().unwrap() else { panic!("not IPv4") };
     let forwards = vec![Forward { protocol: Protocol::Tcp, host, guest_port: 22 }];
@@ -132,7 +163,7 @@ async fn a_killed_process_is_noticed() {
     if qemu_missing("a_killed_process_is_noticed") {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let (vm, mut tasks) = started(spec(directory.path(), config())).await;
     signal(&vm, rustix::process::Signal::KILL);
     assert_eq!(tasks.join_next().await.unwrap().unwrap(), Exit::Signal(9));
@@ -146,7 +177,7 @@ async fn a_stopped_process_turns_unresponsive_delays_nobody_and_comes_back() {
     if qemu_missing("a_stopped_process_turns_unresponsive_delays_nobody_and_comes_back") {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let (vm, _tasks) = started(spec(directory.path(), config())).await;
     signal(&vm, rustix::process::Signal::STOP);
     until(
@@ -155,7 +186,7 @@ async fn a_stopped_process_turns_unresponsive_delays_nobody_and_comes_back() {
         |status| matches!(&status.responsive, Responsive::No(why) if why.contains("stopped")),
     )
     .await;
-    let other = tempfile::tempdir().unwrap();
+    let other = scratch();
     let (second, _second_tasks) = started(spec(other.path(), config())).await;
     assert_eq!(second.kill().await.unwrap(), Exit::Signal(9));
     signal(&vm, rustix::process::Signal::CONT);
@@ -169,7 +200,7 @@ async fn a_machine_is_adopted_after_its_manager_let_go() {
     if qemu_missing("a_machine_is_adopted_after_its_manager_let_go") {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let (vm, tasks) = started(spec(directory.path(), config())).await;
     vm.resume().await.unwrap();
     let pid = vm.record().pid;
@@ -219,7 +250,7 @@ async fn a_disk_path_with_commas_and_spaces_works_and_has_counters() {
     if qemu_missing("a_disk_path_with_commas_and_spaces_works_and_has_counters") {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let odd = directory.path().join("a, b=c,,\"d\"");
     fs::create_dir(&odd).unwrap();
     let path = odd.join("disk, one.raw");
@@ -241,7 +272,7 @@ async fn qemu_holds_no_descriptor_of_ours_and_deep_directories_do() {
     if qemu_missing("qemu_holds_no_descriptor_of_ours_and_deep_directories_do") {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     // Longer than a socket address.
     let deep = directory.path().join("d".repeat(120));
     fs::create_dir(&deep).unwrap();
@@ -270,7 +301,7 @@ async fn privileges_are_dropped_and_the_disk_is_a_handed_over_descriptor() {
         println!("not run: {test}: needs root");
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     // Root's alone: only a handed-over descriptor reaches it.
     let path = directory.path().join("disk.raw");
     fs::write(&path, vec![0; 1 << 20]).unwrap();
@@ -305,7 +336,7 @@ async fn confinement_hides_what_is_not_listed() {
     if qemu_missing("confinement_hides_what_is_not_listed") {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let (open, hidden) = (directory.path().join("open.raw"), directory.path().join("hidden.raw"));
     for path in [&open, &hidden] {
         fs::write(path, vec![0; 1 << 20]).unwrap();
@@ -338,7 +369,7 @@ async fn every_device_and_both_firmwares_are_accepted() {
     if qemu_missing("every_device_and_both_firmwares_are_accepted") {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let path = |name: &str| directory.path().join(name);
     fs::write(path("base.raw"), vec![0; 1 << 20]).unwrap();
     fs::write(path("seed,1.iso"), vec![0; 1 << 20]).unwrap();
@@ -424,7 +455,7 @@ async fn a_guest_that_resets_or_powers_off_is_told_from_a_quit_also_by_a_later_m
     if qemu_missing("a_guest_that_resets_or_powers_off_is_told_from_a_quit_also_by_a_later_manager") {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let path = directory.path().join("boot.raw");
     let mut sector = vec![0; 1 << 20];
     sector[..BOOT_SECTOR.len()].copy_from_slice(BOOT_SECTOR);
@@ -465,7 +496,7 @@ async fn a_machine_whose_record_was_never_written_is_found_by_its_uuid() {
     if qemu_missing("a_machine_whose_record_was_never_written_is_found_by_its_uuid") {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let run = directory.path().join("run");
     let (vm, tasks) = started(spec(directory.path(), config())).await;
     let written = vm.record().clone();
@@ -486,7 +517,7 @@ async fn a_start_that_is_dropped_at_any_moment_leaves_no_process() {
     if qemu_missing("a_start_that_is_dropped_at_any_moment_leaves_no_process") {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let machine = config();
     for milliseconds in [0, 1, 2, 5, 10, 15, 20, 30] {
         let spec = spec(directory.path(), machine.clone());
@@ -498,6 +529,41 @@ async fn a_start_that_is_dropped_at_any_moment_leaves_no_process() {
     }
     let (vm, _tasks) = started(spec(directory.path(), machine)).await;
     vm.quit(LONG).await.unwrap();
+}
+
+fn program(directory: &Path, script: &str) -> PathBuf {
+    let path = directory.join("program");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn a_program_that_says_nothing_is_ended_at_the_deadline() {
+    let directory = scratch();
+    let machine = config();
+    let binary = program(directory.path(), "echo one moment >&2; exec sleep 1000");
+    let deadline = Duration::from_millis(300);
+    let spec = StartSpec { binary, deadline, ..spec(directory.path(), machine.clone()) };
+    let Err(StartError::Silent { message, .. }) = start(spec).await.map(drop) else { panic!("not silent") };
+    assert_eq!(message, "one moment");
+    // A lock that can be had again proves that the process is gone.
+    let lock = fs::File::open(directory.path().join("run/lock")).unwrap();
+    lock.try_lock().unwrap();
+}
+
+#[tokio::test]
+async fn a_program_that_fails_or_is_missing_is_reported_with_its_cause() {
+    let directory = scratch();
+    let binary = program(directory.path(), "echo no luck today >&2; exit 3");
+    let failed = StartSpec { binary, ..spec(directory.path(), config()) };
+    let error = start(failed).await.map(drop).unwrap_err();
+    assert_eq!(error.to_string(), "QEMU ended at start (exit status 3): no luck today");
+    let binary = directory.path().join("nothing");
+    let missing = StartSpec { binary, ..spec(directory.path(), config()) };
+    let error = start(missing).await.map(drop).unwrap_err();
+    assert!(error.to_string().ends_with("nothing"), "{error}");
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("No such file"));
 }
 
 fn signal(vm: &Vm, signal: rustix::process::Signal) {
