@@ -1,1 +1,40 @@
 //! QEMU from configuration to a supervised process.
+//!
+//! ```text
+//!  Config --argv()--> command line --start()--> QEMU process (pidfd, log files, lock)
+//!                                      |            ^
+//!                                      v            | QMP over a socket bound before exec
+//!                              (Vm, supervision) ---'
+//!                                      ^
+//!               Record (run directory) '--adopt()-- a later manager
+//! ```
+//!
+//! - [`Config`] says what the machine is; [`argv::argv`] is pure.
+//! - [`start()`] and [`adopt()`] give a [`Vm`] handle and a future that supervises the machine; the caller runs it.
+//! - A machine outlives its manager: no pipe ends here, and the run directory holds all that a successor needs.
+//! - [`accel`] decides whether KVM can be believed; [`binary`] finds QEMU and asks what it can do.
+//!
+//! Not here: images and seeds, tap interfaces, placement, restart policy.
+
+pub mod accel;
+pub mod adopt;
+pub mod argv;
+pub mod binary;
+pub mod config;
+pub mod confine;
+mod proc_fs;
+pub mod process;
+mod record;
+pub mod socket;
+pub mod start;
+pub mod stats;
+pub mod vm;
+
+pub use adopt::{Adoption, Unresponsive, adopt};
+pub use binary::{Binary, BinaryCache, BinaryError};
+pub use config::{Accelerator, Config, ConfigError};
+pub use confine::Confinement;
+pub use process::{Exit, Identity, Process};
+pub use record::Record;
+pub use start::{StartError, StartSpec, start};
+pub use vm::{Powerdown, Responsive, Status, Supervision, Vm};

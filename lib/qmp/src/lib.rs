@@ -1,1 +1,44 @@
-//! QEMU Machine Protocol and guest agent protocol: session without I/O, async client.
+//! QEMU Machine Protocol: session without I/O, async client, typed commands and events.
+//!
+//! ```text
+//!   Client (clone) --calls--> driver future --Session--> socket
+//!     ^   ^                       |  (the socket's only owner)
+//!     |   '------ replies --------'
+//!     '-- Subscription / Waiter <- events
+//! ```
+//!
+//! - [`codec`] cuts the byte stream into messages.
+//! - [`session`] is the protocol as a value: negotiation, ids, what may be in flight.
+//! - [`Client`] and the future from [`client()`] join the session to any byte stream. The caller runs the future; dropping
+//!   a call, even half written, never harms the connection.
+//! - [`commands`] and [`events`] hold typed forms of a part of the interface; [`Client::execute`] reaches all of it.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let stream = tokio::net::UnixStream::connect("/run/guest/qmp.sock").await?;
+//! let (client, driver) = qmp::client(stream, qmp::Options::default());
+//! let work = async {
+//!     client.ready().await?;
+//!     client.call(&qmp::commands::QueryStatus {}).await.map_err(Box::<dyn std::error::Error>::from)
+//! };
+//! tokio::select! {
+//!     status = work => println!("{}", status?.status),
+//!     reason = driver => println!("connection lost: {reason}"),
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! Not here: opening sockets, starting QEMU, reconnecting (crate `qemu`), descriptor passing.
+
+mod client;
+pub mod codec;
+pub mod commands;
+pub mod events;
+mod message;
+mod open_enum;
+pub mod session;
+
+pub use client::{CallError, Client, CloseReason, Options, client};
+pub use events::{EventError, Filter, Subscription, Waiter};
+pub use message::{ErrorClass, Event, Greeting, Malformed, Refusal, Timestamp, Triple, Version};
+pub use session::Execution;

@@ -1,0 +1,303 @@
+//! Which accelerator to use, and why.
+//!
+//! A /dev/kvm that opens proves nothing: some hosts offer KVM without virtualization hardware, create machines, run small
+//! real-mode programs and fail at the first stock kernel. So KVM is believed when the processor has the flag **and** a
+//! small guest ran to its end in time ([`probe`]). [`decide`] is pure; gathering facts is apart.
+
+mod guest;
+mod sys;
+
+use crate::{Accelerator, proc_fs};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, File},
+    io,
+    path::Path,
+    time::Duration,
+};
+use thiserror::Error;
+
+pub use guest::Stage;
+
+/// What the user asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Choice {
+    /// KVM where it can be believed, else translation.
+    #[default]
+    Auto,
+    /// KVM or an error. The processor flag is not asked for, the probe is.
+    Kvm,
+    /// Translation.
+    Tcg,
+}
+
+/// What is known about a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The processor has virtualization hardware (`vmx` or `svm` in /proc/cpuinfo).
+    pub cpu_flag: bool,
+    /// Whether /dev/kvm can be opened for reading and writing.
+    pub device: Device,
+    /// What a guest did, if one could be tried.
+    pub probe: Option<Probe>,
+}
+
+/// State of /dev/kvm for this process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Device {
+    /// It opens.
+    Openable,
+    /// It does not, for this reason.
+    NotOpenable(String),
+}
+
+/// What the test guest did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Probe {
+    /// It ran to its end.
+    Passed,
+    /// KVM gave up while it was in this stage.
+    Failed {
+        /// The last stage that the guest reported.
+        stage: Stage,
+        /// What KVM or the guest said.
+        detail: String,
+    },
+    /// It was still in this stage when the time was up.
+    TooSlow {
+        /// The last stage that the guest reported.
+        stage: Stage,
+        /// The time it had.
+        deadline: Duration,
+    },
+    /// The guest could not even be set up.
+    NotSetUp(String),
+}
+
+/// The accelerator to use and why, in words for the user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// What to use.
+    pub accelerator: Accelerator,
+    /// Why.
+    pub reason: String,
+}
+
+/// KVM was demanded and cannot be believed here.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("KVM was demanded and cannot be used: {0}; choose auto or tcg")]
+pub struct KvmUnusable(pub String);
+
+/// Chooses the accelerator.
+///
+/// # Errors
+/// [`KvmUnusable`] when KVM was demanded; `auto` and `tcg` always have an answer.
+pub fn decide(choice: Choice, facts: &Facts) -> Result<Decision, KvmUnusable> {
+    let chosen = |accelerator, reason: &str| Ok(Decision { accelerator, reason: reason.to_owned() });
+    match (choice, believable(facts)) {
+        (Choice::Tcg, _) => chosen(Accelerator::Tcg, "tcg was demanded"),
+        (Choice::Kvm, Ok(())) => chosen(Accelerator::Kvm, "kvm was demanded and a test guest ran"),
+        (Choice::Kvm, Err(why)) => Err(KvmUnusable(why)),
+        (Choice::Auto, Ok(())) if facts.cpu_flag => {
+            chosen(Accelerator::Kvm, "the processor has virtualization hardware and a test guest ran")
+        }
+        (Choice::Auto, Ok(())) => {
+            chosen(Accelerator::Tcg, "/dev/kvm opens, but the processor has neither the vmx nor the svm flag")
+        }
+        (Choice::Auto, Err(why)) => chosen(Accelerator::Tcg, &why),
+    }
+}
+
+/// The rule without the processor flag: what a guest showed.
+fn believable(facts: &Facts) -> Result<(), String> {
+    match (&facts.device, &facts.probe) {
+        (Device::NotOpenable(why), _) => Err(format!("/dev/kvm cannot be opened: {why}")),
+        (Device::Openable, None) => Err("no test guest was run".to_owned()),
+        (Device::Openable, Some(Probe::Passed)) => Ok(()),
+        (Device::Openable, Some(Probe::Failed { stage, detail })) => {
+            Err(format!("/dev/kvm opens, but KVM cannot run a 64-bit guest: it failed at {stage} ({detail})"))
+        }
+        (Device::Openable, Some(Probe::TooSlow { stage, deadline })) => Err(format!(
+            "/dev/kvm opens, but a 64-bit guest makes no useful progress: still at {stage} after {deadline:?}"
+        )),
+        (Device::Openable, Some(Probe::NotSetUp(why))) => {
+            Err(format!("/dev/kvm opens, but no guest can be set up: {why}"))
+        }
+    }
+}
+
+/// Gathers the facts of this host. Blocks for at most `deadline` and a little; call it from a thread that may.
+#[must_use]
+pub fn facts(deadline: Duration) -> Facts {
+    let device = match File::options().read(true).write(true).open("/dev/kvm") {
+        Ok(_) => Device::Openable,
+        Err(error) => Device::NotOpenable(error.to_string()),
+    };
+    let probe = (device == Device::Openable).then(|| probe(deadline));
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    Facts { cpu_flag: has_flag(&cpuinfo), device, probe }
+}
+
+/// Like [`facts`], remembered in `cache` until the host reboots. A cache that cannot be read or written is ignored:
+/// it only saves time.
+#[must_use]
+pub fn cached_facts(cache: &Path, deadline: Duration) -> Facts {
+    #[derive(Serialize, Deserialize)]
+    struct Cached {
+        boot_id: String,
+        facts: Facts,
+    }
+    let boot_id = proc_fs::boot_id().unwrap_or_default();
+    let read = || -> io::Result<Cached> { Ok(serde_json::from_slice(&fs::read(cache)?)?) };
+    if let Ok(cached) = read()
+        && cached.boot_id == boot_id
+        && !boot_id.is_empty()
+        && cached.facts.probe.is_some()
+    {
+        return cached.facts;
+    }
+    let cached = Cached { boot_id, facts: facts(deadline) };
+    let write = || -> io::Result<()> {
+        let temporary = cache.with_extension("new");
+        fs::write(&temporary, serde_json::to_vec_pretty(&cached)?)?;
+        fs::rename(temporary, cache)
+    };
+    if let Err(error) = write() {
+        tracing::debug!(path = %cache.display(), %error, "cannot keep the facts about KVM");
+    }
+    cached.facts
+}
+
+/// Runs the test guest: 64-bit code under paging that uses `cmpxchg16b`, `xsave`, `xrstor`, `int3` and a counted loop.
+/// Blocks for at most `deadline` and a little.
+#[must_use]
+pub fn probe(deadline: Duration) -> Probe {
+    sys::run(deadline)
+}
+
+fn has_flag(cpuinfo: &str) -> bool {
+    let flags = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")).unwrap_or_default();
+    flags.split_ascii_whitespace().any(|flag| flag == "vmx" || flag == "svm")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts_of(cpu_flag: bool, probe: Option<Probe>) -> Facts {
+        Facts { cpu_flag, device: Device::Openable, probe }
+    }
+
+    #[test]
+    fn auto_takes_kvm_only_with_flag_and_a_guest_that_ran() {
+        let stage = Stage::Cmpxchg16b;
+        let failed = Probe::Failed { stage, detail: "internal error".into() };
+        let slow = Probe::TooSlow { stage: Stage::Loop, deadline: Duration::from_secs(1) };
+        let cases = [
+            (facts_of(true, Some(Probe::Passed)), Accelerator::Kvm, "test guest ran"),
+            (facts_of(false, Some(Probe::Passed)), Accelerator::Tcg, "neither the vmx nor the svm flag"),
+            (facts_of(true, Some(failed)), Accelerator::Tcg, "cmpxchg16b (internal error)"),
+            (facts_of(true, Some(slow)), Accelerator::Tcg, "no useful progress"),
+            (facts_of(true, None), Accelerator::Tcg, "no test guest"),
+            (
+                Facts { device: Device::NotOpenable("Permission denied".into()), ..facts_of(true, None) },
+                Accelerator::Tcg,
+                "Permission denied",
+            ),
+        ];
+        for (facts, accelerator, words) in cases {
+            let decision = decide(Choice::Auto, &facts).unwrap();
+            assert_eq!(decision.accelerator, accelerator, "{facts:?}");
+            assert!(decision.reason.contains(words), "{decision:?}");
+            assert_eq!(decide(Choice::Tcg, &facts).unwrap().accelerator, Accelerator::Tcg);
+            let demanded = decide(Choice::Kvm, &facts).map(|decision| decision.accelerator);
+            assert_eq!(demanded.is_ok(), facts.probe == Some(Probe::Passed), "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn the_flag_is_a_whole_word_of_the_flags_line() {
+        assert!(has_flag("model name\t: x\nflags\t\t: fpu vmx sse\n"));
+        assert!(has_flag("flags\t\t: svm\n"));
+        assert!(!has_flag("model name : vmx\nflags\t\t: fpu svm_lock\n"));
+    }
+
+    /// Where the flag is missing, KVM is software; the guest alone must find that out.
+    #[test]
+    fn the_guest_alone_rejects_kvm_without_hardware() {
+        let facts = facts(Duration::from_secs(1));
+        println!("{facts:?}");
+        match (&facts.device, facts.cpu_flag) {
+            (Device::NotOpenable(why), _) => {
+                println!("not run: the_guest_alone_rejects_kvm_without_hardware: /dev/kvm: {why}");
+            }
+            (Device::Openable, true) => assert_eq!(facts.probe, Some(Probe::Passed)),
+            (Device::Openable, false) => {
+                assert_ne!(facts.probe, Some(Probe::Passed));
+                assert!(believable(&facts).is_err());
+            }
+        }
+    }
+
+    /// The guest's own correctness, shown where neither KVM nor hardware is needed: QEMU's translator runs it to its end.
+    #[tokio::test]
+    async fn the_guest_runs_to_its_end_on_a_correct_processor() {
+        use tokio::io::AsyncReadExt;
+        let binary = Path::new("/usr/bin/qemu-system-x86_64");
+        if !binary.exists() {
+            println!("not run: the_guest_runs_to_its_end_on_a_correct_processor: {}", binary.display());
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let disk = directory.path().join("boot.raw");
+        fs::write(&disk, guest::boot_disk()).unwrap();
+        let mut qemu = tokio::process::Command::new(binary)
+            .args([
+                "-nodefaults",
+                "-display",
+                "none",
+                "-machine",
+                "q35",
+                "-accel",
+                "tcg",
+                "-cpu",
+                "max",
+                "-m",
+                "64",
+            ])
+            .args(["-blockdev", &format!("driver=file,node-name=boot,filename={}", disk.display())])
+            .args(["-device", "virtio-blk-pci,drive=boot", "-chardev", "stdio,id=ports,mux=on,signal=off"])
+            .args(["-device", "isa-debugcon,chardev=ports,iobase=0xf0"])
+            .args(["-device", "isa-debugcon,chardev=ports,iobase=0xf1"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut reported = [0; 5];
+        let output = qemu.stdout.as_mut().unwrap();
+        let read = tokio::time::timeout(Duration::from_secs(60), output.read_exact(&mut reported)).await;
+        assert!(read.is_ok_and(|read| read.is_ok()), "the guest stopped after {reported:?}");
+        let stages = reported.map(|number| Stage::of(number).unwrap());
+        assert_eq!(stages, [Stage::Cmpxchg16b, Stage::Xsave, Stage::Int3, Stage::Loop, Stage::Done]);
+        qemu.kill().await.unwrap();
+    }
+
+    #[test]
+    fn facts_are_remembered_for_this_boot_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = directory.path().join("kvm.json");
+        let boot_id = proc_fs::boot_id().unwrap();
+        let remembered = facts_of(true, Some(Probe::NotSetUp("from the cache".into())));
+        let write = |boot_id: &str| {
+            let text = serde_json::json!({"boot_id": boot_id, "facts": remembered}).to_string();
+            fs::write(&cache, text).unwrap();
+        };
+        write(&boot_id);
+        assert_eq!(cached_facts(&cache, Duration::from_millis(1)), remembered);
+        write("an earlier boot");
+        assert_ne!(cached_facts(&cache, Duration::from_millis(1)), remembered);
+        assert!(fs::read_to_string(&cache).unwrap().contains(&boot_id));
+    }
+}

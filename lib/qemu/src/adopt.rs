@@ -1,0 +1,104 @@
+//! Taking over a machine that an earlier manager started.
+
+use crate::{
+    process::{Exit, Process},
+    record::Record,
+    socket,
+    vm::{self, Supervision, Vm},
+};
+use std::{future::Future, io, pin::Pin, time::Duration};
+
+/// What became of a recorded machine.
+pub enum Adoption {
+    /// It runs and answers. The future supervises it and must be polled.
+    Adopted(Vm, Pin<Box<dyn Future<Output = Exit> + Send>>),
+    /// It is gone, for this reason; its guest does not run.
+    Gone(String),
+    /// It runs and does not answer.
+    Unresponsive(Box<Unresponsive>),
+}
+
+impl std::fmt::Debug for Adoption {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Adopted(vm, _) => f.debug_tuple("Adopted").field(vm).finish(),
+            Self::Gone(why) => f.debug_tuple("Gone").field(why).finish(),
+            Self::Unresponsive(held) => f.debug_tuple("Unresponsive").field(held).finish(),
+        }
+    }
+}
+
+/// A machine that is held and does not answer: it can be waited for, killed, or tried again.
+#[derive(Debug)]
+pub struct Unresponsive {
+    process: Process,
+    record: Record,
+    supervision: Supervision,
+    reason: String,
+}
+
+/// Takes over the machine of `record`: proves that the recorded process is that machine, connects, reads its state.
+///
+/// # Errors
+/// Missing rights and other faults of the host, after which nothing is known about the machine.
+pub async fn adopt(record: Record, deadline: Duration, supervision: Supervision) -> io::Result<Adoption> {
+    match record.hold()? {
+        Err(why) => Ok(Adoption::Gone(why)),
+        Ok(process) => {
+            let held = Unresponsive { process, record, supervision, reason: String::new() };
+            Ok(held.retry(deadline).await)
+        }
+    }
+}
+
+impl Unresponsive {
+    /// Why it counts as unresponsive.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Tries again to connect, at most `deadline` long.
+    pub async fn retry(mut self, deadline: Duration) -> Adoption {
+        let greeted = async {
+            let path = &self.record.qmp_socket;
+            let stream = socket::connect(path)
+                .await
+                .map_err(|error| format!("cannot connect to {}: {error}", path.display()))?;
+            vm::greet(stream).await.map_err(|error| error.to_string())
+        };
+        // Cancel safety: a half-made connection is dropped and QEMU drops its end.
+        let outcome = tokio::select! {
+            greeted = tokio::time::timeout(deadline, greeted) => greeted,
+            exit = self.process.exited() => return Adoption::Gone(format!("the process has ended ({exit})")),
+        };
+        self.reason = match outcome {
+            Ok(Ok(connection)) => {
+                let Self { process, record, supervision, .. } = self;
+                let (vm, supervisor) = vm::supervised(connection, process, record, supervision);
+                return Adoption::Adopted(vm, Box::pin(supervisor));
+            }
+            Ok(Err(reason)) => reason,
+            Err(_) => {
+                let stopped = matches!(self.process.state(), Some('T' | 't'));
+                let state = if stopped { "; the process is stopped" } else { "" };
+                format!("no greeting within {deadline:?}{state}")
+            }
+        };
+        Adoption::Unresponsive(Box::new(self))
+    }
+
+    /// Ends the process at once and waits for its end.
+    ///
+    /// # Errors
+    /// Missing rights.
+    pub async fn kill(&self) -> io::Result<Exit> {
+        self.process.kill()?;
+        Ok(self.process.exited().await)
+    }
+
+    /// Waits for the end of the process.
+    pub async fn exited(&self) -> Exit {
+        self.process.exited().await
+    }
+}

@@ -1,0 +1,134 @@
+use super::*;
+use crate::config::{Accelerator, Boot};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+fn full() -> (Config, Descriptors) {
+    let overlay = Image {
+        source: Source::Path("/vm/a, b/root.qcow2".into()),
+        format: Format::Qcow2,
+        backing: Some(Box::new(Image {
+            source: Source::Descriptor("base".into()),
+            format: Format::Raw,
+            backing: None,
+        })),
+    };
+    let seed = Image { source: Source::Path("/vm/seed.iso".into()), format: Format::Raw, backing: None };
+    let forwards =
+        vec![Forward { protocol: Protocol::Tcp, host: "127.0.0.1:2222".parse().unwrap(), guest_port: 22 }];
+    let nic = |id: &str, backend| Nic { id: id.into(), mac: [0x52, 0x54, 0, 0xab, 0, 1], backend };
+    let config = Config {
+        accelerator: Accelerator::Kvm,
+        boot: Boot {
+            firmware: Firmware::Uefi { code: "/ovmf/code.fd".into(), vars: "/vm/vars,1.fd".into() },
+            kernel: Some(DirectKernel {
+                kernel: "/boot/k,1".into(),
+                initrd: Some("/boot/i,1".into()),
+                cmdline: "console=ttyS0 a,b".into(),
+            }),
+        },
+        disks: vec![
+            Disk { id: "root".into(), image: overlay, kind: DiskKind::Virtio, serial: Some("root".into()) },
+            Disk { id: "seed".into(), image: seed.clone(), kind: DiskKind::VirtioReadOnly, serial: None },
+            Disk { id: "cd".into(), image: seed, kind: DiskKind::Cdrom, serial: None },
+        ],
+        nics: vec![
+            nic("nic0", NicBackend::User { forwards, restrict: false }),
+            nic("nic1", NicBackend::TapDescriptor("tap".into())),
+            nic("nic2", NicBackend::Tap { ifname: "tap7".into() }),
+        ],
+        spare_ports: 1,
+        ..Config::new("web, one", Uuid::from_u128(0x42), "pc-q35-7.2", 2, 512)
+    };
+    let keyed = BTreeMap::from([("base".to_owned(), 21), ("tap".to_owned(), 22)]);
+    (config, Descriptors { qmp: 11, console: 12, console_log: 13, keyed })
+}
+
+fn lines(config: &Config, descriptors: &Descriptors) -> String {
+    let mut text = String::new();
+    for arg in argv(config, descriptors).unwrap() {
+        let arg = arg.into_string().unwrap();
+        text.push_str(if arg.starts_with('-') && !text.is_empty() { "\n" } else { "" });
+        text.push_str(if arg.starts_with('-') { "" } else { " " });
+        text.push_str(&arg);
+    }
+    text.push('\n');
+    text
+}
+
+/// The whole line; a change here changes what guests see and must be meant.
+#[test]
+fn a_machine_with_everything_has_this_command_line() {
+    let (config, descriptors) = full();
+    let expected = include_str!("../../testdata/full.argv");
+    assert_eq!(lines(&config, &descriptors), expected);
+}
+
+#[test]
+fn a_new_disk_moves_no_network_card_and_an_absent_balloon_no_device() {
+    let (config, descriptors) = full();
+    let places = |config: &Config| -> BTreeMap<String, String> {
+        let text = lines(config, &descriptors);
+        let devices = text.lines().filter_map(|line| line.strip_prefix("-device "));
+        let devices = devices.map(|json| serde_json::from_str::<Value>(json).unwrap());
+        devices.map(|device| (device["id"].to_string(), device["bus"].to_string())).collect()
+    };
+    let before = places(&config);
+    let mut disks = config.disks.clone();
+    disks.insert(0, Disk { id: "new".into(), ..config.disks[0].clone() });
+    let after = places(&Config { disks, balloon: false, rng: false, ..config.clone() });
+    for id in ["\"nic0\"", "\"nic1\"", "\"nic2\""] {
+        assert_eq!(before[id], after[id]);
+    }
+}
+
+#[test]
+fn faulty_configurations_name_the_fault() {
+    let (good, descriptors) = full();
+    let with = |change: fn(&mut Config)| {
+        let mut config = good.clone();
+        change(&mut config);
+        argv(&config, &descriptors).map(drop).unwrap_err().to_string()
+    };
+    assert!(with(|c| c.cpus = 0).contains("1 to 255"));
+    assert!(with(|c| c.memory_mib = 1).contains("memory_mib is 1"));
+    assert!(with(|c| c.disks[0].id = "seed".into()).contains("\"seed\""));
+    assert!(with(|c| c.disks[0].id = "balloon0".into()).contains("balloon0"));
+    assert!(with(|c| c.disks[0].id = "a,b".into()).contains("a,b"));
+    assert!(with(|c| c.nics[1].backend = NicBackend::TapDescriptor("none".into())).contains("\"none\""));
+    assert!(with(|c| c.name.clear()).contains("name"));
+    assert!(with(|c| c.spare_ports = 255).contains("224"));
+}
+
+proptest! {
+    /// Whatever the path holds, the block node names exactly this file and no other option appears.
+    #[test]
+    fn any_path_reaches_its_node_unchanged(path in "/[a-z ,=\"'\\\\{}:;\u{e4}\u{4e16}]{1,40}") {
+        let (mut config, descriptors) = full();
+        let count = argv(&config, &descriptors).unwrap().len();
+        config.disks[1].image.source = Source::Path(path.clone().into());
+        let args = argv(&config, &descriptors).unwrap();
+        prop_assert_eq!(args.len(), count);
+        let named = args.iter().filter_map(|arg| serde_json::from_str::<Value>(arg.to_str()?).ok())
+            .find(|value| value["node-name"] == "seed-file").unwrap();
+        prop_assert_eq!(named["filename"].as_str(), Some(path.as_str()));
+    }
+
+    #[test]
+    fn an_escaped_value_is_read_back_by_qemus_rule(value in "[a-z,= ]{0,20}", more in "[a-z]{1,5}") {
+        // QEMU ends a value at a single comma and reads a double one as one.
+        let line = format!("{},{more}", escape(&value));
+        let (mut read, mut rest) = (String::new(), line.as_str());
+        while let Some(at) = rest.find(',') {
+            read.push_str(&rest[..at]);
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix(',') {
+                read.push(',');
+                rest = after;
+            } else {
+                break;
+            }
+        }
+        prop_assert_eq!((read, rest), (value, more.as_str()));
+    }
+}

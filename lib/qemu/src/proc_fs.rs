@@ -1,0 +1,65 @@
+//! Facts about processes from /proc.
+
+use std::{fs, io, os::unix::fs::MetadataExt};
+
+/// Parts of /proc/pid/stat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    /// State letter.
+    pub(crate) state: char,
+    /// CPU time in user and kernel mode, in clock ticks.
+    pub(crate) cpu_ticks: u64,
+    /// Start in clock ticks since boot; with the process number it names one process per boot.
+    pub(crate) start_ticks: u64,
+    /// Resident memory in pages.
+    pub(crate) rss_pages: u64,
+}
+
+pub(crate) fn stat(pid: u32) -> io::Result<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    parse_stat(&text)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unexpected form of /proc/pid/stat"))
+}
+
+/// The command name, in parentheses, may hold spaces and parentheses itself: fields count from the last one.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let (_, rest) = text.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // proc(5) numbers the fields from 1; the state is field 3.
+    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+    Some(Stat {
+        state: fields.first()?.chars().next()?,
+        cpu_ticks: number(14)? + number(15)?,
+        start_ticks: number(22)?,
+        rss_pages: number(24)?,
+    })
+}
+
+/// Device and inode of the program that a process executes, also after the file was replaced.
+pub(crate) fn exe(pid: u32) -> io::Result<(u64, u64)> {
+    let metadata = fs::metadata(format!("/proc/{pid}/exe"))?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// The command line, program name first.
+pub(crate) fn cmdline(pid: u32) -> io::Result<Vec<Vec<u8>>> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline"))?;
+    Ok(bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect())
+}
+
+/// Names this boot of the host.
+pub(crate) fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
+        let text = "42 (a) b (c) T 1 42 42 0 -1 4194560 9 0 0 0 7 5 0 0 20 0 3 0 1234 1000 77 0";
+        let expected = Stat { state: 'T', cpu_ticks: 12, start_ticks: 1234, rss_pages: 77 };
+        assert_eq!(parse_stat(text), Some(expected));
+    }
+}

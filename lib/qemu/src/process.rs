@@ -1,0 +1,197 @@
+//! The QEMU process: spawned with exactly the descriptors it needs, watched through a pidfd, reaped once.
+//!
+//! - stdin is empty, stdout and stderr are one file opened for appending: no pipe ends here, so the process can
+//!   outlive its parent and can never block on one.
+//! - A session of its own, default signals and an empty signal mask, an almost empty environment.
+//! - Every descriptor that is not listed is closed at exec, whoever opened it.
+//! - Privileges are dropped before exec: `-runas` cannot be used with the sandbox's `elevateprivileges=deny`.
+
+mod sys;
+
+use crate::{confine::Confinement, proc_fs};
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions},
+};
+use std::{
+    ffi::OsString,
+    fmt,
+    fs::File,
+    io,
+    os::fd::{AsRawFd, RawFd},
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::{Mutex, PoisonError},
+};
+use tokio::io::unix::AsyncFd;
+
+/// Who the process is; it cannot regain anything else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// User.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// Further groups, e.g. the one that may open /dev/kvm. All others are dropped.
+    pub groups: Vec<u32>,
+}
+
+/// Everything needed to start one process.
+#[derive(Debug)]
+pub(crate) struct Spawn {
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<OsString>,
+    /// Kept open across exec, under the numbers they have here.
+    pub(crate) inherited: Vec<OwnedFd>,
+    pub(crate) log: File,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) confinement: Option<Confinement>,
+    pub(crate) oom_score_adj: Option<i16>,
+}
+
+impl Spawn {
+    /// Starts the process; this side's copies of the inherited descriptors are closed when this returns.
+    pub(crate) fn spawn(self) -> io::Result<Guard> {
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).current_dir("/").env_clear().envs(ENVIRONMENT);
+        command.stdin(Stdio::null()).stdout(self.log.try_clone()?).stderr(self.log);
+        let keep: Vec<RawFd> = self.inherited.iter().map(AsRawFd::as_raw_fd).collect();
+        let ruleset = self.confinement.map(Confinement::into_ruleset).transpose()?.flatten();
+        sys::in_child(&mut command, keep, self.identity, ruleset);
+        let child = command.spawn()?;
+        // The child is ours and not reaped, so its number cannot have passed to another process.
+        let pid = Pid::from_child(&child);
+        let guard = Guard(Some(Process::open(pid)?));
+        if let Some(score) = self.oom_score_adj {
+            std::fs::write(format!("/proc/{}/oom_score_adj", pid.as_raw_pid()), score.to_string())?;
+        }
+        Ok(guard)
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It called exit.
+    Code(i32),
+    /// A signal ended it.
+    Signal(i32),
+    /// It is gone; only a parent learns more, and this process is not the parent.
+    Gone,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit status {code}"),
+            Self::Signal(signal) => write!(f, "killed by signal {signal}"),
+            Self::Gone => f.write_str("gone"),
+        }
+    }
+}
+
+/// A running or ended process, held by pidfd: signals can never reach another one. Dropping it does not end it.
+#[derive(Debug)]
+pub struct Process {
+    pid: Pid,
+    pidfd: AsyncFd<OwnedFd>,
+    /// How it ended, once reaped; the lock keeps two callers from reaping at once.
+    exit: Mutex<Option<Exit>>,
+}
+
+impl Process {
+    /// Takes hold of a process. Whether it is the one meant is for the caller to verify, before and after.
+    pub(crate) fn open(pid: Pid) -> io::Result<Self> {
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+        let pidfd = sys::watch(pidfd)?;
+        Ok(Self { pid, pidfd, exit: Mutex::new(None) })
+    }
+
+    /// Process number, for people and for /proc.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Waits for the end and reaps the process if it is a child. Any number of callers get the same answer.
+    pub async fn exited(&self) -> Exit {
+        // The pidfd stays readable from the end on; an error here could only be the end of the runtime's reactor.
+        let _ = self.pidfd.readable().await;
+        self.reap().unwrap_or(Exit::Gone)
+    }
+
+    /// Ends it at once.
+    ///
+    /// # Errors
+    /// Missing rights, when the process is another user's. A process that has ended is no error.
+    pub fn kill(&self) -> io::Result<()> {
+        self.signal(Signal::KILL)
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// Like [`Process::kill`].
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        match rustix::process::pidfd_send_signal(self.pidfd.get_ref(), signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The state letter of /proc/pid/stat: `T` is stopped, `D` waits for the kernel.
+    pub(crate) fn state(&self) -> Option<char> {
+        proc_fs::stat(self.pid()).ok().map(|stat| stat.state)
+    }
+
+    fn reap(&self) -> Option<Exit> {
+        let mut exit = self.exit.lock().unwrap_or_else(PoisonError::into_inner);
+        if exit.is_none() {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            *exit = match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options) {
+                Ok(None) => None,
+                Ok(Some(status)) => Some(match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => Exit::Code(code),
+                    (None, Some(signal)) => Exit::Signal(signal),
+                    (None, None) => Exit::Gone,
+                }),
+                Err(_) => Some(Exit::Gone),
+            };
+        }
+        *exit
+    }
+}
+
+/// A process that ends with its owner: killed and reaped when dropped on an error path.
+#[derive(Debug)]
+pub(crate) struct Guard(Option<Process>);
+
+impl Guard {
+    pub(crate) fn process(&self) -> &Process {
+        self.0.as_ref().expect("present until released")
+    }
+
+    /// The process lives on by itself.
+    pub(crate) fn release(mut self) -> Process {
+        self.0.take().expect("present until released")
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some(process) = &self.0 else { return };
+        if let Err(error) = process.kill() {
+            tracing::debug!(pid = process.pid(), %error, "cannot kill a process whose start failed");
+        }
+        // A killed process ends within milliseconds unless the kernel holds it; then there is nothing left to do.
+        let mut ready = [rustix::event::PollFd::new(process.pidfd.get_ref(), rustix::event::PollFlags::IN)];
+        let limit = rustix::time::Timespec { tv_sec: 2, tv_nsec: 0 };
+        let _ = rustix::event::poll(&mut ready, Some(&limit));
+        process.reap();
+    }
+}
+
+/// QEMU needs nothing from the environment, and what is secret in ours is not for it. `C` keeps its messages as
+/// documented.
+const ENVIRONMENT: [(&str, &str); 2] = [("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LC_ALL", "C")];

@@ -1,0 +1,182 @@
+//! The runtime record: what a manager that starts later needs to find its machine again and to prove that it is it.
+
+use crate::{proc_fs, process::Process};
+use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{
+    ffi::{OsStr, OsString},
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+use uuid::Uuid;
+
+/// Identity and places of one running machine. Written before its guest runs, removed by whoever cleans up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Identity of the machine, part of its command line.
+    pub uuid: Uuid,
+    /// Process number.
+    pub pid: u32,
+    /// Start of the process in clock ticks since boot (field 22 of /proc/pid/stat).
+    pub start_ticks: u64,
+    /// The boot of the host that both refer to.
+    pub boot_id: String,
+    /// Device and inode of the program.
+    pub exe: (u64, u64),
+    /// Socket of the monitor.
+    pub qmp_socket: PathBuf,
+    /// Socket of the serial console.
+    pub console_socket: PathBuf,
+    /// Log of the serial console.
+    pub console_log: PathBuf,
+    /// QEMU's own messages.
+    pub qemu_log: PathBuf,
+    /// SHA-256 of the command line, each argument followed by a zero byte; in hexadecimal.
+    pub argv_digest: String,
+}
+
+impl Record {
+    /// File name within the machine's run directory.
+    pub const FILE: &'static str = "record.json";
+
+    /// Writes the record so that a crash leaves the old one or the new one: mode 0600, synced, renamed.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn save(&self, run_dir: &Path) -> io::Result<()> {
+        let temporary = run_dir.join(".record.json.new");
+        let mut file =
+            File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        file.sync_all()?;
+        fs::rename(&temporary, run_dir.join(Self::FILE))?;
+        File::open(run_dir)?.sync_all()
+    }
+
+    /// Reads the record of a run directory; `None` when there is none.
+    ///
+    /// # Errors
+    /// Those of the file system, and `InvalidData` for a file that is no record.
+    pub fn load(run_dir: &Path) -> io::Result<Option<Self>> {
+        match fs::read(run_dir.join(Self::FILE)) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Describes a machine that has just been started in `run_dir`.
+    pub(crate) fn of(uuid: Uuid, process: &Process, run_dir: &Path, args: &[OsString]) -> io::Result<Self> {
+        let pid = process.pid();
+        Ok(Self {
+            uuid,
+            pid,
+            start_ticks: proc_fs::stat(pid)?.start_ticks,
+            boot_id: proc_fs::boot_id()?,
+            exe: proc_fs::exe(pid)?,
+            qmp_socket: run_dir.join(QMP_SOCKET),
+            console_socket: run_dir.join(CONSOLE_SOCKET),
+            console_log: run_dir.join(CONSOLE_LOG),
+            qemu_log: run_dir.join(QEMU_LOG),
+            argv_digest: digest(args.iter().map(|arg| arg.as_bytes())),
+        })
+    }
+
+    /// Looks among all processes for the machine `uuid` and describes it as one of `run_dir`: for a manager that ended
+    /// between starting the process and writing its record.
+    ///
+    /// # Errors
+    /// /proc cannot be read. Processes that end meanwhile or hide their command line are passed over.
+    pub fn find(uuid: Uuid, run_dir: &Path) -> io::Result<Option<Self>> {
+        for entry in fs::read_dir("/proc")? {
+            let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            let Some(pid) = Pid::from_raw(pid) else { continue };
+            let Ok(cmdline) = proc_fs::cmdline(pid.as_raw_nonzero().get().unsigned_abs()) else { continue };
+            if !names(&cmdline, uuid) {
+                continue;
+            }
+            let args: Vec<OsString> =
+                cmdline[1..cmdline.len() - 1].iter().map(|arg| OsStr::from_bytes(arg).to_owned()).collect();
+            let found = Process::open(pid).and_then(|process| Self::of(uuid, &process, run_dir, &args));
+            if let Ok(record) = found
+                && record.proves()?.is_ok()
+            {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes hold of the process if it still is the one recorded.
+    ///
+    /// The facts are compared before the pidfd is opened and again after: a number that passed to another process in
+    /// between would differ then.
+    ///
+    /// # Errors
+    /// Missing rights and the like; that the process is gone is `Ok(Err(why))`.
+    pub(crate) fn hold(&self) -> io::Result<Result<Process, String>> {
+        if let Err(why) = self.proves()? {
+            return Ok(Err(why));
+        }
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let Some(pid) = pid else { return Ok(Err("the recorded process number is invalid".into())) };
+        let process = match Process::open(pid) {
+            Ok(process) => process,
+            Err(error) if is_gone(&error) => return Ok(Err("the process has ended".into())),
+            Err(error) => return Err(error),
+        };
+        Ok(self.proves()?.map(|()| process))
+    }
+
+    fn proves(&self) -> io::Result<Result<(), String>> {
+        if proc_fs::boot_id()? != self.boot_id {
+            return Ok(Err("the host has been rebooted".into()));
+        }
+        let facts = || -> io::Result<_> {
+            let stat = proc_fs::stat(self.pid)?;
+            if stat.state == 'Z' {
+                return Ok(None);
+            }
+            Ok(Some((stat.start_ticks, proc_fs::exe(self.pid)?, proc_fs::cmdline(self.pid)?)))
+        };
+        let (start, exe, cmdline) = match facts() {
+            Ok(Some(facts)) => facts,
+            Ok(None) => return Ok(Err("the process has ended".into())),
+            Err(error) if is_gone(&error) => return Ok(Err("the process has ended".into())),
+            Err(error) => return Err(error),
+        };
+        if start != self.start_ticks || exe != self.exe || !names(&cmdline, self.uuid) {
+            return Ok(Err(format!("process {} is another one now", self.pid)));
+        }
+        Ok(Ok(()))
+    }
+}
+
+fn names(cmdline: &[Vec<u8>], uuid: Uuid) -> bool {
+    let uuid = uuid.to_string();
+    cmdline.windows(2).any(|pair| pair[0] == b"-uuid" && pair[1] == uuid.as_bytes())
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+fn digest<'a>(args: impl Iterator<Item = &'a [u8]>) -> String {
+    let mut hash = Sha256::new();
+    for arg in args {
+        hash.update(arg);
+        hash.update([0]);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(crate) const QMP_SOCKET: &str = "qmp.sock";
+pub(crate) const CONSOLE_SOCKET: &str = "console.sock";
+pub(crate) const CONSOLE_LOG: &str = "console.log";
+pub(crate) const QEMU_LOG: &str = "qemu.log";

@@ -1,0 +1,250 @@
+//! Starting a machine: sockets first, then the process, then the greeting raced against the process's end.
+
+use crate::{
+    argv::{Descriptors, argv},
+    config::{Config, ConfigError},
+    confine::Confinement,
+    process::{Exit, Guard, Identity, Spawn},
+    record::{CONSOLE_LOG, CONSOLE_SOCKET, QEMU_LOG, QMP_SOCKET, Record},
+    socket,
+    vm::{self, Supervision, Vm},
+};
+use std::{
+    collections::BTreeMap,
+    fs::{self, DirBuilder, File},
+    future::Future,
+    io::{self, Read, Seek, SeekFrom},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::DirBuilderExt,
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use thiserror::Error;
+
+/// What to start and how.
+#[derive(Debug)]
+pub struct StartSpec {
+    /// The QEMU program.
+    pub binary: PathBuf,
+    /// The machine.
+    pub config: Config,
+    /// Directory of this machine alone, made (mode 0700) if absent; holds sockets, logs, record and lock.
+    pub run_dir: PathBuf,
+    /// Descriptors that the configuration names by key.
+    pub descriptors: BTreeMap<String, OwnedFd>,
+    /// Who the process is; `None` keeps the caller's identity.
+    pub identity: Option<Identity>,
+    /// What the process may reach of the file system; `None` for all that its identity may.
+    pub confinement: Option<Confinement>,
+    /// Readiness to be chosen when memory runs out, -1000 to 1000; lowering it needs privileges.
+    pub oom_score_adj: Option<i16>,
+    /// How long QEMU may take to greet. A loaded host needs a multiple of the usual 40 ms.
+    pub deadline: Duration,
+    /// How the running machine is watched.
+    pub supervision: Supervision,
+}
+
+impl StartSpec {
+    /// A start with the defaults: the caller's identity, 30 s for the greeting.
+    #[must_use]
+    pub fn new(binary: PathBuf, config: Config, run_dir: PathBuf) -> Self {
+        Self {
+            binary,
+            config,
+            run_dir,
+            descriptors: BTreeMap::new(),
+            identity: None,
+            confinement: None,
+            oom_score_adj: None,
+            deadline: Duration::from_secs(30),
+            supervision: Supervision::default(),
+        }
+    }
+}
+
+/// Why a machine could not be started. Nothing of it is left running.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration is faulty.
+    #[error("the configuration cannot be run")]
+    Config(#[from] ConfigError),
+    /// A QEMU still runs in this directory, whoever started it.
+    #[error("another QEMU still runs in {}; adopt or end it first", run_dir.display())]
+    Occupied {
+        /// The directory.
+        run_dir: PathBuf,
+    },
+    /// Preparing files or the process failed.
+    #[error("cannot {action} {}", path.display())]
+    Prepare {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// QEMU ended before it greeted; these are its own words.
+    #[error("QEMU ended at start ({exit}): {message}")]
+    Ended {
+        /// How it ended.
+        exit: Exit,
+        /// What it wrote to stderr.
+        message: String,
+    },
+    /// QEMU is alive and says nothing, or not what QEMU says.
+    #[error("QEMU did not greet within {after:?}: {message}")]
+    Silent {
+        /// The deadline, or less when the monitor closed earlier.
+        after: Duration,
+        /// What it wrote to stderr.
+        message: String,
+    },
+}
+
+/// Starts a machine with its virtual CPUs stopped (run state `prelaunch`); [`Vm::resume`] lets them run.
+///
+/// The second value supervises the machine and must be polled, usually as a task of its own. Dropping it leaves the
+/// machine running without supervision. Dropping the future of this function ends what it started.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + Send + 'static), StartError> {
+    let StartSpec { config, run_dir, deadline, supervision, .. } = &spec;
+    let (uuid, run_dir, deadline, supervision) = (config.uuid, run_dir.clone(), *deadline, *supervision);
+    let log_path = run_dir.join(QEMU_LOG);
+    let prepared = prepare(spec)?;
+    let (log_start, args, qmp_path) =
+        (prepared.log_start, prepared.spawn.args.clone(), run_dir.join(QMP_SOCKET));
+    let program = prepared.spawn.program.clone();
+    let guard = prepared.spawn.spawn().map_err(at("start", &program))?;
+    // A QEMU that ended at once is a zombie with the facts of its former self; its words are more useful than ours.
+    let record = Record::of(uuid, guard.process(), &run_dir, &args)
+        .and_then(|record| record.save(&run_dir).map(|()| record));
+    let greeted = async {
+        let stream = socket::connect(&qmp_path).await.ok()?;
+        vm::greet(stream).await.ok()
+    };
+    // Cancel safety: whatever loses is dropped, and the guard ends the process on every way out but the last.
+    let connection = tokio::select! {
+        connection = tokio::time::timeout(deadline, greeted) => connection,
+        exit = guard.process().exited() => return Err(ended(&run_dir, exit, &log_path, log_start)),
+    };
+    let Ok(Some(connection)) = connection else {
+        return Err(failed(guard, &run_dir, connection.is_err(), deadline, &log_path, log_start).await);
+    };
+    let record = record.map_err(at("record the process in", &run_dir))?;
+    Ok(vm::supervised(connection, guard.release(), record, supervision))
+}
+
+struct Prepared {
+    spawn: Spawn,
+    /// Length of the log before: what follows is of this start.
+    log_start: u64,
+}
+
+fn prepare(spec: StartSpec) -> Result<Prepared, StartError> {
+    let StartSpec { binary, config, run_dir, descriptors, identity, confinement, oom_score_adj, .. } = spec;
+    config.check()?;
+    match DirBuilder::new().mode(0o700).create(&run_dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(at("create", &run_dir)(error));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let lock = lock(&run_dir)?;
+    let listen = |name| {
+        let path = run_dir.join(name);
+        socket::listen(&path).map_err(at("listen at", &path))
+    };
+    let (qmp, console) = (listen(QMP_SOCKET)?, listen(CONSOLE_SOCKET)?);
+    let open_log = |name| {
+        let path = run_dir.join(name);
+        socket::open_log(&path).map_err(at("open", &path))
+    };
+    let (console_log, log) = (open_log(CONSOLE_LOG)?, open_log(QEMU_LOG)?);
+    let log_start = log.metadata().map_err(at("inspect", &run_dir))?.len();
+    let numbers = Descriptors {
+        qmp: qmp.as_raw_fd(),
+        console: console.as_raw_fd(),
+        console_log: console_log.as_raw_fd(),
+        keyed: descriptors.iter().map(|(key, fd)| (key.clone(), fd.as_raw_fd())).collect(),
+    };
+    let args = argv(&config, &numbers)?;
+    let mut inherited: Vec<OwnedFd> = vec![qmp.into(), console.into(), console_log.into(), lock.into()];
+    inherited.extend(descriptors.into_values());
+    Ok(Prepared {
+        spawn: Spawn { program: binary, args, inherited, log, identity, confinement, oom_score_adj },
+        log_start,
+    })
+}
+
+/// QEMU inherits the locked descriptor, so the lock lasts exactly as long as the process, whoever started it.
+fn lock(run_dir: &Path) -> Result<File, StartError> {
+    let path = run_dir.join("lock");
+    let file = socket::open_log(&path).map_err(at("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(StartError::Occupied { run_dir: run_dir.to_owned() }),
+        Err(fs::TryLockError::Error(error)) => Err(at("lock", &path)(error)),
+    }
+}
+
+fn ended(run_dir: &Path, exit: Exit, log: &Path, log_start: u64) -> StartError {
+    forget(run_dir);
+    StartError::Ended { exit, message: message(log, log_start) }
+}
+
+/// A closed monitor usually means that the process is just ending; a moment decides which error it is.
+async fn failed(
+    guard: Guard,
+    run_dir: &Path,
+    deadline_passed: bool,
+    deadline: Duration,
+    log: &Path,
+    log_start: u64,
+) -> StartError {
+    let grace = if deadline_passed { Duration::ZERO } else { ENDING };
+    if let Ok(exit) = tokio::time::timeout(grace, guard.process().exited()).await {
+        return ended(run_dir, exit, log, log_start);
+    }
+    drop(guard);
+    forget(run_dir);
+    StartError::Silent { after: deadline, message: message(log, log_start) }
+}
+
+/// The record of a process that is no more only misleads; a record that cannot be removed proves itself outdated.
+fn forget(run_dir: &Path) {
+    let _ = fs::remove_file(run_dir.join(Record::FILE));
+}
+
+/// The end of what QEMU wrote since `from`.
+fn message(log: &Path, from: u64) -> String {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(log)?;
+        let end = file.metadata()?.len();
+        file.seek(SeekFrom::Start(from.max(end.saturating_sub(MESSAGE_BYTES))))?;
+        let mut bytes = Vec::new();
+        file.take(MESSAGE_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    match read() {
+        Ok(bytes) if bytes.trim_ascii().is_empty() => "it wrote no message".to_owned(),
+        Ok(bytes) => String::from_utf8_lossy(bytes.trim_ascii()).into_owned(),
+        Err(error) => format!("its messages in {} cannot be read: {error}", log.display()),
+    }
+}
+
+fn at<'p>(action: &'static str, path: &'p Path) -> impl Fn(io::Error) -> StartError + 'p {
+    move |source| StartError::Prepare { action, path: path.to_owned(), source }
+}
+
+/// Enough for QEMU's longest complaint, too little to hurt an error message's reader.
+const MESSAGE_BYTES: u64 = 16 * 1024;
+
+/// Between the monitor's end and the process's end.
+const ENDING: Duration = Duration::from_secs(2);

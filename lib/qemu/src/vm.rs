@@ -1,0 +1,428 @@
+//! A running machine: one future watches it, any number of [`Vm`] handles command it.
+//!
+//! ```text
+//!   pidfd ---------.
+//!   QMP events -----+--> supervising future --> watch channel of [`Status`]
+//!   bounded probe -'
+//!   Vm handles --------> QMP client (own deadline per call; never wait for the future)
+//! ```
+
+use crate::{
+    process::{Exit, Process},
+    record::Record,
+    stats::{self, Stats},
+};
+use qmp::{
+    CallError, Client, Filter, Subscription,
+    commands::{
+        Balloon, Cont, QueryBlockstats, QueryStatus, Quit, RunState, StatusInfo, Stop, SystemPowerdown,
+        SystemReset,
+    },
+    events::{ShutdownCause, StateEvent},
+};
+use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
+use tokio::{net::UnixStream, sync::watch};
+
+/// How a running machine is watched.
+#[derive(Clone, Copy, Debug)]
+pub struct Supervision {
+    /// Pause between two probes of a machine that answers. Default 5 s; costs one short command each time.
+    pub interval: Duration,
+    /// How long a probe may take before the machine counts as unresponsive. Default 3 s.
+    pub patience: Duration,
+}
+
+impl Default for Supervision {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(5), patience: Duration::from_secs(3) }
+    }
+}
+
+/// What is known about a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// What it was doing when it last answered.
+    pub run_state: RunState,
+    /// Whether QEMU answers.
+    pub responsive: Responsive,
+    /// Why the guest was shut down, since it last ran.
+    pub shutdown: Option<ShutdownCause>,
+    /// Resets asked for from inside the guest since supervision began; a firmware may reset several times per reboot.
+    pub guest_resets: u64,
+    /// How the process ended.
+    pub exit: Option<Exit>,
+}
+
+/// Whether QEMU answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Responsive {
+    /// The last probe was answered in time.
+    Yes,
+    /// It was not, for this reason.
+    No(String),
+}
+
+/// How a power-down request ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Powerdown {
+    /// The guest is off; the process waits for [`Vm::quit`].
+    Off(ShutdownCause),
+    /// The process has ended.
+    Exited(Exit),
+    /// The guest did not react in time; it may ignore its power button.
+    Ignored,
+}
+
+/// Handle to a machine; clones share it. Dropping all of them leaves the machine running.
+#[derive(Clone, Debug)]
+pub struct Vm {
+    client: Client,
+    process: Arc<Process>,
+    record: Arc<Record>,
+    status: watch::Receiver<Status>,
+}
+
+impl Vm {
+    /// Identity and places, for adoption by a later manager. The console is reached by connecting to its socket
+    /// ([`crate::socket::connect`]); it takes one client at a time.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The monitor, for commands without a method here.
+    #[must_use]
+    pub fn qmp(&self) -> &Client {
+        &self.client
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Follows [`Status`]. The sender ends with the supervising future.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Lets the guest run and waits until it does.
+    ///
+    /// # Errors
+    /// [`CallError`]; refused e.g. after a shutdown, until a reset.
+    pub async fn resume(&self) -> Result<(), CallError> {
+        self.client.call(&Cont {}).await?;
+        self.settle(|state| !matches!(state, RunState::Prelaunch | RunState::Paused)).await;
+        Ok(())
+    }
+
+    /// Stops the guest's CPUs and waits until they stand.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn pause(&self) -> Result<(), CallError> {
+        self.client.call(&Stop {}).await?;
+        self.settle(|state| *state != RunState::Running).await;
+        Ok(())
+    }
+
+    /// Presses the power button and waits for the guest to power off, at most `deadline` long.
+    ///
+    /// # Errors
+    /// [`CallError`] of the button, not of the guest.
+    pub async fn powerdown(&self, deadline: Duration) -> Result<Powerdown, CallError> {
+        self.client.call(&SystemPowerdown {}).await?;
+        let mut status = self.status.clone();
+        let off = status.wait_for(|status| status.shutdown.is_some() || status.exit.is_some());
+        let Ok(settled) = tokio::time::timeout(deadline, off).await else { return Ok(Powerdown::Ignored) };
+        Ok(match settled.map(|status| (status.exit, status.shutdown.clone())) {
+            Ok((Some(exit), _)) => Powerdown::Exited(exit),
+            Ok((None, Some(cause))) => Powerdown::Off(cause),
+            Ok((None, None)) => Powerdown::Ignored,
+            // Supervision was dropped; the process still tells whether it ended.
+            Err(_) => match tokio::time::timeout(deadline, self.process.exited()).await {
+                Ok(exit) => Powerdown::Exited(exit),
+                Err(_) => Powerdown::Ignored,
+            },
+        })
+    }
+
+    /// Resets the machine as its button would.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn reset(&self) -> Result<(), CallError> {
+        self.client.call(&SystemReset {}).await.map(drop)
+    }
+
+    /// Ends QEMU in order: disks are flushed, the guest is not asked. Falls back to [`Vm::kill`] after `deadline`.
+    ///
+    /// # Errors
+    /// Missing rights to kill the process.
+    pub async fn quit(&self, deadline: Duration) -> io::Result<Exit> {
+        let orderly = async {
+            // Every outcome but the end of the process leads to the fallback below.
+            let asked = self.client.with_deadline(Some(deadline)).call(&Quit {}).await;
+            if matches!(asked, Err(CallError::Refused { .. } | CallError::Deadline { .. })) {
+                return None;
+            }
+            Some(self.process.exited().await)
+        };
+        match tokio::time::timeout(deadline, orderly).await {
+            Ok(Some(exit)) => Ok(exit),
+            Ok(None) | Err(_) => self.kill().await,
+        }
+    }
+
+    /// Ends the process at once, stopped or not, and waits for its end.
+    ///
+    /// # Errors
+    /// Missing rights.
+    pub async fn kill(&self) -> io::Result<Exit> {
+        self.process.kill()?;
+        Ok(self.process.exited().await)
+    }
+
+    /// Waits for the end of the process.
+    pub async fn exited(&self) -> Exit {
+        self.process.exited().await
+    }
+
+    /// Asks the guest to live with `bytes` of memory. The guest follows at its own pace, if it has the driver.
+    ///
+    /// # Errors
+    /// [`CallError`]; refused while the guest's driver is not up.
+    pub async fn balloon(&self, bytes: u64) -> Result<(), CallError> {
+        self.client.call(&Balloon { value: bytes }).await.map(drop)
+    }
+
+    /// CPU time and memory of the process, counters of the disks.
+    ///
+    /// # Errors
+    /// [`stats::StatsError`]: an unknown figure is an error, never a zero.
+    pub async fn stats(&self) -> Result<Stats, stats::StatsError> {
+        let blocks = self.client.call(&QueryBlockstats::default()).await?;
+        stats::collect(self.process.pid(), blocks)
+    }
+
+    /// Replies come before the supervising future has seen the event; callers want both to agree.
+    async fn settle(&self, settled: impl Fn(&RunState) -> bool) {
+        let mut status = self.status.clone();
+        let done = status.wait_for(|status| {
+            settled(&status.run_state) || status.exit.is_some() || status.responsive != Responsive::Yes
+        });
+        // Bounded for the case that nobody polls supervision; the command itself has succeeded.
+        let _ = tokio::time::timeout(SETTLE, done).await;
+    }
+}
+
+/// An open monitor whose driving future has not been handed to anybody yet.
+pub(crate) struct Connection {
+    client: Client,
+    driver: Driver,
+    events: Subscription,
+    status: StatusInfo,
+}
+
+type Driver = Pin<Box<dyn Future<Output = Arc<qmp::CloseReason>> + Send>>;
+
+/// Waits for the greeting, negotiates, subscribes, reads the state; no deadline.
+pub(crate) async fn greet(stream: UnixStream) -> Result<Connection, CallError> {
+    let (client, driver) = qmp::client(stream, qmp::Options::default());
+    let mut driver: Driver = Box::pin(driver);
+    // Subscribed before the state is read: what changes in between is seen.
+    let events = client.subscribe(Filter::Names(StateEvent::NAMES), EVENTS);
+    let opened = client.with_deadline(None);
+    let status = {
+        let query = opened.call(&QueryStatus {});
+        tokio::pin!(query);
+        // Cancel safety: the driver goes on where it was; a finished driver fails the query.
+        tokio::select! {
+            status = &mut query => status?,
+            reason = &mut driver => {
+                return Err(CallError::Closed { command: "query-status".to_owned(), reason });
+            }
+        }
+    };
+    Ok(Connection { client, driver, events, status })
+}
+
+/// Joins a connection and a process to a handle and its supervision.
+pub(crate) fn supervised(
+    connection: Connection,
+    process: Process,
+    record: Record,
+    supervision: Supervision,
+) -> (Vm, impl Future<Output = Exit> + Send + 'static) {
+    let Connection { client, driver, events, status } = connection;
+    // A guest that powered off while nobody watched is found in its run state; its own doing is the usual cause.
+    let shutdown = (status.status == RunState::Shutdown).then_some(ShutdownCause::GuestShutdown);
+    let status = watch::Sender::new(Status {
+        run_state: status.status,
+        responsive: Responsive::Yes,
+        shutdown,
+        guest_resets: 0,
+        exit: None,
+    });
+    let process = Arc::new(process);
+    let vm = Vm {
+        client: client.clone(),
+        process: process.clone(),
+        record: Arc::new(record),
+        status: status.subscribe(),
+    };
+    let supervisor =
+        Supervisor { client, process, events, status, supervision, refresh: true, monitor: Monitor::Open };
+    (vm, supervisor.run(driver))
+}
+
+struct Supervisor {
+    client: Client,
+    process: Arc<Process>,
+    events: Subscription,
+    status: watch::Sender<Status>,
+    supervision: Supervision,
+    /// The state must be read again, because an event said that it changed or the interval has passed.
+    refresh: bool,
+    monitor: Monitor,
+}
+
+#[derive(PartialEq)]
+enum Monitor {
+    Open,
+    Closed,
+}
+
+type Probe = Pin<Box<dyn Future<Output = Result<StatusInfo, CallError>> + Send>>;
+
+impl Supervisor {
+    async fn run(mut self, mut driver: Driver) -> Exit {
+        let process = self.process.clone();
+        let mut exited = std::pin::pin!(process.exited());
+        let mut probe: Option<Probe> = None;
+        let mut timer = Box::pin(tokio::time::sleep(self.supervision.interval));
+        let mut events_open = true;
+        loop {
+            if self.refresh && probe.is_none() && self.monitor == Monitor::Open {
+                self.refresh = false;
+                probe = Some(self.probe());
+                timer.set(tokio::time::sleep(self.supervision.patience));
+            }
+            // Cancel safety: every future but `next` is kept across rounds, and `next` loses nothing when dropped.
+            tokio::select! {
+                exit = &mut exited => return self.ended(exit, driver).await,
+                reason = &mut driver, if self.monitor == Monitor::Open => {
+                    self.monitor = Monitor::Closed;
+                    self.unresponsive(format!("the monitor connection ended: {reason}"));
+                }
+                event = self.events.next(), if events_open => match event {
+                    Ok(event) => self.event(&event),
+                    Err(qmp::EventError::Lagged(_)) => self.refresh = true,
+                    Err(qmp::EventError::Closed) => events_open = false,
+                },
+                answer = answer(&mut probe) => {
+                    probe = None;
+                    self.answered(answer);
+                    timer.set(tokio::time::sleep(self.supervision.interval));
+                }
+                () = &mut timer => {
+                    if probe.is_some() {
+                        let patience = self.supervision.patience;
+                        self.unresponsive(format!("no answer within {patience:?}{}", self.process_state()));
+                    } else {
+                        self.refresh = true;
+                    }
+                    timer.set(tokio::time::sleep(self.supervision.interval));
+                }
+            }
+        }
+    }
+
+    /// Without a deadline: a QEMU that comes back answers the old question, and that is how it is noticed.
+    fn probe(&self) -> Probe {
+        let client = self.client.with_deadline(None);
+        Box::pin(async move { client.call(&QueryStatus {}).await })
+    }
+
+    fn answered(&mut self, answer: Result<StatusInfo, CallError>) {
+        match answer {
+            // May be older than an event seen meanwhile; that event has asked for another reading.
+            Ok(info) => self.change(|status| {
+                status.run_state = info.status;
+                status.responsive = Responsive::Yes;
+            }),
+            // The driver's end is reported by the driver.
+            Err(CallError::Closed { .. }) => {}
+            Err(error) => self.unresponsive(error.to_string()),
+        }
+    }
+
+    fn event(&mut self, event: &qmp::Event) {
+        let Some(event) = StateEvent::of(event) else { return };
+        match event {
+            StateEvent::Shutdown(cause) => self.change(|status| {
+                status.shutdown = Some(cause);
+                status.run_state = RunState::Shutdown;
+            }),
+            StateEvent::Resume => self.change(|status| status.shutdown = None),
+            StateEvent::Reset(ShutdownCause::GuestReset) => self.change(|status| status.guest_resets += 1),
+            StateEvent::Reset(_) | StateEvent::BalloonChange(_) | StateEvent::Powerdown => return,
+            _ => {}
+        }
+        self.refresh = true;
+    }
+
+    fn unresponsive(&self, reason: String) {
+        self.change(|status| status.responsive = Responsive::No(reason));
+    }
+
+    fn process_state(&self) -> &'static str {
+        match self.process.state() {
+            Some('T' | 't') => "; the process is stopped",
+            Some('D') => "; the process waits for the kernel",
+            _ => "",
+        }
+    }
+
+    /// What QEMU said last is read before its end is announced: the reason of a shutdown arrives just before it.
+    async fn ended(mut self, exit: Exit, driver: Driver) -> Exit {
+        if self.monitor == Monitor::Open {
+            let _ = tokio::time::timeout(LAST_WORDS, driver).await;
+        }
+        while let Ok(Ok(event)) = tokio::time::timeout(Duration::ZERO, self.events.next()).await {
+            self.event(&event);
+        }
+        self.change(|status| {
+            status.exit = Some(exit);
+            status.responsive = Responsive::No(format!("the process has ended ({exit})"));
+        });
+        exit
+    }
+
+    /// Watchers are woken only by what really changed.
+    fn change(&self, change: impl FnOnce(&mut Status)) {
+        self.status.send_if_modified(|status| {
+            let before = status.clone();
+            change(status);
+            *status != before
+        });
+    }
+}
+
+async fn answer(probe: &mut Option<Probe>) -> Result<StatusInfo, CallError> {
+    match probe {
+        Some(probe) => probe.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// State events kept for a supervisor that is late; the oldest matter least.
+const EVENTS: usize = 64;
+
+/// A closed socket is read to its end in no time; a stranger holding it open shall not delay the news.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Upper bound for a supervising future to see an event that has already arrived.
+const SETTLE: Duration = Duration::from_secs(5);

@@ -1,0 +1,453 @@
+//! Async front of a [`Session`]: one future owns the socket, any number of [`Client`]s send it calls.
+
+use crate::{
+    commands::Command,
+    events::{Filter, Hub, Subscription, Waiter},
+    message::{Event, Greeting, Refusal},
+    session::{CallId, Counters, Execution, Limits, Output, Session, Violation},
+};
+use serde_json::{Map, Value};
+use std::{
+    collections::HashMap,
+    future::Future,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use thiserror::Error;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::{mpsc, oneshot, watch},
+};
+
+/// Settings of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Limits of the session.
+    pub limits: Limits,
+    /// How long a call may take, unless [`Client::with_deadline`] says otherwise. `None` waits for ever.
+    pub deadline: Option<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { limits: Limits::default(), deadline: Some(Duration::from_secs(10)) }
+    }
+}
+
+/// Joins a byte stream to a session. The second value drives the connection and must be polled, usually as a task of
+/// its own; it ends with the reason when the connection ends, or when every [`Client`] is gone.
+pub fn client<S>(
+    stream: S,
+    options: Options,
+) -> (Client, impl Future<Output = Arc<CloseReason>> + Send + 'static)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (calls, inputs) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared {
+        next_id: AtomicU64::new(0),
+        hub: Hub::default(),
+        phase: watch::Sender::new(Phase::Opening),
+        counters: watch::Sender::new(Counters::default()),
+    });
+    let guard = CloseGuard { shared: shared.clone() };
+    let client = Client { shared, calls, deadline: options.deadline };
+    let driver = async move {
+        let mut driver = Driver {
+            session: Session::new(options.limits),
+            pending: HashMap::new(),
+            shared: guard.shared.clone(),
+        };
+        let reason = driver.run(stream, inputs).await;
+        guard.shared.close(reason)
+    };
+    (client, driver)
+}
+
+/// Handle to a connection; clones share it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+    calls: mpsc::UnboundedSender<Input>,
+    deadline: Option<Duration>,
+}
+
+impl Client {
+    /// The same connection with another deadline for each call. Negative answers come late, not never: give commands
+    /// that work on the main loop (attach a disk, take a snapshot) more time than queries.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Option<Duration>) -> Self {
+        Self { deadline, ..self.clone() }
+    }
+
+    /// Waits until the server has greeted and negotiation is done. Has no deadline of its own.
+    ///
+    /// # Errors
+    /// The reason why the connection ended before.
+    pub async fn ready(&self) -> Result<Arc<Greeting>, Arc<CloseReason>> {
+        let mut phase = self.shared.phase.subscribe();
+        let settled = phase.wait_for(|phase| !matches!(phase, Phase::Opening)).await;
+        match settled.as_deref() {
+            Ok(Phase::Running(greeting)) => Ok(greeting.clone()),
+            Ok(Phase::Closed(reason)) => Err(reason.clone()),
+            Ok(Phase::Opening) | Err(_) => Err(Arc::new(CloseReason::Abandoned)),
+        }
+    }
+
+    /// Waits until the connection has ended.
+    pub async fn closed(&self) -> Arc<CloseReason> {
+        let mut phase = self.shared.phase.subscribe();
+        match phase.wait_for(|phase| matches!(phase, Phase::Closed(_))).await.as_deref() {
+            Ok(Phase::Closed(reason)) => reason.clone(),
+            Ok(_) | Err(_) => Arc::new(CloseReason::Abandoned),
+        }
+    }
+
+    /// Runs a typed command.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn call<C: Command>(&self, command: &C) -> Result<C::Reply, CallError> {
+        let arguments = match serde_json::to_value(command) {
+            Ok(Value::Object(arguments)) => arguments,
+            Ok(_) => Map::new(),
+            Err(source) => return Err(CallError::Encode { command: C::NAME.to_owned(), source }),
+        };
+        let reply = self.run(C::NAME, arguments, C::EXECUTION).await?;
+        serde_json::from_value(reply)
+            .map_err(|source| CallError::Decode { command: C::NAME.to_owned(), source })
+    }
+
+    /// Runs any command; `arguments` may be empty.
+    ///
+    /// # Errors
+    /// [`CallError`], never [`CallError::Decode`] or [`CallError::Encode`].
+    pub async fn execute(&self, command: &str, arguments: Map<String, Value>) -> Result<Value, CallError> {
+        self.run(command, arguments, Execution::InBand).await
+    }
+
+    /// Runs any command out of band, for a server whose main loop is blocked.
+    ///
+    /// # Errors
+    /// Like [`Client::execute`], and [`CallError::Unsupported`].
+    pub async fn execute_oob(
+        &self,
+        command: &str,
+        arguments: Map<String, Value>,
+    ) -> Result<Value, CallError> {
+        self.run(command, arguments, Execution::OutOfBand).await
+    }
+
+    /// Follows events from now on. A reader that falls more than `capacity` events behind loses the oldest and is told
+    /// how many. Events raised while nobody is connected are lost to everybody: read the state after subscribing.
+    #[must_use]
+    pub fn subscribe(&self, filter: Filter, capacity: usize) -> Subscription {
+        self.shared.hub.subscribe(filter, capacity)
+    }
+
+    /// Waits for the first event that `matches`, counted from this call, and cannot lose it to other events. Make the
+    /// waiter before sending the command that causes the event.
+    #[must_use]
+    pub fn waiter(&self, matches: impl FnMut(&Event) -> bool + Send + 'static) -> Waiter {
+        self.shared.hub.waiter(Box::new(matches))
+    }
+
+    /// What the session noticed and ignored so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        *self.shared.counters.borrow()
+    }
+
+    async fn run(
+        &self,
+        command: &str,
+        arguments: Map<String, Value>,
+        execution: Execution,
+    ) -> Result<Value, CallError> {
+        let (reply, answer) = oneshot::channel();
+        let id = CallId(self.shared.next_id.fetch_add(1, Ordering::Relaxed));
+        let input = Input::Call { id, command: command.to_owned(), arguments, execution, reply };
+        if self.calls.send(input).is_err() {
+            return Err(self.closed_error(command));
+        }
+        let mut pending = Pending { id, calls: &self.calls, answered: false };
+        let answer = match self.deadline {
+            None => answer.await,
+            Some(after) => match tokio::time::timeout(after, answer).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(CallError::Deadline { command: command.to_owned(), after }),
+            },
+        };
+        pending.answered = true;
+        match answer {
+            Ok(Answer::Reply(Ok(value))) => Ok(value),
+            Ok(Answer::Reply(Err(refusal))) => {
+                Err(CallError::Refused { command: command.to_owned(), refusal })
+            }
+            Ok(Answer::Unsupported) => Err(CallError::Unsupported { command: command.to_owned() }),
+            Err(_) => Err(self.closed_error(command)),
+        }
+    }
+
+    fn closed_error(&self, command: &str) -> CallError {
+        let reason = match &*self.shared.phase.borrow() {
+            Phase::Closed(reason) => reason.clone(),
+            Phase::Opening | Phase::Running(_) => Arc::new(CloseReason::Abandoned),
+        };
+        CallError::Closed { command: command.to_owned(), reason }
+    }
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The server refused; nothing else is wrong.
+    #[error("QEMU refused {command}")]
+    Refused {
+        /// The command.
+        command: String,
+        /// The server's words.
+        #[source]
+        refusal: Refusal,
+    },
+    /// No answer in time. The command may still take effect; the connection stays usable.
+    #[error("QEMU did not answer {command} within {after:?}")]
+    Deadline {
+        /// The command.
+        command: String,
+        /// The deadline that passed.
+        after: Duration,
+    },
+    /// The connection ended. Whether the command took effect is unknown.
+    #[error("the connection to QEMU ended before {command} was answered")]
+    Closed {
+        /// The command.
+        command: String,
+        /// Why it ended.
+        #[source]
+        reason: Arc<CloseReason>,
+    },
+    /// The server does not offer out-of-band execution.
+    #[error("this QEMU does not offer out-of-band execution of {command}")]
+    Unsupported {
+        /// The command.
+        command: String,
+    },
+    /// The arguments have no JSON form.
+    #[error("the arguments of {command} have no JSON form")]
+    Encode {
+        /// The command.
+        command: String,
+        /// Why not.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The answer has not the declared form.
+    #[error("the answer to {command} has an unexpected form")]
+    Decode {
+        /// The command.
+        command: String,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl CallError {
+    /// The server's refusal, if that is what it was.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused { refusal, .. } => Some(refusal),
+            _ => None,
+        }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The server closed it; after `quit` a reset is as common as an orderly end and means the same.
+    #[error("QEMU closed the connection")]
+    Ended,
+    /// The socket failed.
+    #[error("the socket failed")]
+    Socket(#[source] io::Error),
+    /// The server broke the protocol.
+    #[error("QEMU broke the protocol")]
+    Protocol(#[from] Violation),
+    /// This side gave it up: the driving future was dropped, or every client was.
+    #[error("the connection was given up on this side")]
+    Abandoned,
+}
+
+#[derive(Debug)]
+struct Shared {
+    next_id: AtomicU64,
+    hub: Hub,
+    phase: watch::Sender<Phase>,
+    counters: watch::Sender<Counters>,
+}
+
+impl Shared {
+    /// The first reason stands.
+    fn close(&self, reason: CloseReason) -> Arc<CloseReason> {
+        let mut kept = Arc::new(reason);
+        self.phase.send_if_modified(|phase| {
+            if let Phase::Closed(earlier) = phase {
+                kept = earlier.clone();
+                return false;
+            }
+            *phase = Phase::Closed(kept.clone());
+            true
+        });
+        self.hub.close();
+        kept
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    Opening,
+    Running(Arc<Greeting>),
+    Closed(Arc<CloseReason>),
+}
+
+/// Tells everybody who waits when the driving future is dropped instead of run to its end.
+struct CloseGuard {
+    shared: Arc<Shared>,
+}
+
+impl Drop for CloseGuard {
+    fn drop(&mut self) {
+        self.shared.close(CloseReason::Abandoned);
+    }
+}
+
+#[derive(Debug)]
+enum Input {
+    Call {
+        id: CallId,
+        command: String,
+        arguments: Map<String, Value>,
+        execution: Execution,
+        reply: oneshot::Sender<Answer>,
+    },
+    Abandon(CallId),
+}
+
+#[derive(Debug)]
+enum Answer {
+    Reply(Result<Value, Refusal>),
+    Unsupported,
+}
+
+/// Gives the call up when its future is dropped or its deadline passes.
+struct Pending<'a> {
+    id: CallId,
+    calls: &'a mpsc::UnboundedSender<Input>,
+    answered: bool,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            // A driver that is gone has nothing to give up.
+            let _ = self.calls.send(Input::Abandon(self.id));
+        }
+    }
+}
+
+struct Driver {
+    session: Session,
+    pending: HashMap<CallId, oneshot::Sender<Answer>>,
+    shared: Arc<Shared>,
+}
+
+impl Driver {
+    async fn run(
+        &mut self,
+        stream: impl AsyncRead + AsyncWrite,
+        mut inputs: mpsc::UnboundedReceiver<Input>,
+    ) -> CloseReason {
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let mut chunk = vec![0; READ_BYTES];
+        let mut writable = true;
+        loop {
+            // Cancel safety: a read or write that lost the race has moved no byte; `recv` keeps its message.
+            tokio::select! {
+                read = reader.read(&mut chunk) => match read {
+                    Ok(0) => return CloseReason::Ended,
+                    Ok(count) => {
+                        let outcome = self.session.handle_bytes(&chunk[..count]);
+                        self.deliver();
+                        if let Err(violation) = outcome {
+                            return violation.into();
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return CloseReason::Ended,
+                    Err(error) => return CloseReason::Socket(error),
+                },
+                written = writer.write(self.session.transmit()), if writable && !self.session.transmit().is_empty() => {
+                    match written {
+                        Ok(count) => self.session.transmitted(count),
+                        // What the server said last is still to be read; the reader sees the end.
+                        Err(_) => writable = false,
+                    }
+                }
+                input = inputs.recv() => match input {
+                    Some(input) => self.take(input),
+                    None => return CloseReason::Abandoned,
+                },
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Call { id, command, arguments, execution, reply } => {
+                self.pending.insert(id, reply);
+                self.session.submit(id, command, arguments, execution);
+                self.deliver();
+            }
+            Input::Abandon(id) => {
+                self.pending.remove(&id);
+                self.session.abandon(id);
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Running(greeting) => {
+                    self.shared.phase.send_replace(Phase::Running(Arc::new(greeting)));
+                }
+                Output::Reply(id, result) => self.answer(id, Answer::Reply(result)),
+                Output::Unsupported(id) => self.answer(id, Answer::Unsupported),
+                Output::Event(event) => {
+                    tracing::trace!(event = event.name, "QMP event");
+                    self.shared.hub.publish(event);
+                }
+            }
+        }
+        let counters = self.session.counters();
+        self.shared.counters.send_if_modified(|seen| std::mem::replace(seen, counters) != counters);
+    }
+
+    fn answer(&mut self, id: CallId, answer: Answer) {
+        if let Some(reply) = self.pending.remove(&id) {
+            // The caller may have left between its last poll and now; that is its right.
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+/// Most replies and events fit; larger ones take several reads.
+const READ_BYTES: usize = 16 * 1024;

@@ -1,0 +1,296 @@
+//! Events: delivery that never holds up the connection, and typed forms of the ones that tell a machine's state.
+
+use crate::{message::Event, open_enum::open_enum};
+use serde::Deserialize;
+use serde_json::Value;
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll},
+};
+use thiserror::Error;
+use tokio::sync::{Notify, oneshot};
+
+/// Which events a subscription takes.
+#[derive(Clone, Debug, Default)]
+pub enum Filter {
+    /// Every event.
+    #[default]
+    All,
+    /// The events of these names: a storm of others cannot push them out.
+    Names(&'static [&'static str]),
+}
+
+impl Filter {
+    fn takes(&self, event: &Event) -> bool {
+        match self {
+            Self::All => true,
+            Self::Names(names) => names.contains(&event.name.as_str()),
+        }
+    }
+}
+
+/// Why a subscription has no next event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum EventError {
+    /// So many events were dropped, oldest first, because nobody read them; later ones follow.
+    #[error("{0} events were lost because they were not read in time")]
+    Lagged(u64),
+    /// The connection has ended and every event was read.
+    #[error("the connection has ended")]
+    Closed,
+}
+
+/// A bounded queue of events with one reader.
+#[derive(Debug)]
+pub struct Subscription {
+    ring: Arc<Ring>,
+}
+
+impl Subscription {
+    /// The next event. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// [`EventError::Lagged`] once per gap, then the events after it; [`EventError::Closed`] at the end.
+    pub async fn next(&mut self) -> Result<Arc<Event>, EventError> {
+        loop {
+            let notified = self.ring.notify.notified();
+            if let Some(result) = self.ring.take() {
+                return result;
+            }
+            notified.await;
+        }
+    }
+}
+
+/// Future of one event; see [`crate::Client::waiter`]. `None` when the connection ended first.
+#[derive(Debug)]
+pub struct Waiter {
+    receiver: oneshot::Receiver<Arc<Event>>,
+}
+
+impl Future for Waiter {
+    type Output = Option<Arc<Event>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.receiver).poll(context).map(Result::ok)
+    }
+}
+
+/// Distributes events. Publishing never waits.
+#[derive(Default)]
+pub(crate) struct Hub {
+    /// Who listens; held for short sections without await.
+    listeners: Mutex<Listeners>,
+}
+
+#[derive(Default)]
+struct Listeners {
+    rings: Vec<Weak<Ring>>,
+    waiters: Vec<(Predicate, oneshot::Sender<Arc<Event>>)>,
+    closed: bool,
+}
+
+pub(crate) type Predicate = Box<dyn FnMut(&Event) -> bool + Send>;
+
+impl Hub {
+    pub(crate) fn subscribe(&self, filter: Filter, capacity: usize) -> Subscription {
+        let mut listeners = lock(&self.listeners);
+        let content = Content { closed: listeners.closed, ..Content::default() };
+        let ring = Arc::new(Ring {
+            filter,
+            capacity: capacity.max(1),
+            content: Mutex::new(content),
+            notify: Notify::new(),
+        });
+        listeners.rings.push(Arc::downgrade(&ring));
+        Subscription { ring }
+    }
+
+    pub(crate) fn waiter(&self, matches: Predicate) -> Waiter {
+        let (sender, receiver) = oneshot::channel();
+        let mut listeners = lock(&self.listeners);
+        if !listeners.closed {
+            listeners.waiters.push((matches, sender));
+        }
+        Waiter { receiver }
+    }
+
+    pub(crate) fn publish(&self, event: Event) {
+        let event = Arc::new(event);
+        let mut listeners = lock(&self.listeners);
+        listeners.rings.retain(|ring| ring.upgrade().map(|ring| ring.put(&event)).is_some());
+        for (mut matches, sender) in std::mem::take(&mut listeners.waiters) {
+            if sender.is_closed() {
+                continue;
+            }
+            if matches(&event) {
+                // A waiter dropped meanwhile wants nothing.
+                let _ = sender.send(event.clone());
+            } else {
+                listeners.waiters.push((matches, sender));
+            }
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        let mut listeners = lock(&self.listeners);
+        listeners.closed = true;
+        listeners.waiters.clear();
+        for ring in listeners.rings.drain(..).filter_map(|ring| ring.upgrade()) {
+            lock(&ring.content).closed = true;
+            ring.notify.notify_one();
+        }
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let listeners = lock(&self.listeners);
+        write!(f, "Hub {{ rings: {}, waiters: {} }}", listeners.rings.len(), listeners.waiters.len())
+    }
+}
+
+#[derive(Debug)]
+struct Ring {
+    filter: Filter,
+    capacity: usize,
+    /// Unread events; held for short sections without await.
+    content: Mutex<Content>,
+    notify: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    events: VecDeque<Arc<Event>>,
+    lost: u64,
+    closed: bool,
+}
+
+impl Ring {
+    fn put(&self, event: &Arc<Event>) {
+        if !self.filter.takes(event) {
+            return;
+        }
+        let mut content = lock(&self.content);
+        if content.events.len() == self.capacity {
+            content.events.pop_front();
+            content.lost += 1;
+        }
+        content.events.push_back(event.clone());
+        self.notify.notify_one();
+    }
+
+    fn take(&self) -> Option<Result<Arc<Event>, EventError>> {
+        let mut content = lock(&self.content);
+        if content.lost > 0 {
+            return Some(Err(EventError::Lagged(std::mem::take(&mut content.lost))));
+        }
+        match content.events.pop_front() {
+            Some(event) => Some(Ok(event)),
+            None => content.closed.then_some(Err(EventError::Closed)),
+        }
+    }
+}
+
+/// Every section under these locks leaves the value whole, so a panic elsewhere spoils nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+open_enum! {
+    /// Why a machine was shut down or reset (`ShutdownCause`).
+    pub enum ShutdownCause {
+        /// No request pending.
+        None = "none",
+        /// A fault on the host.
+        HostError = "host-error",
+        /// The command `quit`.
+        HostQmpQuit = "host-qmp-quit",
+        /// The command `system_reset`.
+        HostQmpSystemReset = "host-qmp-system-reset",
+        /// A signal to the process.
+        HostSignal = "host-signal",
+        /// The user interface was closed.
+        HostUi = "host-ui",
+        /// The guest powered itself off.
+        GuestShutdown = "guest-shutdown",
+        /// The guest asked for a reset.
+        GuestReset = "guest-reset",
+        /// The guest panicked and panics end the machine.
+        GuestPanic = "guest-panic",
+        /// A part of the machine was reset.
+        SubsystemReset = "subsystem-reset",
+        /// A snapshot is being loaded.
+        SnapshotLoad = "snapshot-load",
+    }
+}
+
+/// The events that change what a machine is doing.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum StateEvent {
+    /// The machine was shut down; under `-no-shutdown` the process stays.
+    Shutdown(ShutdownCause),
+    /// The machine was reset. `system_reset` raises it twice.
+    Reset(ShutdownCause),
+    /// Virtual CPUs stopped.
+    Stop,
+    /// Virtual CPUs run again.
+    Resume,
+    /// The power button was pressed.
+    Powerdown,
+    /// The guest reported a panic.
+    GuestPanicked,
+    /// The guest's balloon changed: memory left to the guest, in bytes.
+    BalloonChange(u64),
+    /// A disk failed and the machine may have stopped for it.
+    BlockIoError {
+        /// Id of the device, possibly empty.
+        device: String,
+    },
+}
+
+impl StateEvent {
+    /// Names for a subscription to exactly these events.
+    pub const NAMES: &'static [&'static str] = &[
+        "SHUTDOWN",
+        "RESET",
+        "STOP",
+        "RESUME",
+        "POWERDOWN",
+        "GUEST_PANICKED",
+        "BALLOON_CHANGE",
+        "BLOCK_IO_ERROR",
+    ];
+
+    /// The typed form, if it is one of these and has the known form.
+    #[must_use]
+    pub fn of(event: &Event) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Reason {
+            reason: ShutdownCause,
+        }
+        let reason = || {
+            Reason::deserialize(Value::Object(event.data.clone()))
+                .map_or_else(|_| ShutdownCause::Unknown(String::new()), |data| data.reason)
+        };
+        Some(match event.name.as_str() {
+            "SHUTDOWN" => Self::Shutdown(reason()),
+            "RESET" => Self::Reset(reason()),
+            "STOP" => Self::Stop,
+            "RESUME" => Self::Resume,
+            "POWERDOWN" => Self::Powerdown,
+            "GUEST_PANICKED" => Self::GuestPanicked,
+            "BALLOON_CHANGE" => Self::BalloonChange(event.data.get("actual")?.as_u64()?),
+            "BLOCK_IO_ERROR" => {
+                let device = event.data.get("device").and_then(Value::as_str).unwrap_or_default();
+                Self::BlockIoError { device: device.to_owned() }
+            }
+            _ => return None,
+        })
+    }
+}

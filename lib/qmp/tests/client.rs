@@ -1,0 +1,185 @@
+//! The async client against a scripted server on an in-memory stream.
+#![expect(clippy::unwrap_used, reason = "a test program: helpers beside the tests fail alike")]
+
+use qmp::{
+    CallError, Client, CloseReason, EventError, Filter, Options,
+    commands::{QueryStatus, RunState},
+};
+use serde_json::{Map, Value, json};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf},
+    task::JoinSet,
+};
+
+struct Server {
+    requests: Lines<BufReader<ReadHalf<DuplexStream>>>,
+    replies: WriteHalf<DuplexStream>,
+}
+
+impl Server {
+    async fn request(&mut self) -> Value {
+        serde_json::from_str(&self.requests.next_line().await.unwrap().unwrap()).unwrap()
+    }
+
+    async fn say(&mut self, message: Value) {
+        self.replies.write_all(format!("{message}\r\n").as_bytes()).await.unwrap();
+    }
+
+    async fn answer(&mut self, request: &Value, value: Value) {
+        self.say(json!({"return": value, "id": request["id"]})).await;
+    }
+
+    async fn event(&mut self, name: &str, number: u64) {
+        let timestamp = json!({"seconds": 1, "microseconds": 0});
+        self.say(json!({"event": name, "data": {"n": number}, "timestamp": timestamp})).await;
+    }
+}
+
+/// A client past negotiation, its server, and the task that drives it.
+async fn connected(options: Options) -> (Client, Server, JoinSet<Arc<CloseReason>>) {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let (client, driver) = qmp::client(near, options);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(driver);
+    let (reader, replies) = tokio::io::split(far);
+    let mut server = Server { requests: BufReader::new(reader).lines(), replies };
+    let version = json!({"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": ""});
+    server.say(json!({"QMP": {"version": version, "capabilities": ["oob"]}})).await;
+    let negotiation = server.request().await;
+    server.answer(&negotiation, json!({})).await;
+    assert_eq!(client.ready().await.unwrap().version.qemu.major, 7);
+    (client, server, tasks)
+}
+
+#[tokio::test]
+async fn a_dropped_call_harms_nothing_and_its_late_reply_is_counted() {
+    let (client, mut server, _tasks) = connected(Options::default()).await;
+    let first = {
+        let mut call = std::pin::pin!(client.execute("slow", Map::new()));
+        tokio::select! {
+            _ = &mut call => panic!("nobody answered"),
+            request = server.request() => request,
+        }
+    };
+    let (status, ()) = tokio::join!(client.call(&QueryStatus {}), async {
+        let second = server.request().await;
+        server.answer(&first, json!({})).await;
+        server.answer(&second, json!({"running": false, "status": "a-new-state", "more": 1})).await;
+    });
+    assert_eq!(status.unwrap().status, RunState::Unknown("a-new-state".into()));
+    assert_eq!(client.counters().late_replies, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_names_the_command_and_keeps_the_connection() {
+    let (client, mut server, _tasks) = connected(Options::default()).await;
+    let error =
+        client.with_deadline(Some(Duration::from_secs(3))).execute("slow", Map::new()).await.unwrap_err();
+    assert_eq!(error.to_string(), "QEMU did not answer slow within 3s");
+    server.request().await;
+    let (status, ()) = tokio::join!(client.call(&QueryStatus {}), async {
+        let request = server.request().await;
+        server.answer(&request, json!({"running": true, "status": "running"})).await;
+    });
+    assert_eq!(status.unwrap().status, RunState::Running);
+}
+
+#[tokio::test]
+async fn a_refusal_carries_the_servers_words() {
+    let (client, mut server, _tasks) = connected(Options::default()).await;
+    let (refused, ()) = tokio::join!(client.execute("nonsense", Map::new()), async {
+        let request = server.request().await;
+        let error = json!({"class": "CommandNotFound", "desc": "no such command"});
+        server.say(json!({"id": request["id"], "error": error})).await;
+    });
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.refusal().unwrap().desc, "no such command");
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_told_what_it_lost_and_a_waiter_loses_nothing() {
+    let (client, mut server, _tasks) = connected(Options::default()).await;
+    let mut all = client.subscribe(Filter::All, 4);
+    let mut chosen = client.subscribe(Filter::Names(&["RARE"]), 4);
+    let waiter = client.waiter(|event| event.name == "RARE");
+    server.event("RARE", 0).await;
+    for number in 1..=1000 {
+        server.event("STORM", number).await;
+    }
+    // The reply follows the events, so they have all been seen.
+    tokio::join!(
+        async {
+            client.execute("fence", Map::new()).await.unwrap();
+        },
+        async {
+            let request = server.request().await;
+            server.answer(&request, json!({})).await;
+        }
+    );
+    assert_eq!(waiter.await.unwrap().data["n"], 0);
+    assert_eq!(chosen.next().await.unwrap().data["n"], 0);
+    assert_eq!(all.next().await, Err(EventError::Lagged(997)));
+    for number in 997..=1000 {
+        assert_eq!(all.next().await.unwrap().data["n"], number);
+    }
+}
+
+#[tokio::test]
+async fn the_end_reaches_calls_waiters_and_subscribers_with_its_reason() {
+    let (client, mut server, mut tasks) = connected(Options::default()).await;
+    let mut events = client.subscribe(Filter::All, 4);
+    let waiter = client.waiter(|_| false);
+    let (outcome, ()) = tokio::join!(client.execute("quit", Map::new()), async {
+        server.request().await;
+        server.event("SHUTDOWN", 1).await;
+        drop(server);
+    });
+    let Err(CallError::Closed { reason, .. }) = outcome else { panic!("{outcome:?}") };
+    assert!(matches!(*reason, CloseReason::Ended));
+    assert!(waiter.await.is_none());
+    assert_eq!(events.next().await.unwrap().name, "SHUTDOWN");
+    assert_eq!(events.next().await, Err(EventError::Closed));
+    assert!(matches!(**tasks.join_next().await.unwrap().as_ref().unwrap(), CloseReason::Ended));
+    assert!(matches!(*client.closed().await, CloseReason::Ended));
+    assert!(matches!(client.execute("late", Map::new()).await, Err(CallError::Closed { .. })));
+}
+
+#[tokio::test]
+async fn a_dropped_driver_fails_calls_instead_of_hanging_them() {
+    let (near, _far) = tokio::io::duplex(1 << 10);
+    let (client, driver) = qmp::client(near, Options::default());
+    drop(driver);
+    assert!(matches!(*client.ready().await.unwrap_err(), CloseReason::Abandoned));
+    assert!(matches!(client.execute("x", Map::new()).await, Err(CallError::Closed { .. })));
+}
+
+#[tokio::test]
+async fn a_hundred_calls_at_once_are_all_answered_with_eight_in_flight() {
+    let (client, mut server, _tasks) = connected(Options::default()).await;
+    let mut calls = JoinSet::new();
+    for number in 0..100u64 {
+        let client = client.clone();
+        let arguments = Map::from_iter([("n".to_owned(), json!(number))]);
+        calls.spawn(async move { (number, client.execute("echo", arguments).await.unwrap()) });
+    }
+    let mut requests = Vec::new();
+    for _ in 0..8 {
+        requests.push(server.request().await);
+    }
+    assert!(
+        tokio::time::timeout(Duration::ZERO, server.requests.next_line()).await.is_err(),
+        "a ninth was sent"
+    );
+    for round in 0..100 {
+        let request = requests.remove(0);
+        server.answer(&request, request["arguments"]["n"].clone()).await;
+        if round < 92 {
+            requests.push(server.request().await);
+        }
+    }
+    while let Some(answered) = calls.join_next().await {
+        let (number, answer) = answered.unwrap();
+        assert_eq!(answer, json!(number));
+    }
+}
