@@ -151,7 +151,8 @@ impl Controller {
     /// period before it is judged.
     pub fn new(cluster: &Cluster, timing: Timing, incarnation: impl Into<String>, now: Duration) -> Self {
         let instances = cluster.instances().keys().copied().chain(cluster.with_open_operations());
-        let dirty = instances.map(Subject::Instance).chain(cluster.nodes().keys().copied().map(Subject::Node));
+        let dirty =
+            instances.map(Subject::Instance).chain(cluster.nodes().keys().copied().map(Subject::Node));
         Self {
             timing,
             incarnation: incarnation.into(),
@@ -262,7 +263,12 @@ impl Controller {
                 self.dirty.insert(Subject::Join(conn));
             }
             (Stream::New { .. } | Stream::Joining { .. }, _) => {
-                self.close(conn, "the first frame must be a hello, and nothing may follow before the welcome", now, effects);
+                self.close(
+                    conn,
+                    "the first frame must be a hello, and nothing may follow before the welcome",
+                    now,
+                    effects,
+                );
             }
             (Stream::Session(node), message) => {
                 let node = *node;
@@ -291,8 +297,12 @@ impl Controller {
                         continue;
                     }
                     self.highest_epoch = self.highest_epoch.max(Epoch(wire.epoch));
-                    let observed =
-                        Observed { epoch: Epoch(wire.epoch), status, gone: wire.gone, rejected: wire.rejected };
+                    let observed = Observed {
+                        epoch: Epoch(wire.epoch),
+                        status,
+                        gone: wire.gone,
+                        rejected: wire.rejected,
+                    };
                     session.observed.insert(id, observed);
                     self.dirty.insert(Subject::Instance(id));
                 }
@@ -356,7 +366,10 @@ impl Controller {
         }
         for (node, since) in &self.missed {
             if now.mono.saturating_sub(*since) >= self.timing.grace
-                && cluster.nodes().get(node).is_some_and(|entry| entry.node.status.phase != hv_core::node::NodePhase::Unknown)
+                && cluster
+                    .nodes()
+                    .get(node)
+                    .is_some_and(|entry| entry.node.status.phase != hv_core::node::NodePhase::Unknown)
             {
                 self.dirty.insert(Subject::Node(*node));
             }
@@ -408,7 +421,9 @@ impl Controller {
         self.tell_nodes(id, placed, cluster, effects);
         let view = View {
             cluster,
-            observed: placed.and_then(|node| self.sessions.get(&node)).and_then(|session| session.observed.get(&id)),
+            observed: placed
+                .and_then(|node| self.sessions.get(&node))
+                .and_then(|session| session.observed.get(&id)),
             reserved: &self.reserved,
             highest_epoch: self.highest_epoch,
             now: now.wall,
@@ -483,7 +498,10 @@ impl Controller {
         let id = entry.node.id;
         if let Some(rival) = self.sessions.get(&id) {
             if hello.node_uid.is_empty() {
-                let why = format!("another agent is connected as node `{}`: give this one another name", entry.node.metadata.name);
+                let why = format!(
+                    "another agent is connected as node `{}`: give this one another name",
+                    entry.node.metadata.name
+                );
                 self.close(conn, &why, now, effects);
                 return None;
             }
@@ -509,7 +527,8 @@ impl Controller {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(Stream::Joining { hello, mut link, .. }) = self.streams.insert(conn, Stream::Session(id)) else {
+        let Some(Stream::Joining { hello, mut link, .. }) = self.streams.insert(conn, Stream::Session(id))
+        else {
             return;
         };
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -523,8 +542,10 @@ impl Controller {
             server_version: self.version.clone(),
         };
         effects.push(Effect::Send(conn, link.frame(Down::Welcome(welcome))));
-        let wanted: Vec<_> =
-            cluster.placed_on(id).filter_map(|entry| Some((entry.instance.id, desired(cluster, entry.instance.id)?))).collect();
+        let wanted: Vec<_> = cluster
+            .placed_on(id)
+            .filter_map(|entry| Some((entry.instance.id, desired(cluster, entry.instance.id)?)))
+            .collect();
         let chunks = wanted.len().div_ceil(CHUNK).max(1);
         for index in 0..chunks {
             let part = wanted.iter().skip(index * CHUNK).take(CHUNK);

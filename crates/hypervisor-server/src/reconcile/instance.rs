@@ -66,7 +66,12 @@ pub(crate) fn candidates<'a>(
         Candidate {
             node: &node.node,
             allocated: cluster.allocated(id) + extra.get(&id).copied().unwrap_or_default() - own,
-            refusal: entry.placement.rejections.iter().find(refused).map(|rejection| rejection.message.as_str()),
+            refusal: entry
+                .placement
+                .rejections
+                .iter()
+                .find(refused)
+                .map(|rejection| rejection.message.as_str()),
         }
     };
     cluster.nodes().values().map(one).collect()
@@ -87,7 +92,9 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
     match (placement.node, view.observed.filter(|observed| observed.epoch == placement.epoch)) {
         // Nothing of it is on any node.
         (None, _) if instance.is_deleting() => return Ok(Some(remove(entry, view))),
-        (Some(_), Some(observed)) if observed.gone && instance.is_deleting() => return Ok(Some(remove(entry, view))),
+        (Some(_), Some(observed)) if observed.gone && instance.is_deleting() => {
+            return Ok(Some(remove(entry, view)));
+        }
         (None, _) => {
             reserve = place(&mut instance, &mut placement, entry, view)?;
         }
@@ -100,19 +107,23 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
                 generation: instance.metadata.generation,
             });
             instance.placement = None;
-            instance.status = InstanceStatus { message: observed.status.message.clone(), ..InstanceStatus::default() };
+            instance.status =
+                InstanceStatus { message: observed.status.message.clone(), ..InstanceStatus::default() };
         }
         (Some(node), Some(observed)) if observed.gone => {
             instance.status.phase = Phase::Failed;
-            instance.status.message = format!("node {} has nothing of it any more", node_name(view.cluster, node));
+            instance.status.message =
+                format!("node {} has nothing of it any more", node_name(view.cluster, node));
         }
         (Some(_), Some(observed)) => instance.status = observed.status.clone(),
         (Some(node), None) => {
             let phase = view.cluster.nodes().get(&node).map(|node| node.node.status.phase);
             if matches!(phase, None | Some(NodePhase::Unknown)) && instance.status.phase != Phase::Unknown {
                 instance.status.phase = Phase::Unknown;
-                instance.status.message =
-                    format!("node {} is not heard of; the guest may well be running", node_name(view.cluster, node));
+                instance.status.message = format!(
+                    "node {} is not heard of; the guest may well be running",
+                    node_name(view.cluster, node)
+                );
             }
         }
     }
@@ -151,8 +162,11 @@ fn place(
         placement.node = Some(node);
         placement.epoch = placement.epoch.next_above(view.highest_epoch);
         instance.placement = Some(Placement { node, epoch: placement.epoch });
-        instance.status =
-            InstanceStatus { phase: Phase::Scheduled, message: decision.summary, ..InstanceStatus::default() };
+        instance.status = InstanceStatus {
+            phase: Phase::Scheduled,
+            message: decision.summary,
+            ..InstanceStatus::default()
+        };
         return Ok(Some((node, instance.spec.resources())));
     }
     // Refused by every node that could otherwise have it: waiting would not help.
@@ -189,7 +203,9 @@ const MAX_OPERATIONS: usize = 50;
 fn operations(writer: &mut Writer, id: InstanceId, instance: Option<&Instance>, view: &View<'_>) {
     for entry in view.cluster.open_operations(id).take(MAX_OPERATIONS) {
         if let Some(next) = progress::advance(&entry.operation, instance, view.now) {
-            writer.unchanged(keys::operation(next.id), Some(entry.revision)).put_operation(&next, view.expiry);
+            writer
+                .unchanged(keys::operation(next.id), Some(entry.revision))
+                .put_operation(&next, view.expiry);
         }
     }
 }

@@ -48,7 +48,8 @@ pub(super) fn step(entry: &NodeEntry, agent: &Agent<'_>, now: Timestamp) -> Opti
 /// The node that a hello belongs to, if there is one: by uid, else by name.
 pub(super) fn of_hello<'a>(cluster: &'a Cluster, hello: &v1::Hello) -> Option<&'a NodeEntry> {
     let by_uid = hello.node_uid.parse().ok().and_then(|id: NodeId| cluster.nodes().get(&id));
-    let by_name = || cluster.nodes().get(&cluster.node_named(&Name::parse("node_name", &hello.node_name).ok()?)?);
+    let by_name =
+        || cluster.nodes().get(&cluster.node_named(&Name::parse("node_name", &hello.node_name).ok()?)?);
     by_uid.or_else(by_name).map(|entry| &**entry)
 }
 
@@ -86,8 +87,11 @@ pub(super) fn create(hello: &v1::Hello, candidate: NodeId, now: Timestamp) -> Re
 /// A host's name as a node's: the part before the first dot, in lower case, with '-' for what a name may not have.
 pub(super) fn sanitized(hostname: &str) -> String {
     let label = hostname.split('.').next().unwrap_or_default().to_lowercase();
-    let mut name: String =
-        label.chars().map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' }).take(63).collect();
+    let mut name: String = label
+        .chars()
+        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' })
+        .take(63)
+        .collect();
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
         name = format!("node-{name}").chars().take(63).collect();
     }
@@ -100,9 +104,13 @@ mod tests {
 
     #[test]
     fn host_names_become_node_names() {
-        for (host, name) in
-            [("alpha", "alpha"), ("Alpha.example.org", "alpha"), ("10-0-0-1", "node-10-0-0-1"), ("a_b", "a-b"), ("", "node")]
-        {
+        for (host, name) in [
+            ("alpha", "alpha"),
+            ("Alpha.example.org", "alpha"),
+            ("10-0-0-1", "node-10-0-0-1"),
+            ("a_b", "a-b"),
+            ("", "node"),
+        ] {
             assert_eq!(sanitized(host), name);
             Name::parse("name", &sanitized(host)).unwrap();
         }

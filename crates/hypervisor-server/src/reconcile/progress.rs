@@ -5,7 +5,11 @@ use hv_core::operation::{Operation, OperationKind, OperationPhase};
 use hv_core::{Error, ErrorKind, Timestamp};
 
 /// Brings an operation up to date with its instance (`None`: it is gone). Answers the changed operation, if it changed.
-pub(super) fn advance(operation: &Operation, instance: Option<&Instance>, now: Timestamp) -> Option<Operation> {
+pub(super) fn advance(
+    operation: &Operation,
+    instance: Option<&Instance>,
+    now: Timestamp,
+) -> Option<Operation> {
     if operation.phase.is_final() {
         return None;
     }
@@ -39,17 +43,25 @@ fn converge(operation: &mut Operation, instance: &Instance, now: Timestamp) -> b
             now,
             OperationPhase::Failed,
             "",
-            Some(failed(&status.message).with_hint("correct what the message names, then start the instance")),
+            Some(
+                failed(&status.message).with_hint("correct what the message names, then start the instance"),
+            ),
         ),
         Phase::Failed if settled => operation.end(
             now,
             OperationPhase::Failed,
             "",
-            Some(failed(&status.message).with_hint("`instance get` shows its state; `instance start` tries again")),
+            Some(
+                failed(&status.message)
+                    .with_hint("`instance get` shows its state; `instance start` tries again"),
+            ),
         ),
-        Phase::Stopped if settled && instance.spec.run_state != RunState::Stopped => {
-            operation.end(now, OperationPhase::Succeeded, format!("it has stopped since: {}", status.message), None)
-        }
+        Phase::Stopped if settled && instance.spec.run_state != RunState::Stopped => operation.end(
+            now,
+            OperationPhase::Succeeded,
+            format!("it has stopped since: {}", status.message),
+            None,
+        ),
         _ if settled => operation.end(now, OperationPhase::Succeeded, status.phase.as_str(), None),
         Phase::Pending => operation.step(now, 5, phrase(instance, "waiting for a node")),
         Phase::Scheduled => operation.step(now, 20, phrase(instance, "placed")),
@@ -57,9 +69,12 @@ fn converge(operation: &mut Operation, instance: &Instance, now: Timestamp) -> b
         Phase::Starting => operation.step(now, 70, "starting the guest"),
         Phase::Stopping => operation.step(now, 40, "waiting for the guest to power down"),
         Phase::Unknown => operation.step(now, 10, phrase(instance, "waiting for the node")),
-        Phase::Running | Phase::Paused | Phase::Stopped | Phase::Migrating | Phase::Failed | Phase::Deleting => {
-            operation.step(now, 10, "waiting for the node to act")
-        }
+        Phase::Running
+        | Phase::Paused
+        | Phase::Stopped
+        | Phase::Migrating
+        | Phase::Failed
+        | Phase::Deleting => operation.step(now, 10, "waiting for the node to act"),
     }
 }
 

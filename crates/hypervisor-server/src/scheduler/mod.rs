@@ -66,8 +66,10 @@ pub fn schedule(instance: &Instance, candidates: &[Candidate<'_>]) -> Result<Dec
         }
         None if verdicts.is_empty() => "no node has registered; start an agent".to_owned(),
         None => {
-            let reasons: Vec<_> =
-                verdicts.iter().map(|verdict| format!("{}: {}", verdict.name, verdict.obstacles.join(", "))).collect();
+            let reasons: Vec<_> = verdicts
+                .iter()
+                .map(|verdict| format!("{}: {}", verdict.name, verdict.obstacles.join(", ")))
+                .collect();
             format!("no node fits: {}", reasons.join("; "))
         }
     };
@@ -125,7 +127,9 @@ fn judge(instance: &Instance, selector: &Selector, candidate: &Candidate<'_>) ->
     let mut score = f64::midpoint(cpu, memory);
     let mut reasons = vec![format!("{:.0} % of CPU and {:.0} % of memory left", cpu * 100.0, memory * 100.0)];
     let preferred = &instance.spec.placement.preferred_node;
-    if !preferred.is_empty() && (*preferred == node.metadata.name.as_str() || *preferred == node.id.to_string()) {
+    if !preferred.is_empty()
+        && (*preferred == node.metadata.name.as_str() || *preferred == node.id.to_string())
+    {
         score += 1.0;
         reasons.push("preferred".into());
     }
@@ -158,7 +162,8 @@ mod tests {
     }
 
     fn node(number: u64, name: &str) -> Node {
-        let driver = DriverStatus { healthy: true, instance_types: vec!["vm".into()], ..DriverStatus::default() };
+        let driver =
+            DriverStatus { healthy: true, instance_types: vec!["vm".into()], ..DriverStatus::default() };
         let allocatable = Resources { cpus: 8, memory_bytes: 8 << 30, disk_bytes: 100 << 30, gpus: 0 };
         Node {
             id: format!("018f4e2a-0000-7000-8000-{number:012}").parse().expect("a uid"),
@@ -216,7 +221,9 @@ mod tests {
         check("zone is `a`, not `b`", &good, |spec| spec.placement.zone = "b".into());
         check("its labels do not match", &good, |spec| spec.placement.node_selector = "disk=hdd".into());
         check("requires node `c`", &good, |spec| spec.placement.required_node = "c".into());
-        check("no healthy driver for container", &good, |spec| spec.kind = hv_core::instance::InstanceKind::Container);
+        check("no healthy driver for container", &good, |spec| {
+            spec.kind = hv_core::instance::InstanceKind::Container
+        });
         check("cordoned", &with(|n| n.spec.schedulability = Schedulability::Cordoned), |_| {});
         check("draining", &with(|n| n.spec.schedulability = Schedulability::Draining), |_| {});
         check("not heard of", &with(|n| n.status.phase = NodePhase::Unknown), |_| {});

@@ -145,8 +145,11 @@ impl Cluster {
             self.instances.get(self.instance_names.get(&(project.clone(), name))?)
         };
         by_uid.or_else(by_name).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("there is no instance `{reference}` in project `{project}`"))
-                .with_hint("`hypervisor-ctl instance list` shows what there is")
+            Error::new(
+                ErrorKind::NotFound,
+                format!("there is no instance `{reference}` in project `{project}`"),
+            )
+            .with_hint("`hypervisor-ctl instance list` shows what there is")
         })
     }
 
@@ -172,7 +175,7 @@ impl Cluster {
 
     /// Takes the changes of one revision. Values that cannot be decoded are an error: this program wrote them.
     pub fn apply(&mut self, batch: &Batch) -> Result<Vec<Change>, Error> {
-        let mut dirty = Vec::new();
+        let mut dirty: Vec<(Dirty, Option<String>)> = Vec::new();
         for event in &batch.events {
             let key = Key::parse(event.key());
             if key == Key::Other {
@@ -221,9 +224,8 @@ impl Cluster {
         spec_key: Option<String>,
     ) -> Result<Option<(ChangeKind, Object)>, Error> {
         let old = self.instances.get(&id).cloned();
-        let spec_key = spec_key.or_else(|| {
-            old.as_ref().map(|old| super::keys::instance(&old.instance.metadata.project, id))
-        });
+        let spec_key = spec_key
+            .or_else(|| old.as_ref().map(|old| super::keys::instance(&old.instance.metadata.project, id)));
         let Some(spec) = spec_key.and_then(|key| self.raw_of(&key).cloned()) else {
             // The specification is gone, or has not come yet.
             let Some(old) = old else { return Ok(None) };
@@ -294,8 +296,8 @@ impl Cluster {
                 (ChangeKind::Deleted, old)
             }
             (Some(raw), old) => {
-                let operation =
-                    operation_from(&decode::<v1::Operation>(&raw)?).map_err(|error| damaged(&raw.key, error))?;
+                let operation = operation_from(&decode::<v1::Operation>(&raw)?)
+                    .map_err(|error| damaged(&raw.key, error))?;
                 let entry = Arc::new(OperationEntry { operation, revision: raw.mod_revision });
                 self.operations.insert(id, entry.clone());
                 (if old.is_some() { ChangeKind::Modified } else { ChangeKind::Added }, entry)
@@ -328,7 +330,8 @@ fn instance_entry(
     status: Option<&KeyValue>,
     placement: Option<&KeyValue>,
 ) -> Result<InstanceEntry, Error> {
-    let mut instance = instance_from(&decode::<v1::Instance>(spec)?).map_err(|error| damaged(&spec.key, error))?;
+    let mut instance =
+        instance_from(&decode::<v1::Instance>(spec)?).map_err(|error| damaged(&spec.key, error))?;
     if let Some(status) = status {
         instance.status = status_from(&decode(status)?).map_err(|error| damaged(&status.key, error))?;
     } else {

@@ -47,7 +47,8 @@ impl Follower {
             // Compacted meanwhile: begin now.
             Err(_) => list(&*store, None).await?,
         };
-        let watch = store.watch(Watch { prefix: keys::ROOT.to_owned(), after: from }).await.map_err(store_error)?;
+        let watch =
+            store.watch(Watch { prefix: keys::ROOT.to_owned(), after: from }).await.map_err(store_error)?;
         let shared = Shared {
             cluster: RwLock::new(cluster),
             ring: Mutex::new(Ring { floor: from, changes: VecDeque::new() }),
@@ -186,7 +187,8 @@ async fn list(store: &dyn Store, at: Option<Revision>) -> Result<(Cluster, Revis
     let mut request = List { prefix: keys::ROOT.to_owned(), limit: PAGE, at, ..List::default() };
     loop {
         let page = store.list(request.clone()).await.map_err(store_error)?;
-        let events = page.items.iter().map(|item| Event::Put { current: item.clone(), previous: None }).collect();
+        let events =
+            page.items.iter().map(|item| Event::Put { current: item.clone(), previous: None }).collect();
         cluster.apply(&Batch { revision: page.revision, events })?;
         request.at = Some(page.revision);
         request.after = page.items.last().map(|item| item.key.clone());
@@ -203,7 +205,9 @@ pub fn store_error(error: StoreError) -> Error {
         StoreError::Full => ErrorKind::Exhausted,
         StoreError::Unavailable(_) | StoreError::Lagged => ErrorKind::Unavailable,
         StoreError::Invalid(_) => ErrorKind::Invalid,
-        StoreError::LeaseNotFound(_) | StoreError::Corrupt(_) | StoreError::WrongFormat { .. } => ErrorKind::Internal,
+        StoreError::LeaseNotFound(_) | StoreError::Corrupt(_) | StoreError::WrongFormat { .. } => {
+            ErrorKind::Internal
+        }
     };
     let hint = match &error {
         StoreError::Full => Some("free space on the server's disk; nothing was changed"),

@@ -129,7 +129,12 @@ impl Writer {
     }
 
     /// An answered call.
-    pub fn put_idempotency(&mut self, key: String, record: &internal::Idempotency, expiry: LeaseId) -> &mut Self {
+    pub fn put_idempotency(
+        &mut self,
+        key: String,
+        record: &internal::Idempotency,
+        expiry: LeaseId,
+    ) -> &mut Self {
         self.put(key, record, Some(expiry))
     }
 
