@@ -94,6 +94,7 @@ impl Engine {
             granted,
             ended: ended.into_iter().collect(),
             compacted: (compacted != state.compacted).then_some(compacted),
+            last_lease: (last_lease != self.last_lease).then_some(last_lease),
         };
         drop(state);
         if group.is_empty() && fold == self.base {
