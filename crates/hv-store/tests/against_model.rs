@@ -75,6 +75,7 @@ proptest! {
     }
 }
 
+#[expect(clippy::unwrap_used, reason = "a part of a test")]
 async fn compare_with_model(steps: Vec<Step>) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.redb");

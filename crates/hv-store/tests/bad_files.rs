@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+#[expect(clippy::unwrap_used, reason = "a part of a test")]
 async fn filled(directory: &Path) -> PathBuf {
     let path = directory.join("state").join("store.redb");
     let store = Embedded::open(&path, Options::default()).await.unwrap();
@@ -21,6 +22,7 @@ async fn filled(directory: &Path) -> PathBuf {
     path
 }
 
+#[expect(clippy::unwrap_used, reason = "a part of a test")]
 async fn refused(path: &Path) -> StoreError {
     let before = fs::read(path).unwrap();
     let error = Embedded::open(path, Options::default()).await.err().expect("it must not open");

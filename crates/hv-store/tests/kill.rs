@@ -72,6 +72,7 @@ async fn a_killed_process_loses_nothing_acknowledged() {
 }
 
 /// Lets a child write until it has acknowledged some, kills it, and returns all that it had acknowledged.
+#[expect(clippy::unwrap_used, reason = "a part of a test")]
 fn write_and_kill(path: &Path, kill: u64) -> BTreeSet<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture"])
