@@ -245,16 +245,20 @@ fn write(database: &Database, group: &Group, fold: u64) -> Result<u64, Failure> 
         base = fold.min(from + FOLD_SLICE).max(from);
         if base > from {
             let mut table = transaction.open_table(BASE)?;
+            // A key that changed often is written once.
+            let mut folded = BTreeMap::new();
             for revision in from + 1..=base {
                 let record = log.remove(revision)?.ok_or_else(|| Failure::record(revision))?;
-                for entry in Entry::decode_all(record.value()).ok_or_else(|| Failure::record(revision))? {
-                    if let Some(item) = entry.item {
-                        buffer.clear();
-                        item.encode(&mut buffer);
-                        table.insert(entry.key.as_str(), buffer.as_slice())?;
-                    } else {
-                        table.remove(entry.key.as_str())?;
-                    }
+                let entries = Entry::decode_all(record.value()).ok_or_else(|| Failure::record(revision))?;
+                folded.extend(entries.into_iter().map(|entry| (entry.key, entry.item)));
+            }
+            for (key, item) in folded {
+                if let Some(item) = item {
+                    buffer.clear();
+                    item.encode(&mut buffer);
+                    table.insert(key.as_str(), buffer.as_slice())?;
+                } else {
+                    table.remove(key.as_str())?;
                 }
             }
             meta.insert("base", base)?;

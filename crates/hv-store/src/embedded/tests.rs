@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// How many histories with power failures a run of the tests goes through, always the same ones.
-const SEEDS: u64 = 2_500;
+const SEEDS: u64 = 10_000;
 
 /// Asks for another number of them.
 const SEEDS_VARIABLE: &str = "HV_STORE_CRASH_SEEDS";
@@ -256,8 +256,7 @@ fn survive(seed: u64, blank: &[u8], sync: Sync) -> Result<(), String> {
             };
             for _ in 0..8 {
                 let mut after = acknowledged.clone();
-                let commands: Vec<_> =
-                    (0..1 + random.below(5)).map(|_| command(&mut random, &after)).collect();
+                let commands: Vec<_> = (0..random.below(6)).map(|_| command(&mut random, &after)).collect();
                 let expected: Vec<_> =
                     commands.iter().map(|command| apply_to_model(&mut after, command)).collect();
                 let answers = engine.apply(clock::now(), commands);
