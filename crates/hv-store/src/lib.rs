@@ -1,7 +1,7 @@
 //! The control plane's store: revisions, compare-and-set transactions, watches that resume, leases.
 //!
 //! ```text
-//!   server ──> Store (trait) ──┬─> embedded   one machine: redb behind one writer task
+//!   server ──> Store (trait) ──┬─> embedded   one machine: redb behind one writer task, groups of transactions per commit
 //!                              ├─> model      the oracle: plain maps, used by tests and by the simulator
 //!                              └─> etcd       a cluster (later)
 //! ```
@@ -28,7 +28,7 @@ use std::time::Duration;
 /// What a watch yields: batches in revision order, then an error if the watch cannot go on.
 pub type WatchStream = BoxStream<'static, Result<Batch, StoreError>>;
 
-/// A revisioned key-value store. All implementations pass [`conformance`](self)'s one suite.
+/// A revisioned key-value store. All implementations pass the one suite of [`conformance`].
 ///
 /// Every method may fail with [`StoreError::Unavailable`] (try again) or [`StoreError::Corrupt`] (do not).
 #[async_trait]

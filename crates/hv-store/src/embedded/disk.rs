@@ -20,6 +20,7 @@ use redb::{
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub(super) struct Group {
     pub(super) granted: BTreeMap<LeaseId, Duration>,
     pub(super) ended: Vec<LeaseId>,
     pub(super) compacted: Option<u64>,
+    /// The newest lease id, if it has changed: a lease may be granted and ended within one group.
+    pub(super) last_lease: Option<u64>,
 }
 
 /// What the disk held when it was opened.
@@ -166,11 +169,15 @@ fn open_checked(guard: &Guard, name: &str) -> Result<Database, StoreError> {
         let repaired = repaired.clone();
         move |_| repaired.set(true)
     });
-    let mut database = builder.create_with_backend(guard.clone()).map_err(Failure::from).map_err(failed)?;
-    if !repaired.get() && !database.check_integrity().map_err(Failure::from).map_err(failed)? {
-        return Err(StoreError::Corrupt(format!("{name} has a damaged page; restore it from a snapshot")));
-    }
-    Ok(database)
+    // While opening a store that was closed, redb interprets some pages before their checksums are known, and may panic.
+    // Nothing but the guard outlives that, and its held writes are dropped by the next attempt.
+    let opened = catch_unwind(AssertUnwindSafe(|| -> Result<_, Failure> {
+        let mut database = builder.create_with_backend(guard.clone())?;
+        let sound = repaired.get() || database.check_integrity()?;
+        Ok(sound.then_some(database))
+    }));
+    let damaged = || StoreError::Corrupt(format!("{name} has a damaged page; restore it from a snapshot"));
+    opened.map_err(|_| damaged())?.map_err(failed)?.ok_or_else(damaged)
 }
 
 fn write_first(database: &Database, first: &Loaded) -> Result<(), Failure> {
@@ -226,11 +233,11 @@ fn write(database: &Database, group: &Group, fold: u64) -> Result<u64, Failure> 
             for id in &group.ended {
                 leases.remove(id.0)?;
             }
-            if let Some((id, _)) = group.granted.last_key_value() {
-                transaction.open_table(META)?.insert("last_lease", id.0)?;
-            }
         }
         let mut meta = transaction.open_table(META)?;
+        if let Some(last_lease) = group.last_lease {
+            meta.insert("last_lease", last_lease)?;
+        }
         if let Some(compacted) = group.compacted {
             meta.insert("compacted", compacted)?;
         }
@@ -238,16 +245,20 @@ fn write(database: &Database, group: &Group, fold: u64) -> Result<u64, Failure> 
         base = fold.min(from + FOLD_SLICE).max(from);
         if base > from {
             let mut table = transaction.open_table(BASE)?;
+            // A key that changed often is written once.
+            let mut folded = BTreeMap::new();
             for revision in from + 1..=base {
                 let record = log.remove(revision)?.ok_or_else(|| Failure::record(revision))?;
-                for entry in Entry::decode_all(record.value()).ok_or_else(|| Failure::record(revision))? {
-                    if let Some(item) = entry.item {
-                        buffer.clear();
-                        item.encode(&mut buffer);
-                        table.insert(entry.key.as_str(), buffer.as_slice())?;
-                    } else {
-                        table.remove(entry.key.as_str())?;
-                    }
+                let entries = Entry::decode_all(record.value()).ok_or_else(|| Failure::record(revision))?;
+                folded.extend(entries.into_iter().map(|entry| (entry.key, entry.item)));
+            }
+            for (key, item) in folded {
+                if let Some(item) = item {
+                    buffer.clear();
+                    item.encode(&mut buffer);
+                    table.insert(key.as_str(), buffer.as_slice())?;
+                } else {
+                    table.remove(key.as_str())?;
                 }
             }
             meta.insert("base", base)?;

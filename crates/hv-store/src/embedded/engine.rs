@@ -42,6 +42,12 @@ pub(super) struct Engine {
     pause_until: Option<Instant>,
 }
 
+/// Folding waits until nobody has asked for anything for this long, since it makes a commit dearer.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// With more revisions than this to fold, it waits no more, lest the file grow under steady load. In tests little is much.
+const FOLD_BACKLOG: u64 = if cfg!(test) { 4 } else { 16_384 };
+
 /// How long the writer's own work (expiry, folding) rests after a failed commit, lest a full disk keep a core busy.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -59,15 +65,16 @@ impl Engine {
         Self { shared, deadlines, last_lease, base, retain, pause_until: None }
     }
 
-    /// When [`Engine::apply`] has work of its own; a time that has passed if it has some now.
+    /// When to call [`Engine::apply`] though nothing has been asked for.
     pub(super) fn next_wake(&self, now: Instant) -> Option<Instant> {
-        let folding = (self.base < self.shared.read().compacted).then_some(now);
-        let wake = folding.or_else(|| self.deadlines.values().min().copied())?;
+        let folding = (self.base < self.shared.read().compacted).then(|| now + QUIET);
+        let wake = self.deadlines.values().min().copied().into_iter().chain(folding).min()?;
         Some(self.pause_until.map_or(wake, |pause| wake.max(pause)))
     }
 
     /// Applies a group in order and durably; answers are in the order of the commands.
     pub(super) fn apply(&mut self, now: Instant, commands: Vec<Command>) -> Vec<Result<Answer, StoreError>> {
+        let idle = commands.is_empty();
         let shared = self.shared.clone();
         let state = shared.read();
         let mut stage = Stage::new(&state, self.last_lease);
@@ -87,13 +94,15 @@ impl Engine {
                 stage.compacted = keep_from;
             }
         }
-        let fold = stage.compacted;
+        let due = idle || stage.compacted - self.base > FOLD_BACKLOG;
+        let fold = if due { stage.compacted } else { self.base };
         let Stage { batches, granted, ended, last_lease, compacted, .. } = stage;
         let group = Group {
             log: batches.into_iter().map(Arc::new).collect(),
             granted,
             ended: ended.into_iter().collect(),
             compacted: (compacted != state.compacted).then_some(compacted),
+            last_lease: (last_lease != self.last_lease).then_some(last_lease),
         };
         drop(state);
         if group.is_empty() && fold == self.base {

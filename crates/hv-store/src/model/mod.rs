@@ -267,6 +267,12 @@ impl Model {
         }
     }
 
+    /// For tests that must tell apart what snapshots do not.
+    #[cfg(test)]
+    pub(crate) fn last_lease(&self) -> u64 {
+        self.last_lease
+    }
+
     fn holds(&self, compare: &Compare) -> bool {
         let item = self.keys.get(compare.key());
         match compare {
