@@ -63,7 +63,7 @@ pub enum Input<'a> {
         candidate: NodeId,
     },
     /// A frame came.
-    Frame(Conn, v1::AgentMessage),
+    Frame(Conn, Box<v1::AgentMessage>),
     /// A stream ended.
     Closed(Conn),
     /// The answer to [`Effect::Txn`].
@@ -80,11 +80,11 @@ pub enum Effect {
     /// Commit, and answer with [`Input::Done`].
     Txn(Subject, Txn),
     /// Send a frame.
-    Send(Conn, v1::ServerMessage),
+    Send(Conn, Box<v1::ServerMessage>),
     /// End a stream; why, for the agent's log.
     Close(Conn, String),
     /// An agent's answer to what it was asked.
-    Forward(Up),
+    Forward(Box<Up>),
 }
 
 /// Time and expiry, as inputs.
@@ -181,13 +181,13 @@ impl Controller {
                 let stream = Stream::New { candidate, link: Link::default(), since: now.mono };
                 self.streams.insert(conn, stream);
             }
-            Input::Frame(conn, frame) => self.on_frame(conn, frame, now, &mut effects),
+            Input::Frame(conn, frame) => self.on_frame(conn, *frame, now, &mut effects),
             Input::Closed(conn) => self.on_closed(conn, now),
             Input::Done(subject, result) => self.on_done(subject, result, now),
             Input::Tell(node, message) => {
                 if let Some(session) = self.sessions.get_mut(&node) {
                     let frame = session.link.frame(message);
-                    effects.push(Effect::Send(session.conn, frame));
+                    effects.push(Effect::Send(session.conn, Box::new(frame)));
                 }
             }
             Input::Tick => self.on_tick(cluster, now, &mut effects),
@@ -283,7 +283,7 @@ impl Controller {
             Up::Hello(_) => {}
             Up::Heartbeat(beat) => {
                 let frame = session.link.frame(Down::Heartbeat(beat));
-                effects.push(Effect::Send(session.conn, frame));
+                effects.push(Effect::Send(session.conn, Box::new(frame)));
             }
             Up::Observed(observed) => {
                 for wire in observed.instances {
@@ -311,7 +311,7 @@ impl Controller {
                 session.report = report_from(&report);
                 self.dirty.insert(Subject::Node(node));
             }
-            answer @ (Up::Stats(_) | Up::ConsoleRefused(_)) => effects.push(Effect::Forward(answer)),
+            answer @ (Up::Stats(_) | Up::ConsoleRefused(_)) => effects.push(Effect::Forward(Box::new(answer))),
         }
     }
 
@@ -464,7 +464,7 @@ impl Controller {
             session.sent.insert(id, told);
             let delta = v1::Desired { full: false, complete: true, instances: vec![desired] };
             let frame = session.link.frame(Down::Desired(delta));
-            effects.push(Effect::Send(session.conn, frame));
+            effects.push(Effect::Send(session.conn, Box::new(frame)));
         }
     }
 
@@ -541,7 +541,7 @@ impl Controller {
             incarnation: self.incarnation.clone(),
             server_version: self.version.clone(),
         };
-        effects.push(Effect::Send(conn, link.frame(Down::Welcome(welcome))));
+        effects.push(Effect::Send(conn, Box::new(link.frame(Down::Welcome(welcome)))));
         let wanted: Vec<_> = cluster
             .placed_on(id)
             .filter_map(|entry| Some((entry.instance.id, desired(cluster, entry.instance.id)?)))
@@ -551,7 +551,7 @@ impl Controller {
             let part = wanted.iter().skip(index * CHUNK).take(CHUNK);
             let instances = part.map(|(_, (_, desired))| desired.clone()).collect();
             let full = v1::Desired { full: true, complete: index + 1 == chunks, instances };
-            effects.push(Effect::Send(conn, link.frame(Down::Desired(full))));
+            effects.push(Effect::Send(conn, Box::new(link.frame(Down::Desired(full)))));
         }
         let session = Session {
             conn,
