@@ -16,3 +16,4 @@ mod node;
 mod progress;
 
 pub use controller::{Conn, Controller, Effect, Input, Now, Subject, Timing};
+pub(crate) use instance::candidates;
