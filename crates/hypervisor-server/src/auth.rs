@@ -24,6 +24,15 @@ pub struct Principal(pub String);
 #[derive(Clone)]
 pub struct Token(Arc<str>);
 
+/// How a caller reached the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// The unix socket: no browser gets there, and its clients put all sorts of things into Host.
+    Socket,
+    /// Loopback.
+    Loopback,
+}
+
 impl Token {
     /// Reads the token, or makes one.
     pub fn load_or_make(path: &Path) -> std::io::Result<Self> {
@@ -46,7 +55,7 @@ impl Token {
     }
 
     /// Who holds what the headers carry.
-    fn check(&self, headers: &HeaderMap) -> Result<Principal, Error> {
+    fn check(&self, via: Via, headers: &HeaderMap) -> Result<Principal, Error> {
         let local = |name: &str| {
             let host = match name.strip_prefix('[') {
                 Some(v6) => v6.split(']').next().unwrap_or_default(),
@@ -56,7 +65,7 @@ impl Token {
         };
         let text =
             |name| headers.get(name).map(|value: &http::HeaderValue| value.to_str().unwrap_or_default());
-        if text(HOST).is_some_and(|host| !local(host)) {
+        if via == Via::Loopback && text(HOST).is_none_or(|host| !local(host)) {
             return Err(Error::new(ErrorKind::PermissionDenied, "the Host header does not name this host"));
         }
         let foreign = |origin: &str| origin.split_once("://").is_none_or(|(_, host)| !local(host));
@@ -77,14 +86,14 @@ impl Token {
 }
 
 /// The layer in front of everything.
-pub async fn layer(State(token): State<Token>, mut request: Request, next: Next) -> Response {
+pub async fn layer(State((token, via)): State<(Token, Via)>, mut request: Request, next: Next) -> Response {
     // Over HTTP/2 the host is in the request's authority.
     if let Some(authority) = request.uri().authority().map(|authority| authority.as_str().to_owned())
         && let Ok(value) = authority.parse()
     {
         request.headers_mut().entry(HOST).or_insert(value);
     }
-    match token.check(request.headers()) {
+    match token.check(via, request.headers()) {
         Ok(principal) => {
             request.extensions_mut().insert(principal);
             next.run(request).await
@@ -100,27 +109,38 @@ mod tests {
     fn check(headers: &[(http::HeaderName, &str)]) -> Result<Principal, ErrorKind> {
         let map =
             headers.iter().map(|(name, value)| (name.clone(), value.parse().expect("a value"))).collect();
-        Token("secret".into()).check(&map).map_err(|error| error.kind)
+        Token("secret".into()).check(Via::Loopback, &map).map_err(|error| error.kind)
+    }
+
+    #[test]
+    fn the_socket_has_no_host() {
+        let map = HeaderMap::from_iter([(AUTHORIZATION, "Bearer secret".parse().unwrap())]);
+        assert!(Token("secret".into()).check(Via::Socket, &map).is_ok());
+        assert!(Token("secret".into()).check(Via::Loopback, &map).is_err());
     }
 
     #[test]
     fn only_the_token_from_this_host_passes() {
         let good = (AUTHORIZATION, "Bearer secret");
-        assert_eq!(check(std::slice::from_ref(&good)), Ok(Principal("token:local".into())));
+        let here = (HOST, "localhost");
+        assert_eq!(check(&[good.clone(), here.clone()]), Ok(Principal("token:local".into())));
         for host in ["localhost", "127.0.0.1:50051", "[::1]:50051"] {
             assert!(check(&[good.clone(), (HOST, host)]).is_ok(), "{host}");
         }
-        assert_eq!(check(&[]), Err(ErrorKind::Unauthenticated));
-        assert_eq!(check(&[(AUTHORIZATION, "Bearer Secret")]), Err(ErrorKind::Unauthenticated));
-        assert_eq!(check(&[(AUTHORIZATION, "secret")]), Err(ErrorKind::Unauthenticated));
+        assert_eq!(check(std::slice::from_ref(&here)), Err(ErrorKind::Unauthenticated));
+        assert_eq!(check(&[(AUTHORIZATION, "Bearer Secret"), here.clone()]), Err(ErrorKind::Unauthenticated));
+        assert_eq!(check(&[(AUTHORIZATION, "secret"), here.clone()]), Err(ErrorKind::Unauthenticated));
         assert_eq!(check(&[good.clone(), (HOST, "evil.example")]), Err(ErrorKind::PermissionDenied));
         assert_eq!(
             check(&[good.clone(), (HOST, "127.0.0.1.evil.example")]),
             Err(ErrorKind::PermissionDenied)
         );
-        assert!(check(&[good.clone(), (ORIGIN, "http://localhost:8080")]).is_ok());
+        assert!(check(&[good.clone(), here.clone(), (ORIGIN, "http://localhost:8080")]).is_ok());
         for origin in ["https://evil.example", "null"] {
-            assert_eq!(check(&[good.clone(), (ORIGIN, origin)]), Err(ErrorKind::PermissionDenied));
+            assert_eq!(
+                check(&[good.clone(), here.clone(), (ORIGIN, origin)]),
+                Err(ErrorKind::PermissionDenied)
+            );
         }
     }
 

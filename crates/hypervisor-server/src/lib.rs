@@ -125,6 +125,7 @@ pub struct Built {
 /// A running server.
 pub struct Server {
     tasks: Tasks,
+    store: Arc<dyn Store>,
     /// Loopback address, if it listens there.
     pub addr: Option<SocketAddr>,
     /// Identity of the cluster.
@@ -222,6 +223,7 @@ impl Built {
                 }
             }
         });
+        let store = follower.store().clone();
         let api = Api {
             committer: Committer::new(follower.clone(), expiry),
             follower,
@@ -229,10 +231,14 @@ impl Built {
             identity: identity.clone(),
             tasks: tasks.clone(),
         };
-        let router = grpc::routes(&api)?.layer(axum::middleware::from_fn_with_state(token, auth::layer));
+        let routes = grpc::routes(&api)?;
+        let guarded = |via| {
+            let state = (token.clone(), via);
+            routes.clone().layer(axum::middleware::from_fn_with_state(state, auth::layer))
+        };
         let addr = tcp.as_ref().and_then(|listener| listener.local_addr().ok());
         if let Some(socket) = socket {
-            let serve = axum::serve(socket, router.clone());
+            let serve = axum::serve(socket, guarded(auth::Via::Socket));
             let stop = tasks.stop_token().cancelled_owned();
             tasks.spawn(Task::Listen, async move {
                 if let Err(error) = serve.with_graceful_shutdown(stop).await {
@@ -241,7 +247,7 @@ impl Built {
             });
         }
         if let Some(tcp) = tcp {
-            let serve = axum::serve(tcp, router);
+            let serve = axum::serve(tcp, guarded(auth::Via::Loopback));
             let stop = tasks.stop_token().cancelled_owned();
             tasks.spawn(Task::Listen, async move {
                 if let Err(error) = serve.with_graceful_shutdown(stop).await {
@@ -250,7 +256,7 @@ impl Built {
             });
         }
         tracing::info!(cluster = identity.cluster_name, addr = ?addr, "the server is up");
-        Ok(Server { tasks, addr, identity })
+        Ok(Server { tasks, store, addr, identity })
     }
 }
 
@@ -262,6 +268,8 @@ impl Server {
 
     /// Stops taking calls, lets those under way end, and stops.
     pub async fn drain(self, deadline: Duration) -> Result<(), DrainTimeout> {
-        self.tasks.drain(deadline).await
+        let drained = self.tasks.drain(deadline).await;
+        self.store.close().await;
+        drained
     }
 }

@@ -438,6 +438,10 @@ impl Machine {
             Next::Act(action) => action,
             Next::Wait(until) => {
                 self.wake_at = until;
+                // A failure that waits for its next attempt has been acted on.
+                if self.phase() == Phase::Failed {
+                    self.observed_generation = self.record.desired.generation;
+                }
                 return None;
             }
             Next::Settled => {
@@ -554,10 +558,6 @@ impl Machine {
     /// Appends the report, if it says anything new, and the timer.
     fn finish(&mut self, now: Now, mut effects: Vec<Effect>) -> Vec<Effect> {
         self.update_conditions(now);
-        // A failure that waits for its next attempt has been acted on.
-        if matches!(self.phase(), Phase::Failed) && self.in_flight.is_none() {
-            self.observed_generation = self.record.desired.generation;
-        }
         let report = self.report();
         if self.last_report.as_ref() != Some(&report) {
             let at = usize::from(matches!(effects.first(), Some(Effect::Persist(_))));
@@ -603,7 +603,9 @@ impl Machine {
             return Phase::Deleting;
         }
         let started = self.record.started.as_ref();
-        let ended = started.and_then(|started| started.ended.as_ref());
+        // How an earlier start ended says nothing of the one that is wanted now.
+        let current = started.filter(|started| started.serial >= desired.spec.restart_serial);
+        let ended = current.and_then(|started| started.ended.as_ref());
         let guest = self.seen.as_ref().map(|seen| &seen.guest);
         match (self.in_flight, guest) {
             (Some(Action::Admit), _) => Phase::Scheduled,

@@ -4,7 +4,7 @@ mod console;
 mod dial;
 pub mod link;
 
-pub use dial::{DialError, Dialer, ServerAddr};
+pub use dial::{Bearer, DialError, Dialer, ServerAddr};
 
 use crate::node::{Node, Request, Task};
 use futures::StreamExt;
