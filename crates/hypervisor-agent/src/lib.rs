@@ -109,8 +109,39 @@ impl Agent {
         self.tasks.stop_token()
     }
 
+    /// Takes the node's guests down with it: asked to power off, ended after `patience`. They start again with the agent.
+    /// `progress` hears the uids of those that are left. Returns when none is.
+    pub async fn quiesce(&self, patience: Duration, mut progress: impl FnMut(&[hv_core::InstanceId])) {
+        let mut reports = self.node.reports.clone();
+        // The node task ends only with the agent.
+        let _ = self.node.requests.send(node::Request::Quiesce(patience));
+        let mut before = None;
+        loop {
+            let left: Vec<_> = reports
+                .borrow_and_update()
+                .values()
+                .filter(|(_, r)| has_guest(r))
+                .map(|(_, r)| r.id)
+                .collect();
+            if before.as_ref() != Some(&left) {
+                progress(&left);
+            }
+            if left.is_empty() || reports.changed().await.is_err() {
+                return;
+            }
+            before = Some(left);
+        }
+    }
+
     /// Ends the agent; its guests run on.
     pub async fn drain(self, deadline: Duration) -> Result<(), DrainTimeout> {
         self.tasks.drain(deadline).await
     }
+}
+
+fn has_guest(report: &instance::Report) -> bool {
+    use hv_core::instance::Phase;
+    let settling = matches!(report.status.phase, Phase::Preparing | Phase::Starting | Phase::Unknown);
+    !report.orphan
+        && (settling || matches!(report.status.phase, Phase::Running | Phase::Paused | Phase::Stopping))
 }

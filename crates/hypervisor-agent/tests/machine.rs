@@ -408,3 +408,19 @@ fn changes_that_wait_for_a_restart_are_shown_until_it_comes() {
     assert!(node.reports.last().unwrap().status.conditions.get(RESTART_REQUIRED).is_none());
     assert_eq!(node.boots(), 2);
 }
+
+#[test]
+fn a_node_that_goes_down_takes_its_guest_with_it_and_brings_it_back() {
+    for heeds in [true, false] {
+        let mut node = Node::new(spec());
+        let id = node.machine.handle().id;
+        node.host.slot_mut(id).unwrap().heeds_power_button = heeds;
+        node.step(Input::Quiesce(Duration::from_secs(5)));
+        node.pass(5);
+        assert_eq!((node.guest(), node.phase()), (Guest::Absent, Phase::Stopped));
+        node.want(|desired| desired.spec.restart_serial += 1);
+        assert_eq!(node.boots(), 1, "nothing is started while the node goes down");
+        node.restart_agent();
+        assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
+    }
+}

@@ -35,6 +35,8 @@ pub enum Message {
     Desired(Box<Desired>),
     /// The driver says that something changed.
     Changed,
+    /// The node goes down: the guest may take this long.
+    Quiesce(Duration),
 }
 
 /// What an instance task needs of the rest of the agent.
@@ -87,6 +89,7 @@ pub async fn run(record: Record, around: Surroundings, mut inbox: mpsc::Unbounde
             message = inbox.recv() => match message {
                 Some(Message::Desired(desired)) => Input::Desired(desired),
                 Some(Message::Changed) => Input::Changed,
+                Some(Message::Quiesce(patience)) => Input::Quiesce(patience),
                 None => return,
             },
             Some(answer) = calls.next() => match answer {
