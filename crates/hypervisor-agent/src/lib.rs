@@ -17,11 +17,12 @@ pub mod session;
 
 use config::AgentConfig;
 use hv_api::v1;
+use hv_client::{DialError, Dialer, ServerAddr};
 use hv_driver::Driver;
 use hv_runtime::tasks::{DrainTimeout, Tasks};
 use hv_runtime::{clock, files};
 use node::Task;
-use session::{Dialer, Identity, ServerAddr, Session};
+use session::{Identity, Session};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,7 @@ pub enum StartError {
     Journal(#[from] journal::JournalError),
     /// The server's address or token cannot be used.
     #[error("cannot set up the connection to the server")]
-    Dial(#[from] session::DialError),
+    Dial(#[from] DialError),
 }
 
 /// An agent with everything opened and nothing running yet.
