@@ -23,7 +23,7 @@ pub enum Invariant {
     OneStart,
     /// An assignment's epoch belongs to one node, and never goes back.
     EpochsRise,
-    /// Under one epoch the observed generation never goes back.
+    /// As long as a node holds an assignment, the observed generation never goes back.
     ObservationsRise,
     /// What is placed on a node fits on it.
     Fits,
@@ -151,6 +151,11 @@ impl Ledger {
     fn observations_rise(&mut self, entry: &InstanceEntry) {
         let id = entry.instance.id;
         let (epoch, generation) = (entry.placement.epoch, entry.instance.status.observed_generation);
+        if entry.placement.node.is_none() {
+            // Nobody has acted on anything: it was refused, and is to go elsewhere.
+            self.observed.remove(&id);
+            return;
+        }
         if let Some((known_epoch, known)) = self.observed.insert(id, (epoch, generation))
             && known_epoch == epoch
             && generation < known
