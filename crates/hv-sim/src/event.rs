@@ -41,7 +41,6 @@ pub(crate) enum Event {
     Dial(Life),
     LinkTick(Life, Conn),
     Durable(usize, u64),
-    JournalAgain(Life, InstanceId),
     Timer(Life, InstanceId, u64),
     Changed(Life, InstanceId),
     // The driver's calls and the guests.

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// An instance is looked at this often without any sign of change.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
+/// Pause after a write to the journal that failed.
+const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 pub(crate) struct Task {
     machine: Machine,
     effects: VecDeque<Effect>,
@@ -145,32 +148,21 @@ impl World {
     }
 
     pub(crate) fn durable(&mut self, node: usize, write: u64) {
+        if !self.nodes[node].writes.contains_key(&write) {
+            return;
+        }
+        if self.mishap(5) {
+            self.summary.journal_faults += 1;
+            say!(self, "agent {} cannot write its journal", self.nodes[node].name);
+            self.queue.at(self.now + WRITE_AGAIN_AFTER, Event::Durable(node, write));
+            return;
+        }
         let Some(record) = self.nodes[node].writes.remove(&write) else { return };
         let life = Life { node, number: self.nodes[node].life };
         let id = record.desired.id;
-        if self.mishap(5) {
-            // The agent's task drops what it was about to do, pauses and begins anew.
-            self.summary.journal_faults += 1;
-            say!(self, "agent {} cannot write its journal", self.nodes[node].name);
-            if let Some(task) = self.task(life, id) {
-                task.effects.clear();
-                task.waits = true;
-            }
-            self.queue.at(self.now + Duration::from_secs(1), Event::JournalAgain(life, id));
-            return;
-        }
         self.nodes[node].journal.insert(id, record);
         if let Some(task) = self.task(life, id) {
             task.waits = false;
-            self.go_on(life, id);
-        }
-    }
-
-    pub(crate) fn journal_again(&mut self, life: Life, id: InstanceId) {
-        let now = self.machine_now(life.node);
-        if let Some(task) = self.task(life, id) {
-            task.waits = false;
-            task.effects = task.machine.begin(now).into();
             self.go_on(life, id);
         }
     }

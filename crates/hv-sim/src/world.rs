@@ -220,7 +220,6 @@ impl World {
             Event::Dial(life) => self.dial(life),
             Event::LinkTick(life, conn) => self.link_tick(life, conn),
             Event::Durable(node, write) => self.durable(node, write),
-            Event::JournalAgain(life, id) => self.journal_again(life, id),
             Event::Timer(life, id, token) => self.timer(life, id, token),
             Event::Changed(life, id) => self.changed(life, id),
             Event::Act(node, call) => self.act(node, call),
