@@ -316,7 +316,13 @@ impl Machine {
         let quiescing = self.quiescing.is_some();
         if let Some(started) = &mut self.record.started {
             match &observation.guest {
-                Guest::Running | Guest::Paused => started.came_up = true,
+                Guest::Running | Guest::Paused => {
+                    started.came_up = true;
+                    // Its start was answered with a failure, and yet it lives: that failure ended nothing.
+                    if started.ended.take().is_some() {
+                        self.retry_at = None;
+                    }
+                }
                 Guest::Ended(_) if started.ended.is_some() => {}
                 // Not its own end: it starts again with the node.
                 Guest::Ended(_) | Guest::Absent if quiescing => started.came_up = false,

@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 /// How often an instance is looked at without any sign of change: a lost event costs at most this.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
+/// Pause after a write to the journal that failed.
+const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// Most time that a driver's call may take before it counts as failed. A call that is cut off is repeated later; the
 /// driver adopts what it had made.
 fn patience(action: Action) -> Duration {
@@ -72,16 +75,7 @@ pub async fn run(record: Record, around: Surroundings, mut inbox: mpsc::Unbounde
     let mut wake_at: Option<Duration> = None;
     let mut effects = machine.begin(now());
     loop {
-        wake_at = match apply(effects, &around, &mut calls, wake_at).await {
-            Ok(wake_at) => wake_at,
-            Err(error) => {
-                // Without a journal nothing may be done: what is not remembered would be done twice.
-                tracing::error!(instance = %machine.handle().id, %error, "cannot write the journal; trying again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                effects = machine.begin(now());
-                continue;
-            }
-        };
+        wake_at = apply(effects, &around, &mut calls, wake_at).await;
         let due = wake_at.map_or(LOOK_EVERY, |at| at.saturating_sub(clock::since_boot()).min(LOOK_EVERY));
         let input = tokio::select! {
             // All arms are cancel-safe: each takes one whole item, or none.
@@ -109,17 +103,27 @@ pub async fn run(record: Record, around: Surroundings, mut inbox: mpsc::Unbounde
     }
 }
 
-/// Carries out effects in their order. Answers when to wake up.
+/// Carries out effects in their order. Answers when to wake up. All are carried out, however long the journal takes: the
+/// machine counts on each. Only the agent's stop cuts this short.
 async fn apply(
     effects: Vec<Effect>,
     around: &Surroundings,
     calls: &mut FuturesUnordered<BoxFuture<'static, Answer>>,
     mut wake_at: Option<Duration>,
-) -> Result<Option<Duration>, crate::journal::JournalError> {
+) -> Option<Duration> {
     wake_at = wake_at.filter(|at| clock::since_boot() < *at);
     for effect in effects {
         match effect {
-            Effect::Persist(record) => around.journal.write(&record).await?,
+            Effect::Persist(record) => {
+                // Without a journal nothing may be done: what is not remembered would be done twice.
+                while let Err(error) = around.journal.write(&record).await {
+                    tracing::error!(instance = %record.desired.id, %error, "cannot write the journal; trying again");
+                    tokio::select! {
+                        () = around.stop.cancelled() => return wake_at,
+                        () = tokio::time::sleep(WRITE_AGAIN_AFTER) => {}
+                    }
+                }
+            }
             Effect::Report(report) => {
                 tracing::info!(
                     instance = %report.id, epoch = report.epoch.0, phase = report.status.phase.as_str(),
@@ -146,7 +150,7 @@ async fn apply(
             Effect::WakeAt(at) => wake_at = Some(at),
         }
     }
-    Ok(wake_at)
+    wake_at
 }
 
 async fn look(driver: &dyn Driver, handle: Handle) -> Result<Observation, DriverError> {

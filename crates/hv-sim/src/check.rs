@@ -1,0 +1,272 @@
+//! What must hold at every moment, whatever goes wrong. What must hold in the end is in [`settle`](crate::settle).
+
+use crate::agent::{ALLOCATABLE, short};
+use crate::world::{Summary, World};
+use hv_core::instance::{Epoch, RestartPolicy};
+use hv_core::{InstanceId, NodeId};
+use hv_driver::{Assignment, Guest};
+use hv_store::{Batch, StoreError};
+use hypervisor_server::state::{ChangeKind, Cluster, InstanceEntry, Object};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// What a run must never break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Invariant {
+    /// An instance never has two live guests.
+    OneGuest,
+    /// A guest is started only under the newest assignment of its instance, by the node that holds it.
+    NewestAssignment,
+    /// Nothing lives of an instance that the server has removed.
+    RemovedIsGone,
+    /// One start for one restart serial, unless the guest ended in a way that its restart policy answers with a start.
+    OneStart,
+    /// An assignment's epoch belongs to one node, and never goes back.
+    EpochsRise,
+    /// As long as a node holds an assignment, the observed generation never goes back.
+    ObservationsRise,
+    /// What is placed on a node fits on it.
+    Fits,
+    /// Transactions obey the store's limits.
+    StoreLimits,
+    /// Once faults end, every accepted operation ends, or says what it waits for.
+    OperationsEnd,
+    /// Once faults end, every instance is as it is wanted, or its restart policy says why not.
+    AsWanted,
+    /// Once faults end, what the server shows is what is there.
+    ShownAsIs,
+    /// Once faults end, nothing is left on a node that the server does not know.
+    NoOrphans,
+    /// Once faults end, server and agents find each other.
+    Reconnected,
+}
+
+/// A broken invariant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub invariant: Invariant,
+    /// How.
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.invariant, self.detail)
+    }
+}
+
+pub(crate) fn violation(invariant: Invariant, detail: impl Into<String>) -> Violation {
+    Violation { invariant, detail: detail.into() }
+}
+
+/// How a guest ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It has not.
+    Alive,
+    /// The agent asked it to, or ended it.
+    Agent,
+    /// By itself.
+    PoweredOff,
+    /// It died.
+    Crashed,
+}
+
+/// The newest boot of an instance on a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Boot {
+    serial: u64,
+    pub(crate) end: End,
+    /// The host has restarted since: nobody knows how the guest ended.
+    rebooted: bool,
+}
+
+/// What has happened, as an observer sees it who misses nothing.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    /// What is in the store.
+    pub(crate) cluster: Cluster,
+    assigned: BTreeMap<(InstanceId, Epoch), NodeId>,
+    removed: BTreeSet<InstanceId>,
+    observed: BTreeMap<InstanceId, (Epoch, u64)>,
+    pub(crate) boots: BTreeMap<(usize, InstanceId), Boot>,
+    /// A start failed in a way that trying again does not mend.
+    pub(crate) given_up: BTreeSet<InstanceId>,
+    broken: Option<Violation>,
+}
+
+impl Ledger {
+    pub(crate) fn verdict(&mut self) -> Result<(), Violation> {
+        self.broken.take().map_or(Ok(()), Err)
+    }
+
+    fn breaks(&mut self, invariant: Invariant, detail: String) {
+        self.broken.get_or_insert(Violation { invariant, detail });
+    }
+
+    pub(crate) fn store_refused(&mut self, error: &StoreError) {
+        self.breaks(Invariant::StoreLimits, error.to_string());
+    }
+
+    /// One revision of the store.
+    pub(crate) fn stored(&mut self, batch: &Batch, summary: &mut Summary) {
+        let before = self.cluster.clone();
+        let changes = match self.cluster.apply(batch) {
+            Ok(changes) => changes,
+            Err(error) => return self.breaks(Invariant::StoreLimits, error.to_string()),
+        };
+        for change in changes {
+            let Object::Instance(entry) = &change.object else { continue };
+            let id = entry.instance.id;
+            if change.kind == ChangeKind::Deleted {
+                self.removed.insert(id);
+                summary.removals += 1;
+                continue;
+            }
+            let old = before.instances().get(&id);
+            self.epochs_rise(old.map(|old| &**old), entry, summary);
+            self.observations_rise(entry);
+            self.fits();
+        }
+    }
+
+    fn epochs_rise(&mut self, old: Option<&InstanceEntry>, new: &InstanceEntry, summary: &mut Summary) {
+        let (id, epoch) = (new.instance.id, new.placement.epoch);
+        let old_epoch = old.map_or(Epoch(0), |old| old.placement.epoch);
+        if epoch < old_epoch {
+            self.breaks(Invariant::EpochsRise, format!("{}: from {old_epoch} to {epoch}", short(id)));
+        }
+        match new.placement.node {
+            Some(node) => {
+                if *self.assigned.entry((id, epoch)).or_insert(node) != node {
+                    self.breaks(Invariant::EpochsRise, format!("{}: two nodes have epoch {epoch}", short(id)));
+                }
+                summary.placements += u64::from(epoch > old_epoch);
+            }
+            None => summary.rejections += u64::from(old.is_some_and(|old| old.placement.node.is_some())),
+        }
+    }
+
+    fn observations_rise(&mut self, entry: &InstanceEntry) {
+        let id = entry.instance.id;
+        let (epoch, generation) = (entry.placement.epoch, entry.instance.status.observed_generation);
+        if entry.placement.node.is_none() {
+            // Nobody has acted on anything: it was refused, and is to go elsewhere.
+            self.observed.remove(&id);
+            return;
+        }
+        if let Some((known_epoch, known)) = self.observed.insert(id, (epoch, generation))
+            && known_epoch == epoch
+            && generation < known
+        {
+            self.breaks(
+                Invariant::ObservationsRise,
+                format!("{} under epoch {epoch}: from generation {known} to {generation}", short(id)),
+            );
+        }
+    }
+
+    fn fits(&mut self) {
+        for (id, entry) in self.cluster.nodes().clone() {
+            let shortages = self.cluster.allocated(id).shortages(ALLOCATABLE);
+            if !shortages.is_empty() {
+                let name = &entry.node.metadata.name;
+                self.breaks(Invariant::Fits, format!("node {name}: {}", shortages.join(", ")));
+            }
+        }
+    }
+
+    /// A guest has started.
+    pub(crate) fn booted(&mut self, node: usize, assignment: &Assignment) {
+        let (id, epoch) = (assignment.handle.id, assignment.handle.epoch);
+        let spec = &assignment.spec;
+        let newest = self.cluster.instances().get(&id).map(|entry| entry.placement.clone());
+        let holder = newest.as_ref().and_then(|newest| newest.node).and_then(|node| self.node_index(node));
+        if newest.as_ref().map(|newest| newest.epoch) != Some(epoch) || holder != Some(node) {
+            self.breaks(
+                Invariant::NewestAssignment,
+                format!("{} is started under epoch {epoch}, but the newest assignment is {newest:?}", short(id)),
+            );
+        }
+        let boot = Boot { serial: spec.restart_serial, end: End::Alive, rebooted: false };
+        let Some(last) = self.boots.insert((node, id), boot) else { return };
+        let again = match last.end {
+            _ if last.rebooted => true,
+            End::Alive | End::Agent => false,
+            End::PoweredOff => spec.restart_policy == RestartPolicy::Always,
+            End::Crashed => spec.restart_policy != RestartPolicy::Never,
+        };
+        if spec.restart_serial < last.serial || (spec.restart_serial == last.serial && !again) {
+            self.breaks(
+                Invariant::OneStart,
+                format!(
+                    "{} is started for serial {} with policy {:?}; its last guest was started for serial {} and ended: {:?}",
+                    short(id), spec.restart_serial, spec.restart_policy, last.serial, last.end
+                ),
+            );
+        }
+    }
+
+    /// A host's index, by its node.
+    pub(crate) fn node_index(&self, node: NodeId) -> Option<usize> {
+        let name = self.cluster.nodes().get(&node)?.node.metadata.name.to_string();
+        ["alpha", "beta"].iter().position(|known| *known == name)
+    }
+
+    pub(crate) fn ended_by_agent(&mut self, node: usize, id: InstanceId) {
+        self.ended(node, id, End::Agent);
+    }
+
+    pub(crate) fn powered_off(&mut self, node: usize, id: InstanceId) {
+        self.ended(node, id, End::PoweredOff);
+    }
+
+    pub(crate) fn crashed(&mut self, node: usize, id: InstanceId) {
+        self.ended(node, id, End::Crashed);
+    }
+
+    fn ended(&mut self, node: usize, id: InstanceId, end: End) {
+        if let Some(boot) = self.boots.get_mut(&(node, id)) {
+            boot.end = end;
+        }
+    }
+
+    pub(crate) fn rebooted(&mut self, node: usize) {
+        for ((on, _), boot) in &mut self.boots {
+            boot.rebooted |= *on == node;
+        }
+    }
+
+    pub(crate) fn given_up(&mut self, id: InstanceId) {
+        self.given_up.insert(id);
+    }
+}
+
+impl World {
+    /// Looks at all guests.
+    pub(crate) fn check_guests(&self) -> Result<(), Violation> {
+        let alive = |node: usize| {
+            let slots = self.nodes[node].host.slots();
+            slots.iter().filter(|(_, slot)| is_alive(&slot.guest)).map(|(id, _)| *id)
+        };
+        for id in alive(0).chain(alive(1)) {
+            if self.ledger.removed.contains(&id) {
+                return Err(violation(
+                    Invariant::RemovedIsGone,
+                    format!("{} was removed and has a live guest", short(id)),
+                ));
+            }
+        }
+        for id in alive(0) {
+            if self.nodes[1].host.slots().get(&id).is_some_and(|slot| is_alive(&slot.guest)) {
+                return Err(violation(Invariant::OneGuest, format!("{} runs on both nodes", short(id))));
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn is_alive(guest: &Guest) -> bool {
+    matches!(guest, Guest::Running | Guest::Paused)
+}

@@ -1,0 +1,203 @@
+//! The server and its store: transactions take time, changes become visible later, and a crash leaves the one or the other
+//! transaction undone.
+
+use crate::Mutation;
+use crate::event::{Caller, Event};
+use crate::world::{World, say};
+use hv_core::NodeId;
+use hv_store::{Batch, Event as StoreEvent, LeaseId, List, Revision, StoreError, Txn, TxnOutcome};
+use hypervisor_server::reconcile::{Conn, Controller, Effect, Input, Now, Subject, Timing};
+use hypervisor_server::state::{Cluster, keys};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longer than any run: nothing expires.
+const KEEP: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Beats are rarer than in life, which makes runs shorter; what matters is that some fit into the grace period.
+const TIMING: Timing = Timing { beat: Duration::from_secs(4), grace: Duration::from_secs(12) };
+
+#[derive(Default)]
+pub(crate) struct Server {
+    pub(crate) running: Option<Running>,
+    pub(crate) life: u64,
+}
+
+pub(crate) struct Running {
+    pub(crate) controller: Controller,
+    pub(crate) cluster: Cluster,
+    pub(crate) expiry: LeaseId,
+}
+
+/// A transaction on its way.
+pub(crate) struct Pending {
+    life: u64,
+    caller: Caller,
+    txn: Txn,
+}
+
+impl World {
+    pub(crate) fn server_start(&mut self) {
+        if self.server.running.is_some() {
+            return;
+        }
+        self.server.life = self.number();
+        let life = self.server.life;
+        let list = List { prefix: keys::ROOT.to_owned(), ..List::default() };
+        let page = self.model.list(&list).expect("the newest revision is always there");
+        let events =
+            page.items.into_iter().map(|current| StoreEvent::Put { current, previous: None }).collect();
+        let mut cluster = Cluster::default();
+        cluster.apply(&Batch { revision: page.revision, events }).expect("this program wrote it");
+        let controller = Controller::new(&cluster, TIMING, "simulated", self.now);
+        let expiry = self.model.lease_grant(self.now, KEEP).expect("a valid time");
+        say!(self, "server starts at revision {}", page.revision);
+        self.server.running = Some(Running { controller, cluster, expiry });
+        self.server_step(Input::Tick);
+        self.after(500, 1_000, Event::ServerTick(life));
+    }
+
+    /// The server dies. Each transaction on its way has been applied or not, in order.
+    pub(crate) fn server_crash(&mut self) {
+        if self.server.running.take().is_none() {
+            return;
+        }
+        self.summary.server_crashes += 1;
+        say!(self, "server dies");
+        self.server.life = self.number();
+        let mut goes_on = true;
+        while let Some((_, pending)) = self.pending.pop_first() {
+            goes_on &= self.rng.permille(500);
+            if goes_on {
+                let _ = self.apply(&pending.txn, pending.caller);
+            }
+        }
+        for conn in self.wires.keys().copied().collect::<Vec<_>>() {
+            self.after(1, 500, Event::ClosedAtAgent(conn));
+        }
+        self.after(100, 20_000, Event::ServerStart);
+    }
+
+    pub(crate) fn server_tick(&mut self, life: u64) {
+        if life == self.server.life {
+            self.server_step(Input::Tick);
+            let pace = if self.rough { 1_000 } else { 3_000 };
+            self.after(pace - 100, pace, Event::ServerTick(life));
+        }
+    }
+
+    pub(crate) fn server_step(&mut self, input: Input<'_>) {
+        let (wall, mono) = (self.wall(), self.now);
+        let Some(Running { controller, cluster, expiry }) = &mut self.server.running else { return };
+        let effects = controller.step(input, cluster, Now { wall, mono, expiry: *expiry });
+        for effect in effects {
+            match effect {
+                Effect::Txn(subject, txn) => self.submit(Caller::Controller(subject), txn),
+                Effect::Send(conn, frame) => self.send_down(conn, *frame),
+                Effect::Close(conn, why) => {
+                    say!(self, "server closes {conn:?}: {why}");
+                    self.close_at_server(conn);
+                }
+                Effect::Forward(_) => {}
+            }
+        }
+    }
+
+    pub(crate) fn open_at_server(&mut self, conn: Conn) {
+        let candidate = NodeId::new(self.uid());
+        self.server_step(Input::Opened { conn, candidate });
+    }
+
+    pub(crate) fn submit(&mut self, caller: Caller, txn: Txn) {
+        let number = self.number();
+        self.pending.insert(number, Pending { life: self.server.life, caller, txn });
+        let most = if self.mishap(20) { 3_000 } else { 15 };
+        self.after(1, most, Event::Commit(number));
+    }
+
+    pub(crate) fn commit(&mut self, number: u64) {
+        let Some(Pending { life, caller, txn }) = self.pending.remove(&number) else { return };
+        let unavailable = || Err(StoreError::Unavailable("simulated".into()));
+        let result = if self.mishap(10) {
+            self.summary.store_faults += 1;
+            if self.rng.permille(500) {
+                let _ = self.apply(&txn, caller);
+            }
+            unavailable()
+        } else {
+            self.apply(&txn, caller)
+        };
+        self.after(1, 10, Event::Answer(life, caller, result));
+        let revision = self.model.revision();
+        self.after(1, 30, Event::Visible(life, revision));
+    }
+
+    fn apply(&mut self, txn: &Txn, caller: Caller) -> Result<TxnOutcome, StoreError> {
+        self.summary.transactions += 1;
+        let before = self.model.revision();
+        let mut txn = txn.clone();
+        if self.mutation == Mutation::ConditionsIgnored {
+            txn.compares.clear();
+        }
+        let result = self.model.txn(&txn);
+        let done = matches!(&result, Ok(outcome) if outcome.succeeded);
+        say!(
+            self,
+            "store {} {caller:?} at {}: {:?}",
+            if done { "applies" } else { "refuses" },
+            self.model.revision(),
+            txn.then.iter().map(op_name).collect::<Vec<_>>()
+        );
+        if let Err(error) = &result {
+            // Nothing that the server or a client writes may break the store's limits.
+            self.ledger.store_refused(error);
+        }
+        let changes = self.model.events_since(keys::ROOT, before, 0).expect("nothing is compacted");
+        for batch in &changes.batches {
+            self.ledger.stored(batch, &mut self.summary);
+        }
+        result
+    }
+
+    pub(crate) fn answer(&mut self, life: u64, caller: Caller, result: Result<TxnOutcome, StoreError>) {
+        if life != self.server.life {
+            return;
+        }
+        if let Caller::Controller(subject) = caller {
+            let _: Subject = subject;
+            self.server_step(Input::Done(subject, result));
+        }
+    }
+
+    /// Everything up to a revision becomes visible to the server.
+    pub(crate) fn visible(&mut self, life: u64, revision: Revision) {
+        if life != self.server.life {
+            return;
+        }
+        let Some(running) = &mut self.server.running else { return };
+        let from = running.cluster.revision();
+        if revision <= from {
+            return;
+        }
+        let changes = self.model.events_since(keys::ROOT, from, 0).expect("nothing is compacted");
+        let mut changed = Vec::new();
+        for batch in changes.batches.iter().filter(|batch| batch.revision <= revision) {
+            let applied = running.cluster.apply(batch).expect("this program wrote it");
+            changed.extend(applied.into_iter().map(Arc::new));
+        }
+        self.server_step(Input::Changes(&changed));
+    }
+}
+
+fn op_name(op: &hv_store::Op) -> String {
+    let short = |key: &str| {
+        let mut parts: Vec<_> = key.trim_start_matches("/hv1/").split('/').collect();
+        let last = parts.pop().unwrap_or_default();
+        format!("{} {}", parts.join("/"), last.get(last.len().saturating_sub(4)..).unwrap_or(last))
+    };
+    match op {
+        hv_store::Op::Put { key, .. } => format!("put {}", short(key)),
+        hv_store::Op::Delete(key) | hv_store::Op::DeletePrefix(key) => format!("delete {}", short(key)),
+        hv_store::Op::Get(key) => format!("get {}", short(key)),
+    }
+}

@@ -1,0 +1,128 @@
+//! Seeds: the product holds, and built-in defects are noticed.
+
+use hv_sim::{Invariant, Mutation, Summary, run, trace};
+
+/// Runs of `make test`; `HV_SIM_SEEDS` raises it.
+const SEEDS: u64 = 1000;
+
+#[expect(clippy::disallowed_methods, reason = "how many seeds, and which, is said by whoever runs the tests")]
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs seeds on all processors; the first failure by number, if any.
+fn all(seeds: u64) -> Result<Summary, String> {
+    let workers = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let results: Vec<Result<Summary, (u64, String)>> = std::thread::scope(|scope| {
+        let spawn = |worker| {
+            scope.spawn(move || {
+                let mut sum = Summary::default();
+                for seed in (worker..seeds).step_by(workers as usize) {
+                    sum.add(&run(seed, Mutation::None).map_err(|failure| (seed, failure.to_string()))?);
+                }
+                Ok(sum)
+            })
+        };
+        let threads: Vec<_> = (0..workers).map(spawn).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no run panics")).collect()
+    });
+    let mut sum = Summary::default();
+    let mut failures = Vec::new();
+    for result in results {
+        match result {
+            Ok(part) => sum.add(&part),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    failures.sort();
+    failures.into_iter().next().map_or(Ok(sum), |(_, text)| Err(text))
+}
+
+#[test]
+fn every_seed_holds_and_the_seeds_reach_everything() {
+    let sum = all(number("HV_SIM_SEEDS").unwrap_or(SEEDS)).unwrap_or_else(|failure| panic!("{failure}"));
+    println!("{sum:#?}");
+    let Summary {
+        requests,
+        boots,
+        placements,
+        rejections,
+        removals,
+        server_crashes,
+        agent_crashes,
+        host_reboots,
+        cuts,
+        frames_lost,
+        frames_doubled,
+        driver_faults,
+        guest_faults,
+        journal_faults,
+        store_faults,
+        ..
+    } = sum;
+    for (what, count) in [
+        ("requests", requests),
+        ("boots", boots),
+        ("placements", placements),
+        ("rejections", rejections),
+        ("removals", removals),
+        ("server crashes", server_crashes),
+        ("agent crashes", agent_crashes),
+        ("host reboots", host_reboots),
+        ("cuts", cuts),
+        ("lost frames", frames_lost),
+        ("doubled frames", frames_doubled),
+        ("driver faults", driver_faults),
+        ("guest faults", guest_faults),
+        ("journal faults", journal_faults),
+        ("store faults", store_faults),
+    ] {
+        assert!(count >= 10, "the seeds reach only {count} {what}");
+    }
+}
+
+/// `HV_SIM_SEED=n`: one seed, with its log.
+#[test]
+fn one_seed() {
+    if let Some(seed) = number("HV_SIM_SEED") {
+        match trace(seed, Mutation::None) {
+            Ok(summary) => println!("{summary:#?}"),
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_run_again() {
+    for seed in 0..20 {
+        let again = || run(seed, Mutation::None).map_err(|failure| failure.to_string());
+        assert_eq!(again(), again());
+    }
+}
+
+/// The first seed that notices a defect, and the invariant that it breaks.
+fn noticed(mutation: Mutation) -> Option<(u64, Invariant)> {
+    (0..SEEDS).find_map(|seed| run(seed, mutation).err().map(|failure| (seed, failure.violation.invariant)))
+}
+
+#[test]
+fn agents_without_the_epoch_check_are_noticed() {
+    let (seed, invariant) = noticed(Mutation::EpochCheckRemoved).expect("a seed that notices it");
+    println!("seed {seed}: {invariant:?}");
+    assert!(matches!(invariant, Invariant::OneGuest | Invariant::NewestAssignment), "{invariant:?}");
+}
+
+#[test]
+fn agents_that_do_not_wait_for_their_journal_are_noticed() {
+    println!("{:?}", noticed(Mutation::JournalNotAwaited).expect("a seed that notices it"));
+}
+
+#[test]
+fn a_network_that_loses_frames_unnoticed_is_noticed() {
+    println!("{:?}", noticed(Mutation::LossUnnoticed).expect("a seed that notices it"));
+}
+
+#[test]
+fn a_store_that_ignores_conditions_is_noticed() {
+    println!("{:?}", noticed(Mutation::ConditionsIgnored).expect("a seed that notices it"));
+}
