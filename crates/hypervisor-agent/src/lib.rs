@@ -8,7 +8,9 @@
 //!
 //! It dials out and never listens. While the server is away it works on; after its own death it finds its guests again.
 
+pub mod cli;
 pub mod config;
+pub mod drivers;
 mod host;
 pub mod instance;
 pub mod journal;
@@ -78,6 +80,15 @@ pub fn build(config: AgentConfig, driver: Arc<dyn Driver>) -> Result<Built, Star
 impl Built {
     /// Adopts what the journal knows, and opens the session.
     pub async fn spawn(self) -> Agent {
+        self.spawn_with(None).await
+    }
+
+    /// Adopts what the journal knows only to take it down: nothing is started. See [`Agent::quiesce`].
+    pub async fn spawn_to_quiesce(self, patience: Duration) -> Agent {
+        self.spawn_with(Some(patience)).await
+    }
+
+    async fn spawn_with(self, quiesce: Option<Duration>) -> Agent {
         let Self { config, driver, journal, contents, dialer } = self;
         let tasks = Tasks::new();
         let boot_id = clock::boot_id();
@@ -97,7 +108,7 @@ impl Built {
             initial_labels: config.labels.clone(),
             report: hv_api::convert::report_to(&report),
         };
-        let node = node::start(&tasks, driver.clone(), journal.clone(), boot_id, contents.instances);
+        let node = node::start(&tasks, driver.clone(), journal.clone(), boot_id, contents.instances, quiesce);
         let session = Session { dialer, identity, node: node.clone(), driver, journal, tasks: tasks.clone() };
         tasks.spawn(Task::Session, session.run());
         Agent { tasks, node }

@@ -64,25 +64,27 @@ pub struct Node {
     pub reports: watch::Receiver<Arc<Reports>>,
 }
 
-/// Starts the node's tasks with what the journal holds.
+/// Starts the node's tasks with what the journal holds. With `quiesce`, only to take the guests down.
 pub fn start(
     tasks: &Tasks,
     driver: Arc<dyn Driver>,
     journal: Journal,
     boot_id: String,
     records: Vec<Record>,
+    quiesce: Option<Duration>,
 ) -> Node {
     let (requests, inbox) = mpsc::unbounded_channel();
     let (publish, reports) = watch::channel(Arc::default());
     let (report_tx, report_rx) = mpsc::unbounded_channel();
-    let around = Surroundings { driver, journal, reports: report_tx, boot_id, stop: tasks.stop_token() };
+    let around =
+        Surroundings { driver, journal, reports: report_tx, boot_id, stop: tasks.stop_token(), quiesce };
     let state = State {
         tasks: tasks.clone(),
         around,
         instances: BTreeMap::new(),
         publish,
         number: 0,
-        quiescing: false,
+        quiescing: quiesce.is_some(),
     };
     tasks.spawn(Task::Node, state.run(records, inbox, report_rx));
     Node { requests, reports }

@@ -12,6 +12,7 @@
 pub mod app;
 pub mod auth;
 mod brain;
+pub mod cli;
 pub mod config;
 pub mod grpc;
 mod listen;

@@ -7,6 +7,7 @@ use hv_api::v1;
 use hv_api::v1::cluster_service_client::ClusterServiceClient;
 use hv_api::v1::compute_service_client::ComputeServiceClient;
 use hv_api::v1::operation_service_client::OperationServiceClient;
+use hv_client::{Bearer, Dialer, ServerAddr};
 use hv_driver::fake::{FakeDriver, Fault};
 use hv_driver::{Driver, DriverError, DriverErrorKind, End, Guest};
 use hv_runtime::clock;
@@ -27,8 +28,6 @@ struct Api {
     cluster: ClusterServiceClient<tonic::service::interceptor::InterceptedService<Channel, Bearer>>,
     operations: OperationServiceClient<tonic::service::interceptor::InterceptedService<Channel, Bearer>>,
 }
-
-use hypervisor_agent::session::{Bearer, Dialer, ServerAddr};
 
 impl Site {
     fn new() -> Self {
