@@ -311,7 +311,9 @@ impl Controller {
                 session.report = report_from(&report);
                 self.dirty.insert(Subject::Node(node));
             }
-            answer @ (Up::Stats(_) | Up::ConsoleRefused(_)) => effects.push(Effect::Forward(Box::new(answer))),
+            answer @ (Up::Stats(_) | Up::ConsoleRefused(_)) => {
+                effects.push(Effect::Forward(Box::new(answer)))
+            }
         }
     }
 
