@@ -59,10 +59,10 @@ fn objection(from: Crate<'_>, to: Crate<'_>, tests_only: bool) -> Option<&'stati
             _ => Some("contracts stand side by side on hv-core; programs join them"),
         },
         name if driver(name) => match to.name {
-            "hv-core" | "hv-driver" | "hv-runtime" => None,
+            "hv-core" | "hv-driver" | "hv-runtime" | "hv-storage" => None,
             _ if to.in_lib => None,
             "hv-api" => Some("a driver must not know the wire: the API would freeze it"),
-            _ => Some("a driver knows its contract and its protocol library only"),
+            _ => Some("a driver knows its contract, its protocol library and what makes disks"),
         },
         "hv-client" => match to.name {
             "hv-core" | "hv-api" | "hv-runtime" => None,
@@ -130,6 +130,7 @@ mod tests {
             ("qemu", "qmp"),
             ("hv-store", "hv-core"),
             ("hv-driver-qemu", "qemu"),
+            ("hv-driver-qemu", "hv-storage"),
             ("hypervisor-agent", "hv-driver-qemu"),
             ("hypervisor-server", "hv-store"),
             ("hypervisor", "hypervisor-agent"),
