@@ -140,7 +140,10 @@ impl Ledger {
         match new.placement.node {
             Some(node) => {
                 if *self.assigned.entry((id, epoch)).or_insert(node) != node {
-                    self.breaks(Invariant::EpochsRise, format!("{}: two nodes have epoch {epoch}", short(id)));
+                    self.breaks(
+                        Invariant::EpochsRise,
+                        format!("{}: two nodes have epoch {epoch}", short(id)),
+                    );
                 }
                 summary.placements += u64::from(epoch > old_epoch);
             }
@@ -186,7 +189,10 @@ impl Ledger {
         if newest.as_ref().map(|newest| newest.epoch) != Some(epoch) || holder != Some(node) {
             self.breaks(
                 Invariant::NewestAssignment,
-                format!("{} is started under epoch {epoch}, but the newest assignment is {newest:?}", short(id)),
+                format!(
+                    "{} is started under epoch {epoch}, but the newest assignment is {newest:?}",
+                    short(id)
+                ),
             );
         }
         let boot = Boot { serial: spec.restart_serial, end: End::Alive, rebooted: false };

@@ -16,8 +16,10 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// Runs instances on this node, as the server wants them.
 #[derive(Debug, Parser)]
 #[command(name = "hypervisor-agent", version)]
-#[command(after_help = "Settings come from flags, then from the environment (HYPERVISOR_ and the key in capitals), then \
-from agent.toml or agent.yaml in /etc/hypervisor, ~/.config/hypervisor, ./configs or the working directory.")]
+#[command(
+    after_help = "Settings come from flags, then from the environment (HYPERVISOR_ and the key in capitals), then \
+from agent.toml or agent.yaml in /etc/hypervisor, ~/.config/hypervisor, ./configs or the working directory."
+)]
 pub struct Cli {
     /// Configuration file, instead of searching for one.
     #[arg(long)]

@@ -3,7 +3,7 @@
 use crate::StartError;
 use crate::config::AgentConfig;
 use hv_driver::Driver;
-use hv_driver_qemu::{Choice, Config, QemuDriver};
+use hv_driver_qemu::{Accel, Config, QemuDriver};
 use hv_runtime::tasks::Tasks;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +20,9 @@ impl Qemu {
     pub fn new(config: &AgentConfig) -> Result<Self, StartError> {
         let settings = &config.qemu;
         let accel = match settings.accel.as_str() {
-            "auto" => Choice::Auto,
-            "kvm" => Choice::Kvm,
-            "tcg" => Choice::Tcg,
+            "auto" => Accel::Auto,
+            "kvm" => Accel::Kvm,
+            "tcg" => Accel::Tcg,
             other => {
                 return Err(StartError::Config(format!("qemu.accel `{other}` is none of auto, kvm and tcg")));
             }

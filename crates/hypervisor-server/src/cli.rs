@@ -15,8 +15,10 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// The control plane.
 #[derive(Debug, Parser)]
 #[command(name = "hypervisor-server", version)]
-#[command(after_help = "Settings come from flags, then from the environment (HYPERVISOR_ and the key in capitals), then \
-from server.toml or server.yaml in /etc/hypervisor, ~/.config/hypervisor, ./configs or the working directory.")]
+#[command(
+    after_help = "Settings come from flags, then from the environment (HYPERVISOR_ and the key in capitals), then \
+from server.toml or server.yaml in /etc/hypervisor, ~/.config/hypervisor, ./configs or the working directory."
+)]
 pub struct Cli {
     /// Configuration file, instead of searching for one.
     #[arg(long)]
@@ -48,7 +50,8 @@ impl Cli {
             ("state_dir", self.state_dir),
         ];
         let flags = flags.into_iter().filter_map(|(key, value)| Some((key, Value::from(value?)))).collect();
-        let (config, file): (ServerConfig, _) = load(KEYS, &Sources::of_process(self.config, flags, "server"))?;
+        let (config, file): (ServerConfig, _) =
+            load(KEYS, &Sources::of_process(self.config, flags, "server"))?;
         if self.check_config {
             use std::io::Write;
             let used = file.map_or_else(|| "no file".to_owned(), |path| path.display().to_string());

@@ -46,7 +46,8 @@ impl Client {
 
     /// Returns when a node is ready.
     pub(crate) async fn ready(&mut self) -> anyhow::Result<v1::Node> {
-        let mut changes = self.cluster.watch_nodes(v1::WatchNodesRequest::default()).await.map_err(failed)?.into_inner();
+        let mut changes =
+            self.cluster.watch_nodes(v1::WatchNodesRequest::default()).await.map_err(failed)?.into_inner();
         while let Some(change) = changes.next().await {
             if let Some(node) = change.map_err(failed)?.node
                 && node.status.as_ref().is_some_and(|status| {
@@ -65,7 +66,8 @@ impl Client {
     }
 
     pub(crate) async fn instances(&mut self) -> anyhow::Result<Vec<v1::Instance>> {
-        let answer = self.compute.list_instances(v1::ListInstancesRequest::default()).await.map_err(failed)?;
+        let answer =
+            self.compute.list_instances(v1::ListInstancesRequest::default()).await.map_err(failed)?;
         Ok(answer.into_inner().instances)
     }
 
@@ -80,7 +82,10 @@ impl Client {
     }
 
     /// Creates an instance and waits for it.
-    pub(crate) async fn create(&mut self, request: v1::CreateInstanceRequest) -> anyhow::Result<v1::Instance> {
+    pub(crate) async fn create(
+        &mut self,
+        request: v1::CreateInstanceRequest,
+    ) -> anyhow::Result<v1::Instance> {
         let answer = self.compute.create_instance(request).await.map_err(failed)?.into_inner();
         self.ended(answer.operation).await?;
         answer.instance.context("the answer has no instance")
@@ -125,7 +130,8 @@ impl Client {
         let (send, inputs) = mpsc::channel(4);
         let open = v1::ConsoleOpen { instance: name.to_owned(), ..Default::default() };
         send.send(v1::ConsoleInput { input: Some(v1::console_input::Input::Open(open)) }).await?;
-        let output = self.compute.attach_console(ReceiverStream::new(inputs)).await.map_err(failed)?.into_inner();
+        let output =
+            self.compute.attach_console(ReceiverStream::new(inputs)).await.map_err(failed)?.into_inner();
         Ok(Console { send, output, seen: Vec::new() })
     }
 }

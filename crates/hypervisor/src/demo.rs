@@ -61,7 +61,11 @@ async fn prove(args: &DevArgs, layout: &Layout) -> anyhow::Result<String> {
     say("restarted: the boot counter on its disk says 2");
     client.stop("demo").await?;
     let status = client.instance("demo").await?.and_then(|instance| instance.status).unwrap_or_default();
-    ensure!(status.message == "powered off as asked", "the guest did not power down when asked: {}", status.message);
+    ensure!(
+        status.message == "powered off as asked",
+        "the guest did not power down when asked: {}",
+        status.message
+    );
     say("stopped: the guest heeded the power button");
     client.delete("demo").await?;
     ensure!(client.instance("demo").await?.is_none(), "the instance is still there after its deletion");
@@ -83,7 +87,9 @@ async fn answers(client: &mut Client) -> anyhow::Result<()> {
     let dialogue = async {
         console.until(guest::boots).await?;
         console.type_in("\n").await?;
-        for (prompt, answer) in [("login:", "demo\n"), ("assword:", "demo\n"), ("$", "status\n"), (UP, "exit\n")] {
+        for (prompt, answer) in
+            [("login:", "demo\n"), ("assword:", "demo\n"), ("$", "status\n"), (UP, "exit\n")]
+        {
             console.until(|text| text.contains(prompt).then_some(())).await?;
             console.type_in(answer).await?;
         }

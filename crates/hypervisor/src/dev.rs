@@ -77,12 +77,19 @@ async fn show(args: &DevArgs, layout: &Layout, local: &Local) -> anyhow::Result<
     let mut console_hint = String::new();
     if !args.no_instance {
         demo_instance(args, &mut client).await?;
-        console_hint = "hypervisor-ctl instance console demo    (user demo, password demo; Ctrl-] leaves)".to_owned();
+        console_hint =
+            "hypervisor-ctl instance console demo    (user demo, password demo; Ctrl-] leaves)".to_owned();
     }
     say("");
-    table(&["NODE", "PHASE", "CPUS", "MEMORY", "INSTANCES"], client.nodes().await?.iter().map(node_row).collect());
+    table(
+        &["NODE", "PHASE", "CPUS", "MEMORY", "INSTANCES"],
+        client.nodes().await?.iter().map(node_row).collect(),
+    );
     say("");
-    table(&["INSTANCE", "PHASE", "NODE", "STARTS", "PORTS"], client.instances().await?.iter().map(instance_row).collect());
+    table(
+        &["INSTANCE", "PHASE", "NODE", "STARTS", "PORTS"],
+        client.instances().await?.iter().map(instance_row).collect(),
+    );
     say("");
     let addr = local.server.addr.map(|addr| format!("http://{addr}, and ")).unwrap_or_default();
     say(format!("API     {addr}unix:{}", layout.socket().display()));
@@ -165,7 +172,8 @@ fn node_row(node: &v1::Node) -> Vec<String> {
 
 fn instance_row(instance: &v1::Instance) -> Vec<String> {
     let status = instance.status.clone().unwrap_or_default();
-    let port = |port: &v1::PublishedPort| format!("{}:{}->{}", port.host_address, port.host_port, port.guest_port);
+    let port =
+        |port: &v1::PublishedPort| format!("{}:{}->{}", port.host_address, port.host_port, port.guest_port);
     let ports: Vec<_> = status.published_ports.iter().map(port).collect();
     vec![
         instance.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default(),

@@ -29,9 +29,9 @@ pub(crate) async fn run(common: &Common) -> anyhow::Result<()> {
             kill_process(id, Signal::TERM).with_context(|| format!("cannot signal process {pid}"))?;
             let dir = layout.0.clone();
             let ended = tokio::task::spawn_blocking(move || Lock::wait(&dir));
-            tokio::time::timeout(END_WITHIN, ended)
-                .await
-                .with_context(|| format!("process {pid} did not end within {} s", END_WITHIN.as_secs()))???;
+            tokio::time::timeout(END_WITHIN, ended).await.with_context(|| {
+                format!("process {pid} did not end within {} s", END_WITHIN.as_secs())
+            })???;
             say("Down.");
             return Ok(());
         }
@@ -42,7 +42,8 @@ pub(crate) async fn run(common: &Common) -> anyhow::Result<()> {
     config.qemu.accel.clone_from(&common.accel);
     let qemu = Qemu::new(&config)?;
     let server = start_server(&layout.server_config("")).await?;
-    let agent = hypervisor_agent::build(config, qemu.driver.clone())?.spawn_to_quiesce(POWER_DOWN_WITHIN).await;
+    let agent =
+        hypervisor_agent::build(config, qemu.driver.clone())?.spawn_to_quiesce(POWER_DOWN_WITHIN).await;
     agent
         .quiesce(POWER_DOWN_WITHIN, |left| {
             if !left.is_empty() {

@@ -19,10 +19,13 @@ impl DemoGuest {
     pub(crate) fn find(dir: &Path) -> anyhow::Result<Self> {
         let dir = std::path::absolute(dir)?;
         let manifest = dir.join("manifest.json");
-        let text = std::fs::read_to_string(&manifest)
-            .with_context(|| format!("there is no demo guest in {}: run `cargo xtask demo-image`", dir.display()))?;
+        let text = std::fs::read_to_string(&manifest).with_context(|| {
+            format!("there is no demo guest in {}: run `cargo xtask demo-image`", dir.display())
+        })?;
         let manifest: serde_json::Value = serde_json::from_str(&text)?;
-        let Some(cmdline) = manifest["cmdline"].as_str() else { bail!("the manifest of the demo guest has no cmdline") };
+        let Some(cmdline) = manifest["cmdline"].as_str() else {
+            bail!("the manifest of the demo guest has no cmdline")
+        };
         Ok(Self { cmdline: cmdline.to_owned(), dir })
     }
 

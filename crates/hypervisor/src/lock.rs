@@ -34,7 +34,9 @@ impl Lock {
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut text = String::new();
                 file.read_to_string(&mut text)?;
-                let Ok(pid) = text.trim().parse() else { bail!("the lock in {} names no process", dir.display()) };
+                let Ok(pid) = text.trim().parse() else {
+                    bail!("the lock in {} names no process", dir.display())
+                };
                 Ok(Taken::HeldBy(pid))
             }
             Err(error) => Err(error).context("cannot lock the state directory"),

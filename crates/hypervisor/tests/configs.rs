@@ -15,7 +15,11 @@ fn example<T: serde::de::DeserializeOwned + Default + Debug>(keys: &[Key], name:
     let text = std::fs::read_to_string(file).unwrap();
     for key in keys {
         let last = key.path.rsplit('.').next().unwrap();
-        assert!(text.contains(&format!("{last} = ")) || text.contains(&format!("[{last}]")), "{} is missing", key.path);
+        assert!(
+            text.contains(&format!("{last} = ")) || text.contains(&format!("[{last}]")),
+            "{} is missing",
+            key.path
+        );
     }
 }
 
