@@ -424,3 +424,42 @@ fn a_node_that_goes_down_takes_its_guest_with_it_and_brings_it_back() {
         assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
     }
 }
+
+#[test]
+fn an_answer_to_an_older_look_starts_nothing_twice() {
+    let mut node = Node::new(InstanceSpec { run_state: RunState::Stopped, ..spec() });
+    // By hand: the driver tells of a change at every turn, and its answers come late.
+    node.want(|desired| desired.spec.restart_serial += 1);
+    let mut desired = node.machine.record().desired.clone();
+    desired.spec.run_state = RunState::Running;
+    desired.generation += 1;
+    let mut inputs = VecDeque::from([Input::Desired(Box::new(desired))]);
+    let mut starts = 0;
+    while let Some(input) = inputs.pop_front() {
+        for effect in node.machine.step(input, node.now) {
+            match effect {
+                Effect::Observe(number, handle) => {
+                    inputs.push_back(Input::Changed);
+                    inputs.push_back(Input::Observed(number, Ok(node.host.observe(handle))));
+                    assert!(inputs.len() < 10, "looking comes to an end");
+                }
+                Effect::Run(action, assignment) => {
+                    match action {
+                        Action::Prepare => node.host.prepare(&assignment),
+                        Action::Start(mode) => {
+                            starts += 1;
+                            node.host.start(&assignment, mode, node.now.wall).unwrap();
+                        }
+                        _ => {}
+                    }
+                    inputs.push_back(Input::Done(action, Ok(())));
+                }
+                Effect::Persist(_) | Effect::Report(_) | Effect::WakeAt(_) => {}
+            }
+        }
+        if starts == 1 && node.machine.report().status.phase == Phase::Running {
+            break;
+        }
+    }
+    assert_eq!((starts, node.machine.record().starts), (1, 1));
+}

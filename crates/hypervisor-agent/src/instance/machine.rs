@@ -117,6 +117,10 @@ pub struct Machine {
     seen: Option<Observation>,
     /// Number of the newest observation that was asked for.
     observation: u64,
+    /// Its answer is awaited: until it comes, what was seen before is no ground to act on.
+    looking: bool,
+    /// Something changed while the driver looked.
+    look_again: bool,
     in_flight: Option<Action>,
     /// Disks were made since the specification last changed.
     prepared: bool,
@@ -149,6 +153,8 @@ impl Machine {
             epoch_check,
             seen: None,
             observation: 0,
+            looking: false,
+            look_again: false,
             in_flight: None,
             prepared: false,
             stopping: None,
@@ -202,12 +208,15 @@ impl Machine {
         match input {
             Input::Desired(desired) => self.on_desired(*desired, &mut effects),
             Input::Changed => {
-                if self.in_flight.is_none() && !self.record.gone {
+                if self.looking {
+                    self.look_again = true;
+                } else if self.in_flight.is_none() && !self.record.gone {
                     effects.push(self.observe());
                 }
             }
             Input::Observed(number, result) => {
-                if number == self.observation && self.in_flight.is_none() {
+                if number == self.observation {
+                    self.looking = false;
                     self.on_observed(result, now);
                 }
             }
@@ -222,14 +231,15 @@ impl Machine {
             }
             Input::Timer => {
                 self.wake_at = None;
-                if self.unresponsive() && self.in_flight.is_none() {
+                if self.unresponsive() && self.in_flight.is_none() && !self.looking {
                     effects.push(self.observe());
                 }
             }
         }
-        let observing = effects.iter().any(|effect| matches!(effect, Effect::Observe(..)));
-        // While the driver looks, what was seen before is no ground to act on.
-        let run = if observing { None } else { self.plan_next(now) };
+        let run = if self.looking { None } else { self.plan_next(now) };
+        if run.is_none() && self.look_again && !self.looking {
+            effects.push(self.observe());
+        }
         if self.record != before {
             effects.insert(0, Effect::Persist(Box::new(self.record.clone())));
         }
@@ -250,6 +260,8 @@ impl Machine {
 
     fn observe(&mut self) -> Effect {
         self.observation += 1;
+        self.looking = true;
+        self.look_again = false;
         Effect::Observe(self.observation, self.handle())
     }
 
