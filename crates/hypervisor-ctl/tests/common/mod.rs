@@ -1,5 +1,6 @@
 //! A server that answers what a test says, on a socket of its own; and the command line run against it.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use hv_api::status::to_status;
 use hv_api::v1;
