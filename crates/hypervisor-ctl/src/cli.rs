@@ -18,7 +18,6 @@ use std::path::PathBuf;
     version,
     max_term_width = 100,
     arg_required_else_help = true,
-    disable_help_subcommand = false,
     after_help = crate::exit::HELP,
     after_long_help = long_help(),
 )]

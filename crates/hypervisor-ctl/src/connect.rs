@@ -23,6 +23,9 @@ const LARGEST_ANSWER: usize = 512 << 20;
 const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
+const START_HINT: &str = "start one with `make up` in a checkout, or `systemctl start hypervisor-server`; \
+                          --server says where another one is";
+
 /// Where to connect, and who said so.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Target {
@@ -173,7 +176,15 @@ where
 
 fn unreachable(error: &DialError, target: &Target) -> Error {
     let cause = deepest(error);
+    let absent = |hint: &str| {
+        let message = format!("no server at {} ({}): {cause}", target.server, target.server_from);
+        Error::new(ErrorKind::Unavailable, message).with_hint(hint)
+    };
     match error {
+        // A server that never ran has left neither token nor socket: the missing token is not the news.
+        DialError::Token { .. } if matches!(&target.server, ServerAddr::Unix(socket) if !socket.exists()) => {
+            absent(START_HINT)
+        }
         DialError::Token { path, .. } => {
             let kind = ErrorKind::Unauthenticated;
             let message =
@@ -183,12 +194,7 @@ fn unreachable(error: &DialError, target: &Target) -> Error {
             )
         }
         DialError::BadToken(_) => Error::new(ErrorKind::Unauthenticated, error.to_string()),
-        DialError::Connect { .. } => {
-            let message = format!("no server at {} ({}): {cause}", target.server, target.server_from);
-            Error::new(ErrorKind::Unavailable, message).with_hint(
-                "start one with `make up` in a checkout, or `systemctl start hypervisor-server`; --server says where another one is",
-            )
-        }
+        DialError::Connect { .. } => absent(START_HINT),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::connect::Target;
 use crate::contexts::Contexts;
 use crate::exit::Failure;
 use crate::output::{Details, Rows};
-use clap::{Subcommand, ValueHint};
+use clap::Subcommand;
 use hv_client::ServerAddr;
 use hv_core::{Error, ErrorKind};
 use serde_json::json;
@@ -38,7 +38,7 @@ pub(crate) enum Command {
     /// The server and the token in force, and what chose them
     Show {
         /// Show the path of the configuration file only
-        #[arg(long, value_hint = ValueHint::FilePath)]
+        #[arg(long)]
         path: bool,
     },
 }

@@ -277,3 +277,39 @@ pub(crate) fn conditions(conditions: &[v1::Condition]) -> impl Iterator<Item = S
         text.trim_end().to_owned()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cordoned_node_and_its_sick_driver_are_seen_at_once() {
+        let driver = |name: &str, healthy| v1::DriverStatus {
+            name: name.into(),
+            healthy,
+            attributes: [("accelerator".to_owned(), "tcg".to_owned())].into(),
+            ..Default::default()
+        };
+        let node = v1::Node {
+            metadata: Some(v1::Metadata { name: "n1".into(), created_at_ms: 1000, ..Default::default() }),
+            spec: Some(v1::NodeSpec {
+                schedulability: v1::Schedulability::Cordoned.into(),
+                ..Default::default()
+            }),
+            status: Some(v1::NodeStatus {
+                phase: v1::NodePhase::Ready.into(),
+                drivers: vec![driver("qemu", true), driver("firecracker", false)],
+                allocatable: Some(v1::Resources { cpus: 8, memory_bytes: 16 << 30, ..Default::default() }),
+                allocated: Some(v1::Resources { cpus: 2, memory_bytes: 1 << 30, ..Default::default() }),
+                instances: 1,
+                ..Default::default()
+            }),
+        };
+        let rows = rows(&[node], Timestamp(181_000));
+        let cells: Vec<&str> = rows.rows[0].iter().take(8).map(|cell| cell.0.as_str()).collect();
+        let expected =
+            ["n1", "ready,cordoned", "", "2/8", "1 GiB / 16 GiB", "1", "qemu(tcg),firecracker(tcg)!", "3m"];
+        assert_eq!(cells, expected);
+        assert_eq!(rows.rows[0].len(), rows.headers.len());
+    }
+}

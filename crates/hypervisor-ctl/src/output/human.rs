@@ -26,12 +26,16 @@ pub(crate) fn age(at_ms: i64, now: Timestamp) -> String {
 pub(crate) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    let with_rest = |whole: u64, unit: char, rest: u64, small: char| match rest {
+        0 => format!("{whole}{unit}"),
+        rest => format!("{whole}{unit}{rest}{small}"),
+    };
     match seconds {
         0..120 => format!("{seconds}s"),
-        120..600 if seconds % 60 != 0 => format!("{minutes}m{}s", seconds % 60),
-        0..7200 => format!("{minutes}m"),
-        7200..36000 if minutes % 60 != 0 => format!("{hours}h{}m", minutes % 60),
-        0..172_800 => format!("{hours}h"),
+        120..600 => with_rest(minutes, 'm', seconds % 60, 's'),
+        600..7200 => format!("{minutes}m"),
+        7200..36000 => with_rest(hours, 'h', minutes % 60, 'm'),
+        36000..172_800 => format!("{hours}h"),
         _ => format!("{days}d"),
     }
 }

@@ -125,7 +125,7 @@ impl Context {
         } else {
             table.force_no_tty();
         }
-        table.set_header(headers.iter().map(|header| Cell::new(header)));
+        table.set_header(headers.iter().map(Cell::new));
         for row in rows {
             table.add_row(row.into_iter().take(headers.len()).map(|Text(text, tone)| {
                 let cell = Cell::new(text);

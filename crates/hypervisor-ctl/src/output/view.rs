@@ -362,3 +362,75 @@ pub(crate) fn event(e: &v1::Event) -> Value {
         "operation": operation,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message;
+    use std::collections::BTreeSet;
+
+    /// Field names of a message in `proto/`, times renamed as views rename them.
+    fn described(message: &str) -> BTreeSet<String> {
+        let set = prost_types::FileDescriptorSet::decode(hv_api::DESCRIPTORS).unwrap();
+        let found = set
+            .file
+            .iter()
+            .filter(|file| file.package() == "hypervisor.v1")
+            .flat_map(|file| &file.message_type)
+            .find(|found| found.name() == message)
+            .unwrap_or_else(|| panic!("no message {message}"));
+        let renamed = |name: &str| match name.strip_suffix("_at_ms") {
+            Some(event) => format!("{event}_at"),
+            None if name == "at_ms" => "at".to_owned(),
+            None => name.to_owned(),
+        };
+        found.field.iter().map(|field| renamed(field.name())).collect()
+    }
+
+    #[test]
+    fn every_field_of_the_api_is_shown_under_its_name() {
+        for (message, view) in [
+            ("Metadata", metadata(&Default::default())),
+            ("Condition", condition(&Default::default())),
+            ("Resources", resources(&Default::default())),
+            ("ErrorInfo", error_info(&Default::default())),
+            ("ClusterInfo", cluster_info(&Default::default())),
+            ("Node", node(&Default::default())),
+            ("NodeSpec", node_spec(&Default::default())),
+            ("NodeStatus", node_status(&Default::default())),
+            ("DriverStatus", driver_status(&Default::default())),
+            ("Instance", instance(&Default::default())),
+            ("InstanceSpec", instance_spec(&Default::default())),
+            ("DiskSpec", disk_spec(&Default::default())),
+            ("NetworkInterfaceSpec", network_interface_spec(&Default::default())),
+            ("UserNetwork", user_network(&Default::default())),
+            ("PublishedPort", published_port(&Default::default())),
+            ("BootSpec", boot_spec(&Default::default())),
+            ("CloudInitSpec", cloud_init_spec(&Default::default())),
+            ("PlacementSpec", placement_spec(&Default::default())),
+            ("InstanceStatus", instance_status(&Default::default())),
+            ("InstanceStats", instance_stats(&Default::default())),
+            ("DiskStats", disk_stats(&Default::default())),
+            ("InstanceChange", instance_change(&Default::default())),
+            ("ExplainInstanceResponse", explanation(&Default::default())),
+            ("NodeVerdict", node_verdict(&Default::default())),
+            ("Operation", operation(&Default::default())),
+            ("OperationStep", operation_step(&Default::default())),
+            ("Event", event(&Default::default())),
+        ] {
+            let shown: BTreeSet<String> = view.as_object().unwrap().keys().cloned().collect();
+            assert_eq!(shown, described(message), "{message}");
+        }
+    }
+
+    #[test]
+    fn enumerations_are_words_and_unknown_figures_are_null() {
+        assert_eq!(instance_phase(v1::InstancePhase::Running.into()), "running");
+        assert_eq!(node_phase(v1::NodePhase::NotReady.into()), "not-ready");
+        assert_eq!(restart_policy(v1::RestartPolicy::OnFailure.into()), "on-failure");
+        assert_eq!(instance_phase(0), "");
+        assert_eq!(instance_phase(99), "99", "a newer server's word is not lost");
+        let stats = instance_stats(&v1::InstanceStats { cpu_time_ns: Some(0), ..Default::default() });
+        assert_eq!((&stats["cpu_time_ns"], &stats["memory_used_bytes"]), (&json!(0), &Value::Null));
+    }
+}
