@@ -211,3 +211,29 @@ async fn pass_on(socket: &Path, mut typed: mpsc::Receiver<Bytes>) -> io::Result<
 }
 
 const CHUNK: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_long_log_loses_its_head_and_keeps_its_offsets() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("log");
+        let mut writer = File::options().append(true).create(true).open(&log).unwrap();
+        let block = vec![b'x'; 1 << 20];
+        for _ in 0..(LOG_MOST >> 20) + 1 {
+            writer.write_all(&block).unwrap();
+        }
+        writer.sync_all().unwrap();
+        trim(&[log.clone(), directory.path().join("absent")]);
+        let metadata = std::fs::metadata(&log).unwrap();
+        assert_eq!(metadata.len(), LOG_MOST + (1 << 20));
+        assert!(metadata.blocks() * 512 <= LOG_KEPT + (1 << 20), "{} blocks", metadata.blocks());
+        writer.write_all(b"end").unwrap();
+        let mut last = [0; 4];
+        File::open(&log).unwrap().read_exact_at(&mut last, LOG_MOST + (1 << 20) - 1).unwrap();
+        assert_eq!(&last, b"xend");
+    }
+}

@@ -287,7 +287,15 @@ impl Slot {
 
     /// What there is, in the contract's terms.
     pub(crate) async fn observe(self: &Arc<Self>) -> Result<Observation, DriverError> {
-        Ok(match self.find("observe").await? {
+        let mut known = self.find("observe").await?;
+        if let Known::Live(live) = &known
+            && live.vm.status().exit.is_some()
+        {
+            // It has ended this moment, and its task is about to read its last words. An error is that task's end.
+            let _ = live.settled.clone().wait_for(|settled| *settled).await;
+            known = self.find("observe").await?;
+        }
+        Ok(match known {
             Known::Live(live) => live.observe(),
             Known::Silent(silent) => silent.observe(),
             Known::Gone(Some(end)) => Observation { guest: Guest::Ended(end), ..Observation::absent() },
@@ -341,7 +349,7 @@ impl Drop for Starting {
 impl Live {
     fn observe(&self) -> Observation {
         let status = self.vm.status();
-        // The process has ended this moment, and its task is about to say so.
+        // Without a process only when nobody supervises any more.
         let guest = convert::guest_of(&status).unwrap_or_else(|| {
             Guest::Ended(convert::failure_of(&status, "").map_or(End::PoweredOff, End::Failed))
         });

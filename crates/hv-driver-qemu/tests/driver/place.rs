@@ -1,5 +1,4 @@
 //! A place for tests: a directory, the demo guest, drivers, and a look at what is left.
-#![expect(dead_code, reason = "each test program uses a part")]
 
 use futures::StreamExt;
 use hv_core::InstanceId;

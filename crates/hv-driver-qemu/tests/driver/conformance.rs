@@ -1,14 +1,7 @@
-//! The conformance suite on QEMU with the demo guest, translated (TCG), so that it runs on every host.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "helpers beside the tests fail and report alike"
-)]
+//! The conformance suite on the demo guest.
 
-mod common;
-
+use crate::place::{self, Place, guest_is_up};
 use async_trait::async_trait;
-use common::{Place, guest_is_up};
 use hv_driver::conformance::{self, Bench};
 use hv_driver::{Assignment, Driver};
 use std::{sync::Arc, time::Duration};
@@ -30,7 +23,7 @@ impl Bench for QemuBench {
     }
 
     fn patience(&self) -> Duration {
-        common::LONG
+        place::LONG
     }
 }
 
