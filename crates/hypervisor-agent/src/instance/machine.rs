@@ -114,6 +114,8 @@ pub struct Machine {
     seen: Option<Observation>,
     /// Number of the newest observation that was asked for.
     observation: u64,
+    /// An action has ended since the driver last looked: what was seen before is no ground to act on.
+    acted: bool,
     in_flight: Option<Action>,
     /// Disks were made since the specification last changed.
     prepared: bool,
@@ -144,6 +146,7 @@ impl Machine {
             epoch_check,
             seen: None,
             observation: 0,
+            acted: false,
             in_flight: None,
             prepared: false,
             stopping: None,
@@ -293,6 +296,7 @@ impl Machine {
     }
 
     fn on_observed(&mut self, result: Result<Observation, DriverError>, now: Now) {
+        self.acted = false;
         let observation = match result {
             Ok(observation) => observation,
             Err(error) => {
@@ -386,6 +390,7 @@ impl Machine {
 
     fn on_done(&mut self, action: Action, result: Result<(), DriverError>, now: Now) {
         self.in_flight = None;
+        self.acted = true;
         self.trouble = None;
         match (action, result) {
             (Action::Admit, Ok(())) => self.record.admitted = true,
@@ -438,6 +443,9 @@ impl Machine {
             if self.record.rejected.is_some() {
                 self.observed_generation = self.record.desired.generation;
             }
+            return None;
+        }
+        if self.acted {
             return None;
         }
         let action = match self.next(now) {
