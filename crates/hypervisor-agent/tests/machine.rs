@@ -23,6 +23,8 @@ struct Node {
     fail: Option<(Action, DriverError)>,
     /// Fails after doing its work.
     fail_after: Option<(Action, DriverError)>,
+    /// A guest powers itself off before its start is answered.
+    powers_off_in_start: bool,
     boot: u32,
 }
 
@@ -56,6 +58,7 @@ impl Node {
             wake_at: None,
             fail: None,
             fail_after: None,
+            powers_off_in_start: false,
             boot: 0,
         };
         let effects = node.machine.begin(node.now);
@@ -111,6 +114,9 @@ impl Node {
                             Action::Delete => self.host.delete(assignment.handle),
                         },
                     };
+                    if matches!(action, Action::Start(_)) && self.powers_off_in_start {
+                        self.host.end_guest(assignment.handle.id, End::PoweredOff);
+                    }
                     let result = match self.fail_after.take_if(|(at, _)| *at == action) {
                         Some((_, error)) => Err(error),
                         None => result,
@@ -434,6 +440,17 @@ fn a_start_whose_answer_was_lost_does_not_make_a_later_power_off_a_failure() {
     node.end_guest(End::PoweredOff);
     node.pass(600);
     assert_eq!((node.phase(), node.boots()), (Phase::Stopped, 2));
+}
+
+#[test]
+fn a_guest_that_powered_off_before_its_start_failed_to_answer_stays_off() {
+    let mut node = Node::new(InstanceSpec { run_state: RunState::Stopped, ..spec() });
+    node.powers_off_in_start = true;
+    node.fail_after =
+        Some((Action::Start(StartMode::Running), DriverError::new(DriverErrorKind::Failed, "start", "lost")));
+    node.want(|desired| desired.spec.run_state = RunState::Running);
+    node.pass(600);
+    assert_eq!((node.phase(), node.boots()), (Phase::Stopped, 1));
 }
 
 #[test]

@@ -317,8 +317,11 @@ impl Machine {
                         self.retry_at = None;
                     }
                 }
-                Guest::Ended(_) if started.ended.is_some() => {}
+                Guest::Ended(End::Failed(_)) if started.ended.is_some() => {}
+                Guest::Ended(End::PoweredOff) if started.ended.is_some() && started.came_up => {}
                 Guest::Ended(End::PoweredOff) => {
+                    // Perhaps its start was answered with a failure: it came up all the same.
+                    started.came_up = true;
                     let message =
                         if stopping { "powered off as asked" } else { "the guest powered itself off" };
                     started.ended = Some(Ended::power_off(message));
