@@ -142,7 +142,10 @@ impl Ledger {
         match entry.placement.node {
             Some(node) => {
                 if *self.assigned.entry((id, epoch)).or_insert(node) != node {
-                    self.breaks(Invariant::EpochsRise, format!("{}: two nodes have epoch {epoch}", short(id)));
+                    self.breaks(
+                        Invariant::EpochsRise,
+                        format!("{}: two nodes have epoch {epoch}", short(id)),
+                    );
                 }
                 summary.placements += u64::from(epoch > old_epoch);
             }
@@ -172,7 +175,8 @@ impl Ledger {
     fn fits(&mut self) {
         let over = self.cluster.nodes().iter().find_map(|(id, entry)| {
             let shortages = self.cluster.allocated(*id).shortages(ALLOCATABLE);
-            (!shortages.is_empty()).then(|| format!("node {}: {}", entry.node.metadata.name, shortages.join(", ")))
+            (!shortages.is_empty())
+                .then(|| format!("node {}: {}", entry.node.metadata.name, shortages.join(", ")))
         });
         if let Some(detail) = over {
             self.breaks(Invariant::Fits, detail);
@@ -188,7 +192,10 @@ impl Ledger {
         if newest.as_ref().map(|newest| newest.epoch) != Some(epoch) || holder != Some(node) {
             self.breaks(
                 Invariant::NewestAssignment,
-                format!("{} is started under epoch {epoch}, but the newest assignment is {newest:?}", short(id)),
+                format!(
+                    "{} is started under epoch {epoch}, but the newest assignment is {newest:?}",
+                    short(id)
+                ),
             );
         }
         let boot = Boot { serial: spec.restart_serial, end: End::Alive, rebooted: false };

@@ -52,8 +52,7 @@ impl World {
         let now = self.machine_now(life.node);
         let mut machine = Machine::new(record, self.nodes[life.node].boot_id(), check);
         let effects = machine.begin(now).into();
-        let task =
-            Task { machine, effects, inbox: VecDeque::new(), waits: false, wake_at: None, timer: 0 };
+        let task = Task { machine, effects, inbox: VecDeque::new(), waits: false, wake_at: None, timer: 0 };
         if let Some(agent) = self.agent(life) {
             agent.tasks.insert(id, task);
         }

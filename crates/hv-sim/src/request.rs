@@ -52,7 +52,8 @@ impl World {
     fn plan_create(&mut self, context: Context) -> Result<Txn, Error> {
         let id = InstanceId::new(self.uid());
         let policies = [RestartPolicy::Never, RestartPolicy::OnFailure, RestartPolicy::Always];
-        let states = [RunState::Running, RunState::Running, RunState::Running, RunState::Paused, RunState::Stopped];
+        let states =
+            [RunState::Running, RunState::Running, RunState::Running, RunState::Paused, RunState::Stopped];
         let preferred = ["", "", "alpha", "beta"];
         let spec = InstanceSpec {
             image: Some("/image".into()),

@@ -135,7 +135,9 @@ impl World {
             Invariant::AsWanted,
             format!(
                 "{} is wanted {:?} with policy {:?}; its guest is {guest:?} (the last ended: {end:?}), and {status:?} is shown",
-                short(id), spec.run_state, spec.restart_policy
+                short(id),
+                spec.run_state,
+                spec.restart_policy
             ),
         ))
     }

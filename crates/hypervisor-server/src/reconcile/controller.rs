@@ -311,7 +311,9 @@ impl Controller {
                 session.report = report_from(&report);
                 self.dirty.insert(Subject::Node(node));
             }
-            answer @ (Up::Stats(_) | Up::ConsoleRefused(_)) => effects.push(Effect::Forward(Box::new(answer))),
+            answer @ (Up::Stats(_) | Up::ConsoleRefused(_)) => {
+                effects.push(Effect::Forward(Box::new(answer)))
+            }
         }
     }
 
@@ -333,16 +335,18 @@ impl Controller {
 
     fn on_done(&mut self, subject: Subject, result: Result<TxnOutcome, StoreError>, now: Now) {
         let busy = match result {
-            // A condition that did not hold shows in what is about to become visible.
-            Ok(outcome) => Busy::Until(outcome.revision),
+            Ok(outcome) => {
+                // A condition that did not hold shows in what is about to become visible. Nothing was placed.
+                if let (Subject::Instance(id), false) = (subject, outcome.succeeded) {
+                    self.reserved.remove(&id);
+                }
+                Busy::Until(outcome.revision)
+            }
             Err(error) => {
                 tracing::error!(?subject, %error, "the store refused a step");
                 Busy::Failed(now.mono + Duration::from_secs(1))
             }
         };
-        if let (Subject::Instance(id), Busy::Failed(_)) = (subject, busy) {
-            self.reserved.remove(&id);
-        }
         self.busy.insert(subject, busy);
     }
 
@@ -378,13 +382,17 @@ impl Controller {
 
     /// Objects whose last step is visible, or whose pause is over, are looked at again.
     fn release(&mut self, visible: Revision, now: Now) {
-        let dirty = &mut self.dirty;
+        let (dirty, reserved) = (&mut self.dirty, &mut self.reserved);
         self.busy.retain(|subject, busy| {
             let free = match busy {
                 Busy::Committing => false,
                 Busy::Until(revision) => *revision <= visible,
                 Busy::Failed(until) => *until <= now.mono,
             };
+            // It may have been applied all the same: what it placed counts until then.
+            if let (Subject::Instance(id), Busy::Failed(_), true) = (*subject, *busy, free) {
+                reserved.remove(&id);
+            }
             if free {
                 dirty.insert(*subject);
             }

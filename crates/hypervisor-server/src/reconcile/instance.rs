@@ -118,8 +118,7 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         (Some(_), Some(observed)) => {
             // An agent that has just started has yet to look; what it acted on under this epoch, it has acted on.
             let acted_on = instance.status.observed_generation.max(observed.status.observed_generation);
-            instance.status =
-                InstanceStatus { observed_generation: acted_on, ..observed.status.clone() };
+            instance.status = InstanceStatus { observed_generation: acted_on, ..observed.status.clone() };
         }
         (Some(node), None) => {
             let phase = view.cluster.nodes().get(&node).map(|node| node.node.status.phase);

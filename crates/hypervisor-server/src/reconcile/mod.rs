@@ -14,5 +14,7 @@ mod instance;
 mod link;
 mod node;
 mod progress;
+#[cfg(test)]
+mod tests;
 
 pub use controller::{Conn, Controller, Effect, Input, Now, Subject, Timing};
