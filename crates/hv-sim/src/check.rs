@@ -89,6 +89,8 @@ pub(crate) struct Ledger {
     pub(crate) cluster: Cluster,
     assigned: BTreeMap<(InstanceId, Epoch), NodeId>,
     removed: BTreeSet<InstanceId>,
+    /// The newest epoch, and whether a node holds it.
+    placed: BTreeMap<InstanceId, (Epoch, bool)>,
     observed: BTreeMap<InstanceId, (Epoch, u64)>,
     pub(crate) boots: BTreeMap<(usize, InstanceId), Boot>,
     /// A start failed in a way that trying again does not mend.
@@ -111,7 +113,6 @@ impl Ledger {
 
     /// One revision of the store.
     pub(crate) fn stored(&mut self, batch: &Batch, summary: &mut Summary) {
-        let before = self.cluster.clone();
         let changes = match self.cluster.apply(batch) {
             Ok(changes) => changes,
             Err(error) => return self.breaks(Invariant::StoreLimits, error.to_string()),
@@ -121,23 +122,24 @@ impl Ledger {
             let id = entry.instance.id;
             if change.kind == ChangeKind::Deleted {
                 self.removed.insert(id);
+                self.placed.remove(&id);
                 summary.removals += 1;
                 continue;
             }
-            let old = before.instances().get(&id);
-            self.epochs_rise(old.map(|old| &**old), entry, summary);
+            self.epochs_rise(entry, summary);
             self.observations_rise(entry);
             self.fits();
         }
     }
 
-    fn epochs_rise(&mut self, old: Option<&InstanceEntry>, new: &InstanceEntry, summary: &mut Summary) {
-        let (id, epoch) = (new.instance.id, new.placement.epoch);
-        let old_epoch = old.map_or(Epoch(0), |old| old.placement.epoch);
+    fn epochs_rise(&mut self, entry: &InstanceEntry, summary: &mut Summary) {
+        let (id, epoch) = (entry.instance.id, entry.placement.epoch);
+        let (old_epoch, was_placed) =
+            self.placed.insert(id, (epoch, entry.placement.node.is_some())).unwrap_or_default();
         if epoch < old_epoch {
             self.breaks(Invariant::EpochsRise, format!("{}: from {old_epoch} to {epoch}", short(id)));
         }
-        match new.placement.node {
+        match entry.placement.node {
             Some(node) => {
                 if *self.assigned.entry((id, epoch)).or_insert(node) != node {
                     self.breaks(
@@ -147,7 +149,7 @@ impl Ledger {
                 }
                 summary.placements += u64::from(epoch > old_epoch);
             }
-            None => summary.rejections += u64::from(old.is_some_and(|old| old.placement.node.is_some())),
+            None => summary.rejections += u64::from(was_placed),
         }
     }
 
@@ -171,12 +173,13 @@ impl Ledger {
     }
 
     fn fits(&mut self) {
-        for (id, entry) in self.cluster.nodes().clone() {
-            let shortages = self.cluster.allocated(id).shortages(ALLOCATABLE);
-            if !shortages.is_empty() {
-                let name = &entry.node.metadata.name;
-                self.breaks(Invariant::Fits, format!("node {name}: {}", shortages.join(", ")));
-            }
+        let over = self.cluster.nodes().iter().find_map(|(id, entry)| {
+            let shortages = self.cluster.allocated(*id).shortages(ALLOCATABLE);
+            (!shortages.is_empty())
+                .then(|| format!("node {}: {}", entry.node.metadata.name, shortages.join(", ")))
+        });
+        if let Some(detail) = over {
+            self.breaks(Invariant::Fits, detail);
         }
     }
 

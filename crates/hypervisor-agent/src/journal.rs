@@ -8,7 +8,7 @@ use hv_api::internal::v1 as wire;
 use prost::Message;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use tokio::sync::oneshot;
 
 const INSTANCES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("instances");
@@ -54,6 +54,7 @@ enum Change {
     Instance { uid: String, bytes: Vec<u8> },
     Forget { uid: String },
     Meta { key: &'static str, value: String },
+    Close,
 }
 
 /// A handle to the journal; clones share it.
@@ -86,10 +87,9 @@ impl Journal {
         };
         let contents = read(&database, &name)?;
         let (queue, work) = mpsc::channel();
-        let database = Arc::new(database);
         std::thread::Builder::new()
             .name("journal".into())
-            .spawn(move || serve(&database, &work))
+            .spawn(move || serve(database, &work))
             .map_err(|error| JournalError::Database(error.to_string()))?;
         Ok((Self { queue }, contents))
     }
@@ -115,6 +115,12 @@ impl Journal {
         self.change(Change::Meta { key: "node_uid", value: node_uid.to_owned() }).await?;
         self.change(Change::Meta { key: "session", value: session.to_string() }).await?;
         self.change(Change::Meta { key: "incarnation", value: incarnation.to_owned() }).await
+    }
+
+    /// Writes what waits, and lets go of the file: another agent may open it afterwards. Later writes fail.
+    pub async fn close(&self) {
+        // An error means that it is closed already.
+        let _ = self.change(Change::Close).await;
     }
 
     async fn change(&self, change: Change) -> Result<(), JournalError> {
@@ -163,15 +169,24 @@ fn read(database: &Database, name: &str) -> Result<Contents, JournalError> {
     Ok(contents)
 }
 
-fn serve(database: &Database, work: &mpsc::Receiver<(Change, Written)>) {
+fn serve(database: Database, work: &mpsc::Receiver<(Change, Written)>) {
     while let Ok(first) = work.recv() {
         let mut group = vec![first];
         group.extend(work.try_iter());
-        let result = commit(database, &group);
-        for (_, written) in group {
-            // Nobody waits any more: the caller was stopped.
-            let _ = written.send(result.clone());
+        let close = group.iter().any(|(change, _)| matches!(change, Change::Close));
+        let result = commit(&database, &group);
+        if close {
+            drop(database);
+            return answer(group, &result);
         }
+        answer(group, &result);
+    }
+}
+
+fn answer(group: Vec<(Change, Written)>, result: &Result<(), JournalError>) {
+    for (_, written) in group {
+        // Nobody waits any more: the caller was stopped.
+        let _ = written.send(result.clone());
     }
 }
 
@@ -191,6 +206,7 @@ fn commit(database: &Database, group: &[(Change, Written)]) -> Result<(), Journa
                 Change::Meta { key, value } => {
                     meta.insert(*key, value.as_str()).map_err(JournalError::database)?;
                 }
+                Change::Close => {}
             }
         }
     }

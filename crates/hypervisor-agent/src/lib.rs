@@ -63,6 +63,7 @@ pub struct Built {
 /// A running agent.
 pub struct Agent {
     tasks: Tasks,
+    journal: journal::Journal,
     /// Its instances.
     pub node: node::Node,
 }
@@ -109,9 +110,10 @@ impl Built {
             report: hv_api::convert::report_to(&report),
         };
         let node = node::start(&tasks, driver.clone(), journal.clone(), boot_id, contents.instances, quiesce);
+        let kept = journal.clone();
         let session = Session { dialer, identity, node: node.clone(), driver, journal, tasks: tasks.clone() };
         tasks.spawn(Task::Session, session.run());
-        Agent { tasks, node }
+        Agent { tasks, journal: kept, node }
     }
 }
 
@@ -147,7 +149,9 @@ impl Agent {
 
     /// Ends the agent; its guests run on.
     pub async fn drain(self, deadline: Duration) -> Result<(), DrainTimeout> {
-        self.tasks.drain(deadline).await
+        let drained = self.tasks.drain(deadline).await;
+        self.journal.close().await;
+        drained
     }
 }
 

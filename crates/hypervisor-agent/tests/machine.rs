@@ -4,7 +4,7 @@ use hv_core::condition::{RESPONSIVE, RESTART_REQUIRED};
 use hv_core::instance::{Epoch, InstanceSpec, Phase, RestartPolicy, RunState};
 use hv_core::{ConditionStatus, Timestamp};
 use hv_driver::fake::Host;
-use hv_driver::{DriverError, DriverErrorKind, End, Guest, Responsive};
+use hv_driver::{DriverError, DriverErrorKind, End, Guest, Responsive, StartMode};
 use hypervisor_agent::instance::machine::{Action, Effect, EpochCheck, Input, Machine, Now};
 use hypervisor_agent::instance::{Desired, Record, Report};
 use std::collections::VecDeque;
@@ -19,7 +19,12 @@ struct Node {
     actions: Vec<Action>,
     now: Now,
     wake_at: Option<Duration>,
+    /// Fails before doing anything.
     fail: Option<(Action, DriverError)>,
+    /// Fails after doing its work.
+    fail_after: Option<(Action, DriverError)>,
+    /// A guest powers itself off before its start is answered.
+    powers_off_in_start: bool,
     boot: u32,
 }
 
@@ -52,6 +57,8 @@ impl Node {
             now: Now { wall: Timestamp(1), mono: Duration::from_secs(1) },
             wake_at: None,
             fail: None,
+            fail_after: None,
+            powers_off_in_start: false,
             boot: 0,
         };
         let effects = node.machine.begin(node.now);
@@ -106,6 +113,13 @@ impl Node {
                             Action::Resume => self.host.set_paused(assignment.handle, false),
                             Action::Delete => self.host.delete(assignment.handle),
                         },
+                    };
+                    if matches!(action, Action::Start(_)) && self.powers_off_in_start {
+                        self.host.end_guest(assignment.handle.id, End::PoweredOff);
+                    }
+                    let result = match self.fail_after.take_if(|(at, _)| *at == action) {
+                        Some((_, error)) => Err(error),
+                        None => result,
                     };
                     Input::Done(action, result)
                 }
@@ -407,6 +421,76 @@ fn changes_that_wait_for_a_restart_are_shown_until_it_comes() {
     node.want(|desired| desired.spec.restart_serial += 1);
     assert!(node.reports.last().unwrap().status.conditions.get(RESTART_REQUIRED).is_none());
     assert_eq!(node.boots(), 2);
+}
+
+#[test]
+fn a_start_whose_answer_was_lost_does_not_make_a_later_power_off_a_failure() {
+    let mut node = Node::new(InstanceSpec { run_state: RunState::Stopped, ..spec() });
+    node.want(|desired| desired.spec.run_state = RunState::Running);
+    assert_eq!((node.phase(), node.boots()), (Phase::Running, 1));
+    // The next start does its work and is answered with a failure.
+    node.want(|desired| desired.spec.run_state = RunState::Stopped);
+    node.fail_after =
+        Some((Action::Start(StartMode::Running), DriverError::new(DriverErrorKind::Failed, "start", "lost")));
+    node.want(|desired| {
+        desired.spec.run_state = RunState::Running;
+        desired.spec.restart_serial += 1;
+    });
+    assert_eq!((node.phase(), node.boots()), (Phase::Running, 2));
+    node.end_guest(End::PoweredOff);
+    node.pass(600);
+    assert_eq!((node.phase(), node.boots()), (Phase::Stopped, 2));
+}
+
+#[test]
+fn a_guest_that_powered_off_before_its_start_failed_to_answer_stays_off() {
+    let mut node = Node::new(InstanceSpec { run_state: RunState::Stopped, ..spec() });
+    node.powers_off_in_start = true;
+    node.fail_after =
+        Some((Action::Start(StartMode::Running), DriverError::new(DriverErrorKind::Failed, "start", "lost")));
+    node.want(|desired| desired.spec.run_state = RunState::Running);
+    node.pass(600);
+    assert_eq!((node.phase(), node.boots()), (Phase::Stopped, 1));
+}
+
+#[test]
+fn nothing_is_done_between_the_end_of_an_action_and_the_look_that_follows() {
+    let now = Now { wall: Timestamp(1), mono: Duration::from_secs(1) };
+    let mut machine = Machine::new(Record::new(desired(spec())), "boot-0", EpochCheck::Enforced);
+    let mut host = Host::default();
+    let mut effects = machine.begin(now);
+    // Until the start has been answered.
+    let look = loop {
+        let mut input = None;
+        for effect in effects {
+            match effect {
+                Effect::Observe(number, handle) => {
+                    input = Some(Input::Observed(number, Ok(host.observe(handle))));
+                }
+                Effect::Run(action, assignment) => {
+                    match action {
+                        Action::Prepare => host.prepare(&assignment),
+                        Action::Start(mode) => host.start(&assignment, mode, now.wall).expect("prepared"),
+                        _ => {}
+                    }
+                    input = Some(Input::Done(action, Ok(())));
+                }
+                Effect::Persist(_) | Effect::Report(_) | Effect::WakeAt(_) => {}
+            }
+        }
+        let input = input.expect("it goes on until it is started");
+        let started = matches!(input, Input::Done(Action::Start(_), _));
+        effects = machine.step(input, now);
+        if started {
+            break effects;
+        }
+    };
+    assert!(look.iter().any(|effect| matches!(effect, Effect::Observe(..))));
+    let newer = Desired { generation: 2, ..desired(spec()) };
+    for input in [Input::Desired(Box::new(newer)), Input::Timer] {
+        let effects = machine.step(input, now);
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::Run(..))), "{effects:?}");
+    }
 }
 
 #[test]

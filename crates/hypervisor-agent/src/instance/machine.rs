@@ -14,9 +14,8 @@
 //! 6. A guest that is to stop is asked first and ended at its deadline, unless the stop is forced.
 
 use super::{Desired, Ended, EndedBy, Record, Report, record::Started};
-use hv_core::condition::{RESPONSIVE, RESTART_REQUIRED};
-use hv_core::instance::{InstanceStatus, Phase, RestartPolicy, RunState, update};
-use hv_core::{ConditionStatus, Conditions, Timestamp};
+use hv_core::instance::{Phase, RestartPolicy, RunState};
+use hv_core::{Conditions, Timestamp};
 use hv_driver::{
     Assignment, DriverError, End, Guest, Handle, Observation, Permanence, Responsive, StartMode,
 };
@@ -103,36 +102,36 @@ pub enum Effect {
 
 /// A stop that is under way.
 #[derive(Clone, Copy, Debug)]
-struct Stopping {
+pub(super) struct Stopping {
     deadline: Duration,
 }
 
 /// One instance.
 #[derive(Debug)]
 pub struct Machine {
-    record: Record,
+    pub(super) record: Record,
     boot_id: String,
     epoch_check: EpochCheck,
     /// What the driver last saw; `None` until it has looked.
-    seen: Option<Observation>,
+    pub(super) seen: Option<Observation>,
     /// Number of the newest observation that was asked for.
     observation: u64,
     /// Its answer is awaited: until it comes, what was seen before is no ground to act on.
     looking: bool,
     /// Something changed while the driver looked.
     look_again: bool,
-    in_flight: Option<Action>,
+    pub(super) in_flight: Option<Action>,
     /// Disks were made since the specification last changed.
     prepared: bool,
-    stopping: Option<Stopping>,
+    pub(super) stopping: Option<Stopping>,
     /// The node goes down, and the guest may take this long.
-    quiescing: Option<Duration>,
+    pub(super) quiescing: Option<Duration>,
     retry_at: Option<Duration>,
     alive_since: Option<Duration>,
     /// Why the last action, other than a start, failed.
-    trouble: Option<String>,
-    conditions: Conditions,
-    observed_generation: u64,
+    pub(super) trouble: Option<String>,
+    pub(super) conditions: Conditions,
+    pub(super) observed_generation: u64,
     last_report: Option<Report>,
     wake_at: Option<Duration>,
 }
@@ -335,10 +334,13 @@ impl Machine {
                         self.retry_at = None;
                     }
                 }
-                Guest::Ended(_) if started.ended.is_some() => {}
                 // Not its own end: it starts again with the node.
                 Guest::Ended(_) | Guest::Absent if quiescing => started.came_up = false,
+                Guest::Ended(End::Failed(_)) if started.ended.is_some() => {}
+                Guest::Ended(End::PoweredOff) if started.ended.is_some() && started.came_up => {}
                 Guest::Ended(End::PoweredOff) => {
+                    // Perhaps its start was answered with a failure: it came up all the same.
+                    started.came_up = true;
                     let message =
                         if stopping { "powered off as asked" } else { "the guest powered itself off" };
                     started.ended = Some(Ended::power_off(message));
@@ -599,96 +601,6 @@ impl Machine {
             effects.push(Effect::WakeAt(at));
         }
         effects
-    }
-
-    fn update_conditions(&mut self, now: Now) {
-        let Some(seen) = &self.seen else { return };
-        let alive = matches!(seen.guest, Guest::Running | Guest::Paused);
-        match &seen.responsive {
-            Responsive::No(why) => {
-                self.conditions.set(RESPONSIVE, ConditionStatus::False, "MonitorSilent", why, now.wall);
-            }
-            Responsive::Yes if alive => {
-                self.conditions.set(RESPONSIVE, ConditionStatus::True, "MonitorAnswers", "", now.wall);
-            }
-            Responsive::Yes => {
-                self.conditions.clear(RESPONSIVE);
-            }
-        }
-        let waiting = match (&self.record.started, alive) {
-            (Some(started), true) => update::needs_restart(&started.spec, &self.record.desired.spec),
-            _ => Vec::new(),
-        };
-        if waiting.is_empty() {
-            self.conditions.clear(RESTART_REQUIRED);
-        } else {
-            let fields: Vec<_> = waiting.iter().map(|field| field.path()).collect();
-            let message = format!("changed since the guest started: {}", fields.join(", "));
-            self.conditions.set(RESTART_REQUIRED, ConditionStatus::True, "SpecChanged", &message, now.wall);
-        }
-    }
-
-    fn phase(&self) -> Phase {
-        let desired = &self.record.desired;
-        if desired.deleted {
-            return Phase::Deleting;
-        }
-        let started = self.record.started.as_ref();
-        // How an earlier start ended says nothing of the one that is wanted now.
-        let current = started.filter(|started| started.serial >= desired.spec.restart_serial);
-        let ended = current.and_then(|started| started.ended.as_ref());
-        let guest = self.seen.as_ref().map(|seen| &seen.guest);
-        match (self.in_flight, guest) {
-            (Some(Action::Admit), _) => Phase::Scheduled,
-            (Some(Action::Prepare), _) => Phase::Preparing,
-            (Some(Action::Start(_)), _) => Phase::Starting,
-            (Some(Action::PowerDown | Action::Kill), Some(Guest::Running | Guest::Paused)) => Phase::Stopping,
-            (_, Some(Guest::Running | Guest::Paused)) if self.stopping.is_some() => Phase::Stopping,
-            (_, Some(Guest::Running)) => Phase::Running,
-            (_, Some(Guest::Paused)) => Phase::Paused,
-            (_, None) if started.is_none() => Phase::Scheduled,
-            // Not looked yet after a restart of the agent.
-            (_, None) => Phase::Unknown,
-            (_, Some(Guest::Absent | Guest::Ended(_))) => match ended {
-                Some(ended)
-                    if ended.by == EndedBy::Failure && desired.spec.run_state != RunState::Stopped =>
-                {
-                    Phase::Failed
-                }
-                _ if desired.spec.run_state == RunState::Stopped || self.quiescing.is_some() => {
-                    Phase::Stopped
-                }
-                Some(_) => Phase::Stopped,
-                None if started.is_some() => Phase::Starting,
-                None if self.record.admitted => Phase::Preparing,
-                None => Phase::Scheduled,
-            },
-        }
-    }
-
-    fn status(&self) -> InstanceStatus {
-        let started = self.record.started.as_ref();
-        let phase = self.phase();
-        let ended = started.and_then(|started| started.ended.as_ref()).map(|ended| ended.message.clone());
-        let message = match (&self.record.rejected, &self.trouble, phase) {
-            (Some(why), ..) => why.clone(),
-            (_, Some(trouble), _) => trouble.clone(),
-            (_, _, Phase::Failed | Phase::Stopped) => ended.unwrap_or_default(),
-            _ => String::new(),
-        };
-        let seen = self.seen.clone().unwrap_or_else(Observation::absent);
-        InstanceStatus {
-            phase,
-            message,
-            conditions: self.conditions.clone(),
-            observed_generation: self.observed_generation,
-            observed_restart_serial: started.map_or(0, |started| started.serial),
-            started_at: seen.started_at,
-            starts: self.record.starts,
-            addresses: seen.addresses,
-            published_ports: seen.published_ports,
-            details: seen.details,
-        }
     }
 }
 

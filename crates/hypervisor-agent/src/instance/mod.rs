@@ -10,6 +10,7 @@
 pub mod machine;
 pub mod record;
 mod report;
+mod status;
 pub mod task;
 
 pub use machine::{Action, Effect, Input, Machine};

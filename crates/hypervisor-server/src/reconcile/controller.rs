@@ -20,6 +20,9 @@ use std::time::Duration;
 /// Instances in one frame of a full set: far below the default limit of 4 MiB for a gRPC message.
 const CHUNK: usize = 16;
 
+/// How often instances without a node are looked at without any sign of change.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
 /// How often and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
@@ -144,6 +147,8 @@ pub struct Controller {
     dirty: BTreeSet<Subject>,
     reserved: BTreeMap<InstanceId, (NodeId, Resources)>,
     highest_epoch: Epoch,
+    /// When instances without a node are looked at again.
+    next_sweep: Duration,
 }
 
 impl Controller {
@@ -164,6 +169,7 @@ impl Controller {
             dirty: dirty.collect(),
             reserved: BTreeMap::new(),
             highest_epoch: Epoch(0),
+            next_sweep: now + SWEEP_EVERY,
         }
     }
 
@@ -205,8 +211,10 @@ impl Controller {
                     if entry.instance.placement.is_some() {
                         self.reserved.remove(&entry.instance.id);
                     }
-                    // What it leaves free may be what another waits for.
-                    if change.kind == crate::state::ChangeKind::Deleted {
+                    // What it leaves free may be what another waits for: it is gone, or its node refused it.
+                    let refused =
+                        entry.instance.placement.is_none() && !entry.placement.rejections.is_empty();
+                    if refused || change.kind == crate::state::ChangeKind::Deleted {
                         self.mark_unplaced(cluster);
                     }
                 }
@@ -335,20 +343,27 @@ impl Controller {
 
     fn on_done(&mut self, subject: Subject, result: Result<TxnOutcome, StoreError>, now: Now) {
         let busy = match result {
-            // A condition that did not hold shows in what is about to become visible.
-            Ok(outcome) => Busy::Until(outcome.revision),
+            Ok(outcome) => {
+                // A condition that did not hold shows in what is about to become visible. Nothing was placed.
+                if let (Subject::Instance(id), false) = (subject, outcome.succeeded) {
+                    self.reserved.remove(&id);
+                }
+                Busy::Until(outcome.revision)
+            }
             Err(error) => {
                 tracing::error!(?subject, %error, "the store refused a step");
                 Busy::Failed(now.mono + Duration::from_secs(1))
             }
         };
-        if let (Subject::Instance(id), Busy::Failed(_)) = (subject, busy) {
-            self.reserved.remove(&id);
-        }
         self.busy.insert(subject, busy);
     }
 
     fn on_tick(&mut self, cluster: &Cluster, now: Now, effects: &mut Vec<Effect>) {
+        // Room may appear without a sign of its own, such as when an instance becomes smaller.
+        if now.mono >= self.next_sweep {
+            self.next_sweep = now.mono + SWEEP_EVERY;
+            self.mark_unplaced(cluster);
+        }
         let silent: Vec<Conn> = self
             .sessions
             .values()
@@ -380,13 +395,17 @@ impl Controller {
 
     /// Objects whose last step is visible, or whose pause is over, are looked at again.
     fn release(&mut self, visible: Revision, now: Now) {
-        let dirty = &mut self.dirty;
+        let (dirty, reserved) = (&mut self.dirty, &mut self.reserved);
         self.busy.retain(|subject, busy| {
             let free = match busy {
                 Busy::Committing => false,
                 Busy::Until(revision) => *revision <= visible,
                 Busy::Failed(until) => *until <= now.mono,
             };
+            // It may have been applied all the same: what it placed counts until then.
+            if let (Subject::Instance(id), Busy::Failed(_), true) = (*subject, *busy, free) {
+                reserved.remove(&id);
+            }
             if free {
                 dirty.insert(*subject);
             }

@@ -14,6 +14,8 @@ mod instance;
 mod link;
 mod node;
 mod progress;
+#[cfg(test)]
+mod tests;
 
 pub use controller::{Conn, Controller, Effect, Input, Now, Subject, Timing};
 pub(crate) use instance::candidates;

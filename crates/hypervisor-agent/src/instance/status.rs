@@ -1,0 +1,100 @@
+//! What a [`Machine`] says of its instance: phase, conditions, status. Derived, never decided on its own.
+
+use super::EndedBy;
+use super::machine::{Action, Machine, Now};
+use hv_core::ConditionStatus;
+use hv_core::condition::{RESPONSIVE, RESTART_REQUIRED};
+use hv_core::instance::{InstanceStatus, Phase, RunState, update};
+use hv_driver::{Guest, Observation, Responsive};
+
+impl Machine {
+    pub(super) fn update_conditions(&mut self, now: Now) {
+        let Some(seen) = &self.seen else { return };
+        let alive = matches!(seen.guest, Guest::Running | Guest::Paused);
+        match &seen.responsive {
+            Responsive::No(why) => {
+                self.conditions.set(RESPONSIVE, ConditionStatus::False, "MonitorSilent", why, now.wall);
+            }
+            Responsive::Yes if alive => {
+                self.conditions.set(RESPONSIVE, ConditionStatus::True, "MonitorAnswers", "", now.wall);
+            }
+            Responsive::Yes => {
+                self.conditions.clear(RESPONSIVE);
+            }
+        }
+        let waiting = match (&self.record.started, alive) {
+            (Some(started), true) => update::needs_restart(&started.spec, &self.record.desired.spec),
+            _ => Vec::new(),
+        };
+        if waiting.is_empty() {
+            self.conditions.clear(RESTART_REQUIRED);
+        } else {
+            let fields: Vec<_> = waiting.iter().map(|field| field.path()).collect();
+            let message = format!("changed since the guest started: {}", fields.join(", "));
+            self.conditions.set(RESTART_REQUIRED, ConditionStatus::True, "SpecChanged", &message, now.wall);
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        let desired = &self.record.desired;
+        if desired.deleted {
+            return Phase::Deleting;
+        }
+        let started = self.record.started.as_ref();
+        // How an earlier start ended says nothing of the one that is wanted now.
+        let current = started.filter(|started| started.serial >= desired.spec.restart_serial);
+        let ended = current.and_then(|started| started.ended.as_ref());
+        let guest = self.seen.as_ref().map(|seen| &seen.guest);
+        match (self.in_flight, guest) {
+            (Some(Action::Admit), _) => Phase::Scheduled,
+            (Some(Action::Prepare), _) => Phase::Preparing,
+            (Some(Action::Start(_)), _) => Phase::Starting,
+            (Some(Action::PowerDown | Action::Kill), Some(Guest::Running | Guest::Paused)) => Phase::Stopping,
+            (_, Some(Guest::Running | Guest::Paused)) if self.stopping.is_some() => Phase::Stopping,
+            (_, Some(Guest::Running)) => Phase::Running,
+            (_, Some(Guest::Paused)) => Phase::Paused,
+            (_, None) if started.is_none() => Phase::Scheduled,
+            // Not looked yet after a restart of the agent.
+            (_, None) => Phase::Unknown,
+            (_, Some(Guest::Absent | Guest::Ended(_))) => match ended {
+                Some(ended)
+                    if ended.by == EndedBy::Failure && desired.spec.run_state != RunState::Stopped =>
+                {
+                    Phase::Failed
+                }
+                _ if desired.spec.run_state == RunState::Stopped || self.quiescing.is_some() => {
+                    Phase::Stopped
+                }
+                Some(_) => Phase::Stopped,
+                None if started.is_some() => Phase::Starting,
+                None if self.record.admitted => Phase::Preparing,
+                None => Phase::Scheduled,
+            },
+        }
+    }
+
+    pub(super) fn status(&self) -> InstanceStatus {
+        let started = self.record.started.as_ref();
+        let phase = self.phase();
+        let ended = started.and_then(|started| started.ended.as_ref()).map(|ended| ended.message.clone());
+        let message = match (&self.record.rejected, &self.trouble, phase) {
+            (Some(why), ..) => why.clone(),
+            (_, Some(trouble), _) => trouble.clone(),
+            (_, _, Phase::Failed | Phase::Stopped) => ended.unwrap_or_default(),
+            _ => String::new(),
+        };
+        let seen = self.seen.clone().unwrap_or_else(Observation::absent);
+        InstanceStatus {
+            phase,
+            message,
+            conditions: self.conditions.clone(),
+            observed_generation: self.observed_generation,
+            observed_restart_serial: started.map_or(0, |started| started.serial),
+            started_at: seen.started_at,
+            starts: self.record.starts,
+            addresses: seen.addresses,
+            published_ports: seen.published_ports,
+            details: seen.details,
+        }
+    }
+}
