@@ -126,11 +126,11 @@ impl QemuDriver {
         };
         let (binary, decision) = (self.binary("start").await?, self.accelerator("start").await?.clone());
         // A machine keeps its type as long as QEMU knows it: the guest's hardware does not change with QEMU.
-        let machine = match facts.machine.take() {
-            Some(machine) if binary.machines.contains(&machine) => machine,
+        let machine = match &facts.machine {
+            Some(machine) if binary.machines.contains(machine) => machine.clone(),
             _ => binary.q35.clone(),
         };
-        facts.machine = Some(machine.clone());
+        let is_new = facts.machine.replace(machine.clone()).as_ref() != Some(&machine);
         let starting = slot.starting();
         let ports = convert::published(&assignment.spec);
         let guest = GuestFacts {
@@ -148,7 +148,9 @@ impl QemuDriver {
             let (layout, assignment, config) = (slot.layout.clone(), assignment.clone(), self.config.clone());
             let (guest, rights) = (guest.clone(), self.rights());
             blocking(move || {
-                facts.save(&layout.dir).map_err(broken("cannot write the instance's facts"))?;
+                if is_new {
+                    facts.save(&layout.dir).map_err(broken("cannot write the instance's facts"))?;
+                }
                 let (accelerator, uefi) = (decision.accelerator, &config.uefi);
                 let machine =
                     convert::machine(&layout, &assignment, &facts, (&machine, accelerator), uefi, rights)?;
