@@ -59,10 +59,14 @@ fn objection(from: Crate<'_>, to: Crate<'_>, tests_only: bool) -> Option<&'stati
             _ => Some("contracts stand side by side on hv-core; programs join them"),
         },
         name if driver(name) => match to.name {
-            "hv-core" | "hv-driver" | "hv-runtime" => None,
+            "hv-core" | "hv-driver" | "hv-runtime" | "hv-storage" => None,
             _ if to.in_lib => None,
             "hv-api" => Some("a driver must not know the wire: the API would freeze it"),
-            _ => Some("a driver knows its contract and its protocol library only"),
+            _ => Some("a driver knows its contract, its protocol library and what makes disks"),
+        },
+        "hv-client" => match to.name {
+            "hv-core" | "hv-api" | "hv-runtime" => None,
+            _ => Some("hv-client reaches the server; what is asked there is its users' business"),
         },
         "hv-sim" => None,
         "hypervisor-server" => match to.name {
@@ -73,13 +77,13 @@ fn objection(from: Crate<'_>, to: Crate<'_>, tests_only: bool) -> Option<&'stati
             _ => Some("the server reaches nodes through the agent's stream only"),
         },
         "hypervisor-agent" => match to.name {
-            "hv-core" | "hv-api" | "hv-driver" | "hv-storage" | "hv-net" | "hv-runtime" => None,
+            "hv-core" | "hv-api" | "hv-client" | "hv-driver" | "hv-storage" | "hv-net" | "hv-runtime" => None,
             name if driver(name) || to.in_lib => None,
             "hv-store" => Some("only the server touches the store"),
             _ => Some("the agent meets server and ctl through the API only"),
         },
         "hypervisor-ctl" => match to.name {
-            "hv-core" | "hv-api" | "hv-runtime" => None,
+            "hv-core" | "hv-api" | "hv-client" | "hv-runtime" => None,
             _ => Some("ctl sees what every API client sees"),
         },
         "hypervisor" => match to.name {
@@ -126,9 +130,11 @@ mod tests {
             ("qemu", "qmp"),
             ("hv-store", "hv-core"),
             ("hv-driver-qemu", "qemu"),
+            ("hv-driver-qemu", "hv-storage"),
             ("hypervisor-agent", "hv-driver-qemu"),
             ("hypervisor-server", "hv-store"),
             ("hypervisor", "hypervisor-agent"),
+            ("hypervisor-ctl", "hv-client"),
         ] {
             assert!(edge(from, to, false), "{from} -> {to}");
         }

@@ -38,6 +38,8 @@ pub struct Seed {
     pub instance_id: String,
     /// The guest's host name.
     pub hostname: String,
+    /// The file `meta-data` as it shall be; absent, it is made from instance id and host name.
+    pub meta_data: Option<String>,
     /// What to do; absent, cloud-init only learns its name.
     pub user_data: Option<UserData>,
     /// Network configuration, version 1 or 2, as YAML; absent, cloud-init uses DHCP on the first interface.
@@ -49,7 +51,7 @@ impl Seed {
     ///
     /// # Errors
     /// [`StorageError::UserData`] when instance id or host name hold other characters than letters, digits, `.`, `-`;
-    /// [`StorageError::UserDataSyntax`] when the network configuration is not YAML.
+    /// [`StorageError::UserDataSyntax`] when metadata or network configuration are not YAML.
     pub fn to_iso(&self) -> Result<Vec<u8>, StorageError> {
         for (what, value) in [("instance id", &self.instance_id), ("host name", &self.hostname)] {
             let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
@@ -58,7 +60,13 @@ impl Seed {
                 return Err(StorageError::UserData(reason));
             }
         }
-        let meta_data = format!("instance-id: {}\nlocal-hostname: {}\n", self.instance_id, self.hostname);
+        let meta_data = match &self.meta_data {
+            Some(given) => {
+                check_yaml(given)?;
+                given.clone()
+            }
+            None => format!("instance-id: {}\nlocal-hostname: {}\n", self.instance_id, self.hostname),
+        };
         // The file must exist, or cloud-init does not take the volume for a seed.
         let user_data = self.user_data.as_ref().map_or("#cloud-config\n{}\n", |data| &data.0);
         let mut files = vec![

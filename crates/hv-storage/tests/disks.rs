@@ -191,6 +191,7 @@ fn a_full_disk_is_named_and_nothing_stays() {
     let seed = hv_storage::Seed {
         instance_id: "i".to_owned(),
         hostname: "h".to_owned(),
+        meta_data: None,
         user_data: None,
         network_config: None,
     };

@@ -16,6 +16,7 @@ fn seed() -> Seed {
     Seed {
         instance_id: "01932c07-0000-7000-8000-000000000001".to_owned(),
         hostname: "web-1".to_owned(),
+        meta_data: None,
         user_data: Some(UserData::parse(USER_DATA).unwrap()),
         network_config: Some("version: 2\nethernets: {}\n".to_owned()),
     }

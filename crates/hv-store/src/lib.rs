@@ -62,6 +62,9 @@ pub trait Store: Send + Sync + 'static {
     /// A consistent copy of everything at the newest revision, in a form every back-end can restore.
     async fn snapshot(&self) -> Result<Snapshot, StoreError>;
 
+    /// Finishes what has been asked for and lets go of files; later calls fail. Nothing to do for most.
+    async fn close(&self) {}
+
     /// Figures for people and metrics.
     async fn status(&self) -> Result<Status, StoreError>;
 }

@@ -8,7 +8,9 @@
 //!
 //! It dials out and never listens. While the server is away it works on; after its own death it finds its guests again.
 
+pub mod cli;
 pub mod config;
+pub mod drivers;
 mod host;
 pub mod instance;
 pub mod journal;
@@ -17,11 +19,12 @@ pub mod session;
 
 use config::AgentConfig;
 use hv_api::v1;
+use hv_client::{DialError, Dialer, ServerAddr};
 use hv_driver::Driver;
 use hv_runtime::tasks::{DrainTimeout, Tasks};
 use hv_runtime::{clock, files};
 use node::Task;
-use session::{Dialer, Identity, ServerAddr, Session};
+use session::{Identity, Session};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +48,7 @@ pub enum StartError {
     Journal(#[from] journal::JournalError),
     /// The server's address or token cannot be used.
     #[error("cannot set up the connection to the server")]
-    Dial(#[from] session::DialError),
+    Dial(#[from] DialError),
 }
 
 /// An agent with everything opened and nothing running yet.
@@ -77,6 +80,15 @@ pub fn build(config: AgentConfig, driver: Arc<dyn Driver>) -> Result<Built, Star
 impl Built {
     /// Adopts what the journal knows, and opens the session.
     pub async fn spawn(self) -> Agent {
+        self.spawn_with(None).await
+    }
+
+    /// Adopts what the journal knows only to take it down: nothing is started. See [`Agent::quiesce`].
+    pub async fn spawn_to_quiesce(self, patience: Duration) -> Agent {
+        self.spawn_with(Some(patience)).await
+    }
+
+    async fn spawn_with(self, quiesce: Option<Duration>) -> Agent {
         let Self { config, driver, journal, contents, dialer } = self;
         let tasks = Tasks::new();
         let boot_id = clock::boot_id();
@@ -96,7 +108,7 @@ impl Built {
             initial_labels: config.labels.clone(),
             report: hv_api::convert::report_to(&report),
         };
-        let node = node::start(&tasks, driver.clone(), journal.clone(), boot_id, contents.instances);
+        let node = node::start(&tasks, driver.clone(), journal.clone(), boot_id, contents.instances, quiesce);
         let session = Session { dialer, identity, node: node.clone(), driver, journal, tasks: tasks.clone() };
         tasks.spawn(Task::Session, session.run());
         Agent { tasks, node }
@@ -109,8 +121,39 @@ impl Agent {
         self.tasks.stop_token()
     }
 
+    /// Takes the node's guests down with it: asked to power off, ended after `patience`. They start again with the agent.
+    /// `progress` hears the uids of those that are left. Returns when none is.
+    pub async fn quiesce(&self, patience: Duration, mut progress: impl FnMut(&[hv_core::InstanceId])) {
+        let mut reports = self.node.reports.clone();
+        // The node task ends only with the agent.
+        let _ = self.node.requests.send(node::Request::Quiesce(patience));
+        let mut before = None;
+        loop {
+            let left: Vec<_> = reports
+                .borrow_and_update()
+                .values()
+                .filter(|(_, r)| has_guest(r))
+                .map(|(_, r)| r.id)
+                .collect();
+            if before.as_ref() != Some(&left) {
+                progress(&left);
+            }
+            if left.is_empty() || reports.changed().await.is_err() {
+                return;
+            }
+            before = Some(left);
+        }
+    }
+
     /// Ends the agent; its guests run on.
     pub async fn drain(self, deadline: Duration) -> Result<(), DrainTimeout> {
         self.tasks.drain(deadline).await
     }
+}
+
+fn has_guest(report: &instance::Report) -> bool {
+    use hv_core::instance::Phase;
+    let settling = matches!(report.status.phase, Phase::Preparing | Phase::Starting | Phase::Unknown);
+    !report.orphan
+        && (settling || matches!(report.status.phase, Phase::Running | Phase::Paused | Phase::Stopping))
 }

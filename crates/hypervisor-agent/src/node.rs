@@ -10,6 +10,7 @@ use hv_driver::{Driver, Handle};
 use hv_runtime::tasks::{TaskKind, Tasks};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 /// The agent's tasks.
@@ -47,6 +48,8 @@ pub enum Request {
     Desired(Vec<Desired>),
     /// The server's full set is known: whatever else is here is an orphan.
     FullSet(BTreeSet<InstanceId>),
+    /// The node goes down: guests may take this long, and nothing is started any more.
+    Quiesce(Duration),
 }
 
 /// All reports by instance, for whoever tells the server. The number rises with every change.
@@ -61,19 +64,28 @@ pub struct Node {
     pub reports: watch::Receiver<Arc<Reports>>,
 }
 
-/// Starts the node's tasks with what the journal holds.
+/// Starts the node's tasks with what the journal holds. With `quiesce`, only to take the guests down.
 pub fn start(
     tasks: &Tasks,
     driver: Arc<dyn Driver>,
     journal: Journal,
     boot_id: String,
     records: Vec<Record>,
+    quiesce: Option<Duration>,
 ) -> Node {
     let (requests, inbox) = mpsc::unbounded_channel();
     let (publish, reports) = watch::channel(Arc::default());
     let (report_tx, report_rx) = mpsc::unbounded_channel();
-    let around = Surroundings { driver, journal, reports: report_tx, boot_id, stop: tasks.stop_token() };
-    let state = State { tasks: tasks.clone(), around, instances: BTreeMap::new(), publish, number: 0 };
+    let around =
+        Surroundings { driver, journal, reports: report_tx, boot_id, stop: tasks.stop_token(), quiesce };
+    let state = State {
+        tasks: tasks.clone(),
+        around,
+        instances: BTreeMap::new(),
+        publish,
+        number: 0,
+        quiescing: quiesce.is_some(),
+    };
     tasks.spawn(Task::Node, state.run(records, inbox, report_rx));
     Node { requests, reports }
 }
@@ -84,6 +96,7 @@ struct State {
     instances: BTreeMap<InstanceId, mpsc::UnboundedSender<Message>>,
     publish: watch::Sender<Arc<Reports>>,
     number: u64,
+    quiescing: bool,
 }
 
 impl State {
@@ -105,6 +118,7 @@ impl State {
                 Some(request) = inbox.recv() => match request {
                     Request::Desired(desired) => desired.into_iter().for_each(|desired| self.desired(desired)),
                     Request::FullSet(wanted) => self.find_orphans(&wanted).await,
+                    Request::Quiesce(patience) => self.quiesce(patience),
                 },
                 Some(report) = reports.recv() => self.publish(report),
                 Some(id) = events.next() => {
@@ -117,11 +131,20 @@ impl State {
         }
     }
 
+    fn quiesce(&mut self, patience: Duration) {
+        self.quiescing = true;
+        for instance in self.instances.values() {
+            let _ = instance.send(Message::Quiesce(patience));
+        }
+    }
+
     fn desired(&mut self, desired: Desired) {
         match self.instances.get(&desired.id) {
             Some(instance) => {
                 let _ = instance.send(Message::Desired(Box::new(desired)));
             }
+            // It waits in the server for the node to come back.
+            None if self.quiescing => {}
             None => self.start(Record::new(desired)),
         }
     }

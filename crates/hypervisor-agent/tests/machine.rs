@@ -492,3 +492,19 @@ fn nothing_is_done_between_the_end_of_an_action_and_the_look_that_follows() {
         assert!(!effects.iter().any(|effect| matches!(effect, Effect::Run(..))), "{effects:?}");
     }
 }
+
+#[test]
+fn a_node_that_goes_down_takes_its_guest_with_it_and_brings_it_back() {
+    for heeds in [true, false] {
+        let mut node = Node::new(spec());
+        let id = node.machine.handle().id;
+        node.host.slot_mut(id).unwrap().heeds_power_button = heeds;
+        node.step(Input::Quiesce(Duration::from_secs(5)));
+        node.pass(5);
+        assert_eq!((node.guest(), node.phase()), (Guest::Absent, Phase::Stopped));
+        node.want(|desired| desired.spec.restart_serial += 1);
+        assert_eq!(node.boots(), 1, "nothing is started while the node goes down");
+        node.restart_agent();
+        assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
+    }
+}

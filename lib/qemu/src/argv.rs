@@ -108,8 +108,9 @@ impl Line<'_> {
     fn machine(&mut self, config: &Config) -> Result<(), ConfigError> {
         let mut machine = format!("{},usb=off,vmport=off,dump-guest-core=off", escape(&config.machine));
         if let Firmware::Uefi { code, vars } = &config.boot.firmware {
+            let code = utf8("firmware", code)?.to_owned();
+            let vars = self.filename("firmware", vars)?;
             for (node, path, read_only) in [("pflash0", code, true), ("pflash1", vars, false)] {
-                let path = utf8("firmware", path)?;
                 self.option(
                     "-blockdev",
                     &Some(json!({
@@ -191,6 +192,19 @@ impl Line<'_> {
             .ok_or_else(|| ConfigError::NoDescriptor { key: key.to_owned() })
     }
 
+    /// What QEMU opens for a source; a descriptor is put into a set of its own first.
+    fn filename(&mut self, field: &'static str, source: &Source) -> Result<String, ConfigError> {
+        match source {
+            Source::Path(path) => Ok(utf8(field, path)?.to_owned()),
+            Source::Descriptor(key) => {
+                let (index, fd) = self.descriptor(key)?;
+                let set = FIRST_KEYED_SET + index;
+                self.push(&["-add-fd", &format!("fd={fd},set={set}")]);
+                Ok(format!("/dev/fdset/{set}"))
+            }
+        }
+    }
+
     fn nic(&mut self, nic: &Nic) -> Result<(), ConfigError> {
         let backend = format!("{}-net", nic.id);
         let mut netdev = match &nic.backend {
@@ -244,15 +258,7 @@ impl Line<'_> {
         if let Some(backing) = &image.backing {
             self.image(backing, id, &backing_node, false, depth + 1)?;
         }
-        let filename = match &image.source {
-            Source::Path(path) => utf8("disk", path)?.to_owned(),
-            Source::Descriptor(key) => {
-                let (index, fd) = self.descriptor(key)?;
-                let set = FIRST_KEYED_SET + index;
-                self.push(&["-add-fd", &format!("fd={fd},set={set}")]);
-                format!("/dev/fdset/{set}")
-            }
-        };
+        let filename = self.filename("disk", &image.source)?;
         let file = format!("{node}-file");
         self.option(
             "-blockdev",

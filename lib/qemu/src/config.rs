@@ -77,7 +77,7 @@ pub enum Firmware {
         /// The program, shared by all machines, e.g. `/usr/share/OVMF/OVMF_CODE_4M.fd`.
         code: PathBuf,
         /// This machine's own copy of the variables.
-        vars: PathBuf,
+        vars: Source,
     },
 }
 

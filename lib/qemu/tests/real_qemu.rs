@@ -405,7 +405,7 @@ async fn every_device_and_both_firmwares_are_accepted() {
     }
     let vars = path("vars,1.fd");
     fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &vars).unwrap();
-    machine.boot.firmware = qemu::config::Firmware::Uefi { code, vars };
+    machine.boot.firmware = qemu::config::Firmware::Uefi { code, vars: Source::Path(vars) };
     let (vm, _tasks) = started(spec(directory.path(), machine)).await;
     vm.resume().await.unwrap();
     vm.quit(LONG).await.unwrap();

@@ -80,15 +80,6 @@ impl Embedded {
         Self { shared, queue }
     }
 
-    /// Finishes what has been asked for, closes the file and releases its lock. Watches end; later calls fail.
-    pub async fn close(&self) {
-        let (done, closed) = oneshot::channel();
-        // An error means that it is closed already.
-        if self.queue.send(Request::Close(done)).await.is_ok() {
-            let _ = closed.await;
-        }
-    }
-
     async fn ask(&self, command: Command) -> Result<Answer, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.queue.send(Request::Apply(command, reply)).await.map_err(|_| closed())?;
@@ -115,6 +106,15 @@ impl Embedded {
 
 #[async_trait]
 impl Store for Embedded {
+    /// Closes the file and releases its lock. Watches end.
+    async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        // An error means that it is closed already.
+        if self.queue.send(Request::Close(done)).await.is_ok() {
+            let _ = closed.await;
+        }
+    }
+
     async fn get(&self, key: &str) -> Result<Option<KeyValue>, StoreError> {
         check_key(key)?;
         Ok(self.shared.read().get(key))

@@ -10,7 +10,8 @@
 //! 4. A guest that powered itself off stays off unless the policy is `always`; one that failed is started again unless it is
 //!    `never`, with growing pauses; a raised restart serial always starts one. A guest that vanished with the node's
 //!    reboot did not end: it is started again.
-//! 5. A guest that is to stop is asked first and ended at its deadline, unless the stop is forced.
+//! 5. A node that goes down takes its guests with it as a reboot would: asked first, then ended; they start again with it.
+//! 6. A guest that is to stop is asked first and ended at its deadline, unless the stop is forced.
 
 use super::{Desired, Ended, EndedBy, Record, Report, record::Started};
 use hv_core::condition::{RESPONSIVE, RESTART_REQUIRED};
@@ -81,6 +82,8 @@ pub enum Input {
     Done(Action, Result<(), DriverError>),
     /// The time of [`Effect::WakeAt`] has come.
     Timer,
+    /// The node goes down: the guest may take this long, and nothing is started any more.
+    Quiesce(Duration),
 }
 
 /// What a machine wants done, in this order.
@@ -120,6 +123,8 @@ pub struct Machine {
     /// Disks were made since the specification last changed.
     prepared: bool,
     stopping: Option<Stopping>,
+    /// The node goes down, and the guest may take this long.
+    quiescing: Option<Duration>,
     retry_at: Option<Duration>,
     alive_since: Option<Duration>,
     /// Why the last action, other than a start, failed.
@@ -150,6 +155,7 @@ impl Machine {
             in_flight: None,
             prepared: false,
             stopping: None,
+            quiescing: None,
             retry_at: None,
             alive_since: None,
             trouble: None,
@@ -213,6 +219,9 @@ impl Machine {
                 if !self.record.gone && self.record.rejected.is_none() {
                     effects.push(self.observe());
                 }
+            }
+            Input::Quiesce(patience) => {
+                self.quiescing = Some(patience);
             }
             Input::Timer => {
                 self.wake_at = None;
@@ -308,6 +317,7 @@ impl Machine {
         };
         let alive = matches!(observation.guest, Guest::Running | Guest::Paused);
         let stopping = self.stopping.is_some();
+        let quiescing = self.quiescing.is_some();
         if let Some(started) = &mut self.record.started {
             match &observation.guest {
                 Guest::Running | Guest::Paused => {
@@ -319,6 +329,8 @@ impl Machine {
                 }
                 Guest::Ended(End::Failed(_)) if started.ended.is_some() => {}
                 Guest::Ended(End::PoweredOff) if started.ended.is_some() && started.came_up => {}
+                // Not its own end: it starts again with the node.
+                Guest::Ended(_) | Guest::Absent if quiescing => started.came_up = false,
                 Guest::Ended(End::PoweredOff) => {
                     // Perhaps its start was answered with a failure: it came up all the same.
                     started.came_up = true;
@@ -455,6 +467,10 @@ impl Machine {
             Next::Act(action) => action,
             Next::Wait(until) => {
                 self.wake_at = until;
+                // A failure that waits for its next attempt has been acted on.
+                if self.phase() == Phase::Failed {
+                    self.observed_generation = self.record.desired.generation;
+                }
                 return None;
             }
             Next::Settled => {
@@ -469,7 +485,7 @@ impl Machine {
         match action {
             Action::PowerDown => {
                 let spec = &self.record.desired.spec;
-                let patience = spec.stop_timeout_once.unwrap_or(spec.stop_timeout);
+                let patience = self.quiescing.or(spec.stop_timeout_once).unwrap_or(spec.stop_timeout);
                 self.stopping = Some(Stopping { deadline: now.mono + patience });
             }
             Action::Kill => self.stopping = self.stopping.or(Some(Stopping { deadline: now.mono })),
@@ -498,6 +514,7 @@ impl Machine {
         let desired = &self.record.desired;
         let spec = &desired.spec;
         let alive = matches!(seen.guest, Guest::Running | Guest::Paused);
+        let quiescing = self.quiescing.is_some();
         if self.trouble.is_some()
             && let Some(at) = self.retry_at
             && now.mono < at
@@ -510,7 +527,7 @@ impl Machine {
         if alive {
             let restart =
                 self.record.started.as_ref().is_some_and(|started| spec.restart_serial > started.serial);
-            if desired.deleted || spec.run_state == RunState::Stopped || restart {
+            if desired.deleted || quiescing || spec.run_state == RunState::Stopped || restart {
                 let force = spec.force_stop || (desired.deleted && desired.force);
                 return match self.stopping {
                     _ if force => Next::Act(Action::Kill),
@@ -530,7 +547,7 @@ impl Machine {
         if desired.deleted {
             return Next::Act(Action::Delete);
         }
-        if spec.run_state == RunState::Stopped {
+        if quiescing || spec.run_state == RunState::Stopped {
             return Next::Settled;
         }
         match self.may_start(now) {
@@ -571,10 +588,6 @@ impl Machine {
     /// Appends the report, if it says anything new, and the timer.
     fn finish(&mut self, now: Now, mut effects: Vec<Effect>) -> Vec<Effect> {
         self.update_conditions(now);
-        // A failure that waits for its next attempt has been acted on.
-        if matches!(self.phase(), Phase::Failed) && self.in_flight.is_none() {
-            self.observed_generation = self.record.desired.generation;
-        }
         let report = self.report();
         if self.last_report.as_ref() != Some(&report) {
             let at = usize::from(matches!(effects.first(), Some(Effect::Persist(_))));
@@ -620,7 +633,9 @@ impl Machine {
             return Phase::Deleting;
         }
         let started = self.record.started.as_ref();
-        let ended = started.and_then(|started| started.ended.as_ref());
+        // How an earlier start ended says nothing of the one that is wanted now.
+        let current = started.filter(|started| started.serial >= desired.spec.restart_serial);
+        let ended = current.and_then(|started| started.ended.as_ref());
         let guest = self.seen.as_ref().map(|seen| &seen.guest);
         match (self.in_flight, guest) {
             (Some(Action::Admit), _) => Phase::Scheduled,
@@ -639,7 +654,9 @@ impl Machine {
                 {
                     Phase::Failed
                 }
-                _ if desired.spec.run_state == RunState::Stopped => Phase::Stopped,
+                _ if desired.spec.run_state == RunState::Stopped || self.quiescing.is_some() => {
+                    Phase::Stopped
+                }
                 Some(_) => Phase::Stopped,
                 None if started.is_some() => Phase::Starting,
                 None if self.record.admitted => Phase::Preparing,

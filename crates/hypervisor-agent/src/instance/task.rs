@@ -38,6 +38,8 @@ pub enum Message {
     Desired(Box<Desired>),
     /// The driver says that something changed.
     Changed,
+    /// The node goes down: the guest may take this long.
+    Quiesce(Duration),
 }
 
 /// What an instance task needs of the rest of the agent.
@@ -53,6 +55,8 @@ pub struct Surroundings {
     pub boot_id: String,
     /// Ends the task; the guest runs on.
     pub stop: CancellationToken,
+    /// The agent came up only to take its guests down; they may take this long.
+    pub quiesce: Option<Duration>,
 }
 
 /// The two clocks of this node.
@@ -71,7 +75,11 @@ pub async fn run(record: Record, around: Surroundings, mut inbox: mpsc::Unbounde
     let mut machine = Machine::new(record, around.boot_id.clone(), EpochCheck::Enforced);
     let mut calls: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();
     let mut wake_at: Option<Duration> = None;
-    let mut effects = machine.begin(now());
+    let mut effects = Vec::new();
+    if let Some(patience) = around.quiesce {
+        effects = machine.step(Input::Quiesce(patience), now());
+    }
+    effects.extend(machine.begin(now()));
     loop {
         wake_at = apply(effects, &around, &mut calls, wake_at).await;
         let due = wake_at.map_or(LOOK_EVERY, |at| at.saturating_sub(clock::since_boot()).min(LOOK_EVERY));
@@ -81,6 +89,7 @@ pub async fn run(record: Record, around: Surroundings, mut inbox: mpsc::Unbounde
             message = inbox.recv() => match message {
                 Some(Message::Desired(desired)) => Input::Desired(desired),
                 Some(Message::Changed) => Input::Changed,
+                Some(Message::Quiesce(patience)) => Input::Quiesce(patience),
                 None => return,
             },
             Some(answer) = calls.next() => match answer {

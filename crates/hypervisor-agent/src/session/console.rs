@@ -1,11 +1,11 @@
 //! Carries one console: between the driver and the server, on a connection of its own.
 
-use super::dial::Dialer;
 use futures::StreamExt;
 use hv_api::v1;
 use hv_api::v1::agent_console_message::Message as Up;
 use hv_api::v1::agent_service_client::AgentServiceClient;
 use hv_api::v1::server_console_message::Message as Down;
+use hv_client::Dialer;
 use hv_core::instance::Epoch;
 use hv_driver::{Driver, Handle};
 use tokio::io::AsyncWriteExt;

@@ -1,15 +1,13 @@
 //! The session with the server: dialled by the agent, opened anew after every gap.
 
 mod console;
-mod dial;
 pub mod link;
-
-pub use dial::{DialError, Dialer, ServerAddr};
 
 use crate::node::{Node, Request, Task};
 use futures::StreamExt;
 use hv_api::v1;
 use hv_api::v1::agent_service_client::AgentServiceClient;
+use hv_client::{Bearer, DialError, Dialer};
 use hv_core::InstanceId;
 use hv_core::instance::Epoch;
 use hv_driver::{Driver, Handle, Stats};
@@ -65,7 +63,7 @@ pub struct Session {
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
     #[error("cannot reach the server")]
-    Dial(#[from] dial::DialError),
+    Dial(#[from] DialError),
     #[error("the server refused or ended the session: {0}")]
     Status(Box<tonic::Status>),
     #[error(transparent)]
@@ -152,7 +150,7 @@ impl Session {
     fn client(
         &self,
         channel: Channel,
-    ) -> AgentServiceClient<tonic::service::interceptor::InterceptedService<Channel, dial::Bearer>> {
+    ) -> AgentServiceClient<tonic::service::interceptor::InterceptedService<Channel, Bearer>> {
         AgentServiceClient::with_interceptor(channel, self.dialer.bearer())
     }
 

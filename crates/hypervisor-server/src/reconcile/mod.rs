@@ -18,3 +18,4 @@ mod progress;
 mod tests;
 
 pub use controller::{Conn, Controller, Effect, Input, Now, Subject, Timing};
+pub(crate) use instance::candidates;

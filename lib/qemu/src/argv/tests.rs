@@ -20,7 +20,10 @@ fn full() -> (Config, Descriptors) {
     let config = Config {
         accelerator: Accelerator::Kvm,
         boot: Boot {
-            firmware: Firmware::Uefi { code: "/ovmf/code.fd".into(), vars: "/vm/vars,1.fd".into() },
+            firmware: Firmware::Uefi {
+                code: "/ovmf/code.fd".into(),
+                vars: Source::Path("/vm/vars,1.fd".into()),
+            },
             kernel: Some(DirectKernel {
                 kernel: "/boot/k,1".into(),
                 initrd: Some("/boot/i,1".into()),

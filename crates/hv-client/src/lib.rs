@@ -1,6 +1,9 @@
-//! Reaching the server: its unix socket, or loopback; with a bearer token.
+//! Reaching the server: its unix socket, or loopback; with a bearer token from a private file.
+//!
+//! Shared by everything that dials: the agent and the command line. Which calls are made is their business.
 
 use hv_runtime::files;
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -18,6 +21,15 @@ pub enum ServerAddr {
     Unix(PathBuf),
     /// Plain HTTP/2 on loopback.
     Loopback(String),
+}
+
+impl fmt::Display for ServerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Loopback(uri) => f.write_str(uri),
+        }
+    }
 }
 
 impl FromStr for ServerAddr {
@@ -91,6 +103,11 @@ impl Dialer {
         Ok(Self { addr, token })
     }
 
+    /// Where it dials.
+    pub fn addr(&self) -> &ServerAddr {
+        &self.addr
+    }
+
     /// The interceptor for clients on a dialled channel.
     pub fn bearer(&self) -> Bearer {
         Bearer(self.token.clone())
@@ -98,13 +115,10 @@ impl Dialer {
 
     /// A new connection.
     pub async fn dial(&self) -> Result<Channel, DialError> {
-        let (uri, addr) = match &self.addr {
-            // tonic takes the path of the socket after the scheme.
-            ServerAddr::Unix(path) => (format!("unix:{}", path.display()), path.display().to_string()),
-            ServerAddr::Loopback(uri) => (uri.clone(), uri.clone()),
-        };
+        // Both forms are what tonic reads: it takes the path of a socket after the scheme.
+        let addr = self.addr.to_string();
         let connect = |source| DialError::Connect { addr: addr.clone(), source };
-        let endpoint = Endpoint::from_shared(uri).map_err(connect)?;
+        let endpoint = Endpoint::from_shared(addr.clone()).map_err(connect)?;
         let endpoint =
             endpoint.connect_timeout(CONNECT_WITHIN).http2_keep_alive_interval(Duration::from_secs(20));
         endpoint.connect().await.map_err(connect)
@@ -118,6 +132,7 @@ mod tests {
     #[test]
     fn only_this_host_is_dialled_in_the_clear() {
         assert_eq!("unix:/run/a b.sock".parse(), Ok(ServerAddr::Unix("/run/a b.sock".into())));
+        assert_eq!(ServerAddr::Unix("/run/a b.sock".into()).to_string(), "unix:/run/a b.sock");
         for good in ["http://127.0.0.1:50051", "http://localhost:1", "http://[::1]:2"] {
             assert!(good.parse::<ServerAddr>().is_ok(), "{good}");
         }

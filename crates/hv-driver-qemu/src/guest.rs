@@ -1,0 +1,512 @@
+//! One slot per instance: what is known of its guest, and the task that watches it.
+//!
+//! ```text
+//!   Unknown --find()--> Live      a process that answers, supervised by a task
+//!      ^                 |  ^
+//!      |                 v  | retried by a task, no polling
+//!      |               Silent    a process that does not answer, held all the same
+//!      |                 |
+//!      '--(start cut)--  Gone    no process; how its guest ended, if it did by itself
+//! ```
+
+use crate::{
+    console::{self, Keyboard},
+    convert, error,
+    layout::{EndFacts, Facts, GuestFacts, Layout},
+};
+use hv_core::instance::PublishedPort;
+use hv_core::{InstanceId, Timestamp};
+use hv_driver::{DriverError, DriverErrorKind, End, Guest, Observation, Responsive};
+use hv_runtime::{
+    clock,
+    tasks::{TaskKind, Tasks},
+};
+use qemu::{Adoption, Exit, Record, Supervision, Unresponsive, Vm, adopt};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+/// The tasks of this driver. Each ends with its guest or with the driver, whichever is first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Supervises a process that answers.
+    Guest,
+    /// Waits for a process that does not.
+    Silent,
+    /// Passes on what is typed at a guest's console.
+    Keyboard,
+}
+
+impl TaskKind for Task {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Guest => "qemu-guest",
+            Self::Silent => "qemu-silent",
+            Self::Keyboard => "qemu-keyboard",
+        }
+    }
+
+    fn is_vital(self) -> bool {
+        false
+    }
+}
+
+/// What all slots share.
+#[derive(Clone)]
+pub(crate) struct Around {
+    pub(crate) tasks: Tasks,
+    pub(crate) events: broadcast::Sender<InstanceId>,
+    /// Cancelled when the driver is dropped or the program ends; guests run on.
+    pub(crate) stop: CancellationToken,
+    pub(crate) supervision: Supervision,
+}
+
+/// An instance.
+pub(crate) struct Slot {
+    pub(crate) id: InstanceId,
+    pub(crate) layout: Layout,
+    /// One at a time prepares, starts, ends and deletes; held by blocking work too, so that a repeated call waits for one
+    /// that was cut off.
+    pub(crate) work: Arc<tokio::sync::Mutex<()>>,
+    /// One at a time looks for a process: a monitor has one client.
+    finding: tokio::sync::Mutex<()>,
+    /// Held for short sections without await.
+    known: Mutex<Known>,
+    around: Around,
+}
+
+#[derive(Clone)]
+pub(crate) enum Known {
+    /// Nobody has looked.
+    Unknown,
+    /// Its process is being started.
+    Starting,
+    /// There is no process.
+    Gone(Option<End>),
+    /// It answers, or did when last asked.
+    Live(Arc<Live>),
+    /// It is there and has not answered yet.
+    Silent(Arc<Silent>),
+}
+
+/// A process that is supervised.
+pub(crate) struct Live {
+    pub(crate) vm: Vm,
+    pub(crate) facts: GuestFacts,
+    pub(crate) keyboard: Keyboard,
+    /// It is being ended by us: its end is no news.
+    ending: AtomicBool,
+    /// Becomes true when the process is gone and all that is to be known of its end is on disk.
+    pub(crate) settled: watch::Receiver<bool>,
+}
+
+/// A process that is held and does not answer.
+pub(crate) struct Silent {
+    record: Record,
+    facts: GuestFacts,
+    /// Why it counts as silent.
+    reason: Mutex<String>,
+    ending: AtomicBool,
+    settled: watch::Receiver<bool>,
+}
+
+type Supervisor = Pin<Box<dyn Future<Output = Exit> + Send>>;
+
+impl Slot {
+    pub(crate) fn new(id: InstanceId, layout: Layout, around: Around) -> Self {
+        Self {
+            id,
+            layout,
+            work: Arc::default(),
+            finding: tokio::sync::Mutex::default(),
+            known: Mutex::new(Known::Unknown),
+            around,
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, known: Known) {
+        *self.known() = known;
+        self.changed();
+    }
+
+    fn changed(&self) {
+        // Without a subscriber nobody needs to know.
+        let _ = self.around.events.send(self.id);
+    }
+
+    /// Marks that a process is being started; [`Slot::begin`] completes it, dropping undoes it.
+    pub(crate) fn starting(self: &Arc<Self>) -> Starting {
+        *self.known() = Known::Starting;
+        Starting { slot: self.clone(), begun: false }
+    }
+
+    /// What there is, looking for it when nobody has. Bounded in time.
+    pub(crate) async fn find(self: &Arc<Self>, operation: &'static str) -> Result<Known, DriverError> {
+        let already = |known: &Known| (!matches!(known, Known::Unknown)).then(|| known.clone());
+        if let Some(known) = already(&self.known()) {
+            return Ok(known);
+        }
+        let _finding = self.finding.lock().await;
+        if let Some(known) = already(&self.known()) {
+            return Ok(known);
+        }
+        self.look(operation).await
+    }
+
+    async fn look(self: &Arc<Self>, operation: &'static str) -> Result<Known, DriverError> {
+        let failed = |error: io::Error| error::io(operation, "cannot look for the guest", &error);
+        let run = self.layout.run();
+        let record = match self.record() {
+            Ok(Some(record)) => record,
+            Ok(None) if self.layout.is_occupied().map_err(failed)? => {
+                let message = format!("a process that is not known holds {}", run.join("lock").display());
+                return Err(DriverError::new(DriverErrorKind::Unresponsive, operation, message));
+            }
+            Ok(None) => {
+                let gone = Known::Gone(self.end_on_disk());
+                *self.known() = gone.clone();
+                return Ok(gone);
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let facts = GuestFacts::load(&run).ok().flatten().unwrap_or_else(GuestFacts::unknown);
+        let same_boot = record.boot_id == clock::boot_id();
+        let adopted = adopt(record.clone(), ANSWER, self.around.supervision).await.map_err(failed)?;
+        let known = match adopted {
+            Adoption::Adopted(vm, supervisor) => {
+                tracing::info!(instance = %self.id, pid = record.pid, "adopted a running guest");
+                Known::Live(self.begin(vm, supervisor, facts))
+            }
+            Adoption::Unresponsive(held) => Known::Silent(self.wait_for(held, record, facts)),
+            // The host's reboot ended it; that is no failure of the guest.
+            Adoption::Gone(_) if !same_boot => Known::Gone(None),
+            Adoption::Gone(_) => Known::Gone(Some(self.end_on_disk().unwrap_or_else(|| {
+                let words = self.layout.last_words(facts.log_start);
+                let words = if words.is_empty() { words } else { format!(": {words}") };
+                End::Failed(format!("the QEMU process ended while nobody watched{words}"))
+            }))),
+        };
+        self.set(known.clone());
+        Ok(known)
+    }
+
+    /// The record of a process that lives, or of the last one that did.
+    fn record(&self) -> io::Result<Option<Record>> {
+        let run = self.layout.run();
+        if let Some(record) = Record::load(&run)? {
+            return Ok(Some(record));
+        }
+        if !self.layout.is_occupied()? {
+            return Ok(None);
+        }
+        // The driver before was killed between the start of the process and its record.
+        let found = Record::find(self.id.uuid(), &run)?;
+        if let Some(record) = &found {
+            record.save(&run)?;
+        }
+        Ok(found)
+    }
+
+    fn end_on_disk(&self) -> Option<End> {
+        let end = EndFacts::load(&self.layout.run()).ok().flatten()?;
+        (end.boot_id == clock::boot_id()).then(|| end.failure.map_or(End::PoweredOff, End::Failed))
+    }
+
+    /// Takes a process over: from now on a task supervises it.
+    pub(crate) fn begin(self: &Arc<Self>, vm: Vm, supervisor: Supervisor, facts: GuestFacts) -> Arc<Live> {
+        let (settled, settled_seen) = watch::channel(false);
+        let keyboard = Keyboard::new(vm.record().console_socket.clone(), self.around.clone());
+        let live =
+            Arc::new(Live { vm, facts, keyboard, ending: AtomicBool::new(false), settled: settled_seen });
+        self.set(Known::Live(live.clone()));
+        self.around.tasks.spawn(Task::Guest, supervise(self.clone(), live.clone(), supervisor, settled));
+        live
+    }
+
+    fn wait_for(self: &Arc<Self>, held: Box<Unresponsive>, record: Record, facts: GuestFacts) -> Arc<Silent> {
+        let (settled, settled_seen) = watch::channel(false);
+        let silent = Arc::new(Silent {
+            record,
+            facts,
+            reason: Mutex::new(held.reason().to_owned()),
+            ending: AtomicBool::new(false),
+            settled: settled_seen,
+        });
+        self.around.tasks.spawn(Task::Silent, wait(self.clone(), silent.clone(), held, settled));
+        silent
+    }
+
+    /// Ends whatever process there is and forgets it. The caller holds `work`.
+    pub(crate) async fn end(self: &Arc<Self>) -> Result<(), DriverError> {
+        let failed = |error: io::Error| error::io("kill", "cannot end the QEMU process", &error);
+        let mut settled = match self.find("kill").await? {
+            Known::Live(live) => {
+                live.ending.store(true, Ordering::Release);
+                if live.vm.status().responsive == qemu::Responsive::Yes {
+                    // In order where that is possible: QEMU writes back what it holds of the disks.
+                    live.vm.quit(QUIT).await.map_err(failed)?;
+                } else {
+                    live.vm.kill().await.map_err(failed)?;
+                }
+                live.settled.clone()
+            }
+            Known::Silent(silent) => {
+                silent.ending.store(true, Ordering::Release);
+                match adopt(silent.record.clone(), Duration::ZERO, self.around.supervision)
+                    .await
+                    .map_err(failed)?
+                {
+                    Adoption::Adopted(vm, _) => vm.kill().await.map(drop).map_err(failed)?,
+                    Adoption::Unresponsive(held) => held.kill().await.map(drop).map_err(failed)?,
+                    Adoption::Gone(_) => {}
+                }
+                silent.settled.clone()
+            }
+            Known::Unknown | Known::Starting | Known::Gone(_) => watch::channel(true).1,
+        };
+        // An error is a task that has ended without a word: the program is ending.
+        let _ = settled.wait_for(|settled| *settled).await;
+        self.layout.forget_guest().map_err(failed)?;
+        self.set(Known::Gone(None));
+        Ok(())
+    }
+
+    /// What there is, in the contract's terms.
+    pub(crate) async fn observe(self: &Arc<Self>) -> Result<Observation, DriverError> {
+        Ok(match self.find("observe").await? {
+            Known::Live(live) => live.observe(),
+            Known::Silent(silent) => silent.observe(),
+            Known::Gone(Some(end)) => Observation { guest: Guest::Ended(end), ..Observation::absent() },
+            Known::Unknown | Known::Starting | Known::Gone(None) => Observation::absent(),
+        })
+    }
+
+    /// The guest, which must run or be halted.
+    pub(crate) async fn live(self: &Arc<Self>, operation: &'static str) -> Result<Arc<Live>, DriverError> {
+        match self.find(operation).await? {
+            Known::Live(live)
+                if matches!(convert::guest_of(&live.vm.status()), Some(Guest::Running | Guest::Paused)) =>
+            {
+                Ok(live)
+            }
+            Known::Silent(silent) => {
+                Err(DriverError::new(DriverErrorKind::Unresponsive, operation, silent.why()))
+            }
+            _ => Err(DriverError::new(
+                DriverErrorKind::NotFound,
+                operation,
+                format!("the instance {} has no guest", self.id),
+            )),
+        }
+    }
+}
+
+/// A start under way.
+pub(crate) struct Starting {
+    slot: Arc<Slot>,
+    begun: bool,
+}
+
+impl Starting {
+    /// There is a process.
+    pub(crate) fn begin(mut self, vm: Vm, supervisor: Supervisor, facts: GuestFacts) -> Arc<Live> {
+        self.begun = true;
+        self.slot.begin(vm, supervisor, facts)
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if !self.begun {
+            // Whoever asks next looks at what is really there.
+            *self.slot.known() = Known::Unknown;
+        }
+    }
+}
+
+impl Live {
+    fn observe(&self) -> Observation {
+        let status = self.vm.status();
+        // The process has ended this moment, and its task is about to say so.
+        let guest = convert::guest_of(&status).unwrap_or_else(|| {
+            Guest::Ended(convert::failure_of(&status, "").map_or(End::PoweredOff, End::Failed))
+        });
+        let responsive = match (&guest, status.responsive) {
+            (Guest::Running | Guest::Paused, qemu::Responsive::No(why)) => Responsive::No(why),
+            _ => Responsive::Yes,
+        };
+        let mut details = self.facts.details(self.vm.record().pid);
+        if !matches!(status.run_state, qmp::commands::RunState::Running) {
+            details.insert("run_state".into(), status.run_state.to_string());
+        }
+        self.facts.observation(guest, responsive, details)
+    }
+}
+
+impl Silent {
+    fn why(&self) -> String {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn observe(&self) -> Observation {
+        let details = self.facts.details(self.record.pid);
+        self.facts.observation(Guest::Running, Responsive::No(self.why()), details)
+    }
+}
+
+impl GuestFacts {
+    /// Of a guest whose facts were lost.
+    fn unknown() -> Self {
+        Self {
+            started_at: 0,
+            accelerator: String::new(),
+            accelerator_reason: String::new(),
+            machine: String::new(),
+            qemu_version: String::new(),
+            console_start: 0,
+            log_start: 0,
+            ports: Vec::new(),
+            disks: Vec::new(),
+        }
+    }
+
+    fn details(&self, pid: u32) -> BTreeMap<String, String> {
+        let facts = [
+            ("accelerator", &self.accelerator),
+            ("accelerator_reason", &self.accelerator_reason),
+            ("machine", &self.machine),
+            ("qemu_version", &self.qemu_version),
+        ];
+        let known = facts.into_iter().filter(|(_, value)| !value.is_empty());
+        known
+            .map(|(key, value)| (key.to_owned(), value.clone()))
+            .chain([("pid".to_owned(), pid.to_string())])
+            .collect()
+    }
+
+    fn observation(
+        &self,
+        guest: Guest,
+        responsive: Responsive,
+        details: BTreeMap<String, String>,
+    ) -> Observation {
+        Observation {
+            guest,
+            responsive,
+            started_at: (self.started_at != 0).then_some(Timestamp(self.started_at)),
+            published_ports: self.ports.iter().map(PublishedPort::from).collect(),
+            addresses: Vec::new(),
+            details,
+        }
+    }
+}
+
+/// Polls the supervision of a process, tells of its changes, keeps its logs short, and writes down how it ended.
+async fn supervise(
+    slot: Arc<Slot>,
+    live: Arc<Live>,
+    mut supervisor: Supervisor,
+    settled: watch::Sender<bool>,
+) {
+    let mut status = live.vm.watch();
+    let mut trim = tokio::time::interval(console::TRIM_EVERY);
+    loop {
+        // Cancel safety: the supervisor is kept, the others lose nothing when dropped.
+        tokio::select! {
+            _ = &mut supervisor => break,
+            Ok(()) = status.changed() => slot.changed(),
+            _ = trim.tick() => console::trim(&[slot.layout.console_log(), slot.layout.qemu_log()]),
+            () = slot.around.stop.cancelled() => return,
+        }
+    }
+    let mut end = None;
+    if !live.ending.load(Ordering::Acquire) {
+        let words = slot.layout.last_words(live.facts.log_start);
+        let failure = convert::failure_of(&live.vm.status(), &words);
+        let facts = EndFacts { boot_id: clock::boot_id(), failure: failure.clone() };
+        if let Err(error) = facts.save(&slot.layout.run()) {
+            tracing::warn!(instance = %slot.id, %error, "cannot write down how the guest ended");
+        }
+        end = Some(failure.map_or(End::PoweredOff, End::Failed));
+    }
+    slot.settle(settled, end);
+}
+
+/// Waits until a silent process answers or ends.
+async fn wait(
+    slot: Arc<Slot>,
+    silent: Arc<Silent>,
+    mut held: Box<Unresponsive>,
+    settled: watch::Sender<bool>,
+) {
+    let mut early = false;
+    loop {
+        let retry = async move {
+            if early {
+                tokio::time::sleep(RECONNECT_PAUSE).await;
+            }
+            held.retry(FOR_EVER).await
+        };
+        // Cancel safety: a driver that stops wants nothing of it any more.
+        let adoption = tokio::select! {
+            adoption = retry => adoption,
+            () = slot.around.stop.cancelled() => return,
+        };
+        match adoption {
+            Adoption::Adopted(vm, supervisor) => {
+                tracing::info!(instance = %slot.id, "a silent guest answers again");
+                slot.begin(vm, supervisor, silent.facts.clone());
+                // Whoever was about to end it finds it live now and asks again.
+                settled.send_replace(true);
+                return;
+            }
+            Adoption::Gone(why) => {
+                let end = (!silent.ending.load(Ordering::Acquire)).then(|| {
+                    let words = slot.layout.last_words(silent.facts.log_start);
+                    End::Failed(format!("{why}{}{words}", if words.is_empty() { "" } else { ": " }))
+                });
+                slot.settle(settled, end);
+                return;
+            }
+            Adoption::Unresponsive(again) => {
+                again.reason().clone_into(&mut silent.reason.lock().unwrap_or_else(PoisonError::into_inner));
+                slot.changed();
+                (held, early) = (again, true);
+            }
+        }
+    }
+}
+
+impl Slot {
+    fn settle(&self, settled: watch::Sender<bool>, end: Option<End>) {
+        *self.known() = Known::Gone(end);
+        settled.send_replace(true);
+        self.changed();
+    }
+}
+
+/// How long a process that was found may take to answer; the contract wants observations bounded.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// How long QEMU may take to end in order.
+const QUIT: Duration = Duration::from_secs(3);
+
+/// A retry ends earlier by the process's end, an answer, or a monitor that refuses.
+const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
+
+/// Between attempts at a monitor that refuses.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(2);

@@ -1,0 +1,73 @@
+//! `cluster` and `version`.
+
+use crate::Context;
+use crate::connect::{Connection, unary};
+use crate::exit::Failure;
+use crate::output::{Details, Format, human, view};
+use clap::Subcommand;
+use hv_api::v1;
+use serde_json::json;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Name, versions and totals
+    Info,
+}
+
+pub(crate) async fn run(context: &mut Context, Command::Info: Command) -> Result<(), Failure> {
+    let info = info(context).await?;
+    context.show_one(&view::cluster_info(&info), &info.name, || details(&info))
+}
+
+async fn info(context: &Context) -> Result<v1::ClusterInfo, Failure> {
+    let mut client = Connection::open(context).await?.cluster();
+    Ok(client.get_cluster_info(unary(v1::GetClusterInfoRequest {})).await?.into_inner())
+}
+
+fn details(info: &v1::ClusterInfo) -> Details {
+    let capacity = info.capacity.unwrap_or_default();
+    let allocated = info.allocated.unwrap_or_default();
+    let mut details = Details::default();
+    details
+        .add("Name", &info.name)
+        .add("Id", &info.cluster_id)
+        .add("Version", &info.version)
+        .add("Nodes", format!("{} ready of {}", info.nodes_ready, info.nodes_total))
+        .add("Instances", format!("{} running of {}", info.instances_running, info.instances_total))
+        .add("CPUs", format!("{} allocated of {}", allocated.cpus, capacity.cpus))
+        .add("Memory", amounts(allocated.memory_bytes, capacity.memory_bytes))
+        .add("Disk", amounts(allocated.disk_bytes, capacity.disk_bytes))
+        .add("Revision", info.revision.to_string())
+        .add("Incarnation", &info.incarnation);
+    details
+}
+
+fn amounts(allocated: u64, capacity: u64) -> String {
+    format!("{} allocated of {}", human::size(allocated), human::size(capacity))
+}
+
+/// This program's version, and the server's where one answers: that none does is no failure here.
+pub(crate) async fn version(context: &mut Context) -> Result<(), Failure> {
+    let own = env!("CARGO_PKG_VERSION");
+    let server = info(context).await;
+    let (version, problem) = match &server {
+        Ok(info) => (Some(info.version.as_str()), None),
+        Err(Failure::Error(error)) => (None, Some(error.message.as_str())),
+        Err(_) => (None, None),
+    };
+    match context.globals.output {
+        Format::Json | Format::Yaml => {
+            context.show_value(&json!({ "ctl": own, "server": version, "problem": problem }))
+        }
+        Format::Table | Format::Wide | Format::Name => {
+            context.say(format!("hypervisor-ctl {own}"))?;
+            match (version, problem) {
+                (Some(version), _) => context.say(format!("server         {version}")),
+                (None, problem) => {
+                    context.note(format!("server         not known: {}", problem.unwrap_or("no answer")));
+                    Ok(())
+                }
+            }
+        }
+    }
+}

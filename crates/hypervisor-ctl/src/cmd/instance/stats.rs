@@ -1,0 +1,117 @@
+//! `instance stats`: what instances take of their node. CPU use comes from two reads.
+
+use crate::Context;
+use crate::connect::{Connection, unary};
+use crate::exit::Failure;
+use crate::output::{Format, Rows, human, view};
+use crate::parse;
+use clap::Args;
+use hv_api::v1;
+use std::time::Duration;
+
+/// What instances take of their node now
+///
+/// CPU use is a share of one CPU, between two reads. Figures that are not known are shown as - (null in JSON).
+#[derive(Args)]
+pub(crate) struct Stats {
+    /// Names or uids
+    #[arg(required = true, value_name = "INSTANCE")]
+    instances: Vec<String>,
+    /// Time between two reads
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse::duration)]
+    interval: Duration,
+    /// Go on until interrupted
+    #[arg(short, long)]
+    watch: bool,
+}
+
+pub(crate) async fn run(context: &mut Context, asked: Stats) -> Result<(), Failure> {
+    let connection = Connection::open(context).await?;
+    let mut before = read(context, &connection, &asked.instances).await?;
+    loop {
+        tokio::time::sleep(asked.interval).await;
+        let mut now = read(context, &connection, &asked.instances).await?;
+        for (before, now) in before.iter().zip(&mut now) {
+            now.cpu_usage_percent = cpu_percent(before, now).or(now.cpu_usage_percent);
+        }
+        show(context, &asked.instances, &now)?;
+        if !asked.watch {
+            return Ok(());
+        }
+        before = now;
+    }
+}
+
+async fn read(
+    context: &Context,
+    connection: &Connection,
+    instances: &[String],
+) -> Result<Vec<v1::InstanceStats>, Failure> {
+    let mut client = connection.compute();
+    let mut all = Vec::new();
+    for instance in instances {
+        let project = context.globals.project.clone();
+        let request = v1::GetInstanceStatsRequest { instance: instance.clone(), project };
+        all.push(client.get_instance_stats(unary(request)).await?.into_inner());
+    }
+    Ok(all)
+}
+
+/// The share of one CPU between two reads; unknown when the guest was started anew, or no time has passed.
+pub(crate) fn cpu_percent(before: &v1::InstanceStats, now: &v1::InstanceStats) -> Option<f64> {
+    let used = now.cpu_time_ns?.checked_sub(before.cpu_time_ns?)?;
+    let passed_ms = u64::try_from(now.collected_at_ms - before.collected_at_ms).ok().filter(|ms| *ms > 0)?;
+    Some(used as f64 / (passed_ms as f64 * 1e6) * 100.0)
+}
+
+fn show(context: &mut Context, names: &[String], stats: &[v1::InstanceStats]) -> Result<(), Failure> {
+    match (context.globals.output, stats) {
+        (Format::Json | Format::Yaml, [one]) => {
+            let value = view::instance_stats(one);
+            context.show_line(&value, &names[0], String::new())
+        }
+        _ => context.show_rows(rows(names, stats)),
+    }
+}
+
+pub(crate) fn rows(names: &[String], stats: &[v1::InstanceStats]) -> Rows {
+    let size = |bytes: Option<u64>| bytes.map_or("-".to_owned(), human::size);
+    let cells = |(name, stats): (&String, &v1::InstanceStats)| {
+        vec![
+            name.as_str().into(),
+            stats.cpu_usage_percent.map_or("-".to_owned(), |percent| format!("{percent:.1} %")).into(),
+            size(stats.memory_used_bytes).into(),
+            size(stats.disk_read_bytes).into(),
+            size(stats.disk_write_bytes).into(),
+            size(stats.network_rx_bytes).into(),
+            size(stats.network_tx_bytes).into(),
+        ]
+    };
+    Rows {
+        headers: &["NAME", "CPU", "MEMORY", "DISK READ", "DISK WRITTEN", "NET IN", "NET OUT"],
+        wide: 0,
+        rows: names.iter().zip(stats).map(cells).collect(),
+        names: names.to_vec(),
+        values: stats.iter().map(view::instance_stats).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_use_is_a_share_of_one_cpu() {
+        let at = |collected_at_ms, cpu_time_ns| v1::InstanceStats {
+            collected_at_ms,
+            cpu_time_ns,
+            ..Default::default()
+        };
+        let before = at(1000, Some(5_000_000_000));
+        assert_eq!(cpu_percent(&before, &at(2000, Some(5_500_000_000))), Some(50.0));
+        assert_eq!(cpu_percent(&before, &at(2000, Some(7_000_000_000))), Some(200.0), "two CPUs");
+        assert_eq!(cpu_percent(&before, &at(1000, Some(6_000_000_000))), None, "no time passed");
+        assert_eq!(cpu_percent(&before, &at(2000, Some(1_000_000_000))), None, "started anew");
+        assert_eq!(cpu_percent(&before, &at(2000, None)), None);
+    }
+}

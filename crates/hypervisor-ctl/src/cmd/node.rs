@@ -1,0 +1,279 @@
+//! `node`: the hosts that run instances.
+
+use crate::Context;
+use crate::cmd::{Waiting, operation};
+use crate::connect::{Connection, mutate, unary};
+use crate::exit::Failure;
+use crate::output::{Details, Rows, Text, Tone, human, view};
+use crate::wait::wait;
+use clap::{Args, Subcommand, ValueEnum};
+use hv_api::v1;
+use hv_core::Timestamp;
+use hv_runtime::clock;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// The nodes
+    #[command(visible_alias = "ls")]
+    List(List),
+    /// One node: capacity, drivers and their accelerator, conditions
+    Get {
+        /// Name or uid
+        node: String,
+    },
+    /// Place nothing new on a node; what is there stays
+    Cordon(Change),
+    /// Place instances on a node again
+    Uncordon(Change),
+    /// Place nothing new on a node, and mark what is there as to leave
+    Drain(Change),
+}
+
+#[derive(Args)]
+pub(crate) struct List {
+    /// Only nodes with these labels: key=value,key!=value,key,!key
+    #[arg(short = 'l', long, value_name = "SELECTOR", default_value = "", hide_default_value = true)]
+    selector: String,
+    /// Only nodes in this phase
+    #[arg(long, value_enum)]
+    phase: Option<Phase>,
+    /// Only nodes of this region
+    #[arg(long, default_value = "", hide_default_value = true)]
+    region: String,
+    /// Only nodes of this zone
+    #[arg(long, default_value = "", hide_default_value = true)]
+    zone: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Change {
+    /// Name or uid
+    node: String,
+    /// Why, for others who look
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Phase {
+    Registered,
+    Ready,
+    NotReady,
+    Unknown,
+}
+
+impl From<Phase> for v1::NodePhase {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Registered => Self::Registered,
+            Phase::Ready => Self::Ready,
+            Phase::NotReady => Self::NotReady,
+            Phase::Unknown => Self::Unknown,
+        }
+    }
+}
+
+pub(crate) async fn run(context: &mut Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::List(list) => {
+            let nodes = all(context, list).await?;
+            context.show_rows(rows(&nodes, clock::wall()))
+        }
+        Command::Get { node } => {
+            let mut client = Connection::open(context).await?.cluster();
+            let node = client.get_node(unary(v1::GetNodeRequest { node })).await?.into_inner();
+            show(context, &node)
+        }
+        Command::Cordon(asked) => change(context, asked, v1::Schedulability::Cordoned).await,
+        Command::Uncordon(asked) => change(context, asked, v1::Schedulability::Schedulable).await,
+        Command::Drain(asked) => change(context, asked, v1::Schedulability::Draining).await,
+    }
+}
+
+async fn all(context: &Context, list: List) -> Result<Vec<v1::Node>, Failure> {
+    let mut client = Connection::open(context).await?.cluster();
+    let mut request = v1::ListNodesRequest {
+        phase: list.phase.map_or(v1::NodePhase::Unspecified, v1::NodePhase::from).into(),
+        region: list.region,
+        zone: list.zone,
+        label_selector: list.selector,
+        ..Default::default()
+    };
+    let mut nodes = Vec::new();
+    loop {
+        let answer = client.list_nodes(unary(request.clone())).await?.into_inner();
+        nodes.extend(answer.nodes);
+        match answer.page {
+            Some(page) if !page.next_token.is_empty() => {
+                request.page = Some(v1::PageRequest { size: 0, token: page.next_token });
+            }
+            _ => return Ok(nodes),
+        }
+    }
+}
+
+async fn change(context: &mut Context, asked: Change, wanted: v1::Schedulability) -> Result<(), Failure> {
+    let connection = Connection::open(context).await?;
+    let request = v1::UpdateNodeRequest {
+        node: asked.node.clone(),
+        spec: Some(v1::NodeSpec {
+            schedulability: wanted.into(),
+            reason: asked.reason,
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["spec.schedulability".to_owned(), "spec.reason".to_owned()],
+        }),
+        idempotency_key: asked.waiting.key(""),
+        ..Default::default()
+    };
+    let answer = mutate(request, |request| {
+        let mut client = connection.cluster();
+        async move { client.update_node(request).await }
+    })
+    .await?;
+    if let Some(begun) = answer.operation {
+        if asked.waiting.no_wait {
+            return operation::show(context, &begun);
+        }
+        wait(context, &connection, begun, asked.waiting.timeout).await?;
+    }
+    let request = v1::GetNodeRequest { node: asked.node };
+    let node = connection.cluster().get_node(unary(request)).await?.into_inner();
+    let left = node.status.as_ref().map_or(0, |status| status.instances);
+    if wanted == v1::Schedulability::Draining && left > 0 {
+        context.note(format!(
+            "{left} instances are still on it: hypervisor-ctl instance list --node {}",
+            name(&node)
+        ));
+    }
+    context.show_rows(rows(&[node], clock::wall()))
+}
+
+fn name(node: &v1::Node) -> &str {
+    node.metadata.as_ref().map_or("", |metadata| &metadata.name)
+}
+
+pub(crate) fn rows(nodes: &[v1::Node], now: Timestamp) -> Rows {
+    let cells = |node: &v1::Node| {
+        let metadata = node.metadata.clone().unwrap_or_default();
+        let (spec, status) = (node.spec.clone().unwrap_or_default(), node.status.clone().unwrap_or_default());
+        let (has, taken) = (status.allocatable.unwrap_or_default(), status.allocated.unwrap_or_default());
+        let drivers: Vec<_> = status.drivers.iter().map(driver_word).collect();
+        vec![
+            metadata.name.into(),
+            phase(&spec, &status),
+            view::node_role(spec.role).into(),
+            format!("{}/{}", taken.cpus, has.cpus).into(),
+            format!("{} / {}", human::size(taken.memory_bytes), human::size(has.memory_bytes)).into(),
+            status.instances.to_string().into(),
+            drivers.join(",").into(),
+            human::age(metadata.created_at_ms, now).into(),
+            metadata.uid.into(),
+            human::or_dash(&spec.region).into(),
+            human::or_dash(&spec.zone).into(),
+            human::or_dash(&status.agent_version).into(),
+            human::or_dash(&human::pairs(&metadata.labels)).into(),
+        ]
+    };
+    Rows {
+        headers: &[
+            "NAME",
+            "STATUS",
+            "ROLE",
+            "CPUS",
+            "MEMORY",
+            "INSTANCES",
+            "DRIVERS",
+            "AGE",
+            "UID",
+            "REGION",
+            "ZONE",
+            "AGENT",
+            "LABELS",
+        ],
+        wide: 5,
+        rows: nodes.iter().map(cells).collect(),
+        names: nodes.iter().map(|node| name(node).to_owned()).collect(),
+        values: nodes.iter().map(view::node).collect(),
+    }
+}
+
+fn phase(spec: &v1::NodeSpec, status: &v1::NodeStatus) -> Text {
+    let mut word = view::node_phase(status.phase);
+    let mut tone = match status.phase() {
+        v1::NodePhase::Ready => Tone::Good,
+        v1::NodePhase::Registered => Tone::Busy,
+        _ => Tone::Bad,
+    };
+    if !matches!(spec.schedulability(), v1::Schedulability::Schedulable | v1::Schedulability::Unspecified) {
+        word = format!("{word},{}", view::schedulability(spec.schedulability));
+        tone = if tone == Tone::Good { Tone::Busy } else { tone };
+    }
+    Text(word, tone)
+}
+
+/// `qemu(kvm)`, with a mark when it cannot run instances.
+fn driver_word(driver: &v1::DriverStatus) -> String {
+    let accelerator =
+        driver.attributes.get("accelerator").map(|name| format!("({name})")).unwrap_or_default();
+    format!("{}{accelerator}{}", driver.name, if driver.healthy { "" } else { "!" })
+}
+
+fn show(context: &mut Context, node: &v1::Node) -> Result<(), Failure> {
+    let now = clock::wall();
+    context.show_one(&view::node(node), name(node), || details(node, now))
+}
+
+pub(crate) fn details(node: &v1::Node, now: Timestamp) -> Details {
+    let metadata = node.metadata.clone().unwrap_or_default();
+    let (spec, status) = (node.spec.clone().unwrap_or_default(), node.status.clone().unwrap_or_default());
+    let (capacity, has) = (status.capacity.unwrap_or_default(), status.allocatable.unwrap_or_default());
+    let taken = status.allocated.unwrap_or_default();
+    let amounts = |taken: u64, has: u64, capacity: u64| {
+        format!("{} allocated of {} ({} in all)", human::size(taken), human::size(has), human::size(capacity))
+    };
+    let mut details = Details::default();
+    details
+        .add("Name", &metadata.name)
+        .add("Uid", &metadata.uid)
+        .add("Status", phase(&spec, &status).0)
+        .add("Reason", &spec.reason)
+        .add("Role", view::node_role(spec.role))
+        .add("Region", &spec.region)
+        .add("Zone", &spec.zone)
+        .add("Labels", human::pairs(&metadata.labels))
+        .add("Hostname", &status.hostname)
+        .add("Addresses", status.addresses.join(", "))
+        .add("CPUs", format!("{} allocated of {} ({} in all)", taken.cpus, has.cpus, capacity.cpus))
+        .add("Memory", amounts(taken.memory_bytes, has.memory_bytes, capacity.memory_bytes))
+        .add("Disk", amounts(taken.disk_bytes, has.disk_bytes, capacity.disk_bytes))
+        .add("Instances", status.instances.to_string())
+        .add("Agent", &status.agent_version)
+        .add("Kernel", &status.kernel_version)
+        .add("Last seen", format!("{} ago", human::age(status.last_seen_at_ms, now)))
+        .add("Created", human::time(metadata.created_at_ms));
+    for driver in &status.drivers {
+        let health = if driver.healthy { "healthy" } else { "not healthy" };
+        details.add(
+            &format!("Driver {}", driver.name),
+            [health, &driver.version, &driver.message].join(" ").trim(),
+        );
+        for (key, value) in &driver.attributes {
+            details.add(&format!("  {key}"), value);
+        }
+    }
+    details.list("Conditions", conditions(&status.conditions));
+    details
+}
+
+/// Conditions, one line each.
+pub(crate) fn conditions(conditions: &[v1::Condition]) -> impl Iterator<Item = String> + '_ {
+    conditions.iter().map(|condition| {
+        let text =
+            format!("{}={} {} {}", condition.r#type, condition.status, condition.reason, condition.message);
+        text.trim_end().to_owned()
+    })
+}

@@ -1,0 +1,252 @@
+//! Calls about instances.
+
+use super::{Context, Plan, check_precondition};
+use crate::state::write::Writer;
+use crate::state::{Cluster, InstanceEntry, keys};
+use hv_api::convert::{project_from, spec_from, spec_to};
+use hv_api::v1;
+use hv_core::instance::state::{Decision, Request, decide};
+use hv_core::instance::update::{Field, needs_restart};
+use hv_core::instance::{Instance, InstanceSpec, InstanceStatus, Phase, RunState};
+use hv_core::labels::{check_annotations, check_labels};
+use hv_core::operation::{OperationKind, OperationPhase, Target};
+use hv_core::{Error, ErrorKind, InstanceId, Metadata, Name};
+use hv_store::Compare;
+use std::time::Duration;
+
+/// Who must clean up before a deletion completes: the agent of the node.
+const FINALIZER: &str = "agent";
+
+/// Plans the creation of an instance.
+pub fn create(
+    cluster: &Cluster,
+    request: &v1::CreateInstanceRequest,
+    context: &Context,
+) -> Result<Plan, Error> {
+    let name = Name::parse("name", &request.name)?;
+    let project = project_from("project", &request.project)?;
+    check_labels("labels", &request.labels)?;
+    check_annotations("annotations", &request.annotations)?;
+    let wire = request.spec.as_ref().ok_or_else(|| Error::invalid("spec", "a specification is required"))?;
+    let spec =
+        InstanceSpec { restart_serial: 0, force_stop: false, stop_timeout_once: None, ..spec_from(wire)? };
+    if let Some(taken) = cluster.instance_named(&project, &name) {
+        return Err(Error::new(
+            ErrorKind::AlreadyExists,
+            format!("an instance `{name}` exists in project `{project}`"),
+        )
+        .with_uid(taken)
+        .with_hint("choose another name, or delete that instance"));
+    }
+    let id = InstanceId::new(context.uid);
+    let instance = Instance {
+        id,
+        metadata: Metadata {
+            name: name.clone(),
+            project: project.clone(),
+            labels: request.labels.clone(),
+            annotations: request.annotations.clone(),
+            generation: 1,
+            created_at: context.now,
+            deletion_requested_at: None,
+            finalizers: vec![FINALIZER.to_owned()],
+        },
+        spec,
+        status: InstanceStatus::default(),
+        placement: None,
+    };
+    let mut writer = Writer::default();
+    writer
+        .only_if(Compare::Absent(keys::instance_name(&project, &name)))
+        .only_if(Compare::Absent(keys::instance(&project, id)))
+        .put_instance(&instance)
+        .put_text(keys::instance_name(&project, &name), &id.to_string());
+    let mut operation =
+        context.operation(OperationKind::InstanceCreate, Target::Instance(id), &name, &project);
+    operation.target_generation = 1;
+    Ok(context.plan(writer, operation))
+}
+
+/// A verb on an instance, with what it needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Act<'a> {
+    /// uid or name.
+    pub instance: &'a str,
+    /// Its project; the default one when empty.
+    pub project: &'a str,
+    /// What to do.
+    pub request: Request,
+    /// How long the guest may take this once.
+    pub timeout: Option<Duration>,
+    /// What the caller demands.
+    pub precondition: Option<&'a v1::Precondition>,
+}
+
+/// Plans start, stop, restart, pause and resume.
+pub fn act(cluster: &Cluster, act: &Act<'_>, context: &Context) -> Result<Plan, Error> {
+    let entry = find(cluster, act.project, act.instance)?;
+    check_precondition(act.precondition, entry.instance.metadata.generation, entry.instance.id)?;
+    let kind = match act.request {
+        Request::Start => OperationKind::InstanceStart,
+        Request::Stop | Request::ForceStop => OperationKind::InstanceStop,
+        Request::Restart | Request::ForceRestart => OperationKind::InstanceRestart,
+        Request::Pause => OperationKind::InstancePause,
+        Request::Resume => OperationKind::InstanceResume,
+        Request::Update | Request::Delete | Request::Console | Request::Stats => {
+            return Err(Error::new(ErrorKind::Internal, format!("{} is no verb", act.request.as_str())));
+        }
+    };
+    let decision = decide(&entry.instance, act.request)?;
+    let mut instance = entry.instance.clone();
+    apply(&mut instance.spec, decision, act.timeout);
+    instance.spec.check()?;
+    Ok(change(entry, instance, kind, context))
+}
+
+fn apply(spec: &mut InstanceSpec, decision: Decision, timeout: Option<Duration>) {
+    if let Decision::Set { run_state, bump_serial, force } = decision {
+        spec.run_state = run_state;
+        spec.restart_serial += u64::from(bump_serial);
+        spec.force_stop = force;
+        spec.stop_timeout_once = timeout.filter(|_| run_state == RunState::Stopped);
+    }
+}
+
+/// Records a changed instance: a changed specification gets a new generation, and its operation waits for it. Without one
+/// there is nothing to wait for, unless the last change is still under way.
+fn change(entry: &InstanceEntry, mut instance: Instance, kind: OperationKind, context: &Context) -> Plan {
+    let old = &entry.instance;
+    let spec_changed = instance.spec != old.spec || instance.is_deleting() != old.is_deleting();
+    let mut writer = Writer::default();
+    let key = keys::instance(&old.metadata.project, old.id);
+    if spec_changed {
+        instance.metadata.generation += 1;
+    }
+    if instance.metadata == old.metadata && !spec_changed {
+        writer.only_if(Compare::Exists(key));
+    } else {
+        writer.unchanged(key, Some(entry.spec_revision)).put_instance(&instance);
+    }
+    let metadata = &instance.metadata;
+    let mut operation = context.operation(kind, Target::Instance(old.id), &metadata.name, &metadata.project);
+    operation.target_generation = metadata.generation;
+    operation.target_restart_serial = instance.spec.restart_serial;
+    let settled =
+        old.status.observed_generation >= metadata.generation || kind == OperationKind::InstanceUpdate;
+    if !spec_changed && settled && !instance.is_deleting() {
+        operation.end(context.now, OperationPhase::Succeeded, "it was so already", None);
+    }
+    context.plan(writer, operation)
+}
+
+/// Plans a deletion.
+pub fn delete(
+    cluster: &Cluster,
+    request: &v1::DeleteInstanceRequest,
+    context: &Context,
+) -> Result<Plan, Error> {
+    let entry = find(cluster, &request.project, &request.instance)?;
+    check_precondition(request.precondition.as_ref(), entry.instance.metadata.generation, entry.instance.id)?;
+    decide(&entry.instance, Request::Delete)?;
+    let mut instance = entry.instance.clone();
+    instance.metadata.deletion_requested_at.get_or_insert(context.now);
+    if request.force {
+        instance.spec.force_stop = true;
+    } else if !entry.instance.is_deleting() {
+        // What an earlier stop said does not hold for this one.
+        instance.spec.force_stop = false;
+    }
+    Ok(change(entry, instance, OperationKind::InstanceDelete, context))
+}
+
+/// A planned update, and what it means for a running guest.
+#[derive(Debug)]
+pub struct Update {
+    /// What to commit.
+    pub plan: Plan,
+    /// Fields that wait for a restart.
+    pub needs_restart: Vec<Field>,
+}
+
+/// Plans an update.
+pub fn update(
+    cluster: &Cluster,
+    request: &v1::UpdateInstanceRequest,
+    context: &Context,
+) -> Result<Update, Error> {
+    let entry = find(cluster, &request.project, &request.instance)?;
+    let old = &entry.instance;
+    check_precondition(request.precondition.as_ref(), old.metadata.generation, old.id)?;
+    decide(old, Request::Update)?;
+    let paths = request.update_mask.as_ref().map(|mask| mask.paths.as_slice()).unwrap_or_default();
+    if paths.is_empty() {
+        return Err(Error::invalid("update_mask", "name the fields to change, such as spec.cpus"));
+    }
+    let mask = paths.iter().map(|path| Field::parse(path)).collect::<Result<Vec<_>, _>>()?;
+    let mut instance = old.clone();
+    if mask.contains(&Field::Labels) {
+        check_labels("labels", &request.labels)?;
+        instance.metadata.labels.clone_from(&request.labels);
+    }
+    if mask.contains(&Field::Annotations) {
+        check_annotations("annotations", &request.annotations)?;
+        instance.metadata.annotations.clone_from(&request.annotations);
+    }
+    instance.spec = masked(&old.spec, request.spec.as_ref(), &mask)?;
+    if instance.spec.root_disk_bytes < old.spec.root_disk_bytes {
+        return Err(Error::invalid("spec.root_disk_bytes", "a disk cannot shrink"));
+    }
+    if mask.contains(&Field::RunState) {
+        let wanted = hv_api::convert::run_state_from(
+            "spec.run_state",
+            request.spec.as_ref().map_or(0, |spec| spec.run_state),
+        )?;
+        let verb = match (wanted, old.spec.run_state) {
+            (RunState::Running, RunState::Paused) => Request::Resume,
+            (RunState::Running, _) => Request::Start,
+            (RunState::Paused, _) => Request::Pause,
+            (RunState::Stopped, _) => Request::Stop,
+        };
+        apply(&mut instance.spec, decide(old, verb)?, None);
+    }
+    let has_guest = matches!(
+        old.status.phase,
+        Phase::Starting | Phase::Running | Phase::Paused | Phase::Stopping | Phase::Unknown
+    );
+    let waiting = if has_guest { needs_restart(&old.spec, &instance.spec) } else { Vec::new() };
+    Ok(Update {
+        plan: change(entry, instance, OperationKind::InstanceUpdate, context),
+        needs_restart: waiting,
+    })
+}
+
+/// The old specification with the masked fields of the new one; checked as a whole.
+fn masked(old: &InstanceSpec, new: Option<&v1::InstanceSpec>, mask: &[Field]) -> Result<InstanceSpec, Error> {
+    let mut wire = spec_to(old);
+    let new = new.cloned().unwrap_or_default();
+    for field in mask {
+        match field {
+            Field::Labels | Field::Annotations | Field::RunState => {}
+            Field::Cpus => wire.cpus = new.cpus,
+            Field::Memory => wire.memory_bytes = new.memory_bytes,
+            Field::RootDisk => wire.root_disk_bytes = new.root_disk_bytes,
+            Field::Interfaces => wire.network_interfaces.clone_from(&new.network_interfaces),
+            Field::Boot => wire.boot.clone_from(&new.boot),
+            Field::CloudInit => wire.cloud_init.clone_from(&new.cloud_init),
+            Field::RestartPolicy => wire.restart_policy = new.restart_policy,
+            Field::StopTimeout => wire.stop_timeout_ms = new.stop_timeout_ms,
+        }
+    }
+    spec_from(&wire)
+}
+
+fn find<'a>(
+    cluster: &'a Cluster,
+    project: &str,
+    reference: &str,
+) -> Result<&'a std::sync::Arc<InstanceEntry>, Error> {
+    if reference.is_empty() {
+        return Err(Error::invalid("instance", "name an instance, or give its uid"));
+    }
+    cluster.find_instance(&project_from("project", project)?, reference)
+}

@@ -1,0 +1,169 @@
+//! The public API, as a user of it would call it.
+
+use crate::local::Layout;
+use anyhow::{Context, bail};
+use futures::StreamExt;
+use hv_api::status::from_status;
+use hv_api::v1;
+use hv_api::v1::cluster_service_client::ClusterServiceClient;
+use hv_api::v1::compute_service_client::ComputeServiceClient;
+use hv_api::v1::operation_service_client::OperationServiceClient;
+use hv_client::{Bearer, Dialer, ServerAddr};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+type Service = InterceptedService<Channel, Bearer>;
+
+/// Clients of the local server.
+pub(crate) struct Client {
+    compute: ComputeServiceClient<Service>,
+    cluster: ClusterServiceClient<Service>,
+    operations: OperationServiceClient<Service>,
+}
+
+fn failed(status: Status) -> anyhow::Error {
+    let error = from_status(&status);
+    match &error.hint {
+        Some(hint) => anyhow::anyhow!("{error} ({hint})"),
+        None => anyhow::anyhow!("{error}"),
+    }
+}
+
+impl Client {
+    /// Dials the server's socket.
+    pub(crate) async fn dial(layout: &Layout) -> anyhow::Result<Self> {
+        let dialer = Dialer::new(ServerAddr::Unix(layout.socket()), layout.token())?;
+        let channel = dialer.dial().await?;
+        Ok(Self {
+            compute: ComputeServiceClient::with_interceptor(channel.clone(), dialer.bearer()),
+            cluster: ClusterServiceClient::with_interceptor(channel.clone(), dialer.bearer()),
+            operations: OperationServiceClient::with_interceptor(channel, dialer.bearer()),
+        })
+    }
+
+    /// Returns when a node is ready.
+    pub(crate) async fn ready(&mut self) -> anyhow::Result<v1::Node> {
+        let mut changes =
+            self.cluster.watch_nodes(v1::WatchNodesRequest::default()).await.map_err(failed)?.into_inner();
+        while let Some(change) = changes.next().await {
+            if let Some(node) = change.map_err(failed)?.node
+                && node.status.as_ref().is_some_and(|status| {
+                    matches!(status.phase(), v1::NodePhase::Ready | v1::NodePhase::NotReady)
+                })
+            {
+                return Ok(node);
+            }
+        }
+        bail!("the server ended")
+    }
+
+    pub(crate) async fn nodes(&mut self) -> anyhow::Result<Vec<v1::Node>> {
+        let answer = self.cluster.list_nodes(v1::ListNodesRequest::default()).await.map_err(failed)?;
+        Ok(answer.into_inner().nodes)
+    }
+
+    pub(crate) async fn instances(&mut self) -> anyhow::Result<Vec<v1::Instance>> {
+        let answer =
+            self.compute.list_instances(v1::ListInstancesRequest::default()).await.map_err(failed)?;
+        Ok(answer.into_inner().instances)
+    }
+
+    /// An instance, if there is one of this name.
+    pub(crate) async fn instance(&mut self, name: &str) -> anyhow::Result<Option<v1::Instance>> {
+        let request = v1::GetInstanceRequest { instance: name.to_owned(), ..Default::default() };
+        match self.compute.get_instance(request).await {
+            Ok(answer) => Ok(Some(answer.into_inner())),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(failed(status)),
+        }
+    }
+
+    /// Creates an instance and waits for it.
+    pub(crate) async fn create(
+        &mut self,
+        request: v1::CreateInstanceRequest,
+    ) -> anyhow::Result<v1::Instance> {
+        let answer = self.compute.create_instance(request).await.map_err(failed)?.into_inner();
+        self.ended(answer.operation).await?;
+        answer.instance.context("the answer has no instance")
+    }
+
+    pub(crate) async fn start(&mut self, name: &str) -> anyhow::Result<()> {
+        let request = v1::StartInstanceRequest { instance: name.to_owned(), ..Default::default() };
+        let answer = self.compute.start_instance(request).await.map_err(failed)?.into_inner();
+        self.ended(answer.operation).await
+    }
+
+    pub(crate) async fn restart(&mut self, name: &str) -> anyhow::Result<()> {
+        let request = v1::RestartInstanceRequest { instance: name.to_owned(), ..Default::default() };
+        let answer = self.compute.restart_instance(request).await.map_err(failed)?.into_inner();
+        self.ended(answer.operation).await
+    }
+
+    pub(crate) async fn stop(&mut self, name: &str) -> anyhow::Result<()> {
+        let request = v1::StopInstanceRequest { instance: name.to_owned(), ..Default::default() };
+        let answer = self.compute.stop_instance(request).await.map_err(failed)?.into_inner();
+        self.ended(answer.operation).await
+    }
+
+    pub(crate) async fn delete(&mut self, name: &str) -> anyhow::Result<()> {
+        let request = v1::DeleteInstanceRequest { instance: name.to_owned(), ..Default::default() };
+        let answer = self.compute.delete_instance(request).await.map_err(failed)?.into_inner();
+        self.ended(answer.operation).await
+    }
+
+    async fn ended(&mut self, operation: Option<v1::Operation>) -> anyhow::Result<()> {
+        let operation = operation.context("the answer has no operation")?.uid;
+        let request = v1::WaitOperationRequest { operation, timeout_ms: 0 };
+        let ended = self.operations.wait_operation(request).await.map_err(failed)?.into_inner();
+        if ended.phase() != v1::OperationPhase::Succeeded {
+            bail!("{} of `{}`: {}", ended.kind, ended.target_name, ended.message);
+        }
+        Ok(())
+    }
+
+    /// Attaches to a console; what was printed before comes first.
+    pub(crate) async fn console(&mut self, name: &str) -> anyhow::Result<Console> {
+        let (send, inputs) = mpsc::channel(4);
+        let open = v1::ConsoleOpen { instance: name.to_owned(), ..Default::default() };
+        send.send(v1::ConsoleInput { input: Some(v1::console_input::Input::Open(open)) }).await?;
+        let output =
+            self.compute.attach_console(ReceiverStream::new(inputs)).await.map_err(failed)?.into_inner();
+        Ok(Console { send, output, seen: Vec::new() })
+    }
+}
+
+/// An attached console.
+pub(crate) struct Console {
+    send: mpsc::Sender<v1::ConsoleInput>,
+    output: tonic::Streaming<v1::ConsoleOutput>,
+    seen: Vec<u8>,
+}
+
+impl Console {
+    /// Types text.
+    pub(crate) async fn type_in(&mut self, text: &str) -> anyhow::Result<()> {
+        let data = v1::console_input::Input::Data(text.as_bytes().to_vec());
+        self.send.send(v1::ConsoleInput { input: Some(data) }).await.context("the console closed")
+    }
+
+    /// Reads until what was printed since the last call satisfies `found`; answers that.
+    pub(crate) async fn until<T>(&mut self, found: impl Fn(&str) -> Option<T>) -> anyhow::Result<T> {
+        loop {
+            if let Some(value) = found(&String::from_utf8_lossy(&self.seen)) {
+                self.seen.clear();
+                return Ok(value);
+            }
+            let message = self.output.message().await.map_err(failed)?.and_then(|message| message.output);
+            match message {
+                Some(v1::console_output::Output::Data(bytes)) => self.seen.extend(bytes),
+                Some(v1::console_output::Output::Opened(_)) => {}
+                Some(v1::console_output::Output::Closed(why)) => bail!("the console closed: {why}"),
+                None => bail!("the console closed"),
+            }
+        }
+    }
+}

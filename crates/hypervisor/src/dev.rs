@@ -1,0 +1,200 @@
+//! `hypervisor dev`: everything in one process, until Ctrl-C.
+
+use crate::cli::{DevArgs, say};
+use crate::client::Client;
+use crate::guest::{self, DemoGuest};
+use crate::local::{Layout, Local};
+use crate::lock::{Lock, Taken};
+use anyhow::bail;
+use hv_api::v1;
+use hv_runtime::{files, termination};
+use hypervisor_agent::drivers::Qemu;
+use std::time::Duration;
+
+/// How long guests may take to power down at the end.
+const POWER_DOWN_WITHIN: Duration = Duration::from_secs(30);
+/// How long our own tasks may take to end.
+pub(crate) const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// How long the demo guest may take to boot, under emulation on a busy machine.
+pub(crate) const BOOT_WITHIN: Duration = Duration::from_secs(120);
+/// Port of the demo guest's web page.
+const DEMO_PORT: u16 = 8080;
+
+/// Runs until told to stop.
+pub(crate) async fn run(args: &DevArgs) -> anyhow::Result<()> {
+    let layout = args.common.layout()?;
+    files::private_dir(&layout.0)?;
+    let _lock = match Lock::take(&layout.0)? {
+        Taken::Lock(lock) => lock,
+        Taken::HeldBy(pid) => bail!(
+            "it runs already, as process {pid}, with state in {}; `make down` stops it",
+            layout.0.display()
+        ),
+    };
+    let (local, qemu) = start(args, &layout).await?;
+    let stopped = (local.server.stopped(), local.agent.stopped());
+    let shown = tokio::select! {
+        shown = show(args, &layout, &local) => shown,
+        signal = termination() => signal.map(drop).map_err(Into::into),
+        () = stopped.0.cancelled() => Err(anyhow::anyhow!("the server stopped by itself; its log says why")),
+    };
+    if shown.is_ok() {
+        tokio::select! {
+            _ = termination() => {}
+            () = stopped.0.cancelled() => say("The server stopped by itself; its log says why."),
+            () = stopped.1.cancelled() => say("The agent stopped by itself; its log says why."),
+        }
+    }
+    stop(local, qemu).await;
+    shown
+}
+
+/// Starts server and agent; takes another port when the wanted one is in use.
+pub(crate) async fn start(args: &DevArgs, layout: &Layout) -> anyhow::Result<(Local, Qemu)> {
+    let mut agent = layout.agent_config();
+    agent.qemu.accel.clone_from(&args.common.accel);
+    let qemu = Qemu::new(&agent)?;
+    let free = std::net::TcpListener::bind(&args.grpc_addr).is_ok();
+    let addr = if free { args.grpc_addr.clone() } else { "127.0.0.1:0".to_owned() };
+    if !free {
+        say(format!("{} is in use; taking another port", args.grpc_addr));
+    }
+    let local = Local::start(layout.server_config(&addr), agent, qemu.driver.clone()).await?;
+    Ok((local, qemu))
+}
+
+async fn show(args: &DevArgs, layout: &Layout, local: &Local) -> anyhow::Result<()> {
+    let mut client = Client::dial(layout).await?;
+    let node = client.ready().await?;
+    for driver in node.status.iter().flat_map(|status| &status.drivers) {
+        if !driver.healthy {
+            bail!("the {} driver cannot run instances: {}", driver.name, driver.message);
+        }
+        let accelerator = driver.attributes.get("accelerator").map_or("unknown", String::as_str);
+        let reason = driver.attributes.get("accelerator_reason").map_or("", String::as_str);
+        say(format!("QEMU {} with {accelerator}: {reason}", driver.version));
+    }
+    let mut console_hint = String::new();
+    if !args.no_instance {
+        demo_instance(args, &mut client).await?;
+        console_hint =
+            "hypervisor-ctl instance console demo    (user demo, password demo; Ctrl-] leaves)".to_owned();
+    }
+    say("");
+    table(
+        &["NODE", "PHASE", "CPUS", "MEMORY", "INSTANCES"],
+        client.nodes().await?.iter().map(node_row).collect(),
+    );
+    say("");
+    table(
+        &["INSTANCE", "PHASE", "NODE", "STARTS", "PORTS"],
+        client.instances().await?.iter().map(instance_row).collect(),
+    );
+    say("");
+    let addr = local.server.addr.map(|addr| format!("http://{addr}, and ")).unwrap_or_default();
+    say(format!("API     {addr}unix:{}", layout.socket().display()));
+    say(format!("State   {}", layout.0.display()));
+    say("");
+    say("Next, in another terminal (target/debug is where the build put it):");
+    say("  target/debug/hypervisor-ctl instance list");
+    if console_hint.is_empty() {
+        say("  target/debug/hypervisor-ctl instance create --help");
+    } else {
+        say(format!("  target/debug/{console_hint}"));
+    }
+    say("  target/debug/hypervisor-ctl instance restart demo");
+    say("");
+    say("Ctrl-C powers the guests down and ends everything.");
+    Ok(())
+}
+
+async fn demo_instance(args: &DevArgs, client: &mut Client) -> anyhow::Result<()> {
+    match client.instance("demo").await? {
+        None => {
+            let port = std::net::TcpListener::bind(("127.0.0.1", DEMO_PORT)).is_ok().then_some(DEMO_PORT);
+            say("Creating the instance `demo` ...");
+            client.create(DemoGuest::find(&args.demo_dir)?.request("demo", port)).await?;
+        }
+        Some(found) => {
+            let phase = found.status.as_ref().map(v1::InstanceStatus::phase);
+            say("Found the instance `demo` of an earlier run.");
+            if matches!(phase, Some(v1::InstancePhase::Stopped | v1::InstancePhase::Failed)) {
+                client.start("demo").await?;
+            }
+        }
+    }
+    let up = async {
+        // Straight after a restart of this program the guest may still be on its way.
+        loop {
+            match client.console("demo").await {
+                Ok(mut console) => return console.until(guest::boots).await,
+                Err(_) => client.start("demo").await?,
+            }
+        }
+    };
+    match tokio::time::timeout(BOOT_WITHIN, up).await {
+        Ok(boots) => say(format!("The guest is up; its boot counter says {}.", boots?)),
+        Err(_) => bail!("the guest did not say within {} s that it is up", BOOT_WITHIN.as_secs()),
+    }
+    Ok(())
+}
+
+/// Powers the guests down, then ends everything else. A second signal leaves the guests running.
+pub(crate) async fn stop(local: Local, qemu: Qemu) {
+    let limit = POWER_DOWN_WITHIN.as_secs();
+    say(format!("\nStopping: guests have {limit} s to power down (Ctrl-C again leaves them running) ..."));
+    let progress = |left: &[hv_core::InstanceId]| {
+        if !left.is_empty() {
+            say(format!("  {} still running", left.len()));
+        }
+    };
+    tokio::select! {
+        () = local.agent.quiesce(POWER_DOWN_WITHIN, progress) => say("All guests are down."),
+        _ = termination() => say("The guests run on; `make up` finds them again, `make down` stops them."),
+    }
+    if let Err(error) = local.drain(DRAIN_WITHIN).await {
+        say(format!("Not everything ended in time: {error}"));
+    }
+    qemu.drain(DRAIN_WITHIN).await;
+}
+
+fn node_row(node: &v1::Node) -> Vec<String> {
+    let status = node.status.clone().unwrap_or_default();
+    let capacity = status.capacity.unwrap_or_default();
+    vec![
+        node.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default(),
+        word(status.phase().as_str_name(), "NODE_PHASE_"),
+        capacity.cpus.to_string(),
+        format!("{} MiB", capacity.memory_bytes >> 20),
+        status.instances.to_string(),
+    ]
+}
+
+fn instance_row(instance: &v1::Instance) -> Vec<String> {
+    let status = instance.status.clone().unwrap_or_default();
+    let port =
+        |port: &v1::PublishedPort| format!("{}:{}->{}", port.host_address, port.host_port, port.guest_port);
+    let ports: Vec<_> = status.published_ports.iter().map(port).collect();
+    vec![
+        instance.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default(),
+        word(status.phase().as_str_name(), "INSTANCE_PHASE_"),
+        status.node_name.clone(),
+        status.starts.to_string(),
+        ports.join(" "),
+    ]
+}
+
+fn word(name: &str, prefix: &str) -> String {
+    name.trim_start_matches(prefix).to_lowercase()
+}
+
+fn table(head: &[&str], rows: Vec<Vec<String>>) {
+    let mut all = vec![head.iter().map(|cell| (*cell).to_owned()).collect()];
+    all.extend(rows);
+    let width = |column: usize| all.iter().map(|row: &Vec<String>| row[column].len()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..head.len()).map(width).collect();
+    for row in &all {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        say(cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
