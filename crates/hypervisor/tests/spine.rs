@@ -457,3 +457,22 @@ async fn a_second_server_on_the_same_state_is_refused() {
     assert!(format!("{error:#}").contains("store"), "{error:#}");
     local.drain(Duration::from_secs(5)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_placed_instance_grows_only_into_what_its_node_has() {
+    let site = Site::new();
+    let local = site.start().await;
+    let mut api = site.api().await;
+    api.created("demo").await;
+    let update = v1::UpdateInstanceRequest {
+        instance: "demo".into(),
+        spec: Some(v1::InstanceSpec { memory_bytes: 4 << 40, ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["spec.memory_bytes".into()] }),
+        ..Default::default()
+    };
+    let refused = api.compute.update_instance(update).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("needs 4194304 MiB of memory"), "{}", refused.message());
+    assert_eq!(api.get("demo").await.metadata.unwrap().generation, 1);
+    local.drain(Duration::from_secs(5)).await.unwrap();
+}
