@@ -414,6 +414,14 @@ async fn watches_resume_from_a_revision_also_after_a_restart_of_the_server() {
     assert!(change.revision > revision);
     let future = v1::WatchInstancesRequest { after_revision: 1_000_000, ..Default::default() };
     assert_eq!(api.compute.watch_instances(future).await.unwrap_err().code(), Code::OutOfRange);
+    let elsewhere = v1::WatchInstancesRequest {
+        after_revision: revision,
+        incarnation: "of another store".into(),
+        ..Default::default()
+    };
+    let refused = api.compute.watch_instances(elsewhere).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange);
+    assert!(refused.message().contains("restored"), "{}", refused.message());
     server.drain(Duration::from_secs(5)).await.unwrap();
 }
 
@@ -514,6 +522,11 @@ async fn nodes_are_registered_watched_and_deregistered() {
     assert_eq!(seen[0].1, v1::ChangeKind::Added);
 
     // One that works, or has instances, stays.
+    let watch = v1::WatchNodesRequest { node: "alpha".into(), ..Default::default() };
+    let mut changes = api.cluster.watch_nodes(watch).await.unwrap().into_inner();
+    while changes.next().await.unwrap().unwrap().node.unwrap().status.unwrap().phase() != v1::NodePhase::Ready
+    {
+    }
     let deregister = v1::DeregisterNodeRequest { node: "alpha".into(), ..Default::default() };
     let connected = api.cluster.deregister_node(deregister.clone()).await.unwrap_err();
     assert_eq!(connected.code(), Code::FailedPrecondition);
