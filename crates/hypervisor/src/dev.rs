@@ -76,8 +76,6 @@ async fn show(args: &DevArgs, layout: &Layout, local: &Local) -> anyhow::Result<
     }
     if !args.no_instance {
         demo_instance(args, &mut client).await?;
-        console_hint =
-            "hypervisor-ctl instance console demo    (user demo, password demo; Ctrl-] leaves)".to_owned();
     }
     say("");
     table(
