@@ -397,6 +397,24 @@ fn a_guest_that_vanished_while_the_agent_was_away_has_failed() {
 }
 
 #[test]
+fn a_guest_that_was_asked_to_end_did_not_fail_though_the_agent_that_asked_died() {
+    let mut node = Node::new(spec());
+    let id = node.machine.handle().id;
+    node.host.slot_mut(id).unwrap().heeds_power_button = false;
+    node.want(|desired| desired.spec.run_state = RunState::Stopped);
+    node.host.end_guest(id, End::PoweredOff);
+    node.restart_agent();
+    assert_eq!((node.phase(), node.message()), (Phase::Stopped, "powered off as asked"));
+
+    let mut node = Node::new(spec());
+    node.host.slot_mut(id).unwrap().heeds_power_button = false;
+    node.want(|desired| desired.spec.restart_serial = 1);
+    node.host.end_guest(id, End::Failed("killed".into()));
+    node.restart_agent();
+    assert_eq!((node.boots(), node.phase()), (2, Phase::Running), "no pause, as after a failure");
+}
+
+#[test]
 fn a_silent_monitor_is_a_condition_and_not_a_phase() {
     let mut node = Node::new(spec());
     let id = node.machine.handle().id;
