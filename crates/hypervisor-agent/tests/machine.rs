@@ -374,6 +374,16 @@ fn the_agent_may_die_anywhere_and_the_guest_does_not_notice() {
 }
 
 #[test]
+fn a_start_that_was_cut_off_is_repeated_and_counts_once() {
+    let mut node = Node::new(spec());
+    node.host.kill(node.machine.handle());
+    node.journal.started.as_mut().unwrap().came_up = false;
+    node.restart_agent();
+    assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
+    assert_eq!(node.reports.last().unwrap().status.starts, 1);
+}
+
+#[test]
 fn a_reboot_of_the_node_starts_what_ran_once_and_nothing_else() {
     let mut node = Node::new(spec());
     node.reboot();

@@ -494,7 +494,14 @@ impl Machine {
             }
             Action::Kill => self.stopping = self.stopping.or(Some(Stopping { deadline: now.mono })),
             Action::Start(_) => {
-                self.record.starts += 1;
+                // One that was cut off by the agent's death is repeated, not a further one.
+                let serial = self.record.desired.spec.restart_serial;
+                let repeated = self.record.started.as_ref().is_some_and(|started| {
+                    (started.serial, &started.boot_id) == (serial, &self.boot_id)
+                        && !started.came_up
+                        && started.ended.is_none()
+                });
+                self.record.starts += u64::from(!repeated);
                 self.record.started = Some(Started {
                     serial: self.record.desired.spec.restart_serial,
                     boot_id: self.boot_id.clone(),
