@@ -9,6 +9,7 @@ use hv_api::v1::event_service_client::EventServiceClient;
 use hv_api::v1::operation_service_client::OperationServiceClient;
 use hv_client::{Bearer, Dialer, ServerAddr};
 use std::path::Path;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -179,13 +180,29 @@ impl Api {
         .await
     }
 
-    /// Attaches to a console.
+    /// Attaches to a console; again while the agent is on its way back.
     pub async fn console(&mut self, name: &str) -> Console {
+        patiently("a console", async {
+            loop {
+                match self.try_console(name).await {
+                    Ok(console) => return console,
+                    Err(status) if status.code() == Code::Unavailable => {
+                        assert!(error_info(&status).retryable, "{status:?}");
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                    Err(status) => panic!("{status:?}"),
+                }
+            }
+        })
+        .await
+    }
+
+    async fn try_console(&mut self, name: &str) -> Result<Console, Status> {
         let (send, inputs) = mpsc::channel(4);
         let open = v1::ConsoleOpen { instance: name.to_owned(), ..Default::default() };
         send.send(v1::ConsoleInput { input: Some(v1::console_input::Input::Open(open)) }).await.unwrap();
-        let output = self.compute.attach_console(ReceiverStream::new(inputs)).await.unwrap().into_inner();
-        Console { send, output, seen: String::new() }
+        let output = self.compute.attach_console(ReceiverStream::new(inputs)).await?.into_inner();
+        Ok(Console { send, output, seen: String::new() })
     }
 
     /// Waits until the guest says on its console that it is up; answers its boot counter.
@@ -256,6 +273,9 @@ impl Console {
     }
 }
 
+/// Before asking again what cannot be waited for.
+const AGAIN: Duration = Duration::from_millis(50);
+
 const UP: &str = "hypervisor-demo: up boot=";
 
 /// The boot counter in the newest line that says the guest is up.
@@ -285,7 +305,7 @@ pub async fn page(port: u16) -> String {
             };
             match ask.await {
                 Ok(answer) if answer.contains(UP) => return answer,
-                _ => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+                _ => tokio::time::sleep(AGAIN).await,
             }
         }
     })

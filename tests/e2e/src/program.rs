@@ -1,8 +1,10 @@
 //! One of the built programs as a process.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 use tokio::sync::watch;
 
@@ -57,6 +59,13 @@ impl Program {
         assert!(heard, "{} did not say {text:?}:\n{}", self.name, self.said());
     }
 
+    /// Waits until a server answers (true) or has ended (false).
+    pub async fn comes_up(&self) -> bool {
+        let mut said = self.said.clone();
+        let up = async { said.wait_for(|said| said.contains(crate::site::SERVER_IS_UP)).await.is_ok() };
+        crate::patiently("a server that is up or has ended", up).await
+    }
+
     /// `kill -9`, and waits until it is dead.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
@@ -93,8 +102,15 @@ impl Drop for Program {
     }
 }
 
-/// Where the workspace's build put a program: two directories above the test.
-pub fn path_of(name: &str) -> PathBuf {
+/// Where the workspace's build put a program: two directories above the test. Looked at once: what happens to the sources
+/// while the tests run is not their business.
+pub fn path_of(name: &'static str) -> PathBuf {
+    static KNOWN: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.entry(name).or_insert_with(|| find(name)).clone()
+}
+
+fn find(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let path = test.parent().and_then(Path::parent).unwrap().join(name);
     let how = "run `cargo build --workspace` first";

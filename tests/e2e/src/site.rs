@@ -62,10 +62,12 @@ impl Site {
         Some((site, api))
     }
 
-    /// Starts both programs and waits until the node is ready.
+    /// Starts both programs and waits until they have met and the node is ready.
     pub async fn start(&mut self) -> Api {
         self.start_server().await;
-        self.start_agent();
+        let agent = self.try_agent();
+        agent.says("joined the server").await;
+        self.agent = Some(agent);
         let mut api = self.api().await;
         api.node_is(v1::NodePhase::Ready).await;
         api
@@ -110,7 +112,7 @@ impl Site {
     /// Starts the server and waits until it answers.
     pub async fn start_server(&mut self) {
         let server = self.try_server();
-        server.says("the server is up").await;
+        server.says(SERVER_IS_UP).await;
         self.server = Some(server);
     }
 
@@ -169,6 +171,9 @@ pub fn demo() -> Result<&'static Path, &'static str> {
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
+
+/// In the log of a server that answers.
+pub(crate) const SERVER_IS_UP: &str = "the server is up";
 
 /// Beyond what Debian and systemd hand out (systemd: UIDS-GIDS.md, from 1879048192 on).
 const FIRST_USER: u32 = 1_900_000_000;
