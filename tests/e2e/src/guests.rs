@@ -63,10 +63,18 @@ impl Guests {
         self.now().into_iter().filter(|guest| guest.instance == instance).map(|guest| guest.pid).collect()
     }
 
-    /// Ends all of them: only their agent's death lets this be final.
+    /// Ends all of them, and whatever else an agent that was killed in the middle of its work has left, such as a child that
+    /// was about to become a QEMU: everything that holds a file of an instance.
     pub(crate) fn kill_all(&self) {
-        for guest in self.now() {
-            let pid = rustix::process::Pid::from_raw(guest.pid.cast_signed());
+        let holds = |process: PathBuf| {
+            let descriptors = fs::read_dir(process.join("fd")).ok()?.flatten();
+            let ours =
+                |link: PathBuf| fs::read_link(link).is_ok_and(|file| file.starts_with(&self.instances));
+            descriptors.map(|entry| entry.path()).any(ours).then_some(())
+        };
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let pid: Option<i32> = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            let pid = pid.filter(|_| holds(entry.path()).is_some()).and_then(rustix::process::Pid::from_raw);
             pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
         }
     }
