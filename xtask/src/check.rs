@@ -63,6 +63,10 @@ pub fn check() -> Result<()> {
 /// # Errors
 /// When a test fails.
 pub fn test(extent: Extent, rest: &[&str], mut not_run: Vec<String>) -> Result<()> {
+    if extent != Extent::Short {
+        // End-to-end tests start the programs, which `cargo test` builds only where a package has tests of its own.
+        step("build", || sh::run(sh::cargo().args(["build", "--workspace", "--locked"])))?;
+    }
     say("== test");
     let mut command = sh::cargo();
     command.args(["test", "--workspace", "--locked", "--no-fail-fast"]);

@@ -93,6 +93,10 @@ fn objection(from: Crate<'_>, to: Crate<'_>, tests_only: bool) -> Option<&'stati
             name if driver(name) => Some("drivers are the agent's business"),
             _ => None,
         },
+        "e2e" => match to.name {
+            "hv-api" | "hv-client" | "hv-runtime" | "xtask" => None,
+            _ => Some("end-to-end tests start the programs and use what their users use"),
+        },
         "vhost-user-check" => (!to.in_lib).then_some("the checker is a tool of the library"),
         _ => Some("this crate has no rule yet: add it to xtask/src/deps.rs"),
     }
@@ -137,6 +141,7 @@ mod tests {
             ("hypervisor-server", "hv-store"),
             ("hypervisor", "hypervisor-agent"),
             ("hypervisor-ctl", "hv-client"),
+            ("e2e", "hv-client"),
         ] {
             assert!(edge(from, to, false), "{from} -> {to}");
         }
@@ -147,6 +152,7 @@ mod tests {
             ("hypervisor-agent", "hv-store"),
             ("hypervisor-server", "hv-driver-qemu"),
             ("hypervisor-ctl", "hypervisor-server"),
+            ("e2e", "hypervisor-agent"),
             ("brand-new", "hv-core"),
         ] {
             assert!(!edge(from, to, false), "{from} -> {to}");

@@ -48,7 +48,8 @@ pub fn check() -> Result<()> {
 
 /// Whether this is the manifest of a member of the main workspace.
 fn is_member(name: &str) -> bool {
-    name.ends_with("/Cargo.toml") && ["crates/", "lib/", "xtask/"].iter().any(|area| name.starts_with(area))
+    name.ends_with("/Cargo.toml")
+        && ["crates/", "lib/", "tests/", "xtask/"].iter().any(|area| name.starts_with(area))
 }
 
 fn machine_paths(text: &str) -> impl Iterator<Item = usize> {

@@ -6,7 +6,8 @@
 use crate::instance::Record;
 use hv_api::internal::v1 as wire;
 use prost::Message;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::backends::InMemoryBackend;
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use std::path::Path;
 use std::sync::mpsc;
 use tokio::sync::oneshot;
@@ -80,6 +81,9 @@ impl Journal {
     /// Opens or makes the journal and starts its thread, which ends with the last handle.
     pub fn open(path: &Path) -> Result<(Self, Contents), JournalError> {
         let name = path.display().to_string();
+        if let Some(found) = format_of_copy(path).filter(|found| found != FORMAT) {
+            return Err(JournalError::Format { path: name, found });
+        }
         let database = match Database::create(path) {
             Ok(database) => database,
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(JournalError::InUse(name)),
@@ -128,6 +132,17 @@ impl Journal {
         self.queue.send((change, written)).map_err(|_| JournalError::Closed)?;
         answer.await.map_err(|_| JournalError::Closed)?
     }
+}
+
+/// The format, read from a copy in memory: opening a file for writing changes it, and one of another version is none of
+/// our business. `None` when there is nothing to read, or when the file must be repaired or locked first.
+fn format_of_copy(path: &Path) -> Option<String> {
+    let bytes = std::fs::read(path).ok()?;
+    let copy = InMemoryBackend::new();
+    copy.set_len(bytes.len() as u64).and_then(|()| copy.write(0, &bytes)).ok()?;
+    let database = Database::builder().create_with_backend(copy).ok()?;
+    let meta = database.begin_read().ok()?.open_table(META).ok()?;
+    Some(meta.get("format").ok()??.value().to_owned())
 }
 
 fn read(database: &Database, name: &str) -> Result<Contents, JournalError> {

@@ -374,6 +374,16 @@ fn the_agent_may_die_anywhere_and_the_guest_does_not_notice() {
 }
 
 #[test]
+fn a_start_that_was_cut_off_is_repeated_and_counts_once() {
+    let mut node = Node::new(spec());
+    node.host.kill(node.machine.handle());
+    node.journal.started.as_mut().unwrap().came_up = false;
+    node.restart_agent();
+    assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
+    assert_eq!(node.reports.last().unwrap().status.starts, 1);
+}
+
+#[test]
 fn a_reboot_of_the_node_starts_what_ran_once_and_nothing_else() {
     let mut node = Node::new(spec());
     node.reboot();
@@ -394,6 +404,24 @@ fn a_guest_that_vanished_while_the_agent_was_away_has_failed() {
     assert_eq!(node.phase(), Phase::Failed);
     node.pass(2);
     assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
+}
+
+#[test]
+fn a_guest_that_was_asked_to_end_did_not_fail_though_the_agent_that_asked_died() {
+    let mut node = Node::new(spec());
+    let id = node.machine.handle().id;
+    node.host.slot_mut(id).unwrap().heeds_power_button = false;
+    node.want(|desired| desired.spec.run_state = RunState::Stopped);
+    node.host.end_guest(id, End::PoweredOff);
+    node.restart_agent();
+    assert_eq!((node.phase(), node.message()), (Phase::Stopped, "powered off as asked"));
+
+    let mut node = Node::new(spec());
+    node.host.slot_mut(id).unwrap().heeds_power_button = false;
+    node.want(|desired| desired.spec.restart_serial = 1);
+    node.host.end_guest(id, End::Failed("killed".into()));
+    node.restart_agent();
+    assert_eq!((node.boots(), node.phase()), (2, Phase::Running), "no pause, as after a failure");
 }
 
 #[test]

@@ -323,7 +323,8 @@ impl Machine {
             }
         };
         let alive = matches!(observation.guest, Guest::Running | Guest::Paused);
-        let stopping = self.stopping.is_some();
+        // A guest that ended while it was to end did so for that reason, also when the agent that asked it has died since.
+        let stopping = self.stopping.is_some() || self.shall_end();
         let quiescing = self.quiescing.is_some();
         if let Some(started) = &mut self.record.started {
             match &observation.guest {
@@ -493,7 +494,14 @@ impl Machine {
             }
             Action::Kill => self.stopping = self.stopping.or(Some(Stopping { deadline: now.mono })),
             Action::Start(_) => {
-                self.record.starts += 1;
+                // One that was cut off by the agent's death is repeated, not a further one.
+                let serial = self.record.desired.spec.restart_serial;
+                let repeated = self.record.started.as_ref().is_some_and(|started| {
+                    (started.serial, &started.boot_id) == (serial, &self.boot_id)
+                        && !started.came_up
+                        && started.ended.is_none()
+                });
+                self.record.starts += u64::from(!repeated);
                 self.record.started = Some(Started {
                     serial: self.record.desired.spec.restart_serial,
                     boot_id: self.boot_id.clone(),
@@ -528,9 +536,7 @@ impl Machine {
             return Next::Act(Action::Kill);
         }
         if alive {
-            let restart =
-                self.record.started.as_ref().is_some_and(|started| spec.restart_serial > started.serial);
-            if desired.deleted || quiescing || spec.run_state == RunState::Stopped || restart {
+            if self.shall_end() {
                 let force = spec.force_stop || (desired.deleted && desired.force);
                 return match self.stopping {
                     _ if force => Next::Act(Action::Kill),
@@ -563,6 +569,14 @@ impl Machine {
                 RunState::Running | RunState::Stopped => StartMode::Running,
             })),
         }
+    }
+
+    /// Whether a guest that lives is to end.
+    fn shall_end(&self) -> bool {
+        let desired = &self.record.desired;
+        let serial = desired.spec.restart_serial;
+        let restart = self.record.started.as_ref().is_some_and(|started| serial > started.serial);
+        desired.deleted || self.quiescing.is_some() || desired.spec.run_state == RunState::Stopped || restart
     }
 
     fn may_start(&self, now: Now) -> Start {

@@ -115,6 +115,9 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
             instance.status.message =
                 format!("node {} has nothing of it any more", node_name(view.cluster, node));
         }
+        // An agent that has just started has yet to look: what was known before stands.
+        (Some(_), Some(observed))
+            if observed.status.phase == Phase::Unknown && observed.status.message.is_empty() => {}
         (Some(_), Some(observed)) => {
             // An agent that has just started has yet to look; what it acted on under this epoch, it has acted on.
             let acted_on = instance.status.observed_generation.max(observed.status.observed_generation);

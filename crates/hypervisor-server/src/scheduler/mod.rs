@@ -93,7 +93,11 @@ pub fn obstacles(instance: &Instance, selector: &Selector, candidate: &Candidate
     match node.status.phase {
         NodePhase::Ready => {}
         NodePhase::Registered => obstacles.push("its agent has not connected yet".into()),
-        NodePhase::NotReady => obstacles.push("its agent says that it is not ready".into()),
+        NodePhase::NotReady => {
+            let drivers = node.status.report.drivers.iter().filter(|driver| !driver.healthy);
+            let why: Vec<_> = drivers.map(|driver| driver.message.as_str()).collect();
+            obstacles.push(format!("its agent says that it is not ready: {}", why.join("; ")));
+        }
         NodePhase::Unknown => obstacles.push("its agent is not heard of".into()),
     }
     match node.spec.schedulability {
@@ -231,6 +235,12 @@ mod tests {
         });
         check("cordoned", &with(|n| n.spec.schedulability = Schedulability::Cordoned), |_| {});
         check("draining", &with(|n| n.spec.schedulability = Schedulability::Draining), |_| {});
+        let without_qemu = with(|n| {
+            n.status.phase = NodePhase::NotReady;
+            n.status.report.drivers[0].healthy = false;
+            n.status.report.drivers[0].message = "install qemu-system-x86".into();
+        });
+        check("not ready: install qemu-system-x86", &without_qemu, |_| {});
         check("not heard of", &with(|n| n.status.phase = NodePhase::Unknown), |_| {});
         let refused = Candidate { refusal: Some("image /x does not exist"), ..candidate(&good) };
         let decision = schedule(&instance(|_| {}), &[refused]).unwrap();
