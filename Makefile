@@ -22,7 +22,7 @@ export HYPERVISOR_DEMO_DIR := $(CURDIR)/target/demo
 
 .DEFAULT_GOAL := help
 .PHONY: all build build-server build-agent build-ctl proto test test-short test-long test-coverage test-bare \
-	lint fmt bench run-server run-agent up down demo demo-image install install-files clean help bootstrap
+	lint fmt bench run-server run-agent up down demo demo-image debian-image install install-files clean help bootstrap
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -57,8 +57,7 @@ test: bootstrap ## Install what is missing, then run every check and test, as CI
 test-short: bootstrap ## Unit tests only
 	$(XTASK) test --short
 
-test-long: bootstrap ## All tests, also those that take minutes
-	$(XTASK) packages test
+test-long: debian-image ## All tests, also those that take minutes
 	$(XTASK) test --long
 
 test-coverage: bootstrap ## Line coverage as HTML in target/coverage
@@ -95,6 +94,10 @@ run-agent: build ## Run hypervisor-agent against that server
 demo-image: bootstrap
 	$(XTASK) packages run
 	$(XTASK) demo-image
+
+debian-image: bootstrap
+	$(XTASK) packages test
+	$(XTASK) debian-image
 
 up: build demo-image ## From nothing to a running virtual machine; Ctrl-C ends it
 	exec $(BIN)/hypervisor dev
