@@ -101,11 +101,17 @@ impl QemuDriver {
             }
             let cache = self.config.state_dir.join("kvm.json");
             let mut facts = blocking(move || accel::cached_facts(&cache, PROBE)).await;
-            if self.identity.is_some() && facts.device == accel::Device::Openable && kvm_group().is_none() {
+            let decide = |facts: &_| {
+                accel::decide(self.config.accel, facts).map_err(|error| error::kvm(operation, &error))
+            };
+            let decision = decide(&facts)?;
+            // What KVM itself cannot do is the better reason: its mode only matters where it works.
+            if decision.accelerator == Accelerator::Kvm && self.identity.is_some() && kvm_group().is_none() {
                 let why = "guests run as a user of their own, to whom its mode gives no access";
                 facts.device = accel::Device::NotOpenable(why.to_owned());
+                return decide(&facts);
             }
-            accel::decide(self.config.accel, &facts).map_err(|error| error::kvm(operation, &error))
+            Ok(decision)
         };
         self.accelerator.get_or_try_init(decide).await
     }

@@ -26,7 +26,6 @@ mod agent;
 mod check;
 mod event;
 mod fault;
-mod intent;
 mod machine;
 mod network;
 mod request;

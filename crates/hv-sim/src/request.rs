@@ -1,19 +1,52 @@
-//! The client: random requests, planned on what the server sees at that moment.
+//! The client: random requests, made into transactions by the server's own plans on what the server sees at that moment.
 
 use crate::event::{Caller, Event};
-use crate::intent::{self, Context};
 use crate::world::{World, say};
+use hv_api::convert::{node_spec_to, spec_to};
+use hv_api::v1;
 use hv_core::instance::state::Request;
-use hv_core::instance::{InstanceSpec, MIB, RestartPolicy, RunState};
+use hv_core::instance::{InstanceSpec, MIB, PlacementSpec, RestartPolicy, RunState};
 use hv_core::node::Schedulability;
-use hv_core::{Error, InstanceId, OperationId};
+use hv_core::{Error, OperationId};
 use hv_store::Txn;
-use hypervisor_server::state::{InstanceEntry, NodeEntry};
+use hypervisor_server::app::instance::{self, Act};
+use hypervisor_server::app::{Context, Plan, node, operation};
+use hypervisor_server::state::{Cluster, NodeEntry};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Instances that may exist at once.
 const MOST: usize = 6;
+/// Who asks.
+const PRINCIPAL: &str = "simulation";
+
+/// A call, before it is planned.
+enum Call {
+    Create(Box<v1::CreateInstanceRequest>),
+    Act { instance: String, request: Request },
+    Update(Box<v1::UpdateInstanceRequest>),
+    Delete(v1::DeleteInstanceRequest),
+    Cordon(Box<v1::UpdateNodeRequest>),
+    Cancel(String),
+}
+
+impl Call {
+    fn plan(&self, cluster: &Cluster, context: &Context) -> Result<Txn, Error> {
+        let plan = match self {
+            Self::Create(request) => instance::create(cluster, request, context),
+            Self::Act { instance, request } => {
+                let act = Act { instance, project: "", request: *request, timeout: None, precondition: None };
+                instance::act(cluster, &act, context)
+            }
+            Self::Update(request) => instance::update(cluster, request, context).map(|update| update.plan),
+            Self::Delete(request) => instance::delete(cluster, request, context),
+            Self::Cordon(request) => node::update(cluster, request, context),
+            Self::Cancel(operation) => {
+                return operation::cancel(cluster, operation, context).map(|(writer, _)| writer.finish());
+            }
+        };
+        plan.map(|Plan { writer, .. }| writer.finish())
+    }
+}
 
 impl World {
     /// One random request, and the time of the next.
@@ -22,35 +55,59 @@ impl World {
             return;
         }
         self.after(100, self.climate.request_every, Event::Request);
-        let context_id = OperationId::new(self.uid());
-        let now = self.wall();
         let Some(running) = &self.server.running else { return };
-        let context = Context { now, operation: context_id, expiry: running.expiry };
-        let instances: Vec<Arc<InstanceEntry>> = running.cluster.instances().values().cloned().collect();
+        let names: Vec<String> = running
+            .cluster
+            .instances()
+            .values()
+            .map(|entry| entry.instance.metadata.name.to_string())
+            .collect();
         let nodes: Vec<Arc<NodeEntry>> = running.cluster.nodes().values().cloned().collect();
-        let create = instances.len() < 2 || (instances.len() < MOST && self.rng.permille(200));
-        let planned = if create {
-            self.plan_create(context).map(Some)
+        let open: Vec<String> = running
+            .cluster
+            .operations()
+            .values()
+            .filter(|entry| !entry.operation.phase.is_final())
+            .map(|entry| entry.operation.id.to_string())
+            .collect();
+        let create = names.len() < 2 || (names.len() < MOST && self.rng.permille(200));
+        let call = if create {
+            Some(self.create())
         } else if self.rng.permille(60) {
-            Ok(self.plan_cordon(&nodes))
+            self.cordon(&nodes)
+        } else if self.rng.permille(30) {
+            self.cancel(&open)
         } else {
-            match self.rng.pick(&instances).cloned() {
-                Some(entry) => self.plan_change(&entry, context),
-                None => Ok(None),
-            }
+            self.rng.pick(&names).cloned().map(|name| self.change(name))
         };
-        match planned {
-            Ok(Some(txn)) => {
+        if let Some(call) = call {
+            self.ask(&call);
+        }
+    }
+
+    /// Plans a call on what the server sees, and submits it.
+    fn ask(&mut self, call: &Call) {
+        let context = Context {
+            principal: PRINCIPAL.to_owned(),
+            now: self.wall(),
+            uid: self.uid(),
+            operation: OperationId::new(self.uid()),
+            expiry: match &self.server.running {
+                Some(running) => running.expiry,
+                None => return,
+            },
+        };
+        let Some(running) = &self.server.running else { return };
+        match call.plan(&running.cluster, &context) {
+            Ok(txn) => {
                 self.summary.requests += 1;
                 self.submit(Caller::Client, txn);
             }
-            Ok(None) => {}
             Err(error) => say!(self, "refused: {error}"),
         }
     }
 
-    fn plan_create(&mut self, context: Context) -> Result<Txn, Error> {
-        let id = InstanceId::new(self.uid());
+    fn create(&mut self) -> Call {
         let policies = [RestartPolicy::Never, RestartPolicy::OnFailure, RestartPolicy::Always];
         let states =
             [RunState::Running, RunState::Running, RunState::Running, RunState::Paused, RunState::Stopped];
@@ -62,18 +119,22 @@ impl World {
             run_state: self.rng.pick(&states).copied().unwrap_or_default(),
             restart_policy: self.rng.pick(&policies).copied().unwrap_or_default(),
             stop_timeout: self.rng.millis(500, 10_000),
-            placement: hv_core::instance::PlacementSpec {
+            placement: PlacementSpec {
                 preferred_node: (*self.rng.pick(&preferred).unwrap_or(&"")).to_owned(),
-                ..Default::default()
+                ..PlacementSpec::default()
             },
             ..InstanceSpec::default()
         };
         let name = format!("vm{}", self.rng.below(8));
         say!(self, "client: create {name} {:?} {:?}", spec.run_state, spec.restart_policy);
-        intent::create(id, &name, spec, context)
+        Call::Create(Box::new(v1::CreateInstanceRequest {
+            name,
+            spec: Some(spec_to(&spec)),
+            ..Default::default()
+        }))
     }
 
-    fn plan_change(&mut self, entry: &InstanceEntry, context: Context) -> Result<Option<Txn>, Error> {
+    fn change(&mut self, instance: String) -> Call {
         let verbs = [
             Request::Start,
             Request::Start,
@@ -84,60 +145,81 @@ impl World {
             Request::Pause,
             Request::Resume,
         ];
-        let name = &entry.instance.metadata.name;
         match self.rng.below(100) {
             0..15 => {
                 let force = self.rng.permille(300);
-                say!(self, "client: delete {name}{}", if force { " by force" } else { "" });
-                intent::delete(entry, force, context).map(Some)
+                say!(self, "client: delete {instance}{}", if force { " by force" } else { "" });
+                Call::Delete(v1::DeleteInstanceRequest { instance, force, ..Default::default() })
             }
             15..30 => {
-                let policy = [RestartPolicy::Never, RestartPolicy::OnFailure, RestartPolicy::Always];
-                let policy = self.rng.pick(&policy).copied().unwrap_or_default();
-                let patience = Duration::from_secs(1 + self.rng.below(10));
-                let fewer = self.rng.permille(300);
-                say!(self, "client: update {name} to {policy:?}");
-                let alter = |spec: &mut InstanceSpec| {
-                    spec.restart_policy = policy;
-                    spec.stop_timeout = patience;
-                    if fewer {
-                        spec.cpus = (spec.cpus - 1).max(1);
-                    }
+                let policies = [RestartPolicy::Never, RestartPolicy::OnFailure, RestartPolicy::Always];
+                let policy = self.rng.pick(&policies).copied().unwrap_or_default();
+                let spec = InstanceSpec {
+                    restart_policy: policy,
+                    stop_timeout: self.rng.millis(1000, 10_000),
+                    cpus: 1,
+                    ..InstanceSpec::default()
                 };
-                intent::update(entry, alter, context).map(Some)
+                let mut paths = vec!["spec.restart_policy".to_owned(), "spec.stop_timeout_ms".to_owned()];
+                if self.rng.permille(300) {
+                    paths.push("spec.cpus".to_owned());
+                }
+                say!(self, "client: update {instance} to {policy:?}");
+                Call::Update(Box::new(v1::UpdateInstanceRequest {
+                    instance,
+                    spec: Some(spec_to(&spec)),
+                    update_mask: Some(prost_types::FieldMask { paths }),
+                    ..Default::default()
+                }))
             }
             _ => {
-                let verb = self.rng.pick(&verbs).copied().unwrap_or(Request::Start);
-                say!(self, "client: {} {name}", verb.as_str());
-                intent::act(entry, verb, context)
+                let request = self.rng.pick(&verbs).copied().unwrap_or(Request::Start);
+                say!(self, "client: {} {instance}", request.as_str());
+                Call::Act { instance, request }
             }
         }
     }
 
-    fn plan_cordon(&mut self, nodes: &[Arc<NodeEntry>]) -> Option<Txn> {
+    fn cordon(&mut self, nodes: &[Arc<NodeEntry>]) -> Option<Call> {
         let entry = self.rng.pick(nodes)?.clone();
         let to = match entry.node.spec.schedulability {
             Schedulability::Schedulable => Schedulability::Cordoned,
             _ => Schedulability::Schedulable,
         };
         say!(self, "client: {} becomes {to:?}", entry.node.metadata.name);
-        Some(intent::set_schedulability(&entry, to))
+        Some(schedulability(&entry, to))
+    }
+
+    fn cancel(&mut self, open: &[String]) -> Option<Call> {
+        let operation = self.rng.pick(open)?.clone();
+        say!(self, "client: cancel {operation}");
+        Some(Call::Cancel(operation))
     }
 
     /// After the faults: every node takes instances again. Says whether all do.
     pub(crate) fn uncordon(&mut self) -> bool {
         let Some(running) = &self.server.running else { return false };
-        let cordoned: Vec<Txn> = running
+        let cordoned: Vec<Call> = running
             .cluster
             .nodes()
             .values()
             .filter(|entry| entry.node.spec.schedulability != Schedulability::Schedulable)
-            .map(|entry| intent::set_schedulability(entry, Schedulability::Schedulable))
+            .map(|entry| schedulability(entry, Schedulability::Schedulable))
             .collect();
         let done = cordoned.is_empty();
-        for txn in cordoned {
-            self.submit(Caller::Client, txn);
+        for call in cordoned {
+            self.ask(&call);
         }
         done
     }
+}
+
+fn schedulability(entry: &NodeEntry, to: Schedulability) -> Call {
+    let spec = hv_core::node::NodeSpec { schedulability: to, ..entry.node.spec.clone() };
+    Call::Cordon(Box::new(v1::UpdateNodeRequest {
+        node: entry.node.id.to_string(),
+        spec: Some(node_spec_to(&spec)),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["spec.schedulability".to_owned()] }),
+        ..Default::default()
+    }))
 }

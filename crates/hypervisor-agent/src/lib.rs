@@ -64,6 +64,8 @@ pub struct Built {
 pub struct Agent {
     tasks: Tasks,
     journal: journal::Journal,
+    /// What the journal knew at the start: each of them reports.
+    known: Vec<hv_core::InstanceId>,
     /// Its instances.
     pub node: node::Node,
 }
@@ -93,7 +95,11 @@ impl Built {
         let Self { config, driver, journal, contents, dialer } = self;
         let tasks = Tasks::new();
         let boot_id = clock::boot_id();
-        let report = host::report(&config, vec![driver.fingerprint().await], &boot_id);
+        let describe: session::Describe = {
+            let (config, boot_id) = (config.clone(), boot_id.clone());
+            Arc::new(move |drivers| hv_api::convert::report_to(&host::report(&config, drivers, &boot_id)))
+        };
+        let report = describe(vec![driver.fingerprint().await]);
         let identity = Identity {
             node_uid: contents.node_uid.filter(|uid| !uid.is_empty()),
             node_name: if config.node_name.is_empty() { host::hostname() } else { config.node_name.clone() },
@@ -107,13 +113,15 @@ impl Built {
                 ..Default::default()
             },
             initial_labels: config.labels.clone(),
-            report: hv_api::convert::report_to(&report),
+            report,
         };
+        let known = contents.instances.iter().map(|record| record.desired.id).collect();
         let node = node::start(&tasks, driver.clone(), journal.clone(), boot_id, contents.instances, quiesce);
         let kept = journal.clone();
-        let session = Session { dialer, identity, node: node.clone(), driver, journal, tasks: tasks.clone() };
+        let session =
+            Session { dialer, identity, node: node.clone(), driver, describe, journal, tasks: tasks.clone() };
         tasks.spawn(Task::Session, session.run());
-        Agent { tasks, journal: kept, node }
+        Agent { tasks, journal: kept, known, node }
     }
 }
 
@@ -131,19 +139,19 @@ impl Agent {
         let _ = self.node.requests.send(node::Request::Quiesce(patience));
         let mut before = None;
         loop {
-            let left: Vec<_> = reports
-                .borrow_and_update()
-                .values()
-                .filter(|(_, r)| has_guest(r))
-                .map(|(_, r)| r.id)
-                .collect();
-            if before.as_ref() != Some(&left) {
+            let (left, all_reported) = {
+                let reports = reports.borrow_and_update();
+                let left: Vec<_> =
+                    reports.values().filter(|(_, r)| has_guest(r)).map(|(_, r)| r.id).collect();
+                (left, self.known.iter().all(|id| reports.contains_key(id)))
+            };
+            if all_reported && before.as_ref() != Some(&left) {
                 progress(&left);
             }
-            if left.is_empty() || reports.changed().await.is_err() {
+            if all_reported && left.is_empty() || reports.changed().await.is_err() {
                 return;
             }
-            before = Some(left);
+            before = all_reported.then_some(left);
         }
     }
 

@@ -22,8 +22,10 @@ pub enum Task {
     Node,
     /// Talks with the server.
     Session,
-    /// Carries one console.
+    /// Carries one console, or answers for figures.
     Console,
+    /// Looks at the node itself.
+    Look,
 }
 
 impl TaskKind for Task {
@@ -33,6 +35,7 @@ impl TaskKind for Task {
             Self::Node => "node",
             Self::Session => "session",
             Self::Console => "console",
+            Self::Look => "look",
         }
     }
 

@@ -74,11 +74,8 @@ async fn show(args: &DevArgs, layout: &Layout, local: &Local) -> anyhow::Result<
         let reason = driver.attributes.get("accelerator_reason").map_or("", String::as_str);
         say(format!("QEMU {} with {accelerator}: {reason}", driver.version));
     }
-    let mut console_hint = String::new();
     if !args.no_instance {
         demo_instance(args, &mut client).await?;
-        console_hint =
-            "hypervisor-ctl instance console demo    (user demo, password demo; Ctrl-] leaves)".to_owned();
     }
     say("");
     table(
@@ -95,17 +92,28 @@ async fn show(args: &DevArgs, layout: &Layout, local: &Local) -> anyhow::Result<
     say(format!("API     {addr}unix:{}", layout.socket().display()));
     say(format!("State   {}", layout.0.display()));
     say("");
-    say("Next, in another terminal (target/debug is where the build put it):");
-    say("  target/debug/hypervisor-ctl instance list");
-    if console_hint.is_empty() {
-        say("  target/debug/hypervisor-ctl instance create --help");
+    say("Next, in another terminal:");
+    let ctl = ctl();
+    if args.no_instance {
+        say(format!("  {ctl} instance create --help"));
     } else {
-        say(format!("  target/debug/{console_hint}"));
+        say(format!("  {ctl} instance console demo    (user demo, password demo; Ctrl-] leaves)"));
+        say(format!("  {ctl} instance restart demo"));
     }
-    say("  target/debug/hypervisor-ctl instance restart demo");
+    say(format!("  {ctl} instance list"));
     say("");
     say("Ctrl-C powers the guests down and ends everything.");
     Ok(())
+}
+
+/// The command line as it can be typed: the one beside this program.
+fn ctl() -> String {
+    let beside = std::env::current_exe().ok().map(|path| path.with_file_name("hypervisor-ctl"));
+    let here = std::env::current_dir().unwrap_or_default();
+    match beside.filter(|path| path.exists()) {
+        Some(path) => path.strip_prefix(&here).unwrap_or(&path).display().to_string(),
+        None => "hypervisor-ctl".to_owned(),
+    }
 }
 
 async fn demo_instance(args: &DevArgs, client: &mut Client) -> anyhow::Result<()> {

@@ -17,7 +17,8 @@ pub(crate) struct DemoGuest {
 impl DemoGuest {
     /// Finds the demo guest.
     pub(crate) fn find(dir: &Path) -> anyhow::Result<Self> {
-        let dir = std::path::absolute(dir)?;
+        // As the driver wants it: without `..`.
+        let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
         let manifest = dir.join("manifest.json");
         let text = std::fs::read_to_string(&manifest).with_context(|| {
             format!("there is no demo guest in {}: run `cargo xtask demo-image`", dir.display())

@@ -414,6 +414,14 @@ async fn watches_resume_from_a_revision_also_after_a_restart_of_the_server() {
     assert!(change.revision > revision);
     let future = v1::WatchInstancesRequest { after_revision: 1_000_000, ..Default::default() };
     assert_eq!(api.compute.watch_instances(future).await.unwrap_err().code(), Code::OutOfRange);
+    let elsewhere = v1::WatchInstancesRequest {
+        after_revision: revision,
+        incarnation: "of another store".into(),
+        ..Default::default()
+    };
+    let refused = api.compute.watch_instances(elsewhere).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange);
+    assert!(refused.message().contains("restored"), "{}", refused.message());
     server.drain(Duration::from_secs(5)).await.unwrap();
 }
 
@@ -455,5 +463,113 @@ async fn a_second_server_on_the_same_state_is_refused() {
     let local = site.start().await;
     let error = start_server(&site.layout().server_config("127.0.0.1:0")).await.map(|_| ()).unwrap_err();
     assert!(format!("{error:#}").contains("store"), "{error:#}");
+    local.drain(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_placed_instance_grows_only_into_what_its_node_has() {
+    let site = Site::new();
+    let local = site.start().await;
+    let mut api = site.api().await;
+    api.created("demo").await;
+    let update = v1::UpdateInstanceRequest {
+        instance: "demo".into(),
+        spec: Some(v1::InstanceSpec { memory_bytes: 4 << 40, ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["spec.memory_bytes".into()] }),
+        ..Default::default()
+    };
+    let refused = api.compute.update_instance(update).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("needs 4194304 MiB of memory"), "{}", refused.message());
+    assert_eq!(api.get("demo").await.metadata.unwrap().generation, 1);
+    local.drain(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn nodes_are_registered_watched_and_deregistered() {
+    let site = Site::new();
+    let local = site.start().await;
+    let mut api = site.api().await;
+    let revision =
+        api.cluster.get_cluster_info(v1::GetClusterInfoRequest {}).await.unwrap().into_inner().revision;
+    let register = v1::RegisterNodeRequest {
+        name: "beta".into(),
+        spec: Some(v1::NodeSpec { zone: "b".into(), ..Default::default() }),
+        labels: [("disk".to_owned(), "ssd".to_owned())].into(),
+        ..Default::default()
+    };
+    let node = api.cluster.register_node(register.clone()).await.unwrap().into_inner().node.unwrap();
+    assert_eq!(node.status.unwrap().phase(), v1::NodePhase::Registered);
+    let taken = api.cluster.register_node(register).await.unwrap_err();
+    assert_eq!((taken.code(), info(&taken).uid), (Code::AlreadyExists, node.metadata.unwrap().uid));
+
+    let by_zone =
+        v1::ListNodesRequest { zone: "b".into(), label_selector: "disk=ssd".into(), ..Default::default() };
+    assert_eq!(api.cluster.list_nodes(by_zone).await.unwrap().into_inner().nodes.len(), 1);
+    let deregister = v1::DeregisterNodeRequest { node: "beta".into(), ..Default::default() };
+    api.cluster.deregister_node(deregister).await.unwrap();
+
+    let watch = v1::WatchNodesRequest { after_revision: revision, node: String::new(), ..Default::default() };
+    let mut changes = api.cluster.watch_nodes(watch).await.unwrap().into_inner();
+    let mut seen = Vec::new();
+    while seen.last() != Some(&("beta".to_owned(), v1::ChangeKind::Deleted)) {
+        let change = changes.next().await.unwrap().unwrap();
+        let name = change.node.clone().unwrap().metadata.unwrap().name;
+        if name == "beta" {
+            seen.push((name, change.kind()));
+        }
+    }
+    assert_eq!(seen[0].1, v1::ChangeKind::Added);
+
+    // One that works, or has instances, stays.
+    let watch = v1::WatchNodesRequest { node: "alpha".into(), ..Default::default() };
+    let mut changes = api.cluster.watch_nodes(watch).await.unwrap().into_inner();
+    while changes.next().await.unwrap().unwrap().node.unwrap().status.unwrap().phase() != v1::NodePhase::Ready
+    {
+    }
+    let deregister = v1::DeregisterNodeRequest { node: "alpha".into(), ..Default::default() };
+    let connected = api.cluster.deregister_node(deregister.clone()).await.unwrap_err();
+    assert_eq!(connected.code(), Code::FailedPrecondition);
+    assert!(connected.message().contains("is connected"), "{}", connected.message());
+    api.created("demo").await;
+    let used = api.cluster.deregister_node(deregister).await.unwrap_err();
+    assert!(used.message().contains("1 instances"), "{}", used.message());
+    local.drain(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn events_tell_everything_in_order_and_resume() {
+    use hv_api::v1::event_service_client::EventServiceClient;
+    let site = Site::new();
+    let local = site.start().await;
+    let mut api = site.api().await;
+    let layout = site.layout();
+    let dialer = Dialer::new(ServerAddr::Unix(layout.socket()), layout.token()).unwrap();
+    let mut events = EventServiceClient::with_interceptor(dialer.dial().await.unwrap(), dialer.bearer());
+    let from =
+        api.cluster.get_cluster_info(v1::GetClusterInfoRequest {}).await.unwrap().into_inner().revision;
+    let request =
+        v1::WatchEventsRequest { after_revision: from, kinds: vec!["instance".into()], ..Default::default() };
+    let mut live = events.watch_events(request.clone()).await.unwrap().into_inner();
+    api.created("demo").await;
+    api.stop("demo").await;
+    let phase = |event: &v1::Event| match &event.object {
+        Some(v1::event::Object::Instance(instance)) => instance.status.as_ref().unwrap().phase(),
+        other => panic!("{other:?}"),
+    };
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|event| phase(event) != v1::InstancePhase::Stopped) {
+        seen.push(live.next().await.unwrap().unwrap());
+    }
+    assert!(seen.is_sorted_by(|a, b| a.revision < b.revision), "each change once, in order");
+    assert_eq!(seen[0].kind(), v1::ChangeKind::Added);
+    // Whoever comes back in the middle hears the rest, the same.
+    let middle = seen[seen.len() / 2].revision;
+    let request = v1::WatchEventsRequest { after_revision: middle, ..request };
+    let mut resumed = events.watch_events(request).await.unwrap().into_inner();
+    for expected in seen.iter().filter(|event| event.revision > middle) {
+        assert_eq!(resumed.next().await.unwrap().unwrap().revision, expected.revision);
+    }
+    drop((live, resumed, events));
     local.drain(Duration::from_secs(5)).await.unwrap();
 }

@@ -10,6 +10,7 @@ use hv_api::v1::agent_service_client::AgentServiceClient;
 use hv_client::{Bearer, DialError, Dialer};
 use hv_core::InstanceId;
 use hv_core::instance::Epoch;
+use hv_core::node::DriverStatus;
 use hv_driver::{Driver, Handle, Stats};
 use hv_runtime::clock;
 use hv_runtime::tasks::Tasks;
@@ -23,6 +24,8 @@ use tonic::transport::Channel;
 /// First pause before dialling again; it doubles up to [`LONGEST_PAUSE`] while the server is away.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often the node looks at itself: QEMU may be installed, or go, while the agent runs.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// Who this node says it is.
 #[derive(Clone, Debug)]
@@ -43,6 +46,9 @@ pub struct Identity {
     pub report: v1::NodeReport,
 }
 
+/// The node's report, given what its drivers say.
+pub type Describe = Arc<dyn Fn(Vec<DriverStatus>) -> v1::NodeReport + Send + Sync>;
+
 /// What the session needs of the rest of the agent.
 pub struct Session {
     /// Reaches the server.
@@ -53,6 +59,8 @@ pub struct Session {
     pub node: Node,
     /// For figures and consoles.
     pub driver: Arc<dyn Driver>,
+    /// Makes the node's report of what its drivers say.
+    pub describe: Describe,
     /// Keeps the identity.
     pub journal: crate::journal::Journal,
     /// Runs consoles.
@@ -92,6 +100,9 @@ impl Session {
                 // Dropping it closes the streams; the next session starts with full sets.
                 Err(error) = self.once() => error,
             };
+            if stop.is_cancelled() {
+                return;
+            }
             if clock::since_boot().saturating_sub(began) > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }
@@ -119,6 +130,7 @@ impl Session {
         let mut down = client.session(UnboundedReceiverStream::new(frames)).await?.into_inner();
         let (answers, mut answered) = mpsc::unbounded_channel();
         let mut reports = self.node.reports.clone();
+        let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
             let until_tick = link.deadline().saturating_sub(clock::since_boot());
             tokio::select! {
@@ -131,7 +143,16 @@ impl Session {
                 }
                 changed = reports.changed() => changed.map_err(|_| SessionError::Closed)?,
                 Some(answer) = answered.recv() => {
-                    let _ = up.send(link.frame(answer));
+                    if self.is_news(&answer) {
+                        let _ = up.send(link.frame(answer));
+                    }
+                }
+                _ = look.tick() => {
+                    let (driver, describe, answers) = (self.driver.clone(), self.describe.clone(), answers.clone());
+                    self.tasks.spawn(Task::Look, async move {
+                        let report = describe(vec![driver.fingerprint().await]);
+                        let _ = answers.send(v1::agent_message::Message::Node(report));
+                    });
                 }
                 () = tokio::time::sleep(until_tick) => {
                     if let Some(beat) = link.tick(clock::since_boot())? {
@@ -152,6 +173,16 @@ impl Session {
         channel: Channel,
     ) -> AgentServiceClient<tonic::service::interceptor::InterceptedService<Channel, Bearer>> {
         AgentServiceClient::with_interceptor(channel, self.dialer.bearer())
+    }
+
+    /// Whether the server should hear it: a report of the node that says what it knows is no news.
+    fn is_news(&mut self, message: &v1::agent_message::Message) -> bool {
+        let v1::agent_message::Message::Node(report) = message else { return true };
+        if self.identity.report == *report {
+            return false;
+        }
+        self.identity.report = report.clone();
+        true
     }
 
     fn hello(&self) -> v1::Hello {

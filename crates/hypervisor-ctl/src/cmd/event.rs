@@ -42,8 +42,12 @@ pub(crate) async fn run(context: &mut Context, events: Events) -> Result<(), Fai
         context,
         events.after,
         |connection, after_revision| {
-            let request =
-                v1::WatchEventsRequest { after_revision, kinds: kinds.clone(), project: project.clone() };
+            let request = v1::WatchEventsRequest {
+                after_revision,
+                kinds: kinds.clone(),
+                project: project.clone(),
+                incarnation: String::new(),
+            };
             async move { connection.events().watch_events(Request::new(request)).await }
         },
         |context, event: v1::Event| {

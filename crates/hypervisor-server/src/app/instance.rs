@@ -193,6 +193,7 @@ pub fn update(
         instance.metadata.annotations.clone_from(&request.annotations);
     }
     instance.spec = masked(&old.spec, request.spec.as_ref(), &mask)?;
+    check_room(cluster, entry, &instance.spec)?;
     if instance.spec.root_disk_bytes < old.spec.root_disk_bytes {
         return Err(Error::invalid("spec.root_disk_bytes", "a disk cannot shrink"));
     }
@@ -218,6 +219,23 @@ pub fn update(
         plan: change(entry, instance, OperationKind::InstanceUpdate, context),
         needs_restart: waiting,
     })
+}
+
+/// A placed instance may grow only into what its node has left.
+fn check_room(cluster: &Cluster, entry: &InstanceEntry, new: &InstanceSpec) -> Result<(), Error> {
+    let (own, wanted) = (entry.instance.spec.resources(), new.resources());
+    let node = entry.instance.placement.and_then(|placement| cluster.nodes().get(&placement.node));
+    let Some(node) = node.filter(|_| !wanted.shortages(own).is_empty()) else { return Ok(()) };
+    let free = node.node.status.report.allocatable - (cluster.allocated(node.node.id) - own);
+    match wanted.shortages(free).first() {
+        None => Ok(()),
+        Some(shortage) => Err(Error::new(
+            ErrorKind::FailedPrecondition,
+            format!("node {} has no room for it: the instance {shortage}", node.node.metadata.name),
+        )
+        .with_uid(entry.instance.id)
+        .with_hint("free something on that node, or ask for less")),
+    }
 }
 
 /// The old specification with the masked fields of the new one; checked as a whole.

@@ -105,6 +105,7 @@ impl ClusterService for Api {
         request: Request<v1::WatchNodesRequest>,
     ) -> Result<Response<Self::WatchNodesStream>, Status> {
         let request = request.into_inner();
+        self.check_incarnation(request.after_revision, &request.incarnation)?;
         let selector = Selector::parse("label_selector", &request.label_selector).map_err(failed)?;
         let (present, from, only) = {
             let cluster = self.follower.cluster();

@@ -237,6 +237,7 @@ impl ComputeService for Api {
         request: Request<v1::WatchInstancesRequest>,
     ) -> Result<Response<Self::WatchInstancesStream>, Status> {
         let request = request.into_inner();
+        self.check_incarnation(request.after_revision, &request.incarnation)?;
         let filter = {
             let selector = Selector::parse("label_selector", &request.label_selector).map_err(failed)?;
             let project = match request.project.as_str() {

@@ -6,6 +6,7 @@ use futures::{Stream, StreamExt};
 use hv_api::convert::project_from;
 use hv_api::v1;
 use hv_api::v1::event_service_server::EventService;
+use hv_core::{Error, ErrorKind};
 use hv_store::Revision;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -24,6 +25,21 @@ impl Api {
                 Err(error) => Some((Err(failed(error)), None)),
             }
         }))
+    }
+
+    /// Refuses a resume token of another life of the store. Callers that name none are trusted.
+    pub(super) fn check_incarnation(&self, after_revision: u64, incarnation: &str) -> Result<(), Status> {
+        if after_revision == 0 || incarnation.is_empty() || incarnation == self.identity.incarnation {
+            return Ok(());
+        }
+        let message = format!(
+            "revision {after_revision} belongs to incarnation {incarnation}; the store was restored and is {} now",
+            self.identity.incarnation
+        );
+        Err(failed(
+            Error::new(ErrorKind::Expired, message)
+                .with_hint("list anew, and watch from the revision of that answer"),
+        ))
     }
 
     /// A stream that ends when the server does: a drain does not wait for watchers.
@@ -57,6 +73,7 @@ impl EventService for Api {
         request: Request<v1::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
         let request = request.into_inner();
+        self.check_incarnation(request.after_revision, &request.incarnation)?;
         let project = match request.project.as_str() {
             "" => None,
             text => Some(project_from("project", text).map_err(failed)?),

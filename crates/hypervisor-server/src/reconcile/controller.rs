@@ -421,7 +421,7 @@ impl Controller {
         for subject in ready {
             let txn = match subject {
                 Subject::Instance(id) => self.reconcile_instance(id, cluster, now, effects),
-                Subject::Node(id) => self.reconcile_node(id, cluster, now),
+                Subject::Node(id) => self.reconcile_node(id, cluster, now, effects),
                 Subject::Join(conn) => self.reconcile_join(conn, cluster, now, effects),
             };
             if let Some(txn) = txn {
@@ -489,8 +489,20 @@ impl Controller {
         }
     }
 
-    fn reconcile_node(&mut self, id: NodeId, cluster: &Cluster, now: Now) -> Option<Txn> {
-        let entry = cluster.nodes().get(&id)?;
+    fn reconcile_node(
+        &mut self,
+        id: NodeId,
+        cluster: &Cluster,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Txn> {
+        let Some(entry) = cluster.nodes().get(&id) else {
+            // Deregistered in the moment its agent joined: the agent comes again, and is recorded anew.
+            if let Some(session) = self.sessions.get(&id) {
+                self.close(session.conn, "the node was deregistered", now, effects);
+            }
+            return None;
+        };
         let agent = match (self.sessions.get(&id), self.missed.get(&id)) {
             (Some(session), _) => Agent::Connected(&session.report),
             (None, Some(since)) if now.mono.saturating_sub(*since) < self.timing.grace => Agent::Missed,

@@ -62,7 +62,12 @@ pub fn schedule(instance: &Instance, candidates: &[Candidate<'_>]) -> Result<Dec
     let summary = match best {
         Some(best) => {
             let others = verdicts.iter().filter(|verdict| verdict.is_feasible()).count() - 1;
-            format!("{} was chosen ({}); {others} other nodes would do", best.name, best.reasons.join(", "))
+            let others = match others {
+                0 => "no other node would do".to_owned(),
+                1 => "one other node would do".to_owned(),
+                n => format!("{n} other nodes would do"),
+            };
+            format!("{} was chosen ({}); {others}", best.name, best.reasons.join(", "))
         }
         None if verdicts.is_empty() => "no node has registered; start an agent".to_owned(),
         None => {

@@ -247,11 +247,17 @@ pub(super) fn networks(
 
 pub(super) fn node_path(context: &mut Context, flag: &str, path: Option<PathBuf>) -> Result<String, Failure> {
     let Some(path) = path else { return Ok(String::new()) };
-    let absolute = std::path::absolute(&path)?;
-    if !absolute.exists() {
-        context
-            .note(format!("note: {flag} {} is not on this host; its node must have it", absolute.display()));
-    }
+    // Without links and `..`, which the node would refuse to follow.
+    let absolute = match std::fs::canonicalize(&path) {
+        Ok(absolute) => absolute,
+        Err(_) => {
+            let absolute = std::path::absolute(&path)?;
+            let note =
+                format!("note: {flag} {} is not on this host; its node must have it", absolute.display());
+            context.note(note);
+            absolute
+        }
+    };
     absolute.into_os_string().into_string().map_err(|path| {
         Error::new(ErrorKind::Invalid, format!("{flag}: {} is not UTF-8", path.display())).into()
     })

@@ -40,6 +40,7 @@ pub(crate) async fn run(context: &mut Context, asked: Watch) -> Result<(), Failu
                 project: project.clone(),
                 label_selector: asked.selector.clone(),
                 instance: asked.instance.clone(),
+                incarnation: String::new(),
             };
             async move { connection.compute().watch_instances(Request::new(request)).await }
         },
