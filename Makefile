@@ -4,17 +4,17 @@
 # release build, and the programs spend their time waiting for QEMU, not computing. `make up PROFILE=release` for the rest.
 PROFILE ?= dev
 PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
 DESTDIR ?=
-
-ifeq ($(PROFILE),dev)
-BIN := target/debug
-else
-BIN := target/$(PROFILE)
-endif
+# State of `make run-server` and `make run-agent`.
+RUN ?= $(CURDIR)/target/run
 
 CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Not expanded at once: `make install` has another profile.
+BIN = $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 XTASK := $(CARGO) run --quiet --locked --package xtask --
-BUILD := $(CARGO) build --workspace --locked --profile $(PROFILE)
+BUILD = $(CARGO) build --workspace --locked --profile $(PROFILE)
 # Cargo is often installed for one user and not yet on the PATH of the shell that runs make.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 # Where `hypervisor dev` finds the demo guest.
@@ -22,7 +22,7 @@ export HYPERVISOR_DEMO_DIR := $(CURDIR)/target/demo
 
 .DEFAULT_GOAL := help
 .PHONY: all build build-server build-agent build-ctl proto test test-short test-long test-coverage test-bare \
-	lint fmt bench run-server run-agent up down demo demo-image install clean help bootstrap
+	lint fmt bench run-server run-agent up down demo demo-image debian-image install install-files clean help bootstrap
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -57,8 +57,7 @@ test: bootstrap ## Install what is missing, then run every check and test, as CI
 test-short: bootstrap ## Unit tests only
 	$(XTASK) test --short
 
-test-long: bootstrap ## All tests, also those that take minutes
-	$(XTASK) packages test
+test-long: debian-image ## All tests, also those that take minutes
 	$(XTASK) test --long
 
 test-coverage: bootstrap ## Line coverage as HTML in target/coverage
@@ -79,15 +78,26 @@ bench: bootstrap ## Run all benchmarks; one table in target/bench/table.md
 	$(XTASK) packages test
 	$(XTASK) bench
 
-run-server: build ## Run hypervisor-server with the configuration it finds
-	exec $(BIN)/hypervisor-server
+# As any user, beside whatever this host runs: only the state's place differs from what an installation does.
+RUN_ENV = HYPERVISOR_TOKEN_FILE=$(RUN)/token
+run-server: build ## Run hypervisor-server with state in target/run
+	install -d -m 0700 $(RUN)
+	@echo "In other terminals: make run-agent, and"
+	@echo "  export HYPERVISOR_SERVER=unix:$(RUN)/server.sock $(RUN_ENV)"
+	@echo "  $(BIN)/hypervisor-ctl node list"
+	exec env $(RUN_ENV) $(BIN)/hypervisor-server --state-dir $(RUN)/server --socket $(RUN)/server.sock
 
-run-agent: build ## Run hypervisor-agent with the configuration it finds
-	exec $(BIN)/hypervisor-agent
+run-agent: build ## Run hypervisor-agent against that server
+	install -d -m 0700 $(RUN)
+	exec env $(RUN_ENV) HYPERVISOR_STATE_DIR=$(RUN)/agent $(BIN)/hypervisor-agent --server-addr unix:$(RUN)/server.sock
 
 demo-image: bootstrap
 	$(XTASK) packages run
 	$(XTASK) demo-image
+
+debian-image: bootstrap
+	$(XTASK) packages test
+	$(XTASK) debian-image
 
 up: build demo-image ## From nothing to a running virtual machine; Ctrl-C ends it
 	exec $(BIN)/hypervisor dev
@@ -98,21 +108,25 @@ demo: build demo-image ## The same unattended: boots, checks, stops, leaves noth
 down: build ## Stop whatever an earlier `make up` left running
 	exec $(BIN)/hypervisor down
 
-install: ## Install programs and systemd units (DESTDIR, PREFIX)
-	$(MAKE) build PROFILE=dist
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system
-	for program in hypervisor hypervisor-server hypervisor-agent hypervisor-ctl; do \
-		install -m 0755 target/dist/$$program $(DESTDIR)$(PREFIX)/bin/ || exit 1; done
-	for unit in packaging/systemd/*.service; do \
-		sed 's|@PREFIX@|$(PREFIX)|g' "$$unit" >"$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}" || exit 1; done
-	$(DESTDIR)$(PREFIX)/bin/hypervisor-ctl man $(DESTDIR)$(PREFIX)/share/man/man1
-	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
-		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
-	$(DESTDIR)$(PREFIX)/bin/hypervisor-ctl completion bash \
-		>$(DESTDIR)$(PREFIX)/share/bash-completion/completions/hypervisor-ctl
-	$(DESTDIR)$(PREFIX)/bin/hypervisor-ctl completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_hypervisor-ctl
-	$(DESTDIR)$(PREFIX)/bin/hypervisor-ctl completion fish \
-		>$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/hypervisor-ctl.fish
+install: PROFILE = dist
+install: build install-files ## Programs, units, man pages, completions, examples (DESTDIR, PREFIX, PROFILE)
+
+# What needs no build; BIN is where the programs are.
+SHARE = $(DESTDIR)$(PREFIX)/share
+UNITS = $(DESTDIR)$(PREFIX)/lib/systemd/system
+install-files:
+	install -d $(DESTDIR)$(PREFIX)/bin $(UNITS) $(DESTDIR)$(SYSCONFDIR)/hypervisor $(SHARE)/man/man1 \
+		$(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	install -m 0755 $(addprefix $(BIN)/,hypervisor hypervisor-server hypervisor-agent hypervisor-ctl) \
+		$(DESTDIR)$(PREFIX)/bin/
+	set -e; for unit in packaging/systemd/*.service; do \
+		sed 's|@PREFIX@|$(PREFIX)|g' "$$unit" >"$(UNITS)/$${unit##*/}"; done
+	set -e; for file in configs/*.toml; do \
+		install -m 0644 "$$file" "$(DESTDIR)$(SYSCONFDIR)/hypervisor/$${file##*/}.example"; done
+	$(BIN)/hypervisor-ctl man $(SHARE)/man/man1
+	$(BIN)/hypervisor-ctl completion bash >$(SHARE)/bash-completion/completions/hypervisor-ctl
+	$(BIN)/hypervisor-ctl completion zsh >$(SHARE)/zsh/site-functions/_hypervisor-ctl
+	$(BIN)/hypervisor-ctl completion fish >$(SHARE)/fish/vendor_completions.d/hypervisor-ctl.fish
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -47,17 +47,8 @@ pub fn run(target: &str) -> Result<()> {
 
 fn make(root: &Path) -> Result<()> {
     let sources = apt_sources()?;
-    let mirror = mirror(&sources).unwrap_or("http://deb.debian.org/debian");
-    say(&format!("bare machine: debootstrap bookworm from {mirror}"));
-    let include = "--include=ca-certificates,git,make";
-    sh::run(
-        // It mounts /proc and /sys in there: never in our namespace, or a run that is killed leaves them behind.
-        Command::new("unshare")
-            .args(["--mount", "debootstrap", "--variant=minbase", include, "bookworm"])
-            .arg(root)
-            .arg(mirror)
-            .stdout(std::process::Stdio::null()),
-    )?;
+    say("bare machine: debootstrap bookworm");
+    debootstrap(root, &["ca-certificates", "git", "make"], &sources)?;
     for (name, text) in &sources {
         std::fs::write(root.join("etc/apt/sources.list.d").join(name), text)?;
     }
@@ -78,8 +69,29 @@ fn make(root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Unpacks Debian 12 with some packages more than the least into `root`.
+pub(crate) fn debootstrap(root: &Path, packages: &[&str], sources: &[(String, String)]) -> Result<()> {
+    let mirror = mirror(sources).unwrap_or("http://deb.debian.org/debian");
+    let log = tempfile::NamedTempFile::new()?;
+    // It mounts /proc and /sys in there: never in our namespace, or a run that is killed leaves them behind.
+    let made = sh::run(
+        Command::new("unshare")
+            .args(["--mount", "debootstrap", "--variant=minbase"])
+            .arg(format!("--include={}", packages.join(",")))
+            .arg("bookworm")
+            .arg(root)
+            .arg(mirror)
+            .stdout(log.reopen()?),
+    );
+    made.with_context(|| {
+        let text = std::fs::read_to_string(log.path()).unwrap_or_default();
+        let last = text.lines().rev().take(10).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>();
+        format!("debootstrap from {mirror} said: {}", last.join("\n"))
+    })
+}
+
 /// The host's source files that speak of a Debian archive; others would bring keys and packages of third parties.
-fn apt_sources() -> Result<Vec<(String, String)>> {
+pub(crate) fn apt_sources() -> Result<Vec<(String, String)>> {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
     if let Ok(entries) = std::fs::read_dir("/etc/apt/sources.list.d") {
         files.extend(entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?);

@@ -13,6 +13,7 @@
 //! of `xtask/guest`. With the key unchanged and the files intact nothing is done.
 
 use crate::cpio::{Entry, Writer};
+use crate::files::{self, checksum, hex};
 use crate::sh::{self, say};
 use anyhow::{Context, Result, bail};
 use flate2::{Compression, GzBuilder};
@@ -107,8 +108,7 @@ pub fn build(out: &Path) -> Result<Manifest> {
 /// The manifest, if every file it names has the checksum it states.
 fn intact(out: &Path) -> Option<Manifest> {
     let manifest: Manifest = serde_json::from_slice(&std::fs::read(out.join(MANIFEST)).ok()?).ok()?;
-    let same = |(name, sum): (&String, &String)| checksum(&out.join(name)).is_ok_and(|now| now == *sum);
-    manifest.files.iter().all(same).then_some(manifest)
+    files::intact(out, &manifest.files).then_some(manifest)
 }
 
 /// A Debian package as apt knows it.
@@ -250,23 +250,6 @@ fn write_disk(work: &Path) -> Result<()> {
     )?;
     let disk = work.join(DISK);
     sh::run(Command::new("qemu-img").args(["convert", "-q", "-f", "raw", "-O", "qcow2"]).arg(&raw).arg(&disk))
-}
-
-/// SHA-256 of a file in hexadecimal digits.
-fn checksum(path: &Path) -> Result<String> {
-    let mut file = std::fs::File::open(path)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match std::io::Read::read(&mut file, &mut buffer)? {
-            0 => return Ok(hex(&hash.finalize())),
-            n => hash.update(&buffer[..n]),
-        }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 const VMLINUZ: &str = "vmlinuz";

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use xtask::check::{self, Extent};
 use xtask::packages::{self, Purpose};
-use xtask::{bare, bench, demo_image, deps, sh, tidy};
+use xtask::{bare, bench, debian_image, demo_image, deps, sh, tidy};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -42,6 +42,8 @@ fn run(arguments: &[String]) -> Result<()> {
         }
         ["demo-image"] => demo_image::build(&sh::root().join("target/demo")).map(drop),
         ["demo-image", "--out", out] => demo_image::build(&PathBuf::from(out)).map(drop),
+        ["debian-image"] => debian_image::build(&sh::root().join("target/debian")).map(drop),
+        ["debian-image", "--out", out] => debian_image::build(&PathBuf::from(out)).map(drop),
         [] | ["help" | "--help" | "-h"] => {
             sh::say(HELP);
             Ok(())
@@ -61,4 +63,5 @@ usage: cargo xtask <command>
   bench                    all benchmarks, one table in target/bench/table.md
   bare [TARGET]            `make TARGET` (default: demo) inside a fresh Debian; needs root
   packages [build|run|test]  the list of Debian packages; with a word, installs what is missing
-  demo-image [--out DIR]   the demo guest from Debian packages (default: target/demo)";
+  demo-image [--out DIR]   the demo guest from Debian packages (default: target/demo)
+  debian-image [--out DIR] a Debian image with cloud-init from Debian packages (default: target/debian); needs root";

@@ -95,5 +95,6 @@ const PACKAGES: &[(Purpose, &str, &str)] = &[
     (Purpose::Test, "git", "tidy checks the files that git tracks"),
     (Purpose::Test, "xorriso", "reads our cloud-init seeds as an independent peer"),
     (Purpose::Test, "util-linux", "blkid and mount as further peers"),
+    (Purpose::Test, "openssh-client", "logs in to the Debian guest of the tests"),
     (Purpose::Test, "debootstrap", "makes the Debian image and the bare machine of the tests"),
 ];
