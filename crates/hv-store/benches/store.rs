@@ -222,8 +222,10 @@ async fn reads(path: &Path, load: f64) -> anyhow::Result<Vec<serde_json::Value>>
     let start = now();
     std::hint::black_box(fs::read(path)?);
     let floor = start.elapsed().as_secs_f64() * 1e3;
-    rows.push(json!({"name": "store_restart_100k_revisions", "value": restart, "unit": "ms", "better": "lower",
-        "floor": "reading the file", "floor_value": floor, "goal": null, "cpu_ns_per_op": cpu, "load": load}));
+    rows.push(
+        json!({"name": "store_restart_100k_revisions", "value": restart, "unit": "ms", "better": "lower",
+        "floor": "reading the file", "floor_value": floor, "goal": null, "cpu_ns_per_op": cpu, "load": load}),
+    );
     Ok(rows)
 }
 

@@ -1,13 +1,14 @@
 //! What the programs take while nothing happens, and what a short command costs.
 
-use crate::machine::{cpu_ns, memory, ms_since, now, sleeps};
+use crate::machine::{Usage, memory, ms_since, now};
 use crate::report::{Row, quantile};
 use crate::site::{Process, Programs, Site};
 use anyhow::{Context, bail};
 use std::path::Path;
 use std::time::Duration;
 
-const SETTLE: Duration = Duration::from_secs(3);
+/// Threads that did blocking work end after ten idle seconds.
+const SETTLE: Duration = Duration::from_secs(12);
 const WATCHED: Duration = Duration::from_secs(10);
 const CALLS: usize = 40;
 
@@ -28,8 +29,8 @@ pub(crate) fn ctl(programs: &Programs, site: &Site) -> anyhow::Result<Vec<Row>> 
         }
     }
     let floor = quantile(&version, 0.5);
-    let list =
-        Row::new("ctl_instance_list_p50", "ms", quantile(&list, 0.5)).floor("hypervisor-ctl --version", floor);
+    let list = Row::new("ctl_instance_list_p50", "ms", quantile(&list, 0.5))
+        .floor("hypervisor-ctl --version", floor);
     Ok(vec![list.goal(30.0)])
 }
 
@@ -52,19 +53,19 @@ pub(crate) async fn all_in_one(programs: &Programs, dir: &Path) -> anyhow::Resul
 
 async fn watch(watched: &[(&str, u32, Option<f64>)]) -> anyhow::Result<Vec<Row>> {
     tokio::time::sleep(SETTLE).await;
-    let before = watched.iter().map(|(_, pid, _)| Ok((cpu_ns(*pid)?, sleeps(*pid)?)));
-    let before = before.collect::<anyhow::Result<Vec<_>>>()?;
+    let before = watched.iter().map(|(_, pid, _)| Usage::of(*pid)).collect::<anyhow::Result<Vec<_>>>()?;
     let start = now();
     tokio::time::sleep(WATCHED).await;
     let seconds = start.elapsed().as_secs_f64();
     let mut rows = Vec::new();
-    for ((name, pid, goal), (cpu, woken)) in watched.iter().zip(before) {
+    for ((name, pid, goal), before) in watched.iter().zip(before) {
+        let (cpu, woken) = Usage::of(*pid)?.since(&before);
         let (resident, proportional) = memory(*pid)?;
         let resident = Row::new(format!("idle_{name}_resident"), "MB", resident);
         rows.push(Row { goal: *goal, ..resident });
         rows.push(Row::new(format!("idle_{name}_proportional"), "MB", proportional));
-        rows.push(Row::new(format!("idle_{name}_cpu"), "ms/s", (cpu_ns(*pid)? - cpu) / 1e6 / seconds));
-        rows.push(Row::new(format!("idle_{name}_wakeups"), "1/s", (sleeps(*pid)? - woken) / seconds));
+        rows.push(Row::new(format!("idle_{name}_cpu"), "ms/s", cpu / 1e6 / seconds));
+        rows.push(Row::new(format!("idle_{name}_wakeups"), "1/s", woken / seconds));
     }
     Ok(rows)
 }

@@ -1,6 +1,6 @@
 //! From the call that creates an instance to its durable intent.
 
-use crate::machine::{cpu_ns, ms_since, now};
+use crate::machine::{Usage, ms_since, now};
 use crate::report::{Row, quantile};
 use crate::site::Site;
 use hv_api::v1;
@@ -36,7 +36,7 @@ pub(crate) async fn create(site: &Site, name: &str) -> anyhow::Result<Vec<Row>> 
     stopped(site, 20).await?;
     let mut page = File::create(site.layout.0.join("floor"))?;
     let (mut ours, mut floor) = (Vec::new(), Vec::new());
-    let cpu = cpu_ns(site.server.pid())?;
+    let before = Usage::of(site.server.pid())?;
     for number in 0..CREATES {
         let start = now();
         compute.create_instance(request(format!("i-{number:05}"), v1::RunState::Stopped)).await?;
@@ -46,7 +46,7 @@ pub(crate) async fn create(site: &Site, name: &str) -> anyhow::Result<Vec<Row>> 
         page.sync_data()?;
         floor.push(ms_since(start));
     }
-    let cpu = (cpu_ns(site.server.pid())? - cpu) / CREATES as f64;
+    let cpu = Usage::of(site.server.pid())?.since(&before).0 / CREATES as f64;
     let row = |share, label| {
         Row::new(format!("create_to_intent_{name}_{label}"), "ms", quantile(&ours, share))
             .floor("4 KiB write + fdatasync", quantile(&floor, share))

@@ -1,7 +1,7 @@
 //! Listing many instances.
 
 use crate::intent::request;
-use crate::machine::{cpu_ns, now};
+use crate::machine::{Usage, now};
 use crate::report::{Row, quantile};
 use crate::site::{Compute, Site};
 use hv_api::v1;
@@ -21,19 +21,21 @@ pub(crate) async fn list(site: &Site) -> anyhow::Result<Vec<Row>> {
         filled = items;
         for (size, label) in PAGES {
             let (mut ours, mut floor) = (Vec::new(), Vec::new());
-            let cpu = cpu_ns(site.server.pid())?;
+            let before = Usage::of(site.server.pid())?;
             for _ in 0..ROUNDS {
                 let start = now();
                 let pages = pages(&mut compute, size).await?;
                 ours.push(start.elapsed().as_nanos() as f64 / f64::from(items));
-                anyhow::ensure!(pages.iter().map(|page| page.instances.len()).sum::<usize>() == items as usize);
+                anyhow::ensure!(
+                    pages.iter().map(|page| page.instances.len()).sum::<usize>() == items as usize
+                );
                 let start = now();
                 for page in &pages {
                     black_box(page.encode_to_vec());
                 }
                 floor.push(start.elapsed().as_nanos() as f64 / f64::from(items));
             }
-            let cpu = (cpu_ns(site.server.pid())? - cpu) / ROUNDS as f64 / f64::from(items);
+            let cpu = Usage::of(site.server.pid())?.since(&before).0 / ROUNDS as f64 / f64::from(items);
             rows.push(
                 Row::new(format!("list_{items}_{label}"), "ns/item", quantile(&ours, 0.5))
                     .floor("encoding the same answers", quantile(&floor, 0.5))

@@ -8,12 +8,11 @@ use anyhow::{Context, bail};
 use futures::StreamExt;
 use hv_api::v1;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -100,18 +99,10 @@ impl ByHand {
             .collect();
         words.pop();
         let directory = state.join("instances").join(uid);
-        // Which file each set of descriptors holds; disks are copied, since the instance will be deleted.
-        let mut sets = BTreeMap::new();
-        for word in words.iter().filter(|word| word.starts_with("fd=") && word.contains(",set=")) {
-            let (fd, set) = word["fd=".len()..].split_once(",set=").context("an -add-fd")?;
-            let mut path: PathBuf = fs::read_link(proc.join("fd").join(fd))?;
-            if path.starts_with(&directory) {
-                let copy = scratch.join(format!("by-hand-{set}"));
-                fs::copy(&path, &copy)?;
-                path = copy;
-            }
-            sets.insert(format!("/dev/fdset/{set}"), path.display().to_string());
-        }
+        // The guest has one disk, copied here since the instance will be deleted; the other set is its console's log.
+        let disk = scratch.join("by-hand.qcow2");
+        fs::copy(directory.join("root.qcow2"), &disk)?;
+        let files = [("/dev/fdset/1", scratch.join("by-hand.log")), ("/dev/fdset/2", disk)];
         let mut arguments = Vec::new();
         let mut words = words.into_iter().skip(1);
         while let Some(word) = words.next() {
@@ -133,12 +124,9 @@ impl ByHand {
                 _ => arguments.push(word),
             }
         }
-        for (set, path) in &sets {
+        for (set, path) in &files {
             for argument in &mut arguments {
-                // A set's number is followed by a quote or a comma, or ends the argument.
-                for end in ["\"", ","] {
-                    *argument = argument.replace(&format!("{set}{end}"), &format!("{path}{end}"));
-                }
+                *argument = argument.replace(set, &path.display().to_string());
             }
         }
         Ok(Self { arguments })

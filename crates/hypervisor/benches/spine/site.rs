@@ -96,7 +96,9 @@ impl Site {
             let mut agent = programs.command("hypervisor-agent");
             let config = site.layout.agent_config();
             agent.env("HYPERVISOR_SERVER_ADDR", config.server_addr);
-            agent.env("HYPERVISOR_TOKEN_FILE", config.token_file).env("HYPERVISOR_STATE_DIR", config.state_dir);
+            agent
+                .env("HYPERVISOR_TOKEN_FILE", config.token_file)
+                .env("HYPERVISOR_STATE_DIR", config.state_dir);
             agent.env("HYPERVISOR_NODE_NAME", "bench").env("HYPERVISOR_CPU_OVERCOMMIT", "100000");
             site.agent = Some(Process::spawn(agent, &site.layout.0.join("agent.log"))?);
             let ready = async {
