@@ -8,29 +8,39 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// One measured figure beside its peer or floor from the same run.
+/// One measured figure beside its peer and floor from the same run.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
-    /// What was measured, such as `store put, 64 clients`.
+    /// What was measured, such as `store_durable_puts_64_clients`.
     pub name: String,
-    /// Unit of both figures, such as `puts/s` or `ms`.
+    /// Unit of all figures, such as `puts/s` or `ms`.
     pub unit: String,
+    /// `higher` or `lower`.
+    pub better: String,
     /// Our figure.
-    pub ours: f64,
-    /// What it is compared with, such as `SQLite WAL`.
+    pub value: f64,
+    /// Who else does the same work, such as `SQLite WAL`.
+    #[serde(default)]
     pub peer: String,
     /// The peer's figure.
-    pub theirs: f64,
-    /// CPU time per operation in microseconds, where it was taken.
     #[serde(default)]
-    pub cpu_us: Option<f64>,
+    pub peer_value: Option<f64>,
+    /// The least work that could do, such as one `fdatasync`.
+    #[serde(default)]
+    pub floor: String,
+    /// The floor's figure.
+    #[serde(default)]
+    pub floor_value: Option<f64>,
+    /// What we want to reach.
+    #[serde(default)]
+    pub goal: Option<f64>,
+    /// CPU time per operation in nanoseconds, where it was taken.
+    #[serde(default)]
+    pub cpu_ns_per_op: Option<f64>,
     /// One-minute load of the machine at the start of the measurement.
     #[serde(default)]
     pub load: Option<f64>,
-    /// The goal, in words.
-    #[serde(default)]
-    pub goal: Option<String>,
 }
 
 /// Runs all benchmarks, prints the table and writes it to `target/bench/table.md`.
@@ -40,7 +50,9 @@ pub struct Row {
 pub fn run() -> Result<()> {
     let directory = sh::root().join("target/bench");
     std::fs::create_dir_all(&directory)?;
-    sh::run(sh::cargo().args(["bench", "--workspace", "--locked"]))?;
+    // The programs that are measured from outside; the profile of benchmarks is the same.
+    sh::run(sh::cargo().args(["build", "--workspace", "--locked", "--release"]))?;
+    sh::run(sh::cargo().args(["bench", "--workspace", "--locked", "--benches"]))?;
     let rows = collect(&directory)?;
     if rows.is_empty() {
         bail!("no benchmark wrote {}/*.json", directory.display());
@@ -67,22 +79,32 @@ fn collect(directory: &Path) -> Result<Vec<Row>> {
 
 fn table(rows: &[Row]) -> String {
     let mut out = String::from(
-        "| measured | unit | ours | peer or floor | theirs | ours / theirs | CPU us/op | load | goal |\n|---|---|--:|---|--:|--:|--:|--:|---|\n",
+        "| measured | unit | ours | peer | ours / peer | floor | ours / floor | goal | CPU us/op | load |\n\
+         |---|---|--:|---|--:|---|--:|--:|--:|--:|\n",
     );
     let optional = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), figure);
     for row in rows {
-        let ratio = if row.theirs == 0.0 { "-".to_owned() } else { figure(row.ours / row.theirs) };
+        let named = |name: &str, value: Option<f64>| {
+            value.map_or_else(|| "-".to_owned(), |value| format!("{name}: {}", figure(value)))
+        };
+        let ratio = |of: Option<f64>| optional(of.filter(|of| *of != 0.0).map(|of| row.value / of));
+        let goal = row.goal.map(|goal| {
+            let reached = if row.better == "higher" { row.value >= goal } else { row.value <= goal };
+            format!("{}{}", figure(goal), if reached { "" } else { " (missed)" })
+        });
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {ratio} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             row.name,
             row.unit,
-            figure(row.ours),
-            row.peer,
-            figure(row.theirs),
-            optional(row.cpu_us),
+            figure(row.value),
+            named(&row.peer, row.peer_value),
+            ratio(row.peer_value),
+            named(&row.floor, row.floor_value),
+            ratio(row.floor_value),
+            goal.as_deref().unwrap_or("-"),
+            optional(row.cpu_ns_per_op.map(|ns| ns / 1e3)),
             optional(row.load),
-            row.goal.as_deref().unwrap_or("-"),
         );
     }
     out
@@ -104,14 +126,18 @@ mod tests {
     #[test]
     fn rows_of_all_files_make_one_table() {
         let dir = tempfile::tempdir().unwrap();
-        let row = r#"[{"name":"put","unit":"puts/s","ours":81234.5,"peer":"SQLite WAL","theirs":10000,"load":0.1}]"#;
-        std::fs::write(dir.path().join("a.json"), row).unwrap();
+        let row = r#"{"name":"put","unit":"puts/s","better":"higher","value":81234.5,"peer":"SQLite WAL",
+            "peer_value":10000,"floor":"fdatasync","floor_value":100000,"goal":90000,"load":0.1}"#;
+        let row = format!("[{row}]");
+        std::fs::write(dir.path().join("a.json"), &row).unwrap();
         std::fs::write(dir.path().join("b.json"), row.replace("put\"", "list\"")).unwrap();
         std::fs::write(dir.path().join("table.md"), "old").unwrap();
         let table = table(&collect(dir.path()).unwrap());
         assert_eq!(table.lines().count(), 4);
         assert!(
-            table.contains("| put | puts/s | 81234 | SQLite WAL | 10000 | 8.12 | - | 0.100 | - |"),
+            table.contains(
+                "| put | puts/s | 81234 | SQLite WAL: 10000 | 8.12 | fdatasync: 100000 | 0.812 | 90000 (missed) | - | 0.100 |"
+            ),
             "{table}"
         );
     }

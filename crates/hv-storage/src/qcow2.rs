@@ -1,8 +1,10 @@
-//! The qcow2 header, read without trust and without QEMU.
+//! The qcow2 header, read without trust, and empty images, written; both without QEMU.
 //!
 //! Layout: `docs/interop/qcow2.txt` of QEMU. All integers are big-endian.
 
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 
 /// How the data in an image is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +148,73 @@ impl Header {
         Ok(())
     }
 }
+
+/// Writes an empty image (version 3, clusters of 64 KiB) to the start of an empty file.
+///
+/// ```text
+///   cluster 0   header, extensions, name of the backing file
+///   cluster 1   table of refcount blocks, of which there is one:
+///   cluster 2   refcounts of 32,768 clusters: those of this table are 1
+///   cluster 3.. L1 table, all zero: nothing is allocated
+/// ```
+///
+/// `backing` is an absolute path and its format; the size is at most [`MAX_CREATED_BYTES`].
+///
+/// # Errors
+/// `InvalidInput` for a backing file's name that does not fit; otherwise those of the file.
+pub(crate) fn create_empty(file: &File, virtual_size: u64, backing: Option<(&str, &str)>) -> io::Result<()> {
+    let l1_entries = virtual_size.div_ceil(CREATED_CLUSTER * CREATED_CLUSTER / 8);
+    let clusters = 3 + (l1_entries * 8).div_ceil(CREATED_CLUSTER);
+    let mut extensions = Vec::new();
+    let mut name = &b""[..];
+    if let Some((path, format)) = backing {
+        name = path.as_bytes();
+        if name.len() > MAX_NAME_BYTES as usize {
+            let why = format!("the backing file's name has more than {MAX_NAME_BYTES} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        extensions.extend(EXTENSION_BACKING_FORMAT.to_be_bytes());
+        extensions.extend(u32::try_from(format.len()).expect("names of formats are short").to_be_bytes());
+        extensions.extend(format.as_bytes());
+        extensions.resize(extensions.len().next_multiple_of(8), 0);
+    }
+    // The end of the extensions: its type and length are zero.
+    extensions.extend([0; 8]);
+    let name_offset = if name.is_empty() { 0 } else { V3_BYTES as u64 + extensions.len() as u64 };
+
+    let mut header = Vec::with_capacity(V3_BYTES);
+    header.extend(MAGIC);
+    header.extend(3_u32.to_be_bytes());
+    header.extend(name_offset.to_be_bytes());
+    header.extend(u32::try_from(name.len()).expect("checked above").to_be_bytes());
+    header.extend(CREATED_CLUSTER.ilog2().to_be_bytes());
+    header.extend(virtual_size.to_be_bytes());
+    header.extend(0_u32.to_be_bytes()); // Not encrypted.
+    header.extend(u32::try_from(l1_entries).expect("the size is at most MAX_CREATED_BYTES").to_be_bytes());
+    header.extend((3 * CREATED_CLUSTER).to_be_bytes()); // L1 table.
+    header.extend(CREATED_CLUSTER.to_be_bytes()); // Refcount table, one cluster.
+    header.extend(1_u32.to_be_bytes());
+    header.extend([0; 4 + 8]); // No snapshots.
+    header.extend([0; 8 * 3]); // No features of any kind.
+    header.extend(4_u32.to_be_bytes()); // Refcounts of 16 bits.
+    header.extend((V3_BYTES as u32).to_be_bytes());
+    debug_assert_eq!(header.len(), V3_BYTES);
+    header.extend(extensions);
+    header.extend(name);
+
+    // The length first: a full disk shows at the writes, and the L1 table needs none.
+    file.set_len(clusters * CREATED_CLUSTER)?;
+    file.write_all_at(&header, 0)?;
+    file.write_all_at(&(2 * CREATED_CLUSTER).to_be_bytes(), CREATED_CLUSTER)?;
+    let refcounts: Vec<u8> = (0..clusters).flat_map(|_| 1_u16.to_be_bytes()).collect();
+    file.write_all_at(&refcounts, 2 * CREATED_CLUSTER)
+}
+
+/// Cluster size of images made here: QEMU's own default.
+const CREATED_CLUSTER: u64 = 1 << 16;
+
+/// Largest virtual size of images made here: 2 PiB, where QEMU's bound of 32 MiB for the L1 table lies.
+pub(crate) const MAX_CREATED_BYTES: u64 = (32 << 20) / 8 * (CREATED_CLUSTER * CREATED_CLUSTER / 8);
 
 /// Most bytes a qcow2 image can show to a guest here: 2^63 - 512, QEMU's own limit for any disk.
 pub(crate) const MAX_VIRTUAL_BYTES: u64 = i64::MAX as u64 - 511;

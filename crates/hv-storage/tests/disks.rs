@@ -154,6 +154,59 @@ fn writing_to_an_overlay_leaves_a_read_only_image_as_it_was() {
 }
 
 #[test]
+fn qemu_img_finds_no_fault_in_disks_of_any_size() {
+    if !have("qemu_img_finds_no_fault_in_disks_of_any_size", "qemu-img") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    // One L1 entry, exactly full, one more than full, an L1 table of several clusters, the largest.
+    for size in [512, 512 << 20, (512 << 20) + 512, 5 << 40, 2 << 50] {
+        let disk = at(d, "data.qcow2");
+        create_disk(&disk, size).unwrap();
+        run("qemu-img", &["check", "-q", "-f", "qcow2", "data.qcow2"], d);
+        let info = run("qemu-img", &["info", "--output=json", "data.qcow2"], d);
+        let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+        assert_eq!(info["virtual-size"].as_u64(), Some(size));
+        assert_eq!(inspect(&disk).unwrap().virtual_size, size);
+        delete(&disk).unwrap();
+    }
+    let largest = create_disk(&at(d, "data.qcow2"), (2 << 50) + 512);
+    assert!(matches!(largest, Err(StorageError::BadSize { max: 0x8_0000_0000_0000, .. })), "{largest:?}");
+
+    // Written to the end and over the first refcount block's reach of one L2 table.
+    let disk = at(d, "data.qcow2");
+    create_disk(&disk, 1 << 30).unwrap();
+    run("qemu-io", &["-f", "qcow2", "-c", "write -q -P 5 1023M 1M", "-c", "write -q 0 64M", "data.qcow2"], d);
+    run("qemu-io", &["-f", "qcow2", "-c", "read -q -P 5 1023M 1M", "data.qcow2"], d);
+    run("qemu-img", &["check", "-q", "-f", "qcow2", "data.qcow2"], d);
+
+    // The longest name that fits, and one that does not.
+    let room = d.canonicalize().unwrap().as_os_str().len();
+    for (length, fits) in [(1023, true), (1024, false)] {
+        let mut path = d.canonicalize().unwrap();
+        let mut rest = length - room;
+        while rest > 201 {
+            path.push("d".repeat(99));
+            rest -= 100;
+        }
+        std::fs::create_dir_all(&path).unwrap();
+        path.push("i".repeat(rest - 1));
+        std::fs::write(&path, [0; 512]).unwrap();
+        let overlay = at(d, "overlay.qcow2");
+        let made = create_overlay(&inspect(DiskPath::new(&path).unwrap()).unwrap(), &overlay, None);
+        assert_eq!(made.is_ok(), fits, "{made:?}");
+        if fits {
+            let header = inspect(&overlay).unwrap().header.unwrap();
+            assert_eq!(header.backing_file.as_deref(), path.to_str());
+            run("qemu-img", &["check", "-q", "-f", "qcow2", "overlay.qcow2"], d);
+            delete(&overlay).unwrap();
+        }
+    }
+    assert!(!names(d).iter().any(|name| name.starts_with(".new") || name.starts_with("overlay")));
+}
+
+#[test]
 fn disks_grow_and_never_shrink() {
     if !have("disks_grow_and_never_shrink", "qemu-img") {
         return;
@@ -185,7 +238,7 @@ fn a_full_disk_is_named_and_nothing_stays() {
     }
     let Some(tiny) = TinyFs::mount(test, "128k") else { return };
     let d = tiny.path();
-    std::fs::write(d.join("filler"), vec![1; 100 << 10]).unwrap();
+    std::fs::write(d.join("filler"), vec![1; 120 << 10]).unwrap();
     let result = create_disk(&at(&d, "data.qcow2"), 1 << 30);
     assert!(matches!(result, Err(StorageError::NoSpace { .. })), "{result:?}");
     let seed = hv_storage::Seed {

@@ -366,7 +366,11 @@ impl Supervisor {
                 status.shutdown = Some(cause);
                 status.run_state = RunState::Shutdown;
             }),
-            StateEvent::Resume => self.change(|status| status.shutdown = None),
+            // The event says it all; on a busy host an answer from a guest that has just begun takes tens of milliseconds.
+            StateEvent::Resume => self.change(|status| {
+                status.shutdown = None;
+                status.run_state = RunState::Running;
+            }),
             StateEvent::Reset(ShutdownCause::GuestReset) => self.change(|status| status.guest_resets += 1),
             StateEvent::Reset(_) | StateEvent::BalloonChange(_) | StateEvent::Powerdown => return,
             _ => {}

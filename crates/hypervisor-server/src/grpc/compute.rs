@@ -14,6 +14,7 @@ use hv_core::instance::state::{Request as Verb, decide};
 use hv_core::{Error, ErrorKind, InstanceId, Name, Selector};
 use hv_store::Revision;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Request, Response, Status, Streaming};
@@ -102,9 +103,13 @@ impl ComputeService for Api {
             "" => None,
             reference => Some(cluster.find_node(reference).map_err(failed)?.node.id),
         };
+        // A page costs what it holds, not what was before it: the token is the last uid of the page before.
+        let token = request.page.as_ref().and_then(|page| page.token.parse::<InstanceId>().ok());
+        let after = token.map_or(Bound::Unbounded, Bound::Excluded);
         let wanted = cluster
             .instances()
-            .values()
+            .range((after, Bound::Unbounded))
+            .map(|(_, entry)| entry)
             .filter(|entry| {
                 project.as_ref().is_none_or(|project| entry.instance.metadata.project == *project)
             })
