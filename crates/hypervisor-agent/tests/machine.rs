@@ -17,6 +17,8 @@ struct Node {
     journal: Record,
     reports: Vec<Report>,
     actions: Vec<Action>,
+    /// What the server had been told when what was left of the guest was removed.
+    phase_at_kill: Option<Phase>,
     now: Now,
     wake_at: Option<Duration>,
     /// Fails before doing anything.
@@ -54,6 +56,7 @@ impl Node {
             journal: record,
             reports: vec![],
             actions: vec![],
+            phase_at_kill: None,
             now: Now { wall: Timestamp(1), mono: Duration::from_secs(1) },
             wake_at: None,
             fail: None,
@@ -95,6 +98,9 @@ impl Node {
                         "the journal knows before the driver does"
                     );
                     self.actions.push(action);
+                    if action == Action::Kill {
+                        self.phase_at_kill = Some(self.phase());
+                    }
                     let result = match self.fail.take_if(|(at, _)| *at == action) {
                         Some((_, error)) => Err(error),
                         None => match action {
@@ -574,4 +580,12 @@ fn an_answer_to_an_older_look_starts_nothing_twice() {
         }
     }
     assert_eq!((starts, node.machine.record().starts), (1, 1));
+}
+
+#[test]
+fn it_has_not_stopped_while_something_of_it_is_left() {
+    let mut node = Node::new(spec());
+    node.step(Input::Quiesce(Duration::from_secs(5)));
+    assert_eq!(node.actions[3..], [Action::PowerDown, Action::Kill]);
+    assert_eq!((node.phase_at_kill, node.phase()), (Some(Phase::Stopping), Phase::Stopped));
 }

@@ -56,6 +56,12 @@ impl Machine {
             (_, None) if started.is_none() => Phase::Scheduled,
             // Not looked yet after a restart of the agent.
             (_, None) => Phase::Unknown,
+            // What is left of it is still to be removed: a process, ports.
+            (_, Some(Guest::Ended(_)))
+                if desired.spec.run_state == RunState::Stopped || self.quiescing.is_some() =>
+            {
+                Phase::Stopping
+            }
             (_, Some(Guest::Absent | Guest::Ended(_))) => match ended {
                 Some(ended)
                     if ended.by == EndedBy::Failure && desired.spec.run_state != RunState::Stopped =>
