@@ -4,10 +4,9 @@ use crate::StorageError;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// An absolute path that is safe on every command line and in every record that a disk passes through.
-///
-/// QEMU's `key=value` options split at commas, `file:`-like prefixes choose a protocol, logs and shells stumble over
-/// quotes and spaces. None of these are escaped here: such a path is refused at the edge, once, with a clear reason.
+/// An absolute path that every layer below can carry: QEMU gets disks as descriptors, so that commas, spaces and quotes are
+/// letters like others. What cannot be shown on one line, stored as text or be a qcow2 backing file is refused here, once,
+/// with a clear reason. Being absolute, it is never taken for a protocol such as `nbd:`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DiskPath(PathBuf);
 
@@ -25,17 +24,10 @@ impl DiskPath {
             return refuse("it is not absolute");
         }
         if text.len() > MAX_BYTES {
-            return refuse("it is longer than 1024 bytes");
+            return refuse("it is longer than 1023 bytes");
         }
-        for character in text.chars() {
-            match character {
-                ',' => return refuse("it contains a comma"),
-                '\'' | '"' | '`' => return refuse("it contains a quote"),
-                '\\' => return refuse("it contains a backslash"),
-                c if c.is_whitespace() => return refuse("it contains white space"),
-                c if c.is_control() => return refuse("it contains a control character"),
-                _ => {}
-            }
+        if text.chars().any(char::is_control) {
+            return refuse("it contains a control character");
         }
         if path.components().any(|component| component == std::path::Component::ParentDir) {
             return refuse("it contains `..`");
@@ -68,7 +60,8 @@ impl fmt::Display for DiskPath {
     }
 }
 
-const MAX_BYTES: usize = 1024;
+/// Longest backing file name of a qcow2 image (QEMU docs/interop/qcow2.txt, bytes 16 to 19 of the header).
+const MAX_BYTES: usize = 1023;
 
 #[cfg(test)]
 mod tests {
@@ -78,7 +71,9 @@ mod tests {
 
     #[test]
     fn harmless_paths_are_accepted() {
-        for path in ["/var/lib/hypervisor/a-1_2.qcow2", "/ü/x:y=z", "/"] {
+        for path in
+            ["/var/lib/hypervisor/a-1_2.qcow2", "/ü/x:y=z", "/", "/my images/a, b 'c' \"d\".qcow2", "/a\\b"]
+        {
             assert!(DiskPath::new(path).is_ok(), "{path}");
         }
     }
@@ -86,12 +81,8 @@ mod tests {
     #[test]
     fn each_dangerous_path_is_refused_with_its_reason() {
         let cases: &[(&[u8], &str)] = &[
-            (b"/a,b", "comma"),
-            (b"/a b", "white space"),
-            (b"/a\tb", "white space"),
-            (b"/a'b", "quote"),
-            (b"/a\"b", "quote"),
-            (b"/a\\b", "backslash"),
+            (b"/a\tb", "control"),
+            (b"/a\nb", "control"),
             (b"/a\x01b", "control"),
             (b"/a\xffb", "UTF-8"),
             (b"a/b", "absolute"),

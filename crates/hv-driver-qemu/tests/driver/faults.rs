@@ -250,9 +250,9 @@ async fn what_is_missing_is_named_before_anything_is_made() {
     )
     .await;
     refused(
-        &|a| a.spec.image = Some("/a, b/x y.qcow2".into()),
+        &|a| a.spec.image = Some("/a\nb/x.qcow2".into()),
         DriverErrorKind::Invalid,
-        &["comma", "rename"],
+        &["control character", "rename"],
     )
     .await;
     refused(&|a| a.spec.image = Some("/tmp".into()), DriverErrorKind::Invalid, &["regular file"]).await;
