@@ -52,7 +52,7 @@ pub fn run() -> Result<()> {
     std::fs::create_dir_all(&directory)?;
     // The programs that are measured from outside; the profile of benchmarks is the same.
     sh::run(sh::cargo().args(["build", "--workspace", "--locked", "--release"]))?;
-    sh::run(sh::cargo().args(["bench", "--workspace", "--locked", "--benches"]))?;
+    sh::run(sh::cargo().args(["bench", "--workspace", "--locked", "--bench", "*"]))?;
     let rows = collect(&directory)?;
     if rows.is_empty() {
         bail!("no benchmark wrote {}/*.json", directory.display());
