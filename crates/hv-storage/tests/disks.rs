@@ -194,7 +194,8 @@ fn qemu_img_finds_no_fault_in_disks_of_any_size() {
         path.push("i".repeat(rest - 1));
         std::fs::write(&path, [0; 512]).unwrap();
         let overlay = at(d, "overlay.qcow2");
-        let made = create_overlay(&inspect(DiskPath::new(&path).unwrap()).unwrap(), &overlay, None);
+        let made =
+            DiskPath::new(&path).and_then(inspect).and_then(|image| create_overlay(&image, &overlay, None));
         assert_eq!(made.is_ok(), fits, "{made:?}");
         if fits {
             let header = inspect(&overlay).unwrap().header.unwrap();
