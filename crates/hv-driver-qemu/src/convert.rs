@@ -267,7 +267,7 @@ pub(crate) fn check_ports(ports: &[PublishedPort]) -> Result<(), DriverError> {
     Ok(())
 }
 
-/// What a live process says of its guest; `None` when the process has ended, of which [`end_of`] tells.
+/// What a live process says of its guest; `None` when the process has ended, of which its records tell.
 pub(crate) fn guest_of(status: &Status) -> Option<Guest> {
     if status.exit.is_some() {
         return None;
