@@ -57,6 +57,10 @@ pub(crate) struct Create {
     /// user (the node's own NAT), tap:INTERFACE or bridge:INTERFACE; may be given several times [default: user]
     #[arg(long, value_name = "NETWORK", value_parser = parse::network, help_heading = "Network")]
     network: Vec<Attachment>,
+    #[allow(
+        rustdoc::broken_intra_doc_links,
+        reason = "it is help text: brackets mean that it may be left out"
+    )]
     /// Forward a port of the node to the guest: [ADDRESS:]HOSTPORT:GUESTPORT[/udp], on 127.0.0.1 when no address
     /// is given. Needs a user network; may be given several times
     #[arg(long, value_name = "PORTS", value_parser = parse::publish, help_heading = "Network")]
