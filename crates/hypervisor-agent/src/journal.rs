@@ -54,7 +54,7 @@ type Written = oneshot::Sender<Result<(), JournalError>>;
 enum Change {
     Instance { uid: String, bytes: Vec<u8> },
     Forget { uid: String },
-    Meta { key: &'static str, value: String },
+    Session { node_uid: String, session: u64, incarnation: String },
     Close,
 }
 
@@ -116,9 +116,8 @@ impl Journal {
         session: u64,
         incarnation: &str,
     ) -> Result<(), JournalError> {
-        self.change(Change::Meta { key: "node_uid", value: node_uid.to_owned() }).await?;
-        self.change(Change::Meta { key: "session", value: session.to_string() }).await?;
-        self.change(Change::Meta { key: "incarnation", value: incarnation.to_owned() }).await
+        let (node_uid, incarnation) = (node_uid.to_owned(), incarnation.to_owned());
+        self.change(Change::Session { node_uid, session, incarnation }).await
     }
 
     /// Writes what waits, and lets go of the file: another agent may open it afterwards. Later writes fail.
@@ -218,8 +217,13 @@ fn commit(database: &Database, group: &[(Change, Written)]) -> Result<(), Journa
                 Change::Forget { uid } => {
                     instances.remove(uid.as_str()).map_err(JournalError::database)?;
                 }
-                Change::Meta { key, value } => {
-                    meta.insert(*key, value.as_str()).map_err(JournalError::database)?;
+                Change::Session { node_uid, session, incarnation } => {
+                    let session = session.to_string();
+                    for (key, value) in
+                        [("node_uid", node_uid), ("session", &session), ("incarnation", incarnation)]
+                    {
+                        meta.insert(key, value.as_str()).map_err(JournalError::database)?;
+                    }
                 }
                 Change::Close => {}
             }

@@ -16,6 +16,8 @@ pub struct ServerConfig {
     pub token_file: PathBuf,
     /// Where the store lives.
     pub state_dir: PathBuf,
+    /// How many of the newest revisions the store keeps: how far back watches resume. Older history is compacted.
+    pub retain_revisions: u64,
     /// Name of the cluster, when it is made.
     pub cluster_name: String,
     /// Log filter, such as `info`.
@@ -41,6 +43,7 @@ impl Default for ServerConfig {
             socket: "/run/hypervisor/server.sock".into(),
             token_file: "/var/lib/hypervisor/token".into(),
             state_dir: "/var/lib/hypervisor/server".into(),
+            retain_revisions: 100_000,
             cluster_name: "hypervisor".into(),
             log_level: "info".into(),
             heartbeat: HeartbeatConfig::default(),
@@ -60,6 +63,7 @@ pub const KEYS: &[Key] = &[
     Key { path: "socket", kind: Kind::Text },
     Key { path: "token_file", kind: Kind::Text },
     Key { path: "state_dir", kind: Kind::Text },
+    Key { path: "retain_revisions", kind: Kind::Number },
     Key { path: "cluster_name", kind: Kind::Text },
     Key { path: "log_level", kind: Kind::Text },
     Key { path: "heartbeat.interval_ms", kind: Kind::Number },

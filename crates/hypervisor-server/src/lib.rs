@@ -138,7 +138,13 @@ pub async fn open_store(config: &ServerConfig) -> Result<Arc<dyn Store>, StartEr
     files::private_dir(&config.state_dir)
         .map_err(|source| StartError::File { path: config.state_dir.clone(), source })?;
     let path = config.state_dir.join("store.redb");
-    Ok(Arc::new(hv_store::embedded::Embedded::open(&path, hv_store::embedded::Options::default()).await?))
+    Ok(Arc::new(
+        hv_store::embedded::Embedded::open(
+            &path,
+            hv_store::embedded::Options { retain_revisions: Some(config.retain_revisions) },
+        )
+        .await?,
+    ))
 }
 
 /// Reads the store, binds the listeners.

@@ -89,8 +89,16 @@ pub fn spec_to(spec: &InstanceSpec) -> v1::InstanceSpec {
     }
 }
 
-/// A checked specification.
+/// A specification that a caller sent: read, and checked against every limit.
 pub fn spec_from(spec: &v1::InstanceSpec) -> Result<InstanceSpec, Error> {
+    let read = spec_read(spec)?;
+    read.check()?;
+    Ok(read)
+}
+
+/// A specification that was accepted before, from the store, the journal or the stream: read, and not measured again. A limit
+/// that a newer version tightens must not make what exists unreadable.
+pub fn spec_read(spec: &v1::InstanceSpec) -> Result<InstanceSpec, Error> {
     let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
     let boot = spec.boot.clone().unwrap_or_default();
     let placement = spec.placement.clone().unwrap_or_default();
@@ -100,7 +108,7 @@ pub fn spec_from(spec: &v1::InstanceSpec) -> Result<InstanceSpec, Error> {
             size_bytes: disk.size_bytes,
         })
     };
-    let checked = InstanceSpec {
+    Ok(InstanceSpec {
         kind: kind_from("spec.type", spec.r#type)?,
         cpus: spec.cpus,
         memory_bytes: spec.memory_bytes,
@@ -141,9 +149,7 @@ pub fn spec_from(spec: &v1::InstanceSpec) -> Result<InstanceSpec, Error> {
             zone: placement.zone,
             node_selector: placement.node_selector,
         },
-    };
-    checked.check()?;
-    Ok(checked)
+    })
 }
 
 fn interface_to(interface: &InterfaceSpec) -> v1::NetworkInterfaceSpec {
@@ -293,7 +299,7 @@ pub fn instance_from(instance: &v1::Instance) -> Result<Instance, Error> {
     Ok(Instance {
         id: id_from::<InstanceId>("metadata.uid", &metadata.uid)?,
         metadata: metadata_from(&metadata)?,
-        spec: spec_from(&instance.spec.clone().unwrap_or_default())?,
+        spec: spec_read(&instance.spec.clone().unwrap_or_default())?,
         status: status_from(&status)?,
         placement: placement_from(&status)?,
     })

@@ -1,6 +1,6 @@
 //! What the agent remembers of an instance across its own death.
 
-use hv_api::convert::{spec_from, spec_to};
+use hv_api::convert::{spec_read, spec_to};
 use hv_api::internal::v1 as wire;
 use hv_core::instance::{Epoch, InstanceSpec};
 use hv_core::{Error, ErrorKind, InstanceId};
@@ -127,7 +127,7 @@ impl Record {
             (Some(spec), Some(serial)) => Some(Started {
                 serial,
                 boot_id: record.started_boot_id.clone(),
-                spec: spec_from(spec)?,
+                spec: spec_read(spec)?,
                 came_up: record.came_up,
                 ended: record.ended.as_ref().map(|ended| Ended {
                     by: if ended.failed { EndedBy::Failure } else { EndedBy::PowerOff },
@@ -144,7 +144,7 @@ impl Record {
                 project: record.project.clone(),
                 epoch: Epoch(record.epoch),
                 generation: record.generation,
-                spec: spec_from(&record.spec.clone().unwrap_or_default())?,
+                spec: spec_read(&record.spec.clone().unwrap_or_default())?,
                 deleted: record.deleted,
                 force: record.force,
             },

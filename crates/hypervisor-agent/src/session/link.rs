@@ -6,7 +6,7 @@
 
 use crate::instance::Desired;
 use crate::node::Reports;
-use hv_api::convert::spec_from;
+use hv_api::convert::spec_read;
 use hv_api::v1;
 use hv_core::InstanceId;
 use hv_core::instance::Epoch;
@@ -205,7 +205,7 @@ fn desired_from(wire: &v1::DesiredInstance) -> Result<Desired, LinkError> {
         project: wire.project.clone(),
         epoch: Epoch(wire.epoch),
         generation: wire.generation,
-        spec: spec_from(&wire.spec.clone().unwrap_or_default()).map_err(|error| wrong(error.to_string()))?,
+        spec: spec_read(&wire.spec.clone().unwrap_or_default()).map_err(|error| wrong(error.to_string()))?,
         deleted: wire.deleted,
         force: wire.force,
     })

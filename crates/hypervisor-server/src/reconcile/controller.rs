@@ -13,12 +13,14 @@ use hv_core::node::NodeReport;
 use hv_core::operation::Target;
 use hv_core::{InstanceId, NodeId, Resources, Timestamp};
 use hv_store::{LeaseId, Revision, StoreError, Txn, TxnOutcome};
+use prost::Message as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Instances in one frame of a full set: far below the default limit of 4 MiB for a gRPC message.
-const CHUNK: usize = 16;
+/// Bytes of one frame of a full set, but for its last instance: with that one (at most half a MiB of cloud-init, and little
+/// else) it stays below the default limit of 4 MiB for a gRPC message.
+const FRAME_BYTES: usize = 1 << 20;
 
 /// How often instances without a node are looked at without any sign of change.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -519,13 +521,18 @@ impl Controller {
         effects: &mut Vec<Effect>,
     ) -> Option<Txn> {
         let Some(Stream::Joining { hello, candidate, .. }) = self.streams.get(&conn) else { return None };
-        let Some(entry) = node::of_hello(cluster, hello) else {
-            match node::create(hello, *candidate, now.wall) {
+        let entry = match node::of_hello(cluster, hello) {
+            node::Known::Node(entry) => entry,
+            node::Known::New => match node::create(hello, *candidate, now.wall) {
                 Ok(txn) => return Some(txn),
                 Err(error) => {
                     self.close(conn, &error.to_string(), now, effects);
                     return None;
                 }
+            },
+            node::Known::Taken(why) => {
+                self.close(conn, &why, now, effects);
+                return None;
             }
         };
         let id = entry.node.id;
@@ -579,11 +586,7 @@ impl Controller {
             .placed_on(id)
             .filter_map(|entry| Some((entry.instance.id, desired(cluster, entry.instance.id)?)))
             .collect();
-        let chunks = wanted.len().div_ceil(CHUNK).max(1);
-        for index in 0..chunks {
-            let part = wanted.iter().skip(index * CHUNK).take(CHUNK);
-            let instances = part.map(|(_, (_, desired))| desired.clone()).collect();
-            let full = v1::Desired { full: true, complete: index + 1 == chunks, instances };
+        for full in full_set(wanted.iter().map(|(_, (_, desired))| desired.clone())) {
             effects.push(Effect::Send(conn, Box::new(link.frame(Down::Desired(full)))));
         }
         let session = Session {
@@ -618,4 +621,24 @@ fn desired(cluster: &Cluster, id: InstanceId) -> Option<((Epoch, u64, bool, bool
         force,
     };
     Some(((epoch, instance.metadata.generation, deleted, force), wire))
+}
+
+/// A full set in frames that are not too large; the last one says so.
+fn full_set(instances: impl Iterator<Item = v1::DesiredInstance>) -> Vec<v1::Desired> {
+    let mut frames = vec![v1::Desired { full: true, complete: false, instances: Vec::new() }];
+    let mut bytes = 0;
+    for instance in instances {
+        if bytes >= FRAME_BYTES {
+            frames.push(v1::Desired { full: true, complete: false, instances: Vec::new() });
+            bytes = 0;
+        }
+        bytes += instance.encoded_len();
+        if let Some(frame) = frames.last_mut() {
+            frame.instances.push(instance);
+        }
+    }
+    if let Some(last) = frames.last_mut() {
+        last.complete = true;
+    }
+    frames
 }

@@ -45,12 +45,32 @@ pub(super) fn step(entry: &NodeEntry, agent: &Agent<'_>, now: Timestamp) -> Opti
     Some(writer.finish())
 }
 
-/// The node that a hello belongs to, if there is one: by uid, else by name.
-pub(super) fn of_hello<'a>(cluster: &'a Cluster, hello: &v1::Hello) -> Option<&'a NodeEntry> {
-    let by_uid = hello.node_uid.parse().ok().and_then(|id: NodeId| cluster.nodes().get(&id));
-    let by_name =
-        || cluster.nodes().get(&cluster.node_named(&Name::parse("node_name", &hello.node_name).ok()?)?);
-    by_uid.or_else(by_name).map(|entry| &**entry)
+/// What a hello comes to.
+#[derive(Debug)]
+pub(super) enum Known<'a> {
+    /// It is this node's.
+    Node(&'a NodeEntry),
+    /// No node has its uid or its name.
+    New,
+    /// Its name belongs to another node; why, for the agent's log.
+    Taken(String),
+}
+
+/// The node that a hello belongs to: by uid. By name only where people registered the node and no agent has joined yet: a
+/// host that happens to have another's name must not get its instances.
+pub(super) fn of_hello<'a>(cluster: &'a Cluster, hello: &v1::Hello) -> Known<'a> {
+    if let Some(entry) = hello.node_uid.parse().ok().and_then(|id: NodeId| cluster.nodes().get(&id)) {
+        return Known::Node(entry);
+    }
+    let name = Name::parse("node_name", &sanitized(&hello.node_name)).ok();
+    match name.and_then(|name| cluster.nodes().get(&cluster.node_named(&name)?)) {
+        None => Known::New,
+        Some(entry) if entry.node.status.phase == NodePhase::Registered => Known::Node(entry),
+        Some(entry) => Known::Taken(format!(
+            "the name `{}` belongs to node {}, and this agent is node {}: set another node_name, or deregister that node first",
+            entry.node.metadata.name, entry.node.id, hello.node_uid
+        )),
+    }
 }
 
 /// Records a node whose agent dials in for the first time. A uid that the agent brings is kept: after a restore of an old
