@@ -589,3 +589,55 @@ fn it_has_not_stopped_while_something_of_it_is_left() {
     assert_eq!(node.actions[3..], [Action::PowerDown, Action::Kill]);
     assert_eq!((node.phase_at_kill, node.phase()), (Some(Phase::Stopping), Phase::Stopped));
 }
+
+#[test]
+fn a_power_button_that_cannot_be_pressed_is_pressed_again_until_the_deadline() {
+    let mut node = Node::new(spec());
+    let silent = |kind| DriverError::new(kind, "power down", "the monitor does not answer");
+    node.fail = Some((Action::PowerDown, silent(DriverErrorKind::Unresponsive)));
+    node.want(|desired| desired.spec.run_state = RunState::Stopped);
+    assert_eq!(
+        (node.guest(), node.phase()),
+        (Guest::Running, Phase::Stopping),
+        "it is not killed for our trouble"
+    );
+    node.pass(2);
+    assert_eq!((node.guest(), node.phase()), (Guest::Absent, Phase::Stopped));
+    assert_eq!(node.actions[3..], [Action::PowerDown, Action::PowerDown, Action::Kill]);
+    assert_eq!(node.message(), "powered off as asked");
+}
+
+#[test]
+fn a_halted_guest_that_cannot_be_let_go_is_ended_at_the_deadline() {
+    let mut node = Node::new(spec());
+    node.want(|desired| desired.spec.run_state = RunState::Paused);
+    node.want(|desired| {
+        desired.spec.run_state = RunState::Stopped;
+        desired.spec.stop_timeout_once = Some(Duration::from_secs(3));
+    });
+    assert_eq!(node.guest(), Guest::Absent, "let go, it heeds the power button");
+    let mut node = Node::new(spec());
+    node.want(|desired| desired.spec.run_state = RunState::Paused);
+    let full = || DriverError::new(DriverErrorKind::NoSpace, "resume", "no space left on device");
+    node.fail = Some((Action::Resume, full()));
+    node.want(|desired| {
+        desired.spec.run_state = RunState::Stopped;
+        desired.spec.stop_timeout_once = Some(Duration::from_secs(3));
+    });
+    assert_eq!((node.guest(), node.phase()), (Guest::Paused, Phase::Stopping));
+    node.fail = Some((Action::Resume, full()));
+    node.pass(2);
+    node.pass(2);
+    assert_eq!((node.guest(), node.phase()), (Guest::Absent, Phase::Stopped));
+}
+
+#[test]
+fn a_node_that_goes_down_does_not_wait_for_a_longer_stop() {
+    let mut node = Node::new(InstanceSpec { stop_timeout: Duration::from_secs(3600), ..spec() });
+    let id = node.machine.handle().id;
+    node.host.slot_mut(id).unwrap().heeds_power_button = false;
+    node.want(|desired| desired.spec.run_state = RunState::Stopped);
+    node.step(Input::Quiesce(Duration::from_secs(5)));
+    node.pass(5);
+    assert_eq!(node.guest(), Guest::Absent);
+}

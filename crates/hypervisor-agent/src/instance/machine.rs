@@ -17,7 +17,8 @@ use super::{Desired, Ended, EndedBy, Record, Report, record::Started};
 use hv_core::instance::{Phase, RestartPolicy, RunState};
 use hv_core::{Conditions, Timestamp};
 use hv_driver::{
-    Assignment, DriverError, End, Guest, Handle, Observation, Permanence, Responsive, StartMode,
+    Assignment, DriverError, DriverErrorKind, End, Guest, Handle, Observation, Permanence, Responsive,
+    StartMode,
 };
 use std::time::Duration;
 
@@ -104,6 +105,8 @@ pub enum Effect {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stopping {
     deadline: Duration,
+    /// The guest has been asked.
+    asked: bool,
 }
 
 /// One instance.
@@ -126,7 +129,10 @@ pub struct Machine {
     pub(super) stopping: Option<Stopping>,
     /// The node goes down, and the guest may take this long.
     pub(super) quiescing: Option<Duration>,
+    /// When the guest may be started again after it ended.
     retry_at: Option<Duration>,
+    /// When an action that failed, other than a start, may be tried again.
+    again_at: Option<Duration>,
     alive_since: Option<Duration>,
     /// Why the last action, other than a start, failed.
     pub(super) trouble: Option<String>,
@@ -159,6 +165,7 @@ impl Machine {
             stopping: None,
             quiescing: None,
             retry_at: None,
+            again_at: None,
             alive_since: None,
             trouble: None,
             conditions: Conditions::default(),
@@ -227,6 +234,10 @@ impl Machine {
             }
             Input::Quiesce(patience) => {
                 self.quiescing = Some(patience);
+                // A stop that is under way has no longer than the node.
+                if let Some(stopping) = &mut self.stopping {
+                    stopping.deadline = stopping.deadline.min(now.mono + patience);
+                }
             }
             Input::Timer => {
                 self.wake_at = None;
@@ -300,6 +311,7 @@ impl Machine {
         if desired.spec != known.spec {
             self.prepared = false;
             self.retry_at = None;
+            self.again_at = None;
             self.trouble = None;
         }
         // A stop that turns into a forced one, or gets another deadline, begins anew.
@@ -414,6 +426,7 @@ impl Machine {
     fn on_done(&mut self, action: Action, result: Result<(), DriverError>, now: Now) {
         self.in_flight = None;
         self.trouble = None;
+        self.again_at = None;
         match (action, result) {
             (Action::Admit, Ok(())) => self.record.admitted = true,
             (Action::Admit, Err(error)) => self.record.rejected = Some(error.to_string()),
@@ -439,13 +452,20 @@ impl Machine {
             }
             (Action::Delete, Ok(())) => self.record.gone = true,
             (Action::PowerDown, Err(error)) => {
-                // A guest that cannot be asked is ended.
+                // Asked again until its time is over; one that is not there to be asked is only cleared away.
+                let there = error.kind != DriverErrorKind::NotFound;
                 self.trouble = Some(format!("cannot ask the guest to power down: {error}"));
-                self.stopping = Some(Stopping { deadline: now.mono });
+                self.again_at = there.then(|| now.mono + FIRST_PAUSE);
+                if let Some(stopping) = &mut self.stopping {
+                    stopping.asked = false;
+                    if !there {
+                        stopping.deadline = now.mono;
+                    }
+                }
             }
             (Action::Kill | Action::Pause | Action::Resume | Action::Delete, Err(error)) => {
                 self.trouble = Some(format!("{}: {error}", error.operation));
-                self.retry_at = Some(now.mono + FIRST_PAUSE);
+                self.again_at = Some(now.mono + FIRST_PAUSE);
             }
             (
                 Action::Start(_) | Action::PowerDown | Action::Kill | Action::Pause | Action::Resume,
@@ -487,12 +507,16 @@ impl Machine {
             }
         };
         match action {
-            Action::PowerDown => {
+            Action::PowerDown | Action::Resume if self.shall_end() => {
                 let spec = &self.record.desired.spec;
                 let patience = self.quiescing.or(spec.stop_timeout_once).unwrap_or(spec.stop_timeout);
-                self.stopping = Some(Stopping { deadline: now.mono + patience });
+                let deadline = now.mono + patience;
+                let stopping = self.stopping.get_or_insert(Stopping { deadline, asked: false });
+                stopping.asked = action == Action::PowerDown;
             }
-            Action::Kill => self.stopping = self.stopping.or(Some(Stopping { deadline: now.mono })),
+            Action::Kill => {
+                self.stopping = self.stopping.or(Some(Stopping { deadline: now.mono, asked: false }))
+            }
             Action::Start(_) => {
                 // One that was cut off by the agent's death is repeated, not a further one.
                 let serial = self.record.desired.spec.restart_serial;
@@ -511,7 +535,12 @@ impl Machine {
                 });
                 self.retry_at = None;
             }
-            Action::Admit | Action::Prepare | Action::Pause | Action::Resume | Action::Delete => {}
+            Action::Admit
+            | Action::Prepare
+            | Action::PowerDown
+            | Action::Pause
+            | Action::Resume
+            | Action::Delete => {}
         }
         self.in_flight = Some(action);
         Some(action)
@@ -526,10 +555,7 @@ impl Machine {
         let spec = &desired.spec;
         let alive = matches!(seen.guest, Guest::Running | Guest::Paused);
         let quiescing = self.quiescing.is_some();
-        if self.trouble.is_some()
-            && let Some(at) = self.retry_at
-            && now.mono < at
-        {
+        if let Some(at) = self.again_at.filter(|at| now.mono < *at) {
             return Next::Wait(Some(at));
         }
         if matches!(seen.guest, Guest::Ended(_)) {
@@ -540,11 +566,11 @@ impl Machine {
                 let force = spec.force_stop || (desired.deleted && desired.force);
                 return match self.stopping {
                     _ if force => Next::Act(Action::Kill),
+                    Some(Stopping { deadline, .. }) if now.mono >= deadline => Next::Act(Action::Kill),
+                    Some(Stopping { deadline, asked: true }) => Next::Wait(Some(deadline)),
                     // Halted vCPUs cannot answer the power button.
-                    None if seen.guest == Guest::Paused => Next::Act(Action::Resume),
-                    None => Next::Act(Action::PowerDown),
-                    Some(Stopping { deadline }) if now.mono >= deadline => Next::Act(Action::Kill),
-                    Some(Stopping { deadline }) => Next::Wait(Some(deadline)),
+                    _ if seen.guest == Guest::Paused => Next::Act(Action::Resume),
+                    _ => Next::Act(Action::PowerDown),
                 };
             }
             return match (spec.run_state, &seen.guest) {
