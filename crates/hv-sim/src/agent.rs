@@ -59,7 +59,8 @@ impl Node {
             boot: 1,
             booted_at: Duration::ZERO,
             journal: BTreeMap::new(),
-            identity: (String::new(), 0, String::new()),
+            // As the real agent's: made and durable before anybody hears it.
+            identity: (node_uid(name), 0, String::new()),
             agent: None,
             life: 0,
             writes: BTreeMap::new(),
@@ -104,6 +105,12 @@ impl Node {
             ..v1::Hello::default()
         }
     }
+}
+
+/// The uid that a node's agent makes at its first start.
+fn node_uid(name: &str) -> String {
+    let number: u128 = name.bytes().map(u128::from).sum();
+    uuid::Uuid::from_u128(0x018f_4e2a_0000_7000_8000_ffff_0000_0000 | number).to_string()
 }
 
 impl World {

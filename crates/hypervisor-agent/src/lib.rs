@@ -29,6 +29,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What ending a guest by force may take on top of its patience.
+const QUIESCE_MARGIN: Duration = Duration::from_secs(10);
+
 /// Why the agent did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -101,7 +104,13 @@ impl Built {
         };
         let report = describe(vec![driver.fingerprint().await]);
         let identity = Identity {
-            node_uid: contents.node_uid.filter(|uid| !uid.is_empty()),
+            node_uid: contents.node_uid.unwrap_or_else(|| hv_runtime::ids::uuid().to_string()),
+            highest_epoch: contents
+                .instances
+                .iter()
+                .map(|record| record.desired.epoch)
+                .max()
+                .unwrap_or_default(),
             node_name: if config.node_name.is_empty() { host::hostname() } else { config.node_name.clone() },
             session: contents.session,
             incarnation: contents.incarnation,
@@ -132,11 +141,18 @@ impl Agent {
     }
 
     /// Takes the node's guests down with it: asked to power off, ended after `patience`. They start again with the agent.
-    /// `progress` hears the uids of those that are left. Returns when none is.
-    pub async fn quiesce(&self, patience: Duration, mut progress: impl FnMut(&[hv_core::InstanceId])) {
+    /// `progress` hears the uids of those that are left. Answers those that were left after a little more than `patience`:
+    /// the driver could not end them, or could not look.
+    pub async fn quiesce(
+        &self,
+        patience: Duration,
+        mut progress: impl FnMut(&[hv_core::InstanceId]),
+    ) -> Vec<hv_core::InstanceId> {
         let mut reports = self.node.reports.clone();
         // The node task ends only with the agent.
         let _ = self.node.requests.send(node::Request::Quiesce(patience));
+        let limit = tokio::time::sleep(patience + QUIESCE_MARGIN);
+        tokio::pin!(limit);
         let mut before = None;
         loop {
             let (left, all_reported) = {
@@ -148,8 +164,12 @@ impl Agent {
             if all_reported && before.as_ref() != Some(&left) {
                 progress(&left);
             }
-            if all_reported && left.is_empty() || reports.changed().await.is_err() {
-                return;
+            if all_reported && left.is_empty() {
+                return left;
+            }
+            tokio::select! {
+                changed = reports.changed() => if changed.is_err() { return left },
+                () = &mut limit => return left,
             }
             before = all_reported.then_some(left);
         }

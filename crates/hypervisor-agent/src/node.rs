@@ -120,7 +120,10 @@ impl State {
                 () = stop.cancelled() => return,
                 Some(request) = inbox.recv() => match request {
                     Request::Desired(desired) => desired.into_iter().for_each(|desired| self.desired(desired)),
-                    Request::FullSet(wanted) => self.find_orphans(&wanted).await,
+                    Request::FullSet(wanted) => {
+                        self.forget_the_gone(&wanted).await;
+                        self.find_orphans(wanted);
+                    }
                     Request::Quiesce(patience) => self.quiesce(patience),
                 },
                 Some(report) = reports.recv() => self.publish(report),
@@ -166,30 +169,54 @@ impl State {
         });
     }
 
-    /// Reports what is here and unknown to the server. It is never deleted: a person decides.
-    async fn find_orphans(&mut self, wanted: &BTreeSet<InstanceId>) {
-        let owned = match self.around.driver.list_owned().await {
-            Ok(owned) => owned,
-            Err(error) => {
-                tracing::warn!(%error, "cannot list what is on this node");
-                return;
-            }
+    /// Lets go of instances of which nothing is left here and which the server does not name any more. Messages of earlier
+    /// sessions, which could bring them back, ended with those sessions.
+    async fn forget_the_gone(&mut self, wanted: &BTreeSet<InstanceId>) {
+        let over = |(id, (_, report)): (&InstanceId, &(u64, Report))| {
+            ((report.gone || report.rejected || report.orphan) && !wanted.contains(id)).then_some(*id)
         };
-        for id in owned.into_iter().filter(|id| !wanted.contains(id)) {
-            let epoch = self.publish.borrow().get(&id).map_or(Epoch(0), |(_, report)| report.epoch);
-            let phase = match self.around.driver.observe(Handle { id, epoch }).await.map(|seen| seen.guest) {
-                Ok(hv_driver::Guest::Running) => Phase::Running,
-                Ok(hv_driver::Guest::Paused) => Phase::Paused,
-                Ok(hv_driver::Guest::Absent | hv_driver::Guest::Ended(_)) => Phase::Stopped,
-                Err(_) => Phase::Unknown,
-            };
-            tracing::warn!(instance = %id, phase = phase.as_str(), "an instance is here that the server does not know; it is left alone");
-            let status = InstanceStatus {
-                phase,
-                message: "unknown to the server".into(),
-                ..InstanceStatus::default()
-            };
-            self.publish(Report { id, epoch, status, gone: false, rejected: false, orphan: true });
+        let over: Vec<InstanceId> = self.publish.borrow().iter().filter_map(over).collect();
+        if over.is_empty() {
+            return;
         }
+        // Together: the journal commits them at once.
+        let forgotten =
+            futures::future::join_all(over.iter().map(|id| self.around.journal.forget(*id))).await;
+        for (id, result) in over.iter().zip(forgotten) {
+            match result {
+                // Its task ends with its inbox.
+                Ok(()) => drop(self.instances.remove(id)),
+                Err(error) => {
+                    tracing::warn!(instance = %id, %error, "cannot forget an instance that is gone")
+                }
+            }
+        }
+        self.publish.send_modify(|reports| Arc::make_mut(reports).retain(|id, _| !over.contains(id)));
+    }
+
+    /// Reports what is here and unknown to the server. It is never deleted: a person decides.
+    fn find_orphans(&self, wanted: BTreeSet<InstanceId>) {
+        let (driver, reports) = (self.around.driver.clone(), self.around.reports.clone());
+        let epochs: BTreeMap<InstanceId, Epoch> =
+            self.publish.borrow().iter().map(|(id, (_, report))| (*id, report.epoch)).collect();
+        self.tasks.spawn(Task::Look, async move {
+            let owned = match driver.list_owned().await {
+                Ok(owned) => owned,
+                Err(error) => return tracing::warn!(%error, "cannot list what is on this node"),
+            };
+            for id in owned.into_iter().filter(|id| !wanted.contains(id)) {
+                let epoch = epochs.get(&id).copied().unwrap_or_default();
+                let phase = match driver.observe(Handle { id, epoch }).await.map(|seen| seen.guest) {
+                    Ok(hv_driver::Guest::Running) => Phase::Running,
+                    Ok(hv_driver::Guest::Paused) => Phase::Paused,
+                    Ok(hv_driver::Guest::Absent | hv_driver::Guest::Ended(_)) => Phase::Stopped,
+                    Err(_) => Phase::Unknown,
+                };
+                tracing::warn!(instance = %id, phase = phase.as_str(), "an instance is here that the server does not know; it is left alone");
+                let status =
+                    InstanceStatus { phase, message: "unknown to the server".into(), ..InstanceStatus::default() };
+                let _ = reports.send(Report { id, epoch, status, gone: false, rejected: false, orphan: true });
+            }
+        });
     }
 }

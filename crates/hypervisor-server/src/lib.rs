@@ -184,7 +184,7 @@ fn timing(config: &ServerConfig) -> Result<Timing, StartError> {
 async fn identity(store: &dyn Store, name: &str) -> Result<Identity, Error> {
     use hv_api::internal::v1::Cluster;
     use prost::Message;
-    let fresh = Cluster { uid: ids::uuid().to_string(), name: name.to_owned(), highest_epoch: 0 };
+    let fresh = Cluster { uid: ids::uuid().to_string(), name: name.to_owned() };
     let key = keys::CLUSTER.to_owned();
     let make = Txn {
         compares: vec![Compare::Absent(key.clone())],

@@ -157,13 +157,22 @@ pub(crate) async fn stop(local: Local, qemu: Qemu) {
         }
     };
     tokio::select! {
-        () = local.agent.quiesce(POWER_DOWN_WITHIN, progress) => say("All guests are down."),
+        left = local.agent.quiesce(POWER_DOWN_WITHIN, progress) => say(ended(&left)),
         _ = termination() => say("The guests run on; `make up` finds them again, `make down` stops them."),
     }
     if let Err(error) = local.drain(DRAIN_WITHIN).await {
         say(format!("Not everything ended in time: {error}"));
     }
     qemu.drain(DRAIN_WITHIN).await;
+}
+
+/// What taking the guests down came to.
+pub(crate) fn ended(left: &[hv_core::InstanceId]) -> String {
+    if left.is_empty() {
+        return "All guests are down.".to_owned();
+    }
+    let left: Vec<_> = left.iter().map(ToString::to_string).collect();
+    format!("These could not be ended, the log says why: {}", left.join(", "))
 }
 
 fn node_row(node: &v1::Node) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! `hypervisor down`: stops whatever an earlier run left.
 
 use crate::cli::{Common, say};
-use crate::dev::DRAIN_WITHIN;
+use crate::dev::{DRAIN_WITHIN, ended};
 use crate::local::start_server;
 use crate::lock::{Lock, Taken};
 use anyhow::Context;
@@ -44,16 +44,21 @@ pub(crate) async fn run(common: &Common) -> anyhow::Result<()> {
     let server = start_server(&layout.server_config("")).await?;
     let agent =
         hypervisor_agent::build(config, qemu.driver.clone())?.spawn_to_quiesce(POWER_DOWN_WITHIN).await;
-    agent
+    let left = agent
         .quiesce(POWER_DOWN_WITHIN, |left| {
             if !left.is_empty() {
                 say(format!("Powering {} guests down ...", left.len()));
             }
         })
         .await;
-    agent.drain(DRAIN_WITHIN).await?;
-    server.drain(DRAIN_WITHIN).await?;
+    // Both, whatever becomes of the first: the store is to be closed.
+    let drained = (agent.drain(DRAIN_WITHIN).await, server.drain(DRAIN_WITHIN).await);
     qemu.drain(DRAIN_WITHIN).await;
+    drained.0?;
+    drained.1?;
+    if !left.is_empty() {
+        anyhow::bail!("{}", ended(&left));
+    }
     say("Down.");
     Ok(())
 }

@@ -76,8 +76,10 @@ impl Local {
 
     /// Ends both; guests run on.
     pub async fn drain(self, deadline: Duration) -> Result<(), DrainTimeout> {
-        self.agent.drain(deadline).await?;
-        self.server.drain(deadline).await
+        // Both, whatever becomes of the first: the store is to be closed.
+        let agent = self.agent.drain(deadline).await;
+        self.server.drain(deadline).await?;
+        agent
     }
 }
 

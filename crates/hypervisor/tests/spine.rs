@@ -573,3 +573,73 @@ async fn events_tell_everything_in_order_and_resume() {
     drop((live, resumed, events));
     local.drain(Duration::from_secs(5)).await.unwrap();
 }
+
+/// An agent with a state directory of its own.
+async fn agent(site: &Site, dir: &str, name: &str) -> hypervisor_agent::Agent {
+    let mut config = site.layout().agent_config();
+    config.node_name = name.into();
+    config.state_dir = site.dir.path().join(dir);
+    hypervisor_agent::build(config, Arc::new(FakeDriver::new(clock::wall))).unwrap().spawn().await
+}
+
+#[tokio::test]
+async fn a_host_s_full_name_becomes_a_node_and_a_namesake_gets_nothing_of_it() {
+    let site = Site::new();
+    let server = start_server(&site.layout().server_config("127.0.0.1:0")).await.unwrap();
+    let mut api = site.api().await;
+    let ready = async |api: &mut Api, name: &str| {
+        let mut changes =
+            api.cluster.watch_nodes(v1::WatchNodesRequest::default()).await.unwrap().into_inner();
+        let found = async {
+            loop {
+                let node = changes.next().await.unwrap().unwrap().node.unwrap();
+                let is_ready = node.status.as_ref().unwrap().phase() == v1::NodePhase::Ready;
+                let metadata = node.metadata.unwrap();
+                if metadata.name == name && is_ready {
+                    return metadata.uid;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), found).await.expect("the node joins")
+    };
+    let first = agent(&site, "first", "Alpha.Example.org").await;
+    let uid = ready(&mut api, "alpha").await;
+    api.created("demo").await;
+    first.drain(Duration::from_secs(5)).await.unwrap();
+
+    // Another host of the same name, while the first is away; then one of another name, which shows that the other has had
+    // its chance.
+    let namesake = agent(&site, "namesake", "alpha.elsewhere.org").await;
+    let other = agent(&site, "other", "beta").await;
+    ready(&mut api, "beta").await;
+    assert!(namesake.node.reports.borrow().is_empty(), "it was given no instance");
+    let nodes = api.cluster.list_nodes(v1::ListNodesRequest::default()).await.unwrap().into_inner().nodes;
+    assert_eq!(nodes.len(), 2);
+
+    // The first one comes back as itself.
+    let first = agent(&site, "first", "Alpha.Example.org").await;
+    assert_eq!(ready(&mut api, "alpha").await, uid);
+    for agent in [first, namesake, other] {
+        agent.drain(Duration::from_secs(5)).await.unwrap();
+    }
+    server.drain(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_gone_is_forgotten_at_the_next_session() {
+    let site = Site::new();
+    let local = site.start().await;
+    let mut api = site.api().await;
+    api.created("demo").await;
+    let request = v1::DeleteInstanceRequest { instance: "demo".into(), ..Default::default() };
+    let operation = api.compute.delete_instance(request).await.unwrap().into_inner().operation.unwrap();
+    api.ended(operation).await;
+    assert_eq!(local.agent.node.reports.borrow().len(), 1);
+    local.server.drain(Duration::from_secs(5)).await.unwrap();
+    let server = start_server(&site.layout().server_config("127.0.0.1:0")).await.unwrap();
+    let mut reports = local.agent.node.reports.clone();
+    let forgotten = reports.wait_for(|reports| reports.is_empty());
+    tokio::time::timeout(Duration::from_secs(20), forgotten).await.expect("it is forgotten").unwrap();
+    local.agent.drain(Duration::from_secs(5)).await.unwrap();
+    server.drain(Duration::from_secs(5)).await.unwrap();
+}

@@ -300,6 +300,8 @@ impl Machine {
             return;
         }
         if *known == desired {
+            // It may have been reported as an orphan meanwhile.
+            self.last_report = None;
             return;
         }
         if desired.epoch != known.epoch {

@@ -30,14 +30,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Who this node says it is.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// uid, once a server has given it one.
-    pub node_uid: Option<String>,
+    /// uid: made by the agent at its first start; a server may give it that of a node that was registered by name.
+    pub node_uid: String,
     /// Name.
     pub node_name: String,
     /// Newest session number.
     pub session: u64,
     /// Store incarnation of the newest session.
     pub incarnation: String,
+    /// Highest epoch in the journal.
+    pub highest_epoch: Epoch,
     /// What a new node record starts with.
     pub initial_spec: v1::NodeSpec,
     /// Labels that it starts with.
@@ -120,8 +122,10 @@ impl Session {
         let channel = self.dialer.dial().await?;
         let mut client = self.client(channel);
         self.identity.session += 1;
-        let uid = self.identity.node_uid.clone().unwrap_or_default();
-        self.journal.write_session(&uid, self.identity.session, &self.identity.incarnation).await?;
+        // Durable before anybody hears it: an agent that dies here comes back as the same node.
+        self.journal
+            .write_session(&self.identity.node_uid, self.identity.session, &self.identity.incarnation)
+            .await?;
 
         let (mut link, hello) = Link::open(self.hello(), clock::since_boot());
         // Bounded by what a session can hold: one frame per changed instance, and a beat a second.
@@ -187,9 +191,10 @@ impl Session {
 
     fn hello(&self) -> v1::Hello {
         let reports = self.node.reports.borrow();
-        let highest_epoch = reports.values().map(|(_, report)| report.epoch.0).max().unwrap_or(0);
+        let reported = reports.values().map(|(_, report)| report.epoch).max();
+        let highest_epoch = reported.max(Some(self.identity.highest_epoch)).map_or(0, |epoch| epoch.0);
         v1::Hello {
-            node_uid: self.identity.node_uid.clone().unwrap_or_default(),
+            node_uid: self.identity.node_uid.clone(),
             node_name: self.identity.node_name.clone(),
             session: self.identity.session,
             report: Some(self.identity.report.clone()),
@@ -211,7 +216,7 @@ impl Session {
                 self.journal
                     .write_session(&welcome.node_uid, self.identity.session, &welcome.incarnation)
                     .await?;
-                self.identity.node_uid = Some(welcome.node_uid);
+                self.identity.node_uid = welcome.node_uid;
                 self.identity.incarnation = welcome.incarnation;
             }
             Event::Desired(desired) => {

@@ -642,3 +642,23 @@ fn full_set(instances: impl Iterator<Item = v1::DesiredInstance>) -> Vec<v1::Des
     }
     frames
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_set_of_large_instances_fits_into_frames() {
+        let large = v1::InstanceSpec {
+            cloud_init: Some(v1::CloudInitSpec { user_data: "x".repeat(512 << 10), ..Default::default() }),
+            ..Default::default()
+        };
+        let instance = v1::DesiredInstance { spec: Some(large), ..Default::default() };
+        let frames = full_set(std::iter::repeat_n(instance, 20));
+        assert!(frames.iter().all(|frame| frame.full && frame.encoded_len() < 4 << 20));
+        assert_eq!(frames.iter().map(|frame| frame.instances.len()).sum::<usize>(), 20);
+        let complete: Vec<_> = frames.iter().map(|frame| frame.complete).collect();
+        assert!(complete.ends_with(&[true]) && !complete[..complete.len() - 1].contains(&true));
+        assert_eq!(full_set(std::iter::empty()).len(), 1, "an empty set is said, too");
+    }
+}
