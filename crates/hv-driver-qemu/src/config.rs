@@ -21,6 +21,9 @@ pub struct Config {
     /// User of guests, as name or number, when the driver runs as root; [`DEFAULT_GUEST_ID`] when absent. A driver that is
     /// not root starts guests as itself, and Landlock hides all files from them that they do not need.
     pub user: Option<String>,
+    /// Starts guests even when they run as the driver's own user and the kernel has no Landlock: they could then read all
+    /// that the driver can. Default `false`.
+    pub allow_unconfined: bool,
     /// Program and variables of the UEFI firmware.
     pub uefi: Uefi,
     /// How guests are watched.
@@ -52,6 +55,7 @@ impl Config {
             search_path: "/usr/local/bin:/usr/bin:/bin:/usr/libexec".into(),
             accel: Choice::Auto,
             user: None,
+            allow_unconfined: false,
             uefi: Uefi {
                 code: "/usr/share/OVMF/OVMF_CODE_4M.fd".into(),
                 vars: "/usr/share/OVMF/OVMF_VARS_4M.fd".into(),

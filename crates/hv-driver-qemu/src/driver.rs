@@ -3,6 +3,7 @@
 use crate::{
     admit,
     config::Config,
+    confined::Confined,
     console,
     convert::{self, GuestRights},
     error,
@@ -41,6 +42,7 @@ use tokio_util::sync::DropGuard;
 pub struct QemuDriver {
     config: Arc<Config>,
     identity: Option<Identity>,
+    confined: Confined,
     binaries: BinaryCache,
     accelerator: OnceCell<Decision>,
     /// Held for short sections without await.
@@ -63,6 +65,10 @@ impl QemuDriver {
     pub fn new(config: Config, tasks: Tasks) -> io::Result<Self> {
         hv_runtime::files::private_dir(&layout::instances(&config.state_dir))?;
         let identity = config.identity()?;
+        let own = rustix::process::geteuid().as_raw();
+        let guest = identity.as_ref().map(|identity| identity.uid);
+        let confined =
+            Confined::decide(own, guest, qemu::Confinement::is_available(), config.allow_unconfined);
         let stop = tasks.stop_token().child_token();
         let around = Around {
             tasks,
@@ -73,6 +79,7 @@ impl QemuDriver {
         Ok(Self {
             config: Arc::new(config),
             identity,
+            confined,
             binaries: BinaryCache::default(),
             accelerator: OnceCell::new(),
             slots: Arc::default(),
@@ -123,6 +130,7 @@ impl QemuDriver {
         assignment: &Assignment,
         mode: StartMode,
     ) -> Result<(), DriverError> {
+        self.confined.check("start")?;
         let broken = |what: &'static str| move |error: io::Error| error::io("start", what, &error);
         let facts =
             InstanceFacts::load(&slot.layout.dir).map_err(broken("cannot read the instance's facts"))?;
@@ -172,7 +180,7 @@ impl QemuDriver {
         let spec = StartSpec {
             descriptors: described.descriptors,
             identity: self.identity_for(decision.accelerator),
-            confinement: Some(described.confinement),
+            confinement: self.confined.landlock().then_some(described.confinement),
             deadline: self.config.start_deadline,
             supervision: self.config.supervision,
             ..StartSpec::new(binary.path.clone(), described.config, slot.layout.run())
@@ -270,6 +278,8 @@ impl Driver for QemuDriver {
             }
             Err(error) => problems.push(error.message),
         }
+        status.attributes.insert("confinement".into(), self.confined.to_string());
+        problems.extend(self.confined.check("fingerprint").err().map(|error| error.message));
         if admit::find_program("qemu-img", &self.config.search_path).is_none() {
             problems.push("there is no qemu-img; install the Debian package qemu-utils".to_owned());
         }
@@ -279,6 +289,7 @@ impl Driver for QemuDriver {
     }
 
     async fn admit(&self, assignment: &Assignment) -> Result<(), DriverError> {
+        self.confined.check("admit")?;
         self.binary("admit").await?;
         self.accelerator("admit").await?;
         let (spec, config) = (assignment.spec.clone(), self.config.clone());
@@ -478,3 +489,28 @@ const EVENTS: usize = 1024;
 
 /// How long the test guest may take that shows whether KVM works.
 const PROBE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hv_core::instance::{Epoch, InstanceSpec};
+
+    #[tokio::test]
+    async fn a_driver_that_cannot_confine_guests_says_so_and_starts_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut driver = QemuDriver::new(Config::new(directory.path()), Tasks::new()).unwrap();
+        driver.confined = Confined::decide(1000, None, false, false);
+        let status = driver.fingerprint().await;
+        assert_eq!(status.attributes["confinement"], "none");
+        assert!(!status.healthy && status.message.contains("allow_unconfined"), "{status:?}");
+        let assignment = Assignment {
+            handle: Handle { id: InstanceId::new(hv_runtime::ids::uuid()), epoch: Epoch(1) },
+            name: "guest".into(),
+            project: "default".into(),
+            spec: InstanceSpec::default(),
+        };
+        let refused = |error: DriverError| error.message.contains("allow_unconfined");
+        assert!(refused(driver.admit(&assignment).await.unwrap_err()));
+        assert!(refused(driver.start(&assignment, StartMode::Running).await.unwrap_err()));
+    }
+}

@@ -14,12 +14,14 @@
 //! ```
 //!
 //! - The guest's process opens nothing of this: disks, kernel, sockets, logs and taps are handed over as descriptors. As
-//!   root it is started as a user without any rights; else Landlock hides what it does not need.
+//!   root it is started as a user without any rights; else Landlock hides what it does not need. With neither, no guest is
+//!   started unless [`Config::allow_unconfined`] says so.
 //! - Guests outlive the driver. A new driver finds them by the files above, and by the lock that QEMU holds while it lives.
 //! - A tap that the driver made exists as long as the guest's process: there is nothing to remove, whoever dies first.
 
 mod admit;
 mod config;
+mod confined;
 mod console;
 mod convert;
 mod driver;

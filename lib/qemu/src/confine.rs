@@ -26,8 +26,14 @@ impl Confinement {
         Self { read: read.map(PathBuf::from).to_vec(), write: ["/dev", "/proc"].map(PathBuf::from).to_vec() }
     }
 
-    /// The ruleset to apply; `None` on a kernel without Landlock. Paths that do not exist are left out.
-    pub(crate) fn into_ruleset(self) -> io::Result<Option<OwnedFd>> {
+    /// Whether this kernel has Landlock and lets this process use it.
+    #[must_use]
+    pub fn is_available() -> bool {
+        Self::default().into_ruleset().is_ok()
+    }
+
+    /// The ruleset to apply; an error on a kernel without Landlock. Paths that do not exist are left out.
+    pub(crate) fn into_ruleset(self) -> io::Result<OwnedFd> {
         let abi = ABI::V3;
         let build = || -> Result<_, landlock::RulesetError> {
             let mut ruleset = Ruleset::default()
@@ -45,6 +51,7 @@ impl Confinement {
             }
             Ok(ruleset)
         };
-        build().map(Into::into).map_err(io::Error::other)
+        let ruleset: Option<OwnedFd> = build().map(Into::into).map_err(io::Error::other)?;
+        ruleset.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "this kernel has no Landlock"))
     }
 }

@@ -57,7 +57,7 @@ impl Spawn {
         command.args(&self.args).current_dir("/").env_clear().envs(ENVIRONMENT);
         command.stdin(Stdio::null()).stdout(self.log.try_clone()?).stderr(self.log);
         let keep: Vec<RawFd> = self.inherited.iter().map(AsRawFd::as_raw_fd).collect();
-        let ruleset = self.confinement.map(Confinement::into_ruleset).transpose()?.flatten();
+        let ruleset = self.confinement.map(Confinement::into_ruleset).transpose()?;
         sys::in_child(&mut command, keep, self.identity, ruleset);
         let child = command.spawn()?;
         // The child is ours and not reaped, so its number cannot have passed to another process.

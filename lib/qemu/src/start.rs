@@ -36,7 +36,8 @@ pub struct StartSpec {
     pub descriptors: BTreeMap<String, OwnedFd>,
     /// Who the process is; `None` keeps the caller's identity.
     pub identity: Option<Identity>,
-    /// What the process may reach of the file system; `None` for all that its identity may.
+    /// What the process may reach of the file system; `None` for all that its identity may. Where the kernel cannot hold
+    /// it to this ([`Confinement::is_available`]), the start fails.
     pub confinement: Option<Confinement>,
     /// Readiness to be chosen when memory runs out, -1000 to 1000; lowering it needs privileges.
     pub oom_score_adj: Option<i16>,

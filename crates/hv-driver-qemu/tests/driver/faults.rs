@@ -309,6 +309,12 @@ async fn a_healthy_driver_says_what_it_uses_and_why() {
     assert!(status.healthy, "{status:?}");
     println!("{:?}", status.attributes);
     assert!(status.attributes["machine"].starts_with("pc-q35-"), "{status:?}");
+    let confinement = &status.attributes["confinement"];
+    if rustix::process::geteuid().is_root() {
+        assert!(confinement.starts_with(&format!("uid {DEFAULT_GUEST_ID}")), "{confinement}");
+    } else {
+        assert_eq!(confinement, "landlock");
+    }
     assert!(!status.attributes["accelerator_reason"].is_empty() && !status.version.is_empty());
 }
 
