@@ -12,6 +12,8 @@
 
 mod api;
 mod model;
+mod names;
+mod print;
 mod resolve;
 mod xdr;
 
@@ -50,7 +52,7 @@ pub fn run(from: Option<&From>, mode: Mode) -> Result<()> {
         Some(from) => describe(from, &mut output)?,
         None => load()?,
     };
-    let _ = (&programs, &constants);
+    print::all(&programs, &constants, &mut output)?;
     output.finish(mode)
 }
 

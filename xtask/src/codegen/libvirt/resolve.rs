@@ -190,14 +190,8 @@ fn procedure(
 ) -> Result<Procedure> {
     let o = used.overrides;
     let mut args = structs.remove(&format!("{name}_args"));
-    // Some events carry the structure of an older one as a part: those stay structures of their own.
-    let event = structs.get(&format!("{name}_msg")).cloned();
-    let ret_name = format!("{name}_ret");
-    let ret_is_shared = structs
-        .values()
-        .flatten()
-        .any(|field| matches!(&field.of, Type::Named(of) if *of == ret_name));
-    let ret = if ret_is_shared { structs.get(&ret_name).cloned() } else { structs.remove(&ret_name) };
+    let event = structs.remove(&format!("{name}_msg"));
+    let ret = structs.remove(&format!("{name}_ret"));
     if event.is_some() && (args.is_some() || ret.is_some()) {
         bail!("{key} is both an event and a call");
     }
