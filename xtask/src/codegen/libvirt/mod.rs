@@ -11,6 +11,7 @@
 //! and never copied. Without `--source` the second half runs alone.
 
 mod api;
+mod layout;
 mod model;
 mod names;
 mod print;
@@ -68,6 +69,8 @@ fn describe(from: &From, output: &mut Output) -> Result<(Vec<Program>, Constants
     let mut programs = Vec::new();
     for (program, path, function_prefix) in PROGRAMS {
         let file = xdr::parse(&read(&from.source.join(path))?).with_context(|| format!("in {path}"))?;
+        let structs = format!("src/{program}_protocol-structs");
+        layout::check(&file, &read(&from.source.join(&structs))?).with_context(|| format!("in {structs}"))?;
         let source = resolve::Source { program, function_prefix, origin: &origin };
         programs.push(resolve::program(&source, &file, &api, &programs, &used)?);
     }

@@ -286,7 +286,7 @@ impl ConstantSet {
     ///
     /// # Errors
     /// When a line has another form.
-    pub fn parsed(&self) -> Result<Vec<(String, i64, String)>> {
+    pub(super) fn parsed(&self) -> Result<Vec<(String, i64, String)>> {
         self.constants
             .iter()
             .map(|line| {

@@ -51,7 +51,7 @@ pub(super) struct Used<'a> {
 impl<'a> Used<'a> {
     /// Nothing used yet.
     #[must_use]
-    pub fn new(overrides: &'a Overrides) -> Self {
+    pub(super) fn new(overrides: &'a Overrides) -> Self {
         Self { overrides, used: RefCell::default() }
     }
 
@@ -71,7 +71,7 @@ impl<'a> Used<'a> {
 
     /// # Errors
     /// Names the entries that nothing asked for.
-    pub fn all_used(&self) -> Result<()> {
+    pub(super) fn all_used(&self) -> Result<()> {
         let o = self.overrides;
         let mut all = BTreeSet::new();
         let mut add = |table: &str, keys: Vec<&String>| {
