@@ -4,6 +4,7 @@
 //! - [`types`], [`flags`], [`enums`], [`remote`], [`qemu`], [`lxc`], [`admin`] are all structures, constants and procedures of the four programs.
 //!   They are generated from the description of facts in `schema/`, which `cargo xtask codegen libvirt` reads out of libvirt's sources.
 //! - [`procedure`] has what is known of each procedure: its number, the release that brought it, its stream.
+//! - [`session`] has the client's side of a connection as a value.
 //! - [`event`] has everything a daemon sends without being asked.
 //!
 //! ```
@@ -18,6 +19,7 @@ mod generated;
 pub mod packet;
 pub mod params;
 pub mod procedure;
+pub mod session;
 pub mod xdr;
 
 pub use constants::{NoFlags, Wide};

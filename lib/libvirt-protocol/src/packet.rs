@@ -92,6 +92,14 @@ pub enum PacketError {
     /// More file descriptors than may travel.
     #[error("a packet with {0} file descriptors; the protocol allows {DESCRIPTORS_MAX}")]
     Descriptors(u32),
+    /// A packet announced descriptors that did not come.
+    #[error("a packet announced {announced} file descriptors, and {came} came")]
+    NoDescriptors {
+        /// What it said.
+        announced: usize,
+        /// What came.
+        came: usize,
+    },
 }
 
 impl Kind {

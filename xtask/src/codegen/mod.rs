@@ -108,7 +108,8 @@ fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
 fn rustfmt(text: &str) -> Result<String> {
     let mut command = Command::new("rustfmt");
     command.args(["--edition", "2024", "--config-path"]).arg(sh::root().join("rustfmt.toml"));
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting rustfmt")?;
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting rustfmt")?;
     let mut input = child.stdin.take().context("rustfmt without an input")?;
     let owned = text.to_owned();
     // rustfmt may print before it has read everything.

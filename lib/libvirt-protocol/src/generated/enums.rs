@@ -124,7 +124,7 @@ enumeration! {
 /// [`virDomainBlockedReason`](https://libvirt.org/search.html?q=virDomainBlockedReason)
 DomainBlockedReason {
 /// `VIR_DOMAIN_BLOCKED_UNKNOWN`, since 0.9.2.
-DomainBlockedUnknown = 0,
+Unspecified = 0,
 }
 }
 
@@ -666,7 +666,7 @@ enumeration! {
 /// [`virDomainNostateReason`](https://libvirt.org/search.html?q=virDomainNostateReason)
 DomainNostateReason {
 /// `VIR_DOMAIN_NOSTATE_UNKNOWN`, since 0.9.2.
-DomainNostateUnknown = 0,
+Unspecified = 0,
 }
 }
 
@@ -688,7 +688,7 @@ enumeration! {
 /// [`virDomainPMSuspendedDiskReason`](https://libvirt.org/search.html?q=virDomainPMSuspendedDiskReason)
 DomainPmSuspendedDiskReason {
 /// `VIR_DOMAIN_PMSUSPENDED_DISK_UNKNOWN`, since 1.0.0.
-DomainPmsuspendedDiskUnknown = 0,
+PmsuspendedDiskUnknown = 0,
 }
 }
 
@@ -696,7 +696,7 @@ enumeration! {
 /// [`virDomainPMSuspendedReason`](https://libvirt.org/search.html?q=virDomainPMSuspendedReason)
 DomainPmSuspendedReason {
 /// `VIR_DOMAIN_PMSUSPENDED_UNKNOWN`, since 0.9.11.
-DomainPmsuspendedUnknown = 0,
+PmsuspendedUnknown = 0,
 }
 }
 
@@ -1521,7 +1521,7 @@ enumeration! {
 /// [`virNodeGetCPUStatsAllCPUs`](https://libvirt.org/search.html?q=virNodeGetCPUStatsAllCPUs)
 NodeGetCpuStatsAllCpus {
 /// `VIR_NODE_CPU_STATS_ALL_CPUS`, since 0.9.3.
-NodeCpuStatsAllCpus = -1,
+CpuStatsAllCpus = -1,
 }
 }
 
@@ -1529,7 +1529,7 @@ enumeration! {
 /// [`virNodeGetMemoryStatsAllCells`](https://libvirt.org/search.html?q=virNodeGetMemoryStatsAllCells)
 NodeGetMemoryStatsAllCells {
 /// `VIR_NODE_MEMORY_STATS_ALL_CELLS`, since 0.9.3.
-NodeMemoryStatsAllCells = -1,
+MemoryStatsAllCells = -1,
 }
 }
 

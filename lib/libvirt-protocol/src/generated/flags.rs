@@ -84,7 +84,7 @@ flags! {
 /// [`virConnectGetDomainCapabilitiesFlags`](https://libvirt.org/search.html?q=virConnectGetDomainCapabilitiesFlags)
 ConnectGetDomainCapabilitiesFlags {
 /// `VIR_CONNECT_GET_DOMAIN_CAPABILITIES_DISABLE_DEPRECATED_FEATURES`, since 11.0.0.
-CONNECT_GET_DOMAIN_CAPABILITIES_DISABLE_DEPRECATED_FEATURES = 0x1;
+DISABLE_DEPRECATED_FEATURES = 0x1;
 }
 }
 
@@ -280,7 +280,7 @@ flags! {
 /// [`virDomainAbortJobFlagsValues`](https://libvirt.org/search.html?q=virDomainAbortJobFlagsValues)
 DomainAbortJobFlags {
 /// `VIR_DOMAIN_ABORT_JOB_POSTCOPY`, since 8.5.0.
-DOMAIN_ABORT_JOB_POSTCOPY = 0x1;
+POSTCOPY = 0x1;
 }
 }
 
@@ -298,7 +298,7 @@ flags! {
 /// [`virDomainBackupBeginFlags`](https://libvirt.org/search.html?q=virDomainBackupBeginFlags)
 DomainBackupBeginFlags {
 /// `VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL`, since 6.0.0.
-DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL = 0x1;
+REUSE_EXTERNAL = 0x1;
 }
 }
 
@@ -346,7 +346,7 @@ flags! {
 /// [`virDomainBlockJobInfoFlags`](https://libvirt.org/search.html?q=virDomainBlockJobInfoFlags)
 DomainBlockJobInfoFlags {
 /// `VIR_DOMAIN_BLOCK_JOB_INFO_BANDWIDTH_BYTES`, since 1.2.9.
-DOMAIN_BLOCK_JOB_INFO_BANDWIDTH_BYTES = 0x1;
+BANDWIDTH_BYTES = 0x1;
 }
 }
 
@@ -354,7 +354,7 @@ flags! {
 /// [`virDomainBlockJobSetSpeedFlags`](https://libvirt.org/search.html?q=virDomainBlockJobSetSpeedFlags)
 DomainBlockJobSetSpeedFlags {
 /// `VIR_DOMAIN_BLOCK_JOB_SPEED_BANDWIDTH_BYTES`, since 1.2.9.
-DOMAIN_BLOCK_JOB_SPEED_BANDWIDTH_BYTES = 0x1;
+SPEED_BANDWIDTH_BYTES = 0x1;
 }
 }
 
@@ -362,7 +362,7 @@ flags! {
 /// [`virDomainBlockPullFlags`](https://libvirt.org/search.html?q=virDomainBlockPullFlags)
 DomainBlockPullFlags {
 /// `VIR_DOMAIN_BLOCK_PULL_BANDWIDTH_BYTES`, since 1.2.9.
-DOMAIN_BLOCK_PULL_BANDWIDTH_BYTES = 0x40;
+BANDWIDTH_BYTES = 0x40;
 }
 }
 
@@ -400,7 +400,7 @@ flags! {
 /// [`virDomainChannelFlags`](https://libvirt.org/search.html?q=virDomainChannelFlags)
 DomainChannelFlags {
 /// `VIR_DOMAIN_CHANNEL_FORCE`, since 1.0.2.
-DOMAIN_CHANNEL_FORCE = 0x1;
+FORCE = 0x1;
 }
 }
 
@@ -506,7 +506,7 @@ flags! {
 /// [`virDomainDefineFlags`](https://libvirt.org/search.html?q=virDomainDefineFlags)
 DomainDefineFlags {
 /// `VIR_DOMAIN_DEFINE_VALIDATE`, since 1.2.12.
-DOMAIN_DEFINE_VALIDATE = 0x1;
+VALIDATE = 0x1;
 }
 }
 
@@ -698,7 +698,7 @@ flags! {
 /// [`virDomainMigrateMaxSpeedFlags`](https://libvirt.org/search.html?q=virDomainMigrateMaxSpeedFlags)
 DomainMigrateMaxSpeedFlags {
 /// `VIR_DOMAIN_MIGRATE_MAX_SPEED_POSTCOPY`, since 5.1.0.
-DOMAIN_MIGRATE_MAX_SPEED_POSTCOPY = 0x1;
+POSTCOPY = 0x1;
 }
 }
 
@@ -718,7 +718,7 @@ flags! {
 /// [`virDomainOpenGraphicsFlags`](https://libvirt.org/search.html?q=virDomainOpenGraphicsFlags)
 DomainOpenGraphicsFlags {
 /// `VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH`, since 0.9.7.
-DOMAIN_OPEN_GRAPHICS_SKIPAUTH = 0x1;
+SKIPAUTH = 0x1;
 }
 }
 
@@ -754,7 +754,7 @@ flags! {
 /// [`virDomainSaveImageXMLFlags`](https://libvirt.org/search.html?q=virDomainSaveImageXMLFlags)
 DomainSaveImageXmlFlags {
 /// `VIR_DOMAIN_SAVE_IMAGE_XML_SECURE`, since 5.1.0.
-DOMAIN_SAVE_IMAGE_XML_SECURE = 0x1;
+SECURE = 0x1;
 }
 }
 
@@ -776,7 +776,7 @@ flags! {
 /// [`virDomainSetTimeFlags`](https://libvirt.org/search.html?q=virDomainSetTimeFlags)
 DomainSetTimeFlags {
 /// `VIR_DOMAIN_TIME_SYNC`, since 1.2.5.
-DOMAIN_TIME_SYNC = 0x1;
+TIME_SYNC = 0x1;
 }
 }
 
@@ -784,7 +784,7 @@ flags! {
 /// [`virDomainSetUserPasswordFlags`](https://libvirt.org/search.html?q=virDomainSetUserPasswordFlags)
 DomainSetUserPasswordFlags {
 /// `VIR_DOMAIN_PASSWORD_ENCRYPTED`, since 1.2.16.
-DOMAIN_PASSWORD_ENCRYPTED = 0x1;
+PASSWORD_ENCRYPTED = 0x1;
 }
 }
 
@@ -892,7 +892,7 @@ flags! {
 /// [`virDomainSnapshotXMLFlags`](https://libvirt.org/search.html?q=virDomainSnapshotXMLFlags)
 DomainSnapshotXmlFlags {
 /// `VIR_DOMAIN_SNAPSHOT_XML_SECURE`, since 5.1.0.
-DOMAIN_SNAPSHOT_XML_SECURE = 0x1;
+SECURE = 0x1;
 }
 }
 
@@ -980,7 +980,7 @@ flags! {
 /// [`virInterfaceDefineFlags`](https://libvirt.org/search.html?q=virInterfaceDefineFlags)
 InterfaceDefineFlags {
 /// `VIR_INTERFACE_DEFINE_VALIDATE`, since 7.7.0.
-INTERFACE_DEFINE_VALIDATE = 0x1;
+VALIDATE = 0x1;
 }
 }
 
@@ -988,7 +988,7 @@ flags! {
 /// [`virInterfaceXMLFlags`](https://libvirt.org/search.html?q=virInterfaceXMLFlags)
 InterfaceXmlFlags {
 /// `VIR_INTERFACE_XML_INACTIVE`, since 0.7.3.
-INTERFACE_XML_INACTIVE = 0x1;
+INACTIVE = 0x1;
 }
 }
 
@@ -1012,7 +1012,7 @@ flags! {
 /// [`virNetworkCreateFlags`](https://libvirt.org/search.html?q=virNetworkCreateFlags)
 NetworkCreateFlags {
 /// `VIR_NETWORK_CREATE_VALIDATE`, since 7.8.0.
-NETWORK_CREATE_VALIDATE = 0x1;
+VALIDATE = 0x1;
 }
 }
 
@@ -1020,7 +1020,7 @@ flags! {
 /// [`virNetworkDefineFlags`](https://libvirt.org/search.html?q=virNetworkDefineFlags)
 NetworkDefineFlags {
 /// `VIR_NETWORK_DEFINE_VALIDATE`, since 7.7.0.
-NETWORK_DEFINE_VALIDATE = 0x1;
+VALIDATE = 0x1;
 }
 }
 
@@ -1050,7 +1050,7 @@ flags! {
 /// [`virNetworkXMLFlags`](https://libvirt.org/search.html?q=virNetworkXMLFlags)
 NetworkXmlFlags {
 /// `VIR_NETWORK_XML_INACTIVE`, since 0.9.10.
-NETWORK_XML_INACTIVE = 0x1;
+INACTIVE = 0x1;
 }
 }
 
@@ -1068,7 +1068,7 @@ flags! {
 /// [`virNodeDeviceCreateXMLFlags`](https://libvirt.org/search.html?q=virNodeDeviceCreateXMLFlags)
 NodeDeviceCreateXmlFlags {
 /// `VIR_NODE_DEVICE_CREATE_XML_VALIDATE`, since 8.10.0.
-NODE_DEVICE_CREATE_XML_VALIDATE = 0x1;
+VALIDATE = 0x1;
 }
 }
 
@@ -1076,7 +1076,7 @@ flags! {
 /// [`virNodeDeviceDefineXMLFlags`](https://libvirt.org/search.html?q=virNodeDeviceDefineXMLFlags)
 NodeDeviceDefineXmlFlags {
 /// `VIR_NODE_DEVICE_DEFINE_XML_VALIDATE`, since 8.10.0.
-NODE_DEVICE_DEFINE_XML_VALIDATE = 0x1;
+VALIDATE = 0x1;
 }
 }
 
@@ -1096,7 +1096,7 @@ flags! {
 /// [`virNodeDeviceXMLFlags`](https://libvirt.org/search.html?q=virNodeDeviceXMLFlags)
 NodeDeviceXmlFlags {
 /// `VIR_NODE_DEVICE_XML_INACTIVE`, since 10.1.0.
-NODE_DEVICE_XML_INACTIVE = 0x1;
+INACTIVE = 0x1;
 }
 }
 
@@ -1104,7 +1104,7 @@ flags! {
 /// [`virSecretDefineFlags`](https://libvirt.org/search.html?q=virSecretDefineFlags)
 SecretDefineFlags {
 /// `VIR_SECRET_DEFINE_VALIDATE`, since 7.7.0.
-SECRET_DEFINE_VALIDATE = 0x1;
+VALIDATE = 0x1;
 }
 }
 
@@ -1142,7 +1142,7 @@ flags! {
 /// [`virStoragePoolDefineFlags`](https://libvirt.org/search.html?q=virStoragePoolDefineFlags)
 StoragePoolDefineFlags {
 /// `VIR_STORAGE_POOL_DEFINE_VALIDATE`, since 7.7.0.
-STORAGE_POOL_DEFINE_VALIDATE = 0x1;
+VALIDATE = 0x1;
 }
 }
 
@@ -1184,7 +1184,7 @@ flags! {
 /// [`virStorageVolDownloadFlags`](https://libvirt.org/search.html?q=virStorageVolDownloadFlags)
 StorageVolDownloadFlags {
 /// `VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM`, since 3.4.0.
-STORAGE_VOL_DOWNLOAD_SPARSE_STREAM = 0x1;
+SPARSE_STREAM = 0x1;
 }
 }
 
@@ -1214,7 +1214,7 @@ flags! {
 /// [`virStorageVolUploadFlags`](https://libvirt.org/search.html?q=virStorageVolUploadFlags)
 StorageVolUploadFlags {
 /// `VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM`, since 3.4.0.
-STORAGE_VOL_UPLOAD_SPARSE_STREAM = 0x1;
+SPARSE_STREAM = 0x1;
 }
 }
 
@@ -1222,7 +1222,7 @@ flags! {
 /// [`virStorageXMLFlags`](https://libvirt.org/search.html?q=virStorageXMLFlags)
 StorageXmlFlags {
 /// `VIR_STORAGE_XML_INACTIVE`, since 0.9.13.
-STORAGE_XML_INACTIVE = 0x1;
+INACTIVE = 0x1;
 }
 }
 
@@ -1230,6 +1230,6 @@ flags! {
 /// [`virTypedParameterFlags`](https://libvirt.org/search.html?q=virTypedParameterFlags)
 TypedParameterFlags {
 /// `VIR_TYPED_PARAM_STRING_OKAY`, since 0.9.8.
-TYPED_PARAM_STRING_OKAY = 0x4;
+PARAM_STRING_OKAY = 0x4;
 }
 }

@@ -22,7 +22,10 @@ pub struct List<'a, T: Clone, const MAX: u32>(Held<'a, T>);
 #[derive(Clone)]
 enum Held<'a, T: Clone> {
     /// `count` elements, known to be well-formed.
-    Encoded { count: usize, bytes: &'a [u8] },
+    Encoded {
+        count: usize,
+        bytes: &'a [u8],
+    },
     Values(Cow<'a, [T]>),
 }
 

@@ -20,10 +20,10 @@ mod number;
 mod sample;
 mod text;
 
-#[cfg(test)]
-pub use sample::Sampler;
 pub use bytes::{Bytes, FixedWords, Uuid, Words};
 pub use list::{List, ListIter};
+#[cfg(test)]
+pub use sample::Sampler;
 pub use text::Text;
 
 /// Limit of every text (`REMOTE_STRING_MAX` in `remote_protocol.x`), in bytes.

@@ -1,6 +1,8 @@
 //! Texts: UTF-8 by convention, bytes by the protocol.
 
-use super::{DecodeError, Input, IntoOwned, LimitError, TEXT_LIMIT, Wire, padded, put_length, put_padded, within};
+use super::{
+    DecodeError, Input, IntoOwned, LimitError, TEXT_LIMIT, Wire, padded, put_length, put_padded, within,
+};
 use std::borrow::Cow;
 use std::fmt;
 

@@ -63,8 +63,7 @@ pub(super) fn parse(files: &[String]) -> Result<Api> {
                     let get = |name: &str| attributes.get(name).cloned().unwrap_or_default();
                     match tag.name().as_ref() {
                         "function" => {
-                            function =
-                                Some((get("name"), Function { since: get("version"), flags: None }));
+                            function = Some((get("name"), Function { since: get("version"), flags: None }));
                         }
                         "arg" if get("name") == "flags" => {
                             if let Some((_, function)) = &mut function {

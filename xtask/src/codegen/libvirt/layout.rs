@@ -47,11 +47,15 @@ fn parse(text: &str) -> Result<BTreeMap<String, Vec<Member>>> {
     let mut inner: Option<Option<String>> = None;
     for line in text.lines().map(str::trim) {
         let line = line.split("/*").next().unwrap_or_default().trim_end();
-        if let (Some(name), None) = (line.strip_prefix("struct ").and_then(|l| l.strip_suffix(" {")), &current) {
+        if let (Some(name), None) =
+            (line.strip_prefix("struct ").and_then(|l| l.strip_suffix(" {")), &current)
+        {
             current = Some((name.to_owned(), Vec::new()));
         } else if current.is_some() && matches!(line, "struct {" | "union {") {
             inner = Some(None);
-        } else if let (Some(of), Some(name)) = (&inner, line.strip_prefix("} ").and_then(|l| l.strip_suffix(';'))) {
+        } else if let (Some(of), Some(name)) =
+            (&inner, line.strip_prefix("} ").and_then(|l| l.strip_suffix(';')))
+        {
             let of = of.clone().with_context(|| format!("no values in {name}"))?;
             current.as_mut().context("a part outside")?.1.push((name.to_owned(), of, true));
             inner = None;
@@ -60,7 +64,8 @@ fn parse(text: &str) -> Result<BTreeMap<String, Vec<Member>>> {
                 found.insert(name, members);
             }
         } else if let (Some((_, members)), Some(line)) = (&mut current, line.strip_suffix(';')) {
-            let (of, name) = line.rsplit_once([' ', '*']).with_context(|| format!("`{line}` is no member"))?;
+            let (of, name) =
+                line.rsplit_once([' ', '*']).with_context(|| format!("`{line}` is no member"))?;
             let of = of.trim_end_matches([' ', '*']).to_owned();
             match &mut inner {
                 Some(values) if !name.ends_with("_len") => *values = Some(of),
@@ -84,9 +89,11 @@ mod tests {
 
     #[test]
     fn what_agrees_passes_and_what_differs_is_named() {
-        let right = xdr::parse("struct remote_a { unsigned int flags; char model[32]; int ids<MAX>; };").unwrap();
+        let right =
+            xdr::parse("struct remote_a { unsigned int flags; char model[32]; int ids<MAX>; };").unwrap();
         check(&right, LAYOUT).unwrap();
-        let wrong = xdr::parse("struct remote_a { unsigned int flags; int ids<MAX>; char model[32]; };").unwrap();
+        let wrong =
+            xdr::parse("struct remote_a { unsigned int flags; int ids<MAX>; char model[32]; };").unwrap();
         assert!(check(&wrong, LAYOUT).unwrap_err().to_string().contains("remote_a"));
         let signed = xdr::parse("struct remote_a { int flags; char model[32]; int ids<MAX>; };").unwrap();
         assert!(check(&signed, LAYOUT).is_err());

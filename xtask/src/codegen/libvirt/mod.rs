@@ -58,7 +58,8 @@ pub fn run(from: Option<&From>, mode: Mode) -> Result<()> {
 }
 
 fn describe(from: &From, output: &mut Output) -> Result<(Vec<Program>, Constants)> {
-    let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
+    let read =
+        |path: &Path| std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
     let origin = version(&read(&from.source.join("meson.build"))?)?;
     let overrides = toml::from_str(&read(&sh::root().join(SCHEMA).join("overrides.toml"))?)
         .context("reading overrides.toml")?;

@@ -119,8 +119,14 @@ mod tests {
         assert_eq!(constant_type("virDomainUndefineFlagsValues"), "DomainUndefineFlags");
         assert_eq!(constant_type("virDomainShutdownFlagValues"), "DomainShutdownFlags");
         assert_eq!(constant_type("virDomainPMSuspendedDiskReason"), "DomainPmSuspendedDiskReason");
-        assert_eq!(constants("virX", &["VIR_DOMAIN_AFFECT_LIVE", "VIR_DOMAIN_AFFECT_CONFIG"]), ["LIVE", "CONFIG"]);
-        assert_eq!(constants("virDomainOpenGraphicsFlags", &["VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH"]), ["SKIPAUTH"]);
+        assert_eq!(
+            constants("virX", &["VIR_DOMAIN_AFFECT_LIVE", "VIR_DOMAIN_AFFECT_CONFIG"]),
+            ["LIVE", "CONFIG"]
+        );
+        assert_eq!(
+            constants("virDomainOpenGraphicsFlags", &["VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH"]),
+            ["SKIPAUTH"]
+        );
         assert_eq!(constants("virS", &["VIR_S_X_3", "VIR_S_X_Y"]), ["X_3", "Y"]);
         assert_eq!(variant("NO_STATE"), "NoState");
     }

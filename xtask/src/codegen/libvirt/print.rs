@@ -84,12 +84,14 @@ pub(super) fn all(programs: &[Program], constants: &Constants, output: &mut Outp
             writeln!(modules, "pub use events::*;")?;
             output.rust(file("remote"), &modules)?;
             for (module, prefix, about) in OBJECTS {
-                let chosen = program.procedures.iter().filter(|p| p.event.is_none() && object(&p.name) == prefix);
+                let chosen =
+                    program.procedures.iter().filter(|p| p.event.is_none() && object(&p.name) == prefix);
                 let text = context.procedures(program, about, chosen)?;
                 output.rust(file(&format!("remote/{module}")), &text)?;
             }
             let events = program.procedures.iter().filter(|p| p.event.is_some());
-            output.rust(file("remote/events"), &context.procedures(program, "Contents of events.", events)?)?;
+            output
+                .rust(file("remote/events"), &context.procedures(program, "Contents of events.", events)?)?;
         } else {
             let about = match program.name.as_str() {
                 "qemu" => "What only QEMU has.",
@@ -98,7 +100,13 @@ pub(super) fn all(programs: &[Program], constants: &Constants, output: &mut Outp
             };
             let mut text = context.procedures(program, about, program.procedures.iter())?;
             for structure in &program.structs {
-                context.structure(&mut text, program, &structure.name, "A part of several calls.", &structure.fields)?;
+                context.structure(
+                    &mut text,
+                    program,
+                    &structure.name,
+                    "A part of several calls.",
+                    &structure.fields,
+                )?;
             }
             output.rust(file(&program.name), &text)?;
         }
@@ -108,7 +116,12 @@ pub(super) fn all(programs: &[Program], constants: &Constants, output: &mut Outp
 
 fn object(name: &str) -> &'static str {
     let fits = |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('_'));
-    OBJECTS.iter().map(|(_, prefix, _)| *prefix).filter(|prefix| fits(prefix)).max_by_key(|p| p.len()).unwrap_or("connect")
+    OBJECTS
+        .iter()
+        .map(|(_, prefix, _)| *prefix)
+        .filter(|prefix| fits(prefix))
+        .max_by_key(|p| p.len())
+        .unwrap_or("connect")
 }
 
 impl Context_<'_> {
@@ -131,11 +144,14 @@ impl Context_<'_> {
 
     fn all_structures(&self) -> impl Iterator<Item = (String, &[Field])> {
         self.programs.iter().flat_map(|program| {
-            let shared = program.structs.iter().map(|s| (format!("{}.{}", program.name, s.name), s.fields.as_slice()));
+            let shared =
+                program.structs.iter().map(|s| (format!("{}.{}", program.name, s.name), s.fields.as_slice()));
             let own = program.procedures.iter().flat_map(|p| {
-                [("args", &p.args), ("ret", &p.ret), ("msg", &p.event)].into_iter().filter_map(|(kind, fields)| {
-                    Some((format!("{}.{}_{kind}", program.name, p.name), fields.as_ref()?.as_slice()))
-                })
+                [("args", &p.args), ("ret", &p.ret), ("msg", &p.event)].into_iter().filter_map(
+                    |(kind, fields)| {
+                        Some((format!("{}.{}_{kind}", program.name, p.name), fields.as_ref()?.as_slice()))
+                    },
+                )
             });
             shared.chain(own)
         })
@@ -146,16 +162,19 @@ impl Context_<'_> {
             (Type::Char | Type::UChar, _) => false,
             (_, Many::UpTo(_)) | (Type::Text | Type::Opaque, _) => true,
             (Type::Named(name), _) if name.starts_with("typed_param") => true,
-            (Type::Named(name), _) => self.owner(program, name).is_some_and(|key| self.borrowing.contains(&key)),
+            (Type::Named(name), _) => {
+                self.owner(program, name).is_some_and(|key| self.borrowing.contains(&key))
+            }
             _ => false,
         }
     }
 
     /// The key of a structure: the program's own, or the main program's.
     fn owner(&self, program: &str, name: &str) -> Option<String> {
-        [program, "remote"].into_iter().map(|program| format!("{program}.{name}")).find(|key| {
-            self.all_structures().any(|(known, _)| known == *key)
-        })
+        [program, "remote"]
+            .into_iter()
+            .map(|program| format!("{program}.{name}"))
+            .find(|key| self.all_structures().any(|(known, _)| known == *key))
     }
 
     fn field_type(&self, program: &str, field: &Field) -> Result<String> {
@@ -191,7 +210,8 @@ impl Context_<'_> {
             None => plain,
             Some(none) if none == "none" => "NoFlags".to_owned(),
             Some(meaning) => {
-                let (name, kind) = self.sets.get(meaning).with_context(|| format!("no constants {meaning}"))?;
+                let (name, kind) =
+                    self.sets.get(meaning).with_context(|| format!("no constants {meaning}"))?;
                 let module = if *kind == SetKind::Flags { "flags" } else { "enums" };
                 match field.of {
                     Type::U64 | Type::I64 => format!("Wide<{module}::{name}>"),
@@ -209,16 +229,25 @@ impl Context_<'_> {
 
     /// Two structures are called as a procedure is.
     fn structure_name(&self, program: &str, name: &str) -> String {
-        let procedures = self.programs.iter().filter(|known| known.name == program).flat_map(|p| &p.procedures);
+        let procedures =
+            self.programs.iter().filter(|known| known.name == program).flat_map(|p| &p.procedures);
         let clash = procedures.into_iter().any(|procedure| procedure.name == name);
         format!("{}{}", names::pascal(name), if clash { "Entry" } else { "" })
     }
 
-    fn structure(&self, out: &mut String, program: &Program, name: &str, about: &str, fields: &[Field]) -> Result<()> {
+    fn structure(
+        &self,
+        out: &mut String,
+        program: &Program,
+        name: &str,
+        about: &str,
+        fields: &[Field],
+    ) -> Result<()> {
         let life = if self.borrowing.contains(&format!("{}.{name}", program.name)) { "<'a>" } else { "" };
         writeln!(out, "structure! {{\n/// {about}\n{}{life} {{", self.structure_name(&program.name, name))?;
         for field in fields {
-            let of = self.field_type(&program.name, field).with_context(|| format!("{name}.{}", field.name))?;
+            let of =
+                self.field_type(&program.name, field).with_context(|| format!("{name}.{}", field.name))?;
             writeln!(out, "/// `{}`\n{}: {of},", field.name, names::field(&field.name))?;
         }
         out.push_str("}}\n\n");
@@ -284,8 +313,7 @@ impl Context_<'_> {
         }
         let mut out = String::from(HEAD);
         writeln!(out, "//! {about}\n")?;
-        let shared: Vec<String> =
-            self.shared().map(|s| self.structure_name("remote", &s.name)).collect();
+        let shared: Vec<String> = self.shared().map(|s| self.structure_name("remote", &s.name)).collect();
         out.push_str(&imports(&body, &shared));
         out.push_str(&body);
         Ok(out)
@@ -347,7 +375,7 @@ impl Context_<'_> {
                     .iter()
                     .map(|name| name.trim_start_matches("VIR_ERR_").trim_start_matches("VIR_").to_owned())
                     .collect(),
-                _ => names::constants(set.name.trim_start_matches("vir"), &long),
+                _ => names::constants(&set.name, &long),
             };
             writeln!(out, "{macro_name}! {{\n/// [`{}`]({})", set.name, reference(&set.name))?;
             writeln!(out, "{name} {{")?;
@@ -371,8 +399,16 @@ impl Context_<'_> {
                 writeln!(out, "impl {name} {{")?;
                 for (about, short, value) in aliases {
                     let same = parsed.iter().position(|(_, known, _)| *known == value).context("no twin")?;
-                    writeln!(out, "/// {about} The same as [`Self::{}`].", names::variant(&self.shorts(set)?[same]))?;
-                    writeln!(out, "pub const {short}: Self = Self::{};", names::variant(&self.shorts(set)?[same]))?;
+                    writeln!(
+                        out,
+                        "/// {about} The same as [`Self::{}`].",
+                        names::variant(&self.shorts(set)?[same])
+                    )?;
+                    writeln!(
+                        out,
+                        "pub const {short}: Self = Self::{};",
+                        names::variant(&self.shorts(set)?[same])
+                    )?;
                 }
                 out.push_str("}\n\n");
             }
@@ -383,7 +419,7 @@ impl Context_<'_> {
     fn shorts(&self, set: &super::model::ConstantSet) -> Result<Vec<String>> {
         let parsed = set.parsed()?;
         let long: Vec<&str> = parsed.iter().map(|(name, ..)| name.as_str()).collect();
-        Ok(names::constants(set.name.trim_start_matches("vir"), &long))
+        Ok(names::constants(&set.name, &long))
     }
 
     fn parameters(&self) -> Result<String> {
@@ -438,7 +474,12 @@ impl Context_<'_> {
         out.push_str("}\n}\n\n/// All its procedures, by number; the first has number 1.\n#[must_use]\n");
         out.push_str("pub fn procedures(self) -> &'static [&'static Info] {\nmatch self {\n");
         for program in self.programs {
-            writeln!(out, "Self::{} => {},", names::pascal(&program.name), program.name.to_ascii_uppercase())?;
+            writeln!(
+                out,
+                "Self::{} => {},",
+                names::pascal(&program.name),
+                program.name.to_ascii_uppercase()
+            )?;
         }
         out.push_str("}\n}\n}\n\n");
         for program in self.programs {
@@ -461,19 +502,31 @@ impl Context_<'_> {
         let mut kinds: BTreeMap<String, EventKind<'_>> = BTreeMap::new();
         for program in self.programs {
             for procedure in program.procedures.iter().filter(|p| p.event.is_some()) {
-                let name = procedure.name.replace("event_callback_", "event_").replacen("connect_event_", "", 1);
-                let name = if program.name == "qemu" { "qemu_monitor".to_owned() } else { name.replacen("_event_", "_", 1) };
+                let name =
+                    procedure.name.replace("event_callback_", "event_").replacen("connect_event_", "", 1);
+                let name = if program.name == "qemu" {
+                    "qemu_monitor".to_owned()
+                } else {
+                    name.replacen("_event_", "_", 1)
+                };
                 kinds.entry(names::pascal(&name)).or_default().messages.push((program, procedure));
             }
         }
         let mut out = String::from(HEAD);
-        out.push_str("//! What a daemon sends without being asked.\n\nuse crate::procedure::{Program, Release};\n");
+        out.push_str(
+            "//! What a daemon sends without being asked.\n\nuse crate::procedure::{Program, Release};\n",
+        );
         out.push_str("use crate::xdr::{self, DecodeError, IntoOwned};\nuse super::{qemu, remote};\n\n");
         out.push_str("/// An event, whichever message carried it.\n#[derive(Clone, Debug, PartialEq)]\n#[non_exhaustive]\npub enum Event<'a> {\n");
         for (name, kind) in &kinds {
             let (module, body) = kind.body();
             let (_, procedure) = kind.messages[0];
-            writeln!(out, "/// Since libvirt {}; `{}`.", procedure.since, procedure.subscription.as_deref().unwrap_or_default())?;
+            writeln!(
+                out,
+                "/// Since libvirt {}; `{}`.",
+                procedure.since,
+                procedure.subscription.as_deref().unwrap_or_default()
+            )?;
             let life = if self.borrowing.contains(&format!("{module}.{body}")) { "<'a>" } else { "" };
             writeln!(out, "{name}({module}::{}{life}),", names::pascal(&body))?;
         }
@@ -481,7 +534,9 @@ impl Context_<'_> {
         for name in kinds.keys() {
             writeln!(out, "Self::{name}(body) => Event::{name}(body.into_owned()),")?;
         }
-        out.push_str("}\n}\n\n/// Which one it is.\n#[must_use]\npub fn kind(&self) -> Kind {\nmatch self {\n");
+        out.push_str(
+            "}\n}\n\n/// Which one it is.\n#[must_use]\npub fn kind(&self) -> Kind {\nmatch self {\n",
+        );
         for name in kinds.keys() {
             writeln!(out, "Self::{name}(_) => Kind::{name},")?;
         }
@@ -559,7 +614,8 @@ impl Context_<'_> {
         for set in &self.constants.sets {
             constants.extend(set.parsed()?);
         }
-        let (_, value, _) = constants.iter().find(|(name, ..)| name == id).with_context(|| format!("no {id}"))?;
+        let (_, value, _) =
+            constants.iter().find(|(name, ..)| name == id).with_context(|| format!("no {id}"))?;
         Ok(format!("Subscription::{}({value})", names::pascal(class)))
     }
 }
@@ -666,7 +722,8 @@ fn imports(body: &str, shared: &[String]) -> String {
     group("crate::params::", &["TypedParam", "TypedValue"]);
     group("crate::procedure::", &["Descriptors", "Direction", "Info", "Program", "Release", "procedure"]);
     group("crate::xdr::", &["Bytes", "FixedWords", "List", "Text", "Uuid", "Words", "structure"]);
-    let modules: Vec<_> = ["enums", "flags"].into_iter().filter(|word| body.contains(&format!("{word}::"))).collect();
+    let modules: Vec<_> =
+        ["enums", "flags"].into_iter().filter(|word| body.contains(&format!("{word}::"))).collect();
     if !modules.is_empty() {
         let _ = writeln!(out, "use {generated}{{{}}};", modules.join(", "));
     }

@@ -313,7 +313,9 @@ fn gaps(procedures: &[Procedure]) -> Vec<String> {
         .zip(1..)
         .filter(|(procedure, number)| procedure.number != *number)
         .take(1)
-        .map(|(procedure, number)| format!("{} has number {}, not {number}", procedure.name, procedure.number))
+        .map(|(procedure, number)| {
+            format!("{} has number {}, not {number}", procedure.name, procedure.number)
+        })
         .collect()
 }
 
@@ -346,7 +348,9 @@ impl FieldReader<'_> {
     fn fields(&self, structure: &str, members: &[xdr::Member]) -> Result<Vec<Field>> {
         members
             .iter()
-            .map(|member| self.field(structure, member).with_context(|| format!("{structure}.{}", member.name)))
+            .map(|member| {
+                self.field(structure, member).with_context(|| format!("{structure}.{}", member.name))
+            })
             .collect()
     }
 

@@ -125,7 +125,9 @@ fn lex(text: &str) -> Result<Vec<Token>> {
             // A line for the C compiler.
             rest = rest.split_once('\n').map_or("", |(_, after)| after);
         } else if first.is_ascii_alphanumeric() || first == '_' || first == '-' {
-            let end = rest[1..].find(|c: char| !c.is_ascii_alphanumeric() && c != '_').map_or(rest.len(), |n| n + 1);
+            let end = rest[1..]
+                .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .map_or(rest.len(), |n| n + 1);
             tokens.push(Token::Word(rest[..end].to_owned()));
             rest = &rest[end..];
         } else {
