@@ -3,10 +3,11 @@
 use super::inbox::{Inbox, Packet};
 use super::keepalive;
 use super::outbox::{Outbox, Transmit};
+use super::step::Step;
 use crate::packet::{Header, Kind, PacketError, Status};
 use crate::procedure::{Info, Procedure, Program};
 use crate::types;
-use crate::xdr::{self, DecodeError, IntoOwned, LimitError, Wire};
+use crate::xdr::{DecodeError, LimitError, Wire};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -190,15 +191,15 @@ struct Queued {
 
 /// A call, from its birth to the end of its stream.
 #[derive(Debug)]
-struct Call {
-    info: &'static Info,
-    stage: Stage,
+pub(super) struct Call {
+    pub(super) info: &'static Info,
+    pub(super) stage: Stage,
     /// Nobody waits for it any more.
-    abandoned: bool,
+    pub(super) abandoned: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     Queued,
     /// Sent; occupies the place that `urgent` tells.
     Sent {
@@ -573,89 +574,3 @@ fn header(info: &Info, kind: Kind, serial: u32, status: Status) -> Header {
         status,
     }
 }
-
-/// What a packet means, given the call that its serial names. Decided without changing anything.
-enum Step {
-    Pass,
-    Pong,
-    Stray,
-    Event(Program),
-    Reply { opens_stream: bool },
-    Failed(Failure),
-    Data,
-    Hole(u64),
-    End,
-    Finished,
-    Broken(Failure),
-}
-
-impl Step {
-    fn of(header: &Header, payload: &[u8], call: Option<&Call>) -> Self {
-        match header.kind {
-            Kind::Message if header.program == keepalive::PROGRAM => {
-                if header.procedure == keepalive::PING {
-                    Self::Pong
-                } else {
-                    Self::Pass
-                }
-            }
-            // A newer daemon's program is passed over, as its events are.
-            Kind::Message => Program::from_number(header.program).map_or(Self::Pass, Self::Event),
-            Kind::Reply | Kind::ReplyWithFds => match call {
-                Some(call) if matches!(call.stage, Stage::Sent { .. }) => Self::reply(header, payload, call),
-                _ => Self::Stray,
-            },
-            Kind::Stream | Kind::StreamHole => match call {
-                Some(call) if matches!(call.stage, Stage::Stream | Stage::Closing) => {
-                    Self::stream(header, payload, call)
-                }
-                // Packets of a stream that is closed may still be under way.
-                _ => Self::Pass,
-            },
-            Kind::Call | Kind::CallWithFds => Self::Stray,
-        }
-    }
-
-    fn reply(header: &Header, payload: &[u8], call: &Call) -> Self {
-        if header.program != call.info.program.number() || header.procedure != call.info.number {
-            return Self::Failed(Failure::Mismatch { procedure: header.procedure });
-        }
-        match header.status {
-            Status::Error => Self::Failed(failure(payload)),
-            Status::Ok | Status::Continue => Self::Reply { opens_stream: call.info.stream.is_some() },
-        }
-    }
-
-    fn stream(header: &Header, payload: &[u8], call: &Call) -> Self {
-        let closing = call.stage == Stage::Closing;
-        match (header.kind, header.status) {
-            (_, Status::Error) if payload.is_empty() => Self::Finished,
-            (_, Status::Error) => Self::Broken(failure(payload)),
-            (_, Status::Ok) => Self::Finished,
-            // What comes after our end is not wanted any more.
-            (_, Status::Continue) if closing && call.abandoned => Self::Pass,
-            (Kind::StreamHole, Status::Continue) => match xdr::decode::<Hole>(payload) {
-                Ok(hole) => Self::Hole(u64::try_from(hole.length).unwrap_or(0)),
-                Err(error) => Self::Broken(Failure::Undecodable(error)),
-            },
-            (_, Status::Continue) if payload.is_empty() => Self::End,
-            (_, Status::Continue) => Self::Data,
-        }
-    }
-}
-
-fn failure(payload: &[u8]) -> Failure {
-    match xdr::decode::<types::Error<'_>>(payload) {
-        Ok(error) => Failure::Daemon(Box::new(error.into_owned())),
-        Err(error) => Failure::Undecodable(error),
-    }
-}
-
-xdr::structure! {
-/// `virNetStreamHole`
-Hole {
-    /// Bytes.
-    length: i64,
-    /// Must be 0.
-    flags: u32,
-}}

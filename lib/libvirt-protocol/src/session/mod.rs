@@ -10,6 +10,7 @@
 mod client;
 mod inbox;
 mod outbox;
+mod step;
 #[cfg(test)]
 mod tests;
 
