@@ -25,6 +25,7 @@ pub fn lint() -> Result<Vec<String>> {
     step("fmt", || sh::run(sh::cargo().args(["fmt", "--all", "--check"])))?;
     step("deps", crate::deps::check)?;
     step("tidy", crate::tidy::check)?;
+    step("codegen", || crate::codegen::libvirt::run(None, crate::codegen::Mode::Check))?;
     step("clippy", || {
         sh::run(sh::cargo().args([
             "clippy",

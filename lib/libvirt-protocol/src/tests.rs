@@ -75,7 +75,7 @@ fn known_bytes() {
     let label = crate::remote::NodeGetInfoRet { model: "x86".into(), ..Default::default() };
     let bytes = xdr::encode(&label).unwrap();
     assert_eq!(bytes.len(), 128 + 8 + 6 * 4);
-    assert_eq!(bytes[..16], *b"\0\0\0x\0\0\08\0\0\06\0\0\0\0");
+    assert_eq!(bytes[..16], *b"\x00\x00\x00x\x00\x00\x008\x00\x00\x006\x00\x00\x00\x00");
     let open = crate::remote::ConnectOpenArgs { name: None, flags: crate::flags::ConnectFlags::RO };
     assert_eq!(xdr::encode(&open).unwrap(), [0, 0, 0, 0, 0, 0, 0, 1]);
 }

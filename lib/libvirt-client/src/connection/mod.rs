@@ -124,7 +124,6 @@ impl Connection {
     }
 
     /// Starts a call now; the future that comes back waits for its reply.
-    #[must_use]
     pub fn start<P: Procedure>(&self, args: &P::Args<'_>, descriptors: Vec<OwnedFd>) -> Call<P> {
         let begun = self.shared.lock().begin::<P>(args, descriptors, self.shared.traits);
         Call::new(Arc::clone(&self.shared), begun)

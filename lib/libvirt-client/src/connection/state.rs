@@ -293,10 +293,9 @@ impl State {
 }
 
 fn done(waiters: &mut HashMap<Serial, Slot>, serial: Serial, result: Result<Arrived, Error>) {
-    if let Some(slot) = waiters.get_mut(&serial) {
-        if let Slot::Waiting(waker) = std::mem::replace(slot, Slot::Done(result)) {
-            waker.into_iter().for_each(Waker::wake);
-        }
+    let Some(slot) = waiters.get_mut(&serial) else { return };
+    if let Slot::Waiting(waker) = std::mem::replace(slot, Slot::Done(result)) {
+        waker.into_iter().for_each(Waker::wake);
     }
 }
 

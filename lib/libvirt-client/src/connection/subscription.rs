@@ -11,6 +11,10 @@ use std::task::{Context, Poll, Waker};
 
 /// What a subscription gives.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "items are taken one at a time, and a match on a box reads badly"
+)]
 pub enum Item {
     /// An event.
     Event(Event<'static>),

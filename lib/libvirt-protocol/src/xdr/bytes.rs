@@ -180,7 +180,7 @@ impl<const N: usize> Wire<'_> for FixedWords<N> {
 
     #[cfg(test)]
     fn sample(sampler: &mut super::Sampler) -> Self {
-        Self(std::array::from_fn(|_| sampler.next().to_le_bytes()[0]))
+        Self(std::array::from_fn(|_| sampler.number().to_le_bytes()[0]))
     }
 }
 
@@ -228,7 +228,7 @@ impl Wire<'_> for Uuid {
 
     #[cfg(test)]
     fn sample(sampler: &mut super::Sampler) -> Self {
-        Self(std::array::from_fn(|_| sampler.next().to_le_bytes()[0]))
+        Self(std::array::from_fn(|_| sampler.number().to_le_bytes()[0]))
     }
 }
 

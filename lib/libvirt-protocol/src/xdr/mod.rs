@@ -304,7 +304,7 @@ impl<'a, T: Wire<'a>> Wire<'a> for Option<T> {
 
     #[cfg(test)]
     fn sample(sampler: &mut Sampler) -> Self {
-        (sampler.next() % 2 == 1).then(|| T::sample(sampler))
+        (sampler.number() % 2 == 1).then(|| T::sample(sampler))
     }
 }
 

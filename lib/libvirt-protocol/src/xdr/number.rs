@@ -29,7 +29,7 @@ macro_rules! number {
             #[expect(clippy::allow_attributes, reason = "one macro for types that lose bits and types that do not")]
             fn sample(sampler: &mut super::Sampler) -> Self {
                 #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_possible_wrap, trivial_numeric_casts)]
-                let value = sampler.next() as $type;
+                let value = sampler.number() as $type;
                 value
             }
         }

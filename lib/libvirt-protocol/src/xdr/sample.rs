@@ -11,7 +11,7 @@ impl Sampler {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,11 +21,13 @@ impl Sampler {
 
     /// A length below `bound`.
     pub fn below(&mut self, bound: u64) -> usize {
-        usize::try_from(self.next() % bound).expect("a small bound")
+        usize::try_from(self.number() % bound).expect("a small bound")
     }
 
     /// So many bytes, many of them zero, as lengths are.
     pub fn noise(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| if self.next() % 3 == 0 { self.next().to_le_bytes()[0] } else { 0 }).collect()
+        (0..length)
+            .map(|_| if self.number().is_multiple_of(3) { self.number().to_le_bytes()[0] } else { 0 })
+            .collect()
     }
 }

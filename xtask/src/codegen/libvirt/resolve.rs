@@ -229,15 +229,14 @@ fn procedure(
         .or_else(|| known.map(|known| known.since.clone()))
         .or(since_subscription)
         .with_context(|| format!("{key}: since when?"))?;
-    if let Some(field) = args.iter_mut().flatten().find(|field| field.name == "flags") {
-        if field.meaning.is_none() {
-            let flags = known.and_then(|known| known.flags.clone());
-            field.meaning = match flags {
-                Some(flags) if flags.is_empty() => Some("none".to_owned()),
-                Some(flags) => Some(flags),
-                None => bail!("{key}: what are its flags?"),
-            };
-        }
+    let unexplained = |field: &&mut Field| field.name == "flags" && field.meaning.is_none();
+    if let Some(field) = args.iter_mut().flatten().find(unexplained) {
+        let flags = known.and_then(|known| known.flags.clone());
+        field.meaning = match flags {
+            Some(flags) if flags.is_empty() => Some("none".to_owned()),
+            Some(flags) => Some(flags),
+            None => bail!("{key}: what are its flags?"),
+        };
     }
     let annotation = |word: &str| annotations.get(word).and_then(|values| values.first()).map(String::as_str);
     let annotated = match (annotation("readstream"), annotation("writestream")) {

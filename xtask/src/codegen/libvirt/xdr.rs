@@ -228,11 +228,9 @@ impl Parser<'_> {
     }
 
     fn union(&mut self) -> Result<Vec<(String, Member)>> {
-        for expected in ["switch"] {
-            let word = self.word()?;
-            if word != expected {
-                bail!("`{word}` in place of `{expected}`");
-            }
+        let word = self.word()?;
+        if word != "switch" {
+            bail!("`{word}` in place of `switch`");
         }
         self.sign('(')?;
         while !self.peek(')') {
