@@ -98,5 +98,7 @@ const PACKAGES: &[(Purpose, &str, &str)] = &[
     (Purpose::Test, "openssh-client", "logs in to the Debian guest of the tests"),
     (Purpose::Test, "libvirt-daemon", "libvirtd, which the libvirt client is tested against"),
     (Purpose::Test, "libvirt-daemon-driver-qemu", "qemu:///session of that libvirtd"),
+    (Purpose::Test, "openssh-server", "a private sshd, through which the libvirt client reaches its daemon"),
+    (Purpose::Test, "netcat-openbsd", "the remote end of that"),
     (Purpose::Test, "debootstrap", "makes the Debian image and the bare machine of the tests"),
 ];

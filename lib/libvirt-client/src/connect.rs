@@ -2,11 +2,12 @@
 
 use crate::ByteStream;
 use crate::connection::{Call, Connection, Driver, Options, Reply, connection};
+use crate::dial::Target;
 use crate::domain::Domain;
 use crate::error::{Error, ErrorKind};
 use crate::storage::StoragePool;
-use crate::transport::{Transport, Unix};
-use crate::uri::{self, Environment, Uri};
+use crate::transport::Transport;
+use crate::uri::{Environment, Uri};
 use libvirt_protocol::flags::{
     ConnectFlags, ConnectListAllDomainsFlags, ConnectListAllStoragePoolsFlags, DomainCreateFlags,
     DomainDefineFlags,
@@ -90,19 +91,8 @@ impl Builder {
     pub async fn open_with(self, run: impl FnOnce(Driver)) -> Result<Connect, Error> {
         let uri: Uri = self.uri.parse()?;
         let environment = self.environment.clone().unwrap_or_else(Environment::from_env);
-        match uri.transport() {
-            uri::Transport::Unix => {
-                let socket = uri.socket(&environment, self.read_only)?;
-                let unix = Unix::connect(&socket).await.map_err(|error| {
-                    let text = format!("connecting to {}: {error}", socket.display());
-                    Error::from(std::io::Error::new(error.kind(), text))
-                })?;
-                self.open_on(&uri.remote_name(), unix, run).await
-            }
-            other => {
-                Err(Error::new(ErrorKind::Uri(format!("the transport {other:?} cannot be dialled yet"))))
-            }
-        }
+        let transport = Target::of(&uri, &environment, self.read_only)?.connect().await?;
+        self.open_on(&uri.remote_name(), transport, run).await
     }
 
     /// Opens a connection on a transport that the caller has made; of the URI only the daemon's part counts.

@@ -19,6 +19,7 @@
 
 mod connect;
 mod connection;
+mod dial;
 mod domain;
 mod error;
 mod events;

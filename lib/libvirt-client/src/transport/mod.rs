@@ -1,8 +1,10 @@
 //! How bytes and descriptors travel.
 
+mod program;
 mod stream;
 mod unix;
 
+pub use program::Program;
 pub use stream::Stream;
 pub use unix::Unix;
 
@@ -38,6 +40,29 @@ pub trait Transport: Send + 'static {
 
     /// What may be done on it.
     fn traits(&self) -> Traits;
+}
+
+impl Transport for Box<dyn Transport> {
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        room: &mut [u8],
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> Poll<io::Result<usize>> {
+        (**self).poll_read(context, room, descriptors)
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, what: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        (**self).poll_write(context, what)
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_flush(context)
+    }
+
+    fn traits(&self) -> Traits {
+        (**self).traits()
+    }
 }
 
 /// What may be done on a connection.

@@ -4,3 +4,4 @@
 mod calls;
 mod storage;
 mod support;
+mod transports;
