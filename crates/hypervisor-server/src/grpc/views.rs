@@ -4,7 +4,7 @@ use super::Api;
 use crate::state::{ChangeKind, Cluster, InstanceEntry, NodeEntry, OperationEntry};
 use hv_api::convert::{instance_to, node_to, operation_to, resources_to};
 use hv_api::v1;
-use hv_core::{Error, ErrorKind, InstanceId};
+use hv_core::InstanceId;
 
 /// An instance with its node's name.
 pub(super) fn instance(cluster: &Cluster, entry: &InstanceEntry) -> v1::Instance {
@@ -43,11 +43,8 @@ pub(super) fn kind(kind: ChangeKind) -> v1::ChangeKind {
     }
 }
 
-/// An instance that was just changed, by uid.
-pub(super) fn changed_instance(cluster: &Cluster, uid: &str) -> Result<v1::Instance, Error> {
-    let entry = uid.parse().ok().and_then(|id: InstanceId| cluster.instances().get(&id));
-    let entry = entry.ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "the instance has been deleted since").with_uid(uid)
-    })?;
-    Ok(instance(cluster, entry))
+/// An instance that a call changed, by uid; none when it has been deleted since.
+pub(super) fn changed_instance(cluster: &Cluster, uid: &str) -> Option<v1::Instance> {
+    let entry = uid.parse().ok().and_then(|id: InstanceId| cluster.instances().get(&id))?;
+    Some(instance(cluster, entry))
 }

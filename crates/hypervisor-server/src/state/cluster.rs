@@ -80,6 +80,8 @@ pub struct Change {
     pub object: Object,
     /// At which revision.
     pub revision: Revision,
+    /// What a modified instance was before: a watch of some labels tells by it who comes and who leaves.
+    pub previous: Option<Arc<InstanceEntry>>,
 }
 
 /// Everything, at one revision.
@@ -204,12 +206,21 @@ impl Cluster {
         self.revision = self.revision.max(batch.revision);
         let mut changes = Vec::new();
         for (id, key) in dirty {
+            let previous = match id {
+                Dirty::Instance(id) => self.instances.get(&id).cloned(),
+                Dirty::Node(_) | Dirty::Operation(_) => None,
+            };
             let change = match id {
                 Dirty::Instance(id) => self.rebuild_instance(id, key)?,
                 Dirty::Node(id) => self.rebuild_node(id)?,
                 Dirty::Operation(id) => self.rebuild_operation(id)?,
             };
-            changes.extend(change.map(|(kind, object)| Change { kind, object, revision: batch.revision }));
+            changes.extend(change.map(|(kind, object)| Change {
+                kind,
+                object,
+                revision: batch.revision,
+                previous: previous.filter(|_| kind == ChangeKind::Modified),
+            }));
         }
         Ok(changes)
     }
