@@ -7,6 +7,8 @@ mod commit;
 pub mod instance;
 pub mod node;
 pub mod operation;
+#[cfg(test)]
+pub(crate) mod world;
 
 pub use commit::{Call, Committed, Committer, Expiry};
 

@@ -74,95 +74,37 @@ pub fn cancel(cluster: &Cluster, reference: &str, context: &Context) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::Plan;
-    use crate::app::instance::{Act, act, create};
-    use hv_api::v1;
-    use hv_core::Timestamp;
+    use crate::app::world::World;
     use hv_core::instance::state::Request;
-    use hv_runtime::ids;
-    use hv_store::LeaseId;
-    use hv_store::model::Model;
     use std::time::Duration;
-
-    struct World(Model, Cluster);
-
-    impl World {
-        fn commit(&mut self, writer: Writer) {
-            assert!(self.0.txn(&writer.finish()).unwrap().succeeded);
-            let changes = self.0.events_since(keys::ROOT, self.1.revision(), 0).unwrap();
-            for batch in &changes.batches {
-                self.1.apply(batch).unwrap();
-            }
-        }
-
-        fn take(&mut self, plan: Result<Plan, Error>) -> String {
-            let plan = plan.unwrap();
-            self.commit(plan.writer);
-            plan.operation.id.to_string()
-        }
-
-        fn act(&mut self, request: Request, timeout: Option<Duration>) -> String {
-            let verb = Act { instance: "demo", project: "", request, timeout, precondition: None };
-            let plan = act(&self.1, &verb, &context());
-            self.take(plan)
-        }
-
-        fn entry(&self) -> &crate::state::InstanceEntry {
-            self.1.instances().values().next().unwrap()
-        }
-    }
-
-    fn context() -> Context {
-        Context {
-            principal: "test".into(),
-            now: Timestamp(1),
-            uid: ids::uuid(),
-            operation: OperationId::new(ids::uuid()),
-            expiry: LeaseId(0),
-        }
-    }
-
-    fn world() -> (World, String) {
-        let mut world = World(Model::new("test"), Cluster::default());
-        let spec = v1::InstanceSpec {
-            r#type: v1::InstanceType::Vm.into(),
-            cpus: 1,
-            memory_bytes: 64 << 20,
-            image: "/images/demo.qcow2".into(),
-            ..Default::default()
-        };
-        let request =
-            v1::CreateInstanceRequest { name: "demo".into(), spec: Some(spec), ..Default::default() };
-        let plan = create(&world.1, &request, &context());
-        let operation = world.take(plan);
-        (world, operation)
-    }
 
     #[test]
     fn an_operation_that_a_newer_change_overtook_cannot_be_cancelled() {
-        let (mut world, created) = world();
-        world.act(Request::ForceStop, Some(Duration::from_secs(1)));
-        let started = world.act(Request::Start, None);
-        let refused = cancel(&world.1, &created, &context()).unwrap_err();
+        let mut world = World::new();
+        let created = world.create("demo");
+        world.act("demo", Request::ForceStop, Some(Duration::from_secs(1)));
+        let started = world.act("demo", Request::Start, None);
+        let refused = cancel(&world.cluster, &created, &world.context()).unwrap_err();
         assert_eq!(refused.kind, ErrorKind::FailedPrecondition);
         assert!(refused.to_string().contains("changed after"), "{refused}");
         // The newest one can be.
-        assert!(cancel(&world.1, &started, &context()).is_ok());
+        assert!(cancel(&world.cluster, &started, &world.context()).is_ok());
     }
 
     #[test]
     fn what_is_cancelled_stops_as_the_specification_says() {
-        let (mut world, created) = world();
+        let mut world = World::new();
+        let created = world.create("demo");
         // Left over from an earlier stop.
-        let mut instance = world.entry().instance.clone();
+        let mut instance = world.entry("demo").instance.clone();
         instance.spec.force_stop = true;
         instance.spec.stop_timeout_once = Some(Duration::from_secs(1));
         let mut writer = Writer::default();
         writer.put_instance(&instance);
-        world.commit(writer);
-        let (writer, _) = cancel(&world.1, &created, &context()).unwrap();
-        world.commit(writer);
-        let spec = &world.entry().instance.spec;
+        assert!(world.commit(writer));
+        let (writer, _) = cancel(&world.cluster, &created, &world.context()).unwrap();
+        assert!(world.commit(writer));
+        let spec = &world.entry("demo").instance.spec;
         assert_eq!(
             (spec.run_state, spec.force_stop, spec.stop_timeout_once),
             (RunState::Stopped, false, None)
