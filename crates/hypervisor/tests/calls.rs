@@ -152,6 +152,35 @@ async fn a_repeated_call_answers_also_when_its_target_is_gone() {
 }
 
 #[tokio::test]
+async fn a_watch_of_labels_tells_which_node_comes_and_leaves() {
+    let mut site = Site::start().await;
+    let register = v1::RegisterNodeRequest { name: "beta".into(), ..Default::default() };
+    site.cluster.register_node(register).await.unwrap();
+    let watch = v1::WatchNodesRequest { label_selector: "rack=7".into(), ..Default::default() };
+    let mut changes = site.cluster.watch_nodes(watch).await.unwrap().into_inner();
+    let mut told = Vec::new();
+    for rack in ["7", "8", "9", "7"] {
+        let update = v1::UpdateNodeRequest {
+            node: "beta".into(),
+            labels: [("rack".to_owned(), rack.to_owned())].into(),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["labels".into()] }),
+            ..Default::default()
+        };
+        site.cluster.update_node(update).await.unwrap();
+    }
+    let deregister = v1::DeregisterNodeRequest { node: "beta".into(), ..Default::default() };
+    site.cluster.deregister_node(deregister).await.unwrap();
+    while told.len() < 4 {
+        let change = tokio::time::timeout(Duration::from_secs(20), changes.next()).await.expect("it is told");
+        told.push(change.unwrap().unwrap().kind());
+    }
+    use v1::ChangeKind::{Added, Deleted};
+    assert_eq!(told, [Added, Deleted, Added, Deleted], "the last one: it was deregistered");
+    drop(changes);
+    site.drain().await;
+}
+
+#[tokio::test]
 async fn a_watch_of_labels_tells_who_comes_and_who_leaves() {
     let mut site = Site::start().await;
     site.created("demo").await;

@@ -139,18 +139,17 @@ impl ClusterService for Api {
         let changes = self.changes(from)?.map(move |batch| {
             let batch = batch?;
             let cluster = api.follower.cluster();
-            let one = |change: &std::sync::Arc<crate::state::Change>| match &change.object {
-                Object::Node(entry)
-                    if only.is_none_or(|id| id == entry.node.id)
-                        && selector.matches(&entry.node.metadata.labels) =>
-                {
-                    Some(v1::NodeChange {
-                        kind: views::kind(change.kind).into(),
-                        node: Some(views::node(&api, &cluster, entry)),
-                        revision: change.revision.0,
-                    })
-                }
-                _ => None,
+            let shows = |object: &Object| {
+                matches!(object, Object::Node(entry) if only.is_none_or(|id| id == entry.node.id)
+                    && selector.matches(&entry.node.metadata.labels))
+            };
+            let one = |change: &std::sync::Arc<crate::state::Change>| {
+                let Object::Node(entry) = &change.object else { return None };
+                Some(v1::NodeChange {
+                    kind: views::change(change, shows)?.into(),
+                    node: Some(views::node(&api, &cluster, entry)),
+                    revision: change.revision.0,
+                })
             };
             Ok::<_, Status>(batch.iter().filter_map(one).collect::<Vec<_>>())
         });

@@ -5,7 +5,7 @@ use crate::app::instance::Act;
 use crate::app::{self, Call, Committed, Plan};
 use crate::reconcile::candidates;
 use crate::scheduler;
-use crate::state::{Change, ChangeKind, InstanceEntry, Object};
+use crate::state::{Change, InstanceEntry, Object};
 use futures::StreamExt;
 use hv_api::convert::{kind_from, phase_to, project_from};
 use hv_api::v1;
@@ -286,13 +286,14 @@ impl ComputeService for Api {
         let changes = self.changes(from)?.map(move |batch| {
             let batch = batch?;
             let cluster = api.follower.cluster();
-            let one = |change: &Arc<Change>| match &change.object {
-                Object::Instance(entry) => filter.change(change, entry).map(|kind| v1::InstanceChange {
-                    kind: views::kind(kind).into(),
+            let shows = |object: &Object| matches!(object, Object::Instance(entry) if filter.shows(entry));
+            let one = |change: &Arc<Change>| {
+                let Object::Instance(entry) = &change.object else { return None };
+                Some(v1::InstanceChange {
+                    kind: views::change(change, shows)?.into(),
                     instance: Some(views::instance(&cluster, entry)),
                     revision: change.revision.0,
-                }),
-                _ => None,
+                })
             };
             Ok::<_, Status>(batch.iter().filter_map(one).collect::<Vec<_>>())
         });
@@ -349,17 +350,5 @@ impl Filter {
         self.only.is_none_or(|id| id == instance.id)
             && self.project.as_ref().is_none_or(|project| *project == instance.metadata.project)
             && self.selector.matches(&instance.metadata.labels)
-    }
-
-    /// What a change is to whoever sees only the selection: labels change, and an instance comes into it or leaves it.
-    fn change(&self, change: &Change, entry: &InstanceEntry) -> Option<ChangeKind> {
-        let is = self.shows(entry);
-        let was = change.previous.as_ref().map_or(is, |previous| self.shows(previous));
-        match (change.kind, was, is) {
-            (ChangeKind::Modified, false, true) => Some(ChangeKind::Added),
-            (ChangeKind::Modified, true, false) => Some(ChangeKind::Deleted),
-            (kind, _, true) => Some(kind),
-            (_, _, false) => None,
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Objects as callers see them.
 
 use super::Api;
-use crate::state::{ChangeKind, Cluster, InstanceEntry, NodeEntry, OperationEntry};
+use crate::state::{Change, ChangeKind, Cluster, InstanceEntry, NodeEntry, Object, OperationEntry};
 use hv_api::convert::{instance_to, node_to, operation_to, resources_to};
 use hv_api::v1;
 use hv_core::InstanceId;
@@ -40,6 +40,19 @@ pub(super) fn kind(kind: ChangeKind) -> v1::ChangeKind {
         ChangeKind::Added => v1::ChangeKind::Added,
         ChangeKind::Modified => v1::ChangeKind::Modified,
         ChangeKind::Deleted => v1::ChangeKind::Deleted,
+    }
+}
+
+/// What a change is to whoever sees only a selection: objects change, and so come into it or leave it. `None` when it is
+/// nothing to them.
+pub(super) fn change(change: &Change, shows: impl Fn(&Object) -> bool) -> Option<v1::ChangeKind> {
+    let is = shows(&change.object);
+    let was = change.previous.as_ref().map_or(is, shows);
+    match (change.kind, was, is) {
+        (ChangeKind::Modified, false, true) => Some(v1::ChangeKind::Added),
+        (ChangeKind::Modified, true, false) => Some(v1::ChangeKind::Deleted),
+        (of, _, true) => Some(kind(of)),
+        (_, _, false) => None,
     }
 }
 

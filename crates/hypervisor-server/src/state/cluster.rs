@@ -80,8 +80,8 @@ pub struct Change {
     pub object: Object,
     /// At which revision.
     pub revision: Revision,
-    /// What a modified instance was before: a watch of some labels tells by it who comes and who leaves.
-    pub previous: Option<Arc<InstanceEntry>>,
+    /// What a modified instance or node was before: a watch of some labels tells by it who comes and who leaves.
+    pub previous: Option<Object>,
 }
 
 /// Everything, at one revision.
@@ -207,8 +207,9 @@ impl Cluster {
         let mut changes = Vec::new();
         for (id, key) in dirty {
             let previous = match id {
-                Dirty::Instance(id) => self.instances.get(&id).cloned(),
-                Dirty::Node(_) | Dirty::Operation(_) => None,
+                Dirty::Instance(id) => self.instances.get(&id).cloned().map(Object::Instance),
+                Dirty::Node(id) => self.nodes.get(&id).cloned().map(Object::Node),
+                Dirty::Operation(_) => None,
             };
             let change = match id {
                 Dirty::Instance(id) => self.rebuild_instance(id, key)?,
