@@ -87,7 +87,7 @@ pub(crate) struct Boot {
 pub(crate) struct Ledger {
     /// What is in the store.
     pub(crate) cluster: Cluster,
-    assigned: BTreeMap<(InstanceId, Epoch), NodeId>,
+    pub(crate) assigned: BTreeMap<(InstanceId, Epoch), NodeId>,
     removed: BTreeSet<InstanceId>,
     /// The newest epoch, and whether a node holds it.
     placed: BTreeMap<InstanceId, (Epoch, bool)>,
@@ -118,6 +118,9 @@ impl Ledger {
             Err(error) => return self.breaks(Invariant::StoreLimits, error.to_string()),
         };
         for change in changes {
+            if let (Object::Node(entry), ChangeKind::Deleted) = (&change.object, change.kind) {
+                summary.abandonments += u64::from(self.cluster.abandoned(entry.node.id).is_some());
+            }
             let Object::Instance(entry) = &change.object else { continue };
             let id = entry.instance.id;
             if change.kind == ChangeKind::Deleted {
@@ -183,13 +186,18 @@ impl Ledger {
         }
     }
 
-    /// A guest has started.
-    pub(crate) fn booted(&mut self, node: usize, assignment: &Assignment) {
+    pub(crate) fn started_although_revoked(&mut self, id: InstanceId) {
+        self.breaks(Invariant::NewestAssignment, format!("{} is started although it was revoked", short(id)));
+    }
+
+    /// A guest has started. A node that was abandoned and has not been told, or whose start was under way when it was, is
+    /// excused.
+    pub(crate) fn booted(&mut self, node: usize, assignment: &Assignment, excused: bool) {
         let (id, epoch) = (assignment.handle.id, assignment.handle.epoch);
         let spec = &assignment.spec;
         let newest = self.cluster.instances().get(&id).map(|entry| entry.placement.clone());
         let holder = newest.as_ref().and_then(|newest| newest.node).and_then(|node| self.node_index(node));
-        if newest.as_ref().map(|newest| newest.epoch) != Some(epoch) || holder != Some(node) {
+        if !excused && (newest.as_ref().map(|newest| newest.epoch) != Some(epoch) || holder != Some(node)) {
             self.breaks(
                 Invariant::NewestAssignment,
                 format!(
@@ -257,7 +265,10 @@ impl World {
     pub(crate) fn check_guests(&self) -> Result<(), Violation> {
         let alive = |node: usize| {
             let slots = self.nodes[node].host.slots();
-            slots.iter().filter(|(_, slot)| is_alive(&slot.guest)).map(|(id, _)| *id)
+            slots
+                .iter()
+                .filter(move |(id, slot)| is_alive(&slot.guest) && !self.condemned(node, **id))
+                .map(|(id, _)| *id)
         };
         for id in alive(0).chain(alive(1)) {
             if self.ledger.removed.contains(&id) {
@@ -268,7 +279,7 @@ impl World {
             }
         }
         for id in alive(0) {
-            if self.nodes[1].host.slots().get(&id).is_some_and(|slot| is_alive(&slot.guest)) {
+            if alive(1).any(|other| other == id) {
                 return Err(violation(Invariant::OneGuest, format!("{} runs on both nodes", short(id))));
             }
         }

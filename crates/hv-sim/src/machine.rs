@@ -83,7 +83,7 @@ impl World {
         self.agent(life)?.tasks.get_mut(&id)
     }
 
-    fn input(&mut self, life: Life, id: InstanceId, input: Input) {
+    pub(crate) fn input(&mut self, life: Life, id: InstanceId, input: Input) {
         if let Some(task) = self.task(life, id) {
             task.inbox.push_back(input);
             self.go_on(life, id);
@@ -167,6 +167,10 @@ impl World {
     }
 
     fn call(&mut self, life: Life, action: Action, assignment: Assignment) {
+        let revoked = self.task(life, assignment.handle.id).is_some_and(|task| task.machine.record().revoked);
+        if revoked && matches!(action, Action::Prepare | Action::Start(_)) {
+            self.ledger.started_although_revoked(assignment.handle.id);
+        }
         let number = self.number();
         let most = match action {
             Action::Prepare | Action::Start(_) => 2_000,
@@ -237,7 +241,8 @@ impl World {
                 let now_boots = host.slots().get(&id).map_or(0, |slot| slot.boots);
                 if now_boots > boots {
                     self.summary.boots += 1;
-                    self.ledger.booted(node, assignment);
+                    let excused = self.condemned(node, id);
+                    self.ledger.booted(node, assignment, excused);
                     let heeds = !self.mishap(200);
                     if let Some(slot) = self.nodes[node].host.slot_mut(id) {
                         slot.heeds_power_button = heeds;

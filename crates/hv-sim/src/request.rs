@@ -27,6 +27,7 @@ enum Call {
     Delete(v1::DeleteInstanceRequest),
     Cordon(Box<v1::UpdateNodeRequest>),
     Cancel(String),
+    Abandon(String),
 }
 
 impl Call {
@@ -39,6 +40,14 @@ impl Call {
             }
             Self::Update(request) => instance::update(cluster, request, context).map(|update| update.plan),
             Self::Delete(request) => instance::delete(cluster, request, context),
+            Self::Abandon(node) => {
+                let request = v1::DeregisterNodeRequest {
+                    node: node.clone(),
+                    abandon_instances: true,
+                    ..Default::default()
+                };
+                node::deregister(cluster, &request, context)
+            }
             Self::Cordon(request) => node::update(cluster, request, context),
             Self::Cancel(operation) => {
                 return operation::cancel(cluster, operation, context).map(|(writer, _)| writer.finish());
@@ -70,6 +79,9 @@ impl World {
             .filter(|entry| !entry.operation.phase.is_final())
             .map(|entry| entry.operation.id.to_string())
             .collect();
+        if let Some(node) = self.silent_node() {
+            return self.ask(&Call::Abandon(node));
+        }
         let create = names.len() < 2 || (names.len() < MOST && self.rng.permille(200));
         let call = if create {
             Some(self.create())

@@ -359,7 +359,7 @@ fn every_command_has_a_man_page_a_completion_and_help() {
     });
     for (resource, verbs) in [
         ("cluster", "info"),
-        ("node", "list get cordon uncordon drain"),
+        ("node", "list get cordon uncordon drain deregister"),
         (
             "instance",
             "list get create update start stop restart pause resume delete console stats watch explain",

@@ -73,6 +73,8 @@ pub struct Record {
     pub rejected: Option<String>,
     /// Nothing of it is left here.
     pub gone: bool,
+    /// The server gave up this node, and the assignment with it: no guest may live under it. Only a newer one lifts that.
+    pub revoked: bool,
     /// The newest start.
     pub started: Option<Started>,
     /// Starts so far.
@@ -84,7 +86,16 @@ pub struct Record {
 impl Record {
     /// The record of a new assignment.
     pub fn new(desired: Desired) -> Self {
-        Self { desired, admitted: false, rejected: None, gone: false, started: None, starts: 0, failures: 0 }
+        Self {
+            desired,
+            admitted: false,
+            rejected: None,
+            gone: false,
+            revoked: false,
+            started: None,
+            starts: 0,
+            failures: 0,
+        }
     }
 
     /// For the journal.
@@ -102,6 +113,7 @@ impl Record {
             force: *force,
             rejected: self.rejected.clone().unwrap_or_default(),
             gone: self.gone,
+            revoked: self.revoked,
             started_serial_plus_one: started.map_or(0, |started| started.serial + 1),
             started_boot_id: started.map(|started| started.boot_id.clone()).unwrap_or_default(),
             started_spec: started.map(|started| spec_to(&started.spec)),
@@ -151,6 +163,7 @@ impl Record {
             admitted: record.admitted,
             rejected: (!record.rejected.is_empty()).then(|| record.rejected.clone()),
             gone: record.gone,
+            revoked: record.revoked,
             started,
             starts: record.starts,
             failures: record.failures,

@@ -135,6 +135,9 @@ fn change(entry: &InstanceEntry, mut instance: Instance, kind: OperationKind, co
         old.status.observed_generation >= metadata.generation || kind == OperationKind::InstanceUpdate;
     if !spec_changed && settled && !instance.is_deleting() {
         operation.end(context.now, OperationPhase::Succeeded, "it was so already", None);
+    } else if entry.placement.stays_lost(&instance.spec) && !instance.is_deleting() {
+        // Nobody will act on it before it is started.
+        operation.end(context.now, OperationPhase::Succeeded, "recorded for its next start", None);
     }
     context.plan(writer, operation)
 }

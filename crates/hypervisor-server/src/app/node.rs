@@ -113,25 +113,42 @@ pub fn deregister(
         Err(Error::new(ErrorKind::FailedPrecondition, why).with_uid(node.id).with_hint(hint))
     };
     let placed = cluster.placed_on(node.id).count();
-    if placed > 0 {
+    let (name, phase) = (&node.metadata.name, node.status.phase);
+    if request.abandon_instances && phase != NodePhase::Unknown {
         return refuse(
-            format!("{placed} instances are on node `{}`", node.metadata.name),
-            "delete them first, or move them elsewhere",
+            format!("node `{name}` is {}: only a node that is unknown can be abandoned", phase.as_str()),
+            "switch its host off, and wait until the node is unknown; instances on a node that works are deleted, not abandoned",
         );
     }
-    if matches!(node.status.phase, NodePhase::Ready | NodePhase::NotReady) {
+    if placed > 0 && !request.abandon_instances {
+        let hint = match phase {
+            NodePhase::Unknown => {
+                "wait for its host; if that is off for good, give them up: `node deregister --abandon-instances`"
+            }
+            NodePhase::Registered | NodePhase::Ready | NodePhase::NotReady => "delete them first",
+        };
+        return refuse(format!("{placed} instances are on node `{name}`"), hint);
+    }
+    if matches!(phase, NodePhase::Ready | NodePhase::NotReady) {
         return refuse(
-            format!("the agent of node `{}` is connected and would register it again", node.metadata.name),
+            format!("the agent of node `{name}` is connected and would register it again"),
             "stop the agent first",
         );
     }
     let mut writer = Writer::default();
     writer
         .unchanged(keys::node(node.id), Some(entry.spec_revision))
+        // Its agent has not come back meanwhile.
+        .unchanged(keys::node_status(node.id), entry.status_revision)
         .delete(keys::node(node.id))
         .delete(keys::node_status(node.id))
-        .delete(keys::node_name(&node.metadata.name));
-    done(writer, OperationKind::NodeDeregister, node.id, &node.metadata.name, "deregistered", context)
+        .delete(keys::node_name(name));
+    let mut message = "deregistered".to_owned();
+    if request.abandon_instances {
+        writer.put_text(keys::abandoned(node.id), name.as_str());
+        message = format!("deregistered, and {placed} instances abandoned");
+    }
+    done(writer, OperationKind::NodeDeregister, node.id, name, &message, context)
 }
 
 /// Records an operation that its own transaction completes.

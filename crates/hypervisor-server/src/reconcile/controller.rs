@@ -500,8 +500,12 @@ impl Controller {
     ) -> Option<Txn> {
         let Some(entry) = cluster.nodes().get(&id) else {
             // Deregistered in the moment its agent joined: the agent comes again, and is recorded anew.
-            if let Some(session) = self.sessions.get(&id) {
-                self.close(session.conn, "the node was deregistered", now, effects);
+            if let Some(session) = self.sessions.get_mut(&id) {
+                let conn = session.conn;
+                if cluster.abandoned(id).is_some() {
+                    effects.push(Effect::Send(conn, Box::new(session.link.frame(abandoned(id)))));
+                }
+                self.close(conn, "the node was deregistered", now, effects);
             }
             return None;
         };
@@ -520,7 +524,14 @@ impl Controller {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Option<Txn> {
-        let Some(Stream::Joining { hello, candidate, .. }) = self.streams.get(&conn) else { return None };
+        let Some(Stream::Joining { hello, candidate, link, .. }) = self.streams.get_mut(&conn) else {
+            return None;
+        };
+        if let Some(id) = hello.node_uid.parse().ok().filter(|id| cluster.abandoned(*id).is_some()) {
+            effects.push(Effect::Send(conn, Box::new(link.frame(abandoned(id)))));
+            self.close(conn, "the node was abandoned; its agent joins as a new one", now, effects);
+            return None;
+        }
         let entry = match node::of_hello(cluster, hello) {
             node::Known::Node(entry) => entry,
             node::Known::New => match node::create(hello, *candidate, now.wall) {
@@ -602,6 +613,10 @@ impl Controller {
         self.missed.remove(&id);
         self.dirty.insert(Subject::Node(id));
     }
+}
+
+fn abandoned(id: NodeId) -> Down {
+    Down::Abandoned(v1::Abandoned { node_uid: id.to_string() })
 }
 
 /// What a node is told of an instance placed on it.

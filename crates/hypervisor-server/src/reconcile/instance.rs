@@ -2,7 +2,7 @@
 
 use super::progress;
 use crate::scheduler::{self, Candidate};
-use crate::state::write::{PlacementRecord, Rejection, Writer};
+use crate::state::write::{Lost, PlacementRecord, Rejection, Writer};
 use crate::state::{Cluster, InstanceEntry, keys};
 use hv_core::instance::{Epoch, Instance, InstanceStatus, Phase, Placement};
 use hv_core::node::NodePhase;
@@ -95,6 +95,18 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         (Some(_), Some(observed)) if observed.gone && instance.is_deleting() => {
             return Ok(Some(remove(entry, view)));
         }
+        // Its node was deregistered, and it with it.
+        (Some(node), _) if !view.cluster.nodes().contains_key(&node) => {
+            if instance.is_deleting() {
+                return Ok(Some(remove(entry, view)));
+            }
+            let name = view.cluster.abandoned(node).map_or_else(|| node.to_string(), str::to_owned);
+            placement.node = None;
+            placement.lost = Some(Lost { node_name: name, restart_serial: instance.spec.restart_serial });
+            instance.placement = None;
+            instance.status = lost(&placement);
+        }
+        (None, _) if placement.stays_lost(&instance.spec) => instance.status = lost(&placement),
         (None, _) => {
             reserve = place(&mut instance, &mut placement, entry, view)?;
         }
@@ -125,7 +137,7 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         }
         (Some(node), None) => {
             let phase = view.cluster.nodes().get(&node).map(|node| node.node.status.phase);
-            if matches!(phase, None | Some(NodePhase::Unknown)) && instance.status.phase != Phase::Unknown {
+            if phase == Some(NodePhase::Unknown) && instance.status.phase != Phase::Unknown {
                 instance.status.phase = Phase::Unknown;
                 instance.status.message = format!(
                     "node {} is not heard of; the guest may well be running",
@@ -153,7 +165,21 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         // A placement was decided on this very specification.
         writer.unchanged(key, Some(entry.spec_revision));
     }
+    if let Some(node) = placement.node.filter(|_| entry.placement.node.is_none()) {
+        writer.only_if(Compare::Exists(keys::node(node)));
+    }
     Ok(Some(Step { txn: writer.finish(), reserve }))
+}
+
+fn lost(placement: &PlacementRecord) -> InstanceStatus {
+    let node = placement.lost.as_ref().map_or("", |lost| lost.node_name.as_str());
+    InstanceStatus {
+        phase: Phase::Failed,
+        message: format!(
+            "node {node} was abandoned, and its disks with it; `instance start` makes it anew, with fresh disks"
+        ),
+        ..InstanceStatus::default()
+    }
 }
 
 /// Chooses a node. Without one the status says why.
@@ -167,6 +193,7 @@ fn place(
     let decision = scheduler::schedule(instance, &candidates)?;
     if let Some(node) = decision.chosen {
         placement.node = Some(node);
+        placement.lost = None;
         placement.epoch = placement.epoch.next_above(view.highest_epoch);
         instance.placement = Some(Placement { node, epoch: placement.epoch });
         instance.status = InstanceStatus {

@@ -38,7 +38,7 @@ fn converge(operation: &mut Operation, instance: &Instance, now: Timestamp) -> b
     let settled = status.observed_generation >= operation.target_generation && instance.placement.is_some();
     let failed = |message: &str| Error::new(ErrorKind::FailedPrecondition, message);
     match status.phase {
-        // Every node that could have it has refused it.
+        // Every node that could have it has refused it, or it was lost with its node.
         Phase::Failed if instance.placement.is_none() => operation.end(
             now,
             OperationPhase::Failed,

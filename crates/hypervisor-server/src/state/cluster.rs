@@ -1,7 +1,7 @@
 //! The store's content as objects, kept up to date by [`Cluster::apply`]. A plain value: no I/O, no clock.
 
 use super::keys::Key;
-use super::write::{PlacementRecord, Rejection};
+use super::write::{Lost, PlacementRecord, Rejection};
 use hv_api::convert::{instance_from, node_from, operation_from, status_from};
 use hv_api::internal::v1 as internal;
 use hv_api::v1;
@@ -36,6 +36,8 @@ pub struct NodeEntry {
     pub node: Node,
     /// Revision of metadata and specification.
     pub spec_revision: Revision,
+    /// Revision of its status.
+    pub status_revision: Option<Revision>,
     /// The newest of all.
     pub revision: Revision,
 }
@@ -95,6 +97,7 @@ pub struct Cluster {
     node_names: BTreeMap<Name, NodeId>,
     open_operations: BTreeMap<InstanceId, BTreeSet<OperationId>>,
     by_node: BTreeMap<NodeId, BTreeSet<InstanceId>>,
+    abandoned: BTreeMap<NodeId, String>,
     raw: BTreeMap<String, KeyValue>,
 }
 
@@ -132,6 +135,11 @@ impl Cluster {
     /// Instances placed on a node.
     pub fn placed_on(&self, node: NodeId) -> impl Iterator<Item = &Arc<InstanceEntry>> {
         self.by_node.get(&node).into_iter().flatten().filter_map(|id| self.instances.get(id))
+    }
+
+    /// The name of a node that was abandoned.
+    pub fn abandoned(&self, node: NodeId) -> Option<&str> {
+        self.abandoned.get(&node).map(String::as_str)
     }
 
     /// What the instances on a node take.
@@ -183,6 +191,16 @@ impl Cluster {
             if key == Key::Other {
                 continue;
             }
+            if let Key::Abandoned(id) = key {
+                match event {
+                    Event::Put { current, .. } => {
+                        let name = String::from_utf8_lossy(&current.value).into_owned();
+                        self.abandoned.insert(id, name)
+                    }
+                    Event::Delete { .. } => self.abandoned.remove(&id),
+                };
+                continue;
+            }
             match event {
                 Event::Put { current, .. } => self.raw.insert(current.key.clone(), current.clone()),
                 Event::Delete { previous } => self.raw.remove(&previous.key),
@@ -191,7 +209,7 @@ impl Cluster {
                 Key::Instance(id) | Key::InstanceStatus(id) | Key::Placement(id) => Dirty::Instance(id),
                 Key::Node(id) | Key::NodeStatus(id) => Dirty::Node(id),
                 Key::Operation(id) => Dirty::Operation(id),
-                Key::Other => continue,
+                Key::Abandoned(_) | Key::Other => continue,
             };
             let known = dirty.iter_mut().find(|(known, _)| *known == id);
             let spec_key = match key {
@@ -290,6 +308,7 @@ impl Cluster {
         let entry = Arc::new(NodeEntry {
             node: node_from(&wire).map_err(|error| damaged(&spec.key, error))?,
             spec_revision: spec.mod_revision,
+            status_revision: status.as_ref().map(|status| status.mod_revision),
             revision: status.map_or(spec.mod_revision, |status| status.mod_revision.max(spec.mod_revision)),
         });
         self.node_names.insert(entry.node.metadata.name.clone(), id);
@@ -383,6 +402,10 @@ fn placement_record(wire: &internal::Placement) -> Result<PlacementRecord, Error
                 })
             })
             .collect::<Result<_, Error>>()?,
+        lost: wire
+            .lost
+            .as_ref()
+            .map(|lost| Lost { node_name: lost.node_name.clone(), restart_serial: lost.restart_serial }),
     })
 }
 

@@ -8,6 +8,7 @@
 //!   /hv1/node/<uid>                      metadata and specification
 //!   /hv1/node-status/<uid>               transitions and changed reports; never a heartbeat
 //!   /hv1/name/<kind>/<project>/<name>    uid: makes names unique
+//!   /hv1/abandoned/<uid>                 name of a node that was abandoned: its uid never joins again
 //!   /hv1/operation/<uid>                 leased once it has ended
 //!   /hv1/idempotency/<principal>/<key>   leased
 //! ```
@@ -24,6 +25,7 @@ const INSTANCE_STATUS: &str = "/hv1/instance-status/";
 const PLACEMENT: &str = "/hv1/placement/";
 const NODE: &str = "/hv1/node/";
 const NODE_STATUS: &str = "/hv1/node-status/";
+const ABANDONED: &str = "/hv1/abandoned/";
 const OPERATION: &str = "/hv1/operation/";
 
 /// What a key holds.
@@ -39,6 +41,8 @@ pub enum Key {
     Node(NodeId),
     /// Its status.
     NodeStatus(NodeId),
+    /// The name of an abandoned node.
+    Abandoned(NodeId),
     /// An operation.
     Operation(OperationId),
     /// Identity, names, idempotency records: read when needed, not followed.
@@ -57,6 +61,7 @@ impl Key {
             .or_else(|| id(key, PLACEMENT).map(Self::Placement))
             .or_else(|| id(key, NODE).map(Self::Node))
             .or_else(|| id(key, NODE_STATUS).map(Self::NodeStatus))
+            .or_else(|| id(key, ABANDONED).map(Self::Abandoned))
             .or_else(|| id(key, OPERATION).map(Self::Operation))
             .unwrap_or(Self::Other)
     }
@@ -85,6 +90,11 @@ pub fn node(id: NodeId) -> String {
 /// Status of a node.
 pub fn node_status(id: NodeId) -> String {
     format!("{NODE_STATUS}{id}")
+}
+
+/// The name of an abandoned node.
+pub fn abandoned(id: NodeId) -> String {
+    format!("{ABANDONED}{id}")
 }
 
 /// An operation.
@@ -129,6 +139,7 @@ mod tests {
         assert_eq!(Key::parse(&placement(i)), Key::Placement(i));
         assert_eq!(Key::parse(&node(n)), Key::Node(n));
         assert_eq!(Key::parse(&node_status(n)), Key::NodeStatus(n));
+        assert_eq!(Key::parse(&abandoned(n)), Key::Abandoned(n));
         assert_eq!(Key::parse(&operation(o)), Key::Operation(o));
         assert_eq!(Key::parse(&node_name(&project)), Key::Other);
     }
