@@ -169,7 +169,7 @@ impl World {
                 let spec = InstanceSpec {
                     restart_policy: policy,
                     stop_timeout: self.rng.millis(1000, 10_000),
-                    cpus: 1,
+                    cpus: u32::try_from(1 + self.rng.below(4)).unwrap_or(1),
                     ..InstanceSpec::default()
                 };
                 let mut paths = vec!["spec.restart_policy".to_owned(), "spec.stop_timeout_ms".to_owned()];

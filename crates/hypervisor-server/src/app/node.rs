@@ -142,6 +142,8 @@ pub fn deregister(
         .unchanged(keys::node_status(node.id), entry.status_revision)
         .delete(keys::node(node.id))
         .delete(keys::node_status(node.id))
+        .delete(keys::node_placed(node.id))
+        .delete(keys::node_raised(node.id))
         .delete(keys::node_name(name));
     let mut message = "deregistered".to_owned();
     if request.abandon_instances {

@@ -166,7 +166,10 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         writer.unchanged(key, Some(entry.spec_revision));
     }
     if let Some(node) = placement.node.filter(|_| entry.placement.node.is_none()) {
-        writer.only_if(Compare::Exists(keys::node(node)));
+        writer
+            .only_if(Compare::Exists(keys::node(node)))
+            .unchanged(keys::node_raised(node), view.cluster.claims(node).raised)
+            .put_text(keys::node_placed(node), "");
     }
     Ok(Some(Step { txn: writer.finish(), reserve }))
 }

@@ -86,6 +86,16 @@ pub struct Change {
     pub previous: Option<Object>,
 }
 
+/// When what is claimed of a node last grew. Placements are decided by one task, which knows of its own that are under way:
+/// they exclude raises, not each other. A raise excludes both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// By a placement.
+    pub placed: Option<Revision>,
+    /// By a raise of what a placed instance takes.
+    pub raised: Option<Revision>,
+}
+
 /// Everything, at one revision.
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
@@ -98,6 +108,7 @@ pub struct Cluster {
     open_operations: BTreeMap<InstanceId, BTreeSet<OperationId>>,
     by_node: BTreeMap<NodeId, BTreeSet<InstanceId>>,
     abandoned: BTreeMap<NodeId, String>,
+    claims: BTreeMap<NodeId, Claims>,
     raw: BTreeMap<String, KeyValue>,
 }
 
@@ -140,6 +151,11 @@ impl Cluster {
     /// The name of a node that was abandoned.
     pub fn abandoned(&self, node: NodeId) -> Option<&str> {
         self.abandoned.get(&node).map(String::as_str)
+    }
+
+    /// When what is claimed of a node last grew.
+    pub fn claims(&self, node: NodeId) -> Claims {
+        self.claims.get(&node).copied().unwrap_or_default()
     }
 
     /// What the instances on a node take.
@@ -191,14 +207,7 @@ impl Cluster {
             if key == Key::Other {
                 continue;
             }
-            if let Key::Abandoned(id) = key {
-                match event {
-                    Event::Put { current, .. } => {
-                        let name = String::from_utf8_lossy(&current.value).into_owned();
-                        self.abandoned.insert(id, name)
-                    }
-                    Event::Delete { .. } => self.abandoned.remove(&id),
-                };
+            if self.note(key, event) {
                 continue;
             }
             match event {
@@ -209,7 +218,7 @@ impl Cluster {
                 Key::Instance(id) | Key::InstanceStatus(id) | Key::Placement(id) => Dirty::Instance(id),
                 Key::Node(id) | Key::NodeStatus(id) => Dirty::Node(id),
                 Key::Operation(id) => Dirty::Operation(id),
-                Key::Abandoned(_) | Key::Other => continue,
+                Key::NodePlaced(_) | Key::NodeRaised(_) | Key::Abandoned(_) | Key::Other => continue,
             };
             let known = dirty.iter_mut().find(|(known, _)| *known == id);
             let spec_key = match key {
@@ -242,6 +251,25 @@ impl Cluster {
             }));
         }
         Ok(changes)
+    }
+
+    /// Takes what belongs to nodes and is no object. Says whether it was that.
+    fn note(&mut self, key: Key, event: &Event) -> bool {
+        let current = match event {
+            Event::Put { current, .. } => Some(current),
+            Event::Delete { .. } => None,
+        };
+        let revision = current.map(|current| current.mod_revision);
+        match (key, current) {
+            (Key::NodePlaced(id), _) => self.claims.entry(id).or_default().placed = revision,
+            (Key::NodeRaised(id), _) => self.claims.entry(id).or_default().raised = revision,
+            (Key::Abandoned(id), Some(current)) => {
+                self.abandoned.insert(id, String::from_utf8_lossy(&current.value).into_owned());
+            }
+            (Key::Abandoned(id), None) => drop(self.abandoned.remove(&id)),
+            _ => return false,
+        }
+        true
     }
 
     fn raw_of(&self, key: &str) -> Option<&KeyValue> {
