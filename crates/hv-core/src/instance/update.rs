@@ -35,6 +35,11 @@ impl Field {
         ("spec.run_state", Self::RunState),
     ];
 
+    /// All fields.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::TABLE.into_iter().map(|(_, field)| field)
+    }
+
     /// Reads a path of an update mask; an unknown one is answered with the list.
     pub fn parse(path: &str) -> Result<Self, Error> {
         Self::TABLE.iter().find(|(name, _)| *name == path).map(|(_, field)| *field).ok_or_else(|| {
