@@ -64,7 +64,7 @@ impl World {
     pub(crate) fn renamed(&mut self, life: Life) -> bool {
         let node = &self.nodes[life.node];
         let Some(agent) = node.agent.as_ref().filter(|agent| agent.revoking) else { return true };
-        let revoked = |id| node.journal.get(id).is_some_and(|record| record.revoked);
+        let revoked = |id| node.journal.get(id).is_some_and(|record| record.is_revoked());
         if !agent.tasks.keys().all(revoked) && self.mutation != Mutation::RevocationIgnored {
             return false;
         }
@@ -84,7 +84,7 @@ impl World {
 
     /// Whether a guest is about to end because its node was abandoned, or would be if the node knew.
     pub(crate) fn condemned(&self, node: usize, id: InstanceId) -> bool {
-        self.untold(node) || self.nodes[node].journal.get(&id).is_some_and(|record| record.revoked)
+        self.untold(node) || self.nodes[node].journal.get(&id).is_some_and(|record| record.revoked.is_some())
     }
 
     /// Whether what is left of an instance on a host is the disks that its abandoned node kept.

@@ -162,6 +162,8 @@ impl World {
         for call in calls {
             if self.rng.permille(500) {
                 self.act(index, call);
+            } else if let Some(id) = self.nodes[index].calls.get(&call).and_then(Call::starts) {
+                self.ledger.start_cut_off(index, id);
             }
         }
         self.nodes[index].calls.clear();

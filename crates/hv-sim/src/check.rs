@@ -2,7 +2,7 @@
 
 use crate::agent::{ALLOCATABLE, short};
 use crate::world::{Summary, World};
-use hv_core::instance::{Epoch, RestartPolicy};
+use hv_core::instance::{Epoch, Relocation, RestartPolicy};
 use hv_core::{InstanceId, NodeId};
 use hv_driver::{Assignment, Guest};
 use hv_store::{Batch, StoreError};
@@ -77,9 +77,12 @@ pub(crate) enum End {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Boot {
     serial: u64,
+    epoch: Epoch,
     pub(crate) end: End,
     /// The host has restarted since: nobody knows how the guest ended.
     rebooted: bool,
+    /// A further start was decided, and cut off by the agent's death.
+    cut_off: bool,
 }
 
 /// What has happened, as an observer sees it who misses nothing.
@@ -129,6 +132,11 @@ impl Ledger {
                 summary.removals += 1;
                 continue;
             }
+            let left = |before: &Object| match before {
+                Object::Instance(before) => before.placement.leaving && entry.placement.node.is_none(),
+                _ => false,
+            };
+            summary.departures += u64::from(change.previous.as_ref().is_some_and(left));
             self.epochs_rise(entry, summary);
             self.observations_rise(entry);
             self.fits();
@@ -206,10 +214,15 @@ impl Ledger {
                 ),
             );
         }
-        let boot = Boot { serial: spec.restart_serial, end: End::Alive, rebooted: false };
+        let boot =
+            Boot { serial: spec.restart_serial, epoch, end: End::Alive, rebooted: false, cut_off: false };
         let Some(last) = self.boots.insert((node, id), boot) else { return };
+        if spec.relocation == Relocation::Recreate && epoch > last.epoch {
+            // It has been away, and is made anew.
+            return;
+        }
         let again = match last.end {
-            _ if last.rebooted => true,
+            _ if last.rebooted || last.cut_off => true,
             End::Alive | End::Agent => false,
             End::PoweredOff => spec.restart_policy == RestartPolicy::Always,
             End::Crashed => spec.restart_policy != RestartPolicy::Never,
@@ -241,6 +254,20 @@ impl Ledger {
 
     pub(crate) fn crashed(&mut self, node: usize, id: InstanceId) {
         self.ended(node, id, End::Crashed);
+    }
+
+    /// A start that failed is a failure to the restart policy, whatever became of the guest before it.
+    pub(crate) fn start_failed(&mut self, node: usize, id: InstanceId) {
+        if let Some(boot) = self.boots.get_mut(&(node, id)).filter(|boot| boot.end != End::Alive) {
+            boot.end = End::Crashed;
+        }
+    }
+
+    /// A start that was decided, and cut off by the agent's death, is repeated, also when the policy has changed since.
+    pub(crate) fn start_cut_off(&mut self, node: usize, id: InstanceId) {
+        if let Some(boot) = self.boots.get_mut(&(node, id)) {
+            boot.cut_off = true;
+        }
     }
 
     fn ended(&mut self, node: usize, id: InstanceId, end: End) {

@@ -66,6 +66,8 @@ pub enum Scenario {
     Usual,
     /// A host is cut off for longer than the grace period, its node is abandoned, and the host comes back.
     Abandon,
+    /// Nodes are drained, and instances leave them.
+    Drain,
 }
 
 /// A run that broke an invariant.
@@ -90,6 +92,7 @@ impl fmt::Display for Failure {
         let test = match self.scenario {
             Scenario::Usual => "seeds",
             Scenario::Abandon => "abandon",
+            Scenario::Drain => "drain",
         };
         write!(
             f,

@@ -1,11 +1,12 @@
 //! The client: random requests, made into transactions by the server's own plans on what the server sees at that moment.
 
+use crate::Scenario;
 use crate::event::{Caller, Event};
 use crate::world::{World, say};
 use hv_api::convert::{node_spec_to, spec_to};
 use hv_api::v1;
 use hv_core::instance::state::Request;
-use hv_core::instance::{InstanceSpec, MIB, PlacementSpec, RestartPolicy, RunState};
+use hv_core::instance::{InstanceSpec, MIB, PlacementSpec, Relocation, RestartPolicy, RunState};
 use hv_core::node::Schedulability;
 use hv_core::{Error, OperationId};
 use hv_store::Txn;
@@ -135,6 +136,7 @@ impl World {
                 preferred_node: (*self.rng.pick(&preferred).unwrap_or(&"")).to_owned(),
                 ..PlacementSpec::default()
             },
+            relocation: self.relocation(),
             ..InstanceSpec::default()
         };
         let name = format!("vm{}", self.rng.below(8));
@@ -144,6 +146,14 @@ impl World {
             spec: Some(spec_to(&spec)),
             ..Default::default()
         }))
+    }
+
+    fn relocation(&mut self) -> Relocation {
+        match self.scenario {
+            Scenario::Usual => Relocation::Never,
+            Scenario::Abandon | Scenario::Drain if self.rng.permille(500) => Relocation::Recreate,
+            Scenario::Abandon | Scenario::Drain => Relocation::Never,
+        }
     }
 
     fn change(&mut self, instance: String) -> Call {
@@ -195,6 +205,7 @@ impl World {
     fn cordon(&mut self, nodes: &[Arc<NodeEntry>]) -> Option<Call> {
         let entry = self.rng.pick(nodes)?.clone();
         let to = match entry.node.spec.schedulability {
+            Schedulability::Schedulable if self.scenario == Scenario::Drain => Schedulability::Draining,
             Schedulability::Schedulable => Schedulability::Cordoned,
             _ => Schedulability::Schedulable,
         };

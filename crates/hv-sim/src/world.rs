@@ -42,6 +42,7 @@ pub struct Summary {
     pub store_faults: u64,
     pub abandonments: u64,
     pub revocations: u64,
+    pub departures: u64,
 }
 
 impl Summary {
@@ -68,6 +69,7 @@ impl Summary {
             store_faults,
             abandonments,
             revocations,
+            departures,
         } = other;
         self.virtual_time += *virtual_time;
         for (sum, more) in [
@@ -90,6 +92,7 @@ impl Summary {
             (&mut self.store_faults, store_faults),
             (&mut self.abandonments, abandonments),
             (&mut self.revocations, revocations),
+            (&mut self.departures, departures),
         ] {
             *sum += *more;
         }
@@ -165,7 +168,7 @@ impl World {
             fault_every: *rng.pick(&[2_000, 6_000, 20_000]).unwrap_or(&6_000),
             request_every: *rng.pick(&[1_000, 4_000, 10_000]).unwrap_or(&4_000),
             calm_at: match scenario {
-                Scenario::Usual => rng.millis(20_000, 70_000),
+                Scenario::Usual | Scenario::Drain => rng.millis(20_000, 70_000),
                 Scenario::Abandon => rng.millis(60_000, 110_000),
             },
         };

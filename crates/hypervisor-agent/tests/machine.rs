@@ -658,7 +658,7 @@ fn when_the_server_gives_up_the_node_the_guest_ends_at_once_and_its_disks_stay()
     assert!(report.orphan && report.revoked && !report.gone);
     assert_eq!(report.status.phase, Phase::Stopped);
     assert_eq!(node.host.slots().len(), 1, "its disks are there");
-    assert!(node.journal.revoked);
+    assert!(node.journal.is_revoked());
     // Neither a repetition of the old assignment nor the passing of time brings it back; nor does the agent's death.
     node.want(|desired| desired.generation += 1);
     node.pass(600);
@@ -671,13 +671,21 @@ fn when_the_server_gives_up_the_node_the_guest_ends_at_once_and_its_disks_stay()
 fn a_newer_assignment_lifts_the_revocation() {
     let mut node = Node::new(spec());
     revoked(&mut node);
-    node.want(|desired| {
-        desired.epoch = Epoch(2);
-        desired.spec.restart_serial += 1;
-    });
-    assert_eq!(node.phase(), Phase::Running);
-    assert!(!node.journal.revoked);
+    node.want(|desired| desired.epoch = Epoch(2));
+    assert_eq!((node.phase(), node.boots()), (Phase::Running, 2));
+    assert_eq!(node.journal.revoked, None);
     assert!(node.reports.last().is_some_and(|report| !report.orphan));
+}
+
+#[test]
+fn a_newer_assignment_waits_for_the_end_of_the_old_guest() {
+    let mut node = Node::new(spec());
+    node.fail = Some((Action::Kill, DriverError::new(DriverErrorKind::Failed, "kill", "no")));
+    revoked(&mut node);
+    node.want(|desired| desired.epoch = Epoch(2));
+    assert_eq!((node.guest(), node.actions.as_slice()), (Guest::Running, &[Action::Kill][..]));
+    node.pass(10);
+    assert_eq!((node.phase(), node.boots()), (Phase::Running, 2), "{:?}", node.actions);
 }
 
 #[test]

@@ -212,7 +212,7 @@ fn an_update_names_only_what_changes_and_demands_the_generation_it_saw() {
 fn an_update_reaches_all_that_the_call_can_change() {
     let server = Server::start(Script { instance: web(), operations: done(), ..Default::default() });
     let all = "instance update web --cpus 2 --memory 1G --disk 8G --network user --publish 2222:22 --firmware uefi \
-        --kernel /nowhere/vmlinuz --initrd /nowhere/initrd --cmdline quiet --restart always --stop-timeout 5s \
+        --kernel /nowhere/vmlinuz --initrd /nowhere/initrd --cmdline quiet --restart always --relocation recreate --stop-timeout 5s \
         --run-state paused --annotation note=x --label a=b";
     let ended = server.ctl(&all.split_whitespace().collect::<Vec<_>>());
     assert_eq!(ended.exit, Exit::Ok, "{ended:?}");

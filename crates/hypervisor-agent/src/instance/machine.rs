@@ -197,8 +197,8 @@ impl Machine {
             status: self.status(),
             gone: self.record.gone,
             rejected: self.record.rejected.is_some(),
-            orphan: self.record.revoked,
-            revoked: self.record.revoked,
+            orphan: self.record.is_revoked(),
+            revoked: self.record.is_revoked(),
         }
     }
 
@@ -245,7 +245,7 @@ impl Machine {
                 }
             }
             Input::Revoked => {
-                self.record.revoked = true;
+                self.record.revoked = Some(self.record.desired.epoch);
                 // Whatever was awaited: it ends at once.
                 self.again_at = None;
             }
@@ -292,7 +292,7 @@ impl Machine {
                 || (desired.epoch == known.epoch
                     && (desired.generation < known.generation || (known.deleted && !desired.deleted)));
             let over = desired.epoch == known.epoch
-                && (self.record.gone || self.record.rejected.is_some() || self.record.revoked);
+                && (self.record.gone || self.record.rejected.is_some() || self.record.is_revoked());
             if stale || over {
                 // The server learns what became of it; nothing else happens.
                 self.last_report = None;
@@ -317,7 +317,6 @@ impl Machine {
         }
         if desired.epoch != known.epoch {
             self.record.admitted = false;
-            self.record.revoked = false;
         }
         if desired.spec.restart_serial > known.spec.restart_serial {
             self.record.failures = 0;
@@ -336,6 +335,14 @@ impl Machine {
             self.stopping = None;
         }
         self.record.desired = desired;
+        // It is made anew once nothing is left of the old guest: perhaps that is so already.
+        if self.record.revoked.is_some()
+            && !self.record.is_revoked()
+            && !self.looking
+            && self.in_flight.is_none()
+        {
+            effects.push(self.observe());
+        }
     }
 
     fn on_observed(&mut self, result: Result<Observation, DriverError>, now: Now) {
@@ -414,8 +421,20 @@ impl Machine {
             self.count_failure(now);
             self.alive_since = None;
             self.stopping = None;
+            self.lift_revocation(&observation);
         }
         self.seen = Some(observation);
+    }
+
+    /// Under a newer assignment the instance is made anew, once nothing is left of the old guest.
+    fn lift_revocation(&mut self, observation: &Observation) {
+        let newer = self.record.revoked.is_some() && !self.record.is_revoked();
+        if newer && observation.guest == Guest::Absent && self.in_flight.is_none() {
+            self.record.revoked = None;
+            self.record.started = None;
+            self.record.failures = 0;
+            self.retry_at = None;
+        }
     }
 
     /// Spaces out the next attempt when the guest has just ended and is to be started again.
@@ -576,7 +595,8 @@ impl Machine {
         }
         if alive {
             if self.shall_end() {
-                let force = spec.force_stop || (desired.deleted && desired.force) || self.record.revoked;
+                let force =
+                    spec.force_stop || (desired.deleted && desired.force) || self.record.revoked.is_some();
                 return match self.stopping {
                     _ if force => Next::Act(Action::Kill),
                     Some(Stopping { deadline, .. }) if now.mono >= deadline => Next::Act(Action::Kill),
@@ -621,7 +641,7 @@ impl Machine {
     /// Whether there is to be no guest, for whatever reason but deletion.
     pub(super) fn to_be_down(&self) -> bool {
         self.quiescing.is_some()
-            || self.record.revoked
+            || self.record.revoked.is_some()
             || self.record.desired.spec.run_state == RunState::Stopped
     }
 

@@ -59,7 +59,7 @@ impl Machine {
             // What is left of it is still to be removed: a process, ports.
             (_, Some(Guest::Ended(_))) if self.to_be_down() => Phase::Stopping,
             (_, Some(Guest::Absent | Guest::Ended(_))) => match ended {
-                _ if self.record.revoked => Phase::Stopped,
+                _ if self.record.is_revoked() => Phase::Stopped,
                 Some(ended)
                     if ended.by == EndedBy::Failure && desired.spec.run_state != RunState::Stopped =>
                 {
@@ -81,7 +81,7 @@ impl Machine {
         let message = match (&self.record.rejected, &self.trouble, phase) {
             (Some(why), ..) => why.clone(),
             (_, Some(trouble), _) => trouble.clone(),
-            _ if self.record.revoked => "the server gave up this node; its disks are kept".into(),
+            _ if self.record.is_revoked() => "the server gave up this node; its disks are kept".into(),
             (_, _, Phase::Failed | Phase::Stopped) => ended.unwrap_or_default(),
             _ => String::new(),
         };

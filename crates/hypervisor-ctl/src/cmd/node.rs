@@ -25,7 +25,11 @@ pub(crate) enum Command {
     Cordon(Change),
     /// Place instances on a node again
     Uncordon(Change),
-    /// Place nothing new on a node, and mark what is there as to leave
+    /// Place nothing new on a node, and let what may leave it leave
+    ///
+    /// Instances with relocation `recreate` are stopped, and made anew with fresh disks on another node, as long as one takes them.
+    /// All others stay, running, with their disks: the command says which. `node uncordon` ends it; what has begun to leave
+    /// does not come back.
     Drain(Change),
     /// Forget a node whose agent is stopped
     ///
@@ -157,7 +161,10 @@ async fn change(context: &mut Context, asked: Change, wanted: v1::Schedulability
         if asked.waiting.no_wait {
             return operation::show(context, &begun);
         }
-        wait(context, &connection, begun, asked.waiting.timeout).await?;
+        let ended = wait(context, &connection, begun, asked.waiting.timeout).await?;
+        if wanted == v1::Schedulability::Draining {
+            context.note(ended.message);
+        }
     }
     let request = v1::GetNodeRequest { node: asked.node };
     let node = connection.cluster().get_node(unary(request)).await?.into_inner();

@@ -261,6 +261,7 @@ fn masked(old: &InstanceSpec, new: Option<&v1::InstanceSpec>, mask: &[Field]) ->
             Field::Interfaces => wire.network_interfaces.clone_from(&new.network_interfaces),
             Field::Boot => wire.boot.clone_from(&new.boot),
             Field::CloudInit => wire.cloud_init.clone_from(&new.cloud_init),
+            Field::Relocation => wire.relocation = new.relocation,
             Field::RestartPolicy => wire.restart_policy = new.restart_policy,
             Field::StopTimeout => wire.stop_timeout_ms = new.stop_timeout_ms,
         }

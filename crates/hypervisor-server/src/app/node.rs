@@ -6,7 +6,7 @@ use crate::state::{Cluster, keys};
 use hv_api::convert::{node_spec_from, node_spec_to};
 use hv_api::v1;
 use hv_core::labels::{check_annotations, check_labels};
-use hv_core::node::{Node, NodePhase, NodeStatus};
+use hv_core::node::{Node, NodePhase, NodeStatus, Schedulability};
 use hv_core::operation::{OperationKind, OperationPhase, Target};
 use hv_core::{Error, ErrorKind, Metadata, Name, NodeId};
 use hv_store::Compare;
@@ -97,7 +97,18 @@ pub fn update(cluster: &Cluster, request: &v1::UpdateNodeRequest, context: &Cont
         node.metadata.generation += u64::from(node.spec != entry.node.spec);
         writer.put_node(&node);
     }
-    done(writer, OperationKind::NodeUpdate, node.id, &node.metadata.name, "updated", context)
+    let drains = paths.iter().any(|path| path == "spec.schedulability")
+        && node.spec.schedulability == Schedulability::Draining
+        && cluster.placed_on(node.id).next().is_some();
+    let name = &node.metadata.name;
+    if drains {
+        // It ends when nothing is left that can leave.
+        let mut operation =
+            context.operation(OperationKind::NodeUpdate, Target::Node(node.id), name, &project()?);
+        operation.target_generation = node.metadata.generation;
+        return Ok(context.plan(writer, operation));
+    }
+    done(writer, OperationKind::NodeUpdate, node.id, name, "updated", context)
 }
 
 /// Plans the removal of a node.

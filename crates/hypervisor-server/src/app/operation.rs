@@ -35,6 +35,9 @@ pub fn cancel(cluster: &Cluster, reference: &str, context: &Context) -> Result<(
                 "start it once it has stopped",
             );
         }
+        OperationKind::NodeUpdate => {
+            return refuse("what leaves the node cannot be called back", "`node uncordon` keeps the rest");
+        }
         OperationKind::InstanceDelete => return refuse("a deletion is final", "create the instance anew"),
         _ => return refuse("this operation is too short to be cancelled", "wait for it"),
     }

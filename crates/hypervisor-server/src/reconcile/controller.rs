@@ -1,15 +1,17 @@
 //! The controller: one value that owns the agents' sessions and decides every step.
 
 use super::desired::desired;
+use super::drain;
 use super::instance::{self, View};
 use super::link::Link;
 use super::node::{self, Agent};
 use super::session::{Session, Stream, abandoned};
+use crate::state::write::Writer;
 use crate::state::{Change, Cluster, Object};
 use hv_api::v1;
 use hv_api::v1::agent_message::Message as Up;
 use hv_api::v1::server_message::Message as Down;
-use hv_core::instance::Epoch;
+use hv_core::instance::{Epoch, Relocation};
 use hv_core::operation::Target;
 use hv_core::{InstanceId, NodeId, Resources, Timestamp};
 use hv_store::{LeaseId, Revision, StoreError, Txn, TxnOutcome};
@@ -130,9 +132,9 @@ impl Controller {
     /// The controller of a server that has just started: everything is looked at once, and every node gets a full grace
     /// period before it is judged.
     pub fn new(cluster: &Cluster, timing: Timing, incarnation: impl Into<String>, now: Duration) -> Self {
-        let instances = cluster.instances().keys().copied().chain(cluster.with_open_operations());
-        let dirty =
-            instances.map(Subject::Instance).chain(cluster.nodes().keys().copied().map(Subject::Node));
+        let instances = cluster.instances().keys().copied().map(Subject::Instance);
+        let nodes = cluster.nodes().keys().copied().map(Subject::Node);
+        let dirty = instances.chain(nodes).chain(cluster.with_open_operations().map(subject));
         Self {
             timing,
             incarnation: incarnation.into(),
@@ -186,6 +188,15 @@ impl Controller {
                     if entry.instance.placement.is_some() {
                         self.reserved.remove(&entry.instance.id);
                     }
+                    // The operation of a node that is drained says what is left there.
+                    let before = match &change.previous {
+                        Some(Object::Instance(before)) => before.placement.node,
+                        _ => None,
+                    };
+                    let nodes = [before, entry.placement.node].into_iter().flatten();
+                    let drained =
+                        nodes.filter(|node| cluster.open_operations(Target::Node(*node)).next().is_some());
+                    self.dirty.extend(drained.map(Subject::Node));
                     // What it leaves free may be what another waits for: it is gone, or its node refused it.
                     let refused =
                         entry.instance.placement.is_none() && !entry.placement.rejections.is_empty();
@@ -204,16 +215,17 @@ impl Controller {
                     self.mark_unplaced(cluster);
                 }
                 Object::Operation(entry) => {
-                    if let Target::Instance(id) = entry.operation.target {
-                        self.dirty.insert(Subject::Instance(id));
-                    }
+                    self.dirty.insert(subject(entry.operation.target));
                 }
             }
         }
     }
 
+    /// Those that wait for a node, and those that may wait for one to leave for.
     fn mark_unplaced(&mut self, cluster: &Cluster) {
-        let unplaced = cluster.instances().values().filter(|entry| entry.instance.placement.is_none());
+        let unplaced = cluster.instances().values().filter(|entry| {
+            entry.instance.placement.is_none() || entry.instance.spec.relocation == Relocation::Recreate
+        });
         self.dirty.extend(unplaced.map(|entry| Subject::Instance(entry.instance.id)));
     }
 
@@ -381,13 +393,29 @@ impl Controller {
                 }
                 self.close(conn, "the node was deregistered", now, effects);
             }
-            return None;
+            let mut writer = Writer::default();
+            drain::operations(&mut writer, id, None, &self.drain_view(cluster, now));
+            return (!writer.is_empty()).then(|| writer.finish());
         };
         let agent = match (self.sessions.get(&id), self.missed.get(&id)) {
             (Some(session), _) => Agent::Connected(&session.report),
             (None, Some(since)) if now.mono.saturating_sub(*since) < self.timing.grace => Agent::Missed,
             (None, _) => Agent::Lost,
         };
-        node::step(entry, &agent, now.wall)
+        let mut writer = Writer::default();
+        node::step(&mut writer, entry, &agent, now.wall);
+        drain::operations(&mut writer, id, Some(&entry.node), &self.drain_view(cluster, now));
+        (!writer.is_empty()).then(|| writer.finish())
+    }
+
+    fn drain_view<'a>(&'a self, cluster: &'a Cluster, now: Now) -> drain::View<'a> {
+        drain::View { cluster, reserved: &self.reserved, now: now.wall, expiry: now.expiry }
+    }
+}
+
+fn subject(target: Target) -> Subject {
+    match target {
+        Target::Instance(id) => Subject::Instance(id),
+        Target::Node(id) => Subject::Node(id),
     }
 }

@@ -19,7 +19,9 @@ pub(super) fn desired(cluster: &Cluster, id: InstanceId) -> Option<(Told, v1::De
     let entry = cluster.instances().get(&id)?;
     let instance = &entry.instance;
     let epoch = instance.placement?.epoch;
-    let (deleted, force) = (instance.is_deleting(), instance.spec.force_stop);
+    // To its node, leaving is the same.
+    let deleted = instance.is_deleting() || entry.placement.leaving;
+    let force = instance.spec.force_stop;
     let wire = v1::DesiredInstance {
         uid: id.to_string(),
         name: instance.metadata.name.to_string(),

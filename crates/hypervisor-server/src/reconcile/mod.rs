@@ -11,6 +11,7 @@
 
 mod controller;
 mod desired;
+mod drain;
 mod instance;
 mod link;
 mod node;

@@ -105,7 +105,7 @@ pub struct Cluster {
     operations: BTreeMap<OperationId, Arc<OperationEntry>>,
     instance_names: BTreeMap<(Name, Name), InstanceId>,
     node_names: BTreeMap<Name, NodeId>,
-    open_operations: BTreeMap<InstanceId, BTreeSet<OperationId>>,
+    open_operations: BTreeMap<Target, BTreeSet<OperationId>>,
     by_node: BTreeMap<NodeId, BTreeSet<InstanceId>>,
     abandoned: BTreeMap<NodeId, String>,
     claims: BTreeMap<NodeId, Claims>,
@@ -133,13 +133,13 @@ impl Cluster {
         &self.operations
     }
 
-    /// Operations of an instance that have not ended.
-    pub fn open_operations(&self, id: InstanceId) -> impl Iterator<Item = &Arc<OperationEntry>> {
-        self.open_operations.get(&id).into_iter().flatten().filter_map(|id| self.operations.get(id))
+    /// Operations of an object that have not ended.
+    pub fn open_operations(&self, target: Target) -> impl Iterator<Item = &Arc<OperationEntry>> {
+        self.open_operations.get(&target).into_iter().flatten().filter_map(|id| self.operations.get(id))
     }
 
-    /// Instances with operations that have not ended; they may be gone themselves.
-    pub fn with_open_operations(&self) -> impl Iterator<Item = InstanceId> {
+    /// Objects with operations that have not ended; they may be gone themselves.
+    pub fn with_open_operations(&self) -> impl Iterator<Item = Target> {
         self.open_operations.keys().copied()
     }
 
@@ -362,16 +362,15 @@ impl Cluster {
                 (if old.is_some() { ChangeKind::Modified } else { ChangeKind::Added }, entry)
             }
         };
-        if let Target::Instance(target) = entry.operation.target {
-            let open = self.open_operations.entry(target).or_default();
-            if kind == ChangeKind::Deleted || entry.operation.phase.is_final() {
-                open.remove(&id);
-            } else {
-                open.insert(id);
-            }
-            if open.is_empty() {
-                self.open_operations.remove(&target);
-            }
+        let target = entry.operation.target;
+        let open = self.open_operations.entry(target).or_default();
+        if kind == ChangeKind::Deleted || entry.operation.phase.is_final() {
+            open.remove(&id);
+        } else {
+            open.insert(id);
+        }
+        if open.is_empty() {
+            self.open_operations.remove(&target);
         }
         Ok(Some((kind, Object::Operation(entry))))
     }
@@ -434,6 +433,7 @@ fn placement_record(wire: &internal::Placement) -> Result<PlacementRecord, Error
             .lost
             .as_ref()
             .map(|lost| Lost { node_name: lost.node_name.clone(), restart_serial: lost.restart_serial }),
+        leaving: wire.leaving,
     })
 }
 

@@ -42,6 +42,8 @@ pub struct PlacementRecord {
     pub rejections: Vec<Rejection>,
     /// It was on a node that was abandoned, and has not been placed since.
     pub lost: Option<Lost>,
+    /// Its node is drained: it is torn down there, and placed anew then.
+    pub leaving: bool,
 }
 
 impl PlacementRecord {
@@ -124,6 +126,7 @@ impl Writer {
                 node_name: lost.node_name.clone(),
                 restart_serial: lost.restart_serial,
             }),
+            leaving: placement.leaving,
         };
         self.put(keys::placement(id), &message, None)
     }

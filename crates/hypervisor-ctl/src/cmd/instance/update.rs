@@ -1,6 +1,6 @@
 //! `instance update`.
 
-use super::create::{Firmware, Restart, cloud_init, millis, networks, node_path};
+use super::create::{Firmware, Relocation, Restart, cloud_init, millis, networks, node_path};
 use super::{fetch, finish};
 use crate::Context;
 use crate::cmd::Waiting;
@@ -61,6 +61,9 @@ pub(crate) struct Update {
     /// What happens when the guest ends by itself
     #[arg(long, value_enum, value_name = "POLICY")]
     restart: Option<Restart>,
+    /// Whether it may leave its node, when that is drained or abandoned
+    #[arg(long, value_enum, value_name = "POLICY")]
+    relocation: Option<Relocation>,
     /// How long the guest may take to power down
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     stop_timeout: Option<Duration>,
@@ -168,6 +171,10 @@ fn change(
     if let Some(restart) = asked.restart {
         spec.restart_policy = v1::RestartPolicy::from(restart).into();
         changes("spec.restart_policy");
+    }
+    if let Some(relocation) = asked.relocation {
+        spec.relocation = v1::Relocation::from(relocation).into();
+        changes("spec.relocation");
     }
     if let Some(timeout) = asked.stop_timeout {
         spec.stop_timeout_ms = millis(timeout);

@@ -1,4 +1,4 @@
-//! A node that is not heard of is abandoned, and its host comes back. Every hop real but the guests.
+//! Nodes that are drained, and nodes that are abandoned and whose host comes back. Every hop real but the guests.
 #![cfg(test)]
 
 use futures::StreamExt;
@@ -78,14 +78,15 @@ impl Site {
         tokio::time::timeout(PATIENCE, found).await.expect("the node comes to it")
     }
 
-    async fn create(&mut self, name: &str) -> InstanceId {
-        let spec = v1::InstanceSpec {
+    async fn create(&mut self, name: &str, change: impl FnOnce(&mut v1::InstanceSpec)) -> InstanceId {
+        let mut spec = v1::InstanceSpec {
             r#type: v1::InstanceType::Vm.into(),
             cpus: 1,
             memory_bytes: 64 << 20,
             image: "/images/demo.qcow2".into(),
             ..Default::default()
         };
+        change(&mut spec);
         let request = v1::CreateInstanceRequest { name: name.into(), spec: Some(spec), ..Default::default() };
         let answer = self.compute.create_instance(request).await.unwrap().into_inner();
         let ended = self.ended(answer.operation).await;
@@ -112,6 +113,17 @@ impl Site {
             }
         };
         tokio::time::timeout(PATIENCE, found).await.expect("it comes to pass")
+    }
+
+    async fn schedulability(&mut self, node: &str, wanted: v1::Schedulability) -> v1::Operation {
+        let request = v1::UpdateNodeRequest {
+            node: node.into(),
+            spec: Some(v1::NodeSpec { schedulability: wanted.into(), ..Default::default() }),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["spec.schedulability".into()] }),
+            ..Default::default()
+        };
+        let answer = self.cluster.update_node(request).await.unwrap().into_inner();
+        self.ended(answer.operation).await
     }
 
     async fn start_instance(&mut self, name: &str) -> v1::Operation {
@@ -146,21 +158,13 @@ async fn a_node_that_is_unknown_can_be_abandoned_and_what_returns_ends_its_guest
     let old_uid = site.node("alpha", v1::NodePhase::Ready).await;
     let mut ids = Vec::new();
     for name in ["again", "doomed", "idle"] {
-        ids.push(site.create(name).await);
+        ids.push(site.create(name, |_| {}).await);
     }
+    ids.push(site.create("free", |spec| spec.relocation = v1::Relocation::Recreate.into()).await);
     let abandon =
         v1::DeregisterNodeRequest { node: "alpha".into(), abandon_instances: true, ..Default::default() };
     // Never a node that works, not even a cordoned one.
-    let cordon = v1::UpdateNodeRequest {
-        node: "alpha".into(),
-        spec: Some(v1::NodeSpec {
-            schedulability: v1::Schedulability::Cordoned.into(),
-            ..Default::default()
-        }),
-        update_mask: Some(prost_types::FieldMask { paths: vec!["spec.schedulability".into()] }),
-        ..Default::default()
-    };
-    site.cluster.update_node(cordon).await.unwrap();
+    site.schedulability("alpha", v1::Schedulability::Cordoned).await;
     let refused = site.cluster.deregister_node(abandon.clone()).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("`alpha` is ready"), "{}", refused.message());
@@ -172,12 +176,12 @@ async fn a_node_that_is_unknown_can_be_abandoned_and_what_returns_ends_its_guest
     let deletion = site.compute.delete_instance(delete).await.unwrap().into_inner().operation;
     let plain = v1::DeregisterNodeRequest { abandon_instances: false, ..abandon.clone() };
     let refused = site.cluster.deregister_node(plain).await.unwrap_err();
-    assert!(refused.message().contains("3 instances are on node `alpha`"), "{}", refused.message());
+    assert!(refused.message().contains("4 instances are on node `alpha`"), "{}", refused.message());
     let error: v1::ErrorInfo = prost::Message::decode(refused.details()).unwrap();
     assert!(error.hint.contains("--abandon-instances"), "{error:?}");
 
     let done = site.cluster.deregister_node(abandon).await.unwrap().into_inner().operation.unwrap();
-    assert_eq!(done.message, "deregistered, and 3 instances abandoned");
+    assert_eq!(done.message, "deregistered, and 4 instances abandoned");
     let ended = site.ended(deletion).await;
     assert_eq!((ended.phase(), ended.message.as_str()), (v1::OperationPhase::Succeeded, "deleted"));
     for name in ["again", "idle"] {
@@ -188,11 +192,12 @@ async fn a_node_that_is_unknown_can_be_abandoned_and_what_returns_ends_its_guest
 
     // One of them is wanted anew, elsewhere.
     let beta = site.agent("beta", &beta_host).await;
-    site.node("beta", v1::NodePhase::Ready).await;
+    // One may be made anew by itself.
+    assert_eq!(site.until("free", v1::InstancePhase::Running).await.node_name, "beta");
     let started = site.start_instance("again").await;
     assert_eq!(started.phase(), v1::OperationPhase::Succeeded, "{started:?}");
     let status = site.until("again", v1::InstancePhase::Running).await;
-    assert_eq!((status.node_name.as_str(), status.epoch), ("beta", 4));
+    assert_eq!((status.node_name.as_str(), status.epoch > 1), ("beta", true));
 
     // The host comes back: it is another node now, and nothing of the old one runs.
     let alpha = site.agent("alpha", &alpha_host).await;
@@ -208,21 +213,120 @@ async fn a_node_that_is_unknown_can_be_abandoned_and_what_returns_ends_its_guest
     alpha.drain(Duration::from_secs(5)).await.unwrap();
     let alpha = site.agent("alpha", &alpha_host).await;
     all_left_behind(&alpha, &ids).await;
-    let request = v1::UpdateNodeRequest {
-        node: "beta".into(),
-        spec: Some(v1::NodeSpec {
-            schedulability: v1::Schedulability::Cordoned.into(),
-            ..Default::default()
-        }),
-        update_mask: Some(prost_types::FieldMask { paths: vec!["spec.schedulability".into()] }),
-        ..Default::default()
-    };
-    site.cluster.update_node(request).await.unwrap();
+    site.schedulability("beta", v1::Schedulability::Cordoned).await;
     let started = site.start_instance("idle").await;
     assert_eq!(started.phase(), v1::OperationPhase::Succeeded, "{started:?}");
     assert_eq!(site.until("idle", v1::InstancePhase::Running).await.node_name, "alpha");
     assert_eq!(guest(&alpha_host, ids[2]), (Some(Guest::Running), 2));
     assert_eq!(guest(&alpha_host, ids[0]), (Some(Guest::Absent), 1));
+
+    alpha.drain(Duration::from_secs(5)).await.unwrap();
+    beta.drain(Duration::from_secs(5)).await.unwrap();
+    drop((site.compute, site.cluster, site.operations));
+    site.server.drain(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_drained_node_loses_what_may_leave_and_says_what_stays() {
+    let mut site = Site::start().await;
+    let (alpha_host, beta_host) = (FakeDriver::new(clock::wall), FakeDriver::new(clock::wall));
+    let alpha = site.agent("alpha", &alpha_host).await;
+    site.node("alpha", v1::NodePhase::Ready).await;
+    let recreate = |spec: &mut v1::InstanceSpec| spec.relocation = v1::Relocation::Recreate.into();
+    let web = site.create("web", recreate).await;
+    let database = site.create("db", |_| {}).await;
+    let tied = |spec: &mut v1::InstanceSpec| {
+        spec.relocation = v1::Relocation::Recreate.into();
+        spec.placement = Some(v1::PlacementSpec { required_node: "alpha".into(), ..Default::default() });
+    };
+    let tied = site.create("tied", tied).await;
+
+    // Nothing leaves for nowhere.
+    let drained = site.schedulability("alpha", v1::Schedulability::Draining).await;
+    assert_eq!(
+        (drained.phase(), drained.message.as_str()),
+        (
+            v1::OperationPhase::Succeeded,
+            "staying with their disks (relocation never): db; waiting for a node that takes them: web, tied"
+        )
+    );
+    for id in [web, database, tied] {
+        assert_eq!(guest(&alpha_host, id), (Some(Guest::Running), 1));
+    }
+
+    // Once there is another node, it goes there by itself, and is on one node at every moment.
+    let beta = site.agent("beta", &beta_host).await;
+    site.node("beta", v1::NodePhase::Ready).await;
+    let drained = site.schedulability("alpha", v1::Schedulability::Draining).await;
+    assert_eq!(drained.phase(), v1::OperationPhase::Succeeded, "{drained:?}");
+    assert_eq!(
+        drained.message,
+        "staying with their disks (relocation never): db; waiting for a node that takes them: tied"
+    );
+    let status = site.until("web", v1::InstancePhase::Running).await;
+    assert_eq!(status.node_name, "beta");
+    assert_eq!(guest(&alpha_host, web), (None, 0), "nothing of it is left");
+    assert_eq!(guest(&beta_host, web), (Some(Guest::Running), 1));
+    assert_eq!(guest(&alpha_host, database), (Some(Guest::Running), 1));
+
+    // What stays leaves with a deletion, and then the node is empty.
+    for name in ["db", "tied"] {
+        let delete = v1::DeleteInstanceRequest { instance: name.into(), ..Default::default() };
+        let operation = site.compute.delete_instance(delete).await.unwrap().into_inner().operation;
+        site.ended(operation).await;
+    }
+    let drained = site.schedulability("alpha", v1::Schedulability::Draining).await;
+    assert_eq!(drained.message, "updated");
+
+    alpha.drain(Duration::from_secs(5)).await.unwrap();
+    beta.drain(Duration::from_secs(5)).await.unwrap();
+    drop((site.compute, site.cluster, site.operations));
+    site.server.drain(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_a_guest_that_takes_its_time_and_ends_with_an_uncordon() {
+    let mut site = Site::start().await;
+    let (alpha_host, beta_host) = (FakeDriver::new(clock::wall), FakeDriver::new(clock::wall));
+    let alpha = site.agent("alpha", &alpha_host).await;
+    site.node("alpha", v1::NodePhase::Ready).await;
+    let slow = |spec: &mut v1::InstanceSpec| {
+        spec.relocation = v1::Relocation::Recreate.into();
+        spec.stop_timeout_ms = 3_600_000;
+    };
+    let slow = site.create("slow", slow).await;
+    alpha_host.tamper(slow, |host| {
+        if let Some(slot) = host.slot_mut(slow) {
+            slot.heeds_power_button = false;
+        }
+    });
+    let beta = site.agent("beta", &beta_host).await;
+    site.node("beta", v1::NodePhase::Ready).await;
+    let request = v1::UpdateNodeRequest {
+        node: "alpha".into(),
+        spec: Some(v1::NodeSpec {
+            schedulability: v1::Schedulability::Draining.into(),
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["spec.schedulability".into()] }),
+        ..Default::default()
+    };
+    let drain = site.cluster.update_node(request).await.unwrap().into_inner().operation;
+    let status = site.until("slow", v1::InstancePhase::Migrating).await;
+    assert!(status.message.contains("leaves node alpha"), "{}", status.message);
+    let request = v1::GetOperationRequest { operation: drain.clone().unwrap().uid };
+    let now = site.operations.get_operation(request).await.unwrap().into_inner();
+    assert!(!matches!(now.phase(), v1::OperationPhase::Succeeded), "{now:?}");
+    let cancel = v1::CancelOperationRequest { operation: drain.clone().unwrap().uid };
+    let refused = site.operations.cancel_operation(cancel).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    site.schedulability("alpha", v1::Schedulability::Schedulable).await;
+    assert_eq!(site.ended(drain).await.phase(), v1::OperationPhase::Cancelled);
+    // It was told to leave, and does.
+    alpha_host.tamper(slow, |host| host.end_guest(slow, hv_driver::End::PoweredOff));
+    site.until("slow", v1::InstancePhase::Running).await;
+    let boots = guest(&alpha_host, slow).1 + guest(&beta_host, slow).1;
+    assert_eq!(boots, 1, "made anew, once");
 
     alpha.drain(Duration::from_secs(5)).await.unwrap();
     beta.drain(Duration::from_secs(5)).await.unwrap();
