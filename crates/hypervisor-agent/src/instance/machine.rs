@@ -11,7 +11,9 @@
 //!    `never`, with growing pauses; a raised restart serial always starts one. A guest that vanished with the node's
 //!    reboot did not end: it is started again.
 //! 5. A node that goes down takes its guests with it as a reboot would: asked first, then ended; they start again with it.
-//! 6. A guest that is to stop is asked first and ended at its deadline, unless the stop is forced.
+//! 6. When the server has given up the node, its guests end at once: they may run elsewhere. Disks stay, and nothing is started
+//!    before a newer assignment.
+//! 7. A guest that is to stop is asked first and ended at its deadline, unless the stop is forced.
 
 use super::{Desired, Ended, EndedBy, Record, Report, record::Started};
 use hv_core::instance::{Phase, RestartPolicy, RunState};
@@ -84,6 +86,8 @@ pub enum Input {
     Timer,
     /// The node goes down: the guest may take this long, and nothing is started any more.
     Quiesce(Duration),
+    /// The server gave up the node.
+    Revoked,
 }
 
 /// What a machine wants done, in this order.
@@ -193,7 +197,8 @@ impl Machine {
             status: self.status(),
             gone: self.record.gone,
             rejected: self.record.rejected.is_some(),
-            orphan: false,
+            orphan: self.record.is_revoked(),
+            revoked: self.record.is_revoked(),
         }
     }
 
@@ -239,6 +244,11 @@ impl Machine {
                     stopping.deadline = stopping.deadline.min(now.mono + patience);
                 }
             }
+            Input::Revoked => {
+                self.record.revoked = Some(self.record.desired.epoch);
+                // Whatever was awaited: it ends at once.
+                self.again_at = None;
+            }
             Input::Timer => {
                 self.wake_at = None;
                 if self.unresponsive() && self.in_flight.is_none() && !self.looking {
@@ -281,7 +291,8 @@ impl Machine {
             let stale = desired.epoch < known.epoch
                 || (desired.epoch == known.epoch
                     && (desired.generation < known.generation || (known.deleted && !desired.deleted)));
-            let over = desired.epoch == known.epoch && (self.record.gone || self.record.rejected.is_some());
+            let over = desired.epoch == known.epoch
+                && (self.record.gone || self.record.rejected.is_some() || self.record.is_revoked());
             if stale || over {
                 // The server learns what became of it; nothing else happens.
                 self.last_report = None;
@@ -324,6 +335,14 @@ impl Machine {
             self.stopping = None;
         }
         self.record.desired = desired;
+        // It is made anew once nothing is left of the old guest: perhaps that is so already.
+        if self.record.revoked.is_some()
+            && !self.record.is_revoked()
+            && !self.looking
+            && self.in_flight.is_none()
+        {
+            effects.push(self.observe());
+        }
     }
 
     fn on_observed(&mut self, result: Result<Observation, DriverError>, now: Now) {
@@ -402,8 +421,20 @@ impl Machine {
             self.count_failure(now);
             self.alive_since = None;
             self.stopping = None;
+            self.lift_revocation(&observation);
         }
         self.seen = Some(observation);
+    }
+
+    /// Under a newer assignment the instance is made anew, once nothing is left of the old guest.
+    fn lift_revocation(&mut self, observation: &Observation) {
+        let newer = self.record.revoked.is_some() && !self.record.is_revoked();
+        if newer && observation.guest == Guest::Absent && self.in_flight.is_none() {
+            self.record.revoked = None;
+            self.record.started = None;
+            self.record.failures = 0;
+            self.retry_at = None;
+        }
     }
 
     /// Spaces out the next attempt when the guest has just ended and is to be started again.
@@ -556,7 +587,6 @@ impl Machine {
         let desired = &self.record.desired;
         let spec = &desired.spec;
         let alive = matches!(seen.guest, Guest::Running | Guest::Paused);
-        let quiescing = self.quiescing.is_some();
         if let Some(at) = self.again_at.filter(|at| now.mono < *at) {
             return Next::Wait(Some(at));
         }
@@ -565,7 +595,8 @@ impl Machine {
         }
         if alive {
             if self.shall_end() {
-                let force = spec.force_stop || (desired.deleted && desired.force);
+                let force =
+                    spec.force_stop || (desired.deleted && desired.force) || self.record.revoked.is_some();
                 return match self.stopping {
                     _ if force => Next::Act(Action::Kill),
                     Some(Stopping { deadline, .. }) if now.mono >= deadline => Next::Act(Action::Kill),
@@ -584,7 +615,7 @@ impl Machine {
         if desired.deleted {
             return Next::Act(Action::Delete);
         }
-        if quiescing || spec.run_state == RunState::Stopped {
+        if self.to_be_down() {
             return Next::Settled;
         }
         match self.may_start(now) {
@@ -604,7 +635,14 @@ impl Machine {
         let desired = &self.record.desired;
         let serial = desired.spec.restart_serial;
         let restart = self.record.started.as_ref().is_some_and(|started| serial > started.serial);
-        desired.deleted || self.quiescing.is_some() || desired.spec.run_state == RunState::Stopped || restart
+        desired.deleted || self.to_be_down() || restart
+    }
+
+    /// Whether there is to be no guest, for whatever reason but deletion.
+    pub(super) fn to_be_down(&self) -> bool {
+        self.quiescing.is_some()
+            || self.record.revoked.is_some()
+            || self.record.desired.spec.run_state == RunState::Stopped
     }
 
     fn may_start(&self, now: Now) -> Start {
