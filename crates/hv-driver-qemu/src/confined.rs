@@ -55,7 +55,7 @@ impl fmt::Display for Confined {
 
 const REFUSED: &str = "guests would run as the agent's own user and could read all its files, because the kernel has no \
                        Landlock; run the agent as root, or enable Landlock (kernel parameter lsm=landlock,...), or set \
-                       allow_unconfined";
+                       qemu.allow_unconfined";
 
 #[cfg(test)]
 mod tests {

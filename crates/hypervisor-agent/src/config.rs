@@ -45,6 +45,8 @@ pub struct QemuConfig {
     pub accel: String,
     /// Account that guests run under when the agent is root: a name or a number; empty for a number of its own.
     pub user: String,
+    /// Starts guests that nothing keeps from the agent's files: on a kernel without Landlock, when the agent is not root.
+    pub allow_unconfined: bool,
 }
 
 impl Default for AgentConfig {
@@ -68,7 +70,7 @@ impl Default for AgentConfig {
 
 impl Default for QemuConfig {
     fn default() -> Self {
-        Self { binary: String::new(), accel: "auto".into(), user: String::new() }
+        Self { binary: String::new(), accel: "auto".into(), user: String::new(), allow_unconfined: false }
     }
 }
 
@@ -88,4 +90,5 @@ pub const KEYS: &[Key] = &[
     Key { path: "qemu.binary", kind: Kind::Text },
     Key { path: "qemu.accel", kind: Kind::Text },
     Key { path: "qemu.user", kind: Kind::Text },
+    Key { path: "qemu.allow_unconfined", kind: Kind::Bool },
 ];

@@ -18,22 +18,7 @@ pub struct Qemu {
 impl Qemu {
     /// Makes the driver. That QEMU is missing is no error here: the node's report says so, with what to install.
     pub fn new(config: &AgentConfig) -> Result<Self, StartError> {
-        let settings = &config.qemu;
-        let accel = match settings.accel.as_str() {
-            "auto" => Accel::Auto,
-            "kvm" => Accel::Kvm,
-            "tcg" => Accel::Tcg,
-            other => {
-                return Err(StartError::Config(format!("qemu.accel `{other}` is none of auto, kvm and tcg")));
-            }
-        };
-        let some = |text: &String| (!text.is_empty()).then(|| text.clone());
-        let driver = Config {
-            accel,
-            binary: some(&settings.binary).map(Into::into),
-            user: some(&settings.user),
-            ..Config::new(&config.state_dir)
-        };
+        let driver = driver_config(config)?;
         let tasks = Tasks::new();
         let driver = QemuDriver::new(driver, tasks.clone())
             .map_err(|source| StartError::StateDir { path: config.state_dir.clone(), source })?;
@@ -46,5 +31,57 @@ impl Qemu {
         if let Err(error) = self.tasks.drain(deadline).await {
             tracing::warn!(%error, "tasks of the QEMU driver did not end");
         }
+    }
+}
+
+/// The driver's settings, from the agent's.
+fn driver_config(config: &AgentConfig) -> Result<Config, StartError> {
+    let settings = &config.qemu;
+    let accel = match settings.accel.as_str() {
+        "auto" => Accel::Auto,
+        "kvm" => Accel::Kvm,
+        "tcg" => Accel::Tcg,
+        other => {
+            return Err(StartError::Config(format!("qemu.accel `{other}` is none of auto, kvm and tcg")));
+        }
+    };
+    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
+    Ok(Config {
+        accel,
+        binary: some(&settings.binary).map(Into::into),
+        user: some(&settings.user),
+        allow_unconfined: settings.allow_unconfined,
+        ..Config::new(&config.state_dir)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::KEYS;
+    use hv_runtime::config::{Sources, load};
+
+    fn from_environment(settings: &[(&str, &str)]) -> Result<Config, StartError> {
+        let environment = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let sources = Sources { environment: environment.collect(), ..Sources::default() };
+        let (config, _) = load::<AgentConfig>(KEYS, &sources).unwrap();
+        driver_config(&config)
+    }
+
+    #[test]
+    fn settings_reach_the_driver_and_nothing_is_unconfined_unless_that_was_said() {
+        assert!(!from_environment(&[]).unwrap().allow_unconfined);
+        let config = from_environment(&[
+            ("HYPERVISOR_QEMU_ALLOW_UNCONFINED", "true"),
+            ("HYPERVISOR_QEMU_USER", "guests"),
+            ("HYPERVISOR_QEMU_BINARY", "/opt/qemu"),
+            ("HYPERVISOR_QEMU_ACCEL", "tcg"),
+        ])
+        .unwrap();
+        assert!(config.allow_unconfined);
+        assert_eq!(config.user.as_deref(), Some("guests"));
+        assert_eq!(config.binary.as_deref(), Some("/opt/qemu".as_ref()));
+        assert_eq!(config.accel, Accel::Tcg);
+        assert!(matches!(from_environment(&[("HYPERVISOR_QEMU_ACCEL", "xen")]), Err(StartError::Config(_))));
     }
 }
