@@ -139,6 +139,62 @@ async fn a_guest_from_boot_to_power_off() {
     place.assert_nothing_left();
 }
 
+/// Shuts down QEMU's end of the connection to its monitor, as a fault of either side would.
+fn cut_monitor(pid: &str) {
+    use rustix::{net, process};
+    let pid = process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+    let pidfd = process::pidfd_open(pid, process::PidfdFlags::empty()).unwrap();
+    let mut cut = 0;
+    for number in 3..256 {
+        let Ok(fd) = process::pidfd_getfd(&pidfd, number, process::PidfdGetfdFlags::empty()) else {
+            continue;
+        };
+        let is_monitor = net::getsockname(&fd).ok().and_then(|name| net::SocketAddrUnix::try_from(name).ok());
+        let is_monitor = is_monitor
+            .is_some_and(|name| name.path().is_some_and(|path| path.to_bytes().ends_with(b"/qmp.sock")));
+        // The listening socket has the same name and no peer.
+        if is_monitor && net::getpeername(&fd).is_ok() {
+            net::shutdown(&fd, net::Shutdown::Both).unwrap();
+            cut += 1;
+        }
+    }
+    assert_eq!(cut, 1, "connections to the monitor");
+}
+
+#[tokio::test]
+async fn a_monitor_connection_that_breaks_is_opened_again_while_the_guest_and_its_console_go_on() {
+    let test = "a_monitor_connection_that_breaks_is_opened_again_while_the_guest_and_its_console_go_on";
+    let Some(place) = Place::with_demo(test) else { return };
+    let (driver, guest) = (place.driver(), place.demo());
+    started(&driver, &guest).await;
+    guest_is_up(&driver, &guest).await;
+    let before = driver.observe(guest.handle).await.unwrap();
+    let pid = &before.details["pid"];
+    let mut console = driver.console(guest.handle, 0).await.unwrap();
+    // Stopped, so that it does not listen again before the break was seen.
+    signal(pid, rustix::process::Signal::STOP);
+    cut_monitor(pid);
+    let broken = observed(&driver, &guest, "the break", |seen| {
+        matches!(&seen.responsive, Responsive::No(why) if why.contains("the monitor connection ended"))
+    })
+    .await;
+    assert_eq!(broken.guest, Guest::Running);
+    let error = driver.pause(guest.handle).await.unwrap_err();
+    assert_eq!(error.kind, DriverErrorKind::Unresponsive, "{error}");
+    signal(pid, rustix::process::Signal::CONT);
+    let back = observed(&driver, &guest, "an answer", |seen| seen.responsive == Responsive::Yes).await;
+    assert_eq!((&back.details["pid"], back.started_at), (pid, before.started_at));
+    driver.pause(guest.handle).await.unwrap();
+    driver.resume(guest.handle).await.unwrap();
+    console.input.write_all(b"\n").await.unwrap();
+    console.input.flush().await.unwrap();
+    read_until(&mut console, "login: ").await;
+    driver.power_down(guest.handle).await.unwrap();
+    observed(&driver, &guest, "the power off", |seen| seen.guest == Guest::Ended(End::PoweredOff)).await;
+    removed(&driver, &guest).await;
+    place.assert_nothing_left();
+}
+
 async fn read_until(console: &mut hv_driver::Console, text: &str) {
     let mut read = String::new();
     patiently(text, async {
