@@ -20,7 +20,10 @@ use hv_driver::{
     Assignment, Capability, Console, DiskStats, Driver, DriverError, DriverErrorKind, Guest, Handle,
     Observation, StartMode, Stats,
 };
-use hv_runtime::{clock, tasks::Tasks};
+use hv_runtime::{
+    clock,
+    tasks::{Tasks, blocking},
+};
 use qemu::{
     Accelerator, Binary, BinaryCache, Identity, StartSpec,
     accel::{self, Choice, Decision},
@@ -95,8 +98,9 @@ impl QemuDriver {
     }
 
     async fn binary(&self, operation: &'static str) -> Result<Arc<Binary>, DriverError> {
-        let path = binary::find(self.config.binary.as_deref(), &self.config.search_path)
-            .map_err(|error| error::binary(operation, &error))?;
+        let config = self.config.clone();
+        let path = blocking(move || binary::find(config.binary.as_deref(), &config.search_path)).await;
+        let path = path.map_err(|error| error::binary(operation, &error))?;
         self.binaries.inspect(&path).await.map_err(|error| error::binary(operation, &error))
     }
 
@@ -132,8 +136,13 @@ impl QemuDriver {
     ) -> Result<(), DriverError> {
         self.confined.check("start")?;
         let broken = |what: &'static str| move |error: io::Error| error::io("start", what, &error);
-        let facts =
-            InstanceFacts::load(&slot.layout.dir).map_err(broken("cannot read the instance's facts"))?;
+        let layout = slot.layout.clone();
+        let lengths = move || {
+            let lengths = (layout::length(&layout.console_log()), layout::length(&layout.qemu_log()));
+            InstanceFacts::load(&layout.dir).map(|facts| (facts, lengths))
+        };
+        let (facts, (console_start, log_start)) =
+            blocking(lengths).await.map_err(broken("cannot read the instance's facts"))?;
         let Some(mut facts) = facts else {
             let message = format!("the instance {} was not prepared", assignment.handle.id);
             return Err(DriverError::new(DriverErrorKind::NotFound, "start", message));
@@ -153,8 +162,8 @@ impl QemuDriver {
             accelerator_reason: decision.reason.clone(),
             machine: machine.clone(),
             qemu_version: version(&binary),
-            console_start: layout::length(&slot.layout.console_log()),
-            log_start: layout::length(&slot.layout.qemu_log()),
+            console_start,
+            log_start,
             ports: ports.iter().copied().map(Port::from).collect(),
             disks: assignment.spec.disks.iter().map(|disk| disk.name.to_string()).collect(),
         };
@@ -189,8 +198,9 @@ impl QemuDriver {
         let (vm, supervisor) = match started {
             Ok(started) => started,
             Err(error) => {
+                let layout = slot.layout.clone();
                 // The error that matters is the first one.
-                let _ = slot.layout.forget_guest();
+                let _ = blocking(move || layout.forget_guest()).await;
                 return Err(error.with("log", slot.layout.qemu_log().display()));
             }
         };
@@ -280,7 +290,8 @@ impl Driver for QemuDriver {
         }
         status.attributes.insert("confinement".into(), self.confined.to_string());
         problems.extend(self.confined.check("fingerprint").err().map(|error| error.message));
-        if admit::find_program("qemu-img", &self.config.search_path).is_none() {
+        let config = self.config.clone();
+        if blocking(move || admit::find_program("qemu-img", &config.search_path)).await.is_none() {
             problems.push("there is no qemu-img; install the Debian package qemu-utils".to_owned());
         }
         status.healthy = problems.is_empty();
@@ -425,7 +436,8 @@ impl Driver for QemuDriver {
         let slot = self.slot(handle.id);
         let live = slot.live("console").await?;
         let (log, start) = (slot.layout.console_log(), live.facts.console_start);
-        let output = console::output(&log, start, replay_bytes, live.vm.watch())
+        let output = console::output(log.clone(), start, replay_bytes, live.vm.watch())
+            .await
             .map_err(|error| error::io("console", &format!("cannot follow {}", log.display()), &error))?;
         Ok(Console { output: output.boxed(), input: live.keyboard.writer() })
     }
@@ -471,16 +483,6 @@ fn kvm_group() -> Option<Option<u32>> {
         mode if mode & 0o006 == 0o006 => Some(None),
         mode if mode & 0o060 == 0o060 => Some(Some(device.gid())),
         _ => None,
-    }
-}
-
-/// Runs blocking work on a thread for it.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The runtime is shutting down, and this future with it.
-        Err(_) => std::future::pending().await,
     }
 }
 

@@ -16,17 +16,20 @@ use crate::{
 };
 use hv_core::instance::PublishedPort;
 use hv_core::{InstanceId, Timestamp};
-use hv_driver::{DriverError, DriverErrorKind, End, Guest, Observation, Responsive};
+use hv_driver::{DriverError, DriverErrorKind, End, Guest, Observation, Responsive, Stalled};
 use hv_runtime::{
     clock,
-    tasks::{TaskKind, Tasks},
+    tasks::{TaskKind, Tasks, blocking},
 };
 use qemu::{Adoption, Exit, Record, Supervision, Unresponsive, Vm, adopt};
+use qmp::commands::RunState;
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     future::Future,
     io,
-    pin::Pin,
+    path::{Path, PathBuf},
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -106,6 +109,10 @@ pub(crate) struct Live {
     pub(crate) keyboard: Keyboard,
     /// It is being ended by us: its end is no news.
     ending: AtomicBool,
+    /// There is room again for what QEMU could not write; says nothing unless [`has_stalled`].
+    room: AtomicBool,
+    /// Where its disks are.
+    dir: PathBuf,
     /// Becomes true when the process is gone and all that is to be known of its end is on disk.
     pub(crate) settled: watch::Receiver<bool>,
 }
@@ -118,6 +125,16 @@ pub(crate) struct Silent {
     reason: Mutex<String>,
     ending: AtomicBool,
     settled: watch::Receiver<bool>,
+}
+
+/// What an earlier guest has left on disk.
+enum Traces {
+    /// The record of a process that lives, or of the last one that did.
+    Process { record: Box<Record>, facts: Box<GuestFacts>, same_boot: bool },
+    /// Something lives here that left no record.
+    Stranger,
+    /// Nothing lives here.
+    End(Option<End>),
 }
 
 type Supervisor = Pin<Box<dyn Future<Output = Exit> + Send>>;
@@ -169,22 +186,19 @@ impl Slot {
 
     async fn look(self: &Arc<Self>, operation: &'static str) -> Result<Known, DriverError> {
         let failed = |error: io::Error| error::io(operation, "cannot look for the guest", &error);
-        let run = self.layout.run();
-        let record = match self.record() {
-            Ok(Some(record)) => record,
-            Ok(None) if self.layout.is_occupied().map_err(failed)? => {
-                let message = format!("a process that is not known holds {}", run.join("lock").display());
+        let (record, facts, same_boot) = match self.on_files(Self::traces).await.map_err(failed)? {
+            Traces::Process { record, facts, same_boot } => (*record, *facts, same_boot),
+            Traces::Stranger => {
+                let lock = self.layout.run().join("lock");
+                let message = format!("a process that is not known holds {}", lock.display());
                 return Err(DriverError::new(DriverErrorKind::Unresponsive, operation, message));
             }
-            Ok(None) => {
-                let gone = Known::Gone(self.end_on_disk());
+            Traces::End(end) => {
+                let gone = Known::Gone(end);
                 *self.known() = gone.clone();
                 return Ok(gone);
             }
-            Err(error) => return Err(failed(error)),
         };
-        let facts = GuestFacts::load(&run).ok().flatten().unwrap_or_else(GuestFacts::unknown);
-        let same_boot = record.boot_id == clock::boot_id();
         let adopted = adopt(record.clone(), ANSWER, self.around.supervision).await.map_err(failed)?;
         let known = match adopted {
             Adoption::Adopted(vm, supervisor) => {
@@ -194,14 +208,40 @@ impl Slot {
             Adoption::Unresponsive(held) => Known::Silent(self.wait_for(held, record, facts)),
             // The host's reboot ended it; that is no failure of the guest.
             Adoption::Gone(_) if !same_boot => Known::Gone(None),
-            Adoption::Gone(_) => Known::Gone(Some(self.end_on_disk().unwrap_or_else(|| {
-                let words = self.layout.last_words(facts.log_start);
-                let words = if words.is_empty() { words } else { format!(": {words}") };
-                End::Failed(format!("the QEMU process ended while nobody watched{words}"))
-            }))),
+            Adoption::Gone(_) => {
+                let end = move |slot: &Self| {
+                    slot.end_on_disk().unwrap_or_else(|| {
+                        let words = slot.layout.last_words(facts.log_start);
+                        let words = if words.is_empty() { words } else { format!(": {words}") };
+                        End::Failed(format!("the QEMU process ended while nobody watched{words}"))
+                    })
+                };
+                Known::Gone(Some(self.on_files(end).await))
+            }
         };
         self.set(known.clone());
         Ok(known)
+    }
+
+    /// Runs work on this instance's files where it may block.
+    async fn on_files<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> T {
+        let slot = self.clone();
+        blocking(move || work(&slot)).await
+    }
+
+    fn traces(&self) -> io::Result<Traces> {
+        let Some(record) = self.record()? else {
+            return Ok(match self.layout.is_occupied()? {
+                true => Traces::Stranger,
+                false => Traces::End(self.end_on_disk()),
+            });
+        };
+        let facts = GuestFacts::load(&self.layout.run()).ok().flatten().unwrap_or_else(GuestFacts::unknown);
+        let same_boot = record.boot_id == clock::boot_id();
+        Ok(Traces::Process { record: Box::new(record), facts: Box::new(facts), same_boot })
     }
 
     /// The record of a process that lives, or of the last one that did.
@@ -230,8 +270,15 @@ impl Slot {
     pub(crate) fn begin(self: &Arc<Self>, vm: Vm, supervisor: Supervisor, facts: GuestFacts) -> Arc<Live> {
         let (settled, settled_seen) = watch::channel(false);
         let keyboard = Keyboard::new(vm.record().console_socket.clone(), self.around.clone());
-        let live =
-            Arc::new(Live { vm, facts, keyboard, ending: AtomicBool::new(false), settled: settled_seen });
+        let live = Arc::new(Live {
+            vm,
+            facts,
+            keyboard,
+            ending: AtomicBool::new(false),
+            room: AtomicBool::new(false),
+            dir: self.layout.dir.clone(),
+            settled: settled_seen,
+        });
         self.set(Known::Live(live.clone()));
         self.around.tasks.spawn(Task::Guest, supervise(self.clone(), live.clone(), supervisor, settled));
         live
@@ -280,7 +327,7 @@ impl Slot {
         };
         // An error is a task that has ended without a word: the program is ending.
         let _ = settled.wait_for(|settled| *settled).await;
-        self.layout.forget_guest().map_err(failed)?;
+        self.on_files(|slot| slot.layout.forget_guest()).await.map_err(failed)?;
         self.set(Known::Gone(None));
         Ok(())
     }
@@ -353,16 +400,29 @@ impl Live {
         let guest = convert::guest_of(&status).unwrap_or_else(|| {
             Guest::Ended(convert::failure_of(&status, "").map_or(End::PoweredOff, End::Failed))
         });
+        let stalled = has_stalled(&status).then(|| Stalled {
+            why: format!(
+                "no space on {}: QEMU halted the guest at a write to its disk; free some space and it goes on",
+                self.dir.display()
+            ),
+            mended: self.room.load(Ordering::Acquire),
+        });
         let responsive = match (&guest, status.responsive) {
             (Guest::Running | Guest::Paused, qemu::Responsive::No(why)) => Responsive::No(why),
             _ => Responsive::Yes,
         };
         let mut details = self.facts.details(self.vm.record().pid);
-        if !matches!(status.run_state, qmp::commands::RunState::Running) {
+        if status.run_state != RunState::Running {
             details.insert("run_state".into(), status.run_state.to_string());
         }
-        self.facts.observation(guest, responsive, details)
+        Observation { stalled, ..self.facts.observation(guest, responsive, details) }
     }
+}
+
+/// QEMU halts a guest by itself when a write finds no space, and for no other error of a disk (`werror=enospc`, the default of
+/// its disk devices).
+fn has_stalled(status: &qemu::Status) -> bool {
+    status.exit.is_none() && status.run_state == RunState::IoError
 }
 
 impl Silent {
@@ -415,6 +475,7 @@ impl GuestFacts {
         Observation {
             guest,
             responsive,
+            stalled: None,
             started_at: (self.started_at != 0).then_some(Timestamp(self.started_at)),
             published_ports: self.ports.iter().map(PublishedPort::from).collect(),
             addresses: Vec::new(),
@@ -431,27 +492,63 @@ async fn supervise(
     settled: watch::Sender<bool>,
 ) {
     let mut status = live.vm.watch();
-    let mut trim = tokio::time::interval(console::TRIM_EVERY);
-    loop {
-        // Cancel safety: the supervisor is kept, the others lose nothing when dropped.
-        tokio::select! {
-            _ = &mut supervisor => break,
-            Ok(()) = status.changed() => slot.changed(),
-            _ = trim.tick() => console::trim(&[slot.layout.console_log(), slot.layout.qemu_log()]),
-            () = slot.around.stop.cancelled() => return,
+    {
+        let mut chores = pin!(chores(&slot, &live));
+        loop {
+            // Cancel safety: the supervisor and the chores are kept, the others lose nothing when dropped.
+            tokio::select! {
+                _ = &mut supervisor => break,
+                Ok(()) = status.changed() => slot.changed(),
+                never = &mut chores => match never {},
+                () = slot.around.stop.cancelled() => return,
+            }
         }
     }
     let mut end = None;
     if !live.ending.load(Ordering::Acquire) {
-        let words = slot.layout.last_words(live.facts.log_start);
-        let failure = convert::failure_of(&live.vm.status(), &words);
-        let facts = EndFacts { boot_id: clock::boot_id(), failure: failure.clone() };
-        if let Err(error) = facts.save(&slot.layout.run()) {
-            tracing::warn!(instance = %slot.id, %error, "cannot write down how the guest ended");
-        }
-        end = Some(failure.map_or(End::PoweredOff, End::Failed));
+        let write_down = move |slot: &Slot| {
+            let words = slot.layout.last_words(live.facts.log_start);
+            let failure = convert::failure_of(&live.vm.status(), &words);
+            let facts = EndFacts { boot_id: clock::boot_id(), failure: failure.clone() };
+            if let Err(error) = facts.save(&slot.layout.run()) {
+                tracing::warn!(instance = %slot.id, %error, "cannot write down how the guest ended");
+            }
+            failure.map_or(End::PoweredOff, End::Failed)
+        };
+        end = Some(slot.on_files(write_down).await);
     }
     slot.settle(settled, end);
+}
+
+/// What is looked after now and then while a process lives: its logs, and room on its disks' file system while it waits for
+/// that. Nothing tells when space becomes free, so this asks.
+async fn chores(slot: &Arc<Slot>, live: &Live) -> Infallible {
+    let mut status = live.vm.watch();
+    let mut trim = tokio::time::interval(console::TRIM_EVERY);
+    loop {
+        let stalled = has_stalled(&status.borrow_and_update());
+        if !stalled {
+            live.room.store(false, Ordering::Release);
+        }
+        // Cancel safety: all three only wait.
+        tokio::select! {
+            _ = trim.tick() => {
+                slot.on_files(|slot| console::trim(&[slot.layout.console_log(), slot.layout.qemu_log()])).await;
+            }
+            Ok(()) = status.changed() => {}
+            () = tokio::time::sleep(LOOK_FOR_ROOM_EVERY), if stalled => {
+                let room = slot.on_files(|slot| has_room(&slot.layout.dir)).await;
+                if live.room.swap(room, Ordering::AcqRel) != room {
+                    slot.changed();
+                }
+            }
+        }
+    }
+}
+
+/// Whether a guest could write for a while. What cannot be asked has none.
+fn has_room(dir: &Path) -> bool {
+    rustix::fs::statvfs(dir).is_ok_and(|fs| fs.f_bavail * fs.f_frsize >= ROOM_BYTES)
 }
 
 /// Waits until a silent process answers or ends.
@@ -483,10 +580,15 @@ async fn wait(
                 return;
             }
             Adoption::Gone(why) => {
-                let end = (!silent.ending.load(Ordering::Acquire)).then(|| {
-                    let words = slot.layout.last_words(silent.facts.log_start);
-                    End::Failed(format!("{why}{}{words}", if words.is_empty() { "" } else { ": " }))
-                });
+                let mut end = None;
+                if !silent.ending.load(Ordering::Acquire) {
+                    let words =
+                        slot.on_files(move |slot| slot.layout.last_words(silent.facts.log_start)).await;
+                    end = Some(End::Failed(format!(
+                        "{why}{}{words}",
+                        if words.is_empty() { "" } else { ": " }
+                    )));
+                }
                 slot.settle(settled, end);
                 return;
             }
@@ -518,3 +620,9 @@ const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
 
 /// Between attempts at a monitor that refuses.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(2);
+
+/// Between two looks at the free space while a guest waits for it; a look is one system call.
+const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_secs(1);
+
+/// Free space at which a guest that waits for it is let go.
+const ROOM_BYTES: u64 = 16 << 20;
