@@ -9,3 +9,4 @@ mod conformance;
 mod faults;
 mod place;
 mod space;
+mod uefi;
