@@ -9,27 +9,27 @@
 //!      '--(start cut)--  Gone    no process; how its guest ended, if it did by itself
 //! ```
 
+mod observe;
+mod supervise;
+
 use crate::{
-    console::{self, Keyboard},
+    cgroup,
+    console::Keyboard,
     convert, error,
     layout::{EndFacts, Facts, GuestFacts, Layout},
 };
-use hv_core::instance::PublishedPort;
-use hv_core::{InstanceId, Timestamp};
-use hv_driver::{DriverError, DriverErrorKind, End, Guest, Observation, Responsive, Stalled};
+use hv_core::InstanceId;
+use hv_driver::{DriverError, DriverErrorKind, End, Guest, Observation};
 use hv_runtime::{
     clock,
     tasks::{TaskKind, Tasks, blocking},
 };
 use qemu::{Adoption, Exit, Record, Supervision, Unresponsive, Vm, adopt};
-use qmp::commands::RunState;
 use std::{
-    collections::BTreeMap,
-    convert::Infallible,
     future::Future,
     io,
-    path::{Path, PathBuf},
-    pin::{Pin, pin},
+    path::PathBuf,
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -206,10 +206,11 @@ impl Slot {
                 Known::Live(self.begin(vm, supervisor, facts))
             }
             Adoption::Unresponsive(held) => Known::Silent(self.wait_for(held, record, facts)),
-            // The host's reboot ended it; that is no failure of the guest.
+            // The host's reboot ended it; that is no failure of the guest. Its control group ended with it.
             Adoption::Gone(_) if !same_boot => Known::Gone(None),
             Adoption::Gone(_) => {
                 let end = move |slot: &Self| {
+                    cgroup::remove(&facts.cgroup);
                     slot.end_on_disk().unwrap_or_else(|| {
                         let words = slot.layout.last_words(facts.log_start);
                         let words = if words.is_empty() { words } else { format!(": {words}") };
@@ -280,7 +281,9 @@ impl Slot {
             settled: settled_seen,
         });
         self.set(Known::Live(live.clone()));
-        self.around.tasks.spawn(Task::Guest, supervise(self.clone(), live.clone(), supervisor, settled));
+        self.around
+            .tasks
+            .spawn(Task::Guest, supervise::supervise(self.clone(), live.clone(), supervisor, settled));
         live
     }
 
@@ -293,7 +296,7 @@ impl Slot {
             ending: AtomicBool::new(false),
             settled: settled_seen,
         });
-        self.around.tasks.spawn(Task::Silent, wait(self.clone(), silent.clone(), held, settled));
+        self.around.tasks.spawn(Task::Silent, supervise::wait(self.clone(), silent.clone(), held, settled));
         silent
     }
 
@@ -393,214 +396,6 @@ impl Drop for Starting {
     }
 }
 
-impl Live {
-    fn observe(&self) -> Observation {
-        let status = self.vm.status();
-        // Without a process only when nobody supervises any more.
-        let guest = convert::guest_of(&status).unwrap_or_else(|| {
-            Guest::Ended(convert::failure_of(&status, "").map_or(End::PoweredOff, End::Failed))
-        });
-        let stalled = has_stalled(&status).then(|| Stalled {
-            why: format!(
-                "no space on {}: QEMU halted the guest at a write to its disk; free some space and it goes on",
-                self.dir.display()
-            ),
-            mended: self.room.load(Ordering::Acquire),
-        });
-        let responsive = match (&guest, status.responsive) {
-            (Guest::Running | Guest::Paused, qemu::Responsive::No(why)) => Responsive::No(why),
-            _ => Responsive::Yes,
-        };
-        let mut details = self.facts.details(self.vm.record().pid);
-        if status.run_state != RunState::Running {
-            details.insert("run_state".into(), status.run_state.to_string());
-        }
-        Observation { stalled, ..self.facts.observation(guest, responsive, details) }
-    }
-}
-
-/// QEMU halts a guest by itself when a write finds no space, and for no other error of a disk (`werror=enospc`, the default of
-/// its disk devices).
-fn has_stalled(status: &qemu::Status) -> bool {
-    status.exit.is_none() && status.run_state == RunState::IoError
-}
-
-impl Silent {
-    fn why(&self) -> String {
-        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn observe(&self) -> Observation {
-        let details = self.facts.details(self.record.pid);
-        self.facts.observation(Guest::Running, Responsive::No(self.why()), details)
-    }
-}
-
-impl GuestFacts {
-    /// Of a guest whose facts were lost.
-    fn unknown() -> Self {
-        Self {
-            started_at: 0,
-            accelerator: String::new(),
-            accelerator_reason: String::new(),
-            machine: String::new(),
-            qemu_version: String::new(),
-            console_start: 0,
-            log_start: 0,
-            ports: Vec::new(),
-            disks: Vec::new(),
-        }
-    }
-
-    fn details(&self, pid: u32) -> BTreeMap<String, String> {
-        let facts = [
-            ("accelerator", &self.accelerator),
-            ("accelerator_reason", &self.accelerator_reason),
-            ("machine", &self.machine),
-            ("qemu_version", &self.qemu_version),
-        ];
-        let known = facts.into_iter().filter(|(_, value)| !value.is_empty());
-        known
-            .map(|(key, value)| (key.to_owned(), value.clone()))
-            .chain([("pid".to_owned(), pid.to_string())])
-            .collect()
-    }
-
-    fn observation(
-        &self,
-        guest: Guest,
-        responsive: Responsive,
-        details: BTreeMap<String, String>,
-    ) -> Observation {
-        Observation {
-            guest,
-            responsive,
-            stalled: None,
-            started_at: (self.started_at != 0).then_some(Timestamp(self.started_at)),
-            published_ports: self.ports.iter().map(PublishedPort::from).collect(),
-            addresses: Vec::new(),
-            details,
-        }
-    }
-}
-
-/// Polls the supervision of a process, tells of its changes, keeps its logs short, and writes down how it ended.
-async fn supervise(
-    slot: Arc<Slot>,
-    live: Arc<Live>,
-    mut supervisor: Supervisor,
-    settled: watch::Sender<bool>,
-) {
-    let mut status = live.vm.watch();
-    {
-        let mut chores = pin!(chores(&slot, &live));
-        loop {
-            // Cancel safety: the supervisor and the chores are kept, the others lose nothing when dropped.
-            tokio::select! {
-                _ = &mut supervisor => break,
-                Ok(()) = status.changed() => slot.changed(),
-                never = &mut chores => match never {},
-                () = slot.around.stop.cancelled() => return,
-            }
-        }
-    }
-    let mut end = None;
-    if !live.ending.load(Ordering::Acquire) {
-        let write_down = move |slot: &Slot| {
-            let words = slot.layout.last_words(live.facts.log_start);
-            let failure = convert::failure_of(&live.vm.status(), &words);
-            let facts = EndFacts { boot_id: clock::boot_id(), failure: failure.clone() };
-            if let Err(error) = facts.save(&slot.layout.run()) {
-                tracing::warn!(instance = %slot.id, %error, "cannot write down how the guest ended");
-            }
-            failure.map_or(End::PoweredOff, End::Failed)
-        };
-        end = Some(slot.on_files(write_down).await);
-    }
-    slot.settle(settled, end);
-}
-
-/// What is looked after now and then while a process lives: its logs, and room on its disks' file system while it waits for
-/// that. Nothing tells when space becomes free, so this asks.
-async fn chores(slot: &Arc<Slot>, live: &Live) -> Infallible {
-    let mut status = live.vm.watch();
-    let mut trim = tokio::time::interval(console::TRIM_EVERY);
-    loop {
-        let stalled = has_stalled(&status.borrow_and_update());
-        if !stalled {
-            live.room.store(false, Ordering::Release);
-        }
-        // Cancel safety: all three only wait.
-        tokio::select! {
-            _ = trim.tick() => {
-                slot.on_files(|slot| console::trim(&[slot.layout.console_log(), slot.layout.qemu_log()])).await;
-            }
-            Ok(()) = status.changed() => {}
-            () = tokio::time::sleep(LOOK_FOR_ROOM_EVERY), if stalled => {
-                let room = slot.on_files(|slot| has_room(&slot.layout.dir)).await;
-                if live.room.swap(room, Ordering::AcqRel) != room {
-                    slot.changed();
-                }
-            }
-        }
-    }
-}
-
-/// Whether a guest could write for a while. What cannot be asked has none.
-fn has_room(dir: &Path) -> bool {
-    rustix::fs::statvfs(dir).is_ok_and(|fs| fs.f_bavail * fs.f_frsize >= ROOM_BYTES)
-}
-
-/// Waits until a silent process answers or ends.
-async fn wait(
-    slot: Arc<Slot>,
-    silent: Arc<Silent>,
-    mut held: Box<Unresponsive>,
-    settled: watch::Sender<bool>,
-) {
-    let mut early = false;
-    loop {
-        let retry = async move {
-            if early {
-                tokio::time::sleep(RECONNECT_PAUSE).await;
-            }
-            held.retry(FOR_EVER).await
-        };
-        // Cancel safety: a driver that stops wants nothing of it any more.
-        let adoption = tokio::select! {
-            adoption = retry => adoption,
-            () = slot.around.stop.cancelled() => return,
-        };
-        match adoption {
-            Adoption::Adopted(vm, supervisor) => {
-                tracing::info!(instance = %slot.id, "a silent guest answers again");
-                slot.begin(vm, supervisor, silent.facts.clone());
-                // Whoever was about to end it finds it live now and asks again.
-                settled.send_replace(true);
-                return;
-            }
-            Adoption::Gone(why) => {
-                let mut end = None;
-                if !silent.ending.load(Ordering::Acquire) {
-                    let words =
-                        slot.on_files(move |slot| slot.layout.last_words(silent.facts.log_start)).await;
-                    end = Some(End::Failed(format!(
-                        "{why}{}{words}",
-                        if words.is_empty() { "" } else { ": " }
-                    )));
-                }
-                slot.settle(settled, end);
-                return;
-            }
-            Adoption::Unresponsive(again) => {
-                again.reason().clone_into(&mut silent.reason.lock().unwrap_or_else(PoisonError::into_inner));
-                slot.changed();
-                (held, early) = (again, true);
-            }
-        }
-    }
-}
-
 impl Slot {
     fn settle(&self, settled: watch::Sender<bool>, end: Option<End>) {
         *self.known() = Known::Gone(end);
@@ -614,15 +409,3 @@ const ANSWER: Duration = Duration::from_secs(3);
 
 /// How long QEMU may take to end in order.
 const QUIT: Duration = Duration::from_secs(3);
-
-/// A retry ends earlier by the process's end, an answer, or a monitor that refuses.
-const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
-
-/// Between attempts at a monitor that refuses.
-const RECONNECT_PAUSE: Duration = Duration::from_secs(2);
-
-/// Between two looks at the free space while a guest waits for it; a look is one system call.
-const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_secs(1);
-
-/// Free space at which a guest that waits for it is let go.
-const ROOM_BYTES: u64 = 16 << 20;

@@ -3,8 +3,9 @@
 use crate::StartError;
 use crate::config::AgentConfig;
 use hv_driver::Driver;
-use hv_driver_qemu::{Accel, Config, QemuDriver};
+use hv_driver_qemu::{Accel, Cgroups, Config, QemuDriver};
 use hv_runtime::tasks::Tasks;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,13 +46,39 @@ fn driver_config(config: &AgentConfig) -> Result<Config, StartError> {
             return Err(StartError::Config(format!("qemu.accel `{other}` is none of auto, kvm and tcg")));
         }
     };
+    let cgroups = match settings.cgroups.as_str() {
+        "auto" => Cgroups::Auto,
+        "off" => Cgroups::Off,
+        path if path.starts_with('/') => Cgroups::Below(path.into()),
+        other => {
+            let message = format!("qemu.cgroups `{other}` is none of auto, off and an absolute path");
+            return Err(StartError::Config(message));
+        }
+    };
     let some = |text: &String| (!text.is_empty()).then(|| text.clone());
     Ok(Config {
         accel,
         binary: some(&settings.binary).map(Into::into),
         user: some(&settings.user),
+        uids: uid_range(&settings.uid_range)?,
+        cgroups,
         allow_unconfined: settings.allow_unconfined,
         ..Config::new(&config.state_dir)
+    })
+}
+
+/// `FIRST-LAST`. 0 is root, and the highest number is the kernel's word for "none".
+fn uid_range(text: &str) -> Result<RangeInclusive<u32>, StartError> {
+    let parse = || {
+        let (first, last) = text.split_once('-')?;
+        let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        (0 < first && first <= last && last < u32::MAX).then_some(first..=last)
+    };
+    parse().ok_or_else(|| {
+        StartError::Config(format!(
+            "qemu.uid_range `{text}` is no range FIRST-LAST of user numbers between 1 and {}",
+            u32::MAX - 1
+        ))
     })
 }
 
@@ -82,6 +109,20 @@ mod tests {
         assert_eq!(config.user.as_deref(), Some("guests"));
         assert_eq!(config.binary.as_deref(), Some("/opt/qemu".as_ref()));
         assert_eq!(config.accel, Accel::Tcg);
+        assert_eq!((config.uids, config.cgroups), (hv_driver_qemu::DEFAULT_UIDS, Cgroups::Auto));
+        let config = from_environment(&[
+            ("HYPERVISOR_QEMU_UID_RANGE", "7000-7999"),
+            ("HYPERVISOR_QEMU_CGROUPS", "/sys/fs/cgroup/guests"),
+        ])
+        .unwrap();
+        assert_eq!(
+            (config.uids, config.cgroups),
+            (7000..=7999, Cgroups::Below("/sys/fs/cgroup/guests".into()))
+        );
+        for wrong in ["", "7000", "0-5", "8-7", "1-4294967295", "a-b"] {
+            assert!(from_environment(&[("HYPERVISOR_QEMU_UID_RANGE", wrong)]).is_err(), "{wrong}");
+        }
+        assert!(from_environment(&[("HYPERVISOR_QEMU_CGROUPS", "below")]).is_err());
         assert!(matches!(from_environment(&[("HYPERVISOR_QEMU_ACCEL", "xen")]), Err(StartError::Config(_))));
     }
 }

@@ -5,6 +5,7 @@
     reason = "a test program: helpers beside the tests fail and report alike"
 )]
 
+mod apart;
 mod conformance;
 mod faults;
 mod place;
