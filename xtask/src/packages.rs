@@ -101,6 +101,7 @@ const PACKAGES: &[(Purpose, &str, &str)] = &[
         "systemd-boot-efi",
         "the stub that makes a kernel, its initrd and its command line one UEFI program",
     ),
+    (Purpose::Test, "binutils", "strip and objcopy make small programs for guests"),
     (Purpose::Test, "mtools", "makes the FAT file system that a UEFI firmware boots from"),
     (Purpose::Test, "debootstrap", "makes the Debian image and the bare machine of the tests"),
 ];
