@@ -14,10 +14,14 @@
 //! 6. When the server has given up the node, its guests end at once: they may run elsewhere. Disks stay, and nothing is started
 //!    before a newer assignment.
 //! 7. A guest that is to stop is asked first and ended at its deadline, unless the stop is forced.
+//! 8. A guest that its host halted, for want of disk space, is let go when the host says that the cause is gone, and now and
+//!    then without that, with growing pauses.
 
-use super::{Desired, Ended, EndedBy, Record, Report, record::Started};
+pub use super::step::{Action, Effect, EpochCheck, Input, Now};
+
+use super::{Desired, Ended, EndedBy, Record, Report, record::Started, stall::Stall};
+use hv_core::Conditions;
 use hv_core::instance::{Phase, RestartPolicy, RunState};
-use hv_core::{Conditions, Timestamp};
 use hv_driver::{
     Assignment, DriverError, DriverErrorKind, End, Guest, Handle, Observation, Permanence, Responsive,
     StartMode,
@@ -30,80 +34,6 @@ pub const FIRST_PAUSE: Duration = Duration::from_secs(2);
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// A guest that lived this long has recovered: failures count from zero again.
 pub const RECOVERED_AFTER: Duration = Duration::from_secs(60);
-
-/// Two clocks: one for records, one for deadlines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// Wall clock.
-    pub wall: Timestamp,
-    /// Since boot; never jumps.
-    pub mono: Duration,
-}
-
-/// Whether old assignments are refused. Only the simulator, which proves that it would notice, ever switches it off.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EpochCheck {
-    /// They are.
-    #[default]
-    Enforced,
-    /// They are not.
-    Removed,
-}
-
-/// Something the driver is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Say whether this node can make it.
-    Admit,
-    /// Make its disks.
-    Prepare,
-    /// Start its guest.
-    Start(StartMode),
-    /// Ask its guest to power off.
-    PowerDown,
-    /// End its guest and remove what is left of it.
-    Kill,
-    /// Halt its vCPUs.
-    Pause,
-    /// Let them go on.
-    Resume,
-    /// Remove everything.
-    Delete,
-}
-
-/// What a machine is told.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// What the server wants.
-    Desired(Box<Desired>),
-    /// The driver says that something changed.
-    Changed,
-    /// The answer to [`Effect::Observe`] with its number.
-    Observed(u64, Result<Observation, DriverError>),
-    /// The answer to [`Effect::Run`].
-    Done(Action, Result<(), DriverError>),
-    /// The time of [`Effect::WakeAt`] has come.
-    Timer,
-    /// The node goes down: the guest may take this long, and nothing is started any more.
-    Quiesce(Duration),
-    /// The server gave up the node.
-    Revoked,
-}
-
-/// What a machine wants done, in this order.
-#[derive(Clone, Debug)]
-pub enum Effect {
-    /// Write the record durably before going on.
-    Persist(Box<Record>),
-    /// Tell the server.
-    Report(Box<Report>),
-    /// Let the driver do this, and answer with [`Input::Done`].
-    Run(Action, Box<Assignment>),
-    /// Let the driver look, and answer with [`Input::Observed`].
-    Observe(u64, Handle),
-    /// Come back at this time (since boot); replaces an earlier wish.
-    WakeAt(Duration),
-}
 
 /// A stop that is under way.
 #[derive(Clone, Copy, Debug)]
@@ -138,6 +68,8 @@ pub struct Machine {
     /// When an action that failed, other than a start, may be tried again.
     again_at: Option<Duration>,
     alive_since: Option<Duration>,
+    /// The host has halted the guest, or had lately.
+    stall: Option<Stall>,
     /// Why the last action, other than a start, failed.
     pub(super) trouble: Option<String>,
     pub(super) conditions: Conditions,
@@ -171,6 +103,7 @@ impl Machine {
             retry_at: None,
             again_at: None,
             alive_since: None,
+            stall: None,
             trouble: None,
             conditions: Conditions::default(),
             observed_generation: 0,
@@ -412,6 +345,7 @@ impl Machine {
                 ended: None,
             });
         }
+        Stall::observe(&mut self.stall, observation.stalled.as_ref(), now.mono);
         if alive {
             let since = *self.alive_since.get_or_insert(now.mono);
             if now.mono.saturating_sub(since) >= RECOVERED_AFTER {
@@ -420,6 +354,7 @@ impl Machine {
         } else {
             self.count_failure(now);
             self.alive_since = None;
+            self.stall = None;
             self.stopping = None;
             self.lift_revocation(&observation);
         }
@@ -539,6 +474,11 @@ impl Machine {
                 return None;
             }
         };
+        if action == Action::Resume
+            && let Some(stall) = &mut self.stall
+        {
+            stall.attempted(now.mono);
+        }
         match action {
             Action::PowerDown | Action::Resume if self.shall_end() => {
                 let spec = &self.record.desired.spec;
@@ -602,13 +542,19 @@ impl Machine {
                     Some(Stopping { deadline, .. }) if now.mono >= deadline => Next::Act(Action::Kill),
                     Some(Stopping { deadline, asked: true }) => Next::Wait(Some(deadline)),
                     // Halted vCPUs cannot answer the power button.
-                    _ if seen.guest == Guest::Paused => Next::Act(Action::Resume),
+                    _ if seen.guest == Guest::Paused => match (self.stalled_until(now), self.stopping) {
+                        (Some(until), Some(stopping)) => Next::Wait(Some(until.min(stopping.deadline))),
+                        _ => Next::Act(Action::Resume),
+                    },
                     _ => Next::Act(Action::PowerDown),
                 };
             }
             return match (spec.run_state, &seen.guest) {
                 (RunState::Paused, Guest::Running) => Next::Act(Action::Pause),
-                (RunState::Running, Guest::Paused) => Next::Act(Action::Resume),
+                (RunState::Running, Guest::Paused) => match self.stalled_until(now) {
+                    Some(until) => Next::Wait(Some(until)),
+                    None => Next::Act(Action::Resume),
+                },
                 _ => Next::Settled,
             };
         }
@@ -628,6 +574,12 @@ impl Machine {
                 RunState::Running | RunState::Stopped => StartMode::Running,
             })),
         }
+    }
+
+    /// When a guest that the host halted may be let go, if that is not now.
+    fn stalled_until(&self, now: Now) -> Option<Duration> {
+        self.seen.as_ref()?.stalled.as_ref()?;
+        self.stall.as_ref().map(Stall::due).filter(|due| now.mono < *due)
     }
 
     /// Whether a guest that lives is to end.

@@ -3,7 +3,7 @@
 use super::EndedBy;
 use super::machine::{Action, Machine, Now};
 use hv_core::ConditionStatus;
-use hv_core::condition::{RESPONSIVE, RESTART_REQUIRED};
+use hv_core::condition::{RESPONSIVE, RESTART_REQUIRED, STORAGE};
 use hv_core::instance::{InstanceStatus, Phase, RunState, update};
 use hv_driver::{Guest, Observation, Responsive};
 
@@ -20,6 +20,14 @@ impl Machine {
             }
             Responsive::Yes => {
                 self.conditions.clear(RESPONSIVE);
+            }
+        }
+        match &seen.stalled {
+            Some(stalled) => {
+                self.conditions.set(STORAGE, ConditionStatus::False, "NoSpace", &stalled.why, now.wall);
+            }
+            None => {
+                self.conditions.clear(STORAGE);
             }
         }
         let waiting = match (&self.record.started, alive) {
