@@ -100,5 +100,12 @@ const PACKAGES: &[(Purpose, &str, &str)] = &[
     (Purpose::Test, "libvirt-daemon-driver-qemu", "qemu:///session of that libvirtd"),
     (Purpose::Test, "openssh-server", "a private sshd, through which the libvirt client reaches its daemon"),
     (Purpose::Test, "netcat-openbsd", "the remote end of that"),
+    (
+        Purpose::Test,
+        "systemd-boot-efi",
+        "the stub that makes a kernel, its initrd and its command line one UEFI program",
+    ),
+    (Purpose::Test, "binutils", "strip and objcopy make small programs for guests"),
+    (Purpose::Test, "mtools", "makes the FAT file system that a UEFI firmware boots from"),
     (Purpose::Test, "debootstrap", "makes the Debian image and the bare machine of the tests"),
 ];

@@ -49,6 +49,8 @@ pub(crate) struct Agent {
     number: u64,
     pub(crate) session: Option<(Conn, Link)>,
     pause: Duration,
+    /// It was told that its node was abandoned, and is not another one yet.
+    pub(crate) revoking: bool,
 }
 
 impl Node {
@@ -66,6 +68,15 @@ impl Node {
             writes: BTreeMap::new(),
             calls: BTreeMap::new(),
         }
+    }
+
+    /// The node's uid, as its journal has it.
+    pub(crate) fn uid(&self) -> &str {
+        &self.identity.0
+    }
+
+    pub(crate) fn rename(&mut self, uid: String) {
+        self.identity.0 = uid;
     }
 
     /// Time since this host's boot.
@@ -151,6 +162,8 @@ impl World {
         for call in calls {
             if self.rng.permille(500) {
                 self.act(index, call);
+            } else if let Some(id) = self.nodes[index].calls.get(&call).and_then(Call::starts) {
+                self.ledger.start_cut_off(index, id);
             }
         }
         self.nodes[index].calls.clear();
@@ -176,6 +189,9 @@ impl World {
     pub(crate) fn dial(&mut self, life: Life) {
         if self.agent(life).is_none_or(|agent| agent.session.is_some()) {
             return;
+        }
+        if !self.renamed(life) {
+            return self.dial_again(life);
         }
         self.nodes[life.node].identity.1 += 1;
         let Some(conn) = self.connect(life) else { return self.dial_again(life) };
@@ -251,6 +267,10 @@ impl World {
                 }
                 LinkEvent::FullSet(wanted) => self.find_orphans(life, &wanted),
                 LinkEvent::Stats(_) | LinkEvent::OpenConsole(_) => {}
+                LinkEvent::Abandoned => {
+                    self.revoke(life);
+                    return self.session_over(life, conn, "the node was abandoned");
+                }
             }
         }
         self.flush(life);
@@ -305,7 +325,7 @@ impl World {
         let slots = self.nodes[life.node].host.slots();
         let orphans: Vec<(InstanceId, Phase)> = slots
             .iter()
-            .filter(|(id, _)| !wanted.contains(id))
+            .filter(|(id, _)| !wanted.contains(id) && !self.condemned(life.node, **id))
             .map(|(id, slot)| match slot.guest {
                 Guest::Running => (*id, Phase::Running),
                 Guest::Paused => (*id, Phase::Paused),
@@ -316,7 +336,10 @@ impl World {
             let known = self.agent(life).and_then(|agent| Some(agent.reports.get(&id)?.1.epoch));
             let status = InstanceStatus { phase, ..InstanceStatus::default() };
             let epoch = known.unwrap_or(Epoch(0));
-            self.publish(life, Report { id, epoch, status, gone: false, rejected: false, orphan: true });
+            self.publish(
+                life,
+                Report { id, epoch, status, gone: false, rejected: false, orphan: true, revoked: false },
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::agent::{ALLOCATABLE, short};
 use crate::world::{Summary, World};
-use hv_core::instance::{Epoch, RestartPolicy};
+use hv_core::instance::{Epoch, Relocation, RestartPolicy};
 use hv_core::{InstanceId, NodeId};
 use hv_driver::{Assignment, Guest};
 use hv_store::{Batch, StoreError};
@@ -77,9 +77,12 @@ pub(crate) enum End {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Boot {
     serial: u64,
+    epoch: Epoch,
     pub(crate) end: End,
     /// The host has restarted since: nobody knows how the guest ended.
     rebooted: bool,
+    /// A further start was decided, and cut off by the agent's death.
+    cut_off: bool,
 }
 
 /// What has happened, as an observer sees it who misses nothing.
@@ -87,7 +90,7 @@ pub(crate) struct Boot {
 pub(crate) struct Ledger {
     /// What is in the store.
     pub(crate) cluster: Cluster,
-    assigned: BTreeMap<(InstanceId, Epoch), NodeId>,
+    pub(crate) assigned: BTreeMap<(InstanceId, Epoch), NodeId>,
     removed: BTreeSet<InstanceId>,
     /// The newest epoch, and whether a node holds it.
     placed: BTreeMap<InstanceId, (Epoch, bool)>,
@@ -118,6 +121,9 @@ impl Ledger {
             Err(error) => return self.breaks(Invariant::StoreLimits, error.to_string()),
         };
         for change in changes {
+            if let (Object::Node(entry), ChangeKind::Deleted) = (&change.object, change.kind) {
+                summary.abandonments += u64::from(self.cluster.abandoned(entry.node.id).is_some());
+            }
             let Object::Instance(entry) = &change.object else { continue };
             let id = entry.instance.id;
             if change.kind == ChangeKind::Deleted {
@@ -126,6 +132,11 @@ impl Ledger {
                 summary.removals += 1;
                 continue;
             }
+            let left = |before: &Object| match before {
+                Object::Instance(before) => before.placement.leaving && entry.placement.node.is_none(),
+                _ => false,
+            };
+            summary.departures += u64::from(change.previous.as_ref().is_some_and(left));
             self.epochs_rise(entry, summary);
             self.observations_rise(entry);
             self.fits();
@@ -183,13 +194,18 @@ impl Ledger {
         }
     }
 
-    /// A guest has started.
-    pub(crate) fn booted(&mut self, node: usize, assignment: &Assignment) {
+    pub(crate) fn started_although_revoked(&mut self, id: InstanceId) {
+        self.breaks(Invariant::NewestAssignment, format!("{} is started although it was revoked", short(id)));
+    }
+
+    /// A guest has started. A node that was abandoned and has not been told, or whose start was under way when it was, is
+    /// excused.
+    pub(crate) fn booted(&mut self, node: usize, assignment: &Assignment, excused: bool) {
         let (id, epoch) = (assignment.handle.id, assignment.handle.epoch);
         let spec = &assignment.spec;
         let newest = self.cluster.instances().get(&id).map(|entry| entry.placement.clone());
         let holder = newest.as_ref().and_then(|newest| newest.node).and_then(|node| self.node_index(node));
-        if newest.as_ref().map(|newest| newest.epoch) != Some(epoch) || holder != Some(node) {
+        if !excused && (newest.as_ref().map(|newest| newest.epoch) != Some(epoch) || holder != Some(node)) {
             self.breaks(
                 Invariant::NewestAssignment,
                 format!(
@@ -198,10 +214,15 @@ impl Ledger {
                 ),
             );
         }
-        let boot = Boot { serial: spec.restart_serial, end: End::Alive, rebooted: false };
+        let boot =
+            Boot { serial: spec.restart_serial, epoch, end: End::Alive, rebooted: false, cut_off: false };
         let Some(last) = self.boots.insert((node, id), boot) else { return };
+        if spec.relocation == Relocation::Recreate && epoch > last.epoch {
+            // It has been away, and is made anew.
+            return;
+        }
         let again = match last.end {
-            _ if last.rebooted => true,
+            _ if last.rebooted || last.cut_off => true,
             End::Alive | End::Agent => false,
             End::PoweredOff => spec.restart_policy == RestartPolicy::Always,
             End::Crashed => spec.restart_policy != RestartPolicy::Never,
@@ -235,6 +256,20 @@ impl Ledger {
         self.ended(node, id, End::Crashed);
     }
 
+    /// A start that failed is a failure to the restart policy, whatever became of the guest before it.
+    pub(crate) fn start_failed(&mut self, node: usize, id: InstanceId) {
+        if let Some(boot) = self.boots.get_mut(&(node, id)).filter(|boot| boot.end != End::Alive) {
+            boot.end = End::Crashed;
+        }
+    }
+
+    /// A start that was decided, and cut off by the agent's death, is repeated, also when the policy has changed since.
+    pub(crate) fn start_cut_off(&mut self, node: usize, id: InstanceId) {
+        if let Some(boot) = self.boots.get_mut(&(node, id)) {
+            boot.cut_off = true;
+        }
+    }
+
     fn ended(&mut self, node: usize, id: InstanceId, end: End) {
         if let Some(boot) = self.boots.get_mut(&(node, id)) {
             boot.end = end;
@@ -257,7 +292,10 @@ impl World {
     pub(crate) fn check_guests(&self) -> Result<(), Violation> {
         let alive = |node: usize| {
             let slots = self.nodes[node].host.slots();
-            slots.iter().filter(|(_, slot)| is_alive(&slot.guest)).map(|(id, _)| *id)
+            slots
+                .iter()
+                .filter(move |(id, slot)| is_alive(&slot.guest) && !self.condemned(node, **id))
+                .map(|(id, _)| *id)
         };
         for id in alive(0).chain(alive(1)) {
             if self.ledger.removed.contains(&id) {
@@ -268,7 +306,7 @@ impl World {
             }
         }
         for id in alive(0) {
-            if self.nodes[1].host.slots().get(&id).is_some_and(|slot| is_alive(&slot.guest)) {
+            if alive(1).any(|other| other == id) {
                 return Err(violation(Invariant::OneGuest, format!("{} runs on both nodes", short(id))));
             }
         }

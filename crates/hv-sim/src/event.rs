@@ -53,6 +53,8 @@ pub(crate) enum Event {
     // What drives a run.
     Request,
     Fault,
+    Isolate(usize),
+    Rejoin,
     Calm,
     Inspect,
 }
