@@ -67,6 +67,10 @@ pub fn test(extent: Extent, rest: &[&str], mut not_run: Vec<String>) -> Result<(
     if extent != Extent::Short {
         // End-to-end tests start the programs, which `cargo test` builds only where a package has tests of its own.
         step("build", || sh::run(sh::cargo().args(["build", "--workspace", "--locked"])))?;
+        // Tests that miss them say so.
+        if let Err(error) = crate::unpacked::fetch() {
+            say(&format!("{error:#}"));
+        }
     }
     say("== test");
     let mut command = sh::cargo();

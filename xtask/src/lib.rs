@@ -13,3 +13,4 @@ pub mod modules;
 pub mod packages;
 pub mod sh;
 pub mod tidy;
+pub mod unpacked;

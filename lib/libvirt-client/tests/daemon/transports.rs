@@ -71,6 +71,9 @@ async fn ssh_reaches_the_daemon_through_the_users_own_configuration() {
         ("/usr/bin/ssh", "openssh-client"),
         ("/usr/bin/nc", "netcat-openbsd"),
     ];
+    let sshd = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/unpacked/openssh-server/usr/sbin/sshd");
+    let needed =
+        [(sshd, "openssh-server"), ("/usr/bin/ssh", "openssh-client"), ("/usr/bin/nc", "netcat-openbsd")];
     if !present(test, &needed) {
         return;
     }
@@ -94,11 +97,23 @@ async fn ssh_reaches_the_daemon_through_the_users_own_configuration() {
         at("user.pub")
     );
     std::fs::write(at("sshd_config"), server).unwrap();
+    // sshd wants a user of its own; it gets one in a file system view of its own.
+    let users = std::fs::read_to_string("/etc/passwd").unwrap();
+    std::fs::write(at("passwd"), format!("{users}sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n"))
+        .unwrap();
+    let private = script(
+        &daemon,
+        "sshd",
+        &format!(
+            "exec unshare --mount sh -c 'mount --bind {} /etc/passwd && exec {sshd} -i -f {} -E {}'",
+            at("passwd"),
+            at("sshd_config"),
+            at("sshd.log")
+        ),
+    );
     // No port: ssh talks to an sshd of its own through a pipe. What the user's configuration says is what makes that work.
     let client = format!(
-        "Host elsewhere\n  ProxyCommand /usr/sbin/sshd -i -f {} -E {}\n  IdentityFile {}\n  UserKnownHostsFile {}\n  StrictHostKeyChecking accept-new\n",
-        at("sshd_config"),
-        at("sshd.log"),
+        "Host elsewhere\n  ProxyCommand {private}\n  IdentityFile {}\n  UserKnownHostsFile {}\n  StrictHostKeyChecking accept-new\n",
         at("user"),
         at("known_hosts")
     );
