@@ -7,7 +7,8 @@
 //!              who waits for what
 //! ```
 //!
-//! A call writes to the socket itself when it can, so that a lone call costs one wake-up: that of its reply.
+//! Who waits for a reply writes to the socket itself when it can, so that a lone call costs one wake-up: that of its reply. Calls
+//! that are started together are written together.
 
 mod bytes;
 mod call;
@@ -119,13 +120,17 @@ impl Connection {
     /// # Errors
     /// When the daemon refuses, the connection breaks, or the deadline passes.
     pub async fn call<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Reply<P>, Error> {
-        let call = self.start::<P>(args, Vec::new());
-        call.within(self.deadline).await
+        // Not `start`: what follows waits at once, and writes.
+        let begun = self.shared.lock().begin::<P>(args, Vec::new(), self.shared.traits);
+        Call::new(Arc::clone(&self.shared), begun).within(self.deadline).await
     }
 
     /// Starts a call now; the future that comes back waits for its reply.
     pub fn start<P: Procedure>(&self, args: &P::Args<'_>, descriptors: Vec<OwnedFd>) -> Call<P> {
-        let begun = self.shared.lock().begin::<P>(args, descriptors, self.shared.traits);
+        let mut state = self.shared.lock();
+        let begun = state.begin::<P>(args, descriptors, self.shared.traits);
+        state.wake_driver();
+        drop(state);
         Call::new(Arc::clone(&self.shared), begun)
     }
 

@@ -26,6 +26,8 @@ pub(super) struct State {
     /// Streams that wait until less is unsent.
     writers: Vec<Waker>,
     closed: Option<Error>,
+    /// Nothing was unsent before the calls that nobody has written yet.
+    unwritten: bool,
     /// Bytes of stream data that wait for readers.
     buffered: usize,
     buffer_limit: usize,
@@ -62,6 +64,7 @@ impl State {
             driver: None,
             writers: Vec::new(),
             closed: None,
+            unwritten: false,
             buffered: 0,
             buffer_limit,
         }
@@ -92,8 +95,16 @@ impl State {
         if P::INFO.stream.is_some() {
             self.streams.insert(serial, StreamState::default());
         }
-        self.flush_soon(idle);
+        // The driver is not waiting to write, so whoever waits first may.
+        self.unwritten |= idle;
         Ok(serial)
+    }
+
+    /// Sends what calls have left, before somebody waits for their replies. Not at once with each call: calls that are started
+    /// together go together.
+    fn write_unwritten(&mut self) {
+        let idle = std::mem::take(&mut self.unwritten);
+        self.flush_soon(idle);
     }
 
     /// Sends what can be sent at once. `idle`: nothing was unsent before, so the driver does not wait to write and its waker, which
@@ -125,6 +136,7 @@ impl State {
     /// One turn of the driver: everything that can be read, everything that can be written.
     pub(super) fn turn(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
         self.driver = Some(context.waker().clone());
+        self.unwritten = false;
         let mut reads = 0;
         // What a stalled reader does not take stays in the socket, and so costs the daemon's memory, not ours.
         while self.buffered < self.buffer_limit {
@@ -241,6 +253,9 @@ impl State {
             Some(Slot::Waiting(waker)) => {
                 if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
                     *waker = Some(context.waker().clone());
+                }
+                if self.unwritten {
+                    self.write_unwritten();
                 }
                 Poll::Pending
             }
