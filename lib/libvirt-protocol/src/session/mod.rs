@@ -10,6 +10,9 @@
 mod client;
 mod inbox;
 mod outbox;
+#[cfg(test)]
+mod pair;
+mod server;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -19,6 +22,7 @@ pub use client::{
 };
 pub use inbox::Inbox;
 pub use outbox::{Outbox, Transmit};
+pub use server::{CallId, Request, ServerSession};
 
 /// The keepalive program (`virkeepaliveprotocol.x`): "keep" in ASCII.
 pub(crate) mod keepalive {

@@ -78,12 +78,16 @@ impl Step {
 }
 
 /// `virNetStreamHole`: a length in bytes, and flags that must be 0.
-fn hole(payload: &[u8]) -> Result<u64, DecodeError> {
+pub(super) fn hole_length(payload: &[u8]) -> Result<i64, DecodeError> {
     let mut input = xdr::Input::new(payload);
     let length = i64::take(&mut input)?;
     u32::take(&mut input)?;
     input.finish()?;
-    Ok(u64::try_from(length).unwrap_or(0))
+    Ok(length)
+}
+
+fn hole(payload: &[u8]) -> Result<u64, DecodeError> {
+    Ok(u64::try_from(hole_length(payload)?).unwrap_or(0))
 }
 
 fn failure(payload: &[u8]) -> Failure {
