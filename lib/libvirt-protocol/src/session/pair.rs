@@ -21,7 +21,7 @@ impl Pair {
         Self { client, server: ServerSession::default(), piece }
     }
 
-    fn to_server(&mut self) {
+    fn deliver_requests(&mut self) {
         while let Some(next) = self.client.transmit() {
             match next {
                 Transmit::Bytes(bytes) => {
@@ -42,7 +42,7 @@ impl Pair {
     }
 
     #[expect(clippy::disallowed_methods, reason = "no time passes in these tests")]
-    fn to_client(&mut self) {
+    fn deliver_answers(&mut self) {
         while let Some(next) = self.server.transmit() {
             match next {
                 Transmit::Bytes(bytes) => {
@@ -63,7 +63,7 @@ impl Pair {
     }
 
     fn call(&mut self) -> CallId {
-        self.to_server();
+        self.deliver_requests();
         match self.server.next().unwrap() {
             Some(Request::Call { call, .. }) => call,
             other => panic!("{other:?}"),
@@ -78,7 +78,7 @@ fn a_call_its_reply_and_its_refusal_cross_in_pieces_of_any_size() {
         let args = remote::DomainLookupByNameArgs { name: "web".into() };
         let first = pair.client.call::<remote::DomainLookupByName>(&args, Vec::new()).unwrap();
         let second = pair.client.call::<remote::DomainLookupByName>(&args, Vec::new()).unwrap();
-        pair.to_server();
+        pair.deliver_requests();
         let Some(Request::Call { call, info, payload, .. }) = pair.server.next().unwrap() else { panic!() };
         assert_eq!(info.unwrap().name, "domain_lookup_by_name");
         assert_eq!(xdr::decode::<remote::DomainLookupByNameArgs<'_>>(payload).unwrap(), args);
@@ -88,7 +88,7 @@ fn a_call_its_reply_and_its_refusal_cross_in_pieces_of_any_size() {
         let Some(Request::Call { call, .. }) = pair.server.next().unwrap() else { panic!() };
         let error = types::Error { code: enums::ErrorNumber::NoDomain, ..Default::default() };
         pair.server.refuse(call, &error).unwrap();
-        pair.to_client();
+        pair.deliver_answers();
         match pair.client.next().unwrap() {
             Some(Incoming::Reply { serial, payload, .. }) => {
                 assert_eq!(serial, first);
@@ -111,14 +111,14 @@ fn descriptors_cross_both_ways() {
     let (reader, writer) = std::io::pipe().unwrap();
     let args = remote::DomainFdAssociateArgs { name: "disk".into(), ..Default::default() };
     pair.client.call::<remote::DomainFdAssociate>(&args, vec![reader.into(), writer.into()]).unwrap();
-    pair.to_server();
+    pair.deliver_requests();
     let Some(Request::Call { call, descriptors, payload, .. }) = pair.server.next().unwrap() else {
         panic!()
     };
     assert_eq!(xdr::decode::<remote::DomainFdAssociateArgs<'_>>(payload).unwrap(), args);
     assert_eq!(descriptors.len(), 2);
     pair.server.reply_encoded(call, &[], descriptors);
-    pair.to_client();
+    pair.deliver_answers();
     match pair.client.next().unwrap() {
         Some(Incoming::Reply { descriptors, .. }) => assert_eq!(descriptors.len(), 2),
         other => panic!("{other:?}"),
@@ -161,20 +161,20 @@ fn a_stream_goes_both_ways() {
     let call = pair.call();
     pair.server.reply_encoded(call, &[], Vec::new());
     pair.server.stream_data(call, b"login: ");
-    pair.to_client();
+    pair.deliver_answers();
     assert!(matches!(pair.client.next().unwrap(), Some(Incoming::Reply { .. })));
     assert!(matches!(pair.client.next().unwrap(), Some(Incoming::Data { data: b"login: ", .. })));
     pair.client.stream_send(serial, b"root\r").unwrap();
     pair.client.stream_hole(serial, 512).unwrap();
     pair.client.stream_finish(serial).unwrap();
-    pair.to_server();
+    pair.deliver_requests();
     assert!(matches!(pair.server.next().unwrap(), Some(Request::Data { data: b"root\r", .. })));
     assert!(matches!(pair.server.next().unwrap(), Some(Request::Hole { length: 512, .. })));
     assert!(matches!(pair.server.next().unwrap(), Some(Request::Finish { .. })));
     pair.server.stream_hole(call, 4096);
     pair.server.stream_end(call);
     pair.server.stream_finish(call);
-    pair.to_client();
+    pair.deliver_answers();
     assert!(matches!(pair.client.next().unwrap(), Some(Incoming::Hole { length: 4096, .. })));
     assert!(matches!(pair.client.next().unwrap(), Some(Incoming::End { .. })));
     assert!(matches!(pair.client.next().unwrap(), Some(Incoming::Finished { .. })));
@@ -190,7 +190,7 @@ fn events_and_questions_reach_the_other_side() {
     let message = remote::DomainEventCallbackLifecycleMsg { callback_id: 3, msg };
     pair.server.event(info, &xdr::encode(&message).unwrap());
     pair.server.ping();
-    pair.to_client();
+    pair.deliver_answers();
     match pair.client.next().unwrap() {
         Some(Incoming::Event { program, procedure, payload }) => {
             let found = event::decode(program, procedure, payload).unwrap().unwrap();
@@ -201,7 +201,7 @@ fn events_and_questions_reach_the_other_side() {
     }
     assert!(pair.client.next().unwrap().is_none());
     // The answer to the question is nothing to the server.
-    pair.to_server();
+    pair.deliver_requests();
     assert!(pair.server.next().unwrap().is_none());
     assert_eq!(flags::DomainXmlFlags::empty().measure().unwrap(), 4);
 }
