@@ -20,6 +20,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Where guests get their groups.
@@ -200,17 +201,38 @@ impl Group {
     }
 }
 
-/// Removes a group whose processes have ended. What cannot be removed is empty, costs next to nothing, and is taken by the
+/// Removes a group whose process has ended. What cannot be removed is empty, costs next to nothing, and is taken by the
 /// guest's next start.
 pub(crate) fn remove(paths: &[PathBuf]) {
     for path in paths {
-        match fs::remove_dir(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::debug!(group = %path.display(), %error, "cannot remove a control group");
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match fs::remove_dir(path) {
+                // A process counts as ended when its first thread has, and others may be a moment behind.
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy && attempts < REMOVE_ATTEMPTS => {
+                    std::thread::sleep(REMOVE_PAUSE);
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(group = %path.display(), %error, "cannot remove a control group");
+                    break;
+                }
+                Ok(()) | Err(_) => break,
             }
-            Ok(()) | Err(_) => {}
         }
     }
+}
+
+/// Whether the kernel has killed a process of this group for want of memory.
+pub(crate) fn ran_out_of_memory(paths: &[PathBuf]) -> bool {
+    let kills = |path: &PathBuf| {
+        // v2, v1; in both a line `oom_kill 1`.
+        ["memory.events", "memory.oom_control"].into_iter().any(|name| {
+            let text = fs::read_to_string(path.join(name)).unwrap_or_default();
+            text.lines().filter_map(|line| line.strip_prefix("oom_kill ")).any(|count| count.trim() != "0")
+        })
+    };
+    paths.iter().any(kills)
 }
 
 /// Lets children of a v2 group be counted and limited. The process that keeps our unit's group alive steps aside for that,
@@ -285,6 +307,10 @@ const QEMU_BYTES: u64 = 256 << 20;
 
 /// Translated code: QEMU's default on 64-bit hosts (`DEFAULT_CODE_GEN_BUFFER_SIZE` in `tcg/region.c`).
 const TRANSLATOR_BYTES: u64 = 1 << 30;
+
+/// How often a group's removal is tried, and the time between: a second in all.
+const REMOVE_ATTEMPTS: u32 = 50;
+const REMOVE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Threads beside those of the virtual CPUs: up to 64 for file work in QEMU's pool, the rest for rarer things.
 const THREADS: u64 = 256;

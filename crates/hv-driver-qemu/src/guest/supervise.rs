@@ -42,9 +42,13 @@ pub(super) async fn supervise(
         slot.on_files(move |_| cgroup::remove(&live.facts.cgroup)).await;
     } else {
         let write_down = move |slot: &Slot| {
+            let starved = cgroup::ran_out_of_memory(&live.facts.cgroup);
             cgroup::remove(&live.facts.cgroup);
             let words = slot.layout.last_words(live.facts.log_start);
-            let failure = convert::failure_of(&live.vm.status(), &words);
+            let mut failure = convert::failure_of(&live.vm.status(), &words);
+            if let Some(failure) = failure.as_mut().filter(|_| starved) {
+                failure.push_str("; it used more memory than its control group may");
+            }
             let facts = EndFacts { boot_id: clock::boot_id(), failure: failure.clone() };
             if let Err(error) = facts.save(&slot.layout.run()) {
                 tracing::warn!(instance = %slot.id, %error, "cannot write down how the guest ended");

@@ -207,6 +207,35 @@ async fn each_guest_has_a_control_group_that_ends_with_it() {
 }
 
 #[tokio::test]
+async fn a_guest_that_uses_more_memory_than_it_may_is_ended_and_says_so() {
+    let test = "a_guest_that_uses_more_memory_than_it_may_is_ended_and_says_so";
+    let Some(place) = Place::with_demo(test) else { return };
+    let driver = place.driver();
+    let found = driver.fingerprint().await.attributes["cgroups"].clone();
+    if found.starts_with("none") {
+        return println!("not run: {test}: {found}");
+    }
+    let guest = place.demo();
+    let process = halted(&driver, &guest).await;
+    // Less than a Linux that boots takes, and more than QEMU has now.
+    for group in groups(&process, &guest) {
+        for (used, limit) in
+            [("memory.current", "memory.max"), ("memory.usage_in_bytes", "memory.limit_in_bytes")]
+        {
+            if let Ok(used) = fs::read_to_string(group.join(used)) {
+                let limit_bytes = used.trim().parse::<u64>().unwrap() + (8 << 20);
+                fs::write(group.join(limit), limit_bytes.to_string()).unwrap();
+            }
+        }
+    }
+    driver.resume(guest.handle).await.unwrap();
+    let starved = |seen: &hv_driver::Observation| matches!(&seen.guest, Guest::Ended(End::Failed(why)) if why.contains("signal 9") && why.contains("more memory than its control group"));
+    observed(&driver, &guest, "its end", starved).await;
+    removed(&driver, &guest).await;
+    place.assert_nothing_left();
+}
+
+#[tokio::test]
 async fn without_a_place_for_control_groups_the_driver_says_so_and_goes_on() {
     let test = "without_a_place_for_control_groups_the_driver_says_so_and_goes_on";
     let Some(place) = Place::with_demo(test) else { return };

@@ -217,7 +217,7 @@ fn lost(placement: &PlacementRecord) -> InstanceStatus {
     InstanceStatus {
         phase: Phase::Failed,
         message: format!(
-            "node {node} was abandoned, and its disks with it; `instance start` makes it anew, with fresh disks"
+            "node {node} was abandoned, and its disks with it; `instance start` makes it anew, with fresh disks on any other host"
         ),
         ..InstanceStatus::default()
     }
