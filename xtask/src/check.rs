@@ -25,6 +25,7 @@ pub fn lint() -> Result<Vec<String>> {
     step("fmt", || sh::run(sh::cargo().args(["fmt", "--all", "--check"])))?;
     step("deps", crate::deps::check)?;
     step("tidy", crate::tidy::check)?;
+    step("codegen", || crate::codegen::libvirt::run(None, crate::codegen::Mode::Check))?;
     step("clippy", || {
         sh::run(sh::cargo().args([
             "clippy",
@@ -66,6 +67,10 @@ pub fn test(extent: Extent, rest: &[&str], mut not_run: Vec<String>) -> Result<(
     if extent != Extent::Short {
         // End-to-end tests start the programs, which `cargo test` builds only where a package has tests of its own.
         step("build", || sh::run(sh::cargo().args(["build", "--workspace", "--locked"])))?;
+        // Tests that miss them say so.
+        if let Err(error) = crate::unpacked::fetch() {
+            say(&format!("{error:#}"));
+        }
     }
     say("== test");
     let mut command = sh::cargo();

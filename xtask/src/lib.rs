@@ -3,6 +3,7 @@
 pub mod bare;
 pub mod bench;
 pub mod check;
+pub mod codegen;
 pub mod cpio;
 pub mod debian_image;
 pub mod demo_image;
@@ -12,3 +13,4 @@ pub mod modules;
 pub mod packages;
 pub mod sh;
 pub mod tidy;
+pub mod unpacked;

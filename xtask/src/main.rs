@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use xtask::check::{self, Extent};
+use xtask::codegen::libvirt::From;
+use xtask::codegen::{self, Mode};
 use xtask::debian_image::Variant;
 use xtask::packages::{self, Purpose};
 use xtask::{bare, bench, debian_image, demo_image, deps, sh, tidy};
@@ -31,6 +33,12 @@ fn run(arguments: &[String]) -> Result<()> {
         ["coverage"] => check::coverage(),
         ["deps"] => deps::check(),
         ["tidy"] => tidy::check(),
+        ["codegen"] => codegen::libvirt::run(None, Mode::Write),
+        ["codegen", "--check"] => codegen::libvirt::run(None, Mode::Check),
+        ["codegen", "libvirt", "--source", source, "--api", api] => {
+            let from = From { source: source.into(), api: api.into() };
+            codegen::libvirt::run(Some(&from), Mode::Write)
+        }
         ["bench"] => bench::run(),
         ["bare"] => bare::run("demo"),
         ["bare", target] => bare::run(target),
@@ -66,6 +74,9 @@ usage: cargo xtask <command>
   coverage                 line coverage as HTML in target/coverage
   deps                     edges between crates against the rules
   tidy                     paths in documents, left-overs, unsafe, long files, inherited lints
+  codegen [--check]        Rust files from the checked-in descriptions of protocols; --check compares only
+  codegen libvirt --source TREE --api DIR  also the description, from a libvirt source tree and the directory of its
+                           *-api.xml (package libvirt-dev: /usr/share/libvirt/api)
   bench                    all benchmarks, one table in target/bench/table.md
   bare [TARGET]            `make TARGET` (default: demo) inside a fresh Debian; needs root
   packages [build|run|test]  the list of Debian packages; with a word, installs what is missing

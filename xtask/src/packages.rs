@@ -96,6 +96,10 @@ const PACKAGES: &[(Purpose, &str, &str)] = &[
     (Purpose::Test, "xorriso", "reads our cloud-init seeds as an independent peer"),
     (Purpose::Test, "util-linux", "blkid and mount as further peers"),
     (Purpose::Test, "openssh-client", "logs in to the Debian guest of the tests"),
+    (Purpose::Test, "libvirt-daemon", "libvirtd, which the libvirt client is tested against"),
+    (Purpose::Test, "libvirt-daemon-driver-qemu", "qemu:///session of that libvirtd"),
+    (Purpose::Test, "libwrap0", "a library of the sshd that is unpacked for the tests"),
+    (Purpose::Test, "netcat-openbsd", "the remote end of an ssh connection to libvirtd"),
     (
         Purpose::Test,
         "systemd-boot-efi",

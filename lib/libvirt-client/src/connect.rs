@@ -1,0 +1,337 @@
+//! Opening a connection, and what concerns it as a whole.
+
+use crate::ByteStream;
+use crate::connection::{Call, Connection, Driver, Options, Reply, connection};
+use crate::dial::Target;
+use crate::domain::Domain;
+use crate::error::{Error, ErrorKind};
+use crate::storage::StoragePool;
+use crate::transport::Transport;
+use crate::uri::{Environment, Uri};
+use libvirt_protocol::flags::{
+    ConnectFlags, ConnectListAllDomainsFlags, ConnectListAllStoragePoolsFlags, DomainCreateFlags,
+    DomainDefineFlags,
+};
+use libvirt_protocol::procedure::{Procedure, Program, Release};
+use libvirt_protocol::remote;
+use libvirt_protocol::xdr::{IntoOwned, Uuid};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A connection to a daemon, and the way to everything behind it.
+#[derive(Clone, Debug)]
+pub struct Connect {
+    connection: Connection,
+    daemon: Arc<Daemon>,
+}
+
+/// What is known of the daemon.
+#[derive(Debug)]
+struct Daemon {
+    version: Release,
+    /// Whether subscriptions have numbers (`VIR_DRV_FEATURE_REMOTE_EVENT_CALLBACK`).
+    numbered_events: bool,
+}
+
+/// Features of the protocol (`virDrvFeature`), by number.
+mod feature {
+    pub(super) const KEEPALIVE: i32 = 10;
+    pub(super) const EVENT_CALLBACK: i32 = 14;
+}
+
+/// Ways to authenticate (`remote_auth_type`).
+mod auth {
+    pub(super) const NONE: i32 = 0;
+    pub(super) const SASL: i32 = 1;
+    pub(super) const POLKIT: i32 = 2;
+}
+
+/// How a connection is to be opened.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    uri: String,
+    environment: Option<Environment>,
+    options: Options,
+    read_only: bool,
+}
+
+impl Builder {
+    /// Opens for reading only.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    /// How long each call may take.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.options.deadline = Some(deadline);
+        self
+    }
+
+    /// How the connection behaves.
+    #[must_use]
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Surroundings other than the process's own.
+    #[must_use]
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.environment = Some(environment);
+        self
+    }
+
+    /// Opens the connection. `run` gets the driver and must run it, in a task of its own or beside the calls.
+    ///
+    /// # Errors
+    /// When the URI names nothing, the daemon cannot be reached, or it refuses.
+    pub async fn open_with(self, run: impl FnOnce(Driver)) -> Result<Connect, Error> {
+        let uri: Uri = self.uri.parse()?;
+        let environment = self.environment.clone().unwrap_or_else(Environment::from_env);
+        let transport = Target::of(&uri, &environment, self.read_only)?.connect().await?;
+        self.open_on(&uri.remote_name(), transport, run).await
+    }
+
+    /// Opens a connection on a transport that the caller has made; of the URI only the daemon's part counts.
+    ///
+    /// # Errors
+    /// When the daemon refuses.
+    pub async fn open_on(
+        self,
+        name: &str,
+        transport: impl Transport,
+        run: impl FnOnce(Driver),
+    ) -> Result<Connect, Error> {
+        let (connection, driver) = connection(transport, self.options);
+        run(driver);
+        authenticate(&connection).await?;
+        let flags = if self.read_only { ConnectFlags::RO } else { ConnectFlags::empty() };
+        let name = if name.is_empty() { None } else { Some(name.into()) };
+        connection.call::<remote::ConnectOpen>(&remote::ConnectOpenArgs { name, flags }).await?;
+        // Independent of each other, so that they take one round trip together.
+        let supports = |feature| {
+            connection.start::<remote::ConnectSupportsFeature>(
+                &remote::ConnectSupportsFeatureArgs { feature },
+                Vec::new(),
+            )
+        };
+        // Asking for keepalive makes the daemon ask us, too.
+        let (keepalive, events) = (supports(feature::KEEPALIVE), supports(feature::EVENT_CALLBACK));
+        let version = connection.start::<remote::ConnectGetLibVersion>(&(), Vec::new());
+        let supported =
+            |reply: Reply<remote::ConnectSupportsFeature>| Ok::<_, Error>(reply.result()?.supported != 0);
+        let _ = supported(keepalive.await?)?;
+        let numbered_events = supported(events.await?)?;
+        let version = Release::from_number(version.await?.result()?.lib_ver);
+        Ok(Connect { connection, daemon: Arc::new(Daemon { version, numbered_events }) })
+    }
+}
+
+async fn authenticate(connection: &Connection) -> Result<(), Error> {
+    let reply = connection.call::<remote::AuthList>(&()).await?;
+    let offered: Vec<i32> = reply.result()?.types.iter().collect();
+    match offered.first().copied() {
+        None | Some(auth::NONE) => Ok(()),
+        Some(auth::POLKIT) => connection.call::<remote::AuthPolkit>(&()).await.map(drop),
+        Some(auth::SASL) => Err(Error::new(ErrorKind::Auth("the daemon demands SASL".to_owned()))),
+        Some(other) => {
+            Err(Error::new(ErrorKind::Auth(format!("the daemon demands the unknown way {other}"))))
+        }
+    }
+}
+
+impl Connect {
+    /// Opens a connection and runs it in a task of the current tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Builder::open_with`].
+    pub async fn open(uri: &str) -> Result<Self, Error> {
+        Self::builder(uri).open_with(spawn).await
+    }
+
+    /// Says how to open a connection.
+    #[must_use]
+    pub fn builder(uri: &str) -> Builder {
+        Builder { uri: uri.to_owned(), environment: None, options: Options::default(), read_only: false }
+    }
+
+    /// Calls any procedure (`raw`: arguments and result are the protocol's own).
+    ///
+    /// # Errors
+    /// As [`Connection::call`]; [`ErrorKind::Unsupported`] without a round trip when the daemon is too old.
+    pub async fn call<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Reply<P>, Error> {
+        self.supports::<P>()?;
+        self.connection.call::<P>(args).await
+    }
+
+    /// Starts a call now; the future that comes back waits for its reply.
+    ///
+    /// # Errors
+    /// When the daemon is too old.
+    pub fn start<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Call<P>, Error> {
+        self.supports::<P>()?;
+        Ok(self.connection.start::<P>(args, Vec::new()))
+    }
+
+    /// Calls a procedure that opens a stream.
+    ///
+    /// # Errors
+    /// As [`Connect::call`].
+    pub async fn open_stream<P: Procedure>(&self, args: &P::Args<'_>) -> Result<ByteStream, Error> {
+        self.supports::<P>()?;
+        self.connection.open::<P>(args).await
+    }
+
+    fn supports<P: Procedure>(&self) -> Result<(), Error> {
+        let info = P::INFO;
+        if info.program == Program::Remote && self.daemon.version < info.since {
+            let kind = ErrorKind::Unsupported { procedure: info.name, since: info.since };
+            return Err(Error::new(kind).of(info));
+        }
+        Ok(())
+    }
+
+    /// The connection below.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The daemon's release; known since the connection was opened (`virConnectGetLibVersion`).
+    #[must_use]
+    pub fn daemon_version(&self) -> Release {
+        self.daemon.version
+    }
+
+    pub(crate) fn has_numbered_events(&self) -> bool {
+        self.daemon.numbered_events
+    }
+
+    /// The host's name, as the daemon knows it (`virConnectGetHostname`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn hostname(&self) -> Result<String, Error> {
+        Ok(self.call::<remote::ConnectGetHostname>(&()).await?.result()?.hostname.into())
+    }
+
+    /// The URI that was opened, in the daemon's words (`virConnectGetURI`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn uri(&self) -> Result<String, Error> {
+        Ok(self.call::<remote::ConnectGetUri>(&()).await?.result()?.uri.into())
+    }
+
+    /// What host and hypervisor can do, as XML (`virConnectGetCapabilities`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn capabilities(&self) -> Result<String, Error> {
+        Ok(self.call::<remote::ConnectGetCapabilities>(&()).await?.result()?.capabilities.into())
+    }
+
+    /// All domains that fit the flags; none set means all (`virConnectListAllDomains`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn domains(&self, flags: ConnectListAllDomainsFlags) -> Result<Vec<Domain>, Error> {
+        let args = remote::ConnectListAllDomainsArgs { need_results: 1, flags };
+        let reply = self.call::<remote::ConnectListAllDomains>(&args).await?;
+        let found = reply.result()?;
+        Ok(found.domains.iter().map(|domain| Domain::new(self, domain)).collect())
+    }
+
+    /// The domain with a name (`virDomainLookupByName`).
+    ///
+    /// # Errors
+    /// As every call; [`Error::is_not_found`] when there is none.
+    pub async fn domain_by_name(&self, name: &str) -> Result<Domain, Error> {
+        let reply = self
+            .call::<remote::DomainLookupByName>(&remote::DomainLookupByNameArgs { name: name.into() })
+            .await?;
+        Ok(Domain::new(self, reply.result()?.dom))
+    }
+
+    /// The domain with a UUID (`virDomainLookupByUUID`).
+    ///
+    /// # Errors
+    /// As every call; [`Error::is_not_found`] when there is none.
+    pub async fn domain_by_uuid(&self, uuid: Uuid) -> Result<Domain, Error> {
+        let reply = self.call::<remote::DomainLookupByUuid>(&remote::DomainLookupByUuidArgs { uuid }).await?;
+        Ok(Domain::new(self, reply.result()?.dom))
+    }
+
+    /// Defines a domain that stays, or changes its definition (`virDomainDefineXMLFlags`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn define_domain(&self, xml: &str, flags: DomainDefineFlags) -> Result<Domain, Error> {
+        let args = remote::DomainDefineXmlFlagsArgs { xml: xml.into(), flags };
+        let reply = self.call::<remote::DomainDefineXmlFlags>(&args).await?;
+        Ok(Domain::new(self, reply.result()?.dom))
+    }
+
+    /// Starts a domain that goes when it stops (`virDomainCreateXML`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn create_domain(&self, xml: &str, flags: DomainCreateFlags) -> Result<Domain, Error> {
+        let args = remote::DomainCreateXmlArgs { xml_desc: xml.into(), flags };
+        let reply = self.call::<remote::DomainCreateXml>(&args).await?;
+        Ok(Domain::new(self, reply.result()?.dom))
+    }
+
+    /// All storage pools that fit the flags (`virConnectListAllStoragePools`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn storage_pools(
+        &self,
+        flags: ConnectListAllStoragePoolsFlags,
+    ) -> Result<Vec<StoragePool>, Error> {
+        let args = remote::ConnectListAllStoragePoolsArgs { need_results: 1, flags };
+        let reply = self.call::<remote::ConnectListAllStoragePools>(&args).await?;
+        let found = reply.result()?;
+        Ok(found.pools.iter().map(|pool| StoragePool::new(self, pool.into_owned())).collect())
+    }
+
+    /// The storage pool with a name (`virStoragePoolLookupByName`).
+    ///
+    /// # Errors
+    /// As every call; [`Error::is_not_found`] when there is none.
+    pub async fn storage_pool_by_name(&self, name: &str) -> Result<StoragePool, Error> {
+        let args = remote::StoragePoolLookupByNameArgs { name: name.into() };
+        let reply = self.call::<remote::StoragePoolLookupByName>(&args).await?;
+        Ok(StoragePool::new(self, reply.result()?.pool.into_owned()))
+    }
+
+    /// Defines a storage pool that stays (`virStoragePoolDefineXML`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn define_storage_pool(&self, xml: &str) -> Result<StoragePool, Error> {
+        let args = remote::StoragePoolDefineXmlArgs { xml: xml.into(), ..Default::default() };
+        let reply = self.call::<remote::StoragePoolDefineXml>(&args).await?;
+        Ok(StoragePool::new(self, reply.result()?.pool.into_owned()))
+    }
+
+    /// Ends the connection in order; the daemon frees what belongs to it (`virConnectClose`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn close(self) -> Result<(), Error> {
+        self.call::<remote::ConnectClose>(&()).await.map(drop)
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the convenience that is documented to use the current runtime"
+)]
+fn spawn(driver: Driver) {
+    drop(tokio::spawn(driver));
+}

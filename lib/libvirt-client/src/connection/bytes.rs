@@ -1,0 +1,167 @@
+//! Streams of bytes: volumes, consoles, screenshots.
+
+use super::Shared;
+use crate::error::{Error, ErrorKind};
+use libvirt_protocol::packet::STREAM_CHUNK;
+use libvirt_protocol::procedure::Info;
+use libvirt_protocol::session::{Serial, StreamError};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// A piece of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Data.
+    Data(Vec<u8>),
+    /// So many bytes of zeros that were not sent.
+    Hole(u64),
+}
+
+impl Piece {
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Self::Data(data) => data.len(),
+            Self::Hole(_) => 0,
+        }
+    }
+}
+
+/// A stream of bytes that a call has opened.
+///
+/// Call [`ByteStream::finish`] at the end: only then the daemon says whether everything went well. A stream that is dropped
+/// before is aborted.
+#[derive(Debug)]
+pub struct ByteStream {
+    shared: Arc<Shared>,
+    info: &'static Info,
+    serial: Serial,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+impl ByteStream {
+    pub(super) fn new(shared: Arc<Shared>, info: &'static Info, serial: Serial) -> Self {
+        Self { shared, info, serial }
+    }
+
+    /// The next piece; `None` at the end of the data.
+    ///
+    /// # Errors
+    /// When the daemon breaks the stream off, or the connection breaks.
+    pub async fn receive(&mut self) -> Result<Option<Piece>, Error> {
+        poll_fn(|context| self.poll_receive(context)).await
+    }
+
+    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Piece>, Error>> {
+        let mut state = self.shared.lock();
+        let Some(stream) = state.streams.get_mut(&self.serial) else { return Poll::Ready(Ok(None)) };
+        if let Some(piece) = stream.pieces.pop_front() {
+            state.taken(piece.held());
+            return Poll::Ready(Ok(Some(piece)));
+        }
+        match &stream.end {
+            Some(Err(error)) => Poll::Ready(Err(error.clone().of(self.info))),
+            Some(Ok(())) => Poll::Ready(Ok(None)),
+            None if stream.no_more => Poll::Ready(Ok(None)),
+            None => {
+                stream.reader = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Sends data; waits while much is unsent.
+    ///
+    /// # Errors
+    /// When the daemon has broken the stream off, or the connection is broken.
+    pub async fn send(&mut self, data: &[u8]) -> Result<(), Error> {
+        for piece in data.chunks(STREAM_CHUNK) {
+            poll_fn(|context| self.poll_send(context, |session, serial| session.stream_send(serial, piece)))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a hole: so many bytes of zeros that need not travel. The call that opened the stream must have allowed holes.
+    ///
+    /// # Errors
+    /// As [`ByteStream::send`].
+    pub async fn send_hole(&mut self, length: u64) -> Result<(), Error> {
+        let length =
+            i64::try_from(length).map_err(|_| Error::protocol("a hole beyond 2^63 bytes").of(self.info))?;
+        poll_fn(|context| self.poll_send(context, |session, serial| session.stream_hole(serial, length)))
+            .await
+    }
+
+    fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        send: impl FnOnce(&mut libvirt_protocol::session::ClientSession, Serial) -> Result<(), StreamError>,
+    ) -> Poll<Result<(), Error>> {
+        let mut state = self.shared.lock();
+        if let Some(Err(error)) = state.streams.get(&self.serial).and_then(|stream| stream.end.as_ref()) {
+            return Poll::Ready(Err(error.clone().of(self.info)));
+        }
+        if state.room(context).is_none() {
+            return Poll::Pending;
+        }
+        let idle = state.session.transmit().is_none();
+        let sent = send(&mut state.session, self.serial);
+        state.flush_soon(idle);
+        Poll::Ready(sent.map_err(|error| self.misused(error)))
+    }
+
+    fn misused(&self, error: StreamError) -> Error {
+        Error::protocol(error).of(self.info)
+    }
+
+    /// Ends the stream and waits until the daemon confirms that everything has arrived. Data that it still sends is thrown away.
+    ///
+    /// # Errors
+    /// With the daemon's reason when it did not.
+    pub async fn finish(mut self) -> Result<(), Error> {
+        {
+            let mut state = self.shared.lock();
+            let ended = state.streams.get(&self.serial).is_none_or(|stream| stream.end.is_some());
+            if !ended {
+                let idle = state.session.transmit().is_none();
+                let finished = state.session.stream_finish(self.serial);
+                state.flush_soon(idle);
+                finished.map_err(|error| self.misused(error))?;
+            }
+        }
+        poll_fn(|context| self.poll_end(context)).await
+    }
+
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let mut state = self.shared.lock();
+        let closed = state.closed().cloned();
+        let Some(stream) = state.streams.get_mut(&self.serial) else {
+            return Poll::Ready(Err(closed.unwrap_or_else(|| Error::new(ErrorKind::Closed)).of(self.info)));
+        };
+        let held = stream.pieces.drain(..).map(|piece| piece.held()).sum();
+        let end = stream.end.clone();
+        if end.is_none() {
+            stream.reader = Some(context.waker().clone());
+        }
+        state.taken(held);
+        match end {
+            Some(end) => Poll::Ready(end.map_err(|error| error.of(self.info))),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Breaks the stream off. The same as dropping it, in words.
+    pub fn abort(self) {}
+}
+
+impl Drop for ByteStream {
+    fn drop(&mut self) {
+        self.shared.lock().abandon(self.serial);
+    }
+}

@@ -1,0 +1,132 @@
+//! A call under way, and its reply.
+
+use super::Shared;
+use crate::error::{Error, ErrorKind};
+use libvirt_protocol::procedure::Procedure;
+use libvirt_protocol::session::{Abandoned, Serial};
+use libvirt_protocol::xdr;
+use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// What came back.
+pub(super) struct Arrived {
+    pub(super) payload: Vec<u8>,
+    pub(super) descriptors: Vec<OwnedFd>,
+}
+
+impl std::fmt::Debug for Arrived {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The bytes may be a secret's value, and may be many.
+        write!(f, "{} bytes, {} descriptors", self.payload.len(), self.descriptors.len())
+    }
+}
+
+/// The reply of a procedure: the bytes, and the value that lies in them.
+#[derive(Debug)]
+pub struct Reply<P> {
+    arrived: Arrived,
+    procedure: PhantomData<fn() -> P>,
+}
+
+impl<P: Procedure> Reply<P> {
+    /// The result; it borrows from the reply.
+    ///
+    /// # Errors
+    /// When the daemon sent something else.
+    pub fn result(&self) -> Result<P::Ret<'_>, Error> {
+        xdr::decode(&self.arrived.payload).map_err(|error| Error::from(error).of(P::INFO).possibly_executed())
+    }
+
+    /// The descriptors that came with it.
+    #[must_use]
+    pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.arrived.descriptors)
+    }
+}
+
+/// A call under way. It was sent, or waits for a place; dropping it abandons it.
+#[must_use = "the call is abandoned when this is dropped"]
+pub struct Call<P> {
+    shared: Arc<Shared>,
+    /// `None` once the reply was taken.
+    begun: Option<Result<Serial, Error>>,
+    procedure: PhantomData<fn() -> P>,
+}
+
+impl<P> std::fmt::Debug for Call<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Call({:?})", self.begun)
+    }
+}
+
+impl<P: Procedure> Call<P> {
+    pub(super) fn new(shared: Arc<Shared>, begun: Result<Serial, Error>) -> Self {
+        Self { shared, begun: Some(begun), procedure: PhantomData }
+    }
+
+    pub(super) fn serial(&self) -> Option<Serial> {
+        self.begun.as_ref().and_then(|begun| begun.as_ref().ok().copied())
+    }
+
+    /// Abandons the call, and tells whether the daemon knows of it.
+    pub fn abandon(mut self) -> Abandoned {
+        self.leave()
+    }
+
+    fn leave(&mut self) -> Abandoned {
+        match self.begun.take() {
+            Some(Ok(serial)) => self.shared.lock().abandon(serial),
+            Some(Err(_)) => Abandoned::NotSent,
+            None => Abandoned::Gone,
+        }
+    }
+
+    /// Waits for the reply, but not longer than this.
+    ///
+    /// # Errors
+    /// As the call itself, and [`ErrorKind::Timeout`].
+    pub async fn within(mut self, deadline: Option<Duration>) -> Result<Reply<P>, Error> {
+        let Some(deadline) = deadline else { return self.await };
+        if let Ok(reply) = tokio::time::timeout(deadline, &mut self).await {
+            return reply;
+        }
+        let error = Error::new(ErrorKind::Timeout).of(P::INFO);
+        Err(match self.leave() {
+            Abandoned::NotSent => error,
+            Abandoned::Sent | Abandoned::Gone => error.possibly_executed(),
+        })
+    }
+}
+
+impl<P: Procedure> Future for Call<P> {
+    type Output = Result<Reply<P>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let result = match &this.begun {
+            Some(Ok(serial)) => match this.shared.lock().reply(*serial, context) {
+                Poll::Ready(result) => result,
+                Poll::Pending => return Poll::Pending,
+            },
+            Some(Err(error)) => Err(error.clone()),
+            None => Err(Error::new(ErrorKind::Closed)),
+        };
+        this.begun = None;
+        Poll::Ready(match result {
+            Ok(arrived) => Ok(Reply { arrived, procedure: PhantomData }),
+            Err(error) => Err(error.of(P::INFO)),
+        })
+    }
+}
+
+impl<P> Drop for Call<P> {
+    fn drop(&mut self) {
+        if let Some(Ok(serial)) = self.begun.take() {
+            self.shared.lock().abandon(serial);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! One connection: calls, events and streams over one transport.
+//!
+//! ```text
+//!   Call ──┐                       ┌── Driver (a future that the caller runs)
+//!   Bytes ─┼─> Mutex<State> <──────┤     reads, writes, keeps the connection alive
+//!   Events ┘   session, transport, └── polls the transport
+//!              who waits for what
+//! ```
+//!
+//! Who waits for a reply writes to the socket itself when it can, so that a lone call costs one wake-up: that of its reply. Calls
+//! that are started together are written together.
+
+mod bytes;
+mod call;
+mod driver;
+mod state;
+mod subscription;
+
+pub use bytes::{ByteStream, Piece};
+pub use call::{Call, Reply};
+pub use driver::Driver;
+pub(crate) use subscription::Class;
+pub use subscription::{Item, Subscription};
+
+use crate::error::{Error, ErrorKind};
+use crate::transport::{Traits, Transport};
+use libvirt_protocol::procedure::Procedure;
+use libvirt_protocol::session::{ClientSession, Keepalive, Limits};
+use state::State;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How a connection behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How many calls may be under way at the daemon.
+    pub limits: Limits,
+    /// When a silent connection is given up; `None` waits for ever.
+    pub keepalive: Option<Keepalive>,
+    /// How long a call may take that says nothing else; `None` waits for ever.
+    pub deadline: Option<Duration>,
+    /// Bytes of stream data that may wait for readers before the connection is no longer read.
+    pub stream_buffer: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            keepalive: Some(Keepalive::default()),
+            deadline: None,
+            stream_buffer: 2 * 1024 * 1024,
+        }
+    }
+}
+
+/// A connection to a daemon; cheap to clone. It ends when all clones are gone, or the driver is dropped.
+#[derive(Clone)]
+pub struct Connection {
+    shared: Arc<Shared>,
+    _handle: Arc<Handle>,
+    deadline: Option<Duration>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connection")
+    }
+}
+
+struct Shared {
+    state: Mutex<State>,
+    traits: Traits,
+}
+
+/// Closes the connection when the last clone goes.
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.close(&Error::new(ErrorKind::Closed));
+        state.wake_driver();
+    }
+}
+
+impl Shared {
+    /// Nothing panics while the lock is held, except on a bug; what it guards is then as good as before.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The one place that reads the clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "sessions take time as an argument; this is where it comes from"
+)]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// A connection on a transport, and the driver to be run beside it.
+pub fn connection(transport: impl Transport, options: Options) -> (Connection, Driver) {
+    let traits = transport.traits();
+    let session = ClientSession::new(options.limits, options.keepalive, now());
+    let state = State::new(session, Box::new(transport), options.stream_buffer);
+    let shared = Arc::new(Shared { state: Mutex::new(state), traits });
+    let handle = Arc::new(Handle(Arc::clone(&shared)));
+    let driver = Driver::new(Arc::clone(&shared));
+    (Connection { shared, _handle: handle, deadline: options.deadline }, driver)
+}
+
+impl Connection {
+    /// Calls a procedure with this connection's deadline.
+    ///
+    /// Dropping the future abandons the call; see [`Error::execution`] for what that means to the daemon.
+    ///
+    /// # Errors
+    /// When the daemon refuses, the connection breaks, or the deadline passes.
+    pub async fn call<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Reply<P>, Error> {
+        // Not `start`: what follows waits at once, and writes.
+        let begun = self.shared.lock().begin::<P>(args, Vec::new(), self.shared.traits);
+        Call::new(Arc::clone(&self.shared), begun).within(self.deadline).await
+    }
+
+    /// Starts a call now; the future that comes back waits for its reply.
+    pub fn start<P: Procedure>(&self, args: &P::Args<'_>, descriptors: Vec<OwnedFd>) -> Call<P> {
+        let mut state = self.shared.lock();
+        let begun = state.begin::<P>(args, descriptors, self.shared.traits);
+        state.wake_driver();
+        drop(state);
+        Call::new(Arc::clone(&self.shared), begun)
+    }
+
+    /// Calls a procedure that opens a stream.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub async fn open<P: Procedure>(&self, args: &P::Args<'_>) -> Result<ByteStream, Error> {
+        let call = self.start::<P>(args, Vec::new());
+        let serial = call.serial();
+        call.within(self.deadline).await?;
+        let serial = serial.ok_or_else(|| Error::protocol("a reply without a call").of(P::INFO))?;
+        Ok(ByteStream::new(Arc::clone(&self.shared), P::INFO, serial))
+    }
+
+    pub(crate) fn subscription(&self, class: Class, id: i32, limit: usize) -> Subscription {
+        Subscription::new(Arc::clone(&self.shared), (class, id), limit)
+    }
+
+    /// The same connection with another deadline for calls.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Option<Duration>) -> Self {
+        Self { deadline, ..self.clone() }
+    }
+
+    /// What the transport can do.
+    #[must_use]
+    pub fn traits(&self) -> Traits {
+        self.shared.traits
+    }
+
+    /// Why the connection is closed, if it is.
+    #[must_use]
+    pub fn closed(&self) -> Option<Error> {
+        self.shared.lock().closed().cloned()
+    }
+}

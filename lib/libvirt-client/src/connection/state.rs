@@ -1,0 +1,331 @@
+//! What a connection knows, behind its lock.
+
+use super::subscription::Subscribers;
+use crate::error::{self, Error, ErrorKind};
+use crate::transport::{Traits, Transport};
+use libvirt_protocol::event;
+use libvirt_protocol::procedure::Procedure;
+use libvirt_protocol::session::{Abandoned, ClientSession, Incoming, Serial, SessionError, Transmit};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::task::{Context, Poll, Waker};
+
+use super::bytes::Piece;
+use super::call::Arrived;
+use super::now;
+
+/// Everything about one connection.
+pub(super) struct State {
+    pub(super) session: ClientSession,
+    transport: Box<dyn Transport>,
+    waiters: HashMap<Serial, Slot>,
+    pub(super) streams: HashMap<Serial, StreamState>,
+    pub(super) subscribers: Subscribers,
+    driver: Option<Waker>,
+    /// Streams that wait until less is unsent.
+    writers: Vec<Waker>,
+    closed: Option<Error>,
+    /// Nothing was unsent before the calls that nobody has written yet.
+    unwritten: bool,
+    /// Bytes of stream data that wait for readers.
+    buffered: usize,
+    buffer_limit: usize,
+}
+
+/// What a call waits in.
+enum Slot {
+    Waiting(Option<Waker>),
+    Done(Result<Arrived, Error>),
+}
+
+/// A stream's inward half.
+#[derive(Default)]
+pub(super) struct StreamState {
+    pub(super) pieces: VecDeque<Piece>,
+    /// How it ended, seen from the daemon.
+    pub(super) end: Option<Result<(), Error>>,
+    /// The daemon sends no more data.
+    pub(super) no_more: bool,
+    pub(super) reader: Option<Waker>,
+}
+
+/// How many reads one turn of the driver does before it lets others run.
+const READS: usize = 16;
+
+impl State {
+    pub(super) fn new(session: ClientSession, transport: Box<dyn Transport>, buffer_limit: usize) -> Self {
+        Self {
+            session,
+            transport,
+            waiters: HashMap::new(),
+            streams: HashMap::new(),
+            subscribers: Subscribers::default(),
+            driver: None,
+            writers: Vec::new(),
+            closed: None,
+            unwritten: false,
+            buffered: 0,
+            buffer_limit,
+        }
+    }
+
+    pub(super) fn closed(&self) -> Option<&Error> {
+        self.closed.as_ref()
+    }
+
+    pub(super) fn begin<P: Procedure>(
+        &mut self,
+        args: &P::Args<'_>,
+        descriptors: Vec<OwnedFd>,
+        traits: Traits,
+    ) -> Result<Serial, Error> {
+        if let Some(closed) = &self.closed {
+            return Err(closed.clone().of(P::INFO));
+        }
+        if !descriptors.is_empty() && !traits.descriptors {
+            let error =
+                io::Error::new(io::ErrorKind::Unsupported, "descriptors travel over unix sockets only");
+            return Err(Error::from(error).of(P::INFO));
+        }
+        let idle = self.session.transmit().is_none();
+        let serial =
+            self.session.call::<P>(args, descriptors).map_err(|error| Error::from(error).of(P::INFO))?;
+        self.waiters.insert(serial, Slot::Waiting(None));
+        if P::INFO.stream.is_some() {
+            self.streams.insert(serial, StreamState::default());
+        }
+        // The driver is not waiting to write, so whoever waits first may.
+        self.unwritten |= idle;
+        Ok(serial)
+    }
+
+    /// Sends what calls have left, before somebody waits for their replies. Not at once with each call: calls that are started
+    /// together go together.
+    fn write_unwritten(&mut self) {
+        let idle = std::mem::take(&mut self.unwritten);
+        self.flush_soon(idle);
+    }
+
+    /// Sends what can be sent at once. `idle`: nothing was unsent before, so the driver does not wait to write and its waker, which
+    /// this attempt would replace, is not needed.
+    pub(super) fn flush_soon(&mut self, idle: bool) {
+        if idle && self.closed.is_none() {
+            // What goes wrong here goes wrong for the driver too, which tells everybody.
+            let _ = self.write(&mut Context::from_waker(Waker::noop()));
+        }
+        if self.session.transmit().is_some() {
+            self.wake_driver();
+        }
+    }
+
+    fn write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(next) = self.session.transmit() {
+            let descriptor = matches!(next, Transmit::Descriptor(_));
+            match self.transport.poll_write(context, &next) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(_)) if descriptor => self.session.descriptor_sent(),
+                Poll::Ready(Ok(bytes)) => self.session.sent(bytes),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.transport.poll_flush(context)
+    }
+
+    /// One turn of the driver: everything that can be read, everything that can be written.
+    pub(super) fn turn(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
+        self.driver = Some(context.waker().clone());
+        self.unwritten = false;
+        let mut reads = 0;
+        // What a stalled reader does not take stays in the socket, and so costs the daemon's memory, not ours.
+        while self.buffered < self.buffer_limit {
+            let mut descriptors = Vec::new();
+            match self.transport.poll_read(context, self.session.space(), &mut descriptors) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0)) => return Err(Error::new(ErrorKind::Closed)),
+                Poll::Ready(Ok(bytes)) => self.session.filled(bytes, descriptors, now()),
+                Poll::Ready(Err(error)) => return Err(error.into()),
+            }
+            self.dispatch()?;
+            reads += 1;
+            if reads == READS {
+                context.waker().wake_by_ref();
+                break;
+            }
+        }
+        match self.write(context) {
+            Poll::Ready(Err(error)) => return Err(error.into()),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        if self.session.unsent() < self.buffer_limit {
+            self.writers.drain(..).for_each(Waker::wake);
+        }
+        Ok(())
+    }
+
+    fn dispatch(&mut self) -> Result<(), SessionError> {
+        while let Some(incoming) = self.session.next()? {
+            match incoming {
+                Incoming::Reply { serial, payload, descriptors } => {
+                    let arrived = Arrived { payload: payload.to_vec(), descriptors };
+                    done(&mut self.waiters, serial, Ok(arrived));
+                }
+                Incoming::Failed { serial, failure } => {
+                    self.streams.remove(&serial);
+                    done(&mut self.waiters, serial, Err(failure.into()));
+                }
+                Incoming::Event { program, procedure, payload } => {
+                    match event::decode(program, procedure, payload) {
+                        Some(Ok(message)) => self.subscribers.deliver(program, procedure, message),
+                        Some(Err(error)) => {
+                            tracing::debug!(procedure, %error, "an event that cannot be decoded");
+                        }
+                        None => tracing::debug!(procedure, "an event of a newer daemon"),
+                    }
+                }
+                Incoming::Data { serial, data } => {
+                    if let Some(stream) = self.streams.get_mut(&serial) {
+                        self.buffered += data.len();
+                        stream.push(Piece::Data(data.to_vec()));
+                    }
+                }
+                Incoming::Hole { serial, length } => {
+                    if let Some(stream) = self.streams.get_mut(&serial) {
+                        stream.push(Piece::Hole(length));
+                    }
+                }
+                Incoming::End { serial } => {
+                    if let Some(stream) = self.streams.get_mut(&serial) {
+                        stream.no_more = true;
+                        stream.wake();
+                    }
+                }
+                Incoming::Finished { serial } => {
+                    if let Some(stream) = self.streams.get_mut(&serial) {
+                        stream.finish(Ok(()));
+                    }
+                }
+                Incoming::Broken { serial, failure } => {
+                    if let Some(stream) = self.streams.get_mut(&serial) {
+                        stream.finish(Err(failure.into()));
+                    }
+                }
+                Incoming::Stray(header) => error::stray(&header),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A reader has taken so many bytes.
+    pub(super) fn taken(&mut self, bytes: usize) {
+        let full = self.buffered >= self.buffer_limit;
+        self.buffered = self.buffered.saturating_sub(bytes);
+        if full && self.buffered < self.buffer_limit {
+            self.wake_driver();
+        }
+    }
+
+    /// The room that is left for data to be sent; registers the waker when there is none.
+    pub(super) fn room(&mut self, context: &mut Context<'_>) -> Option<usize> {
+        let room = self.buffer_limit.saturating_sub(self.session.unsent());
+        if room == 0 {
+            self.writers.push(context.waker().clone());
+            return None;
+        }
+        Some(room)
+    }
+
+    pub(super) fn wake_driver(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            driver.wake();
+        }
+    }
+
+    /// The reply of a call, if it has come; registers the waker otherwise.
+    pub(super) fn reply(
+        &mut self,
+        serial: Serial,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Arrived, Error>> {
+        match self.waiters.get_mut(&serial) {
+            Some(Slot::Waiting(waker)) => {
+                if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+                    *waker = Some(context.waker().clone());
+                }
+                if self.unwritten {
+                    self.write_unwritten();
+                }
+                Poll::Pending
+            }
+            Some(Slot::Done(_)) => match self.waiters.remove(&serial) {
+                Some(Slot::Done(result)) => Poll::Ready(result),
+                _ => Poll::Pending,
+            },
+            None => Poll::Ready(Err(self.closed.clone().unwrap_or_else(|| Error::new(ErrorKind::Closed)))),
+        }
+    }
+
+    /// Nobody waits for a call any more.
+    pub(super) fn abandon(&mut self, serial: Serial) -> Abandoned {
+        self.waiters.remove(&serial);
+        if let Some(stream) = self.streams.remove(&serial) {
+            let held = stream.pieces.iter().map(Piece::held).sum();
+            self.taken(held);
+        }
+        let idle = self.session.transmit().is_none();
+        let abandoned = self.session.abandon(serial);
+        self.flush_soon(idle);
+        abandoned
+    }
+
+    /// The connection is of no further use: everybody who waits hears why.
+    pub(super) fn close(&mut self, reason: &Error) {
+        if self.closed.is_some() {
+            return;
+        }
+        self.closed = Some(reason.clone());
+        for (serial, slot) in &mut self.waiters {
+            if let Slot::Waiting(waker) = slot {
+                let waker = waker.take();
+                let error = match self.session.abandon(*serial) {
+                    Abandoned::NotSent => reason.clone(),
+                    Abandoned::Sent | Abandoned::Gone => reason.clone().possibly_executed(),
+                };
+                *slot = Slot::Done(Err(error));
+                waker.into_iter().for_each(Waker::wake);
+            }
+        }
+        for stream in self.streams.values_mut() {
+            if stream.end.is_none() {
+                stream.finish(Err(reason.clone()));
+            }
+        }
+        self.subscribers.close(reason);
+        self.writers.drain(..).for_each(Waker::wake);
+    }
+}
+
+fn done(waiters: &mut HashMap<Serial, Slot>, serial: Serial, result: Result<Arrived, Error>) {
+    let Some(slot) = waiters.get_mut(&serial) else { return };
+    if let Slot::Waiting(waker) = std::mem::replace(slot, Slot::Done(result)) {
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl StreamState {
+    fn push(&mut self, piece: Piece) {
+        self.pieces.push_back(piece);
+        self.wake();
+    }
+
+    fn finish(&mut self, end: Result<(), Error>) {
+        self.end = Some(end);
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        self.reader.take().into_iter().for_each(Waker::wake);
+    }
+}

@@ -1,0 +1,206 @@
+//! From a URI to a connection: what to connect to is decided without I/O, then done.
+
+use crate::error::{Error, ErrorKind};
+use crate::transport::{Program, Stream, Transport, Unix};
+use crate::uri::{self, Environment, Uri};
+use std::path::PathBuf;
+
+/// Port of plain TCP (`LIBVIRTD_TCP_PORT`).
+const TCP_PORT: u16 = 16_509;
+
+/// What to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A unix socket.
+    Unix(PathBuf),
+    /// Plain TCP.
+    Tcp(String, u16),
+    /// A program with its arguments.
+    Program(String, Vec<String>),
+}
+
+impl Target {
+    /// What the URI means.
+    pub(crate) fn of(uri: &Uri, environment: &Environment, read_only: bool) -> Result<Self, Error> {
+        let host = || uri.host.clone().ok_or_else(|| wrong("the URI names no host"));
+        match uri.transport() {
+            uri::Transport::Unix if uri.host.is_some() => {
+                Err(wrong("a unix socket is on this host; the URI names another"))
+            }
+            uri::Transport::Unix => Ok(Self::Unix(uri.socket(environment, read_only)?)),
+            uri::Transport::Tcp => Ok(Self::Tcp(host()?, uri.port.unwrap_or(TCP_PORT))),
+            uri::Transport::Ssh | uri::Transport::Libssh | uri::Transport::Libssh2 => Ok(Self::Program(
+                uri.parameter("command").unwrap_or("ssh").to_owned(),
+                ssh(uri, host()?, read_only)?,
+            )),
+            uri::Transport::Ext => {
+                let command =
+                    uri.parameter("command").ok_or_else(|| wrong("ext needs the parameter command"))?;
+                let arguments = uri.parameters.iter().filter(|(name, _)| name == "argv");
+                Ok(Self::Program(command.to_owned(), arguments.map(|(_, value)| value.clone()).collect()))
+            }
+            uri::Transport::Tls => {
+                Err(wrong("TLS is not spoken yet; hand a connected stream to Builder::open_on"))
+            }
+        }
+    }
+
+    /// Connects.
+    pub(crate) async fn connect(&self) -> Result<Box<dyn Transport>, Error> {
+        let named = |what: String| {
+            move |error: std::io::Error| {
+                Error::from(std::io::Error::new(error.kind(), format!("connecting to {what}: {error}")))
+            }
+        };
+        Ok(match self {
+            Self::Unix(path) => {
+                Box::new(Unix::connect(path).await.map_err(named(path.display().to_string()))?)
+            }
+            Self::Tcp(host, port) => {
+                let stream = tokio::net::TcpStream::connect((host.as_str(), *port))
+                    .await
+                    .map_err(named(format!("{host}:{port}")))?;
+                stream.set_nodelay(true)?;
+                Box::new(Stream::new(stream, false))
+            }
+            Self::Program(program, arguments) => Box::new(Program::start(program, arguments)?),
+        })
+    }
+}
+
+fn wrong(why: &str) -> Error {
+    Error::new(ErrorKind::Uri(why.to_owned()))
+}
+
+/// Arguments of ssh. The user's own configuration, keys, agent and known hosts apply, because it is the user's own ssh.
+fn ssh(uri: &Uri, host: String, read_only: bool) -> Result<Vec<String>, Error> {
+    let mut arguments: Vec<String> = ["-T", "-e", "none"].map(str::to_owned).into();
+    let mut add = |option: &str, value: Option<String>| {
+        if let Some(value) = value {
+            arguments.extend([option.to_owned(), value]);
+        }
+    };
+    add("-p", uri.port.map(|port| port.to_string()));
+    add("-l", uri.user.clone());
+    add("-i", uri.parameter("keyfile").map(str::to_owned));
+    add("-o", uri.parameter("known_hosts").map(|file| format!("UserKnownHostsFile={file}")));
+    let unchecked = uri.parameter("no_verify").is_some_and(|value| value != "0")
+        || uri.parameter("known_hosts_verify") == Some("ignore");
+    add("-o", unchecked.then(|| "StrictHostKeyChecking=no".to_owned()));
+    add(
+        "-o",
+        (uri.parameter("known_hosts_verify") == Some("auto"))
+            .then(|| "StrictHostKeyChecking=accept-new".to_owned()),
+    );
+    add("-o", uri.parameter("no_tty").filter(|value| *value != "0").map(|_| "BatchMode=yes".to_owned()));
+    arguments.extend([
+        "--".to_owned(),
+        host,
+        "sh".to_owned(),
+        "-c".to_owned(),
+        quoted(&remote(uri, read_only)?),
+    ]);
+    Ok(arguments)
+}
+
+/// What the remote shell runs: libvirt's helper, which finds the right socket there, or netcat on a socket that we name.
+fn remote(uri: &Uri, read_only: bool) -> Result<String, Error> {
+    let helper = format!(
+        "exec virt-ssh-helper {}{}",
+        if read_only { "-r " } else { "" },
+        quoted(&format!("{}://{}", uri.driver, uri.path))
+    );
+    let netcat = quoted(uri.parameter("netcat").unwrap_or("nc"));
+    let suffix = if read_only { "-ro" } else { "" };
+    let socket = match uri.parameter("socket") {
+        Some(socket) => quoted(socket),
+        None if uri.is_session(uri.user.as_deref() == Some("root")) => {
+            "\"${XDG_RUNTIME_DIR:-$HOME/.cache}/libvirt/libvirt-sock\"".to_owned()
+        }
+        None => format!("/var/run/libvirt/libvirt-sock{suffix}"),
+    };
+    // Some netcats wait after the end of their input, unless told not to; others do not know the option.
+    let netcat = format!(
+        "if {netcat} -h 2>&1 | grep -q -e ' -q'; then exec {netcat} -q0 -U {socket}; else exec {netcat} -U {socket}; fi"
+    );
+    // The helper takes no socket.
+    let automatic = if uri.parameter("socket").is_some() { "netcat" } else { "auto" };
+    match uri.parameter("proxy").unwrap_or(automatic) {
+        "native" => Ok(helper),
+        "netcat" => Ok(netcat),
+        "auto" => {
+            Ok(format!("if command -v virt-ssh-helper >/dev/null 2>&1; then {helper}; else {netcat}; fi"))
+        }
+        other => Err(wrong(&format!("proxy={other}: there are auto, native and netcat"))),
+    }
+}
+
+/// One word for a POSIX shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '.' | '_' | ':' | '=' | ',');
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(uri: &str, read_only: bool) -> Result<Target, Error> {
+        let environment = Environment { root: true, runtime_directory: None, run: PathBuf::from("/nothing") };
+        Target::of(&uri.parse().unwrap(), &environment, read_only)
+    }
+
+    fn script(uri: &str) -> String {
+        match target(uri, false).unwrap() {
+            Target::Program(program, arguments) => format!("{program} {}", arguments.join(" ")),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_users_own_ssh_is_run_with_the_uris_wishes() {
+        let Target::Program(program, arguments) =
+            target("qemu+ssh://admin@h:2222/system?keyfile=/k y&no_tty=1&no_verify=1", true).unwrap()
+        else {
+            panic!("no program");
+        };
+        assert_eq!(program, "ssh");
+        let expected = ["-T", "-e", "none", "-p", "2222", "-l", "admin", "-i", "/k y"];
+        assert_eq!(arguments[..9], expected);
+        assert_eq!(arguments[9..13], ["-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes"]);
+        assert_eq!(arguments[13..17], ["--", "h", "sh", "-c"]);
+        assert!(arguments[17].contains("virt-ssh-helper -r qemu:///system"), "{}", arguments[17]);
+        assert!(arguments[17].contains("/var/run/libvirt/libvirt-sock-ro"), "{}", arguments[17]);
+        assert!(script("qemu+libssh2://h/system?command=/my/ssh").starts_with("/my/ssh -T"));
+    }
+
+    #[test]
+    fn a_hostile_word_stays_a_word() {
+        for word in ["", "plain", "it's", "a b;c", "$(touch /x)`id`", "\\'\"\n*", "-n"] {
+            let shell = std::process::Command::new("sh")
+                .args(["-c", &format!("printf '%s|' {} end", quoted(word))])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(shell.stdout).unwrap(), format!("{word}|end|"));
+        }
+        let script = script("qemu+ssh://h/system?socket=/a%3Bb");
+        assert!(script.contains(r"-U '\''/a;b'\''"), "{script}");
+    }
+
+    #[test]
+    fn what_cannot_be_dialled_says_so() {
+        assert_eq!(target("test+tcp://h/default", false).unwrap(), Target::Tcp("h".into(), 16_509));
+        for (uri, why) in [
+            ("test+tcp:///default", "no host"),
+            ("qemu+unix://h/system", "this host"),
+            ("qemu+ext:///system", "command"),
+            ("qemu+ssh://h/system?proxy=x", "proxy=x"),
+        ] {
+            let problem = target(uri, false).unwrap_err().to_string();
+            assert!(problem.contains(why), "{uri}: {problem}");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! What can go wrong, sorted by what a caller can do about it.
+
+use libvirt_protocol::enums::{ErrorDomain, ErrorLevel, ErrorNumber};
+use libvirt_protocol::packet::Header;
+use libvirt_protocol::procedure::{Info, Release};
+use libvirt_protocol::session::{Failure, SessionError};
+use libvirt_protocol::types;
+use libvirt_protocol::xdr::{DecodeError, LimitError};
+use std::fmt;
+use std::sync::Arc;
+
+/// An error: what happened, in which call, and whether the daemon may have executed that call all the same.
+#[derive(Clone, Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    call: Option<&'static Info>,
+    execution: Execution,
+}
+
+/// What happened.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The connection could not be made, or broke.
+    #[error("the connection to libvirt's daemon failed: {0}")]
+    Transport(Arc<std::io::Error>),
+    /// The daemon closed the connection.
+    #[error("libvirt's daemon closed the connection")]
+    Closed,
+    /// The other side does not keep to the protocol.
+    #[error("the other side does not speak libvirt's protocol: {0}")]
+    Protocol(String),
+    /// The daemon wants authentication that is not possible here.
+    #[error("authentication: {0}")]
+    Auth(String),
+    /// The deadline passed.
+    #[error("no answer in time")]
+    Timeout,
+    /// The daemon is too old.
+    #[error("the daemon is older than libvirt {since}, which brought {procedure}")]
+    Unsupported {
+        /// Name of the procedure.
+        procedure: &'static str,
+        /// The release that brought it.
+        since: Release,
+    },
+    /// An argument exceeds what the protocol carries.
+    #[error("an argument is too long: {0}")]
+    Limit(#[from] LimitError),
+    /// A URI that cannot be understood, or names what does not exist.
+    #[error("{0}")]
+    Uri(String),
+    /// The daemon refused.
+    #[error("{0}")]
+    Libvirt(Box<Refusal>),
+}
+
+/// What the daemon says when it refuses (`virError`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// Which error.
+    pub code: ErrorNumber,
+    /// Which part of libvirt raised it.
+    pub domain: ErrorDomain,
+    /// How bad it is.
+    pub level: ErrorLevel,
+    /// The message, as the daemon's locale has it.
+    pub message: String,
+    /// Three further texts; which ones depends on the error.
+    pub texts: [Option<String>; 3],
+    /// Two further numbers.
+    pub numbers: [i32; 2],
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.message.is_empty() { write!(f, "{:?}", self.code) } else { f.write_str(&self.message) }
+    }
+}
+
+/// Whether the daemon may have executed a call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Execution {
+    /// It did not: the call never left, or the daemon refused it.
+    No,
+    /// It may have, and may still: the answer is missing.
+    Possible,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind) -> Self {
+        Self { kind, call: None, execution: Execution::No }
+    }
+
+    pub(crate) fn of(self, call: &'static Info) -> Self {
+        Self { call: Some(call), ..self }
+    }
+
+    pub(crate) fn possibly_executed(self) -> Self {
+        Self { execution: Execution::Possible, ..self }
+    }
+
+    pub(crate) fn protocol(what: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Protocol(what.to_string()))
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+
+    /// What is known of the call that failed; `None` when no call did.
+    #[must_use]
+    pub fn call(&self) -> Option<&'static Info> {
+        self.call
+    }
+
+    /// Whether the daemon may have executed the call.
+    #[must_use]
+    pub fn execution(&self) -> Execution {
+        self.execution
+    }
+
+    /// What the daemon says, when it was the daemon that refused.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match &self.kind {
+            ErrorKind::Libvirt(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// Whether the object that was asked for does not exist.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        use ErrorNumber as N;
+        self.refusal().is_some_and(|refusal| {
+            matches!(
+                refusal.code,
+                N::NoDomain
+                    | N::NoNetwork
+                    | N::NoStoragePool
+                    | N::NoStorageVol
+                    | N::NoNodeDevice
+                    | N::NoSecret
+                    | N::NoNwfilter
+                    | N::NoNwfilterBinding
+                    | N::NoInterface
+                    | N::NoDomainSnapshot
+                    | N::NoDomainCheckpoint
+                    | N::NoDomainBackup
+                    | N::NoDomainMetadata
+                    | N::NoNetworkPort
+                    | N::NoServer
+                    | N::NoClient
+            )
+        })
+    }
+
+    /// Whether the daemon or the driver does not have the call.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        match &self.kind {
+            ErrorKind::Unsupported { .. } => true,
+            ErrorKind::Libvirt(refusal) => {
+                refusal.code == ErrorNumber::NoSupport || refusal.is_unknown_procedure()
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the same call may succeed later without anything else being changed, and repeating it does no harm.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        if self.execution == Execution::Possible {
+            return false;
+        }
+        match &self.kind {
+            ErrorKind::Transport(_) | ErrorKind::Closed | ErrorKind::Timeout => true,
+            ErrorKind::Libvirt(refusal) => {
+                matches!(refusal.code, ErrorNumber::OperationTimeout | ErrorNumber::AgentUnresponsive)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Refusal {
+    /// A daemon that lacks a procedure says so with a general code; only the text tells (`virNetServerProgramDispatchCall`).
+    fn is_unknown_procedure(&self) -> bool {
+        self.code == ErrorNumber::Rpc && self.message.starts_with("unknown procedure")
+    }
+}
+
+impl From<types::Error<'_>> for Refusal {
+    fn from(error: types::Error<'_>) -> Self {
+        Self {
+            code: error.code,
+            domain: error.domain,
+            level: error.level,
+            message: error.message.map(String::from).unwrap_or_default(),
+            texts: [error.str1, error.str2, error.str3].map(|text| text.map(String::from)),
+            numbers: [error.int1, error.int2],
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(call) = self.call {
+            write!(f, "{}: ", call.function.unwrap_or(call.name))?;
+        }
+        self.kind.fmt(f)?;
+        if self.execution == Execution::Possible {
+            f.write_str(" (the daemon may have executed it)")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.kind {
+            ErrorKind::Limit(error) => Some(error),
+            // The texts of the others hold their causes.
+            _ => None,
+        }
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(ErrorKind::Transport(Arc::new(error)))
+    }
+}
+
+impl From<LimitError> for Error {
+    fn from(error: LimitError) -> Self {
+        Self::new(ErrorKind::Limit(error))
+    }
+}
+
+impl From<DecodeError> for Error {
+    fn from(error: DecodeError) -> Self {
+        Self::protocol(error)
+    }
+}
+
+impl From<SessionError> for Error {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Silent(_) => Self::new(ErrorKind::Transport(Arc::new(std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                error,
+            )))),
+            other => Self::protocol(other),
+        }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Daemon(error) => Self::new(ErrorKind::Libvirt(Box::new((*error).into()))),
+            Failure::Undecodable(error) => Self::protocol(error),
+            Failure::Mismatch { procedure } => {
+                Self::protocol(format!("the reply of procedure {procedure} to another call"))
+                    .possibly_executed()
+            }
+            other => Self::protocol(format!("{other:?}")),
+        }
+    }
+}
+
+/// A packet that belongs to nothing.
+pub(crate) fn stray(header: &Header) {
+    tracing::debug!(?header, "a packet that belongs to no call");
+}

@@ -1,0 +1,37 @@
+//! Client of libvirt's daemons, without libvirt's C library.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), libvirt_client::Error> {
+//! let connect = libvirt_client::Connect::open("qemu:///system").await?;
+//! for domain in connect.domains(Default::default()).await? {
+//!     println!("{} {:?}", domain.name(), domain.state().await?.state);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! - [`Connect`] is a connection to a daemon and the way to everything behind it; it is cheap to clone, as all handles are.
+//! - [`Domain`], [`StoragePool`], [`StorageVol`] are handles of objects. Their methods are libvirt's calls under short names.
+//! - [`Connect::call`] reaches every procedure of [`libvirt_protocol`], with nothing between.
+//! - [`ByteStream`] is a stream: dense or with holes, one way or both ways.
+//! - [`Error`] tells what happened, in which call, and whether the daemon may have executed that call all the same.
+//!
+//! Dropping a future abandons its call and harms nothing else. Every wait can have a deadline.
+
+mod connect;
+mod connection;
+mod dial;
+mod domain;
+mod error;
+mod events;
+mod storage;
+pub mod transport;
+pub mod uri;
+
+pub use connect::{Builder, Connect};
+pub use connection::{
+    ByteStream, Call, Connection, Driver, Item, Options, Piece, Reply, Subscription, connection,
+};
+pub use domain::{Domain, DomainInfo, DomainState};
+pub use error::{Error, ErrorKind, Execution, Refusal};
+pub use libvirt_protocol as protocol;
+pub use storage::{StoragePool, StorageVol, StorageVolInfo};

@@ -1,0 +1,7 @@
+//! Against libvirt's own daemon, started by the tests as an unprivileged user with directories of its own.
+#![cfg(test)]
+
+mod calls;
+mod storage;
+mod support;
+mod transports;

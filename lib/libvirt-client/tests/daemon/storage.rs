@@ -1,0 +1,131 @@
+//! Volumes up and down: dense, sparse, with a reader that stalls, with an end in the middle.
+
+use crate::support::Daemon;
+use libvirt_client::protocol::flags::{
+    StoragePoolBuildFlags, StorageVolDownloadFlags, StorageVolUploadFlags,
+};
+use libvirt_client::{Connect, Piece, StorageVol};
+
+const MIB: usize = 1024 * 1024;
+
+/// A pool in the daemon's directory, on a daemon of the user's own, whose storage driver is the real one.
+async fn volume(daemon: &Daemon, connect: &Connect, size: usize) -> StorageVol {
+    let at = daemon.path("pool");
+    let xml = format!("<pool type='dir'><name>p</name><target><path>{}</path></target></pool>", at.display());
+    let pool = connect.define_storage_pool(&xml).await.unwrap();
+    pool.build(StoragePoolBuildFlags::NEW).await.unwrap();
+    pool.start(Default::default()).await.unwrap();
+    let xml = format!("<volume><name>v</name><capacity>{size}</capacity><allocation>0</allocation></volume>");
+    let volume = pool.create_volume(&xml, Default::default()).await.unwrap();
+    assert_eq!(pool.volumes().await.unwrap().len(), 1);
+    volume
+}
+
+/// Bytes that repeat nowhere nearby.
+fn pattern(size: usize) -> Vec<u8> {
+    let mut value = 1_u32;
+    std::iter::repeat_with(|| {
+        value = value.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        value.to_be_bytes()[0]
+    })
+    .take(size)
+    .collect()
+}
+
+#[tokio::test]
+async fn what_goes_up_comes_down() {
+    let Some(daemon) = Daemon::start("what_goes_up_comes_down") else { return };
+    let connect = daemon.open("qemu:///session").await;
+    let size = 5 * MIB + 17 * 512;
+    let volume = volume(&daemon, &connect, size).await;
+    let data = pattern(size);
+    let mut up = volume.upload(0..0, StorageVolUploadFlags::empty()).await.unwrap();
+    up.send(&data).await.unwrap();
+    up.finish().await.unwrap();
+    assert!(std::fs::read(volume.path().await.unwrap()).unwrap() == data, "the file is not what was sent");
+    let mut down = volume.download(0..0, StorageVolDownloadFlags::empty()).await.unwrap();
+    let mut back = Vec::new();
+    while let Some(piece) = down.receive().await.unwrap() {
+        match piece {
+            Piece::Data(piece) => back.extend(piece),
+            Piece::Hole(_) => panic!("a hole in a dense stream"),
+        }
+    }
+    down.finish().await.unwrap();
+    assert!(back == data, "what came down is not what went up");
+    // A part of it.
+    let mut down = volume.download(512..1536, StorageVolDownloadFlags::empty()).await.unwrap();
+    let part = down.receive().await.unwrap();
+    assert_eq!(part, Some(Piece::Data(data[512..1536].to_vec())));
+    down.finish().await.unwrap();
+}
+
+#[tokio::test]
+async fn holes_stay_holes_both_ways() {
+    let Some(daemon) = Daemon::start("holes_stay_holes_both_ways") else { return };
+    let connect = daemon.open("qemu:///session").await;
+    let volume = volume(&daemon, &connect, 64 * MIB).await;
+    let data = pattern(2 * MIB);
+    let mut up = volume.upload(0..0, StorageVolUploadFlags::SPARSE_STREAM).await.unwrap();
+    up.send_hole(16 * MIB as u64).await.unwrap();
+    up.send(&data).await.unwrap();
+    up.send_hole(46 * MIB as u64).await.unwrap();
+    up.finish().await.unwrap();
+    assert!(volume.info().await.unwrap().allocation <= 3 * MIB as u64);
+    let mut down = volume.download(0..0, StorageVolDownloadFlags::SPARSE_STREAM).await.unwrap();
+    let (mut back, mut place, mut sent) = (vec![0; 64 * MIB], 0, 0);
+    while let Some(piece) = down.receive().await.unwrap() {
+        match piece {
+            Piece::Data(piece) => {
+                back[place..place + piece.len()].copy_from_slice(&piece);
+                place += piece.len();
+                sent += piece.len();
+            }
+            Piece::Hole(length) => place += usize::try_from(length).unwrap(),
+        }
+    }
+    down.finish().await.unwrap();
+    assert_eq!(place, 64 * MIB, "the trailing hole counts");
+    assert_eq!(sent, 2 * MIB, "holes do not travel");
+    assert!(back[16 * MIB..18 * MIB] == data && back[..16 * MIB].iter().all(|byte| *byte == 0));
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_loses_nothing_and_an_abandoned_stream_harms_nobody() {
+    let Some(daemon) = Daemon::start("a_reader_that_stalls_loses_nothing") else { return };
+    let connect = daemon.open("qemu:///session").await;
+    let volume = volume(&daemon, &connect, 32 * MIB).await;
+    let mut down = volume.download(0..0, StorageVolDownloadFlags::empty()).await.unwrap();
+    // Another connection works while this one is full.
+    let other = daemon.open("qemu:///session").await;
+    for _ in 0..20 {
+        other.hostname().await.unwrap();
+    }
+    let mut read = 0;
+    while let Some(piece) = down.receive().await.unwrap() {
+        let Piece::Data(piece) = piece else { panic!("a hole in a dense stream") };
+        read += piece.len();
+        if read == 8 * MIB {
+            break;
+        }
+    }
+    drop(down);
+    assert!(!connect.hostname().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_volume_that_is_gone_says_so_on_its_stream() {
+    let Some(daemon) = Daemon::start("a_volume_that_is_gone_says_so_on_its_stream") else { return };
+    let connect = daemon.open("qemu:///session").await;
+    let volume = volume(&daemon, &connect, MIB).await;
+    // More than fits: the daemon breaks the stream off or refuses its end.
+    let mut up = volume.upload(0..MIB as u64, StorageVolUploadFlags::empty()).await.unwrap();
+    let result = async {
+        up.send(&pattern(3 * MIB)).await?;
+        up.finish().await
+    };
+    let _ = result.await;
+    volume.delete(Default::default()).await.unwrap();
+    let error = volume.download(0..0, StorageVolDownloadFlags::empty()).await.unwrap_err();
+    assert!(error.is_not_found(), "{error}");
+}

@@ -1,0 +1,105 @@
+//! A private libvirtd.
+
+use libvirt_client::uri::Environment;
+use libvirt_client::{Builder, Connect};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A libvirtd of our own. It ends with this value.
+pub(crate) struct Daemon {
+    directory: tempfile::TempDir,
+}
+
+const PROGRAM: &str = "/usr/sbin/libvirtd";
+
+impl Daemon {
+    /// Starts it; `None`, and a line that says so, when it is not installed.
+    pub(crate) fn start(test: &str) -> Option<Self> {
+        if !Path::new(PROGRAM).exists() {
+            println!("not run: {test}: {PROGRAM} is missing (package libvirt-daemon)");
+            return None;
+        }
+        let directory = tempfile::Builder::new().prefix("libvirtd-").tempdir_in("/tmp").unwrap();
+        std::fs::write(directory.path().join("libvirtd.conf"), "max_client_requests = 5\n").unwrap();
+        let daemon = Self { directory };
+        let mut command = daemon.unprivileged();
+        // With --daemon it returns when its sockets are there; --timeout ends it if we never do.
+        let status = command
+            .args([PROGRAM, "--daemon", "--timeout", "600", "--config"])
+            .arg(daemon.path("libvirtd.conf"))
+            .arg("--pid-file")
+            .arg(daemon.path("pid"))
+            .status()
+            .unwrap();
+        assert!(status.success(), "libvirtd did not start: {status}");
+        Some(daemon)
+    }
+
+    /// A command as the daemon's user; the program is the first argument.
+    pub(crate) fn unprivileged(&self) -> Command {
+        let directory = self.directory.path();
+        let mut command = Command::new("env");
+        command.current_dir("/").env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        for name in ["HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
+            command.env(name, directory);
+        }
+        if rustix::process::geteuid().is_root() {
+            // A daemon of root would be the host's own.
+            std::os::unix::fs::chown(directory, Some(65_534), Some(65_534)).unwrap();
+            command.args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
+        }
+        command
+    }
+
+    fn process(&self) -> Option<std::os::fd::OwnedFd> {
+        let pid = std::fs::read_to_string(self.path("pid")).ok()?;
+        let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw)?;
+        rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::pidfd_send_signal(self.process().unwrap(), signal).unwrap();
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Where its sockets are, for a client that is not root.
+    pub(crate) fn environment(&self) -> Environment {
+        Environment {
+            root: false,
+            runtime_directory: Some(self.directory.path().to_owned()),
+            run: self.directory.path().join("nothing"),
+        }
+    }
+
+    pub(crate) fn builder(&self, uri: &str) -> Builder {
+        Connect::builder(uri).environment(self.environment())
+    }
+
+    /// A connection to the test driver, which every connection has for itself.
+    pub(crate) async fn test(&self) -> Connect {
+        self.open("test+unix:///default").await
+    }
+
+    pub(crate) async fn open(&self, uri: &str) -> Connect {
+        self.builder(uri).open_with(run).await.unwrap()
+    }
+}
+
+pub(crate) fn run(driver: libvirt_client::Driver) {
+    #[expect(clippy::disallowed_methods, reason = "a test has one runtime, which ends with it")]
+    drop(tokio::spawn(driver));
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let Some(daemon) = self.process() else { return };
+        let _ = rustix::process::pidfd_send_signal(&daemon, rustix::process::Signal::TERM);
+        // Its directory is removed when it is gone.
+        let mut ended = [rustix::event::PollFd::new(&daemon, rustix::event::PollFlags::IN)];
+        let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+        let _ = rustix::event::poll(&mut ended, Some(&limit));
+    }
+}

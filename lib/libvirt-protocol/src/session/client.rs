@@ -1,0 +1,576 @@
+//! The client's side of a connection.
+
+use super::inbox::{Inbox, Packet};
+use super::keepalive;
+use super::outbox::{Outbox, Transmit};
+use super::step::Step;
+use crate::packet::{Header, Kind, PacketError, Status};
+use crate::procedure::{Info, Procedure, Program};
+use crate::types;
+use crate::xdr::{DecodeError, LimitError, Wire};
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// What joins a call to its reply and its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Serial(u32);
+
+/// How many calls may be under way at the daemon.
+///
+/// A daemon stops reading a connection at which five calls are under way (`max_client_requests`, default 5): everything behind them
+/// waits, keepalive messages too. So fewer are sent, and one place is kept for calls that the daemon's reserved workers take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls of any kind.
+    pub ordinary: usize,
+    /// Urgent calls on top of these ([`Info::urgent`]).
+    pub urgent: usize,
+}
+
+impl Default for Limits {
+    /// One below the daemon's default: three, and one for urgent calls.
+    fn default() -> Self {
+        Self { ordinary: 3, urgent: 1 }
+    }
+}
+
+/// When a silent connection is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Pause after which the other side is asked.
+    pub interval: Duration,
+    /// How many questions may stay without any answer.
+    pub count: u32,
+}
+
+impl Default for Keepalive {
+    /// As libvirt's own client: 5 s, 5 times.
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(5), count: 5 }
+    }
+}
+
+/// What has arrived.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Incoming<'a> {
+    /// A call has succeeded.
+    Reply {
+        /// The call.
+        serial: Serial,
+        /// Its result, encoded.
+        payload: &'a [u8],
+        /// Descriptors that came with it.
+        descriptors: Vec<OwnedFd>,
+    },
+    /// A call has failed.
+    Failed {
+        /// The call.
+        serial: Serial,
+        /// Why.
+        failure: Failure,
+    },
+    /// Something nobody asked for: see [`crate::event::decode`].
+    Event {
+        /// Program.
+        program: Program,
+        /// Procedure of that program.
+        procedure: i32,
+        /// Content, encoded.
+        payload: &'a [u8],
+    },
+    /// Data of a stream.
+    Data {
+        /// The call that opened it.
+        serial: Serial,
+        /// The data.
+        data: &'a [u8],
+    },
+    /// A hole in a stream.
+    Hole {
+        /// The call that opened it.
+        serial: Serial,
+        /// Its length in bytes.
+        length: u64,
+    },
+    /// The daemon sends no more data on a stream.
+    End {
+        /// The call that opened it.
+        serial: Serial,
+    },
+    /// A stream is closed, and everything that was sent on it has arrived.
+    Finished {
+        /// The call that opened it.
+        serial: Serial,
+    },
+    /// A stream is broken.
+    Broken {
+        /// The call that opened it.
+        serial: Serial,
+        /// Why.
+        failure: Failure,
+    },
+    /// A packet that belongs to nothing: a reply to no call, a second reply. It was passed over.
+    Stray(Header),
+}
+
+/// Why a call or a stream failed.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The daemon says why.
+    Daemon(Box<types::Error<'static>>),
+    /// The daemon's error cannot be decoded.
+    Undecodable(DecodeError),
+    /// The daemon answered with another procedure's reply.
+    Mismatch {
+        /// What it answered with.
+        procedure: i32,
+    },
+}
+
+/// What makes a connection useless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// A packet that breaks the rules.
+    #[error(transparent)]
+    Packet(#[from] PacketError),
+    /// Nothing came for a long time, in spite of questions.
+    #[error("nothing came for {0:?}, in spite of keepalive messages")]
+    Silent(Duration),
+}
+
+/// What became of a call that nobody waits for any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abandoned {
+    /// It was never sent: the daemon does not know it.
+    NotSent,
+    /// It was sent: the daemon may execute it, or have executed it.
+    Sent,
+    /// There was no such call: its reply has come.
+    Gone,
+}
+
+/// A stream was used in a way that its state does not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StreamError {
+    /// There is no such stream, or not any more.
+    #[error("there is no such stream, or not any more")]
+    Closed,
+    /// The client has said that it sends no more.
+    #[error("the stream has been finished or aborted by this side")]
+    Finished,
+}
+
+/// The client's side of a connection, after authentication and during it: bytes and time in, bytes and what has arrived out.
+#[derive(Debug)]
+pub struct ClientSession {
+    inbox: Inbox,
+    outbox: Outbox,
+    limits: Limits,
+    keepalive: Option<Keepalive>,
+    serial: u32,
+    /// Calls that wait for a place.
+    queued: VecDeque<Queued>,
+    calls: HashMap<u32, Call>,
+    in_flight: usize,
+    urgent_in_flight: usize,
+    last_heard: Instant,
+    asked: u32,
+}
+
+#[derive(Debug)]
+struct Queued {
+    serial: u32,
+    info: &'static Info,
+    payload: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+}
+
+/// A call, from its birth to the end of its stream.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) info: &'static Info,
+    pub(super) stage: Stage,
+    /// Nobody waits for it any more.
+    pub(super) abandoned: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Queued,
+    /// Sent; occupies the place that `urgent` tells.
+    Sent {
+        urgent: bool,
+    },
+    /// Its stream is open.
+    Stream,
+    /// We have sent the end or the abort, and wait for the echo.
+    Closing,
+}
+
+impl ClientSession {
+    /// A session on a connection that was made just now.
+    #[must_use]
+    pub fn new(limits: Limits, keepalive: Option<Keepalive>, now: Instant) -> Self {
+        Self {
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            limits,
+            keepalive,
+            serial: 0,
+            queued: VecDeque::new(),
+            calls: HashMap::new(),
+            in_flight: 0,
+            urgent_in_flight: 0,
+            last_heard: now,
+            asked: 0,
+        }
+    }
+
+    /// Starts a call.
+    ///
+    /// # Errors
+    /// When an argument exceeds its limit; nothing is sent then.
+    pub fn call<P: Procedure>(
+        &mut self,
+        args: &P::Args<'_>,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Serial, LimitError> {
+        let size = args.measure()?;
+        let info = P::INFO;
+        let serial = self.fresh(info);
+        if let Some(urgent) = self.place(info) {
+            self.send(serial, info, urgent, size, descriptors, |out| args.put(out));
+        } else {
+            let mut payload = Vec::with_capacity(size);
+            args.put(&mut payload);
+            self.queued.push_back(Queued { serial, info, payload, descriptors });
+        }
+        Ok(Serial(serial))
+    }
+
+    /// Starts a call whose arguments are encoded already.
+    pub fn call_encoded(
+        &mut self,
+        info: &'static Info,
+        payload: Vec<u8>,
+        descriptors: Vec<OwnedFd>,
+    ) -> Serial {
+        let serial = self.fresh(info);
+        self.queued.push_back(Queued { serial, info, payload, descriptors });
+        self.send_queued();
+        Serial(serial)
+    }
+
+    fn fresh(&mut self, info: &'static Info) -> u32 {
+        // Serials of calls that are still known are passed over after 2^32 calls.
+        loop {
+            self.serial = self.serial.wrapping_add(1).max(1);
+            if !self.calls.contains_key(&self.serial) {
+                break;
+            }
+        }
+        self.calls.insert(self.serial, Call { info, stage: Stage::Queued, abandoned: false });
+        self.serial
+    }
+
+    /// The place that a call may take now: an ordinary one or an urgent one.
+    fn place(&self, info: &Info) -> Option<bool> {
+        if self.in_flight < self.limits.ordinary && (info.urgent || self.queued.is_empty()) {
+            Some(false)
+        } else if info.urgent && self.urgent_in_flight < self.limits.urgent {
+            Some(true)
+        } else {
+            None
+        }
+    }
+
+    fn send(
+        &mut self,
+        serial: u32,
+        info: &'static Info,
+        urgent: bool,
+        size: usize,
+        descriptors: Vec<OwnedFd>,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let kind = if descriptors.is_empty() { Kind::Call } else { Kind::CallWithFds };
+        self.outbox.packet(&header(info, kind, serial, Status::Ok), size, descriptors, put);
+        *if urgent { &mut self.urgent_in_flight } else { &mut self.in_flight } += 1;
+        if let Some(call) = self.calls.get_mut(&serial) {
+            call.stage = Stage::Sent { urgent };
+        }
+    }
+
+    fn send_queued(&mut self) {
+        let mut index = 0;
+        while index < self.queued.len() {
+            let info = self.queued[index].info;
+            let urgent = if self.in_flight < self.limits.ordinary {
+                false
+            } else if info.urgent && self.urgent_in_flight < self.limits.urgent {
+                true
+            } else {
+                // Urgent calls overtake.
+                index += 1;
+                continue;
+            };
+            let Some(next) = self.queued.remove(index) else { return };
+            let payload = next.payload;
+            self.send(next.serial, info, urgent, payload.len(), next.descriptors, |out| {
+                out.extend_from_slice(&payload);
+            });
+        }
+    }
+
+    /// Nobody waits for this call any more. Its reply will be passed over; a stream that it opens will be aborted.
+    pub fn abandon(&mut self, serial: Serial) -> Abandoned {
+        let Some(call) = self.calls.get_mut(&serial.0) else { return Abandoned::Gone };
+        match call.stage {
+            Stage::Queued => {
+                self.calls.remove(&serial.0);
+                self.queued.retain(|queued| queued.serial != serial.0);
+                Abandoned::NotSent
+            }
+            Stage::Sent { .. } => {
+                call.abandoned = true;
+                Abandoned::Sent
+            }
+            Stage::Stream => {
+                call.abandoned = true;
+                self.close_stream(serial.0, Status::Error);
+                Abandoned::Sent
+            }
+            Stage::Closing => {
+                call.abandoned = true;
+                Abandoned::Sent
+            }
+        }
+    }
+
+    /// Sends data on a stream. It must not be empty: an empty packet means the end.
+    ///
+    /// # Errors
+    /// When the stream does not take data.
+    pub fn stream_send(&mut self, serial: Serial, data: &[u8]) -> Result<(), StreamError> {
+        let info = self.open_stream(serial)?;
+        for piece in data.chunks(crate::packet::STREAM_CHUNK) {
+            let header = header(info, Kind::Stream, serial.0, Status::Continue);
+            self.outbox.packet(&header, piece.len(), Vec::new(), |out| out.extend_from_slice(piece));
+        }
+        Ok(())
+    }
+
+    /// Sends a hole of so many bytes on a stream.
+    ///
+    /// # Errors
+    /// When the stream does not take data.
+    pub fn stream_hole(&mut self, serial: Serial, length: i64) -> Result<(), StreamError> {
+        let info = self.open_stream(serial)?;
+        let header = header(info, Kind::StreamHole, serial.0, Status::Continue);
+        self.outbox.packet(&header, 12, Vec::new(), |out| {
+            length.put(out);
+            0_u32.put(out);
+        });
+        Ok(())
+    }
+
+    /// Says that no more data comes; [`Incoming::Finished`] confirms that all has arrived.
+    ///
+    /// # Errors
+    /// When that has been said before.
+    pub fn stream_finish(&mut self, serial: Serial) -> Result<(), StreamError> {
+        self.open_stream(serial)?;
+        self.close_stream(serial.0, Status::Ok);
+        Ok(())
+    }
+
+    /// Breaks a stream off; [`Incoming::Finished`] or [`Incoming::Broken`] confirms.
+    ///
+    /// # Errors
+    /// When it is closed already.
+    pub fn stream_abort(&mut self, serial: Serial) -> Result<(), StreamError> {
+        self.open_stream(serial)?;
+        self.close_stream(serial.0, Status::Error);
+        Ok(())
+    }
+
+    fn open_stream(&self, serial: Serial) -> Result<&'static Info, StreamError> {
+        match self.calls.get(&serial.0) {
+            Some(Call { stage: Stage::Stream, info, .. }) => Ok(info),
+            Some(Call { stage: Stage::Closing, .. }) => Err(StreamError::Finished),
+            _ => Err(StreamError::Closed),
+        }
+    }
+
+    fn close_stream(&mut self, serial: u32, status: Status) {
+        if let Some(call) = self.calls.get_mut(&serial) {
+            call.stage = Stage::Closing;
+            let header = header(call.info, Kind::Stream, serial, status);
+            self.outbox.packet(&header, 0, Vec::new(), |_| {});
+        }
+    }
+
+    /// Room for bytes from the connection.
+    pub fn space(&mut self) -> &mut [u8] {
+        self.inbox.space()
+    }
+
+    /// Bytes and descriptors have come from the connection.
+    pub fn filled(&mut self, bytes: usize, descriptors: impl IntoIterator<Item = OwnedFd>, now: Instant) {
+        self.inbox.filled(bytes, descriptors);
+        self.last_heard = now;
+        self.asked = 0;
+    }
+
+    /// What goes to the connection next.
+    #[must_use]
+    pub fn transmit(&self) -> Option<Transmit<'_>> {
+        self.outbox.transmit()
+    }
+
+    /// So many bytes went.
+    pub fn sent(&mut self, bytes: usize) {
+        self.outbox.sent(bytes);
+    }
+
+    /// A descriptor went.
+    pub fn descriptor_sent(&mut self) {
+        self.outbox.descriptor_sent();
+    }
+
+    /// Bytes that wait to be sent.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.outbox.pending()
+    }
+
+    /// Whether any call or stream is under way.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    /// When [`ClientSession::tick`] wants to be called, unless bytes come before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.keepalive.map(|keepalive| self.last_heard + keepalive.interval * (self.asked + 1))
+    }
+
+    /// Time has passed.
+    ///
+    /// # Errors
+    /// When the other side has been silent for too long.
+    pub fn tick(&mut self, now: Instant) -> Result<(), SessionError> {
+        let Some(keepalive) = self.keepalive else { return Ok(()) };
+        while self.deadline().is_some_and(|deadline| deadline <= now) {
+            if self.asked >= keepalive.count {
+                return Err(SessionError::Silent(now.saturating_duration_since(self.last_heard)));
+            }
+            self.asked += 1;
+            self.keepalive_message(keepalive::PING);
+        }
+        Ok(())
+    }
+
+    fn keepalive_message(&mut self, procedure: i32) {
+        let header = Header {
+            program: keepalive::PROGRAM,
+            version: keepalive::VERSION,
+            procedure,
+            kind: Kind::Message,
+            serial: 0,
+            status: Status::Ok,
+        };
+        self.outbox.packet(&header, 0, Vec::new(), |_| {});
+    }
+
+    /// The next thing that has arrived; `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// When the connection is of no further use.
+    #[expect(clippy::should_implement_trait, reason = "what it returns borrows from the session")]
+    pub fn next(&mut self) -> Result<Option<Incoming<'_>>, SessionError> {
+        loop {
+            let Some(Packet { header, descriptors }) = self.inbox.packet()? else { return Ok(None) };
+            let step = Step::of(&header, self.inbox.payload(), self.calls.get(&header.serial));
+            let serial = Serial(header.serial);
+            match step {
+                Step::Pass => {}
+                Step::Pong => {
+                    let pong = Header { procedure: keepalive::PONG, ..header };
+                    self.outbox.packet(&pong, 0, Vec::new(), |_| {});
+                }
+                Step::Stray => return Ok(Some(Incoming::Stray(header))),
+                Step::Event(program) => {
+                    let procedure = header.procedure;
+                    return Ok(Some(Incoming::Event { program, procedure, payload: self.inbox.payload() }));
+                }
+                Step::Reply { opens_stream } => {
+                    let abandoned = self.release(header.serial, opens_stream);
+                    if !abandoned {
+                        let payload = self.inbox.payload();
+                        return Ok(Some(Incoming::Reply { serial, payload, descriptors }));
+                    }
+                }
+                Step::Failed(failure) => {
+                    if !self.release(header.serial, false) {
+                        return Ok(Some(Incoming::Failed { serial, failure }));
+                    }
+                }
+                Step::Data => return Ok(Some(Incoming::Data { serial, data: self.inbox.payload() })),
+                Step::Hole(length) => return Ok(Some(Incoming::Hole { serial, length })),
+                Step::End => return Ok(Some(Incoming::End { serial })),
+                Step::Finished => {
+                    if !self.forget(header.serial) {
+                        return Ok(Some(Incoming::Finished { serial }));
+                    }
+                }
+                Step::Broken(failure) => {
+                    if !self.forget(header.serial) {
+                        return Ok(Some(Incoming::Broken { serial, failure }));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The reply of a call has come: its place is free. Returns whether nobody waits for it.
+    fn release(&mut self, serial: u32, opens_stream: bool) -> bool {
+        let Some(call) = self.calls.get_mut(&serial) else { return true };
+        if let Stage::Sent { urgent } = call.stage {
+            let places = if urgent { &mut self.urgent_in_flight } else { &mut self.in_flight };
+            *places = places.saturating_sub(1);
+        }
+        let abandoned = call.abandoned;
+        if opens_stream {
+            call.stage = Stage::Stream;
+            if abandoned {
+                self.close_stream(serial, Status::Error);
+            }
+        } else {
+            self.calls.remove(&serial);
+        }
+        self.send_queued();
+        abandoned
+    }
+
+    /// A stream has ended. Returns whether nobody waits for it.
+    fn forget(&mut self, serial: u32) -> bool {
+        self.calls.remove(&serial).is_none_or(|call| call.abandoned)
+    }
+}
+
+fn header(info: &Info, kind: Kind, serial: u32, status: Status) -> Header {
+    Header {
+        program: info.program.number(),
+        version: info.program.version(),
+        procedure: info.number,
+        kind,
+        serial,
+        status,
+    }
+}

@@ -1,0 +1,98 @@
+//! What a packet means.
+
+use super::client::{Call, Failure, Stage};
+use super::keepalive;
+use crate::packet::{Header, Kind, Status};
+use crate::procedure::Program;
+use crate::types;
+use crate::xdr::{self, DecodeError, IntoOwned, Wire};
+
+/// What a packet means, given the call that its serial names. Decided without changing anything.
+pub(super) enum Step {
+    Pass,
+    Pong,
+    Stray,
+    Event(Program),
+    Reply { opens_stream: bool },
+    Failed(Failure),
+    Data,
+    Hole(u64),
+    End,
+    Finished,
+    Broken(Failure),
+}
+
+impl Step {
+    pub(super) fn of(header: &Header, payload: &[u8], call: Option<&Call>) -> Self {
+        match header.kind {
+            Kind::Message if header.program == keepalive::PROGRAM => {
+                if header.procedure == keepalive::PING {
+                    Self::Pong
+                } else {
+                    Self::Pass
+                }
+            }
+            // A newer daemon's program is passed over, as its events are.
+            Kind::Message => Program::from_number(header.program).map_or(Self::Pass, Self::Event),
+            Kind::Reply | Kind::ReplyWithFds => match call {
+                Some(call) if matches!(call.stage, Stage::Sent { .. }) => Self::reply(header, payload, call),
+                _ => Self::Stray,
+            },
+            Kind::Stream | Kind::StreamHole => match call {
+                Some(call) if matches!(call.stage, Stage::Stream | Stage::Closing) => {
+                    Self::stream(header, payload, call)
+                }
+                // Packets of a stream that is closed may still be under way.
+                _ => Self::Pass,
+            },
+            Kind::Call | Kind::CallWithFds => Self::Stray,
+        }
+    }
+
+    fn reply(header: &Header, payload: &[u8], call: &Call) -> Self {
+        if header.program != call.info.program.number() || header.procedure != call.info.number {
+            return Self::Failed(Failure::Mismatch { procedure: header.procedure });
+        }
+        match header.status {
+            Status::Error => Self::Failed(failure(payload)),
+            Status::Ok | Status::Continue => Self::Reply { opens_stream: call.info.stream.is_some() },
+        }
+    }
+
+    fn stream(header: &Header, payload: &[u8], call: &Call) -> Self {
+        let closing = call.stage == Stage::Closing;
+        match (header.kind, header.status) {
+            (_, Status::Error) if payload.is_empty() => Self::Finished,
+            (_, Status::Error) => Self::Broken(failure(payload)),
+            (_, Status::Ok) => Self::Finished,
+            // What comes after our end is not wanted any more.
+            (_, Status::Continue) if closing && call.abandoned => Self::Pass,
+            (Kind::StreamHole, Status::Continue) => match hole(payload) {
+                Ok(length) => Self::Hole(length),
+                Err(error) => Self::Broken(Failure::Undecodable(error)),
+            },
+            (_, Status::Continue) if payload.is_empty() => Self::End,
+            (_, Status::Continue) => Self::Data,
+        }
+    }
+}
+
+/// `virNetStreamHole`: a length in bytes, and flags that must be 0.
+pub(super) fn hole_length(payload: &[u8]) -> Result<i64, DecodeError> {
+    let mut input = xdr::Input::new(payload);
+    let length = i64::take(&mut input)?;
+    u32::take(&mut input)?;
+    input.finish()?;
+    Ok(length)
+}
+
+fn hole(payload: &[u8]) -> Result<u64, DecodeError> {
+    Ok(u64::try_from(hole_length(payload)?).unwrap_or(0))
+}
+
+fn failure(payload: &[u8]) -> Failure {
+    match xdr::decode::<types::Error<'_>>(payload) {
+        Ok(error) => Failure::Daemon(Box::new(error.into_owned())),
+        Err(error) => Failure::Undecodable(error),
+    }
+}

@@ -1,0 +1,334 @@
+//! The client's session against bytes that a daemon could send.
+
+use super::*;
+use crate::packet::{Header, Kind, LENGTH_SIZE, PACKET_MIN, STREAM_CHUNK, Status};
+use crate::procedure::Procedure;
+use crate::xdr::{self, Wire};
+use crate::{enums, flags, remote, types};
+use std::time::{Duration, Instant};
+
+struct Daemon {
+    session: ClientSession,
+    now: Instant,
+}
+
+/// What has arrived, in words.
+type Log = Vec<String>;
+
+impl Daemon {
+    #[expect(clippy::disallowed_methods, reason = "any instant will do: the session gets its time from here")]
+    fn new(limits: Limits, keepalive: Option<Keepalive>) -> Self {
+        let now = Instant::now();
+        Self { session: ClientSession::new(limits, keepalive, now), now }
+    }
+
+    /// The packets that the client has sent: header and payload.
+    fn received(&mut self) -> Vec<(Header, Vec<u8>)> {
+        let mut bytes = Vec::new();
+        while let Some(Transmit::Bytes(next)) = self.session.transmit() {
+            let length = next.len();
+            bytes.extend_from_slice(next);
+            self.session.sent(length);
+        }
+        let mut packets = Vec::new();
+        let mut rest = bytes.as_slice();
+        while let Some(length) = rest.first_chunk::<LENGTH_SIZE>() {
+            let size = crate::packet::packet_size(*length).unwrap();
+            let header = Header::decode(rest[4..28].first_chunk().unwrap()).unwrap();
+            packets.push((header, rest[PACKET_MIN..size].to_vec()));
+            rest = &rest[size..];
+        }
+        packets
+    }
+
+    fn packet(header: &Header, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(PACKET_MIN + payload.len()).unwrap();
+        [&length.to_be_bytes()[..], &header.encode(), payload].concat()
+    }
+
+    /// Sends bytes to the client, in pieces of a size, and tells what arrived.
+    fn send(&mut self, bytes: &[u8], piece: usize) -> Result<Log, SessionError> {
+        let mut log = Vec::new();
+        for piece in bytes.chunks(piece) {
+            let mut left = piece;
+            while !left.is_empty() {
+                let space = self.session.space();
+                let fitting = space.len().min(left.len());
+                space[..fitting].copy_from_slice(&left[..fitting]);
+                self.session.filled(fitting, [], self.now);
+                left = &left[fitting..];
+                while let Some(incoming) = self.session.next()? {
+                    log.push(words(&incoming));
+                }
+            }
+        }
+        Ok(log)
+    }
+
+    fn answer(&mut self, call: &Header, status: Status, payload: &[u8]) -> Log {
+        let header = Header { kind: Kind::Reply, status, ..*call };
+        self.send(&Self::packet(&header, payload), usize::MAX).unwrap()
+    }
+
+    fn stream(&mut self, call: &Header, status: Status, payload: &[u8]) -> Log {
+        let header = Header { kind: Kind::Stream, status, ..*call };
+        self.send(&Self::packet(&header, payload), usize::MAX).unwrap()
+    }
+}
+
+fn words(incoming: &Incoming<'_>) -> String {
+    match incoming {
+        Incoming::Reply { payload, .. } => format!("reply {}", payload.len()),
+        Incoming::Failed { failure: Failure::Daemon(error), .. } => {
+            format!("failed {:?} {}", error.code, error.message.as_ref().unwrap())
+        }
+        Incoming::Failed { failure, .. } => format!("failed {failure:?}"),
+        Incoming::Event { procedure, payload, .. } => format!("event {procedure} {}", payload.len()),
+        Incoming::Data { data, .. } => format!("data {}", data.len()),
+        Incoming::Hole { length, .. } => format!("hole {length}"),
+        Incoming::End { .. } => "end".into(),
+        Incoming::Finished { .. } => "finished".into(),
+        Incoming::Broken { failure: Failure::Daemon(error), .. } => format!("broken {:?}", error.code),
+        Incoming::Broken { failure, .. } => format!("broken {failure:?}"),
+        Incoming::Stray(header) => format!("stray {}", header.serial),
+    }
+}
+
+fn error(code: enums::ErrorNumber, message: &str) -> Vec<u8> {
+    xdr::encode(&types::Error { code, message: Some(message.into()), ..Default::default() }).unwrap()
+}
+
+fn version(daemon: &mut Daemon) -> Serial {
+    daemon.session.call::<remote::ConnectGetLibVersion>(&(), Vec::new()).unwrap()
+}
+
+/// Not urgent: it may ask the monitor.
+fn create(daemon: &mut Daemon) -> Serial {
+    let dom = types::Domain { name: "web".into(), ..Default::default() };
+    daemon.session.call::<remote::DomainCreate>(&remote::DomainCreateArgs { dom }, Vec::new()).unwrap()
+}
+
+fn download(daemon: &mut Daemon) -> (Serial, Header) {
+    let args = remote::StorageVolDownloadArgs {
+        flags: flags::StorageVolDownloadFlags::SPARSE_STREAM,
+        ..Default::default()
+    };
+    let serial = daemon.session.call::<remote::StorageVolDownload>(&args, Vec::new()).unwrap();
+    let (call, _) = daemon.received().pop().unwrap();
+    assert_eq!(daemon.answer(&call, Status::Ok, &[]), ["reply 0"]);
+    (serial, call)
+}
+
+fn plain() -> Daemon {
+    Daemon::new(Limits::default(), None)
+}
+
+#[test]
+fn a_call_goes_out_and_its_reply_comes_in() {
+    let mut daemon = plain();
+    version(&mut daemon);
+    let sent = daemon.received();
+    let (call, payload) = &sent[0];
+    assert_eq!((call.program, call.procedure, call.serial, payload.len()), (0x2000_8086, 157, 1, 0));
+    let reply = xdr::encode(&remote::ConnectGetLibVersionRet { lib_ver: 9_000_000 }).unwrap();
+    assert_eq!(daemon.answer(call, Status::Ok, &reply), ["reply 8"]);
+    assert!(!daemon.session.is_busy());
+    assert_eq!(daemon.answer(call, Status::Ok, &reply), ["stray 1"]);
+}
+
+#[test]
+fn errors_come_with_everything_the_daemon_says() {
+    let mut daemon = plain();
+    create(&mut daemon);
+    let (call, _) = daemon.received().pop().unwrap();
+    let body = error(enums::ErrorNumber::NoDomain, "no domain 'web'");
+    assert_eq!(daemon.answer(&call, Status::Error, &body), ["failed NoDomain no domain 'web'"]);
+}
+
+#[test]
+fn a_reply_of_another_procedure_fails_its_call_only() {
+    let mut daemon = plain();
+    version(&mut daemon);
+    create(&mut daemon);
+    let calls = daemon.received();
+    let other = Header { procedure: 7, ..calls[0].0 };
+    assert_eq!(daemon.answer(&other, Status::Ok, &[]), ["failed Mismatch { procedure: 7 }"]);
+    assert_eq!(daemon.answer(&calls[1].0, Status::Ok, &[]), ["reply 0"]);
+}
+
+#[test]
+fn no_more_calls_are_under_way_than_the_daemon_reads_on_with() {
+    let mut daemon = plain();
+    for _ in 0..6 {
+        create(&mut daemon);
+    }
+    let first = daemon.received();
+    assert_eq!(first.len(), 3);
+    // An urgent call overtakes what waits, and takes the reserved place.
+    version(&mut daemon);
+    let urgent = daemon.received();
+    assert_eq!((urgent.len(), urgent[0].0.procedure), (1, 157));
+    // A second urgent one waits.
+    version(&mut daemon);
+    assert_eq!(daemon.received().len(), 0);
+    assert_eq!(daemon.answer(&urgent[0].0, Status::Ok, &[0; 8]), ["reply 8"]);
+    assert_eq!(daemon.received()[0].0.procedure, 157);
+    assert_eq!(daemon.answer(&first[1].0, Status::Ok, &[]), ["reply 0"]);
+    assert_eq!(daemon.received()[0].0.serial, 4);
+}
+
+#[test]
+fn an_abandoned_call_tells_whether_the_daemon_knows_it() {
+    let mut daemon = plain();
+    let serials: Vec<_> = (0..4).map(|_| create(&mut daemon)).collect();
+    assert_eq!(daemon.session.abandon(serials[3]), Abandoned::NotSent);
+    assert_eq!(daemon.session.abandon(serials[0]), Abandoned::Sent);
+    let sent = daemon.received();
+    assert_eq!(sent.len(), 3);
+    // Its place is taken until the reply comes, which nobody hears of.
+    create(&mut daemon);
+    assert_eq!(daemon.received().len(), 0);
+    assert_eq!(daemon.answer(&sent[0].0, Status::Ok, &[]), Log::new());
+    assert_eq!(daemon.received().len(), 1);
+    assert_eq!(daemon.session.abandon(serials[0]), Abandoned::Gone);
+}
+
+#[test]
+fn arguments_beyond_their_limit_are_not_sent() {
+    let mut daemon = plain();
+    let args = remote::DomainSetVcpusArgs::default();
+    daemon.session.call::<remote::DomainSetVcpus>(&args, Vec::new()).unwrap();
+    daemon.received();
+    let cpumap = xdr::Bytes::from(vec![0; 2049]);
+    let args = remote::DomainPinVcpuArgs { cpumap, ..Default::default() };
+    let refused = daemon.session.call::<remote::DomainPinVcpu>(&args, Vec::new()).unwrap_err();
+    assert_eq!((refused.length, refused.limit), (2049, 2048));
+    assert_eq!(daemon.received(), []);
+}
+
+#[test]
+fn a_download_ends_with_an_empty_packet_and_an_echo() {
+    let mut daemon = plain();
+    let (serial, call) = download(&mut daemon);
+    assert_eq!(daemon.stream(&call, Status::Continue, &[1; 24]), ["data 24"]);
+    let hole = Header { kind: Kind::StreamHole, status: Status::Continue, ..call };
+    let body = [1_i64 << 40].map(i64::to_be_bytes).concat();
+    let body = [body, vec![0; 4]].concat();
+    assert_eq!(daemon.send(&Daemon::packet(&hole, &body), 5).unwrap(), ["hole 1099511627776"]);
+    assert_eq!(daemon.stream(&call, Status::Continue, &[]), ["end"]);
+    daemon.session.stream_finish(serial).unwrap();
+    let (finish, payload) = daemon.received().pop().unwrap();
+    assert_eq!(
+        (finish.kind, finish.status, finish.serial, payload.len()),
+        (Kind::Stream, Status::Ok, call.serial, 0)
+    );
+    assert_eq!(daemon.session.stream_finish(serial), Err(StreamError::Finished));
+    assert_eq!(daemon.stream(&call, Status::Ok, &[]), ["finished"]);
+    // Late packets of a closed stream are nobody's fault.
+    assert_eq!(daemon.stream(&call, Status::Continue, &[1]), Log::new());
+    assert_eq!(daemon.session.stream_send(serial, b"x"), Err(StreamError::Closed));
+}
+
+#[test]
+fn an_upload_is_cut_into_the_usual_pieces() {
+    let mut daemon = plain();
+    let args = remote::StorageVolUploadArgs::default();
+    let serial = daemon.session.call::<remote::StorageVolUpload>(&args, Vec::new()).unwrap();
+    let (call, _) = daemon.received().pop().unwrap();
+    // Data before the daemon has agreed is refused here, not there.
+    assert_eq!(daemon.session.stream_send(serial, b"x"), Err(StreamError::Closed));
+    daemon.answer(&call, Status::Ok, &[]);
+    daemon.session.stream_send(serial, &vec![3; STREAM_CHUNK + 24]).unwrap();
+    daemon.session.stream_hole(serial, 4096).unwrap();
+    let sent = daemon.received();
+    assert_eq!(sent.iter().map(|(_, payload)| payload.len()).collect::<Vec<_>>(), [STREAM_CHUNK, 24, 12]);
+    assert_eq!(sent[2].0.kind, Kind::StreamHole);
+    let body = error(enums::ErrorNumber::OperationFailed, "disk full");
+    assert_eq!(daemon.stream(&call, Status::Error, &body), ["broken OperationFailed"]);
+    assert!(!daemon.session.is_busy());
+}
+
+#[test]
+fn an_abandoned_stream_is_aborted_also_when_it_opens_later() {
+    let mut daemon = plain();
+    let (serial, call) = download(&mut daemon);
+    assert_eq!(daemon.session.abandon(serial), Abandoned::Sent);
+    assert_eq!(daemon.received()[0].0.status, Status::Error);
+    assert_eq!(daemon.stream(&call, Status::Continue, &[1; 100]), Log::new());
+    assert_eq!(daemon.stream(&call, Status::Error, &[]), Log::new());
+    assert!(!daemon.session.is_busy());
+    let args = remote::StorageVolDownloadArgs::default();
+    let serial = daemon.session.call::<remote::StorageVolDownload>(&args, Vec::new()).unwrap();
+    let (call, _) = daemon.received().pop().unwrap();
+    assert_eq!(daemon.session.abandon(serial), Abandoned::Sent);
+    assert_eq!(daemon.answer(&call, Status::Ok, &[]), Log::new());
+    assert_eq!(daemon.received()[0].0.status, Status::Error);
+}
+
+#[test]
+fn keepalive_goes_both_ways_and_ends_in_an_error() {
+    let keepalive = Keepalive { interval: Duration::from_secs(5), count: 2 };
+    let mut daemon = Daemon::new(Limits::default(), Some(keepalive));
+    let message = |procedure| Header {
+        program: 0x6b65_6570,
+        version: 1,
+        procedure,
+        kind: Kind::Message,
+        serial: 0,
+        status: Status::Ok,
+    };
+    assert_eq!(daemon.send(&Daemon::packet(&message(1), &[]), 3).unwrap(), Log::new());
+    assert_eq!(daemon.received(), [(message(2), Vec::new())]);
+    let start = daemon.now;
+    let at = |seconds| start + Duration::from_secs(seconds);
+    daemon.session.tick(at(4)).unwrap();
+    assert_eq!(daemon.received(), []);
+    daemon.session.tick(at(5)).unwrap();
+    assert_eq!(daemon.received(), [(message(1), Vec::new())]);
+    assert_eq!(daemon.session.deadline(), Some(at(10)));
+    // Anything that comes is an answer.
+    daemon.now = at(6);
+    daemon.send(&Daemon::packet(&message(2), &[]), 28).unwrap();
+    daemon.session.tick(at(11)).unwrap();
+    daemon.session.tick(at(16)).unwrap();
+    assert_eq!(daemon.received().len(), 2);
+    assert_eq!(daemon.session.tick(at(21)), Err(SessionError::Silent(Duration::from_secs(15))));
+}
+
+#[test]
+fn events_come_without_a_call_and_unknown_ones_come_too() {
+    let mut daemon = plain();
+    let event = Header {
+        program: 0x2000_8086,
+        version: 1,
+        procedure: 999,
+        kind: Kind::Message,
+        serial: 0,
+        status: Status::Ok,
+    };
+    assert_eq!(daemon.send(&Daemon::packet(&event, &[0; 4]), 1).unwrap(), ["event 999 4"]);
+    assert!(crate::event::decode(crate::procedure::Program::Remote, 999, &[0; 4]).is_none());
+    let foreign = Header { program: 77, ..event };
+    assert_eq!(daemon.send(&Daemon::packet(&foreign, &[]), 1).unwrap(), Log::new());
+}
+
+#[test]
+fn what_is_no_packet_ends_the_session() {
+    let mut daemon = plain();
+    assert!(daemon.send(&[0xff; 28], 28).is_err());
+    let header =
+        Header { program: 1, version: 1, procedure: 1, kind: Kind::Reply, serial: 1, status: Status::Ok };
+    let mut bytes = Daemon::packet(&header, &[]);
+    bytes[19] = 9;
+    assert!(plain().send(&bytes, 28).unwrap_err().to_string().contains("type 9"));
+    let mut bytes = Daemon::packet(&header, &[]);
+    bytes[27] = 9;
+    assert!(plain().send(&bytes, 28).unwrap_err().to_string().contains("status 9"));
+}
+
+#[test]
+fn an_urgent_procedure_is_marked() {
+    assert!(remote::ConnectGetLibVersion::INFO.urgent);
+    assert!(!remote::DomainCreate::INFO.urgent);
+    assert_eq!(<() as Wire<'_>>::MIN, 0);
+}
