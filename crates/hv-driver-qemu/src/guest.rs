@@ -109,7 +109,7 @@ pub(crate) struct Live {
     pub(crate) keyboard: Keyboard,
     /// It is being ended by us: its end is no news.
     ending: AtomicBool,
-    /// There is room again for what QEMU could not write; says nothing unless [`has_stalled`].
+    /// There is room again for what QEMU could not write; says nothing unless it has stalled.
     room: AtomicBool,
     /// Where its disks are.
     dir: PathBuf,

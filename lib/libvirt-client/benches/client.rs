@@ -6,6 +6,8 @@
 #[allow(
     dead_code,
     clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::print_stdout,
     reason = "the tests' private daemon; not all of it is used here"
 )]
 mod support;
@@ -154,11 +156,11 @@ fn replayed(runtime: &tokio::runtime::Runtime, window: usize) -> f64 {
             let start = now();
             let mut under_way = std::collections::VecDeque::new();
             for _ in 0..total {
-                if under_way.len() == window {
-                    if let Some(call) = under_way.pop_front() {
-                        let call: libvirt_client::Call<remote::ConnectGetLibVersion> = call;
-                        call.await.expect("an answer");
-                    }
+                if under_way.len() == window
+                    && let Some(call) = under_way.pop_front()
+                {
+                    let call: libvirt_client::Call<remote::ConnectGetLibVersion> = call;
+                    call.await.expect("an answer");
                 }
                 under_way.push_back(connection.start::<remote::ConnectGetLibVersion>(&(), Vec::new()));
             }
@@ -211,7 +213,8 @@ fn main() {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peer.c");
         let built = Command::new("cc").arg("-O2").arg("-o").arg(&peer).arg(source).arg("-lvirt").status();
         if !built.is_ok_and(|status| status.success()) {
-            println!("not run: the C client of bench libvirt: package libvirt-dev");
+            let _ =
+                writeln!(std::io::stdout(), "not run: the C client of bench libvirt: package libvirt-dev");
         }
         let (mut our, mut floor, mut c) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
@@ -237,9 +240,6 @@ fn main() {
     }
     rows.push(json!({"name": "libvirt_decode_domain", "value": decoded(), "unit": "ns", "better": "lower",
         "goal": 60.0, "load": load}));
-    for row in &rows {
-        println!("{row}");
-    }
     let text = serde_json::to_string_pretty(&rows).expect("rows are plain values");
     std::fs::write(target.join("libvirt.json"), text).expect("a file of ours");
 }

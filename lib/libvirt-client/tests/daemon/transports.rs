@@ -66,11 +66,6 @@ async fn the_last_words_of_a_program_are_in_the_error() {
 async fn ssh_reaches_the_daemon_through_the_users_own_configuration() {
     let test = "ssh_reaches_the_daemon_through_the_users_own_configuration";
     let Some(daemon) = Daemon::start(test) else { return };
-    let needed = [
-        ("/usr/sbin/sshd", "openssh-server"),
-        ("/usr/bin/ssh", "openssh-client"),
-        ("/usr/bin/nc", "netcat-openbsd"),
-    ];
     let sshd = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/unpacked/openssh-server/usr/sbin/sshd");
     let needed =
         [(sshd, "openssh-server"), ("/usr/bin/ssh", "openssh-client"), ("/usr/bin/nc", "netcat-openbsd")];

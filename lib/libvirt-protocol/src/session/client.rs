@@ -24,7 +24,7 @@ pub struct Serial(u32);
 pub struct Limits {
     /// Calls of any kind.
     pub ordinary: usize,
-    /// Urgent calls on top of these ([`Info::urgent`]).
+    /// Calls on top of these that the daemon has workers for ([`Info`]: `urgent`).
     pub urgent: usize,
 }
 
