@@ -100,10 +100,10 @@ impl Lanes {
             let mut lanes = self.lock();
             lanes.retain(|lane| lane.closed().is_none());
             let least = lanes.iter().map(|lane| (lane.load(), lane)).min_by_key(|(load, _)| *load);
-            if let Some((load, lane)) = least {
-                if load < self.opening.options.limits.ordinary || lanes.len() >= self.most {
-                    return Ok(lane.clone());
-                }
+            if let Some((load, lane)) = least
+                && (load < self.opening.options.limits.ordinary || lanes.len() >= self.most)
+            {
+                return Ok(lane.clone());
             }
         }
         let lane = self.opening.begin(target.connect().await?, self.opening.options).await?;

@@ -143,7 +143,6 @@ async fn slow_calls_do_not_delay_a_trivial_one() {
     }
     let mut wipes = tokio::task::JoinSet::new();
     for volume in volumes {
-        #[expect(clippy::disallowed_methods, reason = "a test has one runtime, which ends with it")]
         wipes.spawn(async move { volume.wipe().await });
     }
     // Each goes to the daemon when its task first runs.
