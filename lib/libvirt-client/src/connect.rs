@@ -1,16 +1,16 @@
 //! Opening a connection, and what concerns it as a whole.
 
 use crate::ByteStream;
-use crate::connection::{Call, Connection, Driver, Options, Reply, connection};
+use crate::connection::{Call, Connection, Driver, Options, Reply};
 use crate::dial::Target;
 use crate::domain::Domain;
 use crate::error::{Error, ErrorKind};
+use crate::lanes::{Daemon, Lanes, Opening};
 use crate::storage::StoragePool;
 use crate::transport::Transport;
 use crate::uri::{Environment, Uri};
 use libvirt_protocol::flags::{
-    ConnectFlags, ConnectListAllDomainsFlags, ConnectListAllStoragePoolsFlags, DomainCreateFlags,
-    DomainDefineFlags,
+    ConnectListAllDomainsFlags, ConnectListAllStoragePoolsFlags, DomainCreateFlags, DomainDefineFlags,
 };
 use libvirt_protocol::procedure::{Procedure, Program, Release};
 use libvirt_protocol::remote;
@@ -19,31 +19,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A connection to a daemon, and the way to everything behind it.
+///
+/// Behind it are several connections, so that slow calls and unread streams delay nothing else. Domains that are to end with
+/// "the connection" (`START_AUTODESTROY`) end with the one that started them: open with [`Builder::lanes`] 0 for those.
 #[derive(Clone, Debug)]
 pub struct Connect {
-    connection: Connection,
-    daemon: Arc<Daemon>,
-}
-
-/// What is known of the daemon.
-#[derive(Debug)]
-struct Daemon {
-    version: Release,
-    /// Whether subscriptions have numbers (`VIR_DRV_FEATURE_REMOTE_EVENT_CALLBACK`).
-    numbered_events: bool,
-}
-
-/// Features of the protocol (`virDrvFeature`), by number.
-mod feature {
-    pub(super) const KEEPALIVE: i32 = 10;
-    pub(super) const EVENT_CALLBACK: i32 = 14;
-}
-
-/// Ways to authenticate (`remote_auth_type`).
-mod auth {
-    pub(super) const NONE: i32 = 0;
-    pub(super) const SASL: i32 = 1;
-    pub(super) const POLKIT: i32 = 2;
+    lanes: Arc<Lanes>,
+    daemon: Daemon,
 }
 
 /// How a connection is to be opened.
@@ -53,9 +35,21 @@ pub struct Builder {
     environment: Option<Environment>,
     options: Options,
     read_only: bool,
+    lanes: usize,
 }
 
+/// Connections for calls that may take long, at most.
+const LANES: usize = 4;
+
 impl Builder {
+    /// How many connections there may be for calls that may take long, besides the first and those of streams. With 0 everything
+    /// goes over one connection.
+    #[must_use]
+    pub fn lanes(mut self, most: usize) -> Self {
+        self.lanes = most;
+        self
+    }
+
     /// Opens for reading only.
     #[must_use]
     pub fn read_only(mut self) -> Self {
@@ -84,18 +78,23 @@ impl Builder {
         self
     }
 
-    /// Opens the connection. `run` gets the driver and must run it, in a task of its own or beside the calls.
+    /// Opens the connection. `run` gets the driver of each connection and must run it, in a task of its own.
     ///
     /// # Errors
     /// When the URI names nothing, the daemon cannot be reached, or it refuses.
-    pub async fn open_with(self, run: impl FnOnce(Driver)) -> Result<Connect, Error> {
+    pub async fn open_with(self, run: impl Fn(Driver) + Send + Sync + 'static) -> Result<Connect, Error> {
         let uri: Uri = self.uri.parse()?;
         let environment = self.environment.clone().unwrap_or_else(Environment::from_env);
-        let transport = Target::of(&uri, &environment, self.read_only)?.connect().await?;
-        self.open_on(&uri.remote_name(), transport, run).await
+        let target = Target::of(&uri, &environment, self.read_only)?;
+        let transport = target.connect().await?;
+        let opening = self.opening(&uri.remote_name(), run);
+        let target = (self.lanes > 0).then_some(target);
+        let (lanes, daemon) = Lanes::open(opening, transport, target, self.lanes).await?;
+        Ok(Connect { lanes: Arc::new(lanes), daemon })
     }
 
-    /// Opens a connection on a transport that the caller has made; of the URI only the daemon's part counts.
+    /// Opens a connection on a transport that the caller has made; of the URI only the daemon's part counts. There is one connection
+    /// then: an unread stream stops everything else.
     ///
     /// # Errors
     /// When the daemon refuses.
@@ -103,42 +102,18 @@ impl Builder {
         self,
         name: &str,
         transport: impl Transport,
-        run: impl FnOnce(Driver),
+        run: impl Fn(Driver) + Send + Sync + 'static,
     ) -> Result<Connect, Error> {
-        let (connection, driver) = connection(transport, self.options);
-        run(driver);
-        authenticate(&connection).await?;
-        let flags = if self.read_only { ConnectFlags::RO } else { ConnectFlags::empty() };
-        let name = if name.is_empty() { None } else { Some(name.into()) };
-        connection.call::<remote::ConnectOpen>(&remote::ConnectOpenArgs { name, flags }).await?;
-        // Independent of each other, so that they take one round trip together.
-        let supports = |feature| {
-            connection.start::<remote::ConnectSupportsFeature>(
-                &remote::ConnectSupportsFeatureArgs { feature },
-                Vec::new(),
-            )
-        };
-        // Asking for keepalive makes the daemon ask us, too.
-        let (keepalive, events) = (supports(feature::KEEPALIVE), supports(feature::EVENT_CALLBACK));
-        let version = connection.start::<remote::ConnectGetLibVersion>(&(), Vec::new());
-        let supported =
-            |reply: Reply<remote::ConnectSupportsFeature>| Ok::<_, Error>(reply.result()?.supported != 0);
-        let _ = supported(keepalive.await?)?;
-        let numbered_events = supported(events.await?)?;
-        let version = Release::from_number(version.await?.result()?.lib_ver);
-        Ok(Connect { connection, daemon: Arc::new(Daemon { version, numbered_events }) })
+        let (lanes, daemon) = Lanes::open(self.opening(name, run), transport, None, 0).await?;
+        Ok(Connect { lanes: Arc::new(lanes), daemon })
     }
-}
 
-async fn authenticate(connection: &Connection) -> Result<(), Error> {
-    let reply = connection.call::<remote::AuthList>(&()).await?;
-    let offered: Vec<i32> = reply.result()?.types.iter().collect();
-    match offered.first().copied() {
-        None | Some(auth::NONE) => Ok(()),
-        Some(auth::POLKIT) => connection.call::<remote::AuthPolkit>(&()).await.map(drop),
-        Some(auth::SASL) => Err(Error::new(ErrorKind::Auth("the daemon demands SASL".to_owned()))),
-        Some(other) => {
-            Err(Error::new(ErrorKind::Auth(format!("the daemon demands the unknown way {other}"))))
+    fn opening(&self, name: &str, run: impl Fn(Driver) + Send + Sync + 'static) -> Opening {
+        Opening {
+            name: name.to_owned(),
+            read_only: self.read_only,
+            options: self.options,
+            run: Arc::new(run),
         }
     }
 }
@@ -155,7 +130,13 @@ impl Connect {
     /// Says how to open a connection.
     #[must_use]
     pub fn builder(uri: &str) -> Builder {
-        Builder { uri: uri.to_owned(), environment: None, options: Options::default(), read_only: false }
+        Builder {
+            uri: uri.to_owned(),
+            environment: None,
+            options: Options::default(),
+            read_only: false,
+            lanes: LANES,
+        }
     }
 
     /// Calls any procedure (`raw`: arguments and result are the protocol's own).
@@ -164,16 +145,16 @@ impl Connect {
     /// As [`Connection::call`]; [`ErrorKind::Unsupported`] without a round trip when the daemon is too old.
     pub async fn call<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Reply<P>, Error> {
         self.supports::<P>()?;
-        self.connection.call::<P>(args).await
+        self.lanes.of(P::INFO).await?.call::<P>(args).await
     }
 
-    /// Starts a call now; the future that comes back waits for its reply.
+    /// Starts a call now, on the first connection; the future that comes back waits for its reply.
     ///
     /// # Errors
     /// When the daemon is too old.
     pub fn start<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Call<P>, Error> {
         self.supports::<P>()?;
-        Ok(self.connection.start::<P>(args, Vec::new()))
+        Ok(self.lanes.control().start::<P>(args, Vec::new()))
     }
 
     /// Calls a procedure that opens a stream.
@@ -182,7 +163,7 @@ impl Connect {
     /// As [`Connect::call`].
     pub async fn open_stream<P: Procedure>(&self, args: &P::Args<'_>) -> Result<ByteStream, Error> {
         self.supports::<P>()?;
-        self.connection.open::<P>(args).await
+        self.lanes.stream().await?.open::<P>(args).await
     }
 
     fn supports<P: Procedure>(&self) -> Result<(), Error> {
@@ -194,10 +175,10 @@ impl Connect {
         Ok(())
     }
 
-    /// The connection below.
+    /// The first connection: urgent calls and subscriptions go there.
     #[must_use]
     pub fn connection(&self) -> &Connection {
-        &self.connection
+        self.lanes.control()
     }
 
     /// The daemon's release; known since the connection was opened (`virConnectGetLibVersion`).
@@ -319,7 +300,8 @@ impl Connect {
         Ok(StoragePool::new(self, reply.result()?.pool.into_owned()))
     }
 
-    /// Ends the connection in order; the daemon frees what belongs to it (`virConnectClose`).
+    /// Ends the first connection in order; the daemon frees what belongs to it (`virConnectClose`). The others end with the last
+    /// clone of this handle.
     ///
     /// # Errors
     /// As every call.

@@ -30,22 +30,24 @@ impl Connect {
             Source::Domain(id) => return self.subscribe_domain(id, None).await,
             Source::Network(id) => {
                 let args = remote::ConnectNetworkEventRegisterAnyArgs { event_id: id.into(), net: None };
-                let reply = self.call::<remote::ConnectNetworkEventRegisterAny>(&args).await?;
+                let reply = self.connection().call::<remote::ConnectNetworkEventRegisterAny>(&args).await?;
                 (Class::Network, reply.result()?.callback_id)
             }
             Source::StoragePool(id) => {
                 let args = remote::ConnectStoragePoolEventRegisterAnyArgs { event_id: id.into(), pool: None };
-                let reply = self.call::<remote::ConnectStoragePoolEventRegisterAny>(&args).await?;
+                let reply =
+                    self.connection().call::<remote::ConnectStoragePoolEventRegisterAny>(&args).await?;
                 (Class::StoragePool, reply.result()?.callback_id)
             }
             Source::NodeDevice(id) => {
                 let args = remote::ConnectNodeDeviceEventRegisterAnyArgs { event_id: id.into(), dev: None };
-                let reply = self.call::<remote::ConnectNodeDeviceEventRegisterAny>(&args).await?;
+                let reply =
+                    self.connection().call::<remote::ConnectNodeDeviceEventRegisterAny>(&args).await?;
                 (Class::NodeDevice, reply.result()?.callback_id)
             }
             Source::Secret(id) => {
                 let args = remote::ConnectSecretEventRegisterAnyArgs { event_id: id.into(), secret: None };
-                let reply = self.call::<remote::ConnectSecretEventRegisterAny>(&args).await?;
+                let reply = self.connection().call::<remote::ConnectSecretEventRegisterAny>(&args).await?;
                 (Class::Secret, reply.result()?.callback_id)
             }
             other => return Err(Error::protocol(format!("{other:?} has a call of its own"))),
@@ -57,7 +59,7 @@ impl Connect {
         let event_id = enums::DomainEventId::from(id);
         let dom = domain.map(Domain::wire);
         let args = remote::ConnectDomainEventCallbackRegisterAnyArgs { event_id, dom };
-        let reply = self.call::<remote::ConnectDomainEventCallbackRegisterAny>(&args).await?;
+        let reply = self.connection().call::<remote::ConnectDomainEventCallbackRegisterAny>(&args).await?;
         Ok(self.connection().subscription(Class::Domain, reply.result()?.callback_id, QUEUE))
     }
 }

@@ -23,6 +23,7 @@ mod dial;
 mod domain;
 mod error;
 mod events;
+mod lanes;
 mod storage;
 pub mod transport;
 pub mod uri;

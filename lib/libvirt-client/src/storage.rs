@@ -162,6 +162,15 @@ impl StorageVol {
         Ok(reply.result()?.name.into())
     }
 
+    /// Overwrites it with zeros (`virStorageVolWipe`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn wipe(&self) -> Result<(), Error> {
+        let args = remote::StorageVolWipeArgs { vol: self.wire(), ..Default::default() };
+        self.connect.call::<remote::StorageVolWipe>(&args).await.map(drop)
+    }
+
     /// Removes it (`virStorageVolDelete`).
     ///
     /// # Errors

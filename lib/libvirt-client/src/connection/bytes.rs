@@ -1,6 +1,6 @@
 //! Streams of bytes: volumes, consoles, screenshots.
 
-use super::Shared;
+use super::{Connection, Shared};
 use crate::error::{Error, ErrorKind};
 use libvirt_protocol::packet::STREAM_CHUNK;
 use libvirt_protocol::procedure::Info;
@@ -34,6 +34,8 @@ impl Piece {
 #[derive(Debug)]
 pub struct ByteStream {
     shared: Arc<Shared>,
+    /// Keeps the lane open.
+    _lane: Connection,
     info: &'static Info,
     serial: Serial,
 }
@@ -45,8 +47,8 @@ impl std::fmt::Debug for Shared {
 }
 
 impl ByteStream {
-    pub(super) fn new(shared: Arc<Shared>, info: &'static Info, serial: Serial) -> Self {
-        Self { shared, info, serial }
+    pub(super) fn new(lane: Connection, info: &'static Info, serial: Serial) -> Self {
+        Self { shared: Arc::clone(&lane.shared), _lane: lane, info, serial }
     }
 
     /// The next piece; `None` at the end of the data.

@@ -143,7 +143,7 @@ impl Connection {
         let serial = call.serial();
         call.within(self.deadline).await?;
         let serial = serial.ok_or_else(|| Error::protocol("a reply without a call").of(P::INFO))?;
-        Ok(ByteStream::new(Arc::clone(&self.shared), P::INFO, serial))
+        Ok(ByteStream::new(self.clone(), P::INFO, serial))
     }
 
     pub(crate) fn subscription(&self, class: Class, id: i32, limit: usize) -> Subscription {
@@ -160,6 +160,11 @@ impl Connection {
     #[must_use]
     pub fn traits(&self) -> Traits {
         self.shared.traits
+    }
+
+    /// Calls that are under way or wait for a place.
+    pub(crate) fn load(&self) -> usize {
+        self.shared.lock().load()
     }
 
     /// Why the connection is closed, if it is.

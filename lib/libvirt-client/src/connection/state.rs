@@ -70,6 +70,10 @@ impl State {
         }
     }
 
+    pub(super) fn load(&self) -> usize {
+        self.waiters.len()
+    }
+
     pub(super) fn closed(&self) -> Option<&Error> {
         self.closed.as_ref()
     }
