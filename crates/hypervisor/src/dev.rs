@@ -11,6 +11,11 @@ use hv_runtime::{files, termination};
 use hypervisor_agent::drivers::Qemu;
 use std::time::Duration;
 
+/// Pause between two looks at a guest that has no console yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// So many looks at rest in a row mean that nothing starts it by itself.
+const RESTS_AFTER: u32 = 20;
+
 /// How long guests may take to power down at the end.
 const POWER_DOWN_WITHIN: Duration = Duration::from_secs(30);
 /// How long our own tasks may take to end.
@@ -33,14 +38,18 @@ pub(crate) async fn run(args: &DevArgs) -> anyhow::Result<()> {
     };
     let (local, qemu) = start(args, &layout).await?;
     let stopped = (local.server.stopped(), local.agent.stopped());
-    let shown = tokio::select! {
-        shown = show(args, &layout, &local) => shown,
-        signal = termination() => signal.map(drop).map_err(Into::into),
-        () = stopped.0.cancelled() => Err(anyhow::anyhow!("the server stopped by itself; its log says why")),
+    // One wait for both: a signal that came between two would be lost.
+    let mut asked = std::pin::pin!(termination());
+    let (shown, stays) = tokio::select! {
+        shown = show(args, &layout, &local) => { let stays = shown.is_ok(); (shown, stays) }
+        signal = &mut asked => (signal.map(drop).map_err(Into::into), false),
+        () = stopped.0.cancelled() => {
+            (Err(anyhow::anyhow!("the server stopped by itself; its log says why")), false)
+        }
     };
-    if shown.is_ok() {
+    if stays {
         tokio::select! {
-            _ = termination() => {}
+            _ = &mut asked => {}
             () = stopped.0.cancelled() => say("The server stopped by itself; its log says why."),
             () = stopped.1.cancelled() => say("The agent stopped by itself; its log says why."),
         }
@@ -123,21 +132,24 @@ async fn demo_instance(args: &DevArgs, client: &mut Client) -> anyhow::Result<()
             say("Creating the instance `demo` ...");
             client.create(DemoGuest::find(&args.demo_dir)?.request("demo", port)).await?;
         }
-        Some(found) => {
-            let phase = found.status.as_ref().map(v1::InstanceStatus::phase);
-            say("Found the instance `demo` of an earlier run.");
-            if matches!(phase, Some(v1::InstancePhase::Stopped | v1::InstancePhase::Failed)) {
-                client.start("demo").await?;
-            }
-        }
+        Some(_) => say("Found the instance `demo` of an earlier run."),
     }
     let up = async {
-        // Straight after a restart of this program the guest may still be on its way.
+        // Straight after a restart of this program the guest may still be on its way, while its status is what it was before.
+        // A start of what is on its way would restart it, so only what rests for a while is started.
+        let mut rested = 0;
         loop {
-            match client.console("demo").await {
-                Ok(mut console) => return console.until(guest::boots).await,
-                Err(_) => client.start("demo").await?,
+            if let Ok(mut console) = client.console("demo").await {
+                return console.until(guest::boots).await;
             }
+            let found = client.instance("demo").await?;
+            let phase = found.and_then(|found| found.status).map(|status| status.phase());
+            let rests = matches!(phase, Some(v1::InstancePhase::Stopped | v1::InstancePhase::Failed));
+            rested = if rests { rested + 1 } else { 0 };
+            if rested == RESTS_AFTER {
+                client.start("demo").await?;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     };
     match tokio::time::timeout(BOOT_WITHIN, up).await {
