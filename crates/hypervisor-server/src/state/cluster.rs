@@ -27,6 +27,8 @@ pub struct InstanceEntry {
     pub placement_revision: Option<Revision>,
     /// The newest of all.
     pub revision: Revision,
+    /// Size of its parts in the store, in bytes.
+    pub bytes: usize,
 }
 
 /// A node with the revisions its parts were read at.
@@ -38,6 +40,8 @@ pub struct NodeEntry {
     pub spec_revision: Revision,
     /// The newest of all.
     pub revision: Revision,
+    /// Size of its parts in the store, in bytes.
+    pub bytes: usize,
 }
 
 /// An operation with its revision.
@@ -47,6 +51,8 @@ pub struct OperationEntry {
     pub operation: Operation,
     /// Its revision.
     pub revision: Revision,
+    /// Its size in the store, in bytes.
+    pub bytes: usize,
 }
 
 /// Any object.
@@ -58,6 +64,19 @@ pub enum Object {
     Node(Arc<NodeEntry>),
     /// An operation.
     Operation(Arc<OperationEntry>),
+}
+
+impl Object {
+    /// Roughly what it takes in memory: what it takes in the store, and a little for itself.
+    pub fn weight(&self) -> usize {
+        const ITSELF: usize = 512;
+        let bytes = match self {
+            Self::Instance(entry) => entry.bytes,
+            Self::Node(entry) => entry.bytes,
+            Self::Operation(entry) => entry.bytes,
+        };
+        ITSELF + bytes
+    }
 }
 
 /// What happened to an object.
@@ -278,6 +297,7 @@ impl Cluster {
         let entry = Arc::new(NodeEntry {
             node: node_from(&wire).map_err(|error| damaged(&spec.key, error))?,
             spec_revision: spec.mod_revision,
+            bytes: spec.value.len() + status.as_ref().map_or(0, |status| status.value.len()),
             revision: status.map_or(spec.mod_revision, |status| status.mod_revision.max(spec.mod_revision)),
         });
         self.node_names.insert(entry.node.metadata.name.clone(), id);
@@ -298,7 +318,11 @@ impl Cluster {
             (Some(raw), old) => {
                 let operation = operation_from(&decode::<v1::Operation>(&raw)?)
                     .map_err(|error| damaged(&raw.key, error))?;
-                let entry = Arc::new(OperationEntry { operation, revision: raw.mod_revision });
+                let entry = Arc::new(OperationEntry {
+                    operation,
+                    revision: raw.mod_revision,
+                    bytes: raw.value.len(),
+                });
                 self.operations.insert(id, entry.clone());
                 (if old.is_some() { ChangeKind::Modified } else { ChangeKind::Added }, entry)
             }
@@ -343,6 +367,7 @@ fn instance_entry(
     };
     instance.placement = record.node.map(|node| Placement { node, epoch: record.epoch });
     let revisions = [Some(spec), status, placement];
+    let bytes = revisions.into_iter().flatten().map(|raw| raw.value.len()).sum();
     let revision = revisions.into_iter().flatten().map(|raw| raw.mod_revision).max().unwrap_or_default();
     Ok(InstanceEntry {
         instance,
@@ -350,6 +375,7 @@ fn instance_entry(
         spec_revision: spec.mod_revision,
         placement_revision: placement.map(|raw| raw.mod_revision),
         revision,
+        bytes,
     })
 }
 
