@@ -38,6 +38,8 @@ impl ConditionStatus {
 pub const RESPONSIVE: &str = "Responsive";
 /// The running guest lacks changes that a restart would bring.
 pub const RESTART_REQUIRED: &str = "RestartRequired";
+/// A node has reported it since the store was restored from a snapshot.
+pub const REPORTED: &str = "Reported";
 /// The object can do its work.
 pub const READY: &str = "Ready";
 

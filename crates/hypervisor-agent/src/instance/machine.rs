@@ -288,6 +288,14 @@ impl Machine {
                 return;
             }
         }
+        if desired.epoch != known.epoch {
+            // If the server's store was restored, what was acted on may belong to a history that is forgotten: generations and
+            // restart serials are given out a second time.
+            self.observed_generation = 0;
+            if let Some(started) = &mut self.record.started {
+                started.serial = started.serial.min(desired.spec.restart_serial);
+            }
+        }
         let fresh = desired.epoch != known.epoch && (self.record.gone || self.record.rejected.is_some());
         if fresh
             || (self.epoch_check == EpochCheck::Removed

@@ -121,6 +121,8 @@ struct Session {
     last_heard: Duration,
     report: NodeReport,
     observed: BTreeMap<InstanceId, Observed>,
+    /// Instances that a restored store has lost, and that this node has: the epochs it has them under.
+    claims: BTreeMap<InstanceId, Epoch>,
     /// What the agent was told: epoch, generation, deleted and force.
     sent: BTreeMap<InstanceId, (Epoch, u64, bool, bool)>,
 }
@@ -189,7 +191,7 @@ impl Controller {
                 let stream = Stream::New { candidate, link: Link::default(), since: now.mono };
                 self.streams.insert(conn, stream);
             }
-            Input::Frame(conn, frame) => self.on_frame(conn, *frame, now, &mut effects),
+            Input::Frame(conn, frame) => self.on_frame(conn, *frame, cluster, now, &mut effects),
             Input::Closed(conn) => self.on_closed(conn, now),
             Input::Done(subject, result) => self.on_done(subject, result, now),
             Input::Tell(node, message) => {
@@ -244,7 +246,14 @@ impl Controller {
         self.dirty.extend(unplaced.map(|entry| Subject::Instance(entry.instance.id)));
     }
 
-    fn on_frame(&mut self, conn: Conn, frame: v1::AgentMessage, now: Now, effects: &mut Vec<Effect>) {
+    fn on_frame(
+        &mut self,
+        conn: Conn,
+        frame: v1::AgentMessage,
+        cluster: &Cluster,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(stream) = self.streams.get_mut(&conn) else { return };
         let link = match stream {
             Stream::New { link, .. } | Stream::Joining { link, .. } => link,
@@ -282,12 +291,12 @@ impl Controller {
             }
             (Stream::Session(node), message) => {
                 let node = *node;
-                self.on_session(node, message, effects);
+                self.on_session(node, message, cluster, effects);
             }
         }
     }
 
-    fn on_session(&mut self, node: NodeId, message: Up, effects: &mut Vec<Effect>) {
+    fn on_session(&mut self, node: NodeId, message: Up, cluster: &Cluster, effects: &mut Vec<Effect>) {
         let Some(session) = self.sessions.get_mut(&node) else { return };
         match message {
             Up::Hello(_) => {}
@@ -302,11 +311,19 @@ impl Controller {
                         tracing::warn!(%node, uid = wire.uid, "an agent sent a report that cannot be read");
                         continue;
                     };
+                    self.highest_epoch = self.highest_epoch.max(Epoch(wire.epoch));
+                    if cluster.instances().get(&id).is_some_and(|entry| cluster.lost(entry).is_some()) {
+                        // A refusal, or a deletion, says nothing of where it is.
+                        match wire.gone || wire.rejected {
+                            true => session.claims.remove(&id),
+                            false => session.claims.insert(id, Epoch(wire.epoch)),
+                        };
+                        self.dirty.insert(Subject::Instance(id));
+                    }
                     if wire.orphan {
                         tracing::warn!(%node, instance = %id, "a node has an instance that nobody asked for");
                         continue;
                     }
-                    self.highest_epoch = self.highest_epoch.max(Epoch(wire.epoch));
                     let observed = Observed {
                         epoch: Epoch(wire.epoch),
                         status,
@@ -442,8 +459,11 @@ impl Controller {
     ) -> Option<Txn> {
         let placed = cluster.instances().get(&id).and_then(|entry| entry.placement.node);
         self.tell_nodes(id, placed, cluster, effects);
+        let claims =
+            self.sessions.iter().filter_map(|(node, session)| Some((*session.claims.get(&id)?, *node)));
         let view = View {
             cluster,
+            claim: claims.max().map(|(_, node)| node),
             observed: placed
                 .and_then(|node| self.sessions.get(&node))
                 .and_then(|session| session.observed.get(&id)),
@@ -483,6 +503,7 @@ impl Controller {
         }
         let Some(session) = placed.and_then(|node| self.sessions.get_mut(&node)) else { return };
         let Some((told, desired)) = desired(cluster, id) else { return };
+        session.claims.remove(&id);
         if session.sent.get(&id) != Some(&told) {
             session.sent.insert(id, told);
             let delta = v1::Desired { full: false, complete: true, instances: vec![desired] };
@@ -596,6 +617,7 @@ impl Controller {
             last_heard: now.mono,
             report: report_from(&hello.report.unwrap_or_default()),
             observed: BTreeMap::new(),
+            claims: BTreeMap::new(),
             sent: wanted.into_iter().map(|(id, (told, _))| (id, told)).collect(),
         };
         self.sessions.insert(id, session);
@@ -604,10 +626,13 @@ impl Controller {
     }
 }
 
-/// What a node is told of an instance placed on it.
+/// What a node is told of an instance placed on it; nothing as long as it may be elsewhere.
 fn desired(cluster: &Cluster, id: InstanceId) -> Option<((Epoch, u64, bool, bool), v1::DesiredInstance)> {
     let entry = cluster.instances().get(&id)?;
     let instance = &entry.instance;
+    if cluster.lost(entry).is_some() && !instance.is_deleting() {
+        return None;
+    }
     let epoch = instance.placement?.epoch;
     let (deleted, force) = (instance.is_deleting(), instance.spec.force_stop);
     let wire = v1::DesiredInstance {

@@ -3,10 +3,11 @@
 use super::progress;
 use crate::scheduler::{self, Candidate};
 use crate::state::write::{PlacementRecord, Rejection, Writer};
-use crate::state::{Cluster, InstanceEntry, keys};
+use crate::state::{ANEW, Cluster, InstanceEntry, Lost, keys};
+use hv_core::condition::REPORTED;
 use hv_core::instance::{Epoch, Instance, InstanceStatus, Phase, Placement};
 use hv_core::node::NodePhase;
-use hv_core::{Error, InstanceId, NodeId, Resources, Timestamp};
+use hv_core::{ConditionStatus, Error, InstanceId, NodeId, Resources, Timestamp};
 use hv_store::{Compare, LeaseId, Txn};
 use std::collections::BTreeMap;
 
@@ -24,6 +25,8 @@ pub(super) struct View<'a> {
     pub(super) cluster: &'a Cluster,
     /// What the agent of the instance's node says of it.
     pub(super) observed: Option<&'a Observed>,
+    /// Who has it, of those that have reported since they connected, when the store does not know; under the highest epoch.
+    pub(super) claim: Option<NodeId>,
     /// Placed a moment ago, and not yet visible in the cluster: node and resources.
     pub(super) reserved: &'a BTreeMap<InstanceId, (NodeId, Resources)>,
     /// Above everything that any agent has reported.
@@ -89,7 +92,16 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
     let mut placement = entry.placement.clone();
     let mut reserve = None;
 
+    let lost = view.cluster.lost(entry).filter(|_| !instance.is_deleting());
     match (placement.node, view.observed.filter(|observed| observed.epoch == placement.epoch)) {
+        _ if lost == Some(Lost::Waits) || (lost.is_some() && view.claim.is_some()) => {
+            reserve = find(&mut instance, &mut placement, view);
+        }
+        _ if lost == Some(Lost::Anew) => {
+            placement.node = None;
+            instance.placement = None;
+            reserve = place(&mut instance, &mut placement, entry, view)?;
+        }
         // Nothing of it is on any node.
         (None, _) if instance.is_deleting() => return Ok(Some(remove(entry, view))),
         (Some(_), Some(observed)) if observed.gone && instance.is_deleting() => {
@@ -154,6 +166,36 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         writer.unchanged(key, Some(entry.spec_revision));
     }
     Ok(Some(Step { txn: writer.finish(), reserve }))
+}
+
+/// Takes up an instance of a restored store where it is found, and waits as long as it is not: it may live on a node that
+/// has not come back, and would run twice if it were started elsewhere.
+fn find(
+    instance: &mut Instance,
+    placement: &mut PlacementRecord,
+    view: &View<'_>,
+) -> Option<(NodeId, Resources)> {
+    let name = &instance.metadata.name;
+    let Some(node) = view.claim else {
+        let (label, value) = ANEW;
+        let message = format!(
+            "the store was restored, and no node has reported this instance since: connect the node that has it; if it is \
+             nowhere, `hypervisor-ctl instance update {name} --label {label}={value}` starts it anew, \
+             `hypervisor-ctl instance delete {name}` removes it"
+        );
+        instance.status.phase = Phase::Unknown;
+        instance.status.conditions.set(REPORTED, ConditionStatus::False, "StoreRestored", &message, view.now);
+        instance.status.message = message;
+        return None;
+    };
+    // A new assignment also where it is already: what the node was told last is newer than what the snapshot holds.
+    placement.node = Some(node);
+    placement.epoch = placement.epoch.next_above(view.highest_epoch);
+    placement.rejections.clear();
+    instance.placement = Some(Placement { node, epoch: placement.epoch });
+    instance.status.conditions.clear(REPORTED);
+    instance.status.message = format!("found on node {}", node_name(view.cluster, node));
+    Some((node, instance.spec.resources()))
 }
 
 /// Chooses a node. Without one the status says why.

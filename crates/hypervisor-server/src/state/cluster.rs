@@ -21,6 +21,8 @@ pub struct InstanceEntry {
     pub instance: Instance,
     /// Its placement, with refusals.
     pub placement: PlacementRecord,
+    /// Revision it was created at.
+    pub created: Revision,
     /// Revision of metadata and specification.
     pub spec_revision: Revision,
     /// Revision of the placement.
@@ -113,7 +115,21 @@ pub struct Cluster {
     open_operations: BTreeMap<InstanceId, BTreeSet<OperationId>>,
     by_node: BTreeMap<NodeId, BTreeSet<InstanceId>>,
     raw: BTreeMap<String, KeyValue>,
+    /// When the store was restored from a snapshot, if ever.
+    restored: Option<Revision>,
 }
+
+/// What becomes of an instance that a restored store does not know the place of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// It waits for a node to report it.
+    Waits,
+    /// People say that it is nowhere: it is placed as if it were new.
+    Anew,
+}
+
+/// The label by which people say of an instance that was restored that it runs nowhere.
+pub const ANEW: (&str, &str) = ("restored", "anew");
 
 impl Cluster {
     /// The revision everything here is at.
@@ -134,6 +150,18 @@ impl Cluster {
     /// Operations in order of creation.
     pub fn operations(&self) -> &BTreeMap<OperationId, Arc<OperationEntry>> {
         &self.operations
+    }
+
+    /// Whether nobody knows where this instance is: the store was restored since it was last placed, what happened after the
+    /// snapshot is forgotten, and no agent has reported it yet. Only an agent's report, or people, end that.
+    pub fn lost(&self, entry: &InstanceEntry) -> Option<Lost> {
+        let restored = self.restored?;
+        let older =
+            entry.created < restored && entry.placement_revision.is_none_or(|placed| placed < restored);
+        let (key, value) = ANEW;
+        let anew = entry.spec_revision > restored
+            && entry.instance.metadata.labels.get(key).is_some_and(|label| label == value);
+        older.then_some(if anew { Lost::Anew } else { Lost::Waits })
     }
 
     /// Operations of an instance that have not ended.
@@ -208,6 +236,13 @@ impl Cluster {
                 Key::Instance(id) | Key::InstanceStatus(id) | Key::Placement(id) => Dirty::Instance(id),
                 Key::Node(id) | Key::NodeStatus(id) => Dirty::Node(id),
                 Key::Operation(id) => Dirty::Operation(id),
+                Key::Restored => {
+                    self.restored = match event {
+                        Event::Put { current, .. } => Some(current.mod_revision),
+                        Event::Delete { .. } => None,
+                    };
+                    continue;
+                }
                 Key::Other => continue,
             };
             let known = dirty.iter_mut().find(|(known, _)| *known == id);
@@ -372,6 +407,7 @@ fn instance_entry(
     Ok(InstanceEntry {
         instance,
         placement: record,
+        created: spec.create_revision,
         spec_revision: spec.mod_revision,
         placement_revision: placement.map(|raw| raw.mod_revision),
         revision,
