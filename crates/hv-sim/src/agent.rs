@@ -48,6 +48,8 @@ pub(crate) struct Agent {
     reports: Reports,
     number: u64,
     pub(crate) session: Option<(Conn, Link)>,
+    /// The node goes down: what is new here waits in the server.
+    pub(crate) quiescing: bool,
     pause: Duration,
 }
 

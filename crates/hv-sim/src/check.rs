@@ -3,7 +3,8 @@
 use crate::agent::{ALLOCATABLE, short};
 use crate::world::{Summary, World};
 use hv_core::instance::{Epoch, RestartPolicy};
-use hv_core::{InstanceId, NodeId};
+use hv_core::operation::Operation;
+use hv_core::{InstanceId, NodeId, OperationId};
 use hv_driver::{Assignment, Guest};
 use hv_store::{Batch, StoreError};
 use hypervisor_server::state::{ChangeKind, Cluster, InstanceEntry, Object};
@@ -27,6 +28,12 @@ pub enum Invariant {
     ObservationsRise,
     /// What is placed on a node fits on it.
     Fits,
+    /// A node that goes down starts nothing any more, and its guests end.
+    GoesDown,
+    /// A call has at most one operation, however often it is made.
+    CallsOnce,
+    /// What has not ended does not expire.
+    OpenStays,
     /// Transactions obey the store's limits.
     StoreLimits,
     /// Once faults end, every accepted operation ends, or says what it waits for.
@@ -95,6 +102,9 @@ pub(crate) struct Ledger {
     pub(crate) boots: BTreeMap<(usize, InstanceId), Boot>,
     /// A start failed in a way that trying again does not mend.
     pub(crate) given_up: BTreeSet<InstanceId>,
+    /// Which call an operation would be of, and the operation that each call has got.
+    asked: BTreeMap<OperationId, u64>,
+    answered: BTreeMap<u64, OperationId>,
     broken: Option<Violation>,
 }
 
@@ -103,7 +113,7 @@ impl Ledger {
         self.broken.take().map_or(Ok(()), Err)
     }
 
-    fn breaks(&mut self, invariant: Invariant, detail: String) {
+    pub(crate) fn breaks(&mut self, invariant: Invariant, detail: String) {
         self.broken.get_or_insert(Violation { invariant, detail });
     }
 
@@ -118,6 +128,9 @@ impl Ledger {
             Err(error) => return self.breaks(Invariant::StoreLimits, error.to_string()),
         };
         for change in changes {
+            if let Object::Operation(entry) = &change.object {
+                self.calls_once_and_open_stays(change.kind, &entry.operation);
+            }
             let Object::Instance(entry) = &change.object else { continue };
             let id = entry.instance.id;
             if change.kind == ChangeKind::Deleted {
@@ -129,6 +142,22 @@ impl Ledger {
             self.epochs_rise(entry, summary);
             self.observations_rise(entry);
             self.fits();
+        }
+    }
+
+    /// The client is about to record this operation for this call.
+    pub(crate) fn asked(&mut self, operation: OperationId, call: u64) {
+        self.asked.insert(operation, call);
+    }
+
+    fn calls_once_and_open_stays(&mut self, change: ChangeKind, operation: &Operation) {
+        if change == ChangeKind::Deleted && !operation.phase.is_final() {
+            self.breaks(Invariant::OpenStays, format!("{:?} is gone before it ended", operation.kind));
+        }
+        let Some(call) = self.asked.get(&operation.id).copied() else { return };
+        let first = *self.answered.entry(call).or_insert(operation.id);
+        if first != operation.id {
+            self.breaks(Invariant::CallsOnce, format!("call {call} was made twice: {:?}", operation.kind));
         }
     }
 

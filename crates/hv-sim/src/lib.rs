@@ -24,10 +24,12 @@
 
 mod agent;
 mod check;
+mod client;
 mod event;
 mod fault;
 mod machine;
 mod network;
+mod quiesce;
 mod request;
 mod rng;
 mod server;
@@ -53,6 +55,12 @@ pub enum Mutation {
     LossUnnoticed,
     /// The store applies transactions whatever their conditions.
     ConditionsIgnored,
+    /// A node that goes down does not tell its instances.
+    QuiesceForgotten,
+    /// Operations that have not ended go with the lease too.
+    OpenOperationsLeased,
+    /// A repeated call is taken for a new one.
+    RepetitionUnnoticed,
 }
 
 /// A run that broke an invariant.

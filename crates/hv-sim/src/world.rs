@@ -3,6 +3,7 @@
 use crate::Mutation;
 use crate::agent::Node;
 use crate::check::{Ledger, Violation};
+use crate::client::Call;
 use crate::event::{Event, Queue};
 use crate::network::Wire;
 use crate::rng::Rng;
@@ -40,6 +41,10 @@ pub struct Summary {
     pub guest_faults: u64,
     pub journal_faults: u64,
     pub store_faults: u64,
+    pub quiesces: u64,
+    pub answers_lost: u64,
+    pub repetitions: u64,
+    pub expired: u64,
 }
 
 impl Summary {
@@ -64,6 +69,10 @@ impl Summary {
             guest_faults,
             journal_faults,
             store_faults,
+            quiesces,
+            answers_lost,
+            repetitions,
+            expired,
         } = other;
         self.virtual_time += *virtual_time;
         for (sum, more) in [
@@ -84,6 +93,10 @@ impl Summary {
             (&mut self.guest_faults, guest_faults),
             (&mut self.journal_faults, journal_faults),
             (&mut self.store_faults, store_faults),
+            (&mut self.quiesces, quiesces),
+            (&mut self.answers_lost, answers_lost),
+            (&mut self.repetitions, repetitions),
+            (&mut self.expired, expired),
         ] {
             *sum += *more;
         }
@@ -125,6 +138,8 @@ pub(crate) struct World {
     pub(crate) model: Model,
     pub(crate) pending: BTreeMap<u64, Pending>,
     pub(crate) server: Server,
+    /// Calls of the client that it has no answer to.
+    pub(crate) calls: BTreeMap<u64, Call>,
     pub(crate) nodes: [Node; 2],
     pub(crate) wires: BTreeMap<Conn, Wire>,
     pub(crate) ledger: Ledger,
@@ -167,6 +182,7 @@ impl World {
             model: Model::new("simulated"),
             pending: BTreeMap::new(),
             server: Server::default(),
+            calls: BTreeMap::new(),
             nodes: [Node::new("alpha"), Node::new("beta")],
             wires: BTreeMap::new(),
             ledger: Ledger::default(),
@@ -211,6 +227,8 @@ impl World {
             Event::Visible(life, revision) => self.visible(life, revision),
             Event::ServerTick(life) => self.server_tick(life),
             Event::ServerStart => self.server_start(),
+            Event::Expire => self.expire(),
+            Event::Repeat(call) => self.repeat(call),
             Event::Opened(conn) => self.opened(conn),
             Event::Up(conn, frame) => self.up(conn, *frame),
             Event::Down(conn, frame) => self.down(conn, *frame),
@@ -222,6 +240,7 @@ impl World {
             Event::Durable(node, write) => self.durable(node, write),
             Event::Timer(life, id, token) => self.timer(life, id, token),
             Event::Changed(life, id) => self.changed(life, id),
+            Event::GoingDown(life, since) => self.going_down(life, since),
             Event::Act(node, call) => self.act(node, call),
             Event::Done(node, call) => self.done(node, call),
             Event::Look(life, id, number) => self.look(life, id, number),

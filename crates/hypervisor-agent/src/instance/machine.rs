@@ -358,7 +358,9 @@ impl Machine {
                     }
                 }
                 // Not its own end: it starts again with the node.
-                Guest::Ended(_) | Guest::Absent if quiescing => started.came_up = false,
+                Guest::Ended(_) | Guest::Absent if quiescing || started.taken_down => {
+                    started.came_up = false;
+                }
                 Guest::Ended(End::Failed(_)) if started.ended.is_some() => {}
                 Guest::Ended(End::PoweredOff) if started.ended.is_some() && started.came_up => {}
                 Guest::Ended(End::PoweredOff) => {
@@ -398,6 +400,7 @@ impl Machine {
                 boot_id: self.boot_id.clone(),
                 spec: self.record.desired.spec.clone(),
                 came_up: true,
+                taken_down: false,
                 ended: None,
             });
         }
@@ -448,6 +451,7 @@ impl Machine {
                     boot_id: self.boot_id.clone(),
                     spec: self.record.desired.spec.clone(),
                     came_up: false,
+                    taken_down: false,
                     ended: None,
                 });
                 started.serial = serial;
@@ -541,6 +545,7 @@ impl Machine {
                     boot_id: self.boot_id.clone(),
                     spec: self.record.desired.spec.clone(),
                     came_up: false,
+                    taken_down: false,
                     ended: None,
                 });
                 self.retry_at = None;
@@ -551,6 +556,10 @@ impl Machine {
             | Action::Pause
             | Action::Resume
             | Action::Delete => {}
+        }
+        // Remembered before the driver hears of it: the agent may die before the guest has ended.
+        if let (true, Some(started)) = (self.quiescing.is_some(), &mut self.record.started) {
+            started.taken_down |= matches!(action, Action::PowerDown | Action::Resume | Action::Kill);
         }
         self.in_flight = Some(action);
         Some(action)

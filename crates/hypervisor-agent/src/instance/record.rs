@@ -57,6 +57,8 @@ pub struct Started {
     pub spec: InstanceSpec,
     /// It was seen alive.
     pub came_up: bool,
+    /// It was asked to end because the node goes down: that is no end of its own, whoever sees it.
+    pub taken_down: bool,
     /// How it ended.
     pub ended: Option<Ended>,
 }
@@ -114,6 +116,7 @@ impl Record {
             starts: self.starts,
             failures: self.failures,
             admitted: self.admitted,
+            taken_down: started.is_some_and(|started| started.taken_down),
         }
     }
 
@@ -129,6 +132,7 @@ impl Record {
                 boot_id: record.started_boot_id.clone(),
                 spec: spec_read(spec)?,
                 came_up: record.came_up,
+                taken_down: record.taken_down,
                 ended: record.ended.as_ref().map(|ended| Ended {
                     by: if ended.failed { EndedBy::Failure } else { EndedBy::PowerOff },
                     message: ended.message.clone(),
