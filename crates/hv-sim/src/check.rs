@@ -1,12 +1,13 @@
 //! What must hold at every moment, whatever goes wrong. What must hold in the end is in [`settle`](crate::settle).
 
-use crate::agent::{ALLOCATABLE, short};
+use crate::agent::{ALLOCATABLE, node_uid, short};
 use crate::world::{Summary, World};
 use hv_core::instance::{Epoch, RestartPolicy};
 use hv_core::operation::Operation;
 use hv_core::{InstanceId, NodeId, OperationId};
 use hv_driver::{Assignment, Guest};
 use hv_store::{Batch, StoreError};
+use hypervisor_server::state::write::PlacementRecord;
 use hypervisor_server::state::{ChangeKind, Cluster, InstanceEntry, Object};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -42,8 +43,10 @@ pub enum Invariant {
     AsWanted,
     /// Once faults end, what the server shows is what is there.
     ShownAsIs,
-    /// Once faults end, nothing is left on a node that the server does not know.
+    /// Once faults end, nothing is left on a node that the server does not know, or its agent reports it.
     NoOrphans,
+    /// Once faults end, an instance of a restored store that is on a node has been found there.
+    FoundAgain,
     /// Once faults end, server and agents find each other.
     Reconnected,
 }
@@ -83,10 +86,10 @@ pub(crate) enum End {
 /// The newest boot of an instance on a node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Boot {
-    serial: u64,
+    pub(crate) serial: u64,
     pub(crate) end: End,
     /// The host has restarted since: nobody knows how the guest ended.
-    rebooted: bool,
+    pub(crate) rebooted: bool,
 }
 
 /// What has happened, as an observer sees it who misses nothing.
@@ -94,17 +97,23 @@ pub(crate) struct Boot {
 pub(crate) struct Ledger {
     /// What is in the store.
     pub(crate) cluster: Cluster,
-    assigned: BTreeMap<(InstanceId, Epoch), NodeId>,
-    removed: BTreeSet<InstanceId>,
+    pub(crate) assigned: BTreeMap<(InstanceId, Epoch), NodeId>,
+    pub(crate) removed: BTreeSet<InstanceId>,
     /// The newest epoch, and whether a node holds it.
-    placed: BTreeMap<InstanceId, (Epoch, bool)>,
-    observed: BTreeMap<InstanceId, (Epoch, u64)>,
+    pub(crate) placed: BTreeMap<InstanceId, (Epoch, bool)>,
+    pub(crate) observed: BTreeMap<InstanceId, (Epoch, u64)>,
     pub(crate) boots: BTreeMap<(usize, InstanceId), Boot>,
     /// A start failed in a way that trying again does not mend.
     pub(crate) given_up: BTreeSet<InstanceId>,
+    /// Where instances really are, of which the store was restored to an older state: the newest assignment, until there is a
+    /// newer one.
+    pub(crate) before: BTreeMap<InstanceId, PlacementRecord>,
+    pub(crate) restored: bool,
+    /// Where an instance was found, and under which epoch it was there: what was begun under it may still end.
+    pub(crate) continued: BTreeMap<InstanceId, PlacementRecord>,
     /// Which call an operation would be of, and the operation that each call has got.
     asked: BTreeMap<OperationId, u64>,
-    answered: BTreeMap<u64, OperationId>,
+    pub(crate) answered: BTreeMap<u64, OperationId>,
     broken: Option<Violation>,
 }
 
@@ -136,12 +145,17 @@ impl Ledger {
             if change.kind == ChangeKind::Deleted {
                 self.removed.insert(id);
                 self.placed.remove(&id);
+                self.before.remove(&id);
                 summary.removals += 1;
                 continue;
             }
+            self.found(entry, summary);
             self.epochs_rise(entry, summary);
             self.observations_rise(entry);
-            self.fits();
+            // What is found where it is may be more than the restored store thought was there.
+            if !self.restored {
+                self.fits();
+            }
         }
     }
 
@@ -216,9 +230,14 @@ impl Ledger {
     pub(crate) fn booted(&mut self, node: usize, assignment: &Assignment) {
         let (id, epoch) = (assignment.handle.id, assignment.handle.epoch);
         let spec = &assignment.spec;
-        let newest = self.cluster.instances().get(&id).map(|entry| entry.placement.clone());
+        let stored = || self.cluster.instances().get(&id).map(|entry| entry.placement.clone());
+        let newest = self.before.get(&id).cloned().or_else(stored);
         let holder = newest.as_ref().and_then(|newest| newest.node).and_then(|node| self.node_index(node));
-        if newest.as_ref().map(|newest| newest.epoch) != Some(epoch) || holder != Some(node) {
+        let continued = self.continued.get(&id).filter(|continued| {
+            continued.epoch == epoch && newest.as_ref().and_then(|newest| newest.node) == continued.node
+        });
+        let under_newest = newest.as_ref().map(|newest| newest.epoch) == Some(epoch) || continued.is_some();
+        if !under_newest || holder != Some(node) {
             self.breaks(
                 Invariant::NewestAssignment,
                 format!(
@@ -246,10 +265,9 @@ impl Ledger {
         }
     }
 
-    /// A host's index, by its node.
+    /// A host's index, by its node: also of one that a restored store does not know yet.
     pub(crate) fn node_index(&self, node: NodeId) -> Option<usize> {
-        let name = self.cluster.nodes().get(&node)?.node.metadata.name.to_string();
-        ["alpha", "beta"].iter().position(|known| *known == name)
+        ["alpha", "beta"].iter().position(|name| node_uid(name) == node.to_string())
     }
 
     pub(crate) fn ended_by_agent(&mut self, node: usize, id: InstanceId) {

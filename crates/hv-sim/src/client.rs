@@ -13,9 +13,13 @@ use hypervisor_server::app::instance::{self, Act};
 use hypervisor_server::app::{Context, Plan, node, operation};
 use hypervisor_server::state::write::Writer;
 use hypervisor_server::state::{Cluster, keys};
+use std::time::Duration;
 
 /// Who asks.
 const PRINCIPAL: &str = "simulation";
+
+/// How long the client goes on asking: well below the time that keys are kept.
+const PATIENCE: Duration = Duration::from_secs(12);
 
 /// A call, before it is planned.
 pub(crate) enum Call {
@@ -51,14 +55,19 @@ impl World {
     /// Makes a call.
     pub(crate) fn ask(&mut self, call: Call) {
         let number = self.number();
-        self.calls.insert(number, call);
+        self.calls.insert(number, (self.now, call));
         self.summary.requests += 1;
         self.try_call(number);
     }
 
     /// Makes a call again if there was no answer.
     pub(crate) fn repeat(&mut self, number: u64) {
-        if self.calls.contains_key(&number) {
+        let Some((since, _)) = self.calls.get(&number) else { return };
+        if self.now - *since > PATIENCE {
+            // Longer than keys are kept, a repetition would be a call of its own.
+            say!(self, "client: call {number} is given up");
+            self.calls.remove(&number);
+        } else {
             say!(self, "client: call {number} once more");
             self.summary.repetitions += 1;
             self.try_call(number);
@@ -83,7 +92,9 @@ impl World {
             operation: OperationId::new(self.uid()),
             expiry,
         };
-        let (Some(running), Some(call)) = (&self.server.running, self.calls.get(&number)) else { return };
+        let (Some(running), Some((_, call))) = (&self.server.running, self.calls.get(&number)) else {
+            return;
+        };
         match call.plan(&running.cluster, &context) {
             Ok((mut writer, operation)) => {
                 if let Some(operation) = operation {

@@ -32,6 +32,8 @@ pub(crate) enum Event {
     ServerTick(u64),
     ServerStart,
     Expire,
+    Snapshot,
+    Restore,
     Repeat(u64),
     // The network.
     Opened(Conn),

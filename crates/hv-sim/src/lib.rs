@@ -31,6 +31,7 @@ mod machine;
 mod network;
 mod quiesce;
 mod request;
+mod restore;
 mod rng;
 mod server;
 mod settle;
@@ -61,6 +62,8 @@ pub enum Mutation {
     OpenOperationsLeased,
     /// A repeated call is taken for a new one.
     RepetitionUnnoticed,
+    /// A restored store does not know that it was restored.
+    RestoreUnmarked,
 }
 
 /// A run that broke an invariant.

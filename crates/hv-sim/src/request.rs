@@ -90,7 +90,8 @@ impl World {
         ];
         match self.rng.below(100) {
             0..15 => {
-                let force = self.rng.permille(300);
+                // With force, people say that it is nowhere: not of what a restored store has lost.
+                let force = self.rng.permille(300) && !self.is_lost(&instance);
                 say!(self, "client: delete {instance}{}", if force { " by force" } else { "" });
                 Call::Delete(v1::DeleteInstanceRequest { instance, force, ..Default::default() })
             }

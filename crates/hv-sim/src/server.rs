@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long what has ended is kept at least, and how long one lease serves it: a day and an hour in life.
-pub(crate) const KEEP: Duration = Duration::from_secs(20);
+const KEEP: Duration = Duration::from_secs(20);
 const BUCKET: Duration = Duration::from_secs(10);
 
 /// Beats are rarer than in life, which makes runs shorter; what matters is that some fit into the grace period.
@@ -204,7 +204,7 @@ impl World {
     }
 
     /// Tells the observer what the store has taken in since a revision.
-    fn stored(&mut self, before: Revision) {
+    pub(crate) fn stored(&mut self, before: Revision) {
         let changes = self.model.events_since(keys::ROOT, before, 0).expect("nothing is compacted");
         for batch in &changes.batches {
             self.ledger.stored(batch, &mut self.summary);

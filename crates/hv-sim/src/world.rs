@@ -9,6 +9,7 @@ use crate::network::Wire;
 use crate::rng::Rng;
 use crate::server::{Pending, Server};
 use hv_core::Timestamp;
+use hv_store::Snapshot;
 use hv_store::model::Model;
 use hypervisor_server::reconcile::Conn;
 use std::collections::{BTreeMap, VecDeque};
@@ -45,6 +46,9 @@ pub struct Summary {
     pub answers_lost: u64,
     pub repetitions: u64,
     pub expired: u64,
+    pub restores: u64,
+    pub found_again: u64,
+    pub started_anew: u64,
 }
 
 impl Summary {
@@ -73,6 +77,9 @@ impl Summary {
             answers_lost,
             repetitions,
             expired,
+            restores,
+            found_again,
+            started_anew,
         } = other;
         self.virtual_time += *virtual_time;
         for (sum, more) in [
@@ -97,6 +104,9 @@ impl Summary {
             (&mut self.answers_lost, answers_lost),
             (&mut self.repetitions, repetitions),
             (&mut self.expired, expired),
+            (&mut self.restores, restores),
+            (&mut self.found_again, found_again),
+            (&mut self.started_anew, started_anew),
         ] {
             *sum += *more;
         }
@@ -138,8 +148,10 @@ pub(crate) struct World {
     pub(crate) model: Model,
     pub(crate) pending: BTreeMap<u64, Pending>,
     pub(crate) server: Server,
-    /// Calls of the client that it has no answer to.
-    pub(crate) calls: BTreeMap<u64, Call>,
+    /// What a restore would bring back.
+    pub(crate) snapshot: Option<Snapshot>,
+    /// Calls of the client that it has no answer to, and since when.
+    pub(crate) calls: BTreeMap<u64, (Duration, Call)>,
     pub(crate) nodes: [Node; 2],
     pub(crate) wires: BTreeMap<Conn, Wire>,
     pub(crate) ledger: Ledger,
@@ -182,6 +194,7 @@ impl World {
             model: Model::new("simulated"),
             pending: BTreeMap::new(),
             server: Server::default(),
+            snapshot: None,
             calls: BTreeMap::new(),
             nodes: [Node::new("alpha"), Node::new("beta")],
             wires: BTreeMap::new(),
@@ -198,6 +211,11 @@ impl World {
         world.after(500, 3_000, Event::Request);
         world.after(1_000, 8_000, Event::Fault);
         world.queue.at(climate.calm_at, Event::Calm);
+        if world.rng.permille(250) {
+            world.after(1_000, 15_000, Event::Snapshot);
+            let before_calm = climate.calm_at.as_millis() as u64;
+            world.after(before_calm / 3, before_calm - 1_000, Event::Restore);
+        }
         world
     }
 
@@ -228,6 +246,8 @@ impl World {
             Event::ServerTick(life) => self.server_tick(life),
             Event::ServerStart => self.server_start(),
             Event::Expire => self.expire(),
+            Event::Snapshot => self.take_snapshot(),
+            Event::Restore => self.restore(),
             Event::Repeat(call) => self.repeat(call),
             Event::Opened(conn) => self.opened(conn),
             Event::Up(conn, frame) => self.up(conn, *frame),

@@ -62,8 +62,8 @@ enum StoreCommand {
     },
     /// Make the store of an empty state directory from a snapshot
     ///
-    /// What came after the snapshot is forgotten. Instances wait until a node reports them; one that no node has is
-    /// started anew by `hypervisor-ctl instance update NAME --label restored=anew`.
+    /// What came after the snapshot is forgotten. Instances wait until a node reports them; `hypervisor-ctl
+    /// instance get NAME` says what to do about one that no node has.
     Restore {
         /// The snapshot.
         file: PathBuf,

@@ -186,7 +186,8 @@ async fn what_nodes_run_is_found_again_and_what_nobody_reports_waits() {
         let status = calls.until(name, is_lost).await;
         assert_eq!(status.phase(), v1::InstancePhase::Unknown);
         assert!(
-            status.message.contains("restored=anew") && status.message.contains(name),
+            status.message.contains(&format!("restored={}", restored.revision))
+                && status.message.contains(name),
             "{}",
             status.message
         );
@@ -199,7 +200,7 @@ async fn what_nodes_run_is_found_again_and_what_nobody_reports_waits() {
     // People say that it is nowhere.
     let request = v1::UpdateInstanceRequest {
         instance: "deleted".into(),
-        labels: std::collections::BTreeMap::from([("restored".into(), "anew".into())]),
+        labels: std::collections::BTreeMap::from([("restored".into(), restored.revision.to_string())]),
         update_mask: Some(prost_types::FieldMask { paths: vec!["labels".into()] }),
         ..Default::default()
     };

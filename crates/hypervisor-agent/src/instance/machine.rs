@@ -289,11 +289,14 @@ impl Machine {
             }
         }
         if desired.epoch != known.epoch {
-            // If the server's store was restored, what was acted on may belong to a history that is forgotten: generations and
-            // restart serials are given out a second time.
+            // As if it came from elsewhere: what was acted on, and how the last guest ended, belongs to the assignment before. If
+            // the server's store was restored, generations and restart serials are given out a second time.
             self.observed_generation = 0;
             if let Some(started) = &mut self.record.started {
-                started.serial = started.serial.min(desired.spec.restart_serial);
+                started.serial = desired.spec.restart_serial;
+                if started.ended.take().is_some() {
+                    started.came_up = false;
+                }
             }
         }
         let fresh = desired.epoch != known.epoch && (self.record.gone || self.record.rejected.is_some());
@@ -311,9 +314,6 @@ impl Machine {
             // It may have been reported as an orphan meanwhile.
             self.last_report = None;
             return;
-        }
-        if desired.epoch != known.epoch {
-            self.record.admitted = false;
         }
         if desired.spec.restart_serial > known.spec.restart_serial {
             self.record.failures = 0;

@@ -69,7 +69,8 @@ pub struct Record {
     /// What is wanted, under the highest epoch seen. Kept, with its epoch, after the instance is gone: a late repetition of
     /// an old assignment must not bring it back.
     pub desired: Desired,
-    /// The node can make it: asked once for each epoch.
+    /// The node can make it: asked once. A later assignment of what is here already is not asked again: it would part it from
+    /// its disks.
     pub admitted: bool,
     /// Why the assignment was refused.
     pub rejected: Option<String>,

@@ -630,7 +630,7 @@ impl Controller {
 fn desired(cluster: &Cluster, id: InstanceId) -> Option<((Epoch, u64, bool, bool), v1::DesiredInstance)> {
     let entry = cluster.instances().get(&id)?;
     let instance = &entry.instance;
-    if cluster.lost(entry).is_some() && !instance.is_deleting() {
+    if cluster.lost(entry).is_some() {
         return None;
     }
     let epoch = instance.placement?.epoch;

@@ -3,7 +3,7 @@
 use super::progress;
 use crate::scheduler::{self, Candidate};
 use crate::state::write::{PlacementRecord, Rejection, Writer};
-use crate::state::{ANEW, Cluster, InstanceEntry, Lost, keys};
+use crate::state::{Cluster, InstanceEntry, Lost, NOWHERE_LABEL, keys};
 use hv_core::condition::REPORTED;
 use hv_core::instance::{Epoch, Instance, InstanceStatus, Phase, Placement};
 use hv_core::node::NodePhase;
@@ -92,12 +92,15 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
     let mut placement = entry.placement.clone();
     let mut reserve = None;
 
-    let lost = view.cluster.lost(entry).filter(|_| !instance.is_deleting());
+    let lost = view.cluster.lost(entry);
+    if lost == Some(Lost::Nowhere) && instance.is_deleting() {
+        return Ok(Some(remove(entry, view)));
+    }
     match (placement.node, view.observed.filter(|observed| observed.epoch == placement.epoch)) {
         _ if lost == Some(Lost::Waits) || (lost.is_some() && view.claim.is_some()) => {
             reserve = find(&mut instance, &mut placement, view);
         }
-        _ if lost == Some(Lost::Anew) => {
+        _ if lost == Some(Lost::Nowhere) => {
             placement.node = None;
             instance.placement = None;
             reserve = place(&mut instance, &mut placement, entry, view)?;
@@ -177,11 +180,11 @@ fn find(
 ) -> Option<(NodeId, Resources)> {
     let name = &instance.metadata.name;
     let Some(node) = view.claim else {
-        let (label, value) = ANEW;
+        let restored = view.cluster.restored().unwrap_or_default();
         let message = format!(
             "the store was restored, and no node has reported this instance since: connect the node that has it; if it is \
-             nowhere, `hypervisor-ctl instance update {name} --label {label}={value}` starts it anew, \
-             `hypervisor-ctl instance delete {name}` removes it"
+             nowhere, `hypervisor-ctl instance update {name} --label {NOWHERE_LABEL}={restored}` starts it anew, \
+             `hypervisor-ctl instance delete {name} --force` removes it"
         );
         instance.status.phase = Phase::Unknown;
         instance.status.conditions.set(REPORTED, ConditionStatus::False, "StoreRestored", &message, view.now);

@@ -124,12 +124,13 @@ pub struct Cluster {
 pub enum Lost {
     /// It waits for a node to report it.
     Waits,
-    /// People say that it is nowhere: it is placed as if it were new.
-    Anew,
+    /// People say that it is nowhere: it is placed as if it were new, or removed if that is what they want.
+    Nowhere,
 }
 
-/// The label by which people say of an instance that was restored that it runs nowhere.
-pub const ANEW: (&str, &str) = ("restored", "anew");
+/// The label by which people say of an instance of a restored store that it is nowhere. Its value is the revision of that restore,
+/// so that what was said once does not hold for the next.
+pub const NOWHERE_LABEL: &str = "restored";
 
 impl Cluster {
     /// The revision everything here is at.
@@ -158,10 +159,18 @@ impl Cluster {
         let restored = self.restored?;
         let older =
             entry.created < restored && entry.placement_revision.is_none_or(|placed| placed < restored);
-        let (key, value) = ANEW;
-        let anew = entry.spec_revision > restored
-            && entry.instance.metadata.labels.get(key).is_some_and(|label| label == value);
-        older.then_some(if anew { Lost::Anew } else { Lost::Waits })
+        let instance = &entry.instance;
+        let label = instance.metadata.labels.get(NOWHERE_LABEL);
+        let labelled = label.is_some_and(|label| *label == restored.to_string());
+        let forced = instance.is_deleting() && instance.spec.force_stop;
+        // What people asked for before the restore, they did not ask for because of it.
+        let nowhere = labelled || (forced && entry.spec_revision > restored);
+        older.then_some(if nowhere { Lost::Nowhere } else { Lost::Waits })
+    }
+
+    /// When the store was restored from a snapshot, if ever.
+    pub fn restored(&self) -> Option<Revision> {
+        self.restored
     }
 
     /// Operations of an instance that have not ended.
