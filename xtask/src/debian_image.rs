@@ -28,8 +28,45 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Name of the image in its directory.
-pub const IMAGE: &str = "debian-12.qcow2";
+/// Which image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// What a user would bring.
+    Guest,
+    /// A host for the platform itself: the same with QEMU and without its programs, which the test of an installation
+    /// brings.
+    Host,
+}
+
+impl Variant {
+    /// Name of the image in its directory.
+    #[must_use]
+    pub fn image(self) -> &'static str {
+        match self {
+            Self::Guest => "debian-12.qcow2",
+            Self::Host => "debian-12-host.qcow2",
+        }
+    }
+
+    fn manifest(self) -> &'static str {
+        match self {
+            Self::Guest => "manifest.json",
+            Self::Host => "manifest-host.json",
+        }
+    }
+
+    fn packages(self) -> Vec<&'static str> {
+        let host: &[&str] = if self == Self::Host { HOST_PACKAGES } else { &[] };
+        PACKAGES.iter().chain(host).copied().collect()
+    }
+
+    fn disk_mib(self) -> u64 {
+        match self {
+            Self::Guest => 2048,
+            Self::Host => 4096,
+        }
+    }
+}
 
 /// What `manifest.json` holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,9 +81,9 @@ struct Manifest {
 ///
 /// # Errors
 /// Without root, without a tool, or without the packages; the text says what to do.
-pub fn build(out: &Path) -> Result<PathBuf> {
-    let image = out.join(IMAGE);
-    if present(out) {
+pub fn build(out: &Path, variant: Variant) -> Result<PathBuf> {
+    let image = out.join(variant.image());
+    if present(out, variant) {
         say(&format!("Debian image: up to date in {}", out.display()));
         return Ok(image);
     }
@@ -62,7 +99,7 @@ pub fn build(out: &Path) -> Result<PathBuf> {
     let work = tempfile::Builder::new().prefix(".build-").tempdir_in(out)?;
     let root = work.path().join("root");
     say("Debian image: debootstrap bookworm; this takes minutes");
-    debootstrap(&root, PACKAGES, &apt_sources()?)?;
+    debootstrap(&root, &variant.packages(), &apt_sources()?)?;
     configure(&root)?;
     let core = core_image(&root)?;
     let boot = std::fs::read(root.join(GRUB).join("boot.img")).context("reading GRUB's boot.img")?;
@@ -70,30 +107,33 @@ pub fn build(out: &Path) -> Result<PathBuf> {
         remove_below(&root.join(entry))?;
     }
     let raw = work.path().join("disk.raw");
-    write_disk(&raw, &root, &boot, &core)?;
-    let finished = work.path().join(IMAGE);
+    write_disk(&raw, variant.disk_mib(), &root, &boot, &core)?;
+    let finished = work.path().join(variant.image());
     sh::run(
         Command::new("qemu-img").args(["convert", "-q", "-f", "raw", "-O", "qcow2"]).args([&raw, &finished]),
     )?;
-    let manifest =
-        Manifest { recipe: recipe(), files: BTreeMap::from([(IMAGE.to_owned(), checksum(&finished)?)]) };
+    let files = BTreeMap::from([(variant.image().to_owned(), checksum(&finished)?)]);
+    let manifest = Manifest { recipe: recipe(variant), files };
     std::fs::rename(finished, &image)?;
-    std::fs::write(out.join(MANIFEST), serde_json::to_vec_pretty(&manifest)?)?;
+    std::fs::write(out.join(variant.manifest()), serde_json::to_vec_pretty(&manifest)?)?;
     let bytes = std::fs::metadata(&image)?.len();
     say(&format!("Debian image: {} {:.0} MiB", image.display(), bytes as f64 / 1_048_576.0));
     Ok(image)
 }
 
 /// Whether the image of this recipe is there and intact.
-fn present(out: &Path) -> bool {
-    let manifest = std::fs::read(out.join(MANIFEST)).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    manifest
-        .is_some_and(|manifest: Manifest| manifest.recipe == recipe() && files::intact(out, &manifest.files))
+fn present(out: &Path, variant: Variant) -> bool {
+    let manifest = std::fs::read(out.join(variant.manifest())).ok();
+    let manifest = manifest.and_then(|text| serde_json::from_slice(&text).ok());
+    manifest.is_some_and(|manifest: Manifest| {
+        manifest.recipe == recipe(variant) && files::intact(out, &manifest.files)
+    })
 }
 
-fn recipe() -> String {
+fn recipe(variant: Variant) -> String {
+    let (packages, disk_mib) = (variant.packages(), variant.disk_mib());
     let text =
-        format!("{PACKAGES:?}{FILES:?}{ENABLED:?}{MASKED:?}{WASTE:?}{CORE_MODULES:?}{DISK_MIB}{RECIPE}");
+        format!("{packages:?}{FILES:?}{ENABLED:?}{MASKED:?}{WASTE:?}{CORE_MODULES:?}{disk_mib}{RECIPE}");
     hex(&Sha256::digest(text))
 }
 
@@ -126,10 +166,10 @@ fn core_image(root: &Path) -> Result<Vec<u8>> {
     Ok(core)
 }
 
-fn write_disk(raw: &Path, root: &Path, boot: &[u8], core: &[u8]) -> Result<()> {
+fn write_disk(raw: &Path, disk_mib: u64, root: &Path, boot: &[u8], core: &[u8]) -> Result<()> {
     let mut disk = std::fs::File::create(raw)?;
-    disk.set_len(DISK_MIB << 20)?;
-    let kib = (DISK_MIB << 10) - PARTITION_START * SECTOR / 1024;
+    disk.set_len(disk_mib << 20)?;
+    let kib = (disk_mib << 10) - PARTITION_START * SECTOR / 1024;
     sh::run(
         Command::new("mke2fs")
             .args(["-q", "-t", "ext4", "-L", "root", "-m", "0", "-d"])
@@ -185,13 +225,11 @@ fn remove_matching(directory: &Path, prefix: &str) -> Result<()> {
     Ok(())
 }
 
-const MANIFEST: &str = "manifest.json";
 const GRUB: &str = "usr/lib/grub/i386-pc";
 
 /// Raised when this file's way of building changes the result.
 const RECIPE: u32 = 1;
 
-const DISK_MIB: u64 = 2048;
 const SECTOR: u64 = 512;
 /// 1 MiB, where partitions begin by custom.
 const PARTITION_START: u64 = 2048;
@@ -212,6 +250,9 @@ const PACKAGES: &[&str] = &[
     // Satisfies a virtual package, which debootstrap does not resolve.
     "python3-cffi-backend",
 ];
+
+/// What a host of virtual machines has more.
+const HOST_PACKAGES: &[&str] = &["qemu-system-x86", "qemu-utils"];
 
 const FILES: &[(&str, &str)] = &[
     // Else it would be this host's.

@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result, bail};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use xtask::check::{self, Extent};
+use xtask::debian_image::Variant;
 use xtask::packages::{self, Purpose};
 use xtask::{bare, bench, debian_image, demo_image, deps, sh, tidy};
 
@@ -42,14 +43,19 @@ fn run(arguments: &[String]) -> Result<()> {
         }
         ["demo-image"] => demo_image::build(&sh::root().join("target/demo")).map(drop),
         ["demo-image", "--out", out] => demo_image::build(&PathBuf::from(out)).map(drop),
-        ["debian-image"] => debian_image::build(&sh::root().join("target/debian")).map(drop),
-        ["debian-image", "--out", out] => debian_image::build(&PathBuf::from(out)).map(drop),
+        ["debian-image"] => debian_images(&sh::root().join("target/debian")),
+        ["debian-image", "--out", out] => debian_images(&PathBuf::from(out)),
         [] | ["help" | "--help" | "-h"] => {
             sh::say(HELP);
             Ok(())
         }
         other => bail!("no such command: {}\n{HELP}", other.join(" ")),
     }
+}
+
+fn debian_images(out: &Path) -> Result<()> {
+    debian_image::build(out, Variant::Guest)?;
+    debian_image::build(out, Variant::Host).map(drop)
 }
 
 const HELP: &str = "\
@@ -64,4 +70,4 @@ usage: cargo xtask <command>
   bare [TARGET]            `make TARGET` (default: demo) inside a fresh Debian; needs root
   packages [build|run|test]  the list of Debian packages; with a word, installs what is missing
   demo-image [--out DIR]   the demo guest from Debian packages (default: target/demo)
-  debian-image [--out DIR] a Debian image with cloud-init from Debian packages (default: target/debian); needs root";
+  debian-image [--out DIR] two Debian images from Debian packages, one with QEMU (default: target/debian); needs root";

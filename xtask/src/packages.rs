@@ -96,5 +96,12 @@ const PACKAGES: &[(Purpose, &str, &str)] = &[
     (Purpose::Test, "xorriso", "reads our cloud-init seeds as an independent peer"),
     (Purpose::Test, "util-linux", "blkid and mount as further peers"),
     (Purpose::Test, "openssh-client", "logs in to the Debian guest of the tests"),
+    (
+        Purpose::Test,
+        "systemd-boot-efi",
+        "the stub that makes a kernel, its initrd and its command line one UEFI program",
+    ),
+    (Purpose::Test, "binutils", "strip and objcopy make small programs for guests"),
+    (Purpose::Test, "mtools", "makes the FAT file system that a UEFI firmware boots from"),
     (Purpose::Test, "debootstrap", "makes the Debian image and the bare machine of the tests"),
 ];

@@ -51,6 +51,7 @@ fn full_spec() -> v1::InstanceSpec {
         }),
         force_stop: true,
         stop_timeout_once_ms: 77,
+        relocation: v1::Relocation::Recreate.into(),
     }
 }
 

@@ -84,7 +84,7 @@ impl OperationPhase {
 }
 
 /// What an operation works on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
     /// An instance.
     Instance(InstanceId),

@@ -1,11 +1,12 @@
 //! Settings of the driver.
 
-use qemu::{Identity, Supervision, accel::Choice};
-use std::{ffi::OsString, fs, io, path::PathBuf, time::Duration};
+use crate::cgroup;
+use qemu::{Supervision, accel::Choice};
+use std::{ffi::OsString, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-/// User and group of guests when the driver runs as root and no other user is named. Outside the ranges that Debian and
-/// systemd hand out (systemd: UIDS-GIDS.md, 60706 to 61183 are unused). No file belongs to it.
-pub const DEFAULT_GUEST_ID: u32 = 61_000;
+/// Users and groups of guests when the driver runs as root and nothing else was said. Outside the ranges that Debian and
+/// systemd hand out (systemd: UIDS-GIDS.md, 60706 to 61183 are unused).
+pub const DEFAULT_UIDS: RangeInclusive<u32> = 60_706..=61_183;
 
 /// How the driver works.
 #[derive(Clone, Debug)]
@@ -18,9 +19,14 @@ pub struct Config {
     pub search_path: OsString,
     /// What executes guests.
     pub accel: Choice,
-    /// User of guests, as name or number, when the driver runs as root; [`DEFAULT_GUEST_ID`] when absent. A driver that is
-    /// not root starts guests as itself, and Landlock hides all files from them that they do not need.
+    /// The one user of all guests, as name or number, when the driver runs as root; when absent each guest has a number of
+    /// its own. A driver that is not root starts guests as itself, and Landlock hides all files from them that they do not
+    /// need.
     pub user: Option<String>,
+    /// Numbers for guests' users, each its own, and as many instances as can be; [`DEFAULT_UIDS`] by default.
+    pub uids: RangeInclusive<u32>,
+    /// Where guests get control groups of their own, when the driver runs as root.
+    pub cgroups: cgroup::Choice,
     /// Starts guests even when they run as the driver's own user and the kernel has no Landlock: they could then read all
     /// that the driver can. Default `false`.
     pub allow_unconfined: bool,
@@ -55,6 +61,8 @@ impl Config {
             search_path: "/usr/local/bin:/usr/bin:/bin:/usr/libexec".into(),
             accel: Choice::Auto,
             user: None,
+            uids: DEFAULT_UIDS,
+            cgroups: cgroup::Choice::Auto,
             allow_unconfined: false,
             uefi: Uefi {
                 code: "/usr/share/OVMF/OVMF_CODE_4M.fd".into(),
@@ -63,42 +71,5 @@ impl Config {
             supervision: Supervision::default(),
             start_deadline: Duration::from_secs(60),
         }
-    }
-
-    /// Who guests are; `None` for the caller.
-    pub(crate) fn identity(&self) -> io::Result<Option<Identity>> {
-        if !rustix::process::geteuid().is_root() {
-            return Ok(None);
-        }
-        let (uid, gid) = match &self.user {
-            None => (DEFAULT_GUEST_ID, DEFAULT_GUEST_ID),
-            Some(user) => account(user, &fs::read_to_string("/etc/passwd").unwrap_or_default())
-                .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, NoSuchUser(user.clone())))?,
-        };
-        Ok(Some(Identity { uid, gid, groups: Vec::new() }))
-    }
-}
-
-/// User and group of a name in the form of /etc/passwd, or of a bare number.
-fn account(user: &str, passwd: &str) -> Option<(u32, u32)> {
-    let known = passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let (name, _, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-        (name == user || uid == user).then_some((uid.parse().ok()?, gid.parse().ok()?))
-    });
-    known.or_else(|| user.parse().ok().map(|number| (number, number)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn users_are_found_by_name_and_number() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nguests:x:990:991::/:/bin/false\n";
-        assert_eq!(account("guests", passwd), Some((990, 991)));
-        assert_eq!(account("990", passwd), Some((990, 991)));
-        assert_eq!(account("61000", passwd), Some((61_000, 61_000)));
-        assert_eq!(account("nobody-here", passwd), None);
     }
 }

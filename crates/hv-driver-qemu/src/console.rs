@@ -17,6 +17,7 @@ use crate::{
 use bytes::Bytes;
 use futures::{SinkExt, Stream, stream};
 use hv_driver::Guest;
+use hv_runtime::tasks::blocking;
 use qemu::Status;
 use rustix::fs::{FallocateFlags, inotify};
 use std::{
@@ -27,7 +28,7 @@ use std::{
         unix::fs::{FileExt, MetadataExt},
     },
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -47,16 +48,20 @@ const LOG_MOST: u64 = 16 << 20;
 const LOG_KEPT: u64 = 8 << 20;
 
 /// The log from at most `replay` bytes before its end, but not before `start`; then what is appended, until the guest ends.
-pub(crate) fn output(
-    log: &Path,
+pub(crate) async fn output(
+    log: PathBuf,
     start: u64,
     replay: u64,
     status: watch::Receiver<Status>,
-) -> io::Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
-    let file = File::open(log)?;
-    // Watched before it is read: what is appended in between is seen.
-    let watch = Watch::new(log)?;
-    let end = file.metadata()?.len();
+) -> io::Result<impl Stream<Item = io::Result<Bytes>> + Send> {
+    let open = move || -> io::Result<_> {
+        let file = File::open(&log)?;
+        // Watched before it is read: what is appended in between is seen.
+        let watch = Watch::new(&log)?;
+        let end = file.metadata()?.len();
+        Ok((Arc::new(file), watch, end))
+    };
+    let (file, watch, end) = blocking(open).await?;
     let position = end.saturating_sub(replay.min(LOG_KEPT)).max(start.min(end));
     let tail = Tail { file, watch, position, status };
     Ok(stream::unfold(Some(tail), |tail| async {
@@ -70,7 +75,7 @@ pub(crate) fn output(
 }
 
 struct Tail {
-    file: File,
+    file: Arc<File>,
     watch: Watch,
     position: u64,
     status: watch::Receiver<Status>,
@@ -81,13 +86,17 @@ impl Tail {
         loop {
             // Asked before the log is read: what the guest printed last is not missed.
             let ended = has_ended(&self.status.borrow_and_update()) || self.status.has_changed().is_err();
-            // A page cache read of at most 16 KiB; the log was written by this host a moment ago.
-            let mut buffer = vec![0; CHUNK];
-            let length = self.file.read_at(&mut buffer, self.position)?;
-            if length > 0 {
-                self.position += length as u64;
+            let (file, position) = (self.file.clone(), self.position);
+            let read = move || -> io::Result<Vec<u8>> {
+                let mut buffer = vec![0; CHUNK];
+                let length = file.read_at(&mut buffer, position)?;
                 buffer.truncate(length);
-                return Ok(Some(buffer.into()));
+                Ok(buffer)
+            };
+            let read = blocking(read).await?;
+            if !read.is_empty() {
+                self.position += read.len() as u64;
+                return Ok(Some(read.into()));
             }
             if ended {
                 return Ok(None);

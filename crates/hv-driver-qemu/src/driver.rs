@@ -2,6 +2,7 @@
 
 use crate::{
     admit,
+    cgroup::{self, Limits},
     config::Config,
     confined::Confined,
     console,
@@ -10,6 +11,7 @@ use crate::{
     guest::{Around, Known, Live, Slot},
     layout::{self, Facts, GuestFacts, InstanceFacts, Layout, Port},
     prepare,
+    users::Users,
 };
 use async_trait::async_trait;
 use futures::{StreamExt, stream::BoxStream};
@@ -20,9 +22,12 @@ use hv_driver::{
     Assignment, Capability, Console, DiskStats, Driver, DriverError, DriverErrorKind, Guest, Handle,
     Observation, StartMode, Stats,
 };
-use hv_runtime::{clock, tasks::Tasks};
+use hv_runtime::{
+    clock,
+    tasks::{Tasks, blocking},
+};
 use qemu::{
-    Accelerator, Binary, BinaryCache, Identity, StartSpec,
+    Accelerator, Binary, BinaryCache, StartSpec,
     accel::{self, Choice, Decision},
     binary,
 };
@@ -31,7 +36,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
     os::unix::fs::MetadataExt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 use tokio::sync::{OnceCell, OwnedMutexGuard, broadcast};
@@ -41,7 +46,8 @@ use tokio_util::sync::DropGuard;
 /// Runs virtual machines by QEMU. Dropping it leaves them running.
 pub struct QemuDriver {
     config: Arc<Config>,
-    identity: Option<Identity>,
+    users: Arc<Users>,
+    cgroups: Arc<OnceLock<cgroup::Place>>,
     confined: Confined,
     binaries: BinaryCache,
     accelerator: OnceCell<Decision>,
@@ -64,11 +70,10 @@ impl QemuDriver {
     /// The directory cannot be made, or the configured user does not exist.
     pub fn new(config: Config, tasks: Tasks) -> io::Result<Self> {
         hv_runtime::files::private_dir(&layout::instances(&config.state_dir))?;
-        let identity = config.identity()?;
+        let users = Users::decide(&config)?;
         let own = rustix::process::geteuid().as_raw();
-        let guest = identity.as_ref().map(|identity| identity.uid);
         let confined =
-            Confined::decide(own, guest, qemu::Confinement::is_available(), config.allow_unconfined);
+            Confined::decide(own, &users, qemu::Confinement::is_available(), config.allow_unconfined);
         let stop = tasks.stop_token().child_token();
         let around = Around {
             tasks,
@@ -78,7 +83,8 @@ impl QemuDriver {
         };
         Ok(Self {
             config: Arc::new(config),
-            identity,
+            users: Arc::new(users),
+            cgroups: Arc::default(),
             confined,
             binaries: BinaryCache::default(),
             accelerator: OnceCell::new(),
@@ -95,8 +101,9 @@ impl QemuDriver {
     }
 
     async fn binary(&self, operation: &'static str) -> Result<Arc<Binary>, DriverError> {
-        let path = binary::find(self.config.binary.as_deref(), &self.config.search_path)
-            .map_err(|error| error::binary(operation, &error))?;
+        let config = self.config.clone();
+        let path = blocking(move || binary::find(config.binary.as_deref(), &config.search_path)).await;
+        let path = path.map_err(|error| error::binary(operation, &error))?;
         self.binaries.inspect(&path).await.map_err(|error| error::binary(operation, &error))
     }
 
@@ -113,7 +120,10 @@ impl QemuDriver {
             };
             let decision = decide(&facts)?;
             // What KVM itself cannot do is the better reason: its mode only matters where it works.
-            if decision.accelerator == Accelerator::Kvm && self.identity.is_some() && kvm_group().is_none() {
+            if decision.accelerator == Accelerator::Kvm
+                && self.rights() == GuestRights::None
+                && kvm_group().is_none()
+            {
                 let why = "guests run as a user of their own, to whom its mode gives no access";
                 facts.device = accel::Device::NotOpenable(why.to_owned());
                 return decide(&facts);
@@ -132,8 +142,13 @@ impl QemuDriver {
     ) -> Result<(), DriverError> {
         self.confined.check("start")?;
         let broken = |what: &'static str| move |error: io::Error| error::io("start", what, &error);
-        let facts =
-            InstanceFacts::load(&slot.layout.dir).map_err(broken("cannot read the instance's facts"))?;
+        let layout = slot.layout.clone();
+        let lengths = move || {
+            let lengths = (layout::length(&layout.console_log()), layout::length(&layout.qemu_log()));
+            InstanceFacts::load(&layout.dir).map(|facts| (facts, lengths))
+        };
+        let (facts, (console_start, log_start)) =
+            blocking(lengths).await.map_err(broken("cannot read the instance's facts"))?;
         let Some(mut facts) = facts else {
             let message = format!("the instance {} was not prepared", assignment.handle.id);
             return Err(DriverError::new(DriverErrorKind::NotFound, "start", message));
@@ -147,39 +162,64 @@ impl QemuDriver {
         let is_new = facts.machine.replace(machine.clone()).as_ref() != Some(&machine);
         let starting = slot.starting();
         let ports = convert::published(&assignment.spec);
-        let guest = GuestFacts {
+        let mut guest = GuestFacts {
             started_at: clock::wall().0,
             accelerator: decision.accelerator.as_str().to_owned(),
             accelerator_reason: decision.reason.clone(),
             machine: machine.clone(),
             qemu_version: version(&binary),
-            console_start: layout::length(&slot.layout.console_log()),
-            log_start: layout::length(&slot.layout.qemu_log()),
+            console_start,
+            log_start,
             ports: ports.iter().copied().map(Port::from).collect(),
             disks: assignment.spec.disks.iter().map(|disk| disk.name.to_string()).collect(),
+            uid: None,
+            cgroup: Vec::new(),
         };
-        let described = {
+        let (described, identity, cgroups, guest) = {
             let (layout, assignment, config) = (slot.layout.clone(), assignment.clone(), self.config.clone());
-            let (guest, rights) = (guest.clone(), self.rights());
+            let (rights, users, place) = (self.rights(), self.users.clone(), self.cgroups.clone());
             blocking(move || {
-                if is_new {
+                let id = assignment.handle.id;
+                let mut identity = users.of(id, facts.uid)?;
+                let uid = users.recorded(identity.as_ref());
+                if is_new || facts.uid != uid {
+                    facts.uid = uid;
                     facts.save(&layout.dir).map_err(broken("cannot write the instance's facts"))?;
                 }
                 let (accelerator, uefi) = (decision.accelerator, &config.uefi);
+                if let Some(identity) = &mut identity
+                    && accelerator == Accelerator::Kvm
+                {
+                    identity.groups.extend(kvm_group().flatten());
+                }
                 let machine =
                     convert::machine(&layout, &assignment, &facts, (&machine, accelerator), uefi, rights)?;
-                hv_runtime::files::private_dir(&layout.run())
+                let place = place.get_or_init(|| cgroup::Place::find(&config.cgroups));
+                let limits = Limits::of(assignment.spec.memory_bytes, assignment.spec.cpus, accelerator);
+                let group = place.make(id, limits).unwrap_or_else(|error| {
+                    // Counting and limiting it is worth less than the guest itself.
+                    tracing::warn!(instance = %id, %place, %error, "the guest gets no control group of its own");
+                    None
+                });
+                let (cgroup, doors) = group.map(|group| (group.paths, group.doors)).unwrap_or_default();
+                (guest.uid, guest.cgroup) = (identity.as_ref().map(|identity| identity.uid), cgroup);
+                let written = hv_runtime::files::private_dir(&layout.run())
                     .and_then(|()| layout.forget_guest())
                     .and_then(|()| guest.save(&layout.run()))
-                    .map_err(broken("cannot write the guest's facts"))?;
-                convert::check_ports(&ports)?;
-                Ok::<_, DriverError>(machine)
+                    .map_err(broken("cannot write the guest's facts"))
+                    .and_then(|()| convert::check_ports(&ports));
+                if let Err(error) = written {
+                    cgroup::remove(&guest.cgroup);
+                    return Err(error);
+                }
+                Ok::<_, DriverError>((machine, identity, doors, guest))
             })
             .await?
         };
         let spec = StartSpec {
             descriptors: described.descriptors,
-            identity: self.identity_for(decision.accelerator),
+            identity,
+            cgroups,
             confinement: self.confined.landlock().then_some(described.confinement),
             deadline: self.config.start_deadline,
             supervision: self.config.supervision,
@@ -189,8 +229,13 @@ impl QemuDriver {
         let (vm, supervisor) = match started {
             Ok(started) => started,
             Err(error) => {
+                let (layout, guest) = (slot.layout.clone(), guest);
+                let clear = move || {
+                    cgroup::remove(&guest.cgroup);
+                    layout.forget_guest()
+                };
                 // The error that matters is the first one.
-                let _ = slot.layout.forget_guest();
+                let _ = blocking(clear).await;
                 return Err(error.with("log", slot.layout.qemu_log().display()));
             }
         };
@@ -210,15 +255,7 @@ impl QemuDriver {
     }
 
     fn rights(&self) -> GuestRights {
-        if self.identity.is_some() { GuestRights::None } else { GuestRights::Own }
-    }
-
-    fn identity_for(&self, accelerator: Accelerator) -> Option<Identity> {
-        let mut identity = self.identity.clone()?;
-        if accelerator == Accelerator::Kvm {
-            identity.groups.extend(kvm_group().flatten());
-        }
-        Some(identity)
+        if matches!(*self.users, Users::Own) { GuestRights::Own } else { GuestRights::None }
     }
 
     /// Runs blocking work of one instance. Should this future be dropped, the work goes on and keeps its turn until it is
@@ -279,8 +316,12 @@ impl Driver for QemuDriver {
             Err(error) => problems.push(error.message),
         }
         status.attributes.insert("confinement".into(), self.confined.to_string());
+        let (place, config) = (self.cgroups.clone(), self.config.clone());
+        let find = move || place.get_or_init(|| cgroup::Place::find(&config.cgroups)).to_string();
+        status.attributes.insert("cgroups".into(), blocking(find).await);
         problems.extend(self.confined.check("fingerprint").err().map(|error| error.message));
-        if admit::find_program("qemu-img", &self.config.search_path).is_none() {
+        let config = self.config.clone();
+        if blocking(move || admit::find_program("qemu-img", &config.search_path)).await.is_none() {
             problems.push("there is no qemu-img; install the Debian package qemu-utils".to_owned());
         }
         status.healthy = problems.is_empty();
@@ -363,6 +404,7 @@ impl Driver for QemuDriver {
             Ok(()) | Err(_) => Ok(()),
         });
         removed.await?;
+        self.users.release(handle.id);
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(&handle.id);
         Ok(())
     }
@@ -425,7 +467,8 @@ impl Driver for QemuDriver {
         let slot = self.slot(handle.id);
         let live = slot.live("console").await?;
         let (log, start) = (slot.layout.console_log(), live.facts.console_start);
-        let output = console::output(&log, start, replay_bytes, live.vm.watch())
+        let output = console::output(log.clone(), start, replay_bytes, live.vm.watch())
+            .await
             .map_err(|error| error::io("console", &format!("cannot follow {}", log.display()), &error))?;
         Ok(Console { output: output.boxed(), input: live.keyboard.writer() })
     }
@@ -474,16 +517,6 @@ fn kvm_group() -> Option<Option<u32>> {
     }
 }
 
-/// Runs blocking work on a thread for it.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The runtime is shutting down, and this future with it.
-        Err(_) => std::future::pending().await,
-    }
-}
-
 /// Changes that a slow subscriber may fall behind.
 const EVENTS: usize = 1024;
 
@@ -499,7 +532,7 @@ mod tests {
     async fn a_driver_that_cannot_confine_guests_says_so_and_starts_none() {
         let directory = tempfile::tempdir().unwrap();
         let mut driver = QemuDriver::new(Config::new(directory.path()), Tasks::new()).unwrap();
-        driver.confined = Confined::decide(1000, None, false, false);
+        driver.confined = Confined::decide(1000, &Users::Own, false, false);
         let status = driver.fingerprint().await;
         assert_eq!(status.attributes["confinement"], "none");
         assert!(!status.healthy && status.message.contains("allow_unconfined"), "{status:?}");

@@ -9,23 +9,26 @@
 //!      '--(start cut)--  Gone    no process; how its guest ended, if it did by itself
 //! ```
 
+mod observe;
+mod supervise;
+
 use crate::{
-    console::{self, Keyboard},
+    cgroup,
+    console::Keyboard,
     convert, error,
     layout::{EndFacts, Facts, GuestFacts, Layout},
 };
-use hv_core::instance::PublishedPort;
-use hv_core::{InstanceId, Timestamp};
-use hv_driver::{DriverError, DriverErrorKind, End, Guest, Observation, Responsive};
+use hv_core::InstanceId;
+use hv_driver::{DriverError, DriverErrorKind, End, Guest, Observation};
 use hv_runtime::{
     clock,
-    tasks::{TaskKind, Tasks},
+    tasks::{TaskKind, Tasks, blocking},
 };
 use qemu::{Adoption, Exit, Record, Supervision, Unresponsive, Vm, adopt};
 use std::{
-    collections::BTreeMap,
     future::Future,
     io,
+    path::PathBuf,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -106,6 +109,10 @@ pub(crate) struct Live {
     pub(crate) keyboard: Keyboard,
     /// It is being ended by us: its end is no news.
     ending: AtomicBool,
+    /// There is room again for what QEMU could not write; says nothing unless [`has_stalled`].
+    room: AtomicBool,
+    /// Where its disks are.
+    dir: PathBuf,
     /// Becomes true when the process is gone and all that is to be known of its end is on disk.
     pub(crate) settled: watch::Receiver<bool>,
 }
@@ -118,6 +125,16 @@ pub(crate) struct Silent {
     reason: Mutex<String>,
     ending: AtomicBool,
     settled: watch::Receiver<bool>,
+}
+
+/// What an earlier guest has left on disk.
+enum Traces {
+    /// The record of a process that lives, or of the last one that did.
+    Process { record: Box<Record>, facts: Box<GuestFacts>, same_boot: bool },
+    /// Something lives here that left no record.
+    Stranger,
+    /// Nothing lives here.
+    End(Option<End>),
 }
 
 type Supervisor = Pin<Box<dyn Future<Output = Exit> + Send>>;
@@ -169,22 +186,19 @@ impl Slot {
 
     async fn look(self: &Arc<Self>, operation: &'static str) -> Result<Known, DriverError> {
         let failed = |error: io::Error| error::io(operation, "cannot look for the guest", &error);
-        let run = self.layout.run();
-        let record = match self.record() {
-            Ok(Some(record)) => record,
-            Ok(None) if self.layout.is_occupied().map_err(failed)? => {
-                let message = format!("a process that is not known holds {}", run.join("lock").display());
+        let (record, facts, same_boot) = match self.on_files(Self::traces).await.map_err(failed)? {
+            Traces::Process { record, facts, same_boot } => (*record, *facts, same_boot),
+            Traces::Stranger => {
+                let lock = self.layout.run().join("lock");
+                let message = format!("a process that is not known holds {}", lock.display());
                 return Err(DriverError::new(DriverErrorKind::Unresponsive, operation, message));
             }
-            Ok(None) => {
-                let gone = Known::Gone(self.end_on_disk());
+            Traces::End(end) => {
+                let gone = Known::Gone(end);
                 *self.known() = gone.clone();
                 return Ok(gone);
             }
-            Err(error) => return Err(failed(error)),
         };
-        let facts = GuestFacts::load(&run).ok().flatten().unwrap_or_else(GuestFacts::unknown);
-        let same_boot = record.boot_id == clock::boot_id();
         let adopted = adopt(record.clone(), ANSWER, self.around.supervision).await.map_err(failed)?;
         let known = match adopted {
             Adoption::Adopted(vm, supervisor) => {
@@ -192,16 +206,43 @@ impl Slot {
                 Known::Live(self.begin(vm, supervisor, facts))
             }
             Adoption::Unresponsive(held) => Known::Silent(self.wait_for(held, record, facts)),
-            // The host's reboot ended it; that is no failure of the guest.
+            // The host's reboot ended it; that is no failure of the guest. Its control group ended with it.
             Adoption::Gone(_) if !same_boot => Known::Gone(None),
-            Adoption::Gone(_) => Known::Gone(Some(self.end_on_disk().unwrap_or_else(|| {
-                let words = self.layout.last_words(facts.log_start);
-                let words = if words.is_empty() { words } else { format!(": {words}") };
-                End::Failed(format!("the QEMU process ended while nobody watched{words}"))
-            }))),
+            Adoption::Gone(_) => {
+                let end = move |slot: &Self| {
+                    cgroup::remove(&facts.cgroup);
+                    slot.end_on_disk().unwrap_or_else(|| {
+                        let words = slot.layout.last_words(facts.log_start);
+                        let words = if words.is_empty() { words } else { format!(": {words}") };
+                        End::Failed(format!("the QEMU process ended while nobody watched{words}"))
+                    })
+                };
+                Known::Gone(Some(self.on_files(end).await))
+            }
         };
         self.set(known.clone());
         Ok(known)
+    }
+
+    /// Runs work on this instance's files where it may block.
+    async fn on_files<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> T {
+        let slot = self.clone();
+        blocking(move || work(&slot)).await
+    }
+
+    fn traces(&self) -> io::Result<Traces> {
+        let Some(record) = self.record()? else {
+            return Ok(match self.layout.is_occupied()? {
+                true => Traces::Stranger,
+                false => Traces::End(self.end_on_disk()),
+            });
+        };
+        let facts = GuestFacts::load(&self.layout.run()).ok().flatten().unwrap_or_else(GuestFacts::unknown);
+        let same_boot = record.boot_id == clock::boot_id();
+        Ok(Traces::Process { record: Box::new(record), facts: Box::new(facts), same_boot })
     }
 
     /// The record of a process that lives, or of the last one that did.
@@ -230,10 +271,19 @@ impl Slot {
     pub(crate) fn begin(self: &Arc<Self>, vm: Vm, supervisor: Supervisor, facts: GuestFacts) -> Arc<Live> {
         let (settled, settled_seen) = watch::channel(false);
         let keyboard = Keyboard::new(vm.record().console_socket.clone(), self.around.clone());
-        let live =
-            Arc::new(Live { vm, facts, keyboard, ending: AtomicBool::new(false), settled: settled_seen });
+        let live = Arc::new(Live {
+            vm,
+            facts,
+            keyboard,
+            ending: AtomicBool::new(false),
+            room: AtomicBool::new(false),
+            dir: self.layout.dir.clone(),
+            settled: settled_seen,
+        });
         self.set(Known::Live(live.clone()));
-        self.around.tasks.spawn(Task::Guest, supervise(self.clone(), live.clone(), supervisor, settled));
+        self.around
+            .tasks
+            .spawn(Task::Guest, supervise::supervise(self.clone(), live.clone(), supervisor, settled));
         live
     }
 
@@ -246,7 +296,7 @@ impl Slot {
             ending: AtomicBool::new(false),
             settled: settled_seen,
         });
-        self.around.tasks.spawn(Task::Silent, wait(self.clone(), silent.clone(), held, settled));
+        self.around.tasks.spawn(Task::Silent, supervise::wait(self.clone(), silent.clone(), held, settled));
         silent
     }
 
@@ -280,7 +330,7 @@ impl Slot {
         };
         // An error is a task that has ended without a word: the program is ending.
         let _ = settled.wait_for(|settled| *settled).await;
-        self.layout.forget_guest().map_err(failed)?;
+        self.on_files(|slot| slot.layout.forget_guest()).await.map_err(failed)?;
         self.set(Known::Gone(None));
         Ok(())
     }
@@ -346,159 +396,6 @@ impl Drop for Starting {
     }
 }
 
-impl Live {
-    fn observe(&self) -> Observation {
-        let status = self.vm.status();
-        // Without a process only when nobody supervises any more.
-        let guest = convert::guest_of(&status).unwrap_or_else(|| {
-            Guest::Ended(convert::failure_of(&status, "").map_or(End::PoweredOff, End::Failed))
-        });
-        let responsive = match (&guest, status.responsive) {
-            (Guest::Running | Guest::Paused, qemu::Responsive::No(why)) => Responsive::No(why),
-            _ => Responsive::Yes,
-        };
-        let mut details = self.facts.details(self.vm.record().pid);
-        if !matches!(status.run_state, qmp::commands::RunState::Running) {
-            details.insert("run_state".into(), status.run_state.to_string());
-        }
-        self.facts.observation(guest, responsive, details)
-    }
-}
-
-impl Silent {
-    fn why(&self) -> String {
-        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn observe(&self) -> Observation {
-        let details = self.facts.details(self.record.pid);
-        self.facts.observation(Guest::Running, Responsive::No(self.why()), details)
-    }
-}
-
-impl GuestFacts {
-    /// Of a guest whose facts were lost.
-    fn unknown() -> Self {
-        Self {
-            started_at: 0,
-            accelerator: String::new(),
-            accelerator_reason: String::new(),
-            machine: String::new(),
-            qemu_version: String::new(),
-            console_start: 0,
-            log_start: 0,
-            ports: Vec::new(),
-            disks: Vec::new(),
-        }
-    }
-
-    fn details(&self, pid: u32) -> BTreeMap<String, String> {
-        let facts = [
-            ("accelerator", &self.accelerator),
-            ("accelerator_reason", &self.accelerator_reason),
-            ("machine", &self.machine),
-            ("qemu_version", &self.qemu_version),
-        ];
-        let known = facts.into_iter().filter(|(_, value)| !value.is_empty());
-        known
-            .map(|(key, value)| (key.to_owned(), value.clone()))
-            .chain([("pid".to_owned(), pid.to_string())])
-            .collect()
-    }
-
-    fn observation(
-        &self,
-        guest: Guest,
-        responsive: Responsive,
-        details: BTreeMap<String, String>,
-    ) -> Observation {
-        Observation {
-            guest,
-            responsive,
-            started_at: (self.started_at != 0).then_some(Timestamp(self.started_at)),
-            published_ports: self.ports.iter().map(PublishedPort::from).collect(),
-            addresses: Vec::new(),
-            details,
-        }
-    }
-}
-
-/// Polls the supervision of a process, tells of its changes, keeps its logs short, and writes down how it ended.
-async fn supervise(
-    slot: Arc<Slot>,
-    live: Arc<Live>,
-    mut supervisor: Supervisor,
-    settled: watch::Sender<bool>,
-) {
-    let mut status = live.vm.watch();
-    let mut trim = tokio::time::interval(console::TRIM_EVERY);
-    loop {
-        // Cancel safety: the supervisor is kept, the others lose nothing when dropped.
-        tokio::select! {
-            _ = &mut supervisor => break,
-            Ok(()) = status.changed() => slot.changed(),
-            _ = trim.tick() => console::trim(&[slot.layout.console_log(), slot.layout.qemu_log()]),
-            () = slot.around.stop.cancelled() => return,
-        }
-    }
-    let mut end = None;
-    if !live.ending.load(Ordering::Acquire) {
-        let words = slot.layout.last_words(live.facts.log_start);
-        let failure = convert::failure_of(&live.vm.status(), &words);
-        let facts = EndFacts { boot_id: clock::boot_id(), failure: failure.clone() };
-        if let Err(error) = facts.save(&slot.layout.run()) {
-            tracing::warn!(instance = %slot.id, %error, "cannot write down how the guest ended");
-        }
-        end = Some(failure.map_or(End::PoweredOff, End::Failed));
-    }
-    slot.settle(settled, end);
-}
-
-/// Waits until a silent process answers or ends.
-async fn wait(
-    slot: Arc<Slot>,
-    silent: Arc<Silent>,
-    mut held: Box<Unresponsive>,
-    settled: watch::Sender<bool>,
-) {
-    let mut early = false;
-    loop {
-        let retry = async move {
-            if early {
-                tokio::time::sleep(RECONNECT_PAUSE).await;
-            }
-            held.retry(FOR_EVER).await
-        };
-        // Cancel safety: a driver that stops wants nothing of it any more.
-        let adoption = tokio::select! {
-            adoption = retry => adoption,
-            () = slot.around.stop.cancelled() => return,
-        };
-        match adoption {
-            Adoption::Adopted(vm, supervisor) => {
-                tracing::info!(instance = %slot.id, "a silent guest answers again");
-                slot.begin(vm, supervisor, silent.facts.clone());
-                // Whoever was about to end it finds it live now and asks again.
-                settled.send_replace(true);
-                return;
-            }
-            Adoption::Gone(why) => {
-                let end = (!silent.ending.load(Ordering::Acquire)).then(|| {
-                    let words = slot.layout.last_words(silent.facts.log_start);
-                    End::Failed(format!("{why}{}{words}", if words.is_empty() { "" } else { ": " }))
-                });
-                slot.settle(settled, end);
-                return;
-            }
-            Adoption::Unresponsive(again) => {
-                again.reason().clone_into(&mut silent.reason.lock().unwrap_or_else(PoisonError::into_inner));
-                slot.changed();
-                (held, early) = (again, true);
-            }
-        }
-    }
-}
-
 impl Slot {
     fn settle(&self, settled: watch::Sender<bool>, end: Option<End>) {
         *self.known() = Known::Gone(end);
@@ -512,9 +409,3 @@ const ANSWER: Duration = Duration::from_secs(3);
 
 /// How long QEMU may take to end in order.
 const QUIT: Duration = Duration::from_secs(3);
-
-/// A retry ends earlier by the process's end, an answer, or a monitor that refuses.
-const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
-
-/// Between attempts at a monitor that refuses.
-const RECONNECT_PAUSE: Duration = Duration::from_secs(2);

@@ -128,6 +128,9 @@ pub(crate) struct InstanceFacts {
     pub(crate) image_format: Option<String>,
     /// Versioned machine type, fixed by the first start.
     pub(crate) machine: Option<String>,
+    /// The user of its guests, fixed by the first start.
+    #[serde(default)]
+    pub(crate) uid: Option<u32>,
 }
 
 impl Facts for InstanceFacts {
@@ -149,6 +152,12 @@ pub(crate) struct GuestFacts {
     pub(crate) ports: Vec<Port>,
     /// Names of its further disks, in the order of their devices.
     pub(crate) disks: Vec<String>,
+    /// The user of its process, if that is not the driver's.
+    #[serde(default)]
+    pub(crate) uid: Option<u32>,
+    /// Directories of its control group.
+    #[serde(default)]
+    pub(crate) cgroup: Vec<PathBuf>,
 }
 
 impl Facts for GuestFacts {

@@ -14,12 +14,14 @@
 //! ```
 //!
 //! - The guest's process opens nothing of this: disks, kernel, sockets, logs and taps are handed over as descriptors. As
-//!   root it is started as a user without any rights; else Landlock hides what it does not need. With neither, no guest is
+//!   root it is started as a user without any rights, one for each instance (users.rs), in a control group of its own
+//!   (cgroup.rs); else Landlock hides what it does not need. With neither, no guest is
 //!   started unless [`Config::allow_unconfined`] says so.
 //! - Guests outlive the driver. A new driver finds them by the files above, and by the lock that QEMU holds while it lives.
 //! - A tap that the driver made exists as long as the guest's process: there is nothing to remove, whoever dies first.
 
 mod admit;
+mod cgroup;
 mod config;
 mod confined;
 mod console;
@@ -30,7 +32,9 @@ mod guest;
 mod layout;
 mod network;
 mod prepare;
+mod users;
 
-pub use config::{Config, DEFAULT_GUEST_ID, NoSuchUser};
+pub use cgroup::Choice as Cgroups;
+pub use config::{Config, DEFAULT_UIDS, NoSuchUser};
 pub use driver::QemuDriver;
 pub use qemu::accel::Choice as Accel;

@@ -42,6 +42,7 @@ fn make(state_dir: &Path, layout: &Layout, assignment: &Assignment, uefi: &Uefi)
         image: image.as_ref().map(|image| image.path.as_path().to_owned()),
         image_format: image.as_ref().map(|image| image.format.as_str().to_owned()),
         machine: known.as_ref().and_then(|known| known.machine.clone()),
+        uid: known.as_ref().and_then(|known| known.uid),
     };
     if let Some(known) = &known
         && (&known.image, &known.image_format) != (&facts.image, &facts.image_format)

@@ -124,6 +124,15 @@ pub enum Responsive {
     No(String),
 }
 
+/// Why the host halted a guest that nobody paused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stalled {
+    /// What is wrong, for people: `no space on ...`.
+    pub why: String,
+    /// Whether the cause seems to be gone: [`Driver::resume`] is worth an attempt.
+    pub mended: bool,
+}
+
 /// What a driver sees of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
@@ -131,6 +140,8 @@ pub struct Observation {
     pub guest: Guest,
     /// Whether it answers.
     pub responsive: Responsive,
+    /// Why a guest that is [`Guest::Paused`] was halted by the host; `None` when it was asked for.
+    pub stalled: Option<Stalled>,
     /// When it was started.
     pub started_at: Option<Timestamp>,
     /// Ports of the node that lead into it.
@@ -147,6 +158,7 @@ impl Observation {
         Self {
             guest: Guest::Absent,
             responsive: Responsive::Yes,
+            stalled: None,
             started_at: None,
             published_ports: Vec::new(),
             addresses: Vec::new(),

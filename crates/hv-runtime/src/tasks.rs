@@ -67,6 +67,19 @@ impl Tasks {
     }
 }
 
+/// Runs blocking work, such as that on files, on a thread for it. The work goes on when this future is dropped.
+///
+/// # Panics
+/// When the work does.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is shutting down, and this future with it.
+        Err(_) => std::future::pending().await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

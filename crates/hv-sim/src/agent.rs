@@ -51,6 +51,8 @@ pub(crate) struct Agent {
     /// The node goes down: what is new here waits in the server.
     pub(crate) quiescing: bool,
     pause: Duration,
+    /// It was told that its node was abandoned, and is not another one yet.
+    pub(crate) revoking: bool,
 }
 
 impl Agent {
@@ -80,6 +82,15 @@ impl Node {
             writes: BTreeMap::new(),
             calls: BTreeMap::new(),
         }
+    }
+
+    /// The node's uid, as its journal has it.
+    pub(crate) fn uid(&self) -> &str {
+        &self.identity.0
+    }
+
+    pub(crate) fn rename(&mut self, uid: String) {
+        self.identity.0 = uid;
     }
 
     /// Time since this host's boot.
@@ -165,6 +176,8 @@ impl World {
         for call in calls {
             if self.rng.permille(500) {
                 self.act(index, call);
+            } else if let Some(id) = self.nodes[index].calls.get(&call).and_then(Call::starts) {
+                self.ledger.start_cut_off(index, id);
             }
         }
         self.nodes[index].calls.clear();
@@ -190,6 +203,9 @@ impl World {
     pub(crate) fn dial(&mut self, life: Life) {
         if self.agent(life).is_none_or(|agent| agent.session.is_some()) {
             return;
+        }
+        if !self.renamed(life) {
+            return self.dial_again(life);
         }
         self.nodes[life.node].identity.1 += 1;
         let Some(conn) = self.connect(life) else { return self.dial_again(life) };
@@ -268,6 +284,10 @@ impl World {
                     self.find_orphans(life, &wanted);
                 }
                 LinkEvent::Stats(_) | LinkEvent::OpenConsole(_) => {}
+                LinkEvent::Abandoned => {
+                    self.revoke(life);
+                    return self.session_over(life, conn, "the node was abandoned");
+                }
             }
         }
         self.flush(life);
@@ -321,8 +341,10 @@ impl World {
     fn forget_the_gone(&mut self, life: Life, wanted: &BTreeSet<InstanceId>) {
         let Some(agent) = self.agent(life) else { return };
         let over = |(id, (_, report)): (&InstanceId, &(u64, Report))| {
-            let unknown = report.orphan && !agent.tasks.contains_key(id);
-            ((report.gone || report.rejected || unknown) && !wanted.contains(id)).then_some(*id)
+            let ended = !report.revoked || report.status.phase == Phase::Stopped;
+            let unknown = report.orphan && (report.revoked || !agent.tasks.contains_key(id));
+            let over = report.gone || report.rejected || (unknown && ended);
+            (over && !wanted.contains(id)).then_some(*id)
         };
         let over: BTreeSet<InstanceId> = agent.reports.iter().filter_map(over).collect();
         agent.reports.retain(|id, _| !over.contains(id));
@@ -337,7 +359,7 @@ impl World {
         let slots = self.nodes[life.node].host.slots();
         let orphans: Vec<(InstanceId, Phase)> = slots
             .iter()
-            .filter(|(id, _)| !wanted.contains(id))
+            .filter(|(id, _)| !wanted.contains(id) && !self.condemned(life.node, **id))
             .map(|(id, slot)| match slot.guest {
                 Guest::Running => (*id, Phase::Running),
                 Guest::Paused => (*id, Phase::Paused),
@@ -348,7 +370,10 @@ impl World {
             let known = self.agent(life).and_then(|agent| Some(agent.reports.get(&id)?.1.epoch));
             let status = InstanceStatus { phase, ..InstanceStatus::default() };
             let epoch = known.unwrap_or(Epoch(0));
-            self.publish(life, Report { id, epoch, status, gone: false, rejected: false, orphan: true });
+            self.publish(
+                life,
+                Report { id, epoch, status, gone: false, rejected: false, orphan: true, revoked: false },
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::agent::{ALLOCATABLE, node_uid, short};
 use crate::world::{Summary, World};
-use hv_core::instance::{Epoch, RestartPolicy};
+use hv_core::instance::{Epoch, Relocation, RestartPolicy};
 use hv_core::operation::Operation;
 use hv_core::{InstanceId, NodeId, OperationId};
 use hv_driver::{Assignment, Guest};
@@ -87,9 +87,12 @@ pub(crate) enum End {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Boot {
     pub(crate) serial: u64,
+    epoch: Epoch,
     pub(crate) end: End,
     /// The host has restarted since: nobody knows how the guest ended.
     pub(crate) rebooted: bool,
+    /// A further start was decided, and cut off by the agent's death.
+    cut_off: bool,
 }
 
 /// What has happened, as an observer sees it who misses nothing.
@@ -140,6 +143,9 @@ impl Ledger {
             if let Object::Operation(entry) = &change.object {
                 self.calls_once_and_open_stays(change.kind, &entry.operation);
             }
+            if let (Object::Node(entry), ChangeKind::Deleted) = (&change.object, change.kind) {
+                summary.abandonments += u64::from(self.cluster.abandoned(entry.node.id).is_some());
+            }
             let Object::Instance(entry) = &change.object else { continue };
             let id = entry.instance.id;
             if change.kind == ChangeKind::Deleted {
@@ -150,6 +156,11 @@ impl Ledger {
                 continue;
             }
             self.found(entry, summary);
+            let left = |before: &Object| match before {
+                Object::Instance(before) => before.placement.leaving && entry.placement.node.is_none(),
+                _ => false,
+            };
+            summary.departures += u64::from(change.previous.as_ref().is_some_and(left));
             self.epochs_rise(entry, summary);
             self.observations_rise(entry);
             // What is found where it is may be more than the restored store thought was there.
@@ -226,8 +237,13 @@ impl Ledger {
         }
     }
 
-    /// A guest has started.
-    pub(crate) fn booted(&mut self, node: usize, assignment: &Assignment) {
+    pub(crate) fn started_although_revoked(&mut self, id: InstanceId) {
+        self.breaks(Invariant::NewestAssignment, format!("{} is started although it was revoked", short(id)));
+    }
+
+    /// A guest has started. A node that was abandoned and has not been told, or whose start was under way when it was, is
+    /// excused.
+    pub(crate) fn booted(&mut self, node: usize, assignment: &Assignment, excused: bool) {
         let (id, epoch) = (assignment.handle.id, assignment.handle.epoch);
         let spec = &assignment.spec;
         let stored = || self.cluster.instances().get(&id).map(|entry| entry.placement.clone());
@@ -237,7 +253,7 @@ impl Ledger {
             continued.epoch == epoch && newest.as_ref().and_then(|newest| newest.node) == continued.node
         });
         let under_newest = newest.as_ref().map(|newest| newest.epoch) == Some(epoch) || continued.is_some();
-        if !under_newest || holder != Some(node) {
+        if !excused && (!under_newest || holder != Some(node)) {
             self.breaks(
                 Invariant::NewestAssignment,
                 format!(
@@ -246,10 +262,15 @@ impl Ledger {
                 ),
             );
         }
-        let boot = Boot { serial: spec.restart_serial, end: End::Alive, rebooted: false };
+        let boot =
+            Boot { serial: spec.restart_serial, epoch, end: End::Alive, rebooted: false, cut_off: false };
         let Some(last) = self.boots.insert((node, id), boot) else { return };
+        if spec.relocation == Relocation::Recreate && epoch > last.epoch {
+            // It has been away, and is made anew.
+            return;
+        }
         let again = match last.end {
-            _ if last.rebooted => true,
+            _ if last.rebooted || last.cut_off => true,
             End::Alive | End::Agent => false,
             End::PoweredOff => spec.restart_policy == RestartPolicy::Always,
             End::Crashed => spec.restart_policy != RestartPolicy::Never,
@@ -267,7 +288,12 @@ impl Ledger {
 
     /// A host's index, by its node: also of one that a restored store does not know yet.
     pub(crate) fn node_index(&self, node: NodeId) -> Option<usize> {
-        ["alpha", "beta"].iter().position(|name| node_uid(name) == node.to_string())
+        let names = ["alpha", "beta"];
+        let name = self.cluster.nodes().get(&node).map(|entry| entry.node.metadata.name.as_str());
+        names.iter().position(|known| match name {
+            Some(name) => *known == name,
+            None => node_uid(known) == node.to_string(),
+        })
     }
 
     pub(crate) fn ended_by_agent(&mut self, node: usize, id: InstanceId) {
@@ -280,6 +306,20 @@ impl Ledger {
 
     pub(crate) fn crashed(&mut self, node: usize, id: InstanceId) {
         self.ended(node, id, End::Crashed);
+    }
+
+    /// A start that failed is a failure to the restart policy, whatever became of the guest before it.
+    pub(crate) fn start_failed(&mut self, node: usize, id: InstanceId) {
+        if let Some(boot) = self.boots.get_mut(&(node, id)).filter(|boot| boot.end != End::Alive) {
+            boot.end = End::Crashed;
+        }
+    }
+
+    /// A start that was decided, and cut off by the agent's death, is repeated, also when the policy has changed since.
+    pub(crate) fn start_cut_off(&mut self, node: usize, id: InstanceId) {
+        if let Some(boot) = self.boots.get_mut(&(node, id)) {
+            boot.cut_off = true;
+        }
     }
 
     fn ended(&mut self, node: usize, id: InstanceId, end: End) {
@@ -304,7 +344,10 @@ impl World {
     pub(crate) fn check_guests(&self) -> Result<(), Violation> {
         let alive = |node: usize| {
             let slots = self.nodes[node].host.slots();
-            slots.iter().filter(|(_, slot)| is_alive(&slot.guest)).map(|(id, _)| *id)
+            slots
+                .iter()
+                .filter(move |(id, slot)| is_alive(&slot.guest) && !self.condemned(node, **id))
+                .map(|(id, _)| *id)
         };
         for id in alive(0).chain(alive(1)) {
             if self.ledger.removed.contains(&id) {
@@ -315,7 +358,7 @@ impl World {
             }
         }
         for id in alive(0) {
-            if self.nodes[1].host.slots().get(&id).is_some_and(|slot| is_alive(&slot.guest)) {
+            if alive(1).any(|other| other == id) {
                 return Err(violation(Invariant::OneGuest, format!("{} runs on both nodes", short(id))));
             }
         }

@@ -29,6 +29,7 @@ pub(crate) enum Call {
     Delete(v1::DeleteInstanceRequest),
     Cordon(Box<v1::UpdateNodeRequest>),
     Cancel(String),
+    Abandon(String),
 }
 
 impl Call {
@@ -41,6 +42,14 @@ impl Call {
             }
             Self::Update(request) => instance::update(cluster, request, context).map(|update| update.plan),
             Self::Delete(request) => instance::delete(cluster, request, context),
+            Self::Abandon(node) => {
+                let request = v1::DeregisterNodeRequest {
+                    node: node.clone(),
+                    abandon_instances: true,
+                    ..Default::default()
+                };
+                node::deregister(cluster, &request, context)
+            }
             Self::Cordon(request) => node::update(cluster, request, context),
             // It has no operation of its own, and takes no key.
             Self::Cancel(operation) => {

@@ -59,6 +59,8 @@ pub(crate) enum Event {
     // What drives a run.
     Request,
     Fault,
+    Isolate(usize),
+    Rejoin,
     Calm,
     Inspect,
 }

@@ -73,6 +73,7 @@ impl World {
     pub(crate) fn calm(&mut self) {
         say!(self, "calm: no more faults, no more requests");
         self.rough = false;
+        self.rejoin();
         self.queue.at(self.now + std::time::Duration::from_secs(10), Event::Inspect);
     }
 }

@@ -22,6 +22,7 @@
 //!
 //! Not simulated: consoles, figures, gRPC itself, the store's own crash safety (its crate tests that), clocks that jump.
 
+mod abandon;
 mod agent;
 mod check;
 mod client;
@@ -64,6 +65,20 @@ pub enum Mutation {
     RepetitionUnnoticed,
     /// A restored store does not know that it was restored.
     RestoreUnmarked,
+    /// Agents of abandoned nodes come back under a new uid and keep their guests.
+    RevocationIgnored,
+}
+
+/// What happens beside the faults that every run has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scenario {
+    /// Nothing.
+    #[default]
+    Usual,
+    /// A host is cut off for longer than the grace period, its node is abandoned, and the host comes back.
+    Abandon,
+    /// Nodes are drained, and instances leave them.
+    Drain,
 }
 
 /// A run that broke an invariant.
@@ -71,6 +86,8 @@ pub enum Mutation {
 pub struct Failure {
     /// The run.
     pub seed: u64,
+    /// What happened beside the faults.
+    pub scenario: Scenario,
     /// What was broken.
     pub violation: Violation,
     /// The last events before it.
@@ -83,9 +100,14 @@ impl fmt::Display for Failure {
         for line in &self.log {
             writeln!(f, "  {line}")?;
         }
+        let test = match self.scenario {
+            Scenario::Usual => "seeds",
+            Scenario::Abandon => "abandon",
+            Scenario::Drain => "drain",
+        };
         write!(
             f,
-            "run it again: HV_SIM_SEED={} cargo test --workspace --test seeds one_seed -- --nocapture",
+            "run it again: HV_SIM_SEED={} cargo test --workspace --test {test} one_seed -- --nocapture",
             self.seed
         )
     }
@@ -98,17 +120,25 @@ impl std::error::Error for Failure {}
 /// # Errors
 /// The first invariant that was broken.
 pub fn run(seed: u64, mutation: Mutation) -> Result<Summary, Box<Failure>> {
-    match world::World::new(seed, mutation, world::Logging::Off).run() {
-        Ok(summary) => Ok(summary),
-        Err(_) => trace(seed, mutation),
-    }
+    run_scenario(seed, mutation, Scenario::Usual)
 }
 
-/// Like [`run`], with a log.
+/// Like [`run`], with more happening.
 ///
 /// # Errors
 /// The first invariant that was broken.
-pub fn trace(seed: u64, mutation: Mutation) -> Result<Summary, Box<Failure>> {
-    let mut world = world::World::new(seed, mutation, world::Logging::On);
-    world.run().map_err(|violation| Box::new(Failure { seed, violation, log: world.take_log() }))
+pub fn run_scenario(seed: u64, mutation: Mutation, scenario: Scenario) -> Result<Summary, Box<Failure>> {
+    match world::World::new(seed, mutation, scenario, world::Logging::Off).run() {
+        Ok(summary) => Ok(summary),
+        Err(_) => trace(seed, mutation, scenario),
+    }
+}
+
+/// Like [`run_scenario`], with a log.
+///
+/// # Errors
+/// The first invariant that was broken.
+pub fn trace(seed: u64, mutation: Mutation, scenario: Scenario) -> Result<Summary, Box<Failure>> {
+    let mut world = world::World::new(seed, mutation, scenario, world::Logging::On);
+    world.run().map_err(|violation| Box::new(Failure { seed, scenario, violation, log: world.take_log() }))
 }

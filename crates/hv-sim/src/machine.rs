@@ -39,6 +39,14 @@ pub(crate) struct Call {
     result: Option<Result<(), DriverError>>,
 }
 
+impl Call {
+    /// The instance whose guest it was to start, if it has not done so.
+    pub(crate) fn starts(&self) -> Option<InstanceId> {
+        let open = matches!(self.action, Action::Start(_)) && self.result.is_none();
+        open.then_some(self.assignment.handle.id)
+    }
+}
+
 impl World {
     fn machine_now(&self, node: usize) -> Now {
         Now { wall: self.wall(), mono: self.nodes[node].mono(self.now) }
@@ -183,6 +191,11 @@ impl World {
             let id = short(id);
             self.ledger.breaks(Invariant::GoesDown, format!("{id} is started on a node that goes down"));
         }
+        let revoked =
+            self.task(life, assignment.handle.id).is_some_and(|task| task.machine.record().revoked.is_some());
+        if revoked && matches!(action, Action::Prepare | Action::Start(_)) {
+            self.ledger.started_although_revoked(assignment.handle.id);
+        }
         let number = self.number();
         let most = match action {
             Action::Prepare | Action::Start(_) => 2_000,
@@ -230,6 +243,9 @@ impl World {
             assignment.handle.epoch,
             result.as_ref().map_or_else(ToString::to_string, |()| "done".to_owned())
         );
+        if matches!(action, Action::Start(_)) && result.is_err() {
+            self.ledger.start_failed(node, assignment.handle.id);
+        }
         if let Some(call) = self.nodes[node].calls.get_mut(&number) {
             call.result = Some(result);
         }
@@ -253,7 +269,8 @@ impl World {
                 let now_boots = host.slots().get(&id).map_or(0, |slot| slot.boots);
                 if now_boots > boots {
                     self.summary.boots += 1;
-                    self.ledger.booted(node, assignment);
+                    let excused = self.condemned(node, id);
+                    self.ledger.booted(node, assignment, excused);
                     let heeds = !self.mishap(200);
                     if let Some(slot) = self.nodes[node].host.slot_mut(id) {
                         slot.heeds_power_button = heeds;

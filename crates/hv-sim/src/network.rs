@@ -30,7 +30,7 @@ struct End {
 impl World {
     /// Opens a wire, if there is a server.
     pub(crate) fn connect(&mut self, agent: Life) -> Option<Conn> {
-        if self.server.running.is_none() || self.mishap(50) {
+        if self.server.running.is_none() || self.isolated == Some(agent.node) || self.mishap(50) {
             return None;
         }
         let conn = Conn(self.number());

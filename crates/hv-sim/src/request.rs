@@ -1,12 +1,13 @@
 //! The client: random requests, made into transactions by the server's own plans on what the server sees at that moment.
 
+use crate::Scenario;
 use crate::client::Call;
 use crate::event::Event;
 use crate::world::{World, say};
 use hv_api::convert::{node_spec_to, spec_to};
 use hv_api::v1;
 use hv_core::instance::state::Request;
-use hv_core::instance::{InstanceSpec, MIB, PlacementSpec, RestartPolicy, RunState};
+use hv_core::instance::{InstanceSpec, MIB, PlacementSpec, Relocation, RestartPolicy, RunState};
 use hv_core::node::Schedulability;
 use hypervisor_server::state::NodeEntry;
 use std::sync::Arc;
@@ -35,6 +36,9 @@ impl World {
             .filter(|entry| !entry.operation.phase.is_final())
             .map(|entry| entry.operation.id.to_string())
             .collect();
+        if let Some(node) = self.silent_node() {
+            return self.ask(&Call::Abandon(node));
+        }
         let create = names.len() < 2 || (names.len() < MOST && self.rng.permille(200));
         let call = if create {
             Some(self.create())
@@ -66,6 +70,7 @@ impl World {
                 preferred_node: (*self.rng.pick(&preferred).unwrap_or(&"")).to_owned(),
                 ..PlacementSpec::default()
             },
+            relocation: self.relocation(),
             ..InstanceSpec::default()
         };
         let name = format!("vm{}", self.rng.below(8));
@@ -75,6 +80,14 @@ impl World {
             spec: Some(spec_to(&spec)),
             ..Default::default()
         }))
+    }
+
+    fn relocation(&mut self) -> Relocation {
+        match self.scenario {
+            Scenario::Usual => Relocation::Never,
+            Scenario::Abandon | Scenario::Drain if self.rng.permille(500) => Relocation::Recreate,
+            Scenario::Abandon | Scenario::Drain => Relocation::Never,
+        }
     }
 
     fn change(&mut self, instance: String) -> Call {
@@ -101,7 +114,7 @@ impl World {
                 let spec = InstanceSpec {
                     restart_policy: policy,
                     stop_timeout: self.rng.millis(1000, 10_000),
-                    cpus: 1,
+                    cpus: u32::try_from(1 + self.rng.below(4)).unwrap_or(1),
                     ..InstanceSpec::default()
                 };
                 let mut paths = vec!["spec.restart_policy".to_owned(), "spec.stop_timeout_ms".to_owned()];
@@ -127,6 +140,7 @@ impl World {
     fn cordon(&mut self, nodes: &[Arc<NodeEntry>]) -> Option<Call> {
         let entry = self.rng.pick(nodes)?.clone();
         let to = match entry.node.spec.schedulability {
+            Schedulability::Schedulable if self.scenario == Scenario::Drain => Schedulability::Draining,
             Schedulability::Schedulable => Schedulability::Cordoned,
             _ => Schedulability::Schedulable,
         };

@@ -10,7 +10,7 @@ use hv_store::model::Model;
 use hv_store::{Batch, Event as StoreEvent};
 use hypervisor_server::backup;
 use hypervisor_server::state::write::PlacementRecord;
-use hypervisor_server::state::{Cluster, InstanceEntry, Lost, NOWHERE_LABEL, keys};
+use hypervisor_server::state::{Cluster, InstanceEntry, Missing, NOWHERE_LABEL, keys};
 
 impl World {
     pub(crate) fn take_snapshot(&mut self) {
@@ -51,7 +51,7 @@ impl World {
             .cluster
             .instances()
             .iter()
-            .filter(|(_, entry)| running.cluster.lost(entry) == Some(Lost::Waits))
+            .filter(|(_, entry)| running.cluster.missing(entry) == Some(Missing::Waits))
             .map(|(id, entry)| (*id, entry.instance.metadata.name.clone(), entry.instance.is_deleting()))
             .collect();
         let settled = waiting.is_empty();
@@ -83,7 +83,7 @@ impl World {
         self.server.running.as_ref().is_some_and(|running| {
             let mut instances = running.cluster.instances().values();
             instances.any(|entry| {
-                entry.instance.metadata.name.as_str() == name && running.cluster.lost(entry).is_some()
+                entry.instance.metadata.name.as_str() == name && running.cluster.missing(entry).is_some()
             })
         })
     }
@@ -120,7 +120,7 @@ impl Ledger {
     /// What the restored store had lost has a new assignment.
     pub(crate) fn found(&mut self, entry: &InstanceEntry, summary: &mut Summary) {
         let id = entry.instance.id;
-        if self.cluster.lost(entry).is_some() {
+        if self.cluster.missing(entry).is_some() {
             return;
         }
         let Some(before) = self.before.remove(&id) else { return };

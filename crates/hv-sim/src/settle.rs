@@ -146,6 +146,9 @@ impl World {
 
     /// An instance that has no node: there must be none that takes it.
     fn nowhere_to_go(&self, id: InstanceId, entry: &InstanceEntry) -> Result<(), Violation> {
+        if entry.placement.stays_lost(&entry.instance.spec) && entry.instance.status.phase == Phase::Failed {
+            return Ok(());
+        }
         let cluster = &self.ledger.cluster;
         let generation = entry.instance.metadata.generation;
         let candidates: Vec<Candidate<'_>> = cluster
@@ -175,7 +178,10 @@ impl World {
 
     fn no_orphans(&self) -> Result<(), Violation> {
         for (index, node) in self.nodes.iter().enumerate() {
-            for id in node.host.slots().keys() {
+            for (id, slot) in node.host.slots() {
+                if !is_alive(&slot.guest) && self.left_behind(index, *id) {
+                    continue;
+                }
                 let entry = self.ledger.cluster.instances().get(id);
                 // The store has forgotten it; its node has not, and says so.
                 let reported = node.agent.as_ref().is_some_and(|agent| agent.has_reported(*id));

@@ -1,6 +1,5 @@
 //! The simulated world: its parts, its clock and its loop.
 
-use crate::Mutation;
 use crate::agent::Node;
 use crate::check::{Ledger, Violation};
 use crate::client::Call;
@@ -8,6 +7,7 @@ use crate::event::{Event, Queue};
 use crate::network::Wire;
 use crate::rng::Rng;
 use crate::server::{Pending, Server};
+use crate::{Mutation, Scenario};
 use hv_core::Timestamp;
 use hv_store::Snapshot;
 use hv_store::model::Model;
@@ -49,6 +49,9 @@ pub struct Summary {
     pub restores: u64,
     pub found_again: u64,
     pub started_anew: u64,
+    pub abandonments: u64,
+    pub revocations: u64,
+    pub departures: u64,
 }
 
 impl Summary {
@@ -80,6 +83,9 @@ impl Summary {
             restores,
             found_again,
             started_anew,
+            abandonments,
+            revocations,
+            departures,
         } = other;
         self.virtual_time += *virtual_time;
         for (sum, more) in [
@@ -107,6 +113,9 @@ impl Summary {
             (&mut self.restores, restores),
             (&mut self.found_again, found_again),
             (&mut self.started_anew, started_anew),
+            (&mut self.abandonments, abandonments),
+            (&mut self.revocations, revocations),
+            (&mut self.departures, departures),
         ] {
             *sum += *more;
         }
@@ -142,6 +151,9 @@ pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) queue: Queue,
     pub(crate) mutation: Mutation,
+    pub(crate) scenario: Scenario,
+    /// The host that is cut off.
+    pub(crate) isolated: Option<usize>,
     pub(crate) climate: Climate,
     /// Faults and requests still happen.
     pub(crate) rough: bool,
@@ -174,7 +186,7 @@ macro_rules! say {
 pub(crate) use say;
 
 impl World {
-    pub(crate) fn new(seed: u64, mutation: Mutation, logging: Logging) -> Self {
+    pub(crate) fn new(seed: u64, mutation: Mutation, scenario: Scenario, logging: Logging) -> Self {
         let mut rng = Rng::new(seed);
         let climate = Climate {
             hostile: rng.permille(300),
@@ -182,13 +194,18 @@ impl World {
             refusals: [*rng.pick(&[0, 200, 600]).unwrap_or(&0), *rng.pick(&[0, 200, 600]).unwrap_or(&0)],
             fault_every: *rng.pick(&[2_000, 6_000, 20_000]).unwrap_or(&6_000),
             request_every: *rng.pick(&[1_000, 4_000, 10_000]).unwrap_or(&4_000),
-            calm_at: rng.millis(20_000, 70_000),
+            calm_at: match scenario {
+                Scenario::Usual | Scenario::Drain => rng.millis(20_000, 70_000),
+                Scenario::Abandon => rng.millis(60_000, 110_000),
+            },
         };
         let mut world = Self {
             now: Duration::ZERO,
             rng,
             queue: Queue::default(),
             mutation,
+            scenario,
+            isolated: None,
             climate,
             rough: true,
             model: Model::new("simulated"),
@@ -211,11 +228,12 @@ impl World {
         world.after(500, 3_000, Event::Request);
         world.after(1_000, 8_000, Event::Fault);
         world.queue.at(climate.calm_at, Event::Calm);
-        if world.rng.permille(250) {
+        if scenario == Scenario::Usual && world.rng.permille(250) {
             world.after(1_000, 15_000, Event::Snapshot);
             let before_calm = climate.calm_at.as_millis() as u64;
             world.after(before_calm / 3, before_calm - 1_000, Event::Restore);
         }
+        world.plan_isolation();
         world
     }
 
@@ -269,6 +287,8 @@ impl World {
             Event::GuestAnswers(node, id) => self.guest_answers(node, id),
             Event::Request => self.request(),
             Event::Fault => self.fault(),
+            Event::Isolate(node) => self.isolate(node),
+            Event::Rejoin => self.rejoin(),
             Event::Calm => self.calm(),
             Event::Inspect => {}
         }

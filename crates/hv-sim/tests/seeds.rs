@@ -1,6 +1,6 @@
 //! Seeds: the product holds, and built-in defects are noticed.
 
-use hv_sim::{Invariant, Mutation, Summary, run, trace};
+use hv_sim::{Invariant, Mutation, Scenario, Summary, run, trace};
 
 /// Runs of `make test`; `HV_SIM_SEEDS` raises it.
 const SEEDS: u64 = 1000;
@@ -99,7 +99,7 @@ fn every_seed_holds_and_the_seeds_reach_everything() {
 #[test]
 fn one_seed() {
     if let Some(seed) = number("HV_SIM_SEED") {
-        match trace(seed, Mutation::None) {
+        match trace(seed, Mutation::None, Scenario::Usual) {
             Ok(summary) => println!("{summary:#?}"),
             Err(failure) => panic!("{failure}"),
         }

@@ -43,8 +43,15 @@ pub struct QemuConfig {
     pub binary: String,
     /// `auto`, `kvm` or `tcg`.
     pub accel: String,
-    /// Account that guests run under when the agent is root: a name or a number; empty for a number of its own.
+    /// Account that all guests run under when the agent is root: a name or a number; empty to give each its own.
     pub user: String,
+    /// The user numbers that guests get, each its own, when the agent is root: `FIRST-LAST`.
+    pub uid_range: String,
+    /// Where guests get control groups of their own, when the agent is root: `auto`, `off`, or the path of a directory in a
+    /// cgroup v2 hierarchy that holds no process.
+    pub cgroups: String,
+    /// Starts guests that nothing keeps from the agent's files: on a kernel without Landlock, when the agent is not root.
+    pub allow_unconfined: bool,
 }
 
 impl Default for AgentConfig {
@@ -68,7 +75,15 @@ impl Default for AgentConfig {
 
 impl Default for QemuConfig {
     fn default() -> Self {
-        Self { binary: String::new(), accel: "auto".into(), user: String::new() }
+        let uids = hv_driver_qemu::DEFAULT_UIDS;
+        Self {
+            binary: String::new(),
+            accel: "auto".into(),
+            user: String::new(),
+            uid_range: format!("{}-{}", uids.start(), uids.end()),
+            cgroups: "auto".into(),
+            allow_unconfined: false,
+        }
     }
 }
 
@@ -88,4 +103,7 @@ pub const KEYS: &[Key] = &[
     Key { path: "qemu.binary", kind: Kind::Text },
     Key { path: "qemu.accel", kind: Kind::Text },
     Key { path: "qemu.user", kind: Kind::Text },
+    Key { path: "qemu.uid_range", kind: Kind::Text },
+    Key { path: "qemu.cgroups", kind: Kind::Text },
+    Key { path: "qemu.allow_unconfined", kind: Kind::Bool },
 ];

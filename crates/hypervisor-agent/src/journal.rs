@@ -18,6 +18,10 @@ const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
 /// The layout of this file; another one is refused.
 const FORMAT: &str = "1";
 
+/// How often another agent's lock is looked at, and the time between: 2 s in all.
+const ATTEMPTS: u32 = 40;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// Why the journal failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum JournalError {
@@ -84,10 +88,19 @@ impl Journal {
         if let Some(found) = format_of_copy(path).filter(|found| found != FORMAT) {
             return Err(JournalError::Format { path: name, found });
         }
-        let database = match Database::create(path) {
-            Ok(database) => database,
-            Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(JournalError::InUse(name)),
-            Err(error) => return Err(JournalError::Database(format!("{name}: {error}"))),
+        let mut attempts = 0;
+        let database = loop {
+            attempts += 1;
+            match Database::create(path) {
+                Ok(database) => break database,
+                // A guest that an agent was just starting when it was killed holds what that agent had open, until it
+                // executes its own program.
+                Err(redb::DatabaseError::DatabaseAlreadyOpen) if attempts < ATTEMPTS => {
+                    std::thread::sleep(PAUSE);
+                }
+                Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(JournalError::InUse(name)),
+                Err(error) => return Err(JournalError::Database(format!("{name}: {error}"))),
+            }
         };
         let contents = read(&database, &name)?;
         let (queue, work) = mpsc::channel();

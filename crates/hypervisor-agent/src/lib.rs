@@ -186,6 +186,6 @@ impl Agent {
 fn has_guest(report: &instance::Report) -> bool {
     use hv_core::instance::Phase;
     let settling = matches!(report.status.phase, Phase::Preparing | Phase::Starting | Phase::Unknown);
-    !report.orphan
+    (!report.orphan || report.revoked)
         && (settling || matches!(report.status.phase, Phase::Running | Phase::Paused | Phase::Stopping))
 }

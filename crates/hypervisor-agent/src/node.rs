@@ -11,7 +11,7 @@ use hv_runtime::tasks::{TaskKind, Tasks};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// The agent's tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub enum Request {
     FullSet(BTreeSet<InstanceId>),
     /// The node goes down: guests may take this long, and nothing is started any more.
     Quiesce(Duration),
+    /// The server gave up this node: guests end. Answers whose.
+    Revoke(oneshot::Sender<BTreeSet<InstanceId>>),
 }
 
 /// All reports by instance, for whoever tells the server. The number rises with every change.
@@ -65,6 +67,22 @@ pub struct Node {
     pub requests: mpsc::UnboundedSender<Request>,
     /// What is observed.
     pub reports: watch::Receiver<Arc<Reports>>,
+}
+
+impl Node {
+    /// Revokes every assignment; answers when the journal has that of each. Guests may still be ending then. `None` when the
+    /// agent ends.
+    pub async fn revoke(&self) -> Option<()> {
+        let (send, whose) = oneshot::channel();
+        self.requests.send(Request::Revoke(send)).ok()?;
+        let whose = whose.await.ok()?;
+        // A task reports what it has written.
+        let mut reports = self.reports.clone();
+        let written = |reports: &Arc<Reports>| {
+            whose.iter().all(|id| reports.get(id).is_some_and(|(_, report)| report.revoked))
+        };
+        reports.wait_for(written).await.ok().map(drop)
+    }
 }
 
 /// Starts the node's tasks with what the journal holds. With `quiesce`, only to take the guests down.
@@ -125,6 +143,13 @@ impl State {
                         self.find_orphans(wanted);
                     }
                     Request::Quiesce(patience) => self.quiesce(patience),
+                    Request::Revoke(whose) => {
+                        for instance in self.instances.values() {
+                            let _ = instance.send(Message::Revoked);
+                        }
+                        // The session may have ended with the agent's stop.
+                        let _ = whose.send(self.instances.keys().copied().collect());
+                    }
                 },
                 Some(report) = reports.recv() => self.publish(report),
                 Some(id) = events.next() => {
@@ -174,8 +199,11 @@ impl State {
     async fn forget_the_gone(&mut self, wanted: &BTreeSet<InstanceId>) {
         // What is here without being wanted keeps its record: a restored store may come to know of it again.
         let over = |(id, (_, report)): (&InstanceId, &(u64, Report))| {
-            let unknown = report.orphan && !self.instances.contains_key(id);
-            ((report.gone || report.rejected || unknown) && !wanted.contains(id)).then_some(*id)
+            // A guest that is still to end needs its task.
+            let ended = !report.revoked || report.status.phase == Phase::Stopped;
+            let unknown = report.orphan && (report.revoked || !self.instances.contains_key(id));
+            let over = report.gone || report.rejected || (unknown && ended);
+            (over && !wanted.contains(id)).then_some(*id)
         };
         let over: Vec<InstanceId> = self.publish.borrow().iter().filter_map(over).collect();
         if over.is_empty() {
@@ -201,12 +229,20 @@ impl State {
         let (driver, reports) = (self.around.driver.clone(), self.around.reports.clone());
         let epochs: BTreeMap<InstanceId, Epoch> =
             self.publish.borrow().iter().map(|(id, (_, report))| (*id, report.epoch)).collect();
+        // Those that were revoked report themselves, until they are forgotten.
+        let revoked: BTreeSet<InstanceId> = self
+            .publish
+            .borrow()
+            .iter()
+            .filter(|(_, (_, report))| report.revoked)
+            .map(|(id, _)| *id)
+            .collect();
         self.tasks.spawn(Task::Look, async move {
             let owned = match driver.list_owned().await {
                 Ok(owned) => owned,
                 Err(error) => return tracing::warn!(%error, "cannot list what is on this node"),
             };
-            for id in owned.into_iter().filter(|id| !wanted.contains(id)) {
+            for id in owned.into_iter().filter(|id| !wanted.contains(id) && !revoked.contains(id)) {
                 let epoch = epochs.get(&id).copied().unwrap_or_default();
                 let phase = match driver.observe(Handle { id, epoch }).await.map(|seen| seen.guest) {
                     Ok(hv_driver::Guest::Running) => Phase::Running,
@@ -217,7 +253,16 @@ impl State {
                 tracing::warn!(instance = %id, phase = phase.as_str(), "an instance is here that the server does not know; it is left alone");
                 let status =
                     InstanceStatus { phase, message: "unknown to the server".into(), ..InstanceStatus::default() };
-                let _ = reports.send(Report { id, epoch, status, gone: false, rejected: false, orphan: true });
+                let report = Report {
+                    id,
+                    epoch,
+                    status,
+                    gone: false,
+                    rejected: false,
+                    orphan: true,
+                    revoked: false,
+                };
+                let _ = reports.send(report);
             }
         });
     }

@@ -1,4 +1,10 @@
 //! The instance machine against a pretended machine room, step by step: no runtime, no clock, no sleep.
+#![cfg(test)]
+
+#[path = "machine/node.rs"]
+mod node;
+#[path = "machine/stall.rs"]
+mod stall;
 
 use hv_core::condition::{RESPONSIVE, RESTART_REQUIRED};
 use hv_core::instance::{Epoch, InstanceSpec, Phase, RestartPolicy, RunState};
@@ -6,189 +12,10 @@ use hv_core::{ConditionStatus, Timestamp};
 use hv_driver::fake::Host;
 use hv_driver::{DriverError, DriverErrorKind, End, Guest, Responsive, StartMode};
 use hypervisor_agent::instance::machine::{Action, Effect, EpochCheck, Input, Machine, Now};
-use hypervisor_agent::instance::{Desired, Record, Report};
+use hypervisor_agent::instance::{Desired, Record};
+use node::{Node, desired, spec};
 use std::collections::VecDeque;
 use std::time::Duration;
-
-/// A node with one instance. Driver calls are answered at once, unless a fault is set for them.
-struct Node {
-    host: Host,
-    machine: Machine,
-    journal: Record,
-    reports: Vec<Report>,
-    actions: Vec<Action>,
-    /// What the server had been told when what was left of the guest was removed.
-    phase_at_kill: Option<Phase>,
-    now: Now,
-    wake_at: Option<Duration>,
-    /// Fails before doing anything.
-    fail: Option<(Action, DriverError)>,
-    /// Fails after doing its work.
-    fail_after: Option<(Action, DriverError)>,
-    /// A guest powers itself off before its start is answered.
-    powers_off_in_start: bool,
-    boot: u32,
-}
-
-fn desired(spec: InstanceSpec) -> Desired {
-    Desired {
-        id: "018f4e2a-0000-7000-8000-000000000001".parse().expect("a uid"),
-        name: "demo".into(),
-        project: "default".into(),
-        epoch: Epoch(1),
-        generation: 1,
-        spec,
-        deleted: false,
-        force: false,
-    }
-}
-
-fn spec() -> InstanceSpec {
-    InstanceSpec { image: Some("/images/demo.qcow2".into()), ..InstanceSpec::default() }
-}
-
-impl Node {
-    fn new(spec: InstanceSpec) -> Self {
-        let record = Record::new(desired(spec));
-        let mut node = Self {
-            host: Host::default(),
-            machine: Machine::new(record.clone(), "boot-0", EpochCheck::Enforced),
-            journal: record,
-            reports: vec![],
-            actions: vec![],
-            phase_at_kill: None,
-            now: Now { wall: Timestamp(1), mono: Duration::from_secs(1) },
-            wake_at: None,
-            fail: None,
-            fail_after: None,
-            powers_off_in_start: false,
-            boot: 0,
-        };
-        let effects = node.machine.begin(node.now);
-        node.apply(effects);
-        node
-    }
-
-    fn step(&mut self, input: Input) {
-        let effects = self.machine.step(input, self.now);
-        self.apply(effects);
-    }
-
-    fn apply(&mut self, effects: Vec<Effect>) {
-        let mut queue = VecDeque::from(effects);
-        while let Some(effect) = queue.pop_front() {
-            let input = match effect {
-                Effect::Persist(record) => {
-                    self.journal = *record;
-                    continue;
-                }
-                Effect::Report(report) => {
-                    self.reports.push(*report);
-                    continue;
-                }
-                Effect::WakeAt(at) => {
-                    self.wake_at = Some(at);
-                    continue;
-                }
-                Effect::Observe(number, handle) => Input::Observed(number, Ok(self.host.observe(handle))),
-                Effect::Run(action, assignment) => {
-                    assert_eq!(
-                        self.journal,
-                        *self.machine.record(),
-                        "the journal knows before the driver does"
-                    );
-                    self.actions.push(action);
-                    if action == Action::Kill {
-                        self.phase_at_kill = Some(self.phase());
-                    }
-                    let result = match self.fail.take_if(|(at, _)| *at == action) {
-                        Some((_, error)) => Err(error),
-                        None => match action {
-                            Action::Admit => Ok(()),
-                            Action::Prepare => {
-                                self.host.prepare(&assignment);
-                                Ok(())
-                            }
-                            Action::Start(mode) => self.host.start(&assignment, mode, self.now.wall),
-                            Action::PowerDown => self.host.power_down(assignment.handle),
-                            Action::Kill => {
-                                self.host.kill(assignment.handle);
-                                Ok(())
-                            }
-                            Action::Pause => self.host.set_paused(assignment.handle, true),
-                            Action::Resume => self.host.set_paused(assignment.handle, false),
-                            Action::Delete => self.host.delete(assignment.handle),
-                        },
-                    };
-                    if matches!(action, Action::Start(_)) && self.powers_off_in_start {
-                        self.host.end_guest(assignment.handle.id, End::PoweredOff);
-                    }
-                    let result = match self.fail_after.take_if(|(at, _)| *at == action) {
-                        Some((_, error)) => Err(error),
-                        None => result,
-                    };
-                    Input::Done(action, result)
-                }
-            };
-            let more = self.machine.step(input, self.now);
-            for effect in more.into_iter().rev() {
-                queue.push_front(effect);
-            }
-        }
-    }
-
-    fn want(&mut self, change: impl FnOnce(&mut Desired)) {
-        let mut desired = self.machine.record().desired.clone();
-        desired.generation += 1;
-        change(&mut desired);
-        self.step(Input::Desired(Box::new(desired)));
-    }
-
-    /// Time passes; the timer fires if it was due.
-    fn pass(&mut self, seconds: u64) {
-        self.now.mono += Duration::from_secs(seconds);
-        self.now.wall = Timestamp(self.now.wall.0 + 1000 * i64::try_from(seconds).expect("small"));
-        if self.wake_at.is_some_and(|at| at <= self.now.mono) {
-            self.wake_at = None;
-            self.step(Input::Timer);
-        }
-    }
-
-    /// The agent dies and comes back with what its journal holds.
-    fn restart_agent(&mut self) {
-        self.machine =
-            Machine::new(self.journal.clone(), format!("boot-{}", self.boot), EpochCheck::Enforced);
-        let effects = self.machine.begin(self.now);
-        self.apply(effects);
-    }
-
-    fn reboot(&mut self) {
-        self.host.reboot();
-        self.boot += 1;
-        self.restart_agent();
-    }
-
-    fn end_guest(&mut self, end: End) {
-        self.host.end_guest(self.machine.handle().id, end);
-        self.step(Input::Changed);
-    }
-
-    fn boots(&self) -> u64 {
-        self.host.slots().get(&self.machine.handle().id).map_or(0, |slot| slot.boots)
-    }
-
-    fn guest(&self) -> Guest {
-        self.host.observe(self.machine.handle()).guest
-    }
-
-    fn phase(&self) -> Phase {
-        self.reports.last().expect("something was reported").status.phase
-    }
-
-    fn message(&self) -> &str {
-        &self.reports.last().expect("something was reported").status.message
-    }
-}
 
 #[test]
 fn a_new_instance_is_admitted_prepared_and_started() {
@@ -687,4 +514,60 @@ fn a_new_assignment_starts_what_a_forgotten_stop_had_ended() {
     assert_eq!(node.phase(), Phase::Stopped);
     node.want(restored);
     assert_eq!((node.guest(), node.boots()), (Guest::Running, 2));
+}
+
+/// As the agent does it with all its instances when the server gave up the node.
+fn revoked(node: &mut Node) {
+    node.actions.clear();
+    node.step(Input::Revoked);
+}
+
+#[test]
+fn when_the_server_gives_up_the_node_the_guest_ends_at_once_and_its_disks_stay() {
+    let mut node = Node::new(InstanceSpec { restart_policy: RestartPolicy::Always, ..spec() });
+    assert_eq!(node.phase(), Phase::Running);
+    revoked(&mut node);
+    assert_eq!(node.actions, [Action::Kill], "nobody waits for a guest that may run elsewhere");
+    let report = node.reports.last().expect("a report");
+    assert!(report.orphan && report.revoked && !report.gone);
+    assert_eq!(report.status.phase, Phase::Stopped);
+    assert_eq!(node.host.slots().len(), 1, "its disks are there");
+    assert!(node.journal.is_revoked());
+    // Neither a repetition of the old assignment nor the passing of time brings it back; nor does the agent's death.
+    node.want(|desired| desired.generation += 1);
+    node.pass(600);
+    node.restart_agent();
+    node.pass(600);
+    assert_eq!(node.actions, [Action::Kill]);
+}
+
+#[test]
+fn a_newer_assignment_lifts_the_revocation() {
+    let mut node = Node::new(spec());
+    revoked(&mut node);
+    node.want(|desired| desired.epoch = Epoch(2));
+    assert_eq!((node.phase(), node.boots()), (Phase::Running, 2));
+    assert_eq!(node.journal.revoked, None);
+    assert!(node.reports.last().is_some_and(|report| !report.orphan));
+}
+
+#[test]
+fn a_newer_assignment_waits_for_the_end_of_the_old_guest() {
+    let mut node = Node::new(spec());
+    node.fail = Some((Action::Kill, DriverError::new(DriverErrorKind::Failed, "kill", "no")));
+    revoked(&mut node);
+    node.want(|desired| desired.epoch = Epoch(2));
+    assert_eq!((node.guest(), node.actions.as_slice()), (Guest::Running, &[Action::Kill][..]));
+    node.pass(10);
+    assert_eq!((node.phase(), node.boots()), (Phase::Running, 2), "{:?}", node.actions);
+}
+
+#[test]
+fn a_deletion_that_was_heard_goes_on_when_the_server_gives_up_the_node() {
+    let mut node = Node::new(spec());
+    node.fail = Some((Action::PowerDown, DriverError::new(DriverErrorKind::Failed, "power-down", "no")));
+    node.want(|desired| desired.deleted = true);
+    revoked(&mut node);
+    assert_eq!(node.actions, [Action::Kill, Action::Delete]);
+    assert!(node.journal.gone);
 }

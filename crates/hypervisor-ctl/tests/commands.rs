@@ -209,6 +209,39 @@ fn an_update_names_only_what_changes_and_demands_the_generation_it_saw() {
 }
 
 #[test]
+fn an_update_reaches_all_that_the_call_can_change() {
+    let server = Server::start(Script { instance: web(), operations: done(), ..Default::default() });
+    let all = "instance update web --cpus 2 --memory 1G --disk 8G --network user --publish 2222:22 --firmware uefi \
+        --kernel /nowhere/vmlinuz --initrd /nowhere/initrd --cmdline quiet --restart always --relocation recreate --stop-timeout 5s \
+        --run-state paused --annotation note=x --label a=b";
+    let ended = server.ctl(&all.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(ended.exit, Exit::Ok, "{ended:?}");
+    assert!(ended.err.contains("/nowhere/vmlinuz is not on this host"), "{}", ended.err);
+    let again = server.ctl(&["instance", "update", "web", "--kernel", "", "--firmware", "bios"]);
+    assert_eq!(again.exit, Exit::Ok, "{again:?}");
+    let seen = server.seen();
+    let request = &seen.updated[0];
+    let mut paths = request.update_mask.as_ref().unwrap().paths.clone();
+    paths.push("spec.cloud_init".into());
+    paths.sort();
+    // Whatever an update may name has a flag.
+    let mut possible: Vec<_> = hv_core::instance::update::Field::all().map(|field| field.path()).collect();
+    possible.sort_unstable();
+    assert_eq!(paths, possible);
+    let spec = request.spec.clone().unwrap();
+    let boot = spec.boot.unwrap();
+    assert_eq!(
+        (boot.firmware(), boot.kernel.as_str(), boot.initrd.as_str(), boot.cmdline.as_str()),
+        (v1::Firmware::Uefi, "/nowhere/vmlinuz", "/nowhere/initrd", "quiet")
+    );
+    assert_eq!(spec.run_state, i32::from(v1::RunState::Paused));
+    assert_eq!(request.annotations["note"], "x");
+    let boot = seen.updated[1].spec.clone().unwrap().boot.unwrap();
+    assert_eq!(boot, v1::BootSpec { firmware: v1::Firmware::Bios.into(), ..Default::default() });
+    assert_eq!(seen.updated[1].update_mask.as_ref().unwrap().paths, ["spec.boot"]);
+}
+
+#[test]
 fn stop_carries_its_own_time() {
     let server = Server::start(Script { instance: web(), operations: done(), ..Default::default() });
     assert_eq!(server.ctl(&["instance", "stop", "web", "--grace", "10s"]).exit, Exit::Ok);
@@ -359,7 +392,7 @@ fn every_command_has_a_man_page_a_completion_and_help() {
     });
     for (resource, verbs) in [
         ("cluster", "info"),
-        ("node", "list get cordon uncordon drain"),
+        ("node", "list get cordon uncordon drain deregister"),
         (
             "instance",
             "list get create update start stop restart pause resume delete console stats watch explain",

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const PROGRAMS: [&str; 4] = ["hypervisor", "hypervisor-server", "hypervisor-agent", "hypervisor-ctl"];
-const UNITS: [&str; 2] = ["hypervisor-server.service", "hypervisor-agent.service"];
+const UNITS: [&str; 3] =
+    ["hypervisor-server.service", "hypervisor-agent.service", "hypervisor-guests.service"];
 
 /// Installs into a directory. Only hypervisor-ctl, which writes its own pages, is the real program: cargo has not built the
 /// others at this point.

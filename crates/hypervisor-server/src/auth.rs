@@ -11,6 +11,7 @@ use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use hv_api::status::to_status;
 use hv_core::{Error, ErrorKind};
 use hv_runtime::{files, ids};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
@@ -57,11 +58,12 @@ impl Token {
     /// Who holds what the headers carry.
     fn check(&self, via: Via, headers: &HeaderMap) -> Result<Principal, Error> {
         let local = |name: &str| {
-            let host = match name.strip_prefix('[') {
-                Some(v6) => v6.split(']').next().unwrap_or_default(),
-                None => name.split(':').next().unwrap_or_default(),
+            let (host, rest) = match name.strip_prefix('[') {
+                Some(v6) => v6.split_once(']').unwrap_or_default(),
+                None => name.split_at(name.find(':').unwrap_or(name.len())),
             };
-            matches!(host, "localhost" | "127.0.0.1" | "::1")
+            let port = rest.is_empty() || rest.starts_with(':');
+            port && (host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()))
         };
         let text =
             |name| headers.get(name).map(|value: &http::HeaderValue| value.to_str().unwrap_or_default());
@@ -124,17 +126,16 @@ mod tests {
         let good = (AUTHORIZATION, "Bearer secret");
         let here = (HOST, "localhost");
         assert_eq!(check(&[good.clone(), here.clone()]), Ok(Principal("token:local".into())));
-        for host in ["localhost", "127.0.0.1:50051", "[::1]:50051"] {
+        for host in ["localhost", "127.0.0.1:50051", "127.0.0.2:50051", "127.9.8.7", "[::1]:50051", "[::1]"] {
             assert!(check(&[good.clone(), (HOST, host)]).is_ok(), "{host}");
         }
         assert_eq!(check(std::slice::from_ref(&here)), Err(ErrorKind::Unauthenticated));
         assert_eq!(check(&[(AUTHORIZATION, "Bearer Secret"), here.clone()]), Err(ErrorKind::Unauthenticated));
         assert_eq!(check(&[(AUTHORIZATION, "secret"), here.clone()]), Err(ErrorKind::Unauthenticated));
         assert_eq!(check(&[good.clone(), (HOST, "evil.example")]), Err(ErrorKind::PermissionDenied));
-        assert_eq!(
-            check(&[good.clone(), (HOST, "127.0.0.1.evil.example")]),
-            Err(ErrorKind::PermissionDenied)
-        );
+        for host in ["127.0.0.1.evil.example", "[::1].evil.example", "128.0.0.1", "[::2]:50051", "[::1", ""] {
+            assert_eq!(check(&[good.clone(), (HOST, host)]), Err(ErrorKind::PermissionDenied), "{host}");
+        }
         assert!(check(&[good.clone(), here.clone(), (ORIGIN, "http://localhost:8080")]).is_ok());
         for origin in ["https://evil.example", "null"] {
             assert_eq!(

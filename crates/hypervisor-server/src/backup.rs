@@ -2,7 +2,7 @@
 //!
 //! A restored store has forgotten what came after its snapshot, and the nodes have not. So it becomes another incarnation,
 //! its revisions go on far above the old ones, and a mark in it makes every instance wait until a node reports it
-//! (`Cluster::lost`).
+//! (`Cluster::missing`).
 
 use crate::config::ServerConfig;
 use crate::state::keys;

@@ -11,7 +11,7 @@ use hv_core::{Error, ErrorKind, NodeId, Timestamp};
 use hv_runtime::tasks::Tasks;
 use hv_runtime::{clock, ids};
 use hv_store::{Revision, StoreError, TxnOutcome};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -119,14 +119,13 @@ impl Brain {
         let request = self.number();
         let (send, answer) = oneshot::channel();
         self.asked().stats.insert(request, send);
+        let _forget = Forget(self, Question::Stats(request));
         let result = async {
             self.tell(node, Down::Stats(v1::StatsRequest { request, uid })).await?;
             let reply = answer.await.map_err(|_| away())?;
             reply.stats.ok_or_else(|| Error::new(ErrorKind::FailedPrecondition, reply.error))
         };
-        let result = timely(result).await;
-        self.asked().stats.remove(&request);
-        result
+        timely(result).await
     }
 
     /// Opens a console: the agent dials in with the token.
@@ -139,6 +138,7 @@ impl Brain {
         open.token.clone_from(&token);
         let (send, answer) = oneshot::channel();
         self.asked().consoles.insert(token.clone(), send);
+        let _forget = Forget(self, Question::Console(token));
         let result = async {
             self.tell(node, Down::OpenConsole(open)).await?;
             answer
@@ -146,9 +146,7 @@ impl Brain {
                 .map_err(|_| away())?
                 .map_err(|error| Error::new(ErrorKind::FailedPrecondition, error))
         };
-        let result = timely(result).await;
-        self.asked().consoles.remove(&token);
-        result
+        timely(result).await
     }
 
     /// An agent dialled in for a console. `false` when nobody waits for this token.
@@ -169,6 +167,24 @@ impl Brain {
 
     fn asked(&self) -> std::sync::MutexGuard<'_, Asked> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One of [`Asked`].
+enum Question {
+    Stats(u64),
+    Console(String),
+}
+
+/// Forgets a question when its asker has the answer, or went away.
+struct Forget<'a>(&'a Brain, Question);
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        match &self.1 {
+            Question::Stats(request) => drop(self.0.asked().stats.remove(request)),
+            Question::Console(token) => drop(self.0.asked().consoles.remove(token)),
+        }
     }
 }
 
@@ -292,16 +308,43 @@ impl State {
     /// Publishes when agents were heard of: kept in memory only, never stored.
     fn note_heard(&mut self) {
         let (wall, mono) = (clock::wall(), clock::since_boot());
-        let ids: Vec<NodeId> = self.follower.cluster().nodes().keys().copied().collect();
-        for id in ids {
+        let ids: BTreeSet<NodeId> = self.follower.cluster().nodes().keys().copied().collect();
+        self.nodes.retain(|id, _| ids.contains(id));
+        for &id in &ids {
             if let Some(heard) = self.controller.last_heard(id) {
                 self.nodes.insert(id, heard);
             }
         }
         let mut published = self.brain.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        published.retain(|id, _| ids.contains(id));
         for (id, heard) in &self.nodes {
             let ago = i64::try_from(mono.saturating_sub(*heard).as_millis()).unwrap_or(i64::MAX);
             published.insert(*id, Timestamp(wall.0 - ago));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[tokio::test]
+    async fn questions_of_askers_that_went_away_are_forgotten() {
+        let (messages, _inbox) = mpsc::unbounded_channel();
+        let brain = Brain { messages, asked: Arc::default(), heard: Arc::default(), next: Arc::default() };
+        let node = NodeId::new(ids::uuid());
+        let mut stats = Box::pin(brain.stats(node, String::new()));
+        let mut console = Box::pin(brain.console(node, v1::OpenConsole::default()));
+        assert!((&mut stats).now_or_never().is_none());
+        assert!((&mut console).now_or_never().is_none());
+        // One guard for both counts: two in one expression would wait for each other.
+        let open = || {
+            let asked = brain.asked();
+            (asked.stats.len(), asked.consoles.len())
+        };
+        assert_eq!(open(), (1, 1));
+        drop((stats, console));
+        assert_eq!(open(), (0, 0));
     }
 }

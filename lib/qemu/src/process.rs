@@ -47,6 +47,8 @@ pub(crate) struct Spawn {
     pub(crate) log: File,
     pub(crate) identity: Option<Identity>,
     pub(crate) confinement: Option<Confinement>,
+    /// `cgroup.procs` or `tasks` of the groups to join.
+    pub(crate) cgroups: Vec<OwnedFd>,
     pub(crate) oom_score_adj: Option<i16>,
 }
 
@@ -58,7 +60,7 @@ impl Spawn {
         command.stdin(Stdio::null()).stdout(self.log.try_clone()?).stderr(self.log);
         let keep: Vec<RawFd> = self.inherited.iter().map(AsRawFd::as_raw_fd).collect();
         let ruleset = self.confinement.map(Confinement::into_ruleset).transpose()?;
-        sys::in_child(&mut command, keep, self.identity, ruleset);
+        sys::in_child(&mut command, keep, self.cgroups, self.identity, ruleset);
         let child = command.spawn()?;
         // The child is ours and not reaped, so its number cannot have passed to another process.
         let pid = Pid::from_child(&child);

@@ -39,6 +39,9 @@ pub struct StartSpec {
     /// What the process may reach of the file system; `None` for all that its identity may. Where the kernel cannot hold
     /// it to this ([`Confinement::is_available`]), the start fails.
     pub confinement: Option<Confinement>,
+    /// Control groups that the process joins before anything else, one for each hierarchy: their `cgroup.procs` (v2) or
+    /// `tasks` (v1), opened for writing.
+    pub cgroups: Vec<OwnedFd>,
     /// Readiness to be chosen when memory runs out, -1000 to 1000; lowering it needs privileges.
     pub oom_score_adj: Option<i16>,
     /// How long QEMU may take to greet. A loaded host needs a multiple of the usual 40 ms.
@@ -58,6 +61,7 @@ impl StartSpec {
             descriptors: BTreeMap::new(),
             identity: None,
             confinement: None,
+            cgroups: Vec::new(),
             oom_score_adj: None,
             deadline: Duration::from_secs(30),
             supervision: Supervision::default(),
@@ -149,7 +153,9 @@ struct Prepared {
 }
 
 fn prepare(spec: StartSpec) -> Result<Prepared, StartError> {
-    let StartSpec { binary, config, run_dir, descriptors, identity, confinement, oom_score_adj, .. } = spec;
+    let StartSpec {
+        binary, config, run_dir, descriptors, identity, confinement, cgroups, oom_score_adj, ..
+    } = spec;
     config.check()?;
     match DirBuilder::new().mode(0o700).create(&run_dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -179,7 +185,7 @@ fn prepare(spec: StartSpec) -> Result<Prepared, StartError> {
     let mut inherited: Vec<OwnedFd> = vec![qmp.into(), console.into(), console_log.into(), lock.into()];
     inherited.extend(descriptors.into_values());
     Ok(Prepared {
-        spawn: Spawn { program: binary, args, inherited, log, identity, confinement, oom_score_adj },
+        spawn: Spawn { program: binary, args, inherited, log, identity, confinement, cgroups, oom_score_adj },
         log_start,
     })
 }

@@ -6,10 +6,15 @@
 //!   bounded probe -'
 //!   Vm handles --------> QMP client (own deadline per call; never wait for the future)
 //! ```
+//!
+//! A monitor connection that ends while the process lives is opened again, with growing pauses, by the same future:
+//! handles and watchers stay valid, and calls fail meanwhile. QEMU tells a new connection nothing of the past, so the state
+//! is read anew.
 
 use crate::{
     process::{Exit, Process},
     record::Record,
+    socket,
     stats::{self, Stats},
 };
 use qmp::{
@@ -20,7 +25,7 @@ use qmp::{
     },
     events::{ShutdownCause, StateEvent},
 };
-use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, io, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 use tokio::{net::UnixStream, sync::watch};
 
 /// How a running machine is watched.
@@ -76,7 +81,8 @@ pub enum Powerdown {
 /// Handle to a machine; clones share it. Dropping all of them leaves the machine running.
 #[derive(Clone, Debug)]
 pub struct Vm {
-    client: Client,
+    /// The client of the newest connection.
+    client: watch::Receiver<Client>,
     process: Arc<Process>,
     record: Arc<Record>,
     status: watch::Receiver<Status>,
@@ -90,10 +96,10 @@ impl Vm {
         &self.record
     }
 
-    /// The monitor, for commands without a method here.
+    /// The monitor, for commands without a method here. Of the newest connection: ask for it again after one that failed.
     #[must_use]
-    pub fn qmp(&self) -> &Client {
-        &self.client
+    pub fn qmp(&self) -> Client {
+        self.client.borrow().clone()
     }
 
     /// What is known now.
@@ -113,7 +119,7 @@ impl Vm {
     /// # Errors
     /// [`CallError`]; refused e.g. after a shutdown, until a reset.
     pub async fn resume(&self) -> Result<(), CallError> {
-        self.client.call(&Cont {}).await?;
+        self.qmp().call(&Cont {}).await?;
         self.settle(|state| !matches!(state, RunState::Prelaunch | RunState::Paused)).await;
         Ok(())
     }
@@ -123,7 +129,7 @@ impl Vm {
     /// # Errors
     /// [`CallError`].
     pub async fn pause(&self) -> Result<(), CallError> {
-        self.client.call(&Stop {}).await?;
+        self.qmp().call(&Stop {}).await?;
         self.settle(|state| *state != RunState::Running).await;
         Ok(())
     }
@@ -133,7 +139,7 @@ impl Vm {
     /// # Errors
     /// [`CallError`] of the button, not of the guest.
     pub async fn powerdown(&self, deadline: Duration) -> Result<Powerdown, CallError> {
-        self.client.call(&SystemPowerdown {}).await?;
+        self.qmp().call(&SystemPowerdown {}).await?;
         let mut status = self.status.clone();
         let off = status.wait_for(|status| status.shutdown.is_some() || status.exit.is_some());
         let Ok(settled) = tokio::time::timeout(deadline, off).await else { return Ok(Powerdown::Ignored) };
@@ -154,7 +160,7 @@ impl Vm {
     /// # Errors
     /// [`CallError`].
     pub async fn reset(&self) -> Result<(), CallError> {
-        self.client.call(&SystemReset {}).await.map(drop)
+        self.qmp().call(&SystemReset {}).await.map(drop)
     }
 
     /// Ends QEMU in order: disks are flushed, the guest is not asked. Falls back to [`Vm::kill`] after `deadline`.
@@ -164,7 +170,7 @@ impl Vm {
     pub async fn quit(&self, deadline: Duration) -> io::Result<Exit> {
         let orderly = async {
             // Every outcome but the end of the process leads to the fallback below.
-            let asked = self.client.with_deadline(Some(deadline)).call(&Quit {}).await;
+            let asked = self.qmp().with_deadline(Some(deadline)).call(&Quit {}).await;
             if matches!(asked, Err(CallError::Refused { .. } | CallError::Deadline { .. })) {
                 return None;
             }
@@ -195,7 +201,7 @@ impl Vm {
     /// # Errors
     /// [`CallError`]; refused while the guest's driver is not up.
     pub async fn balloon(&self, bytes: u64) -> Result<(), CallError> {
-        self.client.call(&Balloon { value: bytes }).await.map(drop)
+        self.qmp().call(&Balloon { value: bytes }).await.map(drop)
     }
 
     /// CPU time and memory of the process, counters of the disks.
@@ -203,7 +209,7 @@ impl Vm {
     /// # Errors
     /// [`stats::StatsError`]: an unknown figure is an error, never a zero.
     pub async fn stats(&self) -> Result<Stats, stats::StatsError> {
-        let blocks = self.client.call(&QueryBlockstats::default()).await?;
+        let blocks = self.qmp().call(&QueryBlockstats::default()).await?;
         stats::collect(self.process.pid(), blocks)
     }
 
@@ -257,8 +263,7 @@ pub(crate) fn supervised(
     supervision: Supervision,
 ) -> (Vm, impl Future<Output = Exit> + Send + 'static) {
     let Connection { client, driver, events, status } = connection;
-    // A guest that powered off while nobody watched is found in its run state; its own doing is the usual cause.
-    let shutdown = (status.status == RunState::Shutdown).then_some(ShutdownCause::GuestShutdown);
+    let shutdown = shutdown_unseen(&status);
     let status = watch::Sender::new(Status {
         run_state: status.status,
         responsive: Responsive::Yes,
@@ -267,56 +272,111 @@ pub(crate) fn supervised(
         exit: None,
     });
     let process = Arc::new(process);
+    let monitor = record.qmp_socket.clone();
+    let client = watch::Sender::new(client);
     let vm = Vm {
-        client: client.clone(),
+        client: client.subscribe(),
         process: process.clone(),
         record: Arc::new(record),
         status: status.subscribe(),
     };
-    let supervisor =
-        Supervisor { client, process, events, status, supervision, refresh: true, monitor: Monitor::Open };
+    let supervisor = Supervisor { client, monitor, process, events, status, supervision, refresh: true };
     (vm, supervisor.run(driver))
 }
 
+/// A guest that powered off while nobody watched is found in its run state; its own doing is the usual cause.
+fn shutdown_unseen(info: &StatusInfo) -> Option<ShutdownCause> {
+    (info.status == RunState::Shutdown).then_some(ShutdownCause::GuestShutdown)
+}
+
 struct Supervisor {
-    client: Client,
+    client: watch::Sender<Client>,
+    /// Socket of the monitor.
+    monitor: PathBuf,
     process: Arc<Process>,
     events: Subscription,
     status: watch::Sender<Status>,
     supervision: Supervision,
     /// The state must be read again, because an event said that it changed or the interval has passed.
     refresh: bool,
-    monitor: Monitor,
 }
 
-#[derive(PartialEq)]
+/// The connection to the monitor.
 enum Monitor {
-    Open,
-    Closed,
+    /// Driven by this future.
+    Open(Driver),
+    /// Being opened again by this one.
+    Lost(Opening),
+}
+
+/// What became of a connection, as seen by the supervisor.
+enum Turn {
+    Lost(Arc<qmp::CloseReason>),
+    Opened(Box<Connection>),
+}
+
+type Opening = Pin<Box<dyn Future<Output = Connection> + Send>>;
+
+impl Monitor {
+    async fn turn(&mut self) -> Turn {
+        match self {
+            Self::Open(driver) => Turn::Lost(driver.await),
+            Self::Lost(opening) => Turn::Opened(Box::new(opening.await)),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Open(_))
+    }
+}
+
+/// Connects until it succeeds. Without a deadline: a QEMU that is stopped greets when it goes on, and one that serves
+/// somebody else greets when that one leaves.
+async fn open_again(path: PathBuf) -> Connection {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        tokio::time::sleep(pause).await;
+        let greeted = match socket::connect(&path).await {
+            Ok(stream) => greet(stream).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match greeted {
+            Ok(connection) => return connection,
+            Err(error) => tracing::debug!(socket = %path.display(), error, "cannot open the monitor again"),
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
 }
 
 type Probe = Pin<Box<dyn Future<Output = Result<StatusInfo, CallError>> + Send>>;
 
 impl Supervisor {
-    async fn run(mut self, mut driver: Driver) -> Exit {
+    async fn run(mut self, driver: Driver) -> Exit {
         let process = self.process.clone();
         let mut exited = std::pin::pin!(process.exited());
+        let mut monitor = Monitor::Open(driver);
         let mut probe: Option<Probe> = None;
         let mut timer = Box::pin(tokio::time::sleep(self.supervision.interval));
         let mut events_open = true;
         loop {
-            if self.refresh && probe.is_none() && self.monitor == Monitor::Open {
+            if self.refresh && probe.is_none() && monitor.is_open() {
                 self.refresh = false;
                 probe = Some(self.probe());
                 timer.set(tokio::time::sleep(self.supervision.patience));
             }
             // Cancel safety: every future but `next` is kept across rounds, and `next` loses nothing when dropped.
             tokio::select! {
-                exit = &mut exited => return self.ended(exit, driver).await,
-                reason = &mut driver, if self.monitor == Monitor::Open => {
-                    self.monitor = Monitor::Closed;
-                    self.unresponsive(format!("the monitor connection ended: {reason}"));
-                }
+                exit = &mut exited => return self.ended(exit, monitor).await,
+                turn = monitor.turn() => match turn {
+                    Turn::Lost(reason) => {
+                        self.unresponsive(format!("the monitor connection ended: {reason}"));
+                        monitor = Monitor::Lost(Box::pin(open_again(self.monitor.clone())));
+                    }
+                    Turn::Opened(connection) => {
+                        monitor = Monitor::Open(self.opened(*connection));
+                        (probe, events_open) = (None, true);
+                    }
+                },
                 event = self.events.next(), if events_open => match event {
                     Ok(event) => self.event(&event),
                     Err(qmp::EventError::Lagged(_)) => self.refresh = true,
@@ -340,9 +400,28 @@ impl Supervisor {
         }
     }
 
+    /// Goes on with a new connection. What happened meanwhile is known only by its outcome.
+    fn opened(&mut self, connection: Connection) -> Driver {
+        let Connection { client, driver, events, status: info } = connection;
+        tracing::info!(pid = self.process.pid(), "the monitor connection is open again");
+        self.client.send_replace(client);
+        self.events = events;
+        self.change(|status| {
+            status.shutdown = match &info.status {
+                RunState::Shutdown => status.shutdown.take().or(shutdown_unseen(&info)),
+                _ => None,
+            };
+            status.run_state = info.status;
+            status.responsive = Responsive::Yes;
+        });
+        // Events of the new connection may be older than this reading.
+        self.refresh = true;
+        driver
+    }
+
     /// Without a deadline: a QEMU that comes back answers the old question, and that is how it is noticed.
     fn probe(&self) -> Probe {
-        let client = self.client.with_deadline(None);
+        let client = self.client.borrow().with_deadline(None);
         Box::pin(async move { client.call(&QueryStatus {}).await })
     }
 
@@ -391,8 +470,8 @@ impl Supervisor {
     }
 
     /// What QEMU said last is read before its end is announced: the reason of a shutdown arrives just before it.
-    async fn ended(mut self, exit: Exit, driver: Driver) -> Exit {
-        if self.monitor == Monitor::Open {
+    async fn ended(mut self, exit: Exit, monitor: Monitor) -> Exit {
+        if let Monitor::Open(driver) = monitor {
             let _ = tokio::time::timeout(LAST_WORDS, driver).await;
         }
         while let Ok(Ok(event)) = tokio::time::timeout(Duration::ZERO, self.events.next()).await {
@@ -424,6 +503,13 @@ async fn answer(probe: &mut Option<Probe>) -> Result<StatusInfo, CallError> {
 
 /// State events kept for a supervisor that is late; the oldest matter least.
 const EVENTS: usize = 64;
+
+/// Between the end of a connection and the first attempt at another one; it doubles with each further attempt. A process
+/// that is just ending is gone before it has passed.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest such pause. An attempt costs a system call.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A closed socket is read to its end in no time; a stranger holding it open shall not delay the news.
 const LAST_WORDS: Duration = Duration::from_secs(1);

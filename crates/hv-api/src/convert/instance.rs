@@ -5,7 +5,7 @@ use crate::v1;
 use hv_core::instance::{
     Attachment, BootSpec, CloudInitSpec, DEFAULT_STOP_TIMEOUT, DiskSpec, Epoch, Firmware, Instance,
     InstanceKind, InstanceSpec, InstanceStatus, InterfaceSpec, Mac, Phase, Placement, PlacementSpec,
-    Protocol, PublishedPort, RestartPolicy, RunState,
+    Protocol, PublishedPort, Relocation, RestartPolicy, RunState,
 };
 use hv_core::{Error, InstanceId, Name, Timestamp};
 use std::net::{IpAddr, Ipv4Addr};
@@ -37,6 +37,9 @@ words!(run_state_to, run_state_from, RunState, v1::RunState, RunState::Running, 
 });
 words!(restart_policy_to, restart_policy_from, RestartPolicy, v1::RestartPolicy, RestartPolicy::OnFailure, {
     Never = Never, OnFailure = OnFailure, Always = Always,
+});
+words!(relocation_to, relocation_from, Relocation, v1::Relocation, Relocation::Never, {
+    Never = Never, Recreate = Recreate,
 });
 words!(firmware_to, firmware_from, Firmware, v1::Firmware, Firmware::Bios, { Bios = Bios, Uefi = Uefi });
 words!(phase_to, phase_from, Phase, v1::InstancePhase, Phase::Pending, {
@@ -86,6 +89,7 @@ pub fn spec_to(spec: &InstanceSpec) -> v1::InstanceSpec {
         }),
         force_stop: spec.force_stop,
         stop_timeout_once_ms: spec.stop_timeout_once.map_or(0, millis),
+        relocation: relocation_to(spec.relocation).into(),
     }
 }
 
@@ -142,6 +146,7 @@ pub fn spec_read(spec: &v1::InstanceSpec) -> Result<InstanceSpec, Error> {
         force_stop: spec.force_stop,
         stop_timeout_once: (spec.stop_timeout_once_ms != 0)
             .then(|| Duration::from_millis(spec.stop_timeout_once_ms)),
+        relocation: relocation_from("spec.relocation", spec.relocation)?,
         placement: PlacementSpec {
             preferred_node: placement.preferred_node,
             required_node: placement.required_node,

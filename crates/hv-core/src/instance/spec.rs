@@ -77,6 +77,16 @@ pub enum RestartPolicy {
     Always,
 }
 
+/// Whether an instance may leave its node. Its disks are there, and do not move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Relocation {
+    /// It stays where its disks are.
+    #[default]
+    Never,
+    /// It may be made anew on another node, with fresh disks, when its node is drained or abandoned.
+    Recreate,
+}
+
 /// Which firmware a virtual machine starts with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Firmware {
@@ -293,6 +303,8 @@ pub struct InstanceSpec {
     pub stop_timeout_once: Option<Duration>,
     /// Where it may run.
     pub placement: PlacementSpec,
+    /// Whether it may leave its node.
+    pub relocation: Relocation,
 }
 
 impl Default for InstanceSpec {
@@ -314,6 +326,7 @@ impl Default for InstanceSpec {
             force_stop: false,
             stop_timeout_once: None,
             placement: PlacementSpec::default(),
+            relocation: Relocation::default(),
         }
     }
 }

@@ -18,10 +18,11 @@ pub enum Field {
     RestartPolicy,
     StopTimeout,
     RunState,
+    Relocation,
 }
 
 impl Field {
-    const TABLE: [(&'static str, Self); 11] = [
+    const TABLE: [(&'static str, Self); 12] = [
         ("labels", Self::Labels),
         ("annotations", Self::Annotations),
         ("spec.cpus", Self::Cpus),
@@ -33,7 +34,13 @@ impl Field {
         ("spec.restart_policy", Self::RestartPolicy),
         ("spec.stop_timeout_ms", Self::StopTimeout),
         ("spec.run_state", Self::RunState),
+        ("spec.relocation", Self::Relocation),
     ];
+
+    /// All fields.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::TABLE.into_iter().map(|(_, field)| field)
+    }
 
     /// Reads a path of an update mask; an unknown one is answered with the list.
     pub fn parse(path: &str) -> Result<Self, Error> {

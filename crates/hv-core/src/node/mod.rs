@@ -27,6 +27,18 @@ pub enum NodePhase {
     Unknown,
 }
 
+impl NodePhase {
+    /// The word people see.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Ready => "ready",
+            Self::NotReady => "not ready",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// What the scheduler may do with a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Schedulability {

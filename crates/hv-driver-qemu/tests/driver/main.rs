@@ -5,6 +5,9 @@
     reason = "a test program: helpers beside the tests fail and report alike"
 )]
 
+mod apart;
 mod conformance;
 mod faults;
 mod place;
+mod space;
+mod uefi;

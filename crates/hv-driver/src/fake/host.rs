@@ -1,7 +1,7 @@
 //! A machine with pretended guests, as a value.
 
 use crate::{
-    Assignment, DriverError, DriverErrorKind, End, Guest, Handle, Observation, Responsive, StartMode,
+    Assignment, DriverError, DriverErrorKind, End, Guest, Handle, Observation, Responsive, Stalled, StartMode,
 };
 use hv_core::instance::Epoch;
 use hv_core::{InstanceId, Timestamp};
@@ -16,6 +16,8 @@ pub struct Slot {
     pub guest: Guest,
     /// Whether its monitor answers.
     pub responsive: Responsive,
+    /// Why the machine halted the guest. One that is let go before the cause is gone is halted again at once.
+    pub stalled: Option<Stalled>,
     /// When it was started.
     pub started_at: Option<Timestamp>,
     /// How often a guest was started on these disks: what a boot counter on the disk would say.
@@ -49,6 +51,7 @@ impl Host {
             epoch: assignment.handle.epoch,
             guest: Guest::Absent,
             responsive: Responsive::Yes,
+            stalled: None,
             started_at: None,
             boots: 0,
             heeds_power_button: true,
@@ -96,6 +99,7 @@ impl Host {
         if let Some(slot) = self.slots.get_mut(&handle.id) {
             slot.guest = Guest::Absent;
             slot.responsive = Responsive::Yes;
+            slot.stalled = None;
             slot.started_at = None;
         }
     }
@@ -106,7 +110,11 @@ impl Host {
         let slot = self.slot(handle, operation)?;
         match slot.guest {
             Guest::Running | Guest::Paused => {
-                slot.guest = if paused { Guest::Paused } else { Guest::Running };
+                if !paused {
+                    slot.stalled.take_if(|stalled| stalled.mended);
+                }
+                let halted = paused || slot.stalled.is_some();
+                slot.guest = if halted { Guest::Paused } else { Guest::Running };
                 Ok(())
             }
             Guest::Absent | Guest::Ended(_) => Err(not_found(operation)),
@@ -133,6 +141,7 @@ impl Host {
             Some(slot) => Observation {
                 guest: slot.guest.clone(),
                 responsive: slot.responsive.clone(),
+                stalled: slot.stalled.clone(),
                 started_at: slot.started_at,
                 details: BTreeMap::from([("boots".to_owned(), slot.boots.to_string())]),
                 ..Observation::absent()
@@ -149,11 +158,22 @@ impl Host {
         }
     }
 
+    /// The machine halts the guest, which cannot go on until the cause is gone.
+    pub fn stall(&mut self, id: InstanceId, why: &str) {
+        if let Some(slot) = self.slots.get_mut(&id)
+            && slot.guest == Guest::Running
+        {
+            slot.guest = Guest::Paused;
+            slot.stalled = Some(Stalled { why: why.to_owned(), mended: false });
+        }
+    }
+
     /// The machine restarts: guests are gone without a trace, disks stay.
     pub fn reboot(&mut self) {
         for slot in self.slots.values_mut() {
             slot.guest = Guest::Absent;
             slot.responsive = Responsive::Yes;
+            slot.stalled = None;
             slot.started_at = None;
         }
     }

@@ -11,11 +11,17 @@
 //!    `never`, with growing pauses; a raised restart serial always starts one. A guest that vanished with the node's
 //!    reboot did not end: it is started again.
 //! 5. A node that goes down takes its guests with it as a reboot would: asked first, then ended; they start again with it.
-//! 6. A guest that is to stop is asked first and ended at its deadline, unless the stop is forced.
+//! 6. When the server has given up the node, its guests end at once: they may run elsewhere. Disks stay, and nothing is started
+//!    before a newer assignment.
+//! 7. A guest that is to stop is asked first and ended at its deadline, unless the stop is forced.
+//! 8. A guest that its host halted, for want of disk space, is let go when the host says that the cause is gone, and now and
+//!    then without that, with growing pauses.
 
-use super::{Desired, Ended, EndedBy, Record, Report, record::Started};
+pub use super::step::{Action, Effect, EpochCheck, Input, Now};
+
+use super::{Desired, Ended, EndedBy, Record, Report, record::Started, stall::Stall};
+use hv_core::Conditions;
 use hv_core::instance::{Phase, RestartPolicy, RunState};
-use hv_core::{Conditions, Timestamp};
 use hv_driver::{
     Assignment, DriverError, DriverErrorKind, End, Guest, Handle, Observation, Permanence, Responsive,
     StartMode,
@@ -28,78 +34,6 @@ pub const FIRST_PAUSE: Duration = Duration::from_secs(2);
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// A guest that lived this long has recovered: failures count from zero again.
 pub const RECOVERED_AFTER: Duration = Duration::from_secs(60);
-
-/// Two clocks: one for records, one for deadlines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// Wall clock.
-    pub wall: Timestamp,
-    /// Since boot; never jumps.
-    pub mono: Duration,
-}
-
-/// Whether old assignments are refused. Only the simulator, which proves that it would notice, ever switches it off.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EpochCheck {
-    /// They are.
-    #[default]
-    Enforced,
-    /// They are not.
-    Removed,
-}
-
-/// Something the driver is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Say whether this node can make it.
-    Admit,
-    /// Make its disks.
-    Prepare,
-    /// Start its guest.
-    Start(StartMode),
-    /// Ask its guest to power off.
-    PowerDown,
-    /// End its guest and remove what is left of it.
-    Kill,
-    /// Halt its vCPUs.
-    Pause,
-    /// Let them go on.
-    Resume,
-    /// Remove everything.
-    Delete,
-}
-
-/// What a machine is told.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// What the server wants.
-    Desired(Box<Desired>),
-    /// The driver says that something changed.
-    Changed,
-    /// The answer to [`Effect::Observe`] with its number.
-    Observed(u64, Result<Observation, DriverError>),
-    /// The answer to [`Effect::Run`].
-    Done(Action, Result<(), DriverError>),
-    /// The time of [`Effect::WakeAt`] has come.
-    Timer,
-    /// The node goes down: the guest may take this long, and nothing is started any more.
-    Quiesce(Duration),
-}
-
-/// What a machine wants done, in this order.
-#[derive(Clone, Debug)]
-pub enum Effect {
-    /// Write the record durably before going on.
-    Persist(Box<Record>),
-    /// Tell the server.
-    Report(Box<Report>),
-    /// Let the driver do this, and answer with [`Input::Done`].
-    Run(Action, Box<Assignment>),
-    /// Let the driver look, and answer with [`Input::Observed`].
-    Observe(u64, Handle),
-    /// Come back at this time (since boot); replaces an earlier wish.
-    WakeAt(Duration),
-}
 
 /// A stop that is under way.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +68,8 @@ pub struct Machine {
     /// When an action that failed, other than a start, may be tried again.
     again_at: Option<Duration>,
     alive_since: Option<Duration>,
+    /// The host has halted the guest, or had lately.
+    stall: Option<Stall>,
     /// Why the last action, other than a start, failed.
     pub(super) trouble: Option<String>,
     pub(super) conditions: Conditions,
@@ -167,6 +103,7 @@ impl Machine {
             retry_at: None,
             again_at: None,
             alive_since: None,
+            stall: None,
             trouble: None,
             conditions: Conditions::default(),
             observed_generation: 0,
@@ -193,7 +130,8 @@ impl Machine {
             status: self.status(),
             gone: self.record.gone,
             rejected: self.record.rejected.is_some(),
-            orphan: false,
+            orphan: self.record.is_revoked(),
+            revoked: self.record.is_revoked(),
         }
     }
 
@@ -239,6 +177,11 @@ impl Machine {
                     stopping.deadline = stopping.deadline.min(now.mono + patience);
                 }
             }
+            Input::Revoked => {
+                self.record.revoked = Some(self.record.desired.epoch);
+                // Whatever was awaited: it ends at once.
+                self.again_at = None;
+            }
             Input::Timer => {
                 self.wake_at = None;
                 if self.unresponsive() && self.in_flight.is_none() && !self.looking {
@@ -281,7 +224,8 @@ impl Machine {
             let stale = desired.epoch < known.epoch
                 || (desired.epoch == known.epoch
                     && (desired.generation < known.generation || (known.deleted && !desired.deleted)));
-            let over = desired.epoch == known.epoch && (self.record.gone || self.record.rejected.is_some());
+            let over = desired.epoch == known.epoch
+                && (self.record.gone || self.record.rejected.is_some() || self.record.is_revoked());
             if stale || over {
                 // The server learns what became of it; nothing else happens.
                 self.last_report = None;
@@ -332,6 +276,14 @@ impl Machine {
             self.stopping = None;
         }
         self.record.desired = desired;
+        // It is made anew once nothing is left of the old guest: perhaps that is so already.
+        if self.record.revoked.is_some()
+            && !self.record.is_revoked()
+            && !self.looking
+            && self.in_flight.is_none()
+        {
+            effects.push(self.observe());
+        }
     }
 
     fn on_observed(&mut self, result: Result<Observation, DriverError>, now: Now) {
@@ -404,6 +356,7 @@ impl Machine {
                 ended: None,
             });
         }
+        Stall::observe(&mut self.stall, observation.stalled.as_ref(), now.mono);
         if alive {
             let since = *self.alive_since.get_or_insert(now.mono);
             if now.mono.saturating_sub(since) >= RECOVERED_AFTER {
@@ -412,9 +365,22 @@ impl Machine {
         } else {
             self.count_failure(now);
             self.alive_since = None;
+            self.stall = None;
             self.stopping = None;
+            self.lift_revocation(&observation);
         }
         self.seen = Some(observation);
+    }
+
+    /// Under a newer assignment the instance is made anew, once nothing is left of the old guest.
+    fn lift_revocation(&mut self, observation: &Observation) {
+        let newer = self.record.revoked.is_some() && !self.record.is_revoked();
+        if newer && observation.guest == Guest::Absent && self.in_flight.is_none() {
+            self.record.revoked = None;
+            self.record.started = None;
+            self.record.failures = 0;
+            self.retry_at = None;
+        }
     }
 
     /// Spaces out the next attempt when the guest has just ended and is to be started again.
@@ -520,6 +486,11 @@ impl Machine {
                 return None;
             }
         };
+        if action == Action::Resume
+            && let Some(stall) = &mut self.stall
+        {
+            stall.attempted(now.mono);
+        }
         match action {
             Action::PowerDown | Action::Resume if self.shall_end() => {
                 let spec = &self.record.desired.spec;
@@ -573,7 +544,6 @@ impl Machine {
         let desired = &self.record.desired;
         let spec = &desired.spec;
         let alive = matches!(seen.guest, Guest::Running | Guest::Paused);
-        let quiescing = self.quiescing.is_some();
         if let Some(at) = self.again_at.filter(|at| now.mono < *at) {
             return Next::Wait(Some(at));
         }
@@ -582,26 +552,33 @@ impl Machine {
         }
         if alive {
             if self.shall_end() {
-                let force = spec.force_stop || (desired.deleted && desired.force);
+                let force =
+                    spec.force_stop || (desired.deleted && desired.force) || self.record.revoked.is_some();
                 return match self.stopping {
                     _ if force => Next::Act(Action::Kill),
                     Some(Stopping { deadline, .. }) if now.mono >= deadline => Next::Act(Action::Kill),
                     Some(Stopping { deadline, asked: true }) => Next::Wait(Some(deadline)),
                     // Halted vCPUs cannot answer the power button.
-                    _ if seen.guest == Guest::Paused => Next::Act(Action::Resume),
+                    _ if seen.guest == Guest::Paused => match (self.stalled_until(now), self.stopping) {
+                        (Some(until), Some(stopping)) => Next::Wait(Some(until.min(stopping.deadline))),
+                        _ => Next::Act(Action::Resume),
+                    },
                     _ => Next::Act(Action::PowerDown),
                 };
             }
             return match (spec.run_state, &seen.guest) {
                 (RunState::Paused, Guest::Running) => Next::Act(Action::Pause),
-                (RunState::Running, Guest::Paused) => Next::Act(Action::Resume),
+                (RunState::Running, Guest::Paused) => match self.stalled_until(now) {
+                    Some(until) => Next::Wait(Some(until)),
+                    None => Next::Act(Action::Resume),
+                },
                 _ => Next::Settled,
             };
         }
         if desired.deleted {
             return Next::Act(Action::Delete);
         }
-        if quiescing || spec.run_state == RunState::Stopped {
+        if self.to_be_down() {
             return Next::Settled;
         }
         match self.may_start(now) {
@@ -616,12 +593,25 @@ impl Machine {
         }
     }
 
+    /// When a guest that the host halted may be let go, if that is not now.
+    fn stalled_until(&self, now: Now) -> Option<Duration> {
+        self.seen.as_ref()?.stalled.as_ref()?;
+        self.stall.as_ref().map(Stall::due).filter(|due| now.mono < *due)
+    }
+
     /// Whether a guest that lives is to end.
     fn shall_end(&self) -> bool {
         let desired = &self.record.desired;
         let serial = desired.spec.restart_serial;
         let restart = self.record.started.as_ref().is_some_and(|started| serial > started.serial);
-        desired.deleted || self.quiescing.is_some() || desired.spec.run_state == RunState::Stopped || restart
+        desired.deleted || self.to_be_down() || restart
+    }
+
+    /// Whether there is to be no guest, for whatever reason but deletion.
+    pub(super) fn to_be_down(&self) -> bool {
+        self.quiescing.is_some()
+            || self.record.revoked.is_some()
+            || self.record.desired.spec.run_state == RunState::Stopped
     }
 
     fn may_start(&self, now: Now) -> Start {

@@ -10,7 +10,9 @@
 pub mod machine;
 pub mod record;
 mod report;
+mod stall;
 mod status;
+mod step;
 pub mod task;
 
 pub use machine::{Action, Effect, Input, Machine};

@@ -76,6 +76,9 @@ pub struct Record {
     pub rejected: Option<String>,
     /// Nothing of it is left here.
     pub gone: bool,
+    /// The server gave up this node, and the assignments up to this epoch with it: no guest of theirs may live. Cleared when
+    /// there is a newer assignment and the old guest is gone.
+    pub revoked: Option<Epoch>,
     /// The newest start.
     pub started: Option<Started>,
     /// Starts so far.
@@ -87,7 +90,21 @@ pub struct Record {
 impl Record {
     /// The record of a new assignment.
     pub fn new(desired: Desired) -> Self {
-        Self { desired, admitted: false, rejected: None, gone: false, started: None, starts: 0, failures: 0 }
+        Self {
+            desired,
+            admitted: false,
+            rejected: None,
+            gone: false,
+            revoked: None,
+            started: None,
+            starts: 0,
+            failures: 0,
+        }
+    }
+
+    /// Whether the newest assignment is one that the server has given up.
+    pub fn is_revoked(&self) -> bool {
+        self.revoked.is_some_and(|epoch| self.desired.epoch <= epoch)
     }
 
     /// For the journal.
@@ -105,6 +122,7 @@ impl Record {
             force: *force,
             rejected: self.rejected.clone().unwrap_or_default(),
             gone: self.gone,
+            revoked_epoch: self.revoked.map_or(0, |epoch| epoch.0),
             started_serial_plus_one: started.map_or(0, |started| started.serial + 1),
             started_boot_id: started.map(|started| started.boot_id.clone()).unwrap_or_default(),
             started_spec: started.map(|started| spec_to(&started.spec)),
@@ -156,6 +174,7 @@ impl Record {
             admitted: record.admitted,
             rejected: (!record.rejected.is_empty()).then(|| record.rejected.clone()),
             gone: record.gone,
+            revoked: (record.revoked_epoch != 0).then_some(Epoch(record.revoked_epoch)),
             started,
             starts: record.starts,
             failures: record.failures,

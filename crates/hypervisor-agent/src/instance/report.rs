@@ -20,6 +20,8 @@ pub struct Report {
     pub rejected: bool,
     /// It is here, and no server asked for it.
     pub orphan: bool,
+    /// It is an orphan because the server gave up this node; its guest may still have to end.
+    pub revoked: bool,
 }
 
 impl Report {

@@ -3,7 +3,7 @@
 use super::EndedBy;
 use super::machine::{Action, Machine, Now};
 use hv_core::ConditionStatus;
-use hv_core::condition::{RESPONSIVE, RESTART_REQUIRED};
+use hv_core::condition::{RESPONSIVE, RESTART_REQUIRED, STORAGE};
 use hv_core::instance::{InstanceStatus, Phase, RunState, update};
 use hv_driver::{Guest, Observation, Responsive};
 
@@ -20,6 +20,14 @@ impl Machine {
             }
             Responsive::Yes => {
                 self.conditions.clear(RESPONSIVE);
+            }
+        }
+        match &seen.stalled {
+            Some(stalled) => {
+                self.conditions.set(STORAGE, ConditionStatus::False, "NoSpace", &stalled.why, now.wall);
+            }
+            None => {
+                self.conditions.clear(STORAGE);
             }
         }
         let waiting = match (&self.record.started, alive) {
@@ -57,20 +65,15 @@ impl Machine {
             // Not looked yet after a restart of the agent.
             (_, None) => Phase::Unknown,
             // What is left of it is still to be removed: a process, ports.
-            (_, Some(Guest::Ended(_)))
-                if desired.spec.run_state == RunState::Stopped || self.quiescing.is_some() =>
-            {
-                Phase::Stopping
-            }
+            (_, Some(Guest::Ended(_))) if self.to_be_down() => Phase::Stopping,
             (_, Some(Guest::Absent | Guest::Ended(_))) => match ended {
+                _ if self.record.is_revoked() => Phase::Stopped,
                 Some(ended)
                     if ended.by == EndedBy::Failure && desired.spec.run_state != RunState::Stopped =>
                 {
                     Phase::Failed
                 }
-                _ if desired.spec.run_state == RunState::Stopped || self.quiescing.is_some() => {
-                    Phase::Stopped
-                }
+                _ if self.to_be_down() => Phase::Stopped,
                 Some(_) => Phase::Stopped,
                 None if started.is_some() => Phase::Starting,
                 None if self.record.admitted => Phase::Preparing,
@@ -86,6 +89,7 @@ impl Machine {
         let message = match (&self.record.rejected, &self.trouble, phase) {
             (Some(why), ..) => why.clone(),
             (_, Some(trouble), _) => trouble.clone(),
+            _ if self.record.is_revoked() => "the server gave up this node; its disks are kept".into(),
             (_, _, Phase::Failed | Phase::Stopped) => ended.unwrap_or_default(),
             _ => String::new(),
         };

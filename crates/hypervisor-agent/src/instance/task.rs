@@ -40,6 +40,8 @@ pub enum Message {
     Changed,
     /// The node goes down: the guest may take this long.
     Quiesce(Duration),
+    /// The server gave up the node.
+    Revoked,
 }
 
 /// What an instance task needs of the rest of the agent.
@@ -90,6 +92,7 @@ pub async fn run(record: Record, around: Surroundings, mut inbox: mpsc::Unbounde
                 Some(Message::Desired(desired)) => Input::Desired(desired),
                 Some(Message::Changed) => Input::Changed,
                 Some(Message::Quiesce(patience)) => Input::Quiesce(patience),
+                Some(Message::Revoked) => Input::Revoked,
                 None => return,
             },
             Some(answer) = calls.next() => match answer {

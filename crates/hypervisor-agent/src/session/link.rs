@@ -51,6 +51,8 @@ pub enum Event {
     Stats(v1::StatsRequest),
     /// A console is asked for.
     OpenConsole(v1::OpenConsole),
+    /// The server gave up this node; the session is over.
+    Abandoned,
 }
 
 /// One session.
@@ -109,6 +111,7 @@ impl Link {
                 self.welcome = Some(welcome.clone());
                 Ok(vec![Event::Welcome(welcome)])
             }
+            (Some(Message::Abandoned(_)), _) => Ok(vec![Event::Abandoned]),
             (_, None) => Err(LinkError::Protocol("the first frame is not a welcome".into())),
             (Some(Message::Welcome(_)), Some(_)) => Err(LinkError::Protocol("a second welcome".into())),
             (Some(Message::Heartbeat(_)) | None, _) => Ok(Vec::new()),
@@ -258,6 +261,7 @@ mod tests {
                 gone: false,
                 rejected: false,
                 orphan: false,
+                revoked: false,
             };
             (id(instance), (number, report))
         };

@@ -80,6 +80,10 @@ enum SessionError {
     Link(#[from] link::LinkError),
     #[error("the server closed the stream")]
     Closed,
+    #[error(
+        "the server gave up this node while it was not heard of: its guests end, and it joins as a new node"
+    )]
+    Abandoned,
     #[error(transparent)]
     Journal(#[from] crate::journal::JournalError),
 }
@@ -225,6 +229,17 @@ impl Session {
             }
             Event::FullSet(wanted) => {
                 let _ = self.node.requests.send(Request::FullSet(wanted));
+            }
+            Event::Abandoned => {
+                // Every instance remembers that it is revoked before this becomes another node: an agent that dies in between
+                // comes back as the old one, and is told again.
+                self.node.revoke().await.ok_or(SessionError::Closed)?;
+                let node_uid = hv_runtime::ids::uuid().to_string();
+                self.journal
+                    .write_session(&node_uid, self.identity.session, &self.identity.incarnation)
+                    .await?;
+                self.identity.node_uid = node_uid;
+                return Err(SessionError::Abandoned);
             }
             Event::Stats(request) => {
                 let (driver, answers) = (self.driver.clone(), answers.clone());

@@ -4,7 +4,7 @@ use crate::Context;
 use crate::cmd::{Waiting, operation};
 use crate::connect::{Connection, mutate, unary};
 use crate::exit::Failure;
-use crate::output::{Details, Rows, Text, Tone, human, view};
+use crate::output::{Details, Format, Rows, Text, Tone, human, view};
 use crate::wait::wait;
 use clap::{Args, Subcommand, ValueEnum};
 use hv_api::v1;
@@ -25,8 +25,30 @@ pub(crate) enum Command {
     Cordon(Change),
     /// Place instances on a node again
     Uncordon(Change),
-    /// Place nothing new on a node, and mark what is there as to leave
+    /// Place nothing new on a node, and let what may leave it leave
+    ///
+    /// Instances with relocation `recreate` are stopped, and made anew with fresh disks on another node, as long as one takes them.
+    /// All others stay, running, with their disks: the command says which. `node uncordon` ends it; what has begun to leave
+    /// does not come back.
     Drain(Change),
+    /// Forget a node whose agent is stopped
+    ///
+    /// A node with instances is forgotten only with --abandon-instances, and only while it is unknown: deletions under way
+    /// complete, and the other instances fail, because their disks are on that host; `instance start` makes one anew, with
+    /// fresh disks, on another node. Make sure that the host is off: nobody else stops its guests. If it comes back all the
+    /// same, its agent ends them as soon as it reaches the server, keeps their disks, and joins as a new node.
+    Deregister(Deregister),
+}
+
+#[derive(Args)]
+pub(crate) struct Deregister {
+    /// Name or uid
+    node: String,
+    /// Give up the instances on it: its host is off for good
+    #[arg(long)]
+    abandon_instances: bool,
+    #[command(flatten)]
+    waiting: Waiting,
 }
 
 #[derive(Args)]
@@ -89,6 +111,7 @@ pub(crate) async fn run(context: &mut Context, command: Command) -> Result<(), F
         Command::Cordon(asked) => change(context, asked, v1::Schedulability::Cordoned).await,
         Command::Uncordon(asked) => change(context, asked, v1::Schedulability::Schedulable).await,
         Command::Drain(asked) => change(context, asked, v1::Schedulability::Draining).await,
+        Command::Deregister(asked) => deregister(context, asked).await,
     }
 }
 
@@ -138,7 +161,10 @@ async fn change(context: &mut Context, asked: Change, wanted: v1::Schedulability
         if asked.waiting.no_wait {
             return operation::show(context, &begun);
         }
-        wait(context, &connection, begun, asked.waiting.timeout).await?;
+        let ended = wait(context, &connection, begun, asked.waiting.timeout).await?;
+        if wanted == v1::Schedulability::Draining {
+            context.note(ended.message);
+        }
     }
     let request = v1::GetNodeRequest { node: asked.node };
     let node = connection.cluster().get_node(unary(request)).await?.into_inner();
@@ -150,6 +176,31 @@ async fn change(context: &mut Context, asked: Change, wanted: v1::Schedulability
         ));
     }
     context.show_rows(rows(&[node], clock::wall()))
+}
+
+async fn deregister(context: &mut Context, asked: Deregister) -> Result<(), Failure> {
+    let connection = Connection::open(context).await?;
+    let request = v1::DeregisterNodeRequest {
+        node: asked.node.clone(),
+        abandon_instances: asked.abandon_instances,
+        idempotency_key: asked.waiting.key(""),
+        precondition: None,
+    };
+    let answer = mutate(request, |request| {
+        let mut client = connection.cluster();
+        async move { client.deregister_node(request).await }
+    })
+    .await?;
+    let Some(begun) = answer.operation else { return Ok(()) };
+    if asked.waiting.no_wait {
+        return operation::show(context, &begun);
+    }
+    let ended = wait(context, &connection, begun, asked.waiting.timeout).await?;
+    match context.globals.output {
+        Format::Json | Format::Yaml => context.show_value(&view::operation(&ended)),
+        Format::Table | Format::Wide => context.say(format!("{}: {}", ended.target_name, ended.message)),
+        Format::Name => context.say(&ended.target_name),
+    }
 }
 
 fn name(node: &v1::Node) -> &str {

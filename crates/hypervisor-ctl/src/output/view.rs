@@ -25,6 +25,7 @@ words! {
     instance_phase: v1::InstancePhase, "INSTANCE_PHASE_";
     run_state: v1::RunState, "RUN_STATE_";
     restart_policy: v1::RestartPolicy, "RESTART_POLICY_";
+    relocation: v1::Relocation, "RELOCATION_";
     firmware: v1::Firmware, "FIRMWARE_";
     node_role: v1::NodeRole, "NODE_ROLE_";
     node_phase: v1::NodePhase, "NODE_PHASE_";
@@ -185,6 +186,7 @@ pub(crate) fn instance_spec(s: &v1::InstanceSpec) -> Value {
         "run_state": text(run_state(s.run_state)),
         "restart_serial": s.restart_serial,
         "restart_policy": text(restart_policy(s.restart_policy)),
+        "relocation": text(relocation(s.relocation)),
         "stop_timeout_ms": s.stop_timeout_ms,
         "placement": optional(s.placement.as_ref(), placement_spec),
         "force_stop": s.force_stop,

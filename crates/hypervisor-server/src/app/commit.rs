@@ -63,17 +63,19 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call. `request` is the message without its key.
-    pub fn new(principal: &str, key: &str, request: &impl Message) -> Result<Self, Error> {
+    /// A call. `method` is its name: different calls may encode alike. `request` is the message without its key.
+    pub fn new(principal: &str, key: &str, method: &str, request: &impl Message) -> Result<Self, Error> {
         if key.len() > MAX_KEY_BYTES {
             return Err(Error::invalid("idempotency_key", format!("at most {MAX_KEY_BYTES} bytes")));
         }
         let key = (!key.is_empty()).then(|| keys::idempotency(principal, key));
-        Ok(Self {
-            principal: principal.to_owned(),
-            key,
-            digest: Sha256::digest(request.encode_to_vec()).to_vec(),
-        })
+        let digest = Sha256::new()
+            .chain_update(method)
+            .chain_update([0])
+            .chain_update(request.encode_to_vec())
+            .finalize()
+            .to_vec();
+        Ok(Self { principal: principal.to_owned(), key, digest })
     }
 }
 
@@ -84,6 +86,8 @@ pub struct Committed {
     pub operation: OperationId,
     /// uid of its target.
     pub target: String,
+    /// Fields that wait for a restart.
+    pub needs_restart: Vec<String>,
 }
 
 /// Commits plans.
@@ -113,7 +117,7 @@ impl Committer {
                 let cluster = self.follower.cluster();
                 plan(&cluster, &context)
             };
-            let Plan { mut writer, operation } = planned?;
+            let Plan { mut writer, operation, needs_restart } = planned?;
             let target = match operation.target {
                 Target::Instance(id) => id.to_string(),
                 Target::Node(id) => id.to_string(),
@@ -123,6 +127,7 @@ impl Committer {
                     request_digest: call.digest.clone(),
                     operation_uid: operation.id.to_string(),
                     target_uid: target.clone(),
+                    needs_restart: needs_restart.clone(),
                 };
                 writer.only_if(Compare::Absent(key.clone())).put_idempotency(
                     key.clone(),
@@ -131,7 +136,7 @@ impl Committer {
                 );
             }
             if self.try_commit(writer.finish()).await? {
-                return Ok(Committed { operation: operation.id, target });
+                return Ok(Committed { operation: operation.id, target, needs_restart });
             }
             // The same call may have been made twice at once.
             if let Some(before) = self.before(call).await? {
@@ -196,6 +201,6 @@ impl Committer {
             .operation_uid
             .parse()
             .map_err(|_| Error::new(ErrorKind::Internal, format!("the stored object {key} is damaged")))?;
-        Ok(Some(Committed { operation, target: record.target_uid }))
+        Ok(Some(Committed { operation, target: record.target_uid, needs_restart: record.needs_restart }))
     }
 }

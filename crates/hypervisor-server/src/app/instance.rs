@@ -10,7 +10,7 @@ use hv_core::instance::update::{Field, needs_restart};
 use hv_core::instance::{Instance, InstanceSpec, InstanceStatus, Phase, RunState};
 use hv_core::labels::{check_annotations, check_labels};
 use hv_core::operation::{OperationKind, OperationPhase, Target};
-use hv_core::{Error, ErrorKind, InstanceId, Metadata, Name};
+use hv_core::{Error, ErrorKind, InstanceId, Metadata, Name, NodeId};
 use hv_store::Compare;
 use std::time::Duration;
 
@@ -135,6 +135,9 @@ fn change(entry: &InstanceEntry, mut instance: Instance, kind: OperationKind, co
         old.status.observed_generation >= metadata.generation || kind == OperationKind::InstanceUpdate;
     if !spec_changed && settled && !instance.is_deleting() {
         operation.end(context.now, OperationPhase::Succeeded, "it was so already", None);
+    } else if entry.placement.stays_lost(&instance.spec) && !instance.is_deleting() {
+        // Nobody will act on it before it is started.
+        operation.end(context.now, OperationPhase::Succeeded, "recorded for its next start", None);
     }
     context.plan(writer, operation)
 }
@@ -150,7 +153,7 @@ pub fn delete(
     decide(&entry.instance, Request::Delete)?;
     let mut instance = entry.instance.clone();
     instance.metadata.deletion_requested_at.get_or_insert(context.now);
-    if request.force && cluster.lost(entry).is_some() {
+    if request.force && cluster.missing(entry).is_some() {
         // Said once more, it is said of the restored store.
         instance.metadata.deletion_requested_at = Some(context.now);
     }
@@ -197,7 +200,7 @@ pub fn update(
         instance.metadata.annotations.clone_from(&request.annotations);
     }
     instance.spec = masked(&old.spec, request.spec.as_ref(), &mask)?;
-    check_room(cluster, entry, &instance.spec)?;
+    let raises = check_room(cluster, entry, &instance.spec)?;
     if instance.spec.root_disk_bytes < old.spec.root_disk_bytes {
         return Err(Error::invalid("spec.root_disk_bytes", "a disk cannot shrink"));
     }
@@ -219,20 +222,27 @@ pub fn update(
         Phase::Starting | Phase::Running | Phase::Paused | Phase::Stopping | Phase::Unknown
     );
     let waiting = if has_guest { needs_restart(&old.spec, &instance.spec) } else { Vec::new() };
-    Ok(Update {
-        plan: change(entry, instance, OperationKind::InstanceUpdate, context),
-        needs_restart: waiting,
-    })
+    let mut plan = change(entry, instance, OperationKind::InstanceUpdate, context);
+    if let Some(node) = raises {
+        let claims = cluster.claims(node);
+        plan.writer
+            .unchanged(keys::placement(old.id), entry.placement_revision)
+            .unchanged(keys::node_placed(node), claims.placed)
+            .unchanged(keys::node_raised(node), claims.raised)
+            .put_text(keys::node_raised(node), "");
+    }
+    Ok(Update { plan, needs_restart: waiting })
 }
 
-/// A placed instance may grow only into what its node has left.
-fn check_room(cluster: &Cluster, entry: &InstanceEntry, new: &InstanceSpec) -> Result<(), Error> {
+/// A placed instance may grow only into what its node has left. Answers the node that it takes more of: what was seen there
+/// must still hold at the commit.
+fn check_room(cluster: &Cluster, entry: &InstanceEntry, new: &InstanceSpec) -> Result<Option<NodeId>, Error> {
     let (own, wanted) = (entry.instance.spec.resources(), new.resources());
     let node = entry.instance.placement.and_then(|placement| cluster.nodes().get(&placement.node));
-    let Some(node) = node.filter(|_| !wanted.shortages(own).is_empty()) else { return Ok(()) };
+    let Some(node) = node.filter(|_| !wanted.shortages(own).is_empty()) else { return Ok(None) };
     let free = node.node.status.report.allocatable - (cluster.allocated(node.node.id) - own);
     match wanted.shortages(free).first() {
-        None => Ok(()),
+        None => Ok(Some(node.node.id)),
         Some(shortage) => Err(Error::new(
             ErrorKind::FailedPrecondition,
             format!("node {} has no room for it: the instance {shortage}", node.node.metadata.name),
@@ -255,6 +265,7 @@ fn masked(old: &InstanceSpec, new: Option<&v1::InstanceSpec>, mask: &[Field]) ->
             Field::Interfaces => wire.network_interfaces.clone_from(&new.network_interfaces),
             Field::Boot => wire.boot.clone_from(&new.boot),
             Field::CloudInit => wire.cloud_init.clone_from(&new.cloud_init),
+            Field::Relocation => wire.relocation = new.relocation,
             Field::RestartPolicy => wire.restart_policy = new.restart_policy,
             Field::StopTimeout => wire.stop_timeout_ms = new.stop_timeout_ms,
         }
@@ -271,4 +282,32 @@ fn find<'a>(
         return Err(Error::invalid("instance", "name an instance, or give its uid"));
     }
     cluster.find_instance(&project_from("project", project)?, reference)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::world::World;
+
+    #[test]
+    fn of_two_raises_at_once_only_what_the_node_has_is_committed() {
+        let mut world = World::new();
+        let node = world.node("alpha", 4);
+        for name in ["one", "two"] {
+            world.create(name);
+            world.place(name, node);
+        }
+        // Each of them fits, and both together do not.
+        let (one, two) = (world.raise("one", 3).unwrap(), world.raise("two", 3).unwrap());
+        assert!(world.commit(one.writer));
+        assert!(!world.commit(two.writer), "it was decided before the other");
+        let refused = world.raise("two", 3).unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::FailedPrecondition);
+        assert!(refused.message.contains("no room"), "{refused}");
+        // Smaller ones are still to be had, also twice at once where one is no raise.
+        let (less, one) = (world.raise("one", 2).unwrap(), world.raise("two", 1).unwrap());
+        assert!(world.commit(less.writer) && world.commit(one.writer));
+        let two = world.raise("two", 2);
+        world.take(two);
+    }
 }

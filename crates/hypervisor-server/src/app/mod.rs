@@ -7,6 +7,8 @@ mod commit;
 pub mod instance;
 pub mod node;
 pub mod operation;
+#[cfg(test)]
+pub(crate) mod world;
 
 pub use commit::{Call, Committed, Committer, Expiry};
 
@@ -39,6 +41,8 @@ pub struct Plan {
     pub writer: Writer,
     /// The operation that it records.
     pub operation: Operation,
+    /// Paths of the fields that wait for a restart: part of the answer, so it is recorded with it.
+    pub needs_restart: Vec<String>,
 }
 
 impl Context {
@@ -67,7 +71,7 @@ impl Context {
     /// Adds the operation to the transaction.
     fn plan(&self, mut writer: Writer, operation: Operation) -> Plan {
         writer.only_if(Compare::Absent(keys::operation(operation.id))).put_operation(&operation, self.expiry);
-        Plan { writer, operation }
+        Plan { writer, operation, needs_restart: Vec::new() }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::state::{Cluster, keys};
 use hv_api::convert::{node_spec_from, node_spec_to};
 use hv_api::v1;
 use hv_core::labels::{check_annotations, check_labels};
-use hv_core::node::{Node, NodePhase, NodeStatus};
+use hv_core::node::{Node, NodePhase, NodeStatus, Schedulability};
 use hv_core::operation::{OperationKind, OperationPhase, Target};
 use hv_core::{Error, ErrorKind, Metadata, Name, NodeId};
 use hv_store::Compare;
@@ -97,7 +97,18 @@ pub fn update(cluster: &Cluster, request: &v1::UpdateNodeRequest, context: &Cont
         node.metadata.generation += u64::from(node.spec != entry.node.spec);
         writer.put_node(&node);
     }
-    done(writer, OperationKind::NodeUpdate, node.id, &node.metadata.name, "updated", context)
+    let drains = paths.iter().any(|path| path == "spec.schedulability")
+        && node.spec.schedulability == Schedulability::Draining
+        && cluster.placed_on(node.id).next().is_some();
+    let name = &node.metadata.name;
+    if drains {
+        // It ends when nothing is left that can leave.
+        let mut operation =
+            context.operation(OperationKind::NodeUpdate, Target::Node(node.id), name, &project()?);
+        operation.target_generation = node.metadata.generation;
+        return Ok(context.plan(writer, operation));
+    }
+    done(writer, OperationKind::NodeUpdate, node.id, name, "updated", context)
 }
 
 /// Plans the removal of a node.
@@ -113,25 +124,44 @@ pub fn deregister(
         Err(Error::new(ErrorKind::FailedPrecondition, why).with_uid(node.id).with_hint(hint))
     };
     let placed = cluster.placed_on(node.id).count();
-    if placed > 0 {
+    let (name, phase) = (&node.metadata.name, node.status.phase);
+    if request.abandon_instances && phase != NodePhase::Unknown {
         return refuse(
-            format!("{placed} instances are on node `{}`", node.metadata.name),
-            "delete them first, or move them elsewhere",
+            format!("node `{name}` is {}: only a node that is unknown can be abandoned", phase.as_str()),
+            "switch its host off, and wait until the node is unknown; instances on a node that works are deleted, not abandoned",
         );
     }
-    if matches!(node.status.phase, NodePhase::Ready | NodePhase::NotReady) {
+    if placed > 0 && !request.abandon_instances {
+        let hint = match phase {
+            NodePhase::Unknown => {
+                "wait for its host; if that is off for good, give them up: `node deregister --abandon-instances`"
+            }
+            NodePhase::Registered | NodePhase::Ready | NodePhase::NotReady => "delete them first",
+        };
+        return refuse(format!("{placed} instances are on node `{name}`"), hint);
+    }
+    if matches!(phase, NodePhase::Ready | NodePhase::NotReady) {
         return refuse(
-            format!("the agent of node `{}` is connected and would register it again", node.metadata.name),
+            format!("the agent of node `{name}` is connected and would register it again"),
             "stop the agent first",
         );
     }
     let mut writer = Writer::default();
     writer
         .unchanged(keys::node(node.id), Some(entry.spec_revision))
+        // Its agent has not come back meanwhile.
+        .unchanged(keys::node_status(node.id), entry.status_revision)
         .delete(keys::node(node.id))
         .delete(keys::node_status(node.id))
-        .delete(keys::node_name(&node.metadata.name));
-    done(writer, OperationKind::NodeDeregister, node.id, &node.metadata.name, "deregistered", context)
+        .delete(keys::node_placed(node.id))
+        .delete(keys::node_raised(node.id))
+        .delete(keys::node_name(name));
+    let mut message = "deregistered".to_owned();
+    if request.abandon_instances {
+        writer.put_text(keys::abandoned(node.id), name.as_str());
+        message = format!("deregistered, and {placed} instances abandoned");
+    }
+    done(writer, OperationKind::NodeDeregister, node.id, name, &message, context)
 }
 
 /// Records an operation that its own transaction completes.

@@ -14,10 +14,11 @@ use hv_store::Revision;
 use tonic::{Request, Response, Status};
 
 impl Api {
-    fn node_and_operation(&self, done: &app::Committed) -> Result<(v1::Node, v1::Operation), Error> {
+    /// What a call answers; without a node when a repeated call's has been deregistered since.
+    fn node_and_operation(&self, done: &app::Committed) -> Result<(Option<v1::Node>, v1::Operation), Error> {
         let cluster = self.follower.cluster();
         let operation = views::operation(app::operation::find(&cluster, &done.operation.to_string())?);
-        let node = views::node(self, &cluster, cluster.find_node(&done.target)?);
+        let node = cluster.find_node(&done.target).ok().map(|entry| views::node(self, &cluster, entry));
         Ok((node, operation))
     }
 }
@@ -31,11 +32,11 @@ impl ClusterService for Api {
         let who = principal(&request)?;
         let mut request = request.into_inner();
         let key = std::mem::take(&mut request.idempotency_key);
-        let call = Call::new(&who, &key, &request).map_err(failed)?;
+        let call = Call::new(&who, &key, "RegisterNode", &request).map_err(failed)?;
         let plan = |cluster: &_, context: &_| app::node::register(cluster, &request, context);
         let done = self.committer.commit(&call, plan).await.map_err(failed)?;
         let (node, operation) = self.node_and_operation(&done).map_err(failed)?;
-        Ok(Response::new(v1::RegisterNodeResponse { node: Some(node), operation: Some(operation) }))
+        Ok(Response::new(v1::RegisterNodeResponse { node, operation: Some(operation) }))
     }
 
     async fn deregister_node(
@@ -45,7 +46,7 @@ impl ClusterService for Api {
         let who = principal(&request)?;
         let mut request = request.into_inner();
         let key = std::mem::take(&mut request.idempotency_key);
-        let call = Call::new(&who, &key, &request).map_err(failed)?;
+        let call = Call::new(&who, &key, "DeregisterNode", &request).map_err(failed)?;
         let plan = |cluster: &_, context: &_| app::node::deregister(cluster, &request, context);
         let done = self.committer.commit(&call, plan).await.map_err(failed)?;
         let cluster = self.follower.cluster();
@@ -91,11 +92,11 @@ impl ClusterService for Api {
         let who = principal(&request)?;
         let mut request = request.into_inner();
         let key = std::mem::take(&mut request.idempotency_key);
-        let call = Call::new(&who, &key, &request).map_err(failed)?;
+        let call = Call::new(&who, &key, "UpdateNode", &request).map_err(failed)?;
         let plan = |cluster: &_, context: &_| app::node::update(cluster, &request, context);
         let done = self.committer.commit(&call, plan).await.map_err(failed)?;
         let (node, operation) = self.node_and_operation(&done).map_err(failed)?;
-        Ok(Response::new(v1::UpdateNodeResponse { node: Some(node), operation: Some(operation) }))
+        Ok(Response::new(v1::UpdateNodeResponse { node, operation: Some(operation) }))
     }
 
     type WatchNodesStream = Answers<v1::NodeChange>;
@@ -138,18 +139,17 @@ impl ClusterService for Api {
         let changes = self.changes(from)?.map(move |batch| {
             let batch = batch?;
             let cluster = api.follower.cluster();
-            let one = |change: &std::sync::Arc<crate::state::Change>| match &change.object {
-                Object::Node(entry)
-                    if only.is_none_or(|id| id == entry.node.id)
-                        && selector.matches(&entry.node.metadata.labels) =>
-                {
-                    Some(v1::NodeChange {
-                        kind: views::kind(change.kind).into(),
-                        node: Some(views::node(&api, &cluster, entry)),
-                        revision: change.revision.0,
-                    })
-                }
-                _ => None,
+            let shows = |object: &Object| {
+                matches!(object, Object::Node(entry) if only.is_none_or(|id| id == entry.node.id)
+                    && selector.matches(&entry.node.metadata.labels))
+            };
+            let one = |change: &std::sync::Arc<crate::state::Change>| {
+                let Object::Node(entry) = &change.object else { return None };
+                Some(v1::NodeChange {
+                    kind: views::change(change, shows)?.into(),
+                    node: Some(views::node(&api, &cluster, entry)),
+                    revision: change.revision.0,
+                })
             };
             Ok::<_, Status>(batch.iter().filter_map(one).collect::<Vec<_>>())
         });

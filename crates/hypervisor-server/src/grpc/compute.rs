@@ -2,7 +2,7 @@
 
 use super::{Answers, Api, failed, page, principal, views};
 use crate::app::instance::Act;
-use crate::app::{self, Call, Committed};
+use crate::app::{self, Call, Committed, Plan};
 use crate::reconcile::candidates;
 use crate::scheduler;
 use crate::state::{Change, InstanceEntry, Object};
@@ -20,17 +20,21 @@ use std::time::Duration;
 use tonic::{Request, Response, Status, Streaming};
 
 impl Api {
-    fn instance_and_operation(&self, done: &Committed) -> Result<(v1::Instance, v1::Operation), Error> {
+    /// What a call answers; without an instance when a repeated call's has been deleted since.
+    fn instance_and_operation(
+        &self,
+        done: &Committed,
+    ) -> Result<(Option<v1::Instance>, v1::Operation), Error> {
         let cluster = self.follower.cluster();
         let operation = views::operation(app::operation::find(&cluster, &done.operation.to_string())?);
-        Ok((views::changed_instance(&cluster, &done.target)?, operation))
+        Ok((views::changed_instance(&cluster, &done.target), operation))
     }
 
     async fn act(&self, call: &Call, act: Act<'_>) -> Result<Response<v1::InstanceActionResponse>, Status> {
         let plan = |cluster: &_, context: &_| app::instance::act(cluster, &act, context);
         let done = self.committer.commit(call, plan).await.map_err(failed)?;
         let (instance, operation) = self.instance_and_operation(&done).map_err(failed)?;
-        Ok(Response::new(v1::InstanceActionResponse { instance: Some(instance), operation: Some(operation) }))
+        Ok(Response::new(v1::InstanceActionResponse { instance, operation: Some(operation) }))
     }
 
     fn find(&self, project: &str, reference: &str) -> Result<Arc<InstanceEntry>, Error> {
@@ -41,11 +45,11 @@ impl Api {
 
 /// Start, restart, pause and resume read alike.
 macro_rules! verb {
-    ($self:ident, $request:ident, $verb:expr) => {{
+    ($self:ident, $method:literal, $request:ident, $verb:expr) => {{
         let who = principal(&$request)?;
         let mut request = $request.into_inner();
         let key = std::mem::take(&mut request.idempotency_key);
-        let call = Call::new(&who, &key, &request).map_err(failed)?;
+        let call = Call::new(&who, &key, $method, &request).map_err(failed)?;
         let act = Act {
             instance: &request.instance,
             project: &request.project,
@@ -66,11 +70,11 @@ impl ComputeService for Api {
         let who = principal(&request)?;
         let mut request = request.into_inner();
         let key = std::mem::take(&mut request.idempotency_key);
-        let call = Call::new(&who, &key, &request).map_err(failed)?;
+        let call = Call::new(&who, &key, "CreateInstance", &request).map_err(failed)?;
         let plan = |cluster: &_, context: &_| app::instance::create(cluster, &request, context);
         let done = self.committer.commit(&call, plan).await.map_err(failed)?;
         let (instance, operation) = self.instance_and_operation(&done).map_err(failed)?;
-        Ok(Response::new(v1::CreateInstanceResponse { instance: Some(instance), operation: Some(operation) }))
+        Ok(Response::new(v1::CreateInstanceResponse { instance, operation: Some(operation) }))
     }
 
     async fn get_instance(
@@ -133,24 +137,24 @@ impl ComputeService for Api {
         let who = principal(&request)?;
         let mut request = request.into_inner();
         let key = std::mem::take(&mut request.idempotency_key);
-        let call = Call::new(&who, &key, &request).map_err(failed)?;
-        // The plan that is committed is the last one made.
-        let waiting = std::sync::Mutex::new(Vec::new());
+        let call = Call::new(&who, &key, "UpdateInstance", &request).map_err(failed)?;
         let plan = |cluster: &_, context: &_| {
             let update = app::instance::update(cluster, &request, context)?;
-            *waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = update.needs_restart;
-            Ok(update.plan)
+            let needs_restart = update.needs_restart.iter().map(|field| field.path().to_owned()).collect();
+            Ok(Plan { needs_restart, ..update.plan })
         };
         let done = self.committer.commit(&call, plan).await.map_err(failed)?;
-        let waiting = waiting.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (instance, operation) = self.instance_and_operation(&done).map_err(failed)?;
-        let effect =
-            if waiting.is_empty() { v1::UpdateEffect::Applied } else { v1::UpdateEffect::NeedsRestart };
+        let effect = if done.needs_restart.is_empty() {
+            v1::UpdateEffect::Applied
+        } else {
+            v1::UpdateEffect::NeedsRestart
+        };
         Ok(Response::new(v1::UpdateInstanceResponse {
-            instance: Some(instance),
+            instance,
             operation: Some(operation),
             effect: effect.into(),
-            needs_restart: waiting.into_iter().map(|field| field.path().to_owned()).collect(),
+            needs_restart: done.needs_restart,
         }))
     }
 
@@ -161,7 +165,7 @@ impl ComputeService for Api {
         let who = principal(&request)?;
         let mut request = request.into_inner();
         let key = std::mem::take(&mut request.idempotency_key);
-        let call = Call::new(&who, &key, &request).map_err(failed)?;
+        let call = Call::new(&who, &key, "DeleteInstance", &request).map_err(failed)?;
         let plan = |cluster: &_, context: &_| app::instance::delete(cluster, &request, context);
         let done = self.committer.commit(&call, plan).await.map_err(failed)?;
         let cluster = self.follower.cluster();
@@ -173,7 +177,7 @@ impl ComputeService for Api {
         &self,
         request: Request<v1::StartInstanceRequest>,
     ) -> Result<Response<v1::InstanceActionResponse>, Status> {
-        verb!(self, request, |_: &v1::StartInstanceRequest| Verb::Start)
+        verb!(self, "StartInstance", request, |_: &v1::StartInstanceRequest| Verb::Start)
     }
 
     async fn stop_instance(
@@ -183,7 +187,7 @@ impl ComputeService for Api {
         let who = principal(&request)?;
         let mut request = request.into_inner();
         let key = std::mem::take(&mut request.idempotency_key);
-        let call = Call::new(&who, &key, &request).map_err(failed)?;
+        let call = Call::new(&who, &key, "StopInstance", &request).map_err(failed)?;
         let act = Act {
             instance: &request.instance,
             project: &request.project,
@@ -201,21 +205,21 @@ impl ComputeService for Api {
         let verb = |request: &v1::RestartInstanceRequest| {
             if request.force { Verb::ForceRestart } else { Verb::Restart }
         };
-        verb!(self, request, verb)
+        verb!(self, "RestartInstance", request, verb)
     }
 
     async fn pause_instance(
         &self,
         request: Request<v1::PauseInstanceRequest>,
     ) -> Result<Response<v1::InstanceActionResponse>, Status> {
-        verb!(self, request, |_: &v1::PauseInstanceRequest| Verb::Pause)
+        verb!(self, "PauseInstance", request, |_: &v1::PauseInstanceRequest| Verb::Pause)
     }
 
     async fn resume_instance(
         &self,
         request: Request<v1::ResumeInstanceRequest>,
     ) -> Result<Response<v1::InstanceActionResponse>, Status> {
-        verb!(self, request, |_: &v1::ResumeInstanceRequest| Verb::Resume)
+        verb!(self, "ResumeInstance", request, |_: &v1::ResumeInstanceRequest| Verb::Resume)
     }
 
     async fn get_instance_stats(
@@ -282,13 +286,14 @@ impl ComputeService for Api {
         let changes = self.changes(from)?.map(move |batch| {
             let batch = batch?;
             let cluster = api.follower.cluster();
-            let one = |change: &Arc<Change>| match &change.object {
-                Object::Instance(entry) if filter.shows(entry) => Some(v1::InstanceChange {
-                    kind: views::kind(change.kind).into(),
+            let shows = |object: &Object| matches!(object, Object::Instance(entry) if filter.shows(entry));
+            let one = |change: &Arc<Change>| {
+                let Object::Instance(entry) = &change.object else { return None };
+                Some(v1::InstanceChange {
+                    kind: views::change(change, shows)?.into(),
                     instance: Some(views::instance(&cluster, entry)),
                     revision: change.revision.0,
-                }),
-                _ => None,
+                })
             };
             Ok::<_, Status>(batch.iter().filter_map(one).collect::<Vec<_>>())
         });

@@ -1,10 +1,10 @@
 //! Objects as callers see them.
 
 use super::Api;
-use crate::state::{ChangeKind, Cluster, InstanceEntry, NodeEntry, OperationEntry};
+use crate::state::{Change, ChangeKind, Cluster, InstanceEntry, NodeEntry, Object, OperationEntry};
 use hv_api::convert::{instance_to, node_to, operation_to, resources_to};
 use hv_api::v1;
-use hv_core::{Error, ErrorKind, InstanceId};
+use hv_core::InstanceId;
 
 /// An instance with its node's name.
 pub(super) fn instance(cluster: &Cluster, entry: &InstanceEntry) -> v1::Instance {
@@ -43,11 +43,21 @@ pub(super) fn kind(kind: ChangeKind) -> v1::ChangeKind {
     }
 }
 
-/// An instance that was just changed, by uid.
-pub(super) fn changed_instance(cluster: &Cluster, uid: &str) -> Result<v1::Instance, Error> {
-    let entry = uid.parse().ok().and_then(|id: InstanceId| cluster.instances().get(&id));
-    let entry = entry.ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "the instance has been deleted since").with_uid(uid)
-    })?;
-    Ok(instance(cluster, entry))
+/// What a change is to whoever sees only a selection: objects change, and so come into it or leave it. `None` when it is
+/// nothing to them.
+pub(super) fn change(change: &Change, shows: impl Fn(&Object) -> bool) -> Option<v1::ChangeKind> {
+    let is = shows(&change.object);
+    let was = change.previous.as_ref().map_or(is, shows);
+    match (change.kind, was, is) {
+        (ChangeKind::Modified, false, true) => Some(v1::ChangeKind::Added),
+        (ChangeKind::Modified, true, false) => Some(v1::ChangeKind::Deleted),
+        (of, _, true) => Some(kind(of)),
+        (_, _, false) => None,
+    }
+}
+
+/// An instance that a call changed, by uid; none when it has been deleted since.
+pub(super) fn changed_instance(cluster: &Cluster, uid: &str) -> Option<v1::Instance> {
+    let entry = uid.parse().ok().and_then(|id: InstanceId| cluster.instances().get(&id))?;
+    Some(instance(cluster, entry))
 }

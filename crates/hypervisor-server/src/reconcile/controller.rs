@@ -1,26 +1,23 @@
 //! The controller: one value that owns the agents' sessions and decides every step.
 
-use super::instance::{self, Observed, View};
+use super::desired::desired;
+use super::drain;
+use super::instance::{self, View};
 use super::link::Link;
 use super::node::{self, Agent};
+use super::session::{Session, Stream, abandoned};
+use crate::state::write::Writer;
 use crate::state::{Change, Cluster, Object};
-use hv_api::convert::{report_from, spec_to, status_from};
 use hv_api::v1;
 use hv_api::v1::agent_message::Message as Up;
 use hv_api::v1::server_message::Message as Down;
-use hv_core::instance::Epoch;
-use hv_core::node::NodeReport;
+use hv_core::instance::{Epoch, Relocation};
 use hv_core::operation::Target;
 use hv_core::{InstanceId, NodeId, Resources, Timestamp};
 use hv_store::{LeaseId, Revision, StoreError, Txn, TxnOutcome};
-use prost::Message as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Bytes of one frame of a full set, but for its last instance: with that one (at most half a MiB of cloud-init, and little
-/// else) it stays below the default limit of 4 MiB for a gRPC message.
-const FRAME_BYTES: usize = 1 << 20;
 
 /// How often instances without a node are looked at without any sign of change.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -103,32 +100,8 @@ pub struct Now {
     pub expiry: LeaseId,
 }
 
-#[derive(Debug)]
-enum Stream {
-    /// Has not said hello.
-    New { candidate: NodeId, link: Link, since: Duration },
-    /// Said hello; its node is being recorded.
-    Joining { hello: Box<v1::Hello>, candidate: NodeId, link: Link, since: Duration },
-    /// Is the session of a node.
-    Session(NodeId),
-}
-
-#[derive(Debug)]
-struct Session {
-    conn: Conn,
-    number: u64,
-    link: Link,
-    last_heard: Duration,
-    report: NodeReport,
-    observed: BTreeMap<InstanceId, Observed>,
-    /// Instances that a restored store has lost, and that this node has: the epochs it has them under.
-    claims: BTreeMap<InstanceId, Epoch>,
-    /// What the agent was told: epoch, generation, deleted and force.
-    sent: BTreeMap<InstanceId, (Epoch, u64, bool, bool)>,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Busy {
+pub(super) enum Busy {
     /// Under way.
     Committing,
     /// Done; rests until this is visible.
@@ -140,28 +113,28 @@ enum Busy {
 /// Decides. See the module's head.
 #[derive(Debug)]
 pub struct Controller {
-    timing: Timing,
-    incarnation: String,
-    version: String,
-    streams: BTreeMap<Conn, Stream>,
-    sessions: BTreeMap<NodeId, Session>,
+    pub(super) timing: Timing,
+    pub(super) incarnation: String,
+    pub(super) version: String,
+    pub(super) streams: BTreeMap<Conn, Stream>,
+    pub(super) sessions: BTreeMap<NodeId, Session>,
     /// Since when a node has no session.
-    missed: BTreeMap<NodeId, Duration>,
-    busy: BTreeMap<Subject, Busy>,
-    dirty: BTreeSet<Subject>,
-    reserved: BTreeMap<InstanceId, (NodeId, Resources)>,
-    highest_epoch: Epoch,
+    pub(super) missed: BTreeMap<NodeId, Duration>,
+    pub(super) busy: BTreeMap<Subject, Busy>,
+    pub(super) dirty: BTreeSet<Subject>,
+    pub(super) reserved: BTreeMap<InstanceId, (NodeId, Resources)>,
+    pub(super) highest_epoch: Epoch,
     /// When instances without a node are looked at again.
-    next_sweep: Duration,
+    pub(super) next_sweep: Duration,
 }
 
 impl Controller {
     /// The controller of a server that has just started: everything is looked at once, and every node gets a full grace
     /// period before it is judged.
     pub fn new(cluster: &Cluster, timing: Timing, incarnation: impl Into<String>, now: Duration) -> Self {
-        let instances = cluster.instances().keys().copied().chain(cluster.with_open_operations());
-        let dirty =
-            instances.map(Subject::Instance).chain(cluster.nodes().keys().copied().map(Subject::Node));
+        let instances = cluster.instances().keys().copied().map(Subject::Instance);
+        let nodes = cluster.nodes().keys().copied().map(Subject::Node);
+        let dirty = instances.chain(nodes).chain(cluster.with_open_operations().map(subject));
         Self {
             timing,
             incarnation: incarnation.into(),
@@ -215,6 +188,15 @@ impl Controller {
                     if entry.instance.placement.is_some() {
                         self.reserved.remove(&entry.instance.id);
                     }
+                    // The operation of a node that is drained says what is left there.
+                    let before = match &change.previous {
+                        Some(Object::Instance(before)) => before.placement.node,
+                        _ => None,
+                    };
+                    let nodes = [before, entry.placement.node].into_iter().flatten();
+                    let drained =
+                        nodes.filter(|node| cluster.open_operations(Target::Node(*node)).next().is_some());
+                    self.dirty.extend(drained.map(Subject::Node));
                     // What it leaves free may be what another waits for: it is gone, or its node refused it.
                     let refused =
                         entry.instance.placement.is_none() && !entry.placement.rejections.is_empty();
@@ -233,131 +215,18 @@ impl Controller {
                     self.mark_unplaced(cluster);
                 }
                 Object::Operation(entry) => {
-                    if let Target::Instance(id) = entry.operation.target {
-                        self.dirty.insert(Subject::Instance(id));
-                    }
+                    self.dirty.insert(subject(entry.operation.target));
                 }
             }
         }
     }
 
+    /// Those that wait for a node, and those that may wait for one to leave for.
     fn mark_unplaced(&mut self, cluster: &Cluster) {
-        let unplaced = cluster.instances().values().filter(|entry| entry.instance.placement.is_none());
+        let unplaced = cluster.instances().values().filter(|entry| {
+            entry.instance.placement.is_none() || entry.instance.spec.relocation == Relocation::Recreate
+        });
         self.dirty.extend(unplaced.map(|entry| Subject::Instance(entry.instance.id)));
-    }
-
-    fn on_frame(
-        &mut self,
-        conn: Conn,
-        frame: v1::AgentMessage,
-        cluster: &Cluster,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(stream) = self.streams.get_mut(&conn) else { return };
-        let link = match stream {
-            Stream::New { link, .. } | Stream::Joining { link, .. } => link,
-            Stream::Session(node) => match self.sessions.get_mut(node) {
-                Some(session) if session.conn == conn => {
-                    session.last_heard = now.mono;
-                    &mut session.link
-                }
-                _ => return,
-            },
-        };
-        let message = match link.receive(frame) {
-            Ok(Some(message)) => message,
-            Ok(None) => return,
-            Err(gap) => return self.close(conn, &gap.to_string(), now, effects),
-        };
-        match (&mut *stream, message) {
-            (Stream::New { candidate, link, since }, Up::Hello(hello)) => {
-                self.highest_epoch = self.highest_epoch.max(Epoch(hello.highest_epoch));
-                *stream = Stream::Joining {
-                    hello: Box::new(hello),
-                    candidate: *candidate,
-                    link: std::mem::take(link),
-                    since: *since,
-                };
-                self.dirty.insert(Subject::Join(conn));
-            }
-            (Stream::New { .. } | Stream::Joining { .. }, _) => {
-                self.close(
-                    conn,
-                    "the first frame must be a hello, and nothing may follow before the welcome",
-                    now,
-                    effects,
-                );
-            }
-            (Stream::Session(node), message) => {
-                let node = *node;
-                self.on_session(node, message, cluster, effects);
-            }
-        }
-    }
-
-    fn on_session(&mut self, node: NodeId, message: Up, cluster: &Cluster, effects: &mut Vec<Effect>) {
-        let Some(session) = self.sessions.get_mut(&node) else { return };
-        match message {
-            Up::Hello(_) => {}
-            Up::Heartbeat(beat) => {
-                let frame = session.link.frame(Down::Heartbeat(beat));
-                effects.push(Effect::Send(session.conn, Box::new(frame)));
-            }
-            Up::Observed(observed) => {
-                for wire in observed.instances {
-                    let status = wire.status.as_ref().map(status_from);
-                    let (Ok(id), Some(Ok(status))) = (wire.uid.parse(), status) else {
-                        tracing::warn!(%node, uid = wire.uid, "an agent sent a report that cannot be read");
-                        continue;
-                    };
-                    self.highest_epoch = self.highest_epoch.max(Epoch(wire.epoch));
-                    if cluster.instances().get(&id).is_some_and(|entry| cluster.lost(entry).is_some()) {
-                        // A refusal, or a deletion, says nothing of where it is.
-                        match wire.gone || wire.rejected {
-                            true => session.claims.remove(&id),
-                            false => session.claims.insert(id, Epoch(wire.epoch)),
-                        };
-                        self.dirty.insert(Subject::Instance(id));
-                    }
-                    if wire.orphan {
-                        tracing::warn!(%node, instance = %id, "a node has an instance that nobody asked for");
-                        continue;
-                    }
-                    let observed = Observed {
-                        epoch: Epoch(wire.epoch),
-                        status,
-                        gone: wire.gone,
-                        rejected: wire.rejected,
-                    };
-                    session.observed.insert(id, observed);
-                    self.dirty.insert(Subject::Instance(id));
-                }
-            }
-            Up::Node(report) => {
-                session.report = report_from(&report);
-                self.dirty.insert(Subject::Node(node));
-            }
-            answer @ (Up::Stats(_) | Up::ConsoleRefused(_)) => {
-                effects.push(Effect::Forward(Box::new(answer)))
-            }
-        }
-    }
-
-    fn on_closed(&mut self, conn: Conn, now: Now) {
-        if let Some(Stream::Session(node)) = self.streams.remove(&conn)
-            && self.sessions.get(&node).is_some_and(|session| session.conn == conn)
-        {
-            self.sessions.remove(&node);
-            self.missed.insert(node, now.mono);
-            self.dirty.insert(Subject::Node(node));
-        }
-    }
-
-    fn close(&mut self, conn: Conn, why: &str, now: Now, effects: &mut Vec<Effect>) {
-        tracing::warn!(conn = conn.0, why, "closing an agent's stream");
-        effects.push(Effect::Close(conn, why.to_owned()));
-        self.on_closed(conn, now);
     }
 
     fn on_done(&mut self, subject: Subject, result: Result<TxnOutcome, StoreError>, now: Now) {
@@ -521,169 +390,36 @@ impl Controller {
     ) -> Option<Txn> {
         let Some(entry) = cluster.nodes().get(&id) else {
             // Deregistered in the moment its agent joined: the agent comes again, and is recorded anew.
-            if let Some(session) = self.sessions.get(&id) {
-                self.close(session.conn, "the node was deregistered", now, effects);
+            if let Some(session) = self.sessions.get_mut(&id) {
+                let conn = session.conn;
+                if cluster.abandoned(id).is_some() {
+                    effects.push(Effect::Send(conn, Box::new(session.link.frame(abandoned(id)))));
+                }
+                self.close(conn, "the node was deregistered", now, effects);
             }
-            return None;
+            let mut writer = Writer::default();
+            drain::operations(&mut writer, id, None, &self.drain_view(cluster, now));
+            return (!writer.is_empty()).then(|| writer.finish());
         };
         let agent = match (self.sessions.get(&id), self.missed.get(&id)) {
             (Some(session), _) => Agent::Connected(&session.report),
             (None, Some(since)) if now.mono.saturating_sub(*since) < self.timing.grace => Agent::Missed,
             (None, _) => Agent::Lost,
         };
-        node::step(entry, &agent, now.wall)
+        let mut writer = Writer::default();
+        node::step(&mut writer, entry, &agent, now.wall);
+        drain::operations(&mut writer, id, Some(&entry.node), &self.drain_view(cluster, now));
+        (!writer.is_empty()).then(|| writer.finish())
     }
 
-    fn reconcile_join(
-        &mut self,
-        conn: Conn,
-        cluster: &Cluster,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Option<Txn> {
-        let Some(Stream::Joining { hello, candidate, .. }) = self.streams.get(&conn) else { return None };
-        let entry = match node::of_hello(cluster, hello) {
-            node::Known::Node(entry) => entry,
-            node::Known::New => match node::create(hello, *candidate, now.wall) {
-                Ok(txn) => return Some(txn),
-                Err(error) => {
-                    self.close(conn, &error.to_string(), now, effects);
-                    return None;
-                }
-            },
-            node::Known::Taken(why) => {
-                self.close(conn, &why, now, effects);
-                return None;
-            }
-        };
-        let id = entry.node.id;
-        if let Some(rival) = self.sessions.get(&id) {
-            if hello.node_uid.is_empty() {
-                let why = format!(
-                    "another agent is connected as node `{}`: give this one another name",
-                    entry.node.metadata.name
-                );
-                self.close(conn, &why, now, effects);
-                return None;
-            }
-            if rival.number >= hello.session {
-                self.close(conn, "a newer session of this node is open", now, effects);
-                return None;
-            }
-            let rival = rival.conn;
-            self.close(rival, "a newer session of this node was opened", now, effects);
-        }
-        let name = entry.node.metadata.name.to_string();
-        self.welcome(conn, id, name, cluster, now, effects);
-        None
-    }
-
-    /// Makes the stream the node's session: welcome, then the full set.
-    fn welcome(
-        &mut self,
-        conn: Conn,
-        id: NodeId,
-        name: String,
-        cluster: &Cluster,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(Stream::Joining { hello, mut link, .. }) = self.streams.insert(conn, Stream::Session(id))
-        else {
-            return;
-        };
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let welcome = v1::Welcome {
-            node_uid: id.to_string(),
-            node_name: name,
-            session: hello.session,
-            heartbeat_interval_ms: millis(self.timing.beat),
-            grace_ms: millis(self.timing.grace),
-            incarnation: self.incarnation.clone(),
-            server_version: self.version.clone(),
-        };
-        effects.push(Effect::Send(conn, Box::new(link.frame(Down::Welcome(welcome)))));
-        let wanted: Vec<_> = cluster
-            .placed_on(id)
-            .filter_map(|entry| Some((entry.instance.id, desired(cluster, entry.instance.id)?)))
-            .collect();
-        for full in full_set(wanted.iter().map(|(_, (_, desired))| desired.clone())) {
-            effects.push(Effect::Send(conn, Box::new(link.frame(Down::Desired(full)))));
-        }
-        let session = Session {
-            conn,
-            number: hello.session,
-            link,
-            last_heard: now.mono,
-            report: report_from(&hello.report.unwrap_or_default()),
-            observed: BTreeMap::new(),
-            claims: BTreeMap::new(),
-            sent: wanted.into_iter().map(|(id, (told, _))| (id, told)).collect(),
-        };
-        self.sessions.insert(id, session);
-        self.missed.remove(&id);
-        self.dirty.insert(Subject::Node(id));
+    fn drain_view<'a>(&'a self, cluster: &'a Cluster, now: Now) -> drain::View<'a> {
+        drain::View { cluster, reserved: &self.reserved, now: now.wall, expiry: now.expiry }
     }
 }
 
-/// What a node is told of an instance placed on it; nothing as long as it may be elsewhere.
-fn desired(cluster: &Cluster, id: InstanceId) -> Option<((Epoch, u64, bool, bool), v1::DesiredInstance)> {
-    let entry = cluster.instances().get(&id)?;
-    let instance = &entry.instance;
-    if cluster.lost(entry).is_some() {
-        return None;
-    }
-    let epoch = instance.placement?.epoch;
-    let (deleted, force) = (instance.is_deleting(), instance.spec.force_stop);
-    let wire = v1::DesiredInstance {
-        uid: id.to_string(),
-        name: instance.metadata.name.to_string(),
-        project: instance.metadata.project.to_string(),
-        epoch: epoch.0,
-        generation: instance.metadata.generation,
-        spec: Some(spec_to(&instance.spec)),
-        deleted,
-        force,
-    };
-    Some(((epoch, instance.metadata.generation, deleted, force), wire))
-}
-
-/// A full set in frames that are not too large; the last one says so.
-fn full_set(instances: impl Iterator<Item = v1::DesiredInstance>) -> Vec<v1::Desired> {
-    let mut frames = vec![v1::Desired { full: true, complete: false, instances: Vec::new() }];
-    let mut bytes = 0;
-    for instance in instances {
-        if bytes >= FRAME_BYTES {
-            frames.push(v1::Desired { full: true, complete: false, instances: Vec::new() });
-            bytes = 0;
-        }
-        bytes += instance.encoded_len();
-        if let Some(frame) = frames.last_mut() {
-            frame.instances.push(instance);
-        }
-    }
-    if let Some(last) = frames.last_mut() {
-        last.complete = true;
-    }
-    frames
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_set_of_large_instances_fits_into_frames() {
-        let large = v1::InstanceSpec {
-            cloud_init: Some(v1::CloudInitSpec { user_data: "x".repeat(512 << 10), ..Default::default() }),
-            ..Default::default()
-        };
-        let instance = v1::DesiredInstance { spec: Some(large), ..Default::default() };
-        let frames = full_set(std::iter::repeat_n(instance, 20));
-        assert!(frames.iter().all(|frame| frame.full && frame.encoded_len() < 4 << 20));
-        assert_eq!(frames.iter().map(|frame| frame.instances.len()).sum::<usize>(), 20);
-        let complete: Vec<_> = frames.iter().map(|frame| frame.complete).collect();
-        assert!(complete.ends_with(&[true]) && !complete[..complete.len() - 1].contains(&true));
-        assert_eq!(full_set(std::iter::empty()).len(), 1, "an empty set is said, too");
+fn subject(target: Target) -> Subject {
+    match target {
+        Target::Instance(id) => Subject::Instance(id),
+        Target::Node(id) => Subject::Node(id),
     }
 }

@@ -1,12 +1,13 @@
 //! The next step of one instance: a pure function of what is stored, what its agent reports, and the nodes.
 
-use super::progress;
+use super::{drain, progress};
 use crate::scheduler::{self, Candidate};
-use crate::state::write::{PlacementRecord, Rejection, Writer};
-use crate::state::{Cluster, InstanceEntry, Lost, NOWHERE_LABEL, keys};
+use crate::state::write::{Lost, PlacementRecord, Rejection, Writer};
+use crate::state::{Cluster, InstanceEntry, Missing, NOWHERE_LABEL, keys};
 use hv_core::condition::REPORTED;
-use hv_core::instance::{Epoch, Instance, InstanceStatus, Phase, Placement};
+use hv_core::instance::{Epoch, Instance, InstanceStatus, Phase, Placement, Relocation};
 use hv_core::node::NodePhase;
+use hv_core::operation::Target;
 use hv_core::{ConditionStatus, Error, InstanceId, NodeId, Resources, Timestamp};
 use hv_store::{Compare, LeaseId, Txn};
 use std::collections::BTreeMap;
@@ -92,17 +93,16 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
     let mut placement = entry.placement.clone();
     let mut reserve = None;
 
-    let lost = view.cluster.lost(entry);
-    if lost == Some(Lost::Nowhere) && instance.is_deleting() {
+    let missing = view.cluster.missing(entry);
+    if missing == Some(Missing::Nowhere) && instance.is_deleting() {
         return Ok(Some(remove(entry, view)));
     }
     match (placement.node, view.observed.filter(|observed| observed.epoch == placement.epoch)) {
-        _ if lost == Some(Lost::Waits) || (lost.is_some() && view.claim.is_some()) => {
+        _ if missing == Some(Missing::Waits) || (missing.is_some() && view.claim.is_some()) => {
             reserve = find(&mut instance, &mut placement, view);
         }
-        _ if lost == Some(Lost::Nowhere) => {
-            placement.node = None;
-            instance.placement = None;
+        _ if missing == Some(Missing::Nowhere) => {
+            unplace(&mut instance, &mut placement);
             reserve = place(&mut instance, &mut placement, entry, view)?;
         }
         // Nothing of it is on any node.
@@ -110,20 +110,45 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         (Some(_), Some(observed)) if observed.gone && instance.is_deleting() => {
             return Ok(Some(remove(entry, view)));
         }
+        // Its node was deregistered, and it with it.
+        (Some(node), _) if !view.cluster.nodes().contains_key(&node) => {
+            if instance.is_deleting() {
+                return Ok(Some(remove(entry, view)));
+            }
+            let name = view.cluster.abandoned(node).map_or_else(|| node.to_string(), str::to_owned);
+            unplace(&mut instance, &mut placement);
+            if instance.spec.relocation == Relocation::Recreate {
+                instance.status.message = format!("node {name} was abandoned: it is made anew");
+            } else {
+                placement.lost = Some(Lost { node_name: name, restart_serial: instance.spec.restart_serial });
+                instance.status = lost(&placement);
+            }
+        }
+        (None, _) if placement.stays_lost(&instance.spec) => instance.status = lost(&placement),
         (None, _) => {
             reserve = place(&mut instance, &mut placement, entry, view)?;
         }
         (Some(node), Some(observed)) if observed.rejected => {
-            placement.node = None;
+            unplace(&mut instance, &mut placement);
             placement.rejections.retain(|rejection| rejection.node != node);
             placement.rejections.push(Rejection {
                 node,
                 message: observed.status.message.clone(),
                 generation: instance.metadata.generation,
             });
-            instance.placement = None;
-            instance.status =
-                InstanceStatus { message: observed.status.message.clone(), ..InstanceStatus::default() };
+            instance.status.message.clone_from(&observed.status.message);
+        }
+        (Some(node), Some(observed)) if observed.gone && placement.leaving => {
+            unplace(&mut instance, &mut placement);
+            instance.status.message = format!("it has left node {}", node_name(view.cluster, node));
+        }
+        // It has yet to hear that it leaves: a step of its own, so that whoever watches sees it.
+        (Some(node), Some(_))
+            if !placement.leaving && drain::may_leave(entry, view.cluster, view.reserved)? =>
+        {
+            placement.leaving = true;
+            instance.status.phase = Phase::Migrating;
+            instance.status.message = leaves(view.cluster, node);
         }
         (Some(node), Some(observed)) if observed.gone => {
             instance.status.phase = Phase::Failed;
@@ -133,14 +158,20 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         // An agent that has just started has yet to look: what was known before stands.
         (Some(_), Some(observed))
             if observed.status.phase == Phase::Unknown && observed.status.message.is_empty() => {}
-        (Some(_), Some(observed)) => {
+        (Some(node), Some(observed)) => {
             // An agent that has just started has yet to look; what it acted on under this epoch, it has acted on.
             let acted_on = instance.status.observed_generation.max(observed.status.observed_generation);
             instance.status = InstanceStatus { observed_generation: acted_on, ..observed.status.clone() };
+            if placement.leaving && !instance.is_deleting() {
+                instance.status.phase = Phase::Migrating;
+                if instance.status.message.is_empty() {
+                    instance.status.message = leaves(view.cluster, node);
+                }
+            }
         }
         (Some(node), None) => {
             let phase = view.cluster.nodes().get(&node).map(|node| node.node.status.phase);
-            if matches!(phase, None | Some(NodePhase::Unknown)) && instance.status.phase != Phase::Unknown {
+            if phase == Some(NodePhase::Unknown) && instance.status.phase != Phase::Unknown {
                 instance.status.phase = Phase::Unknown;
                 instance.status.message = format!(
                     "node {} is not heard of; the guest may well be running",
@@ -162,11 +193,23 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
     }
     writer.unchanged(keys::placement(id), entry.placement_revision);
     let key = keys::instance(&instance.metadata.project, id);
-    if placement.node == entry.placement.node {
+    if placement.leaving && !entry.placement.leaving {
+        // It may leave, and its node is drained, as was seen.
+        writer.unchanged(key, Some(entry.spec_revision));
+        if let Some(node) = entry.placement.node.and_then(|node| view.cluster.nodes().get(&node)) {
+            writer.unchanged(keys::node(node.node.id), Some(node.spec_revision));
+        }
+    } else if placement.node == entry.placement.node {
         writer.only_if(Compare::Exists(key));
     } else {
         // A placement was decided on this very specification.
         writer.unchanged(key, Some(entry.spec_revision));
+    }
+    if let Some(node) = placement.node.filter(|_| entry.placement.node.is_none()) {
+        writer
+            .only_if(Compare::Exists(keys::node(node)))
+            .unchanged(keys::node_raised(node), view.cluster.claims(node).raised)
+            .put_text(keys::node_placed(node), "");
     }
     Ok(Some(Step { txn: writer.finish(), reserve }))
 }
@@ -195,10 +238,35 @@ fn find(
     placement.node = Some(node);
     placement.epoch = placement.epoch.next_above(view.highest_epoch);
     placement.rejections.clear();
+    placement.leaving = false;
+    placement.lost = None;
     instance.placement = Some(Placement { node, epoch: placement.epoch });
     instance.status.conditions.clear(REPORTED);
     instance.status.message = format!("found on node {}", node_name(view.cluster, node));
     Some((node, instance.spec.resources()))
+}
+
+/// Takes an instance from its node; it waits for the next one.
+fn unplace(instance: &mut Instance, placement: &mut PlacementRecord) {
+    placement.node = None;
+    placement.leaving = false;
+    instance.placement = None;
+    instance.status = InstanceStatus::default();
+}
+
+fn leaves(cluster: &Cluster, node: NodeId) -> String {
+    format!("it leaves node {}, which is drained", node_name(cluster, node))
+}
+
+fn lost(placement: &PlacementRecord) -> InstanceStatus {
+    let node = placement.lost.as_ref().map_or("", |lost| lost.node_name.as_str());
+    InstanceStatus {
+        phase: Phase::Failed,
+        message: format!(
+            "node {node} was abandoned, and its disks with it; `instance start` makes it anew, with fresh disks"
+        ),
+        ..InstanceStatus::default()
+    }
 }
 
 /// Chooses a node. Without one the status says why.
@@ -212,6 +280,7 @@ fn place(
     let decision = scheduler::schedule(instance, &candidates)?;
     if let Some(node) = decision.chosen {
         placement.node = Some(node);
+        placement.lost = None;
         placement.epoch = placement.epoch.next_above(view.highest_epoch);
         instance.placement = Some(Placement { node, epoch: placement.epoch });
         instance.status = InstanceStatus {
@@ -250,10 +319,10 @@ fn remove(entry: &InstanceEntry, view: &View<'_>) -> Step {
 }
 
 /// Most operations that one transaction advances: with what else it holds it stays below the store's limit.
-const MAX_OPERATIONS: usize = 50;
+pub(super) const MAX_OPERATIONS: usize = 50;
 
 fn operations(writer: &mut Writer, id: InstanceId, instance: Option<&Instance>, view: &View<'_>) {
-    for entry in view.cluster.open_operations(id).take(MAX_OPERATIONS) {
+    for entry in view.cluster.open_operations(Target::Instance(id)).take(MAX_OPERATIONS) {
         if let Some(next) = progress::advance(&entry.operation, instance, view.now) {
             writer
                 .unchanged(keys::operation(next.id), Some(entry.revision))

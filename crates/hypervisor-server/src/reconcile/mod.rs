@@ -10,10 +10,13 @@
 //! transaction for an object is under way at a time, and the object rests until its outcome is visible.
 
 mod controller;
+mod desired;
+mod drain;
 mod instance;
 mod link;
 mod node;
 mod progress;
+mod session;
 #[cfg(test)]
 mod tests;
 

@@ -19,7 +19,7 @@ pub(super) enum Agent<'a> {
 }
 
 /// Brings the stored status of a node up to date.
-pub(super) fn step(entry: &NodeEntry, agent: &Agent<'_>, now: Timestamp) -> Option<Txn> {
+pub(super) fn step(writer: &mut Writer, entry: &NodeEntry, agent: &Agent<'_>, now: Timestamp) {
     let mut node = entry.node.clone();
     match agent {
         Agent::Connected(report) => {
@@ -37,12 +37,9 @@ pub(super) fn step(entry: &NodeEntry, agent: &Agent<'_>, now: Timestamp) -> Opti
     if node.status.phase != entry.node.status.phase {
         node.status.last_transition_at = now;
     }
-    if node == entry.node {
-        return None;
+    if node != entry.node {
+        writer.only_if(Compare::Exists(keys::node(node.id))).put_node_status(&node);
     }
-    let mut writer = Writer::default();
-    writer.only_if(Compare::Exists(keys::node(node.id))).put_node_status(&node);
-    Some(writer.finish())
 }
 
 /// What a hello comes to.

@@ -38,7 +38,7 @@ fn converge(operation: &mut Operation, instance: &Instance, now: Timestamp) -> b
     let settled = status.observed_generation >= operation.target_generation && instance.placement.is_some();
     let failed = |message: &str| Error::new(ErrorKind::FailedPrecondition, message);
     match status.phase {
-        // Every node that could have it has refused it.
+        // Every node that could have it has refused it, or it was lost with its node.
         Phase::Failed if instance.placement.is_none() => operation.end(
             now,
             OperationPhase::Failed,
@@ -62,6 +62,7 @@ fn converge(operation: &mut Operation, instance: &Instance, now: Timestamp) -> b
             format!("it has stopped since: {}", status.message),
             None,
         ),
+        Phase::Migrating => operation.step(now, 10, phrase(instance, "it moves to another node")),
         _ if settled => operation.end(now, OperationPhase::Succeeded, status.phase.as_str(), None),
         Phase::Pending => operation.step(now, 5, phrase(instance, "waiting for a node")),
         Phase::Scheduled => operation.step(now, 20, phrase(instance, "placed")),
@@ -69,12 +70,9 @@ fn converge(operation: &mut Operation, instance: &Instance, now: Timestamp) -> b
         Phase::Starting => operation.step(now, 70, "starting the guest"),
         Phase::Stopping => operation.step(now, 40, "waiting for the guest to power down"),
         Phase::Unknown => operation.step(now, 10, phrase(instance, "waiting for the node")),
-        Phase::Running
-        | Phase::Paused
-        | Phase::Stopped
-        | Phase::Migrating
-        | Phase::Failed
-        | Phase::Deleting => operation.step(now, 10, "waiting for the node to act"),
+        Phase::Running | Phase::Paused | Phase::Stopped | Phase::Failed | Phase::Deleting => {
+            operation.step(now, 10, "waiting for the node to act")
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The controller on a model store, where a whole server would be too much.
 
 use super::{Controller, Effect, Input, Now, Subject, Timing};
+use crate::app::world::World;
 use crate::state::write::Writer;
 use crate::state::{Change, Cluster, keys};
 use hv_core::instance::{Instance, InstanceSpec, InstanceStatus};
@@ -85,4 +86,37 @@ fn a_placement_that_was_refused_leaves_no_reservation_behind() {
     let mut effects = controller.step(Input::Done(subject, Ok(outcome)), &cluster, NOW);
     effects.extend(controller.step(Input::Changes(&changes), &cluster, NOW));
     assert!(placement(&effects).is_some(), "it is placed again: {effects:?}");
+}
+
+/// A node with four CPUs, an instance on it that has one of them, and one that wants three and waits for its placement.
+fn crowded() -> (World, Txn) {
+    let mut world = World::new();
+    let node = world.node("alpha", 4);
+    world.create("placed");
+    world.place("placed", node);
+    world.create("waiting");
+    let raised = world.raise("waiting", 3);
+    world.take(raised);
+    let mut controller = Controller::new(&world.cluster, Timing::default(), "test", NOW.mono);
+    let (_, txn) = placement(&controller.step(Input::Tick, &world.cluster, NOW)).expect("there is room");
+    (world, txn)
+}
+
+#[test]
+fn a_raise_beside_a_placement_is_decided_again() {
+    let (mut world, placing) = crowded();
+    let raise = world.raise("placed", 2).expect("it does not see the placement");
+    assert!(world.apply(&placing));
+    assert!(!world.commit(raise.writer), "the placement came first");
+    assert!(world.raise("placed", 2).is_err());
+}
+
+#[test]
+fn a_placement_beside_a_raise_is_decided_again() {
+    let (mut world, placing) = crowded();
+    let raise = world.raise("placed", 2);
+    world.take(raise);
+    assert!(!world.apply(&placing), "the raise came first");
+    let mut controller = Controller::new(&world.cluster, Timing::default(), "test", NOW.mono);
+    assert!(placement(&controller.step(Input::Tick, &world.cluster, NOW)).is_none(), "it waits");
 }

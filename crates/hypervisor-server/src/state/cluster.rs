@@ -1,7 +1,7 @@
 //! The store's content as objects, kept up to date by [`Cluster::apply`]. A plain value: no I/O, no clock.
 
 use super::keys::Key;
-use super::write::{PlacementRecord, Rejection};
+use super::write::{Lost, PlacementRecord, Rejection};
 use hv_api::convert::{instance_from, node_from, operation_from, status_from};
 use hv_api::internal::v1 as internal;
 use hv_api::v1;
@@ -40,6 +40,8 @@ pub struct NodeEntry {
     pub node: Node,
     /// Revision of metadata and specification.
     pub spec_revision: Revision,
+    /// Revision of its status.
+    pub status_revision: Option<Revision>,
     /// The newest of all.
     pub revision: Revision,
     /// Size of its parts in the store, in bytes.
@@ -101,6 +103,18 @@ pub struct Change {
     pub object: Object,
     /// At which revision.
     pub revision: Revision,
+    /// What a modified instance or node was before: a watch of some labels tells by it who comes and who leaves.
+    pub previous: Option<Object>,
+}
+
+/// When what is claimed of a node last grew. Placements are decided by one task, which knows of its own that are under way:
+/// they exclude raises, not each other. A raise excludes both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// By a placement.
+    pub placed: Option<Revision>,
+    /// By a raise of what a placed instance takes.
+    pub raised: Option<Revision>,
 }
 
 /// Everything, at one revision.
@@ -112,8 +126,10 @@ pub struct Cluster {
     operations: BTreeMap<OperationId, Arc<OperationEntry>>,
     instance_names: BTreeMap<(Name, Name), InstanceId>,
     node_names: BTreeMap<Name, NodeId>,
-    open_operations: BTreeMap<InstanceId, BTreeSet<OperationId>>,
+    open_operations: BTreeMap<Target, BTreeSet<OperationId>>,
     by_node: BTreeMap<NodeId, BTreeSet<InstanceId>>,
+    abandoned: BTreeMap<NodeId, String>,
+    claims: BTreeMap<NodeId, Claims>,
     raw: BTreeMap<String, KeyValue>,
     /// When the store was restored from a snapshot, if ever.
     restored: Option<Revision>,
@@ -121,7 +137,7 @@ pub struct Cluster {
 
 /// What becomes of an instance that a restored store does not know the place of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lost {
+pub enum Missing {
     /// It waits for a node to report it.
     Waits,
     /// People say that it is nowhere: it is placed as if it were new, or removed if that is what they want.
@@ -155,7 +171,7 @@ impl Cluster {
 
     /// Whether nobody knows where this instance is: the store was restored since it was last placed, what happened after the
     /// snapshot is forgotten, and no agent has reported it yet. Only an agent's report, or people, end that.
-    pub fn lost(&self, entry: &InstanceEntry) -> Option<Lost> {
+    pub fn missing(&self, entry: &InstanceEntry) -> Option<Missing> {
         let restored = self.restored?;
         let older =
             entry.created < restored && entry.placement_revision.is_none_or(|placed| placed < restored);
@@ -165,7 +181,7 @@ impl Cluster {
         let forced = instance.is_deleting() && instance.spec.force_stop;
         // What people asked for before the restore, they did not ask for because of it.
         let nowhere = labelled || (forced && entry.spec_revision > restored);
-        older.then_some(if nowhere { Lost::Nowhere } else { Lost::Waits })
+        older.then_some(if nowhere { Missing::Nowhere } else { Missing::Waits })
     }
 
     /// When the store was restored from a snapshot, if ever.
@@ -173,19 +189,29 @@ impl Cluster {
         self.restored
     }
 
-    /// Operations of an instance that have not ended.
-    pub fn open_operations(&self, id: InstanceId) -> impl Iterator<Item = &Arc<OperationEntry>> {
-        self.open_operations.get(&id).into_iter().flatten().filter_map(|id| self.operations.get(id))
+    /// Operations of an object that have not ended.
+    pub fn open_operations(&self, target: Target) -> impl Iterator<Item = &Arc<OperationEntry>> {
+        self.open_operations.get(&target).into_iter().flatten().filter_map(|id| self.operations.get(id))
     }
 
-    /// Instances with operations that have not ended; they may be gone themselves.
-    pub fn with_open_operations(&self) -> impl Iterator<Item = InstanceId> {
+    /// Objects with operations that have not ended; they may be gone themselves.
+    pub fn with_open_operations(&self) -> impl Iterator<Item = Target> {
         self.open_operations.keys().copied()
     }
 
     /// Instances placed on a node.
     pub fn placed_on(&self, node: NodeId) -> impl Iterator<Item = &Arc<InstanceEntry>> {
         self.by_node.get(&node).into_iter().flatten().filter_map(|id| self.instances.get(id))
+    }
+
+    /// The name of a node that was abandoned.
+    pub fn abandoned(&self, node: NodeId) -> Option<&str> {
+        self.abandoned.get(&node).map(String::as_str)
+    }
+
+    /// When what is claimed of a node last grew.
+    pub fn claims(&self, node: NodeId) -> Claims {
+        self.claims.get(&node).copied().unwrap_or_default()
     }
 
     /// What the instances on a node take.
@@ -237,6 +263,9 @@ impl Cluster {
             if key == Key::Other {
                 continue;
             }
+            if self.note(key, event) {
+                continue;
+            }
             match event {
                 Event::Put { current, .. } => self.raw.insert(current.key.clone(), current.clone()),
                 Event::Delete { previous } => self.raw.remove(&previous.key),
@@ -252,7 +281,7 @@ impl Cluster {
                     };
                     continue;
                 }
-                Key::Other => continue,
+                Key::NodePlaced(_) | Key::NodeRaised(_) | Key::Abandoned(_) | Key::Other => continue,
             };
             let known = dirty.iter_mut().find(|(known, _)| *known == id);
             let spec_key = match key {
@@ -267,14 +296,43 @@ impl Cluster {
         self.revision = self.revision.max(batch.revision);
         let mut changes = Vec::new();
         for (id, key) in dirty {
+            let previous = match id {
+                Dirty::Instance(id) => self.instances.get(&id).cloned().map(Object::Instance),
+                Dirty::Node(id) => self.nodes.get(&id).cloned().map(Object::Node),
+                Dirty::Operation(_) => None,
+            };
             let change = match id {
                 Dirty::Instance(id) => self.rebuild_instance(id, key)?,
                 Dirty::Node(id) => self.rebuild_node(id)?,
                 Dirty::Operation(id) => self.rebuild_operation(id)?,
             };
-            changes.extend(change.map(|(kind, object)| Change { kind, object, revision: batch.revision }));
+            changes.extend(change.map(|(kind, object)| Change {
+                kind,
+                object,
+                revision: batch.revision,
+                previous: previous.filter(|_| kind == ChangeKind::Modified),
+            }));
         }
         Ok(changes)
+    }
+
+    /// Takes what belongs to nodes and is no object. Says whether it was that.
+    fn note(&mut self, key: Key, event: &Event) -> bool {
+        let current = match event {
+            Event::Put { current, .. } => Some(current),
+            Event::Delete { .. } => None,
+        };
+        let revision = current.map(|current| current.mod_revision);
+        match (key, current) {
+            (Key::NodePlaced(id), _) => self.claims.entry(id).or_default().placed = revision,
+            (Key::NodeRaised(id), _) => self.claims.entry(id).or_default().raised = revision,
+            (Key::Abandoned(id), Some(current)) => {
+                self.abandoned.insert(id, String::from_utf8_lossy(&current.value).into_owned());
+            }
+            (Key::Abandoned(id), None) => drop(self.abandoned.remove(&id)),
+            _ => return false,
+        }
+        true
     }
 
     fn raw_of(&self, key: &str) -> Option<&KeyValue> {
@@ -342,6 +400,7 @@ impl Cluster {
             node: node_from(&wire).map_err(|error| damaged(&spec.key, error))?,
             spec_revision: spec.mod_revision,
             bytes: spec.value.len() + status.as_ref().map_or(0, |status| status.value.len()),
+            status_revision: status.as_ref().map(|status| status.mod_revision),
             revision: status.map_or(spec.mod_revision, |status| status.mod_revision.max(spec.mod_revision)),
         });
         self.node_names.insert(entry.node.metadata.name.clone(), id);
@@ -371,16 +430,15 @@ impl Cluster {
                 (if old.is_some() { ChangeKind::Modified } else { ChangeKind::Added }, entry)
             }
         };
-        if let Target::Instance(target) = entry.operation.target {
-            let open = self.open_operations.entry(target).or_default();
-            if kind == ChangeKind::Deleted || entry.operation.phase.is_final() {
-                open.remove(&id);
-            } else {
-                open.insert(id);
-            }
-            if open.is_empty() {
-                self.open_operations.remove(&target);
-            }
+        let target = entry.operation.target;
+        let open = self.open_operations.entry(target).or_default();
+        if kind == ChangeKind::Deleted || entry.operation.phase.is_final() {
+            open.remove(&id);
+        } else {
+            open.insert(id);
+        }
+        if open.is_empty() {
+            self.open_operations.remove(&target);
         }
         Ok(Some((kind, Object::Operation(entry))))
     }
@@ -442,6 +500,11 @@ fn placement_record(wire: &internal::Placement) -> Result<PlacementRecord, Error
                 })
             })
             .collect::<Result<_, Error>>()?,
+        lost: wire
+            .lost
+            .as_ref()
+            .map(|lost| Lost { node_name: lost.node_name.clone(), restart_serial: lost.restart_serial }),
+        leaving: wire.leaving,
     })
 }
 

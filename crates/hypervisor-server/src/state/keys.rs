@@ -9,6 +9,9 @@
 //!   /hv1/node/<uid>                      metadata and specification
 //!   /hv1/node-status/<uid>               transitions and changed reports; never a heartbeat
 //!   /hv1/name/<kind>/<project>/<name>    uid: makes names unique
+//!   /hv1/node-placed/<uid>               written by every placement on a node, so that a raise notices one beside it
+//!   /hv1/node-raised/<uid>               written by every raise of what a placed instance takes, so that a placement notices it
+//!   /hv1/abandoned/<uid>                 name of a node that was abandoned: its uid never joins again
 //!   /hv1/operation/<uid>                 leased once it has ended
 //!   /hv1/idempotency/<principal>/<key>   leased
 //! ```
@@ -28,6 +31,9 @@ const INSTANCE_STATUS: &str = "/hv1/instance-status/";
 const PLACEMENT: &str = "/hv1/placement/";
 const NODE: &str = "/hv1/node/";
 const NODE_STATUS: &str = "/hv1/node-status/";
+const NODE_PLACED: &str = "/hv1/node-placed/";
+const NODE_RAISED: &str = "/hv1/node-raised/";
+const ABANDONED: &str = "/hv1/abandoned/";
 const OPERATION: &str = "/hv1/operation/";
 
 /// What a key holds.
@@ -43,6 +49,12 @@ pub enum Key {
     Node(NodeId),
     /// Its status.
     NodeStatus(NodeId),
+    /// Placements on a node.
+    NodePlaced(NodeId),
+    /// Raises of what instances on a node take.
+    NodeRaised(NodeId),
+    /// The name of an abandoned node.
+    Abandoned(NodeId),
     /// An operation.
     Operation(OperationId),
     /// The mark of a restore.
@@ -66,6 +78,9 @@ impl Key {
             .or_else(|| id(key, PLACEMENT).map(Self::Placement))
             .or_else(|| id(key, NODE).map(Self::Node))
             .or_else(|| id(key, NODE_STATUS).map(Self::NodeStatus))
+            .or_else(|| id(key, NODE_PLACED).map(Self::NodePlaced))
+            .or_else(|| id(key, NODE_RAISED).map(Self::NodeRaised))
+            .or_else(|| id(key, ABANDONED).map(Self::Abandoned))
             .or_else(|| id(key, OPERATION).map(Self::Operation))
             .unwrap_or(Self::Other)
     }
@@ -94,6 +109,21 @@ pub fn node(id: NodeId) -> String {
 /// Status of a node.
 pub fn node_status(id: NodeId) -> String {
     format!("{NODE_STATUS}{id}")
+}
+
+/// Placements on a node.
+pub fn node_placed(id: NodeId) -> String {
+    format!("{NODE_PLACED}{id}")
+}
+
+/// Raises of what instances on a node take.
+pub fn node_raised(id: NodeId) -> String {
+    format!("{NODE_RAISED}{id}")
+}
+
+/// The name of an abandoned node.
+pub fn abandoned(id: NodeId) -> String {
+    format!("{ABANDONED}{id}")
 }
 
 /// An operation.
@@ -138,6 +168,9 @@ mod tests {
         assert_eq!(Key::parse(&placement(i)), Key::Placement(i));
         assert_eq!(Key::parse(&node(n)), Key::Node(n));
         assert_eq!(Key::parse(&node_status(n)), Key::NodeStatus(n));
+        assert_eq!(Key::parse(&node_placed(n)), Key::NodePlaced(n));
+        assert_eq!(Key::parse(&node_raised(n)), Key::NodeRaised(n));
+        assert_eq!(Key::parse(&abandoned(n)), Key::Abandoned(n));
         assert_eq!(Key::parse(&operation(o)), Key::Operation(o));
         assert_eq!(Key::parse(&node_name(&project)), Key::Other);
     }

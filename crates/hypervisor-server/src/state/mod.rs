@@ -6,6 +6,6 @@ pub mod keys;
 pub mod write;
 
 pub use cluster::{
-    Change, ChangeKind, Cluster, InstanceEntry, Lost, NOWHERE_LABEL, NodeEntry, Object, OperationEntry,
+    Change, ChangeKind, Cluster, InstanceEntry, Missing, NOWHERE_LABEL, NodeEntry, Object, OperationEntry,
 };
 pub use follow::{Follower, Subscription};

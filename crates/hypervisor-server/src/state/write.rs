@@ -4,7 +4,7 @@ use super::keys;
 use hv_api::convert::{metadata_to, node_spec_to, node_to, operation_to, spec_to, status_to};
 use hv_api::internal::v1 as internal;
 use hv_api::v1;
-use hv_core::instance::{Epoch, Instance, InstanceStatus};
+use hv_core::instance::{Epoch, Instance, InstanceSpec, InstanceStatus};
 use hv_core::node::Node;
 use hv_core::operation::Operation;
 use hv_core::{InstanceId, NodeId};
@@ -22,6 +22,15 @@ pub struct Rejection {
     pub generation: u64,
 }
 
+/// An instance was on a node that was abandoned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The node's name.
+    pub node_name: String,
+    /// Its restart serial at that time; a greater one asks for it to be made anew.
+    pub restart_serial: u64,
+}
+
 /// Where an instance belongs, and where it may not go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PlacementRecord {
@@ -31,6 +40,17 @@ pub struct PlacementRecord {
     pub epoch: Epoch,
     /// Nodes that refused.
     pub rejections: Vec<Rejection>,
+    /// It was on a node that was abandoned, and has not been placed since.
+    pub lost: Option<Lost>,
+    /// Its node is drained: it is torn down there, and placed anew then.
+    pub leaving: bool,
+}
+
+impl PlacementRecord {
+    /// What was lost with its node is not made anew before somebody asks for it: its disks were there.
+    pub fn stays_lost(&self, spec: &InstanceSpec) -> bool {
+        self.lost.as_ref().is_some_and(|lost| spec.restart_serial <= lost.restart_serial)
+    }
 }
 
 /// A transaction in the making.
@@ -102,6 +122,11 @@ impl Writer {
             node_uid: placement.node.map(|node| node.to_string()).unwrap_or_default(),
             epoch: placement.epoch.0,
             rejections: placement.rejections.iter().map(rejection).collect(),
+            lost: placement.lost.as_ref().map(|lost| internal::Lost {
+                node_name: lost.node_name.clone(),
+                restart_serial: lost.restart_serial,
+            }),
+            leaving: placement.leaving,
         };
         self.put(keys::placement(id), &message, None)
     }

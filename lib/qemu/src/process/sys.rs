@@ -21,11 +21,12 @@ pub(super) fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.map_err(Into::into)
 }
 
-/// Arranges for the child to start in its own session, keep only the descriptors in `keep` (beside 0 to 2), confine
+/// Arranges for the child to join control groups, start in its own session, keep only the descriptors in `keep` (beside 0 to 2), confine
 /// itself by the Landlock ruleset and become `identity`.
 pub(super) fn in_child(
     command: &mut Command,
     keep: Vec<RawFd>,
+    cgroups: Vec<OwnedFd>,
     identity: Option<Identity>,
     ruleset: Option<OwnedFd>,
 ) {
@@ -33,6 +34,7 @@ pub(super) fn in_child(
     // takes no lock and allocates nothing, and errors are built from a number.
     unsafe {
         command.pre_exec(move || {
+            cgroups.iter().try_for_each(join)?;
             check(libc::setsid().into())?;
             close_at_exec_except(&keep)?;
             if let Some(ruleset) = &ruleset {
@@ -44,6 +46,13 @@ pub(super) fn in_child(
             Ok(())
         });
     }
+}
+
+/// A process writes 0 to name itself (cgroups(7)).
+fn join(group: &OwnedFd) -> io::Result<()> {
+    // SAFETY: the pointer and length describe a constant.
+    let written = unsafe { libc::write(group.as_raw_fd(), c"0".as_ptr().cast(), 1) };
+    check(libc::c_long::try_from(written).unwrap_or(-1))
 }
 
 /// Marks instead of closing: the standard library's own pipe must survive until exec.

@@ -82,6 +82,9 @@ pub(crate) struct Create {
     /// How long the guest may take to power down [default: 60s]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration, help_heading = "Life")]
     stop_timeout: Option<Duration>,
+    /// Whether it may leave its node, when that is drained or abandoned
+    #[arg(long, value_enum, value_name = "POLICY", default_value = "never", help_heading = "Life")]
+    relocation: Relocation,
     /// Do not start it
     #[arg(long, help_heading = "Life")]
     stopped: bool,
@@ -157,6 +160,23 @@ impl From<Restart> for v1::RestartPolicy {
     }
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Relocation {
+    /// It stays where its disks are
+    Never,
+    /// It is made anew on another node, with fresh disks: what its guest wrote is lost
+    Recreate,
+}
+
+impl From<Relocation> for v1::Relocation {
+    fn from(relocation: Relocation) -> Self {
+        match relocation {
+            Relocation::Never => Self::Never,
+            Relocation::Recreate => Self::Recreate,
+        }
+    }
+}
+
 pub(crate) async fn run(context: &mut Context, asked: Create) -> Result<(), Failure> {
     let waiting = asked.waiting.clone();
     let request = request(context, asked)?;
@@ -199,6 +219,7 @@ fn request(context: &mut Context, asked: Create) -> Result<v1::CreateInstanceReq
         run_state: if asked.stopped { v1::RunState::Stopped } else { v1::RunState::Running }.into(),
         restart_policy: v1::RestartPolicy::from(asked.restart).into(),
         stop_timeout_ms: asked.stop_timeout.map_or(0, millis),
+        relocation: v1::Relocation::from(asked.relocation).into(),
         placement: Some(v1::PlacementSpec {
             preferred_node: asked.prefer_node,
             required_node: asked.node,

@@ -272,6 +272,7 @@ pub(crate) fn details(instance: &v1::Instance, now: Timestamp) -> Details {
         .add("Command line", boot.cmdline)
         .add("Cloud-init", if spec.cloud_init.is_some() { "yes" } else { "" })
         .add("Restart", view::restart_policy(spec.restart_policy))
+        .add("Relocation", view::relocation(spec.relocation))
         .add("Required node", placement.required_node)
         .add("Preferred node", placement.preferred_node)
         .add("Region", placement.region)

@@ -1,6 +1,6 @@
 //! `instance update`.
 
-use super::create::{Restart, cloud_init, millis, networks};
+use super::create::{Firmware, Relocation, Restart, cloud_init, millis, networks, node_path};
 use super::{fetch, finish};
 use crate::Context;
 use crate::cmd::Waiting;
@@ -8,10 +8,11 @@ use crate::connect::{Connection, mutate};
 use crate::exit::Failure;
 use crate::output::view;
 use crate::parse;
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
 use hv_api::v1;
 use hv_api::v1::network_interface_spec::Attachment;
 use hv_core::{Error, ErrorKind};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use std::time::Duration;
 /// Examples:
 ///   hypervisor-ctl instance update web --memory 2G --cpus 4
 ///   hypervisor-ctl instance update web --label tier=front --label old-
+///   hypervisor-ctl instance update web --kernel /boot/vmlinuz --initrd /boot/initrd.img --cmdline 'console=ttyS0'
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Update {
@@ -42,18 +44,26 @@ pub(crate) struct Update {
     /// Ports to forward instead of the present ones; may be given several times
     #[arg(long, value_name = "PORTS", value_parser = parse::publish)]
     publish: Vec<v1::PublishedPort>,
-    /// The kernel's command line
-    #[arg(long, value_name = "TEXT")]
-    cmdline: Option<String>,
+    #[command(flatten)]
+    boot: Boot,
     /// A cloud-init user-data file, read here
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     cloud_init: Option<PathBuf>,
     /// Set (KEY=VALUE) or remove (KEY-) a label; may be given several times
     #[arg(long, value_name = "LABEL", value_parser = parse::label_change)]
     label: Vec<(String, Option<String>)>,
+    /// Set (KEY=VALUE) or remove (KEY-) an annotation; may be given several times
+    #[arg(long, value_name = "ANNOTATION", value_parser = parse::label_change)]
+    annotation: Vec<(String, Option<String>)>,
+    /// What it is to be, together with the other changes
+    #[arg(long, value_enum, value_name = "STATE")]
+    run_state: Option<RunState>,
     /// What happens when the guest ends by itself
     #[arg(long, value_enum, value_name = "POLICY")]
     restart: Option<Restart>,
+    /// Whether it may leave its node, when that is drained or abandoned
+    #[arg(long, value_enum, value_name = "POLICY")]
+    relocation: Option<Relocation>,
     /// How long the guest may take to power down
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     stop_timeout: Option<Duration>,
@@ -61,12 +71,47 @@ pub(crate) struct Update {
     waiting: Waiting,
 }
 
+#[derive(Args)]
+struct Boot {
+    /// Firmware
+    #[arg(long, value_enum, value_name = "FIRMWARE")]
+    firmware: Option<Firmware>,
+    /// A kernel of the node to boot directly; an empty path boots from the disks again
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    kernel: Option<OsString>,
+    /// Its initial RAM disk; an empty path for none
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    initrd: Option<OsString>,
+    /// Its command line
+    #[arg(long, value_name = "TEXT")]
+    cmdline: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RunState {
+    Running,
+    Paused,
+    Stopped,
+}
+
+impl From<RunState> for v1::RunState {
+    fn from(state: RunState) -> Self {
+        match state {
+            RunState::Running => Self::Running,
+            RunState::Paused => Self::Paused,
+            RunState::Stopped => Self::Stopped,
+        }
+    }
+}
+
 pub(crate) async fn run(context: &mut Context, asked: Update) -> Result<(), Failure> {
     let connection = Connection::open(context).await?;
     let present = fetch(context, &connection, &asked.instance).await?;
     let waiting = asked.waiting.clone();
-    let request =
-        v1::UpdateInstanceRequest { project: context.globals.project.clone(), ..change(asked, present)? };
+    let request = v1::UpdateInstanceRequest {
+        project: context.globals.project.clone(),
+        ..change(context, asked, present)?
+    };
     let uid = request.instance.clone();
     let answer = mutate(request, |request| {
         let mut client = connection.compute();
@@ -87,10 +132,14 @@ pub(crate) async fn run(context: &mut Context, asked: Update) -> Result<(), Fail
 }
 
 /// The present state with the changes, and the mask that names them.
-fn change(asked: Update, present: v1::Instance) -> Result<v1::UpdateInstanceRequest, Failure> {
+fn change(
+    context: &mut Context,
+    asked: Update,
+    present: v1::Instance,
+) -> Result<v1::UpdateInstanceRequest, Failure> {
     let metadata = present.metadata.unwrap_or_default();
     let mut spec = present.spec.unwrap_or_default();
-    let mut labels = metadata.labels;
+    let (mut labels, mut annotations) = (metadata.labels, metadata.annotations);
     let mut paths = Vec::new();
     let mut changes = |path: &str| paths.push(path.to_owned());
     if let Some(cpus) = asked.cpus {
@@ -112,8 +161,7 @@ fn change(asked: Update, present: v1::Instance) -> Result<v1::UpdateInstanceRequ
         publish(&mut spec, asked.publish)?;
         changes("spec.network_interfaces");
     }
-    if let Some(cmdline) = asked.cmdline {
-        spec.boot.get_or_insert_default().cmdline = cmdline;
+    if boot(context, asked.boot, spec.boot.get_or_insert_default())? {
         changes("spec.boot");
     }
     if let Some(path) = asked.cloud_init {
@@ -124,18 +172,30 @@ fn change(asked: Update, present: v1::Instance) -> Result<v1::UpdateInstanceRequ
         spec.restart_policy = v1::RestartPolicy::from(restart).into();
         changes("spec.restart_policy");
     }
+    if let Some(relocation) = asked.relocation {
+        spec.relocation = v1::Relocation::from(relocation).into();
+        changes("spec.relocation");
+    }
     if let Some(timeout) = asked.stop_timeout {
         spec.stop_timeout_ms = millis(timeout);
         changes("spec.stop_timeout_ms");
     }
-    if !asked.label.is_empty() {
-        for (key, value) in asked.label {
+    if let Some(state) = asked.run_state {
+        spec.run_state = v1::RunState::from(state).into();
+        changes("spec.run_state");
+    }
+    for (path, pairs, wanted) in
+        [("labels", &mut labels, asked.label), ("annotations", &mut annotations, asked.annotation)]
+    {
+        if !wanted.is_empty() {
+            changes(path);
+        }
+        for (key, value) in wanted {
             match value {
-                Some(value) => labels.insert(key, value),
-                None => labels.remove(&key),
+                Some(value) => pairs.insert(key, value),
+                None => pairs.remove(&key),
             };
         }
-        changes("labels");
     }
     if paths.is_empty() {
         let error = Error::new(ErrorKind::Invalid, "nothing to change: no flag says what");
@@ -145,11 +205,37 @@ fn change(asked: Update, present: v1::Instance) -> Result<v1::UpdateInstanceRequ
         instance: metadata.uid,
         spec: Some(spec),
         labels,
+        annotations,
         update_mask: Some(prost_types::FieldMask { paths }),
         idempotency_key: asked.waiting.key(""),
         precondition: Some(v1::Precondition { generation: metadata.generation }),
         ..Default::default()
     })
+}
+
+/// What it boots. Says whether anything was asked for.
+fn boot(context: &mut Context, asked: Boot, boot: &mut v1::BootSpec) -> Result<bool, Failure> {
+    let Boot { firmware, kernel, initrd, cmdline } = asked;
+    let any = firmware.is_some() || kernel.is_some() || initrd.is_some() || cmdline.is_some();
+    let path_of = |path: OsString| Some(PathBuf::from(path)).filter(|path| !path.as_os_str().is_empty());
+    if let Some(firmware) = firmware {
+        boot.firmware = v1::Firmware::from(firmware).into();
+    }
+    if let Some(path) = kernel {
+        boot.kernel = node_path(context, "--kernel", path_of(path))?;
+        if boot.kernel.is_empty() {
+            // They are of no use without it.
+            boot.initrd.clear();
+            boot.cmdline.clear();
+        }
+    }
+    if let Some(path) = initrd {
+        boot.initrd = node_path(context, "--initrd", path_of(path))?;
+    }
+    if let Some(cmdline) = cmdline {
+        boot.cmdline = cmdline;
+    }
+    Ok(any)
 }
 
 fn publish(spec: &mut v1::InstanceSpec, ports: Vec<v1::PublishedPort>) -> Result<(), Failure> {

@@ -1,0 +1,45 @@
+//! A host comes back whose node was abandoned: never two guests of one instance, once it has been told.
+
+use hv_sim::{Mutation, Scenario, Summary, run_scenario, trace};
+
+const SEEDS: u64 = 300;
+
+#[test]
+fn an_abandoned_host_that_comes_back_ends_its_guests() {
+    let mut sum = Summary::default();
+    for seed in 0..SEEDS {
+        match run_scenario(seed, Mutation::None, Scenario::Abandon) {
+            Ok(summary) => sum.add(&summary),
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+    println!("{sum:#?}");
+    for (what, count) in
+        [("abandonments", sum.abandonments), ("revocations", sum.revocations), ("removals", sum.removals)]
+    {
+        assert!(count >= 50, "the seeds reach only {count} {what}");
+    }
+}
+
+/// `HV_SIM_SEED=n`: one seed, with its log.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "which seed is said by whoever runs the test")]
+fn one_seed() {
+    let seed = std::env::var("HV_SIM_SEED").ok().and_then(|text| text.parse().ok());
+    if let Some(seed) = seed {
+        match trace(seed, Mutation::None, Scenario::Abandon) {
+            Ok(summary) => println!("{summary:#?}"),
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+}
+
+#[test]
+fn agents_that_keep_their_guests_are_noticed() {
+    let noticed = (0..SEEDS).find_map(|seed| {
+        run_scenario(seed, Mutation::RevocationIgnored, Scenario::Abandon)
+            .err()
+            .map(|failure| (seed, failure.violation))
+    });
+    println!("{:?}", noticed.expect("a seed that notices it"));
+}

@@ -1,0 +1,110 @@
+//! Draining a node: what may be made anew on another node leaves, as long as one takes it; the rest stays. An operation says how
+//! far that is, and what stays why.
+//!
+//! ```text
+//!   on a node that is drained ─> leaving (its agent tears it down: it asks the guest first) ─> gone ─> placed anew
+//! ```
+//!
+//! Nothing leaves for nowhere: there must be a node that would take it now. Once it leaves, nothing takes that back.
+
+use super::instance::candidates;
+use crate::scheduler;
+use crate::state::write::Writer;
+use crate::state::{Cluster, InstanceEntry, keys};
+use hv_core::instance::Relocation;
+use hv_core::node::{Node, Schedulability};
+use hv_core::operation::{Operation, OperationPhase, Target};
+use hv_core::{Error, InstanceId, NodeId, Resources, Timestamp};
+use hv_store::LeaseId;
+use std::collections::BTreeMap;
+
+/// Names that a message shows of each kind.
+const NAMES: usize = 5;
+
+/// What the progress of a drain is decided on.
+pub(super) struct View<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) reserved: &'a BTreeMap<InstanceId, (NodeId, Resources)>,
+    pub(super) now: Timestamp,
+    pub(super) expiry: LeaseId,
+}
+
+/// Whether an instance is to leave its node: that is drained, the instance may leave, and another node would take it.
+pub(super) fn may_leave(
+    entry: &InstanceEntry,
+    cluster: &Cluster,
+    reserved: &BTreeMap<InstanceId, (NodeId, Resources)>,
+) -> Result<bool, Error> {
+    let instance = &entry.instance;
+    let node = entry.placement.node.and_then(|node| cluster.nodes().get(&node));
+    let drained = node.is_some_and(|node| node.node.spec.schedulability == Schedulability::Draining);
+    if !drained || instance.is_deleting() || instance.spec.relocation != Relocation::Recreate {
+        return Ok(false);
+    }
+    Ok(scheduler::schedule(instance, &candidates(cluster, entry, reserved))?.chosen.is_some())
+}
+
+/// Brings the operations of a node up to date. `None`: it is gone.
+pub(super) fn operations(writer: &mut Writer, id: NodeId, node: Option<&Node>, view: &View<'_>) {
+    for entry in view.cluster.open_operations(Target::Node(id)).take(super::instance::MAX_OPERATIONS) {
+        let mut next = entry.operation.clone();
+        if advance(&mut next, id, node, view) {
+            writer
+                .unchanged(keys::operation(next.id), Some(entry.revision))
+                .put_operation(&next, view.expiry);
+        }
+    }
+}
+
+/// Says whether anything changed.
+fn advance(operation: &mut Operation, id: NodeId, node: Option<&Node>, view: &View<'_>) -> bool {
+    let now = view.now;
+    let cancelled = match node {
+        None => Some("the node was deregistered"),
+        Some(node) if node.spec.schedulability != Schedulability::Draining => {
+            Some("the node is not drained any more")
+        }
+        Some(node) if node.metadata.generation > operation.target_generation => {
+            Some("a newer change took its place")
+        }
+        Some(_) => None,
+    };
+    if let Some(why) = cancelled {
+        return operation.end(now, OperationPhase::Cancelled, why, None);
+    }
+    let (mut leave, mut bound, mut nowhere) = (Vec::new(), Vec::new(), Vec::new());
+    for entry in view.cluster.placed_on(id) {
+        let name = entry.instance.metadata.name.as_str();
+        let leaves = entry.placement.leaving
+            || entry.instance.is_deleting()
+            || may_leave(entry, view.cluster, view.reserved).unwrap_or(false);
+        match entry.instance.spec.relocation {
+            _ if leaves => leave.push(name),
+            Relocation::Never => bound.push(name),
+            Relocation::Recreate => nowhere.push(name),
+        }
+    }
+    let stays = [
+        (bound, "staying with their disks (relocation never)"),
+        (nowhere, "waiting for a node that takes them"),
+    ];
+    let stays: Vec<_> = stays
+        .into_iter()
+        .filter(|(names, _)| !names.is_empty())
+        .map(|(names, why)| format!("{why}: {}", list(&names)))
+        .collect();
+    if leave.is_empty() {
+        let message =
+            if stays.is_empty() { "nothing is on it any more".to_owned() } else { stays.join("; ") };
+        return operation.end(now, OperationPhase::Succeeded, message, None);
+    }
+    operation.step(now, 50, format!("waiting for {} to leave", list(&leave)))
+}
+
+fn list(names: &[&str]) -> String {
+    let shown: Vec<_> = names.iter().take(NAMES).copied().collect();
+    match names.len().saturating_sub(NAMES) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

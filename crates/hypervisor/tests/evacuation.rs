@@ -1,0 +1,335 @@
+//! Nodes that are drained, and nodes that are abandoned and whose host comes back. Every hop real but the guests.
+#![cfg(test)]
+
+use futures::StreamExt;
+use hv_api::v1;
+use hv_api::v1::cluster_service_client::ClusterServiceClient;
+use hv_api::v1::compute_service_client::ComputeServiceClient;
+use hv_api::v1::operation_service_client::OperationServiceClient;
+use hv_client::{Bearer, Dialer, ServerAddr};
+use hv_core::InstanceId;
+use hv_core::instance::Phase;
+use hv_driver::Guest;
+use hv_driver::fake::FakeDriver;
+use hv_runtime::clock;
+use hypervisor::local::{Layout, start_server};
+use hypervisor_agent::Agent;
+use hypervisor_server::Server;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tonic::Code;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+
+type Authorised = InterceptedService<Channel, Bearer>;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Site {
+    dir: TempDir,
+    server: Server,
+    compute: ComputeServiceClient<Authorised>,
+    cluster: ClusterServiceClient<Authorised>,
+    operations: OperationServiceClient<Authorised>,
+}
+
+impl Site {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout(dir.path().to_owned());
+        let mut config = layout.server_config("127.0.0.1:0");
+        config.heartbeat.interval_ms = 200;
+        config.heartbeat.timeout_ms = 2_000;
+        let server = start_server(&config).await.unwrap();
+        let dialer = Dialer::new(ServerAddr::Unix(layout.socket()), layout.token()).unwrap();
+        let channel = dialer.dial().await.unwrap();
+        Self {
+            dir,
+            server,
+            compute: ComputeServiceClient::with_interceptor(channel.clone(), dialer.bearer()),
+            cluster: ClusterServiceClient::with_interceptor(channel.clone(), dialer.bearer()),
+            operations: OperationServiceClient::with_interceptor(channel, dialer.bearer()),
+        }
+    }
+
+    async fn agent(&self, name: &str, driver: &FakeDriver) -> Agent {
+        let mut config = Layout(self.dir.path().to_owned()).agent_config();
+        config.node_name = name.into();
+        config.state_dir = self.dir.path().join(name);
+        hypervisor_agent::build(config, Arc::new(driver.clone())).unwrap().spawn().await
+    }
+
+    /// Waits until the node is in a phase; answers its uid.
+    async fn node(&mut self, name: &str, phase: v1::NodePhase) -> String {
+        let mut changes =
+            self.cluster.watch_nodes(v1::WatchNodesRequest::default()).await.unwrap().into_inner();
+        let found = async {
+            loop {
+                let change = changes.next().await.unwrap().unwrap();
+                let node = change.node.clone().unwrap();
+                let metadata = node.metadata.unwrap();
+                let is = node.status.unwrap().phase() == phase;
+                if metadata.name == name && is && change.kind() != v1::ChangeKind::Deleted {
+                    return metadata.uid;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.expect("the node comes to it")
+    }
+
+    async fn create(&mut self, name: &str, change: impl FnOnce(&mut v1::InstanceSpec)) -> InstanceId {
+        let mut spec = v1::InstanceSpec {
+            r#type: v1::InstanceType::Vm.into(),
+            cpus: 1,
+            memory_bytes: 64 << 20,
+            image: "/images/demo.qcow2".into(),
+            ..Default::default()
+        };
+        change(&mut spec);
+        let request = v1::CreateInstanceRequest { name: name.into(), spec: Some(spec), ..Default::default() };
+        let answer = self.compute.create_instance(request).await.unwrap().into_inner();
+        let ended = self.ended(answer.operation).await;
+        assert_eq!(ended.phase(), v1::OperationPhase::Succeeded, "{ended:?}");
+        answer.instance.unwrap().metadata.unwrap().uid.parse().unwrap()
+    }
+
+    async fn ended(&mut self, operation: Option<v1::Operation>) -> v1::Operation {
+        let request = v1::WaitOperationRequest { operation: operation.unwrap().uid, timeout_ms: 20_000 };
+        self.operations.wait_operation(request).await.unwrap().into_inner()
+    }
+
+    async fn until(&mut self, name: &str, phase: v1::InstancePhase) -> v1::InstanceStatus {
+        let request = v1::WatchInstancesRequest { instance: name.into(), ..Default::default() };
+        let mut changes = self.compute.watch_instances(request).await.unwrap().into_inner();
+        let found = async {
+            loop {
+                let change = changes.next().await.unwrap().unwrap();
+                if let Some(status) = change.instance.and_then(|instance| instance.status)
+                    && status.phase() == phase
+                {
+                    return status;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.expect("it comes to pass")
+    }
+
+    async fn schedulability(&mut self, node: &str, wanted: v1::Schedulability) -> v1::Operation {
+        let request = v1::UpdateNodeRequest {
+            node: node.into(),
+            spec: Some(v1::NodeSpec { schedulability: wanted.into(), ..Default::default() }),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["spec.schedulability".into()] }),
+            ..Default::default()
+        };
+        let answer = self.cluster.update_node(request).await.unwrap().into_inner();
+        self.ended(answer.operation).await
+    }
+
+    async fn start_instance(&mut self, name: &str) -> v1::Operation {
+        let request = v1::StartInstanceRequest { instance: name.into(), ..Default::default() };
+        let answer = self.compute.start_instance(request).await.unwrap().into_inner();
+        self.ended(answer.operation).await
+    }
+}
+
+fn guest(driver: &FakeDriver, id: InstanceId) -> (Option<Guest>, u64) {
+    let host = driver.host();
+    let slot = host.slots().get(&id);
+    (slot.map(|slot| slot.guest.clone()), slot.map_or(0, |slot| slot.boots))
+}
+
+/// Waits until the agent has nothing but orphans that do not run.
+async fn all_left_behind(agent: &Agent, ids: &[InstanceId]) {
+    let mut reports = agent.node.reports.clone();
+    let over = reports.wait_for(|reports| {
+        ids.iter().all(|id| {
+            reports.get(id).is_some_and(|(_, report)| report.orphan && report.status.phase == Phase::Stopped)
+        })
+    });
+    drop(tokio::time::timeout(PATIENCE, over).await.expect("their guests end").unwrap());
+}
+
+#[tokio::test]
+async fn a_node_that_is_unknown_can_be_abandoned_and_what_returns_ends_its_guests() {
+    let mut site = Site::start().await;
+    let (alpha_host, beta_host) = (FakeDriver::new(clock::wall), FakeDriver::new(clock::wall));
+    let alpha = site.agent("alpha", &alpha_host).await;
+    let old_uid = site.node("alpha", v1::NodePhase::Ready).await;
+    let mut ids = Vec::new();
+    for name in ["again", "doomed", "idle"] {
+        ids.push(site.create(name, |_| {}).await);
+    }
+    ids.push(site.create("free", |spec| spec.relocation = v1::Relocation::Recreate.into()).await);
+    let abandon =
+        v1::DeregisterNodeRequest { node: "alpha".into(), abandon_instances: true, ..Default::default() };
+    // Never a node that works, not even a cordoned one.
+    site.schedulability("alpha", v1::Schedulability::Cordoned).await;
+    let refused = site.cluster.deregister_node(abandon.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("`alpha` is ready"), "{}", refused.message());
+
+    // Its host is gone. A deletion waits for it, and it cannot be deregistered just so.
+    alpha.drain(Duration::from_secs(5)).await.unwrap();
+    site.node("alpha", v1::NodePhase::Unknown).await;
+    let delete = v1::DeleteInstanceRequest { instance: "doomed".into(), ..Default::default() };
+    let deletion = site.compute.delete_instance(delete).await.unwrap().into_inner().operation;
+    let plain = v1::DeregisterNodeRequest { abandon_instances: false, ..abandon.clone() };
+    let refused = site.cluster.deregister_node(plain).await.unwrap_err();
+    assert!(refused.message().contains("4 instances are on node `alpha`"), "{}", refused.message());
+    let error: v1::ErrorInfo = prost::Message::decode(refused.details()).unwrap();
+    assert!(error.hint.contains("--abandon-instances"), "{error:?}");
+
+    let done = site.cluster.deregister_node(abandon).await.unwrap().into_inner().operation.unwrap();
+    assert_eq!(done.message, "deregistered, and 4 instances abandoned");
+    let ended = site.ended(deletion).await;
+    assert_eq!((ended.phase(), ended.message.as_str()), (v1::OperationPhase::Succeeded, "deleted"));
+    for name in ["again", "idle"] {
+        let status = site.until(name, v1::InstancePhase::Failed).await;
+        assert!(status.message.contains("node alpha was abandoned"), "{}", status.message);
+        assert_eq!(status.node_name, "");
+    }
+
+    // One of them is wanted anew, elsewhere.
+    let beta = site.agent("beta", &beta_host).await;
+    // One may be made anew by itself.
+    assert_eq!(site.until("free", v1::InstancePhase::Running).await.node_name, "beta");
+    let started = site.start_instance("again").await;
+    assert_eq!(started.phase(), v1::OperationPhase::Succeeded, "{started:?}");
+    let status = site.until("again", v1::InstancePhase::Running).await;
+    assert_eq!((status.node_name.as_str(), status.epoch > 1), ("beta", true));
+
+    // The host comes back: it is another node now, and nothing of the old one runs.
+    let alpha = site.agent("alpha", &alpha_host).await;
+    let new_uid = site.node("alpha", v1::NodePhase::Ready).await;
+    assert_ne!(new_uid, old_uid);
+    all_left_behind(&alpha, &ids).await;
+    for id in &ids {
+        assert_eq!(guest(&alpha_host, *id), (Some(Guest::Absent), 1), "its disks are kept");
+    }
+    assert_eq!(guest(&beta_host, ids[0]), (Some(Guest::Running), 1));
+
+    // It stays so across a restart of its agent, and it works as any other node.
+    alpha.drain(Duration::from_secs(5)).await.unwrap();
+    let alpha = site.agent("alpha", &alpha_host).await;
+    all_left_behind(&alpha, &ids).await;
+    site.schedulability("beta", v1::Schedulability::Cordoned).await;
+    let started = site.start_instance("idle").await;
+    assert_eq!(started.phase(), v1::OperationPhase::Succeeded, "{started:?}");
+    assert_eq!(site.until("idle", v1::InstancePhase::Running).await.node_name, "alpha");
+    assert_eq!(guest(&alpha_host, ids[2]), (Some(Guest::Running), 2));
+    assert_eq!(guest(&alpha_host, ids[0]), (Some(Guest::Absent), 1));
+
+    alpha.drain(Duration::from_secs(5)).await.unwrap();
+    beta.drain(Duration::from_secs(5)).await.unwrap();
+    drop((site.compute, site.cluster, site.operations));
+    site.server.drain(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_drained_node_loses_what_may_leave_and_says_what_stays() {
+    let mut site = Site::start().await;
+    let (alpha_host, beta_host) = (FakeDriver::new(clock::wall), FakeDriver::new(clock::wall));
+    let alpha = site.agent("alpha", &alpha_host).await;
+    site.node("alpha", v1::NodePhase::Ready).await;
+    let recreate = |spec: &mut v1::InstanceSpec| spec.relocation = v1::Relocation::Recreate.into();
+    let web = site.create("web", recreate).await;
+    let database = site.create("db", |_| {}).await;
+    let tied = |spec: &mut v1::InstanceSpec| {
+        spec.relocation = v1::Relocation::Recreate.into();
+        spec.placement = Some(v1::PlacementSpec { required_node: "alpha".into(), ..Default::default() });
+    };
+    let tied = site.create("tied", tied).await;
+
+    // Nothing leaves for nowhere.
+    let drained = site.schedulability("alpha", v1::Schedulability::Draining).await;
+    assert_eq!(
+        (drained.phase(), drained.message.as_str()),
+        (
+            v1::OperationPhase::Succeeded,
+            "staying with their disks (relocation never): db; waiting for a node that takes them: web, tied"
+        )
+    );
+    for id in [web, database, tied] {
+        assert_eq!(guest(&alpha_host, id), (Some(Guest::Running), 1));
+    }
+
+    // Once there is another node, it goes there by itself, and is on one node at every moment.
+    let beta = site.agent("beta", &beta_host).await;
+    site.node("beta", v1::NodePhase::Ready).await;
+    let drained = site.schedulability("alpha", v1::Schedulability::Draining).await;
+    assert_eq!(drained.phase(), v1::OperationPhase::Succeeded, "{drained:?}");
+    assert_eq!(
+        drained.message,
+        "staying with their disks (relocation never): db; waiting for a node that takes them: tied"
+    );
+    let status = site.until("web", v1::InstancePhase::Running).await;
+    assert_eq!(status.node_name, "beta");
+    assert_eq!(guest(&alpha_host, web), (None, 0), "nothing of it is left");
+    assert_eq!(guest(&beta_host, web), (Some(Guest::Running), 1));
+    assert_eq!(guest(&alpha_host, database), (Some(Guest::Running), 1));
+
+    // What stays leaves with a deletion, and then the node is empty.
+    for name in ["db", "tied"] {
+        let delete = v1::DeleteInstanceRequest { instance: name.into(), ..Default::default() };
+        let operation = site.compute.delete_instance(delete).await.unwrap().into_inner().operation;
+        site.ended(operation).await;
+    }
+    let drained = site.schedulability("alpha", v1::Schedulability::Draining).await;
+    assert_eq!(drained.message, "updated");
+
+    alpha.drain(Duration::from_secs(5)).await.unwrap();
+    beta.drain(Duration::from_secs(5)).await.unwrap();
+    drop((site.compute, site.cluster, site.operations));
+    site.server.drain(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_a_guest_that_takes_its_time_and_ends_with_an_uncordon() {
+    let mut site = Site::start().await;
+    let (alpha_host, beta_host) = (FakeDriver::new(clock::wall), FakeDriver::new(clock::wall));
+    let alpha = site.agent("alpha", &alpha_host).await;
+    site.node("alpha", v1::NodePhase::Ready).await;
+    let slow = |spec: &mut v1::InstanceSpec| {
+        spec.relocation = v1::Relocation::Recreate.into();
+        spec.stop_timeout_ms = 3_600_000;
+    };
+    let slow = site.create("slow", slow).await;
+    alpha_host.tamper(slow, |host| {
+        if let Some(slot) = host.slot_mut(slow) {
+            slot.heeds_power_button = false;
+        }
+    });
+    let beta = site.agent("beta", &beta_host).await;
+    site.node("beta", v1::NodePhase::Ready).await;
+    let request = v1::UpdateNodeRequest {
+        node: "alpha".into(),
+        spec: Some(v1::NodeSpec {
+            schedulability: v1::Schedulability::Draining.into(),
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["spec.schedulability".into()] }),
+        ..Default::default()
+    };
+    let drain = site.cluster.update_node(request).await.unwrap().into_inner().operation;
+    let status = site.until("slow", v1::InstancePhase::Migrating).await;
+    assert!(status.message.contains("leaves node alpha"), "{}", status.message);
+    let request = v1::GetOperationRequest { operation: drain.clone().unwrap().uid };
+    let now = site.operations.get_operation(request).await.unwrap().into_inner();
+    assert!(!matches!(now.phase(), v1::OperationPhase::Succeeded), "{now:?}");
+    let cancel = v1::CancelOperationRequest { operation: drain.clone().unwrap().uid };
+    let refused = site.operations.cancel_operation(cancel).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    site.schedulability("alpha", v1::Schedulability::Schedulable).await;
+    assert_eq!(site.ended(drain).await.phase(), v1::OperationPhase::Cancelled);
+    // It was told to leave, and does.
+    alpha_host.tamper(slow, |host| host.end_guest(slow, hv_driver::End::PoweredOff));
+    site.until("slow", v1::InstancePhase::Running).await;
+    let boots = guest(&alpha_host, slow).1 + guest(&beta_host, slow).1;
+    assert_eq!(boots, 1, "made anew, once");
+
+    alpha.drain(Duration::from_secs(5)).await.unwrap();
+    beta.drain(Duration::from_secs(5)).await.unwrap();
+    drop((site.compute, site.cluster, site.operations));
+    site.server.drain(Duration::from_secs(5)).await.unwrap();
+}
