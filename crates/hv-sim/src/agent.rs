@@ -7,7 +7,7 @@ use hv_api::convert::report_to;
 use hv_api::v1;
 use hv_core::instance::{Epoch, InstanceStatus, MIB, Phase};
 use hv_core::node::{DriverStatus, NodeReport};
-use hv_core::{InstanceId, Resources};
+use hv_core::{InstanceId, NodeId, Resources};
 use hv_driver::Guest;
 use hv_driver::fake::Host;
 use hypervisor_agent::instance::{Record, Report};
@@ -48,12 +48,26 @@ pub(crate) struct Agent {
     reports: Reports,
     number: u64,
     pub(crate) session: Option<(Conn, Link)>,
+    /// The node goes down: what is new here waits in the server.
+    pub(crate) quiescing: bool,
     pause: Duration,
     /// It was told that its node was abandoned, and is not another one yet.
     pub(crate) revoking: bool,
 }
 
+impl Agent {
+    /// Whether the server has been, or is about to be, told of an instance.
+    pub(crate) fn has_reported(&self, id: InstanceId) -> bool {
+        self.reports.contains_key(&id)
+    }
+}
+
 impl Node {
+    /// Its uid, as its agent made it.
+    pub(crate) fn id(&self) -> NodeId {
+        node_uid(self.name).parse().expect("a uid")
+    }
+
     pub(crate) fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -119,7 +133,7 @@ impl Node {
 }
 
 /// The uid that a node's agent makes at its first start.
-fn node_uid(name: &str) -> String {
+pub(crate) fn node_uid(name: &str) -> String {
     let number: u128 = name.bytes().map(u128::from).sum();
     uuid::Uuid::from_u128(0x018f_4e2a_0000_7000_8000_ffff_0000_0000 | number).to_string()
 }
@@ -265,7 +279,10 @@ impl World {
                         self.desired(life, desired);
                     }
                 }
-                LinkEvent::FullSet(wanted) => self.find_orphans(life, &wanted),
+                LinkEvent::FullSet(wanted) => {
+                    self.forget_the_gone(life, &wanted);
+                    self.find_orphans(life, &wanted);
+                }
                 LinkEvent::Stats(_) | LinkEvent::OpenConsole(_) => {}
                 LinkEvent::Abandoned => {
                     self.revoke(life);
@@ -318,6 +335,23 @@ impl World {
         for frame in frames {
             self.send_up(conn, frame);
         }
+    }
+
+    /// As the agent's node task does it.
+    fn forget_the_gone(&mut self, life: Life, wanted: &BTreeSet<InstanceId>) {
+        let Some(agent) = self.agent(life) else { return };
+        let over = |(id, (_, report)): (&InstanceId, &(u64, Report))| {
+            let ended = !report.revoked || report.status.phase == Phase::Stopped;
+            let unknown = report.orphan && (report.revoked || !agent.tasks.contains_key(id));
+            let over = report.gone || report.rejected || (unknown && ended);
+            (over && !wanted.contains(id)).then_some(*id)
+        };
+        let over: BTreeSet<InstanceId> = agent.reports.iter().filter_map(over).collect();
+        agent.reports.retain(|id, _| !over.contains(id));
+        agent.tasks.retain(|id, _| !over.contains(id));
+        let node = &mut self.nodes[life.node];
+        node.journal.retain(|id, _| !over.contains(id));
+        node.writes.retain(|_, record| !over.contains(&record.desired.id));
     }
 
     /// As the agent's node task does it.

@@ -197,10 +197,12 @@ impl State {
     /// Lets go of instances of which nothing is left here and which the server does not name any more. Messages of earlier
     /// sessions, which could bring them back, ended with those sessions.
     async fn forget_the_gone(&mut self, wanted: &BTreeSet<InstanceId>) {
+        // What is here without being wanted keeps its record: a restored store may come to know of it again.
         let over = |(id, (_, report)): (&InstanceId, &(u64, Report))| {
             // A guest that is still to end needs its task.
             let ended = !report.revoked || report.status.phase == Phase::Stopped;
-            let over = report.gone || report.rejected || (report.orphan && ended);
+            let unknown = report.orphan && (report.revoked || !self.instances.contains_key(id));
+            let over = report.gone || report.rejected || (unknown && ended);
             (over && !wanted.contains(id)).then_some(*id)
         };
         let over: Vec<InstanceId> = self.publish.borrow().iter().filter_map(over).collect();

@@ -11,6 +11,7 @@
 
 pub mod app;
 pub mod auth;
+pub mod backup;
 mod brain;
 pub mod cli;
 pub mod config;
@@ -133,11 +134,16 @@ pub struct Server {
     pub identity: Identity,
 }
 
+/// Where the embedded store of a configuration is.
+fn store_path(config: &ServerConfig) -> std::path::PathBuf {
+    config.state_dir.join("store.redb")
+}
+
 /// Opens the embedded store of a configuration.
 pub async fn open_store(config: &ServerConfig) -> Result<Arc<dyn Store>, StartError> {
     files::private_dir(&config.state_dir)
         .map_err(|source| StartError::File { path: config.state_dir.clone(), source })?;
-    let path = config.state_dir.join("store.redb");
+    let path = store_path(config);
     Ok(Arc::new(
         hv_store::embedded::Embedded::open(
             &path,

@@ -75,12 +75,14 @@ impl Shared {
 
     /// The changes `from..=to` from disk. They may have been compacted since the caller looked.
     pub(super) fn history(&self, from: u64, to: u64) -> Result<Vec<Batch>, StoreError> {
-        let batches = self.disk.history(from, to)?;
-        let complete = batches.len() as u64 == to + 1 - from;
-        if complete {
-            Ok(batches)
-        } else {
-            Err(StoreError::Compacted { oldest: Revision(self.read().compacted) })
+        let batches = self.disk.history(from, to);
+        let compacted = self.read().compacted;
+        match batches {
+            Ok(batches) if batches.len() as u64 == to + 1 - from => Ok(batches),
+            // What is missing may have been folded since.
+            _ if compacted >= from => Err(StoreError::Compacted { oldest: Revision(compacted) }),
+            Ok(_) => Err(StoreError::Corrupt(format!("revisions {from} to {to} are not all in the log"))),
+            Err(error) => Err(error),
         }
     }
 }
