@@ -341,10 +341,8 @@ impl World {
     fn forget_the_gone(&mut self, life: Life, wanted: &BTreeSet<InstanceId>) {
         let Some(agent) = self.agent(life) else { return };
         let over = |(id, (_, report)): (&InstanceId, &(u64, Report))| {
-            let ended = !report.revoked || report.status.phase == Phase::Stopped;
-            let unknown = report.orphan && (report.revoked || !agent.tasks.contains_key(id));
-            let over = report.gone || report.rejected || (unknown && ended);
-            (over && !wanted.contains(id)).then_some(*id)
+            let unknown = report.orphan && !agent.tasks.contains_key(id);
+            ((report.gone || report.rejected || unknown) && !wanted.contains(id)).then_some(*id)
         };
         let over: BTreeSet<InstanceId> = agent.reports.iter().filter_map(over).collect();
         agent.reports.retain(|id, _| !over.contains(id));

@@ -328,11 +328,11 @@ impl Controller {
     ) -> Option<Txn> {
         let placed = cluster.instances().get(&id).and_then(|entry| entry.placement.node);
         self.tell_nodes(id, placed, cluster, effects);
-        let claims =
-            self.sessions.iter().filter_map(|(node, session)| Some((*session.claims.get(&id)?, *node)));
+        let sightings =
+            self.sessions.iter().filter_map(|(node, session)| Some((*session.sightings.get(&id)?, *node)));
         let view = View {
             cluster,
-            claim: claims.max().map(|(_, node)| node),
+            seen_on: sightings.max().map(|(_, node)| node),
             observed: placed
                 .and_then(|node| self.sessions.get(&node))
                 .and_then(|session| session.observed.get(&id)),
@@ -372,7 +372,7 @@ impl Controller {
         }
         let Some(session) = placed.and_then(|node| self.sessions.get_mut(&node)) else { return };
         let Some((told, desired)) = desired(cluster, id) else { return };
-        session.claims.remove(&id);
+        session.sightings.remove(&id);
         if session.sent.get(&id) != Some(&told) {
             session.sent.insert(id, told);
             let delta = v1::Desired { full: false, complete: true, instances: vec![desired] };

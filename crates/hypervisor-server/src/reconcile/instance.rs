@@ -27,7 +27,7 @@ pub(super) struct View<'a> {
     /// What the agent of the instance's node says of it.
     pub(super) observed: Option<&'a Observed>,
     /// Who has it, of those that have reported since they connected, when the store does not know; under the highest epoch.
-    pub(super) claim: Option<NodeId>,
+    pub(super) seen_on: Option<NodeId>,
     /// Placed a moment ago, and not yet visible in the cluster: node and resources.
     pub(super) reserved: &'a BTreeMap<InstanceId, (NodeId, Resources)>,
     /// Above everything that any agent has reported.
@@ -98,11 +98,13 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         return Ok(Some(remove(entry, view)));
     }
     match (placement.node, view.observed.filter(|observed| observed.epoch == placement.epoch)) {
-        _ if missing == Some(Missing::Waits) || (missing.is_some() && view.claim.is_some()) => {
+        // Before all else: where it was when the snapshot was taken, and whether it was leaving or lost then, says nothing.
+        _ if missing == Some(Missing::Waits) || (missing.is_some() && view.seen_on.is_some()) => {
             reserve = find(&mut instance, &mut placement, view);
         }
         _ if missing == Some(Missing::Nowhere) => {
             unplace(&mut instance, &mut placement);
+            placement.lost = None;
             reserve = place(&mut instance, &mut placement, entry, view)?;
         }
         // Nothing of it is on any node.
@@ -192,6 +194,7 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         return Ok(None);
     }
     writer.unchanged(keys::placement(id), entry.placement_revision);
+    let assigned = placement.node.filter(|_| placement.epoch != entry.placement.epoch);
     let key = keys::instance(&instance.metadata.project, id);
     if placement.leaving && !entry.placement.leaving {
         // It may leave, and its node is drained, as was seen.
@@ -199,13 +202,13 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         if let Some(node) = entry.placement.node.and_then(|node| view.cluster.nodes().get(&node)) {
             writer.unchanged(keys::node(node.node.id), Some(node.spec_revision));
         }
-    } else if placement.node == entry.placement.node {
+    } else if placement.node == entry.placement.node && assigned.is_none() {
         writer.only_if(Compare::Exists(key));
     } else {
         // A placement was decided on this very specification.
         writer.unchanged(key, Some(entry.spec_revision));
     }
-    if let Some(node) = placement.node.filter(|_| entry.placement.node.is_none()) {
+    if let Some(node) = assigned {
         writer
             .only_if(Compare::Exists(keys::node(node)))
             .unchanged(keys::node_raised(node), view.cluster.claims(node).raised)
@@ -222,7 +225,7 @@ fn find(
     view: &View<'_>,
 ) -> Option<(NodeId, Resources)> {
     let name = &instance.metadata.name;
-    let Some(node) = view.claim else {
+    let Some(node) = view.seen_on else {
         let restored = view.cluster.restored().unwrap_or_default();
         let message = format!(
             "the store was restored, and no node has reported this instance since: connect the node that has it; if it is \

@@ -35,8 +35,8 @@ pub(super) struct Session {
     pub(super) last_heard: Duration,
     pub(super) report: NodeReport,
     pub(super) observed: BTreeMap<InstanceId, Observed>,
-    /// Instances that a restored store has lost, and that this node has: the epochs it has them under.
-    pub(super) claims: BTreeMap<InstanceId, Epoch>,
+    /// Instances whose place a restored store does not know, and that this node has: the epochs it has them under.
+    pub(super) sightings: BTreeMap<InstanceId, Epoch>,
     /// What the agent was told: epoch, generation, deleted and force.
     pub(super) sent: BTreeMap<InstanceId, Told>,
 }
@@ -111,8 +111,8 @@ impl Controller {
                     if cluster.instances().get(&id).is_some_and(|entry| cluster.missing(entry).is_some()) {
                         // A refusal, a deletion or what is left on a node that was given up says nothing of where it is.
                         match wire.gone || wire.rejected || wire.revoked {
-                            true => session.claims.remove(&id),
-                            false => session.claims.insert(id, Epoch(wire.epoch)),
+                            true => session.sightings.remove(&id),
+                            false => session.sightings.insert(id, Epoch(wire.epoch)),
                         };
                         self.dirty.insert(Subject::Instance(id));
                     }
@@ -246,7 +246,7 @@ impl Controller {
             last_heard: now.mono,
             report: report_from(&hello.report.unwrap_or_default()),
             observed: BTreeMap::new(),
-            claims: BTreeMap::new(),
+            sightings: BTreeMap::new(),
             sent: wanted.into_iter().map(|(id, (told, _))| (id, told)).collect(),
         };
         self.sessions.insert(id, session);
