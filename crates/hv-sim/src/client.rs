@@ -56,7 +56,7 @@ impl Call {
                 return operation::cancel(cluster, operation, context).map(|(writer, _)| (writer, None));
             }
         };
-        plan.map(|Plan { writer, operation }| (writer, Some(operation.id)))
+        plan.map(|Plan { writer, operation, .. }| (writer, Some(operation.id)))
     }
 }
 

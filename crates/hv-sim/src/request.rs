@@ -37,7 +37,7 @@ impl World {
             .map(|entry| entry.operation.id.to_string())
             .collect();
         if let Some(node) = self.silent_node() {
-            return self.ask(&Call::Abandon(node));
+            return self.ask(Call::Abandon(node));
         }
         let create = names.len() < 2 || (names.len() < MOST && self.rng.permille(200));
         let call = if create {

@@ -227,8 +227,12 @@ impl State {
     /// Reports what is here and unknown to the server. It is never deleted: a person decides.
     fn find_orphans(&self, wanted: BTreeSet<InstanceId>) {
         let (driver, reports) = (self.around.driver.clone(), self.around.reports.clone());
-        let epochs: BTreeMap<InstanceId, Epoch> =
-            self.publish.borrow().iter().map(|(id, (_, report))| (*id, report.epoch)).collect();
+        let known: BTreeMap<InstanceId, (Epoch, bool)> = self
+            .publish
+            .borrow()
+            .iter()
+            .map(|(id, (_, report))| (*id, (report.epoch, report.revoked)))
+            .collect();
         // Those that were revoked report themselves, until they are forgotten.
         let revoked: BTreeSet<InstanceId> = self
             .publish
@@ -243,7 +247,7 @@ impl State {
                 Err(error) => return tracing::warn!(%error, "cannot list what is on this node"),
             };
             for id in owned.into_iter().filter(|id| !wanted.contains(id) && !revoked.contains(id)) {
-                let epoch = epochs.get(&id).copied().unwrap_or_default();
+                let (epoch, revoked) = known.get(&id).copied().unwrap_or_default();
                 let phase = match driver.observe(Handle { id, epoch }).await.map(|seen| seen.guest) {
                     Ok(hv_driver::Guest::Running) => Phase::Running,
                     Ok(hv_driver::Guest::Paused) => Phase::Paused,
@@ -260,7 +264,7 @@ impl State {
                     gone: false,
                     rejected: false,
                     orphan: true,
-                    revoked: false,
+                    revoked,
                 };
                 let _ = reports.send(report);
             }
