@@ -337,7 +337,9 @@ impl Controller {
                 .and_then(|node| self.sessions.get(&node))
                 .and_then(|session| session.observed.get(&id)),
             reserved: &self.reserved,
-            highest_epoch: self.highest_epoch,
+            // An agent that has not come back may know of a higher one than any that was reported. But epochs rise by one with a
+            // revision at most, and a restore skips more revisions than there may have been.
+            highest_epoch: self.highest_epoch.max(Epoch(cluster.restored().unwrap_or_default().0)),
             now: now.wall,
             expiry: now.expiry,
         };
