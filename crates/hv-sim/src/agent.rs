@@ -63,9 +63,9 @@ impl Agent {
 }
 
 impl Node {
-    /// Its uid, as its agent made it.
+    /// Its uid, as its journal has it.
     pub(crate) fn id(&self) -> NodeId {
-        node_uid(self.name).parse().expect("a uid")
+        self.identity.0.parse().expect("a uid")
     }
 
     pub(crate) fn new(name: &'static str) -> Self {
@@ -82,11 +82,6 @@ impl Node {
             writes: BTreeMap::new(),
             calls: BTreeMap::new(),
         }
-    }
-
-    /// The node's uid, as its journal has it.
-    pub(crate) fn uid(&self) -> &str {
-        &self.identity.0
     }
 
     pub(crate) fn rename(&mut self, uid: String) {
@@ -133,7 +128,7 @@ impl Node {
 }
 
 /// The uid that a node's agent makes at its first start.
-pub(crate) fn node_uid(name: &str) -> String {
+fn node_uid(name: &str) -> String {
     let number: u128 = name.bytes().map(u128::from).sum();
     uuid::Uuid::from_u128(0x018f_4e2a_0000_7000_8000_ffff_0000_0000 | number).to_string()
 }

@@ -1,6 +1,6 @@
 //! What must hold at every moment, whatever goes wrong. What must hold in the end is in [`settle`](crate::settle).
 
-use crate::agent::{ALLOCATABLE, node_uid, short};
+use crate::agent::{ALLOCATABLE, short};
 use crate::world::{Summary, World};
 use hv_core::instance::{Epoch, Relocation, RestartPolicy};
 use hv_core::operation::Operation;
@@ -100,6 +100,8 @@ pub(crate) struct Boot {
 pub(crate) struct Ledger {
     /// What is in the store.
     pub(crate) cluster: Cluster,
+    /// The host of every node that ever was.
+    pub(crate) hosts: BTreeMap<NodeId, usize>,
     pub(crate) assigned: BTreeMap<(InstanceId, Epoch), NodeId>,
     pub(crate) removed: BTreeSet<InstanceId>,
     /// The newest epoch, and whether a node holds it.
@@ -286,14 +288,9 @@ impl Ledger {
         }
     }
 
-    /// A host's index, by its node: also of one that a restored store does not know yet.
+    /// A host's index, by its node: also of one that was abandoned, or that a restored store does not know.
     pub(crate) fn node_index(&self, node: NodeId) -> Option<usize> {
-        let names = ["alpha", "beta"];
-        let name = self.cluster.nodes().get(&node).map(|entry| entry.node.metadata.name.as_str());
-        names.iter().position(|known| match name {
-            Some(name) => *known == name,
-            None => node_uid(known) == node.to_string(),
-        })
+        self.hosts.get(&node).copied()
     }
 
     pub(crate) fn ended_by_agent(&mut self, node: usize, id: InstanceId) {

@@ -1,13 +1,14 @@
 //! A store that is lost, and restored from an old snapshot, while agents go on with what is newer.
 
 use crate::Mutation;
-use crate::check::Ledger;
+use crate::check::{Ledger, is_alive};
 use crate::client::Call;
 use crate::world::{Summary, World, say};
 use hv_api::v1;
 use hv_core::{InstanceId, Name};
 use hv_store::model::Model;
-use hv_store::{Batch, Event as StoreEvent};
+use hv_store::{Batch, Event as StoreEvent, Snapshot};
+use hypervisor_agent::instance::Record;
 use hypervisor_server::backup;
 use hypervisor_server::state::write::PlacementRecord;
 use hypervisor_server::state::{Cluster, InstanceEntry, Missing, NOWHERE_LABEL, keys};
@@ -22,6 +23,10 @@ impl World {
     pub(crate) fn restore(&mut self) {
         let Some(snapshot) = self.snapshot.clone() else { return };
         self.server_crash();
+        if abandoned(&snapshot) != abandoned(&self.model.snapshot()) {
+            // That would be somebody's word that is forgotten, and has to be given again before the host comes back.
+            return;
+        }
         self.summary.restores += 1;
         let incarnation = format!("restored after {}", self.model.revision());
         let mut restored = backup::restored(snapshot, &self.model.status().incarnation);
@@ -35,11 +40,10 @@ impl World {
         let batch = Batch { revision: restored.revision, events: events.collect() };
         cluster.apply(&batch).expect("this program wrote it");
         // Assignments that a node knows of are given; of others nobody will ever hear.
-        let known: Vec<_> = self.nodes.iter().map(|node| (node.id(), node.journal.clone())).collect();
+        let (hosts, nodes) = (&self.ledger.hosts, &self.nodes);
         self.ledger.assigned.retain(|(id, epoch), holder| {
-            known.iter().any(|(node, journal)| {
-                node == holder && journal.get(id).is_some_and(|record| record.desired.epoch == *epoch)
-            })
+            let record = hosts.get(holder).and_then(|host| nodes[*host].journal.get(id));
+            record.is_some_and(|record| record.desired.epoch == *epoch)
         });
         self.ledger.restored(cluster);
     }
@@ -88,13 +92,23 @@ impl World {
         })
     }
 
-    /// Whether no node has anything of an instance, or is about to.
+    /// Whether no node has anything of an instance, or is about to, but for the disks that an abandoned one kept.
     fn is_nowhere(&self, id: InstanceId) -> bool {
         self.nodes.iter().all(|node| {
-            let over = |record: &hypervisor_agent::instance::Record| record.gone || record.rejected.is_some();
-            !node.host.slots().contains_key(&id) && node.journal.get(&id).is_none_or(over)
+            let (slot, record) = (node.host.slots().get(&id), node.journal.get(&id));
+            let remains = record.is_some_and(Record::is_revoked);
+            match slot {
+                Some(slot) => remains && !is_alive(&slot.guest),
+                None => remains || record.is_none_or(|record| record.gone || record.rejected.is_some()),
+            }
         })
     }
+}
+
+/// The marks of abandoned nodes.
+fn abandoned(snapshot: &Snapshot) -> Vec<&str> {
+    let keys = snapshot.items.iter().map(|item| item.key.as_str());
+    keys.filter(|key| matches!(keys::Key::parse(key), keys::Key::Abandoned(_))).collect()
 }
 
 impl Ledger {

@@ -71,7 +71,15 @@ impl World {
             if operation.phase.is_final() {
                 continue;
             }
-            let Target::Instance(id) = operation.target else { continue };
+            let id = match operation.target {
+                Target::Instance(id) => id,
+                // No node is drained any more.
+                Target::Node(_) => {
+                    let what =
+                        format!("{:?} is {:?}: {}", operation.kind, operation.phase, operation.message);
+                    return Err(violation(Invariant::OperationsEnd, what));
+                }
+            };
             let target = self.ledger.cluster.instances().get(&id);
             let parked = target.is_some_and(|target| {
                 target.instance.status.phase == Phase::Pending && !target.instance.status.message.is_empty()

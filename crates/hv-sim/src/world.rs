@@ -228,8 +228,15 @@ impl World {
         world.after(500, 3_000, Event::Request);
         world.after(1_000, 8_000, Event::Fault);
         world.queue.at(climate.calm_at, Event::Calm);
-        if scenario == Scenario::Usual && world.rng.permille(250) {
+        for node in 0..world.nodes.len() {
+            world.ledger.hosts.insert(world.nodes[node].id(), node);
+        }
+        if world.rng.permille(250) {
             world.after(1_000, 15_000, Event::Snapshot);
+            if scenario == Scenario::Abandon {
+                // Perhaps one that knows who was abandoned.
+                world.after(25_000, 55_000, Event::Snapshot);
+            }
             let before_calm = climate.calm_at.as_millis() as u64;
             world.after(before_calm / 3, before_calm - 1_000, Event::Restore);
         }
