@@ -127,8 +127,9 @@ impl Base {
         Ok(Self { guard, database: RwLock::new(Some(database)) })
     }
 
-    /// Lets through what opening had to write.
+    /// Makes durable what opening has read, and then lets through what it had to write, which leads to that.
     pub(super) fn accept(&self) -> Result<(), Failure> {
+        self.guard.persist()?;
         Ok(self.guard.accept()?)
     }
 

@@ -130,6 +130,8 @@ impl Disk {
         if loaded.compacted > loaded.revision || loaded.compacted < revision {
             return Err(Failure::Damaged("its revisions contradict each other".into()));
         }
+        // The log first: the base may not point beyond its durable end.
+        log.persist()?;
         base.accept()?;
         Ok((base, log, loaded))
     }

@@ -83,6 +83,8 @@ fn read(path: &Path) -> Result<(Disk, Loaded, File), StoreError> {
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
     lock(&file, &name)?;
     let held = file.try_clone().map_err(failed)?;
+    // A process that died while it made them may not have made their names durable.
+    File::open(directory_of(path)).and_then(|directory| directory.sync_all()).map_err(failed)?;
     let guard = Guard::new(Box::new(DiskFile(file)));
     let (disk, loaded) = Disk::open(guard, || log_directory(path), name)?;
     Ok((disk, loaded, held))
@@ -92,7 +94,7 @@ fn read(path: &Path) -> Result<(Disk, Loaded, File), StoreError> {
 fn create(path: &Path, first: &Loaded) -> Result<(), StoreError> {
     let name = path.display().to_string();
     let failed = |error: io::Error| explain_io(&name, &error);
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
     let mut draft = path.as_os_str().to_owned();
     draft.push(".new");
@@ -124,6 +126,10 @@ fn create(path: &Path, first: &Loaded) -> Result<(), StoreError> {
         let _ = fs::remove_file(&draft);
     }
     created
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Where the log of the store at `path` is.

@@ -116,7 +116,8 @@ impl Log {
         Ok(bytes[HEADER_BYTES as usize..].iter().any(|byte| *byte != 0) || header.first != 1)
     }
 
-    /// Reads the log and shows every frame after number `folded` in order. Nothing is changed on disk.
+    /// Reads the log and shows every frame after number `folded` in order. Nothing is changed on disk; what was read may be
+    /// in the page cache alone, so [`Log::persist`] comes before anything is made of it.
     ///
     /// # Errors
     /// [`Failure::Damaged`] when a frame up to `durable` is missing, or one before the last is not whole.
@@ -167,6 +168,20 @@ impl Log {
             )));
         }
         Ok(Self { directory, incarnation, segments: RwLock::new(segments), broken: AtomicBool::new(false) })
+    }
+
+    /// Makes durable what [`Log::open`] has read. The process before may have died between a write and its sync, or its sync
+    /// has failed, after which the page cache takes for written what the disk does not have: so it is written again. That
+    /// concerns the last segment alone, since none is begun before all frames in front of it are durable.
+    pub(super) fn persist(&self) -> io::Result<()> {
+        let segments = self.segments();
+        if let Some(last) = segments.last() {
+            last.file.write(0, &read_at(&*last.file, 0, last.end)?)?;
+        }
+        for segment in segments.iter() {
+            segment.file.sync_data()?;
+        }
+        self.directory.sync()
     }
 
     /// Writes one frame, durable once this returns. `frame` begins with [`start`] and holds the payload; `revision` is the
@@ -245,9 +260,10 @@ impl Log {
         };
         file.write(0, &header.encode())?;
         file.sync_data()?;
-        self.directory.rename(source, &name)?;
-        self.directory.sync()?;
         let size = file.len()?;
+        // From here on the new segment may be there after a restart, and it may have replaced the last one.
+        let named = self.directory.rename(source, &name).and_then(|()| self.directory.sync());
+        named.inspect_err(|_| self.broken.store(true, Ordering::Relaxed))?;
         Ok(Segment::new(name, file.into(), header, size))
     }
 

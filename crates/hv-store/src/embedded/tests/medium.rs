@@ -40,6 +40,10 @@ pub(super) struct State {
     sync: Sync,
     /// Operations until the power fails.
     pub(super) fails_after: u64,
+    /// Syncs until one fails, alone.
+    pub(super) sync_fails_after: u64,
+    /// Whether it has.
+    pub(super) sync_failed: bool,
     /// Bytes that all files may have.
     pub(super) capacity: u64,
 }
@@ -83,6 +87,8 @@ impl Medium {
             pending: Vec::new(),
             sync,
             fails_after: u64::MAX,
+            sync_fails_after: u64::MAX,
+            sync_failed: false,
             capacity: u64::MAX,
         };
         Self(Arc::new(Mutex::new(state)))
@@ -98,6 +104,12 @@ impl Medium {
 
     pub(super) fn directory(&self) -> Box<dyn Directory> {
         Box::new(self.clone())
+    }
+
+    /// What the next process finds after this one has died with the power on: everything, synced or not.
+    pub(super) fn outlive(&self) {
+        let mut state = self.state();
+        (state.fails_after, state.sync_fails_after, state.sync_failed) = (u64::MAX, u64::MAX, false);
     }
 
     /// What is there while the power is on.
@@ -183,6 +195,15 @@ impl State {
         Ok(())
     }
 
+    /// As [`State::operate`], for a sync.
+    fn operate_sync(&mut self) -> io::Result<()> {
+        self.operate()?;
+        self.sync_failed |= self.sync_fails_after == 0;
+        let fails = self.sync_fails_after == 0;
+        self.sync_fails_after = self.sync_fails_after.checked_sub(1).unwrap_or(u64::MAX);
+        if fails { Err(io::Error::other("the disk has failed to write")) } else { Ok(()) }
+    }
+
     fn change(&mut self, id: usize, operation: Pending) -> io::Result<()> {
         self.operate()?;
         operation.apply(&mut self.files[id].current);
@@ -228,7 +249,15 @@ impl StorageBackend for MediumFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.0.state();
-        state.operate()?;
+        if let Err(error) = state.operate_sync() {
+            if state.fails_after != 0 {
+                // As a system does it: the cache keeps what the disk did not take, and takes it for written.
+                state
+                    .pending
+                    .retain(|(id, operation)| *id != self.1 || matches!(operation, Pending::SetLen(_)));
+            }
+            return Err(error);
+        }
         if state.sync != Sync::Lying {
             let State { files, pending, .. } = &mut *state;
             pending.retain(|(id, operation)| {
@@ -274,7 +303,7 @@ impl Directory for Medium {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.state();
-        state.operate()?;
+        state.operate_sync()?;
         let State { durable_names, pending_names, sync, .. } = &mut *state;
         if *sync != Sync::LyingAboutNames {
             pending_names.drain(..).for_each(|rename| rename.apply(durable_names));

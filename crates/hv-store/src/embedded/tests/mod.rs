@@ -87,30 +87,33 @@ fn apply_to_model(model: &mut Model, command: &Command) -> Result<Answer, StoreE
     }
 }
 
-/// Writes, loses power, reopens, three times over. What is found must be exactly what was acknowledged, or that and
-/// the whole of the one group whose commit the power failure interrupted.
+/// Writes, dies or loses power, reopens, four times over. What is found must be exactly what was acknowledged, or that and
+/// the whole of a group whose commit was interrupted; and what one life has found, the next ones find too.
 fn survive(seed: u64, blank: &Image, sync: Sync) -> Result<(), String> {
     let mut random = Random(seed);
-    let mut image = blank.clone();
+    let mut medium = Medium::new(blank.clone(), sync);
     let mut acknowledged = Model::new("");
-    let mut in_flight: Option<Model> = None;
-    for life in 0..3 {
-        let medium = Medium::new(image, sync);
+    let mut in_flight: Vec<Model> = Vec::new();
+    for life in 0..4 {
         // The first failure may meet recovery itself, or the opening.
-        let longest = if random.below(4) == 0 { 12 } else { 120 };
+        let longest = if random.below(4) == 0 { 16 } else { 120 };
         medium.state().fails_after = random.below(longest);
+        if random.below(4) == 0 {
+            medium.state().sync_fails_after = random.below(20);
+        }
         let opened = open(&medium);
         if let Err(error) = &opened
             && medium.state().fails_after != 0
+            && !medium.state().sync_failed
         {
             return Err(format!("seed {seed}, life {life}: the power is on, and yet: {error}"));
         }
         if let Ok((mut engine, shared, seen)) = opened {
-            let matches = |model: &Model| seen_in(model) == seen;
-            acknowledged = match in_flight.take() {
-                Some(model) if matches(&model) => model,
-                _ if matches(&acknowledged) => acknowledged,
-                _ => {
+            let found = in_flight.drain(..).find(|model| seen_in(model) == seen);
+            acknowledged = match found {
+                Some(model) => model,
+                None if seen_in(&acknowledged) == seen => acknowledged,
+                None => {
                     return Err(format!(
                         "seed {seed}, life {life}: revision {}, acknowledged {}",
                         seen.0.revision,
@@ -130,10 +133,10 @@ fn survive(seed: u64, blank: &Image, sync: Sync) -> Result<(), String> {
                         .iter()
                         .zip(&expected)
                         .all(|(answer, expected)| answer.is_ok() == expected.is_ok());
-                    if answered {
-                        acknowledged = after
-                    } else {
-                        in_flight = Some(after)
+                    if !answered {
+                        in_flight.push(after);
+                    } else if seen_in(&after) != seen_in(&acknowledged) {
+                        (acknowledged, in_flight) = (after, Vec::new());
                     }
                     break;
                 }
@@ -142,11 +145,19 @@ fn survive(seed: u64, blank: &Image, sync: Sync) -> Result<(), String> {
                     .map(|answer| answer.as_ref().ok())
                     .ne(expected.iter().map(|answer| answer.as_ref().ok()))
                 {
+                    // Nor of this one. The store may go on, or refuse everything from here.
+                    if medium.state().sync_failed {
+                        in_flight.push(after);
+                        continue;
+                    }
                     return Err(format!(
                         "seed {seed}, life {life}: answered {answers:?} instead of {expected:?}"
                     ));
                 }
-                acknowledged = after;
+                if seen_in(&after) != seen_in(&acknowledged) {
+                    // On top of what was acknowledged before: what is between them did not happen.
+                    (acknowledged, in_flight) = (after, Vec::new());
+                }
                 let asked = if random.below(3) == 0 { Asked::Nothing } else { Asked::Something };
                 if let Some(to) = engine.fold_due(clock::now(), asked) {
                     engine.folded(clock::now(), shared.disk.fold(to));
@@ -158,12 +169,19 @@ fn survive(seed: u64, blank: &Image, sync: Sync) -> Result<(), String> {
             if random.below(4) == 0 {
                 shared.disk.close();
             }
+            // A process that dies does nothing more.
+            medium.state().fails_after = 0;
         }
-        image = medium.crash(&mut random);
+        if life == 3 || random.below(2) == 0 {
+            medium = Medium::new(medium.crash(&mut random), sync);
+        } else {
+            medium.outlive();
+        }
     }
     // With the power on, it must open.
-    let (_, _, seen) = open(&Medium::new(image, sync)).map_err(|error| format!("seed {seed}: {error}"))?;
-    let found = seen == seen_in(&acknowledged) || in_flight.is_some_and(|model| seen == seen_in(&model));
+    medium.outlive();
+    let (_, _, seen) = open(&medium).map_err(|error| format!("seed {seed}: {error}"))?;
+    let found = seen == seen_in(&acknowledged) || in_flight.iter().any(|model| seen == seen_in(model));
     if found {
         Ok(())
     } else {
@@ -237,4 +255,42 @@ fn a_full_disk_refuses_writes_until_there_is_room_again() {
     let (_, _, (seen, ..)) = open(&medium).unwrap();
     assert_eq!(seen.revision.0, kept + 2);
     assert!(seen.items.iter().all(|item| item.key != "/refused"));
+}
+
+/// Whichever sync fails while a segment is begun: what is acknowledged after that is there after a restart.
+#[test]
+fn a_sync_that_fails_while_a_segment_is_begun_loses_nothing_that_is_written_later() {
+    let put = |key: &str, bytes: usize| {
+        let put = Op::Put { key: key.into(), value: vec![1; bytes].into(), lease: None };
+        vec![Command::Txn(Txn { then: vec![put], ..Txn::default() })]
+    };
+    // An empty first segment is replaced under its name, one with a frame is followed.
+    for frames in 0..2 {
+        let mut refused = 0;
+        for sync in 0..4 {
+            let medium = Medium::new(blank(), Sync::Honest);
+            let (mut engine, shared, ..) = open(&medium).unwrap();
+            let mut acknowledged = 0;
+            for _ in 0..frames {
+                acknowledged += usize::from(engine.apply(clock::now(), put("/first", 10))[0].is_ok());
+            }
+            medium.state().sync_fails_after = sync;
+            let large = engine.apply(clock::now(), put("/large", 50_000));
+            refused += usize::from(large[0].is_err());
+            let mut keys = vec![("/large", large[0].is_ok())];
+            for key in ["/small", "/smaller"] {
+                keys.push((key, engine.apply(clock::now(), put(key, 10))[0].is_ok()));
+            }
+            medium.state().fails_after = 0;
+            drop((engine, shared));
+            medium.outlive();
+            let opened = open(&medium);
+            let (_, _, (seen, ..)) = opened.unwrap_or_else(|error| panic!("sync {sync}: {error}"));
+            assert!(seen.items.len() >= acknowledged);
+            for (key, _) in keys.iter().filter(|(_, acknowledged)| *acknowledged) {
+                assert!(seen.items.iter().any(|item| item.key == *key), "sync {sync}: {key} is lost");
+            }
+        }
+        assert!(refused >= 3, "only {refused} syncs mattered");
+    }
 }
