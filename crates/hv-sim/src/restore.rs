@@ -29,7 +29,7 @@ impl World {
         }
         self.summary.restores += 1;
         let incarnation = format!("restored after {}", self.model.revision());
-        let mut restored = backup::restored(snapshot, &self.model.status().incarnation);
+        let mut restored = backup::restored(snapshot, &self.model.status().incarnation, self.wall());
         if self.mutation == Mutation::RestoreUnmarked {
             restored.items.retain(|item| item.key != keys::RESTORED);
         }

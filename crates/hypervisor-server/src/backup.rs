@@ -6,14 +6,21 @@
 
 use crate::config::ServerConfig;
 use crate::state::keys;
-use hv_runtime::files;
+use hv_core::Timestamp;
+use hv_runtime::{clock, files};
 use hv_store::embedded::{Embedded, Options};
 use hv_store::snapshot_file::{self, SnapshotFileError};
 use hv_store::{KeyValue, Revision, Snapshot, Store, StoreError};
 use std::path::{Path, PathBuf};
 
-/// Revisions that a restore skips, more than any store makes between a snapshot and its loss: resume tokens of the former life
-/// are older than anything that is kept, also where the caller does not name the incarnation.
+/// A restored store's revisions begin at the time of the restore, in 4096ths of a millisecond: above those of the former life,
+/// and of whatever came of an earlier restore, since no store makes four million revisions in a second for long. So resume
+/// tokens of former lives are older than anything that is kept, also where the caller does not name the incarnation, and no
+/// epoch is given out twice.
+const REVISIONS_PER_MS: u64 = 1 << 12;
+
+/// Where the clock is not above the snapshot, or was never set, a restore skips this many instead: more than any store makes
+/// between a snapshot and its loss.
 const SKIPPED: u64 = 1 << 40;
 
 /// Why there is no snapshot, or no restored store.
@@ -73,15 +80,19 @@ pub async fn restore(config: &ServerConfig, from: &Path) -> Result<Snapshot, Bac
     let read = snapshot_file::read(from)?;
     let directory = |source| BackupError::Directory { path: config.state_dir.clone(), source };
     files::private_dir(&config.state_dir).map_err(directory)?;
-    let snapshot = restored(read.snapshot, &read.incarnation);
+    let snapshot = restored(read.snapshot, &read.incarnation, clock::wall());
     let store = Embedded::restore(&path, snapshot.clone(), options(config)).await?;
     store.close().await;
     Ok(snapshot)
 }
 
-/// The snapshot as a restored store begins with it: marked, and at a revision above all that may have been.
-pub fn restored(mut snapshot: Snapshot, incarnation: &str) -> Snapshot {
-    snapshot.revision = Revision(snapshot.revision.0 + SKIPPED);
+/// The snapshot as a store restored at `now` begins with it: marked, and at a revision above all that may have been, also in
+/// stores that were restored from it before.
+pub fn restored(mut snapshot: Snapshot, incarnation: &str, now: Timestamp) -> Snapshot {
+    let by_time = u64::try_from(now.0).unwrap_or(0).saturating_mul(REVISIONS_PER_MS);
+    // A clock that is absurdly far ahead must leave some revisions.
+    let usable = by_time > snapshot.revision.0.max(SKIPPED) && by_time < u64::MAX / 2;
+    snapshot.revision = Revision(if usable { by_time } else { snapshot.revision.0 + SKIPPED });
     snapshot.items.retain(|item| item.key != keys::RESTORED);
     let at = snapshot.items.partition_point(|item| item.key.as_str() < keys::RESTORED);
     let mark = KeyValue {
@@ -98,4 +109,37 @@ pub fn restored(mut snapshot: Snapshot, incarnation: &str) -> Snapshot {
 
 fn options(config: &ServerConfig) -> Options {
     Options { retain_revisions: Some(config.retain_revisions) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restoring_a_snapshot_again_never_repeats_a_revision() {
+        let snapshot = Snapshot { revision: Revision(7), ..Snapshot::default() };
+        let start = 1_800_000_000_000;
+        let at = |ms| restored(snapshot.clone(), "former", Timestamp(ms)).revision.0;
+        assert!(at(start) > 7 + SKIPPED);
+        let mut highest = 0;
+        for second in 0..10 {
+            let begun = at(start + second * 1000);
+            assert!(begun > highest, "restore {second} begins at {begun}, the one before came to {highest}");
+            // All that a store could do in between.
+            highest = begun + 1_000_000;
+        }
+        // A restored store that is saved and restored again within the same instant.
+        let first = restored(snapshot.clone(), "former", Timestamp(start));
+        assert!(
+            restored(first.clone(), "second", Timestamp(start)).revision.0 > first.revision.0 + 1_000_000
+        );
+        // The first restore was saved and restored in turn, and then the old snapshot is taken again.
+        let mut saved = first;
+        saved.revision.0 += 1_000_000;
+        let second = restored(saved.clone(), "second", Timestamp(start + 3_600_000)).revision;
+        assert!(second > saved.revision && at(start + 7_200_000) > second.0 + 1_000_000);
+        // A clock that was never set.
+        assert_eq!(at(0), 7 + SKIPPED);
+        assert_eq!(at(-1), 7 + SKIPPED);
+    }
 }
