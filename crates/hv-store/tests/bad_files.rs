@@ -262,6 +262,10 @@ async fn a_store_of_format_1_is_taken_over_with_its_history() {
     // Left over from an upgrade that was interrupted.
     fs::create_dir(log_of(&old)).unwrap();
     fs::copy(&segments(&path)[0], log_of(&old).join("0000000000000001.log")).unwrap();
+    // Without the sign of that, it is a log in use beside an older file.
+    let text = corrupt(&old).await;
+    assert!(text.contains("older than its log") && text.contains("old.redb.log: put"), "{text}");
+    fs::write(log_of(&old).join("upgrading"), "").unwrap();
     for time in ["at first", "once more"] {
         assert_eq!(everything(&old).await, (page.clone(), batches.clone()), "{time}");
     }
@@ -273,6 +277,7 @@ async fn a_store_of_format_1_is_taken_over_with_its_history() {
     );
     store.close().await;
     assert_eq!(everything(&old).await.1.len(), batches.len() + 1);
+    assert!(!log_of(&old).join("upgrading").exists());
 }
 
 /// The changes of each revision in a log, as format 1 kept them: the payload of record kind 1.

@@ -52,7 +52,7 @@ pub enum Task {
     Listen,
     /// Carries one stream of one caller or agent.
     Stream,
-    /// Begins a new lease each hour.
+    /// Begins a new lease each hour, and tells what the store has to say.
     Expiry,
 }
 
@@ -172,6 +172,11 @@ pub async fn build(config: &ServerConfig, store: Arc<dyn Store>) -> Result<Built
     Ok(Built { timing, identity, follower, watch, expiry, token, socket, tcp })
 }
 
+/// How people are told why the store's log is not folded.
+fn fold_problem(error: String) -> String {
+    format!("the store's log grows, since it cannot be folded: {error}")
+}
+
 fn timing(config: &ServerConfig) -> Result<Timing, StartError> {
     let heartbeat = &config.heartbeat;
     if heartbeat.interval_ms < 10 || heartbeat.timeout_ms < heartbeat.interval_ms.saturating_mul(3) {
@@ -223,9 +228,10 @@ impl Built {
                 error = following.follow(watch) => tracing::error!(%error, "cannot follow the store"),
             }
         });
-        let (renewing, stop) = (expiry.clone(), tasks.stop_token());
+        let (renewing, looked_at, stop) = (expiry.clone(), follower.store().clone(), tasks.stop_token());
         tasks.spawn(Task::Expiry, async move {
             const LOOK_EVERY: Duration = Duration::from_secs(60);
+            let mut known = None;
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -233,6 +239,15 @@ impl Built {
                 }
                 if let Err(error) = renewing.renew().await {
                     tracing::warn!(%error, "cannot begin a new lease; the old one serves on");
+                }
+                if let Ok(status) = looked_at.status().await
+                    && status.fold_error != known
+                {
+                    known = status.fold_error;
+                    match known.clone().map(fold_problem) {
+                        Some(problem) => tracing::warn!("{problem}"),
+                        None => tracing::info!("the store's log is folded again"),
+                    }
                 }
             }
         });

@@ -130,6 +130,10 @@ impl Disk {
         if loaded.compacted > loaded.revision || loaded.compacted < revision {
             return Err(Failure::Damaged("its revisions contradict each other".into()));
         }
+        let log_directory = directory();
+        if log_directory.names()?.iter().any(|name| name == UPGRADING) {
+            log_directory.remove(UPGRADING)?;
+        }
         // The log first: the base may not point beyond its durable end.
         log.persist()?;
         base.accept()?;
@@ -259,15 +263,34 @@ impl Disk {
         self.base.bytes() + self.log.bytes()
     }
 
+    pub(super) fn log_bytes(&self) -> u64 {
+        self.log.bytes()
+    }
+
+    /// See [`Log::revision_beyond`].
+    pub(super) fn revision_beyond(&self, most: u64) -> u64 {
+        self.log.revision_beyond(most)
+    }
+
     fn explain(&self, failure: Failure) -> StoreError {
         failure.explain(&self.name, FORMAT)
     }
 }
 
-/// Takes the log out of a file of format 1. Until the last step the file is one of format 1, and this starts over.
+/// A file in the log's directory for as long as the log is being taken out of a file of format 1.
+const UPGRADING: &str = "upgrading";
+
+/// Takes the log out of a file of format 1. Until the last step the file is one of format 1, and this starts over. A log that
+/// is not of such a start is one of format 2 in use, beside an older file.
 fn upgrade(base: &Base, directory: Box<dyn Directory>) -> Result<(), Failure> {
+    let begun = directory.names()?.iter().any(|name| name == UPGRADING);
+    if !begun && Log::holds_frames(&*directory)? {
+        return Err(Failure::Mixed);
+    }
     base.log_of_format_1(|_, _| Ok(()))?;
     base.accept()?;
+    drop(directory.create(UPGRADING)?);
+    directory.sync()?;
     let log = Log::create(directory, base.incarnation()?, base.revision()?)?;
     let mut frame = Vec::new();
     base.log_of_format_1(|revision, payload| {

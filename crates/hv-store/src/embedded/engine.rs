@@ -49,6 +49,9 @@ pub(super) struct Engine {
     retain: Option<u64>,
     /// After a failed write, when expiry and folding may be tried again.
     pause_until: Option<Instant>,
+    /// How often folding has failed since it last succeeded, and when it may be tried again.
+    fold_failures: u32,
+    fold_pause_until: Option<Instant>,
     /// Scratch space for a frame.
     buffer: Vec<u8>,
 }
@@ -59,8 +62,15 @@ const QUIET: Duration = Duration::from_millis(20);
 /// With more revisions than this to fold, it waits no more, lest the log grow under steady load. In tests little is much.
 const FOLD_BACKLOG: u64 = if cfg!(test) { 4 } else { 16_384 };
 
+/// A log of more bytes than this is compacted and folded, however few revisions that leaves, if compaction is automatic. In
+/// tests little is much.
+const LOG_BYTES: u64 = if cfg!(test) { 128 << 10 } else { 256 << 20 };
+
 /// How long the writer's own work (expiry, folding) rests after a failed commit, lest a full disk keep a core busy.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Folding that goes on failing rests longer each time, up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 impl Engine {
     pub(super) fn new(
@@ -73,13 +83,24 @@ impl Engine {
         let leases = shared.read().leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect::<Vec<_>>();
         let deadlines =
             leases.into_iter().filter_map(|(id, ttl)| Some((id, now.checked_add(ttl)?))).collect();
-        let (folding, pause_until, buffer) = (base, None, Vec::new());
-        Self { shared, deadlines, last_lease, base, folding, retain, pause_until, buffer }
+        Self {
+            shared,
+            deadlines,
+            last_lease,
+            base,
+            folding: base,
+            retain,
+            pause_until: None,
+            fold_failures: 0,
+            fold_pause_until: None,
+            buffer: Vec::new(),
+        }
     }
 
     /// When to call [`Engine::apply`] though nothing has been asked for.
     pub(super) fn next_wake(&self, now: Instant) -> Option<Instant> {
-        let folding = (self.folding < self.shared.read().compacted).then(|| now + QUIET);
+        let folding = (self.folding < self.shared.read().compacted)
+            .then(|| self.fold_pause_until.map_or(now + QUIET, |pause| pause.max(now + QUIET)));
         let wake = self.deadlines.values().min().copied().into_iter().chain(folding).min()?;
         Some(self.pause_until.map_or(wake, |pause| wake.max(pause)))
     }
@@ -104,6 +125,7 @@ impl Engine {
             if keep_from > stage.compacted + retain / 8 {
                 stage.compacted = keep_from;
             }
+            stage.compacted = stage.compacted.max(shared.disk.revision_beyond(LOG_BYTES));
         }
         let Stage { batches, granted, ended, last_lease, compacted, revision, .. } = stage;
         let group = Group {
@@ -139,11 +161,12 @@ impl Engine {
         let compacted = self.shared.read().compacted;
         let backlog = match asked {
             Asked::Nothing => 0,
+            Asked::Something if self.shared.disk.log_bytes() > LOG_BYTES => 0,
             Asked::Something => FOLD_BACKLOG,
         };
         let due = compacted > self.folding
             && compacted - self.base > backlog
-            && self.pause_until.is_none_or(|pause| pause <= now);
+            && [self.pause_until, self.fold_pause_until].iter().flatten().all(|pause| *pause <= now);
         due.then(|| {
             self.folding = compacted;
             compacted
@@ -152,6 +175,7 @@ impl Engine {
 
     /// What came of folding.
     pub(super) fn folded(&mut self, now: Instant, result: Result<u64, StoreError>) {
+        self.shared.set_fold_error(result.as_ref().err().map(ToString::to_string));
         match result {
             Ok(base) => {
                 // There may be more to do, unless the next group reaches beyond what is compacted.
@@ -159,10 +183,13 @@ impl Engine {
                     self.folding = base;
                 }
                 self.base = base;
+                (self.fold_failures, self.fold_pause_until) = (0, None);
             }
             Err(_) => {
                 self.folding = self.base;
-                self.pause_until = now.checked_add(PAUSE);
+                let pause = PAUSE.saturating_mul(1 << self.fold_failures.min(6)).min(LONGEST_PAUSE);
+                self.fold_failures += 1;
+                self.fold_pause_until = now.checked_add(pause);
             }
         }
     }

@@ -10,6 +10,8 @@ pub(super) enum Failure {
     /// Another version of the format: the one found.
     Format(u64),
     Damaged(String),
+    /// A file of format 1 beside a log of format 2.
+    Mixed,
     /// What was to be read has been dropped meanwhile.
     Gone,
     /// An earlier write has failed, and what it left on disk is not known.
@@ -26,6 +28,9 @@ impl Failure {
         match self {
             Self::Format(found) => StoreError::WrongFormat { found, supported },
             Self::Damaged(what) => StoreError::Corrupt(format!("{name}: {what}; restore it from a snapshot")),
+            Self::Mixed => StoreError::Corrupt(format!(
+                "{name} is of format 1, older than its log {name}.log: put the {name} that belongs to the log back; or move the log away to lose what is in it and go on with the older file"
+            )),
             Self::Gone => StoreError::Corrupt(format!(
                 "{name}: a record of its log is missing; restore it from a snapshot"
             )),

@@ -44,6 +44,7 @@ use writer::Writer;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// How many of the newest revisions automatic compaction keeps; none: history grows until [`Store::compact`].
+    /// With automatic compaction, history is also bounded in bytes (256 MiB of log), however few revisions that is.
     /// Each costs its changes' size on disk; a watch that resumes from further back has to list anew.
     pub retain_revisions: Option<u64>,
 }
@@ -209,6 +210,7 @@ impl Store for Embedded {
             keys: state.keys.len() as u64,
             disk_bytes,
             incarnation: self.shared.incarnation.clone(),
+            fold_error: self.shared.fold_error(),
         })
     }
 }

@@ -366,6 +366,21 @@ impl Log {
         self.broken.load(Ordering::Relaxed)
     }
 
+    /// The revision that what is dropped must reach for the log to have at most `most` bytes; 0 if it has no more. The newest
+    /// segment stays whatever its size.
+    pub(super) fn revision_beyond(&self, most: u64) -> u64 {
+        let segments = self.segments();
+        let mut newer = 0;
+        let kept = segments.iter().rev().take_while(|segment| {
+            newer += segment.size;
+            newer <= most
+        });
+        match kept.count() {
+            count if count == segments.len() => 0,
+            count => segments[segments.len() - count.max(1)].header.revision,
+        }
+    }
+
     /// Bytes on disk.
     pub(super) fn bytes(&self) -> u64 {
         self.segments().iter().map(|segment| segment.size).sum()

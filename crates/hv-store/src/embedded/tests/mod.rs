@@ -59,6 +59,19 @@ fn open(medium: &Medium) -> Result<(Engine, Arc<Shared>, Seen), StoreError> {
     ))
 }
 
+/// With automatic compaction.
+fn open_compacting(medium: &Medium, retain: u64) -> (Engine, Arc<Shared>) {
+    let (disk, loaded) = Disk::open(medium.guard(), || medium.directory(), "medium".into()).unwrap();
+    let (base, last_lease) = (loaded.base, loaded.last_lease);
+    let shared = Arc::new(Shared::new(disk, loaded));
+    (Engine::new(shared.clone(), base, last_lease, Some(retain), clock::now()), shared)
+}
+
+fn put(key: &str, bytes: usize) -> Vec<Command> {
+    let put = Op::Put { key: key.into(), value: vec![1; bytes].into(), lease: None };
+    vec![Command::Txn(Txn { then: vec![put], ..Txn::default() })]
+}
+
 fn command(random: &mut Random, model: &Model) -> Command {
     let key = format!("/k/{}", random.below(12));
     match random.below(16) {
@@ -260,10 +273,6 @@ fn a_full_disk_refuses_writes_until_there_is_room_again() {
 /// Whichever sync fails while a segment is begun: what is acknowledged after that is there after a restart.
 #[test]
 fn a_sync_that_fails_while_a_segment_is_begun_loses_nothing_that_is_written_later() {
-    let put = |key: &str, bytes: usize| {
-        let put = Op::Put { key: key.into(), value: vec![1; bytes].into(), lease: None };
-        vec![Command::Txn(Txn { then: vec![put], ..Txn::default() })]
-    };
     // An empty first segment is replaced under its name, one with a frame is followed.
     for frames in 0..2 {
         let mut refused = 0;
@@ -293,4 +302,52 @@ fn a_sync_that_fails_while_a_segment_is_begun_loses_nothing_that_is_written_late
         }
         assert!(refused >= 3, "only {refused} syncs mattered");
     }
+}
+
+#[test]
+fn a_log_of_large_values_is_bounded_in_bytes_under_steady_load() {
+    let medium = Medium::new(blank(), Sync::Honest);
+    let (mut engine, shared) = open_compacting(&medium, 1_000_000);
+    let mut most = 0;
+    for number in 0..200 {
+        assert!(engine.apply(clock::now(), put(&format!("/{}", number % 3), 8_000))[0].is_ok());
+        if let Some(to) = engine.fold_due(clock::now(), Asked::Something) {
+            engine.folded(clock::now(), shared.disk.fold(to));
+        }
+        most = most.max(shared.disk.log_bytes());
+    }
+    // The bound, the segment that goes beyond it, and the one that is being dropped.
+    assert!(most <= (128 << 10) + 2 * (32 << 10), "{most} bytes");
+    assert!(shared.read().compacted > 100);
+    let kept = shared.read().compacted;
+    assert_eq!(shared.history(kept + 1, 200).unwrap().len() as u64, 200 - kept, "the rest is there");
+}
+
+#[test]
+fn a_fold_that_fails_is_told_and_tried_ever_more_seldom() {
+    let medium = Medium::new(blank(), Sync::Honest);
+    let (mut engine, shared) = open_compacting(&medium, 0);
+    let mut now = clock::now();
+    for number in 0..40 {
+        assert!(engine.apply(now, put(&format!("/{number}"), 100_000))[0].is_ok());
+    }
+    let full = medium.state().used();
+    medium.state().capacity = full;
+    let mut pauses = Vec::new();
+    for _ in 0..9 {
+        let to = engine.fold_due(now, Asked::Nothing).expect("it is time");
+        let result = shared.disk.fold(to);
+        assert!(matches!(result, Err(StoreError::Full)), "{result:?}");
+        engine.folded(now, result);
+        assert_eq!(shared.fold_error(), Some(StoreError::Full.to_string()));
+        let next = engine.next_wake(now).expect("it will be tried again");
+        assert_eq!(engine.fold_due(next - Duration::from_millis(1), Asked::Nothing), None);
+        pauses.push((next - now).as_secs());
+        now = next;
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    medium.state().capacity = u64::MAX;
+    let to = engine.fold_due(now, Asked::Nothing).expect("it is time");
+    engine.folded(now, shared.disk.fold(to));
+    assert_eq!(shared.fold_error(), None);
 }
