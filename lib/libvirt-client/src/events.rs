@@ -5,8 +5,9 @@ use crate::connection::{Class, Subscription};
 use crate::domain::Domain;
 use crate::error::{Error, ErrorKind};
 use libvirt_protocol::event::{Kind, Subscription as Source};
+use libvirt_protocol::flags::ConnectDomainQemuMonitorEventRegisterFlags;
 use libvirt_protocol::procedure::Procedure;
-use libvirt_protocol::{enums, remote};
+use libvirt_protocol::{enums, qemu, remote};
 
 /// Events that wait for a subscriber, at most.
 const QUEUE: usize = 1024;
@@ -50,9 +51,39 @@ impl Connect {
                 let reply = self.connection().call::<remote::ConnectSecretEventRegisterAny>(&args).await?;
                 (Class::Secret, reply.result()?.callback_id)
             }
-            other => return Err(Error::protocol(format!("{other:?} has a call of its own"))),
+            Source::Close => {
+                self.connection().call::<remote::ConnectRegisterCloseCallback>(&()).await?;
+                // Its messages carry no number.
+                (Class::Close, -1)
+            }
+            Source::QemuMonitor => {
+                return self
+                    .monitor_events(None, None, ConnectDomainQemuMonitorEventRegisterFlags::empty())
+                    .await;
+            }
+            other => return Err(Error::protocol(format!("{other:?} is subscribed to in no known way"))),
         };
         Ok(self.connection().subscription(class, id, QUEUE))
+    }
+
+    /// Subscribes to QEMU's own monitor events: of one domain or of all, by name or pattern
+    /// (`virConnectDomainQemuMonitorEventRegister`).
+    ///
+    /// # Errors
+    /// As every call; refused by drivers other than QEMU's.
+    pub async fn monitor_events(
+        &self,
+        domain: Option<&Domain>,
+        event: Option<&str>,
+        flags: ConnectDomainQemuMonitorEventRegisterFlags,
+    ) -> Result<Subscription, Error> {
+        let args = qemu::ConnectDomainMonitorEventRegisterArgs {
+            dom: domain.map(Domain::wire),
+            event: event.map(Into::into),
+            flags,
+        };
+        let reply = self.connection().call::<qemu::ConnectDomainMonitorEventRegister>(&args).await?;
+        Ok(self.connection().subscription(Class::QemuMonitor, reply.result()?.callback_id, QUEUE))
     }
 
     async fn subscribe_domain(&self, id: i32, domain: Option<&Domain>) -> Result<Subscription, Error> {

@@ -104,6 +104,14 @@ impl State {
         Ok(serial)
     }
 
+    /// Calls a procedure whose answer nobody wants.
+    pub(super) fn tell<P: Procedure>(&mut self, args: &P::Args<'_>, traits: Traits) {
+        if let Ok(serial) = self.begin::<P>(args, Vec::new(), traits) {
+            self.waiters.remove(&serial);
+            self.wake_driver();
+        }
+    }
+
     /// Sends what calls have left, before somebody waits for their replies. Not at once with each call: calls that are started
     /// together go together.
     fn write_unwritten(&mut self) {

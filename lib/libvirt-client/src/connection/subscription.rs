@@ -4,6 +4,7 @@ use super::Shared;
 use crate::error::Error;
 use libvirt_protocol::event::{Event, Message};
 use libvirt_protocol::procedure::Program;
+use libvirt_protocol::{qemu, remote};
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -135,7 +136,7 @@ impl Queue {
     }
 }
 
-/// Events of one subscription. Dropping it ends the delivery here; [`crate::Connect`] tells the daemon.
+/// Events of one subscription. Dropping it ends the delivery here, and tells the daemon.
 #[derive(Debug)]
 pub struct Subscription {
     shared: Arc<Shared>,
@@ -159,6 +160,36 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.shared.lock().subscribers.queues.remove(&self.key);
+        let mut state = self.shared.lock();
+        state.subscribers.queues.remove(&self.key);
+        let (class, callback_id) = self.key;
+        let traits = self.shared.traits;
+        match class {
+            Class::Domain => {
+                let args = remote::ConnectDomainEventCallbackDeregisterAnyArgs { callback_id };
+                state.tell::<remote::ConnectDomainEventCallbackDeregisterAny>(&args, traits);
+            }
+            Class::Network => {
+                let args = remote::ConnectNetworkEventDeregisterAnyArgs { callback_id };
+                state.tell::<remote::ConnectNetworkEventDeregisterAny>(&args, traits);
+            }
+            Class::StoragePool => {
+                let args = remote::ConnectStoragePoolEventDeregisterAnyArgs { callback_id };
+                state.tell::<remote::ConnectStoragePoolEventDeregisterAny>(&args, traits);
+            }
+            Class::NodeDevice => {
+                let args = remote::ConnectNodeDeviceEventDeregisterAnyArgs { callback_id };
+                state.tell::<remote::ConnectNodeDeviceEventDeregisterAny>(&args, traits);
+            }
+            Class::Secret => {
+                let args = remote::ConnectSecretEventDeregisterAnyArgs { callback_id };
+                state.tell::<remote::ConnectSecretEventDeregisterAny>(&args, traits);
+            }
+            Class::Close => state.tell::<remote::ConnectUnregisterCloseCallback>(&(), traits),
+            Class::QemuMonitor => {
+                let args = qemu::ConnectDomainMonitorEventDeregisterArgs { callback_id };
+                state.tell::<qemu::ConnectDomainMonitorEventDeregister>(&args, traits);
+            }
+        }
     }
 }

@@ -6,7 +6,8 @@ use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{DomainDestroyFlags, DomainXmlFlags};
 use libvirt_client::protocol::procedure::Release;
 use libvirt_client::protocol::remote;
-use libvirt_client::{ErrorKind, Execution, Item};
+use libvirt_client::protocol::session::Limits;
+use libvirt_client::{ErrorKind, Execution, Item, Options};
 use std::time::Duration;
 
 #[tokio::test]
@@ -69,6 +70,43 @@ async fn a_connection_for_reading_only_changes_nothing() {
     let domain = connect.domain_by_name("test").await.unwrap();
     let error = domain.destroy(DomainDestroyFlags::DEFAULT).await.unwrap_err();
     assert_eq!(error.refusal().unwrap().code, ErrorNumber::OperationDenied);
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_dropped_ends_at_the_daemon() {
+    let Some(daemon) = Daemon::start("a_subscription_that_is_dropped_ends_at_the_daemon") else { return };
+    // One call at a time: otherwise the daemon may execute them in any order.
+    let options = Options { limits: Limits { ordinary: 1, urgent: 0 }, ..Options::default() };
+    let connect = daemon.builder("test+unix:///default").options(options).open_with(run).await.unwrap();
+    // The daemon numbers subscriptions from 0.
+    let end = async |callback_id| {
+        let args = remote::ConnectDomainEventCallbackDeregisterAnyArgs { callback_id };
+        connect.call::<remote::ConnectDomainEventCallbackDeregisterAny>(&args).await.map(drop)
+    };
+    let dropped = connect.subscribe(Kind::DomainReboot).await.unwrap();
+    let mut kept = connect.subscribe(Kind::DomainLifecycle).await.unwrap();
+    drop(dropped);
+    let error = end(0).await.unwrap_err();
+    assert!(error.to_string().contains("domain event callback 0 not registered"), "{error}");
+    let domain = connect.domain_by_name("test").await.unwrap();
+    domain.suspend().await.unwrap();
+    assert!(matches!(kept.next().await.unwrap(), Item::Event(Event::DomainLifecycle(_))));
+    end(1).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_daemons_own_kinds_of_events_can_be_subscribed_to() {
+    let Some(daemon) = Daemon::start("the_daemons_own_kinds_of_events_can_be_subscribed_to") else { return };
+    let connect = daemon.open("qemu:///session").await;
+    let mut refused = Vec::new();
+    for kind in Kind::ALL {
+        if kind.since() > connect.daemon_version() {
+            assert!(connect.subscribe(kind).await.unwrap_err().is_unsupported(), "{kind:?}");
+        } else if let Err(error) = connect.subscribe(kind).await {
+            refused.push((kind, error.to_string()));
+        }
+    }
+    assert_eq!(refused, [], "every kind of a QEMU daemon");
 }
 
 #[tokio::test]

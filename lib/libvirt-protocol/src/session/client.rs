@@ -196,6 +196,8 @@ pub(super) struct Call {
     pub(super) stage: Stage,
     /// Nobody waits for it any more.
     pub(super) abandoned: bool,
+    /// Its stream has ended before its reply came.
+    pub(super) ended: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,7 +275,7 @@ impl ClientSession {
                 break;
             }
         }
-        self.calls.insert(self.serial, Call { info, stage: Stage::Queued, abandoned: false });
+        self.calls.insert(self.serial, Call { info, stage: Stage::Queued, abandoned: false, ended: false });
         self.serial
     }
 
@@ -546,7 +548,7 @@ impl ClientSession {
             *places = places.saturating_sub(1);
         }
         let abandoned = call.abandoned;
-        if opens_stream {
+        if opens_stream && !call.ended {
             call.stage = Stage::Stream;
             if abandoned {
                 self.close_stream(serial, Status::Error);
@@ -560,6 +562,12 @@ impl ClientSession {
 
     /// A stream has ended. Returns whether nobody waits for it.
     fn forget(&mut self, serial: u32) -> bool {
+        if let Some(call) = self.calls.get_mut(&serial)
+            && matches!(call.stage, Stage::Sent { .. })
+        {
+            call.ended = true;
+            return call.abandoned;
+        }
         self.calls.remove(&serial).is_none_or(|call| call.abandoned)
     }
 }

@@ -39,7 +39,11 @@ impl Step {
                 _ => Self::Stray,
             },
             Kind::Stream | Kind::StreamHole => match call {
-                Some(call) if matches!(call.stage, Stage::Stream | Stage::Closing) => {
+                // The daemon's event loop may send a stream's first packets before a worker of it has sent the reply.
+                Some(call)
+                    if matches!(call.stage, Stage::Stream | Stage::Closing)
+                        || (matches!(call.stage, Stage::Sent { .. }) && call.info.stream.is_some()) =>
+                {
                     Self::stream(header, payload, call)
                 }
                 // Packets of a stream that is closed may still be under way.

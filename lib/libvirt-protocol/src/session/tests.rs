@@ -229,6 +229,31 @@ fn a_download_ends_with_an_empty_packet_and_an_echo() {
     assert_eq!(daemon.session.stream_send(serial, b"x"), Err(StreamError::Closed));
 }
 
+/// Seen on libvirtd 9.0.0: the first hole of a download came before the reply of its call.
+#[test]
+fn a_stream_may_begin_before_the_reply_of_its_call() {
+    let mut daemon = plain();
+    let args = remote::StorageVolDownloadArgs::default();
+    let serial = daemon.session.call::<remote::StorageVolDownload>(&args, Vec::new()).unwrap();
+    let (call, _) = daemon.received().pop().unwrap();
+    assert_eq!(daemon.stream(&call, Status::Continue, &[1; 8]), ["data 8"]);
+    assert_eq!(daemon.answer(&call, Status::Ok, &[]), ["reply 0"]);
+    assert_eq!(daemon.stream(&call, Status::Continue, &[1; 8]), ["data 8"]);
+    daemon.session.stream_finish(serial).unwrap();
+    assert_eq!(daemon.stream(&call, Status::Ok, &[]), ["finished"]);
+    // It may also end before.
+    daemon.session.call::<remote::StorageVolDownload>(&args, Vec::new()).unwrap();
+    let (call, _) = daemon.received().pop().unwrap();
+    let body = error(enums::ErrorNumber::OperationFailed, "gone");
+    assert_eq!(daemon.stream(&call, Status::Error, &body), ["broken OperationFailed"]);
+    assert_eq!(daemon.answer(&call, Status::Ok, &[]), ["reply 0"]);
+    assert!(!daemon.session.is_busy());
+    // A call that opens none has none.
+    create(&mut daemon);
+    let (call, _) = daemon.received().pop().unwrap();
+    assert_eq!(daemon.stream(&call, Status::Continue, &[1; 8]), Log::new());
+}
+
 #[test]
 fn an_upload_is_cut_into_the_usual_pieces() {
     let mut daemon = plain();
