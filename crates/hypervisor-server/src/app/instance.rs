@@ -153,6 +153,10 @@ pub fn delete(
     decide(&entry.instance, Request::Delete)?;
     let mut instance = entry.instance.clone();
     instance.metadata.deletion_requested_at.get_or_insert(context.now);
+    if request.force && cluster.missing(entry).is_some() {
+        // Said once more, it is said of the restored store.
+        instance.metadata.deletion_requested_at = Some(context.now);
+    }
     if request.force {
         instance.spec.force_stop = true;
     } else if !entry.instance.is_deleting() {

@@ -164,7 +164,7 @@ impl Controller {
                 let stream = Stream::New { candidate, link: Link::default(), since: now.mono };
                 self.streams.insert(conn, stream);
             }
-            Input::Frame(conn, frame) => self.on_frame(conn, *frame, now, &mut effects),
+            Input::Frame(conn, frame) => self.on_frame(conn, *frame, cluster, now, &mut effects),
             Input::Closed(conn) => self.on_closed(conn, now),
             Input::Done(subject, result) => self.on_done(subject, result, now),
             Input::Tell(node, message) => {
@@ -328,13 +328,18 @@ impl Controller {
     ) -> Option<Txn> {
         let placed = cluster.instances().get(&id).and_then(|entry| entry.placement.node);
         self.tell_nodes(id, placed, cluster, effects);
+        let sightings =
+            self.sessions.iter().filter_map(|(node, session)| Some((*session.sightings.get(&id)?, *node)));
         let view = View {
             cluster,
+            seen_on: sightings.max().map(|(_, node)| node),
             observed: placed
                 .and_then(|node| self.sessions.get(&node))
                 .and_then(|session| session.observed.get(&id)),
             reserved: &self.reserved,
-            highest_epoch: self.highest_epoch,
+            // An agent that has not come back may know of a higher one than any that was reported. But epochs rise by one with a
+            // revision at most, and a restore skips more revisions than there may have been.
+            highest_epoch: self.highest_epoch.max(Epoch(cluster.restored().unwrap_or_default().0)),
             now: now.wall,
             expiry: now.expiry,
         };
@@ -369,6 +374,7 @@ impl Controller {
         }
         let Some(session) = placed.and_then(|node| self.sessions.get_mut(&node)) else { return };
         let Some((told, desired)) = desired(cluster, id) else { return };
+        session.sightings.remove(&id);
         if session.sent.get(&id) != Some(&told) {
             session.sent.insert(id, told);
             let delta = v1::Desired { full: false, complete: true, instances: vec![desired] };

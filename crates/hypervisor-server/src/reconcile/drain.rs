@@ -38,7 +38,8 @@ pub(super) fn may_leave(
     let instance = &entry.instance;
     let node = entry.placement.node.and_then(|node| cluster.nodes().get(&node));
     let drained = node.is_some_and(|node| node.node.spec.schedulability == Schedulability::Draining);
-    if !drained || instance.is_deleting() || instance.spec.relocation != Relocation::Recreate {
+    let here = cluster.missing(entry).is_none();
+    if !drained || !here || instance.is_deleting() || instance.spec.relocation != Relocation::Recreate {
         return Ok(false);
     }
     Ok(scheduler::schedule(instance, &candidates(cluster, entry, reserved))?.chosen.is_some())
@@ -72,13 +73,15 @@ fn advance(operation: &mut Operation, id: NodeId, node: Option<&Node>, view: &Vi
     if let Some(why) = cancelled {
         return operation.end(now, OperationPhase::Cancelled, why, None);
     }
-    let (mut leave, mut bound, mut nowhere) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut leave, mut bound, mut nowhere, mut missing) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for entry in view.cluster.placed_on(id) {
         let name = entry.instance.metadata.name.as_str();
         let leaves = entry.placement.leaving
             || entry.instance.is_deleting()
             || may_leave(entry, view.cluster, view.reserved).unwrap_or(false);
         match entry.instance.spec.relocation {
+            // A node may report it any time, or none ever.
+            _ if view.cluster.missing(entry).is_some() => missing.push(name),
             _ if leaves => leave.push(name),
             Relocation::Never => bound.push(name),
             Relocation::Recreate => nowhere.push(name),
@@ -87,6 +90,7 @@ fn advance(operation: &mut Operation, id: NodeId, node: Option<&Node>, view: &Vi
     let stays = [
         (bound, "staying with their disks (relocation never)"),
         (nowhere, "waiting for a node that takes them"),
+        (missing, "not reported by any node since the store was restored"),
     ];
     let stays: Vec<_> = stays
         .into_iter()

@@ -3,11 +3,12 @@
 use super::{drain, progress};
 use crate::scheduler::{self, Candidate};
 use crate::state::write::{Lost, PlacementRecord, Rejection, Writer};
-use crate::state::{Cluster, InstanceEntry, keys};
+use crate::state::{Cluster, InstanceEntry, Missing, NOWHERE_LABEL, keys};
+use hv_core::condition::REPORTED;
 use hv_core::instance::{Epoch, Instance, InstanceStatus, Phase, Placement, Relocation};
 use hv_core::node::NodePhase;
 use hv_core::operation::Target;
-use hv_core::{Error, InstanceId, NodeId, Resources, Timestamp};
+use hv_core::{ConditionStatus, Error, InstanceId, NodeId, Resources, Timestamp};
 use hv_store::{Compare, LeaseId, Txn};
 use std::collections::BTreeMap;
 
@@ -25,6 +26,8 @@ pub(super) struct View<'a> {
     pub(super) cluster: &'a Cluster,
     /// What the agent of the instance's node says of it.
     pub(super) observed: Option<&'a Observed>,
+    /// Who has it, of those that have reported since they connected, when the store does not know; under the highest epoch.
+    pub(super) seen_on: Option<NodeId>,
     /// Placed a moment ago, and not yet visible in the cluster: node and resources.
     pub(super) reserved: &'a BTreeMap<InstanceId, (NodeId, Resources)>,
     /// Above everything that any agent has reported.
@@ -90,7 +93,20 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
     let mut placement = entry.placement.clone();
     let mut reserve = None;
 
+    let missing = view.cluster.missing(entry);
+    if missing == Some(Missing::Nowhere) && instance.is_deleting() {
+        return Ok(Some(remove(entry, view)));
+    }
     match (placement.node, view.observed.filter(|observed| observed.epoch == placement.epoch)) {
+        // Before all else: where it was when the snapshot was taken, and whether it was leaving or lost then, says nothing.
+        _ if missing == Some(Missing::Waits) || (missing.is_some() && view.seen_on.is_some()) => {
+            reserve = find(&mut instance, &mut placement, view);
+        }
+        _ if missing == Some(Missing::Nowhere) => {
+            unplace(&mut instance, &mut placement);
+            placement.lost = None;
+            reserve = place(&mut instance, &mut placement, entry, view)?;
+        }
         // Nothing of it is on any node.
         (None, _) if instance.is_deleting() => return Ok(Some(remove(entry, view))),
         (Some(_), Some(observed)) if observed.gone && instance.is_deleting() => {
@@ -178,6 +194,7 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         return Ok(None);
     }
     writer.unchanged(keys::placement(id), entry.placement_revision);
+    let assigned = placement.node.filter(|_| placement.epoch != entry.placement.epoch);
     let key = keys::instance(&instance.metadata.project, id);
     if placement.leaving && !entry.placement.leaving {
         // It may leave, and its node is drained, as was seen.
@@ -185,19 +202,51 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         if let Some(node) = entry.placement.node.and_then(|node| view.cluster.nodes().get(&node)) {
             writer.unchanged(keys::node(node.node.id), Some(node.spec_revision));
         }
-    } else if placement.node == entry.placement.node {
+    } else if placement.node == entry.placement.node && assigned.is_none() {
         writer.only_if(Compare::Exists(key));
     } else {
         // A placement was decided on this very specification.
         writer.unchanged(key, Some(entry.spec_revision));
     }
-    if let Some(node) = placement.node.filter(|_| entry.placement.node.is_none()) {
+    if let Some(node) = assigned {
         writer
             .only_if(Compare::Exists(keys::node(node)))
             .unchanged(keys::node_raised(node), view.cluster.claims(node).raised)
             .put_text(keys::node_placed(node), "");
     }
     Ok(Some(Step { txn: writer.finish(), reserve }))
+}
+
+/// Takes up an instance of a restored store where it is found, and waits as long as it is not: it may live on a node that
+/// has not come back, and would run twice if it were started elsewhere.
+fn find(
+    instance: &mut Instance,
+    placement: &mut PlacementRecord,
+    view: &View<'_>,
+) -> Option<(NodeId, Resources)> {
+    let name = &instance.metadata.name;
+    let Some(node) = view.seen_on else {
+        let restored = view.cluster.restored().unwrap_or_default();
+        let message = format!(
+            "the store was restored, and no node has reported this instance since: connect the node that has it; if it is \
+             nowhere, `hypervisor-ctl instance update {name} --label {NOWHERE_LABEL}={restored}` starts it anew, \
+             `hypervisor-ctl instance delete {name} --force` removes it"
+        );
+        instance.status.phase = Phase::Unknown;
+        instance.status.conditions.set(REPORTED, ConditionStatus::False, "StoreRestored", &message, view.now);
+        instance.status.message = message;
+        return None;
+    };
+    // A new assignment also where it is already: what the node was told last is newer than what the snapshot holds.
+    placement.node = Some(node);
+    placement.epoch = placement.epoch.next_above(view.highest_epoch);
+    placement.rejections.clear();
+    placement.leaving = false;
+    placement.lost = None;
+    instance.placement = Some(Placement { node, epoch: placement.epoch });
+    instance.status.conditions.clear(REPORTED);
+    instance.status.message = format!("found on node {}", node_name(view.cluster, node));
+    Some((node, instance.spec.resources()))
 }
 
 /// Takes an instance from its node; it waits for the next one.

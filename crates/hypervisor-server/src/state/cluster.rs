@@ -21,12 +21,16 @@ pub struct InstanceEntry {
     pub instance: Instance,
     /// Its placement, with refusals.
     pub placement: PlacementRecord,
+    /// Revision it was created at.
+    pub created: Revision,
     /// Revision of metadata and specification.
     pub spec_revision: Revision,
     /// Revision of the placement.
     pub placement_revision: Option<Revision>,
     /// The newest of all.
     pub revision: Revision,
+    /// Size of its parts in the store, in bytes.
+    pub bytes: usize,
 }
 
 /// A node with the revisions its parts were read at.
@@ -40,6 +44,8 @@ pub struct NodeEntry {
     pub status_revision: Option<Revision>,
     /// The newest of all.
     pub revision: Revision,
+    /// Size of its parts in the store, in bytes.
+    pub bytes: usize,
 }
 
 /// An operation with its revision.
@@ -49,6 +55,8 @@ pub struct OperationEntry {
     pub operation: Operation,
     /// Its revision.
     pub revision: Revision,
+    /// Its size in the store, in bytes.
+    pub bytes: usize,
 }
 
 /// Any object.
@@ -60,6 +68,19 @@ pub enum Object {
     Node(Arc<NodeEntry>),
     /// An operation.
     Operation(Arc<OperationEntry>),
+}
+
+impl Object {
+    /// Roughly what it takes in memory: what it takes in the store, and a little for itself.
+    pub fn weight(&self) -> usize {
+        const ITSELF: usize = 512;
+        let bytes = match self {
+            Self::Instance(entry) => entry.bytes,
+            Self::Node(entry) => entry.bytes,
+            Self::Operation(entry) => entry.bytes,
+        };
+        ITSELF + bytes
+    }
 }
 
 /// What happened to an object.
@@ -110,7 +131,22 @@ pub struct Cluster {
     abandoned: BTreeMap<NodeId, String>,
     claims: BTreeMap<NodeId, Claims>,
     raw: BTreeMap<String, KeyValue>,
+    /// When the store was restored from a snapshot, if ever.
+    restored: Option<Revision>,
 }
+
+/// What becomes of an instance that a restored store does not know the place of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// It waits for a node to report it.
+    Waits,
+    /// People say that it is nowhere: it is placed as if it were new, or removed if that is what they want.
+    Nowhere,
+}
+
+/// The label by which people say of an instance of a restored store that it is nowhere. Its value is the revision of that restore,
+/// so that what was said once does not hold for the next.
+pub const NOWHERE_LABEL: &str = "restored";
 
 impl Cluster {
     /// The revision everything here is at.
@@ -131,6 +167,26 @@ impl Cluster {
     /// Operations in order of creation.
     pub fn operations(&self) -> &BTreeMap<OperationId, Arc<OperationEntry>> {
         &self.operations
+    }
+
+    /// Whether nobody knows where this instance is: the store was restored since it was last placed, what happened after the
+    /// snapshot is forgotten, and no agent has reported it yet. Only an agent's report, or people, end that.
+    pub fn missing(&self, entry: &InstanceEntry) -> Option<Missing> {
+        let restored = self.restored?;
+        let older =
+            entry.created < restored && entry.placement_revision.is_none_or(|placed| placed < restored);
+        let instance = &entry.instance;
+        let label = instance.metadata.labels.get(NOWHERE_LABEL);
+        let labelled = label.is_some_and(|label| *label == restored.to_string());
+        let forced = instance.is_deleting() && instance.spec.force_stop;
+        // What people asked for before the restore, they did not ask for because of it.
+        let nowhere = labelled || (forced && entry.spec_revision > restored);
+        older.then_some(if nowhere { Missing::Nowhere } else { Missing::Waits })
+    }
+
+    /// When the store was restored from a snapshot, if ever.
+    pub fn restored(&self) -> Option<Revision> {
+        self.restored
     }
 
     /// Operations of an object that have not ended.
@@ -218,6 +274,13 @@ impl Cluster {
                 Key::Instance(id) | Key::InstanceStatus(id) | Key::Placement(id) => Dirty::Instance(id),
                 Key::Node(id) | Key::NodeStatus(id) => Dirty::Node(id),
                 Key::Operation(id) => Dirty::Operation(id),
+                Key::Restored => {
+                    self.restored = match event {
+                        Event::Put { current, .. } => Some(current.mod_revision),
+                        Event::Delete { .. } => None,
+                    };
+                    continue;
+                }
                 Key::NodePlaced(_) | Key::NodeRaised(_) | Key::Abandoned(_) | Key::Other => continue,
             };
             let known = dirty.iter_mut().find(|(known, _)| *known == id);
@@ -336,6 +399,7 @@ impl Cluster {
         let entry = Arc::new(NodeEntry {
             node: node_from(&wire).map_err(|error| damaged(&spec.key, error))?,
             spec_revision: spec.mod_revision,
+            bytes: spec.value.len() + status.as_ref().map_or(0, |status| status.value.len()),
             status_revision: status.as_ref().map(|status| status.mod_revision),
             revision: status.map_or(spec.mod_revision, |status| status.mod_revision.max(spec.mod_revision)),
         });
@@ -357,7 +421,11 @@ impl Cluster {
             (Some(raw), old) => {
                 let operation = operation_from(&decode::<v1::Operation>(&raw)?)
                     .map_err(|error| damaged(&raw.key, error))?;
-                let entry = Arc::new(OperationEntry { operation, revision: raw.mod_revision });
+                let entry = Arc::new(OperationEntry {
+                    operation,
+                    revision: raw.mod_revision,
+                    bytes: raw.value.len(),
+                });
                 self.operations.insert(id, entry.clone());
                 (if old.is_some() { ChangeKind::Modified } else { ChangeKind::Added }, entry)
             }
@@ -401,13 +469,16 @@ fn instance_entry(
     };
     instance.placement = record.node.map(|node| Placement { node, epoch: record.epoch });
     let revisions = [Some(spec), status, placement];
+    let bytes = revisions.into_iter().flatten().map(|raw| raw.value.len()).sum();
     let revision = revisions.into_iter().flatten().map(|raw| raw.mod_revision).max().unwrap_or_default();
     Ok(InstanceEntry {
         instance,
         placement: record,
+        created: spec.create_revision,
         spec_revision: spec.mod_revision,
         placement_revision: placement.map(|raw| raw.mod_revision),
         revision,
+        bytes,
     })
 }
 
