@@ -51,8 +51,11 @@ pub(crate) fn candidates<'a>(
 ) -> Vec<Candidate<'a>> {
     let mut extra: BTreeMap<NodeId, Resources> = BTreeMap::new();
     for (id, (node, resources)) in reserved {
-        let visible = cluster.instances().get(id).is_some_and(|other| other.instance.placement.is_some());
-        if !visible {
+        if !cluster
+            .instances()
+            .get(id)
+            .is_some_and(|other| other.placement.claims().any(|claim| claim == *node))
+        {
             let sum = extra.entry(*node).or_default();
             *sum = *sum + *resources;
         }
@@ -62,10 +65,10 @@ pub(crate) fn candidates<'a>(
         let refused = |rejection: &&'a Rejection| {
             rejection.node == id && rejection.generation == entry.instance.metadata.generation
         };
-        // What the instance takes where it is already must not count against it.
-        let own = match entry.instance.placement {
-            Some(placement) if placement.node == id => entry.instance.spec.resources(),
-            _ => Resources::default(),
+        // What the instance takes already must not count against it.
+        let own = match entry.placement.claims().any(|claim| claim == id) {
+            true => entry.instance.spec.resources(),
+            false => Resources::default(),
         };
         Candidate {
             node: &node.node,
@@ -141,14 +144,19 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
             instance.status.message.clone_from(&observed.status.message);
         }
         (Some(node), Some(observed)) if observed.gone && placement.leaving => {
+            let reserved = placement.reserved;
             unplace(&mut instance, &mut placement);
+            placement.reserved = reserved;
             instance.status.message = format!("it has left node {}", node_name(view.cluster, node));
         }
         // It has yet to hear that it leaves: a step of its own, so that whoever watches sees it.
         (Some(node), Some(_))
-            if !placement.leaving && drain::may_leave(entry, view.cluster, view.reserved)? =>
+            if !placement.leaving
+                && let Some(other) = drain::leaves_for(entry, view.cluster, view.reserved)? =>
         {
             placement.leaving = true;
+            placement.reserved = Some(other);
+            reserve = Some((other, instance.spec.resources()));
             instance.status.phase = Phase::Migrating;
             instance.status.message = leaves(view.cluster, node);
         }
@@ -195,6 +203,7 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
     }
     writer.unchanged(keys::placement(id), entry.placement_revision);
     let assigned = placement.node.filter(|_| placement.epoch != entry.placement.epoch);
+    let claimed = assigned.or(placement.reserved.filter(|_| entry.placement.reserved.is_none()));
     let key = keys::instance(&instance.metadata.project, id);
     if placement.leaving && !entry.placement.leaving {
         // It may leave, and its node is drained, as was seen.
@@ -208,7 +217,7 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         // A placement was decided on this very specification.
         writer.unchanged(key, Some(entry.spec_revision));
     }
-    if let Some(node) = assigned {
+    if let Some(node) = claimed {
         writer
             .only_if(Compare::Exists(keys::node(node)))
             .unchanged(keys::node_raised(node), view.cluster.claims(node).raised)
@@ -242,6 +251,7 @@ fn find(
     placement.epoch = placement.epoch.next_above(view.highest_epoch);
     placement.rejections.clear();
     placement.leaving = false;
+    placement.reserved = None;
     placement.lost = None;
     instance.placement = Some(Placement { node, epoch: placement.epoch });
     instance.status.conditions.clear(REPORTED);
@@ -253,6 +263,7 @@ fn find(
 fn unplace(instance: &mut Instance, placement: &mut PlacementRecord) {
     placement.node = None;
     placement.leaving = false;
+    placement.reserved = None;
     instance.placement = None;
     instance.status = InstanceStatus::default();
 }
@@ -281,6 +292,7 @@ fn place(
 ) -> Result<Option<(NodeId, Resources)>, Error> {
     let candidates = candidates(view.cluster, entry, view.reserved);
     let decision = scheduler::schedule(instance, &candidates)?;
+    placement.reserved = None;
     if let Some(node) = decision.chosen {
         placement.node = Some(node);
         placement.lost = None;
