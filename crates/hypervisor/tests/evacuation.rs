@@ -293,9 +293,9 @@ async fn no_more_leave_than_the_other_nodes_can_take() {
     let nodes = site.cluster.list_nodes(v1::ListNodesRequest::default()).await.unwrap().into_inner().nodes;
     let status = nodes[0].status.as_ref().unwrap();
     // A node holds one of these, and not two.
-    let large = status.allocatable.as_ref().unwrap().memory_bytes / 5 * 3 >> 20 << 20;
+    let mib = status.allocatable.as_ref().unwrap().memory_bytes >> 20;
     let large = |spec: &mut v1::InstanceSpec| {
-        spec.memory_bytes = large;
+        spec.memory_bytes = (mib * 3 / 5) << 20;
         spec.relocation = v1::Relocation::Recreate.into();
     };
     let one = site.create("one", large).await;
