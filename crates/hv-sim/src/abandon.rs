@@ -87,6 +87,12 @@ impl World {
         self.untold(node) || self.nodes[node].journal.get(&id).is_some_and(|record| record.revoked.is_some())
     }
 
+    /// Whether a host may start a guest whose instance is no longer its own: it was given up while it ran, and cannot know. One
+    /// that was down since the server last named the instance has to ask first.
+    pub(crate) fn excused(&self, node: usize, id: InstanceId) -> bool {
+        self.condemned(node, id) && self.nodes[node].named.contains(&id)
+    }
+
     /// Whether what is left of an instance on a host is the disks that its abandoned node kept.
     pub(crate) fn left_behind(&self, node: usize, id: InstanceId) -> bool {
         let from = (id, Epoch(0));

@@ -1,5 +1,6 @@
 //! The node's instances: one task each, and one place that routes to them.
 
+use crate::instance::machine::Confirmation;
 use crate::instance::task::{self, Message, Surroundings};
 use crate::instance::{Desired, Record, Report};
 use crate::journal::Journal;
@@ -85,20 +86,20 @@ impl Node {
     }
 }
 
-/// Starts the node's tasks with what the journal holds. With `quiesce`, only to take the guests down.
+/// Starts the node's tasks with what the journal holds, in this boot of the host. With `quiesce`, only to take the guests down.
 pub fn start(
     tasks: &Tasks,
     driver: Arc<dyn Driver>,
     journal: Journal,
-    boot_id: String,
+    (boot_id, confirmation): (String, Confirmation),
     records: Vec<Record>,
     quiesce: Option<Duration>,
 ) -> Node {
     let (requests, inbox) = mpsc::unbounded_channel();
     let (publish, reports) = watch::channel(Arc::default());
     let (report_tx, report_rx) = mpsc::unbounded_channel();
-    let around =
-        Surroundings { driver, journal, reports: report_tx, boot_id, stop: tasks.stop_token(), quiesce };
+    let stop = tasks.stop_token();
+    let around = Surroundings { driver, journal, reports: report_tx, boot_id, confirmation, stop, quiesce };
     let state = State {
         tasks: tasks.clone(),
         around,
@@ -176,7 +177,7 @@ impl State {
             }
             // It waits in the server for the node to come back.
             None if self.quiescing => {}
-            None => self.start(Record::new(desired)),
+            None => self.start(Record::new(desired, self.around.boot_id.clone())),
         }
     }
 

@@ -10,14 +10,16 @@
 //! 4. A guest that powered itself off stays off unless the policy is `always`; one that failed is started again unless it is
 //!    `never`, with growing pauses; a raised restart serial always starts one. A guest that vanished with the node's
 //!    reboot did not end: it is started again.
-//! 5. A node that goes down takes its guests with it as a reboot would: asked first, then ended; they start again with it.
-//! 6. When the server has given up the node, its guests end at once: they may run elsewhere. Disks stay, and nothing is started
+//! 5. In a new boot of the host, nothing is started before a server has named the instance: its node may have been given up while
+//!    it was off, and the instance may run elsewhere. The same holds for a node that went down in order.
+//! 6. A node that goes down takes its guests with it as a reboot would: asked first, then ended; they start again with it.
+//! 7. When the server has given up the node, its guests end at once: they may run elsewhere. Disks stay, and nothing is started
 //!    before a newer assignment.
-//! 7. A guest that is to stop is asked first and ended at its deadline, unless the stop is forced.
-//! 8. A guest that its host halted, for want of disk space, is let go when the host says that the cause is gone, and now and
+//! 8. A guest that is to stop is asked first and ended at its deadline, unless the stop is forced.
+//! 9. A guest that its host halted, for want of disk space, is let go when the host says that the cause is gone, and now and
 //!    then without that, with growing pauses.
 
-pub use super::step::{Action, Effect, EpochCheck, Input, Now};
+pub use super::step::{Action, Confirmation, Effect, EpochCheck, Input, Now};
 
 use super::{Desired, Ended, EndedBy, Record, Report, record::Started, stall::Stall};
 use hv_core::Conditions;
@@ -49,6 +51,7 @@ pub struct Machine {
     pub(super) record: Record,
     boot_id: String,
     epoch_check: EpochCheck,
+    confirmation: Confirmation,
     /// What the driver last saw; `None` until it has looked.
     pub(super) seen: Option<Observation>,
     /// Number of the newest observation that was asked for.
@@ -72,6 +75,8 @@ pub struct Machine {
     stall: Option<Stall>,
     /// Why the last action, other than a start, failed.
     pub(super) trouble: Option<String>,
+    /// It would be started if a server had named it in this boot.
+    pub(super) awaits_server: bool,
     pub(super) conditions: Conditions,
     pub(super) observed_generation: u64,
     last_report: Option<Report>,
@@ -81,6 +86,7 @@ pub struct Machine {
 enum Next {
     Act(Action),
     Wait(Option<Duration>),
+    AwaitServer,
     Settled,
 }
 
@@ -92,6 +98,7 @@ impl Machine {
             record,
             boot_id: boot_id.into(),
             epoch_check,
+            confirmation: Confirmation::default(),
             seen: None,
             observation: 0,
             looking: false,
@@ -105,11 +112,18 @@ impl Machine {
             alive_since: None,
             stall: None,
             trouble: None,
+            awaits_server: false,
             conditions: Conditions::default(),
             observed_generation: 0,
             last_report: None,
             wake_at: None,
         }
+    }
+
+    /// The same, by what the node's settings say of confirmation.
+    #[must_use]
+    pub fn with(self, confirmation: Confirmation) -> Self {
+        Self { confirmation, ..self }
     }
 
     /// What the journal holds, or is about to hold.
@@ -172,6 +186,7 @@ impl Machine {
             }
             Input::Quiesce(patience) => {
                 self.quiescing = Some(patience);
+                self.record.confirmed_boot.clear();
                 // A stop that is under way has no longer than the node.
                 if let Some(stopping) = &mut self.stopping {
                     stopping.deadline = stopping.deadline.min(now.mono + patience);
@@ -232,6 +247,10 @@ impl Machine {
                 return;
             }
         }
+        if self.quiescing.is_none() {
+            self.record.confirmed_boot.clone_from(&self.boot_id);
+        }
+        let known = &self.record.desired;
         if desired.epoch != known.epoch {
             // As if it came from elsewhere: what was acted on, and how the last guest ended, belongs to the assignment before. If
             // the server's store was restored, generations and restart serials are given out a second time.
@@ -248,7 +267,7 @@ impl Machine {
             || (self.epoch_check == EpochCheck::Removed
                 && (self.record.gone || self.record.rejected.is_some()))
         {
-            self.record = Record::new(desired);
+            self.record = Record::new(desired, std::mem::take(&mut self.record.confirmed_boot));
             self.prepared = false;
             self.seen = None;
             effects.push(self.observe());
@@ -461,6 +480,7 @@ impl Machine {
     /// Decides the next action and prepares the state for it.
     fn plan_next(&mut self, now: Now) -> Option<Action> {
         self.wake_at = None;
+        self.awaits_server = false;
         if self.in_flight.is_some() || self.record.gone || self.record.rejected.is_some() {
             if self.record.rejected.is_some() {
                 self.observed_generation = self.record.desired.generation;
@@ -475,6 +495,10 @@ impl Machine {
                 if self.phase() == Phase::Failed {
                     self.observed_generation = self.record.desired.generation;
                 }
+                return None;
+            }
+            Next::AwaitServer => {
+                self.awaits_server = true;
                 return None;
             }
             Next::Settled => {
@@ -583,6 +607,7 @@ impl Machine {
         }
         match self.may_start(now) {
             Start::No => Next::Settled,
+            _ if !self.is_confirmed() => Next::AwaitServer,
             Start::At(at) => Next::Wait(Some(at)),
             Start::Now if !self.record.admitted => Next::Act(Action::Admit),
             Start::Now if !self.prepared => Next::Act(Action::Prepare),
@@ -605,6 +630,11 @@ impl Machine {
         let serial = desired.spec.restart_serial;
         let restart = self.record.started.as_ref().is_some_and(|started| serial > started.serial);
         desired.deleted || self.to_be_down() || restart
+    }
+
+    /// Whether a server has named it since the host booted, or need not.
+    fn is_confirmed(&self) -> bool {
+        self.confirmation == Confirmation::Waived || self.record.confirmed_boot == self.boot_id
     }
 
     /// Whether there is to be no guest, for whatever reason but deletion.

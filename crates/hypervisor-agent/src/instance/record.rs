@@ -79,6 +79,9 @@ pub struct Record {
     /// The server gave up this node, and the assignments up to this epoch with it: no guest of theirs may live. Cleared when
     /// there is a newer assignment and the old guest is gone.
     pub revoked: Option<Epoch>,
+    /// The boot of the node in which a server last named it, under an assignment that was followed. Empty once the node went
+    /// down in order: while it is down, the server may give it to another.
+    pub confirmed_boot: String,
     /// The newest start.
     pub started: Option<Started>,
     /// Starts so far.
@@ -88,14 +91,15 @@ pub struct Record {
 }
 
 impl Record {
-    /// The record of a new assignment.
-    pub fn new(desired: Desired) -> Self {
+    /// The record of an assignment that the server has just made, in this boot of the node.
+    pub fn new(desired: Desired, boot_id: impl Into<String>) -> Self {
         Self {
             desired,
             admitted: false,
             rejected: None,
             gone: false,
             revoked: None,
+            confirmed_boot: boot_id.into(),
             started: None,
             starts: 0,
             failures: 0,
@@ -136,6 +140,7 @@ impl Record {
             failures: self.failures,
             admitted: self.admitted,
             taken_down: started.is_some_and(|started| started.taken_down),
+            confirmed_boot_id: self.confirmed_boot.clone(),
         }
     }
 
@@ -175,6 +180,7 @@ impl Record {
             rejected: (!record.rejected.is_empty()).then(|| record.rejected.clone()),
             gone: record.gone,
             revoked: (record.revoked_epoch != 0).then_some(Epoch(record.revoked_epoch)),
+            confirmed_boot: record.confirmed_boot_id.clone(),
             started,
             starts: record.starts,
             failures: record.failures,

@@ -1,6 +1,6 @@
 //! The task that owns one instance: it alone steps its machine and alone calls the driver for it.
 
-use super::machine::{Action, Effect, EpochCheck, Input, Machine, Now};
+use super::machine::{Action, Confirmation, Effect, EpochCheck, Input, Machine, Now};
 use super::{Desired, Record, Report};
 use crate::journal::Journal;
 use futures::StreamExt;
@@ -55,6 +55,8 @@ pub struct Surroundings {
     pub reports: mpsc::UnboundedSender<Report>,
     /// The kernel's boot id.
     pub boot_id: String,
+    /// Whether guests wait, in this boot, until the server has named their instances.
+    pub confirmation: Confirmation,
     /// Ends the task; the guest runs on.
     pub stop: CancellationToken,
     /// The agent came up only to take its guests down; they may take this long.
@@ -74,7 +76,8 @@ enum Answer {
 /// Runs until told to stop. Inputs are taken one by one; a driver's call runs beside them, so that a slow one never keeps
 /// the task from hearing that it is no longer wanted.
 pub async fn run(record: Record, around: Surroundings, mut inbox: mpsc::UnboundedReceiver<Message>) {
-    let mut machine = Machine::new(record, around.boot_id.clone(), EpochCheck::Enforced);
+    let mut machine =
+        Machine::new(record, around.boot_id.clone(), EpochCheck::Enforced).with(around.confirmation);
     let mut calls: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();
     let mut wake_at: Option<Duration> = None;
     let mut effects = Vec::new();
