@@ -553,6 +553,39 @@ fn a_new_assignment_starts_what_a_forgotten_stop_had_ended() {
     assert_eq!((node.guest(), node.boots()), (Guest::Running, 2));
 }
 
+#[test]
+fn a_new_assignment_does_not_start_what_had_ended_by_itself() {
+    let mut node = Node::new(spec());
+    node.want(|desired| desired.spec.restart_serial = 5);
+    node.end_guest(End::PoweredOff);
+    node.want(restored);
+    node.pass(600);
+    assert_eq!((node.boots(), node.phase()), (2, Phase::Stopped));
+    assert_eq!(node.message(), "the guest powered itself off");
+    assert_eq!(node.reports.last().unwrap().status.observed_generation, 1);
+    node.want(|desired| desired.spec.restart_serial = 1);
+    assert_eq!((node.boots(), node.phase()), (3, Phase::Running), "a start brings it back");
+
+    let mut node = Node::new(InstanceSpec { restart_policy: RestartPolicy::Never, ..spec() });
+    node.end_guest(End::Failed("boom".into()));
+    node.restart_agent();
+    node.want(|desired| {
+        restored(desired);
+        desired.spec.restart_policy = RestartPolicy::Never;
+    });
+    assert_eq!((node.boots(), node.phase(), node.message()), (1, Phase::Failed, "boom"));
+}
+
+#[test]
+fn a_new_assignment_brings_a_restart_that_was_never_heard_of() {
+    let mut node = Node::new(spec());
+    node.want(|desired| {
+        desired.epoch = Epoch(7);
+        desired.spec.restart_serial = 1;
+    });
+    assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
+}
+
 /// As the agent does it with all its instances when the server gave up the node.
 fn revoked(node: &mut Node) {
     node.actions.clear();

@@ -252,12 +252,13 @@ impl Machine {
         }
         let known = &self.record.desired;
         if desired.epoch != known.epoch {
-            // As if it came from elsewhere: what was acted on, and how the last guest ended, belongs to the assignment before. If
-            // the server's store was restored, generations and restart serials are given out a second time.
+            // As if it came from elsewhere: what was acted on belongs to the assignment before. If the server's store was restored,
+            // generations and restart serials are given out a second time, and a stop may be forgotten. How a guest ended by
+            // itself is no order of the server's, and stands.
             self.observed_generation = 0;
             if let Some(started) = &mut self.record.started {
-                started.serial = desired.spec.restart_serial;
-                if started.ended.take().is_some() {
+                started.serial = started.serial.min(desired.spec.restart_serial);
+                if started.ended.take_if(|ended| ended.by == EndedBy::Order).is_some() {
                     started.came_up = false;
                 }
             }
@@ -337,13 +338,16 @@ impl Machine {
                 Guest::Ended(End::PoweredOff) => {
                     // Perhaps its start was answered with a failure: it came up all the same.
                     started.came_up = true;
-                    let message =
-                        if stopping { "powered off as asked" } else { "the guest powered itself off" };
-                    started.ended = Some(Ended::power_off(message));
+                    started.ended = Some(if stopping {
+                        Ended::ordered("powered off as asked")
+                    } else {
+                        let message = "the guest powered itself off".to_owned();
+                        Ended { by: EndedBy::PowerOff, message, permanent: false }
+                    });
                 }
                 Guest::Ended(End::Failed(message)) => {
                     started.ended = Some(if stopping {
-                        Ended::power_off(message)
+                        Ended::ordered(message)
                     } else {
                         Ended { by: EndedBy::Failure, message: message.clone(), permanent: false }
                     });
@@ -353,7 +357,7 @@ impl Machine {
                     if started.boot_id != self.boot_id {
                         started.came_up = false;
                     } else if stopping {
-                        started.ended = Some(Ended::power_off("stopped"));
+                        started.ended = Some(Ended::ordered("stopped"));
                     } else {
                         started.ended = Some(Ended {
                             by: EndedBy::Failure,
@@ -652,9 +656,11 @@ impl Machine {
         }
         let Some(ended) = &started.ended else { return Start::Now };
         let again = match (ended.by, spec.restart_policy) {
-            (_, RestartPolicy::Never) | (EndedBy::PowerOff, RestartPolicy::OnFailure) => false,
+            (_, RestartPolicy::Never) | (EndedBy::PowerOff | EndedBy::Order, RestartPolicy::OnFailure) => {
+                false
+            }
             (EndedBy::Failure, RestartPolicy::OnFailure | RestartPolicy::Always) => !ended.permanent,
-            (EndedBy::PowerOff, RestartPolicy::Always) => true,
+            (EndedBy::PowerOff | EndedBy::Order, RestartPolicy::Always) => true,
         };
         match self.retry_at {
             _ if !again => Start::No,
@@ -690,7 +696,7 @@ enum Start {
 }
 
 impl Ended {
-    fn power_off(message: &str) -> Self {
-        Self { by: EndedBy::PowerOff, message: message.to_owned(), permanent: false }
+    fn ordered(message: &str) -> Self {
+        Self { by: EndedBy::Order, message: message.to_owned(), permanent: false }
     }
 }

@@ -29,8 +29,10 @@ pub struct Desired {
 /// Who ended the newest guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndedBy {
-    /// The guest powered itself off, or was asked to and did, or was ended because that was wanted.
+    /// The guest powered itself off.
     PowerOff,
+    /// It was asked to power off and did, or was ended, because that was wanted.
+    Order,
     /// It crashed, died, or could not be started.
     Failure,
 }
@@ -133,6 +135,7 @@ impl Record {
             came_up: started.is_some_and(|started| started.came_up),
             ended: started.and_then(|started| started.ended.as_ref()).map(|ended| wire::Ended {
                 failed: ended.by == EndedBy::Failure,
+                ordered: ended.by == EndedBy::Order,
                 message: ended.message.clone(),
                 permanent: ended.permanent,
             }),
@@ -158,7 +161,11 @@ impl Record {
                 came_up: record.came_up,
                 taken_down: record.taken_down,
                 ended: record.ended.as_ref().map(|ended| Ended {
-                    by: if ended.failed { EndedBy::Failure } else { EndedBy::PowerOff },
+                    by: match (ended.failed, ended.ordered) {
+                        (true, _) => EndedBy::Failure,
+                        (false, true) => EndedBy::Order,
+                        (false, false) => EndedBy::PowerOff,
+                    },
                     message: ended.message.clone(),
                     permanent: ended.permanent,
                 }),
