@@ -517,6 +517,24 @@ fn a_guest_taken_down_with_its_node_starts_again_though_the_agent_died_before_it
     assert_eq!((node.guest(), node.boots()), (Guest::Running, 2));
 }
 
+#[test]
+fn a_guest_that_outlives_the_end_of_its_node_and_its_agent_ends_for_its_own_reasons_later() {
+    let mut node = Node::new(spec());
+    node.host.slot_mut(node.journal.desired.id).unwrap().heeds_power_button = false;
+    node.step(Input::Quiesce(Duration::from_secs(600)));
+    node.restart_agent();
+    node.session();
+    assert_eq!((node.guest(), node.phase()), (Guest::Running, Phase::Running));
+    for _ in 0..6 {
+        node.pass(10);
+        node.step(Input::Changed);
+    }
+    node.end_guest(End::PoweredOff);
+    node.pass(600);
+    assert_eq!((node.boots(), node.phase()), (1, Phase::Stopped));
+    assert_eq!(node.message(), "the guest powered itself off");
+}
+
 /// The server's store was restored: generation and serial are older than what was acted on, under a newer epoch.
 fn restored(desired: &mut Desired) {
     desired.epoch = Epoch(7);

@@ -324,6 +324,12 @@ impl Machine {
             match &observation.guest {
                 Guest::Running | Guest::Paused => {
                     started.came_up = true;
+                    // Asked to end by an agent that died of it, and still there: what comes is no answer to that any more.
+                    let since = self.alive_since.unwrap_or(now.mono);
+                    let patience = self.record.desired.spec.stop_timeout;
+                    if !quiescing && now.mono.saturating_sub(since) >= patience {
+                        started.taken_down = false;
+                    }
                     // Its start was answered with a failure, and yet it lives: that failure ended nothing.
                     if started.ended.take().is_some() {
                         self.retry_at = None;
