@@ -174,6 +174,7 @@ impl QemuDriver {
             disks: assignment.spec.disks.iter().map(|disk| disk.name.to_string()).collect(),
             uid: None,
             cgroup: Vec::new(),
+            memory_kills: 0,
         };
         let (described, identity, cgroups, guest) = {
             let (layout, assignment, config) = (slot.layout.clone(), assignment.clone(), self.config.clone());
@@ -202,7 +203,8 @@ impl QemuDriver {
                     None
                 });
                 let (cgroup, doors) = group.map(|group| (group.paths, group.doors)).unwrap_or_default();
-                (guest.uid, guest.cgroup) = (identity.as_ref().map(|identity| identity.uid), cgroup);
+                guest.uid = identity.as_ref().map(|identity| identity.uid);
+                (guest.memory_kills, guest.cgroup) = (cgroup::memory_kills(&cgroup), cgroup);
                 let written = hv_runtime::files::private_dir(&layout.run())
                     .and_then(|()| layout.forget_guest())
                     .and_then(|()| guest.save(&layout.run()))
