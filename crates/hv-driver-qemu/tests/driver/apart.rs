@@ -136,6 +136,35 @@ async fn each_guest_is_a_user_of_its_own_and_stays_it() {
     place.assert_nothing_left();
 }
 
+#[tokio::test]
+async fn no_two_guests_of_a_host_are_one_user_whatever_is_known_of_them() {
+    let test = "no_two_guests_of_a_host_are_one_user_whatever_is_known_of_them";
+    let Some(place) = Place::with_demo(test) else { return };
+    if !is_root(test) {
+        return;
+    }
+    let (driver, one, two, three) = (place.driver(), place.demo(), place.demo(), place.demo());
+    let first = uid(&halted(&driver, &one).await);
+    // What was recorded of the first is lost, and its guest lives.
+    let facts = place.instance(&one).join("instance.json");
+    let recorded = fs::read(&facts).unwrap();
+    fs::write(&facts, "{").unwrap();
+    drop(driver);
+    let driver = place.driver();
+    let second = uid(&halted(&driver, &two).await);
+    assert_ne!(second, first);
+    // Another agent of this host.
+    let state_dir = place.directory.path().join("state-of-another");
+    let another = QemuDriver::new(Config { state_dir, ..place.config() }, Tasks::new()).unwrap();
+    let third = uid(&halted(&another, &three).await);
+    assert!(![&first, &second].contains(&&third), "{first} {second} {third}");
+    removed(&another, &three).await;
+    fs::write(&facts, recorded).unwrap();
+    removed(&driver, &one).await;
+    removed(&driver, &two).await;
+    place.assert_nothing_left();
+}
+
 /// The directories of the guest's control group, by its process; empty without one.
 fn groups(pid: &str, guest: &Assignment) -> Vec<PathBuf> {
     let name = format!("hypervisor-{}", guest.handle.id);
