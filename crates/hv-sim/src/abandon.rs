@@ -46,7 +46,7 @@ impl World {
         Some(node)
     }
 
-    /// As the agent's session does it: every instance hears it, and the next session waits for [`World::renamed`].
+    /// As the agent's session does it, but for the call that ends a guest before its machine decides that: every instance hears it, and the next session waits for [`World::renamed`].
     pub(crate) fn revoke(&mut self, life: Life) {
         say!(self, "agent {} hears that it was abandoned", self.nodes[life.node].name);
         self.summary.revocations += 1;

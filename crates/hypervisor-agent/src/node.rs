@@ -70,19 +70,35 @@ pub struct Node {
     pub reports: watch::Receiver<Arc<Reports>>,
 }
 
+/// Why a node's assignments are not all revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RevokeError {
+    /// The guests have been ended all the same.
+    #[error("the journal did not take within {} s that this node was given up; see its errors", .0.as_secs())]
+    Journal(Duration),
+    /// The agent ends.
+    #[error("the agent ends")]
+    Ends,
+}
+
 impl Node {
-    /// Revokes every assignment; answers when the journal has that of each. Guests may still be ending then. `None` when the
-    /// agent ends.
-    pub async fn revoke(&self) -> Option<()> {
+    /// Revokes every assignment: guests end at once; answers when the journal has it of each. Safe to repeat.
+    ///
+    /// # Errors
+    /// The journal takes longer than `within`, or the agent ends.
+    pub async fn revoke(&self, within: Duration) -> Result<(), RevokeError> {
         let (send, whose) = oneshot::channel();
-        self.requests.send(Request::Revoke(send)).ok()?;
-        let whose = whose.await.ok()?;
+        self.requests.send(Request::Revoke(send)).map_err(|_| RevokeError::Ends)?;
+        let whose = whose.await.map_err(|_| RevokeError::Ends)?;
         // A task reports what it has written.
         let mut reports = self.reports.clone();
         let written = |reports: &Arc<Reports>| {
             whose.iter().all(|id| reports.get(id).is_some_and(|(_, report)| report.revoked))
         };
-        reports.wait_for(written).await.ok().map(drop)
+        match tokio::time::timeout(within, reports.wait_for(written)).await {
+            Ok(written) => written.map(drop).map_err(|_| RevokeError::Ends),
+            Err(_) => Err(RevokeError::Journal(within)),
+        }
     }
 }
 

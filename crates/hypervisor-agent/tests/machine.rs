@@ -403,6 +403,7 @@ fn a_node_that_goes_down_takes_its_guest_with_it_and_brings_it_back() {
         assert_eq!(node.boots(), 1, "it may have been given up while it was down");
         node.session();
         assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
+        assert_eq!(node.reports.last().unwrap().status.starts, 2);
     }
 }
 
