@@ -44,6 +44,8 @@ pub const REPORTED: &str = "Reported";
 pub const STRAY: &str = "Stray";
 /// The host can carry out what the guest writes: `False` while the guest is halted because it cannot.
 pub const STORAGE: &str = "Storage";
+/// The server has placed it on its node since the node's host was down: `False` while it waits for that.
+pub const PLACEMENT_CONFIRMED: &str = "PlacementConfirmed";
 /// The object can do its work.
 pub const READY: &str = "Ready";
 
