@@ -27,8 +27,7 @@ use super::{Desired, Ended, EndedBy, Record, Report, record::Started, stall::Sta
 use hv_core::Conditions;
 use hv_core::instance::{Phase, RestartPolicy, RunState};
 use hv_driver::{
-    Assignment, DriverError, DriverErrorKind, End, Guest, Handle, Observation, Permanence, Responsive,
-    StartMode,
+    Assignment, DriverError, DriverErrorKind, Guest, Handle, Observation, Permanence, Responsive, StartMode,
 };
 use std::time::Duration;
 
@@ -198,6 +197,12 @@ impl Machine {
                 self.record.revoked = Some(self.record.desired.epoch);
                 // Whatever was awaited: it ends at once.
                 self.again_at = None;
+            }
+            Input::Vanished => {
+                let no_guest = self.seen.as_ref().is_some_and(|seen| seen.guest == Guest::Absent);
+                if self.record.is_revoked() && no_guest && self.in_flight.is_none() {
+                    self.record.gone = true;
+                }
             }
             Input::Timer => {
                 self.wake_at = None;
