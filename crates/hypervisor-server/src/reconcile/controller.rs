@@ -185,7 +185,10 @@ impl Controller {
             match &change.object {
                 Object::Instance(entry) => {
                     self.dirty.insert(Subject::Instance(entry.instance.id));
-                    if entry.instance.placement.is_some() {
+                    let deleted = change.kind == crate::state::ChangeKind::Deleted;
+                    let shows = |reserved: NodeId| entry.placement.claims().any(|claim| claim == reserved);
+                    if self.reserved.get(&entry.instance.id).is_some_and(|(node, _)| deleted || shows(*node))
+                    {
                         self.reserved.remove(&entry.instance.id);
                     }
                     // The operation of a node that is drained says what is left there.
@@ -200,7 +203,7 @@ impl Controller {
                     // What it leaves free may be what another waits for: it is gone, or its node refused it.
                     let refused =
                         entry.instance.placement.is_none() && !entry.placement.rejections.is_empty();
-                    if refused || change.kind == crate::state::ChangeKind::Deleted {
+                    if refused || deleted {
                         self.mark_unplaced(cluster);
                     }
                 }
@@ -330,9 +333,10 @@ impl Controller {
         self.tell_nodes(id, placed, cluster, effects);
         let sightings =
             self.sessions.iter().filter_map(|(node, session)| Some((*session.sightings.get(&id)?, *node)));
+        let sightings: Vec<_> = sightings.collect();
         let view = View {
             cluster,
-            seen_on: sightings.max().map(|(_, node)| node),
+            sightings: &sightings,
             observed: placed
                 .and_then(|node| self.sessions.get(&node))
                 .and_then(|session| session.observed.get(&id)),

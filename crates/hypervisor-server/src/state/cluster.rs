@@ -127,7 +127,8 @@ pub struct Cluster {
     instance_names: BTreeMap<(Name, Name), InstanceId>,
     node_names: BTreeMap<Name, NodeId>,
     open_operations: BTreeMap<Target, BTreeSet<OperationId>>,
-    by_node: BTreeMap<NodeId, BTreeSet<InstanceId>>,
+    /// What takes room on a node: what is placed there, and what room is kept for.
+    claimed: BTreeMap<NodeId, BTreeSet<InstanceId>>,
     abandoned: BTreeMap<NodeId, String>,
     claims: BTreeMap<NodeId, Claims>,
     raw: BTreeMap<String, KeyValue>,
@@ -201,7 +202,12 @@ impl Cluster {
 
     /// Instances placed on a node.
     pub fn placed_on(&self, node: NodeId) -> impl Iterator<Item = &Arc<InstanceEntry>> {
-        self.by_node.get(&node).into_iter().flatten().filter_map(|id| self.instances.get(id))
+        self.claiming(node).filter(move |entry| entry.placement.node == Some(node))
+    }
+
+    /// Instances placed on a node, or with room kept for them there.
+    fn claiming(&self, node: NodeId) -> impl Iterator<Item = &Arc<InstanceEntry>> {
+        self.claimed.get(&node).into_iter().flatten().filter_map(|id| self.instances.get(id))
     }
 
     /// The name of a node that was abandoned.
@@ -214,9 +220,9 @@ impl Cluster {
         self.claims.get(&node).copied().unwrap_or_default()
     }
 
-    /// What the instances on a node take.
+    /// What the instances on a node take, and those that room is kept for.
     pub fn allocated(&self, node: NodeId) -> Resources {
-        self.placed_on(node).map(|entry| entry.instance.spec.resources()).sum()
+        self.claiming(node).map(|entry| entry.instance.spec.resources()).sum()
     }
 
     /// An instance by uid, or by name within a project.
@@ -362,8 +368,8 @@ impl Cluster {
         if let Some(old) = &old {
             self.unplace(old);
         }
-        if let Some(placement) = entry.instance.placement {
-            self.by_node.entry(placement.node).or_default().insert(id);
+        for node in entry.placement.claims() {
+            self.claimed.entry(node).or_default().insert(id);
         }
         let metadata = &entry.instance.metadata;
         self.instance_names.insert((metadata.project.clone(), metadata.name.clone()), id);
@@ -373,12 +379,12 @@ impl Cluster {
     }
 
     fn unplace(&mut self, entry: &InstanceEntry) {
-        if let Some(placement) = entry.instance.placement
-            && let Some(placed) = self.by_node.get_mut(&placement.node)
-        {
-            placed.remove(&entry.instance.id);
-            if placed.is_empty() {
-                self.by_node.remove(&placement.node);
+        for node in entry.placement.claims() {
+            if let Some(claiming) = self.claimed.get_mut(&node) {
+                claiming.remove(&entry.instance.id);
+                if claiming.is_empty() {
+                    self.claimed.remove(&node);
+                }
             }
         }
     }
@@ -486,8 +492,9 @@ fn placement_record(wire: &internal::Placement) -> Result<PlacementRecord, Error
     let node = |text: &str| -> Result<NodeId, Error> {
         text.parse().map_err(|_| Error::new(ErrorKind::Internal, format!("`{text}` is not a uid")))
     };
+    let if_any = |text: &str| (!text.is_empty()).then(|| node(text)).transpose();
     Ok(PlacementRecord {
-        node: if wire.node_uid.is_empty() { None } else { Some(node(&wire.node_uid)?) },
+        node: if_any(&wire.node_uid)?,
         epoch: Epoch(wire.epoch),
         rejections: wire
             .rejections
@@ -505,6 +512,7 @@ fn placement_record(wire: &internal::Placement) -> Result<PlacementRecord, Error
             .as_ref()
             .map(|lost| Lost { node_name: lost.node_name.clone(), restart_serial: lost.restart_serial }),
         leaving: wire.leaving,
+        reserved: if_any(&wire.reserved_node_uid)?,
     })
 }
 
