@@ -5,16 +5,14 @@ use crate::connection::{Call, Connection, Driver, Options, Reply};
 use crate::dial::Target;
 use crate::domain::Domain;
 use crate::error::{Error, ErrorKind};
-use crate::lanes::{Daemon, Lanes, Opening};
-use crate::storage::StoragePool;
+use crate::keeper::{Reconnect, Wish};
+use crate::lanes::{Lanes, Opening};
 use crate::transport::Transport;
 use crate::uri::{Environment, Uri};
-use libvirt_protocol::flags::{
-    ConnectListAllDomainsFlags, ConnectListAllStoragePoolsFlags, DomainCreateFlags, DomainDefineFlags,
-};
+use libvirt_protocol::flags::{ConnectListAllDomainsFlags, DomainCreateFlags, DomainDefineFlags};
 use libvirt_protocol::procedure::{Procedure, Program, Release};
 use libvirt_protocol::remote;
-use libvirt_protocol::xdr::{IntoOwned, Uuid};
+use libvirt_protocol::xdr::Uuid;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +23,6 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Connect {
     lanes: Arc<Lanes>,
-    daemon: Daemon,
 }
 
 /// How a connection is to be opened.
@@ -36,6 +33,7 @@ pub struct Builder {
     options: Options,
     read_only: bool,
     lanes: usize,
+    reconnect: Option<Reconnect>,
 }
 
 /// Connections for calls that may take long, at most.
@@ -54,6 +52,15 @@ impl Builder {
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.read_only = true;
+        self
+    }
+
+    /// Connects again when the connection is lost. Calls that were under way fail, and say whether the daemon may have executed them;
+    /// new ones wait. Subscriptions live on, with a marker ([`crate::Item::Resynchronised`]) where events may be missing. Without
+    /// this a lost connection is lost for good.
+    #[must_use]
+    pub fn reconnect(mut self, policy: Reconnect) -> Self {
+        self.reconnect = Some(policy);
         self
     }
 
@@ -88,9 +95,8 @@ impl Builder {
         let target = Target::of(&uri, &environment, self.read_only)?;
         let transport = target.connect().await?;
         let opening = self.opening(&uri.remote_name(), run);
-        let target = (self.lanes > 0).then_some(target);
-        let (lanes, daemon) = Lanes::open(opening, transport, target, self.lanes).await?;
-        Ok(Connect { lanes: Arc::new(lanes), daemon })
+        let lanes = Lanes::open(opening, transport, Some(target), self.lanes, self.reconnect).await?;
+        Ok(Connect { lanes: Arc::new(lanes) })
     }
 
     /// Opens a connection on a transport that the caller has made; of the URI only the daemon's part counts. There is one connection
@@ -104,8 +110,8 @@ impl Builder {
         transport: impl Transport,
         run: impl Fn(Driver) + Send + Sync + 'static,
     ) -> Result<Connect, Error> {
-        let (lanes, daemon) = Lanes::open(self.opening(name, run), transport, None, 0).await?;
-        Ok(Connect { lanes: Arc::new(lanes), daemon })
+        let lanes = Lanes::open(self.opening(name, run), transport, None, 0, None).await?;
+        Ok(Connect { lanes: Arc::new(lanes) })
     }
 
     fn opening(&self, name: &str, run: impl Fn(Driver) + Send + Sync + 'static) -> Opening {
@@ -136,6 +142,7 @@ impl Connect {
             options: Options::default(),
             read_only: false,
             lanes: LANES,
+            reconnect: None,
         }
     }
 
@@ -151,10 +158,10 @@ impl Connect {
     /// Starts a call now, on the first connection; the future that comes back waits for its reply.
     ///
     /// # Errors
-    /// When the daemon is too old.
+    /// When the daemon is too old, or the connection is lost.
     pub fn start<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Call<P>, Error> {
         self.supports::<P>()?;
-        Ok(self.lanes.control().start::<P>(args, Vec::new()))
+        Ok(self.lanes.control_now()?.start::<P>(args, Vec::new()))
     }
 
     /// Calls a procedure that opens a stream.
@@ -168,27 +175,43 @@ impl Connect {
 
     fn supports<P: Procedure>(&self) -> Result<(), Error> {
         let info = P::INFO;
-        if info.program == Program::Remote && self.daemon.version < info.since {
+        if info.program == Program::Remote && self.lanes.daemon().version < info.since {
             let kind = ErrorKind::Unsupported { procedure: info.name, since: info.since };
             return Err(Error::new(kind).of(info));
         }
         Ok(())
     }
 
-    /// The first connection: urgent calls and subscriptions go there.
-    #[must_use]
-    pub fn connection(&self) -> &Connection {
-        self.lanes.control()
+    /// The first connection, as it is now: urgent calls and subscriptions go there.
+    ///
+    /// # Errors
+    /// When it is lost.
+    pub fn connection(&self) -> Result<Connection, Error> {
+        let connection = self.lanes.control_now()?;
+        connection.closed().map_or(Ok(connection), Err)
+    }
+
+    pub(crate) fn wishes(&self) -> &tokio::sync::mpsc::UnboundedSender<Wish> {
+        self.lanes.wishes()
     }
 
     /// The daemon's release; known since the connection was opened (`virConnectGetLibVersion`).
     #[must_use]
     pub fn daemon_version(&self) -> Release {
-        self.daemon.version
+        self.lanes.daemon().version
     }
 
     pub(crate) fn has_numbered_events(&self) -> bool {
-        self.daemon.numbered_events
+        self.lanes.daemon().numbered_events
+    }
+
+    pub(crate) fn has_ordered_network_update(&self) -> bool {
+        self.lanes.daemon().ordered_network_update
+    }
+
+    /// Itself, so that its methods can be declared as those of other handles are.
+    pub(crate) fn connect(&self) -> &Self {
+        self
     }
 
     /// The host's name, as the daemon knows it (`virConnectGetHostname`).
@@ -264,40 +287,6 @@ impl Connect {
         let args = remote::DomainCreateXmlArgs { xml_desc: xml.into(), flags };
         let reply = self.call::<remote::DomainCreateXml>(&args).await?;
         Ok(Domain::new(self, reply.result()?.dom))
-    }
-
-    /// All storage pools that fit the flags (`virConnectListAllStoragePools`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn storage_pools(
-        &self,
-        flags: ConnectListAllStoragePoolsFlags,
-    ) -> Result<Vec<StoragePool>, Error> {
-        let args = remote::ConnectListAllStoragePoolsArgs { need_results: 1, flags };
-        let reply = self.call::<remote::ConnectListAllStoragePools>(&args).await?;
-        let found = reply.result()?;
-        Ok(found.pools.iter().map(|pool| StoragePool::new(self, pool.into_owned())).collect())
-    }
-
-    /// The storage pool with a name (`virStoragePoolLookupByName`).
-    ///
-    /// # Errors
-    /// As every call; [`Error::is_not_found`] when there is none.
-    pub async fn storage_pool_by_name(&self, name: &str) -> Result<StoragePool, Error> {
-        let args = remote::StoragePoolLookupByNameArgs { name: name.into() };
-        let reply = self.call::<remote::StoragePoolLookupByName>(&args).await?;
-        Ok(StoragePool::new(self, reply.result()?.pool.into_owned()))
-    }
-
-    /// Defines a storage pool that stays (`virStoragePoolDefineXML`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn define_storage_pool(&self, xml: &str) -> Result<StoragePool, Error> {
-        let args = remote::StoragePoolDefineXmlArgs { xml: xml.into(), ..Default::default() };
-        let reply = self.call::<remote::StoragePoolDefineXml>(&args).await?;
-        Ok(StoragePool::new(self, reply.result()?.pool.into_owned()))
     }
 
     /// Ends the first connection in order; the daemon frees what belongs to it (`virConnectClose`). The others end with the last

@@ -1,20 +1,17 @@
 //! Domains.
 
-use crate::connect::Connect;
 use crate::error::Error;
+use crate::handle::handle;
 use libvirt_protocol::enums;
 use libvirt_protocol::flags::{
     DomainCreateFlags, DomainDestroyFlags, DomainShutdownFlags, DomainUndefineFlags, DomainXmlFlags,
 };
-use libvirt_protocol::xdr::{IntoOwned, Uuid};
-use libvirt_protocol::{remote, types};
-use std::sync::Arc;
+use libvirt_protocol::remote;
+use libvirt_protocol::xdr::Uuid;
 
-/// A domain. The handle is a name and a UUID; it stays when the domain goes, and its calls then fail as not found.
-#[derive(Clone, Debug)]
-pub struct Domain {
-    connect: Connect,
-    domain: Arc<types::Domain<'static>>,
+handle! {
+    /// A domain. The handle is a name and a UUID; it stays when the domain goes, and its calls then fail as not found.
+    Domain = Domain { name: text, uuid: copy, id: copy }
 }
 
 /// What a domain uses (`virDomainInfo`).
@@ -42,37 +39,22 @@ pub struct DomainState {
 }
 
 impl Domain {
-    pub(crate) fn new(connect: &Connect, domain: types::Domain<'_>) -> Self {
-        Self { connect: connect.clone(), domain: Arc::new(domain.into_owned()) }
-    }
-
-    pub(crate) fn wire(&self) -> types::Domain<'_> {
-        let types::Domain { name, uuid, id } = &*self.domain;
-        types::Domain { name: name.borrowed(), uuid: *uuid, id: *id }
-    }
-
     /// Its name (`virDomainGetName`); what is not UTF-8 is replaced.
     #[must_use]
     pub fn name(&self) -> String {
-        self.domain.name.to_string()
+        self.wire.name.to_string()
     }
 
     /// Its UUID (`virDomainGetUUID`).
     #[must_use]
     pub fn uuid(&self) -> Uuid {
-        self.domain.uuid
+        self.wire.uuid
     }
 
     /// Its number while it runs, as of the call that gave this handle (`virDomainGetID`).
     #[must_use]
     pub fn id(&self) -> Option<i32> {
-        (self.domain.id >= 0).then_some(self.domain.id)
-    }
-
-    /// The connection it belongs to.
-    #[must_use]
-    pub fn connect(&self) -> &Connect {
-        &self.connect
+        (self.wire.id >= 0).then_some(self.wire.id)
     }
 
     /// Its state (`virDomainGetState`).

@@ -47,6 +47,9 @@ pub enum ErrorKind {
     /// An argument exceeds what the protocol carries.
     #[error("an argument is too long: {0}")]
     Limit(#[from] LimitError),
+    /// The caller asks for what does not fit together.
+    #[error("{0}")]
+    Misuse(String),
     /// A URI that cannot be understood, or names what does not exist.
     #[error("{0}")]
     Uri(String),
@@ -103,6 +106,10 @@ impl Error {
 
     pub(crate) fn protocol(what: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Protocol(what.to_string()))
+    }
+
+    pub(crate) fn misuse(what: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Misuse(what.to_string()))
     }
 
     /// What happened.

@@ -23,16 +23,31 @@ mod dial;
 mod domain;
 mod error;
 mod events;
+mod handle;
+mod interface;
+mod keeper;
 mod lanes;
+mod network;
+mod node_device;
+mod nwfilter;
+mod params;
+mod secret;
 mod storage;
 pub mod transport;
 pub mod uri;
 
 pub use connect::{Builder, Connect};
-pub use connection::{
-    ByteStream, Call, Connection, Driver, Item, Options, Piece, Reply, Subscription, connection,
-};
+pub use connection::{ByteStream, Call, Connection, Driver, Options, Piece, Reply, connection};
 pub use domain::{Domain, DomainInfo, DomainState};
 pub use error::{Error, ErrorKind, Execution, Refusal};
+pub use events::{Filter, Item, Subscription};
+pub use handle::Autostart;
+pub use interface::Interface;
+pub use keeper::Reconnect;
 pub use libvirt_protocol as protocol;
-pub use storage::{StoragePool, StorageVol, StorageVolInfo};
+pub use network::{DhcpLease, Network, NetworkPort, NetworkUpdate};
+pub use node_device::NodeDevice;
+pub use nwfilter::{NwFilter, NwFilterBinding};
+pub use params::{Params, TypedParam, TypedValue};
+pub use secret::Secret;
+pub use storage::{StoragePool, StoragePoolInfo, StorageVol, StorageVolInfo};

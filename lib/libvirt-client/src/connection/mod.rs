@@ -13,16 +13,17 @@
 mod bytes;
 mod call;
 mod driver;
+mod routes;
 mod state;
-mod subscription;
 
 pub use bytes::{ByteStream, Piece};
 pub use call::{Call, Reply};
 pub use driver::Driver;
-pub(crate) use subscription::Class;
-pub use subscription::{Item, Subscription};
+pub(crate) use driver::Mover;
+pub(crate) use routes::{Class, Key};
 
 use crate::error::{Error, ErrorKind};
+use crate::events::Fanout;
 use crate::transport::{Traits, Transport};
 use libvirt_protocol::procedure::Procedure;
 use libvirt_protocol::session::{ClientSession, Keepalive, Limits};
@@ -103,13 +104,19 @@ pub(crate) fn now() -> Instant {
 
 /// A connection on a transport, and the driver to be run beside it.
 pub fn connection(transport: impl Transport, options: Options) -> (Connection, Driver) {
+    let (connection, mover) = moved(transport, options);
+    (connection, Driver::new(mover))
+}
+
+/// A connection on a transport, and what moves it.
+pub(crate) fn moved(transport: impl Transport, options: Options) -> (Connection, Mover) {
     let traits = transport.traits();
     let session = ClientSession::new(options.limits, options.keepalive, now());
     let state = State::new(session, Box::new(transport), options.stream_buffer);
     let shared = Arc::new(Shared { state: Mutex::new(state), traits });
     let handle = Arc::new(Handle(Arc::clone(&shared)));
-    let driver = Driver::new(Arc::clone(&shared));
-    (Connection { shared, _handle: handle, deadline: options.deadline }, driver)
+    let mover = Mover::new(Arc::clone(&shared));
+    (Connection { shared, _handle: handle, deadline: options.deadline }, mover)
 }
 
 impl Connection {
@@ -146,8 +153,13 @@ impl Connection {
         Ok(ByteStream::new(self.clone(), P::INFO, serial))
     }
 
-    pub(crate) fn subscription(&self, class: Class, id: i32, limit: usize) -> Subscription {
-        Subscription::new(Arc::clone(&self.shared), (class, id), limit)
+    /// Events of a registration go to these from now on.
+    pub(crate) fn route(&self, key: Key, listeners: Arc<Fanout>) {
+        self.shared.lock().routes.add(key, listeners);
+    }
+
+    pub(crate) fn unroute(&self, key: Key) {
+        self.shared.lock().routes.remove(key);
     }
 
     /// The same connection with another deadline for calls.

@@ -22,17 +22,35 @@ impl Daemon {
         let directory = tempfile::Builder::new().prefix("libvirtd-").tempdir_in("/tmp").unwrap();
         std::fs::write(directory.path().join("libvirtd.conf"), "max_client_requests = 5\n").unwrap();
         let daemon = Self { directory };
-        let mut command = daemon.unprivileged();
+        daemon.run();
+        Some(daemon)
+    }
+
+    fn run(&self) {
+        let mut command = self.unprivileged();
         // With --daemon it returns when its sockets are there; --timeout ends it if we never do.
         let status = command
             .args([PROGRAM, "--daemon", "--timeout", "600", "--config"])
-            .arg(daemon.path("libvirtd.conf"))
+            .arg(self.path("libvirtd.conf"))
             .arg("--pid-file")
-            .arg(daemon.path("pid"))
+            .arg(self.path("pid"))
             .status()
             .unwrap();
         assert!(status.success(), "libvirtd did not start: {status}");
-        Some(daemon)
+    }
+
+    /// Ends the process without warning.
+    pub(crate) fn kill(&mut self) {
+        let process = self.process().unwrap();
+        rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL).unwrap();
+        wait(&process);
+        // Its number may soon be another process's.
+        std::fs::remove_file(self.path("pid")).unwrap();
+    }
+
+    /// Starts another one in the same place.
+    pub(crate) fn restart(&mut self) {
+        self.run();
     }
 
     /// A command as the daemon's user; the program is the first argument.
@@ -98,8 +116,12 @@ impl Drop for Daemon {
         let Some(daemon) = self.process() else { return };
         let _ = rustix::process::pidfd_send_signal(&daemon, rustix::process::Signal::TERM);
         // Its directory is removed when it is gone.
-        let mut ended = [rustix::event::PollFd::new(&daemon, rustix::event::PollFlags::IN)];
-        let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
-        let _ = rustix::event::poll(&mut ended, Some(&limit));
+        wait(&daemon);
     }
+}
+
+fn wait(process: &std::os::fd::OwnedFd) {
+    let mut ended = [rustix::event::PollFd::new(process, rustix::event::PollFlags::IN)];
+    let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+    let _ = rustix::event::poll(&mut ended, Some(&limit));
 }
