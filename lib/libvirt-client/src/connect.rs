@@ -13,6 +13,7 @@ use libvirt_protocol::flags::{ConnectListAllDomainsFlags, DomainCreateFlags, Dom
 use libvirt_protocol::procedure::{Procedure, Program, Release};
 use libvirt_protocol::remote;
 use libvirt_protocol::xdr::Uuid;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,7 +131,7 @@ impl Connect {
     /// # Errors
     /// As [`Builder::open_with`].
     pub async fn open(uri: &str) -> Result<Self, Error> {
-        Self::builder(uri).open_with(spawn).await
+        Self::builder(uri).open_with(run_here).await
     }
 
     /// Says how to open a connection.
@@ -164,13 +165,37 @@ impl Connect {
         Ok(self.lanes.control_now()?.start::<P>(args, Vec::new()))
     }
 
+    /// Calls any procedure, and sends descriptors with the call.
+    ///
+    /// # Errors
+    /// As [`Connect::call`]; also when the transport carries no descriptors.
+    pub async fn call_with<P: Procedure>(
+        &self,
+        args: &P::Args<'_>,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Reply<P>, Error> {
+        self.supports::<P>()?;
+        self.lanes.of(P::INFO).await?.call_with::<P>(args, descriptors).await
+    }
+
     /// Calls a procedure that opens a stream.
     ///
     /// # Errors
     /// As [`Connect::call`].
-    pub async fn open_stream<P: Procedure>(&self, args: &P::Args<'_>) -> Result<ByteStream, Error> {
+    pub async fn call_stream<P: Procedure>(
+        &self,
+        args: &P::Args<'_>,
+    ) -> Result<(Reply<P>, ByteStream), Error> {
         self.supports::<P>()?;
         self.lanes.stream().await?.open::<P>(args).await
+    }
+
+    /// The same, when the stream is all that comes back.
+    ///
+    /// # Errors
+    /// As [`Connect::call`].
+    pub async fn open_stream<P: Procedure>(&self, args: &P::Args<'_>) -> Result<ByteStream, Error> {
+        self.call_stream::<P>(args).await.map(|(_, stream)| stream)
     }
 
     fn supports<P: Procedure>(&self) -> Result<(), Error> {
@@ -303,6 +328,6 @@ impl Connect {
     clippy::disallowed_methods,
     reason = "the convenience that is documented to use the current runtime"
 )]
-fn spawn(driver: Driver) {
+pub(crate) fn run_here(driver: Driver) {
     drop(tokio::spawn(driver));
 }

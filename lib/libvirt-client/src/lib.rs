@@ -11,18 +11,20 @@
 //!
 //! - [`Connect`] is a connection to a daemon and the way to everything behind it; it is cheap to clone, as all handles are.
 //! - [`Domain`], [`StoragePool`], [`StorageVol`] are handles of objects. Their methods are libvirt's calls under short names.
-//! - [`Connect::call`] reaches every procedure of [`libvirt_protocol`], with nothing between.
+//! - [`raw`] has every procedure of [`libvirt_protocol`] as a function, with nothing between.
 //! - [`ByteStream`] is a stream: dense or with holes, one way or both ways.
 //! - [`Error`] tells what happened, in which call, and whether the daemon may have executed that call all the same.
 //!
 //! Dropping a future abandons its call and harms nothing else. Every wait can have a deadline.
 
+mod admin;
 mod connect;
 mod connection;
 mod dial;
 mod domain;
 mod error;
 mod events;
+mod generated;
 mod handle;
 mod interface;
 mod keeper;
@@ -36,11 +38,13 @@ mod storage;
 pub mod transport;
 pub mod uri;
 
+pub use admin::{Admin, AdminClient, AdminServer, ClientTransport};
 pub use connect::{Builder, Connect};
 pub use connection::{ByteStream, Call, Connection, Driver, Options, Piece, Reply, connection};
 pub use domain::{Domain, DomainInfo, DomainState};
 pub use error::{Error, ErrorKind, Execution, Refusal};
 pub use events::{Filter, Item, Subscription};
+pub use generated::raw;
 pub use handle::Autostart;
 pub use interface::Interface;
 pub use keeper::Reconnect;

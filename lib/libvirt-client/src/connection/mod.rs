@@ -127,8 +127,20 @@ impl Connection {
     /// # Errors
     /// When the daemon refuses, the connection breaks, or the deadline passes.
     pub async fn call<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Reply<P>, Error> {
+        self.call_with::<P>(args, Vec::new()).await
+    }
+
+    /// The same, and sends descriptors with the call.
+    ///
+    /// # Errors
+    /// As [`Connection::call`]; also when the transport carries no descriptors.
+    pub async fn call_with<P: Procedure>(
+        &self,
+        args: &P::Args<'_>,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Reply<P>, Error> {
         // Not `start`: what follows waits at once, and writes.
-        let begun = self.shared.lock().begin::<P>(args, Vec::new(), self.shared.traits);
+        let begun = self.shared.lock().begin::<P>(args, descriptors, self.shared.traits);
         Call::new(Arc::clone(&self.shared), begun).within(self.deadline).await
     }
 
@@ -145,12 +157,12 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Connection::call`].
-    pub async fn open<P: Procedure>(&self, args: &P::Args<'_>) -> Result<ByteStream, Error> {
+    pub async fn open<P: Procedure>(&self, args: &P::Args<'_>) -> Result<(Reply<P>, ByteStream), Error> {
         let call = self.start::<P>(args, Vec::new());
         let serial = call.serial();
-        call.within(self.deadline).await?;
+        let reply = call.within(self.deadline).await?;
         let serial = serial.ok_or_else(|| Error::protocol("a reply without a call").of(P::INFO))?;
-        Ok(ByteStream::new(self.clone(), P::INFO, serial))
+        Ok((reply, ByteStream::new(self.clone(), P::INFO, serial)))
     }
 
     /// Events of a registration go to these from now on.

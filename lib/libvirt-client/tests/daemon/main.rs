@@ -1,8 +1,10 @@
 //! Against libvirt's own daemon, started by the tests as an unprivileged user with directories of its own.
 #![cfg(test)]
 
+mod admin;
 mod calls;
 mod events;
+mod raw;
 mod storage;
 mod support;
 mod transports;

@@ -106,6 +106,17 @@ impl Daemon {
     }
 }
 
+/// Whether programs are there; a line says so when one is not.
+pub(crate) fn present(test: &str, programs: &[(&str, &str)]) -> bool {
+    programs.iter().all(|(program, package)| {
+        let found = Path::new(program).exists();
+        if !found {
+            println!("not run: {test}: {program} is missing (package {package})");
+        }
+        found
+    })
+}
+
 pub(crate) fn run(driver: libvirt_client::Driver) {
     #[expect(clippy::disallowed_methods, reason = "a test has one runtime, which ends with it")]
     drop(tokio::spawn(driver));
