@@ -38,6 +38,8 @@ impl ConditionStatus {
 pub const RESPONSIVE: &str = "Responsive";
 /// The running guest lacks changes that a restart would bring.
 pub const RESTART_REQUIRED: &str = "RestartRequired";
+/// A node has reported it since the store was restored from a snapshot.
+pub const REPORTED: &str = "Reported";
 /// The host can carry out what the guest writes: `False` while the guest is halted because it cannot.
 pub const STORAGE: &str = "Storage";
 /// The object can do its work.

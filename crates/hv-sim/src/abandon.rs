@@ -68,8 +68,9 @@ impl World {
         if !agent.tasks.keys().all(revoked) && self.mutation != Mutation::RevocationIgnored {
             return false;
         }
-        let uid = self.uid().to_string();
-        self.nodes[life.node].rename(uid);
+        let uid = self.uid();
+        self.nodes[life.node].rename(uid.to_string());
+        self.ledger.hosts.insert(NodeId::new(uid), life.node);
         if let Some(agent) = self.agent(life) {
             agent.revoking = false;
         }
@@ -78,8 +79,7 @@ impl World {
 
     /// Whether a host has been abandoned and does not know it.
     pub(crate) fn untold(&self, node: usize) -> bool {
-        let id: Option<NodeId> = self.nodes[node].uid().parse().ok();
-        id.is_some_and(|id| self.ledger.cluster.abandoned(id).is_some())
+        self.ledger.cluster.abandoned(self.nodes[node].id()).is_some()
     }
 
     /// Whether a guest is about to end because its node was abandoned, or would be if the node knew.
@@ -91,7 +91,7 @@ impl World {
     pub(crate) fn left_behind(&self, node: usize, id: InstanceId) -> bool {
         let from = (id, Epoch(0));
         self.ledger.assigned.range(from..=(id, Epoch(u64::MAX))).any(|(_, holder)| {
-            self.ledger.cluster.abandoned(*holder).is_some_and(|name| name == self.nodes[node].name)
+            self.ledger.node_index(*holder) == Some(node) && self.ledger.cluster.abandoned(*holder).is_some()
         })
     }
 }

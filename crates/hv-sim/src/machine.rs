@@ -3,6 +3,7 @@
 
 use crate::Mutation;
 use crate::agent::short;
+use crate::check::Invariant;
 use crate::event::{Event, Life};
 use crate::world::{World, say};
 use hv_core::InstanceId;
@@ -82,6 +83,7 @@ impl World {
         );
         match self.agent(life).map(|agent| agent.tasks.contains_key(&id)) {
             Some(true) => self.input(life, id, Input::Desired(Box::new(desired))),
+            Some(false) if self.agent(life).is_some_and(|agent| agent.quiescing) => {}
             Some(false) => self.task_start(life, Record::new(desired)),
             None => {}
         }
@@ -175,6 +177,20 @@ impl World {
     }
 
     fn call(&mut self, life: Life, action: Action, assignment: Assignment) {
+        let id = assignment.handle.id;
+        let quiescing = self.agent(life).is_some_and(|agent| agent.quiescing);
+        // What was decided before it was told, and waited for the journal, may still come.
+        let told = self
+            .task(life, id)
+            .is_some_and(|task| !task.inbox.iter().any(|input| matches!(input, Input::Quiesce(_))));
+        if quiescing
+            && told
+            && matches!(action, Action::Start(_))
+            && self.mutation != Mutation::QuiesceForgotten
+        {
+            let id = short(id);
+            self.ledger.breaks(Invariant::GoesDown, format!("{id} is started on a node that goes down"));
+        }
         let revoked =
             self.task(life, assignment.handle.id).is_some_and(|task| task.machine.record().revoked.is_some());
         if revoked && matches!(action, Action::Prepare | Action::Start(_)) {

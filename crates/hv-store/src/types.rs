@@ -208,6 +208,8 @@ pub struct Status {
     pub disk_bytes: u64,
     /// Changes with every restore or migration. A resume token of another incarnation means nothing.
     pub incarnation: String,
+    /// Why the log could not be folded into the base the last time, if it could not: the log grows until that is mended.
+    pub fold_error: Option<String>,
 }
 
 /// Why the store refused or failed.

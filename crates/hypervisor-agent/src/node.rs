@@ -187,6 +187,11 @@ impl State {
     }
 
     fn publish(&mut self, report: Report) {
+        let revoked = self.publish.borrow().get(&report.id).is_some_and(|(_, known)| known.revoked);
+        if revoked && report.orphan && !report.revoked {
+            // From a look that began before it was revoked.
+            return;
+        }
         self.number += 1;
         let number = self.number;
         self.publish.send_modify(|reports| {
@@ -197,11 +202,11 @@ impl State {
     /// Lets go of instances of which nothing is left here and which the server does not name any more. Messages of earlier
     /// sessions, which could bring them back, ended with those sessions.
     async fn forget_the_gone(&mut self, wanted: &BTreeSet<InstanceId>) {
+        // What is here without being wanted keeps its record: a restored store may come to know of it again.
         let over = |(id, (_, report)): (&InstanceId, &(u64, Report))| {
-            // A guest that is still to end needs its task.
-            let ended = !report.revoked || report.status.phase == Phase::Stopped;
-            let over = report.gone || report.rejected || (report.orphan && ended);
-            (over && !wanted.contains(id)).then_some(*id)
+            // One that was revoked goes on to say so: a server that has forgotten it must not take its remains for the instance.
+            let unknown = report.orphan && !self.instances.contains_key(id);
+            ((report.gone || report.rejected || unknown) && !wanted.contains(id)).then_some(*id)
         };
         let over: Vec<InstanceId> = self.publish.borrow().iter().filter_map(over).collect();
         if over.is_empty() {
@@ -227,7 +232,7 @@ impl State {
         let (driver, reports) = (self.around.driver.clone(), self.around.reports.clone());
         let epochs: BTreeMap<InstanceId, Epoch> =
             self.publish.borrow().iter().map(|(id, (_, report))| (*id, report.epoch)).collect();
-        // Those that were revoked report themselves, until they are forgotten.
+        // Those that were revoked report themselves.
         let revoked: BTreeSet<InstanceId> = self
             .publish
             .borrow()

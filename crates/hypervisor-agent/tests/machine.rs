@@ -469,6 +469,53 @@ fn a_node_that_goes_down_does_not_wait_for_a_longer_stop() {
     assert_eq!(node.guest(), Guest::Absent);
 }
 
+#[test]
+fn a_guest_taken_down_with_its_node_starts_again_though_the_agent_died_before_it_had_ended() {
+    let mut node = Node::new(spec());
+    node.host.slot_mut(node.journal.desired.id).unwrap().heeds_power_button = false;
+    node.step(Input::Quiesce(Duration::from_secs(60)));
+    assert!(node.actions.contains(&Action::PowerDown));
+    node.host.end_guest(node.journal.desired.id, End::PoweredOff);
+    node.restart_agent();
+    assert_eq!((node.guest(), node.boots()), (Guest::Running, 2));
+}
+
+/// The server's store was restored: generation and serial are older than what was acted on, under a newer epoch.
+fn restored(desired: &mut Desired) {
+    desired.epoch = Epoch(7);
+    desired.generation = 1;
+    desired.spec.restart_serial = 0;
+    desired.spec.run_state = RunState::Running;
+}
+
+#[test]
+fn a_new_assignment_of_a_live_guest_leaves_it_alone_and_is_acted_on_from_there() {
+    let mut node = Node::new(spec());
+    node.want(|desired| desired.spec.restart_serial = 5);
+    node.want(|desired| desired.generation = 9);
+    let (boots, admissions) =
+        (node.boots(), node.actions.iter().filter(|action| **action == Action::Admit).count());
+    node.fail =
+        Some((Action::Admit, DriverError::new(DriverErrorKind::Missing, "admit", "no room any more")));
+    node.want(restored);
+    assert_eq!((node.guest(), node.boots()), (Guest::Running, boots));
+    let report = node.reports.last().unwrap();
+    assert_eq!((report.epoch, report.status.observed_generation), (Epoch(7), 1));
+    node.want(|desired| desired.spec.restart_serial = 1);
+    assert_eq!(node.boots(), boots + 1, "a serial that is given out again restarts it");
+    let again = node.actions.iter().filter(|action| **action == Action::Admit).count();
+    assert_eq!(again, admissions, "it has its disks here");
+}
+
+#[test]
+fn a_new_assignment_starts_what_a_forgotten_stop_had_ended() {
+    let mut node = Node::new(spec());
+    node.want(|desired| desired.spec.run_state = RunState::Stopped);
+    assert_eq!(node.phase(), Phase::Stopped);
+    node.want(restored);
+    assert_eq!((node.guest(), node.boots()), (Guest::Running, 2));
+}
+
 /// As the agent does it with all its instances when the server gave up the node.
 fn revoked(node: &mut Node) {
     node.actions.clear();

@@ -232,6 +232,17 @@ impl Machine {
                 return;
             }
         }
+        if desired.epoch != known.epoch {
+            // As if it came from elsewhere: what was acted on, and how the last guest ended, belongs to the assignment before. If
+            // the server's store was restored, generations and restart serials are given out a second time.
+            self.observed_generation = 0;
+            if let Some(started) = &mut self.record.started {
+                started.serial = desired.spec.restart_serial;
+                if started.ended.take().is_some() {
+                    started.came_up = false;
+                }
+            }
+        }
         let fresh = desired.epoch != known.epoch && (self.record.gone || self.record.rejected.is_some());
         if fresh
             || (self.epoch_check == EpochCheck::Removed
@@ -247,9 +258,6 @@ impl Machine {
             // It may have been reported as an orphan meanwhile.
             self.last_report = None;
             return;
-        }
-        if desired.epoch != known.epoch {
-            self.record.admitted = false;
         }
         if desired.spec.restart_serial > known.spec.restart_serial {
             self.record.failures = 0;
@@ -302,7 +310,9 @@ impl Machine {
                     }
                 }
                 // Not its own end: it starts again with the node.
-                Guest::Ended(_) | Guest::Absent if quiescing => started.came_up = false,
+                Guest::Ended(_) | Guest::Absent if quiescing || started.taken_down => {
+                    started.came_up = false;
+                }
                 Guest::Ended(End::Failed(_)) if started.ended.is_some() => {}
                 Guest::Ended(End::PoweredOff) if started.ended.is_some() && started.came_up => {}
                 Guest::Ended(End::PoweredOff) => {
@@ -342,6 +352,7 @@ impl Machine {
                 boot_id: self.boot_id.clone(),
                 spec: self.record.desired.spec.clone(),
                 came_up: true,
+                taken_down: false,
                 ended: None,
             });
         }
@@ -406,6 +417,7 @@ impl Machine {
                     boot_id: self.boot_id.clone(),
                     spec: self.record.desired.spec.clone(),
                     came_up: false,
+                    taken_down: false,
                     ended: None,
                 });
                 started.serial = serial;
@@ -504,6 +516,7 @@ impl Machine {
                     boot_id: self.boot_id.clone(),
                     spec: self.record.desired.spec.clone(),
                     came_up: false,
+                    taken_down: false,
                     ended: None,
                 });
                 self.retry_at = None;
@@ -514,6 +527,10 @@ impl Machine {
             | Action::Pause
             | Action::Resume
             | Action::Delete => {}
+        }
+        // Remembered before the driver hears of it: the agent may die before the guest has ended.
+        if let (true, Some(started)) = (self.quiescing.is_some(), &mut self.record.started) {
+            started.taken_down |= matches!(action, Action::PowerDown | Action::Resume | Action::Kill);
         }
         self.in_flight = Some(action);
         Some(action)

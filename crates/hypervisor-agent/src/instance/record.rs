@@ -57,6 +57,8 @@ pub struct Started {
     pub spec: InstanceSpec,
     /// It was seen alive.
     pub came_up: bool,
+    /// It was asked to end because the node goes down: that is no end of its own, whoever sees it.
+    pub taken_down: bool,
     /// How it ended.
     pub ended: Option<Ended>,
 }
@@ -67,7 +69,8 @@ pub struct Record {
     /// What is wanted, under the highest epoch seen. Kept, with its epoch, after the instance is gone: a late repetition of
     /// an old assignment must not bring it back.
     pub desired: Desired,
-    /// The node can make it: asked once for each epoch.
+    /// The node can make it: asked once. A later assignment of what is here already is not asked again: it would part it from
+    /// its disks.
     pub admitted: bool,
     /// Why the assignment was refused.
     pub rejected: Option<String>,
@@ -132,6 +135,7 @@ impl Record {
             starts: self.starts,
             failures: self.failures,
             admitted: self.admitted,
+            taken_down: started.is_some_and(|started| started.taken_down),
         }
     }
 
@@ -147,6 +151,7 @@ impl Record {
                 boot_id: record.started_boot_id.clone(),
                 spec: spec_read(spec)?,
                 came_up: record.came_up,
+                taken_down: record.taken_down,
                 ended: record.ended.as_ref().map(|ended| Ended {
                     by: if ended.failed { EndedBy::Failure } else { EndedBy::PowerOff },
                     message: ended.message.clone(),

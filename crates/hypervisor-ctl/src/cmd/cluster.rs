@@ -39,6 +39,9 @@ fn details(info: &v1::ClusterInfo) -> Details {
         .add("Disk", amounts(allocated.disk_bytes, capacity.disk_bytes))
         .add("Revision", info.revision.to_string())
         .add("Incarnation", &info.incarnation);
+    if !info.store_problem.is_empty() {
+        details.add("Problem", &info.store_problem);
+    }
     details
 }
 

@@ -3,6 +3,7 @@
 use super::{Answers, Api, failed, page, principal, views};
 use crate::app::{self, Call};
 use crate::state::Object;
+use crate::state::follow::store_error;
 use futures::StreamExt;
 use hv_api::convert::resources_to;
 use hv_api::v1;
@@ -162,6 +163,8 @@ impl ClusterService for Api {
         &self,
         _: Request<v1::GetClusterInfoRequest>,
     ) -> Result<Response<v1::ClusterInfo>, Status> {
+        let status = self.follower.store().status().await;
+        let status = status.map_err(|error| failed(store_error(error)))?;
         let cluster = self.follower.cluster();
         let nodes = cluster.nodes().values();
         let ready = nodes.clone().filter(|entry| entry.node.status.phase == NodePhase::Ready).count();
@@ -182,6 +185,7 @@ impl ClusterService for Api {
             capacity: Some(resources_to(capacity)),
             allocated: Some(resources_to(allocated)),
             revision: cluster.revision().0,
+            store_problem: status.fold_error.map(crate::fold_problem).unwrap_or_default(),
         }))
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Session {
     pub(super) last_heard: Duration,
     pub(super) report: NodeReport,
     pub(super) observed: BTreeMap<InstanceId, Observed>,
+    /// Instances whose place a restored store does not know, and that this node has: the epochs it has them under.
+    pub(super) sightings: BTreeMap<InstanceId, Epoch>,
     /// What the agent was told: epoch, generation, deleted and force.
     pub(super) sent: BTreeMap<InstanceId, Told>,
 }
@@ -44,6 +46,7 @@ impl Controller {
         &mut self,
         conn: Conn,
         frame: v1::AgentMessage,
+        cluster: &Cluster,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
@@ -84,12 +87,12 @@ impl Controller {
             }
             (Stream::Session(node), message) => {
                 let node = *node;
-                self.on_session(node, message, effects);
+                self.on_session(node, message, cluster, effects);
             }
         }
     }
 
-    fn on_session(&mut self, node: NodeId, message: Up, effects: &mut Vec<Effect>) {
+    fn on_session(&mut self, node: NodeId, message: Up, cluster: &Cluster, effects: &mut Vec<Effect>) {
         let Some(session) = self.sessions.get_mut(&node) else { return };
         match message {
             Up::Hello(_) => {}
@@ -104,11 +107,19 @@ impl Controller {
                         tracing::warn!(%node, uid = wire.uid, "an agent sent a report that cannot be read");
                         continue;
                     };
+                    self.highest_epoch = self.highest_epoch.max(Epoch(wire.epoch));
+                    if cluster.instances().get(&id).is_some_and(|entry| cluster.missing(entry).is_some()) {
+                        // A refusal, a deletion or what is left on a node that was given up says nothing of where it is.
+                        match wire.gone || wire.rejected || wire.revoked {
+                            true => session.sightings.remove(&id),
+                            false => session.sightings.insert(id, Epoch(wire.epoch)),
+                        };
+                        self.dirty.insert(Subject::Instance(id));
+                    }
                     if wire.orphan {
                         tracing::warn!(%node, instance = %id, "a node has an instance that nobody asked for");
                         continue;
                     }
-                    self.highest_epoch = self.highest_epoch.max(Epoch(wire.epoch));
                     let observed = Observed {
                         epoch: Epoch(wire.epoch),
                         status,
@@ -235,6 +246,7 @@ impl Controller {
             last_heard: now.mono,
             report: report_from(&hello.report.unwrap_or_default()),
             observed: BTreeMap::new(),
+            sightings: BTreeMap::new(),
             sent: wanted.into_iter().map(|(id, (told, _))| (id, told)).collect(),
         };
         self.sessions.insert(id, session);
