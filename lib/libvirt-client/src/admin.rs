@@ -9,6 +9,7 @@ use crate::transport::{Transport, Unix};
 use crate::uri::{Environment, Uri};
 use libvirt_protocol::NoFlags;
 use libvirt_protocol::admin::{self, *};
+use libvirt_protocol::enums::ClientTransport;
 use libvirt_protocol::procedure::{Procedure, Release};
 use libvirt_protocol::xdr::IntoOwned;
 use std::path::PathBuf;
@@ -42,30 +43,6 @@ pub struct AdminServer {
 pub struct AdminClient {
     admin: Admin,
     wire: Arc<admin::Client<'static>>,
-}
-
-/// How a client has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientTransport {
-    /// A socket of the host.
-    Unix,
-    /// TCP without encryption.
-    Tcp,
-    /// TCP with TLS.
-    Tls,
-    /// A way that this library does not know.
-    Unknown(u32),
-}
-
-impl From<u32> for ClientTransport {
-    fn from(value: u32) -> Self {
-        match value {
-            0 => Self::Unix,
-            1 => Self::Tcp,
-            2 => Self::Tls,
-            other => Self::Unknown(other),
-        }
-    }
 }
 
 impl Admin {
@@ -285,7 +262,7 @@ impl AdminClient {
     /// How it came (`virAdmClientGetTransport`).
     #[must_use]
     pub fn transport(&self) -> ClientTransport {
-        self.wire.transport.into()
+        i32::try_from(self.wire.transport).unwrap_or(-1).into()
     }
 }
 

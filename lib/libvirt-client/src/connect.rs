@@ -3,16 +3,13 @@
 use crate::ByteStream;
 use crate::connection::{Call, Connection, Driver, Options, Reply};
 use crate::dial::Target;
-use crate::domain::Domain;
 use crate::error::{Error, ErrorKind};
 use crate::keeper::{Reconnect, Wish};
 use crate::lanes::{Lanes, Opening};
 use crate::transport::Transport;
 use crate::uri::{Environment, Uri};
-use libvirt_protocol::flags::{ConnectListAllDomainsFlags, DomainCreateFlags, DomainDefineFlags};
 use libvirt_protocol::procedure::{Procedure, Program, Release};
 use libvirt_protocol::remote;
-use libvirt_protocol::xdr::Uuid;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,6 +175,12 @@ impl Connect {
         self.lanes.of(P::INFO).await?.call_with::<P>(args, descriptors).await
     }
 
+    /// Starts a call on the lane that is meant for it.
+    pub(crate) async fn start_on_a_lane<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Call<P>, Error> {
+        self.supports::<P>()?;
+        Ok(self.lanes.of(P::INFO).await?.start::<P>(args, Vec::new()))
+    }
+
     /// Calls a procedure that opens a stream.
     ///
     /// # Errors
@@ -237,81 +240,6 @@ impl Connect {
     /// Itself, so that its methods can be declared as those of other handles are.
     pub(crate) fn connect(&self) -> &Self {
         self
-    }
-
-    /// The host's name, as the daemon knows it (`virConnectGetHostname`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn hostname(&self) -> Result<String, Error> {
-        Ok(self.call::<remote::ConnectGetHostname>(&()).await?.result()?.hostname.into())
-    }
-
-    /// The URI that was opened, in the daemon's words (`virConnectGetURI`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn uri(&self) -> Result<String, Error> {
-        Ok(self.call::<remote::ConnectGetUri>(&()).await?.result()?.uri.into())
-    }
-
-    /// What host and hypervisor can do, as XML (`virConnectGetCapabilities`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn capabilities(&self) -> Result<String, Error> {
-        Ok(self.call::<remote::ConnectGetCapabilities>(&()).await?.result()?.capabilities.into())
-    }
-
-    /// All domains that fit the flags; none set means all (`virConnectListAllDomains`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn domains(&self, flags: ConnectListAllDomainsFlags) -> Result<Vec<Domain>, Error> {
-        let args = remote::ConnectListAllDomainsArgs { need_results: 1, flags };
-        let reply = self.call::<remote::ConnectListAllDomains>(&args).await?;
-        let found = reply.result()?;
-        Ok(found.domains.iter().map(|domain| Domain::new(self, domain)).collect())
-    }
-
-    /// The domain with a name (`virDomainLookupByName`).
-    ///
-    /// # Errors
-    /// As every call; [`Error::is_not_found`] when there is none.
-    pub async fn domain_by_name(&self, name: &str) -> Result<Domain, Error> {
-        let reply = self
-            .call::<remote::DomainLookupByName>(&remote::DomainLookupByNameArgs { name: name.into() })
-            .await?;
-        Ok(Domain::new(self, reply.result()?.dom))
-    }
-
-    /// The domain with a UUID (`virDomainLookupByUUID`).
-    ///
-    /// # Errors
-    /// As every call; [`Error::is_not_found`] when there is none.
-    pub async fn domain_by_uuid(&self, uuid: Uuid) -> Result<Domain, Error> {
-        let reply = self.call::<remote::DomainLookupByUuid>(&remote::DomainLookupByUuidArgs { uuid }).await?;
-        Ok(Domain::new(self, reply.result()?.dom))
-    }
-
-    /// Defines a domain that stays, or changes its definition (`virDomainDefineXMLFlags`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn define_domain(&self, xml: &str, flags: DomainDefineFlags) -> Result<Domain, Error> {
-        let args = remote::DomainDefineXmlFlagsArgs { xml: xml.into(), flags };
-        let reply = self.call::<remote::DomainDefineXmlFlags>(&args).await?;
-        Ok(Domain::new(self, reply.result()?.dom))
-    }
-
-    /// Starts a domain that goes when it stops (`virDomainCreateXML`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn create_domain(&self, xml: &str, flags: DomainCreateFlags) -> Result<Domain, Error> {
-        let args = remote::DomainCreateXmlArgs { xml_desc: xml.into(), flags };
-        let reply = self.call::<remote::DomainCreateXml>(&args).await?;
-        Ok(Domain::new(self, reply.result()?.dom))
     }
 
     /// Ends the first connection in order; the daemon frees what belongs to it (`virConnectClose`). The others end with the last

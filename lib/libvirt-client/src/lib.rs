@@ -26,6 +26,7 @@ mod error;
 mod events;
 mod generated;
 mod handle;
+mod host;
 mod interface;
 mod keeper;
 mod lanes;
@@ -38,14 +39,21 @@ mod storage;
 pub mod transport;
 pub mod uri;
 
-pub use admin::{Admin, AdminClient, AdminServer, ClientTransport};
+pub use admin::{Admin, AdminClient, AdminServer};
 pub use connect::{Builder, Connect};
 pub use connection::{ByteStream, Call, Connection, Driver, Options, Piece, Reply, connection};
-pub use domain::{Domain, DomainInfo, DomainState};
+pub use domain::{
+    BackgroundJob, BandwidthParameters, BlkioParameters, BlockInfo, BlockIoTune, BlockJob, BlockJobInfo,
+    BlockJobState, BlockStats, BlockTarget, CallJob, ControlInfo, CpuMap, Domain, DomainCheckpoint,
+    DomainInfo, DomainInterface, DomainSnapshot, DomainState, DomainStats, FileSystem, GuestAddress,
+    GuestTime, HostSnapshot, InterfaceStats, IoThread, IoThreadParameters, JobProgress, MemoryParameters,
+    MigrateParameters, NumaParameters, QemuError, SchedulerParameters, VcpuInfo, VcpuStats,
+};
 pub use error::{Error, ErrorKind, Execution, Refusal};
 pub use events::{Filter, Item, Subscription};
 pub use generated::raw;
 pub use handle::Autostart;
+pub use host::{CapabilitiesOf, NodeInfo};
 pub use interface::Interface;
 pub use keeper::Reconnect;
 pub use libvirt_protocol as protocol;

@@ -1,7 +1,7 @@
 //! Typed parameters, as they are read and made.
 
 pub use libvirt_protocol::params::{TypedParam, TypedValue};
-use libvirt_protocol::xdr::IntoOwned;
+use libvirt_protocol::xdr::{IntoOwned, List};
 
 /// Typed parameters in their order. Names are the constants of [`libvirt_protocol::parameters`].
 ///
@@ -106,6 +106,75 @@ impl Params {
         found
     }
 }
+
+impl Params {
+    /// As an argument of a call.
+    pub(crate) fn into_list<'a, const MAX: u32>(self) -> List<'a, TypedParam<'a>, MAX> {
+        self.0.into()
+    }
+
+    /// Those whose names are none of these.
+    pub(crate) fn without(self, names: &[&str]) -> Self {
+        Self(self.0.into_iter().filter(|param| !names.iter().any(|name| param.field == *name)).collect())
+    }
+}
+
+/// A type that a parameter's value can have.
+pub(crate) trait Value: Sized {
+    fn read(value: &TypedValue<'static>) -> Option<Self>;
+}
+
+macro_rules! values {
+    ($($type:ty: $read:expr;)*) => {$(
+        impl Value for $type {
+            fn read(value: &TypedValue<'static>) -> Option<Self> {
+                let read: fn(&TypedValue<'static>) -> Option<$type> = $read;
+                read(value)
+            }
+        }
+    )*};
+}
+values! {
+    u32: |value: &TypedValue<'static>| value.as_u64().and_then(|n| u32::try_from(n).ok());
+    i32: |value: &TypedValue<'static>| value.as_i64().and_then(|n| i32::try_from(n).ok());
+    u64: TypedValue::as_u64;
+    i64: TypedValue::as_i64;
+    bool: TypedValue::as_bool;
+    String: |value: &TypedValue<'static>| value.as_text().map(ToString::to_string);
+}
+
+/// Declares a structure whose fields are typed parameters. What libvirt sends beyond them is in `extra`; it is sent back with them.
+macro_rules! parameters {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty = $parameter:ident,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct $name {
+            $($(#[$doc])* pub $field: Option<$type>,)*
+            /// Parameters without a field, as newer daemons have.
+            pub extra: $crate::Params,
+        }
+
+        impl From<$crate::Params> for $name {
+            fn from(params: $crate::Params) -> Self {
+                Self {
+                    $($field: params.get($parameter).and_then(<$type as $crate::params::Value>::read),)*
+                    extra: params.without(&[$($parameter),*]),
+                }
+            }
+        }
+
+        impl From<&$name> for $crate::Params {
+            fn from(from: &$name) -> Self {
+                let mut params = from.extra.clone();
+                $(if let Some(value) = &from.$field {
+                    params.push($parameter, value.clone());
+                })*
+                params
+            }
+        }
+    };
+}
+pub(crate) use parameters;
 
 impl<'a> FromIterator<TypedParam<'a>> for Params {
     fn from_iter<I: IntoIterator<Item = TypedParam<'a>>>(params: I) -> Self {

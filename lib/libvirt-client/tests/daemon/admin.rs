@@ -2,11 +2,12 @@
 
 use crate::support::{Daemon, present, run};
 use libvirt_client::protocol::admin::ConnectListServersArgs;
+use libvirt_client::protocol::enums::ClientTransport;
 use libvirt_client::protocol::parameters::{
     CLIENT_INFO_UNIX_USER_ID, SERVER_CLIENTS_MAX, THREADPOOL_WORKERS_MAX,
 };
 use libvirt_client::transport::Program;
-use libvirt_client::{Admin, ClientTransport, Options, Params, raw};
+use libvirt_client::{Admin, Options, Params, raw};
 
 /// The daemon lets nobody but its own user in, so netcat connects as that user.
 async fn admin(daemon: &Daemon) -> Admin {

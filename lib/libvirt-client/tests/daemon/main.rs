@@ -4,6 +4,8 @@
 mod admin;
 mod calls;
 mod events;
+mod guests;
+mod objects;
 mod raw;
 mod storage;
 mod support;

@@ -79,6 +79,13 @@ impl Daemon {
         rustix::process::pidfd_send_signal(self.process().unwrap(), signal).unwrap();
     }
 
+    /// Gives a file to the daemon's user.
+    pub(crate) fn own(&self, path: &Path) {
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).unwrap();
+        }
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

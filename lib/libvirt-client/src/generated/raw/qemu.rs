@@ -4,6 +4,7 @@
 
 use crate::{Connect, Error, Reply};
 use libvirt_protocol::qemu;
+use std::os::fd::OwnedFd;
 
 /// [`virDomainQemuMonitorCommand`](https://libvirt.org/search.html?q=virDomainQemuMonitorCommand), since libvirt 0.8.3.
 ///
@@ -73,6 +74,7 @@ pub async fn connect_domain_monitor_event_deregister(
 pub async fn domain_monitor_command_with_files(
     connect: &Connect,
     args: &qemu::DomainMonitorCommandWithFilesArgs<'_>,
+    descriptors: Vec<OwnedFd>,
 ) -> Result<Reply<qemu::DomainMonitorCommandWithFiles>, Error> {
-    connect.call::<qemu::DomainMonitorCommandWithFiles>(args).await
+    connect.call_with::<qemu::DomainMonitorCommandWithFiles>(args, descriptors).await
 }

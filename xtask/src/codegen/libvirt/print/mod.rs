@@ -352,7 +352,11 @@ impl Printer<'_> {
             write!(text, ".sparse({bit})")?;
         }
         if let Some(descriptors) = procedure.descriptors {
-            let direction = if descriptors == Descriptors::Send { "Send" } else { "Receive" };
+            let direction = match descriptors {
+                Descriptors::Send => "Send",
+                Descriptors::Receive => "Receive",
+                Descriptors::Both => "Both",
+            };
             write!(text, ".descriptors(Descriptors::{direction})")?;
         }
         if procedure.event.is_some() {

@@ -106,11 +106,13 @@ impl Printer<'_> {
                 Some(_) => (format!(", args: &{}::{name}Args{life}", program.name), "args"),
                 None => (String::new(), "&()"),
             };
-            let sends = procedure.descriptors == Some(Descriptors::Send);
+            let sends = matches!(procedure.descriptors, Some(Descriptors::Send | Descriptors::Both));
             let extra = if sends { ", descriptors: Vec<OwnedFd>" } else { "" };
             descriptors |= sends;
             let reply = match (&procedure.ret, procedure.descriptors) {
-                (None, Some(Descriptors::Receive)) | (Some(_), _) => format!("Reply<{kind}>"),
+                (None, Some(Descriptors::Receive | Descriptors::Both)) | (Some(_), _) => {
+                    format!("Reply<{kind}>")
+                }
                 (None, _) => "()".to_owned(),
             };
             replies |= reply != "()" || procedure.stream.is_some();
