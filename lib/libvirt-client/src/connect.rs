@@ -1,12 +1,13 @@
 //! Opening a connection, and what concerns it as a whole.
 
 use crate::ByteStream;
+use crate::auth::{self, Auth, Credentials};
 use crate::connection::{Call, Connection, Driver, Options, Reply};
 use crate::dial::Target;
 use crate::error::{Error, ErrorKind};
 use crate::keeper::{Reconnect, Wish};
 use crate::lanes::{Lanes, Opening};
-use crate::transport::Transport;
+use crate::transport::{Tls, Transport};
 use crate::uri::{Environment, Uri};
 use libvirt_protocol::procedure::{Procedure, Program, Release};
 use libvirt_protocol::remote;
@@ -32,6 +33,8 @@ pub struct Builder {
     read_only: bool,
     lanes: usize,
     reconnect: Option<Reconnect>,
+    credentials: Option<Credentials>,
+    tls: Option<Tls>,
 }
 
 /// Connections for calls that may take long, at most.
@@ -62,6 +65,20 @@ impl Builder {
         self
     }
 
+    /// Who to be at a daemon that demands a user and a password; otherwise `auth.conf` says it.
+    #[must_use]
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
+
+    /// What TLS is spoken with; otherwise the URI and the surroundings say it.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// How long each call may take.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
@@ -88,11 +105,19 @@ impl Builder {
     /// # Errors
     /// When the URI names nothing, the daemon cannot be reached, or it refuses.
     pub async fn open_with(self, run: impl Fn(Driver) + Send + Sync + 'static) -> Result<Connect, Error> {
-        let uri: Uri = self.uri.parse()?;
         let environment = self.environment.clone().unwrap_or_else(Environment::from_env);
-        let target = Target::of(&uri, &environment, self.read_only)?;
+        let uri = Uri::resolve(&self.uri, &environment)?;
+        let mut target = Target::of(&uri, &environment, self.read_only)?;
+        if let (Target::Tls(_, _, tls), Some(wished)) = (&mut target, &self.tls) {
+            *tls = wished.clone();
+        }
+        let credentials = match &self.credentials {
+            Some(credentials) => Some(credentials.clone()),
+            None => environment.credentials(&uri)?,
+        };
+        let auth = Auth { wish: auth::Wish::of(uri.parameter("auth"))?, credentials };
         let transport = target.connect().await?;
-        let opening = self.opening(&uri.remote_name(), run);
+        let opening = Opening { auth, ..self.opening(&uri.remote_name(), run) };
         let lanes = Lanes::open(opening, transport, Some(target), self.lanes, self.reconnect).await?;
         Ok(Connect { lanes: Arc::new(lanes) })
     }
@@ -117,6 +142,7 @@ impl Builder {
             name: name.to_owned(),
             read_only: self.read_only,
             options: self.options,
+            auth: Auth { wish: auth::Wish::default(), credentials: self.credentials.clone() },
             run: Arc::new(run),
         }
     }
@@ -131,7 +157,7 @@ impl Connect {
         Self::builder(uri).open_with(run_here).await
     }
 
-    /// Says how to open a connection.
+    /// Says how to open a connection: to a URI, or an alias of one; an empty text means the default of the surroundings.
     #[must_use]
     pub fn builder(uri: &str) -> Builder {
         Builder {
@@ -141,6 +167,8 @@ impl Connect {
             read_only: false,
             lanes: LANES,
             reconnect: None,
+            credentials: None,
+            tls: None,
         }
     }
 

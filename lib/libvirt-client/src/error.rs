@@ -34,6 +34,9 @@ pub enum ErrorKind {
     /// The daemon wants authentication that is not possible here.
     #[error("authentication: {0}")]
     Auth(String),
+    /// TLS did not come about: a file, the daemon's certificate, or ours.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// The deadline passed.
     #[error("no answer in time")]
     Timeout,

@@ -9,6 +9,7 @@
 //!   each stream ──────────────────> a lane of its own   until the stream ends
 //! ```
 
+use crate::auth::Auth;
 use crate::connection::{Connection, Driver, Mover, Options, moved};
 use crate::dial::Target;
 use crate::error::{Error, ErrorKind};
@@ -30,6 +31,7 @@ pub(crate) struct Opening {
     pub(crate) name: String,
     pub(crate) read_only: bool,
     pub(crate) options: Options,
+    pub(crate) auth: Auth,
     pub(crate) run: Run,
 }
 
@@ -59,13 +61,6 @@ mod feature {
     pub(super) const KEEPALIVE: i32 = 10;
     pub(super) const EVENT_CALLBACK: i32 = 14;
     pub(super) const NETWORK_UPDATE_ORDER: i32 = 16;
-}
-
-/// Ways to authenticate (`remote_auth_type`).
-mod auth {
-    pub(super) const NONE: i32 = 0;
-    pub(super) const SASL: i32 = 1;
-    pub(super) const POLKIT: i32 = 2;
 }
 
 impl std::fmt::Debug for Lanes {
@@ -194,23 +189,10 @@ impl Opening {
     }
 
     async fn hello(&self, connection: &Connection) -> Result<(), Error> {
-        authenticate(connection).await?;
+        self.auth.authenticate(connection).await?;
         let flags = if self.read_only { ConnectFlags::RO } else { ConnectFlags::empty() };
         let name = if self.name.is_empty() { None } else { Some(self.name.as_str().into()) };
         connection.call::<remote::ConnectOpen>(&remote::ConnectOpenArgs { name, flags }).await.map(drop)
-    }
-}
-
-async fn authenticate(connection: &Connection) -> Result<(), Error> {
-    let reply = connection.call::<remote::AuthList>(&()).await?;
-    let offered: Vec<i32> = reply.result()?.types.iter().collect();
-    match offered.first().copied() {
-        None | Some(auth::NONE) => Ok(()),
-        Some(auth::POLKIT) => connection.call::<remote::AuthPolkit>(&()).await.map(drop),
-        Some(auth::SASL) => Err(Error::new(ErrorKind::Auth("the daemon demands SASL".to_owned()))),
-        Some(other) => {
-            Err(Error::new(ErrorKind::Auth(format!("the daemon demands the unknown way {other}"))))
-        }
     }
 }
 

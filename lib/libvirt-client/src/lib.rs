@@ -18,6 +18,9 @@
 //! Dropping a future abandons its call and harms nothing else. Every wait can have a deadline.
 
 mod admin;
+mod auth;
+mod blocking;
+mod config;
 mod connect;
 mod connection;
 mod dial;
@@ -40,6 +43,8 @@ pub mod transport;
 pub mod uri;
 
 pub use admin::{Admin, AdminClient, AdminServer};
+pub use auth::{AuthFile, Credentials};
+pub use blocking::Blocking;
 pub use connect::{Builder, Connect};
 pub use connection::{ByteStream, Call, Connection, Driver, Options, Piece, Reply, connection};
 pub use domain::{

@@ -31,6 +31,8 @@ use state::State;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tracing::Instrument;
+use tracing::field::Empty;
 
 /// How a connection behaves.
 #[derive(Clone, Copy, Debug)]
@@ -141,7 +143,18 @@ impl Connection {
     ) -> Result<Reply<P>, Error> {
         // Not `start`: what follows waits at once, and writes.
         let begun = self.shared.lock().begin::<P>(args, descriptors, self.shared.traits);
-        Call::new(Arc::clone(&self.shared), begun).within(self.deadline).await
+        let call = Call::new(Arc::clone(&self.shared), begun);
+        let span =
+            tracing::debug_span!("libvirt_call", procedure = P::INFO.name, bytes = Empty, error = Empty);
+        if span.is_disabled() {
+            return call.within(self.deadline).await;
+        }
+        let result = call.within(self.deadline).instrument(span.clone()).await;
+        match &result {
+            Ok(reply) => span.record("bytes", reply.len()),
+            Err(error) => span.record("error", tracing::field::display(error)),
+        };
+        result
     }
 
     /// Starts a call now; the future that comes back waits for its reply.

@@ -3,10 +3,12 @@
 
 mod admin;
 mod calls;
+mod connections;
 mod events;
 mod guests;
 mod objects;
 mod raw;
+mod secure;
 mod storage;
 mod support;
 mod transports;

@@ -12,31 +12,50 @@ pub(crate) struct Daemon {
 
 const PROGRAM: &str = "/usr/sbin/libvirtd";
 
+/// What a daemon is started with, beyond the usual.
+#[derive(Default)]
+pub(crate) struct Settings {
+    pub(crate) config: String,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) environment: Vec<(String, String)>,
+}
+
 impl Daemon {
     /// Starts it; `None`, and a line that says so, when it is not installed.
     pub(crate) fn start(test: &str) -> Option<Self> {
+        let daemon = Self::prepare(test)?;
+        daemon.run(&Settings::default());
+        Some(daemon)
+    }
+
+    /// Only the place for it.
+    pub(crate) fn prepare(test: &str) -> Option<Self> {
         if !Path::new(PROGRAM).exists() {
             println!("not run: {test}: {PROGRAM} is missing (package libvirt-daemon)");
             return None;
         }
         let directory = tempfile::Builder::new().prefix("libvirtd-").tempdir_in("/tmp").unwrap();
-        std::fs::write(directory.path().join("libvirtd.conf"), "max_client_requests = 5\n").unwrap();
-        let daemon = Self { directory };
-        daemon.run();
-        Some(daemon)
+        Some(Self { directory })
     }
 
-    fn run(&self) {
+    /// Starts it in its place.
+    pub(crate) fn run(&self, settings: &Settings) {
+        let config = format!("max_client_requests = 5\n{}", settings.config);
+        std::fs::write(self.path("libvirtd.conf"), config).unwrap();
         let mut command = self.unprivileged();
+        command.envs(settings.environment.iter().map(|(name, value)| (name, value)));
         // With --daemon it returns when its sockets are there; --timeout ends it if we never do.
-        let status = command
+        let output = command
             .args([PROGRAM, "--daemon", "--timeout", "600", "--config"])
             .arg(self.path("libvirtd.conf"))
             .arg("--pid-file")
             .arg(self.path("pid"))
+            .args(&settings.arguments)
+            .stderr(std::fs::File::create(self.path("stderr")).unwrap())
             .status()
             .unwrap();
-        assert!(status.success(), "libvirtd did not start: {status}");
+        let said = || std::fs::read_to_string(self.path("stderr")).unwrap_or_default();
+        assert!(output.success(), "libvirtd did not start: {output}: {}", said());
     }
 
     /// Ends the process without warning.
@@ -50,7 +69,7 @@ impl Daemon {
 
     /// Starts another one in the same place.
     pub(crate) fn restart(&mut self) {
-        self.run();
+        self.run(&Settings::default());
     }
 
     /// A command as the daemon's user; the program is the first argument.
@@ -93,9 +112,10 @@ impl Daemon {
     /// Where its sockets are, for a client that is not root.
     pub(crate) fn environment(&self) -> Environment {
         Environment {
-            root: false,
             runtime_directory: Some(self.directory.path().to_owned()),
             run: self.directory.path().join("nothing"),
+            etc: self.directory.path().join("etc"),
+            ..Environment::default()
         }
     }
 
