@@ -247,6 +247,10 @@ impl Connect {
         connection.closed().map_or(Ok(connection), Err)
     }
 
+    pub(crate) fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
     pub(crate) fn wishes(&self) -> &tokio::sync::mpsc::UnboundedSender<Wish> {
         self.lanes.wishes()
     }

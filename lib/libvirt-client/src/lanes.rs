@@ -125,7 +125,7 @@ impl Lanes {
     }
 
     /// Waits, but not longer than a call may.
-    async fn within<T>(&self, wait: impl Future<Output = T>) -> Result<T, Error> {
+    pub(crate) async fn within<T>(&self, wait: impl Future<Output = T>) -> Result<T, Error> {
         let Some(deadline) = self.opening.options.deadline else { return Ok(wait.await) };
         tokio::time::timeout(deadline, wait).await.map_err(|_| Error::new(ErrorKind::Timeout))
     }

@@ -90,7 +90,8 @@ impl Connect {
             let wish = Wish::Listen { topic, queue: Arc::clone(&queue), answer };
             let closed = || Error::new(ErrorKind::Closed);
             self.wishes().send(wish).map_err(|_| closed())?;
-            answered.await.map_err(|_| closed())??;
+            // The keeper may be busy with making the connection again.
+            self.lanes().within(answered).await?.map_err(|_| closed())??;
         }
         Ok(subscription)
     }

@@ -26,7 +26,7 @@ const ECHO: [u8; 20] = [
     0xeb, 0xef, // jmp wait
 ];
 
-fn disk(daemon: &Daemon, name: &str) -> String {
+pub(crate) fn disk(daemon: &Daemon, name: &str) -> String {
     let mut disk = vec![0; 4 * MIB];
     disk[..ECHO.len()].copy_from_slice(&ECHO);
     disk[510..512].copy_from_slice(&[0x55, 0xaa]);
@@ -36,7 +36,7 @@ fn disk(daemon: &Daemon, name: &str) -> String {
     path.display().to_string()
 }
 
-fn definition(daemon: &Daemon, disk: &str) -> String {
+pub(crate) fn definition(daemon: &Daemon, disk: &str) -> String {
     format!(
         "<domain type='qemu'><name>guest</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>\
          <os><type arch='x86_64' machine='pc'>hvm</type></os><devices>\
@@ -63,7 +63,7 @@ async fn guest(test: &str) -> Option<(Daemon, Connect, Domain)> {
 }
 
 /// Keeps saying something until the first answer comes: the BIOS takes its time, and swallows what it likes.
-async fn awake(console: &mut ByteStream) {
+pub(crate) async fn awake(console: &mut ByteStream) {
     loop {
         console.send(b"x").await.unwrap();
         match tokio::time::timeout(Duration::from_millis(100), console.receive()).await {

@@ -6,6 +6,7 @@ mod calls;
 mod connections;
 mod events;
 mod guests;
+mod migration;
 mod objects;
 mod raw;
 mod secure;

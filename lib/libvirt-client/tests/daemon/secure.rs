@@ -4,7 +4,10 @@ use crate::support::{Daemon, Settings, present, run};
 use libvirt_client::transport::{Tls, Verify};
 use libvirt_client::uri::Environment;
 use libvirt_client::{Connect, Credentials, Error, ErrorKind};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +34,7 @@ impl Authority {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, common);
+        params.serial_number = Some(SerialNumber::from(SERIAL));
         if expired == Expired::Yes {
             params.not_before = rcgen::date_time_ymd(2001, 1, 1);
             params.not_after = rcgen::date_time_ymd(2002, 1, 1);
@@ -38,6 +42,25 @@ impl Authority {
         let private = KeyPair::generate().unwrap();
         std::fs::write(certificate, params.signed_by(&private, &self.issuer).unwrap().pem()).unwrap();
         std::fs::write(key, private.serialize_pem()).unwrap();
+    }
+
+    /// A list that takes a certificate back.
+    fn revoke(&self, serial: u64) -> String {
+        let revoked = RevokedCertParams {
+            serial_number: SerialNumber::from(serial),
+            revocation_time: rcgen::date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(2096, 1, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
     /// A directory as `pkipath` wants it, for a client.
@@ -57,6 +80,9 @@ enum Expired {
     Yes,
     No,
 }
+
+/// Number of every certificate here.
+const SERIAL: u64 = 77;
 
 /// A port that nobody has.
 fn port() -> u16 {
@@ -135,6 +161,13 @@ async fn tls_lets_in_who_is_trusted_and_trusts_who_is_named() {
     assert!(refusal(open(&daemon, &uri("127.0.0.1", &missing, "")).await).contains("cacert.pem"));
     std::fs::write(doubting.join("cacert.pem"), "nothing").unwrap();
     assert!(refusal(open(&daemon, &uri("127.0.0.1", &doubting, "")).await).contains("no certificate"));
+    // A list of what was taken back: the daemon's certificate is not on it, then it is.
+    std::fs::write(good.join("cacrl.pem"), ca.revoke(SERIAL + 1)).unwrap();
+    open(&daemon, &uri("127.0.0.1", &good, "")).await.unwrap();
+    std::fs::write(good.join("cacrl.pem"), ca.revoke(SERIAL)).unwrap();
+    let revoked = refusal(open(&daemon, &uri("127.0.0.1", &good, "")).await);
+    assert!(revoked.contains("Revoked"), "{revoked}");
+    std::fs::remove_file(good.join("cacrl.pem")).unwrap();
     // Half an identity is no identity, and is not passed over.
     std::fs::remove_file(good.join("clientkey.pem")).unwrap();
     assert!(refusal(open(&daemon, &uri("127.0.0.1", &good, "")).await).contains("clientkey.pem"));
@@ -185,6 +218,7 @@ fn demand(daemon: &Daemon, test: &str, mechanisms: &str, config: &str, arguments
         config: config.to_owned(),
         arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
         environment: vec![("SASL_CONF_PATH".into(), directory.display().to_string())],
+        ..Settings::default()
     });
     true
 }

@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     pub(crate) config: String,
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
+    /// Another name of the host; only root can give one.
+    pub(crate) host: Option<String>,
 }
 
 impl Daemon {
@@ -43,6 +45,14 @@ impl Daemon {
         let config = format!("max_client_requests = 5\n{}", settings.config);
         std::fs::write(self.path("libvirtd.conf"), config).unwrap();
         let mut command = self.unprivileged();
+        if let Some(host) = &settings.host {
+            let mut named = Command::new("unshare");
+            named.args(["--uts", "sh", "-c", "hostname \"$1\" && shift && exec \"$@\"", "sh", host, "env"]);
+            named.args(command.get_args());
+            named.current_dir("/").env_clear();
+            named.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            command = named;
+        }
         command.envs(settings.environment.iter().map(|(name, value)| (name, value)));
         // With --daemon it returns when its sockets are there; --timeout ends it if we never do.
         let output = command
