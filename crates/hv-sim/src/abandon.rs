@@ -46,7 +46,7 @@ impl World {
         Some(node)
     }
 
-    /// As the agent's session does it: every instance hears it, and the next session waits for [`World::renamed`].
+    /// As the agent's session does it, but for the call that ends a guest before its machine decides that: every instance hears it, and the next session waits for [`World::renamed`].
     pub(crate) fn revoke(&mut self, life: Life) {
         say!(self, "agent {} hears that it was abandoned", self.nodes[life.node].name);
         self.summary.revocations += 1;
@@ -85,6 +85,12 @@ impl World {
     /// Whether a guest is about to end because its node was abandoned, or would be if the node knew.
     pub(crate) fn condemned(&self, node: usize, id: InstanceId) -> bool {
         self.untold(node) || self.nodes[node].journal.get(&id).is_some_and(|record| record.revoked.is_some())
+    }
+
+    /// Whether a host may start a guest whose instance is no longer its own: it was given up while it ran, and cannot know. One
+    /// that was down since the server last named the instance has to ask first.
+    pub(crate) fn excused(&self, node: usize, id: InstanceId) -> bool {
+        self.condemned(node, id) && self.nodes[node].named.contains(&id)
     }
 
     /// Whether what is left of an instance on a host is the disks that its abandoned node kept.

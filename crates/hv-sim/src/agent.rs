@@ -31,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) boot: u64,
     booted_at: Duration,
     pub(crate) journal: BTreeMap<InstanceId, Record>,
+    /// Instances that a server has named since the host came up.
+    pub(crate) named: BTreeSet<InstanceId>,
     /// uid, session number and store incarnation, as the journal has them.
     identity: (String, u64, String),
     pub(crate) agent: Option<Agent>,
@@ -75,6 +77,7 @@ impl Node {
             boot: 1,
             booted_at: Duration::ZERO,
             journal: BTreeMap::new(),
+            named: BTreeSet::new(),
             // As the real agent's: made and durable before anybody hears it.
             identity: (node_uid(name), 0, String::new()),
             agent: None,
@@ -191,6 +194,7 @@ impl World {
         let node = &mut self.nodes[index];
         node.host.reboot();
         node.boot += 1;
+        node.named.clear();
         node.booted_at = self.now;
         self.ledger.rebooted(index);
     }

@@ -113,7 +113,6 @@ pub(crate) struct Ledger {
     /// Where instances really are, of which the store was restored to an older state: the newest assignment, until there is a
     /// newer one.
     pub(crate) before: BTreeMap<InstanceId, PlacementRecord>,
-    pub(crate) restored: bool,
     /// Where an instance was found, and under which epoch it was there: what was begun under it may still end.
     pub(crate) continued: BTreeMap<InstanceId, PlacementRecord>,
     /// Which call an operation would be of, and the operation that each call has got.
@@ -157,7 +156,7 @@ impl Ledger {
                 summary.removals += 1;
                 continue;
             }
-            self.found(entry, summary);
+            let found = self.found(entry, summary);
             let left = |before: &Object| match before {
                 Object::Instance(before) => before.placement.leaving && entry.placement.node.is_none(),
                 _ => false,
@@ -166,8 +165,8 @@ impl Ledger {
             self.epochs_rise(entry, summary);
             self.observations_rise(entry);
             // What is found where it is may be more than the restored store thought was there.
-            if !self.restored {
-                self.fits();
+            if !found {
+                self.fits(entry, change.previous.as_ref());
             }
         }
     }
@@ -228,14 +227,26 @@ impl Ledger {
         }
     }
 
-    fn fits(&mut self) {
-        let over = self.cluster.nodes().iter().find_map(|(id, entry)| {
-            let shortages = self.cluster.allocated(*id).shortages(ALLOCATABLE);
-            (!shortages.is_empty())
-                .then(|| format!("node {}: {}", entry.node.metadata.name, shortages.join(", ")))
-        });
-        if let Some(detail) = over {
-            self.breaks(Invariant::Fits, detail);
+    /// A node that an instance takes more of has room for all that is on it.
+    fn fits(&mut self, entry: &InstanceEntry, before: Option<&Object>) {
+        let before = match before {
+            Some(Object::Instance(before)) => Some(before),
+            _ => None,
+        };
+        let wanted = entry.instance.spec.resources();
+        let grew = |node: NodeId| {
+            before.is_none_or(|before| {
+                !before.placement.claims().any(|claim| claim == node)
+                    || !wanted.shortages(before.instance.spec.resources()).is_empty()
+            })
+        };
+        for node in entry.placement.claims().filter(|node| grew(*node)) {
+            let shortages = self.cluster.allocated(node).shortages(ALLOCATABLE);
+            if !shortages.is_empty() {
+                let detail =
+                    format!("{} on node {}: {}", short(entry.instance.id), node, shortages.join(", "));
+                self.breaks(Invariant::Fits, detail);
+            }
         }
     }
 

@@ -67,6 +67,8 @@ pub enum Mutation {
     RestoreUnmarked,
     /// Agents of abandoned nodes come back under a new uid and keep their guests.
     RevocationIgnored,
+    /// Hosts that come up start their guests before a server has named them.
+    ConfirmationWaived,
 }
 
 /// What happens beside the faults that every run has.

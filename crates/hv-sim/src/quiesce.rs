@@ -41,6 +41,7 @@ impl World {
         match alive {
             None if !busy => {
                 say!(self, "node {} is down", node.name);
+                self.nodes[life.node].named.clear();
                 return self.agent_crash(life.node);
             }
             Some(id) if self.now - since > ALLOWED && self.climate.driver_faults == 0 => {

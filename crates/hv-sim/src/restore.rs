@@ -128,16 +128,15 @@ impl Ledger {
         self.placed = back.iter().map(|(id, entry)| (*id, placed(entry))).collect();
         self.observed.clear();
         self.answered.clear();
-        self.restored = true;
     }
 
-    /// What the restored store had lost has a new assignment.
-    pub(crate) fn found(&mut self, entry: &InstanceEntry, summary: &mut Summary) {
+    /// What the restored store had lost has a new assignment, now. Says whether that is so.
+    pub(crate) fn found(&mut self, entry: &InstanceEntry, summary: &mut Summary) -> bool {
         let id = entry.instance.id;
         if self.cluster.missing(entry).is_some() {
-            return;
+            return false;
         }
-        let Some(before) = self.before.remove(&id) else { return };
+        let Some(before) = self.before.remove(&id) else { return false };
         self.continued.insert(id, before);
         summary.found_again += 1;
         for ((_, of), boot) in &mut self.boots {
@@ -147,5 +146,6 @@ impl Ledger {
                 boot.rebooted = true;
             }
         }
+        true
     }
 }

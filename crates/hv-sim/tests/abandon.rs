@@ -1,6 +1,6 @@
 //! A host comes back whose node was abandoned: never two guests of one instance, once it has been told.
 
-use hv_sim::{Mutation, Scenario, Summary, run_scenario, trace};
+use hv_sim::{Mutation, Scenario, Summary, Violation, run_scenario, trace};
 
 const SEEDS: u64 = 300;
 
@@ -38,12 +38,19 @@ fn one_seed() {
     }
 }
 
+fn noticed(mutation: Mutation) -> Option<(u64, Violation)> {
+    (0..SEEDS).find_map(|seed| {
+        let failure = run_scenario(seed, mutation, Scenario::Abandon).err()?;
+        Some((seed, failure.violation))
+    })
+}
+
 #[test]
 fn agents_that_keep_their_guests_are_noticed() {
-    let noticed = (0..SEEDS).find_map(|seed| {
-        run_scenario(seed, Mutation::RevocationIgnored, Scenario::Abandon)
-            .err()
-            .map(|failure| (seed, failure.violation))
-    });
-    println!("{:?}", noticed.expect("a seed that notices it"));
+    println!("{:?}", noticed(Mutation::RevocationIgnored).expect("a seed that notices it"));
+}
+
+#[test]
+fn hosts_that_start_their_guests_before_they_are_told_are_noticed() {
+    println!("{:?}", noticed(Mutation::ConfirmationWaived).expect("a seed that notices it"));
 }

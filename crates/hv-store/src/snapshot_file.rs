@@ -81,15 +81,20 @@ pub fn write(path: &Path, incarnation: &str, snapshot: &Snapshot) -> Result<(), 
     let mut draft = path.as_os_str().to_owned();
     draft.push(format!(".{}", uuid::Uuid::new_v4()));
     let draft = PathBuf::from(draft);
-    let written = write_draft(&draft, incarnation, snapshot).and_then(|()| move_to(&draft, path));
-    if written.is_err() {
-        // Only a draft; the error to report is the first one.
-        let _ = fs::remove_file(&draft);
-    }
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    written.and_then(|()| File::open(directory)?.sync_all()).map_err(|source| match source.kind() {
-        ErrorKind::AlreadyExists => SnapshotFileError::Exists(path.to_owned()),
-        _ => SnapshotFileError::Io { path: path.to_owned(), source },
+    let sync = || File::open(directory)?.sync_all();
+    let written = write_draft(&draft, incarnation, snapshot).and_then(|()| move_to(&draft, path));
+    let written = match written {
+        Ok(()) => sync().map_err(|error| (error, path)),
+        Err(error) => Err((error, draft.as_path())),
+    };
+    written.map_err(|(source, left)| {
+        // What is left may not be durable; the error to report is the first one.
+        let _ = fs::remove_file(left);
+        match source.kind() {
+            ErrorKind::AlreadyExists => SnapshotFileError::Exists(path.to_owned()),
+            _ => SnapshotFileError::Io { path: path.to_owned(), source },
+        }
     })
 }
 
@@ -104,8 +109,17 @@ fn move_to(draft: &Path, path: &Path) -> io::Result<()> {
 }
 
 fn write_draft(draft: &Path, incarnation: &str, snapshot: &Snapshot) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
-    let mut out = Hashing { inner: BufWriter::new(file), hash: Sha256::new() };
+    let mut out = BufWriter::new(OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?);
+    encode(incarnation, snapshot, &mut out)?;
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+/// Writes a snapshot's bytes, which a file holds: for whom the file is elsewhere.
+///
+/// # Errors
+/// What `out` says.
+pub fn encode(incarnation: &str, snapshot: &Snapshot, out: impl Write) -> io::Result<()> {
+    let mut out = Hashing { inner: out, hash: Sha256::new() };
     let mut head = Vec::new();
     head.extend_from_slice(&MAGIC);
     head.extend_from_slice(&snapshot.revision.0.to_le_bytes());
@@ -142,7 +156,7 @@ fn write_draft(draft: &Path, incarnation: &str, snapshot: &Snapshot) -> io::Resu
     }
     let Hashing { mut inner, hash } = out;
     inner.write_all(&hash.finalize())?;
-    inner.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    inner.flush()
 }
 
 /// Writes the chunk once it has `enough` bytes.

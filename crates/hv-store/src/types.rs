@@ -244,6 +244,9 @@ pub enum StoreError {
     /// A passing failure. A transaction that fails so may have been applied: look before repeating it.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// Another process has it open.
+    #[error("{0} is in use by another process")]
+    InUse(String),
     /// What is on disk is not what was written there.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),

@@ -1,5 +1,6 @@
 //! The node's instances: one task each, and one place that routes to them.
 
+use crate::instance::machine::Confirmation;
 use crate::instance::task::{self, Message, Surroundings};
 use crate::instance::{Desired, Record, Report};
 use crate::journal::Journal;
@@ -69,36 +70,52 @@ pub struct Node {
     pub reports: watch::Receiver<Arc<Reports>>,
 }
 
+/// Why a node's assignments are not all revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RevokeError {
+    /// The guests have been ended all the same.
+    #[error("the journal did not take within {} s that this node was given up; see its errors", .0.as_secs())]
+    Journal(Duration),
+    /// The agent ends.
+    #[error("the agent ends")]
+    Ends,
+}
+
 impl Node {
-    /// Revokes every assignment; answers when the journal has that of each. Guests may still be ending then. `None` when the
-    /// agent ends.
-    pub async fn revoke(&self) -> Option<()> {
+    /// Revokes every assignment: guests end at once; answers when the journal has it of each. Safe to repeat.
+    ///
+    /// # Errors
+    /// The journal takes longer than `within`, or the agent ends.
+    pub async fn revoke(&self, within: Duration) -> Result<(), RevokeError> {
         let (send, whose) = oneshot::channel();
-        self.requests.send(Request::Revoke(send)).ok()?;
-        let whose = whose.await.ok()?;
+        self.requests.send(Request::Revoke(send)).map_err(|_| RevokeError::Ends)?;
+        let whose = whose.await.map_err(|_| RevokeError::Ends)?;
         // A task reports what it has written.
         let mut reports = self.reports.clone();
         let written = |reports: &Arc<Reports>| {
             whose.iter().all(|id| reports.get(id).is_some_and(|(_, report)| report.revoked))
         };
-        reports.wait_for(written).await.ok().map(drop)
+        match tokio::time::timeout(within, reports.wait_for(written)).await {
+            Ok(written) => written.map(drop).map_err(|_| RevokeError::Ends),
+            Err(_) => Err(RevokeError::Journal(within)),
+        }
     }
 }
 
-/// Starts the node's tasks with what the journal holds. With `quiesce`, only to take the guests down.
+/// Starts the node's tasks with what the journal holds, in this boot of the host. With `quiesce`, only to take the guests down.
 pub fn start(
     tasks: &Tasks,
     driver: Arc<dyn Driver>,
     journal: Journal,
-    boot_id: String,
+    (boot_id, confirmation): (String, Confirmation),
     records: Vec<Record>,
     quiesce: Option<Duration>,
 ) -> Node {
     let (requests, inbox) = mpsc::unbounded_channel();
     let (publish, reports) = watch::channel(Arc::default());
     let (report_tx, report_rx) = mpsc::unbounded_channel();
-    let around =
-        Surroundings { driver, journal, reports: report_tx, boot_id, stop: tasks.stop_token(), quiesce };
+    let stop = tasks.stop_token();
+    let around = Surroundings { driver, journal, reports: report_tx, boot_id, confirmation, stop, quiesce };
     let state = State {
         tasks: tasks.clone(),
         around,
@@ -176,7 +193,7 @@ impl State {
             }
             // It waits in the server for the node to come back.
             None if self.quiescing => {}
-            None => self.start(Record::new(desired)),
+            None => self.start(Record::new(desired, self.around.boot_id.clone())),
         }
     }
 

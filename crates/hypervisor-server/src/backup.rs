@@ -40,6 +40,9 @@ pub enum BackupError {
         /// What the file system said.
         source: std::io::Error,
     },
+    /// A server has the store open.
+    #[error("the server is running: `hypervisor-ctl cluster snapshot FILE` saves its store while it goes on")]
+    InUse(#[source] StoreError),
     /// The store cannot be read or made.
     #[error("cannot use the store")]
     Store(#[from] StoreError),
@@ -57,7 +60,10 @@ pub async fn snapshot(config: &ServerConfig, to: &Path) -> Result<Snapshot, Back
     if !path.exists() {
         return Err(BackupError::NoStore(config.state_dir.clone()));
     }
-    let store = Embedded::open(&path, options(config)).await?;
+    let store = Embedded::open(&path, options(config)).await.map_err(|error| match error {
+        error @ StoreError::InUse(_) => BackupError::InUse(error),
+        error => error.into(),
+    })?;
     let taken = async {
         let (snapshot, status) = (store.snapshot().await?, store.status().await?);
         snapshot_file::write(to, &status.incarnation, &snapshot)?;

@@ -54,8 +54,9 @@ enum Command {
 enum StoreCommand {
     /// Write everything in the store to a new file
     ///
-    /// The server must not be running; agents and guests may be, and do not notice. The file holds what the server knows:
-    /// no images, no disks, no token.
+    /// For a server that is stopped; one that runs is asked by `hypervisor-ctl cluster snapshot`. Agents and guests do not notice
+    /// either. The file holds what the server knows: no images, no disks, no token. A store of an older version is taken over
+    /// first, as the server would at its start.
     Snapshot {
         /// The file to make.
         file: PathBuf,

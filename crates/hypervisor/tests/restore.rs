@@ -2,7 +2,10 @@
 //! elsewhere. Server, store, stream and agents are real; guests are pretended.
 #![cfg(test)]
 
+mod ctl;
+
 use clap::Parser;
+use ctl::ctl;
 use futures::StreamExt;
 use hv_api::v1;
 use hv_api::v1::compute_service_client::ComputeServiceClient;
@@ -10,8 +13,10 @@ use hv_api::v1::operation_service_client::OperationServiceClient;
 use hv_client::{Bearer, Dialer, ServerAddr};
 use hv_driver::fake::FakeDriver;
 use hv_runtime::clock;
+use hv_store::{Snapshot, snapshot_file};
 use hypervisor::local::{Layout, start_server};
 use hypervisor_agent::Agent;
+use hypervisor_ctl::Exit;
 use hypervisor_server::backup::{self, BackupError};
 use hypervisor_server::cli::Cli;
 use hypervisor_server::config::ServerConfig;
@@ -133,10 +138,24 @@ async fn what_nodes_run_is_found_again_and_what_nobody_reports_waits() {
     let boots = |host: &FakeDriver, name: &str| {
         host.host().slots().get(&uids[name].parse().unwrap()).map_or(0, |slot| slot.boots)
     };
-    let busy = backup::snapshot(&config, &file).await.unwrap_err();
-    assert!(format!("{:#}", anyhow::Error::from(busy)).contains("in use"));
+    let stopped = directory.path().join("stopped.snapshot");
+    let busy = backup::snapshot(&config, &stopped).await.unwrap_err();
+    assert!(busy.to_string().contains("hypervisor-ctl cluster snapshot"), "{busy}");
+    // The server that runs saves what it has, and once more when it is stopped: the same.
+    let (exit, said) = ctl(&layout, &["cluster", "snapshot", file.to_str().unwrap()]).await;
+    assert_eq!(exit, Exit::Ok, "{said}");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let (exit, said) = ctl(&layout, &["cluster", "snapshot", file.to_str().unwrap()]).await;
+    assert!(exit != Exit::Ok && said.contains("there is a file already"), "{said}");
     server.drain(DRAIN).await.unwrap();
-    let taken = backup::snapshot(&config, &file).await.unwrap();
+    let taken = backup::snapshot(&config, &stopped).await.unwrap();
+    let running = snapshot_file::read(&file).unwrap().snapshot;
+    let told = |snapshot: &Snapshot| {
+        let instances = snapshot.items.iter().filter(|item| item.key.starts_with("/hv1/instance/"));
+        instances.map(|item| (item.key.clone(), item.value.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&running), told(&taken));
+    assert_eq!(told(&running).len(), 3);
 
     // What the snapshot does not know.
     let server = start_server(&config).await.unwrap();

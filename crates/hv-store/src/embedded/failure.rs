@@ -38,9 +38,9 @@ impl Failure {
                 "writing {name} has failed; restart the program to read it anew"
             )),
             Self::Io(error) | Self::Redb(redb::Error::Io(error)) => explain_io(name, &error),
-            Self::Redb(redb::Error::PreviousIo) => {
-                StoreError::Unavailable(format!("{name}: an earlier write failed"))
-            }
+            Self::Redb(redb::Error::PreviousIo) => StoreError::Unavailable(format!(
+                "{name}: an earlier write failed; restart the program to read it anew"
+            )),
             Self::Redb(error) => StoreError::Corrupt(format!("{name}: {error}; restore it from a snapshot")),
         }
     }

@@ -23,7 +23,7 @@ impl Embedded {
     /// A store of format 1 becomes one of the present format. Must be called inside a tokio runtime. Every lease starts its full time anew.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when another process has it open, [`StoreError::WrongFormat`],
+    /// [`StoreError::InUse`] when another process has it open, [`StoreError::WrongFormat`],
     /// [`StoreError::Corrupt`]; a file that cannot be opened is left as it was.
     pub async fn open(path: impl Into<PathBuf>, options: Options) -> Result<Self, StoreError> {
         let path = path.into();
@@ -145,9 +145,7 @@ fn log_directory(path: &Path) -> Box<dyn Directory> {
 
 fn lock(file: &File, name: &str) -> Result<(), StoreError> {
     file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => {
-            StoreError::Unavailable(format!("{name} is in use by another process; stop that one first"))
-        }
+        TryLockError::WouldBlock => StoreError::InUse(name.to_owned()),
         TryLockError::Error(error) => explain_io(name, &error),
     })
 }

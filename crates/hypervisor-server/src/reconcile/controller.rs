@@ -333,9 +333,10 @@ impl Controller {
         self.tell_nodes(id, placed, cluster, effects);
         let sightings =
             self.sessions.iter().filter_map(|(node, session)| Some((*session.sightings.get(&id)?, *node)));
+        let sightings: Vec<_> = sightings.collect();
         let view = View {
             cluster,
-            seen_on: sightings.max().map(|(_, node)| node),
+            sightings: &sightings,
             observed: placed
                 .and_then(|node| self.sessions.get(&node))
                 .and_then(|session| session.observed.get(&id)),

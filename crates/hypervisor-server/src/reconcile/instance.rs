@@ -1,11 +1,13 @@
 //! The next step of one instance: a pure function of what is stored, what its agent reports, and the nodes.
 
+use super::sighting::{self, Sighting};
 use super::{drain, progress};
 use crate::scheduler::{self, Candidate};
 use crate::state::write::{Lost, PlacementRecord, Rejection, Writer};
 use crate::state::{Cluster, InstanceEntry, Missing, NOWHERE_LABEL, keys};
 use hv_core::condition::REPORTED;
 use hv_core::instance::{Epoch, Instance, InstanceStatus, Phase, Placement, Relocation};
+use hv_core::meta::DEFAULT_PROJECT;
 use hv_core::node::NodePhase;
 use hv_core::operation::Target;
 use hv_core::{ConditionStatus, Error, InstanceId, NodeId, Resources, Timestamp};
@@ -26,8 +28,8 @@ pub(super) struct View<'a> {
     pub(super) cluster: &'a Cluster,
     /// What the agent of the instance's node says of it.
     pub(super) observed: Option<&'a Observed>,
-    /// Who has it, of those that have reported since they connected, when the store does not know; under the highest epoch.
-    pub(super) seen_on: Option<NodeId>,
+    /// Who has it, of those that have reported since they connected, where it does not belong as far as the store knows.
+    pub(super) sightings: &'a [(Sighting, NodeId)],
     /// Placed a moment ago, and not yet visible in the cluster: node and resources.
     pub(super) reserved: &'a BTreeMap<InstanceId, (NodeId, Resources)>,
     /// Above everything that any agent has reported.
@@ -97,13 +99,15 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
     let mut reserve = None;
 
     let missing = view.cluster.missing(entry);
+    let seen_on =
+        view.sightings.iter().filter(|(sighting, _)| sighting.settles()).max().map(|(_, node)| *node);
     if missing == Some(Missing::Nowhere) && instance.is_deleting() {
         return Ok(Some(remove(entry, view)));
     }
     match (placement.node, view.observed.filter(|observed| observed.epoch == placement.epoch)) {
         // Before all else: where it was when the snapshot was taken, and whether it was leaving or lost then, says nothing.
-        _ if missing == Some(Missing::Waits) || (missing.is_some() && view.seen_on.is_some()) => {
-            reserve = find(&mut instance, &mut placement, view);
+        _ if missing == Some(Missing::Waits) || (missing.is_some() && seen_on.is_some()) => {
+            reserve = find(&mut instance, &mut placement, seen_on, view);
         }
         _ if missing == Some(Missing::Nowhere) => {
             unplace(&mut instance, &mut placement);
@@ -191,6 +195,9 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         }
     }
 
+    let strays = view.sightings.iter().filter(|(_, node)| placement.node != Some(*node));
+    let strays = strays.map(|(sighting, node)| (*sighting, node_name(view.cluster, *node)));
+    sighting::show(&mut instance.status.conditions, &entry.instance.status.conditions, strays, view.now);
     if instance.status != entry.instance.status {
         writer.put_instance_status(id, &instance.status);
     }
@@ -231,15 +238,20 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
 fn find(
     instance: &mut Instance,
     placement: &mut PlacementRecord,
+    seen_on: Option<NodeId>,
     view: &View<'_>,
 ) -> Option<(NodeId, Resources)> {
     let name = &instance.metadata.name;
-    let Some(node) = view.seen_on else {
+    let Some(node) = seen_on else {
         let restored = view.cluster.restored().unwrap_or_default();
+        let project = match instance.metadata.project.as_str() {
+            DEFAULT_PROJECT => String::new(),
+            project => format!(" --project {project}"),
+        };
         let message = format!(
             "the store was restored, and no node has reported this instance since: connect the node that has it; if it is \
-             nowhere, `hypervisor-ctl instance update {name} --label {NOWHERE_LABEL}={restored}` starts it anew, \
-             `hypervisor-ctl instance delete {name} --force` removes it"
+             nowhere, `hypervisor-ctl instance update {name}{project} --label {NOWHERE_LABEL}={restored}` starts it anew, \
+             `hypervisor-ctl instance delete {name}{project} --force` removes it"
         );
         instance.status.phase = Phase::Unknown;
         instance.status.conditions.set(REPORTED, ConditionStatus::False, "StoreRestored", &message, view.now);

@@ -5,6 +5,7 @@ use super::desired::{Told, desired, full_set};
 use super::instance::Observed;
 use super::link::Link;
 use super::node;
+use super::sighting::{Seen, Sighting};
 use crate::state::Cluster;
 use hv_api::convert::{report_from, status_from};
 use hv_api::v1;
@@ -35,8 +36,8 @@ pub(super) struct Session {
     pub(super) last_heard: Duration,
     pub(super) report: NodeReport,
     pub(super) observed: BTreeMap<InstanceId, Observed>,
-    /// Instances whose place a restored store does not know, and that this node has: the epochs it has them under.
-    pub(super) sightings: BTreeMap<InstanceId, Epoch>,
+    /// Instances that this node has, and that do not belong here as far as the store knows.
+    pub(super) sightings: BTreeMap<InstanceId, Sighting>,
     /// What the agent was told: epoch, generation, deleted and force.
     pub(super) sent: BTreeMap<InstanceId, Told>,
 }
@@ -108,14 +109,19 @@ impl Controller {
                         continue;
                     };
                     self.highest_epoch = self.highest_epoch.max(Epoch(wire.epoch));
-                    if cluster.instances().get(&id).is_some_and(|entry| cluster.missing(entry).is_some()) {
-                        // A refusal, a deletion or what is left on a node that was given up says nothing of where it is.
-                        match wire.gone || wire.rejected || wire.revoked {
-                            true => session.sightings.remove(&id),
-                            false => session.sightings.insert(id, Epoch(wire.epoch)),
-                        };
-                        self.dirty.insert(Subject::Instance(id));
+                    let elsewhere = cluster.instances().get(&id).is_some_and(|entry| {
+                        cluster.missing(entry).is_some() || entry.placement.node != Some(node)
+                    });
+                    match Seen::of(&wire, &status) {
+                        Seen::There(sighting) if elsewhere => {
+                            session.sightings.insert(id, sighting);
+                        }
+                        Seen::NotYet => {}
+                        Seen::Nothing | Seen::There(_) => {
+                            session.sightings.remove(&id);
+                        }
                     }
+                    self.dirty.insert(Subject::Instance(id));
                     if wire.orphan {
                         tracing::warn!(%node, instance = %id, "a node has an instance that nobody asked for");
                         continue;
@@ -127,7 +133,6 @@ impl Controller {
                         rejected: wire.rejected,
                     };
                     session.observed.insert(id, observed);
-                    self.dirty.insert(Subject::Instance(id));
                 }
             }
             Up::Node(report) => {
@@ -143,8 +148,9 @@ impl Controller {
     pub(super) fn on_closed(&mut self, conn: Conn, now: Now) {
         if let Some(Stream::Session(node)) = self.streams.remove(&conn)
             && self.sessions.get(&node).is_some_and(|session| session.conn == conn)
+            && let Some(session) = self.sessions.remove(&node)
         {
-            self.sessions.remove(&node);
+            self.dirty.extend(session.sightings.into_keys().map(Subject::Instance));
             self.missed.insert(node, now.mono);
             self.dirty.insert(Subject::Node(node));
         }

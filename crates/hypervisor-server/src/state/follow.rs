@@ -214,7 +214,7 @@ pub fn store_error(error: StoreError) -> Error {
     let kind = match &error {
         StoreError::Compacted { .. } | StoreError::FutureRevision { .. } => ErrorKind::Expired,
         StoreError::Full => ErrorKind::Exhausted,
-        StoreError::Unavailable(_) | StoreError::Lagged => ErrorKind::Unavailable,
+        StoreError::Unavailable(_) | StoreError::InUse(_) | StoreError::Lagged => ErrorKind::Unavailable,
         StoreError::Invalid(_) => ErrorKind::Invalid,
         StoreError::LeaseNotFound(_) | StoreError::Corrupt(_) | StoreError::WrongFormat { .. } => {
             ErrorKind::Internal
