@@ -99,6 +99,7 @@ const PACKAGES: &[(Purpose, &str, &str)] = &[
     (Purpose::Test, "openssh-client", "logs in to the Debian guest of the tests"),
     (Purpose::Test, "libvirt-daemon", "libvirtd, which the libvirt client is tested against"),
     (Purpose::Test, "libvirt-daemon-driver-qemu", "qemu:///session of that libvirtd"),
+    (Purpose::Test, "libsasl2-modules", "SCRAM of that libvirtd"),
     (Purpose::Test, "libwrap0", "a library of the sshd that is unpacked for the tests"),
     (Purpose::Test, "netcat-openbsd", "the remote end of an ssh connection to libvirtd"),
     (

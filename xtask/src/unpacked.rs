@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Packages that are unpacked, each with the reason.
-const PACKAGES: &[(&str, &str)] =
-    &[("openssh-server", "a private sshd, through which the libvirt client reaches its daemon")];
+const PACKAGES: &[(&str, &str)] = &[
+    ("openssh-server", "a private sshd, through which the libvirt client reaches its daemon"),
+    ("sasl2-bin", "makes users for a daemon of libvirt that demands passwords"),
+];
 
 /// Unpacks what is missing into `target/unpacked/<package>`.
 ///

@@ -1,20 +1,17 @@
 //! Opening a connection, and what concerns it as a whole.
 
 use crate::ByteStream;
+use crate::auth::{self, Auth, Credentials};
 use crate::connection::{Call, Connection, Driver, Options, Reply};
 use crate::dial::Target;
-use crate::domain::Domain;
 use crate::error::{Error, ErrorKind};
-use crate::lanes::{Daemon, Lanes, Opening};
-use crate::storage::StoragePool;
-use crate::transport::Transport;
+use crate::keeper::{Reconnect, Wish};
+use crate::lanes::{Lanes, Opening};
+use crate::transport::{Tls, Transport};
 use crate::uri::{Environment, Uri};
-use libvirt_protocol::flags::{
-    ConnectListAllDomainsFlags, ConnectListAllStoragePoolsFlags, DomainCreateFlags, DomainDefineFlags,
-};
 use libvirt_protocol::procedure::{Procedure, Program, Release};
 use libvirt_protocol::remote;
-use libvirt_protocol::xdr::{IntoOwned, Uuid};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +22,6 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Connect {
     lanes: Arc<Lanes>,
-    daemon: Daemon,
 }
 
 /// How a connection is to be opened.
@@ -36,6 +32,9 @@ pub struct Builder {
     options: Options,
     read_only: bool,
     lanes: usize,
+    reconnect: Option<Reconnect>,
+    credentials: Option<Credentials>,
+    tls: Option<Tls>,
 }
 
 /// Connections for calls that may take long, at most.
@@ -54,6 +53,29 @@ impl Builder {
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.read_only = true;
+        self
+    }
+
+    /// Connects again when the connection is lost. Calls that were under way fail, and say whether the daemon may have executed them;
+    /// new ones wait. Subscriptions live on, with a marker ([`crate::Item::Resynchronised`]) where events may be missing. Without
+    /// this a lost connection is lost for good.
+    #[must_use]
+    pub fn reconnect(mut self, policy: Reconnect) -> Self {
+        self.reconnect = Some(policy);
+        self
+    }
+
+    /// Who to be at a daemon that demands a user and a password; otherwise `auth.conf` says it.
+    #[must_use]
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
+
+    /// What TLS is spoken with; otherwise the URI and the surroundings say it.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -83,14 +105,21 @@ impl Builder {
     /// # Errors
     /// When the URI names nothing, the daemon cannot be reached, or it refuses.
     pub async fn open_with(self, run: impl Fn(Driver) + Send + Sync + 'static) -> Result<Connect, Error> {
-        let uri: Uri = self.uri.parse()?;
         let environment = self.environment.clone().unwrap_or_else(Environment::from_env);
-        let target = Target::of(&uri, &environment, self.read_only)?;
+        let uri = Uri::resolve(&self.uri, &environment)?;
+        let mut target = Target::of(&uri, &environment, self.read_only)?;
+        if let (Target::Tls(_, _, tls), Some(wished)) = (&mut target, &self.tls) {
+            *tls = wished.clone();
+        }
+        let credentials = match &self.credentials {
+            Some(credentials) => Some(credentials.clone()),
+            None => environment.credentials(&uri)?,
+        };
+        let auth = Auth { wish: auth::Wish::of(uri.parameter("auth"))?, credentials };
         let transport = target.connect().await?;
-        let opening = self.opening(&uri.remote_name(), run);
-        let target = (self.lanes > 0).then_some(target);
-        let (lanes, daemon) = Lanes::open(opening, transport, target, self.lanes).await?;
-        Ok(Connect { lanes: Arc::new(lanes), daemon })
+        let opening = Opening { auth, ..self.opening(&uri.remote_name(), run) };
+        let lanes = Lanes::open(opening, transport, Some(target), self.lanes, self.reconnect).await?;
+        Ok(Connect { lanes: Arc::new(lanes) })
     }
 
     /// Opens a connection on a transport that the caller has made; of the URI only the daemon's part counts. There is one connection
@@ -104,8 +133,8 @@ impl Builder {
         transport: impl Transport,
         run: impl Fn(Driver) + Send + Sync + 'static,
     ) -> Result<Connect, Error> {
-        let (lanes, daemon) = Lanes::open(self.opening(name, run), transport, None, 0).await?;
-        Ok(Connect { lanes: Arc::new(lanes), daemon })
+        let lanes = Lanes::open(self.opening(name, run), transport, None, 0, None).await?;
+        Ok(Connect { lanes: Arc::new(lanes) })
     }
 
     fn opening(&self, name: &str, run: impl Fn(Driver) + Send + Sync + 'static) -> Opening {
@@ -113,6 +142,7 @@ impl Builder {
             name: name.to_owned(),
             read_only: self.read_only,
             options: self.options,
+            auth: Auth { wish: auth::Wish::default(), credentials: self.credentials.clone() },
             run: Arc::new(run),
         }
     }
@@ -124,10 +154,10 @@ impl Connect {
     /// # Errors
     /// As [`Builder::open_with`].
     pub async fn open(uri: &str) -> Result<Self, Error> {
-        Self::builder(uri).open_with(spawn).await
+        Self::builder(uri).open_with(run_here).await
     }
 
-    /// Says how to open a connection.
+    /// Says how to open a connection: to a URI, or an alias of one; an empty text means the default of the surroundings.
     #[must_use]
     pub fn builder(uri: &str) -> Builder {
         Builder {
@@ -136,6 +166,9 @@ impl Connect {
             options: Options::default(),
             read_only: false,
             lanes: LANES,
+            reconnect: None,
+            credentials: None,
+            tls: None,
         }
     }
 
@@ -151,153 +184,94 @@ impl Connect {
     /// Starts a call now, on the first connection; the future that comes back waits for its reply.
     ///
     /// # Errors
-    /// When the daemon is too old.
+    /// When the daemon is too old, or the connection is lost.
     pub fn start<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Call<P>, Error> {
         self.supports::<P>()?;
-        Ok(self.lanes.control().start::<P>(args, Vec::new()))
+        Ok(self.lanes.control_now()?.start::<P>(args, Vec::new()))
+    }
+
+    /// Calls any procedure, and sends descriptors with the call.
+    ///
+    /// # Errors
+    /// As [`Connect::call`]; also when the transport carries no descriptors.
+    pub async fn call_with<P: Procedure>(
+        &self,
+        args: &P::Args<'_>,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Reply<P>, Error> {
+        self.supports::<P>()?;
+        self.lanes.of(P::INFO).await?.call_with::<P>(args, descriptors).await
+    }
+
+    /// Starts a call on the lane that is meant for it.
+    pub(crate) async fn start_on_a_lane<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Call<P>, Error> {
+        self.supports::<P>()?;
+        Ok(self.lanes.of(P::INFO).await?.start::<P>(args, Vec::new()))
     }
 
     /// Calls a procedure that opens a stream.
     ///
     /// # Errors
     /// As [`Connect::call`].
-    pub async fn open_stream<P: Procedure>(&self, args: &P::Args<'_>) -> Result<ByteStream, Error> {
+    pub async fn call_stream<P: Procedure>(
+        &self,
+        args: &P::Args<'_>,
+    ) -> Result<(Reply<P>, ByteStream), Error> {
         self.supports::<P>()?;
         self.lanes.stream().await?.open::<P>(args).await
     }
 
+    /// The same, when the stream is all that comes back.
+    ///
+    /// # Errors
+    /// As [`Connect::call`].
+    pub async fn open_stream<P: Procedure>(&self, args: &P::Args<'_>) -> Result<ByteStream, Error> {
+        self.call_stream::<P>(args).await.map(|(_, stream)| stream)
+    }
+
     fn supports<P: Procedure>(&self) -> Result<(), Error> {
         let info = P::INFO;
-        if info.program == Program::Remote && self.daemon.version < info.since {
+        if info.program == Program::Remote && self.lanes.daemon().version < info.since {
             let kind = ErrorKind::Unsupported { procedure: info.name, since: info.since };
             return Err(Error::new(kind).of(info));
         }
         Ok(())
     }
 
-    /// The first connection: urgent calls and subscriptions go there.
-    #[must_use]
-    pub fn connection(&self) -> &Connection {
-        self.lanes.control()
+    /// The first connection, as it is now: urgent calls and subscriptions go there.
+    ///
+    /// # Errors
+    /// When it is lost.
+    pub fn connection(&self) -> Result<Connection, Error> {
+        let connection = self.lanes.control_now()?;
+        connection.closed().map_or(Ok(connection), Err)
+    }
+
+    pub(crate) fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    pub(crate) fn wishes(&self) -> &tokio::sync::mpsc::UnboundedSender<Wish> {
+        self.lanes.wishes()
     }
 
     /// The daemon's release; known since the connection was opened (`virConnectGetLibVersion`).
     #[must_use]
     pub fn daemon_version(&self) -> Release {
-        self.daemon.version
+        self.lanes.daemon().version
     }
 
     pub(crate) fn has_numbered_events(&self) -> bool {
-        self.daemon.numbered_events
+        self.lanes.daemon().numbered_events
     }
 
-    /// The host's name, as the daemon knows it (`virConnectGetHostname`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn hostname(&self) -> Result<String, Error> {
-        Ok(self.call::<remote::ConnectGetHostname>(&()).await?.result()?.hostname.into())
+    pub(crate) fn has_ordered_network_update(&self) -> bool {
+        self.lanes.daemon().ordered_network_update
     }
 
-    /// The URI that was opened, in the daemon's words (`virConnectGetURI`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn uri(&self) -> Result<String, Error> {
-        Ok(self.call::<remote::ConnectGetUri>(&()).await?.result()?.uri.into())
-    }
-
-    /// What host and hypervisor can do, as XML (`virConnectGetCapabilities`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn capabilities(&self) -> Result<String, Error> {
-        Ok(self.call::<remote::ConnectGetCapabilities>(&()).await?.result()?.capabilities.into())
-    }
-
-    /// All domains that fit the flags; none set means all (`virConnectListAllDomains`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn domains(&self, flags: ConnectListAllDomainsFlags) -> Result<Vec<Domain>, Error> {
-        let args = remote::ConnectListAllDomainsArgs { need_results: 1, flags };
-        let reply = self.call::<remote::ConnectListAllDomains>(&args).await?;
-        let found = reply.result()?;
-        Ok(found.domains.iter().map(|domain| Domain::new(self, domain)).collect())
-    }
-
-    /// The domain with a name (`virDomainLookupByName`).
-    ///
-    /// # Errors
-    /// As every call; [`Error::is_not_found`] when there is none.
-    pub async fn domain_by_name(&self, name: &str) -> Result<Domain, Error> {
-        let reply = self
-            .call::<remote::DomainLookupByName>(&remote::DomainLookupByNameArgs { name: name.into() })
-            .await?;
-        Ok(Domain::new(self, reply.result()?.dom))
-    }
-
-    /// The domain with a UUID (`virDomainLookupByUUID`).
-    ///
-    /// # Errors
-    /// As every call; [`Error::is_not_found`] when there is none.
-    pub async fn domain_by_uuid(&self, uuid: Uuid) -> Result<Domain, Error> {
-        let reply = self.call::<remote::DomainLookupByUuid>(&remote::DomainLookupByUuidArgs { uuid }).await?;
-        Ok(Domain::new(self, reply.result()?.dom))
-    }
-
-    /// Defines a domain that stays, or changes its definition (`virDomainDefineXMLFlags`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn define_domain(&self, xml: &str, flags: DomainDefineFlags) -> Result<Domain, Error> {
-        let args = remote::DomainDefineXmlFlagsArgs { xml: xml.into(), flags };
-        let reply = self.call::<remote::DomainDefineXmlFlags>(&args).await?;
-        Ok(Domain::new(self, reply.result()?.dom))
-    }
-
-    /// Starts a domain that goes when it stops (`virDomainCreateXML`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn create_domain(&self, xml: &str, flags: DomainCreateFlags) -> Result<Domain, Error> {
-        let args = remote::DomainCreateXmlArgs { xml_desc: xml.into(), flags };
-        let reply = self.call::<remote::DomainCreateXml>(&args).await?;
-        Ok(Domain::new(self, reply.result()?.dom))
-    }
-
-    /// All storage pools that fit the flags (`virConnectListAllStoragePools`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn storage_pools(
-        &self,
-        flags: ConnectListAllStoragePoolsFlags,
-    ) -> Result<Vec<StoragePool>, Error> {
-        let args = remote::ConnectListAllStoragePoolsArgs { need_results: 1, flags };
-        let reply = self.call::<remote::ConnectListAllStoragePools>(&args).await?;
-        let found = reply.result()?;
-        Ok(found.pools.iter().map(|pool| StoragePool::new(self, pool.into_owned())).collect())
-    }
-
-    /// The storage pool with a name (`virStoragePoolLookupByName`).
-    ///
-    /// # Errors
-    /// As every call; [`Error::is_not_found`] when there is none.
-    pub async fn storage_pool_by_name(&self, name: &str) -> Result<StoragePool, Error> {
-        let args = remote::StoragePoolLookupByNameArgs { name: name.into() };
-        let reply = self.call::<remote::StoragePoolLookupByName>(&args).await?;
-        Ok(StoragePool::new(self, reply.result()?.pool.into_owned()))
-    }
-
-    /// Defines a storage pool that stays (`virStoragePoolDefineXML`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn define_storage_pool(&self, xml: &str) -> Result<StoragePool, Error> {
-        let args = remote::StoragePoolDefineXmlArgs { xml: xml.into(), ..Default::default() };
-        let reply = self.call::<remote::StoragePoolDefineXml>(&args).await?;
-        Ok(StoragePool::new(self, reply.result()?.pool.into_owned()))
+    /// Itself, so that its methods can be declared as those of other handles are.
+    pub(crate) fn connect(&self) -> &Self {
+        self
     }
 
     /// Ends the first connection in order; the daemon frees what belongs to it (`virConnectClose`). The others end with the last
@@ -314,6 +288,6 @@ impl Connect {
     clippy::disallowed_methods,
     reason = "the convenience that is documented to use the current runtime"
 )]
-fn spawn(driver: Driver) {
+pub(crate) fn run_here(driver: Driver) {
     drop(tokio::spawn(driver));
 }

@@ -1,12 +1,14 @@
 //! From a URI to a connection: what to connect to is decided without I/O, then done.
 
 use crate::error::{Error, ErrorKind};
-use crate::transport::{Program, Stream, Transport, Unix};
+use crate::transport::{Program, Stream, Tls, Transport, Unix};
 use crate::uri::{self, Environment, Uri};
 use std::path::PathBuf;
 
 /// Port of plain TCP (`LIBVIRTD_TCP_PORT`).
 const TCP_PORT: u16 = 16_509;
+/// Port of TLS (`LIBVIRTD_TLS_PORT`).
+const TLS_PORT: u16 = 16_514;
 
 /// What to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +17,10 @@ pub(crate) enum Target {
     Unix(PathBuf),
     /// Plain TCP.
     Tcp(String, u16),
+    /// TLS on TCP.
+    Tls(String, u16, Tls),
+    /// A user's own daemon, which is started if it does not run: its socket, its program, and where it has its sockets.
+    Session(PathBuf, PathBuf, Option<PathBuf>),
     /// A program with its arguments.
     Program(String, Vec<String>),
 }
@@ -27,7 +33,17 @@ impl Target {
             uri::Transport::Unix if uri.host.is_some() => {
                 Err(wrong("a unix socket is on this host; the URI names another"))
             }
-            uri::Transport::Unix => Ok(Self::Unix(uri.socket(environment, read_only)?)),
+            uri::Transport::Unix => {
+                let socket = uri.socket(environment, read_only)?;
+                // Who names a socket means what is there.
+                let own = uri.is_session(environment.root) && uri.parameter("socket").is_none();
+                let modular = socket.file_name().is_some_and(|name| name != "libvirt-sock");
+                let daemon = if own { environment.daemon(&uri.driver, modular) } else { None };
+                Ok(match daemon {
+                    Some(daemon) => Self::Session(socket, daemon, environment.runtime_directory.clone()),
+                    None => Self::Unix(socket),
+                })
+            }
             uri::Transport::Tcp => Ok(Self::Tcp(host()?, uri.port.unwrap_or(TCP_PORT))),
             uri::Transport::Ssh | uri::Transport::Libssh | uri::Transport::Libssh2 => Ok(Self::Program(
                 uri.parameter("command").unwrap_or("ssh").to_owned(),
@@ -40,7 +56,11 @@ impl Target {
                 Ok(Self::Program(command.to_owned(), arguments.map(|(_, value)| value.clone()).collect()))
             }
             uri::Transport::Tls => {
-                Err(wrong("TLS is not spoken yet; hand a connected stream to Builder::open_on"))
+                if uri.parameter("tls_priority").is_some() {
+                    // To go on without it could weaken what it was to strengthen.
+                    return Err(wrong("tls_priority is in GnuTLS's own language, which is not spoken here"));
+                }
+                Ok(Self::Tls(host()?, uri.port.unwrap_or(TLS_PORT), environment.tls(uri)))
             }
         }
     }
@@ -56,15 +76,54 @@ impl Target {
             Self::Unix(path) => {
                 Box::new(Unix::connect(path).await.map_err(named(path.display().to_string()))?)
             }
-            Self::Tcp(host, port) => {
-                let stream = tokio::net::TcpStream::connect((host.as_str(), *port))
-                    .await
-                    .map_err(named(format!("{host}:{port}")))?;
-                stream.set_nodelay(true)?;
-                Box::new(Stream::new(stream, false))
+            Self::Session(path, daemon, runtime) => {
+                let stream = match Unix::connect(path).await {
+                    Ok(stream) => Ok(stream),
+                    Err(error) if absent(&error) => start(path, daemon, runtime.as_deref()).await,
+                    Err(error) => Err(error),
+                };
+                Box::new(stream.map_err(named(path.display().to_string()))?)
             }
+            Self::Tcp(host, port) => Box::new(Stream::new(tcp(host, *port).await?, false)),
+            Self::Tls(host, port, tls) => tls.connect(host, tcp(host, *port).await?).await?,
             Self::Program(program, arguments) => Box::new(Program::start(program, arguments)?),
         })
+    }
+}
+
+async fn tcp(host: &str, port: u16) -> Result<tokio::net::TcpStream, Error> {
+    let stream = tokio::net::TcpStream::connect((host, port)).await.map_err(|error| {
+        Error::from(std::io::Error::new(error.kind(), format!("connecting to {host}:{port}: {error}")))
+    })?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Whether nobody listens at a socket.
+fn absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused)
+}
+
+/// Starts a user's own daemon, as libvirt's client does: it ends by itself when nobody has used it for two minutes.
+async fn start(
+    socket: &std::path::Path,
+    daemon: &std::path::Path,
+    runtime: Option<&std::path::Path>,
+) -> std::io::Result<Unix> {
+    let mut command = tokio::process::Command::new(daemon);
+    command.args(["--timeout=120", "--daemon"]).stdin(std::process::Stdio::null());
+    if let Some(runtime) = runtime {
+        command.env("XDG_RUNTIME_DIR", runtime);
+    }
+    // It returns when its sockets are there. When two start at once one of them fails, and finds the other's.
+    let output = command.output().await?;
+    match Unix::connect(socket).await {
+        Err(error) if absent(&error) && !output.status.success() => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let text = format!("{} did not start: {}", daemon.display(), said.trim());
+            Err(std::io::Error::new(error.kind(), text))
+        }
+        connected => connected,
     }
 }
 
@@ -149,7 +208,8 @@ mod tests {
     use super::*;
 
     fn target(uri: &str, read_only: bool) -> Result<Target, Error> {
-        let environment = Environment { root: true, runtime_directory: None, run: PathBuf::from("/nothing") };
+        let environment =
+            Environment { root: true, run: PathBuf::from("/nothing"), ..Environment::default() };
         Target::of(&uri.parse().unwrap(), &environment, read_only)
     }
 
@@ -198,6 +258,7 @@ mod tests {
             ("qemu+unix://h/system", "this host"),
             ("qemu+ext:///system", "command"),
             ("qemu+ssh://h/system?proxy=x", "proxy=x"),
+            ("qemu://h/system?tls_priority=NORMAL", "tls_priority"),
         ] {
             let problem = target(uri, false).unwrap_err().to_string();
             assert!(problem.contains(why), "{uri}: {problem}");

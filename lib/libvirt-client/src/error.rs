@@ -1,5 +1,6 @@
 //! What can go wrong, sorted by what a caller can do about it.
 
+use crate::domain::QemuError;
 use libvirt_protocol::enums::{ErrorDomain, ErrorLevel, ErrorNumber};
 use libvirt_protocol::packet::Header;
 use libvirt_protocol::procedure::{Info, Release};
@@ -33,6 +34,9 @@ pub enum ErrorKind {
     /// The daemon wants authentication that is not possible here.
     #[error("authentication: {0}")]
     Auth(String),
+    /// TLS did not come about: a file, the daemon's certificate, or ours.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// The deadline passed.
     #[error("no answer in time")]
     Timeout,
@@ -47,6 +51,15 @@ pub enum ErrorKind {
     /// An argument exceeds what the protocol carries.
     #[error("an argument is too long: {0}")]
     Limit(#[from] LimitError),
+    /// QEMU's monitor or the guest's agent refused.
+    #[error("{0}")]
+    Qemu(QemuError),
+    /// A job ended without success.
+    #[error("{0}")]
+    Job(String),
+    /// The caller asks for what does not fit together.
+    #[error("{0}")]
+    Misuse(String),
     /// A URI that cannot be understood, or names what does not exist.
     #[error("{0}")]
     Uri(String),
@@ -103,6 +116,14 @@ impl Error {
 
     pub(crate) fn protocol(what: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Protocol(what.to_string()))
+    }
+
+    pub(crate) fn job(what: String) -> Self {
+        Self::new(ErrorKind::Job(what))
+    }
+
+    pub(crate) fn misuse(what: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Misuse(what.to_string()))
     }
 
     /// What happened.

@@ -9,14 +9,17 @@
 //!   each stream ──────────────────> a lane of its own   until the stream ends
 //! ```
 
-use crate::connection::{Connection, Driver, Options, connection};
+use crate::auth::Auth;
+use crate::connection::{Connection, Driver, Mover, Options, moved};
 use crate::dial::Target;
 use crate::error::{Error, ErrorKind};
+use crate::keeper::{Control, Keeper, Link, Reconnect, Wish};
 use crate::transport::Transport;
 use libvirt_protocol::flags::ConnectFlags;
 use libvirt_protocol::procedure::{Info, Release};
 use libvirt_protocol::remote;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{mpsc, watch};
 
 /// Runs the drivers of connections.
 pub(crate) type Run = Arc<dyn Fn(Driver) + Send + Sync>;
@@ -28,6 +31,7 @@ pub(crate) struct Opening {
     pub(crate) name: String,
     pub(crate) read_only: bool,
     pub(crate) options: Options,
+    pub(crate) auth: Auth,
     pub(crate) run: Run,
 }
 
@@ -37,7 +41,8 @@ pub(crate) struct Lanes {
     /// `None` when the caller has connected: then there is one lane for everything.
     target: Option<Target>,
     most: usize,
-    control: Connection,
+    control: watch::Receiver<Control>,
+    wishes: mpsc::UnboundedSender<Wish>,
     work: Mutex<Vec<Connection>>,
 }
 
@@ -47,19 +52,15 @@ pub(crate) struct Daemon {
     pub(crate) version: Release,
     /// Whether subscriptions have numbers (`VIR_DRV_FEATURE_REMOTE_EVENT_CALLBACK`).
     pub(crate) numbered_events: bool,
+    /// Whether `virNetworkUpdate` has its arguments in order (`VIR_DRV_FEATURE_NETWORK_UPDATE_HAS_CORRECT_ORDER`).
+    pub(crate) ordered_network_update: bool,
 }
 
 /// Features of the protocol (`virDrvFeature`), by number.
 mod feature {
     pub(super) const KEEPALIVE: i32 = 10;
     pub(super) const EVENT_CALLBACK: i32 = 14;
-}
-
-/// Ways to authenticate (`remote_auth_type`).
-mod auth {
-    pub(super) const NONE: i32 = 0;
-    pub(super) const SASL: i32 = 1;
-    pub(super) const POLKIT: i32 = 2;
+    pub(super) const NETWORK_UPDATE_ORDER: i32 = 16;
 }
 
 impl std::fmt::Debug for Lanes {
@@ -75,26 +76,65 @@ impl Lanes {
         transport: impl Transport,
         target: Option<Target>,
         most: usize,
-    ) -> Result<(Self, Daemon), Error> {
-        let control = opening.begin(transport, opening.options).await?;
-        let daemon = explore(&control).await?;
-        Ok((Self { opening, target, most, control, work: Mutex::default() }, daemon))
+        reconnect: Option<Reconnect>,
+    ) -> Result<Self, Error> {
+        let (connection, mover, daemon) = opening.explored(transport).await?;
+        let (wishes, wished) = mpsc::unbounded_channel();
+        let (sender, control) = watch::channel(Control { daemon, link: Link::Up(connection.clone()) });
+        let keeper = Keeper::new(opening.clone(), target.clone(), reconnect, wished, sender);
+        (opening.run)(Driver::new(keeper.run(connection, mover)));
+        // With no lanes for work there are none for streams either: one connection carries everything.
+        let target = target.filter(|_| most > 0);
+        Ok(Self { opening, target, most, control, wishes, work: Mutex::default() })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lane on which calls are ordered with subscriptions and live as long as the handle.
-    pub(crate) fn control(&self) -> &Connection {
-        &self.control
+    /// The lane on which subscriptions are; while it is being made again, it is waited for.
+    pub(crate) async fn control(&self) -> Result<Connection, Error> {
+        if let Link::Up(connection) = &self.control.borrow().link {
+            return Ok(connection.clone());
+        }
+        let mut control = self.control.clone();
+        let reached = control.wait_for(|control| !matches!(control.link, Link::Away(_)));
+        match self.within(reached).await?.map(|control| control.link.clone()) {
+            Ok(Link::Up(connection)) => Ok(connection),
+            Ok(Link::Away(error) | Link::Gone(error)) => Err(error),
+            Err(_) => Err(Error::new(ErrorKind::Closed)),
+        }
+    }
+
+    /// The control lane, if it is there.
+    pub(crate) fn control_now(&self) -> Result<Connection, Error> {
+        match &self.control.borrow().link {
+            Link::Up(connection) => Ok(connection.clone()),
+            Link::Away(error) | Link::Gone(error) => Err(error.clone()),
+        }
+    }
+
+    /// What the daemon was when the control lane was made.
+    pub(crate) fn daemon(&self) -> Daemon {
+        self.control.borrow().daemon
+    }
+
+    /// Where wishes for events go.
+    pub(crate) fn wishes(&self) -> &mpsc::UnboundedSender<Wish> {
+        &self.wishes
+    }
+
+    /// Waits, but not longer than a call may.
+    pub(crate) async fn within<T>(&self, wait: impl Future<Output = T>) -> Result<T, Error> {
+        let Some(deadline) = self.opening.options.deadline else { return Ok(wait.await) };
+        tokio::time::timeout(deadline, wait).await.map_err(|_| Error::new(ErrorKind::Timeout))
     }
 
     /// The lane for a call.
     pub(crate) async fn of(&self, info: &Info) -> Result<Connection, Error> {
-        let Some(target) = &self.target else { return Ok(self.control.clone()) };
+        let Some(target) = &self.target else { return self.control().await };
         if info.urgent {
-            return Ok(self.control.clone());
+            return self.control().await;
         }
         {
             let mut lanes = self.lock();
@@ -106,44 +146,53 @@ impl Lanes {
                 return Ok(lane.clone());
             }
         }
-        let lane = self.opening.begin(target.connect().await?, self.opening.options).await?;
+        let lane = self.lane(target, self.opening.options).await?;
         self.lock().push(lane.clone());
         Ok(lane)
     }
 
+    async fn lane(&self, target: &Target, options: Options) -> Result<Connection, Error> {
+        self.within(async {
+            let (connection, mover) = self.opening.begin(target.connect().await?, options).await?;
+            (self.opening.run)(Driver::new(mover));
+            Ok(connection)
+        })
+        .await?
+    }
+
     /// A lane for one stream.
     pub(crate) async fn stream(&self) -> Result<Connection, Error> {
-        let Some(target) = &self.target else { return Ok(self.control.clone()) };
+        let Some(target) = &self.target else { return self.control().await };
         // A reader that stalls stops the whole lane; then nobody may take its silence for death. The daemon does not ask either,
         // because it was not told that we answer.
         let options = Options { keepalive: None, ..self.opening.options };
-        self.opening.begin(target.connect().await?, options).await
+        self.lane(target, options).await
     }
 }
 
 impl Opening {
     /// Makes a transport a connection to what the handle has opened.
-    async fn begin(&self, transport: impl Transport, options: Options) -> Result<Connection, Error> {
-        let (connection, driver) = connection(transport, options);
-        (self.run)(driver);
-        authenticate(&connection).await?;
+    async fn begin(&self, transport: impl Transport, options: Options) -> Result<(Connection, Mover), Error> {
+        let (connection, mut mover) = moved(transport, options);
+        mover.beside(self.hello(&connection)).await?;
+        Ok((connection, mover))
+    }
+
+    /// The same, and what the daemon is.
+    pub(crate) async fn explored(
+        &self,
+        transport: impl Transport,
+    ) -> Result<(Connection, Mover, Daemon), Error> {
+        let (connection, mut mover) = self.begin(transport, self.options).await?;
+        let daemon = mover.beside(explore(&connection)).await?;
+        Ok((connection, mover, daemon))
+    }
+
+    async fn hello(&self, connection: &Connection) -> Result<(), Error> {
+        self.auth.authenticate(connection).await?;
         let flags = if self.read_only { ConnectFlags::RO } else { ConnectFlags::empty() };
         let name = if self.name.is_empty() { None } else { Some(self.name.as_str().into()) };
-        connection.call::<remote::ConnectOpen>(&remote::ConnectOpenArgs { name, flags }).await?;
-        Ok(connection)
-    }
-}
-
-async fn authenticate(connection: &Connection) -> Result<(), Error> {
-    let reply = connection.call::<remote::AuthList>(&()).await?;
-    let offered: Vec<i32> = reply.result()?.types.iter().collect();
-    match offered.first().copied() {
-        None | Some(auth::NONE) => Ok(()),
-        Some(auth::POLKIT) => connection.call::<remote::AuthPolkit>(&()).await.map(drop),
-        Some(auth::SASL) => Err(Error::new(ErrorKind::Auth("the daemon demands SASL".to_owned()))),
-        Some(other) => {
-            Err(Error::new(ErrorKind::Auth(format!("the daemon demands the unknown way {other}"))))
-        }
+        connection.call::<remote::ConnectOpen>(&remote::ConnectOpenArgs { name, flags }).await.map(drop)
     }
 }
 
@@ -155,9 +204,11 @@ async fn explore(connection: &Connection) -> Result<Daemon, Error> {
     };
     // Asking for keepalive makes the daemon ask us, too.
     let (keepalive, events) = (supports(feature::KEEPALIVE), supports(feature::EVENT_CALLBACK));
+    let order = supports(feature::NETWORK_UPDATE_ORDER);
     let version = connection.start::<remote::ConnectGetLibVersion>(&(), Vec::new());
     keepalive.await?;
     let numbered_events = events.await?.result()?.supported != 0;
+    let ordered_network_update = order.await?.result()?.supported != 0;
     let version = Release::from_number(version.await?.result()?.lib_ver);
-    Ok(Daemon { version, numbered_events })
+    Ok(Daemon { version, numbered_events, ordered_network_update })
 }

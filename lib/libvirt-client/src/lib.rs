@@ -11,28 +11,60 @@
 //!
 //! - [`Connect`] is a connection to a daemon and the way to everything behind it; it is cheap to clone, as all handles are.
 //! - [`Domain`], [`StoragePool`], [`StorageVol`] are handles of objects. Their methods are libvirt's calls under short names.
-//! - [`Connect::call`] reaches every procedure of [`libvirt_protocol`], with nothing between.
+//! - [`raw`] has every procedure of [`libvirt_protocol`] as a function, with nothing between.
 //! - [`ByteStream`] is a stream: dense or with holes, one way or both ways.
 //! - [`Error`] tells what happened, in which call, and whether the daemon may have executed that call all the same.
 //!
 //! Dropping a future abandons its call and harms nothing else. Every wait can have a deadline.
 
+mod admin;
+mod auth;
+mod blocking;
+mod config;
 mod connect;
 mod connection;
 mod dial;
 mod domain;
 mod error;
 mod events;
+mod generated;
+mod handle;
+mod host;
+mod interface;
+mod keeper;
 mod lanes;
+mod network;
+mod node_device;
+mod nwfilter;
+mod params;
+mod secret;
 mod storage;
 pub mod transport;
 pub mod uri;
 
+pub use admin::{Admin, AdminClient, AdminServer};
+pub use auth::{AuthFile, Credentials};
+pub use blocking::Blocking;
 pub use connect::{Builder, Connect};
-pub use connection::{
-    ByteStream, Call, Connection, Driver, Item, Options, Piece, Reply, Subscription, connection,
+pub use connection::{ByteStream, Call, Connection, Driver, Options, Piece, Reply, connection};
+pub use domain::{
+    BackgroundJob, BandwidthParameters, BlkioParameters, BlockInfo, BlockIoTune, BlockJob, BlockJobInfo,
+    BlockJobState, BlockStats, BlockTarget, CallJob, ControlInfo, CpuMap, Domain, DomainCheckpoint,
+    DomainInfo, DomainInterface, DomainSnapshot, DomainState, DomainStats, FileSystem, GuestAddress,
+    GuestTime, HostSnapshot, InterfaceStats, IoThread, IoThreadParameters, JobProgress, MemoryParameters,
+    MigrateParameters, NumaParameters, QemuError, SchedulerParameters, VcpuInfo, VcpuStats,
 };
-pub use domain::{Domain, DomainInfo, DomainState};
 pub use error::{Error, ErrorKind, Execution, Refusal};
+pub use events::{Filter, Item, Subscription};
+pub use generated::raw;
+pub use handle::Autostart;
+pub use host::{CapabilitiesOf, NodeInfo};
+pub use interface::Interface;
+pub use keeper::Reconnect;
 pub use libvirt_protocol as protocol;
-pub use storage::{StoragePool, StorageVol, StorageVolInfo};
+pub use network::{DhcpLease, Network, NetworkPort, NetworkUpdate};
+pub use node_device::NodeDevice;
+pub use nwfilter::{NwFilter, NwFilterBinding};
+pub use params::{Params, TypedParam, TypedValue};
+pub use secret::Secret;
+pub use storage::{StoragePool, StoragePoolInfo, StorageVol, StorageVolInfo};

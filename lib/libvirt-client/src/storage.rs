@@ -3,28 +3,26 @@
 use crate::connect::Connect;
 use crate::connection::ByteStream;
 use crate::error::Error;
-use libvirt_protocol::enums::StorageVolType;
+use crate::handle::{Autostart, handle, methods};
+use libvirt_protocol::NoFlags;
+use libvirt_protocol::enums::{StoragePoolState, StorageVolType, StorageVolWipeAlgorithm};
 use libvirt_protocol::flags::{
-    StoragePoolBuildFlags, StoragePoolCreateFlags, StorageVolCreateFlags, StorageVolDeleteFlags,
-    StorageVolDownloadFlags, StorageVolUploadFlags,
+    ConnectListAllStoragePoolsFlags, StoragePoolBuildFlags, StoragePoolCreateFlags, StoragePoolDefineFlags,
+    StoragePoolDeleteFlags, StorageVolCreateFlags, StorageVolDeleteFlags, StorageVolDownloadFlags,
+    StorageVolInfoFlags, StorageVolResizeFlags, StorageVolUploadFlags, StorageXmlFlags,
 };
-use libvirt_protocol::xdr::{IntoOwned, Uuid};
-use libvirt_protocol::{remote, types};
+use libvirt_protocol::remote::{self, *};
+use libvirt_protocol::xdr::Uuid;
 use std::ops::Range;
-use std::sync::Arc;
 
-/// A storage pool.
-#[derive(Clone, Debug)]
-pub struct StoragePool {
-    connect: Connect,
-    pool: Arc<types::StoragePool<'static>>,
+handle! {
+    /// A storage pool.
+    StoragePool = StoragePool { name: text, uuid: copy }
 }
 
-/// A storage volume.
-#[derive(Clone, Debug)]
-pub struct StorageVol {
-    connect: Connect,
-    vol: Arc<types::StorageVol<'static>>,
+handle! {
+    /// A storage volume.
+    StorageVol = StorageVol { pool: text, name: text, key: text }
 }
 
 /// Sizes of a volume (`virStorageVolInfo`).
@@ -38,146 +36,153 @@ pub struct StorageVolInfo {
     pub allocation: u64,
 }
 
+/// State and sizes of a pool (`virStoragePoolInfo`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoragePoolInfo {
+    /// Its state.
+    pub state: StoragePoolState,
+    /// Its size, in bytes.
+    pub capacity: u64,
+    /// What is taken, in bytes.
+    pub allocation: u64,
+    /// What is left, in bytes.
+    pub available: u64,
+}
+
+methods! { Connect(this) {
+    /// All storage pools that fit the flags; none set means all (`virConnectListAllStoragePools`).
+    storage_pools(flags: ConnectListAllStoragePoolsFlags) -> Vec<StoragePool>
+        = remote::ConnectListAllStoragePools(ConnectListAllStoragePoolsArgs { need_results: 1, flags })
+        => |found| found.pools.iter().map(|pool| StoragePool::new(this, pool)).collect();
+    /// The storage pool with a name (`virStoragePoolLookupByName`).
+    storage_pool_by_name(name: &str) -> StoragePool
+        = remote::StoragePoolLookupByName(StoragePoolLookupByNameArgs { name: name.into() })
+        => |found| StoragePool::new(this, found.pool);
+    /// The storage pool with a UUID (`virStoragePoolLookupByUUID`).
+    storage_pool_by_uuid(uuid: Uuid) -> StoragePool
+        = remote::StoragePoolLookupByUuid(StoragePoolLookupByUuidArgs { uuid })
+        => |found| StoragePool::new(this, found.pool);
+    /// The storage pool at a path of the host (`virStoragePoolLookupByTargetPath`).
+    storage_pool_by_path(path: &str) -> StoragePool
+        = remote::StoragePoolLookupByTargetPath(StoragePoolLookupByTargetPathArgs { path: path.into() })
+        => |found| StoragePool::new(this, found.pool);
+    /// Defines a storage pool that stays (`virStoragePoolDefineXML`).
+    define_storage_pool(xml: &str, flags: StoragePoolDefineFlags) -> StoragePool
+        = remote::StoragePoolDefineXml(StoragePoolDefineXmlArgs { xml: xml.into(), flags })
+        => |found| StoragePool::new(this, found.pool);
+    /// Starts a storage pool that goes when it stops (`virStoragePoolCreateXML`).
+    create_storage_pool(xml: &str, flags: StoragePoolCreateFlags) -> StoragePool
+        = remote::StoragePoolCreateXml(StoragePoolCreateXmlArgs { xml: xml.into(), flags })
+        => |found| StoragePool::new(this, found.pool);
+    /// What pools of a type could be made of, as XML (`virConnectFindStoragePoolSources`).
+    find_storage_pool_sources(kind: &str, source: Option<&str>) -> String
+        = remote::ConnectFindStoragePoolSources(ConnectFindStoragePoolSourcesArgs {
+            kind: kind.into(), src_spec: source.map(Into::into), flags: NoFlags::empty(),
+        }) => |found| found.xml.into();
+    /// What pools can be, as XML (`virConnectGetStoragePoolCapabilities`).
+    storage_pool_capabilities() -> String
+        = remote::ConnectGetStoragePoolCapabilities(ConnectGetStoragePoolCapabilitiesArgs { flags: NoFlags::empty() })
+        => |found| found.capabilities.into();
+    /// The volume with a key (`virStorageVolLookupByKey`).
+    volume_by_key(key: &str) -> StorageVol
+        = remote::StorageVolLookupByKey(StorageVolLookupByKeyArgs { key: key.into() })
+        => |found| StorageVol::new(this, found.vol);
+    /// The volume at a path of the host (`virStorageVolLookupByPath`).
+    volume_by_path(path: &str) -> StorageVol
+        = remote::StorageVolLookupByPath(StorageVolLookupByPathArgs { path: path.into() })
+        => |found| StorageVol::new(this, found.vol);
+} }
+
 impl StoragePool {
-    pub(crate) fn new(connect: &Connect, pool: types::StoragePool<'static>) -> Self {
-        Self { connect: connect.clone(), pool: Arc::new(pool) }
-    }
-
-    fn wire(&self) -> types::StoragePool<'_> {
-        let types::StoragePool { name, uuid } = &*self.pool;
-        types::StoragePool { name: name.borrowed(), uuid: *uuid }
-    }
-
     /// Its name (`virStoragePoolGetName`).
     #[must_use]
     pub fn name(&self) -> String {
-        self.pool.name.to_string()
+        self.wire.name.to_string()
     }
 
     /// Its UUID (`virStoragePoolGetUUID`).
     #[must_use]
     pub fn uuid(&self) -> Uuid {
-        self.pool.uuid
-    }
-
-    /// Makes what it needs: a directory, a file system (`virStoragePoolBuild`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn build(&self, flags: StoragePoolBuildFlags) -> Result<(), Error> {
-        let args = remote::StoragePoolBuildArgs { pool: self.wire(), flags };
-        self.connect.call::<remote::StoragePoolBuild>(&args).await.map(drop)
-    }
-
-    /// Starts it (`virStoragePoolCreate`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn start(&self, flags: StoragePoolCreateFlags) -> Result<(), Error> {
-        let args = remote::StoragePoolCreateArgs { pool: self.wire(), flags };
-        self.connect.call::<remote::StoragePoolCreate>(&args).await.map(drop)
-    }
-
-    /// Creates a volume from XML (`virStorageVolCreateXML`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn create_volume(&self, xml: &str, flags: StorageVolCreateFlags) -> Result<StorageVol, Error> {
-        let args = remote::StorageVolCreateXmlArgs { pool: self.wire(), xml: xml.into(), flags };
-        let reply = self.connect.call::<remote::StorageVolCreateXml>(&args).await?;
-        Ok(StorageVol::new(&self.connect, reply.result()?.vol.into_owned()))
-    }
-
-    /// The volume with a name (`virStorageVolLookupByName`).
-    ///
-    /// # Errors
-    /// As every call; [`Error::is_not_found`] when there is none.
-    pub async fn volume_by_name(&self, name: &str) -> Result<StorageVol, Error> {
-        let args = remote::StorageVolLookupByNameArgs { pool: self.wire(), name: name.into() };
-        let reply = self.connect.call::<remote::StorageVolLookupByName>(&args).await?;
-        Ok(StorageVol::new(&self.connect, reply.result()?.vol.into_owned()))
-    }
-
-    /// All its volumes (`virStoragePoolListAllVolumes`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn volumes(&self) -> Result<Vec<StorageVol>, Error> {
-        let args = remote::StoragePoolListAllVolumesArgs {
-            pool: self.wire(),
-            need_results: 1,
-            ..Default::default()
-        };
-        let reply = self.connect.call::<remote::StoragePoolListAllVolumes>(&args).await?;
-        let found = reply.result()?;
-        Ok(found.vols.iter().map(|vol| StorageVol::new(&self.connect, vol.into_owned())).collect())
+        self.wire.uuid
     }
 }
 
+methods! { StoragePool(this) {
+    /// Makes what it needs: a directory, a file system (`virStoragePoolBuild`).
+    build(flags: StoragePoolBuildFlags)
+        = remote::StoragePoolBuild(StoragePoolBuildArgs { pool: this.wire(), flags });
+    /// Starts it (`virStoragePoolCreate`).
+    start(flags: StoragePoolCreateFlags)
+        = remote::StoragePoolCreate(StoragePoolCreateArgs { pool: this.wire(), flags });
+    /// Stops it; what is in it stays (`virStoragePoolDestroy`).
+    destroy() = remote::StoragePoolDestroy(StoragePoolDestroyArgs { pool: this.wire() });
+    /// Removes what it is made of, with everything in it (`virStoragePoolDelete`).
+    delete(flags: StoragePoolDeleteFlags)
+        = remote::StoragePoolDelete(StoragePoolDeleteArgs { pool: this.wire(), flags });
+    /// Removes its definition (`virStoragePoolUndefine`).
+    undefine() = remote::StoragePoolUndefine(StoragePoolUndefineArgs { pool: this.wire() });
+    /// Looks at its volumes again (`virStoragePoolRefresh`).
+    refresh() = remote::StoragePoolRefresh(StoragePoolRefreshArgs { pool: this.wire(), flags: NoFlags::empty() });
+    /// Its state and sizes (`virStoragePoolGetInfo`).
+    info() -> StoragePoolInfo
+        = remote::StoragePoolGetInfo(StoragePoolGetInfoArgs { pool: this.wire() })
+        => |found| StoragePoolInfo {
+            state: StoragePoolState::from(i32::from(found.state)),
+            capacity: found.capacity,
+            allocation: found.allocation,
+            available: found.available,
+        };
+    /// Its definition as XML (`virStoragePoolGetXMLDesc`).
+    xml(flags: StorageXmlFlags) -> String
+        = remote::StoragePoolGetXmlDesc(StoragePoolGetXmlDescArgs { pool: this.wire(), flags })
+        => |found| found.xml.into();
+    /// Whether it runs (`virStoragePoolIsActive`).
+    is_active() -> bool
+        = remote::StoragePoolIsActive(StoragePoolIsActiveArgs { pool: this.wire() }) => |found| found.active != 0;
+    /// Whether it stays when it stops (`virStoragePoolIsPersistent`).
+    is_persistent() -> bool
+        = remote::StoragePoolIsPersistent(StoragePoolIsPersistentArgs { pool: this.wire() })
+        => |found| found.persistent != 0;
+    /// Whether it starts with the host (`virStoragePoolGetAutostart`).
+    autostart() -> bool
+        = remote::StoragePoolGetAutostart(StoragePoolGetAutostartArgs { pool: this.wire() })
+        => |found| found.autostart != 0;
+    /// Says whether it is to start with the host (`virStoragePoolSetAutostart`).
+    set_autostart(autostart: Autostart)
+        = remote::StoragePoolSetAutostart(StoragePoolSetAutostartArgs {
+            pool: this.wire(), autostart: autostart.into(),
+        });
+    /// Creates a volume from XML (`virStorageVolCreateXML`).
+    create_volume(xml: &str, flags: StorageVolCreateFlags) -> StorageVol
+        = remote::StorageVolCreateXml(StorageVolCreateXmlArgs { pool: this.wire(), xml: xml.into(), flags })
+        => |found| StorageVol::new(this.connect(), found.vol);
+    /// Creates a volume from XML with the content of another one (`virStorageVolCreateXMLFrom`).
+    clone_volume(xml: &str, from: &StorageVol, flags: StorageVolCreateFlags) -> StorageVol
+        = remote::StorageVolCreateXmlFrom(StorageVolCreateXmlFromArgs {
+            pool: this.wire(), xml: xml.into(), clonevol: from.wire(), flags,
+        }) => |found| StorageVol::new(this.connect(), found.vol);
+    /// The volume with a name (`virStorageVolLookupByName`).
+    volume_by_name(name: &str) -> StorageVol
+        = remote::StorageVolLookupByName(StorageVolLookupByNameArgs { pool: this.wire(), name: name.into() })
+        => |found| StorageVol::new(this.connect(), found.vol);
+    /// All its volumes (`virStoragePoolListAllVolumes`).
+    volumes() -> Vec<StorageVol>
+        = remote::StoragePoolListAllVolumes(StoragePoolListAllVolumesArgs {
+            pool: this.wire(), need_results: 1, flags: NoFlags::empty(),
+        }) => |found| found.vols.iter().map(|vol| StorageVol::new(this.connect(), vol)).collect();
+} }
+
 impl StorageVol {
-    fn new(connect: &Connect, vol: types::StorageVol<'static>) -> Self {
-        Self { connect: connect.clone(), vol: Arc::new(vol) }
-    }
-
-    fn wire(&self) -> types::StorageVol<'_> {
-        let types::StorageVol { pool, name, key } = &*self.vol;
-        types::StorageVol { pool: pool.borrowed(), name: name.borrowed(), key: key.borrowed() }
-    }
-
     /// Its name (`virStorageVolGetName`).
     #[must_use]
     pub fn name(&self) -> String {
-        self.vol.name.to_string()
+        self.wire.name.to_string()
     }
 
     /// Its key, which no other volume of the host has (`virStorageVolGetKey`).
     #[must_use]
     pub fn key(&self) -> String {
-        self.vol.key.to_string()
-    }
-
-    /// Its sizes (`virStorageVolGetInfo`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn info(&self) -> Result<StorageVolInfo, Error> {
-        let reply = self
-            .connect
-            .call::<remote::StorageVolGetInfo>(&remote::StorageVolGetInfoArgs { vol: self.wire() })
-            .await?;
-        let found = reply.result()?;
-        let kind = StorageVolType::from(i32::from(found.kind));
-        Ok(StorageVolInfo { kind, capacity: found.capacity, allocation: found.allocation })
-    }
-
-    /// Where it is on its host (`virStorageVolGetPath`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn path(&self) -> Result<String, Error> {
-        let reply = self
-            .connect
-            .call::<remote::StorageVolGetPath>(&remote::StorageVolGetPathArgs { vol: self.wire() })
-            .await?;
-        Ok(reply.result()?.name.into())
-    }
-
-    /// Overwrites it with zeros (`virStorageVolWipe`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn wipe(&self) -> Result<(), Error> {
-        let args = remote::StorageVolWipeArgs { vol: self.wire(), ..Default::default() };
-        self.connect.call::<remote::StorageVolWipe>(&args).await.map(drop)
-    }
-
-    /// Removes it (`virStorageVolDelete`).
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn delete(&self, flags: StorageVolDeleteFlags) -> Result<(), Error> {
-        let args = remote::StorageVolDeleteArgs { vol: self.wire(), flags };
-        self.connect.call::<remote::StorageVolDelete>(&args).await.map(drop)
+        self.wire.key.to_string()
     }
 
     /// Opens a stream that reads its bytes in a range; an empty range reads to the end (`virStorageVolDownload`).
@@ -190,7 +195,7 @@ impl StorageVol {
         flags: StorageVolDownloadFlags,
     ) -> Result<ByteStream, Error> {
         let length = range.end.saturating_sub(range.start);
-        let args = remote::StorageVolDownloadArgs { vol: self.wire(), offset: range.start, length, flags };
+        let args = StorageVolDownloadArgs { vol: self.wire(), offset: range.start, length, flags };
         self.connect.open_stream::<remote::StorageVolDownload>(&args).await
     }
 
@@ -200,7 +205,50 @@ impl StorageVol {
     /// As every call.
     pub async fn upload(&self, range: Range<u64>, flags: StorageVolUploadFlags) -> Result<ByteStream, Error> {
         let length = range.end.saturating_sub(range.start);
-        let args = remote::StorageVolUploadArgs { vol: self.wire(), offset: range.start, length, flags };
+        let args = StorageVolUploadArgs { vol: self.wire(), offset: range.start, length, flags };
         self.connect.open_stream::<remote::StorageVolUpload>(&args).await
     }
 }
+
+methods! { StorageVol(this) {
+    /// The pool that it is in (`virStoragePoolLookupByVolume`).
+    pool() -> StoragePool
+        = remote::StoragePoolLookupByVolume(StoragePoolLookupByVolumeArgs { vol: this.wire() })
+        => |found| StoragePool::new(this.connect(), found.pool);
+    /// Its sizes (`virStorageVolGetInfo`).
+    info() -> StorageVolInfo
+        = remote::StorageVolGetInfo(StorageVolGetInfoArgs { vol: this.wire() })
+        => |found| StorageVolInfo {
+            kind: StorageVolType::from(i32::from(found.kind)),
+            capacity: found.capacity,
+            allocation: found.allocation,
+        };
+    /// Its sizes, measured in the way that the flags say (`virStorageVolGetInfoFlags`).
+    info_with(flags: StorageVolInfoFlags) -> StorageVolInfo
+        = remote::StorageVolGetInfoFlags(StorageVolGetInfoFlagsArgs { vol: this.wire(), flags })
+        => |found| StorageVolInfo {
+            kind: StorageVolType::from(i32::from(found.kind)),
+            capacity: found.capacity,
+            allocation: found.allocation,
+        };
+    /// Its definition as XML (`virStorageVolGetXMLDesc`).
+    xml() -> String
+        = remote::StorageVolGetXmlDesc(StorageVolGetXmlDescArgs { vol: this.wire(), flags: NoFlags::empty() })
+        => |found| found.xml.into();
+    /// Where it is on its host (`virStorageVolGetPath`).
+    path() -> String
+        = remote::StorageVolGetPath(StorageVolGetPathArgs { vol: this.wire() }) => |found| found.name.into();
+    /// Changes its size, in bytes (`virStorageVolResize`).
+    resize(capacity: u64, flags: StorageVolResizeFlags)
+        = remote::StorageVolResize(StorageVolResizeArgs { vol: this.wire(), capacity, flags });
+    /// Overwrites it with zeros (`virStorageVolWipe`).
+    wipe() = remote::StorageVolWipe(StorageVolWipeArgs { vol: this.wire(), flags: NoFlags::empty() });
+    /// Overwrites it with a pattern (`virStorageVolWipePattern`).
+    wipe_pattern(algorithm: StorageVolWipeAlgorithm)
+        = remote::StorageVolWipePattern(StorageVolWipePatternArgs {
+            vol: this.wire(), algorithm, flags: NoFlags::empty(),
+        });
+    /// Removes it (`virStorageVolDelete`).
+    delete(flags: StorageVolDeleteFlags)
+        = remote::StorageVolDelete(StorageVolDeleteArgs { vol: this.wire(), flags });
+} }

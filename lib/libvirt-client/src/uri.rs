@@ -1,6 +1,9 @@
 //! Connection URIs: `driver[+transport]://[user@][host][:port]/path[?parameters]`.
 
+use crate::auth::{AuthFile, Credentials};
+use crate::config::Config;
 use crate::error::{Error, ErrorKind};
+use crate::transport::{Tls, Verify};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -50,6 +53,12 @@ pub enum Transport {
     Ext,
 }
 
+/// Where distributions put daemons.
+const DAEMONS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/sbin"];
+
+/// Drivers that a host may have, in the order in which they are looked for when nobody says which one is meant.
+const DRIVERS: [&str; 6] = ["qemu", "xen", "ch", "bhyve", "lxc", "vbox"];
+
 /// Parameters that the client takes for itself; all others go to the daemon (`doRemoteOpen` in `remote_driver.c`).
 const OURS: [&str; 21] = [
     "name",
@@ -76,6 +85,51 @@ const OURS: [&str; 21] = [
 ];
 
 impl Uri {
+    /// What a user means: an alias, a URI, or nothing, which is the default of the surroundings, or the daemon of the first driver that
+    /// is there. Settings that the URI does not make itself are added to it (`virConnectOpenInternal`).
+    ///
+    /// # Errors
+    /// When it is no URI, or the settings cannot be read.
+    pub fn resolve(name: &str, environment: &Environment) -> Result<Self, Error> {
+        let config = environment.config()?;
+        let mut meant = config.resolve(name);
+        if meant.is_empty() {
+            let default = environment.default_uri.as_deref().or(config.default.as_deref());
+            meant = default.map_or("", |default| config.resolve(default));
+        }
+        let mut uri: Self = if meant.is_empty() { Self::present(environment) } else { meant.parse()? };
+        for (parameter, value) in [("mode", config.mode), ("proxy", config.proxy)] {
+            if let Some(value) = value
+                && uri.parameter(parameter).is_none()
+            {
+                uri.parameters.push((parameter.to_owned(), value));
+            }
+        }
+        Ok(uri)
+    }
+
+    /// The host's own daemon, or the user's: of the first driver that has one.
+    fn present(environment: &Environment) -> Self {
+        let (path, directory) = if environment.root {
+            ("/system", Some(&environment.run))
+        } else {
+            ("/session", environment.runtime_directory.as_ref())
+        };
+        let there = |driver: &&str| {
+            directory.is_some_and(|at| environment.exists(&at.join(format!("libvirt/virt{driver}d-sock"))))
+        };
+        let driver = DRIVERS.into_iter().find(there).unwrap_or(DRIVERS[0]);
+        Self {
+            driver: driver.to_owned(),
+            named_transport: None,
+            user: None,
+            host: None,
+            port: None,
+            path: path.to_owned(),
+            parameters: Vec::new(),
+        }
+    }
+
     /// The transport: the named one; otherwise TLS to another host and a socket on this one.
     #[must_use]
     pub fn transport(&self) -> Transport {
@@ -153,7 +207,7 @@ impl Uri {
     }
 }
 
-/// What of the surroundings decides where sockets are.
+/// What of the surroundings decides how URIs are understood and where daemons, their sockets and files are.
 #[derive(Clone, Debug)]
 pub struct Environment {
     /// Whether we are root.
@@ -162,6 +216,36 @@ pub struct Environment {
     pub runtime_directory: Option<PathBuf>,
     /// Where the host's daemons have their sockets: `/run`.
     pub run: PathBuf,
+    /// Where the host has its settings: `/etc`.
+    pub etc: PathBuf,
+    /// The user's own settings (`XDG_CONFIG_HOME`, or `.config` in the user's home).
+    pub config_directory: Option<PathBuf>,
+    /// The user's home.
+    pub home: Option<PathBuf>,
+    /// `LIBVIRT_DEFAULT_URI`.
+    pub default_uri: Option<String>,
+    /// `LIBVIRT_AUTH_FILE`.
+    pub auth_file: Option<PathBuf>,
+    /// Where the programs of daemons are looked for when a user's own daemon does not run yet; none: it is not started
+    /// (`LIBVIRT_AUTOSTART=0`).
+    pub daemons: Vec<PathBuf>,
+}
+
+impl Default for Environment {
+    /// A host's usual places, for nobody in particular.
+    fn default() -> Self {
+        Self {
+            root: false,
+            runtime_directory: None,
+            run: PathBuf::from("/run"),
+            etc: PathBuf::from("/etc"),
+            config_directory: None,
+            home: None,
+            default_uri: None,
+            auth_file: None,
+            daemons: Vec::new(),
+        }
+    }
 }
 
 impl Environment {
@@ -169,13 +253,75 @@ impl Environment {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place where this library reads the environment")]
     pub fn from_env() -> Self {
+        let text = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let path = |name: &str| text(name).map(PathBuf::from);
+        let home = path("HOME");
+        let autostart = text("LIBVIRT_AUTOSTART").is_none_or(|value| value != "0");
         Self {
             root: rustix::process::geteuid().is_root(),
-            runtime_directory: std::env::var_os("XDG_RUNTIME_DIR")
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from),
-            run: PathBuf::from("/run"),
+            runtime_directory: path("XDG_RUNTIME_DIR"),
+            config_directory: path("XDG_CONFIG_HOME")
+                .or_else(|| home.as_ref().map(|home| home.join(".config"))),
+            home,
+            default_uri: text("LIBVIRT_DEFAULT_URI").and_then(|uri| uri.into_string().ok()),
+            auth_file: path("LIBVIRT_AUTH_FILE"),
+            daemons: if autostart { DAEMONS.iter().map(PathBuf::from).collect() } else { Vec::new() },
+            ..Self::default()
         }
+    }
+
+    /// The client's settings: root's are the host's, others have their own (`virConfLoadConfigPath`).
+    pub(crate) fn config(&self) -> Result<Config, Error> {
+        let directory = if self.root { Some(&self.etc) } else { self.config_directory.as_ref() };
+        let Some(directory) = directory else { return Ok(Config::default()) };
+        match std::fs::read_to_string(directory.join("libvirt/libvirt.conf")) {
+            Ok(text) => text.parse(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Config::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Who to be at a daemon: the first of the variable's file, the URI's, the user's and the host's that exists
+    /// (`virAuthGetConfigFilePath`).
+    ///
+    /// # Errors
+    /// When the file cannot be read or says nothing.
+    pub(crate) fn credentials(&self, uri: &Uri) -> Result<Option<Credentials>, Error> {
+        let named = [self.auth_file.clone(), uri.parameter("authfile").map(PathBuf::from)];
+        let usual = [self.config_directory.clone(), Some(self.etc.clone())]
+            .map(|directory| directory.map(|directory| directory.join("libvirt/auth.conf")));
+        let Some(path) = named.into_iter().chain(usual).flatten().find(|path| path.exists()) else {
+            return Ok(None);
+        };
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            Error::from(std::io::Error::new(error.kind(), format!("reading {}: {error}", path.display())))
+        })?;
+        let file: AuthFile = text.parse()?;
+        Ok(file.credentials("libvirt", uri.host.as_deref().unwrap_or("localhost")))
+    }
+
+    /// Files for TLS: the URI's directory, the user's own if there is one, the host's.
+    pub(crate) fn tls(&self, uri: &Uri) -> Tls {
+        let unchecked = uri.parameter("no_verify").is_some_and(|value| value != "0");
+        let verify = if unchecked { Verify::Nothing } else { Verify::Required };
+        if let Some(directory) = uri.parameter("pkipath") {
+            return Tls::in_directory(std::path::Path::new(directory), verify);
+        }
+        let host = Tls::of_host(&self.etc, verify);
+        let Some(home) = self.home.as_ref().filter(|_| !self.root) else { return host };
+        let user = Tls::in_directory(&home.join(".pki/libvirt"), verify);
+        Tls {
+            ca: if user.ca.exists() { user.ca } else { host.ca },
+            revoked: if user.revoked.exists() { user.revoked } else { host.revoked },
+            identity: user.identity.or(host.identity),
+            verify,
+        }
+    }
+
+    /// The program of the daemon that a URI means, if it may be started.
+    pub(crate) fn daemon(&self, driver: &str, modular: bool) -> Option<PathBuf> {
+        let name = if modular { format!("virt{driver}d") } else { "libvirtd".to_owned() };
+        self.daemons.iter().map(|directory| directory.join(&name)).find(|path| path.exists())
     }
 
     fn exists(&self, path: &std::path::Path) -> bool {
@@ -327,12 +473,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_meant_by_a_name_depends_on_the_surroundings() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("libvirt");
+        std::fs::create_dir(&config).unwrap();
+        std::fs::write(
+            config.join("libvirt.conf"),
+            "uri_aliases = [ 'far=qemu+ssh://h/system' ]\nuri_default = 'far'\nremote_proxy = 'netcat'\n",
+        )
+        .unwrap();
+        let bare = Environment { run: directory.path().join("run"), ..Environment::default() };
+        let settled = Environment { config_directory: Some(directory.path().to_owned()), ..bare.clone() };
+        let named = |name: &str, environment: &Environment| Uri::resolve(name, environment).unwrap();
+        assert_eq!(named("far", &settled).host.as_deref(), Some("h"));
+        assert_eq!(named("", &settled).parameter("proxy"), Some("netcat"));
+        assert_eq!(named("qemu+ssh://x/system?proxy=native", &settled).parameter("proxy"), Some("native"));
+        let wishing = Environment { default_uri: Some("test:///default".into()), ..settled.clone() };
+        assert_eq!(named("", &wishing).driver, "test");
+        assert_eq!(named("", &bare).path, "/session");
+        assert!(Uri::resolve("far", &bare).is_err(), "nobody says what it means");
+        let root = Environment { root: true, ..bare };
+        assert_eq!((named("", &root).driver.as_str(), named("", &root).path.as_str()), ("qemu", "/system"));
+        std::fs::create_dir_all(directory.path().join("run/libvirt")).unwrap();
+        std::fs::write(directory.path().join("run/libvirt/virtlxcd-sock"), "").unwrap();
+        assert_eq!(named("", &root).driver, "lxc");
+    }
+
+    #[test]
     fn sockets_are_where_libvirt_has_them() {
         let directory = tempfile::tempdir().unwrap();
         let environment = Environment {
-            root: false,
             runtime_directory: Some(directory.path().join("user")),
             run: directory.path().to_owned(),
+            ..Environment::default()
         };
         let socket = |text: &str, read_only| {
             let path = uri(text).socket(&environment, read_only).unwrap();

@@ -142,6 +142,8 @@ pub enum Descriptors {
     Send,
     /// With the reply.
     Receive,
+    /// With both.
+    Both,
 }
 
 impl Program {

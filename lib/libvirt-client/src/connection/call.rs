@@ -41,6 +41,11 @@ impl<P: Procedure> Reply<P> {
         xdr::decode(&self.arrived.payload).map_err(|error| Error::from(error).of(P::INFO).possibly_executed())
     }
 
+    /// Its size, in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.arrived.payload.len()
+    }
+
     /// The descriptors that came with it.
     #[must_use]
     pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {

@@ -2,7 +2,7 @@
 
 use super::{Shared, now};
 use crate::error::Error;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::time::Sleep;
@@ -10,9 +10,12 @@ use tokio::time::Sleep;
 /// The future that moves a connection: run it beside the calls. It ends, with the reason, when the connection does; dropping it
 /// closes the connection.
 #[must_use = "nothing moves until the driver runs"]
-pub struct Driver {
-    shared: Arc<Shared>,
-    sleep: Pin<Box<Sleep>>,
+pub struct Driver(Pin<Box<dyn Future<Output = Error> + Send>>);
+
+impl Driver {
+    pub(crate) fn new(future: impl Future<Output = Error> + Send + 'static) -> Self {
+        Self(Box::pin(future))
+    }
 }
 
 impl std::fmt::Debug for Driver {
@@ -21,13 +24,42 @@ impl std::fmt::Debug for Driver {
     }
 }
 
-impl Driver {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, sleep: Box::pin(tokio::time::sleep_until(now().into())) }
+impl Future for Driver {
+    type Output = Error;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Error> {
+        self.0.as_mut().poll(context)
     }
 }
 
-impl Future for Driver {
+/// Moves one connection: reads, writes, keeps it alive.
+pub(crate) struct Mover {
+    shared: Arc<Shared>,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Mover {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, sleep: Box::pin(tokio::time::sleep_until(now().into())) }
+    }
+
+    /// Moves the connection while calls on it are waited for.
+    pub(crate) async fn beside<T>(
+        &mut self,
+        calls: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let mut calls = pin!(calls);
+        tokio::select! {
+            biased;
+            result = &mut calls => return result,
+            _ = self => {}
+        }
+        // The connection is closed, and every call knows why.
+        calls.await
+    }
+}
+
+impl Future for Mover {
     type Output = Error;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Error> {
@@ -55,7 +87,7 @@ impl Future for Driver {
     }
 }
 
-impl Drop for Driver {
+impl Drop for Mover {
     fn drop(&mut self) {
         self.shared.lock().close(&Error::new(crate::error::ErrorKind::Closed));
     }

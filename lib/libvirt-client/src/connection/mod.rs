@@ -13,16 +13,17 @@
 mod bytes;
 mod call;
 mod driver;
+mod routes;
 mod state;
-mod subscription;
 
 pub use bytes::{ByteStream, Piece};
 pub use call::{Call, Reply};
 pub use driver::Driver;
-pub(crate) use subscription::Class;
-pub use subscription::{Item, Subscription};
+pub(crate) use driver::Mover;
+pub(crate) use routes::{Class, Key};
 
 use crate::error::{Error, ErrorKind};
+use crate::events::Fanout;
 use crate::transport::{Traits, Transport};
 use libvirt_protocol::procedure::Procedure;
 use libvirt_protocol::session::{ClientSession, Keepalive, Limits};
@@ -30,6 +31,8 @@ use state::State;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tracing::Instrument;
+use tracing::field::Empty;
 
 /// How a connection behaves.
 #[derive(Clone, Copy, Debug)]
@@ -103,13 +106,19 @@ pub(crate) fn now() -> Instant {
 
 /// A connection on a transport, and the driver to be run beside it.
 pub fn connection(transport: impl Transport, options: Options) -> (Connection, Driver) {
+    let (connection, mover) = moved(transport, options);
+    (connection, Driver::new(mover))
+}
+
+/// A connection on a transport, and what moves it.
+pub(crate) fn moved(transport: impl Transport, options: Options) -> (Connection, Mover) {
     let traits = transport.traits();
     let session = ClientSession::new(options.limits, options.keepalive, now());
     let state = State::new(session, Box::new(transport), options.stream_buffer);
     let shared = Arc::new(Shared { state: Mutex::new(state), traits });
     let handle = Arc::new(Handle(Arc::clone(&shared)));
-    let driver = Driver::new(Arc::clone(&shared));
-    (Connection { shared, _handle: handle, deadline: options.deadline }, driver)
+    let mover = Mover::new(Arc::clone(&shared));
+    (Connection { shared, _handle: handle, deadline: options.deadline }, mover)
 }
 
 impl Connection {
@@ -120,9 +129,32 @@ impl Connection {
     /// # Errors
     /// When the daemon refuses, the connection breaks, or the deadline passes.
     pub async fn call<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Reply<P>, Error> {
+        self.call_with::<P>(args, Vec::new()).await
+    }
+
+    /// The same, and sends descriptors with the call.
+    ///
+    /// # Errors
+    /// As [`Connection::call`]; also when the transport carries no descriptors.
+    pub async fn call_with<P: Procedure>(
+        &self,
+        args: &P::Args<'_>,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Reply<P>, Error> {
         // Not `start`: what follows waits at once, and writes.
-        let begun = self.shared.lock().begin::<P>(args, Vec::new(), self.shared.traits);
-        Call::new(Arc::clone(&self.shared), begun).within(self.deadline).await
+        let begun = self.shared.lock().begin::<P>(args, descriptors, self.shared.traits);
+        let call = Call::new(Arc::clone(&self.shared), begun);
+        let span =
+            tracing::debug_span!("libvirt_call", procedure = P::INFO.name, bytes = Empty, error = Empty);
+        if span.is_disabled() {
+            return call.within(self.deadline).await;
+        }
+        let result = call.within(self.deadline).instrument(span.clone()).await;
+        match &result {
+            Ok(reply) => span.record("bytes", reply.len()),
+            Err(error) => span.record("error", tracing::field::display(error)),
+        };
+        result
     }
 
     /// Starts a call now; the future that comes back waits for its reply.
@@ -138,16 +170,21 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Connection::call`].
-    pub async fn open<P: Procedure>(&self, args: &P::Args<'_>) -> Result<ByteStream, Error> {
+    pub async fn open<P: Procedure>(&self, args: &P::Args<'_>) -> Result<(Reply<P>, ByteStream), Error> {
         let call = self.start::<P>(args, Vec::new());
         let serial = call.serial();
-        call.within(self.deadline).await?;
+        let reply = call.within(self.deadline).await?;
         let serial = serial.ok_or_else(|| Error::protocol("a reply without a call").of(P::INFO))?;
-        Ok(ByteStream::new(self.clone(), P::INFO, serial))
+        Ok((reply, ByteStream::new(self.clone(), P::INFO, serial)))
     }
 
-    pub(crate) fn subscription(&self, class: Class, id: i32, limit: usize) -> Subscription {
-        Subscription::new(Arc::clone(&self.shared), (class, id), limit)
+    /// Events of a registration go to these from now on.
+    pub(crate) fn route(&self, key: Key, listeners: Arc<Fanout>) {
+        self.shared.lock().routes.add(key, listeners);
+    }
+
+    pub(crate) fn unroute(&self, key: Key) {
+        self.shared.lock().routes.remove(key);
     }
 
     /// The same connection with another deadline for calls.

@@ -1,6 +1,6 @@
 //! What a connection knows, behind its lock.
 
-use super::subscription::Subscribers;
+use super::routes::Routes;
 use crate::error::{self, Error, ErrorKind};
 use crate::transport::{Traits, Transport};
 use libvirt_protocol::event;
@@ -21,7 +21,7 @@ pub(super) struct State {
     transport: Box<dyn Transport>,
     waiters: HashMap<Serial, Slot>,
     pub(super) streams: HashMap<Serial, StreamState>,
-    pub(super) subscribers: Subscribers,
+    pub(super) routes: Routes,
     driver: Option<Waker>,
     /// Streams that wait until less is unsent.
     writers: Vec<Waker>,
@@ -60,7 +60,7 @@ impl State {
             transport,
             waiters: HashMap::new(),
             streams: HashMap::new(),
-            subscribers: Subscribers::default(),
+            routes: Routes::default(),
             driver: None,
             writers: Vec::new(),
             closed: None,
@@ -102,14 +102,6 @@ impl State {
         // The driver is not waiting to write, so whoever waits first may.
         self.unwritten |= idle;
         Ok(serial)
-    }
-
-    /// Calls a procedure whose answer nobody wants.
-    pub(super) fn tell<P: Procedure>(&mut self, args: &P::Args<'_>, traits: Traits) {
-        if let Ok(serial) = self.begin::<P>(args, Vec::new(), traits) {
-            self.waiters.remove(&serial);
-            self.wake_driver();
-        }
     }
 
     /// Sends what calls have left, before somebody waits for their replies. Not at once with each call: calls that are started
@@ -189,7 +181,7 @@ impl State {
                 }
                 Incoming::Event { program, procedure, payload } => {
                     match event::decode(program, procedure, payload) {
-                        Some(Ok(message)) => self.subscribers.deliver(program, procedure, message),
+                        Some(Ok(message)) => self.routes.deliver(message),
                         Some(Err(error)) => {
                             tracing::debug!(procedure, %error, "an event that cannot be decoded");
                         }
@@ -314,7 +306,6 @@ impl State {
                 stream.finish(Err(reason.clone()));
             }
         }
-        self.subscribers.close(reason);
         self.writers.drain(..).for_each(Waker::wake);
     }
 }

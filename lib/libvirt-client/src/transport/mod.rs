@@ -2,10 +2,12 @@
 
 mod program;
 mod stream;
+mod tls;
 mod unix;
 
 pub use program::Program;
 pub use stream::Stream;
+pub use tls::{Tls, Verify};
 pub use unix::Unix;
 
 use libvirt_protocol::session::Transmit;

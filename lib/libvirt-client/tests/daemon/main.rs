@@ -1,7 +1,15 @@
 //! Against libvirt's own daemon, started by the tests as an unprivileged user with directories of its own.
 #![cfg(test)]
 
+mod admin;
 mod calls;
+mod connections;
+mod events;
+mod guests;
+mod migration;
+mod objects;
+mod raw;
+mod secure;
 mod storage;
 mod support;
 mod transports;

@@ -12,7 +12,7 @@ const MIB: usize = 1024 * 1024;
 async fn volume(daemon: &Daemon, connect: &Connect, size: usize) -> StorageVol {
     let at = daemon.path("pool");
     let xml = format!("<pool type='dir'><name>p</name><target><path>{}</path></target></pool>", at.display());
-    let pool = connect.define_storage_pool(&xml).await.unwrap();
+    let pool = connect.define_storage_pool(&xml, Default::default()).await.unwrap();
     pool.build(StoragePoolBuildFlags::NEW).await.unwrap();
     pool.start(Default::default()).await.unwrap();
     let xml = format!("<volume><name>v</name><capacity>{size}</capacity><allocation>0</allocation></volume>");

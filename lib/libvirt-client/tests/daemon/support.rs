@@ -12,27 +12,74 @@ pub(crate) struct Daemon {
 
 const PROGRAM: &str = "/usr/sbin/libvirtd";
 
+/// What a daemon is started with, beyond the usual.
+#[derive(Default)]
+pub(crate) struct Settings {
+    pub(crate) config: String,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) environment: Vec<(String, String)>,
+    /// Another name of the host; only root can give one.
+    pub(crate) host: Option<String>,
+}
+
 impl Daemon {
     /// Starts it; `None`, and a line that says so, when it is not installed.
     pub(crate) fn start(test: &str) -> Option<Self> {
+        let daemon = Self::prepare(test)?;
+        daemon.run(&Settings::default());
+        Some(daemon)
+    }
+
+    /// Only the place for it.
+    pub(crate) fn prepare(test: &str) -> Option<Self> {
         if !Path::new(PROGRAM).exists() {
             println!("not run: {test}: {PROGRAM} is missing (package libvirt-daemon)");
             return None;
         }
         let directory = tempfile::Builder::new().prefix("libvirtd-").tempdir_in("/tmp").unwrap();
-        std::fs::write(directory.path().join("libvirtd.conf"), "max_client_requests = 5\n").unwrap();
-        let daemon = Self { directory };
-        let mut command = daemon.unprivileged();
+        Some(Self { directory })
+    }
+
+    /// Starts it in its place.
+    pub(crate) fn run(&self, settings: &Settings) {
+        let config = format!("max_client_requests = 5\n{}", settings.config);
+        std::fs::write(self.path("libvirtd.conf"), config).unwrap();
+        let mut command = self.unprivileged();
+        if let Some(host) = &settings.host {
+            let mut named = Command::new("unshare");
+            named.args(["--uts", "sh", "-c", "hostname \"$1\" && shift && exec \"$@\"", "sh", host, "env"]);
+            named.args(command.get_args());
+            named.current_dir("/").env_clear();
+            named.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            command = named;
+        }
+        command.envs(settings.environment.iter().map(|(name, value)| (name, value)));
         // With --daemon it returns when its sockets are there; --timeout ends it if we never do.
-        let status = command
+        let output = command
             .args([PROGRAM, "--daemon", "--timeout", "600", "--config"])
-            .arg(daemon.path("libvirtd.conf"))
+            .arg(self.path("libvirtd.conf"))
             .arg("--pid-file")
-            .arg(daemon.path("pid"))
+            .arg(self.path("pid"))
+            .args(&settings.arguments)
+            .stderr(std::fs::File::create(self.path("stderr")).unwrap())
             .status()
             .unwrap();
-        assert!(status.success(), "libvirtd did not start: {status}");
-        Some(daemon)
+        let said = || std::fs::read_to_string(self.path("stderr")).unwrap_or_default();
+        assert!(output.success(), "libvirtd did not start: {output}: {}", said());
+    }
+
+    /// Ends the process without warning.
+    pub(crate) fn kill(&mut self) {
+        let process = self.process().unwrap();
+        rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL).unwrap();
+        wait(&process);
+        // Its number may soon be another process's.
+        std::fs::remove_file(self.path("pid")).unwrap();
+    }
+
+    /// Starts another one in the same place.
+    pub(crate) fn restart(&mut self) {
+        self.run(&Settings::default());
     }
 
     /// A command as the daemon's user; the program is the first argument.
@@ -61,6 +108,13 @@ impl Daemon {
         rustix::process::pidfd_send_signal(self.process().unwrap(), signal).unwrap();
     }
 
+    /// Gives a file to the daemon's user.
+    pub(crate) fn own(&self, path: &Path) {
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).unwrap();
+        }
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -68,9 +122,10 @@ impl Daemon {
     /// Where its sockets are, for a client that is not root.
     pub(crate) fn environment(&self) -> Environment {
         Environment {
-            root: false,
             runtime_directory: Some(self.directory.path().to_owned()),
             run: self.directory.path().join("nothing"),
+            etc: self.directory.path().join("etc"),
+            ..Environment::default()
         }
     }
 
@@ -88,6 +143,17 @@ impl Daemon {
     }
 }
 
+/// Whether programs are there; a line says so when one is not.
+pub(crate) fn present(test: &str, programs: &[(&str, &str)]) -> bool {
+    programs.iter().all(|(program, package)| {
+        let found = Path::new(program).exists();
+        if !found {
+            println!("not run: {test}: {program} is missing (package {package})");
+        }
+        found
+    })
+}
+
 pub(crate) fn run(driver: libvirt_client::Driver) {
     #[expect(clippy::disallowed_methods, reason = "a test has one runtime, which ends with it")]
     drop(tokio::spawn(driver));
@@ -98,8 +164,12 @@ impl Drop for Daemon {
         let Some(daemon) = self.process() else { return };
         let _ = rustix::process::pidfd_send_signal(&daemon, rustix::process::Signal::TERM);
         // Its directory is removed when it is gone.
-        let mut ended = [rustix::event::PollFd::new(&daemon, rustix::event::PollFlags::IN)];
-        let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
-        let _ = rustix::event::poll(&mut ended, Some(&limit));
+        wait(&daemon);
     }
+}
+
+fn wait(process: &std::os::fd::OwnedFd) {
+    let mut ended = [rustix::event::PollFd::new(process, rustix::event::PollFlags::IN)];
+    let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+    let _ = rustix::event::poll(&mut ended, Some(&limit));
 }

@@ -1,19 +1,8 @@
 //! Ways to the daemon other than its socket.
 
-use crate::support::{Daemon, run};
+use crate::support::{Daemon, present, run};
 use libvirt_client::Connect;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-
-fn present(test: &str, programs: &[(&str, &str)]) -> bool {
-    programs.iter().all(|(program, package)| {
-        let found = Path::new(program).exists();
-        if !found {
-            println!("not run: {test}: {program} is missing (package {package})");
-        }
-        found
-    })
-}
 
 fn script(daemon: &Daemon, name: &str, text: &str) -> String {
     let path = daemon.path(name);

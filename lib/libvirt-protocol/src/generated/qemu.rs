@@ -131,7 +131,7 @@ details: Option<Text<'a>>,
 
 procedure! {
 /// [`virDomainQemuMonitorCommandWithFiles`](https://libvirt.org/search.html?q=virDomainQemuMonitorCommandWithFiles), since libvirt 8.2.0.
-DomainMonitorCommandWithFiles(DomainMonitorCommandWithFilesArgs<'a>) -> DomainMonitorCommandWithFilesRet<'a> = Info::new(Program::Qemu, 7, "domain_monitor_command_with_files", Release(8, 2, 0)).function("virDomainQemuMonitorCommandWithFiles").descriptors(Descriptors::Receive).acl(&["domain:write"])
+DomainMonitorCommandWithFiles(DomainMonitorCommandWithFilesArgs<'a>) -> DomainMonitorCommandWithFilesRet<'a> = Info::new(Program::Qemu, 7, "domain_monitor_command_with_files", Release(8, 2, 0)).function("virDomainQemuMonitorCommandWithFiles").descriptors(Descriptors::Both).acl(&["domain:write"])
 }
 
 structure! {

@@ -115,6 +115,8 @@ pub(super) enum Descriptors {
     Send,
     /// With the reply.
     Receive,
+    /// With both.
+    Both,
 }
 
 /// A field: `name: type`, and after `=` the C type of constants that give its number a meaning.

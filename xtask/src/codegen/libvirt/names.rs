@@ -23,7 +23,7 @@ pub(super) fn pascal(snake: &str) -> String {
 
 /// `callbackID` as `callback_id`; what is a keyword gets the word that means the same.
 pub(super) fn field(name: &str) -> String {
-    let words = words(name).join("_").to_ascii_lowercase();
+    let words = words(&name.replace("CPUs", "Cpus")).join("_").to_ascii_lowercase();
     match words.as_str() {
         "type" => "kind".to_owned(),
         _ => words,
@@ -115,6 +115,7 @@ mod tests {
         assert_eq!(field("callbackID"), "callback_id");
         assert_eq!(field("usageID"), "usage_id");
         assert_eq!(field("type"), "kind");
+        assert_eq!(field("xmlCPUs"), "xml_cpus");
         assert_eq!(constant_type("virDomainXMLFlags"), "DomainXmlFlags");
         assert_eq!(constant_type("virDomainUndefineFlagsValues"), "DomainUndefineFlags");
         assert_eq!(constant_type("virDomainShutdownFlagValues"), "DomainShutdownFlags");

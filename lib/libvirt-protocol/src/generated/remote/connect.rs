@@ -554,7 +554,7 @@ structure! {
 /// What [`ConnectBaselineCpu`] takes.
 ConnectBaselineCpuArgs<'a> {
 /// `xmlCPUs`
-xml_cp_us: List<'a, Text<'a>, 256>,
+xml_cpus: List<'a, Text<'a>, 256>,
 /// `flags`
 flags: flags::ConnectBaselineCpuFlags,
 }}
@@ -1097,7 +1097,7 @@ machine: Option<Text<'a>>,
 /// `virttype`
 virttype: Option<Text<'a>>,
 /// `xmlCPUs`
-xml_cp_us: List<'a, Text<'a>, 256>,
+xml_cpus: List<'a, Text<'a>, 256>,
 /// `flags`
 flags: flags::ConnectBaselineCpuFlags,
 }}

@@ -1,7 +1,9 @@
 //! Prints the description as Rust.
 
 mod constants;
+mod documents;
 mod events;
+mod raw;
 
 use super::model::{
     Constants, Descriptors, Field, Many, Priority, Procedure, Program, SetKind, StreamKind, Structure, Type,
@@ -114,7 +116,8 @@ pub(super) fn all(programs: &[Program], constants: &Constants, output: &mut Outp
             output.rust(file(&program.name), &text)?;
         }
     }
-    Ok(())
+    context.raw(output)?;
+    context.documents(output)
 }
 
 fn object(name: &str) -> &'static str {
@@ -349,7 +352,11 @@ impl Printer<'_> {
             write!(text, ".sparse({bit})")?;
         }
         if let Some(descriptors) = procedure.descriptors {
-            let direction = if descriptors == Descriptors::Send { "Send" } else { "Receive" };
+            let direction = match descriptors {
+                Descriptors::Send => "Send",
+                Descriptors::Receive => "Receive",
+                Descriptors::Both => "Both",
+            };
             write!(text, ".descriptors(Descriptors::{direction})")?;
         }
         if procedure.event.is_some() {

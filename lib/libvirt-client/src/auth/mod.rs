@@ -1,0 +1,99 @@
+//! Authentication: what the daemon demands, and what may be said on which connection.
+//!
+//! | on | SCRAM, PLAIN | anonymous |
+//! |---|---|---|
+//! | a socket of this host, TLS, ssh | yes | no |
+//! | bare TCP | no: they bring no encryption of what follows | no |
+
+mod credentials;
+mod sasl;
+mod scram;
+
+pub use credentials::{AuthFile, Credentials};
+
+use crate::connection::Connection;
+use crate::error::{Error, ErrorKind};
+use libvirt_protocol::remote;
+
+/// Ways to authenticate (`remote_auth_type`).
+mod way {
+    pub(super) const NONE: i32 = 0;
+    pub(super) const SASL: i32 = 1;
+    pub(super) const POLKIT: i32 = 2;
+}
+
+/// How a connection authenticates.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Auth {
+    /// What the URI's parameter `auth` asks for.
+    pub(crate) wish: Wish,
+    /// Who to be. `None` when nobody has said; then a daemon that demands it is refused.
+    pub(crate) credentials: Option<Credentials>,
+}
+
+/// What the URI's parameter `auth` asks for (`doRemoteOpen` in `remote_driver.c`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// What the daemon offers.
+    #[default]
+    Any,
+    /// polkit alone.
+    Polkit,
+    /// SASL alone, with one mechanism if one is named.
+    Sasl(Option<String>),
+}
+
+impl Wish {
+    /// Reads the parameter.
+    ///
+    /// # Errors
+    /// When it says something else than `polkit`, `sasl` or `sasl.MECHANISM`.
+    pub(crate) fn of(parameter: Option<&str>) -> Result<Self, Error> {
+        match parameter {
+            None => Ok(Self::Any),
+            Some("polkit") => Ok(Self::Polkit),
+            Some("sasl") => Ok(Self::Sasl(None)),
+            Some(other) => match other.strip_prefix("sasl.") {
+                Some(mechanism) if !mechanism.is_empty() => Ok(Self::Sasl(Some(mechanism.to_owned()))),
+                _ => {
+                    let problem = format!("auth={other}: there are polkit, sasl and sasl.MECHANISM");
+                    Err(Error::new(ErrorKind::Uri(problem)))
+                }
+            },
+        }
+    }
+}
+
+impl Auth {
+    /// Does what the daemon demands.
+    ///
+    /// # Errors
+    /// When it refuses, or demands what is not possible or not safe here.
+    pub(crate) async fn authenticate(&self, connection: &Connection) -> Result<(), Error> {
+        let reply = connection.call::<remote::AuthList>(&()).await?;
+        let offered: Vec<i32> = reply.result()?.types.iter().collect();
+        let chosen = match &self.wish {
+            Wish::Any => offered.first().copied().unwrap_or(way::NONE),
+            wish => {
+                let way = if *wish == Wish::Polkit { way::POLKIT } else { way::SASL };
+                if !offered.contains(&way) {
+                    return Err(refused(format!(
+                        "the URI asks for a way that the daemon does not offer: {wish:?}"
+                    )));
+                }
+                way
+            }
+        };
+        match chosen {
+            way::NONE => Ok(()),
+            way::POLKIT => connection.call::<remote::AuthPolkit>(&()).await.map(drop),
+            way::SASL => sasl::authenticate(connection, self).await,
+            other => Err(refused(format!("the daemon demands the unknown way {other}"))),
+        }
+    }
+}
+
+/// Authentication does not come about, for this reason.
+fn refused(why: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Auth(why.into()))
+}

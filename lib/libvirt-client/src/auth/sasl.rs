@@ -1,0 +1,125 @@
+//! SASL inside libvirt's protocol: which mechanism, and the exchange.
+
+use super::credentials::Credentials;
+use super::scram::{Final, First, Hash};
+use super::{Auth, Wish, refused};
+use crate::connection::Connection;
+use crate::error::Error;
+use libvirt_protocol::remote::{self, AuthSaslStartArgs, AuthSaslStepArgs};
+use libvirt_protocol::xdr::Words;
+
+/// Mechanisms, the best first.
+const MECHANISMS: [&str; 3] = ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"];
+
+/// Runs one mechanism until the daemon says that it is complete.
+pub(super) async fn authenticate(connection: &Connection, auth: &Auth) -> Result<(), Error> {
+    // None of our mechanisms encrypts what comes after it.
+    if !connection.traits().private {
+        return Err(refused(
+            "the daemon demands SASL on a connection that anybody can read; use TLS, ssh or a local socket",
+        ));
+    }
+    let reply = connection.call::<remote::AuthSaslInit>(&()).await?;
+    let offered = String::from(reply.result()?.mechlist);
+    let mechanism = choose(&offered, &auth.wish)?;
+    let credentials = auth.credentials.clone().ok_or_else(|| {
+        refused("the daemon demands a user and a password; give them to the builder or in auth.conf")
+    })?;
+    match mechanism {
+        "PLAIN" => plain(connection, &credentials).await,
+        "SCRAM-SHA-1" => scram(connection, mechanism, Hash::Sha1, credentials).await,
+        _ => scram(connection, mechanism, Hash::Sha256, credentials).await,
+    }
+}
+
+/// The best mechanism that is offered and wished for.
+fn choose(offered: &str, wish: &Wish) -> Result<&'static str, Error> {
+    let wished = match wish {
+        Wish::Sasl(Some(mechanism)) => Some(mechanism.as_str()),
+        _ => None,
+    };
+    let offers: Vec<&str> = offered.split([',', ' ']).collect();
+    MECHANISMS
+        .into_iter()
+        .find(|known| offers.contains(known) && wished.is_none_or(|wished| wished == *known))
+        .ok_or_else(|| {
+            let wished = wished.map_or_else(String::new, |wished| format!(" and {wished} is wished for"));
+            refused(format!("the daemon offers {offered}{wished}; we have {}", MECHANISMS.join(", ")))
+        })
+}
+
+async fn plain(connection: &Connection, credentials: &Credentials) -> Result<(), Error> {
+    let said = format!("\0{}\0{}", credentials.user, credentials.password);
+    let (complete, _) = start(connection, "PLAIN", said.as_bytes()).await?;
+    if complete { Ok(()) } else { Err(refused("the daemon does not come to an end with PLAIN")) }
+}
+
+async fn scram(
+    connection: &Connection,
+    mechanism: &str,
+    hash: Hash,
+    credentials: Credentials,
+) -> Result<(), Error> {
+    let mut nonce = [0; 24];
+    getrandom::fill(&mut nonce).map_err(|error| refused(format!("no random numbers: {error}")))?;
+    let first = First::new(hash, credentials, &nonce);
+    let (_, challenge) = start(connection, mechanism, first.message().as_bytes()).await?;
+    let (answer, last) = first.answer(&text(challenge)?)?;
+    let (complete, proof) = step(connection, Some(answer.as_bytes())).await?;
+    check(&last, proof)?;
+    if complete {
+        return Ok(());
+    }
+    // The daemon's library may want to hear that we have heard.
+    match step(connection, Some(b"")).await? {
+        (true, _) => Ok(()),
+        (false, _) => Err(refused("the daemon does not come to an end")),
+    }
+}
+
+/// A daemon that takes our proof must give its own.
+fn check(last: &Final, proof: Option<Vec<u8>>) -> Result<(), Error> {
+    last.check(&text(proof)?)
+}
+
+fn text(data: Option<Vec<u8>>) -> Result<String, Error> {
+    let data = data.ok_or_else(|| refused("the daemon says nothing where it must"))?;
+    // Its library counts the zero at the end.
+    let end = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
+    String::from_utf8(data[..end].to_vec()).map_err(|_| refused("the daemon says what is no text"))
+}
+
+async fn start(
+    connection: &Connection,
+    mechanism: &str,
+    data: &[u8],
+) -> Result<(bool, Option<Vec<u8>>), Error> {
+    let args = AuthSaslStartArgs { mech: mechanism.into(), nil: 0, data: Words(data.to_vec()) };
+    let reply = connection.call::<remote::AuthSaslStart>(&args).await?;
+    let reply = reply.result()?;
+    Ok((reply.complete != 0, (reply.nil == 0).then_some(reply.data.0)))
+}
+
+async fn step(connection: &Connection, data: Option<&[u8]>) -> Result<(bool, Option<Vec<u8>>), Error> {
+    let nil = i32::from(data.is_none());
+    let args = AuthSaslStepArgs { nil, data: Words(data.unwrap_or_default().to_vec()) };
+    let reply = connection.call::<remote::AuthSaslStep>(&args).await?;
+    let reply = reply.result()?;
+    Ok((reply.complete != 0, (reply.nil == 0).then_some(reply.data.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_mechanism_that_both_have_is_taken() {
+        let any = Wish::Any;
+        assert_eq!(choose("SCRAM-SHA-1,PLAIN,SCRAM-SHA-256", &any).unwrap(), "SCRAM-SHA-256");
+        assert_eq!(choose("GSSAPI,SCRAM-SHA-1", &any).unwrap(), "SCRAM-SHA-1");
+        assert!(choose("ANONYMOUS,GSSAPI,DIGEST-MD5", &any).is_err());
+        let plain = Wish::Sasl(Some("PLAIN".into()));
+        assert_eq!(choose("SCRAM-SHA-256,PLAIN", &plain).unwrap(), "PLAIN");
+        assert!(choose("SCRAM-SHA-256", &plain).is_err());
+    }
+}

@@ -1,0 +1,262 @@
+//! Block devices of domains, and the jobs on them.
+
+use super::Domain;
+use crate::error::Error;
+use crate::events::{Filter, Item, Subscription};
+use crate::handle::methods;
+use crate::params::Params;
+use libvirt_protocol::NoFlags;
+use libvirt_protocol::enums::{ConnectDomainEventBlockJobStatus, DomainBlockJobType, DomainDiskErrorCode};
+use libvirt_protocol::event::{Event, Kind};
+use libvirt_protocol::flags::{
+    DomainBlockCommitFlags, DomainBlockCopyFlags, DomainBlockJobAbortFlags, DomainBlockJobInfoFlags,
+    DomainBlockJobSetSpeedFlags, DomainBlockPullFlags, DomainBlockRebaseFlags, DomainBlockResizeFlags,
+};
+use libvirt_protocol::procedure::Procedure;
+use libvirt_protocol::remote::{self, *};
+
+/// Sizes of a block device, in bytes (`virDomainBlockInfo`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockInfo {
+    /// What the guest sees.
+    pub capacity: u64,
+    /// The highest place that the guest has written to, or what is taken.
+    pub allocation: u64,
+    /// The container's size on the host.
+    pub physical: u64,
+}
+
+/// How far a block job is (`virDomainBlockJobInfo`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockJobInfo {
+    /// What it does.
+    pub kind: DomainBlockJobType,
+    /// Its limit, in MiB a second, or in bytes a second when the flags ask for that; 0 is none.
+    pub bandwidth: u64,
+    /// Where it is.
+    pub current: u64,
+    /// Where it will have ended; this may grow.
+    pub end: u64,
+}
+
+/// Where a block job has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockJobState {
+    /// It has caught up and follows what the guest writes, until it is aborted, with or without a pivot.
+    Ready,
+    /// It has ended well.
+    Completed,
+}
+
+/// Which image a block job goes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlockTarget<'a> {
+    /// The lowest image that takes part; `None` leaves it to the daemon.
+    pub base: Option<&'a str>,
+    /// The highest one; `None` is the active one.
+    pub top: Option<&'a str>,
+    /// Its limit, in MiB a second unless the flags say bytes; 0 is none.
+    pub bandwidth: u64,
+}
+
+/// A job on one block device. It goes on when this is dropped.
+#[derive(Debug)]
+pub struct BlockJob {
+    domain: Domain,
+    disk: String,
+    events: Subscription,
+}
+
+impl BlockJob {
+    /// How far it is; `None` when there is none any more (`virDomainGetBlockJobInfo`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn progress(&self) -> Result<Option<BlockJobInfo>, Error> {
+        self.domain.block_job(&self.disk, DomainBlockJobInfoFlags::empty()).await
+    }
+
+    /// Changes its limit (`virDomainBlockJobSetSpeed`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn set_speed(&self, bandwidth: u64, flags: DomainBlockJobSetSpeedFlags) -> Result<(), Error> {
+        let args = DomainBlockJobSetSpeedArgs {
+            dom: self.domain.wire(),
+            path: self.disk.as_str().into(),
+            bandwidth,
+            flags,
+        };
+        self.domain.connect().call::<remote::DomainBlockJobSetSpeed>(&args).await.map(drop)
+    }
+
+    /// Ends it; a copy or an active commit that is ready ends well with `PIVOT` (`virDomainBlockJobAbort`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn abort(&self, flags: DomainBlockJobAbortFlags) -> Result<(), Error> {
+        let args =
+            DomainBlockJobAbortArgs { dom: self.domain.wire(), path: self.disk.as_str().into(), flags };
+        self.domain.connect().call::<remote::DomainBlockJobAbort>(&args).await.map(drop)
+    }
+
+    /// Waits until it is ready or has ended.
+    ///
+    /// # Errors
+    /// When it failed or was cancelled, and when the connection is lost.
+    pub async fn wait(&mut self) -> Result<BlockJobState, Error> {
+        use ConnectDomainEventBlockJobStatus as S;
+        loop {
+            match self.events.next().await? {
+                Item::Event(Event::DomainBlockJob2(event)) if event.dst == self.disk.as_str() => {
+                    match event.status {
+                        S::Ready => return Ok(BlockJobState::Ready),
+                        S::Completed => return Ok(BlockJobState::Completed),
+                        other => {
+                            let problem = format!("the job on {} has ended: {other:?}", self.disk);
+                            return Err(Error::job(problem));
+                        }
+                    }
+                }
+                Item::Event(_) => {}
+                // Its end may be among what was not seen.
+                Item::Lagged(_) | Item::Resynchronised => match self.progress().await? {
+                    None => return Ok(BlockJobState::Completed),
+                    Some(info) if info.end > 0 && info.current == info.end => {
+                        return Ok(BlockJobState::Ready);
+                    }
+                    Some(_) => {}
+                },
+            }
+        }
+    }
+}
+
+impl Domain {
+    async fn block_begin<P: Procedure>(&self, disk: &str, args: &P::Args<'_>) -> Result<BlockJob, Error> {
+        // Before it begins: a small one has ended before its call comes back.
+        let events = self.connect().subscribe_to([Filter::domain(Kind::DomainBlockJob2, self)]).await?;
+        self.connect().call::<P>(args).await?;
+        Ok(BlockJob { domain: self.clone(), disk: disk.to_owned(), events })
+    }
+
+    /// Pulls what lies below into the active image; with `base` only down to that one (`virDomainBlockPull`, `virDomainBlockRebase`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn block_pull(
+        &self,
+        disk: &str,
+        target: BlockTarget<'_>,
+        flags: DomainBlockPullFlags,
+    ) -> Result<BlockJob, Error> {
+        if target.base.is_some() {
+            let flags = DomainBlockRebaseFlags::from_bits_retain(flags.bits());
+            return self.block_rebase(disk, target, flags).await;
+        }
+        let args =
+            DomainBlockPullArgs { dom: self.wire(), path: disk.into(), bandwidth: target.bandwidth, flags };
+        self.block_begin::<remote::DomainBlockPull>(disk, &args).await
+    }
+
+    /// Pulls, or copies, as the flags say; `base` is the image or the copy's place (`virDomainBlockRebase`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn block_rebase(
+        &self,
+        disk: &str,
+        target: BlockTarget<'_>,
+        flags: DomainBlockRebaseFlags,
+    ) -> Result<BlockJob, Error> {
+        let args = DomainBlockRebaseArgs {
+            dom: self.wire(),
+            path: disk.into(),
+            base: target.base.map(Into::into),
+            bandwidth: target.bandwidth,
+            flags,
+        };
+        self.block_begin::<remote::DomainBlockRebase>(disk, &args).await
+    }
+
+    /// Writes what lies above down into `base` (`virDomainBlockCommit`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn block_commit(
+        &self,
+        disk: &str,
+        target: BlockTarget<'_>,
+        flags: DomainBlockCommitFlags,
+    ) -> Result<BlockJob, Error> {
+        let args = DomainBlockCommitArgs {
+            dom: self.wire(),
+            disk: disk.into(),
+            base: target.base.map(Into::into),
+            top: target.top.map(Into::into),
+            bandwidth: target.bandwidth,
+            flags,
+        };
+        self.block_begin::<remote::DomainBlockCommit>(disk, &args).await
+    }
+
+    /// Copies it to what the XML of a disk says; parameters are named `DOMAIN_BLOCK_COPY_*` (`virDomainBlockCopy`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn block_copy(
+        &self,
+        disk: &str,
+        to: &str,
+        parameters: &Params,
+        flags: DomainBlockCopyFlags,
+    ) -> Result<BlockJob, Error> {
+        let args = DomainBlockCopyArgs {
+            dom: self.wire(),
+            path: disk.into(),
+            destxml: to.into(),
+            params: parameters.as_slice().into(),
+            flags,
+        };
+        self.block_begin::<remote::DomainBlockCopy>(disk, &args).await
+    }
+}
+
+methods! { Domain(this) {
+    /// The job on a block device, if there is one (`virDomainGetBlockJobInfo`).
+    block_job(disk: &str, flags: DomainBlockJobInfoFlags) -> Option<BlockJobInfo>
+        = remote::DomainGetBlockJobInfo(DomainGetBlockJobInfoArgs { dom: this.wire(), path: disk.into(), flags })
+        => |found| (found.found != 0).then_some(BlockJobInfo {
+            kind: found.kind, bandwidth: found.bandwidth, current: found.cur, end: found.end,
+        });
+    /// Sizes of a block device (`virDomainGetBlockInfo`).
+    block_info(disk: &str) -> BlockInfo
+        = remote::DomainGetBlockInfo(DomainGetBlockInfoArgs {
+            dom: this.wire(), path: disk.into(), flags: NoFlags::empty(),
+        }) => |found| BlockInfo {
+            capacity: found.capacity, allocation: found.allocation, physical: found.physical,
+        };
+    /// Changes the size of a block device: in KiB, or in bytes when the flags say so (`virDomainBlockResize`).
+    block_resize(disk: &str, size: u64, flags: DomainBlockResizeFlags)
+        = remote::DomainBlockResize(DomainBlockResizeArgs { dom: this.wire(), disk: disk.into(), size, flags });
+    /// Counts of a block device: names `DOMAIN_BLOCK_STATS_*`; an empty name means all of them (`virDomainBlockStatsFlags`).
+    block_stats(disk: &str) -> Params
+        = remote::DomainBlockStatsFlags(DomainBlockStatsFlagsArgs {
+            dom: this.wire(), path: disk.into(), nparams: 16, flags: libvirt_protocol::flags::TypedParameterFlags::PARAM_STRING_OKAY,
+        }) => |found| found.params.iter().collect();
+    /// Reads from a block device, as the guest sees it (`virDomainBlockPeek`).
+    peek_block(disk: &str, offset: u64, size: u32) -> Vec<u8>
+        = remote::DomainBlockPeek(DomainBlockPeekArgs {
+            dom: this.wire(), path: disk.into(), offset, size, flags: NoFlags::empty(),
+        }) => |found| found.buffer.0.into_owned();
+    /// Asks for an event when more than so many bytes are taken (`virDomainSetBlockThreshold`).
+    set_block_threshold(device: &str, bytes: u64)
+        = remote::DomainSetBlockThreshold(DomainSetBlockThresholdArgs {
+            dom: this.wire(), dev: device.into(), threshold: bytes, flags: NoFlags::empty(),
+        });
+    /// Block devices with errors (`virDomainGetDiskErrors`).
+    disk_errors() -> Vec<(String, DomainDiskErrorCode)>
+        = remote::DomainGetDiskErrors(DomainGetDiskErrorsArgs {
+            dom: this.wire(), maxerrors: 256, flags: NoFlags::empty(),
+        }) => |found| found.errors.iter().map(|error| (error.disk.into(), error.error)).collect();
+} }

@@ -1,0 +1,269 @@
+//! Long work on a domain: while it runs it tells how far it is, and can be aborted.
+//!
+//! libvirt knows two kinds. A save, a dump or a migration is one call that ends with the work: [`CallJob`]. A backup is begun by a call
+//! and goes on without it: [`BackgroundJob`]. (Block jobs are a third kind, with one job for each disk: [`super::BlockJob`].)
+
+use super::Domain;
+use crate::connection::{Call, Reply};
+use crate::error::{Error, ErrorKind};
+use crate::events::{Filter, Item, Subscription};
+use crate::handle::methods;
+use crate::params::{Params, parameters};
+use libvirt_protocol::NoFlags;
+use libvirt_protocol::enums::{DomainCoreDumpFormat, DomainJobType};
+use libvirt_protocol::event::{Event, Kind};
+use libvirt_protocol::flags::{
+    DomainAbortJobFlags, DomainBackupBeginFlags, DomainCoreDumpFlags, DomainGetJobStatsFlags,
+    DomainSaveRestoreFlags,
+};
+use libvirt_protocol::parameters::*;
+use libvirt_protocol::procedure::Procedure;
+use libvirt_protocol::remote::{self, *};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Work that is one call. Await it for its end; dropping it leaves the work to the daemon, which goes on with it.
+#[derive(Debug)]
+#[must_use = "nobody hears of its end when this is dropped"]
+pub struct CallJob<P: Procedure> {
+    domain: Domain,
+    call: Call<P>,
+}
+
+/// Work that goes on after the call that began it.
+#[derive(Debug)]
+pub struct BackgroundJob {
+    domain: Domain,
+    ends: Subscription,
+}
+
+parameters! {
+    /// How far a job is (`DOMAIN_JOB_*`). Times are in milliseconds, sizes in bytes.
+    JobProgress {
+        /// What it does (`virDomainJobOperation`).
+        operation: i32 = DOMAIN_JOB_OPERATION,
+        /// How long it has run.
+        time_elapsed: u64 = DOMAIN_JOB_TIME_ELAPSED,
+        /// How long it will, by its own estimate.
+        time_remaining: u64 = DOMAIN_JOB_TIME_REMAINING,
+        /// How long the guest stands still, or has stood still.
+        downtime: u64 = DOMAIN_JOB_DOWNTIME,
+        /// Memory and disks together.
+        data_total: u64 = DOMAIN_JOB_DATA_TOTAL,
+        /// What is done of it.
+        data_processed: u64 = DOMAIN_JOB_DATA_PROCESSED,
+        /// What is not; a guest that writes makes it more.
+        data_remaining: u64 = DOMAIN_JOB_DATA_REMAINING,
+        /// Memory.
+        memory_total: u64 = DOMAIN_JOB_MEMORY_TOTAL,
+        /// What is done of it.
+        memory_processed: u64 = DOMAIN_JOB_MEMORY_PROCESSED,
+        /// What is not.
+        memory_remaining: u64 = DOMAIN_JOB_MEMORY_REMAINING,
+        /// Bytes a second.
+        memory_bps: u64 = DOMAIN_JOB_MEMORY_BPS,
+        /// Pages a second that the guest writes to.
+        memory_dirty_rate: u64 = DOMAIN_JOB_MEMORY_DIRTY_RATE,
+        /// How often its memory was gone over.
+        memory_iteration: u64 = DOMAIN_JOB_MEMORY_ITERATION,
+        /// Disks.
+        disk_total: u64 = DOMAIN_JOB_DISK_TOTAL,
+        /// What is done of them.
+        disk_processed: u64 = DOMAIN_JOB_DISK_PROCESSED,
+        /// What is not.
+        disk_remaining: u64 = DOMAIN_JOB_DISK_REMAINING,
+        /// Whether it ended well, of one that has ended.
+        success: bool = DOMAIN_JOB_SUCCESS,
+        /// Why it did not.
+        error: String = DOMAIN_JOB_ERRMSG,
+    }
+}
+
+impl<P: Procedure> CallJob<P> {
+    pub(super) fn new(domain: Domain, call: Call<P>) -> Self {
+        Self { domain, call }
+    }
+
+    /// How far it is; `None` when it is not at work: not yet, or not any more.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn progress(&self) -> Result<Option<JobProgress>, Error> {
+        self.domain.job().await.map(|job| job.map(|(_, progress)| progress))
+    }
+
+    /// Aborts it; awaiting it then tells that (`virDomainAbortJob`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn abort(&self) -> Result<(), Error> {
+        self.domain.abort_job().await
+    }
+}
+
+impl<P: Procedure> Future for CallJob<P> {
+    type Output = Result<Reply<P>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.call).poll(context)
+    }
+}
+
+impl BackgroundJob {
+    /// How far it is; `None` when it has ended.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn progress(&self) -> Result<Option<JobProgress>, Error> {
+        self.domain.job().await.map(|job| job.map(|(_, progress)| progress))
+    }
+
+    /// Aborts it (`virDomainAbortJob`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn abort(&self) -> Result<(), Error> {
+        self.domain.abort_job().await
+    }
+
+    /// Waits for its end; returns its last figures, of which `success` tells how it ended.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn wait(mut self) -> Result<JobProgress, Error> {
+        loop {
+            match self.ends.next().await? {
+                Item::Event(Event::DomainJobCompleted(event)) => {
+                    return Ok(event.params.iter().collect::<Params>().into());
+                }
+                Item::Event(_) => {}
+                // Its end may be among what was not seen.
+                Item::Lagged(_) | Item::Resynchronised => {
+                    if self.domain.job().await?.is_none() {
+                        return Ok(self.domain.last_job().await?.1);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Domain {
+    /// The job that is at work, if one is, and how far it is (`virDomainGetJobStats`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn job(&self) -> Result<Option<(DomainJobType, JobProgress)>, Error> {
+        let (kind, progress) = self.job_stats(DomainGetJobStatsFlags::empty()).await?;
+        Ok((kind != DomainJobType::None).then_some((kind, progress)))
+    }
+
+    /// The last job that has ended. The daemon forgets it after this (`virDomainGetJobStats`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn last_job(&self) -> Result<(DomainJobType, JobProgress), Error> {
+        self.job_stats(DomainGetJobStatsFlags::COMPLETED).await
+    }
+
+    /// Writes its state to a file of the host and stops it (`virDomainSaveFlags`).
+    ///
+    /// # Errors
+    /// When the call cannot be sent.
+    pub async fn save(
+        &self,
+        to: &str,
+        xml: Option<&str>,
+        flags: DomainSaveRestoreFlags,
+    ) -> Result<CallJob<remote::DomainSaveFlags>, Error> {
+        let args = DomainSaveFlagsArgs { dom: self.wire(), to: to.into(), dxml: xml.map(Into::into), flags };
+        self.begin(&args).await
+    }
+
+    /// Puts it aside: its state goes to a file that the daemon keeps, and starting it goes on from there (`virDomainManagedSave`).
+    ///
+    /// # Errors
+    /// When the call cannot be sent.
+    pub async fn managed_save(
+        &self,
+        flags: DomainSaveRestoreFlags,
+    ) -> Result<CallJob<remote::DomainManagedSave>, Error> {
+        self.begin(&DomainManagedSaveArgs { dom: self.wire(), flags }).await
+    }
+
+    /// Writes its memory to a file of the host, to be looked at (`virDomainCoreDumpWithFormat`).
+    ///
+    /// # Errors
+    /// When the call cannot be sent.
+    pub async fn core_dump(
+        &self,
+        to: &str,
+        format: DomainCoreDumpFormat,
+        flags: DomainCoreDumpFlags,
+    ) -> Result<CallJob<remote::DomainCoreDumpWithFormat>, Error> {
+        let args =
+            DomainCoreDumpWithFormatArgs { dom: self.wire(), to: to.into(), dumpformat: format, flags };
+        self.begin(&args).await
+    }
+
+    /// Begins to copy its disks as they are now (`virDomainBackupBegin`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn backup(
+        &self,
+        xml: &str,
+        checkpoint: Option<&str>,
+        flags: DomainBackupBeginFlags,
+    ) -> Result<BackgroundJob, Error> {
+        // Before it begins: a small one has ended before its call comes back.
+        let filter = [Filter::domain(Kind::DomainJobCompleted, self)];
+        let ends = self.connect().subscribe_to(filter).await?;
+        let args = DomainBackupBeginArgs {
+            dom: self.wire(),
+            backup_xml: xml.into(),
+            checkpoint_xml: checkpoint.map(Into::into),
+            flags,
+        };
+        self.connect().call::<remote::DomainBackupBegin>(&args).await?;
+        Ok(BackgroundJob { domain: self.clone(), ends })
+    }
+
+    /// Sends a call now, on a lane for work.
+    pub(super) async fn begin<P: Procedure>(&self, args: &P::Args<'_>) -> Result<CallJob<P>, Error> {
+        let call = self.connect().start_on_a_lane::<P>(args).await?;
+        Ok(CallJob::new(self.clone(), call))
+    }
+
+    /// Aborts the job that is at work; one that is none is no error (`virDomainAbortJob`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn abort_job(&self) -> Result<(), Error> {
+        let args = DomainAbortJobArgs { dom: self.wire() };
+        match self.connect().call::<remote::DomainAbortJob>(&args).await {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Libvirt(refusal)
+                if refusal.code == libvirt_protocol::enums::ErrorNumber::OperationInvalid) =>
+            {
+                // It may have ended in between.
+                if self.job().await?.is_none() { Ok(()) } else { Err(error) }
+            }
+            other => other.map(drop),
+        }
+    }
+}
+
+methods! { Domain(this) {
+    /// Figures of the job that is at work, or of the last one (`virDomainGetJobStats`).
+    job_stats(flags: DomainGetJobStatsFlags) -> (DomainJobType, JobProgress)
+        = remote::DomainGetJobStats(DomainGetJobStatsArgs { dom: this.wire(), flags })
+        => |found| (found.kind, found.params.iter().collect::<Params>().into());
+    /// Aborts the job that is at work in the way that the flags say (`virDomainAbortJobFlags`).
+    abort_job_with(flags: DomainAbortJobFlags)
+        = remote::DomainAbortJobFlags(DomainAbortJobFlagsArgs { dom: this.wire(), flags });
+    /// What the running backup does, as XML (`virDomainBackupGetXMLDesc`).
+    backup_xml() -> String
+        = remote::DomainBackupGetXmlDesc(DomainBackupGetXmlDescArgs { dom: this.wire(), flags: NoFlags::empty() })
+        => |found| found.xml.into();
+} }

@@ -1,0 +1,262 @@
+//! The control lane's keeper: moves it, keeps the registrations of events, and connects again when it is lost.
+//!
+//! ```text
+//!            ┌──────────────── lost, and reconnect is wanted ───────────────┐
+//!            v                                                              │
+//!   connect, open, register again ──> tell listeners ──> up: serve wishes ──┤
+//!            │                                                              ├── the handle is gone ──> end
+//!            └── no attempt left ──> gone: listeners and calls hear why <───┘ lost
+//! ```
+//!
+//! It is a part of the driver that the caller runs, and the only one that talks to the daemon about registrations: so these follow
+//! each other in order, although the daemon executes calls in any.
+
+use crate::connection::{Connection, Key, Mover};
+use crate::dial::Target;
+use crate::error::{Error, ErrorKind};
+use crate::events::{Fanout, Queue, Topic, TopicKey, deregister};
+use crate::lanes::{Daemon, Opening};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How a lost connection is made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reconnect {
+    /// Pause before the first attempt; each next one is twice as long.
+    pub pause: Duration,
+    /// The longest pause.
+    pub longest: Duration,
+    /// Attempts after which the connection is given up; `None` never gives up.
+    pub attempts: Option<u32>,
+}
+
+impl Default for Reconnect {
+    /// At first after 100 ms, then up to 10 s, for ever.
+    fn default() -> Self {
+        Self { pause: Duration::from_millis(100), longest: Duration::from_secs(10), attempts: None }
+    }
+}
+
+/// What the keeper is asked to do.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    /// A queue wants a topic's events.
+    Listen { topic: Topic, queue: Arc<Queue>, answer: oneshot::Sender<Result<(), Error>> },
+    /// A queue wants them no more.
+    Leave { topic: TopicKey, queue: Arc<Queue> },
+}
+
+/// What is known of the control lane.
+#[derive(Clone, Debug)]
+pub(crate) struct Control {
+    pub(crate) daemon: Daemon,
+    pub(crate) link: Link,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Link {
+    Up(Connection),
+    /// Lost; it is being made again.
+    Away(Error),
+    /// Lost for good.
+    Gone(Error),
+}
+
+/// Keeps the control lane.
+pub(crate) struct Keeper {
+    pub(crate) opening: Opening,
+    /// `None` when the caller has connected.
+    pub(crate) target: Option<Target>,
+    pub(crate) reconnect: Option<Reconnect>,
+    pub(crate) wishes: mpsc::UnboundedReceiver<Wish>,
+    pub(crate) control: watch::Sender<Control>,
+    topics: Topics,
+}
+
+/// Topics that are registered. When they go, their listeners hear that nothing more comes.
+struct Topics(HashMap<TopicKey, Registered>);
+
+struct Registered {
+    topic: Topic,
+    listeners: Arc<Fanout>,
+    key: Key,
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        opening: Opening,
+        target: Option<Target>,
+        reconnect: Option<Reconnect>,
+        wishes: mpsc::UnboundedReceiver<Wish>,
+        control: watch::Sender<Control>,
+    ) -> Self {
+        Self { opening, target, reconnect, wishes, control, topics: Topics(HashMap::new()) }
+    }
+
+    /// Until the connection is gone for good.
+    pub(crate) async fn run(mut self, mut connection: Connection, mut mover: Mover) -> Error {
+        loop {
+            let lost = tokio::select! {
+                biased;
+                reason = &mut mover => Some(reason),
+                // Dropped in the middle it loses at most one wish, whose sender notices.
+                () = self.serve(&connection) => None,
+            };
+            let Some(reason) = lost else {
+                // The handle is gone; streams and clones of the connection may live on.
+                drop((self, connection));
+                return mover.await;
+            };
+            (connection, mover) = match self.again(reason).await {
+                Ok(again) => again,
+                Err(reason) => {
+                    self.set(Link::Gone(reason.clone()));
+                    self.topics.close(&reason);
+                    return reason;
+                }
+            };
+        }
+    }
+
+    fn set(&self, link: Link) {
+        self.control.send_modify(|control| control.link = link);
+    }
+
+    /// Fulfils wishes, until the handle is gone.
+    async fn serve(&mut self, connection: &Connection) {
+        while let Some(wish) = self.wishes.recv().await {
+            match wish {
+                Wish::Listen { topic, queue, answer } => {
+                    // Who asked may be gone; then it also leaves.
+                    let _ = answer.send(self.listen(connection, topic, queue).await);
+                }
+                Wish::Leave { topic, queue } => self.leave(connection, &topic, &queue).await,
+            }
+        }
+    }
+
+    async fn listen(
+        &mut self,
+        connection: &Connection,
+        topic: Topic,
+        queue: Arc<Queue>,
+    ) -> Result<(), Error> {
+        if let Some(registered) = self.topics.0.get(topic.key()) {
+            registered.listeners.add(queue);
+            return Ok(());
+        }
+        let key = topic.register(connection).await?;
+        let listeners = Arc::new(Fanout::default());
+        listeners.add(queue);
+        connection.route(key, Arc::clone(&listeners));
+        self.topics.0.insert(topic.key().clone(), Registered { topic, listeners, key });
+        Ok(())
+    }
+
+    async fn leave(&mut self, connection: &Connection, topic: &TopicKey, queue: &Arc<Queue>) {
+        let last = self.topics.0.get(topic).is_some_and(|registered| registered.listeners.remove(queue));
+        if !last {
+            return;
+        }
+        if let Some(Registered { key, .. }) = self.topics.0.remove(topic) {
+            connection.unroute(key);
+            if let Err(error) = deregister(connection, key).await {
+                tracing::debug!(%error, "a registration of events could not be ended");
+            }
+        }
+    }
+
+    /// Connects again and registers everything again.
+    ///
+    /// # Errors
+    /// With the last reason, when that is not wanted, not possible, or was tried often enough.
+    async fn again(&mut self, lost: Error) -> Result<(Connection, Mover), Error> {
+        let (Some(policy), Some(target)) = (self.reconnect, self.target.clone()) else { return Err(lost) };
+        tracing::debug!(%lost, "the connection is lost");
+        self.set(Link::Away(lost.clone()));
+        let (mut reason, mut pause, mut attempts) = (lost, policy.pause, 0);
+        while policy.attempts.is_none_or(|most| attempts < most) {
+            attempts += 1;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.control.closed() => return Err(Error::new(ErrorKind::Closed)),
+            }
+            pause = (pause * 2).min(policy.longest);
+            let opening = self.opening.clone();
+            let opened = async {
+                let transport = target.connect().await?;
+                opening.explored(transport).await
+            };
+            let opened = tokio::select! {
+                opened = opened => opened,
+                () = self.control.closed() => return Err(Error::new(ErrorKind::Closed)),
+            };
+            let registered = match opened {
+                Ok((connection, mut mover, daemon)) => {
+                    mover.beside(self.register_again(&connection)).await.map(|()| (connection, mover, daemon))
+                }
+                Err(error) => Err(error),
+            };
+            match registered {
+                Ok((connection, mover, daemon)) => {
+                    let up = Control { daemon, link: Link::Up(connection.clone()) };
+                    self.control.send_replace(up);
+                    self.topics.resynchronised();
+                    return Ok((connection, mover));
+                }
+                Err(error) => {
+                    tracing::debug!(%error, attempts, "connecting again failed");
+                    reason = error;
+                }
+            }
+        }
+        Err(reason)
+    }
+
+    /// Registers every topic on a new connection. What the daemon refuses now ends for its listeners.
+    async fn register_again(&mut self, connection: &Connection) -> Result<(), Error> {
+        let mut refused = Vec::new();
+        for (key, registered) in &mut self.topics.0 {
+            match registered.topic.register(connection).await {
+                Ok(number) => {
+                    registered.key = number;
+                    connection.route(number, Arc::clone(&registered.listeners));
+                }
+                Err(error) if error.refusal().is_some() => {
+                    registered.listeners.close(&error);
+                    refused.push(key.clone());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.topics.0.retain(|key, _| !refused.contains(key));
+        Ok(())
+    }
+}
+
+impl Topics {
+    /// Tells each listener once, however many topics it listens to.
+    fn resynchronised(&self) {
+        let mut told: Vec<Arc<Queue>> = Vec::new();
+        for queue in self.0.values().flat_map(|registered| registered.listeners.queues()) {
+            if !told.iter().any(|known| Arc::ptr_eq(known, &queue)) {
+                queue.resynchronised();
+                told.push(queue);
+            }
+        }
+    }
+
+    fn close(&self, reason: &Error) {
+        for registered in self.0.values() {
+            registered.listeners.close(reason);
+        }
+    }
+}
+
+impl Drop for Topics {
+    fn drop(&mut self) {
+        self.close(&Error::new(ErrorKind::Closed));
+    }
+}

@@ -1,0 +1,74 @@
+//! Migration between two daemons that think they are on two hosts.
+
+use crate::guests::{awake, definition, disk};
+use crate::support::{Daemon, Settings, present};
+use libvirt_client::protocol::enums::DomainState;
+use libvirt_client::protocol::flags::{DomainConsoleFlags, DomainDestroyFlags, DomainMigrateFlags as F};
+use libvirt_client::{Connect, Domain, ErrorKind, MigrateParameters};
+
+/// Two daemons with names and numbers of their own, and a guest on the first.
+async fn two(test: &str) -> Option<(Daemon, Daemon, Connect, Connect, Domain)> {
+    let (from, to) = (Daemon::prepare(test)?, Daemon::prepare(test)?);
+    if !present(test, &[("/usr/bin/qemu-system-x86_64", "qemu-system-x86")]) {
+        return None;
+    }
+    if !rustix::process::geteuid().is_root() {
+        println!("not run: {test}: only root may give a daemon another host name");
+        return None;
+    }
+    for (daemon, number) in [(&from, 1), (&to, 2)] {
+        let config = format!(
+            "host_uuid_source = \"smbios\"\nhost_uuid = \"6a1c0f0e-0d3b-4d54-9d0a-00000000000{number}\"\n"
+        );
+        let host = Some(format!("host{number}.example"));
+        daemon.run(&Settings { config, host, ..Settings::default() });
+    }
+    let (source, target) = (from.open("qemu:///session").await, to.open("qemu:///session").await);
+    // Both reach the same file, as hosts with shared storage do.
+    let xml = definition(&from, &format!("<source file='{}'/><shareable/>", disk(&from, "disk")));
+    let guest = source.create_domain(&xml, Default::default()).await.unwrap();
+    Some((from, to, source, target, guest))
+}
+
+async fn is_at(guest: &str, there: &Connect, not_there: &Connect) {
+    let moved = there.domain_by_name(guest).await.unwrap();
+    assert_eq!(moved.state().await.unwrap().state, DomainState::Running);
+    assert!(not_there.domain_by_name(guest).await.unwrap_err().is_not_found());
+    // It is the same system that goes on: it still echoes.
+    let mut console = moved.open_console(None, DomainConsoleFlags::FORCE).await.unwrap();
+    awake(&mut console).await;
+}
+
+#[tokio::test]
+async fn a_guest_moves_between_two_connections() {
+    let Some((_from, _to, source, target, guest)) = two("a_guest_moves_between_two_connections").await else {
+        return;
+    };
+    // One that cannot work: the guest stays, and goes on.
+    let nowhere = MigrateParameters { uri: Some("tcp://192.0.2.1:1".into()), ..Default::default() };
+    let error = guest.migrate(&source, &nowhere, F::LIVE | F::UNSAFE).await.unwrap_err();
+    assert!(error.refusal().is_some(), "to itself: {error}");
+    assert_eq!(guest.state().await.unwrap().state, DomainState::Running);
+    assert!(guest.job().await.unwrap().is_none(), "the source knows that it is over");
+    let misuse = guest.migrate(&target, &nowhere, F::PEER2PEER).await.unwrap_err();
+    assert!(matches!(misuse.kind(), ErrorKind::Misuse(_)), "{misuse}");
+
+    let parameters = MigrateParameters { uri: Some("tcp:127.0.0.1".into()), ..Default::default() };
+    let moved = guest.migrate(&target, &parameters, F::LIVE | F::UNSAFE).await.unwrap();
+    assert_eq!(moved.uuid(), guest.uuid());
+    is_at("guest", &target, &source).await;
+    moved.destroy(DomainDestroyFlags::DEFAULT).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_daemon_moves_a_guest_through_its_own_connection() {
+    let test = "a_daemon_moves_a_guest_through_its_own_connection";
+    let Some((_from, to, source, target, guest)) = two(test).await else { return };
+    // Tunnelled: the source's daemon sends the guest over a stream of libvirt's.
+    let daemon = format!("qemu+unix:///session?socket={}", to.path("libvirt/libvirt-sock").display());
+    let flags = F::LIVE | F::UNSAFE | F::PEER2PEER | F::TUNNELLED;
+    let job = guest.migrate_to_uri(&daemon, &MigrateParameters::default(), flags).await.unwrap();
+    job.progress().await.unwrap();
+    job.await.unwrap();
+    is_at("guest", &target, &source).await;
+}

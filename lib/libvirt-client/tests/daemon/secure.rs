@@ -1,0 +1,326 @@
+//! TLS, TCP and SASL against libvirt's own daemon; a user's own daemon that is started when it is needed.
+
+use crate::support::{Daemon, Settings, present, run};
+use libvirt_client::transport::{Tls, Verify};
+use libvirt_client::uri::Environment;
+use libvirt_client::{Connect, Credentials, Error, ErrorKind};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// An authority of our own.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        params.distinguished_name.push(DnType::CommonName, name);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// Writes a certificate and its key.
+    fn issue(&self, names: &[&str], common: &str, certificate: &Path, key: &Path, expired: Expired) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name.push(DnType::CommonName, common);
+        params.serial_number = Some(SerialNumber::from(SERIAL));
+        if expired == Expired::Yes {
+            params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+        }
+        let private = KeyPair::generate().unwrap();
+        std::fs::write(certificate, params.signed_by(&private, &self.issuer).unwrap().pem()).unwrap();
+        std::fs::write(key, private.serialize_pem()).unwrap();
+    }
+
+    /// A list that takes a certificate back.
+    fn revoke(&self, serial: u64) -> String {
+        let revoked = RevokedCertParams {
+            serial_number: SerialNumber::from(serial),
+            revocation_time: rcgen::date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(2096, 1, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+
+    /// A directory as `pkipath` wants it, for a client.
+    fn client(&self, directory: PathBuf, common: Option<&str>) -> PathBuf {
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join("cacert.pem"), &self.pem).unwrap();
+        if let Some(common) = common {
+            let (certificate, key) = (directory.join("clientcert.pem"), directory.join("clientkey.pem"));
+            self.issue(&[], common, &certificate, &key, Expired::No);
+        }
+        directory
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expired {
+    Yes,
+    No,
+}
+
+/// Number of every certificate here.
+const SERIAL: u64 = 77;
+
+/// A port that nobody has.
+fn port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A daemon that listens with TLS.
+fn listen(daemon: &Daemon, ca: &Authority, names: &[&str], expired: Expired, more: &str) -> u16 {
+    let at = |name: &str| daemon.path(name);
+    std::fs::write(at("ca.pem"), &ca.pem).unwrap();
+    ca.issue(names, "the daemon", &at("server.pem"), &at("server.key"), expired);
+    for name in ["ca.pem", "server.pem", "server.key"] {
+        daemon.own(&at(name));
+    }
+    let port = port();
+    let config = format!(
+        "listen_addr = \"127.0.0.1\"\nlisten_tls = 1\nlisten_tcp = 0\ntls_port = \"{port}\"\nauth_tls = \"none\"\n\
+         ca_file = \"{}\"\ncert_file = \"{}\"\nkey_file = \"{}\"\ntls_no_sanity_certificate = 1\n{more}",
+        at("ca.pem").display(),
+        at("server.pem").display(),
+        at("server.key").display(),
+    );
+    daemon.run(&Settings { config, arguments: vec!["--listen".into()], ..Settings::default() });
+    port
+}
+
+async fn open(daemon: &Daemon, uri: &str) -> Result<Connect, Error> {
+    daemon.builder(uri).open_with(run).await
+}
+
+fn refusal(result: Result<Connect, Error>) -> String {
+    let error = result.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Tls(_)), "{error}");
+    error.to_string()
+}
+
+#[tokio::test]
+async fn tls_lets_in_who_is_trusted_and_trusts_who_is_named() {
+    let Some(daemon) = Daemon::prepare("tls_lets_in_who_is_trusted_and_trusts_who_is_named") else { return };
+    let (ca, stranger) = (Authority::new("ours"), Authority::new("theirs"));
+    let port = listen(
+        &daemon,
+        &ca,
+        &["127.0.0.1", "localhost"],
+        Expired::No,
+        "tls_allowed_dn_list = [\"CN=good\"]\n",
+    );
+    let good = ca.client(daemon.path("good"), Some("good"));
+    let uri = |host: &str, pki: &Path, more: &str| {
+        format!("test+tls://{host}:{port}/default?pkipath={}{more}", pki.display())
+    };
+    for host in ["127.0.0.1", "localhost"] {
+        let connect = open(&daemon, &uri(host, &good, "")).await.unwrap();
+        assert_eq!(connect.domain_by_name("test").await.unwrap().name(), "test");
+        // More than a record of TLS, on a lane of its own.
+        assert!(connect.capabilities().await.unwrap().len() > 1000);
+    }
+    // Not on the daemon's list: only the byte after the handshake tells.
+    let other = ca.client(daemon.path("other"), Some("other"));
+    assert!(refusal(open(&daemon, &uri("127.0.0.1", &other, "")).await).contains("accept our certificate"));
+    // No certificate, and one of another authority.
+    let none = ca.client(daemon.path("none"), None);
+    refusal(open(&daemon, &uri("127.0.0.1", &none, "")).await);
+    let foreign = stranger.client(daemon.path("foreign"), Some("good"));
+    std::fs::write(foreign.join("cacert.pem"), &ca.pem).unwrap();
+    refusal(open(&daemon, &uri("127.0.0.1", &foreign, "")).await);
+    // An authority that we do not trust; and the same when nobody wants to know.
+    let doubting = ca.client(daemon.path("doubting"), Some("good"));
+    std::fs::write(doubting.join("cacert.pem"), &stranger.pem).unwrap();
+    let doubt = refusal(open(&daemon, &uri("127.0.0.1", &doubting, "")).await);
+    assert!(doubt.contains("UnknownIssuer"), "{doubt}");
+    open(&daemon, &uri("127.0.0.1", &doubting, "&no_verify=1")).await.unwrap();
+    refusal(open(&daemon, &uri("127.0.0.1", &doubting, "&no_verify=0")).await);
+    // A file that is not there, and one that holds nothing.
+    let missing = daemon.path("missing");
+    assert!(refusal(open(&daemon, &uri("127.0.0.1", &missing, "")).await).contains("cacert.pem"));
+    std::fs::write(doubting.join("cacert.pem"), "nothing").unwrap();
+    assert!(refusal(open(&daemon, &uri("127.0.0.1", &doubting, "")).await).contains("no certificate"));
+    // A list of what was taken back: the daemon's certificate is not on it, then it is.
+    std::fs::write(good.join("cacrl.pem"), ca.revoke(SERIAL + 1)).unwrap();
+    open(&daemon, &uri("127.0.0.1", &good, "")).await.unwrap();
+    std::fs::write(good.join("cacrl.pem"), ca.revoke(SERIAL)).unwrap();
+    let revoked = refusal(open(&daemon, &uri("127.0.0.1", &good, "")).await);
+    assert!(revoked.contains("Revoked"), "{revoked}");
+    std::fs::remove_file(good.join("cacrl.pem")).unwrap();
+    // Half an identity is no identity, and is not passed over.
+    std::fs::remove_file(good.join("clientkey.pem")).unwrap();
+    assert!(refusal(open(&daemon, &uri("127.0.0.1", &good, "")).await).contains("clientkey.pem"));
+}
+
+#[tokio::test]
+async fn a_daemon_with_another_name_or_an_old_certificate_is_refused() {
+    let test = "a_daemon_with_another_name_or_an_old_certificate_is_refused";
+    for (names, expired, why) in
+        [(["elsewhere.example"], Expired::No, "not valid for name"), (["127.0.0.1"], Expired::Yes, "expired")]
+    {
+        let Some(daemon) = Daemon::prepare(test) else { return };
+        let ca = Authority::new("ours");
+        let port = listen(&daemon, &ca, &names, expired, "");
+        let pki = ca.client(daemon.path("client"), Some("me"));
+        let uri = format!("test+tls://127.0.0.1:{port}/default");
+        let tls = |verify| Tls::in_directory(&pki, verify);
+        let opened = daemon.builder(&uri).tls(tls(Verify::Required)).open_with(run).await;
+        let refused = refusal(opened);
+        assert!(refused.contains(why), "{refused}");
+        daemon.builder(&uri).tls(tls(Verify::Nothing)).open_with(run).await.unwrap();
+    }
+}
+
+/// A daemon that demands a user and a password, with these mechanisms; `fred` has the password `geheim`.
+fn demand(daemon: &Daemon, test: &str, mechanisms: &str, config: &str, arguments: &[&str]) -> bool {
+    let saslpasswd =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/unpacked/sasl2-bin/usr/sbin/saslpasswd2");
+    let scram = "/usr/lib/x86_64-linux-gnu/sasl2/libscram.so";
+    if !present(test, &[(saslpasswd, "sasl2-bin"), (scram, "libsasl2-modules")]) {
+        return false;
+    }
+    let (directory, users) = (daemon.path("sasl"), daemon.path("users"));
+    std::fs::create_dir(&directory).unwrap();
+    let mut child = std::process::Command::new(saslpasswd)
+        .args(["-p", "-c", "-a", "libvirt", "-f"])
+        .arg(&users)
+        .arg("fred")
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"geheim").unwrap();
+    assert!(child.wait().unwrap().success());
+    daemon.own(&users);
+    let settings = format!("mech_list: {mechanisms}\nsasldb_path: {}\n", users.display());
+    std::fs::write(directory.join("libvirt.conf"), settings).unwrap();
+    daemon.run(&Settings {
+        config: config.to_owned(),
+        arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+        environment: vec![("SASL_CONF_PATH".into(), directory.display().to_string())],
+        ..Settings::default()
+    });
+    true
+}
+
+fn fred(password: &str) -> Credentials {
+    Credentials { user: "fred".into(), password: password.into() }
+}
+
+#[tokio::test]
+async fn a_password_opens_a_local_socket_with_every_mechanism() {
+    let test = "a_password_opens_a_local_socket_with_every_mechanism";
+    for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"] {
+        let Some(daemon) = Daemon::prepare(test) else { return };
+        if !demand(&daemon, test, mechanism, "auth_unix_rw = \"sasl\"\n", &[]) {
+            return;
+        }
+        let builder = || daemon.builder("test+unix:///default");
+        let connect = builder().credentials(fred("geheim")).open_with(run).await.unwrap();
+        assert_eq!(connect.domain_by_name("test").await.unwrap().name(), "test", "{mechanism}");
+        let wrong = builder().credentials(fred("falsch")).open_with(run).await.unwrap_err();
+        assert!(wrong.refusal().is_some(), "{mechanism}: {wrong}");
+        let nobody = builder().open_with(run).await.unwrap_err();
+        assert!(matches!(nobody.kind(), ErrorKind::Auth(_)), "{nobody}");
+        // The mechanism that the URI names, and one that the daemon does not offer.
+        let named = daemon.builder(&format!("test+unix:///default?auth=sasl.{mechanism}"));
+        named.credentials(fred("geheim")).open_with(run).await.unwrap();
+        let missing = daemon.builder("test+unix:///default?auth=sasl.GSSAPI");
+        let missing = missing.credentials(fred("geheim")).open_with(run).await.unwrap_err();
+        assert!(matches!(missing.kind(), ErrorKind::Auth(_)), "{missing}");
+        // The file that says who to be.
+        std::fs::write(
+            daemon.path("auth.conf"),
+            "[credentials-x]\nauthname=fred\npassword=geheim\n[auth-libvirt-localhost]\ncredentials=x\n",
+        )
+        .unwrap();
+        let uri = format!("test+unix:///default?authfile={}", daemon.path("auth.conf").display());
+        daemon.builder(&uri).open_with(run).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_password_is_said_to_nobody_over_bare_tcp() {
+    let test = "a_password_is_said_to_nobody_over_bare_tcp";
+    let Some(daemon) = Daemon::prepare(test) else { return };
+    let port = port();
+    let tcp = format!("listen_addr = \"127.0.0.1\"\nlisten_tls = 0\nlisten_tcp = 1\ntcp_port = \"{port}\"\n");
+    if !demand(&daemon, test, "SCRAM-SHA-256 PLAIN", &format!("{tcp}auth_tcp = \"sasl\"\n"), &["--listen"]) {
+        return;
+    }
+    let builder = daemon.builder(&format!("test+tcp://127.0.0.1:{port}/default"));
+    let error = builder.credentials(fred("geheim")).open_with(run).await.unwrap_err();
+    assert!(error.to_string().contains("anybody can read"), "{error}");
+}
+
+#[tokio::test]
+async fn tcp_without_a_password_is_a_connection_like_others() {
+    let Some(daemon) = Daemon::prepare("tcp_without_a_password_is_a_connection_like_others") else { return };
+    let port = port();
+    let config = format!(
+        "listen_addr = \"127.0.0.1\"\nlisten_tls = 0\nlisten_tcp = 1\ntcp_port = \"{port}\"\nauth_tcp = \"none\"\n"
+    );
+    daemon.run(&Settings { config, arguments: vec!["--listen".into()], ..Settings::default() });
+    let connect = open(&daemon, &format!("test+tcp://127.0.0.1:{port}/default")).await.unwrap();
+    assert_eq!(connect.domains(Default::default()).await.unwrap().len(), 1);
+    // Descriptors do not travel here, and nothing is sent.
+    let domain = connect.domain_by_name("test").await.unwrap();
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let error = domain.open_graphics(0, file.into(), Default::default()).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Transport(_)), "{error}");
+    assert!(!connect.hostname().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_users_own_daemon_is_started_when_it_is_needed() {
+    let Some(daemon) = Daemon::prepare("a_users_own_daemon_is_started_when_it_is_needed") else { return };
+    // What stands for /usr/sbin starts the daemon as its own user.
+    let words: Vec<String> = {
+        let command = daemon.unprivileged();
+        let variables: Vec<String> = command
+            .get_envs()
+            .filter_map(|(name, value)| Some(format!("{}={}", name.to_str()?, value?.to_str()?)))
+            .collect();
+        let program = command.get_args().filter_map(|word| word.to_str()).map(str::to_owned);
+        variables.into_iter().chain(program).collect()
+    };
+    let place = daemon.path("sbin");
+    std::fs::create_dir(&place).unwrap();
+    let script = format!(
+        "#!/bin/sh\nexec env -i {} /usr/sbin/libvirtd --pid-file {} \"$@\"\n",
+        words.join(" "),
+        daemon.path("pid").display()
+    );
+    std::fs::write(place.join("libvirtd"), script).unwrap();
+    std::fs::set_permissions(place.join("libvirtd"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let environment = Environment { daemons: vec![place], ..daemon.environment() };
+    let builder =
+        |environment: &Environment| Connect::builder("test+unix:///default").environment(environment.clone());
+    let error = builder(&daemon.environment()).open_with(run).await.unwrap_err();
+    assert!(error.to_string().contains("libvirt-sock"), "nobody may start it: {error}");
+    // Two at once: one of them starts it, or both do and one of these gives way.
+    let (one, two) = tokio::join!(builder(&environment).open_with(run), builder(&environment).open_with(run));
+    let connect = one.or(two).unwrap();
+    assert_eq!(connect.domain_by_name("test").await.unwrap().name(), "test");
+    builder(&environment).open_with(run).await.unwrap();
+}
