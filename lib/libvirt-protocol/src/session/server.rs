@@ -72,6 +72,12 @@ impl CallId {
         self.procedure
     }
 
+    /// The call's number on its connection, which its stream shares.
+    #[must_use]
+    pub fn serial(self) -> u32 {
+        self.serial
+    }
+
     fn of(header: &Header) -> Self {
         let Header { program, version, procedure, serial, .. } = *header;
         Self { program, version, procedure, serial }

@@ -1,0 +1,184 @@
+//! Devices of a domain, completed as libvirt completes them.
+
+use crate::hypervisor::Refusal;
+use crate::xml::Element;
+use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
+
+/// The order in which libvirt writes devices.
+const ORDER: [&str; 28] = [
+    "emulator",
+    "disk",
+    "controller",
+    "lease",
+    "filesystem",
+    "interface",
+    "smartcard",
+    "serial",
+    "parallel",
+    "console",
+    "channel",
+    "input",
+    "tpm",
+    "graphics",
+    "audio",
+    "sound",
+    "video",
+    "hostdev",
+    "redirdev",
+    "redirfilter",
+    "hub",
+    "watchdog",
+    "memballoon",
+    "rng",
+    "nvram",
+    "panic",
+    "shmem",
+    "memory",
+];
+
+/// All devices, with what was left open filled in; addresses of interfaces come from `mac`.
+///
+/// # Errors
+/// When a device lacks what libvirt demands.
+pub(super) fn complete(given: &[Element], mut mac: impl FnMut() -> String) -> Result<Vec<Element>, Refusal> {
+    let mut devices = Vec::new();
+    for device in given {
+        devices.push(match device.name.as_str() {
+            "disk" => disk(device)?,
+            "interface" => interface(device, &mut mac),
+            "graphics" => graphics(device),
+            _ => device.clone(),
+        });
+    }
+    let consoles = devices.iter().any(|device| device.name == "console");
+    let serials = devices.iter().any(|device| device.name == "serial");
+    if serials || consoles {
+        join_consoles(&mut devices);
+    }
+    name_interfaces(&mut devices);
+    let shown = devices.iter().any(|device| device.name == "graphics");
+    if shown && !devices.iter().any(|device| device.name == "video") {
+        let model = Element::new("model").with("type", "cirrus").with("vram", "16384").with("heads", "1");
+        devices.push(Element::new("video").child(model.with("primary", "yes")));
+    }
+    devices.sort_by_key(|device| ORDER.iter().position(|name| *name == device.name).unwrap_or(ORDER.len()));
+    Ok(devices)
+}
+
+fn sort(device: &mut Element, order: &[&str]) {
+    device
+        .children
+        .sort_by_key(|child| order.iter().position(|name| *name == child.name).unwrap_or(order.len()));
+}
+
+/// A disk: a file unless it says otherwise, on the bus that its target's name tells.
+pub(crate) fn disk(given: &Element) -> Result<Element, Refusal> {
+    let mut disk = Element::new("disk")
+        .with("type", given.attribute("type").unwrap_or("file"))
+        .with("device", given.attribute("device").unwrap_or("disk"));
+    given.attributes.iter().for_each(|(name, value)| disk.set(name, value));
+    disk.children = given.children.clone();
+    let Some(target) = disk.find_mut("target") else {
+        return Err(Refusal::bare(ErrorNumber::NoTarget).of(ErrorDomain::Domain));
+    };
+    let device = target.attribute("dev").unwrap_or_default().to_owned();
+    if target.attribute("bus").is_none() {
+        let bus =
+            [("fd", "fdc"), ("hd", "ide"), ("sd", "scsi"), ("vd", "virtio"), ("xvd", "xen"), ("ubd", "uml")];
+        let bus = bus.iter().find(|(start, _)| device.starts_with(start)).map_or("ide", |(_, bus)| bus);
+        target.set("bus", bus);
+    }
+    let read_only = disk.attribute("device") == Some("cdrom") && disk.find("readonly").is_none();
+    if read_only {
+        disk.children.push(Element::new("readonly"));
+    }
+    let order =
+        ["driver", "auth", "source", "backingStore", "geometry", "blockio", "target", "iotune", "readonly"];
+    sort(&mut disk, &order);
+    Ok(disk)
+}
+
+/// A network interface: with an address.
+pub(crate) fn interface(given: &Element, mut mac: impl FnMut() -> String) -> Element {
+    let mut interface = given.clone();
+    if interface.find("mac").is_none() {
+        interface.children.push(Element::new("mac").with("address", mac()));
+    }
+    let order = ["mac", "source", "virtualport", "target", "guest", "model", "driver", "backend", "boot"];
+    sort(&mut interface, &order);
+    interface
+}
+
+/// Gives every interface without a name on the host the first that is free.
+fn name_interfaces(devices: &mut [Element]) {
+    let mut taken: Vec<String> = devices
+        .iter()
+        .filter(|device| device.name == "interface")
+        .filter_map(|interface| interface.path("target/@dev").map(str::to_owned))
+        .collect();
+    for interface in devices.iter_mut().filter(|device| device.name == "interface") {
+        if interface.path("target/@dev").is_some() {
+            continue;
+        }
+        let free = (0..).map(|number| format!("testnet{number}")).find(|name| !taken.contains(name));
+        let name = free.unwrap_or_default();
+        interface.children.push(Element::new("target").with("dev", &name));
+        taken.push(name);
+        let order = ["mac", "source", "virtualport", "target", "guest", "model", "driver", "backend", "boot"];
+        sort(interface, &order);
+    }
+}
+
+/// The first console and the first serial port are one and the same.
+fn join_consoles(devices: &mut Vec<Element>) {
+    let mut port = 0;
+    for serial in devices.iter_mut().filter(|device| device.name == "serial") {
+        if serial.find("target").is_none() {
+            serial.children.push(Element::new("target").with("port", port));
+        }
+        port += 1;
+    }
+    let target = |number: usize| Element::new("target").with("type", "serial").with("port", number);
+    for (number, console) in devices.iter_mut().filter(|device| device.name == "console").enumerate() {
+        if console.find("target").is_none_or(|target| target.attribute("type").is_none()) {
+            console.children.retain(|child| child.name != "target");
+            console.children.push(target(number));
+        }
+    }
+    let first = |devices: &[Element], name: &str| devices.iter().find(|device| device.name == name).cloned();
+    match (first(devices, "serial"), first(devices, "console")) {
+        (None, Some(console)) if console.path("target/@type") == Some("serial") => {
+            let mut serial = console.renamed("serial");
+            serial.children.retain(|child| child.name != "target");
+            serial.children.push(Element::new("target").with("port", 0));
+            devices.push(serial);
+        }
+        (Some(serial), None) => {
+            let mut console = serial.renamed("console");
+            console.children.retain(|child| child.name != "target");
+            console.children.push(target(0));
+            devices.push(console);
+        }
+        _ => {}
+    }
+}
+
+/// A display: where it listens is always said.
+fn graphics(given: &Element) -> Element {
+    let mut graphics = given.clone();
+    if matches!(graphics.attribute("type"), Some("vnc" | "spice" | "rdp")) {
+        let port = graphics.attribute("port").unwrap_or("-1").to_owned();
+        graphics.set("port", &port);
+        if graphics.attribute("autoport").is_none() {
+            graphics.set("autoport", if port == "-1" { "yes" } else { "no" });
+        }
+        if graphics.find("listen").is_none() {
+            let mut listen = Element::new("listen").with("type", "address");
+            if let Some(address) = graphics.attribute("listen") {
+                listen.set("address", address);
+            }
+            graphics.children.push(listen);
+        }
+    }
+    graphics
+}
