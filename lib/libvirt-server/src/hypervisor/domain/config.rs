@@ -27,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) vcpus: u32,
     /// Numbers of its I/O threads, in the order they came.
     pub(crate) iothreads: Vec<u32>,
+    /// Whether anybody ever chose one of these numbers: only then they are written.
+    pub(crate) iothreads_chosen: bool,
     pub(crate) vcpu_pins: BTreeMap<u32, Cpus>,
     pub(crate) emulator_pin: Option<Cpus>,
     pub(crate) iothread_pins: BTreeMap<u32, Cpus>,
@@ -131,6 +133,7 @@ impl Config {
             max_vcpus: 2,
             vcpus: 2,
             iothreads: Vec::new(),
+            iothreads_chosen: false,
             vcpu_pins: BTreeMap::new(),
             emulator_pin: None,
             iothread_pins: BTreeMap::new(),
@@ -176,6 +179,7 @@ impl Config {
             .filter_map(|thread| thread.attribute("id")?.parse().ok())
             .collect();
         let wanted = document.text_of("iothreads").and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        let iothreads_chosen = !iothreads.is_empty();
         let mut next = 1;
         while iothreads.len() < wanted {
             if !iothreads.contains(&next) {
@@ -203,6 +207,7 @@ impl Config {
             max_vcpus,
             vcpus,
             iothreads,
+            iothreads_chosen,
             vcpu_pins: pins("vcpupin", "vcpu"),
             emulator_pin: document.find("cputune").and_then(|tune| tune.find("emulatorpin")).map(pin),
             iothread_pins: pins("iothreadpin", "iothread"),
@@ -236,6 +241,8 @@ impl Config {
         put(vcpu);
         if !self.iothreads.is_empty() {
             put(Element::text("iothreads", self.iothreads.len()));
+        }
+        if self.iothreads_chosen && !self.iothreads.is_empty() {
             let one = |id: &u32| Element::new("iothread").with("id", id);
             put(Element::new("iothreadids").children(self.iothreads.iter().map(one)));
         }
@@ -307,8 +314,7 @@ fn os(given: &Element) -> Element {
         kind.attributes.iter().for_each(|(name, value)| complete.set(name, value));
         *kind = complete;
     }
-    let boots = ["boot", "kernel", "loader"].iter().any(|way| os.find(way).is_some());
-    if full && !boots {
+    if full && os.find("boot").is_none() {
         os.children.push(Element::new("boot").with("dev", "hd"));
     }
     let order = ["type", "loader", "nvram", "kernel", "initrd", "cmdline", "boot"];

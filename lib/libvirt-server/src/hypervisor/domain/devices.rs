@@ -56,6 +56,7 @@ pub(super) fn complete(given: &[Element], mut mac: impl FnMut() -> String) -> Re
         join_consoles(&mut devices);
     }
     name_interfaces(&mut devices);
+    add_controllers(&mut devices);
     let shown = devices.iter().any(|device| device.name == "graphics");
     if shown && !devices.iter().any(|device| device.name == "video") {
         let model = Element::new("model").with("type", "cirrus").with("vram", "16384").with("heads", "1");
@@ -88,6 +89,16 @@ pub(crate) fn disk(given: &Element) -> Result<Element, Refusal> {
         let bus = bus.iter().find(|(start, _)| device.starts_with(start)).map_or("ide", |(_, bus)| bus);
         target.set("bus", bus);
     }
+    let bus = target.attribute("bus").unwrap_or_default().to_owned();
+    if disk.find("source").is_none() {
+        // Nothing is in it, of whatever kind.
+        disk.set("type", "file");
+    }
+    if disk.find("address").is_none()
+        && let Some(address) = drive_address(&bus, &device)
+    {
+        disk.children.push(address);
+    }
     let read_only = disk.attribute("device") == Some("cdrom") && disk.find("readonly").is_none();
     if read_only {
         disk.children.push(Element::new("readonly"));
@@ -96,6 +107,54 @@ pub(crate) fn disk(given: &Element) -> Result<Element, Refusal> {
         ["driver", "auth", "source", "backingStore", "geometry", "blockio", "target", "iotune", "readonly"];
     sort(&mut disk, &order);
     Ok(disk)
+}
+
+/// Where a disk stands on a bus whose controllers have places for drives: by the last part of its name, `hda` first.
+fn drive_address(bus: &str, device: &str) -> Option<Element> {
+    let letters = device.get(2..)?.bytes().take_while(u8::is_ascii_lowercase);
+    let index =
+        letters.fold(0_u64, |index, letter| index * 26 + u64::from(letter - b'a') + 1).checked_sub(1)?;
+    let (controller, bus, unit) = match bus {
+        "ide" => (index / 4, index % 4 / 2, index % 2),
+        "scsi" => (index / 7, 0, index % 7),
+        "sata" => (index / 6, 0, index % 6),
+        "fdc" => (index / 2, 0, index % 2),
+        _ => return None,
+    };
+    let address = Element::new("address").with("type", "drive").with("controller", controller);
+    Some(address.with("bus", bus).with("target", 0).with("unit", unit))
+}
+
+/// Adds the controllers that devices need.
+fn add_controllers(devices: &mut Vec<Element>) {
+    let needs = |kind: &str| {
+        let disks =
+            devices.iter().filter(|device| device.name == "disk" && device.path("target/@bus") == Some(kind));
+        disks.filter_map(|disk| disk.path("address/@controller")?.parse::<u32>().ok()).max()
+    };
+    let mut wanted: Vec<(&str, u32)> = Vec::new();
+    for kind in ["scsi", "fdc", "ide", "sata"] {
+        if let Some(last) = needs(kind) {
+            wanted.extend((0..=last).map(|index| (kind, index)));
+        }
+    }
+    let virtio = |device: &Element| {
+        matches!(device.name.as_str(), "channel" | "console") && device.path("target/@type") == Some("virtio")
+    };
+    if devices.iter().any(virtio) {
+        wanted.push(("virtio-serial", 0));
+    }
+    for (kind, index) in wanted {
+        let index = index.to_string();
+        let known = devices.iter().any(|device| {
+            device.name == "controller"
+                && device.attribute("type") == Some(kind)
+                && device.attribute("index") == Some(&index)
+        });
+        if !known {
+            devices.push(Element::new("controller").with("type", kind).with("index", index));
+        }
+    }
 }
 
 /// A network interface: with an address.
@@ -131,12 +190,10 @@ fn name_interfaces(devices: &mut [Element]) {
 
 /// The first console and the first serial port are one and the same.
 fn join_consoles(devices: &mut Vec<Element>) {
-    let mut port = 0;
-    for serial in devices.iter_mut().filter(|device| device.name == "serial") {
+    for (port, serial) in devices.iter_mut().filter(|device| device.name == "serial").enumerate() {
         if serial.find("target").is_none() {
             serial.children.push(Element::new("target").with("port", port));
         }
-        port += 1;
     }
     let target = |number: usize| Element::new("target").with("type", "serial").with("port", number);
     for (number, console) in devices.iter_mut().filter(|device| device.name == "console").enumerate() {
@@ -166,12 +223,24 @@ fn join_consoles(devices: &mut Vec<Element>) {
 /// A display: where it listens is always said.
 fn graphics(given: &Element) -> Element {
     let mut graphics = given.clone();
-    if matches!(graphics.attribute("type"), Some("vnc" | "spice" | "rdp")) {
-        let port = graphics.attribute("port").unwrap_or("-1").to_owned();
-        graphics.set("port", &port);
-        if graphics.attribute("autoport").is_none() {
-            graphics.set("autoport", if port == "-1" { "yes" } else { "no" });
+    let kind = graphics.attribute("type").unwrap_or_default().to_owned();
+    if matches!(kind.as_str(), "vnc" | "spice" | "rdp") {
+        let port = graphics.attribute("port").filter(|port| *port != "-1").map(str::to_owned);
+        let auto =
+            graphics.attribute("autoport").unwrap_or(if port.is_none() { "yes" } else { "no" }).to_owned();
+        let rest = std::mem::take(&mut graphics.attributes);
+        graphics.set("type", &kind);
+        // A port that is not known yet is written for VNC alone.
+        match port {
+            Some(port) => graphics.set("port", port),
+            None if kind == "vnc" => graphics.set("port", -1),
+            None => {}
         }
+        graphics.set("autoport", auto);
+        let known = ["type", "port", "autoport"];
+        rest.iter()
+            .filter(|(name, _)| !known.contains(&name.as_str()))
+            .for_each(|(name, value)| graphics.set(name, value));
         if graphics.find("listen").is_none() {
             let mut listen = Element::new("listen").with("type", "address");
             if let Some(address) = graphics.attribute("listen") {

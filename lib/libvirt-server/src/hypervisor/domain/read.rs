@@ -166,7 +166,7 @@ impl Hypervisor {
         Ok(remote::DomainInterfaceStatsRet {
             rx_bytes: base / 10,
             rx_packets: base / 100,
-            rx_errs: seconds / 1,
+            rx_errs: seconds,
             rx_drop: seconds / 2,
             tx_bytes: base / 20,
             tx_packets: base / 110,
@@ -239,9 +239,9 @@ impl Hypervisor {
                 TypedParam::new("system_time", 6_460_000_000_u64),
             ];
         } else {
-            let all = u64::from(domain.config.vcpus);
+            let all = u64::from(domain.config.max_vcpus);
             if args.ncpus == 0 {
-                let nparams = domain.config.vcpus.cast_signed();
+                let nparams = domain.config.max_vcpus.cast_signed();
                 return Ok(remote::DomainGetCpuStatsRet { params: Default::default(), nparams });
             }
             per_cpu = 2;

@@ -169,7 +169,10 @@ impl Hypervisor {
         if taken {
             return Err(Refusal::argument(format!("an IOThread is already using iothread_id '{id}'")));
         }
-        domain.change(impact, |config| config.iothreads.push(id));
+        domain.change(impact, |config| {
+            config.iothreads.push(id);
+            config.iothreads_chosen = true;
+        });
         Ok(())
     }
 
@@ -214,7 +217,7 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainSetIoThreadParamsArgs<'_>,
     ) -> Reply<remote::DomainSetIoThreadParams> {
-        let domain = self.active(&args.dom)?;
+        let domain = self.domain(&args.dom)?;
         let id = args.iothread_id;
         if !domain.config.iothreads.contains(&id) {
             return Err(Refusal::argument(format!("cannot find IOThread '{id}' in iothreadids list")));
