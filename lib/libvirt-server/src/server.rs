@@ -18,11 +18,18 @@ pub struct Builder {
     hostname: String,
     seed: u64,
     clock: fn() -> Duration,
+    job_duration: Duration,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { scope: Scope::default(), hostname: "localhost".into(), seed: 0, clock: since_epoch }
+        Self {
+            scope: Scope::default(),
+            hostname: "localhost".into(),
+            seed: 0,
+            clock: since_epoch,
+            job_duration: Duration::ZERO,
+        }
     }
 }
 
@@ -60,10 +67,20 @@ impl Builder {
         Self { clock, ..self }
     }
 
+    /// How long saving and dumping a domain take; by default no time at all.
+    ///
+    /// virsh 9.0.0 can wait for ever for a save that ends before it begins to watch it, so whoever drives the server with virsh
+    /// wants some tenths of a second here.
+    #[must_use]
+    pub fn job_duration(self, job_duration: Duration) -> Self {
+        Self { job_duration, ..self }
+    }
+
     /// The server; nothing happens before one of its futures runs.
     #[must_use]
     pub fn build(self) -> Server {
-        let hypervisor = Hypervisor::new(self.scope, &self.hostname, self.seed);
+        let mut hypervisor = Hypervisor::new(self.scope, &self.hostname, self.seed);
+        hypervisor.set_job_duration(self.job_duration);
         let (orders, inbox) = mpsc::unbounded_channel();
         Server { hypervisor, clock: self.clock, handle: Handle { orders }, inbox }
     }
@@ -163,9 +180,17 @@ impl Server {
                     Order::With(action) => action(&mut state.hypervisor),
                 },
                 Some(Ok(client)) = state.tasks.join_next() => state.detach(client),
+                () = until(state.hypervisor.deadline(), clock) => state.hypervisor.tick(clock()),
             }
             state.deliver();
         }
+    }
+}
+
+async fn until(deadline: Option<Duration>, clock: fn() -> Duration) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep(deadline.saturating_sub(clock())).await,
+        None => std::future::pending().await,
     }
 }
 

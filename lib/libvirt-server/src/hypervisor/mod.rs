@@ -16,6 +16,7 @@ mod domain;
 mod events;
 mod ids;
 mod interface;
+mod job;
 mod network;
 mod node_device;
 mod refusal;
@@ -118,6 +119,11 @@ pub struct Hypervisor {
     pools: BTreeMap<Uuid, storage::Pool>,
     interfaces: interface::Interfaces,
     devices: Vec<node_device::Device>,
+    /// How long the jobs take that end by themselves.
+    job_duration: Duration,
+    jobs: Vec<job::Job>,
+    /// The call under way is answered when its job has ended.
+    deferred: bool,
 }
 
 /// Who is being answered.
@@ -155,6 +161,9 @@ impl Hypervisor {
             pools: BTreeMap::new(),
             interfaces: interface::Interfaces::default(),
             devices: node_device::defaults(),
+            job_duration: Duration::ZERO,
+            jobs: Vec::new(),
+            deferred: false,
         };
         hypervisor.interfaces = interface::Interfaces::defaults();
         hypervisor.add_default_network();
@@ -186,7 +195,9 @@ impl Hypervisor {
         self.now = now;
         self.caller = Caller { client, call: Some(call) };
         let before = self.effects.len();
+        self.deferred = false;
         let effect = match self.answer(call, info, payload) {
+            Ok(_) if self.deferred => return,
             Ok(result) => Effect::Reply { call, result },
             Err(refusal) => Effect::Refuse { call, refusal },
         };

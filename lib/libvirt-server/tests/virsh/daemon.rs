@@ -40,8 +40,14 @@ fn directory() -> tempfile::TempDir {
 fn virsh(socket: &Path, directory: &Path, script: &str) -> String {
     let uri = format!("test+unix:///default?socket={}", socket.display());
     let (mut output, errors) = std::io::pipe().unwrap();
-    let mut command = Command::new("/usr/bin/virsh");
-    command.args(["-c", &uri]).current_dir(directory).env_clear().env("LC_ALL", "C").env("HOME", directory);
+    let mut command = Command::new("timeout");
+    // A virsh that hangs is ended, and its transcript is too short.
+    command
+        .args(["120", "/usr/bin/virsh", "-c", &uri])
+        .current_dir(directory)
+        .env_clear()
+        .env("LC_ALL", "C")
+        .env("HOME", directory);
     // The clock of the lists, and the width that long commands are cut to.
     command.env("TZ", "UTC").env("COLUMNS", "80").env("TERM", "dumb");
     let mut child =
@@ -127,7 +133,14 @@ impl OurServer {
             let _inside = runtime.enter();
             tokio::net::UnixListener::bind(&socket).unwrap()
         };
-        drop(runtime.spawn(Server::builder().build().serve(Some(listener))));
+        drop(
+            runtime.spawn(
+                Server::builder()
+                    .job_duration(std::time::Duration::from_millis(300))
+                    .build()
+                    .serve(Some(listener)),
+            ),
+        );
         Self { directory, socket, _runtime: runtime }
     }
 

@@ -1,6 +1,7 @@
 //! Defining, starting, stopping, saving.
 
 use super::{Config, Hypervisor, Image, Placement};
+use crate::hypervisor::job::Work;
 use crate::hypervisor::{Refusal, Reply, only};
 use libvirt_protocol::enums::{
     DomainEventDefinedDetailType, DomainEventResumedDetailType, DomainEventStartedDetailType,
@@ -286,10 +287,7 @@ impl Hypervisor {
     }
 
     fn save(&mut self, dom: &types::Domain<'_>, path: &str) -> Result<(), Refusal> {
-        let config = self.active(dom)?.config.clone();
-        self.images.insert(path.to_owned(), Image { config });
-        self.stop(dom.uuid, DomainShutoffReason::Saved, DomainEventStoppedDetailType::Saved);
-        Ok(())
+        self.work(dom, Work::Save { path: path.to_owned() })
     }
 
     pub(crate) fn domain_restore(
@@ -351,9 +349,7 @@ impl Hypervisor {
         if !domain.persistent {
             return Err(Refusal::invalid("cannot do managed save for transient domain"));
         }
-        self.stop(args.dom.uuid, DomainShutoffReason::Saved, DomainEventStoppedDetailType::Saved);
-        self.domain_mut(&args.dom)?.managed_save = true;
-        Ok(())
+        self.work(&args.dom, Work::ManagedSave)
     }
 
     pub(crate) fn domain_has_managed_save_image(
@@ -389,11 +385,7 @@ impl Hypervisor {
     fn dump(&mut self, dom: &types::Domain<'_>, flags: DomainCoreDumpFlags) -> Result<(), Refusal> {
         let crash = DomainCoreDumpFlags::CRASH;
         only(flags.bits(), crash.bits(), "testDomainCoreDumpWithFormat")?;
-        self.active(dom)?;
-        if flags.contains(crash) {
-            self.stop(dom.uuid, DomainShutoffReason::Crashed, DomainEventStoppedDetailType::Crashed);
-        }
-        Ok(())
+        self.work(dom, Work::Dump { crash: flags.contains(crash) })
     }
 
     pub(crate) fn domain_set_autostart(
