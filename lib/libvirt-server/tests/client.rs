@@ -32,7 +32,7 @@ async fn connect(handle: &Handle) -> Connect {
     handle.attach(Stream::new(theirs, true));
     let transport = Stream::new(ours, true);
     Connect::builder("test:///default")
-        .open_on("test:///default", transport, |driver| run(driver))
+        .open_on("test:///default", transport, run)
         .await
         .unwrap()
 }
@@ -66,7 +66,7 @@ async fn over_a_unix_socket_it_is_a_daemon_like_any_other() {
     let server = Server::builder().hostname("there").build();
     run(async move { server.serve(Some(listener)).await.is_ok() });
     let uri = format!("test+unix:///default?socket={}", socket.display());
-    let connect = Connect::builder(&uri).open_with(|driver| run(driver)).await.unwrap();
+    let connect = Connect::builder(&uri).open_with(run).await.unwrap();
     assert_eq!(connect.hostname().await.unwrap(), "there");
     assert_eq!(connect.uri().await.unwrap(), "test:///default");
     assert!(connect.capabilities().await.unwrap().contains("<arch>i686</arch>"));
