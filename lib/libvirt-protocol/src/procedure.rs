@@ -60,7 +60,10 @@ pub struct Recode {
 
 impl Recode {
     pub(crate) const fn of<P: Procedure>() -> Self {
-        Self { args: |bytes| xdr::recode::<P::Args<'_>>(bytes), ret: |bytes| xdr::recode::<P::Ret<'_>>(bytes) }
+        Self {
+            args: |bytes| xdr::recode::<P::Args<'_>>(bytes),
+            ret: |bytes| xdr::recode::<P::Ret<'_>>(bytes),
+        }
     }
 }
 

@@ -24,6 +24,8 @@
 
 mod connection;
 pub mod hypervisor;
+pub mod proxy;
+mod random;
 mod server;
 mod xml;
 

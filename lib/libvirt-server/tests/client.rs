@@ -31,10 +31,7 @@ async fn connect(handle: &Handle) -> Connect {
     let (ours, theirs) = tokio::io::duplex(65_536);
     handle.attach(Stream::new(theirs, true));
     let transport = Stream::new(ours, true);
-    Connect::builder("test:///default")
-        .open_on("test:///default", transport, run)
-        .await
-        .unwrap()
+    Connect::builder("test:///default").open_on("test:///default", transport, run).await.unwrap()
 }
 
 fn complete() -> Builder {
