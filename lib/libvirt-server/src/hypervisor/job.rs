@@ -81,7 +81,7 @@ impl Hypervisor {
 
     fn perform(&mut self, uuid: Uuid, work: Work) -> Result<(), Refusal> {
         let active = self.domains.get_mut(&uuid).filter(|domain| domain.is_active());
-        let Some(domain) = active else { return Err(Refusal::invalid("domain is not running")) };
+        let Some(domain) = active else { return Err(Refusal::not_running()) };
         match work {
             Work::Save { path } => {
                 let config = domain.config.clone();

@@ -17,8 +17,8 @@ pub struct Refusal {
     pub form: String,
     /// The detail.
     pub detail: Option<String>,
-    /// Both numbers that travel with it; -1 where they say nothing.
-    pub number: i32,
+    /// The numbers that travel with it; -1 where they say nothing.
+    pub numbers: [i32; 2],
 }
 
 impl Refusal {
@@ -34,7 +34,7 @@ impl Refusal {
             message: form.replace("%s", &detail),
             form,
             detail: Some(detail),
-            number: -1,
+            numbers: [-1; 2],
         }
     }
 
@@ -43,7 +43,7 @@ impl Refusal {
     pub fn bare(code: ErrorNumber) -> Self {
         let text = phrase(code).to_owned();
         let domain = ErrorDomain::Test;
-        Self { code, domain, message: text.clone(), form: text, detail: None, number: -1 }
+        Self { code, domain, message: text.clone(), form: text, detail: None, numbers: [-1; 2] }
     }
 
     /// The same, from another part of libvirt.
@@ -68,19 +68,41 @@ impl Refusal {
             message: format!("unsupported flags (0x{unknown:x}) in function {function}"),
             form: function.to_owned(),
             detail: Some("flags".to_owned()),
-            number: 0,
+            numbers: [0; 2],
         }
     }
 
     /// What the RPC layer answers.
     pub(crate) fn rpc(message: String) -> Self {
         let (code, domain) = (ErrorNumber::Rpc, ErrorDomain::Rpc);
-        Self { code, domain, form: "%s".to_owned(), detail: Some(message.clone()), message, number: -1 }
+        Self { code, domain, form: "%s".to_owned(), detail: Some(message.clone()), message, numbers: [-1; 2] }
     }
 
     /// Arguments that are no encoding of what the procedure takes.
     pub(crate) fn arguments() -> Self {
         Self::rpc("Unable to decode message payload".to_owned())
+    }
+
+    /// What the daemon answers for a driver that fails without a word.
+    pub(crate) fn silent() -> Self {
+        Self {
+            code: ErrorNumber::InternalError,
+            domain: ErrorDomain::Rpc,
+            message: "Library function returned error but did not set virError".to_owned(),
+            form: String::new(),
+            detail: None,
+            numbers: [0; 2],
+        }
+    }
+
+    /// What the system answers, with its number.
+    pub(crate) fn system(number: i32, text: String) -> Self {
+        Self { form: "%s".into(), numbers: [number, -1], ..Self::new(ErrorNumber::SystemError, text) }
+    }
+
+    /// A domain that must run does not.
+    pub(crate) fn not_running() -> Self {
+        Self::invalid("domain is not running").of(ErrorDomain::Domain)
     }
 
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
@@ -108,11 +130,11 @@ impl Refusal {
             message: Some(self.message.as_str().into()),
             level: ErrorLevel::Error,
             dom: None,
-            str1: Some(self.form.as_str().into()),
+            str1: Some(self.form.as_str()).filter(|form| !form.is_empty()).map(Into::into),
             str2: self.detail.as_deref().map(Into::into),
             str3: None,
-            int1: self.number,
-            int2: self.number,
+            int1: self.numbers[0],
+            int2: self.numbers[1],
             net: None,
         }
     }
@@ -157,6 +179,7 @@ fn owner(function: &str) -> ErrorDomain {
         _ if has("Storage") => ErrorDomain::Storage,
         _ if has("Interface") && !has("virDomain") => ErrorDomain::Interface,
         _ if has("NodeDevice") => ErrorDomain::Nodedev,
+        _ if has("Qemu") => ErrorDomain::None,
         _ if has("Network") => ErrorDomain::Network,
         _ => ErrorDomain::Domain,
     }

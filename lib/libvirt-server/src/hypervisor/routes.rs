@@ -100,6 +100,7 @@ const TEST_DRIVER: &[(i32, Handler)] = &routes! {
     DomainGetAutostart => domain_get_autostart;
     DomainSetAutostart => domain_set_autostart;
     DomainGetInfo => domain_get_info;
+    DomainGetMessages => domain_get_messages;
     DomainGetState => domain_get_state;
     DomainGetControlInfo => domain_get_control_info;
     DomainGetOsType => domain_get_os_type;

@@ -7,6 +7,17 @@ use std::process::{Command, Stdio};
 
 pub(crate) const LIBVIRTD: &str = "/usr/sbin/libvirtd";
 
+/// Whether virsh or libvirtd are not there; a line says so.
+pub(crate) fn is_missing(test: &str) -> bool {
+    for program in ["/usr/bin/virsh", LIBVIRTD] {
+        if !Path::new(program).exists() {
+            println!("not run: {test}: {program} is missing (packages libvirt-clients, libvirt-daemon)");
+            return true;
+        }
+    }
+    false
+}
+
 /// Documents that the scripts name, laid beside the socket.
 const DOCUMENTS: &[(&str, &str)] = &[
     ("arch.xml", include_str!("xml/arch.xml")),
@@ -28,7 +39,7 @@ const DOCUMENTS: &[(&str, &str)] = &[
     ("xen.xml", include_str!("xml/xen.xml")),
 ];
 
-fn directory() -> tempfile::TempDir {
+pub(crate) fn documents() -> tempfile::TempDir {
     let directory = tempfile::Builder::new().prefix("virsh-").tempdir_in("/tmp").unwrap();
     for (name, content) in DOCUMENTS {
         std::fs::write(directory.path().join(name), content).unwrap();
@@ -37,7 +48,7 @@ fn directory() -> tempfile::TempDir {
 }
 
 /// Runs a script through one virsh, in the directory of its documents, and gives all it printed, errors in their places.
-fn virsh(socket: &Path, directory: &Path, script: &str) -> String {
+pub(crate) fn virsh_in(socket: &Path, directory: &Path, script: &str) -> String {
     let uri = format!("test+unix:///default?socket={}", socket.display());
     let (mut output, errors) = std::io::pipe().unwrap();
     let mut command = Command::new("timeout");
@@ -71,7 +82,7 @@ pub(crate) struct Libvirtd {
 
 impl Libvirtd {
     pub(crate) fn start() -> Self {
-        let directory = directory();
+        let directory = documents();
         let path = directory.path();
         let mut command = Command::new("env");
         command.current_dir("/").env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
@@ -90,12 +101,16 @@ impl Libvirtd {
         Self { directory }
     }
 
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("libvirt/libvirt-sock")
     }
 
     pub(crate) fn virsh(&self, script: &str) -> String {
-        virsh(&self.socket(), self.directory.path(), script)
+        virsh_in(&self.socket(), self.directory(), script)
     }
 
     fn process(&self) -> Option<std::os::fd::OwnedFd> {
@@ -125,7 +140,7 @@ pub(crate) struct OurServer {
 
 impl OurServer {
     pub(crate) fn start() -> Self {
-        let directory = directory();
+        let directory = documents();
         let socket = directory.path().join("libvirt-sock");
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -145,6 +160,6 @@ impl OurServer {
     }
 
     pub(crate) fn virsh(&self, script: &str) -> String {
-        virsh(&self.socket, self.directory.path(), script)
+        virsh_in(&self.socket, self.directory.path(), script)
     }
 }

@@ -4,11 +4,11 @@
 
 mod daemon;
 mod masks;
+mod proxy;
 mod transcript;
 
 use daemon::{Libvirtd, OurServer};
 use std::collections::BTreeSet;
-use std::path::Path;
 use transcript::Transcript;
 
 const HOST: &str = include_str!("scripts/host.virsh");
@@ -18,6 +18,8 @@ const STORAGE: &str = include_str!("scripts/network-storage-interface.virsh");
 const REFUSALS: &str = include_str!("scripts/refusals.virsh");
 const TUNING: &str = include_str!("scripts/tuning.virsh");
 const DOCUMENTS: &str = include_str!("scripts/documents.virsh");
+
+const SCRIPTS: [&str; 7] = [HOST, DOMAIN, DEFINE, STORAGE, REFUSALS, TUNING, DOCUMENTS];
 
 /// Commands that change something of the hypervisor.
 const CHANGING: &[&str] = &[
@@ -96,11 +98,8 @@ const CHANGING: &[&str] = &[
 
 /// Runs a script against both; `None`, and a line that says so, when a part is missing.
 fn compare(test: &str, script: &str) -> Option<Transcript> {
-    for program in ["/usr/bin/virsh", daemon::LIBVIRTD] {
-        if !Path::new(program).exists() {
-            println!("not run: {test}: {program} is missing (packages libvirt-clients, libvirt-daemon)");
-            return None;
-        }
+    if daemon::is_missing(test) {
+        return None;
     }
     let real = Libvirtd::start();
     let theirs = Transcript::of(script, real.virsh(script));
@@ -140,7 +139,7 @@ fn sixty_commands_succeed_and_forty_of_them_change_something() {
     let test = "sixty_commands_succeed_and_forty_of_them_change_something";
     let mut succeeded = BTreeSet::new();
     let mut all = BTreeSet::new();
-    for script in [HOST, DOMAIN, DEFINE, STORAGE, REFUSALS, TUNING, DOCUMENTS] {
+    for script in SCRIPTS {
         let Some(transcript) = compare(test, script) else { return };
         for command in transcript.commands {
             all.insert(command.name().to_owned());

@@ -4,6 +4,7 @@ use super::devices;
 use crate::hypervisor::Refusal;
 use crate::xml::Element;
 use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
+use libvirt_protocol::params::TypedValue;
 use libvirt_protocol::xdr::Uuid;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,8 +20,8 @@ pub(crate) struct Config {
     pub(crate) uuid: Uuid,
     pub(crate) title: Option<String>,
     pub(crate) description: Option<String>,
-    /// Elements of other people's namespaces, one of each.
-    pub(crate) metadata: Vec<Element>,
+    /// Elements of other people's namespaces, one of each; a domain that never had any has not even the place for them.
+    pub(crate) metadata: Option<Vec<Element>>,
     pub(crate) max_memory_kib: u64,
     pub(crate) memory_kib: u64,
     pub(crate) max_vcpus: u32,
@@ -32,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) vcpu_pins: BTreeMap<u32, Cpus>,
     pub(crate) emulator_pin: Option<Cpus>,
     pub(crate) iothread_pins: BTreeMap<u32, Cpus>,
+    /// Parameters that were set, by what they are of and name, over the defaults.
+    pub(crate) parameters: BTreeMap<(String, String), TypedValue<'static>>,
     pub(crate) devices: Vec<Element>,
     /// Everything else at the top, as it came.
     pub(crate) others: Vec<Element>,
@@ -127,7 +130,7 @@ impl Config {
             uuid,
             title: None,
             description: None,
-            metadata: Vec::new(),
+            metadata: None,
             max_memory_kib: 8_388_608,
             memory_kib: 2_097_152,
             max_vcpus: 2,
@@ -137,6 +140,7 @@ impl Config {
             vcpu_pins: BTreeMap::new(),
             emulator_pin: None,
             iothread_pins: BTreeMap::new(),
+            parameters: BTreeMap::new(),
             devices: vec![disk, interface, balloon],
             others: with_defaults(vec![os]),
         }
@@ -195,13 +199,13 @@ impl Config {
             others.push(clock.clone());
         }
         let given = document.find("devices").map(|devices| devices.children.as_slice()).unwrap_or_default();
-        Ok(Self {
+        let mut config = Self {
             kind: kind.to_owned(),
             name: name.to_owned(),
             uuid,
             title: document.text_of("title").map(str::to_owned),
             description: document.text_of("description").map(str::to_owned),
-            metadata: document.find("metadata").map(|all| all.children.clone()).unwrap_or_default(),
+            metadata: document.find("metadata").map(|all| all.children.clone()),
             max_memory_kib,
             memory_kib,
             max_vcpus,
@@ -211,9 +215,12 @@ impl Config {
             vcpu_pins: pins("vcpupin", "vcpu"),
             emulator_pin: document.find("cputune").and_then(|tune| tune.find("emulatorpin")).map(pin),
             iothread_pins: pins("iothreadpin", "iothread"),
+            parameters: BTreeMap::new(),
             devices: devices::complete(given, mac)?,
             others: with_defaults(others),
-        })
+        };
+        config.take_tuning();
+        Ok(config)
     }
 
     /// The document; `id` is that of the running domain.
@@ -228,8 +235,8 @@ impl Config {
         if let Some(description) = &self.description {
             put(Element::text("description", description));
         }
-        if !self.metadata.is_empty() {
-            let raw = self.metadata.iter().map(|element| Element::raw(&element.print_indented()));
+        if let Some(metadata) = &self.metadata {
+            let raw = metadata.iter().map(|element| Element::raw(&element.print_indented()));
             put(Element::new("metadata").children(raw));
         }
         put(Element::text("memory", self.max_memory_kib).with("unit", "KiB"));
@@ -250,7 +257,8 @@ impl Config {
         if !tune.children.is_empty() {
             put(tune);
         }
-        put(Element::new("devices").open().children(self.devices.iter().cloned()));
+        put(Element::new("devices").open().children(self.devices.iter().map(|device| self.tuned(device))));
+        top.extend(self.tuning());
         let rank = |element: &Element| ORDER.iter().position(|name| *name == element.name);
         top.sort_by_key(rank);
         let mut document = Element::new("domain").with("type", &self.kind);

@@ -66,6 +66,20 @@ pub(super) fn complete(given: &[Element], mut mac: impl FnMut() -> String) -> Re
     Ok(devices)
 }
 
+/// The order in which libvirt writes what stands in a disk.
+const DISK: [&str; 9] =
+    ["driver", "auth", "source", "backingStore", "geometry", "blockio", "target", "iotune", "readonly"];
+/// The order in which libvirt writes what stands in a network interface.
+const INTERFACE: [&str; 10] =
+    ["mac", "source", "virtualport", "bandwidth", "target", "guest", "model", "driver", "backend", "boot"];
+
+/// Puts an element into a disk or a network interface, in place of the one of its name.
+pub(super) fn put(device: &mut Element, element: Element) {
+    device.children.retain(|child| child.name != element.name);
+    device.children.push(element);
+    sort(device, if device.name == "disk" { &DISK } else { &INTERFACE });
+}
+
 fn sort(device: &mut Element, order: &[&str]) {
     device
         .children
@@ -103,9 +117,7 @@ pub(crate) fn disk(given: &Element) -> Result<Element, Refusal> {
     if read_only {
         disk.children.push(Element::new("readonly"));
     }
-    let order =
-        ["driver", "auth", "source", "backingStore", "geometry", "blockio", "target", "iotune", "readonly"];
-    sort(&mut disk, &order);
+    sort(&mut disk, &DISK);
     Ok(disk)
 }
 
@@ -163,8 +175,7 @@ pub(crate) fn interface(given: &Element, mut mac: impl FnMut() -> String) -> Ele
     if interface.find("mac").is_none() {
         interface.children.push(Element::new("mac").with("address", mac()));
     }
-    let order = ["mac", "source", "virtualport", "target", "guest", "model", "driver", "backend", "boot"];
-    sort(&mut interface, &order);
+    sort(&mut interface, &INTERFACE);
     interface
 }
 
@@ -183,8 +194,7 @@ fn name_interfaces(devices: &mut [Element]) {
         let name = free.unwrap_or_default();
         interface.children.push(Element::new("target").with("dev", &name));
         taken.push(name);
-        let order = ["mac", "source", "virtualport", "target", "guest", "model", "driver", "backend", "boot"];
-        sort(interface, &order);
+        sort(interface, &INTERFACE);
     }
 }
 

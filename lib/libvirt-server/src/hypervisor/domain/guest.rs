@@ -2,7 +2,7 @@
 
 use super::Hypervisor;
 use crate::hypervisor::{Refusal, Reply, only};
-use libvirt_protocol::enums::{DomainInterfaceAddressesSource, ErrorNumber, IpAddrType};
+use libvirt_protocol::enums::{DomainInterfaceAddressesSource, ErrorDomain, ErrorNumber, IpAddrType};
 use libvirt_protocol::xdr::List;
 use libvirt_protocol::{remote, types};
 
@@ -22,7 +22,7 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainGetTimeArgs<'_>,
     ) -> Reply<remote::DomainGetTime> {
-        let domain = self.active(&args.dom)?;
+        let domain = self.active(&args.dom).map_err(|refusal| refusal.of(ErrorDomain::Test))?;
         let (seconds, nseconds) = domain.time.unwrap_or((TIME_S, 0));
         Ok(remote::DomainGetTimeRet { seconds, nseconds })
     }

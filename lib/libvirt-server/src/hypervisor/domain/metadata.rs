@@ -19,7 +19,7 @@ impl Hypervisor {
             Kind::Title => config.title.clone(),
             _ => {
                 let uri = args.uri.as_ref().map(|uri| uri.to_string()).unwrap_or_default();
-                let found = config.metadata.iter().find(|element| namespace(element) == Some(&uri));
+                let found = config.metadata.iter().flatten().find(|element| namespace(element) == Some(&uri));
                 found.map(|element| indented(&bare(element)))
             }
         };
@@ -57,8 +57,9 @@ impl Hypervisor {
                     }
                 };
                 domain.change(impact, |config| {
-                    config.metadata.retain(|known| namespace(known) != Some(&uri));
-                    config.metadata.extend(element.clone());
+                    let all = config.metadata.get_or_insert_default();
+                    all.retain(|known| namespace(known) != Some(&uri));
+                    all.extend(element.clone());
                 });
             }
         }

@@ -27,12 +27,11 @@ use super::tree::Tree;
 use super::{Hypervisor, Refusal};
 use libvirt_protocol::enums::{
     DomainEventDefinedDetailType, DomainEventStartedDetailType, DomainEventStoppedDetailType,
-    DomainEventType, DomainRunningReason, DomainShutoffReason, DomainState, ErrorNumber,
+    DomainEventType, DomainRunningReason, DomainShutoffReason, DomainState, ErrorDomain, ErrorNumber,
 };
 use libvirt_protocol::flags::DomainModificationImpact;
 use libvirt_protocol::types;
 use libvirt_protocol::xdr::Uuid;
-use std::collections::BTreeMap;
 
 /// A domain.
 #[derive(Clone, Debug)]
@@ -55,8 +54,6 @@ pub(super) struct Domain {
     pub(super) frozen: [bool; guest::FILE_SYSTEMS.len()],
     pub(super) snapshots: Tree<Snapshot>,
     pub(super) checkpoints: Tree<Checkpoint>,
-    /// Parameters that were set, by group and name, over the defaults.
-    pub(super) parameters: BTreeMap<(String, String), libvirt_protocol::params::TypedValue<'static>>,
 }
 
 /// A domain that was saved.
@@ -80,7 +77,6 @@ impl Domain {
             frozen: [false; guest::FILE_SYSTEMS.len()],
             snapshots: Tree::default(),
             checkpoints: Tree::default(),
-            parameters: BTreeMap::new(),
         }
     }
 
@@ -119,7 +115,7 @@ impl Domain {
             config: config || current && !self.is_active(),
         };
         if impact.live && !self.is_active() {
-            return Err(Refusal::invalid("domain is not running"));
+            return Err(Refusal::not_running());
         }
         if impact.config && !self.persistent {
             return Err(Refusal::invalid("transient domains do not have any persistent config"));
@@ -167,7 +163,7 @@ impl Hypervisor {
     /// The domain, which must run.
     pub(super) fn active(&self, dom: &types::Domain<'_>) -> Result<&Domain, Refusal> {
         let domain = self.domain(dom)?;
-        if domain.is_active() { Ok(domain) } else { Err(Refusal::invalid("domain is not running")) }
+        if domain.is_active() { Ok(domain) } else { Err(Refusal::not_running()) }
     }
 
     pub(super) fn active_mut(&mut self, dom: &types::Domain<'_>) -> Result<&mut Domain, Refusal> {
@@ -221,17 +217,18 @@ impl Hypervisor {
         let named = self.domains.values().find(|domain| domain.config.name == config.name);
         if let Some(named) = named.filter(|named| named.config.uuid != config.uuid) {
             let text = format!("domain '{}' already exists with uuid {}", config.name, named.config.uuid);
-            return Err(Refusal::new(ErrorNumber::OperationFailed, text));
+            return Err(Refusal::new(ErrorNumber::OperationFailed, text).of(ErrorDomain::Domain));
         }
         let uuid = config.uuid;
         if let Some(known) = self.domains.get_mut(&uuid) {
             if known.config.name != config.name {
                 let text = format!("domain '{}' is already defined with uuid {uuid}", known.config.name);
-                return Err(Refusal::new(ErrorNumber::OperationFailed, text));
+                return Err(Refusal::new(ErrorNumber::OperationFailed, text).of(ErrorDomain::Domain));
             }
             match how {
                 Placement::New if known.is_active() => {
-                    return Err(Refusal::invalid(format!("domain '{}' is already active", config.name)));
+                    let text = format!("domain '{}' is already active", config.name);
+                    return Err(Refusal::invalid(text).of(ErrorDomain::Domain));
                 }
                 Placement::New => known.config = config,
                 Placement::Defined if known.is_active() => known.next = Some(config),

@@ -1,8 +1,9 @@
 //! Typed parameters: memory limits, block and network throttling, the scheduler, events of the processor.
 
-use super::{Domain, Hypervisor, Impact};
+use super::{Config, Hypervisor, Impact};
 use crate::hypervisor::{Refusal, Reply};
-use libvirt_protocol::enums::ErrorNumber;
+use crate::xml::Element;
+use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
 use libvirt_protocol::params::{TypedParam, TypedValue};
 use libvirt_protocol::xdr::{IntoOwned, List};
 use libvirt_protocol::{remote, types};
@@ -102,7 +103,7 @@ fn defaults(group: &str) -> Vec<TypedParam<'static>> {
     }
 }
 
-impl Domain {
+impl Config {
     /// A group's parameters: what was set, else the defaults.
     fn parameters(&self, group: &str, scope: &str) -> Vec<TypedParam<'static>> {
         let mut all = defaults(group);
@@ -115,36 +116,133 @@ impl Domain {
         all
     }
 
-    /// Keeps the parameters of a group that it knows; `scope` tells apart what has the group more than once.
-    fn set_parameters<'a, const MAX: u32>(
-        &mut self,
-        group: &str,
-        scope: &str,
-        given: &List<'a, TypedParam<'a>, MAX>,
-    ) -> Result<(), Refusal> {
-        let known = defaults(group);
-        for parameter in given.iter() {
-            if !known.iter().any(|known| known.field == parameter.field) {
-                let text = format!("parameter '{}' not supported", parameter.field);
-                return Err(Refusal::argument(text));
-            }
-        }
-        for parameter in given.iter() {
+    /// Keeps parameters that are known to be of the group.
+    fn keep<'a>(&mut self, scope: &str, given: impl Iterator<Item = TypedParam<'a>>) {
+        for parameter in given {
             let key = (scope.to_owned(), parameter.field.to_string());
             self.parameters.insert(key, parameter.value.into_owned());
         }
-        Ok(())
+    }
+
+    fn parameter(&self, scope: &str, name: &str) -> Option<&TypedValue<'static>> {
+        self.parameters.get(&(scope.to_owned(), name.to_owned()))
+    }
+
+    /// A number that was set, where it says something.
+    fn set_number(&self, scope: &str, name: &str) -> Option<i64> {
+        self.parameter(scope, name).and_then(TypedValue::as_i64).filter(|number| *number != 0)
+    }
+
+    /// The elements at the top of the document that hold parameters.
+    pub(super) fn tuning(&self) -> Vec<Element> {
+        let mut found = Vec::new();
+        if let Some(weight) = self.set_number("blkio", "weight") {
+            found.push(Element::new("blkiotune").child(Element::text("weight", weight)));
+        }
+        let limits = ["hard_limit", "soft_limit", "swap_hard_limit"].into_iter().filter_map(|name| {
+            let limit = self.set_number("memory", name)?;
+            (limit.unsigned_abs() < UNLIMITED).then(|| Element::text(name, limit).with("unit", "KiB"))
+        });
+        let limits: Vec<Element> = limits.collect();
+        if !limits.is_empty() {
+            found.push(Element::new("memtune").children(limits));
+        }
+        let events = defaults("perf").into_iter().filter_map(|event| {
+            let enabled = self.parameter("perf", &event.field.to_string())?.as_i64()? != 0;
+            let event = Element::new("event").with("name", event.field);
+            Some(event.with("enabled", if enabled { "yes" } else { "no" }))
+        });
+        let events: Vec<Element> = events.collect();
+        if !events.is_empty() {
+            found.push(Element::new("perf").children(events));
+        }
+        found
+    }
+
+    /// A device with the parameters that were set for it.
+    pub(super) fn tuned(&self, device: &Element) -> Element {
+        let name = device.path("target/@dev").unwrap_or_default();
+        let mut tuned = device.clone();
+        match device.name.as_str() {
+            "disk" => {
+                let scope = format!("disk {name}");
+                let known = defaults("blkdeviotune");
+                let set = known.iter().filter_map(|parameter| {
+                    let name = parameter.field.to_string();
+                    Some(Element::text(&name, self.set_number(&scope, &name)?))
+                });
+                let set: Vec<Element> = set.collect();
+                if !set.is_empty() {
+                    super::devices::put(&mut tuned, Element::new("iotune").children(set));
+                }
+            }
+            "interface" => {
+                let scope = format!("interface {name}");
+                let mut bandwidth = Element::new("bandwidth");
+                for way in ["inbound", "outbound"] {
+                    let mut limits = Element::new(way);
+                    for limit in ["average", "peak", "burst", "floor"] {
+                        if let Some(number) = self.set_number(&scope, &format!("{way}.{limit}")) {
+                            limits.set(limit, number);
+                        }
+                    }
+                    bandwidth.children.extend((!limits.attributes.is_empty()).then_some(limits));
+                }
+                if !bandwidth.children.is_empty() {
+                    super::devices::put(&mut tuned, bandwidth);
+                }
+            }
+            _ => {}
+        }
+        tuned
+    }
+
+    /// Takes the parameters out of the elements that hold them.
+    pub(super) fn take_tuning(&mut self) {
+        let mut take = |element: &str, scope: &str, name: &str| {
+            let found = self.others.iter_mut().find(|known| known.name == element);
+            let Some(found) = found else { return };
+            let Some(value) = found.text_of(name).and_then(|text| text.trim().parse::<u64>().ok()) else {
+                return;
+            };
+            found.children.retain(|child| child.name != name);
+            let value = if scope == "blkio" {
+                TypedValue::UInt(u32::try_from(value).unwrap_or(u32::MAX))
+            } else {
+                TypedValue::ULLong(value)
+            };
+            self.parameters.insert((scope.to_owned(), name.to_owned()), value);
+        };
+        take("blkiotune", "blkio", "weight");
+        for name in ["hard_limit", "soft_limit", "swap_hard_limit"] {
+            take("memtune", "memory", name);
+        }
+        let emptied = |element: &Element| {
+            matches!(element.name.as_str(), "blkiotune" | "memtune") && element.children.is_empty()
+        };
+        self.others.retain(|element| !emptied(element));
     }
 }
 
-/// What a question of this form is answered with: how many there are, or the first so many.
+/// Demands that all parameters are of the group.
+fn known<'a, const MAX: u32>(group: &str, given: &List<'a, TypedParam<'a>, MAX>) -> Result<(), Refusal> {
+    let known = defaults(group);
+    let stranger = given.iter().find(|given| !known.iter().any(|known| known.field == given.field));
+    match stranger {
+        Some(stranger) => Err(Refusal::argument(format!("parameter '{}' not supported", stranger.field))),
+        None => Ok(()),
+    }
+}
+
+/// What a question of this form is answered with: how many there are when there is no room, else the first so many.
 fn answer<const MAX: u32>(
     all: Vec<TypedParam<'static>>,
     room: i32,
 ) -> (List<'static, TypedParam<'static>, MAX>, i32) {
-    let count = all.len() as i32;
-    let room = usize::try_from(room).unwrap_or(0);
-    (all.into_iter().take(room).collect(), count)
+    match usize::try_from(room).unwrap_or(0) {
+        0 => (List::default(), all.len() as i32),
+        room => (all.into_iter().take(room).collect(), 0),
+    }
 }
 
 /// Calls of the usual form: ask for a group, set a group.
@@ -156,15 +254,17 @@ macro_rules! group {
                 args: remote::$get_args<'_>,
             ) -> Result<remote::$get_ret<'static>, Refusal> {
                 let domain = self.domain(&args.dom)?;
-                domain.impact(args.flags.difference(TYPED_STRINGS))?;
-                let (params, nparams) = answer(domain.parameters($group, $group), args.nparams);
+                let impact = domain.impact(args.flags.difference(TYPED_STRINGS))?;
+                let (params, nparams) = answer(domain.asked(impact).parameters($group, $group), args.nparams);
                 Ok(remote::$get_ret { params, nparams })
             }
 
             pub(crate) fn $set(&mut self, args: remote::$set_args<'_>) -> Result<(), Refusal> {
                 let domain = self.domain_mut(&args.dom)?;
-                domain.impact(args.flags)?;
-                domain.set_parameters($group, $group, &args.params)
+                let impact = domain.impact(args.flags)?;
+                known($group, &args.params)?;
+                domain.change(impact, |config| config.keep($group, args.params.iter()));
+                Ok(())
             }
         }
     };
@@ -185,8 +285,8 @@ impl Hypervisor {
         args: remote::DomainGetNumaParametersArgs<'_>,
     ) -> Reply<remote::DomainGetNumaParameters> {
         let domain = self.domain(&args.dom)?;
-        domain.impact(args.flags.difference(TYPED_STRINGS))?;
-        let (params, nparams) = answer(domain.parameters("numa", "numa"), args.nparams);
+        let impact = domain.impact(args.flags.difference(TYPED_STRINGS))?;
+        let (params, nparams) = answer(domain.asked(impact).parameters("numa", "numa"), args.nparams);
         Ok(remote::DomainGetNumaParametersRet { params, nparams })
     }
 
@@ -195,12 +295,14 @@ impl Hypervisor {
         args: remote::DomainSetNumaParametersArgs<'_>,
     ) -> Reply<remote::DomainSetNumaParameters> {
         let domain = self.domain_mut(&args.dom)?;
-        domain.impact(args.flags)?;
+        let impact = domain.impact(args.flags)?;
         if !args.params.iter().any(|parameter| parameter.field == "numa_nodeset") {
             let text = "nodeset for NUMA memory tuning must be set if 'placement' is 'static'";
-            return Err(Refusal::new(ErrorNumber::ConfigUnsupported, text));
+            return Err(Refusal::new(ErrorNumber::ConfigUnsupported, text).of(ErrorDomain::Domain));
         }
-        domain.set_parameters("numa", "numa", &args.params)
+        known("numa", &args.params)?;
+        domain.change(impact, |config| config.keep("numa", args.params.iter()));
+        Ok(())
     }
 
     pub(crate) fn domain_get_interface_parameters(
@@ -209,7 +311,8 @@ impl Hypervisor {
     ) -> Reply<remote::DomainGetInterfaceParameters> {
         let scope = self.interface_scope(&args.dom, &args.device.to_str_lossy())?;
         let domain = self.domain(&args.dom)?;
-        let (params, nparams) = answer(domain.parameters("interface", &scope), args.nparams);
+        let impact = domain.impact(args.flags.difference(TYPED_STRINGS))?;
+        let (params, nparams) = answer(domain.asked(impact).parameters("interface", &scope), args.nparams);
         Ok(remote::DomainGetInterfaceParametersRet { params, nparams })
     }
 
@@ -218,12 +321,17 @@ impl Hypervisor {
         args: remote::DomainSetInterfaceParametersArgs<'_>,
     ) -> Reply<remote::DomainSetInterfaceParameters> {
         let scope = self.interface_scope(&args.dom, &args.device.to_str_lossy())?;
-        self.domain_mut(&args.dom)?.set_parameters("interface", &scope, &args.params)
+        known("interface", &args.params)?;
+        let domain = self.domain_mut(&args.dom)?;
+        let impact = domain.impact(args.flags)?;
+        domain.change(impact, |config| config.keep(&scope, args.params.iter()));
+        Ok(())
     }
 
     fn interface_scope(&self, dom: &types::Domain<'_>, device: &str) -> Result<String, Refusal> {
         match self.domain(dom)?.config.interface(device) {
-            Some(_) => Ok(format!("interface {device}")),
+            // By name, even where the client gave the address.
+            Some(found) => Ok(format!("interface {}", found.path("target/@dev").unwrap_or(device))),
             None => Err(Refusal::new(
                 ErrorNumber::OperationFailed,
                 format!("no interface matching name or MAC '{device}' found"),
@@ -240,8 +348,10 @@ impl Hypervisor {
         let (params, nparams) = if args.nparams == 0 {
             answer(defaults("blkdeviotune"), 0)
         } else {
-            known_disk(domain, &disk)?;
-            answer(domain.parameters("blkdeviotune", &format!("disk {disk}")), args.nparams)
+            let impact = domain.impact(args.flags.difference(TYPED_STRINGS))?;
+            let config = domain.asked(impact);
+            known_disk(config, &disk)?;
+            answer(config.parameters("blkdeviotune", &format!("disk {disk}")), args.nparams)
         };
         Ok(remote::DomainGetBlockIoTuneRet { params, nparams })
     }
@@ -252,11 +362,13 @@ impl Hypervisor {
     ) -> Reply<remote::DomainSetBlockIoTune> {
         let disk = args.disk.to_string();
         let domain = self.domain_mut(&args.dom)?;
-        known_disk(domain, &disk)?;
+        let impact = domain.impact(args.flags)?;
+        let config = domain.asked(impact);
+        known_disk(config, &disk)?;
         let scope = format!("disk {disk}");
         let value = |name: &str| {
             let given = args.params.iter().find(|parameter| parameter.field == name);
-            let kept = domain.parameters.get(&(scope.clone(), name.to_owned())).cloned();
+            let kept = config.parameters.get(&(scope.clone(), name.to_owned())).cloned();
             given.map(|parameter| parameter.value.into_owned()).or(kept).and_then(|value| number(&value))
         };
         for name in [
@@ -272,7 +384,9 @@ impl Hypervisor {
                 return Err(Refusal::argument(text));
             }
         }
-        domain.set_parameters("blkdeviotune", &scope, &args.params)
+        known("blkdeviotune", &args.params)?;
+        domain.change(impact, |config| config.keep(&scope, args.params.iter()));
+        Ok(())
     }
 
     pub(crate) fn domain_get_perf_events(
@@ -280,8 +394,9 @@ impl Hypervisor {
         args: remote::DomainGetPerfEventsArgs<'_>,
     ) -> Reply<remote::DomainGetPerfEvents> {
         let domain = self.domain(&args.dom)?;
-        domain.impact(args.flags.difference(TYPED_STRINGS))?;
-        Ok(remote::DomainGetPerfEventsRet { params: domain.parameters("perf", "perf").into() })
+        let impact = domain.impact(args.flags.difference(TYPED_STRINGS))?;
+        let params = domain.asked(impact).parameters("perf", "perf");
+        Ok(remote::DomainGetPerfEventsRet { params: params.into() })
     }
 
     pub(crate) fn domain_set_perf_events(
@@ -289,8 +404,10 @@ impl Hypervisor {
         args: remote::DomainSetPerfEventsArgs<'_>,
     ) -> Reply<remote::DomainSetPerfEvents> {
         let domain = self.domain_mut(&args.dom)?;
-        domain.impact(args.flags)?;
-        domain.set_parameters("perf", "perf", &args.params)
+        let impact = domain.impact(args.flags)?;
+        known("perf", &args.params)?;
+        domain.change(impact, |config| config.keep("perf", args.params.iter()));
+        Ok(())
     }
 
     pub(crate) fn domain_get_scheduler_type(
@@ -383,8 +500,8 @@ impl Hypervisor {
     }
 }
 
-fn known_disk(domain: &Domain, disk: &str) -> Result<(), Refusal> {
-    if domain.config.disks().any(|known| known == disk) {
+fn known_disk(config: &Config, disk: &str) -> Result<(), Refusal> {
+    if config.disks().any(|known| known == disk) {
         return Ok(());
     }
     let text = format!("disk '{disk}' was not found in the domain config");

@@ -221,6 +221,14 @@ impl Hypervisor {
         Ok(remote::ConnectGetAllDomainStatsRet { ret_stats })
     }
 
+    pub(crate) fn domain_get_messages(
+        &mut self,
+        args: remote::DomainGetMessagesArgs<'_>,
+    ) -> Reply<remote::DomainGetMessages> {
+        self.domain(&args.dom)?;
+        Ok(remote::DomainGetMessagesRet { msgs: Default::default() })
+    }
+
     pub(crate) fn domain_get_cpu_stats(
         &mut self,
         args: remote::DomainGetCpuStatsArgs<'_>,

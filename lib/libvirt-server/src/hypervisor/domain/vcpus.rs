@@ -4,6 +4,7 @@ use super::config::Cpus;
 use super::read::HOST_CPUS;
 use super::{Hypervisor, Impact};
 use crate::hypervisor::{Refusal, Reply, only};
+use libvirt_protocol::enums::ErrorDomain;
 use libvirt_protocol::flags::{DomainModificationImpact, DomainVcpuFlags};
 use libvirt_protocol::xdr::Bytes;
 use libvirt_protocol::{remote, types};
@@ -167,7 +168,8 @@ impl Hypervisor {
         let taken = impact.live && domain.config.iothreads.contains(&id)
             || impact.config && domain.persistent_config().iothreads.contains(&id);
         if taken {
-            return Err(Refusal::argument(format!("an IOThread is already using iothread_id '{id}'")));
+            return Err(Refusal::argument(format!("an IOThread is already using iothread_id '{id}'"))
+                .of(ErrorDomain::Domain));
         }
         domain.change(impact, |config| {
             config.iothreads.push(id);
@@ -187,7 +189,8 @@ impl Hypervisor {
             return Err(Refusal::argument("invalid value of 0 for iothread_id"));
         }
         if !domain.asked(impact).iothreads.contains(&id) {
-            return Err(Refusal::argument(format!("cannot find IOThread '{id}' in iothreadids list")));
+            return Err(Refusal::argument(format!("cannot find IOThread '{id}' in iothreadids list"))
+                .of(ErrorDomain::Domain));
         }
         domain.change(impact, |config| {
             config.iothreads.retain(|known| *known != id);
@@ -220,7 +223,8 @@ impl Hypervisor {
         let domain = self.domain(&args.dom)?;
         let id = args.iothread_id;
         if !domain.config.iothreads.contains(&id) {
-            return Err(Refusal::argument(format!("cannot find IOThread '{id}' in iothreadids list")));
+            return Err(Refusal::argument(format!("cannot find IOThread '{id}' in iothreadids list"))
+                .of(ErrorDomain::Domain));
         }
         Ok(())
     }
