@@ -31,7 +31,7 @@ pub use refusal::Refusal;
 use crate::xml::Element;
 use events::Subscription;
 use ids::Ids;
-use libvirt_protocol::enums::ErrorNumber;
+use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
 use libvirt_protocol::procedure::{Info, Procedure, Program};
 use libvirt_protocol::session::CallId;
 use libvirt_protocol::xdr::Uuid;
@@ -241,7 +241,6 @@ impl Hypervisor {
 
     /// Reads a document whose root has this name; `what` names it in the error.
     fn document(&self, xml: &str, root: &str, what: &str) -> Result<Element, Refusal> {
-        use libvirt_protocol::enums::ErrorDomain;
         let element = Element::parse(xml).map_err(|error| {
             Refusal::new(ErrorNumber::XmlDetail, format!("({what}):{}: {}", error.line, error.what))
                 .of(ErrorDomain::Domain)
@@ -254,10 +253,12 @@ impl Hypervisor {
     }
 
     /// The UUID that a document names, or a new one.
-    fn uuid_of(&mut self, document: &Element) -> Result<Uuid, Refusal> {
+    fn uuid_of(&mut self, document: &Element, part: ErrorDomain) -> Result<Uuid, Refusal> {
         match document.text_of("uuid") {
             None => Ok(self.ids.uuid()),
-            Some(text) => text.trim().parse().map_err(|_| Refusal::internal("malformed uuid element")),
+            Some(text) => {
+                text.trim().parse().map_err(|_| Refusal::internal("malformed uuid element").of(part))
+            }
         }
     }
 }

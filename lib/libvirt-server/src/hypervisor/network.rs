@@ -136,7 +136,7 @@ impl Hypervisor {
         let known = self.networks.values().find(|network| network.name == named);
         let uuid = match known {
             Some(known) if document.find("uuid").is_none() => known.uuid,
-            _ => self.uuid_of(&document)?,
+            _ => self.uuid_of(&document, ErrorDomain::Network)?,
         };
         let network = Network::read(&document, uuid)?;
         let named = self.networks.values().find(|known| known.name == network.name);
@@ -278,6 +278,9 @@ impl Hypervisor {
         let (path, root) = section(args.section)?;
         let element = self.document(&xml, root, "network_update_xml")?;
         let network = self.network_mut(&args.net)?;
+        if root == "range" {
+            within(&network.config, &element)?;
+        }
         let current = !args.flags.intersects(F::LIVE | F::CONFIG);
         let live = args.flags.contains(F::LIVE) || current && network.active;
         let config = args.flags.contains(F::CONFIG) || current && !network.active;
@@ -440,6 +443,28 @@ fn section(section: NetworkUpdateSection) -> Result<(&'static [&'static str], &'
             return Err(Refusal::new(ErrorNumber::OperationUnsupported, text));
         }
     })
+}
+
+/// Demands that a range lies in the network's first subnet.
+fn within(config: &Element, range: &Element) -> Result<(), Refusal> {
+    let Some(ip) = config.find("ip") else { return Ok(()) };
+    let address = |element: &Element, name: &str| element.attribute(name)?.parse::<Ipv4Addr>().ok();
+    let prefix = match (ip.attribute("prefix"), address(ip, "netmask")) {
+        (Some(prefix), _) => prefix.parse().unwrap_or(32),
+        (None, Some(mask)) => mask.to_bits().leading_ones(),
+        (None, None) => return Ok(()),
+    };
+    let (Some(own), Some(start), Some(end)) =
+        (address(ip, "address"), address(range, "start"), address(range, "end"))
+    else {
+        return Err(Refusal::xml("Missing or invalid IP address in range").of(ErrorDomain::Network));
+    };
+    let mask = u32::MAX.checked_shl(32_u32.saturating_sub(prefix)).unwrap_or(0);
+    if [start, end].iter().all(|end| end.to_bits() & mask == own.to_bits() & mask) {
+        return Ok(());
+    }
+    let text = format!("range {start} - {end} is not entirely within network {own}/{prefix}");
+    Err(Refusal::internal(text).of(ErrorDomain::None))
 }
 
 /// What tells one element of a section from another.

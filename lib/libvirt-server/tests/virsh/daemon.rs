@@ -159,6 +159,10 @@ impl OurServer {
         Self { directory, socket, _runtime: runtime }
     }
 
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     pub(crate) fn virsh(&self, script: &str) -> String {
         virsh_in(&self.socket, self.directory.path(), script)
     }

@@ -5,6 +5,7 @@
 mod daemon;
 mod masks;
 mod proxy;
+mod python;
 mod transcript;
 
 use daemon::{Libvirtd, OurServer};

@@ -152,11 +152,11 @@ impl Config {
     /// When something is missing or makes no sense.
     pub(crate) fn read(document: &Element, uuid: Uuid, mac: impl FnMut() -> String) -> Result<Self, Refusal> {
         let refuse = |code, text: &str| Err(Refusal::new(code, text).of(ErrorDomain::Domain));
-        let Some(kind) = document.attribute("type") else {
-            return refuse(ErrorNumber::InternalError, "missing domain type attribute");
-        };
         let Some(name) = document.text_of("name").filter(|name| !name.is_empty()) else {
             return Err(Refusal::bare(ErrorNumber::NoName).of(ErrorDomain::Domain));
+        };
+        let Some(kind) = document.attribute("type") else {
+            return refuse(ErrorNumber::InternalError, "missing domain type attribute");
         };
         let Some(os_element) = document.find("os").filter(|os| os.find("type").is_some()) else {
             return refuse(ErrorNumber::XmlError, "an os <type> must be specified");

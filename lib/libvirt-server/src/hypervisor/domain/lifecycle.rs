@@ -7,7 +7,7 @@ use libvirt_protocol::enums::{
     DomainEventDefinedDetailType, DomainEventResumedDetailType, DomainEventStartedDetailType,
     DomainEventStoppedDetailType, DomainEventSuspendedDetailType, DomainEventType,
     DomainEventUndefinedDetailType, DomainPausedReason, DomainRunningReason, DomainShutoffReason,
-    DomainState, ErrorNumber,
+    DomainState, ErrorDomain, ErrorNumber,
 };
 use libvirt_protocol::flags::{DomainCoreDumpFlags, DomainCreateFlags, DomainUndefineFlags};
 use libvirt_protocol::xdr::Uuid;
@@ -22,7 +22,7 @@ impl Hypervisor {
         let known = self.domains.values().find(|domain| domain.config.name == named);
         let uuid = match known {
             Some(known) if document.find("uuid").is_none() => known.config.uuid,
-            _ => self.uuid_of(&document)?,
+            _ => self.uuid_of(&document, ErrorDomain::Domain)?,
         };
         let ids = &mut self.ids;
         Config::read(&document, uuid, || ids.mac())

@@ -182,7 +182,7 @@ impl Hypervisor {
         let known = self.pools.values().find(|pool| pool.name == named);
         let uuid = match known {
             Some(known) if document.find("uuid").is_none() => known.uuid,
-            _ => self.uuid_of(&document)?,
+            _ => self.uuid_of(&document, ErrorDomain::Storage)?,
         };
         let pool = Pool::read(&document, uuid)?;
         let named = self.pools.values().find(|known| known.name == pool.name);
