@@ -89,7 +89,11 @@ impl Hypervisor {
         only(args.flags.bits(), 1 | 2, "virConnectOpenInternal")?;
         let name = args.name.map(|name| name.to_string()).unwrap_or_else(|| "test:///default".into());
         match name.strip_prefix("test://").map(|path| path.trim_start_matches('/')) {
-            Some("default") => self.client()?.open = true,
+            Some("default") => {
+                let client = self.client()?;
+                client.open = true;
+                client.read_only = args.flags.bits() & 1 != 0;
+            }
             Some("") => {
                 let text = "testOpen: supply a path or use test:///default";
                 return Err(Refusal::argument(text));

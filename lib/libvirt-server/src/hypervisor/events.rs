@@ -203,6 +203,58 @@ impl Hypervisor {
         });
     }
 
+    /// A device was attached.
+    pub(super) fn tell_device_added(&mut self, dom: &types::Domain<'static>, alias: &str) {
+        let topic = Topic::Domain(DomainEventId::DeviceAdded);
+        let name = "domain_event_callback_device_added";
+        self.tell(topic, &Object::Uuid(dom.uuid), name, |callback_id| {
+            remote::DomainEventCallbackDeviceAddedMsg {
+                callback_id,
+                dom: dom.clone(),
+                dev_alias: alias.to_owned().into(),
+            }
+        });
+    }
+
+    /// A device was detached.
+    pub(super) fn tell_device_removed(&mut self, dom: &types::Domain<'static>, alias: &str) {
+        let topic = Topic::Domain(DomainEventId::DeviceRemoved);
+        let msg =
+            remote::DomainEventDeviceRemovedMsg { dom: dom.clone(), dev_alias: alias.to_owned().into() };
+        let names = ("domain_event_callback_device_removed", "domain_event_device_removed");
+        self.tell_both(topic, &Object::Uuid(dom.uuid), names, |id| match id {
+            Some(callback_id) => {
+                xdr::encode(&remote::DomainEventCallbackDeviceRemovedMsg { callback_id, msg: msg.clone() })
+            }
+            None => xdr::encode(&msg),
+        });
+    }
+
+    /// Something happened in a secret's life.
+    pub(super) fn tell_secret(
+        &mut self,
+        secret: &types::Secret<'static>,
+        event: enums::SecretEventLifecycleType,
+    ) {
+        let topic = Topic::Secret(SecretEventId::Lifecycle);
+        let object = Object::Uuid(secret.uuid);
+        self.tell(topic, &object, "secret_event_lifecycle", |callback_id| remote::SecretEventLifecycleMsg {
+            callback_id,
+            secret: secret.clone(),
+            event,
+            detail: 0,
+        });
+    }
+
+    /// A secret has another value.
+    pub(super) fn tell_secret_value(&mut self, secret: &types::Secret<'static>) {
+        let topic = Topic::Secret(SecretEventId::ValueChanged);
+        let object = Object::Uuid(secret.uuid);
+        self.tell(topic, &object, "secret_event_value_changed", |callback_id| {
+            remote::SecretEventValueChangedMsg { callback_id, secret: secret.clone() }
+        });
+    }
+
     pub(super) fn domain_event_register(&mut self, (): ()) -> Reply<remote::ConnectDomainEventRegister> {
         self.register_old(DomainEventId::Lifecycle)?;
         Ok(remote::ConnectDomainEventRegisterRet { cb_registered: 1 })

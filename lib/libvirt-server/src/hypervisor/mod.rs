@@ -14,6 +14,7 @@ mod checkpoint;
 mod connect;
 mod domain;
 mod events;
+mod filter;
 mod ids;
 mod interface;
 mod job;
@@ -21,6 +22,7 @@ mod network;
 mod node_device;
 mod refusal;
 mod routes;
+mod secret;
 mod snapshot;
 mod storage;
 mod stream;
@@ -119,6 +121,8 @@ pub struct Hypervisor {
     pools: BTreeMap<Uuid, storage::Pool>,
     interfaces: interface::Interfaces,
     devices: Vec<node_device::Device>,
+    secrets: BTreeMap<Uuid, secret::Secret>,
+    filters: BTreeMap<Uuid, filter::Filter>,
     /// How long the jobs take that end by themselves.
     job_duration: Duration,
     jobs: Vec<job::Job>,
@@ -137,6 +141,7 @@ struct Caller {
 #[derive(Debug, Default)]
 struct Connected {
     open: bool,
+    read_only: bool,
     next_callback: i32,
     subscriptions: Vec<Subscription>,
     streams: BTreeMap<stream::Key, stream::Stream>,
@@ -161,6 +166,8 @@ impl Hypervisor {
             pools: BTreeMap::new(),
             interfaces: interface::Interfaces::default(),
             devices: node_device::defaults(),
+            secrets: BTreeMap::new(),
+            filters: BTreeMap::new(),
             job_duration: Duration::ZERO,
             jobs: Vec::new(),
             deferred: false,
@@ -216,9 +223,12 @@ impl Hypervisor {
         };
         let unknown = || Refusal::rpc(format!("unknown procedure: {}", call.procedure()));
         let info = info.ok_or_else(unknown)?;
-        let open = self.clients.get(&self.caller.client).is_some_and(|client| client.open);
-        if !open && !routes::before_open(info) {
+        let client = self.clients.get(&self.caller.client);
+        if !client.is_some_and(|client| client.open) && !routes::before_open(info) {
             return Err(Refusal::internal("connection not open"));
+        }
+        if client.is_some_and(|client| client.read_only) && !only_reads(info) {
+            return Err(Refusal::read_only(info));
         }
         match routes::find(program, call.procedure(), self.scope) {
             Some(handler) => handler(self, payload),
@@ -261,6 +271,19 @@ impl Hypervisor {
             }
         }
     }
+}
+
+/// Whether a procedure needs no permission but to look.
+fn only_reads(info: &Info) -> bool {
+    info.acl.iter().all(|needs| {
+        let mut parts = needs.split(':').skip(1);
+        let permission = parts.next().unwrap_or_default();
+        // A third part tells which flag makes the permission necessary.
+        parts.next().is_some()
+            || permission == "getattr"
+            || permission == "read"
+            || permission.starts_with("search_")
+    })
 }
 
 /// Demands that no other flags are set.

@@ -59,6 +59,13 @@ impl Refusal {
         Self::new(ErrorNumber::NoSupport, function).of(owner(function))
     }
 
+    /// What a client gets that may only look.
+    pub(crate) fn read_only(info: &Info) -> Self {
+        let function = info.function.unwrap_or(info.name);
+        Self::new(ErrorNumber::OperationDenied, format!("read only access prevents {function}"))
+            .of(owner(function))
+    }
+
     /// What a driver answers to flags that it does not know.
     #[must_use]
     pub fn flags(unknown: u32, function: &str) -> Self {
@@ -161,6 +168,7 @@ fn phrase(code: ErrorNumber) -> &'static str {
         ErrorNumber::NoNwfilter => "Network filter not found",
         ErrorNumber::NoDomainSnapshot => "Domain snapshot not found",
         ErrorNumber::NoDomainCheckpoint => "Domain checkpoint not found",
+        ErrorNumber::OperationDenied => "operation forbidden",
         ErrorNumber::NoName => "missing name information",
         ErrorNumber::NoTarget => "missing target information for device",
         ErrorNumber::NoDomainMetadata => "metadata not found",

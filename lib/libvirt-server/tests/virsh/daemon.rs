@@ -1,6 +1,6 @@
 //! The two daemons that virsh talks to.
 
-use libvirt_server::Server;
+use libvirt_server::{Scope, Server};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -32,6 +32,8 @@ const DOCUMENTS: &[(&str, &str)] = &[
     ("pool2.xml", include_str!("xml/pool2.xml")),
     ("rich.xml", include_str!("xml/rich.xml")),
     ("secret.xml", include_str!("xml/secret.xml")),
+    ("filter.xml", include_str!("xml/filter.xml")),
+    ("secret-private.xml", include_str!("xml/secret-private.xml")),
     ("snap.xml", include_str!("xml/snap.xml")),
     ("three.xml", include_str!("xml/three.xml")),
     ("two.xml", include_str!("xml/two.xml")),
@@ -49,7 +51,12 @@ pub(crate) fn documents() -> tempfile::TempDir {
 
 /// Runs a script through one virsh, in the directory of its documents, and gives all it printed, errors in their places.
 pub(crate) fn virsh_in(socket: &Path, directory: &Path, script: &str) -> String {
-    let uri = format!("test+unix:///default?socket={}", socket.display());
+    virsh_at("test", "/default", socket, directory, script)
+}
+
+/// The same, with another driver.
+pub(crate) fn virsh_at(driver: &str, path: &str, socket: &Path, directory: &Path, script: &str) -> String {
+    let uri = format!("{driver}+unix://{path}?socket={}", socket.display());
     let (mut output, errors) = std::io::pipe().unwrap();
     let mut command = Command::new("timeout");
     // A virsh that hangs is ended, and its transcript is too short.
@@ -140,6 +147,10 @@ pub(crate) struct OurServer {
 
 impl OurServer {
     pub(crate) fn start() -> Self {
+        Self::with(Scope::TestDriver)
+    }
+
+    pub(crate) fn with(scope: Scope) -> Self {
         let directory = documents();
         let socket = directory.path().join("libvirt-sock");
         let runtime =
@@ -151,6 +162,7 @@ impl OurServer {
         drop(
             runtime.spawn(
                 Server::builder()
+                    .scope(scope)
                     .job_duration(std::time::Duration::from_millis(300))
                     .build()
                     .serve(Some(listener)),
@@ -161,6 +173,11 @@ impl OurServer {
 
     pub(crate) fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// A file beside the socket.
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.directory.path().join(name)).unwrap()
     }
 
     pub(crate) fn virsh(&self, script: &str) -> String {

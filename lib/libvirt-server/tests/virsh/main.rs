@@ -2,10 +2,12 @@
 //! print the same, except for what is masked by name in `masks.rs`.
 #![cfg(test)]
 
+mod complete;
 mod daemon;
 mod masks;
 mod proxy;
 mod python;
+mod read_only;
 mod transcript;
 
 use daemon::{Libvirtd, OurServer};

@@ -11,8 +11,8 @@ pub(crate) struct Transcript {
 /// A command and what came of it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Command {
-    line: String,
-    output: String,
+    pub(crate) line: String,
+    pub(crate) output: String,
 }
 
 impl Transcript {

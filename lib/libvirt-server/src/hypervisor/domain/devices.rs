@@ -55,15 +55,20 @@ pub(super) fn complete(given: &[Element], mut mac: impl FnMut() -> String) -> Re
     if serials || consoles {
         join_consoles(&mut devices);
     }
-    name_interfaces(&mut devices);
-    add_controllers(&mut devices);
     let shown = devices.iter().any(|device| device.name == "graphics");
     if shown && !devices.iter().any(|device| device.name == "video") {
         let model = Element::new("model").with("type", "cirrus").with("vram", "16384").with("heads", "1");
         devices.push(Element::new("video").child(model.with("primary", "yes")));
     }
-    devices.sort_by_key(|device| ORDER.iter().position(|name| *name == device.name).unwrap_or(ORDER.len()));
+    arrange(&mut devices);
     Ok(devices)
+}
+
+/// Gives names and controllers to what lacks them, and puts everything in libvirt's order.
+pub(super) fn arrange(devices: &mut Vec<Element>) {
+    name_interfaces(devices);
+    add_controllers(devices);
+    devices.sort_by_key(|device| ORDER.iter().position(|name| *name == device.name).unwrap_or(ORDER.len()));
 }
 
 /// The order in which libvirt writes what stands in a disk.

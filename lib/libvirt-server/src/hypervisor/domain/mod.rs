@@ -10,6 +10,7 @@
 mod config;
 mod devices;
 mod guest;
+mod hotplug;
 mod lifecycle;
 mod lists;
 mod memory;
