@@ -66,6 +66,12 @@ impl CallId {
         self.program
     }
 
+    /// The program's version.
+    #[must_use]
+    pub fn version(self) -> u32 {
+        self.version
+    }
+
     /// The procedure's number.
     #[must_use]
     pub fn procedure(self) -> i32 {

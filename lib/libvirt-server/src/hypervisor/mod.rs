@@ -218,14 +218,17 @@ impl Hypervisor {
         info: Option<&'static Info>,
         payload: &[u8],
     ) -> Result<Vec<u8>, Refusal> {
-        let Some(program) = Program::from_number(call.program()) else {
-            return Err(Refusal::rpc(format!("Cannot find program {} version 1", call.program())));
+        let known =
+            Program::from_number(call.program()).filter(|program| program.version() == call.version());
+        let Some(program) = known else {
+            let text = format!("Cannot find program {} version {}", call.program(), call.version());
+            return Err(Refusal::rpc(text));
         };
         let unknown = || Refusal::rpc(format!("unknown procedure: {}", call.procedure()));
         let info = info.ok_or_else(unknown)?;
         let client = self.clients.get(&self.caller.client);
         if !client.is_some_and(|client| client.open) && !routes::before_open(info) {
-            return Err(Refusal::internal("connection not open"));
+            return Err(Refusal::internal("hypervisor connection not open").of(ErrorDomain::Rpc));
         }
         if client.is_some_and(|client| client.read_only) && !only_reads(info) {
             return Err(Refusal::read_only(info));

@@ -1,15 +1,16 @@
 //! A recorder between virsh and libvirtd: every message is decoded, encoded again and passed on as this library writes it. What was
 //! recorded is played to virsh again, and its calls are put to the server of this crate, whose replies must be the same bytes.
 
-use crate::daemon::{self, Libvirtd, documents, virsh_in};
+use crate::daemon::{self, Libvirtd, OurServer, documents, virsh_in};
 use crate::transcript::Transcript;
 use libvirt_client::transport::{Stream, Unix};
-use libvirt_protocol::packet::{Kind, Status};
+use libvirt_protocol::packet::{Header, Kind, Status};
 use libvirt_protocol::procedure::Program;
 use libvirt_protocol::xdr::Uuid;
 use libvirt_server::Server;
 use libvirt_server::proxy::{Direction, Packet, Packets, Recorder, Recording, Summary, relay, replay};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -253,4 +254,62 @@ fn shown(answer: &Answer) -> String {
 
 fn hostname() -> String {
     rustix::system::uname().nodename().to_str().unwrap().to_owned()
+}
+
+/// What a daemon answers to calls that make no sense, one after the other on one connection.
+async fn nonsense(socket: &Path) -> Vec<Answer> {
+    const REMOTE: u32 = 0x2000_8086;
+    let open =
+        [0, 0, 0, 1, 0, 0, 0, 15, b't', b'e', b's', b't', b':', b'/', b'/', b'/', b'd', b'e', b'f', b'a'];
+    let open = [&open[..], b"ult\0", &[0; 4]].concat();
+    let calls: [(u32, u32, i32, &[u8]); 8] = [
+        // Before anything: a call that needs a connection.
+        (REMOTE, 1, 59, &[]),
+        (REMOTE, 1, 66, &[]),
+        (REMOTE, 1, 1, &open),
+        // A program, a version, a procedure that do not exist; arguments that are none; an event is no call.
+        (0x1234_5678, 1, 1, &[]),
+        (REMOTE, 9, 59, &[]),
+        (REMOTE, 1, 9999, &[]),
+        (REMOTE, 1, 23, &[0, 0, 0, 200]),
+        (REMOTE, 1, 318, &[]),
+    ];
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    let (mut packets, mut answers) = (Packets::default(), Vec::new());
+    for (serial, (program, version, procedure, payload)) in (1..).zip(calls) {
+        let header = Header { program, version, procedure, kind: Kind::Call, serial, status: Status::Ok };
+        let call = Packet { header, payload: payload.to_vec(), descriptors: Vec::new() };
+        stream.write_all(&call.encode()).await.unwrap();
+        let packet = loop {
+            if let Some(packet) = packets.next_packet().unwrap() {
+                break packet;
+            }
+            let mut room = vec![0; 4096];
+            let read = stream.read(&mut room).await.unwrap();
+            if read == 0 {
+                return answers;
+            }
+            packets.feed(&room[..read], []);
+        };
+        assert_eq!(packet.header.serial, serial);
+        let Packet { header, payload, .. } = packet;
+        answers.push(Answer { procedure: header.procedure, status: header.status, payload });
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn calls_that_make_no_sense_are_refused_alike() {
+    if daemon::is_missing("calls_that_make_no_sense_are_refused_alike") {
+        return;
+    }
+    let real = Libvirtd::start();
+    let theirs = nonsense(&real.socket()).await;
+    let server = tokio::task::spawn_blocking(OurServer::start).await.unwrap();
+    let ours = nonsense(server.socket()).await;
+    tokio::task::spawn_blocking(|| drop(server)).await.unwrap();
+    let shown = |answers: &[Answer]| answers.iter().map(shown).collect::<Vec<_>>();
+    assert_eq!(theirs.len(), 8, "libvirtd closed early: {:?}", shown(&theirs));
+    assert_eq!(shown(&ours), shown(&theirs));
+    assert_eq!(ours, theirs);
 }
