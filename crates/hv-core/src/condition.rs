@@ -38,8 +38,14 @@ impl ConditionStatus {
 pub const RESPONSIVE: &str = "Responsive";
 /// The running guest lacks changes that a restart would bring.
 pub const RESTART_REQUIRED: &str = "RestartRequired";
+/// A node has reported it since the store was restored from a snapshot.
+pub const REPORTED: &str = "Reported";
+/// Something of it is on a node where it does not belong.
+pub const STRAY: &str = "Stray";
 /// The host can carry out what the guest writes: `False` while the guest is halted because it cannot.
 pub const STORAGE: &str = "Storage";
+/// The server has placed it on its node since the node's host was down: `False` while it waits for that.
+pub const PLACEMENT_CONFIRMED: &str = "PlacementConfirmed";
 /// The object can do its work.
 pub const READY: &str = "Ready";
 

@@ -223,16 +223,19 @@ pub(crate) fn remove(paths: &[PathBuf]) {
     }
 }
 
-/// Whether the kernel has killed a process of this group for want of memory.
-pub(crate) fn ran_out_of_memory(paths: &[PathBuf]) -> bool {
+/// How many processes of this group the kernel has killed for want of memory since the group was made. That may be before its
+/// newest guest's start: a group that could not be removed is taken again.
+pub(crate) fn memory_kills(paths: &[PathBuf]) -> u64 {
     let kills = |path: &PathBuf| {
         // v2, v1; in both a line `oom_kill 1`.
-        ["memory.events", "memory.oom_control"].into_iter().any(|name| {
+        let counts = ["memory.events", "memory.oom_control"].into_iter().map(|name| {
             let text = fs::read_to_string(path.join(name)).unwrap_or_default();
-            text.lines().filter_map(|line| line.strip_prefix("oom_kill ")).any(|count| count.trim() != "0")
-        })
+            let count = text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok());
+            count.unwrap_or(0)
+        });
+        counts.sum::<u64>()
     };
-    paths.iter().any(kills)
+    paths.iter().map(kills).sum()
 }
 
 /// Lets children of a v2 group be counted and limited. The process that keeps our unit's group alive steps aside for that,

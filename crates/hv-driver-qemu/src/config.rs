@@ -25,6 +25,9 @@ pub struct Config {
     pub user: Option<String>,
     /// Numbers for guests' users, each its own, and as many instances as can be; [`DEFAULT_UIDS`] by default.
     pub uids: RangeInclusive<u32>,
+    /// Directory in which the numbers of guests' users are reserved while guests live, common to all drivers of the host; made if
+    /// absent, mode 0700.
+    pub reservations: PathBuf,
     /// Where guests get control groups of their own, when the driver runs as root.
     pub cgroups: cgroup::Choice,
     /// Starts guests even when they run as the driver's own user and the kernel has no Landlock: they could then read all
@@ -62,6 +65,7 @@ impl Config {
             accel: Choice::Auto,
             user: None,
             uids: DEFAULT_UIDS,
+            reservations: "/run/hypervisor-users".into(),
             cgroups: cgroup::Choice::Auto,
             allow_unconfined: false,
             uefi: Uefi {

@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_guest_without_another_user_and_landlock_is_refused_unless_allowed_in_words() {
         let shared = |uid| Users::Shared(qemu::Identity { uid, gid: uid, groups: Vec::new() });
-        let each = || Users::Each(Range::new(61_000..=61_009, Path::new("/nowhere")));
+        let each = || Users::Each(Range::new(61_000..=61_009, Path::new("/nowhere"), Path::new("/nowhere")));
         let cases = [
             // own, guests', landlock, allowed -> told, started
             (0, each(), true, false, "uid for each, 61000 to 61009 + landlock", true),

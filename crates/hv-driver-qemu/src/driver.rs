@@ -174,13 +174,14 @@ impl QemuDriver {
             disks: assignment.spec.disks.iter().map(|disk| disk.name.to_string()).collect(),
             uid: None,
             cgroup: Vec::new(),
+            memory_kills: 0,
         };
-        let (described, identity, cgroups, guest) = {
+        let (described, (identity, held), cgroups, guest) = {
             let (layout, assignment, config) = (slot.layout.clone(), assignment.clone(), self.config.clone());
             let (rights, users, place) = (self.rights(), self.users.clone(), self.cgroups.clone());
             blocking(move || {
                 let id = assignment.handle.id;
-                let mut identity = users.of(id, facts.uid)?;
+                let (mut identity, held) = users.of(id, facts.uid)?;
                 let uid = users.recorded(identity.as_ref());
                 if is_new || facts.uid != uid {
                     facts.uid = uid;
@@ -202,7 +203,8 @@ impl QemuDriver {
                     None
                 });
                 let (cgroup, doors) = group.map(|group| (group.paths, group.doors)).unwrap_or_default();
-                (guest.uid, guest.cgroup) = (identity.as_ref().map(|identity| identity.uid), cgroup);
+                guest.uid = identity.as_ref().map(|identity| identity.uid);
+                (guest.memory_kills, guest.cgroup) = (cgroup::memory_kills(&cgroup), cgroup);
                 let written = hv_runtime::files::private_dir(&layout.run())
                     .and_then(|()| layout.forget_guest())
                     .and_then(|()| guest.save(&layout.run()))
@@ -212,12 +214,13 @@ impl QemuDriver {
                     cgroup::remove(&guest.cgroup);
                     return Err(error);
                 }
-                Ok::<_, DriverError>((machine, identity, doors, guest))
+                Ok::<_, DriverError>((machine, (identity, held), doors, guest))
             })
             .await?
         };
         let spec = StartSpec {
             descriptors: described.descriptors,
+            held: held.into_iter().map(Into::into).collect(),
             identity,
             cgroups,
             confinement: self.confined.landlock().then_some(described.confinement),

@@ -158,6 +158,9 @@ pub(crate) struct GuestFacts {
     /// Directories of its control group.
     #[serde(default)]
     pub(crate) cgroup: Vec<PathBuf>,
+    /// Processes that the kernel had killed in it for want of memory when the guest was started.
+    #[serde(default)]
+    pub(crate) memory_kills: u64,
 }
 
 impl Facts for GuestFacts {

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Makes a directory, and those above it, that only this user can enter.
 pub fn private_dir(path: &Path) -> io::Result<()> {
@@ -13,7 +13,6 @@ pub fn private_dir(path: &Path) -> io::Result<()> {
 
 /// Replaces a file durably: after a crash it holds the old bytes or the new ones. Mode 0600.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let written = (|| {
@@ -22,13 +21,87 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        File::open(parent)?.sync_all()
+        File::open(parent(path))?.sync_all()
     })();
     if written.is_err() {
         // The error that matters is the first one.
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// A new file that appears at its place once it is whole and durable, and not at all before. Mode 0600.
+///
+/// ```
+/// use std::io::Write;
+/// # let directory = tempfile::tempdir()?;
+/// let place = directory.path().join("report");
+/// let mut draft = hv_runtime::files::Draft::new(&place)?;
+/// draft.write_all(b"whole")?;
+/// assert!(!place.exists());
+/// draft.keep()?;
+/// assert_eq!(std::fs::read(&place)?, b"whole");
+/// # std::io::Result::Ok(())
+/// ```
+#[derive(Debug)]
+pub struct Draft {
+    file: File,
+    beside: PathBuf,
+    place: PathBuf,
+}
+
+impl Draft {
+    /// Begins a file beside its place.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when there is a file at the place, which is left as it is.
+    pub fn new(place: &Path) -> io::Result<Self> {
+        if place.symlink_metadata().is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let mut beside = place.as_os_str().to_owned();
+        beside.push(format!(".{}", crate::ids::uuid()));
+        let beside = PathBuf::from(beside);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        Ok(Self { file, beside, place: place.to_owned() })
+    }
+
+    /// Puts the file at its place.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when another one came there meanwhile; then, and after any other error, there is nothing of this one.
+    pub fn keep(self) -> io::Result<()> {
+        self.file.sync_all()?;
+        // A link does not replace anything, a rename would. Its first name goes with this value.
+        fs::hard_link(&self.beside, &self.place)?;
+        let synced = File::open(parent(&self.place)).and_then(|directory| directory.sync_all());
+        if synced.is_err() {
+            // The error that matters is the first one.
+            let _ = fs::remove_file(&self.place);
+        }
+        synced
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // It may be gone already; nothing depends on it.
+        let _ = fs::remove_file(&self.beside);
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Opens a file that only this user may read, or says who else can.

@@ -46,7 +46,7 @@ impl World {
         Some(node)
     }
 
-    /// As the agent's session does it: every instance hears it, and the next session waits for [`World::renamed`].
+    /// As the agent's session does it, but for the call that ends a guest before its machine decides that: every instance hears it, and the next session waits for [`World::renamed`].
     pub(crate) fn revoke(&mut self, life: Life) {
         say!(self, "agent {} hears that it was abandoned", self.nodes[life.node].name);
         self.summary.revocations += 1;
@@ -68,8 +68,9 @@ impl World {
         if !agent.tasks.keys().all(revoked) && self.mutation != Mutation::RevocationIgnored {
             return false;
         }
-        let uid = self.uid().to_string();
-        self.nodes[life.node].rename(uid);
+        let uid = self.uid();
+        self.nodes[life.node].rename(uid.to_string());
+        self.ledger.hosts.insert(NodeId::new(uid), life.node);
         if let Some(agent) = self.agent(life) {
             agent.revoking = false;
         }
@@ -78,8 +79,7 @@ impl World {
 
     /// Whether a host has been abandoned and does not know it.
     pub(crate) fn untold(&self, node: usize) -> bool {
-        let id: Option<NodeId> = self.nodes[node].uid().parse().ok();
-        id.is_some_and(|id| self.ledger.cluster.abandoned(id).is_some())
+        self.ledger.cluster.abandoned(self.nodes[node].id()).is_some()
     }
 
     /// Whether a guest is about to end because its node was abandoned, or would be if the node knew.
@@ -87,11 +87,17 @@ impl World {
         self.untold(node) || self.nodes[node].journal.get(&id).is_some_and(|record| record.revoked.is_some())
     }
 
+    /// Whether a host may start a guest whose instance is no longer its own: it was given up while it ran, and cannot know. One
+    /// that was down since the server last named the instance has to ask first.
+    pub(crate) fn excused(&self, node: usize, id: InstanceId) -> bool {
+        self.condemned(node, id) && self.nodes[node].named.contains(&id)
+    }
+
     /// Whether what is left of an instance on a host is the disks that its abandoned node kept.
     pub(crate) fn left_behind(&self, node: usize, id: InstanceId) -> bool {
         let from = (id, Epoch(0));
         self.ledger.assigned.range(from..=(id, Epoch(u64::MAX))).any(|(_, holder)| {
-            self.ledger.cluster.abandoned(*holder).is_some_and(|name| name == self.nodes[node].name)
+            self.ledger.node_index(*holder) == Some(node) && self.ledger.cluster.abandoned(*holder).is_some()
         })
     }
 }

@@ -7,7 +7,7 @@ use hv_api::convert::report_to;
 use hv_api::v1;
 use hv_core::instance::{Epoch, InstanceStatus, MIB, Phase};
 use hv_core::node::{DriverStatus, NodeReport};
-use hv_core::{InstanceId, Resources};
+use hv_core::{InstanceId, NodeId, Resources};
 use hv_driver::Guest;
 use hv_driver::fake::Host;
 use hypervisor_agent::instance::{Record, Report};
@@ -31,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) boot: u64,
     booted_at: Duration,
     pub(crate) journal: BTreeMap<InstanceId, Record>,
+    /// Instances that a server has named since the host came up.
+    pub(crate) named: BTreeSet<InstanceId>,
     /// uid, session number and store incarnation, as the journal has them.
     identity: (String, u64, String),
     pub(crate) agent: Option<Agent>,
@@ -48,12 +50,26 @@ pub(crate) struct Agent {
     reports: Reports,
     number: u64,
     pub(crate) session: Option<(Conn, Link)>,
+    /// The node goes down: what is new here waits in the server.
+    pub(crate) quiescing: bool,
     pause: Duration,
     /// It was told that its node was abandoned, and is not another one yet.
     pub(crate) revoking: bool,
 }
 
+impl Agent {
+    /// Whether the server has been, or is about to be, told of an instance.
+    pub(crate) fn has_reported(&self, id: InstanceId) -> bool {
+        self.reports.contains_key(&id)
+    }
+}
+
 impl Node {
+    /// Its uid, as its journal has it.
+    pub(crate) fn id(&self) -> NodeId {
+        self.identity.0.parse().expect("a uid")
+    }
+
     pub(crate) fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -61,6 +77,7 @@ impl Node {
             boot: 1,
             booted_at: Duration::ZERO,
             journal: BTreeMap::new(),
+            named: BTreeSet::new(),
             // As the real agent's: made and durable before anybody hears it.
             identity: (node_uid(name), 0, String::new()),
             agent: None,
@@ -68,11 +85,6 @@ impl Node {
             writes: BTreeMap::new(),
             calls: BTreeMap::new(),
         }
-    }
-
-    /// The node's uid, as its journal has it.
-    pub(crate) fn uid(&self) -> &str {
-        &self.identity.0
     }
 
     pub(crate) fn rename(&mut self, uid: String) {
@@ -182,6 +194,7 @@ impl World {
         let node = &mut self.nodes[index];
         node.host.reboot();
         node.boot += 1;
+        node.named.clear();
         node.booted_at = self.now;
         self.ledger.rebooted(index);
     }
@@ -265,7 +278,10 @@ impl World {
                         self.desired(life, desired);
                     }
                 }
-                LinkEvent::FullSet(wanted) => self.find_orphans(life, &wanted),
+                LinkEvent::FullSet(wanted) => {
+                    self.forget_the_gone(life, &wanted);
+                    self.find_orphans(life, &wanted);
+                }
                 LinkEvent::Stats(_) | LinkEvent::OpenConsole(_) => {}
                 LinkEvent::Abandoned => {
                     self.revoke(life);
@@ -318,6 +334,21 @@ impl World {
         for frame in frames {
             self.send_up(conn, frame);
         }
+    }
+
+    /// As the agent's node task does it.
+    fn forget_the_gone(&mut self, life: Life, wanted: &BTreeSet<InstanceId>) {
+        let Some(agent) = self.agent(life) else { return };
+        let over = |(id, (_, report)): (&InstanceId, &(u64, Report))| {
+            let unknown = report.orphan && !agent.tasks.contains_key(id);
+            ((report.gone || report.rejected || unknown) && !wanted.contains(id)).then_some(*id)
+        };
+        let over: BTreeSet<InstanceId> = agent.reports.iter().filter_map(over).collect();
+        agent.reports.retain(|id, _| !over.contains(id));
+        agent.tasks.retain(|id, _| !over.contains(id));
+        let node = &mut self.nodes[life.node];
+        node.journal.retain(|id, _| !over.contains(id));
+        node.writes.retain(|_, record| !over.contains(&record.desired.id));
     }
 
     /// As the agent's node task does it.

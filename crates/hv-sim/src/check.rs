@@ -3,9 +3,11 @@
 use crate::agent::{ALLOCATABLE, short};
 use crate::world::{Summary, World};
 use hv_core::instance::{Epoch, Relocation, RestartPolicy};
-use hv_core::{InstanceId, NodeId};
+use hv_core::operation::Operation;
+use hv_core::{InstanceId, NodeId, OperationId};
 use hv_driver::{Assignment, Guest};
 use hv_store::{Batch, StoreError};
+use hypervisor_server::state::write::PlacementRecord;
 use hypervisor_server::state::{ChangeKind, Cluster, InstanceEntry, Object};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,6 +29,12 @@ pub enum Invariant {
     ObservationsRise,
     /// What is placed on a node fits on it.
     Fits,
+    /// A node that goes down starts nothing any more, and its guests end.
+    GoesDown,
+    /// A call has at most one operation, however often it is made.
+    CallsOnce,
+    /// What has not ended does not expire.
+    OpenStays,
     /// Transactions obey the store's limits.
     StoreLimits,
     /// Once faults end, every accepted operation ends, or says what it waits for.
@@ -35,8 +43,10 @@ pub enum Invariant {
     AsWanted,
     /// Once faults end, what the server shows is what is there.
     ShownAsIs,
-    /// Once faults end, nothing is left on a node that the server does not know.
+    /// Once faults end, nothing is left on a node that the server does not know, or its agent reports it.
     NoOrphans,
+    /// Once faults end, an instance of a restored store that is on a node has been found there.
+    FoundAgain,
     /// Once faults end, server and agents find each other.
     Reconnected,
 }
@@ -76,11 +86,11 @@ pub(crate) enum End {
 /// The newest boot of an instance on a node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Boot {
-    serial: u64,
+    pub(crate) serial: u64,
     epoch: Epoch,
     pub(crate) end: End,
     /// The host has restarted since: nobody knows how the guest ended.
-    rebooted: bool,
+    pub(crate) rebooted: bool,
     /// A further start was decided, and cut off by the agent's death.
     cut_off: bool,
 }
@@ -90,14 +100,24 @@ pub(crate) struct Boot {
 pub(crate) struct Ledger {
     /// What is in the store.
     pub(crate) cluster: Cluster,
+    /// The host of every node that ever was.
+    pub(crate) hosts: BTreeMap<NodeId, usize>,
     pub(crate) assigned: BTreeMap<(InstanceId, Epoch), NodeId>,
-    removed: BTreeSet<InstanceId>,
+    pub(crate) removed: BTreeSet<InstanceId>,
     /// The newest epoch, and whether a node holds it.
-    placed: BTreeMap<InstanceId, (Epoch, bool)>,
-    observed: BTreeMap<InstanceId, (Epoch, u64)>,
+    pub(crate) placed: BTreeMap<InstanceId, (Epoch, bool)>,
+    pub(crate) observed: BTreeMap<InstanceId, (Epoch, u64)>,
     pub(crate) boots: BTreeMap<(usize, InstanceId), Boot>,
     /// A start failed in a way that trying again does not mend.
     pub(crate) given_up: BTreeSet<InstanceId>,
+    /// Where instances really are, of which the store was restored to an older state: the newest assignment, until there is a
+    /// newer one.
+    pub(crate) before: BTreeMap<InstanceId, PlacementRecord>,
+    /// Where an instance was found, and under which epoch it was there: what was begun under it may still end.
+    pub(crate) continued: BTreeMap<InstanceId, PlacementRecord>,
+    /// Which call an operation would be of, and the operation that each call has got.
+    asked: BTreeMap<OperationId, u64>,
+    pub(crate) answered: BTreeMap<u64, OperationId>,
     broken: Option<Violation>,
 }
 
@@ -106,7 +126,7 @@ impl Ledger {
         self.broken.take().map_or(Ok(()), Err)
     }
 
-    fn breaks(&mut self, invariant: Invariant, detail: String) {
+    pub(crate) fn breaks(&mut self, invariant: Invariant, detail: String) {
         self.broken.get_or_insert(Violation { invariant, detail });
     }
 
@@ -121,6 +141,9 @@ impl Ledger {
             Err(error) => return self.breaks(Invariant::StoreLimits, error.to_string()),
         };
         for change in changes {
+            if let Object::Operation(entry) = &change.object {
+                self.calls_once_and_open_stays(change.kind, &entry.operation);
+            }
             if let (Object::Node(entry), ChangeKind::Deleted) = (&change.object, change.kind) {
                 summary.abandonments += u64::from(self.cluster.abandoned(entry.node.id).is_some());
             }
@@ -129,9 +152,11 @@ impl Ledger {
             if change.kind == ChangeKind::Deleted {
                 self.removed.insert(id);
                 self.placed.remove(&id);
+                self.before.remove(&id);
                 summary.removals += 1;
                 continue;
             }
+            let found = self.found(entry, summary);
             let left = |before: &Object| match before {
                 Object::Instance(before) => before.placement.leaving && entry.placement.node.is_none(),
                 _ => false,
@@ -139,7 +164,26 @@ impl Ledger {
             summary.departures += u64::from(change.previous.as_ref().is_some_and(left));
             self.epochs_rise(entry, summary);
             self.observations_rise(entry);
-            self.fits();
+            // What is found where it is may be more than the restored store thought was there.
+            if !found {
+                self.fits(entry, change.previous.as_ref());
+            }
+        }
+    }
+
+    /// The client is about to record this operation for this call.
+    pub(crate) fn asked(&mut self, operation: OperationId, call: u64) {
+        self.asked.insert(operation, call);
+    }
+
+    fn calls_once_and_open_stays(&mut self, change: ChangeKind, operation: &Operation) {
+        if change == ChangeKind::Deleted && !operation.phase.is_final() {
+            self.breaks(Invariant::OpenStays, format!("{:?} is gone before it ended", operation.kind));
+        }
+        let Some(call) = self.asked.get(&operation.id).copied() else { return };
+        let first = *self.answered.entry(call).or_insert(operation.id);
+        if first != operation.id {
+            self.breaks(Invariant::CallsOnce, format!("call {call} was made twice: {:?}", operation.kind));
         }
     }
 
@@ -183,14 +227,26 @@ impl Ledger {
         }
     }
 
-    fn fits(&mut self) {
-        let over = self.cluster.nodes().iter().find_map(|(id, entry)| {
-            let shortages = self.cluster.allocated(*id).shortages(ALLOCATABLE);
-            (!shortages.is_empty())
-                .then(|| format!("node {}: {}", entry.node.metadata.name, shortages.join(", ")))
-        });
-        if let Some(detail) = over {
-            self.breaks(Invariant::Fits, detail);
+    /// A node that an instance takes more of has room for all that is on it.
+    fn fits(&mut self, entry: &InstanceEntry, before: Option<&Object>) {
+        let before = match before {
+            Some(Object::Instance(before)) => Some(before),
+            _ => None,
+        };
+        let wanted = entry.instance.spec.resources();
+        let grew = |node: NodeId| {
+            before.is_none_or(|before| {
+                !before.placement.claims().any(|claim| claim == node)
+                    || !wanted.shortages(before.instance.spec.resources()).is_empty()
+            })
+        };
+        for node in entry.placement.claims().filter(|node| grew(*node)) {
+            let shortages = self.cluster.allocated(node).shortages(ALLOCATABLE);
+            if !shortages.is_empty() {
+                let detail =
+                    format!("{} on node {}: {}", short(entry.instance.id), node, shortages.join(", "));
+                self.breaks(Invariant::Fits, detail);
+            }
         }
     }
 
@@ -203,9 +259,14 @@ impl Ledger {
     pub(crate) fn booted(&mut self, node: usize, assignment: &Assignment, excused: bool) {
         let (id, epoch) = (assignment.handle.id, assignment.handle.epoch);
         let spec = &assignment.spec;
-        let newest = self.cluster.instances().get(&id).map(|entry| entry.placement.clone());
+        let stored = || self.cluster.instances().get(&id).map(|entry| entry.placement.clone());
+        let newest = self.before.get(&id).cloned().or_else(stored);
         let holder = newest.as_ref().and_then(|newest| newest.node).and_then(|node| self.node_index(node));
-        if !excused && (newest.as_ref().map(|newest| newest.epoch) != Some(epoch) || holder != Some(node)) {
+        let continued = self.continued.get(&id).filter(|continued| {
+            continued.epoch == epoch && newest.as_ref().and_then(|newest| newest.node) == continued.node
+        });
+        let under_newest = newest.as_ref().map(|newest| newest.epoch) == Some(epoch) || continued.is_some();
+        if !excused && (!under_newest || holder != Some(node)) {
             self.breaks(
                 Invariant::NewestAssignment,
                 format!(
@@ -238,10 +299,9 @@ impl Ledger {
         }
     }
 
-    /// A host's index, by its node.
+    /// A host's index, by its node: also of one that was abandoned, or that a restored store does not know.
     pub(crate) fn node_index(&self, node: NodeId) -> Option<usize> {
-        let name = self.cluster.nodes().get(&node)?.node.metadata.name.to_string();
-        ["alpha", "beta"].iter().position(|known| *known == name)
+        self.hosts.get(&node).copied()
     }
 
     pub(crate) fn ended_by_agent(&mut self, node: usize, id: InstanceId) {

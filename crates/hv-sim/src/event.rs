@@ -12,7 +12,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
     Controller(Subject),
-    Client,
+    /// A call, by its number: also its idempotency key.
+    Client(u64),
 }
 
 /// A life of a program: the index of its host and a number that no other life has.
@@ -30,6 +31,10 @@ pub(crate) enum Event {
     Visible(u64, Revision),
     ServerTick(u64),
     ServerStart,
+    Expire,
+    Snapshot,
+    Restore,
+    Repeat(u64),
     // The network.
     Opened(Conn),
     Up(Conn, Box<v1::AgentMessage>),
@@ -43,6 +48,7 @@ pub(crate) enum Event {
     Durable(usize, u64),
     Timer(Life, InstanceId, u64),
     Changed(Life, InstanceId),
+    GoingDown(Life, Duration),
     // The driver's calls and the guests.
     Act(usize, u64),
     Done(usize, u64),

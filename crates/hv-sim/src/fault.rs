@@ -22,7 +22,8 @@ impl World {
                 }
             }
             35..42 => self.host_reboot(node),
-            42..60 => self.cut(),
+            42..47 => self.quiesce(node),
+            47..62 => self.cut(),
             _ => self.guest_fault(node),
         }
         self.after(100, self.climate.fault_every, Event::Fault);

@@ -25,11 +25,14 @@
 mod abandon;
 mod agent;
 mod check;
+mod client;
 mod event;
 mod fault;
 mod machine;
 mod network;
+mod quiesce;
 mod request;
+mod restore;
 mod rng;
 mod server;
 mod settle;
@@ -54,8 +57,18 @@ pub enum Mutation {
     LossUnnoticed,
     /// The store applies transactions whatever their conditions.
     ConditionsIgnored,
+    /// A node that goes down does not tell its instances.
+    QuiesceForgotten,
+    /// Operations that have not ended go with the lease too.
+    OpenOperationsLeased,
+    /// A repeated call is taken for a new one.
+    RepetitionUnnoticed,
+    /// A restored store does not know that it was restored.
+    RestoreUnmarked,
     /// Agents of abandoned nodes come back under a new uid and keep their guests.
     RevocationIgnored,
+    /// Hosts that come up start their guests before a server has named them.
+    ConfirmationWaived,
 }
 
 /// What happens beside the faults that every run has.

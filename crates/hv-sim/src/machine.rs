@@ -3,11 +3,12 @@
 
 use crate::Mutation;
 use crate::agent::short;
+use crate::check::Invariant;
 use crate::event::{Event, Life};
 use crate::world::{World, say};
 use hv_core::InstanceId;
 use hv_driver::{Assignment, DriverError, DriverErrorKind, Guest, Observation};
-use hypervisor_agent::instance::machine::{EpochCheck, Now};
+use hypervisor_agent::instance::machine::{Confirmation, EpochCheck, Now};
 use hypervisor_agent::instance::{Action, Desired, Effect, Input, Machine, Record};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -58,7 +59,11 @@ impl World {
             _ => EpochCheck::Enforced,
         };
         let now = self.machine_now(life.node);
-        let mut machine = Machine::new(record, self.nodes[life.node].boot_id(), check);
+        let confirmation = match self.mutation {
+            Mutation::ConfirmationWaived => Confirmation::Waived,
+            _ => Confirmation::Awaited,
+        };
+        let mut machine = Machine::new(record, self.nodes[life.node].boot_id(), check).with(confirmation);
         let effects = machine.begin(now).into();
         let task = Task { machine, effects, inbox: VecDeque::new(), waits: false, wake_at: None, timer: 0 };
         if let Some(agent) = self.agent(life) {
@@ -80,9 +85,16 @@ impl World {
             desired.spec.restart_serial,
             if desired.deleted { ", deleted" } else { "" },
         );
+        if self.agent(life).is_some_and(|agent| !agent.quiescing) {
+            self.nodes[life.node].named.insert(id);
+        }
         match self.agent(life).map(|agent| agent.tasks.contains_key(&id)) {
             Some(true) => self.input(life, id, Input::Desired(Box::new(desired))),
-            Some(false) => self.task_start(life, Record::new(desired)),
+            Some(false) if self.agent(life).is_some_and(|agent| agent.quiescing) => {}
+            Some(false) => {
+                let boot = self.nodes[life.node].boot_id();
+                self.task_start(life, Record::new(desired, boot));
+            }
             None => {}
         }
     }
@@ -175,6 +187,20 @@ impl World {
     }
 
     fn call(&mut self, life: Life, action: Action, assignment: Assignment) {
+        let id = assignment.handle.id;
+        let quiescing = self.agent(life).is_some_and(|agent| agent.quiescing);
+        // What was decided before it was told, and waited for the journal, may still come.
+        let told = self
+            .task(life, id)
+            .is_some_and(|task| !task.inbox.iter().any(|input| matches!(input, Input::Quiesce(_))));
+        if quiescing
+            && told
+            && matches!(action, Action::Start(_))
+            && self.mutation != Mutation::QuiesceForgotten
+        {
+            let id = short(id);
+            self.ledger.breaks(Invariant::GoesDown, format!("{id} is started on a node that goes down"));
+        }
         let revoked =
             self.task(life, assignment.handle.id).is_some_and(|task| task.machine.record().revoked.is_some());
         if revoked && matches!(action, Action::Prepare | Action::Start(_)) {
@@ -253,7 +279,7 @@ impl World {
                 let now_boots = host.slots().get(&id).map_or(0, |slot| slot.boots);
                 if now_boots > boots {
                     self.summary.boots += 1;
-                    let excused = self.condemned(node, id);
+                    let excused = self.excused(node, id);
                     self.ledger.booted(node, assignment, excused);
                     let heeds = !self.mishap(200);
                     if let Some(slot) = self.nodes[node].host.slot_mut(id) {

@@ -1,63 +1,19 @@
 //! The client: random requests, made into transactions by the server's own plans on what the server sees at that moment.
 
 use crate::Scenario;
-use crate::event::{Caller, Event};
+use crate::client::Call;
+use crate::event::Event;
 use crate::world::{World, say};
 use hv_api::convert::{node_spec_to, spec_to};
 use hv_api::v1;
 use hv_core::instance::state::Request;
 use hv_core::instance::{InstanceSpec, MIB, PlacementSpec, Relocation, RestartPolicy, RunState};
 use hv_core::node::Schedulability;
-use hv_core::{Error, OperationId};
-use hv_store::Txn;
-use hypervisor_server::app::instance::{self, Act};
-use hypervisor_server::app::{Context, Plan, node, operation};
-use hypervisor_server::state::{Cluster, NodeEntry};
+use hypervisor_server::state::NodeEntry;
 use std::sync::Arc;
 
 /// Instances that may exist at once.
 const MOST: usize = 6;
-/// Who asks.
-const PRINCIPAL: &str = "simulation";
-
-/// A call, before it is planned.
-enum Call {
-    Create(Box<v1::CreateInstanceRequest>),
-    Act { instance: String, request: Request },
-    Update(Box<v1::UpdateInstanceRequest>),
-    Delete(v1::DeleteInstanceRequest),
-    Cordon(Box<v1::UpdateNodeRequest>),
-    Cancel(String),
-    Abandon(String),
-}
-
-impl Call {
-    fn plan(&self, cluster: &Cluster, context: &Context) -> Result<Txn, Error> {
-        let plan = match self {
-            Self::Create(request) => instance::create(cluster, request, context),
-            Self::Act { instance, request } => {
-                let act = Act { instance, project: "", request: *request, timeout: None, precondition: None };
-                instance::act(cluster, &act, context)
-            }
-            Self::Update(request) => instance::update(cluster, request, context).map(|update| update.plan),
-            Self::Delete(request) => instance::delete(cluster, request, context),
-            Self::Abandon(node) => {
-                let request = v1::DeregisterNodeRequest {
-                    node: node.clone(),
-                    abandon_instances: true,
-                    ..Default::default()
-                };
-                node::deregister(cluster, &request, context)
-            }
-            Self::Cordon(request) => node::update(cluster, request, context),
-            Self::Cancel(operation) => {
-                return operation::cancel(cluster, operation, context).map(|(writer, _)| writer.finish());
-            }
-        };
-        plan.map(|Plan { writer, .. }| writer.finish())
-    }
-}
-
 impl World {
     /// One random request, and the time of the next.
     pub(crate) fn request(&mut self) {
@@ -81,7 +37,7 @@ impl World {
             .map(|entry| entry.operation.id.to_string())
             .collect();
         if let Some(node) = self.silent_node() {
-            return self.ask(&Call::Abandon(node));
+            return self.ask(Call::Abandon(node));
         }
         let create = names.len() < 2 || (names.len() < MOST && self.rng.permille(200));
         let call = if create {
@@ -94,29 +50,7 @@ impl World {
             self.rng.pick(&names).cloned().map(|name| self.change(name))
         };
         if let Some(call) = call {
-            self.ask(&call);
-        }
-    }
-
-    /// Plans a call on what the server sees, and submits it.
-    fn ask(&mut self, call: &Call) {
-        let context = Context {
-            principal: PRINCIPAL.to_owned(),
-            now: self.wall(),
-            uid: self.uid(),
-            operation: OperationId::new(self.uid()),
-            expiry: match &self.server.running {
-                Some(running) => running.expiry,
-                None => return,
-            },
-        };
-        let Some(running) = &self.server.running else { return };
-        match call.plan(&running.cluster, &context) {
-            Ok(txn) => {
-                self.summary.requests += 1;
-                self.submit(Caller::Client, txn);
-            }
-            Err(error) => say!(self, "refused: {error}"),
+            self.ask(call);
         }
     }
 
@@ -169,7 +103,8 @@ impl World {
         ];
         match self.rng.below(100) {
             0..15 => {
-                let force = self.rng.permille(300);
+                // With force, people say that it is nowhere: not of what a restored store has lost.
+                let force = self.rng.permille(300) && !self.is_lost(&instance);
                 say!(self, "client: delete {instance}{}", if force { " by force" } else { "" });
                 Call::Delete(v1::DeleteInstanceRequest { instance, force, ..Default::default() })
             }
@@ -231,7 +166,7 @@ impl World {
             .collect();
         let done = cordoned.is_empty();
         for call in cordoned {
-            self.ask(&call);
+            self.ask(call);
         }
         done
     }

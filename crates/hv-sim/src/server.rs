@@ -6,13 +6,14 @@ use crate::event::{Caller, Event};
 use crate::world::{World, say};
 use hv_core::NodeId;
 use hv_store::{Batch, Event as StoreEvent, LeaseId, List, Revision, StoreError, Txn, TxnOutcome};
-use hypervisor_server::reconcile::{Conn, Controller, Effect, Input, Now, Subject, Timing};
+use hypervisor_server::reconcile::{Conn, Controller, Effect, Input, Now, Timing};
 use hypervisor_server::state::{Cluster, keys};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longer than any run: nothing expires.
-const KEEP: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long what has ended is kept at least, and how long one lease serves it: a day and an hour in life.
+const KEEP: Duration = Duration::from_secs(20);
+const BUCKET: Duration = Duration::from_secs(10);
 
 /// Beats are rarer than in life, which makes runs shorter; what matters is that some fit into the grace period.
 const TIMING: Timing = Timing { beat: Duration::from_secs(4), grace: Duration::from_secs(12) };
@@ -27,6 +28,8 @@ pub(crate) struct Running {
     pub(crate) controller: Controller,
     pub(crate) cluster: Cluster,
     pub(crate) expiry: LeaseId,
+    /// When the present lease was granted.
+    granted: Duration,
 }
 
 /// A transaction on its way.
@@ -49,10 +52,13 @@ impl World {
             page.items.into_iter().map(|current| StoreEvent::Put { current, previous: None }).collect();
         let mut cluster = Cluster::default();
         cluster.apply(&Batch { revision: page.revision, events }).expect("this program wrote it");
-        let controller = Controller::new(&cluster, TIMING, "simulated", self.now);
-        let expiry = self.model.lease_grant(self.now, KEEP).expect("a valid time");
+        let incarnation = self.model.status().incarnation;
+        let controller = Controller::new(&cluster, TIMING, incarnation, self.now);
+        // The store is a part of the server: it starts with it, and every lease has its full time.
+        self.model.restart(self.now);
+        let expiry = self.lease();
         say!(self, "server starts at revision {}", page.revision);
-        self.server.running = Some(Running { controller, cluster, expiry });
+        self.server.running = Some(Running { controller, cluster, expiry, granted: self.now });
         self.server_step(Input::Tick);
         self.after(500, 1_000, Event::ServerTick(life));
     }
@@ -80,15 +86,45 @@ impl World {
 
     pub(crate) fn server_tick(&mut self, life: u64) {
         if life == self.server.life {
+            let due = |running: &Running, now| now - running.granted >= BUCKET;
+            if self.server.running.as_ref().is_some_and(|running| due(running, self.now)) {
+                let (expiry, now) = (self.lease(), self.now);
+                if let Some(running) = &mut self.server.running {
+                    (running.expiry, running.granted) = (expiry, now);
+                }
+            }
             self.server_step(Input::Tick);
             let pace = if self.rough { 1_000 } else { 3_000 };
             self.after(pace - 100, pace, Event::ServerTick(life));
         }
     }
 
+    fn lease(&mut self) -> LeaseId {
+        let ttl = KEEP + BUCKET;
+        self.queue.at(self.now + ttl, Event::Expire);
+        self.model.lease_grant(self.now, ttl).expect("a valid time")
+    }
+
+    /// Leases whose time has come end, unless the store is not running.
+    pub(crate) fn expire(&mut self) {
+        if self.server.running.is_none() {
+            return;
+        }
+        let before = self.model.revision();
+        let keys = self.model.status().keys;
+        self.model.expire(self.now);
+        self.summary.expired += keys.saturating_sub(self.model.status().keys);
+        self.stored(before);
+        let (life, revision) = (self.server.life, self.model.revision());
+        self.after(1, 30, Event::Visible(life, revision));
+        if let Some(next) = self.model.next_expiry() {
+            self.queue.at(next, Event::Expire);
+        }
+    }
+
     pub(crate) fn server_step(&mut self, input: Input<'_>) {
         let (wall, mono) = (self.wall(), self.now);
-        let Some(Running { controller, cluster, expiry }) = &mut self.server.running else { return };
+        let Some(Running { controller, cluster, expiry, .. }) = &mut self.server.running else { return };
         let effects = controller.step(input, cluster, Now { wall, mono, expiry: *expiry });
         for effect in effects {
             match effect {
@@ -139,6 +175,17 @@ impl World {
         if self.mutation == Mutation::ConditionsIgnored {
             txn.compares.clear();
         }
+        if self.mutation == Mutation::OpenOperationsLeased
+            && let Some(running) = &self.server.running
+        {
+            let operation = |key: &str| matches!(keys::Key::parse(key), keys::Key::Operation(_));
+            for op in &mut txn.then {
+                match op {
+                    hv_store::Op::Put { key, lease, .. } if operation(key) => *lease = Some(running.expiry),
+                    _ => {}
+                }
+            }
+        }
         let result = self.model.txn(&txn);
         let done = matches!(&result, Ok(outcome) if outcome.succeeded);
         say!(
@@ -152,20 +199,25 @@ impl World {
             // Nothing that the server or a client writes may break the store's limits.
             self.ledger.store_refused(error);
         }
+        self.stored(before);
+        result
+    }
+
+    /// Tells the observer what the store has taken in since a revision.
+    pub(crate) fn stored(&mut self, before: Revision) {
         let changes = self.model.events_since(keys::ROOT, before, 0).expect("nothing is compacted");
         for batch in &changes.batches {
             self.ledger.stored(batch, &mut self.summary);
         }
-        result
     }
 
     pub(crate) fn answer(&mut self, life: u64, caller: Caller, result: Result<TxnOutcome, StoreError>) {
         if life != self.server.life {
             return;
         }
-        if let Caller::Controller(subject) = caller {
-            let _: Subject = subject;
-            self.server_step(Input::Done(subject, result));
+        match caller {
+            Caller::Controller(subject) => self.server_step(Input::Done(subject, result)),
+            Caller::Client(call) => self.client_hears(call, result),
         }
     }
 

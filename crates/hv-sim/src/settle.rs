@@ -21,10 +21,12 @@ impl World {
     /// Looks whether all is well. Says whether the run is over.
     pub(crate) fn inspect(&mut self) -> Result<bool, Violation> {
         self.queue.at(self.now + Duration::from_secs(5), Event::Inspect);
-        let well = if self.uncordon() {
+        let well = if !self.uncordon() {
+            Err(violation(Invariant::Reconnected, "the server is not up, or a node is cordoned"))
+        } else if self.start_anew() {
             self.settled()
         } else {
-            Err(violation(Invariant::Reconnected, "the server is not up, or a node is cordoned"))
+            Err(violation(Invariant::FoundAgain, "instances of a restored store wait"))
         };
         match well {
             Ok(()) => {
@@ -69,7 +71,15 @@ impl World {
             if operation.phase.is_final() {
                 continue;
             }
-            let Target::Instance(id) = operation.target else { continue };
+            let id = match operation.target {
+                Target::Instance(id) => id,
+                // No node is drained any more.
+                Target::Node(_) => {
+                    let what =
+                        format!("{:?} is {:?}: {}", operation.kind, operation.phase, operation.message);
+                    return Err(violation(Invariant::OperationsEnd, what));
+                }
+            };
             let target = self.ledger.cluster.instances().get(&id);
             let parked = target.is_some_and(|target| {
                 target.instance.status.phase == Phase::Pending && !target.instance.status.message.is_empty()
@@ -181,6 +191,11 @@ impl World {
                     continue;
                 }
                 let entry = self.ledger.cluster.instances().get(id);
+                // The store has forgotten it; its node has not, and says so.
+                let reported = node.agent.as_ref().is_some_and(|agent| agent.has_reported(*id));
+                if entry.is_none() && self.ledger.before.contains_key(id) && reported {
+                    continue;
+                }
                 let holder = entry.and_then(|entry| self.ledger.node_index(entry.placement.node?));
                 if holder != Some(index) {
                     return Err(violation(

@@ -2,12 +2,14 @@
 
 use crate::agent::Node;
 use crate::check::{Ledger, Violation};
+use crate::client::Call;
 use crate::event::{Event, Queue};
 use crate::network::Wire;
 use crate::rng::Rng;
 use crate::server::{Pending, Server};
 use crate::{Mutation, Scenario};
 use hv_core::Timestamp;
+use hv_store::Snapshot;
 use hv_store::model::Model;
 use hypervisor_server::reconcile::Conn;
 use std::collections::{BTreeMap, VecDeque};
@@ -40,6 +42,13 @@ pub struct Summary {
     pub guest_faults: u64,
     pub journal_faults: u64,
     pub store_faults: u64,
+    pub quiesces: u64,
+    pub answers_lost: u64,
+    pub repetitions: u64,
+    pub expired: u64,
+    pub restores: u64,
+    pub found_again: u64,
+    pub started_anew: u64,
     pub abandonments: u64,
     pub revocations: u64,
     pub departures: u64,
@@ -67,6 +76,13 @@ impl Summary {
             guest_faults,
             journal_faults,
             store_faults,
+            quiesces,
+            answers_lost,
+            repetitions,
+            expired,
+            restores,
+            found_again,
+            started_anew,
             abandonments,
             revocations,
             departures,
@@ -90,6 +106,13 @@ impl Summary {
             (&mut self.guest_faults, guest_faults),
             (&mut self.journal_faults, journal_faults),
             (&mut self.store_faults, store_faults),
+            (&mut self.quiesces, quiesces),
+            (&mut self.answers_lost, answers_lost),
+            (&mut self.repetitions, repetitions),
+            (&mut self.expired, expired),
+            (&mut self.restores, restores),
+            (&mut self.found_again, found_again),
+            (&mut self.started_anew, started_anew),
             (&mut self.abandonments, abandonments),
             (&mut self.revocations, revocations),
             (&mut self.departures, departures),
@@ -137,6 +160,10 @@ pub(crate) struct World {
     pub(crate) model: Model,
     pub(crate) pending: BTreeMap<u64, Pending>,
     pub(crate) server: Server,
+    /// What a restore would bring back.
+    pub(crate) snapshot: Option<Snapshot>,
+    /// Calls of the client that it has no answer to, and since when.
+    pub(crate) calls: BTreeMap<u64, (Duration, Call)>,
     pub(crate) nodes: [Node; 2],
     pub(crate) wires: BTreeMap<Conn, Wire>,
     pub(crate) ledger: Ledger,
@@ -184,6 +211,8 @@ impl World {
             model: Model::new("simulated"),
             pending: BTreeMap::new(),
             server: Server::default(),
+            snapshot: None,
+            calls: BTreeMap::new(),
             nodes: [Node::new("alpha"), Node::new("beta")],
             wires: BTreeMap::new(),
             ledger: Ledger::default(),
@@ -199,6 +228,18 @@ impl World {
         world.after(500, 3_000, Event::Request);
         world.after(1_000, 8_000, Event::Fault);
         world.queue.at(climate.calm_at, Event::Calm);
+        for node in 0..world.nodes.len() {
+            world.ledger.hosts.insert(world.nodes[node].id(), node);
+        }
+        if world.rng.permille(250) {
+            world.after(1_000, 15_000, Event::Snapshot);
+            if scenario == Scenario::Abandon {
+                // Perhaps one that knows who was abandoned.
+                world.after(25_000, 55_000, Event::Snapshot);
+            }
+            let before_calm = climate.calm_at.as_millis() as u64;
+            world.after(before_calm / 3, before_calm - 1_000, Event::Restore);
+        }
         world.plan_isolation();
         world
     }
@@ -229,6 +270,10 @@ impl World {
             Event::Visible(life, revision) => self.visible(life, revision),
             Event::ServerTick(life) => self.server_tick(life),
             Event::ServerStart => self.server_start(),
+            Event::Expire => self.expire(),
+            Event::Snapshot => self.take_snapshot(),
+            Event::Restore => self.restore(),
+            Event::Repeat(call) => self.repeat(call),
             Event::Opened(conn) => self.opened(conn),
             Event::Up(conn, frame) => self.up(conn, *frame),
             Event::Down(conn, frame) => self.down(conn, *frame),
@@ -240,6 +285,7 @@ impl World {
             Event::Durable(node, write) => self.durable(node, write),
             Event::Timer(life, id, token) => self.timer(life, id, token),
             Event::Changed(life, id) => self.changed(life, id),
+            Event::GoingDown(life, since) => self.going_down(life, since),
             Event::Act(node, call) => self.act(node, call),
             Event::Done(node, call) => self.done(node, call),
             Event::Look(life, id, number) => self.look(life, id, number),

@@ -1,6 +1,6 @@
 //! A host comes back whose node was abandoned: never two guests of one instance, once it has been told.
 
-use hv_sim::{Mutation, Scenario, Summary, run_scenario, trace};
+use hv_sim::{Mutation, Scenario, Summary, Violation, run_scenario, trace};
 
 const SEEDS: u64 = 300;
 
@@ -14,10 +14,14 @@ fn an_abandoned_host_that_comes_back_ends_its_guests() {
         }
     }
     println!("{sum:#?}");
-    for (what, count) in
-        [("abandonments", sum.abandonments), ("revocations", sum.revocations), ("removals", sum.removals)]
-    {
-        assert!(count >= 50, "the seeds reach only {count} {what}");
+    for (what, count, least) in [
+        ("abandonments", sum.abandonments, 50),
+        ("revocations", sum.revocations, 50),
+        ("removals", sum.removals, 50),
+        ("restored stores", sum.restores, 20),
+        ("instances found again", sum.found_again, 20),
+    ] {
+        assert!(count >= least, "the seeds reach only {count} {what}");
     }
 }
 
@@ -34,12 +38,19 @@ fn one_seed() {
     }
 }
 
+fn noticed(mutation: Mutation) -> Option<(u64, Violation)> {
+    (0..SEEDS).find_map(|seed| {
+        let failure = run_scenario(seed, mutation, Scenario::Abandon).err()?;
+        Some((seed, failure.violation))
+    })
+}
+
 #[test]
 fn agents_that_keep_their_guests_are_noticed() {
-    let noticed = (0..SEEDS).find_map(|seed| {
-        run_scenario(seed, Mutation::RevocationIgnored, Scenario::Abandon)
-            .err()
-            .map(|failure| (seed, failure.violation))
-    });
-    println!("{:?}", noticed.expect("a seed that notices it"));
+    println!("{:?}", noticed(Mutation::RevocationIgnored).expect("a seed that notices it"));
+}
+
+#[test]
+fn hosts_that_start_their_guests_before_they_are_told_are_noticed() {
+    println!("{:?}", noticed(Mutation::ConfirmationWaived).expect("a seed that notices it"));
 }

@@ -58,6 +58,13 @@ fn every_seed_holds_and_the_seeds_reach_everything() {
         guest_faults,
         journal_faults,
         store_faults,
+        quiesces,
+        answers_lost,
+        repetitions,
+        expired,
+        restores,
+        found_again,
+        started_anew,
         ..
     } = sum;
     for (what, count) in [
@@ -76,6 +83,13 @@ fn every_seed_holds_and_the_seeds_reach_everything() {
         ("guest faults", guest_faults),
         ("journal faults", journal_faults),
         ("store faults", store_faults),
+        ("nodes that go down", quiesces),
+        ("lost answers", answers_lost),
+        ("repeated calls", repetitions),
+        ("expired records", expired),
+        ("restored stores", restores),
+        ("instances found again", found_again),
+        ("instances started anew", started_anew),
     ] {
         assert!(count >= 10, "the seeds reach only {count} {what}");
     }
@@ -125,4 +139,30 @@ fn a_network_that_loses_frames_unnoticed_is_noticed() {
 #[test]
 fn a_store_that_ignores_conditions_is_noticed() {
     println!("{:?}", noticed(Mutation::ConditionsIgnored).expect("a seed that notices it"));
+}
+
+#[test]
+fn a_node_that_goes_down_without_telling_its_instances_is_noticed() {
+    let (seed, invariant) = noticed(Mutation::QuiesceForgotten).expect("a seed that notices it");
+    println!("seed {seed}: {invariant:?}");
+    assert_eq!(invariant, Invariant::GoesDown);
+}
+
+#[test]
+fn leases_on_operations_that_have_not_ended_are_noticed() {
+    let (seed, invariant) = noticed(Mutation::OpenOperationsLeased).expect("a seed that notices it");
+    println!("seed {seed}: {invariant:?}");
+    assert_eq!(invariant, Invariant::OpenStays);
+}
+
+#[test]
+fn repeated_calls_that_are_taken_for_new_ones_are_noticed() {
+    let (seed, invariant) = noticed(Mutation::RepetitionUnnoticed).expect("a seed that notices it");
+    println!("seed {seed}: {invariant:?}");
+    assert_eq!(invariant, Invariant::CallsOnce);
+}
+
+#[test]
+fn a_restored_store_that_does_not_wait_for_reports_is_noticed() {
+    println!("{:?}", noticed(Mutation::RestoreUnmarked).expect("a seed that notices it"));
 }

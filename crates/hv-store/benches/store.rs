@@ -56,6 +56,8 @@ fn main() -> anyhow::Result<()> {
         fs::remove_dir_all(&directory)?;
     }
     let [one, one_sqlite, one_floor, many, many_sqlite, many_floor] = rates.map(median);
+    // With more connections than one, SQLite's writers mostly wait for one another.
+    let best_sqlite = many_sqlite.per_second.max(one_sqlite.per_second);
     let mut rows = vec![
         json!({"name": "store_durable_puts_1_client", "value": one.per_second, "unit": "puts/s", "better": "higher",
             "peer": "SQLite WAL, synchronous=FULL", "peer_value": one_sqlite.per_second, "floor": "write + fdatasync loop",
@@ -63,7 +65,7 @@ fn main() -> anyhow::Result<()> {
             "goal": null, "cpu_ns_per_op": one.cpu_ns, "load": load}),
         json!({"name": "store_durable_puts_64_clients", "value": many.per_second, "unit": "puts/s", "better": "higher",
             "peer": "SQLite WAL, synchronous=FULL, 64 connections", "peer_value": many_sqlite.per_second,
-            "floor": "write + fdatasync loop, 64 records each", "floor_value": many_floor.per_second, "goal": 8.0 * many_sqlite.per_second, "cpu_ns_per_op": many.cpu_ns, "load": load}),
+            "floor": "write + fdatasync loop, 64 records each", "floor_value": many_floor.per_second, "goal": 8.0 * best_sqlite, "cpu_ns_per_op": many.cpu_ns, "load": load}),
     ];
     rows.extend(runtime.block_on(reads(&scratch.path().join("reads.redb"), load))?);
 
@@ -75,7 +77,8 @@ fn main() -> anyhow::Result<()> {
         let name = format!("{} [{}]", row["name"].as_str().unwrap_or(""), row["unit"].as_str().unwrap_or(""));
         writeln!(out, "{name:<46} {value:>12} {peer:>12} {floor:>12} {cpu:>10}")?;
     }
-    writeln!(out, "64 clients against SQLite: {:.1}x", many.per_second / many_sqlite.per_second)?;
+    let (of_64, of_best) = (many.per_second / many_sqlite.per_second, many.per_second / best_sqlite);
+    writeln!(out, "64 clients: {of_64:.1}x 64 connections of SQLite, {of_best:.1}x the best of SQLite")?;
     fs::write(target.join("store.json"), serde_json::to_vec_pretty(&rows)?)?;
     Ok(())
 }
@@ -221,15 +224,19 @@ async fn reads(path: &Path, load: f64) -> anyhow::Result<Vec<serde_json::Value>>
     let store = Embedded::open(path, Options::default()).await?;
     let restart = start.elapsed().as_secs_f64() * 1e3;
     let cpu = (cpu() - cpu_before) * 1e9;
-    anyhow::ensure!(store.status().await? == before);
+    let after = store.status().await?;
+    anyhow::ensure!((after.revision, after.keys) == (before.revision, before.keys));
     let compares = vec![Compare::Exists("/hv1/instance/default/00000001".into())];
     anyhow::ensure!(store.txn(Txn { compares, ..Txn::default() }).await?.succeeded);
     let start = now();
     std::hint::black_box(fs::read(path)?);
+    for segment in fs::read_dir(path.with_extension("redb.log"))? {
+        std::hint::black_box(fs::read(segment?.path())?);
+    }
     let floor = start.elapsed().as_secs_f64() * 1e3;
     rows.push(
         json!({"name": "store_restart_100k_revisions", "value": restart, "unit": "ms", "better": "lower",
-        "floor": "reading the file", "floor_value": floor, "goal": null, "cpu_ns_per_op": cpu, "load": load}),
+        "floor": "reading the files", "floor_value": floor, "goal": null, "cpu_ns_per_op": cpu, "load": load}),
     );
     Ok(rows)
 }

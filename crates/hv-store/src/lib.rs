@@ -17,6 +17,7 @@ mod clock;
 pub mod conformance;
 pub mod embedded;
 pub mod model;
+pub mod snapshot_file;
 mod types;
 
 pub use types::*;

@@ -208,6 +208,8 @@ pub struct Status {
     pub disk_bytes: u64,
     /// Changes with every restore or migration. A resume token of another incarnation means nothing.
     pub incarnation: String,
+    /// Why the log could not be folded into the base the last time, if it could not: the log grows until that is mended.
+    pub fold_error: Option<String>,
 }
 
 /// Why the store refused or failed.
@@ -242,6 +244,9 @@ pub enum StoreError {
     /// A passing failure. A transaction that fails so may have been applied: look before repeating it.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// Another process has it open.
+    #[error("{0} is in use by another process")]
+    InUse(String),
     /// What is on disk is not what was written there.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),

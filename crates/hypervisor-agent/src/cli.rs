@@ -45,6 +45,10 @@ pub struct Cli {
     /// Print the configuration that would be used, and end.
     #[arg(long)]
     check_config: bool,
+    /// Power this node's guests down, end those that have not ended after so many seconds, and end; for a host that goes down
+    /// when its agent has ended. They start again with the agent.
+    #[arg(long, value_name = "SECONDS")]
+    power_down_within: Option<u64>,
 }
 
 impl Cli {
@@ -67,6 +71,9 @@ impl Cli {
         }
         logging::start(&config.log_level, logging::Format::Text).map_err(anyhow::Error::msg)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        if let Some(seconds) = self.power_down_within {
+            return runtime.block_on(power_down(config, Duration::from_secs(seconds)));
+        }
         runtime.block_on(async {
             let qemu = Qemu::new(&config)?;
             let agent = crate::build(config, qemu.driver.clone())?.spawn().await;
@@ -80,4 +87,17 @@ impl Cli {
             Ok(())
         })
     }
+}
+
+/// Takes over from the agent that has ended, for as long as guests end.
+async fn power_down(config: AgentConfig, patience: Duration) -> anyhow::Result<()> {
+    let qemu = Qemu::new(&config)?;
+    let agent = crate::build(config, qemu.driver.clone())?.spawn_to_quiesce(patience).await;
+    let left =
+        agent.quiesce(patience, |left| tracing::info!(guests = left.len(), "powering guests down")).await;
+    agent.drain(DRAIN_WITHIN).await?;
+    qemu.drain(DRAIN_WITHIN).await;
+    let left: Vec<_> = left.iter().map(ToString::to_string).collect();
+    anyhow::ensure!(left.is_empty(), "these instances still have guests: {}", left.join(", "));
+    Ok(())
 }

@@ -31,6 +31,9 @@ pub struct AgentConfig {
     pub cpu_overcommit: u32,
     /// Memory that instances may not take, in MiB.
     pub reserved_memory_mib: u64,
+    /// Starts guests after a boot of the host before the server has named their instances. Only where no other host could run
+    /// them: the server may have given them to another while this one was off, and two guests of one instance would run.
+    pub start_without_server: bool,
     /// The QEMU driver.
     pub qemu: QemuConfig,
 }
@@ -68,6 +71,7 @@ impl Default for AgentConfig {
             log_level: "info".into(),
             cpu_overcommit: 16,
             reserved_memory_mib: 512,
+            start_without_server: false,
             qemu: QemuConfig::default(),
         }
     }
@@ -100,6 +104,7 @@ pub const KEYS: &[Key] = &[
     Key { path: "log_level", kind: Kind::Text },
     Key { path: "cpu_overcommit", kind: Kind::Number },
     Key { path: "reserved_memory_mib", kind: Kind::Number },
+    Key { path: "start_without_server", kind: Kind::Bool },
     Key { path: "qemu.binary", kind: Kind::Text },
     Key { path: "qemu.accel", kind: Kind::Text },
     Key { path: "qemu.user", kind: Kind::Text },

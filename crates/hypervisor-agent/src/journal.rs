@@ -244,3 +244,32 @@ fn commit(database: &Database, group: &[(Change, Written)]) -> Result<(), Journa
     }
     transaction.commit().map_err(JournalError::database)
 }
+
+/// A write that a test takes up.
+#[cfg(test)]
+pub(crate) struct Taken {
+    pub(crate) record: Record,
+    written: Written,
+}
+
+#[cfg(test)]
+impl Taken {
+    pub(crate) fn settle(self) {
+        // Nobody waits any more: the test is over.
+        let _ = self.written.send(Ok(()));
+    }
+}
+
+/// A journal whose writes a test takes up: a call waits for the next.
+#[cfg(test)]
+pub(crate) fn by_hand() -> (Journal, impl FnMut() -> Option<Taken> + Send + 'static) {
+    let (queue, work) = mpsc::channel::<(Change, Written)>();
+    let next = move || loop {
+        let (change, written) = work.recv().ok()?;
+        if let Change::Instance { bytes, .. } = change {
+            let record = wire::AgentRecord::decode(bytes.as_slice()).expect("our own");
+            return Some(Taken { record: Record::from_wire(&record).expect("our own"), written });
+        }
+    };
+    (Journal { queue }, next)
+}

@@ -23,6 +23,7 @@ use hv_client::{DialError, Dialer, ServerAddr};
 use hv_driver::Driver;
 use hv_runtime::tasks::{DrainTimeout, Tasks};
 use hv_runtime::{clock, files};
+use instance::machine::Confirmation;
 use node::Task;
 use session::{Identity, Session};
 use std::path::PathBuf;
@@ -125,7 +126,10 @@ impl Built {
             report,
         };
         let known = contents.instances.iter().map(|record| record.desired.id).collect();
-        let node = node::start(&tasks, driver.clone(), journal.clone(), boot_id, contents.instances, quiesce);
+        let confirmation =
+            if config.start_without_server { Confirmation::Waived } else { Confirmation::Awaited };
+        let boot = (boot_id, confirmation);
+        let node = node::start(&tasks, driver.clone(), journal.clone(), boot, contents.instances, quiesce);
         let kept = journal.clone();
         let session =
             Session { dialer, identity, node: node.clone(), driver, describe, journal, tasks: tasks.clone() };

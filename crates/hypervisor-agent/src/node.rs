@@ -1,5 +1,6 @@
 //! The node's instances: one task each, and one place that routes to them.
 
+use crate::instance::machine::Confirmation;
 use crate::instance::task::{self, Message, Surroundings};
 use crate::instance::{Desired, Record, Report};
 use crate::journal::Journal;
@@ -69,36 +70,52 @@ pub struct Node {
     pub reports: watch::Receiver<Arc<Reports>>,
 }
 
+/// Why a node's assignments are not all revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RevokeError {
+    /// The guests have been ended all the same.
+    #[error("the journal did not take within {} s that this node was given up; see its errors", .0.as_secs())]
+    Journal(Duration),
+    /// The agent ends.
+    #[error("the agent ends")]
+    Ends,
+}
+
 impl Node {
-    /// Revokes every assignment; answers when the journal has that of each. Guests may still be ending then. `None` when the
-    /// agent ends.
-    pub async fn revoke(&self) -> Option<()> {
+    /// Revokes every assignment: guests end at once; answers when the journal has it of each. Safe to repeat.
+    ///
+    /// # Errors
+    /// The journal takes longer than `within`, or the agent ends.
+    pub async fn revoke(&self, within: Duration) -> Result<(), RevokeError> {
         let (send, whose) = oneshot::channel();
-        self.requests.send(Request::Revoke(send)).ok()?;
-        let whose = whose.await.ok()?;
+        self.requests.send(Request::Revoke(send)).map_err(|_| RevokeError::Ends)?;
+        let whose = whose.await.map_err(|_| RevokeError::Ends)?;
         // A task reports what it has written.
         let mut reports = self.reports.clone();
         let written = |reports: &Arc<Reports>| {
             whose.iter().all(|id| reports.get(id).is_some_and(|(_, report)| report.revoked))
         };
-        reports.wait_for(written).await.ok().map(drop)
+        match tokio::time::timeout(within, reports.wait_for(written)).await {
+            Ok(written) => written.map(drop).map_err(|_| RevokeError::Ends),
+            Err(_) => Err(RevokeError::Journal(within)),
+        }
     }
 }
 
-/// Starts the node's tasks with what the journal holds. With `quiesce`, only to take the guests down.
+/// Starts the node's tasks with what the journal holds, in this boot of the host. With `quiesce`, only to take the guests down.
 pub fn start(
     tasks: &Tasks,
     driver: Arc<dyn Driver>,
     journal: Journal,
-    boot_id: String,
+    (boot_id, confirmation): (String, Confirmation),
     records: Vec<Record>,
     quiesce: Option<Duration>,
 ) -> Node {
     let (requests, inbox) = mpsc::unbounded_channel();
     let (publish, reports) = watch::channel(Arc::default());
     let (report_tx, report_rx) = mpsc::unbounded_channel();
-    let around =
-        Surroundings { driver, journal, reports: report_tx, boot_id, stop: tasks.stop_token(), quiesce };
+    let stop = tasks.stop_token();
+    let around = Surroundings { driver, journal, reports: report_tx, boot_id, confirmation, stop, quiesce };
     let state = State {
         tasks: tasks.clone(),
         around,
@@ -176,7 +193,7 @@ impl State {
             }
             // It waits in the server for the node to come back.
             None if self.quiescing => {}
-            None => self.start(Record::new(desired)),
+            None => self.start(Record::new(desired, self.around.boot_id.clone())),
         }
     }
 
@@ -187,6 +204,11 @@ impl State {
     }
 
     fn publish(&mut self, report: Report) {
+        let revoked = self.publish.borrow().get(&report.id).is_some_and(|(_, known)| known.revoked);
+        if revoked && report.orphan && !report.revoked {
+            // From a look that began before it was revoked.
+            return;
+        }
         self.number += 1;
         let number = self.number;
         self.publish.send_modify(|reports| {
@@ -197,11 +219,11 @@ impl State {
     /// Lets go of instances of which nothing is left here and which the server does not name any more. Messages of earlier
     /// sessions, which could bring them back, ended with those sessions.
     async fn forget_the_gone(&mut self, wanted: &BTreeSet<InstanceId>) {
+        // What is here without being wanted keeps its record: a restored store may come to know of it again.
         let over = |(id, (_, report)): (&InstanceId, &(u64, Report))| {
-            // A guest that is still to end needs its task.
-            let ended = !report.revoked || report.status.phase == Phase::Stopped;
-            let over = report.gone || report.rejected || (report.orphan && ended);
-            (over && !wanted.contains(id)).then_some(*id)
+            // One that was revoked goes on to say so: a server that has forgotten it must not take its remains for the instance.
+            let unknown = report.orphan && !self.instances.contains_key(id);
+            ((report.gone || report.rejected || unknown) && !wanted.contains(id)).then_some(*id)
         };
         let over: Vec<InstanceId> = self.publish.borrow().iter().filter_map(over).collect();
         if over.is_empty() {
@@ -227,7 +249,7 @@ impl State {
         let (driver, reports) = (self.around.driver.clone(), self.around.reports.clone());
         let epochs: BTreeMap<InstanceId, Epoch> =
             self.publish.borrow().iter().map(|(id, (_, report))| (*id, report.epoch)).collect();
-        // Those that were revoked report themselves, until they are forgotten.
+        // Those that were revoked report themselves.
         let revoked: BTreeSet<InstanceId> = self
             .publish
             .borrow()

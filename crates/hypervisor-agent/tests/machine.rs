@@ -6,12 +6,12 @@ mod node;
 #[path = "machine/stall.rs"]
 mod stall;
 
-use hv_core::condition::{RESPONSIVE, RESTART_REQUIRED};
+use hv_core::condition::{PLACEMENT_CONFIRMED, RESPONSIVE, RESTART_REQUIRED};
 use hv_core::instance::{Epoch, InstanceSpec, Phase, RestartPolicy, RunState};
 use hv_core::{ConditionStatus, Timestamp};
 use hv_driver::fake::Host;
 use hv_driver::{DriverError, DriverErrorKind, End, Guest, Responsive, StartMode};
-use hypervisor_agent::instance::machine::{Action, Effect, EpochCheck, Input, Machine, Now};
+use hypervisor_agent::instance::machine::{Action, Confirmation, Effect, EpochCheck, Input, Machine, Now};
 use hypervisor_agent::instance::{Desired, Record};
 use node::{Node, desired, spec};
 use std::collections::VecDeque;
@@ -146,7 +146,7 @@ fn a_failed_start_says_why_and_a_permanent_one_is_not_repeated() {
 
 #[test]
 fn a_refused_assignment_is_rejected_and_stays_so() {
-    let record = Record::new(desired(spec()));
+    let record = Record::new(desired(spec()), "boot-0");
     let mut node = Node::new(InstanceSpec { run_state: RunState::Stopped, ..spec() });
     node.machine = Machine::new(record, "boot-0", EpochCheck::Enforced);
     node.fail = Some((Action::Admit, DriverError::new(DriverErrorKind::Missing, "admit", "no such image")));
@@ -220,12 +220,46 @@ fn a_start_that_was_cut_off_is_repeated_and_counts_once() {
 fn a_reboot_of_the_node_starts_what_ran_once_and_nothing_else() {
     let mut node = Node::new(spec());
     node.reboot();
+    node.session();
     assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
     node.restart_agent();
     assert_eq!(node.boots(), 2);
     node.end_guest(End::PoweredOff);
     node.reboot();
+    node.session();
     assert_eq!((node.boots(), node.phase()), (2, Phase::Stopped), "it had powered itself off before");
+}
+
+#[test]
+fn after_a_boot_of_the_host_nothing_is_started_before_the_server_has_named_it() {
+    let mut node = Node::new(InstanceSpec { restart_policy: RestartPolicy::Always, ..spec() });
+    node.reboot();
+    node.pass(600);
+    assert_eq!((node.boots(), node.phase()), (1, Phase::Scheduled));
+    let status = node.reports.last().unwrap().status.clone();
+    let condition = status.conditions.get(PLACEMENT_CONFIRMED).unwrap();
+    assert_eq!(condition.status, ConditionStatus::False);
+    assert!(condition.message.contains("start_without_server") && status.message == condition.message);
+    // An assignment that was over before is no word of where it is now.
+    let old = Desired { epoch: Epoch(0), ..desired(spec()) };
+    node.step(Input::Desired(Box::new(old)));
+    assert_eq!(node.boots(), 1);
+    node.session();
+    assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
+    assert_eq!(node.reports.last().unwrap().status.conditions.get(PLACEMENT_CONFIRMED), None);
+    // For this boot: an agent that is alone from now on works on, also after its own death.
+    node.restart_agent();
+    node.end_guest(End::Failed("boom".into()));
+    node.pass(2);
+    assert_eq!((node.boots(), node.phase()), (3, Phase::Running));
+}
+
+#[test]
+fn an_operator_without_other_hosts_can_waive_the_wait_for_the_server() {
+    let mut node = Node::new(spec());
+    node.confirmation = Confirmation::Waived;
+    node.reboot();
+    assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
 }
 
 #[test]
@@ -317,7 +351,7 @@ fn a_guest_that_powered_off_before_its_start_failed_to_answer_stays_off() {
 #[test]
 fn nothing_is_done_between_the_end_of_an_action_and_the_look_that_follows() {
     let now = Now { wall: Timestamp(1), mono: Duration::from_secs(1) };
-    let mut machine = Machine::new(Record::new(desired(spec())), "boot-0", EpochCheck::Enforced);
+    let mut machine = Machine::new(Record::new(desired(spec()), "boot-0"), "boot-0", EpochCheck::Enforced);
     let mut host = Host::default();
     let mut effects = machine.begin(now);
     // Until the start has been answered.
@@ -366,7 +400,10 @@ fn a_node_that_goes_down_takes_its_guest_with_it_and_brings_it_back() {
         node.want(|desired| desired.spec.restart_serial += 1);
         assert_eq!(node.boots(), 1, "nothing is started while the node goes down");
         node.restart_agent();
+        assert_eq!(node.boots(), 1, "it may have been given up while it was down");
+        node.session();
         assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
+        assert_eq!(node.reports.last().unwrap().status.starts, 2);
     }
 }
 
@@ -467,6 +504,105 @@ fn a_node_that_goes_down_does_not_wait_for_a_longer_stop() {
     node.step(Input::Quiesce(Duration::from_secs(5)));
     node.pass(5);
     assert_eq!(node.guest(), Guest::Absent);
+}
+
+#[test]
+fn a_guest_taken_down_with_its_node_starts_again_though_the_agent_died_before_it_had_ended() {
+    let mut node = Node::new(spec());
+    node.host.slot_mut(node.journal.desired.id).unwrap().heeds_power_button = false;
+    node.step(Input::Quiesce(Duration::from_secs(60)));
+    assert!(node.actions.contains(&Action::PowerDown));
+    node.host.end_guest(node.journal.desired.id, End::PoweredOff);
+    node.restart_agent();
+    node.session();
+    assert_eq!((node.guest(), node.boots()), (Guest::Running, 2));
+}
+
+#[test]
+fn a_guest_that_outlives_the_end_of_its_node_and_its_agent_ends_for_its_own_reasons_later() {
+    let mut node = Node::new(spec());
+    node.host.slot_mut(node.journal.desired.id).unwrap().heeds_power_button = false;
+    node.step(Input::Quiesce(Duration::from_secs(600)));
+    node.restart_agent();
+    node.session();
+    assert_eq!((node.guest(), node.phase()), (Guest::Running, Phase::Running));
+    for _ in 0..6 {
+        node.pass(10);
+        node.step(Input::Changed);
+    }
+    node.end_guest(End::PoweredOff);
+    node.pass(600);
+    assert_eq!((node.boots(), node.phase()), (1, Phase::Stopped));
+    assert_eq!(node.message(), "the guest powered itself off");
+}
+
+/// The server's store was restored: generation and serial are older than what was acted on, under a newer epoch.
+fn restored(desired: &mut Desired) {
+    desired.epoch = Epoch(7);
+    desired.generation = 1;
+    desired.spec.restart_serial = 0;
+    desired.spec.run_state = RunState::Running;
+}
+
+#[test]
+fn a_new_assignment_of_a_live_guest_leaves_it_alone_and_is_acted_on_from_there() {
+    let mut node = Node::new(spec());
+    node.want(|desired| desired.spec.restart_serial = 5);
+    node.want(|desired| desired.generation = 9);
+    let (boots, admissions) =
+        (node.boots(), node.actions.iter().filter(|action| **action == Action::Admit).count());
+    node.fail =
+        Some((Action::Admit, DriverError::new(DriverErrorKind::Missing, "admit", "no room any more")));
+    node.want(restored);
+    assert_eq!((node.guest(), node.boots()), (Guest::Running, boots));
+    let report = node.reports.last().unwrap();
+    assert_eq!((report.epoch, report.status.observed_generation), (Epoch(7), 1));
+    node.want(|desired| desired.spec.restart_serial = 1);
+    assert_eq!(node.boots(), boots + 1, "a serial that is given out again restarts it");
+    let again = node.actions.iter().filter(|action| **action == Action::Admit).count();
+    assert_eq!(again, admissions, "it has its disks here");
+}
+
+#[test]
+fn a_new_assignment_starts_what_a_forgotten_stop_had_ended() {
+    let mut node = Node::new(spec());
+    node.want(|desired| desired.spec.run_state = RunState::Stopped);
+    assert_eq!(node.phase(), Phase::Stopped);
+    node.want(restored);
+    assert_eq!((node.guest(), node.boots()), (Guest::Running, 2));
+}
+
+#[test]
+fn a_new_assignment_does_not_start_what_had_ended_by_itself() {
+    let mut node = Node::new(spec());
+    node.want(|desired| desired.spec.restart_serial = 5);
+    node.end_guest(End::PoweredOff);
+    node.want(restored);
+    node.pass(600);
+    assert_eq!((node.boots(), node.phase()), (2, Phase::Stopped));
+    assert_eq!(node.message(), "the guest powered itself off");
+    assert_eq!(node.reports.last().unwrap().status.observed_generation, 1);
+    node.want(|desired| desired.spec.restart_serial = 1);
+    assert_eq!((node.boots(), node.phase()), (3, Phase::Running), "a start brings it back");
+
+    let mut node = Node::new(InstanceSpec { restart_policy: RestartPolicy::Never, ..spec() });
+    node.end_guest(End::Failed("boom".into()));
+    node.restart_agent();
+    node.want(|desired| {
+        restored(desired);
+        desired.spec.restart_policy = RestartPolicy::Never;
+    });
+    assert_eq!((node.boots(), node.phase(), node.message()), (1, Phase::Failed, "boom"));
+}
+
+#[test]
+fn a_new_assignment_brings_a_restart_that_was_never_heard_of() {
+    let mut node = Node::new(spec());
+    node.want(|desired| {
+        desired.epoch = Epoch(7);
+        desired.spec.restart_serial = 1;
+    });
+    assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
 }
 
 /// As the agent does it with all its instances when the server gave up the node.

@@ -6,8 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const PROGRAMS: [&str; 4] = ["hypervisor", "hypervisor-server", "hypervisor-agent", "hypervisor-ctl"];
-const UNITS: [&str; 3] =
-    ["hypervisor-server.service", "hypervisor-agent.service", "hypervisor-guests.service"];
+const UNITS: [&str; 4] = [
+    "hypervisor-server.service",
+    "hypervisor-agent.service",
+    "hypervisor-guests.service",
+    "hypervisor-power-down.service",
+];
 
 /// Installs into a directory. Only hypervisor-ctl, which writes its own pages, is the real program: cargo has not built the
 /// others at this point.
@@ -79,7 +83,7 @@ fn systemd_accepts_the_units() {
     let units = UNITS.map(|unit| {
         let file = prefix.join("lib/systemd/system").join(unit);
         let text = std::fs::read_to_string(&file).unwrap();
-        let text = text.replace("ExecStart=/usr", &format!("ExecStart={}", prefix.display()));
+        let text = text.replace("=/usr/bin", &format!("={}/bin", prefix.display()));
         std::fs::write(&file, text).unwrap();
         file
     });

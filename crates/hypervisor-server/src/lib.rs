@@ -11,6 +11,7 @@
 
 pub mod app;
 pub mod auth;
+pub mod backup;
 mod brain;
 pub mod cli;
 pub mod config;
@@ -51,7 +52,7 @@ pub enum Task {
     Listen,
     /// Carries one stream of one caller or agent.
     Stream,
-    /// Begins a new lease each hour.
+    /// Begins a new lease each hour, and tells what the store has to say.
     Expiry,
 }
 
@@ -133,11 +134,16 @@ pub struct Server {
     pub identity: Identity,
 }
 
+/// Where the embedded store of a configuration is.
+fn store_path(config: &ServerConfig) -> std::path::PathBuf {
+    config.state_dir.join("store.redb")
+}
+
 /// Opens the embedded store of a configuration.
 pub async fn open_store(config: &ServerConfig) -> Result<Arc<dyn Store>, StartError> {
     files::private_dir(&config.state_dir)
         .map_err(|source| StartError::File { path: config.state_dir.clone(), source })?;
-    let path = config.state_dir.join("store.redb");
+    let path = store_path(config);
     Ok(Arc::new(
         hv_store::embedded::Embedded::open(
             &path,
@@ -164,6 +170,11 @@ pub async fn build(config: &ServerConfig, store: Arc<dyn Store>) -> Result<Built
     let (follower, watch) = Follower::start(store.clone()).await.map_err(StartError::Store)?;
     let expiry = Expiry::start(store).await.map_err(StartError::Store)?;
     Ok(Built { timing, identity, follower, watch, expiry, token, socket, tcp })
+}
+
+/// How people are told why the store's log is not folded.
+fn fold_problem(error: String) -> String {
+    format!("the store's log grows, since it cannot be folded: {error}")
 }
 
 fn timing(config: &ServerConfig) -> Result<Timing, StartError> {
@@ -217,9 +228,10 @@ impl Built {
                 error = following.follow(watch) => tracing::error!(%error, "cannot follow the store"),
             }
         });
-        let (renewing, stop) = (expiry.clone(), tasks.stop_token());
+        let (renewing, looked_at, stop) = (expiry.clone(), follower.store().clone(), tasks.stop_token());
         tasks.spawn(Task::Expiry, async move {
             const LOOK_EVERY: Duration = Duration::from_secs(60);
+            let mut known = None;
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -227,6 +239,15 @@ impl Built {
                 }
                 if let Err(error) = renewing.renew().await {
                     tracing::warn!(%error, "cannot begin a new lease; the old one serves on");
+                }
+                if let Ok(status) = looked_at.status().await
+                    && status.fold_error != known
+                {
+                    known = status.fold_error;
+                    match known.clone().map(fold_problem) {
+                        Some(problem) => tracing::warn!("{problem}"),
+                        None => tracing::info!("the store's log is folded again"),
+                    }
                 }
             }
         });

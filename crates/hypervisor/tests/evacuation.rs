@@ -285,6 +285,54 @@ async fn a_drained_node_loses_what_may_leave_and_says_what_stays() {
 }
 
 #[tokio::test]
+async fn no_more_leave_than_the_other_nodes_can_take() {
+    let mut site = Site::start().await;
+    let hosts = [FakeDriver::new(clock::wall), FakeDriver::new(clock::wall), FakeDriver::new(clock::wall)];
+    let alpha = site.agent("alpha", &hosts[0]).await;
+    site.node("alpha", v1::NodePhase::Ready).await;
+    let nodes = site.cluster.list_nodes(v1::ListNodesRequest::default()).await.unwrap().into_inner().nodes;
+    let status = nodes[0].status.as_ref().unwrap();
+    // A node holds one of these, and not two.
+    let mib = status.allocatable.as_ref().unwrap().memory_bytes >> 20;
+    let large = |spec: &mut v1::InstanceSpec| {
+        spec.memory_bytes = (mib * 3 / 5) << 20;
+        spec.relocation = v1::Relocation::Recreate.into();
+    };
+    let one = site.create("one", large).await;
+    let beta = site.agent("beta", &hosts[1]).await;
+    site.node("beta", v1::NodePhase::Ready).await;
+    let two = site.create("two", large).await;
+    for node in ["alpha", "beta"] {
+        site.schedulability(node, v1::Schedulability::Draining).await;
+    }
+    // One of them keeps its guest and its disks: both could go to the new node, but not both of them.
+    let gamma = site.agent("gamma", &hosts[2]).await;
+    site.node("gamma", v1::NodePhase::Ready).await;
+    let waits = "waiting for a node that takes them: ";
+    let mut messages = Vec::new();
+    for node in ["alpha", "beta"] {
+        messages.push(site.schedulability(node, v1::Schedulability::Draining).await.message);
+    }
+    let (stays, left) = match messages[0].starts_with(waits) {
+        true => (0, 1),
+        false => (1, 0),
+    };
+    let names = ["one", "two"];
+    assert_eq!(messages[stays], format!("{waits}{}", names[stays]));
+    assert_eq!(site.until(names[left], v1::InstancePhase::Running).await.node_name, "gamma");
+    let ids = [one, two];
+    assert_eq!(guest(&hosts[stays], ids[stays]), (Some(Guest::Running), 1), "it was never asked to end");
+    assert_eq!(guest(&hosts[left], ids[left]), (None, 0));
+    assert_eq!(guest(&hosts[2], ids[left]), (Some(Guest::Running), 1));
+
+    for agent in [alpha, beta, gamma] {
+        agent.drain(Duration::from_secs(5)).await.unwrap();
+    }
+    drop((site.compute, site.cluster, site.operations));
+    site.server.drain(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_drain_waits_for_a_guest_that_takes_its_time_and_ends_with_an_uncordon() {
     let mut site = Site::start().await;
     let (alpha_host, beta_host) = (FakeDriver::new(clock::wall), FakeDriver::new(clock::wall));

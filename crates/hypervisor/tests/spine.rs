@@ -522,11 +522,12 @@ async fn nodes_are_registered_watched_and_deregistered() {
     assert_eq!(seen[0].1, v1::ChangeKind::Added);
 
     // One that works, or has instances, stays.
-    let watch = v1::WatchNodesRequest { node: "alpha".into(), ..Default::default() };
-    let mut changes = api.cluster.watch_nodes(watch).await.unwrap().into_inner();
-    while changes.next().await.unwrap().unwrap().node.unwrap().status.unwrap().phase() != v1::NodePhase::Ready
-    {
-    }
+    let mut changes = api.cluster.watch_nodes(v1::WatchNodesRequest::default()).await.unwrap().into_inner();
+    let ready = |node: v1::Node| {
+        node.metadata.unwrap().name == "alpha" && node.status.unwrap().phase() == v1::NodePhase::Ready
+    };
+    // It may not have joined yet.
+    while !changes.next().await.unwrap().unwrap().node.is_some_and(ready) {}
     let deregister = v1::DeregisterNodeRequest { node: "alpha".into(), ..Default::default() };
     let connected = api.cluster.deregister_node(deregister.clone()).await.unwrap_err();
     assert_eq!(connected.code(), Code::FailedPrecondition);

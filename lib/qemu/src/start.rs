@@ -34,6 +34,8 @@ pub struct StartSpec {
     pub run_dir: PathBuf,
     /// Descriptors that the configuration names by key.
     pub descriptors: BTreeMap<String, OwnedFd>,
+    /// Descriptors that the process keeps open and knows nothing of: a lock on one lasts as long as the process.
+    pub held: Vec<OwnedFd>,
     /// Who the process is; `None` keeps the caller's identity.
     pub identity: Option<Identity>,
     /// What the process may reach of the file system; `None` for all that its identity may. Where the kernel cannot hold
@@ -59,6 +61,7 @@ impl StartSpec {
             config,
             run_dir,
             descriptors: BTreeMap::new(),
+            held: Vec::new(),
             identity: None,
             confinement: None,
             cgroups: Vec::new(),
@@ -154,7 +157,16 @@ struct Prepared {
 
 fn prepare(spec: StartSpec) -> Result<Prepared, StartError> {
     let StartSpec {
-        binary, config, run_dir, descriptors, identity, confinement, cgroups, oom_score_adj, ..
+        binary,
+        config,
+        run_dir,
+        descriptors,
+        held,
+        identity,
+        confinement,
+        cgroups,
+        oom_score_adj,
+        ..
     } = spec;
     config.check()?;
     match DirBuilder::new().mode(0o700).create(&run_dir) {
@@ -184,6 +196,7 @@ fn prepare(spec: StartSpec) -> Result<Prepared, StartError> {
     let args = argv(&config, &numbers)?;
     let mut inherited: Vec<OwnedFd> = vec![qmp.into(), console.into(), console_log.into(), lock.into()];
     inherited.extend(descriptors.into_values());
+    inherited.extend(held);
     Ok(Prepared {
         spawn: Spawn { program: binary, args, inherited, log, identity, confinement, cgroups, oom_score_adj },
         log_start,

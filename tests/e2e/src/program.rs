@@ -20,8 +20,13 @@ pub struct Program {
 impl Program {
     /// Starts a program on a configuration file, with nothing else that could configure it.
     pub fn start(name: &'static str, config: &Path) -> Self {
+        Self::start_with(name, config, &[])
+    }
+
+    /// The same with further arguments.
+    pub fn start_with(name: &'static str, config: &Path, args: &[&str]) -> Self {
         let mut command = Command::new(path_of(name));
-        command.arg("--config").arg(config).current_dir(config.parent().unwrap());
+        command.arg("--config").arg(config).args(args).current_dir(config.parent().unwrap());
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("HYPERVISOR_") {
                 command.env_remove(variable);

@@ -4,6 +4,7 @@
 //!   this host ── Site ── QEMU (TCG): Debian 12, systemd
 //!                          ├── hypervisor-server.service
 //!                          ├── hypervisor-agent.service
+//!                          ├── hypervisor-power-down.service   ends the guest before the host reboots
 //!                          └── hypervisor-guests.service
 //!                                └── hypervisor-<uid> ── QEMU (KVM, which the translator provides): the demo guest
 //! ```
@@ -176,6 +177,15 @@ async fn units_under_systemd_start_guests_once_and_leave_them_alone() {
         assert_eq!(inside.run(BOOTS).await, "1", "{order}");
     }
 
+    // Nor can anybody end the guests by the units beside it.
+    for unit in ["hypervisor-power-down", "hypervisor-guests"] {
+        inside.attempt(&format!("systemctl restart {unit}")).await.unwrap_err();
+    }
+    assert_eq!(
+        (inside.run(QEMU).await, inside.run(&format!("{BUTTON} || true")).await),
+        (pid, "0".to_owned())
+    );
+
     let boot_id = "cat /proc/sys/kernel/random/boot_id";
     let before = inside.run(boot_id).await;
     // It may go down before it answers.
@@ -183,6 +193,7 @@ async fn units_under_systemd_start_guests_once_and_leave_them_alone() {
     inside.until("another boot", boot_id, |now| now != before).await;
     inside.until("the second boot", BOOTS, |boots| boots.ends_with('2')).await;
     units_are_active(&inside).await;
+    assert_eq!(inside.run(BUTTON).await, "1", "asked to power down before the host went down");
     assert_eq!(inside.run(BOOTS).await, "1\n2", "started once, and the boot counter was on its disk");
     let pid = inside.run(QEMU).await;
     assert!(!pid.contains('\n'), "one QEMU: {pid}");
@@ -205,6 +216,10 @@ const MAIN_PID: &str = "systemctl show --property=MainPID --value hypervisor-age
 /// Every boot counter that the guest has printed, one a line.
 const BOOTS: &str = "grep -aho 'hypervisor-demo: up boot=[0-9]*' /var/lib/hypervisor/agent/instances/*/run/console.log \
                      | grep -o '[0-9]*$'";
+
+/// How often the guest has seen its power button.
+const BUTTON: &str =
+    "cat /var/lib/hypervisor/agent/instances/*/run/console.log | grep -ac 'hypervisor-demo: power button'";
 
 /// All QEMU processes.
 const QEMU: &str = "pgrep -f '^[^ ]*qemu-system-x86_64 .*-uuid'";
@@ -249,8 +264,9 @@ async fn boot(site: &Site, api: &mut Api) -> Inside {
 
 /// They are, perhaps after attempts: the agent ends as long as the server has not made the token.
 async fn units_are_active(inside: &Inside) {
-    let units = "systemctl is-active hypervisor-server hypervisor-agent hypervisor-guests";
-    inside.until("active units", units, |active| active == "active\nactive\nactive").await;
+    let units =
+        "systemctl is-active hypervisor-server hypervisor-agent hypervisor-guests hypervisor-power-down";
+    inside.until("active units", units, |active| active == "active\nactive\nactive\nactive").await;
 }
 
 /// The guest is a user of its own in a control group of its own, where systemd has delegated one.

@@ -68,6 +68,7 @@ impl GuestFacts {
             disks: Vec::new(),
             uid: None,
             cgroup: Vec::new(),
+            memory_kills: 0,
         }
     }
 

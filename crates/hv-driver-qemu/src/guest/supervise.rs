@@ -42,7 +42,7 @@ pub(super) async fn supervise(
         slot.on_files(move |_| cgroup::remove(&live.facts.cgroup)).await;
     } else {
         let write_down = move |slot: &Slot| {
-            let starved = cgroup::ran_out_of_memory(&live.facts.cgroup);
+            let starved = cgroup::memory_kills(&live.facts.cgroup) > live.facts.memory_kills;
             cgroup::remove(&live.facts.cgroup);
             let words = slot.layout.last_words(live.facts.log_start);
             let mut failure = convert::failure_of(&live.vm.status(), &words);

@@ -136,6 +136,35 @@ async fn each_guest_is_a_user_of_its_own_and_stays_it() {
     place.assert_nothing_left();
 }
 
+#[tokio::test]
+async fn no_two_guests_of_a_host_are_one_user_whatever_is_known_of_them() {
+    let test = "no_two_guests_of_a_host_are_one_user_whatever_is_known_of_them";
+    let Some(place) = Place::with_demo(test) else { return };
+    if !is_root(test) {
+        return;
+    }
+    let (driver, one, two, three) = (place.driver(), place.demo(), place.demo(), place.demo());
+    let first = uid(&halted(&driver, &one).await);
+    // What was recorded of the first is lost, and its guest lives.
+    let facts = place.instance(&one).join("instance.json");
+    let recorded = fs::read(&facts).unwrap();
+    fs::write(&facts, "{").unwrap();
+    drop(driver);
+    let driver = place.driver();
+    let second = uid(&halted(&driver, &two).await);
+    assert_ne!(second, first);
+    // Another agent of this host.
+    let state_dir = place.directory.path().join("state-of-another");
+    let another = QemuDriver::new(Config { state_dir, ..place.config() }, Tasks::new()).unwrap();
+    let third = uid(&halted(&another, &three).await);
+    assert!(![&first, &second].contains(&&third), "{first} {second} {third}");
+    removed(&another, &three).await;
+    fs::write(&facts, recorded).unwrap();
+    removed(&driver, &one).await;
+    removed(&driver, &two).await;
+    place.assert_nothing_left();
+}
+
 /// The directories of the guest's control group, by its process; empty without one.
 fn groups(pid: &str, guest: &Assignment) -> Vec<PathBuf> {
     let name = format!("hypervisor-{}", guest.handle.id);
@@ -155,15 +184,22 @@ fn groups(pid: &str, guest: &Assignment) -> Vec<PathBuf> {
     found
 }
 
+/// Where guests have control groups on this host; without a place, a line that says why.
+async fn with_groups(driver: &dyn Driver, test: &str) -> Option<String> {
+    let found = driver.fingerprint().await.attributes["cgroups"].clone();
+    if found.starts_with("none") {
+        println!("not run: {test}: {found}");
+        return None;
+    }
+    Some(found)
+}
+
 #[tokio::test]
 async fn each_guest_has_a_control_group_that_ends_with_it() {
     let test = "each_guest_has_a_control_group_that_ends_with_it";
     let Some(place) = Place::with_demo(test) else { return };
     let driver = place.driver();
-    let found = driver.fingerprint().await.attributes["cgroups"].clone();
-    if found.starts_with("none") {
-        return println!("not run: {test}: {found}");
-    }
+    let Some(found) = with_groups(&driver, test).await else { return };
     let guest = place.demo();
     let process = halted(&driver, &guest).await;
     let groups_of = |process: &str| groups(process, &guest);
@@ -211,14 +247,17 @@ async fn a_guest_that_uses_more_memory_than_it_may_is_ended_and_says_so() {
     let test = "a_guest_that_uses_more_memory_than_it_may_is_ended_and_says_so";
     let Some(place) = Place::with_demo(test) else { return };
     let driver = place.driver();
-    let found = driver.fingerprint().await.attributes["cgroups"].clone();
-    if found.starts_with("none") {
-        return println!("not run: {test}: {found}");
+    if with_groups(&driver, test).await.is_none() {
+        return;
     }
     let guest = place.demo();
     let process = halted(&driver, &guest).await;
+    let groups = groups(&process, &guest);
+    // The group cannot be removed when its guest has ended.
+    let held: Vec<_> = groups.iter().map(|group| group.join("held")).collect();
+    held.iter().for_each(|held| fs::create_dir(held).unwrap());
     // Less than a Linux that boots takes, and more than QEMU has now.
-    for group in groups(&process, &guest) {
+    for group in &groups {
         for (used, limit) in
             [("memory.current", "memory.max"), ("memory.usage_in_bytes", "memory.limit_in_bytes")]
         {
@@ -231,6 +270,15 @@ async fn a_guest_that_uses_more_memory_than_it_may_is_ended_and_says_so() {
     driver.resume(guest.handle).await.unwrap();
     let starved = |seen: &hv_driver::Observation| matches!(&seen.guest, Guest::Ended(End::Failed(why)) if why.contains("signal 9") && why.contains("more memory than its control group"));
     observed(&driver, &guest, "its end", starved).await;
+
+    // The next one, in the same group, has its own reasons.
+    let process = halted(&driver, &guest).await;
+    signal(&process, rustix::process::Signal::KILL);
+    let killed = |seen: &hv_driver::Observation| matches!(&seen.guest, Guest::Ended(End::Failed(why)) if why.contains("signal 9") && !why.contains("memory"));
+    observed(&driver, &guest, "its end", killed).await;
+    held.iter().for_each(|held| fs::remove_dir(held).unwrap());
+    halted(&driver, &guest).await;
+    driver.kill(guest.handle).await.unwrap();
     removed(&driver, &guest).await;
     place.assert_nothing_left();
 }

@@ -1,50 +1,34 @@
-//! The store on disk: a base and the log of what came after it, in one redb file.
+//! The store on disk: a base, and the log of what came after it.
 //!
 //! ```text
-//!    base: every key as of revision B        log: what each revision B+1..=newest changed
-//!    ┌──────────────────────────────┐        ┌─────┬─────┬─────┬─────┐
-//!    │ key -> item                  │  <──── │ B+1 │ B+2 │ ... │ new │  <── one commit per group
-//!    └──────────────────────────────┘  fold  └─────┴─────┴─────┴─────┘
+//!    store.redb: every key as of revision B      store.redb.log/: what each group after it changed
+//!    ┌──────────────────────────────┐            ┌─────┬─────┬─────┬─────┐
+//!    │ key -> item                  │  <──────── │ B+1 │ ... │ ... │ new │  <── one frame per group
+//!    └──────────────────────────────┘    fold    └─────┴─────┴─────┴─────┘
 //! ```
 //!
-//! A commit only appends to the log, at the right edge of one tree: few pages, whatever keys it touches. Compaction
-//! folds the oldest part of the log into the base, in slices that ride on commits. The newest state is in memory.
+//! A commit appends one frame to the log. Compaction folds the oldest part of the log into the base, beside the writer. The
+//! newest state is in memory; what older revisions changed is read back from the log.
 
+use super::base::{Base, FORMAT, Folding, Position};
+use super::failure::Failure;
 use super::file::Guard;
-use super::record::{Entry, Item, encode_event};
+use super::log::{self, Directory, Log};
+use super::record::{Entry, Item, Record, decode_group, encode_group};
 use crate::{Batch, Event, LeaseId, Revision, StoreError};
-use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend,
-    TableDefinition,
-};
-use std::cell::Cell;
-use std::collections::BTreeMap;
-use std::io::{self, ErrorKind};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// The version of the tables and records; redb's own file format has its own number.
-const FORMAT: u64 = 1;
-
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
-const BASE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("base");
-const LEASES: TableDefinition<'_, u64, u64> = TableDefinition::new("leases");
-
-/// Page cache. The newest state is in memory anyway, so this serves only the log's edge and the base being folded into.
-const CACHE_BYTES: usize = 8 << 20;
-
-/// Most revisions folded into the base by one commit.
-pub(super) const FOLD_SLICE: u64 = 256;
+/// What is folded in one go is bounded in revisions, for the time it takes, and in bytes, for the memory.
+const FOLD_REVISIONS: u64 = 16_384;
+const FOLD_BYTES: usize = 16 << 20;
 
 pub(super) struct Disk {
-    guard: Guard,
-    /// What errors call the file.
+    /// What errors call the store.
     name: String,
-    /// Absent while a failed write has made redb close, until it is opened again. Readers hold it for one read.
-    database: RwLock<Option<Database>>,
+    base: Base,
+    log: Log,
 }
 
 /// What one commit makes durable.
@@ -59,7 +43,7 @@ pub(super) struct Group {
 }
 
 /// What the disk held when it was opened.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Loaded {
     pub(super) keys: BTreeMap<String, Item>,
     pub(super) leases: BTreeMap<LeaseId, Duration>,
@@ -76,346 +60,243 @@ impl Group {
     }
 }
 
+impl Loaded {
+    /// Replays one group of the log.
+    fn replay(&mut self, frame: &log::Frame) -> Result<(), Failure> {
+        let records = decode_group(&frame.payload).ok_or_else(|| Failure::record(self.revision + 1))?;
+        for record in records {
+            match record {
+                Record::Changes { revision, entries } => {
+                    if revision != self.revision + 1 {
+                        let last = self.revision;
+                        return Err(Failure::Damaged(format!("revision {last} is followed by {revision}")));
+                    }
+                    for Entry { key, item, .. } in entries {
+                        match item {
+                            Some(item) => self.keys.insert(key, item),
+                            None => self.keys.remove(&key),
+                        };
+                    }
+                    self.revision = revision;
+                }
+                Record::Granted(id, ttl) => drop(self.leases.insert(id, ttl)),
+                Record::Ended(id) => drop(self.leases.remove(&id)),
+                Record::Compacted(revision) => self.compacted = revision,
+                Record::LastLease(id) => self.last_lease = id,
+            }
+        }
+        if self.revision == frame.revision { Ok(()) } else { Err(Failure::record(frame.revision)) }
+    }
+}
+
 impl Disk {
-    /// Writes a new store that holds `first` onto an empty medium.
-    pub(super) fn create(guard: &Guard, name: &str, first: &Loaded) -> Result<(), StoreError> {
-        let failed = |error| explain(name, error);
-        let database = builder().create_with_backend(guard.clone()).map_err(Failure::from).map_err(failed)?;
-        write_first(&database, first).map_err(failed)
+    /// Writes a new store that holds `first`: the base onto an empty medium, an empty log into the directory.
+    pub(super) fn create(
+        guard: &Guard,
+        directory: Box<dyn Directory>,
+        name: &str,
+        first: &Loaded,
+    ) -> Result<(), StoreError> {
+        Base::create(guard, first)
+            .and_then(|()| Ok(Log::create(directory, first.incarnation, first.revision)?))
+            .map(drop)
+            .map_err(|failure| failure.explain(name, FORMAT))
     }
 
     /// Opens, checks and reads the store. The medium is changed only if all of it is sound.
-    pub(super) fn open(guard: Guard, name: String) -> Result<(Self, Loaded), StoreError> {
-        let failed = |error| explain(&name, error);
-        let database = open_checked(&guard, &name)?;
-        let loaded = load(&database).map_err(failed)?;
-        guard.accept().map_err(|error| failed(error.into()))?;
-        Ok((Self { guard, name, database: RwLock::new(Some(database)) }, loaded))
+    pub(super) fn open(
+        guard: Guard,
+        directory: impl Fn() -> Box<dyn Directory>,
+        name: String,
+    ) -> Result<(Self, Loaded), StoreError> {
+        Self::read(guard, directory)
+            .map(|(base, log, loaded)| (Self { name: name.clone(), base, log }, loaded))
+            .map_err(|failure| failure.explain(&name, FORMAT))
     }
 
-    /// Makes a group durable, and folds up to [`FOLD_SLICE`] revisions up to `fold` into the base. Returns the base's
-    /// revision afterwards.
-    ///
-    /// On an error the group is not on disk, unless the error is that this cannot be told.
-    pub(super) fn commit(&self, group: &Group, fold: u64) -> Result<u64, StoreError> {
-        if self.guard.sync_failed() {
-            let name = &self.name;
-            return Err(StoreError::Unavailable(format!(
-                "syncing {name} has failed; restart the program to read it anew"
-            )));
+    fn read(
+        guard: Guard,
+        directory: impl Fn() -> Box<dyn Directory>,
+    ) -> Result<(Base, Log, Loaded), Failure> {
+        let base = Base::open(guard)?;
+        if base.has_log()? {
+            upgrade(&base, directory())?;
         }
-        self.reopen_if_closed()?;
-        let result = match &*self.database() {
-            Some(database) => write(database, group, fold),
-            None => return Err(StoreError::Unavailable(format!("{} is closed", self.name))),
-        };
-        result.map_err(|error| {
-            // redb refuses everything after a failed write. The next commit opens it anew, as a restart would.
-            *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
-            explain(&self.name, error)
-        })
+        let mut loaded = base.load()?;
+        let Position { frame, revision } = base.position()?;
+        let log = Log::open(directory(), loaded.incarnation, frame, base.durable()?, |frame| {
+            loaded.replay(&frame)
+        })?;
+        if loaded.compacted > loaded.revision || loaded.compacted < revision {
+            return Err(Failure::Damaged("its revisions contradict each other".into()));
+        }
+        let log_directory = directory();
+        if log_directory.names()?.iter().any(|name| name == UPGRADING) {
+            log_directory.remove(UPGRADING)?;
+        }
+        // The log first: the base may not point beyond its durable end.
+        log.persist()?;
+        base.accept()?;
+        Ok((base, log, loaded))
     }
 
-    /// The changes of the revisions `from..=to`, which must lie above the base.
+    /// Makes a group durable. On an error it is not on disk, unless the error is that this cannot be told.
+    ///
+    /// `buffer` is scratch space.
+    pub(super) fn commit(
+        &self,
+        group: &Group,
+        revision: u64,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        if self.base.sync_failed() {
+            return Err(self.explain(Failure::Unknown));
+        }
+        log::start(buffer);
+        encode_group(group, buffer);
+        self.log.append(buffer, revision).map_err(|failure| self.explain(failure))
+    }
+
+    /// Folds some of the log into the base, whole groups up to revision `to`. Returns the base's revision afterwards: the one
+    /// before, if the next group reaches beyond `to`.
+    pub(super) fn fold(&self, to: u64) -> Result<u64, StoreError> {
+        self.fold_some(to).map_err(|failure| self.explain(failure))
+    }
+
+    fn fold_some(&self, to: u64) -> Result<u64, Failure> {
+        let from = self.base.position()?;
+        let mut folding = Folding::new(from);
+        let mut bytes = 0;
+        self.log.frames_after(from.frame, |frame| {
+            let enough = bytes > FOLD_BYTES || folding.to.revision - from.revision >= FOLD_REVISIONS;
+            if frame.revision > to || enough {
+                return Ok(false);
+            }
+            bytes += frame.payload.len();
+            folding.add(&frame)?;
+            Ok(true)
+        })?;
+        if folding.to != from {
+            self.base.fold(&folding, self.log.newest())?;
+        }
+        // Also after a fold whose end has failed.
+        self.log.drop_up_to(folding.to.frame)?;
+        Ok(folding.to.revision)
+    }
+
+    /// The changes of the revisions `from..=to`, as far as they are still there.
     pub(super) fn history(&self, from: u64, to: u64) -> Result<Vec<Batch>, StoreError> {
-        let database = self.database();
-        let Some(database) = &*database else {
-            return Err(StoreError::Unavailable(format!("{} is closed after a failed write", self.name)));
-        };
-        read_history(database, from, to).map_err(|error| explain(&self.name, error))
+        self.read_history(from, to).map_err(|failure| self.explain(failure))
     }
 
-    /// Leaves the file as a cleanly closed one.
+    fn read_history(&self, from: u64, to: u64) -> Result<Vec<Batch>, Failure> {
+        let revisions = self.entries(from, to)?;
+        let mut seen: HashMap<(u64, &str), &Item> = HashMap::new();
+        let mut batches = Vec::new();
+        for (revision, entries) in &revisions {
+            let mut events = Vec::with_capacity(entries.len());
+            for Entry { key, previous, item } in entries {
+                let before = match (*previous, seen.get(&(*previous, key.as_str()))) {
+                    (0, _) => None,
+                    (_, Some(before)) => Some((*before).clone()),
+                    (at, None) => Some(self.previous(at, key)?),
+                };
+                let before = before.map(|before| before.with_key(key));
+                events.push(match (item, before) {
+                    (Some(item), previous) => Event::Put { current: item.with_key(key), previous },
+                    (None, Some(previous)) => Event::Delete { previous },
+                    (None, None) => return Err(Failure::record(*revision)),
+                });
+                seen.extend(item.iter().map(|item| ((*revision, key.as_str()), item)));
+            }
+            batches.push(Batch { revision: Revision(*revision), events });
+        }
+        Ok(batches)
+    }
+
+    /// What the log holds of the revisions `from..=to`.
+    fn entries(&self, from: u64, to: u64) -> Result<Vec<(u64, Vec<Entry>)>, Failure> {
+        let mut found = Vec::new();
+        self.log.frames_around(from, |frame| {
+            if frame.revision < from {
+                return Ok(true);
+            }
+            for record in decode_group(&frame.payload).ok_or_else(|| Failure::record(frame.revision))? {
+                if let Record::Changes { revision, entries } = record
+                    && (from..=to).contains(&revision)
+                {
+                    found.push((revision, entries));
+                }
+            }
+            Ok(frame.revision < to)
+        })?;
+        Ok(found)
+    }
+
+    /// What a key held as of the revision that set it: the log has it, or it has been folded into the base.
+    fn previous(&self, at: u64, key: &str) -> Result<Item, Failure> {
+        let logged = match self.entries(at, at) {
+            Ok(revisions) => {
+                revisions.into_iter().flat_map(|(_, entries)| entries).find(|entry| entry.key == key)
+            }
+            Err(Failure::Gone) => None,
+            Err(failure) => return Err(failure),
+        };
+        let item = match logged.and_then(|entry| entry.item) {
+            Some(item) => Some(item),
+            None => self.base.item(key)?,
+        };
+        item.filter(|item| item.modified == at).ok_or(Failure::Gone)
+    }
+
+    /// Leaves the files as cleanly closed ones, with the end of the log noted.
     pub(super) fn close(&self) {
-        *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+        let noted = self.base.durable();
+        // Without the note the log is read the same; only damage at its very end would go unnoticed.
+        if !self.log.is_broken() && noted.is_ok_and(|noted| noted < self.log.newest()) {
+            let _ = self.base.note_durable(self.log.newest());
+        }
+        self.base.close();
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.guard.len().unwrap_or(0)
+        self.base.bytes() + self.log.bytes()
     }
 
-    fn reopen_if_closed(&self) -> Result<(), StoreError> {
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        if database.is_none() {
-            let opened = open_checked(&self.guard, &self.name)?;
-            self.guard.accept().map_err(|error| explain(&self.name, error.into()))?;
-            *database = Some(opened);
-        }
-        Ok(())
+    pub(super) fn log_bytes(&self) -> u64 {
+        self.log.bytes()
     }
 
-    fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
-        self.database.read().unwrap_or_else(PoisonError::into_inner)
+    /// See [`Log::revision_beyond`].
+    pub(super) fn revision_beyond(&self, most: u64) -> u64 {
+        self.log.revision_beyond(most)
+    }
+
+    fn explain(&self, failure: Failure) -> StoreError {
+        failure.explain(&self.name, FORMAT)
     }
 }
 
-fn builder() -> redb::Builder {
-    let mut builder = Database::builder();
-    builder.set_cache_size(CACHE_BYTES);
-    builder
-}
+/// A file in the log's directory for as long as the log is being taken out of a file of format 1.
+const UPGRADING: &str = "upgrading";
 
-/// Every page that is in use has been checked against its checksum when this returns.
-fn open_checked(guard: &Guard, name: &str) -> Result<Database, StoreError> {
-    let failed = |error| explain(name, error);
-    guard.hold().map_err(|error| failed(error.into()))?;
-    if guard.len().map_err(|error| failed(error.into()))? == 0 {
-        return Err(StoreError::Corrupt(format!("{name} is empty")));
+/// Takes the log out of a file of format 1. Until the last step the file is one of format 1, and this starts over. A log that
+/// is not of such a start is one of format 2 in use, beside an older file.
+fn upgrade(base: &Base, directory: Box<dyn Directory>) -> Result<(), Failure> {
+    let begun = directory.names()?.iter().any(|name| name == UPGRADING);
+    if !begun && Log::holds_frames(&*directory)? {
+        return Err(Failure::Mixed);
     }
-    // A store that was not closed is walked and checked while it is opened; one that was closed is checked here.
-    let repaired = Rc::new(Cell::new(false));
-    let mut builder = builder();
-    builder.set_repair_callback({
-        let repaired = repaired.clone();
-        move |_| repaired.set(true)
-    });
-    // While opening a store that was closed, redb interprets some pages before their checksums are known, and may panic.
-    // Nothing but the guard outlives that, and its held writes are dropped by the next attempt.
-    let opened = catch_unwind(AssertUnwindSafe(|| -> Result<_, Failure> {
-        let mut database = builder.create_with_backend(guard.clone())?;
-        let sound = repaired.get() || database.check_integrity()?;
-        Ok(sound.then_some(database))
-    }));
-    let damaged = || StoreError::Corrupt(format!("{name} has a damaged page; restore it from a snapshot"));
-    opened.map_err(|_| damaged())?.map_err(failed)?.ok_or_else(damaged)
-}
-
-fn write_first(database: &Database, first: &Loaded) -> Result<(), Failure> {
-    let transaction = database.begin_write()?;
-    {
-        let mut meta = transaction.open_table(META)?;
-        meta.insert("format", FORMAT)?;
-        meta.insert("base", first.base)?;
-        meta.insert("compacted", first.compacted)?;
-        meta.insert("last_lease", first.last_lease)?;
-        meta.insert("incarnation_high", (first.incarnation >> 64) as u64)?;
-        meta.insert("incarnation_low", first.incarnation as u64)?;
-        transaction.open_table(LOG)?;
-        let mut leases = transaction.open_table(LEASES)?;
-        for (id, ttl) in &first.leases {
-            leases.insert(id.0, millis(*ttl))?;
-        }
-        let mut base = transaction.open_table(BASE)?;
-        let mut buffer = Vec::new();
-        for (key, item) in &first.keys {
-            buffer.clear();
-            item.encode(&mut buffer);
-            base.insert(key.as_str(), buffer.as_slice())?;
-        }
-    }
-    transaction.commit()?;
-    Ok(())
-}
-
-fn write(database: &Database, group: &Group, fold: u64) -> Result<u64, Failure> {
-    let transaction = database.begin_write()?;
-    let base;
-    {
-        let mut log = transaction.open_table(LOG)?;
-        let mut buffer = Vec::new();
-        if let Some(first) = group.log.first() {
-            let base = number(&transaction.open_table(META)?, "base")?;
-            let last = log.last()?.map_or(base, |(revision, _)| revision.value());
-            if last + 1 != first.revision.0 {
-                return Err(Failure::Ahead(last));
-            }
-        }
-        for batch in &group.log {
-            buffer.clear();
-            batch.events.iter().for_each(|event| encode_event(event, &mut buffer));
-            log.insert(batch.revision.0, buffer.as_slice())?;
-        }
-        if !group.granted.is_empty() || !group.ended.is_empty() {
-            let mut leases = transaction.open_table(LEASES)?;
-            for (id, ttl) in &group.granted {
-                leases.insert(id.0, millis(*ttl))?;
-            }
-            for id in &group.ended {
-                leases.remove(id.0)?;
-            }
-        }
-        let mut meta = transaction.open_table(META)?;
-        if let Some(last_lease) = group.last_lease {
-            meta.insert("last_lease", last_lease)?;
-        }
-        if let Some(compacted) = group.compacted {
-            meta.insert("compacted", compacted)?;
-        }
-        let from = number(&meta, "base")?;
-        base = fold.min(from + FOLD_SLICE).max(from);
-        if base > from {
-            let mut table = transaction.open_table(BASE)?;
-            // A key that changed often is written once.
-            let mut folded = BTreeMap::new();
-            for revision in from + 1..=base {
-                let record = log.remove(revision)?.ok_or_else(|| Failure::record(revision))?;
-                let entries = Entry::decode_all(record.value()).ok_or_else(|| Failure::record(revision))?;
-                folded.extend(entries.into_iter().map(|entry| (entry.key, entry.item)));
-            }
-            for (key, item) in folded {
-                if let Some(item) = item {
-                    buffer.clear();
-                    item.encode(&mut buffer);
-                    table.insert(key.as_str(), buffer.as_slice())?;
-                } else {
-                    table.remove(key.as_str())?;
-                }
-            }
-            meta.insert("base", base)?;
-        }
-    }
-    transaction.commit()?;
-    Ok(base)
-}
-
-fn load(database: &Database) -> Result<Loaded, Failure> {
-    let transaction = database.begin_read()?;
-    let meta = match transaction.open_table(META) {
-        Ok(meta) => meta,
-        Err(redb::TableError::TableDoesNotExist(_)) => {
-            return Err(Failure::Damaged("it is a redb file, but not a store".into()));
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let format = number(&meta, "format")?;
-    if format != FORMAT {
-        return Err(Failure::Format(format));
-    }
-    let base = number(&meta, "base")?;
-    let incarnation =
-        u128::from(number(&meta, "incarnation_high")?) << 64 | u128::from(number(&meta, "incarnation_low")?);
-    let mut loaded = Loaded {
-        base,
-        revision: base,
-        compacted: number(&meta, "compacted")?,
-        last_lease: number(&meta, "last_lease")?,
-        incarnation,
-        ..Loaded::default()
-    };
-    for row in transaction.open_table(LEASES)?.iter()? {
-        let (id, ttl) = row?;
-        loaded.leases.insert(LeaseId(id.value()), Duration::from_millis(ttl.value()));
-    }
-    for row in transaction.open_table(BASE)?.iter()? {
-        let (key, item) = row?;
-        let item = Item::decode(&mut item.value())
-            .ok_or_else(|| Failure::Damaged(format!("key {:?} is not a whole record", key.value())))?;
-        loaded.keys.insert(key.value().to_owned(), item);
-    }
-    let log = transaction.open_table(LOG)?;
-    for row in log.iter()? {
-        let (revision, record) = row?;
-        let revision = revision.value();
-        if revision != loaded.revision + 1 {
-            return Err(Failure::Damaged(format!("revision {} is followed by {revision}", loaded.revision)));
-        }
-        for entry in Entry::decode_all(record.value()).ok_or_else(|| Failure::record(revision))? {
-            match entry.item {
-                Some(item) => loaded.keys.insert(entry.key, item),
-                None => loaded.keys.remove(&entry.key),
-            };
-        }
-        loaded.revision = revision;
-    }
-    if loaded.compacted > loaded.revision || loaded.compacted < base || log.len()? != loaded.revision - base {
-        return Err(Failure::Damaged("its revisions contradict each other".into()));
-    }
-    Ok(loaded)
-}
-
-fn read_history(database: &Database, from: u64, to: u64) -> Result<Vec<Batch>, Failure> {
-    let transaction = database.begin_read()?;
-    let log = transaction.open_table(LOG)?;
-    let mut batches = Vec::new();
-    for row in log.range(from..=to)? {
-        let (revision, record) = row?;
-        let revision = revision.value();
-        let entries = Entry::decode_all(record.value()).ok_or_else(|| Failure::record(revision))?;
-        let mut events = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let previous = previous(&transaction, &log, &entry)?.map(|item| item.with_key(&entry.key));
-            events.push(match (entry.item, previous) {
-                (Some(item), previous) => Event::Put { current: item.with_key(&entry.key), previous },
-                (None, Some(previous)) => Event::Delete { previous },
-                (None, None) => return Err(Failure::record(revision)),
-            });
-        }
-        batches.push(Batch { revision: Revision(revision), events });
-    }
-    Ok(batches)
-}
-
-/// What an entry's key held before: the log has it, or it has been folded into the base.
-fn previous(
-    transaction: &ReadTransaction,
-    log: &impl ReadableTable<u64, &'static [u8]>,
-    entry: &Entry,
-) -> Result<Option<Item>, Failure> {
-    if entry.previous == 0 {
-        return Ok(None);
-    }
-    let missing = || Failure::record(entry.previous);
-    if let Some(record) = log.get(entry.previous)? {
-        let entries = Entry::decode_all(record.value()).ok_or_else(missing)?;
-        let found = entries.into_iter().find(|candidate| candidate.key == entry.key);
-        return Ok(Some(found.and_then(|found| found.item).ok_or_else(missing)?));
-    }
-    let base = transaction.open_table(BASE)?;
-    let record = base.get(entry.key.as_str())?.ok_or_else(missing)?;
-    let item = Item::decode(&mut record.value()).ok_or_else(missing)?;
-    if item.modified == entry.previous { Ok(Some(item)) } else { Err(missing()) }
-}
-
-fn number(meta: &impl ReadableTable<&'static str, u64>, name: &str) -> Result<u64, Failure> {
-    Ok(meta.get(name)?.ok_or_else(|| Failure::Damaged(format!("it has no {name:?}")))?.value())
-}
-
-fn millis(ttl: Duration) -> u64 {
-    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Why the file could not be read or written, before it is known what the file is called.
-enum Failure {
-    Redb(redb::Error),
-    Format(u64),
-    Damaged(String),
-    /// A write that failed has reached the disk all the same.
-    Ahead(u64),
-}
-
-impl Failure {
-    fn record(revision: u64) -> Self {
-        Self::Damaged(format!("revision {revision} is missing or not a whole record"))
-    }
-}
-
-impl<E: Into<redb::Error>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::Redb(error.into())
-    }
-}
-
-fn explain(name: &str, failure: Failure) -> StoreError {
-    match failure {
-        Failure::Format(found) => StoreError::WrongFormat { found, supported: FORMAT },
-        Failure::Ahead(revision) => StoreError::Unavailable(format!(
-            "{name} holds revision {revision}, whose write had failed; restart the program to read it anew"
-        )),
-        Failure::Damaged(what) => StoreError::Corrupt(format!("{name}: {what}; restore it from a snapshot")),
-        Failure::Redb(redb::Error::Io(error)) => explain_io(name, &error),
-        Failure::Redb(redb::Error::PreviousIo) => {
-            StoreError::Unavailable(format!("{name}: an earlier write failed"))
-        }
-        Failure::Redb(error) => StoreError::Corrupt(format!("{name}: {error}; restore it from a snapshot")),
-    }
-}
-
-pub(super) fn explain_io(name: &str, error: &io::Error) -> StoreError {
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => StoreError::Full,
-        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
-            StoreError::Corrupt(format!("{name}: {error}; restore it from a snapshot"))
-        }
-        _ => StoreError::Unavailable(format!("{name}: {error}")),
-    }
+    base.log_of_format_1(|_, _| Ok(()))?;
+    base.accept()?;
+    drop(directory.create(UPGRADING)?);
+    directory.sync()?;
+    let log = Log::create(directory, base.incarnation()?, base.revision()?)?;
+    let mut frame = Vec::new();
+    base.log_of_format_1(|revision, payload| {
+        log::start(&mut frame);
+        frame.extend_from_slice(payload);
+        log.append(&mut frame, revision)
+    })?;
+    base.finish_upgrade(log.newest())
 }

@@ -1,4 +1,4 @@
-//! The writer's half: commands in groups, each group one commit.
+//! The writer's half: commands in groups, each group one frame of the log.
 //!
 //! [`Engine::apply`] stages the commands in order over the newest state, writes the changes of all of them in one durable
 //! commit, and only then shows them to readers and answers. If the commit fails, nothing of the group is ever seen.
@@ -22,6 +22,13 @@ pub(super) enum Command {
     Compact(Revision),
 }
 
+/// Whether anybody waits for the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Nothing,
+    Something,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Txn(TxnOutcome),
@@ -36,20 +43,34 @@ pub(super) struct Engine {
     last_lease: u64,
     /// The revision of the base on disk: what is compacted above it waits to be folded.
     base: u64,
+    /// Folding up to here is under way, or has been tried: a group that reaches beyond it cannot be split.
+    folding: u64,
     /// How many revisions automatic compaction leaves, if it is wanted.
     retain: Option<u64>,
-    /// After a failed commit, when expiry and folding may be tried again.
+    /// After a failed write, when expiry and folding may be tried again.
     pause_until: Option<Instant>,
+    /// How often folding has failed since it last succeeded, and when it may be tried again.
+    fold_failures: u32,
+    fold_pause_until: Option<Instant>,
+    /// Scratch space for a frame.
+    buffer: Vec<u8>,
 }
 
-/// Folding waits until nobody has asked for anything for this long, since it makes a commit dearer.
+/// Folding waits until nobody has asked for anything for this long, since it takes CPU and disk from commits.
 const QUIET: Duration = Duration::from_millis(20);
 
-/// With more revisions than this to fold, it waits no more, lest the file grow under steady load. In tests little is much.
+/// With more revisions than this to fold, it waits no more, lest the log grow under steady load. In tests little is much.
 const FOLD_BACKLOG: u64 = if cfg!(test) { 4 } else { 16_384 };
+
+/// A log of more bytes than this is compacted and folded, however few revisions that leaves, if compaction is automatic. In
+/// tests little is much.
+const LOG_BYTES: u64 = if cfg!(test) { 128 << 10 } else { 256 << 20 };
 
 /// How long the writer's own work (expiry, folding) rests after a failed commit, lest a full disk keep a core busy.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Folding that goes on failing rests longer each time, up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 impl Engine {
     pub(super) fn new(
@@ -62,19 +83,30 @@ impl Engine {
         let leases = shared.read().leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect::<Vec<_>>();
         let deadlines =
             leases.into_iter().filter_map(|(id, ttl)| Some((id, now.checked_add(ttl)?))).collect();
-        Self { shared, deadlines, last_lease, base, retain, pause_until: None }
+        Self {
+            shared,
+            deadlines,
+            last_lease,
+            base,
+            folding: base,
+            retain,
+            pause_until: None,
+            fold_failures: 0,
+            fold_pause_until: None,
+            buffer: Vec::new(),
+        }
     }
 
     /// When to call [`Engine::apply`] though nothing has been asked for.
     pub(super) fn next_wake(&self, now: Instant) -> Option<Instant> {
-        let folding = (self.base < self.shared.read().compacted).then(|| now + QUIET);
+        let folding = (self.folding < self.shared.read().compacted)
+            .then(|| self.fold_pause_until.map_or(now + QUIET, |pause| pause.max(now + QUIET)));
         let wake = self.deadlines.values().min().copied().into_iter().chain(folding).min()?;
         Some(self.pause_until.map_or(wake, |pause| wake.max(pause)))
     }
 
     /// Applies a group in order and durably; answers are in the order of the commands.
     pub(super) fn apply(&mut self, now: Instant, commands: Vec<Command>) -> Vec<Result<Answer, StoreError>> {
-        let idle = commands.is_empty();
         let shared = self.shared.clone();
         let state = shared.read();
         let mut stage = Stage::new(&state, self.last_lease);
@@ -93,10 +125,9 @@ impl Engine {
             if keep_from > stage.compacted + retain / 8 {
                 stage.compacted = keep_from;
             }
+            stage.compacted = stage.compacted.max(shared.disk.revision_beyond(LOG_BYTES));
         }
-        let due = idle || stage.compacted - self.base > FOLD_BACKLOG;
-        let fold = if due { stage.compacted } else { self.base };
-        let Stage { batches, granted, ended, last_lease, compacted, .. } = stage;
+        let Stage { batches, granted, ended, last_lease, compacted, revision, .. } = stage;
         let group = Group {
             log: batches.into_iter().map(Arc::new).collect(),
             granted,
@@ -105,26 +136,62 @@ impl Engine {
             last_lease: (last_lease != self.last_lease).then_some(last_lease),
         };
         drop(state);
-        if group.is_empty() && fold == self.base {
+        if group.is_empty() {
             return answers;
         }
-        match shared.disk.commit(&group, fold) {
-            Ok(base) => {
-                self.base = base;
+        match shared.disk.commit(&group, revision, &mut self.buffer) {
+            Ok(()) => {
                 self.last_lease = last_lease;
                 self.pause_until = None;
                 self.publish(now, group);
             }
             Err(error) => {
                 self.pause_until = now.checked_add(PAUSE);
-                if !group.is_empty() {
-                    for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
-                        *answer = Err(error.clone());
-                    }
+                for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
+                    *answer = Err(error.clone());
                 }
             }
         }
         answers
+    }
+
+    /// The revision to fold up to, if it is time to: with nothing asked for, whatever can be; otherwise what has piled up.
+    /// Whoever gets an answer folds once, beside the writer if he wants, and tells [`Engine::folded`].
+    pub(super) fn fold_due(&mut self, now: Instant, asked: Asked) -> Option<u64> {
+        let compacted = self.shared.read().compacted;
+        let backlog = match asked {
+            Asked::Nothing => 0,
+            Asked::Something if self.shared.disk.log_bytes() > LOG_BYTES => 0,
+            Asked::Something => FOLD_BACKLOG,
+        };
+        let due = compacted > self.folding
+            && compacted - self.base > backlog
+            && [self.pause_until, self.fold_pause_until].iter().flatten().all(|pause| *pause <= now);
+        due.then(|| {
+            self.folding = compacted;
+            compacted
+        })
+    }
+
+    /// What came of folding.
+    pub(super) fn folded(&mut self, now: Instant, result: Result<u64, StoreError>) {
+        self.shared.set_fold_error(result.as_ref().err().map(ToString::to_string));
+        match result {
+            Ok(base) => {
+                // There may be more to do, unless the next group reaches beyond what is compacted.
+                if base > self.base {
+                    self.folding = base;
+                }
+                self.base = base;
+                (self.fold_failures, self.fold_pause_until) = (0, None);
+            }
+            Err(_) => {
+                self.folding = self.base;
+                let pause = PAUSE.saturating_mul(1 << self.fold_failures.min(6)).min(LONGEST_PAUSE);
+                self.fold_failures += 1;
+                self.fold_pause_until = now.checked_add(pause);
+            }
+        }
     }
 
     fn stage(&mut self, now: Instant, stage: &mut Stage<'_>, command: Command) -> Result<Answer, StoreError> {

@@ -51,7 +51,8 @@ impl StorageBackend for DiskFile {
 ///
 /// While the store is being opened and checked, writes are collected; only [`Guard::accept`] lets them through. An
 /// open that fails leaves the medium untouched. It also remembers whether a sync has ever failed: after that the page
-/// cache may claim what the disk has lost, so nothing may be acknowledged until the file has been read again.
+/// cache may claim what the disk has lost, so nothing may be acknowledged until the file has been read again. Nor does it
+/// write any more: a later sync that succeeds would make durable what leads to the lost parts.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     inner: Arc<Inner>,
@@ -100,13 +101,28 @@ impl Guard {
         let mut held = self.held();
         for step in held.iter().flat_map(|held| &held.steps) {
             match step {
-                Step::Write(offset, data) => self.inner.medium.write(*offset, data)?,
-                Step::SetLen(len) => self.inner.medium.set_len(*len)?,
+                Step::Write(offset, data) => self.inner.changeable()?.write(*offset, data)?,
+                Step::SetLen(len) => self.inner.changeable()?.set_len(*len)?,
                 Step::Sync => self.inner.sync()?,
             }
         }
         *held = None;
         Ok(())
+    }
+
+    /// Writes the whole file again as it is on the medium, and syncs it: what was read of it is durable after that, and not
+    /// only in a page cache that an unfinished or failed sync of an earlier process has left.
+    pub(super) fn persist(&self) -> io::Result<()> {
+        const CHUNK: u64 = 1 << 20;
+        let medium = &*self.inner.medium;
+        let len = medium.len()?;
+        let mut buffer = Vec::new();
+        for start in (0..len).step_by(CHUNK as usize) {
+            buffer.resize((len - start).min(CHUNK) as usize, 0);
+            medium.read(start, &mut buffer)?;
+            self.inner.changeable()?.write(start, &buffer)?;
+        }
+        self.inner.sync()
     }
 
     pub(super) fn sync_failed(&self) -> bool {
@@ -120,7 +136,15 @@ impl Guard {
 
 impl Inner {
     fn sync(&self) -> io::Result<()> {
-        self.medium.sync_data().inspect_err(|_| self.sync_failed.store(true, Ordering::Relaxed))
+        self.changeable()?.sync_data().inspect_err(|_| self.sync_failed.store(true, Ordering::Relaxed))
+    }
+
+    /// The medium, unless a sync of it has failed.
+    fn changeable(&self) -> io::Result<&dyn StorageBackend> {
+        if self.sync_failed.load(Ordering::Relaxed) {
+            return Err(io::Error::other("an earlier sync has failed"));
+        }
+        Ok(&*self.medium)
     }
 
     /// The block as it would be had the collected writes been made; zeros beyond the end.
@@ -164,7 +188,7 @@ impl StorageBackend for Guard {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut held = self.held();
-        let Some(held) = &mut *held else { return self.inner.medium.set_len(len) };
+        let Some(held) = &mut *held else { return self.inner.changeable()?.set_len(len) };
         held.steps.push(Step::SetLen(len));
         held.len = len;
         held.blocks.retain(|block, _| block * BLOCK < len);
@@ -182,7 +206,7 @@ impl StorageBackend for Guard {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut held = self.held();
-        let Some(held) = &mut *held else { return self.inner.medium.write(offset, data) };
+        let Some(held) = &mut *held else { return self.inner.changeable()?.write(offset, data) };
         for (block, range, at) in blocks(offset, data.len()) {
             let mut bytes = self.inner.block(held, block)?;
             bytes[at].copy_from_slice(&data[range]);

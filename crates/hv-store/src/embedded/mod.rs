@@ -1,7 +1,7 @@
-//! The store of a single machine: one redb file, one writer, reads from memory.
+//! The store of a single machine: a write-ahead log in front of one redb file, one writer, reads from memory.
 //!
 //! ```text
-//!   txn, lease ──> queue ──> writer: stage all that wait ──> one durable commit ──> publish, answer all
+//!   txn, lease ──> queue ──> writer: stage all that wait ──> one frame in the log ──> publish, answer all
 //!                                                                                      │
 //!   get, list  <──────────────────────── newest state in memory <──────────────────────┤
 //!   watch      <── recent batches in memory, older ones from disk <────────────────────┘
@@ -11,19 +11,23 @@
 //! A watch pulls at its own pace, first from disk, then from memory; a slow one costs nothing and holds nothing up, and
 //! ends with [`StoreError::Compacted`] only when what it has not read yet is compacted.
 
+mod base;
 mod disk;
 mod engine;
+mod failure;
 mod file;
+mod log;
 mod open;
 mod record;
 mod state;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use crate::check::{check_key, check_prefix};
 use crate::{
     Batch, KeyValue, LeaseId, List, PROGRESS_EVERY, Page, Revision, Snapshot, Status, Store, StoreError, Txn,
-    TxnOutcome, Watch, WatchStream, clock,
+    TxnOutcome, Watch, WatchStream,
 };
 use async_trait::async_trait;
 use engine::{Answer, Command, Engine};
@@ -34,16 +38,18 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use writer::Writer;
 
 /// Settings of an embedded store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// How many of the newest revisions automatic compaction keeps; none: history grows until [`Store::compact`].
+    /// With automatic compaction, history is also bounded in bytes (256 MiB of log), however few revisions that is.
     /// Each costs its changes' size on disk; a watch that resumes from further back has to list anew.
     pub retain_revisions: Option<u64>,
 }
 
-/// A store in one file. Clones share it.
+/// A store in one file and its log beside it. Clones share it.
 ///
 /// Dropping the last clone ends the writer after what it has been given; [`Embedded::close`] also waits for that.
 #[derive(Clone)]
@@ -53,15 +59,14 @@ pub struct Embedded {
 }
 
 enum Request {
-    Apply(Command, oneshot::Sender<Result<Answer, StoreError>>),
+    Apply(Command, Reply),
     Close(oneshot::Sender<()>),
 }
 
+type Reply = oneshot::Sender<Result<Answer, StoreError>>;
+
 /// Requests that may wait before callers have to.
 const QUEUE: usize = 4096;
-
-/// Most commands in one commit, which bounds how long the first of them waits.
-const GROUP: usize = 1024;
 
 /// Revisions that a watch or an old listing reads from disk in one go.
 const READ_SLICE: u64 = 256;
@@ -71,7 +76,7 @@ impl Embedded {
     fn start(shared: Shared, engine: impl FnOnce(Arc<Shared>) -> Engine, lock: File) -> Self {
         let shared = Arc::new(shared);
         let (queue, requests) = mpsc::channel(QUEUE);
-        let writer = run(engine(shared.clone()), requests, shared.clone(), lock);
+        let writer = Writer::new(engine(shared.clone()), requests, shared.clone()).run(lock);
         #[expect(
             clippy::disallowed_methods,
             reason = "the writer's life is the store's own: it ends with its queue"
@@ -205,64 +210,8 @@ impl Store for Embedded {
             keys: state.keys.len() as u64,
             disk_bytes,
             incarnation: self.shared.incarnation.clone(),
+            fold_error: self.shared.fold_error(),
         })
-    }
-}
-
-/// The writer: alone changes the store. It holds the file's lock until nothing can touch the file any more.
-async fn run(mut engine: Engine, mut queue: mpsc::Receiver<Request>, shared: Arc<Shared>, lock: File) {
-    let mut requests = Vec::new();
-    let mut closing = None;
-    while closing.is_none() {
-        let wake = engine.next_wake(clock::now());
-        let own_work = async {
-            match wake {
-                Some(wake) => tokio::time::sleep_until(wake).await,
-                None => std::future::pending().await,
-            }
-        };
-        // Both arms are cancel-safe: requests stay in the queue until they are taken, and a sleep loses nothing.
-        tokio::select! {
-            biased;
-            taken = queue.recv_many(&mut requests, GROUP) => if taken == 0 { break },
-            () = own_work => {}
-        }
-        let mut commands = Vec::with_capacity(requests.len());
-        let mut replies = Vec::with_capacity(requests.len());
-        for request in requests.drain(..) {
-            match request {
-                Request::Apply(command, reply) => {
-                    commands.push(command);
-                    replies.push(reply);
-                }
-                Request::Close(done) => closing = Some(done),
-            }
-        }
-        // Blocking work also keeps paused test clocks from running ahead of the disk.
-        let now = clock::now();
-        let applied = tokio::task::spawn_blocking(move || {
-            let answers = engine.apply(now, commands);
-            (engine, answers)
-        });
-        let Ok((back, answers)) = applied.await else { break };
-        engine = back;
-        for (reply, answer) in replies.into_iter().zip(answers) {
-            // The caller may have gone; what it asked for is done all the same.
-            let _ = reply.send(answer);
-        }
-        // The clients just answered are the likeliest to write next: let them, before the next group is taken.
-        tokio::task::yield_now().await;
-    }
-    queue.close();
-    shared.newest.send_modify(|progress| progress.closed = true);
-    let _ = tokio::task::spawn_blocking(move || {
-        shared.disk.close();
-        // An error can only mean that it is not locked.
-        let _ = lock.unlock();
-    })
-    .await;
-    if let Some(done) = closing {
-        let _ = done.send(());
     }
 }
 

@@ -1,8 +1,10 @@
 //! Opening, creating and restoring the file.
 
-use super::disk::{Disk, Loaded, explain_io};
+use super::disk::{Disk, Loaded};
 use super::engine::Engine;
+use super::failure::explain_io;
 use super::file::{DiskFile, Guard};
+use super::log::{Directory, Log, OsDirectory};
 use super::record::Item;
 use super::state::Shared;
 use super::{Embedded, Options};
@@ -15,12 +17,13 @@ use std::time::Duration;
 use uuid::Uuid;
 
 impl Embedded {
-    /// Opens the store in the file at `path`, or creates it there (mode 0600, in directories of mode 0700).
+    /// Opens the store in the file at `path`, or creates it there (mode 0600, in directories of mode 0700). Its log is in a
+    /// directory beside it, which has `.log` appended to its name: the two belong together.
     ///
-    /// Must be called inside a tokio runtime. Every lease starts its full time anew.
+    /// A store of format 1 becomes one of the present format. Must be called inside a tokio runtime. Every lease starts its full time anew.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when another process has it open, [`StoreError::WrongFormat`],
+    /// [`StoreError::InUse`] when another process has it open, [`StoreError::WrongFormat`],
     /// [`StoreError::Corrupt`]; a file that cannot be opened is left as it was.
     pub async fn open(path: impl Into<PathBuf>, options: Options) -> Result<Self, StoreError> {
         let path = path.into();
@@ -80,7 +83,10 @@ fn read(path: &Path) -> Result<(Disk, Loaded, File), StoreError> {
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
     lock(&file, &name)?;
     let held = file.try_clone().map_err(failed)?;
-    let (disk, loaded) = Disk::open(Guard::new(Box::new(DiskFile(file))), name.clone())?;
+    // A process that died while it made them may not have made their names durable.
+    File::open(directory_of(path)).and_then(|directory| directory.sync_all()).map_err(failed)?;
+    let guard = Guard::new(Box::new(DiskFile(file)));
+    let (disk, loaded) = Disk::open(guard, || log_directory(path), name)?;
     Ok((disk, loaded, held))
 }
 
@@ -88,7 +94,7 @@ fn read(path: &Path) -> Result<(Disk, Loaded, File), StoreError> {
 fn create(path: &Path, first: &Loaded) -> Result<(), StoreError> {
     let name = path.display().to_string();
     let failed = |error: io::Error| explain_io(&name, &error);
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
     let mut draft = path.as_os_str().to_owned();
     draft.push(".new");
@@ -100,9 +106,17 @@ fn create(path: &Path, first: &Loaded) -> Result<(), StoreError> {
         // Another process was faster; opening it will tell.
         return Ok(());
     }
+    if Log::holds_frames(&*log_directory(path)).map_err(failed)? {
+        let log = log_path(path);
+        let log = log.display();
+        return Err(StoreError::Corrupt(format!(
+            "{name} is missing, but its log {log} is there: put the file back, or move the log away to start anew"
+        )));
+    }
     file.set_len(0).map_err(failed)?;
     let held = file.try_clone().map_err(failed)?;
-    let created = Disk::create(&Guard::new(Box::new(DiskFile(file))), &name, first).and_then(|()| {
+    let guard = Guard::new(Box::new(DiskFile(file)));
+    let created = Disk::create(&guard, log_directory(path), &name, first).and_then(|()| {
         held.sync_all().map_err(failed)?;
         fs::rename(&draft, path).map_err(failed)?;
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
@@ -114,11 +128,24 @@ fn create(path: &Path, first: &Loaded) -> Result<(), StoreError> {
     created
 }
 
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Where the log of the store at `path` is.
+fn log_path(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push(".log");
+    log.into()
+}
+
+fn log_directory(path: &Path) -> Box<dyn Directory> {
+    Box::new(OsDirectory(log_path(path)))
+}
+
 fn lock(file: &File, name: &str) -> Result<(), StoreError> {
     file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => {
-            StoreError::Unavailable(format!("{name} is in use by another process; stop that one first"))
-        }
+        TryLockError::WouldBlock => StoreError::InUse(name.to_owned()),
         TryLockError::Error(error) => explain_io(name, &error),
     })
 }

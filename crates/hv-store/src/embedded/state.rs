@@ -5,7 +5,7 @@ use super::record::Item;
 use crate::{Batch, Event, KeyValue, LeaseId, List, Page, Revision, StoreError};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -17,6 +17,8 @@ pub(super) struct Shared {
     /// Told of each new revision, and dropped when the store closes.
     pub(super) newest: watch::Sender<Progress>,
     pub(super) incarnation: String,
+    /// Why folding failed, if it did the last time.
+    fold_error: Mutex<Option<String>>,
 }
 
 /// What watches wait for.
@@ -54,11 +56,25 @@ impl Shared {
     pub(super) fn new(disk: Disk, loaded: Loaded) -> Self {
         let incarnation = uuid::Uuid::from_u128(loaded.incarnation).to_string();
         let newest = watch::Sender::new(Progress { revision: loaded.revision, closed: false });
-        Self { state: RwLock::new(State::new(loaded)), disk, newest, incarnation }
+        Self {
+            state: RwLock::new(State::new(loaded)),
+            disk,
+            newest,
+            incarnation,
+            fold_error: Mutex::default(),
+        }
     }
 
     pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_fold_error(&self, error: Option<String>) {
+        *self.fold_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    pub(super) fn fold_error(&self) -> Option<String> {
+        self.fold_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes a durable group visible, all of it at once.
@@ -75,12 +91,14 @@ impl Shared {
 
     /// The changes `from..=to` from disk. They may have been compacted since the caller looked.
     pub(super) fn history(&self, from: u64, to: u64) -> Result<Vec<Batch>, StoreError> {
-        let batches = self.disk.history(from, to)?;
-        let complete = batches.len() as u64 == to + 1 - from;
-        if complete {
-            Ok(batches)
-        } else {
-            Err(StoreError::Compacted { oldest: Revision(self.read().compacted) })
+        let batches = self.disk.history(from, to);
+        let compacted = self.read().compacted;
+        match batches {
+            Ok(batches) if batches.len() as u64 == to + 1 - from => Ok(batches),
+            // What is missing may have been folded since.
+            _ if compacted >= from => Err(StoreError::Compacted { oldest: Revision(compacted) }),
+            Ok(_) => Err(StoreError::Corrupt(format!("revisions {from} to {to} are not all in the log"))),
+            Err(error) => Err(error),
         }
     }
 }

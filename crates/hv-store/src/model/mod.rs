@@ -264,6 +264,7 @@ impl Model {
             keys: self.keys.len() as u64,
             disk_bytes: 0,
             incarnation: self.incarnation.clone(),
+            fold_error: None,
         }
     }
 

@@ -10,21 +10,24 @@
 //! 4. A guest that powered itself off stays off unless the policy is `always`; one that failed is started again unless it is
 //!    `never`, with growing pauses; a raised restart serial always starts one. A guest that vanished with the node's
 //!    reboot did not end: it is started again.
-//! 5. A node that goes down takes its guests with it as a reboot would: asked first, then ended; they start again with it.
-//! 6. When the server has given up the node, its guests end at once: they may run elsewhere. Disks stay, and nothing is started
+//! 5. In a new boot of the host, nothing is started before a server has named the instance: its node may have been given up while
+//!    it was off, and the instance may run elsewhere. The same holds for a node that went down in order.
+//! 6. A node that goes down takes its guests with it as a reboot would: asked first, then ended; they start again with it.
+//! 7. When the server has given up the node, its guests end at once: they may run elsewhere. Disks stay, and nothing is started
 //!    before a newer assignment.
-//! 7. A guest that is to stop is asked first and ended at its deadline, unless the stop is forced.
-//! 8. A guest that its host halted, for want of disk space, is let go when the host says that the cause is gone, and now and
+//! 8. A guest that is to stop is asked first and ended at its deadline, unless the stop is forced.
+//! 9. A guest that its host halted, for want of disk space, is let go when the host says that the cause is gone, and now and
 //!    then without that, with growing pauses.
 
-pub use super::step::{Action, Effect, EpochCheck, Input, Now};
+mod observe;
+
+pub use super::step::{Action, Confirmation, Effect, EpochCheck, Input, Now};
 
 use super::{Desired, Ended, EndedBy, Record, Report, record::Started, stall::Stall};
 use hv_core::Conditions;
 use hv_core::instance::{Phase, RestartPolicy, RunState};
 use hv_driver::{
-    Assignment, DriverError, DriverErrorKind, End, Guest, Handle, Observation, Permanence, Responsive,
-    StartMode,
+    Assignment, DriverError, DriverErrorKind, Guest, Handle, Observation, Permanence, Responsive, StartMode,
 };
 use std::time::Duration;
 
@@ -49,6 +52,7 @@ pub struct Machine {
     pub(super) record: Record,
     boot_id: String,
     epoch_check: EpochCheck,
+    confirmation: Confirmation,
     /// What the driver last saw; `None` until it has looked.
     pub(super) seen: Option<Observation>,
     /// Number of the newest observation that was asked for.
@@ -72,6 +76,8 @@ pub struct Machine {
     stall: Option<Stall>,
     /// Why the last action, other than a start, failed.
     pub(super) trouble: Option<String>,
+    /// It would be started if a server had named it in this boot.
+    pub(super) awaits_server: bool,
     pub(super) conditions: Conditions,
     pub(super) observed_generation: u64,
     last_report: Option<Report>,
@@ -81,6 +87,7 @@ pub struct Machine {
 enum Next {
     Act(Action),
     Wait(Option<Duration>),
+    AwaitServer,
     Settled,
 }
 
@@ -92,6 +99,7 @@ impl Machine {
             record,
             boot_id: boot_id.into(),
             epoch_check,
+            confirmation: Confirmation::default(),
             seen: None,
             observation: 0,
             looking: false,
@@ -105,11 +113,18 @@ impl Machine {
             alive_since: None,
             stall: None,
             trouble: None,
+            awaits_server: false,
             conditions: Conditions::default(),
             observed_generation: 0,
             last_report: None,
             wake_at: None,
         }
+    }
+
+    /// The same, by what the node's settings say of confirmation.
+    #[must_use]
+    pub fn with(self, confirmation: Confirmation) -> Self {
+        Self { confirmation, ..self }
     }
 
     /// What the journal holds, or is about to hold.
@@ -172,6 +187,7 @@ impl Machine {
             }
             Input::Quiesce(patience) => {
                 self.quiescing = Some(patience);
+                self.record.confirmed_boot.clear();
                 // A stop that is under way has no longer than the node.
                 if let Some(stopping) = &mut self.stopping {
                     stopping.deadline = stopping.deadline.min(now.mono + patience);
@@ -232,12 +248,28 @@ impl Machine {
                 return;
             }
         }
+        if self.quiescing.is_none() {
+            self.record.confirmed_boot.clone_from(&self.boot_id);
+        }
+        let known = &self.record.desired;
+        if desired.epoch != known.epoch {
+            // As if it came from elsewhere: what was acted on belongs to the assignment before. If the server's store was restored,
+            // generations and restart serials are given out a second time, and a stop may be forgotten. How a guest ended by
+            // itself is no order of the server's, and stands.
+            self.observed_generation = 0;
+            if let Some(started) = &mut self.record.started {
+                started.serial = started.serial.min(desired.spec.restart_serial);
+                if started.ended.take_if(|ended| ended.by == EndedBy::Order).is_some() {
+                    started.came_up = false;
+                }
+            }
+        }
         let fresh = desired.epoch != known.epoch && (self.record.gone || self.record.rejected.is_some());
         if fresh
             || (self.epoch_check == EpochCheck::Removed
                 && (self.record.gone || self.record.rejected.is_some()))
         {
-            self.record = Record::new(desired);
+            self.record = Record::new(desired, std::mem::take(&mut self.record.confirmed_boot));
             self.prepared = false;
             self.seen = None;
             effects.push(self.observe());
@@ -247,9 +279,6 @@ impl Machine {
             // It may have been reported as an orphan meanwhile.
             self.last_report = None;
             return;
-        }
-        if desired.epoch != known.epoch {
-            self.record.admitted = false;
         }
         if desired.spec.restart_serial > known.spec.restart_serial {
             self.record.failures = 0;
@@ -278,119 +307,6 @@ impl Machine {
         }
     }
 
-    fn on_observed(&mut self, result: Result<Observation, DriverError>, now: Now) {
-        let observation = match result {
-            Ok(observation) => observation,
-            Err(error) => {
-                // What was seen before stands, but it is not to be relied on.
-                self.trouble = Some(format!("cannot observe: {error}"));
-                self.seen = None;
-                return;
-            }
-        };
-        let alive = matches!(observation.guest, Guest::Running | Guest::Paused);
-        // A guest that ended while it was to end did so for that reason, also when the agent that asked it has died since.
-        let stopping = self.stopping.is_some() || self.shall_end();
-        let quiescing = self.quiescing.is_some();
-        if let Some(started) = &mut self.record.started {
-            match &observation.guest {
-                Guest::Running | Guest::Paused => {
-                    started.came_up = true;
-                    // Its start was answered with a failure, and yet it lives: that failure ended nothing.
-                    if started.ended.take().is_some() {
-                        self.retry_at = None;
-                    }
-                }
-                // Not its own end: it starts again with the node.
-                Guest::Ended(_) | Guest::Absent if quiescing => started.came_up = false,
-                Guest::Ended(End::Failed(_)) if started.ended.is_some() => {}
-                Guest::Ended(End::PoweredOff) if started.ended.is_some() && started.came_up => {}
-                Guest::Ended(End::PoweredOff) => {
-                    // Perhaps its start was answered with a failure: it came up all the same.
-                    started.came_up = true;
-                    let message =
-                        if stopping { "powered off as asked" } else { "the guest powered itself off" };
-                    started.ended = Some(Ended::power_off(message));
-                }
-                Guest::Ended(End::Failed(message)) => {
-                    started.ended = Some(if stopping {
-                        Ended::power_off(message)
-                    } else {
-                        Ended { by: EndedBy::Failure, message: message.clone(), permanent: false }
-                    });
-                }
-                // It vanished: with the node's reboot, or without a trace.
-                Guest::Absent if started.came_up && started.ended.is_none() => {
-                    if started.boot_id != self.boot_id {
-                        started.came_up = false;
-                    } else if stopping {
-                        started.ended = Some(Ended::power_off("stopped"));
-                    } else {
-                        started.ended = Some(Ended {
-                            by: EndedBy::Failure,
-                            message: "its process vanished without saying why".into(),
-                            permanent: false,
-                        });
-                    }
-                }
-                Guest::Absent => {}
-            }
-        } else if alive {
-            // Found without a record of its start: the agent died between the two. It is ours by its uid.
-            self.record.started = Some(Started {
-                serial: self.record.desired.spec.restart_serial,
-                boot_id: self.boot_id.clone(),
-                spec: self.record.desired.spec.clone(),
-                came_up: true,
-                ended: None,
-            });
-        }
-        Stall::observe(&mut self.stall, observation.stalled.as_ref(), now.mono);
-        if alive {
-            let since = *self.alive_since.get_or_insert(now.mono);
-            if now.mono.saturating_sub(since) >= RECOVERED_AFTER {
-                self.record.failures = 0;
-            }
-        } else {
-            self.count_failure(now);
-            self.alive_since = None;
-            self.stall = None;
-            self.stopping = None;
-            self.lift_revocation(&observation);
-        }
-        self.seen = Some(observation);
-    }
-
-    /// Under a newer assignment the instance is made anew, once nothing is left of the old guest.
-    fn lift_revocation(&mut self, observation: &Observation) {
-        let newer = self.record.revoked.is_some() && !self.record.is_revoked();
-        if newer && observation.guest == Guest::Absent && self.in_flight.is_none() {
-            self.record.revoked = None;
-            self.record.started = None;
-            self.record.failures = 0;
-            self.retry_at = None;
-        }
-    }
-
-    /// Spaces out the next attempt when the guest has just ended and is to be started again.
-    fn count_failure(&mut self, now: Now) {
-        let always = self.record.desired.spec.restart_policy == RestartPolicy::Always;
-        let again = self
-            .record
-            .started
-            .as_ref()
-            .and_then(|started| started.ended.as_ref())
-            .is_some_and(|ended| ended.by == EndedBy::Failure || always);
-        if again && self.retry_at.is_none() {
-            if self.alive_since.is_some_and(|since| now.mono.saturating_sub(since) >= RECOVERED_AFTER) {
-                self.record.failures = 0;
-            }
-            self.record.failures = self.record.failures.saturating_add(1);
-            let doubled = FIRST_PAUSE.saturating_mul(1 << (self.record.failures - 1).min(16));
-            self.retry_at = Some(now.mono + doubled.min(LONGEST_PAUSE));
-        }
-    }
-
     fn on_done(&mut self, action: Action, result: Result<(), DriverError>, now: Now) {
         self.in_flight = None;
         self.trouble = None;
@@ -406,6 +322,7 @@ impl Machine {
                     boot_id: self.boot_id.clone(),
                     spec: self.record.desired.spec.clone(),
                     came_up: false,
+                    taken_down: false,
                     ended: None,
                 });
                 started.serial = serial;
@@ -449,6 +366,7 @@ impl Machine {
     /// Decides the next action and prepares the state for it.
     fn plan_next(&mut self, now: Now) -> Option<Action> {
         self.wake_at = None;
+        self.awaits_server = false;
         if self.in_flight.is_some() || self.record.gone || self.record.rejected.is_some() {
             if self.record.rejected.is_some() {
                 self.observed_generation = self.record.desired.generation;
@@ -463,6 +381,10 @@ impl Machine {
                 if self.phase() == Phase::Failed {
                     self.observed_generation = self.record.desired.generation;
                 }
+                return None;
+            }
+            Next::AwaitServer => {
+                self.awaits_server = true;
                 return None;
             }
             Next::Settled => {
@@ -496,6 +418,7 @@ impl Machine {
                 let repeated = self.record.started.as_ref().is_some_and(|started| {
                     (started.serial, &started.boot_id) == (serial, &self.boot_id)
                         && !started.came_up
+                        && !started.taken_down
                         && started.ended.is_none()
                 });
                 self.record.starts += u64::from(!repeated);
@@ -504,6 +427,7 @@ impl Machine {
                     boot_id: self.boot_id.clone(),
                     spec: self.record.desired.spec.clone(),
                     came_up: false,
+                    taken_down: false,
                     ended: None,
                 });
                 self.retry_at = None;
@@ -514,6 +438,10 @@ impl Machine {
             | Action::Pause
             | Action::Resume
             | Action::Delete => {}
+        }
+        // Remembered before the driver hears of it: the agent may die before the guest has ended.
+        if let (true, Some(started)) = (self.quiescing.is_some(), &mut self.record.started) {
+            started.taken_down |= matches!(action, Action::PowerDown | Action::Resume | Action::Kill);
         }
         self.in_flight = Some(action);
         Some(action)
@@ -566,6 +494,7 @@ impl Machine {
         }
         match self.may_start(now) {
             Start::No => Next::Settled,
+            _ if !self.is_confirmed() => Next::AwaitServer,
             Start::At(at) => Next::Wait(Some(at)),
             Start::Now if !self.record.admitted => Next::Act(Action::Admit),
             Start::Now if !self.prepared => Next::Act(Action::Prepare),
@@ -590,6 +519,11 @@ impl Machine {
         desired.deleted || self.to_be_down() || restart
     }
 
+    /// Whether a server has named it since the host booted, or need not.
+    fn is_confirmed(&self) -> bool {
+        self.confirmation == Confirmation::Waived || self.record.confirmed_boot == self.boot_id
+    }
+
     /// Whether there is to be no guest, for whatever reason but deletion.
     pub(super) fn to_be_down(&self) -> bool {
         self.quiescing.is_some()
@@ -605,9 +539,11 @@ impl Machine {
         }
         let Some(ended) = &started.ended else { return Start::Now };
         let again = match (ended.by, spec.restart_policy) {
-            (_, RestartPolicy::Never) | (EndedBy::PowerOff, RestartPolicy::OnFailure) => false,
+            (_, RestartPolicy::Never) | (EndedBy::PowerOff | EndedBy::Order, RestartPolicy::OnFailure) => {
+                false
+            }
             (EndedBy::Failure, RestartPolicy::OnFailure | RestartPolicy::Always) => !ended.permanent,
-            (EndedBy::PowerOff, RestartPolicy::Always) => true,
+            (EndedBy::PowerOff | EndedBy::Order, RestartPolicy::Always) => true,
         };
         match self.retry_at {
             _ if !again => Start::No,
@@ -643,7 +579,7 @@ enum Start {
 }
 
 impl Ended {
-    fn power_off(message: &str) -> Self {
-        Self { by: EndedBy::PowerOff, message: message.to_owned(), permanent: false }
+    fn ordered(message: &str) -> Self {
+        Self { by: EndedBy::Order, message: message.to_owned(), permanent: false }
     }
 }

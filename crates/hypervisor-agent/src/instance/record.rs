@@ -29,8 +29,10 @@ pub struct Desired {
 /// Who ended the newest guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndedBy {
-    /// The guest powered itself off, or was asked to and did, or was ended because that was wanted.
+    /// The guest powered itself off.
     PowerOff,
+    /// It was asked to power off and did, or was ended, because that was wanted.
+    Order,
     /// It crashed, died, or could not be started.
     Failure,
 }
@@ -57,6 +59,8 @@ pub struct Started {
     pub spec: InstanceSpec,
     /// It was seen alive.
     pub came_up: bool,
+    /// It was asked to end because the node goes down: that is no end of its own, whoever sees it.
+    pub taken_down: bool,
     /// How it ended.
     pub ended: Option<Ended>,
 }
@@ -67,7 +71,8 @@ pub struct Record {
     /// What is wanted, under the highest epoch seen. Kept, with its epoch, after the instance is gone: a late repetition of
     /// an old assignment must not bring it back.
     pub desired: Desired,
-    /// The node can make it: asked once for each epoch.
+    /// The node can make it: asked once. A later assignment of what is here already is not asked again: it would part it from
+    /// its disks.
     pub admitted: bool,
     /// Why the assignment was refused.
     pub rejected: Option<String>,
@@ -76,6 +81,9 @@ pub struct Record {
     /// The server gave up this node, and the assignments up to this epoch with it: no guest of theirs may live. Cleared when
     /// there is a newer assignment and the old guest is gone.
     pub revoked: Option<Epoch>,
+    /// The boot of the node in which a server last named it, under an assignment that was followed. Empty once the node went
+    /// down in order: while it is down, the server may give it to another.
+    pub confirmed_boot: String,
     /// The newest start.
     pub started: Option<Started>,
     /// Starts so far.
@@ -85,14 +93,15 @@ pub struct Record {
 }
 
 impl Record {
-    /// The record of a new assignment.
-    pub fn new(desired: Desired) -> Self {
+    /// The record of an assignment that the server has just made, in this boot of the node.
+    pub fn new(desired: Desired, boot_id: impl Into<String>) -> Self {
         Self {
             desired,
             admitted: false,
             rejected: None,
             gone: false,
             revoked: None,
+            confirmed_boot: boot_id.into(),
             started: None,
             starts: 0,
             failures: 0,
@@ -126,12 +135,15 @@ impl Record {
             came_up: started.is_some_and(|started| started.came_up),
             ended: started.and_then(|started| started.ended.as_ref()).map(|ended| wire::Ended {
                 failed: ended.by == EndedBy::Failure,
+                ordered: ended.by == EndedBy::Order,
                 message: ended.message.clone(),
                 permanent: ended.permanent,
             }),
             starts: self.starts,
             failures: self.failures,
             admitted: self.admitted,
+            taken_down: started.is_some_and(|started| started.taken_down),
+            confirmed_boot_id: self.confirmed_boot.clone(),
         }
     }
 
@@ -147,8 +159,13 @@ impl Record {
                 boot_id: record.started_boot_id.clone(),
                 spec: spec_read(spec)?,
                 came_up: record.came_up,
+                taken_down: record.taken_down,
                 ended: record.ended.as_ref().map(|ended| Ended {
-                    by: if ended.failed { EndedBy::Failure } else { EndedBy::PowerOff },
+                    by: match (ended.failed, ended.ordered) {
+                        (true, _) => EndedBy::Failure,
+                        (false, true) => EndedBy::Order,
+                        (false, false) => EndedBy::PowerOff,
+                    },
                     message: ended.message.clone(),
                     permanent: ended.permanent,
                 }),
@@ -170,6 +187,7 @@ impl Record {
             rejected: (!record.rejected.is_empty()).then(|| record.rejected.clone()),
             gone: record.gone,
             revoked: (record.revoked_epoch != 0).then_some(Epoch(record.revoked_epoch)),
+            confirmed_boot: record.confirmed_boot_id.clone(),
             started,
             starts: record.starts,
             failures: record.failures,

@@ -34,6 +34,7 @@ impl Report {
             gone: self.gone,
             rejected: self.rejected,
             orphan: self.orphan,
+            revoked: self.revoked,
         }
     }
 }

@@ -4,6 +4,9 @@
 //!   halted ── the host says that the cause is gone ──────────> at once
 //!      '───── 2 s, and twice that after each attempt, to 60 s ─> an attempt
 //! ```
+//!
+//! The host's word hastens one attempt. Where the guest is halted again soon after, the host is wrong, as it is where a quota or
+//! another guest takes the space that it sees, and the pauses decide alone until the guest has run for a while.
 
 use super::machine::{FIRST_PAUSE, RECOVERED_AFTER};
 use hv_driver::Stalled;
@@ -19,6 +22,8 @@ pub(super) struct Stall {
     attempts: u32,
     due: Duration,
     mended: bool,
+    /// An attempt was made on the host's word.
+    believed: bool,
     running_since: Option<Duration>,
 }
 
@@ -29,11 +34,16 @@ impl Stall {
             (None, None) => {}
             (None, Some(seen)) => {
                 let due = if seen.mended { now } else { now + FIRST_PAUSE };
-                *stall = Some(Self { attempts: 0, due, mended: seen.mended, running_since: None });
+                *stall = Some(Self {
+                    attempts: 0,
+                    due,
+                    mended: seen.mended,
+                    believed: false,
+                    running_since: None,
+                });
             }
             (Some(known), Some(seen)) => {
-                // Only news is a reason to try at once: where the host is wrong, the pauses grow all the same.
-                if seen.mended && !known.mended {
+                if seen.mended && !known.mended && !known.believed {
                     known.due = now;
                 }
                 known.mended = seen.mended;
@@ -50,6 +60,7 @@ impl Stall {
     /// It is being let go.
     pub(super) fn attempted(&mut self, now: Duration) {
         self.attempts = self.attempts.saturating_add(1);
+        self.believed |= self.mended;
         self.due = now + FIRST_PAUSE.saturating_mul(1 << self.attempts.min(16)).min(LONGEST_PAUSE);
     }
 

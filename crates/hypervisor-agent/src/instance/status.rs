@@ -3,12 +3,18 @@
 use super::EndedBy;
 use super::machine::{Action, Machine, Now};
 use hv_core::ConditionStatus;
-use hv_core::condition::{RESPONSIVE, RESTART_REQUIRED, STORAGE};
+use hv_core::condition::{PLACEMENT_CONFIRMED, RESPONSIVE, RESTART_REQUIRED, STORAGE};
 use hv_core::instance::{InstanceStatus, Phase, RunState, update};
 use hv_driver::{Guest, Observation, Responsive};
 
 impl Machine {
     pub(super) fn update_conditions(&mut self, now: Now) {
+        if self.awaits_server {
+            let (status, reason) = (ConditionStatus::False, "NotSinceBoot");
+            self.conditions.set(PLACEMENT_CONFIRMED, status, reason, AWAITS_SERVER, now.wall);
+        } else {
+            self.conditions.clear(PLACEMENT_CONFIRMED);
+        }
         let Some(seen) = &self.seen else { return };
         let alive = matches!(seen.guest, Guest::Running | Guest::Paused);
         match &seen.responsive {
@@ -74,6 +80,7 @@ impl Machine {
                     Phase::Failed
                 }
                 _ if self.to_be_down() => Phase::Stopped,
+                _ if self.awaits_server => Phase::Scheduled,
                 Some(_) => Phase::Stopped,
                 None if started.is_some() => Phase::Starting,
                 None if self.record.admitted => Phase::Preparing,
@@ -89,6 +96,7 @@ impl Machine {
         let message = match (&self.record.rejected, &self.trouble, phase) {
             (Some(why), ..) => why.clone(),
             (_, Some(trouble), _) => trouble.clone(),
+            _ if self.awaits_server => AWAITS_SERVER.to_owned(),
             _ if self.record.is_revoked() => "the server gave up this node; its disks are kept".into(),
             (_, _, Phase::Failed | Phase::Stopped) => ended.unwrap_or_default(),
             _ => String::new(),
@@ -108,3 +116,8 @@ impl Machine {
         }
     }
 }
+
+/// Said of an instance that waits for its server after the host's boot.
+const AWAITS_SERVER: &str = "the host was down since a server last placed this instance here, and it may have been placed elsewhere: \
+    it starts when this node's agent has reached the server; where no other host could run it, `start_without_server = true` in \
+    the agent's settings lets it start without";

@@ -24,6 +24,17 @@ pub enum EpochCheck {
     Removed,
 }
 
+/// Whether a guest waits, in a new boot of the host, until a server has named its instance: its node may have been given up
+/// while the host was off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Confirmation {
+    /// It does.
+    #[default]
+    Awaited,
+    /// It does not: whoever runs the host says that nobody else could run its instances.
+    Waived,
+}
+
 /// Something the driver is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {

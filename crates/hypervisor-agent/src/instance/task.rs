@@ -1,6 +1,7 @@
-//! The task that owns one instance: it alone steps its machine and alone calls the driver for it.
+//! The task that owns one instance: it alone steps its machine and alone calls the driver for it. One call it makes without the
+//! machine: the end of a guest whose node the server gave up.
 
-use super::machine::{Action, Effect, EpochCheck, Input, Machine, Now};
+use super::machine::{Action, Confirmation, Effect, EpochCheck, Input, Machine, Now};
 use super::{Desired, Record, Report};
 use crate::journal::Journal;
 use futures::StreamExt;
@@ -8,6 +9,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use hv_driver::{Assignment, Driver, DriverError, DriverErrorKind, Handle, Observation};
 use hv_runtime::clock;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -55,6 +57,8 @@ pub struct Surroundings {
     pub reports: mpsc::UnboundedSender<Report>,
     /// The kernel's boot id.
     pub boot_id: String,
+    /// Whether guests wait, in this boot, until the server has named their instances.
+    pub confirmation: Confirmation,
     /// Ends the task; the guest runs on.
     pub stop: CancellationToken,
     /// The agent came up only to take its guests down; they may take this long.
@@ -69,97 +73,184 @@ pub fn now() -> Now {
 enum Answer {
     Done(Action, Result<(), DriverError>),
     Observed(u64, Result<Observation, DriverError>),
+    /// The end of a guest that a revocation did not leave to the machine.
+    Ended(Result<(), DriverError>),
 }
 
 /// Runs until told to stop. Inputs are taken one by one; a driver's call runs beside them, so that a slow one never keeps
 /// the task from hearing that it is no longer wanted.
-pub async fn run(record: Record, around: Surroundings, mut inbox: mpsc::UnboundedReceiver<Message>) {
-    let mut machine = Machine::new(record, around.boot_id.clone(), EpochCheck::Enforced);
-    let mut calls: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();
+pub async fn run(record: Record, around: Surroundings, inbox: mpsc::UnboundedReceiver<Message>) {
+    let mut machine =
+        Machine::new(record, around.boot_id.clone(), EpochCheck::Enforced).with(around.confirmation);
+    let calls = FuturesUnordered::new();
+    let mut task =
+        Task { handle: machine.handle(), around, inbox, waiting: VecDeque::new(), revoked: false, calls };
     let mut wake_at: Option<Duration> = None;
     let mut effects = Vec::new();
-    if let Some(patience) = around.quiesce {
+    if let Some(patience) = task.around.quiesce {
         effects = machine.step(Input::Quiesce(patience), now());
     }
     effects.extend(machine.begin(now()));
     loop {
-        wake_at = apply(effects, &around, &mut calls, wake_at).await;
-        let due = wake_at.map_or(LOOK_EVERY, |at| at.saturating_sub(clock::since_boot()).min(LOOK_EVERY));
-        let input = tokio::select! {
-            // All arms are cancel-safe: each takes one whole item, or none.
-            () = around.stop.cancelled() => return,
-            message = inbox.recv() => match message {
-                Some(Message::Desired(desired)) => Input::Desired(desired),
-                Some(Message::Changed) => Input::Changed,
-                Some(Message::Quiesce(patience)) => Input::Quiesce(patience),
-                Some(Message::Revoked) => Input::Revoked,
-                None => return,
-            },
-            Some(answer) = calls.next() => match answer {
-                Answer::Done(action, result) => {
-                    if let Err(error) = &result {
-                        tracing::warn!(instance = %machine.handle().id, ?action, %error, context = ?error.context, "driver call failed");
-                    }
-                    Input::Done(action, result)
-                }
-                Answer::Observed(number, result) => Input::Observed(number, result),
-            },
-            () = tokio::time::sleep(due) => {
-                if wake_at.is_some_and(|at| clock::since_boot() >= at) { Input::Timer } else { Input::Changed }
-            }
-        };
+        task.handle = machine.handle();
+        wake_at = task.apply(effects, wake_at).await;
+        let Some(input) = task.input(wake_at).await else { return };
+        if matches!(input, Input::Revoked) {
+            task.revoked = false;
+        }
         effects = machine.step(input, now());
     }
 }
 
-/// Carries out effects in their order. Answers when to wake up. All are carried out, however long the journal takes: the
-/// machine counts on each. Only the agent's stop cuts this short.
-async fn apply(
-    effects: Vec<Effect>,
-    around: &Surroundings,
-    calls: &mut FuturesUnordered<BoxFuture<'static, Answer>>,
-    mut wake_at: Option<Duration>,
-) -> Option<Duration> {
-    wake_at = wake_at.filter(|at| clock::since_boot() < *at);
-    for effect in effects {
-        match effect {
-            Effect::Persist(record) => {
-                // Without a journal nothing may be done: what is not remembered would be done twice.
-                while let Err(error) = around.journal.write(&record).await {
-                    tracing::error!(instance = %record.desired.id, %error, "cannot write the journal; trying again");
-                    tokio::select! {
-                        () = around.stop.cancelled() => return wake_at,
-                        () = tokio::time::sleep(WRITE_AGAIN_AFTER) => {}
-                    }
-                }
+/// What surrounds the machine.
+struct Task {
+    /// Its instance, by the machine's newest step.
+    handle: Handle,
+    around: Surroundings,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    /// What came while the journal was written.
+    waiting: VecDeque<Input>,
+    /// The server gave up the node, and the machine has not heard of it.
+    revoked: bool,
+    calls: FuturesUnordered<BoxFuture<'static, Answer>>,
+}
+
+impl Task {
+    /// The next input; `None` when the task is to end.
+    async fn input(&mut self, wake_at: Option<Duration>) -> Option<Input> {
+        if let Some(input) = self.waiting.pop_front() {
+            return Some(input);
+        }
+        let due = wake_at.map_or(LOOK_EVERY, |at| at.saturating_sub(clock::since_boot()).min(LOOK_EVERY));
+        tokio::select! {
+            // All arms are cancel-safe: each takes one whole item, or none.
+            () = self.around.stop.cancelled() => None,
+            message = self.inbox.recv() => Some(self.heard(message?)),
+            Some(answer) = self.calls.next() => Some(self.answered(answer)),
+            () = tokio::time::sleep(due) => {
+                let due = wake_at.is_some_and(|at| clock::since_boot() >= at);
+                Some(if due { Input::Timer } else { Input::Changed })
             }
-            Effect::Report(report) => {
-                tracing::info!(
-                    instance = %report.id, epoch = report.epoch.0, phase = report.status.phase.as_str(),
-                    message = report.status.message, "instance"
-                );
-                // The session may be gone at shutdown; the journal and the driver know all that a report says.
-                let _ = around.reports.send(*report);
-            }
-            Effect::Run(action, assignment) => {
-                let driver = around.driver.clone();
-                calls.push(Box::pin(async move {
-                    let call = perform(&*driver, action, &assignment);
-                    let result = tokio::time::timeout(patience(action), call).await.unwrap_or_else(|_| {
-                        let message = format!("took longer than {} s", patience(action).as_secs());
-                        Err(DriverError::new(DriverErrorKind::Unresponsive, "call", message))
-                    });
-                    Answer::Done(action, result)
-                }));
-            }
-            Effect::Observe(number, handle) => {
-                let driver = around.driver.clone();
-                calls.push(Box::pin(async move { Answer::Observed(number, look(&*driver, handle).await) }));
-            }
-            Effect::WakeAt(at) => wake_at = Some(at),
         }
     }
-    wake_at
+
+    /// Takes a message. A guest that may run elsewhere ends now: neither what is being done nor a journal that cannot be written
+    /// delays that. The machine, which ends it too, sees to it that it stays so.
+    fn heard(&mut self, message: Message) -> Input {
+        match message {
+            Message::Desired(desired) => Input::Desired(desired),
+            Message::Changed => Input::Changed,
+            Message::Quiesce(patience) => Input::Quiesce(patience),
+            Message::Revoked => {
+                self.revoked = true;
+                let (driver, handle) = (self.around.driver.clone(), self.handle);
+                self.calls.push(Box::pin(async move {
+                    Answer::Ended(in_time(Action::Kill, driver.kill(handle)).await)
+                }));
+                Input::Revoked
+            }
+        }
+    }
+
+    fn answered(&self, answer: Answer) -> Input {
+        let id = self.handle.id;
+        let failed = |action: Action, error: &DriverError| {
+            tracing::warn!(instance = %id, ?action, %error, context = ?error.context, "driver call failed");
+        };
+        match answer {
+            Answer::Done(action, result) => {
+                if let Err(error) = &result {
+                    failed(action, error);
+                }
+                Input::Done(action, result)
+            }
+            Answer::Observed(number, result) => Input::Observed(number, result),
+            Answer::Ended(result) => {
+                if let Err(error) = &result {
+                    failed(Action::Kill, error);
+                }
+                Input::Changed
+            }
+        }
+    }
+
+    /// Carries out effects in their order. Answers when to wake up. All are carried out, however long the journal takes: the
+    /// machine counts on each. Only the agent's stop cuts this short.
+    async fn apply(&mut self, effects: Vec<Effect>, mut wake_at: Option<Duration>) -> Option<Duration> {
+        wake_at = wake_at.filter(|at| clock::since_boot() < *at);
+        for effect in effects {
+            match effect {
+                Effect::Persist(record) => self.persist(&record).await?,
+                Effect::Report(report) => {
+                    tracing::info!(
+                        instance = %report.id, epoch = report.epoch.0, phase = report.status.phase.as_str(),
+                        message = report.status.message, "instance"
+                    );
+                    // The session may be gone at shutdown; the journal and the driver know all that a report says.
+                    let _ = self.around.reports.send(*report);
+                }
+                Effect::Run(action, _) if self.revoked && makes_a_guest(action) => {
+                    // Decided before; the machine has yet to hear of it.
+                    let error =
+                        DriverError::new(DriverErrorKind::Conflict, "call", "the server gave up this node");
+                    self.calls.push(Box::pin(async move { Answer::Done(action, Err(error)) }));
+                }
+                Effect::Run(action, assignment) => {
+                    let driver = self.around.driver.clone();
+                    self.calls.push(Box::pin(async move {
+                        Answer::Done(action, in_time(action, perform(&*driver, action, &assignment)).await)
+                    }));
+                }
+                Effect::Observe(number, handle) => {
+                    let driver = self.around.driver.clone();
+                    self.calls.push(Box::pin(async move {
+                        Answer::Observed(number, look(&*driver, handle).await)
+                    }));
+                }
+                Effect::WakeAt(at) => wake_at = Some(at),
+            }
+        }
+        wake_at
+    }
+
+    /// Writes a record until the journal has it; `None` when the task is to end. Without a journal nothing may be done: what is
+    /// not remembered would be done twice. What comes meanwhile waits.
+    async fn persist(&mut self, record: &Record) -> Option<()> {
+        let journal = self.around.journal.clone();
+        let stop = self.around.stop.clone();
+        let write = async {
+            while let Err(error) = journal.write(record).await {
+                tracing::error!(instance = %record.desired.id, %error, "cannot write the journal; trying again");
+                tokio::time::sleep(WRITE_AGAIN_AFTER).await;
+            }
+        };
+        let mut write = std::pin::pin!(write);
+        loop {
+            let input = tokio::select! {
+                // All arms are cancel-safe: the write is kept, the others take one whole item, or none.
+                () = stop.cancelled() => return None,
+                () = &mut write => return Some(()),
+                message = self.inbox.recv() => self.heard(message?),
+                Some(answer) = self.calls.next() => self.answered(answer),
+            };
+            self.waiting.push_back(input);
+        }
+    }
+}
+
+/// Whether an action may lead to a guest that runs.
+fn makes_a_guest(action: Action) -> bool {
+    matches!(action, Action::Admit | Action::Prepare | Action::Start(_) | Action::Resume)
+}
+
+async fn in_time(
+    action: Action,
+    call: impl Future<Output = Result<(), DriverError>>,
+) -> Result<(), DriverError> {
+    tokio::time::timeout(patience(action), call).await.unwrap_or_else(|_| {
+        let message = format!("took longer than {} s", patience(action).as_secs());
+        Err(DriverError::new(DriverErrorKind::Unresponsive, "call", message))
+    })
 }
 
 async fn look(driver: &dyn Driver, handle: Handle) -> Result<Observation, DriverError> {
@@ -184,5 +275,72 @@ async fn perform(driver: &dyn Driver, action: Action, assignment: &Assignment) -
         Action::Pause => driver.pause(handle).await,
         Action::Resume => driver.resume(handle).await,
         Action::Delete => driver.delete(handle).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hv_core::instance::{Epoch, InstanceSpec};
+    use hv_driver::fake::FakeDriver;
+
+    /// Far more than anything takes.
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_start_that_waits_for_the_journal_is_none_once_the_server_has_given_up_the_node() {
+        let desired = Desired {
+            id: "018f4e2a-0000-7000-8000-000000000001".parse().unwrap(),
+            name: "demo".into(),
+            project: "default".into(),
+            epoch: Epoch(1),
+            generation: 1,
+            spec: InstanceSpec { image: Some("/images/demo.qcow2".into()), ..InstanceSpec::default() },
+            deleted: false,
+            force: false,
+        };
+        let id = desired.id;
+        let (journal, mut writes) = crate::journal::by_hand();
+        let (driver, (reports, mut reported)) = (FakeDriver::new(clock::wall), mpsc::unbounded_channel());
+        let (tell, inbox) = mpsc::unbounded_channel();
+        let around = Surroundings {
+            driver: Arc::new(driver.clone()),
+            journal,
+            reports,
+            boot_id: "boot".into(),
+            confirmation: Confirmation::Awaited,
+            stop: CancellationToken::new(),
+            quiesce: None,
+        };
+        let task = run(Record::new(desired, "boot"), around, inbox);
+        // The journal takes what comes before the start, and then nothing until it is let go.
+        let (holds, held) = tokio::sync::oneshot::channel();
+        let (go_on, let_go) = std::sync::mpsc::channel();
+        let journal = tokio::task::spawn_blocking(move || {
+            let mut holds = Some(holds);
+            while let Some(write) = writes() {
+                if write.record.started.is_some()
+                    && let Some(holds) = holds.take()
+                {
+                    holds.send(()).unwrap();
+                    let_go.recv().unwrap();
+                }
+                write.settle();
+            }
+        });
+        let story = async {
+            held.await.unwrap();
+            tell.send(Message::Revoked).unwrap();
+            while driver.calls("kill", id) == 0 {
+                tokio::task::yield_now().await;
+            }
+            go_on.send(()).unwrap();
+            while !reported.recv().await.unwrap().revoked {}
+            drop(tell);
+        };
+        let told = async { tokio::join!(task, story) };
+        tokio::time::timeout(LONG, told).await.expect("it goes on");
+        journal.await.unwrap();
+        assert_eq!(driver.calls("start", id), 0);
     }
 }

@@ -62,6 +62,8 @@ pub struct Link {
     received: u64,
     welcome: Option<v1::Welcome>,
     full_set: Option<BTreeSet<InstanceId>>,
+    /// The node's uid, as the hello said or the welcome gave it.
+    node_uid: String,
     /// Numbers of the reports that were sent.
     reported: BTreeMap<InstanceId, u64>,
     send_all: bool,
@@ -78,6 +80,7 @@ impl Link {
             received: 0,
             welcome: None,
             full_set: Some(BTreeSet::new()),
+            node_uid: hello.node_uid.clone(),
             reported: BTreeMap::new(),
             send_all: true,
             last_heard: now,
@@ -108,10 +111,18 @@ impl Link {
         match (frame.message, &self.welcome) {
             (Some(Message::Welcome(welcome)), None) => {
                 self.next_beat = now + interval(&welcome);
+                self.node_uid.clone_from(&welcome.node_uid);
                 self.welcome = Some(welcome.clone());
                 Ok(vec![Event::Welcome(welcome)])
             }
-            (Some(Message::Abandoned(_)), _) => Ok(vec![Event::Abandoned]),
+            (Some(Message::Abandoned(abandoned)), _) if abandoned.node_uid == self.node_uid => {
+                Ok(vec![Event::Abandoned])
+            }
+            // Guests end for nobody else's sake.
+            (Some(Message::Abandoned(abandoned)), _) => Err(LinkError::Protocol(format!(
+                "it gave up the node `{}`, and this one is `{}`",
+                abandoned.node_uid, self.node_uid
+            ))),
             (_, None) => Err(LinkError::Protocol("the first frame is not a welcome".into())),
             (Some(Message::Welcome(_)), Some(_)) => Err(LinkError::Protocol("a second welcome".into())),
             (Some(Message::Heartbeat(_)) | None, _) => Ok(Vec::new()),
@@ -266,6 +277,26 @@ mod tests {
             (id(instance), (number, report))
         };
         Arc::new(numbers.into_iter().map(one).collect())
+    }
+
+    #[test]
+    fn only_the_end_of_its_own_node_is_obeyed() {
+        let uid = id(7).to_string();
+        let abandoned = |n, uid: &str| down(n, Down::Abandoned(v1::Abandoned { node_uid: uid.to_owned() }));
+        let open = || Link::open(v1::Hello { node_uid: uid.clone(), ..Default::default() }, Duration::ZERO).0;
+        assert_eq!(open().receive(abandoned(1, &uid), Duration::ZERO), Ok(vec![Event::Abandoned]));
+        for other in [id(8).to_string().as_str(), ""] {
+            let answer = open().receive(abandoned(1, other), Duration::ZERO);
+            assert!(matches!(&answer, Err(LinkError::Protocol(why)) if why.contains(&uid)), "{answer:?}");
+        }
+        // The server may have given it another uid.
+        let mut link = open();
+        let welcome = v1::Welcome { node_uid: id(8).to_string(), ..Default::default() };
+        link.receive(down(1, Down::Welcome(welcome)), Duration::ZERO).expect("welcome");
+        assert_eq!(
+            link.receive(abandoned(2, &id(8).to_string()), Duration::ZERO),
+            Ok(vec![Event::Abandoned])
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod console;
 pub mod link;
 
-use crate::node::{Node, Request, Task};
+use crate::node::{Node, Request, RevokeError, Task};
 use futures::StreamExt;
 use hv_api::v1;
 use hv_api::v1::agent_service_client::AgentServiceClient;
@@ -24,6 +24,8 @@ use tonic::transport::Channel;
 /// First pause before dialling again; it doubles up to [`LONGEST_PAUSE`] while the server is away.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long the journal may take to have every assignment revoked before the server is asked again.
+const REVOKED_WITHIN: Duration = Duration::from_secs(30);
 /// How often the node looks at itself: QEMU may be installed, or go, while the agent runs.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -84,6 +86,8 @@ enum SessionError {
         "the server gave up this node while it was not heard of: its guests end, and it joins as a new node"
     )]
     Abandoned,
+    #[error("the server gave up this node while it was not heard of, and it cannot become another")]
+    Revoke(#[from] RevokeError),
     #[error(transparent)]
     Journal(#[from] crate::journal::JournalError),
 }
@@ -231,9 +235,9 @@ impl Session {
                 let _ = self.node.requests.send(Request::FullSet(wanted));
             }
             Event::Abandoned => {
-                // Every instance remembers that it is revoked before this becomes another node: an agent that dies in between
-                // comes back as the old one, and is told again.
-                self.node.revoke().await.ok_or(SessionError::Closed)?;
+                // Every instance remembers that it is revoked before this becomes another node: an agent that dies in between, or
+                // cannot write that down, comes back as the old one, and is told again.
+                self.node.revoke(REVOKED_WITHIN).await?;
                 let node_uid = hv_runtime::ids::uuid().to_string();
                 self.journal
                     .write_session(&node_uid, self.identity.session, &self.identity.incarnation)

@@ -4,7 +4,7 @@ use hv_core::Timestamp;
 use hv_core::instance::{Epoch, InstanceSpec, Phase};
 use hv_driver::fake::Host;
 use hv_driver::{DriverError, End, Guest};
-use hypervisor_agent::instance::machine::{Action, Effect, EpochCheck, Input, Machine, Now};
+use hypervisor_agent::instance::machine::{Action, Confirmation, Effect, EpochCheck, Input, Machine, Now};
 use hypervisor_agent::instance::{Desired, Record, Report};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -27,6 +27,7 @@ pub(crate) struct Node {
     /// A guest powers itself off before its start is answered.
     pub(crate) powers_off_in_start: bool,
     pub(crate) boot: u32,
+    pub(crate) confirmation: Confirmation,
 }
 
 pub(crate) fn desired(spec: InstanceSpec) -> Desired {
@@ -48,7 +49,7 @@ pub(crate) fn spec() -> InstanceSpec {
 
 impl Node {
     pub(crate) fn new(spec: InstanceSpec) -> Self {
-        let record = Record::new(desired(spec));
+        let record = Record::new(desired(spec), "boot-0");
         let mut node = Self {
             host: Host::default(),
             machine: Machine::new(record.clone(), "boot-0", EpochCheck::Enforced),
@@ -62,6 +63,7 @@ impl Node {
             fail_after: None,
             powers_off_in_start: false,
             boot: 0,
+            confirmation: Confirmation::Awaited,
         };
         let effects = node.machine.begin(node.now);
         node.apply(effects);
@@ -156,9 +158,15 @@ impl Node {
     /// The agent dies and comes back with what its journal holds.
     pub(crate) fn restart_agent(&mut self) {
         self.machine =
-            Machine::new(self.journal.clone(), format!("boot-{}", self.boot), EpochCheck::Enforced);
+            Machine::new(self.journal.clone(), format!("boot-{}", self.boot), EpochCheck::Enforced)
+                .with(self.confirmation);
         let effects = self.machine.begin(self.now);
         self.apply(effects);
+    }
+
+    /// The server names the instance again, as it does at the beginning of every session.
+    pub(crate) fn session(&mut self) {
+        self.step(Input::Desired(Box::new(self.machine.record().desired.clone())));
     }
 
     pub(crate) fn reboot(&mut self) {

@@ -58,6 +58,29 @@ fn a_guest_halted_for_want_of_space_is_let_go_with_growing_pauses_and_at_once_wh
 }
 
 #[test]
+fn a_guest_that_is_halted_again_at_once_is_let_go_with_growing_pauses_though_the_host_sees_space() {
+    let mut node = Node::new(spec());
+    let id = node.machine.handle().id;
+    let mut waited = Vec::new();
+    for _ in 0..7 {
+        // The host looks a second after the guest was halted, and finds space each time.
+        node.host.stall(id, "no space on /state");
+        node.step(Input::Changed);
+        let (before, mut seconds) = (resumes(&node), 0);
+        while resumes(&node) == before {
+            node.pass(1);
+            if let Some(stalled) = &mut node.host.slot_mut(id).unwrap().stalled {
+                stalled.mended = true;
+            }
+            node.step(Input::Changed);
+            seconds += 1;
+        }
+        waited.push(seconds);
+    }
+    assert_eq!(waited, [1, 4, 8, 16, 32, 60, 60]);
+}
+
+#[test]
 fn a_guest_halted_for_want_of_space_can_be_paused_stopped_and_found_by_another_agent() {
     let mut node = Node::new(spec());
     let id = node.machine.handle().id;

@@ -112,6 +112,7 @@ pub(crate) fn cluster_info(c: &v1::ClusterInfo) -> Value {
         "capacity": optional(c.capacity.as_ref(), resources),
         "allocated": optional(c.allocated.as_ref(), resources),
         "revision": c.revision,
+        "store_problem": text(&c.store_problem),
     })
 }
 

@@ -9,6 +9,7 @@ use hv_core::instance::state::{Decision, Request, decide};
 use hv_core::instance::update::{Field, needs_restart};
 use hv_core::instance::{Instance, InstanceSpec, InstanceStatus, Phase, RunState};
 use hv_core::labels::{check_annotations, check_labels};
+use hv_core::node::Node;
 use hv_core::operation::{OperationKind, OperationPhase, Target};
 use hv_core::{Error, ErrorKind, InstanceId, Metadata, Name, NodeId};
 use hv_store::Compare;
@@ -153,6 +154,10 @@ pub fn delete(
     decide(&entry.instance, Request::Delete)?;
     let mut instance = entry.instance.clone();
     instance.metadata.deletion_requested_at.get_or_insert(context.now);
+    if request.force && cluster.missing(entry).is_some() {
+        // Said once more, it is said of the restored store.
+        instance.metadata.deletion_requested_at = Some(context.now);
+    }
     if request.force {
         instance.spec.force_stop = true;
     } else if !entry.instance.is_deleting() {
@@ -219,7 +224,7 @@ pub fn update(
     );
     let waiting = if has_guest { needs_restart(&old.spec, &instance.spec) } else { Vec::new() };
     let mut plan = change(entry, instance, OperationKind::InstanceUpdate, context);
-    if let Some(node) = raises {
+    for node in raises {
         let claims = cluster.claims(node);
         plan.writer
             .unchanged(keys::placement(old.id), entry.placement_revision)
@@ -230,22 +235,27 @@ pub fn update(
     Ok(Update { plan, needs_restart: waiting })
 }
 
-/// A placed instance may grow only into what its node has left. Answers the node that it takes more of: what was seen there
-/// must still hold at the commit.
-fn check_room(cluster: &Cluster, entry: &InstanceEntry, new: &InstanceSpec) -> Result<Option<NodeId>, Error> {
+/// An instance may grow only into what its node has left, and the node that it leaves for. Answers the nodes that it takes more of:
+/// what was seen there must still hold at the commit.
+fn check_room(cluster: &Cluster, entry: &InstanceEntry, new: &InstanceSpec) -> Result<Vec<NodeId>, Error> {
     let (own, wanted) = (entry.instance.spec.resources(), new.resources());
-    let node = entry.instance.placement.and_then(|placement| cluster.nodes().get(&placement.node));
-    let Some(node) = node.filter(|_| !wanted.shortages(own).is_empty()) else { return Ok(None) };
-    let free = node.node.status.report.allocatable - (cluster.allocated(node.node.id) - own);
-    match wanted.shortages(free).first() {
-        None => Ok(Some(node.node.id)),
-        Some(shortage) => Err(Error::new(
-            ErrorKind::FailedPrecondition,
-            format!("node {} has no room for it: the instance {shortage}", node.node.metadata.name),
-        )
-        .with_uid(entry.instance.id)
-        .with_hint("free something on that node, or ask for less")),
+    if wanted.shortages(own).is_empty() {
+        return Ok(Vec::new());
     }
+    let room = |node: &Node| {
+        let free = node.status.report.allocatable - (cluster.allocated(node.id) - own);
+        match wanted.shortages(free).first() {
+            None => Ok(node.id),
+            Some(shortage) => Err(Error::new(
+                ErrorKind::FailedPrecondition,
+                format!("node {} has no room for it: the instance {shortage}", node.metadata.name),
+            )
+            .with_uid(entry.instance.id)
+            .with_hint("free something on that node, or ask for less")),
+        }
+    };
+    let nodes = entry.placement.claims().filter_map(|node| cluster.nodes().get(&node));
+    nodes.map(|node| room(&node.node)).collect()
 }
 
 /// The old specification with the masked fields of the new one; checked as a whole.

@@ -3,7 +3,7 @@
 use super::instance::{Act, act, create, update};
 use super::{Context, Plan};
 use crate::state::write::{PlacementRecord, Writer};
-use crate::state::{Cluster, InstanceEntry, keys};
+use crate::state::{Change, Cluster, InstanceEntry, keys};
 use hv_api::v1;
 use hv_core::instance::Epoch;
 use hv_core::instance::state::Request;
@@ -12,6 +12,7 @@ use hv_core::{Error, Labels, Metadata, Name, NodeId, OperationId, Resources, Tim
 use hv_runtime::ids;
 use hv_store::model::Model;
 use hv_store::{LeaseId, Txn};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A store, and everything in it as plans see it.
@@ -45,11 +46,15 @@ impl World {
 
     pub(crate) fn apply(&mut self, txn: &Txn) -> bool {
         let succeeded = self.model.txn(txn).unwrap().succeeded;
-        let changes = self.model.events_since(keys::ROOT, self.cluster.revision(), 0).unwrap();
-        for batch in &changes.batches {
-            self.cluster.apply(batch).unwrap();
-        }
+        self.follow();
         succeeded
+    }
+
+    /// Takes what is new in the store.
+    pub(crate) fn follow(&mut self) -> Vec<Arc<Change>> {
+        let changes = self.model.events_since(keys::ROOT, self.cluster.revision(), 0).unwrap();
+        let visible = changes.batches.iter().flat_map(|batch| self.cluster.apply(batch).unwrap());
+        visible.map(Arc::new).collect()
     }
 
     /// Commits a plan whose conditions hold; answers its operation.

@@ -1,8 +1,10 @@
 //! ClusterService.
 
 use super::{Answers, Api, failed, page, principal, views};
+use crate::Task;
 use crate::app::{self, Call};
 use crate::state::Object;
+use crate::state::follow::store_error;
 use futures::StreamExt;
 use hv_api::convert::resources_to;
 use hv_api::v1;
@@ -10,7 +12,9 @@ use hv_api::v1::cluster_service_server::ClusterService;
 use hv_core::instance::Phase;
 use hv_core::node::NodePhase;
 use hv_core::{Error, NodeId, Resources, Selector};
+use hv_runtime::tasks::blocking;
 use hv_store::Revision;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 impl Api {
@@ -162,6 +166,8 @@ impl ClusterService for Api {
         &self,
         _: Request<v1::GetClusterInfoRequest>,
     ) -> Result<Response<v1::ClusterInfo>, Status> {
+        let status = self.follower.store().status().await;
+        let status = status.map_err(|error| failed(store_error(error)))?;
         let cluster = self.follower.cluster();
         let nodes = cluster.nodes().values();
         let ready = nodes.clone().filter(|entry| entry.node.status.phase == NodePhase::Ready).count();
@@ -182,6 +188,20 @@ impl ClusterService for Api {
             capacity: Some(resources_to(capacity)),
             allocated: Some(resources_to(allocated)),
             revision: cluster.revision().0,
+            store_problem: status.fold_error.map(crate::fold_problem).unwrap_or_default(),
         }))
+    }
+
+    type TakeSnapshotStream = Answers<v1::SnapshotPart>;
+
+    async fn take_snapshot(
+        &self,
+        _: Request<v1::TakeSnapshotRequest>,
+    ) -> Result<Response<Self::TakeSnapshotStream>, Status> {
+        let snapshot = self.follower.store().snapshot().await;
+        let snapshot = snapshot.map_err(|error| failed(store_error(error)))?;
+        let (parts, work) = super::parts::of(self.identity.incarnation.clone(), snapshot);
+        self.tasks.spawn(Task::Stream, blocking(work));
+        Ok(Response::new(self.until_stop(ReceiverStream::new(parts))))
     }
 }

@@ -8,6 +8,7 @@ mod console;
 mod event;
 mod operation;
 mod page;
+mod parts;
 mod views;
 
 use crate::app::Committer;

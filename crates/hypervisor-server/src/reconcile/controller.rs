@@ -164,7 +164,7 @@ impl Controller {
                 let stream = Stream::New { candidate, link: Link::default(), since: now.mono };
                 self.streams.insert(conn, stream);
             }
-            Input::Frame(conn, frame) => self.on_frame(conn, *frame, now, &mut effects),
+            Input::Frame(conn, frame) => self.on_frame(conn, *frame, cluster, now, &mut effects),
             Input::Closed(conn) => self.on_closed(conn, now),
             Input::Done(subject, result) => self.on_done(subject, result, now),
             Input::Tell(node, message) => {
@@ -185,7 +185,10 @@ impl Controller {
             match &change.object {
                 Object::Instance(entry) => {
                     self.dirty.insert(Subject::Instance(entry.instance.id));
-                    if entry.instance.placement.is_some() {
+                    let deleted = change.kind == crate::state::ChangeKind::Deleted;
+                    let shows = |reserved: NodeId| entry.placement.claims().any(|claim| claim == reserved);
+                    if self.reserved.get(&entry.instance.id).is_some_and(|(node, _)| deleted || shows(*node))
+                    {
                         self.reserved.remove(&entry.instance.id);
                     }
                     // The operation of a node that is drained says what is left there.
@@ -200,7 +203,7 @@ impl Controller {
                     // What it leaves free may be what another waits for: it is gone, or its node refused it.
                     let refused =
                         entry.instance.placement.is_none() && !entry.placement.rejections.is_empty();
-                    if refused || change.kind == crate::state::ChangeKind::Deleted {
+                    if refused || deleted {
                         self.mark_unplaced(cluster);
                     }
                 }
@@ -328,13 +331,19 @@ impl Controller {
     ) -> Option<Txn> {
         let placed = cluster.instances().get(&id).and_then(|entry| entry.placement.node);
         self.tell_nodes(id, placed, cluster, effects);
+        let sightings =
+            self.sessions.iter().filter_map(|(node, session)| Some((*session.sightings.get(&id)?, *node)));
+        let sightings: Vec<_> = sightings.collect();
         let view = View {
             cluster,
+            sightings: &sightings,
             observed: placed
                 .and_then(|node| self.sessions.get(&node))
                 .and_then(|session| session.observed.get(&id)),
             reserved: &self.reserved,
-            highest_epoch: self.highest_epoch,
+            // An agent that has not come back may know of a higher one than any that was reported. But epochs rise by one with a
+            // revision at most, and a restore skips more revisions than there may have been.
+            highest_epoch: self.highest_epoch.max(Epoch(cluster.restored().unwrap_or_default().0)),
             now: now.wall,
             expiry: now.expiry,
         };
@@ -369,6 +378,7 @@ impl Controller {
         }
         let Some(session) = placed.and_then(|node| self.sessions.get_mut(&node)) else { return };
         let Some((told, desired)) = desired(cluster, id) else { return };
+        session.sightings.remove(&id);
         if session.sent.get(&id) != Some(&told) {
             session.sent.insert(id, told);
             let delta = v1::Desired { full: false, complete: true, instances: vec![desired] };

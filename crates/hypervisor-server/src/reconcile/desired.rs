@@ -18,6 +18,10 @@ pub(super) type Told = (Epoch, u64, bool, bool);
 pub(super) fn desired(cluster: &Cluster, id: InstanceId) -> Option<(Told, v1::DesiredInstance)> {
     let entry = cluster.instances().get(&id)?;
     let instance = &entry.instance;
+    // As long as it may be elsewhere, no node is told of it.
+    if cluster.missing(entry).is_some() {
+        return None;
+    }
     let epoch = instance.placement?.epoch;
     // To its node, leaving is the same.
     let deleted = instance.is_deleting() || entry.placement.leaving;

@@ -5,7 +5,8 @@
 //!   on a node that is drained ─> leaving (its agent tears it down: it asks the guest first) ─> gone ─> placed anew
 //! ```
 //!
-//! Nothing leaves for nowhere: there must be a node that would take it now. Once it leaves, nothing takes that back.
+//! Nothing leaves for nowhere: there must be a node that would take it, and room is kept for it there until it is placed anew. Once
+//! it leaves, nothing takes that back.
 
 use super::instance::candidates;
 use crate::scheduler;
@@ -29,19 +30,20 @@ pub(super) struct View<'a> {
     pub(super) expiry: LeaseId,
 }
 
-/// Whether an instance is to leave its node: that is drained, the instance may leave, and another node would take it.
-pub(super) fn may_leave(
+/// The node that an instance is to leave its own for: that is drained, the instance may leave, and the other would take it.
+pub(super) fn leaves_for(
     entry: &InstanceEntry,
     cluster: &Cluster,
     reserved: &BTreeMap<InstanceId, (NodeId, Resources)>,
-) -> Result<bool, Error> {
+) -> Result<Option<NodeId>, Error> {
     let instance = &entry.instance;
     let node = entry.placement.node.and_then(|node| cluster.nodes().get(&node));
     let drained = node.is_some_and(|node| node.node.spec.schedulability == Schedulability::Draining);
-    if !drained || instance.is_deleting() || instance.spec.relocation != Relocation::Recreate {
-        return Ok(false);
+    let here = cluster.missing(entry).is_none();
+    if !drained || !here || instance.is_deleting() || instance.spec.relocation != Relocation::Recreate {
+        return Ok(None);
     }
-    Ok(scheduler::schedule(instance, &candidates(cluster, entry, reserved))?.chosen.is_some())
+    Ok(scheduler::schedule(instance, &candidates(cluster, entry, reserved))?.chosen)
 }
 
 /// Brings the operations of a node up to date. `None`: it is gone.
@@ -72,13 +74,15 @@ fn advance(operation: &mut Operation, id: NodeId, node: Option<&Node>, view: &Vi
     if let Some(why) = cancelled {
         return operation.end(now, OperationPhase::Cancelled, why, None);
     }
-    let (mut leave, mut bound, mut nowhere) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut leave, mut bound, mut nowhere, mut missing) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for entry in view.cluster.placed_on(id) {
         let name = entry.instance.metadata.name.as_str();
         let leaves = entry.placement.leaving
             || entry.instance.is_deleting()
-            || may_leave(entry, view.cluster, view.reserved).unwrap_or(false);
+            || leaves_for(entry, view.cluster, view.reserved).is_ok_and(|node| node.is_some());
         match entry.instance.spec.relocation {
+            // A node may report it any time, or none ever.
+            _ if view.cluster.missing(entry).is_some() => missing.push(name),
             _ if leaves => leave.push(name),
             Relocation::Never => bound.push(name),
             Relocation::Recreate => nowhere.push(name),
@@ -87,6 +91,7 @@ fn advance(operation: &mut Operation, id: NodeId, node: Option<&Node>, view: &Vi
     let stays = [
         (bound, "staying with their disks (relocation never)"),
         (nowhere, "waiting for a node that takes them"),
+        (missing, "not reported by any node since the store was restored"),
     ];
     let stays: Vec<_> = stays
         .into_iter()

@@ -1,13 +1,16 @@
 //! The next step of one instance: a pure function of what is stored, what its agent reports, and the nodes.
 
+use super::sighting::{self, Sighting};
 use super::{drain, progress};
 use crate::scheduler::{self, Candidate};
 use crate::state::write::{Lost, PlacementRecord, Rejection, Writer};
-use crate::state::{Cluster, InstanceEntry, keys};
+use crate::state::{Cluster, InstanceEntry, Missing, NOWHERE_LABEL, keys};
+use hv_core::condition::REPORTED;
 use hv_core::instance::{Epoch, Instance, InstanceStatus, Phase, Placement, Relocation};
+use hv_core::meta::DEFAULT_PROJECT;
 use hv_core::node::NodePhase;
 use hv_core::operation::Target;
-use hv_core::{Error, InstanceId, NodeId, Resources, Timestamp};
+use hv_core::{ConditionStatus, Error, InstanceId, NodeId, Resources, Timestamp};
 use hv_store::{Compare, LeaseId, Txn};
 use std::collections::BTreeMap;
 
@@ -25,6 +28,8 @@ pub(super) struct View<'a> {
     pub(super) cluster: &'a Cluster,
     /// What the agent of the instance's node says of it.
     pub(super) observed: Option<&'a Observed>,
+    /// Who has it, of those that have reported since they connected, where it does not belong as far as the store knows.
+    pub(super) sightings: &'a [(Sighting, NodeId)],
     /// Placed a moment ago, and not yet visible in the cluster: node and resources.
     pub(super) reserved: &'a BTreeMap<InstanceId, (NodeId, Resources)>,
     /// Above everything that any agent has reported.
@@ -48,8 +53,11 @@ pub(crate) fn candidates<'a>(
 ) -> Vec<Candidate<'a>> {
     let mut extra: BTreeMap<NodeId, Resources> = BTreeMap::new();
     for (id, (node, resources)) in reserved {
-        let visible = cluster.instances().get(id).is_some_and(|other| other.instance.placement.is_some());
-        if !visible {
+        if !cluster
+            .instances()
+            .get(id)
+            .is_some_and(|other| other.placement.claims().any(|claim| claim == *node))
+        {
             let sum = extra.entry(*node).or_default();
             *sum = *sum + *resources;
         }
@@ -59,10 +67,10 @@ pub(crate) fn candidates<'a>(
         let refused = |rejection: &&'a Rejection| {
             rejection.node == id && rejection.generation == entry.instance.metadata.generation
         };
-        // What the instance takes where it is already must not count against it.
-        let own = match entry.instance.placement {
-            Some(placement) if placement.node == id => entry.instance.spec.resources(),
-            _ => Resources::default(),
+        // What the instance takes already must not count against it.
+        let own = match entry.placement.claims().any(|claim| claim == id) {
+            true => entry.instance.spec.resources(),
+            false => Resources::default(),
         };
         Candidate {
             node: &node.node,
@@ -90,7 +98,22 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
     let mut placement = entry.placement.clone();
     let mut reserve = None;
 
+    let missing = view.cluster.missing(entry);
+    let seen_on =
+        view.sightings.iter().filter(|(sighting, _)| sighting.settles()).max().map(|(_, node)| *node);
+    if missing == Some(Missing::Nowhere) && instance.is_deleting() {
+        return Ok(Some(remove(entry, view)));
+    }
     match (placement.node, view.observed.filter(|observed| observed.epoch == placement.epoch)) {
+        // Before all else: where it was when the snapshot was taken, and whether it was leaving or lost then, says nothing.
+        _ if missing == Some(Missing::Waits) || (missing.is_some() && seen_on.is_some()) => {
+            reserve = find(&mut instance, &mut placement, seen_on, view);
+        }
+        _ if missing == Some(Missing::Nowhere) => {
+            unplace(&mut instance, &mut placement);
+            placement.lost = None;
+            reserve = place(&mut instance, &mut placement, entry, view)?;
+        }
         // Nothing of it is on any node.
         (None, _) if instance.is_deleting() => return Ok(Some(remove(entry, view))),
         (Some(_), Some(observed)) if observed.gone && instance.is_deleting() => {
@@ -125,14 +148,19 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
             instance.status.message.clone_from(&observed.status.message);
         }
         (Some(node), Some(observed)) if observed.gone && placement.leaving => {
+            let reserved = placement.reserved;
             unplace(&mut instance, &mut placement);
+            placement.reserved = reserved;
             instance.status.message = format!("it has left node {}", node_name(view.cluster, node));
         }
         // It has yet to hear that it leaves: a step of its own, so that whoever watches sees it.
         (Some(node), Some(_))
-            if !placement.leaving && drain::may_leave(entry, view.cluster, view.reserved)? =>
+            if !placement.leaving
+                && let Some(other) = drain::leaves_for(entry, view.cluster, view.reserved)? =>
         {
             placement.leaving = true;
+            placement.reserved = Some(other);
+            reserve = Some((other, instance.spec.resources()));
             instance.status.phase = Phase::Migrating;
             instance.status.message = leaves(view.cluster, node);
         }
@@ -167,6 +195,9 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         }
     }
 
+    let strays = view.sightings.iter().filter(|(_, node)| placement.node != Some(*node));
+    let strays = strays.map(|(sighting, node)| (*sighting, node_name(view.cluster, *node)));
+    sighting::show(&mut instance.status.conditions, &entry.instance.status.conditions, strays, view.now);
     if instance.status != entry.instance.status {
         writer.put_instance_status(id, &instance.status);
     }
@@ -178,6 +209,8 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         return Ok(None);
     }
     writer.unchanged(keys::placement(id), entry.placement_revision);
+    let assigned = placement.node.filter(|_| placement.epoch != entry.placement.epoch);
+    let claimed = assigned.or(placement.reserved.filter(|_| entry.placement.reserved.is_none()));
     let key = keys::instance(&instance.metadata.project, id);
     if placement.leaving && !entry.placement.leaving {
         // It may leave, and its node is drained, as was seen.
@@ -185,13 +218,13 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         if let Some(node) = entry.placement.node.and_then(|node| view.cluster.nodes().get(&node)) {
             writer.unchanged(keys::node(node.node.id), Some(node.spec_revision));
         }
-    } else if placement.node == entry.placement.node {
+    } else if placement.node == entry.placement.node && assigned.is_none() {
         writer.only_if(Compare::Exists(key));
     } else {
         // A placement was decided on this very specification.
         writer.unchanged(key, Some(entry.spec_revision));
     }
-    if let Some(node) = placement.node.filter(|_| entry.placement.node.is_none()) {
+    if let Some(node) = claimed {
         writer
             .only_if(Compare::Exists(keys::node(node)))
             .unchanged(keys::node_raised(node), view.cluster.claims(node).raised)
@@ -200,10 +233,49 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
     Ok(Some(Step { txn: writer.finish(), reserve }))
 }
 
+/// Takes up an instance of a restored store where it is found, and waits as long as it is not: it may live on a node that
+/// has not come back, and would run twice if it were started elsewhere.
+fn find(
+    instance: &mut Instance,
+    placement: &mut PlacementRecord,
+    seen_on: Option<NodeId>,
+    view: &View<'_>,
+) -> Option<(NodeId, Resources)> {
+    let name = &instance.metadata.name;
+    let Some(node) = seen_on else {
+        let restored = view.cluster.restored().unwrap_or_default();
+        let project = match instance.metadata.project.as_str() {
+            DEFAULT_PROJECT => String::new(),
+            project => format!(" --project {project}"),
+        };
+        let message = format!(
+            "the store was restored, and no node has reported this instance since: connect the node that has it; if it is \
+             nowhere, `hypervisor-ctl instance update {name}{project} --label {NOWHERE_LABEL}={restored}` starts it anew, \
+             `hypervisor-ctl instance delete {name}{project} --force` removes it"
+        );
+        instance.status.phase = Phase::Unknown;
+        instance.status.conditions.set(REPORTED, ConditionStatus::False, "StoreRestored", &message, view.now);
+        instance.status.message = message;
+        return None;
+    };
+    // A new assignment also where it is already: what the node was told last is newer than what the snapshot holds.
+    placement.node = Some(node);
+    placement.epoch = placement.epoch.next_above(view.highest_epoch);
+    placement.rejections.clear();
+    placement.leaving = false;
+    placement.reserved = None;
+    placement.lost = None;
+    instance.placement = Some(Placement { node, epoch: placement.epoch });
+    instance.status.conditions.clear(REPORTED);
+    instance.status.message = format!("found on node {}", node_name(view.cluster, node));
+    Some((node, instance.spec.resources()))
+}
+
 /// Takes an instance from its node; it waits for the next one.
 fn unplace(instance: &mut Instance, placement: &mut PlacementRecord) {
     placement.node = None;
     placement.leaving = false;
+    placement.reserved = None;
     instance.placement = None;
     instance.status = InstanceStatus::default();
 }
@@ -232,6 +304,7 @@ fn place(
 ) -> Result<Option<(NodeId, Resources)>, Error> {
     let candidates = candidates(view.cluster, entry, view.reserved);
     let decision = scheduler::schedule(instance, &candidates)?;
+    placement.reserved = None;
     if let Some(node) = decision.chosen {
         placement.node = Some(node);
         placement.lost = None;

@@ -18,6 +18,12 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// The number of the newest frame that came.
+    #[cfg(test)]
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
     /// Numbers a frame.
     pub(super) fn frame(&mut self, message: v1::server_message::Message) -> v1::ServerMessage {
         self.sent += 1;

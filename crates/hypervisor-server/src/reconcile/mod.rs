@@ -17,6 +17,7 @@ mod link;
 mod node;
 mod progress;
 mod session;
+mod sighting;
 #[cfg(test)]
 mod tests;
 

@@ -5,6 +5,7 @@ use super::desired::{Told, desired, full_set};
 use super::instance::Observed;
 use super::link::Link;
 use super::node;
+use super::sighting::{Seen, Sighting};
 use crate::state::Cluster;
 use hv_api::convert::{report_from, status_from};
 use hv_api::v1;
@@ -35,6 +36,8 @@ pub(super) struct Session {
     pub(super) last_heard: Duration,
     pub(super) report: NodeReport,
     pub(super) observed: BTreeMap<InstanceId, Observed>,
+    /// Instances that this node has, and that do not belong here as far as the store knows.
+    pub(super) sightings: BTreeMap<InstanceId, Sighting>,
     /// What the agent was told: epoch, generation, deleted and force.
     pub(super) sent: BTreeMap<InstanceId, Told>,
 }
@@ -44,6 +47,7 @@ impl Controller {
         &mut self,
         conn: Conn,
         frame: v1::AgentMessage,
+        cluster: &Cluster,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
@@ -84,12 +88,12 @@ impl Controller {
             }
             (Stream::Session(node), message) => {
                 let node = *node;
-                self.on_session(node, message, effects);
+                self.on_session(node, message, cluster, effects);
             }
         }
     }
 
-    fn on_session(&mut self, node: NodeId, message: Up, effects: &mut Vec<Effect>) {
+    fn on_session(&mut self, node: NodeId, message: Up, cluster: &Cluster, effects: &mut Vec<Effect>) {
         let Some(session) = self.sessions.get_mut(&node) else { return };
         match message {
             Up::Hello(_) => {}
@@ -104,11 +108,24 @@ impl Controller {
                         tracing::warn!(%node, uid = wire.uid, "an agent sent a report that cannot be read");
                         continue;
                     };
+                    self.highest_epoch = self.highest_epoch.max(Epoch(wire.epoch));
+                    let elsewhere = cluster.instances().get(&id).is_some_and(|entry| {
+                        cluster.missing(entry).is_some() || entry.placement.node != Some(node)
+                    });
+                    match Seen::of(&wire, &status) {
+                        Seen::There(sighting) if elsewhere => {
+                            session.sightings.insert(id, sighting);
+                        }
+                        Seen::NotYet => {}
+                        Seen::Nothing | Seen::There(_) => {
+                            session.sightings.remove(&id);
+                        }
+                    }
+                    self.dirty.insert(Subject::Instance(id));
                     if wire.orphan {
                         tracing::warn!(%node, instance = %id, "a node has an instance that nobody asked for");
                         continue;
                     }
-                    self.highest_epoch = self.highest_epoch.max(Epoch(wire.epoch));
                     let observed = Observed {
                         epoch: Epoch(wire.epoch),
                         status,
@@ -116,7 +133,6 @@ impl Controller {
                         rejected: wire.rejected,
                     };
                     session.observed.insert(id, observed);
-                    self.dirty.insert(Subject::Instance(id));
                 }
             }
             Up::Node(report) => {
@@ -132,8 +148,9 @@ impl Controller {
     pub(super) fn on_closed(&mut self, conn: Conn, now: Now) {
         if let Some(Stream::Session(node)) = self.streams.remove(&conn)
             && self.sessions.get(&node).is_some_and(|session| session.conn == conn)
+            && let Some(session) = self.sessions.remove(&node)
         {
-            self.sessions.remove(&node);
+            self.dirty.extend(session.sightings.into_keys().map(Subject::Instance));
             self.missed.insert(node, now.mono);
             self.dirty.insert(Subject::Node(node));
         }
@@ -235,6 +252,7 @@ impl Controller {
             last_heard: now.mono,
             report: report_from(&hello.report.unwrap_or_default()),
             observed: BTreeMap::new(),
+            sightings: BTreeMap::new(),
             sent: wanted.into_iter().map(|(id, (told, _))| (id, told)).collect(),
         };
         self.sessions.insert(id, session);

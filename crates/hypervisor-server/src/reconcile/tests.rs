@@ -1,12 +1,17 @@
 //! The controller on a model store, where a whole server would be too much.
 
-use super::{Controller, Effect, Input, Now, Subject, Timing};
+use super::sighting::Seen;
+use super::{Conn, Controller, Effect, Input, Now, Subject, Timing};
 use crate::app::world::World;
 use crate::state::write::Writer;
 use crate::state::{Change, Cluster, keys};
-use hv_core::instance::{Instance, InstanceSpec, InstanceStatus};
+use hv_api::convert::status_from;
+use hv_api::v1;
+use hv_api::v1::agent_message::Message as Up;
+use hv_core::condition::STRAY;
+use hv_core::instance::{Instance, InstanceSpec, InstanceStatus, Phase};
 use hv_core::node::{DriverStatus, Node, NodePhase, NodeReport, NodeSpec, NodeStatus};
-use hv_core::{Labels, Metadata, Name, Resources, Timestamp};
+use hv_core::{Labels, Metadata, Name, NodeId, Resources, Timestamp};
 use hv_store::model::Model;
 use hv_store::{LeaseId, Op, Txn};
 use std::sync::Arc;
@@ -119,4 +124,123 @@ fn a_placement_beside_a_raise_is_decided_again() {
     assert!(!world.apply(&placing), "the raise came first");
     let mut controller = Controller::new(&world.cluster, Timing::default(), "test", NOW.mono);
     assert!(placement(&controller.step(Input::Tick, &world.cluster, NOW)).is_none(), "it waits");
+}
+
+/// Agents of nodes that a store knows, which was restored after everything in it was written.
+struct Restored {
+    world: World,
+    controller: Controller,
+}
+
+impl Restored {
+    fn new(mut world: World) -> Self {
+        let mut writer = Writer::default();
+        writer.put_text(keys::RESTORED.to_owned(), "from incarnation former");
+        assert!(world.commit(writer));
+        let controller = Controller::new(&world.cluster, Timing::default(), "test", NOW.mono);
+        Self { world, controller }
+    }
+
+    /// Takes an input, and commits what follows until nothing does.
+    fn step(&mut self, input: Input<'_>) {
+        let mut effects = self.controller.step(input, &self.world.cluster, NOW);
+        while !effects.is_empty() {
+            for effect in std::mem::take(&mut effects) {
+                let Effect::Txn(subject, txn) = effect else { continue };
+                let outcome = self.world.model.txn(&txn).expect("a valid transaction");
+                let visible = self.world.follow();
+                let cluster = &self.world.cluster;
+                effects.extend(self.controller.step(Input::Changes(&visible), cluster, NOW));
+                effects.extend(self.controller.step(Input::Done(subject, Ok(outcome)), cluster, NOW));
+            }
+        }
+    }
+
+    fn connect(&mut self, node: NodeId) {
+        let conn = Conn(self.controller.streams.len() as u64);
+        self.step(Input::Opened { conn, candidate: node });
+        let hello = v1::Hello { node_uid: node.to_string(), session: 1, ..Default::default() };
+        self.frame(conn, 1, Up::Hello(hello));
+    }
+
+    fn frame(&mut self, conn: Conn, sequence: u64, message: Up) {
+        self.step(Input::Frame(conn, Box::new(v1::AgentMessage { sequence, message: Some(message) })));
+    }
+
+    fn report(&mut self, node: NodeId, report: v1::ObservedInstance) {
+        let session = &self.controller.sessions[&node];
+        let (conn, next) = (session.conn, session.link.received() + 1);
+        let observed = v1::Observed { full: false, complete: true, instances: vec![report] };
+        self.frame(conn, next, Up::Observed(observed));
+    }
+}
+
+#[test]
+fn what_no_assignment_explains_settles_nothing_and_a_guest_that_lives_beats_a_newer_one_that_does_not() {
+    let mut world = World::new();
+    let (alpha, beta) = (world.node("alpha", 4), world.node("beta", 4));
+    world.create("demo");
+    world.place("demo", alpha);
+    let id = world.entry("demo").instance.id;
+    let mut site = Restored::new(world);
+    let report = |epoch, phase: v1::InstancePhase| v1::ObservedInstance {
+        uid: id.to_string(),
+        epoch,
+        status: Some(v1::InstanceStatus {
+            phase: phase.into(),
+            message: "seen".into(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let stray = |site: &Restored| {
+        let conditions = &site.world.entry("demo").instance.status.conditions;
+        conditions.get(STRAY).map(|stray| (stray.reason.clone(), stray.message.clone()))
+    };
+    let missing = |site: &Restored| site.world.cluster.missing(site.world.entry("demo")).is_some();
+    site.connect(alpha);
+    site.connect(beta);
+
+    site.report(beta, v1::ObservedInstance { orphan: true, ..report(0, v1::InstancePhase::Running) });
+    assert!(missing(&site), "it may be anything");
+    let (reason, message) = stray(&site).expect("people are told");
+    assert!(
+        reason == "GuestElsewhere" && message.contains("beta, which remembers no assignment"),
+        "{message}"
+    );
+    // An agent that has yet to look says nothing of it.
+    site.report(
+        beta,
+        v1::ObservedInstance {
+            status: Some(v1::InstanceStatus {
+                phase: v1::InstancePhase::Unknown.into(),
+                ..Default::default()
+            }),
+            ..report(7, v1::InstancePhase::Unknown)
+        },
+    );
+    assert!(missing(&site));
+
+    // Both come to be known at once: one that lives, and a newer one that does not.
+    let both =
+        [(beta, report(9, v1::InstancePhase::Stopped)), (alpha, report(7, v1::InstancePhase::Running))];
+    for (node, report) in both {
+        let status = status_from(report.status.as_ref().unwrap()).unwrap();
+        let Seen::There(sighting) = Seen::of(&report, &status) else { panic!("it is there") };
+        site.controller.sessions.get_mut(&node).unwrap().sightings.insert(id, sighting);
+    }
+    site.controller.dirty.insert(Subject::Instance(id));
+    site.step(Input::Tick);
+    assert!(!missing(&site));
+    assert_eq!(site.world.entry("demo").placement.node, Some(alpha));
+    let (reason, message) = stray(&site).expect("the other one is shown");
+    assert!(reason == "DisksElsewhere" && message.contains("beta, under assignment 9"), "{message}");
+
+    // What its node says of it does not hide that; once it is gone there, nothing is shown any more.
+    let epoch = site.world.entry("demo").placement.epoch.0;
+    site.report(alpha, report(epoch, v1::InstancePhase::Running));
+    assert_eq!(site.world.entry("demo").instance.status.phase, Phase::Running);
+    assert!(stray(&site).is_some());
+    site.report(beta, v1::ObservedInstance { gone: true, ..report(9, v1::InstancePhase::Stopped) });
+    assert_eq!(stray(&site), None);
 }

@@ -21,12 +21,16 @@ pub struct InstanceEntry {
     pub instance: Instance,
     /// Its placement, with refusals.
     pub placement: PlacementRecord,
+    /// Revision it was created at.
+    pub created: Revision,
     /// Revision of metadata and specification.
     pub spec_revision: Revision,
     /// Revision of the placement.
     pub placement_revision: Option<Revision>,
     /// The newest of all.
     pub revision: Revision,
+    /// Size of its parts in the store, in bytes.
+    pub bytes: usize,
 }
 
 /// A node with the revisions its parts were read at.
@@ -40,6 +44,8 @@ pub struct NodeEntry {
     pub status_revision: Option<Revision>,
     /// The newest of all.
     pub revision: Revision,
+    /// Size of its parts in the store, in bytes.
+    pub bytes: usize,
 }
 
 /// An operation with its revision.
@@ -49,6 +55,8 @@ pub struct OperationEntry {
     pub operation: Operation,
     /// Its revision.
     pub revision: Revision,
+    /// Its size in the store, in bytes.
+    pub bytes: usize,
 }
 
 /// Any object.
@@ -60,6 +68,19 @@ pub enum Object {
     Node(Arc<NodeEntry>),
     /// An operation.
     Operation(Arc<OperationEntry>),
+}
+
+impl Object {
+    /// Roughly what it takes in memory: what it takes in the store, and a little for itself.
+    pub fn weight(&self) -> usize {
+        const ITSELF: usize = 512;
+        let bytes = match self {
+            Self::Instance(entry) => entry.bytes,
+            Self::Node(entry) => entry.bytes,
+            Self::Operation(entry) => entry.bytes,
+        };
+        ITSELF + bytes
+    }
 }
 
 /// What happened to an object.
@@ -106,11 +127,27 @@ pub struct Cluster {
     instance_names: BTreeMap<(Name, Name), InstanceId>,
     node_names: BTreeMap<Name, NodeId>,
     open_operations: BTreeMap<Target, BTreeSet<OperationId>>,
-    by_node: BTreeMap<NodeId, BTreeSet<InstanceId>>,
+    /// What takes room on a node: what is placed there, and what room is kept for.
+    claimed: BTreeMap<NodeId, BTreeSet<InstanceId>>,
     abandoned: BTreeMap<NodeId, String>,
     claims: BTreeMap<NodeId, Claims>,
     raw: BTreeMap<String, KeyValue>,
+    /// When the store was restored from a snapshot, if ever.
+    restored: Option<Revision>,
 }
+
+/// What becomes of an instance that a restored store does not know the place of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// It waits for a node to report it.
+    Waits,
+    /// People say that it is nowhere: it is placed as if it were new, or removed if that is what they want.
+    Nowhere,
+}
+
+/// The label by which people say of an instance of a restored store that it is nowhere. Its value is the revision of that restore,
+/// so that what was said once does not hold for the next.
+pub const NOWHERE_LABEL: &str = "restored";
 
 impl Cluster {
     /// The revision everything here is at.
@@ -133,6 +170,26 @@ impl Cluster {
         &self.operations
     }
 
+    /// Whether nobody knows where this instance is: the store was restored since it was last placed, what happened after the
+    /// snapshot is forgotten, and no agent has reported it yet. Only an agent's report, or people, end that.
+    pub fn missing(&self, entry: &InstanceEntry) -> Option<Missing> {
+        let restored = self.restored?;
+        let older =
+            entry.created < restored && entry.placement_revision.is_none_or(|placed| placed < restored);
+        let instance = &entry.instance;
+        let label = instance.metadata.labels.get(NOWHERE_LABEL);
+        let labelled = label.is_some_and(|label| *label == restored.to_string());
+        let forced = instance.is_deleting() && instance.spec.force_stop;
+        // What people asked for before the restore, they did not ask for because of it.
+        let nowhere = labelled || (forced && entry.spec_revision > restored);
+        older.then_some(if nowhere { Missing::Nowhere } else { Missing::Waits })
+    }
+
+    /// When the store was restored from a snapshot, if ever.
+    pub fn restored(&self) -> Option<Revision> {
+        self.restored
+    }
+
     /// Operations of an object that have not ended.
     pub fn open_operations(&self, target: Target) -> impl Iterator<Item = &Arc<OperationEntry>> {
         self.open_operations.get(&target).into_iter().flatten().filter_map(|id| self.operations.get(id))
@@ -145,7 +202,12 @@ impl Cluster {
 
     /// Instances placed on a node.
     pub fn placed_on(&self, node: NodeId) -> impl Iterator<Item = &Arc<InstanceEntry>> {
-        self.by_node.get(&node).into_iter().flatten().filter_map(|id| self.instances.get(id))
+        self.claiming(node).filter(move |entry| entry.placement.node == Some(node))
+    }
+
+    /// Instances placed on a node, or with room kept for them there.
+    fn claiming(&self, node: NodeId) -> impl Iterator<Item = &Arc<InstanceEntry>> {
+        self.claimed.get(&node).into_iter().flatten().filter_map(|id| self.instances.get(id))
     }
 
     /// The name of a node that was abandoned.
@@ -158,9 +220,9 @@ impl Cluster {
         self.claims.get(&node).copied().unwrap_or_default()
     }
 
-    /// What the instances on a node take.
+    /// What the instances on a node take, and those that room is kept for.
     pub fn allocated(&self, node: NodeId) -> Resources {
-        self.placed_on(node).map(|entry| entry.instance.spec.resources()).sum()
+        self.claiming(node).map(|entry| entry.instance.spec.resources()).sum()
     }
 
     /// An instance by uid, or by name within a project.
@@ -218,6 +280,13 @@ impl Cluster {
                 Key::Instance(id) | Key::InstanceStatus(id) | Key::Placement(id) => Dirty::Instance(id),
                 Key::Node(id) | Key::NodeStatus(id) => Dirty::Node(id),
                 Key::Operation(id) => Dirty::Operation(id),
+                Key::Restored => {
+                    self.restored = match event {
+                        Event::Put { current, .. } => Some(current.mod_revision),
+                        Event::Delete { .. } => None,
+                    };
+                    continue;
+                }
                 Key::NodePlaced(_) | Key::NodeRaised(_) | Key::Abandoned(_) | Key::Other => continue,
             };
             let known = dirty.iter_mut().find(|(known, _)| *known == id);
@@ -299,8 +368,8 @@ impl Cluster {
         if let Some(old) = &old {
             self.unplace(old);
         }
-        if let Some(placement) = entry.instance.placement {
-            self.by_node.entry(placement.node).or_default().insert(id);
+        for node in entry.placement.claims() {
+            self.claimed.entry(node).or_default().insert(id);
         }
         let metadata = &entry.instance.metadata;
         self.instance_names.insert((metadata.project.clone(), metadata.name.clone()), id);
@@ -310,12 +379,12 @@ impl Cluster {
     }
 
     fn unplace(&mut self, entry: &InstanceEntry) {
-        if let Some(placement) = entry.instance.placement
-            && let Some(placed) = self.by_node.get_mut(&placement.node)
-        {
-            placed.remove(&entry.instance.id);
-            if placed.is_empty() {
-                self.by_node.remove(&placement.node);
+        for node in entry.placement.claims() {
+            if let Some(claiming) = self.claimed.get_mut(&node) {
+                claiming.remove(&entry.instance.id);
+                if claiming.is_empty() {
+                    self.claimed.remove(&node);
+                }
             }
         }
     }
@@ -336,6 +405,7 @@ impl Cluster {
         let entry = Arc::new(NodeEntry {
             node: node_from(&wire).map_err(|error| damaged(&spec.key, error))?,
             spec_revision: spec.mod_revision,
+            bytes: spec.value.len() + status.as_ref().map_or(0, |status| status.value.len()),
             status_revision: status.as_ref().map(|status| status.mod_revision),
             revision: status.map_or(spec.mod_revision, |status| status.mod_revision.max(spec.mod_revision)),
         });
@@ -357,7 +427,11 @@ impl Cluster {
             (Some(raw), old) => {
                 let operation = operation_from(&decode::<v1::Operation>(&raw)?)
                     .map_err(|error| damaged(&raw.key, error))?;
-                let entry = Arc::new(OperationEntry { operation, revision: raw.mod_revision });
+                let entry = Arc::new(OperationEntry {
+                    operation,
+                    revision: raw.mod_revision,
+                    bytes: raw.value.len(),
+                });
                 self.operations.insert(id, entry.clone());
                 (if old.is_some() { ChangeKind::Modified } else { ChangeKind::Added }, entry)
             }
@@ -401,13 +475,16 @@ fn instance_entry(
     };
     instance.placement = record.node.map(|node| Placement { node, epoch: record.epoch });
     let revisions = [Some(spec), status, placement];
+    let bytes = revisions.into_iter().flatten().map(|raw| raw.value.len()).sum();
     let revision = revisions.into_iter().flatten().map(|raw| raw.mod_revision).max().unwrap_or_default();
     Ok(InstanceEntry {
         instance,
         placement: record,
+        created: spec.create_revision,
         spec_revision: spec.mod_revision,
         placement_revision: placement.map(|raw| raw.mod_revision),
         revision,
+        bytes,
     })
 }
 
@@ -415,8 +492,9 @@ fn placement_record(wire: &internal::Placement) -> Result<PlacementRecord, Error
     let node = |text: &str| -> Result<NodeId, Error> {
         text.parse().map_err(|_| Error::new(ErrorKind::Internal, format!("`{text}` is not a uid")))
     };
+    let if_any = |text: &str| (!text.is_empty()).then(|| node(text)).transpose();
     Ok(PlacementRecord {
-        node: if wire.node_uid.is_empty() { None } else { Some(node(&wire.node_uid)?) },
+        node: if_any(&wire.node_uid)?,
         epoch: Epoch(wire.epoch),
         rejections: wire
             .rejections
@@ -434,6 +512,7 @@ fn placement_record(wire: &internal::Placement) -> Result<PlacementRecord, Error
             .as_ref()
             .map(|lost| Lost { node_name: lost.node_name.clone(), restart_serial: lost.restart_serial }),
         leaving: wire.leaving,
+        reserved: if_any(&wire.reserved_node_uid)?,
     })
 }
 

@@ -13,8 +13,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
-/// Changes kept for subscribers that come back.
+/// Changes kept for subscribers that come back, and the most bytes of them: every change holds its object as it was, and
+/// an instance may carry a large user-data.
 const RING: usize = 16 * 1024;
+const RING_BYTES: usize = 16 << 20;
 /// Items of one page while listing.
 const PAGE: usize = 1000;
 
@@ -22,6 +24,20 @@ struct Ring {
     /// Changes after this revision are kept.
     floor: Revision,
     changes: VecDeque<Arc<Change>>,
+    /// What the changes weigh together.
+    bytes: usize,
+}
+
+impl Ring {
+    fn push(&mut self, change: Change) {
+        self.bytes += change.object.weight();
+        self.changes.push_back(Arc::new(change));
+        while self.changes.len() > RING || self.bytes > RING_BYTES {
+            let Some(oldest) = self.changes.pop_front() else { return };
+            self.bytes -= oldest.object.weight();
+            self.floor = oldest.revision;
+        }
+    }
 }
 
 struct Shared {
@@ -51,7 +67,7 @@ impl Follower {
             store.watch(Watch { prefix: keys::ROOT.to_owned(), after: from }).await.map_err(store_error)?;
         let shared = Shared {
             cluster: RwLock::new(cluster),
-            ring: Mutex::new(Ring { floor: from, changes: VecDeque::new() }),
+            ring: Mutex::new(Ring { floor: from, changes: VecDeque::new(), bytes: 0 }),
             revision: watch::channel(from).0,
         };
         let follower = Self { shared: Arc::new(shared), store };
@@ -92,12 +108,7 @@ impl Follower {
         let changes = self.shared.cluster.write().unwrap_or_else(PoisonError::into_inner).apply(batch)?;
         {
             let mut ring = self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner);
-            ring.changes.extend(changes.into_iter().map(Arc::new));
-            while ring.changes.len() > RING {
-                if let Some(oldest) = ring.changes.pop_front() {
-                    ring.floor = oldest.revision;
-                }
-            }
+            changes.into_iter().for_each(|change| ring.push(change));
         }
         self.shared.revision.send_replace(batch.revision);
         Ok(())
@@ -203,7 +214,7 @@ pub fn store_error(error: StoreError) -> Error {
     let kind = match &error {
         StoreError::Compacted { .. } | StoreError::FutureRevision { .. } => ErrorKind::Expired,
         StoreError::Full => ErrorKind::Exhausted,
-        StoreError::Unavailable(_) | StoreError::Lagged => ErrorKind::Unavailable,
+        StoreError::Unavailable(_) | StoreError::InUse(_) | StoreError::Lagged => ErrorKind::Unavailable,
         StoreError::Invalid(_) => ErrorKind::Invalid,
         StoreError::LeaseNotFound(_) | StoreError::Corrupt(_) | StoreError::WrongFormat { .. } => {
             ErrorKind::Internal
@@ -228,4 +239,69 @@ fn expired(after: Revision) -> Error {
 
 fn ended() -> Error {
     Error::new(ErrorKind::Unavailable, "the store's watch ended")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::write::Writer;
+    use super::*;
+    use hv_core::instance::{Instance, InstanceSpec, InstanceStatus};
+    use hv_core::{Labels, Metadata, Name, Timestamp};
+    use hv_store::model::MemoryStore;
+
+    #[tokio::test]
+    async fn the_ring_holds_so_many_bytes_and_who_is_older_lists_anew() {
+        const USER_DATA: usize = 256 << 10;
+        let store = Arc::new(MemoryStore::new("test"));
+        let (follower, watch) = Follower::start(store.clone()).await.unwrap();
+        let following = follower.clone();
+        let name = |name| Name::parse("name", name).unwrap();
+        let instance = Instance {
+            id: "018f4e2a-0000-7000-8000-000000000002".parse().unwrap(),
+            metadata: Metadata {
+                name: name("demo"),
+                project: name("default"),
+                labels: Labels::new(),
+                annotations: Labels::from([("note".into(), "x".repeat(USER_DATA))]),
+                generation: 1,
+                created_at: Timestamp(1),
+                deletion_requested_at: None,
+                finalizers: vec![],
+            },
+            spec: InstanceSpec { image: Some("/i".into()), ..InstanceSpec::default() },
+            status: InstanceStatus::default(),
+            placement: None,
+        };
+        let mut writer = Writer::default();
+        writer.put_instance(&instance);
+        let created = store.txn(writer.finish()).await.unwrap().revision;
+        // Each of these changes is a few bytes in the store, and another copy of the whole in memory.
+        let changes = 4 * RING_BYTES / USER_DATA;
+        let mut newest = created;
+        for number in 0..changes {
+            let status = InstanceStatus { message: number.to_string(), ..InstanceStatus::default() };
+            let mut writer = Writer::default();
+            writer.put_instance_status(instance.id, &status);
+            newest = store.txn(writer.finish()).await.unwrap().revision;
+        }
+        let mut following = Box::pin(following.follow(watch));
+        tokio::select! {
+            error = &mut following => panic!("{error}"),
+            () = follower.reached(newest) => {}
+        }
+        {
+            let ring = follower.shared.ring.lock().unwrap();
+            let held: usize = ring.changes.iter().map(|change| change.object.weight()).sum();
+            assert_eq!(held, ring.bytes);
+            assert!(
+                ring.changes.iter().all(|change| change.object.weight() > USER_DATA),
+                "the user-data is counted"
+            );
+            assert!(held <= RING_BYTES && held > RING_BYTES / 2, "{held} bytes");
+        }
+        let expired = follower.subscribe(created).err().expect("too old");
+        assert_eq!(expired.kind, ErrorKind::Expired);
+        let recent = follower.subscribe(Revision(newest.0 - 5)).unwrap().next().await.unwrap();
+        assert_eq!(recent.len(), 5);
+    }
 }

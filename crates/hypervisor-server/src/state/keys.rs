@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   /hv1/cluster                         identity of the cluster
+//!   /hv1/restored                        the store was restored from a snapshot, when this last changed
 //!   /hv1/instance/<project>/<uid>        metadata and specification: changed by callers
 //!   /hv1/instance-status/<uid>           what is observed: changed by reports, never breaks a caller's precondition
 //!   /hv1/placement/<uid>                 node and epoch: changed by the scheduler
@@ -21,6 +22,9 @@ use hv_core::{InstanceId, Name, NodeId, OperationId};
 pub const ROOT: &str = "/hv1/";
 /// Identity of the cluster.
 pub const CLUSTER: &str = "/hv1/cluster";
+
+/// Put by a restore: what is older than this waits for an agent's report.
+pub const RESTORED: &str = "/hv1/restored";
 
 const INSTANCE: &str = "/hv1/instance/";
 const INSTANCE_STATUS: &str = "/hv1/instance-status/";
@@ -53,6 +57,8 @@ pub enum Key {
     Abandoned(NodeId),
     /// An operation.
     Operation(OperationId),
+    /// The mark of a restore.
+    Restored,
     /// Identity, names, idempotency records: read when needed, not followed.
     Other,
 }
@@ -62,6 +68,9 @@ impl Key {
     pub fn parse(key: &str) -> Self {
         fn id<T: std::str::FromStr>(key: &str, prefix: &str) -> Option<T> {
             key.strip_prefix(prefix)?.rsplit('/').next()?.parse().ok()
+        }
+        if key == RESTORED {
+            return Self::Restored;
         }
         id(key, INSTANCE)
             .map(Self::Instance)

@@ -5,5 +5,7 @@ pub mod follow;
 pub mod keys;
 pub mod write;
 
-pub use cluster::{Change, ChangeKind, Cluster, InstanceEntry, NodeEntry, Object, OperationEntry};
+pub use cluster::{
+    Change, ChangeKind, Cluster, InstanceEntry, Missing, NOWHERE_LABEL, NodeEntry, Object, OperationEntry,
+};
 pub use follow::{Follower, Subscription};

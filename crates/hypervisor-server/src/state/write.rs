@@ -44,9 +44,16 @@ pub struct PlacementRecord {
     pub lost: Option<Lost>,
     /// Its node is drained: it is torn down there, and placed anew then.
     pub leaving: bool,
+    /// Room is kept for it on this node until it is placed anew: it must not leave for nowhere.
+    pub reserved: Option<NodeId>,
 }
 
 impl PlacementRecord {
+    /// The nodes whose room it takes: where it is, and where room is kept for it.
+    pub fn claims(&self) -> impl Iterator<Item = NodeId> {
+        self.node.into_iter().chain(self.reserved.filter(|reserved| self.node != Some(*reserved)))
+    }
+
     /// What was lost with its node is not made anew before somebody asks for it: its disks were there.
     pub fn stays_lost(&self, spec: &InstanceSpec) -> bool {
         self.lost.as_ref().is_some_and(|lost| spec.restart_serial <= lost.restart_serial)
@@ -127,6 +134,7 @@ impl Writer {
                 restart_serial: lost.restart_serial,
             }),
             leaving: placement.leaving,
+            reserved_node_uid: placement.reserved.map(|node| node.to_string()).unwrap_or_default(),
         };
         self.put(keys::placement(id), &message, None)
     }
