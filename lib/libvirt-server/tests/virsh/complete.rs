@@ -13,12 +13,12 @@ fn virsh_prints_the_same_of_secrets_as_against_libvirts_own_driver() {
     if daemon::is_missing("virsh_prints_the_same_of_secrets_as_against_libvirts_own_driver") {
         return;
     }
-    let real = Libvirtd::start();
-    let theirs = Transcript::of(
-        SECRETS,
-        daemon::virsh_at("qemu", "/session", &real.socket(), real.directory(), SECRETS),
-    );
-    let ours = Transcript::of(SECRETS, OurServer::with(Scope::Complete).virsh(SECRETS));
+    let attempt = || {
+        let real = Libvirtd::start();
+        daemon::virsh_at("qemu", "/session", &real.socket(), real.directory(), SECRETS)
+    };
+    let theirs = Transcript::of(SECRETS, daemon::patiently(attempt));
+    let ours = Transcript::of(SECRETS, daemon::patiently(|| OurServer::with(Scope::Complete).virsh(SECRETS)));
     assert_eq!(theirs.commands.len(), SECRETS.lines().count(), "{}", theirs.text);
     for (theirs, ours) in theirs.commands.iter().zip(&ours.commands) {
         assert_eq!(ours, theirs);
@@ -34,7 +34,7 @@ fn devices_filters_and_contents_come_and_go() {
         return;
     }
     let server = OurServer::with(Scope::Complete);
-    let transcript = Transcript::of(COMPLETE, server.virsh(COMPLETE));
+    let transcript = Transcript::of(COMPLETE, server.virsh(COMPLETE).expect("virsh hangs"));
     let output = |line: &str, which: usize| {
         let found = transcript.commands.iter().filter(|command| command.line == line).nth(which);
         found.unwrap_or_else(|| panic!("{line} did not run: {}", transcript.text)).output.as_str()

@@ -104,11 +104,8 @@ fn compare(test: &str, script: &str) -> Option<Transcript> {
     if daemon::is_missing(test) {
         return None;
     }
-    let real = Libvirtd::start();
-    let theirs = Transcript::of(script, real.virsh(script));
-    drop(real);
-    let ours = OurServer::start();
-    let our = Transcript::of(script, ours.virsh(script));
+    let theirs = Transcript::of(script, daemon::patiently(|| Libvirtd::start().virsh(script)));
+    let our = Transcript::of(script, daemon::patiently(|| OurServer::start().virsh(script)));
     assert_eq!(theirs.commands.len(), script.lines().count(), "the script did not run: {}", theirs.text);
     for (theirs, ours) in theirs.commands.iter().zip(&our.commands) {
         assert_eq!(ours, theirs, "virsh prints otherwise");
