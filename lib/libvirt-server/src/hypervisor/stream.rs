@@ -1,5 +1,6 @@
 //! Streams: contents of volumes both ways, pictures, consoles that echo.
 
+use super::storage::Run;
 use super::{Caller, Client, Effect, Hypervisor, Refusal};
 use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
 use libvirt_protocol::packet::STREAM_CHUNK;
@@ -27,15 +28,21 @@ pub(super) struct Stream {
 #[derive(Debug)]
 enum Way {
     /// What is left to be sent.
-    Down { content: Vec<u8>, sent: usize, holes: Holes, ended: bool },
+    Down { source: Source, holes: Holes, ended: bool },
     /// Where the next byte goes, and where none goes any more.
     Up { vol: types::StorageVol<'static>, place: u64, end: u64, holes: Holes },
     /// Everything comes back.
     Echo,
 }
 
-/// A run of zeros of at least this many bytes travels as a hole: what file systems keep holes in.
-const HOLE: usize = 4096;
+/// Where the data of a stream comes from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// What is left of these bytes.
+    Bytes(&'static [u8]),
+    /// What is left of a volume.
+    Volume { vol: types::StorageVol<'static>, place: u64, end: u64 },
+}
 
 impl Hypervisor {
     fn open_stream(&mut self, way: Way) -> Result<(), Refusal> {
@@ -50,8 +57,8 @@ impl Hypervisor {
     }
 
     /// The call under way opens a stream that sends this.
-    pub(super) fn open_download(&mut self, content: Vec<u8>, holes: Holes) -> Result<(), Refusal> {
-        self.open_stream(Way::Down { content, sent: 0, holes, ended: false })
+    pub(super) fn open_download(&mut self, source: Source, holes: Holes) -> Result<(), Refusal> {
+        self.open_stream(Way::Down { source, holes, ended: false })
     }
 
     /// The call under way opens a stream that fills a volume.
@@ -72,30 +79,59 @@ impl Hypervisor {
 
     /// There is room for more of a stream.
     pub fn pull(&mut self, client: Client, call: CallId) {
-        let Some(stream) = self.stream(client, call) else { return };
-        let Way::Down { content, sent, holes, ended } = &mut stream.way else { return };
-        let effect = match content.get(*sent..) {
-            _ if *ended => return,
-            None | Some([]) => {
-                *ended = true;
+        // Taken out, so that its volume can be read.
+        let Some(mut stream) = self.forget(client, call) else { return };
+        let run = match &mut stream.way {
+            Way::Down { source, holes, ended: false } => self.next_run(source, *holes),
+            Way::Down { .. } | Way::Up { .. } | Way::Echo => return self.keep(client, stream),
+        };
+        let effect = match run {
+            Err(refusal) => return self.effects.push_back((client, Effect::Break { call, refusal })),
+            Ok(Some(Run::Zeros(length))) => Effect::Hole(call, i64::try_from(length).unwrap_or(i64::MAX)),
+            Ok(Some(Run::Data(data))) => Effect::Data(call, data),
+            Ok(None) => {
+                if let Way::Down { ended, .. } = &mut stream.way {
+                    *ended = true;
+                }
                 Effect::End(call)
             }
-            Some(rest) => {
-                let zeros = rest.iter().position(|byte| *byte != 0).unwrap_or(rest.len());
-                if *holes == Holes::Allowed && zeros >= HOLE.min(rest.len()) {
-                    *sent += zeros;
-                    Effect::Hole(call, i64::try_from(zeros).unwrap_or(i64::MAX))
-                } else {
-                    let piece = piece(rest, *holes);
-                    *sent += piece.len();
-                    Effect::Data(call, piece.to_vec())
-                }
-            }
         };
+        self.keep(client, stream);
         let more = !matches!(effect, Effect::End(_));
         self.effects.push_back((client, effect));
         if more {
             self.effects.push_back((client, Effect::Readable(call)));
+        }
+    }
+
+    fn keep(&mut self, client: Client, stream: Stream) {
+        if let Some(connected) = self.clients.get_mut(&client) {
+            connected.streams.insert(stream.call.serial(), stream);
+        }
+    }
+
+    /// What a download sends next; zeros only where holes may travel.
+    fn next_run(&mut self, source: &mut Source, holes: Holes) -> Result<Option<Run>, Refusal> {
+        const CHUNK: u64 = STREAM_CHUNK as u64;
+        match source {
+            Source::Bytes([]) => Ok(None),
+            Source::Bytes(bytes) => Ok(Some(Run::Data(std::mem::take(bytes).to_vec()))),
+            Source::Volume { place, end, .. } if *place >= *end => Ok(None),
+            Source::Volume { vol, place, end } => {
+                let run = match self.volume_mut(vol)?.content.read(*place, *end, CHUNK) {
+                    Run::Zeros(length) if holes == Holes::Never => {
+                        Run::Data(vec![0; usize::try_from(length.min(CHUNK)).unwrap_or(STREAM_CHUNK)])
+                    }
+                    // A hole's length has a sign.
+                    Run::Zeros(length) => Run::Zeros(length.min(i64::MAX.unsigned_abs())),
+                    data => data,
+                };
+                *place += match &run {
+                    Run::Zeros(length) => *length,
+                    Run::Data(data) => data.len() as u64,
+                };
+                Ok(Some(run))
+            }
         }
     }
 
@@ -157,21 +193,12 @@ impl Hypervisor {
     }
 
     fn write(&mut self, vol: &types::StorageVol<'_>, from: u64, data: &[u8]) -> Result<(), Refusal> {
-        let content = &mut self.volume_mut(vol)?.content;
-        let from = usize::try_from(from).map_err(|_| Refusal::argument("beyond what memory holds"))?;
-        if content.len() < from + data.len() {
-            content.resize(from + data.len(), 0);
-        }
-        content[from..from + data.len()].copy_from_slice(data);
+        self.volume_mut(vol)?.content.write(from, data);
         Ok(())
     }
 
     fn clear(&mut self, vol: &types::StorageVol<'_>, from: u64, length: u64) -> Result<(), Refusal> {
-        let content = &mut self.volume_mut(vol)?.content;
-        let place = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(content.len());
-        let (from, to) = (place(from), place(from.saturating_add(length)));
-        // Behind what was written there are zeros anyway.
-        content[from..to].fill(0);
+        self.volume_mut(vol)?.content.clear(from, length);
         Ok(())
     }
 
@@ -206,20 +233,4 @@ enum Advance {
     Write { vol: types::StorageVol<'static>, from: u64 },
     Echo,
     Refused(Refusal),
-}
-
-/// The piece that goes next: up to the next hole, where holes travel.
-fn piece(rest: &[u8], holes: Holes) -> &[u8] {
-    let piece = &rest[..rest.len().min(STREAM_CHUNK)];
-    if holes == Holes::Never {
-        return piece;
-    }
-    let mut zeros = 0;
-    for (at, byte) in piece.iter().enumerate() {
-        zeros = if *byte == 0 { zeros + 1 } else { 0 };
-        if zeros == HOLE && at + 1 > HOLE {
-            return &piece[..=at - HOLE];
-        }
-    }
-    piece
 }

@@ -1,6 +1,7 @@
 //! What is asked of the guest itself, whose agent in the test driver always answers.
 
 use super::Hypervisor;
+use crate::hypervisor::stream::{Holes, Source};
 use crate::hypervisor::{Refusal, Reply, only};
 use libvirt_protocol::enums::{DomainInterfaceAddressesSource, ErrorDomain, ErrorNumber, IpAddrType};
 use libvirt_protocol::xdr::List;
@@ -187,7 +188,9 @@ impl Hypervisor {
         let network = self.networks.values().find(|known| known.name == network);
         let range = network.and_then(|network| network.first_address());
         let addr = match range {
-            Some(first) => std::net::Ipv4Addr::from_bits(u32::from(first) + 1 + number as u32).to_string(),
+            Some(first) => {
+                std::net::Ipv4Addr::from_bits(u32::from(first).wrapping_add(1 + number as u32)).to_string()
+            }
             None => format!("192.168.0.{}", 1 + number),
         };
         types::DomainIpAddr { kind: IpAddrType::Ipv4, addr: addr.into(), prefix: 24 }
@@ -226,7 +229,7 @@ impl Hypervisor {
         if args.screen > 0 {
             return Err(Refusal::argument("only a single screen is supported"));
         }
-        self.open_download(PICTURE.to_vec(), crate::hypervisor::stream::Holes::Never)?;
+        self.open_download(Source::Bytes(PICTURE), Holes::Never)?;
         Ok(remote::DomainScreenshotRet { mime: Some("image/png".into()) })
     }
 }

@@ -3,7 +3,7 @@
 use super::config::Cpus;
 use super::{Config, Domain, Hypervisor};
 use crate::hypervisor::{Refusal, Reply, only};
-use libvirt_protocol::enums::{DomainControlState, ErrorNumber, VcpuState};
+use libvirt_protocol::enums::{DomainControlState, ErrorDomain, ErrorNumber, VcpuState};
 use libvirt_protocol::flags::DomainXmlFlags;
 use libvirt_protocol::params::TypedParam;
 use libvirt_protocol::xdr::Words;
@@ -114,6 +114,7 @@ impl Hypervisor {
         if !domain.is_active() {
             return Err(Refusal::invalid("cannot list vcpus for an inactive domain"));
         }
+        let length = map_length(args.maxinfo, args.maplen)?;
         let count = domain.config.vcpus.min(args.maxinfo.max(0).cast_unsigned());
         let one = |number: u32| {
             let cpus = domain.config.pinned(number);
@@ -123,7 +124,6 @@ impl Hypervisor {
             };
             types::VcpuInfo { number, state: VcpuState::Running, cpu_time, cpu }
         };
-        let length = usize::try_from(args.maplen).unwrap_or(0);
         let maps: Vec<u8> =
             (0..count).flat_map(|number| domain.config.pinned(number).to_map(length)).collect();
         Ok(remote::DomainGetVcpusRet { info: (0..count).map(one).collect(), cpumaps: maps.into() })
@@ -234,6 +234,10 @@ impl Hypervisor {
         args: remote::DomainGetCpuStatsArgs<'_>,
     ) -> Reply<remote::DomainGetCpuStats> {
         only(args.flags.bits(), 4, "testDomainGetCPUStats")?;
+        // `REMOTE_DOMAIN_GET_CPU_STATS_NCPUS_MAX` of `remote_protocol.x`.
+        if args.ncpus > 128 {
+            return Err(Refusal::internal("ncpus too large").of(ErrorDomain::Rpc));
+        }
         let domain = self.active(&args.dom)?;
         const TOTAL: u64 = 48_772_617_035;
         const GUEST: u64 = 46_303_481_255;
@@ -295,4 +299,15 @@ pub(crate) fn terminated<const MAX: u32>(text: &[u8]) -> Words<MAX> {
     let mut bytes = text.to_vec();
     bytes.push(0);
     Words(bytes)
+}
+
+/// The length of a map of processors, of which a reply has so many.
+pub(super) fn map_length(count: i32, length: i32) -> Result<usize, Refusal> {
+    // `REMOTE_CPUMAPS_MAX` of `remote_protocol.x`.
+    const MOST: usize = 8_388_608;
+    let (count, length) = (usize::try_from(count).unwrap_or(0), usize::try_from(length).unwrap_or(0));
+    match count.max(1).checked_mul(length) {
+        Some(size) if size <= MOST => Ok(length),
+        _ => Err(Refusal::internal("the processor maps would be larger than a reply").of(ErrorDomain::Rpc)),
+    }
 }

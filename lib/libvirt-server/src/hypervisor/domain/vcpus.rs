@@ -1,7 +1,7 @@
 //! Virtual processors and I/O threads, and where they may run.
 
 use super::config::Cpus;
-use super::read::HOST_CPUS;
+use super::read::{HOST_CPUS, map_length};
 use super::{Hypervisor, Impact};
 use crate::hypervisor::{Refusal, Reply, only};
 use libvirt_protocol::enums::ErrorDomain;
@@ -110,7 +110,7 @@ impl Hypervisor {
         let impact = domain.impact(args.flags)?;
         let config = domain.asked(impact);
         let count = config.vcpus.min(args.ncpumaps.max(0).cast_unsigned());
-        let length = usize::try_from(args.maplen).unwrap_or(0);
+        let length = map_length(args.ncpumaps, args.maplen)?;
         let maps: Vec<u8> = (0..count).flat_map(|number| config.pinned(number).to_map(length)).collect();
         Ok(remote::DomainGetVcpuPinInfoRet { cpumaps: maps.into(), num: count.cast_signed() })
     }
@@ -133,7 +133,7 @@ impl Hypervisor {
         let domain = self.domain(&args.dom)?;
         let impact = domain.impact(args.flags)?;
         let cpus = domain.asked(impact).emulator_pin.clone().unwrap_or_else(|| Cpus::first(HOST_CPUS));
-        let map = cpus.to_map(usize::try_from(args.maplen).unwrap_or(0));
+        let map = cpus.to_map(map_length(1, args.maplen)?);
         Ok(remote::DomainGetEmulatorPinInfoRet { cpumaps: map.into(), ret: 1 })
     }
 

@@ -1,6 +1,9 @@
 //! Storage pools.
 
+mod content;
 mod volume;
+
+pub(super) use content::Run;
 
 use volume::Volume;
 

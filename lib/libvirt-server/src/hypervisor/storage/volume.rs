@@ -1,8 +1,9 @@
 //! Volumes, whose contents lie in memory.
 
 use super::Pool;
+use super::content::Content;
 use crate::hypervisor::domain::config_bytes as bytes;
-use crate::hypervisor::stream::Holes;
+use crate::hypervisor::stream::{Holes, Source};
 use crate::hypervisor::{Hypervisor, Refusal, Reply, only};
 use crate::xml::Element;
 use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
@@ -17,8 +18,8 @@ pub(crate) struct Volume {
     pub(super) allocation: u64,
     format: Option<String>,
     backing: Option<Element>,
-    /// What was written; zeros follow, up to the capacity.
-    pub(crate) content: Vec<u8>,
+    /// What was written.
+    pub(crate) content: Content,
 }
 
 /// What the format of a volume is when nobody says: none is written for a pool of this kind.
@@ -41,7 +42,7 @@ impl Volume {
             allocation: allocation.unwrap_or(capacity),
             format: document.path("target/format/@type").map(str::to_owned),
             backing: document.find("backingStore").cloned(),
-            content: Vec::new(),
+            content: Content::default(),
         })
     }
 
@@ -190,7 +191,7 @@ impl Hypervisor {
     }
 
     pub(crate) fn vol_wipe(&mut self, args: remote::StorageVolWipeArgs<'_>) -> Reply<remote::StorageVolWipe> {
-        self.volume_mut(&args.vol)?.content.clear();
+        self.volume_mut(&args.vol)?.content.truncate(0);
         Ok(())
     }
 
@@ -198,7 +199,7 @@ impl Hypervisor {
         &mut self,
         args: remote::StorageVolWipePatternArgs<'_>,
     ) -> Reply<remote::StorageVolWipePattern> {
-        self.volume_mut(&args.vol)?.content.clear();
+        self.volume_mut(&args.vol)?.content.truncate(0);
         Ok(())
     }
 
@@ -221,8 +222,7 @@ impl Hypervisor {
         if args.flags.contains(F::ALLOCATE) {
             volume.allocation = capacity;
         }
-        let held = usize::try_from(capacity).unwrap_or(usize::MAX);
-        volume.content.truncate(held);
+        volume.content.truncate(capacity);
         Ok(())
     }
 
@@ -245,15 +245,11 @@ impl Hypervisor {
     ) -> Reply<remote::StorageVolDownload> {
         let sparse = args.flags.contains(StorageVolDownloadFlags::SPARSE_STREAM);
         only(args.flags.bits(), StorageVolDownloadFlags::SPARSE_STREAM.bits(), "storageVolDownload")?;
-        let volume = self.volume_mut(&args.vol)?;
-        let end = span(args.offset, args.length, volume.capacity)?;
-        let size =
-            |place: u64| usize::try_from(place).map_err(|_| Refusal::argument("beyond what memory holds"));
-        let (from, to) = (size(args.offset)?, size(end)?);
-        let held = volume.content.len();
-        let mut content = volume.content[from.min(held)..to.min(held)].to_vec();
-        content.resize(to - from, 0);
-        self.open_download(content, if sparse { Holes::Allowed } else { Holes::Never })
+        let capacity = self.volume_mut(&args.vol)?.capacity;
+        let end = span(args.offset, args.length, capacity)?.min(capacity).max(args.offset);
+        let vol = libvirt_protocol::xdr::IntoOwned::into_owned(args.vol);
+        let holes = if sparse { Holes::Allowed } else { Holes::Never };
+        self.open_download(Source::Volume { vol, place: args.offset, end }, holes)
     }
 }
 
