@@ -124,6 +124,36 @@ async fn what_breaks_a_connection_fails_every_call_with_the_right_kind_and_no_ot
             calls(&bystander).await.unwrap();
         }
     }
+    // Whatever was broken is forgotten: only the bystander is left.
+    while handle.with(|hypervisor| hypervisor.clients()).await.unwrap() > 1 {
+        tokio::task::yield_now().await;
+    }
+    calls(&bystander).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_while_it_is_opened_is_an_error_too() {
+    let handle = start();
+    for fault in [Fault::Cut, Fault::Oversize, Fault::Undersize, Fault::Garbage] {
+        for seed in 0..SEEDS {
+            let (ours, near) = tokio::io::duplex(65_536);
+            let (far, theirs) = tokio::io::duplex(65_536);
+            handle.attach(Stream::new(theirs, true));
+            run(async move {
+                let mut faults = Faults::new(fault, seed, 0);
+                relay(Stream::new(near, true), Stream::new(far, true), &mut faults).await
+            });
+            let transport = Stream::new(ours, true);
+            let result = async {
+                let builder = Connect::builder("test:///default");
+                calls(&builder.open_on("test:///default", transport, run).await?).await
+            };
+            let error = result.await.expect_err("a damaged connection works");
+            let kind = error.kind();
+            let right = matches!(kind, ErrorKind::Closed | ErrorKind::Transport(_) | ErrorKind::Protocol(_));
+            assert!(right, "{fault:?} {seed}: {error:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -190,6 +190,12 @@ impl Hypervisor {
         self.effects.retain(|(to, _)| *to != client);
     }
 
+    /// How many clients are connected.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
     /// A client calls. `now` is the time since the epoch.
     pub fn call(
         &mut self,
