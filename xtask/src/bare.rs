@@ -131,6 +131,8 @@ fn enter(root: &Path, arguments: [&OsStr; 3]) -> Result<()> {
 /// same path inside, because rustup's toolchains may be links with absolute targets.
 const ENTER: &str = r#"
 root=$1 rustup=$2 cargo=$3 target=$4
+# A machine's root is a mount, whose propagation can be changed.
+mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"

@@ -95,6 +95,7 @@ const PACKAGES: &[(Purpose, &str, &str)] = &[
     (Purpose::Test, "git", "tidy checks the files that git tracks"),
     (Purpose::Test, "xorriso", "reads our cloud-init seeds as an independent peer"),
     (Purpose::Test, "util-linux", "blkid and mount as further peers"),
+    (Purpose::Test, "iproute2", "ip makes bridges and taps in namespaces of the tests"),
     (Purpose::Test, "openssh-client", "logs in to the Debian guest of the tests"),
     (Purpose::Test, "libvirt-daemon", "libvirtd, which the libvirt client is tested against"),
     (Purpose::Test, "libvirt-daemon-driver-qemu", "qemu:///session of that libvirtd"),

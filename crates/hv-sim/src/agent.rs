@@ -10,7 +10,7 @@ use hv_core::node::{DriverStatus, NodeReport};
 use hv_core::{InstanceId, NodeId, Resources};
 use hv_driver::Guest;
 use hv_driver::fake::Host;
-use hypervisor_agent::instance::{Record, Report};
+use hypervisor_agent::instance::{Input, Record, Report};
 use hypervisor_agent::node::Reports;
 use hypervisor_agent::session::link::{Event as LinkEvent, Link};
 use hypervisor_server::reconcile::Conn;
@@ -353,6 +353,15 @@ impl World {
 
     /// As the agent's node task does it.
     fn find_orphans(&mut self, life: Life, wanted: &BTreeSet<InstanceId>) {
+        let node = &self.nodes[life.node];
+        let left = |id: &InstanceId| {
+            let revoked = node.journal.get(id).is_some_and(Record::is_revoked);
+            revoked && !node.host.slots().contains_key(id)
+        };
+        let tasks = node.agent.iter().flat_map(|agent| agent.tasks.keys().copied());
+        for id in tasks.filter(left).collect::<Vec<_>>() {
+            self.input(life, id, Input::Vanished);
+        }
         let slots = self.nodes[life.node].host.slots();
         let orphans: Vec<(InstanceId, Phase)> = slots
             .iter()

@@ -221,7 +221,7 @@ impl State {
     async fn forget_the_gone(&mut self, wanted: &BTreeSet<InstanceId>) {
         // What is here without being wanted keeps its record: a restored store may come to know of it again.
         let over = |(id, (_, report)): (&InstanceId, &(u64, Report))| {
-            // One that was revoked goes on to say so: a server that has forgotten it must not take its remains for the instance.
+            // One that was revoked goes on to say so while its disks are here: a server that has forgotten it must not take its remains for the instance.
             let unknown = report.orphan && !self.instances.contains_key(id);
             ((report.gone || report.rejected || unknown) && !wanted.contains(id)).then_some(*id)
         };
@@ -249,20 +249,23 @@ impl State {
         let (driver, reports) = (self.around.driver.clone(), self.around.reports.clone());
         let epochs: BTreeMap<InstanceId, Epoch> =
             self.publish.borrow().iter().map(|(id, (_, report))| (*id, report.epoch)).collect();
-        // Those that were revoked report themselves.
-        let revoked: BTreeSet<InstanceId> = self
-            .publish
-            .borrow()
-            .iter()
-            .filter(|(_, (_, report))| report.revoked)
-            .map(|(id, _)| *id)
-            .collect();
+        // Those that were revoked report themselves, as long as something is left of them.
+        let mut revoked: BTreeMap<InstanceId, mpsc::UnboundedSender<Message>> = BTreeMap::new();
+        for (id, (_, report)) in self.publish.borrow().iter() {
+            if let (true, Some(instance)) = (report.revoked, self.instances.get(id)) {
+                revoked.insert(*id, instance.clone());
+            }
+        }
         self.tasks.spawn(Task::Look, async move {
             let owned = match driver.list_owned().await {
                 Ok(owned) => owned,
                 Err(error) => return tracing::warn!(%error, "cannot list what is on this node"),
             };
-            for id in owned.into_iter().filter(|id| !wanted.contains(id) && !revoked.contains(id)) {
+            for (_, instance) in revoked.iter().filter(|(id, _)| !owned.contains(id)) {
+                // The task may just have ended with the agent's stop.
+                let _ = instance.send(Message::Vanished);
+            }
+            for id in owned.into_iter().filter(|id| !wanted.contains(id) && !revoked.contains_key(id)) {
                 let epoch = epochs.get(&id).copied().unwrap_or_default();
                 let phase = match driver.observe(Handle { id, epoch }).await.map(|seen| seen.guest) {
                     Ok(hv_driver::Guest::Running) => Phase::Running,

@@ -10,7 +10,7 @@ use hv_core::condition::{PLACEMENT_CONFIRMED, RESPONSIVE, RESTART_REQUIRED};
 use hv_core::instance::{Epoch, InstanceSpec, Phase, RestartPolicy, RunState};
 use hv_core::{ConditionStatus, Timestamp};
 use hv_driver::fake::Host;
-use hv_driver::{DriverError, DriverErrorKind, End, Guest, Responsive, StartMode};
+use hv_driver::{DriverError, DriverErrorKind, End, Guest, Handle, Responsive, StartMode};
 use hypervisor_agent::instance::machine::{Action, Confirmation, Effect, EpochCheck, Input, Machine, Now};
 use hypervisor_agent::instance::{Desired, Record};
 use node::{Node, desired, spec};
@@ -628,6 +628,23 @@ fn when_the_server_gives_up_the_node_the_guest_ends_at_once_and_its_disks_stay()
     node.restart_agent();
     node.pass(600);
     assert_eq!(node.actions, [Action::Kill]);
+}
+
+#[test]
+fn what_was_revoked_is_gone_when_somebody_has_removed_its_disks() {
+    let mut node = Node::new(spec());
+    let id = node.machine.handle().id;
+    node.step(Input::Vanished);
+    assert!(!node.journal.gone, "it has a guest, and an assignment that stands");
+    revoked(&mut node);
+    assert!(node.reports.last().is_some_and(|report| report.revoked && !report.gone));
+    node.host.delete(Handle { id, epoch: Epoch(1) }).unwrap();
+    node.step(Input::Vanished);
+    assert!(node.journal.gone && node.reports.last().is_some_and(|report| report.gone));
+    // One that comes to this host again is made anew.
+    node.want(|desired| desired.epoch = Epoch(2));
+    assert_eq!((node.phase(), node.boots()), (Phase::Running, 1));
+    assert_eq!(node.journal.revoked, None);
 }
 
 #[test]

@@ -8,12 +8,13 @@ use hv_api::v1::compute_service_client::ComputeServiceClient;
 use hv_api::v1::operation_service_client::OperationServiceClient;
 use hv_client::{Bearer, Dialer, ServerAddr};
 use hv_core::InstanceId;
-use hv_core::instance::Phase;
-use hv_driver::Guest;
+use hv_core::instance::{Epoch, Phase};
 use hv_driver::fake::FakeDriver;
+use hv_driver::{Guest, Handle};
 use hv_runtime::clock;
 use hypervisor::local::{Layout, start_server};
 use hypervisor_agent::Agent;
+use hypervisor_agent::node::Reports;
 use hypervisor_server::Server;
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,13 +142,19 @@ fn guest(driver: &FakeDriver, id: InstanceId) -> (Option<Guest>, u64) {
 
 /// Waits until the agent has nothing but orphans that do not run.
 async fn all_left_behind(agent: &Agent, ids: &[InstanceId]) {
-    let mut reports = agent.node.reports.clone();
-    let over = reports.wait_for(|reports| {
+    reported(agent, |all| {
         ids.iter().all(|id| {
-            reports.get(id).is_some_and(|(_, report)| report.orphan && report.status.phase == Phase::Stopped)
+            all.get(id).is_some_and(|(_, report)| report.orphan && report.status.phase == Phase::Stopped)
         })
-    });
-    drop(tokio::time::timeout(PATIENCE, over).await.expect("their guests end").unwrap());
+    })
+    .await;
+}
+
+/// Waits until an agent reports what is wanted.
+async fn reported(agent: &Agent, wanted: impl Fn(&Reports) -> bool) {
+    let mut reports = agent.node.reports.clone();
+    let over = reports.wait_for(|reports| wanted(reports));
+    drop(tokio::time::timeout(PATIENCE, over).await.expect("it comes to that").unwrap());
 }
 
 #[tokio::test]
@@ -219,6 +226,17 @@ async fn a_node_that_is_unknown_can_be_abandoned_and_what_returns_ends_its_guest
     assert_eq!(site.until("idle", v1::InstancePhase::Running).await.node_name, "alpha");
     assert_eq!(guest(&alpha_host, ids[2]), (Some(Guest::Running), 2));
     assert_eq!(guest(&alpha_host, ids[0]), (Some(Guest::Absent), 1));
+
+    // A person has removed the disks of one: at the next session it is gone, and forgotten at the one after.
+    alpha_host
+        .tamper(ids[0], |host| host.delete(Handle { id: ids[0], epoch: Epoch(1) }))
+        .expect("nothing of it runs");
+    alpha.drain(Duration::from_secs(5)).await.unwrap();
+    let alpha = site.agent("alpha", &alpha_host).await;
+    reported(&alpha, |all| all.get(&ids[0]).is_some_and(|(_, report)| report.gone)).await;
+    alpha.drain(Duration::from_secs(5)).await.unwrap();
+    let alpha = site.agent("alpha", &alpha_host).await;
+    reported(&alpha, |all| all.contains_key(&ids[1]) && !all.contains_key(&ids[0])).await;
 
     alpha.drain(Duration::from_secs(5)).await.unwrap();
     beta.drain(Duration::from_secs(5)).await.unwrap();

@@ -198,6 +198,12 @@ impl Machine {
                 // Whatever was awaited: it ends at once.
                 self.again_at = None;
             }
+            Input::Vanished => {
+                let no_guest = self.seen.as_ref().is_some_and(|seen| seen.guest == Guest::Absent);
+                if self.record.is_revoked() && no_guest && self.in_flight.is_none() {
+                    self.record.gone = true;
+                }
+            }
             Input::Timer => {
                 self.wake_at = None;
                 if self.unresponsive() && self.in_flight.is_none() && !self.looking {

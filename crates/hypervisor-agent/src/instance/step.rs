@@ -73,6 +73,8 @@ pub enum Input {
     Quiesce(Duration),
     /// The server gave up the node.
     Revoked,
+    /// The driver has nothing of it: what was left when the server gave up the node, somebody has removed.
+    Vanished,
 }
 
 /// What a machine wants done, in this order.

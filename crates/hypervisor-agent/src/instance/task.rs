@@ -44,6 +44,8 @@ pub enum Message {
     Quiesce(Duration),
     /// The server gave up the node.
     Revoked,
+    /// The driver has nothing of it.
+    Vanished,
 }
 
 /// What an instance task needs of the rest of the agent.
@@ -140,6 +142,7 @@ impl Task {
         match message {
             Message::Desired(desired) => Input::Desired(desired),
             Message::Changed => Input::Changed,
+            Message::Vanished => Input::Vanished,
             Message::Quiesce(patience) => Input::Quiesce(patience),
             Message::Revoked => {
                 self.revoked = true;
