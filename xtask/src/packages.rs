@@ -98,8 +98,10 @@ const PACKAGES: &[(Purpose, &str, &str)] = &[
     (Purpose::Test, "iproute2", "ip makes bridges and taps in namespaces of the tests"),
     (Purpose::Test, "openssh-client", "logs in to the Debian guest of the tests"),
     (Purpose::Test, "libvirt-daemon", "libvirtd, which the libvirt client is tested against"),
+    (Purpose::Test, "libvirt-clients", "virsh, which the libvirt server is compared with libvirtd by"),
     (Purpose::Test, "libvirt-daemon-driver-qemu", "qemu:///session of that libvirtd"),
     (Purpose::Test, "libsasl2-modules", "SCRAM of that libvirtd"),
+    (Purpose::Test, "python3-libvirt", "the same comparison, call by call"),
     (Purpose::Test, "libwrap0", "a library of the sshd that is unpacked for the tests"),
     (Purpose::Test, "netcat-openbsd", "the remote end of an ssh connection to libvirtd"),
     (

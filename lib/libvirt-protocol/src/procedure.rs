@@ -1,6 +1,6 @@
 //! What is known of procedures.
 
-use crate::xdr::Wire;
+use crate::xdr::{self, DecodeError, IntoOwned, Wire};
 use std::fmt;
 
 /// A procedure that can be called, as a type: its arguments and its result belong to it.
@@ -14,13 +14,13 @@ pub trait Procedure: 'static {
     /// What is known of it.
     const INFO: &'static Info;
     /// What it takes.
-    type Args<'a>: Wire<'a>;
+    type Args<'a>: Wire<'a> + IntoOwned<Owned: Wire<'static>>;
     /// What it returns.
-    type Ret<'a>: Wire<'a>;
+    type Ret<'a>: Wire<'a> + IntoOwned<Owned: Wire<'static>>;
 }
 
 /// What is known of a procedure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Info {
     /// Its program.
@@ -45,7 +45,42 @@ pub struct Info {
     pub event: bool,
     /// Permissions that the daemon's access control asks for: `object:permission`, with a third part where a flag demands it.
     pub acl: &'static [&'static str],
+    /// How its arguments and its result are decoded and encoded again; `None` of an event, see [`crate::event::recode`].
+    pub recode: Option<Recode>,
 }
+
+/// Decodes and encodes again, as [`xdr::recode`] does.
+#[derive(Clone, Copy)]
+pub struct Recode {
+    /// Arguments.
+    pub args: fn(&[u8]) -> Result<Vec<u8>, DecodeError>,
+    /// The result.
+    pub ret: fn(&[u8]) -> Result<Vec<u8>, DecodeError>,
+}
+
+impl Recode {
+    pub(crate) const fn of<P: Procedure>() -> Self {
+        Self {
+            args: |bytes| xdr::recode::<P::Args<'_>>(bytes),
+            ret: |bytes| xdr::recode::<P::Ret<'_>>(bytes),
+        }
+    }
+}
+
+impl fmt::Debug for Recode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Recode")
+    }
+}
+
+/// Procedures are the same when their numbers are.
+impl PartialEq for Info {
+    fn eq(&self, other: &Self) -> bool {
+        (self.program, self.number) == (other.program, other.number)
+    }
+}
+
+impl Eq for Info {}
 
 impl Info {
     /// A call that takes part in none of the special things.
@@ -62,6 +97,7 @@ impl Info {
             descriptors: None,
             event: false,
             acl: &[],
+            recode: None,
         }
     }
 
@@ -89,6 +125,10 @@ impl Info {
         Self { event: true, ..self }
     }
 
+    pub(crate) const fn recode<P: Procedure>(self) -> Self {
+        Self { recode: Some(Recode::of::<P>()), ..self }
+    }
+
     pub(crate) const fn acl(self, acl: &'static [&'static str]) -> Self {
         Self { acl, ..self }
     }
@@ -102,7 +142,7 @@ macro_rules! procedure {
         pub struct $name;
 
         impl $crate::procedure::Procedure for $name {
-            const INFO: &'static Info = &$info;
+            const INFO: &'static Info = &$info.recode::<Self>();
             type Args<'a> = $args;
             type Ret<'a> = $ret;
         }

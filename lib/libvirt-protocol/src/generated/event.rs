@@ -598,3 +598,73 @@ pub fn decode(program: Program, procedure: i32, payload: &[u8]) -> Option<Result
         _ => return None,
     })
 }
+
+/// Decodes the content of an event and encodes it again, for proxies. `None` as with [`decode`].
+///
+/// # Errors
+/// As [`decode`].
+pub fn recode(program: Program, procedure: i32, payload: &[u8]) -> Option<Result<Vec<u8>, DecodeError>> {
+    Some(match (program, procedure) {
+        (Program::Remote, 362) => xdr::recode::<remote::ConnectEventConnectionClosedMsg>(payload),
+        (Program::Remote, 348) => xdr::recode::<remote::DomainEventCallbackAgentLifecycleMsg<'_>>(payload),
+        (Program::Remote, 276) => xdr::recode::<remote::DomainEventBalloonChangeMsg<'_>>(payload),
+        (Program::Remote, 331) => xdr::recode::<remote::DomainEventCallbackBalloonChangeMsg<'_>>(payload),
+        (Program::Remote, 241) => xdr::recode::<remote::DomainEventBlockJobMsg<'_>>(payload),
+        (Program::Remote, 326) => xdr::recode::<remote::DomainEventCallbackBlockJobMsg<'_>>(payload),
+        (Program::Remote, 339) => xdr::recode::<remote::DomainEventBlockJob2Msg<'_>>(payload),
+        (Program::Remote, 385) => xdr::recode::<remote::DomainEventBlockThresholdMsg<'_>>(payload),
+        (Program::Remote, 455) => xdr::recode::<remote::DomainEventCallbackChannelLifecycleMsg<'_>>(payload),
+        (Program::Remote, 224) => xdr::recode::<remote::DomainEventControlErrorMsg<'_>>(payload),
+        (Program::Remote, 325) => xdr::recode::<remote::DomainEventCallbackControlErrorMsg<'_>>(payload),
+        (Program::Remote, 354) => xdr::recode::<remote::DomainEventCallbackDeviceAddedMsg<'_>>(payload),
+        (Program::Remote, 367) => {
+            xdr::recode::<remote::DomainEventCallbackDeviceRemovalFailedMsg<'_>>(payload)
+        }
+        (Program::Remote, 311) => xdr::recode::<remote::DomainEventDeviceRemovedMsg<'_>>(payload),
+        (Program::Remote, 333) => xdr::recode::<remote::DomainEventCallbackDeviceRemovedMsg<'_>>(payload),
+        (Program::Remote, 248) => xdr::recode::<remote::DomainEventDiskChangeMsg<'_>>(payload),
+        (Program::Remote, 327) => xdr::recode::<remote::DomainEventCallbackDiskChangeMsg<'_>>(payload),
+        (Program::Remote, 173) => xdr::recode::<remote::DomainEventGraphicsMsg<'_>>(payload),
+        (Program::Remote, 323) => xdr::recode::<remote::DomainEventCallbackGraphicsMsg<'_>>(payload),
+        (Program::Remote, 172) => xdr::recode::<remote::DomainEventIoErrorMsg<'_>>(payload),
+        (Program::Remote, 322) => xdr::recode::<remote::DomainEventCallbackIoErrorMsg<'_>>(payload),
+        (Program::Remote, 195) => xdr::recode::<remote::DomainEventIoErrorReasonMsg<'_>>(payload),
+        (Program::Remote, 324) => xdr::recode::<remote::DomainEventCallbackIoErrorReasonMsg<'_>>(payload),
+        (Program::Remote, 363) => xdr::recode::<remote::DomainEventCallbackJobCompletedMsg<'_>>(payload),
+        (Program::Remote, 107) => xdr::recode::<remote::DomainEventLifecycleMsg<'_>>(payload),
+        (Program::Remote, 318) => xdr::recode::<remote::DomainEventCallbackLifecycleMsg<'_>>(payload),
+        (Program::Remote, 438) => xdr::recode::<remote::DomainEventMemoryDeviceSizeChangeMsg<'_>>(payload),
+        (Program::Remote, 423) => xdr::recode::<remote::DomainEventMemoryFailureMsg<'_>>(payload),
+        (Program::Remote, 379) => xdr::recode::<remote::DomainEventCallbackMetadataChangeMsg<'_>>(payload),
+        (Program::Remote, 359) => {
+            xdr::recode::<remote::DomainEventCallbackMigrationIterationMsg<'_>>(payload)
+        }
+        (Program::Remote, 453) => xdr::recode::<remote::DomainEventNicMacChangeMsg<'_>>(payload),
+        (Program::Remote, 270) => xdr::recode::<remote::DomainEventPmsuspendMsg<'_>>(payload),
+        (Program::Remote, 330) => xdr::recode::<remote::DomainEventCallbackPmsuspendMsg<'_>>(payload),
+        (Program::Remote, 292) => xdr::recode::<remote::DomainEventPmsuspendDiskMsg<'_>>(payload),
+        (Program::Remote, 332) => xdr::recode::<remote::DomainEventCallbackPmsuspendDiskMsg<'_>>(payload),
+        (Program::Remote, 269) => xdr::recode::<remote::DomainEventPmwakeupMsg<'_>>(payload),
+        (Program::Remote, 329) => xdr::recode::<remote::DomainEventCallbackPmwakeupMsg<'_>>(payload),
+        (Program::Remote, 169) => xdr::recode::<remote::DomainEventRebootMsg<'_>>(payload),
+        (Program::Remote, 319) => xdr::recode::<remote::DomainEventCallbackRebootMsg<'_>>(payload),
+        (Program::Remote, 170) => xdr::recode::<remote::DomainEventRtcChangeMsg<'_>>(payload),
+        (Program::Remote, 320) => xdr::recode::<remote::DomainEventCallbackRtcChangeMsg<'_>>(payload),
+        (Program::Remote, 268) => xdr::recode::<remote::DomainEventTrayChangeMsg<'_>>(payload),
+        (Program::Remote, 328) => xdr::recode::<remote::DomainEventCallbackTrayChangeMsg<'_>>(payload),
+        (Program::Remote, 346) => xdr::recode::<remote::DomainEventCallbackTunableMsg<'_>>(payload),
+        (Program::Remote, 454) => xdr::recode::<remote::DomainEventVcpuRemovedMsg<'_>>(payload),
+        (Program::Remote, 171) => xdr::recode::<remote::DomainEventWatchdogMsg<'_>>(payload),
+        (Program::Remote, 321) => xdr::recode::<remote::DomainEventCallbackWatchdogMsg<'_>>(payload),
+        (Program::Remote, 315) => xdr::recode::<remote::NetworkEventLifecycleMsg<'_>>(payload),
+        (Program::Remote, 446) => xdr::recode::<remote::NetworkEventCallbackMetadataChangeMsg<'_>>(payload),
+        (Program::Remote, 376) => xdr::recode::<remote::NodeDeviceEventLifecycleMsg<'_>>(payload),
+        (Program::Remote, 377) => xdr::recode::<remote::NodeDeviceEventUpdateMsg<'_>>(payload),
+        (Program::Qemu, 6) => xdr::recode::<qemu::DomainMonitorEventMsg<'_>>(payload),
+        (Program::Remote, 382) => xdr::recode::<remote::SecretEventLifecycleMsg<'_>>(payload),
+        (Program::Remote, 383) => xdr::recode::<remote::SecretEventValueChangedMsg<'_>>(payload),
+        (Program::Remote, 370) => xdr::recode::<remote::StoragePoolEventLifecycleMsg<'_>>(payload),
+        (Program::Remote, 373) => xdr::recode::<remote::StoragePoolEventRefreshMsg<'_>>(payload),
+        _ => return None,
+    })
+}

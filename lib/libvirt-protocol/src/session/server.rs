@@ -66,10 +66,22 @@ impl CallId {
         self.program
     }
 
+    /// The program's version.
+    #[must_use]
+    pub fn version(self) -> u32 {
+        self.version
+    }
+
     /// The procedure's number.
     #[must_use]
     pub fn procedure(self) -> i32 {
         self.procedure
+    }
+
+    /// The call's number on its connection, which its stream shares.
+    #[must_use]
+    pub fn serial(self) -> u32 {
+        self.serial
     }
 
     fn of(header: &Header) -> Self {

@@ -115,6 +115,18 @@ pub fn decode<'a, T: Wire<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
     Ok(value)
 }
 
+/// Decodes a value and encodes it again, lists element by element: the same bytes, if there is one encoding only.
+///
+/// # Errors
+/// As [`decode`].
+pub fn recode<'a, T>(bytes: &'a [u8]) -> Result<Vec<u8>, DecodeError>
+where
+    T: Wire<'a> + IntoOwned<Owned: Wire<'static>>,
+{
+    let value = decode::<T>(bytes)?.into_owned();
+    Ok(encode(&value).expect("what was decoded is within its limits"))
+}
+
 /// What is left to decode.
 #[derive(Clone, Debug)]
 pub struct Input<'a> {

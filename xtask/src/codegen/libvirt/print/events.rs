@@ -82,8 +82,26 @@ impl Printer<'_> {
                 )?;
             }
         }
+        out.push_str("_ => return None,\n})\n}\n\n");
+        out.push_str("/// Decodes the content of an event and encodes it again, for proxies. `None` as with [`decode`].\n///\n/// # Errors\n/// As [`decode`].\n");
+        out.push_str("pub fn recode(program: Program, procedure: i32, payload: &[u8]) -> Option<Result<Vec<u8>, DecodeError>> {\nSome(match (program, procedure) {\n");
+        for kind in kinds.values() {
+            for (program, procedure) in &kind.messages {
+                let message = self.message(program, procedure);
+                let (program, number) = (names::pascal(&program.name), procedure.number);
+                writeln!(out, "(Program::{program}, {number}) => xdr::recode::<{message}>(payload),")?;
+            }
+        }
         out.push_str("_ => return None,\n})\n}\n");
         Ok(out)
+    }
+
+    /// The type of a message, with the life of what it borrows from.
+    fn message(&self, program: &Program, procedure: &Procedure) -> String {
+        let module = if program.name == "qemu" { "qemu" } else { "remote" };
+        let key = format!("{}_msg", procedure.name);
+        let life = if self.borrowing.contains(&format!("{module}.{key}")) { "<'_>" } else { "" };
+        format!("{module}::{}{life}", names::pascal(&key))
     }
 
     /// The arm of a match that decodes one message.

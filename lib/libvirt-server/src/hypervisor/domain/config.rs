@@ -1,0 +1,454 @@
+//! What a domain is made of: read from its XML, completed as libvirt completes it, written back in libvirt's order.
+
+use super::devices;
+use crate::hypervisor::Refusal;
+use crate::xml::Element;
+use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
+use libvirt_protocol::params::TypedValue;
+use libvirt_protocol::xdr::Uuid;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Processors of the host that a virtual one may run on.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Cpus(pub(crate) BTreeSet<u32>);
+
+/// A domain's configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) uuid: Uuid,
+    pub(crate) title: Option<String>,
+    pub(crate) description: Option<String>,
+    /// Elements of other people's namespaces, one of each; a domain that never had any has not even the place for them.
+    pub(crate) metadata: Option<Vec<Element>>,
+    pub(crate) max_memory_kib: u64,
+    pub(crate) memory_kib: u64,
+    pub(crate) max_vcpus: u32,
+    pub(crate) vcpus: u32,
+    /// Numbers of its I/O threads, in the order they came.
+    pub(crate) iothreads: Vec<u32>,
+    /// Whether anybody ever chose one of these numbers: only then they are written.
+    pub(crate) iothreads_chosen: bool,
+    pub(crate) vcpu_pins: BTreeMap<u32, Cpus>,
+    pub(crate) emulator_pin: Option<Cpus>,
+    pub(crate) iothread_pins: BTreeMap<u32, Cpus>,
+    /// Parameters that were set, by what they are of and name, over the defaults.
+    pub(crate) parameters: BTreeMap<(String, String), TypedValue<'static>>,
+    pub(crate) devices: Vec<Element>,
+    /// Everything else at the top, as it came.
+    pub(crate) others: Vec<Element>,
+}
+
+/// The order in which libvirt writes what stands at the top of a domain.
+const ORDER: [&str; 37] = [
+    "name",
+    "uuid",
+    "genid",
+    "title",
+    "description",
+    "metadata",
+    "maxMemory",
+    "memory",
+    "currentMemory",
+    "blkiotune",
+    "memtune",
+    "memoryBacking",
+    "vcpu",
+    "vcpus",
+    "iothreads",
+    "iothreadids",
+    "defaultiothread",
+    "cputune",
+    "numatune",
+    "resource",
+    "sysinfo",
+    "bootloader",
+    "bootloader_args",
+    "os",
+    "idmap",
+    "features",
+    "cpu",
+    "clock",
+    "on_poweroff",
+    "on_reboot",
+    "on_crash",
+    "on_lockfailure",
+    "pm",
+    "perf",
+    "devices",
+    "seclabel",
+    "launchSecurity",
+];
+
+/// What [`Config`] has in fields of its own.
+const TYPED: [&str; 14] = [
+    "name",
+    "uuid",
+    "title",
+    "description",
+    "metadata",
+    "memory",
+    "currentMemory",
+    "vcpu",
+    "iothreads",
+    "iothreadids",
+    "cputune",
+    "devices",
+    "os",
+    "clock",
+];
+
+impl Config {
+    /// The domain of libvirt's default test state.
+    pub(crate) fn default_domain(uuid: Uuid) -> Self {
+        let address = |bus: &str, slot: &str| {
+            Element::new("address")
+                .with("type", "pci")
+                .with("domain", "0x0000")
+                .with("bus", bus)
+                .with("slot", slot)
+                .with("function", "0x0")
+        };
+        let disk = Element::new("disk")
+            .with("type", "file")
+            .with("device", "disk")
+            .child(Element::new("source").with("file", "/guest/diskimage1"))
+            .child(Element::new("target").with("dev", "vda").with("bus", "virtio"))
+            .child(address("0x01", "0x00"));
+        let interface = Element::new("interface")
+            .with("type", "network")
+            .child(Element::new("mac").with("address", "aa:bb:cc:dd:ee:ff"))
+            .child(Element::new("source").with("network", "default"))
+            .child(Element::new("target").with("dev", "testnet0"))
+            .child(address("0x00", "0x01"));
+        let balloon = Element::new("memballoon").with("model", "virtio").child(address("0x00", "0x02"));
+        let os = os(&Element::new("os").child(Element::text("type", "hvm")));
+        Self {
+            kind: "test".into(),
+            name: "test".into(),
+            uuid,
+            title: None,
+            description: None,
+            metadata: None,
+            max_memory_kib: 8_388_608,
+            memory_kib: 2_097_152,
+            max_vcpus: 2,
+            vcpus: 2,
+            iothreads: Vec::new(),
+            iothreads_chosen: false,
+            vcpu_pins: BTreeMap::new(),
+            emulator_pin: None,
+            iothread_pins: BTreeMap::new(),
+            parameters: BTreeMap::new(),
+            devices: vec![disk, interface, balloon],
+            others: with_defaults(vec![os]),
+        }
+    }
+
+    /// Reads and completes a domain's document. Addresses that it leaves open come from `mac`.
+    ///
+    /// # Errors
+    /// When something is missing or makes no sense.
+    pub(crate) fn read(document: &Element, uuid: Uuid, mac: impl FnMut() -> String) -> Result<Self, Refusal> {
+        let refuse = |code, text: &str| Err(Refusal::new(code, text).of(ErrorDomain::Domain));
+        let Some(name) = document.text_of("name").filter(|name| !name.is_empty()) else {
+            return Err(Refusal::bare(ErrorNumber::NoName).of(ErrorDomain::Domain));
+        };
+        let Some(kind) = document.attribute("type") else {
+            return refuse(ErrorNumber::InternalError, "missing domain type attribute");
+        };
+        let Some(os_element) = document.find("os").filter(|os| os.find("type").is_some()) else {
+            return refuse(ErrorNumber::XmlError, "an os <type> must be specified");
+        };
+        let max_memory_kib = memory(document, "memory")?.unwrap_or(0);
+        if max_memory_kib == 0 {
+            return refuse(
+                ErrorNumber::XmlError,
+                "Memory size must be specified via <memory> or in the <numa> configuration",
+            );
+        }
+        let memory_kib = memory(document, "currentMemory")?.unwrap_or(max_memory_kib).min(max_memory_kib);
+        let (max_vcpus, vcpus) = vcpu_counts(document)?;
+        let pin = |element: &Element| element.attribute("cpuset").map(Cpus::parse).unwrap_or_default();
+        let pins = |name: &str, key: &str| {
+            let tune = document.find("cputune").into_iter();
+            let pins = tune.flat_map(|tune| tune.children.iter()).filter(|pin| pin.name == name);
+            pins.filter_map(|element| Some((element.attribute(key)?.parse().ok()?, pin(element)))).collect()
+        };
+        let mut iothreads: Vec<u32> = document
+            .find("iothreadids")
+            .into_iter()
+            .flat_map(|ids| ids.all("iothread"))
+            .filter_map(|thread| thread.attribute("id")?.parse().ok())
+            .collect();
+        let wanted = document.text_of("iothreads").and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        let iothreads_chosen = !iothreads.is_empty();
+        let mut next = 1;
+        while iothreads.len() < wanted {
+            if !iothreads.contains(&next) {
+                iothreads.push(next);
+            }
+            next += 1;
+        }
+        let mut others: Vec<Element> =
+            document.children.iter().filter(|child| !TYPED.contains(&child.name.as_str())).cloned().collect();
+        others.retain(|child| ORDER.contains(&child.name.as_str()));
+        others.push(os(os_element));
+        if let Some(clock) = document.find("clock") {
+            others.push(clock.clone());
+        }
+        let given = document.find("devices").map(|devices| devices.children.as_slice()).unwrap_or_default();
+        let mut config = Self {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            uuid,
+            title: document.text_of("title").map(str::to_owned),
+            description: document.text_of("description").map(str::to_owned),
+            metadata: document.find("metadata").map(|all| all.children.clone()),
+            max_memory_kib,
+            memory_kib,
+            max_vcpus,
+            vcpus,
+            iothreads,
+            iothreads_chosen,
+            vcpu_pins: pins("vcpupin", "vcpu"),
+            emulator_pin: document.find("cputune").and_then(|tune| tune.find("emulatorpin")).map(pin),
+            iothread_pins: pins("iothreadpin", "iothread"),
+            parameters: BTreeMap::new(),
+            devices: devices::complete(given, mac)?,
+            others: with_defaults(others),
+        };
+        config.take_tuning();
+        Ok(config)
+    }
+
+    /// The document; `id` is that of the running domain.
+    pub(crate) fn document(&self, id: Option<i32>) -> Element {
+        let mut top = self.others.clone();
+        let mut put = |element| top.push(element);
+        put(Element::text("name", &self.name));
+        put(Element::text("uuid", self.uuid));
+        if let Some(title) = &self.title {
+            put(Element::text("title", title));
+        }
+        if let Some(description) = &self.description {
+            put(Element::text("description", description));
+        }
+        if let Some(metadata) = &self.metadata {
+            let raw = metadata.iter().map(|element| Element::raw(&element.print_indented()));
+            put(Element::new("metadata").children(raw));
+        }
+        put(Element::text("memory", self.max_memory_kib).with("unit", "KiB"));
+        put(Element::text("currentMemory", self.memory_kib).with("unit", "KiB"));
+        let mut vcpu = Element::text("vcpu", self.max_vcpus).with("placement", "static");
+        if self.vcpus != self.max_vcpus {
+            vcpu.set("current", self.vcpus);
+        }
+        put(vcpu);
+        if !self.iothreads.is_empty() {
+            put(Element::text("iothreads", self.iothreads.len()));
+        }
+        if self.iothreads_chosen && !self.iothreads.is_empty() {
+            let one = |id: &u32| Element::new("iothread").with("id", id);
+            put(Element::new("iothreadids").children(self.iothreads.iter().map(one)));
+        }
+        let tune = self.cputune();
+        if !tune.children.is_empty() {
+            put(tune);
+        }
+        put(Element::new("devices").open().children(self.devices.iter().map(|device| self.tuned(device))));
+        top.extend(self.tuning());
+        let rank = |element: &Element| ORDER.iter().position(|name| *name == element.name);
+        top.sort_by_key(rank);
+        let mut document = Element::new("domain").with("type", &self.kind);
+        if let Some(id) = id {
+            document.set("id", id);
+        }
+        document.children(top)
+    }
+
+    fn cputune(&self) -> Element {
+        let mut tune = Element::new("cputune");
+        for (vcpu, cpus) in &self.vcpu_pins {
+            tune.children.push(Element::new("vcpupin").with("vcpu", vcpu).with("cpuset", cpus.print()));
+        }
+        if let Some(cpus) = &self.emulator_pin {
+            tune.children.push(Element::new("emulatorpin").with("cpuset", cpus.print()));
+        }
+        for (thread, cpus) in &self.iothread_pins {
+            let pin = Element::new("iothreadpin").with("iothread", thread);
+            tune.children.push(pin.with("cpuset", cpus.print()));
+        }
+        tune
+    }
+
+    /// The disks' targets.
+    pub(crate) fn disks(&self) -> impl Iterator<Item = &str> {
+        self.devices.iter().filter(|device| device.name == "disk").filter_map(|disk| disk.path("target/@dev"))
+    }
+
+    /// The network interface with a target or an address.
+    pub(crate) fn interface(&self, device: &str) -> Option<&Element> {
+        let named = |interface: &&Element| {
+            interface.path("target/@dev") == Some(device) || interface.path("mac/@address") == Some(device)
+        };
+        self.devices.iter().filter(|found| found.name == "interface").find(named)
+    }
+}
+
+/// What libvirt adds to what stands at the top.
+fn with_defaults(mut others: Vec<Element>) -> Vec<Element> {
+    let defaults = [
+        Element::new("clock").with("offset", "utc"),
+        Element::text("on_poweroff", "destroy"),
+        Element::text("on_reboot", "restart"),
+        Element::text("on_crash", "destroy"),
+    ];
+    for default in defaults {
+        if !others.iter().any(|known| known.name == default.name) {
+            others.push(default);
+        }
+    }
+    others
+}
+
+/// The part about booting, completed: an architecture, and a disk to boot from.
+fn os(given: &Element) -> Element {
+    let mut os = given.clone();
+    let full = os.text_of("type") == Some("hvm");
+    if let Some(kind) = os.find_mut("type") {
+        let mut complete = Element::text("type", &kind.text).with("arch", "i686");
+        kind.attributes.iter().for_each(|(name, value)| complete.set(name, value));
+        *kind = complete;
+    }
+    if full && os.find("boot").is_none() {
+        os.children.push(Element::new("boot").with("dev", "hd"));
+    }
+    let order = ["type", "loader", "nvram", "kernel", "initrd", "cmdline", "boot"];
+    os.children.sort_by_key(|child| order.iter().position(|name| *name == child.name).unwrap_or(order.len()));
+    os
+}
+
+/// An amount of memory in KiB; a part of one counts whole.
+fn memory(document: &Element, name: &str) -> Result<Option<u64>, Refusal> {
+    let Some(element) = document.find(name) else { return Ok(None) };
+    bytes(element, "KiB").map(|bytes| Some(bytes.div_ceil(1024)))
+}
+
+/// An amount in bytes, of an element with a unit.
+pub(crate) fn bytes(element: &Element, unit: &str) -> Result<u64, Refusal> {
+    let number: u64 = element.text.trim().parse().map_err(|_| {
+        let text =
+            format!("Invalid value '{}' for element or attribute './{}[1]'", element.text, element.name);
+        Refusal::xml(text).of(ErrorDomain::Xml)
+    })?;
+    let unit = element.attribute("unit").unwrap_or(unit);
+    let scale = match unit.to_ascii_lowercase().as_str() {
+        "b" | "byte" | "bytes" => 1,
+        "kb" => 1_000,
+        "k" | "kib" => 1 << 10,
+        "mb" => 1_000_000,
+        "m" | "mib" => 1 << 20,
+        "gb" => 1_000_000_000,
+        "g" | "gib" => 1 << 30,
+        "tb" => 1_000_000_000_000,
+        "t" | "tib" => 1 << 40,
+        "p" | "pib" => 1 << 50,
+        _ => return Err(Refusal::argument(format!("unknown suffix '{unit}'")).of(ErrorDomain::None)),
+    };
+    number
+        .checked_mul(scale)
+        .ok_or_else(|| Refusal::new(ErrorNumber::Overflow, format!("value too large: {number}{unit}")))
+}
+
+fn vcpu_counts(document: &Element) -> Result<(u32, u32), Refusal> {
+    let Some(vcpu) = document.find("vcpu") else { return Ok((1, 1)) };
+    let refuse = |text: &str| Refusal::xml(text.to_owned()).of(ErrorDomain::Domain);
+    let most: u32 = vcpu.text.trim().parse().map_err(|_| refuse("maximum vcpus count must be an integer"))?;
+    let current = match vcpu.attribute("current") {
+        None => most,
+        Some(text) => text.parse().map_err(|_| refuse("current vcpus count must be an integer"))?,
+    };
+    if most == 0 {
+        return Err(refuse("invalid maximum number of vCPUs '0'"));
+    }
+    if current > most {
+        let text = "maximum vCPU count must not be less than current vCPU count";
+        return Err(Refusal::new(ErrorNumber::ConfigUnsupported, text).of(ErrorDomain::Domain));
+    }
+    Ok((most, current))
+}
+
+impl Cpus {
+    /// All of the first so many.
+    pub(crate) fn first(count: u32) -> Self {
+        Self((0..count).collect())
+    }
+
+    /// From a set like `0-3,8,^2`.
+    pub(crate) fn parse(text: &str) -> Self {
+        let mut set = BTreeSet::new();
+        for part in text.split(',').map(str::trim) {
+            let (part, remove) = part.strip_prefix('^').map_or((part, false), |part| (part, true));
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (Ok(first), Ok(last)) = (first.parse::<u32>(), last.parse::<u32>()) else { continue };
+            // No host has more; a longer range is somebody's mistake.
+            for cpu in first..=last.min(first.saturating_add(16_384)) {
+                match remove {
+                    true => set.remove(&cpu),
+                    false => set.insert(cpu),
+                };
+            }
+        }
+        Self(set)
+    }
+
+    /// From a map with a bit for each processor, lowest first.
+    pub(crate) fn from_map(map: &[u8]) -> Self {
+        let bits = map.iter().enumerate().flat_map(|(index, byte)| {
+            (0..8_u32).filter(move |bit| byte & 1 << bit != 0).map(move |bit| index as u32 * 8 + bit)
+        });
+        Self(bits.collect())
+    }
+
+    /// As a map of so many bytes.
+    pub(crate) fn to_map(&self, length: usize) -> Vec<u8> {
+        let mut map = vec![0; length];
+        for cpu in &self.0 {
+            if let Some(byte) = map.get_mut(*cpu as usize / 8) {
+                *byte |= 1 << (cpu % 8);
+            }
+        }
+        map
+    }
+
+    /// As a set like `0-3,8`.
+    pub(crate) fn print(&self) -> String {
+        let mut ranges: Vec<(u32, u32)> = Vec::new();
+        for cpu in &self.0 {
+            match ranges.last_mut() {
+                Some((_, last)) if *last + 1 == *cpu => *last = *cpu,
+                _ => ranges.push((*cpu, *cpu)),
+            }
+        }
+        let one = |(first, last): &(u32, u32)| {
+            if first == last { first.to_string() } else { format!("{first}-{last}") }
+        };
+        ranges.iter().map(one).collect::<Vec<_>>().join(",")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_of_processors_are_read_and_written() {
+        for (text, out) in [("0-3,8,^2", "0-1,3,8"), ("5", "5"), ("", ""), ("1,2,3", "1-3")] {
+            let cpus = Cpus::parse(text);
+            assert_eq!(cpus.print(), out);
+            assert_eq!(Cpus::from_map(&cpus.to_map(4)), cpus);
+        }
+    }
+}

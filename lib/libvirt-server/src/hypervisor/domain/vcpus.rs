@@ -1,0 +1,231 @@
+//! Virtual processors and I/O threads, and where they may run.
+
+use super::config::Cpus;
+use super::read::{HOST_CPUS, map_length};
+use super::{Hypervisor, Impact};
+use crate::hypervisor::{Refusal, Reply, only};
+use libvirt_protocol::enums::ErrorDomain;
+use libvirt_protocol::flags::{DomainModificationImpact, DomainVcpuFlags};
+use libvirt_protocol::xdr::Bytes;
+use libvirt_protocol::{remote, types};
+
+impl Hypervisor {
+    pub(crate) fn domain_get_max_vcpus(
+        &mut self,
+        args: remote::DomainGetMaxVcpusArgs<'_>,
+    ) -> Reply<remote::DomainGetMaxVcpus> {
+        Ok(remote::DomainGetMaxVcpusRet { num: self.domain(&args.dom)?.config.max_vcpus.cast_signed() })
+    }
+
+    pub(crate) fn domain_get_vcpus_flags(
+        &mut self,
+        args: remote::DomainGetVcpusFlagsArgs<'_>,
+    ) -> Reply<remote::DomainGetVcpusFlags> {
+        only(args.flags.bits(), 1 | 2 | 4, "testDomainGetVcpusFlags")?;
+        let domain = self.domain(&args.dom)?;
+        let impact = domain.impact(DomainModificationImpact::from_bits_retain(args.flags.bits() & 3))?;
+        let config = domain.asked(impact);
+        let most = args.flags.contains(DomainVcpuFlags::MAXIMUM);
+        let num = if most { config.max_vcpus } else { config.vcpus };
+        Ok(remote::DomainGetVcpusFlagsRet { num: num.cast_signed() })
+    }
+
+    pub(crate) fn domain_set_vcpus(
+        &mut self,
+        args: remote::DomainSetVcpusArgs<'_>,
+    ) -> Reply<remote::DomainSetVcpus> {
+        self.set_vcpus(&args.dom, args.nvcpus, DomainVcpuFlags::LIVE)
+    }
+
+    pub(crate) fn domain_set_vcpus_flags(
+        &mut self,
+        args: remote::DomainSetVcpusFlagsArgs<'_>,
+    ) -> Reply<remote::DomainSetVcpusFlags> {
+        only(args.flags.bits(), 1 | 2 | 4, "testDomainSetVcpusFlags")?;
+        self.set_vcpus(&args.dom, args.nvcpus, args.flags)
+    }
+
+    fn set_vcpus(
+        &mut self,
+        dom: &types::Domain<'_>,
+        count: u32,
+        flags: DomainVcpuFlags,
+    ) -> Result<(), Refusal> {
+        let domain = self.domain_mut(dom)?;
+        let impact = domain.impact(DomainModificationImpact::from_bits_retain(flags.bits() & 3))?;
+        if flags.contains(DomainVcpuFlags::MAXIMUM) {
+            domain.change(Impact { live: false, config: true }, |config| {
+                config.max_vcpus = count;
+                config.vcpus = config.vcpus.min(count);
+            });
+            return Ok(());
+        }
+        let mut most = u32::MAX;
+        if impact.live {
+            most = most.min(domain.config.max_vcpus);
+        }
+        if impact.config {
+            most = most.min(domain.asked(Impact { live: false, config: true }).max_vcpus);
+        }
+        if count > most {
+            let text = format!("requested cpu amount exceeds maximum ({count} > {most})");
+            return Err(Refusal::argument(text));
+        }
+        domain.change(impact, |config| config.vcpus = count);
+        Ok(())
+    }
+
+    pub(crate) fn domain_pin_vcpu(
+        &mut self,
+        args: remote::DomainPinVcpuArgs<'_>,
+    ) -> Reply<remote::DomainPinVcpu> {
+        self.pin_vcpu(&args.dom, args.vcpu, &args.cpumap)
+    }
+
+    pub(crate) fn domain_pin_vcpu_flags(
+        &mut self,
+        args: remote::DomainPinVcpuFlagsArgs<'_>,
+    ) -> Reply<remote::DomainPinVcpuFlags> {
+        only(args.flags.bits() & !1, 0, "testDomainPinVcpuFlags")?;
+        self.pin_vcpu(&args.dom, args.vcpu, &args.cpumap)
+    }
+
+    fn pin_vcpu(&mut self, dom: &types::Domain<'_>, vcpu: u32, map: &Bytes<'_, 2048>) -> Result<(), Refusal> {
+        let domain = self.domain_mut(dom)?;
+        if !domain.is_active() {
+            return Err(Refusal::invalid("cannot pin vcpus on an inactive domain"));
+        }
+        if vcpu >= domain.config.max_vcpus {
+            return Err(Refusal::argument(format!("requested vcpu '{vcpu}' is not present in the domain")));
+        }
+        domain.config.vcpu_pins.insert(vcpu, Cpus::from_map(&map.0));
+        Ok(())
+    }
+
+    pub(crate) fn domain_get_vcpu_pin_info(
+        &mut self,
+        args: remote::DomainGetVcpuPinInfoArgs<'_>,
+    ) -> Reply<remote::DomainGetVcpuPinInfo> {
+        let domain = self.domain(&args.dom)?;
+        let impact = domain.impact(args.flags)?;
+        let config = domain.asked(impact);
+        let count = config.vcpus.min(args.ncpumaps.max(0).cast_unsigned());
+        let length = map_length(args.ncpumaps, args.maplen)?;
+        let maps: Vec<u8> = (0..count).flat_map(|number| config.pinned(number).to_map(length)).collect();
+        Ok(remote::DomainGetVcpuPinInfoRet { cpumaps: maps.into(), num: count.cast_signed() })
+    }
+
+    pub(crate) fn domain_pin_emulator(
+        &mut self,
+        args: remote::DomainPinEmulatorArgs<'_>,
+    ) -> Reply<remote::DomainPinEmulator> {
+        let domain = self.domain_mut(&args.dom)?;
+        let impact = domain.impact(args.flags)?;
+        let cpus = Cpus::from_map(&args.cpumap.0);
+        domain.change(impact, |config| config.emulator_pin = Some(cpus.clone()));
+        Ok(())
+    }
+
+    pub(crate) fn domain_get_emulator_pin_info(
+        &mut self,
+        args: remote::DomainGetEmulatorPinInfoArgs<'_>,
+    ) -> Reply<remote::DomainGetEmulatorPinInfo> {
+        let domain = self.domain(&args.dom)?;
+        let impact = domain.impact(args.flags)?;
+        let cpus = domain.asked(impact).emulator_pin.clone().unwrap_or_else(|| Cpus::first(HOST_CPUS));
+        let map = cpus.to_map(map_length(1, args.maplen)?);
+        Ok(remote::DomainGetEmulatorPinInfoRet { cpumaps: map.into(), ret: 1 })
+    }
+
+    pub(crate) fn domain_get_io_thread_info(
+        &mut self,
+        args: remote::DomainGetIoThreadInfoArgs<'_>,
+    ) -> Reply<remote::DomainGetIoThreadInfo> {
+        let domain = self.domain(&args.dom)?;
+        let impact = domain.impact(args.flags)?;
+        let config = domain.asked(impact);
+        let one = |id: &u32| {
+            let cpus = config.iothread_pins.get(id).cloned();
+            // A thread that nobody pinned shows as many processors as the domain may have.
+            let cpus = cpus.unwrap_or_else(|| Cpus::first(config.max_vcpus));
+            types::DomainIoThreadInfo { iothread_id: *id, cpumap: cpus.to_map(1).into() }
+        };
+        let info: Vec<_> = config.iothreads.iter().map(one).collect();
+        let ret = crate::hypervisor::count(info.len());
+        Ok(remote::DomainGetIoThreadInfoRet { info: info.into(), ret })
+    }
+
+    pub(crate) fn domain_add_io_thread(
+        &mut self,
+        args: remote::DomainAddIoThreadArgs<'_>,
+    ) -> Reply<remote::DomainAddIoThread> {
+        let domain = self.domain_mut(&args.dom)?;
+        let impact = domain.impact(args.flags)?;
+        let id = args.iothread_id;
+        if id == 0 {
+            return Err(Refusal::argument("invalid value of 0 for iothread_id"));
+        }
+        let taken = impact.live && domain.config.iothreads.contains(&id)
+            || impact.config && domain.persistent_config().iothreads.contains(&id);
+        if taken {
+            return Err(Refusal::argument(format!("an IOThread is already using iothread_id '{id}'"))
+                .of(ErrorDomain::Domain));
+        }
+        domain.change(impact, |config| {
+            config.iothreads.push(id);
+            config.iothreads_chosen = true;
+        });
+        Ok(())
+    }
+
+    pub(crate) fn domain_del_io_thread(
+        &mut self,
+        args: remote::DomainDelIoThreadArgs<'_>,
+    ) -> Reply<remote::DomainDelIoThread> {
+        let domain = self.domain_mut(&args.dom)?;
+        let impact = domain.impact(args.flags)?;
+        let id = args.iothread_id;
+        if id == 0 {
+            return Err(Refusal::argument("invalid value of 0 for iothread_id"));
+        }
+        if !domain.asked(impact).iothreads.contains(&id) {
+            return Err(Refusal::argument(format!("cannot find IOThread '{id}' in iothreadids list"))
+                .of(ErrorDomain::Domain));
+        }
+        domain.change(impact, |config| {
+            config.iothreads.retain(|known| *known != id);
+            config.iothread_pins.remove(&id);
+        });
+        Ok(())
+    }
+
+    pub(crate) fn domain_pin_io_thread(
+        &mut self,
+        args: remote::DomainPinIoThreadArgs<'_>,
+    ) -> Reply<remote::DomainPinIoThread> {
+        let domain = self.domain_mut(&args.dom)?;
+        let impact = domain.impact(args.flags)?;
+        let id = args.iothreads_id;
+        if !domain.asked(impact).iothreads.contains(&id) {
+            return Err(Refusal::argument(format!("iothreadid {id} not found")));
+        }
+        let cpus = Cpus::from_map(&args.cpumap.0);
+        domain.change(impact, |config| {
+            config.iothread_pins.insert(id, cpus.clone());
+        });
+        Ok(())
+    }
+
+    pub(crate) fn domain_set_io_thread_params(
+        &mut self,
+        args: remote::DomainSetIoThreadParamsArgs<'_>,
+    ) -> Reply<remote::DomainSetIoThreadParams> {
+        let domain = self.domain(&args.dom)?;
+        let id = args.iothread_id;
+        if !domain.config.iothreads.contains(&id) {
+            return Err(Refusal::argument(format!("cannot find IOThread '{id}' in iothreadids list"))
+                .of(ErrorDomain::Domain));
+        }
+        Ok(())
+    }
+}

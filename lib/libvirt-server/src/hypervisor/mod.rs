@@ -1,0 +1,320 @@
+//! The hypervisor in memory, as a value: a call and the time in, effects out. No I/O, no clock, no randomness of its own.
+//!
+//! ```text
+//!            call, data, hole, finish, abort                  pop
+//!   client ───────────────────────────────────> Hypervisor ────────> (client, Effect)
+//!                                    now ──────────┘  ^
+//!                                                     └─ pull: more of a download, when there is room
+//! ```
+//!
+//! Its state at the start is that of libvirt's `test:///default`, and it answers in that driver's words; see [`Scope`] for what it can
+//! do beyond.
+
+mod checkpoint;
+mod connect;
+mod domain;
+mod events;
+mod filter;
+mod ids;
+mod interface;
+mod job;
+mod network;
+mod node_device;
+mod refusal;
+mod routes;
+mod secret;
+mod snapshot;
+mod storage;
+mod stream;
+mod tree;
+
+pub use refusal::Refusal;
+
+use crate::xml::Element;
+use events::Subscription;
+use ids::Ids;
+use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
+use libvirt_protocol::procedure::{Info, Procedure, Program};
+use libvirt_protocol::session::CallId;
+use libvirt_protocol::xdr::Uuid;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// A client of the hypervisor: one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Client(pub u64);
+
+/// How much the hypervisor can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// What libvirt's test driver can do, and refusals where it refuses: what a comparison with a real daemon wants.
+    #[default]
+    TestDriver,
+    /// Also what the test driver refuses: contents of volumes, devices that come and go, secrets, network filters, consoles.
+    Complete,
+}
+
+/// What the hypervisor wants done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Answer a call.
+    Reply {
+        /// The call.
+        call: CallId,
+        /// The result, encoded.
+        result: Vec<u8>,
+    },
+    /// Refuse a call.
+    Refuse {
+        /// The call.
+        call: CallId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Send an event.
+    Event {
+        /// Its procedure.
+        info: &'static Info,
+        /// Its content, encoded.
+        payload: Vec<u8>,
+    },
+    /// There is data for a stream: [`Hypervisor::pull`] it when there is room.
+    Readable(CallId),
+    /// Send data on a stream.
+    Data(CallId, Vec<u8>),
+    /// Send a hole on a stream; its length in bytes.
+    Hole(CallId, i64),
+    /// A stream has no more data.
+    End(CallId),
+    /// Confirm the end of a stream.
+    Finish(CallId),
+    /// Confirm that a stream is broken off.
+    Aborted(CallId),
+    /// Break a stream off.
+    Break {
+        /// The call that opened it.
+        call: CallId,
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+/// The result of a procedure, or why there is none.
+type Reply<P> = Result<<P as Procedure>::Ret<'static>, Refusal>;
+
+/// A hypervisor in memory.
+#[derive(Debug)]
+pub struct Hypervisor {
+    scope: Scope,
+    hostname: String,
+    ids: Ids,
+    /// Since the epoch; of the input under way.
+    now: Duration,
+    caller: Caller,
+    clients: BTreeMap<Client, Connected>,
+    effects: VecDeque<(Client, Effect)>,
+    domains: BTreeMap<Uuid, domain::Domain>,
+    last_domain_id: i32,
+    /// Saved domains by the path of their image.
+    images: BTreeMap<String, domain::Image>,
+    networks: BTreeMap<Uuid, network::Network>,
+    pools: BTreeMap<Uuid, storage::Pool>,
+    interfaces: interface::Interfaces,
+    devices: Vec<node_device::Device>,
+    secrets: BTreeMap<Uuid, secret::Secret>,
+    filters: BTreeMap<Uuid, filter::Filter>,
+    /// How long the jobs take that end by themselves.
+    job_duration: Duration,
+    jobs: Vec<job::Job>,
+    /// The call under way is answered when its job has ended.
+    deferred: bool,
+}
+
+/// Who is being answered.
+#[derive(Clone, Copy, Debug)]
+struct Caller {
+    client: Client,
+    call: Option<CallId>,
+}
+
+/// What is kept for a client.
+#[derive(Debug, Default)]
+struct Connected {
+    open: bool,
+    read_only: bool,
+    next_callback: i32,
+    subscriptions: Vec<Subscription>,
+    streams: BTreeMap<stream::Key, stream::Stream>,
+}
+
+impl Hypervisor {
+    /// A hypervisor in the state of `test:///default`. UUIDs and addresses that it generates follow from the seed.
+    #[must_use]
+    pub fn new(scope: Scope, hostname: &str, seed: u64) -> Self {
+        let mut hypervisor = Self {
+            scope,
+            hostname: hostname.to_owned(),
+            ids: Ids::new(seed),
+            now: Duration::ZERO,
+            caller: Caller { client: Client(0), call: None },
+            clients: BTreeMap::new(),
+            effects: VecDeque::new(),
+            domains: BTreeMap::new(),
+            last_domain_id: 0,
+            images: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            interfaces: interface::Interfaces::default(),
+            devices: node_device::defaults(),
+            secrets: BTreeMap::new(),
+            filters: BTreeMap::new(),
+            job_duration: Duration::ZERO,
+            jobs: Vec::new(),
+            deferred: false,
+        };
+        hypervisor.interfaces = interface::Interfaces::defaults();
+        hypervisor.add_default_network();
+        hypervisor.add_default_pool();
+        hypervisor.add_default_domain();
+        hypervisor
+    }
+
+    /// A client has come.
+    pub fn connect(&mut self, client: Client) {
+        self.clients.insert(client, Connected::default());
+    }
+
+    /// A client has gone; nothing more is sent to it.
+    pub fn disconnect(&mut self, client: Client) {
+        self.clients.remove(&client);
+        self.effects.retain(|(to, _)| *to != client);
+    }
+
+    /// How many clients are connected.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// A client calls. `now` is the time since the epoch.
+    pub fn call(
+        &mut self,
+        client: Client,
+        call: CallId,
+        info: Option<&'static Info>,
+        payload: &[u8],
+        now: Duration,
+    ) {
+        self.now = now;
+        self.caller = Caller { client, call: Some(call) };
+        let before = self.effects.len();
+        self.deferred = false;
+        let effect = match self.answer(call, info, payload) {
+            Ok(_) if self.deferred => return,
+            Ok(result) => Effect::Reply { call, result },
+            Err(refusal) => Effect::Refuse { call, refusal },
+        };
+        // A reply goes before what the call set going: streams and events.
+        self.effects.insert(before, (client, effect));
+    }
+
+    fn answer(
+        &mut self,
+        call: CallId,
+        info: Option<&'static Info>,
+        payload: &[u8],
+    ) -> Result<Vec<u8>, Refusal> {
+        let known =
+            Program::from_number(call.program()).filter(|program| program.version() == call.version());
+        let Some(program) = known else {
+            let text = format!("Cannot find program {} version {}", call.program(), call.version());
+            return Err(Refusal::rpc(text));
+        };
+        let unknown = || Refusal::rpc(format!("unknown procedure: {}", call.procedure()));
+        let info = info.ok_or_else(unknown)?;
+        let client = self.clients.get(&self.caller.client);
+        if !client.is_some_and(|client| client.open) && !routes::before_open(info) {
+            return Err(Refusal::internal("hypervisor connection not open").of(ErrorDomain::Rpc));
+        }
+        if client.is_some_and(|client| client.read_only) && !only_reads(info) {
+            return Err(Refusal::read_only(info));
+        }
+        match routes::find(program, call.procedure(), self.scope) {
+            Some(handler) => handler(self, payload),
+            None => Err(Refusal::unsupported(info)),
+        }
+    }
+
+    /// What is to be done next, and for whom.
+    pub fn pop(&mut self) -> Option<(Client, Effect)> {
+        self.effects.pop_front()
+    }
+
+    fn client(&mut self) -> Result<&mut Connected, Refusal> {
+        self.clients.get_mut(&self.caller.client).ok_or_else(|| Refusal::internal("the client has gone"))
+    }
+
+    fn seconds(&self) -> u64 {
+        self.now.as_secs()
+    }
+
+    /// Reads a document whose root has this name; `what` names it in the error.
+    fn document(&self, xml: &str, root: &str, what: &str) -> Result<Element, Refusal> {
+        let element = Element::parse(xml).map_err(|error| {
+            Refusal::new(ErrorNumber::XmlDetail, format!("({what}):{}: {}", error.line, error.what))
+                .of(ErrorDomain::Domain)
+        })?;
+        if element.name == root {
+            return Ok(element);
+        }
+        let text = format!("expecting root element of '{root}', not '{}'", element.name);
+        Err(Refusal::xml(text).of(ErrorDomain::Xml))
+    }
+
+    /// The UUID that a document names, or a new one.
+    fn uuid_of(&mut self, document: &Element, part: ErrorDomain) -> Result<Uuid, Refusal> {
+        match document.text_of("uuid") {
+            None => Ok(self.ids.uuid()),
+            Some(text) => {
+                text.trim().parse().map_err(|_| Refusal::internal("malformed uuid element").of(part))
+            }
+        }
+    }
+}
+
+/// Whether a procedure needs no permission but to look.
+fn only_reads(info: &Info) -> bool {
+    info.acl.iter().all(|needs| {
+        let mut parts = needs.split(':').skip(1);
+        let permission = parts.next().unwrap_or_default();
+        // A third part tells which flag makes the permission necessary.
+        parts.next().is_some()
+            || permission == "getattr"
+            || permission == "read"
+            || permission.starts_with("search_")
+    })
+}
+
+/// Demands that no other flags are set.
+fn only(flags: u32, known: u32, function: &str) -> Result<(), Refusal> {
+    if flags & !known == 0 { Ok(()) } else { Err(Refusal::flags(flags & !known, function)) }
+}
+
+/// Whether an object passes a filter of bits: in every group of which a bit is asked for, one of those asked for must fit.
+fn fits<G>(filter: u32, groups: impl IntoIterator<Item = G>) -> bool
+where
+    G: IntoIterator<Item = (u32, bool)>,
+{
+    groups.into_iter().all(|group| {
+        let mut asked = group.into_iter().filter(|(bit, _)| filter & bit != 0).peekable();
+        asked.peek().is_none() || asked.any(|(_, fit)| fit)
+    })
+}
+
+/// How many, as the protocol counts.
+fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,343 @@
+//! Which method answers which procedure.
+
+use super::{Hypervisor, Refusal, Scope};
+use libvirt_protocol::procedure::{Info, Procedure, Program};
+use libvirt_protocol::{remote, xdr};
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// Arguments in, result out, both encoded.
+pub(super) type Handler = fn(&mut Hypervisor, &[u8]) -> Result<Vec<u8>, Refusal>;
+
+macro_rules! routes {
+    ($($procedure:ident => $method:ident;)*) => {
+        [$((
+            <remote::$procedure as Procedure>::INFO.number,
+            |hypervisor, payload| {
+                let args = xdr::decode(payload).map_err(|_| Refusal::arguments())?;
+                let result: <remote::$procedure as Procedure>::Ret<'static> = hypervisor.$method(args)?;
+                xdr::encode(&result).map_err(|error| Refusal::rpc(error.to_string()))
+            },
+        )),*]
+    };
+}
+
+/// What libvirt's test driver can do.
+const TEST_DRIVER: &[(i32, Handler)] = &routes! {
+    AuthList => auth_list;
+    ConnectOpen => connect_open;
+    ConnectClose => connect_close;
+    ConnectSupportsFeature => connect_supports_feature;
+    ConnectRegisterCloseCallback => register_close_callback;
+    ConnectUnregisterCloseCallback => unregister_close_callback;
+    ConnectGetType => connect_get_type;
+    ConnectGetVersion => connect_get_version;
+    ConnectGetLibVersion => connect_get_lib_version;
+    ConnectGetHostname => connect_get_hostname;
+    ConnectGetUri => connect_get_uri;
+    ConnectIsSecure => connect_is_secure;
+    ConnectGetMaxVcpus => connect_get_max_vcpus;
+    ConnectGetSysinfo => connect_get_sysinfo;
+    ConnectGetCapabilities => connect_get_capabilities;
+    ConnectGetCpuModelNames => connect_get_cpu_model_names;
+    NodeGetInfo => node_get_info;
+    NodeGetFreeMemory => node_get_free_memory;
+    NodeGetCellsFreeMemory => node_get_cells_free_memory;
+    NodeGetFreePages => node_get_free_pages;
+    NodeGetCpuMap => node_get_cpu_map;
+    NodeGetCpuStats => node_get_cpu_stats;
+    NodeGetSecurityModel => node_get_security_model;
+
+    ConnectDomainEventRegister => domain_event_register;
+    ConnectDomainEventDeregister => domain_event_deregister;
+    ConnectDomainEventRegisterAny => domain_event_register_any;
+    ConnectDomainEventDeregisterAny => domain_event_deregister_any;
+    ConnectDomainEventCallbackRegisterAny => domain_event_callback_register_any;
+    ConnectDomainEventCallbackDeregisterAny => domain_event_callback_deregister_any;
+    ConnectNetworkEventRegisterAny => network_event_register_any;
+    ConnectNetworkEventDeregisterAny => network_event_deregister_any;
+    ConnectStoragePoolEventRegisterAny => storage_pool_event_register_any;
+    ConnectStoragePoolEventDeregisterAny => storage_pool_event_deregister_any;
+    ConnectNodeDeviceEventRegisterAny => node_device_event_register_any;
+    ConnectNodeDeviceEventDeregisterAny => node_device_event_deregister_any;
+
+    ConnectListAllDomains => list_all_domains;
+    ConnectListDomains => list_domains;
+    ConnectNumOfDomains => num_of_domains;
+    ConnectListDefinedDomains => list_defined_domains;
+    ConnectNumOfDefinedDomains => num_of_defined_domains;
+    ConnectGetAllDomainStats => get_all_domain_stats;
+    DomainLookupById => domain_lookup_by_id;
+    DomainLookupByName => domain_lookup_by_name;
+    DomainLookupByUuid => domain_lookup_by_uuid;
+    DomainDefineXml => domain_define_xml;
+    DomainDefineXmlFlags => domain_define_xml_flags;
+    DomainCreateXml => domain_create_xml;
+    DomainCreate => domain_create;
+    DomainCreateWithFlags => domain_create_with_flags;
+    DomainSuspend => domain_suspend;
+    DomainResume => domain_resume;
+    DomainShutdown => domain_shutdown;
+    DomainShutdownFlags => domain_shutdown_flags;
+    DomainReboot => domain_reboot;
+    DomainReset => domain_reset;
+    DomainDestroy => domain_destroy;
+    DomainDestroyFlags => domain_destroy_flags;
+    DomainUndefine => domain_undefine;
+    DomainUndefineFlags => domain_undefine_flags;
+    DomainRename => domain_rename;
+    DomainSave => domain_save;
+    DomainSaveFlags => domain_save_flags;
+    DomainRestore => domain_restore;
+    DomainRestoreFlags => domain_restore_flags;
+    DomainSaveImageGetXmlDesc => domain_save_image_get_xml_desc;
+    DomainSaveImageDefineXml => domain_save_image_define_xml;
+    DomainManagedSave => domain_managed_save;
+    DomainHasManagedSaveImage => domain_has_managed_save_image;
+    DomainManagedSaveRemove => domain_managed_save_remove;
+    DomainCoreDump => domain_core_dump;
+    DomainCoreDumpWithFormat => domain_core_dump_with_format;
+    DomainGetAutostart => domain_get_autostart;
+    DomainSetAutostart => domain_set_autostart;
+    DomainGetInfo => domain_get_info;
+    DomainGetMessages => domain_get_messages;
+    DomainGetState => domain_get_state;
+    DomainGetControlInfo => domain_get_control_info;
+    DomainGetOsType => domain_get_os_type;
+    DomainGetXmlDesc => domain_get_xml_desc;
+    DomainIsActive => domain_is_active;
+    DomainIsPersistent => domain_is_persistent;
+    DomainIsUpdated => domain_is_updated;
+    DomainGetSecurityLabel => domain_get_security_label;
+    DomainGetMaxMemory => domain_get_max_memory;
+    DomainSetMaxMemory => domain_set_max_memory;
+    DomainSetMemory => domain_set_memory;
+    DomainSetMemoryFlags => domain_set_memory_flags;
+    DomainMemoryStats => domain_memory_stats;
+    DomainGetMaxVcpus => domain_get_max_vcpus;
+    DomainGetVcpusFlags => domain_get_vcpus_flags;
+    DomainSetVcpus => domain_set_vcpus;
+    DomainSetVcpusFlags => domain_set_vcpus_flags;
+    DomainGetVcpus => domain_get_vcpus;
+    DomainPinVcpu => domain_pin_vcpu;
+    DomainPinVcpuFlags => domain_pin_vcpu_flags;
+    DomainGetVcpuPinInfo => domain_get_vcpu_pin_info;
+    DomainPinEmulator => domain_pin_emulator;
+    DomainGetEmulatorPinInfo => domain_get_emulator_pin_info;
+    DomainGetIoThreadInfo => domain_get_io_thread_info;
+    DomainAddIoThread => domain_add_io_thread;
+    DomainDelIoThread => domain_del_io_thread;
+    DomainPinIoThread => domain_pin_io_thread;
+    DomainSetIoThreadParams => domain_set_io_thread_params;
+    DomainGetCpuStats => domain_get_cpu_stats;
+    DomainBlockStats => domain_block_stats;
+    DomainGetBlockInfo => domain_get_block_info;
+    DomainGetDiskErrors => domain_get_disk_errors;
+    DomainInterfaceStats => domain_interface_stats;
+    DomainInterfaceAddresses => domain_interface_addresses;
+    DomainGetMemoryParameters => domain_get_memory_parameters;
+    DomainSetMemoryParameters => domain_set_memory_parameters;
+    DomainGetBlkioParameters => domain_get_blkio_parameters;
+    DomainSetBlkioParameters => domain_set_blkio_parameters;
+    DomainGetNumaParameters => domain_get_numa_parameters;
+    DomainSetNumaParameters => domain_set_numa_parameters;
+    DomainGetInterfaceParameters => domain_get_interface_parameters;
+    DomainSetInterfaceParameters => domain_set_interface_parameters;
+    DomainGetBlockIoTune => domain_get_block_io_tune;
+    DomainSetBlockIoTune => domain_set_block_io_tune;
+    DomainGetPerfEvents => domain_get_perf_events;
+    DomainSetPerfEvents => domain_set_perf_events;
+    DomainGetSchedulerType => domain_get_scheduler_type;
+    DomainGetSchedulerParameters => domain_get_scheduler_parameters;
+    DomainGetSchedulerParametersFlags => domain_get_scheduler_parameters_flags;
+    DomainSetSchedulerParameters => domain_set_scheduler_parameters;
+    DomainSetSchedulerParametersFlags => domain_set_scheduler_parameters_flags;
+    DomainSetLifecycleAction => domain_set_lifecycle_action;
+    DomainGetMetadata => domain_get_metadata;
+    DomainSetMetadata => domain_set_metadata;
+    DomainGetTime => domain_get_time;
+    DomainSetTime => domain_set_time;
+    DomainGetHostname => domain_get_hostname;
+    DomainGetFsinfo => domain_get_fsinfo;
+    DomainFsfreeze => domain_fsfreeze;
+    DomainFsthaw => domain_fsthaw;
+    DomainFstrim => domain_fstrim;
+    DomainSetUserPassword => domain_set_user_password;
+    DomainSendKey => domain_send_key;
+    DomainSendProcessSignal => domain_send_process_signal;
+    DomainInjectNmi => domain_inject_nmi;
+    DomainScreenshot => domain_screenshot;
+    DomainGetLaunchSecurityInfo => domain_get_launch_security_info;
+
+    DomainSnapshotCreateXml => snapshot_create_xml;
+    DomainSnapshotGetXmlDesc => snapshot_get_xml_desc;
+    DomainSnapshotNum => snapshot_num;
+    DomainSnapshotListNames => snapshot_list_names;
+    DomainListAllSnapshots => snapshot_list_all;
+    DomainSnapshotNumChildren => snapshot_num_children;
+    DomainSnapshotListChildrenNames => snapshot_list_children_names;
+    DomainSnapshotListAllChildren => snapshot_list_all_children;
+    DomainSnapshotLookupByName => snapshot_lookup_by_name;
+    DomainHasCurrentSnapshot => has_current_snapshot;
+    DomainSnapshotCurrent => snapshot_current;
+    DomainSnapshotGetParent => snapshot_get_parent;
+    DomainSnapshotIsCurrent => snapshot_is_current;
+    DomainSnapshotHasMetadata => snapshot_has_metadata;
+    DomainSnapshotDelete => snapshot_delete;
+    DomainRevertToSnapshot => revert_to_snapshot;
+    DomainCheckpointCreateXml => checkpoint_create_xml;
+    DomainCheckpointGetXmlDesc => checkpoint_get_xml_desc;
+    DomainListAllCheckpoints => checkpoint_list_all;
+    DomainCheckpointListAllChildren => checkpoint_list_all_children;
+    DomainCheckpointLookupByName => checkpoint_lookup_by_name;
+    DomainCheckpointGetParent => checkpoint_get_parent;
+    DomainCheckpointDelete => checkpoint_delete;
+
+    ConnectListAllNetworks => list_all_networks;
+    ConnectListNetworks => list_networks;
+    ConnectListDefinedNetworks => list_defined_networks;
+    ConnectNumOfNetworks => num_of_networks;
+    ConnectNumOfDefinedNetworks => num_of_defined_networks;
+    NetworkLookupByName => network_lookup_by_name;
+    NetworkLookupByUuid => network_lookup_by_uuid;
+    NetworkDefineXml => network_define_xml;
+    NetworkDefineXmlFlags => network_define_xml_flags;
+    NetworkCreateXml => network_create_xml;
+    NetworkCreateXmlFlags => network_create_xml_flags;
+    NetworkCreate => network_create;
+    NetworkDestroy => network_destroy;
+    NetworkUndefine => network_undefine;
+    NetworkUpdate => network_update;
+    NetworkGetXmlDesc => network_get_xml_desc;
+    NetworkGetBridgeName => network_get_bridge_name;
+    NetworkGetAutostart => network_get_autostart;
+    NetworkSetAutostart => network_set_autostart;
+    NetworkIsActive => network_is_active;
+    NetworkIsPersistent => network_is_persistent;
+
+    ConnectListAllStoragePools => list_all_storage_pools;
+    ConnectListStoragePools => list_storage_pools;
+    ConnectListDefinedStoragePools => list_defined_storage_pools;
+    ConnectNumOfStoragePools => num_of_storage_pools;
+    ConnectNumOfDefinedStoragePools => num_of_defined_storage_pools;
+    ConnectFindStoragePoolSources => find_storage_pool_sources;
+    StoragePoolLookupByName => pool_lookup_by_name;
+    StoragePoolLookupByUuid => pool_lookup_by_uuid;
+    StoragePoolLookupByVolume => pool_lookup_by_volume;
+    StoragePoolLookupByTargetPath => pool_lookup_by_target_path;
+    StoragePoolDefineXml => pool_define_xml;
+    StoragePoolCreateXml => pool_create_xml;
+    StoragePoolCreate => pool_create;
+    StoragePoolBuild => pool_build;
+    StoragePoolDestroy => pool_destroy;
+    StoragePoolDelete => pool_delete;
+    StoragePoolUndefine => pool_undefine;
+    StoragePoolRefresh => pool_refresh;
+    StoragePoolGetInfo => pool_get_info;
+    StoragePoolGetXmlDesc => pool_get_xml_desc;
+    StoragePoolGetAutostart => pool_get_autostart;
+    StoragePoolSetAutostart => pool_set_autostart;
+    StoragePoolIsActive => pool_is_active;
+    StoragePoolIsPersistent => pool_is_persistent;
+    StoragePoolNumOfVolumes => pool_num_of_volumes;
+    StoragePoolListVolumes => pool_list_volumes;
+    StoragePoolListAllVolumes => pool_list_all_volumes;
+    StorageVolCreateXml => vol_create_xml;
+    StorageVolCreateXmlFrom => vol_create_xml_from;
+    StorageVolDelete => vol_delete;
+    StorageVolLookupByName => vol_lookup_by_name;
+    StorageVolLookupByKey => vol_lookup_by_key;
+    StorageVolLookupByPath => vol_lookup_by_path;
+    StorageVolGetInfo => vol_get_info;
+    StorageVolGetXmlDesc => vol_get_xml_desc;
+    StorageVolGetPath => vol_get_path;
+
+    ConnectListAllInterfaces => list_all_interfaces;
+    ConnectListInterfaces => list_interfaces;
+    ConnectListDefinedInterfaces => list_defined_interfaces;
+    ConnectNumOfInterfaces => num_of_interfaces;
+    ConnectNumOfDefinedInterfaces => num_of_defined_interfaces;
+    InterfaceLookupByName => interface_lookup_by_name;
+    InterfaceLookupByMacString => interface_lookup_by_mac_string;
+    InterfaceDefineXml => interface_define_xml;
+    InterfaceUndefine => interface_undefine;
+    InterfaceCreate => interface_create;
+    InterfaceDestroy => interface_destroy;
+    InterfaceIsActive => interface_is_active;
+    InterfaceGetXmlDesc => interface_get_xml_desc;
+    InterfaceChangeBegin => interface_change_begin;
+    InterfaceChangeCommit => interface_change_commit;
+    InterfaceChangeRollback => interface_change_rollback;
+
+    ConnectListAllNodeDevices => list_all_node_devices;
+    NodeNumOfDevices => node_num_of_devices;
+    NodeListDevices => node_list_devices;
+    NodeDeviceLookupByName => node_device_lookup_by_name;
+    NodeDeviceGetXmlDesc => node_device_get_xml_desc;
+    NodeDeviceGetParent => node_device_get_parent;
+    NodeDeviceNumOfCaps => node_device_num_of_caps;
+    NodeDeviceListCaps => node_device_list_caps;
+    NodeDeviceCreateXml => node_device_create_xml;
+    NodeDeviceDestroy => node_device_destroy;
+};
+
+/// What it cannot do.
+const BEYOND: &[(i32, Handler)] = &routes! {
+    ConnectSecretEventRegisterAny => secret_event_register_any;
+    ConnectSecretEventDeregisterAny => secret_event_deregister_any;
+    DomainGetJobInfo => domain_get_job_info;
+    DomainGetJobStats => domain_get_job_stats;
+    DomainAbortJob => domain_abort_job;
+    DomainOpenConsole => domain_open_console;
+    DomainOpenChannel => domain_open_channel;
+    DomainBlockStatsFlags => domain_block_stats_flags;
+    DomainAttachDevice => domain_attach_device;
+    DomainAttachDeviceFlags => domain_attach_device_flags;
+    DomainUpdateDeviceFlags => domain_update_device_flags;
+    DomainDetachDevice => domain_detach_device;
+    DomainDetachDeviceFlags => domain_detach_device_flags;
+    SecretDefineXml => secret_define_xml;
+    SecretUndefine => secret_undefine;
+    SecretGetXmlDesc => secret_get_xml_desc;
+    SecretSetValue => secret_set_value;
+    SecretGetValue => secret_get_value;
+    SecretLookupByUuid => secret_lookup_by_uuid;
+    SecretLookupByUsage => secret_lookup_by_usage;
+    ConnectListAllSecrets => list_all_secrets;
+    ConnectListSecrets => list_secrets;
+    ConnectNumOfSecrets => num_of_secrets;
+    NwFilterDefineXml => nwfilter_define_xml;
+    NwFilterDefineXmlFlags => nwfilter_define_xml_flags;
+    NwFilterUndefine => nwfilter_undefine;
+    NwFilterGetXmlDesc => nwfilter_get_xml_desc;
+    NwFilterLookupByName => nwfilter_lookup_by_name;
+    NwFilterLookupByUuid => nwfilter_lookup_by_uuid;
+    ConnectListAllNwfilters => list_all_nwfilters;
+    ConnectListNwfilters => list_nwfilters;
+    ConnectNumOfNwfilters => num_of_nwfilters;
+    StorageVolUpload => vol_upload;
+    StorageVolDownload => vol_download;
+    StorageVolWipe => vol_wipe;
+    StorageVolWipePattern => vol_wipe_pattern;
+    StorageVolResize => vol_resize;
+    StorageVolGetInfoFlags => vol_get_info_flags;
+};
+
+/// The method for a procedure; `None` where the driver has none.
+pub(super) fn find(program: Program, procedure: i32, scope: Scope) -> Option<Handler> {
+    static INDEX: LazyLock<HashMap<i32, (Handler, Scope)>> = LazyLock::new(|| {
+        let all = TEST_DRIVER.iter().map(|(number, handler)| (*number, (*handler, Scope::TestDriver)));
+        all.chain(BEYOND.iter().map(|(number, handler)| (*number, (*handler, Scope::Complete)))).collect()
+    });
+    if program != Program::Remote {
+        return None;
+    }
+    let (handler, needs) = INDEX.get(&procedure)?;
+    (*needs == Scope::TestDriver || scope == Scope::Complete).then_some(*handler)
+}
+
+/// Whether a procedure may be called on a connection that is not open.
+pub(super) fn before_open(info: &Info) -> bool {
+    let known = [remote::AuthList::INFO, remote::ConnectOpen::INFO, remote::ConnectSupportsFeature::INFO];
+    info.program == Program::Remote && known.iter().any(|known| known.number == info.number)
+}

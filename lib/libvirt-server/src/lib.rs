@@ -1,0 +1,33 @@
+//! An in-memory libvirt daemon: what tests of libvirt clients talk to instead of a real one.
+//!
+//! ```text
+//!   virsh, python3-libvirt, libvirt-client ...
+//!        │ unix socket, or any byte stream
+//!   connection task ── ServerSession (bytes <-> requests)
+//!        │ requests                ^ effects
+//!        v                         │
+//!   one task that owns the Hypervisor: a pure value, request in, effects out
+//! ```
+//!
+//! The default state is that of libvirt's `test:///default`, and stock virsh prints the same against both. [`Scope::Complete`] adds what
+//! libvirt's test driver refuses: contents of volumes, secrets, devices that come and go.
+//!
+//! ```no_run
+//! # async fn example() -> std::io::Result<()> {
+//! let server = libvirt_server::Server::builder().build();
+//! // Run it on any tokio runtime; it ends when it is dropped.
+//! server.serve_unix("/tmp/libvirt-test.sock").await
+//! # }
+//! ```
+//!
+//! It is a double, not a hypervisor: no guest runs, and everything is gone with the process.
+
+mod connection;
+pub mod hypervisor;
+pub mod proxy;
+mod random;
+mod server;
+mod xml;
+
+pub use hypervisor::{Hypervisor, Refusal, Scope};
+pub use server::{Builder, Handle, Server};

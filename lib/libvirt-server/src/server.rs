@@ -1,0 +1,253 @@
+//! The server: one task owns the hypervisor, one for each connection moves bytes.
+
+use crate::connection::{Connection, Message};
+use crate::hypervisor::{Client, Effect, Hypervisor, Scope};
+use libvirt_client::transport::{Transport, Unix};
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+/// Settings of a server.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    scope: Scope,
+    hostname: String,
+    seed: u64,
+    clock: fn() -> Duration,
+    job_duration: Duration,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            scope: Scope::default(),
+            hostname: "localhost".into(),
+            seed: 0,
+            clock: since_epoch,
+            job_duration: Duration::ZERO,
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where the server looks at a clock; callers can give another"
+)]
+fn since_epoch() -> Duration {
+    // A clock before 1970 is no clock: it stands at the epoch.
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+impl Builder {
+    /// How much the hypervisor can do; by default what libvirt's test driver can.
+    #[must_use]
+    pub fn scope(self, scope: Scope) -> Self {
+        Self { scope, ..self }
+    }
+
+    /// The name that the host gives itself; by default `localhost`.
+    #[must_use]
+    pub fn hostname(self, hostname: &str) -> Self {
+        Self { hostname: hostname.to_owned(), ..self }
+    }
+
+    /// What generated UUIDs and addresses follow from; by default 0.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// The time since the epoch; by default the system's.
+    #[must_use]
+    pub fn clock(self, clock: fn() -> Duration) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// How long saving and dumping a domain take; by default no time at all.
+    ///
+    /// virsh 9.0.0 can wait for ever for a save that ends before it begins to watch it, so whoever drives the server with virsh
+    /// wants some tenths of a second here.
+    #[must_use]
+    pub fn job_duration(self, job_duration: Duration) -> Self {
+        Self { job_duration, ..self }
+    }
+
+    /// The server; nothing happens before one of its futures runs.
+    #[must_use]
+    pub fn build(self) -> Server {
+        let mut hypervisor = Hypervisor::new(self.scope, &self.hostname, self.seed);
+        hypervisor.set_job_duration(self.job_duration);
+        let (orders, inbox) = mpsc::unbounded_channel();
+        Server { hypervisor, clock: self.clock, handle: Handle { orders }, inbox }
+    }
+}
+
+/// A server that does not run yet.
+#[derive(Debug)]
+pub struct Server {
+    hypervisor: Hypervisor,
+    clock: fn() -> Duration,
+    handle: Handle,
+    inbox: mpsc::UnboundedReceiver<Order>,
+}
+
+/// What can be asked of a running server from outside.
+enum Order {
+    Attach(Box<dyn Transport>),
+    With(Box<dyn FnOnce(&mut Hypervisor) + Send>),
+}
+
+impl std::fmt::Debug for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Attach(_) => "Attach",
+            Self::With(_) => "With",
+        })
+    }
+}
+
+/// A hold on a running server.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+impl Handle {
+    /// Serves a client on a connection that somebody else has made.
+    pub fn attach(&self, transport: impl Transport) {
+        // A server that has ended serves nobody: the client sees its connection close.
+        let _ = self.orders.send(Order::Attach(Box::new(transport)));
+    }
+
+    /// Looks at the hypervisor, or changes it, between two calls of clients.
+    ///
+    /// Returns `None` when the server has ended.
+    pub async fn with<R: Send + 'static>(
+        &self,
+        action: impl FnOnce(&mut Hypervisor) -> R + Send + 'static,
+    ) -> Option<R> {
+        let (answer, result) = oneshot::channel();
+        let order = move |hypervisor: &mut Hypervisor| drop(answer.send(action(hypervisor)));
+        self.orders.send(Order::With(Box::new(order))).ok()?;
+        result.await.ok()
+    }
+}
+
+impl Server {
+    /// Settings to start from.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// What reaches the server while it runs.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Listens on a unix socket, which must not exist yet, and serves who comes. Dropping the future ends everything.
+    ///
+    /// # Errors
+    /// When the socket cannot be made or accepts no more.
+    pub async fn serve_unix(self, path: impl AsRef<Path>) -> io::Result<()> {
+        let listener = UnixListener::bind(path)?;
+        self.serve(Some(listener)).await
+    }
+
+    /// Serves the connections of a listener, and those that [`Handle::attach`] brings. Dropping the future ends everything.
+    ///
+    /// # Errors
+    /// When the listener accepts no more.
+    pub async fn serve(self, listener: Option<UnixListener>) -> io::Result<()> {
+        let Self { hypervisor, clock, handle, mut inbox } = self;
+        // Kept, so that the inbox stays open when all others are gone.
+        let _handle = handle;
+        let (requests, mut arriving) = mpsc::unbounded_channel();
+        let mut state =
+            Running { hypervisor, clock, clients: HashMap::new(), tasks: JoinSet::new(), requests, last: 0 };
+        loop {
+            // Every arm is cancel-safe: what it waits for is taken in one step.
+            tokio::select! {
+                accepted = accept(listener.as_ref()) => state.attach(Unix::from(accepted?.0)),
+                Some((client, message)) = arriving.recv() => state.handle(client, message),
+                Some(order) = inbox.recv() => match order {
+                    Order::Attach(transport) => state.attach(transport),
+                    Order::With(action) => action(&mut state.hypervisor),
+                },
+                Some(Ok(client)) = state.tasks.join_next() => state.detach(client),
+                () = until(state.hypervisor.deadline(), clock) => state.hypervisor.tick(clock()),
+            }
+            state.deliver();
+        }
+    }
+}
+
+async fn until(deadline: Option<Duration>, clock: fn() -> Duration) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep(deadline.saturating_sub(clock())).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn accept(
+    listener: Option<&UnixListener>,
+) -> io::Result<(tokio::net::UnixStream, tokio::net::unix::SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What the owner of the hypervisor holds.
+struct Running {
+    hypervisor: Hypervisor,
+    clock: fn() -> Duration,
+    clients: HashMap<Client, mpsc::UnboundedSender<Effect>>,
+    tasks: JoinSet<Client>,
+    requests: mpsc::UnboundedSender<(Client, Message)>,
+    last: u64,
+}
+
+impl Running {
+    fn attach(&mut self, transport: impl Transport) {
+        self.last += 1;
+        let client = Client(self.last);
+        let (sender, effects) = mpsc::unbounded_channel();
+        self.hypervisor.connect(client);
+        self.clients.insert(client, sender);
+        self.tasks.spawn(Connection::new(client, transport, self.requests.clone(), effects).run());
+    }
+
+    fn detach(&mut self, client: Client) {
+        self.clients.remove(&client);
+        self.hypervisor.disconnect(client);
+    }
+
+    fn handle(&mut self, client: Client, message: Message) {
+        let hypervisor = &mut self.hypervisor;
+        match message {
+            Message::Call(call, info, payload) => {
+                hypervisor.call(client, call, info, &payload, (self.clock)())
+            }
+            Message::Data(call, data) => hypervisor.data(client, call, &data),
+            Message::Hole(call, length) => hypervisor.hole(client, call, length),
+            Message::Finish(call) => hypervisor.finish(client, call),
+            Message::Abort(call) => hypervisor.abort(client, call),
+            Message::Pull(call) => hypervisor.pull(client, call),
+        }
+    }
+
+    fn deliver(&mut self) {
+        while let Some((client, effect)) = self.hypervisor.pop() {
+            if let Some(to) = self.clients.get(&client) {
+                // A connection that has ended is detached in its turn.
+                let _ = to.send(effect);
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The two daemons that virsh talks to.
+
+use libvirt_server::{Scope, Server};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+pub(crate) const LIBVIRTD: &str = "/usr/sbin/libvirtd";
+
+/// Whether virsh or libvirtd are not there; a line says so.
+pub(crate) fn is_missing(test: &str) -> bool {
+    for program in ["/usr/bin/virsh", LIBVIRTD] {
+        if !Path::new(program).exists() {
+            println!("not run: {test}: {program} is missing (packages libvirt-clients, libvirt-daemon)");
+            return true;
+        }
+    }
+    false
+}
+
+/// Does what can hang with virsh, again when it did.
+pub(crate) fn patiently<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
+    let mut again = || {
+        attempt().or_else(|| {
+            println!("virsh hangs; once more");
+            None
+        })
+    };
+    again().or_else(&mut again).or_else(&mut again).expect("virsh hangs three times")
+}
+
+/// Documents that the scripts name, laid beside the socket.
+const DOCUMENTS: &[(&str, &str)] = &[
+    ("arch.xml", include_str!("xml/arch.xml")),
+    ("checkpoint.xml", include_str!("xml/checkpoint.xml")),
+    ("disk.xml", include_str!("xml/disk.xml")),
+    ("hba.xml", include_str!("xml/hba.xml")),
+    ("hba-nameless.xml", include_str!("xml/hba-nameless.xml")),
+    ("iface2.xml", include_str!("xml/iface2.xml")),
+    ("net2.xml", include_str!("xml/net2.xml")),
+    ("net3.xml", include_str!("xml/net3.xml")),
+    ("plain.xml", include_str!("xml/plain.xml")),
+    ("pool2.xml", include_str!("xml/pool2.xml")),
+    ("rich.xml", include_str!("xml/rich.xml")),
+    ("secret.xml", include_str!("xml/secret.xml")),
+    ("filter.xml", include_str!("xml/filter.xml")),
+    ("secret-private.xml", include_str!("xml/secret-private.xml")),
+    ("snap.xml", include_str!("xml/snap.xml")),
+    ("three.xml", include_str!("xml/three.xml")),
+    ("two.xml", include_str!("xml/two.xml")),
+    ("vol1.xml", include_str!("xml/vol1.xml")),
+    ("xen.xml", include_str!("xml/xen.xml")),
+];
+
+pub(crate) fn documents() -> tempfile::TempDir {
+    let directory = tempfile::Builder::new().prefix("virsh-").tempdir_in("/tmp").unwrap();
+    for (name, content) in DOCUMENTS {
+        std::fs::write(directory.path().join(name), content).unwrap();
+    }
+    directory
+}
+
+/// Runs a script through one virsh, in the directory of its documents, and gives all it printed, errors in their places.
+///
+/// `None` when virsh hangs. virsh 9.0.0 watches save, managedsave, dump and migrate from another thread than it calls them in, and
+/// waits for ever when the call ends before the watch begins (`g_main_loop_quit` before `g_main_loop_run`). Our server takes its time
+/// for these, libvirtd does not always.
+pub(crate) fn virsh_in(socket: &Path, directory: &Path, script: &str) -> Option<String> {
+    virsh_at("test", "/default", socket, directory, script)
+}
+
+/// The same, with another driver.
+pub(crate) fn virsh_at(
+    driver: &str,
+    path: &str,
+    socket: &Path,
+    directory: &Path,
+    script: &str,
+) -> Option<String> {
+    let uri = format!("{driver}+unix://{path}?socket={}", socket.display());
+    let (mut output, errors) = std::io::pipe().unwrap();
+    let mut command = Command::new("timeout");
+    // A virsh that hangs is ended, and its transcript is too short.
+    command
+        .args(["120", "/usr/bin/virsh", "-c", &uri])
+        .current_dir(directory)
+        .env_clear()
+        .env("LC_ALL", "C")
+        .env("HOME", directory);
+    // The clock of the lists, and the width that long commands are cut to.
+    command.env("TZ", "UTC").env("COLUMNS", "80").env("TERM", "dumb");
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(errors.try_clone().unwrap()).stderr(errors).spawn().unwrap();
+    // Its ends of the pipe are virsh's alone, or reading would never end.
+    drop(command);
+    let mut input = child.stdin.take().unwrap();
+    let script = script.to_owned();
+    let writer = std::thread::spawn(move || input.write_all(script.as_bytes()));
+    let mut text = Vec::new();
+    std::io::Read::read_to_end(&mut output, &mut text).unwrap();
+    // A virsh that hangs reads no more.
+    let _ = writer.join().unwrap();
+    const TIMED_OUT: i32 = 124;
+    let hung = child.wait().unwrap().code() == Some(TIMED_OUT);
+    (!hung).then(|| String::from_utf8(text).unwrap())
+}
+
+/// A private libvirtd, without privileges. It ends with this value.
+pub(crate) struct Libvirtd {
+    directory: tempfile::TempDir,
+}
+
+impl Libvirtd {
+    pub(crate) fn start() -> Self {
+        let directory = documents();
+        let path = directory.path();
+        let mut command = Command::new("env");
+        command.current_dir("/").env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
+        for name in ["HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
+            command.env(name, path);
+        }
+        if rustix::process::geteuid().is_root() {
+            // A daemon of root would be the host's own.
+            std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).unwrap();
+            command.args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
+        }
+        // With --daemon it returns when its sockets are there; --timeout ends it if we never do.
+        command.args([LIBVIRTD, "--daemon", "--timeout", "600", "--pid-file"]).arg(path.join("pid"));
+        let status = command.status().unwrap();
+        assert!(status.success(), "libvirtd did not start: {status}");
+        Self { directory }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("libvirt/libvirt-sock")
+    }
+
+    pub(crate) fn virsh(&self, script: &str) -> Option<String> {
+        virsh_in(&self.socket(), self.directory(), script)
+    }
+
+    fn process(&self) -> Option<std::os::fd::OwnedFd> {
+        let pid = std::fs::read_to_string(self.directory.path().join("pid")).ok()?;
+        let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw)?;
+        rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+    }
+}
+
+impl Drop for Libvirtd {
+    fn drop(&mut self) {
+        let Some(daemon) = self.process() else { return };
+        let _ = rustix::process::pidfd_send_signal(&daemon, rustix::process::Signal::TERM);
+        // Its directory is removed when it is gone.
+        let mut ended = [rustix::event::PollFd::new(&daemon, rustix::event::PollFlags::IN)];
+        let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+        let _ = rustix::event::poll(&mut ended, Some(&limit));
+    }
+}
+
+/// The server of this crate, in a thread. It ends with this value.
+pub(crate) struct OurServer {
+    directory: tempfile::TempDir,
+    socket: PathBuf,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl OurServer {
+    pub(crate) fn start() -> Self {
+        Self::with(Scope::TestDriver)
+    }
+
+    pub(crate) fn with(scope: Scope) -> Self {
+        let directory = documents();
+        let socket = directory.path().join("libvirt-sock");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = {
+            let _inside = runtime.enter();
+            tokio::net::UnixListener::bind(&socket).unwrap()
+        };
+        drop(
+            runtime.spawn(
+                Server::builder()
+                    .scope(scope)
+                    .job_duration(std::time::Duration::from_millis(300))
+                    .build()
+                    .serve(Some(listener)),
+            ),
+        );
+        Self { directory, socket, _runtime: runtime }
+    }
+
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// A file beside the socket.
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.directory.path().join(name)).unwrap()
+    }
+
+    pub(crate) fn virsh(&self, script: &str) -> Option<String> {
+        virsh_in(&self.socket, self.directory.path(), script)
+    }
+}
