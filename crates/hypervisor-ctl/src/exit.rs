@@ -72,6 +72,8 @@ impl From<ErrorKind> for Exit {
 pub(crate) enum Failure {
     /// What the server or a check here says.
     Error(Box<Error>),
+    /// Told already, where a command went on behind it.
+    Told(Exit),
     /// A signal.
     Interrupted,
     /// Nobody reads the results any more: `hypervisor-ctl events | head -1`.
@@ -83,6 +85,7 @@ impl Failure {
     pub(crate) fn report(self, context: &mut Context) -> Exit {
         let error = match self {
             Self::Closed => return Exit::Ok,
+            Self::Told(exit) => return exit,
             Self::Interrupted => {
                 for operation in std::mem::take(&mut context.pending) {
                     context.note(format!(

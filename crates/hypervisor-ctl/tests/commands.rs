@@ -413,3 +413,45 @@ fn every_command_has_a_man_page_a_completion_and_help() {
         assert!(dir.join(format!("hypervisor-ctl-{page}.1")).exists(), "{page}");
     }
 }
+
+#[test]
+fn one_of_several_that_fails_keeps_no_other_from_its_turn() {
+    let server = Server::start(Script { instance: web(), operations: done(), ..Default::default() });
+    for action in ["stop", "delete", "start"] {
+        let ended = server.ctl(&["instance", action, "nope", "web"]);
+        assert_eq!(ended.exit, Exit::NotFound, "{ended:?}");
+        assert!(ended.err.contains("error: nope: there is no instance `nope`"), "{}", ended.err);
+        assert!(ended.out.contains("web"), "{ended:?}");
+    }
+    assert_eq!(server.seen().stopped.len(), 1);
+}
+
+#[test]
+fn labels_choose_what_is_acted_on() {
+    let server = Server::start(Script { instance: web(), operations: done(), ..Default::default() });
+    let ended = server.ctl(&["instance", "stop", "-l", "tier=front", "-o", "json"]);
+    assert_eq!(ended.exit, Exit::Ok, "{ended:?}");
+    let json: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(json.as_array().map(Vec::len), Some(2), "{json}");
+    let seen = server.seen();
+    assert_eq!(seen.listed[0].label_selector, "tier=front");
+    assert_eq!(seen.listed[0].project, "default");
+    let stopped: Vec<_> = seen.stopped.iter().map(|request| request.instance.as_str()).collect();
+    assert_eq!(stopped, ["web", "second"]);
+    drop(seen);
+    assert_eq!(server.ctl(&["instance", "stop"]).exit, Exit::Usage);
+    assert_eq!(server.ctl(&["instance", "stop", "web", "-l", "a=b"]).exit, Exit::Usage);
+}
+
+#[test]
+fn a_list_is_that_of_the_project_unless_all_are_asked_for() {
+    let server = Server::start(Script { instance: web(), ..Default::default() });
+    for words in
+        [&["instance", "list"][..], &["instance", "list", "--project", "p"], &["instance", "list", "-A"]]
+    {
+        assert_eq!(server.ctl(words).exit, Exit::Ok);
+    }
+    let asked: Vec<_> = server.seen().listed.iter().map(|request| request.project.clone()).collect();
+    // Each list has two pages.
+    assert_eq!(asked, ["default", "default", "p", "p", "", ""]);
+}
