@@ -455,3 +455,27 @@ fn a_list_is_that_of_the_project_unless_all_are_asked_for() {
     // Each list has two pages.
     assert_eq!(asked, ["default", "default", "p", "p", "", ""]);
 }
+
+#[test]
+fn bash_completes_every_word() {
+    let home = tempfile::tempdir().unwrap();
+    let script = home.path().join("completion");
+    std::fs::write(&script, ctl(home.path(), &[], &["completion", "bash"], "").out).unwrap();
+    let complete = |words: &[&str]| {
+        let (last, before) = words.split_last().unwrap();
+        let ask = format!(
+            "source {}; COMP_WORDS=({}); COMP_CWORD={}; _hypervisor__ctl hypervisor-ctl '{last}' '{}'; echo \"${{COMPREPLY[@]}}\"",
+            script.display(),
+            words.join(" "),
+            words.len() - 1,
+            before.last().unwrap()
+        );
+        let answer = std::process::Command::new("bash").args(["-c", &ask]).output().unwrap();
+        String::from_utf8(answer.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(complete(&["hypervisor-ctl", "inst"]), "instance");
+    assert_eq!(complete(&["hypervisor-ctl", "instance", "cr"]), "create");
+    assert_eq!(complete(&["hypervisor-ctl", "vm", "create", "--cp"]), "--cpus");
+    assert_eq!(complete(&["hypervisor-ctl", "node", "drain", "--reas"]), "--reason");
+    assert_eq!(complete(&["hypervisor-ctl", "instance", "list", "-o", "ya"]), "yaml");
+}
