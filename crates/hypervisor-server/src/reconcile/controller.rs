@@ -6,7 +6,7 @@ use super::instance::{self, View};
 use super::link::Link;
 use super::node::{self, Agent};
 use super::session::{Session, Stream, abandoned};
-use crate::state::write::Writer;
+use crate::state::write::{PlacementRecord, Writer};
 use crate::state::{Change, Cluster, Object};
 use hv_api::v1;
 use hv_api::v1::agent_message::Message as Up;
@@ -186,17 +186,13 @@ impl Controller {
                 Object::Instance(entry) => {
                     self.dirty.insert(Subject::Instance(entry.instance.id));
                     let deleted = change.kind == crate::state::ChangeKind::Deleted;
-                    let shows = |reserved: NodeId| entry.placement.claims().any(|claim| claim == reserved);
-                    if self.reserved.get(&entry.instance.id).is_some_and(|(node, _)| deleted || shows(*node))
-                    {
-                        self.reserved.remove(&entry.instance.id);
-                    }
-                    // The operation of a node that is drained says what is left there.
+                    // The operation of a node that is drained says what is left there, and what room is kept for.
                     let before = match &change.previous {
-                        Some(Object::Instance(before)) => before.placement.node,
+                        Some(Object::Instance(before)) => Some(&before.placement),
                         _ => None,
                     };
-                    let nodes = [before, entry.placement.node].into_iter().flatten();
+                    let nodes =
+                        before.into_iter().chain([&entry.placement]).flat_map(PlacementRecord::claims);
                     let drained =
                         nodes.filter(|node| cluster.open_operations(Target::Node(*node)).next().is_some());
                     self.dirty.extend(drained.map(Subject::Node));
@@ -212,7 +208,7 @@ impl Controller {
                     if change.kind == crate::state::ChangeKind::Deleted {
                         self.missed.remove(&entry.node.id);
                     }
-                    for placed in cluster.placed_on(entry.node.id) {
+                    for placed in cluster.claiming(entry.node.id) {
                         self.dirty.insert(Subject::Instance(placed.instance.id));
                     }
                     self.mark_unplaced(cluster);
@@ -234,13 +230,8 @@ impl Controller {
 
     fn on_done(&mut self, subject: Subject, result: Result<TxnOutcome, StoreError>, now: Now) {
         let busy = match result {
-            Ok(outcome) => {
-                // A condition that did not hold shows in what is about to become visible. Nothing was placed.
-                if let (Subject::Instance(id), false) = (subject, outcome.succeeded) {
-                    self.reserved.remove(&id);
-                }
-                Busy::Until(outcome.revision)
-            }
+            // A condition that did not hold shows in what is about to become visible.
+            Ok(outcome) => Busy::Until(outcome.revision),
             Err(error) => {
                 tracing::error!(?subject, %error, "the store refused a step");
                 Busy::Failed(now.mono + Duration::from_secs(1))
@@ -293,11 +284,11 @@ impl Controller {
                 Busy::Until(revision) => *revision <= visible,
                 Busy::Failed(until) => *until <= now.mono,
             };
-            // It may have been applied all the same: what it placed counts until then.
-            if let (Subject::Instance(id), Busy::Failed(_), true) = (*subject, *busy, free) {
-                reserved.remove(&id);
-            }
             if free {
+                // From now on the cluster shows what was placed, if it was: a step that failed may have been applied all the same.
+                if let Subject::Instance(id) = subject {
+                    reserved.remove(id);
+                }
                 dirty.insert(*subject);
             }
             !free

@@ -196,6 +196,16 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         }
     }
 
+    if let (Some(node), true, true) = (placement.node, placement.leaving, entry.placement.leaving) {
+        placement.reserved = drain::keeps_room(entry, view.cluster, view.reserved)?;
+        if placement.reserved.is_none() && !instance.is_deleting() {
+            instance.status.message = format!("{}; no node keeps room for it", leaves(view.cluster, node));
+        }
+        if placement.reserved != entry.placement.reserved {
+            reserve = placement.reserved.map(|other| (other, instance.spec.resources()));
+        }
+    }
+
     let strays = view.sightings.iter().filter(|(_, node)| placement.node != Some(*node));
     let strays = strays.map(|(sighting, node)| (*sighting, node_name(view.cluster, *node)));
     sighting::show(&mut instance.status.conditions, &entry.instance.status.conditions, strays, view.now);
@@ -211,7 +221,7 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
     }
     writer.unchanged(keys::placement(id), entry.placement_revision);
     let assigned = placement.node.filter(|_| placement.epoch != entry.placement.epoch);
-    let claimed = assigned.or(placement.reserved.filter(|_| entry.placement.reserved.is_none()));
+    let claimed = assigned.or(placement.reserved.filter(|_| placement.reserved != entry.placement.reserved));
     let key = keys::instance(&instance.metadata.project, id);
     if placement.leaving && !entry.placement.leaving {
         // It may leave, and its node is drained, as was seen.
@@ -226,8 +236,13 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         writer.unchanged(key, Some(entry.spec_revision));
     }
     if let Some(node) = claimed {
+        match view.cluster.nodes().get(&node) {
+            // Whether it may go there was decided on this very specification: the node may be drained by now.
+            Some(seen) => writer.unchanged(keys::node(node), Some(seen.spec_revision)),
+            // Reported by the agent of a node that has just been deregistered.
+            None => writer.only_if(Compare::Exists(keys::node(node))),
+        };
         writer
-            .only_if(Compare::Exists(keys::node(node)))
             .unchanged(keys::node_raised(node), view.cluster.claims(node).raised)
             .put_text(keys::node_placed(node), "");
     }

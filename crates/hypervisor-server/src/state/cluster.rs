@@ -206,7 +206,7 @@ impl Cluster {
     }
 
     /// Instances placed on a node, or with room kept for them there.
-    fn claiming(&self, node: NodeId) -> impl Iterator<Item = &Arc<InstanceEntry>> {
+    pub fn claiming(&self, node: NodeId) -> impl Iterator<Item = &Arc<InstanceEntry>> {
         self.claimed.get(&node).into_iter().flatten().filter_map(|id| self.instances.get(id))
     }
 
