@@ -7,6 +7,7 @@ use crate::check::Invariant;
 use crate::event::{Event, Life};
 use crate::world::{World, say};
 use hv_core::InstanceId;
+use hv_core::instance::RunState;
 use hv_driver::{Assignment, DriverError, DriverErrorKind, Guest, Observation};
 use hypervisor_agent::instance::machine::{Confirmation, EpochCheck, Now};
 use hypervisor_agent::instance::{Action, Desired, Effect, Input, Machine, Record};
@@ -135,11 +136,41 @@ impl World {
                     Some(input) => {
                         task.timer += 1;
                         task.wake_at = task.wake_at.filter(|at| now.mono < *at);
-                        task.effects = task.machine.step(input, now).into();
+                        if let Input::Desired(desired) = &input {
+                            self.assigned_anew(life, desired);
+                        }
+                        let Some(task) = self.task(life, id) else { return };
+                        task.effects.extend(task.machine.step(input, now));
                     }
                     None => return self.set_timer(life, id),
                 },
             }
+        }
+    }
+
+    /// An agent is about to take an assignment in place of another.
+    fn assigned_anew(&mut self, life: Life, desired: &Desired) {
+        let (id, now) = (desired.id, self.machine_now(life.node));
+        let Some(task) = self.task(life, id) else { return };
+        let mut record = task.machine.record().clone();
+        let known = &record.desired;
+        if known.epoch == desired.epoch {
+            return;
+        }
+        let restarts =
+            record.started.as_ref().is_some_and(|started| known.spec.restart_serial > started.serial);
+        if known.deleted || restarts || known.spec.run_state == RunState::Stopped {
+            self.ledger.was_to_end(life.node, id);
+        }
+        let mut calls = self.nodes[life.node].calls.values();
+        if self.mutation == Mutation::EndForgotten && calls.all(|call| call.assignment.handle.id != id) {
+            if let Some(started) = &mut record.started {
+                started.ended = None;
+            }
+            let boot = self.nodes[life.node].boot_id();
+            let Some(task) = self.task(life, id) else { return };
+            task.machine = Machine::new(record, boot, EpochCheck::Enforced);
+            task.effects = task.machine.begin(now).into();
         }
     }
 
@@ -306,6 +337,9 @@ impl World {
             Action::Pause | Action::Resume => host.set_paused(handle, action == Action::Pause),
             Action::Delete => host.delete(handle),
         };
+        if action == Action::Delete && result.is_ok() {
+            self.ledger.deleted(node, id);
+        }
         let slot = self.nodes[node].host.slots().get(&id);
         if alive && !slot.is_some_and(|slot| matches!(slot.guest, Guest::Running | Guest::Paused)) {
             self.ledger.ended_by_agent(node, id);
