@@ -575,6 +575,25 @@ fn a_new_assignment_starts_what_a_forgotten_stop_had_ended() {
 }
 
 #[test]
+fn a_new_assignment_during_a_deletion_makes_it_anew() {
+    let mut node = Node::new(spec());
+    node.want(|desired| desired.spec.run_state = RunState::Stopped);
+    let deleted = Desired { deleted: true, generation: 9, ..node.machine.record().desired.clone() };
+    let effects = node.machine.step(Input::Desired(Box::new(deleted)), node.now);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Run(Action::Delete, _))));
+    let handle = node.machine.handle();
+    node.want(|desired| {
+        restored(desired);
+        desired.deleted = false;
+    });
+    node.host.delete(handle).unwrap();
+    node.step(Input::Done(Action::Delete, Ok(())));
+    let report = node.reports.last().unwrap();
+    assert!(!report.gone && report.status.phase == Phase::Running, "{report:?}");
+    assert_eq!((report.epoch, report.status.observed_generation), (Epoch(7), 1));
+}
+
+#[test]
 fn a_new_assignment_does_not_start_what_had_ended_by_itself() {
     let mut node = Node::new(spec());
     node.want(|desired| desired.spec.restart_serial = 5);

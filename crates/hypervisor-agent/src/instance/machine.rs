@@ -342,7 +342,15 @@ impl Machine {
                 self.retry_at = None;
                 self.count_failure(now);
             }
-            (Action::Delete, Ok(())) => self.record.gone = true,
+            (Action::Delete, Ok(())) if self.record.desired.deleted => self.record.gone = true,
+            // Assigned anew meanwhile, by a store that was restored to before its deletion: it is made anew.
+            (Action::Delete, Ok(())) => {
+                let (desired, boot) =
+                    (self.record.desired.clone(), std::mem::take(&mut self.record.confirmed_boot));
+                self.record = Record { revoked: self.record.revoked, ..Record::new(desired, boot) };
+                self.prepared = false;
+                self.seen = None;
+            }
             (Action::PowerDown, Err(error)) => {
                 // Asked again until its time is over; one that is not there to be asked is only cleared away.
                 let there = error.kind != DriverErrorKind::NotFound;
