@@ -29,6 +29,8 @@ pub enum Invariant {
     ObservationsRise,
     /// What is placed on a node fits on it.
     Fits,
+    /// What the newest full set of its server leaves out, a node does not start before a server names it.
+    OnlyNamed,
     /// A node that goes down starts nothing any more, and its guests end.
     GoesDown,
     /// A call has at most one operation, however often it is made.

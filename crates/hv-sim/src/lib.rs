@@ -69,6 +69,8 @@ pub enum Mutation {
     RevocationIgnored,
     /// Hosts that come up start their guests before a server has named them.
     ConfirmationWaived,
+    /// Agents start again what the server's full set leaves out.
+    OmissionIgnored,
 }
 
 /// What happens beside the faults that every run has.

@@ -9,7 +9,7 @@ use crate::world::{World, say};
 use hv_core::InstanceId;
 use hv_driver::{Assignment, DriverError, DriverErrorKind, Guest, Observation};
 use hypervisor_agent::instance::machine::{Confirmation, EpochCheck, Now};
-use hypervisor_agent::instance::{Action, Desired, Effect, Input, Machine, Record};
+use hypervisor_agent::instance::{Action, Desired, Effect, Input, Machine, Record, Started};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -85,6 +85,7 @@ impl World {
             desired.spec.restart_serial,
             if desired.deleted { ", deleted" } else { "" },
         );
+        self.nodes[life.node].left_out.remove(&id);
         if self.agent(life).is_some_and(|agent| !agent.quiescing) {
             self.nodes[life.node].named.insert(id);
         }
@@ -123,9 +124,15 @@ impl World {
                 Some(Effect::Persist(record)) => {
                     task.waits = awaited;
                     let number = self.number();
+                    let begun = |started: &Started| !started.came_up && started.ended.is_none();
+                    let starts = record.started.as_ref().is_some_and(begun);
                     self.nodes[life.node].writes.insert(number, *record);
                     let most = if self.mishap(30) { 2_000 } else { 20 };
                     self.after(1, most, Event::Durable(life.node, number));
+                    // What matters of a death is whether it comes before or after a write: at any time it would hardly ever hit.
+                    if self.mishap(if starts { 60 } else { 5 }) {
+                        self.after(0, most, Event::Falter(life, id));
+                    }
                 }
                 Some(Effect::Report(report)) => self.publish(life, *report),
                 Some(Effect::Run(action, assignment)) => self.call(life, action, *assignment),
@@ -200,6 +207,14 @@ impl World {
         {
             let id = short(id);
             self.ledger.breaks(Invariant::GoesDown, format!("{id} is started on a node that goes down"));
+        }
+        let unnamed = self.nodes[life.node].left_out.contains(&id);
+        let told = self
+            .task(life, id)
+            .is_some_and(|task| !task.inbox.iter().any(|input| matches!(input, Input::Unnamed)));
+        if unnamed && told && matches!(action, Action::Start(_)) {
+            let id = short(id);
+            self.ledger.breaks(Invariant::OnlyNamed, format!("{id} is started, and the server left it out"));
         }
         let revoked =
             self.task(life, assignment.handle.id).is_some_and(|task| task.machine.record().revoked.is_some());

@@ -161,6 +161,7 @@ impl Agent {
         loop {
             let (left, all_reported) = {
                 let reports = reports.borrow_and_update();
+                let reports = &reports.instances;
                 let left: Vec<_> =
                     reports.values().filter(|(_, r)| has_guest(r)).map(|(_, r)| r.id).collect();
                 (left, self.known.iter().all(|id| reports.contains_key(id)))
@@ -191,7 +192,8 @@ fn has_guest(report: &instance::Report) -> bool {
     use hv_core::instance::Phase;
     let settling = matches!(report.status.phase, Phase::Preparing | Phase::Starting | Phase::Unknown)
         || (report.status.phase == Phase::Deleting && !report.gone);
-    (!report.orphan || report.revoked)
+    // Nobody presses the power button of what was only found here.
+    !report.is_found()
         && (settling || matches!(report.status.phase, Phase::Running | Phase::Paused | Phase::Stopping))
 }
 

@@ -7,6 +7,8 @@ mod node;
 mod revocation;
 #[path = "machine/stall.rs"]
 mod stall;
+#[path = "machine/unnamed.rs"]
+mod unnamed;
 
 use hv_core::condition::{PLACEMENT_CONFIRMED, RESPONSIVE, RESTART_REQUIRED};
 use hv_core::instance::{Epoch, InstanceSpec, Phase, RestartPolicy, RunState};

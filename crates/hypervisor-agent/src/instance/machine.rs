@@ -11,7 +11,8 @@
 //!    `never`, with growing pauses; a raised restart serial always starts one. A guest that vanished with the node's
 //!    reboot did not end: it is started again.
 //! 5. In a new boot of the host, nothing is started before a server has named the instance: its node may have been given up while
-//!    it was off, and the instance may run elsewhere. The same holds for a node that went down in order.
+//!    it was off, and the instance may run elsewhere. The same holds for a node that went down in order, and for an instance that
+//!    the full set of its server does not name: its guest is left alone, and not started again.
 //! 6. A node that goes down takes its guests with it as a reboot would: asked first, then ended; they start again with it.
 //! 7. When the server has given up the node, its guests end at once: they may run elsewhere. Disks stay, and nothing is started
 //!    before a newer assignment.
@@ -145,7 +146,7 @@ impl Machine {
             status: self.status(),
             gone: self.record.gone,
             rejected: self.record.rejected.is_some(),
-            orphan: self.record.is_revoked(),
+            orphan: self.record.is_revoked() || self.record.unnamed,
             revoked: self.record.is_revoked(),
         }
     }
@@ -198,9 +199,11 @@ impl Machine {
                 // Whatever was awaited: it ends at once.
                 self.again_at = None;
             }
+            Input::Unnamed => self.record.unnamed = !self.record.gone && self.record.rejected.is_none(),
             Input::Vanished => {
+                let unwanted = self.record.is_revoked() || self.record.unnamed;
                 let no_guest = self.seen.as_ref().is_some_and(|seen| seen.guest == Guest::Absent);
-                if self.record.is_revoked() && no_guest && self.in_flight.is_none() {
+                if unwanted && no_guest && self.in_flight.is_none() {
                     self.record.gone = true;
                 }
             }
@@ -254,6 +257,7 @@ impl Machine {
                 return;
             }
         }
+        self.record.unnamed = false;
         if self.quiescing.is_none() {
             self.record.confirmed_boot.clone_from(&self.boot_id);
         }
@@ -526,9 +530,10 @@ impl Machine {
         desired.deleted || self.to_be_down() || restart
     }
 
-    /// Whether a server has named it since the host booted, or need not.
+    /// Whether a server has named it since the host booted, or need not, and none has left it out since.
     fn is_confirmed(&self) -> bool {
-        self.confirmation == Confirmation::Waived || self.record.confirmed_boot == self.boot_id
+        let named = self.confirmation == Confirmation::Waived || self.record.confirmed_boot == self.boot_id;
+        named && !self.record.unnamed
     }
 
     /// Whether there is to be no guest, for whatever reason but deletion.

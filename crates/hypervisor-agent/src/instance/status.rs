@@ -98,6 +98,7 @@ impl Machine {
             (_, Some(trouble), _) => trouble.clone(),
             _ if self.awaits_server => AWAITS_SERVER.to_owned(),
             _ if self.record.is_revoked() => "the server gave up this node; its disks are kept".into(),
+            _ if self.record.unnamed => UNNAMED.to_owned(),
             (_, _, Phase::Failed | Phase::Stopped) => ended.unwrap_or_default(),
             _ => String::new(),
         };
@@ -116,6 +117,10 @@ impl Machine {
         }
     }
 }
+
+/// Said of an instance that is here and that no server wants here.
+const UNNAMED: &str =
+    "the server does not name it: it is left alone, and not started again before a server names it";
 
 /// Said of an instance that waits for its server after the host's boot.
 const AWAITS_SERVER: &str = "it may have been placed elsewhere since a server last placed it here (the host was down, or the server has \

@@ -44,6 +44,8 @@ pub enum Message {
     Quiesce(Duration),
     /// The server gave up the node.
     Revoked,
+    /// The server's full set does not name it.
+    Unnamed,
     /// The driver has nothing of it.
     Vanished,
 }
@@ -142,6 +144,10 @@ impl Task {
         match message {
             Message::Desired(desired) => Input::Desired(desired),
             Message::Changed => Input::Changed,
+            Message::Unnamed => {
+                tracing::warn!(instance = %self.handle.id, "an instance is here that the server does not name; it is left alone, and not started again");
+                Input::Unnamed
+            }
             Message::Vanished => Input::Vanished,
             Message::Quiesce(patience) => Input::Quiesce(patience),
             Message::Revoked => {
