@@ -26,7 +26,7 @@ use hv_runtime::{clock, files};
 use instance::machine::Confirmation;
 use node::Task;
 use session::{Identity, Session};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,11 +76,30 @@ pub struct Agent {
 
 /// Opens the journal and reads the token.
 pub fn build(config: AgentConfig, driver: Arc<dyn Driver>) -> Result<Built, StartError> {
+    build_with(config, driver, journal::Journal::open)
+}
+
+/// The same for an agent that only takes its guests down: a journal that cannot be written, as on a full disk, does not keep it from that.
+pub fn build_to_quiesce(config: AgentConfig, driver: Arc<dyn Driver>) -> Result<Built, StartError> {
+    build_with(config, driver, |path| match journal::Journal::open(path) {
+        Err(error @ journal::JournalError::Database(_)) => {
+            tracing::error!(%error, "cannot open the journal for writing; guests are taken down all the same, and that is not recorded");
+            journal::Journal::open_copy(path)
+        }
+        opened => opened,
+    })
+}
+
+fn build_with(
+    config: AgentConfig,
+    driver: Arc<dyn Driver>,
+    open: impl FnOnce(&Path) -> Result<(journal::Journal, journal::Contents), journal::JournalError>,
+) -> Result<Built, StartError> {
     let addr: ServerAddr = config.server_addr.parse().map_err(StartError::Config)?;
     let dialer = Dialer::new(addr, config.token_file.clone())?;
     files::private_dir(&config.state_dir)
         .map_err(|source| StartError::StateDir { path: config.state_dir.clone(), source })?;
-    let (journal, contents) = journal::Journal::open(&config.state_dir.join("journal.redb"))?;
+    let (journal, contents) = open(&config.state_dir.join("journal.redb"))?;
     Ok(Built { config, driver, journal, contents, dialer })
 }
 

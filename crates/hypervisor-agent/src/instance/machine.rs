@@ -12,7 +12,8 @@
 //!    reboot did not end: it is started again.
 //! 5. In a new boot of the host, nothing is started before a server has named the instance: its node may have been given up while
 //!    it was off, and the instance may run elsewhere. The same holds for a node that went down in order, and for an instance that
-//!    the full set of its server does not name: its guest is left alone, and not started again.
+//!    the full set of its server does not name: its guest is left alone, and not started again; and for one that an agent, just
+//!    started, finds without its guest: perhaps its node went down in order, and a full disk kept that from being written.
 //! 6. A node that goes down takes its guests with it as a reboot would: asked first, then ended; they start again with it.
 //! 7. When the server has given up the node, its guests end at once: they may run elsewhere. Disks stay, and nothing is started
 //!    before a newer assignment.
@@ -54,6 +55,10 @@ pub struct Machine {
     boot_id: String,
     epoch_check: EpochCheck,
     confirmation: Confirmation,
+    /// A server has named it since this agent started.
+    named: bool,
+    /// The driver has looked since this agent started.
+    looked: bool,
     /// What the driver last saw; `None` until it has looked.
     pub(super) seen: Option<Observation>,
     /// Number of the newest observation that was asked for.
@@ -101,6 +106,8 @@ impl Machine {
             boot_id: boot_id.into(),
             epoch_check,
             confirmation: Confirmation::default(),
+            named: false,
+            looked: false,
             seen: None,
             observation: 0,
             looking: false,
@@ -258,6 +265,7 @@ impl Machine {
             }
         }
         self.record.unnamed = false;
+        self.named = true;
         if self.quiescing.is_none() {
             self.record.confirmed_boot.clone_from(&self.boot_id);
         }
@@ -326,6 +334,8 @@ impl Machine {
             (Action::Admit, Ok(())) => self.record.admitted = true,
             (Action::Admit, Err(error)) => self.record.rejected = Some(error.to_string()),
             (Action::Prepare, Ok(())) => self.prepared = true,
+            // It is to be down anyway, and starts with its node: that is no failure.
+            (Action::Prepare | Action::Start(_), Err(_)) if self.quiescing.is_some() => {}
             (Action::Prepare | Action::Start(_), Err(error)) => {
                 let serial = self.record.desired.spec.restart_serial;
                 let started = self.record.started.get_or_insert_with(|| Started {

@@ -3,7 +3,7 @@
 use super::EndedBy;
 use super::machine::{Action, Machine, Now};
 use hv_core::ConditionStatus;
-use hv_core::condition::{PLACEMENT_CONFIRMED, RESPONSIVE, RESTART_REQUIRED, STORAGE};
+use hv_core::condition::{PLACEMENT_CONFIRMED, RESPONSIVE, RESTART_REQUIRED, REVOCATION, STORAGE};
 use hv_core::instance::{InstanceStatus, Phase, RunState, update};
 use hv_driver::{Guest, Observation, Responsive};
 
@@ -14,6 +14,14 @@ impl Machine {
             self.conditions.set(PLACEMENT_CONFIRMED, status, reason, AWAITS_SERVER, now.wall);
         } else {
             self.conditions.clear(PLACEMENT_CONFIRMED);
+        }
+        let lives =
+            self.seen.as_ref().is_none_or(|seen| matches!(seen.guest, Guest::Running | Guest::Paused));
+        match &self.trouble {
+            Some(why) if self.record.revoked.is_some() && lives => {
+                self.conditions.set(REVOCATION, ConditionStatus::False, "CannotEnd", why, now.wall);
+            }
+            _ => drop(self.conditions.clear(REVOCATION)),
         }
         let Some(seen) = &self.seen else { return };
         let alive = matches!(seen.guest, Guest::Running | Guest::Paused);
