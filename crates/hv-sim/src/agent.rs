@@ -61,6 +61,8 @@ pub(crate) struct Agent {
     pub(crate) session: Option<(Conn, Link)>,
     /// The node goes down: what is new here waits in the server.
     pub(crate) quiescing: bool,
+    /// Its disk is full, and its journal takes nothing.
+    pub(crate) full: bool,
     pause: Duration,
     /// It was told that its node was abandoned, and is not another one yet.
     pub(crate) revoking: bool,

@@ -93,6 +93,8 @@ pub(crate) struct Boot {
     pub(crate) end: End,
     /// The host has restarted since: nobody knows how the guest ended.
     pub(crate) rebooted: bool,
+    /// Its node went down with a full disk: nobody remembers who asked the guest to end.
+    pub(crate) forgotten: bool,
     /// A further start was decided, and cut off by the agent's death.
     cut_off: bool,
 }
@@ -281,7 +283,7 @@ impl Ledger {
         // Begun before the restore, whose serials are given out once more.
         let rebooted = continued;
         let serial = if rebooted { 0 } else { spec.restart_serial };
-        let boot = Boot { serial, epoch, end: End::Alive, rebooted, cut_off: false };
+        let boot = Boot { serial, epoch, end: End::Alive, rebooted, forgotten: false, cut_off: false };
         let Some(last) = self.boots.insert((node, id), boot) else { return };
         if spec.relocation == Relocation::Recreate && epoch > last.epoch {
             // It has been away, and is made anew.
@@ -344,6 +346,13 @@ impl Ledger {
     pub(crate) fn rebooted(&mut self, node: usize) {
         for ((on, _), boot) in &mut self.boots {
             boot.rebooted |= *on == node;
+        }
+    }
+
+    /// The node goes down, and cannot write that.
+    pub(crate) fn forgets(&mut self, node: usize) {
+        for ((on, _), boot) in &mut self.boots {
+            boot.forgotten |= *on == node;
         }
     }
 

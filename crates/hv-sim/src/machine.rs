@@ -25,6 +25,8 @@ pub(crate) struct Task {
     inbox: VecDeque<Input>,
     /// A write is not durable yet.
     waits: bool,
+    /// A write of the newest step is lost.
+    lost: bool,
     wake_at: Option<Duration>,
     /// Number of the timer that counts; older ones are stale.
     timer: u64,
@@ -65,7 +67,15 @@ impl World {
         };
         let mut machine = Machine::new(record, self.nodes[life.node].boot_id(), check).with(confirmation);
         let effects = machine.begin(now).into();
-        let task = Task { machine, effects, inbox: VecDeque::new(), waits: false, wake_at: None, timer: 0 };
+        let task = Task {
+            machine,
+            effects,
+            inbox: VecDeque::new(),
+            waits: false,
+            lost: false,
+            wake_at: None,
+            timer: 0,
+        };
         if let Some(agent) = self.agent(life) {
             agent.tasks.insert(id, task);
         }
@@ -135,6 +145,12 @@ impl World {
                     }
                 }
                 Some(Effect::Report(report)) => self.publish(life, *report),
+                Some(Effect::Run(action @ (Action::Admit | Action::Prepare | Action::Start(_)), _))
+                    if task.lost =>
+                {
+                    let error = DriverError::new(DriverErrorKind::Conflict, "call", "the node goes down");
+                    task.inbox.push_back(Input::Done(action, Err(error)));
+                }
                 Some(Effect::Run(action, assignment)) => self.call(life, action, *assignment),
                 Some(Effect::Observe(number, _)) => self.after(1, 100, Event::Look(life, id, number)),
                 Some(Effect::WakeAt(at)) => task.wake_at = Some(at),
@@ -142,6 +158,7 @@ impl World {
                     Some(input) => {
                         task.timer += 1;
                         task.wake_at = task.wake_at.filter(|at| now.mono < *at);
+                        task.lost = false;
                         task.effects = task.machine.step(input, now).into();
                     }
                     None => return self.set_timer(life, id),
@@ -177,6 +194,13 @@ impl World {
         if !self.nodes[node].writes.contains_key(&write) {
             return;
         }
+        let life = Life { node, number: self.nodes[node].life };
+        if self.agent(life).is_some_and(|agent| agent.full) {
+            self.summary.journal_faults += 1;
+            say!(self, "agent {} cannot write its journal, and does not wait", self.nodes[node].name);
+            let Some(record) = self.nodes[node].writes.remove(&write) else { return };
+            return self.written(life, record.desired.id, true);
+        }
         if self.mishap(5) {
             self.summary.journal_faults += 1;
             say!(self, "agent {} cannot write its journal", self.nodes[node].name);
@@ -184,11 +208,15 @@ impl World {
             return;
         }
         let Some(record) = self.nodes[node].writes.remove(&write) else { return };
-        let life = Life { node, number: self.nodes[node].life };
         let id = record.desired.id;
         self.nodes[node].journal.insert(id, record);
+        self.written(life, id, false);
+    }
+
+    fn written(&mut self, life: Life, id: InstanceId, lost: bool) {
         if let Some(task) = self.task(life, id) {
             task.waits = false;
+            task.lost |= lost;
             self.go_on(life, id);
         }
     }
