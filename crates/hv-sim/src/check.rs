@@ -34,6 +34,8 @@ pub enum Invariant {
     ClosedIsGivenNothing,
     /// What leaves a drained node finds a place, unless every node that could have taken it has closed or fallen silent since.
     LeavesForSomewhere,
+    /// What the newest full set of its server leaves out, a node does not start before a server names it.
+    OnlyNamed,
     /// A node that goes down starts nothing any more, and its guests end.
     GoesDown,
     /// A call has at most one operation, however often it is made.
@@ -96,6 +98,8 @@ pub(crate) struct Boot {
     pub(crate) end: End,
     /// The host has restarted since: nobody knows how the guest ended.
     pub(crate) rebooted: bool,
+    /// Its node went down with a full disk: nobody remembers who asked the guest to end.
+    pub(crate) forgotten: bool,
     /// A further start was decided, and cut off by the agent's death.
     cut_off: bool,
     /// A restored store has assigned it anew: that its end was asked for is forgotten.
@@ -296,6 +300,7 @@ impl Ledger {
             epoch,
             end: End::Alive,
             rebooted: false,
+            forgotten: false,
             cut_off: false,
             reassigned: continued,
             was_to_end: false,
@@ -375,6 +380,13 @@ impl Ledger {
     pub(crate) fn rebooted(&mut self, node: usize) {
         for ((on, _), boot) in &mut self.boots {
             boot.rebooted |= *on == node;
+        }
+    }
+
+    /// The node goes down, and cannot write that.
+    pub(crate) fn forgets(&mut self, node: usize) {
+        for ((on, _), boot) in &mut self.boots {
+            boot.forgotten |= *on == node;
         }
     }
 

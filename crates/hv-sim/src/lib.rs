@@ -74,6 +74,8 @@ pub enum Mutation {
     ReservationForgotten,
     /// Agents forget how a guest ended when a restored store assigns its instance anew.
     EndForgotten,
+    /// Agents start again what the server's full set leaves out.
+    OmissionIgnored,
 }
 
 /// What happens beside the faults that every run has.

@@ -7,6 +7,8 @@ mod node;
 mod revocation;
 #[path = "machine/stall.rs"]
 mod stall;
+#[path = "machine/unnamed.rs"]
+mod unnamed;
 
 use hv_core::condition::{PLACEMENT_CONFIRMED, RESPONSIVE, RESTART_REQUIRED};
 use hv_core::instance::{Epoch, InstanceSpec, Phase, RestartPolicy, RunState};
@@ -271,6 +273,20 @@ fn a_guest_that_vanished_while_the_agent_was_away_has_failed() {
     node.host.kill(handle);
     node.restart_agent();
     assert_eq!(node.phase(), Phase::Failed);
+    node.pass(600);
+    assert_eq!(node.boots(), 1, "its node may have gone down in order, and its server given it to another");
+    node.session();
+    node.pass(2);
+    assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
+
+    // Where the server was faster than the look, it has named it.
+    let mut node = Node::new(spec());
+    node.host.kill(handle);
+    node.machine = Machine::new(node.journal.clone(), "boot-0", EpochCheck::Enforced);
+    let named = node.machine.record().desired.clone();
+    node.machine.step(Input::Desired(Box::new(named)), node.now);
+    let effects = node.machine.begin(node.now);
+    node.apply(effects);
     node.pass(2);
     assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
 }

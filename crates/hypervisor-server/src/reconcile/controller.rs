@@ -7,7 +7,7 @@ use super::link::Link;
 use super::node::{self, Agent};
 use super::session::{Session, Stream, abandoned};
 use crate::state::write::{PlacementRecord, Writer};
-use crate::state::{Change, Cluster, Object};
+use crate::state::{Change, Cluster, InstanceEntry, Object};
 use hv_api::v1;
 use hv_api::v1::agent_message::Message as Up;
 use hv_api::v1::server_message::Message as Down;
@@ -207,6 +207,7 @@ impl Controller {
                     self.dirty.insert(Subject::Node(entry.node.id));
                     if change.kind == crate::state::ChangeKind::Deleted {
                         self.missed.remove(&entry.node.id);
+                        self.mark_strays(entry.node.id, cluster);
                     }
                     for placed in cluster.claiming(entry.node.id) {
                         self.dirty.insert(Subject::Instance(placed.instance.id));
@@ -218,6 +219,13 @@ impl Controller {
                 }
             }
         }
+    }
+
+    /// Those that a node was said to have, and that do not belong there.
+    pub(super) fn mark_strays(&mut self, node: NodeId, cluster: &Cluster) {
+        let on_it = |entry: &&Arc<InstanceEntry>| entry.strays.iter().any(|stray| stray.node == node);
+        let strays = cluster.instances().values().filter(on_it);
+        self.dirty.extend(strays.map(|entry| Subject::Instance(entry.instance.id)));
     }
 
     /// Those that wait for a node, and those that may wait for one to leave for.
@@ -322,12 +330,20 @@ impl Controller {
     ) -> Option<Txn> {
         let placed = cluster.instances().get(&id).and_then(|entry| entry.placement.node);
         self.tell_nodes(id, placed, cluster, effects);
-        let sightings =
-            self.sessions.iter().filter_map(|(node, session)| Some((*session.sightings.get(&id)?, *node)));
+        let sightings = self.sessions.values().filter_map(|session| session.sightings.get(&id).copied());
         let sightings: Vec<_> = sightings.collect();
+        // A node that is away, or is just telling what it has, keeps what it said before.
+        let said = |node: &NodeId| {
+            self.sessions.get(node).is_some_and(|session| session.complete || session.told.contains(&id))
+        };
+        let stored = cluster.instances().get(&id).map_or(&[][..], |entry| &entry.strays);
+        let heard =
+            stored.iter().filter(|stray| cluster.nodes().contains_key(&stray.node) && !said(&stray.node));
+        let heard: Vec<_> = heard.copied().collect();
         let view = View {
             cluster,
             sightings: &sightings,
+            heard: &heard,
             observed: placed
                 .and_then(|node| self.sessions.get(&node))
                 .and_then(|session| session.observed.get(&id)),
@@ -399,7 +415,11 @@ impl Controller {
             return (!writer.is_empty()).then(|| writer.finish());
         };
         let agent = match (self.sessions.get(&id), self.missed.get(&id)) {
-            (Some(session), _) => Agent::Connected(&session.report),
+            (Some(session), _) => Agent::Connected {
+                report: &session.report,
+                unended: node::unended(&session.unended, cluster),
+                complete: session.complete,
+            },
             (None, Some(since)) if now.mono.saturating_sub(*since) < self.timing.grace => Agent::Missed,
             (None, _) => Agent::Lost,
         };

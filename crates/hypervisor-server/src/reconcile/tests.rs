@@ -9,10 +9,12 @@ use crate::state::{Change, Cluster, keys};
 use hv_api::convert::{report_to, status_from};
 use hv_api::v1;
 use hv_api::v1::agent_message::Message as Up;
-use hv_core::condition::STRAY;
+use hv_core::condition::{REVOCATION, STRAY};
 use hv_core::instance::{Instance, InstanceSpec, InstanceStatus, Phase, Relocation};
 use hv_core::node::{DriverStatus, Node, NodePhase, NodeReport, NodeSpec, NodeStatus};
-use hv_core::{Labels, Metadata, Name, NodeId, OperationId, Resources, Timestamp};
+use hv_core::{
+    ConditionStatus, InstanceId, Labels, Metadata, Name, NodeId, OperationId, Resources, Timestamp,
+};
 use hv_store::model::Model;
 use hv_store::{LeaseId, Op, Txn};
 use std::sync::Arc;
@@ -168,10 +170,24 @@ impl Site {
     }
 
     fn report(&mut self, node: NodeId, report: v1::ObservedInstance) {
+        self.observed(node, v1::Observed { full: false, complete: true, instances: vec![report] });
+    }
+
+    fn observed(&mut self, node: NodeId, observed: v1::Observed) {
         let session = &self.controller.sessions[&node];
         let (conn, next) = (session.conn, session.link.received() + 1);
-        let observed = v1::Observed { full: false, complete: true, instances: vec![report] };
         self.frame(conn, next, Up::Observed(observed));
+    }
+
+    fn disconnect(&mut self, node: NodeId) {
+        let conn = self.controller.sessions[&node].conn;
+        self.step(Input::Closed(conn));
+    }
+
+    /// Another server on the same store.
+    fn restart(&mut self) {
+        self.controller = Controller::new(&self.world.cluster, Timing::default(), "test", NOW.mono);
+        self.step(Input::Tick);
     }
 }
 
@@ -229,8 +245,10 @@ fn what_no_assignment_explains_settles_nothing_and_a_guest_that_lives_beats_a_ne
         [(beta, report(9, v1::InstancePhase::Stopped)), (alpha, report(7, v1::InstancePhase::Running))];
     for (node, report) in both {
         let status = status_from(report.status.as_ref().unwrap()).unwrap();
-        let Seen::There(sighting) = Seen::of(&report, &status) else { panic!("it is there") };
-        site.controller.sessions.get_mut(&node).unwrap().sightings.insert(id, sighting);
+        let Seen::There(sighting) = Seen::of(node, &report, &status) else { panic!("it is there") };
+        let session = site.controller.sessions.get_mut(&node).unwrap();
+        session.sightings.insert(id, sighting);
+        session.told.insert(id);
     }
     site.controller.dirty.insert(Subject::Instance(id));
     site.step(Input::Tick);
@@ -246,6 +264,117 @@ fn what_no_assignment_explains_settles_nothing_and_a_guest_that_lives_beats_a_ne
     assert!(stray(&site).is_some());
     site.report(beta, v1::ObservedInstance { gone: true, ..report(9, v1::InstancePhase::Stopped) });
     assert_eq!(stray(&site), None);
+}
+
+/// What a node says of a guest of an instance that does not belong there.
+fn stray_guest(id: InstanceId) -> v1::ObservedInstance {
+    v1::ObservedInstance {
+        uid: id.to_string(),
+        epoch: 1,
+        status: Some(v1::InstanceStatus { phase: v1::InstancePhase::Running.into(), ..Default::default() }),
+        orphan: true,
+        ..Default::default()
+    }
+}
+
+fn full(complete: bool, instances: Vec<v1::ObservedInstance>) -> v1::Observed {
+    v1::Observed { full: true, complete, instances }
+}
+
+#[test]
+fn a_stray_is_shown_until_its_node_says_that_it_is_gone_or_is_gone_itself() {
+    let mut world = World::new();
+    let (alpha, beta) = (world.node("alpha", 4), world.node("beta", 4));
+    world.create("demo");
+    world.place("demo", alpha);
+    let id = world.entry("demo").instance.id;
+    let mut site = Site::new(world);
+    site.connect(alpha);
+    site.connect(beta);
+    let stray = |site: &Site| {
+        let conditions = &site.world.entry("demo").instance.status.conditions;
+        conditions.get(STRAY).map(|stray| stray.message.clone())
+    };
+    site.observed(beta, full(true, vec![stray_guest(id)]));
+    let shown = stray(&site).expect("it is shown");
+    assert!(shown.contains("a guest of it on node beta, under assignment 1"), "{shown}");
+    // Its node is away, and the server is another; then the node comes back and has yet to say what it has.
+    site.disconnect(beta);
+    assert_eq!(stray(&site).as_ref(), Some(&shown));
+    site.restart();
+    assert_eq!(stray(&site).as_ref(), Some(&shown));
+    site.connect(beta);
+    site.observed(beta, full(false, vec![]));
+    assert_eq!(stray(&site).as_ref(), Some(&shown));
+    site.observed(beta, full(true, vec![stray_guest(id)]));
+    assert_eq!(stray(&site).as_ref(), Some(&shown));
+    // It comes back without it.
+    site.disconnect(beta);
+    site.connect(beta);
+    site.observed(beta, full(false, vec![]));
+    assert_eq!(stray(&site).as_ref(), Some(&shown));
+    site.observed(beta, full(true, vec![]));
+    assert_eq!(stray(&site), None);
+    assert_eq!(site.world.entry("demo").strays, []);
+
+    // What a node had that is none any more is nobody's to report.
+    site.report(beta, stray_guest(id));
+    assert!(stray(&site).is_some());
+    site.disconnect(beta);
+    let mut writer = Writer::default();
+    writer.delete(keys::node(beta));
+    assert!(site.world.model.txn(&writer.finish()).unwrap().succeeded);
+    let visible = site.world.follow();
+    site.step(Input::Changes(&visible));
+    assert_eq!(stray(&site), None);
+}
+
+#[test]
+fn a_node_shows_the_guests_that_it_was_to_end_and_cannot() {
+    let mut world = World::new();
+    let (alpha, beta) = (world.node("alpha", 4), world.node("beta", 4));
+    world.create("demo");
+    world.place("demo", alpha);
+    let id = world.entry("demo").instance.id;
+    let mut site = Site::new(world);
+    site.connect(beta);
+    let shown = |site: &Site| {
+        let conditions = &site.world.cluster.nodes()[&beta].node.status.conditions;
+        conditions.get(REVOCATION).map(|revocation| (revocation.status, revocation.message.clone()))
+    };
+    let revoked = || v1::ObservedInstance { revoked: true, ..stray_guest(id) };
+    let unended = |id: InstanceId, why: &str| {
+        let mut report = v1::ObservedInstance { uid: id.to_string(), ..revoked() };
+        report.status.as_mut().unwrap().conditions.push(v1::Condition {
+            r#type: REVOCATION.into(),
+            status: "False".into(),
+            reason: "CannotEnd".into(),
+            message: why.into(),
+            ..Default::default()
+        });
+        report
+    };
+    site.observed(beta, full(true, vec![revoked()]));
+    assert_eq!(shown(&site), None, "it is being ended");
+    site.report(beta, unended(id, "kill: it does not die"));
+    let (status, message) = shown(&site).expect("people are told");
+    assert_eq!(status, ConditionStatus::False);
+    assert!(message.contains(&format!("demo ({id}): kill: it does not die. End them")), "{message}");
+    // One that the store has forgotten is told by its uid; a node that is away keeps what it said.
+    let other: InstanceId = "018f4e2a-0000-7000-8000-00000000abcd".parse().unwrap();
+    site.report(beta, unended(other, "kill: no"));
+    site.disconnect(beta);
+    site.restart();
+    site.connect(beta);
+    site.observed(beta, full(false, vec![]));
+    let message = shown(&site).expect("it is still there").1;
+    assert!(message.contains("demo (") && message.contains(&format!("{other}: kill: no")), "{message}");
+    site.observed(beta, full(true, vec![unended(other, "kill: no")]));
+    let message = shown(&site).expect("one is left").1;
+    assert!(!message.contains("demo"), "{message}");
+    let gone = v1::ObservedInstance { uid: other.to_string(), ..revoked() };
+    site.report(beta, gone);
+    assert_eq!(shown(&site), None);
 }
 
 /// `demo` runs on alpha, and may leave it.
