@@ -46,6 +46,8 @@ pub const STRAY: &str = "Stray";
 pub const STORAGE: &str = "Storage";
 /// The server has placed it on its node since the node's host was down: `False` while it waits for that.
 pub const PLACEMENT_CONFIRMED: &str = "PlacementConfirmed";
+/// What the server gave up with an earlier node of this host has ended here: `False` while a guest of it cannot be ended.
+pub const REVOCATION: &str = "Revocation";
 /// The object can do its work.
 pub const READY: &str = "Ready";
 

@@ -37,7 +37,6 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::Duration,
 };
 use tokio::sync::{OnceCell, OwnedMutexGuard, broadcast};
 use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
@@ -107,18 +106,27 @@ impl QemuDriver {
         self.binaries.inspect(&path).await.map_err(|error| error::binary(operation, &error))
     }
 
-    /// Decided once per driver; the facts are remembered until the host reboots.
-    async fn accelerator(&self, operation: &'static str) -> Result<&Decision, DriverError> {
+    /// Decided once per driver; the facts are remembered until the host reboots. A decision that was made only because the host
+    /// was too busy to show whether KVM works is made again by the next who asks.
+    async fn accelerator(&self, operation: &'static str) -> Result<Decision, DriverError> {
+        enum Unsettled {
+            Error(DriverError),
+            ForNow(Decision),
+        }
         let decide = || async {
             if self.config.accel == Choice::Tcg {
                 return Ok(Decision { accelerator: Accelerator::Tcg, reason: "tcg was demanded".to_owned() });
             }
             let cache = self.config.state_dir.join("kvm.json");
-            let mut facts = blocking(move || accel::cached_facts(&cache, PROBE)).await;
+            let mut facts = blocking(move || accel::cached_facts(&cache, accel::Limits::default())).await;
             let decide = |facts: &_| {
-                accel::decide(self.config.accel, facts).map_err(|error| error::kvm(operation, &error))
+                let decision = accel::decide(self.config.accel, facts);
+                decision.map_err(|error| Unsettled::Error(error::kvm(operation, &error)))
             };
             let decision = decide(&facts)?;
+            if !facts.is_conclusive() {
+                return Err(Unsettled::ForNow(decision));
+            }
             // What KVM itself cannot do is the better reason: its mode only matters where it works.
             if decision.accelerator == Accelerator::Kvm
                 && self.rights() == GuestRights::None
@@ -130,7 +138,11 @@ impl QemuDriver {
             }
             Ok(decision)
         };
-        self.accelerator.get_or_try_init(decide).await
+        match self.accelerator.get_or_try_init(decide).await {
+            Ok(decision) => Ok(decision.clone()),
+            Err(Unsettled::ForNow(decision)) => Ok(decision),
+            Err(Unsettled::Error(error)) => Err(error),
+        }
     }
 
     /// Starts the process and lets it run. The caller holds the slot's work.
@@ -153,7 +165,7 @@ impl QemuDriver {
             let message = format!("the instance {} was not prepared", assignment.handle.id);
             return Err(DriverError::new(DriverErrorKind::NotFound, "start", message));
         };
-        let (binary, decision) = (self.binary("start").await?, self.accelerator("start").await?.clone());
+        let (binary, decision) = (self.binary("start").await?, self.accelerator("start").await?);
         // A machine keeps its type as long as QEMU knows it: the guest's hardware does not change with QEMU.
         let machine = match &facts.machine {
             Some(machine) if binary.machines.contains(machine) => machine.clone(),
@@ -522,9 +534,6 @@ fn kvm_group() -> Option<Option<u32>> {
 
 /// Changes that a slow subscriber may fall behind.
 const EVENTS: usize = 1024;
-
-/// How long the test guest may take that shows whether KVM works.
-const PROBE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! An agent on its host: its session with the server, its journal, its death. The host and the journal outlive it.
 
+use crate::Mutation;
 use crate::event::{Event, Life};
 use crate::machine::{Call, Task};
 use crate::world::{World, say};
@@ -20,6 +21,9 @@ use std::time::Duration;
 /// First and longest pause before dialling again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
+/// How often a node looks for what is on it and what is not.
+const SURVEY_EVERY: Duration = Duration::from_secs(30);
+
 /// What one host has for instances: little enough that they compete for it.
 pub(crate) const ALLOCATABLE: Resources =
     Resources { cpus: 8, memory_bytes: 4096 * MIB, disk_bytes: 1 << 40, gpus: 0 };
@@ -33,6 +37,8 @@ pub(crate) struct Node {
     pub(crate) journal: BTreeMap<InstanceId, Record>,
     /// Instances that a server has named since the host came up.
     pub(crate) named: BTreeSet<InstanceId>,
+    /// Instances that the newest full set has left out, and that no server has named since.
+    pub(crate) left_out: BTreeSet<InstanceId>,
     /// uid, session number and store incarnation, as the journal has them.
     identity: (String, u64, String),
     pub(crate) agent: Option<Agent>,
@@ -49,9 +55,14 @@ pub(crate) struct Agent {
     pub(crate) tasks: BTreeMap<InstanceId, Task>,
     reports: Reports,
     number: u64,
+    /// Instances of the journal that have not been looked at yet.
+    unseen: BTreeSet<InstanceId>,
+    surveyed: bool,
     pub(crate) session: Option<(Conn, Link)>,
     /// The node goes down: what is new here waits in the server.
     pub(crate) quiescing: bool,
+    /// Its disk is full, and its journal takes nothing.
+    pub(crate) full: bool,
     pause: Duration,
     /// It was told that its node was abandoned, and is not another one yet.
     pub(crate) revoking: bool,
@@ -60,7 +71,7 @@ pub(crate) struct Agent {
 impl Agent {
     /// Whether the server has been, or is about to be, told of an instance.
     pub(crate) fn has_reported(&self, id: InstanceId) -> bool {
-        self.reports.contains_key(&id)
+        self.reports.instances.contains_key(&id)
     }
 }
 
@@ -78,6 +89,7 @@ impl Node {
             booted_at: Duration::ZERO,
             journal: BTreeMap::new(),
             named: BTreeSet::new(),
+            left_out: BTreeSet::new(),
             // As the real agent's: made and durable before anybody hears it.
             identity: (node_uid(name), 0, String::new()),
             agent: None,
@@ -123,7 +135,7 @@ impl Node {
             node_name: self.name.to_owned(),
             session,
             report: Some(report_to(&self.report())),
-            highest_epoch: reports.values().map(|(_, report)| report.epoch.0).max().unwrap_or(0),
+            highest_epoch: reports.instances.values().map(|(_, report)| report.epoch.0).max().unwrap_or(0),
             incarnation,
             ..v1::Hello::default()
         }
@@ -150,13 +162,15 @@ impl World {
         let life = Life { node: index, number: self.number() };
         let node = &mut self.nodes[index];
         node.life = life.number;
-        node.agent = Some(Agent { pause: PAUSES.0, ..Agent::default() });
         let records: Vec<_> = node.journal.values().cloned().collect();
+        let unseen = node.journal.keys().copied().collect();
+        node.agent = Some(Agent { pause: PAUSES.0, unseen, ..Agent::default() });
         say!(self, "agent {} starts with {} records", self.nodes[index].name, records.len());
         for record in records {
             self.task_start(life, record);
         }
         self.after(1, 20, Event::Dial(life));
+        self.after(1, 20, Event::Survey(life));
     }
 
     /// The agent dies; its guests do not. What it was doing is done or not.
@@ -166,6 +180,8 @@ impl World {
         self.nodes[index].life = self.number();
         let writes = std::mem::take(&mut self.nodes[index].writes);
         for (_, record) in writes {
+            // Perhaps that it was left out was about to be written.
+            self.nodes[index].left_out.remove(&record.desired.id);
             if self.rng.permille(500) {
                 self.nodes[index].journal.insert(record.desired.id, record);
             }
@@ -280,7 +296,8 @@ impl World {
                 }
                 LinkEvent::FullSet(wanted) => {
                     self.forget_the_gone(life, &wanted);
-                    self.find_orphans(life, &wanted);
+                    self.leave_out(life, &wanted);
+                    self.survey(life);
                 }
                 LinkEvent::Stats(_) | LinkEvent::OpenConsole(_) => {}
                 LinkEvent::Abandoned => {
@@ -322,8 +339,17 @@ impl World {
             if report.rejected { ", rejected" } else { "" },
         );
         let Some(agent) = self.agent(life) else { return };
+        let unseen = !agent.unseen.is_empty();
+        if report.has_looked() {
+            agent.unseen.remove(&report.id);
+        }
         agent.number += 1;
-        agent.reports.insert(report.id, (agent.number, report));
+        agent.reports.instances.insert(report.id, (agent.number, report));
+        let last = unseen && agent.unseen.is_empty();
+        self.complete(life);
+        if last {
+            return self.survey(life);
+        }
         self.flush(life);
     }
 
@@ -340,46 +366,74 @@ impl World {
     fn forget_the_gone(&mut self, life: Life, wanted: &BTreeSet<InstanceId>) {
         let Some(agent) = self.agent(life) else { return };
         let over = |(id, (_, report)): (&InstanceId, &(u64, Report))| {
-            let unknown = report.orphan && !agent.tasks.contains_key(id);
-            ((report.gone || report.rejected || unknown) && !wanted.contains(id)).then_some(*id)
+            ((report.gone || report.rejected) && !wanted.contains(id)).then_some(*id)
         };
-        let over: BTreeSet<InstanceId> = agent.reports.iter().filter_map(over).collect();
-        agent.reports.retain(|id, _| !over.contains(id));
+        let over: BTreeSet<InstanceId> = agent.reports.instances.iter().filter_map(over).collect();
+        agent.reports.instances.retain(|id, _| !over.contains(id));
         agent.tasks.retain(|id, _| !over.contains(id));
         let node = &mut self.nodes[life.node];
         node.journal.retain(|id, _| !over.contains(id));
         node.writes.retain(|_, record| !over.contains(&record.desired.id));
     }
 
-    /// As the agent's node task does it.
-    fn find_orphans(&mut self, life: Life, wanted: &BTreeSet<InstanceId>) {
-        let node = &self.nodes[life.node];
-        let left = |id: &InstanceId| {
-            let revoked = node.journal.get(id).is_some_and(Record::is_revoked);
-            revoked && !node.host.slots().contains_key(id)
-        };
-        let tasks = node.agent.iter().flat_map(|agent| agent.tasks.keys().copied());
-        for id in tasks.filter(left).collect::<Vec<_>>() {
-            self.input(life, id, Input::Vanished);
+    /// What is here and was left out of the full set.
+    fn leave_out(&mut self, life: Life, wanted: &BTreeSet<InstanceId>) {
+        let Some(agent) = self.agent(life) else { return };
+        let unnamed: Vec<_> = agent.tasks.keys().filter(|id| !wanted.contains(id)).copied().collect();
+        self.nodes[life.node].left_out.extend(unnamed.iter().copied());
+        if self.mutation != Mutation::OmissionIgnored {
+            for id in unnamed {
+                self.input(life, id, Input::Unnamed);
+            }
         }
-        let slots = self.nodes[life.node].host.slots();
-        let orphans: Vec<(InstanceId, Phase)> = slots
+    }
+
+    /// The node looks for what is on it and what is not, and again after a while.
+    pub(crate) fn survey_again(&mut self, life: Life) {
+        self.survey(life);
+        if self.agent(life).is_some() {
+            self.queue.at(self.now + SURVEY_EVERY, Event::Survey(life));
+        }
+    }
+
+    /// As the agent's node task does it.
+    fn survey(&mut self, life: Life) {
+        let Some(agent) = self.agent(life) else { return };
+        agent.surveyed = true;
+        let tasks: Vec<InstanceId> = agent.tasks.keys().copied().collect();
+        let slots: BTreeMap<InstanceId, Phase> = self.nodes[life.node]
+            .host
+            .slots()
             .iter()
-            .filter(|(id, _)| !wanted.contains(id) && !self.condemned(life.node, **id))
             .map(|(id, slot)| match slot.guest {
                 Guest::Running => (*id, Phase::Running),
                 Guest::Paused => (*id, Phase::Paused),
                 Guest::Absent | Guest::Ended(_) => (*id, Phase::Stopped),
             })
             .collect();
-        for (id, phase) in orphans {
-            let known = self.agent(life).and_then(|agent| Some(agent.reports.get(&id)?.1.epoch));
+        for id in tasks.iter().filter(|id| !slots.contains_key(id)) {
+            self.input(life, *id, Input::Vanished);
+        }
+        let Some(agent) = self.agent(life) else { return };
+        let reports = agent.reports.instances.values().map(|(_, report)| report);
+        let gone = reports.filter(|report| report.is_found() && !slots.contains_key(&report.id));
+        let gone: Vec<_> = gone.map(|report| (report.id, Phase::Stopped, true)).collect();
+        let found = slots.iter().map(|(id, phase)| (*id, *phase, false));
+        for (id, phase, gone) in found.chain(gone).filter(|(id, ..)| !tasks.contains(id)) {
             let status = InstanceStatus { phase, ..InstanceStatus::default() };
-            let epoch = known.unwrap_or(Epoch(0));
+            let epoch = Epoch(0);
             self.publish(
                 life,
-                Report { id, epoch, status, gone: false, rejected: false, orphan: true, revoked: false },
+                Report { id, epoch, status, gone, rejected: false, orphan: true, revoked: false },
             );
+        }
+        self.complete(life);
+        self.flush(life);
+    }
+
+    fn complete(&mut self, life: Life) {
+        if let Some(agent) = self.agent(life) {
+            agent.reports.complete = agent.surveyed && agent.unseen.is_empty();
         }
     }
 }

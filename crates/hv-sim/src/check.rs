@@ -1,6 +1,7 @@
 //! What must hold at every moment, whatever goes wrong. What must hold in the end is in [`settle`](crate::settle).
 
 use crate::agent::{ALLOCATABLE, short};
+use crate::leave;
 use crate::world::{Summary, World};
 use hv_core::instance::{Epoch, Relocation, RestartPolicy};
 use hv_core::operation::Operation;
@@ -29,6 +30,12 @@ pub enum Invariant {
     ObservationsRise,
     /// What is placed on a node fits on it.
     Fits,
+    /// A node that is cordoned or drained is given nothing new.
+    ClosedIsGivenNothing,
+    /// What leaves a drained node finds a place, unless every node that could have taken it has closed or fallen silent since.
+    LeavesForSomewhere,
+    /// What the newest full set of its server leaves out, a node does not start before a server names it.
+    OnlyNamed,
     /// A node that goes down starts nothing any more, and its guests end.
     GoesDown,
     /// A call has at most one operation, however often it is made.
@@ -91,8 +98,14 @@ pub(crate) struct Boot {
     pub(crate) end: End,
     /// The host has restarted since: nobody knows how the guest ended.
     pub(crate) rebooted: bool,
+    /// Its node went down with a full disk: nobody remembers who asked the guest to end.
+    pub(crate) forgotten: bool,
     /// A further start was decided, and cut off by the agent's death.
     cut_off: bool,
+    /// A restored store has assigned it anew: that its end was asked for is forgotten.
+    pub(crate) reassigned: bool,
+    /// When that was heard it was to be down anyway, so that an end of its own passed for one that was asked for.
+    was_to_end: bool,
 }
 
 /// What has happened, as an observer sees it who misses nothing.
@@ -115,6 +128,8 @@ pub(crate) struct Ledger {
     pub(crate) before: BTreeMap<InstanceId, PlacementRecord>,
     /// Where an instance was found, and under which epoch it was there: what was begun under it may still end.
     pub(crate) continued: BTreeMap<InstanceId, PlacementRecord>,
+    /// The nodes that might still take what has begun to leave its own and has not arrived.
+    pub(crate) left_for: BTreeMap<InstanceId, BTreeSet<NodeId>>,
     /// Which call an operation would be of, and the operation that each call has got.
     asked: BTreeMap<OperationId, u64>,
     pub(crate) answered: BTreeMap<u64, OperationId>,
@@ -144,8 +159,10 @@ impl Ledger {
             if let Object::Operation(entry) = &change.object {
                 self.calls_once_and_open_stays(change.kind, &entry.operation);
             }
-            if let (Object::Node(entry), ChangeKind::Deleted) = (&change.object, change.kind) {
-                summary.abandonments += u64::from(self.cluster.abandoned(entry.node.id).is_some());
+            if let Object::Node(entry) = &change.object {
+                let is_gone = change.kind == ChangeKind::Deleted;
+                self.node_changed(entry, is_gone);
+                summary.abandonments += u64::from(is_gone && self.cluster.abandoned(entry.node.id).is_some());
             }
             let Object::Instance(entry) = &change.object else { continue };
             let id = entry.instance.id;
@@ -153,20 +170,23 @@ impl Ledger {
                 self.removed.insert(id);
                 self.placed.remove(&id);
                 self.before.remove(&id);
+                self.left_for.remove(&id);
                 summary.removals += 1;
                 continue;
             }
             let found = self.found(entry, summary);
-            let left = |before: &Object| match before {
-                Object::Instance(before) => before.placement.leaving && entry.placement.node.is_none(),
-                _ => false,
-            };
-            summary.departures += u64::from(change.previous.as_ref().is_some_and(left));
+            let before = leave::before(change.previous.as_ref());
+            let left = |before: &InstanceEntry| before.placement.leaving && entry.placement.node.is_none();
+            summary.departures += u64::from(before.is_some_and(left));
             self.epochs_rise(entry, summary);
             self.observations_rise(entry);
-            // What is found where it is may be more than the restored store thought was there.
-            if !found {
-                self.fits(entry, change.previous.as_ref());
+            if found {
+                // That may be more than the restored store thought was there, and on a node that takes nothing new.
+                self.left_for.clear();
+            } else {
+                self.fits(entry, before);
+                self.given(entry, before);
+                self.leaves(entry, before);
             }
         }
     }
@@ -228,11 +248,7 @@ impl Ledger {
     }
 
     /// A node that an instance takes more of has room for all that is on it.
-    fn fits(&mut self, entry: &InstanceEntry, before: Option<&Object>) {
-        let before = match before {
-            Some(Object::Instance(before)) => Some(before),
-            _ => None,
-        };
+    fn fits(&mut self, entry: &InstanceEntry, before: Option<&InstanceEntry>) {
         let wanted = entry.instance.spec.resources();
         let grew = |node: NodeId| {
             before.is_none_or(|before| {
@@ -277,17 +293,27 @@ impl Ledger {
             );
         }
         // Begun before the restore, whose serials are given out once more.
-        let rebooted = continued;
-        let serial = if rebooted { 0 } else { spec.restart_serial };
-        let boot = Boot { serial, epoch, end: End::Alive, rebooted, cut_off: false };
+        let stored = self.cluster.instances().get(&id).filter(|_| continued);
+        let serial = stored.map_or(u64::MAX, |stored| stored.instance.spec.restart_serial);
+        let boot = Boot {
+            serial: serial.min(spec.restart_serial),
+            epoch,
+            end: End::Alive,
+            rebooted: false,
+            forgotten: false,
+            cut_off: false,
+            reassigned: continued,
+            was_to_end: false,
+        };
         let Some(last) = self.boots.insert((node, id), boot) else { return };
         if spec.relocation == Relocation::Recreate && epoch > last.epoch {
             // It has been away, and is made anew.
             return;
         }
         let again = match last.end {
-            _ if last.rebooted || last.cut_off => true,
-            End::Alive | End::Agent => false,
+            _ if last.rebooted || last.cut_off || last.was_to_end => true,
+            End::Alive => false,
+            End::Agent => last.reassigned,
             End::PoweredOff => spec.restart_policy == RestartPolicy::Always,
             End::Crashed => spec.restart_policy != RestartPolicy::Never,
         };
@@ -333,6 +359,18 @@ impl Ledger {
         }
     }
 
+    /// Nothing is left of it: what comes under a new assignment is another guest.
+    pub(crate) fn deleted(&mut self, node: usize, id: InstanceId) {
+        self.boots.remove(&(node, id));
+    }
+
+    /// An agent hears of an assignment that a restored store has made, of an instance that was to be down under the one before.
+    pub(crate) fn was_to_end(&mut self, node: usize, id: InstanceId) {
+        if let Some(boot) = self.boots.get_mut(&(node, id)).filter(|boot| boot.reassigned) {
+            boot.was_to_end = true;
+        }
+    }
+
     fn ended(&mut self, node: usize, id: InstanceId, end: End) {
         if let Some(boot) = self.boots.get_mut(&(node, id)) {
             boot.end = end;
@@ -342,6 +380,13 @@ impl Ledger {
     pub(crate) fn rebooted(&mut self, node: usize) {
         for ((on, _), boot) in &mut self.boots {
             boot.rebooted |= *on == node;
+        }
+    }
+
+    /// The node goes down, and cannot write that.
+    pub(crate) fn forgets(&mut self, node: usize) {
+        for ((on, _), boot) in &mut self.boots {
+            boot.forgotten |= *on == node;
         }
     }
 

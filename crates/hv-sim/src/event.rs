@@ -43,7 +43,9 @@ pub(crate) enum Event {
     ClosedAtAgent(Conn),
     // The agents.
     AgentStart(usize),
+    Falter(Life, InstanceId),
     Dial(Life),
+    Survey(Life),
     LinkTick(Life, Conn),
     Durable(usize, u64),
     Timer(Life, InstanceId, u64),

@@ -1,7 +1,7 @@
 //! What goes wrong from outside: programs die, hosts reboot, wires are cut, guests misbehave.
 
 use crate::agent::short;
-use crate::event::Event;
+use crate::event::{Event, Life};
 use crate::world::{World, say};
 use hv_core::InstanceId;
 use hv_driver::{End, Guest, Responsive};
@@ -29,6 +29,28 @@ impl World {
         self.after(100, self.climate.fault_every, Event::Fault);
     }
 
+    /// The agent dies beside a write to its journal, perhaps with its host; or the guest ends that the write was about, and no agent
+    /// sees it.
+    pub(crate) fn falter(&mut self, life: Life, id: InstanceId) {
+        if self.agent(life).is_none() {
+            return;
+        }
+        self.summary.agent_crashes += 1;
+        if self.rng.permille(200) {
+            return self.host_reboot(life.node);
+        }
+        self.agent_crash(life.node);
+        if slots_guest(self, life.node, id) == Some(Guest::Running) && self.rng.permille(700) {
+            self.power_off(life.node, id);
+        }
+    }
+
+    fn power_off(&mut self, node: usize, id: InstanceId) {
+        say!(self, "guest {} powers itself off", short(id));
+        self.nodes[node].host.end_guest(id, End::PoweredOff);
+        self.ledger.powered_off(node, id);
+    }
+
     fn guest_fault(&mut self, node: usize) {
         let slots = self.nodes[node].host.slots();
         let alive: Vec<InstanceId> = slots
@@ -41,11 +63,7 @@ impl World {
         let kind = self.rng.below(100);
         let running = slots_guest(self, node, id) == Some(Guest::Running);
         match kind {
-            0..35 if running => {
-                say!(self, "guest {} powers itself off", short(id));
-                self.nodes[node].host.end_guest(id, End::PoweredOff);
-                self.ledger.powered_off(node, id);
-            }
+            0..35 if running => self.power_off(node, id),
             0..75 => {
                 say!(self, "guest {} crashes", short(id));
                 self.nodes[node].host.end_guest(id, End::Failed("simulated".into()));

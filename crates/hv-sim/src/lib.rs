@@ -28,6 +28,7 @@ mod check;
 mod client;
 mod event;
 mod fault;
+mod leave;
 mod machine;
 mod network;
 mod quiesce;
@@ -69,6 +70,12 @@ pub enum Mutation {
     RevocationIgnored,
     /// Hosts that come up start their guests before a server has named them.
     ConfirmationWaived,
+    /// The store keeps no room for what leaves a drained node.
+    ReservationForgotten,
+    /// Agents forget how a guest ended when a restored store assigns its instance anew.
+    EndForgotten,
+    /// Agents start again what the server's full set leaves out.
+    OmissionIgnored,
 }
 
 /// What happens beside the faults that every run has.

@@ -7,9 +7,10 @@ use crate::check::Invariant;
 use crate::event::{Event, Life};
 use crate::world::{World, say};
 use hv_core::InstanceId;
+use hv_core::instance::RunState;
 use hv_driver::{Assignment, DriverError, DriverErrorKind, Guest, Observation};
 use hypervisor_agent::instance::machine::{Confirmation, EpochCheck, Now};
-use hypervisor_agent::instance::{Action, Desired, Effect, Input, Machine, Record};
+use hypervisor_agent::instance::{Action, Desired, Effect, Input, Machine, Record, Started};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub(crate) struct Task {
     inbox: VecDeque<Input>,
     /// A write is not durable yet.
     waits: bool,
+    /// A write of the newest step is lost.
+    lost: bool,
     wake_at: Option<Duration>,
     /// Number of the timer that counts; older ones are stale.
     timer: u64,
@@ -65,7 +68,15 @@ impl World {
         };
         let mut machine = Machine::new(record, self.nodes[life.node].boot_id(), check).with(confirmation);
         let effects = machine.begin(now).into();
-        let task = Task { machine, effects, inbox: VecDeque::new(), waits: false, wake_at: None, timer: 0 };
+        let task = Task {
+            machine,
+            effects,
+            inbox: VecDeque::new(),
+            waits: false,
+            lost: false,
+            wake_at: None,
+            timer: 0,
+        };
         if let Some(agent) = self.agent(life) {
             agent.tasks.insert(id, task);
         }
@@ -85,6 +96,7 @@ impl World {
             desired.spec.restart_serial,
             if desired.deleted { ", deleted" } else { "" },
         );
+        self.nodes[life.node].left_out.remove(&id);
         if self.agent(life).is_some_and(|agent| !agent.quiescing) {
             self.nodes[life.node].named.insert(id);
         }
@@ -123,11 +135,23 @@ impl World {
                 Some(Effect::Persist(record)) => {
                     task.waits = awaited;
                     let number = self.number();
+                    let begun = |started: &Started| !started.came_up && started.ended.is_none();
+                    let starts = record.started.as_ref().is_some_and(begun);
                     self.nodes[life.node].writes.insert(number, *record);
                     let most = if self.mishap(30) { 2_000 } else { 20 };
                     self.after(1, most, Event::Durable(life.node, number));
+                    // What matters of a death is whether it comes before or after a write: at any time it would hardly ever hit.
+                    if self.mishap(if starts { 60 } else { 5 }) {
+                        self.after(0, most, Event::Falter(life, id));
+                    }
                 }
                 Some(Effect::Report(report)) => self.publish(life, *report),
+                Some(Effect::Run(action @ (Action::Admit | Action::Prepare | Action::Start(_)), _))
+                    if task.lost =>
+                {
+                    let error = DriverError::new(DriverErrorKind::Conflict, "call", "the node goes down");
+                    task.inbox.push_back(Input::Done(action, Err(error)));
+                }
                 Some(Effect::Run(action, assignment)) => self.call(life, action, *assignment),
                 Some(Effect::Observe(number, _)) => self.after(1, 100, Event::Look(life, id, number)),
                 Some(Effect::WakeAt(at)) => task.wake_at = Some(at),
@@ -135,11 +159,42 @@ impl World {
                     Some(input) => {
                         task.timer += 1;
                         task.wake_at = task.wake_at.filter(|at| now.mono < *at);
-                        task.effects = task.machine.step(input, now).into();
+                        task.lost = false;
+                        if let Input::Desired(desired) = &input {
+                            self.assigned_anew(life, desired);
+                        }
+                        let Some(task) = self.task(life, id) else { return };
+                        task.effects.extend(task.machine.step(input, now));
                     }
                     None => return self.set_timer(life, id),
                 },
             }
+        }
+    }
+
+    /// An agent is about to take an assignment in place of another.
+    fn assigned_anew(&mut self, life: Life, desired: &Desired) {
+        let (id, now) = (desired.id, self.machine_now(life.node));
+        let Some(task) = self.task(life, id) else { return };
+        let mut record = task.machine.record().clone();
+        let known = &record.desired;
+        if known.epoch == desired.epoch {
+            return;
+        }
+        let restarts =
+            record.started.as_ref().is_some_and(|started| known.spec.restart_serial > started.serial);
+        if known.deleted || restarts || known.spec.run_state == RunState::Stopped {
+            self.ledger.was_to_end(life.node, id);
+        }
+        let mut calls = self.nodes[life.node].calls.values();
+        if self.mutation == Mutation::EndForgotten && calls.all(|call| call.assignment.handle.id != id) {
+            if let Some(started) = &mut record.started {
+                started.ended = None;
+            }
+            let boot = self.nodes[life.node].boot_id();
+            let Some(task) = self.task(life, id) else { return };
+            task.machine = Machine::new(record, boot, EpochCheck::Enforced);
+            task.effects = task.machine.begin(now).into();
         }
     }
 
@@ -170,6 +225,13 @@ impl World {
         if !self.nodes[node].writes.contains_key(&write) {
             return;
         }
+        let life = Life { node, number: self.nodes[node].life };
+        if self.agent(life).is_some_and(|agent| agent.full) {
+            self.summary.journal_faults += 1;
+            say!(self, "agent {} cannot write its journal, and does not wait", self.nodes[node].name);
+            let Some(record) = self.nodes[node].writes.remove(&write) else { return };
+            return self.written(life, record.desired.id, true);
+        }
         if self.mishap(5) {
             self.summary.journal_faults += 1;
             say!(self, "agent {} cannot write its journal", self.nodes[node].name);
@@ -177,11 +239,15 @@ impl World {
             return;
         }
         let Some(record) = self.nodes[node].writes.remove(&write) else { return };
-        let life = Life { node, number: self.nodes[node].life };
         let id = record.desired.id;
         self.nodes[node].journal.insert(id, record);
+        self.written(life, id, false);
+    }
+
+    fn written(&mut self, life: Life, id: InstanceId, lost: bool) {
         if let Some(task) = self.task(life, id) {
             task.waits = false;
+            task.lost |= lost;
             self.go_on(life, id);
         }
     }
@@ -200,6 +266,14 @@ impl World {
         {
             let id = short(id);
             self.ledger.breaks(Invariant::GoesDown, format!("{id} is started on a node that goes down"));
+        }
+        let unnamed = self.nodes[life.node].left_out.contains(&id);
+        let told = self
+            .task(life, id)
+            .is_some_and(|task| !task.inbox.iter().any(|input| matches!(input, Input::Unnamed)));
+        if unnamed && told && matches!(action, Action::Start(_)) {
+            let id = short(id);
+            self.ledger.breaks(Invariant::OnlyNamed, format!("{id} is started, and the server left it out"));
         }
         let revoked =
             self.task(life, assignment.handle.id).is_some_and(|task| task.machine.record().revoked.is_some());
@@ -306,6 +380,9 @@ impl World {
             Action::Pause | Action::Resume => host.set_paused(handle, action == Action::Pause),
             Action::Delete => host.delete(handle),
         };
+        if action == Action::Delete && result.is_ok() {
+            self.ledger.deleted(node, id);
+        }
         let slot = self.nodes[node].host.slots().get(&id);
         if alive && !slot.is_some_and(|slot| matches!(slot.guest, Guest::Running | Guest::Paused)) {
             self.ledger.ended_by_agent(node, id);

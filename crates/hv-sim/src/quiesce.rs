@@ -1,4 +1,5 @@
-//! A node that goes down in order: its guests are taken down, then its agent ends. It comes up again as it was.
+//! A node that goes down in order: its guests are taken down, then its agent ends. It comes up again as it was, perhaps without
+//! knowing why: where its disk is full, nothing of that is written.
 
 use crate::check::{Invariant, is_alive};
 use crate::event::{Event, Life};
@@ -15,10 +16,13 @@ const ALLOWED: Duration = Duration::from_secs(30);
 impl World {
     pub(crate) fn quiesce(&mut self, index: usize) {
         let life = Life { node: index, number: self.nodes[index].life };
+        let full = self.mishap(300);
         let Some(agent) = self.agent(life).filter(|agent| !agent.quiescing) else { return };
         agent.quiescing = true;
+        agent.full = full;
         let ids: Vec<_> = agent.tasks.keys().copied().collect();
-        say!(self, "node {} goes down", self.nodes[index].name);
+        let how = if full { ", and its disk is full" } else { "" };
+        say!(self, "node {} goes down{how}", self.nodes[index].name);
         self.summary.quiesces += 1;
         if self.mutation != Mutation::QuiesceForgotten {
             for id in ids {
@@ -35,6 +39,9 @@ impl World {
         }
         // They ended with their node, and start again with it.
         self.ledger.rebooted(life.node);
+        if self.agent(life).is_some_and(|agent| agent.full) {
+            self.ledger.forgets(life.node);
+        }
         let node = &self.nodes[life.node];
         let alive = node.host.slots().iter().find(|(_, slot)| is_alive(&slot.guest)).map(|(id, _)| *id);
         let busy = !node.calls.is_empty() || !node.writes.is_empty();

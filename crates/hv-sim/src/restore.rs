@@ -127,6 +127,7 @@ impl Ledger {
         let placed = |entry: &InstanceEntry| (entry.placement.epoch, entry.placement.node.is_some());
         self.placed = back.iter().map(|(id, entry)| (*id, placed(entry))).collect();
         self.observed.clear();
+        self.left_for.clear();
         self.answered.clear();
     }
 
@@ -141,9 +142,9 @@ impl Ledger {
         summary.found_again += 1;
         for ((_, of), boot) in &mut self.boots {
             if *of == id {
-                // Serials are given out once more, and nothing is known of how a guest ended.
+                // Serials are given out once more, and a stop may be forgotten; how a guest ended by itself is not.
                 boot.serial = boot.serial.min(entry.instance.spec.restart_serial);
-                boot.rebooted = true;
+                boot.reassigned = true;
             }
         }
         true

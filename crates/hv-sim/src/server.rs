@@ -4,10 +4,12 @@
 use crate::Mutation;
 use crate::event::{Caller, Event};
 use crate::world::{World, say};
+use hv_api::internal::v1::Placement;
 use hv_core::NodeId;
-use hv_store::{Batch, Event as StoreEvent, LeaseId, List, Revision, StoreError, Txn, TxnOutcome};
+use hv_store::{Batch, Event as StoreEvent, LeaseId, List, Op, Revision, StoreError, Txn, TxnOutcome};
 use hypervisor_server::reconcile::{Conn, Controller, Effect, Input, Now, Timing};
 use hypervisor_server::state::{Cluster, keys};
+use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -181,10 +183,13 @@ impl World {
             let operation = |key: &str| matches!(keys::Key::parse(key), keys::Key::Operation(_));
             for op in &mut txn.then {
                 match op {
-                    hv_store::Op::Put { key, lease, .. } if operation(key) => *lease = Some(running.expiry),
+                    Op::Put { key, lease, .. } if operation(key) => *lease = Some(running.expiry),
                     _ => {}
                 }
             }
+        }
+        if self.mutation == Mutation::ReservationForgotten {
+            forget_reservations(&mut txn);
         }
         let result = self.model.txn(&txn);
         let done = matches!(&result, Ok(outcome) if outcome.succeeded);
@@ -241,15 +246,28 @@ impl World {
     }
 }
 
-fn op_name(op: &hv_store::Op) -> String {
+/// Placements lose the node on which room is kept.
+fn forget_reservations(txn: &mut Txn) {
+    for op in &mut txn.then {
+        if let Op::Put { key, value, .. } = op
+            && matches!(keys::Key::parse(key), keys::Key::Placement(_))
+        {
+            let mut placement = Placement::decode(value.clone()).expect("this program wrote it");
+            placement.reserved_node_uid.clear();
+            *value = placement.encode_to_vec().into();
+        }
+    }
+}
+
+fn op_name(op: &Op) -> String {
     let short = |key: &str| {
         let mut parts: Vec<_> = key.trim_start_matches("/hv1/").split('/').collect();
         let last = parts.pop().unwrap_or_default();
         format!("{} {}", parts.join("/"), last.get(last.len().saturating_sub(4)..).unwrap_or(last))
     };
     match op {
-        hv_store::Op::Put { key, .. } => format!("put {}", short(key)),
-        hv_store::Op::Delete(key) | hv_store::Op::DeletePrefix(key) => format!("delete {}", short(key)),
-        hv_store::Op::Get(key) => format!("get {}", short(key)),
+        Op::Put { key, .. } => format!("put {}", short(key)),
+        Op::Delete(key) | Op::DeletePrefix(key) => format!("delete {}", short(key)),
+        Op::Get(key) => format!("get {}", short(key)),
     }
 }

@@ -125,12 +125,16 @@ impl World {
                 ),
             ));
         }
-        let end = self.ledger.boots.get(&(index, id)).map(|boot| boot.end);
+        let boot = self.ledger.boots.get(&(index, id));
+        let end = boot.map(|boot| boot.end);
+        // Found powered off, it looks as if it had done that by itself.
+        let forgotten = boot.is_some_and(|boot| boot.forgotten && boot.end == End::Agent);
         let excused = !is_alive(&guest)
             && match (spec.restart_policy, end) {
                 // Whatever went wrong, nobody wants it tried again.
                 (RestartPolicy::Never, _) => true,
                 (RestartPolicy::OnFailure, Some(End::PoweredOff)) => true,
+                (RestartPolicy::OnFailure, _) if forgotten => true,
                 _ => self.ledger.given_up.contains(&id) && status.phase == Phase::Failed,
             };
         let as_wanted = match spec.run_state {

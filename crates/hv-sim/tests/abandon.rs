@@ -8,7 +8,7 @@ const SEEDS: u64 = 300;
 
 #[test]
 fn an_abandoned_host_that_comes_back_ends_its_guests() {
-    let sum = support::all(SEEDS, Scenario::Abandon);
+    let sum = support::all(support::number("HV_SIM_SEEDS").unwrap_or(SEEDS), Scenario::Abandon);
     for (what, count, least) in [
         ("abandonments", sum.abandonments, 50),
         ("revocations", sum.revocations, 50),

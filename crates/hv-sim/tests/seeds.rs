@@ -127,6 +127,20 @@ fn repeated_calls_that_are_taken_for_new_ones_are_noticed() {
 }
 
 #[test]
+fn agents_that_start_again_what_their_server_leaves_out_are_noticed() {
+    let (seed, invariant) = noticed(Mutation::OmissionIgnored).expect("a seed that notices it");
+    println!("seed {seed}: {invariant:?}");
+    assert_eq!(invariant, Invariant::OnlyNamed);
+}
+
+#[test]
 fn a_restored_store_that_does_not_wait_for_reports_is_noticed() {
     println!("{:?}", noticed(Mutation::RestoreUnmarked).expect("a seed that notices it"));
+}
+
+#[test]
+fn a_restore_that_starts_guests_which_had_ended_by_themselves_is_noticed() {
+    let (seed, invariant) = noticed(Mutation::EndForgotten).expect("a seed that notices it");
+    println!("seed {seed}: {invariant:?}");
+    assert_eq!(invariant, Invariant::OneStart);
 }

@@ -92,7 +92,7 @@ impl Cli {
 /// Takes over from the agent that has ended, for as long as guests end.
 async fn power_down(config: AgentConfig, patience: Duration) -> anyhow::Result<()> {
     let qemu = Qemu::new(&config)?;
-    let agent = crate::build(config, qemu.driver.clone())?.spawn_to_quiesce(patience).await;
+    let agent = crate::build_to_quiesce(config, qemu.driver.clone())?.spawn_to_quiesce(patience).await;
     let left =
         agent.quiesce(patience, |left| tracing::info!(guests = left.len(), "powering guests down")).await;
     agent.drain(DRAIN_WITHIN).await?;

@@ -102,7 +102,18 @@ impl Journal {
                 Err(error) => return Err(JournalError::Database(format!("{name}: {error}"))),
             }
         };
-        let contents = read(&database, &name)?;
+        Self::serve(database, &name)
+    }
+
+    /// A copy in memory of a journal that cannot be opened for writing: what is written to it is forgotten.
+    pub fn open_copy(path: &Path) -> Result<(Self, Contents), JournalError> {
+        let name = path.display().to_string();
+        let database = copy(path).map_err(|error| JournalError::Database(format!("{name}: {error}")))?;
+        Self::serve(database, &name)
+    }
+
+    fn serve(database: Database, name: &str) -> Result<(Self, Contents), JournalError> {
+        let contents = read(&database, name)?;
         let (queue, work) = mpsc::channel();
         std::thread::Builder::new()
             .name("journal".into())
@@ -149,18 +160,23 @@ impl Journal {
 /// The format, read from a copy in memory: opening a file for writing changes it, and one of another version is none of
 /// our business. `None` when there is nothing to read, or when the file must be repaired or locked first.
 fn format_of_copy(path: &Path) -> Option<String> {
-    let bytes = std::fs::read(path).ok()?;
-    let copy = InMemoryBackend::new();
-    copy.set_len(bytes.len() as u64).and_then(|()| copy.write(0, &bytes)).ok()?;
-    let database = Database::builder().create_with_backend(copy).ok()?;
-    let meta = database.begin_read().ok()?.open_table(META).ok()?;
+    let meta = copy(path).ok()?.begin_read().ok()?.open_table(META).ok()?;
     Some(meta.get("format").ok()??.value().to_owned())
 }
 
+fn copy(path: &Path) -> Result<Database, redb::Error> {
+    let bytes = std::fs::read(path)?;
+    let copy = InMemoryBackend::new();
+    copy.set_len(bytes.len() as u64)?;
+    copy.write(0, &bytes)?;
+    Ok(Database::builder().create_with_backend(copy)?)
+}
+
 fn read(database: &Database, name: &str) -> Result<Contents, JournalError> {
-    let transaction = database.begin_write().map_err(JournalError::database)?;
     let mut contents = Contents::default();
-    {
+    // Nothing is written to one that is in order: the disk may be full.
+    if !is_made(database) {
+        let transaction = database.begin_write().map_err(JournalError::database)?;
         let mut meta = transaction.open_table(META).map_err(JournalError::database)?;
         let format =
             meta.get("format").map_err(JournalError::database)?.map(|value| value.value().to_owned());
@@ -173,9 +189,10 @@ fn read(database: &Database, name: &str) -> Result<Contents, JournalError> {
             }
             Some(_) => {}
         }
+        drop(meta);
         transaction.open_table(INSTANCES).map_err(JournalError::database)?;
+        transaction.commit().map_err(JournalError::database)?;
     }
-    transaction.commit().map_err(JournalError::database)?;
     let transaction = database.begin_read().map_err(JournalError::database)?;
     let meta = transaction.open_table(META).map_err(JournalError::database)?;
     let text = |key: &str| -> Result<Option<String>, JournalError> {
@@ -194,6 +211,17 @@ fn read(database: &Database, name: &str) -> Result<Contents, JournalError> {
         contents.instances.push(record);
     }
     Ok(contents)
+}
+
+/// Whether the tables are there, of this format.
+fn is_made(database: &Database) -> bool {
+    let look = || -> Option<bool> {
+        let transaction = database.begin_read().ok()?;
+        let meta = transaction.open_table(META).ok()?;
+        transaction.open_table(INSTANCES).ok()?;
+        Some(meta.get("format").ok()??.value() == FORMAT)
+    };
+    look().unwrap_or(false)
 }
 
 fn serve(database: Database, work: &mpsc::Receiver<(Change, Written)>) {
@@ -257,6 +285,11 @@ impl Taken {
     pub(crate) fn settle(self) {
         // Nobody waits any more: the test is over.
         let _ = self.written.send(Ok(()));
+    }
+
+    pub(crate) fn fail(self) {
+        // Nobody waits any more: the test is over.
+        let _ = self.written.send(Err(JournalError::Database("no space left on device".into())));
     }
 }
 

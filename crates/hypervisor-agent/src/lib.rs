@@ -26,7 +26,7 @@ use hv_runtime::{clock, files};
 use instance::machine::Confirmation;
 use node::Task;
 use session::{Identity, Session};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,11 +76,30 @@ pub struct Agent {
 
 /// Opens the journal and reads the token.
 pub fn build(config: AgentConfig, driver: Arc<dyn Driver>) -> Result<Built, StartError> {
+    build_with(config, driver, journal::Journal::open)
+}
+
+/// The same for an agent that only takes its guests down: a journal that cannot be written, as on a full disk, does not keep it from that.
+pub fn build_to_quiesce(config: AgentConfig, driver: Arc<dyn Driver>) -> Result<Built, StartError> {
+    build_with(config, driver, |path| match journal::Journal::open(path) {
+        Err(error @ journal::JournalError::Database(_)) => {
+            tracing::error!(%error, "cannot open the journal for writing; guests are taken down all the same, and that is not recorded");
+            journal::Journal::open_copy(path)
+        }
+        opened => opened,
+    })
+}
+
+fn build_with(
+    config: AgentConfig,
+    driver: Arc<dyn Driver>,
+    open: impl FnOnce(&Path) -> Result<(journal::Journal, journal::Contents), journal::JournalError>,
+) -> Result<Built, StartError> {
     let addr: ServerAddr = config.server_addr.parse().map_err(StartError::Config)?;
     let dialer = Dialer::new(addr, config.token_file.clone())?;
     files::private_dir(&config.state_dir)
         .map_err(|source| StartError::StateDir { path: config.state_dir.clone(), source })?;
-    let (journal, contents) = journal::Journal::open(&config.state_dir.join("journal.redb"))?;
+    let (journal, contents) = open(&config.state_dir.join("journal.redb"))?;
     Ok(Built { config, driver, journal, contents, dialer })
 }
 
@@ -161,6 +180,7 @@ impl Agent {
         loop {
             let (left, all_reported) = {
                 let reports = reports.borrow_and_update();
+                let reports = &reports.instances;
                 let left: Vec<_> =
                     reports.values().filter(|(_, r)| has_guest(r)).map(|(_, r)| r.id).collect();
                 (left, self.known.iter().all(|id| reports.contains_key(id)))
@@ -191,7 +211,8 @@ fn has_guest(report: &instance::Report) -> bool {
     use hv_core::instance::Phase;
     let settling = matches!(report.status.phase, Phase::Preparing | Phase::Starting | Phase::Unknown)
         || (report.status.phase == Phase::Deleting && !report.gone);
-    (!report.orphan || report.revoked)
+    // Nobody presses the power button of what was only found here.
+    !report.is_found()
         && (settling || matches!(report.status.phase, Phase::Running | Phase::Paused | Phase::Stopping))
 }
 

@@ -58,8 +58,18 @@ pub enum Request {
     Revoke(oneshot::Sender<BTreeSet<InstanceId>>),
 }
 
-/// All reports by instance, for whoever tells the server. The number rises with every change.
-pub type Reports = BTreeMap<InstanceId, (u64, Report)>;
+/// How often the node looks for what is on it and what is not: somebody may remove what no server wants here.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// What is known of the node's instances, for whoever tells the server.
+#[derive(Clone, Debug, Default)]
+pub struct Reports {
+    /// By instance; the number rises with every change.
+    pub instances: BTreeMap<InstanceId, (u64, Report)>,
+    /// Nothing is missing: since the agent started, every instance that its journal knew has been looked at, and so has the node for
+    /// what the journal did not know.
+    pub complete: bool,
+}
 
 /// Handle to the node task.
 #[derive(Clone, Debug)]
@@ -93,7 +103,7 @@ impl Node {
         // A task reports what it has written.
         let mut reports = self.reports.clone();
         let written = |reports: &Arc<Reports>| {
-            whose.iter().all(|id| reports.get(id).is_some_and(|(_, report)| report.revoked))
+            whose.iter().all(|id| reports.instances.get(id).is_some_and(|(_, report)| report.revoked))
         };
         match tokio::time::timeout(within, reports.wait_for(written)).await {
             Ok(written) => written.map(drop).map_err(|_| RevokeError::Ends),
@@ -123,6 +133,8 @@ pub fn start(
         publish,
         number: 0,
         quiescing: quiesce.is_some(),
+        unseen: records.iter().map(|record| record.desired.id).collect(),
+        look: Look::Never,
     };
     tasks.spawn(Task::Node, state.run(records, inbox, report_rx));
     Node { requests, reports }
@@ -135,6 +147,30 @@ struct State {
     publish: watch::Sender<Arc<Reports>>,
     number: u64,
     quiescing: bool,
+    /// Those of the journal that have not been looked at since the agent started.
+    unseen: BTreeSet<InstanceId>,
+    look: Look,
+}
+
+/// How far looking at the node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// It has not been looked at since the agent started.
+    Never,
+    /// For the first time, or not.
+    UnderWay { first: bool, again: bool },
+    /// It has been looked at.
+    Done,
+}
+
+/// What a look at the node has found.
+struct Found {
+    /// All that has something here; `None` when that cannot be told.
+    owned: Option<BTreeSet<InstanceId>>,
+    /// Those of them that had no task when the look began.
+    strangers: Vec<(InstanceId, Phase)>,
+    /// Those that had a task, and have nothing here.
+    missing: Vec<InstanceId>,
 }
 
 impl State {
@@ -146,6 +182,8 @@ impl State {
     ) {
         let mut events = self.around.driver.events();
         let stop = self.around.stop.clone();
+        let (tell, mut found) = mpsc::unbounded_channel();
+        let mut look = tokio::time::interval(LOOK_EVERY);
         for record in records {
             self.start(record);
         }
@@ -157,7 +195,11 @@ impl State {
                     Request::Desired(desired) => desired.into_iter().for_each(|desired| self.desired(desired)),
                     Request::FullSet(wanted) => {
                         self.forget_the_gone(&wanted).await;
-                        self.find_orphans(wanted);
+                        for (_, instance) in self.instances.iter().filter(|(id, _)| !wanted.contains(id)) {
+                            // The task may just have ended with the agent's stop.
+                            let _ = instance.send(Message::Unnamed);
+                        }
+                        self.look(&tell);
                     }
                     Request::Quiesce(patience) => self.quiesce(patience),
                     Request::Revoke(whose) => {
@@ -168,7 +210,15 @@ impl State {
                         let _ = whose.send(self.instances.keys().copied().collect());
                     }
                 },
-                Some(report) = reports.recv() => self.publish(report),
+                Some(report) = reports.recv() => {
+                    let unseen = !self.unseen.is_empty();
+                    self.publish(report);
+                    if unseen && self.unseen.is_empty() {
+                        self.look(&tell);
+                    }
+                }
+                Some(found) = found.recv() => self.found(found, &tell),
+                _ = look.tick() => self.look(&tell),
                 Some(id) = events.next() => {
                     if let Some(instance) = self.instances.get(&id) {
                         // The task may just have ended with the agent's stop.
@@ -204,28 +254,32 @@ impl State {
     }
 
     fn publish(&mut self, report: Report) {
-        let revoked = self.publish.borrow().get(&report.id).is_some_and(|(_, known)| known.revoked);
-        if revoked && report.orphan && !report.revoked {
-            // From a look that began before it was revoked.
-            return;
+        if report.has_looked() {
+            self.unseen.remove(&report.id);
         }
         self.number += 1;
-        let number = self.number;
+        let (number, complete) = (self.number, self.is_complete());
         self.publish.send_modify(|reports| {
-            Arc::make_mut(reports).insert(report.id, (number, report));
+            let reports = Arc::make_mut(reports);
+            reports.instances.insert(report.id, (number, report));
+            reports.complete = complete;
         });
+    }
+
+    fn is_complete(&self) -> bool {
+        let looked = matches!(self.look, Look::Done | Look::UnderWay { first: false, .. });
+        looked && self.unseen.is_empty()
     }
 
     /// Lets go of instances of which nothing is left here and which the server does not name any more. Messages of earlier
     /// sessions, which could bring them back, ended with those sessions.
     async fn forget_the_gone(&mut self, wanted: &BTreeSet<InstanceId>) {
-        // What is here without being wanted keeps its record: a restored store may come to know of it again.
+        // What is here without being wanted keeps its record, and goes on to say so: a restored store may come to know of it
+        // again, and one that has forgotten that it was revoked must not take its remains for the instance.
         let over = |(id, (_, report)): (&InstanceId, &(u64, Report))| {
-            // One that was revoked goes on to say so while its disks are here: a server that has forgotten it must not take its remains for the instance.
-            let unknown = report.orphan && !self.instances.contains_key(id);
-            ((report.gone || report.rejected || unknown) && !wanted.contains(id)).then_some(*id)
+            ((report.gone || report.rejected) && !wanted.contains(id)).then_some(*id)
         };
-        let over: Vec<InstanceId> = self.publish.borrow().iter().filter_map(over).collect();
+        let over: Vec<InstanceId> = self.publish.borrow().instances.iter().filter_map(over).collect();
         if over.is_empty() {
             return;
         }
@@ -241,52 +295,99 @@ impl State {
                 }
             }
         }
-        self.publish.send_modify(|reports| Arc::make_mut(reports).retain(|id, _| !over.contains(id)));
+        self.publish
+            .send_modify(|reports| Arc::make_mut(reports).instances.retain(|id, _| !over.contains(id)));
     }
 
-    /// Reports what is here and unknown to the server. It is never deleted: a person decides.
-    fn find_orphans(&self, wanted: BTreeSet<InstanceId>) {
-        let (driver, reports) = (self.around.driver.clone(), self.around.reports.clone());
-        let epochs: BTreeMap<InstanceId, Epoch> =
-            self.publish.borrow().iter().map(|(id, (_, report))| (*id, report.epoch)).collect();
-        // Those that were revoked report themselves, as long as something is left of them.
-        let mut revoked: BTreeMap<InstanceId, mpsc::UnboundedSender<Message>> = BTreeMap::new();
-        for (id, (_, report)) in self.publish.borrow().iter() {
-            if let (true, Some(instance)) = (report.revoked, self.instances.get(id)) {
-                revoked.insert(*id, instance.clone());
-            }
-        }
+    /// Looks for what is here and has no record, and for what has one and is not here.
+    fn look(&mut self, tell: &mpsc::UnboundedSender<Found>) {
+        let first = match &mut self.look {
+            Look::UnderWay { again, .. } => return *again = true,
+            Look::Never => true,
+            Look::Done => false,
+        };
+        self.look = Look::UnderWay { first, again: false };
+        let known: BTreeSet<InstanceId> = self.instances.keys().copied().collect();
+        let (driver, tell) = (self.around.driver.clone(), tell.clone());
         self.tasks.spawn(Task::Look, async move {
-            let owned = match driver.list_owned().await {
-                Ok(owned) => owned,
-                Err(error) => return tracing::warn!(%error, "cannot list what is on this node"),
-            };
-            for (_, instance) in revoked.iter().filter(|(id, _)| !owned.contains(id)) {
+            let mut found = Found { owned: None, strangers: Vec::new(), missing: Vec::new() };
+            match driver.list_owned().await {
+                Err(error) => tracing::warn!(%error, "cannot list what is on this node"),
+                Ok(owned) => {
+                    for id in owned.iter().filter(|id| !known.contains(id)) {
+                        let phase = match driver.observe(Handle { id: *id, epoch: Epoch(0) }).await {
+                            Ok(seen) => match seen.guest {
+                                hv_driver::Guest::Running => Phase::Running,
+                                hv_driver::Guest::Paused => Phase::Paused,
+                                hv_driver::Guest::Absent | hv_driver::Guest::Ended(_) => Phase::Stopped,
+                            },
+                            Err(_) => Phase::Unknown,
+                        };
+                        found.strangers.push((*id, phase));
+                    }
+                    found.missing = known.into_iter().filter(|id| !owned.contains(id)).collect();
+                    found.owned = Some(owned.into_iter().collect());
+                }
+            }
+            // The node task may just have ended with the agent's stop.
+            let _ = tell.send(found);
+        });
+    }
+
+    /// Reports what is here and unknown. It is never deleted: a person decides.
+    fn found(&mut self, found: Found, tell: &mpsc::UnboundedSender<Found>) {
+        let (first, again) = match self.look {
+            Look::UnderWay { first, again } => (first, again),
+            Look::Never | Look::Done => (false, false),
+        };
+        self.look = if first && found.owned.is_none() { Look::Never } else { Look::Done };
+        for id in &found.missing {
+            if let Some(instance) = self.instances.get(id) {
                 // The task may just have ended with the agent's stop.
                 let _ = instance.send(Message::Vanished);
             }
-            for id in owned.into_iter().filter(|id| !wanted.contains(id) && !revoked.contains_key(id)) {
-                let epoch = epochs.get(&id).copied().unwrap_or_default();
-                let phase = match driver.observe(Handle { id, epoch }).await.map(|seen| seen.guest) {
-                    Ok(hv_driver::Guest::Running) => Phase::Running,
-                    Ok(hv_driver::Guest::Paused) => Phase::Paused,
-                    Ok(hv_driver::Guest::Absent | hv_driver::Guest::Ended(_)) => Phase::Stopped,
-                    Err(_) => Phase::Unknown,
-                };
-                tracing::warn!(instance = %id, phase = phase.as_str(), "an instance is here that the server does not know; it is left alone");
-                let status =
-                    InstanceStatus { phase, message: "unknown to the server".into(), ..InstanceStatus::default() };
-                let report = Report {
-                    id,
-                    epoch,
-                    status,
-                    gone: false,
-                    rejected: false,
-                    orphan: true,
-                    revoked: false,
-                };
-                let _ = reports.send(report);
+        }
+        let stranger = |id, phase, gone| {
+            let status = InstanceStatus {
+                phase,
+                message: "unknown to this agent".into(),
+                ..InstanceStatus::default()
+            };
+            Report { id, epoch: Epoch(0), status, gone, rejected: false, orphan: true, revoked: false }
+        };
+        let mut news = Vec::new();
+        // One that has a record by now speaks for itself.
+        for (id, phase) in found.strangers.iter().filter(|(id, _)| !self.instances.contains_key(id)) {
+            news.push(stranger(*id, *phase, false));
+        }
+        if let Some(owned) = found.owned {
+            let reports = self.publish.borrow();
+            let gone = reports.instances.values().map(|(_, report)| report).filter(|report| {
+                report.is_found() && !self.instances.contains_key(&report.id) && !owned.contains(&report.id)
+            });
+            news.extend(gone.map(|report| stranger(report.id, Phase::Stopped, true)));
+        }
+        for report in news {
+            let known = self.publish.borrow().instances.get(&report.id).map(|(_, known)| known.clone());
+            if known.as_ref() == Some(&report) {
+                continue;
             }
+            if !report.gone {
+                let phase = report.status.phase.as_str();
+                tracing::warn!(instance = %report.id, phase, "an instance is here that this agent has no record of; it is left alone");
+            }
+            self.publish(report);
+        }
+        let complete = self.is_complete();
+        self.publish.send_if_modified(|reports| {
+            let changed = reports.complete != complete;
+            if changed {
+                Arc::make_mut(reports).complete = complete;
+            }
+            changed
         });
+        if again {
+            self.look(tell);
+        }
     }
 }

@@ -7,6 +7,8 @@ mod node;
 mod revocation;
 #[path = "machine/stall.rs"]
 mod stall;
+#[path = "machine/unnamed.rs"]
+mod unnamed;
 
 use hv_core::condition::{PLACEMENT_CONFIRMED, RESPONSIVE, RESTART_REQUIRED};
 use hv_core::instance::{Epoch, InstanceSpec, Phase, RestartPolicy, RunState};
@@ -271,6 +273,20 @@ fn a_guest_that_vanished_while_the_agent_was_away_has_failed() {
     node.host.kill(handle);
     node.restart_agent();
     assert_eq!(node.phase(), Phase::Failed);
+    node.pass(600);
+    assert_eq!(node.boots(), 1, "its node may have gone down in order, and its server given it to another");
+    node.session();
+    node.pass(2);
+    assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
+
+    // Where the server was faster than the look, it has named it.
+    let mut node = Node::new(spec());
+    node.host.kill(handle);
+    node.machine = Machine::new(node.journal.clone(), "boot-0", EpochCheck::Enforced);
+    let named = node.machine.record().desired.clone();
+    node.machine.step(Input::Desired(Box::new(named)), node.now);
+    let effects = node.machine.begin(node.now);
+    node.apply(effects);
     node.pass(2);
     assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
 }
@@ -572,6 +588,25 @@ fn a_new_assignment_starts_what_a_forgotten_stop_had_ended() {
     assert_eq!(node.phase(), Phase::Stopped);
     node.want(restored);
     assert_eq!((node.guest(), node.boots()), (Guest::Running, 2));
+}
+
+#[test]
+fn a_new_assignment_during_a_deletion_makes_it_anew() {
+    let mut node = Node::new(spec());
+    node.want(|desired| desired.spec.run_state = RunState::Stopped);
+    let deleted = Desired { deleted: true, generation: 9, ..node.machine.record().desired.clone() };
+    let effects = node.machine.step(Input::Desired(Box::new(deleted)), node.now);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Run(Action::Delete, _))));
+    let handle = node.machine.handle();
+    node.want(|desired| {
+        restored(desired);
+        desired.deleted = false;
+    });
+    node.host.delete(handle).unwrap();
+    node.step(Input::Done(Action::Delete, Ok(())));
+    let report = node.reports.last().unwrap();
+    assert!(!report.gone && report.status.phase == Phase::Running, "{report:?}");
+    assert_eq!((report.epoch, report.status.observed_generation), (Epoch(7), 1));
 }
 
 #[test]

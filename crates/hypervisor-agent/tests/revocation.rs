@@ -34,8 +34,8 @@ fn desired(number: u64) -> Desired {
 
 async fn is(node: &Node, id: InstanceId, phase: Phase) {
     let mut reports = node.reports.clone();
-    let reached =
-        reports.wait_for(|all| all.get(&id).is_some_and(|(_, report)| report.status.phase == phase));
+    let reached = reports
+        .wait_for(|all| all.instances.get(&id).is_some_and(|(_, report)| report.status.phase == phase));
     tokio::time::timeout(LONG, reached).await.expect("the phase").unwrap();
 }
 

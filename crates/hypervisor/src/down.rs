@@ -42,8 +42,9 @@ pub(crate) async fn run(common: &Common) -> anyhow::Result<()> {
     config.qemu.accel.clone_from(&common.accel);
     let qemu = Qemu::new(&config)?;
     let server = start_server(&layout.server_config("")).await?;
-    let agent =
-        hypervisor_agent::build(config, qemu.driver.clone())?.spawn_to_quiesce(POWER_DOWN_WITHIN).await;
+    let agent = hypervisor_agent::build_to_quiesce(config, qemu.driver.clone())?
+        .spawn_to_quiesce(POWER_DOWN_WITHIN)
+        .await;
     let left = agent
         .quiesce(POWER_DOWN_WITHIN, |left| {
             if !left.is_empty() {

@@ -14,6 +14,7 @@ use hv_driver::{Guest, Handle};
 use hv_runtime::clock;
 use hypervisor::local::{Layout, start_server};
 use hypervisor_agent::Agent;
+use hypervisor_agent::instance::Report;
 use hypervisor_agent::node::Reports;
 use hypervisor_server::Server;
 use std::sync::Arc;
@@ -144,7 +145,8 @@ fn guest(driver: &FakeDriver, id: InstanceId) -> (Option<Guest>, u64) {
 async fn all_left_behind(agent: &Agent, ids: &[InstanceId]) {
     reported(agent, |all| {
         ids.iter().all(|id| {
-            all.get(id).is_some_and(|(_, report)| report.orphan && report.status.phase == Phase::Stopped)
+            let left = |report: &Report| report.orphan && report.status.phase == Phase::Stopped;
+            all.instances.get(id).is_some_and(|(_, report)| left(report))
         })
     })
     .await;
@@ -233,10 +235,10 @@ async fn a_node_that_is_unknown_can_be_abandoned_and_what_returns_ends_its_guest
         .expect("nothing of it runs");
     alpha.drain(Duration::from_secs(5)).await.unwrap();
     let alpha = site.agent("alpha", &alpha_host).await;
-    reported(&alpha, |all| all.get(&ids[0]).is_some_and(|(_, report)| report.gone)).await;
+    reported(&alpha, |all| all.instances.get(&ids[0]).is_some_and(|(_, report)| report.gone)).await;
     alpha.drain(Duration::from_secs(5)).await.unwrap();
     let alpha = site.agent("alpha", &alpha_host).await;
-    reported(&alpha, |all| all.contains_key(&ids[1]) && !all.contains_key(&ids[0])).await;
+    reported(&alpha, |all| all.instances.contains_key(&ids[1]) && !all.instances.contains_key(&ids[0])).await;
 
     alpha.drain(Duration::from_secs(5)).await.unwrap();
     beta.drain(Duration::from_secs(5)).await.unwrap();

@@ -613,7 +613,7 @@ async fn a_host_s_full_name_becomes_a_node_and_a_namesake_gets_nothing_of_it() {
     let namesake = agent(&site, "namesake", "alpha.elsewhere.org").await;
     let other = agent(&site, "other", "beta").await;
     ready(&mut api, "beta").await;
-    assert!(namesake.node.reports.borrow().is_empty(), "it was given no instance");
+    assert!(namesake.node.reports.borrow().instances.is_empty(), "it was given no instance");
     let nodes = api.cluster.list_nodes(v1::ListNodesRequest::default()).await.unwrap().into_inner().nodes;
     assert_eq!(nodes.len(), 2);
 
@@ -635,11 +635,11 @@ async fn what_is_gone_is_forgotten_at_the_next_session() {
     let request = v1::DeleteInstanceRequest { instance: "demo".into(), ..Default::default() };
     let operation = api.compute.delete_instance(request).await.unwrap().into_inner().operation.unwrap();
     api.ended(operation).await;
-    assert_eq!(local.agent.node.reports.borrow().len(), 1);
+    assert_eq!(local.agent.node.reports.borrow().instances.len(), 1);
     local.server.drain(Duration::from_secs(5)).await.unwrap();
     let server = start_server(&site.layout().server_config("127.0.0.1:0")).await.unwrap();
     let mut reports = local.agent.node.reports.clone();
-    let forgotten = reports.wait_for(|reports| reports.is_empty());
+    let forgotten = reports.wait_for(|reports| reports.instances.is_empty());
     tokio::time::timeout(Duration::from_secs(20), forgotten).await.expect("it is forgotten").unwrap();
     local.agent.drain(Duration::from_secs(5)).await.unwrap();
     server.drain(Duration::from_secs(5)).await.unwrap();

@@ -3,6 +3,9 @@
 //! A /dev/kvm that opens proves nothing: some hosts offer KVM without virtualization hardware, create machines, run small
 //! real-mode programs and fail at the first stock kernel. So KVM is believed when the processor has the flag **and** a
 //! small guest ran to its end in time ([`probe`]). [`decide`] is pure; gathering facts is apart.
+//!
+//! In time means: within so much processor time of the thread that runs the guest. How long that takes by the clock says more about
+//! what else the host does than about KVM, so a guest that the clock ran out on has shown nothing, and is tried again.
 
 mod guest;
 mod sys;
@@ -43,6 +46,14 @@ pub struct Facts {
     pub probe: Option<Probe>,
 }
 
+impl Facts {
+    /// Whether gathering them again would come to the same.
+    #[must_use]
+    pub fn is_conclusive(&self) -> bool {
+        self.probe.as_ref().is_none_or(Probe::is_conclusive)
+    }
+}
+
 /// State of /dev/kvm for this process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Device {
@@ -68,11 +79,44 @@ pub enum Probe {
     TooSlow {
         /// The last stage that the guest reported.
         stage: Stage,
-        /// The time it had.
-        deadline: Duration,
+        /// What it ran into.
+        limit: Limit,
     },
     /// The guest could not even be set up.
     NotSetUp(String),
+}
+
+impl Probe {
+    /// Whether another try would come to the same.
+    #[must_use]
+    pub const fn is_conclusive(&self) -> bool {
+        !matches!(self, Self::TooSlow { limit: Limit::Clock(_), .. })
+    }
+}
+
+/// How long the test guest may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Processor time of the thread that runs it, time in the guest included. Default 10 s: a processor needs milliseconds, one
+    /// that is translated some hundred, an instruction emulator more than this.
+    pub processor: Duration,
+    /// Time by the clock; reached by a thread that hardly ever runs, or that the kernel does not let go. Default 60 s.
+    pub clock: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { processor: Duration::from_secs(10), clock: Duration::from_secs(60) }
+    }
+}
+
+/// The limit that a test guest ran into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Limit {
+    /// It had this much processor time.
+    Processor(Duration),
+    /// It had not used its processor time, but this much time had passed: nothing is known of KVM.
+    Clock(Duration),
 }
 
 /// The accelerator to use and why, in words for the user.
@@ -118,8 +162,12 @@ fn believable(facts: &Facts) -> Result<(), String> {
         (Device::Openable, Some(Probe::Failed { stage, detail })) => {
             Err(format!("/dev/kvm opens, but KVM cannot run a 64-bit guest: it failed at {stage} ({detail})"))
         }
-        (Device::Openable, Some(Probe::TooSlow { stage, deadline })) => Err(format!(
-            "/dev/kvm opens, but a 64-bit guest makes no useful progress: still at {stage} after {deadline:?}"
+        (Device::Openable, Some(Probe::TooSlow { stage, limit: Limit::Processor(time) })) => Err(format!(
+            "/dev/kvm opens, but a 64-bit guest makes no useful progress: still at {stage} after {time:?} of processor time"
+        )),
+        (Device::Openable, Some(Probe::TooSlow { stage, limit: Limit::Clock(time) })) => Err(format!(
+            "/dev/kvm opens, but the host gave a 64-bit guest too little time to show that it works: still at {stage} after \
+             {time:?}; it is tried again"
         )),
         (Device::Openable, Some(Probe::NotSetUp(why))) => {
             Err(format!("/dev/kvm opens, but no guest can be set up: {why}"))
@@ -127,22 +175,26 @@ fn believable(facts: &Facts) -> Result<(), String> {
     }
 }
 
-/// Gathers the facts of this host. Blocks for at most `deadline` and a little; call it from a thread that may.
+/// Gathers the facts of this host. Blocks for at most `limits.clock` and a little; call it from a thread that may.
 #[must_use]
-pub fn facts(deadline: Duration) -> Facts {
+pub fn facts(limits: Limits) -> Facts {
     let device = match File::options().read(true).write(true).open("/dev/kvm") {
         Ok(_) => Device::Openable,
         Err(error) => Device::NotOpenable(error.to_string()),
     };
-    let probe = (device == Device::Openable).then(|| probe(deadline));
+    let probe = (device == Device::Openable).then(|| probe(limits));
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     Facts { cpu_flag: has_flag(&cpuinfo), device, probe }
 }
 
-/// Like [`facts`], remembered in `cache` until the host reboots. A cache that cannot be read or written is ignored:
-/// it only saves time.
+/// Like [`facts`], remembered in `cache` until the host reboots, unless the probe was not conclusive. A cache that cannot be read
+/// or written is ignored: it only saves time.
 #[must_use]
-pub fn cached_facts(cache: &Path, deadline: Duration) -> Facts {
+pub fn cached_facts(cache: &Path, limits: Limits) -> Facts {
+    cached(cache, || facts(limits))
+}
+
+fn cached(cache: &Path, gather: impl FnOnce() -> Facts) -> Facts {
     #[derive(Serialize, Deserialize)]
     struct Cached {
         boot_id: String,
@@ -157,7 +209,11 @@ pub fn cached_facts(cache: &Path, deadline: Duration) -> Facts {
     {
         return cached.facts;
     }
-    let cached = Cached { boot_id, facts: facts(deadline) };
+    let facts = gather();
+    if !facts.is_conclusive() {
+        return facts;
+    }
+    let cached = Cached { boot_id, facts };
     let write = || -> io::Result<()> {
         let temporary = cache.with_extension("new");
         fs::write(&temporary, serde_json::to_vec_pretty(&cached)?)?;
@@ -170,10 +226,10 @@ pub fn cached_facts(cache: &Path, deadline: Duration) -> Facts {
 }
 
 /// Runs the test guest: 64-bit code under paging that uses `cmpxchg16b`, `xsave`, `xrstor`, `int3` and a counted loop.
-/// Blocks for at most `deadline` and a little.
+/// Blocks for at most `limits.clock` and a little.
 #[must_use]
-pub fn probe(deadline: Duration) -> Probe {
-    sys::run(deadline)
+pub fn probe(limits: Limits) -> Probe {
+    sys::run(limits)
 }
 
 fn has_flag(cpuinfo: &str) -> bool {
@@ -193,12 +249,14 @@ mod tests {
     fn auto_takes_kvm_only_with_flag_and_a_guest_that_ran() {
         let stage = Stage::Cmpxchg16b;
         let failed = Probe::Failed { stage, detail: "internal error".into() };
-        let slow = Probe::TooSlow { stage: Stage::Loop, deadline: Duration::from_secs(1) };
+        let slow = |limit| Some(Probe::TooSlow { stage: Stage::Loop, limit });
+        let time = Duration::from_secs(1);
         let cases = [
             (facts_of(true, Some(Probe::Passed)), Accelerator::Kvm, "test guest ran"),
             (facts_of(false, Some(Probe::Passed)), Accelerator::Tcg, "neither the vmx nor the svm flag"),
             (facts_of(true, Some(failed)), Accelerator::Tcg, "cmpxchg16b (internal error)"),
-            (facts_of(true, Some(slow)), Accelerator::Tcg, "no useful progress"),
+            (facts_of(true, slow(Limit::Processor(time))), Accelerator::Tcg, "no useful progress"),
+            (facts_of(true, slow(Limit::Clock(time))), Accelerator::Tcg, "it is tried again"),
             (facts_of(true, None), Accelerator::Tcg, "no test guest"),
             (
                 Facts { device: Device::NotOpenable("Permission denied".into()), ..facts_of(true, None) },
@@ -226,7 +284,7 @@ mod tests {
     /// Where the flag is missing, KVM is software; the guest alone must find that out.
     #[test]
     fn the_guest_alone_rejects_kvm_without_hardware() {
-        let facts = facts(Duration::from_secs(1));
+        let facts = facts(Limits::default());
         println!("{facts:?}");
         match (&facts.device, facts.cpu_flag) {
             (Device::NotOpenable(why), _) => {
@@ -294,10 +352,23 @@ mod tests {
             let text = serde_json::json!({"boot_id": boot_id, "facts": remembered}).to_string();
             fs::write(&cache, text).unwrap();
         };
+        let never = || -> Facts { panic!("they are remembered") };
         write(&boot_id);
-        assert_eq!(cached_facts(&cache, Duration::from_millis(1)), remembered);
+        assert_eq!(cached(&cache, never), remembered);
         write("an earlier boot");
-        assert_ne!(cached_facts(&cache, Duration::from_millis(1)), remembered);
-        assert!(fs::read_to_string(&cache).unwrap().contains(&boot_id));
+        let fresh = facts_of(true, Some(Probe::Passed));
+        assert_eq!(cached(&cache, || fresh.clone()), fresh);
+        assert_eq!(cached(&cache, never), fresh);
+    }
+
+    #[test]
+    fn what_a_busy_host_showed_is_not_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = directory.path().join("kvm.json");
+        let slow = |limit| facts_of(true, Some(Probe::TooSlow { stage: Stage::Loop, limit }));
+        let (busy, emulated) = (slow(Limit::Clock(Duration::ZERO)), slow(Limit::Processor(Duration::ZERO)));
+        assert_eq!(cached(&cache, || busy.clone()), busy);
+        assert_eq!(cached(&cache, || emulated.clone()), emulated);
+        assert_eq!(cached(&cache, || busy.clone()), emulated);
     }
 }

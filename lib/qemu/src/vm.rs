@@ -384,7 +384,7 @@ impl Supervisor {
                 },
                 answer = answer(&mut probe) => {
                     probe = None;
-                    self.answered(answer);
+                    self.answered(answer, &monitor);
                     timer.set(tokio::time::sleep(self.supervision.interval));
                 }
                 () = &mut timer => {
@@ -425,12 +425,15 @@ impl Supervisor {
         Box::pin(async move { client.call(&QueryStatus {}).await })
     }
 
-    fn answered(&mut self, answer: Result<StatusInfo, CallError>) {
+    fn answered(&mut self, answer: Result<StatusInfo, CallError>, monitor: &Monitor) {
         match answer {
             // May be older than an event seen meanwhile; that event has asked for another reading.
             Ok(info) => self.change(|status| {
                 status.run_state = info.status;
-                status.responsive = Responsive::Yes;
+                // The last answer of a connection and its end come at once, and are seen in any order.
+                if monitor.is_open() {
+                    status.responsive = Responsive::Yes;
+                }
             }),
             // The driver's end is reported by the driver.
             Err(CallError::Closed { .. }) => {}
@@ -516,3 +519,6 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Upper bound for a supervising future to see an event that has already arrived.
 const SETTLE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

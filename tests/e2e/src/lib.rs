@@ -18,11 +18,13 @@ mod api;
 mod guests;
 mod program;
 mod site;
+mod small;
 
 pub use api::{Api, Console, boots, error_info, page, uptime};
 pub use guests::{Guests, Process, Sampler};
 pub use program::{Program, path_of};
 pub use site::{Site, demo, free_port};
+pub use small::Small;
 
 use std::time::Duration;
 

@@ -1,13 +1,11 @@
 //! State directories that are in use, damaged, full, or of another version: refused by name, and left as they are.
 #![cfg(test)]
 
-use e2e::{Api, Program, Site, error_info};
+use e2e::{Api, Program, Site, Small, error_info};
 use hv_api::v1;
 use redb::TableDefinition;
 use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use tonic::Code;
 
 /// An instance that no node is needed for.
@@ -145,45 +143,18 @@ async fn a_damaged_store_is_refused_by_name_and_left_as_it_is() {
     assert_eq!(names(&mut site.api().await).await, wanted);
 }
 
-/// A small file system; unmounted at the end.
-struct Small(PathBuf);
-
-impl Small {
-    fn mount(at: PathBuf) -> Result<Self, String> {
-        fs::create_dir_all(&at).unwrap();
-        let mount =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m,mode=0700", "e2e"]).arg(&at).output();
-        let output = mount.map_err(|error| error.to_string())?;
-        if output.status.success() {
-            Ok(Self(at))
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into())
-        }
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        // Lazily: whatever still holds a file of it ends with the site.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_refuses_changes_answers_reads_and_recovers() {
     let test = "a_full_disk_refuses_changes_answers_reads_and_recovers";
     let Some(mut site) = Site::new(test).await else { return };
-    let small = match Small::mount(site.path("server")) {
+    let small = match Small::mount(site.path("server"), 4) {
         Ok(small) => small,
-        Err(why) => return println!("not run: {test}: cannot mount a tmpfs: {}", why.trim()),
+        Err(why) => return println!("not run: {test}: cannot mount a tmpfs: {why}"),
     };
     site.start_server().await;
     let mut api = site.api().await;
     let first = api.compute.create_instance(idle("first")).await.unwrap().into_inner().instance.unwrap();
-    let filler = small.0.join("filler");
-    let mut file = fs::File::create(&filler).unwrap();
-    while file.write_all(&[1; 4096]).is_ok() {}
-    drop(file);
+    let filler = small.fill();
     // The store's file may have some room left inside.
     let mut recorded = vec!["first".to_owned()];
     let status = loop {

@@ -11,7 +11,9 @@
 //!    `never`, with growing pauses; a raised restart serial always starts one. A guest that vanished with the node's
 //!    reboot did not end: it is started again.
 //! 5. In a new boot of the host, nothing is started before a server has named the instance: its node may have been given up while
-//!    it was off, and the instance may run elsewhere. The same holds for a node that went down in order.
+//!    it was off, and the instance may run elsewhere. The same holds for a node that went down in order, and for an instance that
+//!    the full set of its server does not name: its guest is left alone, and not started again; and for one that an agent, just
+//!    started, finds without its guest: perhaps its node went down in order, and a full disk kept that from being written.
 //! 6. A node that goes down takes its guests with it as a reboot would: asked first, then ended; they start again with it.
 //! 7. When the server has given up the node, its guests end at once: they may run elsewhere. Disks stay, and nothing is started
 //!    before a newer assignment.
@@ -53,6 +55,10 @@ pub struct Machine {
     boot_id: String,
     epoch_check: EpochCheck,
     confirmation: Confirmation,
+    /// A server has named it since this agent started.
+    named: bool,
+    /// The driver has looked since this agent started.
+    looked: bool,
     /// What the driver last saw; `None` until it has looked.
     pub(super) seen: Option<Observation>,
     /// Number of the newest observation that was asked for.
@@ -100,6 +106,8 @@ impl Machine {
             boot_id: boot_id.into(),
             epoch_check,
             confirmation: Confirmation::default(),
+            named: false,
+            looked: false,
             seen: None,
             observation: 0,
             looking: false,
@@ -145,7 +153,7 @@ impl Machine {
             status: self.status(),
             gone: self.record.gone,
             rejected: self.record.rejected.is_some(),
-            orphan: self.record.is_revoked(),
+            orphan: self.record.is_revoked() || self.record.unnamed,
             revoked: self.record.is_revoked(),
         }
     }
@@ -198,9 +206,11 @@ impl Machine {
                 // Whatever was awaited: it ends at once.
                 self.again_at = None;
             }
+            Input::Unnamed => self.record.unnamed = !self.record.gone && self.record.rejected.is_none(),
             Input::Vanished => {
+                let unwanted = self.record.is_revoked() || self.record.unnamed;
                 let no_guest = self.seen.as_ref().is_some_and(|seen| seen.guest == Guest::Absent);
-                if self.record.is_revoked() && no_guest && self.in_flight.is_none() {
+                if unwanted && no_guest && self.in_flight.is_none() {
                     self.record.gone = true;
                 }
             }
@@ -254,6 +264,8 @@ impl Machine {
                 return;
             }
         }
+        self.record.unnamed = false;
+        self.named = true;
         if self.quiescing.is_none() {
             self.record.confirmed_boot.clone_from(&self.boot_id);
         }
@@ -322,6 +334,8 @@ impl Machine {
             (Action::Admit, Ok(())) => self.record.admitted = true,
             (Action::Admit, Err(error)) => self.record.rejected = Some(error.to_string()),
             (Action::Prepare, Ok(())) => self.prepared = true,
+            // It is to be down anyway, and starts with its node: that is no failure.
+            (Action::Prepare | Action::Start(_), Err(_)) if self.quiescing.is_some() => {}
             (Action::Prepare | Action::Start(_), Err(error)) => {
                 let serial = self.record.desired.spec.restart_serial;
                 let started = self.record.started.get_or_insert_with(|| Started {
@@ -342,7 +356,15 @@ impl Machine {
                 self.retry_at = None;
                 self.count_failure(now);
             }
-            (Action::Delete, Ok(())) => self.record.gone = true,
+            (Action::Delete, Ok(())) if self.record.desired.deleted => self.record.gone = true,
+            // Assigned anew meanwhile, by a store that was restored to before its deletion: it is made anew.
+            (Action::Delete, Ok(())) => {
+                let (desired, boot) =
+                    (self.record.desired.clone(), std::mem::take(&mut self.record.confirmed_boot));
+                self.record = Record { revoked: self.record.revoked, ..Record::new(desired, boot) };
+                self.prepared = false;
+                self.seen = None;
+            }
             (Action::PowerDown, Err(error)) => {
                 // Asked again until its time is over; one that is not there to be asked is only cleared away.
                 let there = error.kind != DriverErrorKind::NotFound;
@@ -526,9 +548,10 @@ impl Machine {
         desired.deleted || self.to_be_down() || restart
     }
 
-    /// Whether a server has named it since the host booted, or need not.
+    /// Whether a server has named it since the host booted, or need not, and none has left it out since.
     fn is_confirmed(&self) -> bool {
-        self.confirmation == Confirmation::Waived || self.record.confirmed_boot == self.boot_id
+        let named = self.confirmation == Confirmation::Waived || self.record.confirmed_boot == self.boot_id;
+        named && !self.record.unnamed
     }
 
     /// Whether there is to be no guest, for whatever reason but deletion.

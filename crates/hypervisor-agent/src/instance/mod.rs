@@ -16,5 +16,5 @@ mod step;
 pub mod task;
 
 pub use machine::{Action, Effect, Input, Machine};
-pub use record::{Desired, Ended, EndedBy, Record};
+pub use record::{Desired, Ended, EndedBy, Record, Started};
 pub use report::Report;

@@ -84,6 +84,9 @@ pub struct Record {
     /// The boot of the node in which a server last named it, under an assignment that was followed. Empty once the node went
     /// down in order: while it is down, the server may give it to another.
     pub confirmed_boot: String,
+    /// The newest full set of a server did not name it. What is here is left alone, and nothing is started before a server names it:
+    /// it may run elsewhere by now.
+    pub unnamed: bool,
     /// The newest start.
     pub started: Option<Started>,
     /// Starts so far.
@@ -102,6 +105,7 @@ impl Record {
             gone: false,
             revoked: None,
             confirmed_boot: boot_id.into(),
+            unnamed: false,
             started: None,
             starts: 0,
             failures: 0,
@@ -144,6 +148,7 @@ impl Record {
             admitted: self.admitted,
             taken_down: started.is_some_and(|started| started.taken_down),
             confirmed_boot_id: self.confirmed_boot.clone(),
+            unnamed: self.unnamed,
         }
     }
 
@@ -188,6 +193,7 @@ impl Record {
             gone: record.gone,
             revoked: (record.revoked_epoch != 0).then_some(Epoch(record.revoked_epoch)),
             confirmed_boot: record.confirmed_boot_id.clone(),
+            unnamed: record.unnamed,
             started,
             starts: record.starts,
             failures: record.failures,

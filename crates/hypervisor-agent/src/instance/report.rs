@@ -3,7 +3,7 @@
 use hv_api::convert::status_to;
 use hv_api::v1;
 use hv_core::InstanceId;
-use hv_core::instance::{Epoch, InstanceStatus};
+use hv_core::instance::{Epoch, InstanceStatus, Phase};
 
 /// The observed state of an instance under one assignment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,17 @@ pub struct Report {
 }
 
 impl Report {
+    /// Whether it says anything of what is here: not before an agent that has just started has looked.
+    pub fn has_looked(&self) -> bool {
+        let settled = self.gone || self.rejected;
+        settled || self.status.phase != Phase::Unknown || !self.status.message.is_empty()
+    }
+
+    /// Whether the agent has no record of it: what is here was found, and nobody knows why.
+    pub fn is_found(&self) -> bool {
+        self.orphan && self.epoch == Epoch(0)
+    }
+
     /// For the wire.
     pub fn to_wire(&self) -> v1::ObservedInstance {
         v1::ObservedInstance {

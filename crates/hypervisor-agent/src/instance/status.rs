@@ -3,7 +3,7 @@
 use super::EndedBy;
 use super::machine::{Action, Machine, Now};
 use hv_core::ConditionStatus;
-use hv_core::condition::{PLACEMENT_CONFIRMED, RESPONSIVE, RESTART_REQUIRED, STORAGE};
+use hv_core::condition::{PLACEMENT_CONFIRMED, RESPONSIVE, RESTART_REQUIRED, REVOCATION, STORAGE};
 use hv_core::instance::{InstanceStatus, Phase, RunState, update};
 use hv_driver::{Guest, Observation, Responsive};
 
@@ -14,6 +14,14 @@ impl Machine {
             self.conditions.set(PLACEMENT_CONFIRMED, status, reason, AWAITS_SERVER, now.wall);
         } else {
             self.conditions.clear(PLACEMENT_CONFIRMED);
+        }
+        let lives =
+            self.seen.as_ref().is_none_or(|seen| matches!(seen.guest, Guest::Running | Guest::Paused));
+        match &self.trouble {
+            Some(why) if self.record.revoked.is_some() && lives => {
+                self.conditions.set(REVOCATION, ConditionStatus::False, "CannotEnd", why, now.wall);
+            }
+            _ => drop(self.conditions.clear(REVOCATION)),
         }
         let Some(seen) = &self.seen else { return };
         let alive = matches!(seen.guest, Guest::Running | Guest::Paused);
@@ -98,6 +106,7 @@ impl Machine {
             (_, Some(trouble), _) => trouble.clone(),
             _ if self.awaits_server => AWAITS_SERVER.to_owned(),
             _ if self.record.is_revoked() => "the server gave up this node; its disks are kept".into(),
+            _ if self.record.unnamed => UNNAMED.to_owned(),
             (_, _, Phase::Failed | Phase::Stopped) => ended.unwrap_or_default(),
             _ => String::new(),
         };
@@ -116,6 +125,10 @@ impl Machine {
         }
     }
 }
+
+/// Said of an instance that is here and that no server wants here.
+const UNNAMED: &str =
+    "the server does not name it: it is left alone, and not started again before a server names it";
 
 /// Said of an instance that waits for its server after the host's boot.
 const AWAITS_SERVER: &str = "it may have been placed elsewhere since a server last placed it here (the host was down, or the server has \

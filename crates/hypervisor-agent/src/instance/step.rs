@@ -73,7 +73,9 @@ pub enum Input {
     Quiesce(Duration),
     /// The server gave up the node.
     Revoked,
-    /// The driver has nothing of it: what was left when the server gave up the node, somebody has removed.
+    /// A server is connected, and the full set of what it wants here does not name the instance.
+    Unnamed,
+    /// The driver has nothing of it: what no server wants here, somebody has removed.
     Vanished,
 }
 

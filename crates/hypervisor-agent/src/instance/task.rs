@@ -44,6 +44,8 @@ pub enum Message {
     Quiesce(Duration),
     /// The server gave up the node.
     Revoked,
+    /// The server's full set does not name it.
+    Unnamed,
     /// The driver has nothing of it.
     Vanished,
 }
@@ -85,8 +87,15 @@ pub async fn run(record: Record, around: Surroundings, inbox: mpsc::UnboundedRec
     let mut machine =
         Machine::new(record, around.boot_id.clone(), EpochCheck::Enforced).with(around.confirmation);
     let calls = FuturesUnordered::new();
-    let mut task =
-        Task { handle: machine.handle(), around, inbox, waiting: VecDeque::new(), revoked: false, calls };
+    let mut task = Task {
+        handle: machine.handle(),
+        quiescing: around.quiesce.is_some(),
+        around,
+        inbox,
+        waiting: VecDeque::new(),
+        revoked: false,
+        calls,
+    };
     let mut wake_at: Option<Duration> = None;
     let mut effects = Vec::new();
     if let Some(patience) = task.around.quiesce {
@@ -114,6 +123,8 @@ struct Task {
     waiting: VecDeque<Input>,
     /// The server gave up the node, and the machine has not heard of it.
     revoked: bool,
+    /// The node goes down: what the journal does not take is lost.
+    quiescing: bool,
     calls: FuturesUnordered<BoxFuture<'static, Answer>>,
 }
 
@@ -142,8 +153,15 @@ impl Task {
         match message {
             Message::Desired(desired) => Input::Desired(desired),
             Message::Changed => Input::Changed,
+            Message::Unnamed => {
+                tracing::warn!(instance = %self.handle.id, "an instance is here that the server does not name; it is left alone, and not started again");
+                Input::Unnamed
+            }
             Message::Vanished => Input::Vanished,
-            Message::Quiesce(patience) => Input::Quiesce(patience),
+            Message::Quiesce(patience) => {
+                self.quiescing = true;
+                Input::Quiesce(patience)
+            }
             Message::Revoked => {
                 self.revoked = true;
                 let (driver, handle) = (self.around.driver.clone(), self.handle);
@@ -181,9 +199,10 @@ impl Task {
     /// machine counts on each. Only the agent's stop cuts this short.
     async fn apply(&mut self, effects: Vec<Effect>, mut wake_at: Option<Duration>) -> Option<Duration> {
         wake_at = wake_at.filter(|at| clock::since_boot() < *at);
+        let mut remembered = true;
         for effect in effects {
             match effect {
-                Effect::Persist(record) => self.persist(&record).await?,
+                Effect::Persist(record) => remembered = self.persist(&record).await?,
                 Effect::Report(report) => {
                     tracing::info!(
                         instance = %report.id, epoch = report.epoch.0, phase = report.status.phase.as_str(),
@@ -196,6 +215,13 @@ impl Task {
                     // Decided before; the machine has yet to hear of it.
                     let error =
                         DriverError::new(DriverErrorKind::Conflict, "call", "the server gave up this node");
+                    self.calls.push(Box::pin(async move { Answer::Done(action, Err(error)) }));
+                }
+                Effect::Run(action @ (Action::Admit | Action::Prepare | Action::Start(_)), _)
+                    if !remembered =>
+                {
+                    // Decided before the node went down.
+                    let error = DriverError::new(DriverErrorKind::Conflict, "call", "the node goes down");
                     self.calls.push(Box::pin(async move { Answer::Done(action, Err(error)) }));
                 }
                 Effect::Run(action, assignment) => {
@@ -218,26 +244,57 @@ impl Task {
 
     /// Writes a record until the journal has it; `None` when the task is to end. Without a journal nothing may be done: what is
     /// not remembered would be done twice. What comes meanwhile waits.
-    async fn persist(&mut self, record: &Record) -> Option<()> {
+    ///
+    /// Only a node that goes down does not wait: its guests are to see their power button also where the disk is full. Answers
+    /// whether the journal has the record. What it lacks then starts nothing twice: after a boot of the host, and wherever an agent
+    /// finds a guest gone that it has not seen end, the server is asked first.
+    async fn persist(&mut self, record: &Record) -> Option<bool> {
+        let id = record.desired.id;
         let journal = self.around.journal.clone();
-        let stop = self.around.stop.clone();
-        let write = async {
-            while let Err(error) = journal.write(record).await {
-                tracing::error!(instance = %record.desired.id, %error, "cannot write the journal; trying again");
-                tokio::time::sleep(WRITE_AGAIN_AFTER).await;
+        loop {
+            let Err(error) = self.meanwhile(journal.write(record)).await? else { return Some(true) };
+            if !self.quiescing {
+                tracing::error!(instance = %id, %error, "cannot write the journal; trying again");
+                self.pause(WRITE_AGAIN_AFTER).await?;
             }
-        };
-        let mut write = std::pin::pin!(write);
+            if self.quiescing {
+                tracing::error!(instance = %id, %error, "cannot write the journal; the node goes down all the same, and forgets that its guest was asked to");
+                return Some(false);
+            }
+        }
+    }
+
+    /// Waits for something, and keeps what comes meanwhile; `None` when the task is to end.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let stop = self.around.stop.clone();
+        let mut work = std::pin::pin!(work);
         loop {
             let input = tokio::select! {
-                // All arms are cancel-safe: the write is kept, the others take one whole item, or none.
+                // All arms are cancel-safe: the work is kept, the others take one whole item, or none.
                 () = stop.cancelled() => return None,
-                () = &mut write => return Some(()),
+                done = &mut work => return Some(done),
                 message = self.inbox.recv() => self.heard(message?),
                 Some(answer) = self.calls.next() => self.answered(answer),
             };
             self.waiting.push_back(input);
         }
+    }
+
+    /// Waits for so long, or until the node goes down; `None` when the task is to end.
+    async fn pause(&mut self, pause: Duration) -> Option<()> {
+        let stop = self.around.stop.clone();
+        let mut over = std::pin::pin!(tokio::time::sleep(pause));
+        while !self.quiescing {
+            let input = tokio::select! {
+                // All arms are cancel-safe: each takes one whole item, or none.
+                () = stop.cancelled() => return None,
+                () = &mut over => break,
+                message = self.inbox.recv() => self.heard(message?),
+                Some(answer) = self.calls.next() => self.answered(answer),
+            };
+            self.waiting.push_back(input);
+        }
+        Some(())
     }
 }
 
@@ -284,15 +341,14 @@ async fn perform(driver: &dyn Driver, action: Action, assignment: &Assignment) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hv_core::instance::{Epoch, InstanceSpec};
+    use hv_core::instance::{Epoch, InstanceSpec, Phase, RestartPolicy};
     use hv_driver::fake::FakeDriver;
 
     /// Far more than anything takes.
     const LONG: Duration = Duration::from_secs(60);
 
-    #[tokio::test]
-    async fn a_start_that_waits_for_the_journal_is_none_once_the_server_has_given_up_the_node() {
-        let desired = Desired {
+    fn desired() -> Desired {
+        Desired {
             id: "018f4e2a-0000-7000-8000-000000000001".parse().unwrap(),
             name: "demo".into(),
             project: "default".into(),
@@ -301,7 +357,61 @@ mod tests {
             spec: InstanceSpec { image: Some("/images/demo.qcow2".into()), ..InstanceSpec::default() },
             deleted: false,
             force: false,
+        }
+    }
+
+    /// No record is written once a start is in it.
+    #[tokio::test]
+    async fn a_start_that_the_journal_does_not_take_is_none_once_the_node_goes_down() {
+        let (journal, mut writes) = crate::journal::by_hand();
+        let (driver, (reports, mut reported)) = (FakeDriver::new(clock::wall), mpsc::unbounded_channel());
+        let (tell, inbox) = mpsc::unbounded_channel();
+        let around = Surroundings {
+            driver: Arc::new(driver.clone()),
+            journal,
+            reports,
+            boot_id: "boot".into(),
+            confirmation: Confirmation::Awaited,
+            stop: CancellationToken::new(),
+            quiesce: None,
         };
+        let id = desired().id;
+        let spec = InstanceSpec { restart_policy: RestartPolicy::Never, ..desired().spec };
+        let task = run(Record::new(Desired { spec, ..desired() }, "boot"), around, inbox);
+        let (fails, failed) = tokio::sync::oneshot::channel();
+        let journal = tokio::task::spawn_blocking(move || {
+            let (mut fails, mut last) = (Some(fails), None);
+            while let Some(write) = writes() {
+                if write.record.started.is_some() {
+                    last = Some(write.record.clone());
+                    write.fail();
+                    fails.take().map(|fails| fails.send(()));
+                } else {
+                    write.settle();
+                }
+            }
+            last
+        });
+        let story = async {
+            failed.await.unwrap();
+            tell.send(Message::Quiesce(LONG)).unwrap();
+            while reported.recv().await.unwrap().status.phase != Phase::Stopped {}
+            drop(tell);
+        };
+        let told = async { tokio::join!(task, story) };
+        tokio::time::timeout(LONG, told).await.expect("it goes on");
+        let last = journal.await.unwrap().unwrap();
+        assert_eq!(driver.calls("start", id), 0);
+        assert_eq!(
+            last.started.unwrap().ended,
+            None,
+            "it did not fail: it starts with the node, whatever its policy"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_start_that_waits_for_the_journal_is_none_once_the_server_has_given_up_the_node() {
+        let desired = desired();
         let id = desired.id;
         let (journal, mut writes) = crate::journal::by_hand();
         let (driver, (reports, mut reported)) = (FakeDriver::new(clock::wall), mpsc::unbounded_channel());

@@ -67,6 +67,8 @@ pub struct Link {
     /// Numbers of the reports that were sent.
     reported: BTreeMap<InstanceId, u64>,
     send_all: bool,
+    /// The full set of reports is under way: it is over when the reports are complete.
+    full: bool,
     last_heard: Duration,
     next_beat: Duration,
     beats: u64,
@@ -83,6 +85,7 @@ impl Link {
             node_uid: hello.node_uid.clone(),
             reported: BTreeMap::new(),
             send_all: true,
+            full: true,
             last_heard: now,
             next_beat: now,
             beats: 0,
@@ -131,6 +134,7 @@ impl Link {
             (Some(Message::OpenConsole(open)), _) => Ok(vec![Event::OpenConsole(open)]),
             (Some(Message::Report(_)), _) => {
                 self.send_all = true;
+                self.full = true;
                 Ok(Vec::new())
             }
         }
@@ -154,19 +158,23 @@ impl Link {
         Ok(events)
     }
 
-    /// Frames for reports that the server has not had. Nothing before the welcome.
+    /// Frames for reports that the server has not had. Nothing before the welcome. They belong to the full set until the reports
+    /// are complete: what is missing in a full set is not on the node.
     pub fn report(&mut self, reports: &Reports) -> Vec<v1::AgentMessage> {
         if self.welcome.is_none() {
             return Vec::new();
         }
-        let full = std::mem::take(&mut self.send_all);
+        let (all, full) = (std::mem::take(&mut self.send_all), self.full);
         let new: Vec<_> = reports
+            .instances
             .iter()
-            .filter(|(id, (number, _))| full || self.reported.get(id) != Some(number))
+            .filter(|(id, (number, _))| all || self.reported.get(id) != Some(number))
             .map(|(id, (number, report))| (*id, *number, report.to_wire()))
             .collect();
         self.reported.extend(new.iter().map(|(id, number, _)| (*id, *number)));
-        if new.is_empty() && !full {
+        let over = full && reports.complete;
+        self.full &= !over;
+        if new.is_empty() && !over {
             return Vec::new();
         }
         let chunks = new.len().div_ceil(CHUNK).max(1);
@@ -174,7 +182,7 @@ impl Link {
             .map(|index| {
                 let instances =
                     new.iter().skip(index * CHUNK).take(CHUNK).map(|(.., wire)| wire.clone()).collect();
-                let complete = index + 1 == chunks;
+                let complete = index + 1 == chunks && (!full || over);
                 self.frame(v1::agent_message::Message::Observed(v1::Observed { full, complete, instances }))
             })
             .collect()
@@ -276,7 +284,16 @@ mod tests {
             };
             (id(instance), (number, report))
         };
-        Arc::new(numbers.into_iter().map(one).collect())
+        Arc::new(Reports { instances: numbers.into_iter().map(one).collect(), complete: true })
+    }
+
+    /// Of each frame of reports: whether it belongs to a full set, whether that is over, and how many it has.
+    fn shape(frames: &[v1::AgentMessage]) -> Vec<(bool, bool, usize)> {
+        let one = |frame: &v1::AgentMessage| match &frame.message {
+            Some(Up::Observed(observed)) => (observed.full, observed.complete, observed.instances.len()),
+            other => panic!("{other:?}"),
+        };
+        frames.iter().map(one).collect()
     }
 
     #[test]
@@ -328,14 +345,7 @@ mod tests {
         let mut link = welcomed();
         let many = reports((0..100).map(|n| (n, 1)));
         let frames = link.report(&many);
-        let shape: Vec<_> = frames
-            .iter()
-            .map(|frame| match &frame.message {
-                Some(Up::Observed(observed)) => (observed.full, observed.complete, observed.instances.len()),
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(shape, [(true, false, 64), (true, true, 36)]);
+        assert_eq!(shape(&frames), [(true, false, 64), (true, true, 36)]);
         assert!(link.report(&many).is_empty());
         let frames = link.report(&reports((0..100).map(|n| (n, if n == 7 { 2 } else { 1 }))));
         assert!(matches!(&frames[0].message, Some(Up::Observed(o)) if !o.full && o.instances.len() == 1));
@@ -343,10 +353,24 @@ mod tests {
 
     #[test]
     fn an_empty_node_still_sends_its_full_set() {
-        let frames = welcomed().report(&Arc::default());
-        assert!(
-            matches!(&frames[..], [v1::AgentMessage { message: Some(Up::Observed(o)), .. }] if o.full && o.complete)
-        );
+        let frames = welcomed().report(&reports([]));
+        assert_eq!(shape(&frames), [(true, true, 0)]);
+    }
+
+    #[test]
+    fn a_full_set_is_not_over_before_the_node_has_been_looked_at() {
+        let mut link = welcomed();
+        let some = |numbers: &[(u64, u64)], complete| {
+            let all = reports(numbers.iter().copied());
+            Reports { instances: all.instances.clone(), complete }
+        };
+        assert!(link.report(&some(&[], false)).is_empty());
+        assert_eq!(shape(&link.report(&some(&[(1, 1)], false))), [(true, false, 1)]);
+        assert_eq!(shape(&link.report(&some(&[(1, 1), (2, 2)], true))), [(true, true, 1)]);
+        assert_eq!(shape(&link.report(&some(&[(1, 3), (2, 2)], true))), [(false, true, 1)]);
+        // Asked for once more, all of it is sent again.
+        link.receive(down(2, Down::Report(v1::ReportRequest::default())), Duration::ZERO).expect("in order");
+        assert_eq!(shape(&link.report(&some(&[(1, 3), (2, 2)], true))), [(true, true, 2)]);
     }
 
     #[test]

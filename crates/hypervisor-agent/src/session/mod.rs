@@ -199,7 +199,7 @@ impl Session {
 
     fn hello(&self) -> v1::Hello {
         let reports = self.node.reports.borrow();
-        let reported = reports.values().map(|(_, report)| report.epoch).max();
+        let reported = reports.instances.values().map(|(_, report)| report.epoch).max();
         let highest_epoch = reported.max(Some(self.identity.highest_epoch)).map_or(0, |epoch| epoch.0);
         v1::Hello {
             node_uid: self.identity.node_uid.clone(),

@@ -1,6 +1,7 @@
 //! The server gives up the node.
 
 use super::node::{Node, spec};
+use hv_core::condition::REVOCATION;
 use hv_core::instance::{Epoch, InstanceSpec, Phase, RestartPolicy};
 use hv_driver::{DriverError, DriverErrorKind, Guest, Handle, StartMode};
 use hypervisor_agent::instance::machine::{Action, Input};
@@ -76,6 +77,24 @@ fn a_newer_assignment_waits_for_the_end_of_the_old_guest() {
     assert_eq!((node.guest(), node.actions.as_slice()), (Guest::Running, &[Action::Kill][..]));
     node.pass(10);
     assert_eq!((node.phase(), node.boots()), (Phase::Running, 2), "{:?}", node.actions);
+}
+
+#[test]
+fn a_guest_that_was_given_up_and_cannot_be_ended_is_shown_until_it_has_ended() {
+    let mut node = Node::new(spec());
+    let shown = |node: &Node| {
+        let conditions = &node.reports.last().unwrap().status.conditions;
+        conditions.get(REVOCATION).map(|condition| condition.message.clone())
+    };
+    let no = || DriverError::new(DriverErrorKind::Failed, "kill", "it does not die");
+    node.fail = Some((Action::Kill, no()));
+    revoked(&mut node);
+    assert!(shown(&node).is_some_and(|why| why.contains("it does not die")), "{:?}", node.reports.last());
+    node.fail = Some((Action::Kill, no()));
+    node.pass(2);
+    assert!(shown(&node).is_some() && node.guest() == Guest::Running);
+    node.pass(2);
+    assert_eq!((node.guest(), shown(&node)), (Guest::Absent, None));
 }
 
 #[test]

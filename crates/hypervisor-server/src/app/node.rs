@@ -98,15 +98,18 @@ pub fn update(cluster: &Cluster, request: &v1::UpdateNodeRequest, context: &Cont
         writer.put_node(&node);
     }
     let drains = paths.iter().any(|path| path == "spec.schedulability")
-        && node.spec.schedulability == Schedulability::Draining
-        && cluster.placed_on(node.id).next().is_some();
+        && node.spec.schedulability == Schedulability::Draining;
     let name = &node.metadata.name;
-    if drains {
+    if drains && cluster.claiming(node.id).next().is_some() {
         // It ends when nothing is left that can leave.
         let mut operation =
             context.operation(OperationKind::NodeUpdate, Target::Node(node.id), name, &project()?);
         operation.target_generation = node.metadata.generation;
         return Ok(context.plan(writer, operation));
+    }
+    if drains {
+        // Nothing has been placed there meanwhile.
+        writer.unchanged(keys::node_placed(node.id), cluster.claims(node.id).placed);
     }
     done(writer, OperationKind::NodeUpdate, node.id, name, "updated", context)
 }

@@ -6,8 +6,8 @@ use super::instance::{self, View};
 use super::link::Link;
 use super::node::{self, Agent};
 use super::session::{Session, Stream, abandoned};
-use crate::state::write::Writer;
-use crate::state::{Change, Cluster, Object};
+use crate::state::write::{PlacementRecord, Writer};
+use crate::state::{Change, Cluster, InstanceEntry, Object};
 use hv_api::v1;
 use hv_api::v1::agent_message::Message as Up;
 use hv_api::v1::server_message::Message as Down;
@@ -186,17 +186,13 @@ impl Controller {
                 Object::Instance(entry) => {
                     self.dirty.insert(Subject::Instance(entry.instance.id));
                     let deleted = change.kind == crate::state::ChangeKind::Deleted;
-                    let shows = |reserved: NodeId| entry.placement.claims().any(|claim| claim == reserved);
-                    if self.reserved.get(&entry.instance.id).is_some_and(|(node, _)| deleted || shows(*node))
-                    {
-                        self.reserved.remove(&entry.instance.id);
-                    }
-                    // The operation of a node that is drained says what is left there.
+                    // The operation of a node that is drained says what is left there, and what room is kept for.
                     let before = match &change.previous {
-                        Some(Object::Instance(before)) => before.placement.node,
+                        Some(Object::Instance(before)) => Some(&before.placement),
                         _ => None,
                     };
-                    let nodes = [before, entry.placement.node].into_iter().flatten();
+                    let nodes =
+                        before.into_iter().chain([&entry.placement]).flat_map(PlacementRecord::claims);
                     let drained =
                         nodes.filter(|node| cluster.open_operations(Target::Node(*node)).next().is_some());
                     self.dirty.extend(drained.map(Subject::Node));
@@ -211,8 +207,9 @@ impl Controller {
                     self.dirty.insert(Subject::Node(entry.node.id));
                     if change.kind == crate::state::ChangeKind::Deleted {
                         self.missed.remove(&entry.node.id);
+                        self.mark_strays(entry.node.id, cluster);
                     }
-                    for placed in cluster.placed_on(entry.node.id) {
+                    for placed in cluster.claiming(entry.node.id) {
                         self.dirty.insert(Subject::Instance(placed.instance.id));
                     }
                     self.mark_unplaced(cluster);
@@ -222,6 +219,13 @@ impl Controller {
                 }
             }
         }
+    }
+
+    /// Those that a node was said to have, and that do not belong there.
+    pub(super) fn mark_strays(&mut self, node: NodeId, cluster: &Cluster) {
+        let on_it = |entry: &&Arc<InstanceEntry>| entry.strays.iter().any(|stray| stray.node == node);
+        let strays = cluster.instances().values().filter(on_it);
+        self.dirty.extend(strays.map(|entry| Subject::Instance(entry.instance.id)));
     }
 
     /// Those that wait for a node, and those that may wait for one to leave for.
@@ -234,13 +238,8 @@ impl Controller {
 
     fn on_done(&mut self, subject: Subject, result: Result<TxnOutcome, StoreError>, now: Now) {
         let busy = match result {
-            Ok(outcome) => {
-                // A condition that did not hold shows in what is about to become visible. Nothing was placed.
-                if let (Subject::Instance(id), false) = (subject, outcome.succeeded) {
-                    self.reserved.remove(&id);
-                }
-                Busy::Until(outcome.revision)
-            }
+            // A condition that did not hold shows in what is about to become visible.
+            Ok(outcome) => Busy::Until(outcome.revision),
             Err(error) => {
                 tracing::error!(?subject, %error, "the store refused a step");
                 Busy::Failed(now.mono + Duration::from_secs(1))
@@ -293,11 +292,11 @@ impl Controller {
                 Busy::Until(revision) => *revision <= visible,
                 Busy::Failed(until) => *until <= now.mono,
             };
-            // It may have been applied all the same: what it placed counts until then.
-            if let (Subject::Instance(id), Busy::Failed(_), true) = (*subject, *busy, free) {
-                reserved.remove(&id);
-            }
             if free {
+                // From now on the cluster shows what was placed, if it was: a step that failed may have been applied all the same.
+                if let Subject::Instance(id) = subject {
+                    reserved.remove(id);
+                }
                 dirty.insert(*subject);
             }
             !free
@@ -331,12 +330,20 @@ impl Controller {
     ) -> Option<Txn> {
         let placed = cluster.instances().get(&id).and_then(|entry| entry.placement.node);
         self.tell_nodes(id, placed, cluster, effects);
-        let sightings =
-            self.sessions.iter().filter_map(|(node, session)| Some((*session.sightings.get(&id)?, *node)));
+        let sightings = self.sessions.values().filter_map(|session| session.sightings.get(&id).copied());
         let sightings: Vec<_> = sightings.collect();
+        // A node that is away, or is just telling what it has, keeps what it said before.
+        let said = |node: &NodeId| {
+            self.sessions.get(node).is_some_and(|session| session.complete || session.told.contains(&id))
+        };
+        let stored = cluster.instances().get(&id).map_or(&[][..], |entry| &entry.strays);
+        let heard =
+            stored.iter().filter(|stray| cluster.nodes().contains_key(&stray.node) && !said(&stray.node));
+        let heard: Vec<_> = heard.copied().collect();
         let view = View {
             cluster,
             sightings: &sightings,
+            heard: &heard,
             observed: placed
                 .and_then(|node| self.sessions.get(&node))
                 .and_then(|session| session.observed.get(&id)),
@@ -408,7 +415,11 @@ impl Controller {
             return (!writer.is_empty()).then(|| writer.finish());
         };
         let agent = match (self.sessions.get(&id), self.missed.get(&id)) {
-            (Some(session), _) => Agent::Connected(&session.report),
+            (Some(session), _) => Agent::Connected {
+                report: &session.report,
+                unended: node::unended(&session.unended, cluster),
+                complete: session.complete,
+            },
             (None, Some(since)) if now.mono.saturating_sub(*since) < self.timing.grace => Agent::Missed,
             (None, _) => Agent::Lost,
         };

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Nothing leaves for nowhere: there must be a node that would take it, and room is kept for it there until it is placed anew. Once
-//! it leaves, nothing takes that back.
+//! it leaves, nothing takes that back. If the node that it leaves for takes nothing any more, room is kept on another one that has it;
+//! a drain waits until no room is kept on its node.
 
 use super::instance::candidates;
 use crate::scheduler;
@@ -44,6 +45,24 @@ pub(super) fn leaves_for(
         return Ok(None);
     }
     Ok(scheduler::schedule(instance, &candidates(cluster, entry, reserved))?.chosen)
+}
+
+/// Where room is kept for an instance that leaves: where it was, as long as that node takes anything, else on another that has it.
+/// Without one it waits for its place when it has left, as any instance does.
+pub(super) fn keeps_room(
+    entry: &InstanceEntry,
+    cluster: &Cluster,
+    reserved: &BTreeMap<InstanceId, (NodeId, Resources)>,
+) -> Result<Option<NodeId>, Error> {
+    let Some(kept) = entry.placement.reserved else { return Ok(None) };
+    let node = cluster.nodes().get(&kept);
+    if node.is_some_and(|node| node.node.spec.schedulability == Schedulability::Schedulable) {
+        return Ok(Some(kept));
+    }
+    if entry.instance.is_deleting() {
+        return Ok(None);
+    }
+    Ok(scheduler::schedule(&entry.instance, &candidates(cluster, entry, reserved))?.chosen)
 }
 
 /// Brings the operations of a node up to date. `None`: it is gone.
@@ -88,6 +107,12 @@ fn advance(operation: &mut Operation, id: NodeId, node: Option<&Node>, view: &Vi
             Relocation::Recreate => nowhere.push(name),
         }
     }
+    let coming: Vec<_> = view
+        .cluster
+        .claiming(id)
+        .filter(|entry| entry.placement.node != Some(id) && view.cluster.missing(entry).is_none())
+        .map(|entry| entry.instance.metadata.name.as_str())
+        .collect();
     let stays = [
         (bound, "staying with their disks (relocation never)"),
         (nowhere, "waiting for a node that takes them"),
@@ -98,12 +123,18 @@ fn advance(operation: &mut Operation, id: NodeId, node: Option<&Node>, view: &Vi
         .filter(|(names, _)| !names.is_empty())
         .map(|(names, why)| format!("{why}: {}", list(&names)))
         .collect();
-    if leave.is_empty() {
+    if leave.is_empty() && coming.is_empty() {
         let message =
             if stays.is_empty() { "nothing is on it any more".to_owned() } else { stays.join("; ") };
         return operation.end(now, OperationPhase::Succeeded, message, None);
     }
-    operation.step(now, 50, format!("waiting for {} to leave", list(&leave)))
+    let waits = [(leave, "to leave"), (coming, "to go elsewhere: room is kept for it here")];
+    let waits: Vec<_> = waits
+        .into_iter()
+        .filter(|(names, _)| !names.is_empty())
+        .map(|(names, what)| format!("waiting for {} {what}", list(&names)))
+        .collect();
+    operation.step(now, 50, waits.join("; "))
 }
 
 fn list(names: &[&str]) -> String {

@@ -1,9 +1,9 @@
 //! The next step of one instance: a pure function of what is stored, what its agent reports, and the nodes.
 
-use super::sighting::{self, Sighting};
+use super::sighting;
 use super::{drain, progress};
 use crate::scheduler::{self, Candidate};
-use crate::state::write::{Lost, PlacementRecord, Rejection, Writer};
+use crate::state::write::{Lost, PlacementRecord, Rejection, Stray, Writer};
 use crate::state::{Cluster, InstanceEntry, Missing, NOWHERE_LABEL, keys};
 use hv_core::condition::REPORTED;
 use hv_core::instance::{Epoch, Instance, InstanceStatus, Phase, Placement, Relocation};
@@ -29,7 +29,9 @@ pub(super) struct View<'a> {
     /// What the agent of the instance's node says of it.
     pub(super) observed: Option<&'a Observed>,
     /// Who has it, of those that have reported since they connected, where it does not belong as far as the store knows.
-    pub(super) sightings: &'a [(Sighting, NodeId)],
+    pub(super) sightings: &'a [Stray],
+    /// Who has it, of those that have not: as they said before.
+    pub(super) heard: &'a [Stray],
     /// Placed a moment ago, and not yet visible in the cluster: node and resources.
     pub(super) reserved: &'a BTreeMap<InstanceId, (NodeId, Resources)>,
     /// Above everything that any agent has reported.
@@ -100,8 +102,8 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
     let mut reserve = None;
 
     let missing = view.cluster.missing(entry);
-    let seen_on =
-        view.sightings.iter().filter(|(sighting, _)| sighting.settles()).max().map(|(_, node)| *node);
+    let settling = view.sightings.iter().filter(|sighting| sighting::settles(**sighting));
+    let seen_on = settling.max().map(|sighting| sighting.node);
     if missing == Some(Missing::Nowhere) && instance.is_deleting() {
         return Ok(Some(remove(entry, view)));
     }
@@ -196,9 +198,25 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         }
     }
 
-    let strays = view.sightings.iter().filter(|(_, node)| placement.node != Some(*node));
-    let strays = strays.map(|(sighting, node)| (*sighting, node_name(view.cluster, *node)));
-    sighting::show(&mut instance.status.conditions, &entry.instance.status.conditions, strays, view.now);
+    if let (Some(node), true, true) = (placement.node, placement.leaving, entry.placement.leaving) {
+        placement.reserved = drain::keeps_room(entry, view.cluster, view.reserved)?;
+        if placement.reserved.is_none() && !instance.is_deleting() {
+            instance.status.message = format!("{}; no node keeps room for it", leaves(view.cluster, node));
+        }
+        if placement.reserved != entry.placement.reserved {
+            reserve = placement.reserved.map(|other| (other, instance.spec.resources()));
+        }
+    }
+
+    let strays = view.sightings.iter().chain(view.heard).copied();
+    let mut strays: Vec<_> = strays.filter(|stray| placement.node != Some(stray.node)).collect();
+    strays.sort_by(|a, b| b.cmp(a));
+    let name = |node| node_name(view.cluster, node);
+    let before = &entry.instance.status.conditions;
+    sighting::show(&mut instance.status.conditions, before, &strays, name, view.now);
+    if strays != entry.strays {
+        writer.put_strays(id, &strays);
+    }
     if instance.status != entry.instance.status {
         writer.put_instance_status(id, &instance.status);
     }
@@ -211,7 +229,7 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
     }
     writer.unchanged(keys::placement(id), entry.placement_revision);
     let assigned = placement.node.filter(|_| placement.epoch != entry.placement.epoch);
-    let claimed = assigned.or(placement.reserved.filter(|_| entry.placement.reserved.is_none()));
+    let claimed = assigned.or(placement.reserved.filter(|_| placement.reserved != entry.placement.reserved));
     let key = keys::instance(&instance.metadata.project, id);
     if placement.leaving && !entry.placement.leaving {
         // It may leave, and its node is drained, as was seen.
@@ -226,8 +244,13 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         writer.unchanged(key, Some(entry.spec_revision));
     }
     if let Some(node) = claimed {
+        match view.cluster.nodes().get(&node) {
+            // Whether it may go there was decided on this very specification: the node may be drained by now.
+            Some(seen) => writer.unchanged(keys::node(node), Some(seen.spec_revision)),
+            // Reported by the agent of a node that has just been deregistered.
+            None => writer.only_if(Compare::Exists(keys::node(node))),
+        };
         writer
-            .only_if(Compare::Exists(keys::node(node)))
             .unchanged(keys::node_raised(node), view.cluster.claims(node).raised)
             .put_text(keys::node_placed(node), "");
     }
@@ -341,6 +364,7 @@ fn remove(entry: &InstanceEntry, view: &View<'_>) -> Step {
         .delete(keys::instance(&metadata.project, id))
         .delete(keys::instance_status(id))
         .delete(keys::placement(id))
+        .delete(keys::strays(id))
         .delete(keys::instance_name(&metadata.project, &metadata.name));
     operations(&mut writer, id, None, view);
     Step { txn: writer.finish(), reserve: None }

@@ -3,15 +3,24 @@
 use crate::state::write::Writer;
 use crate::state::{Cluster, NodeEntry, keys};
 use hv_api::v1;
+use hv_core::condition::REVOCATION;
 use hv_core::node::{Node, NodePhase, NodeReport, NodeStatus};
-use hv_core::{Error, Metadata, Name, NodeId, Timestamp};
+use hv_core::{ConditionStatus, Error, InstanceId, Metadata, Name, NodeId, Timestamp};
 use hv_store::{Compare, Txn};
+use std::collections::BTreeMap;
 
 /// What is known of a node's agent.
 #[derive(Clone, Debug)]
 pub(super) enum Agent<'a> {
-    /// Connected; this is its newest report.
-    Connected(&'a NodeReport),
+    /// Connected.
+    Connected {
+        /// Its newest report.
+        report: &'a NodeReport,
+        /// Guests that the server gave up and that it cannot end, for people.
+        unended: Option<String>,
+        /// It has told all that it has.
+        complete: bool,
+    },
     /// Not connected, but not for long enough to say so.
     Missed,
     /// Not heard of for the grace period.
@@ -22,13 +31,22 @@ pub(super) enum Agent<'a> {
 pub(super) fn step(writer: &mut Writer, entry: &NodeEntry, agent: &Agent<'_>, now: Timestamp) {
     let mut node = entry.node.clone();
     match agent {
-        Agent::Connected(report) => {
+        Agent::Connected { report, unended, complete } => {
             node.status.report = (*report).clone();
             node.status.phase = if report.drivers.iter().any(|driver| driver.healthy) {
                 NodePhase::Ready
             } else {
                 NodePhase::NotReady
             };
+            let conditions = &mut node.status.conditions;
+            match unended {
+                Some(message) => {
+                    conditions.set(REVOCATION, ConditionStatus::False, "CannotEnd", message, now);
+                }
+                // What it has not told yet may be what it could not end before.
+                None if *complete => drop(conditions.clear(REVOCATION)),
+                None => {}
+            }
         }
         Agent::Missed => {}
         Agent::Lost if node.status.phase == NodePhase::Registered => {}
@@ -40,6 +58,28 @@ pub(super) fn step(writer: &mut Writer, entry: &NodeEntry, agent: &Agent<'_>, no
     if node != entry.node {
         writer.only_if(Compare::Exists(keys::node(node.id))).put_node_status(&node);
     }
+}
+
+/// Most guests that a message names.
+const NAMES: usize = 5;
+
+/// Says which guests a node cannot end though the server gave them up, why, and what people do then.
+pub(super) fn unended(guests: &BTreeMap<InstanceId, String>, cluster: &Cluster) -> Option<String> {
+    let one = |(id, why): (&InstanceId, &String)| match cluster.instances().get(id) {
+        Some(entry) => format!("{} ({id}): {why}", entry.instance.metadata.name),
+        None => format!("{id}: {why}"),
+    };
+    let mut named: Vec<_> = guests.iter().take(NAMES).map(one).collect();
+    if guests.len() > NAMES {
+        named.push(format!("and {} more", guests.len() - NAMES));
+    }
+    (!named.is_empty()).then(|| {
+        format!(
+            "guests that were given up with an earlier node of this host cannot be ended, and may run elsewhere as well: {}. End \
+             them on this host: the uid is on the command line of their process",
+            named.join("; ")
+        )
+    })
 }
 
 /// What a hello comes to.

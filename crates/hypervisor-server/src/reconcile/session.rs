@@ -5,17 +5,19 @@ use super::desired::{Told, desired, full_set};
 use super::instance::Observed;
 use super::link::Link;
 use super::node;
-use super::sighting::{Seen, Sighting};
+use super::sighting::Seen;
 use crate::state::Cluster;
+use crate::state::write::Stray;
 use hv_api::convert::{report_from, status_from};
 use hv_api::v1;
 use hv_api::v1::agent_message::Message as Up;
 use hv_api::v1::server_message::Message as Down;
+use hv_core::condition::REVOCATION;
 use hv_core::instance::Epoch;
 use hv_core::node::NodeReport;
 use hv_core::{InstanceId, NodeId};
 use hv_store::Txn;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -37,7 +39,13 @@ pub(super) struct Session {
     pub(super) report: NodeReport,
     pub(super) observed: BTreeMap<InstanceId, Observed>,
     /// Instances that this node has, and that do not belong here as far as the store knows.
-    pub(super) sightings: BTreeMap<InstanceId, Sighting>,
+    pub(super) sightings: BTreeMap<InstanceId, Stray>,
+    /// Guests that the server gave up and that cannot be ended there, and why.
+    pub(super) unended: BTreeMap<InstanceId, String>,
+    /// Those of which it has said what it has, until it has told all.
+    pub(super) told: BTreeSet<InstanceId>,
+    /// It has told all that it has.
+    pub(super) complete: bool,
     /// What the agent was told: epoch, generation, deleted and force.
     pub(super) sent: BTreeMap<InstanceId, Told>,
 }
@@ -102,17 +110,31 @@ impl Controller {
                 effects.push(Effect::Send(session.conn, Box::new(frame)));
             }
             Up::Observed(observed) => {
+                let (full, complete) = (observed.full, observed.full && observed.complete);
                 for wire in observed.instances {
                     let status = wire.status.as_ref().map(status_from);
                     let (Ok(id), Some(Ok(status))) = (wire.uid.parse(), status) else {
                         tracing::warn!(%node, uid = wire.uid, "an agent sent a report that cannot be read");
                         continue;
                     };
+                    let seen = Seen::of(node, &wire, &status);
+                    if seen != Seen::NotYet && (full || !session.complete) {
+                        session.told.insert(id);
+                    }
+                    let unended =
+                        status.conditions.get(REVOCATION).map(|condition| condition.message.clone());
+                    if session.unended.get(&id) != unended.as_ref() {
+                        match unended {
+                            Some(why) => drop(session.unended.insert(id, why)),
+                            None => drop(session.unended.remove(&id)),
+                        }
+                        self.dirty.insert(Subject::Node(node));
+                    }
                     self.highest_epoch = self.highest_epoch.max(Epoch(wire.epoch));
                     let elsewhere = cluster.instances().get(&id).is_some_and(|entry| {
                         cluster.missing(entry).is_some() || entry.placement.node != Some(node)
                     });
-                    match Seen::of(&wire, &status) {
+                    match seen {
                         Seen::There(sighting) if elsewhere => {
                             session.sightings.insert(id, sighting);
                         }
@@ -133,6 +155,14 @@ impl Controller {
                         rejected: wire.rejected,
                     };
                     session.observed.insert(id, observed);
+                }
+                if complete {
+                    let told = std::mem::take(&mut session.told);
+                    session.sightings.retain(|id, _| told.contains(id));
+                    session.unended.retain(|id, _| told.contains(id));
+                    session.complete = true;
+                    self.dirty.insert(Subject::Node(node));
+                    self.mark_strays(node, cluster);
                 }
             }
             Up::Node(report) => {
@@ -253,6 +283,9 @@ impl Controller {
             report: report_from(&hello.report.unwrap_or_default()),
             observed: BTreeMap::new(),
             sightings: BTreeMap::new(),
+            unended: BTreeMap::new(),
+            told: BTreeSet::new(),
+            complete: false,
             sent: wanted.into_iter().map(|(id, (told, _))| (id, told)).collect(),
         };
         self.sessions.insert(id, session);

@@ -2,16 +2,19 @@
 
 use super::sighting::Seen;
 use super::{Conn, Controller, Effect, Input, Now, Subject, Timing};
+use crate::app::Plan;
 use crate::app::world::World;
 use crate::state::write::Writer;
 use crate::state::{Change, Cluster, keys};
 use hv_api::convert::{report_to, status_from};
 use hv_api::v1;
 use hv_api::v1::agent_message::Message as Up;
-use hv_core::condition::STRAY;
+use hv_core::condition::{REVOCATION, STRAY};
 use hv_core::instance::{Instance, InstanceSpec, InstanceStatus, Phase, Relocation};
 use hv_core::node::{DriverStatus, Node, NodePhase, NodeReport, NodeSpec, NodeStatus};
-use hv_core::{Labels, Metadata, Name, NodeId, Resources, Timestamp};
+use hv_core::{
+    ConditionStatus, InstanceId, Labels, Metadata, Name, NodeId, OperationId, Resources, Timestamp,
+};
 use hv_store::model::Model;
 use hv_store::{LeaseId, Op, Txn};
 use std::sync::Arc;
@@ -167,10 +170,24 @@ impl Site {
     }
 
     fn report(&mut self, node: NodeId, report: v1::ObservedInstance) {
+        self.observed(node, v1::Observed { full: false, complete: true, instances: vec![report] });
+    }
+
+    fn observed(&mut self, node: NodeId, observed: v1::Observed) {
         let session = &self.controller.sessions[&node];
         let (conn, next) = (session.conn, session.link.received() + 1);
-        let observed = v1::Observed { full: false, complete: true, instances: vec![report] };
         self.frame(conn, next, Up::Observed(observed));
+    }
+
+    fn disconnect(&mut self, node: NodeId) {
+        let conn = self.controller.sessions[&node].conn;
+        self.step(Input::Closed(conn));
+    }
+
+    /// Another server on the same store.
+    fn restart(&mut self) {
+        self.controller = Controller::new(&self.world.cluster, Timing::default(), "test", NOW.mono);
+        self.step(Input::Tick);
     }
 }
 
@@ -228,8 +245,10 @@ fn what_no_assignment_explains_settles_nothing_and_a_guest_that_lives_beats_a_ne
         [(beta, report(9, v1::InstancePhase::Stopped)), (alpha, report(7, v1::InstancePhase::Running))];
     for (node, report) in both {
         let status = status_from(report.status.as_ref().unwrap()).unwrap();
-        let Seen::There(sighting) = Seen::of(&report, &status) else { panic!("it is there") };
-        site.controller.sessions.get_mut(&node).unwrap().sightings.insert(id, sighting);
+        let Seen::There(sighting) = Seen::of(node, &report, &status) else { panic!("it is there") };
+        let session = site.controller.sessions.get_mut(&node).unwrap();
+        session.sightings.insert(id, sighting);
+        session.told.insert(id);
     }
     site.controller.dirty.insert(Subject::Instance(id));
     site.step(Input::Tick);
@@ -247,14 +266,123 @@ fn what_no_assignment_explains_settles_nothing_and_a_guest_that_lives_beats_a_ne
     assert_eq!(stray(&site), None);
 }
 
+/// What a node says of a guest of an instance that does not belong there.
+fn stray_guest(id: InstanceId) -> v1::ObservedInstance {
+    v1::ObservedInstance {
+        uid: id.to_string(),
+        epoch: 1,
+        status: Some(v1::InstanceStatus { phase: v1::InstancePhase::Running.into(), ..Default::default() }),
+        orphan: true,
+        ..Default::default()
+    }
+}
+
+fn full(complete: bool, instances: Vec<v1::ObservedInstance>) -> v1::Observed {
+    v1::Observed { full: true, complete, instances }
+}
+
 #[test]
-fn a_drain_counts_as_leaving_what_leaves_for_the_last_room() {
+fn a_stray_is_shown_until_its_node_says_that_it_is_gone_or_is_gone_itself() {
+    let mut world = World::new();
+    let (alpha, beta) = (world.node("alpha", 4), world.node("beta", 4));
+    world.create("demo");
+    world.place("demo", alpha);
+    let id = world.entry("demo").instance.id;
+    let mut site = Site::new(world);
+    site.connect(alpha);
+    site.connect(beta);
+    let stray = |site: &Site| {
+        let conditions = &site.world.entry("demo").instance.status.conditions;
+        conditions.get(STRAY).map(|stray| stray.message.clone())
+    };
+    site.observed(beta, full(true, vec![stray_guest(id)]));
+    let shown = stray(&site).expect("it is shown");
+    assert!(shown.contains("a guest of it on node beta, under assignment 1"), "{shown}");
+    // Its node is away, and the server is another; then the node comes back and has yet to say what it has.
+    site.disconnect(beta);
+    assert_eq!(stray(&site).as_ref(), Some(&shown));
+    site.restart();
+    assert_eq!(stray(&site).as_ref(), Some(&shown));
+    site.connect(beta);
+    site.observed(beta, full(false, vec![]));
+    assert_eq!(stray(&site).as_ref(), Some(&shown));
+    site.observed(beta, full(true, vec![stray_guest(id)]));
+    assert_eq!(stray(&site).as_ref(), Some(&shown));
+    // It comes back without it.
+    site.disconnect(beta);
+    site.connect(beta);
+    site.observed(beta, full(false, vec![]));
+    assert_eq!(stray(&site).as_ref(), Some(&shown));
+    site.observed(beta, full(true, vec![]));
+    assert_eq!(stray(&site), None);
+    assert_eq!(site.world.entry("demo").strays, []);
+
+    // What a node had that is none any more is nobody's to report.
+    site.report(beta, stray_guest(id));
+    assert!(stray(&site).is_some());
+    site.disconnect(beta);
+    let mut writer = Writer::default();
+    writer.delete(keys::node(beta));
+    assert!(site.world.model.txn(&writer.finish()).unwrap().succeeded);
+    let visible = site.world.follow();
+    site.step(Input::Changes(&visible));
+    assert_eq!(stray(&site), None);
+}
+
+#[test]
+fn a_node_shows_the_guests_that_it_was_to_end_and_cannot() {
+    let mut world = World::new();
+    let (alpha, beta) = (world.node("alpha", 4), world.node("beta", 4));
+    world.create("demo");
+    world.place("demo", alpha);
+    let id = world.entry("demo").instance.id;
+    let mut site = Site::new(world);
+    site.connect(beta);
+    let shown = |site: &Site| {
+        let conditions = &site.world.cluster.nodes()[&beta].node.status.conditions;
+        conditions.get(REVOCATION).map(|revocation| (revocation.status, revocation.message.clone()))
+    };
+    let revoked = || v1::ObservedInstance { revoked: true, ..stray_guest(id) };
+    let unended = |id: InstanceId, why: &str| {
+        let mut report = v1::ObservedInstance { uid: id.to_string(), ..revoked() };
+        report.status.as_mut().unwrap().conditions.push(v1::Condition {
+            r#type: REVOCATION.into(),
+            status: "False".into(),
+            reason: "CannotEnd".into(),
+            message: why.into(),
+            ..Default::default()
+        });
+        report
+    };
+    site.observed(beta, full(true, vec![revoked()]));
+    assert_eq!(shown(&site), None, "it is being ended");
+    site.report(beta, unended(id, "kill: it does not die"));
+    let (status, message) = shown(&site).expect("people are told");
+    assert_eq!(status, ConditionStatus::False);
+    assert!(message.contains(&format!("demo ({id}): kill: it does not die. End them")), "{message}");
+    // One that the store has forgotten is told by its uid; a node that is away keeps what it said.
+    let other: InstanceId = "018f4e2a-0000-7000-8000-00000000abcd".parse().unwrap();
+    site.report(beta, unended(other, "kill: no"));
+    site.disconnect(beta);
+    site.restart();
+    site.connect(beta);
+    site.observed(beta, full(false, vec![]));
+    let message = shown(&site).expect("it is still there").1;
+    assert!(message.contains("demo (") && message.contains(&format!("{other}: kill: no")), "{message}");
+    site.observed(beta, full(true, vec![unended(other, "kill: no")]));
+    let message = shown(&site).expect("one is left").1;
+    assert!(!message.contains("demo"), "{message}");
+    let gone = v1::ObservedInstance { uid: other.to_string(), ..revoked() };
+    site.report(beta, gone);
+    assert_eq!(shown(&site), None);
+}
+
+/// `demo` runs on alpha, and may leave it.
+fn movable() -> (Site, NodeId) {
     let mut world = World::new();
     let alpha = world.node("alpha", 4);
     world.create("demo");
     world.place("demo", alpha);
-    // Room for one of it, and not for two.
-    let beta = world.node("beta", 1);
     let mut instance = world.entry("demo").instance.clone();
     instance.spec.relocation = Relocation::Recreate;
     let mut writer = Writer::default();
@@ -262,27 +390,167 @@ fn a_drain_counts_as_leaving_what_leaves_for_the_last_room() {
     assert!(world.commit(writer));
     let mut site = Site::new(world);
     site.connect(alpha);
-    site.connect(beta);
-    let status = v1::InstanceStatus { phase: v1::InstancePhase::Running.into(), ..Default::default() };
-    let uid = instance.id.to_string();
-    site.report(alpha, v1::ObservedInstance { uid, epoch: 1, status: Some(status), ..Default::default() });
+    site.report_demo(alpha, v1::InstancePhase::Running, false);
+    (site, alpha)
+}
 
-    let request = v1::UpdateNodeRequest {
-        node: "alpha".into(),
-        spec: Some(v1::NodeSpec {
-            schedulability: v1::Schedulability::Draining.into(),
+impl Site {
+    fn report_demo(&mut self, node: NodeId, phase: v1::InstancePhase, gone: bool) {
+        let entry = self.world.entry("demo");
+        let (uid, epoch) = (entry.instance.id.to_string(), entry.placement.epoch.0);
+        let status = Some(v1::InstanceStatus { phase: phase.into(), ..Default::default() });
+        self.report(node, v1::ObservedInstance { uid, epoch, status, gone, ..Default::default() });
+    }
+
+    fn node(&mut self, name: &str, cpus: u32) -> NodeId {
+        let node = self.world.node(name, cpus);
+        self.connect(node);
+        node
+    }
+
+    fn plan(&self, node: &str, to: v1::Schedulability) -> Plan {
+        let request = v1::UpdateNodeRequest {
+            node: node.into(),
+            spec: Some(v1::NodeSpec { schedulability: to.into(), ..Default::default() }),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["spec.schedulability".into()] }),
             ..Default::default()
-        }),
-        update_mask: Some(prost_types::FieldMask { paths: vec!["spec.schedulability".into()] }),
-        ..Default::default()
-    };
-    let plan = crate::app::node::update(&site.world.cluster, &request, &site.world.context()).unwrap();
-    let (operation, txn) = (plan.operation.id, plan.writer.finish());
-    assert!(site.world.model.txn(&txn).unwrap().succeeded);
-    let visible = site.world.follow();
-    site.step(Input::Changes(&visible));
+        };
+        crate::app::node::update(&self.world.cluster, &request, &self.world.context()).unwrap()
+    }
+
+    /// Stores it; the controller has yet to hear of it.
+    fn store(&mut self, plan: Plan) -> OperationId {
+        assert!(self.world.model.txn(&plan.writer.finish()).unwrap().succeeded);
+        plan.operation.id
+    }
+
+    fn hear(&mut self) {
+        let visible = self.world.follow();
+        self.step(Input::Changes(&visible));
+    }
+
+    fn drain(&mut self, node: &str) -> OperationId {
+        let operation = self.store(self.plan(node, v1::Schedulability::Draining));
+        self.hear();
+        operation
+    }
+
+    /// Whether it has ended, and what it says.
+    fn operation(&self, id: OperationId) -> (bool, String) {
+        let operation = &self.world.cluster.operations()[&id].operation;
+        let step = operation.steps.last().map(|(_, message)| message.clone());
+        match operation.phase.is_final() {
+            true => (true, operation.message.clone()),
+            false => (false, step.unwrap_or_default()),
+        }
+    }
+}
+
+#[test]
+fn a_drain_counts_as_leaving_what_leaves_for_the_last_room() {
+    let (mut site, _) = movable();
+    // Room for one of it, and not for two.
+    let beta = site.node("beta", 1);
+    let operation = site.drain("alpha");
     assert_eq!(site.world.entry("demo").placement.reserved, Some(beta));
-    let operation = &site.world.cluster.operations()[&operation].operation;
-    assert!(!operation.phase.is_final(), "{operation:?}");
-    assert!(operation.steps.iter().any(|(_, message)| message.contains("waiting for demo")), "{operation:?}");
+    assert_eq!(site.operation(operation), (false, "waiting for demo to leave".into()));
+}
+
+#[test]
+fn nothing_leaves_for_a_node_that_is_closed_in_that_instant() {
+    for to in [v1::Schedulability::Cordoned, v1::Schedulability::Draining] {
+        let (mut site, alpha) = movable();
+        site.node("beta", 4);
+        let closing = site.plan("beta", to);
+        site.store(site.plan("alpha", v1::Schedulability::Draining));
+        let visible = site.world.follow();
+        let mut effects = site.controller.step(Input::Changes(&visible), &site.world.cluster, NOW);
+        let (subject, leaving) = placement(&effects).expect("it leaves for beta");
+        site.store(closing);
+        let outcome = site.world.model.txn(&leaving).unwrap();
+        assert!(!outcome.succeeded, "beta is {to:?} by now");
+
+        // Decided again: it stays, since nothing else would take it.
+        let visible = site.world.follow();
+        effects = site.controller.step(Input::Done(subject, Ok(outcome)), &site.world.cluster, NOW);
+        effects.extend(site.controller.step(Input::Changes(&visible), &site.world.cluster, NOW));
+        assert!(placement(&effects).is_none(), "{effects:?}");
+        let stays = &site.world.entry("demo").placement;
+        assert!(stays.node == Some(alpha) && !stays.leaving, "{stays:?}");
+    }
+}
+
+#[test]
+fn a_placement_and_a_drain_in_the_same_instant_see_each_other() {
+    let both = || {
+        let mut world = World::new();
+        world.node("alpha", 4);
+        world.create("demo");
+        let mut site = Site::new(world);
+        let effects = site.controller.step(Input::Tick, &site.world.cluster, NOW);
+        let (_, placing) = placement(&effects).expect("there is room");
+        let draining = site.plan("alpha", v1::Schedulability::Draining);
+        assert!(draining.operation.phase.is_final(), "nothing is there to wait for");
+        (site, placing, draining)
+    };
+    let (mut site, placing, draining) = both();
+    site.store(draining);
+    assert!(!site.world.apply(&placing), "the drain came first");
+
+    let (mut site, placing, draining) = both();
+    assert!(site.world.apply(&placing));
+    assert!(!site.world.commit(draining.writer), "the placement came first");
+    let again = site.plan("alpha", v1::Schedulability::Draining);
+    assert!(!again.operation.phase.is_final(), "it waits for what was placed");
+}
+
+#[test]
+fn room_is_kept_elsewhere_when_the_node_that_something_leaves_for_is_drained() {
+    let (mut site, alpha) = movable();
+    let beta = site.node("beta", 4);
+    let of_alpha = site.drain("alpha");
+    assert_eq!(site.world.entry("demo").placement.reserved, Some(beta));
+
+    // Decided before it is heard that room is kept elsewhere: the drain says for what.
+    let gamma = site.node("gamma", 2);
+    let plan = site.plan("beta", v1::Schedulability::Draining);
+    assert!(!plan.operation.phase.is_final(), "room is kept there");
+    let of_beta = site.store(plan);
+    let visible = site.world.follow();
+    let effects = site.controller.step(Input::Changes(&visible), &site.world.cluster, NOW);
+    let mut moving = None;
+    for effect in effects {
+        let Effect::Txn(subject, txn) = effect else { continue };
+        match subject {
+            Subject::Instance(_) => moving = Some((subject, txn)),
+            _ => {
+                let outcome = site.world.model.txn(&txn).unwrap();
+                site.step(Input::Done(subject, Ok(outcome)));
+            }
+        }
+    }
+    site.hear();
+    let waits = "waiting for demo to go elsewhere: room is kept for it here";
+    assert_eq!(site.operation(of_beta), (false, waits.into()));
+
+    let (subject, txn) = moving.expect("room is kept elsewhere");
+    let outcome = site.world.model.txn(&txn).unwrap();
+    assert!(outcome.succeeded);
+    site.hear();
+    site.step(Input::Done(subject, Ok(outcome)));
+    assert_eq!(site.world.entry("demo").placement.reserved, Some(gamma));
+    assert_eq!(site.operation(of_beta), (true, "nothing is on it any more".into()));
+    assert_eq!(site.operation(of_alpha), (false, "waiting for demo to leave".into()));
+
+    // With that one closed too there is none: it is said, and it waits for its place when it has left.
+    site.store(site.plan("gamma", v1::Schedulability::Cordoned));
+    site.hear();
+    let demo = site.world.entry("demo");
+    assert_eq!((demo.placement.reserved, demo.placement.node), (None, Some(alpha)));
+    let message = &demo.instance.status.message;
+    assert_eq!(message, "it leaves node alpha, which is drained; no node keeps room for it");
+    site.store(site.plan("beta", v1::Schedulability::Schedulable));
+    site.hear();
+    site.report_demo(alpha, v1::InstancePhase::Stopped, true);
+    assert_eq!(site.world.entry("demo").placement.node, Some(beta));
 }

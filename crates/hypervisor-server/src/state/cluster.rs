@@ -1,7 +1,7 @@
 //! The store's content as objects, kept up to date by [`Cluster::apply`]. A plain value: no I/O, no clock.
 
 use super::keys::Key;
-use super::write::{Lost, PlacementRecord, Rejection};
+use super::write::{Lost, PlacementRecord, Rejection, Stray};
 use hv_api::convert::{instance_from, node_from, operation_from, status_from};
 use hv_api::internal::v1 as internal;
 use hv_api::v1;
@@ -21,6 +21,8 @@ pub struct InstanceEntry {
     pub instance: Instance,
     /// Its placement, with refusals.
     pub placement: PlacementRecord,
+    /// What nodes have of it that does not belong there, as far as they have said.
+    pub strays: Vec<Stray>,
     /// Revision it was created at.
     pub created: Revision,
     /// Revision of metadata and specification.
@@ -206,7 +208,7 @@ impl Cluster {
     }
 
     /// Instances placed on a node, or with room kept for them there.
-    fn claiming(&self, node: NodeId) -> impl Iterator<Item = &Arc<InstanceEntry>> {
+    pub fn claiming(&self, node: NodeId) -> impl Iterator<Item = &Arc<InstanceEntry>> {
         self.claimed.get(&node).into_iter().flatten().filter_map(|id| self.instances.get(id))
     }
 
@@ -277,7 +279,9 @@ impl Cluster {
                 Event::Delete { previous } => self.raw.remove(&previous.key),
             };
             let id = match key {
-                Key::Instance(id) | Key::InstanceStatus(id) | Key::Placement(id) => Dirty::Instance(id),
+                Key::Instance(id) | Key::InstanceStatus(id) | Key::Placement(id) | Key::Strays(id) => {
+                    Dirty::Instance(id)
+                }
                 Key::Node(id) | Key::NodeStatus(id) => Dirty::Node(id),
                 Key::Operation(id) => Dirty::Operation(id),
                 Key::Restored => {
@@ -364,7 +368,8 @@ impl Cluster {
         };
         let status = self.raw_of(&super::keys::instance_status(id)).cloned();
         let placement = self.raw_of(&super::keys::placement(id)).cloned();
-        let entry = Arc::new(instance_entry(&spec, status.as_ref(), placement.as_ref())?);
+        let strays = self.raw_of(&super::keys::strays(id)).cloned();
+        let entry = Arc::new(instance_entry(&spec, status.as_ref(), placement.as_ref(), strays.as_ref())?);
         if let Some(old) = &old {
             self.unplace(old);
         }
@@ -461,6 +466,7 @@ fn instance_entry(
     spec: &KeyValue,
     status: Option<&KeyValue>,
     placement: Option<&KeyValue>,
+    strays: Option<&KeyValue>,
 ) -> Result<InstanceEntry, Error> {
     let mut instance =
         instance_from(&decode::<v1::Instance>(spec)?).map_err(|error| damaged(&spec.key, error))?;
@@ -473,13 +479,18 @@ fn instance_entry(
         None => PlacementRecord::default(),
         Some(raw) => placement_record(&decode(raw)?).map_err(|error| damaged(&raw.key, error))?,
     };
+    let stray_records = match strays {
+        None => Vec::new(),
+        Some(raw) => stray_records(&decode(raw)?).map_err(|error| damaged(&raw.key, error))?,
+    };
     instance.placement = record.node.map(|node| Placement { node, epoch: record.epoch });
-    let revisions = [Some(spec), status, placement];
+    let revisions = [Some(spec), status, placement, strays];
     let bytes = revisions.into_iter().flatten().map(|raw| raw.value.len()).sum();
     let revision = revisions.into_iter().flatten().map(|raw| raw.mod_revision).max().unwrap_or_default();
     Ok(InstanceEntry {
         instance,
         placement: record,
+        strays: stray_records,
         created: spec.create_revision,
         spec_revision: spec.mod_revision,
         placement_revision: placement.map(|raw| raw.mod_revision),
@@ -488,10 +499,18 @@ fn instance_entry(
     })
 }
 
-fn placement_record(wire: &internal::Placement) -> Result<PlacementRecord, Error> {
-    let node = |text: &str| -> Result<NodeId, Error> {
-        text.parse().map_err(|_| Error::new(ErrorKind::Internal, format!("`{text}` is not a uid")))
+fn node(text: &str) -> Result<NodeId, Error> {
+    text.parse().map_err(|_| Error::new(ErrorKind::Internal, format!("`{text}` is not a uid")))
+}
+
+fn stray_records(wire: &internal::Strays) -> Result<Vec<Stray>, Error> {
+    let one = |stray: &internal::Stray| {
+        Ok(Stray { lives: stray.lives, epoch: Epoch(stray.epoch), node: node(&stray.node_uid)? })
     };
+    wire.strays.iter().map(one).collect()
+}
+
+fn placement_record(wire: &internal::Placement) -> Result<PlacementRecord, Error> {
     let if_any = |text: &str| (!text.is_empty()).then(|| node(text)).transpose();
     Ok(PlacementRecord {
         node: if_any(&wire.node_uid)?,

@@ -6,6 +6,7 @@
 //!   /hv1/instance/<project>/<uid>        metadata and specification: changed by callers
 //!   /hv1/instance-status/<uid>           what is observed: changed by reports, never breaks a caller's precondition
 //!   /hv1/placement/<uid>                 node and epoch: changed by the scheduler
+//!   /hv1/strays/<uid>                    what nodes have of it that does not belong there: changed by reports
 //!   /hv1/node/<uid>                      metadata and specification
 //!   /hv1/node-status/<uid>               transitions and changed reports; never a heartbeat
 //!   /hv1/name/<kind>/<project>/<name>    uid: makes names unique
@@ -29,6 +30,7 @@ pub const RESTORED: &str = "/hv1/restored";
 const INSTANCE: &str = "/hv1/instance/";
 const INSTANCE_STATUS: &str = "/hv1/instance-status/";
 const PLACEMENT: &str = "/hv1/placement/";
+const STRAYS: &str = "/hv1/strays/";
 const NODE: &str = "/hv1/node/";
 const NODE_STATUS: &str = "/hv1/node-status/";
 const NODE_PLACED: &str = "/hv1/node-placed/";
@@ -45,6 +47,8 @@ pub enum Key {
     InstanceStatus(InstanceId),
     /// Its placement.
     Placement(InstanceId),
+    /// What nodes have of it that does not belong there.
+    Strays(InstanceId),
     /// Metadata and specification of a node.
     Node(NodeId),
     /// Its status.
@@ -76,6 +80,7 @@ impl Key {
             .map(Self::Instance)
             .or_else(|| id(key, INSTANCE_STATUS).map(Self::InstanceStatus))
             .or_else(|| id(key, PLACEMENT).map(Self::Placement))
+            .or_else(|| id(key, STRAYS).map(Self::Strays))
             .or_else(|| id(key, NODE).map(Self::Node))
             .or_else(|| id(key, NODE_STATUS).map(Self::NodeStatus))
             .or_else(|| id(key, NODE_PLACED).map(Self::NodePlaced))
@@ -99,6 +104,11 @@ pub fn instance_status(id: InstanceId) -> String {
 /// Placement of an instance.
 pub fn placement(id: InstanceId) -> String {
     format!("{PLACEMENT}{id}")
+}
+
+/// What nodes have of an instance that does not belong there.
+pub fn strays(id: InstanceId) -> String {
+    format!("{STRAYS}{id}")
 }
 
 /// Metadata and specification of a node.
@@ -166,6 +176,7 @@ mod tests {
         assert_eq!(Key::parse(&instance(&project, i)), Key::Instance(i));
         assert_eq!(Key::parse(&instance_status(i)), Key::InstanceStatus(i));
         assert_eq!(Key::parse(&placement(i)), Key::Placement(i));
+        assert_eq!(Key::parse(&strays(i)), Key::Strays(i));
         assert_eq!(Key::parse(&node(n)), Key::Node(n));
         assert_eq!(Key::parse(&node_status(n)), Key::NodeStatus(n));
         assert_eq!(Key::parse(&node_placed(n)), Key::NodePlaced(n));

@@ -60,6 +60,17 @@ impl PlacementRecord {
     }
 }
 
+/// Something of an instance is on a node where it does not belong. Of several, the greatest is the likeliest to be where it belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stray {
+    /// Its guest lives, or may. That counts most: what does not live elsewhere can wait, and two guests must not live.
+    pub lives: bool,
+    /// The assignment that it is there under; 0 where the agent does not remember one.
+    pub epoch: Epoch,
+    /// The node.
+    pub node: NodeId,
+}
+
 /// A transaction in the making.
 #[derive(Debug, Default)]
 pub struct Writer(Txn);
@@ -137,6 +148,20 @@ impl Writer {
             reserved_node_uid: placement.reserved.map(|node| node.to_string()).unwrap_or_default(),
         };
         self.put(keys::placement(id), &message, None)
+    }
+
+    /// What nodes have of an instance that does not belong there.
+    pub fn put_strays(&mut self, id: InstanceId, strays: &[Stray]) -> &mut Self {
+        let one = |stray: &Stray| internal::Stray {
+            node_uid: stray.node.to_string(),
+            epoch: stray.epoch.0,
+            lives: stray.lives,
+        };
+        let message = internal::Strays { strays: strays.iter().map(one).collect() };
+        match strays {
+            [] => self.delete(keys::strays(id)),
+            _ => self.put(keys::strays(id), &message, None),
+        }
     }
 
     /// Metadata and specification of a node.

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "guest memory, and signal calls that have no safe form")]
 
 use super::{
-    Probe, Stage,
+    Limit, Limits, Probe, Stage,
     guest::{self, FAULT_PORT, MEMORY_BYTES, STAGE_PORT, WRONG_RESULT},
 };
 use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment, kvm_userspace_memory_region};
@@ -20,41 +20,46 @@ use std::{
     time::Duration,
 };
 
-/// Runs the guest for at most `deadline`.
+/// Runs the guest within `limits`.
+pub(super) fn run(limits: Limits) -> Probe {
+    supervise(limits, |reached| match set_up() {
+        Ok(mut guest) => guest.run(reached),
+        Err(why) => Probe::NotSetUp(why.to_string()),
+    })
+}
+
+/// Runs `guest`, which says what stage it has reached, in a thread of its own.
 ///
 /// The thread blocks one signal, and KVM unblocks it while the guest runs: a signal to the thread ends the run without
 /// any handler, also when it comes early. A thread that the kernel will not let go is left behind; the answer does not
 /// wait for it.
-pub(super) fn run(deadline: Duration) -> Probe {
+fn supervise(limits: Limits, guest: impl FnOnce(&AtomicU8) -> Probe + Send + 'static) -> Probe {
     let stage = Arc::new(AtomicU8::new(Stage::Entry as u8));
     let (done, result) = mpsc::channel();
     let (blocked, interruptible) = mpsc::channel();
     let reached = stage.clone();
     let spawned = thread::Builder::new().name("kvm-probe".to_owned()).spawn(move || {
         // Whoever started this thread waits for the answer.
-        let _ = blocked.send(block_signal());
-        let outcome =
-            set_up().map_or_else(|why| Probe::NotSetUp(why.to_string()), |mut guest| guest.run(&reached));
+        let _ = blocked.send(block_signal().and_then(|()| own_clock()));
         // The receiver may have given up.
-        let _ = done.send(outcome);
+        let _ = done.send(guest(&reached));
     });
     let handle = match spawned {
         Ok(handle) => handle,
         Err(error) => return Probe::NotSetUp(error.to_string()),
     };
     // Before that the signal would end the whole process.
-    match interruptible.recv() {
-        Ok(Ok(())) => {}
+    let clock = match interruptible.recv() {
+        Ok(Ok(clock)) => clock,
         Ok(Err(error)) => return Probe::NotSetUp(error.to_string()),
         Err(_) => return Probe::NotSetUp("the probing thread ended".to_owned()),
-    }
-    let answer = result.recv_timeout(deadline);
-    let outcome = answer.unwrap_or_else(|_| {
+    };
+    let outcome = wait(&result, clock, limits).unwrap_or_else(|limit| {
         // SAFETY: the thread is not joined, so its handle is valid even if it has just ended; the signal is blocked
         // there, so it interrupts KVM_RUN and nothing else.
         unsafe { libc::pthread_kill(handle.as_pthread_t(), interrupt_signal()) };
         let stage = Stage::of(stage.load(Ordering::Relaxed)).unwrap_or(Stage::Entry);
-        Probe::TooSlow { stage, deadline }
+        Probe::TooSlow { stage, limit }
     });
     // Ended or about to end; give it a moment so that its handle is joined and its memory returned.
     if result.recv_timeout(Duration::from_millis(100)).is_ok() || handle.is_finished() {
@@ -62,6 +67,53 @@ pub(super) fn run(deadline: Duration) -> Probe {
     }
     outcome
 }
+
+/// Waits for the thread's answer, or until it has used up its processor time: no sooner than that much time has passed, so it is
+/// looked at once then, and again after what it has left.
+fn wait(result: &mpsc::Receiver<Probe>, clock: libc::clockid_t, limits: Limits) -> Result<Probe, Limit> {
+    let mut waited = Duration::ZERO;
+    loop {
+        let left = limits.processor.saturating_sub(processor_time(clock));
+        if left.is_zero() {
+            return Err(Limit::Processor(limits.processor));
+        }
+        if waited >= limits.clock {
+            return Err(Limit::Clock(limits.clock));
+        }
+        let pause = left.min(limits.clock - waited).max(SHORTEST_PAUSE);
+        match result.recv_timeout(pause) {
+            Ok(probe) => return Ok(probe),
+            Err(mpsc::RecvTimeoutError::Timeout) => waited += pause,
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                return Ok(Probe::NotSetUp("the probing thread ended".to_owned()));
+            }
+        }
+    }
+}
+
+/// The clock of this thread's processor time; it counts time in a guest too.
+fn own_clock() -> io::Result<libc::clockid_t> {
+    let mut clock = 0;
+    // SAFETY: a running thread's own handle is valid, and the clock is written to a place of its type.
+    match unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) } {
+        0 => Ok(clock),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// What a thread has used; nothing once it has ended, when its answer is there.
+fn processor_time(clock: libc::clockid_t) -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock is a number, which the kernel refuses once its thread is gone; the time is written to a place of its type.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return Duration::ZERO;
+    }
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or_default(), nanoseconds.unwrap_or_default())
+}
+
+/// Between two looks at a thread that has nearly used up its time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Members are dropped in this order: the machine's descriptors before its memory.
 struct Guest {
@@ -210,3 +262,53 @@ const CR4_OSFXSR: u64 = 1 << 9;
 const CR4_OSXSAVE: u64 = 1 << 18;
 const EFER_LME: u64 = 1 << 8;
 const EFER_LMA: u64 = 1 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    const LONG: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(50);
+
+    #[test]
+    fn time_off_the_processor_does_not_count() {
+        // As on a host that is so busy that the thread waits four times as long as it may run.
+        let outcome = supervise(Limits { processor: SHORT, clock: LONG }, |_| {
+            thread::sleep(4 * SHORT);
+            Probe::Passed
+        });
+        assert_eq!(outcome, Probe::Passed);
+    }
+
+    #[test]
+    fn time_on_the_processor_does() {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let outcome = supervise(Limits { processor: SHORT, clock: LONG }, move |reached| {
+            reached.store(Stage::Loop as u8, Ordering::Relaxed);
+            while !stopped.load(Ordering::Relaxed) {}
+            Probe::Passed
+        });
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(outcome, Probe::TooSlow { stage: Stage::Loop, limit: Limit::Processor(SHORT) });
+    }
+
+    #[test]
+    fn a_thread_that_does_not_run_is_not_waited_for_without_end() {
+        let (go_on, held) = mpsc::channel::<()>();
+        let outcome = supervise(Limits { processor: LONG, clock: SHORT }, move |_| {
+            let _ = held.recv();
+            Probe::Passed
+        });
+        drop(go_on);
+        assert_eq!(outcome, Probe::TooSlow { stage: Stage::Entry, limit: Limit::Clock(SHORT) });
+        assert!(!outcome.is_conclusive());
+    }
+
+    #[test]
+    fn a_thread_that_ends_without_an_answer_is_no_verdict_on_time() {
+        let outcome = supervise(Limits::default(), |_| panic!("for a test"));
+        assert_eq!(outcome, Probe::NotSetUp("the probing thread ended".to_owned()));
+    }
+}

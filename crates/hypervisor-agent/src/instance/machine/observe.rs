@@ -19,6 +19,7 @@ impl Machine {
             }
         };
         let alive = matches!(observation.guest, Guest::Running | Guest::Paused);
+        self.first_look(&observation.guest);
         // A guest that ended while it was to end did so for that reason, also when the agent that asked it has died since.
         let stopping = self.stopping.is_some() || self.shall_end();
         let quiescing = self.quiescing.is_some();
@@ -101,6 +102,18 @@ impl Machine {
             self.lift_revocation(&observation);
         }
         self.seen = Some(observation);
+    }
+
+    /// A guest that ran when the last agent wrote of it, and that has ended in order or is gone by now, may have been taken down with its
+    /// node, by an agent that could not write that. One that failed was not.
+    fn first_look(&mut self, guest: &Guest) {
+        let first = !std::mem::replace(&mut self.looked, true);
+        let Some(started) = &self.record.started else { return };
+        let ran = started.came_up && !started.taken_down && started.ended.is_none();
+        let quietly = matches!(guest, Guest::Absent | Guest::Ended(End::PoweredOff));
+        if first && ran && quietly && !self.named {
+            self.record.confirmed_boot.clear();
+        }
     }
 
     /// Under a newer assignment the instance is made anew, once nothing is left of the old guest.
