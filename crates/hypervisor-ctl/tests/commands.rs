@@ -67,6 +67,11 @@ fn create_sends_what_the_flags_say_and_waits_with_one_line_a_step() {
         ..Default::default()
     });
     let user_data = server.dir.path().join("user-data.yaml");
+    std::fs::write(&user_data, "packages: [nginx]\n").unwrap();
+    let words = ["instance", "create", "web", "--cloud-init", user_data.to_str().unwrap(), "--no-wait"];
+    assert!(server.ctl(&words).err.contains("the guest will ignore it"));
+    server.seen().created.clear();
+    server.seen().authorization.clear();
     std::fs::write(&user_data, "#cloud-config\n").unwrap();
     let ended = server.ctl(&[
         "vm",

@@ -153,12 +153,15 @@ async fn demo_instance(args: &DevArgs, client: &mut Client, ctl: &str) -> anyhow
     };
     let up = async {
         begun?;
-        tokio::time::timeout(BOOT_WITHIN, boots(client)).await.unwrap_or_else(|_| {
+        tokio::time::timeout(BOOT_WITHIN, comes_up(client)).await.unwrap_or_else(|_| {
             bail!("the guest did not say within {} s that it is up", BOOT_WITHIN.as_secs())
         })
     };
     match up.await {
-        Ok(boots) => say(format!("The guest is up; its boot counter says {boots}.")),
+        Ok(guest::IsUp { boots, line }) => {
+            say(format!("The guest is up; its boot counter says {boots}. On its console:"));
+            say(format!("  {line}"));
+        }
         Err(error) => {
             say(format!("The instance `demo` is not up: {error:#}"));
             say(format!("  {ctl} instance get demo       says more"));
@@ -168,14 +171,14 @@ async fn demo_instance(args: &DevArgs, client: &mut Client, ctl: &str) -> anyhow
     Ok(())
 }
 
-/// What the guest's boot counter says, once it is up.
-async fn boots(client: &mut Client) -> anyhow::Result<u64> {
+/// What the guest says once it is up.
+async fn comes_up(client: &mut Client) -> anyhow::Result<guest::IsUp> {
     // Straight after a restart of this program the guest may still be on its way, while its status is what it was before.
     // A start of what is on its way would restart it, so only what rests for a while is started.
     let mut rested = 0;
     loop {
         if let Ok(mut console) = client.console("demo").await {
-            return console.until(guest::boots).await;
+            return console.until(guest::is_up).await;
         }
         let found = client.instance("demo").await?;
         let phase = found.and_then(|found| found.status).map(|status| status.phase());

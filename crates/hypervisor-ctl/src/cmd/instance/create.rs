@@ -201,6 +201,7 @@ fn request(context: &mut Context, asked: Create) -> Result<v1::CreateInstanceReq
     let image = on_node("--image", asked.image)?;
     let kernel = on_node("--kernel", asked.kernel)?;
     let initrd = on_node("--initrd", asked.initrd)?;
+    let cloud_init = asked.cloud_init.as_deref().map(|path| cloud_init(context, path)).transpose()?;
     let spec = v1::InstanceSpec {
         r#type: v1::InstanceType::from(asked.kind).into(),
         cpus: asked.cpus,
@@ -215,7 +216,7 @@ fn request(context: &mut Context, asked: Create) -> Result<v1::CreateInstanceReq
             initrd,
             cmdline: asked.cmdline.unwrap_or_default(),
         }),
-        cloud_init: asked.cloud_init.as_deref().map(cloud_init).transpose()?,
+        cloud_init,
         run_state: if asked.stopped { v1::RunState::Stopped } else { v1::RunState::Running }.into(),
         restart_policy: v1::RestartPolicy::from(asked.restart).into(),
         stop_timeout_ms: asked.stop_timeout.map_or(0, millis),
@@ -284,10 +285,17 @@ pub(super) fn node_path(context: &mut Context, flag: &str, path: Option<PathBuf>
     })
 }
 
-pub(super) fn cloud_init(path: &Path) -> Result<v1::CloudInitSpec, Failure> {
+pub(super) fn cloud_init(context: &mut Context, path: &Path) -> Result<v1::CloudInitSpec, Failure> {
     let user_data = std::fs::read_to_string(path).map_err(|error| {
         Error::new(ErrorKind::Invalid, format!("--cloud-init {}: {error}", path.display()))
     })?;
+    // cloud-init's documentation, "User data formats": the first line tells them apart, and what has no such line is ignored.
+    if !["#", "Content-Type:", "MIME-Version:"].iter().any(|mark| user_data.starts_with(mark)) {
+        context.note(format!(
+            "note: --cloud-init {} does not begin with a line such as `#cloud-config`: the guest will ignore it",
+            path.display()
+        ));
+    }
     Ok(v1::CloudInitSpec { user_data, ..Default::default() })
 }
 

@@ -117,11 +117,23 @@ pub(super) async fn of_selector(
     connection: &Connection,
     selector: &str,
 ) -> Result<Vec<String>, Failure> {
-    let request = v1::ListInstancesRequest {
-        project: context.project(false),
-        label_selector: selector.to_owned(),
-        ..Default::default()
-    };
+    let label_selector = selector.to_owned();
+    let request = v1::ListInstancesRequest { label_selector, ..Default::default() };
+    names(context, connection, request).await
+}
+
+/// Names of the project's instances that run.
+pub(super) async fn running(context: &Context, connection: &Connection) -> Result<Vec<String>, Failure> {
+    let phase = v1::InstancePhase::Running.into();
+    names(context, connection, v1::ListInstancesRequest { phase, ..Default::default() }).await
+}
+
+async fn names(
+    context: &Context,
+    connection: &Connection,
+    selection: v1::ListInstancesRequest,
+) -> Result<Vec<String>, Failure> {
+    let request = v1::ListInstancesRequest { project: context.project(false), ..selection };
     let instances = pages(connection, request).await?;
     Ok(instances.iter().map(|instance| name(instance).to_owned()).collect())
 }
