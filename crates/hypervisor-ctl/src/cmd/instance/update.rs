@@ -165,7 +165,7 @@ fn change(
         changes("spec.boot");
     }
     if let Some(path) = asked.cloud_init {
-        spec.cloud_init = Some(cloud_init(context, &path)?);
+        spec.cloud_init = Some(cloud_init(&path)?);
         changes("spec.cloud_init");
     }
     if let Some(restart) = asked.restart {
