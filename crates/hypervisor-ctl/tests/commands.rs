@@ -482,3 +482,12 @@ fn bash_completes_every_word() {
     assert_eq!(complete(&["hypervisor-ctl", "node", "drain", "--reas"]), "--reason");
     assert_eq!(complete(&["hypervisor-ctl", "instance", "list", "-o", "ya"]), "yaml");
 }
+
+#[test]
+fn an_image_is_a_file_and_no_address() {
+    let server = Server::start(Script { instance: web(), ..Default::default() });
+    let ended = server.ctl(&["instance", "create", "web", "--image", "https://example.org/debian-12.qcow2"]);
+    assert_eq!(ended.exit, Exit::Usage);
+    assert!(ended.err.contains("download it first"), "{}", ended.err);
+    assert!(server.seen().created.is_empty());
+}
