@@ -151,9 +151,13 @@ mod tests {
 
     #[test]
     fn sizes_are_told_exactly() {
-        for (bytes, text) in
-            [(0, "0 bytes"), (513, "513 bytes"), (1 << 30, "1 GiB"), (3 << 29, "1536 MiB"), (6 << 40, "6 TiB")]
-        {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (513, "513 bytes"),
+            (1 << 30, "1 GiB"),
+            (3 << 29, "1536 MiB"),
+            (6 << 40, "6 TiB"),
+        ] {
             assert_eq!(size(bytes), text);
         }
     }

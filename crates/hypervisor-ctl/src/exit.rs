@@ -136,7 +136,9 @@ fn flag(field: &str) -> Option<&'static str> {
         ("label_selector", "--selector"),
     ];
     // `spec.disks[0].name` is one of `spec.disks`.
-    let is = |name: &str| field.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']));
+    let is = |name: &str| {
+        field.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']))
+    };
     flags.iter().find(|(name, _)| is(name)).map(|(_, flag)| *flag)
 }
 

@@ -273,7 +273,8 @@ pub(super) fn networks(
 pub(super) fn node_path(context: &mut Context, flag: &str, path: Option<PathBuf>) -> Result<String, Failure> {
     let Some(path) = path else { return Ok(String::new()) };
     if path.to_string_lossy().contains("://") {
-        let message = format!("{flag} {}: this is an address, and only files of the node are taken", path.display());
+        let message =
+            format!("{flag} {}: this is an address, and only files of the node are taken", path.display());
         return Err(Error::new(ErrorKind::Invalid, message).with_hint("download it first").into());
     }
     // Without links and `..`, which the node would refuse to follow.
