@@ -16,7 +16,11 @@ pub enum Format {
 /// Starts logging to standard error. `filter` is a level, or directives such as `info,hypervisor_agent=debug`.
 pub fn start(filter: &str, format: Format) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("log level `{filter}`: {error}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // It would tell them on standard error too, and panic where nobody reads that any more.
+        .log_internal_errors(false);
     match format {
         Format::Text => builder.with_ansi(rustix::termios::isatty(std::io::stderr())).try_init(),
         Format::Json => builder.json().try_init(),

@@ -63,12 +63,17 @@ pub struct DevArgs {
 impl Common {
     /// The state directory.
     pub(crate) fn layout(&self) -> anyhow::Result<Layout> {
-        let dir = self
-            .state_dir
-            .clone()
-            .or_else(|| default_dir(self.xdg_state_home.as_deref(), self.home.as_deref()))
-            .context("neither --state-dir nor HOME is set")?;
-        Ok(Layout(std::path::absolute(dir)?))
+        let dir = self.state_dir.clone().or_else(|| self.default_dir());
+        Ok(Layout(std::path::absolute(dir.context("neither --state-dir nor HOME is set")?)?))
+    }
+
+    /// Whether that is where it is when nothing was said.
+    pub(crate) fn is_default(&self, layout: &Layout) -> bool {
+        self.default_dir().is_some_and(|dir| dir == layout.0)
+    }
+
+    fn default_dir(&self) -> Option<PathBuf> {
+        default_dir(self.xdg_state_home.as_deref(), self.home.as_deref())
     }
 }
 

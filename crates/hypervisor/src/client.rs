@@ -44,17 +44,14 @@ impl Client {
         })
     }
 
-    /// Returns when a node is ready.
-    pub(crate) async fn ready(&mut self) -> anyhow::Result<v1::Node> {
+    /// Returns when a node is ready. What the store remembers of an earlier run counts only as far as it says the same.
+    pub(crate) async fn ready(&mut self) -> anyhow::Result<()> {
         let mut changes =
             self.cluster.watch_nodes(v1::WatchNodesRequest::default()).await.map_err(failed)?.into_inner();
         while let Some(change) = changes.next().await {
-            if let Some(node) = change.map_err(failed)?.node
-                && node.status.as_ref().is_some_and(|status| {
-                    matches!(status.phase(), v1::NodePhase::Ready | v1::NodePhase::NotReady)
-                })
-            {
-                return Ok(node);
+            let status = change.map_err(failed)?.node.and_then(|node| node.status);
+            if status.is_some_and(|status| status.phase() == v1::NodePhase::Ready) {
+                return Ok(());
             }
         }
         bail!("the server ended")

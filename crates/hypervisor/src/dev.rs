@@ -46,6 +46,9 @@ pub(crate) async fn run(args: &DevArgs) -> anyhow::Result<()> {
         () = stopped.0.cancelled() => {
             (Err(anyhow::anyhow!("the server stopped by itself; its log says why")), false)
         }
+        () = stopped.1.cancelled() => {
+            (Err(anyhow::anyhow!("the agent stopped by itself; its log says why")), false)
+        }
     };
     if stays {
         tokio::select! {
@@ -58,11 +61,18 @@ pub(crate) async fn run(args: &DevArgs) -> anyhow::Result<()> {
     shown
 }
 
-/// Starts server and agent; takes another port when the wanted one is in use.
+/// Starts server and agent; takes another port when the wanted one is in use. Nothing is begun where no guest could run.
 pub(crate) async fn start(args: &DevArgs, layout: &Layout) -> anyhow::Result<(Local, Qemu)> {
     let mut agent = layout.agent_config();
     agent.qemu.accel.clone_from(&args.common.accel);
     let qemu = Qemu::new(&agent)?;
+    let driver = qemu.driver.fingerprint().await;
+    if !driver.healthy {
+        bail!("the {} driver cannot run instances: {}", driver.name, driver.message);
+    }
+    let attribute = |name| driver.attributes.get(name).map_or("", String::as_str);
+    let reason = attribute("accelerator_reason");
+    say(format!("QEMU {} with {}: {reason}", driver.version, attribute("accelerator")));
     let free = std::net::TcpListener::bind(&args.grpc_addr).is_ok();
     let addr = if free { args.grpc_addr.clone() } else { "127.0.0.1:0".to_owned() };
     if !free {
@@ -74,17 +84,10 @@ pub(crate) async fn start(args: &DevArgs, layout: &Layout) -> anyhow::Result<(Lo
 
 async fn show(args: &DevArgs, layout: &Layout, local: &Local) -> anyhow::Result<()> {
     let mut client = Client::dial(layout).await?;
-    let node = client.ready().await?;
-    for driver in node.status.iter().flat_map(|status| &status.drivers) {
-        if !driver.healthy {
-            bail!("the {} driver cannot run instances: {}", driver.name, driver.message);
-        }
-        let accelerator = driver.attributes.get("accelerator").map_or("unknown", String::as_str);
-        let reason = driver.attributes.get("accelerator_reason").map_or("", String::as_str);
-        say(format!("QEMU {} with {accelerator}: {reason}", driver.version));
-    }
+    client.ready().await?;
+    let ctl = ctl();
     if !args.no_instance {
-        demo_instance(args, &mut client).await?;
+        demo_instance(args, &mut client, &ctl).await?;
     }
     say("");
     table(
@@ -102,7 +105,14 @@ async fn show(args: &DevArgs, layout: &Layout, local: &Local) -> anyhow::Result<
     say(format!("State   {}", layout.0.display()));
     say("");
     say("Next, in another terminal:");
-    let ctl = ctl();
+    if !args.common.is_default(layout) {
+        // The command line looks in the usual place by itself, and only there.
+        say(format!(
+            "  export HYPERVISOR_SERVER=unix:{} HYPERVISOR_TOKEN_FILE={}",
+            layout.socket().display(),
+            layout.token().display()
+        ));
+    }
     if args.no_instance {
         say(format!("  {ctl} instance create --help"));
     } else {
@@ -125,38 +135,57 @@ fn ctl() -> String {
     }
 }
 
-async fn demo_instance(args: &DevArgs, client: &mut Client) -> anyhow::Result<()> {
-    match client.instance("demo").await? {
-        None => {
-            let port = std::net::TcpListener::bind(("127.0.0.1", DEMO_PORT)).is_ok().then_some(DEMO_PORT);
-            say("Creating the instance `demo` ...");
-            client.create(DemoGuest::find(&args.demo_dir)?.request("demo", port)).await?;
+/// Creates the demo instance where there is none, and waits until its guest says that it is up. A guest that does not come up
+/// is told about, and no more: what is wrong with it can be looked at and mended while everything else runs.
+async fn demo_instance(args: &DevArgs, client: &mut Client, ctl: &str) -> anyhow::Result<()> {
+    let found = client.instance("demo").await?.is_some();
+    let begun = if found {
+        say("Found the instance `demo` of an earlier run.");
+        Ok(())
+    } else {
+        let port = std::net::TcpListener::bind(("127.0.0.1", DEMO_PORT)).is_ok().then_some(DEMO_PORT);
+        if port.is_none() {
+            say(format!("Port {DEMO_PORT} is in use: the guest's web page is not published."));
         }
-        Some(_) => say("Found the instance `demo` of an earlier run."),
-    }
-    let up = async {
-        // Straight after a restart of this program the guest may still be on its way, while its status is what it was before.
-        // A start of what is on its way would restart it, so only what rests for a while is started.
-        let mut rested = 0;
-        loop {
-            if let Ok(mut console) = client.console("demo").await {
-                return console.until(guest::boots).await;
-            }
-            let found = client.instance("demo").await?;
-            let phase = found.and_then(|found| found.status).map(|status| status.phase());
-            let rests = matches!(phase, Some(v1::InstancePhase::Stopped | v1::InstancePhase::Failed));
-            rested = if rests { rested + 1 } else { 0 };
-            if rested == RESTS_AFTER {
-                client.start("demo").await?;
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
+        let request = DemoGuest::find(&args.demo_dir)?.request("demo", port);
+        say("Creating the instance `demo` ...");
+        client.create(request).await.map(drop)
     };
-    match tokio::time::timeout(BOOT_WITHIN, up).await {
-        Ok(boots) => say(format!("The guest is up; its boot counter says {}.", boots?)),
-        Err(_) => bail!("the guest did not say within {} s that it is up", BOOT_WITHIN.as_secs()),
+    let up = async {
+        begun?;
+        tokio::time::timeout(BOOT_WITHIN, boots(client)).await.unwrap_or_else(|_| {
+            bail!("the guest did not say within {} s that it is up", BOOT_WITHIN.as_secs())
+        })
+    };
+    match up.await {
+        Ok(boots) => say(format!("The guest is up; its boot counter says {boots}.")),
+        Err(error) => {
+            say(format!("The instance `demo` is not up: {error:#}"));
+            say(format!("  {ctl} instance get demo       says more"));
+            say(format!("  {ctl} instance delete demo    lets the next start make it anew"));
+        }
     }
     Ok(())
+}
+
+/// What the guest's boot counter says, once it is up.
+async fn boots(client: &mut Client) -> anyhow::Result<u64> {
+    // Straight after a restart of this program the guest may still be on its way, while its status is what it was before.
+    // A start of what is on its way would restart it, so only what rests for a while is started.
+    let mut rested = 0;
+    loop {
+        if let Ok(mut console) = client.console("demo").await {
+            return console.until(guest::boots).await;
+        }
+        let found = client.instance("demo").await?;
+        let phase = found.and_then(|found| found.status).map(|status| status.phase());
+        let rests = matches!(phase, Some(v1::InstancePhase::Stopped | v1::InstancePhase::Failed));
+        rested = if rests { rested + 1 } else { 0 };
+        if rested == RESTS_AFTER {
+            client.start("demo").await?;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// Powers the guests down, then ends everything else. A second signal leaves the guests running.
@@ -165,7 +194,7 @@ pub(crate) async fn stop(local: Local, qemu: Qemu) {
     say(format!("\nStopping: guests have {limit} s to power down (Ctrl-C again leaves them running) ..."));
     let progress = |left: &[hv_core::InstanceId]| {
         if !left.is_empty() {
-            say(format!("  {} still running", left.len()));
+            say(format!("  {} running", guests(left.len())));
         }
     };
     tokio::select! {
@@ -176,6 +205,11 @@ pub(crate) async fn stop(local: Local, qemu: Qemu) {
         say(format!("Not everything ended in time: {error}"));
     }
     qemu.drain(DRAIN_WITHIN).await;
+}
+
+/// A number of guests, in words.
+pub(crate) fn guests(number: usize) -> String {
+    format!("{number} {}", if number == 1 { "guest" } else { "guests" })
 }
 
 /// What taking the guests down came to.

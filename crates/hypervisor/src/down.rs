@@ -1,7 +1,7 @@
 //! `hypervisor down`: stops whatever an earlier run left.
 
 use crate::cli::{Common, say};
-use crate::dev::{DRAIN_WITHIN, ended};
+use crate::dev::{DRAIN_WITHIN, ended, guests};
 use crate::local::start_server;
 use crate::lock::{Lock, Taken};
 use anyhow::Context;
@@ -48,7 +48,7 @@ pub(crate) async fn run(common: &Common) -> anyhow::Result<()> {
     let left = agent
         .quiesce(POWER_DOWN_WITHIN, |left| {
             if !left.is_empty() {
-                say(format!("Powering {} guests down ...", left.len()));
+                say(format!("Powering {} down ...", guests(left.len())));
             }
         })
         .await;
