@@ -31,6 +31,7 @@ pub fn create(
     let wire = request.spec.as_ref().ok_or_else(|| Error::invalid("spec", "a specification is required"))?;
     let spec =
         InstanceSpec { restart_serial: 0, force_stop: false, stop_timeout_once: None, ..spec_from(wire)? };
+    check_required_node(cluster, &spec.placement.required_node)?;
     if let Some(taken) = cluster.instance_named(&project, &name) {
         return Err(Error::new(
             ErrorKind::AlreadyExists,
@@ -66,6 +67,26 @@ pub fn create(
         context.operation(OperationKind::InstanceCreate, Target::Instance(id), &name, &project);
     operation.target_generation = 1;
     Ok(context.plan(writer, operation))
+}
+
+/// A node that people name must be there. What else no node has today, one that joins may have: an instance waits for that.
+fn check_required_node(cluster: &Cluster, reference: &str) -> Result<(), Error> {
+    const NAMES: usize = 5;
+    if reference.is_empty() || cluster.find_node(reference).is_ok() {
+        return Ok(());
+    }
+    let names = cluster.nodes().values().map(|entry| entry.node.metadata.name.as_str());
+    let mut there: Vec<_> = names.take(NAMES).collect();
+    if cluster.nodes().len() > NAMES {
+        there.push("...");
+    }
+    let there = if there.is_empty() {
+        "no node has registered".to_owned()
+    } else {
+        format!("there are: {}", there.join(", "))
+    };
+    Err(Error::invalid("spec.placement.required_node", format!("there is no node `{reference}`; {there}"))
+        .with_hint("name one of them, or register that node first: `hypervisor-ctl node register`"))
 }
 
 /// A verb on an instance, with what it needs.

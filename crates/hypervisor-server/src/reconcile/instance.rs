@@ -6,7 +6,7 @@ use crate::scheduler::{self, Candidate};
 use crate::state::write::{Lost, PlacementRecord, Rejection, Stray, Writer};
 use crate::state::{Cluster, InstanceEntry, Missing, NOWHERE_LABEL, keys};
 use hv_core::condition::REPORTED;
-use hv_core::instance::{Epoch, Instance, InstanceStatus, Phase, Placement, Relocation};
+use hv_core::instance::{Epoch, Instance, InstanceStatus, Phase, Placement, Relocation, RunState};
 use hv_core::meta::DEFAULT_PROJECT;
 use hv_core::node::NodePhase;
 use hv_core::operation::Target;
@@ -137,6 +137,12 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
             }
         }
         (None, _) if placement.stays_lost(&instance.spec) => instance.status = lost(&placement),
+        // It is on no node, and need not be on one before it is started.
+        (None, _)
+            if instance.spec.run_state == RunState::Stopped && instance.status.phase == Phase::Stopped =>
+        {
+            instance.status.observed_generation = instance.metadata.generation;
+        }
         (None, _) => {
             reserve = place(&mut instance, &mut placement, entry, view)?;
         }
@@ -319,7 +325,7 @@ fn lost(placement: &PlacementRecord) -> InstanceStatus {
     }
 }
 
-/// Chooses a node. Without one the status says why.
+/// Chooses a node. Without one the status says why; what is wanted stopped is that already.
 fn place(
     instance: &mut Instance,
     placement: &mut PlacementRecord,
@@ -340,6 +346,16 @@ fn place(
             ..InstanceStatus::default()
         };
         return Ok(Some((node, instance.spec.resources())));
+    }
+    if instance.spec.run_state == RunState::Stopped {
+        // There is nothing to wait for: it is as it is wanted.
+        instance.status = InstanceStatus {
+            phase: Phase::Stopped,
+            message: format!("it is on no node until it is started: {}", decision.summary),
+            observed_generation: instance.metadata.generation,
+            ..InstanceStatus::default()
+        };
+        return Ok(None);
     }
     // Refused by every node that could otherwise have it: waiting would not help.
     let refused = candidates.iter().any(|candidate| candidate.refusal.is_some())

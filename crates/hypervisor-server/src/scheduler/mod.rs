@@ -119,7 +119,8 @@ pub fn obstacles(instance: &Instance, selector: &Selector, candidate: &Candidate
     if !selector.matches(&node.metadata.labels) {
         obstacles.push(format!("its labels do not match `{}`", wanted.node_selector));
     }
-    obstacles.extend(instance.spec.resources().shortages(node.status.report.allocatable - *allocated));
+    let total = node.status.report.allocatable;
+    obstacles.extend(instance.spec.resources().shortages_of(total - *allocated, total));
     if let Some(refusal) = refusal {
         obstacles.push((*refusal).to_owned());
     }
@@ -226,7 +227,7 @@ mod tests {
             node
         };
         let good = node(1, "a");
-        check("needs 9 vCPUs, 8 free", &good, |spec| spec.cpus = 9);
+        check("needs 9 vCPUs, 8 in all", &good, |spec| spec.cpus = 9);
         check("zone is `a`, not `b`", &good, |spec| spec.placement.zone = "b".into());
         check("its labels do not match", &good, |spec| spec.placement.node_selector = "disk=hdd".into());
         check("requires node `c`", &good, |spec| spec.placement.required_node = "c".into());
