@@ -4,8 +4,8 @@
 mod site;
 
 use hv_api::v1;
-use hv_driver::fake::FakeDriver;
-use hv_driver::Guest;
+use hv_driver::fake::{FakeDriver, Fault};
+use hv_driver::{DriverError, DriverErrorKind, Guest};
 use hv_runtime::clock;
 use site::{Site, guest};
 use tonic::Code;
@@ -54,6 +54,48 @@ async fn what_is_on_no_node_is_stopped_at_once_and_starts_when_there_is_one() {
     assert_eq!(site.ended(Some(start)).await.phase(), v1::OperationPhase::Cancelled);
     // The one that was stopped from the first is started where there is a node now.
     assert_eq!(site.start_instance("idle").await.phase(), v1::OperationPhase::Succeeded);
+    site.end([alpha]).await;
+}
+
+#[tokio::test]
+async fn a_change_of_what_has_failed_is_not_judged_by_that_failure() {
+    let mut site = Site::start().await;
+    let host = FakeDriver::new(clock::wall);
+    let alpha = site.agent("alpha", &host).await;
+    site.node("alpha", v1::NodePhase::Ready).await;
+    let in_use = || DriverError::new(DriverErrorKind::Conflict, "start", "port 2222 is in use").permanent();
+    host.inject("start", None, Fault::Fail(in_use()));
+    let create = site.ask("web", |_| {}).await.unwrap().operation;
+    assert_eq!(site.ended(create).await.phase(), v1::OperationPhase::Failed);
+    let update = |change: v1::InstanceSpec, path: &str| v1::UpdateInstanceRequest {
+        instance: "web".into(),
+        spec: Some(change),
+        update_mask: Some(prost_types::FieldMask { paths: vec![path.into()] }),
+        ..Default::default()
+    };
+    let larger =
+        update(v1::InstanceSpec { memory_bytes: 128 << 20, ..Default::default() }, "spec.memory_bytes");
+    let updated = site.compute.update_instance(larger).await.unwrap().into_inner().operation;
+    let updated = site.ended(updated).await;
+    assert_eq!(updated.phase(), v1::OperationPhase::Succeeded, "{updated:?}");
+    assert!(updated.message.contains("recorded for its next start"), "{}", updated.message);
+    // A change that is a start is one, and answers for it.
+    let running = || {
+        update(
+            v1::InstanceSpec { run_state: v1::RunState::Running.into(), ..Default::default() },
+            "spec.run_state",
+        )
+    };
+    let again = DriverError::new(DriverErrorKind::Conflict, "start", "port 3333 is in use").permanent();
+    host.inject("start", None, Fault::Fail(again));
+    let started = site.compute.update_instance(running()).await.unwrap().into_inner().operation;
+    let started = site.ended(started).await;
+    assert_eq!(
+        (started.phase(), started.message.as_str()),
+        (v1::OperationPhase::Failed, "port 3333 is in use")
+    );
+    let started = site.compute.update_instance(running()).await.unwrap().into_inner().operation;
+    assert_eq!(site.ended(started).await.phase(), v1::OperationPhase::Succeeded);
     site.end([alpha]).await;
 }
 

@@ -160,6 +160,14 @@ fn change(entry: &InstanceEntry, mut instance: Instance, kind: OperationKind, co
     } else if entry.placement.stays_lost(&instance.spec) && !instance.is_deleting() {
         // Nobody will act on it before it is started.
         operation.end(context.now, OperationPhase::Succeeded, "recorded for its next start", None);
+    } else if kind == OperationKind::InstanceUpdate
+        && (old.status.phase, old.placement.is_some()) == (Phase::Failed, true)
+        && (instance.spec.run_state, instance.spec.restart_serial)
+            == (old.spec.run_state, old.spec.restart_serial)
+    {
+        // How its last start ended says nothing of this change, and whether there is another start is not for the change to say.
+        let message = "recorded for its next start; it has failed before, and `instance start` tries again";
+        operation.end(context.now, OperationPhase::Succeeded, message, None);
     }
     context.plan(writer, operation)
 }
