@@ -2,9 +2,10 @@
 
 use super::{Context, Plan, check_precondition};
 use crate::state::write::Writer;
-use crate::state::{Cluster, InstanceEntry, keys};
+use crate::state::{Cluster, InstanceEntry, Missing, NOWHERE_LABEL, keys};
 use hv_api::convert::{project_from, spec_from, spec_to};
 use hv_api::v1;
+use hv_core::Labels;
 use hv_core::instance::state::{Decision, Request, decide};
 use hv_core::instance::update::{Field, needs_restart};
 use hv_core::instance::{Instance, InstanceSpec, InstanceStatus, Phase, RunState};
@@ -118,11 +119,45 @@ pub fn act(cluster: &Cluster, act: &Act<'_>, context: &Context) -> Result<Plan, 
             return Err(Error::new(ErrorKind::Internal, format!("{} is no verb", act.request.as_str())));
         }
     };
-    let decision = decide(&entry.instance, act.request)?;
+    let decision = decided(cluster, entry, act.request)?;
     let mut instance = entry.instance.clone();
     apply(&mut instance.spec, decision, act.timeout);
     instance.spec.check()?;
     Ok(change(entry, instance, kind, context))
+}
+
+/// Whether a verb is acceptable now. Of an instance that waits to be found again nobody knows whether it runs: it can be told to be down
+/// when it is, and nothing else.
+fn decided(cluster: &Cluster, entry: &InstanceEntry, request: Request) -> Result<Decision, Error> {
+    let instance = &entry.instance;
+    if cluster.missing(entry) == Some(Missing::Waits)
+        && !matches!(request, Request::Stop | Request::ForceStop)
+    {
+        let (verb, name) = (request.as_str(), &instance.metadata.name);
+        return Err(Error::new(
+            ErrorKind::FailedPrecondition,
+            format!("cannot {verb} `{name}`: {}", cluster.awaits_report(instance)),
+        )
+        .with_uid(instance.id)
+        .with_hint("`hypervisor-ctl node list` shows which nodes are connected"));
+    }
+    decide(instance, request)
+}
+
+/// The label that says of an instance that it is nowhere has to name the restore that it is said of: another one would do nothing.
+fn check_nowhere_label(cluster: &Cluster, old: &Labels, new: &Labels) -> Result<(), Error> {
+    let Some(said) = new.get(NOWHERE_LABEL).filter(|said| old.get(NOWHERE_LABEL) != Some(*said)) else {
+        return Ok(());
+    };
+    let was = match cluster.restored() {
+        Some(restored) if *said == restored.to_string() => return Ok(()),
+        Some(restored) => {
+            format!("this store was restored at revision {restored}: {NOWHERE_LABEL}={restored}")
+        }
+        None => "this store was never restored".to_owned(),
+    };
+    Err(Error::invalid("labels", format!("`{NOWHERE_LABEL}={said}` names no restore of this store; {was}"))
+        .with_hint("the instance's message has the whole command"))
 }
 
 fn apply(spec: &mut InstanceSpec, decision: Decision, timeout: Option<Duration>) {
@@ -223,6 +258,7 @@ pub fn update(
     let mut instance = old.clone();
     if mask.contains(&Field::Labels) {
         check_labels("labels", &request.labels)?;
+        check_nowhere_label(cluster, &old.metadata.labels, &request.labels)?;
         instance.metadata.labels.clone_from(&request.labels);
     }
     if mask.contains(&Field::Annotations) {
@@ -245,7 +281,7 @@ pub fn update(
             (RunState::Paused, _) => Request::Pause,
             (RunState::Stopped, _) => Request::Stop,
         };
-        apply(&mut instance.spec, decide(old, verb)?, None);
+        apply(&mut instance.spec, decided(cluster, entry, verb)?, None);
     }
     let has_guest = matches!(
         old.status.phase,

@@ -4,10 +4,9 @@ use super::sighting;
 use super::{drain, progress};
 use crate::scheduler::{self, Candidate};
 use crate::state::write::{Lost, PlacementRecord, Rejection, Stray, Writer};
-use crate::state::{Cluster, InstanceEntry, Missing, NOWHERE_LABEL, keys};
+use crate::state::{Cluster, InstanceEntry, Missing, keys};
 use hv_core::condition::REPORTED;
 use hv_core::instance::{Epoch, Instance, InstanceStatus, Phase, Placement, Relocation, RunState};
-use hv_core::meta::DEFAULT_PROJECT;
 use hv_core::node::NodePhase;
 use hv_core::operation::Target;
 use hv_core::{ConditionStatus, Error, InstanceId, NodeId, Resources, Timestamp};
@@ -271,18 +270,8 @@ fn find(
     seen_on: Option<NodeId>,
     view: &View<'_>,
 ) -> Option<(NodeId, Resources)> {
-    let name = &instance.metadata.name;
     let Some(node) = seen_on else {
-        let restored = view.cluster.restored().unwrap_or_default();
-        let project = match instance.metadata.project.as_str() {
-            DEFAULT_PROJECT => String::new(),
-            project => format!(" --project {project}"),
-        };
-        let message = format!(
-            "the store was restored, and no node has reported this instance since: connect the node that has it; if it is \
-             nowhere, `hypervisor-ctl instance update {name}{project} --label {NOWHERE_LABEL}={restored}` starts it anew, \
-             `hypervisor-ctl instance delete {name}{project} --force` removes it"
-        );
+        let message = view.cluster.awaits_report(instance);
         instance.status.phase = Phase::Unknown;
         instance.status.conditions.set(REPORTED, ConditionStatus::False, "StoreRestored", &message, view.now);
         instance.status.message = message;

@@ -9,7 +9,7 @@ use crate::state::{Change, Cluster, keys};
 use hv_api::convert::{report_to, status_from};
 use hv_api::v1;
 use hv_api::v1::agent_message::Message as Up;
-use hv_core::condition::{REVOCATION, STRAY};
+use hv_core::condition::{REVOCATION, STRAY, UNKNOWN_INSTANCES};
 use hv_core::instance::{Instance, InstanceSpec, InstanceStatus, Phase, Relocation};
 use hv_core::node::{DriverStatus, Node, NodePhase, NodeReport, NodeSpec, NodeStatus};
 use hv_core::{
@@ -327,6 +327,44 @@ fn a_stray_is_shown_until_its_node_says_that_it_is_gone_or_is_gone_itself() {
     let visible = site.world.follow();
     site.step(Input::Changes(&visible));
     assert_eq!(stray(&site), None);
+}
+
+#[test]
+fn a_node_shows_what_it_has_of_instances_that_nobody_knows_until_it_is_gone() {
+    let mut world = World::new();
+    let (alpha, beta) = (world.node("alpha", 4), world.node("beta", 4));
+    world.create("demo");
+    world.place("demo", alpha);
+    let id = world.entry("demo").instance.id;
+    let mut site = Site::new(world);
+    site.connect(beta);
+    let shown = |site: &Site| {
+        let conditions = &site.world.cluster.nodes()[&beta].node.status.conditions;
+        conditions.get(UNKNOWN_INSTANCES).map(|unknown| unknown.message.clone())
+    };
+    let other: InstanceId = "018f4e2a-0000-7000-8000-00000000abcd".parse().unwrap();
+    let stray = |id: InstanceId| stray_guest(id);
+    site.observed(beta, full(false, vec![stray(other)]));
+    assert_eq!(shown(&site), None, "it may have more to tell");
+    site.observed(beta, full(true, vec![stray(id)]));
+    let message = shown(&site).expect("people are told");
+    assert!(message.contains(&format!(": a guest of {other}. It is left alone")), "{message}");
+    // A server that has just started shows what was known until the node has told all.
+    site.disconnect(beta);
+    site.restart();
+    site.connect(beta);
+    site.observed(beta, full(false, vec![]));
+    assert_eq!(shown(&site).as_ref(), Some(&message));
+    site.observed(beta, full(true, vec![stray(other), stray(id)]));
+    site.report(beta, v1::ObservedInstance { uid: other.to_string(), gone: true, ..stray(other) });
+    assert_eq!(shown(&site), None);
+    // A stray is nobody's once its instance is removed.
+    let mut writer = Writer::default();
+    writer.delete(keys::instance(&Name::parse("name", "default").unwrap(), id));
+    assert!(site.world.model.txn(&writer.finish()).unwrap().succeeded);
+    let visible = site.world.follow();
+    site.step(Input::Changes(&visible));
+    assert!(shown(&site).expect("it is left").contains(&format!("a guest of {id}")));
 }
 
 #[test]
