@@ -266,7 +266,7 @@ pub fn update(
         instance.metadata.annotations.clone_from(&request.annotations);
     }
     instance.spec = masked(&old.spec, request.spec.as_ref(), &mask)?;
-    let raises = check_room(cluster, entry, &instance.spec)?;
+    let raises = check_room(cluster, entry, &instance)?;
     if instance.spec.root_disk_bytes < old.spec.root_disk_bytes {
         return Err(Error::invalid("spec.root_disk_bytes", "a disk cannot shrink"));
     }
@@ -302,8 +302,8 @@ pub fn update(
 
 /// An instance may grow only into what its node has left, and the node that it leaves for. Answers the nodes that it takes more of:
 /// what was seen there must still hold at the commit.
-fn check_room(cluster: &Cluster, entry: &InstanceEntry, new: &InstanceSpec) -> Result<Vec<NodeId>, Error> {
-    let (own, wanted) = (entry.instance.spec.resources(), new.resources());
+fn check_room(cluster: &Cluster, entry: &InstanceEntry, new: &Instance) -> Result<Vec<NodeId>, Error> {
+    let (own, wanted) = (entry.instance.resources(), new.resources());
     if wanted.shortages(own).is_empty() {
         return Ok(Vec::new());
     }

@@ -71,7 +71,7 @@ pub(crate) fn candidates<'a>(
         };
         // What the instance takes already must not count against it.
         let own = match entry.placement.claims().any(|claim| claim == id) {
-            true => entry.instance.spec.resources(),
+            true => entry.instance.resources(),
             false => Resources::default(),
         };
         Candidate {
@@ -168,7 +168,7 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         {
             placement.leaving = true;
             placement.reserved = Some(other);
-            reserve = Some((other, instance.spec.resources()));
+            reserve = Some((other, instance.resources()));
             instance.status.phase = Phase::Migrating;
             instance.status.message = leaves(view.cluster, node);
         }
@@ -183,7 +183,13 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         (Some(node), Some(observed)) => {
             // An agent that has just started has yet to look; what it acted on under this epoch, it has acted on.
             let acted_on = instance.status.observed_generation.max(observed.status.observed_generation);
-            instance.status = InstanceStatus { observed_generation: acted_on, ..observed.status.clone() };
+            // Likewise of its disk.
+            let root_disk_bytes = match observed.status.root_disk_bytes {
+                0 => instance.status.root_disk_bytes,
+                known => known,
+            };
+            instance.status =
+                InstanceStatus { observed_generation: acted_on, root_disk_bytes, ..observed.status.clone() };
             if placement.leaving && !instance.is_deleting() {
                 instance.status.phase = Phase::Migrating;
                 if instance.status.message.is_empty() {
@@ -209,7 +215,7 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
             instance.status.message = format!("{}; no node keeps room for it", leaves(view.cluster, node));
         }
         if placement.reserved != entry.placement.reserved {
-            reserve = placement.reserved.map(|other| (other, instance.spec.resources()));
+            reserve = placement.reserved.map(|other| (other, instance.resources()));
         }
     }
 
@@ -287,7 +293,7 @@ fn find(
     instance.placement = Some(Placement { node, epoch: placement.epoch });
     instance.status.conditions.clear(REPORTED);
     instance.status.message = format!("found on node {}", node_name(view.cluster, node));
-    Some((node, instance.spec.resources()))
+    Some((node, instance.resources()))
 }
 
 /// Takes an instance from its node; it waits for the next one.
@@ -296,7 +302,12 @@ fn unplace(instance: &mut Instance, placement: &mut PlacementRecord) {
     placement.leaving = false;
     placement.reserved = None;
     instance.placement = None;
-    instance.status = InstanceStatus::default();
+    instance.status = blank(&instance.status);
+}
+
+/// The status of what has yet to be observed. Its image is as large as it was.
+fn blank(before: &InstanceStatus) -> InstanceStatus {
+    InstanceStatus { root_disk_bytes: before.root_disk_bytes, ..InstanceStatus::default() }
 }
 
 fn leaves(cluster: &Cluster, node: NodeId) -> String {
@@ -329,12 +340,9 @@ fn place(
         placement.lost = None;
         placement.epoch = placement.epoch.next_above(view.highest_epoch);
         instance.placement = Some(Placement { node, epoch: placement.epoch });
-        instance.status = InstanceStatus {
-            phase: Phase::Scheduled,
-            message: decision.summary,
-            ..InstanceStatus::default()
-        };
-        return Ok(Some((node, instance.spec.resources())));
+        instance.status =
+            InstanceStatus { phase: Phase::Scheduled, message: decision.summary, ..blank(&instance.status) };
+        return Ok(Some((node, instance.resources())));
     }
     if instance.spec.run_state == RunState::Stopped {
         // There is nothing to wait for: it is as it is wanted.
@@ -342,7 +350,7 @@ fn place(
             phase: Phase::Stopped,
             message: format!("it is on no node until it is started: {}", decision.summary),
             observed_generation: instance.metadata.generation,
-            ..InstanceStatus::default()
+            ..blank(&instance.status)
         };
         return Ok(None);
     }
@@ -355,7 +363,7 @@ fn place(
     instance.status = InstanceStatus {
         phase: if refused { Phase::Failed } else { Phase::Pending },
         message: decision.summary,
-        ..InstanceStatus::default()
+        ..blank(&instance.status)
     };
     Ok(None)
 }

@@ -415,6 +415,38 @@ fn a_node_shows_the_guests_that_it_was_to_end_and_cannot() {
     assert_eq!(shown(&site), None);
 }
 
+#[test]
+fn a_disk_that_the_specification_says_no_size_of_counts_as_its_node_made_it() {
+    let mut world = World::new();
+    let alpha = world.node("alpha", 4);
+    world.create("demo");
+    world.place("demo", alpha);
+    let entry = world.entry("demo");
+    let (uid, epoch) = (entry.instance.id.to_string(), entry.placement.epoch.0);
+    let mut site = Site::new(world);
+    site.connect(alpha);
+    let made = |phase: v1::InstancePhase, root_disk_bytes| v1::ObservedInstance {
+        uid: uid.clone(),
+        epoch,
+        status: Some(v1::InstanceStatus { phase: phase.into(), root_disk_bytes, ..Default::default() }),
+        ..Default::default()
+    };
+    let counted = |site: &Site| site.world.cluster.allocated(alpha).disk_bytes;
+    site.report(alpha, made(v1::InstancePhase::Preparing, 0));
+    assert_eq!(counted(&site), 0);
+    site.report(alpha, made(v1::InstancePhase::Running, 2 << 30));
+    assert_eq!(counted(&site), 2 << 30);
+    // Its agent has just started, or cannot read it: it has not become smaller.
+    site.report(alpha, made(v1::InstancePhase::Stopped, 0));
+    assert_eq!(counted(&site), 2 << 30);
+    let specified = |root_disk_bytes: u64| {
+        let mut instance = site.world.entry("demo").instance.clone();
+        instance.spec.root_disk_bytes = root_disk_bytes;
+        instance.resources().disk_bytes
+    };
+    assert_eq!((specified(1 << 30), specified(3 << 30)), (2 << 30, 3 << 30));
+}
+
 /// `demo` runs on alpha, and may leave it.
 fn movable() -> (Site, NodeId) {
     let mut world = World::new();

@@ -120,7 +120,7 @@ pub fn obstacles(instance: &Instance, selector: &Selector, candidate: &Candidate
         obstacles.push(format!("its labels do not match `{}`", wanted.node_selector));
     }
     let total = node.status.report.allocatable;
-    obstacles.extend(instance.spec.resources().shortages_of(total - *allocated, total));
+    obstacles.extend(instance.resources().shortages_of(total - *allocated, total));
     if let Some(refusal) = refusal {
         obstacles.push((*refusal).to_owned());
     }
@@ -131,7 +131,7 @@ fn judge(instance: &Instance, selector: &Selector, candidate: &Candidate<'_>) ->
     let node = candidate.node;
     let obstacles = obstacles(instance, selector, candidate);
     let total = node.status.report.allocatable;
-    let free = total - candidate.allocated - instance.spec.resources();
+    let free = total - candidate.allocated - instance.resources();
     let cpu = share(free.cpus.into(), total.cpus.into());
     let memory = share(free.memory_bytes, total.memory_bytes);
     let mut score = f64::midpoint(cpu, memory);

@@ -239,7 +239,7 @@ impl Cluster {
 
     /// What the instances on a node take, and those that room is kept for.
     pub fn allocated(&self, node: NodeId) -> Resources {
-        self.claiming(node).map(|entry| entry.instance.spec.resources()).sum()
+        self.claiming(node).map(|entry| entry.instance.resources()).sum()
     }
 
     /// An instance by uid, or by name within a project.
