@@ -111,10 +111,10 @@ down: build ## Stop whatever an earlier `make up` left running
 install: PROFILE = dist
 install: build install-files ## Programs, units, man pages, completions, examples (DESTDIR, PREFIX, PROFILE)
 
-# What needs no build; BIN is where the programs are.
+# BIN is where the programs are.
 SHARE = $(DESTDIR)$(PREFIX)/share
 UNITS = $(DESTDIR)$(PREFIX)/lib/systemd/system
-install-files:
+install-files: ## The same of what is built already (DESTDIR, PREFIX, PROFILE)
 	install -d $(DESTDIR)$(PREFIX)/bin $(UNITS) $(DESTDIR)$(SYSCONFDIR)/hypervisor $(SHARE)/man/man1 \
 		$(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
 	install -m 0755 $(addprefix $(BIN)/,hypervisor hypervisor-server hypervisor-agent hypervisor-ctl) \

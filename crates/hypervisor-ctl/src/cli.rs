@@ -40,7 +40,7 @@ pub(crate) struct Globals {
     /// A context of the configuration file [env: HYPERVISOR_CONTEXT]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Connection")]
     pub(crate) context: Option<String>,
-    /// The project; the default one when not given
+    /// The project; the default one when not given. Operations and events are those of all projects then
     #[arg(
         long,
         global = true,

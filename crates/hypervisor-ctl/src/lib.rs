@@ -27,6 +27,7 @@ pub use exit::Exit;
 use clap::{CommandFactory, FromArgMatches};
 use cli::{Cli, Globals};
 use exit::Failure;
+use hv_core::meta::DEFAULT_PROJECT;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read, Write};
@@ -89,6 +90,15 @@ impl Context {
     fn say(&mut self, line: impl AsRef<str>) -> Result<(), Failure> {
         writeln!(self.io.out, "{}", line.as_ref())?;
         Ok(self.io.out.flush()?)
+    }
+
+    /// The project that is asked for, in the words of calls that list: empty for all of them.
+    fn project(&self, all: bool) -> String {
+        match self.globals.project.as_str() {
+            _ if all => String::new(),
+            "" => DEFAULT_PROJECT.to_owned(),
+            project => project.to_owned(),
+        }
     }
 
     /// A line beside the result. That nobody may read it is no failure.

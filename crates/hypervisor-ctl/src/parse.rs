@@ -3,6 +3,7 @@
 use hv_api::v1;
 use hv_api::v1::network_interface_spec::Attachment;
 use jiff::SignedDuration;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -61,6 +62,21 @@ pub(crate) fn label_change(text: &str) -> Result<(String, Option<String>), Strin
         (None, Some(key)) if !key.is_empty() => Ok((key.to_owned(), None)),
         _ => Err(format!("`{text}` is neither KEY=VALUE, which sets, nor KEY-, which removes")),
     }
+}
+
+/// Applies such changes. Says whether there are any.
+pub(crate) fn change_pairs(
+    pairs: &mut BTreeMap<String, String>,
+    changes: Vec<(String, Option<String>)>,
+) -> bool {
+    let any = !changes.is_empty();
+    for (key, value) in changes {
+        match value {
+            Some(value) => pairs.insert(key, value),
+            None => pairs.remove(&key),
+        };
+    }
+    any
 }
 
 /// A further disk: `name=5G`.

@@ -92,6 +92,8 @@ fn create_sends_what_the_flags_say_and_waits_with_one_line_a_step() {
         user_data.to_str().unwrap(),
         "--label",
         "tier=front",
+        "--annotation",
+        "owner=ops",
         "--restart",
         "always",
         "--stop-timeout",
@@ -116,6 +118,7 @@ fn create_sends_what_the_flags_say_and_waits_with_one_line_a_step() {
     assert_eq!(seen.authorization, ["Bearer secret"]);
     let request = &seen.created[0];
     assert_eq!((request.name.as_str(), request.labels["tier"].as_str()), ("web", "front"));
+    assert_eq!(request.annotations["owner"], "ops");
     assert!(!request.idempotency_key.is_empty());
     let spec = request.spec.as_ref().unwrap();
     assert_eq!((spec.cpus, spec.memory_bytes, spec.root_disk_bytes), (2, 1 << 30, 10 << 30));
@@ -412,4 +415,79 @@ fn every_command_has_a_man_page_a_completion_and_help() {
     for page in ["events", "version", "completion", "man"] {
         assert!(dir.join(format!("hypervisor-ctl-{page}.1")).exists(), "{page}");
     }
+}
+
+#[test]
+fn one_of_several_that_fails_keeps_no_other_from_its_turn() {
+    let server = Server::start(Script { instance: web(), operations: done(), ..Default::default() });
+    for action in ["stop", "delete", "start"] {
+        let ended = server.ctl(&["instance", action, "nope", "web"]);
+        assert_eq!(ended.exit, Exit::NotFound, "{ended:?}");
+        assert!(ended.err.contains("error: nope: there is no instance `nope`"), "{}", ended.err);
+        assert!(ended.out.contains("web"), "{ended:?}");
+    }
+    assert_eq!(server.seen().stopped.len(), 1);
+}
+
+#[test]
+fn labels_choose_what_is_acted_on() {
+    let server = Server::start(Script { instance: web(), operations: done(), ..Default::default() });
+    let ended = server.ctl(&["instance", "stop", "-l", "tier=front", "-o", "json"]);
+    assert_eq!(ended.exit, Exit::Ok, "{ended:?}");
+    let json: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(json.as_array().map(Vec::len), Some(2), "{json}");
+    let seen = server.seen();
+    assert_eq!(seen.listed[0].label_selector, "tier=front");
+    assert_eq!(seen.listed[0].project, "default");
+    let stopped: Vec<_> = seen.stopped.iter().map(|request| request.instance.as_str()).collect();
+    assert_eq!(stopped, ["web", "second"]);
+    drop(seen);
+    assert_eq!(server.ctl(&["instance", "stop"]).exit, Exit::Usage);
+    assert_eq!(server.ctl(&["instance", "stop", "web", "-l", "a=b"]).exit, Exit::Usage);
+}
+
+#[test]
+fn a_list_is_that_of_the_project_unless_all_are_asked_for() {
+    let server = Server::start(Script { instance: web(), ..Default::default() });
+    for words in
+        [&["instance", "list"][..], &["instance", "list", "--project", "p"], &["instance", "list", "-A"]]
+    {
+        assert_eq!(server.ctl(words).exit, Exit::Ok);
+    }
+    let asked: Vec<_> = server.seen().listed.iter().map(|request| request.project.clone()).collect();
+    // Each list has two pages.
+    assert_eq!(asked, ["default", "default", "p", "p", "", ""]);
+}
+
+#[test]
+fn bash_completes_every_word() {
+    let home = tempfile::tempdir().unwrap();
+    let script = home.path().join("completion");
+    std::fs::write(&script, ctl(home.path(), &[], &["completion", "bash"], "").out).unwrap();
+    let complete = |words: &[&str]| {
+        let (last, before) = words.split_last().unwrap();
+        let ask = format!(
+            "source {}; COMP_WORDS=({}); COMP_CWORD={}; _hypervisor__ctl hypervisor-ctl '{last}' '{}'; echo \"${{COMPREPLY[@]}}\"",
+            script.display(),
+            words.join(" "),
+            words.len() - 1,
+            before.last().unwrap()
+        );
+        let answer = std::process::Command::new("bash").args(["-c", &ask]).output().unwrap();
+        String::from_utf8(answer.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(complete(&["hypervisor-ctl", "inst"]), "instance");
+    assert_eq!(complete(&["hypervisor-ctl", "instance", "cr"]), "create");
+    assert_eq!(complete(&["hypervisor-ctl", "vm", "create", "--cp"]), "--cpus");
+    assert_eq!(complete(&["hypervisor-ctl", "node", "drain", "--reas"]), "--reason");
+    assert_eq!(complete(&["hypervisor-ctl", "instance", "list", "-o", "ya"]), "yaml");
+}
+
+#[test]
+fn an_image_is_a_file_and_no_address() {
+    let server = Server::start(Script { instance: web(), ..Default::default() });
+    let ended = server.ctl(&["instance", "create", "web", "--image", "https://example.org/debian-12.qcow2"]);
+    assert_eq!(ended.exit, Exit::Usage);
+    assert!(ended.err.contains("download it first"), "{}", ended.err);
+    assert!(server.seen().created.is_empty());
 }

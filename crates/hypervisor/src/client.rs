@@ -57,17 +57,6 @@ impl Client {
         bail!("the server ended")
     }
 
-    pub(crate) async fn nodes(&mut self) -> anyhow::Result<Vec<v1::Node>> {
-        let answer = self.cluster.list_nodes(v1::ListNodesRequest::default()).await.map_err(failed)?;
-        Ok(answer.into_inner().nodes)
-    }
-
-    pub(crate) async fn instances(&mut self) -> anyhow::Result<Vec<v1::Instance>> {
-        let answer =
-            self.compute.list_instances(v1::ListInstancesRequest::default()).await.map_err(failed)?;
-        Ok(answer.into_inner().instances)
-    }
-
     /// An instance, if there is one of this name.
     pub(crate) async fn instance(&mut self, name: &str) -> anyhow::Result<Option<v1::Instance>> {
         let request = v1::GetInstanceRequest { instance: name.to_owned(), ..Default::default() };

@@ -75,17 +75,18 @@ async fn prove(args: &DevArgs, layout: &Layout) -> anyhow::Result<String> {
 
 async fn booted(client: &mut Client) -> anyhow::Result<u64> {
     let mut console = client.console("demo").await?;
-    let up = console.until(guest::boots);
-    tokio::time::timeout(BOOT_WITHIN, up)
+    let up = console.until(guest::is_up);
+    let up = tokio::time::timeout(BOOT_WITHIN, up)
         .await
-        .with_context(|| format!("the guest did not say within {} s that it is up", BOOT_WITHIN.as_secs()))?
+        .with_context(|| format!("the guest did not say within {} s that it is up", BOOT_WITHIN.as_secs()))?;
+    Ok(up?.boots)
 }
 
 /// Logs in and asks for the guest's status.
 async fn answers(client: &mut Client) -> anyhow::Result<()> {
     let mut console = client.console("demo").await?;
     let dialogue = async {
-        console.until(guest::boots).await?;
+        console.until(guest::is_up).await?;
         console.type_in("\n").await?;
         for (prompt, answer) in
             [("login:", "demo\n"), ("assword:", "demo\n"), ("$", "status\n"), (UP, "exit\n")]

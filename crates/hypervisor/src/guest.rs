@@ -61,11 +61,21 @@ impl DemoGuest {
     }
 }
 
-/// The boot counter in the line that says the guest is up.
-pub(crate) fn boots(console: &str) -> Option<u64> {
-    let rest = &console[console.rfind(UP)? + UP.len()..];
-    let end = rest.find(|c: char| !c.is_ascii_digit())?;
-    rest[..end].parse().ok()
+/// What a guest says when it is up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IsUp {
+    /// Its boot counter.
+    pub(crate) boots: u64,
+    /// The whole line.
+    pub(crate) line: String,
+}
+
+/// The newest such line of a console.
+pub(crate) fn is_up(console: &str) -> Option<IsUp> {
+    let line = &console[console.rfind(UP)?..];
+    let line = line[..line.find(['\r', '\n'])?].to_owned();
+    let boots = line[UP.len()..].split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+    Some(IsUp { boots, line })
 }
 
 #[cfg(test)]
@@ -74,8 +84,10 @@ mod tests {
 
     #[test]
     fn the_newest_boot_counts() {
-        assert_eq!(boots("x hypervisor-demo: up boot=1 u\nhypervisor-demo: up boot=12 uptime"), Some(12));
-        assert_eq!(boots("hypervisor-demo: up boot="), None);
-        assert_eq!(boots("login:"), None);
+        let up =
+            is_up("x hypervisor-demo: up boot=1 u\nhypervisor-demo: up boot=12 uptime=2s\r\n$ ").unwrap();
+        assert_eq!((up.boots, up.line.as_str()), (12, "hypervisor-demo: up boot=12 uptime=2s"));
+        assert_eq!(is_up("hypervisor-demo: up boot=1 upt"), None, "the rest is on its way");
+        assert_eq!(is_up("login:\n"), None);
     }
 }

@@ -175,12 +175,26 @@ fn believable(facts: &Facts) -> Result<(), String> {
     }
 }
 
+/// Why /dev/kvm does not open, and what to do about it.
+fn not_openable(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => format!(
+            "{error}: this user is not in its group; `sudo usermod --append --groups kvm USER`, then log in anew"
+        ),
+        io::ErrorKind::NotFound => format!(
+            "{error}: virtualization is off in the firmware, or the module kvm_intel or kvm_amd is not loaded; in a virtual machine \
+             its host must pass it on"
+        ),
+        _ => error.to_string(),
+    }
+}
+
 /// Gathers the facts of this host. Blocks for at most `limits.clock` and a little; call it from a thread that may.
 #[must_use]
 pub fn facts(limits: Limits) -> Facts {
     let device = match File::options().read(true).write(true).open("/dev/kvm") {
         Ok(_) => Device::Openable,
-        Err(error) => Device::NotOpenable(error.to_string()),
+        Err(error) => Device::NotOpenable(not_openable(&error)),
     };
     let probe = (device == Device::Openable).then(|| probe(limits));
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -259,9 +273,20 @@ mod tests {
             (facts_of(true, slow(Limit::Clock(time))), Accelerator::Tcg, "it is tried again"),
             (facts_of(true, None), Accelerator::Tcg, "no test guest"),
             (
-                Facts { device: Device::NotOpenable("Permission denied".into()), ..facts_of(true, None) },
+                Facts {
+                    device: Device::NotOpenable(not_openable(&io::ErrorKind::PermissionDenied.into())),
+                    ..facts_of(true, None)
+                },
                 Accelerator::Tcg,
-                "Permission denied",
+                "--groups kvm",
+            ),
+            (
+                Facts {
+                    device: Device::NotOpenable(not_openable(&io::ErrorKind::NotFound.into())),
+                    ..facts_of(true, None)
+                },
+                Accelerator::Tcg,
+                "kvm_intel",
             ),
         ];
         for (facts, accelerator, words) in cases {

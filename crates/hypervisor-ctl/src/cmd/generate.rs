@@ -12,7 +12,13 @@ use std::path::Path;
 pub(crate) fn completion(context: &mut Context, shell: Shell) -> Result<(), Failure> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "hypervisor-ctl", &mut text);
-    context.io.out.write_all(&text)?;
+    let mut text = String::from_utf8_lossy(&text).into_owned();
+    if shell == Shell::Bash {
+        // clap_complete 4.6 takes the hyphen of our name for the border of a subcommand in one of two places, so that bash
+        // would complete the first word only.
+        text = text.replace("hypervisor__subcmd__ctl", "hypervisor__ctl");
+    }
+    context.io.out.write_all(text.as_bytes())?;
     Ok(context.io.out.flush()?)
 }
 

@@ -5,10 +5,11 @@ use crate::cmd::{Waiting, operation};
 use crate::connect::{Connection, mutate, unary};
 use crate::exit::Failure;
 use crate::output::{Details, Format, Rows, Text, Tone, human, view};
+use crate::parse::{self, change_pairs};
 use crate::wait::wait;
 use clap::{Args, Subcommand, ValueEnum};
 use hv_api::v1;
-use hv_core::Timestamp;
+use hv_core::{Error, ErrorKind, Timestamp};
 use hv_runtime::clock;
 
 #[derive(Subcommand)]
@@ -21,6 +22,8 @@ pub(crate) enum Command {
         /// Name or uid
         node: String,
     },
+    /// Change what a node is: its labels, its role, where it stands
+    Update(Update),
     /// Place nothing new on a node; what is there stays
     Cordon(Change),
     /// Place instances on a node again
@@ -28,8 +31,8 @@ pub(crate) enum Command {
     /// Place nothing new on a node, and let what may leave it leave
     ///
     /// Instances with relocation `recreate` are stopped, and made anew with fresh disks on another node, as long as one takes them.
-    /// All others stay, running, with their disks: the command says which. `node uncordon` ends it; what has begun to leave
-    /// does not come back.
+    /// All others stay, running, with their disks: the command says which, and ends with 5. `node uncordon` ends it; what has
+    /// begun to leave does not come back.
     Drain(Change),
     /// Forget a node whose agent is stopped
     ///
@@ -49,6 +52,52 @@ pub(crate) struct Deregister {
     abandon_instances: bool,
     #[command(flatten)]
     waiting: Waiting,
+}
+
+/// Change what a node is: its labels, its role, where it stands
+///
+/// What is not named stays as it is. An agent's configuration gives a new node's values, and is not asked again.
+///
+/// Examples:
+///   hypervisor-ctl node update n1 --label disk=ssd --label old-
+///   hypervisor-ctl node update n1 --region eu --zone ''
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Update {
+    /// Name or uid
+    node: String,
+    /// Set (KEY=VALUE) or remove (KEY-) a label; may be given several times
+    #[arg(long, value_name = "LABEL", value_parser = parse::label_change)]
+    label: Vec<(String, Option<String>)>,
+    /// Set (KEY=VALUE) or remove (KEY-) an annotation; may be given several times
+    #[arg(long, value_name = "ANNOTATION", value_parser = parse::label_change)]
+    annotation: Vec<(String, Option<String>)>,
+    /// Whether it may serve the control plane
+    #[arg(long, value_enum)]
+    role: Option<Role>,
+    /// Where it stands; an empty text for nowhere
+    #[arg(long)]
+    region: Option<String>,
+    /// The part of the region; an empty text for none
+    #[arg(long)]
+    zone: Option<String>,
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Role {
+    Master,
+    Worker,
+}
+
+impl From<Role> for v1::NodeRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Master => Self::Master,
+            Role::Worker => Self::Worker,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -104,10 +153,11 @@ pub(crate) async fn run(context: &mut Context, command: Command) -> Result<(), F
             context.show_rows(rows(&nodes, clock::wall()))
         }
         Command::Get { node } => {
-            let mut client = Connection::open(context).await?.cluster();
-            let node = client.get_node(unary(v1::GetNodeRequest { node })).await?.into_inner();
+            let connection = Connection::open(context).await?;
+            let node = fetch(&connection, &node).await?;
             show(context, &node)
         }
+        Command::Update(asked) => update(context, asked).await,
         Command::Cordon(asked) => change(context, asked, v1::Schedulability::Cordoned).await,
         Command::Uncordon(asked) => change(context, asked, v1::Schedulability::Schedulable).await,
         Command::Drain(asked) => change(context, asked, v1::Schedulability::Draining).await,
@@ -137,6 +187,80 @@ async fn all(context: &Context, list: List) -> Result<Vec<v1::Node>, Failure> {
     }
 }
 
+async fn fetch(connection: &Connection, node: &str) -> Result<v1::Node, Failure> {
+    let request = v1::GetNodeRequest { node: node.to_owned() };
+    Ok(connection.cluster().get_node(unary(request)).await?.into_inner())
+}
+
+async fn update(context: &mut Context, asked: Update) -> Result<(), Failure> {
+    let connection = Connection::open(context).await?;
+    let metadata = fetch(&connection, &asked.node).await?.metadata.unwrap_or_default();
+    let (mut labels, mut annotations) = (metadata.labels, metadata.annotations);
+    let mut spec = v1::NodeSpec::default();
+    let mut paths = Vec::new();
+    let mut changes = |path: &str| paths.push(path.to_owned());
+    if let Some(role) = asked.role {
+        spec.role = v1::NodeRole::from(role).into();
+        changes("spec.role");
+    }
+    if let Some(region) = asked.region {
+        spec.region = region;
+        changes("spec.region");
+    }
+    if let Some(zone) = asked.zone {
+        spec.zone = zone;
+        changes("spec.zone");
+    }
+    if change_pairs(&mut labels, asked.label) {
+        changes("labels");
+    }
+    if change_pairs(&mut annotations, asked.annotation) {
+        changes("annotations");
+    }
+    if paths.is_empty() {
+        let error = Error::new(ErrorKind::Invalid, "nothing to change: no flag says what");
+        return Err(error.with_hint("hypervisor-ctl node update --help").into());
+    }
+    let request = v1::UpdateNodeRequest {
+        node: metadata.uid,
+        spec: Some(spec),
+        labels,
+        annotations,
+        update_mask: Some(prost_types::FieldMask { paths }),
+        idempotency_key: asked.waiting.key(""),
+        precondition: Some(v1::Precondition { generation: metadata.generation }),
+    };
+    let node = send(context, &connection, request, &asked.waiting).await?;
+    match node {
+        Some((node, _)) => context.show_rows(rows(&[node], clock::wall())),
+        None => Ok(()),
+    }
+}
+
+/// Sends a change and waits for it: the node as it then is, and what its operation says. `None` when nobody waits.
+async fn send(
+    context: &mut Context,
+    connection: &Connection,
+    request: v1::UpdateNodeRequest,
+    waiting: &Waiting,
+) -> Result<Option<(v1::Node, String)>, Failure> {
+    let node = request.node.clone();
+    let answer = mutate(request, |request| {
+        let mut client = connection.cluster();
+        async move { client.update_node(request).await }
+    })
+    .await?;
+    let mut message = String::new();
+    if let Some(begun) = answer.operation {
+        if waiting.no_wait {
+            operation::show(context, &begun)?;
+            return Ok(None);
+        }
+        message = wait(context, connection, begun, waiting.timeout).await?.message;
+    }
+    Ok(Some((fetch(connection, &node).await?, message)))
+}
+
 async fn change(context: &mut Context, asked: Change, wanted: v1::Schedulability) -> Result<(), Failure> {
     let connection = Connection::open(context).await?;
     let request = v1::UpdateNodeRequest {
@@ -152,30 +276,21 @@ async fn change(context: &mut Context, asked: Change, wanted: v1::Schedulability
         idempotency_key: asked.waiting.key(""),
         ..Default::default()
     };
-    let answer = mutate(request, |request| {
-        let mut client = connection.cluster();
-        async move { client.update_node(request).await }
-    })
-    .await?;
-    if let Some(begun) = answer.operation {
-        if asked.waiting.no_wait {
-            return operation::show(context, &begun);
-        }
-        let ended = wait(context, &connection, begun, asked.waiting.timeout).await?;
-        if wanted == v1::Schedulability::Draining {
-            context.note(ended.message);
-        }
-    }
-    let request = v1::GetNodeRequest { node: asked.node };
-    let node = connection.cluster().get_node(unary(request)).await?.into_inner();
+    let Some((node, message)) = send(context, &connection, request, &asked.waiting).await? else {
+        return Ok(());
+    };
     let left = node.status.as_ref().map_or(0, |status| status.instances);
-    if wanted == v1::Schedulability::Draining && left > 0 {
-        context.note(format!(
-            "{left} instances are still on it: hypervisor-ctl instance list --node {}",
-            name(&node)
-        ));
+    let name = name(&node).to_owned();
+    context.show_rows(rows(&[node], clock::wall()))?;
+    if wanted != v1::Schedulability::Draining || left == 0 {
+        return Ok(());
     }
-    context.show_rows(rows(&[node], clock::wall()))
+    // Whoever would switch the host off next has to know.
+    let (noun, verb) = if left == 1 { ("instance", "stays") } else { ("instances", "stay") };
+    let why = if message.is_empty() { String::new() } else { format!(": {message}") };
+    let error =
+        Error::new(ErrorKind::FailedPrecondition, format!("{left} {noun} {verb} on node `{name}`{why}"));
+    Err(error.with_hint(format!("hypervisor-ctl instance list -A --node {name}")).into())
 }
 
 async fn deregister(context: &mut Context, asked: Deregister) -> Result<(), Failure> {

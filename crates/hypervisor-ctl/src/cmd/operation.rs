@@ -1,22 +1,24 @@
 //! `operation`: what was asked for, and how far it is.
 
 use crate::Context;
+use crate::cmd::instance::fetch;
 use crate::connect::{Connection, unary};
 use crate::exit::Failure;
 use crate::output::{Details, Rows, Text, Tone, human, view};
 use crate::wait::wait;
 use clap::{Subcommand, ValueEnum};
 use hv_api::v1;
-use hv_core::Timestamp;
+use hv_core::{Error, ErrorKind, Timestamp};
 use hv_runtime::clock;
 use std::time::Duration;
+use tonic::Code;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Operations, newest first
     List {
-        /// Only those on this object: its uid
-        #[arg(long, value_name = "UID")]
+        /// Only those on this instance or node: its name or uid. By uid also where it is gone
+        #[arg(long, value_name = "OBJECT")]
         target: Option<String>,
         /// Only those in this phase
         #[arg(long, value_enum)]
@@ -71,8 +73,12 @@ pub(crate) async fn run(context: &mut Context, command: Command) -> Result<(), F
     let mut client = connection.operations();
     let operation = match command {
         Command::List { target, phase, limit } => {
+            let target_uid = match target {
+                Some(target) => uid(context, &connection, target).await?,
+                None => String::new(),
+            };
             let request = v1::ListOperationsRequest {
-                target_uid: target.unwrap_or_default(),
+                target_uid,
                 phase: phase.map_or(v1::OperationPhase::Unspecified, v1::OperationPhase::from).into(),
                 page: Some(v1::PageRequest { size: limit, token: String::new() }),
                 project: context.globals.project.clone(),
@@ -95,9 +101,41 @@ pub(crate) async fn run(context: &mut Context, command: Command) -> Result<(), F
     show(context, &operation)
 }
 
+/// The uid of an instance or a node; what looks like a uid is one, whether or not there is such an object any more.
+async fn uid(context: &Context, connection: &Connection, target: String) -> Result<String, Failure> {
+    if target.parse::<hv_core::InstanceId>().is_ok() {
+        return Ok(target);
+    }
+    match fetch(context, connection, &target).await {
+        Ok(instance) => return Ok(instance.metadata.unwrap_or_default().uid),
+        Err(Failure::Error(error)) if error.kind == ErrorKind::NotFound => {}
+        Err(failure) => return Err(failure),
+    }
+    let node = connection.cluster().get_node(unary(v1::GetNodeRequest { node: target.clone() })).await;
+    match node {
+        Ok(node) => Ok(node.into_inner().metadata.unwrap_or_default().uid),
+        Err(status) if status.code() == Code::NotFound => {
+            let message = format!("there is neither an instance nor a node `{target}`");
+            Err(Error::new(ErrorKind::NotFound, message)
+                .with_hint("one that is gone has only its uid")
+                .into())
+        }
+        Err(status) => Err(status.into()),
+    }
+}
+
 /// One operation.
 pub(crate) fn show(context: &mut Context, operation: &v1::Operation) -> Result<(), Failure> {
     context.show_one(&view::operation(operation), &operation.uid, || details(operation))
+}
+
+/// What was begun: one in full, several as a list.
+pub(crate) fn show_all(context: &mut Context, operations: &[v1::Operation]) -> Result<(), Failure> {
+    match operations {
+        [] => Ok(()),
+        [operation] => show(context, operation),
+        operations => context.show_rows(rows(operations, clock::wall())),
+    }
 }
 
 pub(crate) fn rows(operations: &[v1::Operation], now: Timestamp) -> Rows {

@@ -27,6 +27,7 @@ pub(crate) struct Script {
     pub(crate) lost_answers: usize,
     pub(crate) created: Vec<v1::CreateInstanceRequest>,
     pub(crate) stopped: Vec<v1::StopInstanceRequest>,
+    pub(crate) listed: Vec<v1::ListInstancesRequest>,
     pub(crate) updated: Vec<v1::UpdateInstanceRequest>,
     /// What the console prints before anything is typed.
     pub(crate) console: Vec<&'static str>,
@@ -155,11 +156,21 @@ impl Fake {
         self.0.lock().unwrap()
     }
 
-    fn action(&self) -> Result<Response<v1::InstanceActionResponse>, Status> {
+    /// `web` and `second` are there.
+    fn action(&self, instance: &str) -> Result<Response<v1::InstanceActionResponse>, Status> {
+        if instance == "nope" {
+            return Err(absent(instance));
+        }
         let script = self.script();
         let (instance, operation) = (script.instance.clone(), begun());
         Ok(Response::new(v1::InstanceActionResponse { instance: Some(instance), operation: Some(operation) }))
     }
+}
+
+fn absent(instance: &str) -> Status {
+    let error =
+        hv_core::Error::new(hv_core::ErrorKind::NotFound, format!("there is no instance `{instance}`"));
+    to_status(&error.with_hint("hypervisor-ctl instance list"))
 }
 
 fn begun() -> v1::Operation {
@@ -204,12 +215,10 @@ impl ComputeService for Fake {
         let instance = self.script().instance.clone();
         let metadata = instance.metadata.clone().unwrap_or_default();
         let asked = request.into_inner().instance;
-        if asked == metadata.name || asked == metadata.uid {
+        if asked == metadata.name || asked == metadata.uid || asked == "second" {
             return Ok(Response::new(instance));
         }
-        let error =
-            hv_core::Error::new(hv_core::ErrorKind::NotFound, format!("there is no instance `{asked}`"));
-        Err(to_status(&error.with_hint("hypervisor-ctl instance list")))
+        Err(absent(&asked))
     }
 
     /// Two pages, so that a client that reads one page only is seen.
@@ -217,7 +226,9 @@ impl ComputeService for Fake {
         &self,
         request: Request<v1::ListInstancesRequest>,
     ) -> Result<Response<v1::ListInstancesResponse>, Status> {
-        let first = request.into_inner().page.is_none_or(|page| page.token.is_empty());
+        let request = request.into_inner();
+        let first = request.page.as_ref().is_none_or(|page| page.token.is_empty());
+        self.script().listed.push(request);
         let mut instance = self.script().instance.clone();
         if !first {
             instance.metadata.as_mut().unwrap().name = "second".into();
@@ -243,45 +254,48 @@ impl ComputeService for Fake {
 
     async fn delete_instance(
         &self,
-        _: Request<v1::DeleteInstanceRequest>,
+        request: Request<v1::DeleteInstanceRequest>,
     ) -> Result<Response<v1::DeleteInstanceResponse>, Status> {
+        self.action(&request.into_inner().instance)?;
         Ok(Response::new(v1::DeleteInstanceResponse { operation: Some(begun()) }))
     }
 
     async fn start_instance(
         &self,
-        _: Request<v1::StartInstanceRequest>,
+        request: Request<v1::StartInstanceRequest>,
     ) -> Result<Response<v1::InstanceActionResponse>, Status> {
-        self.action()
+        self.action(&request.into_inner().instance)
     }
 
     async fn stop_instance(
         &self,
         request: Request<v1::StopInstanceRequest>,
     ) -> Result<Response<v1::InstanceActionResponse>, Status> {
-        self.script().stopped.push(request.into_inner());
-        self.action()
+        let request = request.into_inner();
+        let answer = self.action(&request.instance)?;
+        self.script().stopped.push(request);
+        Ok(answer)
     }
 
     async fn restart_instance(
         &self,
-        _: Request<v1::RestartInstanceRequest>,
+        request: Request<v1::RestartInstanceRequest>,
     ) -> Result<Response<v1::InstanceActionResponse>, Status> {
-        self.action()
+        self.action(&request.into_inner().instance)
     }
 
     async fn pause_instance(
         &self,
-        _: Request<v1::PauseInstanceRequest>,
+        request: Request<v1::PauseInstanceRequest>,
     ) -> Result<Response<v1::InstanceActionResponse>, Status> {
-        self.action()
+        self.action(&request.into_inner().instance)
     }
 
     async fn resume_instance(
         &self,
-        _: Request<v1::ResumeInstanceRequest>,
+        request: Request<v1::ResumeInstanceRequest>,
     ) -> Result<Response<v1::InstanceActionResponse>, Status> {
-        self.action()
+        self.action(&request.into_inner().instance)
     }
 
     async fn get_instance_stats(

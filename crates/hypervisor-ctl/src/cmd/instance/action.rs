@@ -1,25 +1,15 @@
-//! `instance start`, `stop`, `restart`, `pause` and `resume`: all asked first, then each waited for.
+//! `instance start`, `stop`, `restart`, `pause` and `resume`.
 
 use super::create::millis;
-use super::finish;
+use super::several::{Chosen, act};
+use super::{fetch, list};
 use crate::Context;
-use crate::cmd::Waiting;
-use crate::connect::{Connection, mutate};
+use crate::connect::mutate;
 use crate::exit::Failure;
 use crate::parse;
 use clap::Args;
 use hv_api::v1;
 use std::time::Duration;
-
-/// Instances to act on.
-#[derive(Args)]
-pub(crate) struct Action {
-    /// Names or uids
-    #[arg(required = true, value_name = "INSTANCE")]
-    instances: Vec<String>,
-    #[command(flatten)]
-    waiting: Waiting,
-}
 
 /// Ask guests to power down, and end them when their time is over
 ///
@@ -30,7 +20,7 @@ pub(crate) struct Action {
 #[command(verbatim_doc_comment)]
 pub(crate) struct Stop {
     #[command(flatten)]
-    action: Action,
+    chosen: Chosen,
     /// Do not ask the guest: as if the power were cut
     #[arg(long)]
     force: bool,
@@ -43,37 +33,41 @@ pub(crate) struct Stop {
 #[derive(Args)]
 pub(crate) struct Restart {
     #[command(flatten)]
-    action: Action,
+    chosen: Chosen,
     /// Do not ask the guest: as if the power were cut
     #[arg(long)]
     force: bool,
 }
 
-/// Sends one call an instance, in order, and then waits for all of them.
+/// Sends one call an instance, and shows the instances as they then are.
 macro_rules! act {
-    ($context:expr, $action:expr, $method:ident, $request:expr) => {{
-        let (context, action): (&mut Context, Action) = ($context, $action);
-        let connection = Connection::open(context).await?;
-        let project = context.globals.project.clone();
-        let mut begun = Vec::new();
-        for instance in &action.instances {
-            let key = if action.instances.len() == 1 { "" } else { instance };
-            let request = $request(instance.clone(), project.clone(), action.waiting.key(key));
-            let answer = mutate(request, |request| {
-                let mut client = connection.compute();
-                async move { client.$method(request).await }
-            })
-            .await?;
-            begun.push((instance, answer.operation));
+    ($context:expr, $chosen:expr, $method:ident, $request:expr) => {{
+        let (context, chosen): (&mut Context, Chosen) = ($context, $chosen);
+        let mut acted = act(context, chosen, |connection, instance, project, idempotency_key| {
+            let request = $request(instance, project, idempotency_key);
+            async move {
+                let answer = mutate(request, |request| {
+                    let mut client = connection.compute();
+                    async move { client.$method(request).await }
+                });
+                Ok(answer.await?.operation)
+            }
+        })
+        .await?;
+        let mut instances = Vec::new();
+        for (instance, _) in std::mem::take(&mut acted.ended) {
+            instances.push(fetch(context, &acted.connection, &instance).await?);
         }
-        for (instance, operation) in begun {
-            finish(context, &connection, operation, &action.waiting, instance).await?;
+        match instances.as_slice() {
+            [] => {}
+            [instance] if !acted.several => list::show_row(context, instance)?,
+            instances => list::show_rows(context, instances)?,
         }
-        Ok(())
+        acted.end()
     }};
 }
 
-pub(crate) async fn start(context: &mut Context, asked: Action) -> Result<(), Failure> {
+pub(crate) async fn start(context: &mut Context, asked: Chosen) -> Result<(), Failure> {
     act!(context, asked, start_instance, |instance, project, idempotency_key| v1::StartInstanceRequest {
         instance,
         project,
@@ -86,7 +80,7 @@ pub(crate) async fn stop(context: &mut Context, asked: Stop) -> Result<(), Failu
     // 0 means the instance's own time: no time at all is a force.
     let force = asked.force || asked.grace.is_some_and(|grace| grace.is_zero());
     let timeout_ms = asked.grace.map_or(0, millis);
-    act!(context, asked.action, stop_instance, |instance, project, idempotency_key| v1::StopInstanceRequest {
+    act!(context, asked.chosen, stop_instance, |instance, project, idempotency_key| v1::StopInstanceRequest {
         instance,
         project,
         force,
@@ -98,12 +92,12 @@ pub(crate) async fn stop(context: &mut Context, asked: Stop) -> Result<(), Failu
 
 pub(crate) async fn restart(context: &mut Context, asked: Restart) -> Result<(), Failure> {
     let force = asked.force;
-    act!(context, asked.action, restart_instance, |instance, project, idempotency_key| {
+    act!(context, asked.chosen, restart_instance, |instance, project, idempotency_key| {
         v1::RestartInstanceRequest { instance, project, force, idempotency_key, precondition: None }
     })
 }
 
-pub(crate) async fn pause(context: &mut Context, asked: Action) -> Result<(), Failure> {
+pub(crate) async fn pause(context: &mut Context, asked: Chosen) -> Result<(), Failure> {
     act!(context, asked, pause_instance, |instance, project, idempotency_key| v1::PauseInstanceRequest {
         instance,
         project,
@@ -112,7 +106,7 @@ pub(crate) async fn pause(context: &mut Context, asked: Action) -> Result<(), Fa
     })
 }
 
-pub(crate) async fn resume(context: &mut Context, asked: Action) -> Result<(), Failure> {
+pub(crate) async fn resume(context: &mut Context, asked: Chosen) -> Result<(), Failure> {
     act!(context, asked, resume_instance, |instance, project, idempotency_key| v1::ResumeInstanceRequest {
         instance,
         project,

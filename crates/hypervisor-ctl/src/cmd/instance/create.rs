@@ -39,6 +39,9 @@ pub(crate) struct Create {
     /// Labels to select by; may be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse::pair)]
     label: Vec<(String, String)>,
+    /// Annotations, for whatever tools keep with it; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse::pair)]
+    annotation: Vec<(String, String)>,
     /// Virtual CPUs
     #[arg(long, value_name = "NUMBER", default_value_t = 1, help_heading = "Hardware")]
     cpus: u32,
@@ -233,6 +236,7 @@ fn request(context: &mut Context, asked: Create) -> Result<v1::CreateInstanceReq
         name,
         project: context.globals.project.clone(),
         labels: asked.label.into_iter().collect(),
+        annotations: asked.annotation.into_iter().collect(),
         spec: Some(spec),
         idempotency_key: asked.waiting.key(""),
         ..Default::default()
@@ -268,6 +272,11 @@ pub(super) fn networks(
 
 pub(super) fn node_path(context: &mut Context, flag: &str, path: Option<PathBuf>) -> Result<String, Failure> {
     let Some(path) = path else { return Ok(String::new()) };
+    if path.to_string_lossy().contains("://") {
+        let message =
+            format!("{flag} {}: this is an address, and only files of the node are taken", path.display());
+        return Err(Error::new(ErrorKind::Invalid, message).with_hint("download it first").into());
+    }
     // Without links and `..`, which the node would refuse to follow.
     let absolute = match std::fs::canonicalize(&path) {
         Ok(absolute) => absolute,

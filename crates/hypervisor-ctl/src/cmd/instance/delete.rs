@@ -1,62 +1,50 @@
 //! `instance delete`.
 
+use super::several::{Chosen, act};
 use crate::Context;
-use crate::cmd::{Waiting, operation};
-use crate::connect::{Connection, mutate};
+use crate::connect::mutate;
 use crate::exit::Failure;
 use crate::output::{Format, view};
-use crate::wait::wait;
 use clap::Args;
 use hv_api::v1;
 
 /// Stop instances if need be, and remove them with their disks
 ///
-/// Images are left alone. Deleting again is no error.
+/// Images are left alone. One that is not there ends with 3, and the others are deleted all the same.
+///
+/// Examples:
+///   hypervisor-ctl instance delete web db
+///   hypervisor-ctl instance delete -l tier=test --force
 #[derive(Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Delete {
-    /// Names or uids
-    #[arg(required = true, value_name = "INSTANCE")]
-    instances: Vec<String>,
+    #[command(flatten)]
+    chosen: Chosen,
     /// Do not ask a running guest to power down
     #[arg(long)]
     force: bool,
-    #[command(flatten)]
-    waiting: Waiting,
 }
 
 pub(crate) async fn run(context: &mut Context, asked: Delete) -> Result<(), Failure> {
-    let connection = Connection::open(context).await?;
-    let mut begun = Vec::new();
-    for instance in &asked.instances {
-        let request = v1::DeleteInstanceRequest {
-            instance: instance.clone(),
-            project: context.globals.project.clone(),
-            force: asked.force,
-            idempotency_key: asked.waiting.key(if asked.instances.len() == 1 { "" } else { instance }),
-            precondition: None,
-        };
-        let answer = mutate(request, |request| {
-            let mut client = connection.compute();
-            async move { client.delete_instance(request).await }
-        })
-        .await?;
-        begun.push((instance, answer.operation));
-    }
-    for (instance, begun) in begun {
-        let Some(begun) = begun else {
-            context.say(format!("{instance} is gone"))?;
-            continue;
-        };
-        if asked.waiting.no_wait {
-            operation::show(context, &begun)?;
-            continue;
+    let force = asked.force;
+    let mut acted = act(context, asked.chosen, |connection, instance, project, idempotency_key| {
+        let request =
+            v1::DeleteInstanceRequest { instance, project, force, idempotency_key, precondition: None };
+        async move {
+            let answer = mutate(request, |request| {
+                let mut client = connection.compute();
+                async move { client.delete_instance(request).await }
+            });
+            Ok(answer.await?.operation)
         }
-        let ended = wait(context, &connection, begun, asked.waiting.timeout).await?;
-        match context.globals.output {
-            Format::Json | Format::Yaml => context.show_value(&view::operation(&ended))?,
-            Format::Table | Format::Wide => context.say(format!("{instance} is gone"))?,
-            Format::Name => context.say(instance)?,
+    })
+    .await?;
+    for (instance, ended) in std::mem::take(&mut acted.ended) {
+        match (context.globals.output, ended) {
+            (Format::Json | Format::Yaml, Some(ended)) => context.show_value(&view::operation(&ended))?,
+            (Format::Name, _) => context.say(instance)?,
+            _ => context.say(format!("{instance} is gone"))?,
         }
     }
-    Ok(())
+    acted.end()
 }

@@ -32,6 +32,9 @@ pub(crate) struct List {
     /// Only instances of this type
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     kind: Option<Kind>,
+    /// Instances of all projects
+    #[arg(short = 'A', long)]
+    all_projects: bool,
 }
 
 /// One instance
@@ -95,15 +98,51 @@ impl From<Phase> for v1::InstancePhase {
 }
 
 pub(crate) async fn list(context: &mut Context, asked: List) -> Result<(), Failure> {
-    let mut client = Connection::open(context).await?.compute();
-    let mut request = v1::ListInstancesRequest {
-        project: context.globals.project.clone(),
+    let connection = Connection::open(context).await?;
+    let request = v1::ListInstancesRequest {
+        project: context.project(asked.all_projects),
         node: asked.node,
         r#type: asked.kind.map_or(v1::InstanceType::Unspecified, v1::InstanceType::from).into(),
         phase: asked.phase.map_or(v1::InstancePhase::Unspecified, v1::InstancePhase::from).into(),
         label_selector: asked.selector,
         page: None,
     };
+    let instances = pages(&connection, request).await?;
+    show_rows(context, &instances)
+}
+
+/// Names of the project's instances with these labels.
+pub(super) async fn of_selector(
+    context: &Context,
+    connection: &Connection,
+    selector: &str,
+) -> Result<Vec<String>, Failure> {
+    let label_selector = selector.to_owned();
+    let request = v1::ListInstancesRequest { label_selector, ..Default::default() };
+    names(context, connection, request).await
+}
+
+/// Names of the project's instances that run.
+pub(super) async fn running(context: &Context, connection: &Connection) -> Result<Vec<String>, Failure> {
+    let phase = v1::InstancePhase::Running.into();
+    names(context, connection, v1::ListInstancesRequest { phase, ..Default::default() }).await
+}
+
+async fn names(
+    context: &Context,
+    connection: &Connection,
+    selection: v1::ListInstancesRequest,
+) -> Result<Vec<String>, Failure> {
+    let request = v1::ListInstancesRequest { project: context.project(false), ..selection };
+    let instances = pages(connection, request).await?;
+    Ok(instances.iter().map(|instance| name(instance).to_owned()).collect())
+}
+
+async fn pages(
+    connection: &Connection,
+    mut request: v1::ListInstancesRequest,
+) -> Result<Vec<v1::Instance>, Failure> {
+    let mut client = connection.compute();
     let mut instances = Vec::new();
     loop {
         let answer = client.list_instances(unary(request.clone())).await?.into_inner();
@@ -112,10 +151,9 @@ pub(crate) async fn list(context: &mut Context, asked: List) -> Result<(), Failu
             Some(page) if !page.next_token.is_empty() => {
                 request.page = Some(v1::PageRequest { size: 0, token: page.next_token });
             }
-            _ => break,
+            _ => return Ok(instances),
         }
     }
-    context.show_rows(rows(&instances, clock::wall()))
 }
 
 pub(crate) async fn get(context: &mut Context, asked: Get) -> Result<(), Failure> {
@@ -130,10 +168,13 @@ pub(super) fn show_row(context: &mut Context, instance: &v1::Instance) -> Result
     use crate::output::Format;
     match context.globals.output {
         Format::Json | Format::Yaml => context.show_value(&view::instance(instance)),
-        Format::Table | Format::Wide | Format::Name => {
-            context.show_rows(rows(std::slice::from_ref(instance), clock::wall()))
-        }
+        Format::Table | Format::Wide | Format::Name => show_rows(context, std::slice::from_ref(instance)),
     }
+}
+
+/// Instances as rows.
+pub(super) fn show_rows(context: &mut Context, instances: &[v1::Instance]) -> Result<(), Failure> {
+    context.show_rows(rows(instances, clock::wall()))
 }
 
 pub(crate) fn rows(instances: &[v1::Instance], now: Timestamp) -> Rows {
@@ -149,6 +190,7 @@ pub(crate) fn rows(instances: &[v1::Instance], now: Timestamp) -> Rows {
             human::size(spec.memory_bytes).into(),
             human::or_dash(&ports(&spec, &status)).into(),
             human::age(metadata.created_at_ms, now).into(),
+            metadata.project.into(),
             view::instance_type(spec.r#type).into(),
             metadata.uid.into(),
             human::or_dash(&status.addresses.join(",")).into(),
@@ -166,6 +208,7 @@ pub(crate) fn rows(instances: &[v1::Instance], now: Timestamp) -> Rows {
             "MEMORY",
             "PORTS",
             "AGE",
+            "PROJECT",
             "TYPE",
             "UID",
             "ADDRESSES",
@@ -173,11 +216,18 @@ pub(crate) fn rows(instances: &[v1::Instance], now: Timestamp) -> Rows {
             "LABELS",
             "MESSAGE",
         ],
-        wide: 6,
+        // The project where instances of several are shown.
+        wide: if several_projects(instances) { 6 } else { 7 },
         rows: instances.iter().map(cells).collect(),
         names: instances.iter().map(|instance| name(instance).to_owned()).collect(),
         values: instances.iter().map(view::instance).collect(),
     }
+}
+
+fn several_projects(instances: &[v1::Instance]) -> bool {
+    let project =
+        |instance: &v1::Instance| instance.metadata.as_ref().map(|metadata| metadata.project.clone());
+    instances.windows(2).any(|pair| project(&pair[0]) != project(&pair[1]))
 }
 
 /// The phase; marked when the guest does not answer.

@@ -6,6 +6,7 @@ mod create;
 mod delete;
 mod explain;
 mod list;
+mod several;
 mod stats;
 mod update;
 mod watch;
@@ -30,15 +31,15 @@ pub(crate) enum Command {
     /// Change an instance; says what waits for a restart
     Update(Box<update::Update>),
     /// Start instances; one that failed gets a new try
-    Start(action::Action),
+    Start(several::Chosen),
     /// Ask guests to power down, and end them when their time is over
     Stop(action::Stop),
     /// Stop instances, then start them with their newest specification
     Restart(action::Restart),
     /// Halt the virtual CPUs; memory stays
-    Pause(action::Action),
+    Pause(several::Chosen),
     /// Let paused instances go on
-    Resume(action::Action),
+    Resume(several::Chosen),
     /// Stop instances if need be, and remove them with their disks
     #[command(visible_alias = "rm")]
     Delete(delete::Delete),
@@ -89,7 +90,12 @@ async fn finish(
     list::show_row(context, &instance)
 }
 
-async fn fetch(context: &Context, connection: &Connection, instance: &str) -> Result<v1::Instance, Failure> {
+/// An instance by name or uid.
+pub(crate) async fn fetch(
+    context: &Context,
+    connection: &Connection,
+    instance: &str,
+) -> Result<v1::Instance, Failure> {
     let project = context.globals.project.clone();
     let request = v1::GetInstanceRequest { instance: instance.to_owned(), project };
     Ok(connection.compute().get_instance(unary(request)).await?.into_inner())

@@ -1,5 +1,6 @@
 //! `instance stats`: what instances take of their node. CPU use comes from two reads.
 
+use super::list::running;
 use crate::Context;
 use crate::connect::{Connection, unary};
 use crate::exit::Failure;
@@ -8,14 +9,15 @@ use crate::parse;
 use clap::Args;
 use hv_api::v1;
 use std::time::Duration;
+use tonic::Code;
 
 /// What instances take of their node now
 ///
 /// CPU use is a share of one CPU, between two reads. Figures that are not known are shown as - (null in JSON).
 #[derive(Args)]
 pub(crate) struct Stats {
-    /// Names or uids
-    #[arg(required = true, value_name = "INSTANCE")]
+    /// Names or uids; those that run in the project when none is given
+    #[arg(value_name = "INSTANCE")]
     instances: Vec<String>,
     /// Time between two reads
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse::duration)]
@@ -31,10 +33,12 @@ pub(crate) async fn run(context: &mut Context, asked: Stats) -> Result<(), Failu
     loop {
         tokio::time::sleep(asked.interval).await;
         let mut now = read(context, &connection, &asked.instances).await?;
-        for (before, now) in before.iter().zip(&mut now) {
-            now.cpu_usage_percent = cpu_percent(before, now).or(now.cpu_usage_percent);
+        for (name, now) in &mut now {
+            let before = before.iter().find(|(of, _)| of == name);
+            now.cpu_usage_percent =
+                before.and_then(|(_, before)| cpu_percent(before, now)).or(now.cpu_usage_percent);
         }
-        show(context, &asked.instances, &now)?;
+        show(context, &now)?;
         if !asked.watch {
             return Ok(());
         }
@@ -42,17 +46,26 @@ pub(crate) async fn run(context: &mut Context, asked: Stats) -> Result<(), Failu
     }
 }
 
-async fn read(
-    context: &Context,
-    connection: &Connection,
-    instances: &[String],
-) -> Result<Vec<v1::InstanceStats>, Failure> {
+type Named = (String, v1::InstanceStats);
+
+async fn read(context: &Context, connection: &Connection, named: &[String]) -> Result<Vec<Named>, Failure> {
+    let running = match named {
+        [] => running(context, connection).await?,
+        _ => Vec::new(),
+    };
     let mut client = connection.compute();
     let mut all = Vec::new();
-    for instance in instances {
+    for instance in named.iter().chain(&running) {
         let project = context.globals.project.clone();
         let request = v1::GetInstanceStatsRequest { instance: instance.clone(), project };
-        all.push(client.get_instance_stats(unary(request)).await?.into_inner());
+        match client.get_instance_stats(unary(request)).await {
+            Ok(stats) => all.push((instance.clone(), stats.into_inner())),
+            // It ended between the list and this.
+            Err(status)
+                if named.is_empty() && matches!(status.code(), Code::NotFound | Code::FailedPrecondition) => {
+            }
+            Err(status) => return Err(status.into()),
+        }
     }
     Ok(all)
 }
@@ -64,19 +77,18 @@ pub(crate) fn cpu_percent(before: &v1::InstanceStats, now: &v1::InstanceStats) -
     Some(used as f64 / (passed_ms as f64 * 1e6) * 100.0)
 }
 
-fn show(context: &mut Context, names: &[String], stats: &[v1::InstanceStats]) -> Result<(), Failure> {
+fn show(context: &mut Context, stats: &[Named]) -> Result<(), Failure> {
     match (context.globals.output, stats) {
-        (Format::Json | Format::Yaml, [one]) => {
-            let value = view::instance_stats(one);
-            context.show_line(&value, &names[0], String::new())
+        (Format::Json | Format::Yaml, [(name, one)]) => {
+            context.show_line(&view::instance_stats(one), name, String::new())
         }
-        _ => context.show_rows(rows(names, stats)),
+        _ => context.show_rows(rows(stats)),
     }
 }
 
-pub(crate) fn rows(names: &[String], stats: &[v1::InstanceStats]) -> Rows {
+pub(crate) fn rows(stats: &[Named]) -> Rows {
     let size = |bytes: Option<u64>| bytes.map_or("-".to_owned(), human::size);
-    let cells = |(name, stats): (&String, &v1::InstanceStats)| {
+    let cells = |(name, stats): &Named| {
         vec![
             name.as_str().into(),
             stats.cpu_usage_percent.map_or("-".to_owned(), |percent| format!("{percent:.1} %")).into(),
@@ -90,9 +102,9 @@ pub(crate) fn rows(names: &[String], stats: &[v1::InstanceStats]) -> Rows {
     Rows {
         headers: &["NAME", "CPU", "MEMORY", "DISK READ", "DISK WRITTEN", "NET IN", "NET OUT"],
         wide: 0,
-        rows: names.iter().zip(stats).map(cells).collect(),
-        names: names.to_vec(),
-        values: stats.iter().map(view::instance_stats).collect(),
+        rows: stats.iter().map(cells).collect(),
+        names: stats.iter().map(|(name, _)| name.clone()).collect(),
+        values: stats.iter().map(|(_, stats)| view::instance_stats(stats)).collect(),
     }
 }
 

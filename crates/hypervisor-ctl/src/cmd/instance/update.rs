@@ -187,14 +187,8 @@ fn change(
     for (path, pairs, wanted) in
         [("labels", &mut labels, asked.label), ("annotations", &mut annotations, asked.annotation)]
     {
-        if !wanted.is_empty() {
+        if parse::change_pairs(pairs, wanted) {
             changes(path);
-        }
-        for (key, value) in wanted {
-            match value {
-                Some(value) => pairs.insert(key, value),
-                None => pairs.remove(&key),
-            };
         }
     }
     if paths.is_empty() {

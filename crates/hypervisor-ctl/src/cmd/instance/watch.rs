@@ -27,10 +27,13 @@ pub(crate) struct Watch {
     /// Only instances with these labels: key=value,key!=value,key,!key
     #[arg(short = 'l', long, value_name = "SELECTOR", default_value = "", hide_default_value = true)]
     selector: String,
+    /// Instances of all projects
+    #[arg(short = 'A', long)]
+    all_projects: bool,
 }
 
 pub(crate) async fn run(context: &mut Context, asked: Watch) -> Result<(), Failure> {
-    let project = context.globals.project.clone();
+    let project = context.project(asked.all_projects);
     follow(
         context,
         asked.after,

@@ -1,0 +1,118 @@
+//! What an operator types, against a real server and a real agent; only the guests are not real.
+#![cfg(test)]
+
+mod ctl;
+
+use ctl::ctl;
+use hv_driver::fake::FakeDriver;
+use hypervisor::local::{Layout, Local};
+use hypervisor_ctl::Exit;
+use std::sync::Arc;
+use std::time::Duration;
+
+struct Site {
+    dir: tempfile::TempDir,
+    local: Local,
+}
+
+impl Site {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout(dir.path().to_owned());
+        let mut agent = layout.agent_config();
+        agent.node_name = "n1".into();
+        let driver = Arc::new(FakeDriver::new(hv_runtime::clock::wall));
+        let local = Local::start(layout.server_config("127.0.0.1:0"), agent, driver).await.unwrap();
+        let site = Self { dir, local };
+        // A server that has just started has no node yet.
+        site.until(&["node", "list", "--phase", "ready", "-o", "name"], |said| said == "n1\n").await;
+        site
+    }
+
+    async fn ctl(&self, words: &[&str]) -> (Exit, String) {
+        ctl(&Layout(self.dir.path().to_owned()), words).await
+    }
+
+    async fn until(&self, words: &[&str], found: impl Fn(&str) -> bool) {
+        let found = async {
+            while !found(&self.ctl(words).await.1) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), found).await.expect("it comes to that");
+    }
+
+    async fn done(&self, words: &[&str]) -> String {
+        let (exit, said) = self.ctl(words).await;
+        assert_eq!(exit, Exit::Ok, "{words:?}: {said}");
+        said
+    }
+
+    async fn create(&self, name: &str, flags: &[&str]) {
+        let words = ["instance", "create", name, "--image", "/images/demo.qcow2"];
+        self.done(&[&words, flags].concat()).await;
+    }
+
+    async fn end(self) {
+        self.local.drain(Duration::from_secs(10)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_s_labels_and_place_are_changed_and_what_stays_on_a_drained_one_is_an_error() {
+    let site = Site::start().await;
+    let words =
+        ["node", "update", "n1", "--label", "disk=ssd", "--label", "old=1", "--zone", "a", "--region", "eu"];
+    site.done(&words).await;
+    let said =
+        site.done(&["node", "update", "n1", "--label", "old-", "--role", "worker", "-o", "json"]).await;
+    let nodes: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(nodes[0]["metadata"]["labels"], serde_json::json!({ "disk": "ssd" }), "{said}");
+    assert_eq!(nodes[0]["spec"]["zone"], "a", "{said}");
+    assert_eq!(nodes[0]["spec"]["role"], "worker", "{said}");
+    assert_eq!(site.ctl(&["node", "update", "n1"]).await.0, Exit::Usage);
+
+    site.create("web", &["--zone", "a", "--node-selector", "disk=ssd"]).await;
+    let (exit, said) = site.ctl(&["node", "drain", "n1"]).await;
+    assert_eq!(exit, Exit::Precondition, "{said}");
+    assert!(said.contains("1 instance stays on node `n1`"), "{said}");
+    assert!(said.contains("web"), "{said}");
+    site.done(&["instance", "delete", "web"]).await;
+    site.done(&["node", "drain", "n1"]).await;
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_are_found_by_the_name_of_what_they_are_about() {
+    let site = Site::start().await;
+    site.create("web", &[]).await;
+    site.create("db", &[]).await;
+    site.done(&["node", "cordon", "n1"]).await;
+    let of = async |target: &str| {
+        let said = site.done(&["operation", "list", "--target", target, "-o", "json"]).await;
+        let operations: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let names = operations.as_array().unwrap().iter();
+        names.map(|operation| operation["target_name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(of("web").await, ["web"]);
+    assert!(of("n1").await.iter().any(|name| name == "n1"));
+    let (exit, said) = site.ctl(&["operation", "list", "--target", "nope"]).await;
+    assert_eq!(exit, Exit::NotFound, "{said}");
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_are_stopped_started_and_deleted_at_once() {
+    let site = Site::start().await;
+    for name in ["a", "b", "c"] {
+        site.create(name, &["--label", "tier=test"]).await;
+    }
+    let (exit, said) = site.ctl(&["instance", "stop", "a", "nope", "b"]).await;
+    assert_eq!(exit, Exit::NotFound, "{said}");
+    let stopped = site.done(&["instance", "list", "--phase", "stopped", "-o", "name"]).await;
+    assert_eq!(stopped, "a\nb\n", "{said}");
+    site.done(&["instance", "start", "-l", "tier=test"]).await;
+    site.done(&["instance", "delete", "-l", "tier=test"]).await;
+    assert_eq!(site.done(&["instance", "list", "-o", "name"]).await, "");
+    site.end().await;
+}
