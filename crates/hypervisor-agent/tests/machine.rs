@@ -216,6 +216,8 @@ fn a_start_that_was_cut_off_is_repeated_and_counts_once() {
     node.host.kill(node.machine.handle());
     node.journal.started.as_mut().unwrap().came_up = false;
     node.restart_agent();
+    assert_eq!((node.boots(), node.phase()), (1, Phase::Scheduled), "perhaps its node went down in order");
+    node.session();
     assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
     assert_eq!(node.reports.last().unwrap().status.starts, 1);
 }

@@ -101,12 +101,14 @@ impl Machine {
     /// The machine of an instance that the journal knows, or that was just assigned. Its first effects come with
     /// [`Machine::begin`].
     pub fn new(record: Record, boot_id: impl Into<String>, epoch_check: EpochCheck) -> Self {
+        // Nothing has come of it yet: a server has just named it.
+        let named = !record.admitted && record.started.is_none();
         Self {
             record,
             boot_id: boot_id.into(),
             epoch_check,
             confirmation: Confirmation::default(),
-            named: false,
+            named,
             looked: false,
             seen: None,
             observation: 0,

@@ -202,6 +202,13 @@ impl Controller {
                     if refused || deleted {
                         self.mark_unplaced(cluster);
                     }
+                    if deleted {
+                        // What is left of it somewhere belongs to nothing now.
+                        let id = entry.instance.id;
+                        let has = |session: &Session| session.sightings.contains_key(&id);
+                        let nodes = self.sessions.iter().filter(|(_, session)| has(session));
+                        self.dirty.extend(nodes.map(|(node, _)| Subject::Node(*node)));
+                    }
                 }
                 Object::Node(entry) => {
                     self.dirty.insert(Subject::Node(entry.node.id));
@@ -418,6 +425,7 @@ impl Controller {
             (Some(session), _) => Agent::Connected {
                 report: &session.report,
                 unended: node::unended(&session.unended, cluster),
+                unknown: node::unknown(&session.sightings, cluster),
                 complete: session.complete,
             },
             (None, Some(since)) if now.mono.saturating_sub(*since) < self.timing.grace => Agent::Missed,

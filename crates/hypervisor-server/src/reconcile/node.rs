@@ -1,9 +1,10 @@
 //! The next step of one node: its record follows its agent's session.
 
-use crate::state::write::Writer;
+use super::sighting;
+use crate::state::write::{Stray, Writer};
 use crate::state::{Cluster, NodeEntry, keys};
 use hv_api::v1;
-use hv_core::condition::REVOCATION;
+use hv_core::condition::{REVOCATION, UNKNOWN_INSTANCES};
 use hv_core::node::{Node, NodePhase, NodeReport, NodeStatus};
 use hv_core::{ConditionStatus, Error, InstanceId, Metadata, Name, NodeId, Timestamp};
 use hv_store::{Compare, Txn};
@@ -18,6 +19,8 @@ pub(super) enum Agent<'a> {
         report: &'a NodeReport,
         /// Guests that the server gave up and that it cannot end, for people.
         unended: Option<String>,
+        /// What it has that belongs to no instance, for people.
+        unknown: Option<String>,
         /// It has told all that it has.
         complete: bool,
     },
@@ -31,7 +34,7 @@ pub(super) enum Agent<'a> {
 pub(super) fn step(writer: &mut Writer, entry: &NodeEntry, agent: &Agent<'_>, now: Timestamp) {
     let mut node = entry.node.clone();
     match agent {
-        Agent::Connected { report, unended, complete } => {
+        Agent::Connected { report, unended, unknown, complete } => {
             node.status.report = (*report).clone();
             node.status.phase = if report.drivers.iter().any(|driver| driver.healthy) {
                 NodePhase::Ready
@@ -46,6 +49,14 @@ pub(super) fn step(writer: &mut Writer, entry: &NodeEntry, agent: &Agent<'_>, no
                 // What it has not told yet may be what it could not end before.
                 None if *complete => drop(conditions.clear(REVOCATION)),
                 None => {}
+            }
+            match unknown {
+                // Until it has told all, what was known before says more.
+                _ if !complete => {}
+                Some(message) => {
+                    conditions.set(UNKNOWN_INSTANCES, ConditionStatus::True, "NotInStore", message, now);
+                }
+                None => drop(conditions.clear(UNKNOWN_INSTANCES)),
             }
         }
         Agent::Missed => {}
@@ -78,6 +89,25 @@ pub(super) fn unended(guests: &BTreeMap<InstanceId, String>, cluster: &Cluster) 
             "guests that were given up with an earlier node of this host cannot be ended, and may run elsewhere as well: {}. End \
              them on this host: the uid is on the command line of their process",
             named.join("; ")
+        )
+    })
+}
+
+/// Says what a node has of instances that the store does not know.
+pub(super) fn unknown(sightings: &BTreeMap<InstanceId, Stray>, cluster: &Cluster) -> Option<String> {
+    let unknown = sightings.iter().filter(|(id, _)| !cluster.instances().contains_key(id));
+    let mut named: Vec<_> =
+        unknown.map(|(id, stray)| format!("{} of {id}", sighting::what(*stray))).collect();
+    let more = named.len().saturating_sub(NAMES);
+    named.truncate(NAMES);
+    if more > 0 {
+        named.push(format!("and {more} more"));
+    }
+    (!named.is_empty()).then(|| {
+        format!(
+            "here is what belongs to no instance that the server knows: {}. It is left alone, and not started again: end it on this host, \
+             where the uid is on the command line of its process, and remove its directory",
+            named.join(", ")
         )
     })
 }

@@ -38,7 +38,7 @@ pub(super) struct Session {
     pub(super) last_heard: Duration,
     pub(super) report: NodeReport,
     pub(super) observed: BTreeMap<InstanceId, Observed>,
-    /// Instances that this node has, and that do not belong here as far as the store knows.
+    /// Instances that this node has, and that do not belong here as far as the store knows, if it knows them at all.
     pub(super) sightings: BTreeMap<InstanceId, Stray>,
     /// Guests that the server gave up and that cannot be ended there, and why.
     pub(super) unended: BTreeMap<InstanceId, String>,
@@ -131,9 +131,11 @@ impl Controller {
                         self.dirty.insert(Subject::Node(node));
                     }
                     self.highest_epoch = self.highest_epoch.max(Epoch(wire.epoch));
-                    let elsewhere = cluster.instances().get(&id).is_some_and(|entry| {
+                    let entry = cluster.instances().get(&id);
+                    let elsewhere = entry.is_none_or(|entry| {
                         cluster.missing(entry).is_some() || entry.placement.node != Some(node)
                     });
+                    let before = session.sightings.get(&id).copied();
                     match seen {
                         Seen::There(sighting) if elsewhere => {
                             session.sightings.insert(id, sighting);
@@ -142,6 +144,9 @@ impl Controller {
                         Seen::Nothing | Seen::There(_) => {
                             session.sightings.remove(&id);
                         }
+                    }
+                    if entry.is_none() && session.sightings.get(&id).copied() != before {
+                        self.dirty.insert(Subject::Node(node));
                     }
                     self.dirty.insert(Subject::Instance(id));
                     if wire.orphan {
