@@ -68,3 +68,18 @@ pub use nwfilter::{NwFilter, NwFilterBinding};
 pub use params::{Params, TypedParam, TypedValue};
 pub use secret::Secret;
 pub use storage::{StoragePool, StoragePoolInfo, StorageVol, StorageVolInfo};
+
+/// The programs in the book are compiled with the tests.
+#[cfg(doctest)]
+mod book {
+    #[doc = include_str!("../../../docs/libvirt/getting-started.md")]
+    mod getting_started {}
+    #[doc = include_str!("../../../docs/libvirt/events.md")]
+    mod events {}
+    #[doc = include_str!("../../../docs/libvirt/streams.md")]
+    mod streams {}
+    #[doc = include_str!("../../../docs/libvirt/errors.md")]
+    mod errors {}
+    #[doc = include_str!("../../../docs/libvirt/connections.md")]
+    mod connections {}
+}
