@@ -137,6 +137,7 @@ mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/run"
+install -d -m 1777 "$root/run/lock"
 mkdir -p "$root$rustup" "$root$cargo/bin" "$root$cargo/registry" "$cargo/registry"
 for directory in "$rustup" "$cargo/bin"; do
     mount --bind "$directory" "$root$directory"

@@ -1,5 +1,7 @@
 //! Files that hold secrets or state: private, and replaced whole or not at all.
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -72,8 +74,11 @@ impl Draft {
     /// `AlreadyExists` when another one came there meanwhile; then, and after any other error, there is nothing of this one.
     pub fn keep(self) -> io::Result<()> {
         self.file.sync_all()?;
-        // A link does not replace anything, a rename would. Its first name goes with this value.
-        fs::hard_link(&self.beside, &self.place)?;
+        match renameat_with(CWD, &self.beside, CWD, &self.place, RenameFlags::NOREPLACE) {
+            // Not known to every file system; that nothing was there has been looked at.
+            Err(Errno::INVAL | Errno::NOSYS) => fs::rename(&self.beside, &self.place)?,
+            moved => moved?,
+        }
         let synced = File::open(parent(&self.place)).and_then(|directory| directory.sync_all());
         if synced.is_err() {
             // The error that matters is the first one.
@@ -95,7 +100,7 @@ impl Write for Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // It may be gone already; nothing depends on it.
+        // Kept, it is there no more; nothing depends on it.
         let _ = fs::remove_file(&self.beside);
     }
 }
@@ -135,5 +140,23 @@ mod tests {
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(read_private(&path).unwrap_err().to_string().contains("chmod 600"));
+    }
+
+    #[test]
+    fn a_draft_becomes_a_private_file_that_replaces_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("file");
+        let draft = |bytes: &[u8]| {
+            let mut draft = Draft::new(&place)?;
+            draft.write_all(bytes)?;
+            Ok::<_, io::Error>(draft)
+        };
+        let (first, second) = (draft(b"first").unwrap(), draft(b"second").unwrap());
+        first.keep().unwrap();
+        assert_eq!(second.keep().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(draft(b"third").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&place).unwrap(), b"first");
+        assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no draft is left");
     }
 }

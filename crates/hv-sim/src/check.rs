@@ -265,7 +265,8 @@ impl Ledger {
         let continued = self.continued.get(&id).filter(|continued| {
             continued.epoch == epoch && newest.as_ref().and_then(|newest| newest.node) == continued.node
         });
-        let under_newest = newest.as_ref().map(|newest| newest.epoch) == Some(epoch) || continued.is_some();
+        let continued = continued.is_some();
+        let under_newest = newest.as_ref().map(|newest| newest.epoch) == Some(epoch) || continued;
         if !excused && (!under_newest || holder != Some(node)) {
             self.breaks(
                 Invariant::NewestAssignment,
@@ -275,8 +276,10 @@ impl Ledger {
                 ),
             );
         }
-        let boot =
-            Boot { serial: spec.restart_serial, epoch, end: End::Alive, rebooted: false, cut_off: false };
+        // Begun before the restore, whose serials are given out once more.
+        let rebooted = continued;
+        let serial = if rebooted { 0 } else { spec.restart_serial };
+        let boot = Boot { serial, epoch, end: End::Alive, rebooted, cut_off: false };
         let Some(last) = self.boots.insert((node, id), boot) else { return };
         if spec.relocation == Relocation::Recreate && epoch > last.epoch {
             // It has been away, and is made anew.

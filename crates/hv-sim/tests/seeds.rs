@@ -1,47 +1,16 @@
 //! Seeds: the product holds, and built-in defects are noticed.
 
-use hv_sim::{Invariant, Mutation, Scenario, Summary, run, trace};
+mod support;
+
+use hv_sim::{Invariant, Mutation, Scenario, Summary, run};
+use support::{all, number};
 
 /// Runs of `make test`; `HV_SIM_SEEDS` raises it.
 const SEEDS: u64 = 1000;
 
-#[expect(clippy::disallowed_methods, reason = "how many seeds, and which, is said by whoever runs the tests")]
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-/// Runs seeds on all processors; the first failure by number, if any.
-fn all(seeds: u64) -> Result<Summary, String> {
-    let workers = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-    let results: Vec<Result<Summary, (u64, String)>> = std::thread::scope(|scope| {
-        let spawn = |worker| {
-            scope.spawn(move || {
-                let mut sum = Summary::default();
-                for seed in (worker..seeds).step_by(workers as usize) {
-                    sum.add(&run(seed, Mutation::None).map_err(|failure| (seed, failure.to_string()))?);
-                }
-                Ok(sum)
-            })
-        };
-        let threads: Vec<_> = (0..workers).map(spawn).collect();
-        threads.into_iter().map(|thread| thread.join().expect("no run panics")).collect()
-    });
-    let mut sum = Summary::default();
-    let mut failures = Vec::new();
-    for result in results {
-        match result {
-            Ok(part) => sum.add(&part),
-            Err(failure) => failures.push(failure),
-        }
-    }
-    failures.sort();
-    failures.into_iter().next().map_or(Ok(sum), |(_, text)| Err(text))
-}
-
 #[test]
 fn every_seed_holds_and_the_seeds_reach_everything() {
-    let sum = all(number("HV_SIM_SEEDS").unwrap_or(SEEDS)).unwrap_or_else(|failure| panic!("{failure}"));
-    println!("{sum:#?}");
+    let sum = all(number("HV_SIM_SEEDS").unwrap_or(SEEDS), Scenario::Usual);
     let Summary {
         requests,
         boots,
@@ -98,12 +67,7 @@ fn every_seed_holds_and_the_seeds_reach_everything() {
 /// `HV_SIM_SEED=n`: one seed, with its log.
 #[test]
 fn one_seed() {
-    if let Some(seed) = number("HV_SIM_SEED") {
-        match trace(seed, Mutation::None, Scenario::Usual) {
-            Ok(summary) => println!("{summary:#?}"),
-            Err(failure) => panic!("{failure}"),
-        }
-    }
+    support::one_seed(Scenario::Usual);
 }
 
 #[test]
@@ -116,7 +80,7 @@ fn a_seed_gives_the_same_run_again() {
 
 /// The first seed that notices a defect, and the invariant that it breaks.
 fn noticed(mutation: Mutation) -> Option<(u64, Invariant)> {
-    (0..SEEDS).find_map(|seed| run(seed, mutation).err().map(|failure| (seed, failure.violation.invariant)))
+    support::noticed(SEEDS, mutation, Scenario::Usual).map(|(seed, violation)| (seed, violation.invariant))
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A snapshot as a file: written beside its place and moved there whole, read only if all of it is sound.
+//! A snapshot as a file: read only if all of it is sound.
 //!
 //! ```text
 //!   head     magic [8], revision u64, incarnation [36], crc32c u32
@@ -13,9 +13,8 @@
 use crate::{KeyValue, LeaseId, MAX_KEY_BYTES, MAX_VALUE_BYTES, Revision, Snapshot};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The last byte is the version.
@@ -26,12 +25,9 @@ const INCARNATION_BYTES: usize = 36;
 const LEASE: u8 = 1;
 const ITEM: u8 = 2;
 
-/// Why a snapshot was not written or not read.
+/// Why a snapshot was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotFileError {
-    /// There is a file already; it is left as it is.
-    #[error("{} exists; name another file, or move that one away", .0.display())]
-    Exists(PathBuf),
     /// It is something else.
     #[error("{} is not a snapshot of the store", .0.display())]
     Foreign(PathBuf),
@@ -73,48 +69,7 @@ pub struct SnapshotFile {
     pub snapshot: Snapshot,
 }
 
-/// Writes a snapshot to a new file of mode 0600. It is durable and whole once this returns, and absent after an error.
-pub fn write(path: &Path, incarnation: &str, snapshot: &Snapshot) -> Result<(), SnapshotFileError> {
-    if path.symlink_metadata().is_ok() {
-        return Err(SnapshotFileError::Exists(path.to_owned()));
-    }
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}", uuid::Uuid::new_v4()));
-    let draft = PathBuf::from(draft);
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let sync = || File::open(directory)?.sync_all();
-    let written = write_draft(&draft, incarnation, snapshot).and_then(|()| move_to(&draft, path));
-    let written = match written {
-        Ok(()) => sync().map_err(|error| (error, path)),
-        Err(error) => Err((error, draft.as_path())),
-    };
-    written.map_err(|(source, left)| {
-        // What is left may not be durable; the error to report is the first one.
-        let _ = fs::remove_file(left);
-        match source.kind() {
-            ErrorKind::AlreadyExists => SnapshotFileError::Exists(path.to_owned()),
-            _ => SnapshotFileError::Io { path: path.to_owned(), source },
-        }
-    })
-}
-
-/// Moves a file without replacing one that has come there meanwhile.
-fn move_to(draft: &Path, path: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    match renameat_with(CWD, draft, CWD, path, RenameFlags::NOREPLACE) {
-        // Not known to every file system.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(draft, path),
-        moved => Ok(moved?),
-    }
-}
-
-fn write_draft(draft: &Path, incarnation: &str, snapshot: &Snapshot) -> io::Result<()> {
-    let mut out = BufWriter::new(OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?);
-    encode(incarnation, snapshot, &mut out)?;
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
-}
-
-/// Writes a snapshot's bytes, which a file holds: for whom the file is elsewhere.
+/// Writes a snapshot's bytes, in pieces of any size, and flushes them.
 ///
 /// # Errors
 /// What `out` says.
@@ -301,7 +256,7 @@ fn array<const N: usize>(input: &mut impl Read) -> io::Result<[u8; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs;
 
     fn sample() -> Snapshot {
         let item = |number: u64| KeyValue {
@@ -319,19 +274,18 @@ mod tests {
         }
     }
 
+    fn write(path: &Path, snapshot: &Snapshot) {
+        encode("incarnation", snapshot, File::create(path).unwrap()).unwrap();
+    }
+
     #[test]
-    fn a_snapshot_is_read_back_as_it_was_and_its_file_is_private() {
+    fn a_snapshot_is_read_back_as_it_was() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("snapshot");
         for snapshot in [sample(), Snapshot::default()] {
-            write(&path, "incarnation", &snapshot).unwrap();
+            write(&path, &snapshot);
             let back = read(&path).unwrap();
             assert_eq!(back, SnapshotFile { incarnation: "incarnation".into(), snapshot });
-            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-            let again = write(&path, "incarnation", &Snapshot::default()).unwrap_err();
-            assert!(matches!(again, SnapshotFileError::Exists(_)), "{again}");
-            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no draft is left");
-            fs::remove_file(&path).unwrap();
         }
     }
 
@@ -339,7 +293,7 @@ mod tests {
     fn what_is_not_whole_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("snapshot");
-        write(&path, "incarnation", &sample()).unwrap();
+        write(&path, &sample());
         let whole = fs::read(&path).unwrap();
         assert!(whole.len() > 3 * CHUNK_BYTES, "more than one chunk");
         let refused = |bytes: &[u8]| {

@@ -189,7 +189,30 @@ impl Agent {
 
 fn has_guest(report: &instance::Report) -> bool {
     use hv_core::instance::Phase;
-    let settling = matches!(report.status.phase, Phase::Preparing | Phase::Starting | Phase::Unknown);
+    let settling = matches!(report.status.phase, Phase::Preparing | Phase::Starting | Phase::Unknown)
+        || (report.status.phase == Phase::Deleting && !report.gone);
     (!report.orphan || report.revoked)
         && (settling || matches!(report.status.phase, Phase::Running | Phase::Paused | Phase::Stopping))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hv_core::instance::{Epoch, InstanceStatus, Phase};
+
+    #[test]
+    fn what_is_torn_down_may_have_a_guest_until_it_is_gone() {
+        let report = |phase, gone| instance::Report {
+            id: hv_core::InstanceId::new(hv_runtime::ids::uuid()),
+            epoch: Epoch(1),
+            status: InstanceStatus { phase, ..InstanceStatus::default() },
+            gone,
+            rejected: false,
+            orphan: false,
+            revoked: false,
+        };
+        assert!(has_guest(&report(Phase::Deleting, false)));
+        assert!(!has_guest(&report(Phase::Deleting, true)));
+        assert!(!has_guest(&report(Phase::Stopped, false)));
+    }
 }

@@ -7,10 +7,12 @@
 use crate::config::ServerConfig;
 use crate::state::keys;
 use hv_core::Timestamp;
-use hv_runtime::{clock, files};
+use hv_runtime::clock;
+use hv_runtime::files::{self, Draft};
 use hv_store::embedded::{Embedded, Options};
 use hv_store::snapshot_file::{self, SnapshotFileError};
 use hv_store::{KeyValue, Revision, Snapshot, Store, StoreError};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 /// A restored store's revisions begin at the time of the restore, in 4096ths of a millisecond: above those of the former life,
@@ -46,7 +48,18 @@ pub enum BackupError {
     /// The store cannot be read or made.
     #[error("cannot use the store")]
     Store(#[from] StoreError),
-    /// The snapshot cannot be read or written.
+    /// There is a file already; it is left as it is.
+    #[error("{} exists; name another file, or move that one away", .0.display())]
+    Exists(PathBuf),
+    /// The snapshot cannot be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The snapshot cannot be read.
     #[error("cannot use the snapshot")]
     Snapshot(#[from] SnapshotFileError),
 }
@@ -60,13 +73,21 @@ pub async fn snapshot(config: &ServerConfig, to: &Path) -> Result<Snapshot, Back
     if !path.exists() {
         return Err(BackupError::NoStore(config.state_dir.clone()));
     }
+    let writing = |source: io::Error| match source.kind() {
+        io::ErrorKind::AlreadyExists => BackupError::Exists(to.to_owned()),
+        _ => BackupError::Write { path: to.to_owned(), source },
+    };
+    let mut draft = Draft::new(to).map_err(writing)?;
     let store = Embedded::open(&path, options(config)).await.map_err(|error| match error {
         error @ StoreError::InUse(_) => BackupError::InUse(error),
         error => error.into(),
     })?;
     let taken = async {
         let (snapshot, status) = (store.snapshot().await?, store.status().await?);
-        snapshot_file::write(to, &status.incarnation, &snapshot)?;
+        let out = BufWriter::new(&mut draft);
+        snapshot_file::encode(&status.incarnation, &snapshot, out)
+            .and_then(|()| draft.keep())
+            .map_err(writing)?;
         Ok(snapshot)
     };
     let taken = taken.await;

@@ -263,6 +263,7 @@ impl Machine {
             // generations and restart serials are given out a second time, and a stop may be forgotten. How a guest ended by
             // itself is no order of the server's, and stands.
             self.observed_generation = 0;
+            self.prepared = false;
             if let Some(started) = &mut self.record.started {
                 started.serial = started.serial.min(desired.spec.restart_serial);
                 if started.ended.take_if(|ended| ended.by == EndedBy::Order).is_some() {

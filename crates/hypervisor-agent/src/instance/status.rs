@@ -118,6 +118,6 @@ impl Machine {
 }
 
 /// Said of an instance that waits for its server after the host's boot.
-const AWAITS_SERVER: &str = "the host was down since a server last placed this instance here, and it may have been placed elsewhere: \
-    it starts when this node's agent has reached the server; where no other host could run it, `start_without_server = true` in \
+const AWAITS_SERVER: &str = "it may have been placed elsewhere since a server last placed it here (the host was down, or the server has \
+    forgotten it): it starts when this node's agent reaches a server that names it; where no other host could run it, `start_without_server = true` in \
     the agent's settings lets it start without";

@@ -48,12 +48,18 @@ async fn snapshot(context: &mut Context, file: &Path) -> Result<(), Failure> {
     };
     let mut client = Connection::open(context).await?.cluster();
     let mut draft = Draft::new(file).map_err(failed)?;
-    let (mut bytes, mut revision) = (0, 0);
+    let (mut bytes, mut revision, mut whole) = (0, 0, false);
     let mut parts = client.take_snapshot(Request::new(v1::TakeSnapshotRequest {})).await?.into_inner();
     while let Some(part) = parts.message().await? {
         draft.write_all(&part.data).map_err(failed)?;
         bytes += part.data.len() as u64;
         revision = part.revision;
+        whole = part.last;
+    }
+    if !whole {
+        let error =
+            Error::new(ErrorKind::Unavailable, "the server ended before the snapshot did; nothing was saved");
+        return Err(error.with_hint("try again").into());
     }
     draft.keep().map_err(failed)?;
     let value = json!({ "file": file, "bytes": bytes, "revision": revision });

@@ -20,10 +20,12 @@ pub(super) fn of(incarnation: String, snapshot: Snapshot) -> (Read, impl FnOnce(
     let work = move || {
         let parts = Parts { send: send.clone(), revision: snapshot.revision.0 };
         let written = snapshot_file::encode(&incarnation, &snapshot, BufWriter::with_capacity(PART, parts));
-        if let Err(error) = written {
-            // Nobody hears it who has gone away.
-            let _ = send.blocking_send(Err(Status::internal(format!("cannot write the snapshot: {error}"))));
-        }
+        let last = match written {
+            Ok(()) => Ok(SnapshotPart { data: Vec::new(), revision: snapshot.revision.0, last: true }),
+            Err(error) => Err(Status::internal(format!("cannot write the snapshot: {error}"))),
+        };
+        // Nobody hears it who has gone away.
+        let _ = send.blocking_send(last);
     };
     (read, work)
 }
@@ -36,7 +38,7 @@ struct Parts {
 impl Write for Parts {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let bytes = &bytes[..bytes.len().min(PART)];
-        let part = SnapshotPart { data: bytes.to_vec(), revision: self.revision };
+        let part = SnapshotPart { data: bytes.to_vec(), revision: self.revision, last: false };
         self.send.blocking_send(Ok(part)).map_err(|_| io::Error::from(ErrorKind::BrokenPipe))?;
         Ok(bytes.len())
     }
@@ -68,15 +70,16 @@ mod tests {
         let (mut read, work) = of("here".to_owned(), snapshot());
         let thread = std::thread::spawn(work);
         let mut bytes = Vec::new();
-        let mut count = 0;
+        let (mut count, mut last) = (0, false);
         while let Some(part) = read.blocking_recv() {
             let part = part.unwrap();
-            assert!(part.data.len() <= PART && part.revision == 50);
+            assert!(part.data.len() <= PART && part.revision == 50 && !last);
+            last = part.last;
             bytes.extend(part.data);
             count += 1;
         }
         thread.join().unwrap();
-        assert!(count >= (5 << 20) / PART, "{count}");
+        assert!(last && count >= (5 << 20) / PART, "{count}");
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         std::fs::write(&file, bytes).unwrap();

@@ -52,7 +52,8 @@ pub(crate) fn candidates<'a>(
     reserved: &BTreeMap<InstanceId, (NodeId, Resources)>,
 ) -> Vec<Candidate<'a>> {
     let mut extra: BTreeMap<NodeId, Resources> = BTreeMap::new();
-    for (id, (node, resources)) in reserved {
+    // Its own reservation is for itself.
+    for (id, (node, resources)) in reserved.iter().filter(|(id, _)| **id != entry.instance.id) {
         if !cluster
             .instances()
             .get(id)

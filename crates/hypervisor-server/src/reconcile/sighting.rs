@@ -29,6 +29,7 @@ impl Seen {
     pub(super) fn of(report: &v1::ObservedInstance, status: &InstanceStatus) -> Self {
         let lives = match status.phase {
             _ if report.gone || report.rejected || report.revoked => return Self::Nothing,
+            Phase::Deleting => return Self::Nothing,
             Phase::Unknown if status.message.is_empty() => return Self::NotYet,
             Phase::Pending | Phase::Scheduled | Phase::Preparing | Phase::Stopped | Phase::Failed => false,
             _ => true,

@@ -5,11 +5,11 @@ use super::{Conn, Controller, Effect, Input, Now, Subject, Timing};
 use crate::app::world::World;
 use crate::state::write::Writer;
 use crate::state::{Change, Cluster, keys};
-use hv_api::convert::status_from;
+use hv_api::convert::{report_to, status_from};
 use hv_api::v1;
 use hv_api::v1::agent_message::Message as Up;
 use hv_core::condition::STRAY;
-use hv_core::instance::{Instance, InstanceSpec, InstanceStatus, Phase};
+use hv_core::instance::{Instance, InstanceSpec, InstanceStatus, Phase, Relocation};
 use hv_core::node::{DriverStatus, Node, NodePhase, NodeReport, NodeSpec, NodeStatus};
 use hv_core::{Labels, Metadata, Name, NodeId, Resources, Timestamp};
 use hv_store::model::Model;
@@ -126,17 +126,14 @@ fn a_placement_beside_a_raise_is_decided_again() {
     assert!(placement(&controller.step(Input::Tick, &world.cluster, NOW)).is_none(), "it waits");
 }
 
-/// Agents of nodes that a store knows, which was restored after everything in it was written.
-struct Restored {
+/// A controller, its store, and agents of the nodes in it.
+struct Site {
     world: World,
     controller: Controller,
 }
 
-impl Restored {
-    fn new(mut world: World) -> Self {
-        let mut writer = Writer::default();
-        writer.put_text(keys::RESTORED.to_owned(), "from incarnation former");
-        assert!(world.commit(writer));
+impl Site {
+    fn new(world: World) -> Self {
         let controller = Controller::new(&world.cluster, Timing::default(), "test", NOW.mono);
         Self { world, controller }
     }
@@ -159,7 +156,9 @@ impl Restored {
     fn connect(&mut self, node: NodeId) {
         let conn = Conn(self.controller.streams.len() as u64);
         self.step(Input::Opened { conn, candidate: node });
-        let hello = v1::Hello { node_uid: node.to_string(), session: 1, ..Default::default() };
+        let report = report_to(&self.world.cluster.nodes()[&node].node.status.report);
+        let hello =
+            v1::Hello { node_uid: node.to_string(), session: 1, report: Some(report), ..Default::default() };
         self.frame(conn, 1, Up::Hello(hello));
     }
 
@@ -182,7 +181,10 @@ fn what_no_assignment_explains_settles_nothing_and_a_guest_that_lives_beats_a_ne
     world.create("demo");
     world.place("demo", alpha);
     let id = world.entry("demo").instance.id;
-    let mut site = Restored::new(world);
+    let mut writer = Writer::default();
+    writer.put_text(keys::RESTORED.to_owned(), "from incarnation former");
+    assert!(world.commit(writer));
+    let mut site = Site::new(world);
     let report = |epoch, phase: v1::InstancePhase| v1::ObservedInstance {
         uid: id.to_string(),
         epoch,
@@ -193,11 +195,11 @@ fn what_no_assignment_explains_settles_nothing_and_a_guest_that_lives_beats_a_ne
         }),
         ..Default::default()
     };
-    let stray = |site: &Restored| {
+    let stray = |site: &Site| {
         let conditions = &site.world.entry("demo").instance.status.conditions;
         conditions.get(STRAY).map(|stray| (stray.reason.clone(), stray.message.clone()))
     };
-    let missing = |site: &Restored| site.world.cluster.missing(site.world.entry("demo")).is_some();
+    let missing = |site: &Site| site.world.cluster.missing(site.world.entry("demo")).is_some();
     site.connect(alpha);
     site.connect(beta);
 
@@ -243,4 +245,44 @@ fn what_no_assignment_explains_settles_nothing_and_a_guest_that_lives_beats_a_ne
     assert!(stray(&site).is_some());
     site.report(beta, v1::ObservedInstance { gone: true, ..report(9, v1::InstancePhase::Stopped) });
     assert_eq!(stray(&site), None);
+}
+
+#[test]
+fn a_drain_counts_as_leaving_what_leaves_for_the_last_room() {
+    let mut world = World::new();
+    let alpha = world.node("alpha", 4);
+    world.create("demo");
+    world.place("demo", alpha);
+    // Room for one of it, and not for two.
+    let beta = world.node("beta", 1);
+    let mut instance = world.entry("demo").instance.clone();
+    instance.spec.relocation = Relocation::Recreate;
+    let mut writer = Writer::default();
+    writer.put_instance(&instance);
+    assert!(world.commit(writer));
+    let mut site = Site::new(world);
+    site.connect(alpha);
+    site.connect(beta);
+    let status = v1::InstanceStatus { phase: v1::InstancePhase::Running.into(), ..Default::default() };
+    let uid = instance.id.to_string();
+    site.report(alpha, v1::ObservedInstance { uid, epoch: 1, status: Some(status), ..Default::default() });
+
+    let request = v1::UpdateNodeRequest {
+        node: "alpha".into(),
+        spec: Some(v1::NodeSpec {
+            schedulability: v1::Schedulability::Draining.into(),
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["spec.schedulability".into()] }),
+        ..Default::default()
+    };
+    let plan = crate::app::node::update(&site.world.cluster, &request, &site.world.context()).unwrap();
+    let (operation, txn) = (plan.operation.id, plan.writer.finish());
+    assert!(site.world.model.txn(&txn).unwrap().succeeded);
+    let visible = site.world.follow();
+    site.step(Input::Changes(&visible));
+    assert_eq!(site.world.entry("demo").placement.reserved, Some(beta));
+    let operation = &site.world.cluster.operations()[&operation].operation;
+    assert!(!operation.phase.is_final(), "{operation:?}");
+    assert!(operation.steps.iter().any(|(_, message)| message.contains("waiting for demo")), "{operation:?}");
 }

@@ -1,6 +1,6 @@
 //! Running guests: consoles, pictures, QEMU's monitor, jobs, descriptors. Their whole system is a boot sector.
 
-use crate::support::{Daemon, present};
+use crate::support::{Daemon, ended, present};
 use libvirt_client::protocol::enums::{DomainBlockJobType, DomainState};
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{
@@ -60,6 +60,15 @@ async fn guest(test: &str) -> Option<(Daemon, Connect, Domain)> {
     let disk = format!("<source file='{}'/>", disk(&daemon, "disk"));
     let domain = connect.create_domain(&definition(&daemon, &disk), Default::default()).await.unwrap();
     Some((daemon, connect, domain))
+}
+
+#[tokio::test]
+async fn guests_end_with_their_daemon_whatever_a_test_left_running() {
+    let Some((daemon, ..)) = guest("guests_end_with_their_daemon").await else { return };
+    let guests = daemon.guests();
+    assert_eq!(guests.len(), 1);
+    drop(daemon);
+    assert!(guests.iter().all(|guest| ended(guest, 0)));
 }
 
 /// Keeps saying something until the first answer comes: the BIOS takes its time, and swallows what it likes.

@@ -104,6 +104,20 @@ impl Daemon {
         rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
     }
 
+    /// The processes of its running guests: those whose arguments name its directory, wherever it is mounted.
+    pub(crate) fn guests(&self) -> Vec<std::os::fd::OwnedFd> {
+        let name = self.directory.path().file_name().unwrap().to_str().unwrap();
+        let guest = |entry: std::fs::DirEntry| {
+            let pid = rustix::process::Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+            // Held before it is looked at: its number cannot become another process's in between.
+            let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
+            let arguments = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let arguments = String::from_utf8_lossy(&arguments);
+            (arguments.contains("qemu-system") && arguments.contains(name)).then_some(process)
+        };
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| guest(entry.ok()?)).collect()
+    }
+
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         rustix::process::pidfd_send_signal(self.process().unwrap(), signal).unwrap();
     }
@@ -161,15 +175,26 @@ pub(crate) fn run(driver: libvirt_client::Driver) {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let Some(daemon) = self.process() else { return };
-        let _ = rustix::process::pidfd_send_signal(&daemon, rustix::process::Signal::TERM);
-        // Its directory is removed when it is gone.
-        wait(&daemon);
+        if let Some(daemon) = self.process() {
+            let _ = rustix::process::pidfd_send_signal(&daemon, rustix::process::Signal::TERM);
+            // Its directory is removed when it is gone.
+            wait(&daemon);
+        }
+        // Guests outlive their daemon, and a test that panics ends none of its own.
+        for guest in self.guests() {
+            let _ = rustix::process::pidfd_send_signal(&guest, rustix::process::Signal::KILL);
+            wait(&guest);
+        }
     }
 }
 
 fn wait(process: &std::os::fd::OwnedFd) {
+    ended(process, 10);
+}
+
+/// Whether a process ends within so many seconds.
+pub(crate) fn ended(process: &std::os::fd::OwnedFd, seconds: i64) -> bool {
     let mut ended = [rustix::event::PollFd::new(process, rustix::event::PollFlags::IN)];
-    let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
-    let _ = rustix::event::poll(&mut ended, Some(&limit));
+    let limit = rustix::event::Timespec { tv_sec: seconds, tv_nsec: 0 };
+    rustix::event::poll(&mut ended, Some(&limit)).unwrap() == 1
 }

@@ -108,6 +108,7 @@ impl Machine {
         let newer = self.record.revoked.is_some() && !self.record.is_revoked();
         if newer && observation.guest == Guest::Absent && self.in_flight.is_none() {
             self.record.revoked = None;
+            self.prepared = false;
             self.record.started = None;
             self.record.failures = 0;
             self.retry_at = None;
