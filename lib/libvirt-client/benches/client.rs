@@ -12,6 +12,10 @@
 )]
 mod support;
 
+#[path = "../tests/daemon/observed.rs"]
+#[allow(clippy::allow_attributes, clippy::unwrap_used, reason = "what the tests' daemon needs")]
+mod observed;
+
 use libvirt_client::protocol::packet::{Header, Kind, LENGTH_SIZE, PACKET_MIN, Status};
 use libvirt_client::protocol::procedure::Procedure;
 use libvirt_client::protocol::{remote, types, xdr};

@@ -1,6 +1,9 @@
 //! The client of this workspace drives the server: calls, refusals, events, streams, jobs.
 #![cfg(test)]
 
+#[path = "../../libvirt-client/tests/daemon/observed.rs"]
+mod observed;
+
 use libvirt_client::protocol::enums::{DomainEventType, DomainState, ErrorNumber};
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{
@@ -20,6 +23,7 @@ fn run(future: impl Future + Send + 'static) {
 }
 
 fn start(builder: Builder) -> Handle {
+    observed::observe("libvirt_server::answered");
     let server = builder.build();
     let handle = server.handle();
     run(async move { server.serve(None).await.is_ok() });

@@ -4,6 +4,9 @@
 #[path = "../../libvirt-client/examples/shell/commands/mod.rs"]
 mod commands;
 
+#[path = "../../libvirt-client/tests/daemon/observed.rs"]
+mod observed;
+
 use commands::Failure;
 use libvirt_client::Connect;
 use libvirt_client::transport::Stream;
@@ -19,6 +22,7 @@ fn spawn(future: impl Future + Send + 'static) {
 
 /// A connection in memory to a server that has everything.
 async fn connect() -> Connect {
+    observed::observe("libvirt_server::answered");
     let server = Server::builder().scope(Scope::Complete).build();
     let handle = server.handle();
     spawn(async move { server.serve(None).await.is_ok() });

@@ -41,7 +41,8 @@ pub struct Options {
     pub limits: Limits,
     /// When a silent connection is given up; `None` waits for ever.
     pub keepalive: Option<Keepalive>,
-    /// How long a call may take that says nothing else; `None` waits for ever.
+    /// How long a call may take that says nothing else, and how long a stream may take to accept a piece of data, or its end; `None`
+    /// waits for ever.
     pub deadline: Option<Duration>,
     /// Bytes of stream data that may wait for readers before the connection is no longer read.
     pub stream_buffer: usize,
@@ -199,7 +200,7 @@ impl Connection {
         self.shared.traits
     }
 
-    /// Calls that are under way or wait for a place.
+    /// Calls that are under way or wait for a place, abandoned ones too.
     pub(crate) fn load(&self) -> usize {
         self.shared.lock().load()
     }

@@ -160,7 +160,9 @@ async fn qemu_answers_through_the_daemon() {
     let mut events = connect.monitor_events(Some(&guest), None, Default::default()).await.unwrap();
     let status = guest.monitor_command("query-status", None).await.unwrap();
     assert_eq!(status["running"], true);
-    assert!(guest.human_monitor_command("info version").await.unwrap().starts_with('7'));
+    let version = guest.monitor_command("query-version", None).await.unwrap();
+    let major = version["qemu"]["major"].to_string();
+    assert!(guest.human_monitor_command("info version").await.unwrap().starts_with(&major), "{version}");
     let error = guest.monitor_command("no-such-command", None).await.unwrap_err();
     match error.kind() {
         ErrorKind::Qemu(error) => assert_eq!(error.class, "CommandNotFound"),
@@ -187,6 +189,35 @@ async fn qemu_answers_through_the_daemon() {
     assert_eq!(guest.block_info("vda").await.unwrap().capacity, 4 * MIB as u64);
     assert_eq!(guest.peek_block("vda", 510, 2).await.unwrap(), [0x55, 0xaa]);
     assert!(guest.block_stats("vda").await.unwrap().i64("rd_bytes").is_some());
+}
+
+#[tokio::test]
+async fn what_newer_daemons_have_they_answer_and_older_ones_are_not_asked() {
+    let test = "what_newer_daemons_have_they_answer_and_older_ones_are_not_asked";
+    let Some(daemon) = Daemon::start(test) else { return };
+    if !present(test, &[("/usr/bin/qemu-system-x86_64", "qemu-system-x86")]) {
+        return;
+    }
+    let connect = daemon.open("qemu:///session").await;
+    let disk = format!("<source file='{}'/>", disk(&daemon, "disk"));
+    let guest = connect.define_domain(&definition(&daemon, &disk), Default::default()).await.unwrap();
+    let limits = Params::new().with("total_iops_sec", 100_u64);
+    let limited = guest.set_throttle_group("slow", &limits, Impact::CONFIG).await;
+    let once = guest.set_autostart_once(Autostart::On).await;
+    let changes = connect.subscribe(Kind::DomainNicMacChange).await;
+    if connect.daemon_version() < Release(11, 2, 0) {
+        for error in [limited.unwrap_err(), once.unwrap_err(), changes.unwrap_err()] {
+            assert!(error.is_unsupported() && error.to_string().contains("11.2.0"), "{error}");
+        }
+        return;
+    }
+    limited.unwrap();
+    once.unwrap();
+    changes.unwrap();
+    assert!(guest.autostart_once().await.unwrap());
+    assert!(guest.xml(Default::default()).await.unwrap().contains("<group_name>slow</group_name>"));
+    guest.remove_throttle_group("slow", Impact::CONFIG).await.unwrap();
+    assert!(!guest.xml(Default::default()).await.unwrap().contains("<group_name>slow</group_name>"));
 }
 
 /// What a server of VNC's says first.

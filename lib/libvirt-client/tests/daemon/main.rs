@@ -8,6 +8,7 @@ mod events;
 mod guests;
 mod migration;
 mod objects;
+mod observed;
 mod raw;
 mod secure;
 mod storage;

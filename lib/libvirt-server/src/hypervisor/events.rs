@@ -114,6 +114,7 @@ impl Hypervisor {
                 let name = if known.callback.is_some() { new } else { old };
                 let Some(info) = event(name).filter(|_| wanted) else { continue };
                 if let Ok(payload) = content(known.callback) {
+                    tracing::trace!(target: "libvirt_server::answered", program = ?info.program, procedure = info.name);
                     self.effects.push_back((*client, Effect::Event { info, payload }));
                 }
             }

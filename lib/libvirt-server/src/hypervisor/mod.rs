@@ -209,7 +209,14 @@ impl Hypervisor {
         self.caller = Caller { client, call: Some(call) };
         let before = self.effects.len();
         self.deferred = false;
-        let effect = match self.answer(call, info, payload) {
+        let answer = self.answer(call, info, payload);
+        tracing::trace!(
+            target: "libvirt_server::answered",
+            program = info.map(|info| tracing::field::debug(info.program)),
+            procedure = info.map(|info| info.name),
+            refused = answer.as_ref().err().map(|refusal| format!("{:?}", refusal.code)),
+        );
+        let effect = match answer {
             Ok(_) if self.deferred => return,
             Ok(result) => Effect::Reply { call, result },
             Err(refusal) => Effect::Refuse { call, refusal },

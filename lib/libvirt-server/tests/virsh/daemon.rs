@@ -174,10 +174,13 @@ impl OurServer {
     }
 
     pub(crate) fn with(scope: Scope) -> Self {
+        crate::observed::observe("libvirt_server::answered");
         let directory = documents();
         let socket = directory.path().join("libvirt-sock");
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        // What the server is asked for is asked by the test of that name.
+        runtime.thread_name(std::thread::current().name().unwrap_or("-"));
+        let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
         let listener = {
             let _inside = runtime.enter();
             tokio::net::UnixListener::bind(&socket).unwrap()

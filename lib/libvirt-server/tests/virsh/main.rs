@@ -5,6 +5,8 @@
 mod complete;
 mod daemon;
 mod masks;
+#[path = "../../../libvirt-client/tests/daemon/observed.rs"]
+mod observed;
 mod proxy;
 mod python;
 mod read_only;
