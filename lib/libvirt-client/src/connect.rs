@@ -119,6 +119,7 @@ impl Builder {
         let transport = in_time(self.options.deadline, target.connect()).await??;
         let opening = Opening { auth, ..self.opening(&uri.remote_name(), run) };
         let lanes = Lanes::open(opening, transport, Some(target), self.lanes, self.reconnect).await?;
+        tracing::debug!(target: "libvirt_client::opened", transport = ?uri.transport());
         Ok(Connect { lanes: Arc::new(lanes) })
     }
 

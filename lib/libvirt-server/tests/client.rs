@@ -1,6 +1,8 @@
 //! The client of this workspace drives the server: calls, refusals, events, streams, jobs.
 #![cfg(test)]
 
+#[path = "../../libvirt-client/tests/generated/every.rs"]
+mod every;
 #[path = "../../libvirt-client/tests/daemon/observed.rs"]
 mod observed;
 
@@ -9,9 +11,10 @@ use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{
     DomainCreateFlags, DomainDestroyFlags, DomainXmlFlags, StorageVolDownloadFlags, StorageVolUploadFlags,
 };
+use libvirt_client::protocol::xdr::IntoOwned;
 use libvirt_client::protocol::{remote, types};
 use libvirt_client::transport::Stream;
-use libvirt_client::{Connect, Item, Piece, StorageVol};
+use libvirt_client::{Connect, ErrorKind, Item, Piece, StorageVol};
 use libvirt_server::{Builder, Handle, Scope, Server};
 use std::time::Duration;
 
@@ -282,4 +285,30 @@ async fn a_thousand_calls_at_once_are_all_answered() {
     for call in calls {
         assert_eq!(call.await.unwrap().result().unwrap().hostname, "localhost");
     }
+}
+
+/// Each on a server of its own: nothing that one of them does is seen by the next.
+#[tokio::test]
+async fn every_call_is_understood_and_answered() {
+    let (mut done, mut wrong) = (0, Vec::new());
+    for (info, flags, call) in every::calls() {
+        let connect = connect(&start(complete())).await;
+        let objects = every::Objects {
+            domain: connect.domain_by_name("test").await.unwrap().wire().into_owned(),
+            network: connect.network_by_name("default").await.unwrap().wire().into_owned(),
+            pool: connect.storage_pool_by_name("default-pool").await.unwrap().wire().into_owned(),
+            interface: connect.interface_by_name("eth1").await.unwrap().wire().into_owned(),
+            volume: volume(&connect, MIB).await.wire().into_owned(),
+        };
+        match call(&connect, &objects, flags).await {
+            Ok(()) => done += 1,
+            Err(error) => match error.kind() {
+                ErrorKind::Unsupported { since, .. } if *since > connect.daemon_version() => {}
+                ErrorKind::Libvirt(refusal) if refusal.code != ErrorNumber::Rpc => {}
+                _ => wrong.push(format!("{} with {flags:#x}: {error}", info.name)),
+            },
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(done > 130, "{done} done");
 }

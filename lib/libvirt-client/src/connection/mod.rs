@@ -144,9 +144,15 @@ impl Connection {
     ) -> Result<Reply<P>, Error> {
         // Not `start`: what follows waits at once, and writes.
         let begun = self.shared.lock().begin::<P>(args, descriptors, self.shared.traits);
-        let call = Call::new(Arc::clone(&self.shared), begun);
-        let span =
-            tracing::debug_span!("libvirt_call", procedure = P::INFO.name, bytes = Empty, error = Empty);
+        let flags = P::flags(args);
+        let call = Call::new(Arc::clone(&self.shared), begun, flags);
+        let span = tracing::debug_span!(
+            "libvirt_call",
+            procedure = P::INFO.name,
+            flags,
+            bytes = Empty,
+            error = Empty
+        );
         if span.is_disabled() {
             return call.within(self.deadline).await;
         }
@@ -164,7 +170,7 @@ impl Connection {
         let begun = state.begin::<P>(args, descriptors, self.shared.traits);
         state.wake_driver();
         drop(state);
-        Call::new(Arc::clone(&self.shared), begun)
+        Call::new(Arc::clone(&self.shared), begun, P::flags(args))
     }
 
     /// Calls a procedure that opens a stream.

@@ -5,10 +5,13 @@ use libvirt_client::protocol::enums::{DomainBlockJobType, DomainState};
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{
     DomainBackupBeginFlags, DomainBlockCopyFlags, DomainBlockJobAbortFlags, DomainConsoleFlags,
-    DomainDestroyFlags, DomainFdAssociateFlags, DomainOpenGraphicsFlags, DomainSaveRestoreFlags,
-    DomainStatsTypes,
+    DomainDestroyFlags, DomainFdAssociateFlags, DomainModificationImpact as Impact, DomainOpenGraphicsFlags,
+    DomainSaveRestoreFlags, DomainStatsTypes,
 };
-use libvirt_client::{BlockJobState, ByteStream, Connect, Domain, ErrorKind, Item, Params, Piece};
+use libvirt_client::protocol::procedure::Release;
+use libvirt_client::{
+    Autostart, BlockIoTune, BlockJobState, ByteStream, Connect, Domain, ErrorKind, Item, Params, Piece,
+};
 use serde_json::json;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -201,7 +204,7 @@ async fn what_newer_daemons_have_they_answer_and_older_ones_are_not_asked() {
     let connect = daemon.open("qemu:///session").await;
     let disk = format!("<source file='{}'/>", disk(&daemon, "disk"));
     let guest = connect.define_domain(&definition(&daemon, &disk), Default::default()).await.unwrap();
-    let limits = Params::new().with("total_iops_sec", 100_u64);
+    let limits = BlockIoTune { total_iops_sec: Some(100), ..Default::default() };
     let limited = guest.set_throttle_group("slow", &limits, Impact::CONFIG).await;
     let once = guest.set_autostart_once(Autostart::On).await;
     let changes = connect.subscribe(Kind::DomainNicMacChange).await;
@@ -215,9 +218,10 @@ async fn what_newer_daemons_have_they_answer_and_older_ones_are_not_asked() {
     once.unwrap();
     changes.unwrap();
     assert!(guest.autostart_once().await.unwrap());
-    assert!(guest.xml(Default::default()).await.unwrap().contains("<group_name>slow</group_name>"));
+    let xml = guest.xml(Default::default()).await.unwrap();
+    assert!(xml.contains("<throttlegroup>") && xml.contains("slow"), "{xml}");
     guest.remove_throttle_group("slow", Impact::CONFIG).await.unwrap();
-    assert!(!guest.xml(Default::default()).await.unwrap().contains("<group_name>slow</group_name>"));
+    assert!(!guest.xml(Default::default()).await.unwrap().contains("<throttlegroup>"));
 }
 
 /// What a server of VNC's says first.

@@ -5,6 +5,8 @@ mod admin;
 mod calls;
 mod connections;
 mod events;
+#[path = "../generated/every.rs"]
+mod every;
 mod guests;
 mod migration;
 mod objects;

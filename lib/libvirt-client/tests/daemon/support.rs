@@ -12,7 +12,7 @@ pub(crate) struct Daemon {
 
 const PROGRAM: &str = "/usr/sbin/libvirtd";
 
-/// Names a root file system with another libvirt, whose daemon is started inside of it. `cargo xtask libvirtd trixie` makes one.
+/// Names a root file system with another libvirt, whose daemon is started inside of it. `cargo xtask libvirtd` makes one.
 const ROOT: &str = "HV_LIBVIRTD_ROOT";
 
 fn other_root() -> Option<PathBuf> {
@@ -199,7 +199,11 @@ impl Drop for Daemon {
         if let Some(daemon) = self.process() {
             let _ = rustix::process::pidfd_send_signal(&daemon, rustix::process::Signal::TERM);
             // Its directory is removed when it is gone.
-            wait(&daemon);
+            if !ended(&daemon, 10) {
+                println!("libvirtd does not end when it is told to");
+                let _ = rustix::process::pidfd_send_signal(&daemon, rustix::process::Signal::KILL);
+                wait(&daemon);
+            }
         }
         // Guests outlive their daemon, and a test that panics ends none of its own.
         for guest in self.guests() {

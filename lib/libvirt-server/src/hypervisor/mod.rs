@@ -214,6 +214,7 @@ impl Hypervisor {
             target: "libvirt_server::answered",
             program = info.map(|info| tracing::field::debug(info.program)),
             procedure = info.map(|info| info.name),
+            flags = info.and_then(|info| (info.recode?.flags)(payload).ok()),
             refused = answer.as_ref().err().map(|refusal| format!("{:?}", refusal.code)),
         );
         let effect = match answer {
