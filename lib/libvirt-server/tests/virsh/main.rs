@@ -2,6 +2,8 @@
 //! print the same, except for what is masked by name in `masks.rs`.
 #![cfg(test)]
 
+#[path = "../../../libvirt-client/tests/daemon/authority.rs"]
+mod authority;
 mod complete;
 mod daemon;
 mod masks;
@@ -10,6 +12,7 @@ mod observed;
 mod proxy;
 mod python;
 mod read_only;
+mod remote;
 mod transcript;
 
 use daemon::{Libvirtd, OurServer};
