@@ -12,6 +12,7 @@ mod guests;
 mod migration;
 mod objects;
 mod observed;
+mod old_calls;
 mod raw;
 mod secure;
 mod storage;
