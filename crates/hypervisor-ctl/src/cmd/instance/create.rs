@@ -239,7 +239,6 @@ fn request(context: &mut Context, asked: Create) -> Result<v1::CreateInstanceReq
         annotations: asked.annotation.into_iter().collect(),
         spec: Some(spec),
         idempotency_key: asked.waiting.key(""),
-        ..Default::default()
     })
 }
 
