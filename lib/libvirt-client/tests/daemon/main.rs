@@ -2,12 +2,17 @@
 #![cfg(test)]
 
 mod admin;
+mod authority;
 mod calls;
 mod connections;
 mod events;
+#[path = "../generated/every.rs"]
+mod every;
 mod guests;
 mod migration;
 mod objects;
+mod observed;
+mod old_calls;
 mod raw;
 mod secure;
 mod storage;
