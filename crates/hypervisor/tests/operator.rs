@@ -83,6 +83,23 @@ async fn a_node_s_labels_and_place_are_changed_and_what_stays_on_a_drained_one_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_instance_names_a_node_that_is_there_or_is_registered() {
+    let site = Site::start().await;
+    let words = ["instance", "create", "web", "--image", "/images/demo.qcow2", "--node", "n2"];
+    let (exit, said) = site.ctl(&words).await;
+    assert_eq!(exit, Exit::Usage, "{said}");
+    assert!(said.contains("there are: n1") && said.contains("--node here"), "{said}");
+    let said = site.done(&["node", "register", "n2", "--label", "disk=ssd", "--zone", "b"]).await;
+    assert!(said.contains("registered"), "{said}");
+    let (exit, said) = site.ctl(&[&words[..], &["--timeout", "1s"]].concat()).await;
+    assert_eq!(exit, Exit::Timeout, "{said}");
+    assert!(said.contains("web: waiting for a node: no node fits"), "{said}");
+    site.done(&["instance", "stop", "web"]).await;
+    site.done(&["instance", "delete", "web"]).await;
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn operations_are_found_by_the_name_of_what_they_are_about() {
     let site = Site::start().await;
     site.create("web", &[]).await;

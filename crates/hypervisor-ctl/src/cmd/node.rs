@@ -22,6 +22,8 @@ pub(crate) enum Command {
         /// Name or uid
         node: String,
     },
+    /// Record a node before its agent joins, so that instances can name it
+    Register(Register),
     /// Change what a node is: its labels, its role, where it stands
     Update(Update),
     /// Place nothing new on a node; what is there stays
@@ -50,6 +52,29 @@ pub(crate) struct Deregister {
     /// Give up the instances on it: its host is off for good
     #[arg(long)]
     abandon_instances: bool,
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+/// Record a node before its agent joins, so that instances can name it
+///
+/// The agent that calls itself so takes the record over. Nodes need no registration: an agent that joins makes its own.
+#[derive(Args)]
+pub(crate) struct Register {
+    /// Its name: what its agent calls itself, by default the host's name
+    name: String,
+    /// Labels to select by; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse::pair)]
+    label: Vec<(String, String)>,
+    /// Whether it may serve the control plane
+    #[arg(long, value_enum, default_value = "worker")]
+    role: Role,
+    /// Where it stands
+    #[arg(long, default_value = "", hide_default_value = true)]
+    region: String,
+    /// The part of the region
+    #[arg(long, default_value = "", hide_default_value = true)]
+    zone: String,
     #[command(flatten)]
     waiting: Waiting,
 }
@@ -157,6 +182,7 @@ pub(crate) async fn run(context: &mut Context, command: Command) -> Result<(), F
             let node = fetch(&connection, &node).await?;
             show(context, &node)
         }
+        Command::Register(asked) => register(context, asked).await,
         Command::Update(asked) => update(context, asked).await,
         Command::Cordon(asked) => change(context, asked, v1::Schedulability::Cordoned).await,
         Command::Uncordon(asked) => change(context, asked, v1::Schedulability::Schedulable).await,
@@ -190,6 +216,35 @@ async fn all(context: &Context, list: List) -> Result<Vec<v1::Node>, Failure> {
 async fn fetch(connection: &Connection, node: &str) -> Result<v1::Node, Failure> {
     let request = v1::GetNodeRequest { node: node.to_owned() };
     Ok(connection.cluster().get_node(unary(request)).await?.into_inner())
+}
+
+async fn register(context: &mut Context, asked: Register) -> Result<(), Failure> {
+    let connection = Connection::open(context).await?;
+    let request = v1::RegisterNodeRequest {
+        name: asked.name.clone(),
+        labels: asked.label.into_iter().collect(),
+        spec: Some(v1::NodeSpec {
+            role: v1::NodeRole::from(asked.role).into(),
+            region: asked.region,
+            zone: asked.zone,
+            ..Default::default()
+        }),
+        idempotency_key: asked.waiting.key(""),
+        ..Default::default()
+    };
+    let answer = mutate(request, |request| {
+        let mut client = connection.cluster();
+        async move { client.register_node(request).await }
+    })
+    .await?;
+    if let Some(begun) = answer.operation {
+        if asked.waiting.no_wait {
+            return operation::show(context, &begun);
+        }
+        wait(context, &connection, begun, asked.waiting.timeout).await?;
+    }
+    let node = fetch(&connection, &asked.name).await?;
+    context.show_rows(rows(&[node], clock::wall()))
 }
 
 async fn update(context: &mut Context, asked: Update) -> Result<(), Failure> {
