@@ -424,9 +424,13 @@ impl Controller {
         let agent = match (self.sessions.get(&id), self.missed.get(&id)) {
             (Some(session), _) => Agent::Connected {
                 report: &session.report,
-                unended: node::unended(&session.unended, cluster),
-                unknown: node::unknown(&session.sightings, cluster),
-                complete: session.complete,
+                left: session.complete.then(|| {
+                    [
+                        node::unended(&session.unended, cluster),
+                        node::unknown(&session.sightings, cluster),
+                        node::kept(&session.kept, cluster),
+                    ]
+                }),
             },
             (None, Some(since)) if now.mono.saturating_sub(*since) < self.timing.grace => Agent::Missed,
             (None, _) => Agent::Lost,

@@ -42,6 +42,8 @@ pub(super) struct Session {
     pub(super) sightings: BTreeMap<InstanceId, Stray>,
     /// Guests that the server gave up and that cannot be ended there, and why.
     pub(super) unended: BTreeMap<InstanceId, String>,
+    /// Instances that the server gave up and that it keeps the disks of.
+    pub(super) kept: BTreeSet<InstanceId>,
     /// Those of which it has said what it has, until it has told all.
     pub(super) told: BTreeSet<InstanceId>,
     /// It has told all that it has.
@@ -130,6 +132,13 @@ impl Controller {
                         }
                         self.dirty.insert(Subject::Node(node));
                     }
+                    let kept = match wire.revoked && !wire.gone {
+                        true => session.kept.insert(id),
+                        false => session.kept.remove(&id),
+                    };
+                    if kept {
+                        self.dirty.insert(Subject::Node(node));
+                    }
                     self.highest_epoch = self.highest_epoch.max(Epoch(wire.epoch));
                     let entry = cluster.instances().get(&id);
                     let elsewhere = entry.is_none_or(|entry| {
@@ -165,6 +174,7 @@ impl Controller {
                     let told = std::mem::take(&mut session.told);
                     session.sightings.retain(|id, _| told.contains(id));
                     session.unended.retain(|id, _| told.contains(id));
+                    session.kept.retain(|id| told.contains(id));
                     session.complete = true;
                     self.dirty.insert(Subject::Node(node));
                     self.mark_strays(node, cluster);
@@ -289,6 +299,7 @@ impl Controller {
             observed: BTreeMap::new(),
             sightings: BTreeMap::new(),
             unended: BTreeMap::new(),
+            kept: BTreeSet::new(),
             told: BTreeSet::new(),
             complete: false,
             sent: wanted.into_iter().map(|(id, (told, _))| (id, told)).collect(),

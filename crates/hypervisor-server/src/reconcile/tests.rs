@@ -9,7 +9,7 @@ use crate::state::{Change, Cluster, keys};
 use hv_api::convert::{report_to, status_from};
 use hv_api::v1;
 use hv_api::v1::agent_message::Message as Up;
-use hv_core::condition::{REVOCATION, STRAY, UNKNOWN_INSTANCES};
+use hv_core::condition::{KEPT_DISKS, REVOCATION, STRAY, UNKNOWN_INSTANCES};
 use hv_core::instance::{Instance, InstanceSpec, InstanceStatus, Phase, Relocation};
 use hv_core::node::{DriverStatus, Node, NodePhase, NodeReport, NodeSpec, NodeStatus};
 use hv_core::{
@@ -410,9 +410,18 @@ fn a_node_shows_the_guests_that_it_was_to_end_and_cannot() {
     site.observed(beta, full(true, vec![unended(other, "kill: no")]));
     let message = shown(&site).expect("one is left").1;
     assert!(!message.contains("demo"), "{message}");
-    let gone = v1::ObservedInstance { uid: other.to_string(), ..revoked() };
-    site.report(beta, gone);
+    // It has ended; its disks are kept until somebody removes them.
+    let ended = v1::ObservedInstance { uid: other.to_string(), ..revoked() };
+    site.report(beta, ended.clone());
     assert_eq!(shown(&site), None);
+    let kept = |site: &Site| {
+        let conditions = &site.world.cluster.nodes()[&beta].node.status.conditions;
+        conditions.get(KEPT_DISKS).map(|kept| kept.message.clone())
+    };
+    let message = kept(&site).expect("it takes room");
+    assert!(message.contains(&format!("are kept here: {other}. Remove")), "{message}");
+    site.report(beta, v1::ObservedInstance { gone: true, ..ended });
+    assert_eq!(kept(&site), None);
 }
 
 #[test]
