@@ -5,6 +5,7 @@ mod admin;
 mod authority;
 mod calls;
 mod connections;
+mod effects;
 mod events;
 #[path = "../generated/every.rs"]
 mod every;

@@ -10,8 +10,7 @@ use std::collections::BTreeSet;
 
 const MANY: i32 = 100;
 
-const DOMAIN: &str =
-    "<domain type='test'><name>other</name><memory>8192</memory><vcpu>4</vcpu><os><type>hvm</type></os></domain>";
+const DOMAIN: &str = "<domain type='test'><name>other</name><memory>8192</memory><vcpu>4</vcpu><os><type>hvm</type></os></domain>";
 
 async fn call<P: Procedure>(connect: &Connect, args: &P::Args<'_>) {
     connect.call::<P>(args).await.unwrap();
@@ -37,7 +36,8 @@ async fn old_lists_hold_what_the_new_ones_hold() {
     let Some(daemon) = Daemon::start("old_lists_hold_what_the_new_ones_hold") else { return };
     let connect = daemon.test().await;
     connect.define_domain(DOMAIN, Default::default()).await.unwrap();
-    let network = "<network><name>other</name><forward/><ip address='192.168.9.1' netmask='255.255.255.0'/></network>";
+    let network =
+        "<network><name>other</name><forward/><ip address='192.168.9.1' netmask='255.255.255.0'/></network>";
     connect.define_network(network, Default::default()).await.unwrap();
     let pool = "<pool type='dir'><name>other</name><target><path>/other</path></target></pool>";
     connect.define_storage_pool(pool, Default::default()).await.unwrap();
@@ -52,13 +52,15 @@ async fn old_lists_hold_what_the_new_ones_hold() {
     let ids = get!(connect, ConnectListDomains(ConnectListDomainsArgs { maxids: MANY }).ids);
     assert_eq!(ids.iter().collect::<BTreeSet<_>>(), running);
     assert_eq!(get!(connect, ConnectNumOfDomains(()).num), running.len() as i32);
-    let defined = get!(connect, ConnectListDefinedDomains(ConnectListDefinedDomainsArgs { maxnames: MANY }).names);
+    let defined =
+        get!(connect, ConnectListDefinedDomains(ConnectListDefinedDomainsArgs { maxnames: MANY }).names);
     assert_eq!(names(&defined), stopped);
     assert_eq!(get!(connect, ConnectNumOfDefinedDomains(()).num), 1);
 
     let all = set(connect.networks(Default::default()).await.unwrap(), |network| network.name());
     let active = get!(connect, ConnectListNetworks(ConnectListNetworksArgs { maxnames: MANY }).names);
-    let defined = get!(connect, ConnectListDefinedNetworks(ConnectListDefinedNetworksArgs { maxnames: MANY }).names);
+    let defined =
+        get!(connect, ConnectListDefinedNetworks(ConnectListDefinedNetworksArgs { maxnames: MANY }).names);
     assert_eq!(&names(&active) | &names(&defined), all);
     assert_eq!(names(&defined), ["other".to_owned()].into());
     assert_eq!(get!(connect, ConnectNumOfNetworks(()).num), active.len() as i32);
@@ -66,8 +68,10 @@ async fn old_lists_hold_what_the_new_ones_hold() {
 
     let all = set(connect.storage_pools(Default::default()).await.unwrap(), |pool| pool.name());
     let active = get!(connect, ConnectListStoragePools(ConnectListStoragePoolsArgs { maxnames: MANY }).names);
-    let defined =
-        get!(connect, ConnectListDefinedStoragePools(ConnectListDefinedStoragePoolsArgs { maxnames: MANY }).names);
+    let defined = get!(
+        connect,
+        ConnectListDefinedStoragePools(ConnectListDefinedStoragePoolsArgs { maxnames: MANY }).names
+    );
     assert_eq!(&names(&active) | &names(&defined), all);
     assert_eq!(names(&defined), ["other".to_owned()].into());
     assert_eq!(get!(connect, ConnectNumOfStoragePools(()).num), active.len() as i32);
@@ -75,18 +79,24 @@ async fn old_lists_hold_what_the_new_ones_hold() {
 
     let all = set(connect.interfaces(Default::default()).await.unwrap(), |interface| interface.name());
     let active = get!(connect, ConnectListInterfaces(ConnectListInterfacesArgs { maxnames: MANY }).names);
-    let defined =
-        get!(connect, ConnectListDefinedInterfaces(ConnectListDefinedInterfacesArgs { maxnames: MANY }).names);
+    let defined = get!(
+        connect,
+        ConnectListDefinedInterfaces(ConnectListDefinedInterfacesArgs { maxnames: MANY }).names
+    );
     assert_eq!(&names(&active) | &names(&defined), all);
     assert_eq!(get!(connect, ConnectNumOfInterfaces(()).num), active.len() as i32);
     assert_eq!(get!(connect, ConnectNumOfDefinedInterfaces(()).num), defined.len() as i32);
 
     let devices = connect.node_devices(Default::default()).await.unwrap();
     let args = NodeListDevicesArgs { cap: None, maxnames: MANY, ..Default::default() };
-    assert_eq!(names(&get!(connect, NodeListDevices(args).names)), set(devices.clone(), |device| device.name()));
+    assert_eq!(
+        names(&get!(connect, NodeListDevices(args).names)),
+        set(devices.clone(), |device| device.name())
+    );
     assert_eq!(get!(connect, NodeNumOfDevices(NodeNumOfDevicesArgs::default()).num), devices.len() as i32);
     let name = devices[0].name();
-    let count = get!(connect, NodeDeviceNumOfCaps(NodeDeviceNumOfCapsArgs { name: name.as_str().into() }).num);
+    let count =
+        get!(connect, NodeDeviceNumOfCaps(NodeDeviceNumOfCapsArgs { name: name.as_str().into() }).num);
     assert_eq!(count, devices[0].capabilities().await.unwrap().len() as i32);
     connect.close().await.unwrap();
 }
@@ -119,8 +129,12 @@ async fn old_calls_about_volumes_and_snapshots_agree_too() {
     let args = DomainSnapshotNumArgs { dom, ..Default::default() };
     assert_eq!(get!(connect, DomainSnapshotNum(args).num), 2);
     let snap = first.wire().into_owned();
-    let args = DomainSnapshotListChildrenNamesArgs { snap: snap.clone(), maxnames: MANY, ..Default::default() };
-    assert_eq!(names(&get!(connect, DomainSnapshotListChildrenNames(args).names)), ["second".to_owned()].into());
+    let args =
+        DomainSnapshotListChildrenNamesArgs { snap: snap.clone(), maxnames: MANY, ..Default::default() };
+    assert_eq!(
+        names(&get!(connect, DomainSnapshotListChildrenNames(args).names)),
+        ["second".to_owned()].into()
+    );
     let args = DomainSnapshotNumChildrenArgs { snap, ..Default::default() };
     assert_eq!(get!(connect, DomainSnapshotNumChildren(args).num), 1);
     assert_eq!(domain.snapshot_by_name("second").await.unwrap().parent().await.unwrap().name(), "first");
@@ -175,7 +189,8 @@ async fn old_calls_change_what_the_new_ones_see() {
     call::<DomainUndefine>(&connect, &DomainUndefineArgs { dom }).await;
     assert!(connect.domain_by_name("other").await.unwrap_err().is_not_found());
 
-    let xml = "<network><name>one</name><forward/><ip address='192.168.7.1' netmask='255.255.255.0'/></network>";
+    let xml =
+        "<network><name>one</name><forward/><ip address='192.168.7.1' netmask='255.255.255.0'/></network>";
     call::<NetworkCreateXml>(&connect, &NetworkCreateXmlArgs { xml: xml.into() }).await;
     assert!(!connect.network_by_name("one").await.unwrap().is_persistent().await.unwrap());
     let xml = xml.replace("one", "two").replace("192.168.7", "192.168.8");
