@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod admin;
+mod agent;
 mod authority;
 mod calls;
 mod connections;
