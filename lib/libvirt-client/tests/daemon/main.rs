@@ -15,6 +15,7 @@ mod migration;
 mod objects;
 mod observed;
 mod old_calls;
+mod polkit;
 mod raw;
 mod secure;
 mod storage;
