@@ -2,9 +2,11 @@
 #![cfg(test)]
 
 mod admin;
+mod agent;
 mod authority;
 mod calls;
 mod connections;
+mod effects;
 mod events;
 #[path = "../generated/every.rs"]
 mod every;
@@ -13,6 +15,7 @@ mod migration;
 mod objects;
 mod observed;
 mod old_calls;
+mod polkit;
 mod raw;
 mod secure;
 mod storage;

@@ -221,5 +221,6 @@ fn wait(process: &std::os::fd::OwnedFd) {
 pub(crate) fn ended(process: &std::os::fd::OwnedFd, seconds: i64) -> bool {
     let mut ended = [rustix::event::PollFd::new(process, rustix::event::PollFlags::IN)];
     let limit = rustix::event::Timespec { tv_sec: seconds, tv_nsec: 0 };
-    rustix::event::poll(&mut ended, Some(&limit)).unwrap() == 1
+    // Other children of the test end too.
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut ended, Some(&limit))).unwrap() == 1
 }
