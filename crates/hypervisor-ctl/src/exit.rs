@@ -100,7 +100,7 @@ impl Failure {
             if context.io.colour(context.io.err_is_terminal) { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
         context.note(format!("{red}error:{plain} {}", error.message));
         let field = error.field.as_ref().map(|field| match flag(field) {
-            Some(flag) => format!("{field}, {flag} here"),
+            Some(flag) => format!("{field} ({flag})"),
             None => field.clone(),
         });
         for (name, text) in [("field", &field), ("uid", &error.uid), ("hint", &error.hint)] {
@@ -120,7 +120,9 @@ fn flag(field: &str) -> Option<&'static str> {
         ("spec.memory_bytes", "--memory"),
         ("spec.root_disk_bytes", "--disk"),
         ("spec.disks", "--data-disk"),
-        ("spec.network_interfaces", "--network"),
+        ("spec.network_interfaces", "--network and --publish"),
+        ("spec.restart_policy", "--restart"),
+        ("spec.relocation", "--relocation"),
         ("spec.boot.kernel", "--kernel"),
         ("spec.boot.initrd", "--initrd"),
         ("spec.boot.cmdline", "--cmdline"),

@@ -202,10 +202,10 @@ fn an_update_names_only_what_changes_and_demands_the_generation_it_saw() {
     assert!(ended.err.contains("spec.cpus: hypervisor-ctl instance restart web"), "{}", ended.err);
     let seen = server.seen();
     let request = &seen.updated[0];
-    assert_eq!(request.update_mask.as_ref().unwrap().paths, ["spec.cpus", "labels"]);
+    assert_eq!(request.update_mask.as_ref().unwrap().paths, ["spec.cpus", "labels.old", "labels.a"]);
     assert_eq!(request.precondition.unwrap().generation, 3);
     let labels: Vec<_> = request.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    assert_eq!(labels, ["a=b", "tier=front"]);
+    assert_eq!(labels, ["a=b"], "`old` is removed, others are left alone");
     drop(seen);
     let ended = server.ctl(&["instance", "update", "web"]);
     assert_eq!(ended.exit, Exit::Usage);
@@ -225,6 +225,9 @@ fn an_update_reaches_all_that_the_call_can_change() {
     let seen = server.seen();
     let request = &seen.updated[0];
     let mut paths = request.update_mask.as_ref().unwrap().paths.clone();
+    for path in &mut paths {
+        *path = path.replace("labels.a", "labels").replace("annotations.note", "annotations");
+    }
     paths.push("spec.cloud_init".into());
     paths.sort();
     // Whatever an update may name has a flag.
@@ -440,10 +443,24 @@ fn labels_choose_what_is_acted_on() {
     assert_eq!(seen.listed[0].label_selector, "tier=front");
     assert_eq!(seen.listed[0].project, "default");
     let stopped: Vec<_> = seen.stopped.iter().map(|request| request.instance.as_str()).collect();
-    assert_eq!(stopped, ["web", "second"]);
+    assert_eq!(stopped, ["0193-web"; 2], "by uid: a name may be another's by now");
     drop(seen);
     assert_eq!(server.ctl(&["instance", "stop"]).exit, Exit::Usage);
     assert_eq!(server.ctl(&["instance", "stop", "web", "-l", "a=b"]).exit, Exit::Usage);
+}
+
+#[test]
+fn results_of_several_are_a_list_however_many_there_are() {
+    let server = Server::start(Script { instance: web(), operations: done(), ..Default::default() });
+    let json = |words: &[&str]| {
+        let ended = server.ctl(&[words, &["-o", "json"]].concat());
+        serde_json::from_str::<serde_json::Value>(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"))
+    };
+    assert!(json(&["instance", "stop", "web"]).is_object());
+    assert!(json(&["instance", "delete", "web"]).is_object());
+    assert_eq!(json(&["instance", "stop", "web", "nope"]).as_array().map(Vec::len), Some(1));
+    assert_eq!(json(&["instance", "delete", "nope", "absent"]).as_array().map(Vec::len), Some(1));
+    assert_eq!(json(&["instance", "start", "web", "nope", "--no-wait"]).as_array().map(Vec::len), Some(1));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `hypervisor dev`: everything in one process, until Ctrl-C.
 
 use crate::cli::{DevArgs, say};
-use crate::client::Client;
+use crate::client::{Client, LOOK_AGAIN};
 use crate::ctl;
 use crate::guest::{self, DemoGuest};
 use crate::local::{Layout, Local};
@@ -12,10 +12,8 @@ use hv_runtime::{files, termination};
 use hypervisor_agent::drivers::Qemu;
 use std::time::Duration;
 
-/// Pause between two looks at a guest that has no console yet.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// So many looks at rest in a row mean that nothing starts it by itself.
-const RESTS_AFTER: u32 = 20;
+const RESTS_AFTER: u32 = 40;
 
 /// How long guests may take to power down at the end.
 const POWER_DOWN_WITHIN: Duration = Duration::from_secs(30);
@@ -92,7 +90,10 @@ async fn show(args: &DevArgs, layout: &Layout, local: &Local) -> anyhow::Result<
     }
     for words in [["node", "list"], ["instance", "list"]] {
         say("");
-        ctl::run(layout, &words).await?;
+        // What cannot be shown is no reason to end what runs.
+        if let Err(error) = ctl::run(layout, &words).await {
+            say(format!("{}: {error:#}", words.join(" ")));
+        }
     }
     say("");
     let addr = local.server.addr.map(|addr| format!("http://{addr}, and ")).unwrap_or_default();
@@ -138,8 +139,11 @@ async fn demo_instance(args: &DevArgs, client: &mut Client, ctl: &str) -> anyhow
     };
     let up = async {
         begun?;
-        tokio::time::timeout(BOOT_WITHIN, comes_up(client)).await.unwrap_or_else(|_| {
-            bail!("the guest did not say within {} s that it is up", BOOT_WITHIN.as_secs())
+        let mut last = None;
+        let comes_up = tokio::time::timeout(BOOT_WITHIN, comes_up(client, &mut last)).await;
+        comes_up.unwrap_or_else(|_| {
+            let why = last.map(|error| format!(": {error:#}")).unwrap_or_default();
+            bail!("the guest did not say within {} s that it is up{why}", BOOT_WITHIN.as_secs())
         })
     };
     match up.await {
@@ -156,17 +160,18 @@ async fn demo_instance(args: &DevArgs, client: &mut Client, ctl: &str) -> anyhow
     Ok(())
 }
 
-/// What the guest says once it is up.
-async fn comes_up(client: &mut Client) -> anyhow::Result<guest::IsUp> {
+/// What the guest says once it is up; meanwhile why its console cannot be had.
+async fn comes_up(client: &mut Client, last: &mut Option<anyhow::Error>) -> anyhow::Result<guest::IsUp> {
     // Straight after a restart of this program the guest may still be on its way, while its status is what it was before.
     // A start of what is on its way would restart it, so only what rests for a while is started.
     let mut rested = 0;
     loop {
-        if let Ok(mut console) = client.console("demo").await {
-            return console.until(guest::is_up).await;
+        match client.console("demo").await {
+            Ok(mut console) => return console.until(guest::is_up).await,
+            Err(error) => *last = Some(error),
         }
-        let found = client.instance("demo").await?;
-        let phase = found.and_then(|found| found.status).map(|status| status.phase());
+        let Some(found) = client.instance("demo").await? else { bail!("somebody has deleted it") };
+        let phase = found.status.map(|status| status.phase());
         let rests = matches!(phase, Some(v1::InstancePhase::Stopped | v1::InstancePhase::Failed));
         rested = if rests { rested + 1 } else { 0 };
         if rested == RESTS_AFTER {

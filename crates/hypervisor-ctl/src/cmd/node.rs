@@ -5,7 +5,7 @@ use crate::cmd::{Waiting, operation};
 use crate::connect::{Connection, mutate, unary};
 use crate::exit::Failure;
 use crate::output::{Details, Format, Rows, Text, Tone, human, view};
-use crate::parse::{self, change_pairs};
+use crate::parse::{self, changed_pairs};
 use crate::wait::wait;
 use clap::{Args, Subcommand, ValueEnum};
 use hv_api::v1;
@@ -249,8 +249,6 @@ async fn register(context: &mut Context, asked: Register) -> Result<(), Failure>
 
 async fn update(context: &mut Context, asked: Update) -> Result<(), Failure> {
     let connection = Connection::open(context).await?;
-    let metadata = fetch(&connection, &asked.node).await?.metadata.unwrap_or_default();
-    let (mut labels, mut annotations) = (metadata.labels, metadata.annotations);
     let mut spec = v1::NodeSpec::default();
     let mut paths = Vec::new();
     let mut changes = |path: &str| paths.push(path.to_owned());
@@ -266,24 +264,20 @@ async fn update(context: &mut Context, asked: Update) -> Result<(), Failure> {
         spec.zone = zone;
         changes("spec.zone");
     }
-    if change_pairs(&mut labels, asked.label) {
-        changes("labels");
-    }
-    if change_pairs(&mut annotations, asked.annotation) {
-        changes("annotations");
-    }
+    let labels = changed_pairs("labels", asked.label, &mut paths);
+    let annotations = changed_pairs("annotations", asked.annotation, &mut paths);
     if paths.is_empty() {
         let error = Error::new(ErrorKind::Invalid, "nothing to change: no flag says what");
         return Err(error.with_hint("hypervisor-ctl node update --help").into());
     }
     let request = v1::UpdateNodeRequest {
-        node: metadata.uid,
+        node: asked.node,
         spec: Some(spec),
         labels,
         annotations,
         update_mask: Some(prost_types::FieldMask { paths }),
         idempotency_key: asked.waiting.key(""),
-        precondition: Some(v1::Precondition { generation: metadata.generation }),
+        ..Default::default()
     };
     let node = send(context, &connection, request, &asked.waiting).await?;
     match node {

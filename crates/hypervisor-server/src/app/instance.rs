@@ -1,6 +1,6 @@
 //! Calls about instances.
 
-use super::{Context, Plan, check_precondition};
+use super::{Context, Plan, check_precondition, key_of, pairs_after};
 use crate::state::write::Writer;
 use crate::state::{Cluster, InstanceEntry, Missing, NOWHERE_LABEL, keys};
 use hv_api::convert::{project_from, spec_from, spec_to};
@@ -254,16 +254,18 @@ pub fn update(
     if paths.is_empty() {
         return Err(Error::invalid("update_mask", "name the fields to change, such as spec.cpus"));
     }
-    let mask = paths.iter().map(|path| Field::parse(path)).collect::<Result<Vec<_>, _>>()?;
+    let keyed = |path: &str| key_of("labels", path).or_else(|| key_of("annotations", path)).is_some();
+    let whole = paths.iter().filter(|path| !keyed(path));
+    let mask = whole.map(|path| Field::parse(path)).collect::<Result<Vec<_>, _>>()?;
     let mut instance = old.clone();
-    if mask.contains(&Field::Labels) {
-        check_labels("labels", &request.labels)?;
-        check_nowhere_label(cluster, &old.metadata.labels, &request.labels)?;
-        instance.metadata.labels.clone_from(&request.labels);
+    if let Some(labels) = pairs_after("labels", &old.metadata.labels, &request.labels, paths) {
+        check_labels("labels", &labels)?;
+        check_nowhere_label(cluster, &old.metadata.labels, &labels)?;
+        instance.metadata.labels = labels;
     }
-    if mask.contains(&Field::Annotations) {
-        check_annotations("annotations", &request.annotations)?;
-        instance.metadata.annotations.clone_from(&request.annotations);
+    if let Some(annotations) = pairs_after("annotations", &old.metadata.annotations, &request.annotations, paths) {
+        check_annotations("annotations", &annotations)?;
+        instance.metadata.annotations = annotations;
     }
     instance.spec = masked(&old.spec, request.spec.as_ref(), &mask)?;
     let raises = check_room(cluster, entry, &instance)?;

@@ -138,7 +138,9 @@ impl ComputeService for Api {
         let who = principal(&request)?;
         let mut request = request.into_inner();
         let key = std::mem::take(&mut request.idempotency_key);
-        let call = Call::new(&who, &key, "UpdateInstance", &request).map_err(failed)?;
+        // A repetition is the same call, whatever its caller has seen meanwhile.
+        let repeated = v1::UpdateInstanceRequest { precondition: None, ..request.clone() };
+        let call = Call::new(&who, &key, "UpdateInstance", &repeated).map_err(failed)?;
         let plan = |cluster: &_, context: &_| {
             let update = app::instance::update(cluster, &request, context)?;
             let needs_restart = update.needs_restart.iter().map(|field| field.path().to_owned()).collect();

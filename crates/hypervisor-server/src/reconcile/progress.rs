@@ -46,7 +46,7 @@ fn converge(operation: &mut Operation, instance: &Instance, now: Timestamp) -> b
             OperationPhase::Failed,
             "",
             Some(
-                failed(&status.message).with_hint("mend what the message names, on the node or by `instance update`, then `instance start`; another image or node takes a new instance"),
+                failed(&status.message).with_hint("mend what the message names, on the node or by `instance update`, then `instance start`; to use another image or node, create a new instance"),
             ),
         ),
         Phase::Failed if settled => operation.end(
