@@ -5,6 +5,7 @@
     reason = "a test program: helpers beside the tests fail and report alike"
 )]
 
+mod connection;
 mod failures;
 
 use qemu::{
@@ -547,110 +548,4 @@ fn program(directory: &Path, script: &str) -> PathBuf {
 fn signal(vm: &Vm, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(vm.record().pid).unwrap()).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();
-}
-
-/// Something between a machine and its manager that breaks connections.
-enum Fault {
-    /// Both ends are closed.
-    Cut,
-    /// The manager reads what no QEMU says.
-    Garbage,
-}
-
-/// Serves one connection after the other; each but the first waits for the gate.
-async fn proxy(
-    listener: std::os::unix::net::UnixListener,
-    real: PathBuf,
-    mut faults: tokio::sync::mpsc::Receiver<Fault>,
-    mut gate: tokio::sync::mpsc::Receiver<()>,
-) {
-    listener.set_nonblocking(true).unwrap();
-    let listener = tokio::net::UnixListener::from_std(listener).unwrap();
-    loop {
-        let (mut manager, _) = listener.accept().await.unwrap();
-        let mut machine = UnixStream::connect(&real).await.unwrap();
-        tokio::select! {
-            // The manager gave it up, or the machine ended.
-            _ = tokio::io::copy_bidirectional(&mut manager, &mut machine) => {}
-            fault = faults.recv() => match fault {
-                Some(Fault::Cut) => {}
-                Some(Fault::Garbage) => {
-                    manager.write_all(b"HTTP/1.1 400 Bad Request\r\n").await.unwrap();
-                    // Until the manager has had enough of it.
-                    let _ = manager.read_to_end(&mut Vec::new()).await;
-                }
-                None => return,
-            }
-        }
-        drop((manager, machine));
-        if gate.recv().await.is_none() {
-            return;
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_broken_monitor_connection_is_opened_again_and_the_machine_does_not_notice() {
-    let test = "a_broken_monitor_connection_is_opened_again_and_the_machine_does_not_notice";
-    if qemu_missing(test) {
-        return;
-    }
-    let directory = scratch();
-    let (vm, tasks) = started(spec(directory.path(), config())).await;
-    let record = vm.record().clone();
-    drop((vm, tasks));
-    let real = record.qmp_socket.with_file_name("real.sock");
-    fs::rename(&record.qmp_socket, &real).unwrap();
-    let listener = qemu::socket::listen(&record.qmp_socket).unwrap();
-    let (break_it, faults) = tokio::sync::mpsc::channel(1);
-    let (open, gate) = tokio::sync::mpsc::channel(1);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        proxy(listener, real, faults, gate).await;
-        Exit::Gone
-    });
-    let supervision = Supervision { interval: Duration::from_secs(600), patience: LONG };
-    let Adoption::Adopted(vm, supervisor) = adopt(record.clone(), LONG, supervision).await.unwrap() else {
-        panic!("not adopted")
-    };
-    tasks.spawn(supervisor);
-    vm.resume().await.unwrap();
-
-    for (fault, reason) in
-        [(Fault::Cut, "QEMU closed the connection"), (Fault::Garbage, "QEMU broke the protocol")]
-    {
-        break_it.send(fault).await.unwrap();
-        until(
-            &vm,
-            "silence",
-            |status| matches!(&status.responsive, Responsive::No(why) if why.contains(reason)),
-        )
-        .await;
-        assert_eq!(vm.status().run_state, RunState::Running, "what was known last");
-        let refused = vm.pause().await.unwrap_err();
-        assert!(matches!(refused, qmp::CallError::Closed { .. }), "{refused}");
-        open.send(()).await.unwrap();
-        until(&vm, "an answer", |status| status.responsive == Responsive::Yes).await;
-        vm.pause().await.unwrap();
-        assert_eq!(vm.status().run_state, RunState::Paused);
-        vm.resume().await.unwrap();
-    }
-
-    // What changes while nobody listens is seen afterwards: somebody else halts the machine through its own socket.
-    break_it.send(Fault::Cut).await.unwrap();
-    until(&vm, "silence", |status| status.responsive != Responsive::Yes).await;
-    let other = UnixStream::connect(record.qmp_socket.with_file_name("real.sock")).await.unwrap();
-    let (client, driver) = qmp::client(other, qmp::Options::default());
-    let halt = async { client.call(&qmp::commands::Stop {}).await.map(drop) };
-    tokio::select! {
-        halted = halt => halted.unwrap(),
-        reason = driver => panic!("{reason}"),
-    }
-    drop(client);
-    open.send(()).await.unwrap();
-    until(&vm, "its new state", |status| {
-        (&status.run_state, &status.responsive) == (&RunState::Paused, &Responsive::Yes)
-    })
-    .await;
-    assert_eq!(vm.quit(LONG).await.unwrap(), Exit::Code(0));
 }
