@@ -263,7 +263,9 @@ pub fn update(
         check_nowhere_label(cluster, &old.metadata.labels, &labels)?;
         instance.metadata.labels = labels;
     }
-    if let Some(annotations) = pairs_after("annotations", &old.metadata.annotations, &request.annotations, paths) {
+    if let Some(annotations) =
+        pairs_after("annotations", &old.metadata.annotations, &request.annotations, paths)
+    {
         check_annotations("annotations", &annotations)?;
         instance.metadata.annotations = annotations;
     }

@@ -70,13 +70,8 @@ pub(crate) async fn stop(context: &mut Context, asked: Stop) -> Result<(), Failu
     // 0 means the instance's own time: no time at all is a force.
     let force = asked.force || asked.grace.is_some_and(|grace| grace.is_zero());
     let timeout_ms = asked.grace.map_or(0, millis);
-    each!(context, asked.chosen, stop_instance, |instance, project, idempotency_key| v1::StopInstanceRequest {
-        instance,
-        project,
-        force,
-        timeout_ms,
-        idempotency_key,
-        precondition: None,
+    each!(context, asked.chosen, stop_instance, |instance, project, idempotency_key| {
+        v1::StopInstanceRequest { instance, project, force, timeout_ms, idempotency_key, precondition: None }
     })
 }
 

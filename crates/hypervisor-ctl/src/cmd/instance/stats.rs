@@ -54,7 +54,11 @@ pub(crate) async fn run(context: &mut Context, asked: Stats) -> Result<(), Failu
 type Named = (String, v1::InstanceStats);
 
 /// All at once: a node that does not answer delays no other's figures.
-async fn read(context: &mut Context, connection: &Connection, named: &[String]) -> Result<Vec<Named>, Failure> {
+async fn read(
+    context: &mut Context,
+    connection: &Connection,
+    named: &[String],
+) -> Result<Vec<Named>, Failure> {
     let targets = match named {
         [] => running(context, connection).await?,
         _ => named.iter().map(|name| Target { reference: name.clone(), name: name.clone() }).collect(),
@@ -72,7 +76,8 @@ async fn read(context: &mut Context, connection: &Connection, named: &[String]) 
             Ok(stats) => all.push((name, stats.into_inner())),
             // It ended between the list and this.
             Err(status)
-                if named.is_empty() && matches!(status.code(), Code::NotFound | Code::FailedPrecondition) => {}
+                if named.is_empty() && matches!(status.code(), Code::NotFound | Code::FailedPrecondition) => {
+            }
             Err(status) if named.is_empty() && status.code() == Code::Unavailable => {
                 context.note(format!("{name}: {}", status.message()));
                 all.push((name, v1::InstanceStats::default()));
