@@ -174,7 +174,7 @@ methods! { Connect(this) {
         => |found| (crate::domain::words(&found.model.0), crate::domain::words(&found.doi.0));
     /// What the processor has for encrypted memory: names `NODE_SEV_*` (`virNodeGetSEVInfo`).
     sev_info() -> Params
-        = remote::NodeGetSevInfo(NodeGetSevInfoArgs { nparams: 64, flags: NoFlags::empty() })
+        = remote::NodeGetSevInfo(NodeGetSevInfoArgs { nparams: 64, flags: crate::params::TEXTS_TOO })
         => |found| found.params.iter().collect();
     /// Puts the host to sleep for so many seconds (`virNodeSuspendForDuration`).
     suspend_host(target: NodeSuspendTarget, seconds: u64)

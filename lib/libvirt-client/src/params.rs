@@ -1,7 +1,13 @@
 //! Typed parameters, as they are read and made.
 
+use libvirt_protocol::NoFlags;
+use libvirt_protocol::flags::TypedParameterFlags;
 pub use libvirt_protocol::params::{TypedParam, TypedValue};
 use libvirt_protocol::xdr::{IntoOwned, List};
+
+/// Daemons leave texts out for who does not say that it takes them (`VIR_TYPED_PARAM_STRING_OKAY`); libvirt's own library says so too.
+pub(crate) const TEXTS_TOO: NoFlags =
+    NoFlags::from_bits_retain(TypedParameterFlags::PARAM_STRING_OKAY.bits());
 
 /// Typed parameters in their order. Names are the constants of [`libvirt_protocol::parameters`].
 ///

@@ -281,7 +281,7 @@ methods! { Domain(this) {
         = remote::DomainGraphicsReload(DomainGraphicsReloadArgs { dom: this.wire(), kind, flags: NoFlags::empty() });
     /// What is known of its memory's encryption: names `DOMAIN_LAUNCH_SECURITY_*` (`virDomainGetLaunchSecurityInfo`).
     launch_security() -> crate::Params
-        = remote::DomainGetLaunchSecurityInfo(DomainGetLaunchSecurityInfoArgs { dom: this.wire(), flags: NoFlags::empty() })
+        = remote::DomainGetLaunchSecurityInfo(DomainGetLaunchSecurityInfoArgs { dom: this.wire(), flags: crate::params::TEXTS_TOO })
         => |found| found.params.iter().collect();
     /// Sets a secret of its memory's encryption (`virDomainSetLaunchSecurityState`).
     set_launch_security(parameters: &crate::Params)

@@ -3,7 +3,7 @@
 use super::Domain;
 use crate::error::Error;
 use crate::handle::methods;
-use crate::params::{Params, parameters};
+use crate::params::{Params, TEXTS_TOO, parameters};
 use libvirt_protocol::flags::DomainModificationImpact;
 use libvirt_protocol::parameters::*;
 use libvirt_protocol::remote::{self, *};
@@ -176,6 +176,11 @@ impl Domain {
 }
 
 // Calls that ask how many parameters there are also take more room than that: the protocol's limit saves a round trip.
+/// With [`TEXTS_TOO`].
+fn texts_too(flags: DomainModificationImpact) -> DomainModificationImpact {
+    flags | DomainModificationImpact::from_bits_retain(TEXTS_TOO.bits())
+}
+
 methods! { Domain(this) {
     /// Says how its CPU time is shared (`virDomainSetSchedulerParametersFlags`).
     set_scheduler(parameters: &SchedulerParameters, flags: DomainModificationImpact)
@@ -187,7 +192,7 @@ methods! { Domain(this) {
         = remote::DomainGetSchedulerType(DomainGetSchedulerTypeArgs { dom: this.wire() }) => |found| found.kind.into();
     /// Limits of its memory (`virDomainGetMemoryParameters`).
     memory_parameters(flags: DomainModificationImpact) -> MemoryParameters
-        = remote::DomainGetMemoryParameters(DomainGetMemoryParametersArgs { dom: this.wire(), nparams: 16, flags })
+        = remote::DomainGetMemoryParameters(DomainGetMemoryParametersArgs { dom: this.wire(), nparams: 16, flags: texts_too(flags) })
         => |found| found.params.iter().collect::<Params>().into();
     /// Sets limits of its memory (`virDomainSetMemoryParameters`).
     set_memory_parameters(parameters: &MemoryParameters, flags: DomainModificationImpact)
@@ -196,7 +201,7 @@ methods! { Domain(this) {
         });
     /// How its disk time is shared (`virDomainGetBlkioParameters`).
     blkio_parameters(flags: DomainModificationImpact) -> BlkioParameters
-        = remote::DomainGetBlkioParameters(DomainGetBlkioParametersArgs { dom: this.wire(), nparams: 16, flags })
+        = remote::DomainGetBlkioParameters(DomainGetBlkioParametersArgs { dom: this.wire(), nparams: 16, flags: texts_too(flags) })
         => |found| found.params.iter().collect::<Params>().into();
     /// Says how its disk time is shared (`virDomainSetBlkioParameters`).
     set_blkio_parameters(parameters: &BlkioParameters, flags: DomainModificationImpact)
@@ -205,7 +210,7 @@ methods! { Domain(this) {
         });
     /// Where its memory is (`virDomainGetNumaParameters`).
     numa_parameters(flags: DomainModificationImpact) -> NumaParameters
-        = remote::DomainGetNumaParameters(DomainGetNumaParametersArgs { dom: this.wire(), nparams: 16, flags })
+        = remote::DomainGetNumaParameters(DomainGetNumaParametersArgs { dom: this.wire(), nparams: 16, flags: texts_too(flags) })
         => |found| found.params.iter().collect::<Params>().into();
     /// Says where its memory is (`virDomainSetNumaParameters`).
     set_numa_parameters(parameters: &NumaParameters, flags: DomainModificationImpact)
@@ -215,7 +220,7 @@ methods! { Domain(this) {
     /// Bandwidth of an interface (`virDomainGetInterfaceParameters`).
     interface_bandwidth(device: &str, flags: DomainModificationImpact) -> BandwidthParameters
         = remote::DomainGetInterfaceParameters(DomainGetInterfaceParametersArgs {
-            dom: this.wire(), device: device.into(), nparams: 16, flags,
+            dom: this.wire(), device: device.into(), nparams: 16, flags: texts_too(flags),
         }) => |found| found.params.iter().collect::<Params>().into();
     /// Sets the bandwidth of an interface (`virDomainSetInterfaceParameters`).
     set_interface_bandwidth(device: &str, parameters: &BandwidthParameters, flags: DomainModificationImpact)
@@ -225,7 +230,7 @@ methods! { Domain(this) {
     /// Limits of a disk (`virDomainGetBlockIoTune`).
     block_io_tune(disk: &str, flags: DomainModificationImpact) -> BlockIoTune
         = remote::DomainGetBlockIoTune(DomainGetBlockIoTuneArgs {
-            dom: this.wire(), disk: Some(disk.into()), nparams: 32, flags,
+            dom: this.wire(), disk: Some(disk.into()), nparams: 32, flags: texts_too(flags),
         }) => |found| found.params.iter().collect::<Params>().into();
     /// Sets limits of a disk (`virDomainSetBlockIoTune`).
     set_block_io_tune(disk: &str, parameters: &BlockIoTune, flags: DomainModificationImpact)

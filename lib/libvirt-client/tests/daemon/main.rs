@@ -18,6 +18,7 @@ mod old_calls;
 mod polkit;
 mod raw;
 mod secure;
+mod settings;
 mod storage;
 mod support;
 mod transports;

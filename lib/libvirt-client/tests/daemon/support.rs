@@ -58,7 +58,7 @@ impl Daemon {
         command.envs(settings.environment.iter().map(|(name, value)| (name, value)));
         if let Some(root) = other_root() {
             // Its directory is the same inside and outside. The mounts end with the last process that is in there.
-            let enter = "for at in tmp dev sys proc; do mount --rbind /$at \"$1/$at\" || exit; done; \
+            let enter = "for at in tmp dev sys proc etc/hosts; do mount --rbind /$at \"$1/$at\" || exit; done; \
                          root=$1; shift; exec chroot \"$root\" \"$@\"";
             command = inside(&command, &["--mount", "sh", "-c", enter, "sh", root.to_str().unwrap()]);
         }
