@@ -250,11 +250,23 @@ async fn a_drain_waits_for_a_guest_that_takes_its_time_and_ends_with_an_uncordon
     let request = v1::GetOperationRequest { operation: drain.clone().unwrap().uid };
     let now = site.operations.get_operation(request).await.unwrap().into_inner();
     assert!(!matches!(now.phase(), v1::OperationPhase::Succeeded), "{now:?}");
+    // Another change of the node does not take its place.
+    let zone = v1::UpdateNodeRequest {
+        node: "alpha".into(),
+        spec: Some(v1::NodeSpec { zone: "b".into(), ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["spec.zone".into()] }),
+        ..Default::default()
+    };
+    site.cluster.update_node(zone).await.unwrap();
     let cancel = v1::CancelOperationRequest { operation: drain.clone().unwrap().uid };
     let refused = site.operations.cancel_operation(cancel).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     site.schedulability("alpha", v1::Schedulability::Schedulable).await;
-    assert_eq!(site.ended(drain).await.phase(), v1::OperationPhase::Cancelled);
+    let drained = site.ended(drain).await;
+    assert_eq!(
+        (drained.phase(), drained.message.as_str()),
+        (v1::OperationPhase::Cancelled, "the node is not drained any more")
+    );
     // It was told to leave, and does.
     alpha_host.tamper(slow, |host| host.end_guest(slow, hv_driver::End::PoweredOff));
     site.until("slow", v1::InstancePhase::Running).await;

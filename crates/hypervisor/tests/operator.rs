@@ -77,7 +77,7 @@ async fn a_node_s_labels_and_place_are_changed_and_what_stays_on_a_drained_one_i
     assert_eq!(exit, Exit::Precondition, "{said}");
     assert!(said.contains("1 instance stays on node `n1`"), "{said}");
     assert!(said.contains("web"), "{said}");
-    // What else changes of the node ends no drain that waits, and labels of others stay.
+    // Labels that a change does not name stay.
     site.done(&["node", "uncordon", "n1"]).await;
     let said = site.done(&["node", "update", "n1", "--label", "rack=7", "-o", "json"]).await;
     assert!(said.contains("ssd") && said.contains("rack"), "{said}");
@@ -101,9 +101,11 @@ async fn an_instance_names_a_node_that_is_there_or_is_registered() {
     let said = site.done(&["node", "register", "n2", "--label", "disk=ssd", "--zone", "b"]).await;
     assert!(said.contains("registered"), "{said}");
     let said = site.done(&[&words[..], &["--no-wait", "-o", "name"]].concat()).await;
+    // Behind the note that the image is not on this host.
+    let operation = said.lines().last().unwrap();
     let waits = |said: &str| said.contains("waiting for a node: no node fits");
-    site.until(&["operation", "get", said.trim()], waits).await;
-    assert_eq!(site.ctl(&["operation", "wait", said.trim(), "--timeout", "1ms"]).await.0, Exit::Timeout);
+    site.until(&["operation", "get", operation], waits).await;
+    assert_eq!(site.ctl(&["operation", "wait", operation, "--timeout", "1ms"]).await.0, Exit::Timeout);
     site.done(&["instance", "stop", "web"]).await;
     site.done(&["instance", "delete", "web"]).await;
     site.end().await;
