@@ -88,7 +88,9 @@ impl Chooser {
                 let answer = match decide(&facts) {
                     // Without the processor's part it is TCG whatever KVM shows.
                     Ok(decision) => Ok(Chosen { decision, settled: !facts.cpu_flag }),
-                    Err(error) => Err(DriverError::new(DriverErrorKind::Unresponsive, operation, error.message)),
+                    Err(error) => {
+                        Err(DriverError::new(DriverErrorKind::Unresponsive, operation, error.message))
+                    }
                 };
                 let mut for_now = self.for_now.lock().unwrap_or_else(PoisonError::into_inner);
                 *for_now = Some((clock::since_boot(), answer.clone()));
