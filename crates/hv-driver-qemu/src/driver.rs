@@ -1,6 +1,7 @@
 //! The contract's calls.
 
 use crate::{
+    accelerator::{Chooser, Chosen},
     admit,
     cgroup::{self, Limits},
     config::Config,
@@ -26,11 +27,7 @@ use hv_runtime::{
     clock,
     tasks::{Tasks, blocking},
 };
-use qemu::{
-    Accelerator, Binary, BinaryCache, StartSpec,
-    accel::{self, Choice, Decision},
-    binary,
-};
+use qemu::{Accelerator, Binary, BinaryCache, StartSpec, binary};
 use qmp::commands::SystemPowerdown;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -38,7 +35,7 @@ use std::{
     os::unix::fs::MetadataExt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
-use tokio::sync::{OnceCell, OwnedMutexGuard, broadcast};
+use tokio::sync::{OwnedMutexGuard, broadcast};
 use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
 use tokio_util::sync::DropGuard;
 
@@ -49,7 +46,7 @@ pub struct QemuDriver {
     cgroups: Arc<OnceLock<cgroup::Place>>,
     confined: Confined,
     binaries: BinaryCache,
-    accelerator: OnceCell<Decision>,
+    accelerator: Chooser,
     /// Held for short sections without await.
     slots: Arc<Mutex<HashMap<InstanceId, Arc<Slot>>>>,
     around: Around,
@@ -80,13 +77,14 @@ impl QemuDriver {
             stop: stop.clone(),
             supervision: config.supervision,
         };
+        let accelerator = Chooser::new(config.accel, config.state_dir.join("kvm.json"));
         Ok(Self {
             config: Arc::new(config),
             users: Arc::new(users),
             cgroups: Arc::default(),
             confined,
             binaries: BinaryCache::default(),
-            accelerator: OnceCell::new(),
+            accelerator,
             slots: Arc::default(),
             around,
             _stop: stop.drop_guard(),
@@ -106,43 +104,9 @@ impl QemuDriver {
         self.binaries.inspect(&path).await.map_err(|error| error::binary(operation, &error))
     }
 
-    /// Decided once per driver; the facts are remembered until the host reboots. A decision that was made only because the host
-    /// was too busy to show whether KVM works is made again by the next who asks.
-    async fn accelerator(&self, operation: &'static str) -> Result<Decision, DriverError> {
-        enum Unsettled {
-            Error(DriverError),
-            ForNow(Decision),
-        }
-        let decide = || async {
-            if self.config.accel == Choice::Tcg {
-                return Ok(Decision { accelerator: Accelerator::Tcg, reason: "tcg was demanded".to_owned() });
-            }
-            let cache = self.config.state_dir.join("kvm.json");
-            let mut facts = blocking(move || accel::cached_facts(&cache, accel::Limits::default())).await;
-            let decide = |facts: &_| {
-                let decision = accel::decide(self.config.accel, facts);
-                decision.map_err(|error| Unsettled::Error(error::kvm(operation, &error)))
-            };
-            let decision = decide(&facts)?;
-            if !facts.is_conclusive() {
-                return Err(Unsettled::ForNow(decision));
-            }
-            // What KVM itself cannot do is the better reason: its mode only matters where it works.
-            if decision.accelerator == Accelerator::Kvm
-                && self.rights() == GuestRights::None
-                && kvm_group().is_none()
-            {
-                let why = "guests run as a user of their own, to whom its mode gives no access";
-                facts.device = accel::Device::NotOpenable(why.to_owned());
-                return decide(&facts);
-            }
-            Ok(decision)
-        };
-        match self.accelerator.get_or_try_init(decide).await {
-            Ok(decision) => Ok(decision.clone()),
-            Err(Unsettled::ForNow(decision)) => Ok(decision),
-            Err(Unsettled::Error(error)) => Err(error),
-        }
+    async fn accelerator(&self, operation: &'static str) -> Result<Chosen, DriverError> {
+        let may_open = || self.rights() != GuestRights::None || kvm_group().is_some();
+        self.accelerator.choose(operation, may_open).await
     }
 
     /// Starts the process and lets it run. The caller holds the slot's work.
@@ -165,7 +129,7 @@ impl QemuDriver {
             let message = format!("the instance {} was not prepared", assignment.handle.id);
             return Err(DriverError::new(DriverErrorKind::NotFound, "start", message));
         };
-        let (binary, decision) = (self.binary("start").await?, self.accelerator("start").await?);
+        let (binary, decision) = (self.binary("start").await?, self.accelerator("start").await?.for_start()?);
         // A machine keeps its type as long as QEMU knows it: the guest's hardware does not change with QEMU.
         let machine = match &facts.machine {
             Some(machine) if binary.machines.contains(machine) => machine.clone(),
@@ -324,7 +288,7 @@ impl Driver for QemuDriver {
             Err(error) => problems.push(error.message),
         }
         match self.accelerator("fingerprint").await {
-            Ok(decision) => {
+            Ok(Chosen { decision, .. }) => {
                 status.attributes.insert("accelerator".into(), decision.accelerator.as_str().to_owned());
                 status.attributes.insert("accelerator_reason".into(), decision.reason.clone());
             }

@@ -20,6 +20,7 @@
 //! - Guests outlive the driver. A new driver finds them by the files above, and by the lock that QEMU holds while it lives.
 //! - A tap that the driver made exists as long as the guest's process: there is nothing to remove, whoever dies first.
 
+mod accelerator;
 mod admit;
 mod cgroup;
 mod config;
