@@ -11,6 +11,7 @@ pub mod deps;
 pub mod files;
 pub mod modules;
 pub mod packages;
+pub mod qemu_root;
 pub mod sh;
 pub mod tidy;
 pub mod unpacked;
