@@ -48,7 +48,7 @@ pub fn run(target: &str) -> Result<()> {
 fn make(root: &Path) -> Result<()> {
     let sources = apt_sources()?;
     say("bare machine: debootstrap bookworm");
-    debootstrap(root, &["ca-certificates", "git", "make"], &sources)?;
+    debootstrap("bookworm", root, &["ca-certificates", "git", "make"], &sources)?;
     for (name, text) in &sources {
         std::fs::write(root.join("etc/apt/sources.list.d").join(name), text)?;
     }
@@ -69,8 +69,13 @@ fn make(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Unpacks Debian 12 with some packages more than the least into `root`.
-pub(crate) fn debootstrap(root: &Path, packages: &[&str], sources: &[(String, String)]) -> Result<()> {
+/// Unpacks a Debian with some packages more than the least into `root`.
+pub(crate) fn debootstrap(
+    suite: &str,
+    root: &Path,
+    packages: &[&str],
+    sources: &[(String, String)],
+) -> Result<()> {
     let mirror = mirror(sources).unwrap_or("http://deb.debian.org/debian");
     let log = tempfile::NamedTempFile::new()?;
     // It mounts /proc and /sys in there: never in our namespace, or a run that is killed leaves them behind.
@@ -78,7 +83,7 @@ pub(crate) fn debootstrap(root: &Path, packages: &[&str], sources: &[(String, St
         Command::new("unshare")
             .args(["--mount", "debootstrap", "--variant=minbase"])
             .arg(format!("--include={}", packages.join(",")))
-            .arg("bookworm")
+            .arg(suite)
             .arg(root)
             .arg(mirror)
             .stdout(log.reopen()?),

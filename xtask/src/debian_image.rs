@@ -99,7 +99,7 @@ pub fn build(out: &Path, variant: Variant) -> Result<PathBuf> {
     let work = tempfile::Builder::new().prefix(".build-").tempdir_in(out)?;
     let root = work.path().join("root");
     say("Debian image: debootstrap bookworm; this takes minutes");
-    debootstrap(&root, &variant.packages(), &apt_sources()?)?;
+    debootstrap("bookworm", &root, &variant.packages(), &apt_sources()?)?;
     configure(&root)?;
     let core = core_image(&root)?;
     let boot = std::fs::read(root.join(GRUB).join("boot.img")).context("reading GRUB's boot.img")?;

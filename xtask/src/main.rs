@@ -10,7 +10,7 @@ use xtask::codegen::qmp::Ask;
 use xtask::codegen::{self, Mode};
 use xtask::debian_image::Variant;
 use xtask::packages::{self, Purpose};
-use xtask::{bare, bench, debian_image, demo_image, deps, qemu_root, sh, tidy};
+use xtask::{bare, bench, debian_image, demo_image, deps, libvirtd, observed, qemu_root, sh, tidy};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +32,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ["test", "--long", rest @ ..] => check::test(Extent::Long, rest, Vec::new()),
         ["test", rest @ ..] => check::test(Extent::Normal, rest, Vec::new()),
         ["coverage"] => check::coverage(),
+        ["coverage", "libvirt"] => observed::run(),
         ["deps"] => deps::check(),
         ["tidy"] => tidy::check(),
         ["codegen"] => codegen::all(Mode::Write).map(print_lines),
@@ -44,6 +45,7 @@ fn run(arguments: &[String]) -> Result<()> {
             codegen::libvirt::run(Some(&from), Mode::Write)
         }
         ["bench"] => bench::run(),
+        ["libvirtd"] => libvirtd::build().map(drop),
         ["bare"] => bare::run("demo"),
         ["bare", target] => bare::run(target),
         ["packages"] => {
@@ -80,6 +82,7 @@ usage: cargo xtask <command>
   lint                     fmt, deps, tidy, clippy, doc, deny
   test [--short|--long] [ARGS]  tests; the last lines name what was not run; ARGS go to cargo test
   coverage                 line coverage as HTML in target/coverage
+  coverage libvirt         what of libvirt's protocol the tests see answered, in docs/protocols/libvirt-coverage.md
   deps                     edges between crates against the rules
   tidy                     paths in documents, left-overs, unsafe, long files, inherited lints
   codegen [--check]        Rust files from the checked-in descriptions of protocols; --check compares only
@@ -90,5 +93,6 @@ usage: cargo xtask <command>
   bench                    all benchmarks, one table in target/bench/table.md
   bare [TARGET]            `make TARGET` (default: demo) inside a fresh Debian; needs root
   packages [build|run|test]  the list of Debian packages; with a word, installs what is missing
+  libvirtd                 Debian 13 with its libvirt in a root file system of its own, for tests; needs root
   demo-image [--out DIR]   the demo guest from Debian packages (default: target/demo)
   debian-image [--out DIR] two Debian images from Debian packages, one with QEMU (default: target/debian); needs root";

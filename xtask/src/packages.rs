@@ -103,6 +103,9 @@ const PACKAGES: &[(Purpose, &str, &str)] = &[
     (Purpose::Test, "libsasl2-modules", "SCRAM of that libvirtd"),
     (Purpose::Test, "python3-libvirt", "the same comparison, call by call"),
     (Purpose::Test, "libwrap0", "a library of the sshd that is unpacked for the tests"),
+    (Purpose::Test, "polkitd", "says who may come in to that libvirtd, on a bus of its own"),
+    (Purpose::Test, "dbus-daemon", "that bus"),
+    (Purpose::Test, "dbus-bin", "dbus-send, which tells when polkitd is on it"),
     (Purpose::Test, "netcat-openbsd", "the remote end of an ssh connection to libvirtd"),
     (
         Purpose::Test,

@@ -8,6 +8,7 @@ use std::process::Command;
 /// Packages that are unpacked, each with the reason.
 const PACKAGES: &[(&str, &str)] = &[
     ("openssh-server", "a private sshd, through which the libvirt client reaches its daemon"),
+    ("qemu-guest-agent", "runs in a guest that the libvirt client asks through it"),
     ("sasl2-bin", "makes users for a daemon of libvirt that demands passwords"),
 ];
 

@@ -97,6 +97,7 @@ fn a_full_instance_survives_both_ways() {
             published_ports: vec![],
             details: [("pid".to_owned(), "1".to_owned())].into(),
             starts: 2,
+            root_disk_bytes: 4096,
         }),
     };
     assert_eq!(instance_to(&instance_from(&wire).unwrap(), "node", 9), wire);

@@ -48,6 +48,10 @@ pub const STORAGE: &str = "Storage";
 pub const PLACEMENT_CONFIRMED: &str = "PlacementConfirmed";
 /// What the server gave up with an earlier node of this host has ended here: `False` while a guest of it cannot be ended.
 pub const REVOCATION: &str = "Revocation";
+/// A node has guests or disks of instances that are not in the store.
+pub const UNKNOWN_INSTANCES: &str = "UnknownInstances";
+/// A node keeps disks that an earlier node of its host was given up with.
+pub const KEPT_DISKS: &str = "KeptDisks";
 /// The object can do its work.
 pub const READY: &str = "Ready";
 

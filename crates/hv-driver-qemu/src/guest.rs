@@ -16,7 +16,7 @@ use crate::{
     cgroup,
     console::Keyboard,
     convert, error,
-    layout::{EndFacts, Facts, GuestFacts, Layout},
+    layout::{EndFacts, Facts, GuestFacts, InstanceFacts, Layout},
 };
 use hv_core::InstanceId;
 use hv_driver::{DriverError, DriverErrorKind, End, Guest, Observation};
@@ -345,12 +345,20 @@ impl Slot {
             let _ = live.settled.clone().wait_for(|settled| *settled).await;
             known = self.find("observe").await?;
         }
-        Ok(match known {
+        let observation = match known {
             Known::Live(live) => live.observe(),
             Known::Silent(silent) => silent.observe(),
             Known::Gone(Some(end)) => Observation { guest: Guest::Ended(end), ..Observation::absent() },
             Known::Unknown | Known::Starting | Known::Gone(None) => Observation::absent(),
-        })
+        };
+        let dir = self.layout.dir.clone();
+        // Facts that cannot be read say nothing of the guest.
+        let Some(facts) = blocking(move || InstanceFacts::load(&dir).ok().flatten()).await else {
+            return Ok(observation);
+        };
+        let warning = facts.boot_warning.map(|warning| ("boot_warning".to_owned(), warning));
+        let details = observation.details.into_iter().chain(warning).collect();
+        Ok(Observation { root_disk_bytes: facts.root_disk_bytes, details, ..observation })
     }
 
     /// The guest, which must run or be halted.

@@ -131,6 +131,12 @@ pub(crate) struct InstanceFacts {
     /// The user of its guests, fixed by the first start.
     #[serde(default)]
     pub(crate) uid: Option<u32>,
+    /// What the root disk may grow to.
+    #[serde(default)]
+    pub(crate) root_disk_bytes: u64,
+    /// Why it will hardly boot, if that can be seen.
+    #[serde(default)]
+    pub(crate) boot_warning: Option<String>,
 }
 
 impl Facts for InstanceFacts {

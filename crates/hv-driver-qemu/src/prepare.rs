@@ -5,10 +5,14 @@ use crate::{
     error,
     layout::{Facts, InstanceFacts, Layout, instances},
 };
-use hv_core::instance::InstanceSpec;
+use hv_core::instance::{Firmware, InstanceSpec};
 use hv_driver::{Assignment, DriverError, DriverErrorKind};
-use hv_storage::{DiskPath, Image, Policy, Seed, StorageError, UserData};
-use std::{fs, io, path::Path};
+use hv_storage::{DiskPath, Format, Image, Policy, Seed, StorageError, UserData};
+use std::{
+    fs,
+    io::{self, Read},
+    path::Path,
+};
 
 const OPERATION: &str = "prepare";
 
@@ -43,6 +47,11 @@ fn make(state_dir: &Path, layout: &Layout, assignment: &Assignment, uefi: &Uefi)
         image_format: image.as_ref().map(|image| image.format.as_str().to_owned()),
         machine: known.as_ref().and_then(|known| known.machine.clone()),
         uid: known.as_ref().and_then(|known| known.uid),
+        root_disk_bytes: image
+            .as_ref()
+            .map_or(0, |image| image.virtual_size)
+            .max(whole_sectors(spec.root_disk_bytes)),
+        boot_warning: image.as_ref().and_then(|image| boot_warning(spec, image)),
     };
     if let Some(known) = &known
         && (&known.image, &known.image_format) != (&facts.image, &facts.image_format)
@@ -55,11 +64,34 @@ fn make(state_dir: &Path, layout: &Layout, assignment: &Assignment, uefi: &Uefi)
         return Err(DriverError::new(DriverErrorKind::Invalid, OPERATION, message));
     }
     if known.as_ref() != Some(&facts) {
+        if let Some(warning) = &facts.boot_warning {
+            tracing::warn!(instance = %assignment.handle.id, warning, "an instance will hardly boot");
+        }
         facts.save(&layout.dir).map_err(place)?;
     }
     disks(layout, spec, image.as_ref()).map_err(|error| error::storage(OPERATION, &error))?;
     seed(layout, assignment)?;
     firmware(layout, spec, uefi)
+}
+
+/// What speaks against that a guest boots. It is made all the same: whoever reads a disk knows what is on it better than we do.
+fn boot_warning(spec: &InstanceSpec, image: &Image) -> Option<String> {
+    /// Ends the sector that a BIOS starts.
+    const SIGNATURE: [u8; 2] = [0x55, 0xaa];
+    let from_disk = spec.boot.kernel.is_none() && spec.boot.firmware == Firmware::Bios;
+    if !from_disk || image.format != Format::Raw {
+        return None;
+    }
+    let mut sector = [0; 512];
+    let path = image.path.as_path();
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut sector)).ok()?;
+    (sector[510..] != SIGNATURE).then(|| {
+        format!(
+            "the image {} has no boot sector (its first sector does not end with 55 aa): a BIOS boots nothing from it; name a kernel, \
+             or the firmware uefi",
+            path.display()
+        )
+    })
 }
 
 /// Looks at an image and says whether it may be used.
@@ -126,7 +158,7 @@ fn seed(layout: &Layout, assignment: &Assignment) -> Result<(), DriverError> {
 
 /// The variables are the guest's own: what it stored there once is kept.
 fn firmware(layout: &Layout, spec: &InstanceSpec, uefi: &Uefi) -> Result<(), DriverError> {
-    if spec.boot.firmware != hv_core::instance::Firmware::Uefi || layout.uefi_vars().exists() {
+    if spec.boot.firmware != Firmware::Uefi || layout.uefi_vars().exists() {
         return Ok(());
     }
     crate::admit::uefi(OPERATION, uefi)?;

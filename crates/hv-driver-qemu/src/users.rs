@@ -269,6 +269,8 @@ mod tests {
             epoch: 1,
             image: None,
             image_format: None,
+            root_disk_bytes: 0,
+            boot_warning: None,
             machine: None,
             uid: Some(uid),
         };

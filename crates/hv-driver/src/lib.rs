@@ -150,6 +150,8 @@ pub struct Observation {
     pub addresses: Vec<String>,
     /// Facts for people: process id, accelerator.
     pub details: BTreeMap<String, String>,
+    /// Size of its root disk as it was made, in bytes; 0 where none was.
+    pub root_disk_bytes: u64,
 }
 
 impl Observation {
@@ -163,6 +165,7 @@ impl Observation {
             published_ports: Vec::new(),
             addresses: Vec::new(),
             details: BTreeMap::new(),
+            root_disk_bytes: 0,
         }
     }
 }

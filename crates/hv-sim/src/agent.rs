@@ -11,6 +11,7 @@ use hv_core::node::{DriverStatus, NodeReport};
 use hv_core::{InstanceId, NodeId, Resources};
 use hv_driver::Guest;
 use hv_driver::fake::Host;
+use hypervisor_agent::instance::machine::Origin;
 use hypervisor_agent::instance::{Input, Record, Report};
 use hypervisor_agent::node::Reports;
 use hypervisor_agent::session::link::{Event as LinkEvent, Link};
@@ -167,7 +168,7 @@ impl World {
         node.agent = Some(Agent { pause: PAUSES.0, unseen, ..Agent::default() });
         say!(self, "agent {} starts with {} records", self.nodes[index].name, records.len());
         for record in records {
-            self.task_start(life, record);
+            self.task_start(life, record, Origin::Journal);
         }
         self.after(1, 20, Event::Dial(life));
         self.after(1, 20, Event::Survey(life));

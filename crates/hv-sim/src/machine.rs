@@ -9,7 +9,7 @@ use crate::world::{World, say};
 use hv_core::InstanceId;
 use hv_core::instance::RunState;
 use hv_driver::{Assignment, DriverError, DriverErrorKind, Guest, Observation};
-use hypervisor_agent::instance::machine::{Confirmation, EpochCheck, Now};
+use hypervisor_agent::instance::machine::{Confirmation, EpochCheck, Now, Origin};
 use hypervisor_agent::instance::{Action, Desired, Effect, Input, Machine, Record, Started};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl World {
         Now { wall: self.wall(), mono: self.nodes[node].mono(self.now) }
     }
 
-    pub(crate) fn task_start(&mut self, life: Life, record: Record) {
+    pub(crate) fn task_start(&mut self, life: Life, record: Record, origin: Origin) {
         let id = record.desired.id;
         let check = match self.mutation {
             Mutation::EpochCheckRemoved => EpochCheck::Removed,
@@ -66,7 +66,8 @@ impl World {
             Mutation::ConfirmationWaived => Confirmation::Waived,
             _ => Confirmation::Awaited,
         };
-        let mut machine = Machine::new(record, self.nodes[life.node].boot_id(), check).with(confirmation);
+        let mut machine =
+            Machine::new(record, origin, self.nodes[life.node].boot_id(), check).with(confirmation);
         let effects = machine.begin(now).into();
         let task = Task {
             machine,
@@ -105,7 +106,7 @@ impl World {
             Some(false) if self.agent(life).is_some_and(|agent| agent.quiescing) => {}
             Some(false) => {
                 let boot = self.nodes[life.node].boot_id();
-                self.task_start(life, Record::new(desired, boot));
+                self.task_start(life, Record::new(desired, boot), Origin::Assigned);
             }
             None => {}
         }
@@ -193,7 +194,7 @@ impl World {
             }
             let boot = self.nodes[life.node].boot_id();
             let Some(task) = self.task(life, id) else { return };
-            task.machine = Machine::new(record, boot, EpochCheck::Enforced);
+            task.machine = Machine::new(record, Origin::Journal, boot, EpochCheck::Enforced);
             task.effects = task.machine.begin(now).into();
         }
     }

@@ -163,6 +163,13 @@ impl World {
         }
         let cluster = &self.ledger.cluster;
         let generation = entry.instance.metadata.generation;
+        let status = &entry.instance.status;
+        if entry.instance.spec.run_state == RunState::Stopped
+            && (status.phase, status.observed_generation) == (Phase::Stopped, generation)
+        {
+            // It is given a node when it is started.
+            return Ok(());
+        }
         let candidates: Vec<Candidate<'_>> = cluster
             .nodes()
             .values()

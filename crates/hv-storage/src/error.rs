@@ -54,7 +54,10 @@ pub enum StorageError {
         reason: String,
     },
     /// A disk would get smaller, or be smaller than its image.
-    #[error("a disk of {requested} bytes is smaller than the {current} bytes that {} has; disks only grow", .path.display())]
+    #[error(
+        "a disk of {} is smaller than the {} that {} has; disks only grow",
+        size(*requested), size(*current), .path.display()
+    )]
     WouldShrink {
         /// The disk or image.
         path: PathBuf,
@@ -129,6 +132,33 @@ impl StorageError {
         move |source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { path },
             _ => Self::Io { action, path, source },
+        }
+    }
+}
+
+/// Bytes in the largest unit that says them exactly.
+fn size(bytes: u64) -> String {
+    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    match units.into_iter().find(|(_, shift)| bytes > 0 && bytes.trailing_zeros() >= *shift) {
+        Some((unit, shift)) => format!("{} {unit}", bytes >> shift),
+        None => format!("{bytes} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_told_exactly() {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (513, "513 bytes"),
+            (1 << 30, "1 GiB"),
+            (3 << 29, "1536 MiB"),
+            (6 << 40, "6 TiB"),
+        ] {
+            assert_eq!(size(bytes), text);
         }
     }
 }

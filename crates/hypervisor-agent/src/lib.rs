@@ -164,7 +164,7 @@ impl Agent {
     }
 
     /// Takes the node's guests down with it: asked to power off, ended after `patience`. They start again with the agent.
-    /// `progress` hears the uids of those that are left. Answers those that were left after a little more than `patience`:
+    /// `progress` hears the uids of those that are left, once it is known which guests there are. Answers those that were left after a little more than `patience`:
     /// the driver could not end them, or could not look.
     pub async fn quiesce(
         &self,
@@ -183,7 +183,8 @@ impl Agent {
                 let reports = &reports.instances;
                 let left: Vec<_> =
                     reports.values().filter(|(_, r)| has_guest(r)).map(|(_, r)| r.id).collect();
-                (left, self.known.iter().all(|id| reports.contains_key(id)))
+                let looked = reports.values().all(|(_, report)| !is_unseen(report));
+                (left, looked && self.known.iter().all(|id| reports.contains_key(id)))
             };
             if all_reported && before.as_ref() != Some(&left) {
                 progress(&left);
@@ -205,6 +206,11 @@ impl Agent {
         self.journal.close().await;
         drained
     }
+}
+
+/// Whether nobody has looked yet what there is of it.
+fn is_unseen(report: &instance::Report) -> bool {
+    report.status.phase == hv_core::instance::Phase::Unknown && report.status.message.is_empty()
 }
 
 fn has_guest(report: &instance::Report) -> bool {

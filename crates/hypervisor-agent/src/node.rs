@@ -1,6 +1,6 @@
 //! The node's instances: one task each, and one place that routes to them.
 
-use crate::instance::machine::Confirmation;
+use crate::instance::machine::{Confirmation, Origin};
 use crate::instance::task::{self, Message, Surroundings};
 use crate::instance::{Desired, Record, Report};
 use crate::journal::Journal;
@@ -185,7 +185,7 @@ impl State {
         let (tell, mut found) = mpsc::unbounded_channel();
         let mut look = tokio::time::interval(LOOK_EVERY);
         for record in records {
-            self.start(record);
+            self.start(record, Origin::Journal);
         }
         loop {
             tokio::select! {
@@ -243,14 +243,14 @@ impl State {
             }
             // It waits in the server for the node to come back.
             None if self.quiescing => {}
-            None => self.start(Record::new(desired, self.around.boot_id.clone())),
+            None => self.start(Record::new(desired, self.around.boot_id.clone()), Origin::Assigned),
         }
     }
 
-    fn start(&mut self, record: Record) {
+    fn start(&mut self, record: Record, origin: Origin) {
         let (send, inbox) = mpsc::unbounded_channel();
         self.instances.insert(record.desired.id, send);
-        self.tasks.spawn(Task::Instance, task::run(record, self.around.clone(), inbox));
+        self.tasks.spawn(Task::Instance, task::run(record, origin, self.around.clone(), inbox));
     }
 
     fn publish(&mut self, report: Report) {

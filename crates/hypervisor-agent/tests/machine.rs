@@ -15,7 +15,9 @@ use hv_core::instance::{Epoch, InstanceSpec, Phase, RestartPolicy, RunState};
 use hv_core::{ConditionStatus, Timestamp};
 use hv_driver::fake::Host;
 use hv_driver::{DriverError, DriverErrorKind, End, Guest, Responsive, StartMode};
-use hypervisor_agent::instance::machine::{Action, Confirmation, Effect, EpochCheck, Input, Machine, Now};
+use hypervisor_agent::instance::machine::{
+    Action, Confirmation, Effect, EpochCheck, Input, Machine, Now, Origin,
+};
 use hypervisor_agent::instance::{Desired, Record};
 use node::{Node, desired, spec};
 use std::collections::VecDeque;
@@ -152,7 +154,7 @@ fn a_failed_start_says_why_and_a_permanent_one_is_not_repeated() {
 fn a_refused_assignment_is_rejected_and_stays_so() {
     let record = Record::new(desired(spec()), "boot-0");
     let mut node = Node::new(InstanceSpec { run_state: RunState::Stopped, ..spec() });
-    node.machine = Machine::new(record, "boot-0", EpochCheck::Enforced);
+    node.machine = Machine::new(record, Origin::Assigned, "boot-0", EpochCheck::Enforced);
     node.fail = Some((Action::Admit, DriverError::new(DriverErrorKind::Missing, "admit", "no such image")));
     let effects = node.machine.begin(node.now);
     node.apply(effects);
@@ -216,8 +218,27 @@ fn a_start_that_was_cut_off_is_repeated_and_counts_once() {
     node.host.kill(node.machine.handle());
     node.journal.started.as_mut().unwrap().came_up = false;
     node.restart_agent();
+    assert_eq!((node.boots(), node.phase()), (1, Phase::Scheduled), "perhaps its node went down in order");
+    node.session();
     assert_eq!((node.boots(), node.phase()), (2, Phase::Running));
     assert_eq!(node.reports.last().unwrap().status.starts, 1);
+}
+
+#[test]
+fn what_the_last_agent_had_not_begun_is_not_begun_by_the_next_before_a_server_names_it() {
+    let mut node = Node::new(spec());
+    node.host.kill(node.machine.handle());
+    node.host.delete(node.machine.handle()).unwrap();
+    node.journal = Record::new(desired(spec()), "boot-0");
+    let begun = node.actions.len();
+    node.restart_agent();
+    assert_eq!(
+        (node.actions.len(), node.phase()),
+        (begun, Phase::Scheduled),
+        "perhaps it was deleted meanwhile"
+    );
+    node.session();
+    assert_eq!(node.phase(), Phase::Running);
 }
 
 #[test]
@@ -282,7 +303,7 @@ fn a_guest_that_vanished_while_the_agent_was_away_has_failed() {
     // Where the server was faster than the look, it has named it.
     let mut node = Node::new(spec());
     node.host.kill(handle);
-    node.machine = Machine::new(node.journal.clone(), "boot-0", EpochCheck::Enforced);
+    node.machine = Machine::new(node.journal.clone(), Origin::Journal, "boot-0", EpochCheck::Enforced);
     let named = node.machine.record().desired.clone();
     node.machine.step(Input::Desired(Box::new(named)), node.now);
     let effects = node.machine.begin(node.now);
@@ -369,7 +390,12 @@ fn a_guest_that_powered_off_before_its_start_failed_to_answer_stays_off() {
 #[test]
 fn nothing_is_done_between_the_end_of_an_action_and_the_look_that_follows() {
     let now = Now { wall: Timestamp(1), mono: Duration::from_secs(1) };
-    let mut machine = Machine::new(Record::new(desired(spec()), "boot-0"), "boot-0", EpochCheck::Enforced);
+    let mut machine = Machine::new(
+        Record::new(desired(spec()), "boot-0"),
+        Origin::Assigned,
+        "boot-0",
+        EpochCheck::Enforced,
+    );
     let mut host = Host::default();
     let mut effects = machine.begin(now);
     // Until the start has been answered.

@@ -2,14 +2,17 @@
 #![cfg(test)]
 
 use hv_core::InstanceId;
-use hv_core::instance::{Epoch, InstanceSpec, Phase};
+use hv_core::instance::{Epoch, InstanceSpec, Phase, RunState};
 use hv_driver::fake::FakeDriver;
 use hv_runtime::clock;
 use hv_runtime::tasks::Tasks;
+use hypervisor_agent::config::AgentConfig;
 use hypervisor_agent::instance::Desired;
 use hypervisor_agent::instance::machine::Confirmation;
 use hypervisor_agent::journal::Journal;
 use hypervisor_agent::node::{self, Node, Request};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,4 +96,46 @@ async fn a_journal_that_cannot_be_opened_for_writing_is_read_from_a_copy() {
     copy.write(&hypervisor_agent::instance::Record { gone: true, ..record }).await.unwrap();
     copy.close().await;
     assert!(std::fs::read(&path).unwrap() == before, "what is written to the copy is forgotten");
+}
+
+#[tokio::test]
+async fn guests_are_counted_once_they_have_been_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.redb");
+    let (journal, _) = Journal::open(&path).unwrap();
+    let (tasks, driver) = (Tasks::new(), FakeDriver::new(clock::wall));
+    let boot = ("boot".to_owned(), Confirmation::Awaited);
+    let node = node::start(&tasks, Arc::new(driver.clone()), journal.clone(), boot, Vec::new(), None);
+    let (down, up) = (desired(1), desired(2));
+    for instance in [&down, &up] {
+        node.requests.send(Request::Desired(vec![instance.clone()])).unwrap();
+        is(&node, instance.id, Phase::Running).await;
+    }
+    let mut down = down;
+    (down.generation, down.spec.run_state) = (2, RunState::Stopped);
+    node.requests.send(Request::Desired(vec![down.clone()])).unwrap();
+    is(&node, down.id, Phase::Stopped).await;
+    tasks.drain(LONG).await.unwrap();
+    journal.close().await;
+
+    std::fs::write(dir.path().join("token"), "token").unwrap();
+    std::fs::set_permissions(dir.path().join("token"), Permissions::from_mode(0o600)).unwrap();
+    let config = AgentConfig {
+        // Nobody is there.
+        server_addr: format!("unix:{}", dir.path().join("server.sock").display()),
+        token_file: dir.path().join("token"),
+        state_dir: dir.path().to_owned(),
+        ..AgentConfig::default()
+    };
+    let agent = hypervisor_agent::build_to_quiesce(config, Arc::new(driver.clone())).unwrap();
+    let agent = agent.spawn_to_quiesce(LONG).await;
+    let mut counted = Vec::new();
+    let left = agent.quiesce(LONG, |left| counted.push(left.to_vec())).await;
+    assert_eq!(left, []);
+    assert!(
+        counted.len() < 3 && counted.iter().all(|left| left.is_empty() || *left == [up.id]),
+        "{counted:?}"
+    );
+    assert_eq!((driver.calls("power_down", down.id), driver.calls("power_down", up.id)), (1, 1));
+    agent.drain(LONG).await.unwrap();
 }

@@ -99,13 +99,49 @@ impl Failure {
         let (red, plain) =
             if context.io.colour(context.io.err_is_terminal) { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
         context.note(format!("{red}error:{plain} {}", error.message));
-        for (name, text) in [("field", &error.field), ("uid", &error.uid), ("hint", &error.hint)] {
+        let field = error.field.as_ref().map(|field| match flag(field) {
+            Some(flag) => format!("{field} ({flag})"),
+            None => field.clone(),
+        });
+        for (name, text) in [("field", &field), ("uid", &error.uid), ("hint", &error.hint)] {
             if let Some(text) = text {
                 context.note(format!("  {name}: {text}"));
             }
         }
         error.kind.into()
     }
+}
+
+/// The flag that sets a field of the API.
+fn flag(field: &str) -> Option<&'static str> {
+    let flags = [
+        ("spec.image", "--image"),
+        ("spec.cpus", "--cpus"),
+        ("spec.memory_bytes", "--memory"),
+        ("spec.root_disk_bytes", "--disk"),
+        ("spec.disks", "--data-disk"),
+        ("spec.network_interfaces", "--network and --publish"),
+        ("spec.restart_policy", "--restart"),
+        ("spec.relocation", "--relocation"),
+        ("spec.boot.kernel", "--kernel"),
+        ("spec.boot.initrd", "--initrd"),
+        ("spec.boot.cmdline", "--cmdline"),
+        ("spec.boot.firmware", "--firmware"),
+        ("spec.cloud_init", "--cloud-init"),
+        ("spec.placement.required_node", "--node"),
+        ("spec.placement.preferred_node", "--prefer-node"),
+        ("spec.placement.region", "--region"),
+        ("spec.placement.zone", "--zone"),
+        ("spec.placement.node_selector", "--node-selector"),
+        ("spec.stop_timeout_ms", "--stop-timeout"),
+        ("labels", "--label"),
+        ("label_selector", "--selector"),
+    ];
+    // `spec.disks[0].name` is one of `spec.disks`.
+    let is = |name: &str| {
+        field.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']))
+    };
+    flags.iter().find(|(name, _)| is(name)).map(|(_, flag)| *flag)
 }
 
 impl From<Error> for Failure {
@@ -159,5 +195,13 @@ mod tests {
             Exit::Interrupted,
         ];
         assert_eq!(documented, codes.map(|exit| exit as u8));
+    }
+
+    #[test]
+    fn fields_are_told_in_the_words_of_flags() {
+        assert_eq!(flag("spec.image"), Some("--image"));
+        assert_eq!(flag("spec.disks[0].name"), Some("--data-disk"));
+        assert_eq!(flag("spec.disks_of_another"), None);
+        assert_eq!(flag("name"), None);
     }
 }

@@ -64,19 +64,14 @@ pub(crate) fn label_change(text: &str) -> Result<(String, Option<String>), Strin
     }
 }
 
-/// Applies such changes. Says whether there are any.
-pub(crate) fn change_pairs(
-    pairs: &mut BTreeMap<String, String>,
+/// Such changes for an update: the pairs to set. The mask gets a path for each, so that others' changes stay.
+pub(crate) fn changed_pairs(
+    field: &str,
     changes: Vec<(String, Option<String>)>,
-) -> bool {
-    let any = !changes.is_empty();
-    for (key, value) in changes {
-        match value {
-            Some(value) => pairs.insert(key, value),
-            None => pairs.remove(&key),
-        };
-    }
-    any
+    mask: &mut Vec<String>,
+) -> BTreeMap<String, String> {
+    mask.extend(changes.iter().map(|(key, _)| format!("{field}.{key}")));
+    changes.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
 
 /// A further disk: `name=5G`.

@@ -24,7 +24,9 @@ pub(crate) async fn wait(
     operation: v1::Operation,
     timeout: Option<Duration>,
 ) -> Result<v1::Operation, Failure> {
-    context.pending.push(operation.uid.clone());
+    if !context.pending.contains(&operation.uid) {
+        context.pending.push(operation.uid.clone());
+    }
     let ended = watch(context, connection, operation, timeout).await?;
     context.pending.retain(|uid| *uid != ended.uid);
     match v1::OperationPhase::try_from(ended.phase) {

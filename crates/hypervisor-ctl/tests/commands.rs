@@ -67,11 +67,6 @@ fn create_sends_what_the_flags_say_and_waits_with_one_line_a_step() {
         ..Default::default()
     });
     let user_data = server.dir.path().join("user-data.yaml");
-    std::fs::write(&user_data, "packages: [nginx]\n").unwrap();
-    let words = ["instance", "create", "web", "--cloud-init", user_data.to_str().unwrap(), "--no-wait"];
-    assert!(server.ctl(&words).err.contains("the guest will ignore it"));
-    server.seen().created.clear();
-    server.seen().authorization.clear();
     std::fs::write(&user_data, "#cloud-config\n").unwrap();
     let ended = server.ctl(&[
         "vm",
@@ -97,6 +92,8 @@ fn create_sends_what_the_flags_say_and_waits_with_one_line_a_step() {
         user_data.to_str().unwrap(),
         "--label",
         "tier=front",
+        "--annotation",
+        "owner=ops",
         "--restart",
         "always",
         "--stop-timeout",
@@ -121,6 +118,7 @@ fn create_sends_what_the_flags_say_and_waits_with_one_line_a_step() {
     assert_eq!(seen.authorization, ["Bearer secret"]);
     let request = &seen.created[0];
     assert_eq!((request.name.as_str(), request.labels["tier"].as_str()), ("web", "front"));
+    assert_eq!(request.annotations["owner"], "ops");
     assert!(!request.idempotency_key.is_empty());
     let spec = request.spec.as_ref().unwrap();
     assert_eq!((spec.cpus, spec.memory_bytes, spec.root_disk_bytes), (2, 1 << 30, 10 << 30));
@@ -204,10 +202,10 @@ fn an_update_names_only_what_changes_and_demands_the_generation_it_saw() {
     assert!(ended.err.contains("spec.cpus: hypervisor-ctl instance restart web"), "{}", ended.err);
     let seen = server.seen();
     let request = &seen.updated[0];
-    assert_eq!(request.update_mask.as_ref().unwrap().paths, ["spec.cpus", "labels"]);
+    assert_eq!(request.update_mask.as_ref().unwrap().paths, ["spec.cpus", "labels.old", "labels.a"]);
     assert_eq!(request.precondition.unwrap().generation, 3);
     let labels: Vec<_> = request.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    assert_eq!(labels, ["a=b", "tier=front"]);
+    assert_eq!(labels, ["a=b"], "`old` is removed, others are left alone");
     drop(seen);
     let ended = server.ctl(&["instance", "update", "web"]);
     assert_eq!(ended.exit, Exit::Usage);
@@ -227,6 +225,9 @@ fn an_update_reaches_all_that_the_call_can_change() {
     let seen = server.seen();
     let request = &seen.updated[0];
     let mut paths = request.update_mask.as_ref().unwrap().paths.clone();
+    for path in &mut paths {
+        *path = path.replace("labels.a", "labels").replace("annotations.note", "annotations");
+    }
     paths.push("spec.cloud_init".into());
     paths.sort();
     // Whatever an update may name has a flag.
@@ -442,10 +443,24 @@ fn labels_choose_what_is_acted_on() {
     assert_eq!(seen.listed[0].label_selector, "tier=front");
     assert_eq!(seen.listed[0].project, "default");
     let stopped: Vec<_> = seen.stopped.iter().map(|request| request.instance.as_str()).collect();
-    assert_eq!(stopped, ["web", "second"]);
+    assert_eq!(stopped, ["0193-web"; 2], "by uid: a name may be another's by now");
     drop(seen);
     assert_eq!(server.ctl(&["instance", "stop"]).exit, Exit::Usage);
     assert_eq!(server.ctl(&["instance", "stop", "web", "-l", "a=b"]).exit, Exit::Usage);
+}
+
+#[test]
+fn results_of_several_are_a_list_however_many_there_are() {
+    let server = Server::start(Script { instance: web(), operations: done(), ..Default::default() });
+    let json = |words: &[&str]| {
+        let ended = server.ctl(&[words, &["-o", "json"]].concat());
+        serde_json::from_str::<serde_json::Value>(&ended.out).unwrap_or_else(|_| panic!("{ended:?}"))
+    };
+    assert!(json(&["instance", "stop", "web"]).is_object());
+    assert!(json(&["instance", "delete", "web"]).is_object());
+    assert_eq!(json(&["instance", "stop", "web", "nope"]).as_array().map(Vec::len), Some(1));
+    assert_eq!(json(&["instance", "delete", "nope", "absent"]).as_array().map(Vec::len), Some(1));
+    assert_eq!(json(&["instance", "start", "web", "nope", "--no-wait"]).as_array().map(Vec::len), Some(1));
 }
 
 #[test]
@@ -483,4 +498,13 @@ fn bash_completes_every_word() {
     assert_eq!(complete(&["hypervisor-ctl", "vm", "create", "--cp"]), "--cpus");
     assert_eq!(complete(&["hypervisor-ctl", "node", "drain", "--reas"]), "--reason");
     assert_eq!(complete(&["hypervisor-ctl", "instance", "list", "-o", "ya"]), "yaml");
+}
+
+#[test]
+fn an_image_is_a_file_and_no_address() {
+    let server = Server::start(Script { instance: web(), ..Default::default() });
+    let ended = server.ctl(&["instance", "create", "web", "--image", "https://example.org/debian-12.qcow2"]);
+    assert_eq!(ended.exit, Exit::Usage);
+    assert!(ended.err.contains("download it first"), "{}", ended.err);
+    assert!(server.seen().created.is_empty());
 }

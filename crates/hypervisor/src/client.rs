@@ -2,18 +2,23 @@
 
 use crate::local::Layout;
 use anyhow::{Context, bail};
-use futures::StreamExt;
 use hv_api::status::from_status;
 use hv_api::v1;
 use hv_api::v1::cluster_service_client::ClusterServiceClient;
 use hv_api::v1::compute_service_client::ComputeServiceClient;
 use hv_api::v1::operation_service_client::OperationServiceClient;
 use hv_client::{Bearer, Dialer, ServerAddr};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+
+/// How long the agent beside us may take to join.
+const JOIN_WITHIN: Duration = Duration::from_secs(60);
+/// Pause between two looks at what tells of itself nowhere.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 type Service = InterceptedService<Channel, Bearer>;
 
@@ -44,28 +49,27 @@ impl Client {
         })
     }
 
-    /// Returns when a node is ready. What the store remembers of an earlier run counts only as far as it says the same.
+    /// Returns when the agent of a node has joined this server and can run instances.
     pub(crate) async fn ready(&mut self) -> anyhow::Result<()> {
-        let mut changes =
-            self.cluster.watch_nodes(v1::WatchNodesRequest::default()).await.map_err(failed)?.into_inner();
-        while let Some(change) = changes.next().await {
-            let status = change.map_err(failed)?.node.and_then(|node| node.status);
-            if status.is_some_and(|status| status.phase() == v1::NodePhase::Ready) {
-                return Ok(());
+        let mut last = "no agent has joined".to_owned();
+        let joined = async {
+            loop {
+                let nodes = self.cluster.list_nodes(v1::ListNodesRequest::default()).await.map_err(failed)?;
+                // The store remembers an earlier run's agent, but not when it was last seen.
+                let joined = nodes.into_inner().nodes.into_iter().filter_map(|node| node.status);
+                for status in joined.filter(|status| status.last_seen_at_ms != 0) {
+                    if status.phase() == v1::NodePhase::Ready {
+                        return Ok(());
+                    }
+                    let drivers = status.drivers.iter().filter(|driver| !driver.healthy);
+                    let messages = drivers.map(|driver| format!("{}: {}", driver.name, driver.message));
+                    last = messages.collect::<Vec<_>>().join("; ");
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
-        }
-        bail!("the server ended")
-    }
-
-    pub(crate) async fn nodes(&mut self) -> anyhow::Result<Vec<v1::Node>> {
-        let answer = self.cluster.list_nodes(v1::ListNodesRequest::default()).await.map_err(failed)?;
-        Ok(answer.into_inner().nodes)
-    }
-
-    pub(crate) async fn instances(&mut self) -> anyhow::Result<Vec<v1::Instance>> {
-        let answer =
-            self.compute.list_instances(v1::ListInstancesRequest::default()).await.map_err(failed)?;
-        Ok(answer.into_inner().instances)
+        };
+        let joined = tokio::time::timeout(JOIN_WITHIN, joined).await;
+        joined.unwrap_or_else(|_| bail!("the node was not ready within {} s: {last}", JOIN_WITHIN.as_secs()))
     }
 
     /// An instance, if there is one of this name.

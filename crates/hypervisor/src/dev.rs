@@ -1,7 +1,8 @@
 //! `hypervisor dev`: everything in one process, until Ctrl-C.
 
 use crate::cli::{DevArgs, say};
-use crate::client::Client;
+use crate::client::{Client, LOOK_AGAIN};
+use crate::ctl;
 use crate::guest::{self, DemoGuest};
 use crate::local::{Layout, Local};
 use crate::lock::{Lock, Taken};
@@ -11,10 +12,8 @@ use hv_runtime::{files, termination};
 use hypervisor_agent::drivers::Qemu;
 use std::time::Duration;
 
-/// Pause between two looks at a guest that has no console yet.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// So many looks at rest in a row mean that nothing starts it by itself.
-const RESTS_AFTER: u32 = 20;
+const RESTS_AFTER: u32 = 40;
 
 /// How long guests may take to power down at the end.
 const POWER_DOWN_WITHIN: Duration = Duration::from_secs(30);
@@ -85,20 +84,17 @@ pub(crate) async fn start(args: &DevArgs, layout: &Layout) -> anyhow::Result<(Lo
 async fn show(args: &DevArgs, layout: &Layout, local: &Local) -> anyhow::Result<()> {
     let mut client = Client::dial(layout).await?;
     client.ready().await?;
-    let ctl = ctl();
+    let ctl = ctl::as_typed();
     if !args.no_instance {
         demo_instance(args, &mut client, &ctl).await?;
     }
-    say("");
-    table(
-        &["NODE", "PHASE", "CPUS", "MEMORY", "INSTANCES"],
-        client.nodes().await?.iter().map(node_row).collect(),
-    );
-    say("");
-    table(
-        &["INSTANCE", "PHASE", "NODE", "STARTS", "PORTS"],
-        client.instances().await?.iter().map(instance_row).collect(),
-    );
+    for words in [["node", "list"], ["instance", "list"]] {
+        say("");
+        // What cannot be shown is no reason to end what runs.
+        if let Err(error) = ctl::run(layout, &words).await {
+            say(format!("{}: {error:#}", words.join(" ")));
+        }
+    }
     say("");
     let addr = local.server.addr.map(|addr| format!("http://{addr}, and ")).unwrap_or_default();
     say(format!("API     {addr}unix:{}", layout.socket().display()));
@@ -125,16 +121,6 @@ async fn show(args: &DevArgs, layout: &Layout, local: &Local) -> anyhow::Result<
     Ok(())
 }
 
-/// The command line as it can be typed: the one beside this program.
-fn ctl() -> String {
-    let beside = std::env::current_exe().ok().map(|path| path.with_file_name("hypervisor-ctl"));
-    let here = std::env::current_dir().unwrap_or_default();
-    match beside.filter(|path| path.exists()) {
-        Some(path) => path.strip_prefix(&here).unwrap_or(&path).display().to_string(),
-        None => "hypervisor-ctl".to_owned(),
-    }
-}
-
 /// Creates the demo instance where there is none, and waits until its guest says that it is up. A guest that does not come up
 /// is told about, and no more: what is wrong with it can be looked at and mended while everything else runs.
 async fn demo_instance(args: &DevArgs, client: &mut Client, ctl: &str) -> anyhow::Result<()> {
@@ -153,8 +139,11 @@ async fn demo_instance(args: &DevArgs, client: &mut Client, ctl: &str) -> anyhow
     };
     let up = async {
         begun?;
-        tokio::time::timeout(BOOT_WITHIN, comes_up(client)).await.unwrap_or_else(|_| {
-            bail!("the guest did not say within {} s that it is up", BOOT_WITHIN.as_secs())
+        let mut last = None;
+        let comes_up = tokio::time::timeout(BOOT_WITHIN, comes_up(client, &mut last)).await;
+        comes_up.unwrap_or_else(|_| {
+            let why = last.map(|error| format!(": {error:#}")).unwrap_or_default();
+            bail!("the guest did not say within {} s that it is up{why}", BOOT_WITHIN.as_secs())
         })
     };
     match up.await {
@@ -171,17 +160,18 @@ async fn demo_instance(args: &DevArgs, client: &mut Client, ctl: &str) -> anyhow
     Ok(())
 }
 
-/// What the guest says once it is up.
-async fn comes_up(client: &mut Client) -> anyhow::Result<guest::IsUp> {
+/// What the guest says once it is up; meanwhile why its console cannot be had.
+async fn comes_up(client: &mut Client, last: &mut Option<anyhow::Error>) -> anyhow::Result<guest::IsUp> {
     // Straight after a restart of this program the guest may still be on its way, while its status is what it was before.
     // A start of what is on its way would restart it, so only what rests for a while is started.
     let mut rested = 0;
     loop {
-        if let Ok(mut console) = client.console("demo").await {
-            return console.until(guest::is_up).await;
+        match client.console("demo").await {
+            Ok(mut console) => return console.until(guest::is_up).await,
+            Err(error) => *last = Some(error),
         }
-        let found = client.instance("demo").await?;
-        let phase = found.and_then(|found| found.status).map(|status| status.phase());
+        let Some(found) = client.instance("demo").await? else { bail!("somebody has deleted it") };
+        let phase = found.status.map(|status| status.phase());
         let rests = matches!(phase, Some(v1::InstancePhase::Stopped | v1::InstancePhase::Failed));
         rested = if rests { rested + 1 } else { 0 };
         if rested == RESTS_AFTER {
@@ -222,45 +212,4 @@ pub(crate) fn ended(left: &[hv_core::InstanceId]) -> String {
     }
     let left: Vec<_> = left.iter().map(ToString::to_string).collect();
     format!("These could not be ended, the log says why: {}", left.join(", "))
-}
-
-fn node_row(node: &v1::Node) -> Vec<String> {
-    let status = node.status.clone().unwrap_or_default();
-    let capacity = status.capacity.unwrap_or_default();
-    vec![
-        node.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default(),
-        word(status.phase().as_str_name(), "NODE_PHASE_"),
-        capacity.cpus.to_string(),
-        format!("{} MiB", capacity.memory_bytes >> 20),
-        status.instances.to_string(),
-    ]
-}
-
-fn instance_row(instance: &v1::Instance) -> Vec<String> {
-    let status = instance.status.clone().unwrap_or_default();
-    let port =
-        |port: &v1::PublishedPort| format!("{}:{}->{}", port.host_address, port.host_port, port.guest_port);
-    let ports: Vec<_> = status.published_ports.iter().map(port).collect();
-    vec![
-        instance.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default(),
-        word(status.phase().as_str_name(), "INSTANCE_PHASE_"),
-        status.node_name.clone(),
-        status.starts.to_string(),
-        ports.join(" "),
-    ]
-}
-
-fn word(name: &str, prefix: &str) -> String {
-    name.trim_start_matches(prefix).to_lowercase()
-}
-
-fn table(head: &[&str], rows: Vec<Vec<String>>) {
-    let mut all = vec![head.iter().map(|cell| (*cell).to_owned()).collect()];
-    all.extend(rows);
-    let width = |column: usize| all.iter().map(|row: &Vec<String>| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..head.len()).map(width).collect();
-    for row in &all {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        say(cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
 }

@@ -8,6 +8,7 @@
 
 pub mod cli;
 mod client;
+mod ctl;
 mod demo;
 mod dev;
 mod down;

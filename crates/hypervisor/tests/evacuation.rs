@@ -1,145 +1,20 @@
 //! Nodes that are drained, and nodes that are abandoned and whose host comes back. Every hop real but the guests.
 #![cfg(test)]
 
-use futures::StreamExt;
+mod site;
+
 use hv_api::v1;
-use hv_api::v1::cluster_service_client::ClusterServiceClient;
-use hv_api::v1::compute_service_client::ComputeServiceClient;
-use hv_api::v1::operation_service_client::OperationServiceClient;
-use hv_client::{Bearer, Dialer, ServerAddr};
 use hv_core::InstanceId;
 use hv_core::instance::{Epoch, Phase};
 use hv_driver::fake::FakeDriver;
 use hv_driver::{Guest, Handle};
 use hv_runtime::clock;
-use hypervisor::local::{Layout, start_server};
 use hypervisor_agent::Agent;
 use hypervisor_agent::instance::Report;
 use hypervisor_agent::node::Reports;
-use hypervisor_server::Server;
-use std::sync::Arc;
+use site::{PATIENCE, Site, guest};
 use std::time::Duration;
-use tempfile::TempDir;
 use tonic::Code;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Channel;
-
-type Authorised = InterceptedService<Channel, Bearer>;
-
-const PATIENCE: Duration = Duration::from_secs(30);
-
-struct Site {
-    dir: TempDir,
-    server: Server,
-    compute: ComputeServiceClient<Authorised>,
-    cluster: ClusterServiceClient<Authorised>,
-    operations: OperationServiceClient<Authorised>,
-}
-
-impl Site {
-    async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let layout = Layout(dir.path().to_owned());
-        let mut config = layout.server_config("127.0.0.1:0");
-        config.heartbeat.interval_ms = 200;
-        config.heartbeat.timeout_ms = 2_000;
-        let server = start_server(&config).await.unwrap();
-        let dialer = Dialer::new(ServerAddr::Unix(layout.socket()), layout.token()).unwrap();
-        let channel = dialer.dial().await.unwrap();
-        Self {
-            dir,
-            server,
-            compute: ComputeServiceClient::with_interceptor(channel.clone(), dialer.bearer()),
-            cluster: ClusterServiceClient::with_interceptor(channel.clone(), dialer.bearer()),
-            operations: OperationServiceClient::with_interceptor(channel, dialer.bearer()),
-        }
-    }
-
-    async fn agent(&self, name: &str, driver: &FakeDriver) -> Agent {
-        let mut config = Layout(self.dir.path().to_owned()).agent_config();
-        config.node_name = name.into();
-        config.state_dir = self.dir.path().join(name);
-        hypervisor_agent::build(config, Arc::new(driver.clone())).unwrap().spawn().await
-    }
-
-    /// Waits until the node is in a phase; answers its uid.
-    async fn node(&mut self, name: &str, phase: v1::NodePhase) -> String {
-        let mut changes =
-            self.cluster.watch_nodes(v1::WatchNodesRequest::default()).await.unwrap().into_inner();
-        let found = async {
-            loop {
-                let change = changes.next().await.unwrap().unwrap();
-                let node = change.node.clone().unwrap();
-                let metadata = node.metadata.unwrap();
-                let is = node.status.unwrap().phase() == phase;
-                if metadata.name == name && is && change.kind() != v1::ChangeKind::Deleted {
-                    return metadata.uid;
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, found).await.expect("the node comes to it")
-    }
-
-    async fn create(&mut self, name: &str, change: impl FnOnce(&mut v1::InstanceSpec)) -> InstanceId {
-        let mut spec = v1::InstanceSpec {
-            r#type: v1::InstanceType::Vm.into(),
-            cpus: 1,
-            memory_bytes: 64 << 20,
-            image: "/images/demo.qcow2".into(),
-            ..Default::default()
-        };
-        change(&mut spec);
-        let request = v1::CreateInstanceRequest { name: name.into(), spec: Some(spec), ..Default::default() };
-        let answer = self.compute.create_instance(request).await.unwrap().into_inner();
-        let ended = self.ended(answer.operation).await;
-        assert_eq!(ended.phase(), v1::OperationPhase::Succeeded, "{ended:?}");
-        answer.instance.unwrap().metadata.unwrap().uid.parse().unwrap()
-    }
-
-    async fn ended(&mut self, operation: Option<v1::Operation>) -> v1::Operation {
-        let request = v1::WaitOperationRequest { operation: operation.unwrap().uid, timeout_ms: 20_000 };
-        self.operations.wait_operation(request).await.unwrap().into_inner()
-    }
-
-    async fn until(&mut self, name: &str, phase: v1::InstancePhase) -> v1::InstanceStatus {
-        let request = v1::WatchInstancesRequest { instance: name.into(), ..Default::default() };
-        let mut changes = self.compute.watch_instances(request).await.unwrap().into_inner();
-        let found = async {
-            loop {
-                let change = changes.next().await.unwrap().unwrap();
-                if let Some(status) = change.instance.and_then(|instance| instance.status)
-                    && status.phase() == phase
-                {
-                    return status;
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, found).await.expect("it comes to pass")
-    }
-
-    async fn schedulability(&mut self, node: &str, wanted: v1::Schedulability) -> v1::Operation {
-        let request = v1::UpdateNodeRequest {
-            node: node.into(),
-            spec: Some(v1::NodeSpec { schedulability: wanted.into(), ..Default::default() }),
-            update_mask: Some(prost_types::FieldMask { paths: vec!["spec.schedulability".into()] }),
-            ..Default::default()
-        };
-        let answer = self.cluster.update_node(request).await.unwrap().into_inner();
-        self.ended(answer.operation).await
-    }
-
-    async fn start_instance(&mut self, name: &str) -> v1::Operation {
-        let request = v1::StartInstanceRequest { instance: name.into(), ..Default::default() };
-        let answer = self.compute.start_instance(request).await.unwrap().into_inner();
-        self.ended(answer.operation).await
-    }
-}
-
-fn guest(driver: &FakeDriver, id: InstanceId) -> (Option<Guest>, u64) {
-    let host = driver.host();
-    let slot = host.slots().get(&id);
-    (slot.map(|slot| slot.guest.clone()), slot.map_or(0, |slot| slot.boots))
-}
 
 /// Waits until the agent has nothing but orphans that do not run.
 async fn all_left_behind(agent: &Agent, ids: &[InstanceId]) {
@@ -240,10 +115,7 @@ async fn a_node_that_is_unknown_can_be_abandoned_and_what_returns_ends_its_guest
     let alpha = site.agent("alpha", &alpha_host).await;
     reported(&alpha, |all| all.instances.contains_key(&ids[1]) && !all.instances.contains_key(&ids[0])).await;
 
-    alpha.drain(Duration::from_secs(5)).await.unwrap();
-    beta.drain(Duration::from_secs(5)).await.unwrap();
-    drop((site.compute, site.cluster, site.operations));
-    site.server.drain(Duration::from_secs(5)).await.unwrap();
+    site.end([alpha, beta]).await;
 }
 
 #[tokio::test]
@@ -298,10 +170,7 @@ async fn a_drained_node_loses_what_may_leave_and_says_what_stays() {
     let drained = site.schedulability("alpha", v1::Schedulability::Draining).await;
     assert_eq!(drained.message, "updated");
 
-    alpha.drain(Duration::from_secs(5)).await.unwrap();
-    beta.drain(Duration::from_secs(5)).await.unwrap();
-    drop((site.compute, site.cluster, site.operations));
-    site.server.drain(Duration::from_secs(5)).await.unwrap();
+    site.end([alpha, beta]).await;
 }
 
 #[tokio::test]
@@ -345,11 +214,7 @@ async fn no_more_leave_than_the_other_nodes_can_take() {
     assert_eq!(guest(&hosts[left], ids[left]), (None, 0));
     assert_eq!(guest(&hosts[2], ids[left]), (Some(Guest::Running), 1));
 
-    for agent in [alpha, beta, gamma] {
-        agent.drain(Duration::from_secs(5)).await.unwrap();
-    }
-    drop((site.compute, site.cluster, site.operations));
-    site.server.drain(Duration::from_secs(5)).await.unwrap();
+    site.end([alpha, beta, gamma]).await;
 }
 
 #[tokio::test]
@@ -396,8 +261,5 @@ async fn a_drain_waits_for_a_guest_that_takes_its_time_and_ends_with_an_uncordon
     let boots = guest(&alpha_host, slow).1 + guest(&beta_host, slow).1;
     assert_eq!(boots, 1, "made anew, once");
 
-    alpha.drain(Duration::from_secs(5)).await.unwrap();
-    beta.drain(Duration::from_secs(5)).await.unwrap();
-    drop((site.compute, site.cluster, site.operations));
-    site.server.drain(Duration::from_secs(5)).await.unwrap();
+    site.end([alpha, beta]).await;
 }

@@ -36,7 +36,7 @@ impl Site {
     async fn until(&self, words: &[&str], found: impl Fn(&str) -> bool) {
         let found = async {
             while !found(&self.ctl(words).await.1) {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         tokio::time::timeout(Duration::from_secs(30), found).await.expect("it comes to that");
@@ -77,8 +77,35 @@ async fn a_node_s_labels_and_place_are_changed_and_what_stays_on_a_drained_one_i
     assert_eq!(exit, Exit::Precondition, "{said}");
     assert!(said.contains("1 instance stays on node `n1`"), "{said}");
     assert!(said.contains("web"), "{said}");
+    // What else changes of the node ends no drain that waits, and labels of others stay.
+    site.done(&["node", "uncordon", "n1"]).await;
+    let said = site.done(&["node", "update", "n1", "--label", "rack=7", "-o", "json"]).await;
+    assert!(said.contains("ssd") && said.contains("rack"), "{said}");
     site.done(&["instance", "delete", "web"]).await;
     site.done(&["node", "drain", "n1"]).await;
+    // The same words once more are the same call, though the node has changed since.
+    let twice = ["node", "update", "n1", "--zone", "b", "--idempotency-key", "once"];
+    site.done(&twice).await;
+    site.done(&["node", "update", "n1", "--region", "us"]).await;
+    site.done(&twice).await;
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_names_a_node_that_is_there_or_is_registered() {
+    let site = Site::start().await;
+    let words = ["instance", "create", "web", "--image", "/images/demo.qcow2", "--node", "n2"];
+    let (exit, said) = site.ctl(&words).await;
+    assert_eq!(exit, Exit::Usage, "{said}");
+    assert!(said.contains("there are: n1") && said.contains("(--node)"), "{said}");
+    let said = site.done(&["node", "register", "n2", "--label", "disk=ssd", "--zone", "b"]).await;
+    assert!(said.contains("registered"), "{said}");
+    let said = site.done(&[&words[..], &["--no-wait", "-o", "name"]].concat()).await;
+    let waits = |said: &str| said.contains("waiting for a node: no node fits");
+    site.until(&["operation", "get", said.trim()], waits).await;
+    assert_eq!(site.ctl(&["operation", "wait", said.trim(), "--timeout", "1ms"]).await.0, Exit::Timeout);
+    site.done(&["instance", "stop", "web"]).await;
+    site.done(&["instance", "delete", "web"]).await;
     site.end().await;
 }
 

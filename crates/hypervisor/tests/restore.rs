@@ -8,6 +8,7 @@ use clap::Parser;
 use ctl::ctl;
 use futures::StreamExt;
 use hv_api::v1;
+use hv_api::v1::cluster_service_client::ClusterServiceClient;
 use hv_api::v1::compute_service_client::ComputeServiceClient;
 use hv_api::v1::operation_service_client::OperationServiceClient;
 use hv_client::{Bearer, Dialer, ServerAddr};
@@ -32,6 +33,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 struct Api {
     compute: ComputeServiceClient<InterceptedService<Channel, Bearer>>,
+    cluster: ClusterServiceClient<InterceptedService<Channel, Bearer>>,
     operations: OperationServiceClient<InterceptedService<Channel, Bearer>>,
 }
 
@@ -40,6 +42,7 @@ async fn api(layout: &Layout) -> Api {
     let channel = dialer.dial().await.unwrap();
     Api {
         compute: ComputeServiceClient::with_interceptor(channel.clone(), dialer.bearer()),
+        cluster: ClusterServiceClient::with_interceptor(channel.clone(), dialer.bearer()),
         operations: OperationServiceClient::with_interceptor(channel, dialer.bearer()),
     }
 }
@@ -93,6 +96,22 @@ impl Api {
             }
         };
         tokio::time::timeout(Duration::from_secs(20), found).await.expect("it comes to pass")
+    }
+
+    /// What a node says that it has of instances nobody knows.
+    async fn unknown_on(&mut self, node: &str) -> String {
+        let request = v1::WatchNodesRequest { node: node.into(), ..Default::default() };
+        let mut changes = self.cluster.watch_nodes(request).await.unwrap().into_inner();
+        let said = async {
+            loop {
+                let change = changes.next().await.expect("the watch goes on").unwrap();
+                let conditions = change.node.and_then(|node| node.status).unwrap_or_default().conditions;
+                if let Some(unknown) = conditions.into_iter().find(|c| c.r#type == "UnknownInstances") {
+                    return unknown.message;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), said).await.expect("it is shown")
     }
 
     async fn running(&mut self, name: &str) -> v1::InstanceStatus {
@@ -168,6 +187,9 @@ async fn what_nodes_run_is_found_again_and_what_nobody_reports_waits() {
     let request = v1::DeleteInstanceRequest { instance: "deleted".into(), ..Default::default() };
     let answer = calls.compute.delete_instance(request).await.unwrap().into_inner();
     calls.ended(answer.operation).await;
+    let newer = calls.create("newer", "alpha").await;
+    calls.ended(newer.operation).await;
+    let newer = newer.instance.unwrap().metadata.unwrap().uid;
     let list = calls.compute.list_instances(v1::ListInstancesRequest::default()).await.unwrap().into_inner();
     let token = list.page.unwrap().revision;
     assert_eq!((boots(&alpha_host, "kept"), boots(&beta_host, "placed-later")), (2, 1));
@@ -215,19 +237,37 @@ async fn what_nodes_run_is_found_again_and_what_nobody_reports_waits() {
             status.message
         );
     }
+    // What waits says so to whoever asks it for anything but to be down, and its explanation says what for.
+    let start = v1::StartInstanceRequest { instance: "deleted".into(), ..Default::default() };
+    let refused = calls.compute.start_instance(start).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("cannot start `deleted`: the store was restored"), "{refused}");
+    let restart = v1::RestartInstanceRequest { instance: "deleted".into(), ..Default::default() };
+    assert_eq!(calls.compute.restart_instance(restart).await.unwrap_err().code(), Code::FailedPrecondition);
+    let explain = v1::ExplainInstanceRequest { instance: "deleted".into(), ..Default::default() };
+    let explained = calls.compute.explain_instance(explain).await.unwrap().into_inner();
+    assert!(explained.summary.contains("no node has reported this instance"), "{}", explained.summary);
+    // What was made after the snapshot is nobody's, and its node shows it.
+    let unknown = calls.unknown_on("alpha").await;
+    assert!(unknown.contains(&format!("a guest of {newer}")), "{unknown}");
+    assert_eq!(unknown.matches("guest of").count(), 1, "{unknown}");
+
     // It is really back: what is asked of it is done.
     calls.stop("kept").await;
     calls.start("kept").await;
     assert_eq!(boots(&alpha_host, "kept"), 3);
 
-    // People say that it is nowhere.
-    let request = v1::UpdateInstanceRequest {
+    // People say that it is nowhere, of this restore and no other.
+    let nowhere = |restored: u64| v1::UpdateInstanceRequest {
         instance: "deleted".into(),
-        labels: std::collections::BTreeMap::from([("restored".into(), restored.revision.to_string())]),
+        labels: std::collections::BTreeMap::from([("restored".into(), restored.to_string())]),
         update_mask: Some(prost_types::FieldMask { paths: vec!["labels".into()] }),
         ..Default::default()
     };
-    calls.compute.update_instance(request).await.unwrap();
+    let refused = calls.compute.update_instance(nowhere(first.revision.0)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains(&format!("restored={}", restored.revision)), "{refused}");
+    calls.compute.update_instance(nowhere(restored.revision.0)).await.unwrap();
     let anew = calls.running("deleted").await;
     assert!(!is_lost(&anew) && anew.epoch > restored.revision.0, "{anew:?}");
     assert_eq!(boots(&alpha_host, "deleted"), 1);

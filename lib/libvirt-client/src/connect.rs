@@ -6,7 +6,7 @@ use crate::connection::{Call, Connection, Driver, Options, Reply};
 use crate::dial::Target;
 use crate::error::{Error, ErrorKind};
 use crate::keeper::{Reconnect, Wish};
-use crate::lanes::{Lanes, Opening};
+use crate::lanes::{Lanes, Opening, in_time};
 use crate::transport::{Tls, Transport};
 use crate::uri::{Environment, Uri};
 use libvirt_protocol::procedure::{Procedure, Program, Release};
@@ -79,7 +79,7 @@ impl Builder {
         self
     }
 
-    /// How long each call may take.
+    /// How long each call may take, connecting, and each piece of data that is sent on a stream.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.options.deadline = Some(deadline);
@@ -116,9 +116,10 @@ impl Builder {
             None => environment.credentials(&uri)?,
         };
         let auth = Auth { wish: auth::Wish::of(uri.parameter("auth"))?, credentials };
-        let transport = target.connect().await?;
+        let transport = in_time(self.options.deadline, target.connect()).await??;
         let opening = Opening { auth, ..self.opening(&uri.remote_name(), run) };
         let lanes = Lanes::open(opening, transport, Some(target), self.lanes, self.reconnect).await?;
+        tracing::debug!(target: "libvirt_client::opened", transport = ?uri.transport());
         Ok(Connect { lanes: Arc::new(lanes) })
     }
 

@@ -19,6 +19,7 @@ use libvirt_protocol::flags::ConnectFlags;
 use libvirt_protocol::procedure::{Info, Release};
 use libvirt_protocol::remote;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 /// Runs the drivers of connections.
@@ -126,8 +127,7 @@ impl Lanes {
 
     /// Waits, but not longer than a call may.
     pub(crate) async fn within<T>(&self, wait: impl Future<Output = T>) -> Result<T, Error> {
-        let Some(deadline) = self.opening.options.deadline else { return Ok(wait.await) };
-        tokio::time::timeout(deadline, wait).await.map_err(|_| Error::new(ErrorKind::Timeout))
+        in_time(self.opening.options.deadline, wait).await
     }
 
     /// The lane for a call.
@@ -168,6 +168,15 @@ impl Lanes {
         let options = Options { keepalive: None, ..self.opening.options };
         self.lane(target, options).await
     }
+}
+
+/// Waits, but not longer than this.
+pub(crate) async fn in_time<T>(
+    deadline: Option<Duration>,
+    wait: impl Future<Output = T>,
+) -> Result<T, Error> {
+    let Some(deadline) = deadline else { return Ok(wait.await) };
+    tokio::time::timeout(deadline, wait).await.map_err(|_| Error::new(ErrorKind::Timeout))
 }
 
 impl Opening {

@@ -68,3 +68,73 @@ pub use nwfilter::{NwFilter, NwFilterBinding};
 pub use params::{Params, TypedParam, TypedValue};
 pub use secret::Secret;
 pub use storage::{StoragePool, StoragePoolInfo, StorageVol, StorageVolInfo};
+
+/// The programs in the book are compiled with the tests.
+#[cfg(doctest)]
+mod book {
+    #[doc = include_str!("../../../docs/libvirt/getting-started.md")]
+    mod getting_started {}
+    #[doc = include_str!("../../../docs/libvirt/events.md")]
+    mod events {}
+    #[doc = include_str!("../../../docs/libvirt/streams.md")]
+    mod streams {}
+    #[doc = include_str!("../../../docs/libvirt/errors.md")]
+    mod errors {}
+    #[doc = include_str!("../../../docs/libvirt/connections.md")]
+    mod connections {}
+    #[doc = include_str!("../../../docs/libvirt/porting.md")]
+    ///
+    /// Every name that its tables hold on this side:
+    ///
+    /// ```no_run
+    /// use libvirt_client::protocol::event::Kind;
+    /// use libvirt_client::protocol::remote;
+    /// use libvirt_client::{Blocking, Connect, Credentials, Domain, Error, Piece, StoragePool};
+    ///
+    /// fn blocking(uri: &str) -> Result<Blocking, Error> {
+    ///     Blocking::open(uri)
+    /// }
+    ///
+    /// async fn connections(uri: &str, credentials: Credentials) -> Result<Connect, Error> {
+    ///     let run = |driver| drop(tokio::spawn(driver));
+    ///     Connect::builder(uri).read_only().open_with(run).await?.close().await?;
+    ///     Connect::builder(uri).credentials(credentials).open_with(run).await?.close().await?;
+    ///     Connect::open(uri).await
+    /// }
+    ///
+    /// async fn domains(connect: &Connect, xml: &str, uuid: libvirt_client::protocol::xdr::Uuid) -> Result<(), Error> {
+    ///     let _: Vec<Domain> = connect.domains(Default::default()).await?;
+    ///     connect.domain_by_uuid(uuid).await?;
+    ///     connect.create_domain(xml, Default::default()).await?;
+    ///     let domain = connect.define_domain(xml, Default::default()).await?;
+    ///     if connect.domain_by_name("web").await.is_err_and(|error| error.is_not_found()) {
+    ///         domain.start(Default::default()).await?;
+    ///     }
+    ///     let info = domain.info().await?;
+    ///     println!("{} {:?} {} {}", domain.name(), domain.state().await?.state, info.memory_kib, info.cpu_time_ns);
+    ///     domain.xml(Default::default()).await?;
+    ///     domain.monitor_command("query-status", None).await?;
+    ///     domain.shutdown(Default::default()).await?;
+    ///     domain.destroy(Default::default()).await?;
+    ///     connect.all_stats(Default::default(), Default::default()).await?;
+    ///     connect.stats_of(&[domain], Default::default(), Default::default()).await?;
+    ///     connect.subscribe(Kind::DomainLifecycle).await?;
+    ///     if let Err(error) = connect.call::<remote::ConnectGetSysinfo>(&Default::default()).await {
+    ///         println!("{:?}", error.refusal().map(|refusal| refusal.code));
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// async fn volumes(connect: &Connect, xml: &str, content: &[u8]) -> Result<(), Error> {
+    ///     let pool: StoragePool = connect.storage_pool_by_name("default").await?;
+    ///     let volume = pool.create_volume(xml, Default::default()).await?;
+    ///     let mut up = volume.upload(0..0, Default::default()).await?;
+    ///     up.send(content).await?;
+    ///     up.finish().await?;
+    ///     let mut down = volume.download(0..0, Default::default()).await?;
+    ///     while let Some(Piece::Data(_) | Piece::Hole(_)) = down.receive().await? {}
+    ///     down.finish().await
+    /// }
+    /// ```
+    mod porting {}
+}

@@ -199,14 +199,16 @@ impl StorageVol {
         self.connect.open_stream::<remote::StorageVolDownload>(&args).await
     }
 
-    /// Opens a stream that writes its bytes in a range; an empty range takes what comes (`virStorageVolUpload`).
+    /// Opens a stream that writes its bytes in a range; an empty range takes what comes (`virStorageVolUpload`). The stream takes no more
+    /// than the range holds.
     ///
     /// # Errors
     /// As every call.
     pub async fn upload(&self, range: Range<u64>, flags: StorageVolUploadFlags) -> Result<ByteStream, Error> {
         let length = range.end.saturating_sub(range.start);
         let args = StorageVolUploadArgs { vol: self.wire(), offset: range.start, length, flags };
-        self.connect.open_stream::<remote::StorageVolUpload>(&args).await
+        let stream = self.connect.open_stream::<remote::StorageVolUpload>(&args).await?;
+        Ok(if length == 0 { stream } else { stream.of_length(length) })
     }
 }
 

@@ -17,6 +17,11 @@ pub trait Procedure: 'static {
     type Args<'a>: Wire<'a> + IntoOwned<Owned: Wire<'static>>;
     /// What it returns.
     type Ret<'a>: Wire<'a> + IntoOwned<Owned: Wire<'static>>;
+    /// The bits of its argument `flags`; 0 of one that has no such argument.
+    #[must_use]
+    fn flags(_args: &Self::Args<'_>) -> u32 {
+        0
+    }
 }
 
 /// What is known of a procedure.
@@ -49,13 +54,15 @@ pub struct Info {
     pub recode: Option<Recode>,
 }
 
-/// Decodes and encodes again, as [`xdr::recode`] does.
+/// Decodes and encodes again, as [`xdr::recode`] does, and what else can be done when only the number of a procedure is known.
 #[derive(Clone, Copy)]
 pub struct Recode {
     /// Arguments.
     pub args: fn(&[u8]) -> Result<Vec<u8>, DecodeError>,
     /// The result.
     pub ret: fn(&[u8]) -> Result<Vec<u8>, DecodeError>,
+    /// The bits of the argument `flags` among encoded arguments, see [`Procedure::flags`].
+    pub flags: fn(&[u8]) -> Result<u32, DecodeError>,
 }
 
 impl Recode {
@@ -63,6 +70,7 @@ impl Recode {
         Self {
             args: |bytes| xdr::recode::<P::Args<'_>>(bytes),
             ret: |bytes| xdr::recode::<P::Ret<'_>>(bytes),
+            flags: |bytes| Ok(P::flags(&xdr::decode(bytes)?)),
         }
     }
 }
@@ -136,7 +144,7 @@ impl Info {
 
 /// Declares a procedure as a type.
 macro_rules! procedure {
-    ($(#[$meta:meta])* $name:ident($args:ty) -> $ret:ty = $info:expr) => {
+    ($(#[$meta:meta])* $name:ident($args:ty) -> $ret:ty = $info:expr $(, bits of $($flags:ident).+)?) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug)]
         pub struct $name;
@@ -145,6 +153,9 @@ macro_rules! procedure {
             const INFO: &'static Info = &$info.recode::<Self>();
             type Args<'a> = $args;
             type Ret<'a> = $ret;
+            $(fn flags(args: &Self::Args<'_>) -> u32 {
+                args.$($flags).+.bits()
+            })?
         }
     };
 }

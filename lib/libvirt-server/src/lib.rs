@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   virsh, python3-libvirt, libvirt-client ...
-//!        │ unix socket, or any byte stream
+//!        │ unix socket, TCP, TLS, or any byte stream
 //!   connection task ── ServerSession (bytes <-> requests)
 //!        │ requests                ^ effects
 //!        v                         │
@@ -27,7 +27,9 @@ pub mod hypervisor;
 pub mod proxy;
 mod random;
 mod server;
+mod tls;
 mod xml;
 
 pub use hypervisor::{Hypervisor, Refusal, Scope};
 pub use server::{Builder, Handle, Server};
+pub use tls::{Clients, Tls, TlsError};

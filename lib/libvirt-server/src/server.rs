@@ -2,20 +2,26 @@
 
 use crate::connection::{Connection, Message};
 use crate::hypervisor::{Client, Effect, Hypervisor, Scope};
-use libvirt_client::transport::{Transport, Unix};
+use crate::tls::Tls;
+use libvirt_client::transport::{Stream, Transport, Unix};
+use libvirt_protocol::procedure::Release;
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+
+/// How long a client may take to say who it is.
+const HANDSHAKE: Duration = Duration::from_secs(30);
 
 /// Settings of a server.
 #[derive(Clone, Debug)]
 pub struct Builder {
     scope: Scope,
     hostname: String,
+    version: Release,
     seed: u64,
     clock: fn() -> Duration,
     job_duration: Duration,
@@ -26,6 +32,7 @@ impl Default for Builder {
         Self {
             scope: Scope::default(),
             hostname: "localhost".into(),
+            version: Release(9, 0, 0),
             seed: 0,
             clock: since_epoch,
             job_duration: Duration::ZERO,
@@ -55,6 +62,13 @@ impl Builder {
         Self { hostname: hostname.to_owned(), ..self }
     }
 
+    /// The release of libvirt that it claims to be, so that clients dare to ask for what came later; by default 9.0.0, whose answers
+    /// it gives.
+    #[must_use]
+    pub fn version(self, version: Release) -> Self {
+        Self { version, ..self }
+    }
+
     /// What generated UUIDs and addresses follow from; by default 0.
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
@@ -81,6 +95,7 @@ impl Builder {
     pub fn build(self) -> Server {
         let mut hypervisor = Hypervisor::new(self.scope, &self.hostname, self.seed);
         hypervisor.set_job_duration(self.job_duration);
+        hypervisor.set_version(self.version);
         let (orders, inbox) = mpsc::unbounded_channel();
         Server { hypervisor, clock: self.clock, handle: Handle { orders }, inbox }
     }
@@ -121,6 +136,44 @@ impl Handle {
     pub fn attach(&self, transport: impl Transport) {
         // A server that has ended serves nobody: the client sees its connection close.
         let _ = self.orders.send(Order::Attach(Box::new(transport)));
+    }
+
+    /// Serves who comes to a TCP port, without encryption. Dropping the future ends the listening, and no connection.
+    ///
+    /// # Errors
+    /// When the listener accepts no more.
+    pub async fn serve_tcp(&self, listener: TcpListener) -> io::Result<()> {
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            self.attach(Stream::new(stream, false));
+        }
+    }
+
+    /// Serves who comes to a TCP port with TLS. Dropping the future ends the listening, and no connection.
+    ///
+    /// # Errors
+    /// When the listener accepts no more.
+    pub async fn serve_tls(&self, listener: TcpListener, tls: Tls) -> io::Result<()> {
+        // A client that takes its time keeps no other waiting.
+        let mut arriving = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => {
+                    let (stream, _) = accepted?;
+                    stream.set_nodelay(true)?;
+                    let (tls, handle) = (tls.clone(), self.clone());
+                    arriving.spawn(async move {
+                        match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+                            Ok(Ok(transport)) => handle.attach(transport),
+                            Ok(Err(error)) => tracing::debug!(%error, "a client is not let in"),
+                            Err(_) => tracing::debug!("a client does not finish its handshake"),
+                        }
+                    });
+                }
+                Some(_) = arriving.join_next() => {}
+            }
+        }
     }
 
     /// Looks at the hypervisor, or changes it, between two calls of clients.

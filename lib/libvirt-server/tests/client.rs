@@ -1,14 +1,21 @@
 //! The client of this workspace drives the server: calls, refusals, events, streams, jobs.
 #![cfg(test)]
 
+#[path = "../../libvirt-client/tests/generated/every.rs"]
+mod every;
+#[path = "../../libvirt-client/tests/daemon/observed.rs"]
+mod observed;
+
 use libvirt_client::protocol::enums::{DomainEventType, DomainState, ErrorNumber};
-use libvirt_client::protocol::event::{Event, Kind};
+use libvirt_client::protocol::event::{self, Event, Kind};
 use libvirt_client::protocol::flags::{
     DomainCreateFlags, DomainDestroyFlags, DomainXmlFlags, StorageVolDownloadFlags, StorageVolUploadFlags,
 };
+use libvirt_client::protocol::procedure::{Program, Release};
+use libvirt_client::protocol::xdr::IntoOwned;
 use libvirt_client::protocol::{remote, types};
 use libvirt_client::transport::Stream;
-use libvirt_client::{Connect, Item, Piece, StorageVol};
+use libvirt_client::{Connect, ErrorKind, Item, Piece, StorageVol};
 use libvirt_server::{Builder, Handle, Scope, Server};
 use std::time::Duration;
 
@@ -20,6 +27,7 @@ fn run(future: impl Future + Send + 'static) {
 }
 
 fn start(builder: Builder) -> Handle {
+    observed::observe("libvirt_server::answered");
     let server = builder.build();
     let handle = server.handle();
     run(async move { server.serve(None).await.is_ok() });
@@ -278,4 +286,80 @@ async fn a_thousand_calls_at_once_are_all_answered() {
     for call in calls {
         assert_eq!(call.await.unwrap().result().unwrap().hostname, "localhost");
     }
+}
+
+/// The newest release that brought anything to the protocol.
+const NEWEST: Release = Release(12, 5, 0);
+
+/// The kinds of all events whose message bears a subscription's number, sent with all fields empty.
+#[tokio::test]
+async fn every_event_is_understood() {
+    let handle = start(complete().version(NEWEST));
+    let connect = connect(&handle).await;
+    // One of each class: messages of a class are told apart by the number alone.
+    let classes = [
+        Kind::DomainLifecycle,
+        Kind::NetworkLifecycle,
+        Kind::StoragePoolLifecycle,
+        Kind::NodeDeviceLifecycle,
+        Kind::SecretLifecycle,
+    ];
+    let mut events = connect.subscribe_to(classes.map(Into::into)).await.unwrap();
+    let mut expected = std::collections::BTreeSet::new();
+    let mut sent = 0;
+    for info in Program::ALL.iter().flat_map(|program| program.procedures()).filter(|info| info.event) {
+        let program = info.program;
+        let mut payload = vec![0_u8; 4];
+        while event::decode(program, info.number, &payload).unwrap().is_err() {
+            payload.extend([0; 4]);
+            assert!(payload.len() < 4096, "{}", info.name);
+        }
+        let message = event::decode(program, info.number, &payload).unwrap().unwrap();
+        let numbered = message.callback_id.is_some() && message.event.kind() != Kind::QemuMonitor;
+        if numbered {
+            expected.insert(format!("{:?}", message.event.kind()));
+        }
+        for number in 0..if numbered { classes.len() as u32 } else { 1 } {
+            if numbered {
+                payload[..4].copy_from_slice(&number.to_be_bytes());
+            }
+            let payload = payload.clone();
+            handle.with(move |hypervisor| hypervisor.send_event(info, &payload)).await.unwrap();
+        }
+        sent += usize::from(numbered);
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..sent {
+        let Item::Event(event) = events.next().await.unwrap() else { panic!("no event") };
+        seen.insert(format!("{:?}", event.kind()));
+    }
+    assert_eq!(seen, expected);
+    assert!(seen.len() >= 36, "{seen:?}");
+    // Those without a number reach nobody, and harm nobody.
+    assert!(!connect.hostname().await.unwrap().is_empty());
+}
+
+/// Each on a server of its own: nothing that one of them does is seen by the next.
+#[tokio::test]
+async fn every_call_is_understood_and_answered() {
+    let (mut done, mut wrong) = (0, Vec::new());
+    for (info, flags, call) in every::calls() {
+        let connect = connect(&start(complete().version(NEWEST))).await;
+        let objects = every::Objects {
+            domain: connect.domain_by_name("test").await.unwrap().wire().into_owned(),
+            network: connect.network_by_name("default").await.unwrap().wire().into_owned(),
+            pool: connect.storage_pool_by_name("default-pool").await.unwrap().wire().into_owned(),
+            interface: connect.interface_by_name("eth1").await.unwrap().wire().into_owned(),
+            volume: volume(&connect, MIB).await.wire().into_owned(),
+        };
+        match call(&connect, &objects, flags).await {
+            Ok(()) => done += 1,
+            Err(error) => match error.kind() {
+                ErrorKind::Libvirt(refusal) if refusal.code != ErrorNumber::Rpc => {}
+                _ => wrong.push(format!("{} with {flags:#x}: {error}", info.name)),
+            },
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(done > 130, "{done} done");
 }

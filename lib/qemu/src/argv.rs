@@ -107,6 +107,10 @@ impl Line<'_> {
 
     fn machine(&mut self, config: &Config) -> Result<(), ConfigError> {
         let mut machine = format!("{},usb=off,vmport=off,dump-guest-core=off", escape(&config.machine));
+        if config.boot.firmware == Firmware::Bios {
+            // There is no display: SeaBIOS then says on the serial port what it boots from, and that there is nothing to boot.
+            machine.push_str(",graphics=off");
+        }
         if let Firmware::Uefi { code, vars } = &config.boot.firmware {
             let code = utf8("firmware", code)?.to_owned();
             let vars = self.filename("firmware", vars)?;

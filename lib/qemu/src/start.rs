@@ -125,7 +125,15 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
     let StartSpec { config, run_dir, deadline, supervision, .. } = &spec;
     let (uuid, run_dir, deadline, supervision) = (config.uuid, run_dir.clone(), *deadline, *supervision);
     let log_path = run_dir.join(QEMU_LOG);
-    let prepared = prepare(spec)?;
+    spec.config.check()?;
+    match DirBuilder::new().mode(0o700).create(&run_dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(at("create", &run_dir)(error));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let lock = lock(&run_dir).await?;
+    let prepared = prepare(spec, lock)?;
     let (log_start, args, qmp_path) =
         (prepared.log_start, prepared.spawn.args.clone(), run_dir.join(QMP_SOCKET));
     let program = prepared.spawn.program.clone();
@@ -155,7 +163,7 @@ struct Prepared {
     log_start: u64,
 }
 
-fn prepare(spec: StartSpec) -> Result<Prepared, StartError> {
+fn prepare(spec: StartSpec, lock: File) -> Result<Prepared, StartError> {
     let StartSpec {
         binary,
         config,
@@ -168,14 +176,6 @@ fn prepare(spec: StartSpec) -> Result<Prepared, StartError> {
         oom_score_adj,
         ..
     } = spec;
-    config.check()?;
-    match DirBuilder::new().mode(0o700).create(&run_dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(at("create", &run_dir)(error));
-        }
-        Ok(()) | Err(_) => {}
-    }
-    let lock = lock(&run_dir)?;
     let listen = |name| {
         let path = run_dir.join(name);
         socket::listen(&path).map_err(at("listen at", &path))
@@ -204,14 +204,20 @@ fn prepare(spec: StartSpec) -> Result<Prepared, StartError> {
 }
 
 /// QEMU inherits the locked descriptor, so the lock lasts exactly as long as the process, whoever started it.
-fn lock(run_dir: &Path) -> Result<File, StartError> {
+///
+/// Another program that this process starts at the same time has all our descriptors between its `fork` and its `exec`, and so for
+/// a moment also the lock of a QEMU that has just ended: one that is held is asked for again before that is believed.
+async fn lock(run_dir: &Path) -> Result<File, StartError> {
     let path = run_dir.join("lock");
     let file = socket::open_log(&path).map_err(at("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(StartError::Occupied { run_dir: run_dir.to_owned() }),
-        Err(fs::TryLockError::Error(error)) => Err(at("lock", &path)(error)),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(fs::TryLockError::Error(error)) => return Err(at("lock", &path)(error)),
+        }
     }
+    Err(StartError::Occupied { run_dir: run_dir.to_owned() })
 }
 
 fn ended(run_dir: &Path, exit: Exit, log: &Path, log_start: u64) -> StartError {
@@ -268,3 +274,6 @@ const MESSAGE_BYTES: u64 = 16 * 1024;
 
 /// Between the monitor's end and the process's end.
 const ENDING: Duration = Duration::from_secs(2);
+/// How often a lock that is held is tried, and what passes in between.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);

@@ -1,7 +1,7 @@
 //! One instance through its whole life, by the programs as they are shipped.
 #![cfg(test)]
 
-use e2e::{Api, Site, boots, error_info, free_port, page};
+use e2e::{Api, Site, boots, demo, error_info, free_port, page};
 use hv_api::v1;
 use tonic::Code;
 
@@ -64,6 +64,13 @@ async fn a_life() {
     let stats = api.compute.get_instance_stats(stats).await.unwrap().into_inner();
     assert!(stats.cpu_time_ns.unwrap() > 0 && stats.memory_used_bytes.unwrap() > 16 << 20, "{stats:?}");
     assert!(stats.disk_write_bytes.unwrap() > 0, "{stats:?}");
+
+    // The disk counts with its image's size: the specification names none.
+    let header = std::fs::read(demo().unwrap().join("demo.qcow2")).unwrap();
+    let size = u64::from_be_bytes(header[24..32].try_into().unwrap());
+    let node = api.node_is(v1::NodePhase::Ready).await.status.unwrap();
+    assert!(size > 0 && node.allocated.unwrap().disk_bytes == size);
+    assert_eq!(api.status("demo").await.root_disk_bytes, size);
 
     // Lists.
     for name in ["idle-1", "idle-2", "idle-3"] {

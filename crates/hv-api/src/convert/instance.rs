@@ -251,6 +251,7 @@ pub fn status_to(status: &InstanceStatus) -> v1::InstanceStatus {
         published_ports: status.published_ports.iter().map(port_to).collect(),
         details: status.details.clone(),
         starts: status.starts,
+        root_disk_bytes: status.root_disk_bytes,
     }
 }
 
@@ -271,6 +272,7 @@ pub fn status_from(status: &v1::InstanceStatus) -> Result<InstanceStatus, Error>
             .map(|port| port_from("status.published_ports", port))
             .collect::<Result<_, _>>()?,
         details: status.details.clone(),
+        root_disk_bytes: status.root_disk_bytes,
     })
 }
 

@@ -8,7 +8,7 @@ pub mod update;
 pub use spec::*;
 pub use status::*;
 
-use crate::{InstanceId, Metadata};
+use crate::{InstanceId, Metadata, Resources};
 
 /// An instance as the control plane knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,5 +29,12 @@ impl Instance {
     /// Whether deletion was asked for.
     pub fn is_deleting(&self) -> bool {
         self.metadata.deletion_requested_at.is_some()
+    }
+
+    /// What it takes of a node. A root disk that the specification names no size of has its image's, once a node has said that.
+    pub fn resources(&self) -> Resources {
+        let spec = self.spec.resources();
+        let more = self.status.root_disk_bytes.saturating_sub(self.spec.root_disk_bytes);
+        Resources { disk_bytes: spec.disk_bytes.saturating_add(more), ..spec }
     }
 }

@@ -332,7 +332,7 @@ impl Default for InstanceSpec {
 }
 
 impl InstanceSpec {
-    /// What it takes of a node. An image's own size is not known here; the node counts it.
+    /// What it takes of a node, as far as it says so: see [`Instance::resources`](super::Instance::resources).
     pub fn resources(&self) -> Resources {
         Resources {
             cpus: self.cpus,

@@ -38,20 +38,20 @@ impl Request {
         Self::Stats,
     ];
 
-    /// The verb people know.
+    /// The verb people know, as it stands before a name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Start => "start",
             Self::Stop => "stop",
-            Self::ForceStop => "stop --force",
+            Self::ForceStop => "force off",
             Self::Restart => "restart",
-            Self::ForceRestart => "restart --force",
+            Self::ForceRestart => "force a restart of",
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Update => "update",
             Self::Delete => "delete",
-            Self::Console => "console",
-            Self::Stats => "stats",
+            Self::Console => "attach to the console of",
+            Self::Stats => "get figures of",
         }
     }
 }

@@ -128,4 +128,6 @@ pub struct InstanceStatus {
     pub published_ports: Vec<PublishedPort>,
     /// Driver, accelerator, process id: for people.
     pub details: BTreeMap<String, String>,
+    /// Size of the root disk as its node made it, in bytes: the image's where the specification names none. 0: not made yet.
+    pub root_disk_bytes: u64,
 }

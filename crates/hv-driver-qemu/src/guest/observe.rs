@@ -102,6 +102,7 @@ impl GuestFacts {
             published_ports: self.ports.iter().map(PublishedPort::from).collect(),
             addresses: Vec::new(),
             details,
+            root_disk_bytes: 0,
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::place::{Place, console_says, guest_is_up, observed, patiently, remove
 use futures::StreamExt;
 use hv_core::Name;
 use hv_core::instance::{
-    Attachment, CloudInitSpec, DiskSpec, InstanceKind, InterfaceSpec, MIB, Protocol, PublishedPort,
+    Attachment, BootSpec, CloudInitSpec, DiskSpec, InstanceKind, InterfaceSpec, MIB, Protocol, PublishedPort,
 };
 use hv_driver::{
     Assignment, Capability, Driver, DriverErrorKind, End, Guest, Permanence, Responsive, StartMode,
@@ -461,5 +461,44 @@ async fn two_guests_boot_at_once() {
     futures::future::join_all(guests.iter().map(|guest| started(&driver, guest))).await;
     futures::future::join_all(guests.iter().map(|guest| guest_is_up(&driver, guest))).await;
     futures::future::join_all(guests.iter().map(|guest| removed(&driver, guest))).await;
+    place.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_disk_that_boots_nothing_is_told_by_a_warning_and_by_the_firmware() {
+    let test = "a_disk_that_boots_nothing_is_told_by_a_warning_and_by_the_firmware";
+    let Some(place) = Place::with_demo(test) else { return };
+    let driver = place.driver();
+    let image = place.directory.path().join("data.raw");
+    let mut bytes = vec![0; 1 << 20];
+    fs::write(&image, &bytes).unwrap();
+    let mut assignment = place.demo();
+    assignment.spec.image = Some(image.clone());
+    assignment.spec.boot = BootSpec::default();
+    driver.admit(&assignment).await.unwrap();
+    driver.prepare(&assignment).await.unwrap();
+    let seen = driver.observe(assignment.handle).await.unwrap();
+    assert_eq!(seen.root_disk_bytes, 1 << 20);
+    assert!(seen.details["boot_warning"].contains("data.raw has no boot sector"), "{:?}", seen.details);
+    driver.start(&assignment, StartMode::Running).await.unwrap();
+    console_says(&driver, &assignment, "No bootable device").await;
+    assert!(driver.observe(assignment.handle).await.unwrap().details.contains_key("boot_warning"));
+    driver.kill(assignment.handle).await.unwrap();
+    driver.delete(assignment.handle).await.unwrap();
+
+    // With a boot sector, or a kernel, there is nothing to warn of.
+    let mut kernel = place.demo();
+    kernel.spec.image = Some(image.clone());
+    driver.prepare(&kernel).await.unwrap();
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    fs::write(&image, bytes).unwrap();
+    let mut boots = assignment.clone();
+    boots.handle.id = hv_core::InstanceId::new(hv_runtime::ids::uuid());
+    driver.prepare(&boots).await.unwrap();
+    for assignment in [&kernel, &boots] {
+        let seen = driver.observe(assignment.handle).await.unwrap();
+        assert!(!seen.details.contains_key("boot_warning"), "{:?}", seen.details);
+        driver.delete(assignment.handle).await.unwrap();
+    }
     place.assert_nothing_left();
 }

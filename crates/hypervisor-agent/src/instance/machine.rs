@@ -97,16 +97,24 @@ enum Next {
     Settled,
 }
 
+/// Where what is known of an instance comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A server has just assigned it.
+    Assigned,
+    /// An agent that has ended wrote it, and may not have been able to write more.
+    Journal,
+}
+
 impl Machine {
-    /// The machine of an instance that the journal knows, or that was just assigned. Its first effects come with
-    /// [`Machine::begin`].
-    pub fn new(record: Record, boot_id: impl Into<String>, epoch_check: EpochCheck) -> Self {
+    /// The machine of an instance. Its first effects come with [`Machine::begin`].
+    pub fn new(record: Record, origin: Origin, boot_id: impl Into<String>, epoch_check: EpochCheck) -> Self {
         Self {
             record,
             boot_id: boot_id.into(),
             epoch_check,
             confirmation: Confirmation::default(),
-            named: false,
+            named: origin == Origin::Assigned,
             looked: false,
             seen: None,
             observation: 0,

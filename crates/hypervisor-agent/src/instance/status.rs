@@ -122,6 +122,7 @@ impl Machine {
             addresses: seen.addresses,
             published_ports: seen.published_ports,
             details: seen.details,
+            root_disk_bytes: seen.root_disk_bytes,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The task that owns one instance: it alone steps its machine and alone calls the driver for it. One call it makes without the
 //! machine: the end of a guest whose node the server gave up.
 
-use super::machine::{Action, Confirmation, Effect, EpochCheck, Input, Machine, Now};
+use super::machine::{Action, Confirmation, Effect, EpochCheck, Input, Machine, Now, Origin};
 use super::{Desired, Record, Report};
 use crate::journal::Journal;
 use futures::StreamExt;
@@ -83,9 +83,14 @@ enum Answer {
 
 /// Runs until told to stop. Inputs are taken one by one; a driver's call runs beside them, so that a slow one never keeps
 /// the task from hearing that it is no longer wanted.
-pub async fn run(record: Record, around: Surroundings, inbox: mpsc::UnboundedReceiver<Message>) {
+pub async fn run(
+    record: Record,
+    origin: Origin,
+    around: Surroundings,
+    inbox: mpsc::UnboundedReceiver<Message>,
+) {
     let mut machine =
-        Machine::new(record, around.boot_id.clone(), EpochCheck::Enforced).with(around.confirmation);
+        Machine::new(record, origin, around.boot_id.clone(), EpochCheck::Enforced).with(around.confirmation);
     let calls = FuturesUnordered::new();
     let mut task = Task {
         handle: machine.handle(),
@@ -377,7 +382,7 @@ mod tests {
         };
         let id = desired().id;
         let spec = InstanceSpec { restart_policy: RestartPolicy::Never, ..desired().spec };
-        let task = run(Record::new(Desired { spec, ..desired() }, "boot"), around, inbox);
+        let task = run(Record::new(Desired { spec, ..desired() }, "boot"), Origin::Assigned, around, inbox);
         let (fails, failed) = tokio::sync::oneshot::channel();
         let journal = tokio::task::spawn_blocking(move || {
             let (mut fails, mut last) = (Some(fails), None);
@@ -425,7 +430,7 @@ mod tests {
             stop: CancellationToken::new(),
             quiesce: None,
         };
-        let task = run(Record::new(desired, "boot"), around, inbox);
+        let task = run(Record::new(desired, "boot"), Origin::Assigned, around, inbox);
         // The journal takes what comes before the start, and then nothing until it is let go.
         let (holds, held) = tokio::sync::oneshot::channel();
         let (go_on, let_go) = std::sync::mpsc::channel();

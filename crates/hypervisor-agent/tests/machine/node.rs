@@ -4,7 +4,9 @@ use hv_core::Timestamp;
 use hv_core::instance::{Epoch, InstanceSpec, Phase};
 use hv_driver::fake::Host;
 use hv_driver::{DriverError, End, Guest};
-use hypervisor_agent::instance::machine::{Action, Confirmation, Effect, EpochCheck, Input, Machine, Now};
+use hypervisor_agent::instance::machine::{
+    Action, Confirmation, Effect, EpochCheck, Input, Machine, Now, Origin,
+};
 use hypervisor_agent::instance::{Desired, Record, Report};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -52,7 +54,7 @@ impl Node {
         let record = Record::new(desired(spec), "boot-0");
         let mut node = Self {
             host: Host::default(),
-            machine: Machine::new(record.clone(), "boot-0", EpochCheck::Enforced),
+            machine: Machine::new(record.clone(), Origin::Assigned, "boot-0", EpochCheck::Enforced),
             journal: record,
             reports: vec![],
             actions: vec![],
@@ -157,9 +159,13 @@ impl Node {
 
     /// The agent dies and comes back with what its journal holds.
     pub(crate) fn restart_agent(&mut self) {
-        self.machine =
-            Machine::new(self.journal.clone(), format!("boot-{}", self.boot), EpochCheck::Enforced)
-                .with(self.confirmation);
+        self.machine = Machine::new(
+            self.journal.clone(),
+            Origin::Journal,
+            format!("boot-{}", self.boot),
+            EpochCheck::Enforced,
+        )
+        .with(self.confirmation);
         let effects = self.machine.begin(self.now);
         self.apply(effects);
     }

@@ -5,7 +5,7 @@ use crate::cmd::{Waiting, operation};
 use crate::connect::{Connection, mutate, unary};
 use crate::exit::Failure;
 use crate::output::{Details, Format, Rows, Text, Tone, human, view};
-use crate::parse::{self, change_pairs};
+use crate::parse::{self, changed_pairs};
 use crate::wait::wait;
 use clap::{Args, Subcommand, ValueEnum};
 use hv_api::v1;
@@ -22,6 +22,8 @@ pub(crate) enum Command {
         /// Name or uid
         node: String,
     },
+    /// Record a node before its agent joins, so that instances can name it
+    Register(Register),
     /// Change what a node is: its labels, its role, where it stands
     Update(Update),
     /// Place nothing new on a node; what is there stays
@@ -50,6 +52,29 @@ pub(crate) struct Deregister {
     /// Give up the instances on it: its host is off for good
     #[arg(long)]
     abandon_instances: bool,
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+/// Record a node before its agent joins, so that instances can name it
+///
+/// The agent that calls itself so takes the record over. Nodes need no registration: an agent that joins makes its own.
+#[derive(Args)]
+pub(crate) struct Register {
+    /// Its name: what its agent calls itself, by default the host's name
+    name: String,
+    /// Labels to select by; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse::pair)]
+    label: Vec<(String, String)>,
+    /// Whether it may serve the control plane
+    #[arg(long, value_enum, default_value = "worker")]
+    role: Role,
+    /// Where it stands
+    #[arg(long, default_value = "", hide_default_value = true)]
+    region: String,
+    /// The part of the region
+    #[arg(long, default_value = "", hide_default_value = true)]
+    zone: String,
     #[command(flatten)]
     waiting: Waiting,
 }
@@ -157,6 +182,7 @@ pub(crate) async fn run(context: &mut Context, command: Command) -> Result<(), F
             let node = fetch(&connection, &node).await?;
             show(context, &node)
         }
+        Command::Register(asked) => register(context, asked).await,
         Command::Update(asked) => update(context, asked).await,
         Command::Cordon(asked) => change(context, asked, v1::Schedulability::Cordoned).await,
         Command::Uncordon(asked) => change(context, asked, v1::Schedulability::Schedulable).await,
@@ -192,10 +218,37 @@ async fn fetch(connection: &Connection, node: &str) -> Result<v1::Node, Failure>
     Ok(connection.cluster().get_node(unary(request)).await?.into_inner())
 }
 
+async fn register(context: &mut Context, asked: Register) -> Result<(), Failure> {
+    let connection = Connection::open(context).await?;
+    let request = v1::RegisterNodeRequest {
+        name: asked.name.clone(),
+        labels: asked.label.into_iter().collect(),
+        spec: Some(v1::NodeSpec {
+            role: v1::NodeRole::from(asked.role).into(),
+            region: asked.region,
+            zone: asked.zone,
+            ..Default::default()
+        }),
+        idempotency_key: asked.waiting.key(""),
+        ..Default::default()
+    };
+    let answer = mutate(request, |request| {
+        let mut client = connection.cluster();
+        async move { client.register_node(request).await }
+    })
+    .await?;
+    if let Some(begun) = answer.operation {
+        if asked.waiting.no_wait {
+            return operation::show(context, &begun);
+        }
+        wait(context, &connection, begun, asked.waiting.timeout).await?;
+    }
+    let node = fetch(&connection, &asked.name).await?;
+    context.show_rows(rows(&[node], clock::wall()))
+}
+
 async fn update(context: &mut Context, asked: Update) -> Result<(), Failure> {
     let connection = Connection::open(context).await?;
-    let metadata = fetch(&connection, &asked.node).await?.metadata.unwrap_or_default();
-    let (mut labels, mut annotations) = (metadata.labels, metadata.annotations);
     let mut spec = v1::NodeSpec::default();
     let mut paths = Vec::new();
     let mut changes = |path: &str| paths.push(path.to_owned());
@@ -211,24 +264,20 @@ async fn update(context: &mut Context, asked: Update) -> Result<(), Failure> {
         spec.zone = zone;
         changes("spec.zone");
     }
-    if change_pairs(&mut labels, asked.label) {
-        changes("labels");
-    }
-    if change_pairs(&mut annotations, asked.annotation) {
-        changes("annotations");
-    }
+    let labels = changed_pairs("labels", asked.label, &mut paths);
+    let annotations = changed_pairs("annotations", asked.annotation, &mut paths);
     if paths.is_empty() {
         let error = Error::new(ErrorKind::Invalid, "nothing to change: no flag says what");
         return Err(error.with_hint("hypervisor-ctl node update --help").into());
     }
     let request = v1::UpdateNodeRequest {
-        node: metadata.uid,
+        node: asked.node,
         spec: Some(spec),
         labels,
         annotations,
         update_mask: Some(prost_types::FieldMask { paths }),
         idempotency_key: asked.waiting.key(""),
-        precondition: Some(v1::Precondition { generation: metadata.generation }),
+        ..Default::default()
     };
     let node = send(context, &connection, request, &asked.waiting).await?;
     match node {

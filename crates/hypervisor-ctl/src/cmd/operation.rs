@@ -129,12 +129,15 @@ pub(crate) fn show(context: &mut Context, operation: &v1::Operation) -> Result<(
     context.show_one(&view::operation(operation), &operation.uid, || details(operation))
 }
 
-/// What was begun: one in full, several as a list.
-pub(crate) fn show_all(context: &mut Context, operations: &[v1::Operation]) -> Result<(), Failure> {
+/// Operations of a command: as a list, or the one in full.
+pub(crate) fn show_begun(
+    context: &mut Context,
+    operations: &[v1::Operation],
+    is_list: bool,
+) -> Result<(), Failure> {
     match operations {
-        [] => Ok(()),
-        [operation] => show(context, operation),
-        operations => context.show_rows(rows(operations, clock::wall())),
+        operations if is_list => context.show_rows(rows(operations, clock::wall())),
+        operations => operations.iter().try_for_each(|operation| show(context, operation)),
     }
 }
 

@@ -266,6 +266,7 @@ pub(crate) fn instance_status(s: &v1::InstanceStatus) -> Value {
         "published_ports": list(&s.published_ports, published_port),
         "details": s.details,
         "starts": s.starts,
+        "root_disk_bytes": s.root_disk_bytes,
     })
 }
 

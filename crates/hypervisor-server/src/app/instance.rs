@@ -1,10 +1,11 @@
 //! Calls about instances.
 
-use super::{Context, Plan, check_precondition};
+use super::{Context, Plan, check_precondition, key_of, pairs_after};
 use crate::state::write::Writer;
-use crate::state::{Cluster, InstanceEntry, keys};
+use crate::state::{Cluster, InstanceEntry, Missing, NOWHERE_LABEL, keys};
 use hv_api::convert::{project_from, spec_from, spec_to};
 use hv_api::v1;
+use hv_core::Labels;
 use hv_core::instance::state::{Decision, Request, decide};
 use hv_core::instance::update::{Field, needs_restart};
 use hv_core::instance::{Instance, InstanceSpec, InstanceStatus, Phase, RunState};
@@ -31,6 +32,7 @@ pub fn create(
     let wire = request.spec.as_ref().ok_or_else(|| Error::invalid("spec", "a specification is required"))?;
     let spec =
         InstanceSpec { restart_serial: 0, force_stop: false, stop_timeout_once: None, ..spec_from(wire)? };
+    check_required_node(cluster, &spec.placement.required_node)?;
     if let Some(taken) = cluster.instance_named(&project, &name) {
         return Err(Error::new(
             ErrorKind::AlreadyExists,
@@ -68,6 +70,26 @@ pub fn create(
     Ok(context.plan(writer, operation))
 }
 
+/// A node that people name must be there. What else no node has today, one that joins may have: an instance waits for that.
+fn check_required_node(cluster: &Cluster, reference: &str) -> Result<(), Error> {
+    const NAMES: usize = 5;
+    if reference.is_empty() || cluster.find_node(reference).is_ok() {
+        return Ok(());
+    }
+    let names = cluster.nodes().values().map(|entry| entry.node.metadata.name.as_str());
+    let mut there: Vec<_> = names.take(NAMES).collect();
+    if cluster.nodes().len() > NAMES {
+        there.push("...");
+    }
+    let there = if there.is_empty() {
+        "no node has registered".to_owned()
+    } else {
+        format!("there are: {}", there.join(", "))
+    };
+    Err(Error::invalid("spec.placement.required_node", format!("there is no node `{reference}`; {there}"))
+        .with_hint("name one of them, or register that node first: `hypervisor-ctl node register`"))
+}
+
 /// A verb on an instance, with what it needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Act<'a> {
@@ -97,11 +119,45 @@ pub fn act(cluster: &Cluster, act: &Act<'_>, context: &Context) -> Result<Plan, 
             return Err(Error::new(ErrorKind::Internal, format!("{} is no verb", act.request.as_str())));
         }
     };
-    let decision = decide(&entry.instance, act.request)?;
+    let decision = decided(cluster, entry, act.request)?;
     let mut instance = entry.instance.clone();
     apply(&mut instance.spec, decision, act.timeout);
     instance.spec.check()?;
     Ok(change(entry, instance, kind, context))
+}
+
+/// Whether a verb is acceptable now. Of an instance that waits to be found again nobody knows whether it runs: it can be told to be down
+/// when it is, and nothing else.
+fn decided(cluster: &Cluster, entry: &InstanceEntry, request: Request) -> Result<Decision, Error> {
+    let instance = &entry.instance;
+    if cluster.missing(entry) == Some(Missing::Waits)
+        && !matches!(request, Request::Stop | Request::ForceStop)
+    {
+        let (verb, name) = (request.as_str(), &instance.metadata.name);
+        return Err(Error::new(
+            ErrorKind::FailedPrecondition,
+            format!("cannot {verb} `{name}`: {}", cluster.awaits_report(instance)),
+        )
+        .with_uid(instance.id)
+        .with_hint("`hypervisor-ctl node list` shows which nodes are connected"));
+    }
+    decide(instance, request)
+}
+
+/// The label that says of an instance that it is nowhere has to name the restore that it is said of: another one would do nothing.
+fn check_nowhere_label(cluster: &Cluster, old: &Labels, new: &Labels) -> Result<(), Error> {
+    let Some(said) = new.get(NOWHERE_LABEL).filter(|said| old.get(NOWHERE_LABEL) != Some(*said)) else {
+        return Ok(());
+    };
+    let was = match cluster.restored() {
+        Some(restored) if *said == restored.to_string() => return Ok(()),
+        Some(restored) => {
+            format!("this store was restored at revision {restored}: {NOWHERE_LABEL}={restored}")
+        }
+        None => "this store was never restored".to_owned(),
+    };
+    Err(Error::invalid("labels", format!("`{NOWHERE_LABEL}={said}` names no restore of this store; {was}"))
+        .with_hint("the instance's message has the whole command"))
 }
 
 fn apply(spec: &mut InstanceSpec, decision: Decision, timeout: Option<Duration>) {
@@ -139,6 +195,14 @@ fn change(entry: &InstanceEntry, mut instance: Instance, kind: OperationKind, co
     } else if entry.placement.stays_lost(&instance.spec) && !instance.is_deleting() {
         // Nobody will act on it before it is started.
         operation.end(context.now, OperationPhase::Succeeded, "recorded for its next start", None);
+    } else if kind == OperationKind::InstanceUpdate
+        && (old.status.phase, old.placement.is_some()) == (Phase::Failed, true)
+        && (instance.spec.run_state, instance.spec.restart_serial)
+            == (old.spec.run_state, old.spec.restart_serial)
+    {
+        // How its last start ended says nothing of this change, and whether there is another start is not for the change to say.
+        let message = "recorded for its next start; it has failed before, and `instance start` tries again";
+        operation.end(context.now, OperationPhase::Succeeded, message, None);
     }
     context.plan(writer, operation)
 }
@@ -190,18 +254,23 @@ pub fn update(
     if paths.is_empty() {
         return Err(Error::invalid("update_mask", "name the fields to change, such as spec.cpus"));
     }
-    let mask = paths.iter().map(|path| Field::parse(path)).collect::<Result<Vec<_>, _>>()?;
+    let keyed = |path: &str| key_of("labels", path).or_else(|| key_of("annotations", path)).is_some();
+    let whole = paths.iter().filter(|path| !keyed(path));
+    let mask = whole.map(|path| Field::parse(path)).collect::<Result<Vec<_>, _>>()?;
     let mut instance = old.clone();
-    if mask.contains(&Field::Labels) {
-        check_labels("labels", &request.labels)?;
-        instance.metadata.labels.clone_from(&request.labels);
+    if let Some(labels) = pairs_after("labels", &old.metadata.labels, &request.labels, paths) {
+        check_labels("labels", &labels)?;
+        check_nowhere_label(cluster, &old.metadata.labels, &labels)?;
+        instance.metadata.labels = labels;
     }
-    if mask.contains(&Field::Annotations) {
-        check_annotations("annotations", &request.annotations)?;
-        instance.metadata.annotations.clone_from(&request.annotations);
+    if let Some(annotations) =
+        pairs_after("annotations", &old.metadata.annotations, &request.annotations, paths)
+    {
+        check_annotations("annotations", &annotations)?;
+        instance.metadata.annotations = annotations;
     }
     instance.spec = masked(&old.spec, request.spec.as_ref(), &mask)?;
-    let raises = check_room(cluster, entry, &instance.spec)?;
+    let raises = check_room(cluster, entry, &instance)?;
     if instance.spec.root_disk_bytes < old.spec.root_disk_bytes {
         return Err(Error::invalid("spec.root_disk_bytes", "a disk cannot shrink"));
     }
@@ -216,7 +285,7 @@ pub fn update(
             (RunState::Paused, _) => Request::Pause,
             (RunState::Stopped, _) => Request::Stop,
         };
-        apply(&mut instance.spec, decide(old, verb)?, None);
+        apply(&mut instance.spec, decided(cluster, entry, verb)?, None);
     }
     let has_guest = matches!(
         old.status.phase,
@@ -237,8 +306,8 @@ pub fn update(
 
 /// An instance may grow only into what its node has left, and the node that it leaves for. Answers the nodes that it takes more of:
 /// what was seen there must still hold at the commit.
-fn check_room(cluster: &Cluster, entry: &InstanceEntry, new: &InstanceSpec) -> Result<Vec<NodeId>, Error> {
-    let (own, wanted) = (entry.instance.spec.resources(), new.resources());
+fn check_room(cluster: &Cluster, entry: &InstanceEntry, new: &Instance) -> Result<Vec<NodeId>, Error> {
+    let (own, wanted) = (entry.instance.resources(), new.resources());
     if wanted.shortages(own).is_empty() {
         return Ok(Vec::new());
     }

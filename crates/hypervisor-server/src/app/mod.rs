@@ -15,7 +15,7 @@ pub use commit::{Call, Committed, Committer, Expiry};
 use crate::state::keys;
 use crate::state::write::Writer;
 use hv_core::operation::{Operation, OperationKind, OperationPhase, Target};
-use hv_core::{Error, ErrorKind, Name, OperationId, Timestamp};
+use hv_core::{Error, ErrorKind, Labels, Name, OperationId, Timestamp};
 use hv_store::{Compare, LeaseId};
 use uuid::Uuid;
 
@@ -73,6 +73,29 @@ impl Context {
         writer.only_if(Compare::Absent(keys::operation(operation.id))).put_operation(&operation, self.expiry);
         Plan { writer, operation, needs_restart: Vec::new() }
     }
+}
+
+/// Labels, or annotations, after an update. The mask names them all by `field`, or single ones by `field.KEY`, which two callers can
+/// change at the same time: one that the request does not have is removed. `None` where the mask names none.
+fn pairs_after(field: &str, old: &Labels, new: &Labels, paths: &[String]) -> Option<Labels> {
+    let mut after = None;
+    for path in paths {
+        if path == field {
+            after = Some(new.clone());
+        } else if let Some(key) = key_of(field, path) {
+            let pairs = after.get_or_insert_with(|| old.clone());
+            match new.get(key) {
+                Some(value) => pairs.insert(key.to_owned(), value.clone()),
+                None => pairs.remove(key),
+            };
+        }
+    }
+    after
+}
+
+/// The key in `field.KEY`.
+fn key_of<'a>(field: &str, path: &'a str) -> Option<&'a str> {
+    path.strip_prefix(field)?.strip_prefix('.').filter(|key| !key.is_empty())
 }
 
 /// Refuses when the object is not the one the caller saw.

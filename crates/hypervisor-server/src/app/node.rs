@@ -1,6 +1,6 @@
 //! Calls about nodes.
 
-use super::{Context, Plan, check_precondition};
+use super::{Context, Plan, check_precondition, key_of, pairs_after};
 use crate::state::write::Writer;
 use crate::state::{Cluster, keys};
 use hv_api::convert::{node_spec_from, node_spec_to};
@@ -74,14 +74,8 @@ pub fn update(cluster: &Cluster, request: &v1::UpdateNodeRequest, context: &Cont
             "spec.zone" => spec.zone.clone_from(&new.zone),
             "spec.schedulability" => spec.schedulability = new.schedulability,
             "spec.reason" => spec.reason.clone_from(&new.reason),
-            "labels" => {
-                check_labels("labels", &request.labels)?;
-                node.metadata.labels.clone_from(&request.labels);
-            }
-            "annotations" => {
-                check_annotations("annotations", &request.annotations)?;
-                node.metadata.annotations.clone_from(&request.annotations);
-            }
+            "labels" | "annotations" => {}
+            path if key_of("labels", path).or_else(|| key_of("annotations", path)).is_some() => {}
             other => {
                 return Err(Error::invalid(
                     "update_mask",
@@ -89,6 +83,16 @@ pub fn update(cluster: &Cluster, request: &v1::UpdateNodeRequest, context: &Cont
                 ));
             }
         }
+    }
+    let metadata = &mut node.metadata;
+    if let Some(labels) = pairs_after("labels", &metadata.labels, &request.labels, paths) {
+        check_labels("labels", &labels)?;
+        metadata.labels = labels;
+    }
+    if let Some(annotations) = pairs_after("annotations", &metadata.annotations, &request.annotations, paths)
+    {
+        check_annotations("annotations", &annotations)?;
+        metadata.annotations = annotations;
     }
     node.spec = node_spec_from(&spec)?;
     let mut writer = Writer::default();

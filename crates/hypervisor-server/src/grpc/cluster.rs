@@ -96,7 +96,9 @@ impl ClusterService for Api {
         let who = principal(&request)?;
         let mut request = request.into_inner();
         let key = std::mem::take(&mut request.idempotency_key);
-        let call = Call::new(&who, &key, "UpdateNode", &request).map_err(failed)?;
+        // A repetition is the same call, whatever its caller has seen meanwhile.
+        let repeated = v1::UpdateNodeRequest { precondition: None, ..request.clone() };
+        let call = Call::new(&who, &key, "UpdateNode", &repeated).map_err(failed)?;
         let plan = |cluster: &_, context: &_| app::node::update(cluster, &request, context);
         let done = self.committer.commit(&call, plan).await.map_err(failed)?;
         let (node, operation) = self.node_and_operation(&done).map_err(failed)?;

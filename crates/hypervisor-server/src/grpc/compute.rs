@@ -5,11 +5,12 @@ use crate::app::instance::Act;
 use crate::app::{self, Call, Committed, Plan};
 use crate::reconcile::candidates;
 use crate::scheduler;
-use crate::state::{Change, InstanceEntry, Object};
+use crate::state::{Change, InstanceEntry, Missing, Object};
 use futures::StreamExt;
 use hv_api::convert::{kind_from, phase_to, project_from};
 use hv_api::v1;
 use hv_api::v1::compute_service_server::ComputeService;
+use hv_core::instance::RunState;
 use hv_core::instance::state::{Request as Verb, decide};
 use hv_core::{Error, ErrorKind, InstanceId, Name, Selector};
 use hv_store::Revision;
@@ -137,7 +138,9 @@ impl ComputeService for Api {
         let who = principal(&request)?;
         let mut request = request.into_inner();
         let key = std::mem::take(&mut request.idempotency_key);
-        let call = Call::new(&who, &key, "UpdateInstance", &request).map_err(failed)?;
+        // A repetition is the same call, whatever its caller has seen meanwhile.
+        let repeated = v1::UpdateInstanceRequest { precondition: None, ..request.clone() };
+        let call = Call::new(&who, &key, "UpdateInstance", &repeated).map_err(failed)?;
         let plan = |cluster: &_, context: &_| {
             let update = app::instance::update(cluster, &request, context)?;
             let needs_restart = update.needs_restart.iter().map(|field| field.path().to_owned()).collect();
@@ -323,9 +326,14 @@ impl ComputeService for Api {
             .map_err(failed)?;
         let placed = entry.instance.placement.and_then(|placement| cluster.nodes().get(&placement.node));
         let node_name = placed.map(|node| node.node.metadata.name.to_string()).unwrap_or_default();
-        let summary = match placed {
-            Some(_) => format!("it is on {node_name}; were it placed now: {}", decision.summary),
-            None => decision.summary,
+        let spec = &entry.instance.spec;
+        let summary = match (cluster.missing(entry), placed) {
+            (Some(Missing::Waits), _) => cluster.awaits_report(&entry.instance),
+            (_, Some(_)) => format!("it is on {node_name}; were it placed now: {}", decision.summary),
+            (_, None) if spec.run_state == RunState::Stopped => {
+                format!("it is stopped, and on no node until it is started: {}", decision.summary)
+            }
+            (_, None) => decision.summary,
         };
         let verdict = |verdict: scheduler::Verdict| v1::NodeVerdict {
             feasible: verdict.is_feasible(),

@@ -202,6 +202,13 @@ impl Controller {
                     if refused || deleted {
                         self.mark_unplaced(cluster);
                     }
+                    if deleted {
+                        // What is left of it somewhere belongs to nothing now.
+                        let id = entry.instance.id;
+                        let has = |session: &Session| session.sightings.contains_key(&id);
+                        let nodes = self.sessions.iter().filter(|(_, session)| has(session));
+                        self.dirty.extend(nodes.map(|(node, _)| Subject::Node(*node)));
+                    }
                 }
                 Object::Node(entry) => {
                     self.dirty.insert(Subject::Node(entry.node.id));
@@ -417,8 +424,13 @@ impl Controller {
         let agent = match (self.sessions.get(&id), self.missed.get(&id)) {
             (Some(session), _) => Agent::Connected {
                 report: &session.report,
-                unended: node::unended(&session.unended, cluster),
-                complete: session.complete,
+                left: session.complete.then(|| {
+                    [
+                        node::unended(&session.unended, cluster),
+                        node::unknown(&session.sightings, cluster),
+                        node::kept(&session.kept, cluster),
+                    ]
+                }),
             },
             (None, Some(since)) if now.mono.saturating_sub(*since) < self.timing.grace => Agent::Missed,
             (None, _) => Agent::Lost,

@@ -85,9 +85,6 @@ fn advance(operation: &mut Operation, id: NodeId, node: Option<&Node>, view: &Vi
         Some(node) if node.spec.schedulability != Schedulability::Draining => {
             Some("the node is not drained any more")
         }
-        Some(node) if node.metadata.generation > operation.target_generation => {
-            Some("a newer change took its place")
-        }
         Some(_) => None,
     };
     if let Some(why) = cancelled {

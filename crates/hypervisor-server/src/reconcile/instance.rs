@@ -4,10 +4,9 @@ use super::sighting;
 use super::{drain, progress};
 use crate::scheduler::{self, Candidate};
 use crate::state::write::{Lost, PlacementRecord, Rejection, Stray, Writer};
-use crate::state::{Cluster, InstanceEntry, Missing, NOWHERE_LABEL, keys};
+use crate::state::{Cluster, InstanceEntry, Missing, keys};
 use hv_core::condition::REPORTED;
-use hv_core::instance::{Epoch, Instance, InstanceStatus, Phase, Placement, Relocation};
-use hv_core::meta::DEFAULT_PROJECT;
+use hv_core::instance::{Epoch, Instance, InstanceStatus, Phase, Placement, Relocation, RunState};
 use hv_core::node::NodePhase;
 use hv_core::operation::Target;
 use hv_core::{ConditionStatus, Error, InstanceId, NodeId, Resources, Timestamp};
@@ -72,7 +71,7 @@ pub(crate) fn candidates<'a>(
         };
         // What the instance takes already must not count against it.
         let own = match entry.placement.claims().any(|claim| claim == id) {
-            true => entry.instance.spec.resources(),
+            true => entry.instance.resources(),
             false => Resources::default(),
         };
         Candidate {
@@ -137,6 +136,12 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
             }
         }
         (None, _) if placement.stays_lost(&instance.spec) => instance.status = lost(&placement),
+        // It is on no node, and need not be on one before it is started.
+        (None, _)
+            if instance.spec.run_state == RunState::Stopped && instance.status.phase == Phase::Stopped =>
+        {
+            instance.status.observed_generation = instance.metadata.generation;
+        }
         (None, _) => {
             reserve = place(&mut instance, &mut placement, entry, view)?;
         }
@@ -163,7 +168,7 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         {
             placement.leaving = true;
             placement.reserved = Some(other);
-            reserve = Some((other, instance.spec.resources()));
+            reserve = Some((other, instance.resources()));
             instance.status.phase = Phase::Migrating;
             instance.status.message = leaves(view.cluster, node);
         }
@@ -178,7 +183,13 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
         (Some(node), Some(observed)) => {
             // An agent that has just started has yet to look; what it acted on under this epoch, it has acted on.
             let acted_on = instance.status.observed_generation.max(observed.status.observed_generation);
-            instance.status = InstanceStatus { observed_generation: acted_on, ..observed.status.clone() };
+            // Likewise of its disk.
+            let root_disk_bytes = match observed.status.root_disk_bytes {
+                0 => instance.status.root_disk_bytes,
+                known => known,
+            };
+            instance.status =
+                InstanceStatus { observed_generation: acted_on, root_disk_bytes, ..observed.status.clone() };
             if placement.leaving && !instance.is_deleting() {
                 instance.status.phase = Phase::Migrating;
                 if instance.status.message.is_empty() {
@@ -204,7 +215,7 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
             instance.status.message = format!("{}; no node keeps room for it", leaves(view.cluster, node));
         }
         if placement.reserved != entry.placement.reserved {
-            reserve = placement.reserved.map(|other| (other, instance.spec.resources()));
+            reserve = placement.reserved.map(|other| (other, instance.resources()));
         }
     }
 
@@ -265,18 +276,8 @@ fn find(
     seen_on: Option<NodeId>,
     view: &View<'_>,
 ) -> Option<(NodeId, Resources)> {
-    let name = &instance.metadata.name;
     let Some(node) = seen_on else {
-        let restored = view.cluster.restored().unwrap_or_default();
-        let project = match instance.metadata.project.as_str() {
-            DEFAULT_PROJECT => String::new(),
-            project => format!(" --project {project}"),
-        };
-        let message = format!(
-            "the store was restored, and no node has reported this instance since: connect the node that has it; if it is \
-             nowhere, `hypervisor-ctl instance update {name}{project} --label {NOWHERE_LABEL}={restored}` starts it anew, \
-             `hypervisor-ctl instance delete {name}{project} --force` removes it"
-        );
+        let message = view.cluster.awaits_report(instance);
         instance.status.phase = Phase::Unknown;
         instance.status.conditions.set(REPORTED, ConditionStatus::False, "StoreRestored", &message, view.now);
         instance.status.message = message;
@@ -292,7 +293,7 @@ fn find(
     instance.placement = Some(Placement { node, epoch: placement.epoch });
     instance.status.conditions.clear(REPORTED);
     instance.status.message = format!("found on node {}", node_name(view.cluster, node));
-    Some((node, instance.spec.resources()))
+    Some((node, instance.resources()))
 }
 
 /// Takes an instance from its node; it waits for the next one.
@@ -301,7 +302,12 @@ fn unplace(instance: &mut Instance, placement: &mut PlacementRecord) {
     placement.leaving = false;
     placement.reserved = None;
     instance.placement = None;
-    instance.status = InstanceStatus::default();
+    instance.status = blank(&instance.status);
+}
+
+/// The status of what has yet to be observed. Its image is as large as it was.
+fn blank(before: &InstanceStatus) -> InstanceStatus {
+    InstanceStatus { root_disk_bytes: before.root_disk_bytes, ..InstanceStatus::default() }
 }
 
 fn leaves(cluster: &Cluster, node: NodeId) -> String {
@@ -319,7 +325,7 @@ fn lost(placement: &PlacementRecord) -> InstanceStatus {
     }
 }
 
-/// Chooses a node. Without one the status says why.
+/// Chooses a node. Without one the status says why; what is wanted stopped is that already.
 fn place(
     instance: &mut Instance,
     placement: &mut PlacementRecord,
@@ -334,12 +340,19 @@ fn place(
         placement.lost = None;
         placement.epoch = placement.epoch.next_above(view.highest_epoch);
         instance.placement = Some(Placement { node, epoch: placement.epoch });
+        instance.status =
+            InstanceStatus { phase: Phase::Scheduled, message: decision.summary, ..blank(&instance.status) };
+        return Ok(Some((node, instance.resources())));
+    }
+    if instance.spec.run_state == RunState::Stopped {
+        // There is nothing to wait for: it is as it is wanted.
         instance.status = InstanceStatus {
-            phase: Phase::Scheduled,
-            message: decision.summary,
-            ..InstanceStatus::default()
+            phase: Phase::Stopped,
+            message: format!("it is on no node until it is started: {}", decision.summary),
+            observed_generation: instance.metadata.generation,
+            ..blank(&instance.status)
         };
-        return Ok(Some((node, instance.spec.resources())));
+        return Ok(None);
     }
     // Refused by every node that could otherwise have it: waiting would not help.
     let refused = candidates.iter().any(|candidate| candidate.refusal.is_some())
@@ -350,7 +363,7 @@ fn place(
     instance.status = InstanceStatus {
         phase: if refused { Phase::Failed } else { Phase::Pending },
         message: decision.summary,
-        ..InstanceStatus::default()
+        ..blank(&instance.status)
     };
     Ok(None)
 }

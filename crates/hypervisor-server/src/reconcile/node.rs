@@ -1,13 +1,14 @@
 //! The next step of one node: its record follows its agent's session.
 
-use crate::state::write::Writer;
+use super::sighting;
+use crate::state::write::{Stray, Writer};
 use crate::state::{Cluster, NodeEntry, keys};
 use hv_api::v1;
-use hv_core::condition::REVOCATION;
+use hv_core::condition::{KEPT_DISKS, REVOCATION, UNKNOWN_INSTANCES};
 use hv_core::node::{Node, NodePhase, NodeReport, NodeStatus};
 use hv_core::{ConditionStatus, Error, InstanceId, Metadata, Name, NodeId, Timestamp};
 use hv_store::{Compare, Txn};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of a node's agent.
 #[derive(Clone, Debug)]
@@ -16,10 +17,8 @@ pub(super) enum Agent<'a> {
     Connected {
         /// Its newest report.
         report: &'a NodeReport,
-        /// Guests that the server gave up and that it cannot end, for people.
-        unended: Option<String>,
-        /// It has told all that it has.
-        complete: bool,
+        /// What it has that people should know of, once it has told all that it has: until then what was known before says more.
+        left: Option<[Left; 3]>,
     },
     /// Not connected, but not for long enough to say so.
     Missed,
@@ -31,7 +30,7 @@ pub(super) enum Agent<'a> {
 pub(super) fn step(writer: &mut Writer, entry: &NodeEntry, agent: &Agent<'_>, now: Timestamp) {
     let mut node = entry.node.clone();
     match agent {
-        Agent::Connected { report, unended, complete } => {
+        Agent::Connected { report, left } => {
             node.status.report = (*report).clone();
             node.status.phase = if report.drivers.iter().any(|driver| driver.healthy) {
                 NodePhase::Ready
@@ -39,13 +38,11 @@ pub(super) fn step(writer: &mut Writer, entry: &NodeEntry, agent: &Agent<'_>, no
                 NodePhase::NotReady
             };
             let conditions = &mut node.status.conditions;
-            match unended {
-                Some(message) => {
-                    conditions.set(REVOCATION, ConditionStatus::False, "CannotEnd", message, now);
+            for Left { condition, status, reason, message } in left.iter().flatten() {
+                match message {
+                    Some(message) => drop(conditions.set(condition, *status, reason, message, now)),
+                    None => drop(conditions.clear(condition)),
                 }
-                // What it has not told yet may be what it could not end before.
-                None if *complete => drop(conditions.clear(REVOCATION)),
-                None => {}
             }
         }
         Agent::Missed => {}
@@ -60,26 +57,68 @@ pub(super) fn step(writer: &mut Writer, entry: &NodeEntry, agent: &Agent<'_>, no
     }
 }
 
-/// Most guests that a message names.
-const NAMES: usize = 5;
+/// One kind of things that a node has and should not, as a condition of it.
+#[derive(Clone, Debug)]
+pub(super) struct Left {
+    condition: &'static str,
+    status: ConditionStatus,
+    reason: &'static str,
+    /// Which they are, for people; `None` when there is nothing of the kind.
+    message: Option<String>,
+}
+
+/// Some of them by name, if there are any.
+fn list(all: impl Iterator<Item = String>) -> Option<String> {
+    const NAMES: usize = 5;
+    let mut named: Vec<_> = all.collect();
+    let more = named.len().saturating_sub(NAMES);
+    named.truncate(NAMES);
+    if more > 0 {
+        named.push(format!("and {more} more"));
+    }
+    (!named.is_empty()).then(|| named.join("; "))
+}
+
+fn name(id: InstanceId, cluster: &Cluster) -> String {
+    match cluster.instances().get(&id) {
+        Some(entry) => format!("{} ({id})", entry.instance.metadata.name),
+        None => id.to_string(),
+    }
+}
 
 /// Says which guests a node cannot end though the server gave them up, why, and what people do then.
-pub(super) fn unended(guests: &BTreeMap<InstanceId, String>, cluster: &Cluster) -> Option<String> {
-    let one = |(id, why): (&InstanceId, &String)| match cluster.instances().get(id) {
-        Some(entry) => format!("{} ({id}): {why}", entry.instance.metadata.name),
-        None => format!("{id}: {why}"),
-    };
-    let mut named: Vec<_> = guests.iter().take(NAMES).map(one).collect();
-    if guests.len() > NAMES {
-        named.push(format!("and {} more", guests.len() - NAMES));
-    }
-    (!named.is_empty()).then(|| {
+pub(super) fn unended(guests: &BTreeMap<InstanceId, String>, cluster: &Cluster) -> Left {
+    let guests = list(guests.iter().map(|(id, why)| format!("{}: {why}", name(*id, cluster))));
+    let message = guests.map(|guests| {
         format!(
-            "guests that were given up with an earlier node of this host cannot be ended, and may run elsewhere as well: {}. End \
-             them on this host: the uid is on the command line of their process",
-            named.join("; ")
+            "guests that were given up with an earlier node of this host cannot be ended, and may run elsewhere as well: {guests}. End \
+             them on this host: the uid is on the command line of their process"
         )
-    })
+    });
+    Left { condition: REVOCATION, status: ConditionStatus::False, reason: "CannotEnd", message }
+}
+
+/// Says which disks a node keeps that the server gave up.
+pub(super) fn kept(disks: &BTreeSet<InstanceId>, cluster: &Cluster) -> Left {
+    let message = list(disks.iter().map(|id| name(*id, cluster))).map(|disks| {
+        format!(
+            "disks that an earlier node of this host was given up with are kept here: {disks}. Remove their directories when nobody needs \
+             what is on them"
+        )
+    });
+    Left { condition: KEPT_DISKS, status: ConditionStatus::True, reason: "NodeAbandoned", message }
+}
+
+/// Says what a node has of instances that the store does not know.
+pub(super) fn unknown(sightings: &BTreeMap<InstanceId, Stray>, cluster: &Cluster) -> Left {
+    let unknown = sightings.iter().filter(|(id, _)| !cluster.instances().contains_key(id));
+    let message = list(unknown.map(|(id, stray)| format!("{} of {id}", sighting::what(*stray)))).map(|unknown| {
+        format!(
+            "here is what belongs to no instance that the server knows: {unknown}. It is left alone, and not started again: end it on this \
+             host, where the uid is on the command line of its process, and remove its directory"
+        )
+    });
+    Left { condition: UNKNOWN_INSTANCES, status: ConditionStatus::True, reason: "NotInStore", message }
 }
 
 /// What a hello comes to.

@@ -35,7 +35,9 @@ pub(super) fn advance(
 
 fn converge(operation: &mut Operation, instance: &Instance, now: Timestamp) -> bool {
     let status = &instance.status;
-    let settled = status.observed_generation >= operation.target_generation && instance.placement.is_some();
+    // Without a node there is nobody to act on anything, but for a stop, which needs nobody.
+    let acted = instance.placement.is_some() || status.phase == Phase::Stopped;
+    let settled = status.observed_generation >= operation.target_generation && acted;
     let failed = |message: &str| Error::new(ErrorKind::FailedPrecondition, message);
     match status.phase {
         // Every node that could have it has refused it, or it was lost with its node.
@@ -44,7 +46,7 @@ fn converge(operation: &mut Operation, instance: &Instance, now: Timestamp) -> b
             OperationPhase::Failed,
             "",
             Some(
-                failed(&status.message).with_hint("mend what the message names, on the node or by `instance update`, then `instance start`; another image or node takes a new instance"),
+                failed(&status.message).with_hint("mend what the message names, on the node or by `instance update`, then `instance start`; to use another image or node, create a new instance"),
             ),
         ),
         Phase::Failed if settled => operation.end(
@@ -64,7 +66,8 @@ fn converge(operation: &mut Operation, instance: &Instance, now: Timestamp) -> b
         ),
         Phase::Migrating => operation.step(now, 10, phrase(instance, "it moves to another node")),
         _ if settled => operation.end(now, OperationPhase::Succeeded, status.phase.as_str(), None),
-        Phase::Pending => operation.step(now, 5, phrase(instance, "waiting for a node")),
+        Phase::Pending if status.message.is_empty() => operation.step(now, 5, "waiting for a node"),
+        Phase::Pending => operation.step(now, 5, format!("waiting for a node: {}", status.message)),
         Phase::Scheduled => operation.step(now, 20, phrase(instance, "placed")),
         Phase::Preparing => operation.step(now, 40, "making disks and networks"),
         Phase::Starting => operation.step(now, 70, "starting the guest"),

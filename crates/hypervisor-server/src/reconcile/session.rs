@@ -38,10 +38,12 @@ pub(super) struct Session {
     pub(super) last_heard: Duration,
     pub(super) report: NodeReport,
     pub(super) observed: BTreeMap<InstanceId, Observed>,
-    /// Instances that this node has, and that do not belong here as far as the store knows.
+    /// Instances that this node has, and that do not belong here as far as the store knows, if it knows them at all.
     pub(super) sightings: BTreeMap<InstanceId, Stray>,
     /// Guests that the server gave up and that cannot be ended there, and why.
     pub(super) unended: BTreeMap<InstanceId, String>,
+    /// Instances that the server gave up and that it keeps the disks of.
+    pub(super) kept: BTreeSet<InstanceId>,
     /// Those of which it has said what it has, until it has told all.
     pub(super) told: BTreeSet<InstanceId>,
     /// It has told all that it has.
@@ -130,10 +132,19 @@ impl Controller {
                         }
                         self.dirty.insert(Subject::Node(node));
                     }
+                    let kept = match wire.revoked && !wire.gone {
+                        true => session.kept.insert(id),
+                        false => session.kept.remove(&id),
+                    };
+                    if kept {
+                        self.dirty.insert(Subject::Node(node));
+                    }
                     self.highest_epoch = self.highest_epoch.max(Epoch(wire.epoch));
-                    let elsewhere = cluster.instances().get(&id).is_some_and(|entry| {
+                    let entry = cluster.instances().get(&id);
+                    let elsewhere = entry.is_none_or(|entry| {
                         cluster.missing(entry).is_some() || entry.placement.node != Some(node)
                     });
+                    let before = session.sightings.get(&id).copied();
                     match seen {
                         Seen::There(sighting) if elsewhere => {
                             session.sightings.insert(id, sighting);
@@ -142,6 +153,9 @@ impl Controller {
                         Seen::Nothing | Seen::There(_) => {
                             session.sightings.remove(&id);
                         }
+                    }
+                    if entry.is_none() && session.sightings.get(&id).copied() != before {
+                        self.dirty.insert(Subject::Node(node));
                     }
                     self.dirty.insert(Subject::Instance(id));
                     if wire.orphan {
@@ -160,6 +174,7 @@ impl Controller {
                     let told = std::mem::take(&mut session.told);
                     session.sightings.retain(|id, _| told.contains(id));
                     session.unended.retain(|id, _| told.contains(id));
+                    session.kept.retain(|id| told.contains(id));
                     session.complete = true;
                     self.dirty.insert(Subject::Node(node));
                     self.mark_strays(node, cluster);
@@ -284,6 +299,7 @@ impl Controller {
             observed: BTreeMap::new(),
             sightings: BTreeMap::new(),
             unended: BTreeMap::new(),
+            kept: BTreeSet::new(),
             told: BTreeSet::new(),
             complete: false,
             sent: wanted.into_iter().map(|(id, (told, _))| (id, told)).collect(),

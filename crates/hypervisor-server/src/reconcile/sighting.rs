@@ -36,8 +36,13 @@ pub(super) fn settles(sighting: Stray) -> bool {
     sighting.epoch != Epoch(0)
 }
 
+/// In two words.
+pub(super) fn what(stray: Stray) -> &'static str {
+    if stray.lives { "a guest" } else { "disks" }
+}
+
 fn describe(stray: Stray, node: &str) -> String {
-    let what = if stray.lives { "a guest" } else { "disks" };
+    let what = what(stray);
     match stray.epoch {
         Epoch(0) => format!("{what} of it on node {node}, which remembers no assignment"),
         epoch => format!("{what} of it on node {node}, under assignment {epoch}"),

@@ -9,7 +9,7 @@ use crate::state::{Change, Cluster, keys};
 use hv_api::convert::{report_to, status_from};
 use hv_api::v1;
 use hv_api::v1::agent_message::Message as Up;
-use hv_core::condition::{REVOCATION, STRAY};
+use hv_core::condition::{KEPT_DISKS, REVOCATION, STRAY, UNKNOWN_INSTANCES};
 use hv_core::instance::{Instance, InstanceSpec, InstanceStatus, Phase, Relocation};
 use hv_core::node::{DriverStatus, Node, NodePhase, NodeReport, NodeSpec, NodeStatus};
 use hv_core::{
@@ -330,6 +330,44 @@ fn a_stray_is_shown_until_its_node_says_that_it_is_gone_or_is_gone_itself() {
 }
 
 #[test]
+fn a_node_shows_what_it_has_of_instances_that_nobody_knows_until_it_is_gone() {
+    let mut world = World::new();
+    let (alpha, beta) = (world.node("alpha", 4), world.node("beta", 4));
+    world.create("demo");
+    world.place("demo", alpha);
+    let id = world.entry("demo").instance.id;
+    let mut site = Site::new(world);
+    site.connect(beta);
+    let shown = |site: &Site| {
+        let conditions = &site.world.cluster.nodes()[&beta].node.status.conditions;
+        conditions.get(UNKNOWN_INSTANCES).map(|unknown| unknown.message.clone())
+    };
+    let other: InstanceId = "018f4e2a-0000-7000-8000-00000000abcd".parse().unwrap();
+    let stray = |id: InstanceId| stray_guest(id);
+    site.observed(beta, full(false, vec![stray(other)]));
+    assert_eq!(shown(&site), None, "it may have more to tell");
+    site.observed(beta, full(true, vec![stray(id)]));
+    let message = shown(&site).expect("people are told");
+    assert!(message.contains(&format!(": a guest of {other}. It is left alone")), "{message}");
+    // A server that has just started shows what was known until the node has told all.
+    site.disconnect(beta);
+    site.restart();
+    site.connect(beta);
+    site.observed(beta, full(false, vec![]));
+    assert_eq!(shown(&site).as_ref(), Some(&message));
+    site.observed(beta, full(true, vec![stray(other), stray(id)]));
+    site.report(beta, v1::ObservedInstance { uid: other.to_string(), gone: true, ..stray(other) });
+    assert_eq!(shown(&site), None);
+    // A stray is nobody's once its instance is removed.
+    let mut writer = Writer::default();
+    writer.delete(keys::instance(&Name::parse("name", "default").unwrap(), id));
+    assert!(site.world.model.txn(&writer.finish()).unwrap().succeeded);
+    let visible = site.world.follow();
+    site.step(Input::Changes(&visible));
+    assert!(shown(&site).expect("it is left").contains(&format!("a guest of {id}")));
+}
+
+#[test]
 fn a_node_shows_the_guests_that_it_was_to_end_and_cannot() {
     let mut world = World::new();
     let (alpha, beta) = (world.node("alpha", 4), world.node("beta", 4));
@@ -372,9 +410,50 @@ fn a_node_shows_the_guests_that_it_was_to_end_and_cannot() {
     site.observed(beta, full(true, vec![unended(other, "kill: no")]));
     let message = shown(&site).expect("one is left").1;
     assert!(!message.contains("demo"), "{message}");
-    let gone = v1::ObservedInstance { uid: other.to_string(), ..revoked() };
-    site.report(beta, gone);
+    // It has ended; its disks are kept until somebody removes them.
+    let ended = v1::ObservedInstance { uid: other.to_string(), ..revoked() };
+    site.report(beta, ended.clone());
     assert_eq!(shown(&site), None);
+    let kept = |site: &Site| {
+        let conditions = &site.world.cluster.nodes()[&beta].node.status.conditions;
+        conditions.get(KEPT_DISKS).map(|kept| kept.message.clone())
+    };
+    let message = kept(&site).expect("it takes room");
+    assert!(message.contains(&format!("are kept here: {other}. Remove")), "{message}");
+    site.report(beta, v1::ObservedInstance { gone: true, ..ended });
+    assert_eq!(kept(&site), None);
+}
+
+#[test]
+fn a_disk_that_the_specification_says_no_size_of_counts_as_its_node_made_it() {
+    let mut world = World::new();
+    let alpha = world.node("alpha", 4);
+    world.create("demo");
+    world.place("demo", alpha);
+    let entry = world.entry("demo");
+    let (uid, epoch) = (entry.instance.id.to_string(), entry.placement.epoch.0);
+    let mut site = Site::new(world);
+    site.connect(alpha);
+    let made = |phase: v1::InstancePhase, root_disk_bytes| v1::ObservedInstance {
+        uid: uid.clone(),
+        epoch,
+        status: Some(v1::InstanceStatus { phase: phase.into(), root_disk_bytes, ..Default::default() }),
+        ..Default::default()
+    };
+    let counted = |site: &Site| site.world.cluster.allocated(alpha).disk_bytes;
+    site.report(alpha, made(v1::InstancePhase::Preparing, 0));
+    assert_eq!(counted(&site), 0);
+    site.report(alpha, made(v1::InstancePhase::Running, 2 << 30));
+    assert_eq!(counted(&site), 2 << 30);
+    // Its agent has just started, or cannot read it: it has not become smaller.
+    site.report(alpha, made(v1::InstancePhase::Stopped, 0));
+    assert_eq!(counted(&site), 2 << 30);
+    let specified = |root_disk_bytes: u64| {
+        let mut instance = site.world.entry("demo").instance.clone();
+        instance.spec.root_disk_bytes = root_disk_bytes;
+        instance.resources().disk_bytes
+    };
+    assert_eq!((specified(1 << 30), specified(3 << 30)), (2 << 30, 3 << 30));
 }
 
 /// `demo` runs on alpha, and may leave it.

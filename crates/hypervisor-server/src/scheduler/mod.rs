@@ -119,7 +119,8 @@ pub fn obstacles(instance: &Instance, selector: &Selector, candidate: &Candidate
     if !selector.matches(&node.metadata.labels) {
         obstacles.push(format!("its labels do not match `{}`", wanted.node_selector));
     }
-    obstacles.extend(instance.spec.resources().shortages(node.status.report.allocatable - *allocated));
+    let total = node.status.report.allocatable;
+    obstacles.extend(instance.resources().shortages_of(total - *allocated, total));
     if let Some(refusal) = refusal {
         obstacles.push((*refusal).to_owned());
     }
@@ -130,7 +131,7 @@ fn judge(instance: &Instance, selector: &Selector, candidate: &Candidate<'_>) ->
     let node = candidate.node;
     let obstacles = obstacles(instance, selector, candidate);
     let total = node.status.report.allocatable;
-    let free = total - candidate.allocated - instance.spec.resources();
+    let free = total - candidate.allocated - instance.resources();
     let cpu = share(free.cpus.into(), total.cpus.into());
     let memory = share(free.memory_bytes, total.memory_bytes);
     let mut score = f64::midpoint(cpu, memory);
@@ -226,7 +227,7 @@ mod tests {
             node
         };
         let good = node(1, "a");
-        check("needs 9 vCPUs, 8 free", &good, |spec| spec.cpus = 9);
+        check("needs 9 vCPUs, 8 in all", &good, |spec| spec.cpus = 9);
         check("zone is `a`, not `b`", &good, |spec| spec.placement.zone = "b".into());
         check("its labels do not match", &good, |spec| spec.placement.node_selector = "disk=hdd".into());
         check("requires node `c`", &good, |spec| spec.placement.required_node = "c".into());

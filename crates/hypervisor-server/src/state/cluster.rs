@@ -6,6 +6,7 @@ use hv_api::convert::{instance_from, node_from, operation_from, status_from};
 use hv_api::internal::v1 as internal;
 use hv_api::v1;
 use hv_core::instance::{Epoch, Instance, InstanceStatus, Placement};
+use hv_core::meta::DEFAULT_PROJECT;
 use hv_core::node::Node;
 use hv_core::operation::{Operation, Target};
 use hv_core::{Error, ErrorKind, InstanceId, Name, NodeId, OperationId, Resources};
@@ -187,6 +188,20 @@ impl Cluster {
         older.then_some(if nowhere { Missing::Nowhere } else { Missing::Waits })
     }
 
+    /// Says of an instance that [waits](Missing::Waits) what it waits for, and what people do if that never comes.
+    pub fn awaits_report(&self, instance: &Instance) -> String {
+        let (name, restored) = (&instance.metadata.name, self.restored.unwrap_or_default());
+        let project = match instance.metadata.project.as_str() {
+            DEFAULT_PROJECT => String::new(),
+            project => format!(" --project {project}"),
+        };
+        format!(
+            "the store was restored, and no node has reported this instance since: connect the node that has it; if it is \
+             nowhere, `hypervisor-ctl instance update {name}{project} --label {NOWHERE_LABEL}={restored}` starts it anew, \
+             `hypervisor-ctl instance delete {name}{project} --force` removes it"
+        )
+    }
+
     /// When the store was restored from a snapshot, if ever.
     pub fn restored(&self) -> Option<Revision> {
         self.restored
@@ -224,7 +239,7 @@ impl Cluster {
 
     /// What the instances on a node take, and those that room is kept for.
     pub fn allocated(&self, node: NodeId) -> Resources {
-        self.claiming(node).map(|entry| entry.instance.spec.resources()).sum()
+        self.claiming(node).map(|entry| entry.instance.resources()).sum()
     }
 
     /// An instance by uid, or by name within a project.

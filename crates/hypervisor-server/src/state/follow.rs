@@ -133,16 +133,18 @@ impl Follower {
 
     /// Changes after a revision.
     pub fn subscribe(&self, after: Revision) -> Result<Subscription, Error> {
+        // What a caller has just seen there exists, though its changes may be on their way into the ring.
+        let newest = self.cluster().revision();
+        if after > newest {
+            return Err(Error::new(
+                ErrorKind::Expired,
+                format!("revision {after} does not exist; the store is at {newest}: it was restored, or it is another one"),
+            )
+            .with_hint("list anew, and watch from the revision of that answer"));
+        }
         let floor = self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner).floor;
         if after < floor {
             return Err(expired(after));
-        }
-        if after > self.revision() {
-            return Err(Error::new(
-                ErrorKind::Expired,
-                format!("revision {after} does not exist; the store is at {}: it was restored, or it is another one", self.revision()),
-            )
-            .with_hint("list anew, and watch from the revision of that answer"));
         }
         Ok(Subscription { shared: self.shared.clone(), revision: self.shared.revision.subscribe(), after })
     }
@@ -249,20 +251,15 @@ mod tests {
     use hv_core::{Labels, Metadata, Name, Timestamp};
     use hv_store::model::MemoryStore;
 
-    #[tokio::test]
-    async fn the_ring_holds_so_many_bytes_and_who_is_older_lists_anew() {
-        const USER_DATA: usize = 256 << 10;
-        let store = Arc::new(MemoryStore::new("test"));
-        let (follower, watch) = Follower::start(store.clone()).await.unwrap();
-        let following = follower.clone();
+    fn instance(annotations: Labels) -> Instance {
         let name = |name| Name::parse("name", name).unwrap();
-        let instance = Instance {
+        Instance {
             id: "018f4e2a-0000-7000-8000-000000000002".parse().unwrap(),
             metadata: Metadata {
                 name: name("demo"),
                 project: name("default"),
                 labels: Labels::new(),
-                annotations: Labels::from([("note".into(), "x".repeat(USER_DATA))]),
+                annotations,
                 generation: 1,
                 created_at: Timestamp(1),
                 deletion_requested_at: None,
@@ -271,7 +268,41 @@ mod tests {
             spec: InstanceSpec { image: Some("/i".into()), ..InstanceSpec::default() },
             status: InstanceStatus::default(),
             placement: None,
-        };
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_has_seen_a_revision_can_follow_from_it() {
+        let store = Arc::new(MemoryStore::new("test"));
+        let (follower, mut watch) = Follower::start(store.clone()).await.unwrap();
+        let mut writer = Writer::default();
+        writer.put_instance(&instance(Labels::new()));
+        let created = store.txn(writer.finish()).await.unwrap().revision;
+        let batch = watch.next().await.unwrap().unwrap();
+        // The change stands before the ring, and is in the cluster already.
+        let ring = follower.shared.ring.lock().unwrap();
+        let (takes, subscribes) = std::thread::scope(|scope| {
+            let takes = scope.spawn(|| follower.take(&batch));
+            while follower.cluster().revision() < created {
+                std::thread::yield_now();
+            }
+            let subscribes = scope.spawn(|| follower.subscribe(created).map(|place| place.position()));
+            // It waits for the ring, or has ended before it.
+            (0..10_000).take_while(|_| !subscribes.is_finished()).for_each(|_| std::thread::yield_now());
+            drop(ring);
+            (takes.join().unwrap(), subscribes.join().unwrap())
+        });
+        takes.unwrap();
+        assert_eq!(subscribes.unwrap(), created);
+    }
+
+    #[tokio::test]
+    async fn the_ring_holds_so_many_bytes_and_who_is_older_lists_anew() {
+        const USER_DATA: usize = 256 << 10;
+        let store = Arc::new(MemoryStore::new("test"));
+        let (follower, watch) = Follower::start(store.clone()).await.unwrap();
+        let following = follower.clone();
+        let instance = instance(Labels::from([("note".into(), "x".repeat(USER_DATA))]));
         let mut writer = Writer::default();
         writer.put_instance(&instance);
         let created = store.txn(writer.finish()).await.unwrap().revision;

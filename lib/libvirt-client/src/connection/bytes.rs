@@ -34,10 +34,12 @@ impl Piece {
 #[derive(Debug)]
 pub struct ByteStream {
     shared: Arc<Shared>,
-    /// Keeps the lane open.
-    _lane: Connection,
+    /// Kept open; its deadline is the stream's.
+    lane: Connection,
     info: &'static Info,
     serial: Serial,
+    /// How much more may be sent, where the call has said how much it will be.
+    room: Option<u64>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -48,7 +50,31 @@ impl std::fmt::Debug for Shared {
 
 impl ByteStream {
     pub(super) fn new(lane: Connection, info: &'static Info, serial: Serial) -> Self {
-        Self { shared: Arc::clone(&lane.shared), _lane: lane, info, serial }
+        Self { shared: Arc::clone(&lane.shared), lane, info, serial, room: None }
+    }
+
+    /// So much and no more may be sent: the call has promised it.
+    pub(crate) fn of_length(mut self, length: u64) -> Self {
+        self.room = Some(length);
+        self
+    }
+
+    /// Takes what is to be sent out of what was promised. A daemon must not be left to find out: one of 11.3.0 that gets more than was
+    /// promised goes round in its event loop for ever, and answers nobody.
+    fn promise(&mut self, length: u64) -> Result<(), Error> {
+        let Some(room) = self.room else { return Ok(()) };
+        let left = room.checked_sub(length);
+        let refused =
+            || Error::misuse(format!("{length} bytes for a stream that takes {room} more")).of(self.info);
+        self.room = Some(left.ok_or_else(refused)?);
+        Ok(())
+    }
+
+    /// What is sent is waited for as long as a call: a daemon that no longer reads says nothing.
+    async fn in_time<T>(&self, wait: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let Some(deadline) = self.lane.deadline else { return wait.await };
+        let late = || Error::new(ErrorKind::Timeout).of(self.info).possibly_executed();
+        tokio::time::timeout(deadline, wait).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// The next piece; `None` at the end of the data.
@@ -80,11 +106,15 @@ impl ByteStream {
     /// Sends data; waits while much is unsent.
     ///
     /// # Errors
-    /// When the daemon has broken the stream off, or the connection is broken.
+    /// When the daemon has broken the stream off, or the connection is broken; [`ErrorKind::Timeout`] when nothing moves for as long as a
+    /// call may take; [`ErrorKind::Misuse`], with nothing sent, when it is more than the call that opened the stream has promised.
     pub async fn send(&mut self, data: &[u8]) -> Result<(), Error> {
+        self.promise(data.len() as u64)?;
         for piece in data.chunks(STREAM_CHUNK) {
-            poll_fn(|context| self.poll_send(context, |session, serial| session.stream_send(serial, piece)))
-                .await?;
+            let sent = poll_fn(|context| {
+                self.poll_send(context, |session, serial| session.stream_send(serial, piece))
+            });
+            self.in_time(sent).await?;
         }
         Ok(())
     }
@@ -94,14 +124,16 @@ impl ByteStream {
     /// # Errors
     /// As [`ByteStream::send`].
     pub async fn send_hole(&mut self, length: u64) -> Result<(), Error> {
+        self.promise(length)?;
         let length =
             i64::try_from(length).map_err(|_| Error::protocol("a hole beyond 2^63 bytes").of(self.info))?;
-        poll_fn(|context| self.poll_send(context, |session, serial| session.stream_hole(serial, length)))
-            .await
+        let sent =
+            poll_fn(|context| self.poll_send(context, |session, serial| session.stream_hole(serial, length)));
+        self.in_time(sent).await
     }
 
     fn poll_send(
-        &mut self,
+        &self,
         context: &mut Context<'_>,
         send: impl FnOnce(&mut libvirt_protocol::session::ClientSession, Serial) -> Result<(), StreamError>,
     ) -> Poll<Result<(), Error>> {
@@ -125,8 +157,8 @@ impl ByteStream {
     /// Ends the stream and waits until the daemon confirms that everything has arrived. Data that it still sends is thrown away.
     ///
     /// # Errors
-    /// With the daemon's reason when it did not.
-    pub async fn finish(mut self) -> Result<(), Error> {
+    /// With the daemon's reason when it did not; [`ErrorKind::Timeout`] when it does not confirm for as long as a call may take.
+    pub async fn finish(self) -> Result<(), Error> {
         {
             let mut state = self.shared.lock();
             let ended = state.streams.get(&self.serial).is_none_or(|stream| stream.end.is_some());
@@ -137,10 +169,10 @@ impl ByteStream {
                 finished.map_err(|error| self.misused(error))?;
             }
         }
-        poll_fn(|context| self.poll_end(context)).await
+        self.in_time(poll_fn(|context| self.poll_end(context))).await
     }
 
-    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_end(&self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut state = self.shared.lock();
         let closed = state.closed().cloned();
         let Some(stream) = state.streams.get_mut(&self.serial) else {

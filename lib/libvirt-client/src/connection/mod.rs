@@ -41,7 +41,8 @@ pub struct Options {
     pub limits: Limits,
     /// When a silent connection is given up; `None` waits for ever.
     pub keepalive: Option<Keepalive>,
-    /// How long a call may take that says nothing else; `None` waits for ever.
+    /// How long a call may take that says nothing else, and how long a stream may take to accept a piece of data, or its end; `None`
+    /// waits for ever.
     pub deadline: Option<Duration>,
     /// Bytes of stream data that may wait for readers before the connection is no longer read.
     pub stream_buffer: usize,
@@ -143,9 +144,15 @@ impl Connection {
     ) -> Result<Reply<P>, Error> {
         // Not `start`: what follows waits at once, and writes.
         let begun = self.shared.lock().begin::<P>(args, descriptors, self.shared.traits);
-        let call = Call::new(Arc::clone(&self.shared), begun);
-        let span =
-            tracing::debug_span!("libvirt_call", procedure = P::INFO.name, bytes = Empty, error = Empty);
+        let flags = P::flags(args);
+        let call = Call::new(Arc::clone(&self.shared), begun, flags);
+        let span = tracing::debug_span!(
+            "libvirt_call",
+            procedure = P::INFO.name,
+            flags,
+            bytes = Empty,
+            error = Empty
+        );
         if span.is_disabled() {
             return call.within(self.deadline).await;
         }
@@ -163,7 +170,7 @@ impl Connection {
         let begun = state.begin::<P>(args, descriptors, self.shared.traits);
         state.wake_driver();
         drop(state);
-        Call::new(Arc::clone(&self.shared), begun)
+        Call::new(Arc::clone(&self.shared), begun, P::flags(args))
     }
 
     /// Calls a procedure that opens a stream.
@@ -199,7 +206,7 @@ impl Connection {
         self.shared.traits
     }
 
-    /// Calls that are under way or wait for a place.
+    /// Calls that are under way or wait for a place, abandoned ones too.
     pub(crate) fn load(&self) -> usize {
         self.shared.lock().load()
     }

@@ -71,7 +71,7 @@ impl State {
     }
 
     pub(super) fn load(&self) -> usize {
-        self.waiters.len()
+        self.session.load()
     }
 
     pub(super) fn closed(&self) -> Option<&Error> {
@@ -181,7 +181,14 @@ impl State {
                 }
                 Incoming::Event { program, procedure, payload } => {
                     match event::decode(program, procedure, payload) {
-                        Some(Ok(message)) => self.routes.deliver(message),
+                        Some(Ok(message)) => {
+                            tracing::trace!(
+                                target: "libvirt_client::ended",
+                                ?program,
+                                procedure = program.procedure(procedure).map(|info| info.name),
+                            );
+                            self.routes.deliver(message);
+                        }
                         Some(Err(error)) => {
                             tracing::debug!(procedure, %error, "an event that cannot be decoded");
                         }

@@ -73,7 +73,8 @@ impl Domain {
     /// returns what is under `return` (`virDomainQemuAgentCommand`).
     ///
     /// # Errors
-    /// As every call; [`ErrorKind::Qemu`] when the agent refuses.
+    /// As every call. When the agent refuses, the daemon does: with `AgentCommandFailed` and the agent's words, older ones (9.0.0) with
+    /// `InternalError`. One that passes the agent's answer on gives [`ErrorKind::Qemu`].
     pub async fn agent_command(
         &self,
         command: &str,

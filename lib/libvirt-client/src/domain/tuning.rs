@@ -232,10 +232,11 @@ methods! { Domain(this) {
         = remote::DomainSetBlockIoTune(DomainSetBlockIoTuneArgs {
             dom: this.wire(), disk: disk.into(), params: Params::from(parameters).into_list(), flags,
         });
-    /// Sets limits of a group of disks (`virDomainSetThrottleGroup`).
+    /// Sets limits of a group of disks (`virDomainSetThrottleGroup`). The daemon wants the group's name among them too, and gets it.
     set_throttle_group(group: &str, parameters: &BlockIoTune, flags: DomainModificationImpact)
         = remote::DomainSetThrottleGroup(DomainSetThrottleGroupArgs {
-            dom: this.wire(), group: group.into(), params: Params::from(parameters).into_list(), flags,
+            dom: this.wire(), group: group.into(), flags,
+            params: Params::from(&BlockIoTune { group_name: Some(group.to_owned()), ..parameters.clone() }).into_list(),
         });
     /// Removes a group of disks (`virDomainDelThrottleGroup`).
     remove_throttle_group(group: &str, flags: DomainModificationImpact)

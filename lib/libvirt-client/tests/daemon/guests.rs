@@ -5,10 +5,13 @@ use libvirt_client::protocol::enums::{DomainBlockJobType, DomainState};
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{
     DomainBackupBeginFlags, DomainBlockCopyFlags, DomainBlockJobAbortFlags, DomainConsoleFlags,
-    DomainDestroyFlags, DomainFdAssociateFlags, DomainOpenGraphicsFlags, DomainSaveRestoreFlags,
-    DomainStatsTypes,
+    DomainDestroyFlags, DomainFdAssociateFlags, DomainModificationImpact as Impact, DomainOpenGraphicsFlags,
+    DomainSaveRestoreFlags, DomainStatsTypes,
 };
-use libvirt_client::{BlockJobState, ByteStream, Connect, Domain, ErrorKind, Item, Params, Piece};
+use libvirt_client::protocol::procedure::Release;
+use libvirt_client::{
+    Autostart, BlockIoTune, BlockJobState, ByteStream, Connect, Domain, ErrorKind, Item, Params, Piece,
+};
 use serde_json::json;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -160,7 +163,9 @@ async fn qemu_answers_through_the_daemon() {
     let mut events = connect.monitor_events(Some(&guest), None, Default::default()).await.unwrap();
     let status = guest.monitor_command("query-status", None).await.unwrap();
     assert_eq!(status["running"], true);
-    assert!(guest.human_monitor_command("info version").await.unwrap().starts_with('7'));
+    let version = guest.monitor_command("query-version", None).await.unwrap();
+    let major = version["qemu"]["major"].to_string();
+    assert!(guest.human_monitor_command("info version").await.unwrap().starts_with(&major), "{version}");
     let error = guest.monitor_command("no-such-command", None).await.unwrap_err();
     match error.kind() {
         ErrorKind::Qemu(error) => assert_eq!(error.class, "CommandNotFound"),
@@ -187,6 +192,36 @@ async fn qemu_answers_through_the_daemon() {
     assert_eq!(guest.block_info("vda").await.unwrap().capacity, 4 * MIB as u64);
     assert_eq!(guest.peek_block("vda", 510, 2).await.unwrap(), [0x55, 0xaa]);
     assert!(guest.block_stats("vda").await.unwrap().i64("rd_bytes").is_some());
+}
+
+#[tokio::test]
+async fn what_newer_daemons_have_they_answer_and_older_ones_are_not_asked() {
+    let test = "what_newer_daemons_have_they_answer_and_older_ones_are_not_asked";
+    let Some(daemon) = Daemon::start(test) else { return };
+    if !present(test, &[("/usr/bin/qemu-system-x86_64", "qemu-system-x86")]) {
+        return;
+    }
+    let connect = daemon.open("qemu:///session").await;
+    let disk = format!("<source file='{}'/>", disk(&daemon, "disk"));
+    let guest = connect.define_domain(&definition(&daemon, &disk), Default::default()).await.unwrap();
+    let limits = BlockIoTune { total_iops_sec: Some(100), ..Default::default() };
+    let limited = guest.set_throttle_group("slow", &limits, Impact::CONFIG).await;
+    let once = guest.set_autostart_once(Autostart::On).await;
+    let changes = connect.subscribe(Kind::DomainNicMacChange).await;
+    if connect.daemon_version() < Release(11, 2, 0) {
+        for error in [limited.unwrap_err(), once.unwrap_err(), changes.unwrap_err()] {
+            assert!(error.is_unsupported() && error.to_string().contains("11.2.0"), "{error}");
+        }
+        return;
+    }
+    limited.unwrap();
+    once.unwrap();
+    changes.unwrap();
+    assert!(guest.autostart_once().await.unwrap());
+    let xml = guest.xml(Default::default()).await.unwrap();
+    assert!(xml.contains("<throttlegroup>") && xml.contains("slow"), "{xml}");
+    guest.remove_throttle_group("slow", Impact::CONFIG).await.unwrap();
+    assert!(!guest.xml(Default::default()).await.unwrap().contains("<throttlegroup>"));
 }
 
 /// What a server of VNC's says first.

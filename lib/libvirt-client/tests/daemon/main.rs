@@ -2,12 +2,20 @@
 #![cfg(test)]
 
 mod admin;
+mod agent;
+mod authority;
 mod calls;
 mod connections;
+mod effects;
 mod events;
+#[path = "../generated/every.rs"]
+mod every;
 mod guests;
 mod migration;
 mod objects;
+mod observed;
+mod old_calls;
+mod polkit;
 mod raw;
 mod secure;
 mod storage;

@@ -1,88 +1,32 @@
 //! TLS, TCP and SASL against libvirt's own daemon; a user's own daemon that is started when it is needed.
 
+use crate::authority::{Authority, Expired, SERIAL};
 use crate::support::{Daemon, Settings, present, run};
 use libvirt_client::transport::{Tls, Verify};
 use libvirt_client::uri::Environment;
 use libvirt_client::{Connect, Credentials, Error, ErrorKind};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod,
-    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
-};
+use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// An authority of our own.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
+/// A list that takes a certificate back.
+fn revoke(ca: &Authority, serial: u64) -> String {
+    let revoked = RevokedCertParams {
+        serial_number: SerialNumber::from(serial),
+        revocation_time: rcgen::date_time_ymd(2020, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let list = CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2020, 1, 1),
+        next_update: rcgen::date_time_ymd(2096, 1, 1),
+        crl_number: SerialNumber::from(1_u64),
+        issuing_distribution_point: None,
+        revoked_certs: vec![revoked],
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    list.signed_by(&ca.issuer).unwrap().pem().unwrap()
 }
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages =
-            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-        params.distinguished_name.push(DnType::CommonName, name);
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    /// Writes a certificate and its key.
-    fn issue(&self, names: &[&str], common: &str, certificate: &Path, key: &Path, expired: Expired) {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
-        params.distinguished_name.push(DnType::CommonName, common);
-        params.serial_number = Some(SerialNumber::from(SERIAL));
-        if expired == Expired::Yes {
-            params.not_before = rcgen::date_time_ymd(2001, 1, 1);
-            params.not_after = rcgen::date_time_ymd(2002, 1, 1);
-        }
-        let private = KeyPair::generate().unwrap();
-        std::fs::write(certificate, params.signed_by(&private, &self.issuer).unwrap().pem()).unwrap();
-        std::fs::write(key, private.serialize_pem()).unwrap();
-    }
-
-    /// A list that takes a certificate back.
-    fn revoke(&self, serial: u64) -> String {
-        let revoked = RevokedCertParams {
-            serial_number: SerialNumber::from(serial),
-            revocation_time: rcgen::date_time_ymd(2020, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        };
-        let list = CertificateRevocationListParams {
-            this_update: rcgen::date_time_ymd(2020, 1, 1),
-            next_update: rcgen::date_time_ymd(2096, 1, 1),
-            crl_number: SerialNumber::from(1_u64),
-            issuing_distribution_point: None,
-            revoked_certs: vec![revoked],
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        list.signed_by(&self.issuer).unwrap().pem().unwrap()
-    }
-
-    /// A directory as `pkipath` wants it, for a client.
-    fn client(&self, directory: PathBuf, common: Option<&str>) -> PathBuf {
-        std::fs::create_dir(&directory).unwrap();
-        std::fs::write(directory.join("cacert.pem"), &self.pem).unwrap();
-        if let Some(common) = common {
-            let (certificate, key) = (directory.join("clientcert.pem"), directory.join("clientkey.pem"));
-            self.issue(&[], common, &certificate, &key, Expired::No);
-        }
-        directory
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Expired {
-    Yes,
-    No,
-}
-
-/// Number of every certificate here.
-const SERIAL: u64 = 77;
 
 /// A port that nobody has.
 fn port() -> u16 {
@@ -162,9 +106,9 @@ async fn tls_lets_in_who_is_trusted_and_trusts_who_is_named() {
     std::fs::write(doubting.join("cacert.pem"), "nothing").unwrap();
     assert!(refusal(open(&daemon, &uri("127.0.0.1", &doubting, "")).await).contains("no certificate"));
     // A list of what was taken back: the daemon's certificate is not on it, then it is.
-    std::fs::write(good.join("cacrl.pem"), ca.revoke(SERIAL + 1)).unwrap();
+    std::fs::write(good.join("cacrl.pem"), revoke(&ca, SERIAL + 1)).unwrap();
     open(&daemon, &uri("127.0.0.1", &good, "")).await.unwrap();
-    std::fs::write(good.join("cacrl.pem"), ca.revoke(SERIAL)).unwrap();
+    std::fs::write(good.join("cacrl.pem"), revoke(&ca, SERIAL)).unwrap();
     let revoked = refusal(open(&daemon, &uri("127.0.0.1", &good, "")).await);
     assert!(revoked.contains("Revoked"), "{revoked}");
     std::fs::remove_file(good.join("cacrl.pem")).unwrap();

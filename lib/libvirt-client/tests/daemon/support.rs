@@ -12,6 +12,14 @@ pub(crate) struct Daemon {
 
 const PROGRAM: &str = "/usr/sbin/libvirtd";
 
+/// Names a root file system with another libvirt, whose daemon is started inside of it. `cargo xtask libvirtd` makes one.
+const ROOT: &str = "HV_LIBVIRTD_ROOT";
+
+fn other_root() -> Option<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "xtask has no other way to a test")]
+    std::env::var_os(ROOT).map(PathBuf::from)
+}
+
 /// What a daemon is started with, beyond the usual.
 #[derive(Default)]
 pub(crate) struct Settings {
@@ -32,8 +40,10 @@ impl Daemon {
 
     /// Only the place for it.
     pub(crate) fn prepare(test: &str) -> Option<Self> {
-        if !Path::new(PROGRAM).exists() {
-            println!("not run: {test}: {PROGRAM} is missing (package libvirt-daemon)");
+        crate::observed::observe("libvirt_client::ended");
+        let root = other_root().unwrap_or_else(|| PathBuf::from("/"));
+        if !root.join(PROGRAM.trim_start_matches('/')).exists() {
+            println!("not run: {test}: {PROGRAM} is missing in {} (package libvirt-daemon)", root.display());
             return None;
         }
         let directory = tempfile::Builder::new().prefix("libvirtd-").tempdir_in("/tmp").unwrap();
@@ -45,15 +55,17 @@ impl Daemon {
         let config = format!("max_client_requests = 5\n{}", settings.config);
         std::fs::write(self.path("libvirtd.conf"), config).unwrap();
         let mut command = self.unprivileged();
-        if let Some(host) = &settings.host {
-            let mut named = Command::new("unshare");
-            named.args(["--uts", "sh", "-c", "hostname \"$1\" && shift && exec \"$@\"", "sh", host, "env"]);
-            named.args(command.get_args());
-            named.current_dir("/").env_clear();
-            named.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-            command = named;
-        }
         command.envs(settings.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(root) = other_root() {
+            // Its directory is the same inside and outside. The mounts end with the last process that is in there.
+            let enter = "for at in tmp dev sys proc; do mount --rbind /$at \"$1/$at\" || exit; done; \
+                         root=$1; shift; exec chroot \"$root\" \"$@\"";
+            command = inside(&command, &["--mount", "sh", "-c", enter, "sh", root.to_str().unwrap()]);
+        }
+        if let Some(host) = &settings.host {
+            let name = "hostname \"$1\" && shift && exec \"$@\"";
+            command = inside(&command, &["--uts", "sh", "-c", name, "sh", host]);
+        }
         // With --daemon it returns when its sockets are there; --timeout ends it if we never do.
         let output = command
             .args([PROGRAM, "--daemon", "--timeout", "600", "--config"])
@@ -98,7 +110,7 @@ impl Daemon {
         command
     }
 
-    fn process(&self) -> Option<std::os::fd::OwnedFd> {
+    pub(crate) fn process(&self) -> Option<std::os::fd::OwnedFd> {
         let pid = std::fs::read_to_string(self.path("pid")).ok()?;
         let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw)?;
         rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
@@ -157,6 +169,15 @@ impl Daemon {
     }
 }
 
+/// The same command behind `unshare` and what it is to run first.
+fn inside(command: &Command, first: &[&str]) -> Command {
+    let mut outer = Command::new("unshare");
+    outer.args(first).arg(command.get_program()).args(command.get_args());
+    outer.current_dir("/").env_clear();
+    outer.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    outer
+}
+
 /// Whether programs are there; a line says so when one is not.
 pub(crate) fn present(test: &str, programs: &[(&str, &str)]) -> bool {
     programs.iter().all(|(program, package)| {
@@ -178,7 +199,11 @@ impl Drop for Daemon {
         if let Some(daemon) = self.process() {
             let _ = rustix::process::pidfd_send_signal(&daemon, rustix::process::Signal::TERM);
             // Its directory is removed when it is gone.
-            wait(&daemon);
+            if !ended(&daemon, 10) {
+                println!("libvirtd does not end when it is told to");
+                let _ = rustix::process::pidfd_send_signal(&daemon, rustix::process::Signal::KILL);
+                wait(&daemon);
+            }
         }
         // Guests outlive their daemon, and a test that panics ends none of its own.
         for guest in self.guests() {
@@ -196,5 +221,6 @@ fn wait(process: &std::os::fd::OwnedFd) {
 pub(crate) fn ended(process: &std::os::fd::OwnedFd, seconds: i64) -> bool {
     let mut ended = [rustix::event::PollFd::new(process, rustix::event::PollFlags::IN)];
     let limit = rustix::event::Timespec { tv_sec: seconds, tv_nsec: 0 };
-    rustix::event::poll(&mut ended, Some(&limit)).unwrap() == 1
+    // Other children of the test end too.
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut ended, Some(&limit))).unwrap() == 1
 }

@@ -10,7 +10,7 @@ use crate::xdr::{List, Text, structure};
 
 procedure! {
 /// [`virAdmConnectOpen`](https://libvirt.org/search.html?q=virAdmConnectOpen), since libvirt 2.0.0.
-ConnectOpen(ConnectOpenArgs) -> () = Info::new(Program::Admin, 1, "connect_open", Release(2, 0, 0)).function("virAdmConnectOpen")
+ConnectOpen(ConnectOpenArgs) -> () = Info::new(Program::Admin, 1, "connect_open", Release(2, 0, 0)).function("virAdmConnectOpen"), bits of flags
 }
 
 structure! {
@@ -39,7 +39,7 @@ lib_ver: u64,
 
 procedure! {
 /// [`virAdmConnectListServers`](https://libvirt.org/search.html?q=virAdmConnectListServers), since libvirt 2.0.0.
-ConnectListServers(ConnectListServersArgs) -> ConnectListServersRet<'a> = Info::new(Program::Admin, 4, "connect_list_servers", Release(2, 0, 0)).function("virAdmConnectListServers")
+ConnectListServers(ConnectListServersArgs) -> ConnectListServersRet<'a> = Info::new(Program::Admin, 4, "connect_list_servers", Release(2, 0, 0)).function("virAdmConnectListServers"), bits of flags
 }
 
 structure! {
@@ -62,7 +62,7 @@ ret: u32,
 
 procedure! {
 /// [`virAdmConnectLookupServer`](https://libvirt.org/search.html?q=virAdmConnectLookupServer), since libvirt 2.0.0.
-ConnectLookupServer(ConnectLookupServerArgs<'a>) -> ConnectLookupServerRet<'a> = Info::new(Program::Admin, 5, "connect_lookup_server", Release(2, 0, 0)).function("virAdmConnectLookupServer")
+ConnectLookupServer(ConnectLookupServerArgs<'a>) -> ConnectLookupServerRet<'a> = Info::new(Program::Admin, 5, "connect_lookup_server", Release(2, 0, 0)).function("virAdmConnectLookupServer"), bits of flags
 }
 
 structure! {
@@ -83,7 +83,7 @@ srv: Server<'a>,
 
 procedure! {
 /// [`virAdmServerGetThreadPoolParameters`](https://libvirt.org/search.html?q=virAdmServerGetThreadPoolParameters), since libvirt 2.0.0.
-ServerGetThreadpoolParameters(ServerGetThreadpoolParametersArgs<'a>) -> ServerGetThreadpoolParametersRet<'a> = Info::new(Program::Admin, 6, "server_get_threadpool_parameters", Release(2, 0, 0)).function("virAdmServerGetThreadPoolParameters")
+ServerGetThreadpoolParameters(ServerGetThreadpoolParametersArgs<'a>) -> ServerGetThreadpoolParametersRet<'a> = Info::new(Program::Admin, 6, "server_get_threadpool_parameters", Release(2, 0, 0)).function("virAdmServerGetThreadPoolParameters"), bits of flags
 }
 
 structure! {
@@ -104,7 +104,7 @@ params: List<'a, TypedParam<'a>, 32>,
 
 procedure! {
 /// [`virAdmServerSetThreadPoolParameters`](https://libvirt.org/search.html?q=virAdmServerSetThreadPoolParameters), since libvirt 2.0.0.
-ServerSetThreadpoolParameters(ServerSetThreadpoolParametersArgs<'a>) -> () = Info::new(Program::Admin, 7, "server_set_threadpool_parameters", Release(2, 0, 0)).function("virAdmServerSetThreadPoolParameters")
+ServerSetThreadpoolParameters(ServerSetThreadpoolParametersArgs<'a>) -> () = Info::new(Program::Admin, 7, "server_set_threadpool_parameters", Release(2, 0, 0)).function("virAdmServerSetThreadPoolParameters"), bits of flags
 }
 
 structure! {
@@ -120,7 +120,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virAdmServerListClients`](https://libvirt.org/search.html?q=virAdmServerListClients), since libvirt 2.0.0.
-ServerListClients(ServerListClientsArgs<'a>) -> ServerListClientsRet<'a> = Info::new(Program::Admin, 8, "server_list_clients", Release(2, 0, 0)).function("virAdmServerListClients")
+ServerListClients(ServerListClientsArgs<'a>) -> ServerListClientsRet<'a> = Info::new(Program::Admin, 8, "server_list_clients", Release(2, 0, 0)).function("virAdmServerListClients"), bits of flags
 }
 
 structure! {
@@ -145,7 +145,7 @@ ret: u32,
 
 procedure! {
 /// [`virAdmServerLookupClient`](https://libvirt.org/search.html?q=virAdmServerLookupClient), since libvirt 2.0.0.
-ServerLookupClient(ServerLookupClientArgs<'a>) -> ServerLookupClientRet<'a> = Info::new(Program::Admin, 9, "server_lookup_client", Release(2, 0, 0)).function("virAdmServerLookupClient")
+ServerLookupClient(ServerLookupClientArgs<'a>) -> ServerLookupClientRet<'a> = Info::new(Program::Admin, 9, "server_lookup_client", Release(2, 0, 0)).function("virAdmServerLookupClient"), bits of flags
 }
 
 structure! {
@@ -168,7 +168,7 @@ clnt: Client<'a>,
 
 procedure! {
 /// [`virAdmClientGetInfo`](https://libvirt.org/search.html?q=virAdmClientGetInfo), since libvirt 2.0.0.
-ClientGetInfo(ClientGetInfoArgs<'a>) -> ClientGetInfoRet<'a> = Info::new(Program::Admin, 10, "client_get_info", Release(2, 0, 0)).function("virAdmClientGetInfo")
+ClientGetInfo(ClientGetInfoArgs<'a>) -> ClientGetInfoRet<'a> = Info::new(Program::Admin, 10, "client_get_info", Release(2, 0, 0)).function("virAdmClientGetInfo"), bits of flags
 }
 
 structure! {
@@ -189,7 +189,7 @@ params: List<'a, TypedParam<'a>, 64>,
 
 procedure! {
 /// [`virAdmClientClose`](https://libvirt.org/search.html?q=virAdmClientClose), since libvirt 2.0.0.
-ClientClose(ClientCloseArgs<'a>) -> () = Info::new(Program::Admin, 11, "client_close", Release(2, 0, 0)).function("virAdmClientClose")
+ClientClose(ClientCloseArgs<'a>) -> () = Info::new(Program::Admin, 11, "client_close", Release(2, 0, 0)).function("virAdmClientClose"), bits of flags
 }
 
 structure! {
@@ -203,7 +203,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virAdmServerGetClientLimits`](https://libvirt.org/search.html?q=virAdmServerGetClientLimits), since libvirt 2.0.0.
-ServerGetClientLimits(ServerGetClientLimitsArgs<'a>) -> ServerGetClientLimitsRet<'a> = Info::new(Program::Admin, 12, "server_get_client_limits", Release(2, 0, 0)).function("virAdmServerGetClientLimits")
+ServerGetClientLimits(ServerGetClientLimitsArgs<'a>) -> ServerGetClientLimitsRet<'a> = Info::new(Program::Admin, 12, "server_get_client_limits", Release(2, 0, 0)).function("virAdmServerGetClientLimits"), bits of flags
 }
 
 structure! {
@@ -224,7 +224,7 @@ params: List<'a, TypedParam<'a>, 32>,
 
 procedure! {
 /// [`virAdmServerSetClientLimits`](https://libvirt.org/search.html?q=virAdmServerSetClientLimits), since libvirt 2.0.0.
-ServerSetClientLimits(ServerSetClientLimitsArgs<'a>) -> () = Info::new(Program::Admin, 13, "server_set_client_limits", Release(2, 0, 0)).function("virAdmServerSetClientLimits")
+ServerSetClientLimits(ServerSetClientLimitsArgs<'a>) -> () = Info::new(Program::Admin, 13, "server_set_client_limits", Release(2, 0, 0)).function("virAdmServerSetClientLimits"), bits of flags
 }
 
 structure! {
@@ -240,7 +240,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virAdmConnectGetLoggingOutputs`](https://libvirt.org/search.html?q=virAdmConnectGetLoggingOutputs), since libvirt 3.0.0.
-ConnectGetLoggingOutputs(ConnectGetLoggingOutputsArgs) -> ConnectGetLoggingOutputsRet<'a> = Info::new(Program::Admin, 14, "connect_get_logging_outputs", Release(3, 0, 0)).function("virAdmConnectGetLoggingOutputs")
+ConnectGetLoggingOutputs(ConnectGetLoggingOutputsArgs) -> ConnectGetLoggingOutputsRet<'a> = Info::new(Program::Admin, 14, "connect_get_logging_outputs", Release(3, 0, 0)).function("virAdmConnectGetLoggingOutputs"), bits of flags
 }
 
 structure! {
@@ -261,7 +261,7 @@ noutputs: u32,
 
 procedure! {
 /// [`virAdmConnectGetLoggingFilters`](https://libvirt.org/search.html?q=virAdmConnectGetLoggingFilters), since libvirt 3.0.0.
-ConnectGetLoggingFilters(ConnectGetLoggingFiltersArgs) -> ConnectGetLoggingFiltersRet<'a> = Info::new(Program::Admin, 15, "connect_get_logging_filters", Release(3, 0, 0)).function("virAdmConnectGetLoggingFilters")
+ConnectGetLoggingFilters(ConnectGetLoggingFiltersArgs) -> ConnectGetLoggingFiltersRet<'a> = Info::new(Program::Admin, 15, "connect_get_logging_filters", Release(3, 0, 0)).function("virAdmConnectGetLoggingFilters"), bits of flags
 }
 
 structure! {
@@ -282,7 +282,7 @@ nfilters: u32,
 
 procedure! {
 /// [`virAdmConnectSetLoggingOutputs`](https://libvirt.org/search.html?q=virAdmConnectSetLoggingOutputs), since libvirt 3.0.0.
-ConnectSetLoggingOutputs(ConnectSetLoggingOutputsArgs<'a>) -> () = Info::new(Program::Admin, 16, "connect_set_logging_outputs", Release(3, 0, 0)).function("virAdmConnectSetLoggingOutputs")
+ConnectSetLoggingOutputs(ConnectSetLoggingOutputsArgs<'a>) -> () = Info::new(Program::Admin, 16, "connect_set_logging_outputs", Release(3, 0, 0)).function("virAdmConnectSetLoggingOutputs"), bits of flags
 }
 
 structure! {
@@ -296,7 +296,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virAdmConnectSetLoggingFilters`](https://libvirt.org/search.html?q=virAdmConnectSetLoggingFilters), since libvirt 3.0.0.
-ConnectSetLoggingFilters(ConnectSetLoggingFiltersArgs<'a>) -> () = Info::new(Program::Admin, 17, "connect_set_logging_filters", Release(3, 0, 0)).function("virAdmConnectSetLoggingFilters")
+ConnectSetLoggingFilters(ConnectSetLoggingFiltersArgs<'a>) -> () = Info::new(Program::Admin, 17, "connect_set_logging_filters", Release(3, 0, 0)).function("virAdmConnectSetLoggingFilters"), bits of flags
 }
 
 structure! {
@@ -310,7 +310,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virAdmServerUpdateTlsFiles`](https://libvirt.org/search.html?q=virAdmServerUpdateTlsFiles), since libvirt 3.0.0.
-ServerUpdateTlsFiles(ServerUpdateTlsFilesArgs<'a>) -> () = Info::new(Program::Admin, 18, "server_update_tls_files", Release(3, 0, 0)).function("virAdmServerUpdateTlsFiles")
+ServerUpdateTlsFiles(ServerUpdateTlsFilesArgs<'a>) -> () = Info::new(Program::Admin, 18, "server_update_tls_files", Release(3, 0, 0)).function("virAdmServerUpdateTlsFiles"), bits of flags
 }
 
 structure! {
@@ -324,7 +324,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virAdmConnectSetDaemonTimeout`](https://libvirt.org/search.html?q=virAdmConnectSetDaemonTimeout), since libvirt 8.6.0.
-ConnectSetDaemonTimeout(ConnectSetDaemonTimeoutArgs) -> () = Info::new(Program::Admin, 19, "connect_set_daemon_timeout", Release(8, 6, 0)).function("virAdmConnectSetDaemonTimeout")
+ConnectSetDaemonTimeout(ConnectSetDaemonTimeoutArgs) -> () = Info::new(Program::Admin, 19, "connect_set_daemon_timeout", Release(8, 6, 0)).function("virAdmConnectSetDaemonTimeout"), bits of flags
 }
 
 structure! {
@@ -338,7 +338,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virAdmConnectDaemonShutdown`](https://libvirt.org/search.html?q=virAdmConnectDaemonShutdown), since libvirt 11.2.0.
-ConnectDaemonShutdown(ConnectDaemonShutdownArgs) -> () = Info::new(Program::Admin, 20, "connect_daemon_shutdown", Release(11, 2, 0)).function("virAdmConnectDaemonShutdown")
+ConnectDaemonShutdown(ConnectDaemonShutdownArgs) -> () = Info::new(Program::Admin, 20, "connect_daemon_shutdown", Release(11, 2, 0)).function("virAdmConnectDaemonShutdown"), bits of flags
 }
 
 structure! {

@@ -9,7 +9,7 @@ use crate::xdr::structure;
 
 procedure! {
 /// [`virDomainLxcOpenNamespace`](https://libvirt.org/search.html?q=virDomainLxcOpenNamespace), since libvirt 1.0.2.
-DomainOpenNamespace(DomainOpenNamespaceArgs<'a>) -> () = Info::new(Program::Lxc, 1, "domain_open_namespace", Release(1, 0, 2)).function("virDomainLxcOpenNamespace").descriptors(Descriptors::Receive).acl(&["domain:open_namespace"])
+DomainOpenNamespace(DomainOpenNamespaceArgs<'a>) -> () = Info::new(Program::Lxc, 1, "domain_open_namespace", Release(1, 0, 2)).function("virDomainLxcOpenNamespace").descriptors(Descriptors::Receive).acl(&["domain:open_namespace"]), bits of flags
 }
 
 structure! {

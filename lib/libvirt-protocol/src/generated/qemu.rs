@@ -10,7 +10,7 @@ use crate::xdr::{Text, structure};
 
 procedure! {
 /// [`virDomainQemuMonitorCommand`](https://libvirt.org/search.html?q=virDomainQemuMonitorCommand), since libvirt 0.8.3.
-DomainMonitorCommand(DomainMonitorCommandArgs<'a>) -> DomainMonitorCommandRet<'a> = Info::new(Program::Qemu, 1, "domain_monitor_command", Release(0, 8, 3)).function("virDomainQemuMonitorCommand").acl(&["domain:write"])
+DomainMonitorCommand(DomainMonitorCommandArgs<'a>) -> DomainMonitorCommandRet<'a> = Info::new(Program::Qemu, 1, "domain_monitor_command", Release(0, 8, 3)).function("virDomainQemuMonitorCommand").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -33,7 +33,7 @@ result: Text<'a>,
 
 procedure! {
 /// [`virDomainQemuAttach`](https://libvirt.org/search.html?q=virDomainQemuAttach), since libvirt 0.9.4.
-DomainAttach(DomainAttachArgs) -> DomainAttachRet<'a> = Info::new(Program::Qemu, 2, "domain_attach", Release(0, 9, 4)).function("virDomainQemuAttach").acl(&["domain:start", "domain:write"])
+DomainAttach(DomainAttachArgs) -> DomainAttachRet<'a> = Info::new(Program::Qemu, 2, "domain_attach", Release(0, 9, 4)).function("virDomainQemuAttach").acl(&["domain:start", "domain:write"]), bits of flags
 }
 
 structure! {
@@ -54,7 +54,7 @@ dom: Domain<'a>,
 
 procedure! {
 /// [`virDomainQemuAgentCommand`](https://libvirt.org/search.html?q=virDomainQemuAgentCommand), since libvirt 0.10.0.
-DomainAgentCommand(DomainAgentCommandArgs<'a>) -> DomainAgentCommandRet<'a> = Info::new(Program::Qemu, 3, "domain_agent_command", Release(0, 10, 0)).function("virDomainQemuAgentCommand").acl(&["domain:write"])
+DomainAgentCommand(DomainAgentCommandArgs<'a>) -> DomainAgentCommandRet<'a> = Info::new(Program::Qemu, 3, "domain_agent_command", Release(0, 10, 0)).function("virDomainQemuAgentCommand").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -79,7 +79,7 @@ result: Option<Text<'a>>,
 
 procedure! {
 /// [`virConnectDomainQemuMonitorEventRegister`](https://libvirt.org/search.html?q=virConnectDomainQemuMonitorEventRegister), since libvirt 1.2.3.
-ConnectDomainMonitorEventRegister(ConnectDomainMonitorEventRegisterArgs<'a>) -> ConnectDomainMonitorEventRegisterRet = Info::new(Program::Qemu, 4, "connect_domain_monitor_event_register", Release(1, 2, 3)).function("virConnectDomainQemuMonitorEventRegister").urgent().acl(&["connect:search_domains", "connect:write"])
+ConnectDomainMonitorEventRegister(ConnectDomainMonitorEventRegisterArgs<'a>) -> ConnectDomainMonitorEventRegisterRet = Info::new(Program::Qemu, 4, "connect_domain_monitor_event_register", Release(1, 2, 3)).function("virConnectDomainQemuMonitorEventRegister").urgent().acl(&["connect:search_domains", "connect:write"]), bits of flags
 }
 
 structure! {
@@ -131,7 +131,7 @@ details: Option<Text<'a>>,
 
 procedure! {
 /// [`virDomainQemuMonitorCommandWithFiles`](https://libvirt.org/search.html?q=virDomainQemuMonitorCommandWithFiles), since libvirt 8.2.0.
-DomainMonitorCommandWithFiles(DomainMonitorCommandWithFilesArgs<'a>) -> DomainMonitorCommandWithFilesRet<'a> = Info::new(Program::Qemu, 7, "domain_monitor_command_with_files", Release(8, 2, 0)).function("virDomainQemuMonitorCommandWithFiles").descriptors(Descriptors::Both).acl(&["domain:write"])
+DomainMonitorCommandWithFiles(DomainMonitorCommandWithFilesArgs<'a>) -> DomainMonitorCommandWithFilesRet<'a> = Info::new(Program::Qemu, 7, "domain_monitor_command_with_files", Release(8, 2, 0)).function("virDomainQemuMonitorCommandWithFiles").descriptors(Descriptors::Both).acl(&["domain:write"]), bits of flags
 }
 
 structure! {

@@ -450,6 +450,12 @@ impl ClientSession {
         self.outbox.pending()
     }
 
+    /// Calls that wait for a place or for their reply, also those that nobody waits for any more: the daemon is busy with them all the same.
+    #[must_use]
+    pub fn load(&self) -> usize {
+        self.queued.len() + self.in_flight + self.urgent_in_flight
+    }
+
     /// Whether any call or stream is under way.
     #[must_use]
     pub fn is_busy(&self) -> bool {
@@ -502,10 +508,7 @@ impl ClientSession {
             let serial = Serial(header.serial);
             match step {
                 Step::Pass => {}
-                Step::Pong => {
-                    let pong = Header { procedure: keepalive::PONG, ..header };
-                    self.outbox.packet(&pong, 0, Vec::new(), |_| {});
-                }
+                Step::Pong => self.outbox.pong(&header),
                 Step::Stray => return Ok(Some(Incoming::Stray(header))),
                 Step::Event(program) => {
                     let procedure = header.procedure;

@@ -13,6 +13,8 @@ pub struct Outbox {
     descriptors: VecDeque<(u64, OwnedFd)>,
     /// How many bytes were taken out of `bytes` so far.
     gone: u64,
+    /// The place behind the last answer to a keepalive question.
+    pong: u64,
 }
 
 /// What is to be sent next.
@@ -47,6 +49,16 @@ impl Outbox {
         put(&mut self.bytes);
         let place = self.gone + self.bytes.len() as u64;
         self.descriptors.extend(descriptors.into_iter().map(|descriptor| (place, descriptor)));
+    }
+
+    /// Answers a keepalive question, unless an earlier answer is still to be sent: who asks and does not read gets one, not a heap of them.
+    pub(crate) fn pong(&mut self, question: &Header) {
+        if self.pong > self.gone + self.sent as u64 {
+            return;
+        }
+        let answer = Header { procedure: super::keepalive::PONG, ..*question };
+        self.packet(&answer, 0, Vec::new(), |_| {});
+        self.pong = self.gone + self.bytes.len() as u64;
     }
 
     fn compact(&mut self) {

@@ -147,8 +147,7 @@ impl ServerSession {
             match (header.kind, header.status) {
                 (Kind::Message, _) if header.program == keepalive::PROGRAM => {
                     if header.procedure == keepalive::PING {
-                        let pong = Header { procedure: keepalive::PONG, ..header };
-                        self.outbox.packet(&pong, 0, Vec::new(), |_| {});
+                        self.outbox.pong(&header);
                     }
                 }
                 (Kind::Call | Kind::CallWithFds, _) => {

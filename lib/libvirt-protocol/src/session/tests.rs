@@ -76,6 +76,34 @@ impl Daemon {
     }
 }
 
+#[test]
+fn a_daemon_that_no_longer_reads_costs_no_memory() {
+    let mut daemon = Daemon::new(Limits::default(), None);
+    let ping = Header {
+        program: keepalive::PROGRAM,
+        version: 1,
+        procedure: keepalive::PING,
+        kind: Kind::Message,
+        serial: 0,
+        status: Status::Ok,
+    };
+    for _ in 0..1000 {
+        // Asks, and does not read the answers.
+        assert_eq!(daemon.send(&Daemon::packet(&ping, &[]), usize::MAX).unwrap(), Log::new());
+        // Each call is given up after a while.
+        let call = create(&mut daemon);
+        daemon.session.abandon(call);
+    }
+    assert_eq!(daemon.session.load(), 3, "the places are taken, and nobody waits for one");
+    let sent = daemon.received();
+    let kinds: Vec<_> = sent.iter().map(|(header, _)| header.kind).collect();
+    assert_eq!(kinds, [Kind::Message, Kind::Call, Kind::Call, Kind::Call]);
+    assert_eq!(sent[0].0.procedure, keepalive::PONG);
+    // Once it reads again, it is answered again.
+    daemon.send(&Daemon::packet(&ping, &[]), usize::MAX).unwrap();
+    assert_eq!(daemon.received().len(), 1);
+}
+
 fn words(incoming: &Incoming<'_>) -> String {
     match incoming {
         Incoming::Reply { payload, .. } => format!("reply {}", payload.len()),

@@ -4,12 +4,11 @@ use super::domain::terminated;
 use super::{Hypervisor, Refusal, Reply, only};
 use crate::xml::Element;
 use libvirt_protocol::enums::ErrorNumber;
+use libvirt_protocol::procedure::Release;
 use libvirt_protocol::{remote, types};
 
 /// `REMOTE_AUTH_NONE` of `remote_protocol.x`: nobody is asked who he is.
 const AUTH_NONE: i32 = 0;
-/// libvirt's version that the answers are those of.
-const LIBVIRT: u64 = 9_000_000;
 /// The hypervisor's own version.
 const VERSION: u64 = 2;
 /// Memory of the host that is free, by cell of the host.
@@ -154,7 +153,9 @@ impl Hypervisor {
     }
 
     pub(super) fn connect_get_lib_version(&mut self, (): ()) -> Reply<remote::ConnectGetLibVersion> {
-        Ok(remote::ConnectGetLibVersionRet { lib_ver: LIBVIRT })
+        let Release(major, minor, micro) = self.version;
+        let lib_ver = (u64::from(major) * 1_000 + u64::from(minor)) * 1_000 + u64::from(micro);
+        Ok(remote::ConnectGetLibVersionRet { lib_ver })
     }
 
     pub(super) fn connect_get_hostname(&mut self, (): ()) -> Reply<remote::ConnectGetHostname> {

@@ -79,6 +79,15 @@ impl Hypervisor {
         });
     }
 
+    /// Sends an event to every client that has opened a connection, subscribed or not: for tests of clients, with what no domain in
+    /// memory ever does. The payload is the event's message, with the number of a subscription in front where it has one.
+    pub fn send_event(&mut self, info: &'static Info, payload: &[u8]) {
+        for (client, _) in self.clients.iter().filter(|(_, connected)| connected.open) {
+            tracing::trace!(target: "libvirt_server::answered", program = ?info.program, procedure = info.name);
+            self.effects.push_back((*client, Effect::Event { info, payload: payload.to_vec() }));
+        }
+    }
+
     /// Something happened in a domain's life.
     pub(super) fn tell_lifecycle(
         &mut self,
@@ -114,6 +123,7 @@ impl Hypervisor {
                 let name = if known.callback.is_some() { new } else { old };
                 let Some(info) = event(name).filter(|_| wanted) else { continue };
                 if let Ok(payload) = content(known.callback) {
+                    tracing::trace!(target: "libvirt_server::answered", program = ?info.program, procedure = info.name);
                     self.effects.push_back((*client, Effect::Event { info, payload }));
                 }
             }

@@ -34,7 +34,7 @@ use crate::xml::Element;
 use events::Subscription;
 use ids::Ids;
 use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
-use libvirt_protocol::procedure::{Info, Procedure, Program};
+use libvirt_protocol::procedure::{Info, Procedure, Program, Release};
 use libvirt_protocol::session::CallId;
 use libvirt_protocol::xdr::Uuid;
 use std::collections::{BTreeMap, VecDeque};
@@ -107,6 +107,7 @@ type Reply<P> = Result<<P as Procedure>::Ret<'static>, Refusal>;
 pub struct Hypervisor {
     scope: Scope,
     hostname: String,
+    version: Release,
     ids: Ids,
     /// Since the epoch; of the input under way.
     now: Duration,
@@ -154,6 +155,7 @@ impl Hypervisor {
         let mut hypervisor = Self {
             scope,
             hostname: hostname.to_owned(),
+            version: Release(9, 0, 0),
             ids: Ids::new(seed),
             now: Duration::ZERO,
             caller: Caller { client: Client(0), call: None },
@@ -177,6 +179,11 @@ impl Hypervisor {
         hypervisor.add_default_pool();
         hypervisor.add_default_domain();
         hypervisor
+    }
+
+    /// The release of libvirt that it claims to be; answers stay those of 9.0.0.
+    pub fn set_version(&mut self, version: Release) {
+        self.version = version;
     }
 
     /// A client has come.
@@ -209,7 +216,15 @@ impl Hypervisor {
         self.caller = Caller { client, call: Some(call) };
         let before = self.effects.len();
         self.deferred = false;
-        let effect = match self.answer(call, info, payload) {
+        let answer = self.answer(call, info, payload);
+        tracing::trace!(
+            target: "libvirt_server::answered",
+            program = info.map(|info| tracing::field::debug(info.program)),
+            procedure = info.map(|info| info.name),
+            flags = info.and_then(|info| (info.recode?.flags)(payload).ok()),
+            refused = answer.as_ref().err().map(|refusal| format!("{:?}", refusal.code)),
+        );
+        let effect = match answer {
             Ok(_) if self.deferred => return,
             Ok(result) => Effect::Reply { call, result },
             Err(refusal) => Effect::Refuse { call, refusal },

@@ -1,6 +1,6 @@
 //! The two daemons that virsh talks to.
 
-use libvirt_server::{Scope, Server};
+use libvirt_server::{Handle, Scope, Server, Tls};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -78,11 +78,16 @@ pub(crate) fn virsh_at(
     script: &str,
 ) -> Option<String> {
     let uri = format!("{driver}+unix://{path}?socket={}", socket.display());
+    virsh_with(&uri, directory, script)
+}
+
+/// The same, wherever the URI leads.
+pub(crate) fn virsh_with(uri: &str, directory: &Path, script: &str) -> Option<String> {
     let (mut output, errors) = std::io::pipe().unwrap();
     let mut command = Command::new("timeout");
     // A virsh that hangs is ended, and its transcript is too short.
     command
-        .args(["120", "/usr/bin/virsh", "-c", &uri])
+        .args(["120", "/usr/bin/virsh", "-c", uri])
         .current_dir(directory)
         .env_clear()
         .env("LC_ALL", "C")
@@ -165,7 +170,8 @@ impl Drop for Libvirtd {
 pub(crate) struct OurServer {
     directory: tempfile::TempDir,
     socket: PathBuf,
-    _runtime: tokio::runtime::Runtime,
+    handle: Handle,
+    runtime: tokio::runtime::Runtime,
 }
 
 impl OurServer {
@@ -174,24 +180,40 @@ impl OurServer {
     }
 
     pub(crate) fn with(scope: Scope) -> Self {
+        crate::observed::observe("libvirt_server::answered");
         let directory = documents();
         let socket = directory.path().join("libvirt-sock");
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        // What the server is asked for is asked by the test of that name.
+        runtime.thread_name(std::thread::current().name().unwrap_or("-"));
+        let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
         let listener = {
             let _inside = runtime.enter();
             tokio::net::UnixListener::bind(&socket).unwrap()
         };
-        drop(
-            runtime.spawn(
-                Server::builder()
-                    .scope(scope)
-                    .job_duration(std::time::Duration::from_millis(300))
-                    .build()
-                    .serve(Some(listener)),
-            ),
-        );
-        Self { directory, socket, _runtime: runtime }
+        let builder = Server::builder().scope(scope).job_duration(std::time::Duration::from_millis(300));
+        let server = builder.build();
+        let handle = server.handle();
+        drop(runtime.spawn(server.serve(Some(listener))));
+        Self { directory, socket, handle, runtime }
+    }
+
+    /// Listens on a port too, with TLS where there is some; answers the port.
+    pub(crate) fn listen(&self, tls: Option<Tls>) -> u16 {
+        let listener = self.runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let handle = self.handle.clone();
+        drop(self.runtime.spawn(async move {
+            match tls {
+                Some(tls) => handle.serve_tls(listener, tls).await,
+                None => handle.serve_tcp(listener).await,
+            }
+        }));
+        port
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     pub(crate) fn socket(&self) -> &Path {

@@ -2,12 +2,17 @@
 //! print the same, except for what is masked by name in `masks.rs`.
 #![cfg(test)]
 
+#[path = "../../../libvirt-client/tests/daemon/authority.rs"]
+mod authority;
 mod complete;
 mod daemon;
 mod masks;
+#[path = "../../../libvirt-client/tests/daemon/observed.rs"]
+mod observed;
 mod proxy;
 mod python;
 mod read_only;
+mod remote;
 mod transcript;
 
 use daemon::{Libvirtd, OurServer};

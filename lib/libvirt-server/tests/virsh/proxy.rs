@@ -46,6 +46,7 @@ async fn every_message_between_virsh_and_libvirtd_is_written_alike() {
     }
     let mut all = Summary::default();
     let mut procedures = BTreeSet::new();
+    let mut samples = Samples::default();
     for script in crate::SCRIPTS {
         let (text, recording, summary) = record(script).await;
         assert_eq!(Transcript::of(script, text.clone()).commands.len(), script.lines().count(), "{text}");
@@ -57,7 +58,9 @@ async fn every_message_between_virsh_and_libvirtd_is_written_alike() {
             procedures.insert((packet.header.program, packet.header.procedure));
         }
         assert_eq!(recording.to_string().parse::<Recording>().unwrap(), recording);
+        samples.add(recording);
     }
+    samples.write();
     println!(
         "{} messages of {} procedures identical, {} without structure, {} unknown",
         all.identical,
@@ -66,6 +69,46 @@ async fn every_message_between_virsh_and_libvirtd_is_written_alike() {
         all.unknown
     );
     assert!(all.identical > 1000 && all.unknown == 0, "{all:?}");
+}
+
+/// One message of each procedure and direction: what the fuzz targets of libvirt-protocol begin with.
+#[derive(Default)]
+struct Samples(BTreeMap<(u32, i32, bool), libvirt_server::proxy::Message>);
+
+impl Samples {
+    /// Longer ones hold the same structures more often.
+    const LONGEST: usize = 700;
+
+    fn add(&mut self, recording: Recording) {
+        let host = rustix::system::uname();
+        let host = host.nodename().to_bytes();
+        for message in recording.messages {
+            let header = message.bytes[4..28].first_chunk().and_then(|header| Header::decode(header).ok());
+            let Some(Header {
+                program, procedure, kind: Kind::Call | Kind::Reply, status: Status::Ok, ..
+            }) = header
+            else {
+                continue;
+            };
+            let named = message.bytes.windows(host.len()).any(|bytes| bytes == host);
+            if message.bytes.len() <= Self::LONGEST && !named {
+                let up = message.direction == Direction::ToDaemon;
+                self.0.entry((program, procedure, up)).or_insert(message);
+            }
+        }
+    }
+
+    /// Into the file that the variable names, which is how the checked-in one was made.
+    fn write(self) {
+        #[expect(clippy::disallowed_methods, reason = "only on demand, by hand")]
+        let Some(path) = std::env::var_os("HV_LIBVIRT_SAMPLES") else { return };
+        let messages = self.0.into_values().collect();
+        let text = format!(
+            "# Between virsh and libvirtd 9.0.0, test:///default: one call and one reply of each procedure.\n{}",
+            Recording { messages }
+        );
+        std::fs::write(path, text).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

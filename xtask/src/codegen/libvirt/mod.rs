@@ -24,7 +24,7 @@ use anyhow::{Context, Result};
 use model::{Constants, Program};
 use std::path::{Path, PathBuf};
 
-const SCHEMA: &str = "lib/libvirt-protocol/schema";
+pub(super) const SCHEMA: &str = "lib/libvirt-protocol/schema";
 
 /// The programs: name, file in the source tree, prefix of its C functions.
 const PROGRAMS: [(&str, &str, &str); 4] = [

@@ -104,14 +104,12 @@ impl Machine {
         self.seen = Some(observation);
     }
 
-    /// A guest that ran when the last agent wrote of it, and that has ended in order or is gone by now, may have been taken down with its
-    /// node, by an agent that could not write that. One that failed was not.
+    /// Where there is no guest, or one that has ended in order, the node may have gone down since the last agent wrote of it, by an
+    /// agent that could not write that. A guest that failed was not taken down.
     fn first_look(&mut self, guest: &Guest) {
         let first = !std::mem::replace(&mut self.looked, true);
-        let Some(started) = &self.record.started else { return };
-        let ran = started.came_up && !started.taken_down && started.ended.is_none();
         let quietly = matches!(guest, Guest::Absent | Guest::Ended(End::PoweredOff));
-        if first && ran && quietly && !self.named {
+        if first && quietly && !self.named {
             self.record.confirmed_boot.clear();
         }
     }

@@ -2,7 +2,6 @@
 
 use super::create::millis;
 use super::several::{Chosen, act};
-use super::{fetch, list};
 use crate::Context;
 use crate::connect::mutate;
 use crate::exit::Failure;
@@ -40,10 +39,10 @@ pub(crate) struct Restart {
 }
 
 /// Sends one call an instance, and shows the instances as they then are.
-macro_rules! act {
+macro_rules! each {
     ($context:expr, $chosen:expr, $method:ident, $request:expr) => {{
         let (context, chosen): (&mut Context, Chosen) = ($context, $chosen);
-        let mut acted = act(context, chosen, |connection, instance, project, idempotency_key| {
+        let acted = act(context, chosen, |connection, instance, project, idempotency_key| {
             let request = $request(instance, project, idempotency_key);
             async move {
                 let answer = mutate(request, |request| {
@@ -54,21 +53,12 @@ macro_rules! act {
             }
         })
         .await?;
-        let mut instances = Vec::new();
-        for (instance, _) in std::mem::take(&mut acted.ended) {
-            instances.push(fetch(context, &acted.connection, &instance).await?);
-        }
-        match instances.as_slice() {
-            [] => {}
-            [instance] if !acted.several => list::show_row(context, instance)?,
-            instances => list::show_rows(context, instances)?,
-        }
-        acted.end()
+        acted.show(context).await
     }};
 }
 
 pub(crate) async fn start(context: &mut Context, asked: Chosen) -> Result<(), Failure> {
-    act!(context, asked, start_instance, |instance, project, idempotency_key| v1::StartInstanceRequest {
+    each!(context, asked, start_instance, |instance, project, idempotency_key| v1::StartInstanceRequest {
         instance,
         project,
         idempotency_key,
@@ -80,25 +70,20 @@ pub(crate) async fn stop(context: &mut Context, asked: Stop) -> Result<(), Failu
     // 0 means the instance's own time: no time at all is a force.
     let force = asked.force || asked.grace.is_some_and(|grace| grace.is_zero());
     let timeout_ms = asked.grace.map_or(0, millis);
-    act!(context, asked.chosen, stop_instance, |instance, project, idempotency_key| v1::StopInstanceRequest {
-        instance,
-        project,
-        force,
-        timeout_ms,
-        idempotency_key,
-        precondition: None,
+    each!(context, asked.chosen, stop_instance, |instance, project, idempotency_key| {
+        v1::StopInstanceRequest { instance, project, force, timeout_ms, idempotency_key, precondition: None }
     })
 }
 
 pub(crate) async fn restart(context: &mut Context, asked: Restart) -> Result<(), Failure> {
     let force = asked.force;
-    act!(context, asked.chosen, restart_instance, |instance, project, idempotency_key| {
+    each!(context, asked.chosen, restart_instance, |instance, project, idempotency_key| {
         v1::RestartInstanceRequest { instance, project, force, idempotency_key, precondition: None }
     })
 }
 
 pub(crate) async fn pause(context: &mut Context, asked: Chosen) -> Result<(), Failure> {
-    act!(context, asked, pause_instance, |instance, project, idempotency_key| v1::PauseInstanceRequest {
+    each!(context, asked, pause_instance, |instance, project, idempotency_key| v1::PauseInstanceRequest {
         instance,
         project,
         idempotency_key,
@@ -107,7 +92,7 @@ pub(crate) async fn pause(context: &mut Context, asked: Chosen) -> Result<(), Fa
 }
 
 pub(crate) async fn resume(context: &mut Context, asked: Chosen) -> Result<(), Failure> {
-    act!(context, asked, resume_instance, |instance, project, idempotency_key| v1::ResumeInstanceRequest {
+    each!(context, asked, resume_instance, |instance, project, idempotency_key| v1::ResumeInstanceRequest {
         instance,
         project,
         idempotency_key,

@@ -39,6 +39,9 @@ pub(crate) struct Create {
     /// Labels to select by; may be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse::pair)]
     label: Vec<(String, String)>,
+    /// Annotations, for whatever tools keep with it; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse::pair)]
+    annotation: Vec<(String, String)>,
     /// Virtual CPUs
     #[arg(long, value_name = "NUMBER", default_value_t = 1, help_heading = "Hardware")]
     cpus: u32,
@@ -201,7 +204,6 @@ fn request(context: &mut Context, asked: Create) -> Result<v1::CreateInstanceReq
     let image = on_node("--image", asked.image)?;
     let kernel = on_node("--kernel", asked.kernel)?;
     let initrd = on_node("--initrd", asked.initrd)?;
-    let cloud_init = asked.cloud_init.as_deref().map(|path| cloud_init(context, path)).transpose()?;
     let spec = v1::InstanceSpec {
         r#type: v1::InstanceType::from(asked.kind).into(),
         cpus: asked.cpus,
@@ -216,7 +218,7 @@ fn request(context: &mut Context, asked: Create) -> Result<v1::CreateInstanceReq
             initrd,
             cmdline: asked.cmdline.unwrap_or_default(),
         }),
-        cloud_init,
+        cloud_init: asked.cloud_init.as_deref().map(cloud_init).transpose()?,
         run_state: if asked.stopped { v1::RunState::Stopped } else { v1::RunState::Running }.into(),
         restart_policy: v1::RestartPolicy::from(asked.restart).into(),
         stop_timeout_ms: asked.stop_timeout.map_or(0, millis),
@@ -234,9 +236,9 @@ fn request(context: &mut Context, asked: Create) -> Result<v1::CreateInstanceReq
         name,
         project: context.globals.project.clone(),
         labels: asked.label.into_iter().collect(),
+        annotations: asked.annotation.into_iter().collect(),
         spec: Some(spec),
         idempotency_key: asked.waiting.key(""),
-        ..Default::default()
     })
 }
 
@@ -269,6 +271,11 @@ pub(super) fn networks(
 
 pub(super) fn node_path(context: &mut Context, flag: &str, path: Option<PathBuf>) -> Result<String, Failure> {
     let Some(path) = path else { return Ok(String::new()) };
+    if path.to_string_lossy().contains("://") {
+        let message =
+            format!("{flag} {}: this is an address, and only files of the node are taken", path.display());
+        return Err(Error::new(ErrorKind::Invalid, message).with_hint("download it first").into());
+    }
     // Without links and `..`, which the node would refuse to follow.
     let absolute = match std::fs::canonicalize(&path) {
         Ok(absolute) => absolute,
@@ -285,17 +292,10 @@ pub(super) fn node_path(context: &mut Context, flag: &str, path: Option<PathBuf>
     })
 }
 
-pub(super) fn cloud_init(context: &mut Context, path: &Path) -> Result<v1::CloudInitSpec, Failure> {
+pub(super) fn cloud_init(path: &Path) -> Result<v1::CloudInitSpec, Failure> {
     let user_data = std::fs::read_to_string(path).map_err(|error| {
         Error::new(ErrorKind::Invalid, format!("--cloud-init {}: {error}", path.display()))
     })?;
-    // cloud-init's documentation, "User data formats": the first line tells them apart, and what has no such line is ignored.
-    if !["#", "Content-Type:", "MIME-Version:"].iter().any(|mark| user_data.starts_with(mark)) {
-        context.note(format!(
-            "note: --cloud-init {} does not begin with a line such as `#cloud-config`: the guest will ignore it",
-            path.display()
-        ));
-    }
     Ok(v1::CloudInitSpec { user_data, ..Default::default() })
 }
 

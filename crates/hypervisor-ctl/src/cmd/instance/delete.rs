@@ -2,9 +2,10 @@
 
 use super::several::{Chosen, act};
 use crate::Context;
+use crate::cmd::operation;
 use crate::connect::mutate;
 use crate::exit::Failure;
-use crate::output::{Format, view};
+use crate::output::Format;
 use clap::Args;
 use hv_api::v1;
 
@@ -39,11 +40,19 @@ pub(crate) async fn run(context: &mut Context, asked: Delete) -> Result<(), Fail
         }
     })
     .await?;
-    for (instance, ended) in std::mem::take(&mut acted.ended) {
-        match (context.globals.output, ended) {
-            (Format::Json | Format::Yaml, Some(ended)) => context.show_value(&view::operation(&ended))?,
-            (Format::Name, _) => context.say(instance)?,
-            _ => context.say(format!("{instance} is gone"))?,
+    let ended = std::mem::take(&mut acted.ended);
+    match context.globals.output {
+        _ if !acted.waited => {}
+        Format::Json | Format::Yaml => {
+            let operations: Vec<_> = ended.into_iter().filter_map(|(_, operation)| operation).collect();
+            operation::show_begun(context, &operations, acted.is_list)?;
+        }
+        Format::Name => ended.iter().try_for_each(|(target, _)| context.say(&target.name))?,
+        Format::Table | Format::Wide => {
+            ended.iter().try_for_each(|(target, _)| context.say(format!("{} is gone", target.name)))?;
+            if acted.is_list && ended.is_empty() {
+                context.note("none");
+            }
         }
     }
     acted.end()

@@ -1,5 +1,6 @@
 //! `instance list` and `instance get`.
 
+use super::several::Target;
 use super::{fetch, name};
 use crate::Context;
 use crate::cmd::node::conditions;
@@ -33,7 +34,7 @@ pub(crate) struct List {
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     kind: Option<Kind>,
     /// Instances of all projects
-    #[arg(short = 'A', long)]
+    #[arg(short = 'A', long, conflicts_with = "project")]
     all_projects: bool,
 }
 
@@ -111,31 +112,34 @@ pub(crate) async fn list(context: &mut Context, asked: List) -> Result<(), Failu
     show_rows(context, &instances)
 }
 
-/// Names of the project's instances with these labels.
+/// The project's instances with these labels.
 pub(super) async fn of_selector(
     context: &Context,
     connection: &Connection,
     selector: &str,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<Target>, Failure> {
     let label_selector = selector.to_owned();
-    let request = v1::ListInstancesRequest { label_selector, ..Default::default() };
-    names(context, connection, request).await
+    targets(context, connection, v1::ListInstancesRequest { label_selector, ..Default::default() }).await
 }
 
-/// Names of the project's instances that run.
-pub(super) async fn running(context: &Context, connection: &Connection) -> Result<Vec<String>, Failure> {
+/// The project's instances that run.
+pub(super) async fn running(context: &Context, connection: &Connection) -> Result<Vec<Target>, Failure> {
     let phase = v1::InstancePhase::Running.into();
-    names(context, connection, v1::ListInstancesRequest { phase, ..Default::default() }).await
+    targets(context, connection, v1::ListInstancesRequest { phase, ..Default::default() }).await
 }
 
-async fn names(
+async fn targets(
     context: &Context,
     connection: &Connection,
     selection: v1::ListInstancesRequest,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<Target>, Failure> {
     let request = v1::ListInstancesRequest { project: context.project(false), ..selection };
     let instances = pages(connection, request).await?;
-    Ok(instances.iter().map(|instance| name(instance).to_owned()).collect())
+    let target = |instance: v1::Instance| {
+        let metadata = instance.metadata.unwrap_or_default();
+        Target { reference: metadata.uid, name: metadata.name }
+    };
+    Ok(instances.into_iter().map(target).collect())
 }
 
 async fn pages(

@@ -1,15 +1,20 @@
 //! `instance stats`: what instances take of their node. CPU use comes from two reads.
 
 use super::list::running;
+use super::several::Target;
 use crate::Context;
 use crate::connect::{Connection, unary};
 use crate::exit::Failure;
 use crate::output::{Format, Rows, human, view};
 use crate::parse;
 use clap::Args;
+use futures::StreamExt;
 use hv_api::v1;
 use std::time::Duration;
 use tonic::Code;
+
+/// Calls under way at a time.
+const AT_ONCE: usize = 16;
 
 /// What instances take of their node now
 ///
@@ -38,7 +43,7 @@ pub(crate) async fn run(context: &mut Context, asked: Stats) -> Result<(), Failu
             now.cpu_usage_percent =
                 before.and_then(|(_, before)| cpu_percent(before, now)).or(now.cpu_usage_percent);
         }
-        show(context, &now)?;
+        show(context, &now, asked.instances.len() != 1)?;
         if !asked.watch {
             return Ok(());
         }
@@ -48,21 +53,34 @@ pub(crate) async fn run(context: &mut Context, asked: Stats) -> Result<(), Failu
 
 type Named = (String, v1::InstanceStats);
 
-async fn read(context: &Context, connection: &Connection, named: &[String]) -> Result<Vec<Named>, Failure> {
-    let running = match named {
+/// All at once: a node that does not answer delays no other's figures.
+async fn read(
+    context: &mut Context,
+    connection: &Connection,
+    named: &[String],
+) -> Result<Vec<Named>, Failure> {
+    let targets = match named {
         [] => running(context, connection).await?,
-        _ => Vec::new(),
+        _ => named.iter().map(|name| Target { reference: name.clone(), name: name.clone() }).collect(),
     };
-    let mut client = connection.compute();
+    let project = context.globals.project.clone();
+    let asked = targets.into_iter().map(|target| {
+        let request = v1::GetInstanceStatsRequest { instance: target.reference, project: project.clone() };
+        let mut client = connection.compute();
+        async move { (target.name, client.get_instance_stats(unary(request)).await) }
+    });
+    let answers: Vec<_> = futures::stream::iter(asked).buffered(AT_ONCE).collect().await;
     let mut all = Vec::new();
-    for instance in named.iter().chain(&running) {
-        let project = context.globals.project.clone();
-        let request = v1::GetInstanceStatsRequest { instance: instance.clone(), project };
-        match client.get_instance_stats(unary(request)).await {
-            Ok(stats) => all.push((instance.clone(), stats.into_inner())),
+    for (name, answer) in answers {
+        match answer {
+            Ok(stats) => all.push((name, stats.into_inner())),
             // It ended between the list and this.
             Err(status)
                 if named.is_empty() && matches!(status.code(), Code::NotFound | Code::FailedPrecondition) => {
+            }
+            Err(status) if named.is_empty() && status.code() == Code::Unavailable => {
+                context.note(format!("{name}: {}", status.message()));
+                all.push((name, v1::InstanceStats::default()));
             }
             Err(status) => return Err(status.into()),
         }
@@ -77,9 +95,9 @@ pub(crate) fn cpu_percent(before: &v1::InstanceStats, now: &v1::InstanceStats) -
     Some(used as f64 / (passed_ms as f64 * 1e6) * 100.0)
 }
 
-fn show(context: &mut Context, stats: &[Named]) -> Result<(), Failure> {
+fn show(context: &mut Context, stats: &[Named], is_list: bool) -> Result<(), Failure> {
     match (context.globals.output, stats) {
-        (Format::Json | Format::Yaml, [(name, one)]) => {
+        (Format::Json | Format::Yaml, [(name, one)]) if !is_list => {
             context.show_line(&view::instance_stats(one), name, String::new())
         }
         _ => context.show_rows(rows(stats)),

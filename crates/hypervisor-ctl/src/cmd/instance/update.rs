@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// Change an instance; says what waits for a restart
 ///
-/// What is not named stays as it is. Nothing is changed when somebody else changed the instance meanwhile.
+/// What is not named stays as it is. Nothing is changed when somebody else changed the specification meanwhile.
 ///
 /// Examples:
 ///   hypervisor-ctl instance update web --memory 2G --cpus 4
@@ -131,15 +131,19 @@ pub(crate) async fn run(context: &mut Context, asked: Update) -> Result<(), Fail
     Ok(())
 }
 
-/// The present state with the changes, and the mask that names them.
+/// The changes, and the mask that names them. What is made of a present value needs that.
 fn change(
     context: &mut Context,
     asked: Update,
     present: v1::Instance,
 ) -> Result<v1::UpdateInstanceRequest, Failure> {
     let metadata = present.metadata.unwrap_or_default();
-    let mut spec = present.spec.unwrap_or_default();
-    let (mut labels, mut annotations) = (metadata.labels, metadata.annotations);
+    let present = present.spec.unwrap_or_default();
+    let mut spec = v1::InstanceSpec {
+        network_interfaces: present.network_interfaces,
+        boot: present.boot,
+        ..Default::default()
+    };
     let mut paths = Vec::new();
     let mut changes = |path: &str| paths.push(path.to_owned());
     if let Some(cpus) = asked.cpus {
@@ -165,7 +169,7 @@ fn change(
         changes("spec.boot");
     }
     if let Some(path) = asked.cloud_init {
-        spec.cloud_init = Some(cloud_init(context, &path)?);
+        spec.cloud_init = Some(cloud_init(&path)?);
         changes("spec.cloud_init");
     }
     if let Some(restart) = asked.restart {
@@ -184,13 +188,8 @@ fn change(
         spec.run_state = v1::RunState::from(state).into();
         changes("spec.run_state");
     }
-    for (path, pairs, wanted) in
-        [("labels", &mut labels, asked.label), ("annotations", &mut annotations, asked.annotation)]
-    {
-        if parse::change_pairs(pairs, wanted) {
-            changes(path);
-        }
-    }
+    let labels = parse::changed_pairs("labels", asked.label, &mut paths);
+    let annotations = parse::changed_pairs("annotations", asked.annotation, &mut paths);
     if paths.is_empty() {
         let error = Error::new(ErrorKind::Invalid, "nothing to change: no flag says what");
         return Err(error.with_hint("hypervisor-ctl instance update --help").into());

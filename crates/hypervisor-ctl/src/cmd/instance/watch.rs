@@ -28,7 +28,7 @@ pub(crate) struct Watch {
     #[arg(short = 'l', long, value_name = "SELECTOR", default_value = "", hide_default_value = true)]
     selector: String,
     /// Instances of all projects
-    #[arg(short = 'A', long)]
+    #[arg(short = 'A', long, conflicts_with = "project")]
     all_projects: bool,
 }
 

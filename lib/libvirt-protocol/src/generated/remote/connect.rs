@@ -13,7 +13,7 @@ use crate::xdr::{List, Text, structure};
 
 procedure! {
 /// [`virConnectOpen`](https://libvirt.org/search.html?q=virConnectOpen), since libvirt 0.3.0.
-ConnectOpen(ConnectOpenArgs<'a>) -> () = Info::new(Program::Remote, 1, "connect_open", Release(0, 3, 0)).function("virConnectOpen").urgent().acl(&["connect:getattr"])
+ConnectOpen(ConnectOpenArgs<'a>) -> () = Info::new(Program::Remote, 1, "connect_open", Release(0, 3, 0)).function("virConnectOpen").urgent().acl(&["connect:getattr"]), bits of flags
 }
 
 structure! {
@@ -304,7 +304,7 @@ names: List<'a, Text<'a>, 16384>,
 
 procedure! {
 /// [`virConnectFindStoragePoolSources`](https://libvirt.org/search.html?q=virConnectFindStoragePoolSources), since libvirt 0.4.5.
-ConnectFindStoragePoolSources(ConnectFindStoragePoolSourcesArgs<'a>) -> ConnectFindStoragePoolSourcesRet<'a> = Info::new(Program::Remote, 75, "connect_find_storage_pool_sources", Release(0, 4, 5)).function("virConnectFindStoragePoolSources").acl(&["connect:detect_storage_pools"])
+ConnectFindStoragePoolSources(ConnectFindStoragePoolSourcesArgs<'a>) -> ConnectFindStoragePoolSourcesRet<'a> = Info::new(Program::Remote, 75, "connect_find_storage_pool_sources", Release(0, 4, 5)).function("virConnectFindStoragePoolSources").acl(&["connect:detect_storage_pools"]), bits of flags
 }
 
 structure! {
@@ -394,7 +394,7 @@ names: List<'a, Text<'a>, 16384>,
 
 procedure! {
 /// [`virConnectDomainXMLFromNative`](https://libvirt.org/search.html?q=virConnectDomainXMLFromNative), since libvirt 0.6.4.
-ConnectDomainXmlFromNative(ConnectDomainXmlFromNativeArgs<'a>) -> ConnectDomainXmlFromNativeRet<'a> = Info::new(Program::Remote, 135, "connect_domain_xml_from_native", Release(0, 6, 4)).function("virConnectDomainXMLFromNative").acl(&["connect:write"])
+ConnectDomainXmlFromNative(ConnectDomainXmlFromNativeArgs<'a>) -> ConnectDomainXmlFromNativeRet<'a> = Info::new(Program::Remote, 135, "connect_domain_xml_from_native", Release(0, 6, 4)).function("virConnectDomainXMLFromNative").acl(&["connect:write"]), bits of flags
 }
 
 structure! {
@@ -417,7 +417,7 @@ domain_xml: Text<'a>,
 
 procedure! {
 /// [`virConnectDomainXMLToNative`](https://libvirt.org/search.html?q=virConnectDomainXMLToNative), since libvirt 0.6.4.
-ConnectDomainXmlToNative(ConnectDomainXmlToNativeArgs<'a>) -> ConnectDomainXmlToNativeRet<'a> = Info::new(Program::Remote, 136, "connect_domain_xml_to_native", Release(0, 6, 4)).function("virConnectDomainXMLToNative").acl(&["connect:write"])
+ConnectDomainXmlToNative(ConnectDomainXmlToNativeArgs<'a>) -> ConnectDomainXmlToNativeRet<'a> = Info::new(Program::Remote, 136, "connect_domain_xml_to_native", Release(0, 6, 4)).function("virConnectDomainXMLToNative").acl(&["connect:write"]), bits of flags
 }
 
 structure! {
@@ -526,7 +526,7 @@ lib_ver: u64,
 
 procedure! {
 /// [`virConnectCompareCPU`](https://libvirt.org/search.html?q=virConnectCompareCPU), since libvirt 0.7.5.
-ConnectCompareCpu(ConnectCompareCpuArgs<'a>) -> ConnectCompareCpuRet = Info::new(Program::Remote, 158, "connect_compare_cpu", Release(0, 7, 5)).function("virConnectCompareCPU").urgent().acl(&["connect:read"])
+ConnectCompareCpu(ConnectCompareCpuArgs<'a>) -> ConnectCompareCpuRet = Info::new(Program::Remote, 158, "connect_compare_cpu", Release(0, 7, 5)).function("virConnectCompareCPU").urgent().acl(&["connect:read"]), bits of flags
 }
 
 structure! {
@@ -547,7 +547,7 @@ result: enums::CpuCompareResult,
 
 procedure! {
 /// [`virConnectBaselineCPU`](https://libvirt.org/search.html?q=virConnectBaselineCPU), since libvirt 0.7.7.
-ConnectBaselineCpu(ConnectBaselineCpuArgs<'a>) -> ConnectBaselineCpuRet<'a> = Info::new(Program::Remote, 162, "connect_baseline_cpu", Release(0, 7, 7)).function("virConnectBaselineCPU").acl(&["connect:read"])
+ConnectBaselineCpu(ConnectBaselineCpuArgs<'a>) -> ConnectBaselineCpuRet<'a> = Info::new(Program::Remote, 162, "connect_baseline_cpu", Release(0, 7, 7)).function("virConnectBaselineCPU").acl(&["connect:read"]), bits of flags
 }
 
 structure! {
@@ -623,7 +623,7 @@ names: List<'a, Text<'a>, 16384>,
 
 procedure! {
 /// [`virConnectGetSysinfo`](https://libvirt.org/search.html?q=virConnectGetSysinfo), since libvirt 0.8.8.
-ConnectGetSysinfo(ConnectGetSysinfoArgs) -> ConnectGetSysinfoRet<'a> = Info::new(Program::Remote, 203, "connect_get_sysinfo", Release(0, 8, 8)).function("virConnectGetSysinfo").urgent().acl(&["connect:read"])
+ConnectGetSysinfo(ConnectGetSysinfoArgs) -> ConnectGetSysinfoRet<'a> = Info::new(Program::Remote, 203, "connect_get_sysinfo", Release(0, 8, 8)).function("virConnectGetSysinfo").urgent().acl(&["connect:read"]), bits of flags
 }
 
 structure! {
@@ -642,7 +642,7 @@ sysinfo: Text<'a>,
 
 procedure! {
 /// [`virConnectListAllDomains`](https://libvirt.org/search.html?q=virConnectListAllDomains), since libvirt 0.9.13.
-ConnectListAllDomains(ConnectListAllDomainsArgs) -> ConnectListAllDomainsRet<'a> = Info::new(Program::Remote, 273, "connect_list_all_domains", Release(0, 9, 13)).function("virConnectListAllDomains").urgent().acl(&["connect:search_domains"])
+ConnectListAllDomains(ConnectListAllDomainsArgs) -> ConnectListAllDomainsRet<'a> = Info::new(Program::Remote, 273, "connect_list_all_domains", Release(0, 9, 13)).function("virConnectListAllDomains").urgent().acl(&["connect:search_domains"]), bits of flags
 }
 
 structure! {
@@ -665,7 +665,7 @@ ret: u32,
 
 procedure! {
 /// [`virConnectListAllStoragePools`](https://libvirt.org/search.html?q=virConnectListAllStoragePools), since libvirt 0.10.2.
-ConnectListAllStoragePools(ConnectListAllStoragePoolsArgs) -> ConnectListAllStoragePoolsRet<'a> = Info::new(Program::Remote, 281, "connect_list_all_storage_pools", Release(0, 10, 2)).function("virConnectListAllStoragePools").urgent().acl(&["connect:search_storage_pools"])
+ConnectListAllStoragePools(ConnectListAllStoragePoolsArgs) -> ConnectListAllStoragePoolsRet<'a> = Info::new(Program::Remote, 281, "connect_list_all_storage_pools", Release(0, 10, 2)).function("virConnectListAllStoragePools").urgent().acl(&["connect:search_storage_pools"]), bits of flags
 }
 
 structure! {
@@ -688,7 +688,7 @@ ret: u32,
 
 procedure! {
 /// [`virConnectListAllNetworks`](https://libvirt.org/search.html?q=virConnectListAllNetworks), since libvirt 0.10.2.
-ConnectListAllNetworks(ConnectListAllNetworksArgs) -> ConnectListAllNetworksRet<'a> = Info::new(Program::Remote, 283, "connect_list_all_networks", Release(0, 10, 2)).function("virConnectListAllNetworks").urgent().acl(&["connect:search_networks"])
+ConnectListAllNetworks(ConnectListAllNetworksArgs) -> ConnectListAllNetworksRet<'a> = Info::new(Program::Remote, 283, "connect_list_all_networks", Release(0, 10, 2)).function("virConnectListAllNetworks").urgent().acl(&["connect:search_networks"]), bits of flags
 }
 
 structure! {
@@ -711,7 +711,7 @@ ret: u32,
 
 procedure! {
 /// [`virConnectListAllInterfaces`](https://libvirt.org/search.html?q=virConnectListAllInterfaces), since libvirt 0.10.2.
-ConnectListAllInterfaces(ConnectListAllInterfacesArgs) -> ConnectListAllInterfacesRet<'a> = Info::new(Program::Remote, 284, "connect_list_all_interfaces", Release(0, 10, 2)).function("virConnectListAllInterfaces").urgent().acl(&["connect:search_interfaces"])
+ConnectListAllInterfaces(ConnectListAllInterfacesArgs) -> ConnectListAllInterfacesRet<'a> = Info::new(Program::Remote, 284, "connect_list_all_interfaces", Release(0, 10, 2)).function("virConnectListAllInterfaces").urgent().acl(&["connect:search_interfaces"]), bits of flags
 }
 
 structure! {
@@ -734,7 +734,7 @@ ret: u32,
 
 procedure! {
 /// [`virConnectListAllNodeDevices`](https://libvirt.org/search.html?q=virConnectListAllNodeDevices), since libvirt 0.10.2.
-ConnectListAllNodeDevices(ConnectListAllNodeDevicesArgs) -> ConnectListAllNodeDevicesRet<'a> = Info::new(Program::Remote, 285, "connect_list_all_node_devices", Release(0, 10, 2)).function("virConnectListAllNodeDevices").urgent().acl(&["connect:search_node_devices"])
+ConnectListAllNodeDevices(ConnectListAllNodeDevicesArgs) -> ConnectListAllNodeDevicesRet<'a> = Info::new(Program::Remote, 285, "connect_list_all_node_devices", Release(0, 10, 2)).function("virConnectListAllNodeDevices").urgent().acl(&["connect:search_node_devices"]), bits of flags
 }
 
 structure! {
@@ -757,7 +757,7 @@ ret: u32,
 
 procedure! {
 /// [`virConnectListAllNWFilters`](https://libvirt.org/search.html?q=virConnectListAllNWFilters), since libvirt 0.10.2.
-ConnectListAllNwfilters(ConnectListAllNwfiltersArgs) -> ConnectListAllNwfiltersRet<'a> = Info::new(Program::Remote, 286, "connect_list_all_nwfilters", Release(0, 10, 2)).function("virConnectListAllNWFilters").urgent().acl(&["connect:search_nwfilters"])
+ConnectListAllNwfilters(ConnectListAllNwfiltersArgs) -> ConnectListAllNwfiltersRet<'a> = Info::new(Program::Remote, 286, "connect_list_all_nwfilters", Release(0, 10, 2)).function("virConnectListAllNWFilters").urgent().acl(&["connect:search_nwfilters"]), bits of flags
 }
 
 structure! {
@@ -780,7 +780,7 @@ ret: u32,
 
 procedure! {
 /// [`virConnectListAllSecrets`](https://libvirt.org/search.html?q=virConnectListAllSecrets), since libvirt 0.10.2.
-ConnectListAllSecrets(ConnectListAllSecretsArgs) -> ConnectListAllSecretsRet<'a> = Info::new(Program::Remote, 287, "connect_list_all_secrets", Release(0, 10, 2)).function("virConnectListAllSecrets").urgent().acl(&["connect:search_secrets"])
+ConnectListAllSecrets(ConnectListAllSecretsArgs) -> ConnectListAllSecretsRet<'a> = Info::new(Program::Remote, 287, "connect_list_all_secrets", Release(0, 10, 2)).function("virConnectListAllSecrets").urgent().acl(&["connect:search_secrets"]), bits of flags
 }
 
 structure! {
@@ -803,7 +803,7 @@ ret: u32,
 
 procedure! {
 /// [`virConnectGetCPUModelNames`](https://libvirt.org/search.html?q=virConnectGetCPUModelNames), since libvirt 1.1.3.
-ConnectGetCpuModelNames(ConnectGetCpuModelNamesArgs<'a>) -> ConnectGetCpuModelNamesRet<'a> = Info::new(Program::Remote, 312, "connect_get_cpu_model_names", Release(1, 1, 3)).function("virConnectGetCPUModelNames").acl(&["connect:read"])
+ConnectGetCpuModelNames(ConnectGetCpuModelNamesArgs<'a>) -> ConnectGetCpuModelNamesRet<'a> = Info::new(Program::Remote, 312, "connect_get_cpu_model_names", Release(1, 1, 3)).function("virConnectGetCPUModelNames").acl(&["connect:read"]), bits of flags
 }
 
 structure! {
@@ -894,7 +894,7 @@ callback_id: i32,
 
 procedure! {
 /// [`virConnectGetDomainCapabilities`](https://libvirt.org/search.html?q=virConnectGetDomainCapabilities), since libvirt 1.2.7.
-ConnectGetDomainCapabilities(ConnectGetDomainCapabilitiesArgs<'a>) -> ConnectGetDomainCapabilitiesRet<'a> = Info::new(Program::Remote, 342, "connect_get_domain_capabilities", Release(1, 2, 7)).function("virConnectGetDomainCapabilities").acl(&["connect:write"])
+ConnectGetDomainCapabilities(ConnectGetDomainCapabilitiesArgs<'a>) -> ConnectGetDomainCapabilitiesRet<'a> = Info::new(Program::Remote, 342, "connect_get_domain_capabilities", Release(1, 2, 7)).function("virConnectGetDomainCapabilities").acl(&["connect:write"]), bits of flags
 }
 
 structure! {
@@ -921,7 +921,7 @@ capabilities: Text<'a>,
 
 procedure! {
 /// [`virConnectGetAllDomainStats`](https://libvirt.org/search.html?q=virConnectGetAllDomainStats), since libvirt 1.2.8.
-ConnectGetAllDomainStats(ConnectGetAllDomainStatsArgs<'a>) -> ConnectGetAllDomainStatsRet<'a> = Info::new(Program::Remote, 344, "connect_get_all_domain_stats", Release(1, 2, 8)).function("virConnectGetAllDomainStats").acl(&["connect:search_domains"])
+ConnectGetAllDomainStats(ConnectGetAllDomainStatsArgs<'a>) -> ConnectGetAllDomainStatsRet<'a> = Info::new(Program::Remote, 344, "connect_get_all_domain_stats", Release(1, 2, 8)).function("virConnectGetAllDomainStats").acl(&["connect:search_domains"]), bits of flags
 }
 
 structure! {
@@ -1053,7 +1053,7 @@ callback_id: i32,
 
 procedure! {
 /// [`virConnectCompareHypervisorCPU`](https://libvirt.org/search.html?q=virConnectCompareHypervisorCPU), since libvirt 4.4.0.
-ConnectCompareHypervisorCpu(ConnectCompareHypervisorCpuArgs<'a>) -> ConnectCompareHypervisorCpuRet = Info::new(Program::Remote, 393, "connect_compare_hypervisor_cpu", Release(4, 4, 0)).function("virConnectCompareHypervisorCPU").acl(&["connect:write"])
+ConnectCompareHypervisorCpu(ConnectCompareHypervisorCpuArgs<'a>) -> ConnectCompareHypervisorCpuRet = Info::new(Program::Remote, 393, "connect_compare_hypervisor_cpu", Release(4, 4, 0)).function("virConnectCompareHypervisorCPU").acl(&["connect:write"]), bits of flags
 }
 
 structure! {
@@ -1082,7 +1082,7 @@ result: enums::CpuCompareResult,
 
 procedure! {
 /// [`virConnectBaselineHypervisorCPU`](https://libvirt.org/search.html?q=virConnectBaselineHypervisorCPU), since libvirt 4.4.0.
-ConnectBaselineHypervisorCpu(ConnectBaselineHypervisorCpuArgs<'a>) -> ConnectBaselineHypervisorCpuRet<'a> = Info::new(Program::Remote, 394, "connect_baseline_hypervisor_cpu", Release(4, 4, 0)).function("virConnectBaselineHypervisorCPU").acl(&["connect:write"])
+ConnectBaselineHypervisorCpu(ConnectBaselineHypervisorCpuArgs<'a>) -> ConnectBaselineHypervisorCpuRet<'a> = Info::new(Program::Remote, 394, "connect_baseline_hypervisor_cpu", Release(4, 4, 0)).function("virConnectBaselineHypervisorCPU").acl(&["connect:write"]), bits of flags
 }
 
 structure! {
@@ -1111,7 +1111,7 @@ cpu: Text<'a>,
 
 procedure! {
 /// [`virConnectListAllNWFilterBindings`](https://libvirt.org/search.html?q=virConnectListAllNWFilterBindings), since libvirt 4.5.0.
-ConnectListAllNwFilterBindings(ConnectListAllNwFilterBindingsArgs) -> ConnectListAllNwFilterBindingsRet<'a> = Info::new(Program::Remote, 401, "connect_list_all_nwfilter_bindings", Release(4, 5, 0)).function("virConnectListAllNWFilterBindings").urgent().acl(&["connect:search_nwfilter_bindings"])
+ConnectListAllNwFilterBindings(ConnectListAllNwFilterBindingsArgs) -> ConnectListAllNwFilterBindingsRet<'a> = Info::new(Program::Remote, 401, "connect_list_all_nwfilter_bindings", Release(4, 5, 0)).function("virConnectListAllNWFilterBindings").urgent().acl(&["connect:search_nwfilter_bindings"]), bits of flags
 }
 
 structure! {
@@ -1134,7 +1134,7 @@ ret: u32,
 
 procedure! {
 /// [`virConnectGetStoragePoolCapabilities`](https://libvirt.org/search.html?q=virConnectGetStoragePoolCapabilities), since libvirt 5.2.0.
-ConnectGetStoragePoolCapabilities(ConnectGetStoragePoolCapabilitiesArgs) -> ConnectGetStoragePoolCapabilitiesRet<'a> = Info::new(Program::Remote, 403, "connect_get_storage_pool_capabilities", Release(5, 2, 0)).function("virConnectGetStoragePoolCapabilities").acl(&["connect:read"])
+ConnectGetStoragePoolCapabilities(ConnectGetStoragePoolCapabilitiesArgs) -> ConnectGetStoragePoolCapabilitiesRet<'a> = Info::new(Program::Remote, 403, "connect_get_storage_pool_capabilities", Release(5, 2, 0)).function("virConnectGetStoragePoolCapabilities").acl(&["connect:read"]), bits of flags
 }
 
 structure! {
@@ -1153,7 +1153,7 @@ capabilities: Text<'a>,
 
 procedure! {
 /// [`virConnectSetIdentity`](https://libvirt.org/search.html?q=virConnectSetIdentity), since libvirt 5.8.0.
-ConnectSetIdentity(ConnectSetIdentityArgs<'a>) -> () = Info::new(Program::Remote, 419, "connect_set_identity", Release(5, 8, 0)).function("virConnectSetIdentity").acl(&["connect:write"])
+ConnectSetIdentity(ConnectSetIdentityArgs<'a>) -> () = Info::new(Program::Remote, 419, "connect_set_identity", Release(5, 8, 0)).function("virConnectSetIdentity").acl(&["connect:write"]), bits of flags
 }
 
 structure! {

@@ -37,7 +37,7 @@ dom: Domain<'a>,
 
 procedure! {
 /// [`virDomainCreateXML`](https://libvirt.org/search.html?q=virDomainCreateXML), since libvirt 0.3.0.
-DomainCreateXml(DomainCreateXmlArgs<'a>) -> DomainCreateXmlRet<'a> = Info::new(Program::Remote, 10, "domain_create_xml", Release(0, 3, 0)).function("virDomainCreateXML").acl(&["domain:write", "domain:start"])
+DomainCreateXml(DomainCreateXmlArgs<'a>) -> DomainCreateXmlRet<'a> = Info::new(Program::Remote, 10, "domain_create_xml", Release(0, 3, 0)).function("virDomainCreateXML").acl(&["domain:write", "domain:start"]), bits of flags
 }
 
 structure! {
@@ -176,7 +176,7 @@ cpumap: Bytes<'a, 2048>,
 
 procedure! {
 /// [`virDomainReboot`](https://libvirt.org/search.html?q=virDomainReboot), since libvirt 0.3.0.
-DomainReboot(DomainRebootArgs<'a>) -> () = Info::new(Program::Remote, 27, "domain_reboot", Release(0, 3, 0)).function("virDomainReboot").acl(&["domain:init_control", "domain:write:VIR_DOMAIN_REBOOT_GUEST_AGENT"])
+DomainReboot(DomainRebootArgs<'a>) -> () = Info::new(Program::Remote, 27, "domain_reboot", Release(0, 3, 0)).function("virDomainReboot").acl(&["domain:init_control", "domain:write:VIR_DOMAIN_REBOOT_GUEST_AGENT"]), bits of flags
 }
 
 structure! {
@@ -238,7 +238,7 @@ dom: Domain<'a>,
 
 procedure! {
 /// [`virDomainCoreDump`](https://libvirt.org/search.html?q=virDomainCoreDump), since libvirt 0.3.0.
-DomainCoreDump(DomainCoreDumpArgs<'a>) -> () = Info::new(Program::Remote, 53, "domain_core_dump", Release(0, 3, 0)).function("virDomainCoreDump").acl(&["domain:core_dump"])
+DomainCoreDump(DomainCoreDumpArgs<'a>) -> () = Info::new(Program::Remote, 53, "domain_core_dump", Release(0, 3, 0)).function("virDomainCoreDump").acl(&["domain:core_dump"]), bits of flags
 }
 
 structure! {
@@ -315,7 +315,7 @@ tx_drop: i64,
 
 procedure! {
 /// [`virDomainMemoryPeek`](https://libvirt.org/search.html?q=virDomainMemoryPeek), since libvirt 0.4.2.
-DomainMemoryPeek(DomainMemoryPeekArgs<'a>) -> DomainMemoryPeekRet<'a> = Info::new(Program::Remote, 104, "domain_memory_peek", Release(0, 4, 2)).function("virDomainMemoryPeek").acl(&["domain:mem_read"])
+DomainMemoryPeek(DomainMemoryPeekArgs<'a>) -> DomainMemoryPeekRet<'a> = Info::new(Program::Remote, 104, "domain_memory_peek", Release(0, 4, 2)).function("virDomainMemoryPeek").acl(&["domain:mem_read"]), bits of flags
 }
 
 structure! {
@@ -378,7 +378,7 @@ persistent: i32,
 
 procedure! {
 /// [`virDomainMemoryStats`](https://libvirt.org/search.html?q=virDomainMemoryStats), since libvirt 0.7.5.
-DomainMemoryStats(DomainMemoryStatsArgs<'a>) -> DomainMemoryStatsRet<'a> = Info::new(Program::Remote, 159, "domain_memory_stats", Release(0, 7, 5)).function("virDomainMemoryStats").acl(&["domain:read"])
+DomainMemoryStats(DomainMemoryStatsArgs<'a>) -> DomainMemoryStatsRet<'a> = Info::new(Program::Remote, 159, "domain_memory_stats", Release(0, 7, 5)).function("virDomainMemoryStats").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -401,7 +401,7 @@ stats: List<'a, DomainMemoryStat, 1024>,
 
 procedure! {
 /// [`virDomainAttachDeviceFlags`](https://libvirt.org/search.html?q=virDomainAttachDeviceFlags), since libvirt 0.7.7.
-DomainAttachDeviceFlags(DomainAttachDeviceFlagsArgs<'a>) -> () = Info::new(Program::Remote, 160, "domain_attach_device_flags", Release(0, 7, 7)).function("virDomainAttachDeviceFlags").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainAttachDeviceFlags(DomainAttachDeviceFlagsArgs<'a>) -> () = Info::new(Program::Remote, 160, "domain_attach_device_flags", Release(0, 7, 7)).function("virDomainAttachDeviceFlags").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -417,7 +417,7 @@ flags: flags::DomainDeviceModifyFlags,
 
 procedure! {
 /// [`virDomainDetachDeviceFlags`](https://libvirt.org/search.html?q=virDomainDetachDeviceFlags), since libvirt 0.7.7.
-DomainDetachDeviceFlags(DomainDetachDeviceFlagsArgs<'a>) -> () = Info::new(Program::Remote, 161, "domain_detach_device_flags", Release(0, 7, 7)).function("virDomainDetachDeviceFlags").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainDetachDeviceFlags(DomainDetachDeviceFlagsArgs<'a>) -> () = Info::new(Program::Remote, 161, "domain_detach_device_flags", Release(0, 7, 7)).function("virDomainDetachDeviceFlags").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -445,7 +445,7 @@ dom: Domain<'a>,
 
 procedure! {
 /// [`virDomainUpdateDeviceFlags`](https://libvirt.org/search.html?q=virDomainUpdateDeviceFlags), since libvirt 0.8.0.
-DomainUpdateDeviceFlags(DomainUpdateDeviceFlagsArgs<'a>) -> () = Info::new(Program::Remote, 174, "domain_update_device_flags", Release(0, 8, 0)).function("virDomainUpdateDeviceFlags").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainUpdateDeviceFlags(DomainUpdateDeviceFlagsArgs<'a>) -> () = Info::new(Program::Remote, 174, "domain_update_device_flags", Release(0, 8, 0)).function("virDomainUpdateDeviceFlags").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -461,7 +461,7 @@ flags: flags::DomainDeviceModifyFlags,
 
 procedure! {
 /// [`virDomainManagedSave`](https://libvirt.org/search.html?q=virDomainManagedSave), since libvirt 0.8.0.
-DomainManagedSave(DomainManagedSaveArgs<'a>) -> () = Info::new(Program::Remote, 182, "domain_managed_save", Release(0, 8, 0)).function("virDomainManagedSave").acl(&["domain:hibernate"])
+DomainManagedSave(DomainManagedSaveArgs<'a>) -> () = Info::new(Program::Remote, 182, "domain_managed_save", Release(0, 8, 0)).function("virDomainManagedSave").acl(&["domain:hibernate"]), bits of flags
 }
 
 structure! {
@@ -475,7 +475,7 @@ flags: flags::DomainSaveRestoreFlags,
 
 procedure! {
 /// [`virDomainHasManagedSaveImage`](https://libvirt.org/search.html?q=virDomainHasManagedSaveImage), since libvirt 0.8.0.
-DomainHasManagedSaveImage(DomainHasManagedSaveImageArgs<'a>) -> DomainHasManagedSaveImageRet = Info::new(Program::Remote, 183, "domain_has_managed_save_image", Release(0, 8, 0)).function("virDomainHasManagedSaveImage").acl(&["domain:read"])
+DomainHasManagedSaveImage(DomainHasManagedSaveImageArgs<'a>) -> DomainHasManagedSaveImageRet = Info::new(Program::Remote, 183, "domain_has_managed_save_image", Release(0, 8, 0)).function("virDomainHasManagedSaveImage").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -496,7 +496,7 @@ result: i32,
 
 procedure! {
 /// [`virDomainManagedSaveRemove`](https://libvirt.org/search.html?q=virDomainManagedSaveRemove), since libvirt 0.8.0.
-DomainManagedSaveRemove(DomainManagedSaveRemoveArgs<'a>) -> () = Info::new(Program::Remote, 184, "domain_managed_save_remove", Release(0, 8, 0)).function("virDomainManagedSaveRemove").acl(&["domain:hibernate"])
+DomainManagedSaveRemove(DomainManagedSaveRemoveArgs<'a>) -> () = Info::new(Program::Remote, 184, "domain_managed_save_remove", Release(0, 8, 0)).function("virDomainManagedSaveRemove").acl(&["domain:hibernate"]), bits of flags
 }
 
 structure! {
@@ -510,7 +510,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virDomainHasCurrentSnapshot`](https://libvirt.org/search.html?q=virDomainHasCurrentSnapshot), since libvirt 0.8.0.
-DomainHasCurrentSnapshot(DomainHasCurrentSnapshotArgs<'a>) -> DomainHasCurrentSnapshotRet = Info::new(Program::Remote, 190, "domain_has_current_snapshot", Release(0, 8, 0)).function("virDomainHasCurrentSnapshot").acl(&["domain:read"])
+DomainHasCurrentSnapshot(DomainHasCurrentSnapshotArgs<'a>) -> DomainHasCurrentSnapshotRet = Info::new(Program::Remote, 190, "domain_has_current_snapshot", Release(0, 8, 0)).function("virDomainHasCurrentSnapshot").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -531,7 +531,7 @@ result: i32,
 
 procedure! {
 /// [`virDomainRevertToSnapshot`](https://libvirt.org/search.html?q=virDomainRevertToSnapshot), since libvirt 0.8.0.
-DomainRevertToSnapshot(DomainRevertToSnapshotArgs<'a>) -> () = Info::new(Program::Remote, 192, "domain_revert_to_snapshot", Release(0, 8, 0)).function("virDomainRevertToSnapshot").acl(&["domain:snapshot"])
+DomainRevertToSnapshot(DomainRevertToSnapshotArgs<'a>) -> () = Info::new(Program::Remote, 192, "domain_revert_to_snapshot", Release(0, 8, 0)).function("virDomainRevertToSnapshot").acl(&["domain:snapshot"]), bits of flags
 }
 
 structure! {
@@ -545,7 +545,7 @@ flags: flags::DomainSnapshotRevertFlags,
 
 procedure! {
 /// [`virDomainCreateWithFlags`](https://libvirt.org/search.html?q=virDomainCreateWithFlags), since libvirt 0.8.2.
-DomainCreateWithFlags(DomainCreateWithFlagsArgs<'a>) -> DomainCreateWithFlagsRet<'a> = Info::new(Program::Remote, 196, "domain_create_with_flags", Release(0, 8, 2)).function("virDomainCreateWithFlags").acl(&["domain:start"])
+DomainCreateWithFlags(DomainCreateWithFlagsArgs<'a>) -> DomainCreateWithFlagsRet<'a> = Info::new(Program::Remote, 196, "domain_create_with_flags", Release(0, 8, 2)).function("virDomainCreateWithFlags").acl(&["domain:start"]), bits of flags
 }
 
 structure! {
@@ -566,7 +566,7 @@ dom: Domain<'a>,
 
 procedure! {
 /// [`virDomainOpenConsole`](https://libvirt.org/search.html?q=virDomainOpenConsole), since libvirt 0.8.6.
-DomainOpenConsole(DomainOpenConsoleArgs<'a>) -> () = Info::new(Program::Remote, 201, "domain_open_console", Release(0, 8, 6)).function("virDomainOpenConsole").stream(Direction::Both).acl(&["domain:open_device"])
+DomainOpenConsole(DomainOpenConsoleArgs<'a>) -> () = Info::new(Program::Remote, 201, "domain_open_console", Release(0, 8, 6)).function("virDomainOpenConsole").stream(Direction::Both).acl(&["domain:open_device"]), bits of flags
 }
 
 structure! {
@@ -601,7 +601,7 @@ updated: i32,
 
 procedure! {
 /// [`virDomainInjectNMI`](https://libvirt.org/search.html?q=virDomainInjectNMI), since libvirt 0.9.2.
-DomainInjectNmi(DomainInjectNmiArgs<'a>) -> () = Info::new(Program::Remote, 210, "domain_inject_nmi", Release(0, 9, 2)).function("virDomainInjectNMI").acl(&["domain:inject_nmi"])
+DomainInjectNmi(DomainInjectNmiArgs<'a>) -> () = Info::new(Program::Remote, 210, "domain_inject_nmi", Release(0, 9, 2)).function("virDomainInjectNMI").acl(&["domain:inject_nmi"]), bits of flags
 }
 
 structure! {
@@ -615,7 +615,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virDomainScreenshot`](https://libvirt.org/search.html?q=virDomainScreenshot), since libvirt 0.9.2.
-DomainScreenshot(DomainScreenshotArgs<'a>) -> DomainScreenshotRet<'a> = Info::new(Program::Remote, 211, "domain_screenshot", Release(0, 9, 2)).function("virDomainScreenshot").stream(Direction::Read).acl(&["domain:screenshot"])
+DomainScreenshot(DomainScreenshotArgs<'a>) -> DomainScreenshotRet<'a> = Info::new(Program::Remote, 211, "domain_screenshot", Release(0, 9, 2)).function("virDomainScreenshot").stream(Direction::Read).acl(&["domain:screenshot"]), bits of flags
 }
 
 structure! {
@@ -638,7 +638,7 @@ mime: Option<Text<'a>>,
 
 procedure! {
 /// [`virDomainPinVcpuFlags`](https://libvirt.org/search.html?q=virDomainPinVcpuFlags), since libvirt 0.9.3.
-DomainPinVcpuFlags(DomainPinVcpuFlagsArgs<'a>) -> () = Info::new(Program::Remote, 225, "domain_pin_vcpu_flags", Release(0, 9, 3)).function("virDomainPinVcpuFlags").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainPinVcpuFlags(DomainPinVcpuFlagsArgs<'a>) -> () = Info::new(Program::Remote, 225, "domain_pin_vcpu_flags", Release(0, 9, 3)).function("virDomainPinVcpuFlags").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -656,7 +656,7 @@ flags: flags::DomainModificationImpact,
 
 procedure! {
 /// [`virDomainSendKey`](https://libvirt.org/search.html?q=virDomainSendKey), since libvirt 0.9.3.
-DomainSendKey(DomainSendKeyArgs<'a>) -> () = Info::new(Program::Remote, 226, "domain_send_key", Release(0, 9, 3)).function("virDomainSendKey").acl(&["domain:send_input"])
+DomainSendKey(DomainSendKeyArgs<'a>) -> () = Info::new(Program::Remote, 226, "domain_send_key", Release(0, 9, 3)).function("virDomainSendKey").acl(&["domain:send_input"]), bits of flags
 }
 
 structure! {
@@ -676,7 +676,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virDomainUndefineFlags`](https://libvirt.org/search.html?q=virDomainUndefineFlags), since libvirt 0.9.4.
-DomainUndefineFlags(DomainUndefineFlagsArgs<'a>) -> () = Info::new(Program::Remote, 231, "domain_undefine_flags", Release(0, 9, 4)).function("virDomainUndefineFlags").urgent().acl(&["domain:delete"])
+DomainUndefineFlags(DomainUndefineFlagsArgs<'a>) -> () = Info::new(Program::Remote, 231, "domain_undefine_flags", Release(0, 9, 4)).function("virDomainUndefineFlags").urgent().acl(&["domain:delete"]), bits of flags
 }
 
 structure! {
@@ -690,7 +690,7 @@ flags: flags::DomainUndefineFlags,
 
 procedure! {
 /// [`virDomainSaveFlags`](https://libvirt.org/search.html?q=virDomainSaveFlags), since libvirt 0.9.4.
-DomainSaveFlags(DomainSaveFlagsArgs<'a>) -> () = Info::new(Program::Remote, 232, "domain_save_flags", Release(0, 9, 4)).function("virDomainSaveFlags").acl(&["domain:hibernate"])
+DomainSaveFlags(DomainSaveFlagsArgs<'a>) -> () = Info::new(Program::Remote, 232, "domain_save_flags", Release(0, 9, 4)).function("virDomainSaveFlags").acl(&["domain:hibernate"]), bits of flags
 }
 
 structure! {
@@ -708,7 +708,7 @@ flags: flags::DomainSaveRestoreFlags,
 
 procedure! {
 /// [`virDomainRestoreFlags`](https://libvirt.org/search.html?q=virDomainRestoreFlags), since libvirt 0.9.4.
-DomainRestoreFlags(DomainRestoreFlagsArgs<'a>) -> () = Info::new(Program::Remote, 233, "domain_restore_flags", Release(0, 9, 4)).function("virDomainRestoreFlags").acl(&["domain:start", "domain:write"])
+DomainRestoreFlags(DomainRestoreFlagsArgs<'a>) -> () = Info::new(Program::Remote, 233, "domain_restore_flags", Release(0, 9, 4)).function("virDomainRestoreFlags").acl(&["domain:start", "domain:write"]), bits of flags
 }
 
 structure! {
@@ -724,7 +724,7 @@ flags: flags::DomainSaveRestoreFlags,
 
 procedure! {
 /// [`virDomainDestroyFlags`](https://libvirt.org/search.html?q=virDomainDestroyFlags), since libvirt 0.9.4.
-DomainDestroyFlags(DomainDestroyFlagsArgs<'a>) -> () = Info::new(Program::Remote, 234, "domain_destroy_flags", Release(0, 9, 4)).function("virDomainDestroyFlags").urgent().acl(&["domain:stop"])
+DomainDestroyFlags(DomainDestroyFlagsArgs<'a>) -> () = Info::new(Program::Remote, 234, "domain_destroy_flags", Release(0, 9, 4)).function("virDomainDestroyFlags").urgent().acl(&["domain:stop"]), bits of flags
 }
 
 structure! {
@@ -738,7 +738,7 @@ flags: flags::DomainDestroyFlags,
 
 procedure! {
 /// [`virDomainSaveImageGetXMLDesc`](https://libvirt.org/search.html?q=virDomainSaveImageGetXMLDesc), since libvirt 0.9.4.
-DomainSaveImageGetXmlDesc(DomainSaveImageGetXmlDescArgs<'a>) -> DomainSaveImageGetXmlDescRet<'a> = Info::new(Program::Remote, 235, "domain_save_image_get_xml_desc", Release(0, 9, 4)).function("virDomainSaveImageGetXMLDesc").urgent().acl(&["domain:write"])
+DomainSaveImageGetXmlDesc(DomainSaveImageGetXmlDescArgs<'a>) -> DomainSaveImageGetXmlDescRet<'a> = Info::new(Program::Remote, 235, "domain_save_image_get_xml_desc", Release(0, 9, 4)).function("virDomainSaveImageGetXMLDesc").urgent().acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -759,7 +759,7 @@ xml: Text<'a>,
 
 procedure! {
 /// [`virDomainSaveImageDefineXML`](https://libvirt.org/search.html?q=virDomainSaveImageDefineXML), since libvirt 0.9.4.
-DomainSaveImageDefineXml(DomainSaveImageDefineXmlArgs<'a>) -> () = Info::new(Program::Remote, 236, "domain_save_image_define_xml", Release(0, 9, 4)).function("virDomainSaveImageDefineXML").urgent().acl(&["domain:write", "domain:hibernate"])
+DomainSaveImageDefineXml(DomainSaveImageDefineXmlArgs<'a>) -> () = Info::new(Program::Remote, 236, "domain_save_image_define_xml", Release(0, 9, 4)).function("virDomainSaveImageDefineXML").urgent().acl(&["domain:write", "domain:hibernate"]), bits of flags
 }
 
 structure! {
@@ -775,7 +775,7 @@ flags: flags::DomainSaveRestoreFlags,
 
 procedure! {
 /// [`virDomainReset`](https://libvirt.org/search.html?q=virDomainReset), since libvirt 0.9.7.
-DomainReset(DomainResetArgs<'a>) -> () = Info::new(Program::Remote, 245, "domain_reset", Release(0, 9, 7)).function("virDomainReset").acl(&["domain:reset"])
+DomainReset(DomainResetArgs<'a>) -> () = Info::new(Program::Remote, 245, "domain_reset", Release(0, 9, 7)).function("virDomainReset").acl(&["domain:reset"]), bits of flags
 }
 
 structure! {
@@ -789,7 +789,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virDomainOpenGraphics`](https://libvirt.org/search.html?q=virDomainOpenGraphics), since libvirt 0.9.7.
-DomainOpenGraphics(DomainOpenGraphicsArgs<'a>) -> () = Info::new(Program::Remote, 249, "domain_open_graphics", Release(0, 9, 7)).function("virDomainOpenGraphics").descriptors(Descriptors::Send).acl(&["domain:open_graphics"])
+DomainOpenGraphics(DomainOpenGraphicsArgs<'a>) -> () = Info::new(Program::Remote, 249, "domain_open_graphics", Release(0, 9, 7)).function("virDomainOpenGraphics").descriptors(Descriptors::Send).acl(&["domain:open_graphics"]), bits of flags
 }
 
 structure! {
@@ -805,7 +805,7 @@ flags: flags::DomainOpenGraphicsFlags,
 
 procedure! {
 /// [`virDomainShutdownFlags`](https://libvirt.org/search.html?q=virDomainShutdownFlags), since libvirt 0.9.10.
-DomainShutdownFlags(DomainShutdownFlagsArgs<'a>) -> () = Info::new(Program::Remote, 258, "domain_shutdown_flags", Release(0, 9, 10)).function("virDomainShutdownFlags").acl(&["domain:init_control", "domain:write:VIR_DOMAIN_SHUTDOWN_GUEST_AGENT"])
+DomainShutdownFlags(DomainShutdownFlagsArgs<'a>) -> () = Info::new(Program::Remote, 258, "domain_shutdown_flags", Release(0, 9, 10)).function("virDomainShutdownFlags").acl(&["domain:init_control", "domain:write:VIR_DOMAIN_SHUTDOWN_GUEST_AGENT"]), bits of flags
 }
 
 structure! {
@@ -819,7 +819,7 @@ flags: flags::DomainShutdownFlags,
 
 procedure! {
 /// [`virDomainPMSuspendForDuration`](https://libvirt.org/search.html?q=virDomainPMSuspendForDuration), since libvirt 0.9.10.
-DomainPmSuspendForDuration(DomainPmSuspendForDurationArgs<'a>) -> () = Info::new(Program::Remote, 261, "domain_pm_suspend_for_duration", Release(0, 9, 10)).function("virDomainPMSuspendForDuration").acl(&["domain:pm_control"])
+DomainPmSuspendForDuration(DomainPmSuspendForDurationArgs<'a>) -> () = Info::new(Program::Remote, 261, "domain_pm_suspend_for_duration", Release(0, 9, 10)).function("virDomainPMSuspendForDuration").acl(&["domain:pm_control"]), bits of flags
 }
 
 structure! {
@@ -837,7 +837,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virDomainPMWakeup`](https://libvirt.org/search.html?q=virDomainPMWakeup), since libvirt 0.9.11.
-DomainPmWakeup(DomainPmWakeupArgs<'a>) -> () = Info::new(Program::Remote, 267, "domain_pm_wakeup", Release(0, 9, 11)).function("virDomainPMWakeup").acl(&["domain:pm_control"])
+DomainPmWakeup(DomainPmWakeupArgs<'a>) -> () = Info::new(Program::Remote, 267, "domain_pm_wakeup", Release(0, 9, 11)).function("virDomainPMWakeup").acl(&["domain:pm_control"]), bits of flags
 }
 
 structure! {
@@ -851,7 +851,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virDomainListAllSnapshots`](https://libvirt.org/search.html?q=virDomainListAllSnapshots), since libvirt 0.9.13.
-DomainListAllSnapshots(DomainListAllSnapshotsArgs<'a>) -> DomainListAllSnapshotsRet<'a> = Info::new(Program::Remote, 274, "domain_list_all_snapshots", Release(0, 9, 13)).function("virDomainListAllSnapshots").urgent().acl(&["domain:read"])
+DomainListAllSnapshots(DomainListAllSnapshotsArgs<'a>) -> DomainListAllSnapshotsRet<'a> = Info::new(Program::Remote, 274, "domain_list_all_snapshots", Release(0, 9, 13)).function("virDomainListAllSnapshots").urgent().acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -876,7 +876,7 @@ ret: i32,
 
 procedure! {
 /// [`virDomainPinEmulator`](https://libvirt.org/search.html?q=virDomainPinEmulator), since libvirt 0.10.0.
-DomainPinEmulator(DomainPinEmulatorArgs<'a>) -> () = Info::new(Program::Remote, 279, "domain_pin_emulator", Release(0, 10, 0)).function("virDomainPinEmulator").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainPinEmulator(DomainPinEmulatorArgs<'a>) -> () = Info::new(Program::Remote, 279, "domain_pin_emulator", Release(0, 10, 0)).function("virDomainPinEmulator").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -892,7 +892,7 @@ flags: flags::DomainModificationImpact,
 
 procedure! {
 /// [`virDomainFSTrim`](https://libvirt.org/search.html?q=virDomainFSTrim), since libvirt 1.0.1.
-DomainFstrim(DomainFstrimArgs<'a>) -> () = Info::new(Program::Remote, 294, "domain_fstrim", Release(1, 0, 1)).function("virDomainFSTrim").acl(&["domain:fs_trim"])
+DomainFstrim(DomainFstrimArgs<'a>) -> () = Info::new(Program::Remote, 294, "domain_fstrim", Release(1, 0, 1)).function("virDomainFSTrim").acl(&["domain:fs_trim"]), bits of flags
 }
 
 structure! {
@@ -910,7 +910,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virDomainSendProcessSignal`](https://libvirt.org/search.html?q=virDomainSendProcessSignal), since libvirt 1.0.1.
-DomainSendProcessSignal(DomainSendProcessSignalArgs<'a>) -> () = Info::new(Program::Remote, 295, "domain_send_process_signal", Release(1, 0, 1)).function("virDomainSendProcessSignal").acl(&["domain:send_signal"])
+DomainSendProcessSignal(DomainSendProcessSignalArgs<'a>) -> () = Info::new(Program::Remote, 295, "domain_send_process_signal", Release(1, 0, 1)).function("virDomainSendProcessSignal").acl(&["domain:send_signal"]), bits of flags
 }
 
 structure! {
@@ -928,7 +928,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virDomainOpenChannel`](https://libvirt.org/search.html?q=virDomainOpenChannel), since libvirt 1.0.2.
-DomainOpenChannel(DomainOpenChannelArgs<'a>) -> () = Info::new(Program::Remote, 296, "domain_open_channel", Release(1, 0, 2)).function("virDomainOpenChannel").stream(Direction::Both).acl(&["domain:open_device"])
+DomainOpenChannel(DomainOpenChannelArgs<'a>) -> () = Info::new(Program::Remote, 296, "domain_open_channel", Release(1, 0, 2)).function("virDomainOpenChannel").stream(Direction::Both).acl(&["domain:open_device"]), bits of flags
 }
 
 structure! {
@@ -944,7 +944,7 @@ flags: flags::DomainChannelFlags,
 
 procedure! {
 /// [`virDomainCreateXMLWithFiles`](https://libvirt.org/search.html?q=virDomainCreateXMLWithFiles), since libvirt 1.1.1.
-DomainCreateXmlWithFiles(DomainCreateXmlWithFilesArgs<'a>) -> DomainCreateXmlWithFilesRet<'a> = Info::new(Program::Remote, 309, "domain_create_xml_with_files", Release(1, 1, 1)).function("virDomainCreateXMLWithFiles").descriptors(Descriptors::Send).acl(&["domain:write", "domain:start"])
+DomainCreateXmlWithFiles(DomainCreateXmlWithFilesArgs<'a>) -> DomainCreateXmlWithFilesRet<'a> = Info::new(Program::Remote, 309, "domain_create_xml_with_files", Release(1, 1, 1)).function("virDomainCreateXMLWithFiles").descriptors(Descriptors::Send).acl(&["domain:write", "domain:start"]), bits of flags
 }
 
 structure! {
@@ -965,7 +965,7 @@ dom: Domain<'a>,
 
 procedure! {
 /// [`virDomainCreateWithFiles`](https://libvirt.org/search.html?q=virDomainCreateWithFiles), since libvirt 1.1.1.
-DomainCreateWithFiles(DomainCreateWithFilesArgs<'a>) -> DomainCreateWithFilesRet<'a> = Info::new(Program::Remote, 310, "domain_create_with_files", Release(1, 1, 1)).function("virDomainCreateWithFiles").descriptors(Descriptors::Send).acl(&["domain:start"])
+DomainCreateWithFiles(DomainCreateWithFilesArgs<'a>) -> DomainCreateWithFilesRet<'a> = Info::new(Program::Remote, 310, "domain_create_with_files", Release(1, 1, 1)).function("virDomainCreateWithFiles").descriptors(Descriptors::Send).acl(&["domain:start"]), bits of flags
 }
 
 structure! {
@@ -986,7 +986,7 @@ dom: Domain<'a>,
 
 procedure! {
 /// [`virDomainCoreDumpWithFormat`](https://libvirt.org/search.html?q=virDomainCoreDumpWithFormat), since libvirt 1.2.3.
-DomainCoreDumpWithFormat(DomainCoreDumpWithFormatArgs<'a>) -> () = Info::new(Program::Remote, 334, "domain_core_dump_with_format", Release(1, 2, 3)).function("virDomainCoreDumpWithFormat").acl(&["domain:core_dump"])
+DomainCoreDumpWithFormat(DomainCoreDumpWithFormatArgs<'a>) -> () = Info::new(Program::Remote, 334, "domain_core_dump_with_format", Release(1, 2, 3)).function("virDomainCoreDumpWithFormat").acl(&["domain:core_dump"]), bits of flags
 }
 
 structure! {
@@ -1004,7 +1004,7 @@ flags: flags::DomainCoreDumpFlags,
 
 procedure! {
 /// [`virDomainFSFreeze`](https://libvirt.org/search.html?q=virDomainFSFreeze), since libvirt 1.2.5.
-DomainFsfreeze(DomainFsfreezeArgs<'a>) -> DomainFsfreezeRet = Info::new(Program::Remote, 335, "domain_fsfreeze", Release(1, 2, 5)).function("virDomainFSFreeze").acl(&["domain:fs_freeze"])
+DomainFsfreeze(DomainFsfreezeArgs<'a>) -> DomainFsfreezeRet = Info::new(Program::Remote, 335, "domain_fsfreeze", Release(1, 2, 5)).function("virDomainFSFreeze").acl(&["domain:fs_freeze"]), bits of flags
 }
 
 structure! {
@@ -1027,7 +1027,7 @@ filesystems: i32,
 
 procedure! {
 /// [`virDomainFSThaw`](https://libvirt.org/search.html?q=virDomainFSThaw), since libvirt 1.2.5.
-DomainFsthaw(DomainFsthawArgs<'a>) -> DomainFsthawRet = Info::new(Program::Remote, 336, "domain_fsthaw", Release(1, 2, 5)).function("virDomainFSThaw").acl(&["domain:fs_freeze"])
+DomainFsthaw(DomainFsthawArgs<'a>) -> DomainFsthawRet = Info::new(Program::Remote, 336, "domain_fsthaw", Release(1, 2, 5)).function("virDomainFSThaw").acl(&["domain:fs_freeze"]), bits of flags
 }
 
 structure! {
@@ -1050,7 +1050,7 @@ filesystems: i32,
 
 procedure! {
 /// [`virDomainOpenGraphicsFD`](https://libvirt.org/search.html?q=virDomainOpenGraphicsFD), since libvirt 1.2.8.
-DomainOpenGraphicsFd(DomainOpenGraphicsFdArgs<'a>) -> () = Info::new(Program::Remote, 343, "domain_open_graphics_fd", Release(1, 2, 8)).function("virDomainOpenGraphicsFD").descriptors(Descriptors::Receive).acl(&["domain:open_graphics"])
+DomainOpenGraphicsFd(DomainOpenGraphicsFdArgs<'a>) -> () = Info::new(Program::Remote, 343, "domain_open_graphics_fd", Release(1, 2, 8)).function("virDomainOpenGraphicsFD").descriptors(Descriptors::Receive).acl(&["domain:open_graphics"]), bits of flags
 }
 
 structure! {
@@ -1066,7 +1066,7 @@ flags: flags::DomainOpenGraphicsFlags,
 
 procedure! {
 /// [`virDomainDefineXMLFlags`](https://libvirt.org/search.html?q=virDomainDefineXMLFlags), since libvirt 1.2.12.
-DomainDefineXmlFlags(DomainDefineXmlFlagsArgs<'a>) -> DomainDefineXmlFlagsRet<'a> = Info::new(Program::Remote, 350, "domain_define_xml_flags", Release(1, 2, 12)).function("virDomainDefineXMLFlags").urgent().acl(&["domain:write", "domain:save"])
+DomainDefineXmlFlags(DomainDefineXmlFlagsArgs<'a>) -> DomainDefineXmlFlagsRet<'a> = Info::new(Program::Remote, 350, "domain_define_xml_flags", Release(1, 2, 12)).function("virDomainDefineXMLFlags").urgent().acl(&["domain:write", "domain:save"]), bits of flags
 }
 
 structure! {
@@ -1087,7 +1087,7 @@ dom: Domain<'a>,
 
 procedure! {
 /// [`virDomainPinIOThread`](https://libvirt.org/search.html?q=virDomainPinIOThread), since libvirt 1.2.14.
-DomainPinIoThread(DomainPinIoThreadArgs<'a>) -> () = Info::new(Program::Remote, 352, "domain_pin_iothread", Release(1, 2, 14)).function("virDomainPinIOThread").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainPinIoThread(DomainPinIoThreadArgs<'a>) -> () = Info::new(Program::Remote, 352, "domain_pin_iothread", Release(1, 2, 14)).function("virDomainPinIOThread").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -1105,7 +1105,7 @@ flags: flags::DomainModificationImpact,
 
 procedure! {
 /// [`virDomainInterfaceAddresses`](https://libvirt.org/search.html?q=virDomainInterfaceAddresses), since libvirt 1.2.14.
-DomainInterfaceAddresses(DomainInterfaceAddressesArgs<'a>) -> DomainInterfaceAddressesRet<'a> = Info::new(Program::Remote, 353, "domain_interface_addresses", Release(1, 2, 14)).function("virDomainInterfaceAddresses").acl(&["domain:read", "domain:write::source:VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT"])
+DomainInterfaceAddresses(DomainInterfaceAddressesArgs<'a>) -> DomainInterfaceAddressesRet<'a> = Info::new(Program::Remote, 353, "domain_interface_addresses", Release(1, 2, 14)).function("virDomainInterfaceAddresses").acl(&["domain:read", "domain:write::source:VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT"]), bits of flags
 }
 
 structure! {
@@ -1128,7 +1128,7 @@ ifaces: List<'a, DomainInterface<'a>, 2048>,
 
 procedure! {
 /// [`virDomainAddIOThread`](https://libvirt.org/search.html?q=virDomainAddIOThread), since libvirt 1.2.15.
-DomainAddIoThread(DomainAddIoThreadArgs<'a>) -> () = Info::new(Program::Remote, 355, "domain_add_iothread", Release(1, 2, 15)).function("virDomainAddIOThread").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainAddIoThread(DomainAddIoThreadArgs<'a>) -> () = Info::new(Program::Remote, 355, "domain_add_iothread", Release(1, 2, 15)).function("virDomainAddIOThread").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -1144,7 +1144,7 @@ flags: flags::DomainModificationImpact,
 
 procedure! {
 /// [`virDomainDelIOThread`](https://libvirt.org/search.html?q=virDomainDelIOThread), since libvirt 1.2.15.
-DomainDelIoThread(DomainDelIoThreadArgs<'a>) -> () = Info::new(Program::Remote, 356, "domain_del_iothread", Release(1, 2, 15)).function("virDomainDelIOThread").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainDelIoThread(DomainDelIoThreadArgs<'a>) -> () = Info::new(Program::Remote, 356, "domain_del_iothread", Release(1, 2, 15)).function("virDomainDelIOThread").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -1160,7 +1160,7 @@ flags: flags::DomainModificationImpact,
 
 procedure! {
 /// [`virDomainRename`](https://libvirt.org/search.html?q=virDomainRename), since libvirt 1.2.19.
-DomainRename(DomainRenameArgs<'a>) -> DomainRenameRet = Info::new(Program::Remote, 358, "domain_rename", Release(1, 2, 19)).function("virDomainRename").acl(&["domain:write", "domain:save"])
+DomainRename(DomainRenameArgs<'a>) -> DomainRenameRet = Info::new(Program::Remote, 358, "domain_rename", Release(1, 2, 19)).function("virDomainRename").acl(&["domain:write", "domain:save"]), bits of flags
 }
 
 structure! {
@@ -1183,7 +1183,7 @@ retcode: i32,
 
 procedure! {
 /// [`virDomainManagedSaveGetXMLDesc`](https://libvirt.org/search.html?q=virDomainManagedSaveGetXMLDesc), since libvirt 3.7.0.
-DomainManagedSaveGetXmlDesc(DomainManagedSaveGetXmlDescArgs<'a>) -> DomainManagedSaveGetXmlDescRet<'a> = Info::new(Program::Remote, 388, "domain_managed_save_get_xml_desc", Release(3, 7, 0)).function("virDomainManagedSaveGetXMLDesc").acl(&["domain:read", "domain:read_secure:VIR_DOMAIN_SAVE_IMAGE_XML_SECURE"])
+DomainManagedSaveGetXmlDesc(DomainManagedSaveGetXmlDescArgs<'a>) -> DomainManagedSaveGetXmlDescRet<'a> = Info::new(Program::Remote, 388, "domain_managed_save_get_xml_desc", Release(3, 7, 0)).function("virDomainManagedSaveGetXMLDesc").acl(&["domain:read", "domain:read_secure:VIR_DOMAIN_SAVE_IMAGE_XML_SECURE"]), bits of flags
 }
 
 structure! {
@@ -1204,7 +1204,7 @@ xml: Text<'a>,
 
 procedure! {
 /// [`virDomainManagedSaveDefineXML`](https://libvirt.org/search.html?q=virDomainManagedSaveDefineXML), since libvirt 3.7.0.
-DomainManagedSaveDefineXml(DomainManagedSaveDefineXmlArgs<'a>) -> () = Info::new(Program::Remote, 389, "domain_managed_save_define_xml", Release(3, 7, 0)).function("virDomainManagedSaveDefineXML").acl(&["domain:write", "domain:hibernate"])
+DomainManagedSaveDefineXml(DomainManagedSaveDefineXmlArgs<'a>) -> () = Info::new(Program::Remote, 389, "domain_managed_save_define_xml", Release(3, 7, 0)).function("virDomainManagedSaveDefineXML").acl(&["domain:write", "domain:hibernate"]), bits of flags
 }
 
 structure! {
@@ -1220,7 +1220,7 @@ flags: flags::DomainSaveRestoreFlags,
 
 procedure! {
 /// [`virDomainDetachDeviceAlias`](https://libvirt.org/search.html?q=virDomainDetachDeviceAlias), since libvirt 4.4.0.
-DomainDetachDeviceAlias(DomainDetachDeviceAliasArgs<'a>) -> () = Info::new(Program::Remote, 392, "domain_detach_device_alias", Release(4, 4, 0)).function("virDomainDetachDeviceAlias").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainDetachDeviceAlias(DomainDetachDeviceAliasArgs<'a>) -> () = Info::new(Program::Remote, 392, "domain_detach_device_alias", Release(4, 4, 0)).function("virDomainDetachDeviceAlias").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -1236,7 +1236,7 @@ flags: flags::DomainDeviceModifyFlags,
 
 procedure! {
 /// [`virDomainListAllCheckpoints`](https://libvirt.org/search.html?q=virDomainListAllCheckpoints), since libvirt 5.6.0.
-DomainListAllCheckpoints(DomainListAllCheckpointsArgs<'a>) -> DomainListAllCheckpointsRet<'a> = Info::new(Program::Remote, 413, "domain_list_all_checkpoints", Release(5, 6, 0)).function("virDomainListAllCheckpoints").urgent().acl(&["domain:read"])
+DomainListAllCheckpoints(DomainListAllCheckpointsArgs<'a>) -> DomainListAllCheckpointsRet<'a> = Info::new(Program::Remote, 413, "domain_list_all_checkpoints", Release(5, 6, 0)).function("virDomainListAllCheckpoints").urgent().acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -1261,7 +1261,7 @@ ret: i32,
 
 procedure! {
 /// [`virDomainAgentSetResponseTimeout`](https://libvirt.org/search.html?q=virDomainAgentSetResponseTimeout), since libvirt 5.10.0.
-DomainAgentSetResponseTimeout(DomainAgentSetResponseTimeoutArgs<'a>) -> DomainAgentSetResponseTimeoutRet = Info::new(Program::Remote, 420, "domain_agent_set_response_timeout", Release(5, 10, 0)).function("virDomainAgentSetResponseTimeout").acl(&["domain:write"])
+DomainAgentSetResponseTimeout(DomainAgentSetResponseTimeoutArgs<'a>) -> DomainAgentSetResponseTimeoutRet = Info::new(Program::Remote, 420, "domain_agent_set_response_timeout", Release(5, 10, 0)).function("virDomainAgentSetResponseTimeout").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -1284,7 +1284,7 @@ result: i32,
 
 procedure! {
 /// [`virDomainBackupBegin`](https://libvirt.org/search.html?q=virDomainBackupBegin), since libvirt 6.0.0.
-DomainBackupBegin(DomainBackupBeginArgs<'a>) -> () = Info::new(Program::Remote, 421, "domain_backup_begin", Release(6, 0, 0)).function("virDomainBackupBegin").acl(&["domain:checkpoint", "domain:block_write"])
+DomainBackupBegin(DomainBackupBeginArgs<'a>) -> () = Info::new(Program::Remote, 421, "domain_backup_begin", Release(6, 0, 0)).function("virDomainBackupBegin").acl(&["domain:checkpoint", "domain:block_write"]), bits of flags
 }
 
 structure! {
@@ -1302,7 +1302,7 @@ flags: flags::DomainBackupBeginFlags,
 
 procedure! {
 /// [`virDomainBackupGetXMLDesc`](https://libvirt.org/search.html?q=virDomainBackupGetXMLDesc), since libvirt 6.0.0.
-DomainBackupGetXmlDesc(DomainBackupGetXmlDescArgs<'a>) -> DomainBackupGetXmlDescRet<'a> = Info::new(Program::Remote, 422, "domain_backup_get_xml_desc", Release(6, 0, 0)).function("virDomainBackupGetXMLDesc").urgent().acl(&["domain:read"])
+DomainBackupGetXmlDesc(DomainBackupGetXmlDescArgs<'a>) -> DomainBackupGetXmlDescRet<'a> = Info::new(Program::Remote, 422, "domain_backup_get_xml_desc", Release(6, 0, 0)).function("virDomainBackupGetXMLDesc").urgent().acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -1323,7 +1323,7 @@ xml: Text<'a>,
 
 procedure! {
 /// [`virDomainAuthorizedSSHKeysGet`](https://libvirt.org/search.html?q=virDomainAuthorizedSSHKeysGet), since libvirt 6.10.0.
-DomainAuthorizedSshKeysGet(DomainAuthorizedSshKeysGetArgs<'a>) -> DomainAuthorizedSshKeysGetRet<'a> = Info::new(Program::Remote, 424, "domain_authorized_ssh_keys_get", Release(6, 10, 0)).function("virDomainAuthorizedSSHKeysGet").acl(&["domain:write"])
+DomainAuthorizedSshKeysGet(DomainAuthorizedSshKeysGetArgs<'a>) -> DomainAuthorizedSshKeysGetRet<'a> = Info::new(Program::Remote, 424, "domain_authorized_ssh_keys_get", Release(6, 10, 0)).function("virDomainAuthorizedSSHKeysGet").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -1346,7 +1346,7 @@ keys: List<'a, Text<'a>, 2048>,
 
 procedure! {
 /// [`virDomainAuthorizedSSHKeysSet`](https://libvirt.org/search.html?q=virDomainAuthorizedSSHKeysSet), since libvirt 6.10.0.
-DomainAuthorizedSshKeysSet(DomainAuthorizedSshKeysSetArgs<'a>) -> () = Info::new(Program::Remote, 425, "domain_authorized_ssh_keys_set", Release(6, 10, 0)).function("virDomainAuthorizedSSHKeysSet").acl(&["domain:write"])
+DomainAuthorizedSshKeysSet(DomainAuthorizedSshKeysSetArgs<'a>) -> () = Info::new(Program::Remote, 425, "domain_authorized_ssh_keys_set", Release(6, 10, 0)).function("virDomainAuthorizedSSHKeysSet").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -1364,7 +1364,7 @@ flags: flags::DomainAuthorizedSshKeysSetFlags,
 
 procedure! {
 /// [`virDomainStartDirtyRateCalc`](https://libvirt.org/search.html?q=virDomainStartDirtyRateCalc), since libvirt 7.2.0.
-DomainStartDirtyRateCalc(DomainStartDirtyRateCalcArgs<'a>) -> () = Info::new(Program::Remote, 427, "domain_start_dirty_rate_calc", Release(7, 2, 0)).function("virDomainStartDirtyRateCalc").acl(&["domain:write"])
+DomainStartDirtyRateCalc(DomainStartDirtyRateCalcArgs<'a>) -> () = Info::new(Program::Remote, 427, "domain_start_dirty_rate_calc", Release(7, 2, 0)).function("virDomainStartDirtyRateCalc").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -1380,7 +1380,7 @@ flags: flags::DomainDirtyRateCalcFlags,
 
 procedure! {
 /// [`virDomainSaveParams`](https://libvirt.org/search.html?q=virDomainSaveParams), since libvirt 8.4.0.
-DomainSaveParams(DomainSaveParamsArgs<'a>) -> () = Info::new(Program::Remote, 440, "domain_save_params", Release(8, 4, 0)).function("virDomainSaveParams").acl(&["domain:hibernate"])
+DomainSaveParams(DomainSaveParamsArgs<'a>) -> () = Info::new(Program::Remote, 440, "domain_save_params", Release(8, 4, 0)).function("virDomainSaveParams").acl(&["domain:hibernate"]), bits of flags
 }
 
 structure! {
@@ -1396,7 +1396,7 @@ flags: flags::DomainSaveRestoreFlags,
 
 procedure! {
 /// [`virDomainRestoreParams`](https://libvirt.org/search.html?q=virDomainRestoreParams), since libvirt 8.4.0.
-DomainRestoreParams(DomainRestoreParamsArgs<'a>) -> () = Info::new(Program::Remote, 441, "domain_restore_params", Release(8, 4, 0)).function("virDomainRestoreParams").acl(&["domain:start", "domain:write"])
+DomainRestoreParams(DomainRestoreParamsArgs<'a>) -> () = Info::new(Program::Remote, 441, "domain_restore_params", Release(8, 4, 0)).function("virDomainRestoreParams").acl(&["domain:start", "domain:write"]), bits of flags
 }
 
 structure! {
@@ -1410,7 +1410,7 @@ flags: flags::DomainSaveRestoreFlags,
 
 procedure! {
 /// [`virDomainAbortJobFlags`](https://libvirt.org/search.html?q=virDomainAbortJobFlags), since libvirt 8.5.0.
-DomainAbortJobFlags(DomainAbortJobFlagsArgs<'a>) -> () = Info::new(Program::Remote, 442, "domain_abort_job_flags", Release(8, 5, 0)).function("virDomainAbortJobFlags").acl(&["domain:write"])
+DomainAbortJobFlags(DomainAbortJobFlagsArgs<'a>) -> () = Info::new(Program::Remote, 442, "domain_abort_job_flags", Release(8, 5, 0)).function("virDomainAbortJobFlags").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -1424,7 +1424,7 @@ flags: flags::DomainAbortJobFlags,
 
 procedure! {
 /// [`virDomainFDAssociate`](https://libvirt.org/search.html?q=virDomainFDAssociate), since libvirt 9.0.0.
-DomainFdAssociate(DomainFdAssociateArgs<'a>) -> () = Info::new(Program::Remote, 443, "domain_fd_associate", Release(9, 0, 0)).function("virDomainFDAssociate").descriptors(Descriptors::Send).acl(&["domain:write"])
+DomainFdAssociate(DomainFdAssociateArgs<'a>) -> () = Info::new(Program::Remote, 443, "domain_fd_associate", Release(9, 0, 0)).function("virDomainFDAssociate").descriptors(Descriptors::Send).acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -1440,7 +1440,7 @@ flags: flags::DomainFdAssociateFlags,
 
 procedure! {
 /// [`virDomainGraphicsReload`](https://libvirt.org/search.html?q=virDomainGraphicsReload), since libvirt 10.2.0.
-DomainGraphicsReload(DomainGraphicsReloadArgs<'a>) -> () = Info::new(Program::Remote, 448, "domain_graphics_reload", Release(10, 2, 0)).function("virDomainGraphicsReload").acl(&["domain:write"])
+DomainGraphicsReload(DomainGraphicsReloadArgs<'a>) -> () = Info::new(Program::Remote, 448, "domain_graphics_reload", Release(10, 2, 0)).function("virDomainGraphicsReload").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -1456,7 +1456,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virDomainDelThrottleGroup`](https://libvirt.org/search.html?q=virDomainDelThrottleGroup), since libvirt 11.2.0.
-DomainDelThrottleGroup(DomainDelThrottleGroupArgs<'a>) -> () = Info::new(Program::Remote, 452, "domain_del_throttle_group", Release(11, 2, 0)).function("virDomainDelThrottleGroup").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainDelThrottleGroup(DomainDelThrottleGroupArgs<'a>) -> () = Info::new(Program::Remote, 452, "domain_del_throttle_group", Release(11, 2, 0)).function("virDomainDelThrottleGroup").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -1472,7 +1472,7 @@ flags: flags::DomainModificationImpact,
 
 procedure! {
 /// [`virDomainAnnounceInterface`](https://libvirt.org/search.html?q=virDomainAnnounceInterface), since libvirt 12.5.0.
-DomainAnnounceInterface(DomainAnnounceInterfaceArgs<'a>) -> () = Info::new(Program::Remote, 456, "domain_announce_interface", Release(12, 5, 0)).function("virDomainAnnounceInterface").acl(&["domain:write"])
+DomainAnnounceInterface(DomainAnnounceInterfaceArgs<'a>) -> () = Info::new(Program::Remote, 456, "domain_announce_interface", Release(12, 5, 0)).function("virDomainAnnounceInterface").acl(&["domain:write"]), bits of flags
 }
 
 structure! {

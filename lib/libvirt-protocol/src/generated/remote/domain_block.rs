@@ -40,7 +40,7 @@ errs: i64,
 
 procedure! {
 /// [`virDomainBlockPeek`](https://libvirt.org/search.html?q=virDomainBlockPeek), since libvirt 0.4.2.
-DomainBlockPeek(DomainBlockPeekArgs<'a>) -> DomainBlockPeekRet<'a> = Info::new(Program::Remote, 103, "domain_block_peek", Release(0, 4, 2)).function("virDomainBlockPeek").acl(&["domain:block_read"])
+DomainBlockPeek(DomainBlockPeekArgs<'a>) -> DomainBlockPeekRet<'a> = Info::new(Program::Remote, 103, "domain_block_peek", Release(0, 4, 2)).function("virDomainBlockPeek").acl(&["domain:block_read"]), bits of flags
 }
 
 structure! {
@@ -67,7 +67,7 @@ buffer: Bytes<'a, 4194304>,
 
 procedure! {
 /// [`virDomainBlockJobAbort`](https://libvirt.org/search.html?q=virDomainBlockJobAbort), since libvirt 0.9.4.
-DomainBlockJobAbort(DomainBlockJobAbortArgs<'a>) -> () = Info::new(Program::Remote, 237, "domain_block_job_abort", Release(0, 9, 4)).function("virDomainBlockJobAbort").acl(&["domain:write"])
+DomainBlockJobAbort(DomainBlockJobAbortArgs<'a>) -> () = Info::new(Program::Remote, 237, "domain_block_job_abort", Release(0, 9, 4)).function("virDomainBlockJobAbort").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -83,7 +83,7 @@ flags: flags::DomainBlockJobAbortFlags,
 
 procedure! {
 /// [`virDomainBlockJobSetSpeed`](https://libvirt.org/search.html?q=virDomainBlockJobSetSpeed), since libvirt 0.9.4.
-DomainBlockJobSetSpeed(DomainBlockJobSetSpeedArgs<'a>) -> () = Info::new(Program::Remote, 239, "domain_block_job_set_speed", Release(0, 9, 4)).function("virDomainBlockJobSetSpeed").acl(&["domain:write"])
+DomainBlockJobSetSpeed(DomainBlockJobSetSpeedArgs<'a>) -> () = Info::new(Program::Remote, 239, "domain_block_job_set_speed", Release(0, 9, 4)).function("virDomainBlockJobSetSpeed").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -101,7 +101,7 @@ flags: flags::DomainBlockJobSetSpeedFlags,
 
 procedure! {
 /// [`virDomainBlockPull`](https://libvirt.org/search.html?q=virDomainBlockPull), since libvirt 0.9.4.
-DomainBlockPull(DomainBlockPullArgs<'a>) -> () = Info::new(Program::Remote, 240, "domain_block_pull", Release(0, 9, 4)).function("virDomainBlockPull").acl(&["domain:block_write"])
+DomainBlockPull(DomainBlockPullArgs<'a>) -> () = Info::new(Program::Remote, 240, "domain_block_pull", Release(0, 9, 4)).function("virDomainBlockPull").acl(&["domain:block_write"]), bits of flags
 }
 
 structure! {
@@ -119,7 +119,7 @@ flags: flags::DomainBlockPullFlags,
 
 procedure! {
 /// [`virDomainBlockStatsFlags`](https://libvirt.org/search.html?q=virDomainBlockStatsFlags), since libvirt 0.9.5.
-DomainBlockStatsFlags(DomainBlockStatsFlagsArgs<'a>) -> DomainBlockStatsFlagsRet<'a> = Info::new(Program::Remote, 243, "domain_block_stats_flags", Release(0, 9, 5)).function("virDomainBlockStatsFlags").acl(&["domain:read"])
+DomainBlockStatsFlags(DomainBlockStatsFlagsArgs<'a>) -> DomainBlockStatsFlagsRet<'a> = Info::new(Program::Remote, 243, "domain_block_stats_flags", Release(0, 9, 5)).function("virDomainBlockStatsFlags").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -146,7 +146,7 @@ nparams: i32,
 
 procedure! {
 /// [`virDomainBlockResize`](https://libvirt.org/search.html?q=virDomainBlockResize), since libvirt 0.9.8.
-DomainBlockResize(DomainBlockResizeArgs<'a>) -> () = Info::new(Program::Remote, 251, "domain_block_resize", Release(0, 9, 8)).function("virDomainBlockResize").acl(&["domain:block_write"])
+DomainBlockResize(DomainBlockResizeArgs<'a>) -> () = Info::new(Program::Remote, 251, "domain_block_resize", Release(0, 9, 8)).function("virDomainBlockResize").acl(&["domain:block_write"]), bits of flags
 }
 
 structure! {
@@ -164,7 +164,7 @@ flags: flags::DomainBlockResizeFlags,
 
 procedure! {
 /// [`virDomainBlockRebase`](https://libvirt.org/search.html?q=virDomainBlockRebase), since libvirt 0.9.10.
-DomainBlockRebase(DomainBlockRebaseArgs<'a>) -> () = Info::new(Program::Remote, 266, "domain_block_rebase", Release(0, 9, 10)).function("virDomainBlockRebase").acl(&["domain:block_write"])
+DomainBlockRebase(DomainBlockRebaseArgs<'a>) -> () = Info::new(Program::Remote, 266, "domain_block_rebase", Release(0, 9, 10)).function("virDomainBlockRebase").acl(&["domain:block_write"]), bits of flags
 }
 
 structure! {
@@ -184,7 +184,7 @@ flags: flags::DomainBlockRebaseFlags,
 
 procedure! {
 /// [`virDomainBlockCommit`](https://libvirt.org/search.html?q=virDomainBlockCommit), since libvirt 0.10.2.
-DomainBlockCommit(DomainBlockCommitArgs<'a>) -> () = Info::new(Program::Remote, 290, "domain_block_commit", Release(0, 10, 2)).function("virDomainBlockCommit").acl(&["domain:block_write"])
+DomainBlockCommit(DomainBlockCommitArgs<'a>) -> () = Info::new(Program::Remote, 290, "domain_block_commit", Release(0, 10, 2)).function("virDomainBlockCommit").acl(&["domain:block_write"]), bits of flags
 }
 
 structure! {
@@ -206,7 +206,7 @@ flags: flags::DomainBlockCommitFlags,
 
 procedure! {
 /// [`virDomainBlockCopy`](https://libvirt.org/search.html?q=virDomainBlockCopy), since libvirt 1.2.8.
-DomainBlockCopy(DomainBlockCopyArgs<'a>) -> () = Info::new(Program::Remote, 345, "domain_block_copy", Release(1, 2, 8)).function("virDomainBlockCopy").acl(&["domain:block_write"])
+DomainBlockCopy(DomainBlockCopyArgs<'a>) -> () = Info::new(Program::Remote, 345, "domain_block_copy", Release(1, 2, 8)).function("virDomainBlockCopy").acl(&["domain:block_write"]), bits of flags
 }
 
 structure! {

@@ -10,7 +10,7 @@ use crate::xdr::{List, Text, structure};
 
 procedure! {
 /// [`virDomainCheckpointCreateXML`](https://libvirt.org/search.html?q=virDomainCheckpointCreateXML), since libvirt 5.6.0.
-DomainCheckpointCreateXml(DomainCheckpointCreateXmlArgs<'a>) -> DomainCheckpointCreateXmlRet<'a> = Info::new(Program::Remote, 411, "domain_checkpoint_create_xml", Release(5, 6, 0)).function("virDomainCheckpointCreateXML").acl(&["domain:checkpoint", "domain:fs_freeze:VIR_DOMAIN_CHECKPOINT_CREATE_QUIESCE"])
+DomainCheckpointCreateXml(DomainCheckpointCreateXmlArgs<'a>) -> DomainCheckpointCreateXmlRet<'a> = Info::new(Program::Remote, 411, "domain_checkpoint_create_xml", Release(5, 6, 0)).function("virDomainCheckpointCreateXML").acl(&["domain:checkpoint", "domain:fs_freeze:VIR_DOMAIN_CHECKPOINT_CREATE_QUIESCE"]), bits of flags
 }
 
 structure! {
@@ -33,7 +33,7 @@ checkpoint: DomainCheckpoint<'a>,
 
 procedure! {
 /// [`virDomainCheckpointGetXMLDesc`](https://libvirt.org/search.html?q=virDomainCheckpointGetXMLDesc), since libvirt 5.6.0.
-DomainCheckpointGetXmlDesc(DomainCheckpointGetXmlDescArgs<'a>) -> DomainCheckpointGetXmlDescRet<'a> = Info::new(Program::Remote, 412, "domain_checkpoint_get_xml_desc", Release(5, 6, 0)).function("virDomainCheckpointGetXMLDesc").acl(&["domain:read", "domain:read_secure:VIR_DOMAIN_CHECKPOINT_XML_SECURE"])
+DomainCheckpointGetXmlDesc(DomainCheckpointGetXmlDescArgs<'a>) -> DomainCheckpointGetXmlDescRet<'a> = Info::new(Program::Remote, 412, "domain_checkpoint_get_xml_desc", Release(5, 6, 0)).function("virDomainCheckpointGetXMLDesc").acl(&["domain:read", "domain:read_secure:VIR_DOMAIN_CHECKPOINT_XML_SECURE"]), bits of flags
 }
 
 structure! {
@@ -54,7 +54,7 @@ xml: Text<'a>,
 
 procedure! {
 /// [`virDomainCheckpointListAllChildren`](https://libvirt.org/search.html?q=virDomainCheckpointListAllChildren), since libvirt 5.6.0.
-DomainCheckpointListAllChildren(DomainCheckpointListAllChildrenArgs<'a>) -> DomainCheckpointListAllChildrenRet<'a> = Info::new(Program::Remote, 414, "domain_checkpoint_list_all_children", Release(5, 6, 0)).function("virDomainCheckpointListAllChildren").urgent().acl(&["domain:read"])
+DomainCheckpointListAllChildren(DomainCheckpointListAllChildrenArgs<'a>) -> DomainCheckpointListAllChildrenRet<'a> = Info::new(Program::Remote, 414, "domain_checkpoint_list_all_children", Release(5, 6, 0)).function("virDomainCheckpointListAllChildren").urgent().acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -79,7 +79,7 @@ ret: i32,
 
 procedure! {
 /// [`virDomainCheckpointLookupByName`](https://libvirt.org/search.html?q=virDomainCheckpointLookupByName), since libvirt 5.6.0.
-DomainCheckpointLookupByName(DomainCheckpointLookupByNameArgs<'a>) -> DomainCheckpointLookupByNameRet<'a> = Info::new(Program::Remote, 415, "domain_checkpoint_lookup_by_name", Release(5, 6, 0)).function("virDomainCheckpointLookupByName").urgent().acl(&["domain:read"])
+DomainCheckpointLookupByName(DomainCheckpointLookupByNameArgs<'a>) -> DomainCheckpointLookupByNameRet<'a> = Info::new(Program::Remote, 415, "domain_checkpoint_lookup_by_name", Release(5, 6, 0)).function("virDomainCheckpointLookupByName").urgent().acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -102,7 +102,7 @@ checkpoint: DomainCheckpoint<'a>,
 
 procedure! {
 /// [`virDomainCheckpointGetParent`](https://libvirt.org/search.html?q=virDomainCheckpointGetParent), since libvirt 5.6.0.
-DomainCheckpointGetParent(DomainCheckpointGetParentArgs<'a>) -> DomainCheckpointGetParentRet<'a> = Info::new(Program::Remote, 416, "domain_checkpoint_get_parent", Release(5, 6, 0)).function("virDomainCheckpointGetParent").urgent().acl(&["domain:read"])
+DomainCheckpointGetParent(DomainCheckpointGetParentArgs<'a>) -> DomainCheckpointGetParentRet<'a> = Info::new(Program::Remote, 416, "domain_checkpoint_get_parent", Release(5, 6, 0)).function("virDomainCheckpointGetParent").urgent().acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -123,7 +123,7 @@ parent: DomainCheckpoint<'a>,
 
 procedure! {
 /// [`virDomainCheckpointDelete`](https://libvirt.org/search.html?q=virDomainCheckpointDelete), since libvirt 5.6.0.
-DomainCheckpointDelete(DomainCheckpointDeleteArgs<'a>) -> () = Info::new(Program::Remote, 417, "domain_checkpoint_delete", Release(5, 6, 0)).function("virDomainCheckpointDelete").acl(&["domain:checkpoint"])
+DomainCheckpointDelete(DomainCheckpointDeleteArgs<'a>) -> () = Info::new(Program::Remote, 417, "domain_checkpoint_delete", Release(5, 6, 0)).function("virDomainCheckpointDelete").acl(&["domain:checkpoint"]), bits of flags
 }
 
 structure! {

@@ -11,7 +11,7 @@ use crate::xdr::{Bytes, List, Text, Words, structure};
 
 procedure! {
 /// [`virDomainGetXMLDesc`](https://libvirt.org/search.html?q=virDomainGetXMLDesc), since libvirt 0.3.0.
-DomainGetXmlDesc(DomainGetXmlDescArgs<'a>) -> DomainGetXmlDescRet<'a> = Info::new(Program::Remote, 14, "domain_get_xml_desc", Release(0, 3, 0)).function("virDomainGetXMLDesc").acl(&["domain:read", "domain:read_secure:VIR_DOMAIN_XML_SECURE", "domain:read_secure:VIR_DOMAIN_XML_MIGRATABLE"])
+DomainGetXmlDesc(DomainGetXmlDescArgs<'a>) -> DomainGetXmlDescRet<'a> = Info::new(Program::Remote, 14, "domain_get_xml_desc", Release(0, 3, 0)).function("virDomainGetXMLDesc").acl(&["domain:read", "domain:read_secure:VIR_DOMAIN_XML_SECURE", "domain:read_secure:VIR_DOMAIN_XML_MIGRATABLE"]), bits of flags
 }
 
 structure! {
@@ -264,7 +264,7 @@ file_remaining: u64,
 
 procedure! {
 /// [`virDomainGetBlockInfo`](https://libvirt.org/search.html?q=virDomainGetBlockInfo), since libvirt 0.8.1.
-DomainGetBlockInfo(DomainGetBlockInfoArgs<'a>) -> DomainGetBlockInfoRet = Info::new(Program::Remote, 194, "domain_get_block_info", Release(0, 8, 1)).function("virDomainGetBlockInfo").acl(&["domain:read"])
+DomainGetBlockInfo(DomainGetBlockInfoArgs<'a>) -> DomainGetBlockInfoRet = Info::new(Program::Remote, 194, "domain_get_block_info", Release(0, 8, 1)).function("virDomainGetBlockInfo").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -291,7 +291,7 @@ physical: u64,
 
 procedure! {
 /// [`virDomainGetMemoryParameters`](https://libvirt.org/search.html?q=virDomainGetMemoryParameters), since libvirt 0.8.5.
-DomainGetMemoryParameters(DomainGetMemoryParametersArgs<'a>) -> DomainGetMemoryParametersRet<'a> = Info::new(Program::Remote, 198, "domain_get_memory_parameters", Release(0, 8, 5)).function("virDomainGetMemoryParameters").acl(&["domain:read"])
+DomainGetMemoryParameters(DomainGetMemoryParametersArgs<'a>) -> DomainGetMemoryParametersRet<'a> = Info::new(Program::Remote, 198, "domain_get_memory_parameters", Release(0, 8, 5)).function("virDomainGetMemoryParameters").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -316,7 +316,7 @@ nparams: i32,
 
 procedure! {
 /// [`virDomainGetVcpusFlags`](https://libvirt.org/search.html?q=virDomainGetVcpusFlags), since libvirt 0.8.5.
-DomainGetVcpusFlags(DomainGetVcpusFlagsArgs<'a>) -> DomainGetVcpusFlagsRet = Info::new(Program::Remote, 200, "domain_get_vcpus_flags", Release(0, 8, 5)).function("virDomainGetVcpusFlags").acl(&["domain:read", "domain:write:VIR_DOMAIN_VCPU_GUEST"])
+DomainGetVcpusFlags(DomainGetVcpusFlagsArgs<'a>) -> DomainGetVcpusFlagsRet = Info::new(Program::Remote, 200, "domain_get_vcpus_flags", Release(0, 8, 5)).function("virDomainGetVcpusFlags").acl(&["domain:read", "domain:write:VIR_DOMAIN_VCPU_GUEST"]), bits of flags
 }
 
 structure! {
@@ -337,7 +337,7 @@ num: i32,
 
 procedure! {
 /// [`virDomainGetBlkioParameters`](https://libvirt.org/search.html?q=virDomainGetBlkioParameters), since libvirt 0.9.0.
-DomainGetBlkioParameters(DomainGetBlkioParametersArgs<'a>) -> DomainGetBlkioParametersRet<'a> = Info::new(Program::Remote, 206, "domain_get_blkio_parameters", Release(0, 9, 0)).function("virDomainGetBlkioParameters").acl(&["domain:read"])
+DomainGetBlkioParameters(DomainGetBlkioParametersArgs<'a>) -> DomainGetBlkioParametersRet<'a> = Info::new(Program::Remote, 206, "domain_get_blkio_parameters", Release(0, 9, 0)).function("virDomainGetBlkioParameters").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -362,7 +362,7 @@ nparams: i32,
 
 procedure! {
 /// [`virDomainGetState`](https://libvirt.org/search.html?q=virDomainGetState), since libvirt 0.9.2.
-DomainGetState(DomainGetStateArgs<'a>) -> DomainGetStateRet = Info::new(Program::Remote, 212, "domain_get_state", Release(0, 9, 2)).function("virDomainGetState").urgent().acl(&["domain:read"])
+DomainGetState(DomainGetStateArgs<'a>) -> DomainGetStateRet = Info::new(Program::Remote, 212, "domain_get_state", Release(0, 9, 2)).function("virDomainGetState").urgent().acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -385,7 +385,7 @@ reason: i32,
 
 procedure! {
 /// [`virDomainGetSchedulerParametersFlags`](https://libvirt.org/search.html?q=virDomainGetSchedulerParametersFlags), since libvirt 0.9.2.
-DomainGetSchedulerParametersFlags(DomainGetSchedulerParametersFlagsArgs<'a>) -> DomainGetSchedulerParametersFlagsRet<'a> = Info::new(Program::Remote, 223, "domain_get_scheduler_parameters_flags", Release(0, 9, 2)).function("virDomainGetSchedulerParametersFlags").acl(&["domain:read"])
+DomainGetSchedulerParametersFlags(DomainGetSchedulerParametersFlagsArgs<'a>) -> DomainGetSchedulerParametersFlagsRet<'a> = Info::new(Program::Remote, 223, "domain_get_scheduler_parameters_flags", Release(0, 9, 2)).function("virDomainGetSchedulerParametersFlags").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -408,7 +408,7 @@ params: List<'a, TypedParam<'a>, 16>,
 
 procedure! {
 /// [`virDomainGetControlInfo`](https://libvirt.org/search.html?q=virDomainGetControlInfo), since libvirt 0.9.3.
-DomainGetControlInfo(DomainGetControlInfoArgs<'a>) -> DomainGetControlInfoRet = Info::new(Program::Remote, 229, "domain_get_control_info", Release(0, 9, 3)).function("virDomainGetControlInfo").urgent().acl(&["domain:read"])
+DomainGetControlInfo(DomainGetControlInfoArgs<'a>) -> DomainGetControlInfoRet = Info::new(Program::Remote, 229, "domain_get_control_info", Release(0, 9, 3)).function("virDomainGetControlInfo").urgent().acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -433,7 +433,7 @@ state_time: u64,
 
 procedure! {
 /// [`virDomainGetVcpuPinInfo`](https://libvirt.org/search.html?q=virDomainGetVcpuPinInfo), since libvirt 0.9.3.
-DomainGetVcpuPinInfo(DomainGetVcpuPinInfoArgs<'a>) -> DomainGetVcpuPinInfoRet<'a> = Info::new(Program::Remote, 230, "domain_get_vcpu_pin_info", Release(0, 9, 3)).function("virDomainGetVcpuPinInfo").acl(&["domain:read"])
+DomainGetVcpuPinInfo(DomainGetVcpuPinInfoArgs<'a>) -> DomainGetVcpuPinInfoRet<'a> = Info::new(Program::Remote, 230, "domain_get_vcpu_pin_info", Release(0, 9, 3)).function("virDomainGetVcpuPinInfo").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -460,7 +460,7 @@ num: i32,
 
 procedure! {
 /// [`virDomainGetBlockJobInfo`](https://libvirt.org/search.html?q=virDomainGetBlockJobInfo), since libvirt 0.9.4.
-DomainGetBlockJobInfo(DomainGetBlockJobInfoArgs<'a>) -> DomainGetBlockJobInfoRet = Info::new(Program::Remote, 238, "domain_get_block_job_info", Release(0, 9, 4)).function("virDomainGetBlockJobInfo").acl(&["domain:read"])
+DomainGetBlockJobInfo(DomainGetBlockJobInfoArgs<'a>) -> DomainGetBlockJobInfoRet = Info::new(Program::Remote, 238, "domain_get_block_job_info", Release(0, 9, 4)).function("virDomainGetBlockJobInfo").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -491,7 +491,7 @@ end: u64,
 
 procedure! {
 /// [`virDomainGetBlockIoTune`](https://libvirt.org/search.html?q=virDomainGetBlockIoTune), since libvirt 0.9.8.
-DomainGetBlockIoTune(DomainGetBlockIoTuneArgs<'a>) -> DomainGetBlockIoTuneRet<'a> = Info::new(Program::Remote, 253, "domain_get_block_io_tune", Release(0, 9, 8)).function("virDomainGetBlockIoTune").acl(&["domain:read"])
+DomainGetBlockIoTune(DomainGetBlockIoTuneArgs<'a>) -> DomainGetBlockIoTuneRet<'a> = Info::new(Program::Remote, 253, "domain_get_block_io_tune", Release(0, 9, 8)).function("virDomainGetBlockIoTune").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -518,7 +518,7 @@ nparams: i32,
 
 procedure! {
 /// [`virDomainGetNumaParameters`](https://libvirt.org/search.html?q=virDomainGetNumaParameters), since libvirt 0.9.9.
-DomainGetNumaParameters(DomainGetNumaParametersArgs<'a>) -> DomainGetNumaParametersRet<'a> = Info::new(Program::Remote, 255, "domain_get_numa_parameters", Release(0, 9, 9)).function("virDomainGetNumaParameters").acl(&["domain:read"])
+DomainGetNumaParameters(DomainGetNumaParametersArgs<'a>) -> DomainGetNumaParametersRet<'a> = Info::new(Program::Remote, 255, "domain_get_numa_parameters", Release(0, 9, 9)).function("virDomainGetNumaParameters").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -543,7 +543,7 @@ nparams: i32,
 
 procedure! {
 /// [`virDomainGetInterfaceParameters`](https://libvirt.org/search.html?q=virDomainGetInterfaceParameters), since libvirt 0.9.9.
-DomainGetInterfaceParameters(DomainGetInterfaceParametersArgs<'a>) -> DomainGetInterfaceParametersRet<'a> = Info::new(Program::Remote, 257, "domain_get_interface_parameters", Release(0, 9, 9)).function("virDomainGetInterfaceParameters").acl(&["domain:read"])
+DomainGetInterfaceParameters(DomainGetInterfaceParametersArgs<'a>) -> DomainGetInterfaceParametersRet<'a> = Info::new(Program::Remote, 257, "domain_get_interface_parameters", Release(0, 9, 9)).function("virDomainGetInterfaceParameters").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -570,7 +570,7 @@ nparams: i32,
 
 procedure! {
 /// [`virDomainGetCPUStats`](https://libvirt.org/search.html?q=virDomainGetCPUStats), since libvirt 0.9.10.
-DomainGetCpuStats(DomainGetCpuStatsArgs<'a>) -> DomainGetCpuStatsRet<'a> = Info::new(Program::Remote, 262, "domain_get_cpu_stats", Release(0, 9, 10)).function("virDomainGetCPUStats").acl(&["domain:read"])
+DomainGetCpuStats(DomainGetCpuStatsArgs<'a>) -> DomainGetCpuStatsRet<'a> = Info::new(Program::Remote, 262, "domain_get_cpu_stats", Release(0, 9, 10)).function("virDomainGetCPUStats").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -599,7 +599,7 @@ nparams: i32,
 
 procedure! {
 /// [`virDomainGetDiskErrors`](https://libvirt.org/search.html?q=virDomainGetDiskErrors), since libvirt 0.9.10.
-DomainGetDiskErrors(DomainGetDiskErrorsArgs<'a>) -> DomainGetDiskErrorsRet<'a> = Info::new(Program::Remote, 263, "domain_get_disk_errors", Release(0, 9, 10)).function("virDomainGetDiskErrors").acl(&["domain:read"])
+DomainGetDiskErrors(DomainGetDiskErrorsArgs<'a>) -> DomainGetDiskErrorsRet<'a> = Info::new(Program::Remote, 263, "domain_get_disk_errors", Release(0, 9, 10)).function("virDomainGetDiskErrors").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -624,7 +624,7 @@ nerrors: i32,
 
 procedure! {
 /// [`virDomainGetMetadata`](https://libvirt.org/search.html?q=virDomainGetMetadata), since libvirt 0.9.10.
-DomainGetMetadata(DomainGetMetadataArgs<'a>) -> DomainGetMetadataRet<'a> = Info::new(Program::Remote, 265, "domain_get_metadata", Release(0, 9, 10)).function("virDomainGetMetadata").acl(&["domain:read"])
+DomainGetMetadata(DomainGetMetadataArgs<'a>) -> DomainGetMetadataRet<'a> = Info::new(Program::Remote, 265, "domain_get_metadata", Release(0, 9, 10)).function("virDomainGetMetadata").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -649,7 +649,7 @@ metadata: Text<'a>,
 
 procedure! {
 /// [`virDomainGetHostname`](https://libvirt.org/search.html?q=virDomainGetHostname), since libvirt 0.10.0.
-DomainGetHostname(DomainGetHostnameArgs<'a>) -> DomainGetHostnameRet<'a> = Info::new(Program::Remote, 277, "domain_get_hostname", Release(0, 10, 0)).function("virDomainGetHostname").acl(&["domain:write"])
+DomainGetHostname(DomainGetHostnameArgs<'a>) -> DomainGetHostnameRet<'a> = Info::new(Program::Remote, 277, "domain_get_hostname", Release(0, 10, 0)).function("virDomainGetHostname").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -691,7 +691,7 @@ ret: i32,
 
 procedure! {
 /// [`virDomainGetEmulatorPinInfo`](https://libvirt.org/search.html?q=virDomainGetEmulatorPinInfo), since libvirt 0.10.0.
-DomainGetEmulatorPinInfo(DomainGetEmulatorPinInfoArgs<'a>) -> DomainGetEmulatorPinInfoRet<'a> = Info::new(Program::Remote, 280, "domain_get_emulator_pin_info", Release(0, 10, 0)).function("virDomainGetEmulatorPinInfo").acl(&["domain:read"])
+DomainGetEmulatorPinInfo(DomainGetEmulatorPinInfoArgs<'a>) -> DomainGetEmulatorPinInfoRet<'a> = Info::new(Program::Remote, 280, "domain_get_emulator_pin_info", Release(0, 10, 0)).function("virDomainGetEmulatorPinInfo").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -716,7 +716,7 @@ ret: i32,
 
 procedure! {
 /// [`virDomainGetJobStats`](https://libvirt.org/search.html?q=virDomainGetJobStats), since libvirt 1.0.3.
-DomainGetJobStats(DomainGetJobStatsArgs<'a>) -> DomainGetJobStatsRet<'a> = Info::new(Program::Remote, 298, "domain_get_job_stats", Release(1, 0, 3)).function("virDomainGetJobStats").acl(&["domain:read"])
+DomainGetJobStats(DomainGetJobStatsArgs<'a>) -> DomainGetJobStatsRet<'a> = Info::new(Program::Remote, 298, "domain_get_job_stats", Release(1, 0, 3)).function("virDomainGetJobStats").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -739,7 +739,7 @@ params: List<'a, TypedParam<'a>, 64>,
 
 procedure! {
 /// [`virDomainGetTime`](https://libvirt.org/search.html?q=virDomainGetTime), since libvirt 1.2.5.
-DomainGetTime(DomainGetTimeArgs<'a>) -> DomainGetTimeRet = Info::new(Program::Remote, 337, "domain_get_time", Release(1, 2, 5)).function("virDomainGetTime").acl(&["domain:write"])
+DomainGetTime(DomainGetTimeArgs<'a>) -> DomainGetTimeRet = Info::new(Program::Remote, 337, "domain_get_time", Release(1, 2, 5)).function("virDomainGetTime").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -762,7 +762,7 @@ nseconds: u32,
 
 procedure! {
 /// [`virDomainGetFSInfo`](https://libvirt.org/search.html?q=virDomainGetFSInfo), since libvirt 1.2.11.
-DomainGetFsinfo(DomainGetFsinfoArgs<'a>) -> DomainGetFsinfoRet<'a> = Info::new(Program::Remote, 349, "domain_get_fsinfo", Release(1, 2, 11)).function("virDomainGetFSInfo").acl(&["domain:fs_freeze"])
+DomainGetFsinfo(DomainGetFsinfoArgs<'a>) -> DomainGetFsinfoRet<'a> = Info::new(Program::Remote, 349, "domain_get_fsinfo", Release(1, 2, 11)).function("virDomainGetFSInfo").acl(&["domain:fs_freeze"]), bits of flags
 }
 
 structure! {
@@ -785,7 +785,7 @@ ret: u32,
 
 procedure! {
 /// [`virDomainGetIOThreadInfo`](https://libvirt.org/search.html?q=virDomainGetIOThreadInfo), since libvirt 1.2.14.
-DomainGetIoThreadInfo(DomainGetIoThreadInfoArgs<'a>) -> DomainGetIoThreadInfoRet<'a> = Info::new(Program::Remote, 351, "domain_get_iothread_info", Release(1, 2, 14)).function("virDomainGetIOThreadInfo").acl(&["domain:read"])
+DomainGetIoThreadInfo(DomainGetIoThreadInfoArgs<'a>) -> DomainGetIoThreadInfoRet<'a> = Info::new(Program::Remote, 351, "domain_get_iothread_info", Release(1, 2, 14)).function("virDomainGetIOThreadInfo").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -808,7 +808,7 @@ ret: u32,
 
 procedure! {
 /// [`virDomainGetPerfEvents`](https://libvirt.org/search.html?q=virDomainGetPerfEvents), since libvirt 1.3.3.
-DomainGetPerfEvents(DomainGetPerfEventsArgs<'a>) -> DomainGetPerfEventsRet<'a> = Info::new(Program::Remote, 365, "domain_get_perf_events", Release(1, 3, 3)).function("virDomainGetPerfEvents").acl(&["domain:read"])
+DomainGetPerfEvents(DomainGetPerfEventsArgs<'a>) -> DomainGetPerfEventsRet<'a> = Info::new(Program::Remote, 365, "domain_get_perf_events", Release(1, 3, 3)).function("virDomainGetPerfEvents").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -829,7 +829,7 @@ params: List<'a, TypedParam<'a>, 64>,
 
 procedure! {
 /// [`virDomainGetGuestVcpus`](https://libvirt.org/search.html?q=virDomainGetGuestVcpus), since libvirt 2.0.0.
-DomainGetGuestVcpus(DomainGetGuestVcpusArgs<'a>) -> DomainGetGuestVcpusRet<'a> = Info::new(Program::Remote, 371, "domain_get_guest_vcpus", Release(2, 0, 0)).function("virDomainGetGuestVcpus").acl(&["domain:write"])
+DomainGetGuestVcpus(DomainGetGuestVcpusArgs<'a>) -> DomainGetGuestVcpusRet<'a> = Info::new(Program::Remote, 371, "domain_get_guest_vcpus", Release(2, 0, 0)).function("virDomainGetGuestVcpus").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -850,7 +850,7 @@ params: List<'a, TypedParam<'a>, 64>,
 
 procedure! {
 /// [`virDomainGetLaunchSecurityInfo`](https://libvirt.org/search.html?q=virDomainGetLaunchSecurityInfo), since libvirt 4.5.0.
-DomainGetLaunchSecurityInfo(DomainGetLaunchSecurityInfoArgs<'a>) -> DomainGetLaunchSecurityInfoRet<'a> = Info::new(Program::Remote, 396, "domain_get_launch_security_info", Release(4, 5, 0)).function("virDomainGetLaunchSecurityInfo").acl(&["domain:read"])
+DomainGetLaunchSecurityInfo(DomainGetLaunchSecurityInfoArgs<'a>) -> DomainGetLaunchSecurityInfoRet<'a> = Info::new(Program::Remote, 396, "domain_get_launch_security_info", Release(4, 5, 0)).function("virDomainGetLaunchSecurityInfo").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -871,7 +871,7 @@ params: List<'a, TypedParam<'a>, 64>,
 
 procedure! {
 /// [`virDomainGetGuestInfo`](https://libvirt.org/search.html?q=virDomainGetGuestInfo), since libvirt 5.7.0.
-DomainGetGuestInfo(DomainGetGuestInfoArgs<'a>) -> DomainGetGuestInfoRet<'a> = Info::new(Program::Remote, 418, "domain_get_guest_info", Release(5, 7, 0)).function("virDomainGetGuestInfo").acl(&["domain:write"])
+DomainGetGuestInfo(DomainGetGuestInfoArgs<'a>) -> DomainGetGuestInfoRet<'a> = Info::new(Program::Remote, 418, "domain_get_guest_info", Release(5, 7, 0)).function("virDomainGetGuestInfo").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -894,7 +894,7 @@ params: List<'a, TypedParam<'a>, 2048>,
 
 procedure! {
 /// [`virDomainGetMessages`](https://libvirt.org/search.html?q=virDomainGetMessages), since libvirt 7.1.0.
-DomainGetMessages(DomainGetMessagesArgs<'a>) -> DomainGetMessagesRet<'a> = Info::new(Program::Remote, 426, "domain_get_messages", Release(7, 1, 0)).function("virDomainGetMessages").acl(&["domain:read"])
+DomainGetMessages(DomainGetMessagesArgs<'a>) -> DomainGetMessagesRet<'a> = Info::new(Program::Remote, 426, "domain_get_messages", Release(7, 1, 0)).function("virDomainGetMessages").acl(&["domain:read"]), bits of flags
 }
 
 structure! {

@@ -11,7 +11,7 @@ use crate::{NoFlags, Wide};
 
 procedure! {
 /// The step `domain_migrate_prepare` of the protocol, since libvirt 0.3.2.
-DomainMigratePrepare(DomainMigratePrepareArgs<'a>) -> DomainMigratePrepareRet<'a> = Info::new(Program::Remote, 61, "domain_migrate_prepare", Release(0, 3, 2)).acl(&["domain:migrate", "domain:start", "domain:write"])
+DomainMigratePrepare(DomainMigratePrepareArgs<'a>) -> DomainMigratePrepareRet<'a> = Info::new(Program::Remote, 61, "domain_migrate_prepare", Release(0, 3, 2)).acl(&["domain:migrate", "domain:start", "domain:write"]), bits of flags.low
 }
 
 structure! {
@@ -38,7 +38,7 @@ uri_out: Option<Text<'a>>,
 
 procedure! {
 /// The step `domain_migrate_perform` of the protocol, since libvirt 0.3.2.
-DomainMigratePerform(DomainMigratePerformArgs<'a>) -> () = Info::new(Program::Remote, 62, "domain_migrate_perform", Release(0, 3, 2)).acl(&["domain:migrate"])
+DomainMigratePerform(DomainMigratePerformArgs<'a>) -> () = Info::new(Program::Remote, 62, "domain_migrate_perform", Release(0, 3, 2)).acl(&["domain:migrate"]), bits of flags.low
 }
 
 structure! {
@@ -60,7 +60,7 @@ resource: u64,
 
 procedure! {
 /// The step `domain_migrate_finish` of the protocol, since libvirt 0.3.2.
-DomainMigrateFinish(DomainMigrateFinishArgs<'a>) -> DomainMigrateFinishRet<'a> = Info::new(Program::Remote, 63, "domain_migrate_finish", Release(0, 3, 2)).acl(&["domain:migrate"])
+DomainMigrateFinish(DomainMigrateFinishArgs<'a>) -> DomainMigrateFinishRet<'a> = Info::new(Program::Remote, 63, "domain_migrate_finish", Release(0, 3, 2)).acl(&["domain:migrate"]), bits of flags.low
 }
 
 structure! {
@@ -85,7 +85,7 @@ ddom: Domain<'a>,
 
 procedure! {
 /// The step `domain_migrate_prepare2` of the protocol, since libvirt 0.5.0.
-DomainMigratePrepare2(DomainMigratePrepare2Args<'a>) -> DomainMigratePrepare2Ret<'a> = Info::new(Program::Remote, 108, "domain_migrate_prepare2", Release(0, 5, 0)).acl(&["domain:migrate", "domain:start", "domain:write"])
+DomainMigratePrepare2(DomainMigratePrepare2Args<'a>) -> DomainMigratePrepare2Ret<'a> = Info::new(Program::Remote, 108, "domain_migrate_prepare2", Release(0, 5, 0)).acl(&["domain:migrate", "domain:start", "domain:write"]), bits of flags.low
 }
 
 structure! {
@@ -114,7 +114,7 @@ uri_out: Option<Text<'a>>,
 
 procedure! {
 /// The step `domain_migrate_finish2` of the protocol, since libvirt 0.5.0.
-DomainMigrateFinish2(DomainMigrateFinish2Args<'a>) -> DomainMigrateFinish2Ret<'a> = Info::new(Program::Remote, 109, "domain_migrate_finish2", Release(0, 5, 0)).acl(&["domain:migrate"])
+DomainMigrateFinish2(DomainMigrateFinish2Args<'a>) -> DomainMigrateFinish2Ret<'a> = Info::new(Program::Remote, 109, "domain_migrate_finish2", Release(0, 5, 0)).acl(&["domain:migrate"]), bits of flags.low
 }
 
 structure! {
@@ -141,7 +141,7 @@ ddom: Domain<'a>,
 
 procedure! {
 /// The step `domain_migrate_prepare_tunnel` of the protocol, since libvirt 0.7.2.
-DomainMigratePrepareTunnel(DomainMigratePrepareTunnelArgs<'a>) -> () = Info::new(Program::Remote, 148, "domain_migrate_prepare_tunnel", Release(0, 7, 2)).stream(Direction::Write).acl(&["domain:migrate", "domain:start", "domain:write"])
+DomainMigratePrepareTunnel(DomainMigratePrepareTunnelArgs<'a>) -> () = Info::new(Program::Remote, 148, "domain_migrate_prepare_tunnel", Release(0, 7, 2)).stream(Direction::Write).acl(&["domain:migrate", "domain:start", "domain:write"]), bits of flags.low
 }
 
 structure! {
@@ -159,7 +159,7 @@ dom_xml: Text<'a>,
 
 procedure! {
 /// [`virDomainMigrateSetMaxDowntime`](https://libvirt.org/search.html?q=virDomainMigrateSetMaxDowntime), since libvirt 0.8.0.
-DomainMigrateSetMaxDowntime(DomainMigrateSetMaxDowntimeArgs<'a>) -> () = Info::new(Program::Remote, 166, "domain_migrate_set_max_downtime", Release(0, 8, 0)).function("virDomainMigrateSetMaxDowntime").acl(&["domain:migrate"])
+DomainMigrateSetMaxDowntime(DomainMigrateSetMaxDowntimeArgs<'a>) -> () = Info::new(Program::Remote, 166, "domain_migrate_set_max_downtime", Release(0, 8, 0)).function("virDomainMigrateSetMaxDowntime").acl(&["domain:migrate"]), bits of flags
 }
 
 structure! {
@@ -175,7 +175,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virDomainMigrateSetMaxSpeed`](https://libvirt.org/search.html?q=virDomainMigrateSetMaxSpeed), since libvirt 0.9.0.
-DomainMigrateSetMaxSpeed(DomainMigrateSetMaxSpeedArgs<'a>) -> () = Info::new(Program::Remote, 207, "domain_migrate_set_max_speed", Release(0, 9, 0)).function("virDomainMigrateSetMaxSpeed").acl(&["domain:migrate"])
+DomainMigrateSetMaxSpeed(DomainMigrateSetMaxSpeedArgs<'a>) -> () = Info::new(Program::Remote, 207, "domain_migrate_set_max_speed", Release(0, 9, 0)).function("virDomainMigrateSetMaxSpeed").acl(&["domain:migrate"]), bits of flags
 }
 
 structure! {
@@ -191,7 +191,7 @@ flags: flags::DomainMigrateMaxSpeedFlags,
 
 procedure! {
 /// The step `domain_migrate_begin3` of the protocol, since libvirt 0.9.2.
-DomainMigrateBegin3(DomainMigrateBegin3Args<'a>) -> DomainMigrateBegin3Ret<'a> = Info::new(Program::Remote, 213, "domain_migrate_begin3", Release(0, 9, 2)).acl(&["domain:migrate"])
+DomainMigrateBegin3(DomainMigrateBegin3Args<'a>) -> DomainMigrateBegin3Ret<'a> = Info::new(Program::Remote, 213, "domain_migrate_begin3", Release(0, 9, 2)).acl(&["domain:migrate"]), bits of flags.low
 }
 
 structure! {
@@ -220,7 +220,7 @@ xml: Text<'a>,
 
 procedure! {
 /// The step `domain_migrate_prepare3` of the protocol, since libvirt 0.9.2.
-DomainMigratePrepare3(DomainMigratePrepare3Args<'a>) -> DomainMigratePrepare3Ret<'a> = Info::new(Program::Remote, 214, "domain_migrate_prepare3", Release(0, 9, 2)).acl(&["domain:migrate", "domain:start", "domain:write"])
+DomainMigratePrepare3(DomainMigratePrepare3Args<'a>) -> DomainMigratePrepare3Ret<'a> = Info::new(Program::Remote, 214, "domain_migrate_prepare3", Release(0, 9, 2)).acl(&["domain:migrate", "domain:start", "domain:write"]), bits of flags.low
 }
 
 structure! {
@@ -251,7 +251,7 @@ uri_out: Option<Text<'a>>,
 
 procedure! {
 /// The step `domain_migrate_prepare_tunnel3` of the protocol, since libvirt 0.9.2.
-DomainMigratePrepareTunnel3(DomainMigratePrepareTunnel3Args<'a>) -> DomainMigratePrepareTunnel3Ret<'a> = Info::new(Program::Remote, 215, "domain_migrate_prepare_tunnel3", Release(0, 9, 2)).stream(Direction::Write).acl(&["domain:migrate", "domain:start", "domain:write"])
+DomainMigratePrepareTunnel3(DomainMigratePrepareTunnel3Args<'a>) -> DomainMigratePrepareTunnel3Ret<'a> = Info::new(Program::Remote, 215, "domain_migrate_prepare_tunnel3", Release(0, 9, 2)).stream(Direction::Write).acl(&["domain:migrate", "domain:start", "domain:write"]), bits of flags.low
 }
 
 structure! {
@@ -278,7 +278,7 @@ cookie_out: Bytes<'a, 4194304>,
 
 procedure! {
 /// The step `domain_migrate_perform3` of the protocol, since libvirt 0.9.2.
-DomainMigratePerform3(DomainMigratePerform3Args<'a>) -> DomainMigratePerform3Ret<'a> = Info::new(Program::Remote, 216, "domain_migrate_perform3", Release(0, 9, 2)).acl(&["domain:migrate"])
+DomainMigratePerform3(DomainMigratePerform3Args<'a>) -> DomainMigratePerform3Ret<'a> = Info::new(Program::Remote, 216, "domain_migrate_perform3", Release(0, 9, 2)).acl(&["domain:migrate"]), bits of flags.low
 }
 
 structure! {
@@ -311,7 +311,7 @@ cookie_out: Bytes<'a, 4194304>,
 
 procedure! {
 /// The step `domain_migrate_finish3` of the protocol, since libvirt 0.9.2.
-DomainMigrateFinish3(DomainMigrateFinish3Args<'a>) -> DomainMigrateFinish3Ret<'a> = Info::new(Program::Remote, 217, "domain_migrate_finish3", Release(0, 9, 2)).acl(&["domain:migrate"])
+DomainMigrateFinish3(DomainMigrateFinish3Args<'a>) -> DomainMigrateFinish3Ret<'a> = Info::new(Program::Remote, 217, "domain_migrate_finish3", Release(0, 9, 2)).acl(&["domain:migrate"]), bits of flags.low
 }
 
 structure! {
@@ -342,7 +342,7 @@ cookie_out: Bytes<'a, 4194304>,
 
 procedure! {
 /// The step `domain_migrate_confirm3` of the protocol, since libvirt 0.9.2.
-DomainMigrateConfirm3(DomainMigrateConfirm3Args<'a>) -> () = Info::new(Program::Remote, 218, "domain_migrate_confirm3", Release(0, 9, 2)).acl(&["domain:migrate"])
+DomainMigrateConfirm3(DomainMigrateConfirm3Args<'a>) -> () = Info::new(Program::Remote, 218, "domain_migrate_confirm3", Release(0, 9, 2)).acl(&["domain:migrate"]), bits of flags.low
 }
 
 structure! {
@@ -360,7 +360,7 @@ cancelled: i32,
 
 procedure! {
 /// [`virDomainMigrateGetMaxSpeed`](https://libvirt.org/search.html?q=virDomainMigrateGetMaxSpeed), since libvirt 0.9.5.
-DomainMigrateGetMaxSpeed(DomainMigrateGetMaxSpeedArgs<'a>) -> DomainMigrateGetMaxSpeedRet = Info::new(Program::Remote, 242, "domain_migrate_get_max_speed", Release(0, 9, 5)).function("virDomainMigrateGetMaxSpeed").acl(&["domain:migrate"])
+DomainMigrateGetMaxSpeed(DomainMigrateGetMaxSpeedArgs<'a>) -> DomainMigrateGetMaxSpeedRet = Info::new(Program::Remote, 242, "domain_migrate_get_max_speed", Release(0, 9, 5)).function("virDomainMigrateGetMaxSpeed").acl(&["domain:migrate"]), bits of flags
 }
 
 structure! {
@@ -381,7 +381,7 @@ bandwidth: u64,
 
 procedure! {
 /// [`virDomainMigrateGetCompressionCache`](https://libvirt.org/search.html?q=virDomainMigrateGetCompressionCache), since libvirt 1.0.3.
-DomainMigrateGetCompressionCache(DomainMigrateGetCompressionCacheArgs<'a>) -> DomainMigrateGetCompressionCacheRet = Info::new(Program::Remote, 299, "domain_migrate_get_compression_cache", Release(1, 0, 3)).function("virDomainMigrateGetCompressionCache").acl(&["domain:migrate"])
+DomainMigrateGetCompressionCache(DomainMigrateGetCompressionCacheArgs<'a>) -> DomainMigrateGetCompressionCacheRet = Info::new(Program::Remote, 299, "domain_migrate_get_compression_cache", Release(1, 0, 3)).function("virDomainMigrateGetCompressionCache").acl(&["domain:migrate"]), bits of flags
 }
 
 structure! {
@@ -402,7 +402,7 @@ cache_size: u64,
 
 procedure! {
 /// [`virDomainMigrateSetCompressionCache`](https://libvirt.org/search.html?q=virDomainMigrateSetCompressionCache), since libvirt 1.0.3.
-DomainMigrateSetCompressionCache(DomainMigrateSetCompressionCacheArgs<'a>) -> () = Info::new(Program::Remote, 300, "domain_migrate_set_compression_cache", Release(1, 0, 3)).function("virDomainMigrateSetCompressionCache").acl(&["domain:migrate"])
+DomainMigrateSetCompressionCache(DomainMigrateSetCompressionCacheArgs<'a>) -> () = Info::new(Program::Remote, 300, "domain_migrate_set_compression_cache", Release(1, 0, 3)).function("virDomainMigrateSetCompressionCache").acl(&["domain:migrate"]), bits of flags
 }
 
 structure! {
@@ -418,7 +418,7 @@ flags: NoFlags,
 
 procedure! {
 /// The step `domain_migrate_begin3_params` of the protocol, since libvirt 1.1.0.
-DomainMigrateBegin3Params(DomainMigrateBegin3ParamsArgs<'a>) -> DomainMigrateBegin3ParamsRet<'a> = Info::new(Program::Remote, 302, "domain_migrate_begin3_params", Release(1, 1, 0)).acl(&["domain:migrate"])
+DomainMigrateBegin3Params(DomainMigrateBegin3ParamsArgs<'a>) -> DomainMigrateBegin3ParamsRet<'a> = Info::new(Program::Remote, 302, "domain_migrate_begin3_params", Release(1, 1, 0)).acl(&["domain:migrate"]), bits of flags
 }
 
 structure! {
@@ -443,7 +443,7 @@ xml: Text<'a>,
 
 procedure! {
 /// The step `domain_migrate_prepare3_params` of the protocol, since libvirt 1.1.0.
-DomainMigratePrepare3Params(DomainMigratePrepare3ParamsArgs<'a>) -> DomainMigratePrepare3ParamsRet<'a> = Info::new(Program::Remote, 303, "domain_migrate_prepare3_params", Release(1, 1, 0)).acl(&["domain:migrate", "domain:start", "domain:write"])
+DomainMigratePrepare3Params(DomainMigratePrepare3ParamsArgs<'a>) -> DomainMigratePrepare3ParamsRet<'a> = Info::new(Program::Remote, 303, "domain_migrate_prepare3_params", Release(1, 1, 0)).acl(&["domain:migrate", "domain:start", "domain:write"]), bits of flags
 }
 
 structure! {
@@ -468,7 +468,7 @@ uri_out: Option<Text<'a>>,
 
 procedure! {
 /// The step `domain_migrate_prepare_tunnel3_params` of the protocol, since libvirt 1.1.0.
-DomainMigratePrepareTunnel3Params(DomainMigratePrepareTunnel3ParamsArgs<'a>) -> DomainMigratePrepareTunnel3ParamsRet<'a> = Info::new(Program::Remote, 304, "domain_migrate_prepare_tunnel3_params", Release(1, 1, 0)).stream(Direction::Write).acl(&["domain:migrate", "domain:start", "domain:write"])
+DomainMigratePrepareTunnel3Params(DomainMigratePrepareTunnel3ParamsArgs<'a>) -> DomainMigratePrepareTunnel3ParamsRet<'a> = Info::new(Program::Remote, 304, "domain_migrate_prepare_tunnel3_params", Release(1, 1, 0)).stream(Direction::Write).acl(&["domain:migrate", "domain:start", "domain:write"]), bits of flags
 }
 
 structure! {
@@ -491,7 +491,7 @@ cookie_out: Bytes<'a, 4194304>,
 
 procedure! {
 /// The step `domain_migrate_perform3_params` of the protocol, since libvirt 1.1.0.
-DomainMigratePerform3Params(DomainMigratePerform3ParamsArgs<'a>) -> DomainMigratePerform3ParamsRet<'a> = Info::new(Program::Remote, 305, "domain_migrate_perform3_params", Release(1, 1, 0)).acl(&["domain:migrate"])
+DomainMigratePerform3Params(DomainMigratePerform3ParamsArgs<'a>) -> DomainMigratePerform3ParamsRet<'a> = Info::new(Program::Remote, 305, "domain_migrate_perform3_params", Release(1, 1, 0)).acl(&["domain:migrate"]), bits of flags
 }
 
 structure! {
@@ -518,7 +518,7 @@ cookie_out: Bytes<'a, 4194304>,
 
 procedure! {
 /// The step `domain_migrate_finish3_params` of the protocol, since libvirt 1.1.0.
-DomainMigrateFinish3Params(DomainMigrateFinish3ParamsArgs<'a>) -> DomainMigrateFinish3ParamsRet<'a> = Info::new(Program::Remote, 306, "domain_migrate_finish3_params", Release(1, 1, 0)).acl(&["domain:migrate"])
+DomainMigrateFinish3Params(DomainMigrateFinish3ParamsArgs<'a>) -> DomainMigrateFinish3ParamsRet<'a> = Info::new(Program::Remote, 306, "domain_migrate_finish3_params", Release(1, 1, 0)).acl(&["domain:migrate"]), bits of flags
 }
 
 structure! {
@@ -545,7 +545,7 @@ cookie_out: Bytes<'a, 4194304>,
 
 procedure! {
 /// The step `domain_migrate_confirm3_params` of the protocol, since libvirt 1.1.0.
-DomainMigrateConfirm3Params(DomainMigrateConfirm3ParamsArgs<'a>) -> () = Info::new(Program::Remote, 307, "domain_migrate_confirm3_params", Release(1, 1, 0)).acl(&["domain:migrate"])
+DomainMigrateConfirm3Params(DomainMigrateConfirm3ParamsArgs<'a>) -> () = Info::new(Program::Remote, 307, "domain_migrate_confirm3_params", Release(1, 1, 0)).acl(&["domain:migrate"]), bits of flags
 }
 
 structure! {
@@ -565,7 +565,7 @@ cancelled: i32,
 
 procedure! {
 /// [`virDomainMigrateStartPostCopy`](https://libvirt.org/search.html?q=virDomainMigrateStartPostCopy), since libvirt 1.3.3.
-DomainMigrateStartPostCopy(DomainMigrateStartPostCopyArgs<'a>) -> () = Info::new(Program::Remote, 364, "domain_migrate_start_post_copy", Release(1, 3, 3)).function("virDomainMigrateStartPostCopy").acl(&["domain:migrate"])
+DomainMigrateStartPostCopy(DomainMigrateStartPostCopyArgs<'a>) -> () = Info::new(Program::Remote, 364, "domain_migrate_start_post_copy", Release(1, 3, 3)).function("virDomainMigrateStartPostCopy").acl(&["domain:migrate"]), bits of flags
 }
 
 structure! {
@@ -579,7 +579,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virDomainMigrateGetMaxDowntime`](https://libvirt.org/search.html?q=virDomainMigrateGetMaxDowntime), since libvirt 3.7.0.
-DomainMigrateGetMaxDowntime(DomainMigrateGetMaxDowntimeArgs<'a>) -> DomainMigrateGetMaxDowntimeRet = Info::new(Program::Remote, 387, "domain_migrate_get_max_downtime", Release(3, 7, 0)).function("virDomainMigrateGetMaxDowntime").acl(&["domain:migrate"])
+DomainMigrateGetMaxDowntime(DomainMigrateGetMaxDowntimeArgs<'a>) -> DomainMigrateGetMaxDowntimeRet = Info::new(Program::Remote, 387, "domain_migrate_get_max_downtime", Release(3, 7, 0)).function("virDomainMigrateGetMaxDowntime").acl(&["domain:migrate"]), bits of flags
 }
 
 structure! {

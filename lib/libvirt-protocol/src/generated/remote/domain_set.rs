@@ -81,7 +81,7 @@ params: List<'a, TypedParam<'a>, 16>,
 
 procedure! {
 /// [`virDomainSetMemoryParameters`](https://libvirt.org/search.html?q=virDomainSetMemoryParameters), since libvirt 0.8.5.
-DomainSetMemoryParameters(DomainSetMemoryParametersArgs<'a>) -> () = Info::new(Program::Remote, 197, "domain_set_memory_parameters", Release(0, 8, 5)).function("virDomainSetMemoryParameters").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainSetMemoryParameters(DomainSetMemoryParametersArgs<'a>) -> () = Info::new(Program::Remote, 197, "domain_set_memory_parameters", Release(0, 8, 5)).function("virDomainSetMemoryParameters").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -97,7 +97,7 @@ flags: flags::DomainModificationImpact,
 
 procedure! {
 /// [`virDomainSetVcpusFlags`](https://libvirt.org/search.html?q=virDomainSetVcpusFlags), since libvirt 0.8.5.
-DomainSetVcpusFlags(DomainSetVcpusFlagsArgs<'a>) -> () = Info::new(Program::Remote, 199, "domain_set_vcpus_flags", Release(0, 8, 5)).function("virDomainSetVcpusFlags").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG", "domain:write:VIR_DOMAIN_VCPU_GUEST"])
+DomainSetVcpusFlags(DomainSetVcpusFlagsArgs<'a>) -> () = Info::new(Program::Remote, 199, "domain_set_vcpus_flags", Release(0, 8, 5)).function("virDomainSetVcpusFlags").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG", "domain:write:VIR_DOMAIN_VCPU_GUEST"]), bits of flags
 }
 
 structure! {
@@ -113,7 +113,7 @@ flags: flags::DomainVcpuFlags,
 
 procedure! {
 /// [`virDomainSetMemoryFlags`](https://libvirt.org/search.html?q=virDomainSetMemoryFlags), since libvirt 0.9.0.
-DomainSetMemoryFlags(DomainSetMemoryFlagsArgs<'a>) -> () = Info::new(Program::Remote, 204, "domain_set_memory_flags", Release(0, 9, 0)).function("virDomainSetMemoryFlags").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainSetMemoryFlags(DomainSetMemoryFlagsArgs<'a>) -> () = Info::new(Program::Remote, 204, "domain_set_memory_flags", Release(0, 9, 0)).function("virDomainSetMemoryFlags").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -129,7 +129,7 @@ flags: flags::DomainMemoryModFlags,
 
 procedure! {
 /// [`virDomainSetBlkioParameters`](https://libvirt.org/search.html?q=virDomainSetBlkioParameters), since libvirt 0.9.0.
-DomainSetBlkioParameters(DomainSetBlkioParametersArgs<'a>) -> () = Info::new(Program::Remote, 205, "domain_set_blkio_parameters", Release(0, 9, 0)).function("virDomainSetBlkioParameters").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainSetBlkioParameters(DomainSetBlkioParametersArgs<'a>) -> () = Info::new(Program::Remote, 205, "domain_set_blkio_parameters", Release(0, 9, 0)).function("virDomainSetBlkioParameters").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -145,7 +145,7 @@ flags: flags::DomainModificationImpact,
 
 procedure! {
 /// [`virDomainSetSchedulerParametersFlags`](https://libvirt.org/search.html?q=virDomainSetSchedulerParametersFlags), since libvirt 0.9.2.
-DomainSetSchedulerParametersFlags(DomainSetSchedulerParametersFlagsArgs<'a>) -> () = Info::new(Program::Remote, 219, "domain_set_scheduler_parameters_flags", Release(0, 9, 2)).function("virDomainSetSchedulerParametersFlags").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainSetSchedulerParametersFlags(DomainSetSchedulerParametersFlagsArgs<'a>) -> () = Info::new(Program::Remote, 219, "domain_set_scheduler_parameters_flags", Release(0, 9, 2)).function("virDomainSetSchedulerParametersFlags").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -161,7 +161,7 @@ flags: flags::DomainModificationImpact,
 
 procedure! {
 /// [`virDomainSetBlockIoTune`](https://libvirt.org/search.html?q=virDomainSetBlockIoTune), since libvirt 0.9.8.
-DomainSetBlockIoTune(DomainSetBlockIoTuneArgs<'a>) -> () = Info::new(Program::Remote, 252, "domain_set_block_io_tune", Release(0, 9, 8)).function("virDomainSetBlockIoTune").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainSetBlockIoTune(DomainSetBlockIoTuneArgs<'a>) -> () = Info::new(Program::Remote, 252, "domain_set_block_io_tune", Release(0, 9, 8)).function("virDomainSetBlockIoTune").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -179,7 +179,7 @@ flags: flags::DomainModificationImpact,
 
 procedure! {
 /// [`virDomainSetNumaParameters`](https://libvirt.org/search.html?q=virDomainSetNumaParameters), since libvirt 0.9.9.
-DomainSetNumaParameters(DomainSetNumaParametersArgs<'a>) -> () = Info::new(Program::Remote, 254, "domain_set_numa_parameters", Release(0, 9, 9)).function("virDomainSetNumaParameters").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainSetNumaParameters(DomainSetNumaParametersArgs<'a>) -> () = Info::new(Program::Remote, 254, "domain_set_numa_parameters", Release(0, 9, 9)).function("virDomainSetNumaParameters").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -195,7 +195,7 @@ flags: flags::DomainModificationImpact,
 
 procedure! {
 /// [`virDomainSetInterfaceParameters`](https://libvirt.org/search.html?q=virDomainSetInterfaceParameters), since libvirt 0.9.9.
-DomainSetInterfaceParameters(DomainSetInterfaceParametersArgs<'a>) -> () = Info::new(Program::Remote, 256, "domain_set_interface_parameters", Release(0, 9, 9)).function("virDomainSetInterfaceParameters").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainSetInterfaceParameters(DomainSetInterfaceParametersArgs<'a>) -> () = Info::new(Program::Remote, 256, "domain_set_interface_parameters", Release(0, 9, 9)).function("virDomainSetInterfaceParameters").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -213,7 +213,7 @@ flags: flags::DomainModificationImpact,
 
 procedure! {
 /// [`virDomainSetMetadata`](https://libvirt.org/search.html?q=virDomainSetMetadata), since libvirt 0.9.10.
-DomainSetMetadata(DomainSetMetadataArgs<'a>) -> () = Info::new(Program::Remote, 264, "domain_set_metadata", Release(0, 9, 10)).function("virDomainSetMetadata").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainSetMetadata(DomainSetMetadataArgs<'a>) -> () = Info::new(Program::Remote, 264, "domain_set_metadata", Release(0, 9, 10)).function("virDomainSetMetadata").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -235,7 +235,7 @@ flags: flags::DomainModificationImpact,
 
 procedure! {
 /// [`virDomainSetMemoryStatsPeriod`](https://libvirt.org/search.html?q=virDomainSetMemoryStatsPeriod), since libvirt 1.1.1.
-DomainSetMemoryStatsPeriod(DomainSetMemoryStatsPeriodArgs<'a>) -> () = Info::new(Program::Remote, 308, "domain_set_memory_stats_period", Release(1, 1, 1)).function("virDomainSetMemoryStatsPeriod").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainSetMemoryStatsPeriod(DomainSetMemoryStatsPeriodArgs<'a>) -> () = Info::new(Program::Remote, 308, "domain_set_memory_stats_period", Release(1, 1, 1)).function("virDomainSetMemoryStatsPeriod").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -251,7 +251,7 @@ flags: flags::DomainMemoryModFlags,
 
 procedure! {
 /// [`virDomainSetTime`](https://libvirt.org/search.html?q=virDomainSetTime), since libvirt 1.2.5.
-DomainSetTime(DomainSetTimeArgs<'a>) -> () = Info::new(Program::Remote, 338, "domain_set_time", Release(1, 2, 5)).function("virDomainSetTime").acl(&["domain:set_time"])
+DomainSetTime(DomainSetTimeArgs<'a>) -> () = Info::new(Program::Remote, 338, "domain_set_time", Release(1, 2, 5)).function("virDomainSetTime").acl(&["domain:set_time"]), bits of flags
 }
 
 structure! {
@@ -269,7 +269,7 @@ flags: flags::DomainSetTimeFlags,
 
 procedure! {
 /// [`virDomainSetUserPassword`](https://libvirt.org/search.html?q=virDomainSetUserPassword), since libvirt 1.2.16.
-DomainSetUserPassword(DomainSetUserPasswordArgs<'a>) -> () = Info::new(Program::Remote, 357, "domain_set_user_password", Release(1, 2, 16)).function("virDomainSetUserPassword").acl(&["domain:set_password"])
+DomainSetUserPassword(DomainSetUserPasswordArgs<'a>) -> () = Info::new(Program::Remote, 357, "domain_set_user_password", Release(1, 2, 16)).function("virDomainSetUserPassword").acl(&["domain:set_password"]), bits of flags
 }
 
 structure! {
@@ -287,7 +287,7 @@ flags: flags::DomainSetUserPasswordFlags,
 
 procedure! {
 /// [`virDomainSetPerfEvents`](https://libvirt.org/search.html?q=virDomainSetPerfEvents), since libvirt 1.3.3.
-DomainSetPerfEvents(DomainSetPerfEventsArgs<'a>) -> () = Info::new(Program::Remote, 366, "domain_set_perf_events", Release(1, 3, 3)).function("virDomainSetPerfEvents").acl(&["domain:write"])
+DomainSetPerfEvents(DomainSetPerfEventsArgs<'a>) -> () = Info::new(Program::Remote, 366, "domain_set_perf_events", Release(1, 3, 3)).function("virDomainSetPerfEvents").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -303,7 +303,7 @@ flags: flags::DomainModificationImpact,
 
 procedure! {
 /// [`virDomainSetGuestVcpus`](https://libvirt.org/search.html?q=virDomainSetGuestVcpus), since libvirt 2.0.0.
-DomainSetGuestVcpus(DomainSetGuestVcpusArgs<'a>) -> () = Info::new(Program::Remote, 372, "domain_set_guest_vcpus", Release(2, 0, 0)).function("virDomainSetGuestVcpus").acl(&["domain:write"])
+DomainSetGuestVcpus(DomainSetGuestVcpusArgs<'a>) -> () = Info::new(Program::Remote, 372, "domain_set_guest_vcpus", Release(2, 0, 0)).function("virDomainSetGuestVcpus").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -321,7 +321,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virDomainSetVcpu`](https://libvirt.org/search.html?q=virDomainSetVcpu), since libvirt 3.1.0.
-DomainSetVcpu(DomainSetVcpuArgs<'a>) -> () = Info::new(Program::Remote, 384, "domain_set_vcpu", Release(3, 1, 0)).function("virDomainSetVcpu").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainSetVcpu(DomainSetVcpuArgs<'a>) -> () = Info::new(Program::Remote, 384, "domain_set_vcpu", Release(3, 1, 0)).function("virDomainSetVcpu").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -339,7 +339,7 @@ flags: flags::DomainModificationImpact,
 
 procedure! {
 /// [`virDomainSetBlockThreshold`](https://libvirt.org/search.html?q=virDomainSetBlockThreshold), since libvirt 3.2.0.
-DomainSetBlockThreshold(DomainSetBlockThresholdArgs<'a>) -> () = Info::new(Program::Remote, 386, "domain_set_block_threshold", Release(3, 2, 0)).function("virDomainSetBlockThreshold").acl(&["domain:write"])
+DomainSetBlockThreshold(DomainSetBlockThresholdArgs<'a>) -> () = Info::new(Program::Remote, 386, "domain_set_block_threshold", Release(3, 2, 0)).function("virDomainSetBlockThreshold").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -357,7 +357,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virDomainSetLifecycleAction`](https://libvirt.org/search.html?q=virDomainSetLifecycleAction), since libvirt 3.9.0.
-DomainSetLifecycleAction(DomainSetLifecycleActionArgs<'a>) -> () = Info::new(Program::Remote, 390, "domain_set_lifecycle_action", Release(3, 9, 0)).function("virDomainSetLifecycleAction").acl(&["domain:write"])
+DomainSetLifecycleAction(DomainSetLifecycleActionArgs<'a>) -> () = Info::new(Program::Remote, 390, "domain_set_lifecycle_action", Release(3, 9, 0)).function("virDomainSetLifecycleAction").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -375,7 +375,7 @@ flags: flags::DomainModificationImpact,
 
 procedure! {
 /// [`virDomainSetIOThreadParams`](https://libvirt.org/search.html?q=virDomainSetIOThreadParams), since libvirt 4.10.0.
-DomainSetIoThreadParams(DomainSetIoThreadParamsArgs<'a>) -> () = Info::new(Program::Remote, 402, "domain_set_iothread_params", Release(4, 10, 0)).function("virDomainSetIOThreadParams").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainSetIoThreadParams(DomainSetIoThreadParamsArgs<'a>) -> () = Info::new(Program::Remote, 402, "domain_set_iothread_params", Release(4, 10, 0)).function("virDomainSetIOThreadParams").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -393,7 +393,7 @@ flags: flags::DomainModificationImpact,
 
 procedure! {
 /// [`virDomainSetLaunchSecurityState`](https://libvirt.org/search.html?q=virDomainSetLaunchSecurityState), since libvirt 8.0.0.
-DomainSetLaunchSecurityState(DomainSetLaunchSecurityStateArgs<'a>) -> () = Info::new(Program::Remote, 439, "domain_set_launch_security_state", Release(8, 0, 0)).function("virDomainSetLaunchSecurityState").acl(&["domain:write"])
+DomainSetLaunchSecurityState(DomainSetLaunchSecurityStateArgs<'a>) -> () = Info::new(Program::Remote, 439, "domain_set_launch_security_state", Release(8, 0, 0)).function("virDomainSetLaunchSecurityState").acl(&["domain:write"]), bits of flags
 }
 
 structure! {
@@ -423,7 +423,7 @@ autostart: i32,
 
 procedure! {
 /// [`virDomainSetThrottleGroup`](https://libvirt.org/search.html?q=virDomainSetThrottleGroup), since libvirt 11.2.0.
-DomainSetThrottleGroup(DomainSetThrottleGroupArgs<'a>) -> () = Info::new(Program::Remote, 451, "domain_set_throttle_group", Release(11, 2, 0)).function("virDomainSetThrottleGroup").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"])
+DomainSetThrottleGroup(DomainSetThrottleGroupArgs<'a>) -> () = Info::new(Program::Remote, 451, "domain_set_throttle_group", Release(11, 2, 0)).function("virDomainSetThrottleGroup").acl(&["domain:write", "domain:save:!VIR_DOMAIN_AFFECT_CONFIG|VIR_DOMAIN_AFFECT_LIVE", "domain:save:VIR_DOMAIN_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {

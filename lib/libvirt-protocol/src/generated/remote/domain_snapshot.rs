@@ -10,7 +10,7 @@ use crate::xdr::{List, Text, structure};
 
 procedure! {
 /// [`virDomainSnapshotCreateXML`](https://libvirt.org/search.html?q=virDomainSnapshotCreateXML), since libvirt 0.8.0.
-DomainSnapshotCreateXml(DomainSnapshotCreateXmlArgs<'a>) -> DomainSnapshotCreateXmlRet<'a> = Info::new(Program::Remote, 185, "domain_snapshot_create_xml", Release(0, 8, 0)).function("virDomainSnapshotCreateXML").acl(&["domain:snapshot", "domain:fs_freeze:VIR_DOMAIN_SNAPSHOT_CREATE_QUIESCE"])
+DomainSnapshotCreateXml(DomainSnapshotCreateXmlArgs<'a>) -> DomainSnapshotCreateXmlRet<'a> = Info::new(Program::Remote, 185, "domain_snapshot_create_xml", Release(0, 8, 0)).function("virDomainSnapshotCreateXML").acl(&["domain:snapshot", "domain:fs_freeze:VIR_DOMAIN_SNAPSHOT_CREATE_QUIESCE"]), bits of flags
 }
 
 structure! {
@@ -33,7 +33,7 @@ snap: DomainSnapshot<'a>,
 
 procedure! {
 /// [`virDomainSnapshotGetXMLDesc`](https://libvirt.org/search.html?q=virDomainSnapshotGetXMLDesc), since libvirt 0.8.0.
-DomainSnapshotGetXmlDesc(DomainSnapshotGetXmlDescArgs<'a>) -> DomainSnapshotGetXmlDescRet<'a> = Info::new(Program::Remote, 186, "domain_snapshot_get_xml_desc", Release(0, 8, 0)).function("virDomainSnapshotGetXMLDesc").urgent().acl(&["domain:read", "domain:read_secure:VIR_DOMAIN_SNAPSHOT_XML_SECURE"])
+DomainSnapshotGetXmlDesc(DomainSnapshotGetXmlDescArgs<'a>) -> DomainSnapshotGetXmlDescRet<'a> = Info::new(Program::Remote, 186, "domain_snapshot_get_xml_desc", Release(0, 8, 0)).function("virDomainSnapshotGetXMLDesc").urgent().acl(&["domain:read", "domain:read_secure:VIR_DOMAIN_SNAPSHOT_XML_SECURE"]), bits of flags
 }
 
 structure! {
@@ -54,7 +54,7 @@ xml: Text<'a>,
 
 procedure! {
 /// [`virDomainSnapshotNum`](https://libvirt.org/search.html?q=virDomainSnapshotNum), since libvirt 0.8.0.
-DomainSnapshotNum(DomainSnapshotNumArgs<'a>) -> DomainSnapshotNumRet = Info::new(Program::Remote, 187, "domain_snapshot_num", Release(0, 8, 0)).function("virDomainSnapshotNum").urgent().acl(&["domain:read"])
+DomainSnapshotNum(DomainSnapshotNumArgs<'a>) -> DomainSnapshotNumRet = Info::new(Program::Remote, 187, "domain_snapshot_num", Release(0, 8, 0)).function("virDomainSnapshotNum").urgent().acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -75,7 +75,7 @@ num: i32,
 
 procedure! {
 /// [`virDomainSnapshotListNames`](https://libvirt.org/search.html?q=virDomainSnapshotListNames), since libvirt 0.8.0.
-DomainSnapshotListNames(DomainSnapshotListNamesArgs<'a>) -> DomainSnapshotListNamesRet<'a> = Info::new(Program::Remote, 188, "domain_snapshot_list_names", Release(0, 8, 0)).function("virDomainSnapshotListNames").urgent().acl(&["domain:read"])
+DomainSnapshotListNames(DomainSnapshotListNamesArgs<'a>) -> DomainSnapshotListNamesRet<'a> = Info::new(Program::Remote, 188, "domain_snapshot_list_names", Release(0, 8, 0)).function("virDomainSnapshotListNames").urgent().acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -98,7 +98,7 @@ names: List<'a, Text<'a>, 16384>,
 
 procedure! {
 /// [`virDomainSnapshotLookupByName`](https://libvirt.org/search.html?q=virDomainSnapshotLookupByName), since libvirt 0.8.0.
-DomainSnapshotLookupByName(DomainSnapshotLookupByNameArgs<'a>) -> DomainSnapshotLookupByNameRet<'a> = Info::new(Program::Remote, 189, "domain_snapshot_lookup_by_name", Release(0, 8, 0)).function("virDomainSnapshotLookupByName").urgent().acl(&["domain:read"])
+DomainSnapshotLookupByName(DomainSnapshotLookupByNameArgs<'a>) -> DomainSnapshotLookupByNameRet<'a> = Info::new(Program::Remote, 189, "domain_snapshot_lookup_by_name", Release(0, 8, 0)).function("virDomainSnapshotLookupByName").urgent().acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -121,7 +121,7 @@ snap: DomainSnapshot<'a>,
 
 procedure! {
 /// [`virDomainSnapshotCurrent`](https://libvirt.org/search.html?q=virDomainSnapshotCurrent), since libvirt 0.8.0.
-DomainSnapshotCurrent(DomainSnapshotCurrentArgs<'a>) -> DomainSnapshotCurrentRet<'a> = Info::new(Program::Remote, 191, "domain_snapshot_current", Release(0, 8, 0)).function("virDomainSnapshotCurrent").acl(&["domain:read"])
+DomainSnapshotCurrent(DomainSnapshotCurrentArgs<'a>) -> DomainSnapshotCurrentRet<'a> = Info::new(Program::Remote, 191, "domain_snapshot_current", Release(0, 8, 0)).function("virDomainSnapshotCurrent").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -142,7 +142,7 @@ snap: DomainSnapshot<'a>,
 
 procedure! {
 /// [`virDomainSnapshotDelete`](https://libvirt.org/search.html?q=virDomainSnapshotDelete), since libvirt 0.8.0.
-DomainSnapshotDelete(DomainSnapshotDeleteArgs<'a>) -> () = Info::new(Program::Remote, 193, "domain_snapshot_delete", Release(0, 8, 0)).function("virDomainSnapshotDelete").acl(&["domain:snapshot"])
+DomainSnapshotDelete(DomainSnapshotDeleteArgs<'a>) -> () = Info::new(Program::Remote, 193, "domain_snapshot_delete", Release(0, 8, 0)).function("virDomainSnapshotDelete").acl(&["domain:snapshot"]), bits of flags
 }
 
 structure! {
@@ -156,7 +156,7 @@ flags: flags::DomainSnapshotDeleteFlags,
 
 procedure! {
 /// [`virDomainSnapshotGetParent`](https://libvirt.org/search.html?q=virDomainSnapshotGetParent), since libvirt 0.9.7.
-DomainSnapshotGetParent(DomainSnapshotGetParentArgs<'a>) -> DomainSnapshotGetParentRet<'a> = Info::new(Program::Remote, 244, "domain_snapshot_get_parent", Release(0, 9, 7)).function("virDomainSnapshotGetParent").urgent().acl(&["domain:read"])
+DomainSnapshotGetParent(DomainSnapshotGetParentArgs<'a>) -> DomainSnapshotGetParentRet<'a> = Info::new(Program::Remote, 244, "domain_snapshot_get_parent", Release(0, 9, 7)).function("virDomainSnapshotGetParent").urgent().acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -177,7 +177,7 @@ snap: DomainSnapshot<'a>,
 
 procedure! {
 /// [`virDomainSnapshotNumChildren`](https://libvirt.org/search.html?q=virDomainSnapshotNumChildren), since libvirt 0.9.7.
-DomainSnapshotNumChildren(DomainSnapshotNumChildrenArgs<'a>) -> DomainSnapshotNumChildrenRet = Info::new(Program::Remote, 246, "domain_snapshot_num_children", Release(0, 9, 7)).function("virDomainSnapshotNumChildren").urgent().acl(&["domain:read"])
+DomainSnapshotNumChildren(DomainSnapshotNumChildrenArgs<'a>) -> DomainSnapshotNumChildrenRet = Info::new(Program::Remote, 246, "domain_snapshot_num_children", Release(0, 9, 7)).function("virDomainSnapshotNumChildren").urgent().acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -198,7 +198,7 @@ num: i32,
 
 procedure! {
 /// [`virDomainSnapshotListChildrenNames`](https://libvirt.org/search.html?q=virDomainSnapshotListChildrenNames), since libvirt 0.9.7.
-DomainSnapshotListChildrenNames(DomainSnapshotListChildrenNamesArgs<'a>) -> DomainSnapshotListChildrenNamesRet<'a> = Info::new(Program::Remote, 247, "domain_snapshot_list_children_names", Release(0, 9, 7)).function("virDomainSnapshotListChildrenNames").urgent().acl(&["domain:read"])
+DomainSnapshotListChildrenNames(DomainSnapshotListChildrenNamesArgs<'a>) -> DomainSnapshotListChildrenNamesRet<'a> = Info::new(Program::Remote, 247, "domain_snapshot_list_children_names", Release(0, 9, 7)).function("virDomainSnapshotListChildrenNames").urgent().acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -221,7 +221,7 @@ names: List<'a, Text<'a>, 16384>,
 
 procedure! {
 /// [`virDomainSnapshotIsCurrent`](https://libvirt.org/search.html?q=virDomainSnapshotIsCurrent), since libvirt 0.9.13.
-DomainSnapshotIsCurrent(DomainSnapshotIsCurrentArgs<'a>) -> DomainSnapshotIsCurrentRet = Info::new(Program::Remote, 271, "domain_snapshot_is_current", Release(0, 9, 13)).function("virDomainSnapshotIsCurrent").acl(&["domain:read"])
+DomainSnapshotIsCurrent(DomainSnapshotIsCurrentArgs<'a>) -> DomainSnapshotIsCurrentRet = Info::new(Program::Remote, 271, "domain_snapshot_is_current", Release(0, 9, 13)).function("virDomainSnapshotIsCurrent").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -242,7 +242,7 @@ current: i32,
 
 procedure! {
 /// [`virDomainSnapshotHasMetadata`](https://libvirt.org/search.html?q=virDomainSnapshotHasMetadata), since libvirt 0.9.13.
-DomainSnapshotHasMetadata(DomainSnapshotHasMetadataArgs<'a>) -> DomainSnapshotHasMetadataRet = Info::new(Program::Remote, 272, "domain_snapshot_has_metadata", Release(0, 9, 13)).function("virDomainSnapshotHasMetadata").acl(&["domain:read"])
+DomainSnapshotHasMetadata(DomainSnapshotHasMetadataArgs<'a>) -> DomainSnapshotHasMetadataRet = Info::new(Program::Remote, 272, "domain_snapshot_has_metadata", Release(0, 9, 13)).function("virDomainSnapshotHasMetadata").acl(&["domain:read"]), bits of flags
 }
 
 structure! {
@@ -263,7 +263,7 @@ metadata: i32,
 
 procedure! {
 /// [`virDomainSnapshotListAllChildren`](https://libvirt.org/search.html?q=virDomainSnapshotListAllChildren), since libvirt 0.9.13.
-DomainSnapshotListAllChildren(DomainSnapshotListAllChildrenArgs<'a>) -> DomainSnapshotListAllChildrenRet<'a> = Info::new(Program::Remote, 275, "domain_snapshot_list_all_children", Release(0, 9, 13)).function("virDomainSnapshotListAllChildren").urgent().acl(&["domain:read"])
+DomainSnapshotListAllChildren(DomainSnapshotListAllChildrenArgs<'a>) -> DomainSnapshotListAllChildrenRet<'a> = Info::new(Program::Remote, 275, "domain_snapshot_list_all_children", Release(0, 9, 13)).function("virDomainSnapshotListAllChildren").urgent().acl(&["domain:read"]), bits of flags
 }
 
 structure! {

@@ -48,7 +48,7 @@ iface: Interface<'a>,
 
 procedure! {
 /// [`virInterfaceGetXMLDesc`](https://libvirt.org/search.html?q=virInterfaceGetXMLDesc), since libvirt 0.6.4.
-InterfaceGetXmlDesc(InterfaceGetXmlDescArgs<'a>) -> InterfaceGetXmlDescRet<'a> = Info::new(Program::Remote, 130, "interface_get_xml_desc", Release(0, 6, 4)).function("virInterfaceGetXMLDesc").acl(&["interface:read"])
+InterfaceGetXmlDesc(InterfaceGetXmlDescArgs<'a>) -> InterfaceGetXmlDescRet<'a> = Info::new(Program::Remote, 130, "interface_get_xml_desc", Release(0, 6, 4)).function("virInterfaceGetXMLDesc").acl(&["interface:read"]), bits of flags
 }
 
 structure! {
@@ -69,7 +69,7 @@ xml: Text<'a>,
 
 procedure! {
 /// [`virInterfaceDefineXML`](https://libvirt.org/search.html?q=virInterfaceDefineXML), since libvirt 0.6.4.
-InterfaceDefineXml(InterfaceDefineXmlArgs<'a>) -> InterfaceDefineXmlRet<'a> = Info::new(Program::Remote, 131, "interface_define_xml", Release(0, 6, 4)).function("virInterfaceDefineXML").urgent().acl(&["interface:write", "interface:save"])
+InterfaceDefineXml(InterfaceDefineXmlArgs<'a>) -> InterfaceDefineXmlRet<'a> = Info::new(Program::Remote, 131, "interface_define_xml", Release(0, 6, 4)).function("virInterfaceDefineXML").urgent().acl(&["interface:write", "interface:save"]), bits of flags
 }
 
 structure! {
@@ -102,7 +102,7 @@ iface: Interface<'a>,
 
 procedure! {
 /// [`virInterfaceCreate`](https://libvirt.org/search.html?q=virInterfaceCreate), since libvirt 0.6.4.
-InterfaceCreate(InterfaceCreateArgs<'a>) -> () = Info::new(Program::Remote, 133, "interface_create", Release(0, 6, 4)).function("virInterfaceCreate").acl(&["interface:start"])
+InterfaceCreate(InterfaceCreateArgs<'a>) -> () = Info::new(Program::Remote, 133, "interface_create", Release(0, 6, 4)).function("virInterfaceCreate").acl(&["interface:start"]), bits of flags
 }
 
 structure! {
@@ -116,7 +116,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virInterfaceDestroy`](https://libvirt.org/search.html?q=virInterfaceDestroy), since libvirt 0.6.4.
-InterfaceDestroy(InterfaceDestroyArgs<'a>) -> () = Info::new(Program::Remote, 134, "interface_destroy", Release(0, 6, 4)).function("virInterfaceDestroy").urgent().acl(&["interface:stop"])
+InterfaceDestroy(InterfaceDestroyArgs<'a>) -> () = Info::new(Program::Remote, 134, "interface_destroy", Release(0, 6, 4)).function("virInterfaceDestroy").urgent().acl(&["interface:stop"]), bits of flags
 }
 
 structure! {
@@ -149,7 +149,7 @@ active: i32,
 
 procedure! {
 /// [`virInterfaceChangeBegin`](https://libvirt.org/search.html?q=virInterfaceChangeBegin), since libvirt 0.9.2.
-InterfaceChangeBegin(InterfaceChangeBeginArgs) -> () = Info::new(Program::Remote, 220, "interface_change_begin", Release(0, 9, 2)).function("virInterfaceChangeBegin").acl(&["connect:interface_transaction"])
+InterfaceChangeBegin(InterfaceChangeBeginArgs) -> () = Info::new(Program::Remote, 220, "interface_change_begin", Release(0, 9, 2)).function("virInterfaceChangeBegin").acl(&["connect:interface_transaction"]), bits of flags
 }
 
 structure! {
@@ -161,7 +161,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virInterfaceChangeCommit`](https://libvirt.org/search.html?q=virInterfaceChangeCommit), since libvirt 0.9.2.
-InterfaceChangeCommit(InterfaceChangeCommitArgs) -> () = Info::new(Program::Remote, 221, "interface_change_commit", Release(0, 9, 2)).function("virInterfaceChangeCommit").acl(&["connect:interface_transaction"])
+InterfaceChangeCommit(InterfaceChangeCommitArgs) -> () = Info::new(Program::Remote, 221, "interface_change_commit", Release(0, 9, 2)).function("virInterfaceChangeCommit").acl(&["connect:interface_transaction"]), bits of flags
 }
 
 structure! {
@@ -173,7 +173,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virInterfaceChangeRollback`](https://libvirt.org/search.html?q=virInterfaceChangeRollback), since libvirt 0.9.2.
-InterfaceChangeRollback(InterfaceChangeRollbackArgs) -> () = Info::new(Program::Remote, 222, "interface_change_rollback", Release(0, 9, 2)).function("virInterfaceChangeRollback").acl(&["connect:interface_transaction"])
+InterfaceChangeRollback(InterfaceChangeRollbackArgs) -> () = Info::new(Program::Remote, 222, "interface_change_rollback", Release(0, 9, 2)).function("virInterfaceChangeRollback").acl(&["connect:interface_transaction"]), bits of flags
 }
 
 structure! {

@@ -73,7 +73,7 @@ net: Network<'a>,
 
 procedure! {
 /// [`virNetworkGetXMLDesc`](https://libvirt.org/search.html?q=virNetworkGetXMLDesc), since libvirt 0.3.0.
-NetworkGetXmlDesc(NetworkGetXmlDescArgs<'a>) -> NetworkGetXmlDescRet<'a> = Info::new(Program::Remote, 43, "network_get_xml_desc", Release(0, 3, 0)).function("virNetworkGetXMLDesc").urgent().acl(&["network:read"])
+NetworkGetXmlDesc(NetworkGetXmlDescArgs<'a>) -> NetworkGetXmlDescRet<'a> = Info::new(Program::Remote, 43, "network_get_xml_desc", Release(0, 3, 0)).function("virNetworkGetXMLDesc").urgent().acl(&["network:read"]), bits of flags
 }
 
 structure! {
@@ -234,7 +234,7 @@ persistent: i32,
 
 procedure! {
 /// [`virNetworkUpdate`](https://libvirt.org/search.html?q=virNetworkUpdate), since libvirt 0.10.2.
-NetworkUpdate(NetworkUpdateArgs<'a>) -> () = Info::new(Program::Remote, 291, "network_update", Release(0, 10, 2)).function("virNetworkUpdate").urgent().acl(&["network:write", "network:save:!VIR_NETWORK_UPDATE_AFFECT_CONFIG|VIR_NETWORK_UPDATE_AFFECT_LIVE", "network:save:VIR_NETWORK_UPDATE_AFFECT_CONFIG"])
+NetworkUpdate(NetworkUpdateArgs<'a>) -> () = Info::new(Program::Remote, 291, "network_update", Release(0, 10, 2)).function("virNetworkUpdate").urgent().acl(&["network:write", "network:save:!VIR_NETWORK_UPDATE_AFFECT_CONFIG|VIR_NETWORK_UPDATE_AFFECT_LIVE", "network:save:VIR_NETWORK_UPDATE_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -256,7 +256,7 @@ flags: flags::NetworkUpdateFlags,
 
 procedure! {
 /// [`virNetworkGetDHCPLeases`](https://libvirt.org/search.html?q=virNetworkGetDHCPLeases), since libvirt 1.2.6.
-NetworkGetDhcpLeases(NetworkGetDhcpLeasesArgs<'a>) -> NetworkGetDhcpLeasesRet<'a> = Info::new(Program::Remote, 341, "network_get_dhcp_leases", Release(1, 2, 6)).function("virNetworkGetDHCPLeases").acl(&["network:read"])
+NetworkGetDhcpLeases(NetworkGetDhcpLeasesArgs<'a>) -> NetworkGetDhcpLeasesRet<'a> = Info::new(Program::Remote, 341, "network_get_dhcp_leases", Release(1, 2, 6)).function("virNetworkGetDHCPLeases").acl(&["network:read"]), bits of flags
 }
 
 structure! {
@@ -283,7 +283,7 @@ ret: u32,
 
 procedure! {
 /// [`virNetworkListAllPorts`](https://libvirt.org/search.html?q=virNetworkListAllPorts), since libvirt 5.5.0.
-NetworkListAllPorts(NetworkListAllPortsArgs<'a>) -> NetworkListAllPortsRet<'a> = Info::new(Program::Remote, 404, "network_list_all_ports", Release(5, 5, 0)).function("virNetworkListAllPorts").urgent().acl(&["network:search_ports"])
+NetworkListAllPorts(NetworkListAllPortsArgs<'a>) -> NetworkListAllPortsRet<'a> = Info::new(Program::Remote, 404, "network_list_all_ports", Release(5, 5, 0)).function("virNetworkListAllPorts").urgent().acl(&["network:search_ports"]), bits of flags
 }
 
 structure! {
@@ -329,7 +329,7 @@ port: NetworkPort<'a>,
 
 procedure! {
 /// [`virNetworkPortCreateXML`](https://libvirt.org/search.html?q=virNetworkPortCreateXML), since libvirt 5.5.0.
-NetworkPortCreateXml(NetworkPortCreateXmlArgs<'a>) -> NetworkPortCreateXmlRet<'a> = Info::new(Program::Remote, 406, "network_port_create_xml", Release(5, 5, 0)).function("virNetworkPortCreateXML").acl(&["network_port:create"])
+NetworkPortCreateXml(NetworkPortCreateXmlArgs<'a>) -> NetworkPortCreateXmlRet<'a> = Info::new(Program::Remote, 406, "network_port_create_xml", Release(5, 5, 0)).function("virNetworkPortCreateXML").acl(&["network_port:create"]), bits of flags
 }
 
 structure! {
@@ -352,7 +352,7 @@ port: NetworkPort<'a>,
 
 procedure! {
 /// [`virNetworkPortGetParameters`](https://libvirt.org/search.html?q=virNetworkPortGetParameters), since libvirt 5.5.0.
-NetworkPortGetParameters(NetworkPortGetParametersArgs<'a>) -> NetworkPortGetParametersRet<'a> = Info::new(Program::Remote, 407, "network_port_get_parameters", Release(5, 5, 0)).function("virNetworkPortGetParameters").acl(&["network_port:read"])
+NetworkPortGetParameters(NetworkPortGetParametersArgs<'a>) -> NetworkPortGetParametersRet<'a> = Info::new(Program::Remote, 407, "network_port_get_parameters", Release(5, 5, 0)).function("virNetworkPortGetParameters").acl(&["network_port:read"]), bits of flags
 }
 
 structure! {
@@ -377,7 +377,7 @@ nparams: i32,
 
 procedure! {
 /// [`virNetworkPortSetParameters`](https://libvirt.org/search.html?q=virNetworkPortSetParameters), since libvirt 5.5.0.
-NetworkPortSetParameters(NetworkPortSetParametersArgs<'a>) -> () = Info::new(Program::Remote, 408, "network_port_set_parameters", Release(5, 5, 0)).function("virNetworkPortSetParameters").acl(&["network_port:write"])
+NetworkPortSetParameters(NetworkPortSetParametersArgs<'a>) -> () = Info::new(Program::Remote, 408, "network_port_set_parameters", Release(5, 5, 0)).function("virNetworkPortSetParameters").acl(&["network_port:write"]), bits of flags
 }
 
 structure! {
@@ -393,7 +393,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virNetworkPortGetXMLDesc`](https://libvirt.org/search.html?q=virNetworkPortGetXMLDesc), since libvirt 5.5.0.
-NetworkPortGetXmlDesc(NetworkPortGetXmlDescArgs<'a>) -> NetworkPortGetXmlDescRet<'a> = Info::new(Program::Remote, 409, "network_port_get_xml_desc", Release(5, 5, 0)).function("virNetworkPortGetXMLDesc").acl(&["network_port:read"])
+NetworkPortGetXmlDesc(NetworkPortGetXmlDescArgs<'a>) -> NetworkPortGetXmlDescRet<'a> = Info::new(Program::Remote, 409, "network_port_get_xml_desc", Release(5, 5, 0)).function("virNetworkPortGetXMLDesc").acl(&["network_port:read"]), bits of flags
 }
 
 structure! {
@@ -414,7 +414,7 @@ xml: Text<'a>,
 
 procedure! {
 /// [`virNetworkPortDelete`](https://libvirt.org/search.html?q=virNetworkPortDelete), since libvirt 5.5.0.
-NetworkPortDelete(NetworkPortDeleteArgs<'a>) -> () = Info::new(Program::Remote, 410, "network_port_delete", Release(5, 5, 0)).function("virNetworkPortDelete").acl(&["network_port:delete"])
+NetworkPortDelete(NetworkPortDeleteArgs<'a>) -> () = Info::new(Program::Remote, 410, "network_port_delete", Release(5, 5, 0)).function("virNetworkPortDelete").acl(&["network_port:delete"]), bits of flags
 }
 
 structure! {
@@ -428,7 +428,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virNetworkDefineXMLFlags`](https://libvirt.org/search.html?q=virNetworkDefineXMLFlags), since libvirt 7.7.0.
-NetworkDefineXmlFlags(NetworkDefineXmlFlagsArgs<'a>) -> NetworkDefineXmlFlagsRet<'a> = Info::new(Program::Remote, 432, "network_define_xml_flags", Release(7, 7, 0)).function("virNetworkDefineXMLFlags").urgent().acl(&["network:write", "network:save"])
+NetworkDefineXmlFlags(NetworkDefineXmlFlagsArgs<'a>) -> NetworkDefineXmlFlagsRet<'a> = Info::new(Program::Remote, 432, "network_define_xml_flags", Release(7, 7, 0)).function("virNetworkDefineXMLFlags").urgent().acl(&["network:write", "network:save"]), bits of flags
 }
 
 structure! {
@@ -449,7 +449,7 @@ net: Network<'a>,
 
 procedure! {
 /// [`virNetworkCreateXMLFlags`](https://libvirt.org/search.html?q=virNetworkCreateXMLFlags), since libvirt 7.8.0.
-NetworkCreateXmlFlags(NetworkCreateXmlFlagsArgs<'a>) -> NetworkCreateXmlFlagsRet<'a> = Info::new(Program::Remote, 437, "network_create_xml_flags", Release(7, 8, 0)).function("virNetworkCreateXMLFlags").urgent().acl(&["network:write", "network:start"])
+NetworkCreateXmlFlags(NetworkCreateXmlFlagsArgs<'a>) -> NetworkCreateXmlFlagsRet<'a> = Info::new(Program::Remote, 437, "network_create_xml_flags", Release(7, 8, 0)).function("virNetworkCreateXMLFlags").urgent().acl(&["network:write", "network:start"]), bits of flags
 }
 
 structure! {
@@ -470,7 +470,7 @@ net: Network<'a>,
 
 procedure! {
 /// [`virNetworkSetMetadata`](https://libvirt.org/search.html?q=virNetworkSetMetadata), since libvirt 9.7.0.
-NetworkSetMetadata(NetworkSetMetadataArgs<'a>) -> () = Info::new(Program::Remote, 444, "network_set_metadata", Release(9, 7, 0)).function("virNetworkSetMetadata").acl(&["network:write", "network:save:!VIR_NETWORK_UPDATE_AFFECT_CONFIG|VIR_NETWORK_UPDATE_AFFECT_LIVE", "network:save:VIR_NETWORK_UPDATE_AFFECT_CONFIG"])
+NetworkSetMetadata(NetworkSetMetadataArgs<'a>) -> () = Info::new(Program::Remote, 444, "network_set_metadata", Release(9, 7, 0)).function("virNetworkSetMetadata").acl(&["network:write", "network:save:!VIR_NETWORK_UPDATE_AFFECT_CONFIG|VIR_NETWORK_UPDATE_AFFECT_LIVE", "network:save:VIR_NETWORK_UPDATE_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {
@@ -492,7 +492,7 @@ flags: flags::NetworkUpdateFlags,
 
 procedure! {
 /// [`virNetworkGetMetadata`](https://libvirt.org/search.html?q=virNetworkGetMetadata), since libvirt 9.7.0.
-NetworkGetMetadata(NetworkGetMetadataArgs<'a>) -> NetworkGetMetadataRet<'a> = Info::new(Program::Remote, 445, "network_get_metadata", Release(9, 7, 0)).function("virNetworkGetMetadata").acl(&["network:read"])
+NetworkGetMetadata(NetworkGetMetadataArgs<'a>) -> NetworkGetMetadataRet<'a> = Info::new(Program::Remote, 445, "network_get_metadata", Release(9, 7, 0)).function("virNetworkGetMetadata").acl(&["network:read"]), bits of flags
 }
 
 structure! {

@@ -70,7 +70,7 @@ free_mem: u64,
 
 procedure! {
 /// [`virNodeNumOfDevices`](https://libvirt.org/search.html?q=virNodeNumOfDevices), since libvirt 0.5.0.
-NodeNumOfDevices(NodeNumOfDevicesArgs<'a>) -> NodeNumOfDevicesRet = Info::new(Program::Remote, 111, "node_num_of_devices", Release(0, 5, 0)).function("virNodeNumOfDevices").urgent().acl(&["connect:search_node_devices"])
+NodeNumOfDevices(NodeNumOfDevicesArgs<'a>) -> NodeNumOfDevicesRet = Info::new(Program::Remote, 111, "node_num_of_devices", Release(0, 5, 0)).function("virNodeNumOfDevices").urgent().acl(&["connect:search_node_devices"]), bits of flags
 }
 
 structure! {
@@ -91,7 +91,7 @@ num: i32,
 
 procedure! {
 /// [`virNodeListDevices`](https://libvirt.org/search.html?q=virNodeListDevices), since libvirt 0.5.0.
-NodeListDevices(NodeListDevicesArgs<'a>) -> NodeListDevicesRet<'a> = Info::new(Program::Remote, 112, "node_list_devices", Release(0, 5, 0)).function("virNodeListDevices").urgent().acl(&["connect:search_node_devices"])
+NodeListDevices(NodeListDevicesArgs<'a>) -> NodeListDevicesRet<'a> = Info::new(Program::Remote, 112, "node_list_devices", Release(0, 5, 0)).function("virNodeListDevices").urgent().acl(&["connect:search_node_devices"]), bits of flags
 }
 
 structure! {
@@ -128,7 +128,7 @@ doi: Words<257>,
 
 procedure! {
 /// [`virNodeGetCPUStats`](https://libvirt.org/search.html?q=virNodeGetCPUStats), since libvirt 0.9.3.
-NodeGetCpuStats(NodeGetCpuStatsArgs) -> NodeGetCpuStatsRet<'a> = Info::new(Program::Remote, 227, "node_get_cpu_stats", Release(0, 9, 3)).function("virNodeGetCPUStats").urgent().acl(&["connect:read"])
+NodeGetCpuStats(NodeGetCpuStatsArgs) -> NodeGetCpuStatsRet<'a> = Info::new(Program::Remote, 227, "node_get_cpu_stats", Release(0, 9, 3)).function("virNodeGetCPUStats").urgent().acl(&["connect:read"]), bits of flags
 }
 
 structure! {
@@ -153,7 +153,7 @@ nparams: i32,
 
 procedure! {
 /// [`virNodeGetMemoryStats`](https://libvirt.org/search.html?q=virNodeGetMemoryStats), since libvirt 0.9.3.
-NodeGetMemoryStats(NodeGetMemoryStatsArgs) -> NodeGetMemoryStatsRet<'a> = Info::new(Program::Remote, 228, "node_get_memory_stats", Release(0, 9, 3)).function("virNodeGetMemoryStats").urgent().acl(&["connect:read"])
+NodeGetMemoryStats(NodeGetMemoryStatsArgs) -> NodeGetMemoryStatsRet<'a> = Info::new(Program::Remote, 228, "node_get_memory_stats", Release(0, 9, 3)).function("virNodeGetMemoryStats").urgent().acl(&["connect:read"]), bits of flags
 }
 
 structure! {
@@ -178,7 +178,7 @@ nparams: i32,
 
 procedure! {
 /// [`virNodeSuspendForDuration`](https://libvirt.org/search.html?q=virNodeSuspendForDuration), since libvirt 0.9.8.
-NodeSuspendForDuration(NodeSuspendForDurationArgs) -> () = Info::new(Program::Remote, 250, "node_suspend_for_duration", Release(0, 9, 8)).function("virNodeSuspendForDuration").acl(&["connect:pm_control"])
+NodeSuspendForDuration(NodeSuspendForDurationArgs) -> () = Info::new(Program::Remote, 250, "node_suspend_for_duration", Release(0, 9, 8)).function("virNodeSuspendForDuration").acl(&["connect:pm_control"]), bits of flags
 }
 
 structure! {
@@ -194,7 +194,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virNodeSetMemoryParameters`](https://libvirt.org/search.html?q=virNodeSetMemoryParameters), since libvirt 0.10.2.
-NodeSetMemoryParameters(NodeSetMemoryParametersArgs<'a>) -> () = Info::new(Program::Remote, 288, "node_set_memory_parameters", Release(0, 10, 2)).function("virNodeSetMemoryParameters").acl(&["connect:write"])
+NodeSetMemoryParameters(NodeSetMemoryParametersArgs<'a>) -> () = Info::new(Program::Remote, 288, "node_set_memory_parameters", Release(0, 10, 2)).function("virNodeSetMemoryParameters").acl(&["connect:write"]), bits of flags
 }
 
 structure! {
@@ -208,7 +208,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virNodeGetMemoryParameters`](https://libvirt.org/search.html?q=virNodeGetMemoryParameters), since libvirt 0.10.2.
-NodeGetMemoryParameters(NodeGetMemoryParametersArgs) -> NodeGetMemoryParametersRet<'a> = Info::new(Program::Remote, 289, "node_get_memory_parameters", Release(0, 10, 2)).function("virNodeGetMemoryParameters").acl(&["connect:read"])
+NodeGetMemoryParameters(NodeGetMemoryParametersArgs) -> NodeGetMemoryParametersRet<'a> = Info::new(Program::Remote, 289, "node_get_memory_parameters", Release(0, 10, 2)).function("virNodeGetMemoryParameters").acl(&["connect:read"]), bits of flags
 }
 
 structure! {
@@ -231,7 +231,7 @@ nparams: i32,
 
 procedure! {
 /// [`virNodeGetCPUMap`](https://libvirt.org/search.html?q=virNodeGetCPUMap), since libvirt 1.0.0.
-NodeGetCpuMap(NodeGetCpuMapArgs) -> NodeGetCpuMapRet<'a> = Info::new(Program::Remote, 293, "node_get_cpu_map", Release(1, 0, 0)).function("virNodeGetCPUMap").acl(&["connect:read"])
+NodeGetCpuMap(NodeGetCpuMapArgs) -> NodeGetCpuMapRet<'a> = Info::new(Program::Remote, 293, "node_get_cpu_map", Release(1, 0, 0)).function("virNodeGetCPUMap").acl(&["connect:read"]), bits of flags
 }
 
 structure! {
@@ -258,7 +258,7 @@ ret: i32,
 
 procedure! {
 /// [`virNodeGetFreePages`](https://libvirt.org/search.html?q=virNodeGetFreePages), since libvirt 1.2.6.
-NodeGetFreePages(NodeGetFreePagesArgs<'a>) -> NodeGetFreePagesRet<'a> = Info::new(Program::Remote, 340, "node_get_free_pages", Release(1, 2, 6)).function("virNodeGetFreePages").urgent().acl(&["connect:read"])
+NodeGetFreePages(NodeGetFreePagesArgs<'a>) -> NodeGetFreePagesRet<'a> = Info::new(Program::Remote, 340, "node_get_free_pages", Release(1, 2, 6)).function("virNodeGetFreePages").urgent().acl(&["connect:read"]), bits of flags
 }
 
 structure! {
@@ -283,7 +283,7 @@ counts: List<'a, u64, 1024>,
 
 procedure! {
 /// [`virNodeAllocPages`](https://libvirt.org/search.html?q=virNodeAllocPages), since libvirt 1.2.9.
-NodeAllocPages(NodeAllocPagesArgs<'a>) -> NodeAllocPagesRet = Info::new(Program::Remote, 347, "node_alloc_pages", Release(1, 2, 9)).function("virNodeAllocPages").acl(&["connect:write"])
+NodeAllocPages(NodeAllocPagesArgs<'a>) -> NodeAllocPagesRet = Info::new(Program::Remote, 347, "node_alloc_pages", Release(1, 2, 9)).function("virNodeAllocPages").acl(&["connect:write"]), bits of flags
 }
 
 structure! {
@@ -310,7 +310,7 @@ ret: i32,
 
 procedure! {
 /// [`virNodeGetSEVInfo`](https://libvirt.org/search.html?q=virNodeGetSEVInfo), since libvirt 4.5.0.
-NodeGetSevInfo(NodeGetSevInfoArgs) -> NodeGetSevInfoRet<'a> = Info::new(Program::Remote, 395, "node_get_sev_info", Release(4, 5, 0)).function("virNodeGetSEVInfo").acl(&["connect:read"])
+NodeGetSevInfo(NodeGetSevInfoArgs) -> NodeGetSevInfoRet<'a> = Info::new(Program::Remote, 395, "node_get_sev_info", Release(4, 5, 0)).function("virNodeGetSEVInfo").acl(&["connect:read"]), bits of flags
 }
 
 structure! {

@@ -29,7 +29,7 @@ dev: NodeDevice<'a>,
 
 procedure! {
 /// [`virNodeDeviceGetXMLDesc`](https://libvirt.org/search.html?q=virNodeDeviceGetXMLDesc), since libvirt 0.5.0.
-NodeDeviceGetXmlDesc(NodeDeviceGetXmlDescArgs<'a>) -> NodeDeviceGetXmlDescRet<'a> = Info::new(Program::Remote, 114, "node_device_get_xml_desc", Release(0, 5, 0)).function("virNodeDeviceGetXMLDesc").acl(&["node_device:read"])
+NodeDeviceGetXmlDesc(NodeDeviceGetXmlDescArgs<'a>) -> NodeDeviceGetXmlDescRet<'a> = Info::new(Program::Remote, 114, "node_device_get_xml_desc", Release(0, 5, 0)).function("virNodeDeviceGetXMLDesc").acl(&["node_device:read"]), bits of flags
 }
 
 structure! {
@@ -145,7 +145,7 @@ name: Text<'a>,
 
 procedure! {
 /// [`virNodeDeviceCreateXML`](https://libvirt.org/search.html?q=virNodeDeviceCreateXML), since libvirt 0.6.3.
-NodeDeviceCreateXml(NodeDeviceCreateXmlArgs<'a>) -> NodeDeviceCreateXmlRet<'a> = Info::new(Program::Remote, 123, "node_device_create_xml", Release(0, 6, 3)).function("virNodeDeviceCreateXML").acl(&["node_device:write", "node_device:start"])
+NodeDeviceCreateXml(NodeDeviceCreateXmlArgs<'a>) -> NodeDeviceCreateXmlRet<'a> = Info::new(Program::Remote, 123, "node_device_create_xml", Release(0, 6, 3)).function("virNodeDeviceCreateXML").acl(&["node_device:write", "node_device:start"]), bits of flags
 }
 
 structure! {
@@ -178,7 +178,7 @@ name: Text<'a>,
 
 procedure! {
 /// [`virNodeDeviceLookupSCSIHostByWWN`](https://libvirt.org/search.html?q=virNodeDeviceLookupSCSIHostByWWN), since libvirt 1.0.3.
-NodeDeviceLookupScsiHostByWwn(NodeDeviceLookupScsiHostByWwnArgs<'a>) -> NodeDeviceLookupScsiHostByWwnRet<'a> = Info::new(Program::Remote, 297, "node_device_lookup_scsi_host_by_wwn", Release(1, 0, 3)).function("virNodeDeviceLookupSCSIHostByWWN").urgent().acl(&["node_device:getattr"])
+NodeDeviceLookupScsiHostByWwn(NodeDeviceLookupScsiHostByWwnArgs<'a>) -> NodeDeviceLookupScsiHostByWwnRet<'a> = Info::new(Program::Remote, 297, "node_device_lookup_scsi_host_by_wwn", Release(1, 0, 3)).function("virNodeDeviceLookupSCSIHostByWWN").urgent().acl(&["node_device:getattr"]), bits of flags
 }
 
 structure! {
@@ -201,7 +201,7 @@ dev: NodeDevice<'a>,
 
 procedure! {
 /// [`virNodeDeviceDetachFlags`](https://libvirt.org/search.html?q=virNodeDeviceDetachFlags), since libvirt 1.0.5.
-NodeDeviceDetachFlags(NodeDeviceDetachFlagsArgs<'a>) -> () = Info::new(Program::Remote, 301, "node_device_detach_flags", Release(1, 0, 5)).function("virNodeDeviceDetachFlags").acl(&["node_device:detach"])
+NodeDeviceDetachFlags(NodeDeviceDetachFlagsArgs<'a>) -> () = Info::new(Program::Remote, 301, "node_device_detach_flags", Release(1, 0, 5)).function("virNodeDeviceDetachFlags").acl(&["node_device:detach"]), bits of flags
 }
 
 structure! {
@@ -217,7 +217,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virNodeDeviceDefineXML`](https://libvirt.org/search.html?q=virNodeDeviceDefineXML), since libvirt 7.3.0.
-NodeDeviceDefineXml(NodeDeviceDefineXmlArgs<'a>) -> NodeDeviceDefineXmlRet<'a> = Info::new(Program::Remote, 428, "node_device_define_xml", Release(7, 3, 0)).function("virNodeDeviceDefineXML").acl(&["node_device:write", "node_device:save"])
+NodeDeviceDefineXml(NodeDeviceDefineXmlArgs<'a>) -> NodeDeviceDefineXmlRet<'a> = Info::new(Program::Remote, 428, "node_device_define_xml", Release(7, 3, 0)).function("virNodeDeviceDefineXML").acl(&["node_device:write", "node_device:save"]), bits of flags
 }
 
 structure! {
@@ -238,7 +238,7 @@ dev: NodeDevice<'a>,
 
 procedure! {
 /// [`virNodeDeviceUndefine`](https://libvirt.org/search.html?q=virNodeDeviceUndefine), since libvirt 7.3.0.
-NodeDeviceUndefine(NodeDeviceUndefineArgs<'a>) -> () = Info::new(Program::Remote, 429, "node_device_undefine", Release(7, 3, 0)).function("virNodeDeviceUndefine").urgent().acl(&["node_device:delete"])
+NodeDeviceUndefine(NodeDeviceUndefineArgs<'a>) -> () = Info::new(Program::Remote, 429, "node_device_undefine", Release(7, 3, 0)).function("virNodeDeviceUndefine").urgent().acl(&["node_device:delete"]), bits of flags
 }
 
 structure! {
@@ -252,7 +252,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virNodeDeviceCreate`](https://libvirt.org/search.html?q=virNodeDeviceCreate), since libvirt 7.3.0.
-NodeDeviceCreate(NodeDeviceCreateArgs<'a>) -> () = Info::new(Program::Remote, 430, "node_device_create", Release(7, 3, 0)).function("virNodeDeviceCreate").urgent().acl(&["node_device:start"])
+NodeDeviceCreate(NodeDeviceCreateArgs<'a>) -> () = Info::new(Program::Remote, 430, "node_device_create", Release(7, 3, 0)).function("virNodeDeviceCreate").urgent().acl(&["node_device:start"]), bits of flags
 }
 
 structure! {
@@ -337,7 +337,7 @@ active: i32,
 
 procedure! {
 /// [`virNodeDeviceUpdate`](https://libvirt.org/search.html?q=virNodeDeviceUpdate), since libvirt 10.1.0.
-NodeDeviceUpdate(NodeDeviceUpdateArgs<'a>) -> () = Info::new(Program::Remote, 447, "node_device_update", Release(10, 1, 0)).function("virNodeDeviceUpdate").urgent().acl(&["node_device:write", "node_device:save:!VIR_NODE_DEVICE_UPDATE_AFFECT_CONFIG|VIR_NODE_DEVICE_UPDATE_AFFECT_LIVE", "node_device:save:VIR_NODE_DEVICE_UPDATE_AFFECT_CONFIG"])
+NodeDeviceUpdate(NodeDeviceUpdateArgs<'a>) -> () = Info::new(Program::Remote, 447, "node_device_update", Release(10, 1, 0)).function("virNodeDeviceUpdate").urgent().acl(&["node_device:write", "node_device:save:!VIR_NODE_DEVICE_UPDATE_AFFECT_CONFIG|VIR_NODE_DEVICE_UPDATE_AFFECT_LIVE", "node_device:save:VIR_NODE_DEVICE_UPDATE_AFFECT_CONFIG"]), bits of flags
 }
 
 structure! {

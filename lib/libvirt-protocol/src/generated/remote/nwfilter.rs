@@ -48,7 +48,7 @@ nwfilter: NwFilter<'a>,
 
 procedure! {
 /// [`virNWFilterGetXMLDesc`](https://libvirt.org/search.html?q=virNWFilterGetXMLDesc), since libvirt 0.8.0.
-NwFilterGetXmlDesc(NwFilterGetXmlDescArgs<'a>) -> NwFilterGetXmlDescRet<'a> = Info::new(Program::Remote, 177, "nwfilter_get_xml_desc", Release(0, 8, 0)).function("virNWFilterGetXMLDesc").urgent().acl(&["nwfilter:read"])
+NwFilterGetXmlDesc(NwFilterGetXmlDescArgs<'a>) -> NwFilterGetXmlDescRet<'a> = Info::new(Program::Remote, 177, "nwfilter_get_xml_desc", Release(0, 8, 0)).function("virNWFilterGetXMLDesc").urgent().acl(&["nwfilter:read"]), bits of flags
 }
 
 structure! {
@@ -119,7 +119,7 @@ nwfilter: NwFilterBinding<'a>,
 
 procedure! {
 /// [`virNWFilterBindingGetXMLDesc`](https://libvirt.org/search.html?q=virNWFilterBindingGetXMLDesc), since libvirt 4.5.0.
-NwFilterBindingGetXmlDesc(NwFilterBindingGetXmlDescArgs<'a>) -> NwFilterBindingGetXmlDescRet<'a> = Info::new(Program::Remote, 398, "nwfilter_binding_get_xml_desc", Release(4, 5, 0)).function("virNWFilterBindingGetXMLDesc").urgent().acl(&["nwfilter_binding:read"])
+NwFilterBindingGetXmlDesc(NwFilterBindingGetXmlDescArgs<'a>) -> NwFilterBindingGetXmlDescRet<'a> = Info::new(Program::Remote, 398, "nwfilter_binding_get_xml_desc", Release(4, 5, 0)).function("virNWFilterBindingGetXMLDesc").urgent().acl(&["nwfilter_binding:read"]), bits of flags
 }
 
 structure! {
@@ -140,7 +140,7 @@ xml: Text<'a>,
 
 procedure! {
 /// [`virNWFilterBindingCreateXML`](https://libvirt.org/search.html?q=virNWFilterBindingCreateXML), since libvirt 4.5.0.
-NwFilterBindingCreateXml(NwFilterBindingCreateXmlArgs<'a>) -> NwFilterBindingCreateXmlRet<'a> = Info::new(Program::Remote, 399, "nwfilter_binding_create_xml", Release(4, 5, 0)).function("virNWFilterBindingCreateXML").urgent().acl(&["nwfilter_binding:create"])
+NwFilterBindingCreateXml(NwFilterBindingCreateXmlArgs<'a>) -> NwFilterBindingCreateXmlRet<'a> = Info::new(Program::Remote, 399, "nwfilter_binding_create_xml", Release(4, 5, 0)).function("virNWFilterBindingCreateXML").urgent().acl(&["nwfilter_binding:create"]), bits of flags
 }
 
 structure! {
@@ -173,7 +173,7 @@ nwfilter: NwFilterBinding<'a>,
 
 procedure! {
 /// [`virNWFilterDefineXMLFlags`](https://libvirt.org/search.html?q=virNWFilterDefineXMLFlags), since libvirt 7.7.0.
-NwFilterDefineXmlFlags(NwFilterDefineXmlFlagsArgs<'a>) -> NwFilterDefineXmlFlagsRet<'a> = Info::new(Program::Remote, 431, "nwfilter_define_xml_flags", Release(7, 7, 0)).function("virNWFilterDefineXMLFlags").urgent().acl(&["nwfilter:write", "nwfilter:save"])
+NwFilterDefineXmlFlags(NwFilterDefineXmlFlagsArgs<'a>) -> NwFilterDefineXmlFlagsRet<'a> = Info::new(Program::Remote, 431, "nwfilter_define_xml_flags", Release(7, 7, 0)).function("virNWFilterDefineXMLFlags").urgent().acl(&["nwfilter:write", "nwfilter:save"]), bits of flags
 }
 
 structure! {

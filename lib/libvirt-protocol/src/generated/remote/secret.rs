@@ -29,7 +29,7 @@ secret: Secret<'a>,
 
 procedure! {
 /// [`virSecretDefineXML`](https://libvirt.org/search.html?q=virSecretDefineXML), since libvirt 0.7.1.
-SecretDefineXml(SecretDefineXmlArgs<'a>) -> SecretDefineXmlRet<'a> = Info::new(Program::Remote, 142, "secret_define_xml", Release(0, 7, 1)).function("virSecretDefineXML").urgent().acl(&["secret:write", "secret:save"])
+SecretDefineXml(SecretDefineXmlArgs<'a>) -> SecretDefineXmlRet<'a> = Info::new(Program::Remote, 142, "secret_define_xml", Release(0, 7, 1)).function("virSecretDefineXML").urgent().acl(&["secret:write", "secret:save"]), bits of flags
 }
 
 structure! {
@@ -50,7 +50,7 @@ secret: Secret<'a>,
 
 procedure! {
 /// [`virSecretGetXMLDesc`](https://libvirt.org/search.html?q=virSecretGetXMLDesc), since libvirt 0.7.1.
-SecretGetXmlDesc(SecretGetXmlDescArgs<'a>) -> SecretGetXmlDescRet<'a> = Info::new(Program::Remote, 143, "secret_get_xml_desc", Release(0, 7, 1)).function("virSecretGetXMLDesc").urgent().acl(&["secret:read"])
+SecretGetXmlDesc(SecretGetXmlDescArgs<'a>) -> SecretGetXmlDescRet<'a> = Info::new(Program::Remote, 143, "secret_get_xml_desc", Release(0, 7, 1)).function("virSecretGetXMLDesc").urgent().acl(&["secret:read"]), bits of flags
 }
 
 structure! {
@@ -71,7 +71,7 @@ xml: Text<'a>,
 
 procedure! {
 /// [`virSecretSetValue`](https://libvirt.org/search.html?q=virSecretSetValue), since libvirt 0.7.1.
-SecretSetValue(SecretSetValueArgs<'a>) -> () = Info::new(Program::Remote, 144, "secret_set_value", Release(0, 7, 1)).function("virSecretSetValue").urgent().acl(&["secret:write"])
+SecretSetValue(SecretSetValueArgs<'a>) -> () = Info::new(Program::Remote, 144, "secret_set_value", Release(0, 7, 1)).function("virSecretSetValue").urgent().acl(&["secret:write"]), bits of flags
 }
 
 structure! {
@@ -87,7 +87,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virSecretGetValue`](https://libvirt.org/search.html?q=virSecretGetValue), since libvirt 0.7.1.
-SecretGetValue(SecretGetValueArgs<'a>) -> SecretGetValueRet<'a> = Info::new(Program::Remote, 145, "secret_get_value", Release(0, 7, 1)).function("virSecretGetValue").urgent().acl(&["secret:read_secure"])
+SecretGetValue(SecretGetValueArgs<'a>) -> SecretGetValueRet<'a> = Info::new(Program::Remote, 145, "secret_get_value", Release(0, 7, 1)).function("virSecretGetValue").urgent().acl(&["secret:read_secure"]), bits of flags
 }
 
 structure! {

@@ -10,7 +10,7 @@ use crate::xdr::{List, Text, Uuid, structure};
 
 procedure! {
 /// [`virStoragePoolCreateXML`](https://libvirt.org/search.html?q=virStoragePoolCreateXML), since libvirt 0.4.1.
-StoragePoolCreateXml(StoragePoolCreateXmlArgs<'a>) -> StoragePoolCreateXmlRet<'a> = Info::new(Program::Remote, 76, "storage_pool_create_xml", Release(0, 4, 1)).function("virStoragePoolCreateXML").acl(&["storage_pool:start", "storage_pool:write"])
+StoragePoolCreateXml(StoragePoolCreateXmlArgs<'a>) -> StoragePoolCreateXmlRet<'a> = Info::new(Program::Remote, 76, "storage_pool_create_xml", Release(0, 4, 1)).function("virStoragePoolCreateXML").acl(&["storage_pool:start", "storage_pool:write"]), bits of flags
 }
 
 structure! {
@@ -31,7 +31,7 @@ pool: StoragePool<'a>,
 
 procedure! {
 /// [`virStoragePoolDefineXML`](https://libvirt.org/search.html?q=virStoragePoolDefineXML), since libvirt 0.4.1.
-StoragePoolDefineXml(StoragePoolDefineXmlArgs<'a>) -> StoragePoolDefineXmlRet<'a> = Info::new(Program::Remote, 77, "storage_pool_define_xml", Release(0, 4, 1)).function("virStoragePoolDefineXML").urgent().acl(&["storage_pool:write", "storage_pool:save"])
+StoragePoolDefineXml(StoragePoolDefineXmlArgs<'a>) -> StoragePoolDefineXmlRet<'a> = Info::new(Program::Remote, 77, "storage_pool_define_xml", Release(0, 4, 1)).function("virStoragePoolDefineXML").urgent().acl(&["storage_pool:write", "storage_pool:save"]), bits of flags
 }
 
 structure! {
@@ -52,7 +52,7 @@ pool: StoragePool<'a>,
 
 procedure! {
 /// [`virStoragePoolCreate`](https://libvirt.org/search.html?q=virStoragePoolCreate), since libvirt 0.4.1.
-StoragePoolCreate(StoragePoolCreateArgs<'a>) -> () = Info::new(Program::Remote, 78, "storage_pool_create", Release(0, 4, 1)).function("virStoragePoolCreate").acl(&["storage_pool:start"])
+StoragePoolCreate(StoragePoolCreateArgs<'a>) -> () = Info::new(Program::Remote, 78, "storage_pool_create", Release(0, 4, 1)).function("virStoragePoolCreate").acl(&["storage_pool:start"]), bits of flags
 }
 
 structure! {
@@ -66,7 +66,7 @@ flags: flags::StoragePoolCreateFlags,
 
 procedure! {
 /// [`virStoragePoolBuild`](https://libvirt.org/search.html?q=virStoragePoolBuild), since libvirt 0.4.1.
-StoragePoolBuild(StoragePoolBuildArgs<'a>) -> () = Info::new(Program::Remote, 79, "storage_pool_build", Release(0, 4, 1)).function("virStoragePoolBuild").acl(&["storage_pool:format"])
+StoragePoolBuild(StoragePoolBuildArgs<'a>) -> () = Info::new(Program::Remote, 79, "storage_pool_build", Release(0, 4, 1)).function("virStoragePoolBuild").acl(&["storage_pool:format"]), bits of flags
 }
 
 structure! {
@@ -92,7 +92,7 @@ pool: StoragePool<'a>,
 
 procedure! {
 /// [`virStoragePoolDelete`](https://libvirt.org/search.html?q=virStoragePoolDelete), since libvirt 0.4.1.
-StoragePoolDelete(StoragePoolDeleteArgs<'a>) -> () = Info::new(Program::Remote, 81, "storage_pool_delete", Release(0, 4, 1)).function("virStoragePoolDelete").acl(&["storage_pool:format"])
+StoragePoolDelete(StoragePoolDeleteArgs<'a>) -> () = Info::new(Program::Remote, 81, "storage_pool_delete", Release(0, 4, 1)).function("virStoragePoolDelete").acl(&["storage_pool:format"]), bits of flags
 }
 
 structure! {
@@ -118,7 +118,7 @@ pool: StoragePool<'a>,
 
 procedure! {
 /// [`virStoragePoolRefresh`](https://libvirt.org/search.html?q=virStoragePoolRefresh), since libvirt 0.4.1.
-StoragePoolRefresh(StoragePoolRefreshArgs<'a>) -> () = Info::new(Program::Remote, 83, "storage_pool_refresh", Release(0, 4, 1)).function("virStoragePoolRefresh").acl(&["storage_pool:refresh"])
+StoragePoolRefresh(StoragePoolRefreshArgs<'a>) -> () = Info::new(Program::Remote, 83, "storage_pool_refresh", Release(0, 4, 1)).function("virStoragePoolRefresh").acl(&["storage_pool:refresh"]), bits of flags
 }
 
 structure! {
@@ -214,7 +214,7 @@ available: u64,
 
 procedure! {
 /// [`virStoragePoolGetXMLDesc`](https://libvirt.org/search.html?q=virStoragePoolGetXMLDesc), since libvirt 0.4.1.
-StoragePoolGetXmlDesc(StoragePoolGetXmlDescArgs<'a>) -> StoragePoolGetXmlDescRet<'a> = Info::new(Program::Remote, 88, "storage_pool_get_xml_desc", Release(0, 4, 1)).function("virStoragePoolGetXMLDesc").urgent().acl(&["storage_pool:read"])
+StoragePoolGetXmlDesc(StoragePoolGetXmlDescArgs<'a>) -> StoragePoolGetXmlDescRet<'a> = Info::new(Program::Remote, 88, "storage_pool_get_xml_desc", Release(0, 4, 1)).function("virStoragePoolGetXMLDesc").urgent().acl(&["storage_pool:read"]), bits of flags
 }
 
 structure! {
@@ -346,7 +346,7 @@ persistent: i32,
 
 procedure! {
 /// [`virStoragePoolListAllVolumes`](https://libvirt.org/search.html?q=virStoragePoolListAllVolumes), since libvirt 0.10.2.
-StoragePoolListAllVolumes(StoragePoolListAllVolumesArgs<'a>) -> StoragePoolListAllVolumesRet<'a> = Info::new(Program::Remote, 282, "storage_pool_list_all_volumes", Release(0, 10, 2)).function("virStoragePoolListAllVolumes").urgent().acl(&["storage_pool:search_storage_vols"])
+StoragePoolListAllVolumes(StoragePoolListAllVolumesArgs<'a>) -> StoragePoolListAllVolumesRet<'a> = Info::new(Program::Remote, 282, "storage_pool_list_all_volumes", Release(0, 10, 2)).function("virStoragePoolListAllVolumes").urgent().acl(&["storage_pool:search_storage_vols"]), bits of flags
 }
 
 structure! {

@@ -10,7 +10,7 @@ use crate::xdr::{Text, structure};
 
 procedure! {
 /// [`virStorageVolCreateXML`](https://libvirt.org/search.html?q=virStorageVolCreateXML), since libvirt 0.4.1.
-StorageVolCreateXml(StorageVolCreateXmlArgs<'a>) -> StorageVolCreateXmlRet<'a> = Info::new(Program::Remote, 93, "storage_vol_create_xml", Release(0, 4, 1)).function("virStorageVolCreateXML").acl(&["storage_vol:create"])
+StorageVolCreateXml(StorageVolCreateXmlArgs<'a>) -> StorageVolCreateXmlRet<'a> = Info::new(Program::Remote, 93, "storage_vol_create_xml", Release(0, 4, 1)).function("virStorageVolCreateXML").acl(&["storage_vol:create"]), bits of flags
 }
 
 structure! {
@@ -33,7 +33,7 @@ vol: StorageVol<'a>,
 
 procedure! {
 /// [`virStorageVolDelete`](https://libvirt.org/search.html?q=virStorageVolDelete), since libvirt 0.4.1.
-StorageVolDelete(StorageVolDeleteArgs<'a>) -> () = Info::new(Program::Remote, 94, "storage_vol_delete", Release(0, 4, 1)).function("virStorageVolDelete").acl(&["storage_vol:delete"])
+StorageVolDelete(StorageVolDeleteArgs<'a>) -> () = Info::new(Program::Remote, 94, "storage_vol_delete", Release(0, 4, 1)).function("virStorageVolDelete").acl(&["storage_vol:delete"]), bits of flags
 }
 
 structure! {
@@ -129,7 +129,7 @@ allocation: u64,
 
 procedure! {
 /// [`virStorageVolGetXMLDesc`](https://libvirt.org/search.html?q=virStorageVolGetXMLDesc), since libvirt 0.4.1.
-StorageVolGetXmlDesc(StorageVolGetXmlDescArgs<'a>) -> StorageVolGetXmlDescRet<'a> = Info::new(Program::Remote, 99, "storage_vol_get_xml_desc", Release(0, 4, 1)).function("virStorageVolGetXMLDesc").urgent().acl(&["storage_vol:read"])
+StorageVolGetXmlDesc(StorageVolGetXmlDescArgs<'a>) -> StorageVolGetXmlDescRet<'a> = Info::new(Program::Remote, 99, "storage_vol_get_xml_desc", Release(0, 4, 1)).function("virStorageVolGetXMLDesc").urgent().acl(&["storage_vol:read"]), bits of flags
 }
 
 structure! {
@@ -169,7 +169,7 @@ name: Text<'a>,
 
 procedure! {
 /// [`virStorageVolCreateXMLFrom`](https://libvirt.org/search.html?q=virStorageVolCreateXMLFrom), since libvirt 0.6.4.
-StorageVolCreateXmlFrom(StorageVolCreateXmlFromArgs<'a>) -> StorageVolCreateXmlFromRet<'a> = Info::new(Program::Remote, 125, "storage_vol_create_xml_from", Release(0, 6, 4)).function("virStorageVolCreateXMLFrom").acl(&["storage_vol:create"])
+StorageVolCreateXmlFrom(StorageVolCreateXmlFromArgs<'a>) -> StorageVolCreateXmlFromRet<'a> = Info::new(Program::Remote, 125, "storage_vol_create_xml_from", Release(0, 6, 4)).function("virStorageVolCreateXMLFrom").acl(&["storage_vol:create"]), bits of flags
 }
 
 structure! {
@@ -194,7 +194,7 @@ vol: StorageVol<'a>,
 
 procedure! {
 /// [`virStorageVolWipe`](https://libvirt.org/search.html?q=virStorageVolWipe), since libvirt 0.8.0.
-StorageVolWipe(StorageVolWipeArgs<'a>) -> () = Info::new(Program::Remote, 165, "storage_vol_wipe", Release(0, 8, 0)).function("virStorageVolWipe").acl(&["storage_vol:format"])
+StorageVolWipe(StorageVolWipeArgs<'a>) -> () = Info::new(Program::Remote, 165, "storage_vol_wipe", Release(0, 8, 0)).function("virStorageVolWipe").acl(&["storage_vol:format"]), bits of flags
 }
 
 structure! {
@@ -208,7 +208,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virStorageVolUpload`](https://libvirt.org/search.html?q=virStorageVolUpload), since libvirt 0.9.0.
-StorageVolUpload(StorageVolUploadArgs<'a>) -> () = Info::new(Program::Remote, 208, "storage_vol_upload", Release(0, 9, 0)).function("virStorageVolUpload").stream(Direction::Write).sparse(1).acl(&["storage_vol:data_write"])
+StorageVolUpload(StorageVolUploadArgs<'a>) -> () = Info::new(Program::Remote, 208, "storage_vol_upload", Release(0, 9, 0)).function("virStorageVolUpload").stream(Direction::Write).sparse(1).acl(&["storage_vol:data_write"]), bits of flags
 }
 
 structure! {
@@ -226,7 +226,7 @@ flags: flags::StorageVolUploadFlags,
 
 procedure! {
 /// [`virStorageVolDownload`](https://libvirt.org/search.html?q=virStorageVolDownload), since libvirt 0.9.0.
-StorageVolDownload(StorageVolDownloadArgs<'a>) -> () = Info::new(Program::Remote, 209, "storage_vol_download", Release(0, 9, 0)).function("virStorageVolDownload").stream(Direction::Read).sparse(1).acl(&["storage_vol:data_read"])
+StorageVolDownload(StorageVolDownloadArgs<'a>) -> () = Info::new(Program::Remote, 209, "storage_vol_download", Release(0, 9, 0)).function("virStorageVolDownload").stream(Direction::Read).sparse(1).acl(&["storage_vol:data_read"]), bits of flags
 }
 
 structure! {
@@ -244,7 +244,7 @@ flags: flags::StorageVolDownloadFlags,
 
 procedure! {
 /// [`virStorageVolWipePattern`](https://libvirt.org/search.html?q=virStorageVolWipePattern), since libvirt 0.9.10.
-StorageVolWipePattern(StorageVolWipePatternArgs<'a>) -> () = Info::new(Program::Remote, 259, "storage_vol_wipe_pattern", Release(0, 9, 10)).function("virStorageVolWipePattern").acl(&["storage_vol:format"])
+StorageVolWipePattern(StorageVolWipePatternArgs<'a>) -> () = Info::new(Program::Remote, 259, "storage_vol_wipe_pattern", Release(0, 9, 10)).function("virStorageVolWipePattern").acl(&["storage_vol:format"]), bits of flags
 }
 
 structure! {
@@ -260,7 +260,7 @@ flags: NoFlags,
 
 procedure! {
 /// [`virStorageVolResize`](https://libvirt.org/search.html?q=virStorageVolResize), since libvirt 0.9.10.
-StorageVolResize(StorageVolResizeArgs<'a>) -> () = Info::new(Program::Remote, 260, "storage_vol_resize", Release(0, 9, 10)).function("virStorageVolResize").acl(&["storage_vol:resize"])
+StorageVolResize(StorageVolResizeArgs<'a>) -> () = Info::new(Program::Remote, 260, "storage_vol_resize", Release(0, 9, 10)).function("virStorageVolResize").acl(&["storage_vol:resize"]), bits of flags
 }
 
 structure! {
@@ -276,7 +276,7 @@ flags: flags::StorageVolResizeFlags,
 
 procedure! {
 /// [`virStorageVolGetInfoFlags`](https://libvirt.org/search.html?q=virStorageVolGetInfoFlags), since libvirt 3.0.0.
-StorageVolGetInfoFlags(StorageVolGetInfoFlagsArgs<'a>) -> StorageVolGetInfoFlagsRet = Info::new(Program::Remote, 378, "storage_vol_get_info_flags", Release(3, 0, 0)).function("virStorageVolGetInfoFlags").urgent().acl(&["storage_vol:read"])
+StorageVolGetInfoFlags(StorageVolGetInfoFlagsArgs<'a>) -> StorageVolGetInfoFlagsRet = Info::new(Program::Remote, 378, "storage_vol_get_info_flags", Release(3, 0, 0)).function("virStorageVolGetInfoFlags").urgent().acl(&["storage_vol:read"]), bits of flags
 }
 
 structure! {

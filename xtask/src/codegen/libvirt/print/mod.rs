@@ -1,12 +1,14 @@
 //! Prints the description as Rust.
 
 mod constants;
+mod coverage;
 mod documents;
 mod events;
 mod raw;
 
 use super::model::{
-    Constants, Descriptors, Field, Many, Priority, Procedure, Program, SetKind, StreamKind, Structure, Type,
+    ConstantSet, Constants, Descriptors, Field, Many, Priority, Procedure, Program, SetKind, StreamKind,
+    Structure, Type,
 };
 use super::names;
 use crate::codegen::Output;
@@ -307,7 +309,13 @@ impl Printer<'_> {
                 |function| format!("[`{function}`]({})", reference(function)),
             );
             writeln!(body, "procedure! {{\n/// {what}, since libvirt {}.", procedure.since)?;
-            writeln!(body, "{name}({args}) -> {ret} = {}\n}}\n", self.info(program, procedure)?)?;
+            write!(body, "{name}({args}) -> {ret} = {}", self.info(program, procedure)?)?;
+            match self.flags_of(procedure).map(|(field, _)| &field.of) {
+                Some(Type::U64 | Type::I64) => body.push_str(", bits of flags.low"),
+                Some(_) => body.push_str(", bits of flags"),
+                None => {}
+            }
+            body.push_str("\n}\n\n");
             if let Some(fields) = &procedure.args {
                 let about = format!("What [`{name}`] takes.");
                 self.structure(&mut body, program, &format!("{}_args", procedure.name), &about, fields)?;
@@ -323,6 +331,19 @@ impl Printer<'_> {
         out.push_str(&imports(&body, &shared));
         out.push_str(&body);
         Ok(out)
+    }
+
+    /// The argument `flags` of a call, and the bits of it that have names.
+    fn flags_of<'p>(&self, procedure: &'p Procedure) -> Option<(&'p Field, Vec<u32>)> {
+        let field = procedure.args.as_ref()?.iter().find(|field| field.name == "flags")?;
+        let meaning = field.meaning.as_deref()?;
+        let bits = if meaning == "none" {
+            Vec::new()
+        } else {
+            let set = self.constants.sets.iter().find(|set| set.name == meaning)?;
+            (set.kind == SetKind::Flags).then(|| single_bits(set))??
+        };
+        Some((field, bits))
     }
 
     /// A constant expression of type `Info`.
@@ -428,6 +449,13 @@ impl Printer<'_> {
         }
         Ok(out)
     }
+}
+
+/// The named bits of a set of flags: its constants that are one bit each.
+fn single_bits(set: &ConstantSet) -> Option<Vec<u32>> {
+    let values = set.parsed().ok()?.into_iter().filter_map(|(_, value, _)| u32::try_from(value).ok());
+    let bits: BTreeSet<u32> = values.filter(|value| value.is_power_of_two()).collect();
+    Some(bits.into_iter().collect())
 }
 
 fn release(text: &str) -> Result<String> {

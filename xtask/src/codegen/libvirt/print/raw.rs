@@ -1,6 +1,6 @@
 //! One function for each call, for those who want nothing between.
 
-use super::super::model::{Descriptors, Procedure, Program};
+use super::super::model::{Descriptors, Many, Procedure, Program, Type};
 use super::super::names;
 use super::{HEAD, OBJECTS, Printer, object, reference};
 use crate::codegen::Output;
@@ -8,6 +8,18 @@ use anyhow::Result;
 use std::fmt::Write;
 
 const CLIENT: &str = "lib/libvirt-client/src/generated/raw";
+
+/// A list of all calls, for tests of the client and of the server.
+const EVERY: &str = "lib/libvirt-client/tests/generated/every.rs";
+
+/// Objects that the test driver has, and structures that name them.
+const NAMED: [(&str, &str); 5] = [
+    ("domain", "domain"),
+    ("network", "network"),
+    ("storage_pool", "pool"),
+    ("interface", "interface"),
+    ("storage_vol", "volume"),
+];
 
 /// Objects whose calls fill several files: their prefixes begin the prefixes of the parts.
 const WHOLE: [&str; 1] = ["domain"];
@@ -73,7 +85,90 @@ impl Printer<'_> {
         for (module, own) in about_of {
             writeln!(modules, "{}mod {module};", if own { "pub " } else { "" })?;
         }
-        output.rust(file("mod"), &modules)
+        output.rust(file("mod"), &modules)?;
+        output.rust(EVERY, &self.every()?)
+    }
+
+    /// Every call of a `Connect`, with objects that exist where it takes some, and nothing else said.
+    fn every(&self) -> Result<String> {
+        let mut list = String::new();
+        let calls = self.calls().filter(|(program, _)| program.name != "admin");
+        for (program, procedure) in calls {
+            let name = names::pascal(&procedure.name);
+            let kind = format!("{}::{name}", program.name);
+            let bits = self.flags_of(procedure).map(|(_, bits)| bits).filter(|bits| !bits.is_empty());
+            let mut call = format!("raw::{}(connect", path(program, procedure));
+            if let Some(args) = &procedure.args {
+                let mut fields = String::new();
+                for field in args.iter().filter(|field| field.many == Many::One) {
+                    let name = names::field(&field.name);
+                    if bits.is_some() && name == "flags" {
+                        let of = self.field_type(&program.name, field)?;
+                        match of.strip_prefix("Wide<").and_then(|of| of.strip_suffix('>')) {
+                            Some(of) => write!(fields, "flags: {of}::from_bits_retain(flags).into(),")?,
+                            None => write!(fields, "flags: {of}::from_bits_retain(flags),")?,
+                        }
+                        continue;
+                    }
+                    match &field.of {
+                        Type::Named(of) => {
+                            if let Some((_, object)) = NAMED.iter().find(|(structure, _)| structure == of) {
+                                write!(fields, "{name}: objects.{object}.clone(),")?;
+                            }
+                        }
+                        // Lists are to come with what they list.
+                        Type::I32 if name == "need_results" => write!(fields, "{name}: 1,")?,
+                        Type::I32 if name.starts_with("max") => write!(fields, "{name}: 16,")?,
+                        _ => {}
+                    }
+                }
+                let all = fields.matches(": ").count() == args.len();
+                let rest = if all { "" } else { "..Default::default()" };
+                if fields.is_empty() {
+                    call.push_str(", &Default::default()");
+                } else {
+                    write!(call, ", &{kind}Args {{ {fields} {rest} }}")?;
+                }
+            }
+            if matches!(procedure.descriptors, Some(Descriptors::Send | Descriptors::Both)) {
+                call.push_str(", Vec::new()");
+            }
+            let has_reply = procedure.ret.is_some()
+                || matches!(procedure.descriptors, Some(Descriptors::Receive | Descriptors::Both));
+            let tail = if procedure.stream.is_some() {
+                "?.0.result().map(drop)"
+            } else if has_reply {
+                "?.result().map(drop)"
+            } else {
+                ""
+            };
+            let objects = if call.contains("objects.") { "objects" } else { "_" };
+            let mask = bits.iter().flatten().fold(0, |mask, bit| mask | bit);
+            let flags = if bits.is_some() { "flags" } else { "_" };
+            writeln!(
+                list,
+                "({kind}::INFO, {mask:#x}, |connect, {objects}, {flags}| Box::pin(async move {{ {call}).await{tail} }})),"
+            )?;
+        }
+        Ok(format!(
+            "{HEAD}//! Every call, once.\n\n\
+             use libvirt_client::protocol::procedure::{{Info, Procedure}};\n\
+             use libvirt_client::protocol::{{flags, lxc, qemu, remote, types}};\n\
+             use libvirt_client::{{Connect, Error, raw}};\nuse std::pin::Pin;\n\n\
+             /// Objects that exist.\npub(crate) struct Objects {{\n\
+             pub(crate) domain: types::Domain<'static>,\npub(crate) network: types::Network<'static>,\n\
+             pub(crate) pool: types::StoragePool<'static>,\npub(crate) interface: types::Interface<'static>,\n\
+             pub(crate) volume: types::StorageVol<'static>,\n}}\n\n\
+             /// Makes one call with these flags.\n\
+             pub(crate) type Call =\n\
+             for<'a> fn(&'a Connect, &'a Objects, u32) -> Pin<Box<dyn Future<Output = Result<(), Error>> + 'a>>;\n\n\
+             /// All of them: without flags, and with each flag that has a name.\n\
+             pub(crate) fn calls() -> impl Iterator<Item = (&'static Info, u32, Call)> {{\n\
+             let bits = |mask: u32| (0..32).map(|bit| 1 << bit).filter(move |bit| mask & bit != 0);\n\
+             CALLS.iter().flat_map(move |(info, mask, call)| \
+             std::iter::once(0).chain(bits(*mask)).map(move |flags| (*info, flags, *call)))\n}}\n\n\
+             /// Each with its named flags.\nconst CALLS: &[(&Info, u32, Call)] = &[\n{list}];\n"
+        ))
     }
 
     fn raw_module<'p>(

@@ -5,6 +5,8 @@
     reason = "a test program: helpers beside the tests fail and report alike"
 )]
 
+mod failures;
+
 use qemu::{
     Adoption, Config, Exit, Powerdown, Responsive, StartError, StartSpec, Supervision, Vm, adopt,
     config::{Disk, DiskKind, Format, Forward, Image, Nic, NicBackend, Protocol, Source},
@@ -540,34 +542,6 @@ fn program(directory: &Path, script: &str) -> PathBuf {
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
     path
-}
-
-#[tokio::test]
-async fn a_program_that_says_nothing_is_ended_at_the_deadline() {
-    let directory = scratch();
-    let machine = config();
-    let binary = program(directory.path(), "echo one moment >&2; exec sleep 1000");
-    let deadline = Duration::from_millis(300);
-    let spec = StartSpec { binary, deadline, ..spec(directory.path(), machine.clone()) };
-    let Err(StartError::Silent { message, .. }) = start(spec).await.map(drop) else { panic!("not silent") };
-    assert_eq!(message, "one moment");
-    // A lock that can be had again proves that the process is gone.
-    let lock = fs::File::open(directory.path().join("run/lock")).unwrap();
-    lock.try_lock().unwrap();
-}
-
-#[tokio::test]
-async fn a_program_that_fails_or_is_missing_is_reported_with_its_cause() {
-    let directory = scratch();
-    let binary = program(directory.path(), "echo no luck today >&2; exit 3");
-    let failed = StartSpec { binary, ..spec(directory.path(), config()) };
-    let error = start(failed).await.map(drop).unwrap_err();
-    assert_eq!(error.to_string(), "QEMU ended at start (exit status 3): no luck today");
-    let binary = directory.path().join("nothing");
-    let missing = StartSpec { binary, ..spec(directory.path(), config()) };
-    let error = start(missing).await.map(drop).unwrap_err();
-    assert!(error.to_string().ends_with("nothing"), "{error}");
-    assert!(std::error::Error::source(&error).unwrap().to_string().contains("No such file"));
 }
 
 fn signal(vm: &Vm, signal: rustix::process::Signal) {

@@ -1,0 +1,208 @@
+//! A Linux guest with QEMU's own agent in it, and a channel that answers: the demo guest's kernel and modules, with another first process.
+
+use crate::support::{Daemon, present};
+use libvirt_client::protocol::enums::{DomainInterfaceAddressesSource, ErrorDomain, ErrorNumber};
+use libvirt_client::protocol::event::{Event, Kind};
+use libvirt_client::protocol::flags::{DomainGuestInfoTypes, DomainMemoryModFlags};
+use libvirt_client::{Connect, Domain, Filter, GuestTime, Item, Piece};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// The first process. There is no udev: the ports of the channels are found by their names.
+const INIT: &str = "#!/bin/sh
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmpfs /run
+while read -r module; do insmod \"/lib/modules/$module\"; done </lib/modules/order
+hostname agent.example
+ip link set lo up
+port() {
+    while :; do
+        for at in /sys/class/virtio-ports/*; do
+            read -r name <\"$at/name\" && [ \"$name\" = \"$1\" ] && echo \"/dev/${at##*/}\" && return
+        done
+        sleep 0.1
+    done
+}
+channel=$(port org.example.channel)
+# A port that nobody holds on the host's side has an end.
+(exec 3<>\"$channel\"; while :; do read -r line <&3 && echo \"heard $line\" >&3 || sleep 0.1; done) &
+exec /agent/loader --library-path /agent /agent/qemu-ga -m virtio-serial -p \"$(port org.qemu.guest_agent.0)\" -t /run -f /run/agent.pid
+";
+
+/// A file of an archive of the kernel's own form (`newc`, Documentation/driver-api/early-userspace/buffer-format.rst).
+fn entry(archive: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
+    let size = u32::try_from(content.len()).unwrap();
+    let length = u32::try_from(name.len() + 1).unwrap();
+    let fields = [0, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, length, 0];
+    archive.extend_from_slice(b"070701");
+    archive.extend(fields.iter().flat_map(|field| format!("{field:08x}").into_bytes()));
+    for part in [[name.as_bytes(), &[0]].concat().as_slice(), content] {
+        archive.extend_from_slice(part);
+        archive.resize(archive.len().next_multiple_of(4), 0);
+    }
+}
+
+/// The demo guest's files, with the agent and what it is linked with on top.
+fn initrd(base: &Path, agent: &Path) -> Vec<u8> {
+    let mut archive = std::fs::read(base).unwrap();
+    archive.resize(archive.len().next_multiple_of(4), 0);
+    entry(&mut archive, "init", 0o100_755, INIT.as_bytes());
+    // What the agent starts to end the guest, and to tell the time to its clock.
+    entry(&mut archive, "sbin", 0o040_755, &[]);
+    entry(&mut archive, "sbin/hwclock", 0o100_755, b"#!/bin/sh\n");
+    entry(&mut archive, "sbin/shutdown", 0o100_755, b"#!/bin/sh\nexec /bin/poweroff -f\n");
+    entry(&mut archive, "agent", 0o040_755, &[]);
+    entry(&mut archive, "agent/qemu-ga", 0o100_755, &std::fs::read(agent).unwrap());
+    let linked = Command::new("ldd").arg(agent).output().unwrap();
+    for line in String::from_utf8(linked.stdout).unwrap().lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            [name, "=>", path, _] => {
+                entry(&mut archive, &format!("agent/{name}"), 0o100_755, &std::fs::read(path).unwrap());
+            }
+            [path, _] if path.starts_with('/') => {
+                entry(&mut archive, "agent/loader", 0o100_755, &std::fs::read(path).unwrap());
+            }
+            _ => {}
+        }
+    }
+    entry(&mut archive, "TRAILER!!!", 0, &[]);
+    archive
+}
+
+fn target(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target").join(path)
+}
+
+/// The guest, whose agent has connected; or a line that says why there is none.
+async fn guest(test: &str) -> Option<(Daemon, Connect, Domain)> {
+    let (kernel, base) = (target("demo/vmlinuz"), target("demo/initrd.img"));
+    let agent = target("unpacked/qemu-guest-agent/usr/sbin/qemu-ga");
+    for (file, command) in [(&kernel, "demo-image"), (&base, "demo-image"), (&agent, "test")] {
+        if !file.exists() {
+            println!("not run: {test}: {} is missing (cargo xtask {command})", file.display());
+            return None;
+        }
+    }
+    let daemon = Daemon::start(test)?;
+    if !present(test, &[("/usr/bin/qemu-system-x86_64", "qemu-system-x86")]) {
+        return None;
+    }
+    for (name, content) in [("vmlinuz", std::fs::read(&kernel).unwrap()), ("initrd", initrd(&base, &agent))] {
+        std::fs::write(daemon.path(name), content).unwrap();
+        daemon.own(&daemon.path(name));
+    }
+    let connect = daemon.open("qemu:///session").await;
+    let xml = format!(
+        "<domain type='qemu'><name>guest</name><memory unit='MiB'>192</memory><vcpu>1</vcpu>\
+         <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{}</kernel><initrd>{}</initrd>\
+         <cmdline>console=ttyS0 quiet panic=-1</cmdline></os><features><acpi/></features><devices>\
+         <emulator>/usr/bin/qemu-system-x86_64</emulator><serial type='file'><source path='{}'/></serial>\
+         <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>\
+         <channel type='unix'><target type='virtio' name='org.example.channel'/></channel>\
+         <memballoon model='virtio'/></devices></domain>",
+        daemon.path("vmlinuz").display(),
+        daemon.path("initrd").display(),
+        daemon.path("console").display()
+    );
+    let domain = connect.define_domain(&xml, Default::default()).await.unwrap();
+    let mut events =
+        connect.subscribe_to([Filter::domain(Kind::DomainAgentLifecycle, &domain)]).await.unwrap();
+    let domain = domain.start(Default::default()).await.unwrap();
+    let connected = async {
+        // First that it is not there.
+        while !domain
+            .xml(Default::default())
+            .await
+            .unwrap()
+            .contains("org.qemu.guest_agent.0' state='connected'")
+        {
+            assert!(matches!(events.next().await.unwrap(), Item::Event(Event::DomainAgentLifecycle(_))));
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(120), connected).await.is_err() {
+        panic!("no agent: {}", String::from_utf8_lossy(&std::fs::read(daemon.path("console")).unwrap()));
+    }
+    Some((daemon, connect, domain))
+}
+
+#[tokio::test]
+async fn a_guests_agent_is_asked_and_a_channel_answers() {
+    let Some((_daemon, _connect, guest)) = guest("a_guests_agent_is_asked_and_a_channel_answers").await
+    else {
+        return;
+    };
+    guest.set_agent_timeout(30).await.unwrap();
+    assert_eq!(guest.agent_command("guest-ping", None, 30).await.unwrap(), json!({}));
+    // The daemon turns the agent's errors into its own, with the agent's words.
+    let error = guest.agent_command("guest-no-such-thing", None, 30).await.unwrap_err();
+    let refusal = error.refusal().unwrap();
+    let codes = [ErrorNumber::InternalError, ErrorNumber::AgentCommandFailed];
+    assert!(refusal.domain == ErrorDomain::Qemu && codes.contains(&refusal.code), "{refusal:?}");
+    assert!(refusal.message.contains("guest-no-such-thing has not been found"), "{error}");
+    let arguments = json!({"path": "/there/is/nothing"});
+    let error = guest.agent_command("guest-file-open", Some(arguments), 30).await.unwrap_err();
+    assert!(error.to_string().contains("/there/is/nothing"), "{error}");
+
+    assert_eq!(
+        guest.hostname(libvirt_client::protocol::flags::DomainGetHostnameFlags::AGENT).await.unwrap(),
+        "agent.example"
+    );
+    let info = guest.guest_info(DomainGuestInfoTypes::HOSTNAME | DomainGuestInfoTypes::OS).await.unwrap();
+    assert_eq!(info.text("hostname").as_deref(), Some("agent.example"));
+    let then = GuestTime { seconds: 1_000_000_000, nanoseconds: 0 };
+    guest.set_time(then, Default::default()).await.unwrap();
+    let now = guest.time().await.unwrap();
+    assert!((then.seconds..then.seconds + 3600).contains(&now.seconds), "{now:?}");
+    let interfaces = guest.interface_addresses(DomainInterfaceAddressesSource::Agent).await.unwrap();
+    let loopback = interfaces.iter().find(|interface| interface.name == "lo").unwrap();
+    assert!(loopback.addresses.iter().any(|address| address.address == "127.0.0.1"), "{interfaces:?}");
+    assert!(guest.file_systems().await.unwrap().is_empty(), "it has no disk");
+    assert_eq!(guest.freeze_file_systems(&[]).await.unwrap(), 0);
+    assert_eq!(guest.thaw_file_systems(&[]).await.unwrap(), 0);
+    guest.trim_file_systems(None, 0).await.unwrap();
+    assert_eq!(guest.guest_vcpus().await.unwrap().text("online").as_deref(), Some("0"));
+    guest.set_guest_vcpus("0", 1).await.unwrap();
+    guest.set_ssh_keys("root", &["ssh-ed25519 AAAA one"], Default::default()).await.unwrap();
+    assert_eq!(guest.ssh_keys("root").await.unwrap(), ["ssh-ed25519 AAAA one"]);
+
+    let mut channel = guest.open_channel(Some("org.example.channel"), Default::default()).await.unwrap();
+    channel.send(b"hello\n").await.unwrap();
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"heard hello\n") {
+        let piece = tokio::time::timeout(Duration::from_secs(60), channel.receive()).await;
+        let Some(Piece::Data(data)) = piece.unwrap().unwrap() else { panic!("the channel has ended") };
+        heard.extend(data);
+    }
+}
+
+#[tokio::test]
+async fn a_guest_gives_memory_back_and_powers_off() {
+    let Some((_daemon, connect, guest)) = guest("a_guest_gives_memory_back_and_powers_off").await else {
+        return;
+    };
+    let kinds = [Kind::DomainBalloonChange, Kind::DomainLifecycle];
+    let filters = kinds.map(|kind| Filter::domain(kind, &guest));
+    let mut events = connect.subscribe_to(filters).await.unwrap();
+    guest.set_memory_stats_period(1, DomainMemoryModFlags::LIVE).await.unwrap();
+    guest.set_memory(160 * 1024, DomainMemoryModFlags::LIVE).await.unwrap();
+    loop {
+        match tokio::time::timeout(Duration::from_secs(60), events.next()).await.unwrap().unwrap() {
+            Item::Event(Event::DomainBalloonChange(change)) if change.actual == 160 * 1024 => break,
+            Item::Event(Event::DomainBalloonChange(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(guest.info().await.unwrap().memory_kib, 160 * 1024);
+    assert!(!guest.memory_stats().await.unwrap().is_empty());
+    guest.shutdown(libvirt_client::protocol::flags::DomainShutdownFlags::GUEST_AGENT).await.unwrap();
+    while guest.is_active().await.unwrap() {
+        let ended = tokio::time::timeout(Duration::from_secs(60), events.next()).await;
+        assert!(matches!(ended.unwrap().unwrap(), Item::Event(_)));
+    }
+}

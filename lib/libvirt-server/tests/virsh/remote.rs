@@ -1,0 +1,94 @@
+//! Stock virsh and our client reach our server over TCP and TLS; who has no certificate of its authority is not let in.
+
+use crate::authority::{Authority, Expired};
+use crate::daemon::{self, OurServer, virsh_with};
+use libvirt_client::{Connect, Driver, ErrorKind};
+use libvirt_server::{Clients, Tls};
+
+const SCRIPT: &str = "list --all\ndumpxml test\nsuspend test\ndomstate test\nresume test\n\
+    net-dumpxml default\npool-list --details\nvol-create-as default-pool v 1M\nvol-info v --pool default-pool\nvol-delete v --pool default-pool\n";
+
+#[expect(clippy::disallowed_methods, reason = "a test has one runtime, which ends with it")]
+fn run(driver: Driver) {
+    drop(tokio::spawn(driver));
+}
+
+/// The server's files, beside its socket.
+fn certify(server: &OurServer, authority: &Authority) {
+    let at = |name: &str| server.directory().join(name);
+    std::fs::write(at("cacert.pem"), &authority.pem).unwrap();
+    let names = ["127.0.0.1", "localhost"];
+    authority.issue(&names, "the server", &at("servercert.pem"), &at("serverkey.pem"), Expired::No);
+}
+
+#[test]
+fn virsh_prints_the_same_over_tls_and_needs_a_certificate() {
+    if daemon::is_missing("virsh_prints_the_same_over_tls_and_needs_a_certificate") {
+        return;
+    }
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let server = OurServer::start();
+    certify(&server, &ours);
+    let at = |name: &str| server.directory().join(name);
+    let port = server.listen(Some(Tls::in_directory(server.directory(), Clients::Known).unwrap()));
+    let virsh = |client: &std::path::Path| {
+        let uri = format!("test+tls://127.0.0.1:{port}/default?pkipath={}", client.display());
+        virsh_with(&uri, server.directory(), SCRIPT).unwrap()
+    };
+    let known = ours.client(at("known"), Some("a client"));
+    let over_tls = virsh(&known);
+    assert_eq!(over_tls, server.virsh(SCRIPT).unwrap());
+    assert!(over_tls.contains("paused") && over_tls.contains("Vol v deleted"), "{over_tls}");
+    // The authority's word for the server is all that these have, or their own comes from somebody else.
+    let nameless = virsh(&ours.client(at("nameless"), None));
+    let stranger = theirs.client(at("stranger"), Some("a client"));
+    std::fs::copy(at("cacert.pem"), stranger.join("cacert.pem")).unwrap();
+    for refused in [nameless, virsh(&stranger)] {
+        assert!(refused.contains("failed to connect") && !refused.contains("test"), "{refused}");
+    }
+    let open = server.listen(Some(Tls::in_directory(server.directory(), Clients::Anybody).unwrap()));
+    let uri = format!("test+tls://127.0.0.1:{open}/default?pkipath={}", at("nameless").display());
+    assert_eq!(virsh_with(&uri, server.directory(), SCRIPT).unwrap(), over_tls);
+    // Files that are missing, or are something else, are named.
+    std::fs::write(at("serverkey.pem"), "no key").unwrap();
+    let error = Tls::in_directory(server.directory(), Clients::Known).unwrap_err();
+    assert_eq!(error.path, at("serverkey.pem"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn our_client_comes_over_every_transport() {
+    let ca = Authority::new("ours");
+    let server = tokio::task::spawn_blocking(OurServer::start).await.unwrap();
+    certify(&server, &ca);
+    let known = ca.client(server.directory().join("known"), Some("a client"));
+    let tls = Tls::in_directory(server.directory(), Clients::Known).unwrap();
+    let (server, tcp, tls) = tokio::task::spawn_blocking(move || {
+        let ports = (server.listen(None), server.listen(Some(tls)));
+        (server, ports.0, ports.1)
+    })
+    .await
+    .unwrap();
+    let socket = server.socket().display();
+    let netcat = std::path::Path::new("/usr/bin/nc").exists();
+    if !netcat {
+        println!(
+            "not run: our_client_comes_over_every_transport, with a program: /usr/bin/nc is missing (package netcat-openbsd)"
+        );
+    }
+    for uri in [
+        format!("test+unix:///default?socket={socket}"),
+        format!("test+tcp://127.0.0.1:{tcp}/default"),
+        format!("test+tls://localhost:{tls}/default?pkipath={}", known.display()),
+        format!("test+ext://anywhere/default?command=nc&argv=-U&argv={socket}"),
+    ]
+    .into_iter()
+    .filter(|uri| netcat || !uri.contains("ext"))
+    {
+        let connect = Connect::builder(&uri).open_with(run).await.unwrap();
+        assert_eq!(connect.domain_by_name("test").await.unwrap().name(), "test", "{uri}");
+        connect.close().await.unwrap();
+    }
+    let plain = Connect::builder(&format!("test+tcp://127.0.0.1:{tls}/default")).open_with(run).await;
+    assert!(!matches!(plain.unwrap_err().kind(), ErrorKind::Libvirt(_)), "no TLS, no answer");
+    tokio::task::spawn_blocking(|| drop(server)).await.unwrap();
+}

@@ -1,0 +1,255 @@
+//! The table of what is typed, exercised against our own server, and observed on libvirt's daemon.
+
+use super::super::model::{Procedure, Program};
+use super::documents::{NOTE, list, methods};
+use super::{Printer, raw};
+use crate::codegen::libvirt::SCHEMA;
+use crate::observed::{Answer, By, FILE, Observed};
+use crate::sh;
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+/// The ways to a daemon that a URI can name.
+const TRANSPORTS: [&str; 7] = ["unix", "tcp", "tls", "ssh", "libssh", "libssh2", "ext"];
+
+/// Why libvirtd was not seen to do something: written by hand, and compared with what was seen.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unobserved {
+    reason: Vec<Reason>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reason {
+    /// The end of a sentence that begins with "not observed:".
+    text: String,
+    /// `program.procedure`, or `transport.name`.
+    of: BTreeSet<String>,
+}
+
+/// One line of the summary.
+#[derive(Default)]
+struct Count {
+    all: usize,
+    /// A function, a type, a method: what "typed" means of this kind.
+    typed: usize,
+    exercised: usize,
+    observed: usize,
+}
+
+impl Count {
+    fn add(&mut self, typed: bool, exercised: bool, observed: bool) {
+        self.all += 1;
+        self.typed += usize::from(typed);
+        self.exercised += usize::from(exercised);
+        self.observed += usize::from(observed);
+    }
+}
+
+impl Printer<'_> {
+    pub(super) fn coverage(&self, observed: &Observed) -> Result<String> {
+        let methods = methods()?;
+        let reasons = reasons()?;
+        let mut given = BTreeSet::new();
+        let mut missing = Vec::new();
+        let mut counts: BTreeMap<(u8, String), Count> = BTreeMap::new();
+        let mut refused_by_ours = 0;
+        let mut rows = String::new();
+        for (program, procedure) in self.every_procedure() {
+            let name = format!("{}.{}", program.name, procedure.name);
+            let server = observed.get(&program.name, &procedure.name, By::Server);
+            let daemon = observed.daemon(&program.name, &procedure.name);
+            let seen = daemon.as_ref().is_some_and(|(_, answer)| answer.refused.is_none() && !answer.swept());
+            if !seen {
+                match reasons.get(&name) {
+                    Some(_) => drop(given.insert(name.clone())),
+                    None => missing.push(name.clone()),
+                }
+            }
+            let event = procedure.event.is_some();
+            let mut count = |order: u8, of: String| {
+                counts.entry((order, of)).or_default().add(true, server.is_some(), seen);
+            };
+            if event {
+                count(1, "events".to_owned());
+            } else {
+                count(0, format!("calls of the program `{}`", program.name));
+                refused_by_ours += usize::from(server.is_some_and(|answer| answer.refused.is_some()));
+            }
+            if procedure.stream.is_some() {
+                count(3, "calls with a stream".to_owned());
+            }
+            if procedure.descriptors.is_some() {
+                count(4, "calls with file descriptors".to_owned());
+            }
+            self.count_flags(procedure, server, daemon.as_ref(), &mut counts);
+            let function = if event {
+                "`Connect::subscribe`".to_owned()
+            } else {
+                let method = procedure.function.as_ref().and_then(|function| methods.get(function));
+                method.map_or_else(|| format!("`raw::{}`", raw::path(program, procedure)), list)
+            };
+            writeln!(
+                rows,
+                "| {} {} | `{}` | {} | {function} | {} | {} |",
+                program.name,
+                procedure.number,
+                procedure.name,
+                procedure.since,
+                server.map_or_else(|| "never asked".to_owned(), exercise),
+                observation(daemon.as_ref(), seen, reasons.get(&name).map(String::as_str)),
+            )?;
+        }
+        let mut transports = String::new();
+        for transport in TRANSPORTS {
+            let server = observed.get("transport", transport, By::Server);
+            let daemon = observed.daemon("transport", transport);
+            let count = counts.entry((5, "transports".to_owned())).or_default();
+            count.add(true, server.is_some(), daemon.is_some());
+            let name = format!("transport.{transport}");
+            if daemon.is_none() {
+                match reasons.get(&name) {
+                    Some(_) => drop(given.insert(name.clone())),
+                    None => missing.push(name.clone()),
+                }
+            }
+            writeln!(
+                transports,
+                "| {transport} | {} | {} |",
+                server.map_or_else(|| "never".to_owned(), exercise),
+                observation(daemon.as_ref(), daemon.is_some(), reasons.get(&name).map(String::as_str)),
+            )?;
+        }
+        self.check(observed, &missing, &reasons, &given)?;
+        let note = NOTE.replace("lib/libvirt-client.", &format!("lib/libvirt-client and {FILE}."));
+        let mut out = format!("# What the tests see of the protocol\n\n{note}{ABOUT}\n");
+        out.push_str("| | all | typed | exercised | observed |\n|---|--:|--:|--:|--:|\n");
+        for ((_, name), count) in &counts {
+            let Count { all, typed, exercised, observed } = count;
+            writeln!(out, "| {name} | {all} | {typed} | {exercised} | {observed} |")?;
+        }
+        writeln!(
+            out,
+            "\nOf the calls that our server was asked, it refuses {refused_by_ours} in every test: most as libvirt's test driver refuses them, \
+             which has no such call.\n\n## Not observed\n\n| reason | procedures |\n|---|---|"
+        )?;
+        for reason in unobserved()?.reason {
+            let of: Vec<_> = reason.of.iter().map(|name| format!("`{name}`")).collect();
+            writeln!(out, "| {} | {} |", reason.text, of.join(", "))?;
+        }
+        writeln!(
+            out,
+            "\n## Transports\n\n| transport | exercised | observed |\n|---|---|---|\n{transports}"
+        )?;
+        out.push_str("## Procedures\n\n| procedure | name | since | function | exercised | observed |\n|---|---|---|---|---|---|\n");
+        out.push_str(&rows);
+        Ok(out)
+    }
+
+    fn every_procedure(&self) -> impl Iterator<Item = (&Program, &Procedure)> {
+        self.programs
+            .iter()
+            .flat_map(|program| program.procedures.iter().map(move |procedure| (program, procedure)))
+    }
+
+    fn count_flags(
+        &self,
+        procedure: &Procedure,
+        server: Option<&Answer>,
+        daemon: Option<&(By, Answer)>,
+        counts: &mut BTreeMap<(u8, String), Count>,
+    ) {
+        let Some((_, bits)) = self.flags_of(procedure) else { return };
+        let (sent, taken) =
+            (server.map_or(0, |answer| answer.sent), daemon.map_or(0, |(_, answer)| answer.taken));
+        let count =
+            counts.entry((2, "flags, counted once for each call that takes them".to_owned())).or_default();
+        for bit in bits {
+            count.add(true, sent & bit != 0, taken & bit != 0);
+        }
+    }
+
+    /// What is said by hand must fit what was seen.
+    fn check(
+        &self,
+        observed: &Observed,
+        missing: &[String],
+        reasons: &BTreeMap<String, String>,
+        given: &BTreeSet<String>,
+    ) -> Result<()> {
+        let known: BTreeSet<(&str, &str)> =
+            self.every_procedure().map(|(program, procedure)| (&*program.name, &*procedure.name)).collect();
+        for (program, procedure, _) in observed.all() {
+            if program != "transport" && !known.contains(&(program, procedure)) {
+                bail!("{FILE}: there is no {program} {procedure}");
+            }
+        }
+        if !missing.is_empty() {
+            bail!("no test sees libvirtd do these, and unobserved.toml has no reason: {}", missing.join(" "));
+        }
+        let idle: Vec<_> = reasons.keys().filter(|name| !given.contains(*name)).map(String::as_str).collect();
+        if !idle.is_empty() {
+            bail!(
+                "observed, or unknown, and so without need of a reason in unobserved.toml: {}",
+                idle.join(" ")
+            );
+        }
+        Ok(())
+    }
+}
+
+const ABOUT: &str = "`cargo xtask coverage libvirt` runs the tests, with libvirtd 9.0.0 and 11.3.0, writes down what they saw, and prints this anew.\n\n\
+    - **typed**: a call has a function with its own types (and most a method on a handle), an event a variant, a flag a constant.\n\
+    - **exercised**: our own server (`lib/libvirt-server`) decoded it and answered, or refused as a driver without that call does; of an \
+    event, sent it. One test makes every call, with each flag that has a name.\n\
+    - **observed**: libvirtd did it in a test that looks at more than the answer; of an event, sent it. The test that makes every call does not \
+    count here.\n";
+
+fn unobserved() -> Result<Unobserved> {
+    let path = sh::root().join(SCHEMA).join("unobserved.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    toml::from_str(&text).context("in unobserved.toml")
+}
+
+fn reasons() -> Result<BTreeMap<String, String>> {
+    let mut reasons = BTreeMap::new();
+    for reason in unobserved()?.reason {
+        for name in reason.of {
+            if reasons.insert(name.clone(), reason.text.clone()).is_some() {
+                bail!("unobserved.toml has two reasons for {name}");
+            }
+        }
+    }
+    Ok(reasons)
+}
+
+fn exercise(answer: &Answer) -> String {
+    match &answer.refused {
+        Some(code) => format!("refused {code}: {}", name(&answer.test)),
+        None => name(&answer.test),
+    }
+}
+
+fn observation(daemon: Option<&(By, Answer)>, seen: bool, reason: Option<&str>) -> String {
+    match daemon {
+        Some((By::Newer, answer)) if seen => format!("{} (11.3.0)", name(&answer.test)),
+        Some((_, answer)) if seen => name(&answer.test),
+        Some((_, Answer { refused: Some(code), .. })) => {
+            format!("{}; refused {code}", reason.unwrap_or_default())
+        }
+        Some(_) => format!("{}; answered", reason.unwrap_or_default()),
+        None => reason.unwrap_or_default().to_owned(),
+    }
+}
+
+/// A test without the program that it is in, which each side has one of, or few.
+fn name(test: &str) -> String {
+    match test.rsplit("::").next().unwrap_or(test) {
+        // Work in a task of its own, of the program's whichever test.
+        "-" => format!("`{}`", test.trim_end_matches("::-")),
+        name => format!("`{name}`"),
+    }
+}

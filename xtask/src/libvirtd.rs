@@ -1,0 +1,94 @@
+//! `libvirtd`: the libvirt of Debian 13 in a root file system of its own, for the tests of the client. Needs root.
+//!
+//! ```text
+//!   debootstrap trixie ──> apt-get install libvirt-daemon ... ──> /var/cache/hypervisor/libvirtd-trixie
+//!                                                                    │ HV_LIBVIRTD_ROOT
+//!   tests: unshare --mount, /tmp /dev /sys /proc bound, chroot <─────┘ libvirtd as nobody
+//! ```
+//!
+//! It lies outside the workspace: `cargo clean` keeps it, and it is the same for all work trees.
+
+use crate::bare::{apt_sources, debootstrap};
+use crate::sh::{self, say};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Tells the tests where it is.
+pub const VARIABLE: &str = "HV_LIBVIRTD_ROOT";
+
+/// Owned by root, unlike a place below `/var/tmp`, where anybody could have put another one.
+const PLACE: &str = "/var/cache/hypervisor/libvirtd-trixie";
+
+const SUITE: &str = "trixie";
+
+const PACKAGES: &[&str] = &[
+    "libvirt-daemon",
+    "libvirt-daemon-driver-qemu",
+    "libvirt-daemon-driver-storage",
+    "libvirt-daemon-driver-network",
+    "libvirt-daemon-driver-nodedev",
+    "libvirt-daemon-driver-nwfilter",
+    "libvirt-daemon-driver-secret",
+    "libvirt-daemon-driver-interface",
+    "libsasl2-modules",
+    "qemu-system-x86",
+    "qemu-utils",
+];
+
+/// Installs the packages below `$1`: nothing is started there, and what is downloaded is not kept.
+const INSTALL: &str = "root=$1; shift; mount -t proc proc \"$root/proc\" && mount --rbind /dev \"$root/dev\" || exit 1
+    printf '#!/bin/sh\\nexit 101\\n' >\"$root/usr/sbin/policy-rc.d\" && chmod +x \"$root/usr/sbin/policy-rc.d\" || exit 1
+    export DEBIAN_FRONTEND=noninteractive
+    chroot \"$root\" apt-get install -y -q --no-install-recommends \"$@\" && chroot \"$root\" apt-get clean";
+
+/// Where it is, if it was made.
+#[must_use]
+pub fn root() -> Option<PathBuf> {
+    let root = PathBuf::from(PLACE);
+    root.is_dir().then_some(root)
+}
+
+/// Makes it unless it is there; answers its place.
+///
+/// # Errors
+/// Without root, without a tool, or without the packages; the text says what to do.
+pub fn build() -> Result<PathBuf> {
+    if let Some(root) = root() {
+        say(&format!("{}: {}", root.display(), version(&root)?.trim()));
+        return Ok(root);
+    }
+    if !sh::is_root() {
+        bail!("debootstrap needs root: run `sudo -E cargo xtask libvirtd`");
+    }
+    for tool in ["debootstrap", "unshare", "chroot"] {
+        if sh::find(tool).is_none() {
+            bail!("{tool} is missing: run `cargo xtask packages test`");
+        }
+    }
+    let place = Path::new(PLACE);
+    let parent = place.parent().context("it has a parent")?;
+    std::fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
+    // Renamed when it is whole.
+    let work = tempfile::Builder::new().prefix(".build-").tempdir_in(parent)?;
+    let made = work.path().join("root");
+    say("Debian 13 with libvirt: debootstrap; this takes minutes");
+    debootstrap(SUITE, &made, &["ca-certificates"], &apt_sources()?)?;
+    std::fs::copy("/etc/resolv.conf", made.join("etc/resolv.conf")).context("copying /etc/resolv.conf")?;
+    let log = tempfile::NamedTempFile::new()?;
+    // In a mount namespace of its own, or a run that is killed leaves the mounts behind.
+    let mut install = Command::new("unshare");
+    install.args(["--mount", "sh", "-c", INSTALL, "sh"]).arg(&made).args(PACKAGES).stdout(log.reopen()?);
+    sh::run(&mut install).with_context(|| {
+        let text = std::fs::read_to_string(log.path()).unwrap_or_default();
+        format!("apt-get said: {}", text.lines().rev().take(3).collect::<Vec<_>>().join("; "))
+    })?;
+    let version = version(&made)?;
+    std::fs::rename(&made, place)?;
+    say(&format!("{}: {}", place.display(), version.trim()));
+    Ok(place.to_owned())
+}
+
+fn version(root: &Path) -> Result<String> {
+    sh::output(Command::new("chroot").arg(root).args(["/usr/sbin/libvirtd", "--version"]))
+}
