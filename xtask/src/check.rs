@@ -25,7 +25,10 @@ pub fn lint() -> Result<Vec<String>> {
     step("fmt", || sh::run(sh::cargo().args(["fmt", "--all", "--check"])))?;
     step("deps", crate::deps::check)?;
     step("tidy", crate::tidy::check)?;
-    step("codegen", || crate::codegen::libvirt::run(None, crate::codegen::Mode::Check))?;
+    step("codegen", || {
+        not_run.extend(crate::codegen::all(crate::codegen::Mode::Check)?);
+        Ok(())
+    })?;
     step("clippy", || {
         sh::run(sh::cargo().args([
             "clippy",
@@ -71,6 +74,11 @@ pub fn test(extent: Extent, rest: &[&str], mut not_run: Vec<String>) -> Result<(
         if let Err(error) = crate::unpacked::fetch() {
             say(&format!("{error:#}"));
         }
+    }
+    if extent == Extent::Long
+        && let Err(error) = crate::qemu_root::build()
+    {
+        say(&format!("{error:#}"));
     }
     say("== test");
     let mut command = sh::cargo();

@@ -13,6 +13,7 @@ pub mod libvirtd;
 pub mod modules;
 pub mod observed;
 pub mod packages;
+pub mod qemu_root;
 pub mod sh;
 pub mod tidy;
 pub mod unpacked;

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use xtask::check::{self, Extent};
 use xtask::codegen::libvirt::From;
+use xtask::codegen::qmp::Ask;
 use xtask::codegen::{self, Mode};
 use xtask::debian_image::Variant;
 use xtask::packages::{self, Purpose};
-use xtask::{bare, bench, debian_image, demo_image, deps, libvirtd, observed, sh, tidy};
+use xtask::{bare, bench, debian_image, demo_image, deps, libvirtd, observed, qemu_root, sh, tidy};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,7 +27,7 @@ fn run(arguments: &[String]) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["check"] => check::check(),
-        ["lint"] => check::lint().map(|not_run| not_run.iter().for_each(|line| sh::say(line))),
+        ["lint"] => check::lint().map(print_lines),
         ["test", "--short", rest @ ..] => check::test(Extent::Short, rest, Vec::new()),
         ["test", "--long", rest @ ..] => check::test(Extent::Long, rest, Vec::new()),
         ["test", rest @ ..] => check::test(Extent::Normal, rest, Vec::new()),
@@ -34,8 +35,11 @@ fn run(arguments: &[String]) -> Result<()> {
         ["coverage", "libvirt"] => observed::run(),
         ["deps"] => deps::check(),
         ["tidy"] => tidy::check(),
-        ["codegen"] => codegen::libvirt::run(None, Mode::Write),
-        ["codegen", "--check"] => codegen::libvirt::run(None, Mode::Check),
+        ["codegen"] => codegen::all(Mode::Write).map(print_lines),
+        ["codegen", "--check"] => codegen::all(Mode::Check).map(print_lines),
+        ["codegen", "qmp"] => codegen::qmp::run(Ask::Installed, Mode::Write).map(print_lines),
+        ["codegen", "qmp", "--check"] => codegen::qmp::run(Ask::Installed, Mode::Check).map(print_lines),
+        ["qemu-root"] => qemu_root::build().map(|root| sh::say(&root.display().to_string())),
         ["codegen", "libvirt", "--source", source, "--api", api] => {
             let from = From { source: source.into(), api: api.into() };
             codegen::libvirt::run(Some(&from), Mode::Write)
@@ -63,6 +67,10 @@ fn run(arguments: &[String]) -> Result<()> {
     }
 }
 
+fn print_lines(lines: Vec<String>) {
+    lines.iter().for_each(|line| sh::say(line));
+}
+
 fn debian_images(out: &Path) -> Result<()> {
     debian_image::build(out, Variant::Guest)?;
     debian_image::build(out, Variant::Host).map(drop)
@@ -80,6 +88,8 @@ usage: cargo xtask <command>
   codegen [--check]        Rust files from the checked-in descriptions of protocols; --check compares only
   codegen libvirt --source TREE --api DIR  also the description, from a libvirt source tree and the directory of its
                            *-api.xml (package libvirt-dev: /usr/share/libvirt/api)
+  codegen qmp [--check]    also the description, from the QEMU of Debian 12 that is installed and that of Debian 13 (qemu-root)
+  qemu-root                unpacks the QEMU of Debian 13 outside the workspace
   bench                    all benchmarks, one table in target/bench/table.md
   bare [TARGET]            `make TARGET` (default: demo) inside a fresh Debian; needs root
   packages [build|run|test]  the list of Debian packages; with a word, installs what is missing

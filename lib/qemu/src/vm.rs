@@ -23,7 +23,7 @@ use qmp::{
         Balloon, Cont, QueryBlockstats, QueryStatus, Quit, RunState, StatusInfo, Stop, SystemPowerdown,
         SystemReset,
     },
-    events::{ShutdownCause, StateEvent},
+    events::{EventData, ShutdownCause},
 };
 use std::{future::Future, io, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 use tokio::{net::UnixStream, sync::watch};
@@ -239,7 +239,7 @@ pub(crate) async fn greet(stream: UnixStream) -> Result<Connection, CallError> {
     let (client, driver) = qmp::client(stream, qmp::Options::default());
     let mut driver: Driver = Box::pin(driver);
     // Subscribed before the state is read: what changes in between is seen.
-    let events = client.subscribe(Filter::Names(StateEvent::NAMES), EVENTS);
+    let events = client.subscribe(Filter::Names(STATE_EVENTS), EVENTS);
     let opened = client.with_deadline(None);
     let status = {
         let query = opened.call(&QueryStatus {});
@@ -442,20 +442,24 @@ impl Supervisor {
     }
 
     fn event(&mut self, event: &qmp::Event) {
-        let Some(event) = StateEvent::of(event) else { return };
-        match event {
-            StateEvent::Shutdown(cause) => self.change(|status| {
-                status.shutdown = Some(cause);
+        match EventData::of(event) {
+            Ok(EventData::Shutdown(shutdown)) => self.change(|status| {
+                status.shutdown = Some(shutdown.reason);
                 status.run_state = RunState::Shutdown;
             }),
             // The event says it all; on a busy host an answer from a guest that has just begun takes tens of milliseconds.
-            StateEvent::Resume => self.change(|status| {
+            Ok(EventData::Resume) => self.change(|status| {
                 status.shutdown = None;
                 status.run_state = RunState::Running;
             }),
-            StateEvent::Reset(ShutdownCause::GuestReset) => self.change(|status| status.guest_resets += 1),
-            StateEvent::Reset(_) | StateEvent::BalloonChange(_) | StateEvent::Powerdown => return,
-            _ => {}
+            Ok(EventData::Reset(reset)) => {
+                if reset.reason != ShutdownCause::GuestReset {
+                    return;
+                }
+                self.change(|status| status.guest_resets += 1);
+            }
+            // Of the others, and of one that has another form than ours, the state tells enough.
+            Ok(_) | Err(_) => {}
         }
         self.refresh = true;
     }
@@ -503,6 +507,9 @@ async fn answer(probe: &mut Option<Probe>) -> Result<StatusInfo, CallError> {
         None => std::future::pending().await,
     }
 }
+
+/// The events after which the state may be another one.
+const STATE_EVENTS: &[&str] = &["SHUTDOWN", "RESET", "STOP", "RESUME", "GUEST_PANICKED", "BLOCK_IO_ERROR"];
 
 /// State events kept for a supervisor that is late; the oldest matter least.
 const EVENTS: usize = 64;

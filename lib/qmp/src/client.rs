@@ -5,6 +5,7 @@ use crate::{
     events::{Filter, Hub, Subscription, Waiter},
     message::{Event, Greeting, Refusal},
     session::{CallId, Counters, Execution, Limits, Output, Session, Violation},
+    wire::{Decode as _, DecodeError},
 };
 use serde_json::{Map, Value};
 use std::{
@@ -112,20 +113,17 @@ impl Client {
     /// # Errors
     /// [`CallError`].
     pub async fn call<C: Command>(&self, command: &C) -> Result<C::Reply, CallError> {
-        let arguments = match serde_json::to_value(command) {
-            Ok(Value::Object(arguments)) => arguments,
-            Ok(_) => Map::new(),
-            Err(source) => return Err(CallError::Encode { command: C::NAME.to_owned(), source }),
-        };
-        let reply = self.run(C::NAME, arguments, C::EXECUTION).await?;
-        serde_json::from_value(reply)
-            .map_err(|source| CallError::Decode { command: C::NAME.to_owned(), source })
+        let mut arguments = Map::new();
+        command.put(&mut arguments);
+        let reply = self.run(C::FACTS.name, arguments, C::EXECUTION).await?;
+        C::Reply::decode(reply)
+            .map_err(|source| CallError::Decode { command: C::FACTS.name.to_owned(), source })
     }
 
     /// Runs any command; `arguments` may be empty.
     ///
     /// # Errors
-    /// [`CallError`], never [`CallError::Decode`] or [`CallError::Encode`].
+    /// [`CallError`], never [`CallError::Decode`].
     pub async fn execute(&self, command: &str, arguments: Map<String, Value>) -> Result<Value, CallError> {
         self.run(command, arguments, Execution::InBand).await
     }
@@ -238,15 +236,6 @@ pub enum CallError {
         /// The command.
         command: String,
     },
-    /// The arguments have no JSON form.
-    #[error("the arguments of {command} have no JSON form")]
-    Encode {
-        /// The command.
-        command: String,
-        /// Why not.
-        #[source]
-        source: serde_json::Error,
-    },
     /// The answer has not the declared form.
     #[error("the answer to {command} has an unexpected form")]
     Decode {
@@ -254,7 +243,7 @@ pub enum CallError {
         command: String,
         /// What is wrong with it.
         #[source]
-        source: serde_json::Error,
+        source: DecodeError,
     },
 }
 

@@ -1,8 +1,8 @@
-//! Events: delivery that never holds up the connection, and typed forms of the ones that tell a machine's state.
+//! Events: delivery that never holds up the connection, and their typed forms.
 
-use crate::{message::Event, open_enum::open_enum};
-use serde::Deserialize;
-use serde_json::Value;
+pub use crate::generated::{EventData, ShutdownCause};
+
+use crate::message::Event;
 use std::{
     collections::VecDeque,
     fmt,
@@ -199,98 +199,4 @@ impl Ring {
 /// Every section under these locks leaves the value whole, so a panic elsewhere spoils nothing.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-open_enum! {
-    /// Why a machine was shut down or reset (`ShutdownCause`).
-    pub enum ShutdownCause {
-        /// No request pending.
-        None = "none",
-        /// A fault on the host.
-        HostError = "host-error",
-        /// The command `quit`.
-        HostQmpQuit = "host-qmp-quit",
-        /// The command `system_reset`.
-        HostQmpSystemReset = "host-qmp-system-reset",
-        /// A signal to the process.
-        HostSignal = "host-signal",
-        /// The user interface was closed.
-        HostUi = "host-ui",
-        /// The guest powered itself off.
-        GuestShutdown = "guest-shutdown",
-        /// The guest asked for a reset.
-        GuestReset = "guest-reset",
-        /// The guest panicked and panics end the machine.
-        GuestPanic = "guest-panic",
-        /// A part of the machine was reset.
-        SubsystemReset = "subsystem-reset",
-        /// A snapshot is being loaded.
-        SnapshotLoad = "snapshot-load",
-    }
-}
-
-/// The events that change what a machine is doing.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum StateEvent {
-    /// The machine was shut down; under `-no-shutdown` the process stays.
-    Shutdown(ShutdownCause),
-    /// The machine was reset. `system_reset` raises it twice.
-    Reset(ShutdownCause),
-    /// Virtual CPUs stopped.
-    Stop,
-    /// Virtual CPUs run again.
-    Resume,
-    /// The power button was pressed.
-    Powerdown,
-    /// The guest reported a panic.
-    GuestPanicked,
-    /// The guest's balloon changed: memory left to the guest, in bytes.
-    BalloonChange(u64),
-    /// A disk failed and the machine may have stopped for it.
-    BlockIoError {
-        /// Id of the device, possibly empty.
-        device: String,
-    },
-}
-
-impl StateEvent {
-    /// Names for a subscription to exactly these events.
-    pub const NAMES: &'static [&'static str] = &[
-        "SHUTDOWN",
-        "RESET",
-        "STOP",
-        "RESUME",
-        "POWERDOWN",
-        "GUEST_PANICKED",
-        "BALLOON_CHANGE",
-        "BLOCK_IO_ERROR",
-    ];
-
-    /// The typed form, if it is one of these and has the known form.
-    #[must_use]
-    pub fn of(event: &Event) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Reason {
-            reason: ShutdownCause,
-        }
-        let reason = || {
-            Reason::deserialize(Value::Object(event.data.clone()))
-                .map_or_else(|_| ShutdownCause::Unknown(String::new()), |data| data.reason)
-        };
-        Some(match event.name.as_str() {
-            "SHUTDOWN" => Self::Shutdown(reason()),
-            "RESET" => Self::Reset(reason()),
-            "STOP" => Self::Stop,
-            "RESUME" => Self::Resume,
-            "POWERDOWN" => Self::Powerdown,
-            "GUEST_PANICKED" => Self::GuestPanicked,
-            "BALLOON_CHANGE" => Self::BalloonChange(event.data.get("actual")?.as_u64()?),
-            "BLOCK_IO_ERROR" => {
-                let device = event.data.get("device").and_then(Value::as_str).unwrap_or_default();
-                Self::BlockIoError { device: device.to_owned() }
-            }
-            _ => return None,
-        })
-    }
 }

@@ -11,7 +11,8 @@
 //! - [`session`] is the protocol as a value: negotiation, ids, what may be in flight.
 //! - [`Client`] and the future from [`client()`] join the session to any byte stream. The caller runs the future; dropping
 //!   a call, even half written, never harms the connection.
-//! - [`commands`] and [`events`] hold typed forms of a part of the interface; [`Client::execute`] reaches all of it.
+//! - [`commands`] and [`events`] hold typed forms of the whole interface of QEMU 7.2 and 10.0 and their storage daemons;
+//!   [`Client::execute`] reaches what is newer. [`wire`] is what they stand on.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,12 +34,17 @@
 mod client;
 pub mod codec;
 pub mod commands;
+#[cfg(test)]
+mod conformance;
 pub mod events;
+mod generated;
 mod message;
 mod open_enum;
 pub mod session;
+pub mod wire;
 
 pub use client::{CallError, Client, CloseReason, Options, client};
 pub use events::{EventError, Filter, Subscription, Waiter};
 pub use message::{ErrorClass, Event, Greeting, Malformed, Refusal, Timestamp, Triple, Version};
 pub use session::Execution;
+pub use wire::DecodeError;

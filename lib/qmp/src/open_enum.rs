@@ -15,6 +15,7 @@ macro_rules! open_enum {
         impl $name {
             /// The value as it stands on the wire.
             #[must_use]
+            #[inline]
             pub fn as_str(&self) -> &str {
                 match self {
                     $(Self::$arm => $text,)+
@@ -24,6 +25,7 @@ macro_rules! open_enum {
         }
 
         impl From<&str> for $name {
+            #[inline]
             fn from(text: &str) -> Self {
                 match text {
                     $($text => Self::$arm,)+
@@ -33,23 +35,30 @@ macro_rules! open_enum {
         }
 
         impl std::fmt::Display for $name {
+            #[inline]
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.as_str())
             }
         }
 
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
+        impl $crate::wire::Encode for $name {
+            #[inline]
+            fn encode(&self) -> serde_json::Value {
+                serde_json::Value::from(self.as_str())
             }
         }
 
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-                Ok(Self::from(&*text))
+        impl $crate::wire::Decode for $name {
+            #[inline]
+            fn decode(value: serde_json::Value) -> Result<Self, $crate::wire::DecodeError> {
+                match value {
+                    serde_json::Value::String(text) => Ok(Self::from(text.as_str())),
+                    other => Err($crate::wire::DecodeError::expected("a string", &other)),
+                }
             }
         }
+
+        $crate::wire::serde_forms!($name);
     };
 }
 

@@ -2,8 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test program: helpers beside the tests fail alike")]
 
 use qmp::{
-    CallError, Client, CloseReason, EventError, Filter, Options,
-    commands::{QueryStatus, RunState},
+    CallError, Client, CloseReason, DecodeError, EventError, Filter, Options,
+    commands::{Command, Facts, QueryStatus, RunState},
+    wire::{Encode, Json, Members, Object},
 };
 use serde_json::{Map, Value, json};
 use std::{sync::Arc, time::Duration};
@@ -69,6 +70,55 @@ async fn a_dropped_call_harms_nothing_and_its_late_reply_is_counted() {
     });
     assert_eq!(status.unwrap().status, RunState::Unknown("a-new-state".into()));
     assert_eq!(client.counters().late_replies, 1);
+}
+
+/// A command that QEMU itself does not have.
+#[derive(Debug)]
+struct VendorLevel {
+    level: i64,
+}
+
+impl Object for VendorLevel {
+    fn put(&self, into: &mut Map<String, Value>) {
+        into.insert("level".to_owned(), self.level.encode());
+    }
+
+    fn take(members: &mut Members) -> Result<Self, DecodeError> {
+        Ok(Self { level: members.take("level")? })
+    }
+}
+
+impl Command for VendorLevel {
+    const FACTS: &'static Facts = &Facts::unlisted("__com.example_level");
+    type Reply = Json<Vec<u8>>;
+}
+
+#[tokio::test]
+async fn a_command_of_ones_own_is_called_like_the_others() {
+    let (client, mut server, _tasks) = connected(Options::default()).await;
+    let (reply, ()) = tokio::join!(client.call(&VendorLevel { level: -3 }), async {
+        let request = server.request().await;
+        assert_eq!(request["execute"], "__com.example_level");
+        assert_eq!(request["arguments"], json!({"level": -3}));
+        server.answer(&request, json!([1, 2])).await;
+    });
+    assert_eq!(reply.unwrap().0, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_reply_of_another_form_names_the_place_and_keeps_the_connection() {
+    let (client, mut server, _tasks) = connected(Options::default()).await;
+    let (reply, ()) = tokio::join!(client.call(&QueryStatus {}), async {
+        let request = server.request().await;
+        server.answer(&request, json!({"running": "yes", "status": "running"})).await;
+    });
+    let Err(CallError::Decode { source, .. }) = reply else { panic!("{reply:?}") };
+    assert_eq!(source.to_string(), "running: expected a boolean, found a string");
+    let (status, ()) = tokio::join!(client.call(&QueryStatus {}), async {
+        let request = server.request().await;
+        server.answer(&request, json!({"running": true, "status": "running"})).await;
+    });
+    assert!(status.unwrap().running);
 }
 
 #[tokio::test(start_paused = true)]

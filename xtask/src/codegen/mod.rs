@@ -1,6 +1,7 @@
 //! `codegen`: files that are generated and checked in, and the check that they are what the generator prints.
 
 pub mod libvirt;
+pub mod qmp;
 
 use crate::sh;
 use anyhow::{Context, Result, bail};
@@ -8,6 +9,17 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+/// All files from the checked-in descriptions; the description of QMP also against the programs that are installed, when it is
+/// only compared. Answers what could not be compared.
+///
+/// # Errors
+/// As the generators.
+pub fn all(mode: Mode) -> Result<Vec<String>> {
+    libvirt::run(None, mode)?;
+    let ask = if mode == Mode::Check { qmp::Ask::Installed } else { qmp::Ask::Nobody };
+    qmp::run(ask, mode)
+}
 
 /// What a generator made: files by their path inside the workspace.
 #[derive(Debug, Default)]
