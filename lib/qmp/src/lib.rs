@@ -45,7 +45,9 @@ mod message;
 pub mod open;
 mod open_enum;
 pub mod schema;
+pub mod scripted;
 pub mod session;
+pub mod share;
 mod transport;
 pub mod wire;
 

@@ -495,8 +495,8 @@ object! {
         mask: Option<String> = "mask",
         /// `irtt`.
         irtt: Option<i64> = "irtt",
-        /// `flags`.
-        flags: Option<i64> = "flags",
+        /// `flags`; the agent extends the sign of their 32 bits.
+        flags: Option<u64> = "flags",
         /// `refcnt`.
         refcnt: Option<i64> = "refcnt",
         /// `use`.

@@ -8,4 +8,5 @@
 mod descriptors;
 mod faults;
 mod opening;
+mod sharing;
 mod support;
