@@ -22,7 +22,7 @@ impl Seen {
         let lives = match status.phase {
             _ if report.gone || report.rejected || report.revoked => return Self::Nothing,
             Phase::Deleting => return Self::Nothing,
-            Phase::Unknown if status.message.is_empty() => return Self::NotYet,
+            _ if !status.has_looked() => return Self::NotYet,
             Phase::Pending | Phase::Scheduled | Phase::Preparing | Phase::Stopped | Phase::Failed => false,
             _ => true,
         };
