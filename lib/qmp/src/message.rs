@@ -27,6 +27,14 @@ pub struct Version {
     pub package: String,
 }
 
+impl Version {
+    /// From a reply to `query-version`.
+    pub(crate) fn of(reply: Value) -> Result<Self, Malformed> {
+        let excerpt = || reply.to_string().chars().take(EXCERPT_BYTES).collect();
+        Self::deserialize(&reply).map_err(|error| Malformed { reason: error.to_string(), excerpt: excerpt() })
+    }
+}
+
 /// A release number (`VersionTriple`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 pub struct Triple {
