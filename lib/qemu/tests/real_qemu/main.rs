@@ -7,6 +7,7 @@
 
 mod connection;
 mod failures;
+mod process;
 
 use qemu::{
     Adoption, Config, Exit, Powerdown, Responsive, StartError, StartSpec, Supervision, Vm, adopt,
@@ -444,6 +445,15 @@ const BOOT_SECTOR: &[u8] = &[
     0, 0, b'R', b'E', b'A', b'D', b'Y', b'\n', 0,
 ];
 
+fn boot_disk(directory: &Path) -> Disk {
+    let path = directory.join("boot.raw");
+    let mut sector = vec![0; 1 << 20];
+    sector[..BOOT_SECTOR.len()].copy_from_slice(BOOT_SECTOR);
+    (sector[510], sector[511]) = (0x55, 0xaa);
+    fs::write(&path, sector).unwrap();
+    Disk::new("root", Image::raw(path))
+}
+
 async fn read_banner(console: &mut UnixStream) {
     let mut seen = Vec::new();
     while !seen.ends_with(b"READY\n") {
@@ -460,12 +470,7 @@ async fn a_guest_that_resets_or_powers_off_is_told_from_a_quit_also_by_a_later_m
         return;
     }
     let directory = scratch();
-    let path = directory.path().join("boot.raw");
-    let mut sector = vec![0; 1 << 20];
-    sector[..BOOT_SECTOR.len()].copy_from_slice(BOOT_SECTOR);
-    (sector[510], sector[511]) = (0x55, 0xaa);
-    fs::write(&path, sector).unwrap();
-    let disk = Disk::new("root", Image::raw(path));
+    let disk = boot_disk(directory.path());
     let (vm, tasks) = started(spec(directory.path(), Config { disks: vec![disk], ..config() })).await;
     let mut console = qemu::socket::connect(&vm.record().console_socket).await.unwrap();
     vm.resume().await.unwrap();
