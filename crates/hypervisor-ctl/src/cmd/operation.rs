@@ -133,7 +133,7 @@ pub(crate) fn show(context: &mut Context, operation: &v1::Operation) -> Result<(
 /// What became of a command's operation.
 pub(crate) enum Settled {
     /// It has ended; none where there was nothing to do.
-    Ended(Option<v1::Operation>),
+    Ended(Option<Box<v1::Operation>>),
     /// Nobody waits: it was shown.
     Shown,
 }
@@ -148,7 +148,8 @@ pub(crate) async fn settle(
     match begun {
         Some(begun) if waiting.no_wait => show(context, &begun).map(|()| Settled::Shown),
         Some(begun) => {
-            wait(context, connection, begun, waiting.timeout).await.map(|ended| Settled::Ended(Some(ended)))
+            let ended = wait(context, connection, begun, waiting.timeout).await?;
+            Ok(Settled::Ended(Some(Box::new(ended))))
         }
         None => Ok(Settled::Ended(None)),
     }
