@@ -45,15 +45,17 @@ impl Taken {
 #[derive(Debug, Default)]
 pub struct Chain<'m> {
     pieces: Vec<Slice<'m>>,
+    /// Pieces and bytes that the device reads, which are the first.
     readable: usize,
-    bytes: [u32; 2],
+    readable_bytes: u32,
+    bytes: u32,
     writes: bool,
 }
 
 impl<'m> Chain<'m> {
     /// An empty one.
     pub const fn new() -> Self {
-        Self { pieces: Vec::new(), readable: 0, bytes: [0; 2], writes: false }
+        Self { pieces: Vec::new(), readable: 0, readable_bytes: 0, bytes: 0, writes: false }
     }
 
     /// What the device reads.
@@ -71,13 +73,13 @@ impl<'m> Chain<'m> {
     /// Bytes that the device reads.
     #[inline]
     pub const fn readable_bytes(&self) -> u32 {
-        self.bytes[0]
+        self.readable_bytes
     }
 
     /// Bytes that the device writes.
     #[inline]
     pub const fn writable_bytes(&self) -> u32 {
-        self.bytes[1]
+        self.bytes - self.readable_bytes
     }
 
     /// Reads from the first readable byte on.
@@ -96,12 +98,13 @@ impl<'m> Chain<'m> {
     pub(crate) fn clear(&mut self) {
         self.pieces.clear();
         self.readable = 0;
-        self.bytes = [0; 2];
+        self.readable_bytes = 0;
+        self.bytes = 0;
         self.writes = false;
     }
 
     /// Adds the segment of descriptor `index`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push<T: Translate<'m>>(
         &mut self,
         memory: &T,
@@ -115,11 +118,7 @@ impl<'m> Chain<'m> {
         }
         self.writes = writes;
         let Segment { address, length } = segment;
-        let [read, written] = self.bytes;
-        if read.checked_add(written).and_then(|sum| sum.checked_add(length)).is_none() {
-            return Err(Fault::Length);
-        }
-        self.bytes[usize::from(writes)] += length;
+        self.bytes = self.bytes.checked_add(length).ok_or(Fault::Length)?;
         let access = if writes { Access::Write } else { Access::Read };
         match memory.translate_one(address, length, access) {
             Some(piece) => self.pieces.push(piece),
@@ -127,6 +126,7 @@ impl<'m> Chain<'m> {
         }
         if !writes {
             self.readable = self.pieces.len();
+            self.readable_bytes = self.bytes;
         }
         Ok(())
     }

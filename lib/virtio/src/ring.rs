@@ -105,25 +105,32 @@ impl Tables {
     }
 }
 
-/// Segments of a chain, and the bytes that the device may write.
+/// Segments of a chain, and the entries of the ring that it takes.
 #[inline]
-pub(crate) fn total(
+pub(crate) fn entries(
     readable: &[Segment],
     writable: &[Segment],
     size: u16,
     tables: Option<&Tables>,
-) -> Result<(u16, u32), AddError> {
+) -> Result<(u16, u16), AddError> {
     let segments = readable.len() + writable.len();
     let most = tables.map_or(size, |tables| tables.each.min(size));
-    let count = u16::try_from(segments).ok().filter(|count| *count <= most);
-    let count = count.ok_or(AddError::Long { segments, most })?;
-    if count == 0 {
-        return Err(AddError::Empty);
+    if segments > usize::from(most) {
+        return Err(AddError::Long { segments, most });
     }
+    match segments as u16 {
+        0 => Err(AddError::Empty),
+        count => Ok((count, if tables.is_some() { 1 } else { count })),
+    }
+}
+
+/// The bytes of a chain that the device may write.
+#[inline]
+pub(crate) fn writable_bytes(readable: &[Segment], writable: &[Segment]) -> Result<u32, AddError> {
     let sum = |all: &[Segment]| all.iter().map(|segment| u64::from(segment.length)).sum::<u64>();
-    let (read, written) = (sum(readable), sum(writable));
-    match u32::try_from(read + written) {
-        Ok(_) => Ok((count, written as u32)),
+    let written = sum(writable);
+    match u32::try_from(sum(readable) + written) {
+        Ok(_) => Ok(written as u32),
         Err(_) => Err(AddError::Length),
     }
 }

@@ -4,7 +4,7 @@ use super::{Position, TURN, wanted};
 use crate::Fault;
 use crate::cells::{INDIRECT, NEXT, Packed, PackedCells, Suppression, WRITE};
 use crate::chain::Segment;
-use crate::ring::{AddError, Done, Full, Options, Tables, Token, total};
+use crate::ring::{AddError, Done, Full, Options, Tables, Token, entries, writable_bytes};
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -27,7 +27,6 @@ pub struct Driver<C> {
     cells: C,
     options: Options,
     tables: Option<Tables>,
-    size: u16,
     slots: Box<[Slot]>,
     /// In order: ids as they were offered, by `offers` modulo the size.
     order: Box<[u16]>,
@@ -55,7 +54,6 @@ impl<C: PackedCells> Driver<C> {
             slot.next = next;
         }
         Self {
-            size,
             slots,
             order: vec![0; usize::from(size).next_power_of_two()].into_boxed_slice(),
             cells,
@@ -82,8 +80,9 @@ impl<C: PackedCells> Driver<C> {
     }
 
     /// Entries of the ring.
-    pub const fn size(&self) -> u16 {
-        self.size
+    #[inline]
+    pub fn size(&self) -> u16 {
+        self.cells.size()
     }
 
     /// Places that are free.
@@ -102,32 +101,37 @@ impl<C: PackedCells> Driver<C> {
     /// As there.
     #[inline]
     pub fn add(&mut self, readable: &[Segment], writable: &[Segment]) -> Result<Token, AddError> {
-        let (count, writable_bytes) = total(readable, writable, self.size, self.tables.as_ref())?;
-        let indirect = self.tables.as_ref().filter(|_| count > 1);
-        let needed = if indirect.is_some() { 1 } else { count };
+        let (count, needed) = entries(readable, writable, self.size(), self.tables.as_ref())?;
+        let writable_bytes = writable_bytes(readable, writable)?;
         if self.free < needed {
             return Err(AddError::Full(Full));
         }
         let id = self.free_id;
         let head = self.next;
-        if let Some(tables) = indirect {
-            let table = tables.fill(id, readable, writable, false);
-            self.offer(head, id, table, INDIRECT);
-        } else {
-            // From the last to the first: the head comes last, and with it the chain.
-            let flagged = readable.iter().map(|s| (s, 0)).chain(writable.iter().map(|s| (s, WRITE)));
-            let mut flagged = flagged.zip(0..);
-            let first = flagged.next();
-            for ((segment, write), place) in flagged {
-                let more = if place + 1 < count { NEXT } else { 0 };
-                let at = head.plus(place, self.size);
-                self.cells.set_address(at.place, segment.address);
-                let flags = write | more | at.available();
-                self.cells.set_state(at.place, Packed { length: segment.length, id, flags });
+        match &self.tables {
+            Some(tables) if count > 1 => {
+                let table = tables.fill(id, readable, writable, false);
+                self.offer(head, id, table, INDIRECT);
             }
-            if let Some(((segment, write), _)) = first {
-                let more = if count > 1 { NEXT } else { 0 };
-                self.offer(head, id, *segment, write | more);
+            _ => {
+                // The head comes last, and with it the chain.
+                let (mut at, mut left) = (head, count);
+                let mut first = None;
+                for (segments, write) in [(readable, 0), (writable, WRITE)] {
+                    for segment in segments {
+                        left -= 1;
+                        let flags = if left > 0 { write | NEXT } else { write };
+                        if first.is_none() {
+                            first = Some((*segment, flags));
+                        } else {
+                            self.fill(at, id, *segment, flags);
+                        }
+                        at = at.plus(1, self.size());
+                    }
+                }
+                if let Some((segment, flags)) = first {
+                    self.offer(head, id, segment, flags);
+                }
             }
         }
         let offered = self.offers;
@@ -139,20 +143,24 @@ impl<C: PackedCells> Driver<C> {
         self.offers = offered.wrapping_add(1);
         self.free -= needed;
         self.filled = self.filled.saturating_add(needed);
-        self.next = head.plus(needed, self.size);
+        self.next = head.plus(needed, self.size());
         Ok(Token(id))
     }
 
     /// Writes a head, or keeps the first of those that are not published.
     #[inline]
     fn offer(&mut self, at: Position, id: u16, segment: Segment, flags: u16) {
-        self.cells.set_address(at.place, segment.address);
-        let state = Packed { length: segment.length, id, flags: flags | at.available() };
-        if self.held.is_none() {
-            self.held = Some((at.place, state));
-        } else {
-            self.cells.set_state(at.place, state);
+        if self.held.is_some() {
+            return self.fill(at, id, segment, flags);
         }
+        self.cells.set_address(at.place(), segment.address);
+        self.held = Some((at.place(), Packed { length: segment.length, id, flags: flags | at.available() }));
+    }
+
+    #[inline]
+    fn fill(&self, at: Position, id: u16, Segment { address, length }: Segment, flags: u16) {
+        self.cells.set_address(at.place(), address);
+        self.cells.set_state(at.place(), Packed { length, id, flags: flags | at.available() });
     }
 
     /// Lets the device see what was added.
@@ -171,7 +179,7 @@ impl<C: PackedCells> Driver<C> {
             return false;
         }
         self.cells.fence();
-        wanted(self.cells.device_event(), self.options.event_index, self.next, filled, self.size)
+        wanted(self.cells.device_event(), self.options.event_index, self.next, filled, self.size())
     }
 
     /// As [`crate::split::Driver::reap`].
@@ -186,7 +194,7 @@ impl<C: PackedCells> Driver<C> {
         let (id, written) = match self.batch {
             Some(batch) => batch,
             None => {
-                let state = self.cells.state(self.used.place);
+                let state = self.cells.state(self.used.place());
                 if state.flags & TURN != self.used.used() {
                     return Ok(None);
                 }
@@ -205,14 +213,14 @@ impl<C: PackedCells> Driver<C> {
     /// `true`: the next is used already, and there may be no call for it.
     pub fn want_calls(&mut self, more: u16) -> bool {
         let event = if self.options.event_index {
-            let at = self.used.plus(more.clamp(1, self.size) - 1, self.size);
+            let at = self.used.plus(more.clamp(1, self.size()) - 1, self.size());
             Suppression { place: at.bits(), flags: Suppression::AT_PLACE }
         } else {
             Suppression { place: 0, flags: Suppression::ENABLE }
         };
         self.cells.set_driver_event(event);
         self.cells.fence();
-        self.cells.state(self.used.place).flags & TURN == self.used.used()
+        self.cells.state(self.used.place()).flags & TURN == self.used.used()
     }
 
     /// Asks for no calls. A device may call all the same.
@@ -239,7 +247,7 @@ impl<C: PackedCells> Driver<C> {
         slot.next = free_id;
         self.free_id = id;
         self.free += count;
-        self.used = self.used.plus(count, self.size);
+        self.used = self.used.plus(count, self.size());
         self.reaped = self.reaped.wrapping_add(1);
         Some(Done { token: Token(id), written: written.min(writable), overlong: written > writable })
     }

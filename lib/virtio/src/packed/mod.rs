@@ -13,50 +13,59 @@ pub use driver::Driver;
 use crate::cells::{AVAILABLE, Suppression, USED};
 use crate::event::passed;
 
-/// A place in the ring, and how often the ring was gone round, modulo 2.
+/// A place in the ring, and how often the ring was gone round, modulo 2, as in event structures: the place in bits 0 to 14, the wrap
+/// counter in bit 15.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// Below the size of the ring.
-    pub place: u16,
-    /// The wrap counter: `true` in the first round.
-    pub wrap: bool,
-}
+pub struct Position(u16);
 
 impl Position {
-    /// Where every ring begins.
-    pub const START: Self = Self { place: 0, wrap: true };
+    /// Where every ring begins: the counter is 1 in the first round.
+    pub const START: Self = Self(1 << 15);
 
-    /// As in event structures: the place in bits 0 to 14, the counter in bit 15.
-    pub const fn bits(self) -> u16 {
-        self.place | (self.wrap as u16) << 15
+    /// A place, and the wrap counter there.
+    pub const fn new(place: u16, wrap: bool) -> Self {
+        Self(place & 0x7fff | (wrap as u16) << 15)
     }
 
-    /// From the same.
+    /// From its bits.
     pub const fn from_bits(bits: u16) -> Self {
-        Self { place: bits & 0x7fff, wrap: bits >> 15 != 0 }
+        Self(bits)
+    }
+
+    /// Its bits.
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// The place.
+    #[inline]
+    pub const fn place(self) -> u16 {
+        self.0 & 0x7fff
+    }
+
+    /// The wrap counter.
+    #[inline]
+    pub const fn wrap(self) -> bool {
+        self.0 >> 15 != 0
     }
 
     /// `count` places on, at most once round.
     #[inline]
     const fn plus(self, count: u16, size: u16) -> Self {
-        let place = self.place + count;
-        if place >= size {
-            Self { place: place - size, wrap: !self.wrap }
-        } else {
-            Self { place, wrap: self.wrap }
-        }
+        let place = self.place() + count;
+        if place >= size { Self((place - size) | !self.0 & 1 << 15) } else { Self(place | self.0 & 1 << 15) }
     }
 
     /// Flags of a descriptor that is available here.
     #[inline]
     const fn available(self) -> u16 {
-        if self.wrap { AVAILABLE } else { USED }
+        if self.wrap() { AVAILABLE } else { USED }
     }
 
     /// Flags of one that is used here.
     #[inline]
     const fn used(self) -> u16 {
-        if self.wrap { AVAILABLE | USED } else { 0 }
+        if self.wrap() { AVAILABLE | USED } else { 0 }
     }
 }
 
@@ -71,8 +80,8 @@ fn wanted(event: Suppression, event_index: bool, now: Position, count: u16, size
         Suppression::AT_PLACE if event_index => {
             let at = Position::from_bits(event.place);
             // A place of the other round lies before this one's first.
-            let place = if at.wrap == now.wrap { at.place } else { at.place.wrapping_sub(size) };
-            passed(place, now.place, now.place.wrapping_sub(count))
+            let place = if at.wrap() == now.wrap() { at.place() } else { at.place().wrapping_sub(size) };
+            passed(place, now.place(), now.place().wrapping_sub(count))
         }
         // Also what means nothing: a notification too many harms nobody.
         _ => true,
@@ -100,6 +109,6 @@ impl Base {
     /// From the same; `None` if a place is beyond the ring.
     pub fn from_bits(bits: u32, size: u16) -> Option<Self> {
         let [available, used] = [bits as u16, (bits >> 16) as u16].map(Position::from_bits);
-        (available.place < size && used.place < size).then_some(Self { available, used })
+        (available.place() < size && used.place() < size).then_some(Self { available, used })
     }
 }

@@ -5,7 +5,7 @@ use crate::Fault;
 use crate::cells::{Descriptor, INDIRECT, NEXT, SplitCells, WRITE};
 use crate::chain::Segment;
 use crate::event::passed;
-use crate::ring::{AddError, Done, Full, Options, Tables, Token, total};
+use crate::ring::{AddError, Done, Full, Options, Tables, Token, entries, writable_bytes};
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -59,7 +59,6 @@ pub struct Driver<C> {
     cells: C,
     options: Options,
     tables: Option<Tables>,
-    mask: u16,
     slots: Box<[Slot]>,
     /// Heads by the place in the available ring where they are: what the device could overwrite there does not count.
     offered: Box<[u16]>,
@@ -93,7 +92,6 @@ impl<C: SplitCells> Driver<C> {
             slot.next = next;
         }
         Self {
-            mask: size - 1,
             slots,
             offered: vec![0; usize::from(size)].into_boxed_slice(),
             free: Free { first: 0, last: size - 1, count: size },
@@ -119,8 +117,9 @@ impl<C: SplitCells> Driver<C> {
     }
 
     /// Entries of the ring.
+    #[inline]
     pub fn size(&self) -> u16 {
-        self.mask + 1
+        self.cells.size()
     }
 
     /// Descriptors that are free.
@@ -139,36 +138,37 @@ impl<C: SplitCells> Driver<C> {
     /// [`AddError::Full`] until chains are reaped; the others are the caller's.
     #[inline]
     pub fn add(&mut self, readable: &[Segment], writable: &[Segment]) -> Result<Token, AddError> {
-        let (count, writable_bytes) = total(readable, writable, self.size(), self.tables.as_ref())?;
-        let indirect = self.tables.as_ref().filter(|_| count > 1);
-        let needed = if indirect.is_some() { 1 } else { count };
+        let (count, needed) = entries(readable, writable, self.size(), self.tables.as_ref())?;
+        let writable_bytes = writable_bytes(readable, writable)?;
         if self.free.count < needed {
             return Err(AddError::Full(Full));
         }
         let head = self.free.first;
-        if let Some(tables) = indirect {
-            let table = tables.fill(head, readable, writable, true);
-            let entry = Descriptor { address: table.address, length: table.length, flags: INDIRECT, next: 0 };
-            self.cells.set_descriptor(head, entry);
-            self.free.first = self.slot(head).next;
-        } else {
-            let mut at = head;
-            let flagged = readable.iter().map(|s| (s, 0)).chain(writable.iter().map(|s| (s, WRITE)));
-            for (left, (segment, write)) in (0..count).rev().zip(flagged) {
-                let next = self.slot(at).next;
-                let (flags, link) = if left > 0 { (write | NEXT, next) } else { (write, 0) };
-                let entry =
-                    Descriptor { address: segment.address, length: segment.length, flags, next: link };
-                self.cells.set_descriptor(at, entry);
-                at = next;
+        self.free.first = match &self.tables {
+            Some(tables) if count > 1 => {
+                let Segment { address, length } = tables.fill(head, readable, writable, true);
+                self.cells.set_descriptor(head, Descriptor { address, length, flags: INDIRECT, next: 0 });
+                self.slot(head).next
             }
-            self.free.first = at;
-        }
+            _ => {
+                let (mut at, mut left) = (head, count);
+                for (segments, write) in [(readable, 0), (writable, WRITE)] {
+                    for &Segment { address, length } in segments {
+                        let next = self.slot(at).next;
+                        left -= 1;
+                        let flags = if left > 0 { write | NEXT } else { write };
+                        self.cells.set_descriptor(at, Descriptor { address, length, flags, next });
+                        at = next;
+                    }
+                }
+                at
+            }
+        };
         self.free.count -= needed;
         let offered = self.next;
         let slot = self.slot_mut(head);
         (slot.count, slot.writable, slot.offered) = (needed, writable_bytes, offered);
-        let place = offered & self.mask;
+        let place = offered & self.mask();
         self.cells.set_avail_entry(place, head);
         self.offered[usize::from(place)] = head;
         self.next = offered.wrapping_add(1);
@@ -209,7 +209,7 @@ impl<C: SplitCells> Driver<C> {
         if self.reaped == self.used && !self.look()? {
             return Ok(None);
         }
-        let place = self.reaped & self.mask;
+        let place = self.reaped & self.mask();
         let (id, written) = match self.batch.take() {
             Some(batch) => batch,
             None => self.cells.used_entry(place),
@@ -279,7 +279,7 @@ impl<C: SplitCells> Driver<C> {
     }
 
     fn take_back(&mut self, id: u32, written: u32) -> Option<Done> {
-        let head = u16::try_from(id).ok().filter(|head| *head <= self.mask)?;
+        let head = u16::try_from(id).ok().filter(|head| *head < self.size())?;
         let slot = self.slot_mut(head);
         let (count, writable) = (core::mem::take(&mut slot.count), slot.writable);
         if count == 0 {
@@ -326,14 +326,21 @@ impl<C: SplitCells> Driver<C> {
         self.free.count += count;
     }
 
+    // Read where it never changes: next to counters, one wide load of both would wait for the counter's store.
+    #[inline]
+    fn mask(&self) -> u16 {
+        self.cells.size() - 1
+    }
+
     // The mask keeps every index within the table.
     #[inline]
     fn slot(&self, index: u16) -> Slot {
-        self.slots[usize::from(index & self.mask)]
+        self.slots[usize::from(index & self.mask())]
     }
 
     #[inline]
     fn slot_mut(&mut self, index: u16) -> &mut Slot {
-        &mut self.slots[usize::from(index & self.mask)]
+        let index = index & self.mask();
+        &mut self.slots[usize::from(index)]
     }
 }
