@@ -12,6 +12,7 @@
 //! - [`cells`] is what a ring is made of. Real memory implements it in [`memory`], a model checker implements it in the tests.
 //! - [`memory`] is the memory that driver and device share: [`memory::Regions`] find what is behind an address, and every access goes
 //!   through a [`memory::Slice`].
+//! - [`blk`]: what goes through the rings of a device type.
 //!
 //! Nothing from the other side is trusted: every field is read once into memory of our own, every index, length and address is
 //! checked before it is used, and a ring that broke a rule is broken from then on ([`Fault`]).
@@ -21,10 +22,12 @@
 
 extern crate alloc;
 
+pub mod blk;
 pub mod cells;
 pub mod chain;
 pub mod event;
 mod fault;
+pub mod features;
 pub mod memory;
 pub mod packed;
 pub mod ring;
