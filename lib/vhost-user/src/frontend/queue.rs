@@ -5,9 +5,10 @@ use crate::front::Request;
 use crate::memory::Memory;
 use crate::payload::{VringAddress, VringState};
 use crate::wire::Reply;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::io::{Errno, read, write};
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::io::{Errno, write};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 use virtio::features::Features;
@@ -25,6 +26,8 @@ pub struct Queue {
     index: u32,
     kick: OwnedFd,
     call: OwnedFd,
+    /// Tells of each call once, so that the counter of `call` need not be read: one system call for a wait in place of two.
+    calls: OwnedFd,
 }
 
 impl Queue {
@@ -64,18 +67,15 @@ impl Queue {
             return Ok(true);
         }
         let time = Timespec::try_from(time).map_err(|_| io::ErrorKind::InvalidInput)?;
-        match poll(&mut [PollFd::new(&self.call, PollFlags::IN)], Some(&time)) {
-            Ok(0) => Ok(false),
-            Ok(_) => {
-                let _ = read(&self.call, &mut [0_u8; 8]);
-                Ok(true)
-            }
+        let mut event = [MaybeUninit::uninit()];
+        match epoll::wait(&self.calls, &mut event, Some(&time)) {
+            Ok((called, _)) => Ok(!called.is_empty()),
             Err(Errno::INTR) => Ok(true),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// What becomes readable when the back-end calls.
+    /// What becomes readable when the back-end calls. Who waits on it reads it, and does not use [`Queue::wait`].
     pub fn call(&self) -> BorrowedFd<'_> {
         self.call.as_fd()
     }
@@ -109,8 +109,16 @@ impl FrontEnd {
             ring
         };
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let [kick, call] = [eventfd(0, flags), eventfd(0, flags)];
-        let (kick, call) = (kick.map_err(io::Error::from)?, call.map_err(io::Error::from)?);
+        let (kick, call) =
+            (eventfd(0, flags).map_err(io::Error::from)?, eventfd(0, flags).map_err(io::Error::from)?);
+        let calls = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
+        epoll::add(
+            &calls,
+            &call,
+            epoll::EventData::new_u64(0),
+            epoll::EventFlags::IN | epoll::EventFlags::ET,
+        )
+        .map_err(io::Error::from)?;
 
         self.call(&Request::SetVringNum(VringState { index, num: size.into() }), &[])?;
         let num = if is_packed { packed::Base::START.bits() } else { 0 };
@@ -122,7 +130,7 @@ impl FrontEnd {
         if negotiated.contains(Features::PROTOCOL_FEATURES) {
             self.call(&Request::SetVringEnable(VringState { index, num: 1 }), &[])?;
         }
-        let queue = Queue { ring, index, kick, call };
+        let queue = Queue { ring, index, kick, call, calls };
         // Back-ends that wait for a first kick are woken (the rule was withdrawn, and is still kept by some).
         queue.kick()?;
         Ok(queue)
