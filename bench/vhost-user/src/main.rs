@@ -89,7 +89,12 @@ fn main() -> Result<()> {
             writeln!(
                 out,
                 "{name:<44} {:>10.0}/s  peer {:>10.0}/s  {:>4.2}x   CPU {:>6.0} ns  peer {:>6.0} ns  {:>4.2}x",
-                own.per_second, other.per_second, own.per_second / other.per_second, own.cpu_ns, other.cpu_ns, own.cpu_ns / other.cpu_ns
+                own.per_second,
+                other.per_second,
+                own.per_second / other.per_second,
+                own.cpu_ns,
+                other.cpu_ns,
+                own.cpu_ns / other.cpu_ns
             )?;
             rows.push(json!({
                 "name": name, "unit": "requests/s", "better": "higher", "value": own.per_second, "peer": "blkio 0.5.1",

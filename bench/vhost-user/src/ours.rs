@@ -52,7 +52,17 @@ impl Ours {
             requests.read(&mut queue.ring, places.next() / 512, &[*segment], tag)?;
         }
         queue.submit()?;
-        Ok(Self { _front: front, _memory: memory, queue, requests, data, places, polls, ended: Vec::new(), _parts: parts })
+        Ok(Self {
+            _front: front,
+            _memory: memory,
+            queue,
+            requests,
+            data,
+            places,
+            polls,
+            ended: Vec::new(),
+            _parts: parts,
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! The crate `blkio`.
 
+mod sys;
+
 use crate::{Client, Places, REQUEST, Result};
 use blkio::{Blkio, Blkioq, Completion, ReqFlags};
 use std::mem::MaybeUninit;
@@ -10,7 +12,8 @@ pub struct Peer {
     _blkio: Blkio,
     data: Vec<usize>,
     places: Places,
-    ended: Vec<MaybeUninit<Completion>>,
+    buffer: Vec<MaybeUninit<Completion>>,
+    ended: Vec<(usize, i32)>,
 }
 
 impl Peer {
@@ -30,7 +33,8 @@ impl Peer {
         let mut it = Self {
             queue: queue.ok_or("no queue")?,
             _blkio: blkio,
-            ended: (0..depth).map(|_| MaybeUninit::uninit()).collect(),
+            buffer: (0..depth).map(|_| MaybeUninit::uninit()).collect(),
+            ended: Vec::with_capacity(depth),
             data,
             places: Places(1),
         };
@@ -48,18 +52,17 @@ impl Peer {
 
 impl Client for Peer {
     fn turn(&mut self) -> Result<u64> {
-        let mut ended = std::mem::take(&mut self.ended);
-        let count = self.queue.do_io(&mut ended, 1, None, None).map_err(|error| error.message().to_owned())?;
-        for one in &ended[..count] {
-            // SAFETY: `do_io` filled as many.
-            let one = unsafe { one.assume_init_ref() };
-            if one.ret != 0 {
+        let Self { queue, buffer, ended, .. } = self;
+        sys::completed(queue, buffer, ended).map_err(|error| error.message().to_owned())?;
+        let count = self.ended.len();
+        for i in 0..count {
+            let (tag, result) = self.ended[i];
+            if result != 0 {
                 return Err("a request failed".into());
             }
-            let tag = one.user_data;
             self.read(tag);
         }
-        self.ended = ended;
+        self.ended.clear();
         Ok(count as u64)
     }
 }
