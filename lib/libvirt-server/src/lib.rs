@@ -24,12 +24,13 @@
 
 mod connection;
 pub mod hypervisor;
+mod peer;
 pub mod proxy;
 mod random;
 mod server;
 mod tls;
 mod xml;
 
-pub use hypervisor::{Hypervisor, Refusal, Scope};
+pub use hypervisor::{Hypervisor, Peer, PeerProcess, Refusal, Scope, Service};
 pub use server::{Builder, Handle, Server};
 pub use tls::{Clients, Tls, TlsError};

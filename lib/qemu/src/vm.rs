@@ -11,6 +11,10 @@
 //! handles and watchers stay valid, and calls fail meanwhile. QEMU tells a new connection nothing of the past, so the state
 //! is read anew.
 
+mod shutdown;
+
+pub use shutdown::{Agent, Ladder, Rung};
+
 use crate::{
     process::{Exit, Process},
     record::Record,
@@ -140,10 +144,15 @@ impl Vm {
     /// [`CallError`] of the button, not of the guest.
     pub async fn powerdown(&self, deadline: Duration) -> Result<Powerdown, CallError> {
         self.qmp().call(&SystemPowerdown {}).await?;
+        Ok(self.off(deadline).await)
+    }
+
+    /// Waits for the guest to be off, at most `deadline` long.
+    pub(super) async fn off(&self, deadline: Duration) -> Powerdown {
         let mut status = self.status.clone();
         let off = status.wait_for(|status| status.shutdown.is_some() || status.exit.is_some());
-        let Ok(settled) = tokio::time::timeout(deadline, off).await else { return Ok(Powerdown::Ignored) };
-        Ok(match settled.map(|status| (status.exit, status.shutdown.clone())) {
+        let Ok(settled) = tokio::time::timeout(deadline, off).await else { return Powerdown::Ignored };
+        match settled.map(|status| (status.exit, status.shutdown.clone())) {
             Ok((Some(exit), _)) => Powerdown::Exited(exit),
             Ok((None, Some(cause))) => Powerdown::Off(cause),
             Ok((None, None)) => Powerdown::Ignored,
@@ -152,7 +161,7 @@ impl Vm {
                 Ok(exit) => Powerdown::Exited(exit),
                 Err(_) => Powerdown::Ignored,
             },
-        })
+        }
     }
 
     /// Resets the machine as its button would.

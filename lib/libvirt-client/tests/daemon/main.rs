@@ -11,6 +11,7 @@ mod events;
 #[path = "../generated/every.rs"]
 mod every;
 mod guests;
+mod jobs;
 mod migration;
 mod objects;
 mod observed;

@@ -153,9 +153,13 @@ impl Hypervisor {
     }
 
     pub(super) fn connect_get_lib_version(&mut self, (): ()) -> Reply<remote::ConnectGetLibVersion> {
+        Ok(remote::ConnectGetLibVersionRet { lib_ver: self.lib_version() })
+    }
+
+    /// The release as libvirt counts it.
+    pub(super) fn lib_version(&self) -> u64 {
         let Release(major, minor, micro) = self.version;
-        let lib_ver = (u64::from(major) * 1_000 + u64::from(minor)) * 1_000 + u64::from(micro);
-        Ok(remote::ConnectGetLibVersionRet { lib_ver })
+        (u64::from(major) * 1_000 + u64::from(minor)) * 1_000 + u64::from(micro)
     }
 
     pub(super) fn connect_get_hostname(&mut self, (): ()) -> Reply<remote::ConnectGetHostname> {

@@ -42,7 +42,7 @@ impl Hypervisor {
     /// When [`Hypervisor::tick`] is due next, as time since the epoch.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        self.jobs.iter().map(|job| job.ends).min()
+        self.jobs.iter().map(|job| job.ends).chain(self.administration.deadline()).min()
     }
 
     /// Time has passed: ends the jobs that are due.
@@ -53,7 +53,7 @@ impl Hypervisor {
         for Job { client, call, domain, work, .. } in due {
             let before = self.effects.len();
             let effect = match self.perform(domain, work) {
-                Ok(()) => Effect::Reply { call, result: Vec::new() },
+                Ok(()) => Effect::Reply { call, result: Vec::new(), descriptors: Vec::new() },
                 Err(refusal) => Effect::Refuse { call, refusal },
             };
             self.effects.insert(before, (client, effect));
@@ -100,6 +100,11 @@ impl Hypervisor {
             Work::Dump { crash: false } => {}
         }
         Ok(())
+    }
+
+    /// Calls that take their time.
+    pub(super) fn calls_under_way(&self) -> usize {
+        self.jobs.len()
     }
 
     fn job(&self, dom: &types::Domain<'_>) -> Option<&Job> {

@@ -10,6 +10,7 @@
 //! Its state at the start is that of libvirt's `test:///default`, and it answers in that driver's words; see [`Scope`] for what it can
 //! do beyond.
 
+mod admin;
 mod checkpoint;
 mod connect;
 mod domain;
@@ -28,6 +29,8 @@ mod storage;
 mod stream;
 mod tree;
 
+pub(crate) use admin::Reload;
+pub use admin::{Peer, PeerProcess, Service};
 pub use refusal::Refusal;
 
 use crate::xml::Element;
@@ -38,6 +41,7 @@ use libvirt_protocol::procedure::{Info, Procedure, Program, Release};
 use libvirt_protocol::session::CallId;
 use libvirt_protocol::xdr::Uuid;
 use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// A client of the hypervisor: one connection.
@@ -63,6 +67,8 @@ pub enum Effect {
         call: CallId,
         /// The result, encoded.
         result: Vec<u8>,
+        /// What travels with it.
+        descriptors: Vec<OwnedFd>,
     },
     /// Refuse a call.
     Refuse {
@@ -97,6 +103,8 @@ pub enum Effect {
         /// Why.
         refusal: Refusal,
     },
+    /// Send what can be sent at once, and close the connection.
+    Close,
 }
 
 /// The result of a procedure, or why there is none.
@@ -129,6 +137,12 @@ pub struct Hypervisor {
     jobs: Vec<job::Job>,
     /// The call under way is answered when its job has ended.
     deferred: bool,
+    /// What came with the call under way, and what goes with its reply.
+    received: Vec<OwnedFd>,
+    given: Vec<OwnedFd>,
+    administration: admin::Administration,
+    /// How many clients each server has had.
+    counted: BTreeMap<Service, u64>,
 }
 
 /// Who is being answered.
@@ -141,6 +155,13 @@ struct Caller {
 /// What is kept for a client.
 #[derive(Debug, Default)]
 struct Connected {
+    peer: Peer,
+    /// Its number on its server.
+    number: u64,
+    /// When it came, since the epoch.
+    since: Duration,
+    /// Who it has proved to be.
+    user: Option<String>,
     open: bool,
     read_only: bool,
     next_callback: i32,
@@ -173,6 +194,10 @@ impl Hypervisor {
             job_duration: Duration::ZERO,
             jobs: Vec::new(),
             deferred: false,
+            received: Vec::new(),
+            given: Vec::new(),
+            administration: admin::Administration::default(),
+            counted: BTreeMap::new(),
         };
         hypervisor.interfaces = interface::Interfaces::defaults();
         hypervisor.add_default_network();
@@ -186,15 +211,22 @@ impl Hypervisor {
         self.version = version;
     }
 
-    /// A client has come.
-    pub fn connect(&mut self, client: Client) {
-        self.clients.insert(client, Connected::default());
+    /// A client has come. `now` is the time since the epoch.
+    pub fn connect(&mut self, client: Client, peer: Peer, now: Duration) {
+        self.now = now;
+        self.administration.idle(false, now);
+        let number = self.counted.entry(peer.service).or_default();
+        *number += 1;
+        let connected = Connected { peer, number: *number, since: now, ..Connected::default() };
+        self.clients.insert(client, connected);
     }
 
     /// A client has gone; nothing more is sent to it.
-    pub fn disconnect(&mut self, client: Client) {
+    pub fn disconnect(&mut self, client: Client, now: Duration) {
+        self.now = now;
         self.clients.remove(&client);
         self.effects.retain(|(to, _)| *to != client);
+        self.administration.idle(self.clients.is_empty(), now);
     }
 
     /// How many clients are connected.
@@ -210,9 +242,12 @@ impl Hypervisor {
         call: CallId,
         info: Option<&'static Info>,
         payload: &[u8],
+        descriptors: Vec<OwnedFd>,
         now: Duration,
     ) {
         self.now = now;
+        self.received = descriptors;
+        self.given = Vec::new();
         self.caller = Caller { client, call: Some(call) };
         let before = self.effects.len();
         self.deferred = false;
@@ -226,9 +261,10 @@ impl Hypervisor {
         );
         let effect = match answer {
             Ok(_) if self.deferred => return,
-            Ok(result) => Effect::Reply { call, result },
+            Ok(result) => Effect::Reply { call, result, descriptors: std::mem::take(&mut self.given) },
             Err(refusal) => Effect::Refuse { call, refusal },
         };
+        self.received.clear();
         // A reply goes before what the call set going: streams and events.
         self.effects.insert(before, (client, effect));
     }
@@ -239,8 +275,12 @@ impl Hypervisor {
         info: Option<&'static Info>,
         payload: &[u8],
     ) -> Result<Vec<u8>, Refusal> {
-        let known =
-            Program::from_number(call.program()).filter(|program| program.version() == call.version());
+        let service =
+            self.clients.get(&self.caller.client).map(|client| client.peer.service).unwrap_or_default();
+        let known = Program::from_number(call.program()).filter(|program| {
+            // Administrators have a socket of their own, with nothing else on it.
+            program.version() == call.version() && (*program == Program::Admin) == (service == Service::Admin)
+        });
         let Some(program) = known else {
             let text = format!("Cannot find program {} version {}", call.program(), call.version());
             return Err(Refusal::rpc(text));

@@ -172,6 +172,9 @@ fn phrase(code: ErrorNumber) -> &'static str {
         ErrorNumber::NoName => "missing name information",
         ErrorNumber::NoTarget => "missing target information for device",
         ErrorNumber::NoDomainMetadata => "metadata not found",
+        ErrorNumber::NoServer => "Server not found",
+        ErrorNumber::NoClient => "Client not found",
+        ErrorNumber::ArgumentUnsupported => "argument unsupported",
         _ => "",
     }
 }

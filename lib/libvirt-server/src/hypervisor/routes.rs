@@ -2,7 +2,7 @@
 
 use super::{Hypervisor, Refusal, Scope};
 use libvirt_protocol::procedure::{Info, Procedure, Program};
-use libvirt_protocol::{remote, xdr};
+use libvirt_protocol::{admin, remote, xdr};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -10,12 +10,12 @@ use std::sync::LazyLock;
 pub(super) type Handler = fn(&mut Hypervisor, &[u8]) -> Result<Vec<u8>, Refusal>;
 
 macro_rules! routes {
-    ($($procedure:ident => $method:ident;)*) => {
+    ($program:ident: $($procedure:ident => $method:ident;)*) => {
         [$((
-            <remote::$procedure as Procedure>::INFO.number,
+            <$program::$procedure as Procedure>::INFO.number,
             |hypervisor, payload| {
                 let args = xdr::decode(payload).map_err(|_| Refusal::arguments())?;
-                let result: <remote::$procedure as Procedure>::Ret<'static> = hypervisor.$method(args)?;
+                let result: <$program::$procedure as Procedure>::Ret<'static> = hypervisor.$method(args)?;
                 xdr::encode(&result).map_err(|error| Refusal::rpc(error.to_string()))
             },
         )),*]
@@ -23,7 +23,7 @@ macro_rules! routes {
 }
 
 /// What libvirt's test driver can do.
-const TEST_DRIVER: &[(i32, Handler)] = &routes! {
+const TEST_DRIVER: &[(i32, Handler)] = &routes! { remote:
     AuthList => auth_list;
     ConnectOpen => connect_open;
     ConnectClose => connect_close;
@@ -282,7 +282,7 @@ const TEST_DRIVER: &[(i32, Handler)] = &routes! {
 };
 
 /// What it cannot do.
-const BEYOND: &[(i32, Handler)] = &routes! {
+const BEYOND: &[(i32, Handler)] = &routes! { remote:
     ConnectSecretEventRegisterAny => secret_event_register_any;
     ConnectSecretEventDeregisterAny => secret_event_deregister_any;
     DomainGetJobInfo => domain_get_job_info;
@@ -323,21 +323,50 @@ const BEYOND: &[(i32, Handler)] = &routes! {
     StorageVolGetInfoFlags => vol_get_info_flags;
 };
 
+/// The daemon's own administration.
+const ADMIN: &[(i32, Handler)] = &routes! { admin:
+    ConnectOpen => admin_open;
+    ConnectClose => admin_close;
+    ConnectGetLibVersion => admin_lib_version;
+    ConnectListServers => admin_servers;
+    ConnectLookupServer => admin_server;
+    ServerGetThreadpoolParameters => admin_threadpool;
+    ServerSetThreadpoolParameters => admin_set_threadpool;
+    ServerListClients => admin_clients;
+    ServerLookupClient => admin_client;
+    ClientGetInfo => admin_client_info;
+    ClientClose => admin_client_close;
+    ServerGetClientLimits => admin_limits;
+    ServerSetClientLimits => admin_set_limits;
+    ConnectGetLoggingOutputs => admin_outputs;
+    ConnectGetLoggingFilters => admin_filters;
+    ConnectSetLoggingOutputs => admin_set_outputs;
+    ConnectSetLoggingFilters => admin_set_filters;
+    ServerUpdateTlsFiles => admin_update_tls;
+    ConnectSetDaemonTimeout => admin_set_timeout;
+    ConnectDaemonShutdown => admin_shut_down;
+};
+
 /// The method for a procedure; `None` where the driver has none.
 pub(super) fn find(program: Program, procedure: i32, scope: Scope) -> Option<Handler> {
-    static INDEX: LazyLock<HashMap<i32, (Handler, Scope)>> = LazyLock::new(|| {
-        let all = TEST_DRIVER.iter().map(|(number, handler)| (*number, (*handler, Scope::TestDriver)));
-        all.chain(BEYOND.iter().map(|(number, handler)| (*number, (*handler, Scope::Complete)))).collect()
+    static INDEX: LazyLock<HashMap<(Program, i32), (Handler, Scope)>> = LazyLock::new(|| {
+        let tables = [
+            (Program::Remote, TEST_DRIVER, Scope::TestDriver),
+            (Program::Remote, BEYOND, Scope::Complete),
+            (Program::Admin, ADMIN, Scope::TestDriver),
+        ];
+        let all = tables.into_iter().flat_map(|(program, table, scope)| {
+            table.iter().map(move |(number, handler)| ((program, *number), (*handler, scope)))
+        });
+        all.collect()
     });
-    if program != Program::Remote {
-        return None;
-    }
-    let (handler, needs) = INDEX.get(&procedure)?;
+    let (handler, needs) = INDEX.get(&(program, procedure))?;
     (*needs == Scope::TestDriver || scope == Scope::Complete).then_some(*handler)
 }
 
 /// Whether a procedure may be called on a connection that is not open.
 pub(super) fn before_open(info: &Info) -> bool {
-    let known = [remote::AuthList::INFO, remote::ConnectOpen::INFO, remote::ConnectSupportsFeature::INFO];
-    info.program == Program::Remote && known.iter().any(|known| known.number == info.number)
+    let remote = [remote::AuthList::INFO, remote::ConnectOpen::INFO, remote::ConnectSupportsFeature::INFO];
+    let known = remote.into_iter().chain([admin::ConnectOpen::INFO]);
+    known.into_iter().any(|known| known.program == info.program && known.number == info.number)
 }

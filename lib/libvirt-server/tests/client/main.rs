@@ -1,9 +1,10 @@
 //! The client of this workspace drives the server: calls, refusals, events, streams, jobs.
 #![cfg(test)]
 
-#[path = "../../libvirt-client/tests/generated/every.rs"]
+mod admin;
+#[path = "../../../libvirt-client/tests/generated/every.rs"]
 mod every;
-#[path = "../../libvirt-client/tests/daemon/observed.rs"]
+#[path = "../../../libvirt-client/tests/daemon/observed.rs"]
 mod observed;
 
 use libvirt_client::protocol::enums::{DomainEventType, DomainState, ErrorNumber};
