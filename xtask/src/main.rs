@@ -10,7 +10,9 @@ use xtask::codegen::qmp::Ask;
 use xtask::codegen::{self, Mode};
 use xtask::debian_image::Variant;
 use xtask::packages::{self, Purpose};
-use xtask::{bare, bench, debian_image, demo_image, deps, libvirtd, observed, qemu_root, sh, tidy};
+use xtask::{
+    bare, bench, debian_image, demo_image, deps, libvirtd, observed, qemu_root, qmp_observed, sh, tidy,
+};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -33,6 +35,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ["test", rest @ ..] => check::test(Extent::Normal, rest, Vec::new()),
         ["coverage"] => check::coverage(),
         ["coverage", "libvirt"] => observed::run(),
+        ["coverage", "qmp"] => qmp_observed::run(),
         ["deps"] => deps::check(),
         ["tidy"] => tidy::check(),
         ["codegen"] => codegen::all(Mode::Write).map(print_lines),
@@ -83,6 +86,7 @@ usage: cargo xtask <command>
   test [--short|--long] [ARGS]  tests; the last lines name what was not run; ARGS go to cargo test
   coverage                 line coverage as HTML in target/coverage
   coverage libvirt         what of libvirt's protocol the tests see answered, in docs/protocols/libvirt-coverage.md
+  coverage qmp             the same of QEMU's monitor, in docs/protocols/qmp-coverage.md
   deps                     edges between crates against the rules
   tidy                     paths in documents, left-overs, unsafe, long files, inherited lints
   codegen [--check]        Rust files from the checked-in descriptions of protocols; --check compares only

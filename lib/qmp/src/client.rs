@@ -251,6 +251,10 @@ impl Client {
             },
         };
         pending.answered = true;
+        if let Ok(Answer::Reply(result)) = &answer {
+            let outcome = result.as_ref().err().map_or("ok", |refusal| refusal.class.as_str());
+            self.shared.observed("command", command, outcome);
+        }
         match answer {
             Ok(Answer::Reply(Ok(value))) => Ok(value),
             Ok(Answer::Reply(Err(refusal))) => {
@@ -394,6 +398,20 @@ struct Shared {
 impl Shared {
     fn new_id(&self) -> CallId {
         CallId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Tells whoever traces what was answered or raised, and by whom. A greeting without a package is that of a server of tests.
+    fn observed(&self, kind: &str, name: &str, outcome: &str) {
+        if !tracing::enabled!(target: "qmp::observed", tracing::Level::TRACE) {
+            return;
+        }
+        let by = match &*self.phase.borrow() {
+            Phase::Running(greeting) if !greeting.version.package.is_empty() => {
+                format!("qemu-{}.{}", greeting.version.qemu.major, greeting.version.qemu.minor)
+            }
+            _ => "server".to_owned(),
+        };
+        tracing::trace!(target: "qmp::observed", kind, name, by, outcome);
     }
 
     /// The first reason stands.
@@ -547,7 +565,7 @@ impl Driver {
                 Output::Reply(id, result) => self.answer(id, Answer::Reply(result)),
                 Output::Unsupported(id) => self.answer(id, Answer::Unsupported),
                 Output::Event(event) => {
-                    tracing::trace!(event = event.name, "QMP event");
+                    self.shared.observed("event", &event.name, "ok");
                     self.shared.hub.publish(event);
                 }
             }

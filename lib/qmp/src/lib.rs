@@ -42,6 +42,9 @@ pub mod descriptors;
 pub mod events;
 mod generated;
 mod message;
+#[cfg(test)]
+#[path = "../tests/support/observed.rs"]
+mod observed;
 pub mod open;
 mod open_enum;
 pub mod schema;

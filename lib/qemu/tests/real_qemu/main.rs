@@ -7,6 +7,8 @@
 
 mod connection;
 mod failures;
+#[path = "../../../qmp/tests/support/observed.rs"]
+mod observed;
 mod process;
 
 use qemu::{
@@ -50,6 +52,7 @@ fn qemu_missing(test: &str) -> bool {
 struct Scratch(tempfile::TempDir);
 
 fn scratch() -> Scratch {
+    observed::observe();
     Scratch(tempfile::tempdir().unwrap())
 }
 

@@ -8,6 +8,8 @@
 mod agent;
 mod descriptors;
 mod faults;
+#[path = "../support/observed.rs"]
+mod observed;
 mod opening;
 mod sharing;
 mod support;

@@ -33,6 +33,7 @@ impl Drop for Qemu {
 impl Qemu {
     /// A machine of 32 MiB without devices and its monitor; `arguments` come at the end, `DIR` in them is its own directory.
     pub(crate) async fn start(test: &str, arguments: &[&str]) -> Option<(Self, UnixStream)> {
+        crate::observed::observe();
         if !Path::new(BINARY).exists() {
             println!("not run: {test}: {BINARY} (Debian package qemu-system-x86)");
             return None;
