@@ -1,7 +1,7 @@
 //! The connection itself, and the host.
 
 use super::domain::terminated;
-use super::{Hypervisor, Refusal, Reply, only};
+use super::{Hypervisor, Refusal, Reply, Scope, only};
 use crate::xml::Element;
 use libvirt_protocol::enums::ErrorNumber;
 use libvirt_protocol::procedure::Release;
@@ -113,6 +113,9 @@ impl Hypervisor {
         let client = self.client()?;
         client.open = false;
         client.subscriptions.clear();
+        client.watches.clear();
+        let client = self.caller.client;
+        self.end_owned(client);
         Ok(())
     }
 
@@ -124,13 +127,21 @@ impl Hypervisor {
         // a network's update. `virDrvFeature` in libvirt's driver.h.
         const DESCRIPTORS: i32 = 8;
         const TYPED_TEXTS: i32 = 9;
+        const MIGRATION_V3: i32 = 6;
+        const CHANGE_PROTECTION: i32 = 7;
+        const OFFLINE_MIGRATION: i32 = 12;
+        const MIGRATION_PARAMS: i32 = 13;
         const KEEPALIVE: i32 = 10;
         const EVENT_CALLBACKS: i32 = 14;
         const CLOSE_CALLBACKS: i32 = 15;
         const NETWORK_UPDATE_ORDER: i32 = 16;
         let known =
             [DESCRIPTORS, TYPED_TEXTS, KEEPALIVE, EVENT_CALLBACKS, CLOSE_CALLBACKS, NETWORK_UPDATE_ORDER];
-        Ok(remote::ConnectSupportsFeatureRet { supported: known.contains(&args.feature).into() })
+        // What only a driver has that migrates.
+        let beyond = [MIGRATION_V3, CHANGE_PROTECTION, OFFLINE_MIGRATION, MIGRATION_PARAMS];
+        let supported =
+            known.contains(&args.feature) || self.scope == Scope::Complete && beyond.contains(&args.feature);
+        Ok(remote::ConnectSupportsFeatureRet { supported: supported.into() })
     }
 
     pub(super) fn register_close_callback(&mut self, (): ()) -> Reply<remote::ConnectRegisterCloseCallback> {

@@ -11,16 +11,23 @@
 //! do beyond.
 
 mod admin;
+mod backup;
+mod block_job;
 mod checkpoint;
 mod connect;
 mod domain;
 mod events;
 mod filter;
+mod guest;
 mod ids;
 mod interface;
 mod job;
+mod lease;
+mod migration;
 mod network;
 mod node_device;
+mod port;
+mod qemu;
 mod refusal;
 mod routes;
 mod secret;
@@ -31,6 +38,7 @@ mod tree;
 
 pub(crate) use admin::Reload;
 pub use admin::{Peer, PeerProcess, Service};
+pub use guest::{Answer, Form, Guest, StandIn};
 pub use refusal::Refusal;
 
 use crate::xml::Element;
@@ -135,6 +143,14 @@ pub struct Hypervisor {
     /// How long the jobs take that end by themselves.
     job_duration: Duration,
     jobs: Vec<job::Job>,
+    block_jobs: Vec<block_job::BlockJob>,
+    /// By domain.
+    backups: BTreeMap<Uuid, backup::Backup>,
+    ports: BTreeMap<Uuid, port::Port>,
+    /// By device.
+    bindings: BTreeMap<String, port::Binding>,
+    /// Who answers for the domains.
+    guest: Box<dyn Guest>,
     /// The call under way is answered when its job has ended.
     deferred: bool,
     /// What came with the call under way, and what goes with its reply.
@@ -166,6 +182,8 @@ struct Connected {
     read_only: bool,
     next_callback: i32,
     subscriptions: Vec<Subscription>,
+    /// Of monitors' events.
+    watches: Vec<qemu::Watch>,
     streams: BTreeMap<stream::Key, stream::Stream>,
 }
 
@@ -193,6 +211,11 @@ impl Hypervisor {
             filters: BTreeMap::new(),
             job_duration: Duration::ZERO,
             jobs: Vec::new(),
+            block_jobs: Vec::new(),
+            backups: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            bindings: BTreeMap::new(),
+            guest: Box::new(StandIn),
             deferred: false,
             received: Vec::new(),
             given: Vec::new(),
@@ -225,6 +248,7 @@ impl Hypervisor {
     pub fn disconnect(&mut self, client: Client, now: Duration) {
         self.now = now;
         self.clients.remove(&client);
+        self.end_owned(client);
         self.effects.retain(|(to, _)| *to != client);
         self.administration.idle(self.clients.is_empty(), now);
     }

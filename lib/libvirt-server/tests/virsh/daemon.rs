@@ -31,6 +31,9 @@ pub(crate) fn patiently<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
 
 /// Documents that the scripts name, laid beside the socket.
 const DOCUMENTS: &[(&str, &str)] = &[
+    ("backup.xml", include_str!("xml/backup.xml")),
+    ("binding.xml", include_str!("xml/binding.xml")),
+    ("port.xml", include_str!("xml/port.xml")),
     ("arch.xml", include_str!("xml/arch.xml")),
     ("checkpoint.xml", include_str!("xml/checkpoint.xml")),
     ("disk.xml", include_str!("xml/disk.xml")),
