@@ -83,7 +83,7 @@ fn virsh_migrates_between_two_servers() {
     to.virsh("destroy test\nundefine test\n").unwrap();
     let there = format!("test+unix:///default?socket={}", to.socket().display());
     let migrate = |flags: &str| {
-        let script = format!("migrate test '{there}' --live --unsafe {flags}\nlist --all\n");
+        let script = format!("migrate test '{there}' --unsafe --live {flags}\nlist --all\n");
         let text = daemon::patiently(|| from.virsh(&script));
         Transcript::of(&script, text).commands
     };
