@@ -9,6 +9,8 @@ use libvirt_protocol::{remote, types};
 
 /// `REMOTE_AUTH_NONE` of `remote_protocol.x`: nobody is asked who he is.
 const AUTH_NONE: i32 = 0;
+/// `REMOTE_AUTH_SASL`: who comes says who he is, and proves it.
+const AUTH_SASL: i32 = 1;
 /// The hypervisor's own version.
 const VERSION: u64 = 2;
 /// Memory of the host that is free, by cell of the host.
@@ -81,7 +83,8 @@ const MODELS: [&str; 57] = [
 
 impl Hypervisor {
     pub(super) fn auth_list(&mut self, (): ()) -> Reply<remote::AuthList> {
-        Ok(remote::AuthListRet { types: vec![AUTH_NONE].into() })
+        let kind = if self.is_stranger() { AUTH_SASL } else { AUTH_NONE };
+        Ok(remote::AuthListRet { types: vec![kind].into() })
     }
 
     pub(super) fn connect_open(&mut self, args: remote::ConnectOpenArgs<'_>) -> Reply<remote::ConnectOpen> {

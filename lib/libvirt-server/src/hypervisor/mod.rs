@@ -30,6 +30,7 @@ mod port;
 mod qemu;
 mod refusal;
 mod routes;
+mod sasl;
 mod secret;
 mod snapshot;
 mod storage;
@@ -40,6 +41,7 @@ pub(crate) use admin::Reload;
 pub use admin::{Peer, PeerProcess, Service};
 pub use guest::{Answer, Form, Guest, StandIn};
 pub use refusal::Refusal;
+pub use sasl::{Mechanism, Sasl};
 
 use crate::xml::Element;
 use events::Subscription;
@@ -157,6 +159,8 @@ pub struct Hypervisor {
     received: Vec<OwnedFd>,
     given: Vec<OwnedFd>,
     administration: admin::Administration,
+    /// `None`: everybody is let in.
+    sasl: Option<Sasl>,
     /// How many clients each server has had.
     counted: BTreeMap<Service, u64>,
 }
@@ -178,6 +182,7 @@ struct Connected {
     since: Duration,
     /// Who it has proved to be.
     user: Option<String>,
+    exchange: sasl::Exchange,
     open: bool,
     read_only: bool,
     next_callback: i32,
@@ -220,6 +225,7 @@ impl Hypervisor {
             received: Vec::new(),
             given: Vec::new(),
             administration: admin::Administration::default(),
+            sasl: None,
             counted: BTreeMap::new(),
         };
         hypervisor.interfaces = interface::Interfaces::defaults();
@@ -311,6 +317,9 @@ impl Hypervisor {
         };
         let unknown = || Refusal::rpc(format!("unknown procedure: {}", call.procedure()));
         let info = info.ok_or_else(unknown)?;
+        if self.is_stranger() && !routes::before_authentication(info) {
+            return Err(Refusal::rpc("authentication required".to_owned()));
+        }
         let client = self.clients.get(&self.caller.client);
         if !client.is_some_and(|client| client.open) && !routes::before_open(info) {
             return Err(Refusal::internal("hypervisor connection not open").of(ErrorDomain::Rpc));

@@ -25,6 +25,9 @@ macro_rules! routes {
 /// What libvirt's test driver can do.
 const TEST_DRIVER: &[(i32, Handler)] = &routes! { remote:
     AuthList => auth_list;
+    AuthSaslInit => sasl_init;
+    AuthSaslStart => sasl_start;
+    AuthSaslStep => sasl_step;
     ConnectOpen => connect_open;
     ConnectClose => connect_close;
     ConnectSupportsFeature => connect_supports_feature;
@@ -432,7 +435,16 @@ pub(super) fn find(program: Program, procedure: i32, scope: Scope) -> Option<Han
 
 /// Whether a procedure may be called on a connection that is not open.
 pub(super) fn before_open(info: &Info) -> bool {
-    let remote = [remote::AuthList::INFO, remote::ConnectOpen::INFO, remote::ConnectSupportsFeature::INFO];
-    let known = remote.into_iter().chain([admin::ConnectOpen::INFO]);
-    known.into_iter().any(|known| known.program == info.program && known.number == info.number)
+    let known = [remote::ConnectOpen::INFO, remote::ConnectSupportsFeature::INFO, admin::ConnectOpen::INFO];
+    before_authentication(info) || is_one_of(info, &known)
+}
+
+/// Whether who calls it need not have said who he is.
+pub(super) fn before_authentication(info: &Info) -> bool {
+    use remote::{AuthList, AuthSaslInit, AuthSaslStart, AuthSaslStep};
+    is_one_of(info, &[AuthList::INFO, AuthSaslInit::INFO, AuthSaslStart::INFO, AuthSaslStep::INFO])
+}
+
+fn is_one_of(info: &Info, known: &[&Info]) -> bool {
+    known.iter().any(|known| known.program == info.program && known.number == info.number)
 }

@@ -226,6 +226,13 @@ impl OurServer {
         Self { directory, socket, handle, runtime }
     }
 
+    /// From now on clients must say who they are.
+    pub(crate) fn demand(&self, sasl: libvirt_server::Sasl) {
+        let handle = self.handle.clone();
+        let told = handle.with(|hypervisor| hypervisor.set_sasl(Some(sasl)));
+        self.runtime.block_on(told).unwrap();
+    }
+
     /// Listens for administrators too; answers the socket.
     pub(crate) fn administer(&self) -> PathBuf {
         let socket = self.directory.path().join("libvirt-admin-sock");
