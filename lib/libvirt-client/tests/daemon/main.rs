@@ -6,6 +6,7 @@ mod agent;
 mod authority;
 mod calls;
 mod connections;
+mod containers;
 mod effects;
 mod events;
 #[path = "../generated/every.rs"]
