@@ -21,6 +21,7 @@ mod polkit;
 mod raw;
 mod secure;
 mod settings;
+mod sshd;
 mod storage;
 mod support;
 mod transports;
