@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use std::{
     collections::HashMap,
     future::Future,
+    hash::{BuildHasherDefault, Hasher},
     io,
     os::fd::OwnedFd,
     sync::{
@@ -86,7 +87,8 @@ where
     let driver = async move {
         let mut driver = Driver {
             session: Session::open(options.limits, options.opening),
-            pending: HashMap::new(),
+            pending: HashMap::default(),
+            counters: Counters::default(),
             shared: guard.shared.clone(),
         };
         let reason = driver.run(reader, writer, inputs).await;
@@ -465,7 +467,9 @@ impl Drop for Pending<'_> {
 
 struct Driver {
     session: Session,
-    pending: HashMap<CallId, oneshot::Sender<Answer>>,
+    pending: HashMap<CallId, oneshot::Sender<Answer>, BuildHasherDefault<Counted>>,
+    /// As last told.
+    counters: Counters,
     shared: Arc<Shared>,
 }
 
@@ -489,6 +493,8 @@ impl Driver {
                         if let Err(violation) = outcome {
                             return violation.into();
                         }
+                        // Whoever got something has a turn before more is read, also on a runtime of one thread in a storm.
+                        tokio::task::yield_now().await;
                     }
                     Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return CloseReason::Ended,
                     Err(error) => return CloseReason::Socket(error),
@@ -501,7 +507,13 @@ impl Driver {
                     }
                 }
                 input = inputs.recv() => match input {
-                    Some(input) => self.take(input),
+                    Some(input) => {
+                        self.take(input);
+                        // What was asked at the same time goes out in one write.
+                        while let Ok(input) = inputs.try_recv() {
+                            self.take(input);
+                        }
+                    }
                     None => return CloseReason::Abandoned,
                 },
             }
@@ -541,7 +553,10 @@ impl Driver {
             }
         }
         let counters = self.session.counters();
-        self.shared.counters.send_if_modified(|seen| std::mem::replace(seen, counters) != counters);
+        if counters != self.counters {
+            self.counters = counters;
+            self.shared.counters.send_replace(counters);
+        }
     }
 
     fn answer(&mut self, id: CallId, answer: Answer) {
@@ -549,6 +564,24 @@ impl Driver {
             // The caller may have left between its last poll and now; that is its right.
             let _ = reply.send(answer);
         }
+    }
+}
+
+/// Ids are counted by us, so nobody can choose them to collide; the multiplication spreads them over the high bits that the map looks at.
+#[derive(Default)]
+struct Counted(u64);
+
+impl Hasher for Counted {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
 

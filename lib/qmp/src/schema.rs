@@ -3,7 +3,7 @@
 //! Distributions carry features back to older releases, so a version number proves nothing; the schema does, for commands, events,
 //! their members and the values of enumerations. It says nothing of devices' properties, machine types and CPU models.
 
-use crate::commands::{SchemaEntry, SchemaEntryVariant};
+use crate::commands::{SchemaEntry, SchemaEntryObject, SchemaEntryVariant};
 use std::collections::HashMap;
 
 /// A program's schema; see [`crate::Client::schema`].
@@ -84,7 +84,7 @@ impl<'a> Member<'a> {
     /// What it is, for people: `str`, `int`, `one of a, b`, `object`, `list of str`.
     #[must_use]
     pub fn form(&self) -> String {
-        self.schema.form(self.kind)
+        self.schema.form(self.kind, 0)
     }
 }
 
@@ -180,41 +180,52 @@ impl Schema {
     }
 
     /// The types that a value of this one may be when lists and alternatives are opened.
-    fn open<'a>(&'a self, kind: &'a str, into: &mut Vec<&'a str>) {
+    fn open<'a>(&'a self, kind: &'a str, depth: usize, into: &mut Vec<&'a SchemaEntryVariant>) {
         match self.kind(kind) {
-            Some(SchemaEntryVariant::Array(array)) => self.open(&array.element_type, into),
+            // QEMU's own go no deeper than two; a program that is none may name a type that holds itself.
+            _ if depth > DEPTH => {}
+            Some(SchemaEntryVariant::Array(array)) => self.open(&array.element_type, depth + 1, into),
             Some(SchemaEntryVariant::Alternate(alternate)) => {
-                // An alternative has no alternative for an arm, and no list of itself.
-                alternate.members.iter().for_each(|arm| self.open(&arm.kind, into));
+                alternate.members.iter().for_each(|arm| self.open(&arm.kind, depth + 1, into));
             }
-            Some(_) => into.push(kind),
+            Some(kind) => into.push(kind),
             None => {}
         }
     }
 
     fn opened<'a>(&'a self, kind: &'a str) -> Vec<&'a SchemaEntryVariant> {
         let mut kinds = Vec::new();
-        self.open(kind, &mut kinds);
-        kinds.into_iter().filter_map(|kind| self.kind(kind)).collect()
+        self.open(kind, 0, &mut kinds);
+        kinds
     }
 
     fn members<'a>(&'a self, kind: &'a str) -> Vec<Member<'a>> {
         let mut found = Vec::new();
         for kind in self.opened(kind) {
             let SchemaEntryVariant::Object(object) = kind else { continue };
-            found.extend(object.members.iter().map(|member| Member {
-                schema: self,
-                name: &member.name,
-                optional: member.default.is_some(),
-                case: None,
-                kind: &member.kind,
-            }));
+            found.extend(self.own_members(object, None));
             for variant in object.variants.iter().flatten() {
-                let inner = self.members(&variant.kind).into_iter();
-                found.extend(inner.map(|member| Member { case: Some(&variant.case), ..member }));
+                // What a variant brings has no variants itself.
+                if let Some(SchemaEntryVariant::Object(inner)) = self.kind(&variant.kind) {
+                    found.extend(self.own_members(inner, Some(&variant.case)));
+                }
             }
         }
         found
+    }
+
+    fn own_members<'a>(
+        &'a self,
+        object: &'a SchemaEntryObject,
+        case: Option<&'a str>,
+    ) -> impl Iterator<Item = Member<'a>> {
+        object.members.iter().map(move |member| Member {
+            schema: self,
+            name: &member.name,
+            optional: member.default.is_some(),
+            case,
+            kind: &member.kind,
+        })
     }
 
     fn variant<'a>(&'a self, kind: &'a str, case: &str) -> Option<&'a str> {
@@ -234,19 +245,25 @@ impl Schema {
         enumerations.flatten().map(|member| member.name.as_str()).collect()
     }
 
-    fn form(&self, kind: &str) -> String {
+    fn form(&self, kind: &str, depth: usize) -> String {
         match self.kind(kind) {
+            _ if depth > DEPTH => "more".to_owned(),
             Some(SchemaEntryVariant::Enum(_)) => format!("one of {}", self.values(kind).join(", ")),
-            Some(SchemaEntryVariant::Array(array)) => format!("list of {}", self.form(&array.element_type)),
+            Some(SchemaEntryVariant::Array(array)) => {
+                format!("list of {}", self.form(&array.element_type, depth + 1))
+            }
             Some(SchemaEntryVariant::Object(_)) => "object".to_owned(),
             Some(SchemaEntryVariant::Alternate(alternate)) => {
-                let arms: Vec<String> = alternate.members.iter().map(|arm| self.form(&arm.kind)).collect();
-                arms.join(" or ")
+                let arms = alternate.members.iter().map(|arm| self.form(&arm.kind, depth + 1));
+                arms.collect::<Vec<_>>().join(" or ")
             }
             _ => kind.to_owned(),
         }
     }
 }
+
+/// How deep lists and alternatives are opened.
+const DEPTH: usize = 4;
 
 #[cfg(test)]
 mod tests {

@@ -22,10 +22,7 @@ use crate::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::{
-    collections::{HashMap, VecDeque},
-    os::fd::OwnedFd,
-};
+use std::{collections::VecDeque, os::fd::OwnedFd};
 use thiserror::Error;
 
 /// In-band calls written and not answered: beyond 8 the server stops reading (`QMP_REQ_QUEUE_LEN_MAX` in
@@ -137,7 +134,8 @@ pub struct Session {
     in_band: usize,
     /// A call with descriptors is under way.
     fenced: bool,
-    in_flight: HashMap<u64, Slot>,
+    /// Eight in band, and some out of band: too few for an index.
+    in_flight: Vec<Slot>,
     /// In-band calls that are not written yet.
     waiting: VecDeque<Call>,
     /// Out-of-band calls made before the session ran.
@@ -165,6 +163,7 @@ enum State {
 
 #[derive(Debug)]
 struct Slot {
+    id: u64,
     execution: Execution,
     abandoned: bool,
     fence: bool,
@@ -212,7 +211,7 @@ impl Session {
             oob: false,
             in_band: 0,
             fenced: false,
-            in_flight: HashMap::new(),
+            in_flight: Vec::new(),
             waiting: VecDeque::new(),
             early: Vec::new(),
             outputs: VecDeque::new(),
@@ -269,7 +268,7 @@ impl Session {
     pub fn abandon(&mut self, id: CallId) {
         self.waiting.retain(|call| call.id != id);
         self.early.retain(|call| call.id != id);
-        if let Some(slot) = self.in_flight.get_mut(&id.0) {
+        if let Some(slot) = self.in_flight.iter_mut().find(|slot| slot.id == id.0) {
             slot.abandoned = true;
         }
         // It may have been the fence that others waited behind.
@@ -390,7 +389,8 @@ impl Session {
     }
 
     fn answered(&mut self, id: &Value, result: Result<Value, Refusal>) {
-        let Some((id, slot)) = id.as_u64().and_then(|id| Some((id, self.in_flight.remove(&id)?))) else {
+        let at = id.as_u64().and_then(|id| self.in_flight.iter().position(|slot| slot.id == id));
+        let Some(slot) = at.map(|at| self.in_flight.remove(at)) else {
             self.counters.unknown_replies += 1;
             return;
         };
@@ -403,7 +403,7 @@ impl Session {
         if slot.abandoned {
             self.counters.late_replies += 1;
         } else {
-            self.outputs.push_back(Output::Reply(CallId(id), result));
+            self.outputs.push_back(Output::Reply(CallId(slot.id), result));
         }
     }
 
@@ -441,7 +441,7 @@ impl Session {
             // There is no other: it was sent before its command was answered.
             self.attached = Some(Attached { from, descriptors: call.descriptors });
         }
-        self.in_flight.insert(call.id.0, Slot { execution: call.execution, abandoned: false, fence });
+        self.in_flight.push(Slot { id: call.id.0, execution: call.execution, abandoned: false, fence });
     }
 }
 

@@ -121,20 +121,25 @@ impl Share {
         };
         user.say(&hello(&greeting));
         let mut chunk = vec![0; 16 * 1024];
+        // The monitor is gone: what it said last is still passed on, such as the answer to `quit`.
+        let mut ending = false;
         loop {
-            if let Some(end) = user.take_permitted() {
+            if ending && user.is_done() {
+                return UserEnd::Monitor;
+            }
+            if !ending && let Some(end) = user.take_permitted() {
                 return end;
             }
-            let reads = user.may_take();
+            let reads = ending || user.may_take();
             // Cancel safety: a read or write that lost the race has moved no byte; events and calls under way are kept.
             // In this order, so that an event comes before an answer that came after it.
             tokio::select! {
                 biased;
-                event = user.events.next(), if user.negotiated => match event {
+                event = user.events.next(), if user.negotiated && !ending => match event {
                     Ok(_) if user.output.len() > UNREAD_BYTES => return UserEnd::Stuck,
                     Ok(event) => user.say(&told(&event)),
                     Err(EventError::Lagged(_)) => return UserEnd::Stuck,
-                    Err(EventError::Closed) => return UserEnd::Monitor,
+                    Err(EventError::Closed) => ending = true,
                 },
                 written = writer.write(&user.output), if !user.output.is_empty() => match written {
                     Ok(count) => drop(user.output.drain(..count)),
@@ -143,10 +148,11 @@ impl Share {
                 answer = Answered { in_band: &mut user.in_band, out_of_band: &mut user.out_of_band } => user.say(&answer),
                 read = reader.read(&mut chunk), if reads => match read {
                     Ok(0) => return UserEnd::Left,
+                    Ok(_) if ending => {}
                     Ok(count) => user.parser.push(&chunk[..count]),
                     Err(error) => return UserEnd::Socket(error),
                 },
-                _ = self.client.closed() => return UserEnd::Monitor,
+                _ = self.client.closed(), if !ending => ending = true,
             }
         }
     }
@@ -177,6 +183,10 @@ impl<'a> User<'a> {
     fn say(&mut self, message: &Value) {
         self.output.extend_from_slice(message.to_string().as_bytes());
         self.output.extend_from_slice(b"\r\n");
+    }
+
+    fn is_done(&self) -> bool {
+        self.in_band.is_empty() && self.out_of_band.is_empty() && self.output.is_empty()
     }
 
     fn may_take(&self) -> bool {

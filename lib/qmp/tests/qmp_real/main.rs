@@ -5,6 +5,7 @@
     reason = "a test program: helpers beside the tests fail and report alike"
 )]
 
+mod agent;
 mod descriptors;
 mod faults;
 mod opening;

@@ -52,6 +52,9 @@ impl Qemu {
             "-nodefaults",
             "-no-user-config",
         ]);
+        if !arguments.contains(&"-m") {
+            command.args(["-m", "32"]);
+        }
         command.args(["-display", "none", "-mon", "chardev=monitor,mode=control", "-chardev"]);
         command.arg(format!("socket,id=monitor,path={}", monitor.display()));
         let own = directory.path().to_str().unwrap();
