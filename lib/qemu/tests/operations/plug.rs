@@ -59,15 +59,14 @@ async fn disks_and_network_cards_come_and_go_as_the_guest_sees() {
 }
 
 #[tokio::test]
-async fn cpus_and_memory_come_and_go_as_the_guest_sees() {
-    let test = "cpus_and_memory_come_and_go_as_the_guest_sees";
+async fn cpus_come_and_go_as_the_guest_sees() {
+    let test = "cpus_come_and_go_as_the_guest_sees";
     if missing(test, true) {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
     let mut machine = config();
     machine.cpu.max = Some(3);
-    machine.memory.hotplug = Some(MemoryHotplug { slots: 2, max_mib: 1024 });
     let mut guest = Guest::linux(directory.path(), machine).await;
     let second = guest.vm.plug_cpu().await.unwrap();
     guest.run_until("[ -d /sys/devices/system/cpu/cpu1 ]").await;
@@ -82,7 +81,20 @@ async fn cpus_and_memory_come_and_go_as_the_guest_sees() {
     guest.vm.unplug_cpu(&second, LONG).await.unwrap();
     assert_eq!(guest.run("cat /sys/devices/system/cpu/online").await, "0");
     assert_eq!(guest.vm.vcpus().await.unwrap().len(), 1);
+    guest.quit().await;
+}
 
+/// Not in the same machine as the test before: with TCG, QEMU 7.2 crashes when memory is plugged after a CPU was unplugged.
+#[tokio::test]
+async fn memory_comes_and_goes_as_the_guest_sees() {
+    let test = "memory_comes_and_goes_as_the_guest_sees";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut machine = config();
+    machine.memory.hotplug = Some(MemoryHotplug { slots: 2, max_mib: 1024 });
+    let mut guest = Guest::linux(directory.path(), machine).await;
     let blocks = "$(ls -d /sys/devices/system/memory/memory* | wc -l)";
     let before = guest.run(&format!("echo {blocks}")).await;
     guest.vm.plug_memory("dimm-1", 128).await.unwrap();
