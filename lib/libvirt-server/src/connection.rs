@@ -1,7 +1,8 @@
 //! One client's connection: bytes to requests, effects to bytes.
 
-use crate::hypervisor::{Client, Effect};
+use crate::hypervisor::{Client, Effect, Refusal};
 use libvirt_client::transport::Transport;
+use libvirt_protocol::enums::ErrorDomain;
 use libvirt_protocol::procedure::Info;
 use libvirt_protocol::session::{CallId, Request, ServerSession, Transmit};
 use std::collections::VecDeque;
@@ -99,6 +100,13 @@ impl<T: Transport> Connection<T> {
     fn apply(&mut self, effect: Effect) {
         let session = &mut self.session;
         match effect {
+            Effect::Reply { call, descriptors, .. }
+                if !descriptors.is_empty() && !self.transport.traits().descriptors =>
+            {
+                self.waiting = self.waiting.saturating_sub(1);
+                let refusal = Refusal::internal("descriptors travel over unix sockets only");
+                let _ = session.refuse(call, &refusal.of(ErrorDomain::Rpc).wire());
+            }
             Effect::Reply { call, result, descriptors } => {
                 self.waiting = self.waiting.saturating_sub(1);
                 session.reply_encoded(call, &result, descriptors);

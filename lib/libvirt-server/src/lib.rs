@@ -31,6 +31,8 @@ mod server;
 mod tls;
 mod xml;
 
-pub use hypervisor::{Hypervisor, Peer, PeerProcess, Refusal, Scope, Service};
+pub use hypervisor::{
+    Answer, Form, Guest, Hypervisor, Mechanism, Peer, PeerProcess, Refusal, Sasl, Scope, Service, StandIn,
+};
 pub use server::{Builder, Handle, Server};
 pub use tls::{Clients, Tls, TlsError};

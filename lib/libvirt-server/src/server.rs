@@ -1,7 +1,7 @@
 //! The server: one task owns the hypervisor, one for each connection moves bytes.
 
 use crate::connection::{Connection, Message};
-use crate::hypervisor::{Client, Effect, Hypervisor, Peer, Reload, Scope, Service};
+use crate::hypervisor::{Client, Effect, Hypervisor, Peer, Reload, Sasl, Scope, Service};
 use crate::peer;
 use crate::tls::Tls;
 use libvirt_client::transport::{Stream, Transport, Unix};
@@ -29,6 +29,7 @@ pub struct Builder {
     seed: u64,
     clock: fn() -> Duration,
     job_duration: Duration,
+    sasl: Option<Sasl>,
 }
 
 impl Default for Builder {
@@ -40,6 +41,7 @@ impl Default for Builder {
             seed: 0,
             clock: since_epoch,
             job_duration: Duration::ZERO,
+            sasl: None,
         }
     }
 }
@@ -85,7 +87,13 @@ impl Builder {
         Self { clock, ..self }
     }
 
-    /// How long saving and dumping a domain take; by default no time at all.
+    /// Who is let in; by default everybody.
+    #[must_use]
+    pub fn sasl(self, sasl: Sasl) -> Self {
+        Self { sasl: Some(sasl), ..self }
+    }
+
+    /// How long jobs take: saves, dumps, migrations, backups, jobs on disks; by default no time at all.
     ///
     /// virsh 9.0.0 can wait for ever for a save that ends before it begins to watch it, so whoever drives the server with virsh
     /// wants some tenths of a second here.
@@ -100,6 +108,7 @@ impl Builder {
         let mut hypervisor = Hypervisor::new(self.scope, &self.hostname, self.seed);
         hypervisor.set_job_duration(self.job_duration);
         hypervisor.set_version(self.version);
+        hypervisor.set_sasl(self.sasl);
         let (orders, inbox) = mpsc::unbounded_channel();
         Server { hypervisor, clock: self.clock, handle: Handle { orders }, inbox }
     }

@@ -19,6 +19,8 @@ mod net;
 pub(crate) mod places;
 mod text;
 
+pub(crate) use block::nodes as block_nodes;
+pub(crate) use net::{device as nic_device, netdev};
 pub use text::escape;
 
 use crate::config::{Board, Config, ConfigError, Source};

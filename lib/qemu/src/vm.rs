@@ -11,8 +11,10 @@
 //! handles and watchers stay valid, and calls fail meanwhile. QEMU tells a new connection nothing of the past, so the state
 //! is read anew.
 
+mod ops;
 mod shutdown;
 
+pub use ops::{Eject, GuestMemory, Job, OperationError, Overlay, Picture, Vcpu};
 pub use shutdown::{Agent, Ladder, Rung};
 
 use crate::{
@@ -24,8 +26,7 @@ use crate::{
 use qmp::{
     CallError, Client, Filter, Subscription,
     commands::{
-        Balloon, Cont, QueryBlockstats, QueryStatus, Quit, RunState, StatusInfo, Stop, SystemPowerdown,
-        SystemReset,
+        Cont, QueryBlockstats, QueryStatus, Quit, RunState, StatusInfo, Stop, SystemPowerdown, SystemReset,
     },
     events::{EventData, ShutdownCause},
 };
@@ -58,6 +59,8 @@ pub struct Status {
     pub shutdown: Option<ShutdownCause>,
     /// Resets asked for from inside the guest since supervision began; a firmware may reset several times per reboot.
     pub guest_resets: u64,
+    /// Panics that the guest told of since supervision began, through its panic device ([`crate::config::Panic`]).
+    pub panics: u64,
     /// How the process ended.
     pub exit: Option<Exit>,
 }
@@ -90,6 +93,8 @@ pub struct Vm {
     process: Arc<Process>,
     record: Arc<Record>,
     status: watch::Receiver<Status>,
+    /// Places of devices that are being plugged.
+    reserved: ops::Reserved,
 }
 
 impl Vm {
@@ -164,12 +169,20 @@ impl Vm {
         }
     }
 
-    /// Resets the machine as its button would.
+    /// Resets the machine as its button would, and waits until its devices are reset and its CPUs begin anew.
     ///
     /// # Errors
     /// [`CallError`].
     pub async fn reset(&self) -> Result<(), CallError> {
-        self.qmp().call(&SystemReset {}).await.map(drop)
+        let client = self.qmp();
+        let done = client.waiter(|event| {
+            let reason = event.data.get("reason").and_then(serde_json::Value::as_str);
+            event.name == "RESET" && reason == Some("host-qmp-system-reset")
+        });
+        client.call(&SystemReset {}).await?;
+        // QEMU announces it from its main loop, after the devices are reset. One whose connection ends is told by the next call.
+        let _ = tokio::time::timeout(SETTLE, done).await;
+        Ok(())
     }
 
     /// Ends QEMU in order: disks are flushed, the guest is not asked. Falls back to [`Vm::kill`] after `deadline`.
@@ -203,14 +216,6 @@ impl Vm {
     /// Waits for the end of the process.
     pub async fn exited(&self) -> Exit {
         self.process.exited().await
-    }
-
-    /// Asks the guest to live with `bytes` of memory. The guest follows at its own pace, if it has the driver.
-    ///
-    /// # Errors
-    /// [`CallError`]; refused while the guest's driver is not up.
-    pub async fn balloon(&self, bytes: u64) -> Result<(), CallError> {
-        self.qmp().call(&Balloon { value: bytes }).await.map(drop)
     }
 
     /// CPU time and memory of the process, counters of the disks.
@@ -278,6 +283,7 @@ pub(crate) fn supervised(
         responsive: Responsive::Yes,
         shutdown,
         guest_resets: 0,
+        panics: 0,
         exit: None,
     });
     let process = Arc::new(process);
@@ -288,6 +294,7 @@ pub(crate) fn supervised(
         process: process.clone(),
         record: Arc::new(record),
         status: status.subscribe(),
+        reserved: ops::Reserved::default(),
     };
     let supervisor = Supervisor { client, monitor, process, events, status, supervision, refresh: true };
     (vm, supervisor.run(driver))
@@ -467,6 +474,7 @@ impl Supervisor {
                 }
                 self.change(|status| status.guest_resets += 1);
             }
+            Ok(EventData::GuestPanicked(_)) => self.change(|status| status.panics += 1),
             // Of the others, and of one that has another form than ours, the state tells enough.
             Ok(_) | Err(_) => {}
         }

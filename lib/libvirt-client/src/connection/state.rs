@@ -52,6 +52,8 @@ pub(super) struct StreamState {
     pub(super) reader: Option<Waker>,
 }
 
+/// Bytes of streams that may be unsent: more than a socket takes at once, and few enough to stay in the processor's cache until they go.
+const AHEAD: usize = 512 * 1024;
 /// How many reads one turn of the driver does before it lets others run.
 const READS: usize = 16;
 
@@ -166,7 +168,7 @@ impl State {
             Poll::Ready(Err(error)) => return Err(error.into()),
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
-        if self.session.unsent() < self.buffer_limit {
+        if self.session.unsent() < AHEAD {
             self.writers.drain(..).for_each(Waker::wake);
         }
         Ok(())
@@ -244,7 +246,7 @@ impl State {
 
     /// The room that is left for data to be sent; registers the waker when there is none.
     pub(super) fn room(&mut self, context: &mut Context<'_>) -> Option<usize> {
-        let room = self.buffer_limit.saturating_sub(self.session.unsent());
+        let room = AHEAD.saturating_sub(self.session.unsent());
         if room == 0 {
             self.writers.push(context.waker().clone());
             return None;

@@ -6,6 +6,7 @@ mod agent;
 mod authority;
 mod calls;
 mod connections;
+mod containers;
 mod effects;
 mod events;
 #[path = "../generated/every.rs"]
@@ -20,6 +21,7 @@ mod polkit;
 mod raw;
 mod secure;
 mod settings;
+mod sshd;
 mod storage;
 mod support;
 mod transports;

@@ -407,7 +407,9 @@ impl Hypervisor {
     ) -> Reply<admin::ServerGetClientLimits> {
         let service = Service::find(&args.srv)?;
         let settings = *self.administration.settings(service);
-        let unauthenticated = self.connected(service).filter(|(_, connected)| !connected.open);
+        let unauthenticated = self.connected(service).filter(|(_, connected)| {
+            self.sasl.is_some() && service == Service::Main && connected.user.is_none()
+        });
         let params = [
             (names::SERVER_CLIENTS_MAX, settings.clients_max),
             (names::SERVER_CLIENTS_CURRENT, count(self.connected(service).count())),

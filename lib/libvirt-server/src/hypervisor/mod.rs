@@ -11,18 +11,26 @@
 //! do beyond.
 
 mod admin;
+mod backup;
+mod block_job;
 mod checkpoint;
 mod connect;
 mod domain;
 mod events;
 mod filter;
+mod guest;
 mod ids;
 mod interface;
 mod job;
+mod lease;
+mod migration;
 mod network;
 mod node_device;
+mod port;
+mod qemu;
 mod refusal;
 mod routes;
+mod sasl;
 mod secret;
 mod snapshot;
 mod storage;
@@ -31,7 +39,9 @@ mod tree;
 
 pub(crate) use admin::Reload;
 pub use admin::{Peer, PeerProcess, Service};
+pub use guest::{Answer, Form, Guest, StandIn};
 pub use refusal::Refusal;
+pub use sasl::{Mechanism, Sasl};
 
 use crate::xml::Element;
 use events::Subscription;
@@ -135,12 +145,22 @@ pub struct Hypervisor {
     /// How long the jobs take that end by themselves.
     job_duration: Duration,
     jobs: Vec<job::Job>,
+    block_jobs: Vec<block_job::BlockJob>,
+    /// By domain.
+    backups: BTreeMap<Uuid, backup::Backup>,
+    ports: BTreeMap<Uuid, port::Port>,
+    /// By device.
+    bindings: BTreeMap<String, port::Binding>,
+    /// Who answers for the domains.
+    guest: Box<dyn Guest>,
     /// The call under way is answered when its job has ended.
     deferred: bool,
     /// What came with the call under way, and what goes with its reply.
     received: Vec<OwnedFd>,
     given: Vec<OwnedFd>,
     administration: admin::Administration,
+    /// `None`: everybody is let in.
+    sasl: Option<Sasl>,
     /// How many clients each server has had.
     counted: BTreeMap<Service, u64>,
 }
@@ -162,10 +182,13 @@ struct Connected {
     since: Duration,
     /// Who it has proved to be.
     user: Option<String>,
+    exchange: sasl::Exchange,
     open: bool,
     read_only: bool,
     next_callback: i32,
     subscriptions: Vec<Subscription>,
+    /// Of monitors' events.
+    watches: Vec<qemu::Watch>,
     streams: BTreeMap<stream::Key, stream::Stream>,
 }
 
@@ -193,10 +216,16 @@ impl Hypervisor {
             filters: BTreeMap::new(),
             job_duration: Duration::ZERO,
             jobs: Vec::new(),
+            block_jobs: Vec::new(),
+            backups: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            bindings: BTreeMap::new(),
+            guest: Box::new(StandIn),
             deferred: false,
             received: Vec::new(),
             given: Vec::new(),
             administration: admin::Administration::default(),
+            sasl: None,
             counted: BTreeMap::new(),
         };
         hypervisor.interfaces = interface::Interfaces::defaults();
@@ -225,6 +254,7 @@ impl Hypervisor {
     pub fn disconnect(&mut self, client: Client, now: Duration) {
         self.now = now;
         self.clients.remove(&client);
+        self.end_owned(client);
         self.effects.retain(|(to, _)| *to != client);
         self.administration.idle(self.clients.is_empty(), now);
     }
@@ -287,6 +317,9 @@ impl Hypervisor {
         };
         let unknown = || Refusal::rpc(format!("unknown procedure: {}", call.procedure()));
         let info = info.ok_or_else(unknown)?;
+        if self.is_stranger() && !routes::before_authentication(info) {
+            return Err(Refusal::rpc("authentication required".to_owned()));
+        }
         let client = self.clients.get(&self.caller.client);
         if !client.is_some_and(|client| client.open) && !routes::before_open(info) {
             return Err(Refusal::internal("hypervisor connection not open").of(ErrorDomain::Rpc));

@@ -2,7 +2,7 @@
 
 use super::{Hypervisor, Refusal, Scope};
 use libvirt_protocol::procedure::{Info, Procedure, Program};
-use libvirt_protocol::{admin, remote, xdr};
+use libvirt_protocol::{admin, lxc, qemu, remote, xdr};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -25,6 +25,9 @@ macro_rules! routes {
 /// What libvirt's test driver can do.
 const TEST_DRIVER: &[(i32, Handler)] = &routes! { remote:
     AuthList => auth_list;
+    AuthSaslInit => sasl_init;
+    AuthSaslStart => sasl_start;
+    AuthSaslStep => sasl_step;
     ConnectOpen => connect_open;
     ConnectClose => connect_close;
     ConnectSupportsFeature => connect_supports_feature;
@@ -288,6 +291,56 @@ const BEYOND: &[(i32, Handler)] = &routes! { remote:
     DomainGetJobInfo => domain_get_job_info;
     DomainGetJobStats => domain_get_job_stats;
     DomainAbortJob => domain_abort_job;
+    DomainAbortJobFlags => domain_abort_job_flags;
+    DomainBackupBegin => domain_backup_begin;
+    DomainBackupGetXmlDesc => domain_backup_get_xml_desc;
+    DomainBlockPull => domain_block_pull;
+    DomainBlockRebase => domain_block_rebase;
+    DomainBlockCopy => domain_block_copy;
+    DomainBlockCommit => domain_block_commit;
+    DomainBlockJobAbort => domain_block_job_abort;
+    DomainGetBlockJobInfo => domain_get_block_job_info;
+    DomainBlockJobSetSpeed => domain_block_job_set_speed;
+    DomainBlockResize => domain_block_resize;
+    DomainBlockPeek => domain_block_peek;
+    DomainMemoryPeek => domain_memory_peek;
+    DomainMigrateBegin3Params => migrate_begin;
+    DomainMigratePrepare3Params => migrate_prepare;
+    DomainMigratePerform3Params => migrate_perform;
+    DomainMigrateFinish3Params => migrate_finish;
+    DomainMigrateConfirm3Params => migrate_confirm;
+    DomainMigrateSetMaxSpeed => migrate_set_max_speed;
+    DomainMigrateGetMaxSpeed => migrate_get_max_speed;
+    DomainMigrateSetMaxDowntime => migrate_set_max_downtime;
+    DomainMigrateGetMaxDowntime => migrate_get_max_downtime;
+    DomainMigrateSetCompressionCache => migrate_set_cache;
+    DomainMigrateGetCompressionCache => migrate_get_cache;
+    DomainOpenGraphics => domain_open_graphics;
+    DomainOpenGraphicsFd => domain_open_graphics_fd;
+    DomainCreateXmlWithFiles => domain_create_xml_with_files;
+    DomainCreateWithFiles => domain_create_with_files;
+    DomainFdAssociate => domain_fd_associate;
+    DomainPmSuspendForDuration => pm_suspend;
+    DomainPmWakeup => pm_wakeup;
+    DomainGetAutostartOnce => domain_get_autostart_once;
+    DomainSetAutostartOnce => domain_set_autostart_once;
+    DomainSaveParams => domain_save_params;
+    DomainRestoreParams => domain_restore_params;
+    NetworkListAllPorts => network_list_all_ports;
+    NetworkPortLookupByUuid => network_port_lookup_by_uuid;
+    NetworkPortCreateXml => network_port_create_xml;
+    NetworkPortGetXmlDesc => network_port_get_xml_desc;
+    NetworkPortGetParameters => network_port_get_parameters;
+    NetworkPortSetParameters => network_port_set_parameters;
+    NetworkPortDelete => network_port_delete;
+    NetworkGetDhcpLeases => network_get_dhcp_leases;
+    NetworkSetMetadata => network_set_metadata;
+    NetworkGetMetadata => network_get_metadata;
+    NwFilterBindingCreateXml => nwfilter_binding_create_xml;
+    NwFilterBindingDelete => nwfilter_binding_delete;
+    NwFilterBindingGetXmlDesc => nwfilter_binding_get_xml_desc;
+    NwFilterBindingLookupByPortDev => nwfilter_binding_lookup;
+    ConnectListAllNwFilterBindings => list_all_nwfilter_bindings;
     DomainOpenConsole => domain_open_console;
     DomainOpenChannel => domain_open_channel;
     DomainBlockStatsFlags => domain_block_stats_flags;
@@ -323,6 +376,20 @@ const BEYOND: &[(i32, Handler)] = &routes! { remote:
     StorageVolGetInfoFlags => vol_get_info_flags;
 };
 
+/// What only QEMU has.
+const QEMU: &[(i32, Handler)] = &routes! { qemu:
+    DomainMonitorCommand => monitor_command;
+    DomainMonitorCommandWithFiles => monitor_command_with_files;
+    DomainAgentCommand => agent_command;
+    ConnectDomainMonitorEventRegister => monitor_event_register;
+    ConnectDomainMonitorEventDeregister => monitor_event_deregister;
+};
+
+/// What only containers have.
+const LXC: &[(i32, Handler)] = &routes! { lxc:
+    DomainOpenNamespace => open_namespace;
+};
+
 /// The daemon's own administration.
 const ADMIN: &[(i32, Handler)] = &routes! { admin:
     ConnectOpen => admin_open;
@@ -353,6 +420,8 @@ pub(super) fn find(program: Program, procedure: i32, scope: Scope) -> Option<Han
         let tables = [
             (Program::Remote, TEST_DRIVER, Scope::TestDriver),
             (Program::Remote, BEYOND, Scope::Complete),
+            (Program::Qemu, QEMU, Scope::Complete),
+            (Program::Lxc, LXC, Scope::Complete),
             (Program::Admin, ADMIN, Scope::TestDriver),
         ];
         let all = tables.into_iter().flat_map(|(program, table, scope)| {
@@ -366,7 +435,16 @@ pub(super) fn find(program: Program, procedure: i32, scope: Scope) -> Option<Han
 
 /// Whether a procedure may be called on a connection that is not open.
 pub(super) fn before_open(info: &Info) -> bool {
-    let remote = [remote::AuthList::INFO, remote::ConnectOpen::INFO, remote::ConnectSupportsFeature::INFO];
-    let known = remote.into_iter().chain([admin::ConnectOpen::INFO]);
-    known.into_iter().any(|known| known.program == info.program && known.number == info.number)
+    let known = [remote::ConnectOpen::INFO, remote::ConnectSupportsFeature::INFO, admin::ConnectOpen::INFO];
+    before_authentication(info) || is_one_of(info, &known)
+}
+
+/// Whether who calls it need not have said who he is.
+pub(super) fn before_authentication(info: &Info) -> bool {
+    use remote::{AuthList, AuthSaslInit, AuthSaslStart, AuthSaslStep};
+    is_one_of(info, &[AuthList::INFO, AuthSaslInit::INFO, AuthSaslStart::INFO, AuthSaslStep::INFO])
+}
+
+fn is_one_of(info: &Info, known: &[&Info]) -> bool {
+    known.iter().any(|known| known.program == info.program && known.number == info.number)
 }

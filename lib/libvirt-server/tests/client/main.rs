@@ -4,8 +4,10 @@
 mod admin;
 #[path = "../../../libvirt-client/tests/generated/every.rs"]
 mod every;
+mod guests;
 #[path = "../../../libvirt-client/tests/daemon/observed.rs"]
 mod observed;
+mod sasl;
 
 use libvirt_client::protocol::enums::{DomainEventType, DomainState, ErrorNumber};
 use libvirt_client::protocol::event::{self, Event, Kind};

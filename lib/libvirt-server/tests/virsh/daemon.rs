@@ -31,6 +31,9 @@ pub(crate) fn patiently<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
 
 /// Documents that the scripts name, laid beside the socket.
 const DOCUMENTS: &[(&str, &str)] = &[
+    ("backup.xml", include_str!("xml/backup.xml")),
+    ("binding.xml", include_str!("xml/binding.xml")),
+    ("port.xml", include_str!("xml/port.xml")),
     ("arch.xml", include_str!("xml/arch.xml")),
     ("checkpoint.xml", include_str!("xml/checkpoint.xml")),
     ("disk.xml", include_str!("xml/disk.xml")),
@@ -221,6 +224,13 @@ impl OurServer {
         let handle = server.handle();
         drop(runtime.spawn(server.serve(Some(listener))));
         Self { directory, socket, handle, runtime }
+    }
+
+    /// From now on clients must say who they are.
+    pub(crate) fn demand(&self, sasl: libvirt_server::Sasl) {
+        let handle = self.handle.clone();
+        let told = handle.with(|hypervisor| hypervisor.set_sasl(Some(sasl)));
+        self.runtime.block_on(told).unwrap();
     }
 
     /// Listens for administrators too; answers the socket.

@@ -15,6 +15,7 @@ mod python;
 mod read_only;
 mod remote;
 mod transcript;
+mod wide;
 
 use daemon::{Libvirtd, OurServer};
 use std::collections::BTreeSet;

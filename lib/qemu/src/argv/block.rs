@@ -183,6 +183,18 @@ fn device(disk: &Disk, top: Option<String>, boot_index: usize) -> Value {
     device
 }
 
+impl Attached {
+    /// The device of a virtio or NVMe disk without its place, for plugging.
+    pub(crate) fn device(&self, disk: &Disk) -> Value {
+        let mut device = device(disk, self.top.clone(), 0);
+        if let Value::Object(members) = &mut device {
+            members.remove("bootindex");
+        }
+        device["driver"] = json!(if disk.bus == DiskBus::Nvme { "nvme" } else { "virtio-blk-pci" });
+        device
+    }
+}
+
 impl Line<'_> {
     /// Controllers that serve several devices.
     pub(super) fn controllers(&mut self) {

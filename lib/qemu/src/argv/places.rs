@@ -184,6 +184,9 @@ const FIRST_PORT_SLOT: usize = 1;
 /// On i440fx slot 1 is the board's own; slot 2 is where old firmware looks for VGA.
 const FIRST_PCI_SLOT: usize = 3;
 
+/// Slots of an i440fx board that devices can be plugged into; the first two of them are the balloon's and the random source's.
+pub(crate) const GENERAL_PCI_SLOTS: std::ops::RangeInclusive<i64> = 5..=0xf;
+
 /// Slots above are the q35 board's own (USB and the ISA bridge).
 const TOP_SLOT: usize = 0x1c;
 

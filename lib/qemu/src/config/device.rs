@@ -134,8 +134,8 @@ pub enum PanicModel {
 pub enum PanicAction {
     /// It stays, stopped, for a dump.
     Pause,
-    /// It is powered off.
-    Shutdown,
+    /// It is off, as after its own power-off; the reason says why.
+    Poweroff,
     /// Only an event.
     None,
 }
@@ -144,7 +144,8 @@ impl PanicAction {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Pause => "pause",
-            Self::Shutdown => "shutdown",
+            // `shutdown` would leave it stopped where the process is kept, as ours is.
+            Self::Poweroff => "exit-failure",
             Self::None => "none",
         }
     }

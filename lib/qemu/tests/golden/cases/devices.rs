@@ -70,7 +70,7 @@ fn guards(cases: &mut Cases) {
         }
     }
     for model in [PanicModel::Isa, PanicModel::Pci] {
-        for action in [PanicAction::Pause, PanicAction::Shutdown, PanicAction::None] {
+        for action in [PanicAction::Pause, PanicAction::Poweroff, PanicAction::None] {
             cases.q35(format!("panic {model:?} {action:?}"), |c| c.panic = Some(Panic { model, action }));
         }
     }
@@ -79,7 +79,7 @@ fn guards(cases: &mut Cases) {
     });
     cases.q35("watchdog and panic", |c| {
         c.watchdog = Some(Watchdog { model: WatchdogModel::I6300esb, action: WatchdogAction::Reset });
-        c.panic = Some(Panic { model: PanicModel::Pci, action: PanicAction::Shutdown });
+        c.panic = Some(Panic { model: PanicModel::Pci, action: PanicAction::Poweroff });
     });
 }
 
