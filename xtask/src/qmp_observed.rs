@@ -154,7 +154,8 @@ fn table(entries: &[(&'static str, Entry)], observed: &Observed) -> String {
 pub fn run() -> Result<()> {
     let directory = tempfile::tempdir()?;
     // The unit tests hold the conformance of the types; the real ones talk to QEMU.
-    for tests in [&["-p", "qmp", "--lib", "--test", "qmp_real"][..], &["-p", "qemu", "--test", "real_qemu"]] {
+    let real = ["-p", "qemu", "--test", "real_qemu", "--test", "operations"];
+    for tests in [&["-p", "qmp", "--lib", "--test", "qmp_real"][..], &real] {
         let mut test = sh::cargo();
         test.args(["test", "--locked"]).args(tests).env("HV_QMP_OBSERVED", directory.path());
         sh::run(&mut test)?;

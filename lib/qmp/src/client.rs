@@ -200,6 +200,19 @@ impl Client {
         Ok(self.schema().await?.command(C::FACTS.name).is_some())
     }
 
+    /// A call with descriptors whose effect is undone when nobody takes its answer.
+    pub(crate) async fn call_or_undo<C: Command>(
+        &self,
+        command: &C,
+        descriptors: Vec<OwnedFd>,
+        undo: Undo,
+    ) -> Result<C::Reply, CallError> {
+        let mut arguments = Map::new();
+        command.put(&mut arguments);
+        let (name, execution) = (C::FACTS.name, Execution::InBand);
+        typed::<C>(self.run_or_undo(name, arguments, execution, descriptors, Some(undo)).await?)
+    }
+
     /// Follows events from now on. A reader that falls more than `capacity` events behind loses the oldest and is told
     /// how many. Events raised while nobody is connected are lost to everybody: read the state after subscribing.
     #[must_use]
@@ -227,6 +240,17 @@ impl Client {
         execution: Execution,
         descriptors: Vec<OwnedFd>,
     ) -> Result<Value, CallError> {
+        self.run_or_undo(command, arguments, execution, descriptors, None).await
+    }
+
+    async fn run_or_undo(
+        &self,
+        command: &str,
+        arguments: Map<String, Value>,
+        execution: Execution,
+        descriptors: Vec<OwnedFd>,
+        undo: Option<Undo>,
+    ) -> Result<Value, CallError> {
         if descriptors.len() > DESCRIPTORS {
             return Err(CallError::TooManyDescriptors {
                 command: command.to_owned(),
@@ -236,13 +260,15 @@ impl Client {
         if !descriptors.is_empty() && !self.shared.carries_descriptors {
             return Err(CallError::NoDescriptors { command: command.to_owned() });
         }
-        let (reply, answer) = oneshot::channel();
+        let (caller, answer) = oneshot::channel();
+        let reply = Waiting { caller, undo };
         let id = self.shared.new_id();
         let input = Input::Call { id, command: command.to_owned(), arguments, execution, descriptors, reply };
         if self.calls.send(input).is_err() {
             return Err(self.closed_error(command));
         }
-        let mut pending = Pending { id, calls: &self.calls, answered: false };
+        // What has to be undone is not given up: its answer tells how.
+        let mut pending = Pending { id, calls: &self.calls, answered: undo.is_some() };
         let answer = match self.deadlines.of(command) {
             None => answer.await,
             Some(after) => match tokio::time::timeout(after, answer).await {
@@ -270,7 +296,7 @@ impl Client {
         let mut arguments = Map::new();
         command.put(&mut arguments);
         // Nobody receives.
-        let (reply, _) = oneshot::channel();
+        let reply = Waiting { caller: oneshot::channel().0, undo: None };
         // On a connection that has ended there is nothing left to do.
         let _ = self.calls.send(Input::Call {
             id: self.shared.new_id(),
@@ -456,10 +482,21 @@ enum Input {
         arguments: Map<String, Value>,
         execution: Execution,
         descriptors: Vec<OwnedFd>,
-        reply: oneshot::Sender<Answer>,
+        reply: Waiting,
     },
     Abandon(CallId),
 }
+
+/// Who waits for an answer.
+#[derive(Debug)]
+struct Waiting {
+    caller: oneshot::Sender<Answer>,
+    /// Where an answer that nobody takes leaves something behind: the command that removes it.
+    undo: Option<Undo>,
+}
+
+/// Makes of a reply the command that undoes it.
+pub(crate) type Undo = fn(Value) -> Option<(&'static str, Map<String, Value>)>;
 
 #[derive(Debug)]
 enum Answer {
@@ -485,7 +522,7 @@ impl Drop for Pending<'_> {
 
 struct Driver {
     session: Session,
-    pending: HashMap<CallId, oneshot::Sender<Answer>, BuildHasherDefault<Counted>>,
+    pending: HashMap<CallId, Waiting, BuildHasherDefault<Counted>>,
     /// As last told.
     counters: Counters,
     shared: Arc<Shared>,
@@ -578,9 +615,12 @@ impl Driver {
     }
 
     fn answer(&mut self, id: CallId, answer: Answer) {
-        if let Some(reply) = self.pending.remove(&id) {
-            // The caller may have left between its last poll and now; that is its right.
-            let _ = reply.send(answer);
+        let Some(Waiting { caller, undo }) = self.pending.remove(&id) else { return };
+        // The caller may have left between its last poll and now; that is its right.
+        if let (Err(Answer::Reply(Ok(value))), Some(undo)) = (caller.send(answer), undo)
+            && let Some((command, arguments)) = undo(value)
+        {
+            self.session.submit(self.shared.new_id(), command, arguments, Execution::InBand);
         }
     }
 }

@@ -10,8 +10,10 @@
 
 use crate::{
     CallError, Client,
-    commands::{AddClient, AddFd, Closefd, Getfd, RemoveFd},
+    commands::{AddClient, AddFd, AddFdReply, Closefd, Command as _, Getfd, RemoveFd},
+    wire::{Decode as _, Object as _},
 };
+use serde_json::{Map, Value};
 use std::os::fd::OwnedFd;
 
 /// A set of descriptors in QEMU, which it opens under [`FdSet::path`]. Dropped, or with [`FdSet::release`], QEMU closes its copies;
@@ -42,7 +44,7 @@ impl FdSet {
     /// [`CallError`].
     pub async fn add(&self, descriptor: OwnedFd) -> Result<(), CallError> {
         let command = AddFd { fdset_id: Some(self.id), opaque: None };
-        self.client.call_with(&command, vec![descriptor]).await.map(drop)
+        self.client.call_or_undo(&command, vec![descriptor], remove_one).await.map(drop)
     }
 
     /// Has QEMU close its copies, and waits until it has understood. A guest that stands still keeps them until it runs.
@@ -122,17 +124,26 @@ impl Client {
         name: impl Into<String>,
         descriptor: OwnedFd,
     ) -> Result<NamedFd, CallError> {
-        let name = name.into();
-        self.call_with(&Getfd { fdname: name.clone() }, vec![descriptor]).await?;
-        Ok(NamedFd { client: self.clone(), name, held: true })
+        let named = NamedFd { client: self.clone(), name: name.into(), held: true };
+        // Dropped before the answer, it is closed after it.
+        match self.call_with(&Getfd { fdname: named.name.clone() }, vec![descriptor]).await {
+            Ok(_) => Ok(named),
+            Err(error @ CallError::Deadline { .. }) => Err(error),
+            Err(error) => {
+                named.used();
+                Err(error)
+            }
+        }
     }
 
-    /// Makes a set of one descriptor (`add-fd`); [`FdSet::add`] takes further ones. `note` is what `query-fdsets` tells of it.
+    /// Makes a set of one descriptor (`add-fd`); [`FdSet::add`] takes further ones. `note` is what `query-fdsets` tells of it. A call
+    /// that is given up leaves no set behind.
     ///
     /// # Errors
     /// [`CallError`].
     pub async fn pass_set(&self, descriptor: OwnedFd, note: Option<String>) -> Result<FdSet, CallError> {
-        let reply = self.call_with(&AddFd { fdset_id: None, opaque: note }, vec![descriptor]).await?;
+        let command = AddFd { fdset_id: None, opaque: note };
+        let reply = self.call_or_undo(&command, vec![descriptor], remove_one).await?;
         Ok(FdSet { client: self.clone(), id: reply.fdset_id, held: true })
     }
 
@@ -143,4 +154,12 @@ impl Client {
     pub async fn pass_client(&self, command: &AddClient, connection: OwnedFd) -> Result<(), CallError> {
         self.call_with(command, vec![connection]).await.map(drop)
     }
+}
+
+/// Of a reply to `add-fd` that nobody took: a set without descriptors is no more.
+fn remove_one(reply: Value) -> Option<(&'static str, Map<String, Value>)> {
+    let reply = AddFdReply::decode(reply).ok()?;
+    let mut arguments = Map::new();
+    RemoveFd { fdset_id: reply.fdset_id, fd: Some(reply.fd) }.put(&mut arguments);
+    Some((RemoveFd::FACTS.name, arguments))
 }

@@ -32,6 +32,7 @@ fn demo(name: &str) -> PathBuf {
 
 /// Whether a test that needs these cannot be run; says so.
 pub(crate) fn missing(test: &str, linux: bool) -> bool {
+    crate::observed::observe();
     let needed =
         [(BINARY.into(), "Debian package qemu-system-x86"), (demo("vmlinuz"), "cargo xtask demo-image")];
     let missing = needed.iter().take(1 + usize::from(linux)).find(|(path, _)| !path.exists());

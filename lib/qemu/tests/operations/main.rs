@@ -7,6 +7,8 @@
 
 mod block;
 mod guest;
+#[path = "../../../qmp/tests/support/observed.rs"]
+mod observed;
 mod plug;
 mod small;
 mod snapshot;

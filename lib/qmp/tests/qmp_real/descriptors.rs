@@ -164,6 +164,39 @@ async fn calls_with_descriptors_at_once_all_arrive_each_with_its_own() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_given_up_leaves_nothing_in_qemu() {
+    let test = "a_call_that_is_given_up_leaves_nothing_in_qemu";
+    let Some((qemu, connected)) = Qemu::with_client(test, &[]).await else { return };
+    let client = &connected.client;
+    client.call(&Cont {}).await.unwrap();
+    let path = qemu.path("file");
+    std::fs::write(&path, "x").unwrap();
+    let file = || OwnedFd::from(File::open(&path).unwrap());
+    for polls in 1..20 {
+        // Dropped after so many turns: before it was sent, after, with the answer there.
+        let set = client.pass_set(file(), None);
+        given_up(set, polls).await;
+        given_up(client.pass_named("name", file()), polls).await;
+    }
+    // Answered after all of those, and what undoes them before this one.
+    client.call(&QueryFdsets {}).await.unwrap();
+    assert_eq!(sets(client).await, Vec::<i64>::new());
+    let open = qemu.open_files();
+    assert!(!open.iter().any(|open| open.ends_with("/file")), "{open:?}");
+}
+
+async fn given_up<T>(call: impl Future<Output = Result<T, CallError>>, polls: usize) {
+    let mut call = std::pin::pin!(call);
+    for _ in 0..polls {
+        tokio::select! {
+            biased;
+            done = &mut call => return drop(done),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_carries_none_says_so_and_too_many_are_not_sent() {
     let (near, _far) = tokio::io::duplex(64);
     let (client, _driver) = qmp::client(near, qmp::Options::default());
