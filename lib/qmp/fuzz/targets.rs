@@ -87,7 +87,7 @@ pub(crate) fn replies(bytes: &[u8]) {
                         assert!(id.0 % 4 == 3 && !answered.contains(&id), "{id:?}");
                         answered.push(id);
                     }
-                    Output::Running(_) | Output::Event(_) => {}
+                    Output::Running(_) | Output::Event(_) | Output::Text(..) => {}
                 }
             }
             if outcome.is_err() {

@@ -185,10 +185,18 @@ impl Client {
     /// # Errors
     /// [`CallError`].
     pub async fn schema(&self) -> Result<Arc<Schema>, CallError> {
-        let schema = self
-            .shared
-            .schema
-            .get_or_try_init(|| async { Ok(Arc::new(Schema::new(self.call(&QueryQmpSchema {}).await?))) });
+        let schema = self.shared.schema.get_or_try_init(|| async {
+            let command = QueryQmpSchema::FACTS.name;
+            let ask = |id, reply| Input::CallForText { id, command, reply };
+            let schema = match self.ask(command, None, ask).await? {
+                Answer::Text(message) => Schema::read(&message).map_err(|error| DecodeError::of_json(&error)),
+                Answer::Reply(Ok(value)) => Vec::decode(value).map(Schema::new),
+                Answer::Reply(Err(_)) | Answer::Unsupported => return Err(self.closed_error(command)),
+            };
+            let schema =
+                schema.map_err(|source| CallError::Decode { command: command.to_owned(), source })?;
+            Ok(Arc::new(schema))
+        });
         schema.await.cloned()
     }
 
@@ -260,11 +268,28 @@ impl Client {
         if !descriptors.is_empty() && !self.shared.carries_descriptors {
             return Err(CallError::NoDescriptors { command: command.to_owned() });
         }
+        let name = command.to_owned();
+        let call = |id, reply| Input::Call { id, command: name, arguments, execution, descriptors, reply };
+        match self.ask(command, undo, call).await? {
+            Answer::Reply(Ok(value)) => Ok(value),
+            Answer::Text(message) => crate::message::answer(&message).map_err(|error| CallError::Decode {
+                command: command.to_owned(),
+                source: DecodeError::of_json(&error),
+            }),
+            Answer::Reply(Err(_)) | Answer::Unsupported => Err(self.closed_error(command)),
+        }
+    }
+
+    /// Sends a call and waits for its answer, which is no refusal then.
+    async fn ask(
+        &self,
+        command: &str,
+        undo: Option<Undo>,
+        call: impl FnOnce(CallId, Waiting) -> Input,
+    ) -> Result<Answer, CallError> {
         let (caller, answer) = oneshot::channel();
-        let reply = Waiting { caller, undo };
         let id = self.shared.new_id();
-        let input = Input::Call { id, command: command.to_owned(), arguments, execution, descriptors, reply };
-        if self.calls.send(input).is_err() {
+        if self.calls.send(call(id, Waiting { caller, undo })).is_err() {
             return Err(self.closed_error(command));
         }
         // What has to be undone is not given up: its answer tells how.
@@ -277,16 +302,20 @@ impl Client {
             },
         };
         pending.answered = true;
-        if let Ok(Answer::Reply(result)) = &answer {
-            let outcome = result.as_ref().err().map_or("ok", |refusal| refusal.class.as_str());
+        let outcome = match &answer {
+            Ok(Answer::Reply(Err(refusal))) => Some(refusal.class.as_str()),
+            Ok(Answer::Reply(Ok(_)) | Answer::Text(_)) => Some("ok"),
+            Ok(Answer::Unsupported) | Err(_) => None,
+        };
+        if let Some(outcome) = outcome {
             self.shared.observed("command", command, outcome);
         }
         match answer {
-            Ok(Answer::Reply(Ok(value))) => Ok(value),
             Ok(Answer::Reply(Err(refusal))) => {
                 Err(CallError::Refused { command: command.to_owned(), refusal })
             }
             Ok(Answer::Unsupported) => Err(CallError::Unsupported { command: command.to_owned() }),
+            Ok(answer) => Ok(answer),
             Err(_) => Err(self.closed_error(command)),
         }
     }
@@ -484,6 +513,11 @@ enum Input {
         descriptors: Vec<OwnedFd>,
         reply: Waiting,
     },
+    CallForText {
+        id: CallId,
+        command: &'static str,
+        reply: Waiting,
+    },
     Abandon(CallId),
 }
 
@@ -501,6 +535,7 @@ pub(crate) type Undo = fn(Value) -> Option<(&'static str, Map<String, Value>)>;
 #[derive(Debug)]
 enum Answer {
     Reply(Result<Value, Refusal>),
+    Text(Box<[u8]>),
     Unsupported,
 }
 
@@ -586,6 +621,11 @@ impl Driver {
                 }
                 self.deliver();
             }
+            Input::CallForText { id, command, reply } => {
+                self.pending.insert(id, reply);
+                self.session.submit_for_text(id, command);
+                self.deliver();
+            }
             Input::Abandon(id) => {
                 self.pending.remove(&id);
                 self.session.abandon(id);
@@ -600,6 +640,7 @@ impl Driver {
                     self.shared.phase.send_replace(Phase::Running(Arc::new(greeting)));
                 }
                 Output::Reply(id, result) => self.answer(id, Answer::Reply(result)),
+                Output::Text(id, message) => self.answer(id, Answer::Text(message)),
                 Output::Unsupported(id) => self.answer(id, Answer::Unsupported),
                 Output::Event(event) => {
                     self.shared.observed("event", &event.name, "ok");

@@ -386,7 +386,10 @@ async fn real_replies_lose_nothing_in_their_typed_form() {
             assert!(!client.call(&QueryStatus {}).await.unwrap().running);
         }
         let schema = program.schema().await;
-        assert_eq!(client.call(&QueryQmpSchema {}).await.unwrap().len(), schema.entries.len());
+        let entries = client.call(&QueryQmpSchema {}).await.unwrap();
+        assert_eq!(entries.len(), schema.entries.len());
+        // The same by another way.
+        assert_eq!(*client.schema().await.unwrap(), crate::schema::Schema::new(entries));
         let mut answered = 0;
         for (name, entry) in schema.of_kind("command") {
             let arguments =

@@ -159,7 +159,34 @@ struct Members {
     greeting: Option<Greeting>,
 }
 
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+/// A reply of which only the id is looked at.
+#[derive(Deserialize)]
+struct Unread {
+    #[serde(rename = "return")]
+    value: Option<serde::de::IgnoredAny>,
+    id: Option<u64>,
+}
+
+/// The id of a line that is a reply to a call of ours, and no refusal.
+pub(crate) fn replied(line: &[u8]) -> Option<u64> {
+    let unread: Unread = serde_json::from_slice(line).ok()?;
+    unread.value.and(unread.id)
+}
+
+/// What a line that [`replied`] has for an answer.
+///
+/// # Errors
+/// When it has another form.
+pub(crate) fn answer<T: serde::de::DeserializeOwned>(line: &[u8]) -> serde_json::Result<T> {
+    #[derive(Deserialize)]
+    struct Answer<T> {
+        #[serde(rename = "return")]
+        value: T,
+    }
+    serde_json::from_slice::<Answer<T>>(line).map(|answer| answer.value)
+}
+
+pub(crate) fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }
 

@@ -6,6 +6,8 @@
 use crate::commands::{SchemaEntry, SchemaEntryObject, SchemaEntryVariant};
 use std::collections::HashMap;
 
+mod read;
+
 /// A program's schema; see [`crate::Client::schema`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schema {
@@ -89,6 +91,16 @@ impl<'a> Member<'a> {
 }
 
 impl Schema {
+    /// Of the message that answers `query-qmp-schema` ([`crate::session::Output::Text`]), straight from its bytes: what these bindings
+    /// do not know is left aside.
+    ///
+    /// # Errors
+    /// When it has another form.
+    pub fn read(message: &[u8]) -> serde_json::Result<Self> {
+        let entries: Vec<read::Entry> = crate::message::answer(message)?;
+        Ok(Self::new(entries.into_iter().filter_map(read::Entry::typed).collect()))
+    }
+
     /// Of a reply to `query-qmp-schema`.
     #[must_use]
     pub fn new(entries: Vec<SchemaEntry>) -> Self {

@@ -18,7 +18,7 @@
 
 use crate::{
     codec::{Splitter, TooLong},
-    message::{Event, Greeting, Malformed, Message, Refusal, Version},
+    message::{Event, Greeting, Malformed, Message, Refusal, Version, replied},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -90,6 +90,8 @@ pub enum Output {
     Running(Greeting),
     /// The answer to a call that has not been given up.
     Reply(CallId, Result<Value, Refusal>),
+    /// The message with the answer to a call that was made with [`Session::submit_for_text`], whole and unread.
+    Text(CallId, Box<[u8]>),
     /// A call that cannot be made on this server: out of band was asked for and is not offered.
     Unsupported(CallId),
     /// An event.
@@ -167,6 +169,7 @@ struct Slot {
     execution: Execution,
     abandoned: bool,
     fence: bool,
+    text: bool,
 }
 
 #[derive(Debug)]
@@ -176,6 +179,7 @@ struct Call {
     arguments: Map<String, Value>,
     execution: Execution,
     descriptors: Vec<OwnedFd>,
+    text: bool,
 }
 
 /// Descriptors in the bytes to send.
@@ -238,7 +242,8 @@ impl Session {
         arguments: Map<String, Value>,
         execution: Execution,
     ) {
-        let call = Call { id, command: command.into(), arguments, execution, descriptors: Vec::new() };
+        let descriptors = Vec::new();
+        let call = Call { id, command: command.into(), arguments, execution, descriptors, text: false };
         match (execution, &self.state) {
             (Execution::OutOfBand, State::Running) => self.write_out_of_band(call),
             (Execution::OutOfBand, _) => self.early.push(call),
@@ -256,7 +261,15 @@ impl Session {
         descriptors: Vec<OwnedFd>,
     ) {
         let execution = Execution::InBand;
-        self.submit_in_band(Call { id, command: command.into(), arguments, execution, descriptors });
+        let command = command.into();
+        self.submit_in_band(Call { id, command, arguments, execution, descriptors, text: false });
+    }
+
+    /// Takes an in-band call without arguments whose answer is large and is to be read by the caller: nothing is built of it here.
+    pub fn submit_for_text(&mut self, id: CallId, command: impl Into<String>) {
+        let (command, descriptors) = (command.into(), Vec::new());
+        let execution = Execution::InBand;
+        self.submit_in_band(Call { id, command, arguments: Map::new(), execution, descriptors, text: true });
     }
 
     fn submit_in_band(&mut self, call: Call) {
@@ -282,6 +295,17 @@ impl Session {
     pub fn handle_bytes(&mut self, bytes: &[u8]) -> Result<(), Violation> {
         self.splitter.push(bytes);
         while let Some(line) = self.splitter.next_message()? {
+            // Rarely is there such a call, and then its answer is mostly the next large line.
+            if self.in_flight.iter().any(|slot| slot.text && !slot.abandoned)
+                && let Some(id) = replied(line)
+                && self.in_flight.iter().any(|slot| slot.text && !slot.abandoned && slot.id == id)
+            {
+                let text = Box::from(line);
+                if let Some(slot) = self.settle(id) {
+                    self.outputs.push_back(Output::Text(CallId(slot.id), text));
+                }
+                continue;
+            }
             let message = Message::parse(line)?;
             self.handle(message)?;
         }
@@ -389,22 +413,28 @@ impl Session {
     }
 
     fn answered(&mut self, id: &Value, result: Result<Value, Refusal>) {
-        let at = id.as_u64().and_then(|id| self.in_flight.iter().position(|slot| slot.id == id));
-        let Some(slot) = at.map(|at| self.in_flight.remove(at)) else {
+        let Some(slot) = id.as_u64().and_then(|id| self.settle(id)) else {
             self.counters.unknown_replies += 1;
             return;
         };
+        if slot.abandoned {
+            self.counters.late_replies += 1;
+        } else {
+            self.outputs.push_back(Output::Reply(CallId(slot.id), result));
+        }
+    }
+
+    /// A call was answered.
+    fn settle(&mut self, id: u64) -> Option<Slot> {
+        let at = self.in_flight.iter().position(|slot| slot.id == id)?;
+        let slot = self.in_flight.remove(at);
         if slot.execution == Execution::InBand {
             self.in_band -= 1;
         }
         if slot.fence {
             self.fenced = false;
         }
-        if slot.abandoned {
-            self.counters.late_replies += 1;
-        } else {
-            self.outputs.push_back(Output::Reply(CallId(slot.id), result));
-        }
+        Some(slot)
     }
 
     /// Writes in-band calls in the order in which they were made, as far as they may go now.
@@ -441,7 +471,13 @@ impl Session {
             // There is no other: it was sent before its command was answered.
             self.attached = Some(Attached { from, descriptors: call.descriptors });
         }
-        self.in_flight.push(Slot { id: call.id.0, execution: call.execution, abandoned: false, fence });
+        self.in_flight.push(Slot {
+            id: call.id.0,
+            execution: call.execution,
+            abandoned: false,
+            fence,
+            text: call.text,
+        });
     }
 }
 

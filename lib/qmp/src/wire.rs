@@ -75,6 +75,10 @@ impl DecodeError {
         Self { path: Vec::new(), problem: problem.into() }
     }
 
+    pub(crate) fn of_json(error: &serde_json::Error) -> Self {
+        Self::new(error.to_string())
+    }
+
     pub(crate) fn expected(what: &str, found: &Value) -> Self {
         let kind = match found {
             Value::Null => "null",

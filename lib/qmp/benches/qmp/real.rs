@@ -6,12 +6,11 @@ use crate::{
 };
 use qmp::{
     Client, Options,
-    commands::{QueryStatus, SchemaEntry},
+    commands::QueryStatus,
     schema::Schema,
-    session::{CallId, Execution, Limits, Output, Session},
-    wire::Decode as _,
+    session::{CallId, Limits, Output, Session},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     os::unix::net::{UnixListener, UnixStream},
@@ -233,16 +232,15 @@ pub(crate) fn schema() -> Vec<Value> {
             b"{\"QMP\":{\"version\":{\"qemu\":{\"major\":7,\"minor\":2,\"micro\":0}},\"capabilities\":[]}}\n\
             {\"return\":{},\"id\":\"negotiation\"}\n";
         session.handle_bytes(hello).expect("that is a greeting");
-        session.submit(CallId(0), "query-qmp-schema", Map::new(), Execution::InBand);
+        session.submit_for_text(CallId(0), "query-qmp-schema");
         while session.poll_output().is_some() {}
         let begin = cpu();
         // As it comes from the socket.
         for piece in reply.chunks(16 * 1024) {
             session.handle_bytes(piece).expect("that is a reply");
         }
-        let Some(Output::Reply(_, Ok(value))) = session.poll_output() else { panic!("no reply") };
-        let entries: Vec<SchemaEntry> = Vec::decode(value).expect("a schema");
-        let schema = Schema::new(entries);
+        let Some(Output::Text(_, message)) = session.poll_output() else { panic!("no reply") };
+        let schema = Schema::read(&message).expect("a schema");
         ours.push((cpu() - begin) * 1e3);
         assert!(schema.command("query-status").is_some());
         let begin = cpu();

@@ -207,3 +207,26 @@ fn a_resumed_session_resynchronises_and_swallows_one_error() {
     session.handle_bytes(b"{\"error\":{\"class\":\"GenericError\",\"desc\":\"x\"}}\r\n").unwrap();
     assert_eq!(session.counters().unattributed_errors, 1);
 }
+
+#[test]
+fn an_answer_that_is_wanted_as_text_is_handed_over_unread() {
+    let mut session = running();
+    submit(&mut session, 0..1);
+    session.submit_for_text(CallId(1), "query-qmp-schema");
+    session.submit_for_text(CallId(2), "query-qmp-schema");
+    assert_eq!(sent(&mut session)[1], serde_json::json!({"execute": "query-qmp-schema", "id": 1}));
+    session.abandon(CallId(2));
+    let answers =
+        b"{\"return\": {}, \"id\": 0}\r\n{\"return\": [1], \"id\": 1}\r\n{\"return\": [2], \"id\": 2}\r\n";
+    session.handle_bytes(answers).unwrap();
+    let text = b"{\"return\": [1], \"id\": 1}".as_slice().into();
+    let value = Output::Reply(CallId(0), Ok(serde_json::json!({})));
+    assert_eq!(outputs(&mut session), [value, Output::Text(CallId(1), text)]);
+    assert_eq!(session.counters().late_replies, 1);
+    session.submit_for_text(CallId(3), "nonsense");
+    session.handle_bytes(b"{\"id\":3,\"error\":{\"class\":\"GenericError\",\"desc\":\"no\"}}\r\n").unwrap();
+    assert!(
+        matches!(outputs(&mut session)[..], [Output::Reply(CallId(3), Err(_))]),
+        "a refusal is a refusal"
+    );
+}
