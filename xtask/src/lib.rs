@@ -15,6 +15,7 @@ pub mod observed;
 pub mod packages;
 pub mod qemu_root;
 pub mod qmp_observed;
+pub mod rings;
 pub mod sh;
 pub mod tidy;
 pub mod unpacked;

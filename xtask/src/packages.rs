@@ -117,5 +117,6 @@ const PACKAGES: &[(Purpose, &str, &str)] = &[
     ),
     (Purpose::Test, "binutils", "strip and objcopy make small programs for guests"),
     (Purpose::Test, "mtools", "makes the FAT file system that a UEFI firmware boots from"),
+    (Purpose::Test, "valgrind", "what the rings of lib/virtio touch (make test-long)"),
     (Purpose::Test, "debootstrap", "makes the Debian image and the bare machine of the tests"),
 ];

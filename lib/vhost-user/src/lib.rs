@@ -4,7 +4,10 @@
 //!   comes from one table, `schema/protocol.toml`.
 //! - [`framing`] and [`session`] are the protocol without a socket: bytes and descriptors in, bytes and descriptors out.
 //! - [`frontend`] drives a device over a [`socket`], on [`memory`] that the back-end sees.
+//! - [`backend`] serves a device, which is one small trait; [`devices`] has some.
 
+pub mod backend;
+pub mod devices;
 pub mod framing;
 pub mod frontend;
 mod generated;

@@ -12,7 +12,7 @@ use rustix::time::{
 };
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,12 +60,25 @@ impl Canceller {
     }
 }
 
+impl AsFd for Canceller {
+    /// Readable once it was cancelled.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// A socket of which no read or write takes longer than it may.
 #[derive(Debug)]
 pub struct Socket {
     stream: UnixStream,
     timer: OwnedFd,
     cancelled: Canceller,
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
 }
 
 impl Socket {

@@ -3,7 +3,7 @@
 //! The rings are written against these traits, so that the same code runs on memory ([`crate::memory::SplitMemory`],
 //! [`crate::memory::PackedMemory`]) and under a model checker. The order of accesses is part of each method's contract.
 
-/// A descriptor of a split ring (section 2.7.5), or of an indirect table.
+/// A descriptor of a split ring (section 2.7.5), or of the indirect table of one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Descriptor {
     /// Where the segment begins, in the driver's addresses.

@@ -165,15 +165,21 @@ impl<'m> Chain<'m> {
         let mut at = 0;
         for _ in 0..size {
             let entry = slice.descriptor(usize::from(at)).ok_or(Fault::Descriptor { index: at, size })?;
-            if entry.flags & INDIRECT != 0 {
+            let segment = Segment { address: entry.address, length: entry.length };
+            let (flags, next) = if linked {
+                (entry.flags, (entry.flags & NEXT != 0).then_some(entry.next))
+            } else {
+                // Entries of a packed ring's table are packed themselves: their flags are where others have `next`, behind an id.
+                (entry.next, (at + 1 < size).then_some(at + 1))
+            };
+            if flags & INDIRECT != 0 {
                 return Err(Fault::Indirect { index });
             }
-            self.push(memory, at, Segment { address: entry.address, length: entry.length }, entry.flags)?;
-            let more = if linked { entry.flags & NEXT != 0 } else { at + 1 < size };
-            if !more {
-                return Ok(());
+            self.push(memory, at, segment, flags)?;
+            match next {
+                Some(next) => at = next,
+                None => return Ok(()),
             }
-            at = if linked { entry.next } else { at + 1 };
         }
         Err(Fault::Loop { size })
     }

@@ -93,10 +93,13 @@ impl Tables {
         let table = self.memory.slice();
         let flagged = readable.iter().map(|s| (s, 0)).chain(writable.iter().map(|s| (s, WRITE)));
         for ((segment, write), at) in flagged.zip(0..) {
-            // Entries of a packed ring's table follow each other, and the flag means nothing there (section 2.8.8).
-            let (more, next) = if linked && at + 1 < count { (NEXT, at + 1) } else { (0, 0) };
-            let entry =
-                Descriptor { address: segment.address, length: segment.length, flags: write | more, next };
+            let (flags, next) = match linked {
+                true if at + 1 < count => (write | NEXT, at + 1),
+                true => (write, 0),
+                // Those of a packed ring follow each other, and are packed themselves: an id, then the flags (section 2.8.8).
+                false => (0, write),
+            };
+            let entry = Descriptor { address: segment.address, length: segment.length, flags, next };
             // `new` saw that all tables fit, and `total` that this one does.
             let _ = table.set_descriptor(first + usize::from(at), entry);
         }

@@ -3,5 +3,6 @@
 #![cfg(test)]
 
 mod hostile;
+mod layout;
 mod pair;
 mod traffic;
