@@ -162,7 +162,7 @@ commands! {
 }
 
 object! {
-    /// Answers a number, to find the place in the stream again. [`super::Session`] does it by itself, with the delimited form.
+    /// Answers a number, to find the place in the stream again. [`super::session::Session`] does it by itself, with the delimited form.
     #[derive(Clone, Debug, PartialEq)]
     pub struct Sync {
         /// Any number; it comes back.
