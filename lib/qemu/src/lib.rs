@@ -42,5 +42,5 @@ pub use errors::ErrorKind;
 pub use logs::Logs;
 pub use process::{Exit, Identity, Limits, Process};
 pub use record::Record;
-pub use start::{StartError, StartSpec, start};
+pub use start::{Incoming, StartError, StartSpec, start};
 pub use vm::{Ladder, Powerdown, Responsive, Rung, Status, Supervision, Vm};

@@ -145,7 +145,7 @@ fn source_node(source: &Source, filename: Filename<'_>) -> Result<Value, ConfigE
 }
 
 /// QEMU's `SocketAddress`.
-pub(super) fn socket_address(address: &Address) -> Result<Value, ConfigError> {
+pub(crate) fn socket_address(address: &Address) -> Result<Value, ConfigError> {
     Ok(match address {
         Address::Unix(path) => json!({"type": "unix", "path": utf8("socket", path)?}),
         Address::Tcp(host, port) => json!({"type": "inet", "host": host, "port": port.to_string()}),
