@@ -16,7 +16,7 @@ mod shutdown;
 
 pub use ops::{
     CopyTarget, Eject, GuestMemory, Job, Migrated, Migration, MigrationOptions, MigrationTls, OperationError,
-    Overlay, Picture, Vcpu,
+    Overlay, Picture, PullBackup, PushBackup, Vcpu,
 };
 pub use shutdown::{Agent, Ladder, Rung};
 

@@ -7,6 +7,7 @@
 
 mod connection;
 mod failures;
+mod manager;
 mod process;
 
 use qemu::{

@@ -13,7 +13,7 @@ use crate::{
     config::{Address, ConfigError, Format},
 };
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where a copy goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,13 +121,13 @@ impl Vm {
     pub async fn pull_backup(
         &self,
         disk: &str,
-        scratch: &PathBuf,
+        scratch: &Path,
         listen: &Address,
         export: &str,
     ) -> Result<PullBackup, OperationError> {
         let node = self.active_node(disk).await?;
         let address = listening(listen)?;
-        let target = CopyTarget::File { path: scratch.clone(), format: Format::Qcow2 };
+        let target = CopyTarget::File { path: scratch.to_owned(), format: Format::Qcow2 };
         let scratch = self.open_target_above(disk, &node, &target, Some(&node)).await?;
         let action = format!("serve {disk}");
         let serving = async {
