@@ -122,6 +122,24 @@ async fn a_migration_is_followed_and_given_up_and_the_guest_goes_on_here() {
 }
 
 #[tokio::test]
+async fn a_migration_whose_other_end_is_silent_is_broken_and_the_guest_goes_on() {
+    let test = "a_migration_whose_other_end_is_silent_is_broken_and_the_guest_goes_on";
+    let Some(directory) = missing_or(test) else { return };
+    let mut guest = Guest::linux(&directory.path().join("source"), config()).await;
+    // It takes the connection and never reads.
+    let place = directory.path().join("silent.sock");
+    let _silent = std::os::unix::net::UnixListener::bind(&place).unwrap();
+    let via = Address::Unix(place);
+    assert_eq!(guest.vm.yank().await.unwrap(), 0, "there is nothing to break");
+    let migration = guest.vm.migrate(&via, &MigrationOptions::default()).await.unwrap();
+    assert_eq!(guest.vm.yank().await.unwrap(), 1);
+    let broken = migration.done().await.unwrap_err();
+    assert!(matches!(broken, OperationError::Job { .. }), "{broken:?}");
+    guest.run("true").await;
+    guest.quit().await;
+}
+
+#[tokio::test]
 async fn a_guest_goes_on_before_its_memory_is_there() {
     let test = "a_guest_goes_on_before_its_memory_is_there";
     let Some(directory) = missing_or(test) else { return };

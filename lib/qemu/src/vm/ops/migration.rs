@@ -17,7 +17,9 @@ use crate::{
 };
 use qmp::{
     Event, EventError, Filter, Subscription,
-    commands::{MigrationInfo, MigrationStatus, QueryMigrate, QueryStatus, RunState},
+    commands::{
+        MigrationInfo, MigrationStatus, QueryMigrate, QueryStatus, QueryYank, RunState, Yank, YankInstance,
+    },
 };
 use serde_json::{Value, json};
 use std::{
@@ -203,6 +205,22 @@ impl Vm {
         arrived.map(drop)?;
         self.settled_after_migration().await?;
         sent.map_err(host)
+    }
+
+    /// Breaks the connections of migrations and of network disks, out of band: for a QEMU that hangs because their other ends do not answer.
+    /// What waited for them fails. Answers how many were broken. Those of consoles and monitors are left alone: one of them is ours.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn yank(&self) -> Result<usize, OperationError> {
+        let action = || "break hanging connections";
+        let mut instances = self.qmp().call(&QueryYank {}).await.map_err(failed(action()))?;
+        instances.retain(|instance| !matches!(instance, YankInstance::Chardev(_)));
+        let count = instances.len();
+        if count > 0 {
+            self.qmp().call(&Yank { instances }).await.map_err(failed(action()))?;
+        }
+        Ok(count)
     }
 
     /// QEMU says that it is over a moment before it is in its last state, and announces that by no event.
