@@ -95,6 +95,10 @@ pub fn test(extent: Extent, rest: &[&str], mut not_run: Vec<String>) -> Result<(
     }
     let mut passed = run_and_collect(&mut command, &mut not_run)?;
     if extent == Extent::Long && rest.is_empty() {
+        if let Err(error) = crate::rings::run(&mut not_run) {
+            say(&format!("{error:#}"));
+            passed = false;
+        }
         passed &= newer_libvirt(&mut not_run)?;
     }
     not_run.sort();

@@ -14,6 +14,7 @@ pub mod modules;
 pub mod observed;
 pub mod packages;
 pub mod qemu_root;
+pub mod rings;
 pub mod sh;
 pub mod tidy;
 pub mod unpacked;

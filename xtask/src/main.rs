@@ -57,6 +57,12 @@ fn run(arguments: &[String]) -> Result<()> {
         }
         ["demo-image"] => demo_image::build(&sh::root().join("target/demo")).map(drop),
         ["demo-image", "--out", out] => demo_image::build(&PathBuf::from(out)).map(drop),
+        ["rings"] => {
+            let mut not_run = Vec::new();
+            xtask::rings::run(&mut not_run)?;
+            print_lines(not_run);
+            Ok(())
+        }
         ["debian-image"] => debian_images(&sh::root().join("target/debian")),
         ["debian-image", "--out", out] => debian_images(&PathBuf::from(out)),
         [] | ["help" | "--help" | "-h"] => {
@@ -83,6 +89,7 @@ usage: cargo xtask <command>
   test [--short|--long] [ARGS]  tests; the last lines name what was not run; ARGS go to cargo test
   coverage                 line coverage as HTML in target/coverage
   coverage libvirt         what of libvirt's protocol the tests see answered, in docs/protocols/libvirt-coverage.md
+  rings                    the rings of lib/virtio in every order (loom), optimised, under valgrind; part of test --long
   deps                     edges between crates against the rules
   tidy                     paths in documents, left-overs, unsafe, long files, inherited lints
   codegen [--check]        Rust files from the checked-in descriptions of protocols; --check compares only

@@ -101,6 +101,8 @@ const PACKAGES: &[(Purpose, &str, &str)] = &[
     (Purpose::Test, "libvirt-daemon", "libvirtd, which the libvirt client is tested against"),
     (Purpose::Test, "libvirt-clients", "virsh, which the libvirt server is compared with libvirtd by"),
     (Purpose::Test, "libvirt-daemon-driver-qemu", "qemu:///session of that libvirtd"),
+    (Purpose::Test, "libvirt-daemon-driver-lxc", "containers of that libvirtd"),
+    (Purpose::Test, "busybox-static", "all that is in these containers"),
     (Purpose::Test, "libsasl2-modules", "SCRAM of that libvirtd"),
     (Purpose::Test, "python3-libvirt", "the same comparison, call by call"),
     (Purpose::Test, "libwrap0", "a library of the sshd that is unpacked for the tests"),
@@ -115,5 +117,6 @@ const PACKAGES: &[(Purpose, &str, &str)] = &[
     ),
     (Purpose::Test, "binutils", "strip and objcopy make small programs for guests"),
     (Purpose::Test, "mtools", "makes the FAT file system that a UEFI firmware boots from"),
+    (Purpose::Test, "valgrind", "what the rings of lib/virtio touch (make test-long)"),
     (Purpose::Test, "debootstrap", "makes the Debian image and the bare machine of the tests"),
 ];

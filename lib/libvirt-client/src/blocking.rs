@@ -1,15 +1,27 @@
 //! For programs without an executor: the same connection, and calls that wait.
+//!
+//! ```text
+//!   a thread that waits ──> drives the executor itself: writes, reads its reply, returns     no other thread takes part
+//!   several that wait   ──> one drives; the others sleep until their replies, or until it is their turn to drive
+//!   nobody waits        ──> after a while the keeper drives: answers the daemon's questions, takes events
+//! ```
 
 use crate::connect::{Builder, Connect};
 use crate::error::Error;
 use std::sync::Arc;
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::Thread;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+
+/// How long the keeper watches before it takes over from threads that come and go.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A connection whose calls can be waited for on any thread.
 ///
-/// One thread of its own moves it, so that it stays alive while nobody calls; who waits writes for itself and is woken by its reply.
-/// The connection ends with the last clone of this. Everything behind it is the same as elsewhere:
+/// Who waits moves the connection for itself: a lone call costs no switch between threads. While nobody waits, a thread of its own keeps
+/// it alive. The connection ends with the last clone of this. Everything behind it is the same as elsewhere:
 ///
 /// ```no_run
 /// # fn example() -> Result<(), libvirt_client::Error> {
@@ -22,14 +34,31 @@ use tokio::sync::oneshot;
 #[derive(Clone, Debug)]
 pub struct Blocking {
     connect: Connect,
-    thread: Arc<Thread>,
+    front: Arc<Front>,
 }
 
-/// The thread ends when this does.
+/// What the threads that wait share; the keeper ends when this does.
 #[derive(Debug)]
-struct Thread {
-    handle: Handle,
-    _ends: oneshot::Sender<()>,
+struct Front {
+    shared: Arc<Shared>,
+    keeper: Thread,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Taken when everything ends.
+    runtime: Option<Runtime>,
+    /// Threads that wait now.
+    waiting: AtomicUsize,
+    /// Waits that are over.
+    turns: AtomicU64,
+    /// The keeper drives.
+    kept: AtomicBool,
+    /// The keeper sleeps until the next wait is over.
+    asleep: AtomicBool,
+    ended: AtomicBool,
+    /// Somebody else wants to drive.
+    wanted: Notify,
 }
 
 impl Blocking {
@@ -51,13 +80,20 @@ impl Blocking {
     pub fn open_with(builder: Builder) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
-        let (ends, end) = oneshot::channel::<()>();
-        // Until the other half is gone; then the drivers of all connections are dropped with the executor.
-        std::thread::Builder::new().name("libvirt".to_owned()).spawn(move || drop(runtime.block_on(end)))?;
-        let thread = Arc::new(Thread { handle: handle.clone(), _ends: ends });
-        let spawner = handle.clone();
-        let connect = handle.block_on(builder.open_with(move |driver| drop(spawner.spawn(driver))))?;
-        Ok(Self { connect, thread })
+        let connect = runtime.block_on(builder.open_with(move |driver| drop(handle.spawn(driver))))?;
+        let shared = Arc::new(Shared {
+            runtime: Some(runtime),
+            waiting: AtomicUsize::new(0),
+            turns: AtomicU64::new(0),
+            kept: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            wanted: Notify::new(),
+        });
+        let kept = Arc::clone(&shared);
+        let keeper = std::thread::Builder::new().name("libvirt".to_owned()).spawn(move || kept.keep())?;
+        let keeper = keeper.thread().clone();
+        Ok(Self { connect, front: Arc::new(Front { shared, keeper }) })
     }
 
     /// The connection.
@@ -71,6 +107,80 @@ impl Blocking {
     /// # Panics
     /// On a thread of an executor of tokio's: there, await it.
     pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        self.thread.handle.block_on(future)
+        let _turn = Turn::new(&self.front);
+        self.front.shared.runtime().block_on(future)
+    }
+}
+
+/// A thread that waits.
+struct Turn<'a>(&'a Front);
+
+impl<'a> Turn<'a> {
+    fn new(front: &'a Front) -> Self {
+        let shared = &front.shared;
+        shared.waiting.fetch_add(1, Ordering::SeqCst);
+        // Either we see that the keeper drives, or it sees that we wait.
+        if shared.kept.load(Ordering::SeqCst) {
+            shared.wanted.notify_one();
+        }
+        Self(front)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let shared = &self.0.shared;
+        shared.turns.fetch_add(1, Ordering::SeqCst);
+        shared.waiting.fetch_sub(1, Ordering::SeqCst);
+        if shared.asleep.load(Ordering::SeqCst) {
+            self.0.keeper.unpark();
+        }
+    }
+}
+
+impl Shared {
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("it is taken only when nobody else is left")
+    }
+
+    /// Drives while nobody waits. Threads that come and go in quick succession are left alone: to take over and to give back in between
+    /// would cost each of them two switches between threads.
+    fn keep(&self) {
+        let mut seen = 0;
+        while !self.ended.load(Ordering::SeqCst) {
+            let turns = self.turns.load(Ordering::SeqCst);
+            if turns != seen {
+                seen = turns;
+                std::thread::park_timeout(PAUSE);
+            } else if self.waiting.load(Ordering::SeqCst) > 0 {
+                // One that takes its time: whoever is done says so.
+                self.asleep.store(true, Ordering::SeqCst);
+                if self.turns.load(Ordering::SeqCst) == seen && !self.ended.load(Ordering::SeqCst) {
+                    std::thread::park();
+                }
+                self.asleep.store(false, Ordering::SeqCst);
+            } else {
+                self.kept.store(true, Ordering::SeqCst);
+                if self.waiting.load(Ordering::SeqCst) == 0 && !self.ended.load(Ordering::SeqCst) {
+                    self.runtime().block_on(self.wanted.notified());
+                }
+                self.kept.store(false, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::SeqCst);
+        self.shared.wanted.notify_one();
+        self.keeper.unpark();
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Whoever is last may be inside another executor, where none may be waited for.
+        self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
     }
 }

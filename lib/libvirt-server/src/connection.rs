@@ -1,7 +1,8 @@
 //! One client's connection: bytes to requests, effects to bytes.
 
-use crate::hypervisor::{Client, Effect};
+use crate::hypervisor::{Client, Effect, Refusal};
 use libvirt_client::transport::Transport;
+use libvirt_protocol::enums::ErrorDomain;
 use libvirt_protocol::procedure::Info;
 use libvirt_protocol::session::{CallId, Request, ServerSession, Transmit};
 use std::collections::VecDeque;
@@ -13,8 +14,8 @@ use tokio::sync::mpsc;
 /// What a connection tells the owner of the hypervisor.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// A call, with its arguments.
-    Call(CallId, Option<&'static Info>, Vec<u8>),
+    /// A call, with its arguments, and what came with it.
+    Call(CallId, Option<&'static Info>, Vec<u8>, Vec<OwnedFd>),
     /// Data of a stream.
     Data(CallId, Vec<u8>),
     /// A hole in a stream.
@@ -43,6 +44,8 @@ pub(crate) struct Connection<T> {
     waiting: usize,
     /// Streams that have more to send.
     readable: VecDeque<CallId>,
+    /// What can be sent is, and then the connection ends.
+    closing: bool,
 }
 
 impl<T: Transport> Connection<T> {
@@ -53,7 +56,8 @@ impl<T: Transport> Connection<T> {
         effects: mpsc::UnboundedReceiver<Effect>,
     ) -> Self {
         let session = ServerSession::default();
-        Self { client, session, transport, requests, effects, waiting: 0, readable: VecDeque::new() }
+        let readable = VecDeque::new();
+        Self { client, session, transport, requests, effects, waiting: 0, readable, closing: false }
     }
 
     /// Moves the connection until it ends.
@@ -68,6 +72,9 @@ impl<T: Transport> Connection<T> {
             let took = self.take_effects(context)?;
             self.pull();
             let wrote = self.write(context)?;
+            if self.closing {
+                return Poll::Ready(Ok(()));
+            }
             let read = self.read(context)?;
             if read == Turn::Ended {
                 return Poll::Ready(Ok(()));
@@ -93,9 +100,16 @@ impl<T: Transport> Connection<T> {
     fn apply(&mut self, effect: Effect) {
         let session = &mut self.session;
         match effect {
-            Effect::Reply { call, result } => {
+            Effect::Reply { call, descriptors, .. }
+                if !descriptors.is_empty() && !self.transport.traits().descriptors =>
+            {
                 self.waiting = self.waiting.saturating_sub(1);
-                session.reply_encoded(call, &result, Vec::new());
+                let refusal = Refusal::internal("descriptors travel over unix sockets only");
+                let _ = session.refuse(call, &refusal.of(ErrorDomain::Rpc).wire());
+            }
+            Effect::Reply { call, result, descriptors } => {
+                self.waiting = self.waiting.saturating_sub(1);
+                session.reply_encoded(call, &result, descriptors);
             }
             Effect::Refuse { call, refusal } => {
                 self.waiting = self.waiting.saturating_sub(1);
@@ -112,6 +126,7 @@ impl<T: Transport> Connection<T> {
             Effect::Break { call, refusal } => {
                 let _ = session.stream_break(call, &refusal.wire());
             }
+            Effect::Close => self.closing = true,
         }
     }
 
@@ -171,9 +186,9 @@ impl<T: Transport> Connection<T> {
             self.session.next().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let message = match request {
             None => return Ok(false),
-            Some(Request::Call { call, info, payload, .. }) => {
+            Some(Request::Call { call, info, payload, descriptors }) => {
                 self.waiting += 1;
-                Message::Call(call, info, payload.to_vec())
+                Message::Call(call, info, payload.to_vec(), descriptors)
             }
             Some(Request::Data { call, data }) => Message::Data(call, data.to_vec()),
             Some(Request::Hole { call, length }) => Message::Hole(call, length),

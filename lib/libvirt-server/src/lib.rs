@@ -24,12 +24,15 @@
 
 mod connection;
 pub mod hypervisor;
+mod peer;
 pub mod proxy;
 mod random;
 mod server;
 mod tls;
 mod xml;
 
-pub use hypervisor::{Hypervisor, Refusal, Scope};
+pub use hypervisor::{
+    Answer, Form, Guest, Hypervisor, Mechanism, Peer, PeerProcess, Refusal, Sasl, Scope, Service, StandIn,
+};
 pub use server::{Builder, Handle, Server};
 pub use tls::{Clients, Tls, TlsError};

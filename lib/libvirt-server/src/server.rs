@@ -1,20 +1,24 @@
 //! The server: one task owns the hypervisor, one for each connection moves bytes.
 
 use crate::connection::{Connection, Message};
-use crate::hypervisor::{Client, Effect, Hypervisor, Scope};
+use crate::hypervisor::{Client, Effect, Hypervisor, Peer, Reload, Sasl, Scope, Service};
+use crate::peer;
 use crate::tls::Tls;
 use libvirt_client::transport::{Stream, Transport, Unix};
+use libvirt_protocol::enums::ClientTransport;
 use libvirt_protocol::procedure::Release;
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 /// How long a client may take to say who it is.
 const HANDSHAKE: Duration = Duration::from_secs(30);
+/// How long clients may take to read their last answers when the daemon ends.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Settings of a server.
 #[derive(Clone, Debug)]
@@ -25,6 +29,7 @@ pub struct Builder {
     seed: u64,
     clock: fn() -> Duration,
     job_duration: Duration,
+    sasl: Option<Sasl>,
 }
 
 impl Default for Builder {
@@ -36,6 +41,7 @@ impl Default for Builder {
             seed: 0,
             clock: since_epoch,
             job_duration: Duration::ZERO,
+            sasl: None,
         }
     }
 }
@@ -81,7 +87,13 @@ impl Builder {
         Self { clock, ..self }
     }
 
-    /// How long saving and dumping a domain take; by default no time at all.
+    /// Who is let in; by default everybody.
+    #[must_use]
+    pub fn sasl(self, sasl: Sasl) -> Self {
+        Self { sasl: Some(sasl), ..self }
+    }
+
+    /// How long jobs take: saves, dumps, migrations, backups, jobs on disks; by default no time at all.
     ///
     /// virsh 9.0.0 can wait for ever for a save that ends before it begins to watch it, so whoever drives the server with virsh
     /// wants some tenths of a second here.
@@ -96,6 +108,7 @@ impl Builder {
         let mut hypervisor = Hypervisor::new(self.scope, &self.hostname, self.seed);
         hypervisor.set_job_duration(self.job_duration);
         hypervisor.set_version(self.version);
+        hypervisor.set_sasl(self.sasl);
         let (orders, inbox) = mpsc::unbounded_channel();
         Server { hypervisor, clock: self.clock, handle: Handle { orders }, inbox }
     }
@@ -112,14 +125,14 @@ pub struct Server {
 
 /// What can be asked of a running server from outside.
 enum Order {
-    Attach(Box<dyn Transport>),
+    Attach(Box<dyn Transport>, Peer),
     With(Box<dyn FnOnce(&mut Hypervisor) + Send>),
 }
 
 impl std::fmt::Debug for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Attach(_) => "Attach",
+            Self::Attach(..) => "Attach",
             Self::With(_) => "With",
         })
     }
@@ -134,8 +147,25 @@ pub struct Handle {
 impl Handle {
     /// Serves a client on a connection that somebody else has made.
     pub fn attach(&self, transport: impl Transport) {
+        self.attach_as(transport, Peer::default());
+    }
+
+    /// The same, and says who it is: administrators ask for that, and are such a client themselves ([`Service::Admin`]).
+    pub fn attach_as(&self, transport: impl Transport, peer: Peer) {
         // A server that has ended serves nobody: the client sees its connection close.
-        let _ = self.orders.send(Order::Attach(Box::new(transport)));
+        let _ = self.orders.send(Order::Attach(Box::new(transport), peer));
+    }
+
+    /// Serves administrators who come to a unix socket. Dropping the future ends the listening, and no connection.
+    ///
+    /// # Errors
+    /// When the listener accepts no more.
+    pub async fn serve_admin(&self, listener: UnixListener) -> io::Result<()> {
+        loop {
+            let (stream, _) = listener.accept().await?;
+            let peer = peer::local(&stream, Service::Admin);
+            self.attach_as(Unix::from(stream), peer);
+        }
     }
 
     /// Serves who comes to a TCP port, without encryption. Dropping the future ends the listening, and no connection.
@@ -144,9 +174,9 @@ impl Handle {
     /// When the listener accepts no more.
     pub async fn serve_tcp(&self, listener: TcpListener) -> io::Result<()> {
         loop {
-            let (stream, _) = listener.accept().await?;
+            let (stream, address) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            self.attach(Stream::new(stream, false));
+            self.attach_as(Stream::new(stream, false), peer::distant(address, ClientTransport::Tcp));
         }
     }
 
@@ -155,17 +185,23 @@ impl Handle {
     /// # Errors
     /// When the listener accepts no more.
     pub async fn serve_tls(&self, listener: TcpListener, tls: Tls) -> io::Result<()> {
+        let files = tls.clone();
+        let reload = Reload(Box::new(move || files.reload().map_err(|error| error.to_string())));
+        // A server that has ended listens to nobody; the first client will find out.
+        let _ = self.with(|hypervisor| hypervisor.set_tls(reload)).await;
         // A client that takes its time keeps no other waiting.
         let mut arriving = JoinSet::new();
         loop {
             tokio::select! {
                 accepted = listener.accept() => {
-                    let (stream, _) = accepted?;
+                    let (stream, address) = accepted?;
                     stream.set_nodelay(true)?;
                     let (tls, handle) = (tls.clone(), self.clone());
                     arriving.spawn(async move {
                         match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-                            Ok(Ok(transport)) => handle.attach(transport),
+                            Ok(Ok(transport)) => {
+                                handle.attach_as(transport, peer::distant(address, ClientTransport::Tls));
+                            }
                             Ok(Err(error)) => tracing::debug!(%error, "a client is not let in"),
                             Err(_) => tracing::debug!("a client does not finish its handshake"),
                         }
@@ -212,7 +248,8 @@ impl Server {
         self.serve(Some(listener)).await
     }
 
-    /// Serves the connections of a listener, and those that [`Handle::attach`] brings. Dropping the future ends everything.
+    /// Serves the connections of a listener, and those that [`Handle::attach`] brings. Dropping the future ends everything; it ends by
+    /// itself when an administrator says so.
     ///
     /// # Errors
     /// When the listener accepts no more.
@@ -226,16 +263,26 @@ impl Server {
         loop {
             // Every arm is cancel-safe: what it waits for is taken in one step.
             tokio::select! {
-                accepted = accept(listener.as_ref()) => state.attach(Unix::from(accepted?.0)),
+                accepted = accept(listener.as_ref()), if state.hypervisor.has_room(Service::Main) => {
+                    let stream = accepted?;
+                    let peer = peer::local(&stream, Service::Main);
+                    state.attach(Unix::from(stream), peer);
+                }
                 Some((client, message)) = arriving.recv() => state.handle(client, message),
                 Some(order) = inbox.recv() => match order {
-                    Order::Attach(transport) => state.attach(transport),
+                    Order::Attach(transport, peer) => state.attach(transport, peer),
                     Order::With(action) => action(&mut state.hypervisor),
                 },
                 Some(Ok(client)) = state.tasks.join_next() => state.detach(client),
                 () = until(state.hypervisor.deadline(), clock) => state.hypervisor.tick(clock()),
             }
             state.deliver();
+            if state.hypervisor.ended() {
+                let farewell = async { while state.tasks.join_next().await.is_some() {} };
+                // Who does not read its last answer is not waited for.
+                let _ = tokio::time::timeout(FAREWELL, farewell).await;
+                return Ok(());
+            }
         }
     }
 }
@@ -247,11 +294,9 @@ async fn until(deadline: Option<Duration>, clock: fn() -> Duration) {
     }
 }
 
-async fn accept(
-    listener: Option<&UnixListener>,
-) -> io::Result<(tokio::net::UnixStream, tokio::net::unix::SocketAddr)> {
+async fn accept(listener: Option<&UnixListener>) -> io::Result<UnixStream> {
     match listener {
-        Some(listener) => listener.accept().await,
+        Some(listener) => listener.accept().await.map(|(stream, _)| stream),
         None => std::future::pending().await,
     }
 }
@@ -267,25 +312,25 @@ struct Running {
 }
 
 impl Running {
-    fn attach(&mut self, transport: impl Transport) {
+    fn attach(&mut self, transport: impl Transport, peer: Peer) {
         self.last += 1;
         let client = Client(self.last);
         let (sender, effects) = mpsc::unbounded_channel();
-        self.hypervisor.connect(client);
+        self.hypervisor.connect(client, peer, (self.clock)());
         self.clients.insert(client, sender);
         self.tasks.spawn(Connection::new(client, transport, self.requests.clone(), effects).run());
     }
 
     fn detach(&mut self, client: Client) {
         self.clients.remove(&client);
-        self.hypervisor.disconnect(client);
+        self.hypervisor.disconnect(client, (self.clock)());
     }
 
     fn handle(&mut self, client: Client, message: Message) {
         let hypervisor = &mut self.hypervisor;
         match message {
-            Message::Call(call, info, payload) => {
-                hypervisor.call(client, call, info, &payload, (self.clock)())
+            Message::Call(call, info, payload, descriptors) => {
+                hypervisor.call(client, call, info, &payload, descriptors, (self.clock)());
             }
             Message::Data(call, data) => hypervisor.data(client, call, &data),
             Message::Hole(call, length) => hypervisor.hole(client, call, length),

@@ -8,7 +8,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
@@ -36,10 +36,13 @@ pub struct TlsError {
     pub why: String,
 }
 
-/// What the server speaks TLS with; cheap to clone.
+/// What the server speaks TLS with; cheap to clone, and all clones change together.
 #[derive(Clone)]
 pub struct Tls {
-    acceptor: TlsAcceptor,
+    directory: PathBuf,
+    clients: Clients,
+    /// Replaced as a whole.
+    acceptor: Arc<Mutex<TlsAcceptor>>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -54,6 +57,21 @@ impl Tls {
     /// # Errors
     /// When one of them is missing, or is not what its name says.
     pub fn in_directory(directory: &Path, clients: Clients) -> Result<Self, TlsError> {
+        let acceptor = Arc::new(Mutex::new(Self::read(directory, clients)?));
+        Ok(Self { directory: directory.to_owned(), clients, acceptor })
+    }
+
+    /// Reads the files again: who comes from now on sees what is in them now (`virAdmServerUpdateTlsFiles`).
+    ///
+    /// # Errors
+    /// When they cannot be used; then nothing changes.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let acceptor = Self::read(&self.directory, self.clients)?;
+        *self.acceptor.lock().unwrap_or_else(PoisonError::into_inner) = acceptor;
+        Ok(())
+    }
+
+    fn read(directory: &Path, clients: Clients) -> Result<TlsAcceptor, TlsError> {
         let at = |name: &str| directory.join(name);
         let (certificate, key) = (at("servercert.pem"), at("serverkey.pem"));
         let chain = certificates(&certificate)?;
@@ -78,7 +96,7 @@ impl Tls {
         // libvirt's client reads the byte once, when the socket has something: a ticket that came alone would be all it finds
         // (`virNetClientSetTLSSession`).
         config.send_tls13_tickets = 0;
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)) })
+        Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
     /// Speaks TLS with a client that has connected; the result goes to [`crate::Handle::attach`].
@@ -89,7 +107,8 @@ impl Tls {
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     ) -> io::Result<impl Transport> {
-        let mut stream = self.acceptor.accept(stream).await?;
+        let acceptor = self.acceptor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut stream = acceptor.accept(stream).await?;
         stream.write_all(&[ACCEPTED]).await?;
         stream.flush().await?;
         Ok(Stream::new(stream, true))

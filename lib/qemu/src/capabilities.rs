@@ -104,7 +104,10 @@ impl Capabilities {
             .map_err(run)?;
         let (output, input) =
             (child.stdout.take().expect("piped above"), child.stdin.take().expect("piped above"));
-        let options = qmp::Options { deadline: Some(ANSWER), ..qmp::Options::default() };
+        let options = qmp::Options {
+            deadlines: qmp::deadline::Deadlines::all(Some(ANSWER)),
+            ..qmp::Options::default()
+        };
         let (client, driver) = qmp::client(tokio::io::join(output, input), options);
         let asked = async {
             let asked = ask(&client, build_id).await;

@@ -264,7 +264,7 @@ type Driver = Pin<Box<dyn Future<Output = Arc<qmp::CloseReason>> + Send>>;
 
 /// Waits for the greeting, negotiates, subscribes, reads the state; no deadline.
 pub(crate) async fn greet(stream: UnixStream) -> Result<Connection, CallError> {
-    let (client, driver) = qmp::client(stream, qmp::Options::default());
+    let (client, driver) = qmp::client_unix(stream, qmp::Options::default());
     let mut driver: Driver = Box::pin(driver);
     // Subscribed before the state is read: what changes in between is seen.
     let events = client.subscribe(Filter::Names(STATE_EVENTS), EVENTS);

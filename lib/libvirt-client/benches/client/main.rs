@@ -18,6 +18,20 @@ mod support;
 #[allow(clippy::allow_attributes, clippy::unwrap_used, reason = "what the tests' daemon needs")]
 mod observed;
 
+#[path = "../../tests/daemon/authority.rs"]
+#[allow(dead_code, clippy::allow_attributes, clippy::unwrap_used, reason = "the tests' certificates")]
+mod authority;
+
+#[path = "../../tests/daemon/sshd.rs"]
+#[allow(
+    dead_code,
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "the tests' private sshd; not all of it is used here"
+)]
+mod sshd;
+
 mod calls;
 mod lists;
 mod measure;
@@ -136,6 +150,7 @@ fn main() {
         streams::prepare(&rig);
         rows.extend(streams::throughput(&mut rig));
         rows.extend(streams::stalled(&mut rig));
+        rows.extend(streams::carried(&mut rig));
         rows.extend(streams::unread(&mut rig));
     }
     let text = serde_json::to_string_pretty(&rows).expect("rows are plain values");

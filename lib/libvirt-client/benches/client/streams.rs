@@ -1,8 +1,11 @@
 //! Volumes through streams, and what a stream that nobody reads costs.
 
 use crate::Rig;
+use crate::authority::{Authority, Expired};
 use crate::measure::{Bare, Cost, Rounds, load, median, now, resident, row, user_ns, with};
 use crate::peer::Peer;
+use crate::sshd::Sshd;
+use crate::support::{Daemon, Settings};
 use libvirt_client::Connect;
 use libvirt_client::Piece;
 use libvirt_client::protocol::flags::{
@@ -23,9 +26,13 @@ const TRIVIAL: usize = 2_000;
 
 /// A pool `p` with its volumes: `v` is full, `s` has holes, `w0` to `w4` are there to be wiped.
 pub(crate) fn prepare(rig: &Rig) {
+    prepare_at(rig, &rig.daemon);
+}
+
+fn prepare_at(rig: &Rig, daemon: &Daemon) {
     rig.runtime.block_on(async {
-        let connect = rig.daemon.open("qemu:///session").await;
-        let at = rig.daemon.path("pool");
+        let connect = daemon.open("qemu:///session").await;
+        let at = daemon.path("pool");
         let xml =
             format!("<pool type='dir'><name>p</name><target><path>{}</path></target></pool>", at.display());
         let pool = connect.define_storage_pool(&xml, Default::default()).await.expect("a pool");
@@ -100,23 +107,138 @@ fn bare_download(rig: &Rig) -> f64 {
     start.elapsed().as_nanos() as f64
 }
 
-/// Throughput.
+/// What is done with a volume: the command of the peers', and the name of its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Upload,
+    Download,
+    Sparse,
+}
+
+impl Work {
+    fn command(self) -> String {
+        match self {
+            Self::Upload => format!("upload v {SIZE}"),
+            Self::Download => "download v".to_owned(),
+            Self::Sparse => "sparse s".to_owned(),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Upload => "upload_dense",
+            Self::Download => "download_dense",
+            Self::Sparse => "download_sparse",
+        }
+    }
+
+    /// Bytes of data.
+    fn data(self) -> u64 {
+        if self == Self::Sparse { SPARSE.1 } else { SIZE }
+    }
+
+    async fn done(self, connect: &Connect) {
+        match self {
+            Self::Upload => upload(connect).await,
+            Self::Download => {
+                assert_eq!(download(connect, "v", StorageVolDownloadFlags::empty()).await, SIZE);
+            }
+            Self::Sparse => {
+                let length = download(connect, "s", StorageVolDownloadFlags::SPARSE_STREAM).await;
+                assert_eq!(length, SPARSE.0);
+            }
+        }
+    }
+}
+
+/// Throughput over the unix socket.
 pub(crate) fn throughput(rig: &mut Rig) -> Vec<Value> {
-    let load = load();
     let uri = rig.session_uri();
     let connect = rig.runtime.block_on(rig.daemon.open(&uri));
+    let rows = compared(rig, &connect, &uri, "libvirt", &[Work::Upload, Work::Download, Work::Sparse]);
+    let floor = median((0..ROUNDS).map(|_| bare_download(rig)).collect());
+    let floor = SIZE as f64 / MIB as f64 * 1e9 / floor;
+    let floored = |row: Value| {
+        if row["name"] != "libvirt_download_dense" {
+            return row;
+        }
+        let row = with(row, "floor", Value::from("bare socket, thrown away"));
+        with(row, "floor_value", Value::from(floor))
+    };
+    rows.into_iter().map(floored).collect()
+}
+
+/// Throughput over TLS and ssh, whose ends are all on this machine: what is measured is mostly encryption.
+pub(crate) fn carried(rig: &mut Rig) -> Vec<Value> {
+    let works = [Work::Upload, Work::Download];
+    let mut rows = Vec::new();
+    let (secure, port) = tls();
+    prepare_at(rig, &secure);
+    let pki = secure.path("client");
+    let uri = format!("qemu+tls://127.0.0.1:{port}/session?pkipath={}", pki.display());
+    let connect = rig.runtime.block_on(secure.open(&uri));
+    rows.extend(compared(rig, &connect, &uri, "libvirt_tls", &works));
+    drop(connect);
+    // The peers keep their connections until they get others.
+    let plain = rig.session_uri();
+    for peer in &mut rig.peers {
+        peer.ask(&format!("open {plain}"));
+    }
+    drop(secure);
+    if let Some(sshd) = Sshd::prepare("bench libvirt over ssh", &rig.daemon) {
+        let (command, socket) = (&sshd.command, rig.socket());
+        let uri = format!(
+            "qemu+ssh://root@elsewhere/session?command={command}&proxy=netcat&socket={}&no_tty=1",
+            socket.display()
+        );
+        let connect = rig.runtime.block_on(rig.daemon.open(&uri));
+        rows.extend(compared(rig, &connect, &uri, "libvirt_ssh", &works));
+        for peer in &mut rig.peers {
+            peer.ask(&format!("open {plain}"));
+        }
+    }
+    rows
+}
+
+/// A daemon that listens with TLS, and the port.
+fn tls() -> (Daemon, u16) {
+    let daemon = Daemon::prepare("bench libvirt over TLS").expect("the other daemon is there too");
+    let ca = Authority::new("ours");
+    let at = |name: &str| daemon.path(name);
+    std::fs::write(at("ca.pem"), &ca.pem).expect("a file of ours");
+    ca.issue(&["127.0.0.1"], "the daemon", &at("server.pem"), &at("server.key"), Expired::No);
+    ca.client(at("client"), Some("client"));
+    for name in ["ca.pem", "server.pem", "server.key"] {
+        daemon.own(&at(name));
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("a port").port();
+    drop(listener);
+    let config = format!(
+        "listen_addr = \"127.0.0.1\"\nlisten_tls = 1\nlisten_tcp = 0\ntls_port = \"{port}\"\nauth_tls = \"none\"\n\
+         ca_file = \"{}\"\ncert_file = \"{}\"\nkey_file = \"{}\"\ntls_no_sanity_certificate = 1\n",
+        at("ca.pem").display(),
+        at("server.pem").display(),
+        at("server.key").display(),
+    );
+    daemon.run(&Settings { config, arguments: vec!["--listen".into()], ..Settings::default() });
+    (daemon, port)
+}
+
+/// The same work by all contenders, in turn, each on a connection to the same place.
+fn compared(rig: &mut Rig, connect: &Connect, uri: &str, prefix: &str, works: &[Work]) -> Vec<Value> {
+    let load = load();
     for peer in &mut rig.peers {
         peer.ask(&format!("open {uri}"));
     }
-    let commands = [format!("upload v {SIZE}"), "download v".to_owned(), "sparse s".to_owned()];
-    let mut ours = [const { Vec::new() }; 3];
-    let mut peers: Vec<[Vec<Cost>; 3]> = rig.peers.iter().map(|_| [const { Vec::new() }; 3]).collect();
-    let mut floor = Vec::new();
+    let mut ours: Vec<Vec<Cost>> = works.iter().map(|_| Vec::new()).collect();
+    let mut peers: Vec<Vec<Vec<Cost>>> =
+        rig.peers.iter().map(|_| works.iter().map(|_| Vec::new()).collect()).collect();
     for round in 0..ROUNDS {
-        for (index, command) in commands.iter().enumerate() {
+        for (index, work) in works.iter().enumerate() {
             let mut ask = |rig: &mut Rig| {
                 for (peer, costs) in rig.peers.iter_mut().zip(&mut peers) {
-                    let answer = peer.ask(command);
+                    let answer = peer.ask(&work.command());
                     costs[index].extend(answer.map(|answer| Cost { time: answer.time, user: answer.user }));
                 }
             };
@@ -125,28 +247,16 @@ pub(crate) fn throughput(rig: &mut Rig) -> Vec<Value> {
                 ask(rig);
             }
             let (start, user) = (now(), user_ns());
-            rig.runtime.block_on(async {
-                match index {
-                    0 => upload(&connect).await,
-                    1 => assert_eq!(download(&connect, "v", StorageVolDownloadFlags::empty()).await, SIZE),
-                    _ => {
-                        let length = download(&connect, "s", StorageVolDownloadFlags::SPARSE_STREAM).await;
-                        assert_eq!(length, SPARSE.0);
-                    }
-                }
-            });
+            rig.runtime.block_on(work.done(connect));
             ours[index].push(Cost { time: start.elapsed().as_nanos() as f64, user: user_ns() - user });
             if round % 2 == 0 {
                 ask(rig);
             }
         }
-        floor.push(bare_download(rig));
     }
-    let bytes = [SIZE, SIZE, SPARSE.1];
-    let names = ["libvirt_upload_dense", "libvirt_download_dense", "libvirt_download_sparse"];
     let mut rows = Vec::new();
-    for index in 0..3 {
-        let mib = bytes[index] as f64 / MIB as f64;
+    for (index, work) in works.iter().enumerate() {
+        let mib = work.data() as f64 / MIB as f64;
         let rate = |costs: &[Cost]| {
             let mut rounds = Rounds::default();
             for cost in costs {
@@ -158,15 +268,10 @@ pub(crate) fn throughput(rig: &mut Rig) -> Vec<Value> {
         let our = rate(&ours[index]);
         let rates: Vec<Rounds> = peers.iter().map(|costs| rate(&costs[index])).collect();
         let beside: Vec<(&str, &Rounds)> = rig.peers.iter().map(|peer| peer.name).zip(&rates).collect();
-        rows.extend(rig.beside(names[index], "MiB/s", our.time(), &beside, Rounds::time, load).map(|row| {
-            let row = with(row, "cpu_ns_per_op", our.user().map(Value::from));
-            if index != 1 {
-                return row;
-            }
-            let row = with(row, "floor", Value::from("bare socket, thrown away"));
-            with(row, "floor_value", Value::from(mib * 1e9 / median(floor.clone())))
-        }));
-        let name = format!("{}_user_cpu", names[index]);
+        let name = format!("{prefix}_{}", work.name());
+        let times = rig.beside(&name, "MiB/s", our.time(), &beside, Rounds::time, load);
+        rows.extend(times.map(|row| with(row, "cpu_ns_per_op", our.user().map(Value::from))));
+        let name = format!("{name}_user_cpu");
         rows.extend(rig.beside(&name, "ns/MiB", our.user(), &beside, Rounds::user, load));
     }
     rows

@@ -74,11 +74,16 @@ impl Future for Mover {
                 continue;
             }
             let Some(deadline) = state.session.deadline() else { return Poll::Pending };
-            if this.sleep.deadline() != deadline.into() {
+            // Whatever comes puts the deadline off. The timer is not set again for that: it runs out, and then is.
+            if deadline < this.sleep.deadline().into() {
                 this.sleep.as_mut().reset(deadline.into());
             }
             if this.sleep.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
+            }
+            if now() < deadline {
+                this.sleep.as_mut().reset(deadline.into());
+                continue;
             }
             if let Err(silent) = state.session.tick(now()) {
                 state.close(&silent.into());

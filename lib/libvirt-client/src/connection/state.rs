@@ -5,8 +5,10 @@ use crate::error::{self, Error, ErrorKind};
 use crate::transport::{Traits, Transport};
 use libvirt_protocol::event;
 use libvirt_protocol::procedure::Procedure;
-use libvirt_protocol::session::{Abandoned, ClientSession, Incoming, Serial, SessionError, Transmit};
-use std::collections::{HashMap, VecDeque};
+use libvirt_protocol::session::{
+    Abandoned, ClientSession, Incoming, Serial, Serials, SessionError, Transmit,
+};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, Waker};
@@ -19,8 +21,8 @@ use super::now;
 pub(super) struct State {
     pub(super) session: ClientSession,
     transport: Box<dyn Transport>,
-    waiters: HashMap<Serial, Slot>,
-    pub(super) streams: HashMap<Serial, StreamState>,
+    waiters: Serials<Serial, Slot>,
+    pub(super) streams: Serials<Serial, StreamState>,
     pub(super) routes: Routes,
     driver: Option<Waker>,
     /// Streams that wait until less is unsent.
@@ -50,6 +52,8 @@ pub(super) struct StreamState {
     pub(super) reader: Option<Waker>,
 }
 
+/// Bytes of streams that may be unsent: more than a socket takes at once, and few enough to stay in the processor's cache until they go.
+const AHEAD: usize = 512 * 1024;
 /// How many reads one turn of the driver does before it lets others run.
 const READS: usize = 16;
 
@@ -58,8 +62,8 @@ impl State {
         Self {
             session,
             transport,
-            waiters: HashMap::new(),
-            streams: HashMap::new(),
+            waiters: Serials::default(),
+            streams: Serials::default(),
             routes: Routes::default(),
             driver: None,
             writers: Vec::new(),
@@ -139,7 +143,9 @@ impl State {
 
     /// One turn of the driver: everything that can be read, everything that can be written.
     pub(super) fn turn(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
-        self.driver = Some(context.waker().clone());
+        if !self.driver.as_ref().is_some_and(|driver| driver.will_wake(context.waker())) {
+            self.driver = Some(context.waker().clone());
+        }
         self.unwritten = false;
         let mut reads = 0;
         // What a stalled reader does not take stays in the socket, and so costs the daemon's memory, not ours.
@@ -162,7 +168,7 @@ impl State {
             Poll::Ready(Err(error)) => return Err(error.into()),
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
-        if self.session.unsent() < self.buffer_limit {
+        if self.session.unsent() < AHEAD {
             self.writers.drain(..).for_each(Waker::wake);
         }
         Ok(())
@@ -240,7 +246,7 @@ impl State {
 
     /// The room that is left for data to be sent; registers the waker when there is none.
     pub(super) fn room(&mut self, context: &mut Context<'_>) -> Option<usize> {
-        let room = self.buffer_limit.saturating_sub(self.session.unsent());
+        let room = AHEAD.saturating_sub(self.session.unsent());
         if room == 0 {
             self.writers.push(context.waker().clone());
             return None;
@@ -317,7 +323,7 @@ impl State {
     }
 }
 
-fn done(waiters: &mut HashMap<Serial, Slot>, serial: Serial, result: Result<Arrived, Error>) {
+fn done(waiters: &mut Serials<Serial, Slot>, serial: Serial, result: Result<Arrived, Error>) {
     let Some(slot) = waiters.get_mut(&serial) else { return };
     if let Slot::Waiting(waker) = std::mem::replace(slot, Slot::Done(result)) {
         waker.into_iter().for_each(Waker::wake);

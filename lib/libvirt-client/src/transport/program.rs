@@ -1,14 +1,15 @@
 //! A program that is the connection: what it prints is what the daemon says. ssh, and whatever an `ext` URI names.
 
-use super::{Traits, Transport};
+use super::{Traits, Transport, Unix};
 use libvirt_protocol::session::Transmit;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::process::Stdio;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::UnixStream;
+use tokio::process::{Child, ChildStderr, Command};
 
 /// Of what the program complains about, so much is kept for the error.
 const COMPLAINT: usize = 4096;
@@ -18,8 +19,8 @@ const COMPLAINT: usize = 4096;
 pub struct Program {
     name: String,
     _child: Child,
-    input: ChildStdin,
-    output: ChildStdout,
+    /// Its input and its output: a socket takes more at once than a pipe.
+    socket: Unix,
     errors: Option<ChildStderr>,
     complaint: Vec<u8>,
 }
@@ -30,17 +31,20 @@ impl Program {
     /// # Errors
     /// When it cannot be started.
     pub fn start(program: &str, arguments: &[String]) -> io::Result<Self> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let (input, output) = (OwnedFd::from(theirs.try_clone()?), OwnedFd::from(theirs));
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments).stdin(Stdio::from(input)).stdout(Stdio::from(output)).stderr(Stdio::piped());
         let mut child = command
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| io::Error::new(error.kind(), format!("starting {program}: {error}")))?;
-        let missing = || io::Error::other("a pipe of the program is missing");
+        // The command holds the program's ends: an end of its output is seen only when they are closed here.
+        drop(command);
         Ok(Self {
             name: program.to_owned(),
-            input: child.stdin.take().ok_or_else(missing)?,
-            output: child.stdout.take().ok_or_else(missing)?,
+            socket: Unix::from(UnixStream::from_std(ours)?),
             errors: child.stderr.take(),
             _child: child,
             complaint: Vec::new(),
@@ -81,23 +85,28 @@ impl Transport for Program {
         _descriptors: &mut Vec<OwnedFd>,
     ) -> Poll<io::Result<usize>> {
         let complaint = self.poll_complaint(context);
-        let mut buffer = ReadBuf::new(room);
-        ready!(Pin::new(&mut self.output).poll_read(context, &mut buffer))?;
-        let bytes = buffer.filled().len();
-        if bytes == 0 {
-            // Its last words may come after the end of its output.
-            ready!(complaint);
-            return Poll::Ready(Err(self.ended()));
+        // No descriptors are for us here.
+        match ready!(self.socket.poll_read(context, room, &mut Vec::new())) {
+            Ok(bytes @ 1..) => Poll::Ready(Ok(bytes)),
+            // It has ended, and what was on its way to it is lost. Its last words may come after that.
+            Ok(0) => {
+                ready!(complaint);
+                Poll::Ready(Err(self.ended()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                ready!(complaint);
+                Poll::Ready(Err(self.ended()))
+            }
+            Err(error) => Poll::Ready(Err(error)),
         }
-        Poll::Ready(Ok(bytes))
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, what: &Transmit<'_>) -> Poll<io::Result<usize>> {
-        let Transmit::Bytes(bytes) = what else {
+        let Transmit::Bytes(_) = what else {
             let text = "file descriptors travel over unix sockets only";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::Unsupported, text)));
         };
-        match ready!(Pin::new(&mut self.input).poll_write(context, bytes)) {
+        match ready!(self.socket.poll_write(context, what)) {
             // It has ended: reading tells why.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Poll::Pending,
             written => Poll::Ready(written),
@@ -105,10 +114,7 @@ impl Transport for Program {
     }
 
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match ready!(Pin::new(&mut self.input).poll_flush(context)) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Poll::Pending,
-            flushed => Poll::Ready(flushed),
-        }
+        self.socket.poll_flush(context)
     }
 
     fn traits(&self) -> Traits {

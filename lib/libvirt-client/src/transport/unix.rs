@@ -43,8 +43,11 @@ impl Transport for Unix {
         room: &mut [u8],
         descriptors: &mut Vec<OwnedFd>,
     ) -> Poll<io::Result<usize>> {
+        let wanted = room.len();
         loop {
             ready!(self.0.poll_read_ready(context))?;
+            let before = descriptors.len();
+            let mut short = None;
             let read = self.0.try_io(Interest::READABLE, || {
                 let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
                 let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -56,8 +59,17 @@ impl Transport for Unix {
                         descriptors.extend(came);
                     }
                 }
+                // Less than there was room for: nothing more is there, and that need not be asked for with another read. Only
+                // descriptors stop a read before bytes that are there already.
+                if message.bytes > 0 && message.bytes < wanted && descriptors.len() == before {
+                    short = Some(message.bytes);
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
                 Ok(message.bytes)
             });
+            if let Some(bytes) = short {
+                return Poll::Ready(Ok(bytes));
+            }
             match read {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return Poll::Ready(done),

@@ -11,7 +11,7 @@ use libvirt_client::transport::Program;
 use libvirt_client::{Admin, Execution, Options, Params, raw};
 
 /// The daemon lets nobody but its own user in, so netcat connects as that user.
-async fn admin(daemon: &Daemon) -> Admin {
+pub(crate) async fn admin(daemon: &Daemon) -> Admin {
     let mut command = daemon.unprivileged();
     command.args(["nc", "-U"]).arg(daemon.path("libvirt/libvirt-admin-sock"));
     let words: Vec<String> = command.get_args().map(|word| word.to_str().unwrap().to_owned()).collect();
@@ -47,7 +47,15 @@ async fn a_daemon_tells_of_its_servers_and_clients_and_takes_settings() {
     admin.set_logging_filters(Some("3:rpc")).await.unwrap();
     // In the daemon's own form.
     assert!(admin.logging_filters().await.unwrap().unwrap().contains("3:*rpc*"));
-    assert!(admin.logging_outputs().await.is_ok());
+    // What it does next is written where it was told to write.
+    let log = daemon.path("log").display().to_string();
+    admin.set_logging_outputs(Some(&format!("1:file:{log}"))).await.unwrap();
+    assert_eq!(admin.logging_outputs().await.unwrap(), format!("1:file:{log}"));
+    admin.set_logging_filters(Some("1:rpc")).await.unwrap();
+    connect.hostname().await.unwrap();
+    assert!(std::fs::read_to_string(&log).unwrap().contains("virNet"), "the log tells of this call");
+    admin.set_logging_outputs(None).await.unwrap();
+    assert!(!admin.logging_outputs().await.unwrap().contains(&log));
     admin.set_daemon_timeout(500).await.unwrap();
 
     // The same without a handle.
@@ -69,6 +77,24 @@ async fn a_daemon_tells_of_its_servers_and_clients_and_takes_settings() {
             assert_eq!(error.execution(), Execution::Possible, "{error}");
         }
         assert!(ended(&process, 10));
+    }
+}
+
+#[tokio::test]
+async fn an_administration_that_is_closed_answers_no_more() {
+    let test = "an_administration_that_is_closed_answers_no_more";
+    let Some(daemon) = Daemon::start(test) else { return };
+    if !present(test, &[("/usr/bin/nc", "netcat-openbsd")]) {
+        return;
+    }
+    let (first, second) = (admin(&daemon).await, admin(&daemon).await);
+    let of = || async { second.server("admin").await.unwrap().clients().await.unwrap().len() };
+    assert_eq!(of().await, 2);
+    raw::admin::connect_close(&first).await.unwrap();
+    assert!(first.servers().await.is_err());
+    drop(first);
+    while of().await > 1 {
+        tokio::task::yield_now().await;
     }
 }
 

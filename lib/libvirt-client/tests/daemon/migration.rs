@@ -2,12 +2,25 @@
 
 use crate::guests::{awake, definition, disk};
 use crate::support::{Daemon, Settings, present};
-use libvirt_client::protocol::enums::DomainState;
-use libvirt_client::protocol::flags::{DomainConsoleFlags, DomainDestroyFlags, DomainMigrateFlags as F};
-use libvirt_client::{Connect, Domain, ErrorKind, MigrateParameters};
+use libvirt_client::protocol::enums::{DomainState, ErrorNumber};
+use libvirt_client::protocol::event::{Event, Kind};
+use libvirt_client::protocol::flags::{
+    DomainAbortJobFlags, DomainConsoleFlags, DomainDestroyFlags, DomainMigrateFlags as F,
+};
+use libvirt_client::protocol::remote;
+use libvirt_client::protocol::xdr::IntoOwned;
+use libvirt_client::{Connect, Domain, ErrorKind, Item, MigrateParameters};
 
 /// Two daemons with names and numbers of their own, and a guest on the first.
 async fn two(test: &str) -> Option<(Daemon, Daemon, Connect, Connect, Domain)> {
+    two_with(test, |_, xml| xml).await
+}
+
+/// The same, with a guest whose definition was changed.
+async fn two_with(
+    test: &str,
+    change: impl FnOnce(&Daemon, String) -> String,
+) -> Option<(Daemon, Daemon, Connect, Connect, Domain)> {
     let (from, to) = (Daemon::prepare(test)?, Daemon::prepare(test)?);
     if !present(test, &[("/usr/bin/qemu-system-x86_64", "qemu-system-x86")]) {
         return None;
@@ -26,7 +39,7 @@ async fn two(test: &str) -> Option<(Daemon, Daemon, Connect, Connect, Domain)> {
     let (source, target) = (from.open("qemu:///session").await, to.open("qemu:///session").await);
     // Both reach the same file, as hosts with shared storage do.
     let xml = definition(&from, &format!("<source file='{}'/><shareable/>", disk(&from, "disk")));
-    let guest = source.create_domain(&xml, Default::default()).await.unwrap();
+    let guest = source.create_domain(&change(&from, xml), Default::default()).await.unwrap();
     Some((from, to, source, target, guest))
 }
 
@@ -71,4 +84,54 @@ async fn a_daemon_moves_a_guest_through_its_own_connection() {
     job.progress().await.unwrap();
     job.await.unwrap();
     is_at("guest", &target, &source).await;
+}
+
+/// Memory that is not zeros, and so takes its time at a low speed.
+fn with_memory(daemon: &Daemon, xml: String) -> String {
+    let file = daemon.path("memory");
+    let mut value = 1_u32;
+    let bytes = std::iter::repeat_with(|| {
+        value = value.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        value.to_be_bytes()[0]
+    });
+    std::fs::write(&file, bytes.take(8 << 20).collect::<Vec<u8>>()).unwrap();
+    daemon.own(&file);
+    let loader = format!("loader,file={},addr=0x200000,force-raw=on", file.display());
+    let arguments = format!(
+        "<qemu:commandline><qemu:arg value='-device'/><qemu:arg value='{loader}'/></qemu:commandline></domain>"
+    );
+    xml.replace("<domain ", "<domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0' ")
+        .replace("</domain>", &arguments)
+}
+
+#[tokio::test]
+async fn a_migration_that_is_aborted_leaves_the_guest_where_it_was() {
+    let test = "a_migration_that_is_aborted_leaves_the_guest_where_it_was";
+    let Some((_from, _to, source, target, guest)) = two_with(test, with_memory).await else { return };
+    guest.set_max_migration_speed(1, Default::default()).await.unwrap();
+    let parameters = MigrateParameters { uri: Some("tcp:127.0.0.1".into()), ..Default::default() };
+    let mut iterations = guest.subscribe(Kind::DomainMigrationIteration).await.unwrap();
+    for with_flags in [false, true] {
+        let migration = async {
+            let error = guest.migrate(&target, &parameters, F::LIVE | F::UNSAFE).await.unwrap_err();
+            assert_eq!(error.refusal().unwrap().code, ErrorNumber::OperationAborted, "{error}");
+        };
+        let abort = async {
+            // Its first pass over the memory has begun.
+            let item = iterations.next().await.unwrap();
+            let Item::Event(Event::DomainMigrationIteration(event)) = item else { panic!("{item:?}") };
+            assert_eq!(event.iteration, 1);
+            assert!(guest.job().await.unwrap().is_some());
+            if with_flags {
+                guest.abort_job_with(DomainAbortJobFlags::empty()).await.unwrap();
+            } else {
+                let args = remote::DomainAbortJobArgs { dom: guest.wire().into_owned() };
+                source.call::<remote::DomainAbortJob>(&args).await.unwrap();
+            }
+        };
+        tokio::join!(migration, abort);
+        assert_eq!(guest.state().await.unwrap().state, DomainState::Running);
+        assert!(guest.job().await.unwrap().is_none());
+        assert!(target.domain_by_name("guest").await.unwrap_err().is_not_found());
+    }
 }

@@ -136,6 +136,33 @@ async fn a_daemon_with_another_name_or_an_old_certificate_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn a_new_certificate_is_shown_when_the_administration_says_so() {
+    let test = "a_new_certificate_is_shown_when_the_administration_says_so";
+    let Some(daemon) = Daemon::prepare(test) else { return };
+    if !present(test, &[("/usr/bin/nc", "netcat-openbsd")]) {
+        return;
+    }
+    let ca = Authority::new("ours");
+    let port = listen(&daemon, &ca, &["elsewhere.example"], Expired::No, "");
+    let pki = ca.client(daemon.path("client"), Some("me"));
+    let uri = format!("test+tls://127.0.0.1:{port}/default?pkipath={}", pki.display());
+    assert!(refusal(open(&daemon, &uri).await).contains("not valid for name"));
+    // Again it reads where such files are by default, whatever its configuration says.
+    let home = daemon.path(".pki/libvirt");
+    std::fs::create_dir_all(&home).unwrap();
+    let at = |name: &str| home.join(name);
+    std::fs::write(at("cacert.pem"), &ca.pem).unwrap();
+    ca.issue(&["127.0.0.1"], "the daemon", &at("servercert.pem"), &at("serverkey.pem"), Expired::No);
+    for file in ["cacert.pem", "servercert.pem", "serverkey.pem"] {
+        daemon.own(&at(file));
+    }
+    // It shows what it read when it began, until it is told to read again.
+    assert!(refusal(open(&daemon, &uri).await).contains("not valid for name"));
+    crate::admin::admin(&daemon).await.server("libvirtd").await.unwrap().update_tls_files().await.unwrap();
+    open(&daemon, &uri).await.unwrap();
+}
+
 /// A daemon that demands a user and a password, with these mechanisms; `fred` has the password `geheim`.
 fn demand(daemon: &Daemon, test: &str, mechanisms: &str, config: &str, arguments: &[&str]) -> bool {
     let saslpasswd =

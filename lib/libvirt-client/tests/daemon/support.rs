@@ -20,6 +20,11 @@ fn other_root() -> Option<PathBuf> {
     std::env::var_os(ROOT).map(PathBuf::from)
 }
 
+/// Whether it is not the host's own libvirt that is tested against.
+pub(crate) fn is_other() -> bool {
+    other_root().is_some()
+}
+
 /// What a daemon is started with, beyond the usual.
 #[derive(Default)]
 pub(crate) struct Settings {

@@ -3,12 +3,13 @@
 use super::inbox::{Inbox, Packet};
 use super::keepalive;
 use super::outbox::{Outbox, Transmit};
+use super::serials::Serials;
 use super::step::Step;
 use crate::packet::{Header, Kind, PacketError, Status};
 use crate::procedure::{Info, Procedure, Program};
 use crate::types;
 use crate::xdr::{DecodeError, LimitError, Wire};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -174,7 +175,7 @@ pub struct ClientSession {
     serial: u32,
     /// Calls that wait for a place.
     queued: VecDeque<Queued>,
-    calls: HashMap<u32, Call>,
+    calls: Serials<u32, Call>,
     in_flight: usize,
     urgent_in_flight: usize,
     last_heard: Instant,
@@ -224,7 +225,7 @@ impl ClientSession {
             keepalive,
             serial: 0,
             queued: VecDeque::new(),
-            calls: HashMap::new(),
+            calls: Serials::default(),
             in_flight: 0,
             urgent_in_flight: 0,
             last_heard: now,

@@ -12,6 +12,7 @@ mod inbox;
 mod outbox;
 #[cfg(test)]
 mod pair;
+mod serials;
 mod server;
 mod step;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use client::{
 };
 pub use inbox::Inbox;
 pub use outbox::{Outbox, Transmit};
+pub use serials::{SerialHasher, Serials};
 pub use server::{CallId, Request, ServerSession};
 
 /// The keepalive program (`virkeepaliveprotocol.x`): "keep" in ASCII.

@@ -1,7 +1,7 @@
 //! The connection itself, and the host.
 
 use super::domain::terminated;
-use super::{Hypervisor, Refusal, Reply, only};
+use super::{Hypervisor, Refusal, Reply, Scope, only};
 use crate::xml::Element;
 use libvirt_protocol::enums::ErrorNumber;
 use libvirt_protocol::procedure::Release;
@@ -9,6 +9,8 @@ use libvirt_protocol::{remote, types};
 
 /// `REMOTE_AUTH_NONE` of `remote_protocol.x`: nobody is asked who he is.
 const AUTH_NONE: i32 = 0;
+/// `REMOTE_AUTH_SASL`: who comes says who he is, and proves it.
+const AUTH_SASL: i32 = 1;
 /// The hypervisor's own version.
 const VERSION: u64 = 2;
 /// Memory of the host that is free, by cell of the host.
@@ -81,7 +83,8 @@ const MODELS: [&str; 57] = [
 
 impl Hypervisor {
     pub(super) fn auth_list(&mut self, (): ()) -> Reply<remote::AuthList> {
-        Ok(remote::AuthListRet { types: vec![AUTH_NONE].into() })
+        let kind = if self.is_stranger() { AUTH_SASL } else { AUTH_NONE };
+        Ok(remote::AuthListRet { types: vec![kind].into() })
     }
 
     pub(super) fn connect_open(&mut self, args: remote::ConnectOpenArgs<'_>) -> Reply<remote::ConnectOpen> {
@@ -113,6 +116,9 @@ impl Hypervisor {
         let client = self.client()?;
         client.open = false;
         client.subscriptions.clear();
+        client.watches.clear();
+        let client = self.caller.client;
+        self.end_owned(client);
         Ok(())
     }
 
@@ -124,13 +130,21 @@ impl Hypervisor {
         // a network's update. `virDrvFeature` in libvirt's driver.h.
         const DESCRIPTORS: i32 = 8;
         const TYPED_TEXTS: i32 = 9;
+        const MIGRATION_V3: i32 = 6;
+        const CHANGE_PROTECTION: i32 = 7;
+        const OFFLINE_MIGRATION: i32 = 12;
+        const MIGRATION_PARAMS: i32 = 13;
         const KEEPALIVE: i32 = 10;
         const EVENT_CALLBACKS: i32 = 14;
         const CLOSE_CALLBACKS: i32 = 15;
         const NETWORK_UPDATE_ORDER: i32 = 16;
         let known =
             [DESCRIPTORS, TYPED_TEXTS, KEEPALIVE, EVENT_CALLBACKS, CLOSE_CALLBACKS, NETWORK_UPDATE_ORDER];
-        Ok(remote::ConnectSupportsFeatureRet { supported: known.contains(&args.feature).into() })
+        // What only a driver has that migrates.
+        let beyond = [MIGRATION_V3, CHANGE_PROTECTION, OFFLINE_MIGRATION, MIGRATION_PARAMS];
+        let supported =
+            known.contains(&args.feature) || self.scope == Scope::Complete && beyond.contains(&args.feature);
+        Ok(remote::ConnectSupportsFeatureRet { supported: supported.into() })
     }
 
     pub(super) fn register_close_callback(&mut self, (): ()) -> Reply<remote::ConnectRegisterCloseCallback> {
@@ -153,9 +167,13 @@ impl Hypervisor {
     }
 
     pub(super) fn connect_get_lib_version(&mut self, (): ()) -> Reply<remote::ConnectGetLibVersion> {
+        Ok(remote::ConnectGetLibVersionRet { lib_ver: self.lib_version() })
+    }
+
+    /// The release as libvirt counts it.
+    pub(super) fn lib_version(&self) -> u64 {
         let Release(major, minor, micro) = self.version;
-        let lib_ver = (u64::from(major) * 1_000 + u64::from(minor)) * 1_000 + u64::from(micro);
-        Ok(remote::ConnectGetLibVersionRet { lib_ver })
+        (u64::from(major) * 1_000 + u64::from(minor)) * 1_000 + u64::from(micro)
     }
 
     pub(super) fn connect_get_hostname(&mut self, (): ()) -> Reply<remote::ConnectGetHostname> {

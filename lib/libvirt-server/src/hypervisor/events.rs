@@ -66,7 +66,7 @@ impl Hypervisor {
     }
 
     /// Tells everybody who subscribed, in the new form: `content` makes the message from the number of the subscription.
-    fn tell<'a, M: Wire<'a>>(
+    pub(super) fn tell<'a, M: Wire<'a>>(
         &mut self,
         topic: Topic,
         object: &Object,
@@ -110,7 +110,7 @@ impl Hypervisor {
         });
     }
 
-    fn tell_both(
+    pub(super) fn tell_both(
         &mut self,
         topic: Topic,
         object: &Object,

@@ -19,6 +19,10 @@ impl Filter {
         types::NwFilter { name: self.name.clone().into(), uuid: self.uuid }
     }
 
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.name == name
+    }
+
     fn describe(&self) -> Element {
         let chain = self.document.attribute("chain").unwrap_or("root");
         let mut out = Element::new("filter").with("name", &self.name).with("chain", chain);

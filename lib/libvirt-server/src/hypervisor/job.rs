@@ -3,7 +3,11 @@
 use super::domain::Image;
 use super::{Client, Effect, Hypervisor, Refusal, Reply};
 use libvirt_protocol::enums::{
-    DomainEventStoppedDetailType, DomainJobType, DomainShutoffReason, ErrorNumber,
+    DomainEventStoppedDetailType, DomainJobOperation, DomainJobType, DomainShutoffReason, ErrorNumber,
+};
+use libvirt_protocol::flags::DomainGetJobStatsFlags;
+use libvirt_protocol::parameters::{
+    DOMAIN_JOB_OPERATION, DOMAIN_JOB_TIME_ELAPSED, DOMAIN_JOB_TIME_REMAINING,
 };
 use libvirt_protocol::params::TypedParam;
 use libvirt_protocol::session::CallId;
@@ -31,6 +35,27 @@ pub(super) enum Work {
     ManagedSave,
     /// Writes the domain's memory down; after a crash it is stopped.
     Dump { crash: bool },
+    /// Sends the domain to another server.
+    Migrate,
+}
+
+impl Work {
+    /// What its call returns, encoded.
+    fn result(&self) -> Vec<u8> {
+        match self {
+            Self::Save { .. } | Self::ManagedSave | Self::Dump { .. } => Vec::new(),
+            // An empty cookie.
+            Self::Migrate => vec![0; 4],
+        }
+    }
+
+    fn operation(&self) -> DomainJobOperation {
+        match self {
+            Self::Save { .. } | Self::ManagedSave => DomainJobOperation::Save,
+            Self::Dump { .. } => DomainJobOperation::Dump,
+            Self::Migrate => DomainJobOperation::MigrationOut,
+        }
+    }
 }
 
 impl Hypervisor {
@@ -42,7 +67,8 @@ impl Hypervisor {
     /// When [`Hypervisor::tick`] is due next, as time since the epoch.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        self.jobs.iter().map(|job| job.ends).min()
+        let others = [self.block_job_deadline(), self.backup_deadline(), self.administration.deadline()];
+        self.jobs.iter().map(|job| job.ends).chain(others.into_iter().flatten()).min()
     }
 
     /// Time has passed: ends the jobs that are due.
@@ -52,18 +78,26 @@ impl Hypervisor {
         self.jobs = left;
         for Job { client, call, domain, work, .. } in due {
             let before = self.effects.len();
+            let result = work.result();
             let effect = match self.perform(domain, work) {
-                Ok(()) => Effect::Reply { call, result: Vec::new() },
+                Ok(()) => Effect::Reply { call, result, descriptors: Vec::new() },
                 Err(refusal) => Effect::Refuse { call, refusal },
             };
             self.effects.insert(before, (client, effect));
         }
+        self.tick_block_jobs();
+        self.tick_backups();
+    }
+
+    /// Whether a call is at work on a domain.
+    pub(super) fn is_at_work(&self, domain: Uuid) -> bool {
+        self.jobs.iter().any(|job| job.domain == domain)
     }
 
     /// Does the work of the call under way, at once or as a job.
     pub(super) fn work(&mut self, dom: &types::Domain<'_>, work: Work) -> Result<(), Refusal> {
         self.active(dom)?;
-        if self.jobs.iter().any(|job| job.domain == dom.uuid) {
+        if self.is_at_work(dom.uuid) || self.backups.contains_key(&dom.uuid) {
             let text = "cannot acquire state change lock: another job is under way";
             return Err(Refusal { form: "%s".into(), ..Refusal::new(ErrorNumber::OperationTimeout, text) });
         }
@@ -98,19 +132,35 @@ impl Hypervisor {
                 self.stop(uuid, DomainShutoffReason::Crashed, DomainEventStoppedDetailType::Crashed);
             }
             Work::Dump { crash: false } => {}
+            Work::Migrate => self.migrated(uuid),
         }
         Ok(())
+    }
+
+    /// Calls that take their time.
+    pub(super) fn calls_under_way(&self) -> usize {
+        self.jobs.len()
     }
 
     fn job(&self, dom: &types::Domain<'_>) -> Option<&Job> {
         self.jobs.iter().find(|job| job.domain == dom.uuid)
     }
 
-    /// Milliseconds of a job that are over, and that are left.
-    fn progress(&self, job: &Job) -> (u64, u64) {
+    /// What is at work on a domain: the kind of job, milliseconds that are over, and that are left, and what it does.
+    fn at_work(&self, dom: &types::Domain<'_>) -> Option<(DomainJobType, u64, u64, DomainJobOperation)> {
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let elapsed = self.now.saturating_sub(job.started);
-        (milliseconds(elapsed), milliseconds(job.ends.saturating_sub(self.now)))
+        let over = |started: Duration| milliseconds(self.now.saturating_sub(started));
+        let left = |ends: Duration| milliseconds(ends.saturating_sub(self.now));
+        if let Some(job) = self.job(dom) {
+            let (over, left) = (over(job.started), left(job.ends));
+            return Some((DomainJobType::Bounded, over, left, job.work.operation()));
+        }
+        let backup = self.backups.get(&dom.uuid)?;
+        let (kind, left) = match backup.ends {
+            Some(ends) => (DomainJobType::Bounded, left(ends)),
+            None => (DomainJobType::Unbounded, 0),
+        };
+        Some((kind, over(backup.started), left, DomainJobOperation::Backup))
     }
 
     pub(super) fn domain_get_job_info(
@@ -118,34 +168,56 @@ impl Hypervisor {
         args: remote::DomainGetJobInfoArgs<'_>,
     ) -> Reply<remote::DomainGetJobInfo> {
         self.active(&args.dom)?;
-        let Some(job) = self.job(&args.dom) else { return Ok(Default::default()) };
-        let (time_elapsed, time_remaining) = self.progress(job);
-        Ok(remote::DomainGetJobInfoRet {
-            kind: DomainJobType::Bounded,
-            time_elapsed,
-            time_remaining,
-            ..Default::default()
-        })
+        let Some((kind, time_elapsed, time_remaining, _)) = self.at_work(&args.dom) else {
+            return Ok(Default::default());
+        };
+        Ok(remote::DomainGetJobInfoRet { kind, time_elapsed, time_remaining, ..Default::default() })
     }
 
     pub(super) fn domain_get_job_stats(
         &mut self,
         args: remote::DomainGetJobStatsArgs<'_>,
     ) -> Reply<remote::DomainGetJobStats> {
+        use DomainGetJobStatsFlags as F;
+        if args.flags.contains(F::COMPLETED) {
+            let last = &mut self.domain_mut(&args.dom)?.last_job;
+            let params =
+                if args.flags.contains(F::KEEP_COMPLETED) { last.clone() } else { std::mem::take(last) };
+            let kind = if params.is_empty() { DomainJobType::None } else { DomainJobType::Completed };
+            return Ok(remote::DomainGetJobStatsRet { kind, params: params.into() });
+        }
         self.active(&args.dom)?;
-        let Some(job) = self.job(&args.dom) else { return Ok(Default::default()) };
-        let (elapsed, remaining) = self.progress(job);
-        let params =
-            vec![TypedParam::new("time_elapsed", elapsed), TypedParam::new("time_remaining", remaining)];
-        Ok(remote::DomainGetJobStatsRet { kind: DomainJobType::Bounded, params: params.into() })
+        let Some((kind, elapsed, remaining, operation)) = self.at_work(&args.dom) else {
+            return Ok(Default::default());
+        };
+        let params = vec![
+            TypedParam::new(DOMAIN_JOB_OPERATION, i32::from(operation)),
+            TypedParam::new(DOMAIN_JOB_TIME_ELAPSED, elapsed),
+            TypedParam::new(DOMAIN_JOB_TIME_REMAINING, remaining),
+        ];
+        Ok(remote::DomainGetJobStatsRet { kind, params: params.into() })
     }
 
     pub(super) fn domain_abort_job(
         &mut self,
         args: remote::DomainAbortJobArgs<'_>,
     ) -> Reply<remote::DomainAbortJob> {
-        self.active(&args.dom)?;
-        let Some(at) = self.jobs.iter().position(|job| job.domain == args.dom.uuid) else {
+        self.end_job(&args.dom)
+    }
+
+    pub(super) fn domain_abort_job_flags(
+        &mut self,
+        args: remote::DomainAbortJobFlagsArgs<'_>,
+    ) -> Reply<remote::DomainAbortJobFlags> {
+        self.end_job(&args.dom)
+    }
+
+    fn end_job(&mut self, dom: &types::Domain<'_>) -> Result<(), Refusal> {
+        self.active(dom)?;
+        if self.end_backup(dom.uuid, Some("Operation canceled")) {
+            return Ok(());
+        }
+        let Some(at) = self.jobs.iter().position(|job| job.domain == dom.uuid) else {
             return Err(Refusal::invalid("no job is active on the domain"));
         };
         let Job { client, call, .. } = self.jobs.remove(at);

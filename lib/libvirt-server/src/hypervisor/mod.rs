@@ -10,25 +10,38 @@
 //! Its state at the start is that of libvirt's `test:///default`, and it answers in that driver's words; see [`Scope`] for what it can
 //! do beyond.
 
+mod admin;
+mod backup;
+mod block_job;
 mod checkpoint;
 mod connect;
 mod domain;
 mod events;
 mod filter;
+mod guest;
 mod ids;
 mod interface;
 mod job;
+mod lease;
+mod migration;
 mod network;
 mod node_device;
+mod port;
+mod qemu;
 mod refusal;
 mod routes;
+mod sasl;
 mod secret;
 mod snapshot;
 mod storage;
 mod stream;
 mod tree;
 
+pub(crate) use admin::Reload;
+pub use admin::{Peer, PeerProcess, Service};
+pub use guest::{Answer, Form, Guest, StandIn};
 pub use refusal::Refusal;
+pub use sasl::{Mechanism, Sasl};
 
 use crate::xml::Element;
 use events::Subscription;
@@ -38,6 +51,7 @@ use libvirt_protocol::procedure::{Info, Procedure, Program, Release};
 use libvirt_protocol::session::CallId;
 use libvirt_protocol::xdr::Uuid;
 use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// A client of the hypervisor: one connection.
@@ -63,6 +77,8 @@ pub enum Effect {
         call: CallId,
         /// The result, encoded.
         result: Vec<u8>,
+        /// What travels with it.
+        descriptors: Vec<OwnedFd>,
     },
     /// Refuse a call.
     Refuse {
@@ -97,6 +113,8 @@ pub enum Effect {
         /// Why.
         refusal: Refusal,
     },
+    /// Send what can be sent at once, and close the connection.
+    Close,
 }
 
 /// The result of a procedure, or why there is none.
@@ -127,8 +145,24 @@ pub struct Hypervisor {
     /// How long the jobs take that end by themselves.
     job_duration: Duration,
     jobs: Vec<job::Job>,
+    block_jobs: Vec<block_job::BlockJob>,
+    /// By domain.
+    backups: BTreeMap<Uuid, backup::Backup>,
+    ports: BTreeMap<Uuid, port::Port>,
+    /// By device.
+    bindings: BTreeMap<String, port::Binding>,
+    /// Who answers for the domains.
+    guest: Box<dyn Guest>,
     /// The call under way is answered when its job has ended.
     deferred: bool,
+    /// What came with the call under way, and what goes with its reply.
+    received: Vec<OwnedFd>,
+    given: Vec<OwnedFd>,
+    administration: admin::Administration,
+    /// `None`: everybody is let in.
+    sasl: Option<Sasl>,
+    /// How many clients each server has had.
+    counted: BTreeMap<Service, u64>,
 }
 
 /// Who is being answered.
@@ -141,10 +175,20 @@ struct Caller {
 /// What is kept for a client.
 #[derive(Debug, Default)]
 struct Connected {
+    peer: Peer,
+    /// Its number on its server.
+    number: u64,
+    /// When it came, since the epoch.
+    since: Duration,
+    /// Who it has proved to be.
+    user: Option<String>,
+    exchange: sasl::Exchange,
     open: bool,
     read_only: bool,
     next_callback: i32,
     subscriptions: Vec<Subscription>,
+    /// Of monitors' events.
+    watches: Vec<qemu::Watch>,
     streams: BTreeMap<stream::Key, stream::Stream>,
 }
 
@@ -172,7 +216,17 @@ impl Hypervisor {
             filters: BTreeMap::new(),
             job_duration: Duration::ZERO,
             jobs: Vec::new(),
+            block_jobs: Vec::new(),
+            backups: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            bindings: BTreeMap::new(),
+            guest: Box::new(StandIn),
             deferred: false,
+            received: Vec::new(),
+            given: Vec::new(),
+            administration: admin::Administration::default(),
+            sasl: None,
+            counted: BTreeMap::new(),
         };
         hypervisor.interfaces = interface::Interfaces::defaults();
         hypervisor.add_default_network();
@@ -186,15 +240,23 @@ impl Hypervisor {
         self.version = version;
     }
 
-    /// A client has come.
-    pub fn connect(&mut self, client: Client) {
-        self.clients.insert(client, Connected::default());
+    /// A client has come. `now` is the time since the epoch.
+    pub fn connect(&mut self, client: Client, peer: Peer, now: Duration) {
+        self.now = now;
+        self.administration.idle(false, now);
+        let number = self.counted.entry(peer.service).or_default();
+        *number += 1;
+        let connected = Connected { peer, number: *number, since: now, ..Connected::default() };
+        self.clients.insert(client, connected);
     }
 
     /// A client has gone; nothing more is sent to it.
-    pub fn disconnect(&mut self, client: Client) {
+    pub fn disconnect(&mut self, client: Client, now: Duration) {
+        self.now = now;
         self.clients.remove(&client);
+        self.end_owned(client);
         self.effects.retain(|(to, _)| *to != client);
+        self.administration.idle(self.clients.is_empty(), now);
     }
 
     /// How many clients are connected.
@@ -210,9 +272,12 @@ impl Hypervisor {
         call: CallId,
         info: Option<&'static Info>,
         payload: &[u8],
+        descriptors: Vec<OwnedFd>,
         now: Duration,
     ) {
         self.now = now;
+        self.received = descriptors;
+        self.given = Vec::new();
         self.caller = Caller { client, call: Some(call) };
         let before = self.effects.len();
         self.deferred = false;
@@ -226,9 +291,10 @@ impl Hypervisor {
         );
         let effect = match answer {
             Ok(_) if self.deferred => return,
-            Ok(result) => Effect::Reply { call, result },
+            Ok(result) => Effect::Reply { call, result, descriptors: std::mem::take(&mut self.given) },
             Err(refusal) => Effect::Refuse { call, refusal },
         };
+        self.received.clear();
         // A reply goes before what the call set going: streams and events.
         self.effects.insert(before, (client, effect));
     }
@@ -239,14 +305,21 @@ impl Hypervisor {
         info: Option<&'static Info>,
         payload: &[u8],
     ) -> Result<Vec<u8>, Refusal> {
-        let known =
-            Program::from_number(call.program()).filter(|program| program.version() == call.version());
+        let service =
+            self.clients.get(&self.caller.client).map(|client| client.peer.service).unwrap_or_default();
+        let known = Program::from_number(call.program()).filter(|program| {
+            // Administrators have a socket of their own, with nothing else on it.
+            program.version() == call.version() && (*program == Program::Admin) == (service == Service::Admin)
+        });
         let Some(program) = known else {
             let text = format!("Cannot find program {} version {}", call.program(), call.version());
             return Err(Refusal::rpc(text));
         };
         let unknown = || Refusal::rpc(format!("unknown procedure: {}", call.procedure()));
         let info = info.ok_or_else(unknown)?;
+        if self.is_stranger() && !routes::before_authentication(info) {
+            return Err(Refusal::rpc("authentication required".to_owned()));
+        }
         let client = self.clients.get(&self.caller.client);
         if !client.is_some_and(|client| client.open) && !routes::before_open(info) {
             return Err(Refusal::internal("hypervisor connection not open").of(ErrorDomain::Rpc));

@@ -3,7 +3,8 @@
 use super::{Hypervisor, Refusal, Reply, count, fits, only};
 use crate::xml::Element;
 use libvirt_protocol::enums::{
-    ErrorDomain, ErrorNumber, NetworkEventLifecycleType, NetworkUpdateCommand, NetworkUpdateSection,
+    ErrorDomain, ErrorNumber, NetworkEventLifecycleType, NetworkMetadataType, NetworkUpdateCommand,
+    NetworkUpdateSection,
 };
 use libvirt_protocol::flags::{ConnectListAllNetworksFlags as Filter, NetworkUpdateFlags};
 use libvirt_protocol::xdr::Uuid;
@@ -22,6 +23,8 @@ pub(super) struct Network {
     config: Element,
     /// As it will be at its next start.
     next: Option<Element>,
+    /// What programs keep with it, by name space.
+    metadata: Vec<(String, Element)>,
 }
 
 /// The order in which libvirt writes what stands at the top of a network.
@@ -41,6 +44,12 @@ const ORDER: [&str; 14] = [
     "bandwidth",
     "ip",
 ];
+
+/// Puts what stands at the top into its order.
+fn order(config: &mut Element) {
+    let rank = |element: &Element| ORDER.iter().position(|name| *name == element.name);
+    config.children.sort_by_key(|element| rank(element).unwrap_or(ORDER.len()));
+}
 
 impl Network {
     fn read(document: &Element, uuid: Uuid) -> Result<Self, Refusal> {
@@ -78,13 +87,62 @@ impl Network {
                 *bridge = complete;
             }
         }
-        let rank = |element: &Element| ORDER.iter().position(|name| *name == element.name);
-        config.children.sort_by_key(|element| rank(element).unwrap_or(ORDER.len()));
-        let name = name.to_owned();
-        Ok(Self { name, uuid, active: false, persistent: false, autostart: false, config, next: None })
+        order(&mut config);
+        let (name, metadata) = (name.to_owned(), Vec::new());
+        Ok(Self {
+            name,
+            uuid,
+            active: false,
+            persistent: false,
+            autostart: false,
+            config,
+            next: None,
+            metadata,
+        })
     }
 
-    fn wire(&self) -> types::Network<'static> {
+    pub(super) fn is_active(&self) -> bool {
+        self.active
+    }
+
+    pub(super) fn bridge(&self) -> Option<&str> {
+        self.config.path("bridge/@name")
+    }
+
+    /// What is written on it: a title, a description, or what a program keeps under its name space.
+    pub(super) fn words(&self, kind: NetworkMetadataType, uri: Option<&str>) -> Option<String> {
+        match kind {
+            NetworkMetadataType::Title => self.config.text_of("title").map(str::to_owned),
+            NetworkMetadataType::Description => self.config.text_of("description").map(str::to_owned),
+            _ => {
+                let found = self.metadata.iter().find(|(known, _)| Some(known.as_str()) == uri);
+                found.map(|(_, element)| element.print_indented().trim_end().to_owned())
+            }
+        }
+    }
+
+    /// Writes that, or takes it away.
+    pub(super) fn write(&mut self, kind: NetworkMetadataType, uri: Option<&str>, element: Option<Element>) {
+        let name = match kind {
+            NetworkMetadataType::Title => "title",
+            NetworkMetadataType::Description => "description",
+            _ => {
+                let uri = uri.unwrap_or_default();
+                self.metadata.retain(|(known, _)| known != uri);
+                self.metadata.extend(element.map(|element| (uri.to_owned(), element)));
+                return;
+            }
+        };
+        for config in [Some(&mut self.config), self.next.as_mut()].into_iter().flatten() {
+            config.children.retain(|child| child.name != name);
+            if let Some(element) = &element {
+                config.children.push(element.clone());
+                order(config);
+            }
+        }
+    }
+
+    pub(super) fn wire(&self) -> types::Network<'static> {
         types::Network { name: self.name.clone().into(), uuid: self.uuid }
     }
 
@@ -122,11 +180,11 @@ impl Hypervisor {
         }
     }
 
-    fn network(&self, net: &types::Network<'_>) -> Result<&Network, Refusal> {
+    pub(super) fn network(&self, net: &types::Network<'_>) -> Result<&Network, Refusal> {
         self.networks.get(&net.uuid).ok_or_else(|| no_network(net))
     }
 
-    fn network_mut(&mut self, net: &types::Network<'_>) -> Result<&mut Network, Refusal> {
+    pub(super) fn network_mut(&mut self, net: &types::Network<'_>) -> Result<&mut Network, Refusal> {
         self.networks.get_mut(&net.uuid).ok_or_else(|| no_network(net))
     }
 

@@ -172,6 +172,14 @@ fn phrase(code: ErrorNumber) -> &'static str {
         ErrorNumber::NoName => "missing name information",
         ErrorNumber::NoTarget => "missing target information for device",
         ErrorNumber::NoDomainMetadata => "metadata not found",
+        ErrorNumber::BlockCopyActive => "block copy still active",
+        ErrorNumber::NoNwfilterBinding => "Network filter binding not found",
+        ErrorNumber::NoNetworkPort => "network port not found",
+        ErrorNumber::NetworkPortExist => "network port exists already",
+        ErrorNumber::NoNetworkMetadata => "metadata not found",
+        ErrorNumber::NoServer => "Server not found",
+        ErrorNumber::NoClient => "Client not found",
+        ErrorNumber::ArgumentUnsupported => "argument unsupported",
         _ => "",
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Hypervisor, Refusal, Scope};
 use libvirt_protocol::procedure::{Info, Procedure, Program};
-use libvirt_protocol::{remote, xdr};
+use libvirt_protocol::{admin, lxc, qemu, remote, xdr};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -10,12 +10,12 @@ use std::sync::LazyLock;
 pub(super) type Handler = fn(&mut Hypervisor, &[u8]) -> Result<Vec<u8>, Refusal>;
 
 macro_rules! routes {
-    ($($procedure:ident => $method:ident;)*) => {
+    ($program:ident: $($procedure:ident => $method:ident;)*) => {
         [$((
-            <remote::$procedure as Procedure>::INFO.number,
+            <$program::$procedure as Procedure>::INFO.number,
             |hypervisor, payload| {
                 let args = xdr::decode(payload).map_err(|_| Refusal::arguments())?;
-                let result: <remote::$procedure as Procedure>::Ret<'static> = hypervisor.$method(args)?;
+                let result: <$program::$procedure as Procedure>::Ret<'static> = hypervisor.$method(args)?;
                 xdr::encode(&result).map_err(|error| Refusal::rpc(error.to_string()))
             },
         )),*]
@@ -23,8 +23,11 @@ macro_rules! routes {
 }
 
 /// What libvirt's test driver can do.
-const TEST_DRIVER: &[(i32, Handler)] = &routes! {
+const TEST_DRIVER: &[(i32, Handler)] = &routes! { remote:
     AuthList => auth_list;
+    AuthSaslInit => sasl_init;
+    AuthSaslStart => sasl_start;
+    AuthSaslStep => sasl_step;
     ConnectOpen => connect_open;
     ConnectClose => connect_close;
     ConnectSupportsFeature => connect_supports_feature;
@@ -282,12 +285,62 @@ const TEST_DRIVER: &[(i32, Handler)] = &routes! {
 };
 
 /// What it cannot do.
-const BEYOND: &[(i32, Handler)] = &routes! {
+const BEYOND: &[(i32, Handler)] = &routes! { remote:
     ConnectSecretEventRegisterAny => secret_event_register_any;
     ConnectSecretEventDeregisterAny => secret_event_deregister_any;
     DomainGetJobInfo => domain_get_job_info;
     DomainGetJobStats => domain_get_job_stats;
     DomainAbortJob => domain_abort_job;
+    DomainAbortJobFlags => domain_abort_job_flags;
+    DomainBackupBegin => domain_backup_begin;
+    DomainBackupGetXmlDesc => domain_backup_get_xml_desc;
+    DomainBlockPull => domain_block_pull;
+    DomainBlockRebase => domain_block_rebase;
+    DomainBlockCopy => domain_block_copy;
+    DomainBlockCommit => domain_block_commit;
+    DomainBlockJobAbort => domain_block_job_abort;
+    DomainGetBlockJobInfo => domain_get_block_job_info;
+    DomainBlockJobSetSpeed => domain_block_job_set_speed;
+    DomainBlockResize => domain_block_resize;
+    DomainBlockPeek => domain_block_peek;
+    DomainMemoryPeek => domain_memory_peek;
+    DomainMigrateBegin3Params => migrate_begin;
+    DomainMigratePrepare3Params => migrate_prepare;
+    DomainMigratePerform3Params => migrate_perform;
+    DomainMigrateFinish3Params => migrate_finish;
+    DomainMigrateConfirm3Params => migrate_confirm;
+    DomainMigrateSetMaxSpeed => migrate_set_max_speed;
+    DomainMigrateGetMaxSpeed => migrate_get_max_speed;
+    DomainMigrateSetMaxDowntime => migrate_set_max_downtime;
+    DomainMigrateGetMaxDowntime => migrate_get_max_downtime;
+    DomainMigrateSetCompressionCache => migrate_set_cache;
+    DomainMigrateGetCompressionCache => migrate_get_cache;
+    DomainOpenGraphics => domain_open_graphics;
+    DomainOpenGraphicsFd => domain_open_graphics_fd;
+    DomainCreateXmlWithFiles => domain_create_xml_with_files;
+    DomainCreateWithFiles => domain_create_with_files;
+    DomainFdAssociate => domain_fd_associate;
+    DomainPmSuspendForDuration => pm_suspend;
+    DomainPmWakeup => pm_wakeup;
+    DomainGetAutostartOnce => domain_get_autostart_once;
+    DomainSetAutostartOnce => domain_set_autostart_once;
+    DomainSaveParams => domain_save_params;
+    DomainRestoreParams => domain_restore_params;
+    NetworkListAllPorts => network_list_all_ports;
+    NetworkPortLookupByUuid => network_port_lookup_by_uuid;
+    NetworkPortCreateXml => network_port_create_xml;
+    NetworkPortGetXmlDesc => network_port_get_xml_desc;
+    NetworkPortGetParameters => network_port_get_parameters;
+    NetworkPortSetParameters => network_port_set_parameters;
+    NetworkPortDelete => network_port_delete;
+    NetworkGetDhcpLeases => network_get_dhcp_leases;
+    NetworkSetMetadata => network_set_metadata;
+    NetworkGetMetadata => network_get_metadata;
+    NwFilterBindingCreateXml => nwfilter_binding_create_xml;
+    NwFilterBindingDelete => nwfilter_binding_delete;
+    NwFilterBindingGetXmlDesc => nwfilter_binding_get_xml_desc;
+    NwFilterBindingLookupByPortDev => nwfilter_binding_lookup;
+    ConnectListAllNwFilterBindings => list_all_nwfilter_bindings;
     DomainOpenConsole => domain_open_console;
     DomainOpenChannel => domain_open_channel;
     DomainBlockStatsFlags => domain_block_stats_flags;
@@ -323,21 +376,75 @@ const BEYOND: &[(i32, Handler)] = &routes! {
     StorageVolGetInfoFlags => vol_get_info_flags;
 };
 
+/// What only QEMU has.
+const QEMU: &[(i32, Handler)] = &routes! { qemu:
+    DomainMonitorCommand => monitor_command;
+    DomainMonitorCommandWithFiles => monitor_command_with_files;
+    DomainAgentCommand => agent_command;
+    ConnectDomainMonitorEventRegister => monitor_event_register;
+    ConnectDomainMonitorEventDeregister => monitor_event_deregister;
+};
+
+/// What only containers have.
+const LXC: &[(i32, Handler)] = &routes! { lxc:
+    DomainOpenNamespace => open_namespace;
+};
+
+/// The daemon's own administration.
+const ADMIN: &[(i32, Handler)] = &routes! { admin:
+    ConnectOpen => admin_open;
+    ConnectClose => admin_close;
+    ConnectGetLibVersion => admin_lib_version;
+    ConnectListServers => admin_servers;
+    ConnectLookupServer => admin_server;
+    ServerGetThreadpoolParameters => admin_threadpool;
+    ServerSetThreadpoolParameters => admin_set_threadpool;
+    ServerListClients => admin_clients;
+    ServerLookupClient => admin_client;
+    ClientGetInfo => admin_client_info;
+    ClientClose => admin_client_close;
+    ServerGetClientLimits => admin_limits;
+    ServerSetClientLimits => admin_set_limits;
+    ConnectGetLoggingOutputs => admin_outputs;
+    ConnectGetLoggingFilters => admin_filters;
+    ConnectSetLoggingOutputs => admin_set_outputs;
+    ConnectSetLoggingFilters => admin_set_filters;
+    ServerUpdateTlsFiles => admin_update_tls;
+    ConnectSetDaemonTimeout => admin_set_timeout;
+    ConnectDaemonShutdown => admin_shut_down;
+};
+
 /// The method for a procedure; `None` where the driver has none.
 pub(super) fn find(program: Program, procedure: i32, scope: Scope) -> Option<Handler> {
-    static INDEX: LazyLock<HashMap<i32, (Handler, Scope)>> = LazyLock::new(|| {
-        let all = TEST_DRIVER.iter().map(|(number, handler)| (*number, (*handler, Scope::TestDriver)));
-        all.chain(BEYOND.iter().map(|(number, handler)| (*number, (*handler, Scope::Complete)))).collect()
+    static INDEX: LazyLock<HashMap<(Program, i32), (Handler, Scope)>> = LazyLock::new(|| {
+        let tables = [
+            (Program::Remote, TEST_DRIVER, Scope::TestDriver),
+            (Program::Remote, BEYOND, Scope::Complete),
+            (Program::Qemu, QEMU, Scope::Complete),
+            (Program::Lxc, LXC, Scope::Complete),
+            (Program::Admin, ADMIN, Scope::TestDriver),
+        ];
+        let all = tables.into_iter().flat_map(|(program, table, scope)| {
+            table.iter().map(move |(number, handler)| ((program, *number), (*handler, scope)))
+        });
+        all.collect()
     });
-    if program != Program::Remote {
-        return None;
-    }
-    let (handler, needs) = INDEX.get(&procedure)?;
+    let (handler, needs) = INDEX.get(&(program, procedure))?;
     (*needs == Scope::TestDriver || scope == Scope::Complete).then_some(*handler)
 }
 
 /// Whether a procedure may be called on a connection that is not open.
 pub(super) fn before_open(info: &Info) -> bool {
-    let known = [remote::AuthList::INFO, remote::ConnectOpen::INFO, remote::ConnectSupportsFeature::INFO];
-    info.program == Program::Remote && known.iter().any(|known| known.number == info.number)
+    let known = [remote::ConnectOpen::INFO, remote::ConnectSupportsFeature::INFO, admin::ConnectOpen::INFO];
+    before_authentication(info) || is_one_of(info, &known)
+}
+
+/// Whether who calls it need not have said who he is.
+pub(super) fn before_authentication(info: &Info) -> bool {
+    use remote::{AuthList, AuthSaslInit, AuthSaslStart, AuthSaslStep};
+    is_one_of(info, &[AuthList::INFO, AuthSaslInit::INFO, AuthSaslStart::INFO, AuthSaslStep::INFO])
+}
+
+fn is_one_of(info: &Info, known: &[&Info]) -> bool {
+    known.iter().any(|known| known.program == info.program && known.number == info.number)
 }

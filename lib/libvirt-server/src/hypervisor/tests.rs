@@ -17,7 +17,7 @@ struct Caller {
 impl Caller {
     fn new(scope: Scope) -> Self {
         let mut hypervisor = Hypervisor::new(scope, "host", 0);
-        hypervisor.connect(Client(1));
+        hypervisor.connect(Client(1), Peer::default(), Duration::ZERO);
         let mut caller = Self { hypervisor, session: ServerSession::default(), serial: 0 };
         caller.call(remote::ConnectOpen::INFO, &[0; 8]);
         caller
@@ -39,8 +39,8 @@ impl Caller {
         space[..bytes.len()].copy_from_slice(&bytes);
         self.session.filled(bytes.len(), []);
         match self.session.next().unwrap() {
-            Some(Request::Call { call, info, payload, .. }) => {
-                self.hypervisor.call(Client(1), call, info, payload, Duration::from_secs(1));
+            Some(Request::Call { call, info, payload, descriptors }) => {
+                self.hypervisor.call(Client(1), call, info, payload, descriptors, Duration::from_secs(1));
             }
             other => panic!("{other:?}"),
         }

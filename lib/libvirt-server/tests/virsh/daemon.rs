@@ -31,6 +31,9 @@ pub(crate) fn patiently<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
 
 /// Documents that the scripts name, laid beside the socket.
 const DOCUMENTS: &[(&str, &str)] = &[
+    ("backup.xml", include_str!("xml/backup.xml")),
+    ("binding.xml", include_str!("xml/binding.xml")),
+    ("port.xml", include_str!("xml/port.xml")),
     ("arch.xml", include_str!("xml/arch.xml")),
     ("checkpoint.xml", include_str!("xml/checkpoint.xml")),
     ("disk.xml", include_str!("xml/disk.xml")),
@@ -83,7 +86,6 @@ pub(crate) fn virsh_at(
 
 /// The same, wherever the URI leads.
 pub(crate) fn virsh_with(uri: &str, directory: &Path, script: &str) -> Option<String> {
-    let (mut output, errors) = std::io::pipe().unwrap();
     let mut command = Command::new("timeout");
     // A virsh that hangs is ended, and its transcript is too short.
     command
@@ -92,6 +94,28 @@ pub(crate) fn virsh_with(uri: &str, directory: &Path, script: &str) -> Option<St
         .env_clear()
         .env("LC_ALL", "C")
         .env("HOME", directory);
+    talk(command, script)
+}
+
+/// Runs a script through one virt-admin. It comes as the user as whom libvirtd runs here, which lets nobody else in.
+pub(crate) fn virt_admin(socket: &Path, directory: &Path, script: &str) -> Option<String> {
+    let uri = format!("libvirtd:///session?socket={}", socket.display());
+    let mut command = Command::new("timeout");
+    command.args(["120", "env"]);
+    if rustix::process::geteuid().is_root() {
+        command.args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
+    }
+    command.args(["/usr/bin/virt-admin", "-c", &uri]);
+    command.current_dir("/").env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
+    for name in ["HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
+        command.env(name, directory);
+    }
+    talk(command, script)
+}
+
+/// What a program prints for a script; `None` when it was ended because it hung.
+fn talk(mut command: Command, script: &str) -> Option<String> {
+    let (mut output, errors) = std::io::pipe().unwrap();
     // The clock of the lists, and the width that long commands are cut to.
     command.env("TZ", "UTC").env("COLUMNS", "80").env("TERM", "dumb");
     let mut child =
@@ -142,6 +166,10 @@ impl Libvirtd {
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("libvirt/libvirt-sock")
+    }
+
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.directory.path().join("libvirt/libvirt-admin-sock")
     }
 
     pub(crate) fn virsh(&self, script: &str) -> Option<String> {
@@ -196,6 +224,31 @@ impl OurServer {
         let handle = server.handle();
         drop(runtime.spawn(server.serve(Some(listener))));
         Self { directory, socket, handle, runtime }
+    }
+
+    /// From now on clients must say who they are.
+    pub(crate) fn demand(&self, sasl: libvirt_server::Sasl) {
+        let handle = self.handle.clone();
+        let told = handle.with(|hypervisor| hypervisor.set_sasl(Some(sasl)));
+        self.runtime.block_on(told).unwrap();
+    }
+
+    /// Listens for administrators too; answers the socket.
+    pub(crate) fn administer(&self) -> PathBuf {
+        let socket = self.directory.path().join("libvirt-admin-sock");
+        let listener = {
+            let _inside = self.runtime.enter();
+            tokio::net::UnixListener::bind(&socket).unwrap()
+        };
+        if rustix::process::geteuid().is_root() {
+            // virt-admin comes as somebody else.
+            for path in [self.directory.path(), &socket] {
+                std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).unwrap();
+            }
+        }
+        let handle = self.handle.clone();
+        drop(self.runtime.spawn(async move { handle.serve_admin(listener).await }));
+        socket
     }
 
     /// Listens on a port too, with TLS where there is some; answers the port.

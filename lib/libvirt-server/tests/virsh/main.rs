@@ -2,6 +2,7 @@
 //! print the same, except for what is masked by name in `masks.rs`.
 #![cfg(test)]
 
+mod admin;
 #[path = "../../../libvirt-client/tests/daemon/authority.rs"]
 mod authority;
 mod complete;
@@ -14,6 +15,7 @@ mod python;
 mod read_only;
 mod remote;
 mod transcript;
+mod wide;
 
 use daemon::{Libvirtd, OurServer};
 use std::collections::BTreeSet;

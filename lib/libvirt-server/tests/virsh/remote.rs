@@ -3,7 +3,7 @@
 use crate::authority::{Authority, Expired};
 use crate::daemon::{self, OurServer, virsh_with};
 use libvirt_client::{Connect, Driver, ErrorKind};
-use libvirt_server::{Clients, Tls};
+use libvirt_server::{Clients, Mechanism, Sasl, Tls};
 
 const SCRIPT: &str = "list --all\ndumpxml test\nsuspend test\ndomstate test\nresume test\n\
     net-dumpxml default\npool-list --details\nvol-create-as default-pool v 1M\nvol-info v --pool default-pool\nvol-delete v --pool default-pool\n";
@@ -53,6 +53,41 @@ fn virsh_prints_the_same_over_tls_and_needs_a_certificate() {
     std::fs::write(at("serverkey.pem"), "no key").unwrap();
     let error = Tls::in_directory(server.directory(), Clients::Known).unwrap_err();
     assert_eq!(error.path, at("serverkey.pem"));
+}
+
+#[test]
+fn virsh_comes_in_with_a_password_and_not_without() {
+    let test = "virsh_comes_in_with_a_password_and_not_without";
+    if daemon::is_missing(test) {
+        return;
+    }
+    let scram = "/usr/lib/x86_64-linux-gnu/sasl2/libscram.so";
+    if !std::path::Path::new(scram).exists() {
+        println!("not run: {test}: {scram} is missing (package libsasl2-modules)");
+        return;
+    }
+    for mechanism in [Mechanism::ScramSha256, Mechanism::ScramSha1, Mechanism::Plain] {
+        let server = OurServer::start();
+        let open = server.virsh(SCRIPT).unwrap();
+        let sasl = Sasl::new([mechanism]).user("fred", "geheim");
+        server.demand(sasl);
+        let come = |password: &str| {
+            let file = server.directory().join("auth.conf");
+            let text = format!(
+                "[credentials-x]\nauthname=fred\npassword={password}\n[auth-libvirt-localhost]\ncredentials=x\n"
+            );
+            std::fs::write(&file, text).unwrap();
+            let uri = format!(
+                "test+unix:///default?socket={}&authfile={}",
+                server.socket().display(),
+                file.display()
+            );
+            virsh_with(&uri, server.directory(), SCRIPT).unwrap()
+        };
+        assert_eq!(come("geheim"), open, "{mechanism:?}");
+        let refused = come("falsch");
+        assert!(refused.contains("authentication failed"), "{mechanism:?}: {refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -17,9 +17,14 @@ pub(crate) struct Command {
 
 impl Transcript {
     pub(crate) fn of(script: &str, text: String) -> Self {
+        Self::behind("virsh # ", script, text)
+    }
+
+    /// The same for another program, with its prompt.
+    pub(crate) fn behind(prompt: &str, script: &str, text: String) -> Self {
         let mut generated = masks::Generated::default();
         let commands = text
-            .split("virsh # ")
+            .split(prompt)
             .skip(1)
             // Behind its prompt virsh echoes the command, a long one cut on the left; behind the last one there is nothing.
             .filter_map(|part| part.split_once('\n'))

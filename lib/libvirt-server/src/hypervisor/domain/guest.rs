@@ -184,7 +184,7 @@ impl Hypervisor {
     }
 
     /// The address of a guest's interface: behind the first of its network's range.
-    fn guest_address(&self, network: &str, number: usize) -> types::DomainIpAddr<'static> {
+    pub(crate) fn guest_address(&self, network: &str, number: usize) -> types::DomainIpAddr<'static> {
         let network = self.networks.values().find(|known| known.name == network);
         let range = network.and_then(|network| network.first_address());
         let addr = match range {

@@ -2,7 +2,7 @@
 
 use super::{Config, Hypervisor, Image, Placement};
 use crate::hypervisor::job::Work;
-use crate::hypervisor::{Refusal, Reply, only};
+use crate::hypervisor::{Refusal, Reply, Scope, only};
 use libvirt_protocol::enums::{
     DomainEventDefinedDetailType, DomainEventResumedDetailType, DomainEventStartedDetailType,
     DomainEventStoppedDetailType, DomainEventSuspendedDetailType, DomainEventType,
@@ -10,8 +10,16 @@ use libvirt_protocol::enums::{
     DomainState, ErrorDomain, ErrorNumber,
 };
 use libvirt_protocol::flags::{DomainCoreDumpFlags, DomainCreateFlags, DomainUndefineFlags};
+use libvirt_protocol::params::TypedParam;
+use libvirt_protocol::xdr::List;
 use libvirt_protocol::xdr::Uuid;
-use libvirt_protocol::{remote, types};
+use libvirt_protocol::{parameters, remote, types};
+
+/// A text among parameters.
+fn text<'a>(params: &List<'a, TypedParam<'a>, 64>, name: &str) -> Option<String> {
+    let found = params.iter().find(|param| param.field == name)?;
+    found.value.as_text().map(|text| text.to_string())
+}
 
 impl Hypervisor {
     /// The configuration in a document.
@@ -67,12 +75,54 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainCreateXmlArgs<'_>,
     ) -> Reply<remote::DomainCreateXml> {
-        only(args.flags.bits(), DomainCreateFlags::START_VALIDATE.bits(), "testDomainCreateXML")?;
-        let config = self.read_domain(&args.xml_desc.to_str_lossy())?;
+        let dom = self.create(&args.xml_desc.to_str_lossy(), args.flags)?;
+        Ok(remote::DomainCreateXmlRet { dom })
+    }
+
+    /// A domain that is not kept, started.
+    pub(crate) fn create(
+        &mut self,
+        xml: &str,
+        flags: DomainCreateFlags,
+    ) -> Result<types::Domain<'static>, Refusal> {
+        let known = match self.scope {
+            Scope::TestDriver => DomainCreateFlags::START_VALIDATE,
+            Scope::Complete => DomainCreateFlags::all(),
+        };
+        only(flags.bits(), known.bits(), "testDomainCreateXML")?;
+        let config = self.read_domain(xml)?;
         let uuid = self.place(config, Placement::New)?;
         self.start(uuid, DomainRunningReason::Booted, DomainEventStartedDetailType::Booted);
-        let dom = self.domains.get(&uuid).map(super::Domain::wire);
-        Ok(remote::DomainCreateXmlRet { dom: dom.unwrap_or_default() })
+        Ok(self.started(uuid, flags))
+    }
+
+    /// A domain that is kept, started.
+    pub(crate) fn boot_with(
+        &mut self,
+        dom: &types::Domain<'_>,
+        flags: DomainCreateFlags,
+    ) -> Result<types::Domain<'static>, Refusal> {
+        let known = match self.scope {
+            Scope::TestDriver => DomainCreateFlags::empty(),
+            Scope::Complete => DomainCreateFlags::all(),
+        };
+        only(flags.bits(), known.bits(), "testDomainCreateWithFlags")?;
+        self.boot(dom)?;
+        Ok(self.started(dom.uuid, flags))
+    }
+
+    /// What the flags of a start have to say of a domain that runs now.
+    fn started(&mut self, uuid: Uuid, flags: DomainCreateFlags) -> types::Domain<'static> {
+        let client = self.caller.client;
+        let Some(domain) = self.domains.get_mut(&uuid) else { return types::Domain::default() };
+        domain.owner = flags.contains(DomainCreateFlags::START_AUTODESTROY).then_some(client);
+        let dom = domain.wire();
+        if flags.contains(DomainCreateFlags::START_PAUSED) {
+            domain.set_state(DomainState::Paused, DomainPausedReason::User);
+            let detail = DomainEventSuspendedDetailType::Paused;
+            self.tell_lifecycle(&dom, DomainEventType::Suspended, detail.into());
+        }
+        dom
     }
 
     pub(crate) fn domain_create(
@@ -86,8 +136,7 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainCreateWithFlagsArgs<'_>,
     ) -> Reply<remote::DomainCreateWithFlags> {
-        only(args.flags.bits(), 0, "testDomainCreateWithFlags")?;
-        let dom = self.boot(&args.dom)?;
+        let dom = self.boot_with(&args.dom, args.flags)?;
         Ok(remote::DomainCreateWithFlagsRet { dom })
     }
 
@@ -337,6 +386,33 @@ impl Hypervisor {
         config.uuid = old;
         self.images.insert(path, Image { config });
         Ok(())
+    }
+
+    pub(crate) fn domain_save_params(
+        &mut self,
+        args: remote::DomainSaveParamsArgs<'_>,
+    ) -> Reply<remote::DomainSaveParams> {
+        match text(&args.params, parameters::DOMAIN_SAVE_PARAM_FILE) {
+            Some(path) => self.save(&args.dom, &path),
+            // Without a file it is the hypervisor that keeps it.
+            None => self.work(&args.dom, Work::ManagedSave),
+        }
+    }
+
+    pub(crate) fn domain_restore_params(
+        &mut self,
+        args: remote::DomainRestoreParamsArgs<'_>,
+    ) -> Reply<remote::DomainRestoreParams> {
+        let Some(path) = text(&args.params, parameters::DOMAIN_SAVE_PARAM_FILE) else {
+            return Err(Refusal::argument("missing path to restore from"));
+        };
+        if let Some(xml) = text(&args.params, parameters::DOMAIN_SAVE_PARAM_DXML) {
+            let uuid = self.image(&path)?.config.uuid;
+            let mut config = self.read_domain(&xml)?;
+            config.uuid = uuid;
+            self.images.insert(path.clone(), Image { config });
+        }
+        self.restore(&path)
     }
 
     pub(crate) fn domain_managed_save(

@@ -7,7 +7,7 @@ use libvirt_protocol::flags::ConnectListAllDomainsFlags as Filter;
 use libvirt_protocol::remote;
 
 /// Whether a domain passes a filter: in every group of which a bit is set, one must fit.
-fn passes(domain: &Domain, filter: Filter) -> bool {
+pub(super) fn passes(domain: &Domain, filter: Filter) -> bool {
     let state = domain.state;
     let groups: [&[(Filter, bool)]; 7] = [
         &[(Filter::ACTIVE, domain.is_active()), (Filter::INACTIVE, !domain.is_active())],

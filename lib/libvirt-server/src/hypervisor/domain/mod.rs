@@ -16,23 +16,28 @@ mod lists;
 mod memory;
 mod metadata;
 mod parameters;
+mod power;
 mod read;
 pub(super) use read::terminated;
+mod statistics;
 mod vcpus;
 
 pub(super) use config::{Config, bytes as config_bytes};
 
 use super::checkpoint::Checkpoint;
+use super::migration::Limits;
 use super::snapshot::Snapshot;
 use super::tree::Tree;
-use super::{Hypervisor, Refusal};
+use super::{Client, Hypervisor, Refusal};
 use libvirt_protocol::enums::{
     DomainEventDefinedDetailType, DomainEventStartedDetailType, DomainEventStoppedDetailType,
     DomainEventType, DomainRunningReason, DomainShutoffReason, DomainState, ErrorDomain, ErrorNumber,
 };
 use libvirt_protocol::flags::DomainModificationImpact;
+use libvirt_protocol::params::TypedParam;
 use libvirt_protocol::types;
 use libvirt_protocol::xdr::Uuid;
+use std::collections::BTreeMap;
 
 /// A domain.
 #[derive(Clone, Debug)]
@@ -55,6 +60,15 @@ pub(super) struct Domain {
     pub(super) frozen: [bool; guest::FILE_SYSTEMS.len()],
     pub(super) snapshots: Tree<Snapshot>,
     pub(super) checkpoints: Tree<Checkpoint>,
+    /// Once, at the host's next start.
+    pub(super) autostart_once: bool,
+    /// With whom it ends.
+    pub(super) owner: Option<Client>,
+    /// Of disks that were given a size, in bytes.
+    pub(super) capacities: BTreeMap<String, u64>,
+    /// Figures of the last job that has ended.
+    pub(super) last_job: Vec<TypedParam<'static>>,
+    pub(super) limits: Limits,
 }
 
 /// A domain that was saved.
@@ -78,6 +92,11 @@ impl Domain {
             frozen: [false; guest::FILE_SYSTEMS.len()],
             snapshots: Tree::default(),
             checkpoints: Tree::default(),
+            autostart_once: false,
+            owner: None,
+            capacities: BTreeMap::new(),
+            last_job: Vec::new(),
+            limits: Limits::default(),
         }
     }
 
@@ -199,8 +218,11 @@ impl Hypervisor {
         reason: DomainShutoffReason,
         detail: DomainEventStoppedDetailType,
     ) {
+        self.forget_block_jobs(uuid);
+        self.backups.remove(&uuid);
         let Some(domain) = self.domains.get_mut(&uuid) else { return };
         domain.id = None;
+        domain.owner = None;
         domain.set_state(DomainState::Shutoff, reason);
         domain.frozen = Default::default();
         if let Some(next) = domain.next.take() {
@@ -269,7 +291,7 @@ impl Hypervisor {
 
 /// How a configuration comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Placement {
+pub(crate) enum Placement {
     /// To be started at once: the domain must not run.
     New,
     /// To be kept: a running domain takes it at its next start.

@@ -1,10 +1,13 @@
 //! The client of this workspace drives the server: calls, refusals, events, streams, jobs.
 #![cfg(test)]
 
-#[path = "../../libvirt-client/tests/generated/every.rs"]
+mod admin;
+#[path = "../../../libvirt-client/tests/generated/every.rs"]
 mod every;
-#[path = "../../libvirt-client/tests/daemon/observed.rs"]
+mod guests;
+#[path = "../../../libvirt-client/tests/daemon/observed.rs"]
 mod observed;
+mod sasl;
 
 use libvirt_client::protocol::enums::{DomainEventType, DomainState, ErrorNumber};
 use libvirt_client::protocol::event::{self, Event, Kind};

@@ -1,0 +1,110 @@
+//! The front-end's memory, by both of its addresses.
+
+use super::Failure;
+use crate::memory::Mapping;
+use crate::payload::{Region, SingleRegion};
+use rustix::fs::fstat;
+use rustix::param::page_size;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use virtio::memory::{Regions, Shared};
+
+/// Most regions: what QEMU's own back-ends have.
+pub(super) const MOST: usize = 32;
+
+/// All of it. The driver's addresses are in descriptors, the front-end's in the addresses of rings.
+#[derive(Default)]
+pub(super) struct Memory {
+    pub(super) regions: Regions,
+    all: Vec<(Region, Shared)>,
+}
+
+/// Without the padding.
+pub(super) fn region(single: &SingleRegion) -> Region {
+    let SingleRegion { guest_address, size, user_address, mmap_offset } = *single;
+    Region { guest_address, size, user_address, mmap_offset }
+}
+
+impl Memory {
+    /// A whole table, each region with its descriptor.
+    pub(super) fn of(regions: &[Region], descriptors: Vec<OwnedFd>) -> Result<Self, Failure> {
+        let mut all = Self::default();
+        if regions.len() != descriptors.len() {
+            let address = regions.first().map_or(0, |region| region.guest_address);
+            let why = format!("{} regions and {} descriptors", regions.len(), descriptors.len());
+            return Err(Failure::Memory { address, why });
+        }
+        for (region, descriptor) in regions.iter().zip(descriptors) {
+            all.add(*region, Some(descriptor))?;
+        }
+        Ok(all)
+    }
+
+    pub(super) fn add(&mut self, region: Region, descriptor: Option<OwnedFd>) -> Result<(), Failure> {
+        let wrong = |why: String| Failure::Memory { address: region.guest_address, why };
+        let descriptor = descriptor.ok_or_else(|| wrong("it comes without a descriptor".to_owned()))?;
+        if self.all.len() >= MOST {
+            return Err(wrong(format!("there are {MOST} regions already")));
+        }
+        let overlaps = |other: &Region| {
+            let (low, high) =
+                if other.user_address < region.user_address { (other, &region) } else { (&region, other) };
+            high.user_address - low.user_address < low.size
+        };
+        if region.user_address.checked_add(region.size).is_none()
+            || self.all.iter().any(|(other, _)| overlaps(other))
+        {
+            return Err(wrong(format!("it overlaps another at {:#x}", region.user_address)));
+        }
+        let memory = map(&region, &descriptor).map_err(|error| wrong(error.to_string()))?;
+        let known = virtio::memory::Region { address: region.guest_address, memory: memory.clone() };
+        self.regions.add(known).map_err(|error| wrong(error.to_string()))?;
+        self.all.push((region, memory));
+        Ok(())
+    }
+
+    /// Takes out a region, which is named by its addresses and its size.
+    pub(super) fn remove(&mut self, gone: Region) -> Result<(), Failure> {
+        let same = |it: &Region| {
+            (it.guest_address, it.size, it.user_address) == (gone.guest_address, gone.size, gone.user_address)
+        };
+        let at = self.all.iter().position(|(it, _)| same(it));
+        let missing =
+            || Failure::Memory { address: gone.guest_address, why: "there is no such region".to_owned() };
+        self.all.remove(at.ok_or_else(missing)?);
+        self.regions.remove(gone.guest_address, gone.size);
+        Ok(())
+    }
+
+    /// What the front-end calls by this address of its own.
+    pub(super) fn user(&self, address: u64, bytes: usize) -> Option<Shared> {
+        self.all.iter().find_map(|(region, memory)| {
+            let offset = address.checked_sub(region.user_address).filter(|offset| *offset < region.size)?;
+            memory.piece(usize::try_from(offset).ok()?, bytes)
+        })
+    }
+}
+
+fn map(region: &Region, descriptor: &OwnedFd) -> std::io::Result<Shared> {
+    use std::io::{Error, ErrorKind};
+    let wrong = |text: &'static str| Error::new(ErrorKind::InvalidInput, text);
+    let end =
+        region.mmap_offset.checked_add(region.size).ok_or_else(|| wrong("it goes beyond every file"))?;
+    if region.size == 0 {
+        return Err(wrong("it has no byte"));
+    }
+    // A file that is shorter would be mapped, and end us with SIGBUS when it is touched.
+    if u64::try_from(fstat(descriptor)?.st_size).unwrap_or(0) < end {
+        return Err(wrong("its descriptor is shorter"));
+    }
+    let page = page_size() as u64;
+    let start = region.mmap_offset / page * page;
+    let size = |bytes: u64| usize::try_from(bytes).map_err(|_| wrong("it cannot be addressed"));
+    // Huge pages begin at multiples of their own size: where the nearest page is refused, all of the file is mapped.
+    let (mapping, skipped) = match Mapping::new(descriptor.as_fd(), start, size(end - start)?) {
+        Ok(mapping) => (mapping, region.mmap_offset - start),
+        Err(_) => (Mapping::new(descriptor.as_fd(), 0, size(end)?)?, region.mmap_offset),
+    };
+    let piece = Shared::whole(Arc::new(mapping)).piece(size(skipped)?, size(region.size)?);
+    piece.ok_or_else(|| wrong("it cannot be addressed"))
+}

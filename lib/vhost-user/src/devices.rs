@@ -1,0 +1,5 @@
+//! Devices that back-ends serve.
+
+mod disk;
+
+pub use disk::{Disk, InMemory, Null, OnFile};

@@ -1,0 +1,210 @@
+//! Block devices.
+
+use crate::backend::Device;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::{Errno, pread, pwrite};
+use std::fs::File;
+use std::io;
+use virtio::Chain;
+use virtio::blk::{self, Failure, Range, SECTOR, Storage};
+use virtio::features::Features;
+use virtio::memory::Slice;
+
+/// A block device on any storage.
+pub struct Disk<S> {
+    storage: S,
+    queues: u16,
+    config: [u8; blk::Config::BYTES],
+}
+
+impl<S: Storage> Disk<S> {
+    /// With so many queues.
+    pub fn new(storage: S, queues: u16) -> Self {
+        let most = u32::MAX / SECTOR as u32;
+        let config = blk::Config {
+            capacity: storage.sectors(),
+            seg_max: 126,
+            block_size: SECTOR as u32,
+            queues,
+            discard_sectors: most,
+            discard_segments: 1,
+            zeroes_sectors: most,
+            zeroes_segments: 1,
+            ..blk::Config::default()
+        };
+        Self { config: config.bytes(), storage, queues }
+    }
+}
+
+impl<S: Storage> Device for Disk<S> {
+    fn features(&self) -> Features {
+        let features = blk::Features::SEG_MAX
+            | blk::Features::BLK_SIZE
+            | blk::Features::FLUSH
+            | blk::Features::MQ
+            | blk::Features::DISCARD
+            | blk::Features::WRITE_ZEROES;
+        Features::from_bits_retain(features.bits())
+    }
+
+    fn queues(&self) -> u16 {
+        self.queues
+    }
+
+    fn config(&self) -> &[u8] {
+        &self.config
+    }
+
+    fn handle(&mut self, _queue: u16, chain: &Chain<'_>) -> u32 {
+        blk::serve(&mut self.storage, chain)
+    }
+}
+
+/// Reads give what was in the memory before, writes are forgotten: what remains is the cost of everything else.
+#[derive(Clone, Copy, Debug)]
+pub struct Null {
+    /// Sectors that it pretends to have.
+    pub sectors: u64,
+}
+
+impl Storage for Null {
+    fn sectors(&self) -> u64 {
+        self.sectors
+    }
+    fn read(&mut self, _: u64, _: Slice<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+    fn write(&mut self, _: u64, _: Slice<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+    fn flush(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+    fn discard(&mut self, _: Range) -> Result<(), Failure> {
+        Ok(())
+    }
+    fn write_zeroes(&mut self, _: Range) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// Memory of this process, gone with it.
+#[derive(Clone, Debug)]
+pub struct InMemory(Vec<u8>);
+
+impl InMemory {
+    /// Zeroes.
+    pub fn new(sectors: u32) -> Self {
+        Self(vec![0; sectors as usize * SECTOR as usize])
+    }
+
+    /// What is there.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn part(&mut self, place: u64, length: usize) -> Result<&mut [u8], Failure> {
+        let start = usize::try_from(place).map_err(|_| Failure::Io)?;
+        let end = start.checked_add(length).ok_or(Failure::Io)?;
+        self.0.get_mut(start..end).ok_or(Failure::Io)
+    }
+}
+
+impl Storage for InMemory {
+    fn sectors(&self) -> u64 {
+        self.0.len() as u64 / SECTOR
+    }
+    fn read(&mut self, place: u64, into: Slice<'_>) -> Result<(), Failure> {
+        into.write(self.part(place, into.len())?);
+        Ok(())
+    }
+    fn write(&mut self, place: u64, from: Slice<'_>) -> Result<(), Failure> {
+        from.read(self.part(place, from.len())?);
+        Ok(())
+    }
+    fn flush(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+    fn discard(&mut self, range: Range) -> Result<(), Failure> {
+        self.write_zeroes(range)
+    }
+    fn write_zeroes(&mut self, range: Range) -> Result<(), Failure> {
+        let length = usize::try_from(range.length).map_err(|_| Failure::Io)?;
+        self.part(range.place, length)?.fill(0);
+        Ok(())
+    }
+    fn id(&self) -> &[u8] {
+        b"memory"
+    }
+}
+
+/// A file, as long as it is when it is opened.
+#[derive(Debug)]
+pub struct OnFile {
+    file: File,
+    sectors: u64,
+}
+
+impl OnFile {
+    /// Whole sectors of it.
+    ///
+    /// # Errors
+    /// Where its length is not known.
+    pub fn new(file: File) -> io::Result<Self> {
+        let sectors = file.metadata()?.len() / SECTOR;
+        Ok(Self { file, sectors })
+    }
+
+    fn fallocate(&self, flags: FallocateFlags, range: Range) -> Result<(), Failure> {
+        fallocate(&self.file, flags | FallocateFlags::KEEP_SIZE, range.place, range.length).map_err(failure)
+    }
+}
+
+fn failure(error: Errno) -> Failure {
+    if matches!(error, Errno::OPNOTSUPP | Errno::NOSYS) { Failure::Unsupported } else { Failure::Io }
+}
+
+impl Storage for OnFile {
+    fn sectors(&self) -> u64 {
+        self.sectors
+    }
+    fn read(&mut self, mut place: u64, into: Slice<'_>) -> Result<(), Failure> {
+        let mut buffer = [0; 16 << 10];
+        let mut done = 0;
+        while done < into.len() {
+            let want = buffer.len().min(into.len() - done);
+            let count = pread(&self.file, &mut buffer[..want], place).map_err(failure)?;
+            // The file has become shorter.
+            let part = into.part(done, count).filter(|_| count > 0).ok_or(Failure::Io)?;
+            part.write(&buffer[..count]);
+            done += count;
+            place += count as u64;
+        }
+        Ok(())
+    }
+    fn write(&mut self, mut place: u64, from: Slice<'_>) -> Result<(), Failure> {
+        let mut buffer = [0; 16 << 10];
+        let mut done = 0;
+        while done < from.len() {
+            let want = buffer.len().min(from.len() - done);
+            from.part(done, want).ok_or(Failure::Io)?.read(&mut buffer[..want]);
+            let count = pwrite(&self.file, &buffer[..want], place).map_err(failure)?;
+            done += count;
+            place += count as u64;
+        }
+        Ok(())
+    }
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.file.sync_data().map_err(|_| Failure::Io)
+    }
+    fn discard(&mut self, range: Range) -> Result<(), Failure> {
+        self.fallocate(FallocateFlags::PUNCH_HOLE, range)
+    }
+    fn write_zeroes(&mut self, range: Range) -> Result<(), Failure> {
+        let how = if range.unmap { FallocateFlags::PUNCH_HOLE } else { FallocateFlags::ZERO_RANGE };
+        self.fallocate(how, range)
+    }
+    fn id(&self) -> &[u8] {
+        b"file"
+    }
+}

@@ -1,0 +1,77 @@
+//! Our front-end with our back-end: every kind of ring, and what front-ends do wrong.
+#![cfg(test)]
+
+mod faults;
+mod rings;
+
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use vhost_user::ProtocolFeatures;
+use vhost_user::backend::{ServeError, Session};
+use vhost_user::devices::{Disk, InMemory};
+use vhost_user::frontend::{FrontEnd, Wanted};
+use virtio::features::Features;
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+const SECTORS: u32 = 4096;
+
+/// What a session of the back-end ended with.
+type Ended = Result<(), ServeError>;
+
+/// A back-end with a disk in memory, in a thread.
+struct Served {
+    thread: JoinHandle<Ended>,
+}
+
+impl Served {
+    fn start() -> (UnixStream, Self) {
+        let (ours, its) = UnixStream::pair().unwrap();
+        let thread =
+            std::thread::spawn(move || Session::new(Disk::new(InMemory::new(SECTORS), 2)).serve(its, |_| {}));
+        (ours, Self { thread })
+    }
+
+    fn ended(self) -> Ended {
+        self.thread.join().unwrap()
+    }
+}
+
+fn wanted(features: Features) -> Wanted {
+    let protocol = ProtocolFeatures::MQ
+        | ProtocolFeatures::REPLY_ACK
+        | ProtocolFeatures::CONFIG
+        | ProtocolFeatures::CONFIGURE_MEM_SLOTS;
+    Wanted { features, required: Features::VERSION_1, protocol }
+}
+
+#[test]
+fn a_front_end_that_leaves_ends_its_session() {
+    let (stream, served) = Served::start();
+    let mut front = FrontEnd::new(stream, TIMEOUT).unwrap();
+    front.negotiate(wanted(Features::empty())).unwrap();
+    drop(front);
+    served.ended().unwrap();
+}
+
+#[test]
+fn a_back_end_that_does_not_answer_is_given_up_and_so_is_a_call_that_is_cancelled() {
+    let (stream, _silent) = UnixStream::pair().unwrap();
+    let mut front = FrontEnd::new(stream, Duration::from_millis(20)).unwrap();
+    let error = front.negotiate(wanted(Features::empty())).unwrap_err();
+    assert_eq!(error.to_string(), "GET_FEATURES: the time is over");
+
+    let (stream, _silent) = UnixStream::pair().unwrap();
+    let mut front = FrontEnd::new(stream, TIMEOUT).unwrap();
+    let canceller = front.canceller();
+    let (begin, begun) = mpsc::channel();
+    let other = std::thread::spawn(move || {
+        begun.recv().unwrap();
+        canceller.cancel();
+    });
+    begin.send(()).unwrap();
+    let error = front.negotiate(wanted(Features::empty())).unwrap_err();
+    assert_eq!(error.to_string(), "GET_FEATURES: cancelled");
+    other.join().unwrap();
+}

@@ -1,0 +1,184 @@
+//! The device's side of a block device.
+
+use super::{Failure, SECTOR, kind};
+use crate::chain::{Chain, Cursor};
+use crate::memory::Slice;
+
+/// What is behind a block device. Places and lengths are bytes within the capacity; those of a request are multiples of 512, its pieces may be any.
+pub trait Storage {
+    /// Sectors of 512 bytes.
+    fn sectors(&self) -> u64;
+    /// Reads into memory.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    fn read(&mut self, place: u64, into: Slice<'_>) -> Result<(), Failure>;
+    /// Writes from memory.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    fn write(&mut self, place: u64, from: Slice<'_>) -> Result<(), Failure>;
+    /// Makes what was written before durable.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    fn flush(&mut self) -> Result<(), Failure>;
+    /// Forgets what is there.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    fn discard(&mut self, range: Range) -> Result<(), Failure> {
+        let _ = range;
+        Err(Failure::Unsupported)
+    }
+    /// Makes it zeroes.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    fn write_zeroes(&mut self, range: Range) -> Result<(), Failure> {
+        let _ = range;
+        Err(Failure::Unsupported)
+    }
+    /// A name, at most 20 bytes.
+    fn id(&self) -> &[u8] {
+        b""
+    }
+}
+
+/// A part of the storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Its first byte.
+    pub place: u64,
+    /// Its bytes.
+    pub length: u64,
+    /// Its space may be given back.
+    pub unmap: bool,
+}
+
+const OK: u8 = 0;
+const IO_ERROR: u8 = 1;
+const UNSUPPORTED: u8 = 2;
+
+/// Does what a chain asks for, and gives the bytes that were written, the status included. A chain without a writable byte for the
+/// status cannot be answered at all: 0.
+pub fn serve<S: Storage + ?Sized>(storage: &mut S, chain: &Chain<'_>) -> u32 {
+    let Some(room) = chain.writable_bytes().checked_sub(1) else { return 0 };
+    let mut reader = chain.reader();
+    let mut writer = chain.writer();
+    let mut header = [0; 16];
+    let result = if reader.read(&mut header) == header.len() {
+        request(storage, &header, &mut reader, &mut writer, room)
+    } else {
+        Err(Failure::Io)
+    };
+    let (status, written) = match result {
+        Ok(written) => (OK, written),
+        Err(Failure::Unsupported) => (UNSUPPORTED, 0),
+        Err(Failure::Io | Failure::Status(_)) => (IO_ERROR, 0),
+    };
+    // The status is the last byte, wherever the data ended.
+    let mut last = chain.writer();
+    last.skip(room as usize);
+    last.write(&[status]);
+    // Only what is written from the start on without a gap may be told, and the status is behind the data (section 2.7.8.2).
+    if written == room { room + 1 } else { written }
+}
+
+fn request<S: Storage + ?Sized>(
+    storage: &mut S,
+    header: &[u8; 16],
+    reader: &mut Cursor<'_, '_>,
+    writer: &mut Cursor<'_, '_>,
+    room: u32,
+) -> Result<u32, Failure> {
+    let [kind, _, low, high] = [0, 4, 8, 12].map(|at| {
+        let mut number = [0; 4];
+        number.copy_from_slice(&header[at..at + 4]);
+        u32::from_le_bytes(number)
+    });
+    let sector = u64::from(low) | u64::from(high) << 32;
+    match kind {
+        kind::IN => {
+            let mut place = inside(storage, sector, u64::from(room))?;
+            transfer(writer, room as usize, &mut place, |place, part| storage.read(place, part))?;
+            Ok(room)
+        }
+        kind::OUT => {
+            let length = reader.remaining();
+            let mut place = inside(storage, sector, length as u64)?;
+            transfer(reader, length, &mut place, |place, part| storage.write(place, part))?;
+            Ok(0)
+        }
+        kind::FLUSH => storage.flush().map(|()| 0),
+        kind::GET_ID => {
+            let mut id = [0; 20];
+            let name = storage.id();
+            let length = name.len().min(id.len());
+            id[..length].copy_from_slice(&name[..length]);
+            Ok(writer.write(&id[..id.len().min(room as usize)]) as u32)
+        }
+        kind::DISCARD | kind::WRITE_ZEROES => {
+            if reader.remaining() == 0 || !reader.remaining().is_multiple_of(16) {
+                return Err(Failure::Io);
+            }
+            let mut entry = [0; 16];
+            while reader.read(&mut entry) == entry.len() {
+                let range = range(storage, &entry, kind)?;
+                if kind == kind::DISCARD {
+                    storage.discard(range)?;
+                } else {
+                    storage.write_zeroes(range)?;
+                }
+            }
+            Ok(0)
+        }
+        _ => Err(Failure::Unsupported),
+    }
+}
+
+/// The first byte of so many from `sector` on, which must all be there.
+fn inside<S: Storage + ?Sized>(storage: &S, sector: u64, length: u64) -> Result<u64, Failure> {
+    let sectors = length / SECTOR;
+    let end = sector.checked_add(sectors).filter(|end| *end <= storage.sectors());
+    match end {
+        // Below the capacity in bytes, which is a number of 64 bits.
+        Some(_) if length.is_multiple_of(SECTOR) => Ok(sector * SECTOR),
+        _ => Err(Failure::Io),
+    }
+}
+
+/// One entry of a discard or a write of zeroes (section 5.2.6): sector, sectors, flags.
+fn range<S: Storage + ?Sized>(storage: &S, entry: &[u8; 16], kind: u32) -> Result<Range, Failure> {
+    const UNMAP: u32 = 1;
+    let mut sector = [0; 8];
+    sector.copy_from_slice(&entry[..8]);
+    let [sectors, flags] = [8, 12].map(|at| {
+        let mut number = [0; 4];
+        number.copy_from_slice(&entry[at..at + 4]);
+        u32::from_le_bytes(number)
+    });
+    let known = if kind == kind::WRITE_ZEROES { UNMAP } else { 0 };
+    if flags & !known != 0 {
+        return Err(Failure::Unsupported);
+    }
+    let length = u64::from(sectors) * SECTOR;
+    let place = inside(storage, u64::from_le_bytes(sector), length)?;
+    Ok(Range { place, length, unmap: flags & UNMAP != 0 })
+}
+
+fn transfer(
+    cursor: &mut Cursor<'_, '_>,
+    length: usize,
+    place: &mut u64,
+    mut each: impl FnMut(u64, Slice<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut result = Ok(());
+    cursor.advance(length, |part| {
+        if result.is_ok() {
+            result = each(*place, part);
+            *place += part.len() as u64;
+        }
+    });
+    result
+}
