@@ -51,6 +51,8 @@ pub struct StartSpec {
     pub limits: Limits,
     /// Where its logs are.
     pub logs: Logs,
+    /// Whether the machine's state comes from elsewhere: [`Vm::migrate_to`], [`Vm::restore`].
+    pub incoming: Incoming,
     /// How long QEMU may take to greet. A loaded host needs a multiple of the usual 40 ms.
     pub deadline: Duration,
     /// How the running machine is watched.
@@ -73,10 +75,21 @@ impl StartSpec {
             oom_score_adj: None,
             limits: Limits::default(),
             logs: Logs::default(),
+            incoming: Incoming::Nothing,
             deadline: Duration::from_secs(30),
             supervision: Supervision::default(),
         }
     }
+}
+
+/// Where a machine's state comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Incoming {
+    /// It boots.
+    #[default]
+    Nothing,
+    /// It waits for a state and holds its disks without locking them until then.
+    State,
 }
 
 /// Why a machine could not be started. Nothing of it is left running.
@@ -184,6 +197,7 @@ fn prepare(spec: StartSpec, lock: File) -> Result<Prepared, StartError> {
         oom_score_adj,
         limits,
         logs,
+        incoming,
         ..
     } = spec;
     logs.link(&run_dir).map_err(at("link logs in", &run_dir))?;
@@ -202,7 +216,10 @@ fn prepare(spec: StartSpec, lock: File) -> Result<Prepared, StartError> {
         console_log: console_log.as_raw_fd(),
         keyed: descriptors.iter().map(|(key, fd)| (key.clone(), fd.as_raw_fd())).collect(),
     };
-    let args = argv(&config, &numbers)?;
+    let mut args = argv(&config, &numbers)?;
+    if incoming == Incoming::State {
+        args.extend(["-incoming".into(), "defer".into()]);
+    }
     let mut inherited: Vec<OwnedFd> = vec![qmp.into(), console.into(), console_log.into(), lock.into()];
     inherited.extend(descriptors.into_values());
     inherited.extend(held);

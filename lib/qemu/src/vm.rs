@@ -14,7 +14,10 @@
 mod ops;
 mod shutdown;
 
-pub use ops::{Eject, GuestMemory, Job, OperationError, Overlay, Picture, Vcpu};
+pub use ops::{
+    CopyTarget, Eject, GuestMemory, Job, Migrated, Migration, MigrationOptions, MigrationTls, OperationError,
+    Overlay, Picture, PullBackup, PushBackup, Vcpu,
+};
 pub use shutdown::{Agent, Ladder, Rung};
 
 use crate::{
@@ -31,7 +34,10 @@ use qmp::{
     events::{EventData, ShutdownCause},
 };
 use std::{future::Future, io, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
-use tokio::{net::UnixStream, sync::watch};
+use tokio::{
+    net::UnixStream,
+    sync::{Notify, watch},
+};
 
 /// How a running machine is watched.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +101,8 @@ pub struct Vm {
     status: watch::Receiver<Status>,
     /// Places of devices that are being plugged.
     reserved: ops::Reserved,
+    /// Asks supervision to read the state anew.
+    poke: Arc<Notify>,
 }
 
 impl Vm {
@@ -227,6 +235,12 @@ impl Vm {
         stats::collect(self.process.pid(), blocks)
     }
 
+    /// For a change of state that no event announces.
+    async fn read_again(&self, settled: impl Fn(&RunState) -> bool) {
+        self.poke.notify_one();
+        self.settle(settled).await;
+    }
+
     /// Replies come before the supervising future has seen the event; callers want both to agree.
     async fn settle(&self, settled: impl Fn(&RunState) -> bool) {
         let mut status = self.status.clone();
@@ -295,8 +309,11 @@ pub(crate) fn supervised(
         record: Arc::new(record),
         status: status.subscribe(),
         reserved: ops::Reserved::default(),
+        poke: Arc::default(),
     };
-    let supervisor = Supervisor { client, monitor, process, events, status, supervision, refresh: true };
+    let poke = vm.poke.clone();
+    let supervisor =
+        Supervisor { client, monitor, process, events, status, supervision, refresh: true, poke };
     (vm, supervisor.run(driver))
 }
 
@@ -315,6 +332,7 @@ struct Supervisor {
     supervision: Supervision,
     /// The state must be read again, because an event said that it changed or the interval has passed.
     refresh: bool,
+    poke: Arc<Notify>,
 }
 
 /// The connection to the monitor.
@@ -398,6 +416,7 @@ impl Supervisor {
                     Err(qmp::EventError::Lagged(_)) => self.refresh = true,
                     Err(qmp::EventError::Closed) => events_open = false,
                 },
+                () = self.poke.notified() => self.refresh = true,
                 answer = answer(&mut probe) => {
                     probe = None;
                     self.answered(answer, &monitor);

@@ -84,8 +84,7 @@ fn image_nodes(
         let (node, read_only) = (name(depth), depth > 0 || !writable);
         let access = image.access;
         let file = format!("{node}-file");
-        let mut below = source_node(&image.source, filename)?;
-        below["node-name"] = json!(file);
+        let mut below = source_node(&image.source, &file, filename)?;
         below["read-only"] = json!(read_only);
         below["discard"] = json!(access.discard.as_str());
         cache(&mut below, access.cache);
@@ -132,20 +131,26 @@ fn cache(node: &mut Value, cache: Cache) {
     }
 }
 
-fn source_node(source: &Source, filename: Filename<'_>) -> Result<Value, ConfigError> {
+fn source_node(source: &Source, node: &str, filename: Filename<'_>) -> Result<Value, ConfigError> {
     Ok(match source {
-        Source::Path(_) | Source::Descriptor(_) => json!({"driver": "file", "filename": filename(source)?}),
-        Source::HostDevice(_) => json!({"driver": "host_device", "filename": filename(source)?}),
+        Source::Path(_) | Source::Descriptor(_) => {
+            json!({"driver": "file", "node-name": node, "filename": filename(source)?})
+        }
+        Source::HostDevice(_) => {
+            json!({"driver": "host_device", "node-name": node, "filename": filename(source)?})
+        }
         Source::Nbd { server, export } => {
             let server = socket_address(server)?;
-            json!({"driver": "nbd", "server": server, "export": export})
+            json!({"driver": "nbd", "node-name": node, "server": server, "export": export})
         }
-        Source::Null { bytes } => json!({"driver": "null-co", "size": bytes, "read-zeroes": true}),
+        Source::Null { bytes } => {
+            json!({"driver": "null-co", "node-name": node, "size": bytes, "read-zeroes": true})
+        }
     })
 }
 
 /// QEMU's `SocketAddress`.
-pub(super) fn socket_address(address: &Address) -> Result<Value, ConfigError> {
+pub(crate) fn socket_address(address: &Address) -> Result<Value, ConfigError> {
     Ok(match address {
         Address::Unix(path) => json!({"type": "unix", "path": utf8("socket", path)?}),
         Address::Tcp(host, port) => json!({"type": "inet", "host": host, "port": port.to_string()}),

@@ -8,22 +8,27 @@
 //!  console  keys, pictures
 //!  balloon  until the guest has given or taken
 //!  cpus     which host CPUs each virtual CPU runs on
+//!  migration  to another process, or to a file and back
 //! ```
 
+mod backup;
 mod balloon;
 mod block;
 mod console;
 mod cpus;
 mod job;
+mod migration;
 mod places;
 mod plug;
 mod snapshot;
 
+pub use backup::{CopyTarget, PullBackup, PushBackup};
 pub use balloon::GuestMemory;
 pub use block::Eject;
 pub use console::Picture;
 pub use cpus::Vcpu;
 pub use job::Job;
+pub use migration::{Migrated, Migration, MigrationOptions, MigrationTls};
 pub(super) use places::Reserved;
 pub use snapshot::Overlay;
 

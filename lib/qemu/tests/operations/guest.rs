@@ -1,7 +1,7 @@
 //! Guests that answer: Linux with a shell on its console, and programs of one sector.
 
 use qemu::{
-    Config, Exit, StartSpec, Supervision, Vm,
+    Config, Exit, Incoming, StartSpec, Supervision, Vm,
     config::{DirectKernel, Disk, Image},
     start,
 };
@@ -76,9 +76,19 @@ impl Guest {
     }
 
     pub(crate) async fn paused(directory: &Path, config: Config) -> Self {
+        Self::of(directory, config, Incoming::Nothing).await
+    }
+
+    /// Starts a machine that waits for a state.
+    pub(crate) async fn incoming(directory: &Path, config: Config) -> Self {
+        Self::of(directory, config, Incoming::State).await
+    }
+
+    async fn of(directory: &Path, config: Config, incoming: Incoming) -> Self {
         let supervision = Supervision { interval: Duration::from_secs(5), patience: LONG };
         let spec = StartSpec {
             supervision,
+            incoming,
             deadline: LONG,
             ..StartSpec::new(BINARY.into(), config, directory.join("run"))
         };
@@ -89,14 +99,19 @@ impl Guest {
         Self { vm, console, tasks, seen: String::new() }
     }
 
-    /// Starts Linux with a shell and the drivers of virtio.
-    pub(crate) async fn linux(directory: &Path, mut config: Config) -> Self {
+    /// A machine that starts Linux.
+    pub(crate) fn with_linux(mut config: Config) -> Config {
         config.boot.kernel = Some(DirectKernel {
             kernel: demo("vmlinuz"),
             initrd: Some(demo("initrd.img")),
             cmdline: "console=ttyS0 quiet panic=-1 rdinit=/bin/sh".into(),
         });
-        let mut guest = Self::start(directory, config).await;
+        config
+    }
+
+    /// Starts Linux with a shell and the drivers of virtio.
+    pub(crate) async fn linux(directory: &Path, config: Config) -> Self {
+        let mut guest = Self::start(directory, Self::with_linux(config)).await;
         guest.until("# ").await;
         // A loop edits no lines, shows no prompt and echoes nothing.
         guest.type_in("stty -echo; echo rea\"\"dy; while IFS= read -r l; do eval \"$l\"; done\n").await;

@@ -5,8 +5,10 @@
     reason = "a test program: helpers beside the tests fail and report alike"
 )]
 
+mod backup;
 mod block;
 mod guest;
+mod migration;
 #[path = "../../../qmp/tests/support/observed.rs"]
 mod observed;
 mod plug;

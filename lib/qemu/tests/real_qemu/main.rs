@@ -7,6 +7,7 @@
 
 mod connection;
 mod failures;
+mod manager;
 #[path = "../../../qmp/tests/support/observed.rs"]
 mod observed;
 mod process;
@@ -272,6 +273,34 @@ async fn a_disk_path_with_commas_and_spaces_works_and_has_counters() {
     let name = vm.qmp().call(&qmp::commands::QueryName {}).await.unwrap();
     assert_eq!(name.name.as_deref(), Some("a, b"));
     vm.quit(LONG).await.unwrap();
+}
+
+#[tokio::test]
+async fn any_name_of_a_disk_works_and_one_that_is_no_utf8_by_its_descriptor() {
+    let test = "any_name_of_a_disk_works_and_one_that_is_no_utf8_by_its_descriptor";
+    if qemu_missing(test) {
+        return;
+    }
+    use std::os::unix::ffi::OsStrExt;
+    let directory = scratch();
+    for name in [&b"a\nb"[..], b"c\td=e,,f", b"-drive file=x", b"\xff\xfe.raw"] {
+        let path = directory.path().join(std::ffi::OsStr::from_bytes(name));
+        fs::write(&path, vec![0; 1 << 20]).unwrap();
+        let mut disk = Disk::new("root", Image::raw(&path));
+        let mut by_name = spec(directory.path(), config().disk(disk.clone()));
+        if path.to_str().is_none() {
+            let error = start(by_name).await.map(drop).unwrap_err();
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            assert!(cause.contains("descriptor"), "it says what to do: {cause}");
+            disk.image = Some(Image::new(Source::Descriptor("root".into()), Format::Raw));
+            by_name = spec(directory.path(), config().disk(disk));
+            let file = fs::File::options().read(true).write(true).open(&path).unwrap();
+            by_name.descriptors.insert("root".into(), file.into());
+        }
+        let (vm, _tasks) = started(by_name).await;
+        assert!(vm.stats().await.unwrap().disks.contains_key("root"));
+        vm.quit(LONG).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -215,7 +215,7 @@ impl Vm {
     }
 
     /// Size of an image as the guest sees it, in bytes.
-    async fn size(&self, node: &str) -> Result<u64, OperationError> {
+    pub(super) async fn size(&self, node: &str) -> Result<u64, OperationError> {
         let nodes = self.named_nodes().await?;
         let found = nodes
             .iter()
@@ -224,14 +224,14 @@ impl Vm {
         found.ok_or_else(|| OperationError::Unknown { what: "image", id: node.to_owned() })
     }
 
-    async fn free_overlay_name(&self, disk: &str) -> Result<String, OperationError> {
+    pub(super) async fn free_overlay_name(&self, disk: &str) -> Result<String, OperationError> {
         let nodes = self.named_nodes().await?;
         let taken = |name: &str| nodes.iter().any(|it| it["node-name"] == name);
         let mut names = (1u32..).map(|number| format!("{disk}-s{number}"));
         Ok(names.find(|name| !taken(name)).expect("there are more numbers than nodes"))
     }
 
-    async fn named_nodes(&self) -> Result<Vec<Value>, OperationError> {
+    pub(super) async fn named_nodes(&self) -> Result<Vec<Value>, OperationError> {
         let reply = self.run("list the images", "query-named-block-nodes", json!({"flat": true})).await?;
         Ok(reply.as_array().cloned().unwrap_or_default())
     }
@@ -242,7 +242,7 @@ fn utf8(path: &Path) -> Result<&str, ConfigError> {
 }
 
 /// Names of jobs only have to differ from those that are going on in the same QEMU, whoever started them.
-fn job_id(verb: &str) -> String {
+pub(super) fn job_id(verb: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("{verb}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }

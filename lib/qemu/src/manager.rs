@@ -1,0 +1,299 @@
+//! Many machines under one roof: what each is doing, and the calls that change it.
+//!
+//! ```text
+//!            start                pause
+//!  stopped --------> creating --> running <------> paused
+//!     ^                             |   resume        |
+//!     '------- shutting down <------'-----------------'        unknown: it does not answer
+//! ```
+//!
+//! Calls for one machine happen one after another; machines never wait for each other, and asking for a state waits for nobody.
+
+use crate::{Exit, Ladder, Responsive, Rung, StartError, StartSpec, Vm, start};
+use qmp::{CallError, commands::RunState};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use thiserror::Error;
+use uuid::Uuid;
+
+/// What a machine is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// It has no process.
+    Stopped,
+    /// Its process is being started.
+    Creating,
+    /// Its guest runs.
+    Running,
+    /// Its guest stands: it was paused, or it is off and its process waits to be ended.
+    Paused,
+    /// It is being ended.
+    ShuttingDown,
+    /// Its process does not answer.
+    Unknown,
+}
+
+/// Why a call for a machine failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ManagerError {
+    /// There is no machine of this identity.
+    #[error("there is no machine {0}")]
+    NoMachine(Uuid),
+    /// There is one already.
+    #[error("there is a machine {0} already")]
+    Exists(Uuid),
+    /// It has no process.
+    #[error("the machine {0} is stopped; start it first")]
+    Stopped(Uuid),
+    /// It has a process.
+    #[error("the machine {0} has been started already")]
+    Started(Uuid),
+    /// It could not be started.
+    #[error("cannot start the machine {id}")]
+    Start {
+        /// The machine.
+        id: Uuid,
+        /// Why not.
+        #[source]
+        source: StartError,
+    },
+    /// QEMU refused or did not answer.
+    #[error("cannot {action} the machine {id}")]
+    Call {
+        /// What was attempted.
+        action: &'static str,
+        /// With whom.
+        id: Uuid,
+        /// Why not.
+        #[source]
+        source: CallError,
+    },
+    /// The process could not be ended.
+    #[error("cannot end the machine {id}")]
+    End {
+        /// The machine.
+        id: Uuid,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Runs the supervision of a machine until it ends, usually as a task.
+pub type Spawn = Box<dyn Fn(Pin<Box<dyn Future<Output = Exit> + Send>>) + Send + Sync>;
+
+type Make = Box<dyn Fn() -> StartSpec + Send + Sync>;
+
+/// Many machines.
+pub struct Manager {
+    spawn: Spawn,
+    /// Held for short sections without await.
+    machines: Mutex<BTreeMap<Uuid, Arc<Machine>>>,
+}
+
+struct Machine {
+    make: Make,
+    /// One call after another.
+    turn: tokio::sync::Mutex<()>,
+    /// Held for short sections without await.
+    now: Mutex<Now>,
+}
+
+/// The process of a machine and what is being done with it.
+#[derive(Clone, Debug, Default)]
+struct Now {
+    vm: Option<Vm>,
+    doing: Option<State>,
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.states()).finish()
+    }
+}
+
+impl Manager {
+    /// A manager without machines.
+    #[must_use]
+    pub fn new(spawn: Spawn) -> Self {
+        Self { spawn, machines: Mutex::default() }
+    }
+
+    /// Adds a machine, stopped. `make` describes each start of it anew, as descriptors can be handed over once only.
+    ///
+    /// # Errors
+    /// [`ManagerError::Exists`].
+    pub fn create(
+        &self,
+        id: Uuid,
+        make: impl Fn() -> StartSpec + Send + Sync + 'static,
+    ) -> Result<(), ManagerError> {
+        let mut machines = lock(&self.machines);
+        if machines.contains_key(&id) {
+            return Err(ManagerError::Exists(id));
+        }
+        let machine =
+            Machine { make: Box::new(make), turn: tokio::sync::Mutex::default(), now: Mutex::default() };
+        machines.insert(id, Arc::new(machine));
+        Ok(())
+    }
+
+    /// What a machine is doing, as far as is known now.
+    ///
+    /// # Errors
+    /// [`ManagerError::NoMachine`].
+    pub fn state(&self, id: Uuid) -> Result<State, ManagerError> {
+        self.machine(id).map(|machine| machine.state())
+    }
+
+    /// The same of all.
+    #[must_use]
+    pub fn states(&self) -> BTreeMap<Uuid, State> {
+        lock(&self.machines).iter().map(|(id, machine)| (*id, machine.state())).collect()
+    }
+
+    /// The handle of a machine that has a process, for everything else.
+    ///
+    /// # Errors
+    /// [`ManagerError::NoMachine`], [`ManagerError::Stopped`].
+    pub fn vm(&self, id: Uuid) -> Result<Vm, ManagerError> {
+        self.machine(id)?.vm(id)
+    }
+
+    /// Starts a machine and lets its guest run.
+    ///
+    /// # Errors
+    /// [`ManagerError`]; nothing runs then.
+    pub async fn start(&self, id: Uuid) -> Result<(), ManagerError> {
+        let machine = self.machine(id)?;
+        let _turn = machine.turn.lock().await;
+        if machine.vm(id).is_ok() {
+            return Err(ManagerError::Started(id));
+        }
+        let _doing = machine.doing(State::Creating);
+        let (vm, supervisor) =
+            start((machine.make)()).await.map_err(|source| ManagerError::Start { id, source })?;
+        (self.spawn)(Box::pin(supervisor));
+        if let Err(source) = vm.resume().await {
+            // The error that matters is the first one.
+            let _ = vm.kill().await;
+            return Err(ManagerError::Call { action: "start", id, source });
+        }
+        lock(&machine.now).vm = Some(vm);
+        Ok(())
+    }
+
+    /// Stops the guest's CPUs.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub async fn pause(&self, id: Uuid) -> Result<(), ManagerError> {
+        let machine = self.machine(id)?;
+        let _turn = machine.turn.lock().await;
+        machine.vm(id)?.pause().await.map_err(|source| ManagerError::Call { action: "pause", id, source })
+    }
+
+    /// Lets them go on.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub async fn resume(&self, id: Uuid) -> Result<(), ManagerError> {
+        let machine = self.machine(id)?;
+        let _turn = machine.turn.lock().await;
+        machine.vm(id)?.resume().await.map_err(|source| ManagerError::Call { action: "resume", id, source })
+    }
+
+    /// Resets the machine.
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub async fn reset(&self, id: Uuid) -> Result<(), ManagerError> {
+        let machine = self.machine(id)?;
+        let _turn = machine.turn.lock().await;
+        machine.vm(id)?.reset().await.map_err(|source| ManagerError::Call { action: "reset", id, source })
+    }
+
+    /// Ends a machine by the first rung that does; see [`Ladder`].
+    ///
+    /// # Errors
+    /// [`ManagerError`].
+    pub async fn shutdown(&self, id: Uuid, ladder: Ladder<'_>) -> Result<(Rung, Exit), ManagerError> {
+        let machine = self.machine(id)?;
+        let _turn = machine.turn.lock().await;
+        let vm = machine.vm(id)?;
+        let _doing = machine.doing(State::ShuttingDown);
+        let ended = vm.shutdown(ladder).await.map_err(|source| ManagerError::End { id, source })?;
+        lock(&machine.now).vm = None;
+        Ok(ended)
+    }
+
+    /// Ends a machine at once, whatever it is doing, and forgets it. A call for it that is going on fails.
+    ///
+    /// # Errors
+    /// [`ManagerError`]; the machine is kept when its process could not be ended.
+    pub async fn destroy(&self, id: Uuid) -> Result<(), ManagerError> {
+        let machine = self.machine(id)?;
+        // Not in turn: this is for machines whose calls do not come back.
+        if let Ok(vm) = machine.vm(id) {
+            vm.kill().await.map_err(|source| ManagerError::End { id, source })?;
+        }
+        // A start that was going on has ended by now, or had not begun its process.
+        let _turn = machine.turn.lock().await;
+        if let Ok(vm) = machine.vm(id) {
+            vm.kill().await.map_err(|source| ManagerError::End { id, source })?;
+        }
+        lock(&self.machines).remove(&id);
+        Ok(())
+    }
+
+    fn machine(&self, id: Uuid) -> Result<Arc<Machine>, ManagerError> {
+        lock(&self.machines).get(&id).cloned().ok_or(ManagerError::NoMachine(id))
+    }
+}
+
+impl Machine {
+    fn state(&self) -> State {
+        let Now { vm, doing } = lock(&self.now).clone();
+        if let Some(doing) = doing {
+            return doing;
+        }
+        let Some(status) = vm.map(|vm| vm.status()) else { return State::Stopped };
+        match (status.exit, &status.responsive, &status.run_state) {
+            (Some(_), _, _) => State::Stopped,
+            (None, Responsive::No(_), _) => State::Unknown,
+            (None, Responsive::Yes, RunState::Running) => State::Running,
+            (None, Responsive::Yes, _) => State::Paused,
+        }
+    }
+
+    /// The handle of a process that lives.
+    fn vm(&self, id: Uuid) -> Result<Vm, ManagerError> {
+        let vm = lock(&self.now).vm.clone();
+        vm.filter(|vm| vm.status().exit.is_none()).ok_or(ManagerError::Stopped(id))
+    }
+
+    /// Shown as the state until dropped, also when the call is given up.
+    fn doing(&self, state: State) -> Doing<'_> {
+        lock(&self.now).doing = Some(state);
+        Doing(self)
+    }
+}
+
+struct Doing<'m>(&'m Machine);
+
+impl Drop for Doing<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.now).doing = None;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

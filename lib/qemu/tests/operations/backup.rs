@@ -1,0 +1,146 @@
+//! Copies of disks, compared byte for byte with what the guest had written.
+
+use crate::guest::{Guest, config, missing};
+use qemu::{
+    config::{Address, Disk, Format, Image},
+    vm::{CopyTarget, OperationError},
+};
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command},
+};
+
+/// Ends with the test.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Fails only for one that has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Serves a file for writing.
+async fn nbd_server(file: &Path, socket: &Path) -> Server {
+    let server = format!("addr.type=unix,addr.path={}", socket.display());
+    let node = format!("driver=file,node-name=f,filename={}", file.display());
+    let export = "type=nbd,id=e,node-name=f,name=copy,writable=on";
+    let child = Command::new("qemu-storage-daemon")
+        .args(["--blockdev", &node, "--nbd-server", &server, "--export", export])
+        .spawn()
+        .unwrap();
+    let server = Server(child);
+    while !socket.exists() {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    server
+}
+
+fn convert(from: &str, format: &str, to: &Path) -> bool {
+    let mut command = Command::new("qemu-img");
+    command
+        .args(["convert", "-f", format, "-O", "raw", from])
+        .arg(to)
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+async fn writing(directory: &Path) -> Guest {
+    let image = directory.join("disk.raw");
+    fs::write(&image, vec![0; 8 << 20]).unwrap();
+    let mut guest = Guest::linux(directory, config().disk(Disk::new("root", Image::raw(image)))).await;
+    guest.run("dd if=/dev/urandom of=/dev/vda bs=1M count=4 2>/dev/null; sync").await;
+    guest
+}
+
+#[tokio::test]
+async fn a_whole_backup_and_what_changed_since_are_pushed_to_an_nbd_server() {
+    let test = "a_whole_backup_and_what_changed_since_are_pushed_to_an_nbd_server";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let mut guest = writing(directory.path()).await;
+    fs::write(at("copy.raw"), vec![0; 8 << 20]).unwrap();
+    let _server = nbd_server(&at("copy.raw"), &at("nbd.sock")).await;
+    let target = CopyTarget::Nbd { server: Address::Unix(at("nbd.sock")), export: "copy".into() };
+    guest.vm.add_bitmap("root", "since").await.unwrap();
+    guest.vm.push_backup("root", &target, None).await.unwrap().done().await.unwrap();
+    assert!(fs::read(at("copy.raw")).unwrap() == fs::read(at("disk.raw")).unwrap(), "the whole disk");
+    guest.run("dd if=/dev/urandom of=/dev/vda bs=64k count=1 seek=90 2>/dev/null; sync").await;
+    let changed = guest.vm.changed_bytes("root", "since").await.unwrap();
+    assert!((64 << 10..1 << 20).contains(&changed), "{changed}");
+    guest.vm.push_backup("root", &target, Some("since")).await.unwrap().done().await.unwrap();
+    assert!(fs::read(at("copy.raw")).unwrap() == fs::read(at("disk.raw")).unwrap(), "what changed since");
+    assert_eq!(guest.vm.changed_bytes("root", "since").await.unwrap(), 0);
+    guest.vm.remove_bitmap("root", "since").await.unwrap();
+    let gone = guest.vm.push_backup("root", &target, Some("since")).await.unwrap_err();
+    assert!(matches!(gone, OperationError::Qmp { .. }), "{gone:?}");
+    // To a file, while the guest overwrites it: as it was when it began.
+    let before = fs::read(at("disk.raw")).unwrap();
+    let file = CopyTarget::File { path: at("copy, 2.qcow2"), format: Format::Qcow2 };
+    let backup = guest.vm.push_backup("root", &file, None).await.unwrap();
+    guest.run("dd if=/dev/zero of=/dev/vda bs=1M count=4 2>/dev/null; sync").await;
+    backup.done().await.unwrap();
+    assert!(convert(at("copy, 2.qcow2").to_str().unwrap(), "qcow2", &at("second.raw")));
+    assert!(fs::read(at("second.raw")).unwrap() == before, "as it was when it began");
+    guest.quit().await;
+}
+
+#[tokio::test]
+async fn a_disk_is_pulled_as_it_was_while_the_guest_goes_on() {
+    let test = "a_disk_is_pulled_as_it_was_while_the_guest_goes_on";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let mut guest = writing(directory.path()).await;
+    let before = fs::read(at("disk.raw")).unwrap();
+    let listen = Address::Unix(at("pull.sock"));
+    let pull = guest.vm.pull_backup("root", &at("scratch.qcow2"), &listen, "as-it-was").await.unwrap();
+    guest.run("dd if=/dev/zero of=/dev/vda bs=1M count=8 2>/dev/null; sync").await;
+    assert!(fs::read(at("disk.raw")).unwrap() != before);
+    let place = format!("nbd+unix:///as-it-was?socket={}", at("pull.sock").display());
+    assert!(convert(&place, "raw", &at("pulled.raw")));
+    assert!(fs::read(at("pulled.raw")).unwrap() == before, "as it was when it began");
+    pull.finish().await.unwrap();
+    // Nothing is left: again.
+    let again = guest
+        .vm
+        .pull_backup("root", &at("scratch, 2.qcow2"), &Address::Unix(at("2.sock")), "x")
+        .await
+        .unwrap();
+    again.finish().await.unwrap();
+    assert_eq!(guest.vm.active_node("root").await.unwrap(), "root");
+    guest.quit().await;
+}
+
+#[tokio::test]
+async fn a_disk_moves_to_its_mirror() {
+    let test = "a_disk_moves_to_its_mirror";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let mut guest = writing(directory.path()).await;
+    let target = |name: &str| CopyTarget::File { path: at(name), format: Format::Raw };
+    // Given up once both are the same: a copy of that moment, and the disk where it was.
+    let mut job = guest.vm.mirror_disk("root", &target("copy.raw")).await.unwrap();
+    job.ready().await.unwrap();
+    job.cancel().await.unwrap();
+    assert!(fs::read(at("copy.raw")).unwrap() == fs::read(at("disk.raw")).unwrap());
+    assert_eq!(guest.vm.active_node("root").await.unwrap(), "root");
+    let mut job = guest.vm.mirror_disk("root", &target("moved, 1.raw")).await.unwrap();
+    job.ready().await.unwrap();
+    guest.run("printf written >/dev/vda; sync").await;
+    job.complete().await.unwrap();
+    guest.run("printf AFTER.. >/dev/vda; sync").await;
+    assert!(fs::read(at("disk.raw")).unwrap().starts_with(b"written"), "both until the end");
+    assert!(fs::read(at("moved, 1.raw")).unwrap().starts_with(b"AFTER.."), "the mirror from then on");
+    guest.quit().await;
+}

@@ -1,0 +1,223 @@
+//! Machines that go on elsewhere.
+
+use crate::guest::{Guest, LONG, config, missing};
+use qemu::{
+    Config,
+    config::{Address, Disk, Image, Tls, TlsRole},
+    vm::{MigrationOptions, MigrationTls, OperationError},
+};
+use std::{fs, path::Path, time::Duration};
+
+const COUNT: &str =
+    "(i=0; while :; do i=$((i+1)); echo $i >/run/new; mv /run/new /run/count; sleep 0.02; done) & true";
+
+async fn counted(guest: &mut Guest) -> u64 {
+    guest.run("cat /run/count").await.parse().unwrap()
+}
+
+/// A guest that counts, on a disk that both processes can open.
+async fn counting(directory: &Path) -> (Guest, Config) {
+    let image = directory.join("shared.raw");
+    fs::write(&image, vec![0; 1 << 20]).unwrap();
+    let config = config().disk(Disk::new("root", Image::raw(image)));
+    let mut guest = Guest::linux(&directory.join("source"), config.clone()).await;
+    guest.run(COUNT).await;
+    guest.run_until("[ -s /run/count ]").await;
+    guest.run("printf written >/dev/vda; sync").await;
+    (guest, Guest::with_linux(config))
+}
+
+async fn goes_on(directory: &Path, via: Address, options: MigrationOptions) {
+    let (mut source, config) = counting(directory).await;
+    let before = counted(&mut source).await;
+    let mut destination = Guest::incoming(&directory.join("destination"), config).await;
+    let moved = source.vm.migrate_to(&destination.vm, &via, &options).await.unwrap();
+    assert!(moved.bytes > 0 && moved.total >= moved.downtime, "{moved:?}");
+    assert_eq!(source.vm.status().run_state, qmp::commands::RunState::Postmigrate);
+    source.quit().await;
+    let after = counted(&mut destination).await;
+    assert!(after >= before, "{before} then {after}");
+    destination.run_until(&format!("[ $(cat /run/count) -gt {after} ]")).await;
+    assert_eq!(destination.run("head -c 7 /dev/vda").await, "written");
+    destination.quit().await;
+}
+
+fn missing_or(test: &str) -> Option<tempfile::TempDir> {
+    if missing(test, true) {
+        return None;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["source", "destination"] {
+        fs::create_dir(directory.path().join(name)).unwrap();
+    }
+    Some(directory)
+}
+
+#[tokio::test]
+async fn a_guest_goes_on_over_a_unix_socket() {
+    let Some(directory) = missing_or("a_guest_goes_on_over_a_unix_socket") else { return };
+    let via = Address::Unix(directory.path().join("migration.sock"));
+    goes_on(directory.path(), via, MigrationOptions::default()).await;
+}
+
+#[tokio::test]
+async fn a_guest_goes_on_over_several_tcp_connections() {
+    let Some(directory) = missing_or("a_guest_goes_on_over_several_tcp_connections") else { return };
+    // Free a moment ago, and asked for by nobody else in particular.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let options = MigrationOptions { channels: Some(3), ..MigrationOptions::default() };
+    goes_on(directory.path(), Address::Tcp("127.0.0.1".into(), port), options).await;
+}
+
+#[tokio::test]
+async fn a_guest_is_saved_to_a_file_and_goes_on_from_there() {
+    let Some(directory) = missing_or("a_guest_is_saved_to_a_file_and_goes_on_from_there") else { return };
+    let (mut guest, config) = counting(directory.path()).await;
+    let before = counted(&mut guest).await;
+    let state = directory.path().join("state, 1");
+    guest.vm.save(&state).await.unwrap();
+    // Not written over.
+    assert!(matches!(guest.vm.save(&state).await.unwrap_err(), OperationError::Host { .. }));
+    guest.quit().await;
+    let mut restored = Guest::incoming(&directory.path().join("destination"), config.clone()).await;
+    restored.vm.restore(&state).await.unwrap();
+    restored.vm.resume().await.unwrap();
+    let after = counted(&mut restored).await;
+    assert!(after >= before, "{before} then {after}");
+    restored.quit().await;
+    // Half a state is none.
+    let whole = fs::read(&state).unwrap();
+    fs::write(&state, &whole[..whole.len() / 2]).unwrap();
+    let half = Guest::incoming(&directory.path().join("destination"), config).await;
+    let refused = tokio::time::timeout(LONG, half.vm.restore(&state)).await.unwrap();
+    assert!(refused.is_err());
+}
+
+#[tokio::test]
+async fn a_migration_is_followed_and_given_up_and_the_guest_goes_on_here() {
+    let test = "a_migration_is_followed_and_given_up_and_the_guest_goes_on_here";
+    let Some(directory) = missing_or(test) else { return };
+    let (mut source, config) = counting(directory.path()).await;
+    let destination = Guest::incoming(&directory.path().join("destination"), config).await;
+    let via = Address::Unix(directory.path().join("migration.sock"));
+    // So slow that it does not end by itself.
+    let options = MigrationOptions { bandwidth: Some(1 << 16), ..MigrationOptions::default() };
+    destination.vm.await_migration(&via, &options).await.unwrap();
+    let migration = source.vm.migrate(&via, &options).await.unwrap();
+    let (_, remaining) = migration.progress().await.unwrap();
+    assert!(remaining > 0);
+    migration.cancel().await.unwrap();
+    let before = counted(&mut source).await;
+    source.run_until(&format!("[ $(cat /run/count) -gt {before} ]")).await;
+    // A destination that is not there.
+    let nowhere = Address::Unix(directory.path().join("nobody"));
+    let failed = source.vm.migrate(&nowhere, &MigrationOptions::default()).await;
+    let failed = match failed {
+        Ok(migration) => migration.done().await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert!(matches!(failed, OperationError::Job { .. } | OperationError::Qmp { .. }), "{failed:?}");
+    source.run("true").await;
+    source.quit().await;
+}
+
+#[tokio::test]
+async fn a_migration_whose_other_end_is_silent_is_broken_and_the_guest_goes_on() {
+    let test = "a_migration_whose_other_end_is_silent_is_broken_and_the_guest_goes_on";
+    let Some(directory) = missing_or(test) else { return };
+    let mut guest = Guest::linux(&directory.path().join("source"), config()).await;
+    // It takes the connection and never reads.
+    let place = directory.path().join("silent.sock");
+    let _silent = std::os::unix::net::UnixListener::bind(&place).unwrap();
+    let via = Address::Unix(place);
+    assert_eq!(guest.vm.yank().await.unwrap(), 0, "there is nothing to break");
+    let migration = guest.vm.migrate(&via, &MigrationOptions::default()).await.unwrap();
+    assert_eq!(guest.vm.yank().await.unwrap(), 1);
+    let broken = migration.done().await.unwrap_err();
+    assert!(matches!(broken, OperationError::Job { .. }), "{broken:?}");
+    guest.run("true").await;
+    guest.quit().await;
+}
+
+#[tokio::test]
+async fn a_guest_goes_on_before_its_memory_is_there() {
+    let test = "a_guest_goes_on_before_its_memory_is_there";
+    let Some(directory) = missing_or(test) else { return };
+    let allowed = fs::read_to_string("/proc/sys/vm/unprivileged_userfaultfd").unwrap_or_default();
+    if !rustix::process::getuid().is_root() && allowed.trim() != "1" {
+        println!("not run: {test}: userfaultfd (root, or vm.unprivileged_userfaultfd=1)");
+        return;
+    }
+    let via = Address::Unix(directory.path().join("migration.sock"));
+    let options = MigrationOptions { postcopy: true, ..MigrationOptions::default() };
+    goes_on(directory.path(), via, options).await;
+}
+
+/// An authority, and a server and a client that it vouches for.
+fn certificates(directory: &Path) {
+    fs::create_dir(directory).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    authority.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "test authority");
+    fs::write(directory.join("ca-cert.pem"), authority.self_signed(&key).unwrap().pem()).unwrap();
+    let issuer = rcgen::Issuer::new(authority, key);
+    for (name, usage) in [
+        ("server", rcgen::ExtendedKeyUsagePurpose::ServerAuth),
+        ("client", rcgen::ExtendedKeyUsagePurpose::ClientAuth),
+    ] {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut own = rcgen::CertificateParams::new(vec!["destination.test".to_owned()]).unwrap();
+        own.key_usages =
+            vec![rcgen::KeyUsagePurpose::DigitalSignature, rcgen::KeyUsagePurpose::KeyEncipherment];
+        own.extended_key_usages = vec![usage];
+        own.distinguished_name.push(rcgen::DnType::CommonName, name);
+        fs::write(directory.join(format!("{name}-cert.pem")), own.signed_by(&key, &issuer).unwrap().pem())
+            .unwrap();
+        fs::write(directory.join(format!("{name}-key.pem")), key.serialize_pem()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_guest_goes_on_over_tls_and_not_to_a_stranger() {
+    let Some(directory) = missing_or("a_guest_goes_on_over_tls_and_not_to_a_stranger") else { return };
+    certificates(&directory.path().join("tls"));
+    let credentials = |id: &str, role| Tls {
+        id: id.into(),
+        directory: directory.path().join("tls"),
+        role,
+        verify_peer: true,
+    };
+    let mut machine = config();
+    machine.tls =
+        vec![credentials("tls-client", TlsRole::Client), credentials("tls-server", TlsRole::Server)];
+    let mut source = Guest::linux(&directory.path().join("source"), machine.clone()).await;
+    let machine = Guest::with_linux(machine);
+    for hostname in ["stranger.test", "destination.test"] {
+        let tls = MigrationTls {
+            source: "tls-client".into(),
+            destination: "tls-server".into(),
+            hostname: hostname.into(),
+        };
+        let options = MigrationOptions { tls: Some(tls), ..MigrationOptions::default() };
+        let mut destination = Guest::incoming(&directory.path().join("destination"), machine.clone()).await;
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let via = Address::Tcp("127.0.0.1".into(), port);
+        if hostname == "stranger.test" {
+            destination.vm.await_migration(&via, &options).await.unwrap();
+            let refused = source.vm.migrate(&via, &options).await.unwrap().done().await.unwrap_err();
+            assert!(matches!(refused, OperationError::Job { .. }), "{refused:?}");
+            source.run("true").await;
+        } else {
+            source.vm.migrate_to(&destination.vm, &via, &options).await.unwrap();
+            destination.run("true").await;
+        }
+        destination
+            .vm
+            .shutdown(qemu::Ladder { button: Duration::ZERO, quit: LONG, ..qemu::Ladder::default() })
+            .await
+            .unwrap();
+    }
+    source.quit().await;
+}
