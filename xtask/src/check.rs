@@ -70,8 +70,10 @@ pub fn check() -> Result<()> {
 /// When a test fails.
 pub fn test(extent: Extent, rest: &[&str], mut not_run: Vec<String>) -> Result<()> {
     if extent != Extent::Short {
-        // End-to-end tests start the programs, which `cargo test` builds only where a package has tests of its own.
-        step("build", || sh::run(sh::cargo().args(["build", "--workspace", "--locked"])))?;
+        // End-to-end tests start the programs, which `cargo test` builds only where a package has tests of its own. The tests are built with
+        // them: alone, the programs would have other features of their dependencies, and all of those would be built twice.
+        let targets = ["--bins", "--tests"];
+        step("build", || sh::run(sh::cargo().args(["build", "--workspace", "--locked"]).args(targets)))?;
         // Tests that miss them say so.
         if let Err(error) = crate::unpacked::fetch() {
             say(&format!("{error:#}"));

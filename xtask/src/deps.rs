@@ -97,6 +97,7 @@ fn objection(from: Crate<'_>, to: Crate<'_>, tests_only: bool) -> Option<&'stati
             "hv-api" | "hv-client" | "hv-runtime" | "xtask" => None,
             _ => Some("end-to-end tests start the programs and use what their users use"),
         },
+        "hv-qmp" => (to.name != "qmp").then_some("the shell is a tool of its library"),
         "vhost-user-check" => (!to.in_lib).then_some("the checker is a tool of the library"),
         _ => Some("this crate has no rule yet: add it to xtask/src/deps.rs"),
     }

@@ -22,7 +22,12 @@ const PLACE: &str = "/var/cache/hypervisor/qemu-trixie";
 const SOURCE: &str = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] \
                       http://deb.debian.org/debian trixie main";
 
-const PACKAGES: [&str; 2] = ["qemu-system-x86", "qemu-utils"];
+/// Each with a program that is there when it is.
+const PACKAGES: [(&str, &str); 3] = [
+    ("qemu-system-x86", "usr/bin/qemu-system-x86_64"),
+    ("qemu-utils", "usr/bin/qemu-img"),
+    ("qemu-guest-agent", "usr/sbin/qemu-ga"),
+];
 
 /// Where it is, if it was made.
 #[must_use]
@@ -63,15 +68,21 @@ fn unpacked(root: &Path, program: &str) -> Command {
     command
 }
 
-/// Makes it unless it is there; answers its place.
+/// Makes it, or adds what it lacks; answers its place.
 ///
 /// # Errors
 /// When the packages cannot be downloaded or unpacked, or the place cannot be written.
 pub fn build() -> Result<PathBuf> {
-    if let Some(root) = root() {
-        return Ok(root);
-    }
     let place = sh::env(VARIABLE).map_or_else(|| PathBuf::from(PLACE), PathBuf::from);
+    let there = root().is_some();
+    let missing: Vec<&str> = PACKAGES
+        .iter()
+        .filter(|(_, program)| !there || !place.join(program).exists())
+        .map(|(package, _)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(place);
+    }
     let parent = place.parent().context("it has no parent directory")?;
     std::fs::create_dir_all(parent)
         .with_context(|| format!("creating {}; {VARIABLE} names another place", parent.display()))?;
@@ -106,7 +117,7 @@ pub fn build() -> Result<PathBuf> {
     say("unpacking Debian 13's QEMU");
     sh::run(apt().arg("update"))?;
     let download = ["install", "--download-only", "-y", "--no-install-recommends"];
-    sh::run(apt().args(download).args(PACKAGES))?;
+    sh::run(apt().args(download).args(&missing))?;
     for file in std::fs::read_dir(at("cache/archives"))? {
         let file = file?.path();
         if file.extension().is_some_and(|extension| extension == "deb") {
@@ -115,6 +126,10 @@ pub fn build() -> Result<PathBuf> {
     }
     if !at("root/usr/lib64/ld-linux-x86-64.so.2").exists() {
         bail!("the packages hold no loader");
+    }
+    if there {
+        // The same release: files that both have are the same.
+        return sh::run(Command::new("cp").arg("-a").arg(at("root/.")).arg(&place)).map(|()| place);
     }
     std::fs::rename(at("root"), &place).with_context(|| format!("creating {}", place.display()))?;
     Ok(place)

@@ -12,8 +12,7 @@ use hv_driver::{Assignment, DriverError, DriverErrorKind, End, Guest};
 use qemu::{
     Accelerator, Confinement, Status,
     config::{
-        Boot, Config, DirectKernel, Disk, DiskKind, Firmware, Format, Forward, Image, Nic, NicBackend,
-        Protocol, Source,
+        Boot, Config, DirectKernel, Disk, Firmware, Format, Forward, Image, Nic, NicBackend, Protocol, Source,
     },
 };
 use qmp::{commands::RunState, events::ShutdownCause};
@@ -106,7 +105,7 @@ impl Builder {
                 cmdline: spec.boot.cmdline.clone(),
             }),
         };
-        Ok(Boot { firmware, kernel })
+        Ok(Boot { firmware, kernel, ..Boot::default() })
     }
 
     /// QEMU opens kernels by name only. A process without rights gets a name that leads to a descriptor: of the file, if all
@@ -143,33 +142,32 @@ impl Builder {
         facts: &InstanceFacts,
     ) -> Result<Vec<Disk>, DriverError> {
         let mut disks = Vec::new();
-        let writable = |source, backing| Image { source, format: Format::Qcow2, backing };
         if spec.image.is_some() || spec.root_disk_bytes > 0 {
             let backing = match &facts.image {
                 None => None,
-                Some(path) => Some(Box::new(Image {
-                    source: self.hand_over("root-image", open(path, Access::Read)?),
-                    format: if facts.image_format.as_deref() == Some("raw") {
-                        Format::Raw
-                    } else {
-                        Format::Qcow2
-                    },
-                    backing: None,
-                })),
+                Some(path) => {
+                    let source = self.hand_over("root-image", open(path, Access::Read)?);
+                    let raw = facts.image_format.as_deref() == Some("raw");
+                    Some(Image::new(source, if raw { Format::Raw } else { Format::Qcow2 }))
+                }
             };
             let root = self.hand_over("root", open(&layout.root(), Access::Write)?);
-            disks.push(disk("root", "root", writable(root, backing), DiskKind::Virtio));
+            let image = Image::new(root, Format::Qcow2);
+            let image = match backing {
+                Some(backing) => image.on(backing),
+                None => image,
+            };
+            disks.push(Disk::new("root", image).serial(&serial("root")));
         }
         for (index, further) in spec.disks.iter().enumerate() {
             let id = disk_id(index);
             let name = further.name.as_str();
             let source = self.hand_over(&id, open(&layout.disk(name), Access::Write)?);
-            disks.push(disk(&id, name, writable(source, None), DiskKind::Virtio));
+            disks.push(Disk::new(&id, Image::new(source, Format::Qcow2)).serial(&serial(name)));
         }
         if spec.cloud_init.is_some() {
             let source = self.hand_over("seed", open(&layout.seed(), Access::Read)?);
-            let image = Image { source, format: Format::Raw, backing: None };
-            disks.push(disk("seed", "seed", image, DiskKind::VirtioReadOnly));
+            disks.push(Disk::read_only("seed", Image::new(source, Format::Raw)).serial(&serial("seed")));
         }
         Ok(disks)
     }
@@ -193,16 +191,15 @@ impl Builder {
                     NicBackend::TapDescriptor(nic.clone())
                 }
             };
-            nics.push(Nic { id: nic, mac, backend });
+            nics.push(Nic::new(&nic, mac, backend));
         }
         Ok(nics)
     }
 }
 
-fn disk(id: &str, name: &str, image: Image, kind: DiskKind) -> Disk {
-    // Guests find it below /dev/disk/by-id; virtio carries 20 bytes.
-    let serial = name.chars().take(20).collect();
-    Disk { id: id.to_owned(), image, kind, serial: Some(serial) }
+/// Guests find a disk by it below /dev/disk/by-id; virtio carries 20 bytes.
+fn serial(name: &str) -> String {
+    name.chars().take(20).collect()
 }
 
 /// The device of the further disk at this position; names may be longer than QEMU's ids.

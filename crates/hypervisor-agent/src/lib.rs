@@ -183,7 +183,7 @@ impl Agent {
                 let reports = &reports.instances;
                 let left: Vec<_> =
                     reports.values().filter(|(_, r)| has_guest(r)).map(|(_, r)| r.id).collect();
-                let looked = reports.values().all(|(_, report)| !is_unseen(report));
+                let looked = reports.values().all(|(_, report)| report.has_looked());
                 (left, looked && self.known.iter().all(|id| reports.contains_key(id)))
             };
             if all_reported && before.as_ref() != Some(&left) {
@@ -206,11 +206,6 @@ impl Agent {
         self.journal.close().await;
         drained
     }
-}
-
-/// Whether nobody has looked yet what there is of it.
-fn is_unseen(report: &instance::Report) -> bool {
-    report.status.phase == hv_core::instance::Phase::Unknown && report.status.message.is_empty()
 }
 
 fn has_guest(report: &instance::Report) -> bool {

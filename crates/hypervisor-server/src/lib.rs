@@ -20,6 +20,7 @@ mod listen;
 pub mod reconcile;
 pub mod scheduler;
 pub mod state;
+mod words;
 
 pub use brain::Brain;
 pub use listen::ListenError;

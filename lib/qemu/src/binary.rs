@@ -1,6 +1,9 @@
 //! The QEMU program: where it is and what it can do.
 
-use qmp::Triple;
+pub(crate) mod build_id;
+
+use crate::capabilities::Capabilities;
+use qmp::{CallError, Triple};
 use std::{
     collections::HashMap,
     ffi::OsStr,
@@ -45,6 +48,15 @@ pub enum BinaryError {
         #[source]
         source: io::Error,
     },
+    /// It ran and did not tell.
+    #[error("{} does not tell what it can do", path.display())]
+    Silent {
+        /// The program.
+        path: PathBuf,
+        /// What was asked, and why there is no answer.
+        #[source]
+        source: CallError,
+    },
     /// It ran and is not what was expected.
     #[error("{} does not answer like QEMU: {reason}", path.display())]
     Foreign {
@@ -72,14 +84,43 @@ pub fn find(explicit: Option<&Path>, search_path: &OsStr) -> Result<PathBuf, Bin
         })
 }
 
-/// Remembers what programs can do for as long as their file is the same (device, inode and time of change).
+/// Remembers what programs can do for as long as their file is the same (device, inode, time of change and build id) and the
+/// directory of their modules is as it was.
 #[derive(Debug, Default)]
 pub struct BinaryCache {
     /// Held for short sections without await.
     known: Mutex<HashMap<Key, Arc<Binary>>>,
+    /// Likewise.
+    capabilities: Mutex<HashMap<Key, Arc<Capabilities>>>,
 }
 
-type Key = (u64, u64, i64, i64);
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    /// Device and inode.
+    file: (u64, u64),
+    /// Seconds and nanoseconds.
+    changed: (i64, i64),
+    build_id: Option<String>,
+    /// A package of modules that comes or goes changes what the same program can do.
+    modules_changed: Option<(i64, i64)>,
+}
+
+impl Key {
+    fn of(path: &Path) -> Result<Self, BinaryError> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => BinaryError::Missing { looked_at: path.display().to_string() },
+            _ => BinaryError::Run { path: path.to_owned(), source: error },
+        };
+        let metadata = fs::metadata(path).map_err(failed)?;
+        let modules = fs::metadata(MODULES).ok();
+        Ok(Self {
+            file: (metadata.dev(), metadata.ino()),
+            changed: (metadata.mtime(), metadata.mtime_nsec()),
+            build_id: build_id::of(path).map_err(failed)?,
+            modules_changed: modules.map(|modules| (modules.mtime(), modules.mtime_nsec())),
+        })
+    }
+}
 
 impl BinaryCache {
     /// What the program at `path` can do. Runs it twice (about 100 ms) when it is new or was replaced.
@@ -87,17 +128,27 @@ impl BinaryCache {
     /// # Errors
     /// [`BinaryError`].
     pub async fn inspect(&self, path: &Path) -> Result<Arc<Binary>, BinaryError> {
-        let metadata = fs::metadata(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => BinaryError::Missing { looked_at: path.display().to_string() },
-            _ => BinaryError::Run { path: path.to_owned(), source: error },
-        })?;
-        let key = (metadata.dev(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec());
+        let key = Key::of(path)?;
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(known.clone());
         }
         let binary = Arc::new(inspect(path).await?);
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, binary.clone());
         Ok(binary)
+    }
+
+    /// All that the program at `path` can do. Starts it once when it is new or was replaced.
+    ///
+    /// # Errors
+    /// [`BinaryError`].
+    pub async fn capabilities(&self, path: &Path) -> Result<Arc<Capabilities>, BinaryError> {
+        let key = Key::of(path)?;
+        if let Some(known) = self.capabilities.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(known.clone());
+        }
+        let capabilities = Arc::new(Capabilities::probe(path).await?);
+        self.capabilities.lock().unwrap_or_else(PoisonError::into_inner).insert(key, capabilities.clone());
+        Ok(capabilities)
     }
 }
 
@@ -145,6 +196,9 @@ fn parse_machines(text: &str) -> (Vec<String>, Option<String>) {
 }
 
 const NAME: &str = "qemu-system-x86_64";
+
+/// Where Debian's programs look for modules.
+const MODULES: &str = "/usr/lib/x86_64-linux-gnu/qemu";
 
 /// A program that takes longer to print its version is stuck.
 const ANSWER: Duration = Duration::from_secs(20);

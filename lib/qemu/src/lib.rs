@@ -12,7 +12,7 @@
 //! - [`Config`] says what the machine is; [`argv::argv`] is pure.
 //! - [`start()`] and [`adopt()`] give a [`Vm`] handle and a future that supervises the machine; the caller runs it.
 //! - A machine outlives its manager: no pipe ends here, and the run directory holds all that a successor needs.
-//! - [`accel`] decides whether KVM can be believed; [`binary`] finds QEMU and asks what it can do.
+//! - [`accel`] decides whether KVM can be believed; [`binary`] finds QEMU, [`capabilities`] asks it what it can do.
 //!
 //! Not here: images and seeds, tap interfaces, placement, restart policy.
 
@@ -20,8 +20,11 @@ pub mod accel;
 pub mod adopt;
 pub mod argv;
 pub mod binary;
+pub mod capabilities;
 pub mod config;
 pub mod confine;
+mod errors;
+pub mod logs;
 mod proc_fs;
 pub mod process;
 mod record;
@@ -32,9 +35,12 @@ pub mod vm;
 
 pub use adopt::{Adoption, Unresponsive, adopt};
 pub use binary::{Binary, BinaryCache, BinaryError};
+pub use capabilities::Capabilities;
 pub use config::{Accelerator, Config, ConfigError};
 pub use confine::Confinement;
-pub use process::{Exit, Identity, Process};
+pub use errors::ErrorKind;
+pub use logs::Logs;
+pub use process::{Exit, Identity, Limits, Process};
 pub use record::Record;
 pub use start::{StartError, StartSpec, start};
-pub use vm::{Powerdown, Responsive, Status, Supervision, Vm};
+pub use vm::{Ladder, Powerdown, Responsive, Rung, Status, Supervision, Vm};

@@ -2,7 +2,8 @@
 //!
 //! - stdin is empty, stdout and stderr are one file opened for appending: no pipe ends here, so the process can
 //!   outlive its parent and can never block on one.
-//! - A session of its own, default signals and an empty signal mask, an almost empty environment.
+//! - A session of its own, default signals, an empty signal mask, a file mask of 077, limits of its own ([`Limits`]), an almost empty
+//!   environment.
 //! - Every descriptor that is not listed is closed at exec, whoever opened it.
 //! - Privileges are dropped before exec: `-runas` cannot be used with the sandbox's `elevateprivileges=deny`.
 
@@ -37,6 +38,23 @@ pub struct Identity {
     pub groups: Vec<u32>,
 }
 
+/// Limits of the process. A wish above what the caller may grant is granted as far as possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a core dump. Default 0: a dump holds the guest's memory.
+    pub core_bytes: u64,
+    /// Open descriptors. Default 65536: sockets, disks and queues of a large machine are some hundred.
+    pub open_files: u64,
+    /// Bytes that may be locked in memory, for devices of the host and `mem-lock`; `None` leaves the caller's limit.
+    pub locked_bytes: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { core_bytes: 0, open_files: 65_536, locked_bytes: None }
+    }
+}
+
 /// Everything needed to start one process.
 #[derive(Debug)]
 pub(crate) struct Spawn {
@@ -50,6 +68,7 @@ pub(crate) struct Spawn {
     /// `cgroup.procs` or `tasks` of the groups to join.
     pub(crate) cgroups: Vec<OwnedFd>,
     pub(crate) oom_score_adj: Option<i16>,
+    pub(crate) limits: Limits,
 }
 
 impl Spawn {
@@ -60,7 +79,7 @@ impl Spawn {
         command.stdin(Stdio::null()).stdout(self.log.try_clone()?).stderr(self.log);
         let keep: Vec<RawFd> = self.inherited.iter().map(AsRawFd::as_raw_fd).collect();
         let ruleset = self.confinement.map(Confinement::into_ruleset).transpose()?;
-        sys::in_child(&mut command, keep, self.cgroups, self.identity, ruleset);
+        sys::in_child(&mut command, keep, self.cgroups, self.limits, self.identity, ruleset);
         let child = command.spawn()?;
         // The child is ours and not reaped, so its number cannot have passed to another process.
         let pid = Pid::from_child(&child);

@@ -1,6 +1,6 @@
 //! The runtime record: what a manager that starts later needs to find its machine again and to prove that it is it.
 
-use crate::{proc_fs, process::Process};
+use crate::{logs::Places, proc_fs, process::Process};
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -70,7 +70,13 @@ impl Record {
     }
 
     /// Describes a machine that has just been started in `run_dir`.
-    pub(crate) fn of(uuid: Uuid, process: &Process, run_dir: &Path, args: &[OsString]) -> io::Result<Self> {
+    pub(crate) fn of(
+        uuid: Uuid,
+        process: &Process,
+        run_dir: &Path,
+        logs: Places,
+        args: &[OsString],
+    ) -> io::Result<Self> {
         let pid = process.pid();
         Ok(Self {
             uuid,
@@ -80,8 +86,8 @@ impl Record {
             exe: proc_fs::exe(pid)?,
             qmp_socket: run_dir.join(QMP_SOCKET),
             console_socket: run_dir.join(CONSOLE_SOCKET),
-            console_log: run_dir.join(CONSOLE_LOG),
-            qemu_log: run_dir.join(QEMU_LOG),
+            console_log: logs.console,
+            qemu_log: logs.qemu,
             argv_digest: digest(args.iter().map(|arg| arg.as_bytes())),
         })
     }
@@ -103,7 +109,8 @@ impl Record {
             }
             let args: Vec<OsString> =
                 cmdline[1..cmdline.len() - 1].iter().map(|arg| OsStr::from_bytes(arg).to_owned()).collect();
-            let found = Process::open(pid).and_then(|process| Self::of(uuid, &process, run_dir, &args));
+            let found = Process::open(pid)
+                .and_then(|process| Self::of(uuid, &process, run_dir, Places::found(run_dir), &args));
             if let Ok(record) = found
                 && record.proves()?.is_ok()
             {
@@ -178,5 +185,3 @@ fn digest<'a>(args: impl Iterator<Item = &'a [u8]>) -> String {
 
 pub(crate) const QMP_SOCKET: &str = "qmp.sock";
 pub(crate) const CONSOLE_SOCKET: &str = "console.sock";
-pub(crate) const CONSOLE_LOG: &str = "console.log";
-pub(crate) const QEMU_LOG: &str = "qemu.log";

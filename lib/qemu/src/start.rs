@@ -4,8 +4,9 @@ use crate::{
     argv::{Descriptors, argv},
     config::{Config, ConfigError},
     confine::Confinement,
-    process::{Exit, Guard, Identity, Spawn},
-    record::{CONSOLE_LOG, CONSOLE_SOCKET, QEMU_LOG, QMP_SOCKET, Record},
+    logs::Logs,
+    process::{Exit, Guard, Identity, Limits, Spawn},
+    record::{CONSOLE_SOCKET, QMP_SOCKET, Record},
     socket,
     vm::{self, Supervision, Vm},
 };
@@ -46,6 +47,10 @@ pub struct StartSpec {
     pub cgroups: Vec<OwnedFd>,
     /// Readiness to be chosen when memory runs out, -1000 to 1000; lowering it needs privileges.
     pub oom_score_adj: Option<i16>,
+    /// Limits of the process.
+    pub limits: Limits,
+    /// Where its logs are.
+    pub logs: Logs,
     /// How long QEMU may take to greet. A loaded host needs a multiple of the usual 40 ms.
     pub deadline: Duration,
     /// How the running machine is watched.
@@ -66,6 +71,8 @@ impl StartSpec {
             confinement: None,
             cgroups: Vec::new(),
             oom_score_adj: None,
+            limits: Limits::default(),
+            logs: Logs::default(),
             deadline: Duration::from_secs(30),
             supervision: Supervision::default(),
         }
@@ -124,7 +131,8 @@ pub enum StartError {
 pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + Send + 'static), StartError> {
     let StartSpec { config, run_dir, deadline, supervision, .. } = &spec;
     let (uuid, run_dir, deadline, supervision) = (config.uuid, run_dir.clone(), *deadline, *supervision);
-    let log_path = run_dir.join(QEMU_LOG);
+    let logs = spec.logs.within(&run_dir);
+    let log_path = logs.qemu.clone();
     spec.config.check()?;
     match DirBuilder::new().mode(0o700).create(&run_dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -139,7 +147,7 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
     let program = prepared.spawn.program.clone();
     let guard = prepared.spawn.spawn().map_err(at("start", &program))?;
     // A QEMU that ended at once is a zombie with the facts of its former self; its words are more useful than ours.
-    let record = Record::of(uuid, guard.process(), &run_dir, &args)
+    let record = Record::of(uuid, guard.process(), &run_dir, logs, &args)
         .and_then(|record| record.save(&run_dir).map(|()| record));
     let greeted = async {
         let stream = socket::connect(&qmp_path).await.ok()?;
@@ -174,18 +182,19 @@ fn prepare(spec: StartSpec, lock: File) -> Result<Prepared, StartError> {
         confinement,
         cgroups,
         oom_score_adj,
+        limits,
+        logs,
         ..
     } = spec;
+    logs.link(&run_dir).map_err(at("link logs in", &run_dir))?;
+    let logs = logs.within(&run_dir);
     let listen = |name| {
         let path = run_dir.join(name);
         socket::listen(&path).map_err(at("listen at", &path))
     };
     let (qmp, console) = (listen(QMP_SOCKET)?, listen(CONSOLE_SOCKET)?);
-    let open_log = |name| {
-        let path = run_dir.join(name);
-        socket::open_log(&path).map_err(at("open", &path))
-    };
-    let (console_log, log) = (open_log(CONSOLE_LOG)?, open_log(QEMU_LOG)?);
+    let open_log = |path: &Path| socket::open_log(path).map_err(at("open", path));
+    let (console_log, log) = (open_log(&logs.console)?, open_log(&logs.qemu)?);
     let log_start = log.metadata().map_err(at("inspect", &run_dir))?.len();
     let numbers = Descriptors {
         qmp: qmp.as_raw_fd(),
@@ -198,7 +207,17 @@ fn prepare(spec: StartSpec, lock: File) -> Result<Prepared, StartError> {
     inherited.extend(descriptors.into_values());
     inherited.extend(held);
     Ok(Prepared {
-        spawn: Spawn { program: binary, args, inherited, log, identity, confinement, cgroups, oom_score_adj },
+        spawn: Spawn {
+            program: binary,
+            args,
+            inherited,
+            log,
+            identity,
+            confinement,
+            cgroups,
+            oom_score_adj,
+            limits,
+        },
         log_start,
     })
 }

@@ -11,6 +11,12 @@
 //! handles and watchers stay valid, and calls fail meanwhile. QEMU tells a new connection nothing of the past, so the state
 //! is read anew.
 
+mod ops;
+mod shutdown;
+
+pub use ops::{Eject, GuestMemory, Job, OperationError, Overlay, Picture, Vcpu};
+pub use shutdown::{Agent, Ladder, Rung};
+
 use crate::{
     process::{Exit, Process},
     record::Record,
@@ -20,8 +26,7 @@ use crate::{
 use qmp::{
     CallError, Client, Filter, Subscription,
     commands::{
-        Balloon, Cont, QueryBlockstats, QueryStatus, Quit, RunState, StatusInfo, Stop, SystemPowerdown,
-        SystemReset,
+        Cont, QueryBlockstats, QueryStatus, Quit, RunState, StatusInfo, Stop, SystemPowerdown, SystemReset,
     },
     events::{EventData, ShutdownCause},
 };
@@ -54,6 +59,8 @@ pub struct Status {
     pub shutdown: Option<ShutdownCause>,
     /// Resets asked for from inside the guest since supervision began; a firmware may reset several times per reboot.
     pub guest_resets: u64,
+    /// Panics that the guest told of since supervision began, through its panic device ([`crate::config::Panic`]).
+    pub panics: u64,
     /// How the process ended.
     pub exit: Option<Exit>,
 }
@@ -86,6 +93,8 @@ pub struct Vm {
     process: Arc<Process>,
     record: Arc<Record>,
     status: watch::Receiver<Status>,
+    /// Places of devices that are being plugged.
+    reserved: ops::Reserved,
 }
 
 impl Vm {
@@ -140,10 +149,15 @@ impl Vm {
     /// [`CallError`] of the button, not of the guest.
     pub async fn powerdown(&self, deadline: Duration) -> Result<Powerdown, CallError> {
         self.qmp().call(&SystemPowerdown {}).await?;
+        Ok(self.off(deadline).await)
+    }
+
+    /// Waits for the guest to be off, at most `deadline` long.
+    pub(super) async fn off(&self, deadline: Duration) -> Powerdown {
         let mut status = self.status.clone();
         let off = status.wait_for(|status| status.shutdown.is_some() || status.exit.is_some());
-        let Ok(settled) = tokio::time::timeout(deadline, off).await else { return Ok(Powerdown::Ignored) };
-        Ok(match settled.map(|status| (status.exit, status.shutdown.clone())) {
+        let Ok(settled) = tokio::time::timeout(deadline, off).await else { return Powerdown::Ignored };
+        match settled.map(|status| (status.exit, status.shutdown.clone())) {
             Ok((Some(exit), _)) => Powerdown::Exited(exit),
             Ok((None, Some(cause))) => Powerdown::Off(cause),
             Ok((None, None)) => Powerdown::Ignored,
@@ -152,15 +166,23 @@ impl Vm {
                 Ok(exit) => Powerdown::Exited(exit),
                 Err(_) => Powerdown::Ignored,
             },
-        })
+        }
     }
 
-    /// Resets the machine as its button would.
+    /// Resets the machine as its button would, and waits until its devices are reset and its CPUs begin anew.
     ///
     /// # Errors
     /// [`CallError`].
     pub async fn reset(&self) -> Result<(), CallError> {
-        self.qmp().call(&SystemReset {}).await.map(drop)
+        let client = self.qmp();
+        let done = client.waiter(|event| {
+            let reason = event.data.get("reason").and_then(serde_json::Value::as_str);
+            event.name == "RESET" && reason == Some("host-qmp-system-reset")
+        });
+        client.call(&SystemReset {}).await?;
+        // QEMU announces it from its main loop, after the devices are reset. One whose connection ends is told by the next call.
+        let _ = tokio::time::timeout(SETTLE, done).await;
+        Ok(())
     }
 
     /// Ends QEMU in order: disks are flushed, the guest is not asked. Falls back to [`Vm::kill`] after `deadline`.
@@ -196,14 +218,6 @@ impl Vm {
         self.process.exited().await
     }
 
-    /// Asks the guest to live with `bytes` of memory. The guest follows at its own pace, if it has the driver.
-    ///
-    /// # Errors
-    /// [`CallError`]; refused while the guest's driver is not up.
-    pub async fn balloon(&self, bytes: u64) -> Result<(), CallError> {
-        self.qmp().call(&Balloon { value: bytes }).await.map(drop)
-    }
-
     /// CPU time and memory of the process, counters of the disks.
     ///
     /// # Errors
@@ -236,7 +250,7 @@ type Driver = Pin<Box<dyn Future<Output = Arc<qmp::CloseReason>> + Send>>;
 
 /// Waits for the greeting, negotiates, subscribes, reads the state; no deadline.
 pub(crate) async fn greet(stream: UnixStream) -> Result<Connection, CallError> {
-    let (client, driver) = qmp::client(stream, qmp::Options::default());
+    let (client, driver) = qmp::client_unix(stream, qmp::Options::default());
     let mut driver: Driver = Box::pin(driver);
     // Subscribed before the state is read: what changes in between is seen.
     let events = client.subscribe(Filter::Names(STATE_EVENTS), EVENTS);
@@ -269,6 +283,7 @@ pub(crate) fn supervised(
         responsive: Responsive::Yes,
         shutdown,
         guest_resets: 0,
+        panics: 0,
         exit: None,
     });
     let process = Arc::new(process);
@@ -279,6 +294,7 @@ pub(crate) fn supervised(
         process: process.clone(),
         record: Arc::new(record),
         status: status.subscribe(),
+        reserved: ops::Reserved::default(),
     };
     let supervisor = Supervisor { client, monitor, process, events, status, supervision, refresh: true };
     (vm, supervisor.run(driver))
@@ -458,6 +474,7 @@ impl Supervisor {
                 }
                 self.change(|status| status.guest_resets += 1);
             }
+            Ok(EventData::GuestPanicked(_)) => self.change(|status| status.panics += 1),
             // Of the others, and of one that has another form than ours, the state tells enough.
             Ok(_) | Err(_) => {}
         }

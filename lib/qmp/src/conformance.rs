@@ -5,6 +5,7 @@
 use crate::{
     Client, CloseReason, Event, Options,
     commands::{COMMANDS, EVENTS, Facts, QueryQmpSchema, QueryStatus, QueryVersion, Quit},
+    deadline::Deadlines,
     events::EventData,
     generated::checks,
     wire::DecodeError,
@@ -98,7 +99,8 @@ async fn programs(test: &str) -> Vec<Running> {
             command.stdin(OwnedFd::from(far)).stdout(output).stderr(Stdio::inherit()).spawn().unwrap();
         drop(command);
         near.set_nonblocking(true).unwrap();
-        let options = Options { deadline: Some(Duration::from_secs(60)), ..Options::default() };
+        let options =
+            Options { deadlines: Deadlines::all(Some(Duration::from_secs(60))), ..Options::default() };
         let (client, driver) = crate::client(tokio::net::UnixStream::from_std(near).unwrap(), options);
         let mut tasks = JoinSet::new();
         tasks.spawn(driver);

@@ -27,6 +27,14 @@ pub struct Version {
     pub package: String,
 }
 
+impl Version {
+    /// From a reply to `query-version`.
+    pub(crate) fn of(reply: Value) -> Result<Self, Malformed> {
+        let excerpt = || reply.to_string().chars().take(EXCERPT_BYTES).collect();
+        Self::deserialize(&reply).map_err(|error| Malformed { reason: error.to_string(), excerpt: excerpt() })
+    }
+}
+
 /// A release number (`VersionTriple`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 pub struct Triple {
@@ -120,28 +128,39 @@ impl Message {
         };
         // 0xFF precedes a reply after a resynchronisation; it is no part of the JSON text.
         let text = line.strip_prefix(&[0xff]).unwrap_or(line);
-        let mut members: Map<String, Value> = serde_json::from_slice(text).map_err(|e| malformed(&e))?;
-        if let Some(result) = members.remove("return") {
-            return Ok(Self::Reply { id: members.remove("id"), result: Ok(result) });
+        let members: Members = serde_json::from_slice(text).map_err(|e| malformed(&e))?;
+        if let Some(value) = members.value {
+            return Ok(Self::Reply { id: members.id, result: Ok(value) });
         }
-        if let Some(refusal) = members.remove("error") {
-            let refusal = serde_json::from_value(refusal).map_err(|e| malformed(&e))?;
-            return Ok(Self::Reply { id: members.remove("id"), result: Err(refusal) });
+        if let Some(refusal) = members.error {
+            return Ok(Self::Reply { id: members.id, result: Err(refusal) });
         }
-        if let Some(name) = members.remove("event") {
-            let Value::String(name) = name else { return Err(malformed(&"the event has no name")) };
-            let data = match members.remove("data") {
-                Some(Value::Object(data)) => data,
-                _ => Map::new(),
-            };
-            let timestamp = members.remove("timestamp").and_then(|value| timestamp(&value));
-            return Ok(Self::Event(Event { name, data, timestamp }));
+        if let Some(name) = members.event {
+            let timestamp = members.timestamp.and_then(|value| timestamp(&value));
+            return Ok(Self::Event(Event { name, data: members.data.unwrap_or_default(), timestamp }));
         }
-        match members.remove("QMP") {
-            Some(greeting) => serde_json::from_value(greeting).map(Self::Greeting).map_err(|e| malformed(&e)),
-            None => Ok(Self::Other),
-        }
+        Ok(members.greeting.map_or(Self::Other, Self::Greeting))
     }
+}
+
+/// The members that tell the kind of a message, and what they bring: read in one pass, so that nothing is built but what is handed out.
+#[derive(Deserialize)]
+struct Members {
+    /// `null` is a value.
+    #[serde(rename = "return", default, deserialize_with = "present")]
+    value: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    id: Option<Value>,
+    error: Option<Refusal>,
+    event: Option<String>,
+    data: Option<Map<String, Value>>,
+    timestamp: Option<Value>,
+    #[serde(rename = "QMP")]
+    greeting: Option<Greeting>,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// -1 in both members says that the server's clock failed.
@@ -173,6 +192,14 @@ mod tests {
         let line = br#"{"event":"STOP","timestamp":{"seconds":-1,"microseconds":-1}}"#;
         let Message::Event(event) = Message::parse(line).unwrap() else { panic!("no event") };
         assert_eq!((event.name.as_str(), event.timestamp), ("STOP", None));
+    }
+
+    #[test]
+    fn a_reply_may_be_null_and_have_an_id_that_is() {
+        let message = Message::parse(br#"{"id": null, "new": [1], "return": null}"#).unwrap();
+        assert_eq!(message, Message::Reply { id: Some(Value::Null), result: Ok(Value::Null) });
+        assert_eq!(Message::parse(b"{}").unwrap(), Message::Other);
+        assert!(Message::parse(b"[]").is_err());
     }
 
     #[test]

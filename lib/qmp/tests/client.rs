@@ -233,3 +233,28 @@ async fn a_hundred_calls_at_once_are_all_answered_with_eight_in_flight() {
         assert_eq!(answer, json!(number));
     }
 }
+
+#[tokio::test]
+async fn a_reply_of_64_mebibytes_is_read_and_a_larger_one_ends_the_connection_with_its_size() {
+    let (client, mut server, _tasks) = connected(Options::default()).await;
+    let answer = async |server: &mut Server, bytes: usize| {
+        let request = server.request().await;
+        let head = format!("{{\"id\": {}, \"return\": \"", request["id"]);
+        let tail = "\"}\r\n";
+        // The limit counts the message up to its line feed.
+        let filler = vec![b'x'; bytes - head.len() - 3];
+        for piece in [head.as_bytes(), &filler, tail.as_bytes()] {
+            // Fails when the client has left.
+            if server.replies.write_all(piece).await.is_err() {
+                return;
+            }
+        }
+    };
+    const LIMIT: usize = 64 * 1024 * 1024;
+    let (reply, ()) = tokio::join!(client.execute("large", Map::new()), answer(&mut server, LIMIT));
+    assert!(reply.unwrap().as_str().unwrap().len() > LIMIT - 100);
+    let (reply, ()) = tokio::join!(client.execute("larger", Map::new()), answer(&mut server, LIMIT + 1));
+    let Err(CallError::Closed { reason, .. }) = reply else { panic!("{reply:?}") };
+    let CloseReason::Protocol(violation) = &*reason else { panic!("{reason}") };
+    assert!(violation.to_string().contains("67108864"), "{violation}");
+}

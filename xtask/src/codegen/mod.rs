@@ -2,6 +2,7 @@
 
 pub mod libvirt;
 pub mod qmp;
+pub mod vhost_user;
 
 use crate::sh;
 use anyhow::{Context, Result, bail};
@@ -17,6 +18,7 @@ use std::process::{Command, Stdio};
 /// As the generators.
 pub fn all(mode: Mode) -> Result<Vec<String>> {
     libvirt::run(None, mode)?;
+    vhost_user::run(mode)?;
     let ask = if mode == Mode::Check { qmp::Ask::Installed } else { qmp::Ask::Nobody };
     qmp::run(ask, mode)
 }

@@ -131,3 +131,10 @@ pub struct InstanceStatus {
     /// Size of the root disk as its node made it, in bytes: the image's where the specification names none. 0: not made yet.
     pub root_disk_bytes: u64,
 }
+
+impl InstanceStatus {
+    /// Whether somebody has looked: an agent that has just started says [`Phase::Unknown`] without a word until its driver has answered.
+    pub fn has_looked(&self) -> bool {
+        self.phase != Phase::Unknown || !self.message.is_empty()
+    }
+}

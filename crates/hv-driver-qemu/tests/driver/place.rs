@@ -92,16 +92,19 @@ impl Place {
         assert_eq!(self.processes(), Vec::<u32>::new());
     }
 
-    /// Processes with a lock, log or disk of this place open.
+    /// Processes with a lock, log or disk of this place open. What another test is just starting has all of ours between its fork and its
+    /// exec, and still is this program.
     pub(crate) fn processes(&self) -> Vec<u32> {
         let mut found = Vec::new();
+        let program = fs::read_link("/proc/self/exe").unwrap();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
             let Ok(descriptors) = fs::read_dir(entry.path().join("fd")) else { continue };
             let ours = |link: PathBuf| {
                 fs::read_link(link).is_ok_and(|target| target.starts_with(self.directory.path()))
             };
-            if pid != std::process::id() && descriptors.flatten().any(|entry| ours(entry.path())) {
+            let holds = descriptors.flatten().any(|entry| ours(entry.path()));
+            if holds && !fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == program) {
                 found.push(pid);
             }
         }

@@ -3,7 +3,7 @@
 use hv_api::convert::status_to;
 use hv_api::v1;
 use hv_core::InstanceId;
-use hv_core::instance::{Epoch, InstanceStatus, Phase};
+use hv_core::instance::{Epoch, InstanceStatus};
 
 /// The observed state of an instance under one assignment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +27,7 @@ pub struct Report {
 impl Report {
     /// Whether it says anything of what is here: not before an agent that has just started has looked.
     pub fn has_looked(&self) -> bool {
-        let settled = self.gone || self.rejected;
-        settled || self.status.phase != Phase::Unknown || !self.status.message.is_empty()
+        self.gone || self.rejected || self.status.has_looked()
     }
 
     /// Whether the agent has no record of it: what is here was found, and nobody knows why.

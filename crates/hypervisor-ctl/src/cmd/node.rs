@@ -1,12 +1,12 @@
 //! `node`: the hosts that run instances.
 
 use crate::Context;
-use crate::cmd::{Waiting, operation};
+use crate::cmd::Waiting;
+use crate::cmd::operation::{Settled, settle};
 use crate::connect::{Connection, mutate, unary};
 use crate::exit::Failure;
 use crate::output::{Details, Format, Rows, Text, Tone, human, view};
 use crate::parse::{self, changed_pairs};
-use crate::wait::wait;
 use clap::{Args, Subcommand, ValueEnum};
 use hv_api::v1;
 use hv_core::{Error, ErrorKind, Timestamp};
@@ -237,12 +237,8 @@ async fn register(context: &mut Context, asked: Register) -> Result<(), Failure>
         async move { client.register_node(request).await }
     })
     .await?;
-    if let Some(begun) = answer.operation {
-        if asked.waiting.no_wait {
-            return operation::show(context, &begun);
-        }
-        wait(context, &connection, begun, asked.waiting.timeout).await?;
-    }
+    let settled = settle(context, &connection, answer.operation, &asked.waiting).await?;
+    let Settled::Ended(_) = settled else { return Ok(()) };
     let node = fetch(&connection, &asked.name).await?;
     context.show_rows(rows(&[node], clock::wall()))
 }
@@ -299,15 +295,9 @@ async fn send(
         async move { client.update_node(request).await }
     })
     .await?;
-    let mut message = String::new();
-    if let Some(begun) = answer.operation {
-        if waiting.no_wait {
-            operation::show(context, &begun)?;
-            return Ok(None);
-        }
-        message = wait(context, connection, begun, waiting.timeout).await?.message;
-    }
-    Ok(Some((fetch(connection, &node).await?, message)))
+    let settled = settle(context, connection, answer.operation, waiting).await?;
+    let Settled::Ended(ended) = settled else { return Ok(None) };
+    Ok(Some((fetch(connection, &node).await?, ended.map(|ended| ended.message).unwrap_or_default())))
 }
 
 async fn change(context: &mut Context, asked: Change, wanted: v1::Schedulability) -> Result<(), Failure> {
@@ -355,11 +345,8 @@ async fn deregister(context: &mut Context, asked: Deregister) -> Result<(), Fail
         async move { client.deregister_node(request).await }
     })
     .await?;
-    let Some(begun) = answer.operation else { return Ok(()) };
-    if asked.waiting.no_wait {
-        return operation::show(context, &begun);
-    }
-    let ended = wait(context, &connection, begun, asked.waiting.timeout).await?;
+    let settled = settle(context, &connection, answer.operation, &asked.waiting).await?;
+    let Settled::Ended(Some(ended)) = settled else { return Ok(()) };
     match context.globals.output {
         Format::Json | Format::Yaml => context.show_value(&view::operation(&ended)),
         Format::Table | Format::Wide => context.say(format!("{}: {}", ended.target_name, ended.message)),

@@ -1,6 +1,7 @@
 //! `operation`: what was asked for, and how far it is.
 
 use crate::Context;
+use crate::cmd::Waiting;
 use crate::cmd::instance::fetch;
 use crate::connect::{Connection, unary};
 use crate::exit::Failure;
@@ -127,6 +128,31 @@ async fn uid(context: &Context, connection: &Connection, target: String) -> Resu
 /// One operation.
 pub(crate) fn show(context: &mut Context, operation: &v1::Operation) -> Result<(), Failure> {
     context.show_one(&view::operation(operation), &operation.uid, || details(operation))
+}
+
+/// What became of a command's operation.
+pub(crate) enum Settled {
+    /// It has ended; none where there was nothing to do.
+    Ended(Option<Box<v1::Operation>>),
+    /// Nobody waits: it was shown.
+    Shown,
+}
+
+/// Waits for a command's operation, or shows it where nobody waits.
+pub(crate) async fn settle(
+    context: &mut Context,
+    connection: &Connection,
+    begun: Option<v1::Operation>,
+    waiting: &Waiting,
+) -> Result<Settled, Failure> {
+    match begun {
+        Some(begun) if waiting.no_wait => show(context, &begun).map(|()| Settled::Shown),
+        Some(begun) => {
+            let ended = wait(context, connection, begun, waiting.timeout).await?;
+            Ok(Settled::Ended(Some(Box::new(ended))))
+        }
+        None => Ok(Settled::Ended(None)),
+    }
 }
 
 /// Operations of a command: as a list, or the one in full.

@@ -3,6 +3,7 @@
 use super::{Context, Plan, check_precondition, key_of, pairs_after};
 use crate::state::write::Writer;
 use crate::state::{Cluster, InstanceEntry, Missing, NOWHERE_LABEL, keys};
+use crate::words::first_few;
 use hv_api::convert::{project_from, spec_from, spec_to};
 use hv_api::v1;
 use hv_core::Labels;
@@ -72,19 +73,14 @@ pub fn create(
 
 /// A node that people name must be there. What else no node has today, one that joins may have: an instance waits for that.
 fn check_required_node(cluster: &Cluster, reference: &str) -> Result<(), Error> {
-    const NAMES: usize = 5;
     if reference.is_empty() || cluster.find_node(reference).is_ok() {
         return Ok(());
     }
-    let names = cluster.nodes().values().map(|entry| entry.node.metadata.name.as_str());
-    let mut there: Vec<_> = names.take(NAMES).collect();
-    if cluster.nodes().len() > NAMES {
-        there.push("...");
-    }
-    let there = if there.is_empty() {
-        "no node has registered".to_owned()
-    } else {
-        format!("there are: {}", there.join(", "))
+    let mut names: Vec<_> = cluster.nodes().values().map(|entry| entry.node.metadata.name.as_str()).collect();
+    names.sort_unstable();
+    let there = match first_few(names, ", ") {
+        Some(names) => format!("there are: {names}"),
+        None => "no node has registered".to_owned(),
     };
     Err(Error::invalid("spec.placement.required_node", format!("there is no node `{reference}`; {there}"))
         .with_hint("name one of them, or register that node first: `hypervisor-ctl node register`"))
@@ -126,8 +122,8 @@ pub fn act(cluster: &Cluster, act: &Act<'_>, context: &Context) -> Result<Plan, 
     Ok(change(entry, instance, kind, context))
 }
 
-/// Whether a verb is acceptable now. Of an instance that waits to be found again nobody knows whether it runs: it can be told to be down
-/// when it is, and nothing else.
+/// Whether a verb is acceptable now. Of an instance that waits to be found again nobody knows whether it runs: a stop is recorded for when
+/// it is found, every other verb is refused.
 fn decided(cluster: &Cluster, entry: &InstanceEntry, request: Request) -> Result<Decision, Error> {
     let instance = &entry.instance;
     if cluster.missing(entry) == Some(Missing::Waits)

@@ -13,15 +13,13 @@ use super::instance::candidates;
 use crate::scheduler;
 use crate::state::write::Writer;
 use crate::state::{Cluster, InstanceEntry, keys};
+use crate::words::first_few;
 use hv_core::instance::Relocation;
 use hv_core::node::{Node, Schedulability};
 use hv_core::operation::{Operation, OperationPhase, Target};
 use hv_core::{Error, InstanceId, NodeId, Resources, Timestamp};
 use hv_store::LeaseId;
 use std::collections::BTreeMap;
-
-/// Names that a message shows of each kind.
-const NAMES: usize = 5;
 
 /// What the progress of a drain is decided on.
 pub(super) struct View<'a> {
@@ -117,8 +115,7 @@ fn advance(operation: &mut Operation, id: NodeId, node: Option<&Node>, view: &Vi
     ];
     let stays: Vec<_> = stays
         .into_iter()
-        .filter(|(names, _)| !names.is_empty())
-        .map(|(names, why)| format!("{why}: {}", list(&names)))
+        .filter_map(|(names, why)| Some(format!("{why}: {}", first_few(names, ", ")?)))
         .collect();
     if leave.is_empty() && coming.is_empty() {
         let message =
@@ -128,16 +125,7 @@ fn advance(operation: &mut Operation, id: NodeId, node: Option<&Node>, view: &Vi
     let waits = [(leave, "to leave"), (coming, "to go elsewhere: room is kept for it here")];
     let waits: Vec<_> = waits
         .into_iter()
-        .filter(|(names, _)| !names.is_empty())
-        .map(|(names, what)| format!("waiting for {} {what}", list(&names)))
+        .filter_map(|(names, what)| Some(format!("waiting for {} {what}", first_few(names, ", ")?)))
         .collect();
     operation.step(now, 50, waits.join("; "))
-}
-
-fn list(names: &[&str]) -> String {
-    let shown: Vec<_> = names.iter().take(NAMES).copied().collect();
-    match names.len().saturating_sub(NAMES) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
 }

@@ -3,6 +3,7 @@
 use super::sighting;
 use crate::state::write::{Stray, Writer};
 use crate::state::{Cluster, NodeEntry, keys};
+use crate::words::first_few;
 use hv_api::v1;
 use hv_core::condition::{KEPT_DISKS, REVOCATION, UNKNOWN_INSTANCES};
 use hv_core::node::{Node, NodePhase, NodeReport, NodeStatus};
@@ -67,18 +68,6 @@ pub(super) struct Left {
     message: Option<String>,
 }
 
-/// Some of them by name, if there are any.
-fn list(all: impl Iterator<Item = String>) -> Option<String> {
-    const NAMES: usize = 5;
-    let mut named: Vec<_> = all.collect();
-    let more = named.len().saturating_sub(NAMES);
-    named.truncate(NAMES);
-    if more > 0 {
-        named.push(format!("and {more} more"));
-    }
-    (!named.is_empty()).then(|| named.join("; "))
-}
-
 fn name(id: InstanceId, cluster: &Cluster) -> String {
     match cluster.instances().get(&id) {
         Some(entry) => format!("{} ({id})", entry.instance.metadata.name),
@@ -88,7 +77,7 @@ fn name(id: InstanceId, cluster: &Cluster) -> String {
 
 /// Says which guests a node cannot end though the server gave them up, why, and what people do then.
 pub(super) fn unended(guests: &BTreeMap<InstanceId, String>, cluster: &Cluster) -> Left {
-    let guests = list(guests.iter().map(|(id, why)| format!("{}: {why}", name(*id, cluster))));
+    let guests = first_few(guests.iter().map(|(id, why)| format!("{}: {why}", name(*id, cluster))), "; ");
     let message = guests.map(|guests| {
         format!(
             "guests that were given up with an earlier node of this host cannot be ended, and may run elsewhere as well: {guests}. End \
@@ -100,7 +89,7 @@ pub(super) fn unended(guests: &BTreeMap<InstanceId, String>, cluster: &Cluster) 
 
 /// Says which disks a node keeps that the server gave up.
 pub(super) fn kept(disks: &BTreeSet<InstanceId>, cluster: &Cluster) -> Left {
-    let message = list(disks.iter().map(|id| name(*id, cluster))).map(|disks| {
+    let message = first_few(disks.iter().map(|id| name(*id, cluster)), "; ").map(|disks| {
         format!(
             "disks that an earlier node of this host was given up with are kept here: {disks}. Remove their directories when nobody needs \
              what is on them"
@@ -112,7 +101,8 @@ pub(super) fn kept(disks: &BTreeSet<InstanceId>, cluster: &Cluster) -> Left {
 /// Says what a node has of instances that the store does not know.
 pub(super) fn unknown(sightings: &BTreeMap<InstanceId, Stray>, cluster: &Cluster) -> Left {
     let unknown = sightings.iter().filter(|(id, _)| !cluster.instances().contains_key(id));
-    let message = list(unknown.map(|(id, stray)| format!("{} of {id}", sighting::what(*stray)))).map(|unknown| {
+    let unknown = unknown.map(|(id, stray)| format!("{} of {id}", sighting::what(*stray)));
+    let message = first_few(unknown, "; ").map(|unknown| {
         format!(
             "here is what belongs to no instance that the server knows: {unknown}. It is left alone, and not started again: end it on this \
              host, where the uid is on the command line of its process, and remove its directory"

@@ -22,7 +22,7 @@ impl Seen {
         let lives = match status.phase {
             _ if report.gone || report.rejected || report.revoked => return Self::Nothing,
             Phase::Deleting => return Self::Nothing,
-            Phase::Unknown if status.message.is_empty() => return Self::NotYet,
+            _ if !status.has_looked() => return Self::NotYet,
             Phase::Pending | Phase::Scheduled | Phase::Preparing | Phase::Stopped | Phase::Failed => false,
             _ => true,
         };
@@ -68,7 +68,7 @@ pub(super) fn show(
     let reason = if worst.lives { "GuestElsewhere" } else { "DisksElsewhere" };
     let all: Vec<_> = strays.iter().map(|stray| describe(*stray, &name(stray.node))).collect();
     let message = format!(
-        "there is {}; it is left alone, and not started again there: end it on that host, and remove its directory",
+        "elsewhere there still is: {}. It is left alone, and not started again there: end it on that host, and remove its directory",
         all.join(", and ")
     );
     conditions.set(STRAY, ConditionStatus::True, reason, &message, now);

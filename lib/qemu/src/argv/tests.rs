@@ -1,22 +1,17 @@
 use super::*;
-use crate::config::{Accelerator, Boot};
+use crate::config::{
+    Accelerator, Boot, DirectKernel, Disk, Firmware, Format, Forward, Image, Nic, NicBackend, Protocol,
+};
 use proptest::prelude::*;
 use uuid::Uuid;
 
 fn full() -> (Config, Descriptors) {
-    let overlay = Image {
-        source: Source::Path("/vm/a, b/root.qcow2".into()),
-        format: Format::Qcow2,
-        backing: Some(Box::new(Image {
-            source: Source::Descriptor("base".into()),
-            format: Format::Raw,
-            backing: None,
-        })),
-    };
-    let seed = Image { source: Source::Path("/vm/seed.iso".into()), format: Format::Raw, backing: None };
+    let base = Image::new(Source::Descriptor("base".into()), Format::Raw);
+    let overlay = Image::qcow2("/vm/a, b/root.qcow2").on(base);
+    let seed = Image::raw("/vm/seed.iso");
     let forwards =
         vec![Forward { protocol: Protocol::Tcp, host: "127.0.0.1:2222".parse().unwrap(), guest_port: 22 }];
-    let nic = |id: &str, backend| Nic { id: id.into(), mac: [0x52, 0x54, 0, 0xab, 0, 1], backend };
+    let nic = |id: &str, backend| Nic::new(id, [0x52, 0x54, 0, 0xab, 0, 1], backend);
     let config = Config {
         accelerator: Accelerator::Kvm,
         boot: Boot {
@@ -29,11 +24,12 @@ fn full() -> (Config, Descriptors) {
                 initrd: Some("/boot/i,1".into()),
                 cmdline: "console=ttyS0 a,b".into(),
             }),
+            ..Boot::default()
         },
         disks: vec![
-            Disk { id: "root".into(), image: overlay, kind: DiskKind::Virtio, serial: Some("root".into()) },
-            Disk { id: "seed".into(), image: seed.clone(), kind: DiskKind::VirtioReadOnly, serial: None },
-            Disk { id: "cd".into(), image: seed, kind: DiskKind::Cdrom, serial: None },
+            Disk::new("root", overlay).serial("root"),
+            Disk::read_only("seed", seed.clone()),
+            Disk::cdrom("cd", Some(seed)),
         ],
         nics: vec![
             nic("nic0", NicBackend::User { forwards, restrict: false }),
@@ -79,7 +75,7 @@ fn a_new_disk_moves_no_network_card_and_an_absent_balloon_no_device() {
     let before = places(&config);
     let mut disks = config.disks.clone();
     disks.insert(0, Disk { id: "new".into(), ..config.disks[0].clone() });
-    let after = places(&Config { disks, balloon: false, rng: false, ..config.clone() });
+    let after = places(&Config { disks, balloon: None, rng: None, ..config.clone() });
     for id in ["\"nic0\"", "\"nic1\"", "\"nic2\""] {
         assert_eq!(before[id], after[id]);
     }
@@ -93,8 +89,8 @@ fn faulty_configurations_name_the_fault() {
         change(&mut config);
         argv(&config, &descriptors).map(drop).unwrap_err().to_string()
     };
-    assert!(with(|c| c.cpus = 0).contains("1 to 255"));
-    assert!(with(|c| c.memory_mib = 1).contains("memory_mib is 1"));
+    assert!(with(|c| c.cpu.count = 0).contains("1 to 255"));
+    assert!(with(|c| c.memory.size_mib = 1).contains("memory_mib is 1"));
     assert!(with(|c| c.disks[0].id = "seed".into()).contains("\"seed\""));
     assert!(with(|c| c.disks[0].id = "balloon0".into()).contains("balloon0"));
     assert!(with(|c| c.disks[0].id = "a,b".into()).contains("a,b"));
@@ -109,7 +105,7 @@ proptest! {
     fn any_path_reaches_its_node_unchanged(path in "/[a-z ,=\"'\\\\{}:;\u{e4}\u{4e16}]{1,40}") {
         let (mut config, descriptors) = full();
         let count = argv(&config, &descriptors).unwrap().len();
-        config.disks[1].image.source = Source::Path(path.clone().into());
+        config.disks[1].image.as_mut().unwrap().source = Source::Path(path.clone().into());
         let args = argv(&config, &descriptors).unwrap();
         prop_assert_eq!(args.len(), count);
         let named = args.iter().filter_map(|arg| serde_json::from_str::<Value>(arg.to_str()?).ok())

@@ -4,7 +4,7 @@
     reason = "code between fork and exec, system calls and registrations without a safe form"
 )]
 
-use super::Identity;
+use super::{Identity, Limits};
 use std::{
     io,
     os::{
@@ -21,12 +21,13 @@ pub(super) fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.map_err(Into::into)
 }
 
-/// Arranges for the child to join control groups, start in its own session, keep only the descriptors in `keep` (beside 0 to 2), confine
-/// itself by the Landlock ruleset and become `identity`.
+/// Arranges for the child to join control groups, start in its own session with signals, mask and limits of its own, keep only the
+/// descriptors in `keep` (beside 0 to 2), confine itself by the Landlock ruleset and become `identity`.
 pub(super) fn in_child(
     command: &mut Command,
     keep: Vec<RawFd>,
     cgroups: Vec<OwnedFd>,
+    limits: Limits,
     identity: Option<Identity>,
     ruleset: Option<OwnedFd>,
 ) {
@@ -36,6 +37,13 @@ pub(super) fn in_child(
         command.pre_exec(move || {
             cgroups.iter().try_for_each(join)?;
             check(libc::setsid().into())?;
+            default_signals()?;
+            libc::umask(0o077);
+            limit(libc::RLIMIT_CORE, limits.core_bytes)?;
+            limit(libc::RLIMIT_NOFILE, limits.open_files)?;
+            if let Some(bytes) = limits.locked_bytes {
+                limit(libc::RLIMIT_MEMLOCK, bytes)?;
+            }
             close_at_exec_except(&keep)?;
             if let Some(ruleset) = &ruleset {
                 restrict(ruleset)?;
@@ -46,6 +54,36 @@ pub(super) fn in_child(
             Ok(())
         });
     }
+}
+
+/// What was ignored or blocked here would stay so across exec.
+fn default_signals() -> io::Result<()> {
+    // The C library keeps two signals to itself and refuses to change them, so the kernel is asked. Its structure is four words: action,
+    // flags, restorer, mask.
+    let default = [0u64; 4];
+    for signal in 1..=64 {
+        let none = std::ptr::null_mut::<u64>();
+        // SAFETY: the kernel reads 32 bytes, which live until the call returns. The default action runs no code of ours; KILL and STOP
+        // cannot be changed, which is refused.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, 8) };
+    }
+    // SAFETY: the set is made before it is used, and lives until the call returns.
+    unsafe {
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        check(libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()).into())
+    }
+}
+
+/// Sets both limits, as far as the hard one may be kept.
+fn limit(resource: libc::__rlimit_resource_t, wanted: u64) -> io::Result<()> {
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure lives until the call returns.
+    check(unsafe { libc::getrlimit(resource, &raw mut limits) }.into())?;
+    let value = wanted.min(limits.rlim_max);
+    limits = libc::rlimit { rlim_cur: value, rlim_max: value };
+    // SAFETY: likewise.
+    check(unsafe { libc::setrlimit(resource, &raw const limits) }.into())
 }
 
 /// A process writes 0 to name itself (cgroups(7)).

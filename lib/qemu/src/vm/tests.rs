@@ -36,7 +36,8 @@ async fn an_answer_that_comes_with_the_end_of_its_connection_does_not_hide_that(
         let (connection, ()) = tokio::join!(greet(ours), monitor);
         // Something that does not end; nobody listens at its place.
         let process = Process::open(rustix::process::getpid()).unwrap();
-        let record = Record::of(uuid::Uuid::nil(), &process, directory.path(), &[]).unwrap();
+        let logs = crate::logs::Logs::default().within(directory.path());
+        let record = Record::of(uuid::Uuid::nil(), &process, directory.path(), logs, &[]).unwrap();
         let supervision = Supervision { interval: LONG, patience: LONG };
         let (vm, supervisor) = supervised(connection.unwrap(), process, record, supervision);
         let mut tasks = JoinSet::new();

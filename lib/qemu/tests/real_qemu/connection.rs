@@ -115,3 +115,35 @@ async fn a_broken_monitor_connection_is_opened_again_and_the_machine_does_not_no
     .await;
     assert_eq!(vm.quit(LONG).await.unwrap(), Exit::Code(0));
 }
+
+#[tokio::test]
+async fn a_machine_whose_monitor_is_lost_ends_by_a_signal() {
+    let test = "a_machine_whose_monitor_is_lost_ends_by_a_signal";
+    if qemu_missing(test) {
+        return;
+    }
+    let directory = scratch();
+    let (vm, tasks) = started(spec(directory.path(), config())).await;
+    let record = vm.record().clone();
+    drop((vm, tasks));
+    let real = record.qmp_socket.with_file_name("real.sock");
+    fs::rename(&record.qmp_socket, &real).unwrap();
+    let listener = qemu::socket::listen(&record.qmp_socket).unwrap();
+    let (break_it, faults) = tokio::sync::mpsc::channel(1);
+    // Never opened again.
+    let (_closed, gate) = tokio::sync::mpsc::channel(1);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        proxy(listener, real, faults, gate).await;
+        Exit::Gone
+    });
+    let Adoption::Adopted(vm, supervisor) = adopt(record, LONG, Supervision::default()).await.unwrap() else {
+        panic!("not adopted")
+    };
+    tasks.spawn(supervisor);
+    break_it.send(Fault::Cut).await.unwrap();
+    until(&vm, "silence", |status| status.responsive != Responsive::Yes).await;
+    let moment = Duration::from_millis(200);
+    let ladder = qemu::Ladder { button: moment, agent: None, quit: moment, terminate: LONG };
+    assert_eq!(vm.shutdown(ladder).await.unwrap(), (qemu::Rung::Terminate, Exit::Code(0)));
+}

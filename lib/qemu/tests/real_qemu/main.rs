@@ -7,10 +7,11 @@
 
 mod connection;
 mod failures;
+mod process;
 
 use qemu::{
     Adoption, Config, Exit, Powerdown, Responsive, StartError, StartSpec, Supervision, Vm, adopt,
-    config::{Disk, DiskKind, Format, Forward, Image, Nic, NicBackend, Protocol, Source},
+    config::{Disk, Format, Forward, Image, Nic, NicBackend, Protocol, Source},
     start,
 };
 use qmp::{commands::RunState, events::ShutdownCause};
@@ -138,7 +139,8 @@ async fn a_refused_argument_is_reported_in_qemus_own_words() {
     // Only the words of this start are reported, and the directory can be used again.
     let (vm, _tasks) = started(spec(directory.path(), config())).await;
     vm.kill().await.unwrap();
-    let faulty = Config { cpu_model: Some("no-such-model".into()), ..config() };
+    let mut faulty = config();
+    faulty.cpu.model = Some("no-such-model".into());
     let error = start(spec(directory.path(), faulty)).await.map(drop).unwrap_err().to_string();
     assert!(error.contains("no-such-model") && !error.contains("99.9"), "{error}");
 }
@@ -153,7 +155,7 @@ async fn a_port_in_use_is_reported_in_qemus_own_words() {
     let std::net::SocketAddr::V4(host) = taken.local_addr().unwrap() else { panic!("not IPv4") };
     let forwards = vec![Forward { protocol: Protocol::Tcp, host, guest_port: 22 }];
     let backend = NicBackend::User { forwards, restrict: true };
-    let nic = Nic { id: "nic0".into(), mac: [0x52, 0x54, 0, 1, 2, 3], backend };
+    let nic = Nic::new("nic0", [0x52, 0x54, 0, 1, 2, 3], backend);
     let error =
         start(spec(directory.path(), Config { nics: vec![nic], ..config() })).await.map(drop).unwrap_err();
     let expected = format!("tcp:127.0.0.1:{}-:22", host.port());
@@ -258,8 +260,7 @@ async fn a_disk_path_with_commas_and_spaces_works_and_has_counters() {
     fs::create_dir(&odd).unwrap();
     let path = odd.join("disk, one.raw");
     fs::write(&path, vec![0; 1 << 20]).unwrap();
-    let image = Image { source: Source::Path(path), format: Format::Raw, backing: None };
-    let disk = Disk { id: "root".into(), image, kind: DiskKind::Virtio, serial: Some("s, 1".into()) };
+    let disk = Disk::new("root", Image::raw(path)).serial("s, 1");
     let named = Config { name: "a, b".into(), disks: vec![disk], ..config() };
     let (vm, _tasks) = started(spec(&odd, named)).await;
     let stats = vm.stats().await.unwrap();
@@ -309,8 +310,7 @@ async fn privileges_are_dropped_and_the_disk_is_a_handed_over_descriptor() {
     let path = directory.path().join("disk.raw");
     fs::write(&path, vec![0; 1 << 20]).unwrap();
     let file = fs::File::options().read(true).write(true).open(&path).unwrap();
-    let image = Image { source: Source::Descriptor("root".into()), format: Format::Raw, backing: None };
-    let disk = Disk { id: "root".into(), image, kind: DiskKind::Virtio, serial: None };
+    let disk = Disk::new("root", Image::new(Source::Descriptor("root".into()), Format::Raw));
     let mut spec = spec(directory.path(), Config { disks: vec![disk], ..config() });
     spec.descriptors.insert("root".into(), file.into());
     spec.identity = Some(qemu::Identity { uid: 64_055, gid: 64_056, groups: vec![64_057] });
@@ -349,8 +349,7 @@ async fn confinement_hides_what_is_not_listed() {
         fs::write(path, vec![0; 1 << 20]).unwrap();
     }
     let confined = |path: &Path| {
-        let image = Image { source: Source::Path(path.into()), format: Format::Raw, backing: None };
-        let disk = Disk { id: "root".into(), image, kind: DiskKind::Virtio, serial: None };
+        let disk = Disk::new("root", Image::raw(path));
         let mut spec = spec(directory.path(), Config { disks: vec![disk], ..config() });
         let mut confinement = qemu::Confinement::base();
         confinement.write.push(open.clone());
@@ -380,23 +379,22 @@ async fn every_device_and_both_firmwares_are_accepted() {
     let path = |name: &str| directory.path().join(name);
     fs::write(path("base.raw"), vec![0; 1 << 20]).unwrap();
     fs::write(path("seed,1.iso"), vec![0; 1 << 20]).unwrap();
-    let raw = |name| Image { source: Source::Path(path(name)), format: Format::Raw, backing: None };
-    let disk = |id: &str, image, kind| Disk { id: id.into(), image, kind, serial: None };
+    let raw = |name| Image::raw(path(name));
     let mut machine = Config {
         disks: vec![
-            disk("root", raw("base.raw"), DiskKind::Virtio),
-            disk("seed", raw("seed,1.iso"), DiskKind::VirtioReadOnly),
-            disk("cd0", raw("seed,1.iso"), DiskKind::Cdrom),
-            disk("cd1", raw("seed,1.iso"), DiskKind::Cdrom),
+            Disk::new("root", raw("base.raw")),
+            Disk::read_only("seed", raw("seed,1.iso")),
+            Disk::cdrom("cd0", Some(raw("seed,1.iso"))),
+            Disk::cdrom("cd1", Some(raw("seed,1.iso"))),
         ],
-        cpus: 3,
+        cpu: qemu::config::Cpu::new(3),
         spare_ports: 12,
         ..config()
     };
     let forwards =
         vec![Forward { protocol: Protocol::Udp, host: "127.0.0.1:0".parse().unwrap(), guest_port: 53 }];
     let backend = NicBackend::User { forwards, restrict: true };
-    machine.nics.push(Nic { id: "nic0".into(), mac: [0x52, 0x54, 0, 1, 2, 3], backend });
+    machine.nics.push(Nic::new("nic0", [0x52, 0x54, 0, 1, 2, 3], backend));
     let (vm, _tasks) = started(spec(directory.path(), machine.clone())).await;
     assert_eq!(vm.stats().await.unwrap().disks.len(), 4);
     assert_eq!(vm.qmp().call(&qmp::commands::QueryCpusFast {}).await.unwrap().len(), 3);
@@ -433,9 +431,10 @@ async fn the_program_is_inspected_once_per_file() {
 }
 
 /// A boot sector that says `READY`, then waits for a byte on the serial line: `r` resets, anything else powers off.
+/// Interrupts are off: the firmware's clock would read from the serial line, and write to it what it has kept back.
 const BOOT_SECTOR: &[u8] = &[
-    0x31, 0xc0, 0x8e, 0xd8, // xor ax, ax; mov ds, ax
-    0xbe, 0x35, 0x7c, 0xba, 0xf8, 0x03, // mov si, text; mov dx, 0x3f8
+    0xfa, 0x31, 0xc0, 0x8e, 0xd8, // cli; xor ax, ax; mov ds, ax
+    0xbe, 0x36, 0x7c, 0xba, 0xf8, 0x03, // mov si, text; mov dx, 0x3f8
     0xac, 0x84, 0xc0, 0x74, 0x03, 0xee, 0xeb, 0xf8, // lodsb; test al, al; jz +3; out dx, al; jmp -8
     0xba, 0xfd, 0x03, // mov dx, 0x3fd
     0xec, 0xa8, 0x01, 0x74, 0xfb, // in al, dx; test al, 1; jz -5
@@ -447,11 +446,23 @@ const BOOT_SECTOR: &[u8] = &[
     0, 0, b'R', b'E', b'A', b'D', b'Y', b'\n', 0,
 ];
 
+fn boot_disk(directory: &Path) -> Disk {
+    let path = directory.join("boot.raw");
+    let mut sector = vec![0; 1 << 20];
+    sector[..BOOT_SECTOR.len()].copy_from_slice(BOOT_SECTOR);
+    (sector[510], sector[511]) = (0x55, 0xaa);
+    fs::write(&path, sector).unwrap();
+    Disk::new("root", Image::raw(path))
+}
+
 async fn read_banner(console: &mut UnixStream) {
     let mut seen = Vec::new();
     while !seen.ends_with(b"READY\n") {
         let mut chunk = [0; 256];
-        let count = tokio::time::timeout(LONG, console.read(&mut chunk)).await.unwrap().unwrap();
+        let Ok(count) = tokio::time::timeout(LONG, console.read(&mut chunk)).await else {
+            panic!("no banner after {:?}", String::from_utf8_lossy(&seen));
+        };
+        let count = count.unwrap();
         assert_ne!(count, 0, "the console closed after {:?}", String::from_utf8_lossy(&seen));
         seen.extend_from_slice(&chunk[..count]);
     }
@@ -463,13 +474,7 @@ async fn a_guest_that_resets_or_powers_off_is_told_from_a_quit_also_by_a_later_m
         return;
     }
     let directory = scratch();
-    let path = directory.path().join("boot.raw");
-    let mut sector = vec![0; 1 << 20];
-    sector[..BOOT_SECTOR.len()].copy_from_slice(BOOT_SECTOR);
-    (sector[510], sector[511]) = (0x55, 0xaa);
-    fs::write(&path, sector).unwrap();
-    let image = Image { source: Source::Path(path), format: Format::Raw, backing: None };
-    let disk = Disk { id: "root".into(), image, kind: DiskKind::Virtio, serial: None };
+    let disk = boot_disk(directory.path());
     let (vm, tasks) = started(spec(directory.path(), Config { disks: vec![disk], ..config() })).await;
     let mut console = qemu::socket::connect(&vm.record().console_socket).await.unwrap();
     vm.resume().await.unwrap();

@@ -6,10 +6,13 @@ const GREETING: &[u8] =
 const EVENT: &[u8] = b"{\"event\":\"STOP\",\"timestamp\":{\"seconds\":1,\"microseconds\":2}}\r\n";
 
 fn sent(session: &mut Session) -> Vec<Value> {
-    let lines = session.transmit().split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let requests = lines.map(|line| serde_json::from_slice(line).unwrap()).collect();
-    session.transmitted(session.transmit().len());
-    requests
+    let mut bytes = Vec::new();
+    while !session.transmit().bytes.is_empty() {
+        bytes.extend_from_slice(session.transmit().bytes);
+        session.transmitted(session.transmit().bytes.len());
+    }
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
 }
 
 fn outputs(session: &mut Session) -> Vec<Output> {
@@ -74,7 +77,7 @@ fn out_of_band_without_the_capability_is_answered_not_sent() {
     session.handle_bytes(b"{\"return\":{},\"id\":\"negotiation\"}\r\n").unwrap();
     session.submit(CallId(1), "yank", Map::new(), Execution::OutOfBand);
     assert!(outputs(&mut session).contains(&Output::Unsupported(CallId(1))));
-    assert_eq!(session.transmit(), b"");
+    assert_eq!(session.transmit().bytes, b"");
 }
 
 #[test]
@@ -124,4 +127,83 @@ fn a_refused_negotiation_ends_the_session() {
     session.handle_bytes(GREETING).unwrap();
     let refused = b"{\"id\":\"negotiation\",\"error\":{\"class\":\"GenericError\",\"desc\":\"no\"}}\r\n";
     assert!(matches!(session.handle_bytes(refused), Err(Violation::Negotiation(_))));
+}
+
+fn descriptor() -> OwnedFd {
+    std::fs::File::open("/dev/null").unwrap().into()
+}
+
+#[test]
+fn a_call_with_descriptors_is_a_fence_for_in_band_calls() {
+    let mut session = running();
+    submit(&mut session, 0..2);
+    session.submit_with_descriptors(CallId(2), "getfd", Map::new(), vec![descriptor()]);
+    submit(&mut session, 3..5);
+    assert_eq!(sent(&mut session).len(), 2, "those before it");
+    session.handle_bytes(&reply(0)).unwrap();
+    assert_eq!(sent(&mut session).len(), 0, "one of them is unanswered");
+    session.handle_bytes(&reply(1)).unwrap();
+    assert_eq!(session.transmit().descriptors.len(), 1);
+    assert_eq!(sent(&mut session)[0]["execute"], "getfd");
+    session.submit(CallId(50), "yank", Map::new(), Execution::OutOfBand);
+    assert_eq!(sent(&mut session)[0]["exec-oob"], "yank", "a hanging main loop can always be helped");
+    session.handle_bytes(&reply(2)).unwrap();
+    assert_eq!(sent(&mut session).len(), 2, "those behind it");
+}
+
+#[test]
+fn descriptors_go_with_the_first_byte_of_their_command_and_once() {
+    let mut session = running();
+    session.submit(CallId(1), "yank", Map::new(), Execution::OutOfBand);
+    session.submit_with_descriptors(CallId(2), "add-fd", Map::new(), vec![descriptor(), descriptor()]);
+    let yank = session.transmit().bytes.len();
+    assert!(session.transmit().descriptors.is_empty(), "those bytes are another command's");
+    session.transmitted(yank - 1);
+    assert_eq!((session.transmit().bytes, session.transmit().descriptors.len()), (&b"\n"[..], 0));
+    session.transmitted(1);
+    assert_eq!(session.transmit().descriptors.len(), 2);
+    session.transmitted(0);
+    assert_eq!(session.transmit().descriptors.len(), 2, "nothing was sent");
+    session.transmitted(3);
+    assert!(session.transmit().descriptors.is_empty(), "they went with the first bytes");
+    assert_eq!(session.transmit().bytes[0], b'x', "of execute");
+}
+
+#[test]
+fn an_abandoned_fence_holds_up_nobody() {
+    let mut session = running();
+    submit(&mut session, 0..1);
+    session.submit_with_descriptors(CallId(1), "getfd", Map::new(), vec![descriptor()]);
+    submit(&mut session, 2..3);
+    assert_eq!(sent(&mut session).len(), 1);
+    session.abandon(CallId(1));
+    assert_eq!(sent(&mut session)[0]["id"], 2);
+}
+
+#[test]
+fn a_resumed_session_resynchronises_and_swallows_one_error() {
+    let mut session = Session::open(Limits::default(), Opening::Resumed { oob: Oob::Enabled });
+    submit(&mut session, 7..8);
+    assert_eq!(session.transmit().bytes[0], 0xff);
+    session.transmitted(1);
+    assert_eq!(sent(&mut session)[0]["execute"], "qmp_capabilities");
+    // The rest of an answer to the last user's call, the error that the byte raises, the refusal to negotiate twice.
+    let answers = b"{\"return\":{},\"id\":3}\r\n{\"error\":{\"class\":\"GenericError\",\"desc\":\"JSON parse error\"}}\r\n\
+        {\"id\":\"negotiation\",\"error\":{\"class\":\"CommandNotFound\",\"desc\":\"mode\"}}\r\n";
+    session.handle_bytes(answers).unwrap();
+    assert_eq!(sent(&mut session)[0]["execute"], "query-version");
+    session
+        .handle_bytes(
+            b"{\"id\":\"negotiation\",\"return\":{\"qemu\":{\"major\":7,\"minor\":2,\"micro\":1},\"package\":\"p\"}}\r\n",
+        )
+        .unwrap();
+    let [Output::Running(greeting)] = &outputs(&mut session)[..] else { panic!("not running") };
+    assert_eq!((greeting.version.qemu.micro, greeting.version.package.as_str()), (1, "p"));
+    assert_eq!(sent(&mut session)[0]["id"], 7);
+    assert_eq!(session.counters(), Counters { unknown_replies: 1, ..Counters::default() });
+    session.submit(CallId(8), "yank", Map::new(), Execution::OutOfBand);
+    assert_eq!(sent(&mut session)[0]["exec-oob"], "yank");
+    // Errors after that one are news again.
+    session.handle_bytes(b"{\"error\":{\"class\":\"GenericError\",\"desc\":\"x\"}}\r\n").unwrap();
+    assert_eq!(session.counters().unattributed_errors, 1);
 }

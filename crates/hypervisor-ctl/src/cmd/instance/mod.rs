@@ -12,10 +12,10 @@ mod update;
 mod watch;
 
 use crate::Context;
-use crate::cmd::{Waiting, operation};
+use crate::cmd::Waiting;
+use crate::cmd::operation::{Settled, settle};
 use crate::connect::{Connection, unary};
 use crate::exit::Failure;
-use crate::wait::wait;
 use clap::Subcommand;
 use hv_api::v1;
 
@@ -80,12 +80,7 @@ async fn finish(
     waiting: &Waiting,
     instance: &str,
 ) -> Result<(), Failure> {
-    if let Some(begun) = begun {
-        if waiting.no_wait {
-            return operation::show(context, &begun);
-        }
-        wait(context, connection, begun, waiting.timeout).await?;
-    }
+    let Settled::Ended(_) = settle(context, connection, begun, waiting).await? else { return Ok(()) };
     let instance = fetch(context, connection, instance).await?;
     list::show_row(context, &instance)
 }

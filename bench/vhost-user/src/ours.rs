@@ -1,0 +1,94 @@
+//! Our front-end and block requests.
+
+use crate::{Client, Places, REQUEST, Result};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+use vhost_user::ProtocolFeatures;
+use vhost_user::frontend::{FrontEnd, Queue, Wanted};
+use vhost_user::memory::Memory;
+use virtio::Segment;
+use virtio::blk::Requests;
+use virtio::features::Features;
+use virtio::memory::Shared;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const QUEUE: u16 = 512;
+
+pub struct Ours {
+    _front: FrontEnd,
+    _memory: Memory,
+    queue: Queue,
+    requests: Requests,
+    data: Vec<Segment>,
+    places: Places,
+    polls: bool,
+    ended: Vec<u64>,
+    _parts: Vec<Shared>,
+}
+
+impl Ours {
+    pub fn new(socket: &Path, depth: usize, polls: bool) -> Result<Self> {
+        let mut front = FrontEnd::new(UnixStream::connect(socket)?, TIMEOUT)?;
+        front.negotiate(Wanted {
+            features: Features::EVENT_IDX,
+            required: Features::VERSION_1,
+            protocol: ProtocolFeatures::REPLY_ACK | ProtocolFeatures::CONFIGURE_MEM_SLOTS,
+        })?;
+        let mut memory = Memory::new(4 << 20)?;
+        front.add_memory(&memory)?;
+        let mut queue = front.start_queue(0, QUEUE, &mut memory)?;
+        let slots = memory.part(Requests::bytes(QUEUE), 64).ok_or("memory")?;
+        let address = slots.host_address();
+        let mut requests = Requests::new(QUEUE, slots, address).ok_or("memory")?;
+        let parts: Vec<_> = (0..depth).filter_map(|_| memory.part(REQUEST, 4096)).collect();
+        let data: Vec<_> =
+            parts.iter().map(|it| Segment { address: it.host_address(), length: REQUEST as u32 }).collect();
+        let mut places = Places(1);
+        if polls {
+            queue.ring.want_no_calls();
+        }
+        for (segment, tag) in data.iter().zip(0..) {
+            requests.read(&mut queue.ring, places.next() / 512, &[*segment], tag)?;
+        }
+        queue.submit()?;
+        Ok(Self {
+            _front: front,
+            _memory: memory,
+            queue,
+            requests,
+            data,
+            places,
+            polls,
+            ended: Vec::new(),
+            _parts: parts,
+        })
+    }
+}
+
+impl Client for Ours {
+    fn turn(&mut self) -> Result<u64> {
+        let Self { queue, requests, data, places, ended, .. } = self;
+        loop {
+            while let Some(done) = requests.reap(&mut queue.ring)? {
+                done.result?;
+                ended.push(done.tag);
+            }
+            if !ended.is_empty() {
+                break;
+            }
+            if self.polls {
+                std::hint::spin_loop();
+            } else if !queue.wait(TIMEOUT)? {
+                return Err("nothing ended".into());
+            }
+        }
+        let count = ended.len() as u64;
+        for tag in ended.drain(..) {
+            let segment = data[tag as usize];
+            requests.read(&mut queue.ring, places.next() / 512, &[segment], tag)?;
+        }
+        queue.submit()?;
+        Ok(count)
+    }
+}

@@ -1,0 +1,116 @@
+//! `hv-qmp`: the shell's process.
+
+use clap::Parser;
+use hv_qmp::{
+    line,
+    shell::{self, Outcome},
+};
+use qmp::{
+    Client, Options,
+    deadline::Deadlines,
+    open::{self, Address},
+};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
+
+/// Talks to QEMU's monitor. Without a command, lines are read from standard input; at a terminal they are completed.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done, 1 refused or not answered, 2 no request, 3 no connection."
+)]
+struct Arguments {
+    /// The monitor: a path, unix:PATH or tcp:HOST:PORT.
+    address: Address,
+    /// A command and its arguments, as name=value.
+    #[arg(trailing_var_arg = true)]
+    command: Vec<String>,
+    /// Print events, one a line, until the connection ends.
+    #[arg(long, conflicts_with = "command")]
+    events: bool,
+    /// Seconds to wait for the greeting and for each answer; by default as long as suits the command.
+    #[arg(long)]
+    timeout: Option<f64>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("no runtime: {error}")),
+    };
+    match runtime.block_on(connected(&arguments)) {
+        Ok(outcome) => outcome.code().into(),
+        // Whoever reads our output has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn fail(text: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "error: {text}");
+    Outcome::Lost.code().into()
+}
+
+/// The greeting of a monitor that serves somebody else never comes.
+const GREETING: Duration = Duration::from_secs(10);
+
+async fn connected(arguments: &Arguments) -> io::Result<Outcome> {
+    let timeout = arguments.timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let deadlines = timeout.map_or_else(Deadlines::default, |after| Deadlines::all(Some(after)));
+    let context = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", arguments.address));
+    let options = Options { deadlines, ..Options::default() };
+    let (client, driver) = open::connect(&arguments.address, options).await.map_err(context)?;
+    let work = async {
+        match tokio::time::timeout(timeout.unwrap_or(GREETING), client.ready()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(reason)) => return Err(context(io::Error::other(reason.to_string()))),
+            Err(_) => {
+                let text = "no greeting: it may be serving another user, or hang";
+                return Err(context(io::Error::new(io::ErrorKind::TimedOut, text)));
+            }
+        }
+        serve(&client, arguments).await
+    };
+    // Cancel safety: the work goes on where it was; it ends by itself when the connection has.
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        outcome = &mut work => return outcome,
+        _ = driver => {}
+    }
+    work.await
+}
+
+async fn serve(client: &Client, arguments: &Arguments) -> io::Result<Outcome> {
+    let mut out = io::stdout();
+    if arguments.events {
+        return shell::events(client, &mut out).await;
+    }
+    let schema = client.schema().await.map_err(|error| io::Error::other(error.to_string()))?;
+    if let [first, rest @ ..] = arguments.command.as_slice() {
+        if first == "help" {
+            out.write_all(shell::help(&schema, &rest.join(" ")).as_bytes())?;
+            return Ok(Outcome::Done);
+        }
+        let request = match rest {
+            // In JSON, it is one word.
+            [] if first.starts_with('{') => line::request(first, &schema),
+            _ => line::of_words(arguments.command.clone(), &schema),
+        };
+        return match request {
+            Ok(Some(request)) => shell::run(client, request, &mut out).await,
+            Ok(None) => Ok(Outcome::Done),
+            Err(error) => {
+                writeln!(io::stderr(), "error: {error}")?;
+                Ok(Outcome::Misused)
+            }
+        };
+    }
+    if io::stdin().is_terminal() && io::stdout().is_terminal() {
+        return shell::terminal(client, schema, &mut out).await;
+    }
+    shell::script(client, &schema, io::stdin().lines(), &mut out).await
+}

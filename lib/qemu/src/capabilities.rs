@@ -1,0 +1,179 @@
+//! What one QEMU program can do, as it says itself: a machine without anything is started, asked, and thrown away.
+//!
+//! ```text
+//!  program -machine none -qmp stdio
+//!     query-qmp-schema ------------> Schema: commands, their members, values of enumerations
+//!     query-machines, query-cpu-definitions
+//!     qom-list-types, device-list-properties --> devices and what can be set on them
+//! ```
+//!
+//! Versions tell nothing: distributions take features back into old releases and leave others out. Ask [`Capabilities::has`].
+
+mod schema;
+
+pub use schema::Schema;
+
+use crate::binary::{BinaryError, build_id};
+use qmp::{
+    CallError, Triple,
+    commands::{DeviceListProperties, QomListTypes, QueryCpuDefinitions, QueryMachines, Quit},
+};
+use serde_json::Map;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
+
+/// What one program can do.
+#[derive(Clone, Debug)]
+pub struct Capabilities {
+    /// Its version.
+    pub version: Triple,
+    /// Its build id, if its file has one.
+    pub build_id: Option<String>,
+    /// Commands, events and their types.
+    pub schema: Schema,
+    /// Machine types.
+    pub machines: Vec<MachineType>,
+    /// CPU models.
+    pub cpus: Vec<CpuModel>,
+    /// Devices, with the names of their properties.
+    pub devices: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// A machine type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineType {
+    /// Its name.
+    pub name: String,
+    /// Another name, which means another machine in another version.
+    pub alias: Option<String>,
+    /// The greatest number of CPUs.
+    pub most_cpus: u32,
+    /// Whether CPUs can be plugged.
+    pub plugs_cpus: bool,
+    /// Whether it will be gone in a later version.
+    pub deprecated: bool,
+}
+
+/// A CPU model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuModel {
+    /// Its name.
+    pub name: String,
+    /// Whether it means the same on every host and in every version.
+    pub fixed: bool,
+    /// Features it lacks on this host with the accelerator of the probe (TCG); empty when it runs as it is.
+    pub unavailable: Vec<String>,
+    /// Whether it will be gone in a later version.
+    pub deprecated: bool,
+}
+
+impl Capabilities {
+    /// Whether the program has this; see [`Schema::has`] for commands and events, and `device:<driver>` or
+    /// `device:<driver>.<property>` for devices.
+    #[must_use]
+    pub fn has(&self, what: &str) -> bool {
+        match what.strip_prefix("device:") {
+            None => self.schema.has(what),
+            Some(device) => match device.split_once('.') {
+                None => self.devices.contains_key(device),
+                Some((driver, property)) => self.devices.get(driver).is_some_and(|it| it.contains(property)),
+            },
+        }
+    }
+
+    /// Asks a program. Takes it about 300 ms of processor.
+    ///
+    /// # Errors
+    /// [`BinaryError`].
+    pub async fn probe(path: &Path) -> Result<Self, BinaryError> {
+        let run = |source| BinaryError::Run { path: path.to_owned(), source };
+        let build_id = build_id::of(path).map_err(run)?;
+        let mut child = tokio::process::Command::new(path)
+            .args(["-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-qmp", "stdio"])
+            .env_clear()
+            .env("LC_ALL", "C")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(run)?;
+        let (output, input) =
+            (child.stdout.take().expect("piped above"), child.stdin.take().expect("piped above"));
+        let options = qmp::Options {
+            deadlines: qmp::deadline::Deadlines::all(Some(ANSWER)),
+            ..qmp::Options::default()
+        };
+        let (client, driver) = qmp::client(tokio::io::join(output, input), options);
+        let asked = async {
+            let asked = ask(&client, build_id).await;
+            // Its end is awaited below; that it may have ended already is no error.
+            let _ = client.call(&Quit {}).await;
+            asked
+        };
+        // Cancel safety: the end of the connection fails every call, so the first always ends.
+        let (asked, _) = tokio::join!(asked, async {
+            let ended = driver.await;
+            // One that goes on without its monitor is ended by `kill_on_drop`.
+            let _ = tokio::time::timeout(ANSWER, child.wait()).await;
+            ended
+        });
+        asked.map_err(|source| BinaryError::Silent { path: path.to_owned(), source })
+    }
+}
+
+async fn ask(client: &qmp::Client, build_id: Option<String>) -> Result<Capabilities, CallError> {
+    let greeting = client
+        .ready()
+        .await
+        .map_err(|reason| CallError::Closed { command: "qmp_capabilities".into(), reason })?;
+    let schema = Schema::of(&client.execute("query-qmp-schema", Map::new()).await?);
+    let machines = client.call(&QueryMachines::default()).await?;
+    let cpus = client.call(&QueryCpuDefinitions {}).await?;
+    let types = QomListTypes { implements: Some("device".into()), r#abstract: Some(false) };
+    let mut devices = BTreeMap::new();
+    for found in client.call(&types).await? {
+        let properties = client.call(&DeviceListProperties { typename: found.name.clone() }).await;
+        let names = match properties {
+            Ok(properties) => properties.into_iter().map(|property| property.name).collect(),
+            // A device that cannot be looked at by itself, e.g. part of another.
+            Err(CallError::Refused { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        devices.insert(found.name, names);
+    }
+    Ok(Capabilities {
+        version: greeting.version.qemu,
+        build_id,
+        schema,
+        machines: machines.into_iter().map(machine).collect(),
+        cpus: cpus.into_iter().map(cpu).collect(),
+        devices,
+    })
+}
+
+fn machine(info: qmp::commands::MachineInfo) -> MachineType {
+    MachineType {
+        name: info.name,
+        alias: info.alias,
+        most_cpus: u32::try_from(info.cpu_max).unwrap_or(u32::MAX),
+        plugs_cpus: info.hotpluggable_cpus,
+        deprecated: info.deprecated,
+    }
+}
+
+fn cpu(definition: qmp::commands::CpuDefinition) -> CpuModel {
+    CpuModel {
+        name: definition.name,
+        fixed: definition.r#static,
+        unavailable: definition.unavailable_features.unwrap_or_default(),
+        deprecated: definition.deprecated,
+    }
+}
+
+/// A program that does not answer one question for so long is stuck.
+const ANSWER: Duration = Duration::from_secs(30);

@@ -1,0 +1,125 @@
+//! The memory balloon.
+
+use super::{OperationError, failed};
+use crate::Vm;
+use qmp::commands::{Balloon, QueryBalloon};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, time::Duration};
+
+/// What the guest says of its memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GuestMemory {
+    /// When it said so, in seconds since 1970; 0 for never.
+    pub at: u64,
+    /// Bytes it can use.
+    pub total: Option<u64>,
+    /// Bytes nobody uses.
+    pub free: Option<u64>,
+    /// Bytes that can be had without swapping.
+    pub available: Option<u64>,
+    /// Bytes of cached files.
+    pub disk_caches: Option<u64>,
+    /// Bytes read from swap since its start.
+    pub swapped_in: Option<u64>,
+    /// Bytes written to swap since its start.
+    pub swapped_out: Option<u64>,
+    /// Page faults that had to read from disk.
+    pub major_faults: Option<u64>,
+    /// Page faults that had not.
+    pub minor_faults: Option<u64>,
+}
+
+impl Vm {
+    /// Asks the guest to live with `bytes` of memory and waits until it does, at most `patience` long. Answers what it has then.
+    ///
+    /// # Errors
+    /// [`OperationError`]; refused while the guest's driver is not up. The guest goes on trying after
+    /// [`OperationError::GuestSilent`].
+    pub async fn balloon(&self, bytes: u64, patience: Duration) -> Result<u64, OperationError> {
+        let mut changes = self.qmp().subscribe(qmp::Filter::Names(&["BALLOON_CHANGE"]), 8);
+        self.ask_balloon(bytes).await?;
+        let reached = async {
+            loop {
+                let actual =
+                    self.slow().call(&QueryBalloon {}).await.map_err(failed("ask for the balloon"))?.actual;
+                if actual == bytes {
+                    return Ok(actual);
+                }
+                // At most one a second; the last one is never lost.
+                match changes.next().await {
+                    Ok(_) | Err(qmp::EventError::Lagged(_)) => {}
+                    Err(qmp::EventError::Closed) => {
+                        return Err(OperationError::Lost { what: "the balloon".to_owned() });
+                    }
+                }
+            }
+        };
+        let what = format!("a balloon of {bytes} bytes");
+        tokio::time::timeout(patience, reached)
+            .await
+            .map_err(|_| OperationError::GuestSilent { what, after: patience })?
+    }
+
+    /// Asks the guest to live with `bytes` of memory, without waiting for it.
+    ///
+    /// # Errors
+    /// [`OperationError`]; refused while the guest's driver is not up.
+    pub async fn ask_balloon(&self, bytes: u64) -> Result<(), OperationError> {
+        self.slow().call(&Balloon { value: bytes }).await.map(drop).map_err(failed("set the balloon"))
+    }
+
+    /// Asks the guest for the state of its memory every `interval` (whole seconds; zero for no longer).
+    ///
+    /// # Errors
+    /// [`OperationError`] for a machine without a balloon.
+    pub async fn poll_guest_memory(&self, interval: Duration) -> Result<(), OperationError> {
+        let arguments =
+            json!({"path": BALLOON, "property": "guest-stats-polling-interval", "value": interval.as_secs()});
+        self.run("ask for the guest's memory", "qom-set", arguments).await.map(drop)
+    }
+
+    /// What the guest last said of its memory. Figures it does not tell are `None`, never zero.
+    ///
+    /// # Errors
+    /// [`OperationError`] for a machine without a balloon.
+    pub async fn guest_memory(&self) -> Result<GuestMemory, OperationError> {
+        let arguments = json!({"path": BALLOON, "property": "guest-stats"});
+        let reply = self.run("read the guest's memory", "qom-get", arguments).await?;
+        Ok(read(&reply))
+    }
+}
+
+/// QEMU writes figures that it has not as 2^64 - 1.
+fn read(reply: &Value) -> GuestMemory {
+    let figures: BTreeMap<&str, u64> = (reply["stats"].as_object().into_iter().flatten())
+        .filter_map(|(name, value)| Some((name.as_str(), value.as_u64()?)))
+        .filter(|(_, value)| *value != u64::MAX)
+        .collect();
+    let figure = |name: &str| figures.get(name).copied();
+    GuestMemory {
+        at: reply["last-update"].as_u64().unwrap_or(0),
+        total: figure("stat-total-memory"),
+        free: figure("stat-free-memory"),
+        available: figure("stat-available-memory"),
+        disk_caches: figure("stat-disk-caches"),
+        swapped_in: figure("stat-swap-in"),
+        swapped_out: figure("stat-swap-out"),
+        major_faults: figure("stat-major-faults"),
+        minor_faults: figure("stat-minor-faults"),
+    }
+}
+
+const BALLOON: &str = "/machine/peripheral/balloon0";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_that_are_not_there_are_not_zero() {
+        let told =
+            read(&json!({"last-update": 7, "stats": {"stat-free-memory": 5, "stat-swap-in": u64::MAX}}));
+        assert_eq!(told, GuestMemory { at: 7, free: Some(5), ..GuestMemory::default() });
+        assert_eq!(read(&Value::Null), GuestMemory::default());
+    }
+}

@@ -1,0 +1,141 @@
+//! Disks that change while the guest uses them.
+
+use super::{OperationError, plug::plain};
+use crate::{
+    Vm,
+    argv::block_nodes,
+    config::{ConfigError, Disk, Image, Limits},
+};
+use serde_json::{Map, Value, json};
+use std::{collections::BTreeSet, time::Duration};
+
+/// How a disc gets out of a drive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eject {
+    /// The guest is asked and has this long to open the drive; one that has locked it may refuse.
+    Ask(Duration),
+    /// The drive opens, whatever the guest does with it.
+    Force,
+}
+
+impl Vm {
+    /// Makes a disk larger (or smaller: what lies beyond the new end is gone). The guest is told and sees the new size.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn resize_disk(&self, id: &str, bytes: u64) -> Result<(), OperationError> {
+        // Through the filters, or the guest is not told.
+        let node = self.top_node(id).await?;
+        self.run(format!("resize {id}"), "block_resize", json!({"node-name": node, "size": bytes}))
+            .await
+            .map(drop)
+    }
+
+    /// Changes the limits of a disk with limits of its own ([`crate::config::Throttle::Own`]), or of a group by its name. What is not
+    /// named is without limit from now on.
+    ///
+    /// # Errors
+    /// [`OperationError`]; [`OperationError::Unknown`] for a disk without limits.
+    pub async fn set_limits(&self, id: &str, limits: &Limits) -> Result<(), OperationError> {
+        limits.check()?;
+        let found = self.run("list the limits", "qom-list", json!({"path": "/objects"})).await?;
+        let names: BTreeSet<&str> =
+            found.as_array().into_iter().flatten().filter_map(|it| it["name"].as_str()).collect();
+        let own = format!("{id}-limits");
+        let object = [own.as_str(), id].into_iter().find(|name| names.contains(name));
+        let Some(object) = object else {
+            return Err(OperationError::Unknown { what: "limits of", id: id.to_owned() });
+        };
+        // QEMU leaves what is not named as it was.
+        let mut value: Map<String, Value> =
+            ALL_LIMITS.iter().map(|name| ((*name).to_owned(), json!(0))).collect();
+        for length in ["bps-total-max-length", "iops-total-max-length"] {
+            value.insert(length.to_owned(), json!(1));
+        }
+        value.extend(limits.members().into_iter().map(|(name, value)| (name.to_owned(), json!(value))));
+        let arguments = json!({"path": format!("/objects/{object}"), "property": "limits", "value": value});
+        self.run(format!("limit {id}"), "qom-set", arguments).await.map(drop)
+    }
+
+    /// Puts another disc into a CD-ROM drive, or none.
+    ///
+    /// # Errors
+    /// [`OperationError`]; a drive that could not be filled is left open and empty.
+    pub async fn change_disc(
+        &self,
+        id: &str,
+        image: Option<Image>,
+        eject: Eject,
+    ) -> Result<(), OperationError> {
+        let disk = Disk::cdrom(id, image);
+        disk.check(&BTreeSet::new())?;
+        if disk.image.as_ref().is_some_and(|image| image.key.is_some()) {
+            return Err(ConfigError::conflict(id, "a disc is not encrypted").into());
+        }
+        let attached = block_nodes(&disk, &mut plain)?;
+        self.open_tray(id, eject).await?;
+        self.run(format!("empty {id}"), "blockdev-remove-medium", json!({"id": id})).await?;
+        self.close_disk(id).await?;
+        let Some(top) = &attached.top else { return Ok(()) };
+        let filling = async {
+            for node in &attached.nodes {
+                self.run(format!("open the disc of {id}"), "blockdev-add", node.clone()).await?;
+            }
+            let disc = json!({"id": id, "node-name": top});
+            self.run(format!("fill {id}"), "blockdev-insert-medium", disc).await?;
+            self.run(format!("close {id}"), "blockdev-close-tray", json!({"id": id})).await
+        };
+        let filled = filling.await;
+        if filled.is_err() {
+            // What is not there cannot be removed either; the first error is the one that matters.
+            let _ = self.run(format!("empty {id}"), "blockdev-remove-medium", json!({"id": id})).await;
+            let _ = self.close_disk(id).await;
+        }
+        filled.map(drop)
+    }
+
+    async fn open_tray(&self, id: &str, eject: Eject) -> Result<(), OperationError> {
+        let name = id.to_owned();
+        let mut opened = self.qmp().waiter(move |event| {
+            let open = event.data.get("tray-open").and_then(Value::as_bool) == Some(true);
+            let id = event.data.get("id").and_then(Value::as_str).unwrap_or_default();
+            event.name == "DEVICE_TRAY_MOVED" && ends_with(id, &name) && open
+        });
+        let ask = |force: bool| {
+            self.run(format!("open {id}"), "blockdev-open-tray", json!({"id": id, "force": force}))
+        };
+        match eject {
+            Eject::Force => ask(true).await.map(drop),
+            Eject::Ask(patience) => {
+                // The guest is asked by this when it has locked the drive, and QEMU then says so with an error.
+                let asked = ask(false).await;
+                let refused = match &asked {
+                    Ok(_) => return Ok(()),
+                    Err(OperationError::Qmp { source, .. }) => source.refusal().is_some(),
+                    Err(_) => false,
+                };
+                if !refused {
+                    return asked.map(drop);
+                }
+                super::guest(&mut opened, &format!("opening {id}"), patience).await.map(drop)
+            }
+        }
+    }
+}
+
+/// Events name a device by its id or by its path.
+fn ends_with(path: &str, id: &str) -> bool {
+    path == id || path.rsplit('/').next() == Some(id)
+}
+
+const ALL_LIMITS: &[&str] = &[
+    "bps-total",
+    "bps-read",
+    "bps-write",
+    "iops-total",
+    "iops-read",
+    "iops-write",
+    "bps-total-max",
+    "iops-total-max",
+    "iops-size",
+];

@@ -1,0 +1,118 @@
+//! Ending a machine, from the friendliest way to the surest.
+//!
+//! ```text
+//!  button --> agent --> quit --> SIGTERM --> SIGKILL
+//!    guest's own doing    '------- '-- the guest is not asked; each rung has a deadline of its own
+//! ```
+
+use super::{Exit, Powerdown, Vm};
+use qmp::commands::Quit;
+use rustix::process::Signal;
+use std::{fmt, future::Future, io, pin::Pin, time::Duration};
+
+/// Asks the guest by another way, usually its agent; its outcome is seen by the guest's reaction.
+pub type Agent<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// How long each way of ending a machine may take before the next is tried; a rung with no time is left out.
+pub struct Ladder<'a> {
+    /// For the guest to power itself off after its button was pressed.
+    pub button: Duration,
+    /// What asks the guest once more, and how long it may take then.
+    pub agent: Option<(Agent<'a>, Duration)>,
+    /// For QEMU to flush its disks and end.
+    pub quit: Duration,
+    /// The same after a signal, for one that does not read its monitor.
+    pub terminate: Duration,
+}
+
+impl fmt::Debug for Ladder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let agent = self.agent.as_ref().map(|(_, wait)| wait);
+        let Self { button, quit, terminate, .. } = self;
+        f.debug_struct("Ladder")
+            .field("button", button)
+            .field("agent", &agent)
+            .field("quit", quit)
+            .field("terminate", terminate)
+            .finish()
+    }
+}
+
+impl Default for Ladder<'_> {
+    /// A minute for the guest, no agent, ten seconds for QEMU, five more after a signal.
+    fn default() -> Self {
+        Self {
+            button: Duration::from_secs(60),
+            agent: None,
+            quit: Duration::from_secs(10),
+            terminate: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What ended a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rung {
+    /// The guest, after its button.
+    Button,
+    /// The guest, after its agent was asked.
+    Agent,
+    /// QEMU, asked through its monitor.
+    Quit,
+    /// QEMU, after SIGTERM.
+    Terminate,
+    /// SIGKILL.
+    Kill,
+}
+
+impl Vm {
+    /// Ends the machine by the first rung that does, and says which. Always ends it, however it fares: a rung that fails is a
+    /// reason for the next one.
+    ///
+    /// # Errors
+    /// Missing rights to send a signal.
+    pub async fn shutdown(&self, ladder: Ladder<'_>) -> io::Result<(Rung, Exit)> {
+        let Ladder { button, agent, quit, terminate } = ladder;
+        let mut by = Rung::Quit;
+        if !button.is_zero() && self.goes_off(button, async { self.pressed().await }).await {
+            by = Rung::Button;
+        } else if let Some((ask, wait)) = agent
+            && self
+                .goes_off(wait, async {
+                    ask.await;
+                    true
+                })
+                .await
+        {
+            by = Rung::Agent;
+        }
+        // A guest that is off leaves its process for us to end.
+        let asked = async {
+            let _ = self.qmp().with_deadline(Some(quit)).call(&Quit {}).await;
+            self.process.exited().await
+        };
+        if let Ok(exit) = tokio::time::timeout(quit, asked).await {
+            return Ok((by, exit));
+        }
+        if !terminate.is_zero() {
+            self.process.signal(Signal::TERM)?;
+            if let Ok(exit) = tokio::time::timeout(terminate, self.process.exited()).await {
+                return Ok((by.max(Rung::Terminate), exit));
+            }
+        }
+        Ok((by.max(Rung::Kill), self.kill().await?))
+    }
+
+    async fn pressed(&self) -> bool {
+        self.qmp().call(&qmp::commands::SystemPowerdown {}).await.is_ok()
+    }
+
+    /// Whether the guest is off in time after it was asked.
+    async fn goes_off(&self, wait: Duration, ask: impl Future<Output = bool>) -> bool {
+        let asked = async {
+            // One that cannot be asked is not waited for.
+            ask.await && matches!(self.off(wait).await, Powerdown::Off(_) | Powerdown::Exited(_))
+        };
+        tokio::time::timeout(wait, asked).await.unwrap_or(false)
+    }
+}

@@ -1,0 +1,298 @@
+//! Command lines of some hundred configurations: as texts, and as real QEMU takes them.
+//!
+//! ```text
+//!  cases/*.rs --Config--> argv --> testdata/golden/<group>.argv     compared, or written with HV_GOLDEN=write
+//!                   '---> start --> QEMU 7.2, QEMU 10.0 --> quit    with -compat deprecated-input=reject, in a directory with
+//!                                                                   the files and other ends that the configuration names
+//! ```
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test program: helpers beside the tests fail and report alike"
+)]
+
+mod cases;
+mod peers;
+mod sys;
+mod vhost_user;
+
+use cases::Case;
+use qemu::{
+    StartSpec,
+    argv::{Descriptors, argv},
+    start,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    fmt::Write as _,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{sync::Semaphore, task::JoinSet};
+
+/// The same numbers always, so that the texts are the same.
+fn numbers() -> Descriptors {
+    let keys = [
+        "base",
+        "connected",
+        "disk",
+        "key",
+        "listening",
+        "log",
+        "tap",
+        "tap-2",
+        "vars",
+        "vhost",
+        "vhost-2",
+        "vhost-vsock",
+    ];
+    let keyed = keys.iter().zip(21..).map(|(key, fd)| ((*key).to_owned(), fd)).collect();
+    Descriptors { qmp: 11, console: 12, console_log: 13, keyed }
+}
+
+/// One option to a line; whatever would hide in a terminal is escaped.
+fn text(args: &[OsString]) -> String {
+    let mut text = String::new();
+    for arg in args {
+        let arg = arg.to_str().unwrap().escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'");
+        let option = arg.starts_with('-') && !arg.starts_with("-append");
+        text.push_str(if !option && !text.is_empty() {
+            " "
+        } else if text.is_empty() {
+            ""
+        } else {
+            "\n"
+        });
+        text.push_str(&arg);
+    }
+    text + "\n"
+}
+
+fn texts() -> BTreeMap<&'static str, String> {
+    let mut texts = BTreeMap::new();
+    for Case { group, name, config } in cases::all("/vm") {
+        let args = argv(&config, &numbers()).unwrap_or_else(|error| panic!("{group}: {name}: {error}"));
+        let text: &mut String = texts.entry(group).or_default();
+        write!(text, "### {}\n{}\n", name.escape_debug(), self::text(&args)).unwrap();
+    }
+    texts
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "whoever means a change says so by the environment")]
+fn command_lines_are_as_written_down() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/golden");
+    let texts = texts();
+    if std::env::var_os("HV_GOLDEN").is_some() {
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).unwrap();
+        for (group, text) in &texts {
+            fs::write(directory.join(format!("{group}.argv")), text).unwrap();
+        }
+    }
+    let written: BTreeSet<_> =
+        fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(written, texts.keys().map(|group| OsString::from(format!("{group}.argv"))).collect());
+    for (group, text) in &texts {
+        let written = fs::read_to_string(directory.join(format!("{group}.argv"))).unwrap();
+        for (now, then) in text.split("### ").zip(written.split("### ")) {
+            assert_eq!(now, then, "{group}: HV_GOLDEN=write writes it anew");
+        }
+        assert_eq!(*text, written, "{group}");
+    }
+    let count: usize = texts.values().map(|text| text.matches("### ").count()).sum();
+    assert!(count >= 300, "{count} configurations");
+}
+
+/// A release of QEMU.
+struct Release {
+    name: &'static str,
+    /// Starts it with the arguments given to it.
+    program: PathBuf,
+    /// What it was built with, where it can be asked.
+    drivers: Option<BTreeSet<String>>,
+}
+
+impl Release {
+    fn of(name: &'static str, program: PathBuf) -> Self {
+        let help = |what: &[&str]| {
+            let output = std::process::Command::new(&program).args(what).output().unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let listed = help(&["-device", "help"]);
+        let drivers = listed.lines().filter_map(|line| line.strip_prefix("name \"")?.split('"').next());
+        let mut drivers: BTreeSet<String> = drivers.map(str::to_owned).collect();
+        // Other parts that are built separately are found by their own lists.
+        for (option, kind) in [
+            ("-chardev", "chardev"),
+            ("-display", "display"),
+            ("-audiodev", "audiodev"),
+            ("-object", "object"),
+        ] {
+            let listed = help(&[option, "help"]);
+            drivers.extend(listed.split_ascii_whitespace().map(|word| format!("{kind} {word}")));
+        }
+        assert!(drivers.contains("isa-serial"), "the lists are read");
+        Self { name, program, drivers: Some(drivers) }
+    }
+
+    /// One whose lists cannot be asked for: it would load the modules of the installed one, and end.
+    fn unpacked(name: &'static str, program: PathBuf) -> Self {
+        Self { name, program, drivers: None }
+    }
+
+    /// A part that the configuration needs and the program was built without.
+    fn lacks(&self, args: &[OsString]) -> Option<String> {
+        let drivers = self.drivers.as_ref()?;
+        let pairs = args.windows(2).filter_map(|pair| Some((pair[0].to_str()?, pair[1].to_str()?)));
+        for (option, value) in pairs {
+            let json = || serde_json::from_str::<serde_json::Value>(value).ok();
+            let part = match option {
+                "-device" => json().and_then(|json| Some(json["driver"].as_str()?.to_owned())),
+                "-audiodev" => json().and_then(|json| Some(format!("audiodev {}", json["driver"].as_str()?))),
+                "-display" => json().and_then(|json| Some(format!("display {}", json["type"].as_str()?))),
+                "-spice" => Some("audiodev spice".to_owned()),
+                _ => None,
+            };
+            if let Some(part) = part
+                && !drivers.contains(&part)
+            {
+                return Some(format!("QEMU {} was built without {part}", self.name));
+            }
+        }
+        None
+    }
+}
+
+impl Release {
+    /// A program without lists says by its error that it lacks a module.
+    fn refusal(&self, message: String) -> Refused {
+        let lacking = [
+            "Only modules from the same build can be loaded",
+            "There is no option group 'spice'",
+            "'qxl-vga' is not a valid device model name",
+        ];
+        if self.drivers.is_none() && lacking.iter().any(|words| message.contains(words)) {
+            return Refused::Missing(format!("a module of QEMU {} that is not unpacked", self.name));
+        }
+        Refused::Fault(message)
+    }
+}
+
+async fn every_configuration_is_accepted(release: Release) {
+    let directory = tempfile::tempdir().unwrap();
+    let templates = Arc::new(peers::Templates::make(&directory.path().join("templates")));
+    let release = Arc::new(release);
+    let at_once = Arc::new(Semaphore::new(4));
+    let mut tasks = JoinSet::new();
+    for number in 0..cases::all("/vm").len() {
+        let place = directory.path().join(number.to_string());
+        let (release, templates, at_once) = (release.clone(), templates.clone(), at_once.clone());
+        tasks.spawn(async move {
+            let _permit = at_once.acquire().await.unwrap();
+            let case = cases::all(place.to_str().unwrap()).swap_remove(number);
+            let title = format!("{}: {}", case.group, case.name);
+            (title, accepted(&release, case, &place, &templates).await)
+        });
+    }
+    let (mut faults, mut not_run, mut count) = (Vec::new(), Vec::new(), 0);
+    while let Some(outcome) = tasks.join_next().await {
+        let (title, outcome) = outcome.unwrap();
+        match outcome {
+            Ok(()) => count += 1,
+            Err(Refused::Missing(what)) => not_run.push(format!("{title}: {what}")),
+            Err(Refused::Fault(fault)) => faults.push(format!("{title}: {fault}")),
+        }
+    }
+    not_run.sort();
+    for line in &not_run {
+        println!("not run: every_configuration_is_accepted_by_qemu_{}: {line}", release.name);
+    }
+    println!("QEMU {}: {count} configurations accepted", release.name);
+    assert!(count >= 300, "{count} configurations accepted");
+    assert!(faults.is_empty(), "{}\n{} refused", faults.join("\n"), faults.len());
+}
+
+enum Refused {
+    Missing(String),
+    Fault(String),
+}
+
+async fn accepted(
+    release: &Release,
+    case: Case,
+    place: &Path,
+    templates: &peers::Templates,
+) -> Result<(), Refused> {
+    let mut config = case.config;
+    let args = argv(&config, &numbers()).unwrap();
+    if let Some(part) = release.lacks(&args) {
+        return Err(Refused::Missing(part));
+    }
+    fs::create_dir(place).unwrap();
+    let (peers, descriptors) =
+        peers::Peers::of(&config, &args, place, templates).map_err(Refused::Missing)?;
+    config.extra.extend(["-compat".into(), "deprecated-input=reject".into()]);
+    let spec = StartSpec {
+        descriptors,
+        deadline: Duration::from_secs(120),
+        ..StartSpec::new(release.program.clone(), config, place.join("run"))
+    };
+    let outcome = match start(spec).await {
+        Ok((vm, supervisor)) => {
+            let mut tasks = JoinSet::new();
+            tasks.spawn(supervisor);
+            let exit = vm.quit(Duration::from_secs(60)).await.unwrap();
+            if exit == qemu::Exit::Code(0) {
+                Ok(())
+            } else {
+                Err(Refused::Fault(format!("ended with {exit}")))
+            }
+        }
+        Err(error) => Err(release.refusal(error.to_string())),
+    };
+    drop(peers);
+    fs::remove_dir_all(place).unwrap();
+    outcome
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_configuration_is_accepted_by_qemu_7_2() {
+    let program = Path::new("/usr/bin/qemu-system-x86_64");
+    if !program.exists() {
+        println!(
+            "not run: every_configuration_is_accepted_by_qemu_7_2: {} (package qemu-system-x86)",
+            program.display()
+        );
+        return;
+    }
+    every_configuration_is_accepted(Release::of("7.2", program.into())).await;
+}
+
+/// Takes as long again; part of the long tests.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: every configuration again"]
+#[expect(clippy::disallowed_methods, reason = "tests are told by the environment")]
+async fn every_configuration_is_accepted_by_qemu_10_0() {
+    let root = std::env::var_os("HV_QEMU_ROOT").unwrap_or_else(|| "/var/cache/hypervisor/qemu-trixie".into());
+    let root = PathBuf::from(root);
+    if !root.join("usr/bin/qemu-system-x86_64").exists() {
+        println!("not run: every_configuration_is_accepted_by_qemu_10_0: cargo xtask qemu-root");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("qemu");
+    let root = root.display();
+    let script = format!(
+        "#!/bin/sh\nQEMU_MODULE_DIR={root}/usr/lib/x86_64-linux-gnu/qemu exec {root}/usr/lib64/ld-linux-x86-64.so.2 \
+         --library-path {root}/usr/lib/x86_64-linux-gnu {root}/usr/bin/qemu-system-x86_64 -L {root}/usr/share/qemu \
+         -L {root}/usr/share/seabios \"$@\"\n"
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    every_configuration_is_accepted(Release::unpacked("10.0", program)).await;
+}

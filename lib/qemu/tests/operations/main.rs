@@ -1,0 +1,12 @@
+//! Operations on machines that run, with guests that say what they see. Translated (TCG), so that it runs on every host.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test program: helpers beside the tests fail and report alike"
+)]
+
+mod block;
+mod guest;
+mod plug;
+mod small;
+mod snapshot;

@@ -1,0 +1,134 @@
+//! Reset, keys, pictures, the balloon, panic, pinning.
+
+use crate::guest::{Guest, LONG, boot_disk, config, missing};
+use qemu::config::{Gpu, Panic, PanicAction, PanicModel};
+use qemu::vm::{OperationError, Picture};
+use std::{fs, time::Duration};
+
+/// Says `!` on the serial line (which is where dx points), then whatever is typed; `p` panics.
+const TYPEWRITER: &[u8] = &[
+    0xb0, b'!', 0xee, // mov al, '!'; out dx, al
+    0x31, 0xc0, 0xcd, 0x16, // xor ax, ax; int 0x16
+    0x3c, b'p', 0x74, 0x03, // cmp al, 'p'; je +3
+    0xee, 0xeb, 0xf5, // out dx, al; jmp -11
+    0xba, 0x05, 0x05, 0xb0, 0x01, 0xee, // mov dx, 0x505; mov al, 1; out dx, al
+    0xf4, 0xeb, 0xfd, // hlt; jmp -3
+];
+
+#[tokio::test]
+async fn keys_arrive_pictures_show_and_a_reset_begins_anew() {
+    let test = "keys_arrive_pictures_show_and_a_reset_begins_anew";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut machine = config().disk(boot_disk(directory.path(), TYPEWRITER));
+    machine.display.gpus = vec![Gpu::Std];
+    let mut guest = Guest::start(directory.path(), machine).await;
+    guest.until("!").await;
+    let moment = Duration::from_millis(50);
+    for key in ["a", "7"] {
+        guest.vm.send_keys(&[key], moment).await.unwrap();
+        guest.until(key).await;
+    }
+    guest.vm.send_keys(&["shift", "b"], moment).await.unwrap();
+    guest.until("B").await;
+    let unknown = guest.vm.send_keys(&["no-such-key"], moment).await.unwrap_err();
+    assert!(matches!(unknown, OperationError::Qmp { .. }), "{unknown:?}");
+    for (name, picture, magic) in
+        [("a, b.png", Picture::Png, &b"\x89PNG\r\n"[..]), ("screen.ppm", Picture::Ppm, b"P6")]
+    {
+        let file = directory.path().join(name);
+        guest.vm.screenshot(&file, picture).await.unwrap();
+        assert!(fs::read(&file).unwrap().starts_with(magic), "{name}");
+    }
+    guest.vm.reset().await.unwrap();
+    guest.until("!").await;
+    guest.quit().await;
+}
+
+#[tokio::test]
+async fn a_panic_is_told_and_the_machine_does_as_configured() {
+    let test = "a_panic_is_told_and_the_machine_does_as_configured";
+    if missing(test, false) {
+        return;
+    }
+    for (action, state) in [
+        (PanicAction::Pause, qmp::commands::RunState::GuestPanicked),
+        (PanicAction::Poweroff, qmp::commands::RunState::Shutdown),
+        (PanicAction::None, qmp::commands::RunState::Running),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut machine = config().disk(boot_disk(directory.path(), TYPEWRITER));
+        machine.panic = Some(Panic { model: PanicModel::Isa, action });
+        let mut guest = Guest::start(directory.path(), machine).await;
+        guest.until("!").await;
+        guest.vm.send_keys(&["p"], Duration::from_millis(20)).await.unwrap();
+        let mut status = guest.vm.watch();
+        let told = status.wait_for(|status| status.panics == 1 && status.run_state == state);
+        let told = tokio::time::timeout(LONG, told).await.map(|told| told.is_ok());
+        assert_eq!(told, Ok(true), "{action:?}: {:?}", guest.vm.status());
+        guest.quit().await;
+    }
+}
+
+#[tokio::test]
+async fn the_balloon_is_awaited_and_the_guest_tells_of_its_memory() {
+    let test = "the_balloon_is_awaited_and_the_guest_tells_of_its_memory";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut guest = Guest::linux(directory.path(), config()).await;
+    guest.vm.poll_guest_memory(Duration::from_secs(1)).await.unwrap();
+    let target = 160 << 20;
+    assert_eq!(guest.vm.balloon(target, LONG).await.unwrap(), target);
+    guest.run("true").await;
+    let told = tokio::time::timeout(LONG, async {
+        loop {
+            let memory = guest.vm.guest_memory().await.unwrap();
+            if memory.at > 0 {
+                return memory;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let memory = told.await.unwrap();
+    assert!(memory.free.is_some_and(|free| free > 0 && free < 192 << 20), "{memory:?}");
+    // More than the guest can be without.
+    let moment = Duration::from_millis(200);
+    let silent = guest.vm.balloon(192 << 20, LONG).await;
+    assert_eq!(silent.unwrap(), 192 << 20);
+    guest.vm.pause().await.unwrap();
+    let silent = guest.vm.balloon(target, moment).await.unwrap_err();
+    assert!(matches!(silent, OperationError::GuestSilent { .. }), "{silent:?}");
+    guest.quit().await;
+}
+
+#[tokio::test]
+async fn virtual_cpus_stay_on_their_host_cpus() {
+    let test = "virtual_cpus_stay_on_their_host_cpus";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut machine = config();
+    machine.cpu.count = 2;
+    let guest = Guest::paused(directory.path(), machine).await;
+    let cpus = guest.vm.vcpus().await.unwrap();
+    assert_eq!(cpus.iter().map(|cpu| cpu.index).collect::<Vec<_>>(), [0, 1]);
+    assert_ne!(cpus[0].thread, cpus[1].thread);
+    let allowed = |index: usize| {
+        let status = fs::read_to_string(format!("/proc/{}/status", cpus[index].thread)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+        line.trim().to_owned()
+    };
+    let before = allowed(1);
+    guest.vm.pin_vcpu(0, &[0]).await.unwrap();
+    assert_eq!((allowed(0), allowed(1)), ("0".to_owned(), before));
+    for (index, host) in [(7, 0), (0, 1000), (0, usize::MAX)] {
+        let error = guest.vm.pin_vcpu(index, &[host]).await.unwrap_err();
+        assert!(matches!(error, OperationError::Unknown { .. } | OperationError::Host { .. }), "{error:?}");
+    }
+    guest.quit().await;
+}

@@ -1,0 +1,128 @@
+//! The process, its logs, its end, and what its program can do.
+
+use super::*;
+use qemu::{Ladder, Logs, Rung};
+
+/// A program that tells how it was started and ends.
+#[tokio::test]
+async fn signals_masks_and_limits_are_not_inherited() {
+    let directory = scratch();
+    let binary = program(
+        directory.path(),
+        "grep -E 'SigIgn|SigBlk|Umask' /proc/self/status >&2; cat /proc/self/limits >&2; exit 3",
+    );
+    let mut spec = StartSpec { binary, ..spec(directory.path(), config()) };
+    (spec.limits.open_files, spec.limits.locked_bytes) = (4096, Some(1 << 20));
+    let Err(StartError::Ended { message, .. }) = start(spec).await.map(drop) else { panic!("it ends") };
+    let field = |name: &str| -> Vec<String> {
+        let line =
+            message.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{message}"));
+        line.split_ascii_whitespace().map(str::to_owned).collect()
+    };
+    assert_eq!((field("SigIgn:"), field("SigBlk:")), (vec!["0".repeat(16)], vec!["0".repeat(16)]));
+    assert_eq!(field("Umask:"), ["0077"]);
+    assert_eq!(field("Max core file size")[..2], ["0", "0"]);
+    assert_eq!(field("Max open files")[..2], ["4096", "4096"]);
+    assert_eq!(field("Max locked memory")[..2], ["1048576", "1048576"]);
+}
+
+#[tokio::test]
+async fn logs_are_where_they_were_asked_for_and_a_later_manager_finds_them() {
+    if qemu_missing("logs_are_where_they_were_asked_for_and_a_later_manager_finds_them") {
+        return;
+    }
+    let directory = scratch();
+    let mut spec = spec(directory.path(), config());
+    let at = |name: &str| directory.path().join(name);
+    spec.logs = Logs { qemu: Some(at("q, 1.log")), console: Some(at("c, 1.log")) };
+    let (vm, tasks) = started(spec).await;
+    let record = vm.record().clone();
+    assert_eq!((&record.qemu_log, &record.console_log), (&at("q, 1.log"), &at("c, 1.log")));
+    assert_eq!(fs::read_link(directory.path().join("run/qemu.log")).unwrap(), at("q, 1.log"));
+    drop((vm, tasks));
+    fs::remove_file(directory.path().join("run").join(qemu::Record::FILE)).unwrap();
+    let found = qemu::Record::find(record.uuid, &directory.path().join("run")).unwrap().unwrap();
+    assert_eq!(found, record);
+    let Adoption::Adopted(vm, _) = adopt(found, LONG, Supervision::default()).await.unwrap() else {
+        panic!("not adopted");
+    };
+    vm.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_machine_ends_by_the_first_rung_that_does() {
+    if qemu_missing("a_machine_ends_by_the_first_rung_that_does") {
+        return;
+    }
+    let moment = Duration::from_millis(100);
+    let directory = scratch();
+    let disk = boot_disk(directory.path());
+    let running = || async {
+        let (vm, tasks) =
+            started(spec(directory.path(), Config { disks: vec![disk.clone()], ..config() })).await;
+        let mut console = qemu::socket::connect(&vm.record().console_socket).await.unwrap();
+        vm.resume().await.unwrap();
+        read_banner(&mut console).await;
+        (vm, tasks, console)
+    };
+    // This guest does not know its button.
+    let (vm, _tasks, _console) = running().await;
+    let ended = vm.shutdown(Ladder { button: moment, quit: LONG, ..Ladder::default() }).await.unwrap();
+    assert_eq!(ended, (Rung::Quit, Exit::Code(0)));
+    // It powers off when something inside is asked.
+    let (vm, _tasks, mut console) = running().await;
+    let ask = Box::pin(async move { console.write_all(b"p").await.unwrap() });
+    let ladder = Ladder { button: moment, agent: Some((ask, LONG)), quit: LONG, ..Ladder::default() };
+    assert_eq!(vm.shutdown(ladder).await.unwrap(), (Rung::Agent, Exit::Code(0)));
+    // A stopped process hears neither its monitor nor a signal that can wait.
+    let (vm, _tasks, _console) = running().await;
+    signal(&vm, rustix::process::Signal::STOP);
+    let ladder = Ladder { button: moment, agent: None, quit: moment, terminate: moment };
+    assert_eq!(vm.shutdown(ladder).await.unwrap(), (Rung::Kill, Exit::Signal(9)));
+}
+
+#[tokio::test]
+async fn a_program_tells_what_it_can_do_once_per_file() {
+    if qemu_missing("a_program_tells_what_it_can_do_once_per_file") {
+        return;
+    }
+    let cache = qemu::BinaryCache::default();
+    let can = cache.capabilities(Path::new(BINARY)).await.unwrap();
+    let binary = cache.inspect(Path::new(BINARY)).await.unwrap();
+    assert_eq!(can.version, binary.version);
+    assert!(can.build_id.as_ref().is_some_and(|id| id.len() >= 16), "{:?}", can.build_id);
+    for what in [
+        "cont",
+        "blockdev-add/driver=qcow2",
+        "blockdev-add+qcow2/lazy-refcounts",
+        "query-status>running",
+        "query-cpus-fast>thread-id",
+        "event:DEVICE_DELETED/path",
+        "event:SHUTDOWN/reason=guest-panic",
+        "device:virtio-blk-pci",
+        "device:virtio-blk-pci.iothread",
+        "device:pcie-root-port.chassis",
+    ] {
+        assert!(can.has(what), "{what}");
+    }
+    for what in
+        ["no-such-command", "blockdev-add/driver=no-such", "device:no-such", "device:virtio-blk-pci.no-such"]
+    {
+        assert!(!can.has(what), "{what}");
+    }
+    // What came after 7.2 is told by the program, not by its version.
+    let later = can.version.major > 8;
+    assert_eq!(can.has("migrate/channels"), later);
+    let q35 = can.machines.iter().find(|machine| machine.name == binary.q35).unwrap();
+    assert_eq!((q35.alias.as_deref(), q35.plugs_cpus), (Some("q35"), true));
+    assert!(can.cpus.iter().any(|cpu| cpu.name == "max"));
+    let again = cache.capabilities(Path::new(BINARY)).await.unwrap();
+    assert!(std::sync::Arc::ptr_eq(&can, &again));
+    // Another file is another program, whatever it does.
+    let directory = scratch();
+    let script = program(directory.path(), &format!("exec {BINARY} \"$@\""));
+    let other = cache.capabilities(&script).await.unwrap();
+    assert_eq!((other.build_id.as_ref(), other.devices.len()), (None, can.devices.len()));
+    let foreign = cache.capabilities(Path::new("/bin/true")).await.unwrap_err();
+    assert!(foreign.to_string().contains("/bin/true"), "{foreign}");
+}

@@ -1,0 +1,160 @@
+//! Files in the guest, moved in pieces: memory is bounded by a piece, whatever the size of the file.
+
+use super::{
+    Agent, AgentError,
+    commands::{FileClose, FileFlush, FileOpen, FileRead, FileSeek, FileWrite, Whence},
+};
+use base64::{DecodeError, Engine as _, engine::general_purpose::STANDARD};
+use std::io;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+/// Why a file did not arrive.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// The guest's side.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// A piece is not what the agent says that it is.
+    #[error("a piece of the file did not arrive whole")]
+    Piece(#[source] DecodeError),
+    /// This side.
+    #[error("this side of the copy failed")]
+    Local(#[source] io::Error),
+    /// The guest took less than it was given and does not say why; its disk may be full.
+    #[error("the guest took {taken} of {given} bytes")]
+    Short {
+        /// Bytes that it took.
+        taken: usize,
+        /// Bytes that it was given.
+        given: usize,
+    },
+}
+
+/// An open file in the guest. Dropped, it is closed when the agent gets round to it; [`GuestFile::close`] tells how that went.
+#[derive(Debug)]
+pub struct GuestFile {
+    agent: Agent,
+    handle: i64,
+    open: bool,
+}
+
+impl GuestFile {
+    /// The next piece, of at most [`PIECE`] bytes; empty at the end.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub async fn read(&self) -> Result<Vec<u8>, FileError> {
+        let count = Some(i64::try_from(PIECE).unwrap_or(i64::MAX));
+        let piece = self.agent.call(&FileRead { handle: self.handle, count }).await?;
+        STANDARD.decode(piece.buf_b64).map_err(FileError::Piece)
+    }
+
+    /// Writes all of the bytes, in pieces.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub async fn write(&self, bytes: &[u8]) -> Result<(), FileError> {
+        for piece in bytes.chunks(PIECE) {
+            let write = FileWrite { handle: self.handle, buf_b64: STANDARD.encode(piece), count: None };
+            let taken = usize::try_from(self.agent.call(&write).await?.count).unwrap_or_default();
+            if taken != piece.len() {
+                return Err(FileError::Short { taken, given: piece.len() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes to a place, counted from the beginning.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub async fn seek(&self, offset: i64) -> Result<(), AgentError> {
+        let seek = FileSeek { handle: self.handle, offset, whence: Whence::Set };
+        self.agent.call(&seek).await.map(drop)
+    }
+
+    /// Closes it; what was written is then with the guest's kernel.
+    ///
+    /// # Errors
+    /// [`AgentError`]; the last bytes may be lost then.
+    pub async fn close(mut self) -> Result<(), AgentError> {
+        let flushed = self.agent.call(&FileFlush { handle: self.handle }).await;
+        self.open = false;
+        let closed = self.agent.call(&FileClose { handle: self.handle }).await;
+        flushed.and(closed).map(drop)
+    }
+}
+
+impl Drop for GuestFile {
+    fn drop(&mut self) {
+        if self.open {
+            self.agent.launch(&FileClose { handle: self.handle });
+        }
+    }
+}
+
+/// Bytes of a file in one message: 256 KiB. Base64 makes 342 KiB of it.
+pub const PIECE: usize = 256 * 1024;
+
+impl Agent {
+    /// Opens a file in the guest; `mode` is that of `fopen`, such as `r`, `w` or `a+`.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub async fn open(&self, path: impl Into<String>, mode: &str) -> Result<GuestFile, AgentError> {
+        let open = FileOpen { path: path.into(), mode: Some(mode.to_owned()) };
+        let handle = self.call(&open).await?;
+        Ok(GuestFile { agent: self.clone(), handle, open: true })
+    }
+
+    /// Copies a file out of the guest; answers its size.
+    ///
+    /// # Errors
+    /// [`FileError`]; what was written so far stays written.
+    pub async fn download(
+        &self,
+        path: impl Into<String>,
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<u64, FileError> {
+        let file = self.open(path, "r").await?;
+        let mut total = 0;
+        loop {
+            let piece = file.read().await?;
+            if piece.is_empty() {
+                break;
+            }
+            to.write_all(&piece).await.map_err(FileError::Local)?;
+            total += piece.len() as u64;
+        }
+        to.flush().await.map_err(FileError::Local)?;
+        file.close().await?;
+        Ok(total)
+    }
+
+    /// Copies into a file in the guest, which is made, or emptied before; answers its size.
+    ///
+    /// # Errors
+    /// [`FileError`]; the file is then incomplete.
+    pub async fn upload(
+        &self,
+        path: impl Into<String>,
+        from: &mut (impl AsyncRead + Unpin),
+    ) -> Result<u64, FileError> {
+        let file = self.open(path, "w").await?;
+        let mut piece = Vec::with_capacity(PIECE);
+        let mut total = 0;
+        loop {
+            piece.clear();
+            let count = from.take(PIECE as u64).read_to_end(&mut piece).await.map_err(FileError::Local)?;
+            if count == 0 {
+                break;
+            }
+            file.write(&piece).await?;
+            total += count as u64;
+        }
+        file.close().await?;
+        Ok(total)
+    }
+}

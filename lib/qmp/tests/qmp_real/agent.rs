@@ -1,0 +1,244 @@
+//! The agent in a Linux guest of a real QEMU: what must not be tried on a developer's own machine.
+use crate::support::{Connected, LONG, Qemu};
+use qmp::{
+    Filter,
+    agent::{
+        self, Agent, AgentError, End, Options, Patience, Program,
+        commands::{
+            FreezeStatus, FsfreezeFreeze, FsfreezeStatus, GetHostName, GetOsinfo, GetTime, Ping, SetTime,
+            Shutdown, ShutdownMode,
+        },
+    },
+    commands::Cont,
+};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::task::JoinSet;
+
+/// Booting under TCG takes seconds, on a busy machine many.
+const BOOT: Duration = Duration::from_secs(180);
+
+/// The first process. `freezer` stands for what else runs in a guest: it writes without an end.
+const INIT: &str = "#!/bin/sh
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmpfs /run
+while read -r module; do insmod \"/lib/modules/$module\"; done </lib/modules/order
+hostname agent.example
+mkdir -p /data
+mount -t ext4 /dev/vda /data
+port() {
+    while :; do
+        for at in /sys/class/virtio-ports/*; do
+            read -r name <\"$at/name\" && [ \"$name\" = \"$1\" ] && echo \"/dev/${at##*/}\" && return
+        done
+        sleep 0.1
+    done
+}
+(n=0; while :; do n=$((n + 1)); echo $n >/data/counter; done) &
+exec /agent/loader --library-path /agent /agent/qemu-ga -m virtio-serial -p \"$(port org.qemu.guest_agent.0)\" -t /run -f /run/agent.pid
+";
+
+/// A file of an archive of the kernel's own form (`newc`, Documentation/driver-api/early-userspace/buffer-format.rst).
+fn entry(archive: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
+    let size = u32::try_from(content.len()).unwrap();
+    let length = u32::try_from(name.len() + 1).unwrap();
+    let fields = [0, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, length, 0];
+    archive.extend_from_slice(b"070701");
+    archive.extend(fields.iter().flat_map(|field| format!("{field:08x}").into_bytes()));
+    for part in [[name.as_bytes(), &[0]].concat().as_slice(), content] {
+        archive.extend_from_slice(part);
+        archive.resize(archive.len().next_multiple_of(4), 0);
+    }
+}
+
+/// The demo guest's files, with the agent and what it is linked with on top.
+fn initrd(base: &Path, agent: &Path) -> Vec<u8> {
+    let mut archive = std::fs::read(base).unwrap();
+    archive.resize(archive.len().next_multiple_of(4), 0);
+    entry(&mut archive, "init", 0o100_755, INIT.as_bytes());
+    // What the agent starts to end the guest, and to tell the time to its clock.
+    entry(&mut archive, "sbin", 0o040_755, &[]);
+    entry(&mut archive, "sbin/hwclock", 0o100_755, b"#!/bin/sh\n");
+    entry(&mut archive, "sbin/shutdown", 0o100_755, b"#!/bin/sh\nexec /bin/poweroff -f\n");
+    entry(&mut archive, "agent", 0o040_755, &[]);
+    entry(&mut archive, "agent/qemu-ga", 0o100_755, &std::fs::read(agent).unwrap());
+    let linked = Command::new("ldd").arg(agent).output().unwrap();
+    for line in String::from_utf8(linked.stdout).unwrap().lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            [name, "=>", path, _] => {
+                entry(&mut archive, &format!("agent/{name}"), 0o100_755, &std::fs::read(path).unwrap());
+            }
+            [path, _] if path.starts_with('/') => {
+                entry(&mut archive, "agent/loader", 0o100_755, &std::fs::read(path).unwrap());
+            }
+            _ => {}
+        }
+    }
+    entry(&mut archive, "TRAILER!!!", 0, &[]);
+    archive
+}
+
+fn target(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target").join(path)
+}
+
+struct Guest {
+    qemu: Qemu,
+    monitor: Connected,
+    agent: Agent,
+    _driver: JoinSet<Arc<qmp::CloseReason>>,
+    _files: tempfile::TempDir,
+}
+
+/// The guest, whose agent has answered; or a line that says why there is none.
+async fn guest(test: &str, patience: Patience) -> Option<Guest> {
+    let (kernel, base) = (target("demo/vmlinuz"), target("demo/initrd.img"));
+    let program = target("unpacked/qemu-guest-agent/usr/sbin/qemu-ga");
+    for (file, command) in [(&kernel, "demo-image"), (&base, "demo-image"), (&program, "test")] {
+        if !file.exists() {
+            println!("not run: {test}: {} is missing (cargo xtask {command})", file.display());
+            return None;
+        }
+    }
+    let files = tempfile::tempdir().unwrap();
+    let at = |name: &str| files.path().join(name);
+    std::fs::write(at("initrd"), initrd(&base, &program)).unwrap();
+    std::fs::File::create(at("disk")).unwrap().set_len(32 << 20).unwrap();
+    let made = Command::new("mke2fs").args(["-q", "-t", "ext4"]).arg(at("disk")).status();
+    if !made.is_ok_and(|status| status.success()) {
+        println!("not run: {test}: mke2fs (Debian package e2fsprogs)");
+        return None;
+    }
+    let channel = tokio::net::UnixListener::bind(at("channel")).unwrap();
+    let text = |name: &str| at(name).to_str().unwrap().to_owned();
+    let kernel = kernel.to_str().unwrap().to_owned();
+    let disk = format!("if=none,id=disk,format=raw,file={}", text("disk"));
+    let socket = format!("socket,id=agent,path={}", text("channel"));
+    let console = format!("file:{}", text("console"));
+    let initrd = text("initrd");
+    #[rustfmt::skip]
+    let arguments = [
+        "-m", "192", "-kernel", &kernel, "-initrd", &initrd, "-append", "console=ttyS0 quiet panic=-1",
+        "-serial", &console, "-drive", &disk, "-device", "virtio-blk-pci,drive=disk", "-chardev", &socket,
+        "-device", "virtio-serial-pci", "-device", "virtserialport,id=port,chardev=agent,name=org.qemu.guest_agent.0",
+    ];
+    let (qemu, monitor) = Qemu::with_client(test, &arguments).await?;
+    let (stream, _) = channel.accept().await.unwrap();
+    let (agent, driver) = agent::agent(stream, Options { patience, ..Options::default() });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(driver);
+
+    // Ports without an id raise no event. The guest stands still: nobody answers, and nothing is left lying in the channel for an agent of later.
+    let absent = agent.call(&Shutdown { mode: None }).await.unwrap_err();
+    assert!(matches!(absent, AgentError::Absent { .. }), "{absent}");
+    let mut ports = monitor.client.subscribe(Filter::Names(&["VSERPORT_CHANGE"]), 16);
+    monitor.client.call(&Cont {}).await.unwrap();
+    let opened = tokio::time::timeout(BOOT, ports.next()).await;
+    if opened.is_err() {
+        panic!("no agent: {}", String::from_utf8_lossy(&std::fs::read(at("console")).unwrap()));
+    }
+    let present = async {
+        while let Err(error) = agent.call(&Ping {}).await {
+            assert!(matches!(error, AgentError::Absent { .. }), "{error}");
+        }
+    };
+    tokio::time::timeout(BOOT, present).await.unwrap();
+    Some(Guest { qemu, monitor, agent, _driver: tasks, _files: files })
+}
+
+impl Guest {
+    /// What the guest's writer has written last.
+    async fn counter(&self) -> u64 {
+        loop {
+            let mut content = Vec::new();
+            self.agent.download("/data/counter", &mut content).await.unwrap();
+            // The file is empty for a moment each time.
+            if let Ok(count) = String::from_utf8(content).unwrap().trim().parse() {
+                return count;
+            }
+        }
+    }
+
+    async fn frozen(&self) -> bool {
+        self.agent.call(&FsfreezeStatus {}).await.unwrap() == FreezeStatus::Frozen
+    }
+}
+
+#[tokio::test]
+async fn file_systems_freeze_and_always_thaw_and_the_guest_powers_off() {
+    let test = "file_systems_freeze_and_always_thaw_and_the_guest_powers_off";
+    let patience = Patience { agent: Duration::from_secs(2), ..Patience::default() };
+    let Some(guest) = guest(test, patience).await else { return };
+    let agent = &guest.agent;
+    assert_eq!(agent.call(&GetHostName {}).await.unwrap().host_name, "agent.example");
+    assert!(agent.call(&GetOsinfo {}).await.unwrap().kernel_release.is_some());
+
+    // Thawed by hand. Meanwhile nothing that could hang is sent, and the guest's own writer stands.
+    let before = guest.counter().await;
+    let frozen = agent.freeze(None, LONG).await.unwrap();
+    assert!(frozen.count() >= 1, "{frozen:?}");
+    assert!(guest.frozen().await);
+    let refused = agent.open("/data/counter", "w").await.unwrap_err();
+    assert!(matches!(refused, AgentError::Frozen { .. }), "{refused}");
+    let twice = agent.freeze(None, LONG).await.unwrap_err();
+    assert!(matches!(twice, AgentError::Frozen { .. }), "{twice}");
+    assert_eq!(frozen.thaw().await.unwrap(), 1);
+    assert!(!guest.frozen().await);
+    while guest.counter().await <= before {}
+
+    // Dropped.
+    let frozen = agent.freeze(Some(vec!["/data".to_owned()]), LONG).await.unwrap();
+    assert!(guest.frozen().await);
+    drop(frozen);
+    assert!(!guest.frozen().await);
+
+    // Forgotten: the limit thaws, and whoever thought that it was still frozen is told.
+    let frozen = agent.freeze(None, Duration::from_millis(100)).await.unwrap();
+    while guest.frozen().await {}
+    let over = frozen.thaw().await.unwrap_err();
+    assert!(matches!(over, AgentError::FreezeOver), "{over}");
+
+    // The call is given up at any time: it was not sent, or it is thawed.
+    for milliseconds in [0, 1, 5, 20, 60] {
+        let freeze = agent.freeze(None, LONG);
+        drop(tokio::time::timeout(Duration::from_millis(milliseconds), freeze).await);
+        assert!(!guest.frozen().await, "given up after {milliseconds} ms");
+    }
+
+    // Frozen behind our back, as by a manager that died.
+    agent.call(&FsfreezeFreeze {}).await.unwrap();
+    assert_eq!(agent.thaw_leftover().await.unwrap(), 1);
+    assert_eq!(agent.thaw_leftover().await.unwrap(), 0);
+
+    // A command that takes longer than was waited is not answered into the next one's place.
+    let sleep = Program::new("/bin/sleep").arg("0.3");
+    let slow = agent.exec(&sleep);
+    assert!(tokio::time::timeout(Duration::from_millis(50), slow).await.is_err());
+    let echo = agent.exec(&Program::new("/bin/echo").arg("here")).await.unwrap();
+    assert_eq!((echo.end, echo.stdout), (End::Status(0), b"here\n".to_vec()));
+    let time = agent.call(&GetTime {}).await.unwrap();
+    agent.call(&SetTime { time: Some(u64::try_from(time).unwrap() + 3_600_000_000_000) }).await.unwrap();
+    assert!(agent.call(&GetTime {}).await.unwrap() > time + 3_000_000_000_000);
+
+    // Refused, then accepted: neither is answered by the agent itself.
+    let mode = Some(ShutdownMode::Unknown("sideways".to_owned()));
+    let refused = agent.call(&Shutdown { mode }).await.unwrap_err();
+    assert!(refused.refusal().is_some(), "{refused}");
+    let off = guest.monitor.client.waiter(|event| event.name == "SHUTDOWN");
+    match agent.call(&Shutdown { mode: None }).await {
+        // Accepted, or the guest was quicker.
+        Ok(_) | Err(AgentError::Late { .. } | AgentError::Closed { .. }) => {}
+        Err(error) => panic!("{error}"),
+    }
+    let off = tokio::time::timeout(LONG, off).await.unwrap().unwrap();
+    assert_eq!(off.data["reason"], "guest-shutdown");
+    drop(guest.qemu);
+}

@@ -1,0 +1,130 @@
+//! What goes wrong on a monitor, on the real one.
+
+use crate::support::{Connected, LONG, Qemu};
+use qmp::{
+    CallError, Options,
+    commands::{HumanMonitorCommand, QueryQmpSchema, QueryStatus, QueryVersion},
+    deadline::Deadlines,
+    open,
+};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+#[tokio::test]
+async fn a_second_user_of_a_monitor_waits_and_is_served_when_the_first_leaves() {
+    let test = "a_second_user_of_a_monitor_waits_and_is_served_when_the_first_leaves";
+    let arguments = ["-qmp", "unix:DIR/second,server=on,wait=off"];
+    let Some((qemu, _monitor)) = Qemu::with_client(test, &arguments).await else { return };
+    let path = qemu.path("second");
+    let connect = || open::unix(&path, Options::default());
+    let first = Connected::new(connect().await.unwrap());
+    first.client.ready().await.unwrap();
+    // Its connection succeeds; nobody greets.
+    let second = Connected::new(connect().await.unwrap());
+    let greeted = tokio::time::timeout(Duration::from_millis(100), second.client.ready()).await;
+    assert!(greeted.is_err(), "{greeted:?}");
+    // The queue is short, and full is not refused but "try again": the caller hears at once and does not hang.
+    let mut queued = Vec::new();
+    let full = loop {
+        match tokio::time::timeout(LONG, connect()).await.expect("an answer at once") {
+            Ok(connection) => queued.push(connection),
+            Err(error) => break error,
+        }
+        assert!(queued.len() < 20, "the queue has no end");
+    };
+    assert_eq!(full.kind(), std::io::ErrorKind::WouldBlock, "{full}");
+    drop(queued);
+    drop(first);
+    tokio::time::timeout(LONG, second.client.ready()).await.unwrap().unwrap();
+    second.client.call(&QueryStatus {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn calls_that_nobody_waits_for_any_more_do_not_fill_qemu() {
+    let test = "calls_that_nobody_waits_for_any_more_do_not_fill_qemu";
+    let Some((qemu, connected)) = Qemu::with_client(test, &[]).await else { return };
+    let client = &connected.client;
+    // A reader that stops lets QEMU keep every reply: 57 MB for 277 schemas. Here each call is dropped, and the replies are read.
+    let round = async || {
+        for _ in 0..300 {
+            let call = client.call(&QueryQmpSchema {});
+            assert!(tokio::time::timeout(Duration::ZERO, call).await.is_err());
+        }
+        // Those that were not written never are; the written ones are answered before this.
+        client.call(&QueryVersion {}).await.unwrap();
+        resident(qemu.pid())
+    };
+    let first = round().await;
+    let second = round().await;
+    assert!(second < first + 24 * 1024, "QEMU grew from {first} to {second} KiB");
+    assert!(client.counters().late_replies < 300, "{:?}", client.counters());
+}
+
+/// In KiB.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn members(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        other => panic!("no object: {other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_blocks_the_monitor_costs_its_own_deadline_and_yank_ends_it() {
+    let test = "a_command_that_blocks_the_monitor_costs_its_own_deadline_and_yank_ends_it";
+    // A server of disks that will stop answering.
+    let disk = r#"{"driver":"null-co","node-name":"disk","size":1048576,"read-zeroes":true}"#;
+    let Some((server, exporter)) = Qemu::with_client(test, &["-blockdev", disk]).await else { return };
+    let socket = server.path("nbd").to_str().unwrap().to_owned();
+    let address = json!({"addr": {"type": "unix", "data": {"path": socket}}});
+    exporter.client.execute("nbd-server-start", members(address)).await.unwrap();
+    let export = json!({"type": "nbd", "id": "export", "node-name": "disk"});
+    exporter.client.execute("block-export-add", members(export)).await.unwrap();
+
+    let Some((_qemu, stream)) = Qemu::start(test, &[]).await else { return };
+    let deadlines = Deadlines { query: Some(Duration::from_millis(100)), ..Deadlines::all(None) };
+    let connected = Connected::new(qmp::client_unix(stream, Options { deadlines, ..Options::default() }));
+    let client = &connected.client;
+    client.ready().await.unwrap();
+    let remote = json!({
+        "driver": "nbd",
+        "node-name": "remote",
+        "server": {"type": "unix", "path": socket},
+        "export": "disk",
+        "read-only": true,
+    });
+    client.execute("blockdev-add", members(remote)).await.unwrap();
+    server.signal(rustix::process::Signal::STOP);
+    let read =
+        HumanMonitorCommand { command_line: "qemu-io remote \"read 0 512\"".to_owned(), cpu_index: None };
+    let mut read = std::pin::pin!(client.call(&read));
+    // The read is sent first.
+    let late = tokio::select! {
+        biased;
+        outcome = &mut read => panic!("nobody can have read this: {outcome:?}"),
+        late = client.call(&QueryStatus {}) => late.unwrap_err(),
+    };
+    assert!(matches!(late, CallError::Deadline { .. }), "{late}");
+    let yank = json!({"instances": [{"type": "block-node", "node-name": "remote"}]});
+    tokio::time::timeout(LONG, client.execute_oob("yank", members(yank))).await.unwrap().unwrap();
+    tokio::time::timeout(LONG, read).await.unwrap().unwrap();
+    let status = client.with_deadline(Some(LONG)).call(&QueryStatus {}).await.unwrap();
+    assert!(!status.running, "the connection is as it was");
+    assert_eq!(client.counters().late_replies, 1);
+}
+
+#[tokio::test]
+async fn a_large_reply_is_read_whole() {
+    let test = "a_large_reply_is_read_whole";
+    let Some((_qemu, connected)) = Qemu::with_client(test, &[]).await else { return };
+    // The largest that this QEMU has: 200 kB in one line.
+    let schema = connected.client.execute("query-qmp-schema", Map::new()).await.unwrap();
+    assert!(schema.to_string().len() > 150_000);
+    let help = HumanMonitorCommand { command_line: "help".to_owned(), cpu_index: None };
+    assert!(connected.client.call(&help).await.unwrap().len() > 10_000);
+}

@@ -1,0 +1,13 @@
+//! The client against the installed QEMU: what only the real one can show.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test program: helpers beside the tests fail and report alike"
+)]
+
+mod agent;
+mod descriptors;
+mod faults;
+mod opening;
+mod sharing;
+mod support;

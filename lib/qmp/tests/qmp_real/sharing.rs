@@ -1,0 +1,199 @@
+//! One monitor of a real QEMU for several users, and a session with it written down and played again.
+
+use crate::support::{Connected, LONG, Qemu};
+use qmp::{
+    Client, Filter, Options,
+    commands::{Cont, QueryName, QueryStatus, QueryVersion, RunState, Stop},
+    scripted::{self, Transcript},
+    share::{Policy, Share, UserEnd},
+};
+use serde_json::{Map, Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream},
+    task::JoinSet,
+};
+
+struct Shared {
+    share: Share,
+    users: JoinSet<UserEnd>,
+}
+
+impl Shared {
+    fn of(client: &Client) -> Self {
+        Self { share: Share::new(client.clone()), users: JoinSet::new() }
+    }
+
+    fn socket(&mut self, policy: Policy) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(1 << 12);
+        let share = self.share.clone();
+        self.users.spawn(async move { share.serve(far, policy).await });
+        near
+    }
+
+    fn user(&mut self, policy: Policy) -> Connected {
+        Connected::new(qmp::client(self.socket(policy), Options::default()))
+    }
+}
+
+#[tokio::test]
+async fn users_of_one_monitor_meet_a_monitor_each() {
+    let test = "users_of_one_monitor_meet_a_monitor_each";
+    let Some((_qemu, owner)) = Qemu::with_client(test, &["-name", "guest"]).await else { return };
+    let mut shared = Shared::of(&owner.client);
+    let (first, second) = (shared.user(Policy::All), shared.user(Policy::Queries));
+    let greeting = first.client.ready().await.unwrap();
+    assert_eq!(greeting, owner.client.ready().await.unwrap());
+    second.client.ready().await.unwrap();
+    let mut seen = [&first, &second, &owner].map(|user| user.client.subscribe(Filter::All, 64));
+
+    // The same ids from all of them, many at once: each gets its own answers.
+    let mut calls = JoinSet::new();
+    for number in 0..60 {
+        let client = [&first, &second, &owner][number % 3].client.clone();
+        calls.spawn(async move {
+            if number % 2 == 0 {
+                assert_eq!(client.call(&QueryName {}).await.unwrap().name.as_deref(), Some("guest"));
+            } else {
+                assert_eq!(client.call(&QueryVersion {}).await.unwrap().qemu.major, 7);
+            }
+        });
+    }
+    while let Some(done) = calls.join_next().await {
+        done.unwrap();
+    }
+    // Not of its own business, and QEMU's own refusal.
+    let refused = second.client.call(&Cont {}).await.unwrap_err();
+    assert!(refused.refusal().unwrap().desc.contains("cont"), "{refused}");
+    let refused = first.client.execute("no-such-command", Map::new()).await.unwrap_err();
+    let own = owner.client.execute("no-such-command", Map::new()).await.unwrap_err();
+    assert_eq!(refused.refusal(), own.refusal());
+
+    first.client.call(&Cont {}).await.unwrap();
+    for events in &mut seen {
+        let event = tokio::time::timeout(LONG, events.next()).await.unwrap().unwrap();
+        assert_eq!(event.name, "RESUME");
+        assert!(event.timestamp.is_some());
+    }
+    // Out of band through the share and through QEMU.
+    let instances = first.client.execute_oob("query-yank", Map::new()).await.unwrap();
+    assert_eq!(instances[0]["type"], "chardev");
+    drop(first);
+    assert!(matches!(shared.users.join_next().await, Some(Ok(UserEnd::Left))));
+    assert!(second.client.call(&QueryStatus {}).await.unwrap().running);
+    owner.client.call(&Stop {}).await.unwrap();
+    drop(owner);
+}
+
+#[tokio::test]
+async fn a_user_with_bare_hands_gets_what_qemu_says() {
+    let test = "a_user_with_bare_hands_gets_what_qemu_says";
+    let Some((_qemu, owner)) = Qemu::with_client(test, &[]).await else { return };
+    let Some((_other, direct)) = Qemu::start(test, &[]).await else { return };
+    let mut shared = Shared::of(&owner.client);
+    let mut answers = Vec::new();
+    // The same bytes to a share and to QEMU itself, all at once.
+    let requests = b"{'execute': 'query-status'}{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"none\"]},\"id\":1}\
+        {\"execute\":\"qmp_capabilities\"}{'execute':'cont','id':{'a':[1]}} {'execute':'query-status','id':'x'}[1]\n\
+        {\"execute\":\"half\xff{\"execute\":\"stop\",\"id\":null}{\"id\":7}{\"execute\":\"query-name\",\"arguments\":3,\"id\":8}\
+        {\"execute\":\"qmp_capabilities\",\"id\":9}{\"exec-oob\":\"query-yank\",\"id\":10}{\"execute\":\"quit\",\"id\":11}";
+    let streams: [Box<dyn Stream>; 2] = [Box::new(shared.socket(Policy::All)), Box::new(direct)];
+    for stream in streams {
+        let mut stream = BufReader::new(stream);
+        stream.write_all(requests).await.unwrap();
+        let mut lines = stream.lines();
+        let mut said = Vec::new();
+        // The last answer is that to `quit`.
+        while said.last().is_none_or(|message: &Value| message["id"] != 11) {
+            let line = tokio::time::timeout(LONG, lines.next_line()).await.unwrap().unwrap().unwrap();
+            said.push(serde_json::from_str::<Value>(&line).unwrap());
+        }
+        answers.push(said);
+    }
+    // Words and times are each one's own.
+    let plain = |messages: &[Value]| -> Vec<Value> {
+        let mut plain = messages.to_vec();
+        for message in &mut plain {
+            if let Some(error) = message.get_mut("error") {
+                error["desc"] = json!("");
+            }
+            message["timestamp"] = json!(0);
+        }
+        plain
+    };
+    assert_eq!(plain(&answers[0]), plain(&answers[1]));
+}
+
+trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {}
+
+impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Stream for S {}
+
+#[tokio::test]
+async fn a_user_who_does_not_read_is_cut_off_and_harms_nobody() {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let monitor = Connected::new(qmp::client(near, Options::default()));
+    let mut server = scripted::Server::new(far);
+    server.greet([7, 2, 0], &["oob"]).await.unwrap();
+    let mut shared = Shared::of(&monitor.client);
+    let mut stuck = shared.socket(Policy::All);
+    stuck.write_all(b"{\"execute\":\"qmp_capabilities\"}").await.unwrap();
+    let reading = shared.user(Policy::All);
+    reading.client.ready().await.unwrap();
+    let mut count = 0;
+    while shared.users.try_join_next().is_none() {
+        server.event("STORM", json!({"n": count, "text": "x".repeat(4096)})).await.unwrap();
+        count += 1;
+        assert!(count < 10_000, "it is never cut off");
+        tokio::task::yield_now().await;
+    }
+    let (status, ()) = tokio::join!(reading.client.call(&QueryStatus {}), async {
+        let request = server.request().await.unwrap();
+        server.answer(&request, json!({"running": false, "status": "paused"})).await.unwrap();
+    });
+    assert_eq!(status.unwrap().status, RunState::Paused);
+}
+
+/// What a test would do with a machine.
+async fn session(client: &Client) -> Vec<Value> {
+    let mut events = client.subscribe(Filter::All, 16);
+    let mut seen = Vec::new();
+    seen.push(json!(client.call(&QueryStatus {}).await.unwrap()));
+    client.call(&Cont {}).await.unwrap();
+    seen.push(json!(events.next().await.unwrap().name));
+    seen.push(client.execute("query-machines", Map::new()).await.unwrap());
+    seen.push(json!(client.execute("nonsense", Map::new()).await.unwrap_err().to_string()));
+    seen
+}
+
+#[tokio::test]
+async fn a_session_is_written_down_and_played_again_however_it_is_cut() {
+    let test = "a_session_is_written_down_and_played_again_however_it_is_cut";
+    let Some((_qemu, stream)) = Qemu::start(test, &[]).await else { return };
+    let (tap, recording) = scripted::tap(stream);
+    let recorded = Connected::new(qmp::client(tap, Options::default()));
+    let expected = session(&recorded.client).await;
+    let text = recording.transcript().to_string();
+    let transcript: Transcript = text.parse().unwrap();
+    assert_eq!(transcript, recording.transcript());
+    assert!(text.lines().any(|line| line.starts_with("< {") && line.contains("RESUME")), "{text}");
+    // A stream that holds few bytes cuts every message at another place.
+    for size in [1, 2, 3, 7, 64, 1 << 16] {
+        let (near, far) = tokio::io::duplex(size);
+        let played = Connected::new(qmp::client(near, Options::default()));
+        let mut server = scripted::Server::new(far);
+        let (seen, played) = tokio::join!(session(&played.client), server.play(&transcript));
+        played.unwrap();
+        assert_eq!(seen, expected, "{size} bytes at a time");
+    }
+    // Another path is noticed.
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let other = Connected::new(qmp::client(near, Options::default()));
+    let mut server = scripted::Server::new(far);
+    let (_, astray) = tokio::join!(
+        async {
+            tokio::time::timeout(std::time::Duration::from_millis(10), other.client.call(&Stop {})).await
+        },
+        server.play(&transcript)
+    );
+    let astray = astray.unwrap_err().to_string();
+    assert!(astray.contains("query-status") && astray.contains("\"stop\""), "{astray}");
+}

@@ -1,0 +1,306 @@
+//! The front-end: it owns the memory and drives the device.
+
+mod queue;
+
+pub use queue::Queue;
+
+use crate::ProtocolFeatures;
+use crate::framing::Framing;
+use crate::front::Request;
+use crate::memory::Memory;
+use crate::payload::{Config, MemoryTable, Region, SingleRegion};
+use crate::session::{Answer, Asking, Negotiated, NotSent, Violation};
+use crate::socket::{Canceller, Socket, SocketError};
+use crate::wire::{HeaderError, Message as _, Reply};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+use thiserror::Error;
+use virtio::features::Features;
+
+/// Why a request brought no answer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// It was not sent.
+    #[error(transparent)]
+    NotSent(#[from] NotSent),
+    /// The connection: [`SocketError::TimedOut`] leaves it usable if the request went out whole, the others do not.
+    #[error("{request}: {error}")]
+    Socket {
+        /// The request.
+        request: &'static str,
+        /// What happened.
+        error: SocketError,
+    },
+    /// What came was no header.
+    #[error("{request}: {error}")]
+    Header {
+        /// The request.
+        request: &'static str,
+        /// What is wrong with it.
+        error: HeaderError,
+    },
+    /// What came was no answer to it.
+    #[error("{request}: {error}")]
+    Violation {
+        /// The request.
+        request: &'static str,
+        /// What is wrong with it.
+        error: Violation,
+    },
+    /// The back-end says that it failed.
+    #[error("the back-end refuses {request} ({code})")]
+    Refused {
+        /// The request.
+        request: &'static str,
+        /// What it said, not 0.
+        code: u64,
+    },
+    /// An earlier call left the connection in the middle of a message.
+    #[error("the connection broke with an earlier call")]
+    Broken,
+    /// The back-end does not offer what the caller cannot do without.
+    #[error("the back-end lacks features that are needed: {missing:?}")]
+    Missing {
+        /// Which.
+        missing: Features,
+    },
+    /// Memory or a descriptor could not be had.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A ring cannot be as it was asked for.
+    #[error(transparent)]
+    Layout(#[from] virtio::memory::LayoutError),
+    /// The memory for rings is used up.
+    #[error("no memory is left for a ring")]
+    Memory,
+}
+
+/// What the front-end wants of a device.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Virtio features that it uses if they are there.
+    pub features: Features,
+    /// Those without which it cannot work.
+    pub required: Features,
+    /// Protocol features that it uses if they are there.
+    pub protocol: ProtocolFeatures,
+}
+
+/// A connection to a back-end. Every call ends after the time that was set, or when it is cancelled.
+///
+/// ```no_run
+/// use std::os::unix::net::UnixStream;
+/// use std::time::Duration;
+/// use vhost_user::ProtocolFeatures;
+/// use vhost_user::frontend::{FrontEnd, Wanted};
+/// use vhost_user::memory::Memory;
+/// use virtio::features::Features;
+///
+/// let stream = UnixStream::connect("/run/disk.sock")?;
+/// let mut device = FrontEnd::new(stream, Duration::from_secs(5))?;
+/// let wanted = Wanted {
+///     features: Features::EVENT_IDX,
+///     required: Features::VERSION_1,
+///     protocol: ProtocolFeatures::MQ | ProtocolFeatures::REPLY_ACK,
+/// };
+/// device.negotiate(wanted)?;
+/// let mut memory = Memory::new(1 << 20)?;
+/// device.add_memory(&memory)?;
+/// let queue = device.start_queue(0, 128, &mut memory)?;
+/// # drop(queue);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct FrontEnd {
+    socket: Socket,
+    asking: Asking<Request>,
+    framing: Framing,
+    timeout: Duration,
+    broken: bool,
+    regions: Vec<(Region, OwnedFd)>,
+}
+
+impl FrontEnd {
+    /// A session on a connected stream, in which each call may take `timeout`.
+    ///
+    /// # Errors
+    /// Those of the system calls.
+    pub fn new(stream: UnixStream, timeout: Duration) -> io::Result<Self> {
+        Ok(Self {
+            socket: Socket::new(stream)?,
+            asking: Asking::default(),
+            framing: Framing::default(),
+            timeout,
+            broken: false,
+            regions: Vec::new(),
+        })
+    }
+
+    /// What ends its calls from another thread.
+    pub fn canceller(&self) -> Canceller {
+        self.socket.canceller()
+    }
+
+    /// What was negotiated.
+    pub const fn negotiated(&self) -> &Negotiated {
+        &self.asking.negotiated
+    }
+
+    /// Sends any request, and waits for its answer if it has one.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn call(
+        &mut self,
+        request: &Request,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<Option<Answer>, CallError> {
+        if self.broken {
+            return Err(CallError::Broken);
+        }
+        let name = request.facts().name;
+        let (bytes, answered) = self.asking.ask(request, descriptors.len())?;
+        self.socket.expire_after(Some(self.timeout))?;
+        let failed = |error| CallError::Socket { request: name, error };
+        if let Err(error) = self.socket.send(&bytes, descriptors) {
+            self.broken = true;
+            return Err(failed(error));
+        }
+        if !answered {
+            return Ok(None);
+        }
+        loop {
+            // Those of calls that timed out come first.
+            let last = self.asking.waiting() == 1;
+            let answer = self.answer(name)?;
+            if !last {
+                continue;
+            }
+            return match answer.reply {
+                Reply::U64(code) if answer.acknowledges && code != 0 => {
+                    Err(CallError::Refused { request: name, code })
+                }
+                _ => Ok(Some(answer)),
+            };
+        }
+    }
+
+    fn answer(&mut self, request: &'static str) -> Result<Answer, CallError> {
+        let mut buffer = [0; 4096];
+        loop {
+            let want = self.framing.want().min(buffer.len());
+            let (count, descriptors) = self.socket.receive(&mut buffer[..want]).map_err(|error| {
+                // After a wait that was too short the next call reads the answer before its own.
+                self.broken = !matches!(error, SocketError::TimedOut);
+                CallError::Socket { request, error }
+            })?;
+            let message = self.framing.feed(&buffer[..count], descriptors);
+            match message {
+                Ok(None) => {}
+                Ok(Some(message)) => {
+                    return self.asking.answered(message).map_err(|error| {
+                        self.broken = true;
+                        CallError::Violation { request, error }
+                    });
+                }
+                Err(error) => {
+                    self.broken = true;
+                    return Err(CallError::Header { request, error });
+                }
+            }
+        }
+    }
+
+    fn number(&mut self, request: &Request) -> Result<u64, CallError> {
+        match self.call(request, &[])?.map(|answer| answer.reply) {
+            Some(Reply::U64(number)) => Ok(number),
+            // The table says that these requests are answered by a number.
+            _ => Err(CallError::Broken),
+        }
+    }
+
+    /// Agrees with the back-end on features, and becomes the owner of the session. Gives what is in use.
+    ///
+    /// # Errors
+    /// [`CallError::Missing`] where the back-end lacks what is required, and those of the calls.
+    pub fn negotiate(&mut self, wanted: Wanted) -> Result<Negotiated, CallError> {
+        let offered = Features::from_bits_retain(self.number(&Request::GetFeatures)?);
+        self.asking.negotiated.offered = offered;
+        let missing = wanted.required.difference(offered);
+        if !missing.is_empty() {
+            return Err(CallError::Missing { missing });
+        }
+        if offered.contains(Features::PROTOCOL_FEATURES) {
+            let offered = self.number(&Request::GetProtocolFeatures)?;
+            let mut protocol = ProtocolFeatures::from_bits_truncate(offered) & wanted.protocol;
+            while let Some((feature, _)) = protocol.contradiction() {
+                protocol.remove(feature);
+            }
+            self.call(&Request::SetProtocolFeatures(protocol.bits()), &[])?;
+            self.asking.negotiated.protocol = protocol;
+        }
+        self.call(&Request::SetOwner, &[])?;
+        let features = offered & (wanted.features | wanted.required | Features::PROTOCOL_FEATURES);
+        self.call(&Request::SetFeatures(features.bits()), &[])?;
+        self.asking.negotiated.features = features;
+        Ok(self.asking.negotiated)
+    }
+
+    /// How many queues the back-end can have: 1 where it does not say. DPDK's back-ends count pairs.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn queues(&mut self) -> Result<u64, CallError> {
+        if !self.asking.negotiated.protocol.contains(ProtocolFeatures::MQ) {
+            return Ok(1);
+        }
+        self.number(&Request::GetQueueNum)
+    }
+
+    /// Reads configuration space.
+    ///
+    /// # Errors
+    /// [`CallError`]; [`CallError::Refused`] where the back-end has no such bytes.
+    pub fn config(&mut self, offset: u32, size: u32) -> Result<Vec<u8>, CallError> {
+        // As many bytes go out as are to come back.
+        let asked = Config { offset, size, flags: 0, bytes: vec![0; size as usize] };
+        let answer = self.call(&Request::GetConfig(asked), &[])?;
+        match answer.map(|answer| answer.reply) {
+            Some(Reply::Config(config)) if config.bytes.len() == size as usize => Ok(config.bytes),
+            _ => Err(CallError::Refused { request: "GET_CONFIG", code: 0 }),
+        }
+    }
+
+    /// Lets the back-end see memory.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn add_memory(&mut self, memory: &Memory) -> Result<(), CallError> {
+        let virtio::memory::Region { address, memory: whole } = memory.region();
+        let region = Region {
+            guest_address: address,
+            size: whole.len() as u64,
+            user_address: address,
+            mmap_offset: 0,
+        };
+        if self.asking.negotiated.protocol.contains(ProtocolFeatures::CONFIGURE_MEM_SLOTS) {
+            let Region { guest_address, size, user_address, mmap_offset } = region;
+            let single = SingleRegion { guest_address, size, user_address, mmap_offset };
+            self.call(&Request::AddMemReg(single), &[memory.descriptor()])?;
+            self.regions.push((region, memory.descriptor().try_clone_to_owned()?));
+            return Ok(());
+        }
+        self.regions.push((region, memory.descriptor().try_clone_to_owned()?));
+        let all = std::mem::take(&mut self.regions);
+        let (regions, descriptors): (Vec<_>, Vec<_>) = all.iter().map(|(it, fd)| (*it, fd.as_fd())).unzip();
+        let sent = self.call(&Request::SetMemTable(MemoryTable { regions }), &descriptors);
+        self.regions = all;
+        if sent.is_err() {
+            self.regions.pop();
+        }
+        sent.map(|_| ())
+    }
+}

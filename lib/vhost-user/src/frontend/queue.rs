@@ -1,0 +1,150 @@
+//! A queue of the device, from the driver's side.
+
+use super::{CallError, FrontEnd};
+use crate::front::Request;
+use crate::memory::Memory;
+use crate::payload::{VringAddress, VringState};
+use crate::wire::Reply;
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::io::{Errno, write};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::Duration;
+use virtio::features::Features;
+use virtio::memory::{PackedMemory, SplitMemory};
+use virtio::ring::Driver;
+use virtio::{Tables, packed, split};
+
+/// Segments that a chain may have where indirect descriptors are in use.
+const TABLE: u16 = 16;
+
+/// A started queue: the ring, and how both sides notify each other.
+pub struct Queue {
+    /// The ring.
+    pub ring: Driver<SplitMemory, PackedMemory>,
+    index: u32,
+    kick: OwnedFd,
+    call: OwnedFd,
+    /// Tells of each call once, so that the counter of `call` need not be read: one system call for a wait in place of two.
+    calls: OwnedFd,
+}
+
+impl Queue {
+    /// Which queue of the device.
+    pub const fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Publishes what was added, and wakes the back-end if it wants that.
+    ///
+    /// # Errors
+    /// That of the eventfd.
+    #[inline]
+    pub fn submit(&mut self) -> io::Result<()> {
+        self.ring.publish();
+        if self.ring.must_kick() { self.kick() } else { Ok(()) }
+    }
+
+    /// Wakes the back-end.
+    ///
+    /// # Errors
+    /// That of the eventfd.
+    pub fn kick(&self) -> io::Result<()> {
+        match write(&self.kick, &1_u64.to_ne_bytes()) {
+            // A counter that is full has not been read yet: the back-end will.
+            Ok(_) | Err(Errno::AGAIN) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until something was used, at most so long; `false`: nothing was.
+    ///
+    /// # Errors
+    /// Those of the system calls.
+    pub fn wait(&mut self, time: Duration) -> io::Result<bool> {
+        if self.ring.want_calls(1) {
+            return Ok(true);
+        }
+        let time = Timespec::try_from(time).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let mut event = [MaybeUninit::uninit()];
+        match epoll::wait(&self.calls, &mut event, Some(&time)) {
+            Ok((called, _)) => Ok(!called.is_empty()),
+            Err(Errno::INTR) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What becomes readable when the back-end calls. Who waits on it reads it, and does not use [`Queue::wait`].
+    pub fn call(&self) -> BorrowedFd<'_> {
+        self.call.as_fd()
+    }
+}
+
+impl FrontEnd {
+    /// Starts queue `index` with `size` entries, whose parts lie in `memory`, which the back-end sees. Packed, event index, indirect and
+    /// in-order are what was negotiated.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn start_queue(&mut self, index: u32, size: u16, memory: &mut Memory) -> Result<Queue, CallError> {
+        let negotiated = self.negotiated().features;
+        let options = negotiated.options();
+        let is_packed = negotiated.contains(Features::RING_PACKED);
+        let bytes = if is_packed { PackedMemory::bytes(size) } else { SplitMemory::bytes(size) };
+        let mut part = |bytes, alignment| memory.part(bytes, alignment).ok_or(CallError::Memory);
+        // Each part has cache lines of its own: the sides write different ones.
+        let [table, driver, device] = [part(bytes[0], 64)?, part(bytes[1], 64)?, part(bytes[2], 64)?];
+        let [descriptors, available, used] = [&table, &driver, &device].map(|it| it.host_address());
+        let ring = if is_packed {
+            Driver::Packed(packed::Driver::new(PackedMemory::new(size, table, driver, device)?, options))
+        } else {
+            Driver::Split(split::Driver::new(SplitMemory::new(size, table, driver, device)?, options))
+        };
+        let ring = if options.indirect {
+            let tables = part(Tables::bytes(size, TABLE), 64)?;
+            let address = tables.host_address();
+            ring.with_tables(Tables::new(tables, address, size, TABLE).ok_or(CallError::Memory)?)
+        } else {
+            ring
+        };
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let (kick, call) =
+            (eventfd(0, flags).map_err(io::Error::from)?, eventfd(0, flags).map_err(io::Error::from)?);
+        let calls = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
+        epoll::add(
+            &calls,
+            &call,
+            epoll::EventData::new_u64(0),
+            epoll::EventFlags::IN | epoll::EventFlags::ET,
+        )
+        .map_err(io::Error::from)?;
+
+        self.call(&Request::SetVringNum(VringState { index, num: size.into() }), &[])?;
+        let num = if is_packed { packed::Base::START.bits() } else { 0 };
+        self.call(&Request::SetVringBase(VringState { index, num }), &[])?;
+        let address = VringAddress { index, flags: 0, descriptors, used, available, log: 0 };
+        self.call(&Request::SetVringAddr(address), &[])?;
+        self.call(&Request::SetVringCall(index.into()), &[call.as_fd()])?;
+        self.call(&Request::SetVringKick(index.into()), &[kick.as_fd()])?;
+        if negotiated.contains(Features::PROTOCOL_FEATURES) {
+            self.call(&Request::SetVringEnable(VringState { index, num: 1 }), &[])?;
+        }
+        let queue = Queue { ring, index, kick, call, calls };
+        // Back-ends that wait for a first kick are woken (the rule was withdrawn, and is still kept by some).
+        queue.kick()?;
+        Ok(queue)
+    }
+
+    /// Stops a queue when the back-end has given back everything, and says where it stopped, as the ring's base.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn stop_queue(&mut self, index: u32) -> Result<u32, CallError> {
+        let answer = self.call(&Request::GetVringBase(VringState { index, num: 0 }), &[])?;
+        match answer.map(|answer| answer.reply) {
+            Some(Reply::VringState(state)) => Ok(state.num),
+            _ => Err(CallError::Broken),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! vhost-user: how a virtual machine's devices live in processes of their own.
+//!
+//! - [`front`] and [`back`] are the requests of the two directions, [`payload`] what they carry, [`wire`] how that looks on the wire. All of it
+//!   comes from one table, `schema/protocol.toml`.
+//! - [`framing`] and [`session`] are the protocol without a socket: bytes and descriptors in, bytes and descriptors out.
+//! - [`frontend`] drives a device over a [`socket`], on [`memory`] that the back-end sees.
+
+pub mod framing;
+pub mod frontend;
+mod generated;
+pub mod memory;
+pub mod session;
+pub mod socket;
+pub mod wire;
+
+pub use generated::features::ProtocolFeatures;
+pub use generated::{back, front, payload};

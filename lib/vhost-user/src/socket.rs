@@ -1,0 +1,188 @@
+//! Bytes and descriptors over a unix socket, with a deadline, and with somebody who may say that it is enough.
+
+use crate::wire::MOST_DESCRIPTORS;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::io::{Errno, read, write};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Why nothing more came or went.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SocketError {
+    /// The time is over.
+    #[error("the time is over")]
+    TimedOut,
+    /// Somebody called [`Canceller::cancel`].
+    #[error("cancelled")]
+    Cancelled,
+    /// The peer has closed the connection.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// More descriptors came than fit, and some are lost.
+    #[error("more than {MOST_DESCRIPTORS} descriptors came with one message")]
+    Descriptors,
+    /// The system's.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<Errno> for SocketError {
+    fn from(error: Errno) -> Self {
+        match error {
+            Errno::PIPE | Errno::CONNRESET => Self::Closed,
+            other => Self::Io(other.into()),
+        }
+    }
+}
+
+/// Ends every wait of its connection, from any thread, for good.
+#[derive(Clone, Debug)]
+pub struct Canceller(Arc<OwnedFd>);
+
+impl Canceller {
+    /// Ends what waits, and what will wait.
+    pub fn cancel(&self) {
+        // A counter at its limit is readable all the same.
+        let _ = write(&self.0, &1_u64.to_ne_bytes());
+    }
+}
+
+/// A socket of which no read or write takes longer than it may.
+#[derive(Debug)]
+pub struct Socket {
+    stream: UnixStream,
+    timer: OwnedFd,
+    cancelled: Canceller,
+}
+
+impl Socket {
+    /// Takes over a connected stream.
+    ///
+    /// # Errors
+    /// Those of the system calls.
+    pub fn new(stream: UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        let timer =
+            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        let cancelled = Canceller(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?));
+        Ok(Self { stream, timer, cancelled })
+    }
+
+    /// What ends its waits.
+    pub fn canceller(&self) -> Canceller {
+        self.cancelled.clone()
+    }
+
+    /// Sets when waits end, from now on; `None`: they do not.
+    ///
+    /// # Errors
+    /// That of the system call.
+    pub fn expire_after(&self, time: Option<Duration>) -> io::Result<()> {
+        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // A timer that is set to zero is off.
+        let it_value = time.map_or(zero, |time| Timespec {
+            tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(time.subsec_nanos()).max(i64::from(time.as_secs() == 0)),
+        });
+        timerfd_settime(
+            &self.timer,
+            TimerfdTimerFlags::empty(),
+            &Itimerspec { it_interval: zero, it_value },
+        )?;
+        // What it said before does not count.
+        let _ = read(&self.timer, &mut [0_u8; 8]);
+        Ok(())
+    }
+
+    /// Sends all bytes, and the descriptors with the first of them.
+    ///
+    /// # Errors
+    /// [`SocketError`]. Some bytes may have gone out: no other message can follow them.
+    pub fn send(&self, mut bytes: &[u8], mut descriptors: &[BorrowedFd<'_>]) -> Result<(), SocketError> {
+        while !bytes.is_empty() {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+                return Err(SocketError::Descriptors);
+            }
+            match sendmsg(&self.stream, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
+                Ok(sent) => {
+                    bytes = bytes.get(sent..).unwrap_or_default();
+                    descriptors = &[];
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.wait(PollFlags::OUT)?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads at most as many bytes as `into` has, at least one, and the descriptors that came with them.
+    ///
+    /// # Errors
+    /// [`SocketError`].
+    pub fn receive(&self, into: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), SocketError> {
+        loop {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let mut slices = [IoSliceMut::new(into)];
+            match recvmsg(&self.stream, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
+                Ok(message) => {
+                    let mut descriptors = Vec::new();
+                    for part in control.drain() {
+                        if let RecvAncillaryMessage::ScmRights(rights) = part {
+                            descriptors.extend(rights);
+                        }
+                    }
+                    if message.flags.contains(ReturnFlags::CTRUNC) {
+                        return Err(SocketError::Descriptors);
+                    }
+                    if message.bytes == 0 {
+                        return Err(SocketError::Closed);
+                    }
+                    return Ok((message.bytes, descriptors));
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.wait(PollFlags::IN)?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn wait(&self, what: PollFlags) -> Result<(), SocketError> {
+        let mut all = [
+            PollFd::new(&self.stream, what),
+            PollFd::new(&self.timer, PollFlags::IN),
+            PollFd::new(&self.cancelled.0, PollFlags::IN),
+        ];
+        loop {
+            match poll(&mut all, None) {
+                Ok(_) => break,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let [stream, timer, cancelled] = all.map(|it| !it.revents().is_empty());
+        match () {
+            () if cancelled => Err(SocketError::Cancelled),
+            // What has come is read, however late it is.
+            () if stream => Ok(()),
+            () if timer => Err(SocketError::TimedOut),
+            () => Ok(()),
+        }
+    }
+}

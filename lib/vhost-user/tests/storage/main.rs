@@ -1,0 +1,202 @@
+//! Our front-end against the block back-end that Debian ships: qemu-storage-daemon.
+#![cfg(test)]
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use vhost_user::ProtocolFeatures;
+use vhost_user::frontend::{FrontEnd, Queue, Wanted};
+use vhost_user::memory::Memory;
+use virtio::Segment;
+use virtio::blk::{self, Completed, Config, Failure, Requests, SECTOR};
+use virtio::features::Features;
+use virtio::memory::Shared;
+
+const PROGRAM: &str = "qemu-storage-daemon";
+const TIMEOUT: Duration = Duration::from_secs(20);
+const BYTES: usize = 8 << 20;
+
+/// A storage daemon with an export, ended with the value.
+struct Daemon {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Daemon {
+    /// With this block device; `None` where the program is missing.
+    fn start(test: &str, directory: &Path, blockdev: &str) -> Option<Self> {
+        let socket = directory.join("blk.sock");
+        let pid = directory.join("pid");
+        let child = Command::new(PROGRAM)
+            .args(["--blockdev", blockdev, "--object", "iothread,id=thread"])
+            .args(["--export", &format!("vhost-user-blk,id=disk,node-name=disk,writable=on,num-queues=2,iothread=thread,addr.type=unix,addr.path={}", socket.display())])
+            .arg("--pidfile").arg(&pid)
+            .stdin(Stdio::null())
+            .spawn();
+        let child = match child {
+            Ok(child) => child,
+            Err(error) => {
+                println!("not run: {test}: {PROGRAM}: {error}");
+                return None;
+            }
+        };
+        let mut it = Self { child, socket };
+        // It writes its process id when everything it was asked for is there.
+        while !pid.exists() {
+            assert!(it.child.try_wait().unwrap().is_none(), "{PROGRAM} has ended");
+            std::thread::yield_now();
+        }
+        Some(it)
+    }
+
+    fn connect(&self, features: Features) -> Disk {
+        let stream = UnixStream::connect(&self.socket).unwrap();
+        let mut front = FrontEnd::new(stream, TIMEOUT).unwrap();
+        let blk = blk::Features::FLUSH | blk::Features::DISCARD | blk::Features::WRITE_ZEROES;
+        let wanted = Wanted {
+            features: features | Features::from_bits_retain(blk.bits()),
+            required: Features::VERSION_1,
+            protocol: ProtocolFeatures::MQ
+                | ProtocolFeatures::REPLY_ACK
+                | ProtocolFeatures::CONFIG
+                | ProtocolFeatures::CONFIGURE_MEM_SLOTS,
+        };
+        front.negotiate(wanted).unwrap();
+        let mut memory = Memory::new(BYTES).unwrap();
+        front.add_memory(&memory).unwrap();
+        let queue = front.start_queue(0, 128, &mut memory).unwrap();
+        let slots = memory.part(Requests::bytes(128), 64).unwrap();
+        let address = slots.host_address();
+        let requests = Requests::new(128, slots, address).unwrap();
+        Disk { front, memory, queue, requests }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Disk {
+    front: FrontEnd,
+    memory: Memory,
+    queue: Queue,
+    requests: Requests,
+}
+
+fn segment(part: &Shared) -> Segment {
+    Segment { address: part.host_address(), length: part.len() as u32 }
+}
+
+impl Disk {
+    fn buffer(&mut self, bytes: usize) -> Shared {
+        self.memory.part(bytes, 512).unwrap()
+    }
+
+    /// The next requests that end.
+    fn completed(&mut self, count: usize) -> Vec<Completed> {
+        self.queue.submit().unwrap();
+        let mut all = Vec::new();
+        while all.len() < count {
+            match self.requests.reap(&mut self.queue.ring).unwrap() {
+                Some(one) => all.push(one),
+                None => assert!(self.queue.wait(TIMEOUT).unwrap(), "nothing ended in {TIMEOUT:?}"),
+            }
+        }
+        all
+    }
+
+    fn one(&mut self) -> Result<(), Failure> {
+        self.completed(1)[0].result
+    }
+}
+
+fn pattern(seed: u64, bytes: usize) -> Vec<u8> {
+    (0..bytes as u64).map(|i| (i.wrapping_mul(seed | 1) >> 7) as u8 ^ seed as u8).collect()
+}
+
+fn raw(directory: &Path, name: &str, bytes: u64) -> PathBuf {
+    let path = directory.join(name);
+    File::create(&path).unwrap().set_len(bytes).unwrap();
+    path
+}
+
+#[test]
+fn what_is_written_is_in_the_file_and_what_is_in_the_file_is_read() {
+    let test = "what_is_written_is_in_the_file_and_what_is_in_the_file_is_read";
+    let directory = tempfile::tempdir().unwrap();
+    let path = raw(directory.path(), "disk.raw", 64 << 20);
+    let before = pattern(3, 64 << 10);
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    file.write_all_at(&before, 1 << 20).unwrap();
+    let blockdev = format!("driver=file,node-name=disk,filename={},discard=unmap", path.display());
+    let Some(daemon) = Daemon::start(test, directory.path(), &blockdev) else { return };
+    for features in [Features::empty(), Features::EVENT_IDX, Features::EVENT_IDX | Features::INDIRECT_DESC] {
+        let mut disk = daemon.connect(features);
+        assert_eq!(disk.front.queues().unwrap(), 2);
+        let config = Config::parse(&disk.front.config(0, Config::BYTES as u32).unwrap());
+        assert_eq!((config.capacity, config.queues), ((64 << 20) / SECTOR, 2));
+
+        // Two segments into one request.
+        let (first, second) = (disk.buffer(4096), disk.buffer(60 << 10));
+        let data = [segment(&first), segment(&second)];
+        disk.requests.read(&mut disk.queue.ring, (1 << 20) / SECTOR, &data, 7).unwrap();
+        assert_eq!(disk.completed(1), [Completed { tag: 7, result: Ok(()) }]);
+        let mut read = vec![0; 64 << 10];
+        first.slice().read(&mut read[..4096]);
+        second.slice().read(&mut read[4096..]);
+        assert_eq!(read, before);
+
+        // Many at once, each to its own place, and durable.
+        let parts: Vec<_> = (0..32).map(|_| disk.buffer(8192)).collect();
+        for (part, i) in parts.iter().zip(0..) {
+            part.slice().write(&pattern(features.bits() + i, 8192));
+            disk.requests.write(&mut disk.queue.ring, 64 * i, &[segment(part)], i).unwrap();
+        }
+        let mut done = disk.completed(32);
+        done.sort_by_key(|one| one.tag);
+        assert!(done.iter().zip(0..).all(|(one, i)| *one == Completed { tag: i, result: Ok(()) }));
+        disk.requests.flush(&mut disk.queue.ring, 0).unwrap();
+        assert_eq!(disk.one(), Ok(()));
+        for i in 0..32 {
+            let mut there = vec![0; 8192];
+            file.read_exact_at(&mut there, 64 * SECTOR * i).unwrap();
+            assert_eq!(there, pattern(features.bits() + i, 8192), "request {i}");
+        }
+
+        // Zeroes and holes.
+        disk.requests.write_zeroes(&mut disk.queue.ring, 0, 16, false, 0).unwrap();
+        assert_eq!(disk.one(), Ok(()));
+        disk.requests.discard(&mut disk.queue.ring, 64, 16, 0).unwrap();
+        assert_eq!(disk.one(), Ok(()));
+        let mut zeroes = vec![1; 8192];
+        for place in [0, 64 * SECTOR] {
+            file.read_exact_at(&mut zeroes, place).unwrap();
+            assert!(zeroes.iter().all(|byte| *byte == 0));
+        }
+        assert_eq!(disk.front.stop_queue(0).unwrap() & 0xffff, 1 + 32 + 1 + 2);
+    }
+}
+
+#[test]
+fn requests_that_cannot_be_served_fail_and_the_next_is_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let blockdev = "driver=null-co,node-name=disk,size=1048576,read-zeroes=on";
+    let test = "requests_that_cannot_be_served_fail_and_the_next_is_served";
+    let Some(daemon) = Daemon::start(test, directory.path(), blockdev) else { return };
+    let mut disk = daemon.connect(Features::EVENT_IDX);
+    let data = disk.buffer(4096);
+    data.slice().fill(9);
+    disk.requests.read(&mut disk.queue.ring, 1 << 40, &[segment(&data)], 0).unwrap();
+    assert_eq!(disk.one(), Err(Failure::Io));
+    disk.requests.read(&mut disk.queue.ring, 0, &[segment(&data)], 0).unwrap();
+    assert_eq!(disk.one(), Ok(()));
+    let mut read = [1; 4096];
+    data.slice().read(&mut read);
+    assert_eq!(read, [0; 4096]);
+}

@@ -1,0 +1,559 @@
+//! The one place that touches shared memory.
+#![expect(unsafe_code, reason = "memory that another process changes cannot be a Rust reference")]
+
+use super::LayoutError;
+use crate::cells::{DESCRIPTOR_BYTES, Descriptor, Packed, PackedCells, SplitCells, Suppression};
+use alloc::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use alloc::sync::Arc;
+use core::fmt;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+
+/// Memory that stays where it is, readable and writable, as long as the value lives.
+///
+/// # Safety
+/// `start` and `len` never change, and the bytes between them can be read and written until the value is dropped. Nobody holds a Rust
+/// reference to any of them.
+pub unsafe trait Backing: Send + Sync {
+    /// The first byte.
+    fn start(&self) -> NonNull<u8>;
+    /// Bytes.
+    fn len(&self) -> usize;
+    /// Whether there is no byte.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Zeroed memory of this process, page aligned: for a driver and a device in one program, and for tests.
+pub struct Heap {
+    start: NonNull<u8>,
+    layout: Layout,
+}
+
+impl Heap {
+    const ALIGNMENT: usize = 4096;
+
+    /// `bytes` of it.
+    ///
+    /// # Panics
+    /// Beyond what can be addressed.
+    pub fn zeroed(bytes: usize) -> Self {
+        let Ok(layout) = Layout::from_size_align(bytes.max(1), Self::ALIGNMENT) else {
+            panic!("{bytes} bytes cannot be addressed")
+        };
+        // SAFETY: the layout has at least one byte.
+        let start = unsafe { alloc_zeroed(layout) };
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        // What was asked for, not what was allocated: an empty heap has no byte.
+        Self { start, layout: Layout::from_size_align(bytes, Self::ALIGNMENT).unwrap_or(layout) }
+    }
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        let Ok(layout) = Layout::from_size_align(self.layout.size().max(1), Self::ALIGNMENT) else { return };
+        // SAFETY: allocated in `zeroed` with this very layout, and nobody else frees it.
+        unsafe { dealloc(self.start.as_ptr(), layout) }
+    }
+}
+
+// SAFETY: the block is owned and never moves; references to its bytes are never given out.
+unsafe impl Backing for Heap {
+    fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+    fn len(&self) -> usize {
+        self.layout.size()
+    }
+}
+
+// SAFETY: a `Heap` is an address and a length; what is there is accessed through this module only.
+unsafe impl Send for Heap {}
+// SAFETY: as above.
+unsafe impl Sync for Heap {}
+
+/// A piece of shared memory that keeps what it is a piece of.
+#[derive(Clone)]
+pub struct Shared {
+    backing: Arc<dyn Backing>,
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: as `Backing`, which is both, and whose piece it is.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes at {:p}", self.len, self.start)
+    }
+}
+
+impl Shared {
+    /// All of it.
+    pub fn whole(backing: Arc<dyn Backing>) -> Self {
+        Self { start: backing.start(), len: backing.len(), backing }
+    }
+
+    /// Bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// `len` bytes from `offset`; `None` where they are not all there.
+    pub fn piece(&self, offset: usize, len: usize) -> Option<Self> {
+        let part = self.slice().part(offset, len)?;
+        Some(Self { backing: Arc::clone(&self.backing), start: part.start, len })
+    }
+
+    /// Its bytes, for a while.
+    #[inline]
+    pub fn slice(&self) -> Slice<'_> {
+        Slice { start: self.start, len: self.len, memory: PhantomData }
+    }
+
+    /// Where it is in this process: with front-ends whose addresses are their own, the address that goes over the wire.
+    pub fn host_address(&self) -> u64 {
+        self.start.as_ptr() as u64
+    }
+
+    fn part<T>(
+        &self,
+        part: &'static str,
+        needed: usize,
+        alignment: usize,
+    ) -> Result<NonNull<T>, LayoutError> {
+        if !(self.start.as_ptr() as usize).is_multiple_of(alignment) {
+            return Err(LayoutError::Alignment { part, alignment });
+        }
+        if self.len < needed {
+            return Err(LayoutError::Short { part, needed, given: self.len });
+        }
+        Ok(self.start.cast())
+    }
+}
+
+/// Bytes that others may change at any time. What is read is a copy.
+#[derive(Clone, Copy)]
+pub struct Slice<'m> {
+    start: NonNull<u8>,
+    len: usize,
+    memory: PhantomData<&'m Shared>,
+}
+
+// SAFETY: as `Shared`, which it borrows.
+unsafe impl Send for Slice<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Slice<'_> {}
+
+impl fmt::Debug for Slice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes at {:p}", self.len, self.start)
+    }
+}
+
+impl<'m> Slice<'m> {
+    /// Bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no byte.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// `len` bytes from `offset`; `None` where they are not all there.
+    #[inline]
+    pub fn part(&self, offset: usize, len: usize) -> Option<Self> {
+        if offset > self.len || len > self.len - offset {
+            return None;
+        }
+        // SAFETY: `offset` is within the memory, or one past its end.
+        Some(Self { start: unsafe { self.start.add(offset) }, len, memory: PhantomData })
+    }
+
+    /// Copies as many bytes as both have; gives their number.
+    #[inline]
+    pub fn read(&self, into: &mut [u8]) -> usize {
+        let count = self.len.min(into.len());
+        // SAFETY: `count` bytes are there on both sides; `into` is a reference, so it is no shared memory.
+        unsafe { core::ptr::copy_nonoverlapping(self.start.as_ptr(), into.as_mut_ptr(), count) };
+        count
+    }
+
+    /// Copies as many bytes as both have; gives their number.
+    #[inline]
+    pub fn write(&self, from: &[u8]) -> usize {
+        let count = self.len.min(from.len());
+        // SAFETY: as in `read`.
+        unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), self.start.as_ptr(), count) };
+        count
+    }
+
+    /// Sets every byte.
+    pub fn fill(&self, byte: u8) {
+        // SAFETY: `len` bytes are there.
+        unsafe { core::ptr::write_bytes(self.start.as_ptr(), byte, self.len) }
+    }
+
+    /// Where the first byte is, for system calls that read or write it.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+
+    /// A descriptor of an indirect table, read once; `None` beyond its end, or if the table is not 8-byte aligned.
+    #[inline]
+    pub(crate) fn descriptor(&self, index: usize) -> Option<Descriptor> {
+        let at = self.part(index.checked_mul(DESCRIPTOR_BYTES as usize)?, DESCRIPTOR_BYTES as usize)?;
+        // Indirect tables have no alignment that a driver must keep (section 2.7.5.3 asks for none): whole, but not atomic.
+        let mut bytes = [0; DESCRIPTOR_BYTES as usize];
+        at.read(&mut bytes);
+        let [a, b] = [0, 8].map(|at| {
+            let mut half = [0; 8];
+            half.copy_from_slice(&bytes[at..at + 8]);
+            u64::from_le_bytes(half)
+        });
+        Some(unpack(a, b))
+    }
+
+    /// Writes one.
+    #[inline]
+    pub(crate) fn set_descriptor(&self, index: usize, value: Descriptor) -> Option<()> {
+        let at = self.part(index.checked_mul(DESCRIPTOR_BYTES as usize)?, DESCRIPTOR_BYTES as usize)?;
+        let [a, b] = pack(value).map(u64::to_le_bytes);
+        at.write(&a);
+        at.part(8, 8)?.write(&b);
+        Some(())
+    }
+}
+
+#[inline]
+const fn unpack(address: u64, rest: u64) -> Descriptor {
+    Descriptor { address, length: rest as u32, flags: (rest >> 32) as u16, next: (rest >> 48) as u16 }
+}
+
+#[inline]
+const fn pack(it: Descriptor) -> [u64; 2] {
+    [it.address, it.length as u64 | (it.flags as u64) << 32 | (it.next as u64) << 48]
+}
+
+/// The three parts of a split ring in memory.
+pub struct SplitMemory {
+    descriptors: NonNull<[AtomicU64; 2]>,
+    avail: NonNull<AtomicU16>,
+    used: NonNull<AtomicU16>,
+    size: u16,
+    /// Keeps what the pointers point to.
+    _memory: [Shared; 3],
+}
+
+// SAFETY: all cells are atomic, and the memory is `Shared`.
+unsafe impl Send for SplitMemory {}
+// SAFETY: as above.
+unsafe impl Sync for SplitMemory {}
+
+/// Largest ring (sections 2.7 and 2.8).
+const MOST: u16 = 1 << 15;
+
+impl SplitMemory {
+    /// Bytes of the descriptors, of the driver's and of the device's part.
+    pub const fn bytes(size: u16) -> [usize; 3] {
+        let size = size as usize;
+        [16 * size, 6 + 2 * size, 6 + 8 * size]
+    }
+
+    /// Looks at a ring whose parts are there.
+    ///
+    /// # Errors
+    /// [`LayoutError`].
+    pub fn new(size: u16, descriptors: Shared, avail: Shared, used: Shared) -> Result<Self, LayoutError> {
+        if !size.is_power_of_two() || size > MOST {
+            return Err(LayoutError::Size { size });
+        }
+        let [table, driver, device] = Self::bytes(size);
+        Ok(Self {
+            descriptors: descriptors.part("descriptor table", table, 16)?,
+            avail: avail.part("available ring", driver, 2)?,
+            used: used.part("used ring", device, 4)?,
+            size,
+            _memory: [descriptors, avail, used],
+        })
+    }
+
+    #[inline]
+    fn entry(&self, index: u16) -> &[AtomicU64; 2] {
+        assert!(index < self.size, "the ring checks its indices");
+        // SAFETY: `new` saw that `size` descriptors are there and aligned; atomics allow that others change them.
+        unsafe { self.descriptors.add(index as usize).as_ref() }
+    }
+
+    /// The `at`th 16-bit field of the driver's part; the last is `size + 2`.
+    #[inline]
+    fn driver(&self, at: u16) -> &AtomicU16 {
+        // SAFETY: every caller passes at most `size + 2`, and `new` saw that these `6 + 2 * size` bytes are there and aligned.
+        unsafe { self.avail.add(at as usize).as_ref() }
+    }
+
+    /// The `at`th 16-bit field of the device's part; the last is `4 * size + 2`.
+    #[inline]
+    fn device(&self, at: usize) -> &AtomicU16 {
+        // SAFETY: every caller passes at most `4 * size + 2`, and `new` saw that these `6 + 8 * size` bytes are there and aligned.
+        unsafe { self.used.add(at).as_ref() }
+    }
+
+    #[inline]
+    fn used_pair(&self, slot: u16) -> &[AtomicU32; 2] {
+        assert!(slot < self.size, "the ring checks its indices");
+        // SAFETY: entry `slot` is at byte `4 + 8 * slot` of a part that is 4-byte aligned and long enough.
+        unsafe { self.used.byte_add(4 + 8 * slot as usize).cast().as_ref() }
+    }
+
+    #[inline]
+    fn slot(&self, slot: u16) -> u16 {
+        assert!(slot < self.size, "the ring checks its indices");
+        slot + 2
+    }
+}
+
+impl SplitCells for SplitMemory {
+    #[inline]
+    fn size(&self) -> u16 {
+        self.size
+    }
+
+    #[inline]
+    fn descriptor(&self, index: u16) -> Descriptor {
+        let [address, rest] = self.entry(index);
+        unpack(u64::from_le(address.load(Ordering::Relaxed)), u64::from_le(rest.load(Ordering::Relaxed)))
+    }
+
+    #[inline]
+    fn set_descriptor(&self, index: u16, value: Descriptor) {
+        let [address, rest] = self.entry(index);
+        let [a, b] = pack(value);
+        address.store(a.to_le(), Ordering::Relaxed);
+        rest.store(b.to_le(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn avail_flags(&self) -> u16 {
+        u16::from_le(self.driver(0).load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn set_avail_flags(&self, flags: u16) {
+        self.driver(0).store(flags.to_le(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn avail_index(&self) -> u16 {
+        u16::from_le(self.driver(1).load(Ordering::Acquire))
+    }
+
+    #[inline]
+    fn set_avail_index(&self, index: u16) {
+        self.driver(1).store(index.to_le(), Ordering::Release);
+    }
+
+    #[inline]
+    fn avail_entry(&self, slot: u16) -> u16 {
+        u16::from_le(self.driver(self.slot(slot)).load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn set_avail_entry(&self, slot: u16, head: u16) {
+        self.driver(self.slot(slot)).store(head.to_le(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn used_event(&self) -> u16 {
+        u16::from_le(self.driver(self.size + 2).load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn set_used_event(&self, index: u16) {
+        self.driver(self.size + 2).store(index.to_le(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn used_flags(&self) -> u16 {
+        u16::from_le(self.device(0).load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn set_used_flags(&self, flags: u16) {
+        self.device(0).store(flags.to_le(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn used_index(&self) -> u16 {
+        u16::from_le(self.device(1).load(Ordering::Acquire))
+    }
+
+    #[inline]
+    fn set_used_index(&self, index: u16) {
+        self.device(1).store(index.to_le(), Ordering::Release);
+    }
+
+    #[inline]
+    fn used_entry(&self, slot: u16) -> (u32, u32) {
+        let [head, written] = self.used_pair(slot);
+        (u32::from_le(head.load(Ordering::Relaxed)), u32::from_le(written.load(Ordering::Relaxed)))
+    }
+
+    #[inline]
+    fn set_used_entry(&self, slot: u16, head: u32, bytes: u32) {
+        let [id, written] = self.used_pair(slot);
+        id.store(head.to_le(), Ordering::Relaxed);
+        written.store(bytes.to_le(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn avail_event(&self) -> u16 {
+        u16::from_le(self.device(4 * self.size as usize + 2).load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn set_avail_event(&self, index: u16) {
+        self.device(4 * self.size as usize + 2).store(index.to_le(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn fence(&self) {
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// The three parts of a packed ring in memory.
+pub struct PackedMemory {
+    descriptors: NonNull<[AtomicU64; 2]>,
+    driver: NonNull<AtomicU32>,
+    device: NonNull<AtomicU32>,
+    size: u16,
+    /// Keeps what the pointers point to.
+    _memory: [Shared; 3],
+}
+
+// SAFETY: all cells are atomic, and the memory is `Shared`.
+unsafe impl Send for PackedMemory {}
+// SAFETY: as above.
+unsafe impl Sync for PackedMemory {}
+
+impl PackedMemory {
+    /// Bytes of the ring, of the driver's and of the device's event structure.
+    pub const fn bytes(size: u16) -> [usize; 3] {
+        [16 * size as usize, 4, 4]
+    }
+
+    /// Looks at a ring whose parts are there.
+    ///
+    /// # Errors
+    /// [`LayoutError`].
+    pub fn new(size: u16, descriptors: Shared, driver: Shared, device: Shared) -> Result<Self, LayoutError> {
+        if size == 0 || size > MOST {
+            return Err(LayoutError::Size { size });
+        }
+        let [table, one, other] = Self::bytes(size);
+        Ok(Self {
+            descriptors: descriptors.part("descriptor ring", table, 16)?,
+            driver: driver.part("driver event structure", one, 4)?,
+            device: device.part("device event structure", other, 4)?,
+            size,
+            _memory: [descriptors, driver, device],
+        })
+    }
+
+    #[inline]
+    fn entry(&self, place: u16) -> &[AtomicU64; 2] {
+        assert!(place < self.size, "the ring checks its places");
+        // SAFETY: `new` saw that `size` descriptors are there and aligned; atomics allow that others change them.
+        unsafe { self.descriptors.add(place as usize).as_ref() }
+    }
+
+    #[inline]
+    fn event(cell: &NonNull<AtomicU32>) -> &AtomicU32 {
+        // SAFETY: `new` saw that its four bytes are there and aligned.
+        unsafe { cell.as_ref() }
+    }
+
+    #[inline]
+    fn load(cell: &NonNull<AtomicU32>) -> Suppression {
+        let both = u32::from_le(Self::event(cell).load(Ordering::Relaxed));
+        Suppression { place: both as u16, flags: (both >> 16) as u16 }
+    }
+
+    #[inline]
+    fn store(cell: &NonNull<AtomicU32>, event: Suppression) {
+        let both = u32::from(event.place) | u32::from(event.flags) << 16;
+        Self::event(cell).store(both.to_le(), Ordering::Relaxed);
+    }
+}
+
+impl PackedCells for PackedMemory {
+    #[inline]
+    fn size(&self) -> u16 {
+        self.size
+    }
+
+    #[inline]
+    fn state(&self, place: u16) -> Packed {
+        let [_, state] = self.entry(place);
+        let bits = u64::from_le(state.load(Ordering::Acquire));
+        Packed { length: bits as u32, id: (bits >> 32) as u16, flags: (bits >> 48) as u16 }
+    }
+
+    #[inline]
+    fn set_state(&self, place: u16, it: Packed) {
+        let [_, state] = self.entry(place);
+        let bits = u64::from(it.length) | u64::from(it.id) << 32 | u64::from(it.flags) << 48;
+        state.store(bits.to_le(), Ordering::Release);
+    }
+
+    #[inline]
+    fn address(&self, place: u16) -> u64 {
+        u64::from_le(self.entry(place)[0].load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn set_address(&self, place: u16, address: u64) {
+        self.entry(place)[0].store(address.to_le(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn driver_event(&self) -> Suppression {
+        Self::load(&self.driver)
+    }
+
+    #[inline]
+    fn set_driver_event(&self, event: Suppression) {
+        Self::store(&self.driver, event);
+    }
+
+    #[inline]
+    fn device_event(&self) -> Suppression {
+        Self::load(&self.device)
+    }
+
+    #[inline]
+    fn set_device_event(&self, event: Suppression) {
+        Self::store(&self.device, event);
+    }
+
+    #[inline]
+    fn fence(&self) {
+        fence(Ordering::SeqCst);
+    }
+}

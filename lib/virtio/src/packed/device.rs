@@ -1,0 +1,161 @@
+//! The device's side of a packed ring.
+
+use super::{Base, Position, TURN, wanted};
+use crate::Fault;
+use crate::cells::{INDIRECT, NEXT, Packed, PackedCells, Suppression, WRITE};
+use crate::chain::{Chain, Segment, Taken};
+use crate::memory::Translate;
+use crate::ring::Options;
+
+/// Takes chains, and gives them back; used as [`crate::split::Device`] is.
+pub struct Device<C> {
+    cells: C,
+    options: Options,
+    next: Position,
+    used: Position,
+    /// The first used entry that is not published: the driver stops there.
+    held: Option<(u16, Packed)>,
+    /// Places that were given back since it was last looked whether to call.
+    freed: u16,
+    /// Places of chains that the device has.
+    taken: u16,
+    broken: Option<Fault>,
+}
+
+impl<C: PackedCells> Device<C> {
+    /// A device of a ring that begins.
+    pub fn new(cells: C, options: Options) -> Self {
+        Self::resumed(cells, options, Base::START)
+    }
+
+    /// A device of a ring that goes on.
+    pub fn resumed(cells: C, options: Options, base: Base) -> Self {
+        let (size, Base { available: next, used }) = (cells.size(), base);
+        let taken =
+            (next.place() + if next.wrap() == used.wrap() { 0 } else { size }).saturating_sub(used.place());
+        Self { cells, options, next, used, held: None, freed: 0, taken, broken: None }
+    }
+
+    /// Where the ring is.
+    pub const fn base(&self) -> Base {
+        Base { available: self.next, used: self.used }
+    }
+
+    /// Entries of the ring.
+    #[inline]
+    pub fn size(&self) -> u16 {
+        self.cells.size()
+    }
+
+    /// As [`crate::split::Device::take`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline(always)]
+    pub fn take<'m, T: Translate<'m>>(
+        &mut self,
+        memory: &T,
+        chain: &mut Chain<'m>,
+    ) -> Result<Option<Taken>, Fault> {
+        if let Some(fault) = self.broken {
+            return Err(fault);
+        }
+        let head = self.cells.state(self.next.place());
+        if head.flags & TURN != self.next.available() {
+            return Ok(None);
+        }
+        match self.read(self.next, head, memory, chain) {
+            Ok(taken) if taken.count <= self.size() - self.taken => {
+                self.next = self.next.plus(taken.count, self.size());
+                self.taken += taken.count;
+                Ok(Some(taken))
+            }
+            // It goes on into places that the device has not given back.
+            Ok(_) => Err(*self.broken.insert(Fault::Loop { size: self.size() })),
+            Err(fault) => Err(*self.broken.insert(fault)),
+        }
+    }
+
+    /// Gives a chain back, in any order unless in-order was negotiated. The driver sees it after [`Device::publish`].
+    #[inline]
+    pub fn put(&mut self, taken: Taken, written: u32) {
+        let Taken { id, count } = taken;
+        let flags = self.used.used() | if written > 0 { WRITE } else { 0 };
+        let state = Packed { length: written, id, flags };
+        if self.held.is_none() {
+            self.held = Some((self.used.place(), state));
+        } else {
+            self.cells.set_state(self.used.place(), state);
+        }
+        self.used = self.used.plus(count, self.size());
+        self.freed = self.freed.saturating_add(count);
+        self.taken = self.taken.saturating_sub(count);
+    }
+
+    /// Lets the driver see what was given back.
+    #[inline]
+    pub fn publish(&mut self) {
+        if let Some((place, state)) = self.held.take() {
+            self.cells.set_state(place, state);
+        }
+    }
+
+    /// Whether the driver wants a call for what was published since this was last asked. Asked right after [`Device::publish`].
+    #[inline]
+    pub fn must_call(&mut self) -> bool {
+        let freed = core::mem::take(&mut self.freed);
+        if freed == 0 {
+            return false;
+        }
+        self.cells.fence();
+        wanted(self.cells.driver_event(), self.options.event_index, self.used, freed, self.size())
+    }
+
+    /// Asks to be kicked for the next chain. `true`: one is there already, and there may be no kick for it.
+    pub fn want_kicks(&mut self) -> bool {
+        let event = if self.options.event_index {
+            Suppression { place: self.next.bits(), flags: Suppression::AT_PLACE }
+        } else {
+            Suppression { place: 0, flags: Suppression::ENABLE }
+        };
+        self.cells.set_device_event(event);
+        self.cells.fence();
+        self.cells.state(self.next.place()).flags & TURN == self.next.available()
+    }
+
+    /// Asks for no kicks. A driver may kick all the same.
+    pub fn want_no_kicks(&mut self) {
+        self.cells.set_device_event(Suppression { place: 0, flags: Suppression::DISABLE });
+    }
+
+    // Into the device's loop, where results stay in registers: a third of the time of a request.
+    #[inline(always)]
+    fn read<'m, T: Translate<'m>>(
+        &self,
+        from: Position,
+        head: Packed,
+        memory: &T,
+        chain: &mut Chain<'m>,
+    ) -> Result<Taken, Fault> {
+        chain.clear();
+        let (mut at, mut entry) = (from, head);
+        for count in 1..=self.size() {
+            let index = at.place();
+            let segment = Segment { address: self.cells.address(index), length: entry.length };
+            if entry.flags & INDIRECT != 0 {
+                if !self.options.indirect || entry.flags & NEXT != 0 || count > 1 {
+                    return Err(Fault::Indirect { index });
+                }
+                chain.push_table(memory, index, segment, self.size(), false)?;
+                return Ok(Taken { id: entry.id, count });
+            }
+            chain.push(memory, index, segment, entry.flags)?;
+            if entry.flags & NEXT == 0 {
+                return Ok(Taken { id: entry.id, count });
+            }
+            at = at.plus(1, self.size());
+            entry = self.cells.state(at.place());
+        }
+        Err(Fault::Loop { size: self.size() })
+    }
+}

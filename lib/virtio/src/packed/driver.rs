@@ -1,0 +1,269 @@
+//! The driver's side of a packed ring.
+
+use super::{Position, TURN, wanted};
+use crate::Fault;
+use crate::cells::{INDIRECT, NEXT, Packed, PackedCells, Suppression, WRITE};
+use crate::chain::Segment;
+use crate::ring::{AddError, Done, Full, Options, Tables, Token, entries, writable_bytes};
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// A chain as the driver remembers it, by its id.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    /// The next free id.
+    next: u16,
+    /// Places of its chain in the ring. 0: not with the device.
+    count: u16,
+    /// Bytes that the device may write.
+    writable: u32,
+    /// When it was offered.
+    offered: u16,
+}
+
+/// Offers chains, and learns what became of them; used as [`crate::split::Driver`] is.
+pub struct Driver<C> {
+    cells: C,
+    options: Options,
+    tables: Option<Tables>,
+    slots: Box<[Slot]>,
+    /// In order: ids as they were offered, by `offers` modulo the size.
+    order: Box<[u16]>,
+    free_id: u16,
+    free: u16,
+    next: Position,
+    used: Position,
+    /// The head of the first chain that is not published: the device stops there, whatever is behind it.
+    held: Option<(u16, Packed)>,
+    /// Places that were filled since it was last looked whether to kick.
+    filled: u16,
+    /// Chains offered and reaped, modulo 2^16.
+    offers: u16,
+    reaped: u16,
+    batch: Option<(u16, u32)>,
+    broken: Option<Fault>,
+}
+
+impl<C: PackedCells> Driver<C> {
+    /// A driver of a ring whose cells are zero.
+    pub fn new(cells: C, options: Options) -> Self {
+        let size = cells.size();
+        let mut slots = vec![Slot::default(); usize::from(size)].into_boxed_slice();
+        for (slot, next) in slots.iter_mut().zip(1..) {
+            slot.next = next;
+        }
+        Self {
+            slots,
+            order: vec![0; usize::from(size).next_power_of_two()].into_boxed_slice(),
+            cells,
+            options,
+            tables: None,
+            free_id: 0,
+            free: size,
+            next: Position::START,
+            used: Position::START,
+            held: None,
+            filled: 0,
+            offers: 0,
+            reaped: 0,
+            batch: None,
+            broken: None,
+        }
+    }
+
+    /// As [`crate::split::Driver::with_tables`].
+    #[must_use]
+    pub fn with_tables(mut self, tables: Tables) -> Self {
+        self.tables = Some(tables);
+        self
+    }
+
+    /// Entries of the ring.
+    #[inline]
+    pub fn size(&self) -> u16 {
+        self.cells.size()
+    }
+
+    /// Places that are free.
+    pub const fn free(&self) -> u16 {
+        self.free
+    }
+
+    /// Chains that the device has, or will have with the next [`Driver::publish`].
+    pub const fn in_flight(&self) -> u16 {
+        self.offers.wrapping_sub(self.reaped)
+    }
+
+    /// As [`crate::split::Driver::add`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn add(&mut self, readable: &[Segment], writable: &[Segment]) -> Result<Token, AddError> {
+        let (count, needed) = entries(readable, writable, self.size(), self.tables.as_ref())?;
+        let writable_bytes = writable_bytes(readable, writable)?;
+        if self.free < needed {
+            return Err(AddError::Full(Full));
+        }
+        let id = self.free_id;
+        let head = self.next;
+        match &self.tables {
+            Some(tables) if count > 1 => {
+                let table = tables.fill(id, readable, writable, false);
+                self.offer(head, id, table, INDIRECT);
+            }
+            _ => {
+                // The head comes last, and with it the chain.
+                let (mut at, mut left) = (head, count);
+                let mut first = None;
+                for (segments, write) in [(readable, 0), (writable, WRITE)] {
+                    for segment in segments {
+                        left -= 1;
+                        let flags = if left > 0 { write | NEXT } else { write };
+                        if first.is_none() {
+                            first = Some((*segment, flags));
+                        } else {
+                            self.fill(at, id, *segment, flags);
+                        }
+                        at = at.plus(1, self.size());
+                    }
+                }
+                if let Some((segment, flags)) = first {
+                    self.offer(head, id, segment, flags);
+                }
+            }
+        }
+        let offered = self.offers;
+        let slot = &mut self.slots[usize::from(id)];
+        self.free_id = slot.next;
+        (slot.count, slot.writable, slot.offered) = (needed, writable_bytes, offered);
+        let order = usize::from(offered) & (self.order.len() - 1);
+        self.order[order] = id;
+        self.offers = offered.wrapping_add(1);
+        self.free -= needed;
+        self.filled = self.filled.saturating_add(needed);
+        self.next = head.plus(needed, self.size());
+        Ok(Token(id))
+    }
+
+    /// Writes a head, or keeps the first of those that are not published.
+    #[inline]
+    fn offer(&mut self, at: Position, id: u16, segment: Segment, flags: u16) {
+        if self.held.is_some() {
+            return self.fill(at, id, segment, flags);
+        }
+        self.cells.set_address(at.place(), segment.address);
+        self.held = Some((at.place(), Packed { length: segment.length, id, flags: flags | at.available() }));
+    }
+
+    #[inline]
+    fn fill(&self, at: Position, id: u16, Segment { address, length }: Segment, flags: u16) {
+        self.cells.set_address(at.place(), address);
+        self.cells.set_state(at.place(), Packed { length, id, flags: flags | at.available() });
+    }
+
+    /// Lets the device see what was added.
+    #[inline]
+    pub fn publish(&mut self) {
+        if let Some((place, state)) = self.held.take() {
+            self.cells.set_state(place, state);
+        }
+    }
+
+    /// Whether the device wants a kick for what was published since this was last asked. Asked right after [`Driver::publish`].
+    #[inline]
+    pub fn must_kick(&mut self) -> bool {
+        let filled = core::mem::take(&mut self.filled);
+        if filled == 0 {
+            return false;
+        }
+        self.cells.fence();
+        wanted(self.cells.device_event(), self.options.event_index, self.next, filled, self.size())
+    }
+
+    /// As [`crate::split::Driver::reap`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn reap(&mut self) -> Result<Option<Done>, Fault> {
+        if let Some(fault) = self.broken {
+            return Err(fault);
+        }
+        let (id, written) = match self.batch {
+            Some(batch) => batch,
+            None => {
+                let state = self.cells.state(self.used.place());
+                if state.flags & TURN != self.used.used() {
+                    return Ok(None);
+                }
+                (state.id, state.length)
+            }
+        };
+        let done =
+            if self.options.in_order { self.next_of_batch(id, written) } else { self.take_back(id, written) };
+        match done {
+            Some(done) => Ok(Some(done)),
+            None => Err(*self.broken.insert(Fault::Unknown { id: u32::from(id) })),
+        }
+    }
+
+    /// Asks to be called when the device has used `more` further places (at least 1), or any where the event index was not negotiated.
+    /// `true`: the next is used already, and there may be no call for it.
+    pub fn want_calls(&mut self, more: u16) -> bool {
+        let event = if self.options.event_index {
+            let at = self.used.plus(more.clamp(1, self.size()) - 1, self.size());
+            Suppression { place: at.bits(), flags: Suppression::AT_PLACE }
+        } else {
+            Suppression { place: 0, flags: Suppression::ENABLE }
+        };
+        self.cells.set_driver_event(event);
+        self.cells.fence();
+        self.cells.state(self.used.place()).flags & TURN == self.used.used()
+    }
+
+    /// Asks for no calls. A device may call all the same.
+    pub fn want_no_calls(&mut self) {
+        self.cells.set_driver_event(Suppression { place: 0, flags: Suppression::DISABLE });
+    }
+
+    /// As [`crate::split::Driver::outstanding`].
+    pub fn outstanding(&self) -> Vec<Token> {
+        let ids = self.slots.iter().zip(0..).filter(|(slot, _)| slot.count > 0);
+        let mut ids: Vec<_> = ids.map(|(slot, id)| (self.offers.wrapping_sub(slot.offered), id)).collect();
+        ids.sort_unstable_by(|one, other| other.cmp(one));
+        ids.into_iter().map(|(_, id)| Token(id)).collect()
+    }
+
+    #[inline]
+    fn take_back(&mut self, id: u16, written: u32) -> Option<Done> {
+        let free_id = self.free_id;
+        let slot = self.slots.get_mut(usize::from(id))?;
+        let (count, writable) = (core::mem::take(&mut slot.count), slot.writable);
+        if count == 0 {
+            return None;
+        }
+        slot.next = free_id;
+        self.free_id = id;
+        self.free += count;
+        self.used = self.used.plus(count, self.size());
+        self.reaped = self.reaped.wrapping_add(1);
+        Some(Done { token: Token(id), written: written.min(writable), overlong: written > writable })
+    }
+
+    /// As in a split ring (section 2.8.7).
+    fn next_of_batch(&mut self, id: u16, written: u32) -> Option<Done> {
+        let oldest = self.order[usize::from(self.reaped) & (self.order.len() - 1)];
+        if oldest == id {
+            self.batch = None;
+            return self.take_back(id, written);
+        }
+        if self.slots.get(usize::from(id)).is_none_or(|slot| slot.count == 0) {
+            return None;
+        }
+        self.batch = Some((id, written));
+        let writable = self.slots[usize::from(oldest)].writable;
+        self.take_back(oldest, writable)
+    }
+}

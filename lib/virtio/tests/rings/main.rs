@@ -1,0 +1,7 @@
+//! Rings of both kinds, driver against device: whatever is offered arrives once and comes back once, nobody misses a notification, and
+//! no content of the shared memory makes a side panic, loop or touch what it must not.
+#![cfg(test)]
+
+mod hostile;
+mod pair;
+mod traffic;
