@@ -34,6 +34,8 @@ pub fn lint() -> Result<Vec<String>> {
             "clippy",
             "--workspace",
             "--all-targets",
+            "--features",
+            KERBEROS,
             "--locked",
             "--",
             "-D",
@@ -100,6 +102,7 @@ pub fn test(extent: Extent, rest: &[&str], mut not_run: Vec<String>) -> Result<(
             passed = false;
         }
         passed &= newer_libvirt(&mut not_run)?;
+        passed &= kerberos(&mut not_run)?;
     }
     not_run.sort();
     not_run.dedup();
@@ -112,6 +115,17 @@ pub fn test(extent: Extent, rest: &[&str], mut not_run: Vec<String>) -> Result<(
     }
     say(&format!("all tests passed; {} not run", not_run.len()));
     Ok(())
+}
+
+/// A feature that is off unless somebody wants it.
+const KERBEROS: &str = "libvirt-client/gssapi";
+
+/// What the libvirt client has only with that feature.
+fn kerberos(not_run: &mut Vec<String>) -> Result<bool> {
+    say("== test: libvirt with Kerberos");
+    let mut command = sh::cargo();
+    command.args(["test", "--workspace", "--locked", "--features", KERBEROS, "--test", "daemon"]);
+    run_and_collect(command.args(["--", "--show-output", "kerberos", "password"]), not_run)
 }
 
 /// The tests of the libvirt client again, against the daemon of Debian 13.

@@ -115,7 +115,8 @@ impl Builder {
             Some(credentials) => Some(credentials.clone()),
             None => environment.credentials(&uri)?,
         };
-        let auth = Auth { wish: auth::Wish::of(uri.parameter("auth"))?, credentials };
+        let host = uri.host.clone().unwrap_or_else(|| auth::LOCALHOST.to_owned());
+        let auth = Auth { wish: auth::Wish::of(uri.parameter("auth"))?, credentials, host };
         let transport = in_time(self.options.deadline, target.connect()).await??;
         let opening = Opening { auth, ..self.opening(&uri.remote_name(), run) };
         let lanes = Lanes::open(opening, transport, Some(target), self.lanes, self.reconnect).await?;
@@ -143,7 +144,11 @@ impl Builder {
             name: name.to_owned(),
             read_only: self.read_only,
             options: self.options,
-            auth: Auth { wish: auth::Wish::default(), credentials: self.credentials.clone() },
+            auth: Auth {
+                wish: auth::Wish::default(),
+                credentials: self.credentials.clone(),
+                host: auth::LOCALHOST.to_owned(),
+            },
             run: Arc::new(run),
         }
     }

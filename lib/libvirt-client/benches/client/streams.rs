@@ -185,7 +185,7 @@ pub(crate) fn carried(rig: &mut Rig) -> Vec<Value> {
         peer.ask(&format!("open {plain}"));
     }
     drop(secure);
-    if let Some(sshd) = Sshd::prepare("bench libvirt over ssh", &rig.daemon) {
+    if let Some(sshd) = Sshd::prepare("bench libvirt over ssh", &rig.daemon.path("")) {
         let (command, socket) = (&sshd.command, rig.socket());
         let uri = format!(
             "qemu+ssh://root@elsewhere/session?command={command}&proxy=netcat&socket={}&no_tty=1",

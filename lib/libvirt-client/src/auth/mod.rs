@@ -1,11 +1,13 @@
 //! Authentication: what the daemon demands, and what may be said on which connection.
 //!
-//! | on | SCRAM, PLAIN | anonymous |
-//! |---|---|---|
-//! | a socket of this host, TLS, ssh | yes | no |
-//! | bare TCP | no: they bring no encryption of what follows | no |
+//! | on | SCRAM, PLAIN | GSSAPI (feature `gssapi`) | anonymous |
+//! |---|---|---|---|
+//! | a socket of this host, TLS, ssh | yes | yes | no |
+//! | bare TCP | no: they bring no encryption of what follows | yes, and encrypts what follows | no |
 
 mod credentials;
+#[cfg(feature = "gssapi")]
+mod gssapi;
 mod sasl;
 mod scram;
 
@@ -22,6 +24,9 @@ mod way {
     pub(super) const POLKIT: i32 = 2;
 }
 
+/// The host that a URI without one means.
+pub(crate) const LOCALHOST: &str = "localhost";
+
 /// How a connection authenticates.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Auth {
@@ -29,6 +34,9 @@ pub(crate) struct Auth {
     pub(crate) wish: Wish,
     /// Who to be. `None` when nobody has said; then a daemon that demands it is refused.
     pub(crate) credentials: Option<Credentials>,
+    /// The daemon's host, by the name that it proves itself with.
+    #[cfg_attr(not(feature = "gssapi"), expect(dead_code, reason = "only Kerberos proves it"))]
+    pub(crate) host: String,
 }
 
 /// What the URI's parameter `auth` asks for (`doRemoteOpen` in `remote_driver.c`).

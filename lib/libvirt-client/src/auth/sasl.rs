@@ -8,20 +8,38 @@ use crate::error::Error;
 use libvirt_protocol::remote::{self, AuthSaslStartArgs, AuthSaslStepArgs};
 use libvirt_protocol::xdr::Words;
 
-/// Mechanisms, the best first.
+/// Mechanisms with a password, the best first.
 const MECHANISMS: [&str; 3] = ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"];
+/// The one that needs none, and encrypts.
+const KERBEROS: &[&str] = if cfg!(feature = "gssapi") { &["GSSAPI"] } else { &[] };
 
 /// Runs one mechanism until the daemon says that it is complete.
 pub(super) async fn authenticate(connection: &Connection, auth: &Auth) -> Result<(), Error> {
-    // None of our mechanisms encrypts what comes after it.
-    if !connection.traits().private {
+    // No mechanism with a password encrypts what comes after it.
+    let private = connection.traits().private;
+    if !private && KERBEROS.is_empty() {
         return Err(refused(
             "the daemon demands SASL on a connection that anybody can read; use TLS, ssh or a local socket",
         ));
     }
     let reply = connection.call::<remote::AuthSaslInit>(&()).await?;
     let offered = String::from(reply.result()?.mechlist);
-    let mechanism = choose(&offered, &auth.wish)?;
+    // Whoever gives a password wants to be that user.
+    let known: Vec<&'static str> = match (private, &auth.credentials) {
+        (false, _) => KERBEROS.to_vec(),
+        (true, None) => [KERBEROS, &MECHANISMS].concat(),
+        (true, Some(_)) => [&MECHANISMS, KERBEROS].concat(),
+    };
+    let mechanism = choose(&offered, &auth.wish, &known).map_err(|error| match private {
+        true => error,
+        false => refused(format!(
+            "the daemon demands SASL on a connection that anybody can read; use TLS, ssh or a local socket, or Kerberos: {error}"
+        )),
+    })?;
+    #[cfg(feature = "gssapi")]
+    if mechanism == super::gssapi::NAME {
+        return super::gssapi::authenticate(connection, &auth.host).await;
+    }
     let credentials = auth.credentials.clone().ok_or_else(|| {
         refused("the daemon demands a user and a password; give them to the builder or in auth.conf")
     })?;
@@ -33,18 +51,19 @@ pub(super) async fn authenticate(connection: &Connection, auth: &Auth) -> Result
 }
 
 /// The best mechanism that is offered and wished for.
-fn choose(offered: &str, wish: &Wish) -> Result<&'static str, Error> {
+fn choose(offered: &str, wish: &Wish, known: &[&'static str]) -> Result<&'static str, Error> {
     let wished = match wish {
         Wish::Sasl(Some(mechanism)) => Some(mechanism.as_str()),
         _ => None,
     };
     let offers: Vec<&str> = offered.split([',', ' ']).collect();
-    MECHANISMS
-        .into_iter()
+    known
+        .iter()
+        .copied()
         .find(|known| offers.contains(known) && wished.is_none_or(|wished| wished == *known))
         .ok_or_else(|| {
             let wished = wished.map_or_else(String::new, |wished| format!(" and {wished} is wished for"));
-            refused(format!("the daemon offers {offered}{wished}; we have {}", MECHANISMS.join(", ")))
+            refused(format!("the daemon offers {offered}{wished}; we have {}", known.join(", ")))
         })
 }
 
@@ -89,7 +108,7 @@ fn text(data: Option<Vec<u8>>) -> Result<String, Error> {
     String::from_utf8(data[..end].to_vec()).map_err(|_| refused("the daemon says what is no text"))
 }
 
-async fn start(
+pub(super) async fn start(
     connection: &Connection,
     mechanism: &str,
     data: &[u8],
@@ -100,7 +119,10 @@ async fn start(
     Ok((reply.complete != 0, (reply.nil == 0).then_some(reply.data.0)))
 }
 
-async fn step(connection: &Connection, data: Option<&[u8]>) -> Result<(bool, Option<Vec<u8>>), Error> {
+pub(super) async fn step(
+    connection: &Connection,
+    data: Option<&[u8]>,
+) -> Result<(bool, Option<Vec<u8>>), Error> {
     let nil = i32::from(data.is_none());
     let args = AuthSaslStepArgs { nil, data: Words(data.unwrap_or_default().to_vec()) };
     let reply = connection.call::<remote::AuthSaslStep>(&args).await?;
@@ -115,11 +137,11 @@ mod tests {
     #[test]
     fn the_best_mechanism_that_both_have_is_taken() {
         let any = Wish::Any;
-        assert_eq!(choose("SCRAM-SHA-1,PLAIN,SCRAM-SHA-256", &any).unwrap(), "SCRAM-SHA-256");
-        assert_eq!(choose("GSSAPI,SCRAM-SHA-1", &any).unwrap(), "SCRAM-SHA-1");
-        assert!(choose("ANONYMOUS,GSSAPI,DIGEST-MD5", &any).is_err());
+        assert_eq!(choose("SCRAM-SHA-1,PLAIN,SCRAM-SHA-256", &any, &MECHANISMS).unwrap(), "SCRAM-SHA-256");
+        assert_eq!(choose("GSSAPI,SCRAM-SHA-1", &any, &MECHANISMS).unwrap(), "SCRAM-SHA-1");
+        assert!(choose("ANONYMOUS,GSSAPI,DIGEST-MD5", &any, &MECHANISMS).is_err());
         let plain = Wish::Sasl(Some("PLAIN".into()));
-        assert_eq!(choose("SCRAM-SHA-256,PLAIN", &plain).unwrap(), "PLAIN");
-        assert!(choose("SCRAM-SHA-256", &plain).is_err());
+        assert_eq!(choose("SCRAM-SHA-256,PLAIN", &plain, &MECHANISMS).unwrap(), "PLAIN");
+        assert!(choose("SCRAM-SHA-256", &plain, &MECHANISMS).is_err());
     }
 }

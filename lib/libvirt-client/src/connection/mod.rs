@@ -206,6 +206,12 @@ impl Connection {
         self.shared.traits
     }
 
+    /// Puts what the bytes travel on into something else: from now on they travel inside of it. Nothing may be on its way.
+    #[cfg(feature = "gssapi")]
+    pub(crate) fn seal(&self, within: impl FnOnce(Box<dyn Transport>) -> Box<dyn Transport>) {
+        self.shared.lock().seal(within);
+    }
+
     /// Calls that are under way or wait for a place, abandoned ones too.
     pub(crate) fn load(&self) -> usize {
         self.shared.lock().load()

@@ -74,6 +74,14 @@ impl State {
         }
     }
 
+    #[cfg(feature = "gssapi")]
+    pub(super) fn seal(&mut self, within: impl FnOnce(Box<dyn Transport>) -> Box<dyn Transport>) {
+        let inner = std::mem::replace(&mut self.transport, Box::new(crate::transport::Nowhere));
+        self.transport = within(inner);
+        // It waits for what comes on the old one.
+        self.wake_driver();
+    }
+
     pub(super) fn load(&self) -> usize {
         self.session.load()
     }
@@ -118,11 +126,13 @@ impl State {
     /// Sends what can be sent at once. `idle`: nothing was unsent before, so the driver does not wait to write and its waker, which
     /// this attempt would replace, is not needed.
     pub(super) fn flush_soon(&mut self, idle: bool) {
+        // What the transport itself holds back is pushed on by the driver too.
+        let mut held = false;
         if idle && self.closed.is_none() {
             // What goes wrong here goes wrong for the driver too, which tells everybody.
-            let _ = self.write(&mut Context::from_waker(Waker::noop()));
+            held = self.write(&mut Context::from_waker(Waker::noop())).is_pending();
         }
-        if self.session.transmit().is_some() {
+        if held || self.session.transmit().is_some() {
             self.wake_driver();
         }
     }

@@ -67,6 +67,34 @@ impl Transport for Box<dyn Transport> {
     }
 }
 
+/// What stands in a transport's place while it is put into another.
+#[cfg(feature = "gssapi")]
+pub(crate) struct Nowhere;
+
+#[cfg(feature = "gssapi")]
+impl Transport for Nowhere {
+    fn poll_read(
+        &mut self,
+        _: &mut Context<'_>,
+        _: &mut [u8],
+        _: &mut Vec<OwnedFd>,
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::NotConnected.into()))
+    }
+
+    fn poll_write(&mut self, _: &mut Context<'_>, _: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::NotConnected.into()))
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::ErrorKind::NotConnected.into()))
+    }
+
+    fn traits(&self) -> Traits {
+        Traits { private: false, descriptors: false }
+    }
+}
+
 /// What may be done on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traits {

@@ -101,7 +101,10 @@ async fn what_a_running_guest_tells_of_itself() {
     while old().await < 512 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(guest.block_stats("vda").await.unwrap().i64("rd_bytes"), Some(old().await));
+    // It may go on reading.
+    let before = old().await;
+    let new = guest.block_stats("vda").await.unwrap().i64("rd_bytes").unwrap();
+    assert!((before..=old().await).contains(&new), "{new}");
     guest.set_compression_cache(8 << 20).await.unwrap();
     assert_eq!(guest.compression_cache().await.unwrap(), 8 << 20);
     // It writes little, and that is measured.

@@ -13,6 +13,7 @@ mod events;
 mod every;
 mod guests;
 mod jobs;
+mod kerberos;
 mod migration;
 mod objects;
 mod observed;

@@ -241,7 +241,9 @@ async fn a_password_is_said_to_nobody_over_bare_tcp() {
     }
     let builder = daemon.builder(&format!("test+tcp://127.0.0.1:{port}/default"));
     let error = builder.credentials(fred("geheim")).open_with(run).await.unwrap_err();
-    assert!(error.to_string().contains("anybody can read"), "{error}");
+    // With Kerberos there might be a way; the daemon knows that it has none, for it offers nothing that encrypts.
+    let asked = cfg!(feature = "gssapi") && error.refusal().is_some();
+    assert!(asked || error.to_string().contains("anybody can read"), "{error}");
 }
 
 #[tokio::test]

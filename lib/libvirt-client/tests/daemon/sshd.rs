@@ -1,11 +1,11 @@
 //! An sshd of our own, which ssh talks to through a pipe.
 
-use crate::support::{Daemon, present};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 /// A program of shell.
-pub(crate) fn script(daemon: &Daemon, name: &str, text: &str) -> String {
-    let path = daemon.path(name);
+pub(crate) fn script(directory: &Path, name: &str, text: &str) -> String {
+    let path = directory.join(name);
     std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path.display().to_string()
@@ -19,13 +19,16 @@ pub(crate) struct Sshd {
 }
 
 impl Sshd {
-    /// Prepares it; `None`, and a line that says so, when something is missing.
-    pub(crate) fn prepare(test: &str, daemon: &Daemon) -> Option<Self> {
+    /// Prepares it, with what it runs in a directory; `None`, and a line that says so, when something is missing.
+    pub(crate) fn prepare(test: &str, directory: &Path) -> Option<Self> {
         let sshd = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/unpacked/openssh-server/usr/sbin/sshd");
         let needed =
             [(sshd, "openssh-server"), ("/usr/bin/ssh", "openssh-client"), ("/usr/bin/nc", "netcat-openbsd")];
-        if !present(test, &needed) {
-            return None;
+        for (program, package) in needed {
+            if !Path::new(program).exists() {
+                println!("not run: {test}: {program} is missing (package {package})");
+                return None;
+            }
         }
         if !rustix::process::geteuid().is_root() {
             println!("not run: {test}: only root may run a private sshd that logs in");
@@ -52,7 +55,7 @@ impl Sshd {
         std::fs::write(at("passwd"), format!("{users}sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n"))
             .unwrap();
         let private = script(
-            daemon,
+            directory,
             "sshd",
             &format!(
                 "exec unshare --mount sh -c 'mount --bind {} /etc/passwd && exec {sshd} -i -f {} -E {}'",
@@ -68,7 +71,7 @@ impl Sshd {
             at("known_hosts")
         );
         std::fs::write(at("ssh_config"), client).unwrap();
-        let command = script(daemon, "ssh", &format!("exec ssh -F {} \"$@\"", at("ssh_config")));
+        let command = script(directory, "ssh", &format!("exec ssh -F {} \"$@\"", at("ssh_config")));
         Some(Self { home, command })
     }
 

@@ -22,7 +22,7 @@ async fn a_program_of_the_users_is_the_connection() {
         variables.chain(program).collect()
     };
     let helper = script(
-        &daemon,
+        &daemon.path(""),
         "helper",
         &format!("exec env -i {} virt-ssh-helper qemu:///session", words.join(" ")),
     );
@@ -49,7 +49,7 @@ async fn the_last_words_of_a_program_are_in_the_error() {
 async fn ssh_reaches_the_daemon_through_the_users_own_configuration() {
     let test = "ssh_reaches_the_daemon_through_the_users_own_configuration";
     let Some(daemon) = Daemon::start(test) else { return };
-    let Some(sshd) = Sshd::prepare(test, &daemon) else { return };
+    let Some(sshd) = Sshd::prepare(test, &daemon.path("")) else { return };
     let ssh = &sshd.command;
     let socket = daemon.path("libvirt/libvirt-sock");
     let uri = format!("test+ssh://root@elsewhere/default?command={ssh}&socket={}&no_tty=1", socket.display());

@@ -2,6 +2,7 @@
 
 use super::{complete, run};
 use libvirt_client::protocol::enums::{ClientTransport, ErrorNumber};
+use libvirt_client::protocol::flags::ConnectFlags;
 use libvirt_client::protocol::parameters::{
     CLIENT_INFO_READONLY, CLIENT_INFO_SOCKET_ADDR, CLIENT_INFO_UNIX_PROCESS_ID, CLIENT_INFO_UNIX_USER_ID,
     SERVER_CLIENTS_CURRENT, SERVER_CLIENTS_MAX, SERVER_CLIENTS_UNAUTH_MAX, THREADPOOL_WORKERS_CURRENT,
@@ -92,6 +93,12 @@ async fn settings_of_the_daemon_are_told_as_they_were_set() {
     assert!(error.to_string().contains("Cannot find program"), "{error}");
     let error = admin.call::<libvirt_client::protocol::remote::ConnectGetHostname>(&()).await.unwrap_err();
     assert!(error.to_string().contains("Cannot find program"), "{error}");
+    // It opens no other way than this.
+    for flags in [ConnectFlags::RO, ConnectFlags::NO_ALIASES] {
+        let args = libvirt_client::protocol::admin::ConnectOpenArgs { flags };
+        let refused = raw::admin::connect_open(&admin, &args).await.unwrap_err();
+        assert_eq!(code(&refused), ErrorNumber::InvalidArg);
+    }
     raw::admin::connect_close(&admin).await.unwrap();
     assert!(admin.servers().await.is_err(), "what is closed answers nothing more");
 }

@@ -2,6 +2,7 @@
 
 use crate::authority::{Authority, Expired};
 use crate::daemon::{self, OurServer, virsh_with};
+use crate::sshd::Sshd;
 use libvirt_client::{Connect, Driver, ErrorKind};
 use libvirt_server::{Clients, Mechanism, Sasl, Tls};
 
@@ -122,6 +123,23 @@ async fn our_client_comes_over_every_transport() {
         let connect = Connect::builder(&uri).open_with(run).await.unwrap();
         assert_eq!(connect.domain_by_name("test").await.unwrap().name(), "test", "{uri}");
         connect.close().await.unwrap();
+    }
+    // The same ssh stands for the libraries that libvirt has of it.
+    let directory = server.directory().to_owned();
+    let test = "our_client_comes_over_every_transport, with ssh";
+    let prepared = tokio::task::spawn_blocking(move || Sshd::prepare(test, &directory)).await.unwrap();
+    if let Some(sshd) = prepared {
+        for kind in ["ssh", "libssh", "libssh2"] {
+            let uri = format!(
+                "test+{kind}://root@elsewhere/default?command={}&proxy=netcat&socket={}&no_tty=1",
+                sshd.command,
+                server.socket().display()
+            );
+            let opened = Connect::builder(&uri).open_with(run).await;
+            let connect = opened.unwrap_or_else(|error| panic!("{kind}: {error}: {}", sshd.log()));
+            assert_eq!(connect.domain_by_name("test").await.unwrap().name(), "test", "{kind}");
+            connect.close().await.unwrap();
+        }
     }
     let plain = Connect::builder(&format!("test+tcp://127.0.0.1:{tls}/default")).open_with(run).await;
     assert!(!matches!(plain.unwrap_err().kind(), ErrorKind::Libvirt(_)), "no TLS, no answer");

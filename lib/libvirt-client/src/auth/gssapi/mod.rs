@@ -1,0 +1,86 @@
+//! SASL's mechanism GSSAPI (RFC 4752): Kerberos, and the one mechanism here that encrypts what comes after it.
+//!
+//! ```text
+//!   token            ──>
+//!                    <── token ...           until both know each other
+//!   (nothing)        ──>
+//!                    <── what layers it has, and how much it takes at once      wrapped
+//!   the layer        ──>                                                         wrapped
+//!   from here on each piece is wrapped, with its length in front
+//! ```
+//!
+//! The user's own tickets are what he proves himself with; they come from `kinit`.
+
+mod sealed;
+mod sys;
+
+use super::refused;
+use super::sasl::{start, step};
+use crate::connection::Connection;
+use crate::error::Error;
+use sealed::Sealed;
+use sys::Context;
+use tokio::sync::oneshot;
+
+/// Its name among mechanisms.
+pub(super) const NAME: &str = "GSSAPI";
+
+/// Layers, by their bits: none, and one that nobody else can read.
+const BARE: u8 = 1;
+const CONFIDENTIAL: u8 = 4;
+/// What we take at once (`virNetSASLContext` allows as much).
+const MOST: u32 = 65_536;
+
+/// Proves who the user is to the daemon at a host, and encrypts the connection unless it is private already.
+pub(super) async fn authenticate(connection: &Connection, host: &str) -> Result<(), Error> {
+    let private = connection.traits().private;
+    let mut context = Context::new(&format!("libvirt@{host}")).map_err(no_kerberos)?;
+    let (mut token, mut done);
+    (context, token, done) = stepped(context, Vec::new()).await?;
+    let (mut complete, mut said) = start(connection, NAME, &token).await?;
+    while !done {
+        if complete {
+            return Err(refused("the daemon ends before it has proved who it is"));
+        }
+        (context, token, done) = stepped(context, said.unwrap_or_default()).await?;
+        // Also when there is nothing to say: then it is the daemon's turn.
+        (complete, said) = step(connection, Some(&token)).await?;
+    }
+    let offer = context.unwrap(&said.unwrap_or_default()).map_err(no_kerberos)?.0;
+    let [layers, size @ ..] =
+        <[u8; 4]>::try_from(offer).map_err(|_| refused("the daemon offers no layers"))?;
+    let chosen = if private && layers & BARE != 0 { BARE } else { CONFIDENTIAL };
+    if layers & chosen == 0 {
+        return Err(refused("the daemon would not encrypt a connection that anybody can read"));
+    }
+    let most = if chosen == BARE { 0 } else { MOST };
+    let [_, ours @ ..] = most.to_be_bytes();
+    let answer = [&[chosen][..], &ours].concat();
+    let answer = context.wrap(&answer, false).map_err(no_kerberos)?;
+    (complete, _) = step(connection, Some(&answer)).await?;
+    if !complete {
+        return Err(refused("the daemon does not come to an end with GSSAPI"));
+    }
+    if chosen == CONFIDENTIAL {
+        let [a, b, c] = size;
+        let limit = context.limit(u32::from_be_bytes([0, a, b, c])).map_err(no_kerberos)?;
+        connection.seal(|inner| Box::new(Sealed::new(inner, context, limit)));
+    }
+    Ok(())
+}
+
+fn no_kerberos(why: String) -> Error {
+    refused(format!("GSSAPI: {why}"))
+}
+
+/// A step in a thread of its own: it may ask a key distribution centre, and waits for that.
+async fn stepped(mut context: Context, said: Vec<u8>) -> Result<(Context, Vec<u8>, bool), Error> {
+    let (answer, result) = oneshot::channel();
+    let work = move || {
+        let stepped = context.step(&said);
+        // Who asked may have given up.
+        let _ = answer.send(stepped.map(|(token, done)| (context, token, done)));
+    };
+    std::thread::Builder::new().name("gssapi".to_owned()).spawn(work)?;
+    result.await.map_err(|_| refused("the thread of a step has ended"))?.map_err(no_kerberos)
+}

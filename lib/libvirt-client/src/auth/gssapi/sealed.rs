@@ -1,0 +1,129 @@
+//! A connection inside of a security layer: pieces, each wrapped, with its length in front (RFC 4752 section 3.3, RFC 4422 section 3.7).
+
+use super::MOST;
+use super::sys::Context as Security;
+use crate::transport::{Traits, Transport};
+use libvirt_protocol::session::Transmit;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::task::{Context, Poll, ready};
+
+/// What a wrapped piece may be longer than what is in it.
+const OVERHEAD: usize = 1024;
+/// How much is read at once.
+const CHUNK: usize = 16 * 1024;
+
+/// A connection whose bytes are wrapped.
+pub(super) struct Sealed {
+    inner: Box<dyn Transport>,
+    security: Security,
+    /// How much may be wrapped at once.
+    limit: usize,
+    /// Wrapped, and not sent yet.
+    output: Vec<u8>,
+    /// What has come, still wrapped.
+    input: Vec<u8>,
+    /// What was in it, and was not taken yet.
+    plain: Vec<u8>,
+    taken: usize,
+}
+
+impl Sealed {
+    pub(super) fn new(inner: Box<dyn Transport>, security: Security, limit: usize) -> Self {
+        let (output, input, plain) = (Vec::new(), Vec::new(), Vec::new());
+        Self { inner, security, limit: limit.max(1), output, input, plain, taken: 0 }
+    }
+
+    /// Sends what is wrapped.
+    fn push(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.output.is_empty() {
+            match ready!(self.inner.poll_write(context, &Transmit::Bytes(&self.output)))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                bytes => drop(self.output.drain(..bytes)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Unwraps a piece that has come whole; false when more is needed.
+    fn open(&mut self) -> io::Result<bool> {
+        let Some((length, rest)) = self.input.split_first_chunk::<4>() else { return Ok(false) };
+        let length = u32::from_be_bytes(*length) as usize;
+        if length > MOST as usize + OVERHEAD {
+            return Err(broken("a piece that is longer than was agreed"));
+        }
+        let Some(piece) = rest.get(..length) else { return Ok(false) };
+        let (plain, private) = self.security.unwrap(piece).map_err(broken)?;
+        if !private {
+            return Err(broken("a piece that is not encrypted"));
+        }
+        (self.plain, self.taken) = (plain, 0);
+        self.input.drain(..4 + length);
+        Ok(true)
+    }
+}
+
+fn broken(why: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.into())
+}
+
+impl Transport for Sealed {
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        room: &mut [u8],
+        _descriptors: &mut Vec<OwnedFd>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let left = &self.plain[self.taken..];
+            if !left.is_empty() {
+                let bytes = left.len().min(room.len());
+                room[..bytes].copy_from_slice(&left[..bytes]);
+                self.taken += bytes;
+                return Poll::Ready(Ok(bytes));
+            }
+            if self.open()? {
+                continue;
+            }
+            let have = self.input.len();
+            self.input.resize(have + CHUNK, 0);
+            let read = self.inner.poll_read(context, &mut self.input[have..], &mut Vec::new());
+            let bytes = match &read {
+                Poll::Ready(Ok(bytes)) => *bytes,
+                Poll::Ready(Err(_)) | Poll::Pending => 0,
+            };
+            self.input.truncate(have + bytes);
+            if ready!(read)? == 0 {
+                return Poll::Ready(Ok(0));
+            }
+        }
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, what: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        let Transmit::Bytes(bytes) = what else {
+            let text = "file descriptors travel over unix sockets only";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::Unsupported, text)));
+        };
+        // One piece at a time waits here.
+        ready!(self.push(context))?;
+        let bytes = &bytes[..bytes.len().min(self.limit)];
+        let wrapped = self.security.wrap(bytes, true).map_err(broken)?;
+        let length = u32::try_from(wrapped.len()).map_err(|_| broken("a piece beyond 4 GiB"))?;
+        self.output.extend_from_slice(&length.to_be_bytes());
+        self.output.extend_from_slice(&wrapped);
+        // It is ours now, whether it goes at once or not.
+        match self.push(context) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(bytes.len())),
+        }
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.push(context))?;
+        self.inner.poll_flush(context)
+    }
+
+    fn traits(&self) -> Traits {
+        Traits { private: true, descriptors: false }
+    }
+}
