@@ -106,7 +106,7 @@ pub enum SerialKind {
 pub struct Channel {
     /// Name of the device; see [`check_id`].
     pub id: String,
-    /// Name in the guest, e.g. `org.qemu.guest_agent.0`: /dev/virtio-ports/<name>.
+    /// Name in the guest, e.g. `org.qemu.guest_agent.0`: `/dev/virtio-ports/NAME`.
     pub name: String,
     /// Host side.
     pub chardev: Chardev,

@@ -79,7 +79,7 @@ impl Requests {
         self.add(ring, kind::OUT, sector, None, [data, &[]], tag)
     }
 
-    /// Makes what was written before durable; with [`Features::FLUSH`].
+    /// Makes what was written before durable; with [`super::Features::FLUSH`].
     ///
     /// # Errors
     /// [`AddError`].
@@ -104,7 +104,7 @@ impl Requests {
         self.add(ring, kind::GET_ID, 0, None, [&[], &[data]], tag)
     }
 
-    /// Forgets the content of sectors; with [`Features::DISCARD`].
+    /// Forgets the content of sectors; with [`super::Features::DISCARD`].
     ///
     /// # Errors
     /// [`AddError`].
@@ -118,7 +118,7 @@ impl Requests {
         self.add(ring, kind::DISCARD, 0, Some((sector, sectors, 0)), [&[], &[]], tag)
     }
 
-    /// Makes sectors zero, and gives back their space if `unmap`; with [`Features::WRITE_ZEROES`].
+    /// Makes sectors zero, and gives back their space if `unmap`; with [`super::Features::WRITE_ZEROES`].
     ///
     /// # Errors
     /// [`AddError`].
