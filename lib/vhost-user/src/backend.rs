@@ -201,17 +201,17 @@ impl<D: Device> Session<D> {
             Request::GetQueueNum => return Ok(Some(Reply::U64(self.device.queues().into()))),
             Request::SetMemTable(table) => {
                 self.memory = Memory::of(&table.regions, descriptors)?;
-                self.restart_rings()?;
+                self.move_rings();
             }
             Request::GetMaxMemSlots => return Ok(Some(Reply::U64(memory::MOST as u64))),
             Request::AddMemReg(region) => {
                 let descriptor = descriptors.pop();
                 self.memory.add(memory::region(&region), descriptor)?;
-                self.restart_rings()?;
+                self.move_rings();
             }
             Request::RemMemReg(region) => {
                 self.memory.remove(memory::region(&region))?;
-                self.restart_rings()?;
+                self.move_rings();
             }
             Request::SetVringNum(VringState { index, num }) => {
                 let ring = self.ring(index.into())?;
@@ -248,7 +248,7 @@ impl<D: Device> Session<D> {
                     other => return Err(Failure::Value { what: "enable", value: other.into() }),
                 };
             }
-            Request::GetConfig(asked) => return Ok(Some(Reply::Config(self.config(&asked)))),
+            Request::GetConfig(asked) => return Ok(Some(self.config(&asked))),
             Request::SetConfig(config) => {
                 let (offset, length) = (config.offset as usize, config.bytes.len());
                 let there = self.device.config().get(offset..).is_some_and(|rest| rest.len() >= length);
@@ -277,13 +277,13 @@ impl<D: Device> Session<D> {
         Ok(())
     }
 
-    /// As many bytes as were asked for, or none where they are not all there.
-    fn config(&self, asked: &Config) -> Config {
-        let (offset, size) = (asked.offset as usize, asked.size as usize);
-        let part = self.device.config().get(offset..).and_then(|rest| rest.get(..size));
-        // An answer of no bytes says that it failed.
-        let bytes = part.unwrap_or_default().to_vec();
-        Config { offset: asked.offset, size: bytes.len() as u32, flags: 0, bytes }
+    /// As many bytes as were asked for; an answer without a payload where they are not all there.
+    fn config(&self, asked: &Config) -> Reply {
+        let Config { offset, size, .. } = *asked;
+        let part = self.device.config().get(offset as usize..).and_then(|rest| rest.get(..size as usize));
+        part.map_or(Reply::None, |part| {
+            Reply::Config(Config { offset, size, flags: 0, bytes: part.to_vec() })
+        })
     }
 
     fn ring(&mut self, index: u64) -> Result<&mut Ring, Failure> {
@@ -317,15 +317,13 @@ impl<D: Device> Session<D> {
         }
     }
 
-    /// What rings have of the memory before is not the memory that there is now.
-    fn restart_rings(&mut self) -> Result<(), Failure> {
+    /// What rings have of the memory before is not the memory that there is now. A ring whose memory is away goes on when it is back: front-ends
+    /// take regions away and give them again while rings run.
+    fn move_rings(&mut self) {
         let Self { rings, memory, negotiated, .. } = self;
-        for (ring, index) in rings.iter_mut().zip(0..) {
-            if ring.is_running() {
-                ring.pause();
-                ring.start(index, memory, negotiated.features)?;
-            }
+        for (ring, index) in rings.iter_mut().zip(0..).filter(|(ring, _)| ring.is_started()) {
+            ring.pause();
+            let _ = ring.start(index, memory, negotiated.features);
         }
-        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Where a message ends and the next begins.
 
-use crate::wire::{HEADER_BYTES, Header, HeaderError};
+use crate::wire::{HEADER_BYTES, Header, HeaderError, MOST_DESCRIPTORS};
 use std::os::fd::OwnedFd;
 
 /// A message as it came: its header, its payload, and its descriptors.
@@ -58,6 +58,9 @@ impl Framing {
         assert!(bytes.len() <= self.want(), "more was read than belongs to this message");
         self.bytes.extend_from_slice(bytes);
         self.descriptors.extend(descriptors);
+        if self.descriptors.len() > MOST_DESCRIPTORS {
+            return Err(HeaderError::Descriptors { count: self.descriptors.len() });
+        }
         let header = match self.header {
             Some(header) => header,
             None => {

@@ -3,7 +3,7 @@
 
 use crate::ProtocolFeatures;
 use crate::framing::Raw;
-use crate::wire::{Gate, HEADER_BYTES, Header, Message, PayloadError, Reply};
+use crate::wire::{Body, Gate, HEADER_BYTES, Header, Message, PayloadError, Reply};
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
@@ -173,7 +173,14 @@ impl<M: Message> Asking<M> {
             return Err(Violation::Answer { number, expected });
         };
         self.waiting.pop_front();
-        let reply = M::get_reply(number, &payload).map_err(|error| Violation::Payload { number, error })?;
+        // A configuration space that cannot be read is answered by no bytes at all.
+        let refused =
+            payload.is_empty() && M::facts_of(number).is_some_and(|it| it.reply == Some(Body::Config));
+        let reply = if refused {
+            Reply::None
+        } else {
+            M::get_reply(number, &payload).map_err(|error| Violation::Payload { number, error })?
+        };
         let (least, most) = M::facts_of(number).map_or((0, 0), |facts| facts.reply_descriptors);
         let given = descriptors.len();
         if given < usize::from(least) || given > usize::from(most) {

@@ -42,6 +42,12 @@ pub enum HeaderError {
         /// The flags.
         flags: u32,
     },
+    /// More descriptors than any message has.
+    #[error("{count} descriptors came with one message; the most that any has are {MOST_DESCRIPTORS}")]
+    Descriptors {
+        /// How many.
+        count: usize,
+    },
     /// More bytes than any message has.
     #[error("request {request} announces {size} bytes; the largest has {MOST_PAYLOAD}")]
     Size {

@@ -3,8 +3,7 @@
 use super::memory::Memory;
 use super::{Device, Failure};
 use crate::payload::VringAddress;
-use rustix::io::{Errno, read, write};
-use std::io;
+use rustix::io::{read, write};
 use std::os::fd::OwnedFd;
 use virtio::cells::SplitCells as _;
 use virtio::features::Features;
@@ -43,9 +42,15 @@ impl Ring {
         self.kick = Some(kick);
     }
 
-    /// Its kicks, if it is started and there are any.
+    /// Its kicks, if it can run and there are any. Those of a ring that cannot are not read: they are there when it can.
     pub(super) fn kick(&self) -> Option<&OwnedFd> {
-        self.kick.as_ref()?.as_ref()
+        self.kick.as_ref().filter(|_| self.enabled && self.queue.is_some())?.as_ref()
+    }
+
+    /// Its kicks have come to an end.
+    pub(super) fn drop_kick(&mut self) {
+        self.kick = None;
+        self.pause();
     }
 
     /// Started without kicks.
@@ -53,8 +58,9 @@ impl Ring {
         self.enabled && matches!(self.kick, Some(None))
     }
 
-    pub(super) fn is_running(&self) -> bool {
-        self.queue.is_some()
+    /// It got its kick, whether its memory is there or not.
+    pub(super) fn is_started(&self) -> bool {
+        self.kick.is_some()
     }
 
     pub(super) fn start(&mut self, index: u32, memory: &Memory, features: Features) -> Result<(), Failure> {
@@ -115,13 +121,8 @@ impl Ring {
     }
 
     /// Takes what there is, at most for a turn.
-    pub(super) fn run<D: Device>(
-        &mut self,
-        index: u16,
-        device: &mut D,
-        regions: &Regions,
-    ) -> io::Result<Left> {
-        let Some(queue) = self.queue.as_mut().filter(|_| self.enabled) else { return Ok(Left::Nothing) };
+    pub(super) fn run<D: Device>(&mut self, index: u16, device: &mut D, regions: &Regions) -> Left {
+        let Some(queue) = self.queue.as_mut().filter(|_| self.enabled) else { return Left::Nothing };
         let mut chain = Chain::new();
         queue.want_no_kicks();
         let mut taken = 0;
@@ -142,21 +143,20 @@ impl Ring {
         };
         queue.publish();
         if queue.must_call() {
-            notify(self.call.as_ref())?;
+            notify(self.call.as_ref());
         }
         if fault.is_some() {
             // It stays with the driver to set it up anew.
             self.enabled = false;
-            notify(self.error.as_ref())?;
+            notify(self.error.as_ref());
         }
-        Ok(if taken == TURN { Left::More } else { Left::Nothing })
+        if taken == TURN { Left::More } else { Left::Nothing }
     }
 }
 
-fn notify(descriptor: Option<&OwnedFd>) -> io::Result<()> {
-    match descriptor.map(|descriptor| write(descriptor, &1_u64.to_ne_bytes())) {
-        // A counter that is full has not been read yet: it will be.
-        None | Some(Ok(_) | Err(Errno::AGAIN)) => Ok(()),
-        Some(Err(error)) => Err(error.into()),
+fn notify(descriptor: Option<&OwnedFd>) {
+    if let Some(descriptor) = descriptor {
+        // A counter that is full has not been read yet, and will be; what else it may be is the front-end's, as is the harm.
+        let _ = write(descriptor, &1_u64.to_ne_bytes());
     }
 }

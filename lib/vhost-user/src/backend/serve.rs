@@ -52,10 +52,15 @@ impl<D: Device> Session<D> {
             if ready.cancelled {
                 return Err(SocketError::Cancelled.into());
             }
-            if ready.message && !self.message(&socket, &mut framing)? {
-                return Ok(());
+            // Before the message, which may bring other descriptors.
+            more = self.run_rings(&ready, more);
+            if ready.message {
+                if !self.message(&socket, &mut framing)? {
+                    return Ok(());
+                }
+                // It may have started, enabled or moved a ring in which something waits already.
+                more = true;
             }
-            more = self.run_rings(&ready.kicked, more)?;
         }
     }
 
@@ -72,12 +77,16 @@ impl<D: Device> Session<D> {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let ready: Vec<_> = all.iter().map(|it| !it.revents().is_empty()).collect();
-        let kicked = kicks.iter().zip(ready.iter().skip(2)).filter(|(_, ready)| **ready);
+        let ready: Vec<_> = all.iter().map(|it| it.revents()).collect();
+        let has = |at: usize, what: PollFlags| ready.get(at).is_some_and(|it| it.intersects(what));
+        let of_rings = |what: &dyn Fn(usize) -> bool| {
+            kicks.iter().enumerate().filter(|(at, _)| what(at + 2)).map(|(_, (index, _))| *index).collect()
+        };
         Ok(Ready {
-            message: ready.first().copied().unwrap_or(false),
-            cancelled: ready.get(1).copied().unwrap_or(false),
-            kicked: kicked.map(|((index, _), _)| *index).collect(),
+            message: has(0, PollFlags::all()),
+            cancelled: has(1, PollFlags::all()),
+            kicked: of_rings(&|at| has(at, PollFlags::IN)),
+            hung_up: of_rings(&|at| !has(at, PollFlags::IN) && has(at, PollFlags::all())),
         })
     }
 
@@ -102,19 +111,22 @@ impl<D: Device> Session<D> {
     }
 
     /// Gives the kicked rings their turn, and all of them where some had more.
-    fn run_rings(&mut self, kicked: &[usize], all: bool) -> io::Result<bool> {
+    fn run_rings(&mut self, ready: &Ready, all: bool) -> bool {
         let Self { rings, device, memory, .. } = self;
         let mut more = false;
         for (index, ring) in rings.iter_mut().enumerate() {
-            let was_kicked = kicked.contains(&index);
+            let was_kicked = ready.kicked.contains(&index);
             if was_kicked {
                 ring.kicked();
             }
+            if ready.hung_up.contains(&index) {
+                ring.drop_kick();
+            }
             if was_kicked || all || ring.is_polled() {
-                more |= ring.run(index as u16, device, &memory.regions)? == Left::More;
+                more |= ring.run(index as u16, device, &memory.regions) == Left::More;
             }
         }
-        Ok(more)
+        more
     }
 }
 
@@ -123,4 +135,6 @@ struct Ready {
     message: bool,
     cancelled: bool,
     kicked: Vec<usize>,
+    /// Rings whose kicks say that there will be none.
+    hung_up: Vec<usize>,
 }

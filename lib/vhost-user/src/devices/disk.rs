@@ -189,6 +189,9 @@ impl Storage for OnFile {
             let want = buffer.len().min(from.len() - done);
             from.part(done, want).ok_or(Failure::Io)?.read(&mut buffer[..want]);
             let count = pwrite(&self.file, &buffer[..want], place).map_err(failure)?;
+            if count == 0 {
+                return Err(Failure::Io);
+            }
             done += count;
             place += count as u64;
         }

@@ -147,4 +147,14 @@ impl FrontEnd {
             _ => Err(CallError::Broken),
         }
     }
+
+    /// Starts a queue again that [`FrontEnd::stop_queue`] stopped at `base`. What it holds is processed.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn resume_queue(&mut self, queue: &Queue, base: u32) -> Result<(), CallError> {
+        self.call(&Request::SetVringBase(VringState { index: queue.index, num: base }), &[])?;
+        self.call(&Request::SetVringKick(queue.index.into()), &[queue.kick.as_fd()])?;
+        Ok(queue.kick()?)
+    }
 }

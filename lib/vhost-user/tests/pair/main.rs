@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod faults;
+mod moving;
 mod rings;
 
 use std::os::unix::net::UnixStream;

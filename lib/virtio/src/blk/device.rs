@@ -39,6 +39,10 @@ pub trait Storage {
         let _ = range;
         Err(Failure::Unsupported)
     }
+    /// Most ranges of a discard or a write of zeroes, as configuration space says them.
+    fn ranges(&self) -> usize {
+        1
+    }
     /// A name, at most 20 bytes.
     fn id(&self) -> &[u8] {
         b""
@@ -119,7 +123,8 @@ fn request<S: Storage + ?Sized>(
             Ok(writer.write(&id[..id.len().min(room as usize)]) as u32)
         }
         kind::DISCARD | kind::WRITE_ZEROES => {
-            if reader.remaining() == 0 || !reader.remaining().is_multiple_of(16) {
+            let ranges = reader.remaining() / 16;
+            if ranges == 0 || ranges > storage.ranges() || !reader.remaining().is_multiple_of(16) {
                 return Err(Failure::Io);
             }
             let mut entry = [0; 16];

@@ -106,9 +106,16 @@ impl Base {
         self.available.bits() as u32 | (self.used.bits() as u32) << 16
     }
 
-    /// From the same; `None` if a place is beyond the ring.
+    /// From the same; `None` if a place is beyond the ring, or one position further from the other than the ring is long.
     pub fn from_bits(bits: u32, size: u16) -> Option<Self> {
         let [available, used] = [bits as u16, (bits >> 16) as u16].map(Position::from_bits);
-        (available.place() < size && used.place() < size).then_some(Self { available, used })
+        let within = available.place() < size && used.place() < size;
+        // The device takes first and gives back later: at most once round.
+        let ahead = if available.wrap() == used.wrap() {
+            available.place() >= used.place()
+        } else {
+            available.place() <= used.place()
+        };
+        (within && ahead).then_some(Self { available, used })
     }
 }
