@@ -29,9 +29,16 @@ impl fmt::Debug for Credentials {
 /// assert!(file.credentials("libvirt", "host2").is_none());
 /// # Ok::<(), libvirt_client::Error>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct AuthFile {
     groups: HashMap<String, HashMap<String, String>>,
+}
+
+impl fmt::Debug for AuthFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Their names only: what is in them may be a password.
+        f.debug_struct("AuthFile").field("groups", &self.groups.keys()).finish_non_exhaustive()
+    }
 }
 
 impl std::str::FromStr for AuthFile {
@@ -104,6 +111,9 @@ mod tests {
     fn a_password_is_shown_nowhere() {
         let shown = format!("{:?}", Credentials { user: "me".into(), password: "hunter2".into() });
         assert!(shown.contains("me") && !shown.contains("hunter2"), "{shown}");
+        let file: AuthFile = "[credentials-a]\npassword=hunter2\n".parse().unwrap();
+        let shown = format!("{file:?}");
+        assert!(shown.contains("credentials-a") && !shown.contains("hunter2"), "{shown}");
         let problem = "[credentials-a]\nhunter2\n".parse::<AuthFile>().unwrap_err().to_string();
         assert!(problem.contains("line 2") && !problem.contains("hunter2"), "{problem}");
     }

@@ -11,6 +11,7 @@ use libvirt_protocol::xdr::Words;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A way to prove who one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,11 +72,18 @@ const SALT: &[u8] = b"libvirt-server";
 const ROUNDS: u32 = 4096;
 
 /// Who is let in, and how he proves it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Sasl {
     mechanisms: Vec<Mechanism>,
     /// Passwords by user.
     users: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Sasl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let users: Vec<_> = self.users.keys().collect();
+        f.debug_struct("Sasl").field("mechanisms", &self.mechanisms).field("users", &users).finish()
+    }
 }
 
 impl Sasl {
@@ -197,5 +205,16 @@ impl Hypervisor {
                 Ok(remote::AuthSaslStepRet { complete: 0, nil: 0, data })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mechanism, Sasl};
+
+    #[test]
+    fn a_password_is_shown_nowhere() {
+        let shown = format!("{:?}", Sasl::new([Mechanism::Plain]).user("me", "hunter2"));
+        assert!(shown.contains("me") && !shown.contains("hunter2"), "{shown}");
     }
 }
