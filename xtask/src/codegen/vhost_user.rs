@@ -374,7 +374,7 @@ fn pascal(name: &str) -> String {
 
 fn requests_of(about: &str, requests: &[Request]) -> Result<String> {
     let mut text = format!(
-        "{HEAD}//! {about}\n\n#[allow(clippy::wildcard_imports, reason = \"one of them uses few\")]\nuse super::payload::*;\n\
+        "{HEAD}//! {about}\n\nuse super::payload::*;\n\
          use super::features::ProtocolFeatures;\nuse crate::wire::{{Facts, Gate, Message, PayloadError, Wire, decode}};\n\n"
     );
     text.push_str("/// A request.\n#[derive(Clone, Debug, PartialEq, Eq, Hash)]\npub enum Request {\n");

@@ -3,7 +3,6 @@
 //! Back-end to front-end.
 
 use super::features::ProtocolFeatures;
-#[allow(clippy::wildcard_imports, reason = "one of them uses few")]
 use super::payload::*;
 use crate::wire::{Facts, Gate, Message, PayloadError, Wire, decode};
 
