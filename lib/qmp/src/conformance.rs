@@ -48,7 +48,7 @@ impl Drop for Running {
 
 /// Where the QEMU of Debian 13 was unpacked, if it was.
 #[expect(clippy::disallowed_methods, reason = "tests are told by the environment")]
-fn unpacked() -> PathBuf {
+pub(crate) fn unpacked() -> PathBuf {
     std::env::var_os("HV_QEMU_ROOT")
         .map_or_else(|| PathBuf::from("/var/cache/hypervisor/qemu-trixie"), PathBuf::from)
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeSet,
     os::unix::net::UnixListener,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
 };
@@ -34,19 +34,13 @@ impl Drop for Running {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "tests are told by the environment")]
-fn unpacked() -> PathBuf {
-    std::env::var_os("HV_QEMU_ROOT")
-        .map_or_else(|| PathBuf::from("/var/cache/hypervisor/qemu-trixie"), PathBuf::from)
-}
-
 fn program(release: &str) -> Option<Command> {
     if release == "7.2" {
         let at = Path::new(env!("CARGO_MANIFEST_DIR"));
         let at = at.join("../../target/unpacked/qemu-guest-agent/usr/sbin/qemu-ga");
         return at.exists().then(|| Command::new(at));
     }
-    let root = unpacked();
+    let root = crate::conformance::unpacked();
     let at = root.join("usr/sbin/qemu-ga");
     let mut command = Command::new(root.join("usr/lib64/ld-linux-x86-64.so.2"));
     command.arg("--library-path").arg(root.join("usr/lib/x86_64-linux-gnu")).arg(&at);
