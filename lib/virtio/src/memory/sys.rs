@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
 /// Memory that stays where it is, readable and writable, as long as the value lives.
 ///
@@ -215,6 +215,28 @@ impl<'m> Slice<'m> {
         unsafe { core::ptr::write_bytes(self.start.as_ptr(), byte, self.len) }
     }
 
+    /// A number of the host's byte order at `offset`, and all that was written before it (acquire); `None` where it is not whole, or not
+    /// aligned.
+    #[inline]
+    pub fn load<N: Number>(&self, offset: usize) -> Option<N> {
+        N::load(&self.part(offset, size_of::<N>())?)
+    }
+
+    /// Sets it, after everything written so far (release).
+    #[inline]
+    pub fn store<N: Number>(&self, offset: usize, value: N) -> Option<()> {
+        N::store(&self.part(offset, size_of::<N>())?, value)
+    }
+
+    /// Sets bits of a byte that others set too.
+    #[inline]
+    pub fn set_bits(&self, offset: usize, bits: u8) -> Option<()> {
+        let byte = self.part(offset, 1)?;
+        // SAFETY: one byte is there; atomics allow that others change it.
+        unsafe { byte.start.cast::<AtomicU8>().as_ref() }.fetch_or(bits, Ordering::Relaxed);
+        Some(())
+    }
+
     /// Where the first byte is, for system calls that read or write it.
     pub fn as_ptr(&self) -> *mut u8 {
         self.start.as_ptr()
@@ -238,6 +260,40 @@ impl<'m> Slice<'m> {
         Some(())
     }
 }
+
+/// Numbers that are read and written whole.
+pub trait Number: Copy + sealed::Sealed {
+    #[doc(hidden)]
+    fn load(at: &Slice<'_>) -> Option<Self>;
+    #[doc(hidden)]
+    fn store(at: &Slice<'_>, value: Self) -> Option<()>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! numbers {
+    ($($number:ty = $atomic:ty),*) => {$(
+        impl sealed::Sealed for $number {}
+        impl Number for $number {
+            #[inline]
+            fn load(at: &Slice<'_>) -> Option<Self> {
+                let cell = at.start.cast::<$atomic>();
+                // SAFETY: the slice is as long as the number, and aligned as it asks; atomics allow that others change it.
+                cell.is_aligned().then(|| unsafe { cell.as_ref() }.load(Ordering::Acquire))
+            }
+            #[inline]
+            fn store(at: &Slice<'_>, value: Self) -> Option<()> {
+                let cell = at.start.cast::<$atomic>();
+                // SAFETY: as above.
+                cell.is_aligned().then(|| unsafe { cell.as_ref() }.store(value, Ordering::Release))
+            }
+        }
+    )*};
+}
+
+numbers!(u8 = AtomicU8, u16 = AtomicU16, u32 = AtomicU32, u64 = AtomicU64);
 
 /// Copies of at most so many bytes are made of accesses that the compiler may neither repeat nor leave out: what is checked is what is
 /// used, though the other side changes it in between. Longer ones are data, which nobody decides by.

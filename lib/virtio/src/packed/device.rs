@@ -91,6 +91,46 @@ impl<C: PackedCells> Device<C> {
         }
     }
 
+    /// The descriptors of the chain that begins at `at` and takes so many places, as they are in the ring: what an inflight region keeps,
+    /// since used entries overwrite them.
+    pub fn descriptors(&self, at: Position, places: u16) -> impl Iterator<Item = (u64, Packed)> {
+        let size = self.size();
+        (0..places.min(size)).map(move |offset| {
+            let place = at.plus(offset, size).place();
+            (self.cells.address(place), self.cells.state(place))
+        })
+    }
+
+    /// Takes a chain again that was taken before a crash, from descriptors that were kept.
+    ///
+    /// # Errors
+    /// As [`Device::take`].
+    pub fn retake<'m, T: Translate<'m>>(
+        &mut self,
+        taken: Taken,
+        descriptors: impl IntoIterator<Item = (u64, Packed)>,
+        memory: &T,
+        chain: &mut Chain<'m>,
+    ) -> Result<Taken, Fault> {
+        chain.clear();
+        for ((address, Packed { length, flags, .. }), index) in descriptors.into_iter().zip(0..) {
+            let segment = Segment { address, length };
+            let read = if flags & INDIRECT == 0 {
+                chain.push(memory, index, segment, flags)
+            } else if self.options.indirect && index == 0 {
+                chain.push_table(memory, index, segment, false)
+            } else {
+                Err(Fault::Indirect { index })
+            };
+            read.map_err(|fault| *self.broken.insert(fault))?;
+        }
+        if self.out.insert(taken.id) {
+            Ok(taken)
+        } else {
+            Err(*self.broken.insert(Fault::Twice { id: taken.id }))
+        }
+    }
+
     /// Gives a chain back, in any order unless in-order was negotiated. The driver sees it after [`Device::publish`].
     #[inline]
     pub fn put(&mut self, taken: Taken, written: u32) {

@@ -51,6 +51,11 @@ impl<C: SplitCells> Device<C> {
         self.taken
     }
 
+    /// How many chains the driver was told that it has back, modulo 2^16.
+    pub const fn used(&self) -> u16 {
+        self.published
+    }
+
     /// Entries of the ring.
     #[inline]
     pub fn size(&self) -> u16 {

@@ -248,6 +248,11 @@ impl<C: SplitCells> Driver<C> {
         }
     }
 
+    /// Where a device that knows nothing of what was in flight goes on: at what the used ring says. Right only if chains are used in order.
+    pub fn base(&self) -> u16 {
+        self.cells.used_index()
+    }
+
     /// What the device has, oldest first. Nothing of it will be used when the ring is set up anew.
     pub fn outstanding(&self) -> Vec<Token> {
         let heads = self.slots.iter().zip(0..).filter(|(slot, _)| slot.count > 0);
