@@ -87,7 +87,8 @@ pub trait Device {
     fn run_disabled(&mut self, queue: u16, guest: &mut Guest<'_>) {
         let _ = (queue, guest);
     }
-    /// Descriptors beside the queues on which it waits for something to read, as long as the session lasts.
+    /// Descriptors beside the queues on which it waits for something to read, as long as the session lasts. Each time that something comes
+    /// is told once, so all of it is read, or the rest when a queue has room again.
     fn sources(&self) -> Vec<BorrowedFd<'_>> {
         Vec::new()
     }

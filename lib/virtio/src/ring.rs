@@ -289,6 +289,11 @@ impl<S: SplitCells, P: PackedCells> Device<S, P> {
         either!(self, ring => ring.take(memory, chain))
     }
 
+    /// [`split::Device::untake`].
+    pub fn untake(&mut self, taken: Taken) {
+        either!(self, ring => ring.untake(taken));
+    }
+
     /// [`split::Device::put`].
     #[inline]
     pub fn put(&mut self, taken: Taken, written: u32) {

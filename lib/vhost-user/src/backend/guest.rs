@@ -85,6 +85,15 @@ impl<'s> Guest<'s> {
         Some(Held { taken, chain })
     }
 
+    /// Leaves the chain in its queue that was taken of it last, of which nothing was written: who needs several at once and did not find
+    /// enough.
+    pub fn untake(&mut self, queue: u16, Held { taken, chain }: Held<'s>) {
+        if let Some(ring) = self.rings.get_mut(usize::from(queue)) {
+            ring.untake(taken);
+            self.spare.push(chain);
+        }
+    }
+
     /// Gives a chain back, of which so many bytes were written, from the first writable one on.
     pub fn put(&mut self, queue: u16, held: Held<'s>, written: u32) {
         self.put_together(queue, [(held, written)]);
@@ -119,6 +128,27 @@ impl<'s> Guest<'s> {
     /// The guest's memory.
     pub fn memory(&self) -> &'s virtio::memory::Regions {
         &self.memory.regions
+    }
+
+    /// Gives memory of the guest's back to the host; who reads it next finds zeroes. `false`: not all of it is memory, or the host cannot.
+    pub fn give_up(&self, address: u64, bytes: u64) -> bool {
+        let mut at = address;
+        let end = address.saturating_add(bytes);
+        while at < end {
+            let Some(region) = self.memory.regions.iter().find(|region| {
+                at.checked_sub(region.address).is_some_and(|offset| offset < region.memory.len() as u64)
+            }) else {
+                return false;
+            };
+            let offset = at - region.address;
+            let here = (end - at).min(region.memory.len() as u64 - offset);
+            let Some(piece) = region.memory.piece(offset as usize, here as usize) else { return false };
+            if crate::memory::discard(&piece).is_err() {
+                return false;
+            }
+            at += here;
+        }
+        true
     }
 
     /// Tells the front-end that configuration space has changed; `false`: it did not say that it wants to know.

@@ -227,6 +227,17 @@ impl Ring {
         }
     }
 
+    /// Leaves the chain that was taken last in the ring.
+    pub(super) fn untake(&mut self, taken: Taken) {
+        let Some(queue) = &mut self.queue else { return };
+        match &mut self.inflight {
+            Some(Remembered::Split(remembered)) => remembered.untaken(taken.id()),
+            Some(Remembered::Packed(remembered)) => remembered.untaken(taken.id()),
+            None => {}
+        }
+        queue.untake(taken);
+    }
+
     /// Gives a chain back; the driver sees it after [`Ring::publish`].
     pub(super) fn put(&mut self, taken: Taken, written: u32) {
         let Some(queue) = &mut self.queue else { return };

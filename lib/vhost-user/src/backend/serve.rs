@@ -91,7 +91,8 @@ impl<D: Device> Session<'_, D> {
         add(socket.as_fd(), SOCKET)?;
         add(self.canceller.as_fd(), CANCELLED)?;
         for (source, of) in self.device.sources().into_iter().zip(SOURCES..) {
-            add(source, of)?;
+            let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+            epoll::add(&self.epoll, source, epoll::EventData::new_u64(of), flags)?;
         }
         Ok(())
     }

@@ -131,6 +131,13 @@ impl<C: PackedCells> Device<C> {
         }
     }
 
+    /// As [`crate::split::Device::untake`].
+    pub fn untake(&mut self, taken: Taken) {
+        self.next = self.next.minus(taken.count, self.size());
+        self.taken = self.taken.saturating_sub(taken.count);
+        self.out.remove(taken.id);
+    }
+
     /// Gives a chain back, in any order unless in-order was negotiated. The driver sees it after [`Device::publish`].
     #[inline]
     pub fn put(&mut self, taken: Taken, written: u32) {

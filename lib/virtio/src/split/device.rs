@@ -103,6 +103,12 @@ impl<C: SplitCells> Device<C> {
         }
     }
 
+    /// Leaves the chain that was taken last in the ring, as if it had not been.
+    pub fn untake(&mut self, taken: Taken) {
+        self.taken = self.taken.wrapping_sub(1);
+        self.out.remove(taken.id);
+    }
+
     /// Gives a chain back, in any order unless in-order was negotiated. The driver sees it after [`Device::publish`].
     #[inline]
     pub fn put(&mut self, taken: Taken, written: u32) {

@@ -184,6 +184,15 @@ impl Packed {
         self.heads.insert(id, head);
     }
 
+    /// The chain that was taken last was not: its entries are the first free ones again, linked as they were.
+    pub(in super::super) fn untaken(&mut self, id: u16) {
+        let Some(head) = self.heads.remove(&id) else { return };
+        let all = self.memory.slice();
+        set(&all, OLD_FREE, head);
+        set(&all, Self::entry(head), 0_u8);
+        set(&all, FREE, head);
+    }
+
     /// It is given back; [`Packed::told`] follows when the driver was.
     pub(in super::super) fn putting(&mut self, id: u16) {
         let Some(head) = self.heads.remove(&id) else { return };
@@ -261,6 +270,22 @@ mod tests {
         let (_, used, left) = resumed(&region, false);
         assert_eq!(used, Position::new(1, false), "201 places are 25 rounds and one");
         assert_eq!(ids(&left), [(500, 2), (7, 3)]);
+    }
+
+    #[test]
+    fn a_chain_that_was_not_taken_after_all_leaves_no_trace() {
+        let region = region();
+        let (mut queue, ..) = resumed(&region, false);
+        queue.taken(1, chain(1, 3).into_iter());
+        for _ in 0..20 {
+            queue.taken(2, chain(2, 2).into_iter());
+            queue.taken(3, chain(3, 3).into_iter());
+            queue.untaken(3);
+            queue.untaken(2);
+        }
+        queue.taken(4, chain(4, 5).into_iter());
+        let (_, _, left) = resumed(&region, false);
+        assert_eq!(ids(&left), [(1, 3), (4, 5)]);
     }
 
     #[test]

@@ -73,6 +73,13 @@ impl Split {
         }
     }
 
+    /// The chain that was taken last was not.
+    pub(in super::super) fn untaken(&mut self, head: u16) {
+        if head < self.size {
+            set(&self.memory.slice(), Self::entry(head), 0_u8);
+        }
+    }
+
     /// It is given back; [`Split::told`] follows when the driver was.
     pub(in super::super) fn putting(&mut self, head: u16) {
         if head < self.size {
