@@ -185,7 +185,13 @@ impl<'d, D: Device> Session<'d, D> {
                     size.ok_or(Failure::Value { what: "ring size", value: num.into() })?;
             }
             Request::SetVringAddr(address) => self.ring(address.index.into())?.address = Some(address),
-            Request::SetVringBase(VringState { index, num }) => self.ring(index.into())?.base = Some(num),
+            Request::SetVringBase(VringState { index, num }) => {
+                // An index of 16 bits, or two places of a packed ring.
+                if num > 0xffff && !self.is_packed() {
+                    return Err(Failure::Value { what: "ring base", value: num.into() });
+                }
+                self.ring(index.into())?.base = Some(num);
+            }
             Request::GetVringBase(VringState { index, .. })
             | Request::GetVringBaseSkipDrain(VringState { index, .. }) => {
                 let num = self.stop(index)?;
