@@ -43,7 +43,7 @@ pub trait Backend {
     /// Where it cannot be reached.
     fn connect(&mut self) -> io::Result<UnixStream>;
 
-    /// How the process ended, where that is known and has happened: `killed by signal 11`.
+    /// How the process that served the last connections was killed, if it was, and that is known. Told once.
     fn death(&mut self) -> Option<String> {
         None
     }
@@ -295,13 +295,17 @@ pub fn run(
         }
         let begin = now();
         let mut outcome = (check.run)(&mut run);
-        if !run.still_serves() {
-            let how = run.backend.death().unwrap_or_else(|| "it takes no connection any more".to_owned());
+        let serves = run.still_serves();
+        let death = run.backend.death();
+        if !serves || death.is_some() {
+            let how = death.unwrap_or_else(|| "it takes no connection any more".to_owned());
             outcome = match outcome {
-                Err(Trouble::Unreachable(_)) => outcome,
+                Err(Trouble::Unreachable(_)) if !serves => outcome,
                 Err(Trouble::Failed(text)) => Err(Trouble::Failed(format!("{text}; then {how}"))),
-                Ok(()) | Err(Trouble::NotApplicable(_)) => Err(Trouble::Failed(how)),
+                Ok(()) | Err(_) => Err(Trouble::Failed(how)),
             };
+        }
+        if !serves {
             is_gone = !run.backend.revive();
         }
         let verdict = match outcome {

@@ -319,6 +319,23 @@ impl FrontEnd {
         self.call(&Request::SetStatus(status), &[]).map(drop)
     }
 
+    /// Tells the back-end that the driver is ready, where it wants to know: with `STATUS` some process no ring before. Called when the queues
+    /// are started.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn driver_ok(&mut self) -> Result<(), CallError> {
+        const ACKNOWLEDGE: u64 = 1;
+        const DRIVER: u64 = 2;
+        const DRIVER_OK: u64 = 4;
+        const FEATURES_OK: u64 = 8;
+        if !self.asking.negotiated.protocol.contains(ProtocolFeatures::STATUS) {
+            return Ok(());
+        }
+        self.set_status(ACKNOWLEDGE | DRIVER | FEATURES_OK)?;
+        self.set_status(ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK)
+    }
+
     /// Disables all rings and resets the device, with `RESET_DEVICE`. What was negotiated stays.
     ///
     /// # Errors

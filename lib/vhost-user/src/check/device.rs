@@ -45,6 +45,7 @@ fn bench(run: &mut Run<'_>, features: Features) -> Result<Bench, Trouble> {
         others.push(front.start_queue(index, 64, &mut memory)?);
     }
     let queue = front.start_queue(kind.queue(), 64, &mut memory)?;
+    front.driver_ok()?;
     let part = memory.part(1 << 17, 4096).ok_or_else(|| Trouble::Failed("no memory is left".to_owned()))?;
     Ok(Bench { front, queue, part, _memory: memory, _others: others, timeout: run.options.timeout })
 }

@@ -49,6 +49,7 @@ pub(super) fn checks() -> Vec<Check> {
                     if !peer.bytes(&[byte], &[])? {
                         return failed("it closed the connection in the middle of the header");
                     }
+                    peer.pause()?;
                 }
                 answered(&peer)
             },
@@ -67,6 +68,7 @@ pub(super) fn checks() -> Vec<Check> {
                     if !peer.bytes(&[*byte], &[])? {
                         return failed("it closed the connection in the middle of the payload");
                     }
+                    peer.pause()?;
                 }
                 peer.number(&Request::GetFeatures).map(drop)
             },
@@ -370,9 +372,8 @@ fn stray(run: &mut Run<'_>, request: &Request) -> Outcome {
     let flags = if facts.reply.is_none() { NEED_REPLY } else { PLAIN };
     let reaction = peer.reaction(&message(facts.number, flags, &payload(request)), &[null.as_fd()])?;
     drop(peer);
-    // It has taken another connection when this one is worked off.
-    run.still_serves();
-    if let (Some(before), Some(after)) = (before, run.backend.resources())
+    if let Some(before) = before
+        && let Some(after) = run.settled(before)
         && after.descriptors > before.descriptors
     {
         return failed(format!(

@@ -62,6 +62,7 @@ fn start(run: &mut Run<'_>, features: Features) -> Result<Hostile, Trouble> {
     if run.offer.protocol.is_some() {
         front.enable_queue(index, true)?;
     }
+    front.driver_ok()?;
     Ok(Hostile { front, cells, data, kick, _memory: memory, _call: call, _others: others })
 }
 

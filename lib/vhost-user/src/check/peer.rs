@@ -4,6 +4,7 @@ use super::{Outcome, Trouble, failed};
 use crate::front::Request;
 use crate::socket::{Canceller, Socket, SocketError};
 use crate::wire::{HEADER_BYTES, Message as _};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -208,6 +209,13 @@ impl Peer {
             Reaction::Silent if !can_refuse => Ok(()),
             other => failed(other.in_words()),
         }
+    }
+
+    /// Lets the back-end read what it has: a little while in which it says nothing, unless it closes the connection.
+    pub(super) fn pause(&self) -> Outcome {
+        let mut all = [PollFd::new(&self.socket, PollFlags::IN)];
+        let time = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+        poll(&mut all, Some(&time)).map(drop).map_err(|error| Trouble::Failed(error.to_string()))
     }
 
     /// Ends what is sent, so that the back-end sees the end of the connection.

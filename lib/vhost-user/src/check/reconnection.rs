@@ -111,13 +111,12 @@ pub(super) fn checks() -> Vec<Check> {
                 };
                 session(run, STEPS)?;
                 run.still_serves();
-                let before = run.backend.resources();
+                let Some(before) = run.backend.resources() else { return Ok(()) };
                 for _ in 0..50 {
                     session(run, STEPS)?;
                 }
-                run.still_serves();
-                match (before, run.backend.resources()) {
-                    (Some(before), Some(after))
+                match run.settled(before) {
+                    Some(after)
                         if after.descriptors > before.descriptors + 2
                             || after.mappings > before.mappings + 4 =>
                     {

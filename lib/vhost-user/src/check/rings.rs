@@ -28,9 +28,12 @@ pub(super) fn checks() -> Vec<Check> {
     all
 }
 
+/// A request for a ring.
+type OfRing = fn(u32) -> Request;
+
 fn parameters() -> Vec<Check> {
     let mut all = Vec::new();
-    let of_ring: [(&str, fn(u32) -> Request); 8] = [
+    let of_ring: [(&str, OfRing); 8] = [
         ("SET_VRING_NUM", |index| Request::SetVringNum(VringState { index, num: 8 })),
         ("SET_VRING_ADDR", |index| Request::SetVringAddr(VringAddress { index, ..VringAddress::default() })),
         ("SET_VRING_BASE", |index| Request::SetVringBase(VringState { index, num: 0 })),
@@ -456,11 +459,30 @@ fn states() -> Vec<Check> {
             for _ in 0..5 {
                 work.batch(5)?;
                 let base = work.front.stop_queue(work.queue.index())?;
-                work.front.resume_queue(&work.queue, base)?;
-                enabled(&mut work)?;
+                work.front.attach_queue(&work.queue, base)?;
             }
             work.once()
         }),
+        Check::new(
+            "rings.restart.call",
+            Level::Robust,
+            CALL,
+            "a ring that was stopped keeps its address and its descriptor for calls",
+            |run| {
+                let mut work = Work::start(run)?;
+                work.once()?;
+                let index = work.queue.index();
+                let base = work.front.stop_queue(index)?;
+                let kick = eventfd()?;
+                work.call(&Request::SetVringBase(VringState { index, num: base }), &[])?;
+                work.call(&Request::SetVringKick(index.into()), &[kick.as_fd()])?;
+                enabled(&mut work)?;
+                work.offer()?;
+                work.queue.ring.publish();
+                rustix::io::write(&kick, &1_u64.to_ne_bytes()).map_err(std::io::Error::from)?;
+                work.ended()
+            },
+        ),
         Check::new(
             "rings.restart.waiting",
             Level::Should,
@@ -474,7 +496,7 @@ fn states() -> Vec<Check> {
                 work.offer()?;
                 work.queue.ring.publish();
                 let kick = eventfd()?;
-                work.call(&Request::SetVringBase(VringState { index, num: base }), &[])?;
+                work.front.place_queue(&work.queue, base)?;
                 work.call(&Request::SetVringKick(index.into()), &[kick.as_fd()])?;
                 enabled(&mut work)?;
                 work.ended()
@@ -594,7 +616,7 @@ fn states() -> Vec<Check> {
             work.once()?;
             let index = work.queue.index();
             let base = work.front.stop_queue(index)?;
-            work.call(&Request::SetVringBase(VringState { index, num: base }), &[])?;
+            work.front.place_queue(&work.queue, base)?;
             work.call(&Request::SetVringKick(1 << 8 | u64::from(index)), &[])?;
             enabled(&mut work)?;
             for _ in 0..5 {

@@ -1,7 +1,7 @@
 //! Connections of a check, from bare to negotiated.
 
 use super::peer::{PLAIN, Peer};
-use super::{Outcome, Run, Trouble, not_applicable};
+use super::{Outcome, Resources, Run, Trouble, not_applicable};
 use crate::ProtocolFeatures;
 use crate::front::Request;
 use crate::frontend::{FrontEnd, Wanted};
@@ -32,6 +32,22 @@ impl Run<'_> {
     /// Whether a new connection is answered.
     pub(super) fn still_serves(&mut self) -> bool {
         self.bare().and_then(|peer| peer.number(&Request::GetFeatures)).is_ok()
+    }
+
+    /// What the back-end's process holds when the sessions before are worked off: no more than `before`, or what it stays at.
+    pub(super) fn settled(&mut self, before: Resources) -> Option<Resources> {
+        let mut now = None;
+        // Others may work off their sessions beside the next ones.
+        for _ in 0..100 {
+            self.still_serves();
+            now = self.backend.resources();
+            if now.is_none_or(|now| now.descriptors <= before.descriptors && now.mappings <= before.mappings)
+            {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        now
     }
 
     /// Features that a check uses unless it is about others.

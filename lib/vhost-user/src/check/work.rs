@@ -114,6 +114,7 @@ impl Work {
             others.push(front.start_queue(index, SIZE, &mut memory)?);
         }
         let queue = front.start_queue(kind.queue(), SIZE, &mut memory)?;
+        front.driver_ok()?;
         let slots = memory.part(usize::from(SIZE) * SLOT, 64);
         let slots = slots.ok_or_else(|| Trouble::Failed("no memory is left for requests".to_owned()))?;
         Ok(Self {

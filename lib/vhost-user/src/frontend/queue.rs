@@ -138,19 +138,13 @@ impl FrontEnd {
     }
 
     /// Starts a queue that is there already, in this session, from `base` on: after a reconnection, where an inflight region that the
-    /// back-end was given says what it left.
+    /// back-end was given says what it left; or after a stop.
     ///
     /// # Errors
     /// [`CallError`].
     pub fn attach_queue(&mut self, queue: &Queue, base: u32) -> Result<(), CallError> {
+        self.place_queue(queue, base)?;
         let VringAddress { index, .. } = queue.address;
-        if index > 0xff {
-            return Err(CallError::Queue { index });
-        }
-        self.call(&Request::SetVringNum(VringState { index, num: queue.ring.size().into() }), &[])?;
-        self.call(&Request::SetVringBase(VringState { index, num: base }), &[])?;
-        self.call(&Request::SetVringAddr(queue.address), &[])?;
-        self.call(&Request::SetVringCall(index.into()), &[queue.call.as_fd()])?;
         self.call(&Request::SetVringKick(index.into()), &[queue.kick.as_fd()])?;
         if self.negotiated().features.contains(Features::PROTOCOL_FEATURES) {
             self.enable_queue(index, true)?;
@@ -158,6 +152,21 @@ impl FrontEnd {
         // Back-ends that wait for a first kick are woken (the rule was withdrawn, and is still kept by some); and who comes back may have
         // missed one.
         Ok(queue.kick()?)
+    }
+
+    /// Tells everything of a queue but its kick, with which it starts.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn place_queue(&mut self, queue: &Queue, base: u32) -> Result<(), CallError> {
+        let VringAddress { index, .. } = queue.address;
+        if index > 0xff {
+            return Err(CallError::Queue { index });
+        }
+        self.call(&Request::SetVringNum(VringState { index, num: queue.ring.size().into() }), &[])?;
+        self.call(&Request::SetVringBase(VringState { index, num: base }), &[])?;
+        self.call(&Request::SetVringAddr(queue.address), &[])?;
+        self.call(&Request::SetVringCall(index.into()), &[queue.call.as_fd()]).map(drop)
     }
 
     /// Lets a queue be processed, or not.
@@ -178,16 +187,5 @@ impl FrontEnd {
             Some(Reply::VringState(state)) => Ok(state.num),
             _ => Err(CallError::Broken),
         }
-    }
-
-    /// Starts a queue again that [`FrontEnd::stop_queue`] stopped at `base`. What it holds is processed.
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub fn resume_queue(&mut self, queue: &Queue, base: u32) -> Result<(), CallError> {
-        let VringAddress { index, .. } = queue.address;
-        self.call(&Request::SetVringBase(VringState { index, num: base }), &[])?;
-        self.call(&Request::SetVringKick(index.into()), &[queue.kick.as_fd()])?;
-        Ok(queue.kick()?)
     }
 }

@@ -201,7 +201,8 @@ impl<C: PackedCells> Driver<C> {
                 if state.flags & TURN != self.used.used() {
                     return Ok(None);
                 }
-                (state.id, state.length)
+                // Where nothing was written the length means nothing (section 2.8.6).
+                (state.id, if state.flags & WRITE != 0 { state.length } else { 0 })
             }
         };
         let done =

@@ -252,6 +252,20 @@ fn a_batch_of_a_packed_ring_comes_back_whole() {
     assert!(!pair.driver.want_calls(1));
 }
 
+/// Where a used entry of a packed ring does not say that something was written, its length means nothing.
+#[test]
+fn a_length_counts_where_something_was_written() {
+    for (flag, written) in [(0, 0), (WRITE, 3)] {
+        let mut pair = pair(Kind::Packed, SIZE, Options::default(), false, 4096);
+        let token = pair.driver.add(&[], &[Segment { address: DATA, length: 5 }]).unwrap();
+        pair.driver.publish();
+        let flags = virtio::cells::AVAILABLE | virtio::cells::USED | flag;
+        pair.packed().set_state(0, Packed { length: 3, id: token.0, flags });
+        let done = pair.driver.reap().unwrap().unwrap();
+        assert_eq!((done.written, done.overlong), (written, false));
+    }
+}
+
 /// A device cannot have used what it was not told of.
 #[test]
 fn what_was_not_published_does_not_come_back() {
