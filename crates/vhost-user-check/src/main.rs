@@ -3,6 +3,7 @@
 mod bench;
 mod daemon;
 mod probe;
+mod proxy;
 mod report;
 mod serve;
 mod target;
@@ -46,6 +47,10 @@ enum Command {
     Status(daemon::Which),
     /// Measure requests through a ring.
     Bench(bench::Bench),
+    /// Show what a front-end and a back-end say to each other, write it down, and make it harder for them.
+    Proxy(proxy::Proxy),
+    /// Play a recording to a back-end, and compare its answers.
+    Replay(proxy::Replay),
 }
 
 /// Which back-end.
@@ -167,6 +172,8 @@ fn main() -> ExitCode {
         Command::Stop(arguments) => daemon::stop(&arguments),
         Command::Status(arguments) => daemon::status(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
+        Command::Proxy(arguments) => proxy::proxy(&arguments),
+        Command::Replay(arguments) => proxy::replay(&arguments),
     };
     match outcome {
         Ok(code) => code,

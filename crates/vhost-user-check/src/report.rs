@@ -12,6 +12,8 @@ use vhost_user::check::{Finding, Level, Report, Verdict};
 pub(crate) enum Format {
     /// For people.
     Table,
+    /// A document: what failed, and what could not be asked.
+    Markdown,
     /// Everything, for programs.
     Json,
     /// For CI that shows tests.
@@ -34,6 +36,7 @@ pub(crate) struct Shown<'r> {
 pub(crate) fn print(shown: &Shown<'_>, format: Format) -> String {
     match format {
         Format::Table => table(shown),
+        Format::Markdown => markdown(shown),
         Format::Json => format!("{:#}\n", as_json(shown)),
         Format::Junit => junit(shown),
         Format::Sarif => format!("{:#}\n", sarif(shown)),
@@ -131,6 +134,42 @@ fn verdict(report: &Report) -> (&'static str, String) {
         }
         _ => (RED, "It does not follow the specification: front-ends that rely on it will fail.".to_owned()),
     }
+}
+
+fn markdown(shown: &Shown<'_>) -> String {
+    let Shown { report, time, .. } = *shown;
+    // What is in cells must not end them.
+    let cell = |text: &str| text.replace('|', "\\|");
+    let mut text = format!("{}\n\n", verdict(report).1);
+    let _ = writeln!(text, "| | |\n|---|---|");
+    let mut row = |name: &str, value: String| {
+        let _ = writeln!(text, "| {name} | {} |", cell(&value));
+    };
+    row("checks", format!("{} in {:.1} s", report.findings.len(), time.as_secs_f64()));
+    row("passed", report.passed().to_string());
+    for of in [Level::Must, Level::Should, Level::Robust] {
+        row(&format!("failed ({})", level(of)), report.failed(of).to_string());
+    }
+    row("not applicable", report.not_applicable().to_string());
+    for line in probe::words(&report.offer, None).lines() {
+        let (name, value) = line.split_at_checked(18).unwrap_or((line, ""));
+        row(name.trim(), value.trim().to_owned());
+    }
+    text.push_str("\n## What failed\n\n| check | level | what it asks | what was seen | section |\n|---|---|---|---|---|\n");
+    for finding in &report.findings {
+        if let Verdict::Failed(why) = &finding.verdict {
+            let Finding { id, title, section, .. } = finding;
+            let of = level(finding.level);
+            let _ = writeln!(text, "| `{id}` | {of} | {} | {} | {} |", cell(title), cell(why), cell(section));
+        }
+    }
+    text.push_str("\n## What could not be asked\n\n| check | why |\n|---|---|\n");
+    for finding in &report.findings {
+        if let Verdict::NotApplicable(why) = &finding.verdict {
+            let _ = writeln!(text, "| `{}` | {} |", finding.id, cell(why));
+        }
+    }
+    text
 }
 
 fn outcome(verdict: &Verdict) -> (&'static str, Option<&str>) {

@@ -79,7 +79,7 @@ pub(super) fn checks() -> Vec<Check> {
         }),
         Check::new(
             "acknowledgements.not-negotiated",
-            Level::Must,
+            Level::Robust,
             ACK,
             "nothing is acknowledged where that was not negotiated",
             |run| {

@@ -42,11 +42,14 @@ pub(super) fn checks() -> Vec<Check> {
             "framing.pieces.header",
             Level::Must,
             HEADER,
-            "a header that arrives byte by byte is understood",
+            "a header that arrives in pieces is understood",
             |run| {
                 let peer = run.bare()?;
-                for byte in message(1, PLAIN, &[]) {
-                    if !peer.bytes(&[byte], &[])? {
+                // It is awake, and reads what comes as it comes.
+                peer.number(&Request::GetFeatures)?;
+                let bytes = message(1, PLAIN, &[]);
+                for piece in [&bytes[..1], &bytes[1..5], &bytes[5..]] {
+                    if !peer.bytes(piece, &[])? {
                         return failed("it closed the connection in the middle of the header");
                     }
                     peer.pause()?;
@@ -58,14 +61,15 @@ pub(super) fn checks() -> Vec<Check> {
             "framing.pieces.payload",
             Level::Must,
             MESSAGES,
-            "a payload that arrives byte by byte is understood",
+            "a payload that arrives in pieces is understood",
             |run| {
                 let peer = run.bare()?;
+                peer.number(&Request::GetFeatures)?;
                 let bytes =
                     message(Request::SetFeatures(0).number(), PLAIN, &run.features().bits().to_ne_bytes());
                 peer.bytes(&bytes[..12], &[])?;
-                for byte in &bytes[12..] {
-                    if !peer.bytes(&[*byte], &[])? {
+                for piece in [&bytes[12..13], &bytes[13..17], &bytes[17..]] {
+                    if !peer.bytes(piece, &[])? {
                         return failed("it closed the connection in the middle of the payload");
                     }
                     peer.pause()?;

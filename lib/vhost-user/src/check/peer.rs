@@ -214,7 +214,7 @@ impl Peer {
     /// Lets the back-end read what it has: a little while in which it says nothing, unless it closes the connection.
     pub(super) fn pause(&self) -> Outcome {
         let mut all = [PollFd::new(&self.socket, PollFlags::IN)];
-        let time = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+        let time = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
         poll(&mut all, Some(&time)).map(drop).map_err(|error| Trouble::Failed(error.to_string()))
     }
 

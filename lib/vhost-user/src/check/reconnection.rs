@@ -1,13 +1,12 @@
 //! Front-ends that leave, and come again.
 
-use super::peer::{NEED_REPLY, PLAIN, Reaction, message, payload};
+use super::peer::PLAIN;
 use super::session::{file, give, region};
 use super::work::{Work, eventfd};
 use super::{Check, Level, Outcome, Run, failed, not_applicable, probe};
 use crate::ProtocolFeatures;
 use crate::front::Request;
 use crate::payload::VringState;
-use crate::wire::Message as _;
 use std::os::fd::AsFd as _;
 
 const COMMUNICATION: &str = "vhost-user: Communication";
@@ -43,17 +42,24 @@ pub(super) fn checks() -> Vec<Check> {
         Check::new(
             "reconnection.forgets",
             Level::Must,
-            PROTOCOL,
-            "what a front-end negotiated does not hold for the next",
+            COMMUNICATION,
+            "what a front-end set does not hold for the next",
             |run| {
-                run.needs(ProtocolFeatures::REPLY_ACK)?;
-                drop(run.ordinary()?);
-                let peer = run.bare()?;
-                peer.number(&Request::GetFeatures)?;
-                let request = Request::SetVringBase(VringState { index: 0, num: 0 });
-                match peer.reaction(&message(request.number(), NEED_REPLY, &payload(&request)), &[])? {
-                    Reaction::Silent | Reaction::Closed => Ok(()),
-                    other => failed(other.in_words()),
+                let base = |peer: &super::peer::Peer| {
+                    let request = Request::GetVringBase(VringState { index: 0, num: 0 });
+                    peer.ask(&request, PLAIN, &[]).map(|answer| answer.payload)
+                };
+                let peer = run.ordinary()?;
+                peer.send(&Request::SetVringNum(VringState { index: 0, num: 8 }), PLAIN, &[])?;
+                peer.send(&Request::SetVringBase(VringState { index: 0, num: 5 }), PLAIN, &[])?;
+                if base(&peer)?.get(4) != Some(&5) {
+                    return not_applicable("it does not tell the base of a ring that was not started");
+                }
+                drop(peer);
+                let peer = run.ordinary()?;
+                match base(&peer)?.get(4..8) {
+                    Some([0, 0, 0, 0]) => Ok(()),
+                    other => failed(format!("the base of a ring is {other:?} at the beginning")),
                 }
             },
         ),

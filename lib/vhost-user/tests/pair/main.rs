@@ -4,6 +4,7 @@
 mod devices;
 mod faults;
 mod moving;
+mod relayed;
 mod rings;
 mod session;
 
