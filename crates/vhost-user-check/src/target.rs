@@ -142,6 +142,10 @@ impl Target {
         self.used = false;
     }
 
+    fn runs(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
     fn connected(&mut self) -> io::Result<UnixStream> {
         let stream = UnixStream::connect(&self.socket)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.socket.display())))?;
@@ -182,10 +186,10 @@ impl Backend for Target {
         let begin = Clock::start();
         loop {
             match self.connected() {
-                // A path is there a little before somebody listens at it.
+                // A path is there a little before somebody listens at it, and some make it anew for each front-end.
                 Err(error)
-                    if error.kind() == io::ErrorKind::ConnectionRefused
-                        && self.child.is_some()
+                    if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+                        && self.runs()
                         && begin.elapsed() < LISTENS =>
                 {
                     std::thread::sleep(Duration::from_millis(2));

@@ -29,9 +29,9 @@ impl Run<'_> {
         Peer::new(stream, self.options.timeout)
     }
 
-    /// Whether a new connection is answered.
+    /// Whether a new connection is answered. Who listens anew for each front-end may lose one that comes in between.
     pub(super) fn still_serves(&mut self) -> bool {
-        self.bare().and_then(|peer| peer.number(&Request::GetFeatures)).is_ok()
+        (0..3).any(|_| self.bare().and_then(|peer| peer.number(&Request::GetFeatures)).is_ok())
     }
 
     /// What the back-end's process holds when the sessions before are worked off: no more than `before`, or what it stays at.
