@@ -201,7 +201,7 @@ impl<C: PackedCells> Driver<C> {
                 if state.flags & TURN != self.used.used() {
                     return Ok(None);
                 }
-                // Where nothing was written the length means nothing (section 2.8.6).
+                // Where nothing was written the length means nothing (section 2.8.4).
                 (state.id, if state.flags & WRITE != 0 { state.length } else { 0 })
             }
         };
