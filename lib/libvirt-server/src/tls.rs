@@ -1,6 +1,6 @@
 //! TLS as libvirtd speaks it: both sides have certificates, and one byte tells the client that it is accepted.
 
-use libvirt_client::transport::{Stream, Transport};
+use libvirt_transport::{Stream, Transport};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

@@ -1,6 +1,6 @@
 //! Any byte stream of tokio: TCP, TLS, the pipes of a program.
 
-use super::{Traits, Transport};
+use crate::{Traits, Transport};
 use libvirt_protocol::session::Transmit;
 use std::io;
 use std::os::fd::OwnedFd;

@@ -1,6 +1,6 @@
 //! Unix sockets, which carry file descriptors: each with a byte of its own behind its packet.
 
-use super::{Traits, Transport};
+use crate::{Traits, Transport};
 use libvirt_protocol::session::Transmit;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
