@@ -15,6 +15,7 @@ use crate::dial::Target;
 use crate::error::{Error, ErrorKind};
 use crate::keeper::{Control, Keeper, Link, Reconnect, Wish};
 use crate::transport::Transport;
+use crate::uri::Access;
 use libvirt_protocol::flags::ConnectFlags;
 use libvirt_protocol::procedure::{Info, Release};
 use libvirt_protocol::remote;
@@ -30,7 +31,7 @@ pub(crate) type Run = Arc<dyn Fn(Driver) + Send + Sync>;
 pub(crate) struct Opening {
     /// What the daemon is asked to open.
     pub(crate) name: String,
-    pub(crate) read_only: bool,
+    pub(crate) access: Access,
     pub(crate) options: Options,
     pub(crate) auth: Auth,
     pub(crate) run: Run,
@@ -199,7 +200,10 @@ impl Opening {
 
     async fn hello(&self, connection: &Connection) -> Result<(), Error> {
         self.auth.authenticate(connection).await?;
-        let flags = if self.read_only { ConnectFlags::RO } else { ConnectFlags::empty() };
+        let flags = match self.access {
+            Access::Full => ConnectFlags::empty(),
+            Access::ReadOnly => ConnectFlags::RO,
+        };
         let name = if self.name.is_empty() { None } else { Some(self.name.as_str().into()) };
         connection.call::<remote::ConnectOpen>(&remote::ConnectOpenArgs { name, flags }).await.map(drop)
     }

@@ -71,11 +71,38 @@ impl Transport for Box<dyn Transport> {
     }
 }
 
+/// Who else may hear what is said on a connection. It decides which passwords may be said there, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privacy {
+    /// Anybody on the way: bare TCP.
+    Open,
+    /// Nobody who only listens, but who the other side is has not been proven: whoever is in between hears everything. TLS and ssh
+    /// that check nobody (`no_verify=1`).
+    Unproven,
+    /// Nobody: a socket of this host, TLS, ssh.
+    Private,
+}
+
 /// What may be done on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Traits {
-    /// Whether nobody else can read it: a local socket, TLS, ssh.
-    pub private: bool,
+    /// Who else may hear it.
+    pub privacy: Privacy,
     /// Whether it carries file descriptors.
     pub descriptors: bool,
+}
+
+impl Traits {
+    /// Of a connection for bytes alone.
+    #[must_use]
+    pub fn new(privacy: Privacy) -> Self {
+        Self { privacy, descriptors: false }
+    }
+
+    /// The same, and for file descriptors.
+    #[must_use]
+    pub fn with_descriptors(self) -> Self {
+        Self { descriptors: true, ..self }
+    }
 }

@@ -5,7 +5,7 @@ mod nowhere;
 mod program;
 mod tls;
 
-pub use libvirt_transport::{Stream, Traits, Transport, Unix};
+pub use libvirt_transport::{Privacy, Stream, Traits, Transport, Unix};
 #[cfg(feature = "gssapi")]
 pub(crate) use nowhere::Nowhere;
 pub use program::Program;

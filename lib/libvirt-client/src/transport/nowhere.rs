@@ -1,6 +1,6 @@
 //! No connection at all.
 
-use super::{Traits, Transport};
+use super::{Privacy, Traits, Transport};
 use libvirt_protocol::session::Transmit;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -28,6 +28,6 @@ impl Transport for Nowhere {
     }
 
     fn traits(&self) -> Traits {
-        Traits { private: false, descriptors: false }
+        Traits::new(Privacy::Open)
     }
 }
