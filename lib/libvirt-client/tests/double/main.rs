@@ -1,6 +1,7 @@
 //! Against the server of this workspace, in memory: what a real daemon would not show, or not every time.
 #![cfg(test)]
 
+mod lanes;
 mod passwords;
 
 use libvirt_client::transport::{Privacy, Stream};
