@@ -87,7 +87,7 @@ impl Builder {
         self
     }
 
-    /// How long each call may take, connecting, and each piece of data that is sent on a stream.
+    /// How long each call may take, connecting, and each piece of data on a stream ([`Options::deadline`]).
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.options.deadline = Some(deadline);

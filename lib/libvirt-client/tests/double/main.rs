@@ -3,6 +3,7 @@
 
 mod lanes;
 mod passwords;
+mod streams;
 
 use libvirt_client::transport::{Privacy, Stream};
 use libvirt_server::{Builder, Handle};
