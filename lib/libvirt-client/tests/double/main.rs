@@ -4,6 +4,7 @@
 #[path = "../daemon/authority.rs"]
 mod authority;
 mod lanes;
+mod old;
 mod passwords;
 mod reconnect;
 mod streams;
