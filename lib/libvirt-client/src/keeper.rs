@@ -168,6 +168,7 @@ impl Keeper {
             if let Err(error) = deregister(connection, key).await {
                 tracing::debug!(%error, "a registration of events could not be ended");
             }
+            connection.unrouted(key);
         }
     }
 

@@ -191,8 +191,14 @@ impl Connection {
         self.shared.lock().routes.add(key, listeners);
     }
 
+    /// Events of a registration go nowhere from now on.
     pub(crate) fn unroute(&self, key: Key) {
         self.shared.lock().routes.remove(key);
+    }
+
+    /// A registration has ended at the daemon, too.
+    pub(crate) fn unrouted(&self, key: Key) {
+        self.shared.lock().routes.ended(key);
     }
 
     /// The same connection with another deadline for calls.
