@@ -12,24 +12,26 @@
 
 mod bytes;
 mod call;
+mod direct;
 mod driver;
 mod routes;
 mod state;
 
 pub use bytes::{ByteStream, Piece};
 pub use call::{Call, Reply};
+pub(crate) use direct::{Interrupt, Watch};
 pub use driver::Driver;
 pub(crate) use driver::Mover;
 pub(crate) use routes::{Class, Key};
 
 use crate::error::{Error, ErrorKind};
-use crate::events::Fanout;
+use crate::events::{Fanout, Queue};
 use crate::transport::{Traits, Transport};
 use libvirt_protocol::procedure::Procedure;
 use libvirt_protocol::session::{ClientSession, Keepalive, Limits};
 use state::State;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -39,12 +41,13 @@ use tracing::field::Empty;
 pub struct Options {
     /// How many calls may be under way at the daemon.
     pub limits: Limits,
-    /// When a silent connection is given up; `None` waits for ever.
+    /// When a silent connection is given up; `None` waits for ever. While it is not read, since a stream's reader takes nothing, its
+    /// silence does not count.
     pub keepalive: Option<Keepalive>,
-    /// How long a call may take that says nothing else, and how long a stream may take to accept a piece of data, or its end; `None`
-    /// waits for ever.
+    /// How long a call may take that says nothing else; how long a stream may take to accept a piece of data or its end, or to bring the
+    /// next piece of a volume or a screenshot. `None` waits for as long as the daemon shows that it lives.
     pub deadline: Option<Duration>,
-    /// Bytes of stream data that may wait for readers before the connection is no longer read.
+    /// Bytes that stream data may take while it waits for readers, before the connection is no longer read.
     pub stream_buffer: usize,
 }
 
@@ -76,6 +79,8 @@ impl std::fmt::Debug for Connection {
 struct Shared {
     state: Mutex<State>,
     traits: Traits,
+    /// What a thread without an executor waits on; made when one first does.
+    readable: OnceLock<Option<OwnedFd>>,
 }
 
 /// Closes the connection when the last clone goes.
@@ -116,7 +121,7 @@ pub(crate) fn moved(transport: impl Transport, options: Options) -> (Connection,
     let traits = transport.traits();
     let session = ClientSession::new(options.limits, options.keepalive, now());
     let state = State::new(session, Box::new(transport), options.stream_buffer);
-    let shared = Arc::new(Shared { state: Mutex::new(state), traits });
+    let shared = Arc::new(Shared { state: Mutex::new(state), traits, readable: OnceLock::new() });
     let handle = Arc::new(Handle(Arc::clone(&shared)));
     let mover = Mover::new(Arc::clone(&shared));
     (Connection { shared, _handle: handle, deadline: options.deadline }, mover)
@@ -190,8 +195,24 @@ impl Connection {
         self.shared.lock().routes.add(key, listeners);
     }
 
+    /// Events of no registration that is known go to this queue, too, until the connection is closed.
+    pub(crate) fn add_unclaimed(&self, queue: &Arc<Queue>) -> Result<(), Error> {
+        let mut state = self.shared.lock();
+        if let Some(closed) = state.closed() {
+            return Err(closed.clone());
+        }
+        state.routes.add_unclaimed(queue);
+        Ok(())
+    }
+
+    /// Events of a registration go nowhere from now on.
     pub(crate) fn unroute(&self, key: Key) {
         self.shared.lock().routes.remove(key);
+    }
+
+    /// A registration has ended at the daemon, too.
+    pub(crate) fn unrouted(&self, key: Key) {
+        self.shared.lock().routes.ended(key);
     }
 
     /// The same connection with another deadline for calls.

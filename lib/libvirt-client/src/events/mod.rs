@@ -32,7 +32,9 @@ use tokio::sync::oneshot;
 const QUEUE: usize = 1024;
 
 impl Connect {
-    /// Subscribes to one kind of event of all objects.
+    /// Subscribes to one kind of event of all objects (`virConnectDomainEventRegisterAny`, `virConnectNetworkEventRegisterAny`,
+    /// `virConnectStoragePoolEventRegisterAny`, `virConnectNodeDeviceEventRegisterAny`, `virConnectSecretEventRegisterAny`,
+    /// `virConnectRegisterCloseCallback`, by kind); dropping the subscription ends it (`virConnectDomainEventDeregisterAny` and its like).
     ///
     /// # Errors
     /// As every call; [`ErrorKind::Unsupported`] when the daemon is too old for the kind.
@@ -73,6 +75,18 @@ impl Connect {
         self.subscribe_topics(vec![Topic::monitor(domain, event, flags)]).await
     }
 
+    /// Events that belong to no subscription of this handle: those that were registered with a call of [`crate::raw`] or
+    /// [`Connect::call`], in the forms of older daemons too (`virConnectDomainEventRegister`), and those that overtake the reply of their
+    /// registration. They end with the connection, as what is registered so does.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub fn unclaimed_events(&self) -> Result<Subscription, Error> {
+        let queue = Arc::new(Queue::new(QUEUE));
+        self.connection()?.add_unclaimed(&queue)?;
+        Ok(Subscription::new(queue, Vec::new(), self.wishes().downgrade()))
+    }
+
     async fn subscribe_topics(&self, topics: Vec<Topic>) -> Result<Subscription, Error> {
         if !self.has_numbered_events() {
             let info = remote::ConnectDomainEventCallbackRegisterAny::INFO;
@@ -98,7 +112,7 @@ impl Connect {
 }
 
 impl Domain {
-    /// Subscribes to one kind of event of this domain.
+    /// Subscribes to one kind of event of this domain (`virConnectDomainEventRegisterAny` with a domain).
     ///
     /// # Errors
     /// As every call; [`ErrorKind::Misuse`] when the kind is none of domains.

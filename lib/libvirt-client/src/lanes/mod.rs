@@ -9,18 +9,23 @@
 //!   each stream ──────────────────> a lane of its own   until the stream ends
 //! ```
 
+mod work;
+
 use crate::auth::Auth;
 use crate::connection::{Connection, Driver, Mover, Options, moved};
 use crate::dial::Target;
 use crate::error::{Error, ErrorKind};
 use crate::keeper::{Control, Keeper, Link, Reconnect, Wish};
 use crate::transport::Transport;
+use crate::uri::Access;
+use futures::future::BoxFuture;
 use libvirt_protocol::flags::ConnectFlags;
 use libvirt_protocol::procedure::{Info, Release};
 use libvirt_protocol::remote;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use work::{Next, Work};
 
 /// Runs the drivers of connections.
 pub(crate) type Run = Arc<dyn Fn(Driver) + Send + Sync>;
@@ -30,7 +35,7 @@ pub(crate) type Run = Arc<dyn Fn(Driver) + Send + Sync>;
 pub(crate) struct Opening {
     /// What the daemon is asked to open.
     pub(crate) name: String,
-    pub(crate) read_only: bool,
+    pub(crate) access: Access,
     pub(crate) options: Options,
     pub(crate) auth: Auth,
     pub(crate) run: Run,
@@ -41,10 +46,9 @@ pub(crate) struct Lanes {
     opening: Opening,
     /// `None` when the caller has connected: then there is one lane for everything.
     target: Option<Target>,
-    most: usize,
     control: watch::Receiver<Control>,
     wishes: mpsc::UnboundedSender<Wish>,
-    work: Mutex<Vec<Connection>>,
+    work: Work,
 }
 
 /// What is known of the daemon.
@@ -66,7 +70,7 @@ mod feature {
 
 impl std::fmt::Debug for Lanes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Lanes({} for work)", self.lock().len())
+        write!(f, "Lanes({} for work)", self.work.len())
     }
 }
 
@@ -86,11 +90,8 @@ impl Lanes {
         (opening.run)(Driver::new(keeper.run(connection, mover)));
         // With no lanes for work there are none for streams either: one connection carries everything.
         let target = target.filter(|_| most > 0);
-        Ok(Self { opening, target, most, control, wishes, work: Mutex::default() })
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+        let work = Work::new(most, opening.options.limits.ordinary.max(1));
+        Ok(Self { opening, target, control, wishes, work })
     }
 
     /// The lane on which subscriptions are; while it is being made again, it is waited for.
@@ -98,6 +99,16 @@ impl Lanes {
         if let Link::Up(connection) = &self.control.borrow().link {
             return Ok(connection.clone());
         }
+        self.control_again().await
+    }
+
+    /// Waits until the control lane is there again. In a box, as everything rare that a call may wait for: its future is small, and cheap to
+    /// move, when there is nothing to be made.
+    fn control_again(&self) -> BoxFuture<'_, Result<Connection, Error>> {
+        Box::pin(self.reached())
+    }
+
+    async fn reached(&self) -> Result<Connection, Error> {
         let mut control = self.control.clone();
         let reached = control.wait_for(|control| !matches!(control.link, Link::Away(_)));
         match self.within(reached).await?.map(|control| control.link.clone()) {
@@ -136,37 +147,34 @@ impl Lanes {
         if info.urgent {
             return self.control().await;
         }
-        {
-            let mut lanes = self.lock();
-            lanes.retain(|lane| lane.closed().is_none());
-            let least = lanes.iter().map(|lane| (lane.load(), lane)).min_by_key(|(load, _)| *load);
-            if let Some((load, lane)) = least
-                && (load < self.opening.options.limits.ordinary || lanes.len() >= self.most)
-            {
-                return Ok(lane.clone());
+        loop {
+            match self.work.next() {
+                Next::Take(lane) => return Ok(lane),
+                Next::Make(making) => return making.made(self.lane(target).await),
+                Next::Wait(mut outcome) => {
+                    // Whoever makes it may give up; then it is somebody else's turn.
+                    let made = Box::pin(self.within(outcome.wait_for(Option::is_some))).await?;
+                    if let Ok(made) = made {
+                        made.clone().transpose()?;
+                    }
+                }
             }
         }
-        let lane = self.lane(target, self.opening.options).await?;
-        self.lock().push(lane.clone());
-        Ok(lane)
     }
 
-    async fn lane(&self, target: &Target, options: Options) -> Result<Connection, Error> {
-        self.within(async {
-            let (connection, mover) = self.opening.begin(target.connect().await?, options).await?;
+    fn lane<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Connection, Error>> {
+        let made = self.within(async {
+            let (connection, mover) = self.opening.begin(target.connect().await?).await?;
             (self.opening.run)(Driver::new(mover));
             Ok(connection)
-        })
-        .await?
+        });
+        Box::pin(async { made.await? })
     }
 
     /// A lane for one stream.
     pub(crate) async fn stream(&self) -> Result<Connection, Error> {
         let Some(target) = &self.target else { return self.control().await };
-        // A reader that stalls stops the whole lane; then nobody may take its silence for death. The daemon does not ask either,
-        // because it was not told that we answer.
-        let options = Options { keepalive: None, ..self.opening.options };
-        self.lane(target, options).await
+        self.lane(target).await
     }
 }
 
@@ -181,8 +189,8 @@ pub(crate) async fn in_time<T>(
 
 impl Opening {
     /// Makes a transport a connection to what the handle has opened.
-    async fn begin(&self, transport: impl Transport, options: Options) -> Result<(Connection, Mover), Error> {
-        let (connection, mut mover) = moved(transport, options);
+    async fn begin(&self, transport: impl Transport) -> Result<(Connection, Mover), Error> {
+        let (connection, mut mover) = moved(transport, self.options);
         mover.beside(self.hello(&connection)).await?;
         Ok((connection, mover))
     }
@@ -192,14 +200,17 @@ impl Opening {
         &self,
         transport: impl Transport,
     ) -> Result<(Connection, Mover, Daemon), Error> {
-        let (connection, mut mover) = self.begin(transport, self.options).await?;
+        let (connection, mut mover) = self.begin(transport).await?;
         let daemon = mover.beside(explore(&connection)).await?;
         Ok((connection, mover, daemon))
     }
 
     async fn hello(&self, connection: &Connection) -> Result<(), Error> {
         self.auth.authenticate(connection).await?;
-        let flags = if self.read_only { ConnectFlags::RO } else { ConnectFlags::empty() };
+        let flags = match self.access {
+            Access::Full => ConnectFlags::empty(),
+            Access::ReadOnly => ConnectFlags::RO,
+        };
         let name = if self.name.is_empty() { None } else { Some(self.name.as_str().into()) };
         connection.call::<remote::ConnectOpen>(&remote::ConnectOpenArgs { name, flags }).await.map(drop)
     }
