@@ -5,8 +5,8 @@ use qmp::{
     agent::{
         self, Agent, AgentError, End, Options, Patience, Program,
         commands::{
-            FreezeStatus, FsfreezeFreeze, FsfreezeStatus, GetHostName, GetOsinfo, GetTime, Ping, SetTime,
-            Shutdown, ShutdownMode,
+            Command as _, FreezeStatus, FsfreezeFreeze, FsfreezeStatus, GetHostName, GetOsinfo, GetTime,
+            Ping, SetTime, Shutdown, ShutdownMode,
         },
     },
     commands::Cont,
@@ -214,7 +214,7 @@ async fn file_systems_freeze_and_always_thaw_and_the_guest_powers_off() {
     }
 
     // Frozen behind our back, as by a manager that died.
-    agent.call(&FsfreezeFreeze {}).await.unwrap();
+    agent.execute(FsfreezeFreeze::FACTS, serde_json::Map::new()).await.unwrap();
     assert_eq!(agent.thaw_leftover().await.unwrap(), 1);
     assert_eq!(agent.thaw_leftover().await.unwrap(), 0);
 
