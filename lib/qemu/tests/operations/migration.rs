@@ -93,6 +93,32 @@ async fn a_guest_is_saved_to_a_file_and_goes_on_from_there() {
     assert!(refused.is_err());
 }
 
+/// Where a file is synced in no time, the writer of the state is done before QEMU has told of its end.
+#[tokio::test]
+async fn a_state_that_is_written_faster_than_it_is_reported_is_kept() {
+    let test = "a_state_that_is_written_faster_than_it_is_reported_is_kept";
+    if missing(test, false) {
+        return;
+    }
+    let Ok(memory) = tempfile::tempdir_in("/dev/shm") else {
+        println!("not run: {test}: /dev/shm");
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let guest = Guest::paused(directory.path(), config()).await;
+    for round in 0..3 {
+        let state = memory.path().join(round.to_string());
+        guest.vm.save(&state).await.unwrap();
+        assert!(fs::metadata(&state).unwrap().len() > 1 << 16);
+        guest.vm.resume().await.unwrap();
+    }
+    // A place that is taken is known before the guest is stopped.
+    let taken = guest.vm.save(&memory.path().join("0")).await.unwrap_err();
+    assert!(matches!(taken, OperationError::Host { .. }), "{taken:?}");
+    assert_eq!(guest.vm.status().run_state, qmp::commands::RunState::Running);
+    guest.quit().await;
+}
+
 #[tokio::test]
 async fn a_migration_is_followed_and_given_up_and_the_guest_goes_on_here() {
     let test = "a_migration_is_followed_and_given_up_and_the_guest_goes_on_here";

@@ -137,19 +137,27 @@ impl Vm {
         Ok(migration)
     }
 
-    /// Stops the guest and writes its state to a new file (mode 0600, synced), which is larger than the memory the guest uses. Disks are
-    /// not part of it. The process then waits to be ended; on an error the guest stands and can be resumed.
+    /// Stops the guest and writes its state to a new file (mode 0600, synced with its directory), which is larger than the memory the
+    /// guest uses. Disks are not part of it. The process then waits to be ended; on an error the guest stands, unless the file could not
+    /// be made, and can be resumed.
+    ///
+    /// A call that is dropped leaves the guest standing and no file; what QEMU was sending fails by itself.
     ///
     /// # Errors
     /// [`OperationError`]; among others for a run directory whose path is too long for QEMU to connect to.
     pub async fn save(&self, file: &Path) -> Result<Migrated, OperationError> {
         let host = |source| OperationError::Host { action: format!("write {}", file.display()), source };
-        self.pause().await.map_err(failed("stop the guest"))?;
-        let mut output = File::options().write(true).create_new(true).mode(0o600).open(file).map_err(host)?;
         let place = self.record.qmp_socket.with_file_name("state.sock");
+        let mut output = File::options().write(true).create_new(true).mode(0o600).open(file).map_err(host)?;
+        let half_a_state = Removed(file);
         let listener = socket::listen(&place).map_err(host)?;
+        let _meeting_point = Removed(&place);
         listener.set_nonblocking(true).map_err(host)?;
         let listener = tokio::net::UnixListener::from_std(listener).map_err(host)?;
+        let directory =
+            file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = File::open(directory).map_err(host)?;
+        self.pause().await.map_err(failed("stop the guest"))?;
         let written = async {
             let (stream, _) = listener.accept().await?;
             let mut input = stream.into_std()?;
@@ -157,7 +165,8 @@ impl Vm {
             let copied = tokio::task::spawn_blocking(move || -> io::Result<()> {
                 io::copy(&mut input, &mut output)?;
                 output.flush()?;
-                output.sync_all()
+                output.sync_all()?;
+                directory.sync_all()
             });
             copied.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
         };
@@ -166,21 +175,20 @@ impl Vm {
             let options = MigrationOptions { bandwidth: Some(u64::MAX >> 1), ..MigrationOptions::default() };
             self.migrate(&Address::Unix(place.clone()), &options).await?.done().await
         };
-        tokio::pin!(written);
-        // Cancel safety: both run to their end; where sending fails nobody connects, or the connection ends and so does the copy.
-        let outcome = tokio::select! {
-            sent = sent => match sent {
-                Ok(moved) => written.await.map(|()| moved).map_err(host),
-                Err(error) => Err(error),
+        tokio::pin!(written, sent);
+        // Cancel safety: both are kept and run to their end; where sending fails nobody may have connected, so only then it is not waited for.
+        let (sent, written) = tokio::select! {
+            sent = &mut sent => match sent {
+                Ok(moved) => (Ok(moved), written.await),
+                Err(error) => (Err(error), Ok(())),
             },
-            early = &mut written => Err(host(early.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()))),
+            // All is written before QEMU tells that it is over; one that cannot be written ends the connection and so the sending.
+            written = &mut written => (sent.await, written),
         };
-        // Names of nothing by now.
-        let _ = std::fs::remove_file(&place);
-        if outcome.is_err() {
-            let _ = std::fs::remove_file(file);
-        }
-        outcome
+        written.map_err(host)?;
+        let moved = sent?;
+        std::mem::forget(half_a_state);
+        Ok(moved)
     }
 
     /// Reads a state that [`Vm::save`] wrote into a machine that was started with [`crate::StartSpec::incoming`] and the same configuration.
@@ -349,6 +357,15 @@ impl Migration {
 
     async fn info(&self) -> Result<MigrationInfo, OperationError> {
         self.vm.slow().call(&QueryMigrate {}).await.map_err(failed("ask for the migration"))
+    }
+}
+
+/// A file that goes with this; one that is gone is as good.
+struct Removed<'p>(&'p Path);
+
+impl Drop for Removed<'_> {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.0);
     }
 }
 
