@@ -221,6 +221,11 @@ impl Vm {
         Ok(self.process.exited().await)
     }
 
+    /// [`Vm::kill`] without waiting.
+    pub(crate) fn end(&self) -> io::Result<()> {
+        self.process.kill()
+    }
+
     /// Waits for the end of the process.
     pub async fn exited(&self) -> Exit {
         self.process.exited().await
