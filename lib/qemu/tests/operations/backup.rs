@@ -5,6 +5,7 @@ use qemu::{
     config::{Address, Disk, Format, Image},
     vm::{CopyTarget, OperationError},
 };
+use qmp::commands::QueryNamedBlockNodes;
 use std::{
     fs,
     path::Path,
@@ -129,18 +130,66 @@ async fn a_disk_moves_to_its_mirror() {
     let at = |name: &str| directory.path().join(name);
     let mut guest = writing(directory.path()).await;
     let target = |name: &str| CopyTarget::File { path: at(name), format: Format::Raw };
-    // Given up once both are the same: a copy of that moment, and the disk where it was.
-    let mut job = guest.vm.mirror_disk("root", &target("copy.raw")).await.unwrap();
-    job.ready().await.unwrap();
-    job.cancel().await.unwrap();
-    assert!(fs::read(at("copy.raw")).unwrap() == fs::read(at("disk.raw")).unwrap());
-    assert_eq!(guest.vm.active_node("root").await.unwrap(), "root");
-    let mut job = guest.vm.mirror_disk("root", &target("moved, 1.raw")).await.unwrap();
-    job.ready().await.unwrap();
+    let nodes = async |guest: &Guest| {
+        let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
+        nodes.into_iter().filter_map(|node| node.node_name).collect::<Vec<_>>()
+    };
+    let before = nodes(&guest).await;
+    // Given up before it is of any use: nothing is left of it.
+    let mirror = guest.vm.mirror_disk("root", &target("given-up.raw")).await.unwrap();
+    mirror.abandon().await.unwrap();
+    assert_eq!(nodes(&guest).await, before);
+    let mut mirror = guest.vm.mirror_disk("root", &target("moved, 1.raw")).await.unwrap();
+    mirror.ready().await.unwrap();
+    let copy = mirror.target().to_owned();
     guest.run("printf written >/dev/vda; sync").await;
-    job.complete().await.unwrap();
+    mirror.complete().await.unwrap();
     guest.run("printf AFTER.. >/dev/vda; sync").await;
     assert!(fs::read(at("disk.raw")).unwrap().starts_with(b"written"), "both until the end");
     assert!(fs::read(at("moved, 1.raw")).unwrap().starts_with(b"AFTER.."), "the mirror from then on");
+    assert_eq!(guest.vm.active_node("root").await.unwrap(), copy);
+    assert_eq!(nodes(&guest).await, [copy.clone(), format!("{copy}-file")], "what it used before is closed");
+    guest.quit().await;
+}
+
+/// How many places the guest below writes, one after the other, each 64 KiB from the next.
+const PLACES: usize = 48;
+
+/// The numbers that the guest below has written at its places.
+fn numbers(disk: &[u8]) -> Vec<u64> {
+    let number = |place: usize| {
+        let text = &disk[place << 16..][..12];
+        std::str::from_utf8(text).unwrap().trim_matches(['\0', '\n', ' ']).parse().unwrap_or(0)
+    };
+    (0..PLACES).map(number).collect()
+}
+
+#[tokio::test]
+async fn a_mirror_that_parts_leaves_one_moment_of_a_guest_that_writes_all_the_time() {
+    let test = "a_mirror_that_parts_leaves_one_moment_of_a_guest_that_writes_all_the_time";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let mut guest = writing(directory.path()).await;
+    // Every number is on the disk before the next one is written: a moment has numbers that fall once, by one.
+    let write = "printf '%-511d\\n' $n | dd of=/dev/vda bs=512 seek=$((p * 128)) oflag=direct conv=notrunc 2>/dev/null";
+    let one_round = format!("p=0; while [ $p -lt {PLACES} ]; do {write}; p=$((p + 1)); done");
+    guest.run(&format!("n=1000; {one_round}; true")).await;
+    guest.run(&format!("(while :; do n=$((n + 1)); {one_round}; done) & true")).await;
+    for round in 0..4 {
+        let path = at(&format!("copy-{round}.raw"));
+        let target = CopyTarget::File { path: path.clone(), format: Format::Raw };
+        let mut mirror = guest.vm.mirror_disk("root", &target).await.unwrap();
+        mirror.ready().await.unwrap();
+        guest.run("sleep 0.3").await;
+        mirror.part().await.unwrap();
+        let numbers = numbers(&fs::read(&path).unwrap());
+        let first = numbers[0];
+        let fall = numbers.iter().position(|number| *number != first).unwrap_or(PLACES);
+        assert!(first >= 1000, "{numbers:?}");
+        assert!(numbers[fall..].iter().all(|number| *number == first - 1), "round {round}: {numbers:?}");
+    }
     guest.quit().await;
 }

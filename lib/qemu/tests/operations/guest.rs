@@ -5,8 +5,10 @@ use qemu::{
     config::{DirectKernel, Disk, Image},
     start,
 };
+use qmp::commands::QueryStatus;
 use std::{
     fs,
+    future::Future,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -159,6 +161,26 @@ impl Guest {
             let log = || fs::read_to_string(&self.vm.record().qemu_log).unwrap_or_default();
             assert_ne!(count, 0, "the console closed after {:?}: {}", self.seen, log());
             self.seen.push_str(&String::from_utf8_lossy(&chunk[..count]));
+        }
+    }
+
+    /// Ends supervision, and the connection with it.
+    pub(crate) async fn unsupervised(&mut self) {
+        self.tasks.abort_all();
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// Goes on with another manager.
+    pub(crate) fn supervised(&mut self, vm: Vm, supervisor: impl Future<Output = Exit> + Send + 'static) {
+        self.vm = vm;
+        self.tasks.spawn(supervisor);
+    }
+
+    /// Waits until the machine answers again after its connection broke: the old one answers nothing.
+    pub(crate) async fn answers(&self) {
+        let mut status = self.vm.watch();
+        while self.vm.qmp().call(&QueryStatus {}).await.is_err() {
+            tokio::time::timeout(LONG, status.changed()).await.unwrap().unwrap();
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod backup;
 mod block;
+mod cut;
 mod guest;
 mod migration;
 #[path = "../../../qmp/tests/support/observed.rs"]
