@@ -6,7 +6,7 @@ use crate::{
     confine::Confinement,
     logs::Logs,
     process::{Exit, Guard, Identity, Limits, Spawn},
-    record::{CONSOLE_SOCKET, QMP_SOCKET, Record},
+    record::{CONSOLE_SOCKET, LOCK, QMP_SOCKET, Record},
     socket,
     vm::{self, Supervision, Vm},
 };
@@ -244,7 +244,7 @@ fn prepare(spec: StartSpec, lock: File) -> Result<Prepared, StartError> {
 /// Another program that this process starts at the same time has all our descriptors between its `fork` and its `exec`, and so for
 /// a moment also the lock of a QEMU that has just ended: one that is held is asked for again before that is believed.
 async fn lock(run_dir: &Path) -> Result<File, StartError> {
-    let path = run_dir.join("lock");
+    let path = run_dir.join(LOCK);
     let file = socket::open_log(&path).map_err(at("open", &path))?;
     for _ in 0..LOCK_TRIES {
         match file.try_lock() {
