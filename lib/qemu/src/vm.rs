@@ -16,11 +16,11 @@ mod shutdown;
 mod supervisor;
 
 pub use ops::{
-    Channel, CopyTarget, Eject, FoundJob, GuestMemory, Job, MigrateError, Migrated, Migration,
-    MigrationOptions, MigrationTls, Mirror, OperationError, Overlay, Picture, PullBackup, PushBackup,
-    ReadyJob, Route, Vcpu, Whereabouts,
+    Channel, Consistency, Copied, CopyTarget, Eject, FoundJob, GuestMemory, Job, MigrateError, Migrated,
+    Migration, MigrationOptions, MigrationTls, Mirror, Notes, OperationError, Overlay, Picture, PullBackup,
+    Pulled, PushBackup, ReadyJob, Route, Taken, Vcpu, Whereabouts,
 };
-pub use shutdown::{Agent, Ladder, Rung};
+pub use shutdown::{Ask, Ladder, Rung, by_agent};
 pub(crate) use supervisor::{greet, supervised};
 
 use crate::{
@@ -99,8 +99,8 @@ pub struct Vm {
     status: watch::Receiver<Status>,
     /// Places of devices that are being plugged.
     reserved: ops::Reserved,
-    /// What dropped operations leave to supervision.
-    chores: mpsc::UnboundedSender<ops::Rollback>,
+    /// What supervision does beside its own.
+    chores: mpsc::UnboundedSender<supervisor::Chore>,
     /// For a state that is newer than a command.
     readings: Readings,
 }
@@ -231,6 +231,23 @@ impl Vm {
     /// Waits for the end of the process.
     pub async fn exited(&self) -> Exit {
         self.process.exited().await
+    }
+
+    /// Opens the guest's agent at the socket of its channel ([`crate::config::Channel::guest_agent`] with
+    /// [`crate::config::Stream::Listen`]), at a path of any length. The connection is driven by the future that supervises the machine.
+    ///
+    /// # Errors
+    /// Those of `connect`. Whether an agent answers in the guest shows with the first call.
+    pub async fn agent(
+        &self,
+        socket: &std::path::Path,
+        options: qmp::agent::Options,
+    ) -> io::Result<qmp::agent::Agent> {
+        let stream = crate::socket::connect(socket).await?;
+        let (agent, driver) = qmp::agent::agent(stream, options);
+        // Where nobody supervises the machine the connection ends at once, and calls say so.
+        let _ = self.chores.send(supervisor::Chore::Drive(Box::pin(async { drop(driver.await) })));
+        Ok(agent)
     }
 
     /// CPU time and memory of the process, counters of the disks.

@@ -25,7 +25,7 @@ mod plug;
 mod rollback;
 mod snapshot;
 
-pub use backup::{CopyTarget, Mirror, PullBackup, PushBackup};
+pub use backup::{Copied, CopyTarget, Mirror, Notes, PullBackup, Pulled, PushBackup};
 pub use balloon::GuestMemory;
 pub use block::Eject;
 pub use console::Picture;
@@ -36,12 +36,12 @@ pub use migration::{
 };
 pub(super) use places::Reserved;
 pub(super) use rollback::Rollback;
-pub use snapshot::Overlay;
+pub use snapshot::{Consistency, Overlay, Taken};
 
 use super::Vm;
 use crate::{config::ConfigError, process::Exit};
 use follow::Follow;
-use qmp::{CallError, commands::Command};
+use qmp::{CallError, agent::AgentError, commands::Command};
 use serde_json::Value;
 use std::{io, time::Duration};
 use thiserror::Error;
@@ -123,6 +123,15 @@ pub enum OperationError {
     Lost {
         /// What was waited for.
         what: String,
+    },
+    /// The guest's agent refused or did not answer.
+    #[error("cannot {action}")]
+    Agent {
+        /// What was attempted.
+        action: String,
+        /// Why not.
+        #[source]
+        source: AgentError,
     },
     /// The host refused.
     #[error("cannot {action}")]

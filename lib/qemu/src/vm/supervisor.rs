@@ -145,9 +145,16 @@ struct Supervisor {
     chores: Chores,
 }
 
-/// What operations that were dropped have left to do.
+/// Work beside supervision.
+pub(super) enum Chore {
+    /// An operation that was dropped has left this.
+    Undo(ops::Rollback),
+    /// A connection of the machine's.
+    Drive(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
 struct Chores {
-    given: mpsc::UnboundedReceiver<ops::Rollback>,
+    given: mpsc::UnboundedReceiver<Chore>,
     going: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
@@ -155,7 +162,10 @@ impl Chores {
     /// Does them. Never ready: there may always be more.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while let Poll::Ready(Some(chore)) = self.given.poll_recv(context) {
-            self.going.push(Box::pin(chore.undo()));
+            self.going.push(match chore {
+                Chore::Undo(rollback) => Box::pin(rollback.undo()),
+                Chore::Drive(driver) => driver,
+            });
         }
         self.going.retain_mut(|chore| chore.as_mut().poll(context).is_pending());
         Poll::Pending

@@ -28,7 +28,7 @@ pub(crate) const MACHINE: &str = "pc-q35-7.2";
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// The demo guest's kernel and RAM disk.
-fn demo(name: &str) -> PathBuf {
+pub(crate) fn demo(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/demo").join(name)
 }
 
@@ -113,7 +113,12 @@ impl Guest {
 
     /// Starts Linux with a shell and the drivers of virtio.
     pub(crate) async fn linux(directory: &Path, config: Config) -> Self {
-        let mut guest = Self::start(directory, Self::with_linux(config)).await;
+        Self::linux_of(directory, Self::with_linux(config)).await
+    }
+
+    /// The same for a machine that starts Linux in its own way.
+    pub(crate) async fn linux_of(directory: &Path, config: Config) -> Self {
+        let mut guest = Self::start(directory, config).await;
         guest.until("# ").await;
         // A loop edits no lines, shows no prompt and echoes nothing.
         guest.type_in("stty -echo; echo rea\"\"dy; while IFS= read -r l; do eval \"$l\"; done\n").await;

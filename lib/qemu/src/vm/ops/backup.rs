@@ -17,10 +17,10 @@ use crate::{
 };
 use qmp::commands::{
     BitmapSyncMode, BlockDirtyBitmapAdd, BlockDirtyBitmapRemove, BlockExportAdd, BlockExportAddNbd,
-    BlockExportAddVariant, BlockdevAdd, BlockdevBackup, BlockdevBackupOptions, BlockdevMirror,
-    BlockdevOptions, BlockdevOptionsNbd, BlockdevOptionsRaw, BlockdevOptionsVariant, BlockdevRef,
-    DirtyBitmap, DirtyBitmapAdd, InetSocketAddress, NbdServerStart, NbdServerStop, SocketAddress,
-    SocketAddressWrapped, SyncMode, UnixSocketAddress,
+    BlockExportAddVariant, BlockdevAdd, BlockdevBackupOptions, BlockdevMirror, BlockdevOptions,
+    BlockdevOptionsNbd, BlockdevOptionsRaw, BlockdevOptionsVariant, BlockdevRef, DirtyBitmap, DirtyBitmapAdd,
+    DirtyBitmapMerge, InetSocketAddress, NbdExportBitmap, NbdServerStart, NbdServerStop, SocketAddress,
+    SocketAddressWrapped, SyncMode, Transaction, TransactionAction, UnixSocketAddress,
 };
 use std::path::{Path, PathBuf};
 
@@ -43,6 +43,26 @@ pub enum CopyTarget {
     },
 }
 
+/// Where the notes of what changes are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notes {
+    /// In memory; they end with the process.
+    InMemory,
+    /// In the qcow2 image, where an orderly end of the process leaves them for the next one.
+    InTheImage,
+}
+
+/// What a backup takes of a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// The disk.
+    pub disk: String,
+    /// Where it goes.
+    pub to: CopyTarget,
+    /// Only what changed since this bitmap was begun or last used. It begins anew when the copy is whole.
+    pub since: Option<String>,
+}
+
 /// A backup that QEMU writes. The copy is closed when it is over. Dropping this leaves it going.
 #[derive(Debug)]
 pub struct PushBackup {
@@ -57,6 +77,17 @@ pub struct PullBackup {
     job: Job,
     vm: Vm,
     scratch: String,
+    /// The node and name of the bitmap that tells what changed.
+    since: Option<(String, String)>,
+}
+
+/// How a pulled backup ended, as its reader says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulled {
+    /// The reader has all it wanted: a bitmap begins anew at the moment that was served.
+    Whole,
+    /// It has not: a bitmap goes on as if nothing had been served.
+    GivenUp,
 }
 
 /// A disk that is written to two places. Dropping this leaves it so.
@@ -69,12 +100,15 @@ pub struct Mirror {
 }
 
 impl Vm {
-    /// Begins to note which parts of a disk change, under this name. The notes end with the process.
+    /// Begins to note which parts of a disk change, under this name.
     ///
     /// # Errors
-    /// [`OperationError`].
-    pub async fn add_bitmap(&self, disk: &str, name: &str) -> Result<(), OperationError> {
-        let bitmap = DirtyBitmapAdd::new(self.active_node(disk).await?, name);
+    /// [`OperationError`]; refused for notes that are to be kept in an image that is not qcow2.
+    pub async fn add_bitmap(&self, disk: &str, name: &str, keep: Notes) -> Result<(), OperationError> {
+        let bitmap = DirtyBitmapAdd {
+            persistent: Some(keep == Notes::InTheImage),
+            ..DirtyBitmapAdd::new(self.active_node(disk).await?, name)
+        };
         self.tell(format!("note the changes of {disk}"), &BlockDirtyBitmapAdd(bitmap)).await.map(drop)
     }
 
@@ -109,21 +143,43 @@ impl Vm {
         to: &CopyTarget,
         since: Option<&str>,
     ) -> Result<PushBackup, OperationError> {
+        let copied = Copied { disk: disk.to_owned(), to: to.clone(), since: since.map(str::to_owned) };
+        let backups = self.push_backups(&[copied]).await?;
+        Ok(backups.into_iter().next().expect("one for each disk"))
+    }
+
+    /// The same of several disks at one moment of the guest; in their order. None is begun unless all are.
+    ///
+    /// # Errors
+    /// As [`Vm::push_backup`].
+    pub async fn push_backups(&self, disks: &[Copied]) -> Result<Vec<PushBackup>, OperationError> {
         let mut rollback = Rollback::new(self);
         let starting = async {
-            let node = self.active_node(disk).await?;
-            let target = self.open_target(&mut rollback, disk, &node, to, Above::Nothing).await?;
-            let id = job_id("backup");
-            let sync = if since.is_some() { SyncMode::Bitmap } else { SyncMode::Full };
-            let backup = BlockdevBackupOptions {
-                job_id: Some(id.clone()),
-                bitmap: since.map(str::to_owned),
-                bitmap_mode: since.map(|_| BitmapSyncMode::OnSuccess),
-                auto_dismiss: Some(false),
-                ..BlockdevBackupOptions::new(node, sync, target.clone())
+            let (mut actions, mut begun) = (Vec::new(), Vec::new());
+            for Copied { disk, to, since } in disks {
+                let node = self.active_node(disk).await?;
+                let target = self.open_target(&mut rollback, disk, &node, to, Above::Nothing).await?;
+                let id = job_id("backup");
+                let sync = if since.is_some() { SyncMode::Bitmap } else { SyncMode::Full };
+                let backup = BlockdevBackupOptions {
+                    job_id: Some(id.clone()),
+                    bitmap: since.clone(),
+                    bitmap_mode: since.as_ref().map(|_| BitmapSyncMode::OnSuccess),
+                    auto_dismiss: Some(false),
+                    ..BlockdevBackupOptions::new(node, sync, target.clone())
+                };
+                actions.push(TransactionAction::BlockdevBackup(backup));
+                begun.push((format!("back up {disk}"), id, target));
+            }
+            let ids: Vec<String> = begun.iter().map(|(_, id, _)| id.clone()).collect();
+            ids.iter().for_each(|id| rollback.also(Made::Job(id.clone())));
+            self.jobs_at_once("begin a backup", &ids, &Transaction::new(actions)).await?;
+            let backup = |(action, id, target)| PushBackup {
+                job: Job::of(self, id, action),
+                vm: self.clone(),
+                target,
             };
-            let job = self.job(format!("back up {disk}"), id, &BlockdevBackup(backup)).await?;
-            Ok(PushBackup { job, vm: self.clone(), target })
+            Ok(begun.into_iter().map(backup).collect())
         };
         let started = starting.await;
         settled(rollback, started).await
@@ -131,6 +187,9 @@ impl Vm {
 
     /// Serves a disk as it is now at `listen` under the name `export`, for reading. `scratch` is a new file that takes what the guest
     /// overwrites meanwhile. One at a time: it is QEMU's only NBD server.
+    ///
+    /// With `since`, readers are told which parts changed since that bitmap was begun (the NBD context
+    /// `qemu:dirty-bitmap:<name>`); [`PullBackup::finish`] lets it begin anew at the moment that was served.
     ///
     /// # Errors
     /// [`OperationError`]; nothing is served then.
@@ -140,6 +199,7 @@ impl Vm {
         scratch: &Path,
         listen: &Address,
         export: &str,
+        since: Option<&str>,
     ) -> Result<PullBackup, OperationError> {
         let mut rollback = Rollback::new(self);
         let action = || format!("serve {disk}");
@@ -154,15 +214,33 @@ impl Vm {
             let backup = BlockdevBackupOptions {
                 job_id: Some(id.clone()),
                 auto_dismiss: Some(false),
-                ..BlockdevBackupOptions::new(node, SyncMode::None, scratch.clone())
+                ..BlockdevBackupOptions::new(node.clone(), SyncMode::None, scratch.clone())
             };
-            let job = self.job(action(), id, &BlockdevBackup(backup)).await?;
+            let mut actions = vec![TransactionAction::BlockdevBackup(backup)];
+            if let Some(name) = since {
+                // From this moment the changes are noted anew, under a name of their own until the reader is done.
+                let bitmap = |name: String| DirtyBitmap { node: node.clone(), name };
+                let next = DirtyBitmapAdd::new(node.clone(), next_of(name));
+                actions.push(TransactionAction::BlockDirtyBitmapAdd(next));
+                actions.push(TransactionAction::BlockDirtyBitmapDisable(bitmap(name.to_owned())));
+                rollback.also(Made::NextNotes(node.clone(), name.to_owned()));
+            }
+            self.jobs_at_once(&action(), std::slice::from_ref(&id), &Transaction::new(actions)).await?;
+            let job = Job::of(self, id, action());
             rollback.make(action(), &NbdServerStart::new(address), Made::NbdServer).await?;
-            let name = BlockExportAddNbd { name: Some(export.to_owned()), ..BlockExportAddNbd::default() };
+            let bitmaps = since.map(|name| {
+                vec![NbdExportBitmap::Object(Box::new(DirtyBitmap {
+                    node: node.clone(),
+                    name: name.to_owned(),
+                }))]
+            });
+            let name =
+                BlockExportAddNbd { name: Some(export.to_owned()), bitmaps, ..BlockExportAddNbd::default() };
             let exported =
                 BlockExportAdd::new(scratch.clone(), scratch.clone(), BlockExportAddVariant::Nbd(name));
             self.tell(action(), &exported).await?;
-            Ok(PullBackup { job, vm: self.clone(), scratch })
+            let since = since.map(|name| (node, name.to_owned()));
+            Ok(PullBackup { job, vm: self.clone(), scratch, since })
         };
         let started = starting.await;
         settled(rollback, started).await
@@ -280,12 +358,45 @@ impl PullBackup {
     ///
     /// # Errors
     /// [`OperationError`].
-    pub async fn finish(self) -> Result<(), OperationError> {
+    pub async fn finish(self, pulled: Pulled) -> Result<(), OperationError> {
         // Ends every export with its readers, and waits for that.
         self.vm.tell("stop to serve a disk", &NbdServerStop {}).await?;
         let outcome = self.job.cancel().await;
-        closed(&self.vm, outcome, &self.scratch).await
+        closed(&self.vm, outcome, &self.scratch).await?;
+        let Some((node, name)) = self.since else { return Ok(()) };
+        self.vm.join_notes(&node, &name, pulled).await
     }
+}
+
+impl Vm {
+    /// Ends a pair of bitmaps: `name` goes on with what changed since the moment that was served, or since before it, too.
+    pub(super) async fn join_notes(
+        &self,
+        node: &str,
+        name: &str,
+        pulled: Pulled,
+    ) -> Result<(), OperationError> {
+        let bitmap = |name: &str| DirtyBitmap { node: node.to_owned(), name: name.to_owned() };
+        let next = next_of(name);
+        let mut actions = Vec::new();
+        if pulled == Pulled::Whole {
+            actions.push(TransactionAction::BlockDirtyBitmapClear(bitmap(name)));
+        }
+        actions.push(TransactionAction::BlockDirtyBitmapEnable(bitmap(name)));
+        let bitmaps = vec![NbdExportBitmap::String(next.clone())];
+        actions.push(TransactionAction::BlockDirtyBitmapMerge(DirtyBitmapMerge {
+            node: node.to_owned(),
+            target: name.to_owned(),
+            bitmaps,
+        }));
+        self.tell("note changes anew", &Transaction::new(actions)).await?;
+        self.tell("note changes anew", &BlockDirtyBitmapRemove(bitmap(&next))).await.map(drop)
+    }
+}
+
+/// The name under which changes are noted while a bitmap is read.
+pub(super) fn next_of(bitmap: &str) -> String {
+    format!("{bitmap}#next")
 }
 
 impl Mirror {

@@ -60,6 +60,25 @@ impl Vm {
         Ok(found.collect())
     }
 
+    /// Starts several jobs by one command: all of them, or none.
+    pub(super) async fn jobs_at_once<C: Command>(
+        &self,
+        action: &str,
+        ids: &[String],
+        command: &C,
+    ) -> Result<(), OperationError> {
+        match self.tell(action, command).await {
+            Err(OperationError::Undecided { source, .. }) => {
+                let jobs = Follow::new(self, EVENTS).read(action, &QueryJobs {}).await?;
+                if ids.iter().all(|id| jobs.iter().any(|job| job.id == *id)) {
+                    return Ok(());
+                }
+                Err(OperationError::Qmp { action: action.to_owned(), source })
+            }
+            told => told.map(drop),
+        }
+    }
+
     /// Starts a job by a command that has its id.
     pub(super) async fn job<C: Command>(
         &self,
@@ -84,6 +103,11 @@ impl Vm {
 }
 
 impl Job {
+    /// A job that was started.
+    pub(super) fn of(vm: &Vm, id: String, action: String) -> Self {
+        Self { id, action, follow: Follow::new(vm, EVENTS) }
+    }
+
     /// Its name within QEMU.
     #[must_use]
     pub fn id(&self) -> &str {

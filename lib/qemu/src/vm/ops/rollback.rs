@@ -3,8 +3,8 @@
 //! A caller that drops an operation takes nothing back himself. What is to be removed then is handed to the future that supervises the
 //! machine, which lives longer.
 
-use super::{OperationError, follow::Follow};
-use crate::Vm;
+use super::{OperationError, backup::Pulled, follow::Follow};
+use crate::{Vm, vm::supervisor::Chore};
 use qmp::{
     CallError,
     commands::{
@@ -27,6 +27,8 @@ pub(super) enum Made {
     NbdServer,
     /// A job.
     Job(String),
+    /// The bitmap that notes changes while the one of this node and name is read.
+    NextNotes(String, String),
     /// A device. The guest may use it: an operation that has come so far is not taken back.
     Device(String),
 }
@@ -145,7 +147,7 @@ impl Drop for Rollback {
             return;
         }
         let rest = Self { vm: self.vm.clone(), made: std::mem::take(&mut self.made) };
-        if let Err(SendError(rest)) = self.vm.chores.send(rest) {
+        if let Err(SendError(Chore::Undo(rest))) = self.vm.chores.send(Chore::Undo(rest)) {
             // Nobody supervises the machine any more, so there is no connection to it either.
             rest.keep();
         }
@@ -165,7 +167,7 @@ async fn exists(follow: &mut Follow, made: &Made) -> Result<Option<bool>, Operat
             let nodes = follow.read(WHAT, &QueryNamedBlockNodes { flat: Some(true) }).await?;
             Ok(Some(nodes.iter().any(|node| node.node_name.as_ref() == Some(name))))
         }
-        Made::Netdev(_) | Made::NbdServer | Made::Job(_) => Ok(None),
+        Made::Netdev(_) | Made::NbdServer | Made::Job(_) | Made::NextNotes(..) => Ok(None),
     }
 }
 
@@ -181,6 +183,7 @@ async fn remove(follow: &mut Follow, made: &Made) -> Result<(), OperationError> 
             super::job::concluded(follow, id).await?;
             insist(follow, &JobDismiss { id: id.clone() }).await
         }
+        Made::NextNotes(node, name) => follow.vm().join_notes(node, name, Pulled::GivenUp).await,
         Made::Device(_) => Ok(()),
     }
 }

@@ -14,11 +14,12 @@ use super::{
     rollback::Rollback,
 };
 use crate::{Vm, config::Format};
+use qmp::agent::{Agent, AgentError};
 use qmp::commands::{
     BlockCommit, BlockStream, Command, ExternalSnapshot, QueryStatus, SnapshotDelete, SnapshotLoad,
     SnapshotSave, Transaction, TransactionAction,
 };
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// An overlay to be put on top of a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,27 @@ pub struct Overlay {
     pub disk: String,
     /// The new qcow2 file. QEMU makes it: it must not be there, in a place that its process may write to.
     pub file: PathBuf,
+}
+
+/// A snapshot of a guest whose file systems were to stand still.
+#[derive(Debug)]
+pub struct Taken {
+    /// The names of the overlays' nodes, in order.
+    pub nodes: Vec<String>,
+    /// Whether they did.
+    pub consistency: Consistency,
+}
+
+/// What is known of the file systems on a snapshot.
+#[derive(Debug)]
+pub enum Consistency {
+    /// So many stood still from before the snapshot until after it. None at all means that the guest has none that can.
+    Frozen {
+        /// How many.
+        file_systems: u64,
+    },
+    /// They may have been thawed before: what lies below the overlays is as after a power cut.
+    Unknown(AgentError),
 }
 
 impl Vm {
@@ -104,11 +126,55 @@ impl Vm {
         taken
     }
 
+    /// The same at a moment at which the guest's file systems stand still and have written all they hold. The images are made before, so
+    /// that they stand no longer than it takes; at most `limit`.
+    ///
+    /// # Errors
+    /// [`OperationError`], also [`OperationError::Agent`] when they cannot be frozen; the machine is as before then. A snapshot that
+    /// was taken and is not known to be consistent is no error: [`Taken`] says so.
+    pub async fn snapshot_frozen(
+        &self,
+        overlays: &[Overlay],
+        agent: &Agent,
+        limit: Duration,
+    ) -> Result<Taken, OperationError> {
+        let mut rollback = Rollback::new(self);
+        let taking = async {
+            let (made, actions) = self.make_overlays(overlays, &mut rollback).await?;
+            let frozen = agent.freeze(None, limit).await.map_err(|source| OperationError::Agent {
+                action: "freeze the guest's file systems".to_owned(),
+                source,
+            })?;
+            // On an error the guard thaws.
+            let nodes = self.transact(overlays, made, actions).await?;
+            let consistency = match frozen.thaw().await {
+                Ok(file_systems) => Consistency::Frozen { file_systems },
+                Err(error) => Consistency::Unknown(error),
+            };
+            Ok(Taken { nodes, consistency })
+        };
+        let taken = taking.await;
+        match taken {
+            Ok(_) => rollback.keep(),
+            Err(_) => rollback.undo().await,
+        }
+        taken
+    }
+
     async fn take_overlays(
         &self,
         overlays: &[Overlay],
         rollback: &mut Rollback,
     ) -> Result<Vec<String>, OperationError> {
+        let (made, actions) = self.make_overlays(overlays, rollback).await?;
+        self.transact(overlays, made, actions).await
+    }
+
+    async fn make_overlays(
+        &self,
+        overlays: &[Overlay],
+        rollback: &mut Rollback,
+    ) -> Result<(Vec<String>, Vec<TransactionAction>), OperationError> {
         let (mut actions, mut made) = (Vec::new(), Vec::new());
         for Overlay { disk, file } in overlays {
             let below = self.active_node(disk).await?;
@@ -118,6 +184,15 @@ impl Vm {
             made.push(overlay.clone());
             actions.push(TransactionAction::BlockdevSnapshot(ExternalSnapshot { node: below, overlay }));
         }
+        Ok((made, actions))
+    }
+
+    async fn transact(
+        &self,
+        overlays: &[Overlay],
+        made: Vec<String>,
+        actions: Vec<TransactionAction>,
+    ) -> Result<Vec<String>, OperationError> {
         let action = "take a snapshot";
         match self.tell(action, &Transaction::new(actions)).await {
             Ok(_) => Ok(made),
