@@ -9,15 +9,20 @@
 //!
 //! Calls for one machine happen one after another; machines never wait for each other, and asking for a state waits for nobody.
 
-use crate::{Exit, Incoming, Ladder, Responsive, Rung, StartError, StartSpec, Vm, start};
+use crate::{
+    Adoption, Exit, Incoming, Ladder, Record, Responsive, Rung, StartError, StartSpec, Supervision,
+    Unresponsive, Vm, adopt, start,
+};
 use qmp::{CallError, commands::RunState};
 use std::{
     collections::BTreeMap,
     fmt,
     future::Future,
     io,
+    path::Path,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use thiserror::Error;
 use tokio::sync::watch;
@@ -64,6 +69,23 @@ pub enum ManagerError {
         /// Why not.
         #[source]
         source: StartError,
+    },
+    /// Whether it has a process cannot be told.
+    #[error("cannot look for the process of the machine {id}")]
+    Adopt {
+        /// The machine.
+        id: Uuid,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// It has a process that does not answer.
+    #[error("the machine {id} runs and does not answer: {}", held.reason())]
+    Unresponsive {
+        /// The machine.
+        id: Uuid,
+        /// To try again, or to end it.
+        held: Box<Unresponsive>,
     },
     /// QEMU refused or did not answer.
     #[error("cannot {action} the machine {id}")]
@@ -152,6 +174,45 @@ impl Manager {
         };
         machines.insert(id, Arc::new(machine));
         Ok(())
+    }
+
+    /// Adds a machine that an earlier manager may have started in `run_dir`: takes its process over if it is there, whether it was
+    /// recorded or not. It is stopped if it is not.
+    ///
+    /// # Errors
+    /// [`ManagerError::Exists`], [`ManagerError::Unresponsive`] with a hold on the process, [`ManagerError::Adopt`]; the machine is not added
+    /// then.
+    pub async fn adopt(
+        &self,
+        id: Uuid,
+        run_dir: &Path,
+        supervision: Supervision,
+        deadline: Duration,
+        make: impl Fn() -> StartSpec + Send + Sync + 'static,
+    ) -> Result<State, ManagerError> {
+        let failed = |source| ManagerError::Adopt { id, source };
+        if lock(&self.machines).contains_key(&id) {
+            return Err(ManagerError::Exists(id));
+        }
+        let record = match Record::load(run_dir).map_err(failed)? {
+            Some(record) => Some(record),
+            None => Record::find(id, run_dir).map_err(failed)?,
+        };
+        let adopted = match record {
+            None => None,
+            Some(record) => match adopt(record, deadline, supervision).await.map_err(failed)? {
+                Adoption::Adopted(vm, supervisor) => Some((vm, supervisor)),
+                Adoption::Gone(_) => None,
+                Adoption::Unresponsive(held) => return Err(ManagerError::Unresponsive { id, held }),
+            },
+        };
+        self.create(id, make)?;
+        let machine = self.machine(id)?;
+        if let Some((vm, supervisor)) = adopted {
+            (self.spawn)(supervisor);
+            lock(&machine.now).vm = Some(vm);
+        }
+        Ok(machine.state())
     }
 
     /// What a machine is doing, as far as is known now.
