@@ -11,12 +11,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use virtio::memory::{Region, Shared};
 
-/// Memory of ours that a back-end sees: a descriptor, and where it is mapped here. Its addresses on the wire are those of this process, for
-/// driver and front-end alike, so none has to be translated.
+/// Memory of ours that a back-end sees: a descriptor, and where it is mapped here. For the driver it is where it is in this process, so that
+/// no address has to be translated, or where it is told to be, as the memory of a machine is.
 #[derive(Debug)]
 pub struct Memory {
     descriptor: OwnedFd,
     whole: Shared,
+    /// Its first byte for the driver.
+    address: u64,
     /// Bytes that were given out.
     used: usize,
 }
@@ -27,11 +29,21 @@ impl Memory {
     /// # Errors
     /// Those of the system calls.
     pub fn new(bytes: usize) -> io::Result<Self> {
+        let mut memory = Self::at(0, bytes)?;
+        memory.address = memory.whole.host_address();
+        Ok(memory)
+    }
+
+    /// The same at an address of the driver's.
+    ///
+    /// # Errors
+    /// Those of the system calls.
+    pub fn at(address: u64, bytes: usize) -> io::Result<Self> {
         let bytes = bytes.next_multiple_of(4096);
         let descriptor = memfd_create("vhost-user", MemfdFlags::CLOEXEC)?;
         ftruncate(&descriptor, bytes as u64)?;
         let whole = Shared::whole(Arc::new(Mapping::new(descriptor.as_fd(), 0, bytes)?));
-        Ok(Self { descriptor, whole, used: 0 })
+        Ok(Self { descriptor, whole, address, used: 0 })
     }
 
     /// A part of it that nobody had before; `None` if there is not enough left. `alignment` is a power of two, at most a page.
@@ -42,9 +54,14 @@ impl Memory {
         Some(part)
     }
 
-    /// All of it, at the address that it has on the wire.
+    /// All of it, at the driver's address.
     pub fn region(&self) -> Region {
-        Region { address: self.whole.host_address(), memory: self.whole.clone() }
+        Region { address: self.address, memory: self.whole.clone() }
+    }
+
+    /// The driver's address of a part.
+    pub fn address_of(&self, part: &Shared) -> u64 {
+        self.address.wrapping_add(part.host_address().wrapping_sub(self.whole.host_address()))
     }
 
     /// What is sent for it.

@@ -7,9 +7,15 @@ use crate::memory::Memory;
 use crate::payload::{MemoryTable, Region, SingleRegion};
 use std::os::fd::AsFd as _;
 
-const fn region(memory: &virtio::memory::Region, size: u64) -> Region {
-    let address = memory.address;
-    Region { guest_address: address, size, user_address: address, mmap_offset: 0 }
+/// The driver has an address of its own for it, the front-end calls it by where it is here.
+fn region(whole: &virtio::memory::Region) -> Region {
+    let virtio::memory::Region { address, memory } = whole;
+    Region {
+        guest_address: *address,
+        size: memory.len() as u64,
+        user_address: memory.host_address(),
+        mmap_offset: 0,
+    }
 }
 
 const fn single(region: Region) -> SingleRegion {
@@ -23,8 +29,7 @@ impl FrontEnd {
     /// # Errors
     /// [`CallError`].
     pub fn add_memory(&mut self, memory: &Memory) -> Result<(), CallError> {
-        let whole = memory.region();
-        let region = region(&whole, whole.memory.len() as u64);
+        let region = region(&memory.region());
         let descriptor = memory.descriptor().try_clone_to_owned()?;
         if self.has_slots() {
             self.call(&Request::AddMemReg(single(region)), &[descriptor.as_fd()])?;
@@ -44,8 +49,7 @@ impl FrontEnd {
     /// # Errors
     /// [`CallError`].
     pub fn remove_memory(&mut self, memory: &Memory) -> Result<(), CallError> {
-        let whole = memory.region();
-        let region = region(&whole, whole.memory.len() as u64);
+        let region = region(&memory.region());
         let Some(at) = self.regions.iter().position(|(other, _)| *other == region) else { return Ok(()) };
         if self.has_slots() {
             self.call(&Request::RemMemReg(single(region)), &[])?;

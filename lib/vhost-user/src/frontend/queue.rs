@@ -113,7 +113,7 @@ impl FrontEnd {
         };
         let ring = if options.indirect {
             let tables = part(Tables::bytes(size, TABLE), 64)?;
-            let address = tables.host_address();
+            let address = memory.address_of(&tables);
             ring.with_tables(Tables::new(tables, address, size, TABLE).ok_or(CallError::Memory)?)
         } else {
             ring

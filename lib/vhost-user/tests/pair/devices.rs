@@ -216,6 +216,35 @@ fn a_balloon_takes_pages_and_learns_what_the_guest_has() {
         let config = balloon::Config::parse(&client.front.config(0, 16).unwrap());
         assert_eq!((config.wanted, config.actual), (3, 0));
 
+        // A machine's memory begins at 0, where page numbers of 32 bits reach.
+        let mut machine = Memory::at(0, 1 << 20).unwrap();
+        client.front.add_memory(&machine).unwrap();
+        let low = machine.part(1 << 20, 4096).unwrap();
+        low.slice().fill(9);
+        let numbers: Vec<u8> = [5_u32, 6, 7, 9].into_iter().flat_map(u32::to_le_bytes).collect();
+        client.send(0, &mut outbox, &[&numbers]);
+        while outbox.taken(&mut client.queues[0].ring).unwrap() == 0 {
+            assert!(client.queues[0].wait(TIMEOUT).unwrap(), "it is not inflated");
+        }
+        assert_eq!(control.numbers().inflated, 4 * 4096);
+        let mut bytes = vec![1; 1 << 20];
+        low.slice().read(&mut bytes);
+        for (page, content) in bytes.chunks(4096).enumerate() {
+            let expected = if [5, 6, 7, 9].contains(&page) { 0 } else { 9 };
+            assert!(content.iter().all(|byte| *byte == expected), "page {page}");
+        }
+        client.send(1, &mut outbox, &[&numbers]);
+        while outbox.taken(&mut client.queues[1].ring).unwrap() == 0 {
+            assert!(client.queues[1].wait(TIMEOUT).unwrap(), "it is not deflated");
+        }
+        assert_eq!(control.numbers().deflated, 4 * 4096);
+        // What is no memory of the machine's is not given up.
+        client.send(0, &mut outbox, &[&u32::MAX.to_le_bytes()]);
+        while outbox.taken(&mut client.queues[0].ring).unwrap() == 0 {
+            assert!(client.queues[0].wait(TIMEOUT).unwrap(), "it is not acknowledged");
+        }
+        assert_eq!(control.numbers().inflated, 4 * 4096);
+
         // Pages of the driver's that have something in them, and have nothing when the device has had them.
         let pages = client.memory.part(8 * 4096, 4096).unwrap();
         pages.slice().fill(9);

@@ -127,3 +127,32 @@ impl Base {
         (within && ahead).then_some(Self { available, used })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    /// Of all pairs of places those in which the device is at most once round ahead of itself, and no other.
+    #[test]
+    fn a_base_is_at_most_once_round_ahead() {
+        const SIZE: u16 = 3;
+        let positions: Vec<_> = [false, true]
+            .into_iter()
+            .flat_map(|wrap| (0..SIZE + 1).map(move |place| Position::new(place, wrap)))
+            .collect();
+        let mut bases = 0;
+        for used in &positions {
+            // Where the device is after taking so many places.
+            let reached: Vec<_> = (0..=SIZE).map(|count| used.plus(count, SIZE)).collect();
+            for available in &positions {
+                let bits = Base { available: *available, used: *used }.bits();
+                let is_one = used.place() < SIZE && available.place() < SIZE && reached.contains(available);
+                assert_eq!(Base::from_bits(bits, SIZE).is_some(), is_one, "{available:?} and {used:?}");
+                bases += usize::from(is_one);
+            }
+        }
+        // Each of 2 * 3 used places with 0 to 3 taken ones.
+        assert_eq!(bases, 2 * 3 * 4);
+    }
+}
