@@ -183,6 +183,62 @@ fn what_is_written_is_in_the_file_and_what_is_in_the_file_is_read() {
     }
 }
 
+fn qemu_img(test: &str, arguments: &[&str]) -> Option<()> {
+    match Command::new("qemu-img").args(arguments).stdout(Stdio::null()).status() {
+        Ok(status) => {
+            assert!(status.success(), "qemu-img {arguments:?}");
+            Some(())
+        }
+        Err(error) => {
+            println!("not run: {test}: qemu-img: {error}");
+            None
+        }
+    }
+}
+
+/// An image in QEMU's own format: what is written through a ring of either kind of notification is what qemu-img finds in it.
+#[test]
+fn what_is_written_to_an_image_is_what_qemu_img_reads() {
+    let test = "what_is_written_to_an_image_is_what_qemu_img_reads";
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let Some(()) = qemu_img(test, &["create", "-q", "-f", "qcow2", &path("disk.qcow2"), "16M"]) else {
+        return;
+    };
+    let blockdev = format!(
+        "driver=qcow2,node-name=disk,discard=unmap,file.driver=file,file.filename={}",
+        path("disk.qcow2")
+    );
+    let Some(daemon) = Daemon::start(test, directory.path(), &blockdev) else { return };
+    let mut expected = vec![0; 16 << 20];
+    for features in [Features::empty(), Features::EVENT_IDX | Features::INDIRECT_DESC] {
+        let mut disk = daemon.connect(features);
+        let parts: Vec<_> = (0..16).map(|_| disk.buffer(64 << 10)).collect();
+        for (part, i) in parts.iter().zip(0_u64..) {
+            let content = pattern(features.bits() + i, 64 << 10);
+            let place = (i as usize * 10 + 3) << 16;
+            part.slice().write(&content);
+            expected[place..place + content.len()].copy_from_slice(&content);
+            disk.requests.write(&mut disk.queue.ring, place as u64 / SECTOR, &[segment(part)], i).unwrap();
+        }
+        assert!(disk.completed(16).iter().all(|one| one.result == Ok(())));
+        // One of them is gone again, and another is zero.
+        disk.requests.discard(&mut disk.queue.ring, (3 << 16) / SECTOR, 128, 0).unwrap();
+        assert_eq!(disk.one(), Ok(()));
+        disk.requests.write_zeroes(&mut disk.queue.ring, (13 << 16) / SECTOR, 128, true, 0).unwrap();
+        assert_eq!(disk.one(), Ok(()));
+        for place in [3 << 16, 13 << 16] {
+            expected[place..place + (64 << 10)].fill(0);
+        }
+        disk.requests.flush(&mut disk.queue.ring, 0).unwrap();
+        assert_eq!(disk.one(), Ok(()));
+    }
+    drop(daemon);
+    qemu_img(test, &["check", "-q", &path("disk.qcow2")]).unwrap();
+    qemu_img(test, &["convert", "-O", "raw", &path("disk.qcow2"), &path("disk.raw")]).unwrap();
+    assert!(std::fs::read(path("disk.raw")).unwrap() == expected);
+}
+
 #[test]
 fn requests_that_cannot_be_served_fail_and_the_next_is_served() {
     let directory = tempfile::tempdir().unwrap();
