@@ -203,20 +203,21 @@ async fn unread(test: &str) {
 #[tokio::test]
 async fn a_reader_that_stalls_is_not_given_up_by_either_side() {
     let Some(daemon) = Daemon::prepare("a_reader_that_stalls_is_not_given_up_by_either_side") else { return };
-    let config = "keepalive_interval = 1\nkeepalive_count = 1\n".to_owned();
+    // Long enough for a test that is merely slow; making the data takes longer.
+    let config = "keepalive_interval = 1\nkeepalive_count = 3\n".to_owned();
     daemon.run(&Settings { config, ..Settings::default() });
-    let keepalive = Some(Keepalive { interval: Duration::from_millis(500), count: 1 });
+    let keepalive = Some(Keepalive { interval: Duration::from_secs(1), count: 3 });
+    let data = pattern(32 * MIB);
     let options = Options { keepalive, ..Options::default() };
     let builder = daemon.builder("qemu:///session").lanes(0).options(options);
     let connect = builder.open_with(run).await.unwrap();
-    let data = pattern(32 * MIB);
     let volume = volume(&daemon, &connect, data.len()).await;
     let mut up = volume.upload(.., StorageVolUploadFlags::empty()).await.unwrap();
     up.send(&data).await.unwrap();
     up.finish().await.unwrap();
     let mut down = volume.download(.., StorageVolDownloadFlags::empty()).await.unwrap();
-    // Both would have given up after two seconds at the latest.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // Both would have given up after four seconds.
+    tokio::time::sleep(Duration::from_secs(9)).await;
     let mut back = Vec::with_capacity(data.len());
     while let Some(piece) = down.receive().await.unwrap() {
         let Piece::Data(piece) = piece else { panic!("a hole in a dense stream") };
