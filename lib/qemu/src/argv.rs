@@ -19,7 +19,7 @@ mod net;
 pub(crate) mod places;
 mod text;
 
-pub(crate) use block::{nodes as block_nodes, socket_address};
+pub(crate) use block::nodes as block_nodes;
 pub(crate) use net::{device as nic_device, netdev};
 pub use text::escape;
 

@@ -127,13 +127,18 @@ pub struct Config {
 /// Longest id: QEMU's block node names end at 31 bytes and carry a suffix of ours.
 pub const MAX_ID_BYTES: usize = 20;
 
-/// Checks a device id: 1 to 20 of `a-z`, `0-9` and `-`, a letter first.
+/// Checks a device id: 1 to 20 of `a-z`, `0-9` and `-`, a letter first; no name that is made here, for devices of every machine or
+/// for what stands behind a device (`root-file`, `root-s1`).
 ///
 /// # Errors
 /// [`ConfigError::Id`].
 pub fn check_id(id: &str) -> Result<(), ConfigError> {
     let plain = id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if plain && id.len() <= MAX_ID_BYTES && id.bytes().next().is_some_and(|b| b.is_ascii_lowercase()) {
+    if plain
+        && !check::is_ours(id)
+        && id.len() <= MAX_ID_BYTES
+        && id.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
+    {
         Ok(())
     } else {
         Err(ConfigError::Id { id: id.to_owned() })

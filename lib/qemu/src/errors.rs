@@ -1,7 +1,7 @@
 //! One list of what can go wrong, across all operations: what a caller tells apart without reading texts.
 
-use crate::{ConfigError, StartError};
-use qmp::CallError;
+use crate::{ConfigError, ManagerError, StartError, vm::OperationError};
+use qmp::{CallError, agent::AgentError};
 use std::io;
 
 /// What went wrong. Texts and causes are in the errors themselves.
@@ -18,6 +18,10 @@ use std::io;
 /// | `InvalidConfiguration` | [`ConfigError`] | change the configuration |
 /// | `Refused` | [`CallError::Refused`] | QEMU's class and description are in the error |
 /// | `Unsupported` | [`CallError::Unsupported`] | this QEMU cannot |
+/// | `Misused` | [`CallError::NoDescriptors`], [`OperationError::Unknown`], [`ManagerError::NoMachine`] | the caller's mistake |
+/// | `GuestFailed` | [`OperationError::GuestRefused`], [`OperationError::GuestSilent`], the agent's | the guest has not done its part |
+/// | `OperationFailed` | [`OperationError::Job`], [`OperationError::Broken`] | QEMU's words are in the error |
+/// | `OutcomeUnknown` | [`OperationError::Undecided`], [`OperationError::Lost`] | read the state before repeating |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -41,6 +45,14 @@ pub enum ErrorKind {
     Refused,
     /// This QEMU cannot do it.
     Unsupported,
+    /// The call makes no sense: what it names is not there, or is there already.
+    Misused,
+    /// The guest has not done its part.
+    GuestFailed,
+    /// What QEMU did failed.
+    OperationFailed,
+    /// Whether it was done is unknown.
+    OutcomeUnknown,
 }
 
 impl From<&CallError> for ErrorKind {
@@ -50,6 +62,7 @@ impl From<&CallError> for ErrorKind {
             CallError::Deadline { .. } => Self::NotConnected,
             CallError::Unsupported { .. } => Self::Unsupported,
             CallError::Decode { .. } => Self::InvalidResponse,
+            CallError::NoDescriptors { .. } | CallError::TooManyDescriptors { .. } => Self::Misused,
             // A kind of later versions ends the call without an answer as well.
             CallError::Closed { .. } | _ => Self::ConnectionLost,
         }
@@ -71,6 +84,51 @@ impl From<&StartError> for ErrorKind {
             StartError::Prepare { .. } => Self::HostFailed,
             StartError::Ended { .. } => Self::ProcessNotRunning,
             StartError::Silent { .. } => Self::NotConnected,
+        }
+    }
+}
+
+impl From<&OperationError> for ErrorKind {
+    fn from(error: &OperationError) -> Self {
+        match error {
+            OperationError::Qmp { source, .. } => source.into(),
+            OperationError::Config(_) => Self::InvalidConfiguration,
+            OperationError::NoPlace { .. } | OperationError::Unknown { .. } => Self::Misused,
+            OperationError::GuestRefused { .. }
+            | OperationError::GuestSilent { .. }
+            | OperationError::Agent { .. } => Self::GuestFailed,
+            OperationError::Job { .. } | OperationError::Broken => Self::OperationFailed,
+            OperationError::Undecided { .. } | OperationError::Lost { .. } => Self::OutcomeUnknown,
+            OperationError::Ended { .. } => Self::ProcessNotRunning,
+            OperationError::Host { source, .. } => source.into(),
+        }
+    }
+}
+
+impl From<&ManagerError> for ErrorKind {
+    fn from(error: &ManagerError) -> Self {
+        match error {
+            ManagerError::NoMachine(_) | ManagerError::Exists(_) => Self::Misused,
+            ManagerError::Stopped(_) => Self::ProcessNotRunning,
+            ManagerError::Started(_) => Self::AlreadyRunning,
+            ManagerError::Start { source, .. } => source.into(),
+            ManagerError::Unresponsive { .. } => Self::NotConnected,
+            ManagerError::Call { source, .. } => source.into(),
+            ManagerError::Adopt { source, .. } | ManagerError::End { source, .. } => source.into(),
+        }
+    }
+}
+
+impl From<&AgentError> for ErrorKind {
+    fn from(error: &AgentError) -> Self {
+        match error {
+            AgentError::Refused { .. } => Self::Refused,
+            AgentError::Absent { .. } => Self::NotConnected,
+            AgentError::Late { .. } | AgentError::FreezeOver => Self::OutcomeUnknown,
+            AgentError::Garbled { .. } | AgentError::Decode { .. } => Self::InvalidResponse,
+            AgentError::Frozen { .. } | AgentError::Guarded { .. } => Self::Misused,
+            // A kind of later versions ends the call without an answer as well.
+            AgentError::Closed { .. } | _ => Self::ConnectionLost,
         }
     }
 }
@@ -110,10 +168,34 @@ mod tests {
             (prepare("listen at"), ErrorKind::SocketCreationFailed),
             (prepare("create"), ErrorKind::HostFailed),
             (StartError::Ended { exit: Exit::Code(1), message: String::new() }, ErrorKind::ProcessNotRunning),
-            (StartError::Silent { after: Duration::ZERO, message: String::new() }, ErrorKind::NotConnected),
+            (StartError::Silent { after: None, message: String::new() }, ErrorKind::NotConnected),
         ];
         for (error, kind) in starts {
             assert_eq!(ErrorKind::from(&error), kind, "{error}");
         }
+        let text = || "x".to_owned();
+        let late = || CallError::Deadline { command: command(), after: Duration::ZERO };
+        let operations = [
+            (OperationError::Qmp { action: text(), source: late() }, ErrorKind::NotConnected),
+            (OperationError::Undecided { action: text(), source: late() }, ErrorKind::OutcomeUnknown),
+            (OperationError::Unknown { what: "disk", id: text() }, ErrorKind::Misused),
+            (OperationError::GuestRefused { id: text() }, ErrorKind::GuestFailed),
+            (OperationError::Broken, ErrorKind::OperationFailed),
+            (OperationError::Ended { what: text(), exit: Exit::Code(0) }, ErrorKind::ProcessNotRunning),
+            (OperationError::Host { action: text(), source: denied() }, ErrorKind::HostFailed),
+        ];
+        for (error, kind) in operations {
+            assert_eq!(ErrorKind::from(&error), kind, "{error}");
+        }
+        let id = uuid::Uuid::nil();
+        for (error, kind) in [
+            (ManagerError::NoMachine(id), ErrorKind::Misused),
+            (ManagerError::Started(id), ErrorKind::AlreadyRunning),
+            (ManagerError::Call { action: "pause", id, source: late() }, ErrorKind::NotConnected),
+        ] {
+            assert_eq!(ErrorKind::from(&error), kind, "{error}");
+        }
+        let over = AgentError::FreezeOver;
+        assert_eq!(ErrorKind::from(&over), ErrorKind::OutcomeUnknown);
     }
 }

@@ -9,17 +9,23 @@
 //!
 //! Calls for one machine happen one after another; machines never wait for each other, and asking for a state waits for nobody.
 
-use crate::{Exit, Ladder, Responsive, Rung, StartError, StartSpec, Vm, start};
+use crate::{
+    Adoption, Exit, Incoming, Ladder, Record, Responsive, Rung, StartError, StartSpec, Supervision,
+    Unresponsive, Vm, adopt, start,
+};
 use qmp::{CallError, commands::RunState};
 use std::{
     collections::BTreeMap,
     fmt,
     future::Future,
     io,
+    path::Path,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use thiserror::Error;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 /// What a machine is doing.
@@ -64,6 +70,23 @@ pub enum ManagerError {
         #[source]
         source: StartError,
     },
+    /// Whether it has a process cannot be told.
+    #[error("cannot look for the process of the machine {id}")]
+    Adopt {
+        /// The machine.
+        id: Uuid,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// It has a process that does not answer.
+    #[error("the machine {id} runs and does not answer: {}", held.reason())]
+    Unresponsive {
+        /// The machine.
+        id: Uuid,
+        /// To try again, or to end it.
+        held: Box<Unresponsive>,
+    },
     /// QEMU refused or did not answer.
     #[error("cannot {action} the machine {id}")]
     Call {
@@ -102,6 +125,8 @@ struct Machine {
     make: Make,
     /// One call after another.
     turn: tokio::sync::Mutex<()>,
+    /// It was destroyed: calls that still wait for their turn come to nothing.
+    gone: watch::Sender<bool>,
     /// Held for short sections without await.
     now: Mutex<Now>,
 }
@@ -110,6 +135,8 @@ struct Machine {
 #[derive(Clone, Debug, Default)]
 struct Now {
     vm: Option<Vm>,
+    /// A process that was killed and may not have ended yet.
+    ending: Option<Vm>,
     doing: Option<State>,
 }
 
@@ -139,10 +166,53 @@ impl Manager {
         if machines.contains_key(&id) {
             return Err(ManagerError::Exists(id));
         }
-        let machine =
-            Machine { make: Box::new(make), turn: tokio::sync::Mutex::default(), now: Mutex::default() };
+        let machine = Machine {
+            make: Box::new(make),
+            turn: tokio::sync::Mutex::default(),
+            gone: watch::Sender::new(false),
+            now: Mutex::default(),
+        };
         machines.insert(id, Arc::new(machine));
         Ok(())
+    }
+
+    /// Adds a machine that an earlier manager may have started in `run_dir`: takes its process over if it is there, whether it was
+    /// recorded or not. It is stopped if it is not.
+    ///
+    /// # Errors
+    /// [`ManagerError::Exists`], [`ManagerError::Unresponsive`] with a hold on the process, [`ManagerError::Adopt`]; the machine is not added
+    /// then.
+    pub async fn adopt(
+        &self,
+        id: Uuid,
+        run_dir: &Path,
+        supervision: Supervision,
+        deadline: Duration,
+        make: impl Fn() -> StartSpec + Send + Sync + 'static,
+    ) -> Result<State, ManagerError> {
+        let failed = |source| ManagerError::Adopt { id, source };
+        if lock(&self.machines).contains_key(&id) {
+            return Err(ManagerError::Exists(id));
+        }
+        let record = match Record::load(run_dir).map_err(failed)? {
+            Some(record) => Some(record),
+            None => Record::find(id, run_dir).map_err(failed)?,
+        };
+        let adopted = match record {
+            None => None,
+            Some(record) => match adopt(record, deadline, supervision).await.map_err(failed)? {
+                Adoption::Adopted(vm, supervisor) => Some((vm, supervisor)),
+                Adoption::Gone(_) => None,
+                Adoption::Unresponsive(held) => return Err(ManagerError::Unresponsive { id, held }),
+            },
+        };
+        self.create(id, make)?;
+        let machine = self.machine(id)?;
+        if let Some((vm, supervisor)) = adopted {
+            (self.spawn)(supervisor);
+            lock(&machine.now).vm = Some(vm);
+        }
+        Ok(machine.state())
     }
 
     /// What a machine is doing, as far as is known now.
@@ -167,26 +237,52 @@ impl Manager {
         self.machine(id)?.vm(id)
     }
 
-    /// Starts a machine and lets its guest run.
+    /// Starts a machine and lets its guest run, unless it waits for a state ([`crate::Incoming::State`]).
+    ///
+    /// A call that is dropped ends what it started.
     ///
     /// # Errors
     /// [`ManagerError`]; nothing runs then.
     pub async fn start(&self, id: Uuid) -> Result<(), ManagerError> {
+        self.begin(id, Guest::Runs).await
+    }
+
+    /// Starts a machine whose guest stands until [`Manager::resume`].
+    ///
+    /// # Errors
+    /// As [`Manager::start`].
+    pub async fn start_paused(&self, id: Uuid) -> Result<(), ManagerError> {
+        self.begin(id, Guest::Stands).await
+    }
+
+    async fn begin(&self, id: Uuid, guest: Guest) -> Result<(), ManagerError> {
         let machine = self.machine(id)?;
-        let _turn = machine.turn.lock().await;
+        let _turn = machine.turn(id).await?;
         if machine.vm(id).is_ok() {
             return Err(ManagerError::Started(id));
         }
         let _doing = machine.doing(State::Creating);
-        let (vm, supervisor) =
-            start((machine.make)()).await.map_err(|source| ManagerError::Start { id, source })?;
-        (self.spawn)(Box::pin(supervisor));
-        if let Err(source) = vm.resume().await {
-            // The error that matters is the first one.
-            let _ = vm.kill().await;
-            return Err(ManagerError::Call { action: "start", id, source });
+        let ending = lock(&machine.now).ending.clone();
+        if let Some(vm) = ending {
+            vm.exited().await;
+            lock(&machine.now).ending = None;
         }
-        lock(&machine.now).vm = Some(vm);
+        let spec = (machine.make)();
+        let resumes = (guest, spec.incoming) == (Guest::Runs, Incoming::Nothing);
+        let mut gone = machine.gone.subscribe();
+        // Cancel safety: a start that is dropped ends its process.
+        let started = tokio::select! {
+            started = start(spec) => started,
+            _ = gone.wait_for(|gone| *gone) => return Err(ManagerError::NoMachine(id)),
+        };
+        let (vm, supervisor) = started.map_err(|source| ManagerError::Start { id, source })?;
+        (self.spawn)(Box::pin(supervisor));
+        lock(&machine.now).vm = Some(vm.clone());
+        let unfinished = Unfinished(&machine);
+        if resumes {
+            vm.resume().await.map_err(|source| ManagerError::Call { action: "start", id, source })?;
+        }
+        std::mem::forget(unfinished);
         Ok(())
     }
 
@@ -196,7 +292,7 @@ impl Manager {
     /// [`ManagerError`].
     pub async fn pause(&self, id: Uuid) -> Result<(), ManagerError> {
         let machine = self.machine(id)?;
-        let _turn = machine.turn.lock().await;
+        let _turn = machine.turn(id).await?;
         machine.vm(id)?.pause().await.map_err(|source| ManagerError::Call { action: "pause", id, source })
     }
 
@@ -206,7 +302,7 @@ impl Manager {
     /// [`ManagerError`].
     pub async fn resume(&self, id: Uuid) -> Result<(), ManagerError> {
         let machine = self.machine(id)?;
-        let _turn = machine.turn.lock().await;
+        let _turn = machine.turn(id).await?;
         machine.vm(id)?.resume().await.map_err(|source| ManagerError::Call { action: "resume", id, source })
     }
 
@@ -216,7 +312,7 @@ impl Manager {
     /// [`ManagerError`].
     pub async fn reset(&self, id: Uuid) -> Result<(), ManagerError> {
         let machine = self.machine(id)?;
-        let _turn = machine.turn.lock().await;
+        let _turn = machine.turn(id).await?;
         machine.vm(id)?.reset().await.map_err(|source| ManagerError::Call { action: "reset", id, source })
     }
 
@@ -226,7 +322,7 @@ impl Manager {
     /// [`ManagerError`].
     pub async fn shutdown(&self, id: Uuid, ladder: Ladder<'_>) -> Result<(Rung, Exit), ManagerError> {
         let machine = self.machine(id)?;
-        let _turn = machine.turn.lock().await;
+        let _turn = machine.turn(id).await?;
         let vm = machine.vm(id)?;
         let _doing = machine.doing(State::ShuttingDown);
         let ended = vm.shutdown(ladder).await.map_err(|source| ManagerError::End { id, source })?;
@@ -234,23 +330,27 @@ impl Manager {
         Ok(ended)
     }
 
-    /// Ends a machine at once, whatever it is doing, and forgets it. A call for it that is going on fails.
+    /// Ends a machine at once, whatever it is doing, and forgets it. Calls for it that are going on or wait for their turn fail.
     ///
     /// # Errors
     /// [`ManagerError`]; the machine is kept when its process could not be ended.
     pub async fn destroy(&self, id: Uuid) -> Result<(), ManagerError> {
         let machine = self.machine(id)?;
-        // Not in turn: this is for machines whose calls do not come back.
-        if let Ok(vm) = machine.vm(id) {
-            vm.kill().await.map_err(|source| ManagerError::End { id, source })?;
+        // A start that is going on gives up at this, and none begins.
+        machine.gone.send_replace(true);
+        let ended = async {
+            // Not in turn: this is for machines whose calls do not come back.
+            machine.end(id).await?;
+            let _turn = machine.turn.lock().await;
+            // What a start began before it gave up.
+            machine.end(id).await
+        };
+        let ended = ended.await;
+        match &ended {
+            Ok(()) => drop(lock(&self.machines).remove(&id)),
+            Err(_) => drop(machine.gone.send_replace(false)),
         }
-        // A start that was going on has ended by now, or had not begun its process.
-        let _turn = machine.turn.lock().await;
-        if let Ok(vm) = machine.vm(id) {
-            vm.kill().await.map_err(|source| ManagerError::End { id, source })?;
-        }
-        lock(&self.machines).remove(&id);
-        Ok(())
+        ended
     }
 
     fn machine(&self, id: Uuid) -> Result<Arc<Machine>, ManagerError> {
@@ -259,8 +359,23 @@ impl Manager {
 }
 
 impl Machine {
+    /// Waits for the calls before this one.
+    async fn turn(&self, id: Uuid) -> Result<tokio::sync::MutexGuard<'_, ()>, ManagerError> {
+        let turn = self.turn.lock().await;
+        if *self.gone.borrow() { Err(ManagerError::NoMachine(id)) } else { Ok(turn) }
+    }
+
+    /// Kills its process and waits for the end of it.
+    async fn end(&self, id: Uuid) -> Result<(), ManagerError> {
+        let Now { vm, ending, .. } = lock(&self.now).clone();
+        for vm in vm.into_iter().chain(ending) {
+            vm.kill().await.map_err(|source| ManagerError::End { id, source })?;
+        }
+        Ok(())
+    }
+
     fn state(&self) -> State {
-        let Now { vm, doing } = lock(&self.now).clone();
+        let Now { vm, doing, .. } = lock(&self.now).clone();
         if let Some(doing) = doing {
             return doing;
         }
@@ -283,6 +398,27 @@ impl Machine {
     fn doing(&self, state: State) -> Doing<'_> {
         lock(&self.now).doing = Some(state);
         Doing(self)
+    }
+}
+
+/// What becomes of the guest of a machine that is started.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Guest {
+    Runs,
+    Stands,
+}
+
+/// A start that has a process and is not done: with it the process ends.
+struct Unfinished<'m>(&'m Machine);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        let mut now = lock(&self.0.now);
+        let Some(vm) = now.vm.take() else { return };
+        if let Err(error) = vm.end() {
+            tracing::debug!(pid = vm.record().pid, %error, "cannot kill a process whose start was given up");
+        }
+        now.ending = Some(vm);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Facts about processes from /proc.
 
-use std::{fs, io, os::unix::fs::MetadataExt};
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
 /// Parts of /proc/pid/stat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,20 @@ pub(crate) fn exe(pid: u32) -> io::Result<(u64, u64)> {
 pub(crate) fn cmdline(pid: u32) -> io::Result<Vec<Vec<u8>>> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline"))?;
     Ok(bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect())
+}
+
+/// Whether a process has this file open.
+pub(crate) fn holds(pid: u32, file: &Path) -> io::Result<bool> {
+    let wanted = fs::metadata(file)?;
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        // A descriptor that is closed meanwhile is none that is held.
+        if let Ok(open) = fs::metadata(entry?.path())
+            && (open.dev(), open.ino()) == (wanted.dev(), wanted.ino())
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Names this boot of the host.

@@ -11,9 +11,11 @@ mod sys;
 
 use crate::{confine::Confinement, proc_fs};
 use rustix::{
+    event::{PollFd, PollFlags},
     fd::{AsFd, OwnedFd},
     io::Errno,
     process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions},
+    time::Timespec,
 };
 use std::{
     ffi::OsString,
@@ -22,7 +24,7 @@ use std::{
     io,
     os::fd::{AsRawFd, RawFd},
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Mutex, PoisonError},
 };
 use tokio::io::unix::AsyncFd;
@@ -80,14 +82,35 @@ impl Spawn {
         let keep: Vec<RawFd> = self.inherited.iter().map(AsRawFd::as_raw_fd).collect();
         let ruleset = self.confinement.map(Confinement::into_ruleset).transpose()?;
         sys::in_child(&mut command, keep, self.cgroups, self.limits, self.identity, ruleset);
-        let child = command.spawn()?;
-        // The child is ours and not reaped, so its number cannot have passed to another process.
-        let pid = Pid::from_child(&child);
-        let guard = Guard(Some(Process::open(pid)?));
+        let child = Unheld(Some(command.spawn()?));
+        let guard = child.hold()?;
+        let pid = guard.process().pid;
         if let Some(score) = self.oom_score_adj {
             std::fs::write(format!("/proc/{}/oom_score_adj", pid.as_raw_pid()), score.to_string())?;
         }
         Ok(guard)
+    }
+}
+
+/// A child that no pidfd holds yet: the descriptor may be the one too many. It ends with this.
+struct Unheld(Option<Child>);
+
+impl Unheld {
+    fn hold(mut self) -> io::Result<Guard> {
+        let child = self.0.as_ref().expect("present until held");
+        // The child is ours and not reaped, so its number cannot have passed to another process.
+        let process = Process::open(Pid::from_child(child))?;
+        self.0 = None;
+        Ok(Guard(Some(process)))
+    }
+}
+
+impl Drop for Unheld {
+    fn drop(&mut self) {
+        let Some(mut child) = self.0.take() else { return };
+        // Neither fails for a child of ours that nobody has reaped.
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
@@ -166,6 +189,14 @@ impl Process {
         proc_fs::stat(self.pid()).ok().map(|stat| stat.state)
     }
 
+    /// Waits without a runtime; reaps it when it has ended.
+    fn ends_within(&self, limit: Timespec) -> bool {
+        let mut ready = [PollFd::new(self.pidfd.get_ref(), PollFlags::IN)];
+        // Interrupted or not: what counts is whether it can be reaped.
+        let _ = rustix::event::poll(&mut ready, Some(&limit));
+        self.reap().is_some()
+    }
+
     fn reap(&self) -> Option<Exit> {
         let mut exit = self.exit.lock().unwrap_or_else(PoisonError::into_inner);
         if exit.is_none() {
@@ -201,17 +232,26 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let Some(process) = &self.0 else { return };
+        let Some(process) = self.0.take() else { return };
         if let Err(error) = process.kill() {
             tracing::debug!(pid = process.pid(), %error, "cannot kill a process whose start failed");
         }
-        // A killed process ends within milliseconds unless the kernel holds it; then there is nothing left to do.
-        let mut ready = [rustix::event::PollFd::new(process.pidfd.get_ref(), rustix::event::PollFlags::IN)];
-        let limit = rustix::time::Timespec { tv_sec: 2, tv_nsec: 0 };
-        let _ = rustix::event::poll(&mut ready, Some(&limit));
-        process.reap();
+        // A killed process ends within milliseconds, unless the kernel holds it: that is no reason to hold up a thread of the caller's.
+        if !process.ends_within(ENDS_SOON) {
+            let reaper = std::thread::Builder::new().name("reaper".to_owned());
+            let waiting = reaper.spawn(move || while !process.ends_within(ENDS_LATE) {});
+            if let Err(error) = waiting {
+                tracing::debug!(%error, "nobody reaps a process that the kernel holds");
+            }
+        }
     }
 }
+
+/// How long a thread of the caller's may be held up for a process that was killed.
+const ENDS_SOON: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// How long a thread of its own waits for it at a time.
+const ENDS_LATE: Timespec = Timespec { tv_sec: 3600, tv_nsec: 0 };
 
 /// QEMU needs nothing from the environment, and what is secret in ours is not for it. `C` keeps its messages as
 /// documented.

@@ -92,8 +92,8 @@ impl Record {
         })
     }
 
-    /// Looks among all processes for the machine `uuid` and describes it as one of `run_dir`: for a manager that ended
-    /// between starting the process and writing its record.
+    /// Looks among all processes for the machine `uuid` of `run_dir`, whose lock it holds, and describes it: for a manager that ended
+    /// between starting the process and writing its record. While a machine migrates within a host two processes have its identity.
     ///
     /// # Errors
     /// /proc cannot be read. Processes that end meanwhile or hide their command line are passed over.
@@ -150,18 +150,31 @@ impl Record {
             if stat.state == 'Z' {
                 return Ok(None);
             }
-            Ok(Some((stat.start_ticks, proc_fs::exe(self.pid)?, proc_fs::cmdline(self.pid)?)))
+            // Who may not look, or finds no lock any more, has the other facts.
+            let holds = self.lock().is_none_or(|lock| proc_fs::holds(self.pid, &lock).unwrap_or(true));
+            Ok(Some((stat.start_ticks, proc_fs::exe(self.pid)?, proc_fs::cmdline(self.pid)?, holds)))
         };
-        let (start, exe, cmdline) = match facts() {
+        let (start, exe, cmdline, holds) = match facts() {
             Ok(Some(facts)) => facts,
             Ok(None) => return Ok(Err("the process has ended".into())),
             Err(error) if is_gone(&error) => return Ok(Err("the process has ended".into())),
             Err(error) => return Err(error),
         };
-        if start != self.start_ticks || exe != self.exe || !names(&cmdline, self.uuid) {
+        // The arguments are between the program's name and what follows the last zero byte.
+        let arguments = cmdline.get(1..cmdline.len().saturating_sub(1)).unwrap_or_default();
+        let digest = digest(arguments.iter().map(Vec::as_slice));
+        if start != self.start_ticks || exe != self.exe || digest != self.argv_digest {
             return Ok(Err(format!("process {} is another one now", self.pid)));
         }
+        if !names(&cmdline, self.uuid) || !holds {
+            return Ok(Err(format!("process {} is not the machine of this directory", self.pid)));
+        }
         Ok(Ok(()))
+    }
+
+    /// The lock that a process of this machine holds as long as it lives.
+    fn lock(&self) -> Option<PathBuf> {
+        Some(self.qmp_socket.parent()?.join(LOCK))
     }
 }
 
@@ -183,5 +196,6 @@ fn digest<'a>(args: impl Iterator<Item = &'a [u8]>) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+pub(crate) const LOCK: &str = "lock";
 pub(crate) const QMP_SOCKET: &str = "qmp.sock";
 pub(crate) const CONSOLE_SOCKET: &str = "console.sock";

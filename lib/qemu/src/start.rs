@@ -6,7 +6,7 @@ use crate::{
     confine::Confinement,
     logs::Logs,
     process::{Exit, Guard, Identity, Limits, Spawn},
-    record::{CONSOLE_SOCKET, QMP_SOCKET, Record},
+    record::{CONSOLE_SOCKET, LOCK, QMP_SOCKET, Record},
     socket,
     vm::{self, Supervision, Vm},
 };
@@ -125,10 +125,10 @@ pub enum StartError {
         message: String,
     },
     /// QEMU is alive and says nothing, or not what QEMU says.
-    #[error("QEMU did not greet within {after:?}: {message}")]
+    #[error("QEMU did not greet{}: {message}", after.map(|after| format!(" within {after:?}")).unwrap_or_default())]
     Silent {
-        /// The deadline, or less when the monitor closed earlier.
-        after: Duration,
+        /// The deadline; `None` when the monitor closed or said something else before.
+        after: Option<Duration>,
         /// What it wrote to stderr.
         message: String,
     },
@@ -154,6 +154,7 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
         Ok(()) | Err(_) => {}
     }
     let lock = lock(&run_dir).await?;
+    let litter = Litter { _lock: lock.try_clone().map_err(at("lock", &run_dir))?, run_dir: run_dir.clone() };
     let prepared = prepare(spec, lock)?;
     let (log_start, args, qmp_path) =
         (prepared.log_start, prepared.spawn.args.clone(), run_dir.join(QMP_SOCKET));
@@ -169,12 +170,13 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
     // Cancel safety: whatever loses is dropped, and the guard ends the process on every way out but the last.
     let connection = tokio::select! {
         connection = tokio::time::timeout(deadline, greeted) => connection,
-        exit = guard.process().exited() => return Err(ended(&run_dir, exit, &log_path, log_start)),
+        exit = guard.process().exited() => return Err(ended(exit, &log_path, log_start)),
     };
     let Ok(Some(connection)) = connection else {
-        return Err(failed(guard, &run_dir, connection.is_err(), deadline, &log_path, log_start).await);
+        return Err(failed(guard, connection.is_err().then_some(deadline), &log_path, log_start).await);
     };
     let record = record.map_err(at("record the process in", &run_dir))?;
+    litter.keep();
     Ok(vm::supervised(connection, guard.release(), record, supervision))
 }
 
@@ -244,7 +246,7 @@ fn prepare(spec: StartSpec, lock: File) -> Result<Prepared, StartError> {
 /// Another program that this process starts at the same time has all our descriptors between its `fork` and its `exec`, and so for
 /// a moment also the lock of a QEMU that has just ended: one that is held is asked for again before that is believed.
 async fn lock(run_dir: &Path) -> Result<File, StartError> {
-    let path = run_dir.join("lock");
+    let path = run_dir.join(LOCK);
     let file = socket::open_log(&path).map_err(at("open", &path))?;
     for _ in 0..LOCK_TRIES {
         match file.try_lock() {
@@ -256,32 +258,44 @@ async fn lock(run_dir: &Path) -> Result<File, StartError> {
     Err(StartError::Occupied { run_dir: run_dir.to_owned() })
 }
 
-fn ended(run_dir: &Path, exit: Exit, log: &Path, log_start: u64) -> StartError {
-    forget(run_dir);
+/// What a start leaves in its directory that is of no use once it has failed: sockets that nobody serves, and the record of a process
+/// that is no more. Logs stay. Removed under the lock, which the next start waits for.
+struct Litter {
+    _lock: File,
+    run_dir: PathBuf,
+}
+
+impl Litter {
+    /// The process lives, and holds the lock alone from here on.
+    fn keep(mut self) {
+        self.run_dir = PathBuf::new();
+    }
+}
+
+impl Drop for Litter {
+    fn drop(&mut self) {
+        if self.run_dir.as_os_str().is_empty() {
+            return;
+        }
+        for name in [Record::FILE, QMP_SOCKET, CONSOLE_SOCKET] {
+            // What cannot be removed proves itself outdated, or is replaced.
+            let _ = fs::remove_file(self.run_dir.join(name));
+        }
+    }
+}
+
+fn ended(exit: Exit, log: &Path, log_start: u64) -> StartError {
     StartError::Ended { exit, message: message(log, log_start) }
 }
 
 /// A closed monitor usually means that the process is just ending; a moment decides which error it is.
-async fn failed(
-    guard: Guard,
-    run_dir: &Path,
-    deadline_passed: bool,
-    deadline: Duration,
-    log: &Path,
-    log_start: u64,
-) -> StartError {
-    let grace = if deadline_passed { Duration::ZERO } else { ENDING };
+async fn failed(guard: Guard, after: Option<Duration>, log: &Path, log_start: u64) -> StartError {
+    let grace = if after.is_some() { Duration::ZERO } else { ENDING };
     if let Ok(exit) = tokio::time::timeout(grace, guard.process().exited()).await {
-        return ended(run_dir, exit, log, log_start);
+        return ended(exit, log, log_start);
     }
     drop(guard);
-    forget(run_dir);
-    StartError::Silent { after: deadline, message: message(log, log_start) }
-}
-
-/// The record of a process that is no more only misleads; a record that cannot be removed proves itself outdated.
-fn forget(run_dir: &Path) {
-    let _ = fs::remove_file(run_dir.join(Record::FILE));
+    StartError::Silent { after, message: message(log, log_start) }
 }
 
 /// The end of what QEMU wrote since `from`.

@@ -89,7 +89,7 @@ fn counters(stats: &BlockDeviceStats) -> DiskStats {
 }
 
 /// `/machine/peripheral/<id>/virtio-backend` for virtio, `<id>` for others.
-fn disk_id(qdev: &str) -> Option<String> {
+pub(crate) fn disk_id(qdev: &str) -> Option<String> {
     let tail = qdev.strip_prefix("/machine/peripheral/").unwrap_or(qdev);
     let id = tail.split('/').next()?;
     (!id.is_empty()).then(|| id.to_owned())

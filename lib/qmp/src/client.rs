@@ -1,21 +1,25 @@
 //! Async front of a [`Session`]: one future owns the socket, any number of [`Client`]s send it calls.
 
+mod driver;
+mod error;
+
+pub(crate) use driver::Undo;
+pub use error::{CallError, CloseReason};
+
 use crate::{
     commands::{Command, QueryQmpSchema},
     deadline::Deadlines,
     events::{Filter, Hub, Subscription, Waiter},
-    message::{Event, Greeting, Refusal},
+    message::{Event, Greeting},
     schema::Schema,
-    session::{CallId, Counters, DESCRIPTORS, Execution, Limits, Opening, Output, Session, Violation},
+    session::{CallId, Counters, DESCRIPTORS, Execution, Limits, Opening, Session},
     transport::{Bytes, Outgoing, Unix},
     wire::{Decode as _, DecodeError},
 };
+use driver::{Answer, CloseGuard, Driver, Given, Input, Pending, Waiting};
 use serde_json::{Map, Value};
 use std::{
-    collections::HashMap,
     future::Future,
-    hash::{BuildHasherDefault, Hasher},
-    io,
     os::fd::OwnedFd,
     sync::{
         Arc,
@@ -23,9 +27,8 @@ use std::{
     },
     time::Duration,
 };
-use thiserror::Error;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    io::{AsyncRead, AsyncWrite},
     net::UnixStream,
     sync::{OnceCell, mpsc, oneshot, watch},
 };
@@ -85,12 +88,8 @@ where
     let guard = CloseGuard { shared: shared.clone() };
     let client = Client { shared, calls, deadlines: options.deadlines };
     let driver = async move {
-        let mut driver = Driver {
-            session: Session::open(options.limits, options.opening),
-            pending: HashMap::default(),
-            counters: Counters::default(),
-            shared: guard.shared.clone(),
-        };
+        let session = Session::open(options.limits, options.opening);
+        let mut driver = Driver::new(session, guard.shared.clone());
         let reason = driver.run(reader, writer, inputs).await;
         guard.shared.close(reason)
     };
@@ -106,7 +105,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// The same connection with one deadline for each call, whatever its command. Negative answers come late, not never.
+    /// The same connection with one deadline for each call, whatever its command. A command that is still carried out when it passes may take effect.
     #[must_use]
     pub fn with_deadline(&self, deadline: Option<Duration>) -> Self {
         Self { deadlines: Deadlines::all(deadline), ..self.clone() }
@@ -289,11 +288,12 @@ impl Client {
     ) -> Result<Answer, CallError> {
         let (caller, answer) = oneshot::channel();
         let id = self.shared.new_id();
+        // What has to be undone is not given up: its answer tells how.
+        let mut pending = Pending { id, calls: &self.calls, answered: undo.is_some() };
+        let undo = undo.map(|undo| (undo, self.calls.downgrade()));
         if self.calls.send(call(id, Waiting { caller, undo })).is_err() {
             return Err(self.closed_error(command));
         }
-        // What has to be undone is not given up: its answer tells how.
-        let mut pending = Pending { id, calls: &self.calls, answered: undo.is_some() };
         let answer = match self.deadlines.of(command) {
             None => answer.await,
             Some(after) => match tokio::time::timeout(after, answer).await {
@@ -302,6 +302,7 @@ impl Client {
             },
         };
         pending.answered = true;
+        let answer = answer.map(Given::take);
         let outcome = match &answer {
             Ok(Answer::Reply(Err(refusal))) => Some(refusal.class.as_str()),
             Ok(Answer::Reply(Ok(_)) | Answer::Text(_)) => Some("ok"),
@@ -324,8 +325,6 @@ impl Client {
     pub(crate) fn launch<C: Command>(&self, command: &C) {
         let mut arguments = Map::new();
         command.put(&mut arguments);
-        // Nobody receives.
-        let reply = Waiting { caller: oneshot::channel().0, undo: None };
         // On a connection that has ended there is nothing left to do.
         let _ = self.calls.send(Input::Call {
             id: self.shared.new_id(),
@@ -333,7 +332,7 @@ impl Client {
             arguments,
             execution: C::EXECUTION,
             descriptors: Vec::new(),
-            reply,
+            reply: Waiting::nobody(),
         });
     }
 
@@ -348,96 +347,6 @@ impl Client {
 
 fn typed<C: Command>(reply: Value) -> Result<C::Reply, CallError> {
     C::Reply::decode(reply).map_err(|source| CallError::Decode { command: C::FACTS.name.to_owned(), source })
-}
-
-/// Why a call has no answer.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum CallError {
-    /// The server refused; nothing else is wrong.
-    #[error("QEMU refused {command}")]
-    Refused {
-        /// The command.
-        command: String,
-        /// The server's words.
-        #[source]
-        refusal: Refusal,
-    },
-    /// No answer in time. The command may still take effect; the connection stays usable.
-    #[error("QEMU did not answer {command} within {after:?}")]
-    Deadline {
-        /// The command.
-        command: String,
-        /// The deadline that passed.
-        after: Duration,
-    },
-    /// The connection ended. Whether the command took effect is unknown.
-    #[error("the connection to QEMU ended before {command} was answered")]
-    Closed {
-        /// The command.
-        command: String,
-        /// Why it ended.
-        #[source]
-        reason: Arc<CloseReason>,
-    },
-    /// The server does not offer out-of-band execution.
-    #[error("this QEMU does not offer out-of-band execution of {command}")]
-    Unsupported {
-        /// The command.
-        command: String,
-    },
-    /// Descriptors travel over unix sockets only, and only where the client was made by [`client_unix`].
-    #[error("{command} needs a descriptor, which this connection cannot carry")]
-    NoDescriptors {
-        /// The command.
-        command: String,
-    },
-    /// The server would drop what is over [`DESCRIPTORS`].
-    #[error("{command} with {count} descriptors: QEMU takes no more than {DESCRIPTORS} at once")]
-    TooManyDescriptors {
-        /// The command.
-        command: String,
-        /// How many there are.
-        count: usize,
-    },
-    /// The answer has not the declared form.
-    #[error("the answer to {command} has an unexpected form")]
-    Decode {
-        /// The command.
-        command: String,
-        /// What is wrong with it.
-        #[source]
-        source: DecodeError,
-    },
-}
-
-impl CallError {
-    /// The server's refusal, if that is what it was.
-    #[must_use]
-    pub fn refusal(&self) -> Option<&Refusal> {
-        match self {
-            Self::Refused { refusal, .. } => Some(refusal),
-            _ => None,
-        }
-    }
-}
-
-/// Why a connection ended.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum CloseReason {
-    /// The server closed it; after `quit` a reset is as common as an orderly end and means the same.
-    #[error("QEMU closed the connection")]
-    Ended,
-    /// The socket failed.
-    #[error("the socket failed")]
-    Socket(#[source] io::Error),
-    /// The server broke the protocol.
-    #[error("QEMU broke the protocol")]
-    Protocol(#[from] Violation),
-    /// This side gave it up: the driving future was dropped, or every client was.
-    #[error("the connection was given up on this side")]
-    Abandoned,
 }
 
 #[derive(Debug)]
@@ -491,198 +400,3 @@ enum Phase {
     Running(Arc<Greeting>),
     Closed(Arc<CloseReason>),
 }
-
-/// Tells everybody who waits when the driving future is dropped instead of run to its end.
-struct CloseGuard {
-    shared: Arc<Shared>,
-}
-
-impl Drop for CloseGuard {
-    fn drop(&mut self) {
-        self.shared.close(CloseReason::Abandoned);
-    }
-}
-
-#[derive(Debug)]
-enum Input {
-    Call {
-        id: CallId,
-        command: String,
-        arguments: Map<String, Value>,
-        execution: Execution,
-        descriptors: Vec<OwnedFd>,
-        reply: Waiting,
-    },
-    CallForText {
-        id: CallId,
-        command: &'static str,
-        reply: Waiting,
-    },
-    Abandon(CallId),
-}
-
-/// Who waits for an answer.
-#[derive(Debug)]
-struct Waiting {
-    caller: oneshot::Sender<Answer>,
-    /// Where an answer that nobody takes leaves something behind: the command that removes it.
-    undo: Option<Undo>,
-}
-
-/// Makes of a reply the command that undoes it.
-pub(crate) type Undo = fn(Value) -> Option<(&'static str, Map<String, Value>)>;
-
-#[derive(Debug)]
-enum Answer {
-    Reply(Result<Value, Refusal>),
-    Text(Box<[u8]>),
-    Unsupported,
-}
-
-/// Gives the call up when its future is dropped or its deadline passes.
-struct Pending<'a> {
-    id: CallId,
-    calls: &'a mpsc::UnboundedSender<Input>,
-    answered: bool,
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        if !self.answered {
-            // A driver that is gone has nothing to give up.
-            let _ = self.calls.send(Input::Abandon(self.id));
-        }
-    }
-}
-
-struct Driver {
-    session: Session,
-    pending: HashMap<CallId, Waiting, BuildHasherDefault<Counted>>,
-    /// As last told.
-    counters: Counters,
-    shared: Arc<Shared>,
-}
-
-impl Driver {
-    async fn run(
-        &mut self,
-        mut reader: impl AsyncRead + Unpin,
-        mut writer: impl Outgoing,
-        mut inputs: mpsc::UnboundedReceiver<Input>,
-    ) -> CloseReason {
-        let mut chunk = vec![0; READ_BYTES];
-        let mut writable = true;
-        loop {
-            // Cancel safety: a read or write that lost the race has moved no byte; `recv` keeps its message.
-            tokio::select! {
-                read = reader.read(&mut chunk) => match read {
-                    Ok(0) => return CloseReason::Ended,
-                    Ok(count) => {
-                        let outcome = self.session.handle_bytes(&chunk[..count]);
-                        self.deliver();
-                        if let Err(violation) = outcome {
-                            return violation.into();
-                        }
-                        // Whoever got something has a turn before more is read, also on a runtime of one thread in a storm.
-                        tokio::task::yield_now().await;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return CloseReason::Ended,
-                    Err(error) => return CloseReason::Socket(error),
-                },
-                written = writer.send(self.session.transmit()), if writable && !self.session.transmit().bytes.is_empty() => {
-                    match written {
-                        Ok(count) => self.session.transmitted(count),
-                        // What the server said last is still to be read; the reader sees the end.
-                        Err(_) => writable = false,
-                    }
-                }
-                input = inputs.recv() => match input {
-                    Some(input) => {
-                        self.take(input);
-                        // What was asked at the same time goes out in one write.
-                        while let Ok(input) = inputs.try_recv() {
-                            self.take(input);
-                        }
-                    }
-                    None => return CloseReason::Abandoned,
-                },
-            }
-        }
-    }
-
-    fn take(&mut self, input: Input) {
-        match input {
-            Input::Call { id, command, arguments, execution, descriptors, reply } => {
-                self.pending.insert(id, reply);
-                if descriptors.is_empty() {
-                    self.session.submit(id, command, arguments, execution);
-                } else {
-                    self.session.submit_with_descriptors(id, command, arguments, descriptors);
-                }
-                self.deliver();
-            }
-            Input::CallForText { id, command, reply } => {
-                self.pending.insert(id, reply);
-                self.session.submit_for_text(id, command);
-                self.deliver();
-            }
-            Input::Abandon(id) => {
-                self.pending.remove(&id);
-                self.session.abandon(id);
-            }
-        }
-    }
-
-    fn deliver(&mut self) {
-        while let Some(output) = self.session.poll_output() {
-            match output {
-                Output::Running(greeting) => {
-                    self.shared.phase.send_replace(Phase::Running(Arc::new(greeting)));
-                }
-                Output::Reply(id, result) => self.answer(id, Answer::Reply(result)),
-                Output::Text(id, message) => self.answer(id, Answer::Text(message)),
-                Output::Unsupported(id) => self.answer(id, Answer::Unsupported),
-                Output::Event(event) => {
-                    self.shared.observed("event", &event.name, "ok");
-                    self.shared.hub.publish(event);
-                }
-            }
-        }
-        let counters = self.session.counters();
-        if counters != self.counters {
-            self.counters = counters;
-            self.shared.counters.send_replace(counters);
-        }
-    }
-
-    fn answer(&mut self, id: CallId, answer: Answer) {
-        let Some(Waiting { caller, undo }) = self.pending.remove(&id) else { return };
-        // The caller may have left between its last poll and now; that is its right.
-        if let (Err(Answer::Reply(Ok(value))), Some(undo)) = (caller.send(answer), undo)
-            && let Some((command, arguments)) = undo(value)
-        {
-            self.session.submit(self.shared.new_id(), command, arguments, Execution::InBand);
-        }
-    }
-}
-
-/// Ids are counted by us, so nobody can choose them to collide; the multiplication spreads them over the high bits that the map looks at.
-#[derive(Default)]
-struct Counted(u64);
-
-impl Hasher for Counted {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
-
-/// Most replies and events fit; larger ones take several reads.
-const READ_BYTES: usize = 16 * 1024;

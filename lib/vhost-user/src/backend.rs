@@ -1,60 +1,147 @@
 //! The back-end: it serves a device whose memory and rings the front-end gives it.
 //!
 //! ```text
-//!   socket --Raw--> Session::handle --> answer         kick --> Session::kicked --> Device::handle
-//!                     |  memory, rings                                 |
-//!                     '-- Changed: rings start and stop                '-- call
+//!   socket --Raw--> Session::handle --> answer            kick, or a source of the device's --> Device::run, Device::ready
+//!                     |                                                                              |
+//!                     '-- memory, rings, log, inflight region  <------------- Guest ----------------'
 //! ```
 //!
-//! [`Session`] is the protocol as a value; [`serve`](Session::serve) runs one over a socket until the front-end leaves. What a device is, is a
-//! [`Device`].
+//! [`Session`] is the protocol as a value; [`serve`] runs one over a socket until the front-end leaves. What a device is, is a [`Device`].
 
+mod channel;
+mod guest;
+mod inflight;
+mod log;
 mod memory;
 mod ring;
 mod serve;
+mod session;
+mod transfer;
 
-pub use serve::ServeError;
+pub use guest::{Guest, Held, Kept};
+pub use serve::{ServeError, serve};
+pub use session::{Outgoing, Session};
 
 use crate::ProtocolFeatures;
-use crate::framing::Raw;
 use crate::front::Request;
-use crate::payload::{Config, VringState};
-use crate::session::{Answering, Negotiated, Question, Violation, Wants};
-use crate::wire::{Message as _, Reply};
-use memory::Memory;
-use ring::Ring;
-use std::os::fd::OwnedFd;
+use crate::session::Violation;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use thiserror::Error;
-use virtio::Chain;
 use virtio::features::Features;
 
+pub use crate::wire::Reply;
+
 /// A device. Everything else, from memory to notifications, is the session's.
+///
+/// ```
+/// use vhost_user::backend::{Device, Guest};
+/// use virtio::features::Features;
+///
+/// /// Fills what it is given with the same byte.
+/// struct Constant(u8);
+///
+/// impl Device for Constant {
+///     fn features(&self) -> Features {
+///         Features::empty()
+///     }
+///     fn queues(&self) -> u16 {
+///         1
+///     }
+///     fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {
+///         guest.each(queue, |chain| {
+///             chain.writable().iter().for_each(|piece| piece.fill(self.0));
+///             chain.writable_bytes()
+///         });
+///     }
+/// }
+/// ```
 pub trait Device {
     /// Features of its type. Those of rings and of vhost-user are added.
     fn features(&self) -> Features;
     /// How many queues it has, at least 1.
     fn queues(&self) -> u16;
+    /// A queue may have chains. What it does not take stays there, and a new chain brings the next call.
+    fn run(&mut self, queue: u16, guest: &mut Guest<'_>);
+    /// Protocol features of its own: those whose requests [`Device::request`], [`Device::save`] and [`Device::load`] do.
+    fn protocol(&self) -> ProtocolFeatures {
+        ProtocolFeatures::empty()
+    }
     /// Configuration space, all of it.
     fn config(&self) -> &[u8] {
         &[]
     }
-    /// The driver writes configuration space, within what [`Device::config`] gives; `false`: it must not.
-    fn set_config(&mut self, offset: usize, bytes: &[u8]) -> bool {
-        let _ = (offset, bytes);
-        false
+    /// Configuration space is written, within what [`Device::config`] gives.
+    ///
+    /// # Errors
+    /// [`Failure`] where it must not be.
+    fn set_config(&mut self, offset: usize, bytes: &[u8], writer: Writer) -> Result<(), Failure> {
+        let _ = (bytes, writer);
+        Err(Failure::Value { what: "configuration space", value: offset as u64 })
     }
-    /// What the front-end and the device use; called before any chain comes.
+    /// What the front-end and the device use; called before any chain comes, and again when a migration begins or ends.
     fn negotiated(&mut self, features: Features) {
         let _ = features;
     }
-    /// Does what a chain of a queue asks for, and says how many bytes it wrote of it, from the first on.
-    fn handle(&mut self, queue: u16, chain: &Chain<'_>) -> u32;
+    /// A queue that is started and not enabled may have chains. Network devices drop what is sent there; most do nothing.
+    fn run_disabled(&mut self, queue: u16, guest: &mut Guest<'_>) {
+        let _ = (queue, guest);
+    }
+    /// Descriptors beside the queues on which it waits for something to read, as long as the session lasts. Each time that something comes
+    /// is told once, so all of it is read, or the rest when a queue has room again.
+    fn sources(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
+    }
+    /// One of them has something to read.
+    fn ready(&mut self, source: usize, guest: &mut Guest<'_>) {
+        let _ = (source, guest);
+    }
+    /// A queue is about to stop: what was kept of it is given back now.
+    fn stopping(&mut self, queue: u16, guest: &mut Guest<'_>) {
+        let _ = (queue, guest);
+    }
     /// Everything is as it was when the device began.
     fn reset(&mut self) {}
+    /// Its state, for a migration; with `DEVICE_STATE`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    fn save(&mut self) -> Result<Vec<u8>, Failure> {
+        Err(Failure::NotServed("SET_DEVICE_STATE_FD"))
+    }
+    /// Goes on from what another saved.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    fn load(&mut self, state: &[u8]) -> Result<(), Failure> {
+        let _ = state;
+        Err(Failure::NotServed("SET_DEVICE_STATE_FD"))
+    }
+    /// Requests of its type: `SEND_RARP`, `NET_SET_MTU`, crypto sessions, `GPU_SET_SOCKET`, `GET_SHARED_OBJECT`, `GET_SHMEM_CONFIG`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    fn request(
+        &mut self,
+        request: &Request,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(Reply, Vec<OwnedFd>), Failure> {
+        let _ = descriptors;
+        Err(Failure::NotServed(crate::wire::Message::facts(request).name))
+    }
+}
+
+/// Who writes configuration space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// The driver, which may write some of it.
+    Driver,
+    /// A migration, which may write all of it.
+    Migration,
 }
 
 /// Why a request failed.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Failure {
     /// There is no such queue.
@@ -77,7 +164,7 @@ pub enum Failure {
     #[error("ring {index} cannot start: {why}")]
     Ring {
         /// The ring.
-        index: u32,
+        index: u16,
         /// Why.
         why: String,
     },
@@ -89,7 +176,26 @@ pub enum Failure {
         /// Why.
         why: String,
     },
-    /// A request of the specification that this back-end has no use for.
+    /// A descriptor that is not what it should be.
+    #[error("the descriptor of the {what} cannot be used")]
+    Descriptor {
+        /// What it should be.
+        what: &'static str,
+        /// What happened.
+        #[source]
+        error: io::Error,
+    },
+    /// The device's state did not arrive.
+    #[error("the state of the device was not transferred")]
+    State {
+        /// What happened.
+        #[source]
+        error: io::Error,
+    },
+    /// It needs something that was not negotiated.
+    #[error("{0} was not negotiated")]
+    NotNegotiated(&'static str),
+    /// A request that this device has no use for.
     #[error("{0} is not served")]
     NotServed(&'static str),
 }
@@ -102,228 +208,15 @@ pub enum SessionError {
     #[error(transparent)]
     Violation(#[from] Violation),
     /// A request failed that nobody waits for: the front-end would go on as if it had not.
-    #[error("{request}: {failure}")]
+    #[error("{request} failed, and the front-end does not wait to hear of it")]
     Failed {
         /// The request.
         request: &'static str,
         /// Why.
+        #[source]
         failure: Failure,
     },
-}
-
-/// An answer: its bytes and its descriptors.
-pub type Outgoing = (Vec<u8>, Vec<OwnedFd>);
-
-/// A front-end's session with a device.
-pub struct Session<D> {
-    device: D,
-    answering: Answering<Request>,
-    negotiated: Negotiated,
-    memory: Memory,
-    rings: Vec<Ring>,
-}
-
-impl<D: Device> Session<D> {
-    /// What every session offers beside the device's own.
-    const RINGS: Features = Features::INDIRECT_DESC
-        .union(Features::EVENT_IDX)
-        .union(Features::PROTOCOL_FEATURES)
-        .union(Features::VERSION_1)
-        .union(Features::RING_PACKED)
-        .union(Features::IN_ORDER);
-    const PROTOCOL: ProtocolFeatures = ProtocolFeatures::MQ
-        .union(ProtocolFeatures::REPLY_ACK)
-        .union(ProtocolFeatures::CONFIG)
-        .union(ProtocolFeatures::RESET_DEVICE)
-        .union(ProtocolFeatures::CONFIGURE_MEM_SLOTS);
-
-    /// A session that begins.
-    pub fn new(device: D) -> Self {
-        let rings = (0..device.queues()).map(|_| Ring::default()).collect();
-        Self {
-            device,
-            answering: Answering::default(),
-            negotiated: Negotiated::default(),
-            memory: Memory::default(),
-            rings,
-        }
-    }
-
-    /// The device, when the session is over.
-    pub fn into_device(self) -> D {
-        self.device
-    }
-
-    fn offered(&self) -> Features {
-        self.device.features() | Self::RINGS
-    }
-
-    /// Does what a message asks for, and gives the answer if there is one.
-    ///
-    /// # Errors
-    /// [`SessionError`]: the session is over.
-    pub fn handle(&mut self, message: Raw) -> Result<Option<Outgoing>, SessionError> {
-        let acknowledges = self.negotiated.protocol.contains(ProtocolFeatures::REPLY_ACK);
-        let asked_to = message.header.need_reply && acknowledges && !message.header.reply;
-        let number = message.header.request;
-        let Question { request, descriptors, wants } = match self.answering.asked(message, acknowledges) {
-            Ok(question) => question,
-            // The message was read whole, so the next can be; who asked for an answer learns that it failed.
-            Err(Violation::Payload { .. } | Violation::Descriptors { .. }) if asked_to => {
-                return Ok(Some((self.answering.answer(number, &Reply::U64(1)), Vec::new())));
-            }
-            Err(violation) => return Err(violation.into()),
-        };
-        let facts = request.facts();
-        let done = self.request(request, descriptors);
-        let answer = |reply: &Reply| Some((self.answering.answer(facts.number, reply), Vec::new()));
-        match (done, wants) {
-            (Ok(Some(reply)), _) => Ok(answer(&reply)),
-            (Ok(None), Wants::Acknowledgement) => Ok(answer(&Reply::U64(0))),
-            (Err(_), Wants::Acknowledgement) => Ok(answer(&Reply::U64(1))),
-            (Ok(None), _) => Ok(None),
-            (Err(failure), _) => Err(SessionError::Failed { request: facts.name, failure }),
-        }
-    }
-
-    /// The answer is that of requests which have one of their own.
-    fn request(&mut self, request: Request, mut descriptors: Vec<OwnedFd>) -> Result<Option<Reply>, Failure> {
-        match request {
-            Request::GetFeatures => return Ok(Some(Reply::U64(self.offered().bits()))),
-            Request::SetFeatures(bits) => self.set_features(Features::from_bits_retain(bits))?,
-            Request::SetOwner | Request::ResetOwner => {}
-            Request::GetProtocolFeatures => return Ok(Some(Reply::U64(Self::PROTOCOL.bits()))),
-            Request::SetProtocolFeatures(bits) => {
-                let set = ProtocolFeatures::from_bits(bits).filter(|set| Self::PROTOCOL.contains(*set));
-                self.negotiated.protocol =
-                    set.ok_or(Failure::Value { what: "protocol features", value: bits })?;
-            }
-            Request::GetQueueNum => return Ok(Some(Reply::U64(self.device.queues().into()))),
-            Request::SetMemTable(table) => {
-                self.memory = Memory::of(&table.regions, descriptors)?;
-                self.move_rings();
-            }
-            Request::GetMaxMemSlots => return Ok(Some(Reply::U64(memory::MOST as u64))),
-            Request::AddMemReg(region) => {
-                let descriptor = descriptors.pop();
-                self.memory.add(memory::region(&region), descriptor)?;
-                self.move_rings();
-            }
-            Request::RemMemReg(region) => {
-                self.memory.remove(memory::region(&region))?;
-                self.move_rings();
-            }
-            Request::SetVringNum(VringState { index, num }) => {
-                let ring = self.ring(index.into())?;
-                ring.size = u16::try_from(num).ok().filter(|size| *size > 0 && *size <= 1 << 15).unwrap_or(0);
-                if ring.size == 0 {
-                    return Err(Failure::Value { what: "ring size", value: num.into() });
-                }
-            }
-            Request::SetVringAddr(address) => self.ring(address.index.into())?.address = Some(address),
-            Request::SetVringBase(VringState { index, num }) => self.ring(index.into())?.base = num,
-            Request::GetVringBase(VringState { index, .. }) => {
-                let num = self.ring(index.into())?.stop();
-                return Ok(Some(Reply::VringState(VringState { index, num })));
-            }
-            Request::SetVringKick(number) => {
-                let enabled = !self.negotiated.features.contains(Features::PROTOCOL_FEATURES);
-                let index = self.with_descriptor(number, descriptors, |ring, kick| {
-                    ring.started(kick);
-                    // Without protocol features there is no request that enables a ring.
-                    ring.enabled |= enabled;
-                })?;
-                self.start_ring(index)?;
-            }
-            Request::SetVringCall(number) => {
-                self.with_descriptor(number, descriptors, |ring, call| ring.call = call)?;
-            }
-            Request::SetVringErr(number) => {
-                self.with_descriptor(number, descriptors, |ring, error| ring.error = error)?;
-            }
-            Request::SetVringEnable(VringState { index, num }) => {
-                self.ring(index.into())?.enabled = match num {
-                    0 => false,
-                    1 => true,
-                    other => return Err(Failure::Value { what: "enable", value: other.into() }),
-                };
-            }
-            Request::GetConfig(asked) => return Ok(Some(self.config(&asked))),
-            Request::SetConfig(config) => {
-                let (offset, length) = (config.offset as usize, config.bytes.len());
-                let there = self.device.config().get(offset..).is_some_and(|rest| rest.len() >= length);
-                if !there || !self.device.set_config(offset, &config.bytes) {
-                    return Err(Failure::Value { what: "configuration space", value: config.offset.into() });
-                }
-            }
-            Request::ResetDevice => {
-                for ring in &mut self.rings {
-                    *ring = Ring::default();
-                }
-                self.device.reset();
-            }
-            other => return Err(Failure::NotServed(other.facts().name)),
-        }
-        Ok(None)
-    }
-
-    fn set_features(&mut self, features: Features) -> Result<(), Failure> {
-        if !self.offered().contains(features) {
-            let value = features.difference(self.offered()).bits();
-            return Err(Failure::Value { what: "features", value });
-        }
-        self.negotiated.features = features;
-        self.device.negotiated(features);
-        Ok(())
-    }
-
-    /// As many bytes as were asked for; an answer without a payload where they are not all there.
-    fn config(&self, asked: &Config) -> Reply {
-        let Config { offset, size, .. } = *asked;
-        let part = self.device.config().get(offset as usize..).and_then(|rest| rest.get(..size as usize));
-        part.map_or(Reply::None, |part| {
-            Reply::Config(Config { offset, size, flags: 0, bytes: part.to_vec() })
-        })
-    }
-
-    fn ring(&mut self, index: u64) -> Result<&mut Ring, Failure> {
-        let queues = self.device.queues();
-        let ring = usize::try_from(index).ok().and_then(|index| self.rings.get_mut(index));
-        ring.ok_or(Failure::Queue { index, queues })
-    }
-
-    /// Requests that bring an eventfd, or say in bit 8 that there is none.
-    fn with_descriptor(
-        &mut self,
-        number: u64,
-        mut descriptors: Vec<OwnedFd>,
-        set: impl FnOnce(&mut Ring, Option<OwnedFd>),
-    ) -> Result<u32, Failure> {
-        const NONE: u64 = 1 << 8;
-        let descriptor = descriptors.pop();
-        if descriptor.is_some() == (number & NONE != 0) || number & !(NONE | 0xff) != 0 {
-            return Err(Failure::Value { what: "ring and descriptor", value: number });
-        }
-        let index = number & 0xff;
-        set(self.ring(index)?, descriptor);
-        Ok(index as u32)
-    }
-
-    fn start_ring(&mut self, index: u32) -> Result<(), Failure> {
-        let Self { rings, memory, negotiated, .. } = self;
-        match rings.get_mut(index as usize) {
-            Some(ring) => ring.start(index, memory, negotiated.features),
-            None => Ok(()),
-        }
-    }
-
-    /// What rings have of the memory before is not the memory that there is now. A ring whose memory is away goes on when it is back: front-ends
-    /// take regions away and give them again while rings run.
-    fn move_rings(&mut self) {
-        let Self { rings, memory, negotiated, .. } = self;
-        for (ring, index) in rings.iter_mut().zip(0..).filter(|(ring, _)| ring.is_started()) {
-            ring.pause();
-            let _ = ring.start(index, memory, negotiated.features);
-        }
-    }
+    /// The system's.
+    #[error(transparent)]
+    Io(#[from] io::Error),
 }

@@ -1,5 +1,13 @@
-//! Devices that back-ends serve.
+//! Devices that the back-end can serve.
 
+mod balloon;
+mod console;
 mod disk;
+mod entropy;
+mod net;
 
+pub use balloon::{Balloon, BalloonControl, BalloonNumbers};
+pub use console::Console;
 pub use disk::{Disk, InMemory, Null, OnFile};
+pub use entropy::Entropy;
+pub use net::{Loopback, Network, Port, Tap};

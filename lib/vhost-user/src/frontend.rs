@@ -1,19 +1,23 @@
 //! The front-end: it owns the memory and drives the device.
 
+mod channel;
+mod memory;
 mod queue;
+mod state;
 
+pub use channel::{Asked, Channel, ChannelError};
 pub use queue::Queue;
+pub use state::Direction;
 
 use crate::ProtocolFeatures;
 use crate::framing::Framing;
 use crate::front::Request;
-use crate::memory::Memory;
-use crate::payload::{Config, MemoryTable, Region, SingleRegion};
+use crate::payload::{Config, Region};
 use crate::session::{Answer, Asking, Negotiated, NotSent, Violation};
 use crate::socket::{Canceller, Socket, SocketError};
 use crate::wire::{HeaderError, Message as _, Reply};
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 use thiserror::Error;
@@ -73,6 +77,12 @@ pub enum CallError {
     /// A ring cannot be as it was asked for.
     #[error(transparent)]
     Layout(#[from] virtio::memory::LayoutError),
+    /// Queues are named by 8 bits where descriptors go along.
+    #[error("queue {index} cannot have descriptors: they end at 255")]
+    Queue {
+        /// The queue.
+        index: u32,
+    },
     /// The memory for rings is used up.
     #[error("no memory is left for a ring")]
     Memory,
@@ -130,7 +140,7 @@ impl FrontEnd {
     /// Those of the system calls.
     pub fn new(stream: UnixStream, timeout: Duration) -> io::Result<Self> {
         Ok(Self {
-            socket: Socket::new(stream)?,
+            socket: Socket::new(stream, Canceller::new()?)?,
             asking: Asking::default(),
             framing: Framing::default(),
             timeout,
@@ -249,6 +259,16 @@ impl FrontEnd {
         Ok(self.asking.negotiated)
     }
 
+    /// Sets the features that are used anew: `LOG_ALL` comes and goes with a migration.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn set_features(&mut self, features: Features) -> Result<(), CallError> {
+        self.call(&Request::SetFeatures(features.bits()), &[])?;
+        self.asking.negotiated.features = features;
+        Ok(())
+    }
+
     /// How many queues the back-end can have: 1 where it does not say. DPDK's back-ends count pairs.
     ///
     /// # Errors
@@ -274,33 +294,53 @@ impl FrontEnd {
         }
     }
 
-    /// Lets the back-end see memory.
+    /// Writes configuration space, as the driver does.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn add_memory(&mut self, memory: &Memory) -> Result<(), CallError> {
-        let virtio::memory::Region { address, memory: whole } = memory.region();
-        let region = Region {
-            guest_address: address,
-            size: whole.len() as u64,
-            user_address: address,
-            mmap_offset: 0,
-        };
-        if self.asking.negotiated.protocol.contains(ProtocolFeatures::CONFIGURE_MEM_SLOTS) {
-            let Region { guest_address, size, user_address, mmap_offset } = region;
-            let single = SingleRegion { guest_address, size, user_address, mmap_offset };
-            self.call(&Request::AddMemReg(single), &[memory.descriptor()])?;
-            self.regions.push((region, memory.descriptor().try_clone_to_owned()?));
+    pub fn set_config(&mut self, offset: u32, bytes: &[u8]) -> Result<(), CallError> {
+        let config = Config { offset, size: bytes.len() as u32, flags: 0, bytes: bytes.to_vec() };
+        self.call(&Request::SetConfig(config), &[]).map(drop)
+    }
+
+    /// The virtio status, with `STATUS`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn status(&mut self) -> Result<u64, CallError> {
+        self.number(&Request::GetStatus)
+    }
+
+    /// Sets it; 0 resets the device.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn set_status(&mut self, status: u64) -> Result<(), CallError> {
+        self.call(&Request::SetStatus(status), &[]).map(drop)
+    }
+
+    /// Tells the back-end that the driver is ready, where it wants to know: with `STATUS` some process no ring before. Called when the queues
+    /// are started.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn driver_ok(&mut self) -> Result<(), CallError> {
+        const ACKNOWLEDGE: u64 = 1;
+        const DRIVER: u64 = 2;
+        const DRIVER_OK: u64 = 4;
+        const FEATURES_OK: u64 = 8;
+        if !self.asking.negotiated.protocol.contains(ProtocolFeatures::STATUS) {
             return Ok(());
         }
-        self.regions.push((region, memory.descriptor().try_clone_to_owned()?));
-        let all = std::mem::take(&mut self.regions);
-        let (regions, descriptors): (Vec<_>, Vec<_>) = all.iter().map(|(it, fd)| (*it, fd.as_fd())).unzip();
-        let sent = self.call(&Request::SetMemTable(MemoryTable { regions }), &descriptors);
-        self.regions = all;
-        if sent.is_err() {
-            self.regions.pop();
-        }
-        sent.map(|_| ())
+        self.set_status(ACKNOWLEDGE | DRIVER | FEATURES_OK)?;
+        self.set_status(ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK)
+    }
+
+    /// Disables all rings and resets the device, with `RESET_DEVICE`. What was negotiated stays.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn reset(&mut self) -> Result<(), CallError> {
+        self.call(&Request::ResetDevice, &[]).map(drop)
     }
 }

@@ -5,13 +5,17 @@
 //! - [`framing`] and [`session`] are the protocol without a socket: bytes and descriptors in, bytes and descriptors out.
 //! - [`frontend`] drives a device over a [`socket`], on [`memory`] that the back-end sees.
 //! - [`backend`] serves a device, which is one small trait; [`devices`] has some.
+//! - [`proxy`] stands between a front-end and a back-end, tells what they say, and makes it harder.
+//! - [`check`] asks a back-end of anybody's whether it does as it should.
 
 pub mod backend;
+pub mod check;
 pub mod devices;
 pub mod framing;
 pub mod frontend;
 mod generated;
 pub mod memory;
+pub mod proxy;
 pub mod session;
 pub mod socket;
 pub mod wire;

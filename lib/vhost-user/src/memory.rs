@@ -3,6 +3,7 @@
 mod sys;
 
 pub use sys::Mapping;
+pub(crate) use sys::discard;
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use std::io;

@@ -3,7 +3,7 @@
 
 use crate::ProtocolFeatures;
 use crate::framing::Raw;
-use crate::wire::{Body, Gate, HEADER_BYTES, Header, Message, PayloadError, Reply};
+use crate::wire::{Body, Facts, Gate, HEADER_BYTES, Header, Message, PayloadError, Reply};
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
@@ -44,6 +44,12 @@ pub enum NotSent {
         request: &'static str,
         /// What it needs.
         gate: Gate,
+    },
+    /// It has an answer, for which nobody would wait.
+    #[error("{request} has an answer")]
+    Answered {
+        /// The request.
+        request: &'static str,
     },
     /// Not its number of descriptors.
     #[error("{request} takes {least} to {most} descriptors, not {given}")]
@@ -136,6 +142,29 @@ impl<M: Message> Asking<M> {
     /// # Errors
     /// [`NotSent`]; nothing has changed.
     pub fn ask(&mut self, request: &M, descriptors: usize) -> Result<(Vec<u8>, bool), NotSent> {
+        let facts = self.may_send(request, descriptors)?;
+        let need_reply =
+            facts.reply.is_none() && self.negotiated.protocol.contains(ProtocolFeatures::REPLY_ACK);
+        let answered = facts.reply.is_some() || need_reply;
+        if answered {
+            self.waiting.push_back((facts.number, need_reply));
+        }
+        Ok((message(facts.number, false, need_reply, |out| request.put(out)), answered))
+    }
+
+    /// The bytes of a request that is not to be acknowledged.
+    ///
+    /// # Errors
+    /// [`NotSent`], also for a request that has an answer of its own.
+    pub fn tell(&mut self, request: &M, descriptors: usize) -> Result<Vec<u8>, NotSent> {
+        let facts = self.may_send(request, descriptors)?;
+        if facts.reply.is_some() {
+            return Err(NotSent::Answered { request: facts.name });
+        }
+        Ok(message(facts.number, false, false, |out| request.put(out)))
+    }
+
+    fn may_send(&self, request: &M, descriptors: usize) -> Result<&'static Facts, NotSent> {
         let facts = request.facts();
         if !self.negotiated.allows(facts.gate) {
             return Err(NotSent::Gate { request: facts.name, gate: facts.gate });
@@ -144,13 +173,7 @@ impl<M: Message> Asking<M> {
         if descriptors < usize::from(least) || descriptors > usize::from(most) {
             return Err(NotSent::Descriptors { request: facts.name, least, most, given: descriptors });
         }
-        let need_reply =
-            facts.reply.is_none() && self.negotiated.protocol.contains(ProtocolFeatures::REPLY_ACK);
-        let answered = facts.reply.is_some() || need_reply;
-        if answered {
-            self.waiting.push_back((facts.number, need_reply));
-        }
-        Ok((message(facts.number, false, need_reply, |out| request.put(out)), answered))
+        Ok(facts)
     }
 
     /// How many answers are to come.

@@ -48,11 +48,19 @@ impl From<Errno> for SocketError {
     }
 }
 
-/// Ends every wait of its connection, from any thread, for good.
+/// Ends every wait of its connections, from any thread, for good.
 #[derive(Clone, Debug)]
 pub struct Canceller(Arc<OwnedFd>);
 
 impl Canceller {
+    /// For connections that are still to be made.
+    ///
+    /// # Errors
+    /// That of the system call.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+    }
+
     /// Ends what waits, and what will wait.
     pub fn cancel(&self) {
         // A counter at its limit is readable all the same.
@@ -82,15 +90,14 @@ impl AsFd for Socket {
 }
 
 impl Socket {
-    /// Takes over a connected stream.
+    /// Takes over a connected stream, whose waits `cancelled` ends.
     ///
     /// # Errors
     /// Those of the system calls.
-    pub fn new(stream: UnixStream) -> io::Result<Self> {
+    pub fn new(stream: UnixStream, cancelled: Canceller) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let timer =
             timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
-        let cancelled = Canceller(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?));
         Ok(Self { stream, timer, cancelled })
     }
 

@@ -16,6 +16,35 @@ pub struct Descriptor {
     pub next: u16,
 }
 
+impl Descriptor {
+    /// From its two words.
+    #[inline]
+    pub(crate) const fn from_words([address, rest]: [u64; 2]) -> Self {
+        Self { address, length: rest as u32, flags: (rest >> 32) as u16, next: (rest >> 48) as u16 }
+    }
+
+    /// Its two words: the address, and the rest of it.
+    #[inline]
+    pub(crate) const fn words(self) -> [u64; 2] {
+        let Self { address, length, flags, next } = self;
+        [address, length as u64 | (flags as u64) << 32 | (next as u64) << 48]
+    }
+
+    /// From its bytes.
+    #[inline]
+    pub(crate) const fn from_bytes(bytes: [u8; DESCRIPTOR_BYTES as usize]) -> Self {
+        let whole = u128::from_le_bytes(bytes);
+        Self::from_words([whole as u64, (whole >> 64) as u64])
+    }
+
+    /// Its bytes.
+    #[inline]
+    pub(crate) const fn bytes(self) -> [u8; DESCRIPTOR_BYTES as usize] {
+        let [low, high] = self.words();
+        (low as u128 | (high as u128) << 64).to_le_bytes()
+    }
+}
+
 /// The chain goes on.
 pub const NEXT: u16 = 1;
 /// The device writes this segment, and does not read it.

@@ -1,9 +1,13 @@
 //! What a driver offers and a device takes: chains of segments.
 
 use crate::Fault;
-use crate::cells::{DESCRIPTOR_BYTES, INDIRECT, NEXT, WRITE};
+use crate::cells::{DESCRIPTOR_BYTES, Descriptor, INDIRECT, NEXT, WRITE};
 use crate::memory::{Access, Slice, Translate};
 use alloc::vec::Vec;
+
+/// Most entries of an indirect table. The specification has as many as the ring has entries (section 2.7.5.3.1); Linux makes longer ones
+/// where the device's limits of segments allow them, and QEMU takes this many.
+const MOST_ENTRIES: u32 = 1024;
 
 /// A piece of memory in a chain, in the driver's addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +28,8 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// What names it: the head of a split ring, the id of a packed one. Unique among those that the device has.
+    /// What names it: the head of a split ring, the id of a packed one, which may be any number. Unique among those that the device has:
+    /// a driver that offers a name twice breaks the ring.
     pub const fn id(&self) -> u16 {
         self.id
     }
@@ -149,22 +154,17 @@ impl<'m> Chain<'m> {
         memory: &T,
         index: u16,
         table: Segment,
-        most: u16,
         linked: bool,
     ) -> Result<(), Fault> {
-        let wrong = Fault::IndirectLength { bytes: table.length };
-        let size = table.length / DESCRIPTOR_BYTES;
-        let size = u16::try_from(size).ok().filter(|size| (1..=most).contains(size)).ok_or(wrong)?;
-        if !table.length.is_multiple_of(DESCRIPTOR_BYTES) {
-            return Err(wrong);
+        let entries = table.length / DESCRIPTOR_BYTES;
+        if !table.length.is_multiple_of(DESCRIPTOR_BYTES) || !(1..=MOST_ENTRIES).contains(&entries) {
+            return Err(Fault::IndirectLength { bytes: table.length });
         }
-        let Segment { address, length } = table;
-        // A table in two regions would be read in pieces; no driver has one, and a page never is.
-        let slice =
-            memory.translate_one(address, length, Access::Read).ok_or(Fault::Address { address, length })?;
+        let size = entries as u16;
+        let table = Table::of(memory, table)?;
         let mut at = 0;
         for _ in 0..size {
-            let entry = slice.descriptor(usize::from(at)).ok_or(Fault::Descriptor { index: at, size })?;
+            let entry = table.entry(at).ok_or(Fault::Descriptor { index: at, size })?;
             let segment = Segment { address: entry.address, length: entry.length };
             let (flags, next) = if linked {
                 (entry.flags, (entry.flags & NEXT != 0).then_some(entry.next))
@@ -182,6 +182,37 @@ impl<'m> Chain<'m> {
             }
         }
         Err(Fault::Loop { size })
+    }
+}
+
+/// An indirect table: where it is, or a copy of one that is in several pieces.
+enum Table<'m> {
+    Whole(Slice<'m>),
+    Gathered(Vec<u8>),
+}
+
+impl<'m> Table<'m> {
+    fn of<T: Translate<'m>>(memory: &T, Segment { address, length }: Segment) -> Result<Self, Fault> {
+        if let Some(slice) = memory.translate_one(address, length, Access::Read) {
+            return Ok(Self::Whole(slice));
+        }
+        let mut bytes = Vec::with_capacity(length as usize);
+        memory.translate(address, length, Access::Read, &mut |piece| {
+            let start = bytes.len();
+            bytes.resize(start + piece.len(), 0);
+            piece.read(bytes.get_mut(start..).unwrap_or_default());
+        })?;
+        Ok(Self::Gathered(bytes))
+    }
+
+    fn entry(&self, index: u16) -> Option<Descriptor> {
+        match self {
+            Self::Whole(slice) => slice.descriptor(index.into()),
+            Self::Gathered(bytes) => {
+                let start = usize::from(index) * DESCRIPTOR_BYTES as usize;
+                bytes.get(start..)?.first_chunk().copied().map(Descriptor::from_bytes)
+            }
+        }
     }
 }
 

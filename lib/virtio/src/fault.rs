@@ -59,6 +59,12 @@ pub enum Fault {
         /// Bytes.
         length: u32,
     },
+    /// The driver offered a chain by the name of one that the device still has.
+    #[error("chain {id} was offered while the device has it")]
+    Twice {
+        /// What names it: the head of a split ring, the id of a packed one.
+        id: u16,
+    },
     /// The device gave back what it does not have.
     #[error("chain {id} was used and is not with the device")]
     Unknown {

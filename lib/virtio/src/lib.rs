@@ -12,7 +12,8 @@
 //! - [`cells`] is what a ring is made of. Real memory implements it in [`memory`], a model checker implements it in the tests.
 //! - [`memory`] is the memory that driver and device share: [`memory::Regions`] find what is behind an address, and every access goes
 //!   through a [`memory::Slice`].
-//! - [`blk`]: what goes through the rings of a device type.
+//! - [`blk`], [`net`], [`console`], [`balloon`]: what goes through the rings of a device type; [`post`]: messages that are copied.
+//!   Entropy devices have no protocol at all: a chain is filled (section 5.4).
 //!
 //! Nothing from the other side is trusted: every field is read once into memory of our own, every index, length and address is
 //! checked before it is used, and a ring that broke a rule is broken from then on ([`Fault`]).
@@ -22,14 +23,18 @@
 
 extern crate alloc;
 
+pub mod balloon;
 pub mod blk;
 pub mod cells;
 pub mod chain;
+pub mod console;
 pub mod event;
 mod fault;
 pub mod features;
 pub mod memory;
+pub mod net;
 pub mod packed;
+pub mod post;
 pub mod ring;
 pub mod split;
 

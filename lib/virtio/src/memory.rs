@@ -9,7 +9,7 @@
 
 mod sys;
 
-pub use sys::{Backing, Heap, PackedMemory, Shared, Slice, SplitMemory};
+pub use sys::{Backing, Heap, Number, PackedMemory, Shared, Slice, SplitMemory};
 
 use crate::Fault;
 use alloc::vec::Vec;
@@ -158,6 +158,15 @@ impl Regions {
     pub fn shared(&self, address: u64, length: usize) -> Option<Shared> {
         let region = self.find(address)?;
         region.memory.piece(usize::try_from(address - region.address).ok()?, length)
+    }
+
+    /// The driver's address of bytes that are known by where they are here; `None` where no region is.
+    pub fn address_of(&self, slice: &Slice<'_>) -> Option<u64> {
+        let host = slice.as_ptr() as u64;
+        self.sorted.iter().find_map(|region| {
+            let offset = host.checked_sub(region.memory.host_address())?;
+            (offset < region.length()).then_some(region.address + offset)
+        })
     }
 
     #[inline]

@@ -4,6 +4,8 @@ use crate::cells::{DESCRIPTOR_BYTES, Descriptor, NEXT, PackedCells, SplitCells, 
 use crate::chain::{Chain, Segment, Taken};
 use crate::memory::{Shared, Translate};
 use crate::{Fault, packed, split};
+use alloc::boxed::Box;
+use alloc::vec;
 use alloc::vec::Vec;
 use thiserror::Error;
 
@@ -31,6 +33,40 @@ pub struct Done {
     pub written: u32,
     /// The device says that it wrote more than it could.
     pub overlong: bool,
+}
+
+/// Names of the chains that a device has. A hostile driver may offer one twice; who keeps something by name must not mix them up.
+#[derive(Debug)]
+pub(crate) struct Names(Box<[u64]>);
+
+impl Names {
+    pub(crate) fn new(most: usize) -> Self {
+        Self(vec![0; most.div_ceil(64)].into_boxed_slice())
+    }
+
+    /// Remembers a name below what there can be; `false`: it was there.
+    #[inline]
+    pub(crate) fn insert(&mut self, name: u16) -> bool {
+        let (word, bit) = Self::place(name);
+        let word = &mut self.0[word];
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    }
+
+    #[inline]
+    pub(crate) fn remove(&mut self, name: u16) {
+        let (word, bit) = Self::place(name);
+        // One that a crash remembers wrongly was never there.
+        if let Some(word) = self.0.get_mut(word) {
+            *word &= !bit;
+        }
+    }
+
+    #[inline]
+    const fn place(name: u16) -> (usize, u64) {
+        (name as usize / 64, 1 << (name % 64))
+    }
 }
 
 /// There is no room in the ring until chains are reaped.
@@ -251,6 +287,11 @@ impl<S: SplitCells, P: PackedCells> Device<S, P> {
         chain: &mut Chain<'m>,
     ) -> Result<Option<Taken>, Fault> {
         either!(self, ring => ring.take(memory, chain))
+    }
+
+    /// [`split::Device::untake`].
+    pub fn untake(&mut self, taken: Taken) {
+        either!(self, ring => ring.untake(taken));
     }
 
     /// [`split::Device::put`].

@@ -50,12 +50,7 @@ impl Config {
             .chain(&self.iothreads);
         for id in ids {
             check_id(id)?;
-            let ours = OWN_IDS.contains(&id.as_str())
-                || GENERATED.iter().any(|prefix| {
-                    id.strip_prefix(prefix).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
-                })
-                || id.starts_with(PORT_PREFIX);
-            if ours || !seen.insert(id) {
+            if !seen.insert(id) {
                 return Err(ConfigError::Id { id: id.clone() });
             }
         }
@@ -317,3 +312,41 @@ impl Config {
 
 /// Prefixes of generated ids, which are followed by a number.
 const GENERATED: &[&str] = &["scsi", "usb", "usbdev", "gpu", "input", "ram-node"];
+
+/// Ends of the names of what stands behind a device: block nodes, back ends, limits, memory.
+const PARTS: &[&str] =
+    &["-file", "-throttle", "-cor", "-cbw", "-limits", "-net", "-chr", "-ram", "-source", "-device"];
+
+/// Ends of the same that are followed by a number: images below, images made later, CPUs and descriptors.
+const NUMBERED_PARTS: &[&str] = &["-b", "-s", "-fd"];
+
+/// Whether a name is or could be one that is made here.
+pub(super) fn is_ours(id: &str) -> bool {
+    let number = |rest: &str| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit());
+    let base = id.trim_end_matches(|c: char| c.is_ascii_digit());
+    OWN_IDS.contains(&id)
+        || GENERATED.iter().any(|prefix| id.strip_prefix(prefix).is_some_and(number))
+        || id.starts_with(PORT_PREFIX)
+        || PARTS.iter().any(|part| id.ends_with(part))
+        || (base.len() < id.len() && NUMBERED_PARTS.iter().any(|part| base.ends_with(part)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_made_here_are_nobody_elses() {
+        for id in
+            ["data-cor", "root-b1", "root-s12", "a-file", "x-throttle", "a-limits", "n-net", "n-chr", "m-ram"]
+        {
+            assert!(matches!(check_id(id), Err(ConfigError::Id { .. })), "{id}");
+        }
+        for id in ["port9", "portal", "ram0", "scsi1", "usbdev0", "balloon0"] {
+            assert!(matches!(check_id(id), Err(ConfigError::Id { .. })), "{id}");
+        }
+        for id in ["data", "root", "disk-1", "disk-b", "data-2", "usb", "net0", "web-files", "dimm-1"] {
+            assert!(check_id(id).is_ok(), "{id}");
+        }
+    }
+}

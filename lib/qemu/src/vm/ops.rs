@@ -16,26 +16,33 @@ mod balloon;
 mod block;
 mod console;
 mod cpus;
+mod follow;
+mod graph;
 mod job;
 mod migration;
 mod places;
 mod plug;
+mod rollback;
 mod snapshot;
 
-pub use backup::{CopyTarget, PullBackup, PushBackup};
+pub use backup::{Copied, CopyTarget, Mirror, Notes, PullBackup, Pulled, PushBackup};
 pub use balloon::GuestMemory;
 pub use block::Eject;
 pub use console::Picture;
 pub use cpus::Vcpu;
-pub use job::Job;
-pub use migration::{Migrated, Migration, MigrationOptions, MigrationTls};
+pub use job::{FoundJob, Job, ReadyJob};
+pub use migration::{
+    Channel, MigrateError, Migrated, Migration, MigrationOptions, MigrationTls, Route, Whereabouts,
+};
 pub(super) use places::Reserved;
-pub use snapshot::Overlay;
+pub(super) use rollback::Rollback;
+pub use snapshot::{Consistency, Overlay, Taken};
 
 use super::Vm;
-use crate::config::ConfigError;
-use qmp::{CallError, Client, Waiter};
-use serde_json::{Map, Value};
+use crate::{config::ConfigError, process::Exit};
+use follow::Follow;
+use qmp::{CallError, agent::AgentError, commands::Command};
+use serde_json::Value;
 use std::{io, time::Duration};
 use thiserror::Error;
 
@@ -91,11 +98,40 @@ pub enum OperationError {
         /// QEMU's own words.
         message: String,
     },
-    /// The monitor's connection ended meanwhile; what came of it is unknown.
-    #[error("the connection ended while waiting for {what}")]
+    /// The answer of a command that changes something did not arrive; whether it took effect is unknown.
+    #[error("cannot tell whether QEMU did it: {action}")]
+    Undecided {
+        /// What was attempted.
+        action: String,
+        /// What became of the answer.
+        #[source]
+        source: CallError,
+    },
+    /// The connection of a migration broke after the guest had moved before its memory: [`Vm::recover_migration`].
+    #[error("the connection broke while the guest's memory was on both sides")]
+    Broken,
+    /// The machine's process ended meanwhile.
+    #[error("the machine's process ended ({exit}) while waiting for {what}")]
+    Ended {
+        /// What was waited for.
+        what: String,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// Nobody supervises the machine any more; what came of it is unknown.
+    #[error("supervision of the machine ended while waiting for {what}")]
     Lost {
         /// What was waited for.
         what: String,
+    },
+    /// The guest's agent refused or did not answer.
+    #[error("cannot {action}")]
+    Agent {
+        /// What was attempted.
+        action: String,
+        /// Why not.
+        #[source]
+        source: AgentError,
     },
     /// The host refused.
     #[error("cannot {action}")]
@@ -109,20 +145,43 @@ pub enum OperationError {
 }
 
 impl Vm {
-    /// For commands that work on QEMU's main loop: negative answers come late, not never.
-    fn slow(&self) -> Client {
-        self.qmp().with_deadline(Some(SLOW))
+    /// Asks for something, which changes nothing.
+    async fn ask<C: Command>(
+        &self,
+        action: impl Into<String>,
+        question: &C,
+    ) -> Result<C::Reply, OperationError> {
+        let action = action.into();
+        match self.qmp().call(question).await {
+            // It can be asked again on the next connection.
+            Err(source @ CallError::Closed { .. }) => {
+                let mut follow = Follow::new(self, &[]);
+                let asked = follow.read(&action, question);
+                let late = OperationError::Qmp { action: action.clone(), source };
+                tokio::time::timeout(RECONNECT, asked).await.unwrap_or(Err(late))
+            }
+            answer => answer.map_err(failed(action)),
+        }
     }
 
-    /// Runs a command whose arguments have the form of the command line's.
+    /// Runs a command that changes something.
+    async fn tell<C: Command>(
+        &self,
+        action: impl Into<String>,
+        command: &C,
+    ) -> Result<C::Reply, OperationError> {
+        self.qmp().call(command).await.map_err(undone(action))
+    }
+
+    /// Runs a command whose arguments have the form of the command line's, which is an object.
     async fn run(
         &self,
         action: impl Into<String>,
         command: &str,
         arguments: Value,
     ) -> Result<Value, OperationError> {
-        let arguments = if let Value::Object(members) = arguments { members } else { Map::new() };
-        self.slow().execute(command, arguments).await.map_err(failed(action))
+        let Value::Object(arguments) = arguments else { unreachable!("arguments are an object") };
+        self.qmp().execute(command, arguments).await.map_err(undone(action))
     }
 }
 
@@ -131,18 +190,21 @@ fn failed(action: impl Into<String>) -> impl FnOnce(CallError) -> OperationError
     move |source| OperationError::Qmp { action, source }
 }
 
-/// Waits for an event that the guest causes.
-async fn guest(
-    waiter: &mut Waiter,
-    what: &str,
-    patience: Duration,
-) -> Result<std::sync::Arc<qmp::Event>, OperationError> {
-    match tokio::time::timeout(patience, waiter).await {
-        Ok(Some(event)) => Ok(event),
-        Ok(None) => Err(OperationError::Lost { what: what.to_owned() }),
-        Err(_) => Err(OperationError::GuestSilent { what: what.to_owned(), after: patience }),
+/// Of a command that changes something: without an answer it may have been carried out, or be about to.
+fn undone(action: impl Into<String>) -> impl FnOnce(CallError) -> OperationError {
+    let action = action.into();
+    move |source| match source {
+        CallError::Deadline { .. } | CallError::Closed { .. } | CallError::Decode { .. } => {
+            OperationError::Undecided { action, source }
+        }
+        source => OperationError::Qmp { action, source },
     }
 }
 
-/// Attaching a device on a busy host takes seconds; a disk that syncs, more.
-const SLOW: Duration = Duration::from_secs(120);
+/// For a broken connection to be opened again.
+const RECONNECT: Duration = Duration::from_secs(10);
+
+/// A figure that QEMU gives as a signed number and that is none below zero.
+fn figure(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}

@@ -10,15 +10,25 @@ use qmp::commands::Quit;
 use rustix::process::Signal;
 use std::{fmt, future::Future, io, pin::Pin, time::Duration};
 
-/// Asks the guest by another way, usually its agent; its outcome is seen by the guest's reaction.
-pub type Agent<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+/// Asks the guest by another way, usually its agent ([`by_agent`]); its outcome is seen by the guest's reaction.
+pub type Ask<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// Has the guest's agent power it off.
+#[must_use]
+pub fn by_agent(agent: &qmp::agent::Agent) -> Ask<'static> {
+    let agent = agent.clone();
+    Box::pin(async move {
+        // The guest may be quicker than its agent's answer, and one that refuses is seen by what does not happen.
+        let _ = agent.call(&qmp::agent::commands::Shutdown { mode: None }).await;
+    })
+}
 
 /// How long each way of ending a machine may take before the next is tried; a rung with no time is left out.
 pub struct Ladder<'a> {
     /// For the guest to power itself off after its button was pressed.
     pub button: Duration,
     /// What asks the guest once more, and how long it may take then.
-    pub agent: Option<(Agent<'a>, Duration)>,
+    pub agent: Option<(Ask<'a>, Duration)>,
     /// For QEMU to flush its disks and end.
     pub quit: Duration,
     /// The same after a signal, for one that does not read its monitor.
@@ -95,7 +105,10 @@ impl Vm {
             return Ok((by, exit));
         }
         if !terminate.is_zero() {
-            self.process.signal(Signal::TERM)?;
+            // One that cannot be sent is no reason to stop here.
+            if let Err(error) = self.process.signal(Signal::TERM) {
+                tracing::debug!(%error, "cannot ask the process to end");
+            }
             if let Ok(exit) = tokio::time::timeout(terminate, self.process.exited()).await {
                 return Ok((by.max(Rung::Terminate), exit));
             }
@@ -110,8 +123,15 @@ impl Vm {
     /// Whether the guest is off in time after it was asked.
     async fn goes_off(&self, wait: Duration, ask: impl Future<Output = bool>) -> bool {
         let asked = async {
-            // One that cannot be asked is not waited for.
-            ask.await && matches!(self.off(wait).await, Powerdown::Off(_) | Powerdown::Exited(_))
+            let off = self.off(wait);
+            tokio::pin!(off);
+            // A guest that goes off may not answer any more. Cancel safety: both are kept, or of no more interest.
+            let off = tokio::select! {
+                off = &mut off => off,
+                // One that cannot be asked is not waited for.
+                asked = ask => if asked { off.await } else { return false },
+            };
+            matches!(off, Powerdown::Off(_) | Powerdown::Exited(_))
         };
         tokio::time::timeout(wait, asked).await.unwrap_or(false)
     }

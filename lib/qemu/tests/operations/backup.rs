@@ -2,9 +2,10 @@
 
 use crate::guest::{Guest, config, missing};
 use qemu::{
-    config::{Address, Disk, Format, Image},
-    vm::{CopyTarget, OperationError},
+    config::{Address, Disk, Format, Image, Source},
+    vm::{Copied, CopyTarget, Notes, OperationError, Pulled},
 };
+use qmp::commands::QueryNamedBlockNodes;
 use std::{
     fs,
     path::Path,
@@ -67,7 +68,7 @@ async fn a_whole_backup_and_what_changed_since_are_pushed_to_an_nbd_server() {
     fs::write(at("copy.raw"), vec![0; 8 << 20]).unwrap();
     let _server = nbd_server(&at("copy.raw"), &at("nbd.sock")).await;
     let target = CopyTarget::Nbd { server: Address::Unix(at("nbd.sock")), export: "copy".into() };
-    guest.vm.add_bitmap("root", "since").await.unwrap();
+    guest.vm.add_bitmap("root", "since", Notes::InMemory).await.unwrap();
     guest.vm.push_backup("root", &target, None).await.unwrap().done().await.unwrap();
     assert!(fs::read(at("copy.raw")).unwrap() == fs::read(at("disk.raw")).unwrap(), "the whole disk");
     guest.run("dd if=/dev/urandom of=/dev/vda bs=64k count=1 seek=90 2>/dev/null; sync").await;
@@ -101,20 +102,20 @@ async fn a_disk_is_pulled_as_it_was_while_the_guest_goes_on() {
     let mut guest = writing(directory.path()).await;
     let before = fs::read(at("disk.raw")).unwrap();
     let listen = Address::Unix(at("pull.sock"));
-    let pull = guest.vm.pull_backup("root", &at("scratch.qcow2"), &listen, "as-it-was").await.unwrap();
+    let pull = guest.vm.pull_backup("root", &at("scratch.qcow2"), &listen, "as-it-was", None).await.unwrap();
     guest.run("dd if=/dev/zero of=/dev/vda bs=1M count=8 2>/dev/null; sync").await;
     assert!(fs::read(at("disk.raw")).unwrap() != before);
     let place = format!("nbd+unix:///as-it-was?socket={}", at("pull.sock").display());
     assert!(convert(&place, "raw", &at("pulled.raw")));
     assert!(fs::read(at("pulled.raw")).unwrap() == before, "as it was when it began");
-    pull.finish().await.unwrap();
+    pull.finish(Pulled::Whole).await.unwrap();
     // Nothing is left: again.
     let again = guest
         .vm
-        .pull_backup("root", &at("scratch, 2.qcow2"), &Address::Unix(at("2.sock")), "x")
+        .pull_backup("root", &at("scratch, 2.qcow2"), &Address::Unix(at("2.sock")), "x", None)
         .await
         .unwrap();
-    again.finish().await.unwrap();
+    again.finish(Pulled::GivenUp).await.unwrap();
     assert_eq!(guest.vm.active_node("root").await.unwrap(), "root");
     guest.quit().await;
 }
@@ -129,18 +130,171 @@ async fn a_disk_moves_to_its_mirror() {
     let at = |name: &str| directory.path().join(name);
     let mut guest = writing(directory.path()).await;
     let target = |name: &str| CopyTarget::File { path: at(name), format: Format::Raw };
-    // Given up once both are the same: a copy of that moment, and the disk where it was.
-    let mut job = guest.vm.mirror_disk("root", &target("copy.raw")).await.unwrap();
-    job.ready().await.unwrap();
-    job.cancel().await.unwrap();
-    assert!(fs::read(at("copy.raw")).unwrap() == fs::read(at("disk.raw")).unwrap());
-    assert_eq!(guest.vm.active_node("root").await.unwrap(), "root");
-    let mut job = guest.vm.mirror_disk("root", &target("moved, 1.raw")).await.unwrap();
-    job.ready().await.unwrap();
+    let nodes = async |guest: &Guest| {
+        let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
+        nodes.into_iter().filter_map(|node| node.node_name).collect::<Vec<_>>()
+    };
+    let before = nodes(&guest).await;
+    // Given up before it is of any use: nothing is left of it.
+    let mirror = guest.vm.mirror_disk("root", &target("given-up.raw")).await.unwrap();
+    mirror.abandon().await.unwrap();
+    assert_eq!(nodes(&guest).await, before);
+    let mut mirror = guest.vm.mirror_disk("root", &target("moved, 1.raw")).await.unwrap();
+    mirror.ready().await.unwrap();
+    let copy = mirror.target().to_owned();
     guest.run("printf written >/dev/vda; sync").await;
-    job.complete().await.unwrap();
+    mirror.complete().await.unwrap();
     guest.run("printf AFTER.. >/dev/vda; sync").await;
     assert!(fs::read(at("disk.raw")).unwrap().starts_with(b"written"), "both until the end");
     assert!(fs::read(at("moved, 1.raw")).unwrap().starts_with(b"AFTER.."), "the mirror from then on");
+    assert_eq!(guest.vm.active_node("root").await.unwrap(), copy);
+    assert_eq!(nodes(&guest).await, [copy.clone(), format!("{copy}-file")], "what it used before is closed");
+    guest.quit().await;
+}
+
+/// How many places the guest below writes, one after the other, each 64 KiB from the next.
+const PLACES: usize = 48;
+
+/// The numbers that the guest below has written at its places.
+fn numbers(disk: &[u8]) -> Vec<u64> {
+    let number = |place: usize| {
+        let text = &disk[place << 16..][..12];
+        std::str::from_utf8(text).unwrap().trim_matches(['\0', '\n', ' ']).parse().unwrap_or(0)
+    };
+    (0..PLACES).map(number).collect()
+}
+
+#[tokio::test]
+async fn a_mirror_that_parts_leaves_one_moment_of_a_guest_that_writes_all_the_time() {
+    let test = "a_mirror_that_parts_leaves_one_moment_of_a_guest_that_writes_all_the_time";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let mut guest = writing(directory.path()).await;
+    // Every number is on the disk before the next one is written: a moment has numbers that fall once, by one.
+    let write = "printf '%-511d\\n' $n | dd of=/dev/vda bs=512 seek=$((p * 128)) oflag=direct conv=notrunc 2>/dev/null";
+    let one_round = format!("p=0; while [ $p -lt {PLACES} ]; do {write}; p=$((p + 1)); done");
+    guest.run(&format!("n=1000; {one_round}; true")).await;
+    guest.run(&format!("(while :; do n=$((n + 1)); {one_round}; done) & true")).await;
+    for round in 0..4 {
+        let path = at(&format!("copy-{round}.raw"));
+        let target = CopyTarget::File { path: path.clone(), format: Format::Raw };
+        let mut mirror = guest.vm.mirror_disk("root", &target).await.unwrap();
+        mirror.ready().await.unwrap();
+        guest.run("sleep 0.3").await;
+        mirror.part().await.unwrap();
+        let numbers = numbers(&fs::read(&path).unwrap());
+        let first = numbers[0];
+        let fall = numbers.iter().position(|number| *number != first).unwrap_or(PLACES);
+        assert!(first >= 1000, "{numbers:?}");
+        assert!(numbers[fall..].iter().all(|number| *number == first - 1), "round {round}: {numbers:?}");
+    }
+    guest.quit().await;
+}
+
+#[tokio::test]
+async fn several_disks_are_backed_up_at_one_moment() {
+    let test = "several_disks_are_backed_up_at_one_moment";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let mut machine = config();
+    for name in ["a", "b"] {
+        fs::write(at(name), vec![b'0'; 4 << 20]).unwrap();
+        machine = machine.disk(Disk::new(name, Image::raw(at(name))));
+    }
+    let mut guest = Guest::linux(directory.path(), machine).await;
+    // First on one, then on the other: at any moment the second is as far as the first, or one behind.
+    let write = |disk: &str| {
+        format!("printf '%-511d\\n' $n | dd of=/dev/{disk} bs=512 oflag=direct conv=notrunc 2>/dev/null")
+    };
+    guest
+        .run(&format!("(n=1000; while :; do {}; {}; n=$((n + 1)); done) & true", write("vda"), write("vdb")))
+        .await;
+    guest.run_until("[ $(head -c 4 /dev/vdb) -gt 1000 ]").await;
+    let copied = |round: usize, disk: &str| Copied {
+        disk: disk.into(),
+        to: CopyTarget::File { path: at(&format!("{disk}-{round}")), format: Format::Raw },
+        since: None,
+    };
+    for round in 0..5 {
+        for backup in guest.vm.push_backups(&[copied(round, "a"), copied(round, "b")]).await.unwrap() {
+            backup.done().await.unwrap();
+        }
+        let number = |disk: &str| {
+            let text = fs::read_to_string(at(&format!("{disk}-{round}"))).unwrap();
+            text[..12].trim().parse::<u64>().unwrap()
+        };
+        let (a, b) = (number("a"), number("b"));
+        assert!(a == b || a == b + 1, "round {round}: {a} and {b}");
+    }
+    // One of them cannot be: none is begun, and nothing is left.
+    let absent = Copied { disk: "c".into(), ..copied(9, "a") };
+    let refused = guest.vm.push_backups(&[copied(8, "a"), absent]).await.unwrap_err();
+    assert!(matches!(refused, OperationError::Unknown { what: "disk", .. }), "{refused:?}");
+    assert!(guest.vm.jobs().await.unwrap().is_empty());
+    let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
+    assert_eq!(nodes.len(), 4, "{nodes:?}");
+    guest.quit().await;
+}
+
+/// What `qemu-img` is told of the parts of an export that changed, in bytes.
+fn changed(place: &str, bitmap: &str) -> u64 {
+    let options = format!(
+        "driver=nbd,export=changed,server.type=unix,server.path={place},x-dirty-bitmap=qemu:dirty-bitmap:{bitmap}"
+    );
+    let map =
+        Command::new("qemu-img").args(["map", "--output=json", "--image-opts", &options]).output().unwrap();
+    assert!(map.status.success(), "{}", String::from_utf8_lossy(&map.stderr));
+    let parts: Vec<serde_json::Value> = serde_json::from_slice(&map.stdout).unwrap();
+    // Through this door a part that changed looks like one without data.
+    let dirty = parts.iter().filter(|part| part["data"] == false);
+    dirty.map(|part| part["length"].as_u64().unwrap()).sum()
+}
+
+#[tokio::test]
+async fn a_reader_is_told_what_changed_and_notes_outlive_the_process() {
+    let test = "a_reader_is_told_what_changed_and_notes_outlive_the_process";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let made = Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2"])
+        .arg(at("disk.qcow2"))
+        .arg("8M")
+        .status();
+    assert!(made.unwrap().success());
+    let machine = config().disk(Disk::new("root", Image::new(Source::Path(at("disk.qcow2")), Format::Qcow2)));
+    let mut guest = Guest::linux(directory.path(), machine.clone()).await;
+    guest.vm.add_bitmap("root", "since", Notes::InTheImage).await.unwrap();
+    guest.run("dd if=/dev/urandom of=/dev/vda bs=64k count=1 seek=9 2>/dev/null; sync").await;
+    let round = async |guest: &mut Guest, number: usize, pulled: Pulled| {
+        let (listen, scratch) = (at(&format!("{number}.sock")), at(&format!("scratch-{number}")));
+        let address = Address::Unix(listen.clone());
+        let pull = guest.vm.pull_backup("root", &scratch, &address, "changed", Some("since"));
+        let pull = pull.await.unwrap();
+        // Meanwhile the guest goes on: not part of it.
+        guest.run("dd if=/dev/urandom of=/dev/vda bs=64k count=1 seek=30 2>/dev/null; sync").await;
+        let changed = changed(listen.to_str().unwrap(), "since");
+        pull.finish(pulled).await.unwrap();
+        changed
+    };
+    assert_eq!(round(&mut guest, 0, Pulled::GivenUp).await, 64 << 10);
+    assert_eq!(guest.vm.changed_bytes("root", "since").await.unwrap(), 128 << 10, "nothing is forgotten");
+    assert_eq!(round(&mut guest, 1, Pulled::Whole).await, 128 << 10);
+    assert_eq!(
+        guest.vm.changed_bytes("root", "since").await.unwrap(),
+        64 << 10,
+        "what was written meanwhile"
+    );
+    guest.quit().await;
+    let guest = Guest::paused(directory.path(), machine).await;
+    assert_eq!(guest.vm.changed_bytes("root", "since").await.unwrap(), 64 << 10, "kept in the image");
     guest.quit().await;
 }

@@ -5,8 +5,10 @@ use qemu::{
     config::{DirectKernel, Disk, Image},
     start,
 };
+use qmp::commands::QueryStatus;
 use std::{
     fs,
+    future::Future,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -26,7 +28,7 @@ pub(crate) const MACHINE: &str = "pc-q35-7.2";
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// The demo guest's kernel and RAM disk.
-fn demo(name: &str) -> PathBuf {
+pub(crate) fn demo(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/demo").join(name)
 }
 
@@ -111,7 +113,12 @@ impl Guest {
 
     /// Starts Linux with a shell and the drivers of virtio.
     pub(crate) async fn linux(directory: &Path, config: Config) -> Self {
-        let mut guest = Self::start(directory, Self::with_linux(config)).await;
+        Self::linux_of(directory, Self::with_linux(config)).await
+    }
+
+    /// The same for a machine that starts Linux in its own way.
+    pub(crate) async fn linux_of(directory: &Path, config: Config) -> Self {
+        let mut guest = Self::start(directory, config).await;
         guest.until("# ").await;
         // A loop edits no lines, shows no prompt and echoes nothing.
         guest.type_in("stty -echo; echo rea\"\"dy; while IFS= read -r l; do eval \"$l\"; done\n").await;
@@ -159,6 +166,26 @@ impl Guest {
             let log = || fs::read_to_string(&self.vm.record().qemu_log).unwrap_or_default();
             assert_ne!(count, 0, "the console closed after {:?}: {}", self.seen, log());
             self.seen.push_str(&String::from_utf8_lossy(&chunk[..count]));
+        }
+    }
+
+    /// Ends supervision, and the connection with it.
+    pub(crate) async fn unsupervised(&mut self) {
+        self.tasks.abort_all();
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// Goes on with another manager.
+    pub(crate) fn supervised(&mut self, vm: Vm, supervisor: impl Future<Output = Exit> + Send + 'static) {
+        self.vm = vm;
+        self.tasks.spawn(supervisor);
+    }
+
+    /// Waits until the machine answers again after its connection broke: the old one answers nothing.
+    pub(crate) async fn answers(&self) {
+        let mut status = self.vm.watch();
+        while self.vm.qmp().call(&QueryStatus {}).await.is_err() {
+            tokio::time::timeout(LONG, status.changed()).await.unwrap().unwrap();
         }
     }
 

@@ -5,8 +5,12 @@
     reason = "a test program: helpers beside the tests fail and report alike"
 )]
 
+mod agent;
+#[path = "../../../qmp/tests/support/agent_guest.rs"]
+mod agent_guest;
 mod backup;
 mod block;
+mod cut;
 mod guest;
 mod migration;
 #[path = "../../../qmp/tests/support/observed.rs"]

@@ -4,9 +4,15 @@ use crate::guest::{Guest, LONG, config, missing};
 use qemu::{
     Config,
     config::{Address, Disk, Image, Tls, TlsRole},
-    vm::{MigrationOptions, MigrationTls, OperationError},
+    vm::{MigrateError, MigrationOptions, MigrationTls, OperationError, Route, Whereabouts},
 };
-use std::{fs, path::Path, time::Duration};
+use qmp::commands::{MigrationStatus, QueryMigrate, RunState};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::{sync::watch, task::JoinSet};
 
 const COUNT: &str =
     "(i=0; while :; do i=$((i+1)); echo $i >/run/new; mv /run/new /run/count; sleep 0.02; done) & true";
@@ -27,13 +33,13 @@ async fn counting(directory: &Path) -> (Guest, Config) {
     (guest, Guest::with_linux(config))
 }
 
-async fn goes_on(directory: &Path, via: Address, options: MigrationOptions) {
+async fn goes_on(directory: &Path, via: impl Into<Route>, options: MigrationOptions) {
     let (mut source, config) = counting(directory).await;
     let before = counted(&mut source).await;
     let mut destination = Guest::incoming(&directory.join("destination"), config).await;
-    let moved = source.vm.migrate_to(&destination.vm, &via, &options).await.unwrap();
+    let moved = source.vm.migrate_to(&destination.vm, via, &options).await.unwrap();
     assert!(moved.bytes > 0 && moved.total >= moved.downtime, "{moved:?}");
-    assert_eq!(source.vm.status().run_state, qmp::commands::RunState::Postmigrate);
+    assert_eq!(source.vm.status().run_state, RunState::Postmigrate);
     source.quit().await;
     let after = counted(&mut destination).await;
     assert!(after >= before, "{before} then {after}");
@@ -57,7 +63,7 @@ fn missing_or(test: &str) -> Option<tempfile::TempDir> {
 async fn a_guest_goes_on_over_a_unix_socket() {
     let Some(directory) = missing_or("a_guest_goes_on_over_a_unix_socket") else { return };
     let via = Address::Unix(directory.path().join("migration.sock"));
-    goes_on(directory.path(), via, MigrationOptions::default()).await;
+    goes_on(directory.path(), &via, MigrationOptions::default()).await;
 }
 
 #[tokio::test]
@@ -66,7 +72,7 @@ async fn a_guest_goes_on_over_several_tcp_connections() {
     // Free a moment ago, and asked for by nobody else in particular.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let options = MigrationOptions { channels: Some(3), ..MigrationOptions::default() };
-    goes_on(directory.path(), Address::Tcp("127.0.0.1".into(), port), options).await;
+    goes_on(directory.path(), &Address::Tcp("127.0.0.1".into(), port), options).await;
 }
 
 #[tokio::test]
@@ -91,6 +97,32 @@ async fn a_guest_is_saved_to_a_file_and_goes_on_from_there() {
     let half = Guest::incoming(&directory.path().join("destination"), config).await;
     let refused = tokio::time::timeout(LONG, half.vm.restore(&state)).await.unwrap();
     assert!(refused.is_err());
+}
+
+/// Where a file is synced in no time, the writer of the state is done before QEMU has told of its end.
+#[tokio::test]
+async fn a_state_that_is_written_faster_than_it_is_reported_is_kept() {
+    let test = "a_state_that_is_written_faster_than_it_is_reported_is_kept";
+    if missing(test, false) {
+        return;
+    }
+    let Ok(memory) = tempfile::tempdir_in("/dev/shm") else {
+        println!("not run: {test}: /dev/shm");
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let guest = Guest::paused(directory.path(), config()).await;
+    for round in 0..3 {
+        let state = memory.path().join(round.to_string());
+        guest.vm.save(&state).await.unwrap();
+        assert!(fs::metadata(&state).unwrap().len() > 1 << 16);
+        guest.vm.resume().await.unwrap();
+    }
+    // A place that is taken is known before the guest is stopped.
+    let taken = guest.vm.save(&memory.path().join("0")).await.unwrap_err();
+    assert!(matches!(taken, OperationError::Host { .. }), "{taken:?}");
+    assert_eq!(guest.vm.status().run_state, RunState::Running);
+    guest.quit().await;
 }
 
 #[tokio::test]
@@ -140,17 +172,210 @@ async fn a_migration_whose_other_end_is_silent_is_broken_and_the_guest_goes_on()
 }
 
 #[tokio::test]
+async fn a_guest_goes_on_over_a_handed_over_connection() {
+    let Some(directory) = missing_or("a_guest_goes_on_over_a_handed_over_connection") else { return };
+    let (source, destination) = std::os::unix::net::UnixStream::pair().unwrap();
+    let via = Route::Connected { source: source.into(), destination: destination.into() };
+    goes_on(directory.path(), via, MigrationOptions::default()).await;
+}
+
+/// Whether guests can run before their memory is there; says so if not.
+fn no_postcopy(test: &str) -> bool {
+    let allowed = fs::read_to_string("/proc/sys/vm/unprivileged_userfaultfd").unwrap_or_default();
+    let missing = !rustix::process::getuid().is_root() && allowed.trim() != "1";
+    if missing {
+        println!("not run: {test}: userfaultfd (root, or vm.unprivileged_userfaultfd=1)");
+    }
+    missing
+}
+
+async fn migration_status(guest: &Guest) -> Option<MigrationStatus> {
+    guest.vm.qmp().call(&QueryMigrate {}).await.unwrap().status
+}
+
+/// A migration whose second half takes seconds.
+fn slow_postcopy() -> MigrationOptions {
+    MigrationOptions { postcopy: true, postcopy_bandwidth: Some(8 << 20), ..MigrationOptions::default() }
+}
+
+#[tokio::test]
 async fn a_guest_goes_on_before_its_memory_is_there() {
     let test = "a_guest_goes_on_before_its_memory_is_there";
     let Some(directory) = missing_or(test) else { return };
-    let allowed = fs::read_to_string("/proc/sys/vm/unprivileged_userfaultfd").unwrap_or_default();
-    if !rustix::process::getuid().is_root() && allowed.trim() != "1" {
-        println!("not run: {test}: userfaultfd (root, or vm.unprivileged_userfaultfd=1)");
+    if no_postcopy(test) {
         return;
     }
+    let (mut source, config) = counting(directory.path()).await;
+    let before = counted(&mut source).await;
+    let mut destination = Guest::incoming(&directory.path().join("destination"), config).await;
     let via = Address::Unix(directory.path().join("migration.sock"));
-    let options = MigrationOptions { postcopy: true, ..MigrationOptions::default() };
-    goes_on(directory.path(), via, options).await;
+    let there = destination.vm.clone();
+    let options = slow_postcopy();
+    let moving = source.vm.migrate_to(&there, &via, &options);
+    let looking = async {
+        let mut status = there.watch();
+        let running = status.wait_for(|status| status.run_state == RunState::Running);
+        tokio::time::timeout(LONG, running).await.unwrap().unwrap();
+        let first = counted(&mut destination).await;
+        destination.run_until(&format!("[ $(cat /run/count) -gt {} ]", first + 5)).await;
+        (first, migration_status(&source).await)
+    };
+    let (moved, (first, status)) = tokio::join!(moving, looking);
+    moved.unwrap();
+    assert_eq!(status, Some(MigrationStatus::PostcopyActive), "the guest counts while its memory is moved");
+    assert!(first >= before, "{before} then {first}");
+    source.quit().await;
+    assert_eq!(destination.run("head -c 7 /dev/vda").await, "written");
+    destination.quit().await;
+}
+
+/// What stands between two processes does with what the source sends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Relay {
+    Forwards,
+    /// It is read and goes nowhere.
+    Swallows,
+    Breaks,
+}
+
+/// Relays one connection.
+fn relay(from: &Path, to: PathBuf) -> (watch::Sender<Relay>, JoinSet<()>) {
+    let listener = tokio::net::UnixListener::bind(from).unwrap();
+    let (mode, mut modes) = watch::channel(Relay::Forwards);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let (mut source, _) = listener.accept().await.unwrap();
+        let mut destination = tokio::net::UnixStream::connect(to).await.unwrap();
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut source, &mut destination) => return,
+            mode = modes.wait_for(|mode| *mode != Relay::Forwards) => {
+                if mode.is_ok_and(|mode| *mode == Relay::Breaks) {
+                    return;
+                }
+            }
+        }
+        // The destination's end stays open: it hears nothing more.
+        let _ = tokio::io::copy(&mut source, &mut tokio::io::sink()).await;
+        std::future::pending::<()>().await;
+    });
+    (mode, tasks)
+}
+
+#[tokio::test]
+async fn a_guest_whose_memory_is_on_both_sides_is_recovered() {
+    let test = "a_guest_whose_memory_is_on_both_sides_is_recovered";
+    let Some(directory) = missing_or(test) else { return };
+    if no_postcopy(test) {
+        return;
+    }
+    let at = |name: &str| directory.path().join(name);
+    let (mut source, config) = counting(directory.path()).await;
+    let before = counted(&mut source).await;
+    let mut destination = Guest::incoming(&at("destination"), config).await;
+    let (mode, _relay) = relay(&at("relay.sock"), at("listen.sock"));
+    let via = Route::Forwarded {
+        listen: Address::Unix(at("listen.sock")),
+        connect: Address::Unix(at("relay.sock")),
+    };
+    let options = slow_postcopy();
+    let breaking = async {
+        let mut status = destination.vm.watch();
+        let running = status.wait_for(|status| status.run_state == RunState::Running);
+        tokio::time::timeout(LONG, running).await.unwrap().unwrap();
+        mode.send_replace(Relay::Breaks);
+    };
+    let (moved, ()) = tokio::join!(source.vm.migrate_to(&destination.vm, via, &options), breaking);
+    let broken = moved.unwrap_err();
+    assert_eq!(broken.guest, Whereabouts::Both, "{broken:?}");
+    let via = Address::Unix(at("second.sock"));
+    source.vm.recover_migration(&destination.vm, &via).await.unwrap();
+    assert_eq!(source.vm.status().run_state, RunState::Postmigrate);
+    source.quit().await;
+    let after = counted(&mut destination).await;
+    assert!(after >= before, "{before} then {after}");
+    destination.run_until(&format!("[ $(cat /run/count) -gt {after} ]")).await;
+    destination.quit().await;
+}
+
+fn signal(guest: &Guest, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(guest.vm.record().pid.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// Migrates through a relay that swallows what comes after the beginning, until the source has sent all; then `meanwhile`.
+async fn swallowed(
+    directory: &Path,
+    source: &Guest,
+    destination: &Guest,
+    options: &MigrationOptions,
+    meanwhile: impl FnOnce(&Guest),
+) -> MigrateError {
+    let at = |name: &str| directory.join(name);
+    let (mode, _relay) = relay(&at("relay.sock"), at("listen.sock"));
+    let via = Route::Forwarded {
+        listen: Address::Unix(at("listen.sock")),
+        connect: Address::Unix(at("relay.sock")),
+    };
+    let mut stands = source.vm.qmp().subscribe(qmp::Filter::Names(&["MIGRATION"]), 64);
+    let watching = async {
+        while source.vm.migration().await.unwrap().is_none() {}
+        mode.send_replace(Relay::Swallows);
+        while stands.next().await.unwrap().data["status"] != "completed" {}
+        meanwhile(destination);
+    };
+    let (moved, ()) = tokio::join!(source.vm.migrate_to(&destination.vm, via, options), watching);
+    moved.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_guest_whose_destination_dies_goes_on_where_it_was() {
+    let test = "a_guest_whose_destination_dies_goes_on_where_it_was";
+    let Some(directory) = missing_or(test) else { return };
+    let (mut source, config) = counting(directory.path()).await;
+    let via = Address::Unix(directory.path().join("migration.sock"));
+    let kill = |guest: &Guest| signal(guest, rustix::process::Signal::KILL);
+    // While memory is sent.
+    let destination = Guest::incoming(&directory.path().join("destination"), config.clone()).await;
+    let slow = MigrationOptions { bandwidth: Some(1 << 20), ..MigrationOptions::default() };
+    let killing = async {
+        while source.vm.migration().await.unwrap().is_none() {}
+        kill(&destination);
+    };
+    let (moved, ()) = tokio::join!(source.vm.migrate_to(&destination.vm, &via, &slow), killing);
+    let error = moved.unwrap_err();
+    assert_eq!(error.guest, Whereabouts::Source, "{error:?}");
+    let before = counted(&mut source).await;
+    source.run_until(&format!("[ $(cat /run/count) -gt {before} ]")).await;
+    // After the source has sent all and stands.
+    drop(destination);
+    let destination = Guest::incoming(&directory.path().join("destination"), config).await;
+    // Far more than it takes: what was sent in between is not missed later.
+    let options = MigrationOptions { bandwidth: Some(64 << 20), ..MigrationOptions::default() };
+    let error = swallowed(directory.path(), &source, &destination, &options, kill).await;
+    assert_eq!(error.guest, Whereabouts::Source, "{error:?}");
+    assert_eq!(source.vm.status().run_state, RunState::Running);
+    let before = counted(&mut source).await;
+    source.run_until(&format!("[ $(cat /run/count) -gt {before} ]")).await;
+    source.run("printf further >/dev/vda; sync").await;
+    source.quit().await;
+}
+
+#[tokio::test]
+async fn a_guest_whose_destination_is_silent_stands_until_that_is_proved_to_be_gone() {
+    let test = "a_guest_whose_destination_is_silent_stands_until_that_is_proved_to_be_gone";
+    let Some(directory) = missing_or(test) else { return };
+    let (mut source, config) = counting(directory.path()).await;
+    let destination = Guest::incoming(&directory.path().join("destination"), config).await;
+    let patience = Some(Duration::from_millis(300));
+    let options = MigrationOptions { bandwidth: Some(64 << 20), patience, ..MigrationOptions::default() };
+    let stop = |guest: &Guest| signal(guest, rustix::process::Signal::STOP);
+    let error = swallowed(directory.path(), &source, &destination, &options, stop).await;
+    assert_eq!(error.guest, Whereabouts::Unknown, "{error:?}");
+    assert_eq!(source.vm.status().run_state, RunState::Postmigrate);
+    destination.vm.kill().await.unwrap();
+    source.vm.resume().await.unwrap();
+    source.run("printf further >/dev/vda; sync").await;
+    source.quit().await;
 }
 
 /// An authority, and a server and a client that it vouches for.

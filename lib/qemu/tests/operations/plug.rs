@@ -36,7 +36,7 @@ async fn disks_and_network_cards_come_and_go_as_the_guest_sees() {
         assert!(guest.vm.stats().await.unwrap().disks["data"].rd_operations > 0);
         // The same id again: refused, and the first one is whole.
         let again = guest.vm.plug_disk(&disk).await.unwrap_err();
-        assert!(matches!(again, OperationError::Qmp { .. }), "{again:?}");
+        assert!(matches!(again, OperationError::Config(_)), "{again:?}");
         guest.run("dd if=/dev/vda of=/dev/null bs=64k skip=8 count=4 2>/dev/null").await;
         guest.vm.unplug_disk("data", LONG).await.unwrap();
         guest.run_until("[ ! -e /dev/vda ]").await;

@@ -90,7 +90,7 @@ async fn overlays_are_taken_together_and_merged_both_ways() {
     let mut job = guest.vm.commit_disk("a").await.unwrap();
     job.ready().await.unwrap();
     assert!(job.progress().await.unwrap().is_some());
-    job.cancel().await.unwrap();
+    job.abandon().await.unwrap();
     assert!(guest.vm.active_node("a").await.unwrap().starts_with("a-s"));
     guest.quit().await;
 }

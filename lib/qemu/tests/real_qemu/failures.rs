@@ -52,3 +52,18 @@ async fn a_lock_that_is_held_for_a_moment_is_no_other_qemu() {
     let error = starts.await.map(drop).unwrap_err();
     assert_eq!(error.to_string(), "QEMU ended at start (exit status 3): no luck today");
 }
+
+/// A runtime that cannot watch a descriptor stands for every reason why the process, started already, cannot be held.
+#[test]
+fn a_process_that_cannot_be_watched_is_ended() {
+    let directory = scratch();
+    let place = directory.path().to_owned();
+    let refused = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let binary = program(&place, "exec sleep 1000");
+        runtime.block_on(start(StartSpec { binary, ..spec(&place, config()) })).map(drop)
+    });
+    assert!(refused.join().is_err(), "it panics: there is no reactor");
+    let lock = fs::File::open(directory.path().join("run/lock")).unwrap();
+    assert!(lock.try_lock().is_ok(), "the process lives");
+}

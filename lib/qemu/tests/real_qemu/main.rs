@@ -556,6 +556,35 @@ async fn a_machine_whose_record_was_never_written_is_found_by_its_uuid() {
     assert_eq!(vm.kill().await.unwrap(), Exit::Signal(9));
 }
 
+/// As while a machine migrates within a host.
+#[tokio::test]
+async fn of_two_processes_of_one_identity_each_is_found_by_its_directory() {
+    if qemu_missing("of_two_processes_of_one_identity_each_is_found_by_its_directory") {
+        return;
+    }
+    let (directories, machine) = ([scratch(), scratch()], config());
+    let mut written = Vec::new();
+    for directory in &directories {
+        let (vm, _tasks) = started(spec(directory.path(), machine.clone())).await;
+        written.push(vm.record().clone());
+    }
+    for (directory, written) in directories.iter().zip(&written) {
+        let run = directory.path().join("run");
+        assert_eq!(qemu::Record::find(machine.uuid, &run).unwrap().as_ref(), Some(written));
+    }
+    // A record that was put into another directory proves nothing there.
+    let strange = qemu::Record { qmp_socket: written[1].qmp_socket.clone(), ..written[0].clone() };
+    let adopted = adopt(strange, LONG, Supervision::default()).await.unwrap();
+    assert!(matches!(&adopted, Adoption::Gone(why) if why.contains("directory")), "{adopted:?}");
+    for written in written {
+        let Adoption::Adopted(vm, _supervisor) = adopt(written, LONG, Supervision::default()).await.unwrap()
+        else {
+            panic!("not adopted");
+        };
+        vm.kill().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_start_that_is_dropped_at_any_moment_leaves_no_process() {
     if qemu_missing("a_start_that_is_dropped_at_any_moment_leaves_no_process") {

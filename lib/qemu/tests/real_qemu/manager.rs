@@ -5,7 +5,14 @@ use qemu::{
     Ladder, Rung,
     manager::{Manager, ManagerError, State},
 };
-use std::sync::{Arc, Mutex};
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+};
 
 fn manager() -> (Manager, Arc<Mutex<JoinSet<Exit>>>) {
     let tasks = Arc::new(Mutex::new(JoinSet::new()));
@@ -76,5 +83,111 @@ async fn machines_live_their_lives_and_a_silent_one_delays_none() {
     manager.start(two).await.unwrap();
     assert_eq!(manager.state(two).unwrap(), State::Running);
     manager.destroy(two).await.unwrap();
+    assert!(manager.states().is_empty());
+}
+
+/// Polls a future so often and then drops it; its outcome if it was done by then.
+async fn polled<F: Future>(times: usize, future: F) -> Option<F::Output> {
+    let mut future = Box::pin(future);
+    let mut left = times;
+    std::future::poll_fn(move |context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// The processes of this identity.
+fn processes(id: Uuid) -> usize {
+    let wanted = id.to_string();
+    let cmdlines = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path().join("cmdline"));
+    let of_it = |path: &PathBuf| {
+        let text = fs::read(path).unwrap_or_default();
+        text.split(|byte| *byte == 0).any(|word| word == wanted.as_bytes())
+    };
+    cmdlines.filter(of_it).count()
+}
+
+#[tokio::test]
+async fn a_start_that_is_dropped_anywhere_leaves_no_process_and_can_be_repeated() {
+    let test = "a_start_that_is_dropped_anywhere_leaves_no_process_and_can_be_repeated";
+    if qemu_missing(test) {
+        return;
+    }
+    let (manager, _tasks) = manager();
+    let directory = scratch();
+    let (place, config) = (directory.path().to_owned(), config());
+    let id = config.uuid;
+    manager.create(id, move || spec(&place, config.clone())).unwrap();
+    let mut times = 0;
+    loop {
+        let done = polled(times, manager.start(id)).await;
+        match done {
+            None => assert_eq!(manager.state(id).unwrap(), State::Stopped, "dropped at poll {times}"),
+            Some(started) => {
+                started.unwrap_or_else(|error| panic!("after {times} polls: {error:?}"));
+                break;
+            }
+        }
+        times += 1;
+    }
+    assert!(times > 2, "{times}");
+    assert_eq!(processes(id), 1);
+    manager.destroy(id).await.unwrap();
+    assert_eq!(processes(id), 0);
+}
+
+#[tokio::test]
+async fn a_start_that_is_dropped_before_its_guest_runs_can_be_repeated() {
+    let test = "a_start_that_is_dropped_before_its_guest_runs_can_be_repeated";
+    if qemu_missing(test) {
+        return;
+    }
+    let tasks = Arc::new(Mutex::new(JoinSet::new()));
+    let supervised = Arc::new(AtomicBool::new(false));
+    let (spawner, seen) = (tasks.clone(), supervised.clone());
+    let manager = Manager::new(Box::new(move |supervisor| {
+        seen.store(true, Ordering::Relaxed);
+        spawner.lock().unwrap().spawn(supervisor);
+    }));
+    let directory = scratch();
+    let (place, config) = (directory.path().to_owned(), config());
+    let id = config.uuid;
+    manager.create(id, move || spec(&place, config.clone())).unwrap();
+    let mut starting = Box::pin(manager.start(id));
+    std::future::poll_fn(|context| {
+        assert!(starting.as_mut().poll(context).is_pending(), "QEMU has to be told first");
+        if supervised.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    drop(starting);
+    assert_eq!(manager.state(id).unwrap(), State::Stopped);
+    manager.start_paused(id).await.unwrap();
+    assert_eq!((manager.state(id).unwrap(), processes(id)), (State::Paused, 1));
+    manager.destroy(id).await.unwrap();
+    assert_eq!(processes(id), 0);
+}
+
+#[tokio::test]
+async fn a_start_that_waits_behind_a_destroy_starts_nothing() {
+    let test = "a_start_that_waits_behind_a_destroy_starts_nothing";
+    if qemu_missing(test) {
+        return;
+    }
+    let (manager, _tasks) = manager();
+    let directory = scratch();
+    let (place, config) = (directory.path().to_owned(), config());
+    let id = config.uuid;
+    manager.create(id, move || spec(&place, config.clone())).unwrap();
+    // Three in turn: the first is starting, the second ends it, the third waits.
+    let (first, destroyed, third) = tokio::join!(manager.start(id), manager.destroy(id), manager.start(id));
+    destroyed.unwrap();
+    assert!(first.is_err(), "ended while it was starting");
+    assert!(matches!(third, Err(ManagerError::NoMachine(_))), "{third:?}");
+    assert_eq!(processes(id), 0);
     assert!(manager.states().is_empty());
 }

@@ -57,6 +57,11 @@ impl Facts {
         Self { while_frozen: WhileFrozen::Taken, ..self }
     }
 
+    /// Whether it freezes or thaws: the only ones that wait for all file systems and are taken while those are frozen.
+    pub(super) fn is_guarded(&self) -> bool {
+        (self.pace, self.while_frozen) == (Pace::Freeze, WhileFrozen::Taken)
+    }
+
     /// The facts of a command that is not in the table, such as one of a vendor or of a newer agent.
     #[must_use]
     pub const fn unlisted(name: &'static str) -> Self {

@@ -10,6 +10,7 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 use tokio::task::JoinSet;
 
@@ -146,7 +147,7 @@ async fn real_answers_lose_nothing_in_their_typed_form() {
         }
         println!("agent {}: {answered} queries answered", running.release);
         assert!(answered >= 10, "{answered}");
-        let refused = running.agent.call(&FsfreezeFreeze {}).await.unwrap_err();
+        let refused = running.agent.freeze(None, Duration::from_secs(60)).await.unwrap_err();
         assert!(matches!(refused, AgentError::Refused { .. }), "{refused}");
     }
 }

@@ -1,8 +1,8 @@
 //! The future that owns the channel, and what is frozen.
 
 use super::{
-    Options, Patience, Shared,
-    commands::{Command as _, Facts, FsfreezeThaw, WhileFrozen},
+    Leftovers, Options, Patience, Shared,
+    commands::{Command as _, Facts, FsfreezeStatus, FsfreezeThaw, WhileFrozen},
     session::{Output, Session, Stage},
 };
 use crate::{
@@ -30,9 +30,24 @@ pub(super) type Reply = oneshot::Sender<Result<Value, Failure>>;
 
 #[derive(Debug)]
 pub(super) enum Input {
-    Call { id: CallId, facts: &'static Facts, arguments: Map<String, Value>, reply: Reply },
-    Freeze { id: CallId, facts: &'static Facts, arguments: Map<String, Value>, limit: Duration, reply: Reply },
-    Thaw { reply: Option<Reply> },
+    Call {
+        id: CallId,
+        facts: &'static Facts,
+        arguments: Map<String, Value>,
+        reply: Reply,
+    },
+    Freeze {
+        id: CallId,
+        facts: &'static Facts,
+        arguments: Map<String, Value>,
+        limit: Duration,
+        reply: Reply,
+    },
+    /// By the owner of a freeze, which is named by its call.
+    Thaw {
+        freeze: CallId,
+        reply: Option<Reply>,
+    },
     Abandon(CallId),
 }
 
@@ -63,6 +78,10 @@ where
             session: Session::new(options.limits, RandomState::new().build_hasher().finish()),
             pending: HashMap::new(),
             freeze: Freeze::Thawed,
+            leftovers: match options.leftovers {
+                Leftovers::Leave => Looking::No,
+                Leftovers::Thaw => Looking::Wanted,
+            },
             timer: Timer::default(),
             limit: None,
             patience: options.patience,
@@ -86,6 +105,7 @@ struct Driver {
     session: Session,
     pending: HashMap<CallId, Reply>,
     freeze: Freeze,
+    leftovers: Looking,
     timer: Timer,
     /// When a freeze has lasted long enough, or a thaw is tried again.
     limit: Option<Pin<Box<Sleep>>>,
@@ -100,12 +120,21 @@ enum Freeze {
         call: CallId,
         limit: Duration,
     },
-    Frozen,
+    /// By this owner; `None` once the freeze is over for him: what remains is to thaw.
+    Frozen(Option<CallId>),
     /// Thawing was asked for, and is until it is done.
     Thawing {
         call: CallId,
-        waiting: Vec<Reply>,
+        /// The owner who waits for it; nobody when it is not his doing.
+        waiting: Option<Reply>,
     },
+}
+
+/// Whether an earlier connection has left something frozen.
+enum Looking {
+    No,
+    Wanted,
+    Asked(CallId),
 }
 
 /// Of the session's present stage.
@@ -124,6 +153,7 @@ impl Driver {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let mut chunk = vec![0; READ_BYTES];
         let mut wanted = true;
+        self.look();
         while wanted || !matches!(self.freeze, Freeze::Thawed) {
             self.set_timer();
             // Cancel safety: a read or write that lost the race has moved no byte; `recv` keeps its message; timers are kept.
@@ -152,10 +182,7 @@ impl Driver {
                     self.timer.sleep = None;
                     self.session.expired();
                 }
-                () = due(&mut self.limit) => {
-                    self.limit = None;
-                    self.thaw(None);
-                }
+                () = due(&mut self.limit) => self.thaw(None),
             }
             self.deliver();
         }
@@ -178,7 +205,8 @@ impl Driver {
     fn take(&mut self, input: Input) {
         match input {
             Input::Call { id, facts, arguments, reply } => {
-                if facts.while_frozen == WhileFrozen::Refused && !matches!(self.freeze, Freeze::Thawed) {
+                let refused = facts.while_frozen == WhileFrozen::Refused || facts.is_guarded();
+                if refused && !matches!(self.freeze, Freeze::Thawed) {
                     // A caller that has left meanwhile needs no reason.
                     let _ = reply.send(Err(Failure::Frozen));
                     return;
@@ -195,34 +223,61 @@ impl Driver {
                 self.pending.insert(id, reply);
                 self.session.submit(id, facts, &arguments);
             }
-            Input::Thaw { reply } => self.thaw(reply),
+            Input::Thaw { freeze, reply } => match self.freeze {
+                Freeze::Frozen(Some(owner)) if owner == freeze => self.thaw(reply),
+                // The limit has passed: what is frozen now is no business of his, or only still to be thawed.
+                _ => {
+                    if let Some(reply) = reply {
+                        let _ = reply.send(Err(Failure::NotFrozen));
+                    }
+                }
+            },
             Input::Abandon(id) => {
                 self.pending.remove(&id);
                 self.session.abandon(id);
-                if matches!(self.freeze, Freeze::Freezing { call, .. } if call == id) {
-                    self.thaw(None);
+                // The answer of a freeze may have been on its way to the caller that has left.
+                match self.freeze {
+                    Freeze::Freezing { call, .. } if call == id => self.thaw(None),
+                    Freeze::Frozen(Some(owner)) if owner == id => self.thaw(None),
+                    _ => {}
                 }
             }
         }
     }
 
-    /// Thaws, unless nothing is frozen. What is not known to be thawed is tried again.
-    fn thaw(&mut self, reply: Option<Reply>) {
+    /// Thaws what is frozen or may be. What is not known to be thawed is tried again.
+    fn thaw(&mut self, waiting: Option<Reply>) {
         self.limit = None;
-        match &mut self.freeze {
-            Freeze::Thawed => {
-                if let Some(reply) = reply {
-                    let _ = reply.send(Err(Failure::NotFrozen));
-                }
-            }
-            // Asked for by the limit, or by somebody before; whoever comes now learns that it was not his doing.
-            Freeze::Thawing { waiting, .. } => waiting.extend(reply),
-            Freeze::Freezing { .. } | Freeze::Frozen => {
-                let call = self.shared.new_id();
-                self.freeze = Freeze::Thawing { call, waiting: reply.into_iter().collect() };
-                self.session.submit(call, FsfreezeThaw::FACTS, &Map::new());
-            }
+        let call = self.shared.new_id();
+        self.freeze = Freeze::Thawing { call, waiting };
+        self.session.submit(call, FsfreezeThaw::FACTS, &Map::new());
+    }
+
+    /// Asks whether an earlier connection has left something frozen.
+    fn look(&mut self) {
+        if matches!((&self.leftovers, &self.freeze), (Looking::Wanted, Freeze::Thawed)) {
+            let call = self.shared.new_id();
+            self.leftovers = Looking::Asked(call);
+            self.session.submit(call, FsfreezeStatus::FACTS, &Map::new());
         }
+    }
+
+    fn looked(&mut self, outcome: Result<Value, Failure>) {
+        self.leftovers = match outcome {
+            // No agent yet: asked again when one has answered something.
+            Err(Failure::Absent | Failure::Late | Failure::Garbled(_)) => Looking::Wanted,
+            Ok(state) if state.as_str() == Some("frozen") => match self.freeze {
+                Freeze::Thawed => {
+                    self.thaw(None);
+                    Looking::No
+                }
+                // A freeze of ours was asked for meanwhile; the agent is about to refuse it.
+                Freeze::Freezing { .. } | Freeze::Frozen(_) | Freeze::Thawing { .. } => Looking::Wanted,
+            },
+            Ok(_) => Looking::No,
+            // An agent that freezes nothing.
+            Err(Failure::Refused(_) | Failure::Frozen | Failure::NotFrozen) => Looking::No,
+        };
     }
 
     fn deliver(&mut self) {
@@ -239,8 +294,13 @@ impl Driver {
                     self.frozen(id, limit, outcome);
                 }
                 Freeze::Thawing { call, .. } if *call == id => self.thawed(outcome),
+                _ if matches!(self.leftovers, Looking::Asked(call) if call == id) => self.looked(outcome),
                 _ => {
+                    let answered = outcome.is_ok();
                     self.answer(id, outcome);
+                    if answered {
+                        self.look();
+                    }
                 }
             }
         }
@@ -250,20 +310,18 @@ impl Driver {
 
     fn frozen(&mut self, id: CallId, limit: Duration, outcome: Result<Value, Failure>) {
         // An agent that could not freeze all has thawed what it had frozen; a command that was not sent froze nothing.
-        self.freeze = match &outcome {
-            Err(Failure::Refused(_) | Failure::Absent | Failure::Frozen | Failure::NotFrozen) => {
-                Freeze::Thawed
-            }
-            Ok(_) | Err(Failure::Late | Failure::Garbled(_)) => Freeze::Frozen,
-        };
+        let maybe = !matches!(
+            &outcome,
+            Err(Failure::Refused(_) | Failure::Absent | Failure::Frozen | Failure::NotFrozen)
+        );
         let known = outcome.is_ok();
         let taken = self.answer(id, outcome);
-        if matches!(self.freeze, Freeze::Frozen) {
-            if known && taken {
-                self.limit = Some(Box::pin(tokio::time::sleep(limit)));
-            } else {
-                self.thaw(None);
-            }
+        self.freeze = Freeze::Thawed;
+        if known && taken {
+            self.freeze = Freeze::Frozen(Some(id));
+            self.limit = Some(Box::pin(tokio::time::sleep(limit)));
+        } else if maybe {
+            self.thaw(None);
         }
     }
 
@@ -271,20 +329,13 @@ impl Driver {
         let Freeze::Thawing { waiting, .. } = std::mem::replace(&mut self.freeze, Freeze::Thawed) else {
             return;
         };
-        let mut waiting = waiting.into_iter();
-        match outcome {
-            Ok(count) => {
-                for reply in waiting {
-                    let _ = reply.send(Ok(count.clone()));
-                }
-            }
-            Err(failure) => {
-                if let Some(first) = waiting.next() {
-                    let _ = first.send(Err(failure));
-                }
-                self.freeze = Freeze::Frozen;
-                self.limit = Some(Box::pin(tokio::time::sleep(THAW_AGAIN)));
-            }
+        if outcome.is_err() {
+            self.freeze = Freeze::Frozen(None);
+            self.limit = Some(Box::pin(tokio::time::sleep(THAW_AGAIN)));
+        }
+        if let Some(reply) = waiting {
+            // An owner that has left meanwhile needs no count.
+            let _ = reply.send(outcome);
         }
     }
 

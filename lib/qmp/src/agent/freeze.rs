@@ -5,7 +5,7 @@ use super::{
     commands::{Command, FreezeStatus, FsfreezeFreeze, FsfreezeFreezeList, FsfreezeStatus, FsfreezeThaw},
     driver::Input,
 };
-use crate::wire::Object as _;
+use crate::{session::CallId, wire::Object as _};
 use serde_json::Map;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Frozen {
     agent: Agent,
+    /// The call that froze: it tells this freeze from others.
+    freeze: CallId,
     count: u64,
     held: bool,
 }
@@ -32,7 +34,9 @@ impl Frozen {
     /// goes on being tried.
     pub async fn thaw(mut self) -> Result<u64, AgentError> {
         self.held = false;
-        let count = self.agent.ask(FsfreezeThaw::FACTS, None, |reply| Input::Thaw { reply: Some(reply) });
+        let freeze = self.freeze;
+        let count =
+            self.agent.ask(FsfreezeThaw::FACTS, None, |reply| Input::Thaw { freeze, reply: Some(reply) });
         Ok(count.await?.as_u64().unwrap_or_default())
     }
 }
@@ -40,8 +44,8 @@ impl Frozen {
 impl Drop for Frozen {
     fn drop(&mut self) {
         if self.held {
-            // With the connection the channel is gone; the guest is then thawed by whoever connects next.
-            let _ = self.agent.calls.send(Input::Thaw { reply: None });
+            // With the connection the channel is gone; whoever connects next thaws the guest ([`super::Leftovers::Thaw`]).
+            let _ = self.agent.calls.send(Input::Thaw { freeze: self.freeze, reply: None });
         }
     }
 }
@@ -70,18 +74,18 @@ impl Agent {
         };
         let freeze = |reply| Input::Freeze { id, facts, arguments, limit, reply };
         let count = self.ask(facts, Some(id), freeze).await?;
-        Ok(Frozen { agent: self.clone(), count: count.as_u64().unwrap_or_default(), held: true })
+        Ok(Frozen { agent: self.clone(), freeze: id, count: count.as_u64().unwrap_or_default(), held: true })
     }
 
     /// Thaws what an earlier connection left frozen, if it did; answers how many file systems. For whoever takes a guest over.
     ///
     /// # Errors
-    /// [`AgentError`].
+    /// [`AgentError`]; [`AgentError::Frozen`] when it is this connection that has frozen them.
     pub async fn thaw_leftover(&self) -> Result<u64, AgentError> {
         match self.call(&FsfreezeStatus {}).await? {
             FreezeStatus::Thawed => Ok(0),
             FreezeStatus::Frozen | FreezeStatus::Unknown(_) => {
-                Ok(u64::try_from(self.call(&FsfreezeThaw {}).await?).unwrap_or_default())
+                Ok(u64::try_from(self.call_unguarded(&FsfreezeThaw {}).await?).unwrap_or_default())
             }
         }
     }

@@ -38,6 +38,8 @@ mod files;
 mod freeze;
 mod hardware;
 pub mod session;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use exec::{End, ExecError, Finished, Program, Started};
@@ -75,6 +77,18 @@ pub struct Options {
     pub limits: Limits,
     /// How long to wait for what.
     pub patience: Patience,
+    /// What becomes of file systems that are found frozen.
+    pub leftovers: Leftovers,
+}
+
+/// What becomes of file systems that an earlier connection left frozen: with its channel a [`Frozen`] can do nothing any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leftovers {
+    /// They are left so: somebody else may use the agent. [`Agent::thaw_leftover`] thaws them.
+    #[default]
+    Leave,
+    /// They are thawed as soon as the agent answers: for the only user of an agent.
+    Thaw,
 }
 
 /// How long to wait for an agent.
@@ -162,8 +176,15 @@ impl Agent {
     /// Runs a typed command. Dropping the future gives the call up; the guest may still carry it out.
     ///
     /// # Errors
-    /// [`AgentError`].
+    /// [`AgentError`]; [`AgentError::Guarded`] for freezing and thawing, which are the business of [`Agent::freeze`].
     pub async fn call<C: Command>(&self, command: &C) -> Result<C::Reply, AgentError> {
+        if C::FACTS.is_guarded() {
+            return Err(AgentError::Guarded { command: C::FACTS.name });
+        }
+        self.call_unguarded(command).await
+    }
+
+    async fn call_unguarded<C: Command>(&self, command: &C) -> Result<C::Reply, AgentError> {
         let mut arguments = Map::new();
         command.put(&mut arguments);
         let reply = self.run(C::FACTS, arguments).await?;
@@ -328,6 +349,12 @@ pub enum AgentError {
     /// The guest's file systems are frozen, and the command would wait for them. It was not sent.
     #[error("{command} has to wait until the guest's file systems are thawed")]
     Frozen {
+        /// The command.
+        command: &'static str,
+    },
+    /// Freezing and thawing have an owner and an end here; the bare command would have neither. It was not sent.
+    #[error("{command} is for the guard of a freeze alone")]
+    Guarded {
         /// The command.
         command: &'static str,
     },

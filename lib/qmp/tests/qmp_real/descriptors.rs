@@ -13,7 +13,7 @@ use qmp::{
 use serde_json::json;
 use std::{fs::File, os::fd::OwnedFd};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::UnixStream,
 };
 
@@ -183,6 +183,43 @@ async fn a_call_that_is_given_up_leaves_nothing_in_qemu() {
     assert_eq!(sets(client).await, Vec::<i64>::new());
     let open = qemu.open_files();
     assert!(!open.iter().any(|open| open.ends_with("/file")), "{open:?}");
+}
+
+/// The answer lies there for a caller who leaves without looking.
+#[tokio::test]
+async fn a_set_whose_answer_nobody_reads_is_removed() {
+    let (near, far) = UnixStream::pair().unwrap();
+    let (client, driver) = qmp::client_unix(near, qmp::Options::default());
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(driver);
+    let (reader, mut writer) = far.into_split();
+    let mut requests = BufReader::new(reader).lines();
+    let version = json!({"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""});
+    let greeting = json!({"QMP": {"version": version, "capabilities": []}});
+    writer.write_all(format!("{greeting}\n").as_bytes()).await.unwrap();
+    let mut next = async |reply: serde_json::Value| {
+        let request: serde_json::Value =
+            serde_json::from_str(&requests.next_line().await.unwrap().unwrap()).unwrap();
+        let answer = json!({"return": reply, "id": request["id"]});
+        writer.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
+        (request["execute"].as_str().unwrap().to_owned(), request["arguments"].clone())
+    };
+    next(json!({})).await;
+    client.ready().await.unwrap();
+    let mut call = Box::pin(client.pass_set(File::open("/dev/null").unwrap().into(), None));
+    tokio::select! {
+        biased;
+        _ = &mut call => panic!("not answered yet"),
+        () = std::future::ready(()) => {}
+    }
+    assert_eq!(next(json!({"fdset-id": 7, "fd": 9})).await.0, "add-fd");
+    // Answered after it, so that one has arrived.
+    let later = client.execute("query-status", serde_json::Map::new());
+    let (later, _) = tokio::join!(later, next(json!({})));
+    later.unwrap();
+    drop(call);
+    let removed = next(json!({})).await;
+    assert_eq!(removed, ("remove-fd".to_owned(), json!({"fdset-id": 7, "fd": 9})));
 }
 
 async fn given_up<T>(call: impl Future<Output = Result<T, CallError>>, polls: usize) {

@@ -6,6 +6,8 @@
 )]
 
 mod agent;
+#[path = "../support/agent_guest.rs"]
+mod agent_guest;
 mod descriptors;
 mod faults;
 #[path = "../support/observed.rs"]

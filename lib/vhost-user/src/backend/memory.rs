@@ -56,7 +56,8 @@ impl Memory {
         {
             return Err(wrong(format!("it overlaps another at {:#x}", region.user_address)));
         }
-        let memory = map(&region, &descriptor).map_err(|error| wrong(error.to_string()))?;
+        let memory =
+            map(region.size, region.mmap_offset, &descriptor).map_err(|error| wrong(error.to_string()))?;
         let known = virtio::memory::Region { address: region.guest_address, memory: memory.clone() };
         self.regions.add(known).map_err(|error| wrong(error.to_string()))?;
         self.all.push((region, memory));
@@ -85,26 +86,27 @@ impl Memory {
     }
 }
 
-fn map(region: &Region, descriptor: &OwnedFd) -> std::io::Result<Shared> {
+/// `size` bytes from `offset` of a descriptor.
+pub(super) fn map(size: u64, offset: u64, descriptor: &OwnedFd) -> std::io::Result<Shared> {
     use std::io::{Error, ErrorKind};
     let wrong = |text: &'static str| Error::new(ErrorKind::InvalidInput, text);
-    let end =
-        region.mmap_offset.checked_add(region.size).ok_or_else(|| wrong("it goes beyond every file"))?;
-    if region.size == 0 {
+    let end = offset.checked_add(size).ok_or_else(|| wrong("it goes beyond every file"))?;
+    if size == 0 {
         return Err(wrong("it has no byte"));
     }
+    let file = fstat(descriptor)?;
     // A file that is shorter would be mapped, and end us with SIGBUS when it is touched.
-    if u64::try_from(fstat(descriptor)?.st_size).unwrap_or(0) < end {
+    if u64::try_from(file.st_size).unwrap_or(0) < end {
         return Err(wrong("its descriptor is shorter"));
     }
-    let page = page_size() as u64;
-    let start = region.mmap_offset / page * page;
-    let size = |bytes: u64| usize::try_from(bytes).map_err(|_| wrong("it cannot be addressed"));
-    // Huge pages begin at multiples of their own size: where the nearest page is refused, all of the file is mapped.
-    let (mapping, skipped) = match Mapping::new(descriptor.as_fd(), start, size(end - start)?) {
-        Ok(mapping) => (mapping, region.mmap_offset - start),
-        Err(_) => (Mapping::new(descriptor.as_fd(), 0, size(end)?)?, region.mmap_offset),
-    };
-    let piece = Shared::whole(Arc::new(mapping)).piece(size(skipped)?, size(region.size)?);
+    // Huge pages are mapped and unmapped whole; the block size of their file system is that of a page.
+    let block = u64::try_from(file.st_blksize).unwrap_or(0);
+    let page = if block.is_power_of_two() { block.max(page_size() as u64) } else { page_size() as u64 };
+    let start = offset / page * page;
+    let addressed = |bytes: u64| usize::try_from(bytes).map_err(|_| wrong("it cannot be addressed"));
+    let whole =
+        (end - start).checked_next_multiple_of(page).ok_or_else(|| wrong("it cannot be addressed"))?;
+    let mapping = Mapping::new(descriptor.as_fd(), start, addressed(whole)?)?;
+    let piece = Shared::whole(Arc::new(mapping)).piece(addressed(offset - start)?, addressed(size)?);
     piece.ok_or_else(|| wrong("it cannot be addressed"))
 }

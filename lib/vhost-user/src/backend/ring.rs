@@ -1,160 +1,330 @@
 //! A ring of the front-end's, from stopped to running.
 
+use super::Failure;
+use super::inflight::{Entry, Inflight, Packed, Split};
+use super::log::Log;
 use super::memory::Memory;
-use super::{Device, Failure};
 use crate::payload::VringAddress;
-use rustix::io::{read, write};
+use rustix::event::epoll;
+use rustix::io::write;
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use virtio::cells::SplitCells as _;
+use virtio::cells::{PackedCells as _, SplitCells as _};
 use virtio::features::Features;
 use virtio::memory::{PackedMemory, Regions, SplitMemory};
+use virtio::packed::{Base, Position};
 use virtio::ring::Device as Queue;
-use virtio::{Chain, packed, split};
-
-/// Chains that a ring may take before others have their turn.
-const TURN: usize = 256;
+use virtio::{Chain, Fault, Taken, packed, split};
 
 /// What is known of a ring. It is started by its kick, enabled by a request of its own, and processed if it is both.
 #[derive(Default)]
 pub(super) struct Ring {
     pub(super) size: u16,
     pub(super) address: Option<VringAddress>,
-    pub(super) base: u32,
+    /// Where it goes on; `None`: at its beginning.
+    pub(super) base: Option<u32>,
     pub(super) enabled: bool,
-    pub(super) call: Option<OwnedFd>,
+    call: Option<OwnedFd>,
     pub(super) error: Option<OwnedFd>,
-    /// `Some(None)`: started without an eventfd, and polled.
-    kick: Option<Option<OwnedFd>>,
+    started: bool,
+    kick: Option<OwnedFd>,
+    /// It was started without kicks.
+    polled: bool,
     queue: Option<Queue<SplitMemory, PackedMemory>>,
+    inflight: Option<Remembered>,
+    /// Taken before a crash, and to be taken again first.
+    again: VecDeque<Again>,
+    /// There may be something to do.
+    pub(super) due: bool,
+    /// It was used in this turn: what there is to tell the driver is told at its end.
+    touched: bool,
 }
 
-/// What was left when a ring had its turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Left {
-    /// Nothing: a kick tells of more.
-    Nothing,
-    /// Perhaps more.
-    More,
+enum Remembered {
+    Split(Split),
+    Packed(Packed),
+}
+
+enum Again {
+    Split(u16),
+    Packed(Entry),
+}
+
+/// What a ring needs of its session to start.
+pub(super) struct Start<'s> {
+    pub(super) memory: &'s Memory,
+    pub(super) features: Features,
+    pub(super) inflight: Option<&'s Inflight>,
 }
 
 impl Ring {
-    pub(super) fn started(&mut self, kick: Option<OwnedFd>) {
-        self.kick = Some(kick);
-    }
-
-    /// Its kicks, if it can run and there are any. Those of a ring that cannot are not read: they are there when it can.
-    pub(super) fn kick(&self) -> Option<&OwnedFd> {
-        self.kick.as_ref().filter(|_| self.enabled && self.queue.is_some())?.as_ref()
+    /// It is started, with kicks that tell `epoll` under the ring's index, or without.
+    pub(super) fn set_kick(
+        &mut self,
+        epoll: &OwnedFd,
+        index: u16,
+        kick: Option<OwnedFd>,
+    ) -> Result<(), Failure> {
+        if let Some(kick) = &kick {
+            // Each kick is told once, so that its counter need not be read.
+            let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+            epoll::add(epoll, kick, epoll::EventData::new_u64(index.into()), flags)
+                .map_err(|error| Failure::Descriptor { what: "kick", error: error.into() })?;
+        }
+        self.drop_kick(epoll);
+        self.polled = kick.is_none();
+        self.kick = kick;
+        self.started = true;
+        Ok(())
     }
 
     /// Its kicks have come to an end.
-    pub(super) fn drop_kick(&mut self) {
-        self.kick = None;
-        self.pause();
+    pub(super) fn drop_kick(&mut self, epoll: &OwnedFd) {
+        if let Some(kick) = self.kick.take() {
+            // The front-end has the same eventfd, so closing ours does not take it out.
+            let _ = epoll::delete(epoll, kick);
+        }
     }
 
-    /// Started without kicks.
-    pub(super) fn is_polled(&self) -> bool {
-        self.enabled && matches!(self.kick, Some(None))
+    /// Where the driver is called from now on. What it missed in between it hears of now.
+    pub(super) fn set_call(&mut self, call: Option<OwnedFd>) {
+        self.call = call;
+        if self.queue.is_some() {
+            notify(self.call.as_ref());
+        }
     }
 
-    /// It got its kick, whether its memory is there or not.
-    pub(super) fn is_started(&self) -> bool {
-        self.kick.is_some()
+    /// Started without kicks, unless those come as messages.
+    pub(super) const fn is_polled(&self) -> bool {
+        self.can_run() && self.polled
     }
 
-    pub(super) fn start(&mut self, index: u32, memory: &Memory, features: Features) -> Result<(), Failure> {
-        let wrong = |why: String| Failure::Ring { index, why };
+    pub(super) const fn is_started(&self) -> bool {
+        self.started
+    }
+
+    /// Its memory is there, whether it is enabled or not.
+    pub(super) const fn is_mapped(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    pub(super) const fn can_run(&self) -> bool {
+        self.enabled && self.queue.is_some()
+    }
+
+    /// Begins to process it, if it is not being processed.
+    pub(super) fn start(&mut self, index: u16, from: &Start<'_>) -> Result<(), Failure> {
         if self.queue.is_some() {
             // A new kick for a ring that runs.
             return Ok(());
         }
+        let wrong = |why| Failure::Ring { index, why };
         let address = self.address.ok_or_else(|| wrong("nobody said where it is".to_owned()))?;
-        let is_packed = features.contains(Features::RING_PACKED);
+        let is_packed = from.features.contains(Features::RING_PACKED);
         let bytes = if is_packed { PackedMemory::bytes(self.size) } else { SplitMemory::bytes(self.size) };
         let part = |address, bytes| {
-            memory.user(address, bytes).ok_or_else(|| wrong(format!("no memory at {address:#x}")))
+            from.memory.user(address, bytes).ok_or_else(|| wrong(format!("no memory at {address:#x}")))
         };
         let table = part(address.descriptors, bytes[0])?;
         let driver = part(address.available, bytes[1])?;
         let device = part(address.used, bytes[2])?;
         let layout = |error: virtio::memory::LayoutError| wrong(error.to_string());
-        let options = features.options();
+        let not_a_base = |base: u32| Failure::Value { what: "ring base", value: base.into() };
+        let options = from.features.options();
+        let remembers = from.inflight.and_then(|all| all.queue(index, self.size, is_packed));
         self.queue = Some(if is_packed {
-            let base = packed::Base::from_bits(self.base, self.size);
-            let base = base.ok_or(Failure::Value { what: "ring base", value: self.base.into() })?;
+            let base = self.base.unwrap_or(Base::START.bits());
+            let mut base = Base::from_bits(base, self.size).ok_or_else(|| not_a_base(base))?;
             let cells = PackedMemory::new(self.size, table, driver, device).map_err(layout)?;
+            if let Some(memory) = remembers {
+                let is_used = |at: Position| {
+                    let flags = cells.state(at.place()).flags;
+                    let [available, used] =
+                        [virtio::cells::AVAILABLE, virtio::cells::USED].map(|bit| flags & bit != 0);
+                    available == at.wrap() && used == at.wrap()
+                };
+                let (queue, used, left) = Packed::resumed(memory, self.size, base.used, is_used);
+                // The next chain is behind all that are out.
+                let places: usize = left.iter().map(|entry| entry.descriptors.len()).sum();
+                let available = usize::from(used.place()) + places;
+                let available = match available.checked_sub(self.size.into()) {
+                    Some(place) => Position::new(place as u16, !used.wrap()),
+                    None => Position::new(available as u16, used.wrap()),
+                };
+                base = Base { available, used };
+                self.inflight = Some(Remembered::Packed(queue));
+                self.again = left.into_iter().map(Again::Packed).collect();
+            }
             Queue::Packed(packed::Device::resumed(cells, options, base))
         } else {
-            let base = u16::try_from(self.base);
-            let base = base.map_err(|_| Failure::Value { what: "ring base", value: self.base.into() })?;
+            let base = self.base.unwrap_or(0);
+            let mut base = u16::try_from(base).map_err(|_| not_a_base(base))?;
             let cells = SplitMemory::new(self.size, table, driver, device).map_err(layout)?;
             // What was used is told by the ring itself.
             let used = cells.used_index();
+            if let Some(memory) = remembers {
+                let (queue, left) = Split::resumed(memory, self.size, used);
+                base = used.wrapping_add(left.len() as u16);
+                self.inflight = Some(Remembered::Split(queue));
+                self.again = left.into_iter().map(Again::Split).collect();
+            }
             Queue::Split(split::Device::resumed(cells, options, base, used))
         });
+        self.due = true;
+        // Whoever waits for a call that an earlier back-end did not live to make.
+        notify(self.call.as_ref());
         Ok(())
     }
 
     /// Lets go of the memory; [`Ring::start`] goes on where it was.
     pub(super) fn pause(&mut self) {
         self.base = match self.queue.take() {
-            Some(Queue::Split(queue)) => queue.base().into(),
-            Some(Queue::Packed(queue)) => queue.base().bits(),
+            Some(Queue::Split(queue)) => Some(queue.base().into()),
+            Some(Queue::Packed(queue)) => Some(queue.base().bits()),
             None => self.base,
         };
+        self.inflight = None;
+        self.again.clear();
     }
 
-    /// Stops it, and says where. Nothing of it is in flight: chains are handled one after the other, whole.
-    pub(super) fn stop(&mut self) -> u32 {
+    /// Stops it, and says where.
+    pub(super) fn stop(&mut self, epoll: &OwnedFd, is_packed: bool) -> u32 {
         self.pause();
-        self.kick = None;
-        self.base
+        self.drop_kick(epoll);
+        self.started = false;
+        self.base.unwrap_or(if is_packed { Base::START.bits() } else { 0 })
     }
 
-    /// Reads the counter of its kicks.
-    pub(super) fn kicked(&self) {
-        if let Some(kick) = self.kick() {
-            // Whatever it says, the ring itself says what there is to do.
-            let _ = read(kick, &mut [0_u8; 8]);
+    /// As it was when the session began, but for the descriptors that the front-end gives once.
+    pub(super) fn reset(&mut self, epoll: &OwnedFd) {
+        self.stop(epoll, false);
+        *self = Self { call: self.call.take(), error: self.error.take(), size: self.size, ..Self::default() };
+    }
+
+    /// The next chain, if there is one. A ring that broke a rule has none any more, until it is set up anew.
+    pub(super) fn next<'m>(&mut self, regions: &'m Regions, chain: &mut Chain<'m>) -> Option<Taken> {
+        let queue = self.queue.as_mut()?;
+        if !self.touched {
+            self.touched = true;
+            queue.want_no_kicks();
         }
-    }
-
-    /// Takes what there is, at most for a turn.
-    pub(super) fn run<D: Device>(&mut self, index: u16, device: &mut D, regions: &Regions) -> Left {
-        let Some(queue) = self.queue.as_mut().filter(|_| self.enabled) else { return Left::Nothing };
-        let mut chain = Chain::new();
-        queue.want_no_kicks();
-        let mut taken = 0;
-        let fault = loop {
-            if taken == TURN {
-                break None;
-            }
-            match queue.take(&regions, &mut chain) {
-                Ok(Some(one)) => {
-                    let written = device.handle(index, &chain);
-                    queue.put(one, written);
-                    taken += 1;
-                }
+        loop {
+            let next = match self.again.pop_front() {
+                Some(again) => retake(queue, again, regions, chain).map(Some),
+                None => take(queue, self.inflight.as_mut(), regions, chain),
+            };
+            match next {
+                Ok(Some(taken)) => return Some(taken),
                 Ok(None) if queue.want_kicks() => queue.want_no_kicks(),
-                Ok(None) => break None,
-                Err(fault) => break Some(fault),
+                Ok(None) => return None,
+                Err(_) => {
+                    // It stays with the driver to set it up anew.
+                    self.enabled = false;
+                    notify(self.error.as_ref());
+                    return None;
+                }
             }
-        };
+        }
+    }
+
+    /// Leaves the chain that was taken last in the ring.
+    pub(super) fn untake(&mut self, taken: Taken) {
+        let Some(queue) = &mut self.queue else { return };
+        match &mut self.inflight {
+            Some(Remembered::Split(remembered)) => remembered.untaken(taken.id()),
+            Some(Remembered::Packed(remembered)) => remembered.untaken(taken.id()),
+            None => {}
+        }
+        queue.untake(taken);
+    }
+
+    /// Gives a chain back; the driver sees it after [`Ring::publish`].
+    pub(super) fn put(&mut self, taken: Taken, written: u32) {
+        let Some(queue) = &mut self.queue else { return };
+        match &mut self.inflight {
+            Some(Remembered::Split(remembered)) => remembered.putting(taken.id()),
+            Some(Remembered::Packed(remembered)) => remembered.putting(taken.id()),
+            None => {}
+        }
+        queue.put(taken, written);
+        self.touched = true;
+    }
+
+    pub(super) fn publish(&mut self) {
+        let Some(queue) = &mut self.queue else { return };
         queue.publish();
-        if queue.must_call() {
-            notify(self.call.as_ref());
+        match (&mut self.inflight, queue) {
+            (Some(Remembered::Split(remembered)), Queue::Split(queue)) => remembered.told(queue.used()),
+            (Some(Remembered::Packed(remembered)), _) => remembered.told(),
+            _ => {}
         }
-        if fault.is_some() {
-            // It stays with the driver to set it up anew.
-            self.enabled = false;
-            notify(self.error.as_ref());
+    }
+
+    /// The end of a turn: the driver is called if it wants to be. `true`: it wants to be, and there is no descriptor for it.
+    pub(super) fn turn_over(&mut self, log: Option<&Log>) -> bool {
+        let Some(queue) = self.queue.as_mut().filter(|_| std::mem::take(&mut self.touched)) else {
+            return false;
+        };
+        if let (Some(log), Some(VringAddress { flags: 1, log: address, .. })) = (log, self.address) {
+            // Used entries and events: the device's part of a split ring, all of a packed one.
+            let bytes = match queue {
+                Queue::Split(_) => SplitMemory::bytes(self.size)[2],
+                Queue::Packed(_) => PackedMemory::bytes(self.size)[0],
+            };
+            log.wrote(address, bytes as u64);
         }
-        if taken == TURN { Left::More } else { Left::Nothing }
+        if !queue.must_call() {
+            return false;
+        }
+        notify(self.call.as_ref());
+        self.call.is_none()
     }
 }
 
-fn notify(descriptor: Option<&OwnedFd>) {
+fn take<'m>(
+    queue: &mut Queue<SplitMemory, PackedMemory>,
+    inflight: Option<&mut Remembered>,
+    regions: &'m Regions,
+    chain: &mut Chain<'m>,
+) -> Result<Option<Taken>, Fault> {
+    let Some(inflight) = inflight else { return queue.take(&regions, chain) };
+    let at = match queue {
+        Queue::Split(_) => Position::START,
+        Queue::Packed(queue) => queue.base().available,
+    };
+    let Some(taken) = queue.take(&regions, chain)? else { return Ok(None) };
+    match (inflight, queue) {
+        (Remembered::Split(remembered), _) => remembered.taken(taken.id()),
+        (Remembered::Packed(remembered), Queue::Packed(queue)) => {
+            remembered.taken(taken.id(), queue.descriptors(at, taken.places()));
+        }
+        (Remembered::Packed(_), Queue::Split(_)) => {}
+    }
+    Ok(Some(taken))
+}
+
+fn retake<'m>(
+    queue: &mut Queue<SplitMemory, PackedMemory>,
+    again: Again,
+    regions: &'m Regions,
+    chain: &mut Chain<'m>,
+) -> Result<Taken, Fault> {
+    match (queue, again) {
+        (Queue::Split(queue), Again::Split(head)) => {
+            queue.retake(Taken::remembered(head, 1), &regions, chain)
+        }
+        (Queue::Packed(queue), Again::Packed(Entry { id, descriptors })) => {
+            let taken = Taken::remembered(id, descriptors.len() as u16);
+            queue.retake(taken, descriptors, &regions, chain)
+        }
+        // A region is read as the kind of ring that it is started with.
+        (Queue::Split(_), Again::Packed(_)) | (Queue::Packed(_), Again::Split(_)) => {
+            Err(Fault::Unknown { id: 0 })
+        }
+    }
+}
+
+pub(super) fn notify(descriptor: Option<&OwnedFd>) {
     if let Some(descriptor) = descriptor {
         // A counter that is full has not been read yet, and will be; what else it may be is the front-end's, as is the harm.
         let _ = write(descriptor, &1_u64.to_ne_bytes());

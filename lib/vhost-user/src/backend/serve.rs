@@ -1,20 +1,27 @@
 //! A session over a socket.
 
-use super::ring::Left;
+use super::guest::Guest;
+use super::session::CHANNEL;
 use super::{Device, Session, SessionError};
 use crate::framing::Framing;
 use crate::socket::{Canceller, Socket, SocketError};
 use crate::wire::HeaderError;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 use thiserror::Error;
 
 /// How long a message that has begun may take, and an answer to be taken.
 const MESSAGE: Duration = Duration::from_secs(10);
+
+/// What a session's epoll tells of, beside rings by their number and the device's sources from [`SOURCES`] on.
+const SOCKET: u64 = u64::MAX;
+const CANCELLED: u64 = u64::MAX - 1;
+const SOURCES: u64 = 1 << 32;
 
 /// Why serving ended otherwise than by the front-end's leaving.
 #[derive(Debug, Error)]
@@ -34,60 +41,128 @@ pub enum ServeError {
     Io(#[from] io::Error),
 }
 
-impl<D: Device> Session<D> {
-    /// Serves a front-end until it closes the connection. `cancelled` is given what ends it from another thread.
-    ///
-    /// # Errors
-    /// [`ServeError`].
-    pub fn serve(&mut self, stream: UnixStream, cancelled: impl FnOnce(Canceller)) -> Result<(), ServeError> {
-        let socket = Socket::new(stream)?;
-        let canceller = socket.canceller();
-        cancelled(canceller.clone());
-        let mut framing = Framing::default();
-        // Rings that had their turn and may have more.
-        let mut more = false;
-        loop {
-            let polled = self.rings.iter().any(super::Ring::is_polled);
-            let ready = self.wait(&socket, &canceller, more || polled)?;
-            if ready.cancelled {
-                return Err(SocketError::Cancelled.into());
+/// Serves a front-end until it closes the connection, or `canceller` ends it from another thread. The device is as new for it.
+///
+/// Memory is the front-end's: one that makes its file shorter while it is mapped ends this process with `SIGBUS` at the next access.
+///
+/// # Errors
+/// [`ServeError`].
+pub fn serve<D: Device>(device: &mut D, stream: UnixStream, canceller: &Canceller) -> Result<(), ServeError> {
+    let socket = Socket::new(stream, canceller.clone())?;
+    let mut session = Session::new(device, canceller.clone())?;
+    session.watch(&socket)?;
+    let mut framing = Framing::default();
+    let mut events = Vec::with_capacity(64);
+    loop {
+        session.wait(&mut events)?;
+        let mut message = false;
+        for event in events.drain(..) {
+            match event {
+                Event::Cancelled => return Err(SocketError::Cancelled.into()),
+                Event::Message => message = true,
+                Event::Other(told) => session.told(told),
             }
-            // Before the message, which may bring other descriptors.
-            more = self.run_rings(&ready, more);
-            if ready.message {
-                if !self.message(&socket, &mut framing)? {
-                    return Ok(());
-                }
-                // It may have started, enabled or moved a ring in which something waits already.
-                more = true;
+        }
+        // Before the message, which may bring other descriptors.
+        session.run();
+        if message && !session.message(&socket, &mut framing)? {
+            return Ok(());
+        }
+    }
+}
+
+enum Event {
+    Cancelled,
+    Message,
+    Other(Told),
+}
+
+/// Something of a ring's, a source's or the channel's.
+struct Told {
+    of: u64,
+    hung_up: bool,
+}
+
+impl<D: Device> Session<'_, D> {
+    fn watch(&self, socket: &Socket) -> io::Result<()> {
+        let add = |descriptor, of| {
+            epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(of), epoll::EventFlags::IN)
+        };
+        add(socket.as_fd(), SOCKET)?;
+        add(self.canceller.as_fd(), CANCELLED)?;
+        for (source, of) in self.device.sources().into_iter().zip(SOURCES..) {
+            let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+            epoll::add(&self.epoll, source, epoll::EventData::new_u64(of), flags)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until something is to be done, unless there is already.
+    fn wait(&self, into: &mut Vec<Event>) -> io::Result<()> {
+        let is_due = self.rings.iter().any(|ring| ring.due && ring.is_mapped() || self.is_polled(ring));
+        let time = is_due.then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
+        let mut space = [MaybeUninit::uninit(); 32];
+        let events = match epoll::wait(&self.epoll, &mut space, time.as_ref()) {
+            Ok((events, _)) => events,
+            Err(Errno::INTR) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        into.extend(events.iter().map(|event| {
+            let flags = event.flags;
+            match event.data.u64() {
+                CANCELLED => Event::Cancelled,
+                SOCKET => Event::Message,
+                of => Event::Other(Told { of, hung_up: !flags.contains(epoll::EventFlags::IN) }),
+            }
+        }));
+        Ok(())
+    }
+
+    fn is_polled(&self, ring: &super::ring::Ring) -> bool {
+        ring.is_polled() && !self.kicks_are_messages()
+    }
+
+    fn told(&mut self, Told { of, hung_up }: Told) {
+        if of == CHANNEL {
+            if hung_up || !self.channel.as_mut().is_some_and(super::channel::Channel::drained) {
+                self.drop_channel();
+            }
+            return;
+        }
+        if let Some(source) = of.checked_sub(SOURCES) {
+            let mut guest =
+                Guest::new(&mut self.rings, &self.memory, self.log.as_ref(), self.channel.as_mut());
+            self.device.ready(source as usize, &mut guest);
+            guest.over();
+            return;
+        }
+        if let Some(ring) = self.rings.get_mut(of as usize) {
+            ring.due = true;
+            if hung_up {
+                ring.drop_kick(&self.epoll);
             }
         }
     }
 
-    fn wait(&self, socket: &Socket, canceller: &Canceller, at_once: bool) -> io::Result<Ready> {
-        let kicks: Vec<(usize, &OwnedFd)> =
-            self.rings.iter().enumerate().filter_map(|(index, ring)| Some((index, ring.kick()?))).collect();
-        let mut all = vec![
-            PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(canceller.as_fd(), PollFlags::IN),
-        ];
-        all.extend(kicks.iter().map(|(_, kick)| PollFd::from_borrowed_fd(kick.as_fd(), PollFlags::IN)));
-        let time = at_once.then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
-        match poll(&mut all, time.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+    /// Gives each ring that may have something its turn.
+    fn run(&mut self) {
+        let messages = self.kicks_are_messages();
+        let Self { device, rings, memory, log, channel, .. } = self;
+        for index in 0..rings.len() {
+            let Some(ring) = rings.get_mut(index) else { return };
+            let is_due = std::mem::take(&mut ring.due) || ring.is_polled() && !messages;
+            if !is_due || !ring.is_mapped() {
+                continue;
+            }
+            let is_enabled = ring.can_run();
+            let mut guest = Guest::new(rings, memory, log.as_ref(), channel.as_mut());
+            if is_enabled {
+                device.run(index as u16, &mut guest);
+            } else {
+                device.run_disabled(index as u16, &mut guest);
+            }
+            guest.over();
         }
-        let ready: Vec<_> = all.iter().map(|it| it.revents()).collect();
-        let has = |at: usize, what: PollFlags| ready.get(at).is_some_and(|it| it.intersects(what));
-        let of_rings = |what: &dyn Fn(usize) -> bool| {
-            kicks.iter().enumerate().filter(|(at, _)| what(at + 2)).map(|(_, (index, _))| *index).collect()
-        };
-        Ok(Ready {
-            message: has(0, PollFlags::all()),
-            cancelled: has(1, PollFlags::all()),
-            kicked: of_rings(&|at| has(at, PollFlags::IN)),
-            hung_up: of_rings(&|at| !has(at, PollFlags::IN) && has(at, PollFlags::all())),
-        })
     }
 
     /// Reads the rest of a message, and answers it; `false`: the front-end has left.
@@ -109,32 +184,4 @@ impl<D: Device> Session<D> {
             return Ok(true);
         }
     }
-
-    /// Gives the kicked rings their turn, and all of them where some had more.
-    fn run_rings(&mut self, ready: &Ready, all: bool) -> bool {
-        let Self { rings, device, memory, .. } = self;
-        let mut more = false;
-        for (index, ring) in rings.iter_mut().enumerate() {
-            let was_kicked = ready.kicked.contains(&index);
-            if was_kicked {
-                ring.kicked();
-            }
-            if ready.hung_up.contains(&index) {
-                ring.drop_kick();
-            }
-            if was_kicked || all || ring.is_polled() {
-                more |= ring.run(index as u16, device, &memory.regions) == Left::More;
-            }
-        }
-        more
-    }
-}
-
-/// What a wait found.
-struct Ready {
-    message: bool,
-    cancelled: bool,
-    kicked: Vec<usize>,
-    /// Rings whose kicks say that there will be none.
-    hung_up: Vec<usize>,
 }

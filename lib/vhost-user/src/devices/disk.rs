@@ -1,11 +1,10 @@
 //! Block devices.
 
-use crate::backend::Device;
+use crate::backend::{Device, Guest};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{Errno, pread, pwrite};
 use std::fs::File;
 use std::io;
-use virtio::Chain;
 use virtio::blk::{self, Failure, Range, SECTOR, Storage};
 use virtio::features::Features;
 use virtio::memory::Slice;
@@ -55,8 +54,8 @@ impl<S: Storage> Device for Disk<S> {
         &self.config
     }
 
-    fn handle(&mut self, _queue: u16, chain: &Chain<'_>) -> u32 {
-        blk::serve(&mut self.storage, chain)
+    fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {
+        guest.each(queue, |chain| blk::serve(&mut self.storage, chain));
     }
 }
 

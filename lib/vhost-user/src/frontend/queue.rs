@@ -23,7 +23,8 @@ const TABLE: u16 = 16;
 pub struct Queue {
     /// The ring.
     pub ring: Driver<SplitMemory, PackedMemory>,
-    index: u32,
+    /// What the back-end is told of it.
+    address: VringAddress,
     kick: OwnedFd,
     call: OwnedFd,
     /// Tells of each call once, so that the counter of `call` need not be read: one system call for a wait in place of two.
@@ -33,7 +34,7 @@ pub struct Queue {
 impl Queue {
     /// Which queue of the device.
     pub const fn index(&self) -> u32 {
-        self.index
+        self.address.index
     }
 
     /// Publishes what was added, and wakes the back-end if it wants that.
@@ -55,6 +56,15 @@ impl Queue {
             // A counter that is full has not been read yet: the back-end will.
             Ok(_) | Err(Errno::AGAIN) => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Where a back-end goes on that comes after one that died.
+    pub fn base(&self) -> u32 {
+        match &self.ring {
+            Driver::Split(ring) => ring.base().into(),
+            // An inflight region knows; without one a packed ring cannot go on.
+            Driver::Packed(_) => packed::Base::START.bits(),
         }
     }
 
@@ -120,20 +130,51 @@ impl FrontEnd {
         )
         .map_err(io::Error::from)?;
 
-        self.call(&Request::SetVringNum(VringState { index, num: size.into() }), &[])?;
-        let num = if is_packed { packed::Base::START.bits() } else { 0 };
-        self.call(&Request::SetVringBase(VringState { index, num }), &[])?;
         let address = VringAddress { index, flags: 0, descriptors, used, available, log: 0 };
-        self.call(&Request::SetVringAddr(address), &[])?;
-        self.call(&Request::SetVringCall(index.into()), &[call.as_fd()])?;
-        self.call(&Request::SetVringKick(index.into()), &[kick.as_fd()])?;
-        if negotiated.contains(Features::PROTOCOL_FEATURES) {
-            self.call(&Request::SetVringEnable(VringState { index, num: 1 }), &[])?;
-        }
-        let queue = Queue { ring, index, kick, call, calls };
-        // Back-ends that wait for a first kick are woken (the rule was withdrawn, and is still kept by some).
-        queue.kick()?;
+        let queue = Queue { ring, address, kick, call, calls };
+        let base = if is_packed { packed::Base::START.bits() } else { 0 };
+        self.attach_queue(&queue, base)?;
         Ok(queue)
+    }
+
+    /// Starts a queue that is there already, in this session, from `base` on: after a reconnection, where an inflight region that the
+    /// back-end was given says what it left; or after a stop.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn attach_queue(&mut self, queue: &Queue, base: u32) -> Result<(), CallError> {
+        self.place_queue(queue, base)?;
+        let VringAddress { index, .. } = queue.address;
+        self.call(&Request::SetVringKick(index.into()), &[queue.kick.as_fd()])?;
+        if self.negotiated().features.contains(Features::PROTOCOL_FEATURES) {
+            self.enable_queue(index, true)?;
+        }
+        // Back-ends that wait for a first kick are woken (the rule was withdrawn, and is still kept by some); and who comes back may have
+        // missed one.
+        Ok(queue.kick()?)
+    }
+
+    /// Tells everything of a queue but its kick, with which it starts.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn place_queue(&mut self, queue: &Queue, base: u32) -> Result<(), CallError> {
+        let VringAddress { index, .. } = queue.address;
+        if index > 0xff {
+            return Err(CallError::Queue { index });
+        }
+        self.call(&Request::SetVringNum(VringState { index, num: queue.ring.size().into() }), &[])?;
+        self.call(&Request::SetVringBase(VringState { index, num: base }), &[])?;
+        self.call(&Request::SetVringAddr(queue.address), &[])?;
+        self.call(&Request::SetVringCall(index.into()), &[queue.call.as_fd()]).map(drop)
+    }
+
+    /// Lets a queue be processed, or not.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn enable_queue(&mut self, index: u32, enabled: bool) -> Result<(), CallError> {
+        self.call(&Request::SetVringEnable(VringState { index, num: enabled.into() }), &[]).map(drop)
     }
 
     /// Stops a queue when the back-end has given back everything, and says where it stopped, as the ring's base.
@@ -146,15 +187,5 @@ impl FrontEnd {
             Some(Reply::VringState(state)) => Ok(state.num),
             _ => Err(CallError::Broken),
         }
-    }
-
-    /// Starts a queue again that [`FrontEnd::stop_queue`] stopped at `base`. What it holds is processed.
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub fn resume_queue(&mut self, queue: &Queue, base: u32) -> Result<(), CallError> {
-        self.call(&Request::SetVringBase(VringState { index: queue.index, num: base }), &[])?;
-        self.call(&Request::SetVringKick(queue.index.into()), &[queue.kick.as_fd()])?;
-        Ok(queue.kick()?)
     }
 }

@@ -1,11 +1,11 @@
 //! Mappings.
 #![expect(unsafe_code, reason = "mapping a descriptor, and unmapping it")]
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
-use virtio::memory::Backing;
+use virtio::memory::{Backing, Shared};
 
 /// A descriptor's memory, shared with whoever else maps it, until it is dropped.
 #[derive(Debug)]
@@ -29,6 +29,16 @@ impl Mapping {
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidData)?;
         Ok(Self { start, bytes })
     }
+}
+
+/// Gives the pages of shared memory back to the host, for all who see it.
+///
+/// # Errors
+/// That of `madvise`: it is not whole pages, or of a kind that cannot.
+pub(crate) fn discard(memory: &Shared) -> io::Result<()> {
+    let start = memory.slice().as_ptr();
+    // SAFETY: the memory is mapped as long as the value lives; nobody has a Rust reference to bytes that become zeroes.
+    unsafe { madvise(start.cast(), memory.len(), Advice::LinuxRemove) }.map_err(io::Error::from)
 }
 
 impl Drop for Mapping {

@@ -6,8 +6,9 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use vhost_user::backend::Session;
+use vhost_user::backend::serve;
 use vhost_user::devices::{Disk, OnFile};
+use vhost_user::socket::Canceller;
 
 const QEMU: &str = "qemu-system-x86_64";
 
@@ -52,7 +53,8 @@ fn a_guest_keeps_its_boot_counter_on_our_disk() {
         for _ in 0..2 {
             let (stream, _) = listener.accept().unwrap();
             let file = File::options().read(true).write(true).open(&disk).unwrap();
-            Session::new(Disk::new(OnFile::new(file).unwrap(), 2)).serve(stream, |_| {}).unwrap();
+            let mut disk = Disk::new(OnFile::new(file).unwrap(), 2);
+            serve(&mut disk, stream, &Canceller::new().unwrap()).unwrap();
         }
     });
     for (boot, packed) in [(1, "off"), (2, "on")] {

@@ -8,7 +8,7 @@ use vhost_user::front::Request;
 use vhost_user::frontend::{CallError, FrontEnd};
 use vhost_user::memory::Memory;
 use vhost_user::payload::{Config, MemoryTable, Region, VringAddress, VringState};
-use vhost_user::socket::Socket;
+use vhost_user::socket::{Canceller, Socket};
 use vhost_user::wire::{Header, Message as _};
 use virtio::features::Features;
 
@@ -148,7 +148,7 @@ fn descriptors_that_nobody_asked_for_are_closed() {
 
         // What our front-end would not send.
         let (stream, served) = Served::start();
-        let socket = Socket::new(stream).unwrap();
+        let socket = Socket::new(stream, Canceller::new().unwrap()).unwrap();
         socket.expire_after(Some(TIMEOUT)).unwrap();
         let send = |request: &Request, need_reply, descriptors: &[BorrowedFd<'_>]| {
             let mut payload = Vec::new();

@@ -1,18 +1,22 @@
 //! Our front-end with our back-end: every kind of ring, and what front-ends do wrong.
 #![cfg(test)]
 
+mod devices;
 mod faults;
 mod moving;
+mod relayed;
 mod rings;
+mod session;
 
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use vhost_user::ProtocolFeatures;
-use vhost_user::backend::{ServeError, Session};
+use vhost_user::backend::{Device, ServeError, serve};
 use vhost_user::devices::{Disk, InMemory};
 use vhost_user::frontend::{FrontEnd, Wanted};
+use vhost_user::socket::Canceller;
 use virtio::features::Features;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -24,14 +28,26 @@ type Ended = Result<(), ServeError>;
 /// A back-end with a disk in memory, in a thread.
 struct Served {
     thread: JoinHandle<Ended>,
+    canceller: Canceller,
 }
 
 impl Served {
     fn start() -> (UnixStream, Self) {
+        Self::with(Disk::new(InMemory::new(SECTORS), 2))
+    }
+
+    fn with(mut device: impl Device + Send + 'static) -> (UnixStream, Self) {
         let (ours, its) = UnixStream::pair().unwrap();
-        let thread =
-            std::thread::spawn(move || Session::new(Disk::new(InMemory::new(SECTORS), 2)).serve(its, |_| {}));
-        (ours, Self { thread })
+        let canceller = Canceller::new().unwrap();
+        let cancelled = canceller.clone();
+        let thread = std::thread::spawn(move || serve(&mut device, its, &cancelled));
+        (ours, Self { thread, canceller })
+    }
+
+    /// Ends it as a crash would: in the middle of whatever it does.
+    fn kill(self) {
+        self.canceller.cancel();
+        assert_eq!(self.ended().unwrap_err().to_string(), "cancelled");
     }
 
     fn ended(self) -> Ended {

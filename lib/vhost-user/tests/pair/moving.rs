@@ -126,7 +126,7 @@ fn a_ring_goes_on_where_it_stopped() {
         assert_eq!(base, 2 * round + 1);
         client.ask();
         client.not_answered();
-        client.front.resume_queue(&client.queue, base).unwrap();
+        client.front.attach_queue(&client.queue, base).unwrap();
         client.answered();
     }
     client.end();

@@ -113,6 +113,6 @@ fn memory_is_added_while_a_ring_runs() {
         let mut read = [0; SECTOR as usize];
         part.slice().read(&mut read);
         assert_eq!(read, [round; SECTOR as usize]);
-        std::mem::forget(more);
+        client.front.remove_memory(&more).unwrap();
     }
 }

@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
 /// Memory that stays where it is, readable and writable, as long as the value lives.
 ///
@@ -185,12 +185,18 @@ impl<'m> Slice<'m> {
         Some(Self { start: unsafe { self.start.add(offset) }, len, memory: PhantomData })
     }
 
-    /// Copies as many bytes as both have; gives their number.
+    /// Copies as many bytes as both have, each read once if they are few; gives their number.
     #[inline]
     pub fn read(&self, into: &mut [u8]) -> usize {
         let count = self.len.min(into.len());
         // SAFETY: `count` bytes are there on both sides; `into` is a reference, so it is no shared memory.
-        unsafe { core::ptr::copy_nonoverlapping(self.start.as_ptr(), into.as_mut_ptr(), count) };
+        unsafe {
+            if count <= ONCE {
+                copy_once(self.start.as_ptr(), into.as_mut_ptr(), count);
+            } else {
+                core::ptr::copy_nonoverlapping(self.start.as_ptr(), into.as_mut_ptr(), count);
+            }
+        }
         count
     }
 
@@ -209,45 +215,110 @@ impl<'m> Slice<'m> {
         unsafe { core::ptr::write_bytes(self.start.as_ptr(), byte, self.len) }
     }
 
+    /// A number of the host's byte order at `offset`, and all that was written before it (acquire); `None` where it is not whole, or not
+    /// aligned.
+    #[inline]
+    pub fn load<N: Number>(&self, offset: usize) -> Option<N> {
+        N::load(&self.part(offset, size_of::<N>())?)
+    }
+
+    /// Sets it, after everything written so far (release).
+    #[inline]
+    pub fn store<N: Number>(&self, offset: usize, value: N) -> Option<()> {
+        N::store(&self.part(offset, size_of::<N>())?, value)
+    }
+
+    /// Sets bits of a byte that others set too.
+    #[inline]
+    pub fn set_bits(&self, offset: usize, bits: u8) -> Option<()> {
+        let byte = self.part(offset, 1)?;
+        // SAFETY: one byte is there; atomics allow that others change it.
+        unsafe { byte.start.cast::<AtomicU8>().as_ref() }.fetch_or(bits, Ordering::Relaxed);
+        Some(())
+    }
+
     /// Where the first byte is, for system calls that read or write it.
     pub fn as_ptr(&self) -> *mut u8 {
         self.start.as_ptr()
     }
 
-    /// A descriptor of an indirect table, read once; `None` beyond its end, or if the table is not 8-byte aligned.
+    /// A descriptor of an indirect table, which has no alignment that a driver must keep (section 2.7.5.3 asks for none), read once; `None`
+    /// beyond its end.
     #[inline]
     pub(crate) fn descriptor(&self, index: usize) -> Option<Descriptor> {
-        let at = self.part(index.checked_mul(DESCRIPTOR_BYTES as usize)?, DESCRIPTOR_BYTES as usize)?;
-        // Indirect tables have no alignment that a driver must keep (section 2.7.5.3 asks for none): whole, but not atomic.
-        let mut bytes = [0; DESCRIPTOR_BYTES as usize];
-        at.read(&mut bytes);
-        let [a, b] = [0, 8].map(|at| {
-            let mut half = [0; 8];
-            half.copy_from_slice(&bytes[at..at + 8]);
-            u64::from_le_bytes(half)
-        });
-        Some(unpack(a, b))
+        const BYTES: usize = DESCRIPTOR_BYTES as usize;
+        let mut bytes = [0; BYTES];
+        self.part(index.checked_mul(BYTES)?, BYTES)?.read(&mut bytes);
+        Some(Descriptor::from_bytes(bytes))
     }
 
     /// Writes one.
     #[inline]
     pub(crate) fn set_descriptor(&self, index: usize, value: Descriptor) -> Option<()> {
-        let at = self.part(index.checked_mul(DESCRIPTOR_BYTES as usize)?, DESCRIPTOR_BYTES as usize)?;
-        let [a, b] = pack(value).map(u64::to_le_bytes);
-        at.write(&a);
-        at.part(8, 8)?.write(&b);
+        const BYTES: usize = DESCRIPTOR_BYTES as usize;
+        self.part(index.checked_mul(BYTES)?, BYTES)?.write(&value.bytes());
         Some(())
     }
 }
 
-#[inline]
-const fn unpack(address: u64, rest: u64) -> Descriptor {
-    Descriptor { address, length: rest as u32, flags: (rest >> 32) as u16, next: (rest >> 48) as u16 }
+/// Numbers that are read and written whole.
+pub trait Number: Copy + sealed::Sealed {
+    #[doc(hidden)]
+    fn load(at: &Slice<'_>) -> Option<Self>;
+    #[doc(hidden)]
+    fn store(at: &Slice<'_>, value: Self) -> Option<()>;
 }
 
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! numbers {
+    ($($number:ty = $atomic:ty),*) => {$(
+        impl sealed::Sealed for $number {}
+        impl Number for $number {
+            #[inline]
+            fn load(at: &Slice<'_>) -> Option<Self> {
+                let cell = at.start.cast::<$atomic>();
+                // SAFETY: the slice is as long as the number, and aligned as it asks; atomics allow that others change it.
+                cell.is_aligned().then(|| unsafe { cell.as_ref() }.load(Ordering::Acquire))
+            }
+            #[inline]
+            fn store(at: &Slice<'_>, value: Self) -> Option<()> {
+                let cell = at.start.cast::<$atomic>();
+                // SAFETY: as above.
+                cell.is_aligned().then(|| unsafe { cell.as_ref() }.store(value, Ordering::Release))
+            }
+        }
+    )*};
+}
+
+numbers!(u8 = AtomicU8, u16 = AtomicU16, u32 = AtomicU32, u64 = AtomicU64);
+
+/// Copies of at most so many bytes are made of accesses that the compiler may neither repeat nor leave out: what is checked is what is
+/// used, though the other side changes it in between. Longer ones are data, which nobody decides by.
+const ONCE: usize = 64;
+
+/// Copies `count` bytes, each read once.
+///
+/// # Safety
+/// Both are valid for `count` bytes, and do not overlap.
 #[inline]
-const fn pack(it: Descriptor) -> [u64; 2] {
-    [it.address, it.length as u64 | (it.flags as u64) << 32 | (it.next as u64) << 48]
+unsafe fn copy_once(from: *const u8, to: *mut u8, count: usize) {
+    let mut at = 0;
+    while at < count {
+        // SAFETY: `at` is below `count`; a word is read where it is aligned and whole.
+        unsafe {
+            if count - at >= 8 && (from as usize + at).is_multiple_of(8) {
+                let word = from.add(at).cast::<u64>().read_volatile();
+                to.add(at).cast::<u64>().write_unaligned(word);
+                at += 8;
+            } else {
+                to.add(at).write(from.add(at).read_volatile());
+                at += 1;
+            }
+        }
+    }
 }
 
 /// The three parts of a split ring in memory.
@@ -337,13 +408,14 @@ impl SplitCells for SplitMemory {
     #[inline]
     fn descriptor(&self, index: u16) -> Descriptor {
         let [address, rest] = self.entry(index);
-        unpack(u64::from_le(address.load(Ordering::Relaxed)), u64::from_le(rest.load(Ordering::Relaxed)))
+        let words = [address, rest].map(|word| u64::from_le(word.load(Ordering::Relaxed)));
+        Descriptor::from_words(words)
     }
 
     #[inline]
     fn set_descriptor(&self, index: u16, value: Descriptor) {
         let [address, rest] = self.entry(index);
-        let [a, b] = pack(value);
+        let [a, b] = value.words();
         address.store(a.to_le(), Ordering::Relaxed);
         rest.store(b.to_le(), Ordering::Relaxed);
     }

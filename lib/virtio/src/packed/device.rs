@@ -5,7 +5,7 @@ use crate::Fault;
 use crate::cells::{INDIRECT, NEXT, Packed, PackedCells, Suppression, WRITE};
 use crate::chain::{Chain, Segment, Taken};
 use crate::memory::Translate;
-use crate::ring::Options;
+use crate::ring::{Names, Options};
 
 /// Takes chains, and gives them back; used as [`crate::split::Device`] is.
 pub struct Device<C> {
@@ -19,6 +19,8 @@ pub struct Device<C> {
     freed: u16,
     /// Places of chains that the device has.
     taken: u16,
+    /// Their ids, which may be any number: the driver gives them (section 2.8.5).
+    out: Names,
     broken: Option<Fault>,
 }
 
@@ -33,7 +35,17 @@ impl<C: PackedCells> Device<C> {
         let (size, Base { available: next, used }) = (cells.size(), base);
         let taken =
             (next.place() + if next.wrap() == used.wrap() { 0 } else { size }).saturating_sub(used.place());
-        Self { cells, options, next, used, held: None, freed: 0, taken, broken: None }
+        Self {
+            cells,
+            options,
+            next,
+            used,
+            held: None,
+            freed: 0,
+            taken,
+            out: Names::new(1 << 16),
+            broken: None,
+        }
     }
 
     /// Where the ring is.
@@ -66,6 +78,9 @@ impl<C: PackedCells> Device<C> {
         }
         match self.read(self.next, head, memory, chain) {
             Ok(taken) if taken.count <= self.size() - self.taken => {
+                if !self.out.insert(taken.id) {
+                    return Err(*self.broken.insert(Fault::Twice { id: taken.id }));
+                }
                 self.next = self.next.plus(taken.count, self.size());
                 self.taken += taken.count;
                 Ok(Some(taken))
@@ -74,6 +89,53 @@ impl<C: PackedCells> Device<C> {
             Ok(_) => Err(*self.broken.insert(Fault::Loop { size: self.size() })),
             Err(fault) => Err(*self.broken.insert(fault)),
         }
+    }
+
+    /// The descriptors of the chain that begins at `at` and takes so many places, as they are in the ring: what an inflight region keeps,
+    /// since used entries overwrite them.
+    pub fn descriptors(&self, at: Position, places: u16) -> impl Iterator<Item = (u64, Packed)> {
+        let size = self.size();
+        (0..places.min(size)).map(move |offset| {
+            let place = at.plus(offset, size).place();
+            (self.cells.address(place), self.cells.state(place))
+        })
+    }
+
+    /// Takes a chain again that was taken before a crash, from descriptors that were kept.
+    ///
+    /// # Errors
+    /// As [`Device::take`].
+    pub fn retake<'m, T: Translate<'m>>(
+        &mut self,
+        taken: Taken,
+        descriptors: impl IntoIterator<Item = (u64, Packed)>,
+        memory: &T,
+        chain: &mut Chain<'m>,
+    ) -> Result<Taken, Fault> {
+        chain.clear();
+        for ((address, Packed { length, flags, .. }), index) in descriptors.into_iter().zip(0..) {
+            let segment = Segment { address, length };
+            let read = if flags & INDIRECT == 0 {
+                chain.push(memory, index, segment, flags)
+            } else if self.options.indirect && index == 0 {
+                chain.push_table(memory, index, segment, false)
+            } else {
+                Err(Fault::Indirect { index })
+            };
+            read.map_err(|fault| *self.broken.insert(fault))?;
+        }
+        if self.out.insert(taken.id) {
+            Ok(taken)
+        } else {
+            Err(*self.broken.insert(Fault::Twice { id: taken.id }))
+        }
+    }
+
+    /// As [`crate::split::Device::untake`].
+    pub fn untake(&mut self, taken: Taken) {
+        self.next = self.next.minus(taken.count, self.size());
+        self.taken = self.taken.saturating_sub(taken.count);
+        self.out.remove(taken.id);
     }
 
     /// Gives a chain back, in any order unless in-order was negotiated. The driver sees it after [`Device::publish`].
@@ -90,6 +152,7 @@ impl<C: PackedCells> Device<C> {
         self.used = self.used.plus(count, self.size());
         self.freed = self.freed.saturating_add(count);
         self.taken = self.taken.saturating_sub(count);
+        self.out.remove(id);
     }
 
     /// Lets the driver see what was given back.
@@ -146,7 +209,7 @@ impl<C: PackedCells> Device<C> {
                 if !self.options.indirect || entry.flags & NEXT != 0 || count > 1 {
                     return Err(Fault::Indirect { index });
                 }
-                chain.push_table(memory, index, segment, self.size(), false)?;
+                chain.push_table(memory, index, segment, false)?;
                 return Ok(Taken { id: entry.id, count });
             }
             chain.push(memory, index, segment, entry.flags)?;

@@ -18,8 +18,8 @@ struct Slot {
     count: u16,
     /// Bytes that the device may write.
     writable: u32,
-    /// When it was offered.
-    offered: u16,
+    /// Which of all chains it is.
+    offered: u64,
 }
 
 /// Offers chains, and learns what became of them; used as [`crate::split::Driver`] is.
@@ -38,9 +38,10 @@ pub struct Driver<C> {
     held: Option<(u16, Packed)>,
     /// Places that were filled since it was last looked whether to kick.
     filled: u16,
-    /// Chains offered and reaped, modulo 2^16.
-    offers: u16,
-    reaped: u16,
+    /// Chains that were ever offered, those that the device was told of, and those that came back.
+    offers: u64,
+    told: u64,
+    reaped: u64,
     batch: Option<(u16, u32)>,
     broken: Option<Fault>,
 }
@@ -66,6 +67,7 @@ impl<C: PackedCells> Driver<C> {
             held: None,
             filled: 0,
             offers: 0,
+            told: 0,
             reaped: 0,
             batch: None,
             broken: None,
@@ -92,7 +94,7 @@ impl<C: PackedCells> Driver<C> {
 
     /// Chains that the device has, or will have with the next [`Driver::publish`].
     pub const fn in_flight(&self) -> u16 {
-        self.offers.wrapping_sub(self.reaped)
+        (self.offers - self.reaped) as u16
     }
 
     /// As [`crate::split::Driver::add`].
@@ -138,9 +140,9 @@ impl<C: PackedCells> Driver<C> {
         let slot = &mut self.slots[usize::from(id)];
         self.free_id = slot.next;
         (slot.count, slot.writable, slot.offered) = (needed, writable_bytes, offered);
-        let order = usize::from(offered) & (self.order.len() - 1);
+        let order = offered as usize & (self.order.len() - 1);
         self.order[order] = id;
-        self.offers = offered.wrapping_add(1);
+        self.offers = offered + 1;
         self.free -= needed;
         self.filled = self.filled.saturating_add(needed);
         self.next = head.plus(needed, self.size());
@@ -166,6 +168,7 @@ impl<C: PackedCells> Driver<C> {
     /// Lets the device see what was added.
     #[inline]
     pub fn publish(&mut self) {
+        self.told = self.offers;
         if let Some((place, state)) = self.held.take() {
             self.cells.set_state(place, state);
         }
@@ -198,7 +201,8 @@ impl<C: PackedCells> Driver<C> {
                 if state.flags & TURN != self.used.used() {
                     return Ok(None);
                 }
-                (state.id, state.length)
+                // Where nothing was written the length means nothing (section 2.8.4).
+                (state.id, if state.flags & WRITE != 0 { state.length } else { 0 })
             }
         };
         let done =
@@ -220,7 +224,7 @@ impl<C: PackedCells> Driver<C> {
         };
         self.cells.set_driver_event(event);
         self.cells.fence();
-        self.cells.state(self.used.place()).flags & TURN == self.used.used()
+        self.batch.is_some() || self.cells.state(self.used.place()).flags & TURN == self.used.used()
     }
 
     /// Asks for no calls. A device may call all the same.
@@ -231,8 +235,8 @@ impl<C: PackedCells> Driver<C> {
     /// As [`crate::split::Driver::outstanding`].
     pub fn outstanding(&self) -> Vec<Token> {
         let ids = self.slots.iter().zip(0..).filter(|(slot, _)| slot.count > 0);
-        let mut ids: Vec<_> = ids.map(|(slot, id)| (self.offers.wrapping_sub(slot.offered), id)).collect();
-        ids.sort_unstable_by(|one, other| other.cmp(one));
+        let mut ids: Vec<_> = ids.map(|(slot, id)| (slot.offered, id)).collect();
+        ids.sort_unstable();
         ids.into_iter().map(|(_, id)| Token(id)).collect()
     }
 
@@ -240,21 +244,23 @@ impl<C: PackedCells> Driver<C> {
     fn take_back(&mut self, id: u16, written: u32) -> Option<Done> {
         let free_id = self.free_id;
         let slot = self.slots.get_mut(usize::from(id))?;
-        let (count, writable) = (core::mem::take(&mut slot.count), slot.writable);
-        if count == 0 {
+        let (count, writable) = (slot.count, slot.writable);
+        // Nor can it have used what it was not told of.
+        if count == 0 || slot.offered >= self.told {
             return None;
         }
+        slot.count = 0;
         slot.next = free_id;
         self.free_id = id;
         self.free += count;
         self.used = self.used.plus(count, self.size());
-        self.reaped = self.reaped.wrapping_add(1);
+        self.reaped += 1;
         Some(Done { token: Token(id), written: written.min(writable), overlong: written > writable })
     }
 
     /// As in a split ring (section 2.8.7).
     fn next_of_batch(&mut self, id: u16, written: u32) -> Option<Done> {
-        let oldest = self.order[usize::from(self.reaped) & (self.order.len() - 1)];
+        let oldest = self.order[self.reaped as usize & (self.order.len() - 1)];
         if oldest == id {
             self.batch = None;
             return self.take_back(id, written);

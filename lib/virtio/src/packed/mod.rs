@@ -56,6 +56,14 @@ impl Position {
         if place >= size { Self((place - size) | !self.0 & 1 << 15) } else { Self(place | self.0 & 1 << 15) }
     }
 
+    /// `count` places back, at most once round.
+    const fn minus(self, count: u16, size: u16) -> Self {
+        match self.place().checked_sub(count) {
+            Some(place) => Self(place | self.0 & 1 << 15),
+            None => Self((self.place() + size - count) | !self.0 & 1 << 15),
+        }
+    }
+
     /// Flags of a descriptor that is available here.
     #[inline]
     const fn available(self) -> u16 {

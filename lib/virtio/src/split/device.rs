@@ -6,7 +6,7 @@ use crate::cells::{INDIRECT, NEXT, SplitCells};
 use crate::chain::{Chain, Segment, Taken};
 use crate::event::passed;
 use crate::memory::Translate;
-use crate::ring::Options;
+use crate::ring::{Names, Options};
 
 /// Takes chains, and gives them back. An example is with [`super::Driver`].
 pub struct Device<C> {
@@ -19,6 +19,8 @@ pub struct Device<C> {
     next: u16,
     published: u16,
     considered: u16,
+    /// Heads of the chains that it has.
+    out: Names,
     broken: Option<Fault>,
 }
 
@@ -32,6 +34,7 @@ impl<C: SplitCells> Device<C> {
     /// first is the ring's base, and the second what the used ring says ([`SplitCells::used_index`]).
     pub fn resumed(cells: C, options: Options, taken: u16, used: u16) -> Self {
         Self {
+            out: Names::new(cells.size().into()),
             cells,
             options,
             taken,
@@ -46,6 +49,11 @@ impl<C: SplitCells> Device<C> {
     /// How far chains were taken: the base of vhost-user.
     pub const fn base(&self) -> u16 {
         self.taken
+    }
+
+    /// How many chains the driver was told that it has back, modulo 2^16.
+    pub const fn used(&self) -> u16 {
+        self.published
     }
 
     /// Entries of the ring.
@@ -69,6 +77,7 @@ impl<C: SplitCells> Device<C> {
         }
         let head = self.cells.avail_entry(self.taken & self.mask());
         match self.read(head, memory, chain) {
+            Ok(taken) if !self.out.insert(taken.id) => Err(self.break_with(Fault::Twice { id: taken.id })),
             Ok(taken) => {
                 self.taken = self.taken.wrapping_add(1);
                 Ok(Some(taken))
@@ -87,7 +96,17 @@ impl<C: SplitCells> Device<C> {
         memory: &T,
         chain: &mut Chain<'m>,
     ) -> Result<Taken, Fault> {
-        self.read(taken.id, memory, chain).map_err(|fault| self.break_with(fault))
+        match self.read(taken.id, memory, chain) {
+            Ok(taken) if self.out.insert(taken.id) => Ok(taken),
+            Ok(taken) => Err(self.break_with(Fault::Twice { id: taken.id })),
+            Err(fault) => Err(self.break_with(fault)),
+        }
+    }
+
+    /// Leaves the chain that was taken last in the ring, as if it had not been.
+    pub fn untake(&mut self, taken: Taken) {
+        self.taken = self.taken.wrapping_sub(1);
+        self.out.remove(taken.id);
     }
 
     /// Gives a chain back, in any order unless in-order was negotiated. The driver sees it after [`Device::publish`].
@@ -95,6 +114,7 @@ impl<C: SplitCells> Device<C> {
     pub fn put(&mut self, taken: Taken, written: u32) {
         self.cells.set_used_entry(self.next & self.mask(), u32::from(taken.id), written);
         self.next = self.next.wrapping_add(1);
+        self.out.remove(taken.id);
     }
 
     /// Lets the driver see what was given back.
@@ -188,8 +208,7 @@ impl<C: SplitCells> Device<C> {
                 if !self.options.indirect || entry.flags & NEXT != 0 {
                     return Err(Fault::Indirect { index });
                 }
-                // A table has at most as many entries as the ring (section 2.7.5.3.1).
-                chain.push_table(memory, index, segment, size, true)?;
+                chain.push_table(memory, index, segment, true)?;
                 return Ok(Taken { id: head, count: 1 });
             }
             chain.push(memory, index, segment, entry.flags)?;

@@ -19,8 +19,8 @@ struct Slot {
     count: u16,
     /// Of a head: bytes that the device may write.
     writable: u32,
-    /// Of a head: when it was offered.
-    offered: u16,
+    /// Of a head: which of all chains it is.
+    offered: u64,
 }
 
 /// Offers chains, and learns what became of them.
@@ -63,10 +63,10 @@ pub struct Driver<C> {
     /// Heads by the place in the available ring where they are: what the device could overwrite there does not count.
     offered: Box<[u16]>,
     free: Free,
-    /// Where the next head goes.
-    next: u16,
-    /// How far the device was told, and how far when it was last looked whether to kick.
-    published: u16,
+    /// Chains that were ever offered, and those that the device was told of. Modulo 2^16 they are where the next head goes and the index.
+    offers: u64,
+    told: u64,
+    /// How far the device was told when it was last looked whether to kick.
     considered: u16,
     /// How far used entries were read, and how far there are some.
     reaped: u16,
@@ -98,8 +98,8 @@ impl<C: SplitCells> Driver<C> {
             cells,
             options,
             tables: None,
-            next: 0,
-            published: 0,
+            offers: 0,
+            told: 0,
             considered: 0,
             reaped: 0,
             used: 0,
@@ -129,7 +129,7 @@ impl<C: SplitCells> Driver<C> {
 
     /// Chains that the device has, or will have with the next [`Driver::publish`].
     pub fn in_flight(&self) -> u16 {
-        self.next.wrapping_sub(self.reaped)
+        self.next().wrapping_sub(self.reaped)
     }
 
     /// Offers a chain: what the device reads, then what it writes. It is seen after [`Driver::publish`].
@@ -165,29 +165,29 @@ impl<C: SplitCells> Driver<C> {
             }
         };
         self.free.count -= needed;
-        let offered = self.next;
+        let offered = self.offers;
         let slot = self.slot_mut(head);
         (slot.count, slot.writable, slot.offered) = (needed, writable_bytes, offered);
-        let place = offered & self.mask();
+        let place = self.next() & self.mask();
         self.cells.set_avail_entry(place, head);
         self.offered[usize::from(place)] = head;
-        self.next = offered.wrapping_add(1);
+        self.offers = offered + 1;
         Ok(Token(head))
     }
 
     /// Lets the device see what was added.
     #[inline]
     pub fn publish(&mut self) {
-        if self.published != self.next {
-            self.published = self.next;
-            self.cells.set_avail_index(self.next);
+        if self.told != self.offers {
+            self.told = self.offers;
+            self.cells.set_avail_index(self.next());
         }
     }
 
     /// Whether the device wants a kick for what was published since this was last asked.
     #[inline]
     pub fn must_kick(&mut self) -> bool {
-        let (old, new) = (self.considered, self.published);
+        let (old, new) = (self.considered, self.told as u16);
         self.considered = new;
         if old == new {
             return false;
@@ -248,12 +248,16 @@ impl<C: SplitCells> Driver<C> {
         }
     }
 
+    /// Where a device that knows nothing of what was in flight goes on: at what the used ring says. Right only if chains are used in order.
+    pub fn base(&self) -> u16 {
+        self.cells.used_index()
+    }
+
     /// What the device has, oldest first. Nothing of it will be used when the ring is set up anew.
     pub fn outstanding(&self) -> Vec<Token> {
         let heads = self.slots.iter().zip(0..).filter(|(slot, _)| slot.count > 0);
-        let mut heads: Vec<_> =
-            heads.map(|(slot, head)| (self.next.wrapping_sub(slot.offered), head)).collect();
-        heads.sort_unstable_by(|one, other| other.cmp(one));
+        let mut heads: Vec<_> = heads.map(|(slot, head)| (slot.offered, head)).collect();
+        heads.sort_unstable();
         heads.into_iter().map(|(_, head)| Token(head)).collect()
     }
 
@@ -264,7 +268,7 @@ impl<C: SplitCells> Driver<C> {
         }
         let used = self.cells.used_index();
         let ahead = used.wrapping_sub(self.reaped);
-        if ahead > self.published.wrapping_sub(self.reaped) {
+        if ahead > (self.told as u16).wrapping_sub(self.reaped) {
             let fault = Fault::Index { from: self.reaped, to: used, size: self.size() };
             return Err(self.break_with(fault));
         }
@@ -280,11 +284,12 @@ impl<C: SplitCells> Driver<C> {
 
     fn take_back(&mut self, id: u32, written: u32) -> Option<Done> {
         let head = u16::try_from(id).ok().filter(|head| *head < self.size())?;
-        let slot = self.slot_mut(head);
-        let (count, writable) = (core::mem::take(&mut slot.count), slot.writable);
-        if count == 0 {
+        let Slot { count, writable, offered, .. } = self.slot(head);
+        // Nor can it have used what it was not told of.
+        if count == 0 || offered >= self.told {
             return None;
         }
+        self.slot_mut(head).count = 0;
         self.release(head, count);
         Some(Done { token: Token(head), written: written.min(writable), overlong: written > writable })
     }
@@ -324,6 +329,12 @@ impl<C: SplitCells> Driver<C> {
             self.free.first = head;
         }
         self.free.count += count;
+    }
+
+    /// Where the next head goes.
+    #[inline]
+    const fn next(&self) -> u16 {
+        self.offers as u16
     }
 
     // Read where it never changes: next to counters, one wide load of both would wait for the counter's store.

@@ -4,5 +4,6 @@
 
 mod hostile;
 mod layout;
+mod noise;
 mod pair;
 mod traffic;

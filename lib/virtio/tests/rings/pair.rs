@@ -29,14 +29,11 @@ pub(crate) struct Pair {
     pub(crate) data: Shared,
 }
 
-/// `data` bytes of it in two regions that touch, so that segments may lie in both.
+/// With tables for the driver if `indirect`, and `data` bytes of memory in two regions that touch, so that segments may lie in both.
 pub(crate) fn pair(kind: Kind, size: u16, options: Options, indirect: bool, data: usize) -> Pair {
     let ring = Shared::whole(Arc::new(Heap::zeroed(1 << 20)));
-    let parts = |bytes: [usize; 3]| {
-        let starts = [0, 0x80000, 0xc0000];
-        [0, 1, 2].map(|i| ring.piece(starts[i], bytes[i]).unwrap())
-    };
-    let options = Options { indirect, ..options };
+    let parts = |bytes| parts(&ring, bytes);
+    let options = Options { indirect: options.indirect || indirect, ..options };
     let (driver, device) = match kind {
         Kind::Split => {
             let cells = || {
@@ -74,4 +71,29 @@ pub(crate) fn pair(kind: Kind, size: u16, options: Options, indirect: bool, data
         driver
     };
     Pair { driver, device, regions, ring, data: all }
+}
+
+impl Pair {
+    /// The cells of a split ring, for who writes what no side would.
+    pub(crate) fn split(&self) -> SplitMemory {
+        let size = self.driver.size();
+        let [table, avail, used] = self.parts(SplitMemory::bytes(size));
+        SplitMemory::new(size, table, avail, used).unwrap()
+    }
+
+    /// Those of a packed ring.
+    pub(crate) fn packed(&self) -> PackedMemory {
+        let size = self.driver.size();
+        let [table, driver, device] = self.parts(PackedMemory::bytes(size));
+        PackedMemory::new(size, table, driver, device).unwrap()
+    }
+
+    fn parts(&self, bytes: [usize; 3]) -> [Shared; 3] {
+        parts(&self.ring, bytes)
+    }
+}
+
+fn parts(ring: &Shared, bytes: [usize; 3]) -> [Shared; 3] {
+    let starts = [0, 0x80000, 0xc0000];
+    [0, 1, 2].map(|i| ring.piece(starts[i], bytes[i]).unwrap())
 }

@@ -3,16 +3,25 @@
 //! ```text
 //!   push    disk ---(as it was at the start)---> file or NBD server      whole, or what changed since a bitmap
 //!   pull    disk --> scratch (what the guest overwrites) --> NBD export   read by whoever wants, as it was at the start
-//!   mirror  disk ---(and all that follows)---> file; complete: the disk uses the file from then on
+//!   mirror  disk ---(and all that follows)---> file or NBD server; complete: the disk uses the copy from then on
 //! ```
 
-use super::{Job, OperationError, snapshot::job_id};
+use super::{
+    Job, OperationError, ReadyJob, figure,
+    graph::{Above, NewImage, job_id},
+    rollback::{Made, Rollback},
+};
 use crate::{
     Vm,
-    argv::socket_address,
     config::{Address, ConfigError, Format},
 };
-use serde_json::{Value, json};
+use qmp::commands::{
+    BitmapSyncMode, BlockDirtyBitmapAdd, BlockDirtyBitmapRemove, BlockExportAdd, BlockExportAddNbd,
+    BlockExportAddVariant, BlockdevAdd, BlockdevBackupOptions, BlockdevMirror, BlockdevOptions,
+    BlockdevOptionsNbd, BlockdevOptionsRaw, BlockdevOptionsVariant, BlockdevRef, DirtyBitmap, DirtyBitmapAdd,
+    DirtyBitmapMerge, InetSocketAddress, NbdExportBitmap, NbdServerStart, NbdServerStop, SocketAddress,
+    SocketAddressWrapped, SyncMode, Transaction, TransactionAction, UnixSocketAddress,
+};
 use std::path::{Path, PathBuf};
 
 /// Where a copy goes.
@@ -34,7 +43,27 @@ pub enum CopyTarget {
     },
 }
 
-/// A backup that QEMU writes. The copy is closed when it is over.
+/// Where the notes of what changes are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notes {
+    /// In memory; they end with the process.
+    InMemory,
+    /// In the qcow2 image, where an orderly end of the process leaves them for the next one.
+    InTheImage,
+}
+
+/// What a backup takes of a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// The disk.
+    pub disk: String,
+    /// Where it goes.
+    pub to: CopyTarget,
+    /// Only what changed since this bitmap was begun or last used. It begins anew when the copy is whole.
+    pub since: Option<String>,
+}
+
+/// A backup that QEMU writes. The copy is closed when it is over. Dropping this leaves it going.
 #[derive(Debug)]
 pub struct PushBackup {
     job: Job,
@@ -48,18 +77,39 @@ pub struct PullBackup {
     job: Job,
     vm: Vm,
     scratch: String,
-    export: String,
+    /// The node and name of the bitmap that tells what changed.
+    since: Option<(String, String)>,
+}
+
+/// How a pulled backup ended, as its reader says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulled {
+    /// The reader has all it wanted: a bitmap begins anew at the moment that was served.
+    Whole,
+    /// It has not: a bitmap goes on as if nothing had been served.
+    GivenUp,
+}
+
+/// A disk that is written to two places. Dropping this leaves it so.
+#[derive(Debug)]
+pub struct Mirror {
+    job: ReadyJob,
+    vm: Vm,
+    disk: String,
+    target: String,
 }
 
 impl Vm {
-    /// Begins to note which parts of a disk change, under this name. The notes end with the process.
+    /// Begins to note which parts of a disk change, under this name.
     ///
     /// # Errors
-    /// [`OperationError`].
-    pub async fn add_bitmap(&self, disk: &str, name: &str) -> Result<(), OperationError> {
-        let node = self.active_node(disk).await?;
-        let bitmap = json!({"node": node, "name": name});
-        self.run(format!("note the changes of {disk}"), "block-dirty-bitmap-add", bitmap).await.map(drop)
+    /// [`OperationError`]; refused for notes that are to be kept in an image that is not qcow2.
+    pub async fn add_bitmap(&self, disk: &str, name: &str, keep: Notes) -> Result<(), OperationError> {
+        let bitmap = DirtyBitmapAdd {
+            persistent: Some(keep == Notes::InTheImage),
+            ..DirtyBitmapAdd::new(self.active_node(disk).await?, name)
+        };
+        self.tell(format!("note the changes of {disk}"), &BlockDirtyBitmapAdd(bitmap)).await.map(drop)
     }
 
     /// Forgets such notes.
@@ -67,9 +117,8 @@ impl Vm {
     /// # Errors
     /// [`OperationError`].
     pub async fn remove_bitmap(&self, disk: &str, name: &str) -> Result<(), OperationError> {
-        let node = self.active_node(disk).await?;
-        let bitmap = json!({"node": node, "name": name});
-        self.run(format!("forget the changes of {disk}"), "block-dirty-bitmap-remove", bitmap).await.map(drop)
+        let bitmap = DirtyBitmap { node: self.active_node(disk).await?, name: name.to_owned() };
+        self.tell(format!("forget the changes of {disk}"), &BlockDirtyBitmapRemove(bitmap)).await.map(drop)
     }
 
     /// Bytes that changed since the notes were begun or last used.
@@ -77,165 +126,202 @@ impl Vm {
     /// # Errors
     /// [`OperationError`].
     pub async fn changed_bytes(&self, disk: &str, name: &str) -> Result<u64, OperationError> {
-        let node = self.active_node(disk).await?;
-        let nodes = self.named_nodes().await?;
-        let bitmaps = nodes.iter().find(|it| it["node-name"] == node).map(|it| it["dirty-bitmaps"].clone());
-        let bitmaps = bitmaps.as_ref().and_then(Value::as_array).into_iter().flatten();
-        let found =
-            bitmaps.filter(|bitmap| bitmap["name"] == name).find_map(|bitmap| bitmap["count"].as_u64());
-        found.ok_or_else(|| OperationError::Unknown { what: "bitmap", id: name.to_owned() })
+        let node = self.node(&self.active_node(disk).await?).await?;
+        let mut bitmaps = node.dirty_bitmaps.into_iter().flatten();
+        let found = bitmaps.find(|bitmap| bitmap.name.as_deref() == Some(name));
+        let count = found.map(|bitmap| figure(bitmap.count));
+        count.ok_or_else(|| OperationError::Unknown { what: "bitmap", id: name.to_owned() })
     }
 
     /// Starts to copy a disk as it is now: all of it, or what changed since the bitmap, which begins anew when the copy is whole.
     ///
     /// # Errors
-    /// [`OperationError`].
+    /// [`OperationError`]; nothing goes on then.
     pub async fn push_backup(
         &self,
         disk: &str,
         to: &CopyTarget,
         since: Option<&str>,
     ) -> Result<PushBackup, OperationError> {
-        let node = self.active_node(disk).await?;
-        let target = self.open_target(disk, &node, to).await?;
-        let mut arguments = json!({"device": node, "target": target, "sync": "full", "auto-dismiss": false});
-        if let Some(bitmap) = since {
-            arguments["sync"] = json!("bitmap");
-            (arguments["bitmap"], arguments["bitmap-mode"]) = (json!(bitmap), json!("on-success"));
-        }
-        match self.job(format!("back up {disk}"), job_id("backup"), "blockdev-backup", arguments).await {
-            Ok(job) => Ok(PushBackup { job, vm: self.clone(), target }),
-            Err(error) => {
-                // The first error is the one that matters.
-                let _ = self.close_target(&target).await;
-                Err(error)
+        let copied = Copied { disk: disk.to_owned(), to: to.clone(), since: since.map(str::to_owned) };
+        let backups = self.push_backups(&[copied]).await?;
+        Ok(backups.into_iter().next().expect("one for each disk"))
+    }
+
+    /// The same of several disks at one moment of the guest; in their order. None is begun unless all are.
+    ///
+    /// # Errors
+    /// As [`Vm::push_backup`].
+    pub async fn push_backups(&self, disks: &[Copied]) -> Result<Vec<PushBackup>, OperationError> {
+        let mut rollback = Rollback::new(self);
+        let starting = async {
+            let (mut actions, mut begun) = (Vec::new(), Vec::new());
+            for Copied { disk, to, since } in disks {
+                let node = self.active_node(disk).await?;
+                let target = self.open_target(&mut rollback, disk, &node, to, Above::Nothing).await?;
+                let id = job_id("backup");
+                let sync = if since.is_some() { SyncMode::Bitmap } else { SyncMode::Full };
+                let backup = BlockdevBackupOptions {
+                    job_id: Some(id.clone()),
+                    bitmap: since.clone(),
+                    bitmap_mode: since.as_ref().map(|_| BitmapSyncMode::OnSuccess),
+                    auto_dismiss: Some(false),
+                    ..BlockdevBackupOptions::new(node, sync, target.clone())
+                };
+                actions.push(TransactionAction::BlockdevBackup(backup));
+                begun.push((format!("back up {disk}"), id, target));
             }
-        }
+            let ids: Vec<String> = begun.iter().map(|(_, id, _)| id.clone()).collect();
+            ids.iter().for_each(|id| rollback.also(Made::Job(id.clone())));
+            self.jobs_at_once("begin a backup", &ids, &Transaction::new(actions)).await?;
+            let backup = |(action, id, target)| PushBackup {
+                job: Job::of(self, id, action),
+                vm: self.clone(),
+                target,
+            };
+            Ok(begun.into_iter().map(backup).collect())
+        };
+        let started = starting.await;
+        settled(rollback, started).await
     }
 
     /// Serves a disk as it is now at `listen` under the name `export`, for reading. `scratch` is a new file that takes what the guest
     /// overwrites meanwhile. One at a time: it is QEMU's only NBD server.
     ///
+    /// With `since`, readers are told which parts changed since that bitmap was begun (the NBD context
+    /// `qemu:dirty-bitmap:<name>`); [`PullBackup::finish`] lets it begin anew at the moment that was served.
+    ///
     /// # Errors
-    /// [`OperationError`].
+    /// [`OperationError`]; nothing is served then.
     pub async fn pull_backup(
         &self,
         disk: &str,
         scratch: &Path,
         listen: &Address,
         export: &str,
+        since: Option<&str>,
     ) -> Result<PullBackup, OperationError> {
-        let node = self.active_node(disk).await?;
-        let address = listening(listen)?;
-        let target = CopyTarget::File { path: scratch.to_owned(), format: Format::Qcow2 };
-        let scratch = self.open_target_above(disk, &node, &target, Some(&node)).await?;
-        let action = format!("serve {disk}");
-        let serving = async {
+        let mut rollback = Rollback::new(self);
+        let action = || format!("serve {disk}");
+        let starting = async {
+            let node = self.active_node(disk).await?;
+            let address = listening(listen)?;
+            let target = CopyTarget::File { path: scratch.to_owned(), format: Format::Qcow2 };
+            let scratch = self.open_target(&mut rollback, disk, &node, &target, Above::Attached).await?;
+            let id = job_id("serve");
+            rollback.also(Made::Job(id.clone()));
             // Nothing is copied but what the guest is about to overwrite.
-            let arguments = json!({"device": node, "target": scratch, "sync": "none", "auto-dismiss": false});
-            let job = self.job(action.clone(), job_id("serve"), "blockdev-backup", arguments).await?;
-            let served = async {
-                self.run(action.clone(), "nbd-server-start", json!({"addr": address})).await?;
-                let exported = json!({"type": "nbd", "id": scratch, "node-name": scratch, "name": export});
-                let exported = self.run(action.clone(), "block-export-add", exported).await;
-                if exported.is_err() {
-                    let _ = self.run(action.clone(), "nbd-server-stop", json!({})).await;
-                }
-                exported
+            let backup = BlockdevBackupOptions {
+                job_id: Some(id.clone()),
+                auto_dismiss: Some(false),
+                ..BlockdevBackupOptions::new(node.clone(), SyncMode::None, scratch.clone())
             };
-            match served.await {
-                Ok(_) => Ok(job),
-                Err(error) => {
-                    let _ = job.cancel().await;
-                    Err(error)
-                }
+            let mut actions = vec![TransactionAction::BlockdevBackup(backup)];
+            if let Some(name) = since {
+                // From this moment the changes are noted anew, under a name of their own until the reader is done.
+                let bitmap = |name: String| DirtyBitmap { node: node.clone(), name };
+                let next = DirtyBitmapAdd::new(node.clone(), next_of(name));
+                actions.push(TransactionAction::BlockDirtyBitmapAdd(next));
+                actions.push(TransactionAction::BlockDirtyBitmapDisable(bitmap(name.to_owned())));
+                rollback.also(Made::NextNotes(node.clone(), name.to_owned()));
             }
+            self.jobs_at_once(&action(), std::slice::from_ref(&id), &Transaction::new(actions)).await?;
+            let job = Job::of(self, id, action());
+            rollback.make(action(), &NbdServerStart::new(address), Made::NbdServer).await?;
+            let bitmaps = since.map(|name| {
+                vec![NbdExportBitmap::Object(Box::new(DirtyBitmap {
+                    node: node.clone(),
+                    name: name.to_owned(),
+                }))]
+            });
+            let name =
+                BlockExportAddNbd { name: Some(export.to_owned()), bitmaps, ..BlockExportAddNbd::default() };
+            let exported =
+                BlockExportAdd::new(scratch.clone(), scratch.clone(), BlockExportAddVariant::Nbd(name));
+            self.tell(action(), &exported).await?;
+            let since = since.map(|name| (node, name.to_owned()));
+            Ok(PullBackup { job, vm: self.clone(), scratch, since })
         };
-        match serving.await {
-            Ok(job) => Ok(PullBackup { job, vm: self.clone(), export: scratch.clone(), scratch }),
-            Err(error) => {
-                let _ = self.close_target(&scratch).await;
-                Err(error)
-            }
-        }
+        let started = starting.await;
+        settled(rollback, started).await
     }
 
-    /// Starts to copy a disk to another place with all that the guest writes meanwhile. [`Job::ready`] waits until both are the same;
-    /// [`Job::complete`] makes the disk use the copy, [`Job::cancel`] then leaves a copy of that moment.
+    /// Starts to copy a disk to another place with all that the guest writes meanwhile.
     ///
     /// # Errors
-    /// [`OperationError`].
-    pub async fn mirror_disk(&self, disk: &str, to: &CopyTarget) -> Result<Job, OperationError> {
-        let node = self.active_node(disk).await?;
-        let target = self.open_target(disk, &node, to).await?;
-        let arguments = json!({"device": node, "target": target, "sync": "full", "auto-dismiss": false});
-        let started =
-            self.job(format!("mirror {disk}"), job_id("mirror"), "blockdev-mirror", arguments).await;
-        if started.is_err() {
-            let _ = self.close_target(&target).await;
-        }
-        started
+    /// [`OperationError`]; nothing goes on then.
+    pub async fn mirror_disk(&self, disk: &str, to: &CopyTarget) -> Result<Mirror, OperationError> {
+        let mut rollback = Rollback::new(self);
+        let starting = async {
+            let node = self.active_node(disk).await?;
+            let target = self.open_target(&mut rollback, disk, &node, to, Above::Nothing).await?;
+            let id = job_id("mirror");
+            let mirror = BlockdevMirror {
+                job_id: Some(id.clone()),
+                auto_dismiss: Some(false),
+                ..BlockdevMirror::new(node, target.clone(), SyncMode::Full)
+            };
+            let job = self.job(format!("mirror {disk}"), id, &mirror).await.map(ReadyJob::of)?;
+            Ok(Mirror { job, vm: self.clone(), disk: disk.to_owned(), target })
+        };
+        let started = starting.await;
+        settled(rollback, started).await
     }
 
-    async fn open_target(&self, disk: &str, node: &str, to: &CopyTarget) -> Result<String, OperationError> {
-        self.open_target_above(disk, node, to, None).await
-    }
-
-    /// Makes and opens a target as large as `node`; answers its node.
-    async fn open_target_above(
+    /// Opens a target as large as `node`, making it if it is a file; answers its node.
+    async fn open_target(
         &self,
+        rollback: &mut Rollback,
         disk: &str,
         node: &str,
         to: &CopyTarget,
-        backing: Option<&str>,
+        above: Above,
     ) -> Result<String, OperationError> {
-        let name = self.free_overlay_name(disk).await?;
-        let action = || format!("open the copy of {disk}");
-        let (path, format) = match to {
+        match to {
+            CopyTarget::File { path, format } => {
+                let image = NewImage { disk, like: node, path, format: *format, above };
+                self.make_image(rollback, image).await
+            }
             CopyTarget::Nbd { server, export } => {
-                let server = server_address(server)?;
-                let file = json!({"driver": "nbd", "server": server, "export": export});
-                let open = json!({"driver": "raw", "node-name": name, "file": file});
-                self.run(action(), "blockdev-add", open).await?;
-                return Ok(name);
+                let name = self.free_image_name(disk).await?;
+                let nbd = BlockdevOptionsNbd {
+                    export: Some(export.clone()),
+                    ..BlockdevOptionsNbd::new(server_address(server)?)
+                };
+                let nbd = BlockdevOptions::new(BlockdevOptionsVariant::Nbd(nbd));
+                let raw = BlockdevOptionsRaw::new(BlockdevRef::Object(Box::new(nbd)));
+                let open = BlockdevOptions {
+                    node_name: Some(name.to_string()),
+                    ..BlockdevOptions::new(BlockdevOptionsVariant::Raw(raw))
+                };
+                let made = Made::Node(name.to_string());
+                rollback.make(format!("open the copy of {disk}"), &BlockdevAdd(open), made).await?;
+                Ok(name.to_string())
             }
-            CopyTarget::File { path, format } => (path, *format),
-        };
-        if !matches!(format, Format::Raw | Format::Qcow2) {
-            return Err(ConfigError::conflict(disk, "a copy is raw or qcow2").into());
         }
-        let text = path.to_str().ok_or_else(|| ConfigError::NotUtf8 { field: "copy", path: path.clone() })?;
-        let size = self.size(node).await?;
-        let file = format!("{name}-file");
-        let create = json!({"options": {"driver": "file", "filename": text, "size": if format == Format::Raw { size } else { 0 }}});
-        self.job(action(), job_id("create"), "blockdev-create", create).await?.done().await?;
-        let open = json!({"driver": "file", "node-name": file, "filename": text, "discard": "unmap"});
-        self.run(action(), "blockdev-add", open).await?;
-        let opening = async {
-            let mut open = json!({"driver": "raw", "node-name": name, "file": file, "discard": "unmap"});
-            if format == Format::Qcow2 {
-                let create = json!({"options": {"driver": "qcow2", "file": file, "size": size}});
-                self.job(action(), job_id("create"), "blockdev-create", create).await?.done().await?;
-                (open["driver"], open["backing"]) =
-                    (json!("qcow2"), backing.map_or(Value::Null, |backing| json!(backing)));
-            }
-            self.run(action(), "blockdev-add", open).await
-        };
-        if let Err(error) = opening.await {
-            let _ = self.run(action(), "blockdev-del", json!({"node-name": file})).await;
-            return Err(error);
-        }
-        Ok(name)
     }
+}
 
-    /// Closes a copy; the node of its file is there only if it is a file.
-    async fn close_target(&self, node: &str) -> Result<(), OperationError> {
-        self.run("close a copy", "blockdev-del", json!({"node-name": node})).await?;
-        let file = format!("{node}-file");
-        if self.named_nodes().await?.iter().any(|it| it["node-name"] == file) {
-            self.run("close a copy", "blockdev-del", json!({"node-name": file})).await?;
+/// Keeps what was made, or takes it back.
+async fn settled<T>(rollback: Rollback, started: Result<T, OperationError>) -> Result<T, OperationError> {
+    match started {
+        Ok(_) => rollback.keep(),
+        Err(_) => rollback.undo().await,
+    }
+    started
+}
+
+/// Closes a copy that nothing writes any more. What came of the job comes first: it may be going on still.
+async fn closed(vm: &Vm, outcome: Result<(), OperationError>, target: &str) -> Result<(), OperationError> {
+    match outcome {
+        Ok(()) => vm.close_image(target).await,
+        Err(error @ OperationError::Job { .. }) => {
+            if let Err(second) = vm.close_image(target).await {
+                tracing::debug!(target, error = &second as &dyn std::error::Error, "a copy stays open");
+            }
+            Err(error)
         }
-        Ok(())
+        Err(error) => Err(error),
     }
 }
 
@@ -254,8 +340,7 @@ impl PushBackup {
     /// [`OperationError`]; the copy is of no use then, and a bitmap as it was.
     pub async fn done(self) -> Result<(), OperationError> {
         let outcome = self.job.done().await;
-        let closed = self.vm.close_target(&self.target).await;
-        outcome.and(closed)
+        closed(&self.vm, outcome, &self.target).await
     }
 
     /// Gives it up.
@@ -264,8 +349,7 @@ impl PushBackup {
     /// [`OperationError`].
     pub async fn cancel(self) -> Result<(), OperationError> {
         let outcome = self.job.cancel().await;
-        let closed = self.vm.close_target(&self.target).await;
-        outcome.and(closed)
+        closed(&self.vm, outcome, &self.target).await
     }
 }
 
@@ -274,27 +358,125 @@ impl PullBackup {
     ///
     /// # Errors
     /// [`OperationError`].
-    pub async fn finish(self) -> Result<(), OperationError> {
-        let action = "stop to serve a disk";
+    pub async fn finish(self, pulled: Pulled) -> Result<(), OperationError> {
         // Ends every export with its readers, and waits for that.
-        self.vm.run(action, "nbd-server-stop", json!({})).await?;
-        tracing::debug!(export = self.export, "a disk is not served any more");
-        self.job.cancel().await?;
-        self.vm.close_target(&self.scratch).await
+        self.vm.tell("stop to serve a disk", &NbdServerStop {}).await?;
+        let outcome = self.job.cancel().await;
+        closed(&self.vm, outcome, &self.scratch).await?;
+        let Some((node, name)) = self.since else { return Ok(()) };
+        self.vm.join_notes(&node, &name, pulled).await
     }
+}
+
+impl Vm {
+    /// Ends a pair of bitmaps: `name` goes on with what changed since the moment that was served, or since before it, too.
+    pub(super) async fn join_notes(
+        &self,
+        node: &str,
+        name: &str,
+        pulled: Pulled,
+    ) -> Result<(), OperationError> {
+        let bitmap = |name: &str| DirtyBitmap { node: node.to_owned(), name: name.to_owned() };
+        let next = next_of(name);
+        let mut actions = Vec::new();
+        if pulled == Pulled::Whole {
+            actions.push(TransactionAction::BlockDirtyBitmapClear(bitmap(name)));
+        }
+        actions.push(TransactionAction::BlockDirtyBitmapEnable(bitmap(name)));
+        let bitmaps = vec![NbdExportBitmap::String(next.clone())];
+        actions.push(TransactionAction::BlockDirtyBitmapMerge(DirtyBitmapMerge {
+            node: node.to_owned(),
+            target: name.to_owned(),
+            bitmaps,
+        }));
+        self.tell("note changes anew", &Transaction::new(actions)).await?;
+        self.tell("note changes anew", &BlockDirtyBitmapRemove(bitmap(&next))).await.map(drop)
+    }
+}
+
+/// The name under which changes are noted while a bitmap is read.
+pub(super) fn next_of(bitmap: &str) -> String {
+    format!("{bitmap}#next")
+}
+
+impl Mirror {
+    /// Name of the copy's node, which the disk uses after [`Mirror::complete`].
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// How much is done of how much; the guest's writing makes it more.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn progress(&self) -> Result<Option<(u64, u64)>, OperationError> {
+        self.job.progress().await
+    }
+
+    /// Waits until both are the same, which they are from then on.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn ready(&mut self) -> Result<(), OperationError> {
+        self.job.ready().await
+    }
+
+    /// Makes the disk use the copy as soon as both are the same, and closes what it used before.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn complete(mut self) -> Result<(), OperationError> {
+        if let Err(error) = self.job.completed().await {
+            return closed(&self.vm, Err(error), &self.target).await;
+        }
+        // The new chain may stand on images of the old one.
+        let used = self.vm.chain(&self.disk).await?;
+        self.vm.close_unused(&self.disk, &used).await
+    }
+
+    /// Leaves a copy of one moment, as soon as both are the same, and the disk where it was.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn part(mut self) -> Result<(), OperationError> {
+        let outcome = self.job.parted().await;
+        closed(&self.vm, outcome, &self.target).await
+    }
+
+    /// Gives it up at once; what the copy holds is of no moment.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn abandon(mut self) -> Result<(), OperationError> {
+        let outcome = self.job.given_up().await;
+        closed(&self.vm, outcome, &self.target).await
+    }
+}
+
+fn server_address(address: &Address) -> Result<SocketAddress, OperationError> {
+    address.check("NBD server")?;
+    Ok(match address {
+        Address::Unix(path) => SocketAddress::Unix(unix(path)?),
+        Address::Tcp(host, port) => SocketAddress::Inet(inet(host, *port)),
+    })
 }
 
 /// The older form of an address, which this one command takes.
-fn listening(address: &Address) -> Result<Value, OperationError> {
-    let mut members = server_address(address)?;
-    let kind = members["type"].take();
-    if let Value::Object(members) = &mut members {
-        members.remove("type");
-    }
-    Ok(json!({"type": kind, "data": members}))
+fn listening(address: &Address) -> Result<SocketAddressWrapped, OperationError> {
+    address.check("NBD server")?;
+    Ok(match address {
+        Address::Unix(path) => SocketAddressWrapped::Unix(unix(path)?),
+        Address::Tcp(host, port) => SocketAddressWrapped::Inet(inet(host, *port)),
+    })
 }
 
-fn server_address(address: &Address) -> Result<Value, OperationError> {
-    address.check("NBD server")?;
-    Ok(socket_address(address)?)
+fn unix(path: &Path) -> Result<UnixSocketAddress, ConfigError> {
+    let path =
+        path.to_str().ok_or_else(|| ConfigError::NotUtf8 { field: "socket", path: path.to_owned() })?;
+    Ok(UnixSocketAddress::new(path))
+}
+
+fn inet(host: &str, port: u16) -> InetSocketAddress {
+    InetSocketAddress::new(host, port.to_string())
 }

@@ -1,6 +1,6 @@
 //! The memory balloon.
 
-use super::{OperationError, failed};
+use super::{OperationError, follow::Follow};
 use crate::Vm;
 use qmp::commands::{Balloon, QueryBalloon};
 use serde_json::{Value, json};
@@ -36,28 +36,28 @@ impl Vm {
     /// [`OperationError`]; refused while the guest's driver is not up. The guest goes on trying after
     /// [`OperationError::GuestSilent`].
     pub async fn balloon(&self, bytes: u64, patience: Duration) -> Result<u64, OperationError> {
-        let mut changes = self.qmp().subscribe(qmp::Filter::Names(&["BALLOON_CHANGE"]), 8);
-        self.ask_balloon(bytes).await?;
+        let what = format!("a balloon of {bytes} bytes");
+        let mut changes = Follow::new(self, &["BALLOON_CHANGE"]);
+        match self.ask_balloon(bytes).await {
+            // Asked again: it is the same wish.
+            Err(OperationError::Undecided { .. }) => {
+                changes.read(&what, &QueryBalloon {}).await?;
+                self.ask_balloon(bytes).await?;
+            }
+            asked => asked?,
+        }
         let reached = async {
             loop {
-                let actual =
-                    self.slow().call(&QueryBalloon {}).await.map_err(failed("ask for the balloon"))?.actual;
+                let actual = changes.read(&what, &QueryBalloon {}).await?.actual;
                 if actual == bytes {
                     return Ok(actual);
                 }
                 // At most one a second; the last one is never lost.
-                match changes.next().await {
-                    Ok(_) | Err(qmp::EventError::Lagged(_)) => {}
-                    Err(qmp::EventError::Closed) => {
-                        return Err(OperationError::Lost { what: "the balloon".to_owned() });
-                    }
-                }
+                changes.heard(&what).await?;
             }
         };
-        let what = format!("a balloon of {bytes} bytes");
-        tokio::time::timeout(patience, reached)
-            .await
-            .map_err(|_| OperationError::GuestSilent { what, after: patience })?
+        let silent = OperationError::GuestSilent { what: what.clone(), after: patience };
+        tokio::time::timeout(patience, reached).await.unwrap_or(Err(silent))
     }
 
     /// Asks the guest to live with `bytes` of memory, without waiting for it.
@@ -65,7 +65,7 @@ impl Vm {
     /// # Errors
     /// [`OperationError`]; refused while the guest's driver is not up.
     pub async fn ask_balloon(&self, bytes: u64) -> Result<(), OperationError> {
-        self.slow().call(&Balloon { value: bytes }).await.map(drop).map_err(failed("set the balloon"))
+        self.tell("set the balloon", &Balloon { value: bytes }).await.map(drop)
     }
 
     /// Asks the guest for the state of its memory every `interval` (whole seconds; zero for no longer).

@@ -1,10 +1,19 @@
 //! Disks that change while the guest uses them.
 
-use super::{OperationError, plug::plain};
+use super::{
+    OperationError,
+    follow::{Follow, Heard},
+    plug::plain,
+    rollback::insist,
+};
 use crate::{
     Vm,
     argv::block_nodes,
     config::{ConfigError, Disk, Image, Limits},
+};
+use qmp::{
+    CallError,
+    commands::{BlockResize, BlockdevOpenTray},
 };
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, time::Duration};
@@ -26,9 +35,10 @@ impl Vm {
     pub async fn resize_disk(&self, id: &str, bytes: u64) -> Result<(), OperationError> {
         // Through the filters, or the guest is not told.
         let node = self.top_node(id).await?;
-        self.run(format!("resize {id}"), "block_resize", json!({"node-name": node, "size": bytes}))
-            .await
-            .map(drop)
+        let size =
+            i64::try_from(bytes).map_err(|_| ConfigError::conflict(id, "a size of more than 2^63 bytes"))?;
+        let resize = BlockResize { node_name: Some(node), size, device: None };
+        self.tell(format!("resize {id}"), &resize).await.map(drop)
     }
 
     /// Changes the limits of a disk with limits of its own ([`crate::config::Throttle::Own`]), or of a group by its name. What is not
@@ -95,32 +105,46 @@ impl Vm {
     }
 
     async fn open_tray(&self, id: &str, eject: Eject) -> Result<(), OperationError> {
-        let name = id.to_owned();
-        let mut opened = self.qmp().waiter(move |event| {
-            let open = event.data.get("tray-open").and_then(Value::as_bool) == Some(true);
-            let id = event.data.get("id").and_then(Value::as_str).unwrap_or_default();
-            event.name == "DEVICE_TRAY_MOVED" && ends_with(id, &name) && open
-        });
-        let ask = |force: bool| {
-            self.run(format!("open {id}"), "blockdev-open-tray", json!({"id": id, "force": force}))
+        let what = format!("opening {id}");
+        let mut follow = Follow::new(self, &["DEVICE_TRAY_MOVED"]);
+        let ask = |force| BlockdevOpenTray {
+            id: Some(id.to_owned()),
+            force: Some(force),
+            ..BlockdevOpenTray::default()
         };
-        match eject {
-            Eject::Force => ask(true).await.map(drop),
-            Eject::Ask(patience) => {
-                // The guest is asked by this when it has locked the drive, and QEMU then says so with an error.
-                let asked = ask(false).await;
-                let refused = match &asked {
-                    Ok(_) => return Ok(()),
-                    Err(OperationError::Qmp { source, .. }) => source.refusal().is_some(),
-                    Err(_) => false,
-                };
-                if !refused {
-                    return asked.map(drop);
-                }
-                super::guest(&mut opened, &format!("opening {id}"), patience).await.map(drop)
-            }
+        let Eject::Ask(patience) = eject else { return insist(&mut follow, &ask(true)).await };
+        // The guest is asked by this when it has locked the drive, and QEMU then says so with an error.
+        match insist(&mut follow, &ask(false)).await {
+            Err(OperationError::Qmp { source, .. }) if is_locked(&source) => {}
+            asked => return asked,
         }
+        let opening = async {
+            loop {
+                match follow.heard(&what).await? {
+                    Heard::Event(event) => {
+                        let open = event.data.get("tray-open").and_then(Value::as_bool) == Some(true);
+                        let device = event.data.get("id").and_then(Value::as_str).unwrap_or_default();
+                        if open && ends_with(device, id) {
+                            return Ok(());
+                        }
+                    }
+                    // It may have opened meanwhile: to open an open drive is no error.
+                    Heard::Gap => match insist(&mut follow, &ask(false)).await {
+                        Err(OperationError::Qmp { source, .. }) if is_locked(&source) => {}
+                        asked => return asked,
+                    },
+                }
+            }
+        };
+        let silent = OperationError::GuestSilent { what: what.clone(), after: patience };
+        tokio::time::timeout(patience, opening).await.unwrap_or(Err(silent))
     }
+}
+
+/// The guest holds the drive closed and has been asked: QEMU's words, of the class of every other refusal (block/qapi-sysemu.c, 7.2
+/// and 10.0).
+fn is_locked(error: &CallError) -> bool {
+    error.refusal().is_some_and(|refusal| refusal.desc.contains("is locked"))
 }
 
 /// Events name a device by its id or by its path.
@@ -136,6 +160,10 @@ const ALL_LIMITS: &[&str] = &[
     "iops-read",
     "iops-write",
     "bps-total-max",
+    "bps-read-max",
+    "bps-write-max",
     "iops-total-max",
+    "iops-read-max",
+    "iops-write-max",
     "iops-size",
 ];

@@ -1,6 +1,6 @@
 //! Virtual CPUs as threads of the host.
 
-use super::{OperationError, failed};
+use super::OperationError;
 use crate::Vm;
 use qmp::commands::{CpuInfo, QueryCpusFast};
 use rustix::{process::Pid, thread::CpuSet};
@@ -21,7 +21,7 @@ impl Vm {
     /// # Errors
     /// [`OperationError`].
     pub async fn vcpus(&self) -> Result<Vec<Vcpu>, OperationError> {
-        let cpus = self.slow().call(&QueryCpusFast {}).await.map_err(failed("list the CPUs"))?;
+        let cpus = self.ask("list the CPUs", &QueryCpusFast {}).await?;
         let vcpu =
             |info: CpuInfo| Some(Vcpu { index: info.cpu_index, thread: i32::try_from(info.thread_id).ok()? });
         Ok(cpus.into_iter().filter_map(vcpu).collect())

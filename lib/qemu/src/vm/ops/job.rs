@@ -1,45 +1,113 @@
 //! Jobs: work of QEMU that goes on while the guest runs.
 //!
 //! ```text
-//!  created --> running --> [ready --complete--> ] ... --> concluded --dismiss--> gone
+//!  created --> running --------------------------------> concluded --dismiss--> gone      Job
+//!  created --> running --> ready --complete or cancel--> concluded --dismiss--> gone      ReadyJob
 //! ```
-//! Jobs here do not dismiss themselves: one that fails at once would otherwise vanish with its error.
+//! Jobs here do not dismiss themselves: one that fails at once would otherwise vanish with its error. They are followed over every
+//! connection to the monitor, and found again by a later manager: [`Vm::jobs`].
 
-use super::{OperationError, failed};
+use super::{
+    OperationError, figure,
+    follow::{Follow, Heard},
+    undone,
+};
 use crate::Vm;
 use qmp::{
-    Event, EventError, Filter, Subscription,
-    commands::{JobInfo, JobStatus, QueryJobs},
+    CallError, Event,
+    commands::{
+        BlockJobCancel, Command, JobCancel, JobComplete, JobDismiss, JobInfo, JobStatus, JobType, QueryJobs,
+    },
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
-/// A job that was started. Dropping it leaves the job going.
+/// A job that ends by itself. Dropping it leaves the job going.
 #[derive(Debug)]
 pub struct Job {
-    vm: Vm,
     id: String,
     action: String,
-    events: Subscription,
+    follow: Follow,
+}
+
+/// A job that keeps two sides the same until it is told to end. Dropping it leaves the job going.
+#[derive(Debug)]
+pub struct ReadyJob(Job);
+
+/// A job that is there, whoever began it.
+#[derive(Debug)]
+pub enum FoundJob {
+    /// It ends by itself.
+    Ends(Job),
+    /// It waits to be told.
+    Waits(ReadyJob),
 }
 
 impl Vm {
-    /// Starts a job by a command that takes `job-id`.
-    pub(super) async fn job(
+    /// The jobs that are going on or that nobody has dismissed yet, after a manager or a connection was lost.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn jobs(&self) -> Result<Vec<FoundJob>, OperationError> {
+        let jobs = Follow::new(self, EVENTS).read("the list of jobs", &QueryJobs {}).await?;
+        let found = jobs.into_iter().map(|info| {
+            let (action, follow) = (info.kind.as_str().to_owned(), Follow::new(self, EVENTS));
+            let job = Job { id: info.id, action, follow };
+            match info.kind {
+                JobType::Mirror | JobType::Commit => FoundJob::Waits(ReadyJob(job)),
+                _ => FoundJob::Ends(job),
+            }
+        });
+        Ok(found.collect())
+    }
+
+    /// Starts several jobs by one command: all of them, or none.
+    pub(super) async fn jobs_at_once<C: Command>(
+        &self,
+        action: &str,
+        ids: &[String],
+        command: &C,
+    ) -> Result<(), OperationError> {
+        match self.tell(action, command).await {
+            Err(OperationError::Undecided { source, .. }) => {
+                let jobs = Follow::new(self, EVENTS).read(action, &QueryJobs {}).await?;
+                if ids.iter().all(|id| jobs.iter().any(|job| job.id == *id)) {
+                    return Ok(());
+                }
+                Err(OperationError::Qmp { action: action.to_owned(), source })
+            }
+            told => told.map(drop),
+        }
+    }
+
+    /// Starts a job by a command that has its id.
+    pub(super) async fn job<C: Command>(
         &self,
         action: String,
         id: String,
-        command: &str,
-        mut arguments: Value,
+        command: &C,
     ) -> Result<Job, OperationError> {
         // Subscribed first: a short job has ended before the reply is read.
-        let events = self.qmp().subscribe(Filter::Names(&["JOB_STATUS_CHANGE"]), EVENTS);
-        arguments["job-id"] = json!(id);
-        self.run(action.clone(), command, arguments).await?;
-        Ok(Job { vm: self.clone(), id, action, events })
+        let mut job = Job { follow: Follow::new(self, EVENTS), id, action };
+        match self.qmp().call(command).await {
+            Ok(_) => Ok(job),
+            // No two jobs have the same id, and this one does not vanish: it is there, or it was not begun.
+            Err(source @ (CallError::Deadline { .. } | CallError::Closed { .. })) => {
+                match job.info().await? {
+                    Some(_) => Ok(job),
+                    None => Err(OperationError::Qmp { action: job.action, source }),
+                }
+            }
+            Err(error) => Err(undone(job.action)(error)),
+        }
     }
 }
 
 impl Job {
+    /// A job that was started.
+    pub(super) fn of(vm: &Vm, id: String, action: String) -> Self {
+        Self { id, action, follow: Follow::new(vm, EVENTS) }
+    }
+
     /// Its name within QEMU.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -51,18 +119,9 @@ impl Job {
     /// # Errors
     /// [`OperationError`].
     pub async fn progress(&self) -> Result<Option<(u64, u64)>, OperationError> {
-        let info = self.info().await?;
-        let number = |value: i64| u64::try_from(value).unwrap_or(0);
-        Ok(info.map(|info| (number(info.current_progress), number(info.total_progress))))
-    }
-
-    /// Waits until it is ready to be completed (both sides are the same from then on), or has concluded.
-    ///
-    /// # Errors
-    /// [`OperationError`]; a failed job is dismissed.
-    pub async fn ready(&mut self) -> Result<(), OperationError> {
-        self.until(&[JobStatus::Ready, JobStatus::Concluded]).await?;
-        self.failure().await
+        let jobs = self.follow.vm().ask(self.action.clone(), &QueryJobs {}).await?;
+        let info = jobs.into_iter().find(|job| job.id == self.id);
+        Ok(info.map(|info| (figure(info.current_progress), figure(info.total_progress))))
     }
 
     /// Waits for its end.
@@ -70,43 +129,65 @@ impl Job {
     /// # Errors
     /// [`OperationError::Job`] with QEMU's words when it failed.
     pub async fn done(mut self) -> Result<(), OperationError> {
-        self.until(&[JobStatus::Concluded]).await?;
-        self.failure().await?;
-        self.vm.run(self.action.clone(), "job-dismiss", json!({"id": self.id})).await.map(drop)
-    }
-
-    /// Completes a job that is ready, and waits for its end.
-    ///
-    /// # Errors
-    /// [`OperationError`].
-    pub async fn complete(mut self) -> Result<(), OperationError> {
-        self.ready().await?;
-        self.vm.run(self.action.clone(), "job-complete", json!({"id": self.id})).await?;
-        self.done().await
+        self.conclude().await
     }
 
     /// Gives it up and waits for its end. One that has just concluded is only dismissed.
     ///
     /// # Errors
-    /// [`OperationError`].
+    /// [`OperationError`]; not that of the job, which is expected.
     pub async fn cancel(mut self) -> Result<(), OperationError> {
-        let asked = self.vm.run(self.action.clone(), "job-cancel", json!({"id": self.id})).await;
-        match self.info().await? {
-            None => return Ok(()),
-            Some(info) if info.status != JobStatus::Concluded => asked.map(drop)?,
-            Some(_) => {}
-        }
-        self.until(&[JobStatus::Concluded]).await?;
-        self.vm.run(self.action.clone(), "job-dismiss", json!({"id": self.id})).await.map(drop)
+        self.give_up().await
     }
 
-    async fn info(&self) -> Result<Option<JobInfo>, OperationError> {
-        let jobs = self.vm.slow().call(&QueryJobs {}).await.map_err(failed(self.action.clone()))?;
+    pub(super) async fn give_up(&mut self) -> Result<(), OperationError> {
+        let cancel = JobCancel { id: self.id.clone() };
+        self.insist(&cancel, |info| info.status == JobStatus::Concluded).await?;
+        match self.conclude().await {
+            Ok(()) | Err(OperationError::Job { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until it has concluded, and dismisses it.
+    pub(super) async fn conclude(&mut self) -> Result<(), OperationError> {
+        let Some(info) = self.until(&[JobStatus::Concluded]).await? else {
+            // Dismissed by somebody else, or by us when the answer to that was lost.
+            return Err(OperationError::Unknown { what: "job", id: self.id.clone() });
+        };
+        let dismiss = JobDismiss { id: self.id.clone() };
+        self.insist(&dismiss, |_| false).await?;
+        match info.error {
+            None => Ok(()),
+            Some(message) => Err(OperationError::Job { action: self.action.clone(), message }),
+        }
+    }
+
+    /// Repeats a command on every connection until it is answered, the job is gone, or is as it should be.
+    async fn insist<C: Command>(
+        &mut self,
+        command: &C,
+        is_done: impl Fn(&JobInfo) -> bool,
+    ) -> Result<(), OperationError> {
+        loop {
+            let asked = self.follow.vm().qmp().call(command).await;
+            let Err(error) = asked else { return Ok(()) };
+            match (self.info().await?, error) {
+                (None, _) => return Ok(()),
+                (Some(info), _) if is_done(&info) => return Ok(()),
+                (Some(_), CallError::Closed { .. } | CallError::Deadline { .. }) => {}
+                (Some(_), error) => return Err(undone(self.action.clone())(error)),
+            }
+        }
+    }
+
+    async fn info(&mut self) -> Result<Option<JobInfo>, OperationError> {
+        let jobs = self.follow.read(&self.action, &QueryJobs {}).await?;
         Ok(jobs.into_iter().find(|job| job.id == self.id))
     }
 
-    /// Reads the state once, then follows the events.
-    async fn until(&mut self, wanted: &[JobStatus]) -> Result<(), OperationError> {
+    /// Reads the state, then follows the events until it is one of these. `None` for a job that is gone.
+    async fn until(&mut self, wanted: &[JobStatus]) -> Result<Option<JobInfo>, OperationError> {
         let is_it = |id: &str, event: &Event| {
             let text = |member: &str| event.data.get(member).and_then(Value::as_str).unwrap_or_default();
             let state = text("status");
@@ -114,31 +195,98 @@ impl Job {
         };
         loop {
             match self.info().await? {
-                Some(info) if wanted.contains(&info.status) => return Ok(()),
-                Some(_) => {}
-                None => return Err(OperationError::Unknown { what: "job", id: self.id.clone() }),
+                Some(info) if !wanted.contains(&info.status) => {}
+                info => return Ok(info),
             }
             loop {
-                match self.events.next().await {
-                    Ok(event) if is_it(&self.id, &event) => break,
-                    Ok(_) => {}
-                    // What was lost may have been it.
-                    Err(EventError::Lagged(_)) => break,
-                    Err(EventError::Closed) => {
-                        return Err(OperationError::Lost { what: self.action.clone() });
-                    }
+                match self.follow.heard(&self.action).await? {
+                    Heard::Event(event) if !is_it(&self.id, &event) => {}
+                    Heard::Event(_) | Heard::Gap => break,
                 }
             }
         }
     }
+}
 
-    /// The error of a job that has concluded with one; it is dismissed.
-    async fn failure(&self) -> Result<(), OperationError> {
-        let Some(JobInfo { error: Some(message), .. }) = self.info().await? else { return Ok(()) };
-        self.vm.run(self.action.clone(), "job-dismiss", json!({"id": self.id})).await?;
-        Err(OperationError::Job { action: self.action.clone(), message })
+impl ReadyJob {
+    pub(super) fn of(job: Job) -> Self {
+        Self(job)
+    }
+
+    /// Its name within QEMU.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.0.id()
+    }
+
+    /// As [`Job::progress`].
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn progress(&self) -> Result<Option<(u64, u64)>, OperationError> {
+        self.0.progress().await
+    }
+
+    /// Waits until both sides are the same, which they are from then on.
+    ///
+    /// # Errors
+    /// [`OperationError`]; a job that failed is dismissed.
+    pub async fn ready(&mut self) -> Result<(), OperationError> {
+        match self.0.until(&[JobStatus::Ready, JobStatus::Concluded]).await? {
+            Some(info) if info.status == JobStatus::Ready => Ok(()),
+            _ => self.0.conclude().await,
+        }
+    }
+
+    /// Completes it as soon as it is ready, and waits for its end.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn complete(mut self) -> Result<(), OperationError> {
+        self.completed().await
+    }
+
+    pub(super) async fn completed(&mut self) -> Result<(), OperationError> {
+        self.ready().await?;
+        let complete = JobComplete { id: self.0.id.clone() };
+        self.0.insist(&complete, |info| !matches!(info.status, JobStatus::Ready)).await?;
+        self.0.conclude().await
+    }
+
+    /// Ends it as soon as it is ready, with both sides the same at its end and each used as before.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn part(mut self) -> Result<(), OperationError> {
+        self.parted().await
+    }
+
+    pub(super) async fn parted(&mut self) -> Result<(), OperationError> {
+        self.ready().await?;
+        // Of the commands that end a job only this one, without force, ends it at a moment when both sides are the same.
+        let cancel = BlockJobCancel { device: self.0.id.clone(), force: Some(false) };
+        self.0.insist(&cancel, |info| !matches!(info.status, JobStatus::Ready)).await?;
+        self.0.conclude().await
+    }
+
+    /// Gives it up at once, whatever state the other side is in, and waits for its end.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn abandon(mut self) -> Result<(), OperationError> {
+        self.0.give_up().await
+    }
+
+    pub(super) async fn given_up(&mut self) -> Result<(), OperationError> {
+        self.0.give_up().await
     }
 }
 
-/// A job changes its state a dozen times.
-const EVENTS: usize = 64;
+/// Waits until a job has concluded or is gone.
+pub(super) async fn concluded(follow: &mut Follow, id: &str) -> Result<(), OperationError> {
+    let mut job =
+        Job { id: id.to_owned(), action: "end a job".to_owned(), follow: Follow::new(follow.vm(), EVENTS) };
+    job.until(&[JobStatus::Concluded]).await.map(drop)
+}
+
+const EVENTS: &[&str] = &["JOB_STATUS_CHANGE"];

@@ -4,46 +4,59 @@
 //!   source                                destination (StartSpec::incoming)
 //!     |                                       | listens
 //!     |---- memory, again and again --------->|
-//!     |  [post-copy: the guest runs there and asks for the rest]
 //!     | stands, sends the last                |
 //!     | postmigrate                           | stands; resumed once the source is known to stand
+//!
+//!   with post-copy:
+//!     | stands, sends the devices' state      |
+//!     | postcopy-active                       | resumed at once, asks for the memory it touches
+//!     |---- the rest of the memory ---------->|
 //! ```
 
-use super::{OperationError, failed};
+mod moving;
+mod state;
+
+pub use moving::{MigrateError, Route, Whereabouts};
+
+use super::{
+    OperationError, failed, figure,
+    follow::{Follow, Heard},
+    undone,
+};
 use crate::{
     Vm,
     config::{Address, ConfigError},
-    socket,
 };
 use qmp::{
-    Event, EventError, Filter, Subscription,
+    Event,
     commands::{
-        MigrationInfo, MigrationStatus, QueryMigrate, QueryStatus, QueryYank, RunState, Yank, YankInstance,
+        Done, Migrate, MigrateCancel, MigrateIncoming, MigratePause, MigrateSetCapabilities,
+        MigrateSetParameters, MigrateStartPostcopy, MigrationCapabilityStatus,
+        MigrationCapabilityStatusCapability as Capability, MigrationInfo, MigrationStatus, QueryMigrate,
+        QueryYank, RunState, StringOrNull, Yank, YankInstance,
     },
 };
-use serde_json::{Value, json};
-use std::{
-    fs::File,
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    time::Duration,
-};
-use tokio::io::AsyncWriteExt;
+use serde_json::Value;
+use std::{os::fd::OwnedFd, time::Duration};
 
 /// How memory is moved. Both ends must agree: [`Vm::migrate_to`] sees to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MigrationOptions {
     /// Connections that carry memory beside the first; `None` for one connection in all.
     pub channels: Option<u8>,
-    /// Let the guest run at the destination before all its memory is there. A connection that breaks then costs the guest.
+    /// Let the guest run at the destination before all its memory is there. A connection that breaks then has to be replaced
+    /// ([`Vm::recover_migration`]); an end that is lost then costs the guest.
     pub postcopy: bool,
-    /// Most bytes per second; `None` for QEMU's default.
+    /// Most bytes per second; `None` for QEMU's default of 128 MiB.
     pub bandwidth: Option<u64>,
+    /// Most bytes per second after the guest has moved, beside what it asks for; `None` for QEMU's default of no limit.
+    pub postcopy_bandwidth: Option<u64>,
     /// How long the guest may stand; `None` for QEMU's default of 300 ms.
     pub downtime: Option<Duration>,
     /// Credentials of both ends by name ([`crate::config::Config::tls`]): a client's at the source, a server's at the destination.
     pub tls: Option<MigrationTls>,
+    /// How long the destination may take to have the guest after the source has let go of it; `None` for two minutes.
+    pub patience: Option<Duration>,
 }
 
 /// Credentials of a migration.
@@ -68,143 +81,112 @@ pub struct Migrated {
     pub bytes: u64,
 }
 
-/// A migration that is going on. Dropping it leaves it going.
+/// One end of a migration's connection.
+#[derive(Debug)]
+pub enum Channel {
+    /// Listened at, or connected to, by QEMU.
+    Address(Address),
+    /// Connected already, and handed over. One connection only: not with [`MigrationOptions::channels`] or post-copy.
+    Connected(OwnedFd),
+}
+
+impl From<&Address> for Channel {
+    fn from(address: &Address) -> Self {
+        Self::Address(address.clone())
+    }
+}
+
+impl From<OwnedFd> for Channel {
+    fn from(connected: OwnedFd) -> Self {
+        Self::Connected(connected)
+    }
+}
+
+/// A migration that is going on, at one of its ends. Dropping it leaves it going; [`Vm::migration`] finds it again.
 #[derive(Debug)]
 pub struct Migration {
-    vm: Vm,
-    events: Subscription,
+    follow: Follow,
+    /// The guest has moved before its memory.
+    moved_early: bool,
 }
 
 impl Vm {
-    /// Moves the machine to another process that was started with [`crate::StartSpec::incoming`] and the same configuration, over `via`.
-    /// On success the guest runs there if it ran here, and this process waits to be ended. On an error it goes on here, and the other
-    /// process is to be ended, unless post-copy had begun.
-    ///
-    /// # Errors
-    /// [`OperationError`].
-    pub async fn migrate_to(
-        &self,
-        destination: &Self,
-        via: &Address,
-        options: &MigrationOptions,
-    ) -> Result<Migrated, OperationError> {
-        let ran = self.status().run_state == qmp::commands::RunState::Running;
-        let mut arriving = destination.await_migration(via, options).await?;
-        let moved = self.migrate(via, options).await?.done().await?;
-        arriving.until_over().await?;
-        destination.settled_after_migration().await?;
-        if ran {
-            destination.resume().await.map_err(failed("let the guest run at its destination"))?;
-        }
-        Ok(moved)
-    }
-
     /// Lets the destination listen. Its machine stands until it is told to run.
     ///
     /// # Errors
     /// [`OperationError`].
     pub async fn await_migration(
         &self,
-        at: &Address,
+        at: impl Into<Channel>,
         options: &MigrationOptions,
     ) -> Result<Migration, OperationError> {
-        let events = self.qmp().subscribe(Filter::Names(EVENT), EVENTS);
+        let migration = Migration::of(self);
         let credentials = options.tls.as_ref().map(|tls| (tls.destination.as_str(), ""));
         self.prepare_migration(options, credentials).await?;
-        self.run("listen for a machine", "migrate-incoming", json!({"uri": uri(at)?})).await?;
-        Ok(Migration { vm: self.clone(), events })
+        let action = "listen for a machine";
+        let command = |uri| MigrateIncoming { uri: Some(uri), ..MigrateIncoming::default() };
+        match at.into() {
+            Channel::Address(address) => self.tell(action, &command(uri(&address)?)).await?,
+            Channel::Connected(descriptor) => {
+                let client = self.qmp();
+                let named = client.pass_named(STREAM, descriptor).await.map_err(undone(action))?;
+                let done = client.call(&command(format!("fd:{STREAM}"))).await.map_err(undone(action))?;
+                named.used();
+                done
+            }
+        };
+        Ok(migration)
     }
 
     /// Starts to send the machine to a destination that listens. It can be followed and given up.
     ///
     /// # Errors
-    /// [`OperationError`].
+    /// [`OperationError`]. One that fails at once is told by [`Migration::done`].
     pub async fn migrate(
         &self,
-        to: &Address,
+        to: impl Into<Channel>,
         options: &MigrationOptions,
     ) -> Result<Migration, OperationError> {
-        let events = self.qmp().subscribe(Filter::Names(EVENT), EVENTS);
+        let mut migration = Migration::of(self);
         let credentials = options.tls.as_ref().map(|tls| (tls.source.as_str(), tls.hostname.as_str()));
         self.prepare_migration(options, credentials).await?;
-        self.run("send the machine", "migrate", json!({"uri": uri(to)?})).await?;
-        let mut migration = Migration { vm: self.clone(), events };
+        let action = "send the machine";
+        let command = |uri| Migrate { uri: Some(uri), ..Migrate::default() };
+        match to.into() {
+            Channel::Address(address) => match self.tell(action, &command(uri(&address)?)).await {
+                // Only the answer was lost.
+                Err(OperationError::Undecided { .. }) if migration.is_going().await? => Done {},
+                told => told?,
+            },
+            Channel::Connected(descriptor) => {
+                let client = self.qmp();
+                let named = client.pass_named(STREAM, descriptor).await.map_err(undone(action))?;
+                let done = client.call(&command(format!("fd:{STREAM}"))).await.map_err(undone(action))?;
+                named.used();
+                done
+            }
+        };
         // Only then there is something to follow.
-        migration.until(&[MigrationStatus::Active]).await?;
-        if options.postcopy {
-            self.run("begin post-copy", "migrate-start-postcopy", json!({})).await?;
+        let info = migration.until(&[MigrationStatus::Active]).await?;
+        if options.postcopy && info.status == Some(MigrationStatus::Active) {
+            let begun = self.tell("begin post-copy", &MigrateStartPostcopy {}).await;
+            if let Err(error) = begun
+                && migration.info().await?.status == Some(MigrationStatus::Active)
+            {
+                migration.cancel().await?;
+                return Err(error);
+            }
         }
         Ok(migration)
     }
 
-    /// Stops the guest and writes its state to a new file (mode 0600, synced), which is larger than the memory the guest uses. Disks are
-    /// not part of it. The process then waits to be ended; on an error the guest stands and can be resumed.
+    /// A migration that is going on at this end, whoever began it.
     ///
     /// # Errors
-    /// [`OperationError`]; among others for a run directory whose path is too long for QEMU to connect to.
-    pub async fn save(&self, file: &Path) -> Result<Migrated, OperationError> {
-        let host = |source| OperationError::Host { action: format!("write {}", file.display()), source };
-        self.pause().await.map_err(failed("stop the guest"))?;
-        let mut output = File::options().write(true).create_new(true).mode(0o600).open(file).map_err(host)?;
-        let place = self.record.qmp_socket.with_file_name("state.sock");
-        let listener = socket::listen(&place).map_err(host)?;
-        listener.set_nonblocking(true).map_err(host)?;
-        let listener = tokio::net::UnixListener::from_std(listener).map_err(host)?;
-        let written = async {
-            let (stream, _) = listener.accept().await?;
-            let mut input = stream.into_std()?;
-            input.set_nonblocking(false)?;
-            let copied = tokio::task::spawn_blocking(move || -> io::Result<()> {
-                io::copy(&mut input, &mut output)?;
-                output.flush()?;
-                output.sync_all()
-            });
-            copied.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
-        };
-        let sent = async {
-            // As fast as the file takes it.
-            let options = MigrationOptions { bandwidth: Some(u64::MAX >> 1), ..MigrationOptions::default() };
-            self.migrate(&Address::Unix(place.clone()), &options).await?.done().await
-        };
-        tokio::pin!(written);
-        // Cancel safety: both run to their end; where sending fails nobody connects, or the connection ends and so does the copy.
-        let outcome = tokio::select! {
-            sent = sent => match sent {
-                Ok(moved) => written.await.map(|()| moved).map_err(host),
-                Err(error) => Err(error),
-            },
-            early = &mut written => Err(host(early.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()))),
-        };
-        // Names of nothing by now.
-        let _ = std::fs::remove_file(&place);
-        if outcome.is_err() {
-            let _ = std::fs::remove_file(file);
-        }
-        outcome
-    }
-
-    /// Reads a state that [`Vm::save`] wrote into a machine that was started with [`crate::StartSpec::incoming`] and the same configuration.
-    /// The guest stands then, where it stood.
-    ///
-    /// # Errors
-    /// [`OperationError`]; the process is to be ended then.
-    pub async fn restore(&self, file: &Path) -> Result<(), OperationError> {
-        let host = |source| OperationError::Host { action: format!("read {}", file.display()), source };
-        let mut input = tokio::fs::File::open(file).await.map_err(host)?;
-        let place = self.record.qmp_socket.with_file_name("state.sock");
-        let mut arriving =
-            self.await_migration(&Address::Unix(place.clone()), &MigrationOptions::default()).await?;
-        let mut stream = socket::connect(&place).await.map_err(host)?;
-        let sent = async {
-            tokio::io::copy(&mut input, &mut stream).await?;
-            stream.shutdown().await
-        };
-        // A state that QEMU does not take ends the connection before the file ends; its own words are more useful.
-        let (sent, arrived) = tokio::join!(sent, arriving.until_over());
-        let _ = std::fs::remove_file(&place);
-        arrived.map(drop)?;
-        self.settled_after_migration().await?;
-        sent.map_err(host)
+    /// [`OperationError`].
+    pub async fn migration(&self) -> Result<Option<Migration>, OperationError> {
+        let mut migration = Migration::of(self);
+        Ok(migration.is_going().await?.then_some(migration))
     }
 
     /// Breaks the connections of migrations and of network disks, out of band: for a QEMU that hangs because their other ends do not answer.
@@ -213,31 +195,14 @@ impl Vm {
     /// # Errors
     /// [`OperationError`].
     pub async fn yank(&self) -> Result<usize, OperationError> {
-        let action = || "break hanging connections";
-        let mut instances = self.qmp().call(&QueryYank {}).await.map_err(failed(action()))?;
+        let action = "break hanging connections";
+        let mut instances = self.ask(action, &QueryYank {}).await?;
         instances.retain(|instance| !matches!(instance, YankInstance::Chardev(_)));
         let count = instances.len();
         if count > 0 {
-            self.qmp().call(&Yank { instances }).await.map_err(failed(action()))?;
+            self.tell(action, &Yank { instances }).await?;
         }
         Ok(count)
-    }
-
-    /// QEMU says that it is over a moment before it is in its last state, and announces that by no event.
-    async fn settled_after_migration(&self) -> Result<(), OperationError> {
-        let moving = |state: &RunState| matches!(state, RunState::FinishMigrate | RunState::Inmigrate);
-        let settling = async {
-            while moving(
-                &self.slow().call(&QueryStatus {}).await.map_err(failed("ask for the state"))?.status,
-            ) {}
-            Ok::<(), OperationError>(())
-        };
-        match tokio::time::timeout(super::SLOW, settling).await {
-            Ok(settled) => settled?,
-            Err(_) => return Err(OperationError::Lost { what: "the end of the migration".to_owned() }),
-        }
-        self.read_again(|state| !moving(state)).await;
-        Ok(())
     }
 
     async fn prepare_migration(
@@ -245,111 +210,174 @@ impl Vm {
         options: &MigrationOptions,
         credentials: Option<(&str, &str)>,
     ) -> Result<(), OperationError> {
-        let capability = |name: &str, state: bool| json!({"capability": name, "state": state});
-        let capabilities = json!([
-            capability("events", true),
-            capability("multifd", options.channels.is_some()),
-            capability("postcopy-ram", options.postcopy),
-        ]);
-        self.run("prepare a migration", "migrate-set-capabilities", json!({"capabilities": capabilities}))
-            .await?;
-        let mut parameters = json!({});
-        if let Some(channels) = options.channels {
-            parameters["multifd-channels"] = json!(channels);
-        }
-        if let Some(bandwidth) = options.bandwidth {
-            parameters["max-bandwidth"] = json!(bandwidth);
-        }
-        if let Some(downtime) = options.downtime {
-            parameters["downtime-limit"] = json!(u64::try_from(downtime.as_millis()).unwrap_or(u64::MAX));
-        }
+        let action = "prepare a migration";
+        let capabilities = [
+            (Capability::Events, true),
+            (Capability::Multifd, options.channels.is_some()),
+            (Capability::PostcopyRam, options.postcopy),
+        ];
+        let capabilities =
+            capabilities.map(|(capability, state)| MigrationCapabilityStatus { capability, state }).into();
+        self.tell(action, &MigrateSetCapabilities { capabilities }).await?;
         let (credentials, hostname) = credentials.unwrap_or_default();
-        (parameters["tls-creds"], parameters["tls-hostname"]) = (json!(credentials), json!(hostname));
-        self.run("prepare a migration", "migrate-set-parameters", parameters).await.map(drop)
+        let text = |text: &str| Some(StringOrNull::String(text.to_owned()));
+        let signed = |figure: u64| Some(i64::try_from(figure).unwrap_or(i64::MAX));
+        // All of them each time: QEMU keeps those of the migration before.
+        let parameters = MigrateSetParameters {
+            multifd_channels: options.channels.map(i64::from),
+            max_bandwidth: signed(options.bandwidth.unwrap_or(BANDWIDTH)),
+            max_postcopy_bandwidth: signed(options.postcopy_bandwidth.unwrap_or(0)),
+            downtime_limit: signed(
+                options.downtime.unwrap_or(DOWNTIME).as_millis().try_into().unwrap_or(u64::MAX),
+            ),
+            tls_creds: text(credentials),
+            tls_hostname: text(hostname),
+            ..MigrateSetParameters::default()
+        };
+        self.tell(action, &parameters).await.map(drop)
     }
 }
 
 impl Migration {
+    fn of(vm: &Vm) -> Self {
+        Self { follow: Follow::new(vm, EVENTS), moved_early: false }
+    }
+
     /// Bytes of memory sent and still to be sent, as of now; a guest that writes makes the rest grow again.
     ///
     /// # Errors
     /// [`OperationError`].
     pub async fn progress(&self) -> Result<(u64, u64), OperationError> {
-        let ram = self.info().await?.ram;
-        let number = |value: i64| u64::try_from(value).unwrap_or(0);
-        Ok(ram.map_or((0, 0), |ram| (number(ram.transferred), number(ram.remaining))))
+        let info = self.follow.vm().ask("ask for the migration", &QueryMigrate {}).await?;
+        Ok(info.ram.map_or((0, 0), |ram| (figure(ram.transferred), figure(ram.remaining))))
     }
 
-    /// Waits for its end.
+    /// Waits for its end at this side.
     ///
     /// # Errors
     /// [`OperationError::Job`] with QEMU's words when it failed or was given up; the guest goes on where it was.
+    /// [`OperationError::Broken`] for one that waits to be recovered.
     pub async fn done(mut self) -> Result<Migrated, OperationError> {
-        let info = self.until_over().await?;
-        self.vm.settled_after_migration().await?;
-        let milliseconds = |value: Option<i64>| {
-            Duration::from_millis(value.and_then(|it| u64::try_from(it).ok()).unwrap_or(0))
-        };
-        Ok(Migrated {
-            total: milliseconds(info.total_time),
-            downtime: milliseconds(info.downtime),
-            bytes: info.ram.and_then(|ram| u64::try_from(ram.transferred).ok()).unwrap_or(0),
-        })
+        self.left().await
     }
 
     /// Gives it up and waits until the machine is back to itself. One that is just over stays over.
     ///
     /// # Errors
-    /// [`OperationError`].
+    /// [`OperationError`]; refused by QEMU for one with post-copy whose guest has moved.
     pub async fn cancel(mut self) -> Result<(), OperationError> {
-        self.vm.run("give up a migration", "migrate_cancel", json!({})).await?;
-        match self.until_over().await {
+        match self.follow.vm().tell("give up a migration", &MigrateCancel {}).await {
+            // Told again: it is the same wish.
+            Err(OperationError::Undecided { .. }) => {
+                self.info().await?;
+                self.follow.vm().tell("give up a migration", &MigrateCancel {}).await?;
+            }
+            told => {
+                told?;
+            }
+        }
+        match self.left().await {
             Ok(_) | Err(OperationError::Job { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    async fn until_over(&mut self) -> Result<MigrationInfo, OperationError> {
-        let over = [MigrationStatus::Completed, MigrationStatus::Failed, MigrationStatus::Cancelled];
-        let info = self.until(&over).await?;
+    /// Breaks its connection on purpose, after the guest has moved before its memory: both ends stop to exchange memory until
+    /// [`Vm::recover_migration`]. For a connection that hangs.
+    ///
+    /// # Errors
+    /// [`OperationError`]; refused before the guest has moved.
+    pub async fn pause(&mut self) -> Result<(), OperationError> {
+        self.follow.vm().tell("pause a migration", &MigratePause {}).await?;
+        match self.until(&[]).await?.status {
+            Some(MigrationStatus::PostcopyPaused) => Ok(()),
+            _ => self.left().await.map(drop),
+        }
+    }
+
+    /// Waits until the source has let go of its guest for good and is in the state after that.
+    async fn left(&mut self) -> Result<Migrated, OperationError> {
+        let info = self.over().await;
+        if !matches!(info, Err(OperationError::Broken)) {
+            // It says that it is over a moment before it is in its last state.
+            self.follow.leaves(WHAT, &[RunState::FinishMigrate]).await?;
+            self.settled().await?;
+        }
+        let info = info?;
+        let milliseconds = |value: Option<i64>| Duration::from_millis(value.map_or(0, figure));
+        Ok(Migrated {
+            total: milliseconds(info.total_time),
+            downtime: milliseconds(info.downtime),
+            bytes: info.ram.map_or(0, |ram| figure(ram.transferred)),
+        })
+    }
+
+    /// Waits for its end.
+    async fn over(&mut self) -> Result<MigrationInfo, OperationError> {
+        let info = self.until(&[]).await?;
         match &info.status {
             Some(MigrationStatus::Completed) => Ok(info),
+            Some(MigrationStatus::PostcopyPaused) => Err(OperationError::Broken),
             status => {
                 let status = status.as_ref().map_or("none", MigrationStatus::as_str);
                 let message = info.error_desc.unwrap_or_else(|| status.to_owned());
-                Err(OperationError::Job { action: "the migration".to_owned(), message })
+                Err(OperationError::Job { action: WHAT.to_owned(), message })
             }
         }
     }
 
-    /// Waits until it is in one of these states, or over.
+    /// Supervision knows the last state, too.
+    async fn settled(&self) -> Result<(), OperationError> {
+        self.follow.vm().read_again().await.map(drop).map_err(failed("ask for the state"))
+    }
+
+    /// Waits until it is in one of these states, or over, or broken.
     async fn until(&mut self, wanted: &[MigrationStatus]) -> Result<MigrationInfo, OperationError> {
-        let over = [MigrationStatus::Completed, MigrationStatus::Failed, MigrationStatus::Cancelled];
-        let is_it = |status: &str| wanted.iter().chain(&over).any(|wanted| wanted.as_str() == status);
         loop {
             let info = self.info().await?;
-            if info.status.as_ref().is_some_and(|status| is_it(status.as_str())) {
+            if info.status.as_ref().is_some_and(|status| wanted.contains(status) || is_over(status)) {
                 return Ok(info);
             }
-            loop {
-                let state =
-                    |event: &Event| event.data.get("status").and_then(Value::as_str).is_some_and(is_it);
-                match self.events.next().await {
-                    Ok(event) if state(&event) => break,
-                    Ok(_) => {}
-                    // What was lost may have been it.
-                    Err(EventError::Lagged(_)) => break,
-                    Err(EventError::Closed) => {
-                        return Err(OperationError::Lost { what: "the migration".to_owned() });
-                    }
+            while let Heard::Event(event) = self.follow.heard(WHAT).await? {
+                let Some(status) = status_of(&event) else { continue };
+                self.moved_early |= has_moved(&status);
+                if status == MigrationStatus::PostcopyPaused {
+                    // A destination may stand still now: it answers nothing.
+                    return Ok(MigrationInfo { status: Some(status), ..MigrationInfo::default() });
+                }
+                if wanted.contains(&status) || is_over(&status) {
+                    break;
                 }
             }
         }
     }
 
-    async fn info(&self) -> Result<MigrationInfo, OperationError> {
-        self.vm.slow().call(&QueryMigrate {}).await.map_err(failed("ask for the migration"))
+    async fn is_going(&mut self) -> Result<bool, OperationError> {
+        let status = self.info().await?.status;
+        Ok(status.is_some_and(|status| status != MigrationStatus::None && !is_over(&status)))
     }
+
+    async fn info(&mut self) -> Result<MigrationInfo, OperationError> {
+        let info = self.follow.read(WHAT, &QueryMigrate {}).await?;
+        self.moved_early |= info.status.as_ref().is_some_and(has_moved);
+        Ok(info)
+    }
+}
+
+fn status_of(event: &Event) -> Option<MigrationStatus> {
+    event.data.get("status").and_then(Value::as_str).map(MigrationStatus::from)
+}
+
+/// Whether nothing more happens by itself.
+fn is_over(status: &MigrationStatus) -> bool {
+    use MigrationStatus::{Cancelled, Completed, Failed, PostcopyPaused};
+    matches!(status, Completed | Failed | Cancelled | PostcopyPaused)
+}
+
+/// Whether the guest is at the destination before its memory.
+fn has_moved(status: &MigrationStatus) -> bool {
+    use MigrationStatus::{PostcopyActive, PostcopyPaused, PostcopyRecover, PostcopyRecoverSetup};
+    matches!(status, PostcopyActive | PostcopyPaused | PostcopyRecover | PostcopyRecoverSetup)
 }
 
 /// The form that every version of QEMU takes.
@@ -365,7 +393,13 @@ fn uri(address: &Address) -> Result<String, OperationError> {
     }
 }
 
-const EVENT: &[&str] = &["MIGRATION"];
+const EVENTS: &[&str] = &["MIGRATION"];
 
-/// A migration changes its state a dozen times.
-const EVENTS: usize = 64;
+const WHAT: &str = "the migration";
+
+/// Name of a handed-over connection within a monitor; QEMU uses it up.
+const STREAM: &str = "migration-stream";
+
+/// QEMU's defaults (`query-migrate-parameters` of a fresh process; 7.2 and 10.0 agree).
+const BANDWIDTH: u64 = 128 << 20;
+const DOWNTIME: Duration = Duration::from_millis(300);

@@ -1,6 +1,6 @@
 //! Free ports and slots. They are chosen before a device is added, and nobody else gets them meanwhile.
 
-use super::{OperationError, failed};
+use super::OperationError;
 use crate::{
     Vm,
     argv::{PORT_PREFIX, places},
@@ -9,34 +9,47 @@ use qmp::commands::{PciDevice, QomList, QueryPci};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Places that are about to be used.
+/// Places and names that are about to be used.
 pub(crate) type Reserved = Arc<Mutex<BTreeSet<String>>>;
 
-/// A place that is ours until this is dropped; a device that sits there by then keeps it.
+/// A name or place that is ours until this is dropped; what has it by then keeps it.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Reservation {
     reserved: Reserved,
     name: String,
-    /// Members of the device.
-    bus: (&'static str, String),
+}
+
+impl fmt::Display for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+    }
+}
+
+/// The place of a device.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The member of the device that names it.
+    member: &'static str,
+    name: Reservation,
 }
 
 impl Place {
     /// Puts a device there.
     pub(super) fn put(&self, device: &mut Value) {
-        if self.bus.0 == "addr" {
+        if self.member == "addr" {
             device["bus"] = json!("pci.0");
         }
-        device[self.bus.0] = json!(self.bus.1);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.reserved.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+        device[self.member] = json!(self.name.name);
     }
 }
 
@@ -46,12 +59,16 @@ impl Vm {
         let mut ports: Vec<usize> = self.devices().await?.iter().filter_map(number).collect();
         ports.sort_unstable();
         if ports.is_empty() {
-            let buses = self.slow().call(&QueryPci {}).await.map_err(failed("look for a free place"))?;
-            let devices: Vec<PciDevice> = buses.into_iter().flat_map(|bus| bus.devices).collect();
-            let mut slots = free_slots(&devices).into_iter();
-            return slots
-                .find_map(|slot| self.reserve("addr", slot))
-                .ok_or_else(|| OperationError::NoPlace { id: id.to_owned() });
+            // Reserved before it is looked at, or two could find the same one empty.
+            for slot in places::GENERAL_PCI_SLOTS.map(|slot| format!("{slot:#x}")) {
+                let Some(place) = self.reserve("addr", slot.clone()) else { continue };
+                let buses = self.ask("look for a free place", &QueryPci {}).await?;
+                let devices: Vec<PciDevice> = buses.into_iter().flat_map(|bus| bus.devices).collect();
+                if free_slots(&devices).contains(&slot) {
+                    return Ok(place);
+                }
+            }
+            return Err(OperationError::NoPlace { id: id.to_owned() });
         }
         // The first two belong to the balloon and the random source, whether present or not.
         for port in ports.into_iter().filter(|port| *port >= places::FIXED) {
@@ -60,7 +77,7 @@ impl Vm {
             let Some(place) = self.reserve("bus", name.clone()) else { continue };
             // The bus itself knows; `query-pci` lists what lies behind a port only after the firmware has numbered it.
             let path = format!("/machine/peripheral/{name}/{name}");
-            let bus = self.slow().call(&QomList { path }).await.map_err(failed("look for a free port"))?;
+            let bus = self.ask("look for a free port", &QomList { path }).await?;
             if !bus.iter().any(|item| item.name.starts_with("child[")) {
                 return Ok(place);
             }
@@ -69,12 +86,12 @@ impl Vm {
     }
 
     fn reserve(&self, member: &'static str, value: String) -> Option<Place> {
+        self.reserve_name(value).map(|name| Place { member, name })
+    }
+
+    pub(super) fn reserve_name(&self, name: String) -> Option<Reservation> {
         let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
-        reserved.insert(value.clone()).then(|| Place {
-            reserved: self.reserved.clone(),
-            name: value.clone(),
-            bus: (member, value),
-        })
+        reserved.insert(name.clone()).then(|| Reservation { reserved: self.reserved.clone(), name })
     }
 }
 

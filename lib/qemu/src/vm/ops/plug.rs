@@ -3,7 +3,11 @@
 //! Adding goes from the inside out (nodes, then the device), and is taken back in reverse when a step fails. Removing asks the guest, and the
 //! nodes stay until it has let go.
 
-use super::{OperationError, failed, guest};
+use super::{
+    OperationError,
+    follow::{Follow, Heard},
+    rollback::{Made, Rollback, insist},
+};
 use crate::{
     Vm,
     argv::{block_nodes, netdev, nic_device},
@@ -11,7 +15,10 @@ use crate::{
 };
 use qmp::{
     CallError,
-    commands::{QomList, QueryHotpluggableCpus, QueryNamedBlockNodes},
+    commands::{
+        BlockdevDel, Command, DeviceDel, NetdevDel, ObjectDel, ObjectProperty, QomList,
+        QueryHotpluggableCpus, QueryNamedBlockNodes,
+    },
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
@@ -27,23 +34,25 @@ impl Vm {
             return Err(ConfigError::conflict(&disk.id, "only virtio and NVMe disks are plugged").into());
         }
         let attached = block_nodes(disk, &mut plain)?;
+        self.is_free(&disk.id).await?;
         let place = self.free_place(&disk.id).await?;
+        let mut rollback = Rollback::new(self);
+        let id = || disk.id.clone();
         let adding = async {
             if let Some(limits) = &attached.limits {
-                self.run(format!("limit {}", disk.id), "object-add", limits.clone()).await?;
+                let made = Made::Object(name_of(limits, "id"));
+                rollback.run(format!("limit {}", disk.id), "object-add", limits.clone(), made).await?;
             }
             for node in &attached.nodes {
-                self.run(format!("open {}", disk.id), "blockdev-add", node.clone()).await?;
+                let made = Made::Node(name_of(node, "node-name"));
+                rollback.run(format!("open {}", disk.id), "blockdev-add", node.clone(), made).await?;
             }
             let mut device = attached.device(disk);
             place.put(&mut device);
-            self.run(format!("add {}", disk.id), "device_add", device).await
+            rollback.run(format!("add {}", disk.id), "device_add", device, Made::Device(id())).await
         };
         let added = adding.await;
-        if added.is_err() {
-            self.close_disk(&disk.id).await?;
-        }
-        added.map(drop)
+        settled(rollback, added).await
     }
 
     /// Takes a disk from the guest and closes its image. Waits for the guest to let go, at most `patience` long; asks again
@@ -53,8 +62,14 @@ impl Vm {
     /// [`OperationError`]. The disk is whole after [`OperationError::GuestRefused`] and [`OperationError::GuestSilent`], though in the latter
     /// case the guest may let go of it later.
     pub async fn unplug_disk(&self, id: &str, patience: Duration) -> Result<(), OperationError> {
-        self.unplug(id, patience).await?;
-        self.close_disk(id).await
+        let unplugged = self.unplug(id, patience).await;
+        // What an earlier attempt left, because the guest let go later or a job still used it.
+        let closed = if let Ok(()) | Err(OperationError::Unknown { .. }) = &unplugged {
+            self.close_disk(id).await?
+        } else {
+            0
+        };
+        if closed > 0 { Ok(()) } else { unplugged }
     }
 
     /// Adds a network card.
@@ -76,13 +91,15 @@ impl Vm {
         let driver = if nic.model == NicModel::Virtio { "virtio-net-pci" } else { nic.model.driver() };
         let mut device = nic_device(nic, driver);
         place.put(&mut device);
-        let name = backend["id"].clone();
-        self.run(format!("connect {}", nic.id), "netdev_add", backend).await?;
-        let added = self.run(format!("add {}", nic.id), "device_add", device).await;
-        if added.is_err() {
-            self.run(format!("disconnect {}", nic.id), "netdev_del", json!({"id": name})).await?;
-        }
-        added.map(drop)
+        self.is_free(&nic.id).await?;
+        let mut rollback = Rollback::new(self);
+        let adding = async {
+            let made = Made::Netdev(name_of(&backend, "id"));
+            rollback.run(format!("connect {}", nic.id), "netdev_add", backend, made).await?;
+            rollback.run(format!("add {}", nic.id), "device_add", device, Made::Device(nic.id.clone())).await
+        };
+        let added = adding.await;
+        settled(rollback, added).await
     }
 
     /// Takes a network card from the guest, as [`Vm::unplug_disk`] does a disk.
@@ -90,8 +107,8 @@ impl Vm {
     /// # Errors
     /// Likewise.
     pub async fn unplug_nic(&self, id: &str, patience: Duration) -> Result<(), OperationError> {
-        self.unplug(id, patience).await?;
-        self.run(format!("disconnect {id}"), "netdev_del", json!({"id": format!("{id}-net")})).await.map(drop)
+        let backend = NetdevDel { id: format!("{id}-net") };
+        self.unplug_with(id, patience, &backend).await
     }
 
     /// Adds a CPU in the first empty place and answers its id. The guest may have to be told to use it.
@@ -99,11 +116,7 @@ impl Vm {
     /// # Errors
     /// [`OperationError`]; [`OperationError::NoPlace`] when the machine has as many as it can ([`crate::config::Cpu::max`]).
     pub async fn plug_cpu(&self) -> Result<String, OperationError> {
-        let places = self
-            .slow()
-            .call(&QueryHotpluggableCpus {})
-            .await
-            .map_err(failed("look for a place for a CPU"))?;
+        let places = self.ask("look for a place for a CPU", &QueryHotpluggableCpus {}).await?;
         // Listed from the last to the first.
         let free = places.into_iter().rfind(|place| place.qom_path.is_none());
         let Some(free) = free else { return Err(OperationError::NoPlace { id: "a CPU".to_owned() }) };
@@ -124,7 +137,9 @@ impl Vm {
             }
         }
         (device["driver"], device["id"]) = (json!(free.kind), json!(id));
-        self.run(format!("add {id}"), "device_add", device).await?;
+        let mut rollback = Rollback::new(self);
+        rollback.run(format!("add {id}"), "device_add", device, Made::Device(id.clone())).await?;
+        rollback.keep();
         Ok(id)
     }
 
@@ -142,15 +157,20 @@ impl Vm {
     /// [`OperationError`]; QEMU refuses when no slot is left ([`crate::config::MemoryHotplug`]).
     pub async fn plug_memory(&self, id: &str, mib: u64) -> Result<(), OperationError> {
         check_id(id)?;
+        self.is_free(id).await?;
+        let too_large = || ConfigError::conflict(id, "a memory module of more than 2^63 bytes");
+        let bytes = mib.checked_mul(1 << 20).ok_or_else(too_large)?;
         let backend = format!("{id}-ram");
-        let object = json!({"qom-type": "memory-backend-ram", "id": backend, "size": mib << 20});
-        self.run(format!("take memory for {id}"), "object-add", object).await?;
+        let object = json!({"qom-type": "memory-backend-ram", "id": backend, "size": bytes});
         let device = json!({"driver": "pc-dimm", "id": id, "memdev": backend});
-        let added = self.run(format!("add {id}"), "device_add", device).await;
-        if added.is_err() {
-            self.run(format!("give back the memory of {id}"), "object-del", json!({"id": backend})).await?;
-        }
-        added.map(drop)
+        let mut rollback = Rollback::new(self);
+        let adding = async {
+            let action = format!("take memory for {id}");
+            rollback.run(action, "object-add", object, Made::Object(backend)).await?;
+            rollback.run(format!("add {id}"), "device_add", device, Made::Device(id.to_owned())).await
+        };
+        let added = adding.await;
+        settled(rollback, added).await
     }
 
     /// Takes a memory module from the guest, which must be able to empty it, and gives its memory back to the host.
@@ -158,10 +178,8 @@ impl Vm {
     /// # Errors
     /// As [`Vm::unplug_disk`]; a guest that cannot empty it refuses.
     pub async fn unplug_memory(&self, id: &str, patience: Duration) -> Result<(), OperationError> {
-        self.unplug(id, patience).await?;
-        self.run(format!("give back the memory of {id}"), "object-del", json!({"id": format!("{id}-ram")}))
-            .await
-            .map(drop)
+        let backend = ObjectDel { id: format!("{id}-ram") };
+        self.unplug_with(id, patience, &backend).await
     }
 
     /// Names of the devices of the machine that can be named: those of its start and those plugged since.
@@ -169,79 +187,148 @@ impl Vm {
     /// # Errors
     /// [`OperationError`].
     pub async fn devices(&self) -> Result<BTreeSet<String>, OperationError> {
-        let path = "/machine/peripheral".to_owned();
-        let found = self.slow().call(&QomList { path }).await.map_err(failed("list the devices"))?;
-        Ok(found.into_iter().filter(|item| item.kind.starts_with("child<")).map(|item| item.name).collect())
+        Ok(children(self.ask("list the devices", &QomList { path: PERIPHERAL.to_owned() }).await?))
+    }
+
+    /// Refuses an id that something has: what would be taken back after a failure would be another's.
+    async fn is_free(&self, id: &str) -> Result<(), OperationError> {
+        if self.devices().await?.contains(id) {
+            return Err(ConfigError::conflict(id, "there is a device of this id").into());
+        }
+        Ok(())
+    }
+
+    /// Takes a device from the guest, then removes what it stood on; also what an earlier attempt left.
+    async fn unplug_with<C: Command>(
+        &self,
+        id: &str,
+        patience: Duration,
+        backend: &C,
+    ) -> Result<(), OperationError> {
+        let unplugged = self.unplug(id, patience).await;
+        if !matches!(&unplugged, Ok(()) | Err(OperationError::Unknown { .. })) {
+            return unplugged;
+        }
+        let removed = insist(&mut Follow::new(self, &[]), backend).await;
+        match (unplugged, removed) {
+            (Err(unknown), Err(OperationError::Qmp { .. })) => Err(unknown),
+            (_, removed) => removed,
+        }
     }
 
     /// Asks the guest to let go of a device until it has, has refused, or `patience` is over.
     async fn unplug(&self, id: &str, patience: Duration) -> Result<(), OperationError> {
-        if !self.devices().await?.contains(id) {
+        let what = format!("letting go of {id}");
+        let silent = OperationError::GuestSilent { what: what.clone(), after: patience };
+        // Before the request: the answer may be quicker than its reply.
+        let mut follow =
+            Follow::new(self, &["DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR", "MEM_UNPLUG_ERROR"]);
+        if !self.plugged(&mut follow, &what).await?.contains(id) {
             return Err(OperationError::Unknown { what: "device", id: id.to_owned() });
         }
-        let name = id.to_owned();
-        // Before the request: the answer may be quicker than its reply.
-        let mut waiter = self.qmp().waiter(move |event| {
-            let of_it = event.data.get("device").and_then(Value::as_str) == Some(&name);
-            of_it
-                && matches!(
-                    event.name.as_str(),
-                    "DEVICE_DELETED" | "DEVICE_UNPLUG_GUEST_ERROR" | "MEM_UNPLUG_ERROR"
-                )
-        });
-        let what = format!("letting go of {id}");
-        let mut left = patience;
-        loop {
-            let asked =
-                self.run(format!("ask the guest to let go of {id}"), "device_del", json!({"id": id})).await;
-            match asked {
-                Ok(_) => {}
-                Err(error) if is_pending(&error) => {}
-                // It went between our questions.
-                Err(_) if !self.devices().await?.contains(id) => return Ok(()),
-                Err(error) => return Err(error),
-            }
-            let wait = left.min(ASK_AGAIN);
-            match guest(&mut waiter, &what, wait).await {
-                Ok(event) if event.name == "DEVICE_DELETED" => return Ok(()),
-                Ok(_) => return Err(OperationError::GuestRefused { id: id.to_owned() }),
-                Err(OperationError::GuestSilent { .. }) if left > wait => left -= wait,
-                Err(OperationError::GuestSilent { what, .. }) => {
-                    return Err(OperationError::GuestSilent { what, after: patience });
+        let asking = async {
+            loop {
+                match self.tell(what.clone(), &DeviceDel { id: id.to_owned() }).await {
+                    Ok(_) => {}
+                    Err(error) if is_pending(&error) => {}
+                    // It went between our questions, or the answer was lost and the next one tells.
+                    Err(error) => {
+                        if !self.plugged(&mut follow, &what).await?.contains(id) {
+                            return Ok(());
+                        }
+                        if !matches!(error, OperationError::Undecided { .. }) {
+                            return Err(error);
+                        }
+                    }
                 }
-                Err(error) => return Err(error),
+                match tokio::time::timeout(ASK_AGAIN, self.let_go(id, &what, &mut follow)).await {
+                    Ok(outcome) => return outcome,
+                    Err(_) => continue,
+                }
+            }
+        };
+        tokio::time::timeout(patience, asking).await.unwrap_or(Err(silent))
+    }
+
+    /// Waits for the guest's answer.
+    async fn let_go(&self, id: &str, what: &str, follow: &mut Follow) -> Result<(), OperationError> {
+        loop {
+            match follow.heard(what).await? {
+                Heard::Event(event) => {
+                    let of_it = event.data.get("device").and_then(Value::as_str) == Some(id);
+                    match event.name.as_str() {
+                        _ if !of_it => {}
+                        "DEVICE_DELETED" => return Ok(()),
+                        _ => return Err(OperationError::GuestRefused { id: id.to_owned() }),
+                    }
+                }
+                Heard::Gap if !self.plugged(follow, what).await?.contains(id) => return Ok(()),
+                Heard::Gap => {}
             }
         }
     }
 
-    /// Removes the nodes and limits of a disk that no device uses any more; those that are not there are no error.
-    pub(super) async fn close_disk(&self, id: &str) -> Result<(), OperationError> {
-        let query = QueryNamedBlockNodes { flat: Some(true) };
+    /// [`Vm::devices`], over any number of connections.
+    async fn plugged(&self, follow: &mut Follow, what: &str) -> Result<BTreeSet<String>, OperationError> {
+        Ok(children(follow.read(what, &QomList { path: PERIPHERAL.to_owned() }).await?))
+    }
+
+    /// Removes the nodes and limits of a disk that no device uses any more, and answers how many there were.
+    pub(super) async fn close_disk(&self, id: &str) -> Result<usize, OperationError> {
+        let mut closed = self.close_nodes(id, &[]).await?;
+        // There is an object only if the disk had limits of its own.
+        let limits = ObjectDel { id: format!("{id}-limits") };
+        match insist(&mut Follow::new(self, &[]), &limits).await {
+            Ok(()) => closed += 1,
+            Err(OperationError::Qmp { source: CallError::Refused { .. }, .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(closed)
+    }
+
+    /// Removes the nodes of a disk that are not among those that it uses.
+    pub(super) async fn close_unused(&self, id: &str, used: &[String]) -> Result<(), OperationError> {
+        self.close_nodes(id, used).await.map(drop)
+    }
+
+    async fn close_nodes(&self, id: &str, used: &[String]) -> Result<usize, OperationError> {
+        let mut follow = Follow::new(self, &[]);
+        let mut closed = 0;
         loop {
-            let nodes = self.slow().call(&query).await.map_err(failed("list the disks"))?;
-            let ours =
-                nodes.into_iter().filter_map(|node| node.node_name).filter(|node| is_node_of(node, id));
+            let query = QueryNamedBlockNodes { flat: Some(true) };
+            let nodes = follow.read("list the images", &query).await?;
+            let in_use = |node: &str| used.iter().any(|it| it == node.strip_suffix("-file").unwrap_or(node));
+            let ours = nodes.into_iter().filter_map(|node| node.node_name);
+            let ours = ours.filter(|node| is_node_of(node, id) && !in_use(node));
             // Those on top of others first; QEMU refuses the others until then.
             let (mut removed, mut refused) = (0, None);
             for node in ours {
-                match self.run(format!("close {id}"), "blockdev-del", json!({"node-name": node})).await {
-                    Ok(_) => removed += 1,
+                match insist(&mut follow, &BlockdevDel { node_name: node }).await {
+                    Ok(()) => removed += 1,
                     Err(error) => refused = Some(error),
                 }
             }
+            closed += removed;
             match refused {
                 Some(error) if removed == 0 => return Err(error),
                 Some(_) => {}
-                None => break,
+                None => return Ok(closed),
             }
         }
-        // There is an object only if the disk had limits of its own.
-        let limits = json!({"id": format!("{id}-limits")});
-        match self.run(format!("remove the limits of {id}"), "object-del", limits).await {
-            Ok(_) | Err(OperationError::Qmp { source: CallError::Refused { .. }, .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
     }
+}
+
+/// Keeps what was made, or takes it back.
+async fn settled(rollback: Rollback, added: Result<(), OperationError>) -> Result<(), OperationError> {
+    match added {
+        Ok(()) => rollback.keep(),
+        Err(_) => rollback.undo().await,
+    }
+    added
+}
+
+fn name_of(value: &Value, member: &str) -> String {
+    value[member].as_str().unwrap_or_default().to_owned()
 }
 
 /// Descriptors travel at the start only.
@@ -267,10 +354,19 @@ pub(super) fn is_node_of(node: &str, id: &str) -> bool {
     rest.is_empty() || rest == "-throttle" || rest == "-cor" || numbered("-b") || numbered("-s")
 }
 
-/// QEMU says so when it has asked the guest already.
+fn children(items: Vec<ObjectProperty>) -> BTreeSet<String> {
+    items.into_iter().filter(|item| item.kind.starts_with("child<")).map(|item| item.name).collect()
+}
+
+/// Where QEMU keeps the devices that have a name.
+const PERIPHERAL: &str = "/machine/peripheral";
+
+/// QEMU has asked the guest already: these are its words, and their class is that of every other refusal (hw/pci/pcie.c,
+/// softmmu/qdev-monitor.c, 7.2 and 10.0).
 fn is_pending(error: &OperationError) -> bool {
     let OperationError::Qmp { source, .. } = error else { return false };
-    source.refusal().is_some_and(|refusal| refusal.desc.contains("unplug"))
+    let told = ["in the process of unplug", "guest is busy"];
+    source.refusal().is_some_and(|refusal| told.iter().any(|told| refusal.desc.contains(told)))
 }
 
 /// A guest that has just begun to boot does not hear; QEMU itself takes another request after five seconds.

@@ -7,14 +7,19 @@
 //!             stream: what lies below is copied up          commit: the overlay is written down and left
 //! ```
 
-use super::{Job, OperationError, failed};
-use crate::{Vm, config::ConfigError};
-use qmp::commands::QueryBlock;
-use serde_json::{Value, json};
-use std::{
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+use super::{
+    Job, OperationError, ReadyJob,
+    follow::Follow,
+    graph::{Above, NewImage, job_id},
+    rollback::Rollback,
 };
+use crate::{Vm, config::Format};
+use qmp::agent::{Agent, AgentError};
+use qmp::commands::{
+    BlockCommit, BlockStream, Command, ExternalSnapshot, QueryStatus, SnapshotDelete, SnapshotLoad,
+    SnapshotSave, Transaction, TransactionAction,
+};
+use std::{path::PathBuf, time::Duration};
 
 /// An overlay to be put on top of a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +28,27 @@ pub struct Overlay {
     pub disk: String,
     /// The new qcow2 file. QEMU makes it: it must not be there, in a place that its process may write to.
     pub file: PathBuf,
+}
+
+/// A snapshot of a guest whose file systems were to stand still.
+#[derive(Debug)]
+pub struct Taken {
+    /// The names of the overlays' nodes, in order.
+    pub nodes: Vec<String>,
+    /// Whether they did.
+    pub consistency: Consistency,
+}
+
+/// What is known of the file systems on a snapshot.
+#[derive(Debug)]
+pub enum Consistency {
+    /// So many stood still from before the snapshot until after it. None at all means that the guest has none that can.
+    Frozen {
+        /// How many.
+        file_systems: u64,
+    },
+    /// They may have been thawed before: what lies below the overlays is as after a power cut.
+    Unknown(AgentError),
 }
 
 impl Vm {
@@ -37,7 +63,9 @@ impl Vm {
         memory_disk: &str,
         disks: &[&str],
     ) -> Result<(), OperationError> {
-        self.snapshot_job("save", "snapshot-save", tag, Some(memory_disk), disks).await
+        let (devices, vmstate) = (self.active_nodes(disks).await?, self.active_node(memory_disk).await?);
+        let save = |job_id| SnapshotSave { job_id, tag: tag.to_owned(), vmstate, devices };
+        self.snapshot_job("save", tag, save).await
     }
 
     /// Sets disks and memory of the machine back to what [`Vm::save_snapshot`] saved. The guest goes on from there if it ran before.
@@ -50,7 +78,9 @@ impl Vm {
         memory_disk: &str,
         disks: &[&str],
     ) -> Result<(), OperationError> {
-        self.snapshot_job("load", "snapshot-load", tag, Some(memory_disk), disks).await
+        let (devices, vmstate) = (self.active_nodes(disks).await?, self.active_node(memory_disk).await?);
+        let load = |job_id| SnapshotLoad { job_id, tag: tag.to_owned(), vmstate, devices };
+        self.snapshot_job("load", tag, load).await
     }
 
     /// Removes what [`Vm::save_snapshot`] saved.
@@ -58,27 +88,28 @@ impl Vm {
     /// # Errors
     /// [`OperationError`].
     pub async fn delete_snapshot(&self, tag: &str, disks: &[&str]) -> Result<(), OperationError> {
-        self.snapshot_job("delete", "snapshot-delete", tag, None, disks).await
+        let devices = self.active_nodes(disks).await?;
+        let delete = |job_id| SnapshotDelete { job_id, tag: tag.to_owned(), devices };
+        self.snapshot_job("delete", tag, delete).await
     }
 
-    async fn snapshot_job(
-        &self,
-        verb: &str,
-        command: &str,
-        tag: &str,
-        memory: Option<&str>,
-        disks: &[&str],
-    ) -> Result<(), OperationError> {
+    async fn active_nodes(&self, disks: &[&str]) -> Result<Vec<String>, OperationError> {
         let mut nodes = Vec::new();
         for disk in disks {
             nodes.push(self.active_node(disk).await?);
         }
-        let mut arguments = json!({"tag": tag, "devices": nodes});
-        if let Some(memory) = memory {
-            arguments["vmstate"] = json!(self.active_node(memory).await?);
-        }
-        let action = format!("{verb} the snapshot {tag}");
-        self.job(action, job_id(verb), command, arguments).await?.done().await
+        Ok(nodes)
+    }
+
+    async fn snapshot_job<C: Command>(
+        &self,
+        verb: &str,
+        tag: &str,
+        command: impl FnOnce(String) -> C,
+    ) -> Result<(), OperationError> {
+        let id = job_id(verb);
+        let command = command(id.clone());
+        self.job(format!("{verb} the snapshot {tag}"), id, &command).await?.done().await
     }
 
     /// Puts new overlays on top of disks, all at the same moment of the guest. Answers the names of their nodes, in order.
@@ -86,51 +117,97 @@ impl Vm {
     /// # Errors
     /// [`OperationError`]; the machine is as before then, though files may be left.
     pub async fn snapshot_disks(&self, overlays: &[Overlay]) -> Result<Vec<String>, OperationError> {
-        let mut made = Vec::new();
-        let taken = async {
-            let mut actions = Vec::new();
-            for overlay in overlays {
-                let below = self.active_node(&overlay.disk).await?;
-                let node = self.new_overlay(overlay, &below, &mut made).await?;
-                actions.push(json!({"type": "blockdev-snapshot", "data": {"node": below, "overlay": node}}));
-            }
-            self.run("take a snapshot", "transaction", json!({"actions": actions})).await
-        };
-        let taken = taken.await;
-        if taken.is_err() {
-            for node in made.iter().rev() {
-                // The error that matters is the first one.
-                let _ = self.run("take back a snapshot", "blockdev-del", json!({"node-name": node})).await;
-            }
+        let mut rollback = Rollback::new(self);
+        let taken = self.take_overlays(overlays, &mut rollback).await;
+        match taken {
+            Ok(_) => rollback.keep(),
+            Err(_) => rollback.undo().await,
         }
-        taken?;
-        Ok(made.into_iter().filter(|node| !node.ends_with("-file")).collect())
+        taken
     }
 
-    /// Makes and opens an empty overlay; `made` has its nodes.
-    async fn new_overlay(
+    /// The same at a moment at which the guest's file systems stand still and have written all they hold. The images are made before, so
+    /// that they stand no longer than it takes; at most `limit`.
+    ///
+    /// # Errors
+    /// [`OperationError`], also [`OperationError::Agent`] when they cannot be frozen; the machine is as before then. A snapshot that
+    /// was taken and is not known to be consistent is no error: [`Taken`] says so.
+    pub async fn snapshot_frozen(
         &self,
-        overlay: &Overlay,
-        below: &str,
-        made: &mut Vec<String>,
-    ) -> Result<String, OperationError> {
-        let Overlay { disk, file } = overlay;
-        let name = utf8(file)?;
-        let size = self.size(below).await?;
-        let node = self.free_overlay_name(disk).await?;
-        let file_node = format!("{node}-file");
-        let action = || format!("make an overlay of {disk}");
-        let create = json!({"options": {"driver": "file", "filename": name, "size": 0}});
-        self.job(action(), job_id("create"), "blockdev-create", create).await?.done().await?;
-        let open = json!({"driver": "file", "node-name": file_node, "filename": name, "discard": "unmap"});
-        self.run(action(), "blockdev-add", open).await?;
-        made.push(file_node.clone());
-        let create = json!({"options": {"driver": "qcow2", "file": file_node, "size": size}});
-        self.job(action(), job_id("create"), "blockdev-create", create).await?.done().await?;
-        let open = json!({"driver": "qcow2", "node-name": node, "file": file_node, "backing": null, "discard": "unmap"});
-        self.run(action(), "blockdev-add", open).await?;
-        made.push(node.clone());
-        Ok(node)
+        overlays: &[Overlay],
+        agent: &Agent,
+        limit: Duration,
+    ) -> Result<Taken, OperationError> {
+        let mut rollback = Rollback::new(self);
+        let taking = async {
+            let (made, actions) = self.make_overlays(overlays, &mut rollback).await?;
+            let frozen = agent.freeze(None, limit).await.map_err(|source| OperationError::Agent {
+                action: "freeze the guest's file systems".to_owned(),
+                source,
+            })?;
+            // On an error the guard thaws.
+            let nodes = self.transact(overlays, made, actions).await?;
+            let consistency = match frozen.thaw().await {
+                Ok(file_systems) => Consistency::Frozen { file_systems },
+                Err(error) => Consistency::Unknown(error),
+            };
+            Ok(Taken { nodes, consistency })
+        };
+        let taken = taking.await;
+        match taken {
+            Ok(_) => rollback.keep(),
+            Err(_) => rollback.undo().await,
+        }
+        taken
+    }
+
+    async fn take_overlays(
+        &self,
+        overlays: &[Overlay],
+        rollback: &mut Rollback,
+    ) -> Result<Vec<String>, OperationError> {
+        let (made, actions) = self.make_overlays(overlays, rollback).await?;
+        self.transact(overlays, made, actions).await
+    }
+
+    async fn make_overlays(
+        &self,
+        overlays: &[Overlay],
+        rollback: &mut Rollback,
+    ) -> Result<(Vec<String>, Vec<TransactionAction>), OperationError> {
+        let (mut actions, mut made) = (Vec::new(), Vec::new());
+        for Overlay { disk, file } in overlays {
+            let below = self.active_node(disk).await?;
+            let image =
+                NewImage { disk, like: &below, path: file, format: Format::Qcow2, above: Above::Recorded };
+            let overlay = self.make_image(rollback, image).await?;
+            made.push(overlay.clone());
+            actions.push(TransactionAction::BlockdevSnapshot(ExternalSnapshot { node: below, overlay }));
+        }
+        Ok((made, actions))
+    }
+
+    async fn transact(
+        &self,
+        overlays: &[Overlay],
+        made: Vec<String>,
+        actions: Vec<TransactionAction>,
+    ) -> Result<Vec<String>, OperationError> {
+        let action = "take a snapshot";
+        match self.tell(action, &Transaction::new(actions)).await {
+            Ok(_) => Ok(made),
+            Err(OperationError::Undecided { source, .. }) => {
+                Follow::new(self, &[]).read(action, &QueryStatus {}).await?;
+                // All of them or none.
+                match (overlays.first(), made.first()) {
+                    (Some(overlay), Some(node)) if self.active_node(&overlay.disk).await? == *node => {
+                        Ok(made)
+                    }
+                    _ => Err(OperationError::Qmp { action: action.to_owned(), source }),
+                }
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Starts to copy what lies below the top image of a disk into it. When it is done the images below are not used any more and
@@ -139,110 +216,25 @@ impl Vm {
     /// # Errors
     /// [`OperationError`].
     pub async fn stream_disk(&self, disk: &str) -> Result<Job, OperationError> {
-        let node = self.active_node(disk).await?;
-        let arguments = json!({"device": node, "auto-finalize": true, "auto-dismiss": false});
-        self.job(format!("stream {disk}"), job_id("stream"), "block-stream", arguments).await
+        let (node, id) = (self.active_node(disk).await?, job_id("stream"));
+        let stream =
+            BlockStream { job_id: Some(id.clone()), auto_dismiss: Some(false), ..BlockStream::new(node) };
+        self.job(format!("stream {disk}"), id, &stream).await
     }
 
-    /// Starts to write the top image of a disk down into the one below it. [`Job::complete`] makes the disk use that one again.
+    /// Starts to write the top image of a disk down into the one below it. [`ReadyJob::complete`] makes the disk use that one again.
     ///
     /// # Errors
     /// [`OperationError`].
-    pub async fn commit_disk(&self, disk: &str) -> Result<Job, OperationError> {
-        let node = self.active_node(disk).await?;
-        let below = self.below(&node).await?;
-        let arguments = json!({"device": node, "top-node": node, "base-node": below, "auto-finalize": true, "auto-dismiss": false});
-        self.job(format!("commit {disk}"), job_id("commit"), "block-commit", arguments).await
-    }
-
-    /// Closes an image that no disk uses any more, with its file.
-    ///
-    /// # Errors
-    /// [`OperationError`]; QEMU refuses while it is in use.
-    pub async fn forget_node(&self, node: &str) -> Result<(), OperationError> {
-        self.run(format!("close {node}"), "blockdev-del", json!({"node-name": node})).await?;
-        self.run(format!("close {node}"), "blockdev-del", json!({"node-name": format!("{node}-file")}))
-            .await
-            .map(drop)
-    }
-
-    /// The node that a disk writes to: its own, or the newest overlay; below filters.
-    ///
-    /// # Errors
-    /// [`OperationError::Unknown`] for a disk that is not there.
-    pub async fn active_node(&self, disk: &str) -> Result<String, OperationError> {
-        let mut node = self.top_node(disk).await?;
-        while node.ends_with("-throttle") || node.ends_with("-cor") {
-            node = self.below(&node).await?;
-        }
-        Ok(node)
-    }
-
-    /// The node that the device of a disk uses: the topmost filter.
-    pub(super) async fn top_node(&self, disk: &str) -> Result<String, OperationError> {
-        let blocks = self.slow().call(&QueryBlock {}).await.map_err(failed("look for a disk"))?;
-        let is_it = |qdev: &str| {
-            let tail = qdev.strip_prefix("/machine/peripheral/").unwrap_or(qdev);
-            tail.split('/').next() == Some(disk)
+    pub async fn commit_disk(&self, disk: &str) -> Result<ReadyJob, OperationError> {
+        let (node, id) = (self.active_node(disk).await?, job_id("commit"));
+        let commit = BlockCommit {
+            job_id: Some(id.clone()),
+            top_node: Some(node.clone()),
+            base_node: Some(self.below_active(disk).await?),
+            auto_dismiss: Some(false),
+            ..BlockCommit::new(node)
         };
-        let found = blocks.into_iter().find(|block| block.qdev.as_deref().is_some_and(is_it));
-        let node = found.and_then(|block| block.inserted).and_then(|inserted| inserted.node_name);
-        node.ok_or_else(|| OperationError::Unknown { what: "disk", id: disk.to_owned() })
+        self.job(format!("commit {disk}"), id, &commit).await.map(ReadyJob::of)
     }
-
-    /// The node below: the backing image of an image, what a filter filters.
-    async fn below(&self, node: &str) -> Result<String, OperationError> {
-        let graph = self.run("look at the disks", "x-debug-query-block-graph", json!({})).await?;
-        let list = |name: &str| graph[name].as_array().cloned().unwrap_or_default();
-        let number =
-            |name: &str| list("nodes").iter().find(|it| it["name"] == name).map(|it| it["id"].clone());
-        let own = number(node);
-        let edge = |edge: &&Value| {
-            Some(&edge["parent"]) == own.as_ref() && matches!(edge["name"].as_str(), Some("backing" | "file"))
-        };
-        let edges = list("edges");
-        let found = edges
-            .iter()
-            .filter(edge)
-            .max_by_key(|edge| edge["name"] == "backing")
-            .map(|edge| edge["child"].clone());
-        let nodes = list("nodes");
-        let below =
-            nodes.iter().find(|it| Some(&it["id"]) == found.as_ref()).and_then(|it| it["name"].as_str());
-        below
-            .map(str::to_owned)
-            .ok_or_else(|| OperationError::Unknown { what: "image below", id: node.to_owned() })
-    }
-
-    /// Size of an image as the guest sees it, in bytes.
-    pub(super) async fn size(&self, node: &str) -> Result<u64, OperationError> {
-        let nodes = self.named_nodes().await?;
-        let found = nodes
-            .iter()
-            .find(|it| it["node-name"] == node)
-            .and_then(|it| it["image"]["virtual-size"].as_u64());
-        found.ok_or_else(|| OperationError::Unknown { what: "image", id: node.to_owned() })
-    }
-
-    pub(super) async fn free_overlay_name(&self, disk: &str) -> Result<String, OperationError> {
-        let nodes = self.named_nodes().await?;
-        let taken = |name: &str| nodes.iter().any(|it| it["node-name"] == name);
-        let mut names = (1u32..).map(|number| format!("{disk}-s{number}"));
-        Ok(names.find(|name| !taken(name)).expect("there are more numbers than nodes"))
-    }
-
-    pub(super) async fn named_nodes(&self) -> Result<Vec<Value>, OperationError> {
-        let reply = self.run("list the images", "query-named-block-nodes", json!({"flat": true})).await?;
-        Ok(reply.as_array().cloned().unwrap_or_default())
-    }
-}
-
-fn utf8(path: &Path) -> Result<&str, ConfigError> {
-    path.to_str().ok_or_else(|| ConfigError::NotUtf8 { field: "overlay", path: path.to_owned() })
-}
-
-/// Names of jobs only have to differ from those that are going on in the same QEMU, whoever started them.
-pub(super) fn job_id(verb: &str) -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("{verb}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }

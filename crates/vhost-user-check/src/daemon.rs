@@ -1,0 +1,210 @@
+//! Serving in the background, for scripts.
+
+use crate::Failure;
+use crate::serve::Serve;
+use crate::target::Clock;
+use clap::Args;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+/// How long it may take to listen, and to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    #[command(flatten)]
+    named: Named,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// What it is called.
+    #[arg(long, default_value = "default", value_parser = name)]
+    name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Only this one; its exit code is 1 if it does not run.
+    #[arg(long, value_parser = name)]
+    name: Option<String>,
+}
+
+/// A name that is a file's.
+fn name(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if text.is_empty() || !text.chars().all(is_plain) {
+        return Err("letters, digits, - and _".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Where it is remembered what was started: a directory of the user's alone.
+fn directory() -> io::Result<PathBuf> {
+    let user = rustix::process::getuid().as_raw();
+    let run = PathBuf::from(format!("/run/user/{user}"));
+    let base = if run.is_dir() { run } else { PathBuf::from("/tmp") };
+    let directory = base.join(format!("vhost-user-check-{user}"));
+    match DirBuilder::new().mode(0o700).create(&directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(&directory)?;
+    if !found.is_dir() || found.uid() != user {
+        return Err(io::Error::other(format!("{} is another user's", directory.display())));
+    }
+    Ok(directory)
+}
+
+/// One that was started.
+struct Started {
+    pid: i32,
+    /// When its process began, which tells it from a later one of the same number.
+    begun: String,
+    what: String,
+}
+
+impl Started {
+    fn read(name: &str) -> io::Result<Option<Self>> {
+        let text = match fs::read_to_string(directory()?.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let mut lines = text.lines();
+        let mut next = || lines.next().unwrap_or_default().to_owned();
+        let (pid, begun, what) = (next(), next(), next());
+        let pid = pid.parse().map_err(|_| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{name}: {pid:?} is no process"))
+        })?;
+        Ok(Some(Self { pid, begun, what }))
+    }
+
+    /// Its process, if it is there and no other's.
+    fn process(&self) -> Option<OwnedFd> {
+        let process = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
+        (begun(self.pid).as_deref() == Some(&*self.begun)).then_some(process)
+    }
+}
+
+/// Field 22 of the process's state: when it began, in ticks since the machine did.
+fn begun(pid: i32) -> Option<String> {
+    let state = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name in parentheses that may have anything in it.
+    let rest = state.rsplit_once(')')?.1;
+    let mut fields = rest.split_ascii_whitespace();
+    // A zombie does nothing any more.
+    if fields.next() == Some("Z") {
+        return None;
+    }
+    fields.nth(18).map(str::to_owned)
+}
+
+pub(crate) fn start(arguments: &Start) -> Result<ExitCode, Failure> {
+    let name = &arguments.named.name;
+    let (Some(kind), Some(socket)) = (arguments.serve.kind, arguments.serve.socket.as_ref()) else {
+        return Err(Failure::Misused("--type and --socket are missing".to_owned()));
+    };
+    if Started::read(name)?.is_some_and(|it| it.process().is_some()) {
+        return Err(Failure::Other(format!(
+            "{name} runs already; `vhost-user-check stop --name {name}` ends it"
+        )));
+    }
+    let log = directory()?.join(format!("{name}.log"));
+    let output = File::create(&log)?;
+    let own: Vec<_> = std::env::args_os().skip(2).collect();
+    // The same arguments, but for the name.
+    let mut passed = Vec::new();
+    let mut all = own.into_iter();
+    while let Some(argument) = all.next() {
+        if argument == "--name" {
+            all.next();
+        } else if !argument.to_string_lossy().starts_with("--name=") {
+            passed.push(argument);
+        }
+    }
+    let mut child = Command::new(std::env::current_exe()?)
+        .arg("serve")
+        .args(passed)
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .process_group(0)
+        .spawn()?;
+    let pid = i32::try_from(child.id()).map_err(|error| Failure::Other(error.to_string()))?;
+    let clock = Clock::start();
+    while UnixStream::connect(socket).is_err() {
+        let ended = child.try_wait()?;
+        if ended.is_some() || clock.elapsed() > PATIENCE {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            let _ = child.kill();
+            return Err(Failure::Other(format!("{name} does not serve: {}", said.trim())));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let what = format!("{kind} at {}", socket.display());
+    fs::write(directory()?.join(name), format!("{pid}\n{}\n{what}\n", begun(pid).unwrap_or_default()))?;
+    writeln!(io::stdout(), "{name} serves {what} (process {pid}, log {})", log.display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn stop(arguments: &Named) -> Result<ExitCode, Failure> {
+    let name = &arguments.name;
+    let Some(started) = Started::read(name)? else {
+        return Err(Failure::Other(format!("nothing was started as {name}")));
+    };
+    if let Some(process) = started.process() {
+        pidfd_send_signal(&process, Signal::TERM).map_err(io::Error::from)?;
+        let clock = Clock::start();
+        while begun(started.pid).is_some_and(|begun| begun == started.begun) {
+            if clock.elapsed() > PATIENCE {
+                return Err(Failure::Other(format!("{name} does not end (process {})", started.pid)));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        writeln!(io::stdout(), "{name} stopped")?;
+    } else {
+        writeln!(io::stdout(), "{name} had ended by itself")?;
+    }
+    fs::remove_file(directory()?.join(name))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn status(arguments: &Which) -> Result<ExitCode, Failure> {
+    let mut names: Vec<String> = match &arguments.name {
+        Some(name) => vec![name.clone()],
+        None => fs::read_dir(directory()?)?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| !name.ends_with(".log"))
+            .collect(),
+    };
+    names.sort_unstable();
+    let mut code = ExitCode::SUCCESS;
+    let mut out = io::stdout().lock();
+    if names.is_empty() {
+        writeln!(out, "nothing was started")?;
+    }
+    for name in names {
+        match Started::read(&name)? {
+            Some(started) if started.process().is_some() => {
+                writeln!(out, "{name} serves {} (process {})", started.what, started.pid)?;
+            }
+            other => {
+                let what = other
+                    .map_or_else(|| "was not started".to_owned(), |it| format!("has ended ({})", it.what));
+                writeln!(out, "{name} {what}")?;
+                code = ExitCode::from(u8::from(arguments.name.is_some()));
+            }
+        }
+    }
+    Ok(code)
+}

@@ -1,0 +1,282 @@
+//! `vhost-user-check`: what it is asked to do, and the exit code.
+
+mod bench;
+mod daemon;
+mod probe;
+mod proxy;
+mod report;
+mod serve;
+mod target;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use report::Format;
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use target::{Clock, Target};
+use vhost_user::check::{self, Kind, Level, Options, Profile};
+
+/// Checks vhost-user back-ends over their socket, without a machine; and what else who writes one needs.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 all is well, 1 checks failed, 2 wrong arguments, 3 the back-end cannot be reached or died."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Ask a back-end what it offers, and say it in words.
+    Probe(Probe),
+    /// Make every check that can be asked of a back-end.
+    Check(Check),
+    /// List the checks.
+    List(Selection),
+    /// Serve a device to any number of front-ends, until it is stopped.
+    Serve(serve::Serve),
+    /// Serve a device in the background.
+    Start(daemon::Start),
+    /// Stop what was started.
+    Stop(daemon::Named),
+    /// Say what was started, and whether it runs.
+    Status(daemon::Which),
+    /// Measure requests through a ring.
+    Bench(bench::Bench),
+    /// Show what a front-end and a back-end say to each other, write it down, and make it harder for them.
+    Proxy(proxy::Proxy),
+    /// Play a recording to a back-end, and compare its answers.
+    Replay(proxy::Replay),
+}
+
+/// Which back-end.
+#[derive(Debug, Args)]
+struct Of {
+    /// The socket at which it listens.
+    #[arg(long, value_name = "PATH")]
+    socket: PathBuf,
+    /// A command that starts it; it is started again when it has died. {socket} stands for the path of the socket.
+    #[arg(long, value_name = "COMMAND")]
+    command: Option<String>,
+    /// It serves a single front-end: the command is run for each.
+    #[arg(long, requires = "command")]
+    single: bool,
+    /// Seconds that an answer may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    timeout: f64,
+}
+
+impl Of {
+    fn timeout(&self) -> Result<Duration, Failure> {
+        Duration::try_from_secs_f64(self.timeout)
+            .map_err(|_| Failure::Misused(format!("--timeout {}: no time", self.timeout)))
+    }
+
+    fn target(&self) -> Result<Target, Failure> {
+        Target::new(&self.socket, self.command.as_deref(), self.single).map_err(Failure::Unreachable)
+    }
+}
+
+#[derive(Debug, Args)]
+struct Probe {
+    #[command(flatten)]
+    of: Of,
+    /// The type of the device: its features and its configuration space are named too.
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<Kind>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which checks.
+#[derive(Debug, Args)]
+struct Selection {
+    /// The type of the device: net, blk, console, rng, balloon, fs. Without it its rings are not used.
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<Kind>,
+    /// A front-end that it must work with: qemu, dpdk, cloud-hypervisor, libblkio. May be repeated.
+    #[arg(long = "profile", value_name = "FRONT-END")]
+    profiles: Vec<Profile>,
+    /// Only checks whose name begins so. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// The content of a disk may be overwritten.
+    #[arg(long)]
+    destructive: bool,
+}
+
+impl Selection {
+    fn options(&self, timeout: Duration) -> Options {
+        let Self { kind, profiles, only, destructive } = self;
+        Options { kind: *kind, profiles: profiles.clone(), timeout, only: only.clone(), writes: *destructive }
+    }
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    #[command(flatten)]
+    of: Of,
+    #[command(flatten)]
+    selection: Selection,
+    /// How findings are written.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Where to, instead of standard output.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The least level whose failure is an exit code of 1.
+    #[arg(long, value_enum, default_value_t = FailOn::Should)]
+    fail_on: FailOn,
+    /// Also show what passed and what could not be asked.
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// What the specification demands.
+    Must,
+    /// What it recommends, too.
+    Should,
+    /// What a careful back-end does, too.
+    Robust,
+}
+
+/// Why nothing came of it.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Misused(String),
+    #[error("{0}")]
+    Unreachable(io::Error),
+    #[error(transparent)]
+    NoBackend(#[from] check::NoBackend),
+    #[error(transparent)]
+    Output(#[from] io::Error),
+    #[error("{0}")]
+    Other(String),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Probe(arguments) => probed(&arguments),
+        Command::Check(arguments) => checked(&arguments),
+        Command::List(arguments) => listed(&arguments),
+        Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Start(arguments) => daemon::start(&arguments),
+        Command::Stop(arguments) => daemon::stop(&arguments),
+        Command::Status(arguments) => daemon::status(&arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
+        Command::Proxy(arguments) => proxy::proxy(&arguments),
+        Command::Replay(arguments) => proxy::replay(&arguments),
+    };
+    match outcome {
+        Ok(code) => code,
+        // Whoever reads our output has read enough.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "error: {}", chain(&failure));
+            ExitCode::from(match failure {
+                Failure::Misused(_) => 2,
+                Failure::Unreachable(_) | Failure::NoBackend(_) => 3,
+                Failure::Output(_) | Failure::Other(_) => 1,
+            })
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+fn probed(arguments: &Probe) -> Result<ExitCode, Failure> {
+    let mut target = arguments.of.target()?;
+    let offer = check::probe(&mut target, arguments.of.timeout()?)
+        .map_err(|error| Failure::Unreachable(io::Error::other(error)))?;
+    let text = if arguments.json {
+        probe::json(&offer, arguments.kind)
+    } else {
+        probe::words(&offer, arguments.kind)
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn listed(arguments: &Selection) -> Result<ExitCode, Failure> {
+    let mut out = io::stdout().lock();
+    for check in check::checks(&arguments.options(Duration::ZERO)) {
+        writeln!(
+            out,
+            "{:<44} {:<7} {}  [{}]",
+            check.id,
+            report::level(check.level),
+            check.title,
+            check.section
+        )?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn checked(arguments: &Check) -> Result<ExitCode, Failure> {
+    let options = arguments.selection.options(arguments.of.timeout()?);
+    let count = check::checks(&options).len();
+    if count == 0 {
+        return Err(Failure::Misused(
+            "no check has such a name; `vhost-user-check list` has all of them".to_owned(),
+        ));
+    }
+    let mut target = arguments.of.target()?;
+    let bar = if io::stderr().is_terminal() {
+        indicatif::ProgressBar::new(count as u64)
+    } else {
+        indicatif::ProgressBar::hidden()
+    };
+    if let Ok(style) = indicatif::ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    let clock = Clock::start();
+    let report = check::run(
+        &mut target,
+        &options,
+        || clock.elapsed(),
+        |finding| {
+            bar.set_message(finding.id.clone());
+            bar.inc(1);
+        },
+    )?;
+    bar.finish_and_clear();
+    let time = clock.elapsed();
+    let colour = arguments.output.is_none() && io::stdout().is_terminal();
+    let name = arguments.of.socket.display().to_string();
+    let shown = report::Shown { report: &report, name: &name, time, all: arguments.all, colour };
+    let text = report::print(&shown, arguments.format);
+    match &arguments.output {
+        Some(path) => File::create(path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|error| Failure::Other(format!("{}: {error}", path.display())))?,
+        None => io::stdout().write_all(text.as_bytes())?,
+    }
+    let levels: &[Level] = match arguments.fail_on {
+        FailOn::Must => &[Level::Must],
+        FailOn::Should => &[Level::Must, Level::Should],
+        FailOn::Robust => &[Level::Must, Level::Should, Level::Robust],
+    };
+    let failed: usize = levels.iter().map(|level| report.failed(*level)).sum();
+    Ok(match (&report.gone_before, failed) {
+        (Some(_), _) => ExitCode::from(3),
+        (None, 0) => ExitCode::SUCCESS,
+        (None, _) => ExitCode::from(1),
+    })
+}

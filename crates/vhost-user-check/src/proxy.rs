@@ -1,0 +1,281 @@
+//! Between a front-end and a back-end: shown, written down, made harder, and played again.
+
+use crate::target::Clock;
+use crate::{Failure, Of, chain};
+use clap::Args;
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Write};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use vhost_user::check::Backend as _;
+use vhost_user::framing::Framing;
+use vhost_user::front;
+use vhost_user::proxy::{Chaos, Ended, From, Passed, relay};
+use vhost_user::socket::{Canceller, Socket, SocketError};
+use vhost_user::wire::Message as _;
+
+/// Stands between a front-end and a back-end, one session after the other.
+#[derive(Debug, Args)]
+pub(crate) struct Proxy {
+    /// Where front-ends connect.
+    #[arg(long, value_name = "PATH")]
+    listen: PathBuf,
+    /// Where the back-end listens.
+    #[arg(long, value_name = "PATH")]
+    connect: PathBuf,
+    /// Write every message down, one JSON object a line, for `replay`.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// End after so many sessions.
+    #[arg(long, value_name = "COUNT")]
+    sessions: Option<u64>,
+    /// Say nothing of single messages.
+    #[arg(long)]
+    quiet: bool,
+    /// What the disturbances come from: the same number, the same disturbances.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// How often a message arrives in pieces, from 0 to 1.
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    pieces: f64,
+    /// How often a message is late.
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    delays: f64,
+    /// Milliseconds that it is late at most.
+    #[arg(long, value_name = "MS", default_value_t = 10)]
+    delay: u64,
+    /// How often the connection ends, in the middle of a message or between two.
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    cuts: f64,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "a number from 0 to 1".to_owned())?;
+    if (0.0..=1.0).contains(&number) { Ok(number) } else { Err("a number from 0 to 1".to_owned()) }
+}
+
+/// Plays what a front-end said to a back-end again, and compares the answers.
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    #[command(flatten)]
+    of: Of,
+    /// What `proxy --record` wrote.
+    recording: PathBuf,
+}
+
+pub(crate) fn proxy(arguments: &Proxy) -> Result<ExitCode, Failure> {
+    let at = |path: &PathBuf| {
+        let path = path.display().to_string();
+        move |error: io::Error| Failure::Other(format!("{path}: {error}"))
+    };
+    if UnixStream::connect(&arguments.listen).is_err() {
+        // Nobody listens there any more.
+        let _ = fs::remove_file(&arguments.listen);
+    }
+    let listener = UnixListener::bind(&arguments.listen).map_err(at(&arguments.listen))?;
+    let mut record = match &arguments.record {
+        Some(path) => Some(File::create(path).map_err(at(path))?),
+        None => None,
+    };
+    let clock = Clock::start();
+    let mut out = io::stdout();
+    let mut number = 0;
+    while arguments.sessions.is_none_or(|most| number < most) {
+        let (front, _) = listener.accept()?;
+        let back =
+            UnixStream::connect(&arguments.connect).map_err(at(&arguments.connect)).map_err(|failure| {
+                match failure {
+                    Failure::Other(text) => Failure::Unreachable(io::Error::other(text)),
+                    other => other,
+                }
+            })?;
+        number += 1;
+        let chaos = Chaos {
+            seed: arguments.seed.wrapping_add(number),
+            pieces: arguments.pieces,
+            delays: arguments.delays,
+            delay: Duration::from_millis(arguments.delay),
+            cuts: arguments.cuts,
+        };
+        let mut failure = None;
+        let ended = relay(front, back, chaos, &Canceller::new()?, |passed| {
+            let time = clock.elapsed();
+            let shown =
+                if arguments.quiet { Ok(()) } else { writeln!(out, "{}", line(number, time, passed)) };
+            let written = match &mut record {
+                Some(file) => writeln!(file, "{}", recorded(number, time, passed)),
+                None => Ok(()),
+            };
+            failure = failure.take().or(shown.err()).or(written.err());
+        });
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
+        let how = match ended {
+            Ok(Ended::By(From::FrontEnd)) => "the front-end left".to_owned(),
+            Ok(Ended::By(From::BackEnd)) => "the back-end left".to_owned(),
+            Ok(Ended::Cut) => "cut on purpose".to_owned(),
+            Err(error) => chain(&error),
+        };
+        writeln!(out, "{number} ended: {how}")?;
+    }
+    let _ = fs::remove_file(&arguments.listen);
+    Ok(ExitCode::SUCCESS)
+}
+
+const fn arrow(from: From) -> &'static str {
+    match from {
+        From::FrontEnd => "->",
+        From::BackEnd => "<-",
+    }
+}
+
+fn line(session: u64, time: Duration, passed: &Passed) -> String {
+    let words = passed
+        .in_words()
+        .unwrap_or_else(|| format!("{} bytes: {}", passed.payload.len(), hex(&passed.payload)));
+    let descriptors = match passed.descriptors {
+        0 => String::new(),
+        1 => ", 1 descriptor".to_owned(),
+        many => format!(", {many} descriptors"),
+    };
+    let acknowledge = if passed.flags & 1 << 3 != 0 { ", to be acknowledged" } else { "" };
+    format!(
+        "{session} {:>9.6} {} {} {words}{descriptors}{acknowledge}",
+        time.as_secs_f64(),
+        arrow(passed.from),
+        passed.name()
+    )
+}
+
+fn recorded(session: u64, time: Duration, passed: &Passed) -> Value {
+    json!({
+        "session": session,
+        "seconds": time.as_secs_f64(),
+        "from": match passed.from { From::FrontEnd => "front-end", From::BackEnd => "back-end" },
+        "number": passed.number,
+        "name": passed.name(),
+        "flags": passed.flags,
+        "payload": hex(&passed.payload),
+        "descriptors": passed.descriptors,
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
+}
+
+/// A message of a recording.
+struct Recorded {
+    session: u64,
+    from_front: bool,
+    number: u32,
+    flags: u32,
+    payload: Vec<u8>,
+    descriptors: u64,
+}
+
+fn read(text: &str) -> Option<Recorded> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    let number = |name: &str| value[name].as_u64();
+    Some(Recorded {
+        session: number("session")?,
+        from_front: value["from"] == "front-end",
+        number: u32::try_from(number("number")?).ok()?,
+        flags: u32::try_from(number("flags")?).ok()?,
+        payload: unhex(value["payload"].as_str()?)?,
+        descriptors: number("descriptors")?,
+    })
+}
+
+pub(crate) fn replay(arguments: &Replay) -> Result<ExitCode, Failure> {
+    let path = arguments.recording.display();
+    let file =
+        File::open(&arguments.recording).map_err(|error| Failure::Misused(format!("{path}: {error}")))?;
+    let mut messages = Vec::new();
+    for (number, text) in BufReader::new(file).lines().enumerate() {
+        let message = read(&text?)
+            .ok_or_else(|| Failure::Misused(format!("{path}: line {} is no message", number + 1)))?;
+        messages.push(message);
+    }
+    let mut target = arguments.of.target()?;
+    let timeout = arguments.of.timeout()?;
+    let mut out = io::stdout();
+    let (mut same, mut different) = (0, 0);
+    for session in messages.chunk_by(|one, next| one.session == next.session) {
+        let stream = target.connect().map_err(Failure::Unreachable)?;
+        let socket = Socket::new(stream, Canceller::new()?)?;
+        let mut framing = Framing::default();
+        for message in session {
+            let name = front::Request::facts_of(message.number).map_or("unknown", |facts| facts.name);
+            let failed = |error: SocketError| Failure::Other(format!("{name}: {}", chain(&error)));
+            socket.expire_after(Some(timeout))?;
+            if message.from_front {
+                let files: Vec<OwnedFd> =
+                    (0..message.descriptors).map(|_| stand_in(message)).collect::<io::Result<_>>()?;
+                let files: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
+                let mut bytes = Vec::new();
+                for word in [message.number, message.flags, message.payload.len() as u32] {
+                    bytes.extend(word.to_ne_bytes());
+                }
+                bytes.extend(&message.payload);
+                socket.send(&bytes, &files).map_err(failed)?;
+                continue;
+            }
+            let answer = receive(&socket, &mut framing).map_err(failed)?;
+            if answer == message.payload {
+                same += 1;
+            } else {
+                different += 1;
+                writeln!(out, "{name} answered {} and not {}", hex(&answer), hex(&message.payload))?;
+            }
+        }
+    }
+    writeln!(out, "{same} answers are the same, {different} are others")?;
+    Ok(ExitCode::from(u8::from(different > 0)))
+}
+
+fn receive(socket: &Socket, framing: &mut Framing) -> Result<Vec<u8>, SocketError> {
+    let mut buffer = [0; 4096];
+    loop {
+        let want = framing.want().min(buffer.len());
+        let (count, descriptors) = socket.receive(&mut buffer[..want])?;
+        let message = framing.feed(&buffer[..count], descriptors);
+        let message = message.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        if let Some(message) = message {
+            return Ok(message.payload);
+        }
+    }
+}
+
+/// In the place of a descriptor that the front-end had: memory as long as any of the message's regions, or an eventfd.
+fn stand_in(message: &Recorded) -> io::Result<OwnedFd> {
+    let file = memfd_create("vhost-user-replay", MemfdFlags::CLOEXEC)?;
+    let bytes = match front::Request::get(message.number, &message.payload) {
+        Ok(front::Request::SetMemTable(table)) => {
+            table.regions.iter().map(|it| it.size.saturating_add(it.mmap_offset)).max().unwrap_or(0)
+        }
+        Ok(front::Request::AddMemReg(it)) => it.size.saturating_add(it.mmap_offset),
+        Ok(front::Request::SetLogBase(it)) => it.size.saturating_add(it.offset),
+        Ok(front::Request::SetInflightFd(it)) => it.mmap_size.saturating_add(it.mmap_offset),
+        _ => {
+            let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
+            return Ok(rustix::event::eventfd(0, flags)?);
+        }
+    };
+    // Holes cost nothing; what is beyond this is no memory of a machine.
+    ftruncate(&file, bytes.min(1 << 40))?;
+    Ok(file)
+}

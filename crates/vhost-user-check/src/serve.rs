@@ -1,0 +1,190 @@
+//! The test server: every front-end gets a device.
+
+use crate::{Failure, chain};
+use clap::Args;
+use rustix::fs::fcntl_setfl;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use vhost_user::backend::{self, Device};
+use vhost_user::check::Kind;
+use vhost_user::devices::{Balloon, Console, Disk, Entropy, InMemory, Loopback, Network, Null, OnFile};
+use vhost_user::socket::Canceller;
+
+/// What is served, and where.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Serve {
+    /// The type of the device: net gives every frame back, blk is a disk, console writes to standard error, rng, balloon.
+    #[arg(long = "type", value_name = "TYPE", required_unless_present = "print_capabilities")]
+    pub(crate) kind: Option<Kind>,
+    /// Where to listen. The socket is made for the user alone.
+    #[arg(
+        long = "socket",
+        alias = "socket-path",
+        value_name = "PATH",
+        required_unless_present = "print_capabilities"
+    )]
+    pub(crate) socket: Option<PathBuf>,
+    /// blk: queues.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    queues: u16,
+    /// blk: the disk is this file, or block device.
+    #[arg(long, value_name = "FILE", conflicts_with = "null")]
+    file: Option<PathBuf>,
+    /// blk: reads give what was there, writes are forgotten: what is left is the cost of everything else.
+    #[arg(long)]
+    null: bool,
+    /// blk: MiB of a disk without a file; in memory, and another for each front-end.
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    size: u32,
+    /// Print what this program can do, as the conventions for back-end programs have it, and end.
+    #[arg(long)]
+    print_capabilities: bool,
+}
+
+const MIB_SECTORS: u64 = 2048;
+
+/// Serves until SIGTERM or SIGINT.
+pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
+    if arguments.print_capabilities {
+        let kind = arguments
+            .kind
+            .map_or_else(|| "block".to_owned(), |kind| kind.to_string().replace("blk", "block"));
+        writeln!(io::stdout(), "{}", serde_json::json!({ "type": kind, "features": [] }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (Some(kind), Some(socket)) = (arguments.kind, arguments.socket.as_ref()) else {
+        return Err(Failure::Misused("--type and --socket are missing".to_owned()));
+    };
+    if kind == Kind::Fs {
+        return Err(Failure::Misused("file systems are checked, and not served".to_owned()));
+    }
+    if let Some(file) = &arguments.file {
+        // Said now, and not to the first front-end.
+        File::options()
+            .read(true)
+            .write(true)
+            .open(file)
+            .map_err(|error| Failure::Misused(format!("{}: {error}", file.display())))?;
+    }
+    let unusable = |error: io::Error| Failure::Other(format!("{}: {error}", socket.display()));
+    let listener = listen(socket).map_err(unusable)?;
+    writeln!(io::stdout(), "serving {kind} at {}", socket.display())?;
+    let canceller = Canceller::new()?;
+    let accepting = {
+        let (arguments, canceller) = (arguments.clone(), canceller.clone());
+        std::thread::spawn(move || accept(&listener, kind, &arguments, &canceller))
+    };
+    let ended = wait_for_signal();
+    canceller.cancel();
+    let _ = fs::remove_file(socket);
+    let _ = accepting.join();
+    ended?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A socket that the user alone may connect to, in the place of one that nobody listens at any more.
+fn listen(socket: &PathBuf) -> io::Result<UnixListener> {
+    if UnixStream::connect(socket).is_err() {
+        match fs::remove_file(socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    let listener = UnixListener::bind(socket)?;
+    fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+fn wait_for_signal() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    })
+}
+
+/// Takes front-ends until it is cancelled, and ends when all of them have.
+fn accept(listener: &UnixListener, kind: Kind, arguments: &Serve, canceller: &Canceller) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let count = Arc::new(AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        loop {
+            let mut all = [PollFd::new(listener, PollFlags::IN), PollFd::new(canceller, PollFlags::IN)];
+            match poll(&mut all, None) {
+                Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) if all[1].revents().is_empty() => {}
+                _ => return,
+            }
+            let Ok((stream, _)) = listener.accept() else { continue };
+            let number = count.fetch_add(1, Ordering::Relaxed) + 1;
+            scope.spawn(move || {
+                if let Err(error) = session(kind, arguments, stream, canceller) {
+                    say(&format!("front-end {number}: {error}"));
+                }
+            });
+        }
+    });
+}
+
+fn say(text: &str) {
+    // Nobody may be left who reads it.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+fn session(kind: Kind, arguments: &Serve, stream: UnixStream, canceller: &Canceller) -> Result<(), String> {
+    let failed = |error: io::Error| error.to_string();
+    let sectors = u64::from(arguments.size) * MIB_SECTORS;
+    let queues = arguments.queues;
+    match (kind, &arguments.file) {
+        (Kind::Blk, Some(path)) => {
+            let file = File::options().read(true).write(true).open(path).map_err(failed)?;
+            run(&mut Disk::new(OnFile::new(file).map_err(failed)?, queues), stream, canceller)
+        }
+        (Kind::Blk, None) if arguments.null => {
+            run(&mut Disk::new(Null { sectors }, queues), stream, canceller)
+        }
+        (Kind::Blk, None) => {
+            let sectors = u32::try_from(sectors).map_err(|error| error.to_string())?;
+            run(&mut Disk::new(InMemory::new(sectors), queues), stream, canceller)
+        }
+        (Kind::Net, _) => {
+            run(&mut Network::new(Loopback::default(), [0x52, 0x54, 0, 0, 0, 1]), stream, canceller)
+        }
+        (Kind::Rng, _) => {
+            run(&mut Entropy::new(File::open("/dev/urandom").map_err(failed)?), stream, canceller)
+        }
+        (Kind::Console, _) => {
+            let (input, _keep) = rustix::pipe::pipe().map_err(|error| error.to_string())?;
+            let output = io::stderr().as_fd().try_clone_to_owned().map_err(failed)?;
+            let flags = rustix::fs::fcntl_getfl(&output).map_err(|error| error.to_string())?;
+            let mut console = Console::new(input, output, 80, 25).map_err(failed)?;
+            let ended = run(&mut console, stream, canceller);
+            // Standard error is shared with whoever started us, who did not ask for a descriptor that does not wait.
+            let _ = fcntl_setfl(io::stderr(), flags);
+            ended
+        }
+        (Kind::Balloon, _) => run(&mut Balloon::new().map_err(failed)?, stream, canceller),
+        (Kind::Fs, _) => Err("file systems are not served".to_owned()),
+    }
+}
+
+fn run<D: Device>(device: &mut D, stream: UnixStream, canceller: &Canceller) -> Result<(), String> {
+    match backend::serve(device, stream, canceller) {
+        Ok(()) => Ok(()),
+        Err(backend::ServeError::Socket(vhost_user::socket::SocketError::Cancelled)) => Ok(()),
+        Err(error) => Err(chain(&error)),
+    }
+}

@@ -1,0 +1,371 @@
+//! The program, as who runs it sees it: on devices of its own, and on the back-ends that Debian has.
+#![cfg(test)]
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_vhost-user-check");
+
+fn program(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A device that the program serves, ended with the value.
+struct Served(Child);
+
+impl Served {
+    fn start(socket: &Path, arguments: &[&str]) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .args(["serve", "--socket", socket.to_str().unwrap()])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // It says so when it listens.
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("serving "), "{line}");
+        Self(child)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {} {}", text(&output.stdout), text(&output.stderr)))
+}
+
+fn failed(report: &Value) -> BTreeSet<&str> {
+    let findings = report["findings"].as_array().unwrap();
+    let failed = findings.iter().filter(|it| it["outcome"] == "failed");
+    failed.map(|it| it["id"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn nothing_is_found_in_devices_of_our_own() {
+    let directory = tempfile::tempdir().unwrap();
+    for kind in ["blk", "net", "rng", "console", "balloon"] {
+        let socket = directory.path().join(kind);
+        let _served = Served::start(&socket, &["--type", kind]);
+        let socket = socket.to_str().unwrap();
+        let output = program(&[
+            "check",
+            "--socket",
+            socket,
+            "--type",
+            kind,
+            "--destructive",
+            "--format",
+            "json",
+            "--fail-on",
+            "robust",
+            "--profile",
+            "qemu",
+            "--profile",
+            "dpdk",
+            "--profile",
+            "cloud-hypervisor",
+            "--timeout",
+            "20",
+        ]);
+        let report = json(&output);
+        assert!(output.status.success(), "{kind}: {:?}", failed(&report));
+        assert!(report["passed"].as_u64().unwrap() >= 200, "{kind}: {}", report["passed"]);
+        assert_eq!(report["gone_before"], Value::Null);
+    }
+}
+
+#[test]
+fn a_report_is_written_in_every_format() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("rng");
+    let _served = Served::start(&socket, &["--type", "rng"]);
+    let socket = socket.to_str().unwrap();
+    let check = |more: &[&str]| {
+        program(&[&["check", "--socket", socket, "--type", "rng", "--only", "negotiation"], more].concat())
+    };
+
+    let table = check(&["--all"]);
+    assert!(table.status.success());
+    let table = text(&table.stdout);
+    assert!(
+        table.contains("negotiation.version-1") && table.ends_with("It does what was checked, all of it.\n"),
+        "{table}"
+    );
+
+    let junit = check(&["--format", "junit"]);
+    let mut reader = quick_xml::Reader::from_str(std::str::from_utf8(&junit.stdout).unwrap());
+    let mut cases = 0;
+    loop {
+        match reader.read_event().unwrap() {
+            quick_xml::events::Event::Eof => break,
+            quick_xml::events::Event::Start(it) | quick_xml::events::Event::Empty(it)
+                if it.name().as_ref() == "testcase" =>
+            {
+                cases += 1
+            }
+            _ => {}
+        }
+    }
+    let report = json(&check(&["--format", "json"]));
+    assert_eq!(cases, report["findings"].as_array().unwrap().len());
+
+    let path = directory.path().join("report.sarif");
+    let written = check(&["--format", "sarif", "--output", path.to_str().unwrap()]);
+    assert!(written.status.success() && written.stdout.is_empty());
+    let sarif: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(sarif["version"], "2.1.0");
+    assert_eq!(sarif["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap().len(), cases);
+    assert_eq!(sarif["runs"][0]["results"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_back_end_is_described() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("blk");
+    let _served = Served::start(&socket, &["--type", "blk", "--size", "8", "--queues", "3"]);
+    let probe = |more: &[&str]| program(&[&["probe", "--socket", socket.to_str().unwrap()], more].concat());
+    let words = text(&probe(&["--type", "blk"]).stdout);
+    for part in
+        ["16384 sectors of 512 bytes (8 MiB)", "WRITE_ZEROES", "CONFIGURE_MEM_SLOTS", "queues             3"]
+    {
+        assert!(words.contains(part), "{part:?} is not in {words}");
+    }
+    let value = json(&probe(&["--json"]));
+    assert_eq!((&value["queues"], &value["memory_slots"]), (&Value::from(3), &Value::from(32)));
+}
+
+#[test]
+fn exit_codes_tell_what_went_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let nobody = directory.path().join("nobody");
+    let nobody = nobody.to_str().unwrap();
+    for command in ["probe", "check"] {
+        let output = program(&[command, "--socket", nobody]);
+        assert_eq!(output.status.code(), Some(3), "{command}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(nobody), "{}", text(&output.stderr));
+    }
+    let output = program(&["check", "--socket", nobody, "--only", "no-such-check"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(program(&["check", "--socket", nobody, "--type", "toaster"]).status.code(), Some(2));
+    let output = program(&["check", "--socket", nobody, "--command", "false"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("ended before it listened"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_device_is_started_and_stopped_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("rng");
+    let socket = socket.to_str().unwrap();
+    let name = format!("test-{}", std::process::id());
+    let output = program(&["start", "--name", &name, "--type", "rng", "--socket", socket]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let again = program(&["start", "--name", &name, "--type", "rng", "--socket", socket]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("runs already"), "{}", text(&again.stderr));
+    let status = program(&["status", "--name", &name]);
+    assert!(
+        status.status.success() && text(&status.stdout).contains(&format!("{name} serves rng at {socket}"))
+    );
+    let bench = program(&["bench", "--socket", socket, "--type", "rng", "--seconds", "0.05", "--json"]);
+    assert!(json(&bench)["requests"].as_u64().unwrap() > 0);
+    let stop = program(&["stop", "--name", &name]);
+    assert!(stop.status.success(), "{}", text(&stop.stderr));
+    assert!(!Path::new(socket).exists());
+    assert_eq!(program(&["status", "--name", &name]).status.code(), Some(1));
+    assert_eq!(program(&["stop", "--name", &name]).status.code(), Some(1));
+}
+
+#[test]
+fn disks_are_measured() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("blk");
+    let _served = Served::start(&socket, &["--type", "blk", "--null"]);
+    for more in [&[] as &[&str], &["--packed"], &["--polled"], &["--depth", "1"]] {
+        let all = [
+            &["bench", "--socket", socket.to_str().unwrap(), "--type", "blk", "--seconds", "0.05", "--json"],
+            more,
+        ]
+        .concat();
+        let output = program(&all);
+        assert!(json(&output)["requests"].as_u64().unwrap() > 0, "{more:?}");
+    }
+}
+
+#[test]
+fn a_session_is_shown_written_down_and_played_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let _served = Served::start(Path::new(&path("blk")), &["--type", "blk"]);
+    let proxy = Command::new(PROGRAM)
+        .args([
+            "proxy",
+            "--listen",
+            &path("proxy"),
+            "--connect",
+            &path("blk"),
+            "--record",
+            &path("recording"),
+            "--sessions",
+            "1",
+        ])
+        .args(["--pieces", "0.5", "--seed", "7"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !Path::new(&path("proxy")).exists() {
+        std::thread::yield_now();
+    }
+    let probe = program(&["probe", "--socket", &path("proxy"), "--type", "blk"]);
+    assert!(probe.status.success(), "{}", text(&probe.stderr));
+    let shown = text(&proxy.wait_with_output().unwrap().stdout);
+    assert!(
+        shown.contains("-> GET_FEATURES GetFeatures") && shown.contains("<- GET_QUEUE_NUM U64(1)"),
+        "{shown}"
+    );
+    assert!(shown.ends_with("1 ended: the front-end left\n"), "{shown}");
+
+    let again = program(&["replay", "--socket", &path("blk"), &path("recording")]);
+    assert!(again.status.success(), "{}", text(&again.stdout));
+    assert!(text(&again.stdout).ends_with(" answers are the same, 0 are others\n"));
+    // Another disk answers otherwise.
+    let _other = Served::start(Path::new(&path("other")), &["--type", "blk", "--queues", "2"]);
+    let other = program(&["replay", "--socket", &path("other"), &path("recording")]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(text(&other.stdout).contains("GET_QUEUE_NUM answered"), "{}", text(&other.stdout));
+    assert_eq!(program(&["replay", "--socket", &path("other"), &path("nothing")]).status.code(), Some(2));
+}
+
+/// Runs all checks of a back-end that the command starts; `None` where it is missing.
+fn others(test: &str, program_of_it: &str, command: &[&str], kind: &str) -> Option<Value> {
+    if Command::new(program_of_it)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_err()
+    {
+        println!("not run: {test}: {program_of_it} is missing");
+        return None;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("other.sock");
+    let socket = socket.to_str().unwrap();
+    let check =
+        ["check", "--socket", socket, "--type", kind, "--format", "json", "--timeout", "1", "--command"];
+    let output = program(&[&check, command].concat());
+    Some(json(&output))
+}
+
+/// What the storage daemon of Debian 12 is known to do wrong, and what it does right.
+#[test]
+fn faults_of_a_storage_daemon_are_found() {
+    let test = "faults_of_a_storage_daemon_are_found";
+    let command = "qemu-storage-daemon --blockdev driver=null-co,node-name=d,size=1073741824,read-zeroes=on \
+        --export type=vhost-user-blk,id=e,node-name=d,writable=on,num-queues=2,addr.type=unix,addr.path={socket}";
+    let Some(report) = others(test, "qemu-storage-daemon", &[command], "blk") else { return };
+    let failed = failed(&report);
+    let known = [
+        // It dies.
+        "rings.index.far.GET_VRING_BASE",
+        "rings.size.0",
+        "rings.size.65536",
+        // Versions and reserved flags are not looked at, and come back in the answer.
+        "framing.version.0",
+        "framing.version.3",
+        "framing.reserved.31",
+        "framing.unknown.acknowledged",
+        "framing.short.SET_VRING_NUM",
+        "framing.stray.SET_VRING_NUM",
+        "negotiation.protocol.unknown",
+        "negotiation.features.unknown",
+        // The offset is not looked at.
+        "configuration.beyond",
+        "memory.table.short",
+        "acknowledgements.not-negotiated",
+    ];
+    // What it does with some of them depends on what lies beyond its tables, so not all are found each time.
+    let found = known.iter().filter(|id| failed.contains(**id)).count();
+    assert!(found >= 12, "{found} are found: {failed:?}");
+    for right in [
+        "rings.traffic.plain",
+        "rings.traffic.event-index",
+        "rings.traffic.indirect",
+        "framing.pieces.header",
+        "reconnection.ten",
+    ] {
+        assert!(!failed.contains(right), "{right} is found");
+    }
+    assert_eq!(report["gone_before"], Value::Null, "it was started again each time that it died");
+}
+
+/// QEMU's own virtiofsd serves one front-end and ends; it is started for each check.
+#[test]
+fn faults_of_a_file_system_daemon_are_found() {
+    let test = "faults_of_a_file_system_daemon_are_found";
+    let directory = tempfile::tempdir().unwrap();
+    let shared = directory.path().to_str().unwrap();
+    let program_of_it = "/usr/lib/qemu/virtiofsd";
+    if !rustix::process::getuid().is_root() {
+        return println!("not run: {test}: virtiofsd of QEMU 7.2 needs root");
+    }
+    let command = format!("{program_of_it} --socket-path={{socket}} -o source={shared} -o sandbox=chroot");
+    let Some(report) = others(test, program_of_it, &[&command, "--single"], "fs") else { return };
+    let failed = failed(&report);
+    // It ends by an assertion where a ring never started, and looks at no index and no version.
+    for known in ["rings.base.never", "framing.version.0", "rings.index.near.SET_VRING_NUM"] {
+        assert!(failed.contains(known), "{known} is not found; found are {failed:?}");
+    }
+    assert!(!failed.contains("rings.traffic.plain"), "a FUSE session begins");
+}
+
+/// DPDK's back-end, by a front-end of ours in every kind of ring; and what is known of it.
+#[test]
+fn faults_of_a_packet_generator_are_found() {
+    let test = "faults_of_a_packet_generator_are_found";
+    if !rustix::process::getuid().is_root() {
+        return println!("not run: {test}: dpdk-testpmd needs root");
+    }
+    let prefix = format!("vhost-user-check-{}", std::process::id());
+    let command = format!(
+        "dpdk-testpmd --no-huge -m 256 --no-pci --no-telemetry --file-prefix={prefix} --vdev net_vhost0,iface={{socket}},queues=1 \
+         -- --nb-cores=1 --forward-mode=rxonly --auto-start --no-mlockall --total-num-mbufs=8192 --stats-period=60"
+    );
+    let report = others(test, "dpdk-testpmd", &[&command], "net");
+    // What it leaves behind when it is killed.
+    let _ = std::fs::remove_dir_all(Path::new("/var/run/dpdk").join(prefix));
+    let Some(report) = report else { return };
+    let failed = failed(&report);
+    for known in ["framing.pieces.header", "framing.version.0", "acknowledgements.not-negotiated"] {
+        assert!(failed.contains(known), "{known} is not found; found are {failed:?}");
+    }
+    for right in [
+        "rings.traffic.plain",
+        "rings.traffic.packed",
+        "rings.traffic.packed.event-index",
+        "rings.traffic.packed.indirect",
+        "rings.traffic.packed.in-order",
+        "rings.traffic.wrap",
+        "rings.restart",
+        "state.status.set",
+    ] {
+        assert!(!failed.contains(right), "{right} is found");
+    }
+}

@@ -1,0 +1,321 @@
+//! A machine moves to another process: two ends, and one guest that must go on at exactly one of them.
+
+use super::{
+    super::{OperationError, failed, follow::Heard, undone},
+    Channel, Migrated, Migration, MigrationOptions, status_of, uri,
+};
+use crate::{Vm, config::Address};
+use qmp::{
+    CallError,
+    commands::{Cont, Migrate, MigratePause, MigrateRecover, MigrationStatus, QueryStatus, RunState},
+};
+use std::{fmt, os::fd::OwnedFd, time::Duration};
+use thiserror::Error;
+
+/// Why a machine has not moved, and where its guest is.
+#[derive(Debug, Error)]
+#[error("the machine has not moved; {guest}")]
+pub struct MigrateError {
+    /// Where the guest is.
+    pub guest: Whereabouts,
+    /// What went wrong.
+    #[source]
+    pub source: OperationError,
+}
+
+/// Where the guest of a migration that failed is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// At the source, and runs there if it ran. The destination is to be ended.
+    Source,
+    /// At the destination, with a part of its memory still at the source: [`Vm::recover_migration`] goes on. It stands whenever it needs
+    /// the rest.
+    Both,
+    /// The source has let go of it and the destination does not tell whether it has it. It stands at the source: when the
+    /// destination is proved to be ended it can be resumed there, and never before.
+    Unknown,
+    /// Lost: it had moved before its memory, and one of the ends is no more.
+    Lost,
+}
+
+impl fmt::Display for Whereabouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "it goes on where it was",
+            Self::Both => "its memory is on both sides, and the connection is to be replaced",
+            Self::Unknown => "it stands, and the destination does not tell whether it has it",
+            Self::Lost => "it is lost with the end that had a part of its memory",
+        })
+    }
+}
+
+/// How both ends of a migration meet.
+#[derive(Debug)]
+pub enum Route {
+    /// The destination listens where the source connects.
+    Address(Address),
+    /// The destination listens behind a tunnel or forwarder, which the source connects to.
+    Forwarded {
+        /// Where the destination listens.
+        listen: Address,
+        /// Where the source connects.
+        connect: Address,
+    },
+    /// Both ends of one connection, handed over.
+    Connected {
+        /// The source's end.
+        source: OwnedFd,
+        /// The destination's end.
+        destination: OwnedFd,
+    },
+}
+
+impl Route {
+    /// The end of the source, the end of the destination.
+    fn ends(self) -> (Channel, Channel) {
+        match self {
+            Self::Address(address) => (Channel::from(&address), Channel::Address(address)),
+            Self::Forwarded { listen, connect } => (Channel::Address(connect), Channel::Address(listen)),
+            Self::Connected { source, destination } => (source.into(), destination.into()),
+        }
+    }
+}
+
+impl From<&Address> for Route {
+    fn from(address: &Address) -> Self {
+        Self::Address(address.clone())
+    }
+}
+
+impl Vm {
+    /// Moves the machine to another process that was started with [`crate::StartSpec::incoming`] and the same configuration. On success
+    /// the guest runs there if it ran here, and this process waits to be ended.
+    ///
+    /// A call that is dropped leaves the migration going: [`Vm::migration`] finds it, at both ends.
+    ///
+    /// # Errors
+    /// [`MigrateError`], which tells where the guest is. A guest that the destination has proved not to have goes on here.
+    pub async fn migrate_to(
+        &self,
+        destination: &Self,
+        via: impl Into<Route>,
+        options: &MigrationOptions,
+    ) -> Result<Migrated, MigrateError> {
+        let here = |source| MigrateError { guest: Whereabouts::Source, source };
+        let (to, at) = via.into().ends();
+        let state = self.read_again().await.map_err(failed("ask for the state")).map_err(here)?;
+        let runs = state.run_state == RunState::Running;
+        let arriving = destination.await_migration(at, options).await.map_err(here)?;
+        let leaving = match self.migrate(to, options).await {
+            Ok(leaving) => leaving,
+            Err(source) => return Err(self.stays(destination, runs, Migration::of(self), source).await),
+        };
+        self.moves(destination, leaving, arriving, runs, options.patience.unwrap_or(PATIENCE)).await
+    }
+
+    /// Goes on with a migration whose connection broke after the guest had moved before its memory ([`Whereabouts::Both`]), over a new one.
+    ///
+    /// # Errors
+    /// As [`Vm::migrate_to`].
+    pub async fn recover_migration(
+        &self,
+        destination: &Self,
+        via: impl Into<Route>,
+    ) -> Result<Migrated, MigrateError> {
+        let both = |source| MigrateError { guest: Whereabouts::Both, source };
+        let mut leaving = Migration::of(self);
+        let address = |channel| match channel {
+            Channel::Address(address) => uri(&address),
+            Channel::Connected(_) => {
+                Err(crate::config::ConfigError::conflict("migration", "it is recovered over an address")
+                    .into())
+            }
+        };
+        let (to, at) = via.into().ends();
+        let (to, at) = (address(to).map_err(both)?, address(at).map_err(both)?);
+        leaving.until(&[]).await.map_err(both)?;
+        destination.recovers(at).await.map_err(both)?;
+        // From here on: what was said of the end before is not heard again.
+        let (mut leaving, mut arriving) = (Migration::of(self), Migration::of(destination));
+        let resume = Migrate { uri: Some(to), resume: Some(true), ..Migrate::default() };
+        self.tell("send the rest", &resume).await.map_err(both)?;
+        // Until then both still tell of the end before.
+        leaving.goes_on().await.map_err(both)?;
+        arriving.goes_on().await.map_err(both)?;
+        self.moves(destination, leaving, arriving, true, PATIENCE).await
+    }
+
+    /// Has the destination of a broken migration listen again. It may stand still in its main loop, which needs the memory that is
+    /// missing: only what is carried out of band reaches it.
+    async fn recovers(&self, at: String) -> Result<(), OperationError> {
+        let action = "listen for the rest";
+        // An end that has not noticed the break yet; one that has refuses.
+        if let Err(error) = self.tell(action, &MigratePause {}).await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "the destination has noticed the break"
+            );
+        }
+        let recover = MigrateRecover { uri: at };
+        let mut pauses = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].map(Duration::from_millis).into_iter();
+        loop {
+            match (self.tell(action, &recover).await, pauses.next()) {
+                // Until it has closed the broken connection, it refuses.
+                (Err(OperationError::Qmp { .. }), Some(pause)) => tokio::time::sleep(pause).await,
+                (told, _) => return told.map(drop),
+            }
+        }
+    }
+
+    /// Follows both ends until the guest is at one of them.
+    async fn moves(
+        &self,
+        destination: &Self,
+        mut leaving: Migration,
+        mut arriving: Migration,
+        runs: bool,
+        patience: Duration,
+    ) -> Result<Migrated, MigrateError> {
+        let mut early = None;
+        let left = {
+            let (left, arrived) = (leaving.left(), arriving.arrived(runs));
+            tokio::pin!(left, arrived);
+            // The source decides. The destination is followed beside it: with post-copy it has the guest long before.
+            let left = loop {
+                // Cancel safety: both are kept across rounds.
+                tokio::select! {
+                    left = &mut left => break left,
+                    end = &mut arrived, if early.is_none() => early = Some(end),
+                }
+            };
+            if early.is_none() && !matches!(left, Err(OperationError::Job { .. } | OperationError::Broken)) {
+                early = tokio::time::timeout(patience, arrived).await.ok();
+            }
+            left
+        };
+        let early_move = leaving.moved_early || arriving.moved_early;
+        match (left, early) {
+            (Ok(moved), Some(Ok(()))) => Ok(moved),
+            // The source is no more, and the guest has arrived with all it needs.
+            (Err(OperationError::Ended { .. }), Some(Ok(()))) => Ok(Migrated::default()),
+            (Err(source @ OperationError::Broken), _) | (Err(source), Some(Err(OperationError::Broken))) => {
+                Err(MigrateError { guest: Whereabouts::Both, source })
+            }
+            (Err(source), _) if early_move => Err(MigrateError { guest: Whereabouts::Lost, source }),
+            (Err(source), _) => Err(self.stays(destination, runs, leaving, source).await),
+            // It has left. Only an end that is proved to be no more, or that says itself that it failed, does not have it.
+            (Ok(_), Some(Err(source @ (OperationError::Ended { .. } | OperationError::Job { .. })))) => {
+                if early_move {
+                    return Err(MigrateError { guest: Whereabouts::Lost, source });
+                }
+                Err(self.stays(destination, runs, leaving, source).await)
+            }
+            (Ok(_), Some(Err(source))) => Err(MigrateError { guest: Whereabouts::Unknown, source }),
+            (Ok(_), None) => {
+                let what = "the destination to have the machine".to_owned();
+                let source = OperationError::GuestSilent { what, after: patience };
+                Err(MigrateError { guest: Whereabouts::Unknown, source })
+            }
+        }
+    }
+
+    /// Sees to it that a guest that has not moved goes on here, and that it does nowhere else.
+    async fn stays(
+        &self,
+        destination: &Self,
+        runs: bool,
+        mut migration: Migration,
+        source: OperationError,
+    ) -> MigrateError {
+        let unknown = |source| MigrateError { guest: Whereabouts::Unknown, source };
+        if let OperationError::Ended { .. } = source
+            && self.status().exit.is_some()
+        {
+            return unknown(source);
+        }
+        let state = match migration.follow.leaves("the machine", &[RunState::FinishMigrate]).await {
+            Ok(state) => state,
+            Err(_) => return unknown(source),
+        };
+        if !runs || state == RunState::Running {
+            let _ = migration.settled().await;
+            return MigrateError { guest: Whereabouts::Source, source };
+        }
+        // It stands after it was sent: with its disks, which the other end must have let go of for certain.
+        if let Err(error) = destination.kill().await {
+            tracing::debug!(%error, "cannot end a destination that has failed");
+            return unknown(source);
+        }
+        match migration.run_guest().await {
+            Ok(()) => MigrateError { guest: Whereabouts::Source, source },
+            Err(error) => {
+                tracing::debug!(%error, "cannot let a guest go on that did not move");
+                unknown(source)
+            }
+        }
+    }
+}
+
+impl Migration {
+    /// Waits until the destination has the guest and all its memory. A guest that `runs` runs on return, with post-copy long before.
+    async fn arrived(&mut self, runs: bool) -> Result<(), OperationError> {
+        let mut stands = runs;
+        loop {
+            let wanted: &[MigrationStatus] = if stands { &[MigrationStatus::PostcopyActive] } else { &[] };
+            let over = match self.until(wanted).await?.status {
+                Some(MigrationStatus::PostcopyActive) => false,
+                _ => {
+                    self.over().await?;
+                    true
+                }
+            };
+            // The devices' state is loaded a moment later, and nothing announces that.
+            let state = self.follow.leaves(WHAT, &[RunState::Inmigrate]).await?;
+            if stands && state != RunState::Running {
+                self.run_guest().await?;
+            }
+            stands = false;
+            if over {
+                return self.settled().await;
+            }
+        }
+    }
+
+    /// Waits until a broken one goes on, or ends.
+    ///
+    /// # Errors
+    /// [`OperationError::Broken`] when it breaks again at once.
+    async fn goes_on(&mut self) -> Result<(), OperationError> {
+        while self.info().await?.status == Some(MigrationStatus::PostcopyPaused) {
+            if let Heard::Event(event) = self.follow.heard(WHAT).await?
+                && status_of(&event) == Some(MigrationStatus::PostcopyPaused)
+            {
+                return Err(OperationError::Broken);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the guest of this end run.
+    async fn run_guest(&mut self) -> Result<(), OperationError> {
+        let action = "let the guest run";
+        loop {
+            let told = self.follow.vm().qmp().call(&Cont {}).await;
+            match told {
+                Ok(_) => return self.settled().await,
+                Err(error @ (CallError::Closed { .. } | CallError::Deadline { .. })) => {
+                    if self.follow.read(WHAT, &QueryStatus {}).await?.status == RunState::Running {
+                        return self.settled().await;
+                    }
+                    tracing::debug!(%error, "told again");
+                }
+                Err(error) => return Err(undone(action)(error)),
+            }
+        }
+    }
+}
+
+const WHAT: &str = "the machine to arrive";
+
+/// Of the destination, from the end of the source to the state of its devices.
+const PATIENCE: Duration = Duration::from_secs(120);

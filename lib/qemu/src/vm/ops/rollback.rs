@@ -1,0 +1,204 @@
+//! Taking back what an operation began and did not finish: because QEMU refused, because an answer was lost, or because its caller left.
+//!
+//! A caller that drops an operation takes nothing back himself. What is to be removed then is handed to the future that supervises the
+//! machine, which lives longer.
+
+use super::{OperationError, backup::Pulled, follow::Follow};
+use crate::{Vm, vm::supervisor::Chore};
+use qmp::{
+    CallError,
+    commands::{
+        BlockdevDel, Command, JobCancel, JobDismiss, NbdServerStop, NetdevDel, ObjectDel, QomList,
+        QueryNamedBlockNodes, QueryStatus,
+    },
+};
+use tokio::sync::mpsc::error::SendError;
+
+/// Something made in QEMU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Made {
+    /// A block node.
+    Node(String),
+    /// An object such as limits or memory.
+    Object(String),
+    /// The back end of a network card.
+    Netdev(String),
+    /// QEMU's NBD server, with all it exports.
+    NbdServer,
+    /// A job.
+    Job(String),
+    /// The bitmap that notes changes while the one of this node and name is read.
+    NextNotes(String, String),
+    /// A device. The guest may use it: an operation that has come so far is not taken back.
+    Device(String),
+}
+
+/// What to take back, latest first, unless it is kept.
+#[derive(Debug)]
+pub(crate) struct Rollback {
+    vm: Vm,
+    made: Vec<Made>,
+}
+
+impl Rollback {
+    pub(super) fn new(vm: &Vm) -> Self {
+        Self { vm: vm.clone(), made: Vec::new() }
+    }
+
+    /// Runs a command that makes something. Where its answer is lost QEMU is asked whether it is there.
+    ///
+    /// # Errors
+    /// [`OperationError`]; [`OperationError::Undecided`] only for what QEMU cannot be asked for.
+    pub(super) async fn make<C: Command>(
+        &mut self,
+        action: impl Into<String>,
+        command: &C,
+        made: Made,
+    ) -> Result<(), OperationError> {
+        let action = action.into();
+        // Before it is asked for: a caller may leave at any moment from here.
+        self.made.push(made.clone());
+        let error = match self.vm.tell(action.clone(), command).await {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        self.decide(action, error, made).await
+    }
+
+    /// The same for arguments in the form of the command line's.
+    pub(super) async fn run(
+        &mut self,
+        action: impl Into<String>,
+        command: &str,
+        arguments: serde_json::Value,
+        made: Made,
+    ) -> Result<(), OperationError> {
+        let action = action.into();
+        self.made.push(made.clone());
+        let error = match self.vm.run(action.clone(), command, arguments).await {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        self.decide(action, error, made).await
+    }
+
+    async fn decide(
+        &mut self,
+        action: String,
+        error: OperationError,
+        made: Made,
+    ) -> Result<(), OperationError> {
+        let OperationError::Undecided { source, .. } = error else {
+            self.made.pop();
+            return Err(error);
+        };
+        let mut follow = Follow::new(&self.vm, &[]);
+        match exists(&mut follow, &made).await? {
+            Some(true) => Ok(()),
+            Some(false) => {
+                self.made.pop();
+                Err(OperationError::Qmp { action, source })
+            }
+            None => Err(OperationError::Undecided { action, source }),
+        }
+    }
+
+    /// Also this is to be taken back.
+    pub(super) fn also(&mut self, made: Made) {
+        self.made.push(made);
+    }
+
+    /// The latest is not there any more.
+    pub(super) fn gone(&mut self, made: &Made) {
+        self.made.retain(|it| it != made);
+    }
+
+    /// All is done.
+    pub(super) fn keep(mut self) {
+        self.made.clear();
+    }
+
+    /// Takes all back and waits for it.
+    pub(crate) async fn undo(mut self) {
+        let mut follow = Follow::new(&self.vm, &[]);
+        // The caller may leave here, too: what is done is forgotten one by one.
+        if follow.read(WHAT, &QueryStatus {}).await.is_err() {
+            self.made.clear();
+        }
+        while let Some(made) = self.made.last().cloned() {
+            if matches!(made, Made::Device(_))
+                && exists(&mut follow, &made).await.ok().flatten() != Some(false)
+            {
+                self.made.clear();
+                return;
+            }
+            if let Err(error) = remove(&mut follow, &made).await {
+                // The error that matters is the one before; what is not there cannot be removed either.
+                tracing::debug!(?made, error = &error as &dyn std::error::Error, "not taken back");
+            }
+            self.made.pop();
+        }
+    }
+}
+
+impl Drop for Rollback {
+    fn drop(&mut self) {
+        if self.made.is_empty() {
+            return;
+        }
+        let rest = Self { vm: self.vm.clone(), made: std::mem::take(&mut self.made) };
+        if let Err(SendError(Chore::Undo(rest))) = self.vm.chores.send(Chore::Undo(rest)) {
+            // Nobody supervises the machine any more, so there is no connection to it either.
+            rest.keep();
+        }
+    }
+}
+
+/// Whether it is there; `None` for what QEMU cannot be asked for.
+async fn exists(follow: &mut Follow, made: &Made) -> Result<Option<bool>, OperationError> {
+    let mut among = async |path: &str, name: &str| {
+        let items = follow.read(WHAT, &QomList { path: path.to_owned() }).await?;
+        Ok::<_, OperationError>(Some(items.iter().any(|item| item.name == *name)))
+    };
+    match made {
+        Made::Device(id) => among("/machine/peripheral", id).await,
+        Made::Object(id) => among("/objects", id).await,
+        Made::Node(name) => {
+            let nodes = follow.read(WHAT, &QueryNamedBlockNodes { flat: Some(true) }).await?;
+            Ok(Some(nodes.iter().any(|node| node.node_name.as_ref() == Some(name))))
+        }
+        Made::Netdev(_) | Made::NbdServer | Made::Job(_) | Made::NextNotes(..) => Ok(None),
+    }
+}
+
+async fn remove(follow: &mut Follow, made: &Made) -> Result<(), OperationError> {
+    match made {
+        Made::Node(name) => insist(follow, &BlockdevDel { node_name: name.clone() }).await,
+        Made::Object(id) => insist(follow, &ObjectDel { id: id.clone() }).await,
+        Made::Netdev(id) => insist(follow, &NetdevDel { id: id.clone() }).await,
+        Made::NbdServer => insist(follow, &NbdServerStop {}).await,
+        Made::Job(id) => {
+            // One that has concluded is only to be dismissed.
+            let _ = insist(follow, &JobCancel { id: id.clone() }).await;
+            super::job::concluded(follow, id).await?;
+            insist(follow, &JobDismiss { id: id.clone() }).await
+        }
+        Made::NextNotes(node, name) => follow.vm().join_notes(node, name, Pulled::GivenUp).await,
+        Made::Device(_) => Ok(()),
+    }
+}
+
+/// Repeats a command on every connection until it is answered; to remove something twice does no harm.
+pub(super) async fn insist<C: Command>(follow: &mut Follow, command: &C) -> Result<(), OperationError> {
+    loop {
+        match follow.vm().qmp().call(command).await {
+            Ok(_) => return Ok(()),
+            Err(CallError::Closed { .. } | CallError::Deadline { .. }) => {
+                follow.read(WHAT, &QueryStatus {}).await?;
+            }
+            Err(source) => return Err(OperationError::Qmp { action: WHAT.to_owned(), source }),
+        }
+    }
+}
+
+const WHAT: &str = "take back what was begun";

@@ -1,0 +1,416 @@
+//! The future that watches a machine: its process, its events, its state, and the connection to its monitor.
+
+use super::{Responsive, Status, Supervision, Vm, ops};
+use crate::{
+    process::{Exit, Process},
+    record::Record,
+    socket,
+};
+use qmp::{
+    CallError, Client, Filter, Subscription,
+    commands::{QueryStatus, RunState, StatusInfo},
+    events::{EventData, ShutdownCause},
+};
+use std::{
+    future::Future,
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    net::UnixStream,
+    sync::{Notify, mpsc, watch},
+};
+
+/// Readings of the state that somebody waits for. They are counted, as only one that was begun after a command tells what came of it.
+#[derive(Clone, Debug)]
+pub(super) struct Readings {
+    /// How many were asked for.
+    asked: Arc<AtomicU64>,
+    /// Up to which of them the state has been read.
+    read: watch::Receiver<u64>,
+    poke: Arc<Notify>,
+}
+
+impl Readings {
+    /// Waits for a reading that begins from now on. `false` when nobody reads any more.
+    pub(super) async fn next(&self) -> bool {
+        let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        self.poke.notify_one();
+        self.read.clone().wait_for(|read| *read >= number).await.is_ok()
+    }
+}
+
+/// An open monitor whose driving future has not been handed to anybody yet.
+pub(crate) struct Connection {
+    client: Client,
+    driver: Driver,
+    events: Subscription,
+    status: StatusInfo,
+}
+
+type Driver = Pin<Box<dyn Future<Output = Arc<qmp::CloseReason>> + Send>>;
+
+/// Waits for the greeting, negotiates, subscribes, reads the state; no deadline.
+pub(crate) async fn greet(stream: UnixStream) -> Result<Connection, CallError> {
+    let (client, driver) = qmp::client_unix(stream, qmp::Options::default());
+    let mut driver: Driver = Box::pin(driver);
+    // Subscribed before the state is read: what changes in between is seen.
+    let events = client.subscribe(Filter::Names(STATE_EVENTS), EVENTS);
+    let opened = client.with_deadline(None);
+    let status = {
+        let query = opened.call(&QueryStatus {});
+        tokio::pin!(query);
+        // Cancel safety: the driver goes on where it was; a finished driver fails the query.
+        tokio::select! {
+            status = &mut query => status?,
+            reason = &mut driver => {
+                return Err(CallError::Closed { command: "query-status".to_owned(), reason });
+            }
+        }
+    };
+    Ok(Connection { client, driver, events, status })
+}
+
+/// Joins a connection and a process to a handle and its supervision.
+pub(crate) fn supervised(
+    connection: Connection,
+    process: Process,
+    record: Record,
+    supervision: Supervision,
+) -> (Vm, impl Future<Output = Exit> + Send + 'static) {
+    let Connection { client, driver, events, status } = connection;
+    let shutdown = shutdown_unseen(&status);
+    let status = watch::Sender::new(Status {
+        run_state: status.status,
+        responsive: Responsive::Yes,
+        shutdown,
+        guest_resets: 0,
+        panics: 0,
+        exit: None,
+    });
+    let process = Arc::new(process);
+    let monitor = record.qmp_socket.clone();
+    let client = watch::Sender::new(client);
+    let read = watch::Sender::new(0);
+    let (chores, given) = mpsc::unbounded_channel();
+    let readings = Readings { asked: Arc::default(), read: read.subscribe(), poke: Arc::default() };
+    let vm = Vm {
+        client: client.subscribe(),
+        process: process.clone(),
+        record: Arc::new(record),
+        status: status.subscribe(),
+        reserved: ops::Reserved::default(),
+        chores,
+        readings: readings.clone(),
+    };
+    let supervisor = Supervisor {
+        client,
+        monitor,
+        process,
+        events,
+        status,
+        supervision,
+        refresh: true,
+        readings,
+        read,
+        chores: Chores { given, going: Vec::new() },
+    };
+    (vm, supervisor.run(driver))
+}
+
+/// A guest that powered off while nobody watched is found in its run state; its own doing is the usual cause.
+fn shutdown_unseen(info: &StatusInfo) -> Option<ShutdownCause> {
+    (info.status == RunState::Shutdown).then_some(ShutdownCause::GuestShutdown)
+}
+
+struct Supervisor {
+    client: watch::Sender<Client>,
+    /// Socket of the monitor.
+    monitor: PathBuf,
+    process: Arc<Process>,
+    events: Subscription,
+    status: watch::Sender<Status>,
+    supervision: Supervision,
+    /// The state must be read again, because an event said that it changed or the interval has passed.
+    refresh: bool,
+    readings: Readings,
+    /// Up to which of the readings asked for the state has been read.
+    read: watch::Sender<u64>,
+    chores: Chores,
+}
+
+/// Work beside supervision.
+pub(super) enum Chore {
+    /// An operation that was dropped has left this.
+    Undo(ops::Rollback),
+    /// A connection of the machine's.
+    Drive(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+struct Chores {
+    given: mpsc::UnboundedReceiver<Chore>,
+    going: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Chores {
+    /// Does them. Never ready: there may always be more.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while let Poll::Ready(Some(chore)) = self.given.poll_recv(context) {
+            self.going.push(match chore {
+                Chore::Undo(rollback) => Box::pin(rollback.undo()),
+                Chore::Drive(driver) => driver,
+            });
+        }
+        self.going.retain_mut(|chore| chore.as_mut().poll(context).is_pending());
+        Poll::Pending
+    }
+}
+
+/// The connection to the monitor.
+enum Monitor {
+    /// Driven by this future.
+    Open(Driver),
+    /// Being opened again by this one.
+    Lost(Opening),
+}
+
+/// What became of a connection, as seen by the supervisor.
+enum Turn {
+    Lost(Arc<qmp::CloseReason>),
+    Opened(Box<Connection>),
+}
+
+type Opening = Pin<Box<dyn Future<Output = Connection> + Send>>;
+
+impl Monitor {
+    async fn turn(&mut self) -> Turn {
+        match self {
+            Self::Open(driver) => Turn::Lost(driver.await),
+            Self::Lost(opening) => Turn::Opened(Box::new(opening.await)),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Open(_))
+    }
+}
+
+/// Connects until it succeeds. Without a deadline: a QEMU that is stopped greets when it goes on, and one that serves
+/// somebody else greets when that one leaves.
+async fn open_again(path: PathBuf) -> Connection {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        tokio::time::sleep(pause).await;
+        let greeted = match socket::connect(&path).await {
+            Ok(stream) => greet(stream).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match greeted {
+            Ok(connection) => return connection,
+            Err(error) => tracing::debug!(socket = %path.display(), error, "cannot open the monitor again"),
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// A question for the state.
+struct Probe {
+    /// How many readings were asked for when it was sent.
+    number: u64,
+    answer: Pin<Box<dyn Future<Output = Result<StatusInfo, CallError>> + Send>>,
+}
+
+impl Supervisor {
+    async fn run(mut self, driver: Driver) -> Exit {
+        let process = self.process.clone();
+        let mut exited = std::pin::pin!(process.exited());
+        let mut monitor = Monitor::Open(driver);
+        let mut probe: Option<Probe> = None;
+        let mut timer = Box::pin(tokio::time::sleep(self.supervision.interval));
+        let mut events_open = true;
+        loop {
+            if self.refresh && probe.is_none() && monitor.is_open() {
+                self.refresh = false;
+                probe = Some(self.probe());
+                timer.set(tokio::time::sleep(self.supervision.patience));
+            }
+            // Cancel safety: every future but `next` is kept across rounds, and `next` loses nothing when dropped.
+            tokio::select! {
+                exit = &mut exited => return self.ended(exit, monitor).await,
+                turn = monitor.turn() => match turn {
+                    Turn::Lost(reason) => {
+                        self.unresponsive(format!("the monitor connection ended: {reason}"));
+                        monitor = Monitor::Lost(Box::pin(open_again(self.monitor.clone())));
+                    }
+                    Turn::Opened(connection) => {
+                        monitor = Monitor::Open(self.opened(*connection));
+                        (probe, events_open) = (None, true);
+                    }
+                },
+                event = self.events.next(), if events_open => match event {
+                    Ok(event) => self.event(&event),
+                    Err(qmp::EventError::Lagged(_)) => self.refresh = true,
+                    Err(qmp::EventError::Closed) => events_open = false,
+                },
+                () = std::future::poll_fn(|context| self.chores.poll(context)) => {}
+                () = self.readings.poke.notified() => self.refresh = true,
+                (number, answer) = answer(&mut probe) => {
+                    probe = None;
+                    // What was announced before the answer is older than it.
+                    while let Ok(Ok(event)) = tokio::time::timeout(Duration::ZERO, self.events.next()).await {
+                        self.event(&event);
+                    }
+                    let told = answer.is_ok();
+                    self.answered(answer, &monitor);
+                    if told {
+                        self.read.send_replace(number);
+                    }
+                    timer.set(tokio::time::sleep(self.supervision.interval));
+                }
+                () = &mut timer => {
+                    if probe.is_some() {
+                        let patience = self.supervision.patience;
+                        self.unresponsive(format!("no answer within {patience:?}{}", self.process_state()));
+                    } else {
+                        self.refresh = true;
+                    }
+                    timer.set(tokio::time::sleep(self.supervision.interval));
+                }
+            }
+        }
+    }
+
+    /// Goes on with a new connection. What happened meanwhile is known only by its outcome.
+    fn opened(&mut self, connection: Connection) -> Driver {
+        let Connection { client, driver, events, status: info } = connection;
+        tracing::info!(pid = self.process.pid(), "the monitor connection is open again");
+        self.client.send_replace(client);
+        self.events = events;
+        self.change(|status| {
+            status.shutdown = match &info.status {
+                RunState::Shutdown => status.shutdown.take().or(shutdown_unseen(&info)),
+                _ => None,
+            };
+            status.run_state = info.status;
+            status.responsive = Responsive::Yes;
+        });
+        // Events of the new connection may be older than this reading.
+        self.refresh = true;
+        driver
+    }
+
+    /// Without a deadline: a QEMU that comes back answers the old question, and that is how it is noticed.
+    fn probe(&self) -> Probe {
+        let client = self.client.borrow().with_deadline(None);
+        let answer = Box::pin(async move { client.call(&QueryStatus {}).await });
+        Probe { number: self.readings.asked.load(Ordering::Relaxed), answer }
+    }
+
+    fn answered(&mut self, answer: Result<StatusInfo, CallError>, monitor: &Monitor) {
+        match answer {
+            // May be older than an event seen meanwhile; that event has asked for another reading.
+            Ok(info) => self.change(|status| {
+                status.run_state = info.status;
+                // The last answer of a connection and its end come at once, and are seen in any order.
+                if monitor.is_open() {
+                    status.responsive = Responsive::Yes;
+                }
+            }),
+            // The driver's end is reported by the driver.
+            Err(CallError::Closed { .. }) => {}
+            Err(error) => self.unresponsive(error.to_string()),
+        }
+    }
+
+    fn event(&mut self, event: &qmp::Event) {
+        match EventData::of(event) {
+            Ok(EventData::Shutdown(shutdown)) => self.change(|status| {
+                status.shutdown = Some(shutdown.reason);
+                status.run_state = RunState::Shutdown;
+            }),
+            // The event says it all; on a busy host an answer from a guest that has just begun takes tens of milliseconds.
+            Ok(EventData::Resume) => self.change(|status| {
+                status.shutdown = None;
+                status.run_state = RunState::Running;
+            }),
+            Ok(EventData::Reset(reset)) => {
+                if reset.reason != ShutdownCause::GuestReset {
+                    return;
+                }
+                self.change(|status| status.guest_resets += 1);
+            }
+            Ok(EventData::GuestPanicked(_)) => self.change(|status| status.panics += 1),
+            // Of the others, and of one that has another form than ours, the state tells enough.
+            Ok(_) | Err(_) => {}
+        }
+        self.refresh = true;
+    }
+
+    fn unresponsive(&self, reason: String) {
+        self.change(|status| status.responsive = Responsive::No(reason));
+    }
+
+    fn process_state(&self) -> &'static str {
+        match self.process.state() {
+            Some('T' | 't') => "; the process is stopped",
+            Some('D') => "; the process waits for the kernel",
+            _ => "",
+        }
+    }
+
+    /// What QEMU said last is read before its end is announced: the reason of a shutdown arrives just before it.
+    async fn ended(mut self, exit: Exit, monitor: Monitor) -> Exit {
+        if let Monitor::Open(driver) = monitor {
+            let _ = tokio::time::timeout(LAST_WORDS, driver).await;
+        }
+        while let Ok(Ok(event)) = tokio::time::timeout(Duration::ZERO, self.events.next()).await {
+            self.event(&event);
+        }
+        self.change(|status| {
+            status.exit = Some(exit);
+            status.responsive = Responsive::No(format!("the process has ended ({exit})"));
+        });
+        exit
+    }
+
+    /// Watchers are woken only by what really changed.
+    fn change(&self, change: impl FnOnce(&mut Status)) {
+        self.status.send_if_modified(|status| {
+            let before = status.clone();
+            change(status);
+            *status != before
+        });
+    }
+}
+
+async fn answer(probe: &mut Option<Probe>) -> (u64, Result<StatusInfo, CallError>) {
+    match probe {
+        Some(probe) => (probe.number, (&mut probe.answer).await),
+        None => std::future::pending().await,
+    }
+}
+
+/// The events after which the state may be another one.
+const STATE_EVENTS: &[&str] = &["SHUTDOWN", "RESET", "STOP", "RESUME", "GUEST_PANICKED", "BLOCK_IO_ERROR"];
+
+/// State events kept for a supervisor that is late; the oldest matter least.
+const EVENTS: usize = 64;
+
+/// Between the end of a connection and the first attempt at another one; it doubles with each further attempt. A process
+/// that is just ending is gone before it has passed.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest such pause. An attempt costs a system call.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A closed socket is read to its end in no time; a stranger holding it open shall not delay the news.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

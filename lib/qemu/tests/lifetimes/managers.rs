@@ -1,0 +1,153 @@
+//! A manager that is killed at any moment, and the one after it.
+
+use crate::{BINARY, LONG, Lots, missing, spec, turn};
+use qemu::{
+    Supervision,
+    manager::{Manager, State},
+};
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+const MACHINES: u128 = 20;
+
+/// In the directory of the machines, which is the current one of their manager.
+const MARK: &str = "machines";
+
+fn run_dir(place: &Path, number: u128) -> PathBuf {
+    place.join(format!("vm-{number}"))
+}
+
+/// A manager of all machines in this place: takes over what is there, starts what is not.
+async fn manage(place: &Path) -> (Manager, Arc<Mutex<JoinSet<qemu::Exit>>>) {
+    let tasks = Arc::new(Mutex::new(JoinSet::new()));
+    let spawner = tasks.clone();
+    let manager = Manager::new(Box::new(move |supervisor| {
+        spawner.lock().unwrap().spawn(supervisor);
+    }));
+    for number in 1..=MACHINES {
+        let (id, run_dir) = (Uuid::from_u128(number << 64 | number), run_dir(place, number));
+        let make_dir = run_dir.clone();
+        let make = move || spec(BINARY.into(), id, make_dir.clone());
+        let state = manager.adopt(id, &run_dir, Supervision::default(), LONG, make).await;
+        if state.unwrap_or_else(|error| panic!("{number}: {error:?}")) == State::Stopped {
+            manager.start(id).await.unwrap_or_else(|error| panic!("{number}: {error:?}"));
+        }
+    }
+    (manager, tasks)
+}
+
+/// Not a test: the process that the test below starts and kills.
+#[tokio::test]
+async fn the_manager_that_is_killed() {
+    if !Path::new(MARK).exists() {
+        return;
+    }
+    let (manager, _tasks) = manage(&std::env::current_dir().unwrap()).await;
+    // Busy, so that it is killed in the middle of something.
+    loop {
+        for id in manager.states().into_keys() {
+            manager.pause(id).await.unwrap();
+            manager.resume(id).await.unwrap();
+        }
+    }
+}
+
+/// The processes of the machines by their identity.
+fn processes() -> BTreeMap<String, i32> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let text = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let words: Vec<_> = text.split(|byte| *byte == 0).collect();
+        let ours = |number: &u128| Uuid::from_u128(number << 64 | number).to_string();
+        let Some(at) = words.iter().position(|word| *word == b"-uuid") else { continue };
+        let id = String::from_utf8_lossy(words[at + 1]).into_owned();
+        if (1..=MACHINES).map(|number| ours(&number)).any(|it| it == id) {
+            assert!(found.insert(id, pid).is_none(), "two processes of one machine");
+        }
+    }
+    found
+}
+
+/// Ends what is left of a test that fails.
+struct Ended;
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for pid in processes().into_values().filter_map(Pid::from_raw) {
+                // One that has ended already is as good.
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+#[test]
+fn machines_outlive_a_manager_that_is_killed_anywhere_and_are_taken_over() {
+    killed("machines_outlive_a_manager_that_is_killed_anywhere_and_are_taken_over", 20);
+}
+
+#[test]
+#[ignore = "takes minutes: make test-long"]
+fn machines_outlive_two_hundred_managers() {
+    killed("machines_outlive_two_hundred_managers", 200);
+}
+
+fn killed(test: &str, kills: usize) {
+    let _turn = turn();
+    if missing(test, BINARY, "qemu-system-x86") {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join(MARK), "").unwrap();
+    let _ended = Ended;
+    let mut lots = Lots(0xd1b5_4a32_d192_ed03);
+    let mut known = BTreeMap::new();
+    for round in 0..kills {
+        let mut manager = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "managers::the_manager_that_is_killed", "--nocapture"])
+            .current_dir(place.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(lots.below(400)));
+        // One that has failed by itself says why.
+        if let Some(status) = manager.try_wait().unwrap() {
+            let output = manager.wait_with_output().unwrap();
+            panic!("round {round}: {status}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        manager.kill().unwrap();
+        manager.wait().unwrap();
+        let now = processes();
+        for (id, pid) in &known {
+            // A process that had not come to its end of starting may be another one; one that was there stays.
+            assert_eq!(now.get(id), Some(pid), "round {round}");
+        }
+        known = now;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (manager, _tasks) = manage(place.path()).await;
+        let now = processes();
+        assert_eq!(now.len(), usize::try_from(MACHINES).unwrap());
+        assert!(known.iter().all(|(id, pid)| now.get(id) == Some(pid)), "all are taken over");
+        println!("{} of {MACHINES} machines outlived {kills} managers", known.len());
+        for (id, state) in manager.states() {
+            assert!(matches!(state, State::Running | State::Paused), "{id}: {state:?}");
+            assert!(manager.vm(id).unwrap().jobs().await.unwrap().is_empty());
+            manager.destroy(id).await.unwrap();
+        }
+        assert!(processes().is_empty());
+    });
+}

@@ -1,0 +1,236 @@
+//! Monitor connections that break in the middle of an operation, and callers that leave.
+
+use crate::guest::{Guest, LONG, config, missing};
+use qemu::{
+    Adoption, Supervision, Vm, adopt,
+    config::{Address, Disk, Format, Image, Limits, Throttle},
+    vm::{CopyTarget, FoundJob, MigrationOptions},
+};
+use qmp::commands::{QueryNamedBlockNodes, RunState};
+use std::{fs, future::Future, path::PathBuf, task::Poll};
+use tokio::{
+    net::UnixStream,
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+
+/// Something between a machine and its manager that breaks connections.
+struct Cutter {
+    cut: mpsc::Sender<oneshot::Sender<()>>,
+    _proxy: JoinSet<()>,
+}
+
+impl Cutter {
+    /// Comes between a machine and its manager.
+    async fn between(guest: &mut Guest) -> Self {
+        let record = guest.vm.record().clone();
+        guest.unsupervised().await;
+        let real = record.qmp_socket.with_file_name("real.sock");
+        fs::rename(&record.qmp_socket, &real).unwrap();
+        let listener = qemu::socket::listen(&record.qmp_socket).unwrap();
+        let (cut, cuts) = mpsc::channel(1);
+        let mut proxy = JoinSet::new();
+        proxy.spawn(serve(listener, real, cuts));
+        let supervision = Supervision { patience: LONG, ..Supervision::default() };
+        let Adoption::Adopted(vm, supervisor) = adopt(record, LONG, supervision).await.unwrap() else {
+            panic!("not adopted")
+        };
+        guest.supervised(vm, supervisor);
+        Self { cut, _proxy: proxy }
+    }
+
+    /// On return the connection is broken; another one may be open already.
+    async fn cut(&self) {
+        let (done, cut) = oneshot::channel();
+        self.cut.send(done).await.unwrap();
+        cut.await.unwrap();
+    }
+}
+
+async fn serve(
+    listener: std::os::unix::net::UnixListener,
+    real: PathBuf,
+    mut cuts: mpsc::Receiver<oneshot::Sender<()>>,
+) {
+    listener.set_nonblocking(true).unwrap();
+    let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+    loop {
+        let (mut manager, _) = listener.accept().await.unwrap();
+        let mut machine = UnixStream::connect(&real).await.unwrap();
+        let cut = tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut manager, &mut machine) => continue,
+            cut = cuts.recv() => cut,
+        };
+        drop((manager, machine));
+        let Some(cut) = cut else { return };
+        cut.send(()).unwrap();
+    }
+}
+
+async fn nodes(vm: &Vm) -> Vec<String> {
+    let nodes = vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
+    nodes.into_iter().filter_map(|node| node.node_name).collect()
+}
+
+#[tokio::test]
+async fn a_backup_goes_on_and_is_closed_when_its_connection_breaks() {
+    let test = "a_backup_goes_on_and_is_closed_when_its_connection_breaks";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let content: Vec<u8> = (0..32u32 << 18).flat_map(u32::to_le_bytes).collect();
+    fs::write(at("disk.raw"), &content).unwrap();
+    let disk = Disk::new("root", Image::raw(at("disk.raw")));
+    let mut guest = Guest::paused(directory.path(), config().disk(disk)).await;
+    let cutter = Cutter::between(&mut guest).await;
+    for round in 0..4 {
+        let path = at(&format!("copy-{round}.raw"));
+        let target = CopyTarget::File { path: path.clone(), format: Format::Raw };
+        let started = guest.vm.push_backup("root", &target, None);
+        let backup = if round < 2 {
+            let backup = started.await.unwrap();
+            cutter.cut().await;
+            backup
+        } else {
+            // Already while it is prepared: whatever step the cut meets is done or reported as not done.
+            let (started, ()) = tokio::join!(started, cutter.cut());
+            match started {
+                Ok(backup) => backup,
+                Err(error) => {
+                    eprintln!("round {round}: {error:?}");
+                    guest.answers().await;
+                    assert_eq!(nodes(&guest.vm).await, ["root", "root-file"]);
+                    continue;
+                }
+            }
+        };
+        backup.done().await.unwrap();
+        assert!(fs::read(&path).unwrap() == content, "round {round}");
+        assert_eq!(nodes(&guest.vm).await, ["root", "root-file"], "the copy is closed");
+        assert!(guest.vm.jobs().await.unwrap().is_empty(), "and its job dismissed");
+    }
+    // Found again by who has lost the handle.
+    let target = CopyTarget::File { path: at("found.raw"), format: Format::Raw };
+    drop(guest.vm.push_backup("root", &target, None).await.unwrap());
+    cutter.cut().await;
+    guest.answers().await;
+    let mut jobs = guest.vm.jobs().await.unwrap();
+    let Some(FoundJob::Ends(job)) = jobs.pop() else { panic!("{jobs:?}") };
+    job.done().await.unwrap();
+    assert!(fs::read(at("found.raw")).unwrap() == content);
+    guest.quit().await;
+}
+
+#[tokio::test]
+async fn unplugging_and_ballooning_go_on_when_their_connection_breaks() {
+    let test = "unplugging_and_ballooning_go_on_when_their_connection_breaks";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("data.raw");
+    fs::write(&image, vec![0; 1 << 20]).unwrap();
+    let mut machine = config();
+    machine.balloon = Some(qemu::config::Balloon::default());
+    let mut guest = Guest::linux(directory.path(), machine).await;
+    guest.vm.plug_disk(&Disk::new("data", Image::raw(&image))).await.unwrap();
+    guest.run_until("[ -b /dev/vda ]").await;
+    let cutter = Cutter::between(&mut guest).await;
+    // A guest that stands cannot let go before the connection is broken.
+    guest.vm.pause().await.unwrap();
+    let cut_and_resume = async || {
+        cutter.cut().await;
+        guest.answers().await;
+        guest.vm.resume().await.unwrap();
+    };
+    let (unplugged, ()) = tokio::join!(guest.vm.unplug_disk("data", LONG), cut_and_resume());
+    unplugged.unwrap();
+    assert!(nodes(&guest.vm).await.is_empty());
+    guest.vm.pause().await.unwrap();
+    let (ballooned, ()) = tokio::join!(guest.vm.balloon(160 << 20, LONG), cut_and_resume());
+    assert_eq!(ballooned.unwrap(), 160 << 20);
+    guest.quit().await;
+}
+
+#[tokio::test]
+async fn a_migration_goes_on_when_the_connections_of_both_ends_break() {
+    let test = "a_migration_goes_on_when_the_connections_of_both_ends_break";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["source", "destination"] {
+        fs::create_dir(directory.path().join(name)).unwrap();
+    }
+    let mut source = Guest::linux(&directory.path().join("source"), config()).await;
+    let machine = Guest::with_linux(config());
+    let mut destination = Guest::incoming(&directory.path().join("destination"), machine).await;
+    let cutters = [Cutter::between(&mut source).await, Cutter::between(&mut destination).await];
+    let via = Address::Unix(directory.path().join("migration.sock"));
+    // It takes a second or two.
+    let options = MigrationOptions { bandwidth: Some(32 << 20), ..MigrationOptions::default() };
+    let cuts = async {
+        while source.vm.migration().await.unwrap().is_none() {}
+        for cutter in &cutters {
+            cutter.cut().await;
+        }
+    };
+    let (moved, ()) = tokio::join!(source.vm.migrate_to(&destination.vm, &via, &options), cuts);
+    moved.unwrap();
+    assert_eq!(source.vm.status().run_state, RunState::Postmigrate);
+    assert_eq!(destination.vm.status().run_state, RunState::Running);
+    destination.run("true").await;
+    destination.quit().await;
+    source.quit().await;
+}
+
+/// Polls a future so often and then drops it; its outcome if it was done by then.
+async fn polled<F: Future>(times: usize, future: F) -> Option<F::Output> {
+    let mut future = Box::pin(future);
+    let mut left = times;
+    std::future::poll_fn(move |context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_disk_whose_plugging_is_given_up_anywhere_leaves_nothing_or_is_there() {
+    let test = "a_disk_whose_plugging_is_given_up_anywhere_leaves_nothing_or_is_there";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("data.raw");
+    fs::write(&image, vec![0; 1 << 20]).unwrap();
+    let guest = Guest::linux(directory.path(), config()).await;
+    let limits = Limits { requests: Some(100_000), ..Limits::default() };
+    let disk = Disk { throttle: Some(Throttle::Own(limits)), ..Disk::new("data", Image::raw(&image)) };
+    let (mut times, mut there) = (0, 0);
+    loop {
+        let done = polled(times, guest.vm.plug_disk(&disk)).await;
+        if done.is_none() {
+            // A command that is under way is carried out before the next question is answered.
+            while !nodes(&guest.vm).await.is_empty() && !guest.vm.devices().await.unwrap().contains("data") {}
+        }
+        if guest.vm.devices().await.unwrap().contains("data") {
+            there += 1;
+            guest.vm.unplug_disk("data", LONG).await.unwrap();
+        }
+        assert!(nodes(&guest.vm).await.is_empty(), "after {times} polls");
+        if let Some(done) = done {
+            done.unwrap();
+            break;
+        }
+        times += 1;
+    }
+    assert!(times > 4 && there > 0, "{times} {there}");
+    guest.quit().await;
+}

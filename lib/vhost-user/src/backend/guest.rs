@@ -1,0 +1,174 @@
+//! What a device has of its guest.
+
+use super::channel::Channel;
+use super::log::Log;
+use super::memory::Memory;
+use super::ring::Ring;
+use crate::back::Request;
+use crate::payload::VringState;
+use virtio::{Chain, Taken};
+
+/// Chains and bytes that a queue may take in one turn, before others have theirs.
+const CHAINS: u32 = 256;
+const BYTES: u64 = 16 << 20;
+
+/// The queues of a device, its guest's memory, and what it may tell of itself, for one turn.
+pub struct Guest<'s> {
+    pub(super) rings: &'s mut [Ring],
+    pub(super) memory: &'s Memory,
+    pub(super) log: Option<&'s Log>,
+    pub(super) channel: Option<&'s mut Channel>,
+    chains: u32,
+    bytes: u64,
+    spare: Vec<Chain<'s>>,
+}
+
+/// A chain that the device has, and gives back with [`Guest::put`].
+#[derive(Debug)]
+#[must_use = "a chain that is not given back is lost to the driver"]
+pub struct Held<'s> {
+    taken: Taken,
+    chain: Chain<'s>,
+}
+
+impl<'s> Held<'s> {
+    /// Its memory.
+    pub const fn chain(&self) -> &Chain<'s> {
+        &self.chain
+    }
+
+    /// Keeps it beyond this turn, without its memory, which may go. [`Device::stopping`](super::Device::stopping) gives back what is kept.
+    pub fn keep(self) -> Kept {
+        Kept(self.taken)
+    }
+}
+
+/// A chain that the device keeps for later.
+#[derive(Debug)]
+#[must_use = "a chain that is not given back is lost to the driver"]
+pub struct Kept(Taken);
+
+impl<'s> Guest<'s> {
+    pub(super) const fn new(
+        rings: &'s mut [Ring],
+        memory: &'s Memory,
+        log: Option<&'s Log>,
+        channel: Option<&'s mut Channel>,
+    ) -> Self {
+        Self { rings, memory, log, channel, chains: CHAINS, bytes: BYTES, spare: Vec::new() }
+    }
+
+    /// Serves the chains of a queue one after the other: `serve` does what a chain asks for, and says how many bytes it wrote of it, from
+    /// the first writable one on.
+    pub fn each(&mut self, queue: u16, mut serve: impl FnMut(&Chain<'_>) -> u32) {
+        while let Some(held) = self.take(queue) {
+            let written = serve(held.chain());
+            self.put(queue, held, written);
+        }
+    }
+
+    /// The next chain of a queue; `None` if there is none, or if it had enough for this turn and comes again in the next.
+    pub fn take(&mut self, queue: u16) -> Option<Held<'s>> {
+        let ring = self.rings.get_mut(usize::from(queue))?;
+        if self.chains == 0 || self.bytes == 0 {
+            ring.due = true;
+            return None;
+        }
+        let mut chain = self.spare.pop().unwrap_or_default();
+        let Some(taken) = ring.next(&self.memory.regions, &mut chain) else {
+            self.spare.push(chain);
+            return None;
+        };
+        self.chains -= 1;
+        let bytes = u64::from(chain.readable_bytes()) + u64::from(chain.writable_bytes());
+        self.bytes = self.bytes.saturating_sub(bytes);
+        Some(Held { taken, chain })
+    }
+
+    /// Leaves the chain in its queue that was taken of it last, of which nothing was written: who needs several at once and did not find
+    /// enough.
+    pub fn untake(&mut self, queue: u16, Held { taken, chain }: Held<'s>) {
+        if let Some(ring) = self.rings.get_mut(usize::from(queue)) {
+            ring.untake(taken);
+            self.spare.push(chain);
+        }
+    }
+
+    /// Gives a chain back, of which so many bytes were written, from the first writable one on.
+    pub fn put(&mut self, queue: u16, held: Held<'s>, written: u32) {
+        self.put_together(queue, [(held, written)]);
+    }
+
+    /// Gives back several at once: the driver sees all of them or none.
+    pub fn put_together(&mut self, queue: u16, all: impl IntoIterator<Item = (Held<'s>, u32)>) {
+        let Some(ring) = self.rings.get_mut(usize::from(queue)) else { return };
+        for (Held { taken, chain }, written) in all {
+            if let Some(log) = self.log {
+                log.wrote_chain(&chain, &self.memory.regions);
+            }
+            ring.put(taken, written);
+            self.spare.push(chain);
+        }
+        ring.publish();
+    }
+
+    /// Gives back a chain that was kept, and of which nothing was written since.
+    pub fn put_kept(&mut self, queue: u16, Kept(taken): Kept) {
+        if let Some(ring) = self.rings.get_mut(usize::from(queue)) {
+            ring.put(taken, 0);
+            ring.publish();
+        }
+    }
+
+    /// Whether a queue is started and enabled.
+    pub fn is_running(&self, queue: u16) -> bool {
+        self.rings.get(usize::from(queue)).is_some_and(Ring::can_run)
+    }
+
+    /// The guest's memory.
+    pub fn memory(&self) -> &'s virtio::memory::Regions {
+        &self.memory.regions
+    }
+
+    /// Gives memory of the guest's back to the host; who reads it next finds zeroes. `false`: not all of it is memory, or the host cannot.
+    pub fn give_up(&self, address: u64, bytes: u64) -> bool {
+        let mut at = address;
+        let end = address.saturating_add(bytes);
+        while at < end {
+            let Some(region) = self.memory.regions.iter().find(|region| {
+                at.checked_sub(region.address).is_some_and(|offset| offset < region.memory.len() as u64)
+            }) else {
+                return false;
+            };
+            let offset = at - region.address;
+            let here = (end - at).min(region.memory.len() as u64 - offset);
+            let Some(piece) = region.memory.piece(offset as usize, here as usize) else { return false };
+            if crate::memory::discard(&piece).is_err() {
+                return false;
+            }
+            at += here;
+        }
+        true
+    }
+
+    /// Tells the front-end that configuration space has changed; `false`: it did not say that it wants to know.
+    pub fn config_changed(&mut self) -> bool {
+        self.tell(&Request::ConfigChangeMsg)
+    }
+
+    /// Sends a request to the front-end for which no answer is awaited; `false`: it takes none, or not this one.
+    pub fn tell(&mut self, request: &Request) -> bool {
+        self.channel.as_deref_mut().is_some_and(|channel| channel.tell(request).is_ok())
+    }
+
+    /// The end of a turn: drivers are called.
+    pub(super) fn over(mut self) {
+        for index in 0..self.rings.len() {
+            let untold = self.rings.get_mut(index).is_some_and(|ring| ring.turn_over(self.log));
+            if untold {
+                // In-band calls, if those were negotiated.
+                self.tell(&Request::VringCall(VringState { index: index as u32, num: 0 }));
+            }
+        }
+    }
+}

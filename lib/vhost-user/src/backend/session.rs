@@ -1,0 +1,410 @@
+//! The protocol as a value: a message in, an answer out.
+
+use super::channel::Channel;
+use super::guest::Guest;
+use super::inflight::{self, Inflight};
+use super::log::Log;
+use super::memory::{self, Memory};
+use super::ring::{Ring, Start};
+use super::transfer::Transfer;
+use super::{Device, Failure, SessionError, Writer};
+use crate::ProtocolFeatures;
+use crate::framing::Raw;
+use crate::front::Request;
+use crate::payload::{Config, DeviceState, VringState};
+use crate::session::{Answering, Negotiated, Question, Violation, Wants};
+use crate::socket::Canceller;
+use crate::wire::{Message as _, Reply};
+use rustix::event::epoll;
+use std::io;
+use std::os::fd::OwnedFd;
+use virtio::features::Features;
+
+/// An answer: its bytes and its descriptors.
+pub type Outgoing = (Vec<u8>, Vec<OwnedFd>);
+
+/// What a session's epoll says of the channel.
+pub(super) const CHANNEL: u64 = u64::MAX - 2;
+
+/// What a request of its own answers.
+type Done = Option<(Reply, Vec<OwnedFd>)>;
+
+/// A front-end's session with a device, which is as new at its beginning.
+pub struct Session<'d, D> {
+    pub(super) device: &'d mut D,
+    answering: Answering<Request>,
+    pub(super) negotiated: Negotiated,
+    pub(super) memory: Memory,
+    pub(super) rings: Vec<Ring>,
+    pub(super) log: Option<Log>,
+    /// Where the front-end would be told that the log has changed. It looks by itself; what it gave is only kept.
+    log_call: Option<OwnedFd>,
+    inflight: Option<Inflight>,
+    pub(super) channel: Option<Channel>,
+    /// The virtio status, as the front-end tells it.
+    status: u64,
+    transfer: Option<Transfer>,
+    /// Tells of kicks, by the number of their ring, and of what [`serve`](super::serve) adds.
+    pub(super) epoll: OwnedFd,
+    pub(super) canceller: Canceller,
+}
+
+/// Features of every session beside the device's own.
+const RINGS: Features = Features::INDIRECT_DESC
+    .union(Features::EVENT_IDX)
+    .union(Features::PROTOCOL_FEATURES)
+    .union(Features::VERSION_1)
+    .union(Features::RING_PACKED)
+    .union(Features::IN_ORDER)
+    .union(Features::LOG_ALL);
+const PROTOCOL: ProtocolFeatures = ProtocolFeatures::MQ
+    .union(ProtocolFeatures::LOG_SHMFD)
+    .union(ProtocolFeatures::REPLY_ACK)
+    .union(ProtocolFeatures::BACKEND_REQ)
+    .union(ProtocolFeatures::CONFIG)
+    .union(ProtocolFeatures::INFLIGHT_SHMFD)
+    .union(ProtocolFeatures::RESET_DEVICE)
+    .union(ProtocolFeatures::INBAND_NOTIFICATIONS)
+    .union(ProtocolFeatures::CONFIGURE_MEM_SLOTS)
+    .union(ProtocolFeatures::STATUS);
+
+impl<'d, D: Device> Session<'d, D> {
+    /// A session that begins. `canceller` ends its waits, those on the back-end's own channel among them.
+    ///
+    /// # Errors
+    /// That of the system call.
+    pub fn new(device: &'d mut D, canceller: Canceller) -> io::Result<Self> {
+        device.reset();
+        let rings = (0..device.queues()).map(|_| Ring::default()).collect();
+        let mut session = Self {
+            device,
+            answering: Answering::default(),
+            negotiated: Negotiated::default(),
+            memory: Memory::default(),
+            rings,
+            log: None,
+            log_call: None,
+            inflight: None,
+            channel: None,
+            status: 0,
+            transfer: None,
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            canceller,
+        };
+        session.negotiated.offered = session.offered();
+        Ok(session)
+    }
+
+    fn offered(&self) -> Features {
+        self.device.features() | RINGS
+    }
+
+    fn protocol(&self) -> ProtocolFeatures {
+        self.device.protocol() | PROTOCOL
+    }
+
+    fn is_packed(&self) -> bool {
+        self.negotiated.features.contains(Features::RING_PACKED)
+    }
+
+    pub(super) fn kicks_are_messages(&self) -> bool {
+        self.negotiated.protocol.contains(ProtocolFeatures::INBAND_NOTIFICATIONS)
+    }
+
+    /// Does what a message asks for, and gives the answer if there is one.
+    ///
+    /// # Errors
+    /// [`SessionError`]: the session is over.
+    pub fn handle(&mut self, message: Raw) -> Result<Option<Outgoing>, SessionError> {
+        let acknowledges = self.negotiated.protocol.contains(ProtocolFeatures::REPLY_ACK);
+        let number = message.header.request;
+        // Requests that have an answer are not acknowledged beside it.
+        let is_acknowledged = message.header.need_reply
+            && acknowledges
+            && !message.header.reply
+            && Request::facts_of(number).is_none_or(|facts| facts.reply.is_none());
+        let Question { request, descriptors, wants } = match self.answering.asked(message, acknowledges) {
+            Ok(question) => question,
+            // The message was read whole, so the next can be; who asked for an answer learns that it failed.
+            Err(Violation::Payload { .. } | Violation::Descriptors { .. }) if is_acknowledged => {
+                return Ok(Some((self.answering.answer(number, &Reply::U64(1)), Vec::new())));
+            }
+            Err(violation) => return Err(violation.into()),
+        };
+        let facts = request.facts();
+        let done = if self.negotiated.allows(facts.gate) {
+            self.request(request, descriptors)
+        } else {
+            Err(Failure::NotNegotiated(facts.name))
+        };
+        let answer =
+            |reply: &Reply, descriptors| Some((self.answering.answer(facts.number, reply), descriptors));
+        match (done, wants) {
+            (Ok(Some((reply, descriptors))), Wants::Answer) => Ok(answer(&reply, descriptors)),
+            (Ok(_), Wants::Acknowledgement) => Ok(answer(&Reply::U64(0), Vec::new())),
+            (Err(_), Wants::Acknowledgement) => Ok(answer(&Reply::U64(1), Vec::new())),
+            (Ok(_), _) => Ok(None),
+            (Err(failure), _) => Err(SessionError::Failed { request: facts.name, failure }),
+        }
+    }
+
+    fn request(&mut self, request: Request, mut descriptors: Vec<OwnedFd>) -> Result<Done, Failure> {
+        let number = |number: u64| Ok(Some((Reply::U64(number), Vec::new())));
+        match request {
+            Request::GetFeatures => return number(self.offered().bits()),
+            Request::SetFeatures(bits) => self.set_features(Features::from_bits_retain(bits))?,
+            Request::SetOwner | Request::ResetOwner => {}
+            Request::GetProtocolFeatures => return number(self.protocol().bits()),
+            Request::SetProtocolFeatures(bits) => self.set_protocol(bits)?,
+            Request::GetQueueNum => return number(self.device.queues().into()),
+
+            Request::SetMemTable(table) => {
+                self.memory = Memory::of(&table.regions, descriptors)?;
+                self.move_rings();
+            }
+            Request::GetMaxMemSlots => return number(memory::MOST as u64),
+            Request::AddMemReg(region) => {
+                self.memory.add(memory::region(&region), descriptors.pop())?;
+                self.move_rings();
+            }
+            Request::RemMemReg(region) => {
+                self.memory.remove(memory::region(&region))?;
+                self.move_rings();
+            }
+            Request::SetLogBase(log) => {
+                let descriptor = descriptors.pop().ok_or(Failure::Value { what: "descriptors", value: 0 })?;
+                let log = Log::new(log.size, log.offset, &descriptor);
+                self.log = Some(log.map_err(|error| Failure::Descriptor { what: "log", error })?);
+                return number(0);
+            }
+            Request::SetLogFd => self.log_call = descriptors.pop(),
+
+            Request::SetVringNum(VringState { index, num }) => {
+                let size = u16::try_from(num).ok().filter(|size| *size > 0 && *size <= 1 << 15);
+                self.ring(index.into())?.size =
+                    size.ok_or(Failure::Value { what: "ring size", value: num.into() })?;
+            }
+            Request::SetVringAddr(address) => self.ring(address.index.into())?.address = Some(address),
+            Request::SetVringBase(VringState { index, num }) => {
+                // An index of 16 bits, or two places of a packed ring.
+                if num > 0xffff && !self.is_packed() {
+                    return Err(Failure::Value { what: "ring base", value: num.into() });
+                }
+                self.ring(index.into())?.base = Some(num);
+            }
+            Request::GetVringBase(VringState { index, .. })
+            | Request::GetVringBaseSkipDrain(VringState { index, .. }) => {
+                let num = self.stop(index)?;
+                return Ok(Some((Reply::VringState(VringState { index, num }), Vec::new())));
+            }
+            Request::SetVringKick(which) => self.start(which, descriptors)?,
+            Request::SetVringCall(which) => {
+                let (index, call) = descriptor_of(which, descriptors)?;
+                self.ring(index)?.set_call(call);
+            }
+            Request::SetVringErr(which) => {
+                let (index, error) = descriptor_of(which, descriptors)?;
+                self.ring(index)?.error = error;
+            }
+            Request::SetVringEnable(VringState { index, num }) => {
+                let enabled = match num {
+                    0 => false,
+                    1 => true,
+                    other => return Err(Failure::Value { what: "enable", value: other.into() }),
+                };
+                let ring = self.ring(index.into())?;
+                (ring.enabled, ring.due) = (enabled, true);
+            }
+            Request::VringKick(VringState { index, .. }) => self.ring(index.into())?.due = true,
+
+            Request::GetConfig(asked) => return Ok(Some((self.config(&asked), Vec::new()))),
+            Request::SetConfig(config) => self.set_config(&config)?,
+            Request::SetBackendReqFd => {
+                let descriptor = descriptors.pop().ok_or(Failure::Value { what: "descriptors", value: 0 })?;
+                self.open_channel(descriptor)
+                    .map_err(|error| Failure::Descriptor { what: "channel", error })?;
+            }
+            Request::GetInflightFd(asked) => {
+                let failed = |error| Failure::Descriptor { what: "inflight region", error };
+                let (queues, size) = (asked.queues, asked.queue_size);
+                if queues == 0 || queues > self.device.queues() || size == 0 || size > 1 << 15 {
+                    return Err(Failure::Value {
+                        what: "queues of an inflight region",
+                        value: queues.into(),
+                    });
+                }
+                let (said, descriptor) = inflight::create(queues, size, self.is_packed()).map_err(failed)?;
+                return Ok(Some((Reply::Inflight(said), vec![descriptor])));
+            }
+            Request::SetInflightFd(said) => {
+                let descriptor = descriptors.pop().ok_or(Failure::Value { what: "descriptors", value: 0 })?;
+                let inflight = Inflight::new(&said, &descriptor);
+                let failed = |error| Failure::Descriptor { what: "inflight region", error };
+                self.inflight = Some(inflight.map_err(failed)?);
+            }
+
+            Request::SetStatus(status) => {
+                self.status = status;
+                // Its rings are stopped by requests of their own, which come later, and want to know where they were.
+                if status == 0 {
+                    self.device.reset();
+                }
+            }
+            Request::GetStatus => return number(self.status),
+            Request::ResetDevice => {
+                for ring in &mut self.rings {
+                    ring.reset(&self.epoll);
+                }
+                self.status = 0;
+                self.device.reset();
+            }
+            Request::SetDeviceStateFd(how) => return number(self.transfer(how, descriptors.pop())?),
+            Request::CheckDeviceState => {
+                let finished = self.transfer.take().map(Transfer::finished);
+                let loaded = match finished {
+                    Some(Ok(Some(state))) => self.device.load(&state).is_ok(),
+                    Some(Ok(None)) => true,
+                    Some(Err(_)) | None => false,
+                };
+                return number(u64::from(!loaded));
+            }
+            other => {
+                let (reply, descriptors) = self.device.request(&other, descriptors)?;
+                return Ok(Some((reply, descriptors)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn set_features(&mut self, features: Features) -> Result<(), Failure> {
+        if !self.offered().contains(features) {
+            let value = features.difference(self.offered()).bits();
+            return Err(Failure::Value { what: "features", value });
+        }
+        self.negotiated.features = features;
+        self.device.negotiated(features);
+        Ok(())
+    }
+
+    fn set_protocol(&mut self, bits: u64) -> Result<(), Failure> {
+        let offered = self.protocol();
+        let set = ProtocolFeatures::from_bits(bits).filter(|set| offered.contains(*set));
+        let set = set.filter(|set| set.contradiction().is_none());
+        self.negotiated.protocol = set.ok_or(Failure::Value { what: "protocol features", value: bits })?;
+        Ok(())
+    }
+
+    /// As many bytes as were asked for; an answer without a payload where they are not all there.
+    fn config(&self, asked: &Config) -> Reply {
+        let Config { offset, size, .. } = *asked;
+        let part = self.device.config().get(offset as usize..).and_then(|rest| rest.get(..size as usize));
+        part.map_or(Reply::None, |part| {
+            Reply::Config(Config { offset, size, flags: 0, bytes: part.to_vec() })
+        })
+    }
+
+    fn set_config(&mut self, config: &Config) -> Result<(), Failure> {
+        let wrong = |what, value: u32| Failure::Value { what, value: value.into() };
+        let writer = match config.flags {
+            0 => Writer::Driver,
+            1 => Writer::Migration,
+            other => return Err(wrong("flags of a write to configuration space", other)),
+        };
+        let (offset, length) = (config.offset as usize, config.bytes.len());
+        let is_there = self.device.config().get(offset..).is_some_and(|rest| rest.len() >= length);
+        if !is_there || config.size as usize != length {
+            return Err(wrong("configuration space", config.offset));
+        }
+        self.device.set_config(offset, &config.bytes, writer)
+    }
+
+    fn ring(&mut self, index: u64) -> Result<&mut Ring, Failure> {
+        let queues = self.device.queues();
+        let ring = usize::try_from(index).ok().and_then(|index| self.rings.get_mut(index));
+        ring.ok_or(Failure::Queue { index, queues })
+    }
+
+    /// A kick comes, and with it the ring starts.
+    fn start(&mut self, which: u64, descriptors: Vec<OwnedFd>) -> Result<(), Failure> {
+        let (index, kick) = descriptor_of(which, descriptors)?;
+        let enables = !self.negotiated.features.contains(Features::PROTOCOL_FEATURES);
+        self.ring(index)?;
+        let Self { rings, memory, negotiated, inflight, epoll, .. } = self;
+        let from = Start { memory, features: negotiated.features, inflight: inflight.as_ref() };
+        // What `descriptor_of` gives has eight bits.
+        let (index, Some(ring)) = (index as u16, rings.get_mut(index as usize)) else { return Ok(()) };
+        ring.start(index, &from)?;
+        ring.set_kick(epoll, index, kick)?;
+        // Without protocol features there is no request that enables a ring.
+        ring.enabled |= enables;
+        ring.due = true;
+        Ok(())
+    }
+
+    /// Stops a ring when the device has given back all that it keeps of it, and says where.
+    fn stop(&mut self, index: u32) -> Result<u32, Failure> {
+        self.ring(index.into())?;
+        let is_packed = self.is_packed();
+        let Self { device, rings, memory, log, channel, epoll, .. } = self;
+        let mut guest = Guest::new(rings, memory, log.as_ref(), channel.as_mut());
+        device.stopping(index as u16, &mut guest);
+        guest.over();
+        let Some(ring) = rings.get_mut(index as usize) else { return Ok(0) };
+        Ok(ring.stop(epoll, is_packed))
+    }
+
+    /// What rings have of the memory before is not the memory that there is now. A ring whose memory is away goes on when it is back: front-ends
+    /// take regions away and give them again while rings run.
+    fn move_rings(&mut self) {
+        let Self { rings, memory, negotiated, inflight, .. } = self;
+        let from = Start { memory, features: negotiated.features, inflight: inflight.as_ref() };
+        for (ring, index) in rings.iter_mut().zip(0..).filter(|(ring, _)| ring.is_started()) {
+            ring.pause();
+            let _ = ring.start(index, &from);
+        }
+    }
+
+    fn open_channel(&mut self, descriptor: OwnedFd) -> io::Result<()> {
+        self.drop_channel();
+        let channel = Channel::new(descriptor, self.negotiated, self.canceller.clone())?;
+        let data = epoll::EventData::new_u64(CHANNEL);
+        epoll::add(&self.epoll, &channel, data, epoll::EventFlags::IN)?;
+        self.channel = Some(channel);
+        Ok(())
+    }
+
+    pub(super) fn drop_channel(&mut self) {
+        if let Some(channel) = self.channel.take() {
+            let _ = epoll::delete(&self.epoll, &channel);
+        }
+    }
+
+    /// The state of the device goes one way or the other. Answers 0x100: the front-end's own descriptor is used.
+    fn transfer(&mut self, how: DeviceState, pipe: Option<OwnedFd>) -> Result<u64, Failure> {
+        const NO_DESCRIPTOR: u64 = 1 << 8;
+        const FAILED: u64 = 1;
+        let pipe = pipe.ok_or(Failure::Value { what: "descriptors", value: 0 })?;
+        let started = match (how.direction, how.phase) {
+            // A device that runs on would not be what was saved.
+            _ if self.rings.iter().any(Ring::is_started) => return Ok(FAILED | NO_DESCRIPTOR),
+            (0, 0) => match self.device.save() {
+                Ok(state) => Transfer::save(state, pipe),
+                Err(_) => return Ok(FAILED | NO_DESCRIPTOR),
+            },
+            (1, 0) => Transfer::load(pipe),
+            _ => return Ok(FAILED | NO_DESCRIPTOR),
+        };
+        self.transfer = Some(started.map_err(|error| Failure::State { error })?);
+        Ok(NO_DESCRIPTOR)
+    }
+}
+
+/// Requests that bring an eventfd for a ring, or say in bit 8 that there is none.
+fn descriptor_of(which: u64, mut descriptors: Vec<OwnedFd>) -> Result<(u64, Option<OwnedFd>), Failure> {
+    const NONE: u64 = 1 << 8;
+    let descriptor = descriptors.pop();
+    if descriptor.is_some() == (which & NONE != 0) || which & !(NONE | 0xff) != 0 {
+        return Err(Failure::Value { what: "ring and descriptor", value: which });
+    }
+    Ok((which & 0xff, descriptor))
+}

@@ -1,0 +1,361 @@
+//! Status, reset, logs, inflight regions, device state and the back-end's own channel.
+
+use super::peer::{PLAIN, message, payload};
+use super::session::file;
+use super::work::Work;
+use super::{Check, Kind, Level, Outcome, Run, Trouble, failed, not_applicable};
+use crate::ProtocolFeatures;
+use crate::front::Request;
+use crate::frontend::{CallError, Direction};
+use crate::payload::{DeviceState, Log};
+use crate::wire::Message as _;
+use rustix::io::pread;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::AsFd as _;
+use virtio::features::Features;
+
+const STATUS: &str = "vhost-user: VHOST_USER_SET_STATUS, VHOST_USER_GET_STATUS";
+const RESET: &str = "vhost-user: VHOST_USER_RESET_DEVICE";
+const LOG: &str = "vhost-user: Migration";
+const INFLIGHT: &str = "vhost-user: Inflight I/O tracking";
+const STATE: &str = "vhost-user: Migrating back-end state";
+const CHANNEL: &str = "vhost-user: Back-end communication";
+
+pub(super) fn checks() -> Vec<Check> {
+    let mut all = vec![
+        Check::new("state.status.begin", Level::Must, STATUS, "the status is 0 at first", |run| {
+            status(run)?;
+            match run.front(Features::empty())?.status()? {
+                0 => Ok(()),
+                other => failed(format!("it is {other:#x}")),
+            }
+        }),
+        Check::new("state.status.set", Level::Must, STATUS, "the status is what was set", |run| {
+            status(run)?;
+            let mut front = run.front(Features::empty())?;
+            for wanted in [1, 3, 0xb, 0xf] {
+                front.set_status(wanted)?;
+                let status = front.status()?;
+                if status != wanted {
+                    return failed(format!("{wanted:#x} was set, and it is {status:#x}"));
+                }
+            }
+            Ok(())
+        }),
+        Check::new(
+            "state.status.zero",
+            Level::Must,
+            STATUS,
+            "setting the status to 0 resets the device, and not the session",
+            |run| {
+                status(run)?;
+                let mut front = run.front(Features::empty())?;
+                front.set_status(0xf)?;
+                front.set_status(0)?;
+                match front.status()? {
+                    0 => Ok(()),
+                    other => failed(format!("it is {other:#x}")),
+                }
+            },
+        ),
+        Check::new(
+            "state.status.stop",
+            Level::Must,
+            STATUS,
+            "a ring says where it stopped though the status was set to 0 before, as QEMU does it",
+            |run| {
+                status(run)?;
+                let mut work = Work::start(run)?;
+                work.batch(5)?;
+                work.front.set_status(0)?;
+                match work.front.stop_queue(work.queue.index())? {
+                    5 => Ok(()),
+                    other => failed(format!("after 5 requests it stopped at {other}")),
+                }
+            },
+        ),
+        Check::new(
+            "state.reset.session",
+            Level::Must,
+            RESET,
+            "a device that was reset keeps its session",
+            |run| {
+                run.needs(ProtocolFeatures::RESET_DEVICE)?;
+                let mut front = run.front(Features::empty())?;
+                front.reset()?;
+                front.call(&Request::GetFeatures, &[]).map(drop).map_err(Into::into)
+            },
+        ),
+        Check::new(
+            "state.reset.rings",
+            Level::Must,
+            RESET,
+            "rings can be started anew after a reset",
+            |run| {
+                run.needs(ProtocolFeatures::RESET_DEVICE)?;
+                let mut work = Work::start(run)?;
+                work.once()?;
+                work.front.reset()?;
+                let index = work.queue.index();
+                let mut more = crate::memory::Memory::new(1 << 18)?;
+                work.front.add_memory(&more)?;
+                let queue = work.front.start_queue(index, super::work::SIZE, &mut more)?;
+                work.queue = queue;
+                work.once()
+            },
+        ),
+        Check::new("state.log.taken", Level::Must, LOG, "a dirty log is taken, and answered", |run| {
+            log(run)?;
+            let file = file(1 << 20)?;
+            let peer = run.ordinary()?;
+            let answer =
+                peer.ask(&Request::SetLogBase(Log { size: 1 << 20, offset: 0 }), PLAIN, &[file.as_fd()])?;
+            if answer.descriptors.is_empty() { Ok(()) } else { failed("a descriptor came with the answer") }
+        }),
+        Check::new(
+            "state.log.again",
+            Level::Must,
+            LOG,
+            "a dirty log takes the place of the one before",
+            |run| {
+                log(run)?;
+                let file = file(1 << 20)?;
+                let peer = run.ordinary()?;
+                for size in [1 << 16, 1 << 20, 1 << 12] {
+                    peer.ask(&Request::SetLogBase(Log { size, offset: 0 }), PLAIN, &[file.as_fd()])?;
+                }
+                Ok(())
+            },
+        ),
+        Check::new(
+            "state.log.short",
+            Level::Robust,
+            LOG,
+            "a dirty log that is longer than its file ends nothing else",
+            |run| {
+                log(run)?;
+                let file = file(4096)?;
+                let request = Request::SetLogBase(Log { size: 1 << 30, offset: 1 << 40 });
+                run.ordinary()?
+                    .reaction(&message(request.number(), PLAIN, &payload(&request)), &[file.as_fd()])
+                    .map(drop)
+            },
+        ),
+        Check::new(
+            "state.log.data",
+            Level::Must,
+            LOG,
+            "pages that the device writes are in the log, and others are not",
+            logged,
+        ),
+        Check::new(
+            "state.inflight.get",
+            Level::Must,
+            INFLIGHT,
+            "there is memory for what is in flight, as long as it says",
+            |run| {
+                inflight(run)?;
+                let (said, descriptor) = run.front(Features::empty())?.inflight(1, 64)?;
+                let size = rustix::fs::fstat(&descriptor).map_err(std::io::Error::from)?.st_size as u64;
+                // A header, and 16 bytes for each entry.
+                match said.mmap_offset.checked_add(said.mmap_size) {
+                    Some(end) if end <= size && said.mmap_size >= 16 + 64 * 16 => Ok(()),
+                    _ => failed(format!("{} bytes from {} on, of {size}", said.mmap_size, said.mmap_offset)),
+                }
+            },
+        ),
+        Check::new(
+            "state.inflight.set",
+            Level::Must,
+            INFLIGHT,
+            "it is taken back, and requests are served",
+            |run| {
+                inflight(run)?;
+                let kind = super::work::known(run)?;
+                let mut front = run.front(Features::empty())?;
+                let queues = u16::try_from(kind.queue() + 1).unwrap_or(1);
+                let (said, descriptor) = front.inflight(queues, super::work::SIZE)?;
+                front.set_inflight(said, descriptor.as_fd())?;
+                let mut work = Work::on(run, front, kind)?;
+                work.batch(5)?;
+                // What is done is not in flight: the first entries of the last queue say so.
+                work.front.stop_queue(kind.queue()).map(drop).map_err(Into::into)
+            },
+        ),
+        Check::new(
+            "state.inflight.short",
+            Level::Robust,
+            INFLIGHT,
+            "a region that is longer than its file ends nothing else",
+            |run| {
+                inflight(run)?;
+                let (mut said, _) = run.front(Features::empty())?.inflight(1, 64)?;
+                said.mmap_size = 1 << 40;
+                let file = file(4096)?;
+                let request = Request::SetInflightFd(said);
+                run.ordinary()?
+                    .reaction(&message(request.number(), PLAIN, &payload(&request)), &[file.as_fd()])
+                    .map(drop)
+            },
+        ),
+        Check::new(
+            "state.device.save",
+            Level::Must,
+            STATE,
+            "the state of a device that is stopped goes through the pipe, and succeeds",
+            |run| {
+                run.needs(ProtocolFeatures::DEVICE_STATE)?;
+                saved(run).map(drop)
+            },
+        ),
+        Check::new("state.device.load", Level::Must, STATE, "what was saved is loaded", |run| {
+            run.needs(ProtocolFeatures::DEVICE_STATE)?;
+            let state = saved(run)?;
+            let mut front = run.front(Features::empty())?;
+            let (reads, writes) = rustix::pipe::pipe().map_err(std::io::Error::from)?;
+            let end = front.transfer(Direction::Load, reads)?.unwrap_or(writes);
+            std::io::Write::write_all(&mut File::from(end), &state)?;
+            front.transferred().map_err(Into::into)
+        }),
+        Check::new(
+            "state.device.nothing",
+            Level::Must,
+            STATE,
+            "without a transfer there is none that succeeded",
+            |run| {
+                run.needs(ProtocolFeatures::DEVICE_STATE)?;
+                match run.front(Features::empty())?.transferred() {
+                    Err(CallError::Refused { .. }) => Ok(()),
+                    Ok(()) => failed("it says that it succeeded"),
+                    Err(other) => Err(other.into()),
+                }
+            },
+        ),
+        Check::new(
+            "state.device.phase",
+            Level::Robust,
+            STATE,
+            "a phase that there is not is refused",
+            |run| {
+                run.needs(ProtocolFeatures::DEVICE_STATE)?;
+                let (_reads, writes) = rustix::pipe::pipe().map_err(std::io::Error::from)?;
+                let peer = run.ordinary()?;
+                peer.send(
+                    &Request::SetDeviceStateFd(DeviceState { direction: 0, phase: 7 }),
+                    PLAIN,
+                    &[writes.as_fd()],
+                )?;
+                match peer.receive()? {
+                    None => Ok(()),
+                    Some(answer) if answer.u64().is_some_and(|code| code & 0xff != 0) => Ok(()),
+                    Some(_) => failed("it began"),
+                }
+            },
+        ),
+        Check::new(
+            "state.channel.open",
+            Level::Must,
+            CHANNEL,
+            "a channel of its own is taken, and requests are served",
+            |run| {
+                run.needs(ProtocolFeatures::BACKEND_REQ)?;
+                let mut front = run.front(Features::empty())?;
+                let _channel = front.open_channel()?;
+                front.call(&Request::GetFeatures, &[]).map(drop).map_err(Into::into)
+            },
+        ),
+        Check::new(
+            "state.channel.closed",
+            Level::Robust,
+            CHANNEL,
+            "a channel that is closed ends nothing else",
+            |run| {
+                run.needs(ProtocolFeatures::BACKEND_REQ)?;
+                let mut front = run.front(Features::empty())?;
+                drop(front.open_channel()?);
+                for _ in 0..3 {
+                    front.call(&Request::GetFeatures, &[])?;
+                }
+                Ok(())
+            },
+        ),
+        Check::new(
+            "state.channel.again",
+            Level::Robust,
+            CHANNEL,
+            "a channel takes the place of the one before",
+            |run| {
+                run.needs(ProtocolFeatures::BACKEND_REQ)?;
+                let mut front = run.front(Features::empty())?;
+                let (_one, _other) = (front.open_channel()?, front.open_channel()?);
+                front.call(&Request::GetFeatures, &[]).map(drop).map_err(Into::into)
+            },
+        ),
+    ];
+    all.push(Check::new(
+        "state.status.wide",
+        Level::Robust,
+        STATUS,
+        "a status of more than 8 bits ends nothing",
+        |run| {
+            status(run)?;
+            let request = Request::SetStatus(1 << 16 | 0xf);
+            run.ordinary()?.reaction(&message(request.number(), PLAIN, &payload(&request)), &[]).map(drop)
+        },
+    ));
+    all
+}
+
+fn status(run: &Run<'_>) -> Outcome {
+    run.needs(ProtocolFeatures::STATUS)
+}
+
+fn inflight(run: &Run<'_>) -> Outcome {
+    run.needs(ProtocolFeatures::INFLIGHT_SHMFD)
+}
+
+fn log(run: &Run<'_>) -> Outcome {
+    run.needs(ProtocolFeatures::LOG_SHMFD)?;
+    run.needs_features(Features::LOG_ALL)
+}
+
+fn logged(run: &mut Run<'_>) -> Outcome {
+    log(run)?;
+    if !matches!(run.options.kind, Some(Kind::Blk | Kind::Rng | Kind::Fs)) {
+        return not_applicable("it is not known to be a device that writes");
+    }
+    let mut work = Work::start(run)?;
+    work.once()?;
+    let region = work.memory.region();
+    // A bit for each page up to the last of the memory: a file with a hole.
+    let last = (region.address + region.memory.len() as u64) / 4096;
+    let bytes = (last / 8 + 1).next_multiple_of(4096);
+    let file = file(bytes)?;
+    work.front.set_log(file.as_fd(), bytes)?;
+    let features = work.front.negotiated().features;
+    work.front.set_features(features | Features::LOG_ALL)?;
+    work.once()?;
+    let mut bits = vec![0; region.memory.len() / 4096 / 8 + 2];
+    let first = region.address / 4096;
+    pread(&file, &mut bits, first / 8).map_err(std::io::Error::from)?;
+    let is_dirty =
+        |page: u64| bits.get((page / 8 - first / 8) as usize).is_some_and(|byte| byte & 1 << (page % 8) != 0);
+    let dirty = (first..last).filter(|page| is_dirty(*page)).count();
+    match dirty {
+        0 => failed("no page is in the log"),
+        // The data and its status, and the used ring.
+        1..=8 => Ok(()),
+        many => failed(format!("{many} pages are in the log, and one was written")),
+    }
+}
+
+fn saved(run: &mut Run<'_>) -> Result<Vec<u8>, Trouble> {
+    let mut front = run.front(Features::empty())?;
+    let (reads, writes) = rustix::pipe::pipe().map_err(std::io::Error::from)?;
+    let end = front.transfer(Direction::Save, writes)?.unwrap_or(reads);
+    let mut state = Vec::new();
+    File::from(end).take(64 << 20).read_to_end(&mut state)?;
+    front.transferred()?;
+    Ok(state)
+}

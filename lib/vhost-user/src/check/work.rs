@@ -1,0 +1,282 @@
+//! Something harmless to do, by the type of device: what shows that a ring works.
+
+use super::{Outcome, Run, Trouble, failed, not_applicable};
+use crate::front::Request;
+use crate::frontend::{FrontEnd, Queue};
+use crate::memory::Memory;
+use rustix::event::EventfdFlags;
+use std::fmt;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::str::FromStr;
+use virtio::Segment;
+use virtio::features::Features;
+use virtio::memory::Shared;
+use virtio::ring::Done;
+
+/// Types of devices of which it is known what to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Network: a frame of an experimental type is sent.
+    Net,
+    /// Block device: the first sector is read.
+    Blk,
+    /// Console: a line is written.
+    Console,
+    /// Entropy: bytes are taken.
+    Rng,
+    /// Balloon: page 0 is taken back.
+    Balloon,
+    /// File system: a FUSE session begins.
+    Fs,
+}
+
+impl Kind {
+    /// All of them, and how they are called.
+    pub const ALL: [(Self, &'static str); 6] = [
+        (Self::Net, "net"),
+        (Self::Blk, "blk"),
+        (Self::Console, "console"),
+        (Self::Rng, "rng"),
+        (Self::Balloon, "balloon"),
+        (Self::Fs, "fs"),
+    ];
+
+    /// The queue that is worked on; those before it are started too.
+    pub(super) const fn queue(self) -> u32 {
+        match self {
+            Self::Blk | Self::Rng => 0,
+            Self::Net | Self::Console | Self::Balloon | Self::Fs => 1,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::ALL.iter().find(|(kind, _)| kind == self).map_or("", |(_, name)| name))
+    }
+}
+
+/// A type of which it is not known what to ask.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0:?} is none of net, blk, console, rng, balloon, fs")]
+pub struct UnknownKind(String);
+
+impl FromStr for Kind {
+    type Err = UnknownKind;
+    fn from_str(text: &str) -> Result<Self, UnknownKind> {
+        let found = Self::ALL.iter().find(|(_, name)| *name == text);
+        found.map(|(kind, _)| *kind).ok_or_else(|| UnknownKind(text.to_owned()))
+    }
+}
+
+/// Entries of the ring that is worked with.
+pub(super) const SIZE: u16 = 64;
+
+/// Bytes that a request has for what it reads and what it writes.
+const SLOT: usize = 1024;
+const WRITES_AT: usize = 256;
+
+/// A session whose queues run.
+pub(super) struct Work {
+    pub(super) front: FrontEnd,
+    pub(super) memory: Memory,
+    pub(super) queue: Queue,
+    /// Those before it.
+    _others: Vec<Queue>,
+    kind: Kind,
+    slots: Shared,
+    /// By token, the slot; those that are free.
+    out: Vec<usize>,
+    free: Vec<usize>,
+    /// Memory that is more than the slots'.
+    _more: Vec<Memory>,
+    timeout: std::time::Duration,
+}
+
+impl Work {
+    pub(super) fn start(run: &mut Run<'_>) -> Result<Self, Trouble> {
+        Self::with(run, Features::empty())
+    }
+
+    /// With these features of rings.
+    pub(super) fn with(run: &mut Run<'_>, features: Features) -> Result<Self, Trouble> {
+        let kind = known(run)?;
+        let front = run.front(features)?;
+        Self::on(run, front, kind)
+    }
+
+    /// On a session that is there.
+    pub(super) fn on(run: &Run<'_>, mut front: FrontEnd, kind: Kind) -> Result<Self, Trouble> {
+        let mut memory = Memory::new(1 << 20)?;
+        front.add_memory(&memory)?;
+        let mut others = Vec::new();
+        for index in 0..kind.queue() {
+            others.push(front.start_queue(index, SIZE, &mut memory)?);
+        }
+        let queue = front.start_queue(kind.queue(), SIZE, &mut memory)?;
+        front.driver_ok()?;
+        let slots = memory.part(usize::from(SIZE) * SLOT, 64);
+        let slots = slots.ok_or_else(|| Trouble::Failed("no memory is left for requests".to_owned()))?;
+        Ok(Self {
+            front,
+            memory,
+            queue,
+            _others: others,
+            kind,
+            slots,
+            out: vec![0; SIZE.into()],
+            free: (0..SIZE.into()).collect(),
+            _more: Vec::new(),
+            timeout: run.options.timeout,
+        })
+    }
+
+    /// Requests lie in this memory from now on.
+    pub(super) fn use_memory(&mut self, mut memory: Memory) -> Outcome {
+        let slots = memory.part(SLOT, 64).ok_or_else(|| Trouble::Failed("no memory is left".to_owned()))?;
+        (self.slots, self.free) = (slots, vec![0]);
+        self._more.push(memory);
+        Ok(())
+    }
+
+    /// Offers a request, without telling.
+    pub(super) fn offer(&mut self) -> Outcome {
+        let Some(slot) = self.free.pop() else { return failed("every request is under way") };
+        let at = |offset: usize| self.slots.host_address() + (slot * SLOT + offset) as u64;
+        let write = |offset: usize, bytes: &[u8]| {
+            if let Some(place) = self.slots.piece(slot * SLOT + offset, bytes.len()) {
+                place.slice().write(bytes);
+            }
+        };
+        let segment = |offset: usize, length: usize| Segment { address: at(offset), length: length as u32 };
+        let (readable, writable) = match self.kind {
+            Kind::Blk => {
+                // A read of the first sector, and its status.
+                write(0, &[0; 16]);
+                write(WRITES_AT + 512, &[0xff]);
+                (vec![segment(0, 16)], vec![segment(WRITES_AT, 512), segment(WRITES_AT + 512, 1)])
+            }
+            Kind::Rng => (Vec::new(), vec![segment(WRITES_AT, 64)]),
+            Kind::Net => {
+                let mut frame = [0; 12 + 60];
+                // From one local address to another, of a type for experiments.
+                frame[12..24].copy_from_slice(&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2]);
+                frame[24..26].copy_from_slice(&[0x88, 0xb5]);
+                write(0, &frame);
+                (vec![segment(0, frame.len())], Vec::new())
+            }
+            Kind::Console => {
+                let text = b"vhost-user-check\n";
+                write(0, text);
+                (vec![segment(0, text.len())], Vec::new())
+            }
+            Kind::Balloon => {
+                write(0, &[0; 4]);
+                (vec![segment(0, 4)], Vec::new())
+            }
+            Kind::Fs => {
+                // FUSE_INIT of version 7.31, as a header and its body (linux/fuse.h).
+                let mut init = [0; 40 + 16];
+                for (at, word) in [(0, 56_u32), (4, 26), (8, 1), (40, 7), (44, 31), (48, 4096)] {
+                    init[at..at + 4].copy_from_slice(&word.to_le_bytes());
+                }
+                write(0, &init);
+                (vec![segment(0, init.len())], vec![segment(WRITES_AT, 16 + 64)])
+            }
+        };
+        let token =
+            self.queue.ring.add(&readable, &writable).map_err(|error| Trouble::Failed(error.to_string()))?;
+        self.out[usize::from(token.0)] = slot;
+        Ok(())
+    }
+
+    /// Waits for a request to end, and looks at what came of it.
+    pub(super) fn ended(&mut self) -> Outcome {
+        loop {
+            match self.reap()? {
+                Some(done) => return self.right(done),
+                None if self.queue.wait(self.timeout)? => {}
+                // A call may be missing though the request is done: that is another fault than not serving.
+                None => {
+                    return match self.reap()? {
+                        Some(_) => failed("it served the request and did not call"),
+                        None => failed("the request is not served"),
+                    };
+                }
+            }
+        }
+    }
+
+    pub(super) fn reap(&mut self) -> Result<Option<Done>, Trouble> {
+        self.queue.ring.reap().map_err(|fault| Trouble::Failed(format!("it broke the ring: {fault}")))
+    }
+
+    pub(super) fn right(&mut self, done: Done) -> Outcome {
+        let slot = self.out[usize::from(done.token.0)];
+        self.free.push(slot);
+        if done.overlong {
+            return failed("it says that it wrote more than was writable");
+        }
+        let mut status = [0xff];
+        match self.kind {
+            Kind::Blk => {
+                if let Some(place) = self.slots.piece(slot * SLOT + WRITES_AT + 512, 1) {
+                    place.slice().read(&mut status);
+                }
+                match (status, done.written) {
+                    ([0], 513) => Ok(()),
+                    ([0], other) => failed(format!(
+                        "it says that it wrote {other} bytes of a sector and its status, which are 513"
+                    )),
+                    ([status], _) => failed(format!("reading the first sector gave the status {status}")),
+                }
+            }
+            Kind::Rng | Kind::Fs if done.written == 0 => failed("it wrote nothing"),
+            Kind::Rng | Kind::Fs => Ok(()),
+            Kind::Net | Kind::Console | Kind::Balloon if done.written == 0 => Ok(()),
+            Kind::Net | Kind::Console | Kind::Balloon => {
+                failed(format!("it says that it wrote {} bytes where nothing was writable", done.written))
+            }
+        }
+    }
+
+    /// A request from beginning to end.
+    pub(super) fn once(&mut self) -> Outcome {
+        self.offer()?;
+        self.queue.submit()?;
+        self.ended()
+    }
+
+    /// So many at once, then waits for all.
+    pub(super) fn batch(&mut self, count: usize) -> Outcome {
+        for _ in 0..count {
+            self.offer()?;
+        }
+        self.queue.submit()?;
+        (0..count).try_for_each(|_| self.ended())
+    }
+
+    /// Requests that a ring without tables has room for at once.
+    pub(super) const fn room(&self) -> usize {
+        match self.kind {
+            Kind::Blk => SIZE as usize / 3,
+            Kind::Fs => SIZE as usize / 2,
+            Kind::Net | Kind::Console | Kind::Rng | Kind::Balloon => SIZE as usize,
+        }
+    }
+
+    /// Sends a request that must succeed.
+    pub(super) fn call(&mut self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Outcome {
+        self.front.call(request, descriptors).map(drop).map_err(Into::into)
+    }
+}
+
+/// The type of device, without which its rings cannot be used.
+pub(super) fn known(run: &Run<'_>) -> Result<Kind, Trouble> {
+    run.options.kind.map_or_else(|| not_applicable("the type of the device is not given"), Ok)
+}
+
+pub(super) fn eventfd() -> Result<OwnedFd, Trouble> {
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    Ok(rustix::event::eventfd(0, flags).map_err(std::io::Error::from)?)
+}

@@ -1,0 +1,82 @@
+//! Memory that comes and goes.
+
+use super::{CallError, FrontEnd};
+use crate::ProtocolFeatures;
+use crate::front::Request;
+use crate::memory::Memory;
+use crate::payload::{MemoryTable, Region, SingleRegion};
+use std::os::fd::AsFd as _;
+
+const fn region(memory: &virtio::memory::Region, size: u64) -> Region {
+    let address = memory.address;
+    Region { guest_address: address, size, user_address: address, mmap_offset: 0 }
+}
+
+const fn single(region: Region) -> SingleRegion {
+    let Region { guest_address, size, user_address, mmap_offset } = region;
+    SingleRegion { guest_address, size, user_address, mmap_offset }
+}
+
+impl FrontEnd {
+    /// Lets the back-end see memory. It must stay until it is taken away again, or the session ends.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn add_memory(&mut self, memory: &Memory) -> Result<(), CallError> {
+        let whole = memory.region();
+        let region = region(&whole, whole.memory.len() as u64);
+        let descriptor = memory.descriptor().try_clone_to_owned()?;
+        if self.has_slots() {
+            self.call(&Request::AddMemReg(single(region)), &[descriptor.as_fd()])?;
+            self.regions.push((region, descriptor));
+            return Ok(());
+        }
+        self.regions.push((region, descriptor));
+        let sent = self.send_table();
+        if sent.is_err() {
+            self.regions.pop();
+        }
+        sent
+    }
+
+    /// Takes it away. Rings that lie in it stand still until it is there again; chains must have no part in it any more.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn remove_memory(&mut self, memory: &Memory) -> Result<(), CallError> {
+        let whole = memory.region();
+        let region = region(&whole, whole.memory.len() as u64);
+        let Some(at) = self.regions.iter().position(|(other, _)| *other == region) else { return Ok(()) };
+        if self.has_slots() {
+            self.call(&Request::RemMemReg(single(region)), &[])?;
+            self.regions.remove(at);
+            return Ok(());
+        }
+        let gone = self.regions.remove(at);
+        let sent = self.send_table();
+        if sent.is_err() {
+            self.regions.insert(at, gone);
+        }
+        sent
+    }
+
+    /// How many regions the back-end can have: 8 where it does not say.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn memory_slots(&mut self) -> Result<u64, CallError> {
+        if self.has_slots() { self.number(&Request::GetMaxMemSlots) } else { Ok(8) }
+    }
+
+    const fn has_slots(&self) -> bool {
+        self.negotiated().protocol.contains(ProtocolFeatures::CONFIGURE_MEM_SLOTS)
+    }
+
+    fn send_table(&mut self) -> Result<(), CallError> {
+        let all = std::mem::take(&mut self.regions);
+        let (regions, descriptors): (Vec<_>, Vec<_>) = all.iter().map(|(it, fd)| (*it, fd.as_fd())).unzip();
+        let sent = self.call(&Request::SetMemTable(MemoryTable { regions }), &descriptors);
+        self.regions = all;
+        sent.map(|_| ())
+    }
+}

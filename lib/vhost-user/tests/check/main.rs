@@ -1,0 +1,105 @@
+//! The checks, on devices of ours. What they find in others is tested with the program.
+#![cfg(test)]
+
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::time::Duration;
+use vhost_user::backend::{Device, serve};
+use vhost_user::check::{Backend, Kind, Level, Options, Profile, Report, Verdict, checks, run};
+use vhost_user::devices::{Balloon, Console, Disk, Entropy, InMemory, Loopback, Network};
+use vhost_user::socket::Canceller;
+
+/// A back-end at a path, as long as the value lives.
+struct AtPath {
+    path: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Backend for AtPath {
+    fn connect(&mut self) -> io::Result<UnixStream> {
+        UnixStream::connect(&self.path)
+    }
+}
+
+/// Serves every front-end with a device of its own.
+fn ours<D: Device>(make: impl Fn() -> D + Clone + Send + 'static) -> AtPath {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("device.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let make = make.clone();
+            // Front-ends that do wrong end their session; that is what is checked.
+            std::thread::spawn(move || {
+                let _ = serve(&mut make(), stream.unwrap(), &Canceller::new().unwrap());
+            });
+        }
+    });
+    AtPath { path, _directory: directory }
+}
+
+fn checked(backend: &mut dyn Backend, options: &Options) -> Report {
+    run(backend, options, || Duration::ZERO, |_| {}).unwrap()
+}
+
+fn options(kind: Kind) -> Options {
+    let profiles = Profile::ALL.map(|(profile, _)| profile).to_vec();
+    Options {
+        kind: Some(kind),
+        profiles,
+        timeout: Duration::from_secs(10),
+        writes: true,
+        ..Options::default()
+    }
+}
+
+/// Nothing failed, and what was not asked is no more than what a device of this kind cannot be asked.
+fn is_whole(kind: Kind, report: &Report, not_asked: usize) {
+    let failed: Vec<_> =
+        report.findings.iter().filter(|it| matches!(it.verdict, Verdict::Failed(_))).collect();
+    assert!(failed.is_empty(), "{kind}: {failed:#?}");
+    assert_eq!(report.gone_before, None);
+    let skipped: Vec<_> = report
+        .findings
+        .iter()
+        .filter_map(|it| match &it.verdict {
+            Verdict::NotApplicable(why) => Some(format!("{}: {why}", it.id)),
+            _ => None,
+        })
+        .collect();
+    assert!(skipped.len() <= not_asked, "{kind}: {skipped:#?}");
+}
+
+#[test]
+fn our_devices_pass_every_check() {
+    is_whole(Kind::Blk, &checked(&mut ours(|| Disk::new(InMemory::new(4096), 2)), &options(Kind::Blk)), 14);
+    let entropy = || Entropy::new(std::fs::File::open("/dev/urandom").unwrap());
+    is_whole(Kind::Rng, &checked(&mut ours(entropy), &options(Kind::Rng)), 40);
+    let network = || Network::new(Loopback::default(), [2, 0, 0, 0, 0, 1]);
+    is_whole(Kind::Net, &checked(&mut ours(network), &options(Kind::Net)), 40);
+    let console = || {
+        let (input, output) =
+            (rustix::pipe::pipe().unwrap(), std::fs::File::options().write(true).open("/dev/null"));
+        Console::new(input.0, output.unwrap().into(), 80, 25).unwrap()
+    };
+    is_whole(Kind::Console, &checked(&mut ours(console), &options(Kind::Console)), 40);
+    is_whole(Kind::Balloon, &checked(&mut ours(|| Balloon::new().unwrap()), &options(Kind::Balloon)), 40);
+}
+
+#[test]
+fn there_are_enough_checks_and_each_has_a_name_of_its_own() {
+    let options = options(Kind::Blk);
+    let all = checks(&options);
+    let mut names: Vec<_> = all.iter().map(|check| check.id.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all.len(), "two checks have one name");
+    assert!(all.len() >= 170, "{} checks", all.len());
+    assert!(all.iter().all(|check| !check.section.is_empty() && check.title.len() > 10));
+    for level in [Level::Must, Level::Should, Level::Robust] {
+        assert!(all.iter().any(|check| check.level == level));
+    }
+    let some = checks(&Options { only: vec!["framing.version".to_owned()], ..options });
+    assert_eq!(some.len(), 3);
+}

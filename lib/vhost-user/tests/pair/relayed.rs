@@ -1,0 +1,119 @@
+//! A relay between our front-end and our back-end.
+
+use crate::{Served, TIMEOUT, wanted};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::time::Duration;
+use vhost_user::frontend::FrontEnd;
+use vhost_user::memory::Memory;
+use vhost_user::proxy::{Chaos, Ended, From, Passed, relay};
+use vhost_user::socket::Canceller;
+use virtio::Segment;
+use virtio::features::Features;
+
+/// A front-end whose session goes through a relay that tells what it saw.
+fn relayed(chaos: Chaos) -> (UnixStream, Served, mpsc::Receiver<Passed>, std::thread::JoinHandle<Ended>) {
+    let (back, served) = Served::start();
+    let (front, its) = UnixStream::pair().unwrap();
+    let (tell, told) = mpsc::channel();
+    let canceller = Canceller::new().unwrap();
+    let relay = std::thread::spawn(move || {
+        relay(its, back, chaos, &canceller, |passed| {
+            let _ = tell.send(passed.clone());
+        })
+        .unwrap()
+    });
+    (front, served, told, relay)
+}
+
+/// One request of a disk, whatever is between.
+fn works(front: &mut FrontEnd) -> Result<(), vhost_user::frontend::CallError> {
+    front.negotiate(wanted(Features::EVENT_IDX))?;
+    let mut memory = Memory::new(1 << 18)?;
+    front.add_memory(&memory)?;
+    let mut queue = front.start_queue(0, 8, &mut memory)?;
+    let part = memory.part(1024, 512).unwrap();
+    let segment = |at: u64, length| Segment { address: part.host_address() + at, length };
+    part.slice().fill(0);
+    queue.ring.add(&[segment(0, 16)], &[segment(512, 512), segment(16, 1)]).unwrap();
+    queue.submit()?;
+    while queue.ring.reap().unwrap().is_none() {
+        assert!(queue.wait(TIMEOUT)?, "it is not served");
+    }
+    front.stop_queue(0).map(drop)
+}
+
+#[test]
+fn what_goes_through_is_told_and_changes_nothing() {
+    let (stream, served, told, relay) = relayed(Chaos::default());
+    let mut front = FrontEnd::new(stream, TIMEOUT).unwrap();
+    works(&mut front).unwrap();
+    drop(front);
+    served.ended().unwrap();
+    assert_eq!(relay.join().unwrap(), Ended::By(From::FrontEnd));
+    let all: Vec<_> = told.iter().collect();
+    let names: Vec<_> = all.iter().filter(|it| it.from == From::FrontEnd).map(Passed::name).collect();
+    assert_eq!(
+        names,
+        [
+            "GET_FEATURES",
+            "GET_PROTOCOL_FEATURES",
+            "SET_PROTOCOL_FEATURES",
+            "SET_OWNER",
+            "SET_FEATURES",
+            "ADD_MEM_REG",
+            "SET_VRING_NUM",
+            "SET_VRING_BASE",
+            "SET_VRING_ADDR",
+            "SET_VRING_CALL",
+            "SET_VRING_KICK",
+            "SET_VRING_ENABLE",
+            "GET_VRING_BASE"
+        ]
+    );
+    let memory = all.iter().find(|it| it.name() == "ADD_MEM_REG").unwrap();
+    assert_eq!(memory.descriptors, 1);
+    assert!(memory.in_words().unwrap().starts_with("AddMemReg(SingleRegion"), "{:?}", memory.in_words());
+    assert_eq!(all.last().unwrap().in_words().unwrap(), "VringState(VringState { index: 0, num: 1 })");
+}
+
+#[test]
+fn messages_in_pieces_and_late_ones_are_understood_by_both() {
+    for seed in 0..20 {
+        let chaos = Chaos { seed, pieces: 0.7, delays: 0.3, delay: Duration::from_millis(2), cuts: 0.0 };
+        let (stream, served, _told, relay) = relayed(chaos);
+        let mut front = FrontEnd::new(stream, TIMEOUT).unwrap();
+        works(&mut front).unwrap();
+        drop(front);
+        served.ended().unwrap();
+        assert_eq!(relay.join().unwrap(), Ended::By(From::FrontEnd));
+    }
+}
+
+#[test]
+fn a_connection_that_is_cut_anywhere_ends_both_with_an_error() {
+    let mut cut = 0;
+    for seed in 0..200 {
+        let chaos = Chaos { seed, cuts: 0.08, ..Chaos::default() };
+        let (stream, served, told, relay) = relayed(chaos);
+        let mut front = FrontEnd::new(stream, TIMEOUT).unwrap();
+        let worked = works(&mut front);
+        drop(front);
+        let ended = relay.join().unwrap();
+        assert_eq!(worked.is_err(), ended == Ended::Cut, "seed {seed}: {worked:?}");
+        // The back-end sees an end, in order or in the middle of a message.
+        let _ = served.ended();
+        cut += usize::from(ended == Ended::Cut);
+        // The same seed does the same.
+        if seed % 50 == 0 {
+            let (stream, served, again, relay) = relayed(chaos);
+            let mut front = FrontEnd::new(stream, TIMEOUT).unwrap();
+            let _ = works(&mut front);
+            drop(front);
+            let _ = (relay.join().unwrap(), served.ended());
+            let names = |told: mpsc::Receiver<Passed>| told.iter().map(|it| it.name()).collect::<Vec<_>>();
+            assert_eq!(names(told), names(again));
+        }
+    }
+    assert!(cut > 50, "{cut} of 200 were cut");
+}

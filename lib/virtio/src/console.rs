@@ -1,0 +1,56 @@
+//! Consoles (section 5.3) with one port: text goes out on one queue and comes in on another.
+
+bitflags::bitflags! {
+    /// Features of consoles.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Features: u64 {
+        /// Columns and rows are told.
+        const SIZE = 1 << 0;
+        /// Several ports, and a pair of queues to control them.
+        const MULTIPORT = 1 << 1;
+        /// A character can be written to configuration space.
+        const EMERG_WRITE = 1 << 2;
+    }
+}
+
+/// The queue on which the driver receives.
+pub const RECEIVE: u16 = 0;
+/// The queue on which it sends.
+pub const TRANSMIT: u16 = 1;
+
+/// Configuration space (section 5.3.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// With [`Features::SIZE`].
+    pub columns: u16,
+    /// With [`Features::SIZE`].
+    pub rows: u16,
+    /// With [`Features::MULTIPORT`].
+    pub most_ports: u32,
+}
+
+impl Config {
+    /// Its bytes, with the emergency character behind.
+    pub const BYTES: usize = 12;
+
+    /// Its bytes.
+    pub fn bytes(&self) -> [u8; Self::BYTES] {
+        let mut all = [0; Self::BYTES];
+        all[..2].copy_from_slice(&self.columns.to_le_bytes());
+        all[2..4].copy_from_slice(&self.rows.to_le_bytes());
+        all[4..8].copy_from_slice(&self.most_ports.to_le_bytes());
+        all
+    }
+
+    /// From its bytes; what is missing is 0.
+    pub fn parse(bytes: &[u8]) -> Self {
+        let mut all = [0; Self::BYTES];
+        let length = bytes.len().min(Self::BYTES);
+        all[..length].copy_from_slice(&bytes[..length]);
+        Self {
+            columns: u16::from_le_bytes([all[0], all[1]]),
+            rows: u16::from_le_bytes([all[2], all[3]]),
+            most_ports: u32::from_le_bytes([all[4], all[5], all[6], all[7]]),
+        }
+    }
+}
