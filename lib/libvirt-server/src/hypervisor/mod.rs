@@ -15,15 +15,20 @@ mod backup;
 mod block_job;
 mod checkpoint;
 mod connect;
+mod cpu;
 mod domain;
 mod events;
 mod filter;
+mod flags;
 mod guest;
+mod happening;
+mod host;
 mod ids;
 mod interface;
 mod job;
 mod lease;
 mod migration;
+mod native;
 mod network;
 mod node_device;
 mod port;
@@ -36,10 +41,12 @@ mod snapshot;
 mod storage;
 mod stream;
 mod tree;
+mod validate;
 
 pub(crate) use admin::Reload;
 pub use admin::{Peer, PeerProcess, Service};
 pub use guest::{Answer, Form, Guest, StandIn};
+pub use happening::Happening;
 pub use refusal::Refusal;
 pub use sasl::{Mechanism, Sasl};
 
@@ -140,6 +147,7 @@ pub struct Hypervisor {
     pools: BTreeMap<Uuid, storage::Pool>,
     interfaces: interface::Interfaces,
     devices: Vec<node_device::Device>,
+    host: host::Host,
     secrets: BTreeMap<Uuid, secret::Secret>,
     filters: BTreeMap<Uuid, filter::Filter>,
     /// How long the jobs take that end by themselves.
@@ -185,6 +193,8 @@ struct Connected {
     exchange: sasl::Exchange,
     open: bool,
     read_only: bool,
+    /// Wants to hear when the driver has gone.
+    close_callback: bool,
     next_callback: i32,
     subscriptions: Vec<Subscription>,
     /// Of monitors' events.
@@ -211,7 +221,8 @@ impl Hypervisor {
             networks: BTreeMap::new(),
             pools: BTreeMap::new(),
             interfaces: interface::Interfaces::default(),
-            devices: node_device::defaults(),
+            devices: node_device::defaults(scope),
+            host: host::Host::default(),
             secrets: BTreeMap::new(),
             filters: BTreeMap::new(),
             job_duration: Duration::ZERO,
@@ -328,7 +339,13 @@ impl Hypervisor {
             return Err(Refusal::read_only(info));
         }
         match routes::find(program, call.procedure(), self.scope) {
-            Some(handler) => handler(self, payload),
+            Some(handler) => {
+                let bits = info.recode.and_then(|recode| (recode.flags)(payload).ok());
+                if let Some(bits) = bits.filter(|_| self.scope == Scope::Complete) {
+                    flags::check(info, bits)?;
+                }
+                handler(self, payload)
+            }
             None => Err(Refusal::unsupported(info)),
         }
     }
@@ -381,11 +398,6 @@ fn only_reads(info: &Info) -> bool {
             || permission == "read"
             || permission.starts_with("search_")
     })
-}
-
-/// Demands that no other flags are set.
-fn only(flags: u32, known: u32, function: &str) -> Result<(), Refusal> {
-    if flags & !known == 0 { Ok(()) } else { Err(Refusal::flags(flags & !known, function)) }
 }
 
 /// Whether an object passes a filter of bits: in every group of which a bit is asked for, one of those asked for must fit.

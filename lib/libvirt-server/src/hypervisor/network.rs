@@ -1,12 +1,12 @@
 //! Virtual networks.
 
-use super::{Hypervisor, Refusal, Reply, count, fits, only};
+use super::{Hypervisor, Refusal, Reply, count, fits};
 use crate::xml::Element;
 use libvirt_protocol::enums::{
     ErrorDomain, ErrorNumber, NetworkEventLifecycleType, NetworkMetadataType, NetworkUpdateCommand,
     NetworkUpdateSection,
 };
-use libvirt_protocol::flags::{ConnectListAllNetworksFlags as Filter, NetworkUpdateFlags};
+use libvirt_protocol::flags::{ConnectListAllNetworksFlags as Filter, NetworkUpdateFlags, NetworkXmlFlags};
 use libvirt_protocol::xdr::Uuid;
 use libvirt_protocol::{remote, types};
 use std::net::Ipv4Addr;
@@ -110,10 +110,11 @@ impl Network {
     }
 
     /// What is written on it: a title, a description, or what a program keeps under its name space.
-    pub(super) fn words(&self, kind: NetworkMetadataType, uri: Option<&str>) -> Option<String> {
+    pub(super) fn words(&self, kind: NetworkMetadataType, uri: Option<&str>, kept: bool) -> Option<String> {
+        let config = self.next.as_ref().filter(|_| kept).unwrap_or(&self.config);
         match kind {
-            NetworkMetadataType::Title => self.config.text_of("title").map(str::to_owned),
-            NetworkMetadataType::Description => self.config.text_of("description").map(str::to_owned),
+            NetworkMetadataType::Title => config.text_of("title").map(str::to_owned),
+            NetworkMetadataType::Description => config.text_of("description").map(str::to_owned),
             _ => {
                 let found = self.metadata.iter().find(|(known, _)| Some(known.as_str()) == uri);
                 found.map(|(_, element)| element.print_indented().trim_end().to_owned())
@@ -122,7 +123,14 @@ impl Network {
     }
 
     /// Writes that, or takes it away.
-    pub(super) fn write(&mut self, kind: NetworkMetadataType, uri: Option<&str>, element: Option<Element>) {
+    pub(super) fn write(
+        &mut self,
+        kind: NetworkMetadataType,
+        uri: Option<&str>,
+        element: Option<Element>,
+        flags: NetworkUpdateFlags,
+    ) -> Result<(), Refusal> {
+        let impact = self.impact(flags)?;
         let name = match kind {
             NetworkMetadataType::Title => "title",
             NetworkMetadataType::Description => "description",
@@ -130,16 +138,35 @@ impl Network {
                 let uri = uri.unwrap_or_default();
                 self.metadata.retain(|(known, _)| known != uri);
                 self.metadata.extend(element.map(|element| (uri.to_owned(), element)));
-                return;
+                return Ok(());
             }
         };
-        for config in [Some(&mut self.config), self.next.as_mut()].into_iter().flatten() {
+        // Of one that does not run there is only what it will be.
+        let (live, config) = impact;
+        let now = (live || self.next.is_none()).then_some(&mut self.config);
+        for config in [now, self.next.as_mut().filter(|_| config)].into_iter().flatten() {
             config.children.retain(|child| child.name != name);
             if let Some(element) = &element {
                 config.children.push(element.clone());
                 order(config);
             }
         }
+        Ok(())
+    }
+
+    /// Whether a call is about what it is, and about what it will be.
+    pub(super) fn impact(&self, flags: NetworkUpdateFlags) -> Result<(bool, bool), Refusal> {
+        use NetworkUpdateFlags as F;
+        let current = !flags.intersects(F::LIVE | F::CONFIG);
+        let live = flags.contains(F::LIVE) || current && self.active;
+        let config = flags.contains(F::CONFIG) || current && !self.active;
+        if live && !self.active {
+            return Err(Refusal::invalid("network is not running"));
+        }
+        if config && !self.persistent {
+            return Err(Refusal::invalid("transient networks do not have any persistent config"));
+        }
+        Ok((live, config))
     }
 
     pub(super) fn wire(&self) -> types::Network<'static> {
@@ -257,7 +284,8 @@ impl Hypervisor {
         &mut self,
         args: remote::NetworkDefineXmlFlagsArgs<'_>,
     ) -> Reply<remote::NetworkDefineXmlFlags> {
-        only(args.flags.bits(), 1, "testNetworkDefineXMLFlags")?;
+        self.only(args.flags.bits(), 1, "testNetworkDefineXMLFlags")?;
+        self.validate(args.flags.bits(), 1, &args.xml)?;
         let net = self.define_network(&args.xml.to_str_lossy())?;
         Ok(remote::NetworkDefineXmlFlagsRet { net })
     }
@@ -274,7 +302,8 @@ impl Hypervisor {
         &mut self,
         args: remote::NetworkCreateXmlFlagsArgs<'_>,
     ) -> Reply<remote::NetworkCreateXmlFlags> {
-        only(args.flags.bits(), 1, "testNetworkCreateXMLFlags")?;
+        self.only(args.flags.bits(), 1, "testNetworkCreateXMLFlags")?;
+        self.validate(args.flags.bits(), 1, &args.xml)?;
         let net = self.create_network(&args.xml.to_str_lossy())?;
         Ok(remote::NetworkCreateXmlFlagsRet { net })
     }
@@ -331,7 +360,7 @@ impl Hypervisor {
         args: remote::NetworkUpdateArgs<'_>,
     ) -> Reply<remote::NetworkUpdate> {
         use NetworkUpdateFlags as F;
-        only(args.flags.bits(), (F::LIVE | F::CONFIG).bits(), "testNetworkUpdate")?;
+        self.only(args.flags.bits(), (F::LIVE | F::CONFIG).bits(), "testNetworkUpdate")?;
         let xml = args.xml.to_str_lossy().into_owned();
         let (path, root) = section(args.section)?;
         let element = self.document(&xml, root, "network_update_xml")?;
@@ -359,8 +388,13 @@ impl Hypervisor {
         &mut self,
         args: remote::NetworkGetXmlDescArgs<'_>,
     ) -> Reply<remote::NetworkGetXmlDesc> {
-        only(args.flags.bits(), 0, "testNetworkGetXMLDesc")?;
-        let xml = self.network(&args.net)?.document().print();
+        self.only(args.flags.bits(), 0, "testNetworkGetXMLDesc")?;
+        let network = self.network(&args.net)?;
+        let mut shown = network.clone();
+        if let Some(next) = network.next.clone().filter(|_| args.flags.contains(NetworkXmlFlags::INACTIVE)) {
+            shown.config = next;
+        }
+        let xml = shown.document().print();
         Ok(remote::NetworkGetXmlDescRet { xml: xml.into() })
     }
 

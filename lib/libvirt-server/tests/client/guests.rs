@@ -245,7 +245,7 @@ async fn a_domain_migrates_between_two_servers() {
     assert!(error.refusal().is_some(), "{error}");
     assert_eq!(moved.state().await.unwrap().state, DomainState::Running);
     let tunnelled = moved.migrate_to_uri("test:///default", &Default::default(), F::PEER2PEER).await.unwrap();
-    assert_eq!(tunnelled.await.unwrap_err().refusal().unwrap().code, ErrorNumber::OperationUnsupported);
+    assert_eq!(tunnelled.await.unwrap_err().refusal().unwrap().code, ErrorNumber::InvalidArg);
 
     // One that takes its time is looked at, and aborted: nothing is left at the destination.
     let slow = complete().job_duration(Duration::from_secs(3600)).clock(|| Duration::from_secs(1_000_000));

@@ -7,10 +7,14 @@ pub(super) use content::Run;
 
 use volume::Volume;
 
-use super::{Hypervisor, Refusal, Reply, count, fits, only};
+use super::flags::exclusive;
+use super::{Hypervisor, Refusal, Reply, Scope, count, fits};
 use crate::xml::Element;
 use libvirt_protocol::enums::{ErrorDomain, ErrorNumber, StoragePoolEventLifecycleType, StoragePoolState};
-use libvirt_protocol::flags::ConnectListAllStoragePoolsFlags as Filter;
+use libvirt_protocol::flags::{
+    ConnectListAllStoragePoolsFlags as Filter, StoragePoolBuildFlags as Build, StoragePoolCreateFlags,
+    StoragePoolDeleteFlags, StorageXmlFlags,
+};
 use libvirt_protocol::xdr::Uuid;
 use libvirt_protocol::{remote, types};
 
@@ -28,8 +32,29 @@ pub(super) struct Pool {
     source: Element,
     target: Element,
     volumes: Vec<Volume>,
+    /// Whether somebody has made the place that it lies in.
+    built: bool,
+    /// As it will be at its next start, where it was defined anew while it ran.
+    kept: Option<Box<Self>>,
 }
 
+/// What a pool can be of.
+pub(super) const KINDS: [&str; 14] = [
+    "dir",
+    "fs",
+    "netfs",
+    "logical",
+    "disk",
+    "iscsi",
+    "iscsi-direct",
+    "scsi",
+    "mpath",
+    "rbd",
+    "sheepdog",
+    "gluster",
+    "zfs",
+    "vstorage",
+];
 /// What every pool of the test driver holds.
 const POOL_CAPACITY: u64 = 100 << 30;
 impl Pool {
@@ -39,23 +64,7 @@ impl Pool {
         let Some(kind) = document.attribute("type") else {
             return attribute("Missing required attribute 'type' in element 'pool'");
         };
-        let known = [
-            "dir",
-            "fs",
-            "netfs",
-            "logical",
-            "disk",
-            "iscsi",
-            "iscsi-direct",
-            "scsi",
-            "mpath",
-            "rbd",
-            "sheepdog",
-            "gluster",
-            "zfs",
-            "vstorage",
-        ];
-        if !known.contains(&kind) {
+        if !KINDS.contains(&kind) {
             return attribute(&format!("Invalid value for attribute 'type' in element 'pool': '{kind}'."));
         }
         let source = document.find("source").cloned().unwrap_or_else(|| Element::new("source"));
@@ -82,6 +91,8 @@ impl Pool {
             source: source.open(),
             target,
             volumes: Vec::new(),
+            built: false,
+            kept: None,
         })
     }
 
@@ -137,6 +148,28 @@ impl Pool {
             return Ok(self);
         }
         Err(Refusal::invalid(format!("storage pool '{}' is active", self.name)))
+    }
+
+    /// Makes the place that it lies in; what is there already is kept only if nobody said that it may go.
+    fn build(&mut self, flags: Build) -> Result<(), Refusal> {
+        let named = |flag: Build, name| (flag.bits(), name);
+        let both = [
+            named(Build::OVERWRITE, "VIR_STORAGE_POOL_BUILD_OVERWRITE"),
+            named(Build::NO_OVERWRITE, "VIR_STORAGE_POOL_BUILD_NO_OVERWRITE"),
+        ];
+        exclusive(flags.bits(), both[0], both[1])?;
+        if self.built && flags.contains(Build::NO_OVERWRITE) {
+            let text = format!(
+                "Device '{}' already contains a file system, format overwrite is needed",
+                self.path()
+            );
+            return Err(Refusal::new(ErrorNumber::StoragePoolBuilt, text).of(ErrorDomain::Storage));
+        }
+        if flags.contains(Build::OVERWRITE) {
+            (self.volumes, self.allocation) = (Vec::new(), 0);
+        }
+        self.built = true;
+        Ok(())
     }
 
     fn add(&mut self, volume: Volume) -> Result<types::StorageVol<'static>, Refusal> {
@@ -204,10 +237,18 @@ impl Hypervisor {
         &mut self,
         args: remote::StoragePoolDefineXmlArgs<'_>,
     ) -> Reply<remote::StoragePoolDefineXml> {
-        only(args.flags.bits(), 1, "testStoragePoolDefineXML")?;
+        self.only(args.flags.bits(), 1, "testStoragePoolDefineXML")?;
+        self.validate(args.flags.bits(), 1, &args.xml)?;
         let mut pool = self.read_pool(&args.xml.to_str_lossy())?;
         let wire = pool.wire();
-        if let Some(known) = self.pools.get(&pool.uuid) {
+        if let Some(known) = self.pools.get_mut(&pool.uuid) {
+            if known.active && self.scope == Scope::Complete {
+                // It stays what it is until it is started again.
+                (pool.persistent, known.persistent) = (true, true);
+                known.kept = Some(Box::new(pool));
+                self.tell_pool(&wire, StoragePoolEventLifecycleType::Defined);
+                return Ok(remote::StoragePoolDefineXmlRet { pool: wire });
+            }
             pool.active = known.active;
             pool.autostart = known.autostart;
             pool.volumes.clone_from(&known.volumes);
@@ -224,6 +265,7 @@ impl Hypervisor {
         args: remote::StoragePoolCreateXmlArgs<'_>,
     ) -> Reply<remote::StoragePoolCreateXml> {
         let mut pool = self.read_pool(&args.xml.to_str_lossy())?;
+        let build = built(args.flags)?;
         if let Some(known) = self.pools.get(&pool.uuid) {
             if known.active {
                 let text = format!("pool is already active as '{}'", known.name);
@@ -231,8 +273,12 @@ impl Hypervisor {
             }
             pool.persistent = known.persistent;
         }
-        pool.active = true;
         let wire = pool.wire();
+        if let Some(how) = build {
+            pool.build(how)?;
+            self.tell_pool(&wire, StoragePoolEventLifecycleType::Created);
+        }
+        pool.active = true;
         self.pools.insert(pool.uuid, pool);
         self.tell_pool(&wire, StoragePoolEventLifecycleType::Started);
         Ok(remote::StoragePoolCreateXmlRet { pool: wire })
@@ -242,10 +288,17 @@ impl Hypervisor {
         &mut self,
         args: remote::StoragePoolCreateArgs<'_>,
     ) -> Reply<remote::StoragePoolCreate> {
+        let build = built(args.flags)?;
         let pool = self.pool_mut(&args.pool)?;
         pool.needs_inactive()?;
-        pool.active = true;
         let wire = pool.wire();
+        if let Some(how) = build {
+            pool.build(how)?;
+        }
+        pool.active = true;
+        if build.is_some() {
+            self.tell_pool(&wire, StoragePoolEventLifecycleType::Created);
+        }
         self.tell_pool(&wire, StoragePoolEventLifecycleType::Started);
         Ok(())
     }
@@ -254,8 +307,12 @@ impl Hypervisor {
         &mut self,
         args: remote::StoragePoolBuildArgs<'_>,
     ) -> Reply<remote::StoragePoolBuild> {
-        let pool = self.pool(&args.pool)?;
+        let complete = self.scope == Scope::Complete;
+        let pool = self.pool_mut(&args.pool)?;
         pool.needs_inactive()?;
+        if complete {
+            pool.build(args.flags)?;
+        }
         let wire = pool.wire();
         self.tell_pool(&wire, StoragePoolEventLifecycleType::Created);
         Ok(())
@@ -268,6 +325,9 @@ impl Hypervisor {
         let pool = self.pool_mut(&args.pool)?;
         pool.needs_active()?;
         pool.active = false;
+        if let Some(kept) = pool.kept.take() {
+            (pool.source, pool.target) = (kept.source, kept.target);
+        }
         let (wire, persistent) = (pool.wire(), pool.persistent);
         if !persistent {
             self.pools.remove(&wire.uuid);
@@ -280,8 +340,12 @@ impl Hypervisor {
         &mut self,
         args: remote::StoragePoolDeleteArgs<'_>,
     ) -> Reply<remote::StoragePoolDelete> {
-        let pool = self.pool(&args.pool)?;
+        let zeroed = args.flags.contains(StoragePoolDeleteFlags::ZEROED);
+        let pool = self.pool_mut(&args.pool)?;
         pool.needs_inactive()?;
+        if zeroed {
+            pool.volumes.iter_mut().for_each(|volume| volume.content.truncate(0));
+        }
         let wire = pool.wire();
         self.tell_pool(&wire, StoragePoolEventLifecycleType::Deleted);
         Ok(())
@@ -367,8 +431,10 @@ impl Hypervisor {
         &mut self,
         args: remote::StoragePoolGetXmlDescArgs<'_>,
     ) -> Reply<remote::StoragePoolGetXmlDesc> {
-        only(args.flags.bits(), 0, "testStoragePoolGetXMLDesc")?;
-        let xml = self.pool(&args.pool)?.document().print();
+        self.only(args.flags.bits(), 0, "testStoragePoolGetXMLDesc")?;
+        let pool = self.pool(&args.pool)?;
+        let kept = pool.kept.as_deref().filter(|_| args.flags.contains(StorageXmlFlags::INACTIVE));
+        let xml = kept.unwrap_or(pool).document().print();
         Ok(remote::StoragePoolGetXmlDescRet { xml: xml.into() })
     }
 
@@ -545,6 +611,23 @@ impl Hypervisor {
         let xml = Element::new("sources").children(sources).print();
         Ok(remote::ConnectFindStoragePoolSourcesRet { xml: xml.into() })
     }
+}
+
+/// How a pool is made before it is started, if it is.
+fn built(flags: StoragePoolCreateFlags) -> Result<Option<Build>, Refusal> {
+    use StoragePoolCreateFlags as F;
+    let named = |flag: F, name| (flag.bits(), name);
+    exclusive(
+        flags.bits(),
+        named(F::WITH_BUILD_OVERWRITE, "VIR_STORAGE_POOL_CREATE_WITH_BUILD_OVERWRITE"),
+        named(F::WITH_BUILD_NO_OVERWRITE, "VIR_STORAGE_POOL_CREATE_WITH_BUILD_NO_OVERWRITE"),
+    )?;
+    Ok(match flags {
+        _ if flags.contains(F::WITH_BUILD_OVERWRITE) => Some(Build::OVERWRITE),
+        _ if flags.contains(F::WITH_BUILD_NO_OVERWRITE) => Some(Build::NO_OVERWRITE),
+        _ if flags.contains(F::WITH_BUILD) => Some(Build::NEW),
+        _ => None,
+    })
 }
 
 fn no_pool(pool: &types::StoragePool<'_>) -> Refusal {
