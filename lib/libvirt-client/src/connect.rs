@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind};
 use crate::keeper::{Reconnect, Wish};
 use crate::lanes::{Lanes, Opening, in_time};
 use crate::transport::{Tls, Transport};
-use crate::uri::{Environment, Uri};
+use crate::uri::{Access, Environment, Uri};
 use libvirt_protocol::procedure::{Procedure, Program, Release};
 use libvirt_protocol::remote;
 use std::os::fd::OwnedFd;
@@ -30,11 +30,12 @@ pub struct Builder {
     uri: String,
     environment: Option<Environment>,
     options: Options,
-    read_only: bool,
+    access: Access,
     lanes: usize,
     reconnect: Option<Reconnect>,
     credentials: Option<Credentials>,
     tls: Option<Tls>,
+    host: Option<String>,
 }
 
 /// Connections for calls that may take long, at most.
@@ -52,7 +53,7 @@ impl Builder {
     /// Opens for reading only.
     #[must_use]
     pub fn read_only(mut self) -> Self {
-        self.read_only = true;
+        self.access = Access::ReadOnly;
         self
     }
 
@@ -76,6 +77,13 @@ impl Builder {
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// By which name the daemon's host proves itself (Kerberos); otherwise the URI's host, or `localhost`.
+    #[must_use]
+    pub fn host(mut self, name: &str) -> Self {
+        self.host = Some(name.to_owned());
         self
     }
 
@@ -107,7 +115,7 @@ impl Builder {
     pub async fn open_with(self, run: impl Fn(Driver) + Send + Sync + 'static) -> Result<Connect, Error> {
         let environment = self.environment.clone().unwrap_or_else(Environment::from_env);
         let uri = Uri::resolve(&self.uri, &environment)?;
-        let mut target = Target::of(&uri, &environment, self.read_only)?;
+        let mut target = Target::of(&uri, &environment, self.access)?;
         if let (Target::Tls(_, _, tls), Some(wished)) = (&mut target, &self.tls) {
             *tls = wished.clone();
         }
@@ -115,7 +123,8 @@ impl Builder {
             Some(credentials) => Some(credentials.clone()),
             None => environment.credentials(&uri)?,
         };
-        let host = uri.host.clone().unwrap_or_else(|| auth::LOCALHOST.to_owned());
+        let host = self.host.clone().or_else(|| uri.host.clone());
+        let host = host.unwrap_or_else(|| auth::LOCALHOST.to_owned());
         let auth = Auth { wish: auth::Wish::of(uri.parameter("auth"))?, credentials, host };
         let transport = in_time(self.options.deadline, target.connect()).await??;
         let opening = Opening { auth, ..self.opening(&uri.remote_name(), run) };
@@ -142,12 +151,12 @@ impl Builder {
     fn opening(&self, name: &str, run: impl Fn(Driver) + Send + Sync + 'static) -> Opening {
         Opening {
             name: name.to_owned(),
-            read_only: self.read_only,
+            access: self.access,
             options: self.options,
             auth: Auth {
                 wish: auth::Wish::default(),
                 credentials: self.credentials.clone(),
-                host: auth::LOCALHOST.to_owned(),
+                host: self.host.clone().unwrap_or_else(|| auth::LOCALHOST.to_owned()),
             },
             run: Arc::new(run),
         }
@@ -170,11 +179,12 @@ impl Connect {
             uri: uri.to_owned(),
             environment: None,
             options: Options::default(),
-            read_only: false,
+            access: Access::Full,
             lanes: LANES,
             reconnect: None,
             credentials: None,
             tls: None,
+            host: None,
         }
     }
 

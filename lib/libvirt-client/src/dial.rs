@@ -1,8 +1,8 @@
 //! From a URI to a connection: what to connect to is decided without I/O, then done.
 
 use crate::error::{Error, ErrorKind};
-use crate::transport::{Program, Stream, Tls, Transport, Unix};
-use crate::uri::{self, Environment, Uri};
+use crate::transport::{Privacy, Program, Stream, Tls, Transport, Unix};
+use crate::uri::{self, Access, Environment, Uri, User};
 use std::path::PathBuf;
 
 /// Port of plain TCP (`LIBVIRTD_TCP_PORT`).
@@ -21,22 +21,22 @@ pub(crate) enum Target {
     Tls(String, u16, Tls),
     /// A user's own daemon, which is started if it does not run: its socket, its program, and where it has its sockets.
     Session(PathBuf, PathBuf, Option<PathBuf>),
-    /// A program with its arguments.
-    Program(String, Vec<String>),
+    /// A program with its arguments, and who else may hear what it carries.
+    Program(String, Vec<String>, Privacy),
 }
 
 impl Target {
     /// What the URI means.
-    pub(crate) fn of(uri: &Uri, environment: &Environment, read_only: bool) -> Result<Self, Error> {
+    pub(crate) fn of(uri: &Uri, environment: &Environment, access: Access) -> Result<Self, Error> {
         let host = || uri.host.clone().ok_or_else(|| wrong("the URI names no host"));
         match uri.transport() {
             uri::Transport::Unix if uri.host.is_some() => {
                 Err(wrong("a unix socket is on this host; the URI names another"))
             }
             uri::Transport::Unix => {
-                let socket = uri.socket(environment, read_only)?;
+                let socket = uri.socket(environment, access)?;
                 // Who names a socket means what is there.
-                let own = uri.is_session(environment.root) && uri.parameter("socket").is_none();
+                let own = uri.is_session(environment.user) && uri.parameter("socket").is_none();
                 let modular = socket.file_name().is_some_and(|name| name != "libvirt-sock");
                 let daemon = if own { environment.daemon(&uri.driver, modular) } else { None };
                 Ok(match daemon {
@@ -47,13 +47,15 @@ impl Target {
             uri::Transport::Tcp => Ok(Self::Tcp(host()?, uri.port.unwrap_or(TCP_PORT))),
             uri::Transport::Ssh | uri::Transport::Libssh | uri::Transport::Libssh2 => Ok(Self::Program(
                 uri.parameter("command").unwrap_or("ssh").to_owned(),
-                ssh(uri, host()?, read_only)?,
+                ssh(uri, host()?, access)?,
+                if unchecked(uri) { Privacy::Unproven } else { Privacy::Private },
             )),
             uri::Transport::Ext => {
                 let command =
                     uri.parameter("command").ok_or_else(|| wrong("ext needs the parameter command"))?;
                 let arguments = uri.parameters.iter().filter(|(name, _)| name == "argv");
-                Ok(Self::Program(command.to_owned(), arguments.map(|(_, value)| value.clone()).collect()))
+                let arguments = arguments.map(|(_, value)| value.clone()).collect();
+                Ok(Self::Program(command.to_owned(), arguments, Privacy::Private))
             }
             uri::Transport::Tls => {
                 if uri.parameter("tls_priority").is_some() {
@@ -84,9 +86,11 @@ impl Target {
                 };
                 Box::new(stream.map_err(named(path.display().to_string()))?)
             }
-            Self::Tcp(host, port) => Box::new(Stream::new(tcp(host, *port).await?, false)),
+            Self::Tcp(host, port) => Box::new(Stream::new(tcp(host, *port).await?, Privacy::Open)),
             Self::Tls(host, port, tls) => tls.connect(host, tcp(host, *port).await?).await?,
-            Self::Program(program, arguments) => Box::new(Program::start(program, arguments)?),
+            Self::Program(program, arguments, privacy) => {
+                Box::new(Program::start(program, arguments, *privacy)?)
+            }
         })
     }
 }
@@ -132,7 +136,7 @@ fn wrong(why: &str) -> Error {
 }
 
 /// Arguments of ssh. The user's own configuration, keys, agent and known hosts apply, because it is the user's own ssh.
-fn ssh(uri: &Uri, host: String, read_only: bool) -> Result<Vec<String>, Error> {
+fn ssh(uri: &Uri, host: String, access: Access) -> Result<Vec<String>, Error> {
     let mut arguments: Vec<String> = ["-T", "-e", "none"].map(str::to_owned).into();
     let mut add = |option: &str, value: Option<String>| {
         if let Some(value) = value {
@@ -143,9 +147,7 @@ fn ssh(uri: &Uri, host: String, read_only: bool) -> Result<Vec<String>, Error> {
     add("-l", uri.user.clone());
     add("-i", uri.parameter("keyfile").map(str::to_owned));
     add("-o", uri.parameter("known_hosts").map(|file| format!("UserKnownHostsFile={file}")));
-    let unchecked = uri.parameter("no_verify").is_some_and(|value| value != "0")
-        || uri.parameter("known_hosts_verify") == Some("ignore");
-    add("-o", unchecked.then(|| "StrictHostKeyChecking=no".to_owned()));
+    add("-o", unchecked(uri).then(|| "StrictHostKeyChecking=no".to_owned()));
     add(
         "-o",
         (uri.parameter("known_hosts_verify") == Some("auto"))
@@ -157,23 +159,29 @@ fn ssh(uri: &Uri, host: String, read_only: bool) -> Result<Vec<String>, Error> {
         host,
         "sh".to_owned(),
         "-c".to_owned(),
-        quoted(&remote(uri, read_only)?),
+        quoted(&remote(uri, access)?),
     ]);
     Ok(arguments)
 }
 
+/// Whether ssh is told not to check who the host is.
+fn unchecked(uri: &Uri) -> bool {
+    uri.parameter("no_verify").is_some_and(|value| value != "0")
+        || uri.parameter("known_hosts_verify") == Some("ignore")
+}
+
 /// What the remote shell runs: libvirt's helper, which finds the right socket there, or netcat on a socket that we name.
-fn remote(uri: &Uri, read_only: bool) -> Result<String, Error> {
+fn remote(uri: &Uri, access: Access) -> Result<String, Error> {
     let helper = format!(
         "exec virt-ssh-helper {}{}",
-        if read_only { "-r " } else { "" },
+        if access == Access::ReadOnly { "-r " } else { "" },
         quoted(&format!("{}://{}", uri.driver, uri.path))
     );
     let netcat = quoted(uri.parameter("netcat").unwrap_or("nc"));
-    let suffix = if read_only { "-ro" } else { "" };
+    let suffix = access.suffix();
     let socket = match uri.parameter("socket") {
         Some(socket) => quoted(socket),
-        None if uri.is_session(uri.user.as_deref() == Some("root")) => {
+        None if uri.is_session(User::named(uri.user.as_deref())) => {
             "\"${XDG_RUNTIME_DIR:-$HOME/.cache}/libvirt/libvirt-sock\"".to_owned()
         }
         None => format!("/var/run/libvirt/libvirt-sock{suffix}"),
@@ -207,27 +215,28 @@ fn quoted(word: &str) -> String {
 mod tests {
     use super::*;
 
-    fn target(uri: &str, read_only: bool) -> Result<Target, Error> {
+    fn target(uri: &str, access: Access) -> Result<Target, Error> {
         let environment =
-            Environment { root: true, run: PathBuf::from("/nothing"), ..Environment::default() };
-        Target::of(&uri.parse().unwrap(), &environment, read_only)
+            Environment { user: User::Root, run: PathBuf::from("/nothing"), ..Environment::default() };
+        Target::of(&uri.parse().unwrap(), &environment, access)
     }
 
     fn script(uri: &str) -> String {
-        match target(uri, false).unwrap() {
-            Target::Program(program, arguments) => format!("{program} {}", arguments.join(" ")),
+        match target(uri, Access::Full).unwrap() {
+            Target::Program(program, arguments, _) => format!("{program} {}", arguments.join(" ")),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn the_users_own_ssh_is_run_with_the_uris_wishes() {
-        let Target::Program(program, arguments) =
-            target("qemu+ssh://admin@h:2222/system?keyfile=/k y&no_tty=1&no_verify=1", true).unwrap()
+        let Target::Program(program, arguments, privacy) =
+            target("qemu+ssh://admin@h:2222/system?keyfile=/k y&no_tty=1&no_verify=1", Access::ReadOnly)
+                .unwrap()
         else {
             panic!("no program");
         };
-        assert_eq!(program, "ssh");
+        assert_eq!((program.as_str(), privacy), ("ssh", Privacy::Unproven));
         let expected = ["-T", "-e", "none", "-p", "2222", "-l", "admin", "-i", "/k y"];
         assert_eq!(arguments[..9], expected);
         assert_eq!(arguments[9..13], ["-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes"]);
@@ -252,7 +261,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_dialled_says_so() {
-        assert_eq!(target("test+tcp://h/default", false).unwrap(), Target::Tcp("h".into(), 16_509));
+        assert_eq!(target("test+tcp://h/default", Access::Full).unwrap(), Target::Tcp("h".into(), 16_509));
         for (uri, why) in [
             ("test+tcp:///default", "no host"),
             ("qemu+unix://h/system", "this host"),
@@ -260,7 +269,7 @@ mod tests {
             ("qemu+ssh://h/system?proxy=x", "proxy=x"),
             ("qemu://h/system?tls_priority=NORMAL", "tls_priority"),
         ] {
-            let problem = target(uri, false).unwrap_err().to_string();
+            let problem = target(uri, Access::Full).unwrap_err().to_string();
             assert!(problem.contains(why), "{uri}: {problem}");
         }
     }

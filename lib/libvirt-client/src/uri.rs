@@ -110,7 +110,7 @@ impl Uri {
 
     /// The host's own daemon, or the user's: of the first driver that has one.
     fn present(environment: &Environment) -> Self {
-        let (path, directory) = if environment.root {
+        let (path, directory) = if environment.user == User::Root {
             ("/system", Some(&environment.run))
         } else {
             ("/session", environment.runtime_directory.as_ref())
@@ -160,20 +160,21 @@ impl Uri {
 
     /// Whether a user's own daemon is meant, rather than the host's.
     #[must_use]
-    pub fn is_session(&self, root: bool) -> bool {
-        !root && (self.path == "/session" || (self.driver == "test" && self.named_transport.is_some()))
+    pub fn is_session(&self, user: User) -> bool {
+        user != User::Root
+            && (self.path == "/session" || (self.driver == "test" && self.named_transport.is_some()))
     }
 
     /// The socket that the URI names or that its driver has.
     ///
     /// # Errors
     /// When a user's own daemon is meant and there is no place for its socket.
-    pub fn socket(&self, environment: &Environment, read_only: bool) -> Result<PathBuf, Error> {
+    pub fn socket(&self, environment: &Environment, access: Access) -> Result<PathBuf, Error> {
         if let Some(socket) = self.parameter("socket") {
             return Ok(PathBuf::from(socket));
         }
-        let suffix = if read_only { "-ro" } else { "" };
-        let session = self.is_session(environment.root);
+        let suffix = access.suffix();
+        let session = self.is_session(environment.user);
         let directory = if session {
             let runtime = environment.runtime_directory.clone().ok_or_else(|| {
                 Error::new(ErrorKind::Uri(format!(
@@ -207,11 +208,48 @@ impl Uri {
     }
 }
 
+/// Who wants to reach a daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum User {
+    /// The host's administrator, who has no daemon but the host's.
+    Root,
+    /// Anybody else, who may have a daemon for himself.
+    #[default]
+    Other,
+}
+
+impl User {
+    /// The one with a name; without one, not root.
+    pub(crate) fn named(name: Option<&str>) -> Self {
+        if name == Some("root") { Self::Root } else { Self::Other }
+    }
+}
+
+/// What is to be done on a connection: daemons have a socket for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Everything that the daemon permits.
+    #[default]
+    Full,
+    /// Looking only.
+    ReadOnly,
+}
+
+impl Access {
+    /// What the socket's name ends with.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Self::Full => "",
+            Self::ReadOnly => "-ro",
+        }
+    }
+}
+
 /// What of the surroundings decides how URIs are understood and where daemons, their sockets and files are.
 #[derive(Clone, Debug)]
 pub struct Environment {
-    /// Whether we are root.
-    pub root: bool,
+    /// Who we are.
+    pub user: User,
     /// `XDG_RUNTIME_DIR`.
     pub runtime_directory: Option<PathBuf>,
     /// Where the host's daemons have their sockets: `/run`.
@@ -235,7 +273,7 @@ impl Default for Environment {
     /// A host's usual places, for nobody in particular.
     fn default() -> Self {
         Self {
-            root: false,
+            user: User::Other,
             runtime_directory: None,
             run: PathBuf::from("/run"),
             etc: PathBuf::from("/etc"),
@@ -258,7 +296,7 @@ impl Environment {
         let home = path("HOME");
         let autostart = text("LIBVIRT_AUTOSTART").is_none_or(|value| value != "0");
         Self {
-            root: rustix::process::geteuid().is_root(),
+            user: if rustix::process::geteuid().is_root() { User::Root } else { User::Other },
             runtime_directory: path("XDG_RUNTIME_DIR"),
             config_directory: path("XDG_CONFIG_HOME")
                 .or_else(|| home.as_ref().map(|home| home.join(".config"))),
@@ -272,7 +310,8 @@ impl Environment {
 
     /// The client's settings: root's are the host's, others have their own (`virConfLoadConfigPath`).
     pub(crate) fn config(&self) -> Result<Config, Error> {
-        let directory = if self.root { Some(&self.etc) } else { self.config_directory.as_ref() };
+        let directory =
+            if self.user == User::Root { Some(&self.etc) } else { self.config_directory.as_ref() };
         let Some(directory) = directory else { return Ok(Config::default()) };
         match std::fs::read_to_string(directory.join("libvirt/libvirt.conf")) {
             Ok(text) => text.parse(),
@@ -308,7 +347,7 @@ impl Environment {
             return Tls::in_directory(std::path::Path::new(directory), verify);
         }
         let host = Tls::of_host(&self.etc, verify);
-        let Some(home) = self.home.as_ref().filter(|_| !self.root) else { return host };
+        let Some(home) = self.home.as_ref().filter(|_| self.user != User::Root) else { return host };
         let user = Tls::in_directory(&home.join(".pki/libvirt"), verify);
         Tls {
             ca: if user.ca.exists() { user.ca } else { host.ca },
@@ -492,7 +531,7 @@ mod tests {
         assert_eq!(named("", &wishing).driver, "test");
         assert_eq!(named("", &bare).path, "/session");
         assert!(Uri::resolve("far", &bare).is_err(), "nobody says what it means");
-        let root = Environment { root: true, ..bare };
+        let root = Environment { user: User::Root, ..bare };
         assert_eq!((named("", &root).driver.as_str(), named("", &root).path.as_str()), ("qemu", "/system"));
         std::fs::create_dir_all(directory.path().join("run/libvirt")).unwrap();
         std::fs::write(directory.path().join("run/libvirt/virtlxcd-sock"), "").unwrap();
@@ -507,19 +546,19 @@ mod tests {
             run: directory.path().to_owned(),
             ..Environment::default()
         };
-        let socket = |text: &str, read_only| {
-            let path = uri(text).socket(&environment, read_only).unwrap();
+        let socket = |text: &str, access| {
+            let path = uri(text).socket(&environment, access).unwrap();
             path.strip_prefix(directory.path()).unwrap_or(&path).display().to_string()
         };
-        assert_eq!(socket("qemu:///system", false), "libvirt/libvirt-sock");
-        assert_eq!(socket("qemu:///system", true), "libvirt/libvirt-sock-ro");
-        assert_eq!(socket("qemu:///session", true), "user/libvirt/libvirt-sock");
-        assert_eq!(socket("qemu:///system?mode=direct", true), "libvirt/virtqemud-sock-ro");
-        assert_eq!(socket("qemu:///system?socket=/a/b", false), "/a/b");
+        assert_eq!(socket("qemu:///system", Access::Full), "libvirt/libvirt-sock");
+        assert_eq!(socket("qemu:///system", Access::ReadOnly), "libvirt/libvirt-sock-ro");
+        assert_eq!(socket("qemu:///session", Access::ReadOnly), "user/libvirt/libvirt-sock");
+        assert_eq!(socket("qemu:///system?mode=direct", Access::ReadOnly), "libvirt/virtqemud-sock-ro");
+        assert_eq!(socket("qemu:///system?socket=/a/b", Access::Full), "/a/b");
         std::fs::create_dir(directory.path().join("libvirt")).unwrap();
         std::fs::write(directory.path().join("libvirt/virtqemud-sock"), "").unwrap();
-        assert_eq!(socket("qemu:///system", false), "libvirt/virtqemud-sock");
-        assert_eq!(socket("qemu:///system?mode=legacy", false), "libvirt/libvirt-sock");
-        assert!(uri("qemu:///system?mode=x").socket(&environment, false).is_err());
+        assert_eq!(socket("qemu:///system", Access::Full), "libvirt/virtqemud-sock");
+        assert_eq!(socket("qemu:///system?mode=legacy", Access::Full), "libvirt/libvirt-sock");
+        assert!(uri("qemu:///system?mode=x").socket(&environment, Access::Full).is_err());
     }
 }

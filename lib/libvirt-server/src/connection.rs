@@ -1,10 +1,10 @@
 //! One client's connection: bytes to requests, effects to bytes.
 
 use crate::hypervisor::{Client, Effect, Refusal};
-use libvirt_client::transport::Transport;
 use libvirt_protocol::enums::ErrorDomain;
 use libvirt_protocol::procedure::Info;
 use libvirt_protocol::session::{CallId, Request, ServerSession, Transmit};
+use libvirt_transport::Transport;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;

@@ -4,9 +4,9 @@ use crate::connection::{Connection, Message};
 use crate::hypervisor::{Client, Effect, Hypervisor, Peer, Reload, Sasl, Scope, Service};
 use crate::peer;
 use crate::tls::Tls;
-use libvirt_client::transport::{Stream, Transport, Unix};
 use libvirt_protocol::enums::ClientTransport;
 use libvirt_protocol::procedure::Release;
+use libvirt_transport::{Privacy, Stream, Transport, Unix};
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
@@ -176,7 +176,7 @@ impl Handle {
         loop {
             let (stream, address) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            self.attach_as(Stream::new(stream, false), peer::distant(address, ClientTransport::Tcp));
+            self.attach_as(Stream::new(stream, Privacy::Open), peer::distant(address, ClientTransport::Tcp));
         }
     }
 

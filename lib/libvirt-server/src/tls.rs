@@ -1,6 +1,6 @@
 //! TLS as libvirtd speaks it: both sides have certificates, and one byte tells the client that it is accepted.
 
-use libvirt_client::transport::{Stream, Transport};
+use libvirt_transport::{Privacy, Stream, Transport};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -111,7 +111,7 @@ impl Tls {
         let mut stream = acceptor.accept(stream).await?;
         stream.write_all(&[ACCEPTED]).await?;
         stream.flush().await?;
-        Ok(Stream::new(stream, true))
+        Ok(Stream::new(stream, Privacy::Private))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use libvirt_client::protocol::flags::{StorageVolDownloadFlags, StorageVolUploadFlags};
 use libvirt_client::protocol::remote;
-use libvirt_client::transport::Stream;
+use libvirt_client::transport::{Privacy, Stream};
 use libvirt_client::{Connect, Error, ErrorKind, Piece, StorageVol};
 use libvirt_server::proxy::{Fault, Faults, relay};
 use libvirt_server::{Handle, Scope, Server};
@@ -27,22 +27,22 @@ fn start() -> Handle {
 async fn through(handle: &Handle, fault: Fault, seed: u64) -> Connect {
     let (ours, near) = tokio::io::duplex(65_536);
     let (far, theirs) = tokio::io::duplex(65_536);
-    handle.attach(Stream::new(theirs, true));
+    handle.attach(Stream::new(theirs, Privacy::Private));
     run(async move {
         let mut faults = Faults::new(fault, seed, 20);
-        relay(Stream::new(near, true), Stream::new(far, true), &mut faults).await
+        relay(Stream::new(near, Privacy::Private), Stream::new(far, Privacy::Private), &mut faults).await
     });
     open(ours).await
 }
 
 async fn direct(handle: &Handle) -> Connect {
     let (ours, theirs) = tokio::io::duplex(65_536);
-    handle.attach(Stream::new(theirs, true));
+    handle.attach(Stream::new(theirs, Privacy::Private));
     open(ours).await
 }
 
 async fn open(stream: DuplexStream) -> Connect {
-    let transport = Stream::new(stream, true);
+    let transport = Stream::new(stream, Privacy::Private);
     Connect::builder("test:///default").open_on("test:///default", transport, run).await.unwrap()
 }
 
@@ -138,12 +138,13 @@ async fn a_connection_that_breaks_while_it_is_opened_is_an_error_too() {
         for seed in 0..SEEDS {
             let (ours, near) = tokio::io::duplex(65_536);
             let (far, theirs) = tokio::io::duplex(65_536);
-            handle.attach(Stream::new(theirs, true));
+            handle.attach(Stream::new(theirs, Privacy::Private));
             run(async move {
                 let mut faults = Faults::new(fault, seed, 0);
-                relay(Stream::new(near, true), Stream::new(far, true), &mut faults).await
+                relay(Stream::new(near, Privacy::Private), Stream::new(far, Privacy::Private), &mut faults)
+                    .await
             });
-            let transport = Stream::new(ours, true);
+            let transport = Stream::new(ours, Privacy::Private);
             let result = async {
                 let builder = Connect::builder("test:///default");
                 calls(&builder.open_on("test:///default", transport, run).await?).await
@@ -183,7 +184,7 @@ async fn the_server_outlives_clients_that_talk_nonsense() {
     let handle = start();
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 64], &[0xff; 64], &[0, 0, 0, 28, 9, 9]] {
         let (mut ours, theirs) = tokio::io::duplex(1024);
-        handle.attach(Stream::new(theirs, true));
+        handle.attach(Stream::new(theirs, Privacy::Private));
         tokio::io::AsyncWriteExt::write_all(&mut ours, bytes).await.unwrap();
         tokio::io::AsyncWriteExt::shutdown(&mut ours).await.unwrap();
         let mut answer = Vec::new();

@@ -9,7 +9,7 @@ mod observed;
 
 use commands::Failure;
 use libvirt_client::Connect;
-use libvirt_client::transport::Stream;
+use libvirt_client::transport::{Privacy, Stream};
 use libvirt_server::{Scope, Server};
 use std::io::Write;
 use tokio::io::AsyncWriteExt;
@@ -27,8 +27,8 @@ async fn connect() -> Connect {
     let handle = server.handle();
     spawn(async move { server.serve(None).await.is_ok() });
     let (ours, theirs) = tokio::io::duplex(65_536);
-    handle.attach(Stream::new(theirs, true));
-    let transport = Stream::new(ours, true);
+    handle.attach(Stream::new(theirs, Privacy::Private));
+    let transport = Stream::new(ours, Privacy::Private);
     Connect::builder("test:///default").open_on("test:///default", transport, spawn).await.unwrap()
 }
 

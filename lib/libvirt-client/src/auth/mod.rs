@@ -1,9 +1,10 @@
 //! Authentication: what the daemon demands, and what may be said on which connection.
 //!
-//! | on | SCRAM, PLAIN | GSSAPI (feature `gssapi`) | anonymous |
-//! |---|---|---|---|
-//! | a socket of this host, TLS, ssh | yes | yes | no |
-//! | bare TCP | no: they bring no encryption of what follows | yes, and encrypts what follows | no |
+//! | on | SCRAM | PLAIN | GSSAPI (feature `gssapi`) | anonymous |
+//! |---|---|---|---|---|
+//! | a socket of this host, TLS, ssh | yes | yes | yes | no |
+//! | TLS or ssh that check nobody | yes: it tells no password | only as `auth=sasl.PLAIN` | yes, and encrypts what follows | no |
+//! | bare TCP | no: it brings no encryption of what follows | no | yes, and encrypts what follows | no |
 
 mod credentials;
 #[cfg(feature = "gssapi")]

@@ -5,34 +5,35 @@ use super::scram::{Final, First, Hash};
 use super::{Auth, Wish, refused};
 use crate::connection::Connection;
 use crate::error::Error;
+use crate::transport::Privacy;
 use libvirt_protocol::remote::{self, AuthSaslStartArgs, AuthSaslStepArgs};
 use libvirt_protocol::xdr::Words;
 
 /// Mechanisms with a password, the best first.
-const MECHANISMS: [&str; 3] = ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"];
+const MECHANISMS: [&str; 3] = ["SCRAM-SHA-256", "SCRAM-SHA-1", PLAIN];
+/// The one that tells the password.
+const PLAIN: &str = "PLAIN";
 /// The one that needs none, and encrypts.
 const KERBEROS: &[&str] = if cfg!(feature = "gssapi") { &["GSSAPI"] } else { &[] };
 
 /// Runs one mechanism until the daemon says that it is complete.
 pub(super) async fn authenticate(connection: &Connection, auth: &Auth) -> Result<(), Error> {
     // No mechanism with a password encrypts what comes after it.
-    let private = connection.traits().private;
-    if !private && KERBEROS.is_empty() {
+    let privacy = connection.traits().privacy;
+    if privacy == Privacy::Open && KERBEROS.is_empty() {
         return Err(refused(
             "the daemon demands SASL on a connection that anybody can read; use TLS, ssh or a local socket",
         ));
     }
     let reply = connection.call::<remote::AuthSaslInit>(&()).await?;
     let offered = String::from(reply.result()?.mechlist);
-    // Whoever gives a password wants to be that user.
-    let known: Vec<&'static str> = match (private, &auth.credentials) {
-        (false, _) => KERBEROS.to_vec(),
-        (true, None) => [KERBEROS, &MECHANISMS].concat(),
-        (true, Some(_)) => [&MECHANISMS, KERBEROS].concat(),
-    };
-    let mechanism = choose(&offered, &auth.wish, &known).map_err(|error| match private {
-        true => error,
-        false => refused(format!(
+    let known = permitted(privacy, &auth.wish, auth.credentials.is_some());
+    let mechanism = choose(&offered, &auth.wish, &known).map_err(|error| match privacy {
+        Privacy::Private => error,
+        Privacy::Unproven => refused(format!(
+            "nothing proves who the daemon is, so that it is told no password; auth=sasl.PLAIN says that it may be: {error}"
+        )),
+        Privacy::Open => refused(format!(
             "the daemon demands SASL on a connection that anybody can read; use TLS, ssh or a local socket, or Kerberos: {error}"
         )),
     })?;
@@ -44,10 +45,26 @@ pub(super) async fn authenticate(connection: &Connection, auth: &Auth) -> Result
         refused("the daemon demands a user and a password; give them to the builder or in auth.conf")
     })?;
     match mechanism {
-        "PLAIN" => plain(connection, &credentials).await,
+        PLAIN => plain(connection, &credentials).await,
         "SCRAM-SHA-1" => scram(connection, mechanism, Hash::Sha1, credentials).await,
         _ => scram(connection, mechanism, Hash::Sha256, credentials).await,
     }
+}
+
+/// What may be said on a connection, the best first.
+fn permitted(privacy: Privacy, wish: &Wish, has_password: bool) -> Vec<&'static str> {
+    // Whoever gives a password wants to be that user.
+    let mut all =
+        if has_password { [&MECHANISMS, KERBEROS].concat() } else { [KERBEROS, &MECHANISMS].concat() };
+    match privacy {
+        Privacy::Private => {}
+        // Who is in between would be told the password itself.
+        Privacy::Unproven => {
+            all.retain(|name| *name != PLAIN || *wish == Wish::Sasl(Some(PLAIN.to_owned())));
+        }
+        Privacy::Open => all.retain(|name| KERBEROS.contains(name)),
+    }
+    all
 }
 
 /// The best mechanism that is offered and wished for.
@@ -69,7 +86,7 @@ fn choose(offered: &str, wish: &Wish, known: &[&'static str]) -> Result<&'static
 
 async fn plain(connection: &Connection, credentials: &Credentials) -> Result<(), Error> {
     let said = format!("\0{}\0{}", credentials.user, credentials.password);
-    let (complete, _) = start(connection, "PLAIN", said.as_bytes()).await?;
+    let (complete, _) = start(connection, PLAIN, said.as_bytes()).await?;
     if complete { Ok(()) } else { Err(refused("the daemon does not come to an end with PLAIN")) }
 }
 
@@ -143,5 +160,24 @@ mod tests {
         let plain = Wish::Sasl(Some("PLAIN".into()));
         assert_eq!(choose("SCRAM-SHA-256,PLAIN", &plain, &MECHANISMS).unwrap(), "PLAIN");
         assert!(choose("SCRAM-SHA-256", &plain, &MECHANISMS).is_err());
+    }
+
+    #[test]
+    fn a_password_is_told_to_nobody_who_has_not_proved_who_he_is() {
+        let (any, plain) = (Wish::Any, Wish::Sasl(Some(PLAIN.into())));
+        for (privacy, wish, told) in [
+            (Privacy::Private, &any, true),
+            (Privacy::Private, &plain, true),
+            (Privacy::Unproven, &any, false),
+            (Privacy::Unproven, &Wish::Sasl(None), false),
+            (Privacy::Unproven, &plain, true),
+            (Privacy::Open, &any, false),
+            (Privacy::Open, &plain, false),
+        ] {
+            let known = permitted(privacy, wish, true);
+            assert_eq!(choose(PLAIN, wish, &known).is_ok(), told, "{privacy:?} {wish:?}");
+            // What tells no password asks only that nobody hears what follows.
+            assert_eq!(known.contains(&"SCRAM-SHA-256"), privacy != Privacy::Open);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A program that is the connection: what it prints is what the daemon says. ssh, and whatever an `ext` URI names.
 
-use super::{Traits, Transport, Unix};
+use super::{Privacy, Traits, Transport, Unix};
 use libvirt_protocol::session::Transmit;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,14 +23,15 @@ pub struct Program {
     socket: Unix,
     errors: Option<ChildStderr>,
     complaint: Vec<u8>,
+    privacy: Privacy,
 }
 
 impl Program {
-    /// Starts a program with these arguments.
+    /// Starts a program with these arguments; who else may hear what it carries is known to whoever names it.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(program: &str, arguments: &[String]) -> io::Result<Self> {
+    pub fn start(program: &str, arguments: &[String], privacy: Privacy) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let (input, output) = (OwnedFd::from(theirs.try_clone()?), OwnedFd::from(theirs));
@@ -48,6 +49,7 @@ impl Program {
             errors: child.stderr.take(),
             _child: child,
             complaint: Vec::new(),
+            privacy,
         })
     }
 
@@ -118,6 +120,6 @@ impl Transport for Program {
     }
 
     fn traits(&self) -> Traits {
-        Traits { private: true, descriptors: false }
+        Traits::new(self.privacy)
     }
 }

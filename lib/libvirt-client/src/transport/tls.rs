@@ -1,6 +1,6 @@
 //! TLS: who the daemon is, who we are, and the one byte with which it accepts us.
 
-use super::{Stream, Transport};
+use super::{Privacy, Stream, Transport};
 use crate::error::{Error, ErrorKind};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -73,10 +73,14 @@ impl Tls {
             .map_err(|_| wrong(format!("{host} is no name that a certificate can bear")))?;
         let connector = TlsConnector::from(Arc::new(self.configuration()?));
         let mut stream = connector.connect(name, stream).await.map_err(|error| said(host, &error))?;
+        let privacy = match self.verify {
+            Verify::Required => Privacy::Private,
+            Verify::Nothing => Privacy::Unproven,
+        };
         // After the handshake alone we do not know whether our certificate is accepted: the daemon says so with this byte, before
         // anything else (`virNetTLSContextCheckCertificate`, `virNetServerClientCreateIdentity`).
         match stream.read_u8().await {
-            Ok(1) => Ok(Box::new(Stream::new(stream, true))),
+            Ok(1) => Ok(Box::new(Stream::new(stream, privacy))),
             Ok(_) => Err(wrong(format!("{host} does not accept our certificate"))),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(wrong(format!("{host} does not accept our certificate, and closes the connection")))

@@ -7,7 +7,7 @@ use libvirt_client::protocol::parameters::{
     CLIENT_INFO_UNIX_USER_ID, SERVER_CLIENTS_MAX, THREADPOOL_WORKERS_MAX,
 };
 use libvirt_client::protocol::procedure::Release;
-use libvirt_client::transport::Program;
+use libvirt_client::transport::{Privacy, Program};
 use libvirt_client::{Admin, Execution, Options, Params, raw};
 
 /// The daemon lets nobody but its own user in, so netcat connects as that user.
@@ -15,7 +15,7 @@ pub(crate) async fn admin(daemon: &Daemon) -> Admin {
     let mut command = daemon.unprivileged();
     command.args(["nc", "-U"]).arg(daemon.path("libvirt/libvirt-admin-sock"));
     let words: Vec<String> = command.get_args().map(|word| word.to_str().unwrap().to_owned()).collect();
-    let transport = Program::start("env", &words).unwrap();
+    let transport = Program::start("env", &words, Privacy::Private).unwrap();
     Admin::open_on(transport, Options::default(), run).await.unwrap()
 }
 

@@ -1,8 +1,8 @@
 //! Moves packets between two connections, through a gate.
 
 use super::{Packet, Packets};
-use libvirt_client::transport::Transport;
 use libvirt_protocol::session::Transmit;
+use libvirt_transport::Transport;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,9 +1,9 @@
 //! Plays the daemon's side of a recording to a client that says the same again.
 
 use super::{Direction, Message, Packet, Packets, Recording};
-use libvirt_client::transport::Transport;
 use libvirt_protocol::packet::PacketError;
 use libvirt_protocol::session::Transmit;
+use libvirt_transport::Transport;
 use std::io;
 use std::task::Poll;
 

@@ -17,7 +17,7 @@ use libvirt_client::protocol::flags::{
 use libvirt_client::protocol::procedure::{Program, Release};
 use libvirt_client::protocol::xdr::IntoOwned;
 use libvirt_client::protocol::{remote, types};
-use libvirt_client::transport::Stream;
+use libvirt_client::transport::{Privacy, Stream};
 use libvirt_client::{Connect, ErrorKind, Item, Piece, StorageVol};
 use libvirt_server::{Builder, Handle, Scope, Server};
 use std::time::Duration;
@@ -40,8 +40,8 @@ fn start(builder: Builder) -> Handle {
 /// A connection in memory.
 async fn connect(handle: &Handle) -> Connect {
     let (ours, theirs) = tokio::io::duplex(65_536);
-    handle.attach(Stream::new(theirs, true));
-    let transport = Stream::new(ours, true);
+    handle.attach(Stream::new(theirs, Privacy::Private));
+    let transport = Stream::new(ours, Privacy::Private);
     Connect::builder("test:///default").open_on("test:///default", transport, run).await.unwrap()
 }
 

@@ -3,16 +3,16 @@
 use super::{complete, connect, start};
 use libvirt_client::protocol::enums::ErrorNumber;
 use libvirt_client::protocol::remote;
-use libvirt_client::transport::Stream;
+use libvirt_client::transport::{Privacy, Stream};
 use libvirt_client::{Connect, Credentials, Error, ErrorKind, Options};
 use libvirt_server::{Handle, Mechanism, Sasl};
 
 async fn login(handle: &Handle, user: &str, password: &str) -> Result<Connect, Error> {
     let (ours, theirs) = tokio::io::duplex(65_536);
-    handle.attach(Stream::new(theirs, true));
+    handle.attach(Stream::new(theirs, Privacy::Private));
     let credentials = Credentials { user: user.into(), password: password.into() };
     let builder = Connect::builder("test:///default").credentials(credentials);
-    builder.open_on("test:///default", Stream::new(ours, true), super::run).await
+    builder.open_on("test:///default", Stream::new(ours, Privacy::Private), super::run).await
 }
 
 #[tokio::test]
@@ -28,8 +28,9 @@ async fn a_password_lets_in_with_every_mechanism() {
         }
         // Nobody talks before.
         let (ours, theirs) = tokio::io::duplex(65_536);
-        handle.attach(Stream::new(theirs, true));
-        let (stranger, driver) = libvirt_client::connection(Stream::new(ours, true), Options::default());
+        handle.attach(Stream::new(theirs, Privacy::Private));
+        let (stranger, driver) =
+            libvirt_client::connection(Stream::new(ours, Privacy::Private), Options::default());
         super::run(driver);
         let open = remote::ConnectOpenArgs { name: Some("test:///default".into()), ..Default::default() };
         let error = stranger.call::<remote::ConnectOpen>(&open).await.unwrap_err();
@@ -38,9 +39,9 @@ async fn a_password_lets_in_with_every_mechanism() {
     // Without credentials there is nothing to say.
     let handle = start(complete().sasl(Sasl::new([Mechanism::Plain])));
     let (ours, theirs) = tokio::io::duplex(65_536);
-    handle.attach(Stream::new(theirs, true));
+    handle.attach(Stream::new(theirs, Privacy::Private));
     let builder = Connect::builder("test:///default");
-    let opened = builder.open_on("test:///default", Stream::new(ours, true), super::run).await;
+    let opened = builder.open_on("test:///default", Stream::new(ours, Privacy::Private), super::run).await;
     assert!(matches!(opened.unwrap_err().kind(), ErrorKind::Auth(_)));
     // It can be taken back.
     handle.with(|hypervisor| hypervisor.set_sasl(None)).await.unwrap();

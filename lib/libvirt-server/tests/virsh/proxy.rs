@@ -3,7 +3,7 @@
 
 use crate::daemon::{self, Libvirtd, OurServer, documents, virsh_in};
 use crate::transcript::Transcript;
-use libvirt_client::transport::{Stream, Unix};
+use libvirt_client::transport::{Privacy, Stream, Unix};
 use libvirt_protocol::packet::{Header, Kind, Status};
 use libvirt_protocol::procedure::Program;
 use libvirt_protocol::xdr::Uuid;
@@ -229,7 +229,7 @@ async fn put(recording: &Recording) -> (Answers, Answers) {
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(async move { server.serve(None).await });
     let (mut near, far) = tokio::io::duplex(1 << 20);
-    handle.attach(Stream::new(far, true));
+    handle.attach(Stream::new(far, Privacy::Private));
     let (mut ours, mut drawn, mut arrived) = (Answers::new(), Drawn::default(), Packets::default());
     for (direction, mut call) in packets(recording) {
         let serial = call.header.serial;

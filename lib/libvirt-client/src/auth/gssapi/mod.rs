@@ -18,6 +18,7 @@ use super::refused;
 use super::sasl::{start, step};
 use crate::connection::Connection;
 use crate::error::Error;
+use crate::transport::Privacy;
 use sealed::Sealed;
 use sys::Context;
 use tokio::sync::oneshot;
@@ -33,7 +34,8 @@ const MOST: u32 = 65_536;
 
 /// Proves who the user is to the daemon at a host, and encrypts the connection unless it is private already.
 pub(super) async fn authenticate(connection: &Connection, host: &str) -> Result<(), Error> {
-    let private = connection.traits().private;
+    // Who is in between on a connection that proves nobody hears nothing inside of this layer.
+    let private = connection.traits().privacy == Privacy::Private;
     let mut context = Context::new(&format!("libvirt@{host}")).map_err(no_kerberos)?;
     let (mut token, mut done);
     (context, token, done) = stepped(context, Vec::new()).await?;

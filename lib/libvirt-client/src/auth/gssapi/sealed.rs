@@ -2,7 +2,7 @@
 
 use super::MOST;
 use super::sys::Context as Security;
-use crate::transport::{Traits, Transport};
+use crate::transport::{Privacy, Traits, Transport};
 use libvirt_protocol::session::Transmit;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -124,6 +124,6 @@ impl Transport for Sealed {
     }
 
     fn traits(&self) -> Traits {
-        Traits { private: true, descriptors: false }
+        Traits::new(Privacy::Private)
     }
 }

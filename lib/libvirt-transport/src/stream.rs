@@ -1,6 +1,6 @@
 //! Any byte stream of tokio: TCP, TLS, the pipes of a program.
 
-use super::{Traits, Transport};
+use crate::{Privacy, Traits, Transport};
 use libvirt_protocol::session::Transmit;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,13 +12,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Debug)]
 pub struct Stream<S> {
     stream: S,
-    private: bool,
+    privacy: Privacy,
 }
 
 impl<S> Stream<S> {
-    /// A stream; `private` tells whether nobody else can read it, which decides what may be said on it.
-    pub fn new(stream: S, private: bool) -> Self {
-        Self { stream, private }
+    /// A stream; who else may hear it decides what may be said on it.
+    pub fn new(stream: S, privacy: Privacy) -> Self {
+        Self { stream, privacy }
     }
 }
 
@@ -48,6 +48,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Stream<S>
     }
 
     fn traits(&self) -> Traits {
-        Traits { private: self.private, descriptors: false }
+        Traits::new(self.privacy)
     }
 }

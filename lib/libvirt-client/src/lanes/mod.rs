@@ -9,18 +9,22 @@
 //!   each stream ──────────────────> a lane of its own   until the stream ends
 //! ```
 
+mod work;
+
 use crate::auth::Auth;
 use crate::connection::{Connection, Driver, Mover, Options, moved};
 use crate::dial::Target;
 use crate::error::{Error, ErrorKind};
 use crate::keeper::{Control, Keeper, Link, Reconnect, Wish};
 use crate::transport::Transport;
+use crate::uri::Access;
 use libvirt_protocol::flags::ConnectFlags;
 use libvirt_protocol::procedure::{Info, Release};
 use libvirt_protocol::remote;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use work::{Next, Work};
 
 /// Runs the drivers of connections.
 pub(crate) type Run = Arc<dyn Fn(Driver) + Send + Sync>;
@@ -30,7 +34,7 @@ pub(crate) type Run = Arc<dyn Fn(Driver) + Send + Sync>;
 pub(crate) struct Opening {
     /// What the daemon is asked to open.
     pub(crate) name: String,
-    pub(crate) read_only: bool,
+    pub(crate) access: Access,
     pub(crate) options: Options,
     pub(crate) auth: Auth,
     pub(crate) run: Run,
@@ -41,10 +45,9 @@ pub(crate) struct Lanes {
     opening: Opening,
     /// `None` when the caller has connected: then there is one lane for everything.
     target: Option<Target>,
-    most: usize,
     control: watch::Receiver<Control>,
     wishes: mpsc::UnboundedSender<Wish>,
-    work: Mutex<Vec<Connection>>,
+    work: Work,
 }
 
 /// What is known of the daemon.
@@ -66,7 +69,7 @@ mod feature {
 
 impl std::fmt::Debug for Lanes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Lanes({} for work)", self.lock().len())
+        write!(f, "Lanes({} for work)", self.work.len())
     }
 }
 
@@ -86,11 +89,8 @@ impl Lanes {
         (opening.run)(Driver::new(keeper.run(connection, mover)));
         // With no lanes for work there are none for streams either: one connection carries everything.
         let target = target.filter(|_| most > 0);
-        Ok(Self { opening, target, most, control, wishes, work: Mutex::default() })
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+        let work = Work::new(most, opening.options.limits.ordinary.max(1));
+        Ok(Self { opening, target, control, wishes, work })
     }
 
     /// The lane on which subscriptions are; while it is being made again, it is waited for.
@@ -136,19 +136,18 @@ impl Lanes {
         if info.urgent {
             return self.control().await;
         }
-        {
-            let mut lanes = self.lock();
-            lanes.retain(|lane| lane.closed().is_none());
-            let least = lanes.iter().map(|lane| (lane.load(), lane)).min_by_key(|(load, _)| *load);
-            if let Some((load, lane)) = least
-                && (load < self.opening.options.limits.ordinary || lanes.len() >= self.most)
-            {
-                return Ok(lane.clone());
+        loop {
+            match self.work.next() {
+                Next::Take(lane) => return Ok(lane),
+                Next::Make(making) => return making.made(self.lane(target, self.opening.options).await),
+                Next::Wait(mut outcome) => {
+                    // Whoever makes it may give up; then it is somebody else's turn.
+                    if let Ok(made) = self.within(outcome.wait_for(Option::is_some)).await? {
+                        made.clone().transpose()?;
+                    }
+                }
             }
         }
-        let lane = self.lane(target, self.opening.options).await?;
-        self.lock().push(lane.clone());
-        Ok(lane)
     }
 
     async fn lane(&self, target: &Target, options: Options) -> Result<Connection, Error> {
@@ -199,7 +198,10 @@ impl Opening {
 
     async fn hello(&self, connection: &Connection) -> Result<(), Error> {
         self.auth.authenticate(connection).await?;
-        let flags = if self.read_only { ConnectFlags::RO } else { ConnectFlags::empty() };
+        let flags = match self.access {
+            Access::Full => ConnectFlags::empty(),
+            Access::ReadOnly => ConnectFlags::RO,
+        };
         let name = if self.name.is_empty() { None } else { Some(self.name.as_str().into()) };
         connection.call::<remote::ConnectOpen>(&remote::ConnectOpenArgs { name, flags }).await.map(drop)
     }

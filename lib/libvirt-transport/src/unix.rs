@@ -1,6 +1,6 @@
 //! Unix sockets, which carry file descriptors: each with a byte of its own behind its packet.
 
-use super::{Traits, Transport};
+use crate::{Privacy, Traits, Transport};
 use libvirt_protocol::session::Transmit;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -104,6 +104,6 @@ impl Transport for Unix {
     }
 
     fn traits(&self) -> Traits {
-        Traits { private: true, descriptors: true }
+        Traits::new(Privacy::Private).with_descriptors()
     }
 }

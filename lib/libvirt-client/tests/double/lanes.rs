@@ -1,0 +1,98 @@
+//! How many connections a handle makes.
+
+use futures::future::join_all;
+use libvirt_client::transport::Unix;
+use libvirt_client::{Connect, ErrorKind};
+use libvirt_server::{Handle, Server};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::net::UnixListener;
+
+/// A socket in front of a server, which counts who comes; it takes so many and turns the others away.
+fn counted(handle: Handle, socket: &Path, most: usize) -> Arc<AtomicUsize> {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let listener = UnixListener::bind(socket).unwrap();
+    super::run(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            if counted.fetch_add(1, Ordering::SeqCst) < most {
+                handle.attach(Unix::from(stream));
+            }
+        }
+    });
+    count
+}
+
+struct Counted {
+    count: Arc<AtomicUsize>,
+    socket: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Counted {
+    fn new(most: usize) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("sock");
+        let count = counted(super::start(Server::builder()), &socket, most);
+        Self { count, socket, _directory: directory }
+    }
+
+    async fn open(&self, lanes: usize) -> Connect {
+        let uri = format!("test+unix:///default?socket={}", self.socket.display());
+        Connect::builder(&uri).lanes(lanes).open_with(super::run).await.unwrap()
+    }
+
+    fn connections(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn calls_that_begin_together_share_the_lanes_there_may_be() {
+    let server = Counted::new(usize::MAX);
+    let connect = server.open(4).await;
+    let domain = connect.domain_by_name("test").await.unwrap();
+    let calls = join_all((0..100).map(|_| domain.info())).await;
+    assert!(calls.iter().all(Result::is_ok));
+    assert_eq!(server.connections(), 1 + 4, "the control lane, and work lanes up to their limit");
+    // Later ones find these.
+    join_all((0..100).map(|_| domain.info())).await;
+    assert_eq!(server.connections(), 5);
+}
+
+#[tokio::test]
+async fn a_lane_is_made_for_as_many_calls_as_it_carries() {
+    let server = Counted::new(usize::MAX);
+    let connect = server.open(4).await;
+    let domain = connect.domain_by_name("test").await.unwrap();
+    let calls = join_all((0..3).map(|_| domain.info())).await;
+    assert!(calls.iter().all(Result::is_ok));
+    assert_eq!(server.connections(), 2, "three calls have room on one");
+    // Nobody waits for a lane whose opener has given up.
+    let connect = server.open(4).await;
+    let domain = connect.domain_by_name("test").await.unwrap();
+    let mut opener = Box::pin(domain.info());
+    assert!(futures::poll!(&mut opener).is_pending());
+    let mut waiting = Box::pin(domain.info());
+    assert!(futures::poll!(&mut waiting).is_pending());
+    drop(opener);
+    waiting.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lane_that_cannot_be_made_fails_its_calls_and_no_others() {
+    // The control lane and one more.
+    let server = Counted::new(2);
+    let connect = server.open(4).await;
+    let domain = connect.domain_by_name("test").await.unwrap();
+    let calls = join_all((0..12).map(|_| domain.info())).await;
+    let (done, failed): (Vec<_>, Vec<_>) = calls.into_iter().partition(Result::is_ok);
+    assert_eq!((done.len(), failed.len()), (3, 9), "three calls to a lane");
+    for error in failed {
+        let error = error.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Transport(_) | ErrorKind::Closed), "{error:?}");
+    }
+    assert_eq!(server.connections(), 5, "one attempt to a lane");
+    assert_eq!(connect.hostname().await.unwrap(), "localhost");
+}

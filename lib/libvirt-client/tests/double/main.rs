@@ -1,0 +1,28 @@
+//! Against the server of this workspace, in memory: what a real daemon would not show, or not every time.
+#![cfg(test)]
+
+mod lanes;
+mod passwords;
+
+use libvirt_client::transport::{Privacy, Stream};
+use libvirt_server::{Builder, Handle};
+use tokio::io::DuplexStream;
+
+#[expect(clippy::disallowed_methods, reason = "a test has one runtime, which ends with it")]
+fn run(future: impl Future + Send + 'static) {
+    drop(tokio::spawn(async move { drop(future.await) }));
+}
+
+fn start(builder: Builder) -> Handle {
+    let server = builder.build();
+    let handle = server.handle();
+    run(async move { server.serve(None).await.is_ok() });
+    handle
+}
+
+/// Our end of a connection in memory.
+fn end(handle: &Handle, privacy: Privacy) -> Stream<DuplexStream> {
+    let (ours, theirs) = tokio::io::duplex(65_536);
+    handle.attach(Stream::new(theirs, Privacy::Private));
+    Stream::new(ours, privacy)
+}

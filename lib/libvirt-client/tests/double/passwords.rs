@@ -1,0 +1,26 @@
+//! Who is told a password.
+
+use libvirt_client::transport::Privacy;
+use libvirt_client::{Connect, Credentials, Error, ErrorKind};
+use libvirt_server::{Handle, Mechanism, Sasl, Server};
+
+async fn login(handle: &Handle, privacy: Privacy) -> Result<Connect, Error> {
+    let credentials = Credentials { user: "fred".into(), password: "geheim".into() };
+    let builder = Connect::builder("").credentials(credentials);
+    builder.open_on("test:///default", super::end(handle, privacy), super::run).await
+}
+
+#[tokio::test]
+async fn a_daemon_that_proves_nothing_is_told_no_password() {
+    let server =
+        |mechanism| super::start(Server::builder().sasl(Sasl::new([mechanism]).user("fred", "geheim")));
+    let plain = server(Mechanism::Plain);
+    login(&plain, Privacy::Private).await.unwrap();
+    let refused = login(&plain, Privacy::Unproven).await.unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::Auth(_)), "{refused}");
+    assert!(refused.to_string().contains("auth=sasl.PLAIN"), "{refused}");
+    // SCRAM tells it to nobody, but needs a connection that nobody else reads.
+    let scram = server(Mechanism::ScramSha256);
+    login(&scram, Privacy::Unproven).await.unwrap();
+    assert!(matches!(login(&scram, Privacy::Open).await.unwrap_err().kind(), ErrorKind::Auth(_)));
+}

@@ -1,0 +1,108 @@
+//! How libvirt's bytes and descriptors travel, the same for a client and for a server.
+//!
+//! ```text
+//!   session of libvirt-protocol ──Transmit──> Transport ──> Unix     a socket of this host, with descriptors
+//!                               <──bytes────            ──> Stream   any byte stream of tokio: TCP, TLS, memory
+//! ```
+//!
+//! What only a client does to get to its daemon (TLS with its certificates, a program such as ssh) is in `libvirt-client`.
+#![forbid(unsafe_code)]
+
+mod stream;
+mod unix;
+
+pub use stream::Stream;
+pub use unix::Unix;
+
+use libvirt_protocol::session::Transmit;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::task::{Context, Poll};
+
+/// A connection, however it was made.
+pub trait Transport: Send + 'static {
+    /// Reads bytes, and descriptors if any come with them. 0 bytes: the other side has closed.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        room: &mut [u8],
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> Poll<io::Result<usize>>;
+
+    /// Writes bytes, or one byte and a descriptor; tells how many bytes went.
+    ///
+    /// # Errors
+    /// When the connection is broken, or cannot carry descriptors.
+    fn poll_write(&mut self, context: &mut Context<'_>, what: &Transmit<'_>) -> Poll<io::Result<usize>>;
+
+    /// Pushes on what lies in buffers of the connection itself.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// What may be done on it.
+    fn traits(&self) -> Traits;
+}
+
+impl Transport for Box<dyn Transport> {
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        room: &mut [u8],
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> Poll<io::Result<usize>> {
+        (**self).poll_read(context, room, descriptors)
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, what: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        (**self).poll_write(context, what)
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_flush(context)
+    }
+
+    fn traits(&self) -> Traits {
+        (**self).traits()
+    }
+}
+
+/// Who else may hear what is said on a connection. It decides which passwords may be said there, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privacy {
+    /// Anybody on the way: bare TCP.
+    Open,
+    /// Nobody who only listens, but who the other side is has not been proven: whoever is in between hears everything. TLS and ssh
+    /// that check nobody (`no_verify=1`).
+    Unproven,
+    /// Nobody: a socket of this host, TLS, ssh.
+    Private,
+}
+
+/// What may be done on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Traits {
+    /// Who else may hear it.
+    pub privacy: Privacy,
+    /// Whether it carries file descriptors.
+    pub descriptors: bool,
+}
+
+impl Traits {
+    /// Of a connection for bytes alone.
+    #[must_use]
+    pub fn new(privacy: Privacy) -> Self {
+        Self { privacy, descriptors: false }
+    }
+
+    /// The same, and for file descriptors.
+    #[must_use]
+    pub fn with_descriptors(self) -> Self {
+        Self { descriptors: true, ..self }
+    }
+}
