@@ -25,7 +25,7 @@ use std::time::Duration;
 
 /// Answers with what it is asked, and keeps what it is given.
 #[derive(Debug, Default)]
-struct Scripted(Arc<Mutex<Vec<OwnedFd>>>);
+pub(crate) struct Scripted(pub(crate) Arc<Mutex<Vec<OwnedFd>>>);
 
 impl Guest for Scripted {
     fn monitor(&mut self, domain: &str, command: &str, form: Form, files: Vec<OwnedFd>) -> Answer {
@@ -53,7 +53,7 @@ impl Guest for Scripted {
 }
 
 /// A connection that carries descriptors.
-async fn connect_unix(handle: &Handle) -> Connect {
+pub(crate) async fn connect_unix(handle: &Handle) -> Connect {
     let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
     handle.attach(Unix::from(theirs));
     let builder = Connect::builder("test:///default");

@@ -4,6 +4,7 @@
 mod admin;
 #[path = "../../../libvirt-client/tests/generated/every.rs"]
 mod every;
+mod flags;
 mod guests;
 #[path = "../../../libvirt-client/tests/daemon/observed.rs"]
 mod observed;

@@ -251,7 +251,14 @@ impl Config {
             put(Element::text("iothreads", self.iothreads.len()));
         }
         if self.iothreads_chosen && !self.iothreads.is_empty() {
-            let one = |id: &u32| Element::new("iothread").with("id", id);
+            let one = |id: &u32| {
+                let mut thread = Element::new("iothread").with("id", id);
+                let scope = format!("iothread {id}");
+                if let Some(most) = self.set_number(&scope, "poll_max_ns") {
+                    thread.children.push(Element::new("poll").with("max", most));
+                }
+                thread
+            };
             put(Element::new("iothreadids").children(self.iothreads.iter().map(one)));
         }
         let tune = self.cputune();

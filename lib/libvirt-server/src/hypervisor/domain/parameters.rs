@@ -131,7 +131,7 @@ impl Config {
     }
 
     /// A number that was set, where it says something.
-    fn set_number(&self, scope: &str, name: &str) -> Option<i64> {
+    pub(super) fn set_number(&self, scope: &str, name: &str) -> Option<i64> {
         self.parameter(scope, name).and_then(TypedValue::as_i64).filter(|number| *number != 0)
     }
 

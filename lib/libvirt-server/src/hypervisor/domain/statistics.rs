@@ -23,15 +23,10 @@ impl Hypervisor {
         // The other flags of this call filter as those of the list do, in the same bits.
         let filter = args.flags - (F::NOWAIT | F::BACKING | F::ENFORCE_STATS);
         let filter = ConnectListAllDomainsFlags::from_bits_retain(filter.bits());
-        let known = DomainStatsTypes::all();
-        if args.flags.contains(F::ENFORCE_STATS)
-            && !known.contains(args.stats)
-            && self.scope == Scope::Complete
-        {
-            let text = format!(
-                "Stats types bits 0x{:x} are not supported by this daemon",
-                (args.stats - known).bits()
-            );
+        let known = DomainStatsTypes::all().iter_names().fold(0, |all, (_, group)| all | group.bits());
+        let unknown = args.stats.bits() & !known;
+        if args.flags.contains(F::ENFORCE_STATS) && unknown != 0 && self.scope == Scope::Complete {
+            let text = format!("Stats types bits 0x{unknown:x} are not supported by this daemon");
             return Err(Refusal::new(ErrorNumber::ArgumentUnsupported, text));
         }
         let backing = args.flags.contains(F::BACKING);
