@@ -7,6 +7,7 @@ use crate::tls::Tls;
 use libvirt_protocol::enums::ClientTransport;
 use libvirt_protocol::procedure::Release;
 use libvirt_transport::{Privacy, Stream, Transport, Unix};
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
@@ -30,6 +31,7 @@ pub struct Builder {
     clock: fn() -> Duration,
     job_duration: Duration,
     sasl: Option<Sasl>,
+    polkit: Option<BTreeSet<u32>>,
 }
 
 impl Default for Builder {
@@ -42,6 +44,7 @@ impl Default for Builder {
             clock: since_epoch,
             job_duration: Duration::ZERO,
             sasl: None,
+            polkit: None,
         }
     }
 }
@@ -93,6 +96,12 @@ impl Builder {
         Self { sasl: Some(sasl), ..self }
     }
 
+    /// Which users' processes a policy lets in over the unix socket ([`Hypervisor::set_polkit`]); by default everybody's.
+    #[must_use]
+    pub fn polkit(self, users: impl IntoIterator<Item = u32>) -> Self {
+        Self { polkit: Some(users.into_iter().collect()), ..self }
+    }
+
     /// How long jobs take: saves, dumps, migrations, backups, jobs on disks; by default no time at all.
     ///
     /// virsh 9.0.0 can wait for ever for a save that ends before it begins to watch it, so whoever drives the server with virsh
@@ -109,6 +118,7 @@ impl Builder {
         hypervisor.set_job_duration(self.job_duration);
         hypervisor.set_version(self.version);
         hypervisor.set_sasl(self.sasl);
+        hypervisor.set_polkit(self.polkit);
         let (orders, inbox) = mpsc::unbounded_channel();
         Server { hypervisor, clock: self.clock, handle: Handle { orders }, inbox }
     }

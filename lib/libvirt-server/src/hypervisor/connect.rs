@@ -11,6 +11,8 @@ use libvirt_protocol::{remote, types};
 const AUTH_NONE: i32 = 0;
 /// `REMOTE_AUTH_SASL`: who comes says who he is, and proves it.
 const AUTH_SASL: i32 = 1;
+/// `REMOTE_AUTH_POLKIT` of `remote_protocol.x`: a policy is asked about who comes.
+const AUTH_POLKIT: i32 = 2;
 /// The hypervisor's own version.
 const VERSION: u64 = 2;
 /// Memory of the host that is free, by cell of the host.
@@ -83,7 +85,11 @@ const MODELS: [&str; 57] = [
 
 impl Hypervisor {
     pub(super) fn auth_list(&mut self, (): ()) -> Reply<remote::AuthList> {
-        let kind = if self.is_stranger() { AUTH_SASL } else { AUTH_NONE };
+        let kind = match self.is_stranger() {
+            true if self.polkit.is_some() => AUTH_POLKIT,
+            true => AUTH_SASL,
+            false => AUTH_NONE,
+        };
         Ok(remote::AuthListRet { types: vec![kind].into() })
     }
 

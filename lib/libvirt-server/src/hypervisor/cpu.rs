@@ -147,7 +147,7 @@ impl Hypervisor {
         &mut self,
         args: remote::ConnectCompareHypervisorCpuArgs<'_>,
     ) -> Reply<remote::ConnectCompareHypervisorCpu> {
-        let result = self.compare(&args.xml_cpu, args.flags)?.into();
+        let result = self.compare(&args.xml_cpu, args.flags)?;
         Ok(remote::ConnectCompareHypervisorCpuRet { result })
     }
 

@@ -29,8 +29,11 @@ macro_rules! takes {
     };
 }
 
+/// A call, and the flags that it takes.
+type Row = (&'static Info, fn() -> u32);
+
 /// A call that is not here takes no flags, or has none.
-const TAKEN: &[(&Info, fn() -> u32)] = &takes! {
+const TAKEN: &[Row] = &takes! {
     remote::ConnectOpen: ConnectFlags;
     remote::DomainCreateXml: DomainCreateFlags;
     remote::DomainGetXmlDesc: DomainXmlFlags;

@@ -168,6 +168,10 @@ impl Hypervisor {
 
     /// The guest's memory is sent.
     fn perform_migration(&mut self, dom: &types::Domain<'_>, flags: F) -> Result<(), Refusal> {
+        if flags.contains(F::OFFLINE) {
+            // There is no memory to be sent.
+            return self.domain(dom).map(drop);
+        }
         self.active(dom)?.may_be_resumed(flags)?;
         self.work(dom, Work::Migrate { postcopy: flags.contains(F::POSTCOPY) })?;
         // Only under this flag a guest goes on while it is sent.

@@ -57,7 +57,7 @@ use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
 use libvirt_protocol::procedure::{Info, Procedure, Program, Release};
 use libvirt_protocol::session::CallId;
 use libvirt_protocol::xdr::Uuid;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -169,6 +169,8 @@ pub struct Hypervisor {
     administration: admin::Administration,
     /// `None`: everybody is let in.
     sasl: Option<Sasl>,
+    /// `None`: everybody is let in; else users by their numbers.
+    polkit: Option<BTreeSet<u32>>,
     /// How many clients each server has had.
     counted: BTreeMap<Service, u64>,
 }
@@ -190,6 +192,8 @@ struct Connected {
     since: Duration,
     /// Who it has proved to be.
     user: Option<String>,
+    /// A policy lets it in.
+    permitted: bool,
     exchange: sasl::Exchange,
     open: bool,
     read_only: bool,
@@ -237,6 +241,7 @@ impl Hypervisor {
             given: Vec::new(),
             administration: admin::Administration::default(),
             sasl: None,
+            polkit: None,
             counted: BTreeMap::new(),
         };
         hypervisor.interfaces = interface::Interfaces::defaults();

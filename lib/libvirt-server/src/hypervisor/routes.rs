@@ -25,6 +25,7 @@ macro_rules! routes {
 /// What libvirt's test driver can do.
 const TEST_DRIVER: &[(i32, Handler)] = &routes! { remote:
     AuthList => auth_list;
+    AuthPolkit => auth_polkit;
     AuthSaslInit => sasl_init;
     AuthSaslStart => sasl_start;
     AuthSaslStep => sasl_step;
@@ -500,8 +501,11 @@ pub(super) fn before_open(info: &Info) -> bool {
 
 /// Whether who calls it need not have said who he is.
 pub(super) fn before_authentication(info: &Info) -> bool {
-    use remote::{AuthList, AuthSaslInit, AuthSaslStart, AuthSaslStep};
-    is_one_of(info, &[AuthList::INFO, AuthSaslInit::INFO, AuthSaslStart::INFO, AuthSaslStep::INFO])
+    use remote::{AuthList, AuthPolkit, AuthSaslInit, AuthSaslStart, AuthSaslStep};
+    is_one_of(
+        info,
+        &[AuthList::INFO, AuthPolkit::INFO, AuthSaslInit::INFO, AuthSaslStart::INFO, AuthSaslStep::INFO],
+    )
 }
 
 fn is_one_of(info: &Info, known: &[&Info]) -> bool {

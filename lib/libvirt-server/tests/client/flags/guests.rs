@@ -120,7 +120,7 @@ async fn a_console_has_one_reader_unless_another_takes_it_by_force() {
     let cut = first.receive().await.unwrap_err();
     assert_eq!(cut.refusal().unwrap().code, ErrorNumber::OperationAborted);
     second.send(b"me").await.unwrap();
-    assert_eq!(second.receive().await.unwrap(), Some(Piece::Data(b"me".to_vec().into())));
+    assert_eq!(second.receive().await.unwrap(), Some(Piece::Data(b"me".to_vec())));
     second.finish().await.unwrap();
     guest.open_console(None, DomainConsoleFlags::SAFE).await.unwrap().finish().await.unwrap();
     let mut first = guest.open_channel(None, DomainChannelFlags::empty()).await.unwrap();

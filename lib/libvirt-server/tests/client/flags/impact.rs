@@ -57,12 +57,12 @@ macro_rules! parameters {
             async |connect, flags| {
                 let dom = dom(connect).await;
                 let params = $params;
-                let args = remote::$set_args { dom, params: params.into(), flags, $($field: $set_value.into(),)? ..Default::default() };
+                let args = remote::$set_args { dom, params: params.into(), flags, $($field: $set_value.into(),)? };
                 done::<remote::$set>(connect, &args).await;
             },
             async |connect, flags| {
                 let dom = dom(connect).await;
-                told!(connect, $get, remote::$get_args { dom, flags, nparams: 32, $($field: $get_value,)? ..Default::default() })
+                told!(connect, $get, remote::$get_args { dom, flags, nparams: 32, $($field: $get_value,)? })
             },
         )
         .await
