@@ -32,7 +32,7 @@ macro_rules! takes {
 /// A call, and the flags that it takes.
 type Row = (&'static Info, fn() -> u32);
 
-/// A call that is not here takes no flags, or has none.
+/// A call that is not here takes no flag but [`TEXTS`], or has none.
 const TAKEN: &[Row] = &takes! {
     remote::ConnectOpen: ConnectFlags;
     remote::DomainCreateXml: DomainCreateFlags;
@@ -201,12 +201,11 @@ const TAKEN: &[Row] = &takes! {
 pub(super) fn check(info: &Info, flags: u32) -> Result<(), Refusal> {
     static INDEX: LazyLock<HashMap<(Program, i32), u32>> =
         LazyLock::new(|| TAKEN.iter().map(|(info, taken)| ((info.program, info.number), taken())).collect());
-    match INDEX.get(&(info.program, info.number)) {
-        Some(taken) if flags & !taken != 0 => {
-            Err(Refusal::flags(flags & !taken, info.function.unwrap_or(info.name)))
-        }
-        _ => Ok(()),
+    let taken = INDEX.get(&(info.program, info.number)).copied().unwrap_or(TEXTS);
+    if flags & !taken == 0 {
+        return Ok(());
     }
+    Err(Refusal::flags(flags & !taken, info.function.unwrap_or(info.name)))
 }
 
 /// Demands that of two flags that exclude each other at most one is set (`VIR_EXCLUSIVE_FLAGS_RET`).
