@@ -87,7 +87,7 @@ impl Builder {
         self
     }
 
-    /// How long each call may take, connecting, and each piece of data that is sent on a stream.
+    /// How long each call may take, connecting, and each piece of data on a stream ([`Options::deadline`]).
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.options.deadline = Some(deadline);
@@ -247,7 +247,8 @@ impl Connect {
 
     fn supports<P: Procedure>(&self) -> Result<(), Error> {
         let info = P::INFO;
-        if info.program == Program::Remote && self.lanes.daemon().version < info.since {
+        // One daemon has all programs but its own administration, which is asked on a socket of its own and has no release.
+        if info.program != Program::Admin && self.lanes.daemon().version < info.since {
             let kind = ErrorKind::Unsupported { procedure: info.name, since: info.since };
             return Err(Error::new(kind).of(info));
         }

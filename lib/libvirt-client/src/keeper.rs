@@ -15,7 +15,7 @@ use crate::connection::{Connection, Key, Mover};
 use crate::dial::Target;
 use crate::error::{Error, ErrorKind};
 use crate::events::{Fanout, Queue, Topic, TopicKey, deregister};
-use crate::lanes::{Daemon, Opening};
+use crate::lanes::{Daemon, Opening, in_time};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +38,9 @@ impl Default for Reconnect {
         Self { pause: Duration::from_millis(100), longest: Duration::from_secs(10), attempts: None }
     }
 }
+
+/// How long one attempt may take where calls have no deadline.
+const ATTEMPT: Duration = Duration::from_secs(30);
 
 /// What the keeper is asked to do.
 #[derive(Debug)]
@@ -165,6 +168,7 @@ impl Keeper {
             if let Err(error) = deregister(connection, key).await {
                 tracing::debug!(%error, "a registration of events could not be ended");
             }
+            connection.unrouted(key);
         }
     }
 
@@ -185,9 +189,14 @@ impl Keeper {
             }
             pause = (pause * 2).min(policy.longest);
             let opening = self.opening.clone();
+            // A peer that takes the connection and says nothing must not stop all further attempts.
+            let limit = self.opening.options.deadline.unwrap_or(ATTEMPT);
             let opened = async {
-                let transport = target.connect().await?;
-                opening.explored(transport).await
+                let attempt = async {
+                    let transport = target.connect().await?;
+                    opening.explored(transport).await
+                };
+                in_time(Some(limit), attempt).await?
             };
             let opened = tokio::select! {
                 opened = opened => opened,

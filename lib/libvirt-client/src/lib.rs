@@ -128,10 +128,10 @@ mod book {
     /// async fn volumes(connect: &Connect, xml: &str, content: &[u8]) -> Result<(), Error> {
     ///     let pool: StoragePool = connect.storage_pool_by_name("default").await?;
     ///     let volume = pool.create_volume(xml, Default::default()).await?;
-    ///     let mut up = volume.upload(0..0, Default::default()).await?;
+    ///     let mut up = volume.upload(.., Default::default()).await?;
     ///     up.send(content).await?;
     ///     up.finish().await?;
-    ///     let mut down = volume.download(0..0, Default::default()).await?;
+    ///     let mut down = volume.download(.., Default::default()).await?;
     ///     while let Some(Piece::Data(_) | Piece::Hole(_)) = down.receive().await? {}
     ///     down.finish().await
     /// }

@@ -13,7 +13,8 @@ use libvirt_protocol::flags::{
 };
 use libvirt_protocol::remote::{self, *};
 use libvirt_protocol::xdr::Uuid;
-use std::ops::Range;
+use std::num::NonZero;
+use std::ops::{Bound, RangeBounds};
 
 handle! {
     /// A storage pool.
@@ -185,30 +186,40 @@ impl StorageVol {
         self.wire.key.to_string()
     }
 
-    /// Opens a stream that reads its bytes in a range; an empty range reads to the end (`virStorageVolDownload`).
+    /// Opens a stream that reads its bytes in a range: `..` all, `512..` from there to the end, `512..1536` a part
+    /// (`virStorageVolDownload`).
     ///
     /// # Errors
-    /// As every call.
+    /// As every call; [`crate::ErrorKind::Misuse`] when the range is empty.
     pub async fn download(
         &self,
-        range: Range<u64>,
+        range: impl RangeBounds<u64>,
         flags: StorageVolDownloadFlags,
     ) -> Result<ByteStream, Error> {
-        let length = range.end.saturating_sub(range.start);
-        let args = StorageVolDownloadArgs { vol: self.wire(), offset: range.start, length, flags };
+        let (offset, length) = span(range)?;
+        let length = length.map_or(TO_THE_END, NonZero::get);
+        let args = StorageVolDownloadArgs { vol: self.wire(), offset, length, flags };
         self.connect.open_stream::<remote::StorageVolDownload>(&args).await
     }
 
-    /// Opens a stream that writes its bytes in a range; an empty range takes what comes (`virStorageVolUpload`). The stream takes no more
-    /// than the range holds.
+    /// Opens a stream that writes its bytes in a range: `..` from the beginning and `512..` from there, as many as come; into `512..1536`
+    /// no more than it holds (`virStorageVolUpload`).
     ///
     /// # Errors
-    /// As every call.
-    pub async fn upload(&self, range: Range<u64>, flags: StorageVolUploadFlags) -> Result<ByteStream, Error> {
-        let length = range.end.saturating_sub(range.start);
-        let args = StorageVolUploadArgs { vol: self.wire(), offset: range.start, length, flags };
+    /// As every call; [`crate::ErrorKind::Misuse`] when the range is empty.
+    pub async fn upload(
+        &self,
+        range: impl RangeBounds<u64>,
+        flags: StorageVolUploadFlags,
+    ) -> Result<ByteStream, Error> {
+        let (offset, promised) = span(range)?;
+        let length = promised.map_or(TO_THE_END, NonZero::get);
+        let args = StorageVolUploadArgs { vol: self.wire(), offset, length, flags };
         let stream = self.connect.open_stream::<remote::StorageVolUpload>(&args).await?;
-        Ok(if length == 0 { stream } else { stream.of_length(length) })
+        Ok(match promised {
+            Some(length) => stream.of_length(length.get()),
+            None => stream,
+        })
     }
 }
 
@@ -254,3 +265,58 @@ methods! { StorageVol(this) {
     delete(flags: StorageVolDeleteFlags)
         = remote::StorageVolDelete(StorageVolDeleteArgs { vol: this.wire(), flags });
 } }
+
+/// What the protocol means by a length of nothing: a range that means nothing must never become it.
+const TO_THE_END: u64 = 0;
+
+/// Where a range begins and how long it is; no length: to the end.
+fn span(range: impl RangeBounds<u64>) -> Result<(u64, Option<NonZero<u64>>), Error> {
+    let nothing = || Error::misuse("the range of a volume's bytes is empty".to_owned());
+    let start = match range.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(before) => before.checked_add(1).ok_or_else(nothing)?,
+        Bound::Unbounded => 0,
+    };
+    let length = match range.end_bound() {
+        // One that ends with the largest number there is ends with the volume.
+        Bound::Included(last) => {
+            last.checked_add(1).map_or(Some(u64::MAX - start), |end| end.checked_sub(start))
+        }
+        Bound::Excluded(end) => end.checked_sub(start),
+        Bound::Unbounded => return Ok((start, None)),
+    };
+    Ok((start, Some(length.and_then(NonZero::new).ok_or_else(nothing)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_range_means_what_it_says_and_nothing_means_nothing() {
+        let span = |range: (Bound<u64>, Bound<u64>)| {
+            super::span(range).map(|(start, length)| (start, length.map(NonZero::get)))
+        };
+        use Bound::{Excluded as E, Included as I, Unbounded as U};
+        for (range, meant) in [
+            ((U, U), Some((0, None))),
+            ((I(512), U), Some((512, None))),
+            ((I(512), E(1536)), Some((512, Some(1024)))),
+            ((I(512), I(1535)), Some((512, Some(1024)))),
+            ((E(511), E(1536)), Some((512, Some(1024)))),
+            ((U, E(10)), Some((0, Some(10)))),
+            ((U, I(u64::MAX)), Some((0, Some(u64::MAX)))),
+            // A computed range of nothing must not become everything.
+            ((I(5), E(5)), None),
+            ((U, E(0)), None),
+            ((I(10), E(5)), None),
+            ((I(10), I(5)), None),
+            ((E(u64::MAX), U), None),
+        ] {
+            let found = span(range);
+            assert_eq!(found.as_ref().ok().copied(), meant, "{range:?}");
+            assert!(found.is_ok() || matches!(found.unwrap_err().kind(), ErrorKind::Misuse(_)));
+        }
+    }
+}

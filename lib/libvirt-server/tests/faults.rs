@@ -74,7 +74,7 @@ async fn volume(connect: &Connect, name: &str, size: usize) -> StorageVol {
 }
 
 async fn download(volume: &StorageVol) -> Result<Vec<u8>, Error> {
-    let mut down = volume.download(0..0, StorageVolDownloadFlags::empty()).await?;
+    let mut down = volume.download(.., StorageVolDownloadFlags::empty()).await?;
     let mut all = Vec::new();
     while let Some(piece) = down.receive().await? {
         let Piece::Data(piece) = piece else { panic!("a hole in a dense stream") };
@@ -93,7 +93,7 @@ async fn what_is_harmless_harms_neither_calls_nor_streams() {
             let connect = through(&handle, fault, seed).await;
             calls(&connect).await.unwrap_or_else(|error| panic!("{fault:?} {seed}: {error}"));
             let volume = volume(&connect, &format!("v{seed}"), data.len()).await;
-            let mut up = volume.upload(0..0, StorageVolUploadFlags::empty()).await.unwrap();
+            let mut up = volume.upload(.., StorageVolUploadFlags::empty()).await.unwrap();
             up.send(&data).await.unwrap();
             up.finish().await.unwrap();
             assert!(download(&volume).await.unwrap() == data, "{fault:?} {seed}: other data came down");
@@ -163,7 +163,7 @@ async fn a_stuck_stream_holds_up_nothing_but_itself() {
     for seed in 0..SEEDS {
         let connect = through(&handle, Fault::StuckStream, seed).await;
         let volume = volume(&connect, &format!("v{seed}"), 2_000_000).await;
-        let mut stuck = volume.download(0..0, StorageVolDownloadFlags::empty()).await.unwrap();
+        let mut stuck = volume.download(.., StorageVolDownloadFlags::empty()).await.unwrap();
         assert!(stuck.receive().await.unwrap().is_some());
         calls(&connect).await.unwrap();
         let other = download(&volume).await.unwrap();

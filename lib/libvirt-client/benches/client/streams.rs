@@ -45,7 +45,7 @@ fn prepare_at(rig: &Rig, daemon: &Daemon) {
             pool.create_volume(&xml, Default::default()).await.expect("a volume");
         }
         let sparse = pool.volume_by_name("s").await.expect("a volume");
-        let mut up = sparse.upload(0..0, StorageVolUploadFlags::SPARSE_STREAM).await.expect("a stream");
+        let mut up = sparse.upload(.., StorageVolUploadFlags::SPARSE_STREAM).await.expect("a stream");
         up.send_hole(SPARSE.0 / 2).await.expect("a hole");
         up.send(&vec![0x5a; SPARSE.1 as usize]).await.expect("data");
         up.send_hole(SPARSE.0 / 2 - SPARSE.1).await.expect("a hole");
@@ -57,7 +57,7 @@ fn prepare_at(rig: &Rig, daemon: &Daemon) {
 async fn upload(connect: &Connect) {
     let volume = connect.storage_pool_by_name("p").await.expect("the pool").volume_by_name("v").await;
     let volume = volume.expect("the volume");
-    let mut up = volume.upload(0..0, StorageVolUploadFlags::empty()).await.expect("a stream");
+    let mut up = volume.upload(.., StorageVolUploadFlags::empty()).await.expect("a stream");
     let mut piece = vec![0; MIB as usize];
     for _ in 0..SIZE / MIB {
         // The peers fill their pieces too.
@@ -69,7 +69,7 @@ async fn upload(connect: &Connect) {
 
 async fn download(connect: &Connect, name: &str, flags: StorageVolDownloadFlags) -> u64 {
     let volume = connect.storage_pool_by_name("p").await.expect("the pool").volume_by_name(name).await;
-    let mut down = volume.expect("the volume").download(0..0, flags).await.expect("a stream");
+    let mut down = volume.expect("the volume").download(.., flags).await.expect("a stream");
     let mut length = 0;
     while let Some(piece) = down.receive().await.expect("the daemon sends") {
         length += match piece {
@@ -288,7 +288,7 @@ pub(crate) fn unread_alone(uri: &str) {
         let connect = Connect::builder(uri).open_with(crate::support::run).await.expect("the daemon listens");
         let volume = connect.storage_pool_by_name("p").await.expect("the pool").volume_by_name("v").await;
         let before = resident();
-        let down = volume.expect("the volume").download(0..0, StorageVolDownloadFlags::empty()).await;
+        let down = volume.expect("the volume").download(.., StorageVolDownloadFlags::empty()).await;
         let mut down = down.expect("a stream");
         down.receive().await.expect("a piece");
         let mut took = Vec::new();

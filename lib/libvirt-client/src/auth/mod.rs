@@ -6,6 +6,7 @@
 //! | TLS or ssh that check nobody | yes: it tells no password | only as `auth=sasl.PLAIN` | yes, and encrypts what follows | no |
 //! | bare TCP | no: it brings no encryption of what follows | no | yes, and encrypts what follows | no |
 
+mod aside;
 mod credentials;
 #[cfg(feature = "gssapi")]
 mod gssapi;

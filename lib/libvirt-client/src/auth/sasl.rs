@@ -1,5 +1,6 @@
 //! SASL inside libvirt's protocol: which mechanism, and the exchange.
 
+use super::aside::aside;
 use super::credentials::Credentials;
 use super::scram::{Final, First, Hash};
 use super::{Auth, Wish, refused};
@@ -100,7 +101,9 @@ async fn scram(
     getrandom::fill(&mut nonce).map_err(|error| refused(format!("no random numbers: {error}")))?;
     let first = First::new(hash, credentials, &nonce);
     let (_, challenge) = start(connection, mechanism, first.message().as_bytes()).await?;
-    let (answer, last) = first.answer(&text(challenge)?)?;
+    // Up to a million rounds of a hash: the daemon says how many.
+    let challenge = text(challenge)?;
+    let (answer, last) = aside(move || first.answer(&challenge)).await??;
     let (complete, proof) = step(connection, Some(answer.as_bytes())).await?;
     check(&last, proof)?;
     if complete {

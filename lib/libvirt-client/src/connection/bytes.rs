@@ -3,7 +3,7 @@
 use super::{Connection, Shared};
 use crate::error::{Error, ErrorKind};
 use libvirt_protocol::packet::STREAM_CHUNK;
-use libvirt_protocol::procedure::Info;
+use libvirt_protocol::procedure::{Direction, Info};
 use libvirt_protocol::session::{Serial, StreamError};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -19,13 +19,17 @@ pub enum Piece {
 }
 
 impl Piece {
+    /// What it takes while it waits for its reader.
     pub(super) fn held(&self) -> usize {
         match self {
-            Self::Data(data) => data.len(),
-            Self::Hole(_) => 0,
+            Self::Data(data) => data.len() + PIECE,
+            Self::Hole(_) => PIECE,
         }
     }
 }
+
+/// What a piece takes besides its data: its place in the queue, and what the allocator needs.
+const PIECE: usize = 64;
 
 /// A stream of bytes that a call has opened.
 ///
@@ -70,22 +74,30 @@ impl ByteStream {
         Ok(())
     }
 
-    /// What is sent is waited for as long as a call: a daemon that no longer reads says nothing.
+    /// Waits as long as a call: a daemon that no longer reads, or no longer has what it was asked for, says nothing.
     async fn in_time<T>(&self, wait: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let Some(deadline) = self.lane.deadline else { return wait.await };
         let late = || Error::new(ErrorKind::Timeout).of(self.info).possibly_executed();
         tokio::time::timeout(deadline, wait).await.unwrap_or_else(|_| Err(late()))
     }
 
-    /// The next piece; `None` at the end of the data.
+    /// The next piece; `None` at the end of the data. Dropping the future loses nothing.
+    ///
+    /// A console or a channel may be silent for as long as it likes; that the daemon still lives is seen to by
+    /// [`crate::Options::keepalive`]. Where the daemon has the data (a volume, a screenshot) the next piece must come within the
+    /// deadline of calls.
     ///
     /// # Errors
-    /// When the daemon breaks the stream off, or the connection breaks.
+    /// When the daemon breaks the stream off, or the connection breaks; [`ErrorKind::Timeout`].
     pub async fn receive(&mut self) -> Result<Option<Piece>, Error> {
-        poll_fn(|context| self.poll_receive(context)).await
+        let piece = poll_fn(|context| self.poll_receive(context));
+        match self.info.stream {
+            Some(Direction::Read) => self.in_time(piece).await,
+            _ => piece.await,
+        }
     }
 
-    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Piece>, Error>> {
+    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Option<Piece>, Error>> {
         let mut state = self.shared.lock();
         let Some(stream) = state.streams.get_mut(&self.serial) else { return Poll::Ready(Ok(None)) };
         if let Some(piece) = stream.pieces.pop_front() {

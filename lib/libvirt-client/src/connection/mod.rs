@@ -39,12 +39,13 @@ use tracing::field::Empty;
 pub struct Options {
     /// How many calls may be under way at the daemon.
     pub limits: Limits,
-    /// When a silent connection is given up; `None` waits for ever.
+    /// When a silent connection is given up; `None` waits for ever. While it is not read, since a stream's reader takes nothing, its
+    /// silence does not count.
     pub keepalive: Option<Keepalive>,
-    /// How long a call may take that says nothing else, and how long a stream may take to accept a piece of data, or its end; `None`
-    /// waits for ever.
+    /// How long a call may take that says nothing else; how long a stream may take to accept a piece of data or its end, or to bring the
+    /// next piece of a volume or a screenshot. `None` waits for as long as the daemon shows that it lives.
     pub deadline: Option<Duration>,
-    /// Bytes of stream data that may wait for readers before the connection is no longer read.
+    /// Bytes that stream data may take while it waits for readers, before the connection is no longer read.
     pub stream_buffer: usize,
 }
 
@@ -190,8 +191,14 @@ impl Connection {
         self.shared.lock().routes.add(key, listeners);
     }
 
+    /// Events of a registration go nowhere from now on.
     pub(crate) fn unroute(&self, key: Key) {
         self.shared.lock().routes.remove(key);
+    }
+
+    /// A registration has ended at the daemon, too.
+    pub(crate) fn unrouted(&self, key: Key) {
+        self.shared.lock().routes.ended(key);
     }
 
     /// The same connection with another deadline for calls.

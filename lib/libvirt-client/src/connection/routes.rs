@@ -41,6 +41,8 @@ pub(super) struct Routes {
     routes: HashMap<Key, Arc<Fanout>>,
     /// Events whose subscription is not known yet: they may overtake the reply that names it.
     early: VecDeque<(Key, Event<'static>)>,
+    /// Subscriptions that the daemon was told to end: what it still sends of them is nobody's, and not the next one's of that number.
+    ending: Vec<Key>,
 }
 
 /// How many early events are kept.
@@ -52,7 +54,7 @@ impl Routes {
         let event = message.event.into_owned();
         if let Some(listeners) = self.routes.get(&key) {
             listeners.deliver(event);
-        } else {
+        } else if !self.ending.contains(&key) {
             tracing::trace!(?key, "an event before its subscription");
             if self.early.len() == EARLY {
                 self.early.pop_front();
@@ -72,7 +74,53 @@ impl Routes {
         self.routes.insert(key, listeners);
     }
 
+    /// Nobody listens any more; the daemon is yet to be told.
     pub(super) fn remove(&mut self, key: Key) {
         self.routes.remove(&key);
+        self.ending.push(key);
+    }
+
+    /// The daemon has ended a subscription: what comes under its number from now on is another's.
+    pub(super) fn ended(&mut self, key: Key) {
+        self.ending.retain(|ending| *ending != key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::Queue;
+    use libvirt_protocol::remote::ConnectEventConnectionClosedMsg;
+
+    fn closed(reason: i32) -> Message<'static> {
+        let event = Event::ConnectionClosed(ConnectEventConnectionClosedMsg { reason: reason.into() });
+        Message { callback_id: None, event }
+    }
+
+    /// Numbers of the events that a listener gets who comes now.
+    fn heard(routes: &mut Routes, key: Key) -> Vec<i32> {
+        let (queue, fanout) = (Arc::new(Queue::new(8)), Arc::new(Fanout::default()));
+        fanout.add(Arc::clone(&queue));
+        routes.add(key, fanout);
+        queue
+            .taken()
+            .iter()
+            .map(|event| match event {
+                Event::ConnectionClosed(body) => body.reason.into(),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_comes_early_is_the_next_ones_and_what_comes_late_nobodys() {
+        let (mut routes, key) = (Routes::default(), (Class::Close, -1));
+        routes.deliver(closed(1));
+        assert_eq!(heard(&mut routes, key), [1]);
+        routes.remove(key);
+        routes.deliver(closed(2));
+        routes.ended(key);
+        routes.deliver(closed(3));
+        assert_eq!(heard(&mut routes, key), [3]);
     }
 }

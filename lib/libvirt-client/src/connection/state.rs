@@ -27,10 +27,12 @@ pub(super) struct State {
     driver: Option<Waker>,
     /// Streams that wait until less is unsent.
     writers: Vec<Waker>,
+    /// The socket took no more.
+    blocked: bool,
     closed: Option<Error>,
     /// Nothing was unsent before the calls that nobody has written yet.
     unwritten: bool,
-    /// Bytes of stream data that wait for readers.
+    /// What stream data that waits for readers takes.
     buffered: usize,
     buffer_limit: usize,
 }
@@ -54,6 +56,8 @@ pub(super) struct StreamState {
 
 /// Bytes of streams that may be unsent: more than a socket takes at once, and few enough to stay in the processor's cache until they go.
 const AHEAD: usize = 512 * 1024;
+/// Pieces of a stream that are together no longer than this are made one.
+const JOINED: usize = 4096;
 /// How many reads one turn of the driver does before it lets others run.
 const READS: usize = 16;
 
@@ -67,6 +71,7 @@ impl State {
             routes: Routes::default(),
             driver: None,
             writers: Vec::new(),
+            blocked: false,
             closed: None,
             unwritten: false,
             buffered: 0,
@@ -143,9 +148,18 @@ impl State {
             match self.transport.poll_write(context, &next) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(_)) if descriptor => self.session.descriptor_sent(),
-                Poll::Ready(Ok(bytes)) => self.session.sent(bytes),
+                Poll::Ready(Ok(bytes)) => {
+                    self.session.sent(bytes);
+                    // Behind much that a slow daemon takes bit by bit, a question to it may wait for longer than it has time to answer.
+                    if std::mem::take(&mut self.blocked) {
+                        self.session.heard(now());
+                    }
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.blocked = true;
+                    return Poll::Pending;
+                }
             }
         }
         self.transport.poll_flush(context)
@@ -158,6 +172,9 @@ impl State {
         }
         self.unwritten = false;
         let mut reads = 0;
+        if self.buffered < self.buffer_limit {
+            self.session.resume(now());
+        }
         // What a stalled reader does not take stays in the socket, and so costs the daemon's memory, not ours.
         while self.buffered < self.buffer_limit {
             let mut descriptors = Vec::new();
@@ -173,6 +190,9 @@ impl State {
                 context.waker().wake_by_ref();
                 break;
             }
+        }
+        if self.buffered >= self.buffer_limit {
+            self.session.pause(now());
         }
         match self.write(context) {
             Poll::Ready(Err(error)) => return Err(error.into()),
@@ -213,13 +233,12 @@ impl State {
                 }
                 Incoming::Data { serial, data } => {
                     if let Some(stream) = self.streams.get_mut(&serial) {
-                        self.buffered += data.len();
-                        stream.push(Piece::Data(data.to_vec()));
+                        self.buffered += stream.push_data(data);
                     }
                 }
                 Incoming::Hole { serial, length } => {
                     if let Some(stream) = self.streams.get_mut(&serial) {
-                        stream.push(Piece::Hole(length));
+                        self.buffered += stream.push_hole(length);
                     }
                 }
                 Incoming::End { serial } => {
@@ -245,7 +264,7 @@ impl State {
         Ok(())
     }
 
-    /// A reader has taken so many bytes.
+    /// A reader has taken so much.
     pub(super) fn taken(&mut self, bytes: usize) {
         let full = self.buffered >= self.buffer_limit;
         self.buffered = self.buffered.saturating_sub(bytes);
@@ -341,9 +360,34 @@ fn done(waiters: &mut Serials<Serial, Slot>, serial: Serial, result: Result<Arri
 }
 
 impl StreamState {
-    fn push(&mut self, piece: Piece) {
-        self.pieces.push_back(piece);
+    /// Adds data; tells what it takes. What comes in crumbs is put together: a packet may hold one byte.
+    fn push_data(&mut self, data: &[u8]) -> usize {
         self.wake();
+        if let Some(Piece::Data(last)) = self.pieces.back_mut()
+            && last.len() + data.len() <= JOINED
+        {
+            last.extend_from_slice(data);
+            return data.len();
+        }
+        let piece = Piece::Data(data.to_vec());
+        let held = piece.held();
+        self.pieces.push_back(piece);
+        held
+    }
+
+    /// Adds a hole; tells what it takes.
+    fn push_hole(&mut self, length: u64) -> usize {
+        self.wake();
+        if let Some(Piece::Hole(last)) = self.pieces.back_mut()
+            && let Some(joined) = last.checked_add(length)
+        {
+            *last = joined;
+            return 0;
+        }
+        let piece = Piece::Hole(length);
+        let held = piece.held();
+        self.pieces.push_back(piece);
+        held
     }
 
     fn finish(&mut self, end: Result<(), Error>) {

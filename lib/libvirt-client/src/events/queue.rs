@@ -72,6 +72,16 @@ impl Queue {
         inner.reader.take().into_iter().for_each(Waker::wake);
     }
 
+    /// What waits, for tests of who gets what.
+    #[cfg(test)]
+    pub(crate) fn taken(&self) -> Vec<Event<'static>> {
+        let event = |waiting| match waiting {
+            Waiting::Event(event) => Some(Arc::unwrap_or_clone(event)),
+            Waiting::Resynchronised => None,
+        };
+        self.lock().waiting.drain(..).filter_map(event).collect()
+    }
+
     /// The connection is there again.
     pub(crate) fn resynchronised(&self) {
         self.push(Waiting::Resynchronised);

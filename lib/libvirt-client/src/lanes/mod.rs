@@ -139,7 +139,7 @@ impl Lanes {
         loop {
             match self.work.next() {
                 Next::Take(lane) => return Ok(lane),
-                Next::Make(making) => return making.made(self.lane(target, self.opening.options).await),
+                Next::Make(making) => return making.made(self.lane(target).await),
                 Next::Wait(mut outcome) => {
                     // Whoever makes it may give up; then it is somebody else's turn.
                     if let Ok(made) = self.within(outcome.wait_for(Option::is_some)).await? {
@@ -150,9 +150,9 @@ impl Lanes {
         }
     }
 
-    async fn lane(&self, target: &Target, options: Options) -> Result<Connection, Error> {
+    async fn lane(&self, target: &Target) -> Result<Connection, Error> {
         self.within(async {
-            let (connection, mover) = self.opening.begin(target.connect().await?, options).await?;
+            let (connection, mover) = self.opening.begin(target.connect().await?).await?;
             (self.opening.run)(Driver::new(mover));
             Ok(connection)
         })
@@ -162,10 +162,7 @@ impl Lanes {
     /// A lane for one stream.
     pub(crate) async fn stream(&self) -> Result<Connection, Error> {
         let Some(target) = &self.target else { return self.control().await };
-        // A reader that stalls stops the whole lane; then nobody may take its silence for death. The daemon does not ask either,
-        // because it was not told that we answer.
-        let options = Options { keepalive: None, ..self.opening.options };
-        self.lane(target, options).await
+        self.lane(target).await
     }
 }
 
@@ -180,8 +177,8 @@ pub(crate) async fn in_time<T>(
 
 impl Opening {
     /// Makes a transport a connection to what the handle has opened.
-    async fn begin(&self, transport: impl Transport, options: Options) -> Result<(Connection, Mover), Error> {
-        let (connection, mut mover) = moved(transport, options);
+    async fn begin(&self, transport: impl Transport) -> Result<(Connection, Mover), Error> {
+        let (connection, mut mover) = moved(transport, self.options);
         mover.beside(self.hello(&connection)).await?;
         Ok((connection, mover))
     }
@@ -191,7 +188,7 @@ impl Opening {
         &self,
         transport: impl Transport,
     ) -> Result<(Connection, Mover, Daemon), Error> {
-        let (connection, mut mover) = self.begin(transport, self.options).await?;
+        let (connection, mut mover) = self.begin(transport).await?;
         let daemon = mover.beside(explore(&connection)).await?;
         Ok((connection, mover, daemon))
     }

@@ -7,12 +7,17 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::process::Stdio;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStderr, Command};
+use tokio::time::Sleep;
 
 /// Of what the program complains about, so much is kept for the error.
 const COMPLAINT: usize = 4096;
+/// How long its last words may take to come after its end. They need not end: who started a helper in the background (ssh with
+/// `ControlPersist`) leaves it that output, for hours.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A running program that is the connection. It is killed with this value.
 #[derive(Debug)]
@@ -23,6 +28,8 @@ pub struct Program {
     socket: Unix,
     errors: Option<ChildStderr>,
     complaint: Vec<u8>,
+    /// Runs once the program has ended, until its last words must have come.
+    last_words: Option<Pin<Box<Sleep>>>,
     privacy: Privacy,
 }
 
@@ -49,6 +56,7 @@ impl Program {
             errors: child.stderr.take(),
             _child: child,
             complaint: Vec::new(),
+            last_words: None,
             privacy,
         })
     }
@@ -71,6 +79,16 @@ impl Program {
         Poll::Ready(())
     }
 
+    /// It has ended, and what was on its way to it is lost.
+    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let last_words = self.last_words.get_or_insert_with(|| Box::pin(tokio::time::sleep(LAST_WORDS)));
+        let late = last_words.as_mut().poll(context).is_ready();
+        if self.poll_complaint(context).is_pending() && !late {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.ended())
+    }
+
     fn ended(&self) -> io::Error {
         let complaint = String::from_utf8_lossy(&self.complaint);
         let complaint = complaint.trim();
@@ -86,19 +104,17 @@ impl Transport for Program {
         room: &mut [u8],
         _descriptors: &mut Vec<OwnedFd>,
     ) -> Poll<io::Result<usize>> {
-        let complaint = self.poll_complaint(context);
+        if self.last_words.is_some() {
+            return self.poll_ended(context).map(Err);
+        }
+        // Also so that it never waits for somebody who listens to it.
+        let _ = self.poll_complaint(context);
         // No descriptors are for us here.
         match ready!(self.socket.poll_read(context, room, &mut Vec::new())) {
             Ok(bytes @ 1..) => Poll::Ready(Ok(bytes)),
-            // It has ended, and what was on its way to it is lost. Its last words may come after that.
-            Ok(0) => {
-                ready!(complaint);
-                Poll::Ready(Err(self.ended()))
-            }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                ready!(complaint);
-                Poll::Ready(Err(self.ended()))
-            }
+            // Its last words may come after that.
+            Ok(0) => self.poll_ended(context).map(Err),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => self.poll_ended(context).map(Err),
             Err(error) => Poll::Ready(Err(error)),
         }
     }

@@ -1,11 +1,12 @@
 //! Volumes up and down: dense, sparse, with a reader that stalls, with an end in the middle.
 
-use crate::support::{Daemon, run};
+use crate::support::{Daemon, Settings, run};
 use libvirt_client::protocol::flags::{
     StoragePoolBuildFlags, StorageVolDownloadFlags, StorageVolUploadFlags,
 };
 use libvirt_client::protocol::procedure::Release;
-use libvirt_client::{Connect, ErrorKind, Execution, Piece, StorageVol};
+use libvirt_client::protocol::session::Keepalive;
+use libvirt_client::{Connect, ErrorKind, Execution, Options, Piece, StorageVol};
 use std::time::Duration;
 
 const MIB: usize = 1024 * 1024;
@@ -41,11 +42,11 @@ async fn what_goes_up_comes_down() {
     let size = 5 * MIB + 17 * 512;
     let volume = volume(&daemon, &connect, size).await;
     let data = pattern(size);
-    let mut up = volume.upload(0..0, StorageVolUploadFlags::empty()).await.unwrap();
+    let mut up = volume.upload(.., StorageVolUploadFlags::empty()).await.unwrap();
     up.send(&data).await.unwrap();
     up.finish().await.unwrap();
     assert!(std::fs::read(volume.path().await.unwrap()).unwrap() == data, "the file is not what was sent");
-    let mut down = volume.download(0..0, StorageVolDownloadFlags::empty()).await.unwrap();
+    let mut down = volume.download(.., StorageVolDownloadFlags::empty()).await.unwrap();
     let mut back = Vec::new();
     while let Some(piece) = down.receive().await.unwrap() {
         match piece {
@@ -55,6 +56,10 @@ async fn what_goes_up_comes_down() {
     }
     down.finish().await.unwrap();
     assert!(back == data, "what came down is not what went up");
+    // No range means nothing, and must not mean everything.
+    let (start, end) = (512, 512);
+    let error = volume.upload(start..end, StorageVolUploadFlags::empty()).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Misuse(_)), "{error}");
     // A part of it.
     let mut down = volume.download(512..1536, StorageVolDownloadFlags::empty()).await.unwrap();
     let part = down.receive().await.unwrap();
@@ -68,13 +73,13 @@ async fn holes_stay_holes_both_ways() {
     let connect = daemon.open("qemu:///session").await;
     let volume = volume(&daemon, &connect, 64 * MIB).await;
     let data = pattern(2 * MIB);
-    let mut up = volume.upload(0..0, StorageVolUploadFlags::SPARSE_STREAM).await.unwrap();
+    let mut up = volume.upload(.., StorageVolUploadFlags::SPARSE_STREAM).await.unwrap();
     up.send_hole(16 * MIB as u64).await.unwrap();
     up.send(&data).await.unwrap();
     up.send_hole(46 * MIB as u64).await.unwrap();
     up.finish().await.unwrap();
     assert!(volume.info().await.unwrap().allocation <= 3 * MIB as u64);
-    let mut down = volume.download(0..0, StorageVolDownloadFlags::SPARSE_STREAM).await.unwrap();
+    let mut down = volume.download(.., StorageVolDownloadFlags::SPARSE_STREAM).await.unwrap();
     let (mut back, mut place, mut sent, mut holes) = (vec![0; 64 * MIB], 0, 0, Vec::new());
     while let Some(piece) = down.receive().await.unwrap() {
         match piece {
@@ -102,21 +107,77 @@ async fn a_reader_that_stalls_loses_nothing_and_an_abandoned_stream_harms_nobody
     let Some(daemon) = Daemon::start("a_reader_that_stalls_loses_nothing") else { return };
     let connect = daemon.open("qemu:///session").await;
     let volume = volume(&daemon, &connect, 32 * MIB).await;
-    let mut down = volume.download(0..0, StorageVolDownloadFlags::empty()).await.unwrap();
+    let data = pattern(32 * MIB);
+    let mut up = volume.upload(.., StorageVolUploadFlags::empty()).await.unwrap();
+    up.send(&data).await.unwrap();
+    up.finish().await.unwrap();
+    let mut down = volume.download(.., StorageVolDownloadFlags::empty()).await.unwrap();
     // Nobody reads; everything else goes on all the same.
     for _ in 0..20 {
         connect.hostname().await.unwrap();
     }
-    let mut read = 0;
+    let mut back = Vec::with_capacity(data.len());
     while let Some(piece) = down.receive().await.unwrap() {
         let Piece::Data(piece) = piece else { panic!("a hole in a dense stream") };
-        read += piece.len();
-        if read == 8 * MIB {
-            break;
-        }
+        back.extend(piece);
     }
-    drop(down);
+    down.finish().await.unwrap();
+    assert!(back == data, "what came down is not what went up");
+    let mut abandoned = volume.download(.., StorageVolDownloadFlags::empty()).await.unwrap();
+    assert!(abandoned.receive().await.unwrap().is_some());
+    drop(abandoned);
     assert!(!connect.hostname().await.unwrap().is_empty());
+}
+
+/// With one connection for everything, whose daemon asks whether we live: who does not read cannot answer, and lives all the same.
+#[tokio::test]
+async fn a_reader_that_stalls_is_not_given_up_by_either_side() {
+    let Some(daemon) = Daemon::prepare("a_reader_that_stalls_is_not_given_up_by_either_side") else { return };
+    let config = "keepalive_interval = 1\nkeepalive_count = 1\n".to_owned();
+    daemon.run(&Settings { config, ..Settings::default() });
+    let keepalive = Some(Keepalive { interval: Duration::from_millis(500), count: 1 });
+    let options = Options { keepalive, ..Options::default() };
+    let builder = daemon.builder("qemu:///session").lanes(0).options(options);
+    let connect = builder.open_with(run).await.unwrap();
+    let data = pattern(32 * MIB);
+    let volume = volume(&daemon, &connect, data.len()).await;
+    let mut up = volume.upload(.., StorageVolUploadFlags::empty()).await.unwrap();
+    up.send(&data).await.unwrap();
+    up.finish().await.unwrap();
+    let mut down = volume.download(.., StorageVolDownloadFlags::empty()).await.unwrap();
+    // Both would have given up after two seconds at the latest.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut back = Vec::with_capacity(data.len());
+    while let Some(piece) = down.receive().await.unwrap() {
+        let Piece::Data(piece) = piece else { panic!("a hole in a dense stream") };
+        back.extend(piece);
+    }
+    down.finish().await.unwrap();
+    assert!(back == data, "what came down is not what went up");
+}
+
+#[tokio::test]
+async fn a_stream_of_a_daemon_that_hangs_is_given_up() {
+    let Some(daemon) = Daemon::start("a_stream_of_a_daemon_that_hangs_is_given_up") else { return };
+    // Long enough for a daemon that is merely busy.
+    let keepalive = Some(Keepalive { interval: Duration::from_millis(500), count: 3 });
+    let options = Options { keepalive, ..Options::default() };
+    let connect = daemon.builder("qemu:///session").options(options).open_with(run).await.unwrap();
+    let volume = volume(&daemon, &connect, 64 * MIB).await;
+    let mut down = volume.download(.., StorageVolDownloadFlags::empty()).await.unwrap();
+    assert!(down.receive().await.unwrap().is_some());
+    daemon.signal(rustix::process::Signal::STOP);
+    let error = loop {
+        match down.receive().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the end of a volume that was not sent"),
+            Err(error) => break error,
+        }
+    };
+    daemon.signal(rustix::process::Signal::CONT);
+    let silent =
+        matches!(error.kind(), ErrorKind::Transport(error) if error.kind() == std::io::ErrorKind::TimedOut);
+    assert!(silent, "{error}");
 }
 
 #[tokio::test]
@@ -129,7 +190,7 @@ async fn a_daemon_that_stops_reading_costs_a_deadline_and_little_memory() {
     let connect = daemon.builder("qemu:///session").deadline(deadline).open_with(run).await.unwrap();
     volume(&daemon, &patient, 64 * MIB).await;
     let volume = connect.storage_pool_by_name("p").await.unwrap().volume_by_name("v").await.unwrap();
-    let mut up = volume.upload(0..0, StorageVolUploadFlags::empty()).await.unwrap();
+    let mut up = volume.upload(.., StorageVolUploadFlags::empty()).await.unwrap();
     up.send(&pattern(MIB)).await.unwrap();
     daemon.signal(rustix::process::Signal::STOP);
     let piece = pattern(64 * 1024);
@@ -160,7 +221,7 @@ async fn a_daemon_that_stops_reading_costs_a_deadline_and_little_memory() {
     assert!(!patient.hostname().await.unwrap().is_empty());
     // The stream was dropped, and so aborted: the volume is free again.
     loop {
-        match volume.download(0..0, StorageVolDownloadFlags::empty()).await {
+        match volume.download(.., StorageVolDownloadFlags::empty()).await {
             Ok(_) => break,
             Err(error) => assert!(error.refusal().is_some(), "{error}"),
         }
@@ -182,7 +243,7 @@ async fn a_volume_takes_what_was_promised_and_one_that_is_gone_says_so() {
     up.send(&pattern(MIB / 2)).await.unwrap();
     up.finish().await.unwrap();
     volume.delete(Default::default()).await.unwrap();
-    let error = volume.download(0..0, StorageVolDownloadFlags::empty()).await.unwrap_err();
+    let error = volume.download(.., StorageVolDownloadFlags::empty()).await.unwrap_err();
     assert!(error.is_not_found(), "{error}");
 }
 

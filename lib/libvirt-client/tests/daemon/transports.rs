@@ -46,6 +46,21 @@ async fn the_last_words_of_a_program_are_in_the_error() {
 }
 
 #[tokio::test]
+async fn a_program_is_gone_though_its_helper_keeps_its_errors_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let number = directory.path().join("pid");
+    // As ssh with ControlPersist: what stays has given back input and output, and not the errors.
+    let text = format!("sleep 600 <&- >&- & echo $! > {}; echo 'gone' >&2", number.display());
+    let uri = format!("qemu+ext:///system?command={}", script(directory.path(), "leaves", &text));
+    let error = Connect::builder(&uri).open_with(run).await.unwrap_err();
+    assert!(error.to_string().contains("ended: gone"), "{error}");
+    let number: i32 = std::fs::read_to_string(&number).unwrap().trim().parse().unwrap();
+    let helper = rustix::process::Pid::from_raw(number).unwrap();
+    // It was not waited for.
+    rustix::process::kill_process(helper, rustix::process::Signal::KILL).unwrap();
+}
+
+#[tokio::test]
 async fn ssh_reaches_the_daemon_through_the_users_own_configuration() {
     let test = "ssh_reaches_the_daemon_through_the_users_own_configuration";
     let Some(daemon) = Daemon::start(test) else { return };

@@ -1,8 +1,13 @@
 //! Against the server of this workspace, in memory: what a real daemon would not show, or not every time.
 #![cfg(test)]
 
+#[path = "../daemon/authority.rs"]
+mod authority;
 mod lanes;
+mod old;
 mod passwords;
+mod reconnect;
+mod streams;
 
 use libvirt_client::transport::{Privacy, Stream};
 use libvirt_server::{Builder, Handle};

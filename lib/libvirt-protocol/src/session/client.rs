@@ -180,6 +180,8 @@ pub struct ClientSession {
     urgent_in_flight: usize,
     last_heard: Instant,
     asked: u32,
+    /// Nothing is read since then, or since the other side was last told that we live.
+    paused: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -230,6 +232,7 @@ impl ClientSession {
             urgent_in_flight: 0,
             last_heard: now,
             asked: 0,
+            paused: None,
         }
     }
 
@@ -425,8 +428,7 @@ impl ClientSession {
     /// Bytes and descriptors have come from the connection.
     pub fn filled(&mut self, bytes: usize, descriptors: impl IntoIterator<Item = OwnedFd>, now: Instant) {
         self.inbox.filled(bytes, descriptors);
-        self.last_heard = now;
-        self.asked = 0;
+        self.heard(now);
     }
 
     /// What goes to the connection next.
@@ -463,10 +465,32 @@ impl ClientSession {
         !self.calls.is_empty()
     }
 
+    /// Nothing is read from the connection for now: there is no room for what would come. The other side's silence then means nothing,
+    /// and is not counted; it is told from time to time that we live.
+    pub fn pause(&mut self, now: Instant) {
+        self.paused.get_or_insert(now);
+    }
+
+    /// The connection is read again: whoever lives has all the time of [`Keepalive`] to show it.
+    pub fn resume(&mut self, now: Instant) {
+        if self.paused.take().is_some() {
+            self.heard(now);
+        }
+    }
+
+    /// A sign of life other than bytes: the other side took bytes that had to wait, so it reads.
+    pub fn heard(&mut self, now: Instant) {
+        self.last_heard = now;
+        self.asked = 0;
+    }
+
     /// When [`ClientSession::tick`] wants to be called, unless bytes come before.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.keepalive.map(|keepalive| self.last_heard + keepalive.interval * (self.asked + 1))
+        self.keepalive.map(|keepalive| match self.paused {
+            Some(told) => told + keepalive.interval,
+            None => self.last_heard + keepalive.interval * (self.asked + 1),
+        })
     }
 
     /// Time has passed.
@@ -475,26 +499,22 @@ impl ClientSession {
     /// When the other side has been silent for too long.
     pub fn tick(&mut self, now: Instant) -> Result<(), SessionError> {
         let Some(keepalive) = self.keepalive else { return Ok(()) };
+        if self.paused.is_some() {
+            if self.deadline().is_some_and(|deadline| deadline <= now) {
+                // An answer that nobody asked for is a sign of life all the same, and makes no answer.
+                self.outbox.pong(&keepalive_header(keepalive::PONG));
+                self.paused = Some(now);
+            }
+            return Ok(());
+        }
         while self.deadline().is_some_and(|deadline| deadline <= now) {
             if self.asked >= keepalive.count {
                 return Err(SessionError::Silent(now.saturating_duration_since(self.last_heard)));
             }
             self.asked += 1;
-            self.keepalive_message(keepalive::PING);
+            self.outbox.packet(&keepalive_header(keepalive::PING), 0, Vec::new(), |_| {});
         }
         Ok(())
-    }
-
-    fn keepalive_message(&mut self, procedure: i32) {
-        let header = Header {
-            program: keepalive::PROGRAM,
-            version: keepalive::VERSION,
-            procedure,
-            kind: Kind::Message,
-            serial: 0,
-            status: Status::Ok,
-        };
-        self.outbox.packet(&header, 0, Vec::new(), |_| {});
     }
 
     /// The next thing that has arrived; `None` when more bytes are needed.
@@ -573,6 +593,17 @@ impl ClientSession {
             return call.abandoned;
         }
         self.calls.remove(&serial).is_none_or(|call| call.abandoned)
+    }
+}
+
+fn keepalive_header(procedure: i32) -> Header {
+    Header {
+        program: keepalive::PROGRAM,
+        version: keepalive::VERSION,
+        procedure,
+        kind: Kind::Message,
+        serial: 0,
+        status: Status::Ok,
     }
 }
 

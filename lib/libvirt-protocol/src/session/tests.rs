@@ -349,6 +349,46 @@ fn keepalive_goes_both_ways_and_ends_in_an_error() {
 }
 
 #[test]
+fn silence_means_nothing_while_nothing_is_read() {
+    let keepalive = Keepalive { interval: Duration::from_secs(5), count: 2 };
+    let mut daemon = Daemon::new(Limits::default(), Some(keepalive));
+    let start = daemon.now;
+    let at = |seconds| start + Duration::from_secs(seconds);
+    daemon.session.pause(at(1));
+    // The daemon is told that we live, and not asked whether it does.
+    for second in [6, 11, 16, 600] {
+        daemon.session.tick(at(second)).unwrap();
+        let told = daemon.received();
+        assert_eq!(told.iter().map(|(header, _)| header.procedure).collect::<Vec<_>>(), [keepalive::PONG]);
+        daemon.session.pause(at(second));
+        assert_eq!(daemon.session.deadline(), Some(at(second + 5)));
+    }
+    // A daemon that does not read either is told once.
+    for second in [610, 620, 630] {
+        daemon.session.tick(at(second)).unwrap();
+    }
+    assert_eq!(daemon.received().len(), 1);
+    // Read again, it has its time to show that it lives.
+    daemon.session.resume(at(1000));
+    assert_eq!(daemon.session.deadline(), Some(at(1005)));
+    daemon.session.tick(at(1014)).unwrap();
+    assert_eq!(daemon.received().len(), 2, "asked twice");
+    assert_eq!(daemon.session.tick(at(1015)), Err(SessionError::Silent(Duration::from_secs(15))));
+}
+
+#[test]
+fn a_daemon_that_takes_what_had_to_wait_lives() {
+    let keepalive = Keepalive { interval: Duration::from_secs(5), count: 2 };
+    let mut daemon = Daemon::new(Limits::default(), Some(keepalive));
+    let start = daemon.now;
+    let at = |seconds| start + Duration::from_secs(seconds);
+    daemon.session.tick(at(11)).unwrap();
+    daemon.session.heard(at(14));
+    daemon.session.tick(at(28)).unwrap();
+    assert_eq!(daemon.session.tick(at(29)), Err(SessionError::Silent(Duration::from_secs(15))));
+}
+
+#[test]
 fn events_come_without_a_call_and_unknown_ones_come_too() {
     let mut daemon = plain();
     let event = Header {

@@ -39,7 +39,7 @@ pub(super) async fn download(
         Holes::Fill => StorageVolDownloadFlags::empty(),
         Holes::Keep => StorageVolDownloadFlags::SPARSE_STREAM,
     };
-    let mut stream = find(connect, names).await?.download(0..0, flags).await?;
+    let mut stream = find(connect, names).await?.download(.., flags).await?;
     let mut file = File::create(path).await.map_err(wrong)?;
     let mut place = 0;
     while let Some(piece) = stream.receive().await? {
@@ -72,7 +72,7 @@ pub(super) async fn upload(
         Holes::Fill => StorageVolUploadFlags::empty(),
         Holes::Keep => StorageVolUploadFlags::SPARSE_STREAM,
     };
-    let mut stream = find(connect, names).await?.upload(0..0, flags).await?;
+    let mut stream = find(connect, names).await?.upload(.., flags).await?;
     let mut chunk = vec![0; CHUNK];
     loop {
         let count = file.read(&mut chunk).await.map_err(wrong)?;

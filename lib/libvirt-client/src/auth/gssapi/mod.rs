@@ -14,6 +14,7 @@
 mod sealed;
 mod sys;
 
+use super::aside::aside;
 use super::refused;
 use super::sasl::{start, step};
 use crate::connection::Connection;
@@ -21,7 +22,6 @@ use crate::error::Error;
 use crate::transport::Privacy;
 use sealed::Sealed;
 use sys::Context;
-use tokio::sync::oneshot;
 
 /// Its name among mechanisms.
 pub(super) const NAME: &str = "GSSAPI";
@@ -77,12 +77,6 @@ fn no_kerberos(why: String) -> Error {
 
 /// A step in a thread of its own: it may ask a key distribution centre, and waits for that.
 async fn stepped(mut context: Context, said: Vec<u8>) -> Result<(Context, Vec<u8>, bool), Error> {
-    let (answer, result) = oneshot::channel();
-    let work = move || {
-        let stepped = context.step(&said);
-        // Who asked may have given up.
-        let _ = answer.send(stepped.map(|(token, done)| (context, token, done)));
-    };
-    std::thread::Builder::new().name("gssapi".to_owned()).spawn(work)?;
-    result.await.map_err(|_| refused("the thread of a step has ended"))?.map_err(no_kerberos)
+    let stepped = aside(move || context.step(&said).map(|(token, done)| (context, token, done)));
+    stepped.await?.map_err(no_kerberos)
 }

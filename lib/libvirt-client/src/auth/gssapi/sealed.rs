@@ -21,8 +21,12 @@ pub(super) struct Sealed {
     limit: usize,
     /// Wrapped, and not sent yet.
     output: Vec<u8>,
-    /// What has come, still wrapped.
+    /// What has come.
     input: Vec<u8>,
+    /// How much of it was unwrapped.
+    opened: usize,
+    /// Where it comes in.
+    room: Box<[u8]>,
     /// What was in it, and was not taken yet.
     plain: Vec<u8>,
     taken: usize,
@@ -31,7 +35,8 @@ pub(super) struct Sealed {
 impl Sealed {
     pub(super) fn new(inner: Box<dyn Transport>, security: Security, limit: usize) -> Self {
         let (output, input, plain) = (Vec::new(), Vec::new(), Vec::new());
-        Self { inner, security, limit: limit.max(1), output, input, plain, taken: 0 }
+        let room = vec![0; CHUNK].into_boxed_slice();
+        Self { inner, security, limit: limit.max(1), output, input, opened: 0, room, plain, taken: 0 }
     }
 
     /// Sends what is wrapped.
@@ -47,7 +52,9 @@ impl Sealed {
 
     /// Unwraps a piece that has come whole; false when more is needed.
     fn open(&mut self) -> io::Result<bool> {
-        let Some((length, rest)) = self.input.split_first_chunk::<4>() else { return Ok(false) };
+        let Some((length, rest)) = self.input[self.opened..].split_first_chunk::<4>() else {
+            return Ok(false);
+        };
         let length = u32::from_be_bytes(*length) as usize;
         if length > MOST as usize + OVERHEAD {
             return Err(broken("a piece that is longer than was agreed"));
@@ -58,7 +65,7 @@ impl Sealed {
             return Err(broken("a piece that is not encrypted"));
         }
         (self.plain, self.taken) = (plain, 0);
-        self.input.drain(..4 + length);
+        self.opened += 4 + length;
         Ok(true)
     }
 }
@@ -85,16 +92,12 @@ impl Transport for Sealed {
             if self.open()? {
                 continue;
             }
-            let have = self.input.len();
-            self.input.resize(have + CHUNK, 0);
-            let read = self.inner.poll_read(context, &mut self.input[have..], &mut Vec::new());
-            let bytes = match &read {
-                Poll::Ready(Ok(bytes)) => *bytes,
-                Poll::Ready(Err(_)) | Poll::Pending => 0,
-            };
-            self.input.truncate(have + bytes);
-            if ready!(read)? == 0 {
-                return Poll::Ready(Ok(0));
+            self.input.drain(..std::mem::take(&mut self.opened));
+            match ready!(self.inner.poll_read(context, &mut self.room, &mut Vec::new()))? {
+                0 if self.input.is_empty() => return Poll::Ready(Ok(0)),
+                // An orderly end has no half a piece before it: somebody cut it off.
+                0 => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                bytes => self.input.extend_from_slice(&self.room[..bytes]),
             }
         }
     }

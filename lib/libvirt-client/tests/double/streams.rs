@@ -1,0 +1,123 @@
+//! What waits for a reader who does not read.
+
+use libvirt_client::protocol::procedure::Procedure;
+use libvirt_client::protocol::remote::{self, DomainOpenConsoleArgs};
+use libvirt_client::protocol::session::{CallId, Request, ServerSession, Transmit};
+use libvirt_client::transport::{Privacy, Stream};
+use libvirt_client::{ByteStream, Options, Piece};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+/// What may wait.
+const BUFFER: usize = 256 * 1024;
+
+/// A daemon that knows one call: to open a console.
+struct Daemon {
+    session: ServerSession,
+    stream: DuplexStream,
+}
+
+impl Daemon {
+    async fn opened(&mut self) -> CallId {
+        loop {
+            let bytes = self.stream.read(self.session.space()).await.unwrap();
+            self.session.filled(bytes, []);
+            if let Some(Request::Call { call, .. }) = self.session.next().unwrap() {
+                self.session.reply::<remote::DomainOpenConsole>(call, &(), Vec::new()).unwrap();
+                self.flush().await;
+                return call;
+            }
+        }
+    }
+
+    async fn flush(&mut self) {
+        while let Some(Transmit::Bytes(bytes)) = self.session.transmit() {
+            let length = bytes.len();
+            self.stream.write_all(bytes).await.unwrap();
+            self.session.sent(length);
+        }
+    }
+}
+
+/// Sends packets for as long as they are taken; tells how many were. Then there is the stream, to be read.
+async fn flooded(send: fn(&mut ServerSession, CallId, usize), most: usize) -> (usize, ByteStream) {
+    let (ours, theirs) = tokio::io::duplex(65_536);
+    let options = Options { stream_buffer: BUFFER, ..Options::default() };
+    let (connection, driver) = libvirt_client::connection(Stream::new(ours, Privacy::Private), options);
+    super::run(driver);
+    let mut daemon = Daemon { session: ServerSession::default(), stream: theirs };
+    let args = DomainOpenConsoleArgs::default();
+    let (opened, call) = tokio::join!(connection.open::<remote::DomainOpenConsole>(&args), daemon.opened());
+    assert_eq!(remote::DomainOpenConsole::INFO.number, call.procedure());
+    let taken = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&taken);
+    super::run(async move {
+        while count.load(Ordering::SeqCst) < most {
+            send(&mut daemon.session, call, count.load(Ordering::SeqCst));
+            daemon.flush().await;
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        daemon.session.stream_end(call);
+        daemon.flush().await;
+        // It stays until the client goes.
+        let _ = daemon.stream.read(&mut [0; 64]).await;
+    });
+    // As long as anything moves.
+    let mut before = usize::MAX;
+    while before != taken.load(Ordering::SeqCst) {
+        before = taken.load(Ordering::SeqCst);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+    (before, opened.unwrap().1)
+}
+
+#[tokio::test]
+async fn crumbs_are_put_together_and_bounded() {
+    let most = 512 * 1024;
+    let (taken, mut stream) =
+        flooded(|session, call, at| session.stream_data(call, &[at.to_be_bytes()[7]]), most).await;
+    let limit = BUFFER;
+    assert!(taken <= limit + 65_536, "{taken} bytes in packets of their own, for a buffer of {limit}");
+    let mut back = Vec::new();
+    let mut pieces = 0;
+    while let Some(piece) = stream.receive().await.unwrap() {
+        let Piece::Data(piece) = piece else { panic!("there is no hole") };
+        pieces += 1;
+        back.extend(piece);
+    }
+    assert_eq!(back.len(), most);
+    assert!(back.iter().enumerate().all(|(at, byte)| *byte == at.to_be_bytes()[7]));
+    assert!(pieces < most / 32, "{pieces} pieces");
+}
+
+#[tokio::test]
+async fn holes_are_put_together() {
+    let most = 200_000;
+    let (taken, mut stream) = flooded(|session, call, _| session.stream_hole(call, 4096), most).await;
+    assert_eq!(taken, most, "however many, they are one");
+    let Some(Piece::Hole(length)) = stream.receive().await.unwrap() else { panic!("no hole") };
+    assert_eq!(length, 4096 * most as u64);
+    assert_eq!(stream.receive().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn holes_between_crumbs_are_bounded() {
+    let most = 100_000;
+    let send: fn(&mut ServerSession, CallId, usize) = |session, call, at| match at % 2 {
+        0 => session.stream_data(call, b"x"),
+        _ => session.stream_hole(call, 1),
+    };
+    let (taken, mut stream) = flooded(send, most).await;
+    // Some hundred bytes for each pair is what they take.
+    let limit = BUFFER;
+    assert!(taken <= limit / 64 + 8192, "{taken} pieces for a buffer of {limit}");
+    let mut back = 0;
+    while let Some(piece) = stream.receive().await.unwrap() {
+        assert_eq!(piece, if back % 2 == 0 { Piece::Data(b"x".to_vec()) } else { Piece::Hole(1) });
+        back += 1;
+    }
+    assert_eq!(back, most);
+}
