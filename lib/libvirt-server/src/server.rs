@@ -1,7 +1,7 @@
 //! The server: one task owns the hypervisor, one for each connection moves bytes.
 
-use crate::connection::{Connection, Message};
-use crate::hypervisor::{Client, Effect, Hypervisor, Peer, Reload, Sasl, Scope, Service};
+use crate::connection::{Connection, Delivery, Message};
+use crate::hypervisor::{Client, Hypervisor, Peer, Reload, Sasl, Scope, Service};
 use crate::peer;
 use crate::tls::Tls;
 use libvirt_protocol::enums::ClientTransport;
@@ -315,7 +315,7 @@ async fn accept(listener: Option<&UnixListener>) -> io::Result<UnixStream> {
 struct Running {
     hypervisor: Hypervisor,
     clock: fn() -> Duration,
-    clients: HashMap<Client, mpsc::UnboundedSender<Effect>>,
+    clients: HashMap<Client, mpsc::UnboundedSender<Delivery>>,
     tasks: JoinSet<Client>,
     requests: mpsc::UnboundedSender<(Client, Message)>,
     last: u64,
@@ -325,10 +325,10 @@ impl Running {
     fn attach(&mut self, transport: impl Transport, peer: Peer) {
         self.last += 1;
         let client = Client(self.last);
-        let (sender, effects) = mpsc::unbounded_channel();
+        let (sender, deliveries) = mpsc::unbounded_channel();
         self.hypervisor.connect(client, peer, (self.clock)());
         self.clients.insert(client, sender);
-        self.tasks.spawn(Connection::new(client, transport, self.requests.clone(), effects).run());
+        self.tasks.spawn(Connection::new(client, transport, self.requests.clone(), deliveries).run());
     }
 
     fn detach(&mut self, client: Client) {
@@ -338,6 +338,7 @@ impl Running {
 
     fn handle(&mut self, client: Client, message: Message) {
         let hypervisor = &mut self.hypervisor;
+        let weight = message.weight();
         match message {
             Message::Call(call, info, payload, descriptors) => {
                 hypervisor.call(client, call, info, &payload, descriptors, (self.clock)());
@@ -348,13 +349,17 @@ impl Running {
             Message::Abort(call) => hypervisor.abort(client, call),
             Message::Pull(call) => hypervisor.pull(client, call),
         }
+        if let Some(to) = self.clients.get(&client).filter(|_| weight > 0) {
+            // A connection that has ended is detached in its turn.
+            let _ = to.send(Delivery::Taken(weight));
+        }
     }
 
     fn deliver(&mut self) {
         while let Some((client, effect)) = self.hypervisor.pop() {
             if let Some(to) = self.clients.get(&client) {
                 // A connection that has ended is detached in its turn.
-                let _ = to.send(effect);
+                let _ = to.send(Delivery::Effect(effect));
             }
         }
     }

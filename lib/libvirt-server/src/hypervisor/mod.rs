@@ -45,6 +45,8 @@ mod validate;
 
 pub(crate) use admin::Reload;
 pub use admin::{Peer, PeerProcess, Service};
+#[cfg(test)]
+pub(crate) use events::event;
 pub use guest::{Answer, Form, Guest, StandIn};
 pub use happening::Happening;
 pub use refusal::Refusal;
