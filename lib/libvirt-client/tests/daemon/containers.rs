@@ -1,15 +1,14 @@
 //! Containers of libvirt's LXC driver: descriptors into their first processes, and out of them their name spaces.
 
-use crate::support::{Daemon, is_other, present, run};
+use crate::root::{Root, program};
+use crate::support::present;
 use libvirt_client::protocol::enums::DomainProcessSignal;
-use libvirt_client::{Connect, Domain};
+use libvirt_client::protocol::flags::DomainModificationImpact;
+use libvirt_client::{Connect, Domain, SchedulerParameters};
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Command};
-use std::time::Duration;
+use std::process::Command;
 
-const DRIVER: &str = "/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_lxc.so";
 const BUSYBOX: &str = "/bin/busybox";
 
 /// Says what it has, then says what it is told, on the first descriptor that it was given.
@@ -18,80 +17,28 @@ const INIT: &str = "#!/bin/busybox sh\n\
     echo begun as $$ >&3\n\
     while true; do /bin/busybox sleep 1 & wait $!; done\n";
 
-/// A daemon of root's that has no driver but that of containers, in name spaces of its own: it sees nothing of the host's own daemon, and
-/// everything in it ends with it.
-struct Containers {
-    daemon: Daemon,
-    process: Child,
-}
+/// A daemon of root's that has no driver but that of containers.
+struct Containers(Root);
 
 impl Containers {
     fn start(test: &str) -> Option<Self> {
-        let daemon = Daemon::prepare(test)?;
-        let programs = [
-            (DRIVER, "libvirt-daemon-driver-lxc"),
-            (BUSYBOX, "busybox-static"),
-            ("/usr/bin/nsenter", "util-linux"),
-        ];
-        if !present(test, &programs) {
+        if !present(test, &[(BUSYBOX, "busybox-static"), ("/usr/bin/nsenter", "util-linux")]) {
             return None;
         }
-        if is_other() {
-            println!("not run: {test}: the other libvirt has no driver of containers");
-            return None;
-        }
-        if !rustix::process::geteuid().is_root() {
-            println!("not run: {test}: only root may have containers of libvirt's");
-            return None;
-        }
-        let at = |name: &str| daemon.path(name);
-        for directory in ["drivers", "run", "root/bin", "root/dev", "root/proc", "root/sys", "root/tmp"] {
-            std::fs::create_dir_all(at(directory)).unwrap();
-        }
-        std::os::unix::fs::symlink(DRIVER, at("drivers/libvirt_driver_lxc.so")).unwrap();
-        std::fs::copy(BUSYBOX, at("root/bin/busybox")).unwrap();
-        std::fs::write(at("root/bin/init"), INIT).unwrap();
-        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(at("root/bin/init"), executable).unwrap();
-        let config = format!("unix_sock_dir = \"{}\"\nauth_unix_rw = \"none\"\n", at("run").display());
-        std::fs::write(at("libvirtd.conf"), config).unwrap();
-        // It is ready when it says so.
-        let ready = UnixDatagram::bind(at("ready")).unwrap();
-        ready.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         // The driver takes the second kind of control groups beside the first for something that it can mount in a container.
-        let enter = "for at in /run /var/lib/libvirt /etc/libvirt /var/log/libvirt /var/cache/libvirt; do \
-                     mkdir -p $at && mount -t tmpfs tmpfs $at || exit; done; mkdir /run/libvirt; \
-                     if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified || exit; fi; \
-                     exec /usr/sbin/libvirtd --timeout 600 --config \"$1\" --pid-file \"$2\"";
-        let mut command = Command::new("unshare");
-        command.args([
-            "--mount",
-            "--net",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "sh",
-            "-c",
-            enter,
-        ]);
-        command.arg("sh").arg(at("libvirtd.conf")).arg(at("containers-pid"));
-        command.current_dir("/").env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        command.env("LIBVIRT_DRIVER_DIR", at("drivers")).env("NOTIFY_SOCKET", at("ready"));
-        command.stderr(std::fs::File::create(at("stderr")).unwrap());
-        let process = command.spawn().unwrap();
-        let containers = Self { daemon, process };
-        let mut said = [0; 64];
-        let said = ready.recv(&mut said).map(|length| String::from_utf8_lossy(&said[..length]).into_owned());
-        let errors = || std::fs::read_to_string(containers.daemon.path("stderr")).unwrap_or_default();
-        assert!(said.as_ref().is_ok_and(|said| said.contains("READY=1")), "{said:?}: {}", errors());
-        Some(containers)
+        let prepare = "if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi";
+        let root = Root::start_with(test, &["lxc"], prepare, |daemon| {
+            for directory in ["bin", "dev", "proc", "sys", "tmp"] {
+                std::fs::create_dir_all(daemon.path("root").join(directory)).unwrap();
+            }
+            std::fs::copy(BUSYBOX, daemon.path("root/bin/busybox")).unwrap();
+            program(daemon, "root/bin/init", INIT);
+        })?;
+        Some(Self(root))
     }
 
     async fn open(&self) -> Connect {
-        let socket = self.daemon.path("run/libvirt-sock");
-        let uri = format!("lxc+unix:///system?socket={}", socket.display());
-        self.daemon.builder(&uri).open_with(run).await.unwrap()
+        self.0.open("lxc").await
     }
 
     fn definition(&self, name: &str) -> String {
@@ -101,16 +48,14 @@ impl Containers {
              <emulator>/usr/lib/libvirt/libvirt_lxc</emulator>\
              <filesystem type='mount'><source dir='{}'/><target dir='/'/></filesystem>\
              <console type='pty'/></devices></domain>",
-            self.daemon.path("root").display()
+            self.0.daemon.path("root").display()
         )
     }
 }
 
 impl Drop for Containers {
     fn drop(&mut self) {
-        // The first process of its name space: all the others end with it.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.0.end();
         // The driver's own place among the control groups, unless somebody else is there too.
         for group in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
             let _ = std::fs::remove_dir(group.path().join("machine"));
@@ -166,5 +111,29 @@ async fn a_container_gets_descriptors_and_gives_its_name_spaces() {
     assert_eq!(line(&mut reader), "begun as 1\n");
     end(&two).await;
     two.undefine(Default::default()).await.unwrap();
+    connect.close().await.unwrap();
+}
+
+/// Only a daemon of root's shares out processors, and only this driver still reads what another program has written.
+#[tokio::test]
+async fn a_container_has_its_share_and_may_come_from_elsewhere() {
+    let Some(containers) = Containers::start("a_container_has_its_share_and_may_come_from_elsewhere") else {
+        return;
+    };
+    let connect = containers.open().await;
+    let (mut reader, writer) = pipe();
+    let xml = containers.definition("one");
+    let one = connect.create_domain_with_files(&xml, writer, Default::default()).await.unwrap();
+    assert_eq!(line(&mut reader), "begun as 1\n");
+    let share = SchedulerParameters { cpu_shares: Some(2048), ..Default::default() };
+    one.set_scheduler(&share, DomainModificationImpact::LIVE).await.unwrap();
+    assert_eq!(one.scheduler(DomainModificationImpact::LIVE).await.unwrap().cpu_shares, Some(2048));
+    end(&one).await;
+    let config = "lxc.uts.name = elsewhere\nlxc.rootfs.path = /srv/elsewhere\nlxc.net.0.type = none\n";
+    let xml = connect.domain_from_native("lxc-tools", config).await.unwrap();
+    assert!(
+        xml.contains("<name>elsewhere</name>") && xml.contains("<source dir='/srv/elsewhere'/>"),
+        "{xml}"
+    );
     connect.close().await.unwrap();
 }

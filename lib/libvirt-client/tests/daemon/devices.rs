@@ -1,0 +1,106 @@
+//! What root's daemon tells of the host: its devices as they come and go, its board, its memory.
+
+use crate::root::Root;
+use crate::support::present;
+use libvirt_client::protocol::enums::NodeDeviceEventLifecycleType as T;
+use libvirt_client::protocol::event::{Event, Kind};
+use libvirt_client::{Autostart, Item, Subscription};
+use std::time::Duration;
+
+/// Devices are those of its own network and, besides these, the host's. Their manager has no rules, so that it does nothing to them. The board
+/// is the test's own: not every host has one that says anything.
+const HOST: &str = "for at in /etc/udev /usr/lib/udev/rules.d; do mkdir -p $at; mount -t tmpfs tmpfs $at; done; \
+    mount -t sysfs sysfs /sys; mount --bind \"${2%/*}/board\" /usr/sbin/dmidecode; \
+    env -u NOTIFY_SOCKET /lib/systemd/systemd-udevd --resolve-names=never >/dev/null 2>&1 & \
+    until [ -S /run/udev/control ]; do sleep 0.1; done";
+
+const BOARD: &str = "#!/bin/sh\n\
+    printf 'BIOS Information\\n\\tVendor: Acme\\n\\nSystem Information\\n\\tProduct Name: Anvil\\n\\n'\n";
+
+fn start(test: &str) -> Option<Root> {
+    let programs = [
+        ("/lib/systemd/systemd-udevd", "udev"),
+        ("/usr/sbin/dmidecode", "dmidecode"),
+        ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
+    ];
+    if !present(test, &programs) {
+        return None;
+    }
+    let prepare = format!("{}\n{HOST}", crate::networks::QEMU);
+    Root::start_with(test, &["nodedev", "qemu"], &prepare, |daemon| {
+        crate::root::program(daemon, "board", BOARD);
+    })
+}
+
+async fn event(events: &mut Subscription) -> Event<'static> {
+    // The host's own devices' manager may be late; it is not to be waited for for ever.
+    let next = tokio::time::timeout(Duration::from_secs(60), events.next()).await;
+    match next.expect("no event came").unwrap() {
+        Item::Event(event) => event,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Which device something has become of.
+async fn told(events: &mut Subscription) -> (String, T) {
+    match event(events).await {
+        Event::NodeDeviceLifecycle(event) => (event.dev.name.into(), event.event),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn devices_come_and_go() {
+    let Some(root) = start("devices_come_and_go") else { return };
+    let connect = root.open("qemu").await;
+    let mut coming = connect.subscribe(Kind::NodeDeviceLifecycle).await.unwrap();
+    let mut changing = connect.subscribe(Kind::NodeDeviceUpdate).await.unwrap();
+    root.inside("ip link add card0 type veth peer name card1");
+    // Two ends, in whatever order.
+    let mut names = [told(&mut coming).await, told(&mut coming).await];
+    names.sort();
+    let [(name, T::Created), (other, T::Created)] = names else { panic!("{names:?}") };
+    assert!(name.starts_with("net_card0_") && other.starts_with("net_card1_"), "{name}, {other}");
+    let card = connect.node_device_by_name(&name).await.unwrap();
+    assert!(card.xml(Default::default()).await.unwrap().contains("<interface>card0</interface>"));
+    // What is found is there, and is not there after a restart because it was defined.
+    assert!(card.is_active().await.unwrap());
+    assert!(!card.is_persistent().await.unwrap());
+    assert!(!card.autostart().await.unwrap());
+    root.inside("echo change > /sys/class/net/card0/uevent");
+    match event(&mut changing).await {
+        Event::NodeDeviceUpdate(event) => assert_eq!(String::from(event.dev.name), name),
+        other => panic!("{other:?}"),
+    }
+    root.inside("ip link delete card0");
+    let mut names = [told(&mut coming).await, told(&mut coming).await];
+    names.sort();
+    assert_eq!(names, [(name.clone(), T::Deleted), (other, T::Deleted)]);
+    assert!(connect.node_device_by_name(&name).await.unwrap_err().is_not_found());
+    // Only mediated devices can be told to start with the host.
+    let computer = connect.node_device_by_name("computer").await.unwrap();
+    let error = computer.set_autostart(Autostart::On).await.unwrap_err();
+    assert!(error.to_string().contains("Unsupported device type"), "{error}");
+}
+
+#[tokio::test]
+async fn the_host_tells_of_its_board_and_memory() {
+    let Some(root) = start("the_host_tells_of_its_board_and_memory") else { return };
+    let connect = root.open("qemu").await;
+    let board = connect.system_info().await.unwrap();
+    assert!(board.contains("<entry name='product'>Anvil</entry>"), "{board}");
+    let free = connect.free_pages(&[4], 0, 1).await.unwrap();
+    assert!(free.len() == 1 && free[0] > 0, "{free:?}");
+    // To add none changes nothing.
+    if std::path::Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").exists() {
+        connect.allocate_pages(&[2048], &[0], 0, 1, Default::default()).await.unwrap();
+    }
+    // How equal pages are merged is the whole host's: it is told what it does already.
+    if std::path::Path::new("/sys/kernel/mm/ksm").exists() {
+        let before = connect.memory_parameters().await.unwrap();
+        let pages = before.u64("shm_pages_to_scan").unwrap();
+        let same = libvirt_client::Params::new().with("shm_pages_to_scan", u32::try_from(pages).unwrap());
+        connect.set_memory_parameters(&same).await.unwrap();
+        assert_eq!(connect.memory_parameters().await.unwrap().u64("shm_pages_to_scan"), Some(pages));
+    }
+}
