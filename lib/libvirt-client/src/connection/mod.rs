@@ -23,7 +23,7 @@ pub(crate) use driver::Mover;
 pub(crate) use routes::{Class, Key};
 
 use crate::error::{Error, ErrorKind};
-use crate::events::Fanout;
+use crate::events::{Fanout, Queue};
 use crate::transport::{Traits, Transport};
 use libvirt_protocol::procedure::Procedure;
 use libvirt_protocol::session::{ClientSession, Keepalive, Limits};
@@ -189,6 +189,16 @@ impl Connection {
     /// Events of a registration go to these from now on.
     pub(crate) fn route(&self, key: Key, listeners: Arc<Fanout>) {
         self.shared.lock().routes.add(key, listeners);
+    }
+
+    /// Events of no registration that is known go to this queue, too, until the connection is closed.
+    pub(crate) fn add_unclaimed(&self, queue: &Arc<Queue>) -> Result<(), Error> {
+        let mut state = self.shared.lock();
+        if let Some(closed) = state.closed() {
+            return Err(closed.clone());
+        }
+        state.routes.add_unclaimed(queue);
+        Ok(())
     }
 
     /// Events of a registration go nowhere from now on.

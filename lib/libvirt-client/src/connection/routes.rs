@@ -1,9 +1,10 @@
 //! Which events of one connection go to whom.
 
-use crate::events::Fanout;
+use crate::error::Error;
+use crate::events::{Fanout, Queue};
 use libvirt_protocol::event::{Event, Message};
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Subscriptions are told apart by class and number: the daemon's drivers number theirs independently.
 pub(crate) type Key = (Class, i32);
@@ -43,6 +44,8 @@ pub(super) struct Routes {
     early: VecDeque<(Key, Event<'static>)>,
     /// Subscriptions that the daemon was told to end: what it still sends of them is nobody's, and not the next one's of that number.
     ending: Vec<Key>,
+    /// Who wants what belongs to no subscription.
+    unclaimed: Vec<Weak<Queue>>,
 }
 
 /// How many early events are kept.
@@ -56,6 +59,10 @@ impl Routes {
             listeners.deliver(event);
         } else if !self.ending.contains(&key) {
             tracing::trace!(?key, "an event before its subscription");
+            self.unclaimed.retain(|queue| queue.strong_count() > 0);
+            for queue in self.unclaimed.iter().filter_map(Weak::upgrade) {
+                queue.deliver(event.clone());
+            }
             if self.early.len() == EARLY {
                 self.early.pop_front();
             }
@@ -72,6 +79,18 @@ impl Routes {
             }
         }
         self.routes.insert(key, listeners);
+    }
+
+    /// What belongs to no subscription goes to this queue, too.
+    pub(super) fn add_unclaimed(&mut self, queue: &Arc<Queue>) {
+        self.unclaimed.push(Arc::downgrade(queue));
+    }
+
+    /// The connection is closed.
+    pub(super) fn close(&mut self, reason: &Error) {
+        for queue in self.unclaimed.drain(..).filter_map(|queue| queue.upgrade()) {
+            queue.close(reason);
+        }
     }
 
     /// Nobody listens any more; the daemon is yet to be told.

@@ -349,6 +349,7 @@ impl State {
             }
         }
         self.writers.drain(..).for_each(Waker::wake);
+        self.routes.close(reason);
     }
 }
 

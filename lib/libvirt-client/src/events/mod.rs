@@ -73,6 +73,18 @@ impl Connect {
         self.subscribe_topics(vec![Topic::monitor(domain, event, flags)]).await
     }
 
+    /// Events that belong to no subscription of this handle: those that were registered with a call of [`crate::raw`] or
+    /// [`Connect::call`], in the forms of older daemons too (`virConnectDomainEventRegister`), and those that overtake the reply of their
+    /// registration. They end with the connection, as what is registered so does.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub fn unclaimed_events(&self) -> Result<Subscription, Error> {
+        let queue = Arc::new(Queue::new(QUEUE));
+        self.connection()?.add_unclaimed(&queue)?;
+        Ok(Subscription::new(queue, Vec::new(), self.wishes().downgrade()))
+    }
+
     async fn subscribe_topics(&self, topics: Vec<Topic>) -> Result<Subscription, Error> {
         if !self.has_numbered_events() {
             let info = remote::ConnectDomainEventCallbackRegisterAny::INFO;

@@ -72,6 +72,11 @@ impl Queue {
         inner.reader.take().into_iter().for_each(Waker::wake);
     }
 
+    /// Adds an event that is this queue's alone.
+    pub(crate) fn deliver(&self, event: Event<'static>) {
+        self.push(Waiting::Event(Arc::new(event)));
+    }
+
     /// What waits, for tests of who gets what.
     #[cfg(test)]
     pub(crate) fn taken(&self) -> Vec<Event<'static>> {

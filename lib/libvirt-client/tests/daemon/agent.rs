@@ -1,7 +1,10 @@
 //! A Linux guest with QEMU's own agent in it, and a channel that answers: the demo guest's kernel and modules, with another first process.
 
+use crate::old_events::OldClient;
 use crate::support::{Daemon, present};
-use libvirt_client::protocol::enums::{DomainInterfaceAddressesSource, ErrorDomain, ErrorNumber};
+use libvirt_client::protocol::enums::{
+    DomainInterfaceAddressesSource, DomainState, ErrorDomain, ErrorNumber, NodeSuspendTarget,
+};
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{DomainGuestInfoTypes, DomainMemoryModFlags};
 use libvirt_client::{Connect, Domain, Filter, GuestTime, Item, Piece};
@@ -56,6 +59,8 @@ fn initrd(base: &Path, agent: &Path) -> Vec<u8> {
     entry(&mut archive, "sbin", 0o040_755, &[]);
     entry(&mut archive, "sbin/hwclock", 0o100_755, b"#!/bin/sh\n");
     entry(&mut archive, "sbin/shutdown", 0o100_755, b"#!/bin/sh\nexec /bin/poweroff -f\n");
+    // What it tells users and their passwords to; who asks for them gets them through the agent.
+    entry(&mut archive, "bin/chpasswd", 0o100_755, b"#!/bin/sh\nexec cat >/run/passwords\n");
     entry(&mut archive, "agent", 0o040_755, &[]);
     entry(&mut archive, "agent/qemu-ga", 0o100_755, &std::fs::read(agent).unwrap());
     let linked = Command::new("ldd").arg(agent).output().unwrap();
@@ -101,7 +106,8 @@ async fn guest(test: &str) -> Option<(Daemon, Connect, Domain)> {
     let xml = format!(
         "<domain type='qemu'><name>guest</name><memory unit='MiB'>192</memory><vcpu>1</vcpu>\
          <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{}</kernel><initrd>{}</initrd>\
-         <cmdline>console=ttyS0 quiet panic=-1</cmdline></os><features><acpi/></features><devices>\
+         <cmdline>console=ttyS0 quiet panic=-1</cmdline></os><features><acpi/></features>\
+         <pm><suspend-to-mem enabled='yes'/></pm><devices>\
          <emulator>/usr/bin/qemu-system-x86_64</emulator><serial type='file'><source path='{}'/></serial>\
          <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>\
          <channel type='unix'><target type='virtio' name='org.example.channel'/></channel>\
@@ -171,6 +177,13 @@ async fn a_guests_agent_is_asked_and_a_channel_answers() {
     guest.set_ssh_keys("root", &["ssh-ed25519 AAAA one"], Default::default()).await.unwrap();
     assert_eq!(guest.ssh_keys("root").await.unwrap(), ["ssh-ed25519 AAAA one"]);
 
+    guest.set_user_password("root", "geheim", Default::default()).await.unwrap();
+    let arguments = json!({"path": "/run/passwords"});
+    let file = guest.agent_command("guest-file-open", Some(arguments), 30).await.unwrap();
+    let content = guest.agent_command("guest-file-read", Some(json!({"handle": file})), 30).await.unwrap();
+    // "root:geheim" and the end of the line, in base64.
+    assert_eq!(content["buf-b64"], "cm9vdDpnZWhlaW0K", "{content}");
+
     let mut channel = guest.open_channel(Some("org.example.channel"), Default::default()).await.unwrap();
     channel.send(b"hello\n").await.unwrap();
     let mut heard = Vec::new();
@@ -182,13 +195,31 @@ async fn a_guests_agent_is_asked_and_a_channel_answers() {
 }
 
 #[tokio::test]
+async fn a_guest_is_put_to_sleep_and_woken() {
+    let Some((_daemon, connect, guest)) = guest("a_guest_is_put_to_sleep_and_woken").await else { return };
+    let kinds = [Kind::DomainPmsuspend, Kind::DomainPmwakeup];
+    let filters = kinds.map(|kind| Filter::domain(kind, &guest));
+    let mut events = connect.subscribe_to(filters).await.unwrap();
+    guest.sleep(NodeSuspendTarget::Mem, 0).await.unwrap();
+    let slept = tokio::time::timeout(Duration::from_secs(60), events.next()).await.unwrap().unwrap();
+    assert!(matches!(slept, Item::Event(Event::DomainPmsuspend(_))), "{slept:?}");
+    assert_eq!(guest.state().await.unwrap().state, DomainState::Pmsuspended);
+    guest.wake().await.unwrap();
+    let woken = tokio::time::timeout(Duration::from_secs(60), events.next()).await.unwrap().unwrap();
+    assert!(matches!(woken, Item::Event(Event::DomainPmwakeup(_))), "{woken:?}");
+    // The same system goes on: its agent answers.
+    assert_eq!(guest.agent_command("guest-ping", None, 60).await.unwrap(), json!({}));
+}
+
+#[tokio::test]
 async fn a_guest_gives_memory_back_and_powers_off() {
-    let Some((_daemon, connect, guest)) = guest("a_guest_gives_memory_back_and_powers_off").await else {
+    let Some((daemon, connect, guest)) = guest("a_guest_gives_memory_back_and_powers_off").await else {
         return;
     };
     let kinds = [Kind::DomainBalloonChange, Kind::DomainLifecycle];
     let filters = kinds.map(|kind| Filter::domain(kind, &guest));
     let mut events = connect.subscribe_to(filters).await.unwrap();
+    let mut old = OldClient::new(daemon.open("qemu:///session").await).await;
     guest.set_memory_stats_period(1, DomainMemoryModFlags::LIVE).await.unwrap();
     guest.set_memory(160 * 1024, DomainMemoryModFlags::LIVE).await.unwrap();
     loop {
@@ -198,6 +229,7 @@ async fn a_guest_gives_memory_back_and_powers_off() {
             other => panic!("{other:?}"),
         }
     }
+    old.sees(Kind::DomainBalloonChange).await;
     assert_eq!(guest.info().await.unwrap().memory_kib, 160 * 1024);
     assert!(!guest.memory_stats().await.unwrap().is_empty());
     guest.shutdown(libvirt_client::protocol::flags::DomainShutdownFlags::GUEST_AGENT).await.unwrap();

@@ -1,6 +1,7 @@
 //! What changes of a running guest is seen where it must be: in its definition, in statistics, in events.
 
 use crate::guests::{definition, disk};
+use crate::old_events::OldClient;
 use crate::support::{Daemon, present};
 use libvirt_client::protocol::enums::{
     CpuCompareResult, DomainLifecycle, DomainLifecycleAction, DomainMetadataType, DomainState, KeycodeSet,
@@ -70,6 +71,7 @@ async fn devices_come_and_go_and_events_tell() {
     let Some((daemon, _connect, guest)) = guest("devices_come_and_go_and_events_tell").await else { return };
     let kinds = [Kind::DomainDeviceAdded, Kind::DomainDeviceRemoved, Kind::DomainTrayChange];
     let mut events = hear(&guest, &kinds).await;
+    let mut old = OldClient::new(daemon.open("qemu:///session").await).await;
     let live = DomainDeviceModifyFlags::LIVE;
     let tablet = "<input type='tablet' bus='usb'><alias name='ua-tablet'/></input>";
     guest.attach_device(tablet, live).await.unwrap();
@@ -105,15 +107,18 @@ async fn devices_come_and_go_and_events_tell() {
     guest.update_device(empty, flags).await.unwrap();
     assert!(matches!(next(&mut events).await, Event::DomainTrayChange(_)));
     assert!(!xml(&guest).await.contains("tray.iso"));
+    old.sees(Kind::DomainDeviceRemoved).await;
+    old.sees(Kind::DomainTrayChange).await;
 }
 
 #[tokio::test]
 async fn what_is_set_of_a_running_guest_is_read_back() {
-    let Some((_daemon, connect, guest)) = guest("what_is_set_of_a_running_guest_is_read_back").await else {
+    let Some((daemon, connect, guest)) = guest("what_is_set_of_a_running_guest_is_read_back").await else {
         return;
     };
     let kinds = [Kind::DomainTunable, Kind::DomainMetadataChange, Kind::DomainReboot];
     let mut events = hear(&guest, &kinds).await;
+    let mut old = OldClient::new(daemon.open("qemu:///session").await).await;
     let tune = BlockIoTune { total_iops_sec: Some(500), ..Default::default() };
     guest.set_block_io_tune("vda", &tune, Impact::LIVE).await.unwrap();
     assert!(matches!(next(&mut events).await, Event::DomainTunable(_)));
@@ -124,6 +129,7 @@ async fn what_is_set_of_a_running_guest_is_read_back() {
     assert_eq!(guest.metadata(DomainMetadataType::Title, None, Impact::LIVE).await.unwrap(), "named");
     guest.reset().await.unwrap();
     assert!(matches!(next(&mut events).await, Event::DomainReboot(_)));
+    old.sees(Kind::DomainReboot).await;
 
     guest
         .set_lifecycle_action(DomainLifecycle::Crash, DomainLifecycleAction::Preserve, Impact::LIVE)
@@ -205,6 +211,7 @@ async fn disks_grow_have_thresholds_and_are_pulled_and_committed() {
     guest.block_resize("vda", 8 * MIB, DomainBlockResizeFlags::BYTES).await.unwrap();
     assert_eq!(guest.block_info("vda").await.unwrap().capacity, 8 * MIB);
     let mut events = hear(&guest, &[Kind::DomainBlockJob]).await;
+    let mut old = OldClient::new(daemon.open("qemu:///session").await).await;
     let overlay = |name: &str| {
         let path = daemon.path(name).display().to_string();
         let xml = format!(
@@ -220,6 +227,7 @@ async fn disks_grow_have_thresholds_and_are_pulled_and_committed() {
     let mut commit = guest.block_commit("vda", BlockTarget::default(), active).await.unwrap();
     assert_eq!(commit.wait().await.unwrap(), BlockJobState::Ready);
     assert!(matches!(next(&mut events).await, Event::DomainBlockJob(_)));
+    old.sees(Kind::DomainBlockJob).await;
     commit.abort(DomainBlockJobAbortFlags::PIVOT).await.unwrap();
     assert_eq!(commit.wait().await.unwrap(), BlockJobState::Completed);
     assert!(!xml(&guest).await.contains(&first));
@@ -298,8 +306,10 @@ async fn a_disk_that_is_missing_is_left_out_and_told() {
     assert!(text.contains(&from), "{text}");
     let guest = connect.define_domain(&text.replace(&from, &optional), Default::default()).await.unwrap();
     let mut events = hear(&guest, &[Kind::DomainDiskChange]).await;
+    let mut old = OldClient::new(daemon.open("qemu:///session").await).await;
     let guest = guest.start(Default::default()).await.unwrap();
     assert!(matches!(next(&mut events).await, Event::DomainDiskChange(_)));
+    old.sees(Kind::DomainDiskChange).await;
     assert!(!xml(&guest).await.contains("tray.iso"));
 }
 
@@ -307,11 +317,13 @@ async fn a_disk_that_is_missing_is_left_out_and_told() {
 async fn a_viewer_that_connects_is_told() {
     let Some((daemon, _connect, guest)) = guest("a_viewer_that_connects_is_told").await else { return };
     let mut events = hear(&guest, &[Kind::DomainGraphics]).await;
+    let mut old = OldClient::new(daemon.open("qemu:///session").await).await;
     let mut viewer = std::os::unix::net::UnixStream::connect(daemon.path("vnc")).unwrap();
     let mut version = [0; 12];
     std::io::Read::read_exact(&mut viewer, &mut version).unwrap();
     assert!(version.starts_with(b"RFB "));
     assert!(matches!(next(&mut events).await, Event::DomainGraphics(_)));
+    old.sees(Kind::DomainGraphics).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use crate::guests::{definition, disk};
 use crate::support::{Daemon, present};
-use libvirt_client::protocol::enums::DomainState;
+use libvirt_client::protocol::enums::{DomainState, NodeDeviceEventLifecycleType};
+use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{
     DomainBackupBeginFlags, DomainDirtyRateCalcFlags, DomainMessageType, DomainModificationImpact as Impact,
     DomainStatsTypes,
@@ -10,7 +11,7 @@ use libvirt_client::protocol::flags::{
 use libvirt_client::protocol::parameters::{DOMAIN_SAVE_PARAM_DXML, DOMAIN_SAVE_PARAM_FILE};
 use libvirt_client::protocol::remote;
 use libvirt_client::protocol::xdr::IntoOwned;
-use libvirt_client::{Connect, Domain, Params};
+use libvirt_client::{Connect, Domain, Item, Params};
 use std::time::Duration;
 
 /// A guest that runs; what `change` does to its definition is done before.
@@ -139,6 +140,7 @@ async fn an_adapter_of_the_host_is_made_and_taken_away() {
         devices.iter().map(|device| device.name()).collect::<Vec<_>>()
     };
     let before = names().await;
+    let mut events = connect.subscribe(Kind::NodeDeviceLifecycle).await.unwrap();
     let xml = "<device><parent>scsi_host2</parent><capability type='scsi_host'><capability type='fc_host'>\
                <wwnn>2000000012341234</wwnn><wwpn>1000000012341234</wwpn></capability></capability></device>";
     let device = connect.create_node_device(xml, Default::default()).await.unwrap();
@@ -147,4 +149,10 @@ async fn an_adapter_of_the_host_is_made_and_taken_away() {
     assert!(device.xml(Default::default()).await.unwrap().contains("2000000012341234"));
     device.destroy().await.unwrap();
     assert_eq!(names().await, before);
+    for expected in [NodeDeviceEventLifecycleType::Created, NodeDeviceEventLifecycleType::Deleted] {
+        let Item::Event(Event::NodeDeviceLifecycle(event)) = events.next().await.unwrap() else {
+            panic!("no event of a device")
+        };
+        assert_eq!((event.dev.name.to_string(), event.event), (name.clone(), expected));
+    }
 }

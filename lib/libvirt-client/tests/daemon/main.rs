@@ -12,6 +12,7 @@ mod effects;
 mod events;
 #[path = "../generated/every.rs"]
 mod every;
+mod guest_events;
 mod guests;
 mod jobs;
 mod kerberos;
@@ -20,6 +21,7 @@ mod networks;
 mod objects;
 mod observed;
 mod old_calls;
+mod old_events;
 mod polkit;
 mod raw;
 mod root;

@@ -2,6 +2,7 @@
 
 use crate::guests::{awake, definition, disk};
 use crate::support::{Daemon, Settings, present};
+use libvirt_client::protocol::Wide;
 use libvirt_client::protocol::enums::{DomainState, ErrorNumber};
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{
@@ -9,7 +10,7 @@ use libvirt_client::protocol::flags::{
 };
 use libvirt_client::protocol::remote;
 use libvirt_client::protocol::xdr::IntoOwned;
-use libvirt_client::{Connect, Domain, ErrorKind, Item, MigrateParameters};
+use libvirt_client::{Connect, Domain, ErrorKind, Item, MigrateParameters, raw};
 
 /// Two daemons with names and numbers of their own, and a guest on the first.
 async fn two(test: &str) -> Option<(Daemon, Daemon, Connect, Connect, Domain)> {
@@ -134,4 +135,49 @@ async fn a_migration_that_is_aborted_leaves_the_guest_where_it_was() {
         assert!(guest.job().await.unwrap().is_none());
         assert!(target.domain_by_name("guest").await.unwrap_err().is_not_found());
     }
+}
+
+/// The steps as clients took them before parameters had names.
+#[tokio::test]
+async fn a_guest_moves_in_the_steps_of_older_clients() {
+    let test = "a_guest_moves_in_the_steps_of_older_clients";
+    let Some((_from, _to, source, target, guest)) = two(test).await else { return };
+    let flags = Wide::from(F::LIVE | F::UNSAFE);
+    let dom = || guest.wire().into_owned();
+    let uri = || Some("tcp:127.0.0.1".into());
+    let args = remote::DomainMigrateBegin3Args { dom: dom(), flags, ..Default::default() };
+    let begun = raw::domain::migrate_begin3(&source, &args).await.unwrap();
+    let begun = begun.result().unwrap();
+    let args = remote::DomainMigratePrepare3Args {
+        cookie_in: begun.cookie_out,
+        uri_in: uri(),
+        flags,
+        dom_xml: begun.xml,
+        ..Default::default()
+    };
+    let prepared = raw::domain::migrate_prepare3(&target, &args).await.unwrap();
+    let prepared = prepared.result().unwrap();
+    let place = prepared.uri_out.or_else(uri);
+    let args = remote::DomainMigratePerform3Args {
+        dom: dom(),
+        cookie_in: prepared.cookie_out,
+        uri: place.clone(),
+        flags,
+        ..Default::default()
+    };
+    let performed = raw::domain::migrate_perform3(&source, &args).await.unwrap();
+    let args = remote::DomainMigrateFinish3Args {
+        dname: "guest".into(),
+        cookie_in: performed.result().unwrap().cookie_out,
+        uri: place,
+        flags,
+        ..Default::default()
+    };
+    let finished = raw::domain::migrate_finish3(&target, &args).await.unwrap();
+    let finished = finished.result().unwrap();
+    assert_eq!(finished.dom.uuid, guest.uuid());
+    let cookie_in = finished.cookie_out;
+    let args = remote::DomainMigrateConfirm3Args { dom: dom(), cookie_in, flags, ..Default::default() };
+    raw::domain::migrate_confirm3(&source, &args).await.unwrap();
+    is_at("guest", &target, &source).await;
 }

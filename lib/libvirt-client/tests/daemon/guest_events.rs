@@ -1,0 +1,178 @@
+//! What a guest does by itself and its daemon tells: its whole system is a few instructions, which the BIOS starts.
+
+use crate::guests::{definition, disk};
+use crate::old_events::OldClient;
+use crate::support::{Daemon, present};
+use libvirt_client::protocol::enums::{DomainEventIoErrorAction, DomainEventWatchdogAction, DomainState};
+use libvirt_client::protocol::event::{Event, Kind};
+use libvirt_client::{Connect, Domain, Filter, Item, Subscription};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+/// Starts the watchdog of `ib700` (port 0x443) with the shortest time it has, none; waits.
+const WATCHDOG: &[u8] = &[0xfa, 0xba, 0x43, 0x04, 0xb0, 0x0f, 0xee, 0xf4, 0xeb, 0xfd];
+/// Sets the hours of the clock (register 4) to five.
+const CLOCK: &[u8] = &[0xfa, 0xb0, 0x04, 0xe6, 0x70, 0xb0, 0x05, 0xe6, 0x71, 0xf4, 0xeb, 0xfd];
+/// Writes the kind of sleep and the word for it (`SLP_TYP`, `SLP_EN` of ACPI) to where the BIOS has put PM1a_CNT.
+const SLEEP_IN_MEMORY: &[u8] = &[0xfa, 0xba, 0x04, 0x06, 0xb8, 0x00, 0x24, 0xef, 0xf4, 0xeb, 0xfd];
+const SLEEP_ON_DISK: &[u8] = &[0xfa, 0xba, 0x04, 0x06, 0xb8, 0x00, 0x28, 0xef, 0xf4, 0xeb, 0xfd];
+
+/// A defined guest that will do that, who listens to it in the form of today and who in the old one; or a line that says why there is none.
+async fn guest(
+    test: &str,
+    system: &[u8],
+    kinds: &[Kind],
+) -> Option<(Daemon, Domain, Subscription, OldClient)> {
+    let daemon = Daemon::start(test)?;
+    if !present(test, &[("/usr/bin/qemu-system-x86_64", "qemu-system-x86")]) {
+        return None;
+    }
+    let path = disk(&daemon, "disk");
+    let mut content = std::fs::read(&path).unwrap();
+    content[..system.len()].copy_from_slice(system);
+    std::fs::write(&path, content).unwrap();
+    let xml = definition(&daemon, &format!("<source file='{path}'/>")).replace(
+        "<devices>",
+        "<features><acpi/></features><pm><suspend-to-mem enabled='yes'/>\
+            <suspend-to-disk enabled='yes'/></pm><devices><watchdog model='ib700' action='none'/>",
+    );
+    let connect = daemon.open("qemu:///session").await;
+    let (domain, events) = defined(&connect, &xml, kinds).await;
+    let old = OldClient::new(daemon.open("qemu:///session").await).await;
+    Some((daemon, domain, events, old))
+}
+
+async fn defined(connect: &Connect, xml: &str, kinds: &[Kind]) -> (Domain, Subscription) {
+    let domain = connect.define_domain(xml, Default::default()).await.unwrap();
+    let filters = kinds.iter().map(|kind| Filter::domain(*kind, &domain));
+    let events = connect.subscribe_to(filters).await.unwrap();
+    (domain, events)
+}
+
+async fn next(events: &mut Subscription) -> Event<'static> {
+    match tokio::time::timeout(Duration::from_secs(60), events.next()).await.expect("an event").unwrap() {
+        Item::Event(event) => event,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_watchdog_that_nobody_feeds_is_told() {
+    let test = "a_watchdog_that_nobody_feeds_is_told";
+    let Some((_daemon, guest, mut events, mut old)) = guest(test, WATCHDOG, &[Kind::DomainWatchdog]).await
+    else {
+        return;
+    };
+    guest.start(Default::default()).await.unwrap();
+    let Event::DomainWatchdog(event) = next(&mut events).await else { panic!("no watchdog") };
+    assert_eq!(event.action, DomainEventWatchdogAction::None);
+    old.sees(Kind::DomainWatchdog).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_is_told() {
+    let test = "a_clock_that_is_set_is_told";
+    let Some((_daemon, guest, mut events, mut old)) = guest(test, CLOCK, &[Kind::DomainRtcChange]).await
+    else {
+        return;
+    };
+    guest.start(Default::default()).await.unwrap();
+    let Event::DomainRtcChange(event) = next(&mut events).await else { panic!("no clock") };
+    assert!(event.offset.abs() <= 24 * 3600, "{event:?}");
+    old.sees(Kind::DomainRtcChange).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_sleeps_is_woken() {
+    let kinds = [Kind::DomainPmsuspend, Kind::DomainPmwakeup];
+    let test = "a_guest_that_sleeps_is_woken";
+    let Some((_daemon, guest, mut events, mut old)) = guest(test, SLEEP_IN_MEMORY, &kinds).await else {
+        return;
+    };
+    let guest = guest.start(Default::default()).await.unwrap();
+    assert!(matches!(next(&mut events).await, Event::DomainPmsuspend(_)));
+    assert_eq!(guest.state().await.unwrap().state, DomainState::Pmsuspended);
+    guest.wake().await.unwrap();
+    assert!(matches!(next(&mut events).await, Event::DomainPmwakeup(_)));
+    old.sees(Kind::DomainPmsuspend).await;
+    old.sees(Kind::DomainPmwakeup).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_sleeps_on_disk_is_told() {
+    let test = "a_guest_that_sleeps_on_disk_is_told";
+    let kinds = [Kind::DomainPmsuspendDisk];
+    let Some((_daemon, guest, mut events, mut old)) = guest(test, SLEEP_ON_DISK, &kinds).await else {
+        return;
+    };
+    guest.start(Default::default()).await.unwrap();
+    assert!(matches!(next(&mut events).await, Event::DomainPmsuspendDisk(_)));
+    old.sees(Kind::DomainPmsuspendDisk).await;
+}
+
+/// A disk that answers every read with an error. It ends with this value.
+struct Broken(Child);
+
+impl Broken {
+    fn new(daemon: &Daemon) -> Self {
+        let mut command = daemon.unprivileged();
+        let options = format!(
+            "driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename={},\
+             file.inject-error.0.event=read_aio,file.inject-error.0.iotype=read,file.inject-error.0.errno=5",
+            disk(daemon, "broken")
+        );
+        command.args([
+            "qemu-nbd",
+            "--persistent",
+            "--image-opts",
+            &options,
+            "--export-name=broken",
+            "--socket",
+        ]);
+        command.arg(daemon.path("nbd")).stderr(Stdio::null());
+        let broken = Self(command.spawn().unwrap());
+        while !daemon.path("nbd").exists() {
+            std::thread::yield_now();
+        }
+        broken
+    }
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_is_told() {
+    let test = "a_disk_that_fails_is_told";
+    let Some(daemon) = Daemon::start(test) else { return };
+    let programs = [("/usr/bin/qemu-system-x86_64", "qemu-system-x86"), ("/usr/bin/qemu-nbd", "qemu-utils")];
+    if !present(test, &programs) {
+        return;
+    }
+    let _broken = Broken::new(&daemon);
+    // The export has a name: libvirtd 9.0.0 cannot send an event of a disk whose source has none.
+    let network = format!(
+        "<disk type='network' device='disk'><driver name='qemu' type='raw' error_policy='report'/>\
+         <source protocol='nbd' name='broken'><host transport='unix' socket='{}'/></source><target dev='vdb' bus='virtio'/>\
+         <boot order='1'/></disk><serial",
+        daemon.path("nbd").display()
+    );
+    let whole = format!("<source file='{}'/>", disk(&daemon, "disk"));
+    let xml = definition(&daemon, &whole).replacen("<serial", &network, 1);
+    let connect = daemon.open("qemu:///session").await;
+    let (guest, mut events) = defined(&connect, &xml, &[Kind::DomainIoError]).await;
+    let mut reasons =
+        connect.subscribe_to([Filter::domain(Kind::DomainIoErrorReason, &guest)]).await.unwrap();
+    let mut old = OldClient::new(daemon.open("qemu:///session").await).await;
+    guest.start(Default::default()).await.unwrap();
+    let Event::DomainIoError(event) = next(&mut events).await else { panic!("no error") };
+    assert_eq!(event.action, DomainEventIoErrorAction::Report);
+    assert_eq!(event.dev_alias.to_string(), "virtio-disk1");
+    assert!(matches!(next(&mut reasons).await, Event::DomainIoErrorReason(_)));
+    old.sees(Kind::DomainIoError).await;
+    old.sees(Kind::DomainIoErrorReason).await;
+}
