@@ -76,8 +76,7 @@ impl Hypervisor {
         args: remote::DomainSnapshotCreateXmlArgs<'_>,
     ) -> Reply<remote::DomainSnapshotCreateXml> {
         use DomainSnapshotCreateFlags as F;
-        let known = F::REDEFINE | F::CURRENT | F::NO_METADATA | F::HALT | F::DISK_ONLY | F::REUSE_EXT;
-        let known = known | F::QUIESCE | F::ATOMIC | F::LIVE | F::VALIDATE;
+        let known = F::REDEFINE | F::CURRENT | F::HALT | F::QUIESCE | F::ATOMIC | F::LIVE | F::VALIDATE;
         self.only(args.flags.bits(), known.bits(), "testDomainSnapshotCreateXML")?;
         self.validate(args.flags.bits(), F::VALIDATE.bits(), &args.xml_desc)?;
         let document = self.document(&args.xml_desc.to_str_lossy(), "domainsnapshot", "domain_snapshot")?;
