@@ -54,7 +54,7 @@ async fn flags_without_a_meaning_here_are_refused_as_libvirt_refuses_them() {
     }
 }
 
-/// The first version of migration sends no definition: no driver of libvirt's has it any more, and the server has not either.
+/// The first version of migration sends no definition: no driver that libvirtd loads has it any more, and the server has not either.
 #[tokio::test]
 async fn the_first_version_of_migration_is_nobodys() {
     let connect = fresh().await;
