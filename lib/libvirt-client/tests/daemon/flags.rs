@@ -559,3 +559,16 @@ async fn definitions_are_compared_with_their_schemas_on_demand() {
     .await;
     connect.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn sources_of_pools_are_found() {
+    let Some(daemon) = Daemon::start("sources_of_pools_are_found") else { return };
+    let connect = daemon.test().await;
+    let groups = connect.find_storage_pool_sources("logical", None).await.unwrap();
+    assert!(groups.contains("<name>testvg1</name>") && groups.contains("<name>testvg2</name>"), "{groups}");
+    let host = "<source><host name='there'/></source>";
+    let shares = connect.find_storage_pool_sources("netfs", Some(host)).await.unwrap();
+    assert!(shares.contains("<host name='there'/>") && shares.contains("/testshare"), "{shares}");
+    connect.find_storage_pool_sources("netfs", None).await.unwrap_err();
+    connect.close().await.unwrap();
+}
