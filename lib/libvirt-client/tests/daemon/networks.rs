@@ -59,7 +59,16 @@ async fn a_network_has_a_bridge_and_gives_leases() {
          ip link set v0 master vn0 up; \
          ip netns exec guest busybox udhcpc -i v1 -n -q -f -t 20 -s /bin/true -x hostname:web",
     );
-    let leases = network.dhcp_leases(None).await.unwrap();
+    // dnsmasq writes it down by a program of its own, which may end after the client has its address.
+    let written = async {
+        loop {
+            let leases = network.dhcp_leases(None).await.unwrap();
+            if !leases.is_empty() {
+                break leases;
+            }
+        }
+    };
+    let leases = tokio::time::timeout(std::time::Duration::from_secs(60), written).await.unwrap();
     let [lease] = &leases[..] else { panic!("{leases:?}") };
     assert_eq!((lease.interface.as_str(), lease.mac.as_deref()), ("vn0", Some("52:54:00:00:00:07")));
     assert_eq!((lease.hostname.as_deref(), lease.prefix), (Some("web"), 24));

@@ -201,6 +201,13 @@ async fn guests_are_asked_and_told_what_only_qemu_knows() {
     let vcpus = guest.guest_vcpus().await.unwrap();
     assert_eq!((vcpus.text("vcpus").as_deref(), vcpus.text("online").as_deref()), (Some("0-1"), Some("0")));
     assert_eq!(code(guest.set_guest_vcpus("0", 0).await), ErrorNumber::InvalidArg);
+    for (vcpus, state) in [("4294967295", 1), ("4294967295", 0), ("", 1), ("1", 7)] {
+        assert_eq!(
+            code(guest.set_vcpu(vcpus, state, Default::default()).await),
+            ErrorNumber::InvalidArg,
+            "{vcpus}"
+        );
+    }
     guest.announce_interface(Some("testnet0"), &Params::new()).await.unwrap();
     assert_eq!(
         code(guest.announce_interface(Some("eth9"), &Params::new()).await),

@@ -111,8 +111,8 @@ impl Hypervisor {
             return Err(Refusal::argument("cpumap doesn't contain any vcpus"));
         };
         let (edge, count) = match args.state {
-            0 => (last + 1, first),
-            1 => (first, last + 1),
+            0 => (last.saturating_add(1), first),
+            1 => (first, last.saturating_add(1)),
             _ => return Err(Refusal::argument("unsupported state value")),
         };
         if edge != config.vcpus || count == 0 || last >= config.max_vcpus {
