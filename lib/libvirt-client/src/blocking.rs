@@ -1,15 +1,19 @@
 //! For programs without an executor: the same connection, and calls that wait.
 //!
 //! ```text
-//!   a thread that waits ──> drives the executor itself: writes, reads its reply, returns     no other thread takes part
+//!   a thread that waits ──> writes, waits on the socket alone, reads its reply, returns      no executor takes part
+//!     for longer, or for anything but a reply ──> drives the executor itself                 no other thread takes part
 //!   several that wait   ──> one drives; the others sleep until their replies, or until it is their turn to drive
 //!   nobody waits        ──> after a while the keeper drives: answers the daemon's questions, takes events
 //! ```
 
 use crate::connect::{Builder, Connect};
+use crate::connection::{Interrupt, Watch};
 use crate::error::Error;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::task::{Context, Poll, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -23,12 +27,23 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Who waits moves the connection for itself: a lone call costs no switch between threads. While nobody waits, a thread of its own keeps
 /// it alive. The connection ends with the last clone of this. Everything behind it is the same as elsewhere:
 ///
-/// ```no_run
-/// # fn example() -> Result<(), libvirt_client::Error> {
-/// let libvirt = libvirt_client::Blocking::open("qemu:///system")?;
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let uri = "qemu:///system";
+/// # // Run with the tests, against a daemon in memory.
+/// # let directory = tempfile::tempdir()?;
+/// # let socket = directory.path().join("sock");
+/// # let elsewhere = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+/// # let listener = elsewhere.block_on(async { tokio::net::UnixListener::bind(&socket) })?;
+/// # elsewhere.spawn(libvirt_server::Server::builder().build().serve(Some(listener)));
+/// # let uri = &format!("test+unix:///default?socket={}", socket.display());
+/// # let mut seen = Vec::new();
+/// let libvirt = libvirt_client::Blocking::open(uri)?;
 /// for domain in libvirt.wait(libvirt.connect().domains(Default::default()))? {
 ///     println!("{} {:?}", domain.name(), libvirt.wait(domain.state())?.state);
+/// #   seen.push(domain.name());
 /// }
+/// # assert_eq!(seen, ["test"]);
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
@@ -36,6 +51,11 @@ pub struct Blocking {
     connect: Connect,
     front: Arc<Front>,
 }
+
+/// Of so many waits one goes through the executor even if it need not: timers and other connections are looked after there.
+const SHARE: u64 = 64;
+/// What may come on a connection, without being waited for, before the executor has its turn.
+const STRAY: usize = 64;
 
 /// What the threads that wait share; the keeper ends when this does.
 #[derive(Debug)]
@@ -59,6 +79,8 @@ struct Shared {
     ended: AtomicBool,
     /// Somebody else wants to drive.
     wanted: Notify,
+    /// Who waits without the executor has this; one at a time.
+    interrupt: Mutex<Arc<Interrupt>>,
 }
 
 impl Blocking {
@@ -89,6 +111,7 @@ impl Blocking {
             asleep: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             wanted: Notify::new(),
+            interrupt: Mutex::new(Arc::new(Interrupt::new()?)),
         });
         let kept = Arc::clone(&shared);
         let keeper = std::thread::Builder::new().name("libvirt".to_owned()).spawn(move || kept.keep())?;
@@ -107,33 +130,44 @@ impl Blocking {
     /// # Panics
     /// On a thread of an executor of tokio's: there, await it.
     pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        let _turn = Turn::new(&self.front);
+        let turn = Turn::new(&self.front);
+        let mut future = pin!(future);
+        if turn.alone
+            && let Some(done) = self.front.shared.without_executor(future.as_mut())
+        {
+            return done;
+        }
         self.front.shared.runtime().block_on(future)
     }
 }
 
 /// A thread that waits.
-struct Turn<'a>(&'a Front);
+struct Turn<'a> {
+    front: &'a Front,
+    /// Nobody else waits or drives.
+    alone: bool,
+}
 
 impl<'a> Turn<'a> {
     fn new(front: &'a Front) -> Self {
         let shared = &front.shared;
-        shared.waiting.fetch_add(1, Ordering::SeqCst);
+        let others = shared.waiting.fetch_add(1, Ordering::SeqCst);
         // Either we see that the keeper drives, or it sees that we wait.
-        if shared.kept.load(Ordering::SeqCst) {
+        let kept = shared.kept.load(Ordering::SeqCst);
+        if kept {
             shared.wanted.notify_one();
         }
-        Self(front)
+        Self { front, alone: others == 0 && !kept }
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let shared = &self.0.shared;
+        let shared = &self.front.shared;
         shared.turns.fetch_add(1, Ordering::SeqCst);
         shared.waiting.fetch_sub(1, Ordering::SeqCst);
         if shared.asleep.load(Ordering::SeqCst) {
-            self.0.keeper.unpark();
+            self.front.keeper.unpark();
         }
     }
 }
@@ -141,6 +175,40 @@ impl Drop for Turn<'_> {
 impl Shared {
     fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().expect("it is taken only when nobody else is left")
+    }
+
+    /// Waits for a reply on its connection alone, which spares the executor's way around: its timers, its reactor, its queue. Nothing when the
+    /// executor is needed after all.
+    fn without_executor<T>(&self, mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        // On a thread of an executor's it is to be told that it must not wait.
+        if self.turns.load(Ordering::Relaxed).is_multiple_of(SHARE)
+            || tokio::runtime::Handle::try_current().is_ok()
+        {
+            return None;
+        }
+        let interrupt = match self.interrupt.try_lock() {
+            Ok(interrupt) => interrupt,
+            Err(TryLockError::Poisoned(interrupt)) => interrupt.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let waker = Waker::from(Arc::clone(&interrupt));
+        let mut context = Context::from_waker(&waker);
+        let _within = self.runtime().enter();
+        let watch = Watch::begin();
+        let mut strays = 0;
+        loop {
+            interrupt.take();
+            if let Poll::Ready(done) = future.as_mut().poll(&mut context) {
+                return Some(done);
+            }
+            let connection = watch.waited_for()?;
+            while !interrupt.take() {
+                strays += 1;
+                if strays > STRAY || !connection.step(&interrupt) {
+                    return None;
+                }
+            }
+        }
     }
 
     /// Drives while nobody waits. Threads that come and go in quick succession are left alone: to take over and to give back in between

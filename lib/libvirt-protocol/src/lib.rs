@@ -5,6 +5,7 @@
 //!   They are generated from the description of facts in `schema/`, which `cargo xtask codegen libvirt` reads out of libvirt's sources.
 //! - [`procedure`] has what is known of each procedure: its number, the release that brought it, its stream.
 //! - [`session`] has the client's side of a connection as a value.
+//! - [`scram`] has the hashes with which both sides prove that they know a password.
 //! - [`event`] has everything a daemon sends without being asked.
 //!
 //! ```
@@ -14,11 +15,14 @@
 //! # Ok::<(), xdr::LimitError>(())
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod constants;
 mod generated;
 pub mod packet;
 pub mod params;
 pub mod procedure;
+pub mod scram;
 pub mod session;
 pub mod xdr;
 

@@ -22,6 +22,8 @@
 //!
 //! It is a double, not a hypervisor: no guest runs, and everything is gone with the process.
 
+#![forbid(unsafe_code)]
+
 mod connection;
 pub mod hypervisor;
 mod peer;

@@ -16,7 +16,7 @@ pub use unix::Unix;
 
 use libvirt_protocol::session::Transmit;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
 
 /// A connection, however it was made.
@@ -46,6 +46,16 @@ pub trait Transport: Send + 'static {
 
     /// What may be done on it.
     fn traits(&self) -> Traits;
+
+    /// Reads what is there, past what an executor knows of the connection, and without waiting. `None`: that cannot be done here.
+    fn read_now(&mut self, _room: &mut [u8], _descriptors: &mut Vec<OwnedFd>) -> Option<io::Result<usize>> {
+        None
+    }
+
+    /// What becomes readable when [`Transport::read_now`] has something to read.
+    fn readable(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 impl Transport for Box<dyn Transport> {
@@ -68,6 +78,14 @@ impl Transport for Box<dyn Transport> {
 
     fn traits(&self) -> Traits {
         (**self).traits()
+    }
+
+    fn read_now(&mut self, room: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> Option<io::Result<usize>> {
+        (**self).read_now(room, descriptors)
+    }
+
+    fn readable(&self) -> Option<BorrowedFd<'_>> {
+        (**self).readable()
     }
 }
 

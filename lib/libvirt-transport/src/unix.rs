@@ -7,7 +7,7 @@ use rustix::net::{
     SendFlags,
 };
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
@@ -36,6 +36,28 @@ impl From<UnixStream> for Unix {
 /// Descriptors that one read can bring: each has a byte of its own, but a sender may join several.
 const AT_ONCE: usize = 32;
 
+impl Unix {
+    /// One read; descriptors that come are added.
+    fn receive(
+        &self,
+        room: &mut [u8],
+        descriptors: &mut Vec<OwnedFd>,
+        flags: RecvFlags,
+    ) -> io::Result<usize> {
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut room = [IoSliceMut::new(room)];
+        let message =
+            rustix::net::recvmsg(&self.0, &mut room, &mut ancillary, flags | RecvFlags::CMSG_CLOEXEC)?;
+        for part in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(came) = part {
+                descriptors.extend(came);
+            }
+        }
+        Ok(message.bytes)
+    }
+}
+
 impl Transport for Unix {
     fn poll_read(
         &mut self,
@@ -49,23 +71,14 @@ impl Transport for Unix {
             let before = descriptors.len();
             let mut short = None;
             let read = self.0.try_io(Interest::READABLE, || {
-                let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
-                let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-                let mut room = [IoSliceMut::new(room)];
-                let message =
-                    rustix::net::recvmsg(&self.0, &mut room, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-                for part in ancillary.drain() {
-                    if let RecvAncillaryMessage::ScmRights(came) = part {
-                        descriptors.extend(came);
-                    }
-                }
+                let bytes = self.receive(room, descriptors, RecvFlags::empty())?;
                 // Less than there was room for: nothing more is there, and that need not be asked for with another read. Only
                 // descriptors stop a read before bytes that are there already.
-                if message.bytes > 0 && message.bytes < wanted && descriptors.len() == before {
-                    short = Some(message.bytes);
+                if bytes > 0 && bytes < wanted && descriptors.len() == before {
+                    short = Some(bytes);
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
-                Ok(message.bytes)
+                Ok(bytes)
             });
             if let Some(bytes) = short {
                 return Poll::Ready(Ok(bytes));
@@ -105,5 +118,13 @@ impl Transport for Unix {
 
     fn traits(&self) -> Traits {
         Traits::new(Privacy::Private).with_descriptors()
+    }
+
+    fn read_now(&mut self, room: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> Option<io::Result<usize>> {
+        Some(self.receive(room, descriptors, RecvFlags::DONTWAIT))
+    }
+
+    fn readable(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_fd())
     }
 }

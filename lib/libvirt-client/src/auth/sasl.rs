@@ -2,12 +2,13 @@
 
 use super::aside::aside;
 use super::credentials::Credentials;
-use super::scram::{Final, First, Hash};
+use super::scram::{Final, First};
 use super::{Auth, Wish, refused};
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::transport::Privacy;
 use libvirt_protocol::remote::{self, AuthSaslStartArgs, AuthSaslStepArgs};
+use libvirt_protocol::scram::Hash;
 use libvirt_protocol::xdr::Words;
 
 /// Mechanisms with a password, the best first.

@@ -12,53 +12,13 @@ use super::refused;
 use crate::error::Error;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
+use libvirt_protocol::scram::Hash;
 use subtle::ConstantTimeEq;
-
-/// Which hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hash {
-    Sha1,
-    Sha256,
-}
 
 /// Rounds that a server may demand: more would be an attack on our processor.
 const MOST_ROUNDS: u32 = 1_000_000;
 /// Fewer tell an eavesdropper the password (RFC 5802 section 4).
 const LEAST_ROUNDS: u32 = 4096;
-
-impl Hash {
-    fn hmac(self, key: &[u8], data: &[u8]) -> Vec<u8> {
-        match self {
-            Self::Sha1 => mac::<Hmac<Sha1>>(key, data),
-            Self::Sha256 => mac::<Hmac<Sha256>>(key, data),
-        }
-    }
-
-    fn digest(self, data: &[u8]) -> Vec<u8> {
-        match self {
-            Self::Sha1 => Sha1::digest(data).to_vec(),
-            Self::Sha256 => Sha256::digest(data).to_vec(),
-        }
-    }
-
-    fn salted(self, password: &str, salt: &[u8], rounds: u32) -> Vec<u8> {
-        match self {
-            Self::Sha1 => pbkdf2::pbkdf2_hmac_array::<Sha1, 20>(password.as_bytes(), salt, rounds).to_vec(),
-            Self::Sha256 => {
-                pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(password.as_bytes(), salt, rounds).to_vec()
-            }
-        }
-    }
-}
-
-fn mac<M: Mac + KeyInit>(key: &[u8], data: &[u8]) -> Vec<u8> {
-    let mut mac = <M as KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.update(data);
-    mac.finalize().into_bytes().to_vec()
-}
 
 /// The client has said who it is.
 #[derive(Debug)]

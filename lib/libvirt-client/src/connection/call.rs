@@ -1,6 +1,6 @@
 //! A call under way, and its reply.
 
-use super::Shared;
+use super::{Shared, direct};
 use crate::error::{Error, ErrorKind};
 use libvirt_protocol::procedure::{Info, Procedure};
 use libvirt_protocol::session::{Abandoned, Serial};
@@ -116,7 +116,10 @@ impl<P: Procedure> Future for Call<P> {
         let result = match &this.begun {
             Some(Ok(serial)) => match this.shared.lock().reply(*serial, context) {
                 Poll::Ready(result) => result,
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    direct::note(&this.shared);
+                    return Poll::Pending;
+                }
             },
             Some(Err(error)) => Err(error.clone()),
             None => Err(Error::new(ErrorKind::Closed)),

@@ -12,12 +12,14 @@
 
 mod bytes;
 mod call;
+mod direct;
 mod driver;
 mod routes;
 mod state;
 
 pub use bytes::{ByteStream, Piece};
 pub use call::{Call, Reply};
+pub(crate) use direct::{Interrupt, Watch};
 pub use driver::Driver;
 pub(crate) use driver::Mover;
 pub(crate) use routes::{Class, Key};
@@ -29,7 +31,7 @@ use libvirt_protocol::procedure::Procedure;
 use libvirt_protocol::session::{ClientSession, Keepalive, Limits};
 use state::State;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -77,6 +79,8 @@ impl std::fmt::Debug for Connection {
 struct Shared {
     state: Mutex<State>,
     traits: Traits,
+    /// What a thread without an executor waits on; made when one first does.
+    readable: OnceLock<Option<OwnedFd>>,
 }
 
 /// Closes the connection when the last clone goes.
@@ -117,7 +121,7 @@ pub(crate) fn moved(transport: impl Transport, options: Options) -> (Connection,
     let traits = transport.traits();
     let session = ClientSession::new(options.limits, options.keepalive, now());
     let state = State::new(session, Box::new(transport), options.stream_buffer);
-    let shared = Arc::new(Shared { state: Mutex::new(state), traits });
+    let shared = Arc::new(Shared { state: Mutex::new(state), traits, readable: OnceLock::new() });
     let handle = Arc::new(Handle(Arc::clone(&shared)));
     let mover = Mover::new(Arc::clone(&shared));
     (Connection { shared, _handle: handle, deadline: options.deadline }, mover)

@@ -172,7 +172,7 @@ impl State {
         }
         self.unwritten = false;
         let mut reads = 0;
-        if self.buffered < self.buffer_limit {
+        if self.session.is_paused() && self.buffered < self.buffer_limit {
             self.session.resume(now());
         }
         // What a stalled reader does not take stays in the socket, and so costs the daemon's memory, not ours.
@@ -202,6 +202,42 @@ impl State {
             self.writers.drain(..).for_each(Waker::wake);
         }
         Ok(())
+    }
+
+    /// Reads everything that is there, for a thread that waits without an executor, and answers what must be answered. False when the
+    /// transport cannot do that.
+    pub(super) fn turn_now(&mut self) -> Result<bool, Error> {
+        while self.buffered < self.buffer_limit {
+            let mut descriptors = Vec::new();
+            let room = self.session.space();
+            let wanted = room.len();
+            let bytes = match self.transport.read_now(room, &mut descriptors) {
+                None => return Ok(false),
+                Some(Ok(0)) => return Err(Error::new(ErrorKind::Closed)),
+                Some(Ok(bytes)) => bytes,
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Some(Err(error)) => return Err(error.into()),
+            };
+            // Only descriptors stop a read before bytes that are there already.
+            let all = bytes < wanted && descriptors.is_empty();
+            self.session.filled(bytes, descriptors, now());
+            self.dispatch()?;
+            if all {
+                break;
+            }
+        }
+        if self.buffered >= self.buffer_limit {
+            self.session.pause(now());
+        }
+        if self.session.transmit().is_some() {
+            self.flush_soon(true);
+        }
+        Ok(true)
+    }
+
+    /// What becomes readable when there is something for [`State::turn_now`].
+    pub(super) fn readable(&self) -> Option<OwnedFd> {
+        self.transport.readable()?.try_clone_to_owned().ok()
     }
 
     fn dispatch(&mut self) -> Result<(), SessionError> {

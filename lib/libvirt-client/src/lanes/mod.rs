@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind};
 use crate::keeper::{Control, Keeper, Link, Reconnect, Wish};
 use crate::transport::Transport;
 use crate::uri::Access;
+use futures::future::BoxFuture;
 use libvirt_protocol::flags::ConnectFlags;
 use libvirt_protocol::procedure::{Info, Release};
 use libvirt_protocol::remote;
@@ -98,6 +99,16 @@ impl Lanes {
         if let Link::Up(connection) = &self.control.borrow().link {
             return Ok(connection.clone());
         }
+        self.control_again().await
+    }
+
+    /// Waits until the control lane is there again. In a box, as everything rare that a call may wait for: its future is small, and cheap to
+    /// move, when there is nothing to be made.
+    fn control_again(&self) -> BoxFuture<'_, Result<Connection, Error>> {
+        Box::pin(self.reached())
+    }
+
+    async fn reached(&self) -> Result<Connection, Error> {
         let mut control = self.control.clone();
         let reached = control.wait_for(|control| !matches!(control.link, Link::Away(_)));
         match self.within(reached).await?.map(|control| control.link.clone()) {
@@ -142,7 +153,8 @@ impl Lanes {
                 Next::Make(making) => return making.made(self.lane(target).await),
                 Next::Wait(mut outcome) => {
                     // Whoever makes it may give up; then it is somebody else's turn.
-                    if let Ok(made) = self.within(outcome.wait_for(Option::is_some)).await? {
+                    let made = Box::pin(self.within(outcome.wait_for(Option::is_some))).await?;
+                    if let Ok(made) = made {
                         made.clone().transpose()?;
                     }
                 }
@@ -150,13 +162,13 @@ impl Lanes {
         }
     }
 
-    async fn lane(&self, target: &Target) -> Result<Connection, Error> {
-        self.within(async {
+    fn lane<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Connection, Error>> {
+        let made = self.within(async {
             let (connection, mover) = self.opening.begin(target.connect().await?).await?;
             (self.opening.run)(Driver::new(mover));
             Ok(connection)
-        })
-        .await?
+        });
+        Box::pin(async { made.await? })
     }
 
     /// A lane for one stream.

@@ -8,6 +8,7 @@ use libvirt_client::protocol::remote::{
 };
 use libvirt_client::protocol::xdr::Uuid;
 use libvirt_client::{Autostart, Connect, Network, Params};
+use std::time::Duration;
 
 const NETWORK: &str = "<network><name>n</name><bridge name='vn0' stp='off'/>\
     <ip address='192.168.77.1' netmask='255.255.255.0'>\
@@ -59,16 +60,16 @@ async fn a_network_has_a_bridge_and_gives_leases() {
          ip link set v0 master vn0 up; \
          ip netns exec guest busybox udhcpc -i v1 -n -q -f -t 20 -s /bin/true -x hostname:web",
     );
-    // dnsmasq writes it down by a program of its own, which may end after the client has its address.
-    let written = async {
+    // What dnsmasq has given it tells a helper of the daemon's, in its own time.
+    let told = async {
         loop {
-            let leases = network.dhcp_leases(None).await.unwrap();
-            if !leases.is_empty() {
-                break leases;
+            match network.dhcp_leases(None).await.unwrap() {
+                none if none.is_empty() => tokio::time::sleep(Duration::from_millis(50)).await,
+                leases => break leases,
             }
         }
     };
-    let leases = tokio::time::timeout(std::time::Duration::from_secs(60), written).await.unwrap();
+    let leases = tokio::time::timeout(Duration::from_secs(60), told).await.expect("no lease");
     let [lease] = &leases[..] else { panic!("{leases:?}") };
     assert_eq!((lease.interface.as_str(), lease.mac.as_deref()), ("vn0", Some("52:54:00:00:00:07")));
     assert_eq!((lease.hostname.as_deref(), lease.prefix), (Some("web"), 24));

@@ -8,6 +8,7 @@ mod old;
 mod passwords;
 mod reconnect;
 mod streams;
+mod waiting;
 
 use libvirt_client::transport::{Privacy, Stream};
 use libvirt_server::{Builder, Handle};

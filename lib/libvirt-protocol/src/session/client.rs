@@ -471,6 +471,12 @@ impl ClientSession {
         self.paused.get_or_insert(now);
     }
 
+    /// Whether nothing is read.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
     /// The connection is read again: whoever lives has all the time of [`Keepalive`] to show it.
     pub fn resume(&mut self, now: Instant) {
         if self.paused.take().is_some() {

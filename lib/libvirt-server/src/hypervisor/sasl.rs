@@ -4,12 +4,10 @@
 use super::{Hypervisor, Refusal, Reply};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hmac::{Hmac, KeyInit, Mac};
 use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
 use libvirt_protocol::remote;
+use libvirt_protocol::scram::Hash;
 use libvirt_protocol::xdr::Words;
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -35,35 +33,12 @@ impl Mechanism {
         }
     }
 
-    fn hmac(self, key: &[u8], data: &[u8]) -> Vec<u8> {
+    fn hash(self) -> Hash {
         match self {
-            Self::ScramSha1 => mac::<Hmac<Sha1>>(key, data),
-            Self::ScramSha256 | Self::Plain => mac::<Hmac<Sha256>>(key, data),
+            Self::ScramSha1 => Hash::Sha1,
+            Self::ScramSha256 | Self::Plain => Hash::Sha256,
         }
     }
-
-    fn digest(self, data: &[u8]) -> Vec<u8> {
-        match self {
-            Self::ScramSha1 => Sha1::digest(data).to_vec(),
-            Self::ScramSha256 | Self::Plain => Sha256::digest(data).to_vec(),
-        }
-    }
-
-    fn salted(self, password: &str) -> Vec<u8> {
-        let password = password.as_bytes();
-        match self {
-            Self::ScramSha1 => pbkdf2::pbkdf2_hmac_array::<Sha1, 20>(password, SALT, ROUNDS).to_vec(),
-            Self::ScramSha256 | Self::Plain => {
-                pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(password, SALT, ROUNDS).to_vec()
-            }
-        }
-    }
-}
-
-fn mac<M: Mac + KeyInit>(key: &[u8], data: &[u8]) -> Vec<u8> {
-    let mut mac = <M as KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.update(data);
-    mac.finalize().into_bytes().to_vec()
 }
 
 /// A double keeps no secret that salt would protect.
@@ -210,16 +185,17 @@ impl Hypervisor {
                 if without_proof != format!("c=biws,{nonce}") {
                     return Err(failed());
                 }
-                let salted = mechanism.salted(sasl.users.get(&user).ok_or_else(failed)?);
+                let (hash, password) = (mechanism.hash(), sasl.users.get(&user).ok_or_else(failed)?);
+                let salted = hash.salted(password, SALT, ROUNDS);
                 let signed = format!("{first},{challenge},{without_proof}");
-                let key = mechanism.hmac(&salted, b"Client Key");
-                let signature = mechanism.hmac(&mechanism.digest(&key), signed.as_bytes());
+                let key = hash.hmac(&salted, b"Client Key");
+                let signature = hash.hmac(&hash.digest(&key), signed.as_bytes());
                 let shown: Vec<u8> = proof.iter().zip(&signature).map(|(proof, key)| proof ^ key).collect();
                 if shown != key {
                     return Err(failed());
                 }
-                let server = mechanism.hmac(&salted, b"Server Key");
-                let ours = mechanism.hmac(&server, signed.as_bytes());
+                let server = hash.hmac(&salted, b"Server Key");
+                let ours = hash.hmac(&server, signed.as_bytes());
                 let client = self.client()?;
                 client.user = Some(user);
                 client.exchange = Exchange::Proved;
