@@ -17,12 +17,26 @@ use std::sync::Arc;
 
 /// A connection to a daemon's administration.
 ///
-/// ```no_run
-/// # async fn example() -> Result<(), libvirt_client::Error> {
-/// let admin = libvirt_client::Admin::open("virtqemud:///system").await?;
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let uri = "virtqemud:///system";
+/// # // Run with the tests, against a daemon in memory.
+/// # let directory = tempfile::tempdir()?;
+/// # let socket = directory.path().join("sock");
+/// # let listener = tokio::net::UnixListener::bind(&socket)?;
+/// # let server = libvirt_server::Server::builder().build();
+/// # let handle = server.handle();
+/// # tokio::spawn(server.serve(None));
+/// # tokio::spawn(async move { handle.serve_admin(listener).await });
+/// # let uri = &format!("{uri}?socket={}", socket.display());
+/// # let mut seen = 0;
+/// let admin = libvirt_client::Admin::open(uri).await?;
 /// for server in admin.servers().await? {
 ///     println!("{} {:?}", server.name(), server.client_limits().await?);
+/// #   seen += 1;
 /// }
+/// # assert!(seen > 0);
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]

@@ -1,11 +1,22 @@
 //! Client of libvirt's daemons, without libvirt's C library.
 //!
-//! ```no_run
-//! # async fn example() -> Result<(), libvirt_client::Error> {
-//! let connect = libvirt_client::Connect::open("qemu:///system").await?;
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let uri = "qemu:///system";
+//! # // Run with the tests, against a daemon in memory.
+//! # let directory = tempfile::tempdir()?;
+//! # let socket = directory.path().join("sock");
+//! # let listener = tokio::net::UnixListener::bind(&socket)?;
+//! # tokio::spawn(libvirt_server::Server::builder().build().serve(Some(listener)));
+//! # let uri = &format!("test+unix:///default?socket={}", socket.display());
+//! # let mut seen = Vec::new();
+//! let connect = libvirt_client::Connect::open(uri).await?;
 //! for domain in connect.domains(Default::default()).await? {
 //!     println!("{} {:?}", domain.name(), domain.state().await?.state);
+//! #   seen.push(domain.name());
 //! }
+//! # assert_eq!(seen, ["test"]);
 //! # Ok(()) }
 //! ```
 //!
@@ -16,6 +27,8 @@
 //! - [`Error`] tells what happened, in which call, and whether the daemon may have executed that call all the same.
 //!
 //! Dropping a future abandons its call and harms nothing else. Every wait can have a deadline.
+
+#![cfg_attr(not(feature = "gssapi"), forbid(unsafe_code))]
 
 mod admin;
 mod auth;

@@ -84,7 +84,7 @@ impl<P: Procedure> CallJob<P> {
         Self { domain, call }
     }
 
-    /// How far it is; `None` when it is not at work: not yet, or not any more.
+    /// How far it is; `None` when it is not at work: not yet, or not any more (`virDomainGetJobStats`).
     ///
     /// # Errors
     /// As every call.
@@ -110,7 +110,7 @@ impl<P: Procedure> Future for CallJob<P> {
 }
 
 impl BackgroundJob {
-    /// How far it is; `None` when it has ended.
+    /// How far it is; `None` when it has ended (`virDomainGetJobStats`).
     ///
     /// # Errors
     /// As every call.

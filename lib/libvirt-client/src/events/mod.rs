@@ -32,7 +32,9 @@ use tokio::sync::oneshot;
 const QUEUE: usize = 1024;
 
 impl Connect {
-    /// Subscribes to one kind of event of all objects.
+    /// Subscribes to one kind of event of all objects (`virConnectDomainEventRegisterAny`, `virConnectNetworkEventRegisterAny`,
+    /// `virConnectStoragePoolEventRegisterAny`, `virConnectNodeDeviceEventRegisterAny`, `virConnectSecretEventRegisterAny`,
+    /// `virConnectRegisterCloseCallback`, by kind); dropping the subscription ends it (`virConnectDomainEventDeregisterAny` and its like).
     ///
     /// # Errors
     /// As every call; [`ErrorKind::Unsupported`] when the daemon is too old for the kind.
@@ -110,7 +112,7 @@ impl Connect {
 }
 
 impl Domain {
-    /// Subscribes to one kind of event of this domain.
+    /// Subscribes to one kind of event of this domain (`virConnectDomainEventRegisterAny` with a domain).
     ///
     /// # Errors
     /// As every call; [`ErrorKind::Misuse`] when the kind is none of domains.

@@ -129,24 +129,95 @@ async fn a_reader_that_stalls_loses_nothing_and_an_abandoned_stream_harms_nobody
     assert!(!connect.hostname().await.unwrap().is_empty());
 }
 
+/// Set in the process that measures itself.
+const ALONE: &str = "HV_LIBVIRT_ALONE";
+
+/// Memory of this process, in bytes.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * rustix::param::page_size()
+}
+
+/// In a process of its own, where no other test takes memory.
+#[test]
+fn a_stream_that_nobody_reads_takes_little_memory() {
+    let test = "a_stream_that_nobody_reads_takes_little_memory";
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how the process that measures itself knows that it is that"
+    )]
+    if std::env::var_os(ALONE).is_some() {
+        return tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(unread(test));
+    }
+    let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+    let name = format!("storage::{test}");
+    let output = alone.args(["--exact", &name, "--nocapture"]).env(ALONE, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    print!(
+        "{}",
+        said.lines()
+            .find(|line| line.starts_with("not run"))
+            .map(|line| format!("{line}\n"))
+            .unwrap_or_default()
+    );
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+async fn unread(test: &str) {
+    let Some(daemon) = Daemon::start(test) else { return };
+    let connect = daemon.open("qemu:///session").await;
+    let size = 256 * MIB;
+    let volume = volume(&daemon, &connect, size).await;
+    // Not in memory of ours.
+    std::fs::write(volume.path().await.unwrap(), pattern(MIB).repeat(size / MIB)).unwrap();
+    connect.hostname().await.unwrap();
+    let before = resident();
+    let mut down = volume.download(.., StorageVolDownloadFlags::empty()).await.unwrap();
+    // While other calls are made, whatever comes is taken; until no more does.
+    let (mut most, mut quiet) = (before, 0);
+    while quiet < 50 {
+        for _ in 0..20 {
+            connect.hostname().await.unwrap();
+        }
+        let now = resident();
+        quiet = if now > most { 0 } else { quiet + 1 };
+        most = most.max(now);
+    }
+    let grown = most - before;
+    assert!(grown <= 8 * MIB, "{grown} bytes for a stream that nobody reads");
+    let (piece, mut read) = (pattern(MIB), 0);
+    while let Some(data) = down.receive().await.unwrap() {
+        let Piece::Data(data) = data else { panic!("a hole in a dense stream") };
+        assert!(data.iter().enumerate().all(|(at, byte)| *byte == piece[(read + at) % MIB]), "at {read}");
+        read += data.len();
+    }
+    assert_eq!(read, size);
+    down.finish().await.unwrap();
+}
+
 /// With one connection for everything, whose daemon asks whether we live: who does not read cannot answer, and lives all the same.
 #[tokio::test]
 async fn a_reader_that_stalls_is_not_given_up_by_either_side() {
     let Some(daemon) = Daemon::prepare("a_reader_that_stalls_is_not_given_up_by_either_side") else { return };
-    let config = "keepalive_interval = 1\nkeepalive_count = 1\n".to_owned();
+    // Long enough for a test that is merely slow; making the data takes longer.
+    let config = "keepalive_interval = 1\nkeepalive_count = 3\n".to_owned();
     daemon.run(&Settings { config, ..Settings::default() });
-    let keepalive = Some(Keepalive { interval: Duration::from_millis(500), count: 1 });
+    let keepalive = Some(Keepalive { interval: Duration::from_secs(1), count: 3 });
+    let data = pattern(32 * MIB);
     let options = Options { keepalive, ..Options::default() };
     let builder = daemon.builder("qemu:///session").lanes(0).options(options);
     let connect = builder.open_with(run).await.unwrap();
-    let data = pattern(32 * MIB);
     let volume = volume(&daemon, &connect, data.len()).await;
     let mut up = volume.upload(.., StorageVolUploadFlags::empty()).await.unwrap();
     up.send(&data).await.unwrap();
     up.finish().await.unwrap();
     let mut down = volume.download(.., StorageVolDownloadFlags::empty()).await.unwrap();
-    // Both would have given up after two seconds at the latest.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // Both would have given up after four seconds.
+    tokio::time::sleep(Duration::from_secs(9)).await;
     let mut back = Vec::with_capacity(data.len());
     while let Some(piece) = down.receive().await.unwrap() {
         let Piece::Data(piece) = piece else { panic!("a hole in a dense stream") };
