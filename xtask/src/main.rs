@@ -35,6 +35,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ["test", rest @ ..] => check::test(Extent::Normal, rest, Vec::new()),
         ["coverage"] => check::coverage(),
         ["coverage", "libvirt"] => observed::run(),
+        ["coverage", "libvirt", "--server"] => observed::run_ours(),
         ["coverage", "qmp"] => qmp_observed::run(),
         ["deps"] => deps::check(),
         ["tidy"] => tidy::check(),
@@ -91,7 +92,8 @@ usage: cargo xtask <command>
   lint                     fmt, deps, tidy, clippy, doc, deny
   test [--short|--long] [ARGS]  tests; the last lines name what was not run; ARGS go to cargo test
   coverage                 line coverage as HTML in target/coverage
-  coverage libvirt         what of libvirt's protocol the tests see answered, in docs/protocols/libvirt-coverage.md
+  coverage libvirt [--server]  what of libvirt's protocol the tests see answered, in docs/protocols/libvirt-coverage.md;
+                           --server: by our own server only
   coverage qmp             the same of QEMU's monitor, in docs/protocols/qmp-coverage.md
   rings                    the rings of lib/virtio in every order (loom), optimised, under valgrind; part of test --long
   deps                     edges between crates against the rules

@@ -1,4 +1,13 @@
 //! One client's connection: bytes to requests, effects to bytes.
+//!
+//! Nothing that a client does, or leaves undone, fills the memory:
+//!
+//! | what is under way | its limit | then |
+//! |---|---|---|
+//! | calls without an answer | [`WAITING`] | nothing is read from the client |
+//! | data of streams that the owner has not taken | [`UNTAKEN`] | the same |
+//! | what the client has not read: answers, consoles' echoes | [`UNREAD`] | the same; downloads stop at [`UNSENT`] |
+//! | events, which nobody can hold back | [`DEAF`] | the client is sent away |
 
 use crate::hypervisor::{Client, Effect, Refusal};
 use libvirt_protocol::enums::ErrorDomain;
@@ -28,10 +37,38 @@ pub(crate) enum Message {
     Pull(CallId),
 }
 
+impl Message {
+    /// What it weighs while the owner has not taken it, in bytes. Calls are counted, not weighed.
+    pub(crate) fn weight(&self) -> usize {
+        // What a message takes that has no data.
+        const LEAST: usize = 64;
+        match self {
+            Self::Call(..) | Self::Pull(_) => 0,
+            Self::Data(_, data) => LEAST + data.len(),
+            Self::Hole(..) | Self::Finish(_) | Self::Abort(_) => LEAST,
+        }
+    }
+}
+
+/// What the owner tells a connection.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    /// Something to do.
+    Effect(Effect),
+    /// A message of this weight was taken.
+    Taken(usize),
+}
+
 /// A connection is not read while so many calls wait for their answers (`max_client_requests` of libvirtd.conf).
 const WAITING: usize = 5;
 /// More of a stream is wanted while fewer bytes than these are unsent.
 const UNSENT: usize = 1 << 20;
+/// A connection is not read while the owner has so many bytes of its streams before it.
+const UNTAKEN: usize = 1 << 20;
+/// A connection is not read while its client has so many bytes to read.
+const UNREAD: usize = 4 << 20;
+/// A client with so many bytes to read reads nothing: events for it have nowhere to go.
+const DEAF: usize = 16 << 20;
 
 /// A connection.
 pub(crate) struct Connection<T> {
@@ -39,9 +76,11 @@ pub(crate) struct Connection<T> {
     session: ServerSession,
     transport: T,
     requests: mpsc::UnboundedSender<(Client, Message)>,
-    effects: mpsc::UnboundedReceiver<Effect>,
+    deliveries: mpsc::UnboundedReceiver<Delivery>,
     /// Calls without an answer.
     waiting: usize,
+    /// Weight of the messages that the owner has not taken.
+    untaken: usize,
     /// Streams that have more to send.
     readable: VecDeque<CallId>,
     /// What can be sent is, and then the connection ends.
@@ -53,11 +92,21 @@ impl<T: Transport> Connection<T> {
         client: Client,
         transport: T,
         requests: mpsc::UnboundedSender<(Client, Message)>,
-        effects: mpsc::UnboundedReceiver<Effect>,
+        deliveries: mpsc::UnboundedReceiver<Delivery>,
     ) -> Self {
         let session = ServerSession::default();
         let readable = VecDeque::new();
-        Self { client, session, transport, requests, effects, waiting: 0, readable, closing: false }
+        Self {
+            client,
+            session,
+            transport,
+            requests,
+            deliveries,
+            waiting: 0,
+            untaken: 0,
+            readable,
+            closing: false,
+        }
     }
 
     /// Moves the connection until it ends.
@@ -69,7 +118,7 @@ impl<T: Transport> Connection<T> {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let took = self.take_effects(context)?;
+            let took = self.take(context)?;
             self.pull();
             let wrote = self.write(context)?;
             if self.closing {
@@ -85,13 +134,16 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    fn take_effects(&mut self, context: &mut Context<'_>) -> io::Result<Turn> {
+    fn take(&mut self, context: &mut Context<'_>) -> io::Result<Turn> {
         let mut turn = Turn::Idle;
-        while let Poll::Ready(effect) = self.effects.poll_recv(context) {
-            let Some(effect) = effect else {
-                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server has ended"));
-            };
-            self.apply(effect);
+        while let Poll::Ready(delivery) = self.deliveries.poll_recv(context) {
+            match delivery {
+                Some(Delivery::Effect(effect)) => self.apply(effect),
+                Some(Delivery::Taken(weight)) => self.untaken = self.untaken.saturating_sub(weight),
+                None => {
+                    return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server has ended"));
+                }
+            }
             turn = Turn::Moved;
         }
         Ok(turn)
@@ -115,6 +167,10 @@ impl<T: Transport> Connection<T> {
                 self.waiting = self.waiting.saturating_sub(1);
                 // Texts of refusals are far below their limit.
                 let _ = session.refuse(call, &refusal.wire());
+            }
+            Effect::Event { .. } if session.unsent() >= DEAF => {
+                tracing::debug!("a client that reads no events is sent away");
+                self.closing = true;
             }
             Effect::Event { info, payload } => session.event(info, &payload),
             Effect::Readable(call) => self.readable.push_back(call),
@@ -162,10 +218,10 @@ impl<T: Transport> Connection<T> {
     fn read(&mut self, context: &mut Context<'_>) -> io::Result<Turn> {
         let mut turn = Turn::Idle;
         loop {
-            while self.waiting < WAITING && self.forward()? {
+            while self.has_room() && self.forward()? {
                 turn = Turn::Moved;
             }
-            if self.waiting >= WAITING {
+            if !self.has_room() {
                 return Ok(turn);
             }
             let mut descriptors: Vec<OwnedFd> = Vec::new();
@@ -178,6 +234,11 @@ impl<T: Transport> Connection<T> {
             }
             turn = Turn::Moved;
         }
+    }
+
+    /// Whether the client may say more.
+    fn has_room(&self) -> bool {
+        self.waiting < WAITING && self.untaken < UNTAKEN && self.session.unsent() < UNREAD
     }
 
     /// Hands the next request on; false when more bytes are needed.
@@ -197,6 +258,7 @@ impl<T: Transport> Connection<T> {
             // Requests of a later protocol library.
             Some(_) => return Ok(true),
         };
+        self.untaken += message.weight();
         let ended = |_| io::Error::new(io::ErrorKind::ConnectionAborted, "the server has ended");
         self.requests.send((self.client, message)).map_err(ended)?;
         Ok(true)
@@ -209,4 +271,156 @@ enum Turn {
     Idle,
     Moved,
     Ended,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::Packet;
+    use libvirt_protocol::packet::{Header, Kind, Status};
+    use libvirt_protocol::procedure::Procedure;
+    use libvirt_protocol::{remote, xdr};
+    use libvirt_transport::{Privacy, Stream};
+    use std::task::Waker;
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    /// A client that has said all that it will, and reads nothing.
+    struct Mute {
+        said: Vec<u8>,
+        at: usize,
+    }
+
+    impl AsyncRead for Mute {
+        fn poll_read(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut Context<'_>,
+            room: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let (at, length) = (self.at, room.remaining().min(self.said.len() - self.at));
+            if length == 0 {
+                return Poll::Pending;
+            }
+            room.put_slice(&self.said[at..at + length]);
+            self.at += length;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Mute {
+        fn poll_write(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_flush(self: std::pin::Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: std::pin::Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    const CHUNK: usize = 65_536;
+
+    /// A packet of a stream that an upload opens, or the call that opens it.
+    fn packet(kind: Kind, payload: Vec<u8>) -> Vec<u8> {
+        let info = remote::StorageVolUpload::INFO;
+        let status = if kind == Kind::Call { Status::Ok } else { Status::Continue };
+        let (program, version) = (info.program.number(), info.program.version());
+        let header = Header { program, version, procedure: info.number, kind, serial: 1, status };
+        Packet { header, payload, descriptors: Vec::new() }.encode()
+    }
+
+    struct Bench {
+        connection: Connection<Stream<Mute>>,
+        requests: mpsc::UnboundedReceiver<(Client, Message)>,
+        deliveries: mpsc::UnboundedSender<Delivery>,
+    }
+
+    impl Bench {
+        /// The call is answered; then come so many chunks.
+        fn new(chunks: usize) -> (Self, CallId) {
+            let args = xdr::encode(&remote::StorageVolUploadArgs::default()).unwrap();
+            let mut said = packet(Kind::Call, args);
+            for _ in 0..chunks {
+                said.extend(packet(Kind::Stream, vec![1; CHUNK]));
+            }
+            let transport = Stream::new(Mute { said, at: 0 }, Privacy::Private);
+            let (sender, requests) = mpsc::unbounded_channel();
+            let (deliveries, inbox) = mpsc::unbounded_channel();
+            let connection = Connection::new(Client(1), transport, sender, inbox);
+            let mut bench = Self { connection, requests, deliveries };
+            assert!(bench.turn().is_pending());
+            let Ok((_, Message::Call(call, ..))) = bench.requests.try_recv() else { panic!("no call") };
+            bench.deliver(Effect::Reply { call, result: Vec::new(), descriptors: Vec::new() });
+            (bench, call)
+        }
+
+        fn turn(&mut self) -> Poll<io::Result<()>> {
+            self.connection.poll(&mut Context::from_waker(Waker::noop()))
+        }
+
+        fn deliver(&self, effect: Effect) {
+            self.deliveries.send(Delivery::Effect(effect)).unwrap();
+        }
+
+        /// Bytes that the owner has been given since it last looked.
+        fn given(&mut self) -> usize {
+            let mut given = 0;
+            while let Ok((_, message)) = self.requests.try_recv() {
+                given += message.weight();
+            }
+            given
+        }
+    }
+
+    #[test]
+    fn data_that_nobody_takes_is_not_read() {
+        let (mut bench, _) = Bench::new(64);
+        assert!(bench.turn().is_pending());
+        let first = bench.given();
+        assert!((UNTAKEN..UNTAKEN + 2 * CHUNK).contains(&first), "{first}");
+        assert!(bench.turn().is_pending());
+        assert_eq!(bench.given(), 0);
+        // What was taken makes room for as much.
+        bench.deliveries.send(Delivery::Taken(first)).unwrap();
+        assert!(bench.turn().is_pending());
+        let second = bench.given();
+        assert!((UNTAKEN..UNTAKEN + 2 * CHUNK).contains(&second), "{second}");
+    }
+
+    #[test]
+    fn who_does_not_read_what_comes_back_is_not_listened_to() {
+        let (mut bench, call) = Bench::new(256);
+        let mut echoed = 0;
+        loop {
+            assert!(bench.turn().is_pending());
+            let given = bench.given();
+            if given == 0 {
+                break;
+            }
+            // As a console does it.
+            bench.deliveries.send(Delivery::Taken(given)).unwrap();
+            bench.deliver(Effect::Data(call, vec![1; given]));
+            echoed += given;
+        }
+        assert!((UNREAD..UNREAD + 2 * UNTAKEN).contains(&echoed), "{echoed} of {}", 256 * CHUNK);
+    }
+
+    #[test]
+    fn who_reads_no_events_is_sent_away() {
+        let (mut bench, _) = Bench::new(0);
+        let info = crate::hypervisor::event("domain_event_callback_reboot").unwrap();
+        let mut sent = 0;
+        while bench.turn().is_pending() {
+            bench.deliver(Effect::Event { info, payload: vec![0; CHUNK] });
+            sent += CHUNK;
+            assert!(sent < 2 * DEAF, "it is kept for ever");
+        }
+        assert!(sent > DEAF / 2);
+    }
 }

@@ -34,7 +34,8 @@ mod tls;
 mod xml;
 
 pub use hypervisor::{
-    Answer, Form, Guest, Hypervisor, Mechanism, Peer, PeerProcess, Refusal, Sasl, Scope, Service, StandIn,
+    Answer, Form, Guest, Happening, Hypervisor, Mechanism, Peer, PeerProcess, Refusal, Sasl, Scope, Service,
+    StandIn,
 };
 pub use server::{Builder, Handle, Server};
 pub use tls::{Clients, Tls, TlsError};

@@ -1,6 +1,7 @@
 //! `libvirt-test-server`: the in-memory daemon as a program.
 
-use libvirt_server::{Clients, Handle, Scope, Server, Tls};
+use libvirt_protocol::procedure::Release;
+use libvirt_server::{Clients, Handle, Mechanism, Sasl, Scope, Server, Tls};
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,45 +12,115 @@ const USAGE: &str = "usage: libvirt-test-server [OPTIONS] SOCKET
 Serves test:///default out of memory on a unix socket until it is told to end:
   virsh -c 'test+unix:///default?socket=SOCKET' list --all
 
-  --complete       also what libvirt's test driver refuses: contents of volumes, secrets, ...
+  --complete       also what libvirt's test driver refuses: contents of volumes, secrets, migration, ...
+  --hostname NAME  the name that the host gives itself
+  --release X.Y.Z  the release of libvirt that it says it is; 9.0.0 unless told
+  --user NAME:PASSWORD  demands SASL (SCRAM-SHA-256, SCRAM-SHA-1, PLAIN) of clients, and lets in this one; may be given more than once
   --admin SOCKET   listens for virt-admin too:
                    virt-admin -c 'libvirtd:///system?socket=SOCKET' server-list
-  --hostname NAME  the name that the host gives itself
   --tcp ADDRESS    listens without encryption too, on an address with its port
   --tls ADDRESS    listens with TLS too; needs --pki
-  --pki DIRECTORY  has cacert.pem, servercert.pem and serverkey.pem; who connects with TLS needs a certificate of that authority";
+  --pki DIRECTORY  has cacert.pem, servercert.pem and serverkey.pem; who connects with TLS needs a certificate of that authority
+  --help           this text";
+
+/// What the command line asks for.
+#[derive(Default)]
+#[cfg_attr(test, derive(Debug, PartialEq, Eq))]
+struct Asked {
+    help: bool,
+    complete: bool,
+    hostname: Option<String>,
+    release: Option<Release>,
+    users: Vec<(String, String)>,
+    admin: Option<String>,
+    tcp: Option<String>,
+    tls: Option<String>,
+    pki: Option<String>,
+    socket: String,
+}
+
+impl Asked {
+    /// Reads the command line; what is wrong with it otherwise.
+    fn read(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let mut asked = Self::default();
+        let mut sockets = Vec::new();
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
+            match argument.as_str() {
+                "--help" => asked.help = true,
+                "--complete" => asked.complete = true,
+                "--hostname" => asked.hostname = Some(value()?),
+                "--release" => asked.release = Some(release(&value()?)?),
+                "--user" => asked.users.push(user(&value()?)?),
+                "--admin" => asked.admin = Some(value()?),
+                "--tcp" => asked.tcp = Some(value()?),
+                "--tls" => asked.tls = Some(value()?),
+                "--pki" => asked.pki = Some(value()?),
+                option if option.starts_with('-') => return Err(format!("{option} is no option")),
+                _ => sockets.push(argument),
+            }
+        }
+        if asked.help {
+            return Ok(asked);
+        }
+        if asked.tls.is_some() != asked.pki.is_some() {
+            return Err("--tls and --pki need each other".to_owned());
+        }
+        match <[String; 1]>::try_from(sockets) {
+            Ok([socket]) => Ok(Self { socket, ..asked }),
+            Err(sockets) => Err(format!("one SOCKET is needed, not {}", sockets.len())),
+        }
+    }
+}
+
+fn release(text: &str) -> Result<Release, String> {
+    let numbers: Vec<Option<u16>> = text.split('.').map(|number| number.parse().ok()).collect();
+    match numbers[..] {
+        [Some(major), Some(minor), Some(micro)] => Ok(Release(major, minor, micro)),
+        _ => Err(format!("`{text}` is no release like 9.0.0")),
+    }
+}
+
+fn user(text: &str) -> Result<(String, String), String> {
+    // Not the text: a password stands in it.
+    let (name, password) = text.split_once(':').ok_or("--user needs NAME:PASSWORD")?;
+    Ok((name.to_owned(), password.to_owned()))
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
+    match Asked::read(std::env::args().skip(1)) {
+        Ok(Asked { help: true, .. }) => say(&mut std::io::stdout(), USAGE, ExitCode::SUCCESS),
+        Ok(asked) => serve(asked).await,
+        Err(flaw) => complain(&format!("libvirt-test-server: {flaw}\n\n{USAGE}")),
+    }
+}
+
+async fn serve(asked: Asked) -> ExitCode {
+    let Asked { socket, admin, tcp, .. } = asked;
     // virsh misses the end of a save that takes no time.
     let mut builder = Server::builder().job_duration(Duration::from_millis(300));
-    let (mut socket, mut admin, mut tcp, mut tls, mut pki) = (None, None, None, None, None);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--complete" => builder = builder.scope(Scope::Complete),
-            "--admin" | "--hostname" | "--tcp" | "--tls" | "--pki" => {
-                match (argument.as_str(), arguments.next()) {
-                    (_, None) => return complain(USAGE),
-                    ("--admin", path) => admin = path,
-                    ("--hostname", Some(name)) => builder = builder.hostname(&name),
-                    ("--tcp", address) => tcp = address,
-                    ("--tls", address) => tls = address,
-                    (_, directory) => pki = directory,
-                }
-            }
-            path if !path.starts_with('-') && socket.is_none() => socket = Some(path.to_owned()),
-            _ => return complain(USAGE),
-        }
+    if asked.complete {
+        builder = builder.scope(Scope::Complete);
     }
-    let Some(socket) = socket else { return complain(USAGE) };
-    let tls = match (tls, pki) {
-        (None, None) => None,
+    if let Some(hostname) = &asked.hostname {
+        builder = builder.hostname(hostname);
+    }
+    if let Some(release) = asked.release {
+        builder = builder.version(release);
+    }
+    if !asked.users.is_empty() {
+        let every = [Mechanism::ScramSha256, Mechanism::ScramSha1, Mechanism::Plain];
+        let add = |sasl: Sasl, (name, password): &(String, String)| sasl.user(name, password);
+        builder = builder.sasl(asked.users.iter().fold(Sasl::new(every), add));
+    }
+    let tls = match (asked.tls, asked.pki) {
         (Some(address), Some(directory)) => match Tls::in_directory(directory.as_ref(), Clients::Known) {
             Ok(tls) => Some((address, tls)),
             Err(error) => return complain(&format!("libvirt-test-server: {error}")),
         },
-        _ => return complain(USAGE),
+        _ => None,
     };
     let server = builder.build();
     let handle = server.handle();
@@ -116,6 +187,57 @@ fn named(address: &str, ended: std::io::Result<()>) -> String {
 }
 
 fn complain(text: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "{text}");
-    ExitCode::FAILURE
+    say(&mut std::io::stderr(), text, ExitCode::FAILURE)
+}
+
+fn say(to: &mut impl Write, text: &str, then: ExitCode) -> ExitCode {
+    // Who does not listen misses it.
+    let _ = writeln!(to, "{text}");
+    then
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(words: &str) -> Result<Asked, String> {
+        Asked::read(words.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn a_command_line_is_read_whole_or_its_flaw_is_named() {
+        let asked = read("--complete --user a:b:c --release 11.3.0 --tls [::1]:1 --pki /pki /sock").unwrap();
+        assert!(asked.complete && asked.users == [("a".to_owned(), "b:c".to_owned())]);
+        assert_eq!((asked.release, asked.socket.as_str()), (Some(Release(11, 3, 0)), "/sock"));
+        assert_eq!((asked.tls.as_deref(), asked.pki.as_deref()), (Some("[::1]:1"), Some("/pki")));
+        assert!(read("--help").unwrap().help);
+        for (words, flaw) in [
+            ("", "one SOCKET is needed, not 0"),
+            ("/a /b", "one SOCKET is needed, not 2"),
+            ("--wrong /a", "--wrong is no option"),
+            ("/a --admin", "--admin needs a value"),
+            ("--tls 1:1 /a", "--tls and --pki need each other"),
+            ("--release 9 /a", "`9` is no release like 9.0.0"),
+            ("--user hunter2 /a", "--user needs NAME:PASSWORD"),
+        ] {
+            assert_eq!(read(words), Err(flaw.to_owned()), "{words}");
+        }
+    }
+
+    #[test]
+    fn every_option_is_in_the_text_of_help() {
+        for option in [
+            "--complete",
+            "--hostname",
+            "--release",
+            "--user",
+            "--admin",
+            "--tcp",
+            "--tls",
+            "--pki",
+            "--help",
+        ] {
+            assert!(USAGE.contains(&format!("\n  {option} ")), "{option}");
+        }
+    }
 }

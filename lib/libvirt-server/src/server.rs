@@ -1,12 +1,13 @@
 //! The server: one task owns the hypervisor, one for each connection moves bytes.
 
-use crate::connection::{Connection, Message};
-use crate::hypervisor::{Client, Effect, Hypervisor, Peer, Reload, Sasl, Scope, Service};
+use crate::connection::{Connection, Delivery, Message};
+use crate::hypervisor::{Client, Hypervisor, Peer, Reload, Sasl, Scope, Service};
 use crate::peer;
 use crate::tls::Tls;
 use libvirt_protocol::enums::ClientTransport;
 use libvirt_protocol::procedure::Release;
 use libvirt_transport::{Privacy, Stream, Transport, Unix};
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
@@ -30,6 +31,7 @@ pub struct Builder {
     clock: fn() -> Duration,
     job_duration: Duration,
     sasl: Option<Sasl>,
+    polkit: Option<BTreeSet<u32>>,
 }
 
 impl Default for Builder {
@@ -42,6 +44,7 @@ impl Default for Builder {
             clock: since_epoch,
             job_duration: Duration::ZERO,
             sasl: None,
+            polkit: None,
         }
     }
 }
@@ -93,6 +96,12 @@ impl Builder {
         Self { sasl: Some(sasl), ..self }
     }
 
+    /// Which users' processes a policy lets in over the unix socket ([`Hypervisor::set_polkit`]); by default everybody's.
+    #[must_use]
+    pub fn polkit(self, users: impl IntoIterator<Item = u32>) -> Self {
+        Self { polkit: Some(users.into_iter().collect()), ..self }
+    }
+
     /// How long jobs take: saves, dumps, migrations, backups, jobs on disks; by default no time at all.
     ///
     /// virsh 9.0.0 can wait for ever for a save that ends before it begins to watch it, so whoever drives the server with virsh
@@ -109,6 +118,7 @@ impl Builder {
         hypervisor.set_job_duration(self.job_duration);
         hypervisor.set_version(self.version);
         hypervisor.set_sasl(self.sasl);
+        hypervisor.set_polkit(self.polkit);
         let (orders, inbox) = mpsc::unbounded_channel();
         Server { hypervisor, clock: self.clock, handle: Handle { orders }, inbox }
     }
@@ -305,7 +315,7 @@ async fn accept(listener: Option<&UnixListener>) -> io::Result<UnixStream> {
 struct Running {
     hypervisor: Hypervisor,
     clock: fn() -> Duration,
-    clients: HashMap<Client, mpsc::UnboundedSender<Effect>>,
+    clients: HashMap<Client, mpsc::UnboundedSender<Delivery>>,
     tasks: JoinSet<Client>,
     requests: mpsc::UnboundedSender<(Client, Message)>,
     last: u64,
@@ -315,10 +325,10 @@ impl Running {
     fn attach(&mut self, transport: impl Transport, peer: Peer) {
         self.last += 1;
         let client = Client(self.last);
-        let (sender, effects) = mpsc::unbounded_channel();
+        let (sender, deliveries) = mpsc::unbounded_channel();
         self.hypervisor.connect(client, peer, (self.clock)());
         self.clients.insert(client, sender);
-        self.tasks.spawn(Connection::new(client, transport, self.requests.clone(), effects).run());
+        self.tasks.spawn(Connection::new(client, transport, self.requests.clone(), deliveries).run());
     }
 
     fn detach(&mut self, client: Client) {
@@ -328,6 +338,7 @@ impl Running {
 
     fn handle(&mut self, client: Client, message: Message) {
         let hypervisor = &mut self.hypervisor;
+        let weight = message.weight();
         match message {
             Message::Call(call, info, payload, descriptors) => {
                 hypervisor.call(client, call, info, &payload, descriptors, (self.clock)());
@@ -338,13 +349,17 @@ impl Running {
             Message::Abort(call) => hypervisor.abort(client, call),
             Message::Pull(call) => hypervisor.pull(client, call),
         }
+        if let Some(to) = self.clients.get(&client).filter(|_| weight > 0) {
+            // A connection that has ended is detached in its turn.
+            let _ = to.send(Delivery::Taken(weight));
+        }
     }
 
     fn deliver(&mut self) {
         while let Some((client, effect)) = self.hypervisor.pop() {
             if let Some(to) = self.clients.get(&client) {
                 // A connection that has ended is detached in its turn.
-                let _ = to.send(effect);
+                let _ = to.send(Delivery::Effect(effect));
             }
         }
     }

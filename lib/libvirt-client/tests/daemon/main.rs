@@ -12,6 +12,7 @@ mod effects;
 mod events;
 #[path = "../generated/every.rs"]
 mod every;
+mod flags;
 mod guest_events;
 mod guests;
 mod jobs;

@@ -3,7 +3,7 @@
 //! Limits of clients are kept ([`Hypervisor::has_room`]), and the daemon ends when it is told to or has had no clients for long enough
 //! ([`Hypervisor::ended`]). Workers and logs are numbers and words only: what was set is what is told.
 
-use super::{Client, Connected, Effect, Hypervisor, Refusal, Reply, count, only};
+use super::{Client, Connected, Effect, Hypervisor, Refusal, Reply, count};
 use libvirt_protocol::admin::{self, *};
 use libvirt_protocol::enums::{ClientTransport, ErrorDomain, ErrorNumber};
 use libvirt_protocol::parameters as names;
@@ -278,7 +278,7 @@ impl Hypervisor {
     }
 
     pub(super) fn admin_open(&mut self, args: ConnectOpenArgs) -> Reply<admin::ConnectOpen> {
-        only(args.flags.bits(), 0, "adminDispatchConnectOpen")?;
+        self.only(args.flags.bits(), 0, "adminDispatchConnectOpen")?;
         self.client()?.open = true;
         Ok(())
     }

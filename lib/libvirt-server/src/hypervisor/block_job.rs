@@ -16,7 +16,8 @@ use libvirt_protocol::enums::{
     ErrorNumber,
 };
 use libvirt_protocol::flags::{
-    DomainBlockCommitFlags, DomainBlockJobAbortFlags, DomainBlockRebaseFlags, DomainBlockResizeFlags,
+    DomainBlockCommitFlags, DomainBlockCopyFlags, DomainBlockJobAbortFlags, DomainBlockRebaseFlags,
+    DomainBlockResizeFlags,
 };
 use libvirt_protocol::xdr::{self, Uuid};
 use libvirt_protocol::{remote, types};
@@ -34,8 +35,28 @@ pub(super) struct BlockJob {
     bandwidth: u64,
     /// Everything is copied, and what is written goes to both.
     ready: bool,
-    /// What the disk is when the job has been ended with a pivot.
-    target: Option<Element>,
+    /// What the disk is made of when it has ended.
+    becomes: Chain,
+}
+
+/// What a disk is made of: its file, of which format, and what lies below.
+#[derive(Clone, Debug, Default)]
+struct Chain {
+    /// `None`: the one that it has.
+    source: Option<Element>,
+    format: Option<&'static str>,
+    below: Option<Element>,
+}
+
+/// The files below a disk's own, each with all that lies below it.
+fn below(disk: &Element) -> impl Iterator<Item = &Element> {
+    std::iter::successors(disk.find("backingStore"), |store| store.find("backingStore"))
+        .filter(|store| store.find("source").is_some())
+}
+
+/// Whether a file of a chain is the one that a client names.
+fn is_file(store: &Element, file: &str) -> bool {
+    store.path("source/@file") == Some(file) || store.path("source/@dev") == Some(file)
 }
 
 /// How large a disk is that nobody has given another size.
@@ -116,13 +137,18 @@ impl Hypervisor {
                     device.name == "disk" && device.path("target/@dev") == Some(job.disk.as_str())
                 });
                 let Some(disk) = found else { continue };
-                match &job.target {
-                    Some(target) => {
-                        disk.children.retain(|child| child.name != "source");
-                        let at = usize::from(disk.find("driver").is_some());
-                        disk.children.insert(at, target.clone());
-                    }
-                    None => disk.children.retain(|child| child.name != "backingStore"),
+                disk.children.retain(|child| child.name != "backingStore");
+                if let Some(format) = job.becomes.format {
+                    disk.children.retain(|child| child.name != "driver");
+                    disk.children.insert(0, Element::new("driver").with("name", "qemu").with("type", format));
+                }
+                let at = usize::from(disk.find("driver").is_some());
+                if let Some(source) = &job.becomes.source {
+                    disk.children.retain(|child| child.name != "source");
+                    disk.children.insert(at, source.clone());
+                }
+                if let Some(below) = &job.becomes.below {
+                    disk.children.insert(at + 1, below.clone());
                 }
             }
         }
@@ -160,7 +186,7 @@ impl Hypervisor {
         path: &str,
         kind: Kind,
         bandwidth: u64,
-        to: Option<Element>,
+        becomes: Chain,
     ) -> Result<(), Refusal> {
         let found = disk(&self.active(dom)?.config, path)?;
         let job = BlockJob {
@@ -171,7 +197,7 @@ impl Hypervisor {
             ends: self.now + self.job_duration,
             bandwidth,
             ready: false,
-            target: to,
+            becomes,
         };
         if self.block_jobs.iter().any(|other| other.domain == job.domain && other.disk == job.disk) {
             return Err(busy(format!("disk '{}' already in active block job", job.disk)));
@@ -197,7 +223,7 @@ impl Hypervisor {
     ) -> Reply<remote::DomainBlockPull> {
         // Without this bit it is in MiB.
         let bandwidth = bytes(args.bandwidth, args.flags.bits() & 0x40 != 0);
-        self.begin_block_job(&args.dom, &args.path.to_str_lossy(), Kind::Pull, bandwidth, None)
+        self.begin_block_job(&args.dom, &args.path.to_str_lossy(), Kind::Pull, bandwidth, Chain::default())
     }
 
     pub(super) fn domain_block_rebase(
@@ -207,19 +233,48 @@ impl Hypervisor {
         use DomainBlockRebaseFlags as F;
         let bandwidth = bytes(args.bandwidth, args.flags.contains(F::BANDWIDTH_BYTES));
         let path = args.path.to_str_lossy();
+        let base = args.base.map(|base| base.to_string());
+        let found = disk(&self.active(&args.dom)?.config, &path)?;
         if !args.flags.contains(F::COPY) {
-            return self.begin_block_job(&args.dom, &path, Kind::Pull, bandwidth, None);
+            let only_copies = F::SHALLOW | F::REUSE_EXT | F::COPY_RAW | F::COPY_DEV;
+            if args.flags.intersects(only_copies) {
+                let text = "Unsupported flags for a rebase that is no copy";
+                return Err(Refusal::argument(text));
+            }
+            // From its own file down to the base everything is pulled in.
+            let left = match &base {
+                None if args.flags.contains(F::RELATIVE) => {
+                    return Err(Refusal::argument(
+                        "flag VIR_DOMAIN_BLOCK_REBASE_RELATIVE is valid only with non-null base",
+                    ));
+                }
+                None => None,
+                Some(base) => {
+                    let left = below(found).find(|store| is_file(store, base)).cloned();
+                    let text =
+                        || format!("could not find base '{base}' below '{path}' in chain for '{path}'");
+                    Some(left.ok_or_else(|| Refusal::argument(text()).of(ErrorDomain::Qemu))?)
+                }
+            };
+            let becomes = Chain { below: left, ..Chain::default() };
+            return self.begin_block_job(&args.dom, &path, Kind::Pull, bandwidth, becomes);
         }
         // The old form of a copy: what is the base otherwise is its target.
-        let Some(base) = args.base else { return Err(Refusal::argument("a copy without a target")) };
-        let source = Element::new("source").with("file", base);
-        self.begin_block_job(&args.dom, &path, Kind::Copy, bandwidth, Some(source))
+        let Some(base) = base else { return Err(Refusal::argument("a copy without a target")) };
+        let kind = if args.flags.contains(F::COPY_DEV) { "dev" } else { "file" };
+        let becomes = Chain {
+            source: Some(Element::new("source").with(kind, base)),
+            format: args.flags.contains(F::COPY_RAW).then_some("raw"),
+            below: found.find("backingStore").filter(|_| args.flags.contains(F::SHALLOW)).cloned(),
+        };
+        self.begin_block_job(&args.dom, &path, Kind::Copy, bandwidth, becomes)
     }
 
     pub(super) fn domain_block_copy(
         &mut self,
         args: remote::DomainBlockCopyArgs<'_>,
     ) -> Reply<remote::DomainBlockCopy> {
+        use DomainBlockCopyFlags as F;
         let document = self.document(&args.destxml.to_str_lossy(), "disk", "disk_definition")?;
         let Some(source) = document.find("source") else {
             return Err(Refusal::argument("a copy needs a target with a source"));
@@ -227,7 +282,13 @@ impl Hypervisor {
         let bandwidth = args.params.iter().find(|param| param.field == "bandwidth");
         let bandwidth = bandwidth.and_then(|param| param.value.as_u64()).unwrap_or(0);
         let path = args.path.to_str_lossy();
-        self.begin_block_job(&args.dom, &path, Kind::Copy, bandwidth, Some(source.clone()))
+        let found = disk(&self.active(&args.dom)?.config, &path)?;
+        let becomes = Chain {
+            source: Some(source.clone()),
+            format: None,
+            below: found.find("backingStore").filter(|_| args.flags.contains(F::SHALLOW)).cloned(),
+        };
+        self.begin_block_job(&args.dom, &path, Kind::Copy, bandwidth, becomes)
     }
 
     pub(super) fn domain_block_commit(
@@ -238,14 +299,50 @@ impl Hypervisor {
         let path = args.disk.to_str_lossy();
         let bandwidth = bytes(args.bandwidth, args.flags.contains(F::BANDWIDTH_BYTES));
         let found = disk(&self.active(&args.dom)?.config, &path)?;
-        let below = found.find("backingStore").and_then(|store| store.find("source")).cloned();
-        let active = args.flags.contains(F::ACTIVE);
-        if active && below.is_none() {
-            let text = format!("top '{path}' in chain for '{path}' has no backing file");
+        let [base, top] = [args.base, args.top].map(|file| file.map(|file| file.to_string()));
+        let own = found.path("source/@file").unwrap_or_default();
+        let active = top.as_deref().is_none_or(|top| top == own || *top == *path);
+        if active && !args.flags.contains(F::ACTIVE) {
+            let text = format!("commit of '{path}' active layer requires active flag");
             return Err(Refusal::argument(text).of(ErrorDomain::Qemu));
         }
-        let (kind, to) = if active { (Kind::ActiveCommit, below) } else { (Kind::Commit, None) };
-        self.begin_block_job(&args.dom, &path, kind, bandwidth, to)
+        let chain: Vec<&Element> = below(found).collect();
+        let refuse = |text: String| Refusal::argument(text).of(ErrorDomain::Qemu);
+        // Where the top stands: the disk itself is above the first.
+        let first = match &top {
+            Some(top) if !active => {
+                let at = chain.iter().position(|store| is_file(store, top));
+                at.ok_or_else(|| refuse(format!("no disk image '{top}' in chain for '{path}'")))? + 1
+            }
+            _ => 0,
+        };
+        if first >= chain.len() {
+            return Err(refuse(format!("top '{path}' in chain for '{path}' has no backing file")));
+        }
+        // Down to the next one, to the one that is named, or to the last.
+        let last = match &base {
+            _ if args.flags.contains(F::SHALLOW) => first,
+            Some(base) => {
+                let at = chain.iter().skip(first).position(|store| is_file(store, base));
+                first + at.ok_or_else(|| refuse(format!("base '{base}' is not below '{path}'")))?
+            }
+            None => chain.len() - 1,
+        };
+        let into = chain[last];
+        let (kind, becomes) = if active {
+            let below = into.find("backingStore").cloned();
+            (Kind::ActiveCommit, Chain { source: into.find("source").cloned(), format: None, below })
+        } else {
+            // What lies above the top stays, and then comes what was committed into.
+            let mut left = into.clone();
+            for store in chain[..first - 1].iter().rev() {
+                let mut store = (*store).clone();
+                store.children.retain(|child| child.name != "backingStore");
+                left = store.child(left);
+            }
+            (Kind::Commit, Chain { below: Some(left), ..Chain::default() })
+        };
+        self.begin_block_job(&args.dom, &path, kind, bandwidth, becomes)
     }
 
     pub(super) fn domain_block_job_abort(
@@ -310,9 +407,15 @@ impl Hypervisor {
     ) -> Reply<remote::DomainBlockResize> {
         let path = args.disk.to_str_lossy();
         let name = target(disk(&self.active(&args.dom)?.config, &path)?);
-        let size = match args.flags.contains(DomainBlockResizeFlags::BYTES) {
-            true => Some(args.size),
-            false => args.size.checked_mul(1024),
+        let size = match args.flags {
+            // As large as what it lies on, which has one size.
+            flags if flags.contains(DomainBlockResizeFlags::CAPACITY) && args.size == 0 => Some(CAPACITY),
+            flags if flags.contains(DomainBlockResizeFlags::CAPACITY) => {
+                let text = format!("Requested resize to '{}' but device size is '{CAPACITY}'", args.size);
+                return Err(Refusal::argument(text));
+            }
+            flags if flags.contains(DomainBlockResizeFlags::BYTES) => Some(args.size),
+            _ => args.size.checked_mul(1024),
         };
         let Some(size) = size else {
             let text = format!("size must be less than {}", u64::MAX / 1024);

@@ -2,10 +2,13 @@
 
 use super::domain::{Config, Domain};
 use super::tree::{Branch, Node, Tree};
-use super::{Hypervisor, Refusal, Reply, fits, only};
+use super::{Hypervisor, Refusal, Reply, fits};
 use crate::xml::Element;
 use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
-use libvirt_protocol::flags::{DomainCheckpointDeleteFlags, DomainCheckpointListFlags as Filter};
+use libvirt_protocol::flags::{
+    DomainCheckpointCreateFlags, DomainCheckpointDeleteFlags, DomainCheckpointListFlags as Filter,
+    DomainCheckpointXmlFlags,
+};
 use libvirt_protocol::{remote, types};
 
 /// A point in time.
@@ -51,10 +54,16 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainCheckpointCreateXmlArgs<'_>,
     ) -> Reply<remote::DomainCheckpointCreateXml> {
-        only(args.flags.bits(), 1 | 2, "testDomainCheckpointCreateXML")?;
+        use DomainCheckpointCreateFlags as F;
+        self.only(args.flags.bits(), 1 | 2, "testDomainCheckpointCreateXML")?;
+        let redefine = args.flags.contains(F::REDEFINE);
+        if args.flags.contains(F::REDEFINE_VALIDATE) && !redefine {
+            let text = "redefine validate requires redefine";
+            return Err(Refusal::argument(text));
+        }
         let document =
             self.document(&args.xml_desc.to_str_lossy(), "domaincheckpoint", "domain_checkpoint")?;
-        let created_s = self.seconds();
+        let mut created_s = self.seconds();
         let domain = self.domain_mut(&args.dom)?;
         if domain.snapshots.len() > 0 {
             let text = "cannot create checkpoint while snapshot exists";
@@ -71,6 +80,18 @@ impl Hypervisor {
             let text = format!("domain moment {name} already exists");
             return Err(Refusal::new(ErrorNumber::OperationFailed, text).of(ErrorDomain::Domain));
         }
+        if args.flags.contains(F::REDEFINE_VALIDATE) {
+            // What it says of disks must be so.
+            let named = document.find("disks").into_iter().flat_map(|disks| disks.all("disk"));
+            let mut names = named.filter_map(|disk| disk.attribute("name"));
+            if let Some(stranger) = names.find(|name| !domain.config.disks().any(|disk| disk == *name)) {
+                let text = format!("disk '{stranger}' not found");
+                return Err(Refusal::argument(text).of(ErrorDomain::Domain));
+            }
+        }
+        if redefine && let Some(text) = document.text_of("creationTime") {
+            created_s = text.trim().parse().unwrap_or(created_s);
+        }
         let description = document.text_of("description").map(str::to_owned);
         let config = domain.config.clone();
         domain.checkpoints.add(&name, Checkpoint { description, created_s, config });
@@ -81,7 +102,7 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainCheckpointGetXmlDescArgs<'_>,
     ) -> Reply<remote::DomainCheckpointGetXmlDesc> {
-        only(args.flags.bits(), 1 | 2, "testDomainCheckpointGetXMLDesc")?;
+        self.only(args.flags.bits(), 1 | 2, "testDomainCheckpointGetXMLDesc")?;
         let domain = self.domain(&args.checkpoint.dom)?;
         let node = domain.checkpoint(&args.checkpoint.name.to_str_lossy())?;
         let Checkpoint { description, created_s, config } = &node.item;
@@ -93,9 +114,12 @@ impl Hypervisor {
             xml.children.push(Element::new("parent").child(Element::text("name", parent)));
         }
         xml.children.push(Element::text("creationTime", created_s));
-        let disk = |disk| {
+        let sizes = args.flags.contains(DomainCheckpointXmlFlags::SIZE);
+        let disk = |disk: &str| {
+            let size = domain.capacities.get(disk).copied().unwrap_or_default();
             let disk = Element::new("disk").with("name", disk);
-            disk.with("checkpoint", "bitmap").with("bitmap", &node.name)
+            let disk = disk.with("checkpoint", "bitmap").with("bitmap", &node.name);
+            if sizes { disk.with("size", size) } else { disk }
         };
         let disks: Vec<Element> = config.disks().map(disk).collect();
         if !disks.is_empty() {
@@ -103,7 +127,7 @@ impl Hypervisor {
         }
         // 2: VIR_DOMAIN_CHECKPOINT_XML_NO_DOMAIN.
         if args.flags.bits() & 2 == 0 {
-            xml.children.push(config.document(None));
+            xml.children.push(config.shown(args.flags.contains(DomainCheckpointXmlFlags::SECURE)));
         }
         Ok(remote::DomainCheckpointGetXmlDescRet { xml: xml.print().into() })
     }
@@ -162,7 +186,7 @@ impl Hypervisor {
     ) -> Reply<remote::DomainCheckpointDelete> {
         use DomainCheckpointDeleteFlags as F;
         let known = F::CHILDREN | F::METADATA_ONLY | F::CHILDREN_ONLY;
-        only(args.flags.bits(), known.bits(), "testDomainCheckpointDelete")?;
+        self.only(args.flags.bits(), known.bits(), "testDomainCheckpointDelete")?;
         let domain = self.domain_mut(&args.checkpoint.dom)?;
         let name = domain.checkpoint(&args.checkpoint.name.to_str_lossy())?.name.clone();
         let branch = match args.flags {

@@ -36,7 +36,7 @@ pub(super) enum Object {
 }
 
 /// The event with a name.
-fn event(name: &str) -> Option<&'static Info> {
+pub(crate) fn event(name: &str) -> Option<&'static Info> {
     Program::Remote.procedures().iter().copied().find(|info| info.event && info.name == name)
 }
 

@@ -72,6 +72,7 @@ impl Hypervisor {
         &mut self,
         args: remote::NwFilterDefineXmlFlagsArgs<'_>,
     ) -> Reply<remote::NwFilterDefineXmlFlags> {
+        self.validate(args.flags.bits(), 1, &args.xml)?;
         Ok(remote::NwFilterDefineXmlFlagsRet { nwfilter: self.define_filter(&args.xml.to_str_lossy())? })
     }
 

@@ -1,6 +1,6 @@
 //! Network interfaces of the host, with the transaction that can take changes back.
 
-use super::{Hypervisor, Refusal, Reply, count, fits, only};
+use super::{Hypervisor, Refusal, Reply, count, fits};
 use crate::xml::Element;
 use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
 use libvirt_protocol::flags::ConnectListAllInterfacesFlags as Filter;
@@ -65,7 +65,8 @@ impl Hypervisor {
         &mut self,
         args: remote::InterfaceDefineXmlArgs<'_>,
     ) -> Reply<remote::InterfaceDefineXml> {
-        only(args.flags.bits(), 1, "testInterfaceDefineXML")?;
+        self.only(args.flags.bits(), 1, "testInterfaceDefineXML")?;
+        self.validate(args.flags.bits(), 1, &args.xml)?;
         let refuse = |text: &str| Err(Refusal::xml(text).of(ErrorDomain::Interface));
         let mut config = self.document(&args.xml.to_str_lossy(), "interface", "interface_definition")?;
         if config.attribute("type").is_none() {
@@ -135,7 +136,7 @@ impl Hypervisor {
         &mut self,
         args: remote::InterfaceGetXmlDescArgs<'_>,
     ) -> Reply<remote::InterfaceGetXmlDesc> {
-        only(args.flags.bits(), 0, "testInterfaceGetXMLDesc")?;
+        self.only(args.flags.bits(), 0, "testInterfaceGetXMLDesc")?;
         let xml = self.interfaces.find(&args.iface)?.config.print();
         Ok(remote::InterfaceGetXmlDescRet { xml: xml.into() })
     }

@@ -3,9 +3,10 @@
 use super::domain::Image;
 use super::{Client, Effect, Hypervisor, Refusal, Reply};
 use libvirt_protocol::enums::{
-    DomainEventStoppedDetailType, DomainJobOperation, DomainJobType, DomainShutoffReason, ErrorNumber,
+    DomainEventStoppedDetailType, DomainJobOperation, DomainJobType, DomainPausedReason, DomainRunningReason,
+    DomainShutoffReason, DomainState, ErrorNumber,
 };
-use libvirt_protocol::flags::DomainGetJobStatsFlags;
+use libvirt_protocol::flags::{DomainAbortJobFlags, DomainGetJobStatsFlags};
 use libvirt_protocol::parameters::{
     DOMAIN_JOB_OPERATION, DOMAIN_JOB_TIME_ELAPSED, DOMAIN_JOB_TIME_REMAINING,
 };
@@ -24,36 +25,44 @@ pub(super) struct Job {
     work: Work,
     started: Duration,
     ends: Duration,
+    /// The guest of a migration runs at its destination already.
+    ahead: bool,
 }
 
 /// What a job does when its time has come.
 #[derive(Clone, Debug)]
 pub(super) enum Work {
-    /// Keeps the domain in an image, and stops it.
-    Save { path: String },
-    /// Keeps the domain with the hypervisor, and stops it.
-    ManagedSave,
-    /// Writes the domain's memory down; after a crash it is stopped.
-    Dump { crash: bool },
-    /// Sends the domain to another server.
-    Migrate,
+    /// Keeps the domain in an image, or without a path with the hypervisor, and stops it; whether it waits when it is back.
+    Save { path: Option<String>, paused: bool },
+    /// Writes the domain's memory down; whether the domain, which waits meanwhile, then goes on.
+    Dump { then: AfterDump, resume: bool },
+    /// Sends the domain to another server; whether what is left can be sent after it.
+    Migrate { postcopy: bool },
+}
+
+/// What becomes of a domain whose memory has been written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AfterDump {
+    GoOn,
+    Crash,
+    Reset,
 }
 
 impl Work {
     /// What its call returns, encoded.
     fn result(&self) -> Vec<u8> {
         match self {
-            Self::Save { .. } | Self::ManagedSave | Self::Dump { .. } => Vec::new(),
+            Self::Save { .. } | Self::Dump { .. } => Vec::new(),
             // An empty cookie.
-            Self::Migrate => vec![0; 4],
+            Self::Migrate { .. } => vec![0; 4],
         }
     }
 
     fn operation(&self) -> DomainJobOperation {
         match self {
-            Self::Save { .. } | Self::ManagedSave => DomainJobOperation::Save,
+            Self::Save { .. } => DomainJobOperation::Save,
             Self::Dump { .. } => DomainJobOperation::Dump,
-            Self::Migrate => DomainJobOperation::MigrationOut,
+            Self::Migrate { .. } => DomainJobOperation::MigrationOut,
         }
     }
 }
@@ -105,7 +114,7 @@ impl Hypervisor {
             Some(call) if !self.job_duration.is_zero() => {
                 let (started, ends) = (self.now, self.now + self.job_duration);
                 let client = self.caller.client;
-                self.jobs.push(Job { client, call, domain: dom.uuid, work, started, ends });
+                self.jobs.push(Job { client, call, domain: dom.uuid, work, started, ends, ahead: false });
                 self.deferred = true;
                 Ok(())
             }
@@ -117,22 +126,32 @@ impl Hypervisor {
         let active = self.domains.get_mut(&uuid).filter(|domain| domain.is_active());
         let Some(domain) = active else { return Err(Refusal::not_running()) };
         match work {
-            Work::Save { path } => {
-                let config = domain.config.clone();
-                self.images.insert(path, Image { config });
+            Work::Save { path, paused } => {
+                let image = Image { config: domain.config.clone(), paused };
                 self.stop(uuid, DomainShutoffReason::Saved, DomainEventStoppedDetailType::Saved);
-            }
-            Work::ManagedSave => {
-                self.stop(uuid, DomainShutoffReason::Saved, DomainEventStoppedDetailType::Saved);
-                if let Some(domain) = self.domains.get_mut(&uuid) {
-                    domain.managed_save = true;
+                match path {
+                    Some(path) => drop(self.images.insert(path, image)),
+                    None => {
+                        if let Some(domain) = self.domains.get_mut(&uuid) {
+                            (domain.managed_save, domain.managed) = (true, Some(image));
+                        }
+                    }
                 }
             }
-            Work::Dump { crash: true } => {
-                self.stop(uuid, DomainShutoffReason::Crashed, DomainEventStoppedDetailType::Crashed);
+            Work::Dump { then, resume } => {
+                if resume {
+                    domain.set_state(DomainState::Running, DomainRunningReason::Unpaused);
+                }
+                let dom = domain.wire();
+                match then {
+                    AfterDump::GoOn => {}
+                    AfterDump::Crash => {
+                        self.stop(uuid, DomainShutoffReason::Crashed, DomainEventStoppedDetailType::Crashed);
+                    }
+                    AfterDump::Reset => self.tell_reboot(&dom),
+                }
             }
-            Work::Dump { crash: false } => {}
-            Work::Migrate => self.migrated(uuid),
+            Work::Migrate { .. } => self.migrated(uuid),
         }
         Ok(())
     }
@@ -202,17 +221,39 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainAbortJobArgs<'_>,
     ) -> Reply<remote::DomainAbortJob> {
-        self.end_job(&args.dom)
+        self.end_job(&args.dom, DomainAbortJobFlags::empty())
     }
 
     pub(super) fn domain_abort_job_flags(
         &mut self,
         args: remote::DomainAbortJobFlagsArgs<'_>,
     ) -> Reply<remote::DomainAbortJobFlags> {
-        self.end_job(&args.dom)
+        self.end_job(&args.dom, args.flags)
     }
 
-    fn end_job(&mut self, dom: &types::Domain<'_>) -> Result<(), Refusal> {
+    /// A migration goes on with the guest at its destination; what is left is sent after it.
+    pub(super) fn migrate_start_post_copy(
+        &mut self,
+        args: remote::DomainMigrateStartPostCopyArgs<'_>,
+    ) -> Reply<remote::DomainMigrateStartPostCopy> {
+        self.active(&args.dom)?;
+        let job = self.jobs.iter_mut().find(|job| job.domain == args.dom.uuid);
+        match job {
+            Some(job) if matches!(job.work, Work::Migrate { postcopy: true }) => job.ahead = true,
+            Some(_) => {
+                let text =
+                    "switching to post-copy requires migration to be started with VIR_MIGRATE_POSTCOPY flag";
+                return Err(Refusal::invalid(text));
+            }
+            None => {
+                return Err(Refusal::invalid("post-copy can only be started while migration is in progress"));
+            }
+        }
+        self.domain_mut(&args.dom)?.set_state(DomainState::Paused, DomainPausedReason::Postcopy);
+        Ok(())
+    }
+
+    fn end_job(&mut self, dom: &types::Domain<'_>, flags: DomainAbortJobFlags) -> Result<(), Refusal> {
         self.active(dom)?;
         if self.end_backup(dom.uuid, Some("Operation canceled")) {
             return Ok(());
@@ -220,7 +261,19 @@ impl Hypervisor {
         let Some(at) = self.jobs.iter().position(|job| job.domain == dom.uuid) else {
             return Err(Refusal::invalid("no job is active on the domain"));
         };
-        let Job { client, call, .. } = self.jobs.remove(at);
+        let broken = flags.contains(DomainAbortJobFlags::POSTCOPY);
+        match self.jobs[at].ahead {
+            true if !broken => return Err(Refusal::invalid("cannot abort migration in post-copy mode")),
+            false if broken => {
+                return Err(Refusal::invalid("current job is not outgoing migration in post-copy mode"));
+            }
+            _ => {}
+        }
+        let Job { client, call, ahead, domain, .. } = self.jobs.remove(at);
+        // Half of the guest is here and half of it there: it waits for somebody who takes the migration up again.
+        if ahead && let Some(domain) = self.domains.get_mut(&domain) {
+            domain.set_state(DomainState::Paused, DomainPausedReason::PostcopyFailed);
+        }
         let text = "operation aborted: job canceled by client";
         let refusal = Refusal { form: "%s".into(), ..Refusal::new(ErrorNumber::OperationAborted, text) };
         self.effects.push_back((client, Effect::Refuse { call, refusal }));

@@ -57,7 +57,9 @@ impl Hypervisor {
         args: remote::NetworkGetMetadataArgs<'_>,
     ) -> Reply<remote::NetworkGetMetadata> {
         let uri = args.uri.map(|uri| uri.to_string());
-        let found = self.network(&args.network)?.words(args.kind, uri.as_deref());
+        let network = self.network(&args.network)?;
+        let (live, _) = network.impact(args.flags)?;
+        let found = network.words(args.kind, uri.as_deref(), !live);
         let metadata = found.ok_or_else(|| {
             let text = "Requested metadata element is not present";
             Refusal::new(ErrorNumber::NoNetworkMetadata, text).of(ErrorDomain::Network)
@@ -83,7 +85,7 @@ impl Hypervisor {
             },
         };
         let network = self.network_mut(&args.network)?;
-        network.write(args.kind, uri.as_deref(), element);
+        network.write(args.kind, uri.as_deref(), element, args.flags)?;
         let net = network.wire();
         let topic = Topic::Network(NetworkEventId::MetadataChange);
         self.tell(topic, &Object::Uuid(net.uuid), "network_event_callback_metadata_change", |callback_id| {

@@ -1,4 +1,5 @@
-//! Migration, as version 3 of it with parameters has it: five steps between two servers, which the client takes.
+//! Migration: five steps between two servers, which the client takes. How each version of the protocol asks for them stands in
+//! [`steps`].
 //!
 //! ```text
 //!             source                       destination
@@ -12,18 +13,20 @@
 //! No memory moves, for there is none: what passes between the two is the definition. libvirt's test driver has no migration, so this
 //! follows its QEMU driver.
 
-use super::domain::Placement;
+mod steps;
+
+use super::domain::{Domain, Placement};
+use super::flags::exclusive;
 use super::job::Work;
-use super::{Hypervisor, Refusal, Reply};
+use super::{Happening, Hypervisor, Refusal, Reply};
 use libvirt_protocol::enums::{
     DomainEventResumedDetailType, DomainEventStartedDetailType, DomainEventStoppedDetailType,
     DomainEventSuspendedDetailType, DomainEventType, DomainPausedReason, DomainRunningReason,
     DomainShutoffReason, DomainState, ErrorNumber,
 };
 use libvirt_protocol::flags::DomainMigrateFlags as F;
-use libvirt_protocol::params::TypedParam;
-use libvirt_protocol::xdr::{Bytes, IntoOwned, List, Uuid};
-use libvirt_protocol::{parameters as names, remote, types};
+use libvirt_protocol::xdr::Uuid;
+use libvirt_protocol::{remote, types};
 
 /// Speeds and sizes that migrations are told to keep to, and what is told back.
 #[derive(Clone, Copy, Debug)]
@@ -45,105 +48,157 @@ impl Default for Limits {
 /// The port at which QEMU's migrations begin.
 const PORT: u16 = 49_152;
 
-fn text<'a>(params: &List<'a, TypedParam<'a>, 64>, name: &str) -> Option<String> {
-    let found = params.iter().find(|param| param.field == name)?;
-    found.value.as_text().map(|text| text.to_string())
+/// Which flags need others (`qemuDomainMigrationCheck...` and libvirt's `virDomainMigrate3`).
+fn combine(flags: F) -> Result<(), Refusal> {
+    let named = |flag: F, name| (flag.bits(), name);
+    for (one, other) in [
+        (
+            named(F::NON_SHARED_DISK, "VIR_MIGRATE_NON_SHARED_DISK"),
+            named(F::NON_SHARED_INC, "VIR_MIGRATE_NON_SHARED_INC"),
+        ),
+        (named(F::TUNNELLED, "VIR_MIGRATE_TUNNELLED"), named(F::PARALLEL, "VIR_MIGRATE_PARALLEL")),
+    ] {
+        exclusive(flags.bits(), one, other)?;
+    }
+    let needs = [
+        (F::ZEROCOPY, F::PARALLEL, "zero-copy is only available for parallel migration"),
+        (F::POSTCOPY_RESUME, F::POSTCOPY, "flag VIR_MIGRATE_POSTCOPY_RESUME requires VIR_MIGRATE_POSTCOPY"),
+    ];
+    match needs.iter().find(|(flag, needed, _)| flags.contains(*flag) && !flags.contains(*needed)) {
+        Some((_, _, text)) => Err(Refusal::argument(*text)),
+        None => Ok(()),
+    }
 }
 
-fn cookie<const MAX: u32>(text: &str) -> Bytes<'static, MAX> {
-    Bytes(text.as_bytes().to_vec().into())
+impl Domain {
+    /// A migration that broke after the guest had gone ahead is taken up again, and only such a one.
+    fn may_be_resumed(&self, flags: F) -> Result<(), Refusal> {
+        let broken =
+            self.state == DomainState::Paused && self.reason == i32::from(DomainPausedReason::PostcopyFailed);
+        match flags.contains(F::POSTCOPY_RESUME) {
+            true if !broken => Err(Refusal::invalid(format!(
+                "migration of domain {} is not in post-copy phase",
+                self.config.name
+            ))),
+            false if broken => {
+                let text = format!(
+                    "post-copy migration of domain {} was interrupted and needs to be resumed",
+                    self.config.name
+                );
+                Err(Refusal::invalid(text))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How a migration is begun, at the source.
+struct Begin {
+    xml: Option<String>,
+    flags: F,
+}
+
+/// How it is prepared, at the destination.
+struct Prepare {
+    xml: Option<String>,
+    name: Option<String>,
+    uri: Option<String>,
+    flags: F,
 }
 
 impl Hypervisor {
-    pub(super) fn migrate_begin(
-        &mut self,
-        args: remote::DomainMigrateBegin3ParamsArgs<'_>,
-    ) -> Reply<remote::DomainMigrateBegin3Params> {
-        let domain = self.domain(&args.dom)?;
-        if !domain.is_active() && !args.flags.contains(F::OFFLINE) {
+    /// The definition that goes to the destination.
+    fn begin_migration(&mut self, dom: &types::Domain<'_>, begin: Begin) -> Result<String, Refusal> {
+        let Begin { xml, flags } = begin;
+        let domain = self.domain(dom)?;
+        if !domain.is_active() && !flags.contains(F::OFFLINE) {
             return Err(Refusal::not_running());
         }
-        if args.flags.contains(F::OFFLINE) && !args.flags.contains(F::PERSIST_DEST) {
+        if flags.contains(F::OFFLINE) && !flags.contains(F::PERSIST_DEST) {
             let text = "offline migration must be specified with the persistent flag set";
             return Err(Refusal::invalid(text));
         }
-        if self.is_at_work(args.dom.uuid) || self.backups.contains_key(&args.dom.uuid) {
+        domain.may_be_resumed(flags)?;
+        combine(flags)?;
+        if self.is_at_work(dom.uuid) || self.backups.contains_key(&dom.uuid) {
             return Err(Refusal::invalid("domain has active block job or another job"));
         }
-        let config = match text(&args.params, names::MIGRATE_PARAM_DEST_XML) {
+        let config = match xml {
             Some(xml) => {
                 let given = self.read_domain(&xml)?;
-                if given.uuid != args.dom.uuid {
+                if given.uuid != dom.uuid {
                     return Err(Refusal::argument("the definition at the destination has another UUID"));
                 }
                 given
             }
-            None => self.domain(&args.dom)?.config.clone(),
+            None => self.domain(dom)?.config.clone(),
         };
-        let cookie_out =
-            cookie(&format!("<qemu-migration><hostname>{}</hostname></qemu-migration>", self.hostname));
-        let xml = config.document(None).print().into();
-        Ok(remote::DomainMigrateBegin3ParamsRet { cookie_out, xml })
+        Ok(config.document(None).print())
     }
 
-    pub(super) fn migrate_prepare(
-        &mut self,
-        args: remote::DomainMigratePrepare3ParamsArgs<'_>,
-    ) -> Reply<remote::DomainMigratePrepare3Params> {
-        let Some(xml) = text(&args.params, names::MIGRATE_PARAM_DEST_XML) else {
-            return Err(Refusal::internal("no domain XML passed"));
-        };
+    /// The domain is there, and waits; where its memory is to be sent.
+    fn prepare_migration(&mut self, prepare: Prepare) -> Result<Option<String>, Refusal> {
+        let Prepare { xml, name, uri, flags } = prepare;
+        let Some(xml) = xml else { return Err(Refusal::internal("no domain XML passed")) };
+        combine(flags)?;
         let mut config = self.read_domain(&xml)?;
-        if let Some(name) = text(&args.params, names::MIGRATE_PARAM_DEST_NAME) {
+        if let Some(name) = name {
             config.name = name;
         }
-        if args.flags.contains(F::OFFLINE) {
+        if flags.contains(F::OFFLINE) {
             self.place(config, Placement::Defined)?;
-            return Ok(remote::DomainMigratePrepare3ParamsRet {
-                cookie_out: args.cookie_in.into_owned(),
-                uri_out: None,
-            });
+            return Ok(None);
+        }
+        let uri = uri.unwrap_or_else(|| format!("tcp:{}:{PORT}", self.hostname));
+        if flags.contains(F::POSTCOPY_RESUME) {
+            // The other half of it has been waiting here.
+            let waiting = self.domains.get(&config.uuid).is_some_and(|domain| domain.is_active());
+            return match waiting {
+                true => Ok(Some(uri)),
+                false => Err(Refusal::not_running()),
+            };
         }
         let uuid = self.place(config, Placement::New)?;
         self.start(uuid, DomainRunningReason::Migrated, DomainEventStartedDetailType::Migrated);
         if let Some(domain) = self.domains.get_mut(&uuid) {
             domain.set_state(DomainState::Paused, DomainPausedReason::Migration);
         }
-        let uri = text(&args.params, names::MIGRATE_PARAM_URI);
-        let uri = uri.unwrap_or_else(|| format!("tcp:{}:{PORT}", self.hostname));
-        Ok(remote::DomainMigratePrepare3ParamsRet {
-            cookie_out: args.cookie_in.into_owned(),
-            uri_out: Some(uri.into()),
-        })
+        Ok(Some(uri))
     }
 
-    pub(super) fn migrate_perform(
-        &mut self,
-        args: remote::DomainMigratePerform3ParamsArgs<'_>,
-    ) -> Reply<remote::DomainMigratePerform3Params> {
-        if args.flags.intersects(F::PEER2PEER | F::TUNNELLED) || args.dconnuri.is_some() {
-            let text = "a daemon in memory connects to no other: migrate without PEER2PEER";
-            return Err(Refusal::new(ErrorNumber::OperationUnsupported, text));
+    /// The guest's memory is sent.
+    fn perform_migration(&mut self, dom: &types::Domain<'_>, flags: F) -> Result<(), Refusal> {
+        if flags.contains(F::OFFLINE) {
+            // There is no memory to be sent.
+            return self.domain(dom).map(drop);
         }
-        self.work(&args.dom, Work::Migrate)?;
-        // Nothing but the one cookie passes, so a job that takes its time has nothing to add.
-        Ok(remote::DomainMigratePerform3ParamsRet::default())
+        self.active(dom)?.may_be_resumed(flags)?;
+        self.work(dom, Work::Migrate { postcopy: flags.contains(F::POSTCOPY) })?;
+        // Only under this flag a guest goes on while it is sent.
+        if !flags.contains(F::LIVE) && self.deferred {
+            self.domain_mut(dom)?.set_state(DomainState::Paused, DomainPausedReason::Migration);
+        }
+        Ok(())
     }
 
     /// Everything has been sent.
     pub(super) fn migrated(&mut self, uuid: Uuid) {
         let Some(domain) = self.domains.get_mut(&uuid) else { return };
         domain.set_state(DomainState::Paused, DomainPausedReason::Migration);
+        let name = domain.config.name.clone();
         let dom = domain.wire();
+        self.happen(&name, Happening::MigrationIteration(1));
         let detail = DomainEventSuspendedDetailType::Migrated;
         self.tell_lifecycle(&dom, DomainEventType::Suspended, detail.into());
     }
 
-    pub(super) fn migrate_finish(
+    /// The domain runs at the destination, or is gone again.
+    fn finish_migration(
         &mut self,
-        args: remote::DomainMigrateFinish3ParamsArgs<'_>,
-    ) -> Reply<remote::DomainMigrateFinish3Params> {
-        let name = text(&args.params, names::MIGRATE_PARAM_DEST_NAME).unwrap_or_default();
+        name: &str,
+        flags: F,
+        failed: bool,
+    ) -> Result<types::Domain<'static>, Refusal> {
         let found = self.domains.values().find(|domain| domain.config.name == name);
         let Some((uuid, dom)) = found.map(|domain| (domain.config.uuid, domain.wire())) else {
             return Err(Refusal::new(
@@ -151,22 +206,49 @@ impl Hypervisor {
                 format!("no domain with matching name '{name}'"),
             ));
         };
-        if args.cancelled != 0 {
+        if failed {
             self.stop(uuid, DomainShutoffReason::Failed, DomainEventStoppedDetailType::Failed);
             // Nothing of it stays.
             return Err(Refusal::new(ErrorNumber::OperationFailed, "migration was cancelled"));
         }
-        if args.flags.contains(F::PERSIST_DEST)
+        if flags.contains(F::PERSIST_DEST)
             && let Some(domain) = self.domains.get_mut(&uuid)
         {
             domain.persistent = true;
             domain.next = domain.is_active().then(|| domain.config.clone());
         }
-        if !args.flags.intersects(F::PAUSED | F::OFFLINE) {
+        if !flags.intersects(F::PAUSED | F::OFFLINE) {
             self.go_on(&dom, DomainRunningReason::Migrated, DomainEventResumedDetailType::Migrated);
         }
-        let cookie_out = args.cookie_in.into_owned();
-        Ok(remote::DomainMigrateFinish3ParamsRet { dom, cookie_out })
+        Ok(dom)
+    }
+
+    /// The domain is gone from the source, or goes on there.
+    fn confirm_migration(
+        &mut self,
+        dom: &types::Domain<'_>,
+        flags: F,
+        cancelled: bool,
+    ) -> Result<(), Refusal> {
+        let domain = self.domain(dom)?;
+        let dom = domain.wire();
+        let reasons = [DomainPausedReason::Migration, DomainPausedReason::PostcopyFailed].map(i32::from);
+        let sent = domain.state == DomainState::Paused && reasons.contains(&domain.reason);
+        if cancelled {
+            if sent {
+                let reason = DomainRunningReason::MigrationCanceled;
+                self.go_on(&dom, reason, DomainEventResumedDetailType::Migrated);
+            }
+            return Ok(());
+        }
+        if domain.is_active() {
+            self.stop(dom.uuid, DomainShutoffReason::Migrated, DomainEventStoppedDetailType::Migrated);
+        }
+        if flags.contains(F::UNDEFINE_SOURCE) && self.domains.contains_key(&dom.uuid) {
+            let args = remote::DomainUndefineArgs { dom };
+            self.domain_undefine(args)?;
+        }
+        Ok(())
     }
 
     /// A paused domain runs.
@@ -180,31 +262,6 @@ impl Hypervisor {
             domain.set_state(DomainState::Running, reason);
         }
         self.tell_lifecycle(dom, DomainEventType::Resumed, detail.into());
-    }
-
-    pub(super) fn migrate_confirm(
-        &mut self,
-        args: remote::DomainMigrateConfirm3ParamsArgs<'_>,
-    ) -> Reply<remote::DomainMigrateConfirm3Params> {
-        let domain = self.domain(&args.dom)?;
-        let dom = domain.wire();
-        let sent =
-            domain.state == DomainState::Paused && domain.reason == i32::from(DomainPausedReason::Migration);
-        if args.cancelled != 0 {
-            if sent {
-                let reason = DomainRunningReason::MigrationCanceled;
-                self.go_on(&dom, reason, DomainEventResumedDetailType::Migrated);
-            }
-            return Ok(());
-        }
-        if domain.is_active() {
-            self.stop(dom.uuid, DomainShutoffReason::Migrated, DomainEventStoppedDetailType::Migrated);
-        }
-        if args.flags.contains(F::UNDEFINE_SOURCE) && self.domains.contains_key(&dom.uuid) {
-            let args = remote::DomainUndefineArgs { dom };
-            self.domain_undefine(args)?;
-        }
-        Ok(())
     }
 
     pub(super) fn migrate_set_max_speed(

@@ -15,15 +15,20 @@ mod backup;
 mod block_job;
 mod checkpoint;
 mod connect;
+mod cpu;
 mod domain;
 mod events;
 mod filter;
+mod flags;
 mod guest;
+mod happening;
+mod host;
 mod ids;
 mod interface;
 mod job;
 mod lease;
 mod migration;
+mod native;
 mod network;
 mod node_device;
 mod port;
@@ -36,10 +41,14 @@ mod snapshot;
 mod storage;
 mod stream;
 mod tree;
+mod validate;
 
 pub(crate) use admin::Reload;
 pub use admin::{Peer, PeerProcess, Service};
+#[cfg(test)]
+pub(crate) use events::event;
 pub use guest::{Answer, Form, Guest, StandIn};
+pub use happening::Happening;
 pub use refusal::Refusal;
 pub use sasl::{Mechanism, Sasl};
 
@@ -50,7 +59,7 @@ use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
 use libvirt_protocol::procedure::{Info, Procedure, Program, Release};
 use libvirt_protocol::session::CallId;
 use libvirt_protocol::xdr::Uuid;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -140,6 +149,7 @@ pub struct Hypervisor {
     pools: BTreeMap<Uuid, storage::Pool>,
     interfaces: interface::Interfaces,
     devices: Vec<node_device::Device>,
+    host: host::Host,
     secrets: BTreeMap<Uuid, secret::Secret>,
     filters: BTreeMap<Uuid, filter::Filter>,
     /// How long the jobs take that end by themselves.
@@ -161,6 +171,8 @@ pub struct Hypervisor {
     administration: admin::Administration,
     /// `None`: everybody is let in.
     sasl: Option<Sasl>,
+    /// `None`: everybody is let in; else users by their numbers.
+    polkit: Option<BTreeSet<u32>>,
     /// How many clients each server has had.
     counted: BTreeMap<Service, u64>,
 }
@@ -182,9 +194,13 @@ struct Connected {
     since: Duration,
     /// Who it has proved to be.
     user: Option<String>,
+    /// A policy lets it in.
+    permitted: bool,
     exchange: sasl::Exchange,
     open: bool,
     read_only: bool,
+    /// Wants to hear when the driver has gone.
+    close_callback: bool,
     next_callback: i32,
     subscriptions: Vec<Subscription>,
     /// Of monitors' events.
@@ -211,7 +227,8 @@ impl Hypervisor {
             networks: BTreeMap::new(),
             pools: BTreeMap::new(),
             interfaces: interface::Interfaces::default(),
-            devices: node_device::defaults(),
+            devices: node_device::defaults(scope),
+            host: host::Host::default(),
             secrets: BTreeMap::new(),
             filters: BTreeMap::new(),
             job_duration: Duration::ZERO,
@@ -226,6 +243,7 @@ impl Hypervisor {
             given: Vec::new(),
             administration: admin::Administration::default(),
             sasl: None,
+            polkit: None,
             counted: BTreeMap::new(),
         };
         hypervisor.interfaces = interface::Interfaces::defaults();
@@ -328,7 +346,13 @@ impl Hypervisor {
             return Err(Refusal::read_only(info));
         }
         match routes::find(program, call.procedure(), self.scope) {
-            Some(handler) => handler(self, payload),
+            Some(handler) => {
+                let bits = info.recode.and_then(|recode| (recode.flags)(payload).ok());
+                if let Some(bits) = bits.filter(|_| self.scope == Scope::Complete) {
+                    flags::check(info, bits)?;
+                }
+                handler(self, payload)
+            }
             None => Err(Refusal::unsupported(info)),
         }
     }
@@ -381,11 +405,6 @@ fn only_reads(info: &Info) -> bool {
             || permission == "read"
             || permission.starts_with("search_")
     })
-}
-
-/// Demands that no other flags are set.
-fn only(flags: u32, known: u32, function: &str) -> Result<(), Refusal> {
-    if flags & !known == 0 { Ok(()) } else { Err(Refusal::flags(flags & !known, function)) }
 }
 
 /// Whether an object passes a filter of bits: in every group of which a bit is asked for, one of those asked for must fit.

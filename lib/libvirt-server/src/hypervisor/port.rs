@@ -4,6 +4,7 @@
 use super::{Hypervisor, Refusal, Reply, count};
 use crate::xml::Element;
 use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
+use libvirt_protocol::flags::NetworkPortCreateFlags;
 use libvirt_protocol::params::TypedParam;
 use libvirt_protocol::xdr::{IntoOwned, Uuid};
 use libvirt_protocol::{remote, types};
@@ -64,6 +65,8 @@ impl Hypervisor {
         &mut self,
         args: remote::NetworkPortCreateXmlArgs<'_>,
     ) -> Reply<remote::NetworkPortCreateXml> {
+        use NetworkPortCreateFlags as F;
+        self.validate(args.flags.bits(), F::VALIDATE.bits(), &args.xml)?;
         let document = self.document(&args.xml.to_str_lossy(), "networkport", "networkport_definition")?;
         let network = self.network(&args.network)?;
         if !network.is_active() {
@@ -75,7 +78,8 @@ impl Hypervisor {
             return Err(Refusal::xml(text).of(ErrorDomain::Network));
         }
         let uuid = self.uuid_of(&document, ErrorDomain::Network)?;
-        if self.ports.contains_key(&uuid) {
+        // Under this flag what a port had is taken over.
+        if self.ports.contains_key(&uuid) && !args.flags.contains(F::RECLAIM) {
             let text = format!("port with UUID '{uuid}' already exists");
             return Err(Refusal::new(ErrorNumber::NetworkPortExist, text).of(ErrorDomain::Network));
         }
@@ -136,6 +140,7 @@ impl Hypervisor {
         &mut self,
         args: remote::NwFilterBindingCreateXmlArgs<'_>,
     ) -> Reply<remote::NwFilterBindingCreateXml> {
+        self.validate(args.flags.bits(), 1, &args.xml)?;
         let document =
             self.document(&args.xml.to_str_lossy(), "filterbinding", "nwfilterbinding_definition")?;
         let named = |path: &str, what: &str| {

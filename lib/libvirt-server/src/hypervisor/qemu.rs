@@ -10,6 +10,7 @@ use libvirt_protocol::procedure::{Info, Program};
 use libvirt_protocol::qemu::{self, *};
 use libvirt_protocol::xdr::{self, Text, Uuid};
 use libvirt_protocol::{lxc, remote, types};
+use regex::{Regex, RegexBuilder};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
@@ -18,8 +19,8 @@ use std::os::unix::net::UnixStream;
 pub(super) struct Watch {
     callback: i32,
     object: Option<Object>,
-    /// Of this name alone; whether its letters may be large or small.
-    event: Option<(String, bool)>,
+    /// Of names like this alone.
+    event: Option<Regex>,
 }
 
 /// The event that carries a monitor's event (`qemu_protocol.x`).
@@ -48,10 +49,7 @@ impl Hypervisor {
         for (client, connected) in &self.clients {
             let watches = connected.watches.iter().filter(|watch| {
                 watch.object.as_ref().is_none_or(|only| *only == object)
-                    && watch.event.as_ref().is_none_or(|(name, any_case)| match any_case {
-                        true => name.eq_ignore_ascii_case(event),
-                        false => name == event,
-                    })
+                    && watch.event.as_ref().is_none_or(|pattern| pattern.is_match(event))
             });
             for watch in watches {
                 let message = DomainMonitorEventMsg {
@@ -76,7 +74,10 @@ impl Hypervisor {
         command: &Text<'_>,
         words: bool,
     ) -> Result<(String, Vec<OwnedFd>), Refusal> {
-        let dom = self.active(dom)?.wire();
+        let domain = self.active_mut(dom)?;
+        // Nobody but the daemon should speak to it.
+        domain.taints.insert("use of custom monitor control commands");
+        let dom = domain.wire();
         let name = dom.name.to_string();
         let files = std::mem::take(&mut self.received);
         let form = if words { Form::Words } else { Form::Json };
@@ -134,12 +135,21 @@ impl Hypervisor {
         args: ConnectDomainMonitorEventRegisterArgs<'_>,
     ) -> Reply<qemu::ConnectDomainMonitorEventRegister> {
         use ConnectDomainQemuMonitorEventRegisterFlags as F;
-        if args.flags.contains(F::REGEX) {
-            let text = "patterns of events are not understood here";
-            return Err(Refusal::new(ErrorNumber::ArgumentUnsupported, text));
-        }
-        let any_case = args.flags.contains(F::NOCASE);
-        let event = args.event.map(|event| (event.to_string(), any_case));
+        let event = match args.event {
+            None => None,
+            Some(event) => {
+                let event = event.to_string();
+                // A name is a pattern without a sign that means more.
+                let pattern = match args.flags.contains(F::REGEX) {
+                    true => event.clone(),
+                    false => format!("^{}$", regex::escape(&event)),
+                };
+                let pattern =
+                    RegexBuilder::new(&pattern).case_insensitive(args.flags.contains(F::NOCASE)).build();
+                let text = || format!("failed to compile regex {event}");
+                Some(pattern.map_err(|_| Refusal::argument(text()).of(ErrorDomain::Domain))?)
+            }
+        };
         let object = args.dom.map(|dom| Object::Uuid(dom.uuid));
         let client = self.client()?;
         let callback = client.next_callback;
@@ -212,7 +222,7 @@ impl Hypervisor {
         args: remote::DomainCreateXmlWithFilesArgs<'_>,
     ) -> Reply<remote::DomainCreateXmlWithFiles> {
         let files = std::mem::take(&mut self.received);
-        let dom = self.create(&args.xml_desc.to_str_lossy(), args.flags)?;
+        let dom = self.create(&args.xml_desc, args.flags)?;
         self.guest.files(&dom.name.to_string(), files);
         Ok(remote::DomainCreateXmlWithFilesRet { dom })
     }

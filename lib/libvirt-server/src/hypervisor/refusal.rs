@@ -180,6 +180,8 @@ fn phrase(code: ErrorNumber) -> &'static str {
         ErrorNumber::NoServer => "Server not found",
         ErrorNumber::NoClient => "Client not found",
         ErrorNumber::ArgumentUnsupported => "argument unsupported",
+        ErrorNumber::XmlInvalidSchema => "XML document failed to validate against schema",
+        ErrorNumber::CpuIncompatible => "the CPU is incompatible with host CPU",
         _ => "",
     }
 }

@@ -25,6 +25,7 @@ macro_rules! routes {
 /// What libvirt's test driver can do.
 const TEST_DRIVER: &[(i32, Handler)] = &routes! { remote:
     AuthList => auth_list;
+    AuthPolkit => auth_polkit;
     AuthSaslInit => sasl_init;
     AuthSaslStart => sasl_start;
     AuthSaslStep => sasl_step;
@@ -286,6 +287,65 @@ const TEST_DRIVER: &[(i32, Handler)] = &routes! { remote:
 
 /// What it cannot do.
 const BEYOND: &[(i32, Handler)] = &routes! { remote:
+    ConnectBaselineCpu => baseline_cpu;
+    ConnectBaselineHypervisorCpu => baseline_hypervisor_cpu;
+    ConnectCompareCpu => compare_cpu;
+    ConnectCompareHypervisorCpu => compare_hypervisor_cpu;
+    ConnectGetDomainCapabilities => domain_capabilities;
+    ConnectGetStoragePoolCapabilities => storage_capabilities;
+    ConnectDomainXmlToNative => xml_to_native;
+    ConnectDomainXmlFromNative => xml_from_native;
+    ConnectSetIdentity => set_identity;
+    NodeAllocPages => alloc_pages;
+    NodeGetMemoryParameters => memory_parameters;
+    NodeSetMemoryParameters => set_memory_parameters;
+    NodeGetMemoryStats => memory_stats;
+    NodeGetSevInfo => sev_info;
+    NodeSuspendForDuration => suspend_host;
+    NodeDeviceDefineXml => node_device_define_xml;
+    NodeDeviceUndefine => node_device_undefine;
+    NodeDeviceCreate => node_device_create;
+    NodeDeviceGetAutostart => node_device_get_autostart;
+    NodeDeviceSetAutostart => node_device_set_autostart;
+    NodeDeviceIsPersistent => node_device_is_persistent;
+    NodeDeviceIsActive => node_device_is_active;
+    NodeDeviceUpdate => node_device_update;
+    NodeDeviceDettach => node_device_dettach;
+    NodeDeviceDetachFlags => node_device_detach_flags;
+    NodeDeviceReAttach => node_device_re_attach;
+    NodeDeviceReset => node_device_reset;
+    NodeDeviceLookupScsiHostByWwn => node_device_lookup_scsi_host;
+    DomainAgentSetResponseTimeout => agent_set_response_timeout;
+    DomainAuthorizedSshKeysGet => authorized_ssh_keys;
+    DomainAuthorizedSshKeysSet => set_authorized_ssh_keys;
+    DomainGetGuestInfo => guest_info;
+    DomainGetGuestVcpus => guest_vcpus;
+    DomainSetGuestVcpus => set_guest_vcpus;
+    DomainSetVcpu => domain_set_vcpu;
+    DomainAnnounceInterface => announce_interface;
+    DomainDetachDeviceAlias => domain_detach_device_alias;
+    DomainGetSecurityLabelList => security_label_list;
+    DomainGraphicsReload => graphics_reload;
+    DomainManagedSaveGetXmlDesc => managed_save_get_xml_desc;
+    DomainManagedSaveDefineXml => managed_save_define_xml;
+    DomainSetBlockThreshold => set_block_threshold;
+    DomainSetLaunchSecurityState => set_launch_security_state;
+    DomainSetMemoryStatsPeriod => set_memory_stats_period;
+    DomainStartDirtyRateCalc => start_dirty_rate_calc;
+    DomainSetThrottleGroup => set_throttle_group;
+    DomainDelThrottleGroup => del_throttle_group;
+    DomainMigrateStartPostCopy => migrate_start_post_copy;
+    DomainMigrateBegin3 => migrate_begin3;
+    DomainMigratePrepare3 => migrate_prepare3;
+    DomainMigratePrepareTunnel3 => migrate_prepare_tunnel3;
+    DomainMigratePrepareTunnel3Params => migrate_prepare_tunnel3_params;
+    DomainMigratePerform3 => migrate_perform3;
+    DomainMigrateFinish3 => migrate_finish3;
+    DomainMigrateConfirm3 => migrate_confirm3;
+    DomainMigratePrepare2 => migrate_prepare2;
+    DomainMigratePrepareTunnel => migrate_prepare_tunnel2;
+    DomainMigratePerform => migrate_perform2;
+    DomainMigrateFinish2 => migrate_finish2;
     ConnectSecretEventRegisterAny => secret_event_register_any;
     ConnectSecretEventDeregisterAny => secret_event_deregister_any;
     DomainGetJobInfo => domain_get_job_info;
@@ -441,8 +501,11 @@ pub(super) fn before_open(info: &Info) -> bool {
 
 /// Whether who calls it need not have said who he is.
 pub(super) fn before_authentication(info: &Info) -> bool {
-    use remote::{AuthList, AuthSaslInit, AuthSaslStart, AuthSaslStep};
-    is_one_of(info, &[AuthList::INFO, AuthSaslInit::INFO, AuthSaslStart::INFO, AuthSaslStep::INFO])
+    use remote::{AuthList, AuthPolkit, AuthSaslInit, AuthSaslStart, AuthSaslStep};
+    is_one_of(
+        info,
+        &[AuthList::INFO, AuthPolkit::INFO, AuthSaslInit::INFO, AuthSaslStart::INFO, AuthSaslStep::INFO],
+    )
 }
 
 fn is_one_of(info: &Info, known: &[&Info]) -> bool {

@@ -8,7 +8,7 @@ use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
 use libvirt_protocol::remote;
 use libvirt_protocol::scram::Hash;
 use libvirt_protocol::xdr::Words;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// A way to prove who one is.
@@ -109,12 +109,34 @@ impl Hypervisor {
         self.sasl = sasl;
     }
 
+    /// From now on processes of these users are let in alone, as a policy of polkit's would; `None` lets in everybody. Who comes over a
+    /// network has no process here, and is not let in.
+    pub fn set_polkit(&mut self, users: Option<BTreeSet<u32>>) {
+        self.polkit = users;
+    }
+
     /// Whether the caller must prove who it is before anything else.
     pub(super) fn is_stranger(&self) -> bool {
         let client = self.clients.get(&self.caller.client);
-        let known =
-            |client: &super::Connected| client.user.is_some() || client.peer.service == super::Service::Admin;
-        self.sasl.is_some() && !client.is_some_and(known)
+        let known = |client: &super::Connected| {
+            client.user.is_some() || client.permitted || client.peer.service == super::Service::Admin
+        };
+        (self.sasl.is_some() || self.polkit.is_some()) && !client.is_some_and(known)
+    }
+
+    pub(super) fn auth_polkit(&mut self, (): ()) -> Reply<remote::AuthPolkit> {
+        let Some(users) = &self.polkit else {
+            let text = "authentication failed: client tried invalid PolicyKit init request";
+            return Err(Refusal::new(ErrorNumber::AuthFailed, text).of(ErrorDomain::Rpc));
+        };
+        let client = self.clients.get(&self.caller.client);
+        let user = client.and_then(|client| client.peer.process.as_ref()).map(|process| process.user);
+        if !user.is_some_and(|user| users.contains(&user)) {
+            let text = "authentication failed: access denied by policy";
+            return Err(Refusal::new(ErrorNumber::AuthFailed, text).of(ErrorDomain::Polkit));
+        }
+        self.client()?.permitted = true;
+        Ok(remote::AuthPolkitRet { complete: 1 })
     }
 
     pub(super) fn sasl_init(&mut self, (): ()) -> Reply<remote::AuthSaslInit> {

@@ -1,6 +1,6 @@
 //! Secrets. libvirt's test driver has none, so this follows what its secret driver does.
 
-use super::{Hypervisor, Refusal, Reply, count, fits, only};
+use super::{Hypervisor, Refusal, Reply, count, fits};
 use crate::xml::Element;
 use libvirt_protocol::enums::{ErrorDomain, ErrorNumber, SecretEventLifecycleType, SecretUsageType};
 use libvirt_protocol::flags::ConnectListAllSecretsFlags as Filter;
@@ -90,7 +90,8 @@ impl Hypervisor {
         &mut self,
         args: remote::SecretDefineXmlArgs<'_>,
     ) -> Reply<remote::SecretDefineXml> {
-        only(args.flags.bits(), 1, "secretDefineXML")?;
+        self.only(args.flags.bits(), 1, "secretDefineXML")?;
+        self.validate(args.flags.bits(), 1, &args.xml)?;
         let document = self.document(&args.xml.to_str_lossy(), "secret", "definition_of_secret")?;
         let uuid = self.uuid_of(&document, ErrorDomain::Secret)?;
         let mut secret = Secret::read(document, uuid)?;

@@ -2,7 +2,7 @@
 
 use super::domain::{Config, Domain};
 use super::tree::{Branch, Node, Tree};
-use super::{Hypervisor, Refusal, Reply, fits, only};
+use super::{Hypervisor, Refusal, Reply, Scope, fits};
 use crate::xml::Element;
 use libvirt_protocol::enums::{
     DomainEventStartedDetailType, DomainEventStoppedDetailType, DomainPausedReason, DomainRunningReason,
@@ -10,7 +10,7 @@ use libvirt_protocol::enums::{
 };
 use libvirt_protocol::flags::{
     DomainSnapshotCreateFlags, DomainSnapshotDeleteFlags, DomainSnapshotListFlags as Filter,
-    DomainSnapshotRevertFlags,
+    DomainSnapshotRevertFlags, DomainSnapshotXmlFlags,
 };
 use libvirt_protocol::{remote, types};
 
@@ -76,11 +76,19 @@ impl Hypervisor {
         args: remote::DomainSnapshotCreateXmlArgs<'_>,
     ) -> Reply<remote::DomainSnapshotCreateXml> {
         use DomainSnapshotCreateFlags as F;
-        let known = F::REDEFINE | F::CURRENT | F::NO_METADATA | F::HALT | F::DISK_ONLY | F::REUSE_EXT;
-        let known = known | F::QUIESCE | F::ATOMIC | F::LIVE | F::VALIDATE;
-        only(args.flags.bits(), known.bits(), "testDomainSnapshotCreateXML")?;
+        let known = F::REDEFINE | F::CURRENT | F::HALT | F::QUIESCE | F::ATOMIC | F::LIVE | F::VALIDATE;
+        self.only(args.flags.bits(), known.bits(), "testDomainSnapshotCreateXML")?;
+        self.validate(args.flags.bits(), F::VALIDATE.bits(), &args.xml_desc)?;
         let document = self.document(&args.xml_desc.to_str_lossy(), "domainsnapshot", "domain_snapshot")?;
-        let created_s = self.seconds();
+        let redefine = args.flags.contains(F::REDEFINE);
+        if self.scope == Scope::Complete
+            && args.flags.contains(F::QUIESCE)
+            && !args.flags.contains(F::DISK_ONLY)
+        {
+            let text = "quiesce requires disk-only";
+            return Err(Refusal::new(ErrorNumber::ArgumentUnsupported, text));
+        }
+        let mut created_s = self.seconds();
         let domain = self.domain_mut(&args.dom)?;
         if domain.checkpoints.len() > 0 {
             let text = "cannot create snapshot while checkpoint exists";
@@ -96,15 +104,35 @@ impl Hypervisor {
         if disk_only {
             config = domain.persistent_config().clone();
         }
+        let mut state = domain.state;
+        if redefine {
+            let number = |name| document.text_of(name).and_then(|text| text.trim().parse().ok());
+            created_s = number("creationTime").unwrap_or(created_s);
+            state = match document.text_of("state") {
+                Some("running") => DomainState::Running,
+                Some("paused") => DomainState::Paused,
+                _ => DomainState::Shutoff,
+            };
+        }
         let snapshot = Snapshot {
             description: document.text_of("description").map(str::to_owned),
-            state: domain.state,
+            state,
             created_s,
             disk_only,
             config,
         };
         let wire = wire(domain, &name);
-        if !args.flags.contains(F::NO_METADATA) {
+        if redefine {
+            // It was taken before, by somebody who has told what it is.
+            let parent = document.find("parent").and_then(|parent| parent.text_of("name"));
+            if let Some(parent) = parent {
+                domain.snapshot(parent)?;
+            }
+            domain.snapshots.add_below(&name, parent, snapshot);
+            if args.flags.contains(F::CURRENT) {
+                domain.snapshots.set_current(&name);
+            }
+        } else if !args.flags.contains(F::NO_METADATA) {
             domain.snapshots.add(&name, snapshot);
         }
         if args.flags.contains(F::HALT) && domain.is_active() {
@@ -118,7 +146,7 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainSnapshotGetXmlDescArgs<'_>,
     ) -> Reply<remote::DomainSnapshotGetXmlDesc> {
-        only(args.flags.bits(), 1, "testDomainSnapshotGetXMLDesc")?;
+        self.only(args.flags.bits(), 1, "testDomainSnapshotGetXMLDesc")?;
         let domain = self.domain(&args.snap.dom)?;
         let node = domain.snapshot(&args.snap.name.to_str_lossy())?;
         let Snapshot { description, state, created_s, disk_only, config } = &node.item;
@@ -147,7 +175,7 @@ impl Hypervisor {
         if !disks.is_empty() {
             xml.children.push(Element::new("disks").children(disks));
         }
-        xml.children.push(config.document(None));
+        xml.children.push(config.shown(args.flags.contains(DomainSnapshotXmlFlags::SECURE)));
         Ok(remote::DomainSnapshotGetXmlDescRet { xml: xml.print().into() })
     }
 
@@ -280,7 +308,7 @@ impl Hypervisor {
         args: remote::DomainSnapshotDeleteArgs<'_>,
     ) -> Reply<remote::DomainSnapshotDelete> {
         use DomainSnapshotDeleteFlags as F;
-        only(args.flags.bits(), (F::CHILDREN | F::CHILDREN_ONLY).bits(), "testDomainSnapshotDelete")?;
+        self.only(args.flags.bits(), (F::CHILDREN | F::CHILDREN_ONLY).bits(), "testDomainSnapshotDelete")?;
         let domain = self.domain_mut(&args.snap.dom)?;
         let name = domain.snapshot(&args.snap.name.to_str_lossy())?.name.clone();
         let branch = match args.flags {
@@ -298,7 +326,7 @@ impl Hypervisor {
     ) -> Reply<remote::DomainRevertToSnapshot> {
         use DomainSnapshotRevertFlags as F;
         let known = F::RUNNING | F::PAUSED | F::FORCE | F::RESET_NVRAM;
-        only(args.flags.bits(), known.bits(), "testDomainRevertToSnapshot")?;
+        self.only(args.flags.bits(), known.bits(), "testDomainRevertToSnapshot")?;
         let uuid = args.snap.dom.uuid;
         let domain = self.domain_mut(&args.snap.dom)?;
         let node = domain.snapshot(&args.snap.name.to_str_lossy())?;

@@ -6,6 +6,7 @@ use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
 use libvirt_protocol::packet::STREAM_CHUNK;
 use libvirt_protocol::session::CallId;
 use libvirt_protocol::types;
+use libvirt_protocol::xdr::Uuid;
 
 /// A stream of a client: the serial of the call that opened it.
 pub(super) type Key = u32;
@@ -31,8 +32,10 @@ enum Way {
     Down { source: Source, holes: Holes, ended: bool },
     /// Where the next byte goes, and where none goes any more.
     Up { vol: types::StorageVol<'static>, place: u64, end: u64, holes: Holes },
-    /// Everything comes back.
-    Echo,
+    /// Everything comes back; of a domain's device, which one stream at a time has.
+    Echo { of: (Uuid, String) },
+    /// What comes is the memory of a guest, which is nobody's: the migration's steps say what becomes of the domain.
+    Sink,
 }
 
 /// Where the data of a stream comes from.
@@ -72,9 +75,30 @@ impl Hypervisor {
         self.open_stream(Way::Up { vol, place, end, holes })
     }
 
-    /// The call under way opens a stream that sends back what it gets.
-    pub(super) fn open_echo(&mut self) -> Result<(), Refusal> {
-        self.open_stream(Way::Echo)
+    /// The call under way opens a stream that sends back what it gets. Who has the device already keeps it, or is cut off by force.
+    pub(super) fn open_echo(&mut self, of: (Uuid, String), force: bool) -> Result<(), Refusal> {
+        let has = |stream: &&Stream| matches!(&stream.way, Way::Echo { of: other } if *other == of);
+        let owner = self.clients.iter().find_map(|(client, connected)| {
+            connected.streams.values().find(has).map(|stream| (*client, stream.call))
+        });
+        match owner {
+            Some(_) if !force => {
+                let text = "Active console session exists for this domain";
+                return Err(Refusal::new(ErrorNumber::OperationFailed, text).of(ErrorDomain::Qemu));
+            }
+            Some((client, call)) => {
+                let text = "the console was opened by somebody else";
+                let refusal = Refusal::new(ErrorNumber::OperationAborted, text).of(ErrorDomain::Streams);
+                self.broken(client, call, Err(refusal));
+            }
+            None => {}
+        }
+        self.open_stream(Way::Echo { of })
+    }
+
+    /// The call under way opens a stream whose data go nowhere.
+    pub(super) fn open_sink(&mut self) -> Result<(), Refusal> {
+        self.open_stream(Way::Sink)
     }
 
     /// There is room for more of a stream.
@@ -83,7 +107,9 @@ impl Hypervisor {
         let Some(mut stream) = self.forget(client, call) else { return };
         let run = match &mut stream.way {
             Way::Down { source, holes, ended: false } => self.next_run(source, *holes),
-            Way::Down { .. } | Way::Up { .. } | Way::Echo => return self.keep(client, stream),
+            Way::Down { .. } | Way::Up { .. } | Way::Echo { .. } | Way::Sink => {
+                return self.keep(client, stream);
+            }
         };
         let effect = match run {
             Err(refusal) => return self.effects.push_back((client, Effect::Break { call, refusal })),
@@ -175,8 +201,8 @@ impl Hypervisor {
 
     fn advance(&mut self, client: Client, call: CallId, length: u64) -> Option<Advance> {
         match &mut self.stream(client, call)?.way {
-            Way::Down { .. } => None,
-            Way::Echo => Some(Advance::Echo),
+            Way::Down { .. } | Way::Sink => None,
+            Way::Echo { .. } => Some(Advance::Echo),
             Way::Up { vol, place, end, .. } => {
                 if length > end.saturating_sub(*place) {
                     // libvirt's iohelper: what does not fit is the disk's end.

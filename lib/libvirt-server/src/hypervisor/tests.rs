@@ -159,3 +159,131 @@ fn a_volume_larger_than_memory_is_read_in_pieces() {
         assert!(matches!(caller.hypervisor.pop(), Some((_, Effect::Readable(_)))));
     }
 }
+
+/// The messages that came of it, by the names of their procedures.
+fn told(effects: Vec<(Client, Effect)>) -> Vec<&'static str> {
+    let names = effects.into_iter().filter_map(|(_, effect)| match effect {
+        Effect::Event { info, payload } => {
+            libvirt_protocol::event::decode(info.program, info.number, &payload).unwrap().unwrap();
+            Some(info.name)
+        }
+        _ => None,
+    });
+    names.collect()
+}
+
+/// What happens in a domain reaches who subscribed to it, in the form that it subscribed to: as a number of its own, or in the old way.
+#[test]
+fn what_happens_is_told_in_the_form_that_was_asked_for() {
+    use libvirt_protocol::enums::*;
+    let new = "domain_event_callback_";
+    let cases: Vec<(DomainEventId, Happening, String, Option<&str>)> = vec![
+        (
+            DomainEventId::RtcChange,
+            Happening::RtcChange(5),
+            format!("{new}rtc_change"),
+            Some("domain_event_rtc_change"),
+        ),
+        (
+            DomainEventId::Watchdog,
+            Happening::Watchdog(DomainEventWatchdogAction::Pause),
+            format!("{new}watchdog"),
+            Some("domain_event_watchdog"),
+        ),
+        (DomainEventId::IoError, io_error(), format!("{new}io_error"), Some("domain_event_io_error")),
+        (
+            DomainEventId::IoErrorReason,
+            io_error(),
+            format!("{new}io_error_reason"),
+            Some("domain_event_io_error_reason"),
+        ),
+        (
+            DomainEventId::Graphics,
+            Happening::Graphics(DomainEventGraphicsPhase::Connect),
+            format!("{new}graphics"),
+            Some("domain_event_graphics"),
+        ),
+        (
+            DomainEventId::ControlError,
+            Happening::ControlError,
+            format!("{new}control_error"),
+            Some("domain_event_control_error"),
+        ),
+        (
+            DomainEventId::DiskChange,
+            Happening::DiskChange { path: "/cd".into(), alias: "cdrom".into() },
+            format!("{new}disk_change"),
+            Some("domain_event_disk_change"),
+        ),
+        (
+            DomainEventId::AgentLifecycle,
+            Happening::AgentLifecycle(ConnectDomainEventAgentLifecycleState::Connected),
+            format!("{new}agent_lifecycle"),
+            None,
+        ),
+        (
+            DomainEventId::DeviceRemovalFailed,
+            Happening::DeviceRemovalFailed("disk".into()),
+            format!("{new}device_removal_failed"),
+            None,
+        ),
+        (
+            DomainEventId::MemoryFailure,
+            Happening::MemoryFailure(DomainMemoryFailureActionType::Ignore),
+            "domain_event_memory_failure".to_owned(),
+            None,
+        ),
+        (
+            DomainEventId::MemoryDeviceSizeChange,
+            Happening::MemoryDeviceSizeChange("dimm0".into(), 7),
+            "domain_event_memory_device_size_change".to_owned(),
+            None,
+        ),
+        (
+            DomainEventId::NicMacChange,
+            Happening::NicMacChange("net0".into(), "old".into(), "new".into()),
+            "domain_event_nic_mac_change".to_owned(),
+            None,
+        ),
+        (
+            DomainEventId::ChannelLifecycle,
+            Happening::ChannelLifecycle("org.qemu".into(), 1),
+            format!("{new}channel_lifecycle"),
+            None,
+        ),
+        (
+            DomainEventId::MigrationIteration,
+            Happening::MigrationIteration(2),
+            format!("{new}migration_iteration"),
+            None,
+        ),
+    ];
+    for (id, what, name, old) in cases {
+        let mut caller = Caller::new(Scope::Complete);
+        let drain = |caller: &mut Caller| std::iter::from_fn(|| caller.hypervisor.pop()).collect::<Vec<_>>();
+        caller.hypervisor.happen("test", what.clone());
+        assert!(told(drain(&mut caller)).is_empty(), "nobody asked for {name}");
+        let number = i32::from(id).to_be_bytes();
+        caller.call(remote::ConnectDomainEventCallbackRegisterAny::INFO, &[number, [0; 4]].concat());
+        caller.hypervisor.happen("test", what.clone());
+        assert_eq!(told(drain(&mut caller)), [name.as_str()]);
+        if let Some(old) = old {
+            caller.call(remote::ConnectDomainEventCallbackDeregisterAny::INFO, &0_i32.to_be_bytes());
+            caller.call(remote::ConnectDomainEventRegisterAny::INFO, &number);
+            caller.hypervisor.happen("test", what.clone());
+            assert_eq!(told(drain(&mut caller)), [old]);
+            caller.call(remote::ConnectDomainEventDeregisterAny::INFO, &number);
+        }
+        caller.hypervisor.happen("nobody", what.clone());
+        assert!(told(drain(&mut caller)).is_empty());
+    }
+}
+
+fn io_error() -> Happening {
+    Happening::IoError {
+        path: "/disk".into(),
+        alias: "vda".into(),
+        action: libvirt_protocol::enums::DomainEventIoErrorAction::Pause,
+        reason: "enospc".into(),
+    }
+}

@@ -59,6 +59,11 @@ impl<T> Tree<T> {
         self.nodes.push(Node { name: name.to_owned(), parent, item });
     }
 
+    /// Adds an item below another, or none; the current one stays.
+    pub(super) fn add_below(&mut self, name: &str, parent: Option<&str>, item: T) {
+        self.nodes.push(Node { name: name.to_owned(), parent: parent.map(str::to_owned), item });
+    }
+
     pub(super) fn is_leaf(&self, name: &str) -> bool {
         self.nodes.iter().all(|node| node.parent.as_deref() != Some(name))
     }

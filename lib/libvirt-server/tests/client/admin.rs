@@ -47,6 +47,57 @@ impl Daemon {
     }
 }
 
+/// Who has files of another authority comes in when the daemon has read its own again, and not before.
+#[tokio::test]
+async fn certificates_are_read_again_on_an_administrators_word() {
+    use crate::authority::{Authority, Expired};
+    use libvirt_server::{Clients, Tls};
+    let daemon = Daemon::start(Server::builder());
+    let at = |name: &str| daemon.directory.path().join(name);
+    let certify = |authority: &Authority| {
+        std::fs::write(at("cacert.pem"), &authority.pem).unwrap();
+        authority.issue(&["localhost"], "it", &at("servercert.pem"), &at("serverkey.pem"), Expired::No);
+    };
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let admin = daemon.admin().await;
+    let server = admin.server("libvirtd").await.unwrap();
+    assert_eq!(
+        code(&server.update_tls_files().await.unwrap_err()),
+        ErrorNumber::InternalError,
+        "it has none"
+    );
+    certify(&old);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tls, handle) =
+        (Tls::in_directory(daemon.directory.path(), Clients::Known).unwrap(), daemon.handle.clone());
+    run(async move { handle.serve_tls(listener, tls).await.is_ok() });
+    let come = async |client: &std::path::Path| {
+        let uri = format!("test+tls://localhost:{port}/default?pkipath={}", client.display());
+        Connect::builder(&uri).open_with(run).await.map(drop)
+    };
+    let (known, stranger) = (old.client(at("known"), Some("a")), new.client(at("stranger"), Some("b")));
+    come(&known).await.unwrap();
+    certify(&new);
+    come(&stranger).await.unwrap_err();
+    server.update_tls_files().await.unwrap();
+    come(&stranger).await.unwrap();
+    come(&known).await.unwrap_err();
+    std::fs::write(at("serverkey.pem"), "no key").unwrap();
+    assert_eq!(code(&server.update_tls_files().await.unwrap_err()), ErrorNumber::SystemError);
+}
+
+/// A policy lets in whom it names, by the user of the process at the other end.
+#[tokio::test]
+async fn a_policy_lets_in_the_users_that_it_names() {
+    let us = rustix::process::getuid().as_raw();
+    for (users, expected) in [(vec![us], None), (vec![us + 1], Some(ErrorNumber::AuthFailed))] {
+        let daemon = Daemon::start(Server::builder().polkit(users));
+        let refused = daemon.open().await.map(drop).err();
+        assert_eq!(refused.as_ref().map(|error| error.refusal().unwrap().code), expected, "{refused:?}");
+    }
+}
+
 fn code(error: &Error) -> ErrorNumber {
     error.refusal().unwrap_or_else(|| panic!("{error}")).code
 }

@@ -2,8 +2,13 @@
 #![cfg(test)]
 
 mod admin;
+#[path = "../../../libvirt-client/tests/daemon/authority.rs"]
+mod authority;
+mod calls;
+mod events;
 #[path = "../../../libvirt-client/tests/generated/every.rs"]
 mod every;
+mod flags;
 mod guests;
 #[path = "../../../libvirt-client/tests/daemon/observed.rs"]
 mod observed;

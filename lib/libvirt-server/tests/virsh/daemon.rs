@@ -141,9 +141,19 @@ pub(crate) struct Libvirtd {
 
 impl Libvirtd {
     pub(crate) fn start() -> Self {
+        Self::start_in(None)
+    }
+
+    /// The one of another root file system, which has its own mounts while it runs.
+    pub(crate) fn start_in(root: Option<&Path>) -> Self {
         let directory = documents();
         let path = directory.path();
-        let mut command = Command::new("env");
+        let mut command = Command::new(if root.is_some() { "unshare" } else { "env" });
+        if let Some(root) = root {
+            let enter = "for at in tmp dev sys proc etc/hosts; do mount --rbind /$at \"$1/$at\" || exit; done; \
+                         root=$1; shift; exec chroot \"$root\" \"$@\"";
+            command.args(["--mount", "sh", "-c", enter, "sh"]).arg(root).arg("env");
+        }
         command.current_dir("/").env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
         for name in ["HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
             command.env(name, path);

@@ -14,6 +14,7 @@ mod proxy;
 mod python;
 mod read_only;
 mod remote;
+mod sessions;
 #[path = "../../../libvirt-client/tests/daemon/sshd.rs"]
 mod sshd;
 mod transcript;

@@ -15,7 +15,7 @@ fn run(driver: Driver) {
 }
 
 /// The server's files, beside its socket.
-fn certify(server: &OurServer, authority: &Authority) {
+pub(crate) fn certify(server: &OurServer, authority: &Authority) {
     let at = |name: &str| server.directory().join(name);
     std::fs::write(at("cacert.pem"), &authority.pem).unwrap();
     let names = ["127.0.0.1", "localhost"];

@@ -41,7 +41,7 @@ pub(crate) struct Config {
 }
 
 /// The order in which libvirt writes what stands at the top of a domain.
-const ORDER: [&str; 37] = [
+pub(crate) const ORDER: [&str; 38] = [
     "name",
     "uuid",
     "genid",
@@ -76,6 +76,7 @@ const ORDER: [&str; 37] = [
     "on_lockfailure",
     "pm",
     "perf",
+    "throttlegroups",
     "devices",
     "seclabel",
     "launchSecurity",
@@ -250,7 +251,14 @@ impl Config {
             put(Element::text("iothreads", self.iothreads.len()));
         }
         if self.iothreads_chosen && !self.iothreads.is_empty() {
-            let one = |id: &u32| Element::new("iothread").with("id", id);
+            let one = |id: &u32| {
+                let mut thread = Element::new("iothread").with("id", id);
+                let scope = format!("iothread {id}");
+                if let Some(most) = self.set_number(&scope, "poll_max_ns") {
+                    thread.children.push(Element::new("poll").with("max", most));
+                }
+                thread
+            };
             put(Element::new("iothreadids").children(self.iothreads.iter().map(one)));
         }
         let tune = self.cputune();
@@ -266,6 +274,15 @@ impl Config {
             document.set("id", id);
         }
         document.children(top)
+    }
+
+    /// The document of one that does not run; without what only those may see who may see secrets.
+    pub(crate) fn shown(&self, secure: bool) -> Element {
+        let mut document = self.document(None);
+        if !secure {
+            hide(&mut document);
+        }
+        document
     }
 
     fn cputune(&self) -> Element {
@@ -294,6 +311,14 @@ impl Config {
             interface.path("target/@dev") == Some(device) || interface.path("mac/@address") == Some(device)
         };
         self.devices.iter().filter(|found| found.name == "interface").find(named)
+    }
+}
+
+/// Takes the passwords of screens out of a domain's document.
+pub(crate) fn hide(document: &mut Element) {
+    let Some(devices) = document.find_mut("devices") else { return };
+    for screen in devices.children.iter_mut().filter(|device| device.name == "graphics") {
+        screen.attributes.retain(|(name, _)| name != "passwd");
     }
 }
 

@@ -1,11 +1,19 @@
 //! What is asked of the guest itself, whose agent in the test driver always answers.
 
 use super::Hypervisor;
+use crate::hypervisor::flags::exclusive;
 use crate::hypervisor::stream::{Holes, Source};
-use crate::hypervisor::{Refusal, Reply, only};
+use crate::hypervisor::{Refusal, Reply, Scope};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use libvirt_protocol::enums::{DomainInterfaceAddressesSource, ErrorDomain, ErrorNumber, IpAddrType};
+use libvirt_protocol::flags::{
+    DomainChannelFlags, DomainConsoleFlags, DomainGetHostnameFlags, DomainSetTimeFlags,
+    DomainSetUserPasswordFlags,
+};
 use libvirt_protocol::xdr::List;
 use libvirt_protocol::{remote, types};
+use serde_json::json;
 
 /// The guest's file systems: mount point, name, disk number.
 pub(crate) const FILE_SYSTEMS: [(&str, &str); 2] = [("/", "vda1"), ("/boot", "vda2")];
@@ -32,8 +40,11 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainSetTimeArgs<'_>,
     ) -> Reply<remote::DomainSetTime> {
-        only(args.flags.bits(), 1, "testDomainSetTime")?;
-        self.active_mut(&args.dom)?.time = Some((args.seconds, args.nseconds));
+        self.only(args.flags.bits(), 1, "testDomainSetTime")?;
+        let now = (self.now.as_secs().cast_signed(), self.now.subsec_nanos());
+        // Under this flag the guest takes the time of its own hardware clock, which is the host's.
+        let sync = args.flags.contains(DomainSetTimeFlags::TIME_SYNC) && self.scope == Scope::Complete;
+        self.active_mut(&args.dom)?.time = Some(if sync { now } else { (args.seconds, args.nseconds) });
         Ok(())
     }
 
@@ -41,7 +52,15 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainGetHostnameArgs<'_>,
     ) -> Reply<remote::DomainGetHostname> {
-        let hostname = format!("{}host", self.active(&args.dom)?.config.name);
+        use DomainGetHostnameFlags as F;
+        exclusive(
+            args.flags.bits(),
+            (F::LEASE.bits(), "VIR_DOMAIN_GET_HOSTNAME_LEASE"),
+            (F::AGENT.bits(), "VIR_DOMAIN_GET_HOSTNAME_AGENT"),
+        )?;
+        let name = &self.active(&args.dom)?.config.name;
+        // Leases know the domain, its agent the guest.
+        let hostname = if args.flags.contains(F::LEASE) { name.clone() } else { format!("{name}host") };
         Ok(remote::DomainGetHostnameRet { hostname: hostname.into() })
     }
 
@@ -114,8 +133,20 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainSetUserPasswordArgs<'_>,
     ) -> Reply<remote::DomainSetUserPassword> {
-        only(args.flags.bits(), 1, "testDomainSetUserPassword")?;
-        self.active(&args.dom).map(drop)
+        self.only(args.flags.bits(), 1, "testDomainSetUserPassword")?;
+        let name = self.active(&args.dom)?.config.name.clone();
+        let password = args.password.map(|password| password.to_string()).unwrap_or_default();
+        let arguments = json!({
+            "crypted": args.flags.contains(DomainSetUserPasswordFlags::PASSWORD_ENCRYPTED),
+            "username": args.user.map(|user| user.to_string()),
+            "password": BASE64_STANDARD.encode(password),
+        });
+        // An agent that nobody plays lets it pass, as that of the test driver does.
+        self.guest.agent(
+            &name,
+            &json!({ "execute": "guest-set-user-password", "arguments": arguments }).to_string(),
+        );
+        Ok(())
     }
 
     pub(crate) fn domain_send_key(
@@ -153,7 +184,7 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainGetLaunchSecurityInfoArgs<'_>,
     ) -> Reply<remote::DomainGetLaunchSecurityInfo> {
-        only(args.flags.bits(), 0, "testDomainGetLaunchSecurityInfo")?;
+        self.only(args.flags.bits(), 0, "testDomainGetLaunchSecurityInfo")?;
         self.active(&args.dom)?;
         Ok(remote::DomainGetLaunchSecurityInfoRet { params: Default::default() })
     }
@@ -200,25 +231,30 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainOpenConsoleArgs<'_>,
     ) -> Reply<remote::DomainOpenConsole> {
-        only(args.flags.bits(), 1 | 2, "testDomainOpenConsole")?;
+        self.only(args.flags.bits(), 1 | 2, "testDomainOpenConsole")?;
         let domain = self.active(&args.dom)?;
         let kinds = ["console", "serial"];
         if !domain.config.devices.iter().any(|device| kinds.contains(&device.name.as_str())) {
             return Err(Refusal::internal("cannot find character device <null>"));
         }
-        self.open_echo()
+        let device = args.dev_name.map(|name| name.to_string()).unwrap_or_default();
+        self.open_echo((args.dom.uuid, device), args.flags.contains(DomainConsoleFlags::FORCE))
     }
 
     pub(crate) fn domain_open_channel(
         &mut self,
         args: remote::DomainOpenChannelArgs<'_>,
     ) -> Reply<remote::DomainOpenChannel> {
-        only(args.flags.bits(), 1, "testDomainOpenChannel")?;
+        self.only(args.flags.bits(), 1, "testDomainOpenChannel")?;
         let domain = self.active(&args.dom)?;
         if !domain.config.devices.iter().any(|device| device.name == "channel") {
             return Err(Refusal::internal("cannot find channel <null>"));
         }
-        self.open_echo()
+        let device = args.name.map(|name| name.to_string()).unwrap_or_default();
+        self.open_echo(
+            (args.dom.uuid, format!("channel {device}")),
+            args.flags.contains(DomainChannelFlags::FORCE),
+        )
     }
 
     pub(crate) fn domain_screenshot(

@@ -51,6 +51,21 @@ impl Hypervisor {
         self.plug(&args.dom, &args.xml.to_str_lossy(), args.flags, Change::Detach)
     }
 
+    pub(crate) fn domain_detach_device_alias(
+        &mut self,
+        args: remote::DomainDetachDeviceAliasArgs<'_>,
+    ) -> Reply<remote::DomainDetachDeviceAlias> {
+        let alias = args.alias.to_string();
+        let domain = self.domain(&args.dom)?;
+        let impact = domain.impact(DomainModificationImpact::from_bits_retain(args.flags.bits() & 3))?;
+        let found = domain.asked(impact).devices.iter().find(|device| called(device) == alias);
+        let Some(xml) = found.map(Element::print) else {
+            let text = format!("no device found with alias {alias}");
+            return Err(Refusal::new(ErrorNumber::DeviceMissing, text).of(ErrorDomain::Domain));
+        };
+        self.plug(&args.dom, &xml, args.flags, Change::Detach)
+    }
+
     fn plug(
         &mut self,
         dom: &types::Domain<'_>,
@@ -70,6 +85,12 @@ impl Hypervisor {
         };
         let domain = self.domain_mut(dom)?;
         let impact = domain.impact(DomainModificationImpact::from_bits_retain(flags.bits() & 3))?;
+        let medium = |config: &Config| {
+            let disk = config.devices.iter().find(|known| same(known, &device));
+            disk.filter(|disk| disk.attribute("device") == Some("cdrom"))
+                .map(|disk| disk.path("source/@file").map(str::to_owned))
+        };
+        let before = medium(&domain.config);
         // Both configurations are tried before one is changed.
         let mut configs = (domain.config.clone(), domain.persistent_config().clone());
         let mut alias = String::new();
@@ -90,7 +111,13 @@ impl Hypervisor {
             _ if !impact.live => {}
             Change::Attach => self.tell_device_added(&dom, &alias),
             Change::Detach => self.tell_device_removed(&dom, &alias),
-            Change::Update => {}
+            Change::Update => {
+                let after = self.domain(&dom)?.config.devices.iter().find(|known| same(known, &device));
+                let after = after.and_then(|disk| disk.path("source/@file")).map(str::to_owned);
+                if before.is_some_and(|before| before != after) {
+                    self.tell_medium(&dom, &alias);
+                }
+            }
         }
         Ok(())
     }
@@ -118,11 +145,17 @@ impl Config {
             (Change::Update, Some(at)) => self.devices[at] = device.clone(),
             (Change::Detach, Some(at)) => drop(self.devices.remove(at)),
         }
-        Ok(match device.name.as_str() {
-            "disk" => format!("{}-disk-{what}", device.path("target/@bus").unwrap_or_default()),
-            "interface" => format!("net-{what}"),
-            other => other.to_owned(),
-        })
+        Ok(called(device))
+    }
+}
+
+/// What QEMU calls a device.
+fn called(device: &Element) -> String {
+    let what = identity(device);
+    match device.name.as_str() {
+        "disk" => format!("{}-disk-{what}", device.path("target/@bus").unwrap_or_default()),
+        "interface" => format!("net-{what}"),
+        other => other.to_owned(),
     }
 }
 

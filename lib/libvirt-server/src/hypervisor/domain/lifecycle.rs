@@ -1,25 +1,21 @@
 //! Defining, starting, stopping, saving.
 
-use super::{Config, Hypervisor, Image, Placement};
-use crate::hypervisor::job::Work;
-use crate::hypervisor::{Refusal, Reply, Scope, only};
+use super::{Config, Domain, Hypervisor, Placement};
+use crate::hypervisor::flags::exclusive;
+use crate::hypervisor::job::{AfterDump, Work};
+use crate::hypervisor::{Refusal, Reply, Scope};
 use libvirt_protocol::enums::{
     DomainEventDefinedDetailType, DomainEventResumedDetailType, DomainEventStartedDetailType,
     DomainEventStoppedDetailType, DomainEventSuspendedDetailType, DomainEventType,
     DomainEventUndefinedDetailType, DomainPausedReason, DomainRunningReason, DomainShutoffReason,
     DomainState, ErrorDomain, ErrorNumber,
 };
-use libvirt_protocol::flags::{DomainCoreDumpFlags, DomainCreateFlags, DomainUndefineFlags};
-use libvirt_protocol::params::TypedParam;
-use libvirt_protocol::xdr::List;
-use libvirt_protocol::xdr::Uuid;
-use libvirt_protocol::{parameters, remote, types};
-
-/// A text among parameters.
-fn text<'a>(params: &List<'a, TypedParam<'a>, 64>, name: &str) -> Option<String> {
-    let found = params.iter().find(|param| param.field == name)?;
-    found.value.as_text().map(|text| text.to_string())
-}
+use libvirt_protocol::flags::{
+    DomainCoreDumpFlags, DomainCreateFlags, DomainRebootFlags, DomainShutdownFlags, DomainUndefineFlags,
+};
+use libvirt_protocol::xdr::{Text, Uuid};
+use libvirt_protocol::{remote, types};
+use serde_json::json;
 
 impl Hypervisor {
     /// The configuration in a document.
@@ -66,7 +62,8 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainDefineXmlFlagsArgs<'_>,
     ) -> Reply<remote::DomainDefineXmlFlags> {
-        only(args.flags.bits(), 1, "testDomainDefineXMLFlags")?;
+        self.only(args.flags.bits(), 1, "testDomainDefineXMLFlags")?;
+        self.validate(args.flags.bits(), 1, &args.xml)?;
         let dom = self.define(&args.xml.to_str_lossy())?;
         Ok(remote::DomainDefineXmlFlagsRet { dom })
     }
@@ -75,22 +72,20 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainCreateXmlArgs<'_>,
     ) -> Reply<remote::DomainCreateXml> {
-        let dom = self.create(&args.xml_desc.to_str_lossy(), args.flags)?;
+        let dom = self.create(&args.xml_desc, args.flags)?;
         Ok(remote::DomainCreateXmlRet { dom })
     }
 
     /// A domain that is not kept, started.
     pub(crate) fn create(
         &mut self,
-        xml: &str,
+        xml: &Text<'_>,
         flags: DomainCreateFlags,
     ) -> Result<types::Domain<'static>, Refusal> {
-        let known = match self.scope {
-            Scope::TestDriver => DomainCreateFlags::START_VALIDATE,
-            Scope::Complete => DomainCreateFlags::all(),
-        };
-        only(flags.bits(), known.bits(), "testDomainCreateXML")?;
-        let config = self.read_domain(xml)?;
+        let validate = DomainCreateFlags::START_VALIDATE.bits();
+        self.only(flags.bits(), validate, "testDomainCreateXML")?;
+        self.validate(flags.bits(), validate, xml)?;
+        let config = self.read_domain(&xml.to_str_lossy())?;
         let uuid = self.place(config, Placement::New)?;
         self.start(uuid, DomainRunningReason::Booted, DomainEventStartedDetailType::Booted);
         Ok(self.started(uuid, flags))
@@ -102,11 +97,12 @@ impl Hypervisor {
         dom: &types::Domain<'_>,
         flags: DomainCreateFlags,
     ) -> Result<types::Domain<'static>, Refusal> {
-        let known = match self.scope {
-            Scope::TestDriver => DomainCreateFlags::empty(),
-            Scope::Complete => DomainCreateFlags::all(),
-        };
-        only(flags.bits(), known.bits(), "testDomainCreateWithFlags")?;
+        self.only(flags.bits(), 0, "testDomainCreateWithFlags")?;
+        if flags.contains(DomainCreateFlags::START_FORCE_BOOT) {
+            // What was saved of it is given up.
+            let domain = self.domain_mut(dom)?;
+            (domain.managed_save, domain.managed) = (false, None);
+        }
         self.boot(dom)?;
         Ok(self.started(dom.uuid, flags))
     }
@@ -118,11 +114,18 @@ impl Hypervisor {
         domain.owner = flags.contains(DomainCreateFlags::START_AUTODESTROY).then_some(client);
         let dom = domain.wire();
         if flags.contains(DomainCreateFlags::START_PAUSED) {
-            domain.set_state(DomainState::Paused, DomainPausedReason::User);
-            let detail = DomainEventSuspendedDetailType::Paused;
-            self.tell_lifecycle(&dom, DomainEventType::Suspended, detail.into());
+            self.pause(uuid);
         }
         dom
+    }
+
+    /// A domain that runs waits.
+    pub(super) fn pause(&mut self, uuid: Uuid) {
+        let Some(domain) = self.domains.get_mut(&uuid) else { return };
+        domain.set_state(DomainState::Paused, DomainPausedReason::User);
+        let dom = domain.wire();
+        let detail = DomainEventSuspendedDetailType::Paused;
+        self.tell_lifecycle(&dom, DomainEventType::Suspended, detail.into());
     }
 
     pub(crate) fn domain_create(
@@ -146,8 +149,17 @@ impl Hypervisor {
             return Err(Refusal::internal(format!("Domain '{}' is already running", domain.config.name)));
         }
         let (uuid, saved) = (domain.config.uuid, domain.managed_save);
+        let image = self.domain_mut(dom)?.managed.take();
         match saved {
-            true => self.start(uuid, DomainRunningReason::Restored, DomainEventStartedDetailType::Restored),
+            true => {
+                if let Some(image) = &image {
+                    self.domain_mut(dom)?.config = image.config.clone();
+                }
+                self.start(uuid, DomainRunningReason::Restored, DomainEventStartedDetailType::Restored);
+                if image.is_some_and(|image| image.paused) {
+                    self.pause(uuid);
+                }
+            }
             false => self.start(uuid, DomainRunningReason::Booted, DomainEventStartedDetailType::Booted),
         }
         Ok(self.domain(dom)?.wire())
@@ -194,7 +206,13 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainShutdownFlagsArgs<'_>,
     ) -> Reply<remote::DomainShutdownFlags> {
-        only(args.flags.bits(), 0, "testDomainShutdownFlags")?;
+        self.only(args.flags.bits(), 0, "testDomainShutdownFlags")?;
+        if args.flags.contains(DomainShutdownFlags::GUEST_AGENT) {
+            self.ask_agent(
+                &args.dom,
+                &json!({ "execute": "guest-shutdown", "arguments": { "mode": "powerdown" } }),
+            )?;
+        }
         self.shut_down(&args.dom)
     }
 
@@ -211,7 +229,13 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainRebootArgs<'_>,
     ) -> Reply<remote::DomainReboot> {
-        only(args.flags.bits(), 0, "testDomainReboot")?;
+        self.only(args.flags.bits(), 0, "testDomainReboot")?;
+        if args.flags.contains(DomainRebootFlags::GUEST_AGENT) {
+            self.ask_agent(
+                &args.dom,
+                &json!({ "execute": "guest-shutdown", "arguments": { "mode": "reboot" } }),
+            )?;
+        }
         // The test driver's guest is down for an instant that nobody sees.
         let domain = self.active_mut(&args.dom)?;
         domain.set_state(DomainState::Running, DomainRunningReason::Booted);
@@ -237,7 +261,7 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainDestroyFlagsArgs<'_>,
     ) -> Reply<remote::DomainDestroyFlags> {
-        only(args.flags.bits(), 1, "testDomainDestroyFlags")?;
+        self.only(args.flags.bits(), 1, "testDomainDestroyFlags")?;
         self.kill(&args.dom)
     }
 
@@ -260,11 +284,12 @@ impl Hypervisor {
     ) -> Reply<remote::DomainUndefineFlags> {
         use DomainUndefineFlags as F;
         let known = F::MANAGED_SAVE | F::SNAPSHOTS_METADATA;
-        only(args.flags.bits(), known.bits(), "testDomainUndefineFlags")?;
+        self.only(args.flags.bits(), known.bits(), "testDomainUndefineFlags")?;
         self.undefine(&args.dom, args.flags)
     }
 
     fn undefine(&mut self, dom: &types::Domain<'_>, flags: DomainUndefineFlags) -> Result<(), Refusal> {
+        let scope = self.scope;
         let domain = self.domain_mut(dom)?;
         if domain.managed_save && !flags.contains(DomainUndefineFlags::MANAGED_SAVE) {
             return Err(Refusal::invalid("Refusing to undefine while domain managed save image exists"));
@@ -277,8 +302,11 @@ impl Hypervisor {
                 )));
             }
         }
+        if scope == Scope::Complete {
+            domain.may_be_undefined(flags)?;
+        }
         let was = domain.wire();
-        domain.managed_save = false;
+        (domain.managed_save, domain.managed) = (false, None);
         if domain.is_active() {
             domain.persistent = false;
             domain.autostart = false;
@@ -318,131 +346,6 @@ impl Hypervisor {
         Ok(remote::DomainRenameRet { retcode: 0 })
     }
 
-    pub(crate) fn domain_save(&mut self, args: remote::DomainSaveArgs<'_>) -> Reply<remote::DomainSave> {
-        self.save(&args.dom, &args.to.to_str_lossy())
-    }
-
-    pub(crate) fn domain_save_flags(
-        &mut self,
-        args: remote::DomainSaveFlagsArgs<'_>,
-    ) -> Reply<remote::DomainSaveFlags> {
-        only(args.flags.bits(), 0, "testDomainSaveFlags")?;
-        if args.dxml.is_some() {
-            return Err(Refusal::new(ErrorNumber::ArgumentUnsupported, "xml modification unsupported"));
-        }
-        self.save(&args.dom, &args.to.to_str_lossy())
-    }
-
-    fn save(&mut self, dom: &types::Domain<'_>, path: &str) -> Result<(), Refusal> {
-        self.work(dom, Work::Save { path: path.to_owned() })
-    }
-
-    pub(crate) fn domain_restore(
-        &mut self,
-        args: remote::DomainRestoreArgs<'_>,
-    ) -> Reply<remote::DomainRestore> {
-        self.restore(&args.from.to_str_lossy())
-    }
-
-    pub(crate) fn domain_restore_flags(
-        &mut self,
-        args: remote::DomainRestoreFlagsArgs<'_>,
-    ) -> Reply<remote::DomainRestoreFlags> {
-        only(args.flags.bits(), 0, "testDomainRestoreFlags")?;
-        self.restore(&args.from.to_str_lossy())
-    }
-
-    fn image(&self, path: &str) -> Result<&Image, Refusal> {
-        self.images.get(path).ok_or_else(|| {
-            let text = format!("cannot read domain image '{path}': No such file or directory");
-            const ENOENT: i32 = 2;
-            Refusal::system(ENOENT, text)
-        })
-    }
-
-    fn restore(&mut self, path: &str) -> Result<(), Refusal> {
-        let config = self.image(path)?.config.clone();
-        let uuid: Uuid = self.place(config, Placement::New)?;
-        self.start(uuid, DomainRunningReason::Restored, DomainEventStartedDetailType::Restored);
-        Ok(())
-    }
-
-    pub(crate) fn domain_save_image_get_xml_desc(
-        &mut self,
-        args: remote::DomainSaveImageGetXmlDescArgs<'_>,
-    ) -> Reply<remote::DomainSaveImageGetXmlDesc> {
-        only(args.flags.bits(), 1, "testDomainSaveImageGetXMLDesc")?;
-        let image = self.image(&args.file.to_str_lossy())?;
-        Ok(remote::DomainSaveImageGetXmlDescRet { xml: image.config.document(None).print().into() })
-    }
-
-    pub(crate) fn domain_save_image_define_xml(
-        &mut self,
-        args: remote::DomainSaveImageDefineXmlArgs<'_>,
-    ) -> Reply<remote::DomainSaveImageDefineXml> {
-        let path = args.file.to_str_lossy().into_owned();
-        let old = self.image(&path)?.config.uuid;
-        let mut config = self.read_domain(&args.dxml.to_str_lossy())?;
-        config.uuid = old;
-        self.images.insert(path, Image { config });
-        Ok(())
-    }
-
-    pub(crate) fn domain_save_params(
-        &mut self,
-        args: remote::DomainSaveParamsArgs<'_>,
-    ) -> Reply<remote::DomainSaveParams> {
-        match text(&args.params, parameters::DOMAIN_SAVE_PARAM_FILE) {
-            Some(path) => self.save(&args.dom, &path),
-            // Without a file it is the hypervisor that keeps it.
-            None => self.work(&args.dom, Work::ManagedSave),
-        }
-    }
-
-    pub(crate) fn domain_restore_params(
-        &mut self,
-        args: remote::DomainRestoreParamsArgs<'_>,
-    ) -> Reply<remote::DomainRestoreParams> {
-        let Some(path) = text(&args.params, parameters::DOMAIN_SAVE_PARAM_FILE) else {
-            return Err(Refusal::argument("missing path to restore from"));
-        };
-        if let Some(xml) = text(&args.params, parameters::DOMAIN_SAVE_PARAM_DXML) {
-            let uuid = self.image(&path)?.config.uuid;
-            let mut config = self.read_domain(&xml)?;
-            config.uuid = uuid;
-            self.images.insert(path.clone(), Image { config });
-        }
-        self.restore(&path)
-    }
-
-    pub(crate) fn domain_managed_save(
-        &mut self,
-        args: remote::DomainManagedSaveArgs<'_>,
-    ) -> Reply<remote::DomainManagedSave> {
-        only(args.flags.bits(), 1 | 2 | 4, "testDomainManagedSave")?;
-        let domain = self.active_mut(&args.dom)?;
-        if !domain.persistent {
-            return Err(Refusal::invalid("cannot do managed save for transient domain"));
-        }
-        self.work(&args.dom, Work::ManagedSave)
-    }
-
-    pub(crate) fn domain_has_managed_save_image(
-        &mut self,
-        args: remote::DomainHasManagedSaveImageArgs<'_>,
-    ) -> Reply<remote::DomainHasManagedSaveImage> {
-        let result = self.domain(&args.dom)?.managed_save.into();
-        Ok(remote::DomainHasManagedSaveImageRet { result })
-    }
-
-    pub(crate) fn domain_managed_save_remove(
-        &mut self,
-        args: remote::DomainManagedSaveRemoveArgs<'_>,
-    ) -> Reply<remote::DomainManagedSaveRemove> {
-        self.domain_mut(&args.dom)?.managed_save = false;
-        Ok(())
-    }
-
     pub(crate) fn domain_core_dump(
         &mut self,
         args: remote::DomainCoreDumpArgs<'_>,
@@ -458,9 +361,30 @@ impl Hypervisor {
     }
 
     fn dump(&mut self, dom: &types::Domain<'_>, flags: DomainCoreDumpFlags) -> Result<(), Refusal> {
-        let crash = DomainCoreDumpFlags::CRASH;
-        only(flags.bits(), crash.bits(), "testDomainCoreDumpWithFormat")?;
-        self.work(dom, Work::Dump { crash: flags.contains(crash) })
+        use DomainCoreDumpFlags as F;
+        self.only(flags.bits(), F::CRASH.bits(), "testDomainCoreDumpWithFormat")?;
+        let [crash, live, reset] = [
+            (F::CRASH.bits(), "VIR_DUMP_CRASH"),
+            (F::LIVE.bits(), "VIR_DUMP_LIVE"),
+            (F::RESET.bits(), "VIR_DUMP_RESET"),
+        ];
+        for (one, other) in [(crash, live), (crash, reset), (live, reset)] {
+            exclusive(flags.bits(), one, other)?;
+        }
+        let then = match flags {
+            _ if flags.contains(F::CRASH) => AfterDump::Crash,
+            _ if flags.contains(F::RESET) => AfterDump::Reset,
+            _ => AfterDump::GoOn,
+        };
+        // Only under this flag a guest goes on while its memory is written down.
+        let halt = !flags.contains(F::LIVE) && self.scope == Scope::Complete;
+        let domain = self.active_mut(dom)?;
+        let running = domain.state == DomainState::Running;
+        self.work(dom, Work::Dump { then, resume: halt && running })?;
+        if halt && running && self.deferred {
+            self.domain_mut(dom)?.set_state(DomainState::Paused, DomainPausedReason::Dump);
+        }
+        Ok(())
     }
 
     pub(crate) fn domain_set_autostart(
@@ -468,6 +392,35 @@ impl Hypervisor {
         args: remote::DomainSetAutostartArgs<'_>,
     ) -> Reply<remote::DomainSetAutostart> {
         self.domain_mut(&args.dom)?.autostart = args.autostart != 0;
+        Ok(())
+    }
+}
+
+impl Domain {
+    /// What else of a domain would be left behind must be named, to be kept or to go.
+    fn may_be_undefined(&self, flags: DomainUndefineFlags) -> Result<(), Refusal> {
+        use DomainUndefineFlags as F;
+        let named = |flag: F, name| (flag.bits(), name);
+        let nvram = [
+            named(F::NVRAM, "VIR_DOMAIN_UNDEFINE_NVRAM"),
+            named(F::KEEP_NVRAM, "VIR_DOMAIN_UNDEFINE_KEEP_NVRAM"),
+        ];
+        exclusive(flags.bits(), nvram[0], nvram[1])?;
+        let tpm =
+            [named(F::TPM, "VIR_DOMAIN_UNDEFINE_TPM"), named(F::KEEP_TPM, "VIR_DOMAIN_UNDEFINE_KEEP_TPM")];
+        exclusive(flags.bits(), tpm[0], tpm[1])?;
+        if self.is_active() {
+            return Ok(());
+        }
+        let count = self.checkpoints.len();
+        if count > 0 && !flags.contains(F::CHECKPOINTS_METADATA) {
+            return Err(Refusal::invalid(format!("cannot delete inactive domain with {count} checkpoints")));
+        }
+        let os = self.config.others.iter().find(|element| element.name == "os");
+        let has_nvram = os.is_some_and(|os| os.find("nvram").is_some());
+        if has_nvram && !flags.intersects(F::NVRAM | F::KEEP_NVRAM) {
+            return Err(Refusal::invalid("cannot undefine domain with nvram"));
+        }
         Ok(())
     }
 }

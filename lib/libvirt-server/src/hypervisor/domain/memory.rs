@@ -1,7 +1,7 @@
 //! Memory of domains.
 
 use super::{Hypervisor, Impact};
-use crate::hypervisor::{Refusal, Reply, only};
+use crate::hypervisor::{Refusal, Reply, Scope};
 use libvirt_protocol::enums::DomainMemoryStatTags as Tag;
 use libvirt_protocol::flags::{DomainMemoryModFlags, DomainModificationImpact};
 use libvirt_protocol::{remote, types};
@@ -32,7 +32,7 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainSetMemoryFlagsArgs<'_>,
     ) -> Reply<remote::DomainSetMemoryFlags> {
-        only(args.flags.bits(), 7, "testDomainSetMemoryFlags")?;
+        self.only(args.flags.bits(), 7, "testDomainSetMemoryFlags")?;
         self.set_memory(&args.dom, args.memory, args.flags)
     }
 
@@ -61,6 +61,10 @@ impl Hypervisor {
             return Err(Refusal::argument("cannot set memory higher than max memory"));
         }
         domain.change(impact, |config| config.memory_kib = memory_kib);
+        let dom = domain.wire();
+        if impact.live && self.scope == Scope::Complete {
+            self.tell_balloon(&dom, memory_kib);
+        }
         Ok(())
     }
 

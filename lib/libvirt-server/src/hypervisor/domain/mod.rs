@@ -7,6 +7,7 @@
 //!              undefine: gone; a transient domain goes when it stops
 //! ```
 
+mod agent;
 mod config;
 mod devices;
 mod guest;
@@ -18,11 +19,13 @@ mod metadata;
 mod parameters;
 mod power;
 mod read;
+mod save;
 pub(super) use read::terminated;
 mod statistics;
+mod throttle;
 mod vcpus;
 
-pub(super) use config::{Config, bytes as config_bytes};
+pub(super) use config::{Config, ORDER, bytes as config_bytes};
 
 use super::checkpoint::Checkpoint;
 use super::migration::Limits;
@@ -54,6 +57,16 @@ pub(super) struct Domain {
     /// What an active domain will be at its next start.
     pub(super) next: Option<Config>,
     pub(super) managed_save: bool,
+    /// What was saved, when it was saved and not only said to be.
+    pub(super) managed: Option<Image>,
+    /// What the agent in it keeps.
+    pub(super) agent: agent::Agent,
+    /// Of disks: how many bytes may be written before somebody is told.
+    pub(super) thresholds: BTreeMap<String, u64>,
+    /// How the last look at how fast it writes to its memory was made.
+    pub(super) dirty_rate: Option<&'static str>,
+    /// What it was tainted with.
+    pub(super) taints: std::collections::BTreeSet<&'static str>,
     /// What its clock was set to: seconds and nanoseconds.
     pub(super) time: Option<(i64, u32)>,
     /// Whether each file system of the guest is frozen.
@@ -75,6 +88,8 @@ pub(super) struct Domain {
 #[derive(Clone, Debug)]
 pub(super) struct Image {
     pub(super) config: Config,
+    /// Whether it waits when it is back.
+    pub(super) paused: bool,
 }
 
 impl Domain {
@@ -88,6 +103,11 @@ impl Domain {
             config,
             next: None,
             managed_save: false,
+            managed: None,
+            agent: agent::Agent::default(),
+            thresholds: BTreeMap::new(),
+            dirty_rate: None,
+            taints: Default::default(),
             time: None,
             frozen: [false; guest::FILE_SYSTEMS.len()],
             snapshots: Tree::default(),

@@ -1,7 +1,7 @@
 //! Typed parameters: memory limits, block and network throttling, the scheduler, events of the processor.
 
-use super::{Config, Hypervisor, Impact};
-use crate::hypervisor::{Refusal, Reply};
+use super::{Config, Hypervisor};
+use crate::hypervisor::{Refusal, Reply, Scope};
 use crate::xml::Element;
 use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
 use libvirt_protocol::params::{TypedParam, TypedValue};
@@ -30,6 +30,8 @@ fn defaults(group: &str) -> Vec<TypedParam<'static>> {
             all.extend(lists.map(|name| TypedParam::new(name, "")));
             all
         }
+        // The test driver's weight.
+        "scheduler" => vec![TypedParam::new("weight", 50_u32)],
         "numa" => vec![TypedParam::new("numa_mode", 0_i32), TypedParam::new("numa_nodeset", "")],
         "interface" => [
             "inbound.average",
@@ -117,7 +119,7 @@ impl Config {
     }
 
     /// Keeps parameters that are known to be of the group.
-    fn keep<'a>(&mut self, scope: &str, given: impl Iterator<Item = TypedParam<'a>>) {
+    pub(super) fn keep<'a>(&mut self, scope: &str, given: impl Iterator<Item = TypedParam<'a>>) {
         for parameter in given {
             let key = (scope.to_owned(), parameter.field.to_string());
             self.parameters.insert(key, parameter.value.into_owned());
@@ -129,7 +131,7 @@ impl Config {
     }
 
     /// A number that was set, where it says something.
-    fn set_number(&self, scope: &str, name: &str) -> Option<i64> {
+    pub(super) fn set_number(&self, scope: &str, name: &str) -> Option<i64> {
         self.parameter(scope, name).and_then(TypedValue::as_i64).filter(|number| *number != 0)
     }
 
@@ -432,6 +434,12 @@ impl Hypervisor {
     ) -> Reply<remote::DomainGetSchedulerParametersFlags> {
         // The test driver's reader knows no flag, and its weight is what it is.
         let flags = args.flags.bits();
+        if self.scope == Scope::Complete {
+            let domain = self.domain(&args.dom)?;
+            let impact = domain.impact(args.flags.difference(TYPED_STRINGS))?;
+            let params = domain.asked(impact).parameters("scheduler", "scheduler").into();
+            return Ok(remote::DomainGetSchedulerParametersFlagsRet { params });
+        }
         if flags & !(1 | 4) != 0 {
             return Err(Refusal::flags(flags, "testDomainGetSchedulerParametersFlags"));
         }
@@ -451,7 +459,14 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainSetSchedulerParametersFlagsArgs<'_>,
     ) -> Reply<remote::DomainSetSchedulerParametersFlags> {
-        self.domain(&args.dom)?.impact(args.flags).map(|_: Impact| ())
+        let complete = self.scope == Scope::Complete;
+        let domain = self.domain_mut(&args.dom)?;
+        let impact = domain.impact(args.flags)?;
+        if complete {
+            known("scheduler", &args.params)?;
+            domain.change(impact, |config| config.keep("scheduler", args.params.iter()));
+        }
+        Ok(())
     }
 
     pub(crate) fn domain_block_stats_flags(

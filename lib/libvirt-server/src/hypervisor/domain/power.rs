@@ -2,11 +2,13 @@
 
 use super::Hypervisor;
 use crate::hypervisor::events::{Object, Topic};
+use crate::hypervisor::flags::exclusive;
 use crate::hypervisor::{Refusal, Reply};
 use libvirt_protocol::enums::{
     DomainEventId, DomainEventPmSuspendedDetailType, DomainEventResumedDetailType, DomainEventType,
     DomainRunningReason, DomainState, NodeSuspendTarget,
 };
+use libvirt_protocol::flags::DomainMemoryFlags;
 use libvirt_protocol::xdr::{self, Bytes};
 use libvirt_protocol::{remote, types};
 
@@ -97,6 +99,16 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainMemoryPeekArgs<'_>,
     ) -> Reply<remote::DomainMemoryPeek> {
+        use DomainMemoryFlags as F;
+        exclusive(
+            args.flags.bits(),
+            (F::VIRTUAL.bits(), "VIR_MEMORY_VIRTUAL"),
+            (F::PHYSICAL.bits(), "VIR_MEMORY_PHYSICAL"),
+        )?;
+        if !args.flags.intersects(F::VIRTUAL | F::PHYSICAL) {
+            let text = "flags in virDomainMemoryPeek must include VIR_MEMORY_VIRTUAL or VIR_MEMORY_PHYSICAL";
+            return Err(Refusal::argument(text));
+        }
         self.active(&args.dom)?;
         Ok(remote::DomainMemoryPeekRet { buffer: zeros(args.size)? })
     }

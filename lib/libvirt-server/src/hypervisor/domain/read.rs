@@ -2,15 +2,17 @@
 
 use super::config::Cpus;
 use super::{Config, Domain, Hypervisor};
-use crate::hypervisor::{Refusal, Reply, Scope, only};
+use crate::hypervisor::{Refusal, Reply, Scope};
 use libvirt_protocol::enums::{DomainControlState, ErrorDomain, ErrorNumber, VcpuState};
-use libvirt_protocol::flags::DomainXmlFlags;
+use libvirt_protocol::flags::{DomainMessageType, DomainXmlFlags};
 use libvirt_protocol::params::TypedParam;
 use libvirt_protocol::xdr::Words;
 use libvirt_protocol::{remote, types};
 
 /// Of the host's processors, so many are counted; see the processor map.
 pub(super) const HOST_CPUS: u32 = 8;
+/// Kinds of machines that new domains should not be.
+const OLD_MACHINES: [&str; 1] = ["pc-1.0"];
 /// The host's last processor, on which the test driver's guests run.
 const LAST_CPU: i32 = 15;
 
@@ -212,15 +214,34 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainGetMessagesArgs<'_>,
     ) -> Reply<remote::DomainGetMessages> {
-        self.domain(&args.dom)?;
-        Ok(remote::DomainGetMessagesRet { msgs: Default::default() })
+        use DomainMessageType as T;
+        let domain = self.domain(&args.dom)?;
+        let wants = |kind| args.flags.is_empty() || args.flags.contains(kind);
+        let mut msgs: Vec<String> = Vec::new();
+        if self.scope == Scope::Complete {
+            if wants(T::TAINTING) {
+                msgs.extend(domain.taints.iter().map(|taint| format!("tainted: {taint}")));
+            }
+            let os = domain.config.others.iter().find(|element| element.name == "os");
+            if let Some(machine) = os.and_then(|os| os.path("type/@machine"))
+                && OLD_MACHINES.contains(&machine)
+                && wants(T::DEPRECATION)
+            {
+                msgs.push(format!("deprecated configuration: machine type '{machine}'"));
+            }
+            // As [`Hypervisor::domain_get_disk_errors`] has them: every second disk is full.
+            let full =
+                domain.config.disks().skip(1).step_by(2).filter(|_| domain.is_active() && wants(T::IOERRORS));
+            msgs.extend(full.map(|disk| format!("I/O error: disk='{disk}', message='enospc'")));
+        }
+        Ok(remote::DomainGetMessagesRet { msgs: msgs.into_iter().map(Into::into).collect() })
     }
 
     pub(crate) fn domain_get_cpu_stats(
         &mut self,
         args: remote::DomainGetCpuStatsArgs<'_>,
     ) -> Reply<remote::DomainGetCpuStats> {
-        only(args.flags.bits(), 4, "testDomainGetCPUStats")?;
+        self.only(args.flags.bits(), 4, "testDomainGetCPUStats")?;
         // `REMOTE_DOMAIN_GET_CPU_STATS_NCPUS_MAX` of `remote_protocol.x`.
         if args.ncpus > 128 {
             return Err(Refusal::internal("ncpus too large").of(ErrorDomain::Rpc));
@@ -267,10 +288,21 @@ impl Domain {
     /// Its document.
     pub(crate) fn describe(&self, flags: DomainXmlFlags) -> crate::xml::Element {
         let inactive = flags.contains(DomainXmlFlags::INACTIVE);
-        match &self.next {
+        let mut document = match &self.next {
             Some(next) if inactive => next.document(None),
             _ => self.config.document(self.id.filter(|_| !inactive)),
+        };
+        // What another host is to make of it must be whole.
+        if !flags.intersects(DomainXmlFlags::SECURE | DomainXmlFlags::MIGRATABLE) {
+            super::config::hide(&mut document);
         }
+        if flags.contains(DomainXmlFlags::UPDATE_CPU)
+            && let Some(cpu) = document.find_mut("cpu")
+            && cpu.attribute("mode") == Some("host-model")
+        {
+            *cpu = crate::hypervisor::cpu::host_model();
+        }
+        document
     }
 }
 

@@ -1,8 +1,8 @@
 //! Statistics of many domains in one call.
 
 use super::{Domain, Hypervisor};
-use crate::hypervisor::{Reply, Scope};
-use libvirt_protocol::enums::{DomainState, VcpuState};
+use crate::hypervisor::{Refusal, Reply, Scope};
+use libvirt_protocol::enums::{DomainState, ErrorNumber, VcpuState};
 use libvirt_protocol::flags::{ConnectGetAllDomainStatsFlags, ConnectListAllDomainsFlags, DomainStatsTypes};
 use libvirt_protocol::params::{TypedParam, TypedValue};
 use libvirt_protocol::{remote, types};
@@ -23,6 +23,13 @@ impl Hypervisor {
         // The other flags of this call filter as those of the list do, in the same bits.
         let filter = args.flags - (F::NOWAIT | F::BACKING | F::ENFORCE_STATS);
         let filter = ConnectListAllDomainsFlags::from_bits_retain(filter.bits());
+        let known = DomainStatsTypes::all().iter_names().fold(0, |all, (_, group)| all | group.bits());
+        let unknown = args.stats.bits() & !known;
+        if args.flags.contains(F::ENFORCE_STATS) && unknown != 0 && self.scope == Scope::Complete {
+            let text = format!("Stats types bits 0x{unknown:x} are not supported by this daemon");
+            return Err(Refusal::new(ErrorNumber::ArgumentUnsupported, text));
+        }
+        let backing = args.flags.contains(F::BACKING);
         let wanted = |domain: &&Domain| {
             let listed = asked.is_empty() || asked.contains(&domain.config.uuid);
             // The test driver passes its filter over.
@@ -31,7 +38,11 @@ impl Hypervisor {
         let record = |domain: &Domain| {
             let params = match self.scope {
                 Scope::TestDriver => state(domain),
-                Scope::Complete => self.statistics(domain, args.stats),
+                // Who does not want to wait for a job hears what is known without its domain.
+                Scope::Complete if args.flags.contains(F::NOWAIT) && self.is_at_work(domain.config.uuid) => {
+                    state(domain)
+                }
+                Scope::Complete => self.statistics(domain, args.stats, backing),
             };
             types::DomainStatsRecord { dom: domain.wire(), params: params.into() }
         };
@@ -40,7 +51,12 @@ impl Hypervisor {
     }
 
     /// The groups that are asked for; all of them when none is named.
-    fn statistics(&self, domain: &Domain, groups: DomainStatsTypes) -> Vec<TypedParam<'static>> {
+    fn statistics(
+        &self,
+        domain: &Domain,
+        groups: DomainStatsTypes,
+        backing: bool,
+    ) -> Vec<TypedParam<'static>> {
         use DomainStatsTypes as G;
         let wants = |group| groups.is_empty() || groups.contains(group);
         let config = &domain.config;
@@ -88,16 +104,26 @@ impl Hypervisor {
         }
         if wants(G::BLOCK) {
             let disks = config.devices.iter().filter(|device| device.name == "disk");
-            let disks: Vec<_> = disks.collect();
+            // A disk, and, for who asks, the files below it: each with its place.
+            let disks: Vec<_> = disks
+                .flat_map(|disk| {
+                    let below = disk.find("backingStore").filter(|_| backing);
+                    let below = std::iter::successors(below, |store| store.find("backingStore"));
+                    std::iter::once((disk, disk, 0))
+                        .chain((1_u32..).zip(below).map(move |(at, store)| (disk, store, at)))
+                })
+                .filter(|(_, file, at)| *at == 0 || file.find("source").is_some())
+                .collect();
             out.push(TypedParam::new("block.count", crate::hypervisor::count(disks.len())));
-            for (number, disk) in disks.iter().enumerate() {
+            for (number, (disk, file, at)) in disks.iter().enumerate() {
                 let text = |of: &str, value: &str| {
                     let value = TypedValue::String(value.to_owned().into());
                     TypedParam::new(format!("block.{number}.{of}"), value)
                 };
                 let name = disk.path("target/@dev").unwrap_or_default();
                 out.push(text("name", name));
-                out.extend(disk.path("source/@file").map(|file| text("path", file)));
+                out.extend(file.path("source/@file").map(|file| text("path", file)));
+                out.extend((*at > 0).then(|| TypedParam::new(format!("block.{number}.backingIndex"), *at)));
                 if active {
                     let figures =
                         DISK.iter().map(|of| TypedParam::new(format!("block.{number}.{of}"), 0_u64));
@@ -108,6 +134,12 @@ impl Hypervisor {
                     out.push(TypedParam::new(format!("block.{number}.{of}"), size));
                 }
             }
+        }
+        if let Some(mode) = domain.dirty_rate.filter(|_| wants(G::DIRTYRATE)) {
+            // Nothing runs, so nothing is written. 2: `VIR_DOMAIN_DIRTYRATE_MEASURED`.
+            out.push(TypedParam::new("dirtyrate.calc_status", 2_i32));
+            out.push(TypedParam::new("dirtyrate.calc_mode", TypedValue::String(mode.into())));
+            out.push(TypedParam::new("dirtyrate.megabytes_per_second", 0_i64));
         }
         if wants(G::IOTHREAD) && active {
             out.push(TypedParam::new("iothread.count", crate::hypervisor::count(config.iothreads.len())));

@@ -2,10 +2,12 @@
 
 use super::config::Cpus;
 use super::read::{HOST_CPUS, map_length};
-use super::{Hypervisor, Impact};
-use crate::hypervisor::{Refusal, Reply, only};
+use super::{Config, Hypervisor, Impact};
+use crate::hypervisor::{Refusal, Reply, Scope};
 use libvirt_protocol::enums::ErrorDomain;
 use libvirt_protocol::flags::{DomainModificationImpact, DomainVcpuFlags};
+use libvirt_protocol::parameters::{DOMAIN_TUNABLE_CPU_EMULATORPIN, DOMAIN_TUNABLE_CPU_VCPUPIN};
+use libvirt_protocol::params::{TypedParam, TypedValue};
 use libvirt_protocol::xdr::Bytes;
 use libvirt_protocol::{remote, types};
 
@@ -21,9 +23,15 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainGetVcpusFlagsArgs<'_>,
     ) -> Reply<remote::DomainGetVcpusFlags> {
-        only(args.flags.bits(), 1 | 2 | 4, "testDomainGetVcpusFlags")?;
+        self.only(args.flags.bits(), 1 | 2 | 4, "testDomainGetVcpusFlags")?;
         let domain = self.domain(&args.dom)?;
         let impact = domain.impact(DomainModificationImpact::from_bits_retain(args.flags.bits() & 3))?;
+        if args.flags.contains(DomainVcpuFlags::GUEST) {
+            // What the guest uses of them, its agent says.
+            let all = self.active(&args.dom)?;
+            let used = (0..all.config.vcpus).filter(|cpu| !all.agent.idle.contains(cpu)).count();
+            return Ok(remote::DomainGetVcpusFlagsRet { num: crate::hypervisor::count(used).cast_signed() });
+        }
         let config = domain.asked(impact);
         let most = args.flags.contains(DomainVcpuFlags::MAXIMUM);
         let num = if most { config.max_vcpus } else { config.vcpus };
@@ -41,7 +49,7 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainSetVcpusFlagsArgs<'_>,
     ) -> Reply<remote::DomainSetVcpusFlags> {
-        only(args.flags.bits(), 1 | 2 | 4, "testDomainSetVcpusFlags")?;
+        self.only(args.flags.bits(), 1 | 2 | 4, "testDomainSetVcpusFlags")?;
         self.set_vcpus(&args.dom, args.nvcpus, args.flags)
     }
 
@@ -71,34 +79,91 @@ impl Hypervisor {
             let text = format!("requested cpu amount exceeds maximum ({count} > {most})");
             return Err(Refusal::argument(text));
         }
-        domain.change(impact, |config| config.vcpus = count);
+        if flags.contains(DomainVcpuFlags::GUEST) {
+            let all = self.active_mut(dom)?;
+            all.agent.idle = (count..all.config.vcpus).collect();
+            return Ok(());
+        }
+        let before = domain.config.vcpus;
+        domain.change(impact, |config| {
+            config.vcpus = count;
+            if flags.contains(DomainVcpuFlags::HOTPLUGGABLE) {
+                config.list_vcpus();
+            }
+        });
+        let dom = domain.wire();
+        if impact.live {
+            (count..before).rev().for_each(|cpu| self.tell_vcpu_removed(&dom, cpu));
+        }
         Ok(())
+    }
+
+    pub(crate) fn domain_set_vcpu(
+        &mut self,
+        args: remote::DomainSetVcpuArgs<'_>,
+    ) -> Reply<remote::DomainSetVcpu> {
+        let cpus = Cpus::parse(&args.cpumap.to_str_lossy()).0;
+        let domain = self.domain_mut(&args.dom)?;
+        let impact = domain.impact(args.flags)?;
+        let config = domain.asked(impact);
+        // Processors come and go at the end: those that run are the first ones.
+        let (Some(first), Some(last)) = (cpus.first().copied(), cpus.last().copied()) else {
+            return Err(Refusal::argument("cpumap doesn't contain any vcpus"));
+        };
+        let (edge, count) = match args.state {
+            0 => (last.saturating_add(1), first),
+            1 => (first, last.saturating_add(1)),
+            _ => return Err(Refusal::argument("unsupported state value")),
+        };
+        if edge != config.vcpus || count == 0 || last >= config.max_vcpus {
+            let text = format!("vCPUs '{}' cannot be changed by themselves", args.cpumap);
+            return Err(Refusal::argument(text));
+        }
+        let flags = DomainVcpuFlags::from_bits_retain(args.flags.bits()) | DomainVcpuFlags::HOTPLUGGABLE;
+        self.set_vcpus(&args.dom, count, flags)
     }
 
     pub(crate) fn domain_pin_vcpu(
         &mut self,
         args: remote::DomainPinVcpuArgs<'_>,
     ) -> Reply<remote::DomainPinVcpu> {
-        self.pin_vcpu(&args.dom, args.vcpu, &args.cpumap)
+        self.pin_vcpu(&args.dom, args.vcpu, &args.cpumap, DomainModificationImpact::LIVE)
     }
 
     pub(crate) fn domain_pin_vcpu_flags(
         &mut self,
         args: remote::DomainPinVcpuFlagsArgs<'_>,
     ) -> Reply<remote::DomainPinVcpuFlags> {
-        only(args.flags.bits() & !1, 0, "testDomainPinVcpuFlags")?;
-        self.pin_vcpu(&args.dom, args.vcpu, &args.cpumap)
+        self.only(args.flags.bits() & !1, 0, "testDomainPinVcpuFlags")?;
+        self.pin_vcpu(&args.dom, args.vcpu, &args.cpumap, args.flags)
     }
 
-    fn pin_vcpu(&mut self, dom: &types::Domain<'_>, vcpu: u32, map: &Bytes<'_, 2048>) -> Result<(), Refusal> {
+    fn pin_vcpu(
+        &mut self,
+        dom: &types::Domain<'_>,
+        vcpu: u32,
+        map: &Bytes<'_, 2048>,
+        flags: DomainModificationImpact,
+    ) -> Result<(), Refusal> {
+        let scope = self.scope;
         let domain = self.domain_mut(dom)?;
-        if !domain.is_active() {
-            return Err(Refusal::invalid("cannot pin vcpus on an inactive domain"));
-        }
+        // The test driver pins what runs, whatever it is asked.
+        let impact = match scope {
+            Scope::TestDriver if !domain.is_active() => {
+                return Err(Refusal::invalid("cannot pin vcpus on an inactive domain"));
+            }
+            Scope::TestDriver => Impact { live: true, config: false },
+            Scope::Complete => domain.impact(flags)?,
+        };
         if vcpu >= domain.config.max_vcpus {
             return Err(Refusal::argument(format!("requested vcpu '{vcpu}' is not present in the domain")));
         }
-        domain.config.vcpu_pins.insert(vcpu, Cpus::from_map(&map.0));
+        let cpus = Cpus::from_map(&map.0);
+        domain.change(impact, |config| {
+            config.vcpu_pins.insert(vcpu, cpus.clone());
+        });
+        let (dom, live) = (domain.wire(), impact.live && scope == Scope::Complete);
+        self.tell_pinned(&dom, live, DOMAIN_TUNABLE_CPU_VCPUPIN.replace("%u", &vcpu.to_string()), &cpus);
         Ok(())
     }
 
@@ -123,6 +188,8 @@ impl Hypervisor {
         let impact = domain.impact(args.flags)?;
         let cpus = Cpus::from_map(&args.cpumap.0);
         domain.change(impact, |config| config.emulator_pin = Some(cpus.clone()));
+        let (dom, live) = (domain.wire(), impact.live && self.scope == Scope::Complete);
+        self.tell_pinned(&dom, live, DOMAIN_TUNABLE_CPU_EMULATORPIN.to_owned(), &cpus);
         Ok(())
     }
 
@@ -220,12 +287,41 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainSetIoThreadParamsArgs<'_>,
     ) -> Reply<remote::DomainSetIoThreadParams> {
-        let domain = self.domain(&args.dom)?;
+        let complete = self.scope == Scope::Complete;
+        let domain = self.domain_mut(&args.dom)?;
         let id = args.iothread_id;
-        if !domain.config.iothreads.contains(&id) {
+        let impact = if complete { domain.impact(args.flags)? } else { Impact { live: true, config: false } };
+        if !domain.asked(impact).iothreads.contains(&id) {
             return Err(Refusal::argument(format!("cannot find IOThread '{id}' in iothreadids list"))
                 .of(ErrorDomain::Domain));
         }
+        if complete {
+            domain.change(impact, |config| config.keep(&format!("iothread {id}"), args.params.iter()));
+        }
         Ok(())
+    }
+
+    /// A running domain's processors were bound to others of the host.
+    fn tell_pinned(&mut self, dom: &types::Domain<'static>, live: bool, name: String, cpus: &Cpus) {
+        if live {
+            let value = TypedValue::String(cpus.print().into());
+            self.tell_tunable(dom, &[TypedParam::new(name, value)]);
+        }
+    }
+}
+
+impl Config {
+    /// Lists the processors one by one: the first stays, the others can go while the domain runs.
+    fn list_vcpus(&mut self) {
+        let word = |yes: bool| if yes { "yes" } else { "no" };
+        let one = |id: u32| {
+            crate::xml::Element::new("vcpu")
+                .with("id", id)
+                .with("enabled", word(id < self.vcpus))
+                .with("hotpluggable", word(id > 0))
+        };
+        let list = crate::xml::Element::new("vcpus").children((0..self.max_vcpus).map(one));
+        self.others.retain(|element| element.name != "vcpus");
+        self.others.push(list);
     }
 }

@@ -1,158 +1,22 @@
 //! Storage pools.
 
 mod content;
+mod pool;
 mod volume;
 
 pub(super) use content::Run;
+pub(super) use pool::{KINDS, Pool};
 
-use volume::Volume;
+use pool::built;
 
-use super::{Hypervisor, Refusal, Reply, count, fits, only};
+use super::{Hypervisor, Refusal, Reply, Scope, count, fits};
 use crate::xml::Element;
 use libvirt_protocol::enums::{ErrorDomain, ErrorNumber, StoragePoolEventLifecycleType, StoragePoolState};
-use libvirt_protocol::flags::ConnectListAllStoragePoolsFlags as Filter;
+use libvirt_protocol::flags::{
+    ConnectListAllStoragePoolsFlags as Filter, StoragePoolDeleteFlags, StorageXmlFlags,
+};
 use libvirt_protocol::xdr::Uuid;
 use libvirt_protocol::{remote, types};
-
-/// A storage pool.
-#[derive(Clone, Debug)]
-pub(super) struct Pool {
-    name: String,
-    uuid: Uuid,
-    kind: String,
-    active: bool,
-    persistent: bool,
-    autostart: bool,
-    capacity: u64,
-    allocation: u64,
-    source: Element,
-    target: Element,
-    volumes: Vec<Volume>,
-}
-
-/// What every pool of the test driver holds.
-const POOL_CAPACITY: u64 = 100 << 30;
-impl Pool {
-    fn read(document: &Element, uuid: Uuid) -> Result<Self, Refusal> {
-        let refuse = |text: &str| Err(Refusal::xml(text).of(ErrorDomain::Storage));
-        let attribute = |text: &str| Err(Refusal::xml(text).of(ErrorDomain::Xml));
-        let Some(kind) = document.attribute("type") else {
-            return attribute("Missing required attribute 'type' in element 'pool'");
-        };
-        let known = [
-            "dir",
-            "fs",
-            "netfs",
-            "logical",
-            "disk",
-            "iscsi",
-            "iscsi-direct",
-            "scsi",
-            "mpath",
-            "rbd",
-            "sheepdog",
-            "gluster",
-            "zfs",
-            "vstorage",
-        ];
-        if !known.contains(&kind) {
-            return attribute(&format!("Invalid value for attribute 'type' in element 'pool': '{kind}'."));
-        }
-        let source = document.find("source").cloned().unwrap_or_else(|| Element::new("source"));
-        let name = document.text_of("name").or_else(|| source.text_of("name")).unwrap_or_default();
-        if name.is_empty() {
-            return refuse("missing pool source name element");
-        }
-        let Some(path) = document.path("target/path") else {
-            return refuse("missing storage pool target path");
-        };
-        let mut target = Element::new("target").child(Element::text("path", path.trim_end_matches('/')));
-        target
-            .children
-            .extend(document.find("target").and_then(|target| target.find("permissions")).cloned());
-        Ok(Self {
-            name: name.to_owned(),
-            uuid,
-            kind: kind.to_owned(),
-            active: false,
-            persistent: false,
-            autostart: false,
-            capacity: POOL_CAPACITY,
-            allocation: 0,
-            source: source.open(),
-            target,
-            volumes: Vec::new(),
-        })
-    }
-
-    fn wire(&self) -> types::StoragePool<'static> {
-        types::StoragePool { name: self.name.clone().into(), uuid: self.uuid }
-    }
-
-    fn path(&self) -> &str {
-        self.target.text_of("path").unwrap_or_default()
-    }
-
-    fn document(&self) -> Element {
-        let amount = |name, bytes: u64| Element::text(name, bytes).with("unit", "bytes");
-        Element::new("pool")
-            .with("type", &self.kind)
-            .child(Element::text("name", &self.name))
-            .child(Element::text("uuid", self.uuid))
-            .child(amount("capacity", self.capacity))
-            .child(amount("allocation", self.allocation))
-            .child(amount("available", self.capacity.saturating_sub(self.allocation)))
-            .child(self.source.clone())
-            .child(self.target.clone())
-    }
-
-    fn key(&self, volume: &str) -> String {
-        format!("{}/{volume}", self.path())
-    }
-
-    fn vol(&self, volume: &str) -> types::StorageVol<'static> {
-        types::StorageVol {
-            pool: self.name.clone().into(),
-            name: volume.to_owned().into(),
-            key: self.key(volume).into(),
-        }
-    }
-
-    fn volume(&self, name: &str) -> Result<&Volume, Refusal> {
-        self.volumes.iter().find(|volume| volume.name == name).ok_or_else(|| {
-            let text = format!("no storage vol with matching name '{name}'");
-            Refusal::new(ErrorNumber::NoStorageVol, text)
-        })
-    }
-
-    fn needs_active(&self) -> Result<&Self, Refusal> {
-        if self.active {
-            return Ok(self);
-        }
-        Err(Refusal::invalid(format!("storage pool '{}' is not active", self.name)))
-    }
-
-    fn needs_inactive(&self) -> Result<&Self, Refusal> {
-        if !self.active {
-            return Ok(self);
-        }
-        Err(Refusal::invalid(format!("storage pool '{}' is active", self.name)))
-    }
-
-    fn add(&mut self, volume: Volume) -> Result<types::StorageVol<'static>, Refusal> {
-        if self.volumes.iter().any(|known| known.name == volume.name) {
-            return Err(Refusal::new(ErrorNumber::OperationFailed, "storage vol already exists"));
-        }
-        if self.allocation.saturating_add(volume.allocation) > self.capacity {
-            let text = format!("Not enough free space in pool for volume '{}'", volume.name);
-            return Err(Refusal::internal(text));
-        }
-        self.allocation += volume.allocation;
-        let vol = self.vol(&volume.name);
-        self.volumes.push(volume);
-        Ok(vol)
-    }
-}
 
 impl Hypervisor {
     /// The pool of the default state.
@@ -204,10 +68,18 @@ impl Hypervisor {
         &mut self,
         args: remote::StoragePoolDefineXmlArgs<'_>,
     ) -> Reply<remote::StoragePoolDefineXml> {
-        only(args.flags.bits(), 1, "testStoragePoolDefineXML")?;
+        self.only(args.flags.bits(), 1, "testStoragePoolDefineXML")?;
+        self.validate(args.flags.bits(), 1, &args.xml)?;
         let mut pool = self.read_pool(&args.xml.to_str_lossy())?;
         let wire = pool.wire();
-        if let Some(known) = self.pools.get(&pool.uuid) {
+        if let Some(known) = self.pools.get_mut(&pool.uuid) {
+            if known.active && self.scope == Scope::Complete {
+                // It stays what it is until it is started again.
+                (pool.persistent, known.persistent) = (true, true);
+                known.kept = Some(Box::new(pool));
+                self.tell_pool(&wire, StoragePoolEventLifecycleType::Defined);
+                return Ok(remote::StoragePoolDefineXmlRet { pool: wire });
+            }
             pool.active = known.active;
             pool.autostart = known.autostart;
             pool.volumes.clone_from(&known.volumes);
@@ -224,6 +96,7 @@ impl Hypervisor {
         args: remote::StoragePoolCreateXmlArgs<'_>,
     ) -> Reply<remote::StoragePoolCreateXml> {
         let mut pool = self.read_pool(&args.xml.to_str_lossy())?;
+        let build = built(args.flags)?;
         if let Some(known) = self.pools.get(&pool.uuid) {
             if known.active {
                 let text = format!("pool is already active as '{}'", known.name);
@@ -231,8 +104,12 @@ impl Hypervisor {
             }
             pool.persistent = known.persistent;
         }
-        pool.active = true;
         let wire = pool.wire();
+        if let Some(how) = build {
+            pool.build(how)?;
+            self.tell_pool(&wire, StoragePoolEventLifecycleType::Created);
+        }
+        pool.active = true;
         self.pools.insert(pool.uuid, pool);
         self.tell_pool(&wire, StoragePoolEventLifecycleType::Started);
         Ok(remote::StoragePoolCreateXmlRet { pool: wire })
@@ -242,10 +119,17 @@ impl Hypervisor {
         &mut self,
         args: remote::StoragePoolCreateArgs<'_>,
     ) -> Reply<remote::StoragePoolCreate> {
+        let build = built(args.flags)?;
         let pool = self.pool_mut(&args.pool)?;
         pool.needs_inactive()?;
-        pool.active = true;
         let wire = pool.wire();
+        if let Some(how) = build {
+            pool.build(how)?;
+        }
+        pool.active = true;
+        if build.is_some() {
+            self.tell_pool(&wire, StoragePoolEventLifecycleType::Created);
+        }
         self.tell_pool(&wire, StoragePoolEventLifecycleType::Started);
         Ok(())
     }
@@ -254,8 +138,12 @@ impl Hypervisor {
         &mut self,
         args: remote::StoragePoolBuildArgs<'_>,
     ) -> Reply<remote::StoragePoolBuild> {
-        let pool = self.pool(&args.pool)?;
+        let complete = self.scope == Scope::Complete;
+        let pool = self.pool_mut(&args.pool)?;
         pool.needs_inactive()?;
+        if complete {
+            pool.build(args.flags)?;
+        }
         let wire = pool.wire();
         self.tell_pool(&wire, StoragePoolEventLifecycleType::Created);
         Ok(())
@@ -268,6 +156,9 @@ impl Hypervisor {
         let pool = self.pool_mut(&args.pool)?;
         pool.needs_active()?;
         pool.active = false;
+        if let Some(kept) = pool.kept.take() {
+            (pool.source, pool.target) = (kept.source, kept.target);
+        }
         let (wire, persistent) = (pool.wire(), pool.persistent);
         if !persistent {
             self.pools.remove(&wire.uuid);
@@ -280,8 +171,12 @@ impl Hypervisor {
         &mut self,
         args: remote::StoragePoolDeleteArgs<'_>,
     ) -> Reply<remote::StoragePoolDelete> {
-        let pool = self.pool(&args.pool)?;
+        let zeroed = args.flags.contains(StoragePoolDeleteFlags::ZEROED);
+        let pool = self.pool_mut(&args.pool)?;
         pool.needs_inactive()?;
+        if zeroed {
+            pool.volumes.iter_mut().for_each(|volume| volume.content.truncate(0));
+        }
         let wire = pool.wire();
         self.tell_pool(&wire, StoragePoolEventLifecycleType::Deleted);
         Ok(())
@@ -367,8 +262,10 @@ impl Hypervisor {
         &mut self,
         args: remote::StoragePoolGetXmlDescArgs<'_>,
     ) -> Reply<remote::StoragePoolGetXmlDesc> {
-        only(args.flags.bits(), 0, "testStoragePoolGetXMLDesc")?;
-        let xml = self.pool(&args.pool)?.document().print();
+        self.only(args.flags.bits(), 0, "testStoragePoolGetXMLDesc")?;
+        let pool = self.pool(&args.pool)?;
+        let kept = pool.kept.as_deref().filter(|_| args.flags.contains(StorageXmlFlags::INACTIVE));
+        let xml = kept.unwrap_or(pool).document().print();
         Ok(remote::StoragePoolGetXmlDescRet { xml: xml.into() })
     }
 

@@ -4,10 +4,13 @@ use super::Pool;
 use super::content::Content;
 use crate::hypervisor::domain::config_bytes as bytes;
 use crate::hypervisor::stream::{Holes, Source};
-use crate::hypervisor::{Hypervisor, Refusal, Reply, only};
+use crate::hypervisor::{Hypervisor, Refusal, Reply, Scope};
 use crate::xml::Element;
 use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
-use libvirt_protocol::flags::{StorageVolDownloadFlags, StorageVolResizeFlags, StorageVolUploadFlags};
+use libvirt_protocol::flags::{
+    StorageVolCreateFlags, StorageVolDownloadFlags, StorageVolInfoFlags, StorageVolResizeFlags,
+    StorageVolUploadFlags,
+};
 use libvirt_protocol::{remote, types};
 
 /// A volume.
@@ -24,6 +27,8 @@ pub(crate) struct Volume {
 
 /// What the format of a volume is when nobody says: none is written for a pool of this kind.
 const DEFAULT_FORMAT: &str = "raw";
+/// What a volume's tables take that are written when it is made, in bytes.
+const METADATA: u64 = 192 << 10;
 
 impl Volume {
     fn read(document: &Element) -> Result<Self, Refusal> {
@@ -89,10 +94,16 @@ impl Hypervisor {
         &mut self,
         args: remote::StorageVolCreateXmlArgs<'_>,
     ) -> Reply<remote::StorageVolCreateXml> {
+        use StorageVolCreateFlags as F;
+        self.validate(args.flags.bits(), F::VALIDATE.bits(), &args.xml)?;
         let document = self.document(&args.xml.to_str_lossy(), "volume", "storage_vol_definition")?;
+        let mut volume = Volume::read(&document)?;
+        if args.flags.contains(F::PREALLOC_METADATA) && self.scope == Scope::Complete {
+            volume.allocation = volume.allocation.max(METADATA);
+        }
         let pool = self.pool_mut(&args.pool)?;
         pool.needs_active()?;
-        let vol = pool.add(Volume::read(&document)?)?;
+        let vol = pool.add(volume)?;
         Ok(remote::StorageVolCreateXmlRet { vol })
     }
 
@@ -100,11 +111,20 @@ impl Hypervisor {
         &mut self,
         args: remote::StorageVolCreateXmlFromArgs<'_>,
     ) -> Reply<remote::StorageVolCreateXmlFrom> {
+        use StorageVolCreateFlags as F;
+        self.validate(args.flags.bits(), F::VALIDATE.bits(), &args.xml)?;
         let document = self.document(&args.xml.to_str_lossy(), "volume", "storage_vol_definition")?;
         let origin = self.pool_of(&args.clonevol)?.volume(&args.clonevol.name.to_str_lossy())?.clone();
         let mut volume = Volume::read(&document)?;
         volume.capacity = volume.capacity.max(origin.capacity);
         volume.content = origin.content;
+        // One that shares what it has with another takes no room.
+        if args.flags.contains(F::REFLINK) && self.scope == Scope::Complete {
+            volume.allocation = 0;
+        }
+        if args.flags.contains(F::PREALLOC_METADATA) && self.scope == Scope::Complete {
+            volume.allocation = volume.allocation.max(METADATA);
+        }
         let pool = self.pool_mut(&args.pool)?;
         pool.needs_active()?;
         let vol = pool.add(volume)?;
@@ -169,6 +189,9 @@ impl Hypervisor {
     ) -> Reply<remote::StorageVolGetInfoFlags> {
         let volume = self.pool_of(&args.vol)?.volume(&args.vol.name.to_str_lossy())?;
         let Volume { capacity, allocation, .. } = *volume;
+        // A raw file is as long as what it holds, however much of it is there.
+        let physical = args.flags.contains(StorageVolInfoFlags::GET_PHYSICAL);
+        let allocation = if physical { capacity } else { allocation };
         Ok(remote::StorageVolGetInfoFlagsRet { kind: 0, capacity, allocation })
     }
 
@@ -231,7 +254,7 @@ impl Hypervisor {
         args: remote::StorageVolUploadArgs<'_>,
     ) -> Reply<remote::StorageVolUpload> {
         let sparse = args.flags.contains(StorageVolUploadFlags::SPARSE_STREAM);
-        only(args.flags.bits(), StorageVolUploadFlags::SPARSE_STREAM.bits(), "storageVolUpload")?;
+        self.only(args.flags.bits(), StorageVolUploadFlags::SPARSE_STREAM.bits(), "storageVolUpload")?;
         let capacity = self.volume_mut(&args.vol)?.capacity;
         let end = span(args.offset, args.length, capacity)?;
         let holes = if sparse { Holes::Allowed } else { Holes::Never };
@@ -244,7 +267,7 @@ impl Hypervisor {
         args: remote::StorageVolDownloadArgs<'_>,
     ) -> Reply<remote::StorageVolDownload> {
         let sparse = args.flags.contains(StorageVolDownloadFlags::SPARSE_STREAM);
-        only(args.flags.bits(), StorageVolDownloadFlags::SPARSE_STREAM.bits(), "storageVolDownload")?;
+        self.only(args.flags.bits(), StorageVolDownloadFlags::SPARSE_STREAM.bits(), "storageVolDownload")?;
         let capacity = self.volume_mut(&args.vol)?.capacity;
         let end = span(args.offset, args.length, capacity)?.min(capacity).max(args.offset);
         let vol = libvirt_protocol::xdr::IntoOwned::into_owned(args.vol);

@@ -1,10 +1,10 @@
-# Calls of python3-libvirt, with what each gives or how it is refused. The socket is the argument.
+# Calls of python3-libvirt, with what each gives or how it is refused. The URI is the argument.
 import libvirt
 import sys
 
 libvirt.registerErrorHandler(lambda *_: None, None)
 libvirt.virEventRegisterDefaultImpl()
-c = libvirt.open("test+unix:///default?socket=" + sys.argv[1])
+c = libvirt.open(sys.argv[1])
 
 
 def show(name, call):

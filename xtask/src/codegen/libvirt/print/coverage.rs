@@ -56,7 +56,7 @@ impl Printer<'_> {
         let mut given = BTreeSet::new();
         let mut missing = Vec::new();
         let mut counts: BTreeMap<(u8, String), Count> = BTreeMap::new();
-        let mut refused_by_ours = 0;
+        let mut refused = Vec::new();
         let mut rows = String::new();
         for (program, procedure) in self.every_procedure() {
             let name = format!("{}.{}", program.name, procedure.name);
@@ -77,7 +77,8 @@ impl Printer<'_> {
                 count(1, "events".to_owned());
             } else {
                 count(0, format!("calls of the program `{}`", program.name));
-                refused_by_ours += usize::from(server.is_some_and(|answer| answer.refused.is_some()));
+                let never = server.is_some_and(|answer| answer.refused.is_some());
+                refused.extend(never.then(|| format!("`{}`", procedure.name)));
             }
             if procedure.stream.is_some() {
                 count(3, "calls with a stream".to_owned());
@@ -85,7 +86,6 @@ impl Printer<'_> {
             if procedure.descriptors.is_some() {
                 count(4, "calls with file descriptors".to_owned());
             }
-            self.count_flags(procedure, server, daemon.as_ref(), &mut counts);
             let function = if event {
                 "`Connect::subscribe`".to_owned()
             } else {
@@ -124,6 +124,10 @@ impl Printer<'_> {
             )?;
         }
         self.check(observed, &missing, &reasons, &given)?;
+        let flags = self.flags(self.every_procedure(), observed)?;
+        let [all, exercised, seen] = flags.counts();
+        let count = Count { all, typed: all, exercised, observed: seen };
+        counts.insert((2, "flags, counted once for each call that takes them".to_owned()), count);
         let note = NOTE.replace("lib/libvirt-client.", &format!("lib/libvirt-client and {FILE}."));
         let mut out = format!("# What the tests see of the protocol\n\n{note}{ABOUT}\n");
         out.push_str("| | all | typed | exercised | observed |\n|---|--:|--:|--:|--:|\n");
@@ -133,8 +137,10 @@ impl Printer<'_> {
         }
         writeln!(
             out,
-            "\nOf the calls that our server was asked, it refuses {refused_by_ours} in every test: most as libvirt's test driver refuses them, \
-             which has no such call.\n\n## Not observed\n\n| reason | procedures |\n|---|---|"
+            "\nOf the calls that our server was asked, it refuses {} in every test{}.\n{}\n## Not observed\n\n| reason | procedures |\n|---|---|",
+            refused.len(),
+            if refused.is_empty() { String::new() } else { format!(": {}", refused.join(", ")) },
+            flags.print()?,
         )?;
         for reason in unobserved()?.reason {
             let of: Vec<_> = reason.of.iter().map(|name| format!("`{name}`")).collect();
@@ -153,23 +159,6 @@ impl Printer<'_> {
         self.programs
             .iter()
             .flat_map(|program| program.procedures.iter().map(move |procedure| (program, procedure)))
-    }
-
-    fn count_flags(
-        &self,
-        procedure: &Procedure,
-        server: Option<&Answer>,
-        daemon: Option<&(By, Answer)>,
-        counts: &mut BTreeMap<(u8, String), Count>,
-    ) {
-        let Some((_, bits)) = self.flags_of(procedure) else { return };
-        let (sent, taken) =
-            (server.map_or(0, |answer| answer.sent), daemon.map_or(0, |(_, answer)| answer.taken));
-        let count =
-            counts.entry((2, "flags, counted once for each call that takes them".to_owned())).or_default();
-        for bit in bits {
-            count.add(true, sent & bit != 0, taken & bit != 0);
-        }
     }
 
     /// What is said by hand must fit what was seen.
@@ -203,8 +192,8 @@ impl Printer<'_> {
 
 const ABOUT: &str = "`cargo xtask coverage libvirt` runs the tests, with libvirtd 9.0.0 and 11.3.0, writes down what they saw, and prints this anew.\n\n\
     - **typed**: a call has a function with its own types (and most a method on a handle), an event a variant, a flag a constant.\n\
-    - **exercised**: our own server (`lib/libvirt-server`) decoded it and answered, or refused as a driver without that call does; of an \
-    event, sent it. One test makes every call, with each flag that has a name.\n\
+    - **exercised**: of a call, our own server (`lib/libvirt-server`) decoded it and answered; of a flag, it took it, in a test that looks at \
+    more than the answer: one that was only sent does not count; of an event, it sent it.\n\
     - **observed**: libvirtd did it in a test that looks at more than the answer; of an event, sent it. The test that makes every call does not \
     count here.\n";
 

@@ -4,6 +4,7 @@ mod constants;
 mod coverage;
 mod documents;
 mod events;
+mod flags;
 mod raw;
 
 use super::model::{

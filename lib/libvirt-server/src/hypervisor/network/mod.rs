@@ -1,12 +1,11 @@
 //! Virtual networks.
 
-use super::{Hypervisor, Refusal, Reply, count, fits, only};
+mod update;
+
+use super::{Hypervisor, Refusal, Reply, count, fits};
 use crate::xml::Element;
-use libvirt_protocol::enums::{
-    ErrorDomain, ErrorNumber, NetworkEventLifecycleType, NetworkMetadataType, NetworkUpdateCommand,
-    NetworkUpdateSection,
-};
-use libvirt_protocol::flags::{ConnectListAllNetworksFlags as Filter, NetworkUpdateFlags};
+use libvirt_protocol::enums::{ErrorDomain, ErrorNumber, NetworkEventLifecycleType, NetworkMetadataType};
+use libvirt_protocol::flags::{ConnectListAllNetworksFlags as Filter, NetworkUpdateFlags, NetworkXmlFlags};
 use libvirt_protocol::xdr::Uuid;
 use libvirt_protocol::{remote, types};
 use std::net::Ipv4Addr;
@@ -110,10 +109,11 @@ impl Network {
     }
 
     /// What is written on it: a title, a description, or what a program keeps under its name space.
-    pub(super) fn words(&self, kind: NetworkMetadataType, uri: Option<&str>) -> Option<String> {
+    pub(super) fn words(&self, kind: NetworkMetadataType, uri: Option<&str>, kept: bool) -> Option<String> {
+        let config = self.next.as_ref().filter(|_| kept).unwrap_or(&self.config);
         match kind {
-            NetworkMetadataType::Title => self.config.text_of("title").map(str::to_owned),
-            NetworkMetadataType::Description => self.config.text_of("description").map(str::to_owned),
+            NetworkMetadataType::Title => config.text_of("title").map(str::to_owned),
+            NetworkMetadataType::Description => config.text_of("description").map(str::to_owned),
             _ => {
                 let found = self.metadata.iter().find(|(known, _)| Some(known.as_str()) == uri);
                 found.map(|(_, element)| element.print_indented().trim_end().to_owned())
@@ -122,7 +122,14 @@ impl Network {
     }
 
     /// Writes that, or takes it away.
-    pub(super) fn write(&mut self, kind: NetworkMetadataType, uri: Option<&str>, element: Option<Element>) {
+    pub(super) fn write(
+        &mut self,
+        kind: NetworkMetadataType,
+        uri: Option<&str>,
+        element: Option<Element>,
+        flags: NetworkUpdateFlags,
+    ) -> Result<(), Refusal> {
+        let impact = self.impact(flags)?;
         let name = match kind {
             NetworkMetadataType::Title => "title",
             NetworkMetadataType::Description => "description",
@@ -130,16 +137,35 @@ impl Network {
                 let uri = uri.unwrap_or_default();
                 self.metadata.retain(|(known, _)| known != uri);
                 self.metadata.extend(element.map(|element| (uri.to_owned(), element)));
-                return;
+                return Ok(());
             }
         };
-        for config in [Some(&mut self.config), self.next.as_mut()].into_iter().flatten() {
+        // Of one that does not run there is only what it will be.
+        let (live, config) = impact;
+        let now = (live || self.next.is_none()).then_some(&mut self.config);
+        for config in [now, self.next.as_mut().filter(|_| config)].into_iter().flatten() {
             config.children.retain(|child| child.name != name);
             if let Some(element) = &element {
                 config.children.push(element.clone());
                 order(config);
             }
         }
+        Ok(())
+    }
+
+    /// Whether a call is about what it is, and about what it will be.
+    pub(super) fn impact(&self, flags: NetworkUpdateFlags) -> Result<(bool, bool), Refusal> {
+        use NetworkUpdateFlags as F;
+        let current = !flags.intersects(F::LIVE | F::CONFIG);
+        let live = flags.contains(F::LIVE) || current && self.active;
+        let config = flags.contains(F::CONFIG) || current && !self.active;
+        if live && !self.active {
+            return Err(Refusal::invalid("network is not running"));
+        }
+        if config && !self.persistent {
+            return Err(Refusal::invalid("transient networks do not have any persistent config"));
+        }
+        Ok((live, config))
     }
 
     pub(super) fn wire(&self) -> types::Network<'static> {
@@ -257,7 +283,8 @@ impl Hypervisor {
         &mut self,
         args: remote::NetworkDefineXmlFlagsArgs<'_>,
     ) -> Reply<remote::NetworkDefineXmlFlags> {
-        only(args.flags.bits(), 1, "testNetworkDefineXMLFlags")?;
+        self.only(args.flags.bits(), 1, "testNetworkDefineXMLFlags")?;
+        self.validate(args.flags.bits(), 1, &args.xml)?;
         let net = self.define_network(&args.xml.to_str_lossy())?;
         Ok(remote::NetworkDefineXmlFlagsRet { net })
     }
@@ -274,7 +301,8 @@ impl Hypervisor {
         &mut self,
         args: remote::NetworkCreateXmlFlagsArgs<'_>,
     ) -> Reply<remote::NetworkCreateXmlFlags> {
-        only(args.flags.bits(), 1, "testNetworkCreateXMLFlags")?;
+        self.only(args.flags.bits(), 1, "testNetworkCreateXMLFlags")?;
+        self.validate(args.flags.bits(), 1, &args.xml)?;
         let net = self.create_network(&args.xml.to_str_lossy())?;
         Ok(remote::NetworkCreateXmlFlagsRet { net })
     }
@@ -326,41 +354,17 @@ impl Hypervisor {
         Ok(())
     }
 
-    pub(super) fn network_update(
-        &mut self,
-        args: remote::NetworkUpdateArgs<'_>,
-    ) -> Reply<remote::NetworkUpdate> {
-        use NetworkUpdateFlags as F;
-        only(args.flags.bits(), (F::LIVE | F::CONFIG).bits(), "testNetworkUpdate")?;
-        let xml = args.xml.to_str_lossy().into_owned();
-        let (path, root) = section(args.section)?;
-        let element = self.document(&xml, root, "network_update_xml")?;
-        let network = self.network_mut(&args.net)?;
-        if root == "range" {
-            within(&network.config, &element)?;
-        }
-        let current = !args.flags.intersects(F::LIVE | F::CONFIG);
-        let live = args.flags.contains(F::LIVE) || current && network.active;
-        let config = args.flags.contains(F::CONFIG) || current && !network.active;
-        if live && !network.active {
-            return Err(Refusal::invalid("network is not running"));
-        }
-        let index = usize::try_from(args.parent_index).unwrap_or(0);
-        if live || network.next.is_none() {
-            update(&mut network.config, path, index, args.command, &element)?;
-        }
-        if config && let Some(next) = &mut network.next {
-            update(next, path, index, args.command, &element)?;
-        }
-        Ok(())
-    }
-
     pub(super) fn network_get_xml_desc(
         &mut self,
         args: remote::NetworkGetXmlDescArgs<'_>,
     ) -> Reply<remote::NetworkGetXmlDesc> {
-        only(args.flags.bits(), 0, "testNetworkGetXMLDesc")?;
-        let xml = self.network(&args.net)?.document().print();
+        self.only(args.flags.bits(), 0, "testNetworkGetXMLDesc")?;
+        let network = self.network(&args.net)?;
+        let mut shown = network.clone();
+        if let Some(next) = network.next.clone().filter(|_| args.flags.contains(NetworkXmlFlags::INACTIVE)) {
+            shown.config = next;
+        }
+        let xml = shown.document().print();
         Ok(remote::NetworkGetXmlDescRet { xml: xml.into() })
     }
 
@@ -483,112 +487,4 @@ impl Hypervisor {
 fn no_network(net: &types::Network<'_>) -> Refusal {
     let text = format!("no network with matching uuid '{}' ({})", net.uuid, net.name);
     Refusal::new(ErrorNumber::NoNetwork, text)
-}
-
-/// Where a section stands, and the element that it holds.
-fn section(section: NetworkUpdateSection) -> Result<(&'static [&'static str], &'static str), Refusal> {
-    use NetworkUpdateSection as S;
-    Ok(match section {
-        S::IpDhcpHost => (&["ip", "dhcp"], "host"),
-        S::IpDhcpRange => (&["ip", "dhcp"], "range"),
-        S::DnsHost => (&["dns"], "host"),
-        S::DnsTxt => (&["dns"], "txt"),
-        S::DnsSrv => (&["dns"], "srv"),
-        S::ForwardInterface => (&["forward"], "interface"),
-        S::Portgroup => (&[], "portgroup"),
-        _ => {
-            let text = "can't update this section of network";
-            return Err(Refusal::new(ErrorNumber::OperationUnsupported, text));
-        }
-    })
-}
-
-/// Demands that a range lies in the network's first subnet.
-fn within(config: &Element, range: &Element) -> Result<(), Refusal> {
-    let Some(ip) = config.find("ip") else { return Ok(()) };
-    let address = |element: &Element, name: &str| element.attribute(name)?.parse::<Ipv4Addr>().ok();
-    let prefix = match (ip.attribute("prefix"), address(ip, "netmask")) {
-        (Some(prefix), _) => prefix.parse().unwrap_or(32),
-        (None, Some(mask)) => mask.to_bits().leading_ones(),
-        (None, None) => return Ok(()),
-    };
-    let (Some(own), Some(start), Some(end)) =
-        (address(ip, "address"), address(range, "start"), address(range, "end"))
-    else {
-        return Err(Refusal::xml("Missing or invalid IP address in range").of(ErrorDomain::Network));
-    };
-    let mask = u32::MAX.checked_shl(32_u32.saturating_sub(prefix)).unwrap_or(0);
-    if [start, end].iter().all(|end| end.to_bits() & mask == own.to_bits() & mask) {
-        return Ok(());
-    }
-    let text = format!("range {start} - {end} is not entirely within network {own}/{prefix}");
-    Err(Refusal::internal(text).of(ErrorDomain::None))
-}
-
-/// What tells one element of a section from another.
-fn same(left: &Element, right: &Element) -> bool {
-    let keys: &[&str] = match left.name.as_str() {
-        "host" => &["mac", "ip"],
-        "range" => &["start", "end"],
-        "interface" => &["dev"],
-        _ => &["name"],
-    };
-    left.name == right.name
-        && keys.iter().any(|key| left.attribute(key).is_some() && left.attribute(key) == right.attribute(key))
-}
-
-fn update(
-    config: &mut Element,
-    path: &[&str],
-    index: usize,
-    command: NetworkUpdateCommand,
-    element: &Element,
-) -> Result<(), Refusal> {
-    let mut parent = config;
-    for (depth, name) in path.iter().enumerate() {
-        let number = if depth == 0 { index } else { 0 };
-        let places: Vec<usize> = parent
-            .children
-            .iter()
-            .enumerate()
-            .filter(|(_, child)| child.name == *name)
-            .map(|(at, _)| at)
-            .collect();
-        let at = match places.get(number) {
-            Some(at) => *at,
-            None => {
-                parent.children.push(Element::new(name));
-                parent.children.len() - 1
-            }
-        };
-        parent = &mut parent.children[at];
-    }
-    let known = parent.children.iter().position(|child| same(child, element));
-    let missing = || {
-        let text = format!("couldn't locate a matching {} entry in the network", element.name);
-        Refusal::invalid(text).of(ErrorDomain::Network)
-    };
-    match command {
-        NetworkUpdateCommand::Delete => {
-            parent.children.remove(known.ok_or_else(missing)?);
-        }
-        NetworkUpdateCommand::Modify => {
-            let at = known.ok_or_else(missing)?;
-            parent.children[at] = element.clone();
-        }
-        _ if known.is_some() => {
-            let text = format!("there is an existing {} entry in the network that matches", element.name);
-            return Err(Refusal::invalid(text).of(ErrorDomain::Network));
-        }
-        NetworkUpdateCommand::AddFirst => {
-            let first = parent.children.iter().position(|child| child.name == element.name);
-            parent.children.insert(first.unwrap_or(parent.children.len()), element.clone());
-        }
-        _ => {
-            let order = |name: &str| if name == "range" { 0 } else { 1 };
-            let end = parent.children.iter().position(|child| order(&child.name) > order(&element.name));
-            parent.children.insert(end.unwrap_or(parent.children.len()), element.clone());
-        }
-    }
-    Ok(())
 }

@@ -1,9 +1,11 @@
 //! Devices of the host.
 
-use super::{Hypervisor, Refusal, Reply, count, only};
+mod beyond;
+
+use super::{Hypervisor, Refusal, Reply, Scope, count, fits};
 use crate::xml::Element;
 use libvirt_protocol::enums::{ErrorDomain, ErrorNumber, NodeDeviceEventLifecycleType};
-use libvirt_protocol::flags::ConnectListAllNodeDeviceFlags as Filter;
+use libvirt_protocol::flags::{ConnectListAllNodeDeviceFlags as Filter, NodeDeviceXmlFlags};
 use libvirt_protocol::{remote, types};
 
 /// A device.
@@ -11,11 +13,46 @@ use libvirt_protocol::{remote, types};
 pub(super) struct Device {
     name: String,
     parent: Option<String>,
+    /// Which driver of the host's serves it.
+    driver: Option<String>,
+    /// As it is, or, of one that is not there, as it will be.
     capability: Element,
+    /// As it will be, of one that is kept.
+    kept: Option<Element>,
+    active: bool,
+    autostart: bool,
 }
 
+/// What a list can be of.
+const KINDS: [(&str, Filter); 24] = [
+    ("system", Filter::CAP_SYSTEM),
+    ("pci", Filter::CAP_PCI_DEV),
+    ("usb_device", Filter::CAP_USB_DEV),
+    ("usb", Filter::CAP_USB_INTERFACE),
+    ("net", Filter::CAP_NET),
+    ("scsi_host", Filter::CAP_SCSI_HOST),
+    ("scsi_target", Filter::CAP_SCSI_TARGET),
+    ("scsi", Filter::CAP_SCSI),
+    ("storage", Filter::CAP_STORAGE),
+    ("fc_host", Filter::CAP_FC_HOST),
+    ("vports", Filter::CAP_VPORTS),
+    ("scsi_generic", Filter::CAP_SCSI_GENERIC),
+    ("drm", Filter::CAP_DRM),
+    ("mdev_types", Filter::CAP_MDEV_TYPES),
+    ("mdev", Filter::CAP_MDEV),
+    ("ccw", Filter::CAP_CCW_DEV),
+    ("css", Filter::CAP_CSS_DEV),
+    ("vdpa", Filter::CAP_VDPA),
+    ("ap_card", Filter::CAP_AP_CARD),
+    ("ap_queue", Filter::CAP_AP_QUEUE),
+    ("ap_matrix", Filter::CAP_AP_MATRIX),
+    ("vpd", Filter::CAP_VPD),
+    ("ccwgroup", Filter::CAP_CCWGROUP_DEV),
+    ("ccwgroup_member", Filter::CAP_CCWGROUP_MEMBER),
+];
+
 /// Those of the default state.
-pub(super) fn defaults() -> Vec<Device> {
+pub(super) fn defaults(scope: Scope) -> Vec<Device> {
     let system = Element::new("capability").with("type", "system");
     let hardware = Element::new("hardware")
         .child(Element::text("vendor", "Libvirt"))
@@ -26,12 +63,9 @@ pub(super) fn defaults() -> Vec<Device> {
         .child(Element::text("vendor", "Libvirt"))
         .child(Element::text("version", "Test Driver"))
         .child(Element::text("release_date", "01/22/2007"));
-    let computer =
-        Device { name: "computer".into(), parent: None, capability: system.child(hardware).child(firmware) };
-    let host = |number: u32, unique: u32, parent: &str, world: [&str; 3]| Device {
-        name: format!("scsi_host{number}"),
-        parent: Some(parent.to_owned()),
-        capability: scsi_host(number, unique, world),
+    let computer = Device::new("computer", None, system.child(hardware).child(firmware));
+    let host = |number: u32, unique: u32, parent: &str, world: [&str; 3]| {
+        Device::new(&format!("scsi_host{number}"), Some(parent), scsi_host(number, unique, world))
     };
     let vport = |mut device: Device| {
         let operations = Element::new("capability").with("type", "vport_ops");
@@ -39,12 +73,16 @@ pub(super) fn defaults() -> Vec<Device> {
         device.capability.children.push(operations);
         device
     };
-    vec![
+    let mut all = vec![
         computer,
         vport(host(1, 0, "computer", ["2000000012341234", "1000000012341234", "2000000043214321"])),
         vport(host(2, 1, "computer", ["2000000056785678", "1000000056785678", "2000000087658765"])),
         host(11, 10, "scsi_host1", ["2000000034563456", "1000000034563456", "2000000043214321"]),
-    ]
+    ];
+    if scope == Scope::Complete {
+        all.extend(beyond::devices());
+    }
+    all
 }
 
 fn scsi_host(number: u32, unique: u32, [node, port, fabric]: [&str; 3]) -> Element {
@@ -61,6 +99,18 @@ fn scsi_host(number: u32, unique: u32, [node, port, fabric]: [&str; 3]) -> Eleme
 }
 
 impl Device {
+    fn new(name: &str, parent: Option<&str>, capability: Element) -> Self {
+        Self {
+            name: name.to_owned(),
+            parent: parent.map(str::to_owned),
+            driver: None,
+            capability,
+            kept: None,
+            active: true,
+            autostart: false,
+        }
+    }
+
     fn wire(&self) -> types::NodeDevice<'static> {
         types::NodeDevice { name: self.name.clone().into() }
     }
@@ -79,12 +129,17 @@ impl Device {
         self.kind() == kind || self.part(part).is_some()
     }
 
-    fn document(&self) -> Element {
+    /// Its document: as it is, or as it will be when it is started again.
+    fn document(&self, kept: bool) -> Element {
         let mut document = Element::new("device").child(Element::text("name", &self.name));
         if let Some(parent) = &self.parent {
             document.children.push(Element::text("parent", parent));
         }
-        document.child(self.capability.clone())
+        if let Some(driver) = &self.driver {
+            document.children.push(Element::new("driver").child(Element::text("name", driver)));
+        }
+        let capability = self.kept.as_ref().filter(|_| kept).unwrap_or(&self.capability);
+        document.child(capability.clone())
     }
 }
 
@@ -96,30 +151,31 @@ impl Hypervisor {
         })
     }
 
+    fn device_mut(&mut self, name: &str) -> Result<&mut Device, Refusal> {
+        self.device(name)?;
+        let found = self.devices.iter_mut().find(|device| device.name == name);
+        found.ok_or_else(|| Refusal::internal("the device has gone"))
+    }
+
     pub(super) fn list_all_node_devices(
         &mut self,
         args: remote::ConnectListAllNodeDevicesArgs,
     ) -> Reply<remote::ConnectListAllNodeDevices> {
-        let kinds = [
-            ("system", Filter::CAP_SYSTEM),
-            ("pci", Filter::CAP_PCI_DEV),
-            ("usb_device", Filter::CAP_USB_DEV),
-            ("usb", Filter::CAP_USB_INTERFACE),
-            ("net", Filter::CAP_NET),
-            ("scsi_host", Filter::CAP_SCSI_HOST),
-            ("scsi_target", Filter::CAP_SCSI_TARGET),
-            ("scsi", Filter::CAP_SCSI),
-            ("storage", Filter::CAP_STORAGE),
-            ("fc_host", Filter::CAP_FC_HOST),
-            ("vports", Filter::CAP_VPORTS),
-        ];
         // The kinds that the test driver of 9.0.0 knows, and no state.
-        only(args.flags.bits(), 0x001f_ffff, "testConnectListAllNodeDevices")?;
-        let asked = |device: &&Device| {
-            let mut asked = kinds.iter().filter(|(_, bit)| args.flags.contains(*bit)).peekable();
-            args.flags.is_empty() || asked.any(|(kind, _)| device.has(kind))
+        self.only(args.flags.bits(), 0x001f_ffff, "testConnectListAllNodeDevices")?;
+        let passes = |device: &&Device| {
+            let Device { active, .. } = **device;
+            let persistent = device.kept.is_some();
+            fits(
+                args.flags.bits(),
+                [
+                    KINDS.iter().map(|(kind, bit)| (bit.bits(), device.has(kind))).collect::<Vec<_>>(),
+                    vec![(Filter::ACTIVE.bits(), active), (Filter::INACTIVE.bits(), !active)],
+                    vec![(Filter::PERSISTENT.bits(), persistent), (Filter::TRANSIENT.bits(), !persistent)],
+                ],
+            )
         };
-        let found: Vec<_> = self.devices.iter().filter(asked).map(Device::wire).collect();
+        let found: Vec<_> = self.devices.iter().filter(passes).map(Device::wire).collect();
         let ret = count(found.len());
         let devices = if args.need_results != 0 { found } else { Vec::new() };
         Ok(remote::ConnectListAllNodeDevicesRet { devices: devices.into(), ret })
@@ -160,8 +216,14 @@ impl Hypervisor {
         &mut self,
         args: remote::NodeDeviceGetXmlDescArgs<'_>,
     ) -> Reply<remote::NodeDeviceGetXmlDesc> {
-        only(args.flags.bits(), 0, "testNodeDeviceGetXMLDesc")?;
-        let xml = self.device(&args.name.to_str_lossy())?.document().print();
+        self.only(args.flags.bits(), 0, "testNodeDeviceGetXMLDesc")?;
+        let kept = args.flags.contains(NodeDeviceXmlFlags::INACTIVE);
+        let device = self.device(&args.name.to_str_lossy())?;
+        if kept && device.kept.is_none() {
+            let text = format!("node device '{}' is not persistent", device.name);
+            return Err(Refusal::invalid(text).of(ErrorDomain::Nodedev));
+        }
+        let xml = device.document(kept).print();
         Ok(remote::NodeDeviceGetXmlDescRet { xml: xml.into() })
     }
 
@@ -193,9 +255,14 @@ impl Hypervisor {
         &mut self,
         args: remote::NodeDeviceCreateXmlArgs<'_>,
     ) -> Reply<remote::NodeDeviceCreateXml> {
-        only(args.flags.bits(), 1, "testNodeDeviceCreateXML")?;
+        self.only(args.flags.bits(), 1, "testNodeDeviceCreateXML")?;
+        self.validate(args.flags.bits(), 1, &args.xml_desc)?;
         let document = self.document(&args.xml_desc.to_str_lossy(), "device", "node_device_definition")?;
         let capability = document.find("capability");
+        if self.scope == Scope::Complete && beyond::is_mediated(&document) {
+            let dev = self.create_mediated(&document)?;
+            return Ok(remote::NodeDeviceCreateXmlRet { dev });
+        }
         let channel = capability
             .into_iter()
             .flat_map(|capability| capability.all("capability"))
@@ -220,11 +287,8 @@ impl Hypervisor {
             return Err(Refusal::internal(text).of(ErrorDomain::Nodedev));
         }
         // The test driver makes every new adapter like its host 11, whatever the parent.
-        let device = Device {
-            name: "scsi_host12".into(),
-            parent: Some("scsi_host1".into()),
-            capability: scsi_host(11, 10, [&node, &port, "2000000043214321"]),
-        };
+        let made = scsi_host(11, 10, [&node, &port, "2000000043214321"]);
+        let device = Device::new("scsi_host12", Some("scsi_host1"), made);
         let dev = device.wire();
         self.devices.retain(|known| known.name != device.name);
         let name = device.name.clone();
@@ -237,8 +301,20 @@ impl Hypervisor {
         &mut self,
         args: remote::NodeDeviceDestroyArgs<'_>,
     ) -> Reply<remote::NodeDeviceDestroy> {
-        let name = self.device(&args.name.to_str_lossy())?.name.clone();
-        self.devices.retain(|device| device.name != name);
+        let device = self.device_mut(&args.name.to_str_lossy())?;
+        let name = device.name.clone();
+        // One that is kept can be started again.
+        match device.kept.clone() {
+            Some(kept) if device.active => {
+                device.active = false;
+                device.capability = kept;
+            }
+            Some(_) => {
+                let text = format!("Device '{name}' is not active");
+                return Err(Refusal::invalid(text).of(ErrorDomain::Nodedev));
+            }
+            None => self.devices.retain(|device| device.name != name),
+        }
         self.tell_device(&name, NodeDeviceEventLifecycleType::Deleted);
         Ok(())
     }

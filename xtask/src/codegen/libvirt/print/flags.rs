@@ -1,0 +1,209 @@
+//! Flags in the table: sent to our server, taken by it, able to do something there, taken by libvirt's daemon.
+//!
+//! What is said by hand stands in `schema/flags.toml`, by groups: flags that our server takes and that can do nothing in memory, flags
+//! that it refuses, flags that no test sees libvirtd take. Each group is compared with what was seen, and may neither lack a flag nor
+//! have one too many.
+
+use super::super::model::{ConstantSet, Procedure, Program};
+use super::Printer;
+use crate::codegen::libvirt::SCHEMA;
+use crate::observed::{Answer, By, Observed};
+use crate::sh;
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// What is said by hand.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    idle: Vec<Group>,
+    refused: Vec<Group>,
+    unobserved: Vec<Group>,
+}
+
+/// One reason, and the flags that it is of.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Group {
+    text: String,
+    /// `program.procedure FLAG`, with `*` for anything.
+    of: Vec<String>,
+}
+
+/// One flag of one call.
+struct Flag {
+    /// `program.procedure FLAG`.
+    name: String,
+    sent: bool,
+    taken: bool,
+    observed: bool,
+}
+
+/// What is printed of them.
+pub(super) struct Flags {
+    all: Vec<Flag>,
+    said: Said,
+}
+
+/// Whether a name is what a pattern with `*` means.
+fn is_like(name: &str, pattern: &str) -> bool {
+    match pattern.split_once('*') {
+        None => name == pattern,
+        Some((head, rest)) => name.strip_prefix(head).is_some_and(|tail| {
+            (0..=tail.len()).any(|at| tail.is_char_boundary(at) && is_like(&tail[at..], rest))
+        }),
+    }
+}
+
+impl Group {
+    fn has(&self, flag: &Flag) -> bool {
+        self.of.iter().any(|pattern| is_like(&flag.name, pattern))
+    }
+}
+
+/// Each group with how many of these flags it has: the first one that has a flag counts it.
+fn counted<'g>(groups: &'g [Group], flags: &[&Flag], what: &str) -> Result<Vec<(&'g Group, usize)>> {
+    let mut counts: Vec<(&Group, usize)> = groups.iter().map(|group| (group, 0)).collect();
+    let mut missing = Vec::new();
+    for flag in flags {
+        match counts.iter_mut().find(|(group, _)| group.has(flag)) {
+            Some((_, count)) => *count += 1,
+            None => missing.push(flag.name.as_str()),
+        }
+    }
+    if !missing.is_empty() {
+        bail!("{} {what}, and flags.toml has no reason: {}", missing.len(), missing.join(", "));
+    }
+    for group in groups {
+        let idle = group.of.iter().find(|pattern| !flags.iter().any(|flag| is_like(&flag.name, pattern)));
+        if let Some(idle) = idle {
+            bail!("flags.toml has `{idle}` among those of which it is said that {what}: none of them is");
+        }
+    }
+    Ok(counts)
+}
+
+impl Printer<'_> {
+    /// All flags of all calls, with what was seen of them.
+    pub(super) fn flags<'p>(
+        &self,
+        procedures: impl Iterator<Item = (&'p Program, &'p Procedure)>,
+        observed: &Observed,
+    ) -> Result<Flags> {
+        let path = sh::root().join(SCHEMA).join("flags.toml");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let said = toml::from_str(&text).context("in flags.toml")?;
+        let mut all = Vec::new();
+        for (program, procedure) in procedures {
+            let Some((field, bits)) = self.flags_of(procedure) else { continue };
+            let set = self.constants.sets.iter().find(|set| Some(&set.name) == field.meaning.as_ref());
+            let names = set.map(named).unwrap_or_default();
+            let server = observed.get(&program.name, &procedure.name, By::Server);
+            let daemon = observed.daemon(&program.name, &procedure.name).map(|(_, answer)| answer);
+            for bit in bits {
+                let has = |answer: Option<&Answer>, of: fn(&Answer) -> u32| {
+                    answer.is_some_and(|answer| of(answer) & bit != 0)
+                };
+                let name = names.get(&bit).cloned().unwrap_or_default();
+                all.push(Flag {
+                    name: format!("{}.{} {name}", program.name, procedure.name),
+                    sent: has(server, |answer| answer.sent),
+                    taken: has(server, |answer| answer.taken),
+                    observed: has(daemon.as_ref(), |answer| answer.taken),
+                });
+            }
+        }
+        Ok(Flags { all, said })
+    }
+}
+
+/// The names of single bits; where two mean the same, the first.
+fn named(set: &ConstantSet) -> BTreeMap<u32, String> {
+    let mut names = BTreeMap::new();
+    for (name, value, _) in set.parsed().unwrap_or_default() {
+        if let Some(bit) = u32::try_from(value).ok().filter(|value| value.is_power_of_two()) {
+            names.entry(bit).or_insert(name.to_owned());
+        }
+    }
+    names
+}
+
+impl Flags {
+    fn count(&self, of: impl Fn(&Flag) -> bool) -> usize {
+        self.all.iter().filter(|flag| of(flag)).count()
+    }
+
+    /// All, taken by our server, taken by libvirt's daemon.
+    pub(super) fn counts(&self) -> [usize; 3] {
+        [self.all.len(), self.count(|flag| flag.taken), self.count(|flag| flag.observed)]
+    }
+
+    /// The part of the page that is about them.
+    pub(super) fn print(&self) -> Result<String> {
+        let taken: Vec<&Flag> = self.all.iter().filter(|flag| flag.taken).collect();
+        let refused: Vec<&Flag> = self.all.iter().filter(|flag| !flag.taken).collect();
+        let unobserved: Vec<&Flag> = self.all.iter().filter(|flag| !flag.observed).collect();
+        let idle: Vec<&Flag> =
+            taken.iter().copied().filter(|flag| self.said.idle.iter().any(|group| group.has(flag))).collect();
+        if let Some(silent) = refused.iter().find(|flag| !flag.sent) {
+            bail!("no test sends {} to our server", silent.name);
+        }
+        let idle = counted(&self.said.idle, &idle, "are taken by our server")?;
+        let refused = counted(&self.said.refused, &refused, "are refused by our server")?;
+        let unobserved = counted(&self.said.unobserved, &unobserved, "no test sees libvirtd take")?;
+        let sum = |groups: &[(&Group, usize)]| groups.iter().map(|(_, count)| count).sum::<usize>();
+        let mut out = String::from("\n## Flags\n\n| of our server | flags |\n|---|--:|\n");
+        let rows = [
+            ("sent to it", self.count(|flag| flag.sent)),
+            (
+                "taken: a test makes the call with the flag, it is done, and the test looks at what came of it",
+                taken.len(),
+            ),
+            ("of these, in memory without anything to do", sum(&idle)),
+            ("refused, as drivers of libvirt's refuse it, and a test sees that", sum(&refused)),
+        ];
+        for (what, count) in rows {
+            writeln!(out, "| {what} | {count} |")?;
+        }
+        for (head, groups) in [
+            ("Taken, and nothing to do in memory", &idle),
+            ("Refused by our server", &refused),
+            ("Not seen to be taken by libvirtd", &unobserved),
+        ] {
+            writeln!(out, "\n### {head}\n\n| reason | flags | which |\n|---|--:|---|")?;
+            for (group, count) in groups {
+                let of: Vec<_> = group.of.iter().map(|pattern| format!("`{pattern}`")).collect();
+                writeln!(out, "| {} | {count} | {} |", group.text, of.join(", "))?;
+            }
+        }
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flag(name: &str, taken: bool) -> Flag {
+        Flag { name: name.to_owned(), sent: true, taken, observed: taken }
+    }
+
+    #[test]
+    fn a_pattern_means_what_lies_between_its_stars() {
+        assert!(is_like("remote.domain_save X_PAUSED", "remote.domain_save* *_PAUSED"));
+        assert!(is_like("a", "*") && is_like("a", "a") && !is_like("a", "b") && !is_like("ab", "a"));
+        assert!(!is_like("remote.domain_save X_RUNNING", "remote.domain_save* *_PAUSED"));
+    }
+
+    #[test]
+    fn groups_lack_no_flag_and_have_none_too_many() {
+        let group = |of: &str| vec![Group { text: "why".into(), of: vec![of.to_owned()] }];
+        let flags = [flag("r.a X", false), flag("r.b Y", false)];
+        let all: Vec<&Flag> = flags.iter().collect();
+        assert_eq!(counted(&group("r.*"), &all, "are refused").unwrap()[0].1, 2);
+        assert!(counted(&group("r.a *"), &all, "are refused").unwrap_err().to_string().contains("r.b Y"));
+        assert!(counted(&group("r.c *"), &[], "are refused").unwrap_err().to_string().contains("r.c"));
+    }
+}
