@@ -9,20 +9,17 @@
 //!
 //! Versions tell nothing: distributions take features back into old releases and leave others out. Ask [`Capabilities::has`].
 
-mod schema;
-
-pub use schema::Schema;
-
 use crate::binary::{BinaryError, build_id};
 use qmp::{
     CallError, Triple,
     commands::{DeviceListProperties, QomListTypes, QueryCpuDefinitions, QueryMachines, Quit},
+    schema::Schema,
 };
-use serde_json::Map;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
     process::Stdio,
+    sync::Arc,
     time::Duration,
 };
 
@@ -34,7 +31,7 @@ pub struct Capabilities {
     /// Its build id, if its file has one.
     pub build_id: Option<String>,
     /// Commands, events and their types.
-    pub schema: Schema,
+    pub schema: Arc<Schema>,
     /// Machine types.
     pub machines: Vec<MachineType>,
     /// CPU models.
@@ -131,7 +128,7 @@ async fn ask(client: &qmp::Client, build_id: Option<String>) -> Result<Capabilit
         .ready()
         .await
         .map_err(|reason| CallError::Closed { command: "qmp_capabilities".into(), reason })?;
-    let schema = Schema::of(&client.execute("query-qmp-schema", Map::new()).await?);
+    let schema = client.schema().await?;
     let machines = client.call(&QueryMachines::default()).await?;
     let cpus = client.call(&QueryCpuDefinitions {}).await?;
     let types = QomListTypes { implements: Some("device".into()), r#abstract: Some(false) };

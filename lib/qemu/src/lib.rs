@@ -46,3 +46,8 @@ pub use process::{Exit, Identity, Limits, Process};
 pub use record::Record;
 pub use start::{Incoming, StartError, StartSpec, start};
 pub use vm::{Ladder, Powerdown, Responsive, Rung, Status, Supervision, Vm};
+
+/// The pages whose code is compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/qemu/lifecycle.md")]
+mod pages {}

@@ -17,8 +17,8 @@ mod supervisor;
 
 pub use ops::{
     Channel, Consistency, Copied, CopyTarget, Eject, FoundJob, GuestMemory, Job, MigrateError, Migrated,
-    Migration, MigrationOptions, MigrationTls, Mirror, Notes, OperationError, Overlay, Picture, PullBackup,
-    Pulled, PushBackup, ReadyJob, Route, Taken, Vcpu, Whereabouts,
+    Migration, MigrationOptions, MigrationTls, Mirror, MovedDisks, Notes, OperationError, Overlay, Picture,
+    PullBackup, Pulled, PushBackup, ReadyJob, Route, Taken, Vcpu, Whereabouts,
 };
 pub use shutdown::{Ask, Ladder, Rung, by_agent};
 pub(crate) use supervisor::{greet, supervised};

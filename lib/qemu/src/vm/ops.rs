@@ -32,7 +32,8 @@ pub use console::Picture;
 pub use cpus::Vcpu;
 pub use job::{FoundJob, Job, ReadyJob};
 pub use migration::{
-    Channel, MigrateError, Migrated, Migration, MigrationOptions, MigrationTls, Route, Whereabouts,
+    Channel, MigrateError, Migrated, Migration, MigrationOptions, MigrationTls, MovedDisks, Route,
+    Whereabouts,
 };
 pub(super) use places::Reserved;
 pub(super) use rollback::Rollback;

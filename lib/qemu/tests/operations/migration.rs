@@ -4,7 +4,7 @@ use crate::guest::{Guest, LONG, config, missing};
 use qemu::{
     Config,
     config::{Address, Disk, Image, Tls, TlsRole},
-    vm::{MigrateError, MigrationOptions, MigrationTls, OperationError, Route, Whereabouts},
+    vm::{MigrateError, MigrationOptions, MigrationTls, MovedDisks, OperationError, Route, Whereabouts},
 };
 use qmp::commands::{MigrationStatus, QueryMigrate, RunState};
 use std::{
@@ -227,6 +227,54 @@ async fn a_guest_goes_on_before_its_memory_is_there() {
     source.quit().await;
     assert_eq!(destination.run("head -c 7 /dev/vda").await, "written");
     destination.quit().await;
+}
+
+#[tokio::test]
+async fn a_guest_moves_with_its_disk() {
+    let test = "a_guest_moves_with_its_disk";
+    let Some(directory) = missing_or(test) else { return };
+    let at = |name: &str| directory.path().join(name);
+    for name in ["here.raw", "there.raw"] {
+        fs::write(at(name), vec![0; 8 << 20]).unwrap();
+    }
+    let of = |name: &str| config().disk(Disk::new("root", Image::raw(at(name))));
+    let mut source = Guest::linux(&at("source"), of("here.raw")).await;
+    source.run("dd if=/dev/urandom of=/dev/vda bs=1M seek=2 count=4 2>/dev/null; sync").await;
+    let sum = source.run("dd if=/dev/vda bs=1M skip=2 count=4 2>/dev/null | md5sum").await;
+    // Every number is on the disk before it is told.
+    let write = "printf '%-511d\\n' $n | dd of=/dev/vda bs=512 oflag=direct conv=notrunc 2>/dev/null";
+    let count = format!(
+        "(n=1000; while :; do n=$((n + 1)); {write}; echo $n >/run/new; mv /run/new /run/count; done) & true"
+    );
+    source.run(&count).await;
+    source.run_until("[ -s /run/count ]").await;
+    let mut destination = Guest::incoming(&at("destination"), Guest::with_linux(of("there.raw"))).await;
+    let before = counted(&mut source).await;
+    let via = Address::Unix(at("migration.sock"));
+    let disks = MovedDisks { ids: vec!["root".into()], through: Address::Unix(at("disks.sock")) };
+    let options = MigrationOptions::default();
+    source.vm.migrate_with_disks(&destination.vm, &via, &options, &disks).await.unwrap();
+    source.quit().await;
+    // The old image is not used any more.
+    fs::remove_file(at("here.raw")).unwrap();
+    destination.run("echo 3 >/proc/sys/vm/drop_caches").await;
+    assert_eq!(destination.run("dd if=/dev/vda bs=1M skip=2 count=4 2>/dev/null | md5sum").await, sum);
+    let after = counted(&mut destination).await;
+    assert!(after >= before, "{before} then {after}");
+    destination.run_until(&format!("[ $(cat /run/count) -gt {after} ]")).await;
+    let told = counted(&mut destination).await;
+    let disk = fs::read(at("there.raw")).unwrap();
+    let written: u64 = std::str::from_utf8(&disk[..12]).unwrap().trim().parse().unwrap();
+    assert!(written >= told, "{written} on the disk, {told} told");
+    destination.quit().await;
+    // A destination without such a disk: nothing goes on, and the guest stays.
+    let mut source = Guest::linux(&at("source"), of("there.raw")).await;
+    let destination = Guest::incoming(&at("destination"), Guest::with_linux(config())).await;
+    let refused = source.vm.migrate_with_disks(&destination.vm, &via, &options, &disks).await.unwrap_err();
+    assert_eq!(refused.guest, Whereabouts::Source, "{refused:?}");
+    assert!(source.vm.jobs().await.unwrap().is_empty());
+    source.run("true").await;
+    source.quit().await;
 }
 
 /// What stands between two processes does with what the source sends.

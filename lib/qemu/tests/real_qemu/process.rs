@@ -93,12 +93,12 @@ async fn a_program_tells_what_it_can_do_once_per_file() {
     assert!(can.build_id.as_ref().is_some_and(|id| id.len() >= 16), "{:?}", can.build_id);
     for what in [
         "cont",
-        "blockdev-add/driver=qcow2",
-        "blockdev-add+qcow2/lazy-refcounts",
-        "query-status>running",
-        "query-cpus-fast>thread-id",
-        "event:DEVICE_DELETED/path",
-        "event:SHUTDOWN/reason=guest-panic",
+        "blockdev-add.driver=qcow2",
+        "blockdev-add<qcow2>.lazy-refcounts",
+        "query-status:reply.running",
+        "query-cpus-fast:reply.thread-id",
+        "DEVICE_DELETED.path",
+        "SHUTDOWN.reason=guest-panic",
         "device:virtio-blk-pci",
         "device:virtio-blk-pci.iothread",
         "device:pcie-root-port.chassis",
@@ -106,13 +106,13 @@ async fn a_program_tells_what_it_can_do_once_per_file() {
         assert!(can.has(what), "{what}");
     }
     for what in
-        ["no-such-command", "blockdev-add/driver=no-such", "device:no-such", "device:virtio-blk-pci.no-such"]
+        ["no-such-command", "blockdev-add.driver=no-such", "device:no-such", "device:virtio-blk-pci.no-such"]
     {
         assert!(!can.has(what), "{what}");
     }
     // What came after 7.2 is told by the program, not by its version.
     let later = can.version.major > 8;
-    assert_eq!(can.has("migrate/channels"), later);
+    assert_eq!(can.has("migrate.channels"), later);
     let q35 = can.machines.iter().find(|machine| machine.name == binary.q35).unwrap();
     assert_eq!((q35.alias.as_deref(), q35.plugs_cpus), (Some("q35"), true));
     assert!(can.cpus.iter().any(|cpu| cpu.name == "max"));

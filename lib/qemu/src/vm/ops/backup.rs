@@ -463,7 +463,7 @@ fn server_address(address: &Address) -> Result<SocketAddress, OperationError> {
 }
 
 /// The older form of an address, which this one command takes.
-fn listening(address: &Address) -> Result<SocketAddressWrapped, OperationError> {
+pub(super) fn listening(address: &Address) -> Result<SocketAddressWrapped, OperationError> {
     address.check("NBD server")?;
     Ok(match address {
         Address::Unix(path) => SocketAddressWrapped::Unix(unix(path)?),

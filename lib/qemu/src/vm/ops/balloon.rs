@@ -2,7 +2,7 @@
 
 use super::{OperationError, follow::Follow};
 use crate::Vm;
-use qmp::commands::{Balloon, QueryBalloon};
+use qmp::commands::{Balloon, QomGet, QomSet, QueryBalloon};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -73,9 +73,12 @@ impl Vm {
     /// # Errors
     /// [`OperationError`] for a machine without a balloon.
     pub async fn poll_guest_memory(&self, interval: Duration) -> Result<(), OperationError> {
-        let arguments =
-            json!({"path": BALLOON, "property": "guest-stats-polling-interval", "value": interval.as_secs()});
-        self.run("ask for the guest's memory", "qom-set", arguments).await.map(drop)
+        let command = QomSet {
+            path: BALLOON.to_owned(),
+            property: "guest-stats-polling-interval".to_owned(),
+            value: json!(interval.as_secs()),
+        };
+        self.tell("ask for the guest's memory", &command).await.map(drop)
     }
 
     /// What the guest last said of its memory. Figures it does not tell are `None`, never zero.
@@ -83,8 +86,8 @@ impl Vm {
     /// # Errors
     /// [`OperationError`] for a machine without a balloon.
     pub async fn guest_memory(&self) -> Result<GuestMemory, OperationError> {
-        let arguments = json!({"path": BALLOON, "property": "guest-stats"});
-        let reply = self.run("read the guest's memory", "qom-get", arguments).await?;
+        let question = QomGet { path: BALLOON.to_owned(), property: "guest-stats".to_owned() };
+        let reply = self.ask("read the guest's memory", &question).await?;
         Ok(read(&reply))
     }
 }

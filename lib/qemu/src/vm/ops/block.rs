@@ -13,7 +13,10 @@ use crate::{
 };
 use qmp::{
     CallError,
-    commands::{BlockResize, BlockdevOpenTray},
+    commands::{
+        BlockResize, BlockdevCloseTray, BlockdevInsertMedium, BlockdevOpenTray, BlockdevRemoveMedium,
+        QomList, QomSet,
+    },
 };
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, time::Duration};
@@ -48,9 +51,8 @@ impl Vm {
     /// [`OperationError`]; [`OperationError::Unknown`] for a disk without limits.
     pub async fn set_limits(&self, id: &str, limits: &Limits) -> Result<(), OperationError> {
         limits.check()?;
-        let found = self.run("list the limits", "qom-list", json!({"path": "/objects"})).await?;
-        let names: BTreeSet<&str> =
-            found.as_array().into_iter().flatten().filter_map(|it| it["name"].as_str()).collect();
+        let found = self.ask("list the limits", &QomList { path: "/objects".to_owned() }).await?;
+        let names: BTreeSet<&str> = found.iter().map(|item| item.name.as_str()).collect();
         let own = format!("{id}-limits");
         let object = [own.as_str(), id].into_iter().find(|name| names.contains(name));
         let Some(object) = object else {
@@ -63,8 +65,12 @@ impl Vm {
             value.insert(length.to_owned(), json!(1));
         }
         value.extend(limits.members().into_iter().map(|(name, value)| (name.to_owned(), json!(value))));
-        let arguments = json!({"path": format!("/objects/{object}"), "property": "limits", "value": value});
-        self.run(format!("limit {id}"), "qom-set", arguments).await.map(drop)
+        let command = QomSet {
+            path: format!("/objects/{object}"),
+            property: "limits".to_owned(),
+            value: Value::Object(value),
+        };
+        self.tell(format!("limit {id}"), &command).await.map(drop)
     }
 
     /// Puts another disc into a CD-ROM drive, or none.
@@ -84,24 +90,26 @@ impl Vm {
         }
         let attached = block_nodes(&disk, &mut plain)?;
         self.open_tray(id, eject).await?;
-        self.run(format!("empty {id}"), "blockdev-remove-medium", json!({"id": id})).await?;
+        let empty = BlockdevRemoveMedium { id: id.to_owned() };
+        self.tell(format!("empty {id}"), &empty).await?;
         self.close_disk(id).await?;
         let Some(top) = &attached.top else { return Ok(()) };
         let filling = async {
             for node in &attached.nodes {
                 self.run(format!("open the disc of {id}"), "blockdev-add", node.clone()).await?;
             }
-            let disc = json!({"id": id, "node-name": top});
-            self.run(format!("fill {id}"), "blockdev-insert-medium", disc).await?;
-            self.run(format!("close {id}"), "blockdev-close-tray", json!({"id": id})).await
+            let disc = BlockdevInsertMedium { id: id.to_owned(), node_name: top.clone() };
+            self.tell(format!("fill {id}"), &disc).await?;
+            let close = BlockdevCloseTray { id: Some(id.to_owned()), ..BlockdevCloseTray::default() };
+            self.tell(format!("close {id}"), &close).await.map(drop)
         };
         let filled = filling.await;
         if filled.is_err() {
             // What is not there cannot be removed either; the first error is the one that matters.
-            let _ = self.run(format!("empty {id}"), "blockdev-remove-medium", json!({"id": id})).await;
+            let _ = self.tell(format!("empty {id}"), &empty).await;
             let _ = self.close_disk(id).await;
         }
-        filled.map(drop)
+        filled
     }
 
     async fn open_tray(&self, id: &str, eject: Eject) -> Result<(), OperationError> {

@@ -2,7 +2,7 @@
 
 use super::OperationError;
 use crate::Vm;
-use serde_json::json;
+use qmp::commands::{KeyValue, KeyValueQcode, Screendump, ScreendumpFormat, SendKey};
 use std::{path::Path, time::Duration};
 
 /// A format of pictures.
@@ -21,9 +21,9 @@ impl Vm {
     /// # Errors
     /// [`OperationError`] for an unknown name.
     pub async fn send_keys(&self, keys: &[&str], hold: Duration) -> Result<(), OperationError> {
-        let milliseconds = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
-        let keys: Vec<_> = keys.iter().map(|key| json!({"type": "qcode", "data": key})).collect();
-        self.run("send keys", "send-key", json!({"keys": keys, "hold-time": milliseconds})).await?;
+        let keys = keys.iter().map(|key| KeyValue::Qcode(KeyValueQcode::from(*key))).collect();
+        let hold_time = Some(i64::try_from(hold.as_millis()).unwrap_or(i64::MAX));
+        self.tell("send keys", &SendKey { hold_time, ..SendKey::new(keys) }).await?;
         tokio::time::sleep(hold).await;
         Ok(())
     }
@@ -38,10 +38,9 @@ impl Vm {
                 crate::config::ConfigError::NotUtf8 { field: "screenshot", path: file.to_owned() }.into()
             );
         };
-        let mut arguments = json!({"filename": name});
-        if picture == Picture::Png {
-            arguments["format"] = json!("png");
-        }
-        self.run("write what the screen shows", "screendump", arguments).await.map(drop)
+        // Older versions know the one format and no member for it.
+        let format = (picture == Picture::Png).then_some(ScreendumpFormat::Png);
+        let command = Screendump { format, ..Screendump::new(name) };
+        self.tell("write what the screen shows", &command).await.map(drop)
     }
 }

@@ -103,12 +103,13 @@ impl Follow {
 
     /// Waits for another connection.
     async fn another(&mut self, what: &str) -> Result<(), OperationError> {
-        // Cancel safety: neither loses anything when dropped.
+        // Cancel safety: neither loses anything when dropped. Supervision ends with the process, and the process is the news.
         let opened = tokio::select! {
-            changed = self.clients.changed() => changed.is_ok(),
+            biased;
             exit = self.vm.process.exited() => {
                 return Err(OperationError::Ended { what: what.to_owned(), exit });
             }
+            changed = self.clients.changed() => changed.is_ok(),
         };
         if !opened {
             return Err(OperationError::Lost { what: what.to_owned() });

@@ -13,9 +13,11 @@
 //!     |---- the rest of the memory ---------->|
 //! ```
 
+mod disks;
 mod moving;
 mod state;
 
+pub use disks::MovedDisks;
 pub use moving::{MigrateError, Route, Whereabouts};
 
 use super::{
@@ -102,6 +104,14 @@ impl From<OwnedFd> for Channel {
     }
 }
 
+/// When the last is sent after the guest was stopped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Switchover {
+    AtOnce,
+    /// When what belongs to the guest beside its memory is over there, too.
+    WhenTold,
+}
+
 /// A migration that is going on, at one of its ends. Dropping it leaves it going; [`Vm::migration`] finds it again.
 #[derive(Debug)]
 pub struct Migration {
@@ -122,7 +132,7 @@ impl Vm {
     ) -> Result<Migration, OperationError> {
         let migration = Migration::of(self);
         let credentials = options.tls.as_ref().map(|tls| (tls.destination.as_str(), ""));
-        self.prepare_migration(options, credentials).await?;
+        self.prepare_migration(options, credentials, Switchover::AtOnce).await?;
         let action = "listen for a machine";
         let command = |uri| MigrateIncoming { uri: Some(uri), ..MigrateIncoming::default() };
         match at.into() {
@@ -147,12 +157,21 @@ impl Vm {
         to: impl Into<Channel>,
         options: &MigrationOptions,
     ) -> Result<Migration, OperationError> {
+        self.send(to.into(), options, Switchover::AtOnce).await
+    }
+
+    async fn send(
+        &self,
+        to: Channel,
+        options: &MigrationOptions,
+        switchover: Switchover,
+    ) -> Result<Migration, OperationError> {
         let mut migration = Migration::of(self);
         let credentials = options.tls.as_ref().map(|tls| (tls.source.as_str(), tls.hostname.as_str()));
-        self.prepare_migration(options, credentials).await?;
+        self.prepare_migration(options, credentials, switchover).await?;
         let action = "send the machine";
         let command = |uri| Migrate { uri: Some(uri), ..Migrate::default() };
-        match to.into() {
+        match to {
             Channel::Address(address) => match self.tell(action, &command(uri(&address)?)).await {
                 // Only the answer was lost.
                 Err(OperationError::Undecided { .. }) if migration.is_going().await? => Done {},
@@ -209,12 +228,14 @@ impl Vm {
         &self,
         options: &MigrationOptions,
         credentials: Option<(&str, &str)>,
+        switchover: Switchover,
     ) -> Result<(), OperationError> {
         let action = "prepare a migration";
         let capabilities = [
             (Capability::Events, true),
             (Capability::Multifd, options.channels.is_some()),
             (Capability::PostcopyRam, options.postcopy),
+            (Capability::PauseBeforeSwitchover, switchover == Switchover::WhenTold),
         ];
         let capabilities =
             capabilities.map(|(capability, state)| MigrationCapabilityStatus { capability, state }).into();

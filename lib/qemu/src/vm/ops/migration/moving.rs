@@ -72,7 +72,7 @@ pub enum Route {
 
 impl Route {
     /// The end of the source, the end of the destination.
-    fn ends(self) -> (Channel, Channel) {
+    pub(super) fn ends(self) -> (Channel, Channel) {
         match self {
             Self::Address(address) => (Channel::from(&address), Channel::Address(address)),
             Self::Forwarded { listen, connect } => (Channel::Address(connect), Channel::Address(listen)),
@@ -85,6 +85,15 @@ impl From<&Address> for Route {
     fn from(address: &Address) -> Self {
         Self::Address(address.clone())
     }
+}
+
+/// Where the guest is to run.
+#[derive(Clone, Copy)]
+pub(super) struct Runs {
+    /// At the source, if it stays.
+    pub(super) here: bool,
+    /// At the destination, as soon as it can.
+    pub(super) there: bool,
 }
 
 impl Vm {
@@ -110,7 +119,8 @@ impl Vm {
             Ok(leaving) => leaving,
             Err(source) => return Err(self.stays(destination, runs, Migration::of(self), source).await),
         };
-        self.moves(destination, leaving, arriving, runs, options.patience.unwrap_or(PATIENCE)).await
+        let patience = options.patience.unwrap_or(PATIENCE);
+        self.moves(destination, leaving, arriving, Runs { here: runs, there: runs }, patience).await
     }
 
     /// Goes on with a migration whose connection broke after the guest had moved before its memory ([`Whereabouts::Both`]), over a new one.
@@ -142,7 +152,7 @@ impl Vm {
         // Until then both still tell of the end before.
         leaving.goes_on().await.map_err(both)?;
         arriving.goes_on().await.map_err(both)?;
-        self.moves(destination, leaving, arriving, true, PATIENCE).await
+        self.moves(destination, leaving, arriving, Runs { here: true, there: true }, PATIENCE).await
     }
 
     /// Has the destination of a broken migration listen again. It may stand still in its main loop, which needs the memory that is
@@ -168,17 +178,17 @@ impl Vm {
     }
 
     /// Follows both ends until the guest is at one of them.
-    async fn moves(
+    pub(super) async fn moves(
         &self,
         destination: &Self,
         mut leaving: Migration,
         mut arriving: Migration,
-        runs: bool,
+        Runs { here: runs, there }: Runs,
         patience: Duration,
     ) -> Result<Migrated, MigrateError> {
         let mut early = None;
         let left = {
-            let (left, arrived) = (leaving.left(), arriving.arrived(runs));
+            let (left, arrived) = (leaving.left(), arriving.arrived(there));
             tokio::pin!(left, arrived);
             // The source decides. The destination is followed beside it: with post-copy it has the guest long before.
             let left = loop {
@@ -220,7 +230,7 @@ impl Vm {
     }
 
     /// Sees to it that a guest that has not moved goes on here, and that it does nowhere else.
-    async fn stays(
+    pub(super) async fn stays(
         &self,
         destination: &Self,
         runs: bool,
@@ -297,7 +307,7 @@ impl Migration {
     }
 
     /// Lets the guest of this end run.
-    async fn run_guest(&mut self) -> Result<(), OperationError> {
+    pub(super) async fn run_guest(&mut self) -> Result<(), OperationError> {
         let action = "let the guest run";
         loop {
             let told = self.follow.vm().qmp().call(&Cont {}).await;
@@ -318,4 +328,4 @@ impl Migration {
 const WHAT: &str = "the machine to arrive";
 
 /// Of the destination, from the end of the source to the state of its devices.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);

@@ -1,0 +1,167 @@
+//! A machine moves with its disks.
+//!
+//! ```text
+//!   source                                          destination
+//!     disk --mirror, until both are the same------->  NBD export of its disk
+//!     memory --------------------------------------->
+//!     guest stands; mirrors part: both disks are the same for good
+//!     the last of the memory ----------------------->  exports are closed, the guest runs
+//! ```
+
+use super::{
+    super::{
+        CopyTarget, Mirror, OperationError,
+        backup::listening,
+        failed,
+        rollback::{Made, Rollback},
+    },
+    MigrateError, Migrated, Migration, MigrationOptions, Route, Switchover, Whereabouts,
+    moving::{PATIENCE, Runs},
+};
+use crate::{
+    Vm,
+    config::{Address, ConfigError},
+};
+use qmp::commands::{
+    BlockExportAdd, BlockExportAddNbd, BlockExportAddVariant, MigrateContinue, MigrationStatus,
+    NbdServerStart, RunState,
+};
+
+/// Disks that move with their machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MovedDisks {
+    /// Their ids. The destination has disks of the same ids, at least as large, whose content is written over.
+    pub ids: Vec<String>,
+    /// Where the destination takes them, over NBD, while it is going on.
+    pub through: Address,
+}
+
+impl Vm {
+    /// As [`Vm::migrate_to`] for a machine whose disks are not shared with the destination: they are copied, too, and are the same at both
+    /// ends at the moment the guest moves.
+    ///
+    /// # Errors
+    /// As [`Vm::migrate_to`]. Post-copy is refused: the guest must stand until its disks are there.
+    pub async fn migrate_with_disks(
+        &self,
+        destination: &Self,
+        via: impl Into<Route>,
+        options: &MigrationOptions,
+        disks: &MovedDisks,
+    ) -> Result<Migrated, MigrateError> {
+        let here = |source| MigrateError { guest: Whereabouts::Source, source };
+        if options.postcopy {
+            return Err(here(
+                ConfigError::conflict("migration", "post-copy and disks that are moved").into(),
+            ));
+        }
+        let (to, at) = via.into().ends();
+        let state = self.read_again().await.map_err(failed("ask for the state")).map_err(here)?;
+        let runs = state.run_state == RunState::Running;
+        let served = destination.take_disks(disks).await.map_err(here)?;
+        let mut mirrors = self.mirror_disks(disks).await.map_err(here)?;
+        let moving = async {
+            let arriving = destination.await_migration(at, options).await.map_err(here)?;
+            let mut leaving = match self.send(to, options, Switchover::WhenTold).await {
+                Ok(leaving) => leaving,
+                Err(source) => return Err(self.stays(destination, runs, Migration::of(self), source).await),
+            };
+            if let Err(source) = self.disks_are_there(&mut leaving, &mut mirrors).await {
+                // What cannot be given up has ended, and the guest goes on here.
+                if let Err(error) = Migration::of(self).cancel().await {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "cannot give up a migration");
+                }
+                return Err(self.stays(destination, runs, leaving, source).await);
+            }
+            let patience = options.patience.unwrap_or(PATIENCE);
+            self.moves(destination, leaving, arriving, Runs { here: runs, there: false }, patience).await
+        };
+        let moved = moving.await;
+        for mirror in mirrors {
+            // Of a machine that stays: its copies are of no use.
+            if let Err(error) = mirror.abandon().await {
+                tracing::debug!(error = &error as &dyn std::error::Error, "cannot give up a mirror");
+            }
+        }
+        let Ok(moved) = moved else {
+            // A destination that is silent is not waited for.
+            drop(served);
+            return moved;
+        };
+        // Its disks are the guest's alone from here on.
+        served.undo().await;
+        if runs {
+            let unknown = |source| MigrateError { guest: Whereabouts::Unknown, source };
+            Migration::of(destination).run_guest().await.map_err(unknown)?;
+        }
+        Ok(moved)
+    }
+
+    /// Serves disks for writing until what is answered is taken back.
+    async fn take_disks(&self, disks: &MovedDisks) -> Result<Rollback, OperationError> {
+        let mut served = Rollback::new(self);
+        let action = "take disks";
+        let serving = async {
+            let start = NbdServerStart::new(listening(&disks.through)?);
+            served.make(action, &start, Made::NbdServer).await?;
+            for disk in &disks.ids {
+                let nbd = BlockExportAddNbd { name: Some(disk.clone()), ..BlockExportAddNbd::default() };
+                let node = self.active_node(disk).await?;
+                let export = BlockExportAdd {
+                    writable: Some(true),
+                    ..BlockExportAdd::new(format!("{disk}-moved"), node, BlockExportAddVariant::Nbd(nbd))
+                };
+                self.tell(action, &export).await?;
+            }
+            Ok(())
+        };
+        match serving.await {
+            Ok(()) => Ok(served),
+            Err(error) => {
+                served.undo().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Mirrors disks until each is the same as its copy.
+    async fn mirror_disks(&self, disks: &MovedDisks) -> Result<Vec<Mirror>, OperationError> {
+        let mut mirrors = Vec::new();
+        let mirroring = async {
+            for disk in &disks.ids {
+                let copy = CopyTarget::Nbd { server: disks.through.clone(), export: disk.clone() };
+                mirrors.push(self.mirror_disk(disk, &copy).await?);
+            }
+            for mirror in &mut mirrors {
+                mirror.ready().await?;
+            }
+            Ok(())
+        };
+        let outcome = mirroring.await;
+        if outcome.is_err() {
+            for mirror in mirrors.drain(..) {
+                // The error that matters is the first one.
+                let _ = mirror.abandon().await;
+            }
+        }
+        outcome.map(|()| mirrors)
+    }
+
+    /// Waits until the guest was stopped to be moved, ends the mirrors at that moment, and lets it move.
+    async fn disks_are_there(
+        &self,
+        leaving: &mut Migration,
+        mirrors: &mut Vec<Mirror>,
+    ) -> Result<(), OperationError> {
+        let waiting = leaving.until(&[MigrationStatus::PreSwitchover]).await?;
+        if waiting.status != Some(MigrationStatus::PreSwitchover) {
+            // It has failed: the one who follows it tells why.
+            return Ok(());
+        }
+        for mirror in mirrors.drain(..) {
+            mirror.part().await?;
+        }
+        let go_on = MigrateContinue { state: MigrationStatus::PreSwitchover };
+        self.tell("let the machine move", &go_on).await.map(drop)
+    }
+}
