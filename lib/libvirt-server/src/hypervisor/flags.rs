@@ -1,6 +1,6 @@
-//! Which flags each call takes under [`Scope::Complete`](super::Scope::Complete): one table, looked at before any call is answered.
+//! Which flags each call takes under [`Scope::Complete`]: one table, looked at before any call is answered.
 //!
-//! Under [`Scope::TestDriver`](super::Scope::TestDriver) each call takes what libvirt's test driver takes of it, and that stands beside
+//! Under [`Scope::TestDriver`] each call takes what libvirt's test driver takes of it, and that stands beside
 //! its code ([`Hypervisor::only`]). What a flag does stands there too. Those that can do nothing in memory are named, with the reason, in
 //! `schema/flags.toml` of the protocol, as those are that are refused; `cargo xtask codegen` compares both with what the tests saw.
 
