@@ -6,7 +6,7 @@
 //!                     '-- memory, rings, log, inflight region  <------------- Guest ----------------'
 //! ```
 //!
-//! [`Session`] is the protocol as a value; [`serve`] runs one over a socket until the front-end leaves. What a device is, is a [`Device`].
+//! [`Session`] is the protocol as a value; [`serve()`] runs one over a socket until the front-end leaves. What a device is, is a [`Device`].
 
 mod channel;
 mod guest;

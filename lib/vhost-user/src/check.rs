@@ -25,7 +25,7 @@ mod session;
 mod state;
 mod work;
 
-pub use probe::{Offer, probe};
+pub use probe::{Offer, ProbeError, probe};
 pub use profiles::Profile;
 pub use work::Kind;
 

@@ -44,7 +44,7 @@ pub struct Session<'d, D> {
     /// The virtio status, as the front-end tells it.
     status: u64,
     transfer: Option<Transfer>,
-    /// Tells of kicks, by the number of their ring, and of what [`serve`](super::serve) adds.
+    /// Tells of kicks, by the number of their ring, and of what [`serve`](super::serve()) adds.
     pub(super) epoll: OwnedFd,
     pub(super) canceller: Canceller,
 }
