@@ -4,6 +4,7 @@ use crate::Failure;
 use crate::serve::Serve;
 use crate::target::Clock;
 use clap::Args;
+use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
@@ -142,7 +143,13 @@ pub(crate) fn start(arguments: &Start) -> Result<ExitCode, Failure> {
         .spawn()?;
     let pid = i32::try_from(child.id()).map_err(|error| Failure::Other(error.to_string()))?;
     let clock = Clock::start();
-    while UnixStream::connect(socket).is_err() {
+    // Another may listen there already: it is ours that is waited for.
+    let is_ours = || {
+        let stream = UnixStream::connect(socket).ok()?;
+        let peer = socket_peercred(&stream).ok()?;
+        (peer.pid.as_raw_nonzero().get() == pid).then_some(())
+    };
+    while is_ours().is_none() {
         let ended = child.try_wait()?;
         if ended.is_some() || clock.elapsed() > PATIENCE {
             let said = fs::read_to_string(&log).unwrap_or_default();

@@ -6,6 +6,7 @@ mod probe;
 mod proxy;
 mod report;
 mod serve;
+mod socket;
 mod target;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -59,7 +60,8 @@ struct Of {
     /// The socket at which it listens.
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
-    /// A command that starts it; it is started again when it has died. {socket} stands for the path of the socket.
+    /// A command of the shell that starts it; it is started again when it has died, and ended with all that it started.
+    /// {socket} stands for the path of the socket.
     #[arg(long, value_name = "COMMAND")]
     command: Option<String>,
     /// It serves a single front-end: the command is run for each.
@@ -72,8 +74,10 @@ struct Of {
 
 impl Of {
     fn timeout(&self) -> Result<Duration, Failure> {
-        Duration::try_from_secs_f64(self.timeout)
-            .map_err(|_| Failure::Misused(format!("--timeout {}: no time", self.timeout)))
+        let time = Duration::try_from_secs_f64(self.timeout).ok().filter(|time| !time.is_zero());
+        time.ok_or_else(|| {
+            Failure::Misused(format!("--timeout {}: no time in which anybody answers", self.timeout))
+        })
     }
 
     fn target(&self) -> Result<Target, Failure> {
@@ -266,7 +270,11 @@ fn checked(arguments: &Check) -> Result<ExitCode, Failure> {
         Some(path) => File::create(path)
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|error| Failure::Other(format!("{}: {error}", path.display())))?,
-        None => io::stdout().write_all(text.as_bytes())?,
+        // Whoever reads it has read enough; what was found stays what it is.
+        None => match io::stdout().write_all(text.as_bytes()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
+            _ => {}
+        },
     }
     let levels: &[Level] = match arguments.fail_on {
         FailOn::Must => &[Level::Must],

@@ -1,5 +1,6 @@
 //! Between a front-end and a back-end: shown, written down, made harder, and played again.
 
+use crate::socket::make_room;
 use crate::target::Clock;
 use crate::{Failure, Of, chain};
 use clap::Args;
@@ -73,10 +74,7 @@ pub(crate) fn proxy(arguments: &Proxy) -> Result<ExitCode, Failure> {
         let path = path.display().to_string();
         move |error: io::Error| Failure::Other(format!("{path}: {error}"))
     };
-    if UnixStream::connect(&arguments.listen).is_err() {
-        // Nobody listens there any more.
-        let _ = fs::remove_file(&arguments.listen);
-    }
+    make_room(&arguments.listen).map_err(|error| Failure::Misused(error.to_string()))?;
     let listener = UnixListener::bind(&arguments.listen).map_err(at(&arguments.listen))?;
     let mut record = match &arguments.record {
         Some(path) => Some(File::create(path).map_err(at(path))?),
@@ -209,6 +207,9 @@ pub(crate) fn replay(arguments: &Replay) -> Result<ExitCode, Failure> {
         let message = read(&text?)
             .ok_or_else(|| Failure::Misused(format!("{path}: line {} is no message", number + 1)))?;
         messages.push(message);
+    }
+    if messages.is_empty() {
+        return Err(Failure::Misused(format!("{path}: there is no message in it")));
     }
     let mut target = arguments.of.target()?;
     let timeout = arguments.of.timeout()?;

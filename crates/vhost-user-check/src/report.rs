@@ -123,6 +123,9 @@ fn verdict(report: &Report) -> (&'static str, String) {
     let [must, should, robust] =
         [Level::Must, Level::Should, Level::Robust].map(|level| report.failed(level));
     match (must, should, robust) {
+        (0, 0, 0) if report.passed() == 0 => {
+            (YELLOW, "Nothing of this could be asked of the back-end: --all says why.".to_owned())
+        }
         (0, 0, 0) => (GREEN, "It does what was checked, all of it.".to_owned()),
         (0, 0, _) => (
             YELLOW,

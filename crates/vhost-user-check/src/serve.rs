@@ -1,5 +1,6 @@
 //! The test server: every front-end gets a device.
 
+use crate::socket::make_room;
 use crate::{Failure, chain};
 use clap::Args;
 use rustix::fs::fcntl_setfl;
@@ -12,6 +13,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use vhost_user::backend::{self, Device};
 use vhost_user::check::Kind;
 use vhost_user::devices::{Balloon, Console, Disk, Entropy, InMemory, Loopback, Network, Null, OnFile};
@@ -73,7 +76,8 @@ pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
             .open(file)
             .map_err(|error| Failure::Misused(format!("{}: {error}", file.display())))?;
     }
-    let unusable = |error: io::Error| Failure::Other(format!("{}: {error}", socket.display()));
+    let unusable = |error: io::Error| Failure::Misused(error.to_string());
+    let signals = Signals::new()?;
     let listener = listen(socket).map_err(unusable)?;
     writeln!(io::stdout(), "serving {kind} at {}", socket.display())?;
     let canceller = Canceller::new()?;
@@ -81,39 +85,46 @@ pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
         let (arguments, canceller) = (arguments.clone(), canceller.clone());
         std::thread::spawn(move || accept(&listener, kind, &arguments, &canceller))
     };
-    let ended = wait_for_signal();
+    signals.wait();
     canceller.cancel();
     let _ = fs::remove_file(socket);
     let _ = accepting.join();
-    ended?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// A socket that the user alone may connect to, in the place of one that nobody listens at any more.
 fn listen(socket: &PathBuf) -> io::Result<UnixListener> {
-    if UnixStream::connect(socket).is_err() {
-        match fs::remove_file(socket) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
+    make_room(socket)?;
     let listener = UnixListener::bind(socket)?;
     fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }
 
-fn wait_for_signal() -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        Ok(())
-    })
+/// SIGTERM and SIGINT, which do nothing else from when this is made.
+pub(crate) struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(crate) fn new() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let context = runtime.enter();
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        drop(context);
+        Ok(Self { runtime, terminate, interrupt })
+    }
+
+    /// Waits for one.
+    pub(crate) fn wait(mut self) {
+        self.runtime.block_on(async {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
+        });
+    }
 }
 
 /// Takes front-ends until it is cancelled, and ends when all of them have.

@@ -1,13 +1,17 @@
 //! The back-end that is asked: a socket, and perhaps a command that serves it.
 
+use crate::serve::Signals;
+use crate::socket::make_room;
 use rustix::net::sockopt::socket_peercred;
+use rustix::process::{Pid, Signal, kill_process_group};
 use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 use vhost_user::check::{Backend, Resources};
 use vhost_user::front::Request;
@@ -19,9 +23,38 @@ const LISTENS: Duration = Duration::from_secs(10);
 /// How long a back-end that serves one front-end may take to end when that has left.
 const ENDS: Duration = Duration::from_millis(500);
 
-/// How a process was killed; `None`: it ended by itself.
-fn killed(status: ExitStatus) -> Option<String> {
-    status.signal().map(|_| format!("it was killed: {status}"))
+/// The process group of the back-end that was started, 0 if there is none: what a signal to us must end. Held while one is started, so that
+/// none is that nobody knows.
+static GROUP: Mutex<i32> = Mutex::new(0);
+
+fn group() -> MutexGuard<'static, i32> {
+    GROUP.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn end_group(group: i32) {
+    if let Some(group) = Pid::from_raw(group) {
+        // It may have ended by itself.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
+/// From now on whoever ends us ends the back-end too.
+fn end_with_us() -> io::Result<()> {
+    static ONCE: Once = Once::new();
+    if ONCE.is_completed() {
+        return Ok(());
+    }
+    let signals = Signals::new()?;
+    ONCE.call_once(|| {
+        std::thread::spawn(|| {
+            signals.wait();
+            // Held to the end: nothing is started any more.
+            let group = group();
+            end_group(*group);
+            std::process::exit(130);
+        });
+    });
+    Ok(())
 }
 
 /// Time since a beginning.
@@ -84,18 +117,20 @@ impl Target {
     fn start(&mut self) -> io::Result<()> {
         let Some(command) = self.command.clone() else { return Ok(()) };
         self.end();
-        // What another left behind would be taken for a socket that listens.
-        match fs::remove_file(&self.socket) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let command = format!("exec {}", command.replace("{socket}", &quoted(&self.socket)));
+        make_room(&self.socket)?;
+        let command = command.replace("{socket}", &quoted(&self.socket));
+        end_with_us()?;
+        let mut started = group();
         let child = Command::new("/bin/sh")
             .args(["-c", &command])
             // Open as long as it runs: some end when there is nothing more to read.
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
+            // What a shell starts is ended with it.
+            .process_group(0)
             .spawn()?;
+        *started = i32::try_from(child.id()).unwrap_or(0);
+        drop(started);
         let child = self.child.insert(child);
         let begin = Clock::start();
         // Looked at, and not connected to: some serve one connection only.
@@ -136,10 +171,20 @@ impl Target {
             }
         };
         // One that we kill was not killed by what it was asked.
-        self.death = self.death.take().or_else(|| killed(status?));
-        let _ = child.kill();
+        self.death = self.death.take().or_else(|| self.killed(status?));
+        end_group(i32::try_from(child.id()).unwrap_or(0));
         let _ = child.wait();
+        *group() = 0;
         self.used = false;
+    }
+
+    /// How a process ended that should not have; `None`: it may have. One that serves a single front-end may end as it likes, but for a
+    /// signal or a panic.
+    fn killed(&self, status: ExitStatus) -> Option<String> {
+        // A shell says 128 and the signal; a panic of Rust's is 101.
+        let crashed =
+            status.signal().is_some() || status.code().is_some_and(|code| code >= 128 || code == 101);
+        (crashed || !self.single).then(|| format!("the back-end ended: {status}"))
     }
 
     fn runs(&mut self) -> bool {
@@ -200,7 +245,8 @@ impl Backend for Target {
     }
 
     fn death(&mut self) -> Option<String> {
-        let now = self.child.as_mut().and_then(|child| child.try_wait().ok()?).and_then(killed);
+        let status = self.child.as_mut().and_then(|child| child.try_wait().ok()?);
+        let now = status.and_then(|status| self.killed(status));
         self.death.take().or(now)
     }
 

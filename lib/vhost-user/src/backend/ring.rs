@@ -137,13 +137,15 @@ impl Ring {
             let mut base = Base::from_bits(base, self.size).ok_or_else(|| not_a_base(base))?;
             let cells = PackedMemory::new(self.size, table, driver, device).map_err(layout)?;
             if let Some(memory) = remembers {
-                let is_used = |at: Position| {
+                // What the driver still offers there it was not given back. Anything else says that it was, even that it offered that
+                // place again since.
+                let was_told = |at: Position| {
                     let flags = cells.state(at.place()).flags;
                     let [available, used] =
                         [virtio::cells::AVAILABLE, virtio::cells::USED].map(|bit| flags & bit != 0);
-                    available == at.wrap() && used == at.wrap()
+                    !(available == at.wrap() && used != at.wrap())
                 };
-                let (queue, used, left) = Packed::resumed(memory, self.size, base.used, is_used);
+                let (queue, used, left) = Packed::resumed(memory, self.size, base.used, was_told);
                 // The next chain is behind all that are out.
                 let places: usize = left.iter().map(|entry| entry.descriptors.len()).sum();
                 let available = usize::from(used.place()) + places;

@@ -215,7 +215,13 @@ impl<'d, D: Device> Session<'d, D> {
                 let ring = self.ring(index.into())?;
                 (ring.enabled, ring.due) = (enabled, true);
             }
-            Request::VringKick(VringState { index, .. }) => self.ring(index.into())?.due = true,
+            Request::VringKick(VringState { index, .. }) => {
+                // Where kicks are messages, the first of them starts the ring.
+                if !self.ring(index.into())?.is_started() {
+                    self.start(u64::from(index) | 1 << 8, Vec::new())?;
+                }
+                self.ring(index.into())?.due = true;
+            }
 
             Request::GetConfig(asked) => return Ok(Some((self.config(&asked), Vec::new()))),
             Request::SetConfig(config) => self.set_config(&config)?,

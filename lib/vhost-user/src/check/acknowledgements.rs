@@ -113,7 +113,9 @@ pub(super) fn checks() -> Vec<Check> {
             |run| {
                 run.needs(ProtocolFeatures::REPLY_ACK)?;
                 let peer = run.ordinary()?;
-                peer.ask(&Request::GetFeatures, NEED_REPLY, &[])?;
+                peer.send(&Request::GetFeatures, NEED_REPLY, &[])?;
+                // What its flags are is another check's.
+                peer.receive()?;
                 // A second answer would come now.
                 let base =
                     peer.ask(&Request::GetVringBase(VringState { index: 0, num: 0 }), NEED_REPLY, &[])?;

@@ -117,7 +117,7 @@ pub(super) fn checks() -> Vec<Check> {
         ),
         Check::new(
             "framing.half-close",
-            Level::Should,
+            Level::Robust,
             MESSAGES,
             "a request is answered though the sender has ended its side",
             |run| {

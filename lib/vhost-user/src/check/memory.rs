@@ -115,7 +115,7 @@ pub(super) fn checks() -> Vec<Check> {
         }),
         Check::new(
             "memory.slots.descriptor",
-            Level::Should,
+            Level::Robust,
             SLOTS,
             "a region may go with a descriptor beside it, which is closed",
             |run| {
@@ -245,7 +245,7 @@ pub(super) fn checks() -> Vec<Check> {
         }),
         Check::new(
             "memory.live",
-            Level::Must,
+            Level::Should,
             SLOTS,
             "a ring goes on when its memory went away and is back, as QEMU does it",
             |run| {

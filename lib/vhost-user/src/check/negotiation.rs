@@ -109,7 +109,7 @@ pub(super) fn checks() -> Vec<Check> {
         ),
         Check::new(
             "negotiation.features.unknown",
-            Level::Must,
+            Level::Robust,
             FEATURES,
             "features that were not offered cannot be set",
             |run| {
@@ -122,7 +122,7 @@ pub(super) fn checks() -> Vec<Check> {
         ),
         Check::new(
             "negotiation.protocol.unknown",
-            Level::Must,
+            Level::Robust,
             PROTOCOL,
             "protocol features that were not offered cannot be set",
             |run| {
@@ -176,7 +176,7 @@ pub(super) fn checks() -> Vec<Check> {
         ),
         Check::new(
             "negotiation.owner.late",
-            Level::Must,
+            Level::Should,
             "vhost-user: VHOST_USER_SET_OWNER",
             "SET_OWNER may come after the features, as QEMU sends it",
             |run| {

@@ -196,7 +196,7 @@ fn parameters() -> Vec<Check> {
         ),
         Check::new(
             "rings.enable.early",
-            Level::Must,
+            Level::Should,
             STATES,
             "a ring may be enabled before it has anything, as QEMU does it for networks",
             |run| {

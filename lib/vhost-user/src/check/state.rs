@@ -9,10 +9,11 @@ use crate::front::Request;
 use crate::frontend::{CallError, Direction};
 use crate::payload::{DeviceState, Log};
 use crate::wire::Message as _;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::pread;
-use std::fs::File;
-use std::io::Read as _;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
 use virtio::features::Features;
 
 const STATUS: &str = "vhost-user: VHOST_USER_SET_STATUS, VHOST_USER_GET_STATUS";
@@ -215,7 +216,7 @@ pub(super) fn checks() -> Vec<Check> {
             let mut front = run.front(Features::empty())?;
             let (reads, writes) = rustix::pipe::pipe().map_err(std::io::Error::from)?;
             let end = front.transfer(Direction::Load, reads)?.unwrap_or(writes);
-            std::io::Write::write_all(&mut File::from(end), &state)?;
+            poured(end, &state, run.options.timeout)?;
             front.transferred().map_err(Into::into)
         }),
         Check::new(
@@ -354,8 +355,48 @@ fn saved(run: &mut Run<'_>) -> Result<Vec<u8>, Trouble> {
     let mut front = run.front(Features::empty())?;
     let (reads, writes) = rustix::pipe::pipe().map_err(std::io::Error::from)?;
     let end = front.transfer(Direction::Save, writes)?.unwrap_or(reads);
-    let mut state = Vec::new();
-    File::from(end).take(64 << 20).read_to_end(&mut state)?;
+    let state = drawn(end, run.options.timeout)?;
     front.transferred()?;
     Ok(state)
+}
+
+/// Waits until a pipe is ready, so long at most.
+fn ready(pipe: &OwnedFd, what: PollFlags, time: Duration) -> Outcome {
+    let mut all = [PollFd::new(pipe, what)];
+    let time = Timespec::try_from(time).unwrap_or(Timespec { tv_sec: 2, tv_nsec: 0 });
+    match poll(&mut all, Some(&time)).map_err(std::io::Error::from)? {
+        0 => failed("the pipe of its state stands still"),
+        _ => Ok(()),
+    }
+}
+
+/// All that comes out of a pipe.
+fn drawn(pipe: OwnedFd, time: Duration) -> Result<Vec<u8>, Trouble> {
+    const MOST: usize = 64 << 20;
+    let mut state = Vec::new();
+    let mut buffer = [0; 1 << 16];
+    while state.len() < MOST {
+        ready(&pipe, PollFlags::IN, time)?;
+        match rustix::io::read(&pipe, &mut buffer).map_err(std::io::Error::from)? {
+            0 => return Ok(state),
+            count => state.extend_from_slice(&buffer[..count]),
+        }
+    }
+    failed("its state has no end")
+}
+
+/// Lets all of it into a pipe, and closes it.
+fn poured(pipe: OwnedFd, state: &[u8], time: Duration) -> Outcome {
+    let flags = fcntl_getfl(&pipe).map_err(std::io::Error::from)?;
+    fcntl_setfl(&pipe, flags | OFlags::NONBLOCK).map_err(std::io::Error::from)?;
+    let mut left = state;
+    while !left.is_empty() {
+        ready(&pipe, PollFlags::OUT, time)?;
+        match rustix::io::write(&pipe, left) {
+            Ok(count) => left = left.get(count..).unwrap_or_default(),
+            Err(rustix::io::Errno::AGAIN) => {}
+            Err(error) => return Err(std::io::Error::from(error).into()),
+        }
+    }
+    Ok(())
 }

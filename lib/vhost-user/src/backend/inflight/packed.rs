@@ -51,14 +51,15 @@ pub(in super::super) struct Packed {
 }
 
 impl Packed {
-    /// Goes on with what the region says. `is_used` looks whether the ring has a used entry at a position; `used` is where a ring begins
+    /// Goes on with what the region says. `was_told` looks whether the driver saw a used entry at a
+    /// position, which it has if what is there is not still offered; `used` is where a ring begins
     /// that the region knows nothing of. Gives where the next used entry goes, and the chains that were taken and not given back, oldest
     /// first.
     pub(in super::super) fn resumed(
         memory: Shared,
         size: u16,
         used: Position,
-        is_used: impl FnOnce(Position) -> bool,
+        was_told: impl FnOnce(Position) -> bool,
     ) -> (Self, Position, Vec<Entry>) {
         let all = memory.slice();
         if get::<u16>(&all, VERSION_AT) == 0 {
@@ -75,7 +76,7 @@ impl Packed {
         let position = |at, wrap_at| Position::new(get(&all, at), get::<u8>(&all, wrap_at) != 0);
         let (old, new) = (position(OLD_USED, OLD_WRAP), position(USED, WRAP));
         let old = if old.place() < size { old } else { used };
-        let used = if new != old && new.place() < size && is_used(old) {
+        let used = if new != old && new.place() < size && was_told(old) {
             // The driver could see it: it is done. The batch is what is free now and was not before.
             let (mut at, until): (u16, u16) = (get(&all, FREE), get(&all, OLD_FREE));
             for _ in 0..size {
