@@ -70,11 +70,11 @@ pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
     }
     if let Some(file) = &arguments.file {
         // Said now, and not to the first front-end.
-        File::options()
-            .read(true)
-            .write(true)
-            .open(file)
-            .map_err(|error| Failure::Misused(format!("{}: {error}", file.display())))?;
+        let wrong = |error: io::Error| {
+            Failure::Misused(format!("{}, which is read and written: {error}", file.display()))
+        };
+        let opened = File::options().read(true).write(true).open(file).map_err(wrong)?;
+        OnFile::new(opened).map_err(wrong)?;
     }
     let unusable = |error: io::Error| Failure::Misused(error.to_string());
     let signals = Signals::new()?;

@@ -339,8 +339,15 @@ impl<'d, D: Device> Session<'d, D> {
         let from = Start { memory, features: negotiated.features, inflight: inflight.as_ref() };
         // What `descriptor_of` gives has eight bits.
         let (index, Some(ring)) = (index as u16, rings.get_mut(index as usize)) else { return Ok(()) };
+        let was_mapped = ring.is_mapped();
         ring.start(index, &from)?;
-        ring.set_kick(epoll, index, kick)?;
+        if let Err(failure) = ring.set_kick(epoll, index, kick) {
+            // Refused is refused: it does not run either.
+            if !was_mapped {
+                ring.pause();
+            }
+            return Err(failure);
+        }
         // Without protocol features there is no request that enables a ring.
         ring.enabled |= enables;
         ring.due = true;

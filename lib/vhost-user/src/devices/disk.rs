@@ -4,7 +4,7 @@ use crate::backend::{Device, Guest};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{Errno, pread, pwrite};
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek as _, SeekFrom};
 use virtio::blk::{self, Failure, Range, SECTOR, Storage};
 use virtio::features::Features;
 use virtio::memory::Slice;
@@ -145,12 +145,16 @@ pub struct OnFile {
 }
 
 impl OnFile {
-    /// Whole sectors of it.
+    /// Whole sectors of a file or a block device.
     ///
     /// # Errors
-    /// Where its length is not known.
-    pub fn new(file: File) -> io::Result<Self> {
-        let sectors = file.metadata()?.len() / SECTOR;
+    /// Where its length is not known, or no sector.
+    pub fn new(mut file: File) -> io::Result<Self> {
+        // Of a block device only this tells.
+        let sectors = file.seek(SeekFrom::End(0))? / SECTOR;
+        if sectors == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is shorter than a sector"));
+        }
         Ok(Self { file, sectors })
     }
 

@@ -126,7 +126,7 @@ impl Packed {
             set(&all, wrap_at, u8::from(used.wrap()));
             set(&all, free_at, free);
         }
-        let counter = left.last().map_or(0, |(counter, ..)| counter + 1);
+        let counter = left.last().map_or(0, |(counter, ..)| counter.wrapping_add(1));
         let mut heads = BTreeMap::new();
         let entries = left.into_iter().map(|(_, head, chain)| {
             let read = |at: u16| {
@@ -178,7 +178,7 @@ impl Packed {
         set(&all, Self::entry(head) + COUNT, count);
         set(&all, Self::entry(head) + LAST, last);
         set(&all, Self::entry(head) + COUNTER, self.counter);
-        self.counter += 1;
+        self.counter = self.counter.wrapping_add(1);
         set(&all, FREE, at);
         set(&all, Self::entry(head), 1_u8);
         set(&all, OLD_FREE, at);

@@ -54,7 +54,7 @@ impl Split {
             .map(|head| (get(&all, Self::entry(head) + COUNTER), head))
             .collect();
         left.sort_unstable();
-        let counter = left.last().map_or(0, |(counter, _)| counter + 1);
+        let counter = left.last().map_or(0, |(counter, _)| counter.wrapping_add(1));
         let heads = left.into_iter().map(|(_, head)| head).collect();
         (Self { memory, size, counter, batch: Vec::new() }, heads)
     }
@@ -68,7 +68,7 @@ impl Split {
         if head < self.size {
             let all = self.memory.slice();
             set(&all, Self::entry(head) + COUNTER, self.counter);
-            self.counter += 1;
+            self.counter = self.counter.wrapping_add(1);
             set(&all, Self::entry(head), 1_u8);
         }
     }
