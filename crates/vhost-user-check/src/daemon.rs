@@ -4,6 +4,7 @@ use crate::Failure;
 use crate::serve::Serve;
 use crate::target::Clock;
 use clap::Args;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs::{self, DirBuilder, File};
@@ -171,12 +172,11 @@ pub(crate) fn stop(arguments: &Named) -> Result<ExitCode, Failure> {
     };
     if let Some(process) = started.process() {
         pidfd_send_signal(&process, Signal::TERM).map_err(io::Error::from)?;
-        let clock = Clock::start();
-        while begun(started.pid).is_some_and(|begun| begun == started.begun) {
-            if clock.elapsed() > PATIENCE {
-                return Err(Failure::Other(format!("{name} does not end (process {})", started.pid)));
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        // Readable when it has ended.
+        let mut ended = [PollFd::new(&process, PollFlags::IN)];
+        let patience = Timespec::try_from(PATIENCE).map_err(|error| Failure::Other(error.to_string()))?;
+        if poll(&mut ended, Some(&patience)).map_err(io::Error::from)? == 0 {
+            return Err(Failure::Other(format!("{name} does not end (process {})", started.pid)));
         }
         writeln!(io::stdout(), "{name} stopped")?;
     } else {

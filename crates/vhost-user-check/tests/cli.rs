@@ -1,13 +1,13 @@
 //! The program, as who runs it sees it: on devices of its own, and on the back-ends that Debian has.
 #![cfg(test)]
 
-use serde_json::Value;
-use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+mod served;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_vhost-user-check");
+use serde_json::Value;
+use served::{PROGRAM, Served};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 
 fn program(arguments: &[&str]) -> Output {
     Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().unwrap()
@@ -15,34 +15,6 @@ fn program(arguments: &[&str]) -> Output {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// A device that the program serves, ended with the value.
-struct Served(Child);
-
-impl Served {
-    fn start(socket: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .args(["serve", "--socket", socket.to_str().unwrap()])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // It says so when it listens.
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("serving "), "{line}");
-        Self(child)
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn json(output: &Output) -> Value {

@@ -1,13 +1,14 @@
 //! A back-end that is killed under load, again and again: no request is lost, none comes back twice, and what was written is there.
 #![cfg(test)]
 
+mod served;
+
+use served::Served;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use vhost_user::ProtocolFeatures;
 use vhost_user::frontend::{FrontEnd, Queue, Wanted};
@@ -26,31 +27,22 @@ const SECTORS: u64 = 8192;
 
 /// The program as a disk on a file, killed with the value.
 struct Disk {
-    child: Child,
+    served: Served,
     socket: PathBuf,
 }
 
 impl Disk {
     fn start(directory: &Path) -> Self {
-        let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_vhost-user-check"))
-            .args(["serve", "--type", "blk", "--file", &path("disk"), "--socket", &path("socket")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("serving "), "{line}");
-        Self { child, socket: directory.join("socket") }
+        let socket = directory.join("socket");
+        let file = directory.join("disk");
+        let served = Served::start(&socket, &["--type", "blk", "--file", file.to_str().unwrap()]);
+        Self { served, socket }
     }
-}
 
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    /// In the middle of whatever it does.
+    fn kill(&mut self) {
+        self.served.0.kill().unwrap();
+        self.served.0.wait().unwrap();
     }
 }
 
@@ -202,9 +194,7 @@ fn killed(times: u64, features: Features) {
     for _ in 0..times {
         let count = load.random(200) as usize;
         load.run(count);
-        // In the middle of whatever it does.
-        disk.child.kill().unwrap();
-        disk.child.wait().unwrap();
+        disk.kill();
         (_front, disk) = load.reconnect();
     }
     load.drain();

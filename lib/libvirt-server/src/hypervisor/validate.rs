@@ -3,7 +3,7 @@
 //! libvirt compares the whole document with its RELAX NG schemas. What a mistake most often is, an element of a name that nobody knows,
 //! is found here too, at the top; deeper down a document is believed.
 
-use super::{Hypervisor, Refusal, Scope, domain};
+use super::{Hypervisor, Refusal, Scope, domain, network};
 use crate::xml::Element;
 use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
 use libvirt_protocol::xdr::Text;
@@ -12,26 +12,7 @@ use libvirt_protocol::xdr::Text;
 fn known(root: &str) -> &'static [&'static str] {
     match root {
         "domain" => &domain::ORDER,
-        "network" => &[
-            "name",
-            "uuid",
-            "title",
-            "description",
-            "metadata",
-            "forward",
-            "bridge",
-            "mtu",
-            "mac",
-            "domain",
-            "dns",
-            "vlan",
-            "bandwidth",
-            "ip",
-            "route",
-            "portgroup",
-            "virtualport",
-            "port",
-        ],
+        "network" => &network::KNOWN,
         "pool" => &[
             "name",
             "uuid",

@@ -8,6 +8,8 @@
 )]
 
 mod managers;
+#[path = "../support/polled.rs"]
+mod polled;
 mod starts;
 
 use qemu::{Config, StartSpec, Supervision};

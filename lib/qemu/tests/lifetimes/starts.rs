@@ -1,5 +1,6 @@
 //! Starts that come to nothing, in every way and at every moment.
 
+use crate::polled::polled;
 use crate::{BINARY, LONG, Lots, a_uuid, missing, open_descriptors, spec, turn};
 use qemu::{
     Config, StartError, StartSpec,
@@ -15,7 +16,6 @@ use std::{
     future::Future,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    task::Poll,
     time::Duration,
 };
 
@@ -59,21 +59,6 @@ fn players(directory: &Path) -> Vec<PathBuf> {
         path
     });
     paths.collect()
-}
-
-/// Polls a future so often and then drops it; its outcome if it was done by then.
-async fn polled<F: Future>(times: u64, future: F) -> Option<F::Output> {
-    let mut future = Box::pin(future);
-    let mut left = times;
-    std::future::poll_fn(move |context| match future.as_mut().poll(context) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending if left == 0 => Poll::Ready(None),
-        Poll::Pending => {
-            left -= 1;
-            Poll::Pending
-        }
-    })
-    .await
 }
 
 /// Nothing of a start that failed is left.

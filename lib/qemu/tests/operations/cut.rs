@@ -1,13 +1,14 @@
 //! Monitor connections that break in the middle of an operation, and callers that leave.
 
 use crate::guest::{Guest, LONG, config, missing};
+use crate::polled::polled;
 use qemu::{
     Adoption, Supervision, Vm, adopt,
     config::{Address, Disk, Format, Image, Limits, Throttle},
     vm::{CopyTarget, FoundJob, MigrationOptions},
 };
 use qmp::commands::{QueryNamedBlockNodes, RunState};
-use std::{fs, future::Future, path::PathBuf, task::Poll};
+use std::{fs, path::PathBuf};
 use tokio::{
     net::UnixStream,
     sync::{mpsc, oneshot},
@@ -184,21 +185,6 @@ async fn a_migration_goes_on_when_the_connections_of_both_ends_break() {
     destination.run("true").await;
     destination.quit().await;
     source.quit().await;
-}
-
-/// Polls a future so often and then drops it; its outcome if it was done by then.
-async fn polled<F: Future>(times: usize, future: F) -> Option<F::Output> {
-    let mut future = Box::pin(future);
-    let mut left = times;
-    std::future::poll_fn(move |context| match future.as_mut().poll(context) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending if left == 0 => Poll::Ready(None),
-        Poll::Pending => {
-            left -= 1;
-            Poll::Pending
-        }
-    })
-    .await
 }
 
 #[tokio::test]

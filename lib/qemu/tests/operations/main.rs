@@ -16,5 +16,7 @@ mod migration;
 #[path = "../../../qmp/tests/support/observed.rs"]
 mod observed;
 mod plug;
+#[path = "../support/polled.rs"]
+mod polled;
 mod small;
 mod snapshot;

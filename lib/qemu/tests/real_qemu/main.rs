@@ -10,6 +10,8 @@ mod failures;
 mod manager;
 #[path = "../../../qmp/tests/support/observed.rs"]
 mod observed;
+#[path = "../support/polled.rs"]
+mod polled;
 mod process;
 
 use qemu::{

@@ -1,6 +1,7 @@
 //! Many machines under one roof.
 
 use super::*;
+use crate::polled::polled;
 use qemu::{
     Ladder, Rung,
     manager::{Manager, ManagerError, State},
@@ -86,21 +87,6 @@ async fn machines_live_their_lives_and_a_silent_one_delays_none() {
     assert!(manager.states().is_empty());
 }
 
-/// Polls a future so often and then drops it; its outcome if it was done by then.
-async fn polled<F: Future>(times: usize, future: F) -> Option<F::Output> {
-    let mut future = Box::pin(future);
-    let mut left = times;
-    std::future::poll_fn(move |context| match future.as_mut().poll(context) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending if left == 0 => Poll::Ready(None),
-        Poll::Pending => {
-            left -= 1;
-            Poll::Pending
-        }
-    })
-    .await
-}
-
 /// The processes of this identity.
 fn processes(id: Uuid) -> usize {
     let wanted = id.to_string();
@@ -123,7 +109,7 @@ async fn a_start_that_is_dropped_anywhere_leaves_no_process_and_can_be_repeated(
     let (place, config) = (directory.path().to_owned(), config());
     let id = config.uuid;
     manager.create(id, move || spec(&place, config.clone())).unwrap();
-    let mut times = 0;
+    let mut times = 0_u64;
     loop {
         let done = polled(times, manager.start(id)).await;
         match done {

@@ -26,8 +26,8 @@ pub(super) struct Network {
     metadata: Vec<(String, Element)>,
 }
 
-/// The order in which libvirt writes what stands at the top of a network.
-const ORDER: [&str; 14] = [
+/// What may stand at the top of a network, first what libvirt writes in this order.
+pub(super) const KNOWN: [&str; 18] = [
     "name",
     "uuid",
     "title",
@@ -42,7 +42,12 @@ const ORDER: [&str; 14] = [
     "vlan",
     "bandwidth",
     "ip",
+    "route",
+    "portgroup",
+    "virtualport",
+    "port",
 ];
+const ORDER: &[&str] = KNOWN.split_at(14).0;
 
 /// Puts what stands at the top into its order.
 fn order(config: &mut Element) {
