@@ -2,15 +2,21 @@
 #![cfg(test)]
 
 mod file_system;
+mod libblkio;
+mod rust_vmm;
+mod sys;
 
 use std::io;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use vhost_user::ProtocolFeatures;
+use vhost_user::backend::{Device, ServeError};
 use vhost_user::frontend::{FrontEnd, Queue, Wanted};
 use vhost_user::memory::Memory;
+use vhost_user::socket::Canceller;
 use virtio::Segment;
 use virtio::features::Features;
 use virtio::memory::Shared;
@@ -52,6 +58,15 @@ impl Drop for Peer {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Serves the first front-end that connects, in a thread.
+fn serve(socket: &Path, mut device: impl Device + Send + 'static) -> JoinHandle<Result<(), ServeError>> {
+    let listener = UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        vhost_user::backend::serve(&mut device, stream, &Canceller::new().unwrap())
+    })
 }
 
 /// A session of our front-end.
