@@ -5,6 +5,7 @@ mod file_system;
 mod libblkio;
 mod rust_vmm;
 mod sys;
+mod virtio_user;
 
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
