@@ -5,6 +5,7 @@ mod file_system;
 mod libblkio;
 mod rust_vmm;
 mod sys;
+mod vhost_device;
 mod virtio_user;
 
 use std::io;
