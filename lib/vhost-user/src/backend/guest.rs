@@ -18,6 +18,8 @@ pub struct Guest<'s> {
     pub(super) memory: &'s Memory,
     pub(super) log: Option<&'s Log>,
     pub(super) channel: Option<&'s mut Channel>,
+    /// A queue that is disabled, and of which chains may be taken all the same.
+    drains: Option<u16>,
     chains: u32,
     bytes: u64,
     spare: Vec<Chain<'s>>,
@@ -55,7 +57,13 @@ impl<'s> Guest<'s> {
         log: Option<&'s Log>,
         channel: Option<&'s mut Channel>,
     ) -> Self {
-        Self { rings, memory, log, channel, chains: CHAINS, bytes: BYTES, spare: Vec::new() }
+        Self { rings, memory, log, channel, drains: None, chains: CHAINS, bytes: BYTES, spare: Vec::new() }
+    }
+
+    /// A turn of a queue that is started and not enabled.
+    pub(super) const fn draining(mut self, queue: u16) -> Self {
+        self.drains = Some(queue);
+        self
     }
 
     /// Serves the chains of a queue one after the other: `serve` does what a chain asks for, and says how many bytes it wrote of it, from
@@ -67,9 +75,13 @@ impl<'s> Guest<'s> {
         }
     }
 
-    /// The next chain of a queue; `None` if there is none, or if it had enough for this turn and comes again in the next.
+    /// The next chain of a queue; `None` if there is none, if the queue is not enabled, or if it had enough for this turn and comes again in
+    /// the next.
     pub fn take(&mut self, queue: u16) -> Option<Held<'s>> {
         let ring = self.rings.get_mut(usize::from(queue))?;
+        if !ring.can_run() && self.drains != Some(queue) {
+            return None;
+        }
         if self.chains == 0 || self.bytes == 0 {
             ring.due = true;
             return None;
@@ -164,7 +176,7 @@ impl<'s> Guest<'s> {
     /// The end of a turn: drivers are called.
     pub(super) fn over(mut self) {
         for index in 0..self.rings.len() {
-            let untold = self.rings.get_mut(index).is_some_and(|ring| ring.turn_over(self.log));
+            let untold = self.rings.get_mut(index).is_some_and(|ring| ring.turn_over(self.log, self.memory));
             if untold {
                 // In-band calls, if those were negotiated.
                 self.tell(&Request::VringCall(VringState { index: index as u32, num: 0 }));

@@ -77,6 +77,14 @@ impl Memory {
         Ok(())
     }
 
+    /// The driver's address of what the front-end calls by this one of its own.
+    pub(super) fn guest(&self, address: u64) -> Option<u64> {
+        self.all.iter().find_map(|(region, _)| {
+            let offset = address.checked_sub(region.user_address).filter(|offset| *offset < region.size)?;
+            Some(region.guest_address + offset)
+        })
+    }
+
     /// What the front-end calls by this address of its own.
     pub(super) fn user(&self, address: u64, bytes: usize) -> Option<Shared> {
         self.all.iter().find_map(|(region, memory)| {

@@ -34,10 +34,14 @@ pub(super) struct Ring {
     inflight: Option<Remembered>,
     /// Taken before a crash, and to be taken again first.
     again: VecDeque<Again>,
+    /// Those of them that the device has.
+    retaken: Vec<Again>,
     /// There may be something to do.
     pub(super) due: bool,
     /// It was used in this turn: what there is to tell the driver is told at its end.
     touched: bool,
+    /// Nothing was left in it when the device looked last.
+    exhausted: bool,
 }
 
 enum Remembered {
@@ -45,9 +49,18 @@ enum Remembered {
     Packed(Packed),
 }
 
+#[derive(Clone)]
 enum Again {
     Split(u16),
     Packed(Entry),
+}
+
+impl Again {
+    const fn id(&self) -> u16 {
+        match self {
+            Self::Split(id) | Self::Packed(Entry { id, .. }) => *id,
+        }
+    }
 }
 
 /// What a ring needs of its session to start.
@@ -131,7 +144,13 @@ impl Ring {
         let layout = |error: virtio::memory::LayoutError| wrong(error.to_string());
         let not_a_base = |base: u32| Failure::Value { what: "ring base", value: base.into() };
         let options = from.features.options();
-        let remembers = from.inflight.and_then(|all| all.queue(index, self.size, is_packed));
+        let remembers = match from.inflight.filter(|all| all.has(index)) {
+            Some(all) => Some(
+                all.queue(index, self.size, is_packed)
+                    .ok_or_else(|| wrong("the inflight region has no room for it".to_owned()))?,
+            ),
+            None => None,
+        };
         self.queue = Some(if is_packed {
             let base = self.base.unwrap_or(Base::START.bits());
             let mut base = Base::from_bits(base, self.size).ok_or_else(|| not_a_base(base))?;
@@ -154,6 +173,13 @@ impl Ring {
                     None => Position::new(available as u16, used.wrap()),
                 };
                 base = Base { available, used };
+                // Entries that were written behind a used one that nobody saw are not used either.
+                for at in base.places(self.size) {
+                    let state = cells.state(at.place());
+                    if at.is_used(state.flags) {
+                        cells.set_state(at.place(), virtio::cells::Packed { flags: at.available(), ..state });
+                    }
+                }
                 self.inflight = Some(Remembered::Packed(queue));
                 self.again = left.into_iter().map(Again::Packed).collect();
             }
@@ -187,6 +213,7 @@ impl Ring {
         };
         self.inflight = None;
         self.again.clear();
+        self.retaken.clear();
     }
 
     /// Stops it, and says where.
@@ -206,19 +233,25 @@ impl Ring {
     /// The next chain, if there is one. A ring that broke a rule has none any more, until it is set up anew.
     pub(super) fn next<'m>(&mut self, regions: &'m Regions, chain: &mut Chain<'m>) -> Option<Taken> {
         let queue = self.queue.as_mut()?;
-        if !self.touched {
-            self.touched = true;
+        if !std::mem::replace(&mut self.touched, true) {
             queue.want_no_kicks();
         }
+        self.exhausted = false;
         loop {
             let next = match self.again.pop_front() {
-                Some(again) => retake(queue, again, regions, chain).map(Some),
+                Some(again) => {
+                    self.retaken.push(again.clone());
+                    retake(queue, again, regions, chain).map(Some)
+                }
                 None => take(queue, self.inflight.as_mut(), regions, chain),
             };
             match next {
                 Ok(Some(taken)) => return Some(taken),
                 Ok(None) if queue.want_kicks() => queue.want_no_kicks(),
-                Ok(None) => return None,
+                Ok(None) => {
+                    self.exhausted = true;
+                    return None;
+                }
                 Err(_) => {
                     // It stays with the driver to set it up anew.
                     self.enabled = false;
@@ -232,6 +265,13 @@ impl Ring {
     /// Leaves the chain that was taken last in the ring.
     pub(super) fn untake(&mut self, taken: Taken) {
         let Some(queue) = &mut self.queue else { return };
+        self.exhausted = false;
+        if let Some(at) = self.retaken.iter().position(|again| again.id() == taken.id()) {
+            // It is in flight still: the ring has not counted it again, and its mark stays.
+            self.again.push_front(self.retaken.remove(at));
+            queue.forget(taken);
+            return;
+        }
         match &mut self.inflight {
             Some(Remembered::Split(remembered)) => remembered.untaken(taken.id()),
             Some(Remembered::Packed(remembered)) => remembered.untaken(taken.id()),
@@ -243,6 +283,7 @@ impl Ring {
     /// Gives a chain back; the driver sees it after [`Ring::publish`].
     pub(super) fn put(&mut self, taken: Taken, written: u32) {
         let Some(queue) = &mut self.queue else { return };
+        self.retaken.retain(|again| again.id() != taken.id());
         match &mut self.inflight {
             Some(Remembered::Split(remembered)) => remembered.putting(taken.id()),
             Some(Remembered::Packed(remembered)) => remembered.putting(taken.id()),
@@ -263,17 +304,28 @@ impl Ring {
     }
 
     /// The end of a turn: the driver is called if it wants to be. `true`: it wants to be, and there is no descriptor for it.
-    pub(super) fn turn_over(&mut self, log: Option<&Log>) -> bool {
+    pub(super) fn turn_over(&mut self, log: Option<&Log>, memory: &Memory) -> bool {
         let Some(queue) = self.queue.as_mut().filter(|_| std::mem::take(&mut self.touched)) else {
             return false;
         };
-        if let (Some(log), Some(VringAddress { flags: 1, log: address, .. })) = (log, self.address) {
-            // Used entries and events: the device's part of a split ring, all of a packed one.
+        // Who left some hears of the next.
+        if !self.exhausted && !self.due {
+            self.due = queue.want_more_kicks();
+        }
+        if let (Some(log), Some(VringAddress { flags: 1, log: at, descriptors, .. })) = (log, self.address) {
+            // Used entries and events are the device's part of a split ring. A packed one has its events there, and used entries where the
+            // driver's are, of which the log's address says nothing.
             let bytes = match queue {
                 Queue::Split(_) => SplitMemory::bytes(self.size)[2],
-                Queue::Packed(_) => PackedMemory::bytes(self.size)[0],
+                Queue::Packed(_) => {
+                    let [entries, _, events] = PackedMemory::bytes(self.size);
+                    if let Some(entries_at) = memory.guest(descriptors) {
+                        log.wrote(entries_at, entries as u64);
+                    }
+                    events
+                }
             };
-            log.wrote(address, bytes as u64);
+            log.wrote(at, bytes as u64);
         }
         if !queue.must_call() {
             return false;
@@ -330,5 +382,73 @@ pub(super) fn notify(descriptor: Option<&OwnedFd>) {
     if let Some(descriptor) = descriptor {
         // A counter that is full has not been read yet, and will be; what else it may be is the front-end's, as is the harm.
         let _ = write(descriptor, &1_u64.to_ne_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::inflight;
+    use crate::payload::Region;
+    use virtio::ring::Driver;
+    use virtio::{Segment, packed};
+
+    const SIZE: u16 = 8;
+
+    /// Several chains are given back at once, and the back-end dies when all but the first are written: nobody saw any of them, and nobody
+    /// may see the others before the first.
+    #[test]
+    fn a_batch_that_a_crash_cut_is_not_seen_in_part() {
+        let ours = crate::memory::Memory::at(0, 1 << 16).unwrap();
+        let whole = ours.region().memory;
+        let user_address = whole.host_address();
+        let region = Region { guest_address: 0, size: 1 << 16, user_address, mmap_offset: 0 };
+        let memory = Memory::of(&[region], vec![ours.descriptor().try_clone_to_owned().unwrap()]).unwrap();
+        let (said, descriptor) = inflight::create(1, SIZE, true).unwrap();
+        let inflight = Inflight::new(&said, &descriptor).unwrap();
+        let from = Start {
+            memory: &memory,
+            features: Features::RING_PACKED | Features::VERSION_1,
+            inflight: Some(&inflight),
+        };
+        let cells = || {
+            let part = |at: usize, bytes| whole.piece(at, bytes).unwrap();
+            PackedMemory::new(SIZE, part(0, 128), part(4096, 4), part(8192, 4)).unwrap()
+        };
+        let ring = || Ring {
+            size: SIZE,
+            address: Some(VringAddress {
+                descriptors: user_address,
+                available: user_address + 4096,
+                used: user_address + 8192,
+                ..VringAddress::default()
+            }),
+            enabled: true,
+            ..Ring::default()
+        };
+        let mut driver = packed::Driver::new(cells(), from.features.options());
+        for _ in 0..3 {
+            driver.add(&[], &[Segment { address: 0x3000, length: 4 }]).unwrap();
+        }
+        driver.publish();
+        let mut first = ring();
+        first.start(0, &from).unwrap();
+        for _ in 0..3 {
+            let mut chain = Chain::default();
+            let taken = first.next(&memory.regions, &mut chain).unwrap();
+            first.put(taken, 4);
+        }
+        // It dies before it publishes.
+        drop(first);
+        assert_eq!(driver.reap().unwrap(), None);
+        let mut second = ring();
+        second.start(0, &from).unwrap();
+        let mut chain = Chain::default();
+        let taken = second.next(&memory.regions, &mut chain).unwrap();
+        second.put(taken, 4);
+        second.publish();
+        let mut driver = Driver::<SplitMemory, _>::Packed(driver);
+        assert!(driver.reap().unwrap().is_some());
+        assert_eq!(driver.reap().unwrap(), None, "the others are in flight");
     }
 }

@@ -159,6 +159,7 @@ impl<D: Device> Session<'_, D> {
             if is_enabled {
                 device.run(index as u16, &mut guest);
             } else {
+                guest = guest.draining(index as u16);
                 device.run_disabled(index as u16, &mut guest);
             }
             guest.over();

@@ -159,7 +159,9 @@ impl<'d, D: Device> Session<'d, D> {
             Request::GetQueueNum => return number(self.device.queues().into()),
 
             Request::SetMemTable(table) => {
-                self.memory = Memory::of(&table.regions, descriptors)?;
+                let memory = Memory::of(&table.regions, descriptors)?;
+                self.give_back();
+                self.memory = memory;
                 self.move_rings();
             }
             Request::GetMaxMemSlots => return number(memory::MOST as u64),
@@ -168,6 +170,7 @@ impl<'d, D: Device> Session<'d, D> {
                 self.move_rings();
             }
             Request::RemMemReg(region) => {
+                self.give_back();
                 self.memory.remove(memory::region(&region))?;
                 self.move_rings();
             }
@@ -253,16 +256,16 @@ impl<'d, D: Device> Session<'d, D> {
                 self.status = status;
                 // Its rings are stopped by requests of their own, which come later, and want to know where they were.
                 if status == 0 {
-                    self.device.reset();
+                    self.reset_device();
                 }
             }
             Request::GetStatus => return number(self.status),
             Request::ResetDevice => {
+                self.reset_device();
                 for ring in &mut self.rings {
                     ring.reset(&self.epoll);
                 }
                 self.status = 0;
-                self.device.reset();
             }
             Request::SetDeviceStateFd(how) => return number(self.transfer(how, descriptors.pop())?),
             Request::CheckDeviceState => {
@@ -358,12 +361,33 @@ impl<'d, D: Device> Session<'d, D> {
     fn stop(&mut self, index: u32) -> Result<u32, Failure> {
         self.ring(index.into())?;
         let is_packed = self.is_packed();
-        let Self { device, rings, memory, log, channel, epoll, .. } = self;
+        self.stopping(index as u16);
+        let Some(ring) = self.rings.get_mut(index as usize) else { return Ok(0) };
+        Ok(ring.stop(&self.epoll, is_packed))
+    }
+
+    /// The device gives back what it keeps of a queue.
+    fn stopping(&mut self, index: u16) {
+        let Self { device, rings, memory, log, channel, .. } = self;
         let mut guest = Guest::new(rings, memory, log.as_ref(), channel.as_mut());
-        device.stopping(index as u16, &mut guest);
+        device.stopping(index, &mut guest);
         guest.over();
-        let Some(ring) = rings.get_mut(index as usize) else { return Ok(0) };
-        Ok(ring.stop(epoll, is_packed))
+    }
+
+    /// The same of all queues that it has: their memory is about to go, or the device forgets all that it has.
+    fn give_back(&mut self) {
+        for index in 0..self.rings.len() {
+            if self.rings.get(index).is_some_and(Ring::is_mapped) {
+                self.stopping(index as u16);
+            }
+        }
+    }
+
+    /// The device is as new, but for what was negotiated, which is the session's.
+    fn reset_device(&mut self) {
+        self.give_back();
+        self.device.reset();
+        self.device.negotiated(self.negotiated.features);
     }
 
     /// What rings have of the memory before is not the memory that there is now. A ring whose memory is away goes on when it is back: front-ends

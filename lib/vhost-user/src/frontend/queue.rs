@@ -37,6 +37,11 @@ impl Queue {
         self.address.index
     }
 
+    /// What the back-end is told of where it lies.
+    pub const fn address(&self) -> VringAddress {
+        self.address
+    }
+
     /// Publishes what was added, and wakes the back-end if it wants that.
     ///
     /// # Errors

@@ -3,10 +3,12 @@
 
 mod devices;
 mod faults;
+mod keeping;
 mod moving;
 mod relayed;
 mod rings;
 mod session;
+mod toy;
 
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
@@ -19,7 +21,7 @@ use vhost_user::frontend::{FrontEnd, Wanted};
 use vhost_user::socket::Canceller;
 use virtio::features::Features;
 
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(4);
 const SECTORS: u32 = 4096;
 
 /// What a session of the back-end ended with.
