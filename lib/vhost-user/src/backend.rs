@@ -22,9 +22,9 @@ pub use guest::{Guest, Held, Kept};
 pub use serve::{ServeError, serve};
 pub use session::{Outgoing, Session};
 
-use crate::ProtocolFeatures;
 use crate::front::Request;
-use crate::session::Violation;
+use crate::session::{Answer, Violation};
+use crate::{ProtocolFeatures, back};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use thiserror::Error;
@@ -95,6 +95,10 @@ pub trait Device {
     /// One of them has something to read.
     fn ready(&mut self, source: usize, guest: &mut Guest<'_>) {
         let _ = (source, guest);
+    }
+    /// The front-end has answered what was asked with [`Guest::ask`].
+    fn answered(&mut self, request: &back::Request, answer: Answer, guest: &mut Guest<'_>) {
+        let _ = (request, answer, guest);
     }
     /// A queue is about to stop, to lose its memory or to be forgotten by a reset: what was kept of it is given back now.
     fn stopping(&mut self, queue: u16, guest: &mut Guest<'_>) {

@@ -6,6 +6,7 @@ use super::memory::Memory;
 use super::ring::Ring;
 use crate::back::Request;
 use crate::payload::VringState;
+use std::os::fd::OwnedFd;
 use virtio::{Chain, Taken};
 
 /// Chains and bytes that a queue may take in one turn, before others have theirs.
@@ -171,6 +172,12 @@ impl<'s> Guest<'s> {
     /// Sends a request to the front-end for which no answer is awaited; `false`: it takes none, or not this one.
     pub fn tell(&mut self, request: &Request) -> bool {
         self.channel.as_deref_mut().is_some_and(|channel| channel.tell(request).is_ok())
+    }
+
+    /// Asks the front-end something, with descriptors that go along. [`Device::answered`](super::Device::answered) hears what comes of it,
+    /// if there is an answer, which is always so with `REPLY_ACK`; `false`: it takes no such request.
+    pub fn ask(&mut self, request: Request, descriptors: Vec<OwnedFd>) -> bool {
+        self.channel.as_deref_mut().is_some_and(|channel| channel.ask(request, descriptors).is_ok())
     }
 
     /// The end of a turn: drivers are called.

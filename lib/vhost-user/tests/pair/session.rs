@@ -343,3 +343,38 @@ fn what_was_not_negotiated_is_not_served() {
     let text = "GET_STATUS failed, and the front-end does not wait to hear of it";
     assert_eq!(served.ended().unwrap_err().to_string(), text);
 }
+
+/// A front-end that does not read its channel for a while finds everything there afterwards, and has held up nobody.
+#[test]
+fn a_channel_that_nobody_reads_loses_no_call() {
+    let protocol =
+        ProtocolFeatures::INBAND_NOTIFICATIONS | ProtocolFeatures::BACKEND_REQ | ProtocolFeatures::REPLY_ACK;
+    let (stream, served) = Served::with(Toy::new());
+    let mut client = client(stream, asks(Features::empty(), protocol));
+    let mut channel = client.front.open_channel().unwrap();
+    // A few messages are all that there is room for.
+    rustix::net::sockopt::set_socket_recv_buffer_size(&channel, 1).unwrap();
+    client.front.call(&Request::SetVringCall(1 << 8), &[]).unwrap();
+    for round in 0..2_000 {
+        client.send((round % 100) as u8);
+        client.front.call(&Request::VringKick(VringState { index: 0, num: 0 }), &[]).unwrap();
+        client.front.queues().unwrap();
+        while client.queue.ring.reap().unwrap().is_none() {
+            client.front.queues().unwrap();
+        }
+    }
+    // Whatever waits is read away, and calls go on.
+    while channel.next(std::time::Duration::ZERO).is_ok() {}
+    for _ in 0..3 {
+        client.send(1);
+        client.front.call(&Request::VringKick(VringState { index: 0, num: 0 }), &[]).unwrap();
+        let asked = channel.next(TIMEOUT).unwrap();
+        assert_eq!(asked.request, Asks::VringCall(VringState { index: 0, num: 0 }));
+        while client.queue.ring.reap().unwrap().is_none() {
+            client.front.queues().unwrap();
+        }
+        while channel.next(std::time::Duration::ZERO).is_ok() {}
+    }
+    drop(client);
+    served.ended().unwrap();
+}
