@@ -11,8 +11,10 @@
 mod channel;
 mod guest;
 mod inflight;
+mod iotlb;
 mod log;
 mod memory;
+mod postcopy;
 mod ring;
 mod serve;
 mod session;

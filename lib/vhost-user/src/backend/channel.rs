@@ -38,7 +38,7 @@ struct Waiting {
 /// What SET_BACKEND_REQ_FD gave.
 pub(super) struct Channel {
     socket: Socket,
-    asking: Asking<Request>,
+    pub(super) asking: Asking<Request>,
     framing: Framing,
     waiting: VecDeque<Waiting>,
     /// Requests that were asked and not answered, oldest first.

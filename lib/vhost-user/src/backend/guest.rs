@@ -1,6 +1,7 @@
 //! What a device has of its guest.
 
 use super::channel::Channel;
+use super::iotlb::Iotlb;
 use super::log::Log;
 use super::memory::Memory;
 use super::ring::Ring;
@@ -88,7 +89,7 @@ impl<'s> Guest<'s> {
             return None;
         }
         let mut chain = self.spare.pop().unwrap_or_default();
-        let Some(taken) = ring.next(&self.memory.regions, &mut chain) else {
+        let Some(taken) = ring.next(self.memory, &mut chain) else {
             self.spare.push(chain);
             return None;
         };
@@ -188,6 +189,9 @@ impl<'s> Guest<'s> {
                 // In-band calls, if those were negotiated.
                 self.tell(&Request::VringCall(VringState { index: index as u32, num: 0 }));
             }
+        }
+        if let Some(missed) = self.memory.iotlb.as_ref().and_then(Iotlb::missed) {
+            self.tell(&Request::IotlbMsg(missed));
         }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use virtio::cells::{PackedCells as _, SplitCells as _};
 use virtio::features::Features;
-use virtio::memory::{PackedMemory, Regions, SplitMemory};
+use virtio::memory::{Access, PackedMemory, SplitMemory};
 use virtio::packed::{Base, Position};
 use virtio::ring::Device as Queue;
 use virtio::{Chain, Fault, Taken, packed, split};
@@ -135,12 +135,16 @@ impl Ring {
         let address = self.address.ok_or_else(|| wrong("nobody said where it is".to_owned()))?;
         let is_packed = from.features.contains(Features::RING_PACKED);
         let bytes = if is_packed { PackedMemory::bytes(self.size) } else { SplitMemory::bytes(self.size) };
-        let part = |address, bytes| {
-            from.memory.user(address, bytes).ok_or_else(|| wrong(format!("no memory at {address:#x}")))
+        let part = |address, bytes, access| from.memory.part(address, bytes, access);
+        let parts = part(address.descriptors, bytes[0], if is_packed { Access::Write } else { Access::Read })
+            .and_then(|table| Ok((table, part(address.available, bytes[1], Access::Read)?)))
+            .and_then(|(table, driver)| Ok((table, driver, part(address.used, bytes[2], Access::Write)?)));
+        let (table, driver, device) = match parts {
+            Ok(parts) => parts,
+            // It runs when the IOMMU has been asked.
+            Err(fault) if fault.passes() => return Ok(()),
+            Err(fault) => return Err(wrong(fault.to_string())),
         };
-        let table = part(address.descriptors, bytes[0])?;
-        let driver = part(address.available, bytes[1])?;
-        let device = part(address.used, bytes[2])?;
         let layout = |error: virtio::memory::LayoutError| wrong(error.to_string());
         let not_a_base = |base: u32| Failure::Value { what: "ring base", value: base.into() };
         let options = from.features.options();
@@ -216,6 +220,17 @@ impl Ring {
         self.retaken.clear();
     }
 
+    /// Whether any part of it lies within these addresses.
+    pub(super) fn lies_in(&self, start: u64, size: u64, is_packed: bool) -> bool {
+        let Some(address) = self.address else { return false };
+        let bytes = if is_packed { PackedMemory::bytes(self.size) } else { SplitMemory::bytes(self.size) };
+        let parts = [address.descriptors, address.available, address.used];
+        let overlaps = |(at, bytes): (u64, usize)| {
+            at < start.saturating_add(size) && start < at.saturating_add(bytes as u64)
+        };
+        parts.into_iter().zip(bytes).any(overlaps)
+    }
+
     /// Stops it, and says where.
     pub(super) fn stop(&mut self, epoll: &OwnedFd, is_packed: bool) -> u32 {
         self.pause();
@@ -231,7 +246,7 @@ impl Ring {
     }
 
     /// The next chain, if there is one. A ring that broke a rule has none any more, until it is set up anew.
-    pub(super) fn next<'m>(&mut self, regions: &'m Regions, chain: &mut Chain<'m>) -> Option<Taken> {
+    pub(super) fn next<'m>(&mut self, memory: &'m Memory, chain: &mut Chain<'m>) -> Option<Taken> {
         let queue = self.queue.as_mut()?;
         if !std::mem::replace(&mut self.touched, true) {
             queue.want_no_kicks();
@@ -239,16 +254,27 @@ impl Ring {
         self.exhausted = false;
         loop {
             let next = match self.again.pop_front() {
-                Some(again) => {
-                    self.retaken.push(again.clone());
-                    retake(queue, again, regions, chain).map(Some)
-                }
-                None => take(queue, self.inflight.as_mut(), regions, chain),
+                Some(again) => match retake(queue, again.clone(), memory, chain) {
+                    Err(fault) if fault.passes() => {
+                        self.again.push_front(again);
+                        Err(fault)
+                    }
+                    other => {
+                        self.retaken.push(again);
+                        other.map(Some)
+                    }
+                },
+                None => take(queue, self.inflight.as_mut(), memory, chain),
             };
             match next {
                 Ok(Some(taken)) => return Some(taken),
                 Ok(None) if queue.want_kicks() => queue.want_no_kicks(),
                 Ok(None) => {
+                    self.exhausted = true;
+                    return None;
+                }
+                // The front-end is asked, and its answer brings the next turn.
+                Err(fault) if fault.passes() => {
                     self.exhausted = true;
                     return None;
                 }
@@ -338,15 +364,15 @@ impl Ring {
 fn take<'m>(
     queue: &mut Queue<SplitMemory, PackedMemory>,
     inflight: Option<&mut Remembered>,
-    regions: &'m Regions,
+    memory: &'m Memory,
     chain: &mut Chain<'m>,
 ) -> Result<Option<Taken>, Fault> {
-    let Some(inflight) = inflight else { return queue.take(&regions, chain) };
+    let Some(inflight) = inflight else { return queue.take(&memory, chain) };
     let at = match queue {
         Queue::Split(_) => Position::START,
         Queue::Packed(queue) => queue.base().available,
     };
-    let Some(taken) = queue.take(&regions, chain)? else { return Ok(None) };
+    let Some(taken) = queue.take(&memory, chain)? else { return Ok(None) };
     match (inflight, queue) {
         (Remembered::Split(remembered), _) => remembered.taken(taken.id()),
         (Remembered::Packed(remembered), Queue::Packed(queue)) => {
@@ -360,16 +386,14 @@ fn take<'m>(
 fn retake<'m>(
     queue: &mut Queue<SplitMemory, PackedMemory>,
     again: Again,
-    regions: &'m Regions,
+    memory: &'m Memory,
     chain: &mut Chain<'m>,
 ) -> Result<Taken, Fault> {
     match (queue, again) {
-        (Queue::Split(queue), Again::Split(head)) => {
-            queue.retake(Taken::remembered(head, 1), &regions, chain)
-        }
+        (Queue::Split(queue), Again::Split(head)) => queue.retake(Taken::remembered(head, 1), &memory, chain),
         (Queue::Packed(queue), Again::Packed(Entry { id, descriptors })) => {
             let taken = Taken::remembered(id, descriptors.len() as u16);
-            queue.retake(taken, descriptors, &regions, chain)
+            queue.retake(taken, descriptors, &memory, chain)
         }
         // A region is read as the kind of ring that it is started with.
         (Queue::Split(_), Again::Packed(_)) | (Queue::Packed(_), Again::Split(_)) => {
@@ -435,7 +459,7 @@ mod tests {
         first.start(0, &from).unwrap();
         for _ in 0..3 {
             let mut chain = Chain::default();
-            let taken = first.next(&memory.regions, &mut chain).unwrap();
+            let taken = first.next(&memory, &mut chain).unwrap();
             first.put(taken, 4);
         }
         // It dies before it publishes.
@@ -444,7 +468,7 @@ mod tests {
         let mut second = ring();
         second.start(0, &from).unwrap();
         let mut chain = Chain::default();
-        let taken = second.next(&memory.regions, &mut chain).unwrap();
+        let taken = second.next(&memory, &mut chain).unwrap();
         second.put(taken, 4);
         second.publish();
         let mut driver = Driver::<SplitMemory, _>::Packed(driver);

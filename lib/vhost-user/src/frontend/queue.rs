@@ -1,5 +1,6 @@
 //! A queue of the device, from the driver's side.
 
+use super::memory::Names;
 use super::{CallError, FrontEnd};
 use crate::front::Request;
 use crate::memory::Memory;
@@ -107,10 +108,15 @@ impl FrontEnd {
         let options = negotiated.options();
         let is_packed = negotiated.contains(Features::RING_PACKED);
         let bytes = if is_packed { PackedMemory::bytes(size) } else { SplitMemory::bytes(size) };
+        // Behind an IOMMU, and where the driver's addresses are everybody's, rings have those too.
+        let is_drivers = negotiated.contains(Features::ACCESS_PLATFORM) || self.names() == Names::Drivers;
+        let whole = memory.region();
+        let to_named = if is_drivers { whole.address.wrapping_sub(whole.memory.host_address()) } else { 0 };
         let mut part = |bytes, alignment| memory.part(bytes, alignment).ok_or(CallError::Memory);
         // Each part has cache lines of its own: the sides write different ones.
         let [table, driver, device] = [part(bytes[0], 64)?, part(bytes[1], 64)?, part(bytes[2], 64)?];
-        let [descriptors, available, used] = [&table, &driver, &device].map(|it| it.host_address());
+        let [descriptors, available, used] =
+            [&table, &driver, &device].map(|it| it.host_address().wrapping_add(to_named));
         let ring = if is_packed {
             Driver::Packed(packed::Driver::new(PackedMemory::new(size, table, driver, device)?, options))
         } else {

@@ -384,7 +384,8 @@ fn a_device_that_stops_early_is_called_for_the_next_chain() {
 #[test]
 fn a_packed_ring_is_in_the_log_by_its_own_address() {
     let (stream, served) = Served::with(Toy::new());
-    let mut front = negotiated(stream, asks(Features::RING_PACKED, ORDINARY));
+    let protocol = ORDINARY.difference(ProtocolFeatures::GPA_ADDRESSES);
+    let mut front = negotiated(stream, asks(Features::RING_PACKED, protocol));
     let mut memory = Memory::at(1 << 20, 1 << 20).unwrap();
     front.add_memory(&memory).unwrap();
     let mut queue = front.start_queue(0, SIZE, &mut memory).unwrap();

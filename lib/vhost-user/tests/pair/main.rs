@@ -1,6 +1,7 @@
 //! Our front-end with our back-end: every kind of ring, and what front-ends do wrong.
 #![cfg(test)]
 
+mod addresses;
 mod devices;
 mod faults;
 mod keeping;

@@ -90,6 +90,7 @@ impl<C: PackedCells> Device<C> {
             }
             // It goes on into places that the device has not given back.
             Ok(_) => Err(*self.broken.insert(Fault::Loop { size: self.size() })),
+            Err(fault) if fault.passes() => Err(fault),
             Err(fault) => Err(*self.broken.insert(fault)),
         }
     }
@@ -125,7 +126,7 @@ impl<C: PackedCells> Device<C> {
             } else {
                 Err(Fault::Indirect { index })
             };
-            read.map_err(|fault| *self.broken.insert(fault))?;
+            read.map_err(|fault| if fault.passes() { fault } else { *self.broken.insert(fault) })?;
         }
         if self.out.insert(taken.id) {
             Ok(taken)

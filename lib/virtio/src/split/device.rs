@@ -85,6 +85,7 @@ impl<C: SplitCells> Device<C> {
                 self.taken = self.taken.wrapping_add(1);
                 Ok(Some(taken))
             }
+            Err(fault) if fault.passes() => Err(fault),
             Err(fault) => Err(self.break_with(fault)),
         }
     }
@@ -102,6 +103,7 @@ impl<C: SplitCells> Device<C> {
         match self.read(taken.id, memory, chain) {
             Ok(taken) if self.out.insert(taken.id) => Ok(taken),
             Ok(taken) => Err(self.break_with(Fault::Twice { id: taken.id })),
+            Err(fault) if fault.passes() => Err(fault),
             Err(fault) => Err(self.break_with(fault)),
         }
     }
