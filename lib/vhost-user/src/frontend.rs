@@ -2,6 +2,7 @@
 
 mod channel;
 mod iommu;
+mod lasting;
 mod memory;
 mod postcopy;
 mod queue;
@@ -10,6 +11,7 @@ mod state;
 
 pub use channel::{Asked, Channel, ChannelError};
 pub use iommu::Permission;
+pub use lasting::Lasting;
 pub use postcopy::Missing;
 pub use queue::Queue;
 pub use shared::{MapError, SharedRegions};
@@ -145,8 +147,16 @@ impl FrontEnd {
     /// # Errors
     /// Those of the system calls.
     pub fn new(stream: UnixStream, timeout: Duration) -> io::Result<Self> {
+        Self::cancelled_by(stream, timeout, Canceller::new()?)
+    }
+
+    /// The same, whose calls `canceller` ends.
+    ///
+    /// # Errors
+    /// Those of the system calls.
+    pub fn cancelled_by(stream: UnixStream, timeout: Duration, canceller: Canceller) -> io::Result<Self> {
         Ok(Self {
-            socket: Socket::new(stream, Canceller::new()?)?,
+            socket: Socket::new(stream, canceller)?,
             asking: Asking::default(),
             framing: Framing::default(),
             timeout,

@@ -89,6 +89,20 @@ impl FrontEnd {
         self.negotiated().protocol.contains(ProtocolFeatures::CONFIGURE_MEM_SLOTS)
     }
 
+    /// Gives the back-end all that another session gave.
+    pub(super) fn add_regions(&mut self, other: &Self) -> Result<(), CallError> {
+        for (region, descriptor) in &other.regions {
+            self.regions.push((*region, descriptor.try_clone()?));
+        }
+        if !self.has_slots() {
+            return self.send_table();
+        }
+        for (region, descriptor) in &other.regions {
+            self.call(&Request::AddMemReg(single(*region)), &[descriptor.as_fd()])?;
+        }
+        Ok(())
+    }
+
     fn send_table(&mut self) -> Result<(), CallError> {
         let all = std::mem::take(&mut self.regions);
         let (regions, descriptors): (Vec<_>, Vec<_>) = all.iter().map(|(it, fd)| (*it, fd.as_fd())).unzip();
