@@ -1,12 +1,15 @@
 //! Our front-end with our back-end: every kind of ring, and what front-ends do wrong.
 #![cfg(test)]
 
+mod addresses;
 mod devices;
 mod faults;
+mod keeping;
 mod moving;
 mod relayed;
 mod rings;
 mod session;
+mod toy;
 
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
@@ -19,7 +22,7 @@ use vhost_user::frontend::{FrontEnd, Wanted};
 use vhost_user::socket::Canceller;
 use virtio::features::Features;
 
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(4);
 const SECTORS: u32 = 4096;
 
 /// What a session of the back-end ended with.
