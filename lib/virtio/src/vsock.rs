@@ -356,7 +356,7 @@ impl Sockets {
     }
 
     /// The next packet to be sent, on [`TRANSMIT`].
-    pub fn next(&mut self) -> Option<(Header, Vec<u8>)> {
+    pub fn outgoing(&mut self) -> Option<(Header, Vec<u8>)> {
         self.out.pop_front()
     }
 
@@ -443,7 +443,7 @@ mod tests {
     /// Two machines, and everything that one says is heard by the other.
     fn exchange(one: &mut Sockets, other: &mut Sockets) {
         loop {
-            match (one.next(), other.next()) {
+            match (one.outgoing(), other.outgoing()) {
                 (None, None) => break,
                 (from_one, from_other) => {
                     for (to, said) in [(&mut *other, from_one), (&mut *one, from_other)] {
@@ -523,7 +523,7 @@ mod tests {
         assert_eq!(here.receive(name, &mut heard), Ok(Some(6)));
         assert_eq!(here.receive(name, &mut heard), Err(NotConnected), "both have ended");
         here.close(name);
-        assert_eq!((here.state(name), here.next()), (None, None));
+        assert_eq!((here.state(name), here.outgoing()), (None, None));
     }
 
     #[test]
@@ -546,6 +546,6 @@ mod tests {
         let (mut here, _, name, _) = pair();
         here.send(name, b"lost").unwrap();
         here.reset();
-        assert_eq!((here.state(name), here.next()), (Some(State::Reset), None));
+        assert_eq!((here.state(name), here.outgoing()), (Some(State::Reset), None));
     }
 }
