@@ -20,3 +20,4 @@ pub mod rings;
 pub mod sh;
 pub mod tidy;
 pub mod unpacked;
+pub mod vhost_user_observed;

@@ -189,6 +189,9 @@ impl<'s> Guest<'s> {
                 // In-band calls, if those were negotiated.
                 self.tell(&Request::VringCall(VringState { index: index as u32, num: 0 }));
             }
+            if self.rings.get_mut(index).is_some_and(Ring::error_untold) {
+                self.tell(&Request::VringErr(VringState { index: index as u32, num: 0 }));
+            }
         }
         if let Some(missed) = self.memory.iotlb.as_ref().and_then(Iotlb::missed) {
             self.tell(&Request::IotlbMsg(missed));

@@ -38,6 +38,8 @@ pub(super) struct Ring {
     retaken: Vec<Again>,
     /// There may be something to do.
     pub(super) due: bool,
+    /// It broke, and there was no descriptor to tell it by.
+    error_untold: bool,
     /// It was used in this turn: what there is to tell the driver is told at its end.
     touched: bool,
     /// Nothing was left in it when the device looked last.
@@ -282,6 +284,7 @@ impl Ring {
                     // It stays with the driver to set it up anew.
                     self.enabled = false;
                     notify(self.error.as_ref());
+                    self.error_untold = self.error.is_none();
                     return None;
                 }
             }
@@ -327,6 +330,11 @@ impl Ring {
             (Some(Remembered::Packed(remembered)), _) => remembered.told(),
             _ => {}
         }
+    }
+
+    /// Whether it broke, and there is only the channel to tell it by. Told once.
+    pub(super) fn error_untold(&mut self) -> bool {
+        std::mem::take(&mut self.error_untold)
     }
 
     /// The end of a turn: the driver is called if it wants to be. `true`: it wants to be, and there is no descriptor for it.

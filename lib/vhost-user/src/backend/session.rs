@@ -67,6 +67,9 @@ const PROTOCOL: ProtocolFeatures = ProtocolFeatures::MQ
     .union(ProtocolFeatures::BACKEND_REQ)
     .union(ProtocolFeatures::BACKEND_SEND_FD)
     .union(ProtocolFeatures::GPA_ADDRESSES)
+    // A device gives back what it keeps when its ring stops, and nothing has to be waited for.
+    .union(ProtocolFeatures::GET_VRING_BASE_INFLIGHT)
+    .union(ProtocolFeatures::GET_VRING_BASE_SKIP_DRAIN)
     .union(ProtocolFeatures::CONFIG)
     .union(ProtocolFeatures::INFLIGHT_SHMFD)
     .union(ProtocolFeatures::RESET_DEVICE)

@@ -212,7 +212,7 @@ fn memory_and_objects_of_the_back_end_are_shared() {
         Asks::SharedObjectRemove(SharedObject { uuid: UUID }),
         Asks::VringHostNotifierMsg(vhost_user::payload::VringArea { index: 0, size: PAGE, offset: 0 }),
     ];
-    let expected: Vec<_> = ask.iter().cloned().zip([0_u64, 1, 1, 1, 0, 0, 0, 0, 0, 1]).collect();
+    let expected: Vec<_> = ask.iter().cloned().zip([0_u64, 1, 1, 1, 0, 0, 0, 0, 0, 0]).collect();
     let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK).unwrap();
     let (answers, told) = std::sync::mpsc::channel();
     let device = Sharing { bell: bell.try_clone().unwrap(), file: file.try_clone().unwrap(), ask, answers };
@@ -247,8 +247,11 @@ fn memory_and_objects_of_the_back_end_are_shared() {
                 beside.push(file.as_fd());
                 Ok(())
             }
-            // There is no hardware whose doorbell that could be.
-            _ => Err(MapError::NotMapped),
+            // What would be mapped into the guest as the doorbell of hardware.
+            _ => {
+                assert_eq!(asked.descriptors.len(), 1);
+                Ok(())
+            }
         };
         channel.answer(&asked.request, u64::from(done.is_err()), &beside).unwrap();
         if asked.request == expected[0].0 {

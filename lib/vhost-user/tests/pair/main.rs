@@ -6,7 +6,10 @@ mod devices;
 mod faults;
 mod keeping;
 mod moving;
+#[path = "../support/observed.rs"]
+mod observed;
 mod relayed;
+mod rest;
 mod rings;
 mod session;
 mod toy;
@@ -39,12 +42,24 @@ impl Served {
         Self::with(Disk::new(InMemory::new(SECTORS), 2))
     }
 
-    fn with(mut device: impl Device + Send + 'static) -> (UnixStream, Self) {
+    fn with<D: Device + Send + 'static>(mut device: D) -> (UnixStream, Self) {
         let (ours, its) = UnixStream::pair().unwrap();
         let canceller = Canceller::new().unwrap();
         let cancelled = canceller.clone();
         let thread = std::thread::spawn(move || serve(&mut device, its, &cancelled));
-        (ours, Self { thread, canceller })
+        // Devices of ours are told apart by where they are made.
+        for (module, name) in [
+            ("net", "net"),
+            ("disk", "blk"),
+            ("entropy", "rng"),
+            ("console", "console"),
+            ("balloon", "balloon"),
+        ] {
+            if std::any::type_name::<D>().contains(&format!("devices::{module}::")) {
+                observed::device(name, "ours");
+            }
+        }
+        (observed::through(ours, "ours"), Self { thread, canceller })
     }
 
     /// Ends it as a crash would: in the middle of whatever it does.
