@@ -68,8 +68,11 @@ impl Daemon {
             command = inside(&command, &["--mount", "sh", "-c", enter, "sh", root.to_str().unwrap()]);
         }
         if let Some(host) = &settings.host {
-            let name = "hostname \"$1\" && shift && exec \"$@\"";
-            command = inside(&command, &["--uts", "sh", "-c", name, "sh", host]);
+            // Others that are played on this host are to be found here too.
+            std::fs::write(self.path("hosts"), "127.0.0.1 localhost host1.example host2.example\n").unwrap();
+            let hosts = self.path("hosts").display().to_string();
+            let name = "hostname \"$1\" && mount --bind \"$2\" /etc/hosts && shift 2 && exec \"$@\"";
+            command = inside(&command, &["--uts", "--mount", "sh", "-c", name, "sh", host, &hosts]);
         }
         // With --daemon it returns when its sockets are there; --timeout ends it if we never do.
         let output = command
