@@ -7,16 +7,17 @@ use libvirt_client::protocol::enums::{
 };
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{
-    DomainBlockResizeFlags, DomainChannelFlags, DomainConsoleFlags, DomainCoreDumpFlags,
-    DomainCreateFlags as C, DomainDestroyFlags, DomainDeviceModifyFlags as Device, DomainMemoryFlags,
-    DomainMemoryModFlags, DomainModificationImpact as Impact, DomainRebootFlags, DomainSaveImageXmlFlags,
-    DomainSaveRestoreFlags as S, DomainShutdownFlags, DomainSnapshotCreateFlags, DomainSnapshotRevertFlags,
-    DomainUndefineFlags as U, DomainVcpuFlags, DomainXmlFlags as X,
+    ConnectDomainQemuMonitorEventRegisterFlags as Monitor, DomainBlockResizeFlags, DomainChannelFlags,
+    DomainConsoleFlags, DomainCoreDumpFlags, DomainCreateFlags as C, DomainDestroyFlags,
+    DomainDeviceModifyFlags as Device, DomainMemoryFlags, DomainMemoryModFlags,
+    DomainModificationImpact as Impact, DomainQemuMonitorCommandFlags, DomainRebootFlags,
+    DomainSaveImageXmlFlags, DomainSaveRestoreFlags as S, DomainShutdownFlags, DomainSnapshotCreateFlags,
+    DomainSnapshotRevertFlags, DomainUndefineFlags as U, DomainVcpuFlags, DomainXmlFlags as X,
 };
 use libvirt_client::protocol::parameters::DOMAIN_SAVE_PARAM_FILE;
 use libvirt_client::protocol::procedure::Release;
-use libvirt_client::protocol::remote;
 use libvirt_client::protocol::xdr::IntoOwned;
+use libvirt_client::protocol::{qemu, remote};
 use libvirt_client::{
     Autostart, BlockIoTune, Connect, CpuMap, Domain, Filter, IoThreadParameters, Item, Params,
     SchedulerParameters,
@@ -390,6 +391,21 @@ async fn a_guest_is_told_to_end_by_its_button() {
     guest.reboot(DomainRebootFlags::ACPI_POWER_BTN).await.unwrap();
     let next = tokio::time::timeout(Duration::from_secs(60), pressed.next()).await.expect("the button");
     assert!(matches!(next.unwrap(), Item::Event(_)));
+    // By a pattern, in whatever letters.
+    for (pattern, flags) in [("^POWER", Monitor::REGEX), ("powerdown", Monitor::NOCASE)] {
+        let mut pressed = connect.monitor_events(Some(&guest), Some(pattern), flags).await.unwrap();
+        guest.shutdown(DomainShutdownFlags::ACPI_POWER_BTN).await.unwrap();
+        let next = tokio::time::timeout(Duration::from_secs(60), pressed.next()).await.expect("the button");
+        assert!(matches!(next.unwrap(), Item::Event(_)), "{pattern}");
+    }
+    // People's words to the monitor may come with files too.
+    let args = qemu::DomainMonitorCommandWithFilesArgs {
+        dom: guest.wire().into_owned(),
+        cmd: "info name".into(),
+        flags: DomainQemuMonitorCommandFlags::HMP,
+    };
+    let reply = connect.call_with::<qemu::DomainMonitorCommandWithFiles>(&args, Vec::new()).await.unwrap();
+    assert_eq!(reply.result().unwrap().result.to_string().trim_end(), "guest");
     // Its system hears nothing of it.
     assert_eq!(state(&guest).await, DomainState::Running);
     connect.close().await.unwrap();

@@ -39,7 +39,10 @@ pub(crate) fn daemons(test: &str, prepare: impl Fn(&Daemon) -> String) -> Option
         std::fs::create_dir(&place).unwrap();
         daemon.own(&place);
         let port = PORTS.fetch_add(20, Ordering::Relaxed);
-        let ports = format!("migration_port_min = {port}\nmigration_port_max = {}\n", port + 19);
+        let ports = format!(
+            "migration_port_min = {port}\nmigration_port_max = {}\nclear_emulator_capabilities = 0\n",
+            port + 19
+        );
         std::fs::write(place.join("qemu.conf"), ports + &prepare(daemon)).unwrap();
         daemon.run(&Settings { config, host, ..Settings::default() });
     }
@@ -47,7 +50,7 @@ pub(crate) fn daemons(test: &str, prepare: impl Fn(&Daemon) -> String) -> Option
 }
 
 /// The same, with a guest whose definition was changed.
-async fn two_with(
+pub(crate) async fn two_with(
     test: &str,
     change: impl FnOnce(&Daemon, String) -> String,
 ) -> Option<(Daemon, Daemon, Connect, Connect, Domain)> {
@@ -59,7 +62,7 @@ async fn two_with(
     Some((from, to, source, target, guest))
 }
 
-async fn is_at(guest: &str, there: &Connect, not_there: &Connect) {
+pub(crate) async fn is_at(guest: &str, there: &Connect, not_there: &Connect) {
     let moved = there.domain_by_name(guest).await.unwrap();
     assert_eq!(moved.state().await.unwrap().state, DomainState::Running);
     assert!(not_there.domain_by_name(guest).await.unwrap_err().is_not_found());
@@ -103,7 +106,7 @@ async fn a_daemon_moves_a_guest_through_its_own_connection() {
 }
 
 /// Memory that is not zeros, and so takes its time at a low speed.
-fn with_memory(daemon: &Daemon, xml: String) -> String {
+pub(crate) fn with_memory(daemon: &Daemon, xml: String) -> String {
     let file = daemon.path("memory");
     let mut value = 1_u32;
     let bytes = std::iter::repeat_with(|| {

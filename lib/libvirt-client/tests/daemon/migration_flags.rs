@@ -24,11 +24,11 @@ enum Version {
 }
 
 /// Two daemons, and a guest that goes from the first to the second.
-struct Hosts {
-    from: Daemon,
-    to: Daemon,
-    source: Connect,
-    target: Connect,
+pub(crate) struct Hosts {
+    pub(crate) from: Daemon,
+    pub(crate) to: Daemon,
+    pub(crate) source: Connect,
+    pub(crate) target: Connect,
 }
 
 /// What each daemon is told with the steps that it takes.
@@ -46,7 +46,7 @@ impl Told {
     }
 }
 
-const BASE: F = F::LIVE.union(F::UNSAFE);
+pub(crate) const BASE: F = F::LIVE.union(F::UNSAFE);
 
 /// What is told in one go: what comes of one flag of a line does not come of another.
 const FLAGS: [F; 5] = [
@@ -65,7 +65,7 @@ const FLAGS: [F; 5] = [
 const COPIED: F = F::NON_SHARED_DISK.union(F::NON_SHARED_INC).union(F::NON_SHARED_SYNCHRONOUS_WRITES);
 
 impl Hosts {
-    async fn start(test: &str) -> Option<Self> {
+    pub(crate) async fn start(test: &str) -> Option<Self> {
         let (from, to) = daemons(test, |daemon| {
             // One certificate is whom both are.
             let place = daemon.path("tls");
@@ -93,7 +93,7 @@ impl Hosts {
     }
 
     /// A guest that is defined at the source, with a disk that both reach, or that is to be copied.
-    async fn guest(&self, copied: bool) -> Domain {
+    pub(crate) async fn guest(&self, copied: bool) -> Domain {
         // What is shared is not copied.
         let shared = if copied { "" } else { "<shareable/>" };
         let disk = disk(&self.from, "disk");
@@ -101,7 +101,7 @@ impl Hosts {
         self.source.define_domain(&xml, Default::default()).await.unwrap()
     }
 
-    async fn running(&self, copied: bool) -> Domain {
+    pub(crate) async fn running(&self, copied: bool) -> Domain {
         self.guest(copied).await.start(Default::default()).await.unwrap()
     }
 
