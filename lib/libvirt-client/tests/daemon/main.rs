@@ -13,6 +13,7 @@ mod effects;
 mod events;
 #[path = "../generated/every.rs"]
 mod every;
+mod file_systems;
 mod flags;
 mod guest_events;
 mod guest_flags;

@@ -7,8 +7,8 @@ use libvirt_client::protocol::enums::{CpuCompareResult, ErrorNumber, NetworkMeta
 use libvirt_client::protocol::flags::{
     ConnectBaselineCpuFlags, ConnectCompareCpuFlags, ConnectGetAllDomainStatsFlags as Stats,
     ConnectGetDomainCapabilitiesFlags, ConnectListAllNodeDeviceFlags as Devices,
-    ConnectListAllSecretsFlags as Secrets, DomainDefineFlags, DomainMessageType, DomainStatsTypes,
-    DomainXmlFlags, NetworkUpdateFlags, NodeDeviceCreateXmlFlags, SecretDefineFlags,
+    ConnectListAllSecretsFlags as Secrets, DomainCheckpointCreateFlags, DomainDefineFlags, DomainMessageType,
+    DomainStatsTypes, DomainXmlFlags, NetworkUpdateFlags, NodeDeviceCreateXmlFlags, SecretDefineFlags,
     StoragePoolCreateFlags as Pool, StorageVolCreateFlags as Volume, StorageVolResizeFlags as Resize,
     StorageXmlFlags, TypedParameterFlags,
 };
@@ -31,7 +31,9 @@ fn sorted(names: impl Iterator<Item = String>) -> String {
 async fn statistics_are_of_those_that_pass_a_filter() {
     let Some(daemon) = Daemon::start("statistics_are_of_those_that_pass_a_filter") else { return };
     let connect = daemon.test().await;
-    connect.define_domain(&domain("off"), DomainDefineFlags::empty()).await.unwrap();
+    let disk = "<devices><disk type='file'><source file='/d'/><target dev='vda'/></disk></devices></domain>";
+    let held = domain("off").replace("</domain>", disk);
+    let off = connect.define_domain(&held, DomainDefineFlags::empty()).await.unwrap();
     connect.create_domain(&domain("waits"), Default::default()).await.unwrap().suspend().await.unwrap();
     for (flag, expected) in [
         (Stats::ACTIVE, "test waits"),
@@ -55,6 +57,11 @@ async fn statistics_are_of_those_that_pass_a_filter() {
     connect.all_stats(more, Stats::empty()).await.unwrap();
     let error = connect.all_stats(more, Stats::ENFORCE_STATS).await.unwrap_err();
     assert_eq!(error.refusal().unwrap().code, ErrorNumber::ArgumentUnsupported, "{error}");
+    // Its file systems are held still for a point that is kept.
+    off.start(Default::default()).await.unwrap();
+    let point = "<domaincheckpoint><name>point</name></domaincheckpoint>";
+    off.create_checkpoint(point, DomainCheckpointCreateFlags::QUIESCE).await.unwrap();
+    assert_eq!(off.checkpoint_by_name("point").await.unwrap().name(), "point");
     let args = remote::DomainGetCpuStatsArgs {
         dom: connect.domain_by_name("test").await.unwrap().wire().into_owned(),
         nparams: 3,
