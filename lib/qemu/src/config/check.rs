@@ -94,7 +94,7 @@ impl Config {
             channel.chardev.stream.check(&channel.id)?;
         }
         self.shares.iter().try_for_each(super::Share::check)?;
-        self.vhost_user.iter().try_for_each(|device| device.socket.check(&device.id))?;
+        self.vhost_user.iter().try_for_each(|device| device.socket.check_vhost_user(&device.id))?;
         self.secrets.iter().try_for_each(super::Secret::check)?;
         self.fw_cfg.iter().try_for_each(FwCfg::check)?;
         let mut isa = BTreeSet::from([0]);

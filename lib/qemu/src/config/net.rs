@@ -196,7 +196,7 @@ impl Nic {
                 if self.model != NicModel::Virtio {
                     return wrong("only virtio has vhost-user");
                 }
-                stream.check(&self.id)
+                stream.check_vhost_user(&self.id)
             }
             NicBackend::Stream(stream) => stream.check(&self.id),
             NicBackend::Multicast(group) if !group.ip().is_multicast() => {

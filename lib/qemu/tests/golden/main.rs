@@ -13,7 +13,9 @@
 
 mod cases;
 mod peers;
+#[path = "../support/sys.rs"]
 mod sys;
+#[path = "../support/vhost_user.rs"]
 mod vhost_user;
 
 use cases::Case;

@@ -147,7 +147,15 @@ impl Guest {
     }
 
     pub(crate) async fn type_in(&mut self, text: &str) {
-        self.console.write_all(text.as_bytes()).await.unwrap();
+        if let Err(error) = self.console.write_all(text.as_bytes()).await {
+            panic!("the console takes nothing: {error}: {}", self.log());
+        }
+    }
+
+    /// What QEMU said, and how it ended if supervision knows by now.
+    fn log(&self) -> String {
+        let log = fs::read_to_string(&self.vm.record().qemu_log).unwrap_or_default();
+        format!("{:?}: {log}", self.vm.status().exit)
     }
 
     /// Reads the console up to this text.
@@ -163,8 +171,7 @@ impl Guest {
                 panic!("no {text:?} in {:?}", self.seen);
             };
             let count = count.unwrap();
-            let log = || fs::read_to_string(&self.vm.record().qemu_log).unwrap_or_default();
-            assert_ne!(count, 0, "the console closed after {:?}: {}", self.seen, log());
+            assert_ne!(count, 0, "the console closed after {:?}: {}", self.seen, self.log());
             self.seen.push_str(&String::from_utf8_lossy(&chunk[..count]));
         }
     }

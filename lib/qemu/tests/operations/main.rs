@@ -12,6 +12,7 @@ mod backup;
 mod block;
 mod cut;
 mod guest;
+mod handed;
 mod migration;
 #[path = "../../../qmp/tests/support/observed.rs"]
 mod observed;
@@ -20,3 +21,7 @@ mod plug;
 mod polled;
 mod small;
 mod snapshot;
+#[path = "../support/sys.rs"]
+mod sys;
+#[path = "../support/vhost_user.rs"]
+mod vhost_user;

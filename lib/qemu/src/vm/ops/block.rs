@@ -3,8 +3,7 @@
 use super::{
     OperationError,
     follow::{Follow, Heard},
-    plug::plain,
-    rollback::insist,
+    rollback::{Made, Rollback, insist},
 };
 use crate::{
     Vm,
@@ -19,7 +18,11 @@ use qmp::{
     },
 };
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
+    time::Duration,
+};
 
 /// How a disc gets out of a drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,31 +86,48 @@ impl Vm {
         image: Option<Image>,
         eject: Eject,
     ) -> Result<(), OperationError> {
+        self.change_disc_with(id, image, eject, BTreeMap::new()).await
+    }
+
+    /// The same with the descriptors that the image names by key, as [`Vm::plug_disk_with`].
+    ///
+    /// # Errors
+    /// Likewise.
+    pub async fn change_disc_with(
+        &self,
+        id: &str,
+        image: Option<Image>,
+        eject: Eject,
+        descriptors: BTreeMap<String, OwnedFd>,
+    ) -> Result<(), OperationError> {
         let disk = Disk::cdrom(id, image);
         disk.check(&BTreeSet::new())?;
         if disk.image.as_ref().is_some_and(|image| image.key.is_some()) {
             return Err(ConfigError::conflict(id, "a disc is not encrypted").into());
         }
-        let attached = block_nodes(&disk, &mut plain)?;
         self.open_tray(id, eject).await?;
         let empty = BlockdevRemoveMedium { id: id.to_owned() };
         self.tell(format!("empty {id}"), &empty).await?;
         self.close_disk(id).await?;
-        let Some(top) = &attached.top else { return Ok(()) };
+        let mut rollback = Rollback::new(self);
         let filling = async {
+            let image = disk.image.as_ref();
+            let files = self.hand_over_files(id, image, descriptors, &mut rollback).await?;
+            let attached = block_nodes(&disk, &mut |source| files.name(source))?;
+            let Some(top) = &attached.top else { return Ok(()) };
             for node in &attached.nodes {
-                self.run(format!("open the disc of {id}"), "blockdev-add", node.clone()).await?;
+                let made = Made::Node(node["node-name"].as_str().unwrap_or_default().to_owned());
+                rollback.run(format!("open the disc of {id}"), "blockdev-add", node.clone(), made).await?;
             }
             let disc = BlockdevInsertMedium { id: id.to_owned(), node_name: top.clone() };
-            self.tell(format!("fill {id}"), &disc).await?;
+            rollback.make(format!("fill {id}"), &disc, Made::Disc(id.to_owned())).await?;
             let close = BlockdevCloseTray { id: Some(id.to_owned()), ..BlockdevCloseTray::default() };
             self.tell(format!("close {id}"), &close).await.map(drop)
         };
         let filled = filling.await;
-        if filled.is_err() {
-            // What is not there cannot be removed either; the first error is the one that matters.
-            let _ = self.tell(format!("empty {id}"), &empty).await;
-            let _ = self.close_disk(id).await;
+        match filled {
+            Ok(()) => rollback.keep(),
+            Err(_) => rollback.undo().await,
         }
         filled
     }
