@@ -8,12 +8,13 @@ use qemu::{
 use qmp::commands::QueryNamedBlockNodes;
 use std::{
     fs,
+    os::{fd::OwnedFd, unix::net::UnixListener},
     path::Path,
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
 };
 
 /// Ends with the test.
-struct Server(Child);
+pub(crate) struct Server(pub(crate) Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -23,20 +24,19 @@ impl Drop for Server {
     }
 }
 
-/// Serves a file for writing.
-async fn nbd_server(file: &Path, socket: &Path) -> Server {
-    let server = format!("addr.type=unix,addr.path={}", socket.display());
+/// Serves a file for writing, at once: the socket is there before the server.
+pub(crate) fn nbd_server(file: &Path, socket: &Path) -> Server {
+    let listening = UnixListener::bind(socket).unwrap();
     let node = format!("driver=file,node-name=f,filename={}", file.display());
     let export = "type=nbd,id=e,node-name=f,name=copy,writable=on";
-    let child = Command::new("qemu-storage-daemon")
-        .args(["--blockdev", &node, "--nbd-server", &server, "--export", export])
+    // The shell gives it the number that the server is told.
+    let server = "exec qemu-storage-daemon --blockdev \"$0\" --nbd-server addr.type=fd,addr.str=3 --export \"$1\" 3<&0 0</dev/null";
+    let child = Command::new("sh")
+        .args(["-c", server, &node, export])
+        .stdin(Stdio::from(OwnedFd::from(listening)))
         .spawn()
         .unwrap();
-    let server = Server(child);
-    while !socket.exists() {
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-    }
-    server
+    Server(child)
 }
 
 fn convert(from: &str, format: &str, to: &Path) -> bool {
@@ -66,7 +66,7 @@ async fn a_whole_backup_and_what_changed_since_are_pushed_to_an_nbd_server() {
     let at = |name: &str| directory.path().join(name);
     let mut guest = writing(directory.path()).await;
     fs::write(at("copy.raw"), vec![0; 8 << 20]).unwrap();
-    let _server = nbd_server(&at("copy.raw"), &at("nbd.sock")).await;
+    let _server = nbd_server(&at("copy.raw"), &at("nbd.sock"));
     let target = CopyTarget::Nbd { server: Address::Unix(at("nbd.sock")), export: "copy".into() };
     guest.vm.add_bitmap("root", "since", Notes::InMemory).await.unwrap();
     guest.vm.push_backup("root", &target, None).await.unwrap().done().await.unwrap();

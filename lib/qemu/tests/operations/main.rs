@@ -14,6 +14,7 @@ mod cut;
 mod guest;
 mod handed;
 mod migration;
+mod modules;
 #[path = "../../../qmp/tests/support/observed.rs"]
 mod observed;
 mod plug;

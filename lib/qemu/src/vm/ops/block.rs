@@ -10,12 +10,9 @@ use crate::{
     argv::block_nodes,
     config::{ConfigError, Disk, Image, Limits},
 };
-use qmp::{
-    CallError,
-    commands::{
-        BlockResize, BlockdevCloseTray, BlockdevInsertMedium, BlockdevOpenTray, BlockdevRemoveMedium,
-        QomList, QomSet,
-    },
+use qmp::commands::{
+    BlockInfo, BlockResize, BlockdevCloseTray, BlockdevInsertMedium, BlockdevOpenTray, BlockdevRemoveMedium,
+    QomList, QomSet, QueryBlock,
 };
 use serde_json::{Map, Value, json};
 use std::{
@@ -141,26 +138,32 @@ impl Vm {
             ..BlockdevOpenTray::default()
         };
         let Eject::Ask(patience) = eject else { return insist(&mut follow, &ask(true)).await };
-        // The guest is asked by this when it has locked the drive, and QEMU then says so with an error.
-        match insist(&mut follow, &ask(false)).await {
-            Err(OperationError::Qmp { source, .. }) if is_locked(&source) => {}
-            asked => return asked,
-        }
         let opening = async {
             loop {
-                match follow.heard(&what).await? {
-                    Heard::Event(event) => {
+                // A guest that has locked the drive is asked by this, and the answer is the same: only the drive tells whether it is open.
+                insist(&mut follow, &ask(false)).await?;
+                let drives = follow.read(&what, &QueryBlock {}).await?;
+                let is_it =
+                    |drive: &&BlockInfo| drive.qdev.as_deref().is_some_and(|path| ends_with(path, id));
+                let drive = drives.iter().find(is_it);
+                if drive.is_some_and(|drive| drive.tray_open == Some(true)) {
+                    return Ok(());
+                }
+                let opened = async {
+                    while let Heard::Event(event) = follow.heard(&what).await? {
                         let open = event.data.get("tray-open").and_then(Value::as_bool) == Some(true);
                         let device = event.data.get("id").and_then(Value::as_str).unwrap_or_default();
                         if open && ends_with(device, id) {
-                            return Ok(());
+                            return Ok(true);
                         }
                     }
-                    // It may have opened meanwhile: to open an open drive is no error.
-                    Heard::Gap => match insist(&mut follow, &ask(false)).await {
-                        Err(OperationError::Qmp { source, .. }) if is_locked(&source) => {}
-                        asked => return asked,
-                    },
+                    Ok::<_, OperationError>(false)
+                };
+                // It may also have unlocked the drive and left it closed, of which no event tells.
+                if let Ok(outcome) = tokio::time::timeout(ASK_AGAIN, opened).await
+                    && outcome?
+                {
+                    return Ok(());
                 }
             }
         };
@@ -169,16 +172,13 @@ impl Vm {
     }
 }
 
-/// The guest holds the drive closed and has been asked: QEMU's words, of the class of every other refusal (block/qapi-sysemu.c, 7.2
-/// and 10.0).
-fn is_locked(error: &CallError) -> bool {
-    error.refusal().is_some_and(|refusal| refusal.desc.contains("is locked"))
-}
-
 /// Events name a device by its id or by its path.
 fn ends_with(path: &str, id: &str) -> bool {
     path == id || path.rsplit('/').next() == Some(id)
 }
+
+/// How long a guest that was asked for a disc is left alone.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 const ALL_LIMITS: &[&str] = &[
     "bps-total",
