@@ -175,7 +175,14 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
     let Ok(Some(connection)) = connection else {
         return Err(failed(guard, connection.is_err().then_some(deadline), &log_path, log_start).await);
     };
-    let record = record.map_err(at("record the process in", &run_dir))?;
+    let recorded = record.and_then(|record| {
+        let greeted = record.greeted()?;
+        if greeted != record {
+            greeted.save(&run_dir)?;
+        }
+        Ok(greeted)
+    });
+    let record = recorded.map_err(at("record the process in", &run_dir))?;
     litter.keep();
     Ok(vm::supervised(connection, guard.release(), record, supervision))
 }

@@ -18,7 +18,7 @@ mod supervisor;
 pub use ops::{
     Channel, Consistency, Copied, CopyTarget, Eject, FoundJob, GuestMemory, Job, MigrateError, Migrated,
     Migration, MigrationOptions, MigrationTls, Mirror, MovedDisks, Notes, OperationError, Overlay, Picture,
-    PullBackup, Pulled, PushBackup, ReadyJob, Route, Taken, Vcpu, Whereabouts,
+    PullBackup, Pulled, PushBackup, ReadyJob, Route, Served, Taken, Vcpu, Whereabouts,
 };
 pub use shutdown::{Ask, Ladder, Rung, by_agent};
 pub(crate) use supervisor::{greet, supervised};

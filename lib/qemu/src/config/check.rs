@@ -314,8 +314,20 @@ impl Config {
 const GENERATED: &[&str] = &["scsi", "usb", "usbdev", "gpu", "input", "ram-node"];
 
 /// Ends of the names of what stands behind a device: block nodes, back ends, limits, memory.
-const PARTS: &[&str] =
-    &["-file", "-throttle", "-cor", "-cbw", "-limits", "-net", "-chr", "-ram", "-source", "-device"];
+const PARTS: &[&str] = &[
+    "-file",
+    "-throttle",
+    "-cor",
+    "-cbw",
+    "-scr",
+    "-view",
+    "-limits",
+    "-net",
+    "-chr",
+    "-ram",
+    "-source",
+    "-device",
+];
 
 /// Ends of the same that are followed by a number: images below, images made later, CPUs and descriptors.
 const NUMBERED_PARTS: &[&str] = &["-b", "-s", "-fd"];

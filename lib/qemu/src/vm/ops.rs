@@ -26,7 +26,7 @@ mod plug;
 mod rollback;
 mod snapshot;
 
-pub use backup::{Copied, CopyTarget, Mirror, Notes, PullBackup, Pulled, PushBackup};
+pub use backup::{Copied, CopyTarget, Mirror, Notes, PullBackup, Pulled, PushBackup, Served};
 pub use balloon::GuestMemory;
 pub use block::Eject;
 pub use console::Picture;

@@ -15,6 +15,8 @@ mod cases;
 mod peers;
 #[path = "../support/sys.rs"]
 mod sys;
+#[path = "../support/unpacked.rs"]
+mod unpacked;
 #[path = "../support/vhost_user.rs"]
 mod vhost_user;
 
@@ -29,7 +31,6 @@ use std::{
     ffi::OsString,
     fmt::Write as _,
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -280,23 +281,11 @@ async fn every_configuration_is_accepted_by_qemu_7_2() {
 /// Takes as long again; part of the long tests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: every configuration again"]
-#[expect(clippy::disallowed_methods, reason = "tests are told by the environment")]
 async fn every_configuration_is_accepted_by_qemu_10_0() {
-    let root = std::env::var_os("HV_QEMU_ROOT").unwrap_or_else(|| "/var/cache/hypervisor/qemu-trixie".into());
-    let root = PathBuf::from(root);
-    if !root.join("usr/bin/qemu-system-x86_64").exists() {
+    let program = unpacked::unpacked();
+    if !program.exists() {
         println!("not run: every_configuration_is_accepted_by_qemu_10_0: cargo xtask qemu-root");
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
-    let program = directory.path().join("qemu");
-    let root = root.display();
-    let script = format!(
-        "#!/bin/sh\nQEMU_MODULE_DIR={root}/usr/lib/x86_64-linux-gnu/qemu exec {root}/usr/lib64/ld-linux-x86-64.so.2 \
-         --library-path {root}/usr/lib/x86_64-linux-gnu {root}/usr/bin/qemu-system-x86_64 -L {root}/usr/share/qemu \
-         -L {root}/usr/share/seabios \"$@\"\n"
-    );
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
     every_configuration_is_accepted(Release::unpacked("10.0", program)).await;
 }

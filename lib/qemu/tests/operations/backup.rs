@@ -3,7 +3,7 @@
 use crate::guest::{Guest, config, missing};
 use qemu::{
     config::{Address, Disk, Format, Image, Source},
-    vm::{Copied, CopyTarget, Notes, OperationError, Pulled},
+    vm::{Copied, CopyTarget, Notes, OperationError, Pulled, Served},
 };
 use qmp::commands::QueryNamedBlockNodes;
 use std::{
@@ -102,7 +102,8 @@ async fn a_disk_is_pulled_as_it_was_while_the_guest_goes_on() {
     let mut guest = writing(directory.path()).await;
     let before = fs::read(at("disk.raw")).unwrap();
     let listen = Address::Unix(at("pull.sock"));
-    let pull = guest.vm.pull_backup("root", &at("scratch.qcow2"), &listen, "as-it-was", None).await.unwrap();
+    let served = Served::new("root", at("scratch.qcow2"), listen, "as-it-was");
+    let pull = guest.vm.pull_backup(&served).await.unwrap();
     guest.run("dd if=/dev/zero of=/dev/vda bs=1M count=8 2>/dev/null; sync").await;
     assert!(fs::read(at("disk.raw")).unwrap() != before);
     let place = format!("nbd+unix:///as-it-was?socket={}", at("pull.sock").display());
@@ -110,13 +111,15 @@ async fn a_disk_is_pulled_as_it_was_while_the_guest_goes_on() {
     assert!(fs::read(at("pulled.raw")).unwrap() == before, "as it was when it began");
     pull.finish(Pulled::Whole).await.unwrap();
     // Nothing is left: again.
-    let again = guest
-        .vm
-        .pull_backup("root", &at("scratch, 2.qcow2"), &Address::Unix(at("2.sock")), "x", None)
-        .await
-        .unwrap();
+    let again = Served::new("root", at("scratch, 2.qcow2"), Address::Unix(at("2.sock")), "x");
+    drop(guest.vm.pull_backup(&again).await.unwrap());
+    // Whoever comes later finds it.
+    let again = guest.vm.pulled_backup("root").await.unwrap().unwrap();
     again.finish(Pulled::GivenUp).await.unwrap();
-    assert_eq!(guest.vm.active_node("root").await.unwrap(), "root");
+    assert!(guest.vm.pulled_backup("root").await.unwrap().is_none());
+    let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
+    assert_eq!(nodes.len(), 2, "{nodes:?}");
+    guest.run("dd if=/dev/urandom of=/dev/vda bs=1M count=1 2>/dev/null; sync").await;
     guest.quit().await;
 }
 
@@ -276,9 +279,9 @@ async fn a_reader_is_told_what_changed_and_notes_outlive_the_process() {
     guest.run("dd if=/dev/urandom of=/dev/vda bs=64k count=1 seek=9 2>/dev/null; sync").await;
     let round = async |guest: &mut Guest, number: usize, pulled: Pulled| {
         let (listen, scratch) = (at(&format!("{number}.sock")), at(&format!("scratch-{number}")));
-        let address = Address::Unix(listen.clone());
-        let pull = guest.vm.pull_backup("root", &scratch, &address, "changed", Some("since"));
-        let pull = pull.await.unwrap();
+        let served = Served::new("root", scratch, Address::Unix(listen.clone()), "changed");
+        let served = Served { since: Some("since".into()), ..served };
+        let pull = guest.vm.pull_backup(&served).await.unwrap();
         // Meanwhile the guest goes on: not part of it.
         guest.run("dd if=/dev/urandom of=/dev/vda bs=64k count=1 seek=30 2>/dev/null; sync").await;
         let changed = changed(listen.to_str().unwrap(), "since");

@@ -20,9 +20,13 @@ mod observed;
 mod plug;
 #[path = "../support/polled.rs"]
 mod polled;
+#[path = "../support/release.rs"]
+mod release;
 mod small;
 mod snapshot;
 #[path = "../support/sys.rs"]
 mod sys;
+#[path = "../support/unpacked.rs"]
+mod unpacked;
 #[path = "../support/vhost_user.rs"]
 mod vhost_user;

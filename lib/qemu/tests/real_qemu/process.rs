@@ -86,9 +86,14 @@ async fn a_program_tells_what_it_can_do_once_per_file() {
     if qemu_missing("a_program_tells_what_it_can_do_once_per_file") {
         return;
     }
+    if release::program() != Path::new("/usr/bin/qemu-system-x86_64") {
+        let test = "a_program_tells_what_it_can_do_once_per_file";
+        println!("not run: {test}: an unpacked QEMU ends when it is asked for all of its modules");
+        return;
+    }
     let cache = qemu::BinaryCache::default();
-    let can = cache.capabilities(Path::new(BINARY)).await.unwrap();
-    let binary = cache.inspect(Path::new(BINARY)).await.unwrap();
+    let can = cache.capabilities(&release::program()).await.unwrap();
+    let binary = cache.inspect(&release::program()).await.unwrap();
     assert_eq!(can.version, binary.version);
     assert!(can.build_id.as_ref().is_some_and(|id| id.len() >= 16), "{:?}", can.build_id);
     for what in [
@@ -116,13 +121,55 @@ async fn a_program_tells_what_it_can_do_once_per_file() {
     let q35 = can.machines.iter().find(|machine| machine.name == binary.q35).unwrap();
     assert_eq!((q35.alias.as_deref(), q35.plugs_cpus), (Some("q35"), true));
     assert!(can.cpus.iter().any(|cpu| cpu.name == "max"));
-    let again = cache.capabilities(Path::new(BINARY)).await.unwrap();
+    let again = cache.capabilities(&release::program()).await.unwrap();
     assert!(std::sync::Arc::ptr_eq(&can, &again));
     // Another file is another program, whatever it does.
     let directory = scratch();
-    let script = program(directory.path(), &format!("exec {BINARY} \"$@\""));
+    let script = program(directory.path(), &format!("exec {} \"$@\"", release::program().display()));
     let other = cache.capabilities(&script).await.unwrap();
     assert_eq!((other.build_id.as_ref(), other.devices.len()), (None, can.devices.len()));
     let foreign = cache.capabilities(Path::new("/bin/true")).await.unwrap_err();
     assert!(foreign.to_string().contains("/bin/true"), "{foreign}");
+}
+
+#[tokio::test]
+async fn a_machine_whose_program_is_a_script_is_adopted() {
+    if qemu_missing("a_machine_whose_program_is_a_script_is_adopted") {
+        return;
+    }
+    let directory = scratch();
+    let script =
+        program(directory.path(), &format!("exec {} -boot menu=off \"$@\"", release::program().display()));
+    let spec = StartSpec { binary: script, ..spec(directory.path(), config()) };
+    let (vm, tasks) = started(spec).await;
+    drop((vm, tasks));
+    let record = qemu::Record::load(&directory.path().join("run")).unwrap().unwrap();
+    let Adoption::Adopted(vm, supervisor) = adopt(record, LONG, Supervision::default()).await.unwrap() else {
+        panic!("not adopted");
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(supervisor);
+    assert_eq!(vm.quit(LONG).await.unwrap(), Exit::Code(0));
+}
+
+/// QEMU 10.0 that is unpacked without its modules ends when it is asked for all types of objects: it was built with others.
+#[tokio::test]
+async fn a_program_that_its_modules_end_is_found_out_apart_from_its_machines() {
+    let program = crate::unpacked::unpacked();
+    if !program.exists() {
+        let test = "a_program_that_its_modules_end_is_found_out_apart_from_its_machines";
+        return println!("not run: {test}: {} (cargo xtask qemu-root)", program.display());
+    }
+    let directory = scratch();
+    let machine = Config { machine: "pc-q35-10.0".into(), ..config() };
+    let spec = StartSpec { binary: program.clone(), ..spec(directory.path(), machine) };
+    let (vm, _tasks) = started(spec).await;
+    let cache = qemu::BinaryCache::default();
+    if let Err(error) = cache.capabilities(&program).await {
+        assert!(error.to_string().contains(program.to_str().unwrap()), "{error}");
+        assert!(cache.capabilities(&program).await.is_err(), "a failure is not kept as an answer");
+    }
+    vm.resume().await.unwrap();
+    assert_eq!(vm.status().run_state, RunState::Running);
+    vm.quit(LONG).await.unwrap();
 }

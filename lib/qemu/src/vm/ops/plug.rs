@@ -438,7 +438,8 @@ pub(super) fn is_node_of(node: &str, id: &str) -> bool {
         rest.strip_prefix(prefix)
             .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
     };
-    rest.is_empty() || rest == "-throttle" || rest == "-cor" || numbered("-b") || numbered("-s")
+    let known = ["", "-throttle", "-cor", "-cbw", "-scr", "-view"];
+    known.contains(&rest) || numbered("-b") || numbered("-s")
 }
 
 fn children(items: Vec<ObjectProperty>) -> BTreeSet<String> {
