@@ -1,6 +1,6 @@
 //! The runtime record: what a manager that starts later needs to find its machine again and to prove that it is it.
 
-use crate::{logs::Places, proc_fs, process::Process};
+use crate::{logs::Places, proc_fs, process::Process, swtpm::Companion};
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -37,6 +37,9 @@ pub struct Record {
     pub qemu_log: PathBuf,
     /// SHA-256 of the command line, each argument followed by a zero byte; in hexadecimal.
     pub argv_digest: String,
+    /// The process that is the machine's TPM, if it was started with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swtpm: Option<Companion>,
 }
 
 impl Record {
@@ -89,6 +92,7 @@ impl Record {
             console_log: logs.console,
             qemu_log: logs.qemu,
             argv_digest: digest(args.iter().map(|arg| arg.as_bytes())),
+            swtpm: None,
         })
     }
 

@@ -1,15 +1,18 @@
 //! Copies of disks, compared byte for byte with what the guest had written.
 
-use crate::guest::{Guest, config, missing};
+use crate::{
+    guest::{Guest, config, missing},
+    migration::certificates,
+};
 use qemu::{
-    config::{Address, Disk, Format, Image, Source},
+    config::{Address, Disk, Format, Image, Source, Tls, TlsRole},
     vm::{Copied, CopyTarget, Notes, OperationError, Pulled, Served},
 };
-use qmp::commands::QueryNamedBlockNodes;
+use qmp::commands::{QueryNamedBlockNodes, RunState};
 use std::{
     fs,
     os::{fd::OwnedFd, unix::net::UnixListener},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -120,6 +123,86 @@ async fn a_disk_is_pulled_as_it_was_while_the_guest_goes_on() {
     let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
     assert_eq!(nodes.len(), 2, "{nodes:?}");
     guest.run("dd if=/dev/urandom of=/dev/vda bs=1M count=1 2>/dev/null; sync").await;
+    guest.quit().await;
+}
+
+#[tokio::test]
+async fn a_disk_is_pulled_over_tls_and_not_in_the_clear() {
+    let test = "a_disk_is_pulled_over_tls_and_not_in_the_clear";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("disk.raw"), vec![b'd'; 4 << 20]).unwrap();
+    certificates(&at("tls"));
+    let mut machine = config().disk(Disk::new("root", Image::raw(at("disk.raw"))));
+    let id = "readers".to_owned();
+    machine.tls = vec![Tls { id, directory: at("tls"), role: TlsRole::Server, verify_peer: true }];
+    let guest = Guest::paused(directory.path(), machine).await;
+    let served = Served::new("root", at("scratch"), Address::Unix(at("pull.sock")), "x");
+    let pull = guest.vm.pull_backup(&Served { tls: Some("readers".into()), ..served }).await.unwrap();
+    let read = |secured: bool, to: &str| {
+        let (socket, tls) = (at("pull.sock").display().to_string(), at("tls").display().to_string());
+        let credentials = format!("tls-creds-x509,id=c,endpoint=client,dir={tls}");
+        let mut image = format!("driver=nbd,export=x,server.type=unix,server.path={socket}");
+        let mut command = Command::new("qemu-img");
+        command.arg("convert");
+        if secured {
+            image.push_str(",tls-creds=c,tls-hostname=destination.test");
+            command.args(["--object", &credentials]);
+        }
+        command.args(["--image-opts", &image, "-O", "raw"]).arg(at(to)).stderr(Stdio::null());
+        command.status().unwrap().success()
+    };
+    assert!(!read(false, "clear.raw"), "whoever does not speak TLS reads nothing");
+    assert!(read(true, "read.raw"));
+    assert!(fs::read(at("read.raw")).unwrap() == fs::read(at("disk.raw")).unwrap());
+    pull.finish(Pulled::Whole).await.unwrap();
+    guest.quit().await;
+}
+
+/// A file system of so many MiB, which ends with this.
+struct Small(PathBuf);
+
+impl Small {
+    fn of(directory: PathBuf, mib: u32) -> Option<Self> {
+        fs::create_dir(&directory).unwrap();
+        let size = format!("size={mib}m");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&directory).status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self(directory))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // Lazily, as QEMU may end a moment later.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test]
+async fn a_guest_goes_on_when_there_is_no_room_for_what_it_overwrites() {
+    let test = "a_guest_goes_on_when_there_is_no_room_for_what_it_overwrites";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let Some(_small) = Small::of(at("small"), 2) else {
+        return println!("not run: {test}: a file system of its own (root)");
+    };
+    let mut guest = writing(directory.path()).await;
+    let listen = Address::Unix(at("pull.sock"));
+    let pull = guest.vm.pull_backup(&Served::new("root", at("small/scratch"), listen, "x")).await.unwrap();
+    guest.run("dd if=/dev/urandom of=/dev/vda bs=1M count=8 conv=fsync 2>/dev/null").await;
+    assert_eq!(guest.vm.status().run_state, RunState::Running);
+    // A reader is not told what is not so.
+    let place = format!("nbd+unix:///x?socket={}", at("pull.sock").display());
+    assert!(!convert(&place, "raw", &at("pulled.raw")));
+    pull.finish(Pulled::GivenUp).await.unwrap();
+    guest.run("dd if=/dev/urandom of=/dev/vda bs=1M count=1 conv=fsync 2>/dev/null").await;
     guest.quit().await;
 }
 
