@@ -11,6 +11,7 @@ mod agent_guest;
 mod backup;
 mod block;
 mod cut;
+mod firmware;
 mod guest;
 mod handed;
 mod migration;
@@ -22,6 +23,7 @@ mod plug;
 mod polled;
 #[path = "../support/release.rs"]
 mod release;
+mod shares;
 mod small;
 mod snapshot;
 #[path = "../support/sys.rs"]
