@@ -173,3 +173,64 @@ async fn a_program_that_its_modules_end_is_found_out_apart_from_its_machines() {
     assert_eq!(vm.status().run_state, RunState::Running);
     vm.quit(LONG).await.unwrap();
 }
+
+/// Control groups that this test makes, one of each kind that the host has, and their lines in /proc/pid/cgroup.
+struct Groups(Vec<(PathBuf, &'static str)>);
+
+impl Groups {
+    fn make(name: &str) -> Self {
+        let kinds =
+            [("/sys/fs/cgroup", "0::"), ("/sys/fs/cgroup/unified", "0::"), ("/sys/fs/cgroup/pids", ":pids:")];
+        let is_root = |place: &Path| place.join("cgroup.procs").exists();
+        let places = kinds.into_iter().filter(|(place, _)| is_root(Path::new(place)));
+        let made = places.map(|(place, line)| (Path::new(place).join(name), line));
+        Self(made.filter(|(group, _)| fs::create_dir(group).is_ok()).collect())
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        for (group, _) in &self.0 {
+            // Refused as long as a process is in it, whose end is what the test waits for.
+            let _ = fs::remove_dir(group);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_machine_is_in_its_control_groups_from_its_first_moment() {
+    let test = "a_machine_is_in_its_control_groups_from_its_first_moment";
+    if qemu_missing(test) {
+        return;
+    }
+    let name = format!("qemu-test-{}", std::process::id());
+    let groups = Groups::make(&name);
+    if groups.0.is_empty() {
+        return println!("not run: {test}: control groups that may be made (root)");
+    }
+    let joined = || {
+        let opened = |(group, _): &(PathBuf, _)| {
+            fs::File::options().write(true).open(group.join("cgroup.procs")).unwrap().into()
+        };
+        groups.0.iter().map(opened).collect()
+    };
+    let directory = scratch();
+    let machine = StartSpec { cgroups: joined(), ..spec(directory.path(), config()) };
+    let (vm, mut tasks) = started(machine).await;
+    let told = fs::read_to_string(format!("/proc/{}/cgroup", vm.record().pid)).unwrap();
+    for (_, line) in &groups.0 {
+        let found = told.lines().find(|told| told.contains(line)).unwrap();
+        assert!(found.ends_with(&format!("/{name}")), "{told}");
+    }
+    // This process stays where it was.
+    assert!(!fs::read_to_string("/proc/self/cgroup").unwrap().contains(&name));
+    vm.quit(LONG).await.unwrap();
+    tasks.join_next().await.unwrap().unwrap();
+    // Before exec: the program finds itself there, and what it starts.
+    let binary = program(directory.path(), "cat /proc/self/cgroup >&2; exit 3");
+    let machine = StartSpec { binary, cgroups: joined(), ..spec(directory.path(), config()) };
+    let Err(StartError::Ended { message, .. }) = start(machine).await.map(drop) else { panic!("it ends") };
+    assert_eq!(message.matches(&name).count(), groups.0.len(), "{message}");
+    let gone = groups.0.iter().all(|(group, _)| fs::remove_dir(group).is_ok());
+    assert!(gone, "nobody is left in them");
+}
