@@ -103,6 +103,7 @@ pub fn test(extent: Extent, rest: &[&str], mut not_run: Vec<String>) -> Result<(
             say(&format!("{error:#}"));
             passed = false;
         }
+        passed &= newer_qemu(&mut not_run)?;
         passed &= newer_libvirt(&mut not_run)?;
         passed &= kerberos(&mut not_run)?;
     }
@@ -128,6 +129,19 @@ fn kerberos(not_run: &mut Vec<String>) -> Result<bool> {
     let mut command = sh::cargo();
     command.args(["test", "--workspace", "--locked", "--features", KERBEROS, "--test", "daemon"]);
     run_and_collect(command.args(["--", "--show-output", "kerberos", "password"]), not_run)
+}
+
+/// The tests of the QEMU library again, with the emulator of Debian 13.
+fn newer_qemu(not_run: &mut Vec<String>) -> Result<bool> {
+    say("== test: QEMU of Debian 13");
+    if crate::qemu_root::root().is_none() {
+        not_run.push("not run: the QEMU library with Debian 13's QEMU: cargo xtask qemu-root".to_owned());
+        return Ok(true);
+    }
+    let mut command = sh::cargo();
+    command.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+    command.args(crate::qemu_root::TESTS).args(["--", "--show-output"]);
+    run_and_collect(command.env(crate::qemu_root::RELEASE, "10.0"), not_run)
 }
 
 /// The tests of the libvirt client again, against the daemon of Debian 13.
