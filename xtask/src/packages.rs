@@ -93,6 +93,7 @@ const PACKAGES: &[(Purpose, &str, &str)] = &[
     (Purpose::Run, "e2fsprogs", "mke2fs makes the demo guest's disk"),
     (Purpose::Run, "ovmf", "UEFI firmware for instances that ask for it"),
     (Purpose::Test, "swtpm", "the TPM that configurations of the QEMU library name"),
+    (Purpose::Test, "libunbound8", "a library of the switch that is unpacked for the tests"),
     (Purpose::Test, "dpdk-dev", "dpdk-testpmd, whose vhost-user back-end and front-end ours meet"),
     (Purpose::Test, "git", "tidy checks the files that git tracks"),
     (Purpose::Test, "xorriso", "reads our cloud-init seeds as an independent peer"),

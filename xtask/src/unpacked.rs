@@ -10,6 +10,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("openssh-server", "a private sshd, through which the libvirt client reaches its daemon"),
     ("qemu-guest-agent", "runs in a guest that the libvirt client asks through it"),
     ("shim-signed", "a program that a firmware with Secure Boot's usual keys starts"),
+    ("openvswitch-common", "the database of a switch"),
+    ("openvswitch-switch", "what the switch is configured by"),
+    ("openvswitch-switch-dpdk", "a switch whose vhost-user ports the front-end meets"),
     ("sasl2-bin", "makes users for a daemon of libvirt that demands passwords"),
 ];
 

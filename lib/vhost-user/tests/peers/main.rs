@@ -3,6 +3,7 @@
 
 mod file_system;
 mod libblkio;
+mod open_vswitch;
 mod rust_vmm;
 mod sys;
 mod vhost_device;

@@ -1,0 +1,210 @@
+//! Open vSwitch with DPDK: ports of the kind `dpdkvhostuserclient`, which connect to where our front-end listens.
+
+use crate::{Client, Peer, SIZE, TIMEOUT};
+use std::ffi::OsStr;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use virtio::features::Features;
+use virtio::net::{self, Header, Receiver, Sender};
+
+/// Where `cargo xtask test` unpacks it: installed it would run on this machine.
+fn unpacked(package: &str, file: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/unpacked")).join(package).join(file)
+}
+
+/// A switch of its own, in a network of its own.
+struct Switch {
+    directory: tempfile::TempDir,
+    prefix: String,
+    _programs: [Peer; 2],
+}
+
+impl Switch {
+    fn start(test: &str) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let prefix = format!("peers-ovs-{}", std::process::id());
+        let schema = unpacked("openvswitch-switch", "usr/share/openvswitch/vswitch.ovsschema");
+        let [create, database, switch] = [
+            unpacked("openvswitch-common", "usr/bin/ovsdb-tool"),
+            unpacked("openvswitch-common", "usr/sbin/ovsdb-server"),
+            unpacked("openvswitch-switch-dpdk", "usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"),
+        ];
+        for needed in [&create, &database, &switch] {
+            if !needed.exists() {
+                println!("not run: {test}: {} is missing", needed.display());
+                return None;
+            }
+        }
+        let command = |program: &Path| {
+            let mut command = Command::new("unshare");
+            command.arg("--net").arg("--").arg(program).current_dir(directory.path()).stderr(Stdio::null());
+            for name in ["OVS_RUNDIR", "OVS_DBDIR", "OVS_SYSCONFDIR", "OVS_LOGDIR"] {
+                command.env(name, directory.path());
+            }
+            command
+        };
+        let made = command(&create).arg("create").arg("conf.db").arg(schema).status().unwrap();
+        assert!(made.success(), "{}: {made}", create.display());
+        let at = |name: &str| directory.path().join(name).display().to_string();
+        let mut started = command(&database);
+        started.args(["conf.db", &format!("--remote=punix:{}", at("db.sock")), "--unixctl", &at("db.ctl")]);
+        let database = Peer::start(test, &mut started)?;
+        let asked = Self::ask(directory.path(), &["--no-wait", "init"]);
+        assert_eq!(asked, "");
+        let extra = format!("--no-huge --legacy-mem -m 512 --no-pci --no-telemetry --file-prefix={prefix}");
+        Self::ask(
+            directory.path(),
+            &[
+                "--no-wait",
+                "set",
+                "Open_vSwitch",
+                ".",
+                "other_config:dpdk-init=true",
+                "other_config:dpdk-lcore-mask=1",
+                "other_config:pmd-cpu-mask=1",
+                &format!("other_config:dpdk-extra=\"{extra}\""),
+            ],
+        );
+        let mut started = command(&switch);
+        started.args([&format!("unix:{}", at("db.sock")), "--unixctl", &at("switch.ctl")]);
+        let switch = Peer::start(test, &mut started)?;
+        // It answers when the switch has done it.
+        Self::ask(
+            directory.path(),
+            &["add-br", "between", "--", "set", "bridge", "between", "datapath_type=netdev"],
+        );
+        Some(Self { directory, prefix, _programs: [database, switch] })
+    }
+
+    /// What `ovs-vsctl` says.
+    fn ask<A: AsRef<OsStr>>(directory: &Path, arguments: &[A]) -> String {
+        let mut command = Command::new(unpacked("openvswitch-switch", "usr/bin/ovs-vsctl"));
+        command.arg(format!("--db=unix:{}", directory.join("db.sock").display()));
+        command.args(["--retry", "--timeout=30"]).args(arguments).env("OVS_RUNDIR", directory);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A port, and where it connects to.
+    fn port(&self, name: &str) -> UnixListener {
+        let path = self.directory.path().join(format!("{name}.sock"));
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = format!("options:vhost-server-path={}", path.display());
+        let kind = "type=dpdkvhostuserclient";
+        let arguments = ["add-port", "between", name, "--", "set", "Interface", name, kind, &server];
+        Self::ask(self.directory.path(), &arguments);
+        listener
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(Path::new("/var/run/dpdk").join(&self.prefix));
+    }
+}
+
+/// A card at a port of the switch.
+struct Card {
+    client: Client,
+    receiver: Receiver,
+    sender: Sender,
+}
+
+impl Card {
+    fn new(listener: &UnixListener, features: Features) -> Self {
+        let (stream, _) = listener.accept().unwrap();
+        let mut client = Client::new(stream, features, 2);
+        assert!(client.front.negotiated().features.contains(features), "the switch has them all");
+        let mut part = |each: usize| {
+            let part = client.part(usize::from(SIZE) * each);
+            let address = part.host_address();
+            (part, address)
+        };
+        let [(small, first), (large, second)] = [part(512), part(2048)];
+        let mut receiver = Receiver::new(SIZE, 512, small, first).unwrap();
+        let sender = Sender::new(SIZE, 2048, large, second).unwrap();
+        receiver.offer(&mut client.queues[0].ring).unwrap();
+        client.queues[0].submit().unwrap();
+        Self { client, receiver, sender }
+    }
+
+    fn send(&mut self, frame: &[u8]) {
+        let Self { client, sender, .. } = self;
+        sender.send(&mut client.queues[1].ring, Header::default(), frame).unwrap();
+        client.wait(1, |queue| Some(sender.taken(&mut queue.ring).unwrap()).filter(|count| *count > 0));
+    }
+
+    /// The next frame of a type, if one comes in `time`; the switch has some of its own.
+    fn hear(&mut self, kind: [u8; 2], time: Duration) -> Option<Vec<u8>> {
+        let Self { client, receiver, .. } = self;
+        let queue = &mut client.queues[0];
+        let mut frame = Vec::new();
+        loop {
+            receiver.offer(&mut queue.ring).unwrap();
+            queue.submit().unwrap();
+            match receiver.next(&mut queue.ring, &mut frame).unwrap() {
+                Some(_) if frame[12..14] == kind => return Some(frame),
+                Some(_) => {}
+                None if queue.wait(time).unwrap() => {}
+                None => return None,
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Vec<u8> {
+        self.hear(FRAME, TIMEOUT).expect("nothing comes")
+    }
+}
+
+/// Types of frames that nobody else uses: what is tested, and what is sent until the switch has found both cards.
+const FRAME: [u8; 2] = [0x88, 0xb5];
+const HELLO: [u8; 2] = [0x88, 0xb6];
+
+/// Until frames of one come to the other.
+fn meet(one: &mut Card, two: &mut Card) {
+    let hello = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 9], &HELLO, &[0; 46]].concat();
+    for _ in 0..400 {
+        one.send(&hello);
+        if two.hear(HELLO, Duration::from_millis(50)).is_some() {
+            return;
+        }
+    }
+    panic!("the switch does not find the cards");
+}
+
+fn frame(from: u8, to: u8, bytes: usize) -> Vec<u8> {
+    let content = (14..bytes).map(|at| (at as u8).wrapping_mul(from));
+    [2, 0, 0, 0, 0, to, 2, 0, 0, 0, 0, from, FRAME[0], FRAME[1]].into_iter().chain(content).collect()
+}
+
+#[test]
+fn a_switch_passes_frames_between_two_cards() {
+    let test = "a_switch_passes_frames_between_two_cards";
+    if !rustix::process::geteuid().is_root() {
+        return println!("not run: {test}: a network of its own needs root");
+    }
+    let Some(switch) = Switch::start(test) else { return };
+    let ports = ["one", "two"].map(|name| switch.port(name));
+    let mergeable = Features::from_bits_retain(net::Features::MRG_RXBUF.bits());
+    // Each time it connects anew: front-ends leave, and others come.
+    for features in [
+        Features::empty(),
+        mergeable | Features::EVENT_IDX | Features::INDIRECT_DESC,
+        mergeable | Features::RING_PACKED,
+    ] {
+        let [mut one, mut two] = ports.each_ref().map(|port| Card::new(port, features));
+        meet(&mut one, &mut two);
+        meet(&mut two, &mut one);
+        let most = if features.contains(mergeable) { 1514 } else { 500 };
+        for bytes in (60..most).step_by(41) {
+            let (there, back) = (frame(1, 2, bytes), frame(2, 1, bytes));
+            one.send(&there);
+            assert!(two.receive() == there);
+            two.send(&back);
+            assert!(one.receive() == back);
+        }
+    }
+}
