@@ -28,10 +28,10 @@ pub struct Ours {
 }
 
 impl Ours {
-    pub fn new(socket: &Path, depth: usize, polls: bool) -> Result<Self> {
+    pub fn new(socket: &Path, depth: usize, polls: bool, features: Features) -> Result<Self> {
         let mut front = FrontEnd::new(UnixStream::connect(socket)?, TIMEOUT)?;
         front.negotiate(Wanted {
-            features: Features::EVENT_IDX,
+            features: features | Features::EVENT_IDX,
             required: Features::VERSION_1,
             protocol: ProtocolFeatures::REPLY_ACK | ProtocolFeatures::CONFIGURE_MEM_SLOTS,
         })?;

@@ -72,6 +72,21 @@ fn serve(socket: &Path, mut device: impl Device + Send + 'static) -> JoinHandle<
     })
 }
 
+/// A name for what DPDK leaves in `/var/run/dpdk`, which is taken away again.
+struct Prefix(String);
+
+impl Prefix {
+    fn new(name: &str) -> Self {
+        Self(format!("peers-{name}-{}", std::process::id()))
+    }
+}
+
+impl Drop for Prefix {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(Path::new("/var/run/dpdk").join(&self.0));
+    }
+}
+
 /// A session of our front-end.
 struct Client {
     front: FrontEnd,

@@ -1,6 +1,6 @@
 //! Open vSwitch with DPDK: ports of the kind `dpdkvhostuserclient`, which connect to where our front-end listens.
 
-use crate::{Client, Peer, SIZE, TIMEOUT};
+use crate::{Client, Peer, Prefix, SIZE, TIMEOUT};
 use std::ffi::OsStr;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -17,14 +17,15 @@ fn unpacked(package: &str, file: &str) -> PathBuf {
 /// A switch of its own, in a network of its own.
 struct Switch {
     directory: tempfile::TempDir,
-    prefix: String,
     _programs: [Peer; 2],
+    /// Behind the programs, which go first.
+    _prefix: Prefix,
 }
 
 impl Switch {
     fn start(test: &str) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
-        let prefix = format!("peers-ovs-{}", std::process::id());
+        let prefix = Prefix::new("ovs");
         let schema = unpacked("openvswitch-switch", "usr/share/openvswitch/vswitch.ovsschema");
         let [create, database, switch] = [
             unpacked("openvswitch-common", "usr/bin/ovsdb-tool"),
@@ -53,7 +54,8 @@ impl Switch {
         let database = Peer::start(test, &mut started)?;
         let asked = Self::ask(directory.path(), &["--no-wait", "init"]);
         assert_eq!(asked, "");
-        let extra = format!("--no-huge --legacy-mem -m 512 --no-pci --no-telemetry --file-prefix={prefix}");
+        let extra =
+            format!("--no-huge --legacy-mem -m 512 --no-pci --no-telemetry --file-prefix={}", prefix.0);
         Self::ask(
             directory.path(),
             &[
@@ -75,7 +77,7 @@ impl Switch {
             directory.path(),
             &["add-br", "between", "--", "set", "bridge", "between", "datapath_type=netdev"],
         );
-        Some(Self { directory, prefix, _programs: [database, switch] })
+        Some(Self { directory, _programs: [database, switch], _prefix: prefix })
     }
 
     /// What `ovs-vsctl` says.
@@ -97,12 +99,6 @@ impl Switch {
         let arguments = ["add-port", "between", name, "--", "set", "Interface", name, kind, &server];
         Self::ask(self.directory.path(), &arguments);
         listener
-    }
-}
-
-impl Drop for Switch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(Path::new("/var/run/dpdk").join(&self.prefix));
     }
 }
 

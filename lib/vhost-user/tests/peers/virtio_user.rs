@@ -1,6 +1,6 @@
 //! DPDK's virtio-user as the front-end of our network device.
 
-use crate::{Peer, serve};
+use crate::{Peer, Prefix, serve};
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -57,11 +57,11 @@ fn frames_of_virtio_user_go_round() {
         let socket = directory.path().join(format!("{number}.sock"));
         let (port, reached) = Counted::new(1000);
         let served = serve(&socket, Network::new(port, [2, 0, 0, 0, 0, 1]));
-        let prefix = format!("peers-{}-{number}", std::process::id());
+        let prefix = Prefix::new(&format!("user-{number}"));
         let mut command = Command::new("dpdk-testpmd");
         command
             .args(["--no-huge", "-m", "256", "--no-pci", "--no-telemetry", "--log-level=error"])
-            .arg(format!("--file-prefix={prefix}"))
+            .arg(format!("--file-prefix={}", prefix.0))
             .arg(format!("--vdev=net_virtio_user0,path={},queues=1,{options}", socket.display()))
             .args([
                 "--",
@@ -95,6 +95,5 @@ fn frames_of_virtio_user_go_round() {
         assert_eq!(total("RX-dropped:"), 0, "{options}");
         assert!(peer.0.wait().unwrap().success());
         served.join().unwrap().unwrap();
-        let _ = std::fs::remove_dir_all(std::path::Path::new("/var/run/dpdk").join(prefix));
     }
 }
