@@ -75,8 +75,10 @@ pub fn test(extent: Extent, rest: &[&str], mut not_run: Vec<String>) -> Result<(
         let targets = ["--bins", "--tests"];
         step("build", || sh::run(sh::cargo().args(["build", "--workspace", "--locked"]).args(targets)))?;
         // Tests that miss them say so.
-        if let Err(error) = crate::unpacked::fetch() {
-            say(&format!("{error:#}"));
+        for prepared in [crate::unpacked::fetch(), crate::peers::build()] {
+            if let Err(error) = prepared {
+                say(&format!("{error:#}"));
+            }
         }
     }
     if extent == Extent::Long
@@ -101,6 +103,7 @@ pub fn test(extent: Extent, rest: &[&str], mut not_run: Vec<String>) -> Result<(
             say(&format!("{error:#}"));
             passed = false;
         }
+        passed &= newer_qemu(&mut not_run)?;
         passed &= newer_libvirt(&mut not_run)?;
         passed &= kerberos(&mut not_run)?;
     }
@@ -126,6 +129,19 @@ fn kerberos(not_run: &mut Vec<String>) -> Result<bool> {
     let mut command = sh::cargo();
     command.args(["test", "--workspace", "--locked", "--features", KERBEROS, "--test", "daemon"]);
     run_and_collect(command.args(["--", "--show-output", "kerberos", "password"]), not_run)
+}
+
+/// The tests of the QEMU library again, with the emulator of Debian 13.
+fn newer_qemu(not_run: &mut Vec<String>) -> Result<bool> {
+    say("== test: QEMU of Debian 13");
+    if crate::qemu_root::root().is_none() {
+        not_run.push("not run: the QEMU library with Debian 13's QEMU: cargo xtask qemu-root".to_owned());
+        return Ok(true);
+    }
+    let mut command = sh::cargo();
+    command.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+    command.args(crate::qemu_root::TESTS).args(["--", "--show-output"]);
+    run_and_collect(command.env(crate::qemu_root::RELEASE, "10.0"), not_run)
 }
 
 /// The tests of the libvirt client again, against the daemon of Debian 13.

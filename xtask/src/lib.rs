@@ -13,6 +13,7 @@ pub mod libvirtd;
 pub mod modules;
 pub mod observed;
 pub mod packages;
+pub mod peers;
 pub mod qemu_root;
 pub mod qmp_observed;
 pub mod rings;

@@ -17,6 +17,12 @@ use std::process::Command;
 /// Says where it is, to us and to the tests.
 pub const VARIABLE: &str = "HV_QEMU_ROOT";
 
+/// Has the tests that know of it use another release than the installed one: `10.0`.
+pub const RELEASE: &str = "HV_QEMU_RELEASE";
+
+/// Those tests.
+pub const TESTS: [&str; 4] = ["--test", "real_qemu", "--test", "operations"];
+
 const PLACE: &str = "/var/cache/hypervisor/qemu-trixie";
 
 const SOURCE: &str = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] \

@@ -185,10 +185,17 @@ fn table(entries: &[(&'static str, Entry)], observed: &Observed, typed: &BTreeSe
 pub fn run() -> Result<()> {
     let directory = tempfile::tempdir()?;
     // The unit tests hold the conformance of the types; the real ones talk to QEMU.
-    let real = ["-p", "qemu", "--test", "real_qemu", "--test", "operations"];
-    for tests in [&["-p", "qmp", "--lib", "--test", "qmp_real"][..], &real] {
+    let types = ["-p", "qmp", "--lib", "--test", "qmp_real"];
+    let real = [&["-p", "qemu"][..], &crate::qemu_root::TESTS].concat();
+    let newer = crate::qemu_root::root().map(|_| "10.0");
+    let runs =
+        [(&types[..], None), (&real, None)].into_iter().chain(newer.map(|newer| (&real[..], Some(newer))));
+    for (tests, release) in runs {
         let mut test = sh::cargo();
         test.args(["test", "--locked"]).args(tests).env("HV_QMP_OBSERVED", directory.path());
+        if let Some(release) = release {
+            test.env(crate::qemu_root::RELEASE, release);
+        }
         sh::run(&mut test)?;
     }
     let mut observed = Observed::default();

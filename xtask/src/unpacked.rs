@@ -9,6 +9,7 @@ use std::process::Command;
 const PACKAGES: &[(&str, &str)] = &[
     ("openssh-server", "a private sshd, through which the libvirt client reaches its daemon"),
     ("qemu-guest-agent", "runs in a guest that the libvirt client asks through it"),
+    ("shim-signed", "a program that a firmware with Secure Boot's usual keys starts"),
     ("sasl2-bin", "makes users for a daemon of libvirt that demands passwords"),
 ];
 

@@ -75,7 +75,11 @@ impl Unresponsive {
         self.reason = match outcome {
             Ok(Ok(connection)) => {
                 let Self { process, record, supervision, .. } = self;
-                let (vm, supervisor) = vm::supervised(connection, process, record, supervision);
+                let tpm = match record.swtpm {
+                    None => vm::Tpm::None,
+                    Some(swtpm) => swtpm.hold().map_or(vm::Tpm::Ended(Exit::Gone), vm::Tpm::Runs),
+                };
+                let (vm, supervisor) = vm::supervised(connection, process, tpm, record, supervision);
                 return Adoption::Adopted(vm, Box::pin(supervisor));
             }
             Ok(Err(reason)) => reason,

@@ -20,7 +20,8 @@ pub(crate) mod places;
 mod text;
 
 pub(crate) use block::nodes as block_nodes;
-pub(crate) use net::{device as nic_device, netdev};
+pub(crate) use chardev::connection;
+pub(crate) use net::{device as nic_device, netdev, netdev_id};
 pub use text::escape;
 
 use crate::config::{Board, Config, ConfigError, Source};

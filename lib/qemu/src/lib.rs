@@ -32,6 +32,7 @@ mod record;
 pub mod socket;
 pub mod start;
 pub mod stats;
+pub mod swtpm;
 pub mod vm;
 
 pub use adopt::{Adoption, Unresponsive, adopt};
@@ -45,6 +46,7 @@ pub use manager::{Manager, ManagerError};
 pub use process::{Exit, Identity, Limits, Process};
 pub use record::Record;
 pub use start::{Incoming, StartError, StartSpec, start};
+pub use swtpm::Swtpm;
 pub use vm::{Ladder, Powerdown, Responsive, Rung, Status, Supervision, Vm};
 
 /// The pages whose code is compiled with the tests.

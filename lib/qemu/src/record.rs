@@ -1,6 +1,6 @@
 //! The runtime record: what a manager that starts later needs to find its machine again and to prove that it is it.
 
-use crate::{logs::Places, proc_fs, process::Process};
+use crate::{logs::Places, proc_fs, process::Process, swtpm::Companion};
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -37,6 +37,9 @@ pub struct Record {
     pub qemu_log: PathBuf,
     /// SHA-256 of the command line, each argument followed by a zero byte; in hexadecimal.
     pub argv_digest: String,
+    /// The process that is the machine's TPM, if it was started with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swtpm: Option<Companion>,
 }
 
 impl Record {
@@ -89,7 +92,15 @@ impl Record {
             console_log: logs.console,
             qemu_log: logs.qemu,
             argv_digest: digest(args.iter().map(|arg| arg.as_bytes())),
+            swtpm: None,
         })
+    }
+
+    /// The same for a process that greeted by now: a program that is a script, or was started through a loader, has become another one
+    /// since, with arguments of its own.
+    pub(crate) fn greeted(&self) -> io::Result<Self> {
+        let (exe, cmdline) = (proc_fs::exe(self.pid)?, proc_fs::cmdline(self.pid)?);
+        Ok(Self { exe, argv_digest: digest(arguments(&cmdline)), ..self.clone() })
     }
 
     /// Looks among all processes for the machine `uuid` of `run_dir`, whose lock it holds, and describes it: for a manager that ended
@@ -160,9 +171,7 @@ impl Record {
             Err(error) if is_gone(&error) => return Ok(Err("the process has ended".into())),
             Err(error) => return Err(error),
         };
-        // The arguments are between the program's name and what follows the last zero byte.
-        let arguments = cmdline.get(1..cmdline.len().saturating_sub(1)).unwrap_or_default();
-        let digest = digest(arguments.iter().map(Vec::as_slice));
+        let digest = digest(arguments(&cmdline));
         if start != self.start_ticks || exe != self.exe || digest != self.argv_digest {
             return Ok(Err(format!("process {} is another one now", self.pid)));
         }
@@ -181,6 +190,11 @@ impl Record {
 fn names(cmdline: &[Vec<u8>], uuid: Uuid) -> bool {
     let uuid = uuid.to_string();
     cmdline.windows(2).any(|pair| pair[0] == b"-uuid" && pair[1] == uuid.as_bytes())
+}
+
+/// They are between the program's name and what follows the last zero byte.
+fn arguments(cmdline: &[Vec<u8>]) -> impl Iterator<Item = &[u8]> {
+    cmdline.get(1..cmdline.len().saturating_sub(1)).unwrap_or_default().iter().map(Vec::as_slice)
 }
 
 fn is_gone(error: &io::Error) -> bool {

@@ -8,6 +8,7 @@ use crate::{
     process::{Exit, Guard, Identity, Limits, Spawn},
     record::{CONSOLE_SOCKET, LOCK, QMP_SOCKET, Record},
     socket,
+    swtpm::{Companion, Swtpm},
     vm::{self, Supervision, Vm},
 };
 use std::{
@@ -51,6 +52,8 @@ pub struct StartSpec {
     pub limits: Limits,
     /// Where its logs are.
     pub logs: Logs,
+    /// The machine's TPM, where it is not somebody else's process.
+    pub swtpm: Option<Swtpm>,
     /// Whether the machine's state comes from elsewhere: [`Vm::migrate_to`], [`Vm::restore`].
     pub incoming: Incoming,
     /// How long QEMU may take to greet. A loaded host needs a multiple of the usual 40 ms.
@@ -75,6 +78,7 @@ impl StartSpec {
             oom_score_adj: None,
             limits: Limits::default(),
             logs: Logs::default(),
+            swtpm: None,
             incoming: Incoming::Nothing,
             deadline: Duration::from_secs(30),
             supervision: Supervision::default(),
@@ -159,10 +163,14 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
     let (log_start, args, qmp_path) =
         (prepared.log_start, prepared.spawn.args.clone(), run_dir.join(QMP_SOCKET));
     let program = prepared.spawn.program.clone();
+    let tpm = prepared.tpm;
     let guard = prepared.spawn.spawn().map_err(at("start", &program))?;
     // A QEMU that ended at once is a zombie with the facts of its former self; its words are more useful than ours.
-    let record = Record::of(uuid, guard.process(), &run_dir, logs, &args)
-        .and_then(|record| record.save(&run_dir).map(|()| record));
+    let record = Record::of(uuid, guard.process(), &run_dir, logs, &args).and_then(|record| {
+        let swtpm = tpm.as_ref().map(|tpm| Companion::of(tpm.process())).transpose()?;
+        let record = Record { swtpm, ..record };
+        record.save(&run_dir).map(|()| record)
+    });
     let greeted = async {
         let stream = socket::connect(&qmp_path).await.ok()?;
         vm::greet(stream).await.ok()
@@ -175,15 +183,25 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
     let Ok(Some(connection)) = connection else {
         return Err(failed(guard, connection.is_err().then_some(deadline), &log_path, log_start).await);
     };
-    let record = record.map_err(at("record the process in", &run_dir))?;
+    let recorded = record.and_then(|record| {
+        let greeted = record.greeted()?;
+        if greeted != record {
+            greeted.save(&run_dir)?;
+        }
+        Ok(greeted)
+    });
+    let record = recorded.map_err(at("record the process in", &run_dir))?;
     litter.keep();
-    Ok(vm::supervised(connection, guard.release(), record, supervision))
+    let tpm = tpm.map_or(vm::Tpm::None, |tpm| vm::Tpm::Runs(tpm.release()));
+    Ok(vm::supervised(connection, guard.release(), tpm, record, supervision))
 }
 
 struct Prepared {
     spawn: Spawn,
     /// Length of the log before: what follows is of this start.
     log_start: u64,
+    /// The machine's TPM, which runs already.
+    tpm: Option<Guard>,
 }
 
 fn prepare(spec: StartSpec, lock: File) -> Result<Prepared, StartError> {
@@ -191,7 +209,7 @@ fn prepare(spec: StartSpec, lock: File) -> Result<Prepared, StartError> {
         binary,
         config,
         run_dir,
-        descriptors,
+        mut descriptors,
         held,
         identity,
         confinement,
@@ -199,6 +217,7 @@ fn prepare(spec: StartSpec, lock: File) -> Result<Prepared, StartError> {
         oom_score_adj,
         limits,
         logs,
+        swtpm,
         incoming,
         ..
     } = spec;
@@ -212,6 +231,17 @@ fn prepare(spec: StartSpec, lock: File) -> Result<Prepared, StartError> {
     let open_log = |path: &Path| socket::open_log(path).map_err(at("open", path));
     let (console_log, log) = (open_log(&logs.console)?, open_log(&logs.qemu)?);
     let log_start = log.metadata().map_err(at("inspect", &run_dir))?.len();
+    let mut tpm = None;
+    if let Some(swtpm) = swtpm {
+        let key = Swtpm::key(&config)?.to_owned();
+        let program = &swtpm.program;
+        let own = |fd: &OwnedFd| fd.try_clone().map_err(at("start", program));
+        let (log, cgroups) = (open_log(&logs.qemu)?, cgroups.iter().map(own).collect::<Result<_, _>>()?);
+        let started = swtpm.start(log, identity.clone(), cgroups, limits).map_err(at("start", program));
+        let (guard, end) = started?;
+        descriptors.insert(key, end);
+        tpm = Some(guard);
+    }
     let numbers = Descriptors {
         qmp: qmp.as_raw_fd(),
         console: console.as_raw_fd(),
@@ -238,6 +268,7 @@ fn prepare(spec: StartSpec, lock: File) -> Result<Prepared, StartError> {
             limits,
         },
         log_start,
+        tpm,
     })
 }
 

@@ -18,10 +18,10 @@ mod supervisor;
 pub use ops::{
     Channel, Consistency, Copied, CopyTarget, Eject, FoundJob, GuestMemory, Job, MigrateError, Migrated,
     Migration, MigrationOptions, MigrationTls, Mirror, MovedDisks, Notes, OperationError, Overlay, Picture,
-    PullBackup, Pulled, PushBackup, ReadyJob, Route, Taken, Vcpu, Whereabouts,
+    PullBackup, Pulled, PushBackup, ReadyJob, Route, Served, Taken, Vcpu, Whereabouts,
 };
 pub use shutdown::{Ask, Ladder, Rung, by_agent};
-pub(crate) use supervisor::{greet, supervised};
+pub(crate) use supervisor::{Tpm, greet, supervised};
 
 use crate::{
     process::{Exit, Process},
@@ -65,6 +65,8 @@ pub struct Status {
     pub guest_resets: u64,
     /// Panics that the guest told of since supervision began, through its panic device ([`crate::config::Panic`]).
     pub panics: u64,
+    /// How the process that is the machine's TPM ended ([`crate::Swtpm`]). QEMU goes on, and the guest's requests to it fail.
+    pub tpm_exit: Option<Exit>,
     /// How the process ended.
     pub exit: Option<Exit>,
 }

@@ -1,5 +1,9 @@
 //! Memory balloons (section 5.5): the driver gives up pages and takes them back.
 
+mod driver;
+
+pub use driver::{Hinted, Hints, PAGES_AT_ONCE, Pages, Statistics, Step, Wish, report};
+
 use crate::chain::Chain;
 
 bitflags::bitflags! {

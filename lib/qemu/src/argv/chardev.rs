@@ -1,8 +1,8 @@
 //! Streams: `-chardev` and what uses them.
 
-use super::{Line, places::Class, text::Pairs};
+use super::{Line, places::Class, text::Pairs, utf8};
 use crate::config::{Address, Chardev, ConfigError, SerialKind, Source, Stream};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{ffi::OsString, os::fd::RawFd};
 
 impl Line<'_> {
@@ -103,6 +103,15 @@ impl Line<'_> {
         }
         Ok(())
     }
+}
+
+/// A connection to a server as `chardev-add` takes it.
+pub(crate) fn connection(to: &Address) -> Result<Value, ConfigError> {
+    let address = match to {
+        Address::Unix(path) => json!({"type": "unix", "data": {"path": utf8("socket", path)?}}),
+        Address::Tcp(host, port) => json!({"type": "inet", "data": {"host": host, "port": port.to_string()}}),
+    };
+    Ok(json!({"type": "socket", "data": {"addr": address, "server": false}}))
 }
 
 fn socket(pairs: Pairs, address: &Address) -> Pairs {

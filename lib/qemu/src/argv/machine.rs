@@ -226,8 +226,9 @@ impl Line<'_> {
 
 fn memory_object(memory: &Memory, id: &str, mib: u64, node: Option<&NumaNode>) -> Result<Value, ConfigError> {
     let kind = match &memory.backing {
-        Backing::Anonymous => "memory-backend-ram",
-        Backing::Memfd | Backing::HugePages { .. } => "memory-backend-memfd",
+        // Shared anonymous memory has no descriptor that could be handed to anybody.
+        Backing::Anonymous if memory.sharing == Sharing::Private => "memory-backend-ram",
+        Backing::Anonymous | Backing::Memfd | Backing::HugePages { .. } => "memory-backend-memfd",
         Backing::Path(_) => "memory-backend-file",
     };
     let mut object =

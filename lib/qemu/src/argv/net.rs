@@ -1,7 +1,9 @@
 //! Network cards and their back-ends.
 
 use super::{Line, block::socket_address, places};
-use crate::config::{ConfigError, Forward, Nic, NicBackend, NicModel, Protocol, Stream, Switch, UserNetwork};
+use crate::config::{
+    ConfigError, Forward, Nic, NicBackend, NicModel, Protocol, Source, Stream, Switch, UserNetwork,
+};
 use serde_json::{Value, json};
 use std::net::SocketAddrV4;
 
@@ -80,6 +82,15 @@ pub(crate) fn netdev(
         }
         NicBackend::VhostUser(_) => {
             json!({"type": "vhost-user", "chardev": format!("{}-chr", nic.id), "queues": nic.queues})
+        }
+        NicBackend::Vdpa(source) => {
+            let mut netdev = json!({"type": "vhost-vdpa", "queues": nic.queues});
+            match source {
+                Source::Descriptor(key) => netdev["vhostfd"] = json!(descriptor(key)?),
+                Source::Path(path) => netdev["vhostdev"] = json!(super::utf8("nic.backend", path)?),
+                _ => return Err(ConfigError::conflict(&nic.id, "a vDPA device is a path or a descriptor")),
+            }
+            netdev
         }
         NicBackend::Stream(stream) => match stream {
             Stream::Listen(address) => {

@@ -129,6 +129,18 @@ impl Stream {
         }
     }
 
+    /// Of a back end that maps the guest's memory: descriptors go over sockets that QEMU has opened by a path, and over no other.
+    pub(crate) fn check_vhost_user(&self, id: &str) -> Result<(), ConfigError> {
+        self.check(id)?;
+        match self {
+            Self::Listen(Address::Unix(_)) | Self::Connect { to: Address::Unix(_), .. } => Ok(()),
+            _ => Err(ConfigError::conflict(
+                id,
+                "QEMU hands the guest's memory over at the path of a Unix socket only",
+            )),
+        }
+    }
+
     pub(crate) fn needs_spice(&self) -> bool {
         matches!(self, Self::SpiceChannel(_) | Self::SpicePort(_))
     }

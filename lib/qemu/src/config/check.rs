@@ -94,7 +94,7 @@ impl Config {
             channel.chardev.stream.check(&channel.id)?;
         }
         self.shares.iter().try_for_each(super::Share::check)?;
-        self.vhost_user.iter().try_for_each(|device| device.socket.check(&device.id))?;
+        self.vhost_user.iter().try_for_each(|device| device.socket.check_vhost_user(&device.id))?;
         self.secrets.iter().try_for_each(super::Secret::check)?;
         self.fw_cfg.iter().try_for_each(FwCfg::check)?;
         let mut isa = BTreeSet::from([0]);
@@ -314,8 +314,20 @@ impl Config {
 const GENERATED: &[&str] = &["scsi", "usb", "usbdev", "gpu", "input", "ram-node"];
 
 /// Ends of the names of what stands behind a device: block nodes, back ends, limits, memory.
-const PARTS: &[&str] =
-    &["-file", "-throttle", "-cor", "-cbw", "-limits", "-net", "-chr", "-ram", "-source", "-device"];
+const PARTS: &[&str] = &[
+    "-file",
+    "-throttle",
+    "-cor",
+    "-cbw",
+    "-scr",
+    "-view",
+    "-limits",
+    "-net",
+    "-chr",
+    "-ram",
+    "-source",
+    "-device",
+];
 
 /// Ends of the same that are followed by a number: images below, images made later, CPUs and descriptors.
 const NUMBERED_PARTS: &[&str] = &["-b", "-s", "-fd"];

@@ -405,7 +405,7 @@ impl Share {
         let length = self.tag.len() as u64;
         range("bytes of share.tag", length, (1..=31).contains(&length), "1 to 31")?;
         match &self.kind {
-            ShareKind::Virtiofs { socket, .. } => socket.check(&self.id),
+            ShareKind::Virtiofs { socket, .. } => socket.check_vhost_user(&self.id),
             ShareKind::NineP { .. } => Ok(()),
         }
     }

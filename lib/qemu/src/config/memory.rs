@@ -34,7 +34,7 @@ pub struct MemoryHotplug {
 /// Where memory comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Backing {
-    /// Anonymous memory of the process.
+    /// Anonymous memory of the process; a memory file where others are to map it ([`Sharing::Shared`]).
     #[default]
     Anonymous,
     /// A memory file of the kernel.

@@ -1,6 +1,7 @@
 //! Network cards.
 
 use super::{
+    block::Source,
     chardev::Stream,
     check_id,
     error::{ConfigError, range},
@@ -89,6 +90,8 @@ pub enum NicBackend {
     },
     /// A switch in another process that maps the guest's memory.
     VhostUser(Stream),
+    /// A network card of the host that speaks virtio itself (vDPA): its device, `/dev/vhost-vdpa-<n>`, or that opened.
+    Vdpa(Source),
     /// Packets with their lengths over a connection.
     Stream(Stream),
     /// A packet in each datagram: from the local to the remote address.
@@ -196,8 +199,11 @@ impl Nic {
                 if self.model != NicModel::Virtio {
                     return wrong("only virtio has vhost-user");
                 }
-                stream.check(&self.id)
+                stream.check_vhost_user(&self.id)
             }
+            NicBackend::Vdpa(_) if self.model != NicModel::Virtio => wrong("only virtio has vDPA"),
+            NicBackend::Vdpa(Source::Path(_) | Source::Descriptor(_)) => Ok(()),
+            NicBackend::Vdpa(_) => wrong("a vDPA device is a path or a descriptor"),
             NicBackend::Stream(stream) => stream.check(&self.id),
             NicBackend::Multicast(group) if !group.ip().is_multicast() => {
                 wrong("this is no multicast address")

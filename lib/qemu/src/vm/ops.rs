@@ -18,6 +18,7 @@ mod console;
 mod cpus;
 mod follow;
 mod graph;
+mod handed;
 mod job;
 mod migration;
 mod places;
@@ -25,7 +26,7 @@ mod plug;
 mod rollback;
 mod snapshot;
 
-pub use backup::{Copied, CopyTarget, Mirror, Notes, PullBackup, Pulled, PushBackup};
+pub use backup::{Copied, CopyTarget, Mirror, Notes, PullBackup, Pulled, PushBackup, Served};
 pub use balloon::GuestMemory;
 pub use block::Eject;
 pub use console::Picture;
@@ -43,7 +44,6 @@ use super::Vm;
 use crate::{config::ConfigError, process::Exit};
 use follow::Follow;
 use qmp::{CallError, agent::AgentError, commands::Command};
-use serde_json::Value;
 use std::{io, time::Duration};
 use thiserror::Error;
 
@@ -172,17 +172,6 @@ impl Vm {
         command: &C,
     ) -> Result<C::Reply, OperationError> {
         self.qmp().call(command).await.map_err(undone(action))
-    }
-
-    /// Runs a command whose arguments have the form of the command line's, which is an object.
-    async fn run(
-        &self,
-        action: impl Into<String>,
-        command: &str,
-        arguments: Value,
-    ) -> Result<Value, OperationError> {
-        let Value::Object(arguments) = arguments else { unreachable!("arguments are an object") };
-        self.qmp().execute(command, arguments).await.map_err(undone(action))
     }
 }
 

@@ -77,10 +77,44 @@ pub(crate) async fn greet(stream: UnixStream) -> Result<Connection, CallError> {
     Ok(Connection { client, driver, events, status })
 }
 
+/// The process that is a machine's TPM.
+pub(crate) enum Tpm {
+    /// The machine has none, or it is somebody else's.
+    None,
+    /// It runs.
+    Runs(Process),
+    /// It has ended, as it does with its machine: whether that goes on is to be seen.
+    Ending(Exit, Pin<Box<tokio::time::Sleep>>),
+    /// It has ended before its machine.
+    Ended(Exit),
+}
+
+impl Tpm {
+    /// Waits for an end that is not its machine's, and answers it once. Dropping the future loses nothing.
+    async fn ended(&mut self) -> Exit {
+        loop {
+            match self {
+                Self::Runs(process) => {
+                    let exit = process.exited().await;
+                    *self = Self::Ending(exit, Box::pin(tokio::time::sleep(TOGETHER)));
+                }
+                Self::Ending(exit, grace) => {
+                    let exit = *exit;
+                    grace.await;
+                    *self = Self::Ended(exit);
+                    return exit;
+                }
+                Self::None | Self::Ended(_) => std::future::pending().await,
+            }
+        }
+    }
+}
+
 /// Joins a connection and a process to a handle and its supervision.
 pub(crate) fn supervised(
     connection: Connection,
     process: Process,
+    tpm: Tpm,
     record: Record,
     supervision: Supervision,
 ) -> (Vm, impl Future<Output = Exit> + Send + 'static) {
@@ -92,6 +126,7 @@ pub(crate) fn supervised(
         shutdown,
         guest_resets: 0,
         panics: 0,
+        tpm_exit: if let Tpm::Ended(exit) = tpm { Some(exit) } else { None },
         exit: None,
     });
     let process = Arc::new(process);
@@ -113,6 +148,7 @@ pub(crate) fn supervised(
         client,
         monitor,
         process,
+        tpm,
         events,
         status,
         supervision,
@@ -134,6 +170,7 @@ struct Supervisor {
     /// Socket of the monitor.
     monitor: PathBuf,
     process: Arc<Process>,
+    tpm: Tpm,
     events: Subscription,
     status: watch::Sender<Status>,
     supervision: Supervision,
@@ -243,6 +280,10 @@ impl Supervisor {
             // Cancel safety: every future but `next` is kept across rounds, and `next` loses nothing when dropped.
             tokio::select! {
                 exit = &mut exited => return self.ended(exit, monitor).await,
+                exit = self.tpm.ended() => {
+                    tracing::warn!(pid = process.pid(), %exit, "the machine's TPM has ended");
+                    self.change(|status| status.tpm_exit = Some(exit));
+                }
                 turn = monitor.turn() => match turn {
                     Turn::Lost(reason) => {
                         self.unresponsive(format!("the monitor connection ended: {reason}"));
@@ -376,6 +417,13 @@ impl Supervisor {
             status.exit = Some(exit);
             status.responsive = Responsive::No(format!("the process has ended ({exit})"));
         });
+        // It ends when QEMU's end of their connection closes.
+        if let Tpm::Runs(tpm) = &self.tpm
+            && tokio::time::timeout(LAST_WORDS, tpm.exited()).await.is_err()
+            && tpm.kill().is_ok()
+        {
+            tpm.exited().await;
+        }
         exit
     }
 
@@ -408,6 +456,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest such pause. An attempt costs a system call.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A process that ends has closed its descriptors a moment before.
+const TOGETHER: Duration = Duration::from_millis(200);
 
 /// A closed socket is read to its end in no time; a stranger holding it open shall not delay the news.
 const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -318,6 +318,10 @@ impl Peers {
                 sys::tap(&name, taps).map_err(|error| format!("a tap interface (CAP_NET_ADMIN): {error}"))?;
             descriptors.insert((*key).to_owned(), tap);
         }
+        if used("vdpa") {
+            // Opened as one would be; that it is none is found out by QEMU.
+            descriptors.insert("vdpa".into(), File::open("/dev/null").unwrap().into());
+        }
         for (key, device) in
             [("vhost", "/dev/vhost-net"), ("vhost-2", "/dev/vhost-net"), ("vhost-vsock", "/dev/vhost-vsock")]
         {
@@ -334,6 +338,50 @@ impl Peers {
     }
 }
 
+/// Pages of 2 MiB for the guests of a test, which go back to the host with this.
+pub(crate) struct HugePages(Option<String>);
+
+const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+
+impl HugePages {
+    /// Enough for all that run at once. A host that has some already, or gives none, is left as it is.
+    pub(crate) fn take() -> Self {
+        let before = fs::read_to_string(HUGE_PAGES).unwrap_or_default();
+        let taken = before.trim() == "0" && fs::write(HUGE_PAGES, "160").is_ok();
+        Self(taken.then_some(before))
+    }
+}
+
+impl Drop for HugePages {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = fs::write(HUGE_PAGES, before.trim());
+        }
+    }
+}
+
+/// The program of a machine on a bridge: in a network of its own that has this bridge, with a file of its own that allows it.
+pub(crate) fn bridged(config: &Config, place: &Path, program: &Path) -> PathBuf {
+    let mut bridges = config.nics.iter().filter_map(|nic| match &nic.backend {
+        NicBackend::Bridge { bridge, .. } => Some(bridge),
+        _ => None,
+    });
+    let Some(bridge) = bridges.next() else { return program.to_owned() };
+    let script = format!(
+        "#!/bin/sh\n[ -n \"$HV_APART\" ] || HV_APART=1 exec unshare -n -m \"$0\" \"$@\"\n\
+         mount -t tmpfs apart /mnt && mkdir /mnt/upper /mnt/work || exit 9\n\
+         mount -t overlay apart -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work /etc || exit 9\n\
+         mkdir -p /etc/qemu && echo allow {bridge} >/etc/qemu/bridge.conf && ip link add {bridge} type bridge || exit 9\n\
+         exec {} \"$@\"\n",
+        program.display()
+    );
+    let path = place.join("bridged");
+    fs::write(&path, script).unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    fs::set_permissions(&path, executable).unwrap();
+    path
+}
+
 /// Devices and rights of the host.
 fn host_has(config: &Config) -> Result<(), String> {
     let openable = |path: &str| {
@@ -348,9 +396,9 @@ fn host_has(config: &Config) -> Result<(), String> {
         openable("/dev/kvm")?;
     }
     if let Backing::HugePages { .. } = config.memory.backing {
-        let free = fs::read_to_string("/proc/sys/vm/nr_hugepages").unwrap_or_default();
+        let free = fs::read_to_string(HUGE_PAGES).unwrap_or_default();
         if free.trim() == "0" {
-            return Err("huge pages (vm.nr_hugepages is 0)".to_owned());
+            return Err("huge pages (vm.nr_hugepages is 0, and only root can change that)".to_owned());
         }
     }
     if config.vsock.is_some() {
@@ -366,8 +414,8 @@ fn host_has(config: &Config) -> Result<(), String> {
     }
     for nic in &config.nics {
         match &nic.backend {
-            NicBackend::Bridge { bridge, .. } => {
-                return Err(format!("the bridge {bridge}, allowed in /etc/qemu/bridge.conf"));
+            NicBackend::Bridge { .. } if !rustix::process::getuid().is_root() => {
+                return Err("a bridge of its own (root)".to_owned());
             }
             NicBackend::Tap { ifname } => {
                 sys::tap(ifname, 1).map_err(|error| format!("a tap interface (CAP_NET_ADMIN): {error}"))?;

@@ -1,19 +1,23 @@
 //! Copies of disks, compared byte for byte with what the guest had written.
 
-use crate::guest::{Guest, config, missing};
-use qemu::{
-    config::{Address, Disk, Format, Image, Source},
-    vm::{Copied, CopyTarget, Notes, OperationError, Pulled},
+use crate::{
+    guest::{Guest, config, missing},
+    migration::certificates,
 };
-use qmp::commands::QueryNamedBlockNodes;
+use qemu::{
+    config::{Address, Disk, Format, Image, Source, Tls, TlsRole},
+    vm::{Copied, CopyTarget, Notes, OperationError, Pulled, Served},
+};
+use qmp::commands::{QueryNamedBlockNodes, RunState};
 use std::{
     fs,
-    path::Path,
-    process::{Child, Command},
+    os::{fd::OwnedFd, unix::net::UnixListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
 };
 
 /// Ends with the test.
-struct Server(Child);
+pub(crate) struct Server(pub(crate) Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -23,20 +27,19 @@ impl Drop for Server {
     }
 }
 
-/// Serves a file for writing.
-async fn nbd_server(file: &Path, socket: &Path) -> Server {
-    let server = format!("addr.type=unix,addr.path={}", socket.display());
+/// Serves a file for writing, at once: the socket is there before the server.
+pub(crate) fn nbd_server(file: &Path, socket: &Path) -> Server {
+    let listening = UnixListener::bind(socket).unwrap();
     let node = format!("driver=file,node-name=f,filename={}", file.display());
     let export = "type=nbd,id=e,node-name=f,name=copy,writable=on";
-    let child = Command::new("qemu-storage-daemon")
-        .args(["--blockdev", &node, "--nbd-server", &server, "--export", export])
+    // The shell gives it the number that the server is told.
+    let server = "exec qemu-storage-daemon --blockdev \"$0\" --nbd-server addr.type=fd,addr.str=3 --export \"$1\" 3<&0 0</dev/null";
+    let child = Command::new("sh")
+        .args(["-c", server, &node, export])
+        .stdin(Stdio::from(OwnedFd::from(listening)))
         .spawn()
         .unwrap();
-    let server = Server(child);
-    while !socket.exists() {
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-    }
-    server
+    Server(child)
 }
 
 fn convert(from: &str, format: &str, to: &Path) -> bool {
@@ -66,7 +69,7 @@ async fn a_whole_backup_and_what_changed_since_are_pushed_to_an_nbd_server() {
     let at = |name: &str| directory.path().join(name);
     let mut guest = writing(directory.path()).await;
     fs::write(at("copy.raw"), vec![0; 8 << 20]).unwrap();
-    let _server = nbd_server(&at("copy.raw"), &at("nbd.sock")).await;
+    let _server = nbd_server(&at("copy.raw"), &at("nbd.sock"));
     let target = CopyTarget::Nbd { server: Address::Unix(at("nbd.sock")), export: "copy".into() };
     guest.vm.add_bitmap("root", "since", Notes::InMemory).await.unwrap();
     guest.vm.push_backup("root", &target, None).await.unwrap().done().await.unwrap();
@@ -102,7 +105,8 @@ async fn a_disk_is_pulled_as_it_was_while_the_guest_goes_on() {
     let mut guest = writing(directory.path()).await;
     let before = fs::read(at("disk.raw")).unwrap();
     let listen = Address::Unix(at("pull.sock"));
-    let pull = guest.vm.pull_backup("root", &at("scratch.qcow2"), &listen, "as-it-was", None).await.unwrap();
+    let served = Served::new("root", at("scratch.qcow2"), listen, "as-it-was");
+    let pull = guest.vm.pull_backup(&served).await.unwrap();
     guest.run("dd if=/dev/zero of=/dev/vda bs=1M count=8 2>/dev/null; sync").await;
     assert!(fs::read(at("disk.raw")).unwrap() != before);
     let place = format!("nbd+unix:///as-it-was?socket={}", at("pull.sock").display());
@@ -110,13 +114,95 @@ async fn a_disk_is_pulled_as_it_was_while_the_guest_goes_on() {
     assert!(fs::read(at("pulled.raw")).unwrap() == before, "as it was when it began");
     pull.finish(Pulled::Whole).await.unwrap();
     // Nothing is left: again.
-    let again = guest
-        .vm
-        .pull_backup("root", &at("scratch, 2.qcow2"), &Address::Unix(at("2.sock")), "x", None)
-        .await
-        .unwrap();
+    let again = Served::new("root", at("scratch, 2.qcow2"), Address::Unix(at("2.sock")), "x");
+    drop(guest.vm.pull_backup(&again).await.unwrap());
+    // Whoever comes later finds it.
+    let again = guest.vm.pulled_backup("root").await.unwrap().unwrap();
     again.finish(Pulled::GivenUp).await.unwrap();
-    assert_eq!(guest.vm.active_node("root").await.unwrap(), "root");
+    assert!(guest.vm.pulled_backup("root").await.unwrap().is_none());
+    let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
+    assert_eq!(nodes.len(), 2, "{nodes:?}");
+    guest.run("dd if=/dev/urandom of=/dev/vda bs=1M count=1 2>/dev/null; sync").await;
+    guest.quit().await;
+}
+
+#[tokio::test]
+async fn a_disk_is_pulled_over_tls_and_not_in_the_clear() {
+    let test = "a_disk_is_pulled_over_tls_and_not_in_the_clear";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("disk.raw"), vec![b'd'; 4 << 20]).unwrap();
+    certificates(&at("tls"));
+    let mut machine = config().disk(Disk::new("root", Image::raw(at("disk.raw"))));
+    let id = "readers".to_owned();
+    machine.tls = vec![Tls { id, directory: at("tls"), role: TlsRole::Server, verify_peer: true }];
+    let guest = Guest::paused(directory.path(), machine).await;
+    let served = Served::new("root", at("scratch"), Address::Unix(at("pull.sock")), "x");
+    let pull = guest.vm.pull_backup(&Served { tls: Some("readers".into()), ..served }).await.unwrap();
+    let read = |secured: bool, to: &str| {
+        let (socket, tls) = (at("pull.sock").display().to_string(), at("tls").display().to_string());
+        let credentials = format!("tls-creds-x509,id=c,endpoint=client,dir={tls}");
+        let mut image = format!("driver=nbd,export=x,server.type=unix,server.path={socket}");
+        let mut command = Command::new("qemu-img");
+        command.arg("convert");
+        if secured {
+            image.push_str(",tls-creds=c,tls-hostname=destination.test");
+            command.args(["--object", &credentials]);
+        }
+        command.args(["--image-opts", &image, "-O", "raw"]).arg(at(to)).stderr(Stdio::null());
+        command.status().unwrap().success()
+    };
+    assert!(!read(false, "clear.raw"), "whoever does not speak TLS reads nothing");
+    assert!(read(true, "read.raw"));
+    assert!(fs::read(at("read.raw")).unwrap() == fs::read(at("disk.raw")).unwrap());
+    pull.finish(Pulled::Whole).await.unwrap();
+    guest.quit().await;
+}
+
+/// A file system of so many MiB, which ends with this.
+struct Small(PathBuf);
+
+impl Small {
+    fn of(directory: PathBuf, mib: u32) -> Option<Self> {
+        fs::create_dir(&directory).unwrap();
+        let size = format!("size={mib}m");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&directory).status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self(directory))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // Lazily, as QEMU may end a moment later.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test]
+async fn a_guest_goes_on_when_there_is_no_room_for_what_it_overwrites() {
+    let test = "a_guest_goes_on_when_there_is_no_room_for_what_it_overwrites";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let Some(_small) = Small::of(at("small"), 2) else {
+        return println!("not run: {test}: a file system of its own (root)");
+    };
+    let mut guest = writing(directory.path()).await;
+    let listen = Address::Unix(at("pull.sock"));
+    let pull = guest.vm.pull_backup(&Served::new("root", at("small/scratch"), listen, "x")).await.unwrap();
+    guest.run("dd if=/dev/urandom of=/dev/vda bs=1M count=8 conv=fsync 2>/dev/null").await;
+    assert_eq!(guest.vm.status().run_state, RunState::Running);
+    // A reader is not told what is not so.
+    let place = format!("nbd+unix:///x?socket={}", at("pull.sock").display());
+    assert!(!convert(&place, "raw", &at("pulled.raw")));
+    pull.finish(Pulled::GivenUp).await.unwrap();
+    guest.run("dd if=/dev/urandom of=/dev/vda bs=1M count=1 conv=fsync 2>/dev/null").await;
     guest.quit().await;
 }
 
@@ -276,9 +362,9 @@ async fn a_reader_is_told_what_changed_and_notes_outlive_the_process() {
     guest.run("dd if=/dev/urandom of=/dev/vda bs=64k count=1 seek=9 2>/dev/null; sync").await;
     let round = async |guest: &mut Guest, number: usize, pulled: Pulled| {
         let (listen, scratch) = (at(&format!("{number}.sock")), at(&format!("scratch-{number}")));
-        let address = Address::Unix(listen.clone());
-        let pull = guest.vm.pull_backup("root", &scratch, &address, "changed", Some("since"));
-        let pull = pull.await.unwrap();
+        let served = Served::new("root", scratch, Address::Unix(listen.clone()), "changed");
+        let served = Served { since: Some("since".into()), ..served };
+        let pull = guest.vm.pull_backup(&served).await.unwrap();
         // Meanwhile the guest goes on: not part of it.
         guest.run("dd if=/dev/urandom of=/dev/vda bs=64k count=1 seek=30 2>/dev/null; sync").await;
         let changed = changed(listen.to_str().unwrap(), "since");

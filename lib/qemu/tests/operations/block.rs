@@ -1,12 +1,17 @@
 //! Disks that change.
 
-use crate::guest::{Guest, config, missing};
+use crate::{
+    backup::nbd_server,
+    guest::{Guest, LONG, config, missing},
+    modules,
+};
 use qemu::{
-    config::{Disk, Image, Limits, Throttle},
+    config::{Address, Disk, DiskBus, Format, Image, Limits, Source, Throttle},
     vm::{Eject, OperationError},
 };
+use rustix::process::Signal;
 use serde_json::{Map, Value};
-use std::fs;
+use std::{fs, process::Child, time::Duration};
 
 #[tokio::test]
 async fn the_guest_sees_the_new_size_and_limits_change() {
@@ -83,4 +88,97 @@ async fn discs_are_changed() {
         .unwrap();
     assert_eq!(file().await, shows("one.iso"));
     guest.quit().await;
+}
+
+#[tokio::test]
+async fn a_disc_that_the_guest_holds_is_asked_for_or_taken() {
+    let test = "a_disc_that_the_guest_holds_is_asked_for_or_taken";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    for name in ["one", "two", "three", "four"] {
+        fs::write(path(name), name.repeat(1 << 18)).unwrap();
+    }
+    let drivers = ["scsi_common", "scsi_mod", "cdrom", "virtio_scsi", "sr_mod"];
+    let Some(initrd) = modules::initrd(test, directory.path(), &drivers) else { return };
+    let drive = Disk::cdrom("cd", Some(Image::raw(path("one")))).on(DiskBus::Scsi(0));
+    let mut machine = Guest::with_linux(config().disk(drive));
+    machine.boot.kernel.as_mut().unwrap().initrd = Some(initrd);
+    let mut guest = Guest::linux_of(directory.path(), machine).await;
+    guest.run(modules::LOAD).await;
+    guest.run_until("[ -b /dev/sr0 ]").await;
+    let vm = guest.vm.clone();
+    let change = async |name: &str, eject| vm.change_disc("cd", Some(Image::raw(path(name))), eject).await;
+    // What has it open locks the drive.
+    let hold = "exec 3</dev/sr0";
+    guest.run(hold).await;
+    let silent = change("two", Eject::Ask(Duration::from_millis(100))).await.unwrap_err();
+    assert!(matches!(silent, OperationError::GuestSilent { .. }), "{silent:?}");
+    assert_eq!(guest.run("head -c 3 <&3").await, "one", "the guest still has it");
+    // A guest that does what it was asked for.
+    let ejects = "/proc/sys/dev/cdrom/autoeject";
+    let lets_go = format!("sleep 0.5; echo 1 >{ejects}; exec 3<&-; echo 0 >{ejects}");
+    let (changed, _) = tokio::join!(change("two", Eject::Ask(LONG)), guest.run(&lets_go));
+    changed.unwrap();
+    guest.run_until(&format!("{hold} 2>/dev/null")).await;
+    assert_eq!(guest.run("head -c 3 <&3").await, "two");
+    // One that only lets go.
+    let (changed, _) = tokio::join!(change("three", Eject::Ask(LONG)), guest.run("sleep 0.5; exec 3<&-"));
+    changed.unwrap();
+    guest.run_until(&format!("{hold} 2>/dev/null")).await;
+    assert_eq!(guest.run("head -c 5 <&3").await, "three");
+    // It is not asked.
+    change("four", Eject::Force).await.unwrap();
+    guest.run("exec 3<&-").await;
+    guest.run_until(&format!("{hold} 2>/dev/null")).await;
+    assert_eq!(guest.run("head -c 4 <&3").await, "four");
+    guest.quit().await;
+}
+
+fn signal(child: &Child, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+#[tokio::test]
+async fn a_network_disk_that_hangs_is_broken_and_the_machine_answers() {
+    let test = "a_network_disk_that_hangs_is_broken_and_the_machine_answers";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("data.raw"), vec![b'd'; 8 << 20]).unwrap();
+    let server = nbd_server(&at("data.raw"), &at("nbd.sock"));
+    let export = Source::Nbd { server: Address::Unix(at("nbd.sock")), export: "copy".into() };
+    let disk = Disk::new("data", Image::new(export, Format::Raw));
+    let mut guest = Guest::linux(directory.path(), config().disk(disk)).await;
+    assert_eq!(guest.run("head -c 2 /dev/vda").await, "dd");
+    // It answers no more, and a request of the guest's waits for it.
+    signal(&server.0, Signal::STOP);
+    guest.run("(dd if=/dev/vda of=/dev/null bs=4k count=1 skip=1000 iflag=direct 2>/dev/null; echo $? >/run/ended) & true").await;
+    let waiting = "grep -q '^ *1 \\|^ *[0-9]* *1$' /sys/block/vda/inflight";
+    guest.run_until(waiting).await;
+    // What must wait for the request before it goes on, as this does for all of a machine's disks, holds up the whole of QEMU.
+    let vm = guest.vm.clone();
+    let (paused, broken) = tokio::join!(vm.pause(), async {
+        let yanked = async {
+            loop {
+                match vm.yank().await {
+                    Ok(0) => {}
+                    broken => return broken,
+                }
+            }
+        };
+        tokio::time::timeout(LONG, yanked).await.unwrap()
+    });
+    assert_eq!(broken.unwrap(), 1);
+    paused.unwrap();
+    guest.vm.resume().await.unwrap();
+    guest.run_until("[ -e /run/ended ]").await;
+    assert_ne!(guest.run("cat /run/ended").await, "0", "what waited has failed");
+    guest.quit().await;
+    signal(&server.0, Signal::CONT);
 }

@@ -1,5 +1,6 @@
 //! Guests that answer: Linux with a shell on its console, and programs of one sector.
 
+use crate::release;
 use qemu::{
     Config, Exit, Incoming, StartSpec, Supervision, Vm,
     config::{DirectKernel, Disk, Image},
@@ -19,11 +20,6 @@ use tokio::{
 };
 use uuid::Uuid;
 
-pub(crate) const BINARY: &str = "/usr/bin/qemu-system-x86_64";
-
-/// The machine type of Debian 12's QEMU.
-pub(crate) const MACHINE: &str = "pc-q35-7.2";
-
 /// Far more than anything here takes; reached only when something hangs.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
@@ -35,8 +31,7 @@ pub(crate) fn demo(name: &str) -> PathBuf {
 /// Whether a test that needs these cannot be run; says so.
 pub(crate) fn missing(test: &str, linux: bool) -> bool {
     crate::observed::observe();
-    let needed =
-        [(BINARY.into(), "Debian package qemu-system-x86"), (demo("vmlinuz"), "cargo xtask demo-image")];
+    let needed = [(release::program(), release::origin()), (demo("vmlinuz"), "cargo xtask demo-image")];
     let missing = needed.iter().take(1 + usize::from(linux)).find(|(path, _)| !path.exists());
     if let Some((path, from)) = missing {
         println!("not run: {test}: {} ({from})", path.display());
@@ -46,7 +41,7 @@ pub(crate) fn missing(test: &str, linux: bool) -> bool {
 
 pub(crate) fn config() -> Config {
     let text = fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap();
-    Config::new("test", Uuid::parse_str(text.trim()).unwrap(), MACHINE, 1, 192)
+    Config::new("test", Uuid::parse_str(text.trim()).unwrap(), &release::machine("q35"), 1, 192)
 }
 
 /// A running machine with its console.
@@ -92,7 +87,7 @@ impl Guest {
             supervision,
             incoming,
             deadline: LONG,
-            ..StartSpec::new(BINARY.into(), config, directory.join("run"))
+            ..StartSpec::new(release::program(), config, directory.join("run"))
         };
         let (vm, supervisor) = start(spec).await.unwrap_or_else(|error| panic!("{error}: {error:?}"));
         let mut tasks = JoinSet::new();
@@ -147,7 +142,15 @@ impl Guest {
     }
 
     pub(crate) async fn type_in(&mut self, text: &str) {
-        self.console.write_all(text.as_bytes()).await.unwrap();
+        if let Err(error) = self.console.write_all(text.as_bytes()).await {
+            panic!("the console takes nothing: {error}: {}", self.log());
+        }
+    }
+
+    /// What QEMU said, and how it ended if supervision knows by now.
+    fn log(&self) -> String {
+        let log = fs::read_to_string(&self.vm.record().qemu_log).unwrap_or_default();
+        format!("{:?}: {log}", self.vm.status().exit)
     }
 
     /// Reads the console up to this text.
@@ -163,8 +166,7 @@ impl Guest {
                 panic!("no {text:?} in {:?}", self.seen);
             };
             let count = count.unwrap();
-            let log = || fs::read_to_string(&self.vm.record().qemu_log).unwrap_or_default();
-            assert_ne!(count, 0, "the console closed after {:?}: {}", self.seen, log());
+            assert_ne!(count, 0, "the console closed after {:?}: {}", self.seen, self.log());
             self.seen.push_str(&String::from_utf8_lossy(&chunk[..count]));
         }
     }

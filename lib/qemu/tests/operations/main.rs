@@ -11,12 +11,24 @@ mod agent_guest;
 mod backup;
 mod block;
 mod cut;
+mod firmware;
 mod guest;
+mod handed;
 mod migration;
+mod modules;
 #[path = "../../../qmp/tests/support/observed.rs"]
 mod observed;
 mod plug;
 #[path = "../support/polled.rs"]
 mod polled;
+#[path = "../support/release.rs"]
+mod release;
+mod shares;
 mod small;
 mod snapshot;
+#[path = "../support/sys.rs"]
+mod sys;
+#[path = "../support/unpacked.rs"]
+mod unpacked;
+#[path = "../support/vhost_user.rs"]
+mod vhost_user;

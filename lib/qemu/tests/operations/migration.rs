@@ -427,7 +427,7 @@ async fn a_guest_whose_destination_is_silent_stands_until_that_is_proved_to_be_g
 }
 
 /// An authority, and a server and a client that it vouches for.
-fn certificates(directory: &Path) {
+pub(crate) fn certificates(directory: &Path) {
     fs::create_dir(directory).unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();

@@ -1,6 +1,9 @@
 //! Devices that come and go.
 
-use crate::guest::{Guest, LONG, config, missing};
+use crate::{
+    guest::{Guest, LONG, config, missing},
+    release,
+};
 use qemu::{
     config::{Disk, Image, Limits, MemoryHotplug, Nic, NicBackend, NicModel, Throttle},
     vm::OperationError,
@@ -20,9 +23,9 @@ async fn disks_and_network_cards_come_and_go_as_the_guest_sees() {
     let directory = tempfile::tempdir().unwrap();
     let image = directory.path().join("a, b.raw");
     fs::write(&image, vec![7; 3 << 20]).unwrap();
-    for machine in ["pc-q35-7.2", "pc-i440fx-7.2"] {
+    for board in ["q35", "i440fx"] {
         let mut machine_config = config();
-        machine_config.machine = machine.into();
+        machine_config.machine = release::machine(board);
         let mut guest = Guest::linux(directory.path(), machine_config).await;
         let before = guest.vm.devices().await.unwrap();
         // With a limit, so that there is more than one node and an object.

@@ -13,6 +13,11 @@ mod observed;
 #[path = "../support/polled.rs"]
 mod polled;
 mod process;
+#[path = "../support/release.rs"]
+mod release;
+mod swtpm;
+#[path = "../support/unpacked.rs"]
+mod unpacked;
 
 use qemu::{
     Adoption, Config, Exit, Powerdown, Responsive, StartError, StartSpec, Supervision, Vm, adopt,
@@ -35,18 +40,13 @@ use tokio::{
 };
 use uuid::Uuid;
 
-const BINARY: &str = "/usr/bin/qemu-system-x86_64";
-
-/// The machine type of Debian 12's QEMU.
-const MACHINE: &str = "pc-q35-7.2";
-
 /// Far more than anything here takes; reached only when something hangs.
 const LONG: Duration = Duration::from_secs(60);
 
 fn qemu_missing(test: &str) -> bool {
-    let missing = !Path::new(BINARY).exists();
+    let missing = !release::program().exists();
     if missing {
-        println!("not run: {test}: {BINARY} (Debian package qemu-system-x86)");
+        println!("not run: {test}: {} ({})", release::program().display(), release::origin());
     }
     missing
 }
@@ -83,7 +83,7 @@ impl Drop for Scratch {
 }
 
 fn config() -> Config {
-    Config::new("test", Uuid::from_u128(rand_bits()), MACHINE, 1, 64)
+    Config::new("test", Uuid::from_u128(rand_bits()), &release::machine("q35"), 1, 64)
 }
 
 fn rand_bits() -> u128 {
@@ -94,7 +94,11 @@ fn rand_bits() -> u128 {
 fn spec(directory: &Path, config: Config) -> StartSpec {
     let supervision =
         Supervision { interval: Duration::from_millis(50), patience: Duration::from_millis(200) };
-    StartSpec { supervision, deadline: LONG, ..StartSpec::new(BINARY.into(), config, directory.join("run")) }
+    StartSpec {
+        supervision,
+        deadline: LONG,
+        ..StartSpec::new(release::program(), config, directory.join("run"))
+    }
 }
 
 async fn started(spec: StartSpec) -> (Vm, JoinSet<Exit>) {
@@ -339,6 +343,10 @@ async fn privileges_are_dropped_and_the_disk_is_a_handed_over_descriptor() {
         println!("not run: {test}: needs root");
         return;
     }
+    if release::program() != Path::new("/usr/bin/qemu-system-x86_64") {
+        println!("not run: {test}: an unpacked QEMU lies where others may not look");
+        return;
+    }
     let directory = scratch();
     // Root's alone: only a handed-over descriptor reaches it.
     let path = directory.path().join("disk.raw");
@@ -371,6 +379,10 @@ async fn privileges_are_dropped_and_the_disk_is_a_handed_over_descriptor() {
 #[tokio::test]
 async fn confinement_hides_what_is_not_listed() {
     if qemu_missing("confinement_hides_what_is_not_listed") {
+        return;
+    }
+    if release::program() != Path::new("/usr/bin/qemu-system-x86_64") {
+        println!("not run: confinement_hides_what_is_not_listed: files of an unpacked QEMU are not listed");
         return;
     }
     if !qemu::Confinement::is_available() {
@@ -456,9 +468,9 @@ async fn the_program_is_inspected_once_per_file() {
         return;
     }
     let cache = qemu::BinaryCache::default();
-    let binary = cache.inspect(Path::new(BINARY)).await.unwrap();
+    let binary = cache.inspect(&release::program()).await.unwrap();
     assert!(binary.machines.contains(&binary.q35), "{binary:?}");
-    let again = cache.inspect(Path::new(BINARY)).await.unwrap();
+    let again = cache.inspect(&release::program()).await.unwrap();
     assert!(std::sync::Arc::ptr_eq(&binary, &again));
     let foreign = cache.inspect(Path::new("/bin/true")).await.unwrap_err();
     assert!(foreign.to_string().contains("/bin/true"), "{foreign}");

@@ -86,9 +86,14 @@ async fn a_program_tells_what_it_can_do_once_per_file() {
     if qemu_missing("a_program_tells_what_it_can_do_once_per_file") {
         return;
     }
+    if release::program() != Path::new("/usr/bin/qemu-system-x86_64") {
+        let test = "a_program_tells_what_it_can_do_once_per_file";
+        println!("not run: {test}: an unpacked QEMU ends when it is asked for all of its modules");
+        return;
+    }
     let cache = qemu::BinaryCache::default();
-    let can = cache.capabilities(Path::new(BINARY)).await.unwrap();
-    let binary = cache.inspect(Path::new(BINARY)).await.unwrap();
+    let can = cache.capabilities(&release::program()).await.unwrap();
+    let binary = cache.inspect(&release::program()).await.unwrap();
     assert_eq!(can.version, binary.version);
     assert!(can.build_id.as_ref().is_some_and(|id| id.len() >= 16), "{:?}", can.build_id);
     for what in [
@@ -116,13 +121,116 @@ async fn a_program_tells_what_it_can_do_once_per_file() {
     let q35 = can.machines.iter().find(|machine| machine.name == binary.q35).unwrap();
     assert_eq!((q35.alias.as_deref(), q35.plugs_cpus), (Some("q35"), true));
     assert!(can.cpus.iter().any(|cpu| cpu.name == "max"));
-    let again = cache.capabilities(Path::new(BINARY)).await.unwrap();
+    let again = cache.capabilities(&release::program()).await.unwrap();
     assert!(std::sync::Arc::ptr_eq(&can, &again));
     // Another file is another program, whatever it does.
     let directory = scratch();
-    let script = program(directory.path(), &format!("exec {BINARY} \"$@\""));
+    let script = program(directory.path(), &format!("exec {} \"$@\"", release::program().display()));
     let other = cache.capabilities(&script).await.unwrap();
     assert_eq!((other.build_id.as_ref(), other.devices.len()), (None, can.devices.len()));
     let foreign = cache.capabilities(Path::new("/bin/true")).await.unwrap_err();
     assert!(foreign.to_string().contains("/bin/true"), "{foreign}");
+}
+
+#[tokio::test]
+async fn a_machine_whose_program_is_a_script_is_adopted() {
+    if qemu_missing("a_machine_whose_program_is_a_script_is_adopted") {
+        return;
+    }
+    let directory = scratch();
+    let script =
+        program(directory.path(), &format!("exec {} -boot menu=off \"$@\"", release::program().display()));
+    let spec = StartSpec { binary: script, ..spec(directory.path(), config()) };
+    let (vm, tasks) = started(spec).await;
+    drop((vm, tasks));
+    let record = qemu::Record::load(&directory.path().join("run")).unwrap().unwrap();
+    let Adoption::Adopted(vm, supervisor) = adopt(record, LONG, Supervision::default()).await.unwrap() else {
+        panic!("not adopted");
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(supervisor);
+    assert_eq!(vm.quit(LONG).await.unwrap(), Exit::Code(0));
+}
+
+/// QEMU 10.0 that is unpacked without its modules ends when it is asked for all types of objects: it was built with others.
+#[tokio::test]
+async fn a_program_that_its_modules_end_is_found_out_apart_from_its_machines() {
+    let program = crate::unpacked::unpacked();
+    if !program.exists() {
+        let test = "a_program_that_its_modules_end_is_found_out_apart_from_its_machines";
+        return println!("not run: {test}: {} (cargo xtask qemu-root)", program.display());
+    }
+    let directory = scratch();
+    let machine = Config { machine: "pc-q35-10.0".into(), ..config() };
+    let spec = StartSpec { binary: program.clone(), ..spec(directory.path(), machine) };
+    let (vm, _tasks) = started(spec).await;
+    let cache = qemu::BinaryCache::default();
+    if let Err(error) = cache.capabilities(&program).await {
+        assert!(error.to_string().contains(program.to_str().unwrap()), "{error}");
+        assert!(cache.capabilities(&program).await.is_err(), "a failure is not kept as an answer");
+    }
+    vm.resume().await.unwrap();
+    assert_eq!(vm.status().run_state, RunState::Running);
+    vm.quit(LONG).await.unwrap();
+}
+
+/// Control groups that this test makes, one of each kind that the host has, and their lines in /proc/pid/cgroup.
+struct Groups(Vec<(PathBuf, &'static str)>);
+
+impl Groups {
+    fn make(name: &str) -> Self {
+        let kinds =
+            [("/sys/fs/cgroup", "0::"), ("/sys/fs/cgroup/unified", "0::"), ("/sys/fs/cgroup/pids", ":pids:")];
+        let is_root = |place: &Path| place.join("cgroup.procs").exists();
+        let places = kinds.into_iter().filter(|(place, _)| is_root(Path::new(place)));
+        let made = places.map(|(place, line)| (Path::new(place).join(name), line));
+        Self(made.filter(|(group, _)| fs::create_dir(group).is_ok()).collect())
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        for (group, _) in &self.0 {
+            // Refused as long as a process is in it, whose end is what the test waits for.
+            let _ = fs::remove_dir(group);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_machine_is_in_its_control_groups_from_its_first_moment() {
+    let test = "a_machine_is_in_its_control_groups_from_its_first_moment";
+    if qemu_missing(test) {
+        return;
+    }
+    let name = format!("qemu-test-{}", std::process::id());
+    let groups = Groups::make(&name);
+    if groups.0.is_empty() {
+        return println!("not run: {test}: control groups that may be made (root)");
+    }
+    let joined = || {
+        let opened = |(group, _): &(PathBuf, _)| {
+            fs::File::options().write(true).open(group.join("cgroup.procs")).unwrap().into()
+        };
+        groups.0.iter().map(opened).collect()
+    };
+    let directory = scratch();
+    let machine = StartSpec { cgroups: joined(), ..spec(directory.path(), config()) };
+    let (vm, mut tasks) = started(machine).await;
+    let told = fs::read_to_string(format!("/proc/{}/cgroup", vm.record().pid)).unwrap();
+    for (_, line) in &groups.0 {
+        let found = told.lines().find(|told| told.contains(line)).unwrap();
+        assert!(found.ends_with(&format!("/{name}")), "{told}");
+    }
+    // This process stays where it was.
+    assert!(!fs::read_to_string("/proc/self/cgroup").unwrap().contains(&name));
+    vm.quit(LONG).await.unwrap();
+    tasks.join_next().await.unwrap().unwrap();
+    // Before exec: the program finds itself there, and what it starts.
+    let binary = program(directory.path(), "cat /proc/self/cgroup >&2; exit 3");
+    let machine = StartSpec { binary, cgroups: joined(), ..spec(directory.path(), config()) };
+    let Err(StartError::Ended { message, .. }) = start(machine).await.map(drop) else { panic!("it ends") };
+    assert_eq!(message.matches(&name).count(), groups.0.len(), "{message}");
+    let gone = groups.0.iter().all(|(group, _)| fs::remove_dir(group).is_ok());
+    assert!(gone, "nobody is left in them");
 }

@@ -38,30 +38,40 @@ fn entry(archive: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
     }
 }
 
-/// The demo guest's files, with the agent and what it is linked with on top.
-pub(crate) fn initrd(base: &Path, agent: &Path) -> Vec<u8> {
+/// The demo guest's files with some more, each with its mode.
+pub(crate) fn with_files(base: &Path, files: &[(String, u32, Vec<u8>)]) -> Vec<u8> {
     let mut archive = std::fs::read(base).unwrap();
     archive.resize(archive.len().next_multiple_of(4), 0);
-    entry(&mut archive, "init", 0o100_755, INIT.as_bytes());
+    for (name, mode, content) in files {
+        entry(&mut archive, name, *mode, content);
+    }
+    entry(&mut archive, "TRAILER!!!", 0, &[]);
+    archive
+}
+
+/// The demo guest's files, with the agent and what it is linked with on top.
+pub(crate) fn initrd(base: &Path, agent: &Path) -> Vec<u8> {
+    let mut files = vec![("init".to_owned(), 0o100_755, INIT.as_bytes().to_vec())];
+    let mut entry =
+        |name: &str, mode: u32, content: &[u8]| files.push((name.to_owned(), mode, content.to_vec()));
     // What the agent starts to end the guest, and to tell the time to its clock.
-    entry(&mut archive, "sbin", 0o040_755, &[]);
-    entry(&mut archive, "sbin/hwclock", 0o100_755, b"#!/bin/sh\n");
-    entry(&mut archive, "sbin/shutdown", 0o100_755, b"#!/bin/sh\nexec /bin/poweroff -f\n");
-    entry(&mut archive, "agent", 0o040_755, &[]);
-    entry(&mut archive, "agent/qemu-ga", 0o100_755, &std::fs::read(agent).unwrap());
+    entry("sbin", 0o040_755, &[]);
+    entry("sbin/hwclock", 0o100_755, b"#!/bin/sh\n");
+    entry("sbin/shutdown", 0o100_755, b"#!/bin/sh\nexec /bin/poweroff -f\n");
+    entry("agent", 0o040_755, &[]);
+    entry("agent/qemu-ga", 0o100_755, &std::fs::read(agent).unwrap());
     let linked = Command::new("ldd").arg(agent).output().unwrap();
     for line in String::from_utf8(linked.stdout).unwrap().lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             [name, "=>", path, _] => {
-                entry(&mut archive, &format!("agent/{name}"), 0o100_755, &std::fs::read(path).unwrap());
+                entry(&format!("agent/{name}"), 0o100_755, &std::fs::read(path).unwrap());
             }
             [path, _] if path.starts_with('/') => {
-                entry(&mut archive, "agent/loader", 0o100_755, &std::fs::read(path).unwrap());
+                entry("agent/loader", 0o100_755, &std::fs::read(path).unwrap());
             }
             _ => {}
         }
     }
-    entry(&mut archive, "TRAILER!!!", 0, &[]);
-    archive
+    with_files(base, &files)
 }

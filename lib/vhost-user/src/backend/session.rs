@@ -217,6 +217,8 @@ impl<'d, D: Device> Session<'d, D> {
                 if num > 0xffff && !self.is_packed() {
                     return Err(Failure::Value { what: "ring base", value: num.into() });
                 }
+                // DPDK's virtio-user tells one place of a packed ring: where nothing is in flight the other is the same.
+                let num = if self.is_packed() && num <= 0xffff { num | num << 16 } else { num };
                 self.ring(index.into())?.base = Some(num);
             }
             Request::GetVringBase(VringState { index, .. })

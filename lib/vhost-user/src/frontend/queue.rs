@@ -2,6 +2,7 @@
 
 use super::memory::Names;
 use super::{CallError, FrontEnd};
+use crate::ProtocolFeatures;
 use crate::front::Request;
 use crate::memory::Memory;
 use crate::payload::{VringAddress, VringState};
@@ -197,6 +198,11 @@ impl FrontEnd {
         self.call(&Request::SetVringKick(index.into()), &[queue.kick.as_fd()])?;
         if self.negotiated().features.contains(Features::PROTOCOL_FEATURES) {
             self.enable_queue(index, true)?;
+            // Without an acknowledgement only an answer to something later tells that it is enabled. rust-vmm's framework forgets a kick
+            // that comes before (vhost-user-backend 0.10).
+            if !self.negotiated().protocol.contains(ProtocolFeatures::REPLY_ACK) {
+                self.number(&Request::GetFeatures)?;
+            }
         }
         // Back-ends that wait for a first kick are woken (the rule was withdrawn, and is still kept by some); and who comes back may have
         // missed one.

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!   push    disk ---(as it was at the start)---> file or NBD server      whole, or what changed since a bitmap
-//!   pull    disk --> scratch (what the guest overwrites) --> NBD export   read by whoever wants, as it was at the start
+//!   pull    device --> filter --> disk                                    read by whoever wants, as it was at the start; a filter
+//!                        '--> scratch (what the guest overwrites)         above the disk copies that before it is overwritten
+//!           NBD export --> view of the filter
 //!   mirror  disk ---(and all that follows)---> file or NBD server; complete: the disk uses the copy from then on
 //! ```
 
@@ -16,11 +18,13 @@ use crate::{
     config::{Address, ConfigError, Format},
 };
 use qmp::commands::{
-    BitmapSyncMode, BlockDirtyBitmapAdd, BlockDirtyBitmapRemove, BlockExportAdd, BlockExportAddNbd,
-    BlockExportAddVariant, BlockdevAdd, BlockdevBackupOptions, BlockdevMirror, BlockdevOptions,
-    BlockdevOptionsNbd, BlockdevOptionsRaw, BlockdevOptionsVariant, BlockdevRef, DirtyBitmap, DirtyBitmapAdd,
-    DirtyBitmapMerge, InetSocketAddress, NbdExportBitmap, NbdServerStart, NbdServerStop, SocketAddress,
-    SocketAddressWrapped, SyncMode, Transaction, TransactionAction, UnixSocketAddress,
+    BitmapSyncMode, BlockDirtyBitmapAdd, BlockDirtyBitmapDisable, BlockDirtyBitmapRemove, BlockExportAdd,
+    BlockExportAddNbd, BlockExportAddVariant, BlockdevAdd, BlockdevBackupOptions, BlockdevDel,
+    BlockdevMirror, BlockdevOptions, BlockdevOptionsCopyBeforeWrite,
+    BlockdevOptionsCopyBeforeWriteOnCbwError, BlockdevOptionsFormat, BlockdevOptionsNbd, BlockdevOptionsRaw,
+    BlockdevOptionsVariant, BlockdevRef, DirtyBitmap, DirtyBitmapAdd, DirtyBitmapMerge, InetSocketAddress,
+    NbdExportBitmap, NbdServerStart, NbdServerStop, QomSet, SocketAddress, SocketAddressWrapped, SyncMode,
+    Transaction, TransactionAction, UnixSocketAddress,
 };
 use std::path::{Path, PathBuf};
 
@@ -71,12 +75,41 @@ pub struct PushBackup {
     target: String,
 }
 
-/// A disk as it was, served for reading until this is finished. Dropping it leaves it served.
+/// A disk that is to be served as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The disk.
+    pub disk: String,
+    /// A new file that takes what the guest overwrites meanwhile, in a place that the process may write to. When it cannot take more, the
+    /// guest goes on and readers get errors.
+    pub scratch: PathBuf,
+    /// Where readers come in.
+    pub listen: Address,
+    /// Name of the export.
+    pub export: String,
+    /// Readers are told which parts changed since this bitmap was begun (the NBD context `qemu:dirty-bitmap:<name>`);
+    /// [`PullBackup::finish`] lets it begin anew at the moment that was served.
+    pub since: Option<String>,
+    /// Credentials of the machine ([`crate::config::Tls`], of a server); readers come in over TLS only.
+    pub tls: Option<String>,
+}
+
+impl Served {
+    /// Without TLS, whole.
+    #[must_use]
+    pub fn new(disk: &str, scratch: impl Into<PathBuf>, listen: Address, export: &str) -> Self {
+        let (disk, export) = (disk.to_owned(), export.to_owned());
+        Self { disk, scratch: scratch.into(), listen, export, since: None, tls: None }
+    }
+}
+
+/// A disk as it was, served for reading until this is finished. Dropping it leaves it served: [`Vm::pulled_backup`] finds it again.
 #[derive(Debug)]
 pub struct PullBackup {
-    job: Job,
     vm: Vm,
-    scratch: String,
+    disk: String,
+    /// The node that the device used before.
+    top: String,
     /// The node and name of the bitmap that tells what changed.
     since: Option<(String, String)>,
 }
@@ -158,7 +191,7 @@ impl Vm {
             let (mut actions, mut begun) = (Vec::new(), Vec::new());
             for Copied { disk, to, since } in disks {
                 let node = self.active_node(disk).await?;
-                let target = self.open_target(&mut rollback, disk, &node, to, Above::Nothing).await?;
+                let target = self.open_target(&mut rollback, disk, &node, to).await?;
                 let id = job_id("backup");
                 let sync = if since.is_some() { SyncMode::Bitmap } else { SyncMode::Full };
                 let backup = BlockdevBackupOptions {
@@ -185,65 +218,91 @@ impl Vm {
         settled(rollback, started).await
     }
 
-    /// Serves a disk as it is now at `listen` under the name `export`, for reading. `scratch` is a new file that takes what the guest
-    /// overwrites meanwhile. One at a time: it is QEMU's only NBD server.
-    ///
-    /// With `since`, readers are told which parts changed since that bitmap was begun (the NBD context
-    /// `qemu:dirty-bitmap:<name>`); [`PullBackup::finish`] lets it begin anew at the moment that was served.
+    /// Serves a disk as it is now, for reading. One at a time: it is QEMU's only NBD server.
     ///
     /// # Errors
     /// [`OperationError`]; nothing is served then.
-    pub async fn pull_backup(
-        &self,
-        disk: &str,
-        scratch: &Path,
-        listen: &Address,
-        export: &str,
-        since: Option<&str>,
-    ) -> Result<PullBackup, OperationError> {
+    pub async fn pull_backup(&self, served: &Served) -> Result<PullBackup, OperationError> {
+        let Served { disk, scratch, listen, export, since, tls } = served;
         let mut rollback = Rollback::new(self);
         let action = || format!("serve {disk}");
         let starting = async {
-            let node = self.active_node(disk).await?;
+            let (node, top) = (self.active_node(disk).await?, self.top_node(disk).await?);
             let address = listening(listen)?;
-            let target = CopyTarget::File { path: scratch.to_owned(), format: Format::Qcow2 };
-            let scratch = self.open_target(&mut rollback, disk, &node, &target, Above::Attached).await?;
-            let id = job_id("serve");
-            rollback.also(Made::Job(id.clone()));
-            // Nothing is copied but what the guest is about to overwrite.
-            let backup = BlockdevBackupOptions {
-                job_id: Some(id.clone()),
-                auto_dismiss: Some(false),
-                ..BlockdevBackupOptions::new(node.clone(), SyncMode::None, scratch.clone())
+            let image = NewImage {
+                disk,
+                like: &node,
+                path: scratch,
+                format: Format::Qcow2,
+                above: Above::Nothing,
+                node: Some(scratch_of(disk)),
             };
-            let mut actions = vec![TransactionAction::BlockdevBackup(backup)];
+            let scratch = self.make_image(&mut rollback, image).await?;
+            let reference = |node: &str| BlockdevRef::String(node.to_owned());
+            let filter = filter_of(disk);
+            let copy = BlockdevOptionsCopyBeforeWrite {
+                // A guest does not pay for its backup.
+                on_cbw_error: Some(BlockdevOptionsCopyBeforeWriteOnCbwError::BreakSnapshot),
+                ..BlockdevOptionsCopyBeforeWrite::new(reference(&top), reference(&scratch))
+            };
+            let copy = BlockdevOptions {
+                node_name: Some(filter.clone()),
+                ..BlockdevOptions::new(BlockdevOptionsVariant::CopyBeforeWrite(copy))
+            };
+            rollback.make(action(), &BlockdevAdd(copy), Made::Node(filter.clone())).await?;
             if let Some(name) = since {
-                // From this moment the changes are noted anew, under a name of their own until the reader is done.
-                let bitmap = |name: String| DirtyBitmap { node: node.clone(), name };
+                // Changes are noted anew before the moment that is served, and until after it in both: what is written in between is
+                // told once too often, never once too seldom.
                 let next = DirtyBitmapAdd::new(node.clone(), next_of(name));
-                actions.push(TransactionAction::BlockDirtyBitmapAdd(next));
-                actions.push(TransactionAction::BlockDirtyBitmapDisable(bitmap(name.to_owned())));
-                rollback.also(Made::NextNotes(node.clone(), name.to_owned()));
+                rollback.also(Made::NextNotes(node.clone(), name.clone()));
+                self.tell(action(), &BlockDirtyBitmapAdd(next)).await?;
             }
-            self.jobs_at_once(&action(), std::slice::from_ref(&id), &Transaction::new(actions)).await?;
-            let job = Job::of(self, id, action());
-            rollback.make(action(), &NbdServerStart::new(address), Made::NbdServer).await?;
-            let bitmaps = since.map(|name| {
-                vec![NbdExportBitmap::Object(Box::new(DirtyBitmap {
-                    node: node.clone(),
-                    name: name.to_owned(),
-                }))]
+            let made = Made::Drive(disk.clone(), top.clone());
+            rollback.make(action(), &drive(disk, &filter), made).await?;
+            if let Some(name) = since {
+                let bitmap = DirtyBitmap { node: node.clone(), name: name.clone() };
+                self.tell(action(), &BlockDirtyBitmapDisable(bitmap)).await?;
+            }
+            let view = view_of(disk);
+            let access = BlockdevOptionsFormat { file: reference(&filter) };
+            let access = BlockdevOptions {
+                node_name: Some(view.clone()),
+                read_only: Some(true),
+                ..BlockdevOptions::new(BlockdevOptionsVariant::SnapshotAccess(access))
+            };
+            rollback.make(action(), &BlockdevAdd(access), Made::Node(view.clone())).await?;
+            let server = NbdServerStart { tls_creds: tls.clone(), ..NbdServerStart::new(address) };
+            rollback.make(action(), &server, Made::NbdServer).await?;
+            let bitmaps = since.as_ref().map(|name| {
+                let bitmap = DirtyBitmap { node: node.clone(), name: name.clone() };
+                vec![NbdExportBitmap::Object(Box::new(bitmap))]
             });
-            let name =
-                BlockExportAddNbd { name: Some(export.to_owned()), bitmaps, ..BlockExportAddNbd::default() };
-            let exported =
-                BlockExportAdd::new(scratch.clone(), scratch.clone(), BlockExportAddVariant::Nbd(name));
+            let nbd =
+                BlockExportAddNbd { name: Some(export.clone()), bitmaps, ..BlockExportAddNbd::default() };
+            let exported = BlockExportAdd::new(view.clone(), view, BlockExportAddVariant::Nbd(nbd));
             self.tell(action(), &exported).await?;
-            let since = since.map(|name| (node, name.to_owned()));
-            Ok(PullBackup { job, vm: self.clone(), scratch, since })
+            let since = since.clone().map(|name| (node, name));
+            Ok(PullBackup { vm: self.clone(), disk: disk.clone(), top, since })
         };
         let started = starting.await;
         settled(rollback, started).await
+    }
+
+    /// A disk that is served, whoever began it.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn pulled_backup(&self, disk: &str) -> Result<Option<PullBackup>, OperationError> {
+        let chain = self.chain(disk).await?;
+        let [filter, top, ..] = chain.as_slice() else { return Ok(None) };
+        if *filter != filter_of(disk) {
+            return Ok(None);
+        }
+        let node = self.node(&self.active_node(disk).await?).await?;
+        let names = node.dirty_bitmaps.into_iter().flatten().filter_map(|bitmap| bitmap.name);
+        let mut next = names.filter_map(|name| name.strip_suffix(NEXT).map(str::to_owned));
+        let since = node.node_name.zip(next.next());
+        Ok(Some(PullBackup { vm: self.clone(), disk: disk.to_owned(), top: top.clone(), since }))
     }
 
     /// Starts to copy a disk to another place with all that the guest writes meanwhile.
@@ -254,7 +313,7 @@ impl Vm {
         let mut rollback = Rollback::new(self);
         let starting = async {
             let node = self.active_node(disk).await?;
-            let target = self.open_target(&mut rollback, disk, &node, to, Above::Nothing).await?;
+            let target = self.open_target(&mut rollback, disk, &node, to).await?;
             let id = job_id("mirror");
             let mirror = BlockdevMirror {
                 job_id: Some(id.clone()),
@@ -275,11 +334,11 @@ impl Vm {
         disk: &str,
         node: &str,
         to: &CopyTarget,
-        above: Above,
     ) -> Result<String, OperationError> {
         match to {
             CopyTarget::File { path, format } => {
-                let image = NewImage { disk, like: node, path, format: *format, above };
+                let image =
+                    NewImage { disk, like: node, path, format: *format, above: Above::Nothing, node: None };
                 self.make_image(rollback, image).await
             }
             CopyTarget::Nbd { server, export } => {
@@ -359,12 +418,16 @@ impl PullBackup {
     /// # Errors
     /// [`OperationError`].
     pub async fn finish(self, pulled: Pulled) -> Result<(), OperationError> {
+        let Self { vm, disk, top, since } = self;
+        let action = || format!("stop to serve {disk}");
         // Ends every export with its readers, and waits for that.
-        self.vm.tell("stop to serve a disk", &NbdServerStop {}).await?;
-        let outcome = self.job.cancel().await;
-        closed(&self.vm, outcome, &self.scratch).await?;
-        let Some((node, name)) = self.since else { return Ok(()) };
-        self.vm.join_notes(&node, &name, pulled).await
+        vm.tell(action(), &NbdServerStop {}).await?;
+        vm.tell(action(), &BlockdevDel { node_name: view_of(&disk) }).await?;
+        vm.tell(action(), &drive(&disk, &top)).await?;
+        vm.tell(action(), &BlockdevDel { node_name: filter_of(&disk) }).await?;
+        vm.close_image(&scratch_of(&disk)).await?;
+        let Some((node, name)) = since else { return Ok(()) };
+        vm.join_notes(&node, &name, pulled).await
     }
 }
 
@@ -396,7 +459,27 @@ impl Vm {
 
 /// The name under which changes are noted while a bitmap is read.
 pub(super) fn next_of(bitmap: &str) -> String {
-    format!("{bitmap}#next")
+    format!("{bitmap}{NEXT}")
+}
+
+const NEXT: &str = "#next";
+
+/// The filter above a disk that is served, what takes its copies, and what is served.
+fn filter_of(disk: &str) -> String {
+    format!("{disk}-cbw")
+}
+
+fn scratch_of(disk: &str) -> String {
+    format!("{disk}-scr")
+}
+
+fn view_of(disk: &str) -> String {
+    format!("{disk}-view")
+}
+
+/// Has the device of a disk use another node.
+pub(super) fn drive(disk: &str, node: &str) -> QomSet {
+    QomSet { path: format!("/machine/peripheral/{disk}"), property: "drive".to_owned(), value: node.into() }
 }
 
 impl Mirror {

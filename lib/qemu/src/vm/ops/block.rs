@@ -3,23 +3,23 @@
 use super::{
     OperationError,
     follow::{Follow, Heard},
-    plug::plain,
-    rollback::insist,
+    rollback::{Made, Rollback, insist},
 };
 use crate::{
     Vm,
     argv::block_nodes,
     config::{ConfigError, Disk, Image, Limits},
 };
-use qmp::{
-    CallError,
-    commands::{
-        BlockResize, BlockdevCloseTray, BlockdevInsertMedium, BlockdevOpenTray, BlockdevRemoveMedium,
-        QomList, QomSet,
-    },
+use qmp::commands::{
+    BlockInfo, BlockResize, BlockdevCloseTray, BlockdevInsertMedium, BlockdevOpenTray, BlockdevRemoveMedium,
+    QomList, QomSet, QueryBlock,
 };
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
+    time::Duration,
+};
 
 /// How a disc gets out of a drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,31 +83,48 @@ impl Vm {
         image: Option<Image>,
         eject: Eject,
     ) -> Result<(), OperationError> {
+        self.change_disc_with(id, image, eject, BTreeMap::new()).await
+    }
+
+    /// The same with the descriptors that the image names by key, as [`Vm::plug_disk_with`].
+    ///
+    /// # Errors
+    /// Likewise.
+    pub async fn change_disc_with(
+        &self,
+        id: &str,
+        image: Option<Image>,
+        eject: Eject,
+        descriptors: BTreeMap<String, OwnedFd>,
+    ) -> Result<(), OperationError> {
         let disk = Disk::cdrom(id, image);
         disk.check(&BTreeSet::new())?;
         if disk.image.as_ref().is_some_and(|image| image.key.is_some()) {
             return Err(ConfigError::conflict(id, "a disc is not encrypted").into());
         }
-        let attached = block_nodes(&disk, &mut plain)?;
         self.open_tray(id, eject).await?;
         let empty = BlockdevRemoveMedium { id: id.to_owned() };
         self.tell(format!("empty {id}"), &empty).await?;
         self.close_disk(id).await?;
-        let Some(top) = &attached.top else { return Ok(()) };
+        let mut rollback = Rollback::new(self);
         let filling = async {
+            let image = disk.image.as_ref();
+            let files = self.hand_over_files(id, image, descriptors, &mut rollback).await?;
+            let attached = block_nodes(&disk, &mut |source| files.name(source))?;
+            let Some(top) = &attached.top else { return Ok(()) };
             for node in &attached.nodes {
-                self.run(format!("open the disc of {id}"), "blockdev-add", node.clone()).await?;
+                let made = Made::Node(node["node-name"].as_str().unwrap_or_default().to_owned());
+                rollback.run(format!("open the disc of {id}"), "blockdev-add", node.clone(), made).await?;
             }
             let disc = BlockdevInsertMedium { id: id.to_owned(), node_name: top.clone() };
-            self.tell(format!("fill {id}"), &disc).await?;
+            rollback.make(format!("fill {id}"), &disc, Made::Disc(id.to_owned())).await?;
             let close = BlockdevCloseTray { id: Some(id.to_owned()), ..BlockdevCloseTray::default() };
             self.tell(format!("close {id}"), &close).await.map(drop)
         };
         let filled = filling.await;
-        if filled.is_err() {
-            // What is not there cannot be removed either; the first error is the one that matters.
-            let _ = self.tell(format!("empty {id}"), &empty).await;
-            let _ = self.close_disk(id).await;
+        match filled {
+            Ok(()) => rollback.keep(),
+            Err(_) => rollback.undo().await,
         }
         filled
     }
@@ -121,26 +138,32 @@ impl Vm {
             ..BlockdevOpenTray::default()
         };
         let Eject::Ask(patience) = eject else { return insist(&mut follow, &ask(true)).await };
-        // The guest is asked by this when it has locked the drive, and QEMU then says so with an error.
-        match insist(&mut follow, &ask(false)).await {
-            Err(OperationError::Qmp { source, .. }) if is_locked(&source) => {}
-            asked => return asked,
-        }
         let opening = async {
             loop {
-                match follow.heard(&what).await? {
-                    Heard::Event(event) => {
+                // A guest that has locked the drive is asked by this, and the answer is the same: only the drive tells whether it is open.
+                insist(&mut follow, &ask(false)).await?;
+                let drives = follow.read(&what, &QueryBlock {}).await?;
+                let is_it =
+                    |drive: &&BlockInfo| drive.qdev.as_deref().is_some_and(|path| ends_with(path, id));
+                let drive = drives.iter().find(is_it);
+                if drive.is_some_and(|drive| drive.tray_open == Some(true)) {
+                    return Ok(());
+                }
+                let opened = async {
+                    while let Heard::Event(event) = follow.heard(&what).await? {
                         let open = event.data.get("tray-open").and_then(Value::as_bool) == Some(true);
                         let device = event.data.get("id").and_then(Value::as_str).unwrap_or_default();
                         if open && ends_with(device, id) {
-                            return Ok(());
+                            return Ok(true);
                         }
                     }
-                    // It may have opened meanwhile: to open an open drive is no error.
-                    Heard::Gap => match insist(&mut follow, &ask(false)).await {
-                        Err(OperationError::Qmp { source, .. }) if is_locked(&source) => {}
-                        asked => return asked,
-                    },
+                    Ok::<_, OperationError>(false)
+                };
+                // It may also have unlocked the drive and left it closed, of which no event tells.
+                if let Ok(outcome) = tokio::time::timeout(ASK_AGAIN, opened).await
+                    && outcome?
+                {
+                    return Ok(());
                 }
             }
         };
@@ -149,16 +172,13 @@ impl Vm {
     }
 }
 
-/// The guest holds the drive closed and has been asked: QEMU's words, of the class of every other refusal (block/qapi-sysemu.c, 7.2
-/// and 10.0).
-fn is_locked(error: &CallError) -> bool {
-    error.refusal().is_some_and(|refusal| refusal.desc.contains("is locked"))
-}
-
 /// Events name a device by its id or by its path.
 fn ends_with(path: &str, id: &str) -> bool {
     path == id || path.rsplit('/').next() == Some(id)
 }
+
+/// How long a guest that was asked for a disc is left alone.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 const ALL_LIMITS: &[&str] = &[
     "bps-total",

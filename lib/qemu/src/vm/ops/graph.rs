@@ -35,6 +35,8 @@ pub(super) struct NewImage<'a> {
     pub(super) path: &'a Path,
     pub(super) format: Format,
     pub(super) above: Above,
+    /// Its node; `None` for one of the numbered ones.
+    pub(super) node: Option<String>,
 }
 
 /// What lies below a new image.
@@ -42,9 +44,7 @@ pub(super) struct NewImage<'a> {
 pub(super) enum Above {
     /// Nothing.
     Nothing,
-    /// The node that it is made like, from now on.
-    Attached,
-    /// The same, though it is attached only later: its file tells already what belongs below.
+    /// The node that it is made like. It is attached only later; the file tells already what belongs below.
     Recorded,
 }
 
@@ -110,7 +110,7 @@ impl Vm {
         rollback: &mut Rollback,
         image: NewImage<'_>,
     ) -> Result<String, OperationError> {
-        let NewImage { disk, like, path, format, above } = image;
+        let NewImage { disk, like, path, format, above, node } = image;
         let action = || format!("make an image for {disk}");
         if !matches!(format, Format::Raw | Format::Qcow2) {
             return Err(ConfigError::conflict(disk, "a new image is raw or qcow2").into());
@@ -118,7 +118,8 @@ impl Vm {
         let filename =
             path.to_str().ok_or_else(|| ConfigError::NotUtf8 { field: "image", path: path.to_owned() })?;
         let model = self.node(like).await?;
-        let name = self.free_image_name(disk).await?;
+        let reserved = if node.is_none() { Some(self.free_image_name(disk).await?) } else { None };
+        let name = node.or_else(|| reserved.as_ref().map(ToString::to_string)).expect("one of the two");
         let file = format!("{name}-file");
         let size = model.image.virtual_size;
         let file_size = if format == Format::Raw { size } else { 0 };
@@ -140,28 +141,24 @@ impl Vm {
         let variant = if format == Format::Qcow2 {
             let mut new = BlockdevCreateOptionsQcow2::new(BlockdevRef::String(file.clone()), size);
             // Outside of this machine the file tells by itself what it stands on; a name that only QEMU understands does not help there.
-            if above != Above::Nothing && !model.image.filename.starts_with("json:") {
+            if above == Above::Recorded && !model.image.filename.starts_with("json:") {
                 new.backing_file = Some(model.image.filename.clone());
                 new.backing_fmt = Some(BlockdevDriver::from(model.drv.as_str()));
             }
             self.create(rollback, action(), BlockdevCreateOptions::Qcow2(new)).await?;
-            let backing = match above {
-                Above::Attached => BlockdevRefOrNull::String(like.to_owned()),
-                Above::Nothing | Above::Recorded => BlockdevRefOrNull::Null,
-            };
             let mut options = BlockdevOptionsQcow2::new(BlockdevRef::String(file));
-            options.backing = Some(backing);
+            options.backing = Some(BlockdevRefOrNull::Null);
             BlockdevOptionsVariant::Qcow2(options)
         } else {
             BlockdevOptionsVariant::Raw(BlockdevOptionsRaw::new(BlockdevRef::String(file)))
         };
         let opened = BlockdevOptions {
-            node_name: Some(name.to_string()),
+            node_name: Some(name.clone()),
             detect_zeroes: Some(model.detect_zeroes.clone()),
             ..plain(variant)
         };
-        rollback.make(action(), &BlockdevAdd(opened), Made::Node(name.to_string())).await?;
-        Ok(name.to_string())
+        rollback.make(action(), &BlockdevAdd(opened), Made::Node(name.clone())).await?;
+        Ok(name)
     }
 
     async fn create(

@@ -4,24 +4,28 @@
 //! nodes stay until it has let go.
 
 use super::{
-    OperationError,
+    OperationError, failed,
     follow::{Follow, Heard},
     rollback::{Made, Rollback, insist},
 };
 use crate::{
     Vm,
-    argv::{block_nodes, netdev, nic_device},
-    config::{ConfigError, Disk, DiskBus, Nic, NicBackend, NicModel, Source, check_id},
+    argv::{block_nodes, connection, netdev, netdev_id, nic_device},
+    config::{ConfigError, Disk, DiskBus, Nic, NicBackend, NicModel, Stream, check_id},
 };
 use qmp::{
     CallError,
     commands::{
-        BlockdevDel, Command, DeviceDel, NetdevDel, ObjectDel, ObjectProperty, QomList,
-        QueryHotpluggableCpus, QueryNamedBlockNodes,
+        BlockdevDel, ChardevRemove, Command, DeviceDel, NetdevDel, ObjectDel, ObjectProperty, QomList,
+        QueryHotpluggableCpus, QueryMemdev, QueryNamedBlockNodes,
     },
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
+    time::Duration,
+};
 
 impl Vm {
     /// Adds a virtio or NVMe disk. The guest finds it within moments.
@@ -29,16 +33,31 @@ impl Vm {
     /// # Errors
     /// [`OperationError`]; nothing is left of a disk that could not be added.
     pub async fn plug_disk(&self, disk: &Disk) -> Result<(), OperationError> {
+        self.plug_disk_with(disk, BTreeMap::new()).await
+    }
+
+    /// The same with the descriptors that the images name by key ([`crate::config::Source::Descriptor`]): for files that the process may
+    /// not open or whose names it cannot take. QEMU keeps them until the disk is unplugged.
+    ///
+    /// # Errors
+    /// [`OperationError`], as of [`Vm::plug_disk`].
+    pub async fn plug_disk_with(
+        &self,
+        disk: &Disk,
+        descriptors: BTreeMap<String, OwnedFd>,
+    ) -> Result<(), OperationError> {
         disk.check(&BTreeSet::new())?;
         if !matches!(disk.bus, DiskBus::Virtio | DiskBus::Nvme) {
             return Err(ConfigError::conflict(&disk.id, "only virtio and NVMe disks are plugged").into());
         }
-        let attached = block_nodes(disk, &mut plain)?;
         self.is_free(&disk.id).await?;
         let place = self.free_place(&disk.id).await?;
         let mut rollback = Rollback::new(self);
         let id = || disk.id.clone();
         let adding = async {
+            let image = disk.image.as_ref();
+            let files = self.hand_over_files(&disk.id, image, descriptors, &mut rollback).await?;
+            let attached = block_nodes(disk, &mut |source| files.name(source))?;
             if let Some(limits) = &attached.limits {
                 let made = Made::Object(name_of(limits, "id"));
                 rollback.run(format!("limit {}", disk.id), "object-add", limits.clone(), made).await?;
@@ -77,16 +96,43 @@ impl Vm {
     /// # Errors
     /// [`OperationError`]; nothing is left of a card that could not be added.
     pub async fn plug_nic(&self, nic: &Nic) -> Result<(), OperationError> {
+        self.plug_nic_with(nic, BTreeMap::new()).await
+    }
+
+    /// The same with the descriptors that its back end names by key: opened taps, a connected switch.
+    ///
+    /// # Errors
+    /// [`OperationError`], as of [`Vm::plug_nic`]; refused for vhost-user in a machine whose memory no other process can map, and for one
+    /// that listens: QEMU would stand until somebody comes in.
+    pub async fn plug_nic_with(
+        &self,
+        nic: &Nic,
+        descriptors: BTreeMap<String, OwnedFd>,
+    ) -> Result<(), OperationError> {
         nic.check()?;
-        if let NicBackend::VhostUser(_) = nic.backend {
-            return Err(ConfigError::conflict(
-                &nic.id,
-                "vhost-user cards are part of the machine from its start",
-            )
-            .into());
-        }
-        let no_descriptor = &mut |key: &str| Err(ConfigError::NoDescriptor { key: key.to_owned() });
-        let backend = netdev(nic, no_descriptor)?;
+        // The names under which QEMU gets the descriptors.
+        let mut names = Vec::new();
+        let mut name = |key: &str| {
+            let name = format!("{}-fd{}", nic.id, names.len());
+            names.push((key.to_owned(), name.clone()));
+            Ok(name)
+        };
+        let backend = match &nic.backend {
+            // Of the newer kind QEMU looks for the name in a thread of its own, where no monitor has any, and tells nobody. What the older
+            // one carries looks the same.
+            NicBackend::Stream(Stream::Connected(key)) => {
+                json!({"type": "socket", "id": netdev_id(nic), "fd": name(key)?})
+            }
+            NicBackend::Stream(Stream::ListenOn(_)) => {
+                let reason = "QEMU takes a listening socket at its start only; hand over a connected one";
+                return Err(ConfigError::conflict(&nic.id, reason).into());
+            }
+            _ => netdev(nic, &mut name)?,
+        };
+        let stream = match &nic.backend {
+            NicBackend::VhostUser(stream) => Some(self.switch(nic, stream).await?),
+            _ => None,
+        };
         let place = self.free_place(&nic.id).await?;
         let driver = if nic.model == NicModel::Virtio { "virtio-net-pci" } else { nic.model.driver() };
         let mut device = nic_device(nic, driver);
@@ -94,12 +140,50 @@ impl Vm {
         self.is_free(&nic.id).await?;
         let mut rollback = Rollback::new(self);
         let adding = async {
+            let named = self.hand_over_named(names, descriptors).await?;
+            let client = &named.client;
+            let action = || format!("connect {}", nic.id);
+            if let Some(stream) = stream {
+                let id = stream_of(&nic.id);
+                let command = json!({"id": id, "backend": stream});
+                rollback.run_on(client, action(), "chardev-add", command, Made::Stream(id)).await?;
+            }
             let made = Made::Netdev(name_of(&backend, "id"));
-            rollback.run(format!("connect {}", nic.id), "netdev_add", backend, made).await?;
+            rollback.run_on(client, action(), "netdev_add", backend, made).await?;
+            named.used();
             rollback.run(format!("add {}", nic.id), "device_add", device, Made::Device(nic.id.clone())).await
         };
         let added = adding.await;
         settled(rollback, added).await
+    }
+
+    /// The connection to a switch that maps the guest's memory.
+    async fn switch(&self, nic: &Nic, stream: &Stream) -> Result<Value, OperationError> {
+        let wrong = |reason: &str| Err(ConfigError::conflict(&nic.id, reason).into());
+        let Stream::Connect { to, again_s } = stream else {
+            return wrong("a switch is connected to: QEMU would stand until one comes in");
+        };
+        if !self.has_shared_memory().await? {
+            return wrong("another process maps the guest's memory: memory.sharing must be Shared");
+        }
+        let mut stream = connection(to)?;
+        if *again_s > 0 {
+            let schema = self.qmp().schema().await.map_err(failed("ask for the schema"))?;
+            let again = u64::from(*again_s);
+            let (member, pause) = if schema.has("chardev-add.backend<socket>.data.reconnect-ms") {
+                ("reconnect-ms", again * 1000)
+            } else {
+                ("reconnect", again)
+            };
+            stream["data"][member] = json!(pause);
+        }
+        Ok(stream)
+    }
+
+    /// Whether other processes can map the guest's memory.
+    async fn has_shared_memory(&self) -> Result<bool, OperationError> {
+        let memory = self.ask("ask for the memory", &QueryMemdev {}).await?;
+        Ok(!memory.is_empty() && memory.iter().all(|module| module.share))
     }
 
     /// Takes a network card from the guest, as [`Vm::unplug_disk`] does a disk.
@@ -108,7 +192,12 @@ impl Vm {
     /// Likewise.
     pub async fn unplug_nic(&self, id: &str, patience: Duration) -> Result<(), OperationError> {
         let backend = NetdevDel { id: format!("{id}-net") };
-        self.unplug_with(id, patience, &backend).await
+        self.unplug_with(id, patience, &backend).await?;
+        // There is a stream only behind a card of vhost-user.
+        match insist(&mut Follow::new(self, &[]), &ChardevRemove { id: stream_of(id) }).await {
+            Ok(()) | Err(OperationError::Qmp { source: CallError::Refused { .. }, .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Adds a CPU in the first empty place and answers its id. The guest may have to be told to use it.
@@ -161,7 +250,12 @@ impl Vm {
         let too_large = || ConfigError::conflict(id, "a memory module of more than 2^63 bytes");
         let bytes = mib.checked_mul(1 << 20).ok_or_else(too_large)?;
         let backend = format!("{id}-ram");
-        let object = json!({"qom-type": "memory-backend-ram", "id": backend, "size": bytes});
+        // Like the rest: what maps the guest's memory maps all of it.
+        let object = if self.has_shared_memory().await? {
+            json!({"qom-type": "memory-backend-memfd", "id": backend, "size": bytes, "share": true})
+        } else {
+            json!({"qom-type": "memory-backend-ram", "id": backend, "size": bytes})
+        };
         let device = json!({"driver": "pc-dimm", "id": id, "memdev": backend});
         let mut rollback = Rollback::new(self);
         let adding = async {
@@ -283,7 +377,7 @@ impl Vm {
             Err(OperationError::Qmp { source: CallError::Refused { .. }, .. }) => {}
             Err(error) => return Err(error),
         }
-        Ok(closed)
+        Ok(closed + self.drop_files(id).await?)
     }
 
     /// Removes the nodes of a disk that are not among those that it uses.
@@ -331,16 +425,9 @@ fn name_of(value: &Value, member: &str) -> String {
     value[member].as_str().unwrap_or_default().to_owned()
 }
 
-/// Descriptors travel at the start only.
-pub(super) fn plain(source: &Source) -> Result<String, ConfigError> {
-    match source {
-        Source::Path(path) | Source::HostDevice(path) => match path.to_str() {
-            Some(path) => Ok(path.to_owned()),
-            None => Err(ConfigError::NotUtf8 { field: "disk", path: path.clone() }),
-        },
-        Source::Descriptor(key) => Err(ConfigError::NoDescriptor { key: key.clone() }),
-        Source::Nbd { .. } | Source::Null { .. } => Ok(String::new()),
-    }
+/// The stream behind a card.
+fn stream_of(nic: &str) -> String {
+    format!("{nic}-chr")
 }
 
 /// Whether a block node belongs to a disk: see [`crate::argv`] for the names, [`super::snapshot`] for overlays.
@@ -351,7 +438,8 @@ pub(super) fn is_node_of(node: &str, id: &str) -> bool {
         rest.strip_prefix(prefix)
             .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
     };
-    rest.is_empty() || rest == "-throttle" || rest == "-cor" || numbered("-b") || numbered("-s")
+    let known = ["", "-throttle", "-cor", "-cbw", "-scr", "-view"];
+    known.contains(&rest) || numbered("-b") || numbered("-s")
 }
 
 fn children(items: Vec<ObjectProperty>) -> BTreeSet<String> {

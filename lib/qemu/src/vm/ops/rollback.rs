@@ -3,15 +3,21 @@
 //! A caller that drops an operation takes nothing back himself. What is to be removed then is handed to the future that supervises the
 //! machine, which lives longer.
 
-use super::{OperationError, backup::Pulled, follow::Follow};
+use super::{
+    OperationError,
+    backup::{Pulled, drive},
+    follow::Follow,
+    undone,
+};
 use crate::{Vm, vm::supervisor::Chore};
 use qmp::{
-    CallError,
+    CallError, Client,
     commands::{
-        BlockdevDel, Command, JobCancel, JobDismiss, NbdServerStop, NetdevDel, ObjectDel, QomList,
-        QueryNamedBlockNodes, QueryStatus,
+        BlockdevDel, BlockdevRemoveMedium, ChardevRemove, Command, JobCancel, JobDismiss, NbdServerStop,
+        NetdevDel, ObjectDel, QomList, QueryNamedBlockNodes, QueryStatus, RemoveFd,
     },
 };
+use serde_json::Value;
 use tokio::sync::mpsc::error::SendError;
 
 /// Something made in QEMU.
@@ -23,10 +29,18 @@ pub(super) enum Made {
     Object(String),
     /// The back end of a network card.
     Netdev(String),
+    /// A stream to another process.
+    Stream(String),
+    /// The disc in a drive, whose tray is open.
+    Disc(String),
+    /// A set of descriptors.
+    FdSet(i64),
     /// QEMU's NBD server, with all it exports.
     NbdServer,
     /// A job.
     Job(String),
+    /// A node that the device of this disk uses in place of that one.
+    Drive(String, String),
     /// The bitmap that notes changes while the one of this node and name is read.
     NextNotes(String, String),
     /// A device. The guest may use it: an operation that has come so far is not taken back.
@@ -70,16 +84,29 @@ impl Rollback {
         &mut self,
         action: impl Into<String>,
         command: &str,
-        arguments: serde_json::Value,
+        arguments: Value,
+        made: Made,
+    ) -> Result<(), OperationError> {
+        let client = self.vm.qmp();
+        self.run_on(&client, action, command, arguments, made).await
+    }
+
+    /// The same on the connection that has what the command needs.
+    pub(super) async fn run_on(
+        &mut self,
+        client: &Client,
+        action: impl Into<String>,
+        command: &str,
+        arguments: Value,
         made: Made,
     ) -> Result<(), OperationError> {
         let action = action.into();
         self.made.push(made.clone());
-        let error = match self.vm.run(action.clone(), command, arguments).await {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
-        };
-        self.decide(action, error, made).await
+        let Value::Object(arguments) = arguments else { unreachable!("arguments are an object") };
+        match client.execute(command, arguments).await {
+            Ok(_) => Ok(()),
+            Err(error) => self.decide(action.clone(), undone(action)(error), made).await,
+        }
     }
 
     async fn decide(
@@ -167,7 +194,14 @@ async fn exists(follow: &mut Follow, made: &Made) -> Result<Option<bool>, Operat
             let nodes = follow.read(WHAT, &QueryNamedBlockNodes { flat: Some(true) }).await?;
             Ok(Some(nodes.iter().any(|node| node.node_name.as_ref() == Some(name))))
         }
-        Made::Netdev(_) | Made::NbdServer | Made::Job(_) | Made::NextNotes(..) => Ok(None),
+        Made::Stream(id) => among("/chardevs", id).await,
+        Made::Disc(_)
+        | Made::FdSet(_)
+        | Made::Netdev(_)
+        | Made::NbdServer
+        | Made::Job(_)
+        | Made::Drive(..)
+        | Made::NextNotes(..) => Ok(None),
     }
 }
 
@@ -176,6 +210,9 @@ async fn remove(follow: &mut Follow, made: &Made) -> Result<(), OperationError> 
         Made::Node(name) => insist(follow, &BlockdevDel { node_name: name.clone() }).await,
         Made::Object(id) => insist(follow, &ObjectDel { id: id.clone() }).await,
         Made::Netdev(id) => insist(follow, &NetdevDel { id: id.clone() }).await,
+        Made::Stream(id) => insist(follow, &ChardevRemove { id: id.clone() }).await,
+        Made::Disc(id) => insist(follow, &BlockdevRemoveMedium { id: id.clone() }).await,
+        Made::FdSet(id) => insist(follow, &RemoveFd { fdset_id: *id, fd: None }).await,
         Made::NbdServer => insist(follow, &NbdServerStop {}).await,
         Made::Job(id) => {
             // One that has concluded is only to be dismissed.
@@ -183,6 +220,7 @@ async fn remove(follow: &mut Follow, made: &Made) -> Result<(), OperationError> 
             super::job::concluded(follow, id).await?;
             insist(follow, &JobDismiss { id: id.clone() }).await
         }
+        Made::Drive(disk, node) => insist(follow, &drive(disk, node)).await,
         Made::NextNotes(node, name) => follow.vm().join_notes(node, name, Pulled::GivenUp).await,
         Made::Device(_) => Ok(()),
     }

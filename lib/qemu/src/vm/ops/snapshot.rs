@@ -178,8 +178,14 @@ impl Vm {
         let (mut actions, mut made) = (Vec::new(), Vec::new());
         for Overlay { disk, file } in overlays {
             let below = self.active_node(disk).await?;
-            let image =
-                NewImage { disk, like: &below, path: file, format: Format::Qcow2, above: Above::Recorded };
+            let image = NewImage {
+                disk,
+                like: &below,
+                path: file,
+                format: Format::Qcow2,
+                above: Above::Recorded,
+                node: None,
+            };
             let overlay = self.make_image(rollback, image).await?;
             made.push(overlay.clone());
             actions.push(TransactionAction::BlockdevSnapshot(ExternalSnapshot { node: below, overlay }));

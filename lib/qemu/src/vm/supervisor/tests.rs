@@ -39,7 +39,7 @@ async fn an_answer_that_comes_with_the_end_of_its_connection_does_not_hide_that(
         let logs = crate::logs::Logs::default().within(directory.path());
         let record = Record::of(uuid::Uuid::nil(), &process, directory.path(), logs, &[]).unwrap();
         let supervision = Supervision { interval: LONG, patience: LONG };
-        let (vm, supervisor) = supervised(connection.unwrap(), process, record, supervision);
+        let (vm, supervisor) = supervised(connection.unwrap(), process, Tpm::None, record, supervision);
         let mut tasks = JoinSet::new();
         tasks.spawn(supervisor);
 

@@ -2,8 +2,8 @@
 
 use super::{Cases, I440FX, MICROVM};
 use qemu::config::{
-    Address, Backing, Forward, Nic, NicBackend, NicModel, Permission, Protocol, Sharing, Stream, Switch,
-    UserNetwork,
+    Address, Backing, Forward, Nic, NicBackend, NicModel, Permission, Protocol, Sharing, Source, Stream,
+    Switch, UserNetwork,
 };
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0xab, 0, 1];
@@ -114,6 +114,15 @@ fn taps(cases: &mut Cases) {
     cases.q35("tap of two queues with vhost", |c| {
         c.nics.push(Nic { queues: 2, ..Nic::new("nic", MAC, taps(&["vhost", "vhost-2"])) });
     });
+    for (name, source, queues) in [
+        ("vDPA", Source::Path("/dev/vhost-vdpa-golden".into()), 1),
+        ("vDPA, two queues", Source::Path("/dev/vhost-vdpa-golden".into()), 2),
+        ("vDPA by descriptor", Source::Descriptor("vdpa".into()), 1),
+    ] {
+        cases.q35(name, |c| {
+            c.nics.push(Nic { queues, ..Nic::new("nic", MAC, NicBackend::Vdpa(source)) });
+        });
+    }
     for helper in [None, Some("/usr/lib/qemu/qemu-bridge-helper".into())] {
         let name = if helper.is_some() { "bridge with a helper named" } else { "bridge" };
         cases.q35(name, |c| {

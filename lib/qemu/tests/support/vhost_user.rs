@@ -7,21 +7,24 @@ use std::{
     io::{self, Read, Write},
     os::unix::net::{UnixListener, UnixStream},
     path::Path,
+    sync::mpsc,
     thread,
 };
 
-/// Serves every connection until it ends.
-pub(crate) fn serve(path: &Path) -> io::Result<()> {
+/// Serves every connection until it ends. Answers what is asked for on all of them.
+pub(crate) fn serve(path: &Path) -> io::Result<mpsc::Receiver<u32>> {
     let listener = UnixListener::bind(path)?;
+    let (asked, requests) = mpsc::channel();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            thread::spawn(move || serve_one(stream));
+            let asked = asked.clone();
+            thread::spawn(move || serve_one(stream, &asked));
         }
     });
-    Ok(())
+    Ok(requests)
 }
 
-fn serve_one(mut stream: UnixStream) -> io::Result<()> {
+fn serve_one(mut stream: UnixStream, asked: &mpsc::Sender<u32>) -> io::Result<()> {
     loop {
         let mut header = [0; 12];
         stream.read_exact(&mut header)?;
@@ -29,6 +32,8 @@ fn serve_one(mut stream: UnixStream) -> io::Result<()> {
         let (request, flags, size) = (number(0), number(4), number(8));
         let mut body = vec![0; size as usize];
         stream.read_exact(&mut body)?;
+        // Not everybody wants to know.
+        let _ = asked.send(request);
         let answer: Option<Vec<u8>> = match request {
             GET_FEATURES => Some((VERSION_1 | PROTOCOL_FEATURES).to_ne_bytes().into()),
             GET_PROTOCOL_FEATURES => Some((MULTIQUEUE | REPLY_ACK | CONFIG).to_ne_bytes().into()),

@@ -1,0 +1,125 @@
+//! Descriptors that go to a running QEMU together with what uses them.
+//!
+//! ```text
+//!   disk     key --add-fd--> set, noted as the disk's     opened as often as needed, removed when the disk is closed
+//!   network  key --getfd---> named, of this connection    used up by netdev_add and chardev-add
+//! ```
+//! A configuration names them by the same keys as at a start: [`crate::StartSpec::descriptors`].
+
+use super::{
+    OperationError,
+    follow::Follow,
+    rollback::{Made, Rollback, insist},
+    undone,
+};
+use crate::{
+    Vm,
+    config::{ConfigError, Image, Source},
+};
+use qmp::{
+    Client,
+    commands::{QueryFdsets, RemoveFd},
+    descriptors::NamedFd,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
+};
+
+/// What QEMU opens for the sources of an image.
+pub(super) struct Files {
+    /// Paths of the sets by the keys of their descriptors.
+    sets: BTreeMap<String, String>,
+}
+
+impl Files {
+    /// The file name that QEMU opens.
+    pub(super) fn name(&self, source: &Source) -> Result<String, ConfigError> {
+        match source {
+            Source::Path(path) | Source::HostDevice(path) => match path.to_str() {
+                Some(path) => Ok(path.to_owned()),
+                None => Err(ConfigError::NotUtf8 { field: "disk", path: path.clone() }),
+            },
+            Source::Descriptor(key) => {
+                self.sets.get(key).cloned().ok_or_else(|| ConfigError::NoDescriptor { key: key.clone() })
+            }
+            Source::Nbd { .. } | Source::Null { .. } => Ok(String::new()),
+        }
+    }
+}
+
+/// Descriptors that QEMU has under names of ours until a command uses them up.
+pub(super) struct Named {
+    /// The connection that has them; no other one knows the names.
+    pub(super) client: Client,
+    held: Vec<NamedFd>,
+}
+
+impl Named {
+    /// Commands have used them up.
+    pub(super) fn used(self) {
+        self.held.into_iter().for_each(NamedFd::used);
+    }
+}
+
+impl Vm {
+    /// Gives QEMU the descriptors of a disk's images.
+    pub(super) async fn hand_over_files(
+        &self,
+        disk: &str,
+        image: Option<&Image>,
+        mut descriptors: BTreeMap<String, OwnedFd>,
+        rollback: &mut Rollback,
+    ) -> Result<Files, OperationError> {
+        let mut sets = BTreeMap::new();
+        for image in image.iter().flat_map(|image| image.chain()) {
+            let Source::Descriptor(key) = &image.source else { continue };
+            if sets.contains_key(key) {
+                continue;
+            }
+            let Some(descriptor) = descriptors.remove(key) else {
+                return Err(ConfigError::NoDescriptor { key: key.clone() }.into());
+            };
+            let passed = self.qmp().pass_set(descriptor, Some(note(disk))).await;
+            let set = passed.map_err(undone(format!("hand over the image of {disk}")))?;
+            sets.insert(key.clone(), set.path());
+            rollback.also(Made::FdSet(set.keep()));
+        }
+        Ok(Files { sets })
+    }
+
+    /// Has QEMU close the descriptors of a disk's images, which nothing uses any more; answers how many sets there were.
+    pub(super) async fn drop_files(&self, disk: &str) -> Result<usize, OperationError> {
+        let mut follow = Follow::new(self, &[]);
+        let note = note(disk);
+        let sets = follow.read("list the descriptors", &QueryFdsets {}).await?;
+        let of_disk = sets.iter().filter(|set| set.fds.iter().any(|fd| fd.opaque.as_ref() == Some(&note)));
+        let ids: BTreeSet<i64> = of_disk.map(|set| set.fdset_id).collect();
+        for id in &ids {
+            insist(&mut follow, &RemoveFd { fdset_id: *id, fd: None }).await?;
+        }
+        Ok(ids.len())
+    }
+
+    /// Gives QEMU the descriptors of these keys and names.
+    pub(super) async fn hand_over_named(
+        &self,
+        names: Vec<(String, String)>,
+        mut descriptors: BTreeMap<String, OwnedFd>,
+    ) -> Result<Named, OperationError> {
+        let mut named = Named { client: self.qmp(), held: Vec::new() };
+        for (key, name) in names {
+            let Some(descriptor) = descriptors.remove(&key) else {
+                return Err(ConfigError::NoDescriptor { key }.into());
+            };
+            let passed = named.client.pass_named(name, descriptor).await;
+            named.held.push(passed.map_err(undone(format!("hand over {key}")))?);
+        }
+        Ok(named)
+    }
+}
+
+/// What QEMU remembers of a set, also for a later manager.
+fn note(disk: &str) -> String {
+    format!("disk {disk}")
+}

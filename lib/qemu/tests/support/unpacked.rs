@@ -1,0 +1,32 @@
+//! The QEMU of Debian 13, which `cargo xtask qemu-root` unpacks.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+/// A program that starts the unpacked emulator, through its own loader and with its own files.
+#[expect(clippy::disallowed_methods, reason = "tests are told by the environment")]
+pub(crate) fn unpacked() -> PathBuf {
+    let root = std::env::var_os("HV_QEMU_ROOT").unwrap_or_else(|| "/var/cache/hypervisor/qemu-trixie".into());
+    let root = PathBuf::from(root);
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("qemu-10.0");
+    if !root.join("usr/bin/qemu-system-x86_64").exists() {
+        return root.join("usr/bin/qemu-system-x86_64");
+    }
+    let root = root.display();
+    let script = format!(
+        "#!/bin/sh\nQEMU_MODULE_DIR={root}/usr/lib/x86_64-linux-gnu/qemu exec {root}/usr/lib64/ld-linux-x86-64.so.2 \
+         --library-path {root}/usr/lib/x86_64-linux-gnu {root}/usr/bin/qemu-system-x86_64 -L {root}/usr/share/qemu \
+         -L {root}/usr/share/seabios \"$@\"\n"
+    );
+    // Tests of other programs do the same at the same time.
+    let written = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    fs::write(written.path(), script).unwrap();
+    fs::set_permissions(written.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    if fs::read(&program).ok() != fs::read(written.path()).ok() {
+        fs::rename(written.path(), &program).unwrap();
+    }
+    program
+}
