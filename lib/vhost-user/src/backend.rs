@@ -8,6 +8,7 @@
 //!
 //! [`Session`] is the protocol as a value; [`serve()`] and [`serve_async()`] run one over a socket until the front-end leaves. What a device is, is a [`Device`].
 
+mod addresses;
 mod channel;
 mod guest;
 mod inflight;
