@@ -2,6 +2,7 @@
 
 mod bench;
 mod daemon;
+mod front;
 mod probe;
 mod proxy;
 mod report;
@@ -46,6 +47,8 @@ enum Command {
     Stop(daemon::Named),
     /// Say what was started, and whether it runs.
     Status(daemon::Which),
+    /// Serve a device in a manner that tests front-ends: strict, lenient, slow, lying, dying.
+    Front(front::Front),
     /// Measure requests through a ring.
     Bench(bench::Bench),
     /// Show what a front-end and a back-end say to each other, write it down, and make it harder for them.
@@ -175,6 +178,7 @@ fn main() -> ExitCode {
         Command::Start(arguments) => daemon::start(&arguments),
         Command::Stop(arguments) => daemon::stop(&arguments),
         Command::Status(arguments) => daemon::status(&arguments),
+        Command::Front(arguments) => front::front(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::Proxy(arguments) => proxy::proxy(&arguments),
         Command::Replay(arguments) => proxy::replay(&arguments),

@@ -52,6 +52,22 @@ pub(crate) struct Serve {
 const MIB_SECTORS: u64 = 2048;
 
 impl Serve {
+    /// What is served, and where.
+    pub(crate) fn where_and_what(&self) -> Result<(Kind, &PathBuf), Failure> {
+        let (Some(kind), Some(socket)) = (self.kind, self.socket.as_ref()) else {
+            return Err(Failure::Misused("--type and --socket are missing".to_owned()));
+        };
+        if kind == Kind::Fs {
+            return Err(Failure::Misused("file systems are checked, and not served".to_owned()));
+        }
+        if kind != Kind::Blk
+            && let Some(option) = self.of_disks()
+        {
+            return Err(Failure::Misused(format!("{option} is for disks, and means nothing to a {kind}")));
+        }
+        Ok((kind, socket))
+    }
+
     /// An option that only disks have, if one was given.
     fn of_disks(&self) -> Option<&'static str> {
         let given = [
@@ -73,17 +89,7 @@ pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
         writeln!(io::stdout(), "{}", serde_json::json!({ "type": kind, "features": [] }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (Some(kind), Some(socket)) = (arguments.kind, arguments.socket.as_ref()) else {
-        return Err(Failure::Misused("--type and --socket are missing".to_owned()));
-    };
-    if kind == Kind::Fs {
-        return Err(Failure::Misused("file systems are checked, and not served".to_owned()));
-    }
-    if kind != Kind::Blk
-        && let Some(option) = arguments.of_disks()
-    {
-        return Err(Failure::Misused(format!("{option} is for disks, and means nothing to a {kind}")));
-    }
+    let (kind, socket) = arguments.where_and_what()?;
     if let Some(file) = &arguments.file {
         // Said now, and not to the first front-end.
         let wrong = |error: io::Error| {
@@ -114,7 +120,7 @@ pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
 }
 
 /// A socket that the user alone may connect to, in the place of one that nobody listens at any more.
-fn listen(socket: &PathBuf) -> io::Result<UnixListener> {
+pub(crate) fn listen(socket: &PathBuf) -> io::Result<UnixListener> {
     make_room(socket)?;
     let listener = UnixListener::bind(socket)?;
     fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
@@ -186,7 +192,13 @@ fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-fn session(kind: Kind, arguments: &Serve, stream: UnixStream, canceller: &Canceller) -> Result<(), String> {
+/// Serves one front-end with a device of its own.
+pub(crate) fn session(
+    kind: Kind,
+    arguments: &Serve,
+    stream: UnixStream,
+    canceller: &Canceller,
+) -> Result<(), String> {
     let failed = |error: io::Error| error.to_string();
     let sectors = u64::from(arguments.size.unwrap_or(64)) * MIB_SECTORS;
     let queues = arguments.queues.unwrap_or(1);

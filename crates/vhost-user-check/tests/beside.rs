@@ -212,14 +212,16 @@ fn a_server_without_descriptors_waits_for_some() {
     while !answers(&socket) {
         std::thread::yield_now();
     }
-    let mut many: Vec<_> = (0..20).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    let many: Vec<_> = (0..20).map(|_| UnixStream::connect(&socket).unwrap()).collect();
     let before = ticks(&served.0);
     // Long enough that who spins has spent most of it.
     std::thread::sleep(Duration::from_millis(500));
     assert!(ticks(&served.0) - before < 20, "it spins");
-    let last = many.pop().unwrap();
     drop(many);
-    FrontEnd::new(last, TIMEOUT).unwrap().call(&Request::GetFeatures, &[]).unwrap();
+    // One that came when there was room for its connection and not for its session was sent away, and may come again.
+    while !answers(&socket) {
+        std::thread::yield_now();
+    }
 }
 
 /// An option that means nothing is said to mean nothing.

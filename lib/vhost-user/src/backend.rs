@@ -6,8 +6,9 @@
 //!                     '-- memory, rings, log, inflight region  <------------- Guest ----------------'
 //! ```
 //!
-//! [`Session`] is the protocol as a value; [`serve()`] runs one over a socket until the front-end leaves. What a device is, is a [`Device`].
+//! [`Session`] is the protocol as a value; [`serve()`] and [`serve_async()`] run one over a socket until the front-end leaves. What a device is, is a [`Device`].
 
+mod addresses;
 mod channel;
 mod guest;
 mod inflight;
@@ -21,7 +22,7 @@ mod session;
 mod transfer;
 
 pub use guest::{Guest, Held, Kept};
-pub use serve::{ServeError, serve};
+pub use serve::{ServeError, serve, serve_async};
 pub use session::{Outgoing, Session};
 
 use crate::front::Request;

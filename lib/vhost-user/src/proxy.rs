@@ -116,7 +116,8 @@ struct End {
     talks: bool,
 }
 
-/// Passes on what each says to the other until both have said all: who closes its side may still be answered.
+/// Passes on what each says to the other until both have said all: who closes its side may still be answered. What `told` changes of a
+/// message (its number, flags and payload, and how many of its descriptors) arrives as it then is.
 ///
 /// # Errors
 /// [`SocketError`]: `canceller` ended it, one does not read, or what came is no message.
@@ -125,7 +126,7 @@ pub fn relay(
     back: UnixStream,
     chaos: Chaos,
     canceller: &Canceller,
-    mut told: impl FnMut(&Passed),
+    mut told: impl FnMut(&mut Passed),
 ) -> Result<Ended, SocketError> {
     let end = |from, stream| {
         Ok::<_, io::Error>(End { from, socket: Socket::new(stream, canceller.clone())?, talks: true })
@@ -136,11 +137,10 @@ pub fn relay(
     let mut held: Option<(Frame, Passed)> = None;
     let mut ended = None;
     loop {
-        let mut all: Vec<_> = ends
-            .iter()
-            // Nothing more is heard of who has said all, whatever else there is to tell of it.
-            .map(|end| PollFd::new(&end.socket, if end.talks { PollFlags::IN } else { PollFlags::empty() }))
-            .collect();
+        // Nothing more is heard of who has said all; that it is gone is no news again and again.
+        let talking: Vec<usize> = (0..ends.len()).filter(|at| ends[*at].talks).collect();
+        let mut all: Vec<_> =
+            talking.iter().map(|at| PollFd::new(&ends[*at].socket, PollFlags::IN)).collect();
         all.push(PollFd::new(canceller, PollFlags::IN));
         let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
         let time = held.as_ref().map(|_| &HELD).or(ended.map(|_| &patience));
@@ -154,17 +154,14 @@ pub fn relay(
             return Err(SocketError::Cancelled);
         }
         if count == 0 {
-            let Some((frame, passed)) = held.take() else { return Ok(ended.unwrap_or(Ended::Cut)) };
-            told(&passed);
-            if !pass_on(&ends[0].socket, frame, chaos, &mut numbers)? {
+            let Some((frame, mut passed)) = held.take() else { return Ok(ended.unwrap_or(Ended::Cut)) };
+            told(&mut passed);
+            if !pass_on(&ends[0].socket, frame, &passed, chaos, &mut numbers)? {
                 return Ok(Ended::Cut);
             }
             continue;
         }
-        for at in 0..ready.len() - 1 {
-            if !ready[at] || !ends.get(at).is_some_and(|end| end.talks) {
-                continue;
-            }
+        for (at, _) in talking.into_iter().zip(ready).filter(|(_, is_ready)| *is_ready) {
             let from = ends[at].from;
             let Some(mut frame) = message(&ends[at].socket)? else {
                 ends[at].talks = false;
@@ -182,7 +179,7 @@ pub fn relay(
                 continue;
             };
             let [number, flags] = [0, 4].map(|at| word(&frame.0, at));
-            let passed = Passed {
+            let mut passed = Passed {
                 from,
                 channel: at > 1,
                 number,
@@ -205,15 +202,15 @@ pub fn relay(
                 held = Some((frame, passed));
                 continue;
             }
-            told(&passed);
-            if !pass_on(&ends[at ^ 1].socket, frame, chaos, &mut numbers)? {
+            told(&mut passed);
+            if !pass_on(&ends[at ^ 1].socket, frame, &passed, chaos, &mut numbers)? {
                 return Ok(Ended::Cut);
             }
             if at == 1
-                && let Some((frame, passed)) = held.take()
+                && let Some((frame, mut passed)) = held.take()
             {
-                told(&passed);
-                if !pass_on(&ends[0].socket, frame, chaos, &mut numbers)? {
+                told(&mut passed);
+                if !pass_on(&ends[0].socket, frame, &passed, chaos, &mut numbers)? {
                     return Ok(Ended::Cut);
                 }
             }
@@ -267,11 +264,14 @@ fn exactly(end: &Socket, into: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> Res
 /// `false`: the connection is to end here.
 fn pass_on(
     to: &Socket,
-    (header, payload, descriptors): Frame,
+    (.., mut descriptors): Frame,
+    passed: &Passed,
     chaos: Chaos,
     numbers: &mut Numbers,
 ) -> Result<bool, SocketError> {
-    let bytes = [header.as_slice(), &payload].concat();
+    let header = [passed.number, passed.flags, passed.payload.len() as u32].map(u32::to_ne_bytes).concat();
+    let bytes = [header.as_slice(), &passed.payload].concat();
+    descriptors.truncate(passed.descriptors);
     let descriptors: Vec<_> = descriptors.iter().map(|it| it.as_fd()).collect();
     to.expire_after(Some(PATIENCE))?;
     if numbers.happens(chaos.delays) {

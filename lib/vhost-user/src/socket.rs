@@ -1,5 +1,9 @@
 //! Bytes and descriptors over a unix socket, with a deadline, and with somebody who may say that it is enough.
 
+mod sys;
+
+pub(crate) use sys::readable;
+
 use crate::wire::MOST_DESCRIPTORS;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::{Errno, write};
@@ -124,6 +128,11 @@ impl Socket {
             &Itimerspec { it_interval: zero, it_value },
         )?;
         Ok(())
+    }
+
+    /// Readable when the time that was set is over.
+    pub(crate) fn deadline(&self) -> BorrowedFd<'_> {
+        self.timer.as_fd()
     }
 
     /// Sends all bytes, and the descriptors with the first of them.

@@ -45,6 +45,8 @@ pub(super) struct Channel {
     asked: VecDeque<Request>,
     /// It broke: nothing is said any more.
     broken: bool,
+    /// It is to be told when there is room.
+    waits: bool,
 }
 
 impl AsFd for Channel {
@@ -65,13 +67,15 @@ impl Channel {
             waiting: VecDeque::new(),
             asked: VecDeque::new(),
             broken: false,
+            waits: false,
         })
     }
 
-    /// What there is to hear of it.
-    pub(super) fn wants(&self) -> epoll::EventFlags {
-        let out = if self.waiting.is_empty() { epoll::EventFlags::empty() } else { epoll::EventFlags::OUT };
-        epoll::EventFlags::IN | out
+    /// What there is to hear of it, if that is another thing than before.
+    pub(super) fn wants(&mut self) -> Option<epoll::EventFlags> {
+        let before = std::mem::replace(&mut self.waits, !self.waiting.is_empty());
+        let out = if self.waits { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
+        (before != self.waits).then_some(epoll::EventFlags::IN | out)
     }
 
     /// Sends a request for which no answer is awaited. One that waits already says the same.

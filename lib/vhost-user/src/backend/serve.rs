@@ -3,9 +3,9 @@
 use super::channel::Channel;
 use super::guest::Guest;
 use super::session::CHANNEL;
-use super::{Device, Session, SessionError};
+use super::{Device, Outgoing, Session, SessionError};
 use crate::framing::Framing;
-use crate::socket::{Canceller, Socket, SocketError};
+use crate::socket::{Canceller, Socket, SocketError, readable};
 use crate::wire::HeaderError;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
@@ -22,6 +22,7 @@ const MESSAGE: Duration = Duration::from_secs(10);
 /// What a session's epoll tells of, beside rings by their number and the device's sources from [`SOURCES`] on.
 const SOCKET: u64 = u64::MAX;
 const CANCELLED: u64 = u64::MAX - 1;
+const LATE: u64 = u64::MAX - 3;
 const SOURCES: u64 = 1 << 32;
 
 /// Why serving ended otherwise than by the front-end's leaving.
@@ -49,31 +50,156 @@ pub enum ServeError {
 /// # Errors
 /// [`ServeError`].
 pub fn serve<D: Device>(device: &mut D, stream: UnixStream, canceller: &Canceller) -> Result<(), ServeError> {
-    let socket = Socket::new(stream, canceller.clone())?;
-    let mut session = Session::new(device, canceller.clone())?;
-    session.watch(&socket)?;
-    let mut framing = Framing::default();
-    let mut events = Vec::with_capacity(64);
+    let mut serving = Serving::new(device, stream, canceller)?;
     loop {
-        session.wait(&mut events)?;
-        let mut message = false;
-        for event in events.drain(..) {
-            match event {
-                Event::Cancelled => return Err(SocketError::Cancelled.into()),
-                Event::Message => message = true,
-                Event::Other(told) => session.told(told),
-            }
-        }
-        // Before the message, which may bring other descriptors.
-        session.run();
-        if message && !session.message(&socket, &mut framing)? {
+        if let Turn::Left = serving.turn(Wait::Yes)? {
             return Ok(());
         }
     }
 }
 
+/// The same as a future of tokio's, which waits in its reactor. The device works in the task that it is: one that waits holds up the others
+/// of its thread. Dropped, the session ends where it is.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn serve_async<D: Device>(
+    device: &mut D,
+    stream: UnixStream,
+    canceller: &Canceller,
+) -> Result<(), ServeError> {
+    let mut serving = Serving::new(device, stream, canceller)?;
+    let ready = readable(serving.session.epoll.try_clone()?)?;
+    loop {
+        match serving.turn(Wait::No)? {
+            Turn::Left => return Ok(()),
+            // Others have their turn too.
+            Turn::More => tokio::task::yield_now().await,
+            Turn::Idle => ready.readable().await?.clear_ready(),
+        }
+    }
+}
+
+/// A session, its connection, and what is half said on it.
+struct Serving<'d, D> {
+    session: Session<'d, D>,
+    socket: Socket,
+    framing: Framing,
+    /// An answer that the front-end has no room for yet, and how much of it has gone out. Nothing else is read before.
+    answer: Option<(Outgoing, usize)>,
+    /// Something is half said, and has to be said whole before long.
+    is_timed: bool,
+    events: Vec<Event>,
+}
+
+/// Whether to wait until there is something to be done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Yes,
+    No,
+}
+
+/// What a turn came to.
+enum Turn {
+    /// There was something to be done, and may be more.
+    More,
+    /// There is nothing to be done.
+    Idle,
+    /// The front-end has left.
+    Left,
+}
+
+impl<'d, D: Device> Serving<'d, D> {
+    fn new(device: &'d mut D, stream: UnixStream, canceller: &Canceller) -> io::Result<Self> {
+        let socket = Socket::new(stream, canceller.clone())?;
+        let session = Session::new(device, canceller.clone())?;
+        session.watch(&socket)?;
+        let framing = Framing::default();
+        Ok(Self { session, socket, framing, answer: None, is_timed: false, events: Vec::with_capacity(32) })
+    }
+
+    /// Does what there is to be done.
+    fn turn(&mut self, wait: Wait) -> Result<Turn, ServeError> {
+        let mut events = std::mem::take(&mut self.events);
+        let is_idle = self.session.events(wait, &mut events)?;
+        let mut message = false;
+        for event in events.drain(..) {
+            match event {
+                Event::Cancelled => return Err(SocketError::Cancelled.into()),
+                Event::Late => return Err(SocketError::TimedOut.into()),
+                Event::Message => message = true,
+                Event::Other(told) => self.session.told(told),
+            }
+        }
+        self.events = events;
+        // Before the message, which may bring other descriptors.
+        self.session.run();
+        if message && !self.message()? {
+            return Ok(Turn::Left);
+        }
+        Ok(if is_idle { Turn::Idle } else { Turn::More })
+    }
+
+    /// Reads on, and answers a message that is whole now; `false`: the front-end has left.
+    fn message(&mut self) -> Result<bool, ServeError> {
+        let mut buffer = [0; 4096];
+        while self.answered()? {
+            let want = self.framing.want().min(buffer.len());
+            let (count, descriptors) = match self.socket.try_receive(&mut buffer[..want]) {
+                Ok(Some(received)) => received,
+                Ok(None) => break,
+                Err(SocketError::Closed) if !self.framing.within() => return Ok(false),
+                Err(error) => return Err(error.into()),
+            };
+            let Some(message) = self.framing.feed(&buffer[..count], descriptors)? else { continue };
+            if let Some(answer) = self.session.handle(message)? {
+                self.answer = Some((answer, 0));
+                self.answered()?;
+            }
+            // Rings have their turn before the next.
+            break;
+        }
+        self.timed()?;
+        Ok(true)
+    }
+
+    /// Sends what is left of an answer; `false`: there is no room for it.
+    fn answered(&mut self) -> Result<bool, ServeError> {
+        while let Some(((bytes, descriptors), sent)) = &mut self.answer {
+            let along: Vec<_> = descriptors.iter().map(|it| it.as_fd()).collect();
+            match self.socket.try_send(bytes.get(*sent..).unwrap_or_default(), &along)? {
+                0 => return Ok(false),
+                count => {
+                    *sent += count;
+                    descriptors.clear();
+                    if *sent == bytes.len() {
+                        self.answer = None;
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// What is half said has a time; what else there is to hear of the connection follows.
+    fn timed(&mut self) -> io::Result<()> {
+        let is_half = self.framing.within() || self.answer.is_some();
+        if is_half == self.is_timed {
+            return Ok(());
+        }
+        self.is_timed = is_half;
+        self.socket.expire_after(is_half.then_some(MESSAGE))?;
+        // Whose answer waits is not read.
+        let flags = if self.answer.is_some() { epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
+        epoll::modify(&self.session.epoll, &self.socket, epoll::EventData::new_u64(SOCKET), flags)?;
+        Ok(())
+    }
+}
+
 enum Event {
     Cancelled,
+    /// The time for a message, or an answer, is over.
+    Late,
     Message,
     Other(Told),
 }
@@ -91,6 +217,7 @@ impl<D: Device> Session<'_, D> {
             epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(of), epoll::EventFlags::IN)
         };
         add(socket.as_fd(), SOCKET)?;
+        add(socket.deadline(), LATE)?;
         add(self.canceller.as_fd(), CANCELLED)?;
         for (source, of) in self.device.sources().into_iter().zip(SOURCES..) {
             let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
@@ -99,23 +226,27 @@ impl<D: Device> Session<'_, D> {
         Ok(())
     }
 
-    /// Waits until something is to be done, unless there is already.
-    fn wait(&self, into: &mut Vec<Event>) -> io::Result<()> {
-        if let Some(channel) = &self.channel {
-            epoll::modify(&self.epoll, channel, epoll::EventData::new_u64(CHANNEL), channel.wants())?;
+    /// What there is to be done, of which rings that are due are not told; waits for some if there is nothing. `true`: there is nothing.
+    fn events(&mut self, wait: Wait, into: &mut Vec<Event>) -> io::Result<bool> {
+        if let Some(channel) = &mut self.channel
+            && let Some(wants) = channel.wants()
+        {
+            epoll::modify(&self.epoll, channel, epoll::EventData::new_u64(CHANNEL), wants)?;
         }
         let is_due = self.rings.iter().any(|ring| ring.due && ring.is_mapped() || self.is_polled(ring));
-        let time = is_due.then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
+        let time = (is_due || wait == Wait::No).then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
         let mut space = [MaybeUninit::uninit(); 32];
         let events = match epoll::wait(&self.epoll, &mut space, time.as_ref()) {
             Ok((events, _)) => events,
-            Err(Errno::INTR) => return Ok(()),
+            Err(Errno::INTR) => return Ok(false),
             Err(error) => return Err(error.into()),
         };
+        let is_idle = events.is_empty() && !is_due;
         into.extend(events.iter().map(|event| {
             let flags = event.flags;
             match event.data.u64() {
                 CANCELLED => Event::Cancelled,
+                LATE => Event::Late,
                 SOCKET => Event::Message,
                 of => {
                     let has_room = flags.contains(epoll::EventFlags::OUT);
@@ -124,7 +255,7 @@ impl<D: Device> Session<'_, D> {
                 }
             }
         }));
-        Ok(())
+        Ok(is_idle)
     }
 
     fn is_polled(&self, ring: &super::ring::Ring) -> bool {
@@ -187,26 +318,6 @@ impl<D: Device> Session<'_, D> {
                 device.run_disabled(index as u16, &mut guest);
             }
             guest.over();
-        }
-    }
-
-    /// Reads the rest of a message, and answers it; `false`: the front-end has left.
-    fn message(&mut self, socket: &Socket, framing: &mut Framing) -> Result<bool, ServeError> {
-        socket.expire_after(Some(MESSAGE))?;
-        let mut buffer = [0; 4096];
-        loop {
-            let want = framing.want().min(buffer.len());
-            let (count, descriptors) = match socket.receive(&mut buffer[..want]) {
-                Ok(received) => received,
-                Err(SocketError::Closed) if !framing.within() => return Ok(false),
-                Err(error) => return Err(error.into()),
-            };
-            let Some(message) = framing.feed(&buffer[..count], descriptors)? else { continue };
-            if let Some((answer, descriptors)) = self.handle(message)? {
-                let descriptors: Vec<_> = descriptors.iter().map(|it| it.as_fd()).collect();
-                socket.send(&answer, &descriptors)?;
-            }
-            return Ok(true);
         }
     }
 }

@@ -3,20 +3,20 @@
 use super::channel::Channel;
 use super::guest::Guest;
 use super::inflight::{self, Inflight};
-use super::iotlb::{self, Iotlb};
+use super::iotlb::Iotlb;
 use super::log::Log;
 use super::memory::{self, Memory};
 use super::postcopy::Postcopy;
 use super::ring::{Ring, Start};
 use super::transfer::Transfer;
 use super::{Device, Failure, SessionError, Writer};
+use crate::ProtocolFeatures;
 use crate::framing::Raw;
 use crate::front::Request;
-use crate::payload::{Config, DeviceState, MemoryTable, Region, VringState};
+use crate::payload::{Config, DeviceState, VringState};
 use crate::session::{Answering, Negotiated, Question, Violation, Wants};
 use crate::socket::Canceller;
 use crate::wire::{Message as _, Reply};
-use crate::{ProtocolFeatures, back, payload};
 use rustix::event::epoll;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -34,19 +34,19 @@ type Done = Option<(Reply, Vec<OwnedFd>)>;
 /// A front-end's session with a device, which is as new at its beginning.
 pub struct Session<'d, D> {
     pub(super) device: &'d mut D,
-    answering: Answering<Request>,
+    pub(super) answering: Answering<Request>,
     pub(super) negotiated: Negotiated,
     pub(super) memory: Memory,
     pub(super) rings: Vec<Ring>,
     pub(super) log: Option<Log>,
     /// Where the front-end would be told that the log has changed. It looks by itself; what it gave is only kept.
     log_call: Option<OwnedFd>,
-    inflight: Option<Inflight>,
+    pub(super) inflight: Option<Inflight>,
     pub(super) channel: Option<Channel>,
     /// The virtio status, as the front-end tells it.
     status: u64,
     transfer: Option<Transfer>,
-    postcopy: Option<Postcopy>,
+    pub(super) postcopy: Option<Postcopy>,
     /// Tells of kicks, by the number of their ring, and of what [`serve`](super::serve()) adds.
     pub(super) epoll: OwnedFd,
     pub(super) canceller: Canceller,
@@ -118,7 +118,7 @@ impl<'d, D: Device> Session<'d, D> {
         all
     }
 
-    fn is_packed(&self) -> bool {
+    pub(super) fn is_packed(&self) -> bool {
         self.negotiated.features.contains(Features::RING_PACKED)
     }
 
@@ -349,63 +349,6 @@ impl<'d, D: Device> Session<'d, D> {
         }
     }
 
-    /// With the driver's addresses for all there is one address of each byte.
-    fn may_have(&self, region: &Region) -> Result<(), Failure> {
-        let Region { guest_address, user_address, .. } = *region;
-        if self.negotiated.protocol.contains(ProtocolFeatures::GPA_ADDRESSES) && guest_address != user_address
-        {
-            let why = format!("it has another address, {user_address:#x}");
-            return Err(Failure::Memory { address: guest_address, why });
-        }
-        Ok(())
-    }
-
-    /// An entry of the IOMMU comes or goes; `false`: it is none.
-    fn translation(&mut self, entry: &payload::Iotlb) -> bool {
-        let Some(iotlb) = &mut self.memory.iotlb else { return false };
-        match entry.kind {
-            iotlb::UPDATE => iotlb.update(entry),
-            iotlb::INVALIDATE => {
-                iotlb.invalidate(entry.iova, entry.size);
-                let is_packed = self.is_packed();
-                let lies = |ring: &Ring| ring.is_mapped() && ring.lies_in(entry.iova, entry.size, is_packed);
-                for index in 0..self.rings.len() {
-                    if self.rings.get(index).is_some_and(lies) {
-                        self.stopping(index as u16);
-                        self.rings.get_mut(index).into_iter().for_each(Ring::pause);
-                    }
-                }
-            }
-            _ => return false,
-        }
-        self.start_rings();
-        // What was not there may be now.
-        self.rings.iter_mut().for_each(|ring| ring.due = true);
-        true
-    }
-
-    /// The table is answered by where it lies here, so that the front-end knows which page is missing; when it says that it does, by a table
-    /// without regions, pages that are touched are asked for.
-    fn postcopy_table(
-        &mut self,
-        table: &MemoryTable,
-        descriptors: Vec<OwnedFd>,
-    ) -> Result<Option<Outgoing>, SessionError> {
-        let failed = |failure| SessionError::Failed { request: "SET_MEM_TABLE", failure };
-        if table.regions.is_empty() {
-            let registered = self.postcopy.as_ref().map(|it| it.register(&self.memory));
-            registered.transpose().map_err(SessionError::Io)?;
-            self.start_rings();
-            return Ok(None);
-        }
-        let memory = Memory::of(&table.regions, descriptors).map_err(failed)?;
-        let here =
-            memory.places().map(|(region, here)| Region { user_address: here.host_address(), ..*region });
-        let answer = Request::SetMemTable(MemoryTable { regions: here.collect() });
-        self.memory = memory.with(self.memory.iotlb.take());
-        Ok(Some((self.answering.answer_alike(&answer), Vec::new())))
-    }
-
     fn set_protocol(&mut self, bits: u64) -> Result<(), Failure> {
         let offered = self.protocol();
         let set = ProtocolFeatures::from_bits(bits).filter(|set| offered.contains(*set));
@@ -480,7 +423,7 @@ impl<'d, D: Device> Session<'d, D> {
     }
 
     /// The device gives back what it keeps of a queue.
-    fn stopping(&mut self, index: u16) {
+    pub(super) fn stopping(&mut self, index: u16) {
         let Self { device, rings, memory, log, channel, .. } = self;
         let mut guest = Guest::new(rings, memory, log.as_ref(), channel.as_mut());
         device.stopping(index, &mut guest);
@@ -501,35 +444,6 @@ impl<'d, D: Device> Session<'d, D> {
         self.give_back();
         self.device.reset();
         self.device.negotiated(self.negotiated.features);
-    }
-
-    /// What rings have of the memory before is not the memory that there is now. A ring whose memory is away goes on when it is back: front-ends
-    /// take regions away and give them again while rings run.
-    fn move_rings(&mut self) {
-        self.rings.iter_mut().filter(|ring| ring.is_started()).for_each(Ring::pause);
-        self.start_rings();
-    }
-
-    /// Goes on with the rings that are started and have no memory, as far as there is some now.
-    fn start_rings(&mut self) {
-        let Self { rings, memory, negotiated, inflight, .. } = self;
-        let from = Start { memory, features: negotiated.features, inflight: inflight.as_ref() };
-        for (ring, index) in rings.iter_mut().zip(0..) {
-            if ring.is_started() && !ring.is_mapped() {
-                let _ = ring.start(index, &from);
-            }
-        }
-        self.tell_miss();
-    }
-
-    /// Asks for what a ring's memory lacks of the IOMMU's entries.
-    fn tell_miss(&mut self) {
-        if let Some(missed) = self.memory.iotlb.as_ref().and_then(Iotlb::missed)
-            && let Some(channel) = &mut self.channel
-        {
-            // Who has no channel, or has closed it, tells entries by itself.
-            let _ = channel.tell(&back::Request::IotlbMsg(missed));
-        }
     }
 
     fn open_channel(&mut self, descriptor: OwnedFd) -> io::Result<()> {

@@ -41,9 +41,9 @@ impl Run<'_> {
     pub(super) fn settled(&mut self, before: Resources) -> Option<Resources> {
         let mut now = None;
         // Others may work off their sessions beside the next ones. Who is known to leave something behind is not waited for as long.
-        let pauses = if self.leaves { 10 } else { 200 };
+        let pauses = if self.leaves { 10 } else { 250 };
+        self.still_serves();
         for _ in 0..pauses {
-            self.still_serves();
             now = self.backend.resources();
             if now.is_none_or(|now| now.descriptors <= before.descriptors && now.mappings <= before.mappings)
             {

@@ -103,3 +103,87 @@ fn there_are_enough_checks_and_each_has_a_name_of_its_own() {
     let some = checks(&Options { only: vec!["framing.version".to_owned()], ..options });
     assert_eq!(some.len(), 3);
 }
+
+/// Is away for a moment now and then, as one is that listens anew for each front-end.
+struct Away {
+    there: AtPath,
+    connections: u32,
+}
+
+impl Backend for Away {
+    fn connect(&mut self) -> io::Result<UnixStream> {
+        self.connections += 1;
+        // Never twice, so that who tries again finds it.
+        if self.connections.is_multiple_of(8) {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        self.there.connect()
+    }
+}
+
+/// A back-end that takes no connection once fails that check, and the others are made.
+#[test]
+fn a_back_end_that_is_away_for_a_moment_does_not_end_the_run() {
+    let there = ours(|| Entropy::new(std::fs::File::open("/dev/urandom").unwrap()));
+    let mut backend = Away { there, connections: 0 };
+    let options = Options { only: vec!["negotiation".to_owned()], ..options(Kind::Rng) };
+    let report = checked(&mut backend, &options);
+    assert_eq!(report.gone_before, None);
+    assert_eq!(report.findings.len(), checks(&options).len());
+    let failed: Vec<_> =
+        report.findings.iter().filter(|it| matches!(it.verdict, Verdict::Failed(_))).collect();
+    assert!(!failed.is_empty() && failed.len() < report.findings.len() / 2, "{failed:#?}");
+}
+
+/// Ends the session of who asks for more of its configuration space than it has.
+struct Strict(Disk<InMemory>);
+
+impl Device for Strict {
+    fn features(&self) -> virtio::features::Features {
+        self.0.features()
+    }
+    fn queues(&self) -> u16 {
+        1
+    }
+    fn config(&self) -> &[u8] {
+        &self.0.config()[..8]
+    }
+    fn run(&mut self, queue: u16, guest: &mut vhost_user::backend::Guest<'_>) {
+        self.0.run(queue, guest);
+    }
+}
+
+/// A relay that closes the connection upon an answer that says no.
+struct Closes(AtPath);
+
+impl Backend for Closes {
+    fn connect(&mut self) -> io::Result<UnixStream> {
+        let back = self.0.connect()?;
+        let (ours, its) = UnixStream::pair()?;
+        std::thread::spawn(move || {
+            let canceller = Canceller::new().unwrap();
+            let ends = canceller.clone();
+            let _ = vhost_user::proxy::relay(
+                its,
+                back,
+                vhost_user::proxy::Chaos::default(),
+                &canceller,
+                |passed| {
+                    if passed.number == 24 && passed.payload.is_empty() {
+                        passed.number = 0;
+                        ends.cancel();
+                    }
+                },
+            );
+        });
+        Ok(ours)
+    }
+}
+
+/// What is there is found, however many connections that takes.
+#[test]
+fn configuration_space_is_found_though_asking_for_more_ends_the_session() {
+    let mut backend = Closes(ours(|| Strict(Disk::new(InMemory::new(64), 1))));
+    let offer = vhost_user::check::probe(&mut backend, Duration::from_secs(10)).unwrap();
+    assert_eq!(offer.config, Some(64_u64.to_le_bytes().to_vec()));
+}

@@ -269,3 +269,50 @@ fn descriptors_that_nobody_asked_for_are_closed() {
     let mappings = std::fs::read_to_string("/proc/self/maps").unwrap();
     assert_eq!(mappings.lines().filter(|line| line.contains("memfd:vhost-user")).count(), 0);
 }
+
+/// A message that has begun does not hold up the rings, and is not waited for for ever.
+#[test]
+fn half_a_message_holds_up_nobody() {
+    let (stream, served) = Served::start();
+    let half = stream.try_clone().unwrap();
+    let mut front = FrontEnd::new(stream, TIMEOUT).unwrap();
+    front.negotiate(wanted(Features::empty())).unwrap();
+    let mut memory = Memory::new(1 << 18).unwrap();
+    front.add_memory(&memory).unwrap();
+    let mut queue = front.start_queue(0, 8, &mut memory).unwrap();
+    let part = memory.part(1024, 512).unwrap();
+    part.slice().fill(0);
+    // The first bytes of a header, by a descriptor of the same connection.
+    (&half).write_all(&[1, 0, 0]).unwrap();
+    for _ in 0..100 {
+        let segment = |at: u64, length| virtio::Segment { address: part.host_address() + at, length };
+        queue.ring.add(&[segment(0, 16)], &[segment(512, 512), segment(16, 1)]).unwrap();
+        queue.submit().unwrap();
+        while queue.ring.reap().unwrap().is_none() {
+            assert!(queue.wait(TIMEOUT).unwrap(), "the ring stands still");
+        }
+    }
+    drop((front, half));
+    assert_eq!(served.ended().unwrap_err().to_string(), "the peer closed the connection");
+}
+
+/// A front-end that reads none of its answers has its rings served all the same, and its answers later.
+#[test]
+fn a_front_end_that_does_not_read_is_served() {
+    let (mut stream, served) = Served::start();
+    let ask = Header { request: 1, reply: false, need_reply: false, size: 0 }.encode();
+    stream.set_nonblocking(true).unwrap();
+    let mut asked = 0;
+    // Until there is no room for questions either.
+    while stream.write_all(&ask).is_ok() {
+        asked += 1;
+    }
+    stream.set_nonblocking(false).unwrap();
+    let mut answer = [0; 20];
+    for _ in 0..asked {
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer[0], 1);
+    }
+    drop(stream);
+    let _ = served.ended();
+}

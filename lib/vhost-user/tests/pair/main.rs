@@ -12,6 +12,7 @@ mod relayed;
 mod rest;
 mod rings;
 mod session;
+mod tasks;
 mod toy;
 
 use std::os::unix::net::UnixStream;
