@@ -375,6 +375,13 @@ async fn what_a_guest_has_now_is_changed_alone() {
         let error = guest.block_resize("vda", 0, DomainBlockResizeFlags::CAPACITY).await.unwrap_err();
         assert_eq!(error.refusal().unwrap().code, ErrorNumber::OperationUnsupported, "{error}");
     }
+    if connect.daemon_version() >= Release(11, 2, 0) {
+        let limits = BlockIoTune { total_iops_sec: Some(50), ..Default::default() };
+        guest.set_throttle_group("slow", &limits, Impact::LIVE).await.unwrap();
+        assert!(now(&guest).await.contains("<group_name>slow</group_name>"));
+        guest.remove_throttle_group("slow", Impact::LIVE).await.unwrap();
+        assert!(!now(&guest).await.contains("<group_name>slow</group_name>"));
+    }
     assert_eq!(later(&guest).await, kept, "what is defined stays");
 }
 

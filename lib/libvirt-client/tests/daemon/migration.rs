@@ -3,10 +3,11 @@
 use crate::guests::{awake, definition, disk};
 use crate::support::{Daemon, Settings, present};
 use libvirt_client::protocol::Wide;
-use libvirt_client::protocol::enums::{DomainState, ErrorNumber};
+use libvirt_client::protocol::enums::{DomainJobType, DomainState, ErrorNumber};
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{
-    DomainAbortJobFlags, DomainConsoleFlags, DomainDestroyFlags, DomainMigrateFlags as F,
+    DomainAbortJobFlags, DomainConsoleFlags, DomainDestroyFlags, DomainGetJobStatsFlags,
+    DomainMigrateFlags as F,
 };
 use libvirt_client::protocol::remote;
 use libvirt_client::protocol::xdr::IntoOwned;
@@ -88,6 +89,13 @@ async fn a_guest_moves_between_two_connections() {
     let parameters = MigrateParameters { uri: Some("tcp:127.0.0.1".into()), ..Default::default() };
     let moved = guest.migrate(&target, &parameters, F::LIVE | F::UNSAFE).await.unwrap();
     assert_eq!(moved.uuid(), guest.uuid());
+    // How it went is told where it is now, and is forgotten when it is not to be kept.
+    let done = DomainGetJobStatsFlags::COMPLETED;
+    for flags in [done | DomainGetJobStatsFlags::KEEP_COMPLETED, done] {
+        let (kind, progress) = moved.job_stats(flags).await.unwrap();
+        assert_eq!((kind, progress.success), (DomainJobType::Completed, None), "{flags:?} {progress:?}");
+    }
+    assert_eq!(moved.job_stats(done).await.unwrap().0, DomainJobType::None);
     is_at("guest", &target, &source).await;
     moved.destroy(DomainDestroyFlags::DEFAULT).await.unwrap();
 }

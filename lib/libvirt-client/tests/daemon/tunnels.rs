@@ -103,7 +103,17 @@ async fn a_guest_comes_through_a_tunnel_of_the_clients_own() {
             F::COMPRESSED | F::ABORT_ON_ERROR | F::AUTO_CONVERGE | F::RDMA_PIN_ALL,
             F::PARALLEL | F::ZEROCOPY,
         ] {
-            let (answer, stream) = open(target, named, &cookie, &xml, tunnel | flags).await.unwrap();
+            let (answer, stream) = match open(target, named, &cookie, &xml, tunnel | flags).await {
+                Ok(opened) => opened,
+                // Newer QEMUs know at once that one tunnel is not several.
+                Err(error) => {
+                    assert!(
+                        flags.contains(F::PARALLEL) && error.to_string().contains("multi-channel"),
+                        "{error}"
+                    );
+                    continue;
+                }
+            };
             let waits = target.domain_by_name("guest").await.unwrap();
             assert_eq!(state(&waits).await, DomainState::Paused, "{flags:?}");
             stream.abort();

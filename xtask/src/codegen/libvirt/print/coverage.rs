@@ -193,7 +193,8 @@ impl Printer<'_> {
 const ABOUT: &str = "`cargo xtask coverage libvirt` runs the tests, with libvirtd 9.0.0 and 11.3.0, writes down what they saw, and prints this anew.\n\n\
     - **typed**: a call has a function with its own types (and most a method on a handle), an event a variant, a flag a constant.\n\
     - **exercised**: of a call, our own server (`lib/libvirt-server`) decoded it and answered; of a flag, it took it, in a test that looks at \
-    more than the answer: one that was only sent does not count; of an event, it sent it.\n\
+    more than the answer, or refused it with the error of libvirt's drivers that do not take it, which a test sees (both are counted apart \
+    below): one that was only sent does not count; of an event, it sent it.\n\
     - **observed**: libvirtd did it in a test that looks at more than the answer; of an event, sent it. The test that makes every call does not \
     count here.\n";
 

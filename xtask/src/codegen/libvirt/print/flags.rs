@@ -135,9 +135,12 @@ impl Flags {
         self.all.iter().filter(|flag| of(flag)).count()
     }
 
-    /// All, taken by our server, taken by libvirt's daemon.
+    /// All, exercised against our server, taken by libvirt's daemon. A flag that our server does not take is exercised too, when a test
+    /// sees it refuse it with the words that drivers of libvirt's have for that, and a group says why they do.
     pub(super) fn counts(&self) -> [usize; 3] {
-        [self.all.len(), self.count(|flag| flag.taken), self.count(|flag| flag.observed)]
+        let as_specified = |flag: &Flag| flag.sent && self.said.refused.iter().any(|group| group.has(flag));
+        let exercised = self.count(|flag| flag.taken || as_specified(flag));
+        [self.all.len(), exercised, self.count(|flag| flag.observed)]
     }
 
     /// The part of the page that is about them.
@@ -162,7 +165,10 @@ impl Flags {
                 taken.len(),
             ),
             ("of these, in memory without anything to do", sum(&idle)),
-            ("refused, as drivers of libvirt's refuse it, and a test sees that", sum(&refused)),
+            (
+                "refused with the error that drivers of libvirt's refuse it with, which a test sees",
+                sum(&refused),
+            ),
         ];
         for (what, count) in rows {
             writeln!(out, "| {what} | {count} |")?;
@@ -195,6 +201,16 @@ mod tests {
         assert!(is_like("remote.domain_save X_PAUSED", "remote.domain_save* *_PAUSED"));
         assert!(is_like("a", "*") && is_like("a", "a") && !is_like("a", "b") && !is_like("ab", "a"));
         assert!(!is_like("remote.domain_save X_RUNNING", "remote.domain_save* *_PAUSED"));
+    }
+
+    #[test]
+    fn a_refusal_that_is_said_exercises_a_flag() {
+        let group = |of: &str| Group { text: "why".into(), of: vec![of.to_owned()] };
+        let silent = Flag { sent: false, ..flag("r.c Z", false) };
+        let said =
+            Said { idle: Vec::new(), refused: vec![group("r.b *"), group("r.c *")], unobserved: Vec::new() };
+        let all = vec![flag("r.a X", true), flag("r.b Y", false), silent, flag("r.d W", false)];
+        assert_eq!(Flags { all, said }.counts(), [4, 2, 1]);
     }
 
     #[test]
