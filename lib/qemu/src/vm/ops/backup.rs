@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Vm,
-    config::{Address, ConfigError, Format},
+    config::{Access, Address, ConfigError, Format},
 };
 use qmp::commands::{
     BitmapSyncMode, BlockDirtyBitmapAdd, BlockDirtyBitmapDisable, BlockDirtyBitmapRemove, BlockExportAdd,
@@ -37,6 +37,8 @@ pub enum CopyTarget {
         path: PathBuf,
         /// Its format.
         format: Format,
+        /// How it is read and written; `None` for the same cache as the disk's.
+        access: Option<Access>,
     },
     /// A writable export of an NBD server, at least as large as the disk.
     Nbd {
@@ -45,6 +47,14 @@ pub enum CopyTarget {
         /// Name of the export.
         export: String,
     },
+}
+
+impl CopyTarget {
+    /// A new file, cached as the disk is.
+    #[must_use]
+    pub fn file(path: impl Into<PathBuf>, format: Format) -> Self {
+        Self::File { path: path.into(), format, access: None }
+    }
 }
 
 /// Where the notes of what changes are kept.
@@ -234,6 +244,7 @@ impl Vm {
                 like: &node,
                 path: scratch,
                 format: Format::Qcow2,
+                access: None,
                 above: Above::Nothing,
                 node: Some(scratch_of(disk)),
             };
@@ -336,9 +347,16 @@ impl Vm {
         to: &CopyTarget,
     ) -> Result<String, OperationError> {
         match to {
-            CopyTarget::File { path, format } => {
-                let image =
-                    NewImage { disk, like: node, path, format: *format, above: Above::Nothing, node: None };
+            CopyTarget::File { path, format, access } => {
+                let image = NewImage {
+                    disk,
+                    like: node,
+                    path,
+                    format: *format,
+                    access: *access,
+                    above: Above::Nothing,
+                    node: None,
+                };
                 self.make_image(rollback, image).await
             }
             CopyTarget::Nbd { server, export } => {
