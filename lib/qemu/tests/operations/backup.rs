@@ -6,7 +6,7 @@ use crate::{
 };
 use qemu::{
     config::{Access, Address, Aio, Cache, DetectZeroes, Disk, Format, Image, Source, Tls, TlsRole},
-    vm::{Copied, CopyTarget, Notes, OperationError, Pulled, Served},
+    vm::{Copied, CopyTarget, Notes, OperationError, Overlay, Pulled, Served},
 };
 use qmp::commands::{QueryNamedBlockNodes, RunState};
 use std::{
@@ -119,10 +119,22 @@ async fn a_disk_is_pulled_as_it_was_while_the_guest_goes_on() {
     // Whoever comes later finds it.
     let again = guest.vm.pulled_backup("root").await.unwrap().unwrap();
     again.finish(Pulled::GivenUp).await.unwrap();
+    assert_eq!(guest.vm.active_node("root").await.unwrap(), "root");
     assert!(guest.vm.pulled_backup("root").await.unwrap().is_none());
     let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
     assert_eq!(nodes.len(), 2, "{nodes:?}");
-    guest.run("dd if=/dev/urandom of=/dev/vda bs=1M count=1 2>/dev/null; sync").await;
+    // For notes that nobody has begun nothing is begun.
+    let third = Served::new("root", at("scratch-3"), Address::Unix(at("3.sock")), "x");
+    let absent = guest.vm.pull_backup(&Served { since: Some("absent".into()), ..third.clone() }).await;
+    assert!(matches!(absent, Err(OperationError::Unknown { what: "bitmap", .. })), "{absent:?}");
+    // A snapshot that is taken meanwhile stays.
+    let pull = guest.vm.pull_backup(&third).await.unwrap();
+    guest.vm.snapshot_disks(&[Overlay::new("root", at("overlay.qcow2"))]).await.unwrap();
+    pull.finish(Pulled::Whole).await.unwrap();
+    assert_eq!(guest.vm.active_node("root").await.unwrap(), "root-s1");
+    let below = fs::read(at("disk.raw")).unwrap();
+    guest.run("dd if=/dev/urandom of=/dev/vda bs=1M count=1 conv=fsync 2>/dev/null").await;
+    assert!(fs::read(at("disk.raw")).unwrap() == below, "what lies below is not written to");
     guest.quit().await;
 }
 
