@@ -75,8 +75,10 @@ pub fn test(extent: Extent, rest: &[&str], mut not_run: Vec<String>) -> Result<(
         let targets = ["--bins", "--tests"];
         step("build", || sh::run(sh::cargo().args(["build", "--workspace", "--locked"]).args(targets)))?;
         // Tests that miss them say so.
-        if let Err(error) = crate::unpacked::fetch() {
-            say(&format!("{error:#}"));
+        for prepared in [crate::unpacked::fetch(), crate::peers::build()] {
+            if let Err(error) = prepared {
+                say(&format!("{error:#}"));
+            }
         }
     }
     if extent == Extent::Long

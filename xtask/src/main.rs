@@ -12,6 +12,7 @@ use xtask::debian_image::Variant;
 use xtask::packages::{self, Purpose};
 use xtask::{
     bare, bench, debian_image, demo_image, deps, fuzz, libvirtd, observed, qemu_root, qmp_observed, sh, tidy,
+    vhost_user_observed,
 };
 
 fn main() -> ExitCode {
@@ -37,6 +38,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ["coverage", "libvirt"] => observed::run(),
         ["coverage", "libvirt", "--server"] => observed::run_ours(),
         ["coverage", "qmp"] => qmp_observed::run(),
+        ["coverage", "vhost-user"] => vhost_user_observed::run(),
         ["deps"] => deps::check(),
         ["tidy"] => tidy::check(),
         ["codegen"] => codegen::all(Mode::Write).map(print_lines),
@@ -97,6 +99,7 @@ usage: cargo xtask <command>
   coverage libvirt [--server]  what of libvirt's protocol the tests see answered, in docs/protocols/libvirt-coverage.md;
                            --server: by our own server only
   coverage qmp             the same of QEMU's monitor, in docs/protocols/qmp-coverage.md
+  coverage vhost-user      the same of vhost-user, in docs/protocols/vhost-user-coverage.md
   rings                    the rings of lib/virtio in every order (loom), optimised, under valgrind; part of test --long
   deps                     edges between crates against the rules
   tidy                     paths in documents, left-overs, unsafe, long files, inherited lints

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use target::{Clock, Target};
-use vhost_user::check::{self, Kind, Level, Options, Profile};
+use vhost_user::check::{self, Kind, Level, Offer, Options, Profile, Report};
 
 /// Checks vhost-user back-ends over their socket, without a machine; and what else who writes one needs.
 #[derive(Debug, Parser)]
@@ -241,26 +241,17 @@ fn checked(arguments: &Check) -> Result<ExitCode, Failure> {
             "no check has such a name; `vhost-user-check list` has all of them".to_owned(),
         ));
     }
-    let mut target = arguments.of.target()?;
-    let bar = if io::stderr().is_terminal() {
-        indicatif::ProgressBar::new(count as u64)
-    } else {
-        indicatif::ProgressBar::hidden()
-    };
-    if let Ok(style) = indicatif::ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
-        bar.set_style(style);
-    }
     let clock = Clock::start();
-    let report = check::run(
-        &mut target,
-        &options,
-        || clock.elapsed(),
-        |finding| {
-            bar.set_message(finding.id.clone());
-            bar.inc(1);
-        },
-    )?;
-    bar.finish_and_clear();
+    // A report of nothing is a report too: who collects them must not find the last one's.
+    let (report, unreached) = match made(arguments, &options, &clock, count) {
+        Ok(report) => (report, None),
+        Err(failure @ (Failure::Unreachable(_) | Failure::NoBackend(_))) => {
+            let gone_before = Some("the first check".to_owned());
+            let report = Report { offer: Offer::default(), findings: Vec::new(), gone_before };
+            (report, Some(failure))
+        }
+        Err(other) => return Err(other),
+    };
     let time = clock.elapsed();
     let colour = arguments.output.is_none() && io::stdout().is_terminal();
     let name = arguments.of.socket.display().to_string();
@@ -276,6 +267,9 @@ fn checked(arguments: &Check) -> Result<ExitCode, Failure> {
             _ => {}
         },
     }
+    if let Some(failure) = unreached {
+        return Err(failure);
+    }
     let levels: &[Level] = match arguments.fail_on {
         FailOn::Must => &[Level::Must],
         FailOn::Should => &[Level::Must, Level::Should],
@@ -287,4 +281,28 @@ fn checked(arguments: &Check) -> Result<ExitCode, Failure> {
         (None, 0) => ExitCode::SUCCESS,
         (None, _) => ExitCode::from(1),
     })
+}
+
+/// Makes the checks.
+fn made(arguments: &Check, options: &Options, clock: &Clock, count: usize) -> Result<Report, Failure> {
+    let mut target = arguments.of.target()?;
+    let bar = if io::stderr().is_terminal() {
+        indicatif::ProgressBar::new(count as u64)
+    } else {
+        indicatif::ProgressBar::hidden()
+    };
+    if let Ok(style) = indicatif::ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    let report = check::run(
+        &mut target,
+        options,
+        || clock.elapsed(),
+        |finding| {
+            bar.set_message(finding.id.clone());
+            bar.inc(1);
+        },
+    )?;
+    bar.finish_and_clear();
+    Ok(report)
 }

@@ -1,9 +1,11 @@
 //! Between a front-end and a back-end: shown, written down, made harder, and played again.
 
+use crate::serve::Signals;
 use crate::socket::make_room;
 use crate::target::Clock;
 use crate::{Failure, Of, chain};
 use clap::Args;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -12,15 +14,17 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use vhost_user::check::Backend as _;
-use vhost_user::framing::Framing;
-use vhost_user::front;
+use vhost_user::framing::{Framing, Raw};
+use vhost_user::front::{self, Request};
+use vhost_user::payload::VringState;
 use vhost_user::proxy::{Chaos, Ended, From, Passed, relay};
 use vhost_user::socket::{Canceller, Socket, SocketError};
-use vhost_user::wire::Message as _;
+use vhost_user::wire::{Header, Message as _};
 
-/// Stands between a front-end and a back-end, one session after the other.
+/// Stands between front-ends and a back-end, any number at once.
 #[derive(Debug, Args)]
 pub(crate) struct Proxy {
     /// Where front-ends connect.
@@ -50,6 +54,9 @@ pub(crate) struct Proxy {
     /// Milliseconds that it is late at most.
     #[arg(long, value_name = "MS", default_value_t = 10)]
     delay: u64,
+    /// How often an answer waits for the next one, and comes behind it; 5 ms at most.
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    reorder: f64,
     /// How often the connection ends, in the middle of a message or between two.
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     cuts: f64,
@@ -75,55 +82,98 @@ pub(crate) fn proxy(arguments: &Proxy) -> Result<ExitCode, Failure> {
         move |error: io::Error| Failure::Other(format!("{path}: {error}"))
     };
     make_room(&arguments.listen).map_err(|error| Failure::Misused(error.to_string()))?;
+    let signals = Signals::new()?;
     let listener = UnixListener::bind(&arguments.listen).map_err(at(&arguments.listen))?;
-    let mut record = match &arguments.record {
+    let record = match &arguments.record {
         Some(path) => Some(File::create(path).map_err(at(path))?),
         None => None,
     };
-    let clock = Clock::start();
-    let mut out = io::stdout();
-    let mut number = 0;
-    while arguments.sessions.is_none_or(|most| number < most) {
-        let (front, _) = listener.accept()?;
-        let back =
-            UnixStream::connect(&arguments.connect).map_err(at(&arguments.connect)).map_err(|failure| {
-                match failure {
-                    Failure::Other(text) => Failure::Unreachable(io::Error::other(text)),
-                    other => other,
-                }
-            })?;
-        number += 1;
-        let chaos = Chaos {
-            seed: arguments.seed.wrapping_add(number),
-            pieces: arguments.pieces,
-            delays: arguments.delays,
-            delay: Duration::from_millis(arguments.delay),
-            cuts: arguments.cuts,
-        };
-        let mut failure = None;
-        let ended = relay(front, back, chaos, &Canceller::new()?, |passed| {
-            let time = clock.elapsed();
-            let shown =
-                if arguments.quiet { Ok(()) } else { writeln!(out, "{}", line(number, time, passed)) };
-            let written = match &mut record {
-                Some(file) => writeln!(file, "{}", recorded(number, time, passed)),
-                None => Ok(()),
-            };
-            failure = failure.take().or(shown.err()).or(written.err());
-        });
-        if let Some(error) = failure {
-            return Err(error.into());
+    let canceller = Canceller::new()?;
+    // Whoever ends us does not leave a socket at which nobody listens.
+    std::thread::spawn({
+        let canceller = canceller.clone();
+        move || {
+            signals.wait();
+            canceller.cancel();
         }
-        let how = match ended {
-            Ok(Ended::By(From::FrontEnd)) => "the front-end left".to_owned(),
-            Ok(Ended::By(From::BackEnd)) => "the back-end left".to_owned(),
-            Ok(Ended::Cut) => "cut on purpose".to_owned(),
-            Err(error) => chain(&error),
-        };
-        writeln!(out, "{number} ended: {how}")?;
-    }
+    });
+    let told = Told { clock: Clock::start(), record: record.map(Mutex::new), quiet: arguments.quiet };
+    let outcome = sessions(arguments, &listener, &canceller, &told);
     let _ = fs::remove_file(&arguments.listen);
-    Ok(ExitCode::SUCCESS)
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// Takes front-ends until there were enough, each beside the others.
+fn sessions(
+    arguments: &Proxy,
+    listener: &UnixListener,
+    canceller: &Canceller,
+    told: &Told,
+) -> Result<(), Failure> {
+    let mut number = 0;
+    std::thread::scope(|scope| {
+        while arguments.sessions.is_none_or(|most| number < most) {
+            let mut all = [PollFd::new(listener, PollFlags::IN), PollFd::new(canceller, PollFlags::IN)];
+            match poll(&mut all, None) {
+                Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) if all[1].revents().is_empty() => {}
+                _ => break,
+            }
+            let (front, _) = listener.accept()?;
+            // A back-end that is away comes back, and front-ends try again.
+            let back = match UnixStream::connect(&arguments.connect) {
+                Ok(back) => back,
+                Err(error) => {
+                    let path = arguments.connect.display();
+                    writeln!(io::stdout(), "no back-end at {path}: {error}; the front-end was sent away")?;
+                    continue;
+                }
+            };
+            number += 1;
+            let chaos = Chaos {
+                seed: arguments.seed.wrapping_add(number),
+                pieces: arguments.pieces,
+                delays: arguments.delays,
+                delay: Duration::from_millis(arguments.delay),
+                reorder: arguments.reorder,
+                cuts: arguments.cuts,
+            };
+            std::thread::Builder::new().spawn_scoped(scope, move || {
+                let ended = relay(front, back, chaos, canceller, |passed| told.message(number, passed));
+                let how = match ended {
+                    Ok(Ended::By(From::FrontEnd)) => "the front-end left".to_owned(),
+                    Ok(Ended::By(From::BackEnd)) => "the back-end left".to_owned(),
+                    Ok(Ended::Cut) => "cut on purpose".to_owned(),
+                    Err(error) => chain(&error),
+                };
+                // Nobody may be left who reads it.
+                let _ = writeln!(io::stdout(), "{number} ended: {how}");
+            })?;
+        }
+        Ok(())
+    })
+}
+
+/// Where messages are told.
+struct Told {
+    clock: Clock,
+    record: Option<Mutex<File>>,
+    quiet: bool,
+}
+
+impl Told {
+    fn message(&self, session: u64, passed: &Passed) {
+        let time = self.clock.elapsed();
+        if !self.quiet {
+            let _ = writeln!(io::stdout(), "{}", line(session, time, passed));
+        }
+        if let Some(record) = &self.record {
+            let mut record = record.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = writeln!(record, "{}", recorded(session, time, passed)) {
+                let _ = writeln!(io::stderr(), "the recording is not whole: {error}");
+            }
+        }
+    }
 }
 
 const fn arrow(from: From) -> &'static str {
@@ -143,8 +193,9 @@ fn line(session: u64, time: Duration, passed: &Passed) -> String {
         many => format!(", {many} descriptors"),
     };
     let acknowledge = if passed.flags & 1 << 3 != 0 { ", to be acknowledged" } else { "" };
+    let channel = if passed.channel { "channel: " } else { "" };
     format!(
-        "{session} {:>9.6} {} {} {words}{descriptors}{acknowledge}",
+        "{session} {:>9.6} {} {channel}{} {words}{descriptors}{acknowledge}",
         time.as_secs_f64(),
         arrow(passed.from),
         passed.name()
@@ -155,6 +206,7 @@ fn recorded(session: u64, time: Duration, passed: &Passed) -> Value {
     json!({
         "session": session,
         "seconds": time.as_secs_f64(),
+        "channel": passed.channel,
         "from": match passed.from { From::FrontEnd => "front-end", From::BackEnd => "back-end" },
         "number": passed.number,
         "name": passed.name(),
@@ -182,20 +234,22 @@ struct Recorded {
     number: u32,
     flags: u32,
     payload: Vec<u8>,
-    descriptors: u64,
+    descriptors: usize,
 }
 
-fn read(text: &str) -> Option<Recorded> {
+/// A line of a recording, and whether it is of the back-end's channel.
+fn read(text: &str) -> Option<(Recorded, bool)> {
     let value: Value = serde_json::from_str(text).ok()?;
     let number = |name: &str| value[name].as_u64();
-    Some(Recorded {
+    let recorded = Recorded {
         session: number("session")?,
         from_front: value["from"] == "front-end",
         number: u32::try_from(number("number")?).ok()?,
         flags: u32::try_from(number("flags")?).ok()?,
         payload: unhex(value["payload"].as_str()?)?,
-        descriptors: number("descriptors")?,
-    })
+        descriptors: usize::try_from(number("descriptors")?).ok()?,
+    };
+    Some((recorded, value["channel"] == true))
 }
 
 pub(crate) fn replay(arguments: &Replay) -> Result<ExitCode, Failure> {
@@ -204,10 +258,15 @@ pub(crate) fn replay(arguments: &Replay) -> Result<ExitCode, Failure> {
         File::open(&arguments.recording).map_err(|error| Failure::Misused(format!("{path}: {error}")))?;
     let mut messages = Vec::new();
     for (number, text) in BufReader::new(file).lines().enumerate() {
-        let message = read(&text?)
+        let (message, of_channel) = read(&text?)
             .ok_or_else(|| Failure::Misused(format!("{path}: line {} is no message", number + 1)))?;
-        messages.push(message);
+        // What the back-end asks it asks by itself.
+        if !of_channel {
+            messages.push(message);
+        }
     }
+    // Those of sessions that went on side by side are between each other.
+    messages.sort_by_key(|message| message.session);
     if messages.is_empty() {
         return Err(Failure::Misused(format!("{path}: there is no message in it")));
     }
@@ -236,11 +295,12 @@ pub(crate) fn replay(arguments: &Replay) -> Result<ExitCode, Failure> {
                 continue;
             }
             let answer = receive(&socket, &mut framing).map_err(failed)?;
-            if answer == message.payload {
-                same += 1;
-            } else {
-                different += 1;
-                writeln!(out, "{name} answered {} and not {}", hex(&answer), hex(&message.payload))?;
+            match difference(&answer, message) {
+                None => same += 1,
+                Some(difference) => {
+                    different += 1;
+                    writeln!(out, "{name}: {difference}")?;
+                }
             }
         }
     }
@@ -248,7 +308,7 @@ pub(crate) fn replay(arguments: &Replay) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(u8::from(different > 0)))
 }
 
-fn receive(socket: &Socket, framing: &mut Framing) -> Result<Vec<u8>, SocketError> {
+fn receive(socket: &Socket, framing: &mut Framing) -> Result<Raw, SocketError> {
     let mut buffer = [0; 4096];
     loop {
         let want = framing.want().min(buffer.len());
@@ -256,9 +316,41 @@ fn receive(socket: &Socket, framing: &mut Framing) -> Result<Vec<u8>, SocketErro
         let message = framing.feed(&buffer[..count], descriptors);
         let message = message.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         if let Some(message) = message {
-            return Ok(message.payload);
+            return Ok(message);
         }
     }
+}
+
+/// In what an answer is not the one that was recorded; `None`: in nothing that can be the same.
+fn difference(answer: &Raw, recorded: &Recorded) -> Option<String> {
+    let Header { request, reply, need_reply, .. } = answer.header;
+    let mut flags = [0; 4];
+    flags.copy_from_slice(&answer.header.encode()[4..8]);
+    let flags = u32::from_ne_bytes(flags);
+    if request != recorded.number {
+        return Some(format!("the answer is to request {request}"));
+    }
+    if flags != recorded.flags {
+        return Some(format!(
+            "the flags are {flags:#x} and not {:#x} (answer {reply}, to be acknowledged {need_reply})",
+            recorded.flags
+        ));
+    }
+    if answer.descriptors.len() != recorded.descriptors {
+        return Some(format!(
+            "{} descriptors came, and not {}",
+            answer.descriptors.len(),
+            recorded.descriptors
+        ));
+    }
+    // Rings are empty here, so that they stop elsewhere; only which ring it is can be the same.
+    let stops =
+        [Request::GetVringBase(VringState::default()), Request::GetVringBaseSkipDrain(VringState::default())];
+    let known = if stops.iter().any(|it| it.number() == request) { 4 } else { usize::MAX };
+    let part = |bytes: &[u8]| bytes.get(..known.min(bytes.len())).unwrap_or_default().to_vec();
+    let is_same =
+        answer.payload.len() == recorded.payload.len() && part(&answer.payload) == part(&recorded.payload);
+    (!is_same).then(|| format!("it answered {} and not {}", hex(&answer.payload), hex(&recorded.payload)))
 }
 
 /// In the place of a descriptor that the front-end had: memory as long as any of the message's regions, or an eventfd.

@@ -114,11 +114,18 @@ fn table(shown: &Shown<'_>) -> String {
 
 /// A sentence that a person understands.
 fn verdict(report: &Report) -> (&'static str, String) {
+    if report.findings.is_empty() && report.gone_before.is_some() {
+        return (RED, "The back-end cannot be reached: nothing was checked.".to_owned());
+    }
     if let Some(id) = &report.gone_before {
         let text = format!(
             "The back-end is gone, and {id} and what follows were not checked. With --command it is started again."
         );
         return (RED, text);
+    }
+    if report.findings.iter().any(|it| it.id == "rings.served" && matches!(it.verdict, Verdict::Failed(_))) {
+        let text = "It serves no request, so that nothing else was asked of its rings. Is --type what it is?";
+        return (RED, text.to_owned());
     }
     let [must, should, robust] =
         [Level::Must, Level::Should, Level::Robust].map(|level| report.failed(level));
@@ -240,9 +247,10 @@ fn junit(shown: &Shown<'_>) -> String {
     let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
     let _ = writeln!(
         text,
-        "<testsuite name=\"vhost-user-check {}\" tests=\"{}\" failures=\"{failures}\" skipped=\"{}\" time=\"{:.3}\">",
+        "<testsuite name=\"vhost-user-check {}\" tests=\"{}\" failures=\"{failures}\" errors=\"{}\" skipped=\"{}\" time=\"{:.3}\">",
         escaped(name),
-        report.findings.len(),
+        report.findings.len() + usize::from(report.gone_before.is_some()),
+        usize::from(report.gone_before.is_some()),
         report.not_applicable(),
         time.as_secs_f64()
     );
@@ -269,6 +277,14 @@ fn junit(shown: &Shown<'_>) -> String {
                 writeln!(text, "><skipped message=\"{}\"/></testcase>", escaped(why))
             }
         };
+    }
+    // Checks that were not made are no checks that passed.
+    if report.gone_before.is_some() {
+        let _ = writeln!(
+            text,
+            "  <testcase classname=\"run\" name=\"all checks are made\"><error message=\"{}\"/></testcase>",
+            escaped(&verdict(report).1)
+        );
     }
     text.push_str("</testsuite>\n");
     text
@@ -299,7 +315,14 @@ fn sarif(shown: &Shown<'_>) -> Value {
             "ruleIndex": index,
             "level": severity(it.level),
             "message": { "text": format!("{}: {why}", it.title) },
-            "locations": [{ "logicalLocations": [{ "fullyQualifiedName": name, "kind": "resource" }] }],
+            // Code scanning shows what has a place in a file only: the socket's name stands for the back-end.
+            "locations": [{
+                "physicalLocation": {
+                    "artifactLocation": { "uri": name.trim_start_matches('/') },
+                    "region": { "startLine": 1 },
+                },
+                "logicalLocations": [{ "fullyQualifiedName": name, "kind": "resource" }],
+            }],
         })),
         Verdict::Passed | Verdict::NotApplicable(_) => None,
     });
@@ -310,6 +333,13 @@ fn sarif(shown: &Shown<'_>) -> Value {
         "runs": [{
             "tool": { "driver": { "name": "vhost-user-check", "version": env!("CARGO_PKG_VERSION"), "rules": rules } },
             "results": results,
+            "invocations": [match &report.gone_before {
+                None => json!({ "executionSuccessful": true }),
+                Some(_) => json!({
+                    "executionSuccessful": false,
+                    "toolExecutionNotifications": [{ "level": "error", "message": { "text": verdict(report).1 } }],
+                }),
+            }],
         }],
     })
 }

@@ -3,10 +3,8 @@
 use crate::socket::make_room;
 use crate::{Failure, chain};
 use clap::Args;
-use rustix::fs::fcntl_setfl;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -34,24 +32,37 @@ pub(crate) struct Serve {
         required_unless_present = "print_capabilities"
     )]
     pub(crate) socket: Option<PathBuf>,
-    /// blk: queues.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    queues: u16,
+    /// blk: queues, 1 unless told otherwise.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    queues: Option<u16>,
     /// blk: the disk is this file, or block device.
     #[arg(long, value_name = "FILE", conflicts_with = "null")]
     file: Option<PathBuf>,
     /// blk: reads give what was there, writes are forgotten: what is left is the cost of everything else.
     #[arg(long)]
     null: bool,
-    /// blk: MiB of a disk without a file; in memory, and another for each front-end.
-    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    size: u32,
+    /// blk: MiB of a disk without a file, 64 unless told otherwise; in memory, and another for each front-end.
+    #[arg(long, value_name = "MIB", conflicts_with = "file", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    size: Option<u32>,
     /// Print what this program can do, as the conventions for back-end programs have it, and end.
     #[arg(long)]
     print_capabilities: bool,
 }
 
 const MIB_SECTORS: u64 = 2048;
+
+impl Serve {
+    /// An option that only disks have, if one was given.
+    fn of_disks(&self) -> Option<&'static str> {
+        let given = [
+            (self.queues.is_some(), "--queues"),
+            (self.file.is_some(), "--file"),
+            (self.null, "--null"),
+            (self.size.is_some(), "--size"),
+        ];
+        given.into_iter().find(|(is_given, _)| *is_given).map(|(_, option)| option)
+    }
+}
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
@@ -67,6 +78,11 @@ pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
     };
     if kind == Kind::Fs {
         return Err(Failure::Misused("file systems are checked, and not served".to_owned()));
+    }
+    if kind != Kind::Blk
+        && let Some(option) = arguments.of_disks()
+    {
+        return Err(Failure::Misused(format!("{option} is for disks, and means nothing to a {kind}")));
     }
     if let Some(file) = &arguments.file {
         // Said now, and not to the first front-end.
@@ -85,9 +101,14 @@ pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
         let (arguments, canceller) = (arguments.clone(), canceller.clone());
         std::thread::spawn(move || accept(&listener, kind, &arguments, &canceller))
     };
-    signals.wait();
+    let again = signals.wait();
     canceller.cancel();
     let _ = fs::remove_file(socket);
+    // A device may be in the middle of something long; who asks twice does not want to wait for it.
+    std::thread::spawn(move || {
+        again.wait();
+        std::process::exit(130);
+    });
     let _ = accepting.join();
     Ok(ExitCode::SUCCESS)
 }
@@ -116,20 +137,21 @@ impl Signals {
         Ok(Self { runtime, terminate, interrupt })
     }
 
-    /// Waits for one.
-    pub(crate) fn wait(mut self) {
+    /// Waits for one, and gives who waits for the next.
+    pub(crate) fn wait(mut self) -> Self {
         self.runtime.block_on(async {
             tokio::select! {
                 _ = self.terminate.recv() => {}
                 _ = self.interrupt.recv() => {}
             }
         });
+        self
     }
 }
 
 /// Takes front-ends until it is cancelled, and ends when all of them have.
 fn accept(listener: &UnixListener, kind: Kind, arguments: &Serve, canceller: &Canceller) {
-    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let count = Arc::new(AtomicU64::new(0));
     std::thread::scope(|scope| {
         loop {
@@ -139,13 +161,22 @@ fn accept(listener: &UnixListener, kind: Kind, arguments: &Serve, canceller: &Ca
                 Ok(_) if all[1].revents().is_empty() => {}
                 _ => return,
             }
-            let Ok((stream, _)) = listener.accept() else { continue };
+            let Ok((stream, _)) = listener.accept() else {
+                // Descriptors run out, as they do when many come at once; who waits is taken when some have left.
+                let time = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+                let _ = poll(&mut [PollFd::new(canceller, PollFlags::IN)], Some(&time));
+                continue;
+            };
             let number = count.fetch_add(1, Ordering::Relaxed) + 1;
-            scope.spawn(move || {
+            let serves = move || {
                 if let Err(error) = session(kind, arguments, stream, canceller) {
                     say(&format!("front-end {number}: {error}"));
                 }
-            });
+            };
+            // Without a thread its connection is closed, and the others go on.
+            if let Err(error) = std::thread::Builder::new().spawn_scoped(scope, serves) {
+                say(&format!("front-end {number}: {error}"));
+            }
         }
     });
 }
@@ -157,8 +188,8 @@ fn say(text: &str) {
 
 fn session(kind: Kind, arguments: &Serve, stream: UnixStream, canceller: &Canceller) -> Result<(), String> {
     let failed = |error: io::Error| error.to_string();
-    let sectors = u64::from(arguments.size) * MIB_SECTORS;
-    let queues = arguments.queues;
+    let sectors = u64::from(arguments.size.unwrap_or(64)) * MIB_SECTORS;
+    let queues = arguments.queues.unwrap_or(1);
     match (kind, &arguments.file) {
         (Kind::Blk, Some(path)) => {
             let file = File::options().read(true).write(true).open(path).map_err(failed)?;
@@ -179,13 +210,9 @@ fn session(kind: Kind, arguments: &Serve, stream: UnixStream, canceller: &Cancel
         }
         (Kind::Console, _) => {
             let (input, _keep) = rustix::pipe::pipe().map_err(|error| error.to_string())?;
-            let output = io::stderr().as_fd().try_clone_to_owned().map_err(failed)?;
-            let flags = rustix::fs::fcntl_getfl(&output).map_err(|error| error.to_string())?;
-            let mut console = Console::new(input, output, 80, 25).map_err(failed)?;
-            let ended = run(&mut console, stream, canceller);
-            // Standard error is shared with whoever started us, who did not ask for a descriptor that does not wait.
-            let _ = fcntl_setfl(io::stderr(), flags);
-            ended
+            // Opened anew: the one that we have is shared with whoever started us, who did not ask for a descriptor that does not wait.
+            let output = File::options().append(true).open("/proc/self/fd/2").map_err(failed)?;
+            run(&mut Console::new(input, output.into(), 80, 25).map_err(failed)?, stream, canceller)
         }
         (Kind::Balloon, _) => run(&mut Balloon::new().map_err(failed)?, stream, canceller),
         (Kind::Fs, _) => Err("file systems are not served".to_owned()),

@@ -23,6 +23,9 @@ const LISTENS: Duration = Duration::from_secs(10);
 /// How long a back-end that serves one front-end may take to end when that has left.
 const ENDS: Duration = Duration::from_millis(500);
 
+/// How long a back-end that was there may take until it listens again.
+const AWAY: Duration = Duration::from_secs(1);
+
 /// The process group of the back-end that was started, 0 if there is none: what a signal to us must end. Held while one is started, so that
 /// none is that nobody knows.
 static GROUP: Mutex<i32> = Mutex::new(0);
@@ -94,6 +97,8 @@ pub(crate) struct Target {
     death: Option<String>,
     /// Of the process that last took a connection.
     pid: Option<u32>,
+    /// How long one that we did not start may be away: some listen anew for each front-end. One that was never there is not waited for.
+    away: Duration,
 }
 
 impl Target {
@@ -107,6 +112,7 @@ impl Target {
             used: false,
             death: None,
             pid: None,
+            away: Duration::ZERO,
         };
         if target.command.is_some() {
             target.start()?;
@@ -184,7 +190,8 @@ impl Target {
         // A shell says 128 and the signal; a panic of Rust's is 101.
         let crashed =
             status.signal().is_some() || status.code().is_some_and(|code| code >= 128 || code == 101);
-        (crashed || !self.single).then(|| format!("the back-end ended: {status}"))
+        let hint = if status.success() { "; --single is for one that ends with each front-end" } else { "" };
+        (crashed || !self.single).then(|| format!("the back-end ended: {status}{hint}"))
     }
 
     fn runs(&mut self) -> bool {
@@ -194,6 +201,7 @@ impl Target {
     fn connected(&mut self) -> io::Result<UnixStream> {
         let stream = UnixStream::connect(&self.socket)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.socket.display())))?;
+        self.away = AWAY;
         self.pid =
             socket_peercred(&stream).ok().and_then(|it| u32::try_from(it.pid.as_raw_nonzero().get()).ok());
         Ok(stream)
@@ -234,8 +242,7 @@ impl Backend for Target {
                 // A path is there a little before somebody listens at it, and some make it anew for each front-end.
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
-                        && self.runs()
-                        && begin.elapsed() < LISTENS =>
+                        && begin.elapsed() < if self.runs() { LISTENS } else { self.away } =>
                 {
                     std::thread::sleep(Duration::from_millis(2));
                 }

@@ -347,7 +347,7 @@ fn a_session_is_shown_written_down_and_played_again() {
     let _other = Served::start(Path::new(&path("other")), &["--type", "blk", "--queues", "2"]);
     let other = program(&["replay", "--socket", &path("other"), &path("recording")]);
     assert_eq!(other.status.code(), Some(1));
-    assert!(text(&other.stdout).contains("GET_QUEUE_NUM answered"), "{}", text(&other.stdout));
+    assert!(text(&other.stdout).contains("GET_QUEUE_NUM: it answered"), "{}", text(&other.stdout));
     assert_eq!(program(&["replay", "--socket", &path("other"), &path("nothing")]).status.code(), Some(2));
 }
 

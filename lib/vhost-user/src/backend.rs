@@ -11,8 +11,10 @@
 mod channel;
 mod guest;
 mod inflight;
+mod iotlb;
 mod log;
 mod memory;
+mod postcopy;
 mod ring;
 mod serve;
 mod session;
@@ -22,9 +24,9 @@ pub use guest::{Guest, Held, Kept};
 pub use serve::{ServeError, serve};
 pub use session::{Outgoing, Session};
 
-use crate::ProtocolFeatures;
 use crate::front::Request;
-use crate::session::Violation;
+use crate::session::{Answer, Violation};
+use crate::{ProtocolFeatures, back};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use thiserror::Error;
@@ -61,7 +63,7 @@ pub trait Device {
     fn features(&self) -> Features;
     /// How many queues it has, at least 1.
     fn queues(&self) -> u16;
-    /// A queue may have chains. What it does not take stays there, and a new chain brings the next call.
+    /// A queue may have chains. What it does not take stays there, and the next call comes with the next chain.
     fn run(&mut self, queue: u16, guest: &mut Guest<'_>);
     /// Protocol features of its own: those whose requests [`Device::request`], [`Device::save`] and [`Device::load`] do.
     fn protocol(&self) -> ProtocolFeatures {
@@ -96,11 +98,15 @@ pub trait Device {
     fn ready(&mut self, source: usize, guest: &mut Guest<'_>) {
         let _ = (source, guest);
     }
-    /// A queue is about to stop: what was kept of it is given back now.
+    /// The front-end has answered what was asked with [`Guest::ask`].
+    fn answered(&mut self, request: &back::Request, answer: Answer, guest: &mut Guest<'_>) {
+        let _ = (request, answer, guest);
+    }
+    /// A queue is about to stop, to lose its memory or to be forgotten by a reset: what was kept of it is given back now.
     fn stopping(&mut self, queue: u16, guest: &mut Guest<'_>) {
         let _ = (queue, guest);
     }
-    /// Everything is as it was when the device began.
+    /// Everything is as it was when the device began; [`Device::negotiated`] follows where something was.
     fn reset(&mut self) {}
     /// Its state, for a migration; with `DEVICE_STATE`.
     ///

@@ -243,6 +243,10 @@ struct Run<'r> {
     backend: &'r mut dyn Backend,
     options: &'r Options,
     offer: Offer,
+    /// It was found to leave descriptors or mappings behind.
+    leaves: bool,
+    /// Not even a single request is served, which is a finding of its own: nothing else is asked of its rings.
+    serves_nothing: bool,
 }
 
 /// Why nothing was checked.
@@ -255,6 +259,7 @@ pub fn checks(options: &Options) -> Vec<Check> {
     let mut all = framing::checks();
     all.extend(negotiation::checks());
     all.extend(acknowledgements::checks());
+    all.push(rings::served());
     all.extend(memory::checks());
     all.extend(rings::checks());
     all.extend(hostile::checks());
@@ -284,7 +289,7 @@ pub fn run(
     mut told: impl FnMut(&Finding),
 ) -> Result<Report, NoBackend> {
     let offer = probe(backend, options.timeout).map_err(|error| NoBackend(error.into()))?;
-    let mut run = Run { backend, options, offer: offer.clone() };
+    let mut run = Run { backend, options, offer: offer.clone(), leaves: false, serves_nothing: false };
     let mut findings = Vec::new();
     let mut gone_before = None;
     let mut is_gone = false;
@@ -297,10 +302,11 @@ pub fn run(
         let mut outcome = (check.run)(&mut run);
         let serves = run.still_serves();
         let death = run.backend.death();
+        let death_is_unknown = death.is_none();
         if !serves || death.is_some() {
             let how = death.unwrap_or_else(|| "it takes no connection any more".to_owned());
             outcome = match outcome {
-                Err(Trouble::Unreachable(_)) if !serves => outcome,
+                Err(Trouble::Unreachable(_)) if !serves && death_is_unknown => outcome,
                 Err(Trouble::Failed(text)) => Err(Trouble::Failed(format!("{text}; then {how}"))),
                 Ok(()) | Err(_) => Err(Trouble::Failed(how)),
             };
@@ -312,6 +318,10 @@ pub fn run(
             Ok(()) => Verdict::Passed,
             Err(Trouble::Failed(text)) => Verdict::Failed(text),
             Err(Trouble::NotApplicable(text)) => Verdict::NotApplicable(text),
+            // It was away for a moment, and serves again.
+            Err(Trouble::Unreachable(error)) if serves => {
+                Verdict::Failed(format!("it took no connection: {error}"))
+            }
             Err(Trouble::Unreachable(_)) => {
                 gone_before = Some(check.id);
                 break;

@@ -1,18 +1,26 @@
 //! The front-end: it owns the memory and drives the device.
 
 mod channel;
+mod iommu;
+mod lasting;
 mod memory;
+mod postcopy;
 mod queue;
+mod shared;
 mod state;
 
 pub use channel::{Asked, Channel, ChannelError};
+pub use iommu::Permission;
+pub use lasting::Lasting;
+pub use postcopy::Missing;
 pub use queue::Queue;
+pub use shared::{MapError, SharedRegions};
 pub use state::Direction;
 
 use crate::ProtocolFeatures;
-use crate::framing::Framing;
+use crate::framing::{Framing, Raw};
 use crate::front::Request;
-use crate::payload::{Config, Region};
+use crate::payload::{Config, MemoryTable, Region};
 use crate::session::{Answer, Asking, Negotiated, NotSent, Violation};
 use crate::socket::{Canceller, Socket, SocketError};
 use crate::wire::{HeaderError, Message as _, Reply};
@@ -139,8 +147,16 @@ impl FrontEnd {
     /// # Errors
     /// Those of the system calls.
     pub fn new(stream: UnixStream, timeout: Duration) -> io::Result<Self> {
+        Self::cancelled_by(stream, timeout, Canceller::new()?)
+    }
+
+    /// The same, whose calls `canceller` ends.
+    ///
+    /// # Errors
+    /// Those of the system calls.
+    pub fn cancelled_by(stream: UnixStream, timeout: Duration, canceller: Canceller) -> io::Result<Self> {
         Ok(Self {
-            socket: Socket::new(stream, Canceller::new()?)?,
+            socket: Socket::new(stream, canceller)?,
             asking: Asking::default(),
             framing: Framing::default(),
             timeout,
@@ -199,6 +215,15 @@ impl FrontEnd {
     }
 
     fn answer(&mut self, request: &'static str) -> Result<Answer, CallError> {
+        let message = self.message(request)?;
+        self.asking.answered(message).map_err(|error| {
+            self.broken = true;
+            CallError::Violation { request, error }
+        })
+    }
+
+    /// The next message, which is awaited for this request.
+    fn message(&mut self, request: &'static str) -> Result<Raw, CallError> {
         let mut buffer = [0; 4096];
         loop {
             let want = self.framing.want().min(buffer.len());
@@ -207,21 +232,52 @@ impl FrontEnd {
                 self.broken = !matches!(error, SocketError::TimedOut);
                 CallError::Socket { request, error }
             })?;
-            let message = self.framing.feed(&buffer[..count], descriptors);
-            match message {
+            match self.framing.feed(&buffer[..count], descriptors) {
                 Ok(None) => {}
-                Ok(Some(message)) => {
-                    return self.asking.answered(message).map_err(|error| {
-                        self.broken = true;
-                        CallError::Violation { request, error }
-                    });
-                }
+                Ok(Some(message)) => return Ok(message),
                 Err(error) => {
                     self.broken = true;
                     return Err(CallError::Header { request, error });
                 }
             }
         }
+    }
+
+    /// Sends a table of memory in postcopy, which is answered by the same table at the back-end's addresses.
+    fn told_where(
+        &mut self,
+        table: MemoryTable,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<Vec<Region>, CallError> {
+        let request = Request::SetMemTable(table);
+        let name = request.facts().name;
+        self.tell(&request, descriptors)?;
+        let message = self.message(name)?;
+        match Request::get(message.header.request, &message.payload) {
+            Ok(Request::SetMemTable(table)) if message.header.reply => Ok(table.regions),
+            _ => {
+                self.broken = true;
+                Err(CallError::Broken)
+            }
+        }
+    }
+
+    /// Says that its answer has arrived.
+    fn tell_table(&mut self) -> Result<(), CallError> {
+        self.tell(&Request::SetMemTable(MemoryTable::default()), &[])
+    }
+
+    /// Sends a request that is not acknowledged.
+    fn tell(&mut self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<(), CallError> {
+        if self.broken {
+            return Err(CallError::Broken);
+        }
+        let bytes = self.asking.tell(request, descriptors.len())?;
+        self.socket.expire_after(Some(self.timeout))?;
+        self.socket.send(&bytes, descriptors).map_err(|error| {
+            self.broken = true;
+            CallError::Socket { request: request.facts().name, error }
+        })
     }
 
     fn number(&mut self, request: &Request) -> Result<u64, CallError> {

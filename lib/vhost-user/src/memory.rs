@@ -2,8 +2,8 @@
 
 mod sys;
 
-pub use sys::Mapping;
 pub(crate) use sys::discard;
+pub use sys::{Mapping, Userfault};
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use std::io;

@@ -1,18 +1,19 @@
 //! Between a front-end and a back-end: what they say to each other is told, passed on whole, and made harder on purpose.
 //!
 //! ```text
-//!   front-end <--Raw--> relay <--Raw--> back-end
-//!                         |  told(Passed)          Chaos: pieces, delays, an end in the middle
+//!   front-end <--Raw--> relay <--Raw--> back-end      and the back-end's own channel, once it is given
+//!                         |  told(Passed)          Chaos: pieces, delays, another order, an end in the middle
 //! ```
 //!
-//! Messages are taken apart only as far as their frame, so that what is wrong with them arrives as it was. The back-end's own channel and the
-//! memory do not go through here: their descriptors do.
+//! Messages are taken apart only as far as their frame, so that what is wrong with them arrives as it was. Memory and notifications do not go
+//! through here: their descriptors do.
 
 use crate::socket::{Canceller, Socket, SocketError};
 use crate::wire::{HEADER_BYTES, MOST_PAYLOAD, Message as _};
 use crate::{back, front};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::{Shutdown, shutdown};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -35,6 +36,8 @@ pub enum From {
 pub struct Passed {
     /// Who said it.
     pub from: From,
+    /// It is a message of the back-end's channel, where that asks and the front-end answers.
+    pub channel: bool,
     /// Number of the request that it is, or answers.
     pub number: u32,
     /// Flags of the header.
@@ -48,24 +51,26 @@ pub struct Passed {
 impl Passed {
     /// Its name in the specification, where it has one.
     pub fn name(&self) -> &'static str {
-        front::Request::facts_of(self.number).map_or("unknown", |facts| facts.name)
+        let facts = if self.channel {
+            back::Request::facts_of(self.number)
+        } else {
+            front::Request::facts_of(self.number)
+        };
+        facts.map_or("unknown", |facts| facts.name)
     }
 
-    /// What it says, in the names of [`front::Request`] or [`crate::wire::Reply`]; `None` where it says nothing that is known.
+    /// What it says, in the names of the requests and of [`crate::wire::Reply`]; `None` where it says nothing that is known.
     pub fn in_words(&self) -> Option<String> {
+        if self.channel { self.words::<back::Request>() } else { self.words::<front::Request>() }
+    }
+
+    fn words<M: crate::wire::Message + std::fmt::Debug>(&self) -> Option<String> {
         const REPLY: u32 = 1 << 2;
         if self.flags & REPLY != 0 {
-            let reply = front::Request::get_reply(self.number, &self.payload).ok()?;
-            return Some(format!("{reply:?}"));
+            return Some(format!("{:?}", M::get_reply(self.number, &self.payload).ok()?));
         }
-        let request = front::Request::get(self.number, &self.payload).ok()?;
-        Some(format!("{request:?}"))
+        Some(format!("{:?}", M::get(self.number, &self.payload).ok()?))
     }
-}
-
-/// The same of the back-end's channel.
-pub fn name_of_channel(number: u32) -> &'static str {
-    back::Request::facts_of(number).map_or("unknown", |facts| facts.name)
 }
 
 /// How a relay makes it harder: the same seed, the same way.
@@ -79,13 +84,15 @@ pub struct Chaos {
     pub delays: f64,
     /// The longest that it waits.
     pub delay: Duration,
+    /// How often an answer waits until the next one has gone out, if there is one soon.
+    pub reorder: f64,
     /// How often the connection ends, before a message, after it or in the middle of it.
     pub cuts: f64,
 }
 
 impl Default for Chaos {
     fn default() -> Self {
-        Self { seed: 0, pieces: 0.0, delays: 0.0, delay: Duration::ZERO, cuts: 0.0 }
+        Self { seed: 0, pieces: 0.0, delays: 0.0, delay: Duration::ZERO, reorder: 0.0, cuts: 0.0 }
     }
 }
 
@@ -98,7 +105,18 @@ pub enum Ended {
     Cut,
 }
 
-/// Passes on what each says to the other until one leaves.
+/// How long an answer is held back for the next one.
+const HELD: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+
+/// An end of a connection; the one that what it says goes to is beside it.
+struct End {
+    from: From,
+    socket: Socket,
+    /// It may still say something.
+    talks: bool,
+}
+
+/// Passes on what each says to the other until both have said all: who closes its side may still be answered.
 ///
 /// # Errors
 /// [`SocketError`]: `canceller` ended it, one does not read, or what came is no message.
@@ -109,48 +127,105 @@ pub fn relay(
     canceller: &Canceller,
     mut told: impl FnMut(&Passed),
 ) -> Result<Ended, SocketError> {
-    let ends = [
-        (From::FrontEnd, Socket::new(front, canceller.clone())?),
-        (From::BackEnd, Socket::new(back, canceller.clone())?),
-    ];
+    let end = |from, stream| {
+        Ok::<_, io::Error>(End { from, socket: Socket::new(stream, canceller.clone())?, talks: true })
+    };
+    // The session, and behind it the back-end's channel.
+    let mut ends = vec![end(From::FrontEnd, front)?, end(From::BackEnd, back)?];
     let mut numbers = Numbers(chaos.seed);
+    let mut held: Option<(Frame, Passed)> = None;
+    let mut ended = None;
     loop {
-        let mut all = [
-            PollFd::new(&ends[0].1, PollFlags::IN),
-            PollFd::new(&ends[1].1, PollFlags::IN),
-            PollFd::new(canceller, PollFlags::IN),
-        ];
-        match poll(&mut all, None) {
-            Ok(_) => {}
+        let mut all: Vec<_> = ends
+            .iter()
+            // Nothing more is heard of who has said all, whatever else there is to tell of it.
+            .map(|end| PollFd::new(&end.socket, if end.talks { PollFlags::IN } else { PollFlags::empty() }))
+            .collect();
+        all.push(PollFd::new(canceller, PollFlags::IN));
+        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+        let time = held.as_ref().map(|_| &HELD).or(ended.map(|_| &patience));
+        let count = match poll(&mut all, time) {
+            Ok(count) => count,
             Err(Errno::INTR) => continue,
             Err(error) => return Err(io::Error::from(error).into()),
-        }
-        let ready = all.map(|it| !it.revents().is_empty());
-        if ready[2] {
+        };
+        let ready: Vec<_> = all.iter().map(|it| !it.revents().is_empty()).collect();
+        if ready.last() == Some(&true) {
             return Err(SocketError::Cancelled);
         }
-        for (at, is_ready) in ready[..2].iter().enumerate() {
-            if !is_ready {
+        if count == 0 {
+            let Some((frame, passed)) = held.take() else { return Ok(ended.unwrap_or(Ended::Cut)) };
+            told(&passed);
+            if !pass_on(&ends[0].socket, frame, chaos, &mut numbers)? {
+                return Ok(Ended::Cut);
+            }
+            continue;
+        }
+        for at in 0..ready.len() - 1 {
+            if !ready[at] || !ends.get(at).is_some_and(|end| end.talks) {
                 continue;
             }
-            let (from, end) = &ends[at];
-            let Some((header, payload, descriptors)) = message(end)? else { return Ok(Ended::By(*from)) };
-            let [number, flags] = [0, 4].map(|at| word(&header, at));
+            let from = ends[at].from;
+            let Some(mut frame) = message(&ends[at].socket)? else {
+                ends[at].talks = false;
+                let other = &ends[at ^ 1];
+                if at > 1 {
+                    ends.truncate(2);
+                    break;
+                }
+                ended = ended.or(Some(Ended::By(from)));
+                if !other.talks {
+                    return Ok(ended.unwrap_or(Ended::By(from)));
+                }
+                // It may have left for good.
+                let _ = shutdown(&other.socket, Shutdown::Write);
+                continue;
+            };
+            let [number, flags] = [0, 4].map(|at| word(&frame.0, at));
             let passed = Passed {
-                from: *from,
+                from,
+                channel: at > 1,
                 number,
                 flags,
-                payload: payload.clone(),
-                descriptors: descriptors.len(),
+                payload: frame.1.clone(),
+                descriptors: frame.2.len(),
             };
+            let opens = at == 0 && number == SET_BACKEND_REQ_FD && frame.2.len() == 1;
+            if opens {
+                let given = std::mem::take(&mut frame.2).into_iter().map(UnixStream::from);
+                let (ours, its) = UnixStream::pair()?;
+                frame.2.push(its.into());
+                ends.truncate(2);
+                for channel in given {
+                    ends.push(end(From::FrontEnd, channel)?);
+                }
+                ends.push(end(From::BackEnd, ours)?);
+            }
+            if at == 1 && held.is_none() && numbers.happens(chaos.reorder) {
+                held = Some((frame, passed));
+                continue;
+            }
             told(&passed);
-            let bytes = [header.as_slice(), &payload].concat();
-            if !pass_on(&ends[1 - at].1, &bytes, &descriptors, chaos, &mut numbers)? {
+            if !pass_on(&ends[at ^ 1].socket, frame, chaos, &mut numbers)? {
                 return Ok(Ended::Cut);
+            }
+            if at == 1
+                && let Some((frame, passed)) = held.take()
+            {
+                told(&passed);
+                if !pass_on(&ends[0].socket, frame, chaos, &mut numbers)? {
+                    return Ok(Ended::Cut);
+                }
+            }
+            if opens {
+                // What was ready of a channel before was of another one.
+                break;
             }
         }
     }
 }
+
+const SET_BACKEND_REQ_FD: u32 = 21;
 
 type Frame = ([u8; HEADER_BYTES], Vec<u8>, Vec<OwnedFd>);
 
@@ -192,18 +267,18 @@ fn exactly(end: &Socket, into: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> Res
 /// `false`: the connection is to end here.
 fn pass_on(
     to: &Socket,
-    bytes: &[u8],
-    descriptors: &[OwnedFd],
+    (header, payload, descriptors): Frame,
     chaos: Chaos,
     numbers: &mut Numbers,
 ) -> Result<bool, SocketError> {
+    let bytes = [header.as_slice(), &payload].concat();
     let descriptors: Vec<_> = descriptors.iter().map(|it| it.as_fd()).collect();
     to.expire_after(Some(PATIENCE))?;
     if numbers.happens(chaos.delays) {
         pause(chaos.delay.mul_f64(numbers.fraction()))?;
     }
     let cut = numbers.happens(chaos.cuts).then(|| numbers.below(bytes.len() + 1));
-    let whole = bytes.get(..cut.unwrap_or(bytes.len())).unwrap_or(bytes);
+    let whole = bytes.get(..cut.unwrap_or(bytes.len())).unwrap_or(&bytes);
     let pieces = numbers.happens(chaos.pieces);
     let (mut left, mut along) = (whole, descriptors.as_slice());
     while !left.is_empty() {

@@ -271,6 +271,11 @@ impl<M: Message> Answering<M> {
         Ok(Question { request, descriptors, wants })
     }
 
+    /// The bytes of an answer that looks like its request, as that to a table of memory does in postcopy.
+    pub fn answer_alike(&self, request: &M) -> Vec<u8> {
+        message(request.number(), true, false, |out| request.put(out))
+    }
+
     /// The bytes of an answer.
     pub fn answer(&self, number: u32, reply: &Reply) -> Vec<u8> {
         message(number, true, false, |out| reply.put(out))

@@ -2,7 +2,7 @@
 
 use crate::wire::MOST_DESCRIPTORS;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use rustix::io::{Errno, read, write};
+use rustix::io::{Errno, write};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -117,13 +117,12 @@ impl Socket {
             tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(time.subsec_nanos()).max(i64::from(time.as_secs() == 0)),
         });
+        // What it said before is forgotten with this. Reading it away would take a short time's end with it, and the wait would have none.
         timerfd_settime(
             &self.timer,
             TimerfdTimerFlags::empty(),
             &Itimerspec { it_interval: zero, it_value },
         )?;
-        // What it said before does not count.
-        let _ = read(&self.timer, &mut [0_u8; 8]);
         Ok(())
     }
 
@@ -133,22 +132,35 @@ impl Socket {
     /// [`SocketError`]. Some bytes may have gone out: no other message can follow them.
     pub fn send(&self, mut bytes: &[u8], mut descriptors: &[BorrowedFd<'_>]) -> Result<(), SocketError> {
         while !bytes.is_empty() {
+            match self.try_send(bytes, descriptors)? {
+                0 => self.wait(PollFlags::OUT)?,
+                sent => {
+                    bytes = bytes.get(sent..).unwrap_or_default();
+                    descriptors = &[];
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends as many bytes as there is room for, and the descriptors with the first of them; 0: there is none.
+    ///
+    /// # Errors
+    /// [`SocketError`].
+    pub fn try_send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<usize, SocketError> {
+        loop {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
             let mut control = SendAncillaryBuffer::new(&mut space);
             if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
                 return Err(SocketError::Descriptors);
             }
             match sendmsg(&self.stream, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
-                Ok(sent) => {
-                    bytes = bytes.get(sent..).unwrap_or_default();
-                    descriptors = &[];
-                }
+                Ok(sent) => return Ok(sent),
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => self.wait(PollFlags::OUT)?,
+                Err(Errno::AGAIN) => return Ok(0),
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
     }
 
     /// Reads at most as many bytes as `into` has, at least one, and the descriptors that came with them.
@@ -156,6 +168,19 @@ impl Socket {
     /// # Errors
     /// [`SocketError`].
     pub fn receive(&self, into: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), SocketError> {
+        loop {
+            match self.try_receive(into)? {
+                Some(received) => return Ok(received),
+                None => self.wait(PollFlags::IN)?,
+            }
+        }
+    }
+
+    /// The same of what has come already; `None`: nothing has.
+    ///
+    /// # Errors
+    /// [`SocketError`].
+    pub fn try_receive(&self, into: &mut [u8]) -> Result<Option<(usize, Vec<OwnedFd>)>, SocketError> {
         loop {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -174,10 +199,10 @@ impl Socket {
                     if message.bytes == 0 {
                         return Err(SocketError::Closed);
                     }
-                    return Ok((message.bytes, descriptors));
+                    return Ok(Some((message.bytes, descriptors)));
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => self.wait(PollFlags::IN)?,
+                Err(Errno::AGAIN) => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -203,6 +228,22 @@ impl Socket {
             () if stream => Ok(()),
             () if timer => Err(SocketError::TimedOut),
             () => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However short a time is, it ends.
+    #[test]
+    fn no_time_at_all_is_a_time() {
+        let (stream, _other) = UnixStream::pair().unwrap();
+        let socket = Socket::new(stream, Canceller::new().unwrap()).unwrap();
+        for nanos in [0, 1, 1_000, 100_000].repeat(200) {
+            socket.expire_after(Some(Duration::from_nanos(nanos))).unwrap();
+            assert!(matches!(socket.receive(&mut [0]), Err(SocketError::TimedOut)));
         }
     }
 }

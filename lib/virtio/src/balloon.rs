@@ -1,5 +1,9 @@
 //! Memory balloons (section 5.5): the driver gives up pages and takes them back.
 
+mod driver;
+
+pub use driver::{Hinted, Hints, PAGES_AT_ONCE, Pages, Statistics, Step, Wish, report};
+
 use crate::chain::Chain;
 
 bitflags::bitflags! {
@@ -183,23 +187,34 @@ pub fn statistic(tag: Tag, value: u64) -> [u8; STATISTIC] {
     all
 }
 
-/// The statistics of a buffer; bytes that are no whole one are left out.
+/// Most statistics and page numbers of one buffer that are looked at. Linux gives 16 and 256; a buffer may have 4 GiB of them.
+const MOST_STATISTICS: usize = 1024;
+const MOST_PAGES: usize = 16 << 10;
+
+/// The statistics of a buffer, the first 1,024 of them; bytes that are no whole one are left out.
 pub fn statistics(chain: &Chain<'_>, mut each: impl FnMut(Tag, u64)) {
     let mut reader = chain.reader();
     let mut bytes = [0; STATISTIC];
-    while reader.read(&mut bytes) == STATISTIC {
+    for _ in 0..MOST_STATISTICS {
+        if reader.read(&mut bytes) != STATISTIC {
+            return;
+        }
         let mut value = [0; 8];
         value.copy_from_slice(&bytes[2..]);
         each(Tag::from_number(u16::from_le_bytes([bytes[0], bytes[1]])), u64::from_le_bytes(value));
     }
 }
 
-/// The pages of a buffer of page numbers, those that follow each other together: address and bytes.
+/// The pages of a buffer of page numbers, those that follow each other together: address and bytes. Only the first 16,384 numbers count: a
+/// page that is not looked at is one that was not given up.
 pub fn pages(chain: &Chain<'_>, mut each: impl FnMut(u64, u64)) {
     let mut reader = chain.reader();
     let mut bytes = [0; 4];
     let mut run: Option<(u64, u64)> = None;
-    while reader.read(&mut bytes) == 4 {
+    for _ in 0..MOST_PAGES {
+        if reader.read(&mut bytes) != 4 {
+            break;
+        }
         let address = u64::from(u32::from_le_bytes(bytes)) * PAGE;
         run = match run {
             Some((start, length)) if start + length == address => Some((start, length + PAGE)),

@@ -1,4 +1,8 @@
-//! Consoles (section 5.3) with one port: text goes out on one queue and comes in on another.
+//! Consoles (section 5.3): text goes out on one queue of a port and comes in on another.
+
+mod control;
+
+pub use control::{CONTROL_RECEIVE, CONTROL_TRANSMIT, MESSAGE, News, open, queues, ready};
 
 bitflags::bitflags! {
     /// Features of consoles.
@@ -13,9 +17,9 @@ bitflags::bitflags! {
     }
 }
 
-/// The queue on which the driver receives.
+/// The queue on which the driver receives what comes in on the first port.
 pub const RECEIVE: u16 = 0;
-/// The queue on which it sends.
+/// The queue on which it sends through the first port.
 pub const TRANSMIT: u16 = 1;
 
 /// Configuration space (section 5.3.4).

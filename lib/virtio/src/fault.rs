@@ -71,4 +71,20 @@ pub enum Fault {
         /// What names it: the head of a split ring, the id of a packed one.
         id: u32,
     },
+    /// An address whose memory is not known yet: an IOMMU has to be asked. The ring is as it was, and what was not taken can be taken when the
+    /// answer is there.
+    #[error("{length} bytes at {address:#x} are not translated yet")]
+    Untranslated {
+        /// The first byte.
+        address: u64,
+        /// How many.
+        length: u32,
+    },
+}
+
+impl Fault {
+    /// It passes: nobody broke a rule.
+    pub const fn passes(self) -> bool {
+        matches!(self, Self::Untranslated { .. })
+    }
 }

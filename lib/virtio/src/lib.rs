@@ -12,7 +12,8 @@
 //! - [`cells`] is what a ring is made of. Real memory implements it in [`memory`], a model checker implements it in the tests.
 //! - [`memory`] is the memory that driver and device share: [`memory::Regions`] find what is behind an address, and every access goes
 //!   through a [`memory::Slice`].
-//! - [`blk`], [`net`], [`console`], [`balloon`]: what goes through the rings of a device type; [`post`]: messages that are copied.
+//! - [`blk`], [`net`], [`scsi`], [`console`], [`balloon`], [`fs`], [`vsock`]: what goes through the rings of a device type; [`post`]: messages that
+//!   are copied; [`exchange`]: requests that are answered within their chain.
 //!   Entropy devices have no protocol at all: a chain is filled (section 5.4).
 //!
 //! Nothing from the other side is trusted: every field is read once into memory of our own, every index, length and address is
@@ -29,14 +30,18 @@ pub mod cells;
 pub mod chain;
 pub mod console;
 pub mod event;
+pub mod exchange;
 mod fault;
 pub mod features;
+pub mod fs;
 pub mod memory;
 pub mod net;
 pub mod packed;
 pub mod post;
 pub mod ring;
+pub mod scsi;
 pub mod split;
+pub mod vsock;
 
 pub use chain::{Chain, Segment, Taken};
 pub use fault::Fault;

@@ -1,4 +1,10 @@
-//! Network devices (section 5.1): what precedes a frame, and configuration space.
+//! Network devices (section 5.1): what precedes a frame, configuration space, and the queues from the driver's side.
+
+mod control;
+mod frames;
+
+pub use control::{ADDRESSES, Command, Control, Obeyed, Refused};
+pub use frames::{ReceiveError, Receiver, Sender};
 
 bitflags::bitflags! {
     /// Features of network devices.
@@ -54,10 +60,15 @@ bitflags::bitflags! {
 /// Bytes of the header before every frame where `VERSION_1` was negotiated (section 5.1.6).
 pub const HEADER: usize = 12;
 
+/// Of [`Header::flags`]: a checksum is to be filled in.
+pub const NEEDS_CHECKSUM: u8 = 1;
+/// Of [`Header::flags`]: the checksum was verified.
+pub const IS_VALID: u8 = 2;
+
 /// What precedes a frame. Without offloads all but the number of buffers is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
-    /// Bit 0: a checksum is to be filled in; bit 1: it was verified.
+    /// [`NEEDS_CHECKSUM`], [`IS_VALID`].
     pub flags: u8,
     /// How the frame is to be segmented.
     pub segmentation: u8,
@@ -143,4 +154,9 @@ impl Config {
 /// Where the queues of pair `pair` are: to receive, and to send.
 pub const fn queues(pair: u16) -> [u16; 2] {
     [2 * pair, 2 * pair + 1]
+}
+
+/// Where the control queue is: behind all pairs that the device can have, be they in use or not (section 5.1.2).
+pub const fn control_queue(most_pairs: u16) -> u16 {
+    2 * most_pairs
 }

@@ -294,6 +294,11 @@ impl<S: SplitCells, P: PackedCells> Device<S, P> {
         either!(self, ring => ring.untake(taken));
     }
 
+    /// [`split::Device::forget`].
+    pub fn forget(&mut self, taken: Taken) {
+        either!(self, ring => ring.forget(taken));
+    }
+
     /// [`split::Device::put`].
     #[inline]
     pub fn put(&mut self, taken: Taken, written: u32) {
@@ -315,6 +320,11 @@ impl<S: SplitCells, P: PackedCells> Device<S, P> {
     /// [`split::Device::want_kicks`].
     pub fn want_kicks(&mut self) -> bool {
         either!(self, ring => ring.want_kicks())
+    }
+
+    /// [`split::Device::want_more_kicks`].
+    pub fn want_more_kicks(&mut self) -> bool {
+        either!(self, ring => ring.want_more_kicks())
     }
 
     /// [`split::Device::want_no_kicks`].

@@ -243,6 +243,12 @@ impl Schema {
         for (field, kind, _) in &fields {
             match (field.as_str(), kind.as_str()) {
                 ("pad", bytes) => writeln!(text, "out.extend([0; {bytes}]);")?,
+                ("count", _) if payload.tail.as_deref() == Some("sizes") => {
+                    writeln!(
+                        text,
+                        "(self.sizes.iter().filter(|size| **size != 0).count() as u32).put(out);"
+                    )?;
+                }
                 ("count", _) if counted => {
                     let of = tail.as_ref().map_or("", |(name, ..)| *name);
                     writeln!(text, "(self.{of}.len() as u32).put(out);")?;
@@ -269,7 +275,8 @@ impl Schema {
                 ("pad", bytes) => writeln!(text, "from.skip({bytes})?;")?,
                 ("count", _) if counted => {
                     let most = payload.most.context("a count without a limit")?;
-                    writeln!(text, "let count = from.count({most})?;")?;
+                    let name = if payload.tail.as_deref() == Some("sizes") { "_" } else { "count" };
+                    writeln!(text, "let {name} = from.count({most})?;")?;
                 }
                 (field, "uuid") => writeln!(text, "let {field} = from.array()?;")?,
                 (field, kind) => writeln!(text, "let {field} = {kind}::get(from)?;")?,
@@ -285,7 +292,7 @@ impl Schema {
                 let most = payload.most.context("sizes without a number")?;
                 writeln!(
                     text,
-                    "let mut sizes = (0..{most}).map(|_| u64::get(from)).collect::<Result<Vec<_>, _>>()?;\nsizes.truncate(count);"
+                    "let mut sizes = (0..{most}).map(|_| u64::get(from)).collect::<Result<Vec<_>, _>>()?;\n// Regions are known by their place, and some may be missing: how many there are says nothing of where they end.\nsizes.truncate(sizes.iter().rposition(|size| *size != 0).map_or(0, |last| last + 1));"
                 )?;
             }
             Some(other) => {

@@ -127,6 +127,10 @@ impl Domain {
             Ok(())
         });
         let prepared = outcome.is_ok();
+        if flags.contains(F::OFFLINE) {
+            // Nothing is sent, and the destination takes its own cookie for one of a guest that comes from itself.
+            cookie.clear();
+        }
         if prepared && !flags.contains(F::OFFLINE) {
             let args = DomainMigratePerform3ParamsArgs {
                 dom: self.wire(),

@@ -6,7 +6,11 @@ use libvirt_client::protocol::enums::{
     DomainInterfaceAddressesSource, DomainState, ErrorDomain, ErrorNumber, NodeSuspendTarget,
 };
 use libvirt_client::protocol::event::{Event, Kind};
-use libvirt_client::protocol::flags::{DomainGuestInfoTypes, DomainMemoryModFlags};
+use libvirt_client::protocol::flags::{
+    DomainAuthorizedSshKeysSetFlags, DomainDeviceModifyFlags, DomainGuestInfoTypes, DomainMemoryModFlags,
+    DomainRebootFlags, DomainSetTimeFlags, DomainSetUserPasswordFlags, DomainSnapshotCreateFlags,
+    DomainVcpuFlags,
+};
 use libvirt_client::{Connect, Domain, Filter, GuestTime, Item, Piece};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -37,6 +41,12 @@ channel=$(port org.example.channel)
 exec /agent/loader --library-path /agent /agent/qemu-ga -m virtio-serial -p \"$(port org.qemu.guest_agent.0)\" -t /run -f /run/agent.pid
 ";
 
+/// Ends the guest, or begins it anew: as the kernel does it, for there is no `init` and not every tool.
+const SHUTDOWN: &str =
+    "#!/bin/sh\ncase \"$*\" in *-r*) echo b >/proc/sysrq-trigger;; *) exec /bin/poweroff -f;; esac\n";
+
+const CHPASSWD: &str = "#!/bin/sh\necho \"with $@\" >/run/chpasswd\nexec cat >/run/passwords\n";
+
 /// A file of an archive of the kernel's own form (`newc`, Documentation/driver-api/early-userspace/buffer-format.rst).
 fn entry(archive: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
     let size = u32::try_from(content.len()).unwrap();
@@ -57,10 +67,10 @@ fn initrd(base: &Path, agent: &Path) -> Vec<u8> {
     entry(&mut archive, "init", 0o100_755, INIT.as_bytes());
     // What the agent starts to end the guest, and to tell the time to its clock.
     entry(&mut archive, "sbin", 0o040_755, &[]);
-    entry(&mut archive, "sbin/hwclock", 0o100_755, b"#!/bin/sh\n");
-    entry(&mut archive, "sbin/shutdown", 0o100_755, b"#!/bin/sh\nexec /bin/poweroff -f\n");
+    entry(&mut archive, "sbin/hwclock", 0o100_755, b"#!/bin/sh\necho \"$@\" >/run/clock\n");
+    entry(&mut archive, "sbin/shutdown", 0o100_755, SHUTDOWN.as_bytes());
     // What it tells users and their passwords to; who asks for them gets them through the agent.
-    entry(&mut archive, "bin/chpasswd", 0o100_755, b"#!/bin/sh\nexec cat >/run/passwords\n");
+    entry(&mut archive, "bin/chpasswd", 0o100_755, CHPASSWD.as_bytes());
     entry(&mut archive, "agent", 0o040_755, &[]);
     entry(&mut archive, "agent/qemu-ga", 0o100_755, &std::fs::read(agent).unwrap());
     let linked = Command::new("ldd").arg(agent).output().unwrap();
@@ -86,6 +96,11 @@ fn target(path: &str) -> PathBuf {
 
 /// The guest, whose agent has connected; or a line that says why there is none.
 async fn guest(test: &str) -> Option<(Daemon, Connect, Domain)> {
+    guest_with(test, |xml| xml).await
+}
+
+/// The same, with a definition that was changed.
+async fn guest_with(test: &str, change: impl FnOnce(String) -> String) -> Option<(Daemon, Connect, Domain)> {
     let (kernel, base) = (target("demo/vmlinuz"), target("demo/initrd.img"));
     let agent = target("unpacked/qemu-guest-agent/usr/sbin/qemu-ga");
     for (file, command) in [(&kernel, "demo-image"), (&base, "demo-image"), (&agent, "test")] {
@@ -116,7 +131,7 @@ async fn guest(test: &str) -> Option<(Daemon, Connect, Domain)> {
         daemon.path("initrd").display(),
         daemon.path("console").display()
     );
-    let domain = connect.define_domain(&xml, Default::default()).await.unwrap();
+    let domain = connect.define_domain(&change(xml), Default::default()).await.unwrap();
     let mut events =
         connect.subscribe_to([Filter::domain(Kind::DomainAgentLifecycle, &domain)]).await.unwrap();
     let domain = domain.start(Default::default()).await.unwrap();
@@ -178,11 +193,8 @@ async fn a_guests_agent_is_asked_and_a_channel_answers() {
     assert_eq!(guest.ssh_keys("root").await.unwrap(), ["ssh-ed25519 AAAA one"]);
 
     guest.set_user_password("root", "geheim", Default::default()).await.unwrap();
-    let arguments = json!({"path": "/run/passwords"});
-    let file = guest.agent_command("guest-file-open", Some(arguments), 30).await.unwrap();
-    let content = guest.agent_command("guest-file-read", Some(json!({"handle": file})), 30).await.unwrap();
     // "root:geheim" and the end of the line, in base64.
-    assert_eq!(content["buf-b64"], "cm9vdDpnZWhlaW0K", "{content}");
+    assert_eq!(content(&guest, "/run/passwords").await, "cm9vdDpnZWhlaW0K");
 
     let mut channel = guest.open_channel(Some("org.example.channel"), Default::default()).await.unwrap();
     channel.send(b"hello\n").await.unwrap();
@@ -236,5 +248,72 @@ async fn a_guest_gives_memory_back_and_powers_off() {
     while guest.is_active().await.unwrap() {
         let ended = tokio::time::timeout(Duration::from_secs(60), events.next()).await;
         assert!(matches!(ended.unwrap().unwrap(), Item::Event(_)));
+    }
+}
+
+/// What a file of the guest's holds, in base64.
+async fn content(guest: &Domain, path: &str) -> String {
+    let file = guest.agent_command("guest-file-open", Some(json!({"path": path})), 30).await.unwrap();
+    let content = guest.agent_command("guest-file-read", Some(json!({"handle": file})), 30).await.unwrap();
+    content["buf-b64"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_guests_agent_does_what_flags_say() {
+    let test = "a_guests_agent_does_what_flags_say";
+    let two = |xml: String| xml.replace("<vcpu>1</vcpu>", "<vcpu>2</vcpu>");
+    let Some((daemon, connect, guest)) = guest_with(test, two).await else { return };
+    guest.set_agent_timeout(60).await.unwrap();
+    // Processors that the guest itself lets rest.
+    assert_eq!(guest.vcpu_count(DomainVcpuFlags::GUEST).await.unwrap(), 2);
+    guest.set_vcpu_count(1, DomainVcpuFlags::GUEST).await.unwrap();
+    assert_eq!(guest.vcpu_count(DomainVcpuFlags::GUEST).await.unwrap(), 1);
+    assert_eq!(guest.vcpu_count(DomainVcpuFlags::LIVE).await.unwrap(), 2, "it still has both");
+    // Its clock is set to what its hardware says: `-s` and the end of the line.
+    guest.set_time(GuestTime { seconds: 0, nanoseconds: 0 }, DomainSetTimeFlags::TIME_SYNC).await.unwrap();
+    assert_eq!(content(&guest, "/run/clock").await, "LXMK");
+    // A password that is encrypted already: `with -e`.
+    guest
+        .set_user_password("root", "$6$geheim", DomainSetUserPasswordFlags::PASSWORD_ENCRYPTED)
+        .await
+        .unwrap();
+    let told = (content(&guest, "/run/chpasswd").await, content(&guest, "/run/passwords").await);
+    assert_eq!(told, ("d2l0aCAtZQo=".to_owned(), "cm9vdDokNiRnZWhlaW0K".to_owned()));
+    use DomainAuthorizedSshKeysSetFlags as Keys;
+    guest.set_ssh_keys("root", &["ssh-ed25519 AAAA one"], Keys::empty()).await.unwrap();
+    guest.set_ssh_keys("root", &["ssh-ed25519 BBBB two"], Keys::APPEND).await.unwrap();
+    let mut both = guest.ssh_keys("root").await.unwrap();
+    both.sort();
+    assert_eq!(both, ["ssh-ed25519 AAAA one", "ssh-ed25519 BBBB two"]);
+    guest.set_ssh_keys("root", &["ssh-ed25519 AAAA one"], Keys::REMOVE).await.unwrap();
+    assert_eq!(guest.ssh_keys("root").await.unwrap(), ["ssh-ed25519 BBBB two"]);
+    // The agent holds its file systems still while pictures are taken, and is heard again after it.
+    let mut make = daemon.unprivileged();
+    make.args(["qemu-img", "create", "-q", "-f", "qcow2"]).arg(daemon.path("disk")).arg("4M");
+    assert!(make.status().unwrap().success());
+    let disk = format!(
+        "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{}'/>\
+         <target dev='vda' bus='virtio'/></disk>",
+        daemon.path("disk").display()
+    );
+    guest.attach_device(&disk, DomainDeviceModifyFlags::LIVE).await.unwrap();
+    let picture = format!(
+        "<domainsnapshot><disks><disk name='vda'><source file='{}'/></disk></disks></domainsnapshot>",
+        daemon.path("picture").display()
+    );
+    let flags = DomainSnapshotCreateFlags::DISK_ONLY | DomainSnapshotCreateFlags::QUIESCE;
+    guest.create_snapshot(&picture, flags).await.unwrap();
+    assert!(daemon.path("picture").exists());
+    let thawed = guest.agent_command("guest-fsfreeze-status", None, 60).await.unwrap();
+    assert_eq!(thawed, "thawed");
+    // It begins anew.
+    let kinds = [Kind::DomainAgentLifecycle, Kind::DomainReboot];
+    let mut events = connect.subscribe_to(kinds.map(|kind| Filter::domain(kind, &guest))).await.unwrap();
+    guest.reboot(DomainRebootFlags::GUEST_AGENT).await.unwrap();
+    loop {
+        let next = tokio::time::timeout(Duration::from_secs(120), events.next()).await.expect("a reboot");
+        if matches!(next.unwrap(), Item::Event(Event::DomainReboot(_))) {
+            break;
+        }
     }
 }

@@ -2,12 +2,14 @@
 
 use crate::root::{Root, program};
 use crate::support::present;
-use libvirt_client::protocol::enums::DomainProcessSignal;
-use libvirt_client::protocol::flags::DomainModificationImpact;
-use libvirt_client::{Connect, Domain, SchedulerParameters};
+use libvirt_client::protocol::enums::{DomainProcessSignal, ErrorNumber};
+use libvirt_client::protocol::event::{Event, Kind};
+use libvirt_client::protocol::flags::{DomainCreateFlags as C, DomainModificationImpact};
+use libvirt_client::{Connect, Domain, Item, SchedulerParameters};
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
+use std::time::Duration;
 
 const BUSYBOX: &str = "/bin/busybox";
 
@@ -135,5 +137,45 @@ async fn a_container_has_its_share_and_may_come_from_elsewhere() {
         xml.contains("<name>elsewhere</name>") && xml.contains("<source dir='/srv/elsewhere'/>"),
         "{xml}"
     );
+    connect.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn containers_start_and_end_as_flags_say() {
+    let Some(containers) = Containers::start("containers_start_and_end_as_flags_say") else { return };
+    let connect = containers.open().await;
+    let xml = containers.definition("one");
+    let strange = xml.replace("</domain>", "<strange/></domain>");
+    let (_reader, writer) = pipe();
+    let error = connect.create_domain_with_files(&strange, writer, C::START_VALIDATE).await.unwrap_err();
+    assert_eq!(error.refusal().unwrap().code, ErrorNumber::XmlInvalidSchema, "{error}");
+    let (mut reader, writer) = pipe();
+    let one = connect.create_domain_with_files(&xml, writer, C::START_VALIDATE).await.unwrap();
+    assert_eq!(line(&mut reader), "begun as 1\n");
+    end(&one).await;
+    // They end with the connection that has started them.
+    let kept = connect.define_domain(&containers.definition("two"), Default::default()).await.unwrap();
+    for which in ["one", "two"] {
+        let brief = containers.open().await;
+        let (mut reader, writer) = pipe();
+        if which == "one" {
+            brief.create_domain_with_files(&xml, writer, C::START_AUTODESTROY).await.unwrap();
+        } else {
+            let two = brief.domain_by_name("two").await.unwrap();
+            two.start_with_files(writer, C::START_AUTODESTROY).await.unwrap();
+        }
+        assert_eq!(line(&mut reader), "begun as 1\n");
+        let mut events = connect.subscribe(Kind::DomainLifecycle).await.unwrap();
+        brief.close().await.unwrap();
+        while connect.domain_by_name(which).await.is_ok_and(|container| container.id().is_some()) {
+            let next = tokio::time::timeout(Duration::from_secs(30), events.next()).await.expect("its end");
+            assert!(matches!(next.unwrap(), Item::Event(Event::DomainLifecycle(_))));
+        }
+    }
+    // What is shared out at the next start. The call that tells it ends the daemon, when the container does not run.
+    let share = SchedulerParameters { cpu_shares: Some(512), ..Default::default() };
+    kept.set_scheduler(&share, DomainModificationImpact::CONFIG).await.unwrap();
+    assert!(kept.xml(Default::default()).await.unwrap().contains("<shares>512</shares>"));
+    kept.undefine(Default::default()).await.unwrap();
     connect.close().await.unwrap();
 }

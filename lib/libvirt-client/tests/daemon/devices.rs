@@ -2,8 +2,11 @@
 
 use crate::root::Root;
 use crate::support::present;
+use libvirt_client::protocol::enums::ErrorNumber;
 use libvirt_client::protocol::enums::NodeDeviceEventLifecycleType as T;
 use libvirt_client::protocol::event::{Event, Kind};
+use libvirt_client::protocol::flags::{ConnectListAllNodeDeviceFlags as Devices, NodeAllocPagesFlags};
+use libvirt_client::protocol::procedure::Release;
 use libvirt_client::{Autostart, Item, Subscription};
 use std::time::Duration;
 
@@ -77,6 +80,20 @@ async fn devices_come_and_go() {
     names.sort();
     assert_eq!(names, [(name.clone(), T::Deleted), (other, T::Deleted)]);
     assert!(connect.node_device_by_name(&name).await.unwrap_err().is_not_found());
+    // All that is found is there, and none was defined.
+    let all = connect.node_devices(Devices::empty()).await.unwrap().len();
+    for (flag, expected) in
+        [(Devices::ACTIVE, all), (Devices::TRANSIENT, all), (Devices::INACTIVE, 0), (Devices::PERSISTENT, 0)]
+    {
+        // Lists of 9.0.0 know the first two, as what is not active is theirs alone.
+        match connect.node_devices(flag).await {
+            Ok(found) => assert_eq!(found.len(), expected, "{flag:?}"),
+            Err(error) => {
+                let since = connect.daemon_version() < Release(10, 1, 0);
+                assert!(since && error.refusal().unwrap().code == ErrorNumber::InvalidArg, "{error}");
+            }
+        }
+    }
     // Only mediated devices can be told to start with the host.
     let computer = connect.node_device_by_name("computer").await.unwrap();
     let error = computer.set_autostart(Autostart::On).await.unwrap_err();
@@ -93,7 +110,12 @@ async fn the_host_tells_of_its_board_and_memory() {
     assert!(free.len() == 1 && free[0] > 0, "{free:?}");
     // To add none changes nothing.
     if std::path::Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").exists() {
-        connect.allocate_pages(&[2048], &[0], 0, 1, Default::default()).await.unwrap();
+        connect.allocate_pages(&[2048], &[0], 0, 1, NodeAllocPagesFlags::ADD).await.unwrap();
+        // Nor does to say that there are as many as there are.
+        let there = root.inside("cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages");
+        let count = there.trim().parse().unwrap();
+        connect.allocate_pages(&[2048], &[count], 0, 1, NodeAllocPagesFlags::SET).await.unwrap();
+        assert_eq!(root.inside("cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"), there);
     }
     // How equal pages are merged is the whole host's: it is told what it does already.
     if std::path::Path::new("/sys/kernel/mm/ksm").exists() {

@@ -13,6 +13,16 @@ use std::time::Duration;
 const WATCHDOG: &[u8] = &[0xfa, 0xba, 0x43, 0x04, 0xb0, 0x0f, 0xee, 0xf4, 0xeb, 0xfd];
 /// Sets the hours of the clock (register 4) to five.
 const CLOCK: &[u8] = &[0xfa, 0xb0, 0x04, 0xe6, 0x70, 0xb0, 0x05, 0xe6, 0x71, 0xf4, 0xeb, 0xfd];
+/// Says of the first bank of memory that it will not go: an answer (`_OST` of ACPI) to a request to eject (3), a failure (1), at the
+/// ports that QEMU has for it (docs/specs/acpi_mem_hotplug.rst).
+const KEEPS_MEMORY: &[u8] = &[
+    0xfa, // cli
+    0xba, 0x04, 0x0a, 0x66, 0xb8, 0x03, 0x00, 0x00, 0x00, 0x66,
+    0xef, // mov dx, 0xa04; mov eax, 3; out dx, eax
+    0xba, 0x08, 0x0a, 0x66, 0xb8, 0x01, 0x00, 0x00, 0x00, 0x66,
+    0xef, // mov dx, 0xa08; mov eax, 1; out dx, eax
+    0xf4, 0xeb, 0xfd, // hlt; again
+];
 /// Writes the kind of sleep and the word for it (`SLP_TYP`, `SLP_EN` of ACPI) to where the BIOS has put PM1a_CNT.
 const SLEEP_IN_MEMORY: &[u8] = &[0xfa, 0xba, 0x04, 0x06, 0xb8, 0x00, 0x24, 0xef, 0xf4, 0xeb, 0xfd];
 const SLEEP_ON_DISK: &[u8] = &[0xfa, 0xba, 0x04, 0x06, 0xb8, 0x00, 0x28, 0xef, 0xf4, 0xeb, 0xfd];
@@ -80,6 +90,43 @@ async fn a_clock_that_is_set_is_told() {
     let Event::DomainRtcChange(event) = next(&mut events).await else { panic!("no clock") };
     assert!(event.offset.abs() <= 24 * 3600, "{event:?}");
     old.sees(Kind::DomainRtcChange).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_keeps_its_memory_is_told() {
+    let test = "a_guest_that_keeps_its_memory_is_told";
+    let kinds = [Kind::DomainDeviceRemovalFailed];
+    let Some((_daemon, guest, mut events, _old)) = guest(test, KEEPS_MEMORY, &kinds).await else { return };
+    let xml = guest.xml(Default::default()).await.unwrap();
+    let (before, after) = xml.split_once("<memory unit='KiB'>16384</memory>").unwrap();
+    let xml = format!(
+        "{before}<maxMemory slots='2' unit='MiB'>1024</maxMemory><memory unit='MiB'>144</memory>{}",
+        after.replace("<currentMemory unit='KiB'>16384</currentMemory>", "").replace(
+            "</devices>",
+            "<memory model='dimm'><target><size unit='MiB'>128</size><node>0</node></target></memory></devices>"
+        )
+    );
+    let xml = xml.replace(
+        "<features>",
+        "<cpu><numa><cell id='0' cpus='0' memory='16' unit='MiB'/></numa></cpu><features>",
+    );
+    guest.connect().define_domain(&xml, Default::default()).await.unwrap();
+    guest.start(Default::default()).await.unwrap();
+    let Event::DomainDeviceRemovalFailed(event) = next(&mut events).await else { panic!("no failure") };
+    assert_eq!(event.dev_alias.to_string(), "dimm0");
+}
+
+/// More than a daemon takes for an answer (`QEMU_MONITOR_MAX_RESPONSE`, 10 MiB).
+#[tokio::test]
+async fn a_monitor_that_says_too_much_is_told() {
+    let test = "a_monitor_that_says_too_much_is_told";
+    let kinds = [Kind::DomainControlError];
+    let Some((_daemon, guest, mut events, mut old)) = guest(test, CLOCK, &kinds).await else { return };
+    let guest = guest.start(Default::default()).await.unwrap();
+    let error = guest.human_monitor_command("xp /4000000xb 0").await.unwrap_err();
+    assert!(error.to_string().contains("exceeds buffer size"), "{error}");
+    assert!(matches!(next(&mut events).await, Event::DomainControlError(_)));
+    old.sees(Kind::DomainControlError).await;
 }
 
 #[tokio::test]

@@ -11,17 +11,17 @@ use libvirt_client::protocol::flags::{
 use libvirt_client::protocol::remote;
 use libvirt_client::protocol::xdr::IntoOwned;
 use libvirt_client::{Connect, Domain, ErrorKind, Item, MigrateParameters, raw};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Two daemons with names and numbers of their own, and a guest on the first.
 async fn two(test: &str) -> Option<(Daemon, Daemon, Connect, Connect, Domain)> {
     two_with(test, |_, xml| xml).await
 }
 
-/// The same, with a guest whose definition was changed.
-async fn two_with(
-    test: &str,
-    change: impl FnOnce(&Daemon, String) -> String,
-) -> Option<(Daemon, Daemon, Connect, Connect, Domain)> {
+/// Two daemons with names and numbers of their own. `prepare` makes what they need, and tells what stands in their `qemu.conf`.
+pub(crate) fn daemons(test: &str, prepare: impl Fn(&Daemon) -> String) -> Option<(Daemon, Daemon)> {
+    // Daemons look for free ports at once, and so find the same ones, unless each has its own.
+    static PORTS: AtomicU16 = AtomicU16::new(50_000);
     let (from, to) = (Daemon::prepare(test)?, Daemon::prepare(test)?);
     if !present(test, &[("/usr/bin/qemu-system-x86_64", "qemu-system-x86")]) {
         return None;
@@ -35,8 +35,26 @@ async fn two_with(
             "host_uuid_source = \"smbios\"\nhost_uuid = \"6a1c0f0e-0d3b-4d54-9d0a-00000000000{number}\"\n"
         );
         let host = Some(format!("host{number}.example"));
+        let place = daemon.path("libvirt");
+        std::fs::create_dir(&place).unwrap();
+        daemon.own(&place);
+        let port = PORTS.fetch_add(20, Ordering::Relaxed);
+        let ports = format!(
+            "migration_port_min = {port}\nmigration_port_max = {}\nclear_emulator_capabilities = 0\n",
+            port + 19
+        );
+        std::fs::write(place.join("qemu.conf"), ports + &prepare(daemon)).unwrap();
         daemon.run(&Settings { config, host, ..Settings::default() });
     }
+    Some((from, to))
+}
+
+/// The same, with a guest whose definition was changed.
+pub(crate) async fn two_with(
+    test: &str,
+    change: impl FnOnce(&Daemon, String) -> String,
+) -> Option<(Daemon, Daemon, Connect, Connect, Domain)> {
+    let (from, to) = daemons(test, |_| String::new())?;
     let (source, target) = (from.open("qemu:///session").await, to.open("qemu:///session").await);
     // Both reach the same file, as hosts with shared storage do.
     let xml = definition(&from, &format!("<source file='{}'/><shareable/>", disk(&from, "disk")));
@@ -44,7 +62,7 @@ async fn two_with(
     Some((from, to, source, target, guest))
 }
 
-async fn is_at(guest: &str, there: &Connect, not_there: &Connect) {
+pub(crate) async fn is_at(guest: &str, there: &Connect, not_there: &Connect) {
     let moved = there.domain_by_name(guest).await.unwrap();
     assert_eq!(moved.state().await.unwrap().state, DomainState::Running);
     assert!(not_there.domain_by_name(guest).await.unwrap_err().is_not_found());
@@ -88,7 +106,7 @@ async fn a_daemon_moves_a_guest_through_its_own_connection() {
 }
 
 /// Memory that is not zeros, and so takes its time at a low speed.
-fn with_memory(daemon: &Daemon, xml: String) -> String {
+pub(crate) fn with_memory(daemon: &Daemon, xml: String) -> String {
     let file = daemon.path("memory");
     let mut value = 1_u32;
     let bytes = std::iter::repeat_with(|| {

@@ -2,17 +2,30 @@
 
 use crate::root::Root;
 use crate::support::present;
+use libvirt_client::protocol::enums::{ErrorNumber, NetworkUpdateCommand, NetworkUpdateSection};
+use libvirt_client::protocol::flags::{
+    DomainGetHostnameFlags, NetworkPortCreateFlags, NetworkUpdateFlags, NetworkXmlFlags,
+    NwFilterBindingCreateFlags, NwFilterDefineFlags,
+};
 use libvirt_client::protocol::remote::{
     ConnectListNwfilters, ConnectListNwfiltersArgs, ConnectNumOfNwfilters, NwFilterDefineXml,
     NwFilterDefineXmlArgs,
 };
 use libvirt_client::protocol::xdr::Uuid;
-use libvirt_client::{Autostart, Connect, Network, Params};
+use libvirt_client::{Autostart, Connect, Network, NetworkUpdate, Params};
 use std::time::Duration;
 
 const NETWORK: &str = "<network><name>n</name><bridge name='vn0' stp='off'/>\
     <ip address='192.168.77.1' netmask='255.255.255.0'>\
     <dhcp><range start='192.168.77.10' end='192.168.77.20'/></dhcp></ip></network>";
+
+const GUEST: &str = "<domain type='qemu'><name>web</name><memory unit='MiB'>64</memory>\
+    <os><type arch='x86_64' machine='q35'>hvm</type></os><devices>\
+    <emulator>/usr/bin/qemu-system-x86_64</emulator><interface type='network'><source network='n'/>\
+    <mac address='52:54:00:00:00:07'/><model type='virtio'/><filterref filter='no-ssh'/></interface>\
+    </devices></domain>";
+
+const FILTER: &str = "<filterref filter='no-ssh'/>";
 
 /// Guests run as root, without anything of the host's: no user of libvirt's own, no control groups.
 pub(crate) const QEMU: &str = "cp /etc/passwd /etc/group /run; \
@@ -75,6 +88,21 @@ async fn a_network_has_a_bridge_and_gives_leases() {
     assert_eq!((lease.hostname.as_deref(), lease.prefix), (Some("web"), 24));
     assert!(lease.address.starts_with("192.168.77."), "{lease:?}");
     assert_eq!(network.dhcp_leases(Some("52:54:00:00:00:07")).await.unwrap().len(), 1);
+    // A guest with that card is called what its lease says.
+    let guest = connect.create_domain(&GUEST.replace(FILTER, ""), Default::default()).await.unwrap();
+    assert_eq!(guest.hostname(DomainGetHostnameFlags::LEASE).await.unwrap(), "web");
+    guest.destroy(Default::default()).await.unwrap();
+    // What it will be is another thing than what it is.
+    let update = NetworkUpdate {
+        command: NetworkUpdateCommand::AddFirst,
+        section: NetworkUpdateSection::IpDhcpHost,
+        parent: -1,
+        xml: "<host mac='52:54:00:00:00:09' ip='192.168.77.9'/>",
+        flags: NetworkUpdateFlags::CONFIG,
+    };
+    network.update(update).await.unwrap();
+    assert!(!network.xml(NetworkXmlFlags::empty()).await.unwrap().contains("192.168.77.9"));
+    assert!(network.xml(NetworkXmlFlags::INACTIVE).await.unwrap().contains("192.168.77.9"));
     assert!(network.dhcp_leases(Some("52:54:00:00:00:08")).await.unwrap().is_empty());
     network.destroy().await.unwrap();
     assert!(!root.inside("ip -brief link").contains("vn0"));
@@ -92,7 +120,10 @@ async fn a_network_has_ports() {
         "<networkport><uuid>{uuid}</uuid><owner><name>web</name><uuid>{uuid}</uuid></owner>\
          <mac address='52:54:00:00:00:07'/></networkport>"
     );
-    let made = network.create_port(&xml, Default::default()).await.unwrap();
+    let strange = xml.replace("</networkport>", "<strange/></networkport>");
+    let error = network.create_port(&strange, NetworkPortCreateFlags::VALIDATE).await.unwrap_err();
+    assert_eq!(error.refusal().unwrap().code, ErrorNumber::XmlInvalidSchema, "{error}");
+    let made = network.create_port(&xml, NetworkPortCreateFlags::VALIDATE).await.unwrap();
     assert_eq!(made.uuid(), uuid);
     assert_eq!(network.ports().await.unwrap().iter().map(|port| port.uuid()).collect::<Vec<_>>(), [uuid]);
     let port = network.port_by_uuid(uuid).await.unwrap();
@@ -104,6 +135,10 @@ async fn a_network_has_ports() {
     assert_eq!(port.parameters().await.unwrap().u64("inbound.average"), Some(1000));
     assert!(port.xml().await.unwrap().contains("<inbound average='1000'/>"));
     port.delete().await.unwrap();
+    // One that was there before the daemon was brings its bridge with it.
+    network.create_port(&xml, NetworkPortCreateFlags::RECLAIM).await.unwrap();
+    assert_eq!(network.ports().await.unwrap().len(), 1);
+    network.port_by_uuid(uuid).await.unwrap().delete().await.unwrap();
     assert!(network.ports().await.unwrap().is_empty());
     assert!(network.port_by_uuid(uuid).await.unwrap_err().is_not_found());
     network.destroy().await.unwrap();
@@ -122,7 +157,14 @@ async fn a_filter_is_bound_to_a_card() {
     let connect = root.open("qemu").await;
     assert!(connect.nwfilters().await.unwrap().is_empty());
     let uuid = Uuid(*b"filter-of-a-card");
-    let made = connect.define_nwfilter(&filter(uuid, 22), Default::default()).await.unwrap();
+    let strange = filter(uuid, 22).replace("</filter>", "<strange/></filter>");
+    let error =
+        connect.define_nwfilter(&strange, NwFilterDefineFlags::NWFILTER_DEFINE_VALIDATE).await.unwrap_err();
+    assert_eq!(error.refusal().unwrap().code, ErrorNumber::XmlInvalidSchema, "{error}");
+    let made = connect
+        .define_nwfilter(&filter(uuid, 22), NwFilterDefineFlags::NWFILTER_DEFINE_VALIDATE)
+        .await
+        .unwrap();
     assert_eq!((made.name().as_str(), made.uuid()), ("no-ssh", uuid));
     let found = connect.nwfilter_by_name("no-ssh").await.unwrap();
     assert_eq!(found.uuid(), connect.nwfilter_by_uuid(uuid).await.unwrap().uuid());
@@ -141,7 +183,11 @@ async fn a_filter_is_bound_to_a_card() {
         "<filterbinding><owner><name>web</name><uuid>{uuid}</uuid></owner><portdev name='tap7'/>\
          <mac address='52:54:00:00:00:07'/><filterref filter='no-ssh'/></filterbinding>"
     );
-    let bound = connect.create_nwfilter_binding(&binding, Default::default()).await.unwrap();
+    let strange = binding.replace("</filterbinding>", "<strange/></filterbinding>");
+    let valid = NwFilterBindingCreateFlags::NWFILTER_BINDING_CREATE_VALIDATE;
+    let error = connect.create_nwfilter_binding(&strange, valid).await.unwrap_err();
+    assert_eq!(error.refusal().unwrap().code, ErrorNumber::XmlInvalidSchema, "{error}");
+    let bound = connect.create_nwfilter_binding(&binding, valid).await.unwrap();
     assert_eq!((bound.port_device().as_str(), bound.filter_name().as_str()), ("tap7", "no-ssh"));
     assert!(root.inside("iptables-save").contains("--dport 2222"));
     let all = connect.nwfilter_bindings().await.unwrap();
@@ -164,12 +210,7 @@ async fn a_guest_on_a_network_has_a_port_and_a_binding() {
     let connect = root.open("qemu").await;
     let network = network(&connect).await;
     connect.define_nwfilter(&filter(Uuid(*b"filter-of-a-card"), 22), Default::default()).await.unwrap();
-    let xml = "<domain type='qemu'><name>web</name><memory unit='MiB'>64</memory>\
-        <os><type arch='x86_64' machine='q35'>hvm</type></os><devices>\
-        <emulator>/usr/bin/qemu-system-x86_64</emulator><interface type='network'><source network='n'/>\
-        <mac address='52:54:00:00:00:07'/><model type='virtio'/><filterref filter='no-ssh'/></interface>\
-        </devices></domain>";
-    let web = connect.create_domain(xml, Default::default()).await.unwrap();
+    let web = connect.create_domain(GUEST, Default::default()).await.unwrap();
     let ports = network.ports().await.unwrap();
     let [port] = &ports[..] else { panic!("{ports:?}") };
     assert!(port.xml().await.unwrap().contains("<name>web</name>"));

@@ -31,7 +31,7 @@ pub(crate) struct Settings {
     pub(crate) config: String,
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
-    /// Another name of the host; only root can give one.
+    /// Another name of the host; only root can give one. It and its guests may then take page faults of others.
     pub(crate) host: Option<String>,
 }
 
@@ -59,7 +59,12 @@ impl Daemon {
     pub(crate) fn run(&self, settings: &Settings) {
         let config = format!("max_client_requests = 5\n{}", settings.config);
         std::fs::write(self.path("libvirtd.conf"), config).unwrap();
-        let mut command = self.unprivileged();
+        let rights: &[&str] = if settings.host.is_some() {
+            &["--inh-caps=+sys_ptrace", "--ambient-caps=+sys_ptrace"]
+        } else {
+            &[]
+        };
+        let mut command = self.unprivileged_with(rights);
         command.envs(settings.environment.iter().map(|(name, value)| (name, value)));
         if let Some(root) = other_root() {
             // Its directory is the same inside and outside. The mounts end with the last process that is in there.
@@ -68,8 +73,11 @@ impl Daemon {
             command = inside(&command, &["--mount", "sh", "-c", enter, "sh", root.to_str().unwrap()]);
         }
         if let Some(host) = &settings.host {
-            let name = "hostname \"$1\" && shift && exec \"$@\"";
-            command = inside(&command, &["--uts", "sh", "-c", name, "sh", host]);
+            // Others that are played on this host are to be found here too.
+            std::fs::write(self.path("hosts"), "127.0.0.1 localhost host1.example host2.example\n").unwrap();
+            let hosts = self.path("hosts").display().to_string();
+            let name = "hostname \"$1\" && mount --bind \"$2\" /etc/hosts && shift 2 && exec \"$@\"";
+            command = inside(&command, &["--uts", "--mount", "sh", "-c", name, "sh", host, &hosts]);
         }
         // With --daemon it returns when its sockets are there; --timeout ends it if we never do.
         let output = command
@@ -101,6 +109,11 @@ impl Daemon {
 
     /// A command as the daemon's user; the program is the first argument.
     pub(crate) fn unprivileged(&self) -> Command {
+        self.unprivileged_with(&[])
+    }
+
+    /// The same with rights that `setpriv` leaves to it, if this is root.
+    fn unprivileged_with(&self, rights: &[&str]) -> Command {
         let directory = self.directory.path();
         let mut command = Command::new("env");
         command.current_dir("/").env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
@@ -110,7 +123,7 @@ impl Daemon {
         if rustix::process::geteuid().is_root() {
             // A daemon of root would be the host's own.
             std::os::unix::fs::chown(directory, Some(65_534), Some(65_534)).unwrap();
-            command.args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
+            command.args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]).args(rights);
         }
         command
     }

@@ -1,17 +1,21 @@
 //! The channel on which the back-end asks.
+//!
+//! Nothing waits here: what the front-end has no room for stays until it reads on, and its answers come when they come. A front-end that
+//! stands still holds up nobody, and misses nothing.
 
 use crate::back::Request;
 use crate::framing::Framing;
-use crate::session::{Asking, Negotiated, NotSent};
+use crate::session::{Answer, Asking, Negotiated, NotSent};
 use crate::socket::{Canceller, Socket, SocketError};
+use rustix::event::epoll;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 use thiserror::Error;
 
-/// How long a message may take to be sent. A front-end that does not read its channel does not hold up its device for longer.
-const SEND: Duration = Duration::from_secs(1);
+/// Most messages that wait for the front-end to read. Calls of a ring wait once, so that only a device that asks much comes here.
+const MOST: usize = 1024;
 
 /// Why a request was not sent to the front-end.
 #[derive(Debug, Error)]
@@ -20,16 +24,26 @@ pub(super) enum Untold {
     NotSent(#[from] NotSent),
     #[error(transparent)]
     Socket(#[from] SocketError),
-    #[error(transparent)]
-    Io(#[from] io::Error),
+    #[error("too much waits for the front-end to read it")]
+    Full,
+}
+
+/// A message on its way.
+struct Waiting {
+    bytes: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+    sent: usize,
 }
 
 /// What SET_BACKEND_REQ_FD gave.
 pub(super) struct Channel {
     socket: Socket,
-    asking: Asking<Request>,
+    pub(super) asking: Asking<Request>,
     framing: Framing,
-    /// It broke in the middle of a message.
+    waiting: VecDeque<Waiting>,
+    /// Requests that were asked and not answered, oldest first.
+    asked: VecDeque<Request>,
+    /// It broke: nothing is said any more.
     broken: bool,
 }
 
@@ -44,29 +58,93 @@ impl Channel {
         let mut asking = Asking::default();
         asking.negotiated = negotiated;
         let socket = Socket::new(UnixStream::from(descriptor), canceller)?;
-        Ok(Self { socket, asking, framing: Framing::default(), broken: false })
+        Ok(Self {
+            socket,
+            asking,
+            framing: Framing::default(),
+            waiting: VecDeque::new(),
+            asked: VecDeque::new(),
+            broken: false,
+        })
     }
 
-    /// Sends a request for which no answer is awaited.
+    /// What there is to hear of it.
+    pub(super) fn wants(&self) -> epoll::EventFlags {
+        let out = if self.waiting.is_empty() { epoll::EventFlags::empty() } else { epoll::EventFlags::OUT };
+        epoll::EventFlags::IN | out
+    }
+
+    /// Sends a request for which no answer is awaited. One that waits already says the same.
     pub(super) fn tell(&mut self, request: &Request) -> Result<(), Untold> {
+        let bytes = self.asking.tell(request, 0)?;
+        let is_there = |it: &Waiting| it.sent == 0 && it.descriptors.is_empty() && it.bytes == bytes;
+        if self.waiting.iter().any(is_there) {
+            return Ok(());
+        }
+        self.send(bytes, Vec::new())
+    }
+
+    /// Sends a request; `true`: there will be an answer.
+    pub(super) fn ask(&mut self, request: Request, descriptors: Vec<OwnedFd>) -> Result<bool, Untold> {
+        let (bytes, is_answered) = self.asking.ask(&request, descriptors.len())?;
+        self.send(bytes, descriptors)?;
+        if is_answered {
+            self.asked.push_back(request);
+        }
+        Ok(is_answered)
+    }
+
+    fn send(&mut self, bytes: Vec<u8>, descriptors: Vec<OwnedFd>) -> Result<(), Untold> {
         if self.broken {
             return Err(SocketError::Closed.into());
         }
-        let bytes = self.asking.tell(request, 0)?;
-        self.socket.expire_after(Some(SEND))?;
-        self.socket.send(&bytes, &[]).inspect_err(|_| self.broken = true)?;
+        if self.waiting.len() >= MOST {
+            return Err(Untold::Full);
+        }
+        self.waiting.push_back(Waiting { bytes, descriptors, sent: 0 });
+        Ok(self.sent_on()?)
+    }
+
+    /// Sends what there is room for.
+    pub(super) fn sent_on(&mut self) -> Result<(), SocketError> {
+        while let Some(first) = self.waiting.front_mut() {
+            let descriptors: Vec<_> = first.descriptors.iter().map(|it| it.as_fd()).collect();
+            let left = first.bytes.get(first.sent..).unwrap_or_default();
+            match self.socket.try_send(left, &descriptors).inspect_err(|_| self.broken = true)? {
+                0 => return Ok(()),
+                count => {
+                    first.sent += count;
+                    first.descriptors.clear();
+                    if first.sent == first.bytes.len() {
+                        self.waiting.pop_front();
+                    }
+                }
+            }
+        }
         Ok(())
     }
 
-    /// Reads away what the front-end sends here though nobody asked; `false`: it has closed the channel.
-    pub(super) fn drained(&mut self) -> bool {
-        let mut buffer = [0; 256];
-        let want = self.framing.want().min(buffer.len());
-        let expired = self.socket.expire_after(Some(Duration::ZERO));
-        match expired.map_err(SocketError::from).and_then(|()| self.socket.receive(&mut buffer[..want])) {
-            Ok((count, descriptors)) => self.framing.feed(&buffer[..count], descriptors).is_ok(),
-            Err(SocketError::TimedOut) => true,
-            Err(_) => false,
+    /// Reads what the front-end has said: an answer, with the request that it is to, if one is whole now.
+    ///
+    /// # Errors
+    /// It has closed the channel, or what it says is no answer.
+    pub(super) fn answered(&mut self) -> Result<Option<(Request, Answer)>, SocketError> {
+        let mut buffer = [0; 4096];
+        let wrong = |_| SocketError::Closed;
+        loop {
+            let want = self.framing.want().min(buffer.len());
+            let Some((count, descriptors)) = self.socket.try_receive(&mut buffer[..want])? else {
+                return Ok(None);
+            };
+            let Some(message) = self.framing.feed(&buffer[..count], descriptors).map_err(wrong)? else {
+                continue;
+            };
+            // What nobody asked for is read away.
+            if let Ok(answer) = self.asking.answered(message)
+                && let Some(request) = self.asked.pop_front()
+            {
+                return Ok(Some((request, answer)));
+            }
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What a device has of its guest.
 
 use super::channel::Channel;
+use super::iotlb::Iotlb;
 use super::log::Log;
 use super::memory::Memory;
 use super::ring::Ring;
 use crate::back::Request;
 use crate::payload::VringState;
+use std::os::fd::OwnedFd;
 use virtio::{Chain, Taken};
 
 /// Chains and bytes that a queue may take in one turn, before others have theirs.
@@ -18,6 +20,8 @@ pub struct Guest<'s> {
     pub(super) memory: &'s Memory,
     pub(super) log: Option<&'s Log>,
     pub(super) channel: Option<&'s mut Channel>,
+    /// A queue that is disabled, and of which chains may be taken all the same.
+    drains: Option<u16>,
     chains: u32,
     bytes: u64,
     spare: Vec<Chain<'s>>,
@@ -55,7 +59,13 @@ impl<'s> Guest<'s> {
         log: Option<&'s Log>,
         channel: Option<&'s mut Channel>,
     ) -> Self {
-        Self { rings, memory, log, channel, chains: CHAINS, bytes: BYTES, spare: Vec::new() }
+        Self { rings, memory, log, channel, drains: None, chains: CHAINS, bytes: BYTES, spare: Vec::new() }
+    }
+
+    /// A turn of a queue that is started and not enabled.
+    pub(super) const fn draining(mut self, queue: u16) -> Self {
+        self.drains = Some(queue);
+        self
     }
 
     /// Serves the chains of a queue one after the other: `serve` does what a chain asks for, and says how many bytes it wrote of it, from
@@ -67,15 +77,19 @@ impl<'s> Guest<'s> {
         }
     }
 
-    /// The next chain of a queue; `None` if there is none, or if it had enough for this turn and comes again in the next.
+    /// The next chain of a queue; `None` if there is none, if the queue is not enabled, or if it had enough for this turn and comes again in
+    /// the next.
     pub fn take(&mut self, queue: u16) -> Option<Held<'s>> {
         let ring = self.rings.get_mut(usize::from(queue))?;
+        if !ring.can_run() && self.drains != Some(queue) {
+            return None;
+        }
         if self.chains == 0 || self.bytes == 0 {
             ring.due = true;
             return None;
         }
         let mut chain = self.spare.pop().unwrap_or_default();
-        let Some(taken) = ring.next(&self.memory.regions, &mut chain) else {
+        let Some(taken) = ring.next(self.memory, &mut chain) else {
             self.spare.push(chain);
             return None;
         };
@@ -161,14 +175,26 @@ impl<'s> Guest<'s> {
         self.channel.as_deref_mut().is_some_and(|channel| channel.tell(request).is_ok())
     }
 
+    /// Asks the front-end something, with descriptors that go along. [`Device::answered`](super::Device::answered) hears what comes of it,
+    /// if there is an answer, which is always so with `REPLY_ACK`; `false`: it takes no such request.
+    pub fn ask(&mut self, request: Request, descriptors: Vec<OwnedFd>) -> bool {
+        self.channel.as_deref_mut().is_some_and(|channel| channel.ask(request, descriptors).is_ok())
+    }
+
     /// The end of a turn: drivers are called.
     pub(super) fn over(mut self) {
         for index in 0..self.rings.len() {
-            let untold = self.rings.get_mut(index).is_some_and(|ring| ring.turn_over(self.log));
+            let untold = self.rings.get_mut(index).is_some_and(|ring| ring.turn_over(self.log, self.memory));
             if untold {
                 // In-band calls, if those were negotiated.
                 self.tell(&Request::VringCall(VringState { index: index as u32, num: 0 }));
             }
+            if self.rings.get_mut(index).is_some_and(Ring::error_untold) {
+                self.tell(&Request::VringErr(VringState { index: index as u32, num: 0 }));
+            }
+        }
+        if let Some(missed) = self.memory.iotlb.as_ref().and_then(Iotlb::missed) {
+            self.tell(&Request::IotlbMsg(missed));
         }
     }
 }

@@ -50,6 +50,11 @@ impl Inflight {
         Ok(Self { memory, queues: said.queues, queue_size: said.queue_size })
     }
 
+    /// Whether it is for this queue too.
+    pub(super) const fn has(&self, index: u16) -> bool {
+        index < self.queues
+    }
+
     /// The part of a queue; `None` where it has none, or too short a one.
     pub(super) fn queue(&self, index: u16, size: u16, is_packed: bool) -> Option<Shared> {
         if index >= self.queues || size > self.queue_size {

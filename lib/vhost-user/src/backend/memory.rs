@@ -1,13 +1,15 @@
 //! The front-end's memory, by both of its addresses.
 
 use super::Failure;
+use super::iotlb::Iotlb;
 use crate::memory::Mapping;
 use crate::payload::{Region, SingleRegion};
 use rustix::fs::fstat;
 use rustix::param::page_size;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
-use virtio::memory::{Regions, Shared};
+use virtio::Fault;
+use virtio::memory::{Access, Regions, Shared, Slice, Translate};
 
 /// Most regions: what QEMU's own back-ends have.
 pub(super) const MOST: usize = 32;
@@ -17,6 +19,8 @@ pub(super) const MOST: usize = 32;
 pub(super) struct Memory {
     pub(super) regions: Regions,
     all: Vec<(Region, Shared)>,
+    /// The addresses of rings and descriptors are no driver's but an IOMMU's.
+    pub(super) iotlb: Option<Iotlb>,
 }
 
 /// Without the padding.
@@ -38,6 +42,11 @@ impl Memory {
             all.add(*region, Some(descriptor))?;
         }
         Ok(all)
+    }
+
+    /// The same, whose addresses go through an IOMMU if there was one.
+    pub(super) fn with(self, iotlb: Option<Iotlb>) -> Self {
+        Self { iotlb, ..self }
     }
 
     pub(super) fn add(&mut self, region: Region, descriptor: Option<OwnedFd>) -> Result<(), Failure> {
@@ -77,12 +86,100 @@ impl Memory {
         Ok(())
     }
 
+    /// Where each region lies here.
+    pub(super) fn places(&self) -> impl Iterator<Item = (&Region, &Shared)> {
+        self.all.iter().map(|(region, memory)| (region, memory))
+    }
+
+    /// The driver's address of a part of a ring.
+    pub(super) fn guest(&self, address: u64) -> Option<u64> {
+        let user = match &self.iotlb {
+            Some(iotlb) => iotlb.find(address, Access::Read)?.0,
+            None => address,
+        };
+        self.all.iter().find_map(|(region, _)| {
+            let offset = user.checked_sub(region.user_address).filter(|offset| *offset < region.size)?;
+            Some(region.guest_address + offset)
+        })
+    }
+
+    /// A part of a ring, by the address that the front-end gave for it.
+    ///
+    /// # Errors
+    /// [`Fault`]; one that passes where the IOMMU has to be asked first.
+    pub(super) fn part(&self, address: u64, bytes: usize, access: Access) -> Result<Shared, Fault> {
+        let length = bytes as u32;
+        let missing = Fault::Address { address, length };
+        let Some(iotlb) = &self.iotlb else { return self.user(address, bytes).ok_or(missing) };
+        let find = |at| {
+            iotlb.find(at, access).ok_or_else(|| {
+                iotlb.miss(at, access);
+                Fault::Untranslated { address: at, length }
+            })
+        };
+        let (user, mut known) = find(address)?;
+        while known < bytes as u64 {
+            let (next, more) = find(address.checked_add(known).ok_or(missing)?)?;
+            // A ring lies in one piece here too.
+            if next != user.wrapping_add(known) {
+                return Err(missing);
+            }
+            known = known.saturating_add(more);
+        }
+        self.user(user, bytes).ok_or(missing)
+    }
+
     /// What the front-end calls by this address of its own.
-    pub(super) fn user(&self, address: u64, bytes: usize) -> Option<Shared> {
+    fn user(&self, address: u64, bytes: usize) -> Option<Shared> {
         self.all.iter().find_map(|(region, memory)| {
             let offset = address.checked_sub(region.user_address).filter(|offset| *offset < region.size)?;
             memory.piece(usize::try_from(offset).ok()?, bytes)
         })
+    }
+
+    /// As much of it as lies in one region.
+    fn user_slice(&self, address: u64, most: u64) -> Option<Slice<'_>> {
+        self.all.iter().find_map(|(region, memory)| {
+            let offset = address.checked_sub(region.user_address).filter(|offset| *offset < region.size)?;
+            memory.slice().part(offset as usize, most.min(region.size - offset) as usize)
+        })
+    }
+}
+
+impl<'m> Translate<'m> for &'m Memory {
+    fn translate(
+        &self,
+        address: u64,
+        length: u32,
+        access: Access,
+        piece: &mut dyn FnMut(Slice<'m>),
+    ) -> Result<(), Fault> {
+        let Some(iotlb) = &self.iotlb else {
+            return (&self.regions).translate(address, length, access, piece);
+        };
+        let (mut at, mut left) = (address, u64::from(length));
+        while left > 0 {
+            let Some((user, known)) = iotlb.find(at, access) else {
+                iotlb.miss(at, access);
+                return Err(Fault::Untranslated { address, length });
+            };
+            let slice = self.user_slice(user, known.min(left)).ok_or(Fault::Address { address, length })?;
+            let here = slice.len() as u64;
+            piece(slice);
+            left -= here;
+            at = at.checked_add(here).filter(|_| here > 0).ok_or(Fault::Address { address, length })?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn translate_one(&self, address: u64, length: u32, access: Access) -> Option<Slice<'m>> {
+        let Some(iotlb) = &self.iotlb else {
+            return (&self.regions).translate_one(address, length, access);
+        };
+        let (user, known) = iotlb.find(address, access)?;
+        let slice = self.user_slice(user, known.min(length.into()))?;
+        (slice.len() == length as usize).then_some(slice)
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use virtio::cells::{PackedCells as _, SplitCells as _};
 use virtio::features::Features;
-use virtio::memory::{PackedMemory, Regions, SplitMemory};
+use virtio::memory::{Access, PackedMemory, SplitMemory};
 use virtio::packed::{Base, Position};
 use virtio::ring::Device as Queue;
 use virtio::{Chain, Fault, Taken, packed, split};
@@ -34,10 +34,16 @@ pub(super) struct Ring {
     inflight: Option<Remembered>,
     /// Taken before a crash, and to be taken again first.
     again: VecDeque<Again>,
+    /// Those of them that the device has.
+    retaken: Vec<Again>,
     /// There may be something to do.
     pub(super) due: bool,
+    /// It broke, and there was no descriptor to tell it by.
+    error_untold: bool,
     /// It was used in this turn: what there is to tell the driver is told at its end.
     touched: bool,
+    /// Nothing was left in it when the device looked last.
+    exhausted: bool,
 }
 
 enum Remembered {
@@ -45,9 +51,18 @@ enum Remembered {
     Packed(Packed),
 }
 
+#[derive(Clone)]
 enum Again {
     Split(u16),
     Packed(Entry),
+}
+
+impl Again {
+    const fn id(&self) -> u16 {
+        match self {
+            Self::Split(id) | Self::Packed(Entry { id, .. }) => *id,
+        }
+    }
 }
 
 /// What a ring needs of its session to start.
@@ -122,16 +137,26 @@ impl Ring {
         let address = self.address.ok_or_else(|| wrong("nobody said where it is".to_owned()))?;
         let is_packed = from.features.contains(Features::RING_PACKED);
         let bytes = if is_packed { PackedMemory::bytes(self.size) } else { SplitMemory::bytes(self.size) };
-        let part = |address, bytes| {
-            from.memory.user(address, bytes).ok_or_else(|| wrong(format!("no memory at {address:#x}")))
+        let part = |address, bytes, access| from.memory.part(address, bytes, access);
+        let parts = part(address.descriptors, bytes[0], if is_packed { Access::Write } else { Access::Read })
+            .and_then(|table| Ok((table, part(address.available, bytes[1], Access::Read)?)))
+            .and_then(|(table, driver)| Ok((table, driver, part(address.used, bytes[2], Access::Write)?)));
+        let (table, driver, device) = match parts {
+            Ok(parts) => parts,
+            // It runs when the IOMMU has been asked.
+            Err(fault) if fault.passes() => return Ok(()),
+            Err(fault) => return Err(wrong(fault.to_string())),
         };
-        let table = part(address.descriptors, bytes[0])?;
-        let driver = part(address.available, bytes[1])?;
-        let device = part(address.used, bytes[2])?;
         let layout = |error: virtio::memory::LayoutError| wrong(error.to_string());
         let not_a_base = |base: u32| Failure::Value { what: "ring base", value: base.into() };
         let options = from.features.options();
-        let remembers = from.inflight.and_then(|all| all.queue(index, self.size, is_packed));
+        let remembers = match from.inflight.filter(|all| all.has(index)) {
+            Some(all) => Some(
+                all.queue(index, self.size, is_packed)
+                    .ok_or_else(|| wrong("the inflight region has no room for it".to_owned()))?,
+            ),
+            None => None,
+        };
         self.queue = Some(if is_packed {
             let base = self.base.unwrap_or(Base::START.bits());
             let mut base = Base::from_bits(base, self.size).ok_or_else(|| not_a_base(base))?;
@@ -154,6 +179,13 @@ impl Ring {
                     None => Position::new(available as u16, used.wrap()),
                 };
                 base = Base { available, used };
+                // Entries that were written behind a used one that nobody saw are not used either.
+                for at in base.places(self.size) {
+                    let state = cells.state(at.place());
+                    if at.is_used(state.flags) {
+                        cells.set_state(at.place(), virtio::cells::Packed { flags: at.available(), ..state });
+                    }
+                }
                 self.inflight = Some(Remembered::Packed(queue));
                 self.again = left.into_iter().map(Again::Packed).collect();
             }
@@ -187,6 +219,18 @@ impl Ring {
         };
         self.inflight = None;
         self.again.clear();
+        self.retaken.clear();
+    }
+
+    /// Whether any part of it lies within these addresses.
+    pub(super) fn lies_in(&self, start: u64, size: u64, is_packed: bool) -> bool {
+        let Some(address) = self.address else { return false };
+        let bytes = if is_packed { PackedMemory::bytes(self.size) } else { SplitMemory::bytes(self.size) };
+        let parts = [address.descriptors, address.available, address.used];
+        let overlaps = |(at, bytes): (u64, usize)| {
+            at < start.saturating_add(size) && start < at.saturating_add(bytes as u64)
+        };
+        parts.into_iter().zip(bytes).any(overlaps)
     }
 
     /// Stops it, and says where.
@@ -204,25 +248,43 @@ impl Ring {
     }
 
     /// The next chain, if there is one. A ring that broke a rule has none any more, until it is set up anew.
-    pub(super) fn next<'m>(&mut self, regions: &'m Regions, chain: &mut Chain<'m>) -> Option<Taken> {
+    pub(super) fn next<'m>(&mut self, memory: &'m Memory, chain: &mut Chain<'m>) -> Option<Taken> {
         let queue = self.queue.as_mut()?;
-        if !self.touched {
-            self.touched = true;
+        if !std::mem::replace(&mut self.touched, true) {
             queue.want_no_kicks();
         }
+        self.exhausted = false;
         loop {
             let next = match self.again.pop_front() {
-                Some(again) => retake(queue, again, regions, chain).map(Some),
-                None => take(queue, self.inflight.as_mut(), regions, chain),
+                Some(again) => match retake(queue, again.clone(), memory, chain) {
+                    Err(fault) if fault.passes() => {
+                        self.again.push_front(again);
+                        Err(fault)
+                    }
+                    other => {
+                        self.retaken.push(again);
+                        other.map(Some)
+                    }
+                },
+                None => take(queue, self.inflight.as_mut(), memory, chain),
             };
             match next {
                 Ok(Some(taken)) => return Some(taken),
                 Ok(None) if queue.want_kicks() => queue.want_no_kicks(),
-                Ok(None) => return None,
+                Ok(None) => {
+                    self.exhausted = true;
+                    return None;
+                }
+                // The front-end is asked, and its answer brings the next turn.
+                Err(fault) if fault.passes() => {
+                    self.exhausted = true;
+                    return None;
+                }
                 Err(_) => {
                     // It stays with the driver to set it up anew.
                     self.enabled = false;
                     notify(self.error.as_ref());
+                    self.error_untold = self.error.is_none();
                     return None;
                 }
             }
@@ -232,6 +294,13 @@ impl Ring {
     /// Leaves the chain that was taken last in the ring.
     pub(super) fn untake(&mut self, taken: Taken) {
         let Some(queue) = &mut self.queue else { return };
+        self.exhausted = false;
+        if let Some(at) = self.retaken.iter().position(|again| again.id() == taken.id()) {
+            // It is in flight still: the ring has not counted it again, and its mark stays.
+            self.again.push_front(self.retaken.remove(at));
+            queue.forget(taken);
+            return;
+        }
         match &mut self.inflight {
             Some(Remembered::Split(remembered)) => remembered.untaken(taken.id()),
             Some(Remembered::Packed(remembered)) => remembered.untaken(taken.id()),
@@ -243,6 +312,7 @@ impl Ring {
     /// Gives a chain back; the driver sees it after [`Ring::publish`].
     pub(super) fn put(&mut self, taken: Taken, written: u32) {
         let Some(queue) = &mut self.queue else { return };
+        self.retaken.retain(|again| again.id() != taken.id());
         match &mut self.inflight {
             Some(Remembered::Split(remembered)) => remembered.putting(taken.id()),
             Some(Remembered::Packed(remembered)) => remembered.putting(taken.id()),
@@ -262,18 +332,34 @@ impl Ring {
         }
     }
 
+    /// Whether it broke, and there is only the channel to tell it by. Told once.
+    pub(super) fn error_untold(&mut self) -> bool {
+        std::mem::take(&mut self.error_untold)
+    }
+
     /// The end of a turn: the driver is called if it wants to be. `true`: it wants to be, and there is no descriptor for it.
-    pub(super) fn turn_over(&mut self, log: Option<&Log>) -> bool {
+    pub(super) fn turn_over(&mut self, log: Option<&Log>, memory: &Memory) -> bool {
         let Some(queue) = self.queue.as_mut().filter(|_| std::mem::take(&mut self.touched)) else {
             return false;
         };
-        if let (Some(log), Some(VringAddress { flags: 1, log: address, .. })) = (log, self.address) {
-            // Used entries and events: the device's part of a split ring, all of a packed one.
+        // Who left some hears of the next.
+        if !self.exhausted && !self.due {
+            self.due = queue.want_more_kicks();
+        }
+        if let (Some(log), Some(VringAddress { flags: 1, log: at, descriptors, .. })) = (log, self.address) {
+            // Used entries and events are the device's part of a split ring. A packed one has its events there, and used entries where the
+            // driver's are, of which the log's address says nothing.
             let bytes = match queue {
                 Queue::Split(_) => SplitMemory::bytes(self.size)[2],
-                Queue::Packed(_) => PackedMemory::bytes(self.size)[0],
+                Queue::Packed(_) => {
+                    let [entries, _, events] = PackedMemory::bytes(self.size);
+                    if let Some(entries_at) = memory.guest(descriptors) {
+                        log.wrote(entries_at, entries as u64);
+                    }
+                    events
+                }
             };
-            log.wrote(address, bytes as u64);
+            log.wrote(at, bytes as u64);
         }
         if !queue.must_call() {
             return false;
@@ -286,15 +372,15 @@ impl Ring {
 fn take<'m>(
     queue: &mut Queue<SplitMemory, PackedMemory>,
     inflight: Option<&mut Remembered>,
-    regions: &'m Regions,
+    memory: &'m Memory,
     chain: &mut Chain<'m>,
 ) -> Result<Option<Taken>, Fault> {
-    let Some(inflight) = inflight else { return queue.take(&regions, chain) };
+    let Some(inflight) = inflight else { return queue.take(&memory, chain) };
     let at = match queue {
         Queue::Split(_) => Position::START,
         Queue::Packed(queue) => queue.base().available,
     };
-    let Some(taken) = queue.take(&regions, chain)? else { return Ok(None) };
+    let Some(taken) = queue.take(&memory, chain)? else { return Ok(None) };
     match (inflight, queue) {
         (Remembered::Split(remembered), _) => remembered.taken(taken.id()),
         (Remembered::Packed(remembered), Queue::Packed(queue)) => {
@@ -308,16 +394,14 @@ fn take<'m>(
 fn retake<'m>(
     queue: &mut Queue<SplitMemory, PackedMemory>,
     again: Again,
-    regions: &'m Regions,
+    memory: &'m Memory,
     chain: &mut Chain<'m>,
 ) -> Result<Taken, Fault> {
     match (queue, again) {
-        (Queue::Split(queue), Again::Split(head)) => {
-            queue.retake(Taken::remembered(head, 1), &regions, chain)
-        }
+        (Queue::Split(queue), Again::Split(head)) => queue.retake(Taken::remembered(head, 1), &memory, chain),
         (Queue::Packed(queue), Again::Packed(Entry { id, descriptors })) => {
             let taken = Taken::remembered(id, descriptors.len() as u16);
-            queue.retake(taken, descriptors, &regions, chain)
+            queue.retake(taken, descriptors, &memory, chain)
         }
         // A region is read as the kind of ring that it is started with.
         (Queue::Split(_), Again::Packed(_)) | (Queue::Packed(_), Again::Split(_)) => {
@@ -330,5 +414,119 @@ pub(super) fn notify(descriptor: Option<&OwnedFd>) {
     if let Some(descriptor) = descriptor {
         // A counter that is full has not been read yet, and will be; what else it may be is the front-end's, as is the harm.
         let _ = write(descriptor, &1_u64.to_ne_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::inflight;
+    use crate::payload::Region;
+    use virtio::{Segment, packed};
+
+    const SIZE: u16 = 8;
+
+    /// A packed ring with an inflight region, and its driver.
+    struct Setting {
+        _ours: crate::memory::Memory,
+        memory: Memory,
+        inflight: Inflight,
+        address: VringAddress,
+        driver: packed::Driver<PackedMemory>,
+    }
+
+    const FEATURES: Features = Features::RING_PACKED.union(Features::VERSION_1);
+
+    impl Setting {
+        fn new() -> Self {
+            let ours = crate::memory::Memory::at(0, 1 << 16).unwrap();
+            let whole = ours.region().memory;
+            let user_address = whole.host_address();
+            let region = Region { guest_address: 0, size: 1 << 16, user_address, mmap_offset: 0 };
+            let descriptor = ours.descriptor().try_clone_to_owned().unwrap();
+            let memory = Memory::of(&[region], vec![descriptor]).unwrap();
+            let (said, descriptor) = inflight::create(1, SIZE, true).unwrap();
+            let inflight = Inflight::new(&said, &descriptor).unwrap();
+            let part = |at: usize, bytes| whole.piece(at, bytes).unwrap();
+            let cells = PackedMemory::new(SIZE, part(0, 128), part(4096, 4), part(8192, 4)).unwrap();
+            let address = VringAddress {
+                descriptors: user_address,
+                available: user_address + 4096,
+                used: user_address + 8192,
+                ..VringAddress::default()
+            };
+            let driver = packed::Driver::new(cells, FEATURES.options());
+            Self { _ours: ours, memory, inflight, address, driver }
+        }
+
+        /// A back-end that goes on with what there is.
+        fn back_end(&self) -> Ring {
+            let mut ring = Ring { size: SIZE, address: Some(self.address), enabled: true, ..Ring::default() };
+            let inflight = Some(&self.inflight);
+            ring.start(0, &Start { memory: &self.memory, features: FEATURES, inflight }).unwrap();
+            ring
+        }
+
+        fn offer(&mut self, count: usize) {
+            for _ in 0..count {
+                self.driver.add(&[], &[Segment { address: 0x3000, length: 4 }]).unwrap();
+            }
+            self.driver.publish();
+        }
+
+        /// How many chains a back-end finds, of which it gives back none.
+        fn found(&self, ring: &mut Ring) -> usize {
+            let mut chain = Chain::default();
+            std::iter::from_fn(|| ring.next(&self.memory, &mut chain).map(drop)).count()
+        }
+    }
+
+    /// A back-end gives back all there is and dies before it has written that down. The driver goes on meanwhile, and offers the same places
+    /// again: what is there now is no used entry, and was one.
+    #[test]
+    fn what_the_driver_saw_is_done_though_it_offered_the_place_again() {
+        for again in 0..=usize::from(SIZE) {
+            let mut setting = Setting::new();
+            setting.offer(SIZE.into());
+            let mut first = setting.back_end();
+            let mut chain = Chain::default();
+            let all: Vec<_> = std::iter::from_fn(|| first.next(&setting.memory, &mut chain)).collect();
+            assert_eq!(all.len(), usize::from(SIZE));
+            all.into_iter().for_each(|taken| first.put(taken, 4));
+            // Published, and no more.
+            let Some(Queue::Packed(queue)) = &mut first.queue else { panic!("it is packed") };
+            queue.publish();
+            drop(first);
+            for _ in 0..SIZE {
+                assert!(setting.driver.reap().unwrap().is_some());
+            }
+            setting.offer(again);
+            let mut second = setting.back_end();
+            assert_eq!(setting.found(&mut second), again, "what is done is not done again");
+        }
+    }
+
+    /// Several chains are given back at once, and the back-end dies when all but the first are written: nobody saw any of them, and nobody
+    /// may see the others before the first.
+    #[test]
+    fn a_batch_that_a_crash_cut_is_not_seen_in_part() {
+        let mut setting = Setting::new();
+        setting.offer(3);
+        let mut first = setting.back_end();
+        for _ in 0..3 {
+            let mut chain = Chain::default();
+            let taken = first.next(&setting.memory, &mut chain).unwrap();
+            first.put(taken, 4);
+        }
+        // It dies before it publishes.
+        drop(first);
+        assert_eq!(setting.driver.reap().unwrap(), None);
+        let mut second = setting.back_end();
+        let mut chain = Chain::default();
+        let taken = second.next(&setting.memory, &mut chain).unwrap();
+        second.put(taken, 4);
+        second.publish();
+        assert!(setting.driver.reap().unwrap().is_some());
+        assert_eq!(setting.driver.reap().unwrap(), None, "the others are in flight");
     }
 }

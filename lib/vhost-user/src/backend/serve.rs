@@ -1,5 +1,6 @@
 //! A session over a socket.
 
+use super::channel::Channel;
 use super::guest::Guest;
 use super::session::CHANNEL;
 use super::{Device, Session, SessionError};
@@ -81,6 +82,7 @@ enum Event {
 struct Told {
     of: u64,
     hung_up: bool,
+    has_room: bool,
 }
 
 impl<D: Device> Session<'_, D> {
@@ -99,6 +101,9 @@ impl<D: Device> Session<'_, D> {
 
     /// Waits until something is to be done, unless there is already.
     fn wait(&self, into: &mut Vec<Event>) -> io::Result<()> {
+        if let Some(channel) = &self.channel {
+            epoll::modify(&self.epoll, channel, epoll::EventData::new_u64(CHANNEL), channel.wants())?;
+        }
         let is_due = self.rings.iter().any(|ring| ring.due && ring.is_mapped() || self.is_polled(ring));
         let time = is_due.then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
         let mut space = [MaybeUninit::uninit(); 32];
@@ -112,7 +117,11 @@ impl<D: Device> Session<'_, D> {
             match event.data.u64() {
                 CANCELLED => Event::Cancelled,
                 SOCKET => Event::Message,
-                of => Event::Other(Told { of, hung_up: !flags.contains(epoll::EventFlags::IN) }),
+                of => {
+                    let has_room = flags.contains(epoll::EventFlags::OUT);
+                    let hung_up = !flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::OUT);
+                    Event::Other(Told { of, hung_up, has_room })
+                }
             }
         }));
         Ok(())
@@ -122,9 +131,9 @@ impl<D: Device> Session<'_, D> {
         ring.is_polled() && !self.kicks_are_messages()
     }
 
-    fn told(&mut self, Told { of, hung_up }: Told) {
+    fn told(&mut self, Told { of, hung_up, has_room }: Told) {
         if of == CHANNEL {
-            if hung_up || !self.channel.as_mut().is_some_and(super::channel::Channel::drained) {
+            if hung_up || self.channel_told(has_room).is_err() {
                 self.drop_channel();
             }
             return;
@@ -144,6 +153,21 @@ impl<D: Device> Session<'_, D> {
         }
     }
 
+    /// The front-end reads on, or has answered.
+    fn channel_told(&mut self, has_room: bool) -> Result<(), SocketError> {
+        let Some(channel) = &mut self.channel else { return Ok(()) };
+        if has_room {
+            channel.sent_on()?;
+        }
+        while let Some((request, answer)) = self.channel.as_mut().map_or(Ok(None), Channel::answered)? {
+            let mut guest =
+                Guest::new(&mut self.rings, &self.memory, self.log.as_ref(), self.channel.as_mut());
+            self.device.answered(&request, answer, &mut guest);
+            guest.over();
+        }
+        Ok(())
+    }
+
     /// Gives each ring that may have something its turn.
     fn run(&mut self) {
         let messages = self.kicks_are_messages();
@@ -159,6 +183,7 @@ impl<D: Device> Session<'_, D> {
             if is_enabled {
                 device.run(index as u16, &mut guest);
             } else {
+                guest = guest.draining(index as u16);
                 device.run_disabled(index as u16, &mut guest);
             }
             guest.over();

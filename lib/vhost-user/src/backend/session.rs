@@ -3,18 +3,20 @@
 use super::channel::Channel;
 use super::guest::Guest;
 use super::inflight::{self, Inflight};
+use super::iotlb::{self, Iotlb};
 use super::log::Log;
 use super::memory::{self, Memory};
+use super::postcopy::Postcopy;
 use super::ring::{Ring, Start};
 use super::transfer::Transfer;
 use super::{Device, Failure, SessionError, Writer};
-use crate::ProtocolFeatures;
 use crate::framing::Raw;
 use crate::front::Request;
-use crate::payload::{Config, DeviceState, VringState};
+use crate::payload::{Config, DeviceState, MemoryTable, Region, VringState};
 use crate::session::{Answering, Negotiated, Question, Violation, Wants};
 use crate::socket::Canceller;
 use crate::wire::{Message as _, Reply};
+use crate::{ProtocolFeatures, back, payload};
 use rustix::event::epoll;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -44,6 +46,7 @@ pub struct Session<'d, D> {
     /// The virtio status, as the front-end tells it.
     status: u64,
     transfer: Option<Transfer>,
+    postcopy: Option<Postcopy>,
     /// Tells of kicks, by the number of their ring, and of what [`serve`](super::serve()) adds.
     pub(super) epoll: OwnedFd,
     pub(super) canceller: Canceller,
@@ -56,11 +59,17 @@ const RINGS: Features = Features::INDIRECT_DESC
     .union(Features::VERSION_1)
     .union(Features::RING_PACKED)
     .union(Features::IN_ORDER)
+    .union(Features::ACCESS_PLATFORM)
     .union(Features::LOG_ALL);
 const PROTOCOL: ProtocolFeatures = ProtocolFeatures::MQ
     .union(ProtocolFeatures::LOG_SHMFD)
     .union(ProtocolFeatures::REPLY_ACK)
     .union(ProtocolFeatures::BACKEND_REQ)
+    .union(ProtocolFeatures::BACKEND_SEND_FD)
+    .union(ProtocolFeatures::GPA_ADDRESSES)
+    // A device gives back what it keeps when its ring stops, and nothing has to be waited for.
+    .union(ProtocolFeatures::GET_VRING_BASE_INFLIGHT)
+    .union(ProtocolFeatures::GET_VRING_BASE_SKIP_DRAIN)
     .union(ProtocolFeatures::CONFIG)
     .union(ProtocolFeatures::INFLIGHT_SHMFD)
     .union(ProtocolFeatures::RESET_DEVICE)
@@ -88,6 +97,7 @@ impl<'d, D: Device> Session<'d, D> {
             channel: None,
             status: 0,
             transfer: None,
+            postcopy: None,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             canceller,
         };
@@ -100,7 +110,12 @@ impl<'d, D: Device> Session<'d, D> {
     }
 
     fn protocol(&self) -> ProtocolFeatures {
-        self.device.protocol() | PROTOCOL
+        let all = self.device.protocol() | PROTOCOL;
+        // Who can be migrated by postcopy has its memory as a table.
+        if all.contains(ProtocolFeatures::PAGEFAULT) {
+            return all.difference(ProtocolFeatures::CONFIGURE_MEM_SLOTS);
+        }
+        all
     }
 
     fn is_packed(&self) -> bool {
@@ -132,6 +147,11 @@ impl<'d, D: Device> Session<'d, D> {
             Err(violation) => return Err(violation.into()),
         };
         let facts = request.facts();
+        if let Request::SetMemTable(table) = &request
+            && self.postcopy.as_ref().is_some_and(Postcopy::listens)
+        {
+            return self.postcopy_table(table, descriptors);
+        }
         let done = if self.negotiated.allows(facts.gate) {
             self.request(request, descriptors)
         } else {
@@ -159,15 +179,22 @@ impl<'d, D: Device> Session<'d, D> {
             Request::GetQueueNum => return number(self.device.queues().into()),
 
             Request::SetMemTable(table) => {
-                self.memory = Memory::of(&table.regions, descriptors)?;
+                table.regions.iter().try_for_each(|region| self.may_have(region))?;
+                let memory = Memory::of(&table.regions, descriptors)?;
+                self.give_back();
+                self.memory = memory.with(self.memory.iotlb.take());
                 self.move_rings();
             }
             Request::GetMaxMemSlots => return number(memory::MOST as u64),
             Request::AddMemReg(region) => {
-                self.memory.add(memory::region(&region), descriptors.pop())?;
-                self.move_rings();
+                let region = memory::region(&region);
+                self.may_have(&region)?;
+                self.memory.add(region, descriptors.pop())?;
+                // Those that run have all that they need.
+                self.start_rings();
             }
             Request::RemMemReg(region) => {
+                self.give_back();
                 self.memory.remove(memory::region(&region))?;
                 self.move_rings();
             }
@@ -190,6 +217,8 @@ impl<'d, D: Device> Session<'d, D> {
                 if num > 0xffff && !self.is_packed() {
                     return Err(Failure::Value { what: "ring base", value: num.into() });
                 }
+                // DPDK's virtio-user tells one place of a packed ring: where nothing is in flight the other is the same.
+                let num = if self.is_packed() && num <= 0xffff { num | num << 16 } else { num };
                 self.ring(index.into())?.base = Some(num);
             }
             Request::GetVringBase(VringState { index, .. })
@@ -249,20 +278,35 @@ impl<'d, D: Device> Session<'d, D> {
                 self.inflight = Some(inflight.map_err(failed)?);
             }
 
+            Request::IotlbMsg(entry) => return number(u64::from(!self.translation(&entry))),
+            Request::PostcopyAdvise => {
+                let failed = |error| Failure::Descriptor { what: "userfaultfd", error };
+                let postcopy = Postcopy::new().map_err(failed)?;
+                let theirs = postcopy.descriptor().map_err(failed)?;
+                self.postcopy = Some(postcopy);
+                return Ok(Some((Reply::None, vec![theirs])));
+            }
+            Request::PostcopyListen => {
+                let has_memory = self.memory.places().next().is_some();
+                let postcopy = self.postcopy.as_mut().filter(|_| !has_memory);
+                postcopy.ok_or(Failure::NotNegotiated("POSTCOPY_ADVISE without memory"))?.listen();
+            }
+            Request::PostcopyEnd => return number(u64::from(self.postcopy.take().is_none())),
+
             Request::SetStatus(status) => {
                 self.status = status;
                 // Its rings are stopped by requests of their own, which come later, and want to know where they were.
                 if status == 0 {
-                    self.device.reset();
+                    self.reset_device();
                 }
             }
             Request::GetStatus => return number(self.status),
             Request::ResetDevice => {
+                self.reset_device();
                 for ring in &mut self.rings {
                     ring.reset(&self.epoll);
                 }
                 self.status = 0;
-                self.device.reset();
             }
             Request::SetDeviceStateFd(how) => return number(self.transfer(how, descriptors.pop())?),
             Request::CheckDeviceState => {
@@ -288,8 +332,78 @@ impl<'d, D: Device> Session<'d, D> {
             return Err(Failure::Value { what: "features", value });
         }
         self.negotiated.features = features;
+        if !features.contains(Features::ACCESS_PLATFORM) {
+            self.memory.iotlb = None;
+        } else if self.memory.iotlb.is_none() {
+            self.memory.iotlb = Some(Iotlb::default());
+        }
+        self.tell_channel();
         self.device.negotiated(features);
         Ok(())
+    }
+
+    /// What may be sent on the channel, which may have come before the features.
+    fn tell_channel(&mut self) {
+        if let Some(channel) = &mut self.channel {
+            channel.asking.negotiated = self.negotiated;
+        }
+    }
+
+    /// With the driver's addresses for all there is one address of each byte.
+    fn may_have(&self, region: &Region) -> Result<(), Failure> {
+        let Region { guest_address, user_address, .. } = *region;
+        if self.negotiated.protocol.contains(ProtocolFeatures::GPA_ADDRESSES) && guest_address != user_address
+        {
+            let why = format!("it has another address, {user_address:#x}");
+            return Err(Failure::Memory { address: guest_address, why });
+        }
+        Ok(())
+    }
+
+    /// An entry of the IOMMU comes or goes; `false`: it is none.
+    fn translation(&mut self, entry: &payload::Iotlb) -> bool {
+        let Some(iotlb) = &mut self.memory.iotlb else { return false };
+        match entry.kind {
+            iotlb::UPDATE => iotlb.update(entry),
+            iotlb::INVALIDATE => {
+                iotlb.invalidate(entry.iova, entry.size);
+                let is_packed = self.is_packed();
+                let lies = |ring: &Ring| ring.is_mapped() && ring.lies_in(entry.iova, entry.size, is_packed);
+                for index in 0..self.rings.len() {
+                    if self.rings.get(index).is_some_and(lies) {
+                        self.stopping(index as u16);
+                        self.rings.get_mut(index).into_iter().for_each(Ring::pause);
+                    }
+                }
+            }
+            _ => return false,
+        }
+        self.start_rings();
+        // What was not there may be now.
+        self.rings.iter_mut().for_each(|ring| ring.due = true);
+        true
+    }
+
+    /// The table is answered by where it lies here, so that the front-end knows which page is missing; when it says that it does, by a table
+    /// without regions, pages that are touched are asked for.
+    fn postcopy_table(
+        &mut self,
+        table: &MemoryTable,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Option<Outgoing>, SessionError> {
+        let failed = |failure| SessionError::Failed { request: "SET_MEM_TABLE", failure };
+        if table.regions.is_empty() {
+            let registered = self.postcopy.as_ref().map(|it| it.register(&self.memory));
+            registered.transpose().map_err(SessionError::Io)?;
+            self.start_rings();
+            return Ok(None);
+        }
+        let memory = Memory::of(&table.regions, descriptors).map_err(failed)?;
+        let here =
+            memory.places().map(|(region, here)| Region { user_address: here.host_address(), ..*region });
+        let answer = Request::SetMemTable(MemoryTable { regions: here.collect() });
+        self.memory = memory.with(self.memory.iotlb.take());
+        Ok(Some((self.answering.answer_alike(&answer), Vec::new())))
     }
 
     fn set_protocol(&mut self, bits: u64) -> Result<(), Failure> {
@@ -297,6 +411,7 @@ impl<'d, D: Device> Session<'d, D> {
         let set = ProtocolFeatures::from_bits(bits).filter(|set| offered.contains(*set));
         let set = set.filter(|set| set.contradiction().is_none());
         self.negotiated.protocol = set.ok_or(Failure::Value { what: "protocol features", value: bits })?;
+        self.tell_channel();
         Ok(())
     }
 
@@ -351,6 +466,7 @@ impl<'d, D: Device> Session<'d, D> {
         // Without protocol features there is no request that enables a ring.
         ring.enabled |= enables;
         ring.due = true;
+        self.tell_miss();
         Ok(())
     }
 
@@ -358,22 +474,61 @@ impl<'d, D: Device> Session<'d, D> {
     fn stop(&mut self, index: u32) -> Result<u32, Failure> {
         self.ring(index.into())?;
         let is_packed = self.is_packed();
-        let Self { device, rings, memory, log, channel, epoll, .. } = self;
+        self.stopping(index as u16);
+        let Some(ring) = self.rings.get_mut(index as usize) else { return Ok(0) };
+        Ok(ring.stop(&self.epoll, is_packed))
+    }
+
+    /// The device gives back what it keeps of a queue.
+    fn stopping(&mut self, index: u16) {
+        let Self { device, rings, memory, log, channel, .. } = self;
         let mut guest = Guest::new(rings, memory, log.as_ref(), channel.as_mut());
-        device.stopping(index as u16, &mut guest);
+        device.stopping(index, &mut guest);
         guest.over();
-        let Some(ring) = rings.get_mut(index as usize) else { return Ok(0) };
-        Ok(ring.stop(epoll, is_packed))
+    }
+
+    /// The same of all queues that it has: their memory is about to go, or the device forgets all that it has.
+    fn give_back(&mut self) {
+        for index in 0..self.rings.len() {
+            if self.rings.get(index).is_some_and(Ring::is_mapped) {
+                self.stopping(index as u16);
+            }
+        }
+    }
+
+    /// The device is as new, but for what was negotiated, which is the session's.
+    fn reset_device(&mut self) {
+        self.give_back();
+        self.device.reset();
+        self.device.negotiated(self.negotiated.features);
     }
 
     /// What rings have of the memory before is not the memory that there is now. A ring whose memory is away goes on when it is back: front-ends
     /// take regions away and give them again while rings run.
     fn move_rings(&mut self) {
+        self.rings.iter_mut().filter(|ring| ring.is_started()).for_each(Ring::pause);
+        self.start_rings();
+    }
+
+    /// Goes on with the rings that are started and have no memory, as far as there is some now.
+    fn start_rings(&mut self) {
         let Self { rings, memory, negotiated, inflight, .. } = self;
         let from = Start { memory, features: negotiated.features, inflight: inflight.as_ref() };
-        for (ring, index) in rings.iter_mut().zip(0..).filter(|(ring, _)| ring.is_started()) {
-            ring.pause();
-            let _ = ring.start(index, &from);
+        for (ring, index) in rings.iter_mut().zip(0..) {
+            if ring.is_started() && !ring.is_mapped() {
+                let _ = ring.start(index, &from);
+            }
+        }
+        self.tell_miss();
+    }
+
+    /// Asks for what a ring's memory lacks of the IOMMU's entries.
+    fn tell_miss(&mut self) {
+        if let Some(missed) = self.memory.iotlb.as_ref().and_then(Iotlb::missed)
+            && let Some(channel) = &mut self.channel
+        {
+            // Who has no channel, or has closed it, tells entries by itself.
+            let _ = channel.tell(&back::Request::IotlbMsg(missed));
         }
     }
 

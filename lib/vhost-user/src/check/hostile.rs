@@ -1,6 +1,7 @@
 //! Rings that break the rules, as a guest may write them: the device may stop, and the back-end must not.
 
-use super::work::{eventfd, known};
+use super::session::pause;
+use super::work::{eventfd, served};
 use super::{Check, Kind, Level, Outcome, Run, Trouble, failed};
 use crate::front::Request;
 use crate::frontend::FrontEnd;
@@ -30,7 +31,7 @@ struct Hostile {
 }
 
 fn start(run: &mut Run<'_>, features: Features) -> Result<Hostile, Trouble> {
-    let kind = known(run)?;
+    let kind = served(run)?;
     let mut front = run.front(features)?;
     let mut memory = Memory::new(1 << 20)?;
     front.add_memory(&memory)?;
@@ -84,6 +85,8 @@ impl Hostile {
                 Err(_) => return Ok(()),
             }
         }
+        // Some look at their rings in a thread of its own.
+        pause(std::time::Duration::from_millis(10));
         Ok(())
     }
 
@@ -207,7 +210,7 @@ pub(super) fn checks() -> Vec<Check> {
         CHAINS,
         "a chain of one byte ends nothing but its request",
         |run| {
-            let kind = known(run)?;
+            let kind = served(run)?;
             let mut hostile = start(run, Features::empty())?;
             let flags = if kind == Kind::Rng { WRITE } else { 0 };
             hostile.cells.set_descriptor(0, Descriptor { length: 1, ..hostile.entry(flags, 0) });

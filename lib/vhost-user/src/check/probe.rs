@@ -67,16 +67,32 @@ fn ask(backend: &mut dyn Backend, timeout: Duration) -> Result<Offer, Trouble> {
         offer.slots = Some(peer.number(&Request::GetMaxMemSlots)?);
     }
     if wanted.contains(ProtocolFeatures::CONFIG) {
-        // As much as there is, from the longest that anybody has down: more is refused by some, and by others cut off.
-        for size in [256, 60, 24, 16, 12, 8, 4] {
-            let asked = Config { offset: 0, size, flags: 0, bytes: vec![0; size as usize] };
-            let answer = peer.ask(&Request::GetConfig(asked), PLAIN, &[])?;
-            let bytes = answer.payload.get(12..).unwrap_or_default();
-            if !bytes.is_empty() {
-                offer.config = Some(bytes.to_vec());
-                break;
-            }
-        }
+        offer.config = config(backend, timeout, wanted, peer)?;
     }
     Ok(offer)
+}
+
+/// As much of configuration space as there is, from the longest that anybody has down: more is refused by some, cut off by others, and yet
+/// others close the connection upon it, so that the next length has another.
+fn config(
+    backend: &mut dyn Backend,
+    timeout: Duration,
+    wanted: ProtocolFeatures,
+    mut peer: Peer,
+) -> Result<Option<Vec<u8>>, Trouble> {
+    for size in [256, 60, 24, 16, 12, 8, 4] {
+        let asked = Config { offset: 0, size, flags: 0, bytes: vec![0; size as usize] };
+        let Ok(answer) = peer.ask(&Request::GetConfig(asked), PLAIN, &[]) else {
+            peer = Peer::new(backend.connect().map_err(Trouble::Unreachable)?, timeout)?;
+            peer.number(&Request::GetFeatures)?;
+            peer.number(&Request::GetProtocolFeatures)?;
+            peer.send(&Request::SetProtocolFeatures(wanted.bits()), PLAIN, &[])?;
+            continue;
+        };
+        let bytes = answer.payload.get(12..).unwrap_or_default();
+        if !bytes.is_empty() {
+            return Ok(Some(bytes.to_vec()));
+        }
+    }
+    Ok(None)
 }

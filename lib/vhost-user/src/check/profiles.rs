@@ -100,7 +100,7 @@ pub(super) fn checks(profile: Profile) -> Vec<Check> {
             "a ring can be stopped after the status was set to 0",
             |run| {
                 run.needs(ProtocolFeatures::STATUS)?;
-                let peer = run.ordinary()?;
+                let (peer, _kick) = run.started(0, 0)?;
                 peer.send(&Request::SetStatus(0xf), PLAIN, &[])?;
                 peer.send(&Request::SetStatus(0), PLAIN, &[])?;
                 peer.ask(&Request::GetVringBase(VringState { index: 0, num: 0 }), PLAIN, &[]).map(drop)

@@ -49,14 +49,13 @@ pub(super) fn checks() -> Vec<Check> {
                     let request = Request::GetVringBase(VringState { index: 0, num: 0 });
                     peer.ask(&request, PLAIN, &[]).map(|answer| answer.payload)
                 };
-                let peer = run.ordinary()?;
-                peer.send(&Request::SetVringNum(VringState { index: 0, num: 8 }), PLAIN, &[])?;
-                peer.send(&Request::SetVringBase(VringState { index: 0, num: 5 }), PLAIN, &[])?;
+                let (peer, _kick) = run.started(0, 5)?;
                 if base(&peer)?.get(4) != Some(&5) {
-                    return not_applicable("it does not tell the base of a ring that was not started");
+                    return not_applicable("it does not tell the base of a ring that it was given");
                 }
                 drop(peer);
-                let peer = run.ordinary()?;
+                // The next gives none.
+                let (peer, _kick) = run.started_anew()?;
                 match base(&peer)?.get(4..8) {
                     Some([0, 0, 0, 0]) => Ok(()),
                     other => failed(format!("the base of a ring is {other:?} at the beginning")),

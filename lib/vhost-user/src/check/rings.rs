@@ -4,8 +4,8 @@ mod running;
 
 use super::peer::{NEED_REPLY, PLAIN, message, payload};
 use super::session::{file, give, region};
-use super::work::eventfd;
-use super::{Check, Level, Outcome, Run, failed, not_applicable};
+use super::work::{Work, eventfd};
+use super::{Check, Level, Outcome, Run, Trouble, failed, not_applicable};
 use crate::ProtocolFeatures;
 use crate::front::Request;
 use crate::payload::{VringAddress, VringState};
@@ -25,6 +25,16 @@ pub(super) fn checks() -> Vec<Check> {
     let mut all = parameters();
     all.extend(running::checks());
     all
+}
+
+/// What everything else that is asked of rings builds upon.
+pub(super) fn served() -> Check {
+    Check::new("rings.served", Level::Must, SPLIT, "a request is served", |run| {
+        let mut once = || Work::start(run)?.once();
+        let outcome = once();
+        run.serves_nothing = matches!(outcome, Err(Trouble::Failed(_)));
+        outcome
+    })
 }
 
 /// A request for a ring.
@@ -158,11 +168,8 @@ fn parameters() -> Vec<Check> {
         ),
         Check::new("rings.base.index", Level::Must, BASE, "the answer says which ring was stopped", |run| {
             let last = run.queues().saturating_sub(1).min(255);
-            let answer = run.ordinary()?.ask(
-                &Request::GetVringBase(VringState { index: last, num: 0 }),
-                PLAIN,
-                &[],
-            )?;
+            let (peer, _kick) = run.started(last, 0)?;
+            let answer = peer.ask(&Request::GetVringBase(VringState { index: last, num: 0 }), PLAIN, &[])?;
             match answer.payload.first_chunk().map(|index| u32::from_ne_bytes(*index)) {
                 Some(index) if index == last => Ok(()),
                 other => failed(format!("it says {other:?} and not {last}")),
@@ -172,11 +179,9 @@ fn parameters() -> Vec<Check> {
             "rings.base.given",
             Level::Must,
             BASE,
-            "a ring that was not started has the base that it was given",
+            "a ring that did nothing stops at the base that it was given",
             |run| {
-                let peer = run.ordinary()?;
-                peer.send(&Request::SetVringNum(VringState { index: 0, num: 8 }), PLAIN, &[])?;
-                peer.send(&Request::SetVringBase(VringState { index: 0, num: 5 }), PLAIN, &[])?;
+                let (peer, _kick) = run.started(0, 5)?;
                 let answer = peer.ask(&Request::GetVringBase(VringState { index: 0, num: 0 }), PLAIN, &[])?;
                 match answer.payload.get(4..8) {
                     Some([5, 0, 0, 0]) => Ok(()),

@@ -5,9 +5,12 @@ use super::{Outcome, Resources, Run, Trouble, not_applicable};
 use crate::ProtocolFeatures;
 use crate::front::Request;
 use crate::frontend::{FrontEnd, Wanted};
-use crate::payload::{Region, SingleRegion};
+use crate::payload::{Region, SingleRegion, VringAddress, VringState};
+use rustix::event::{Timespec, poll};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::io::pwrite;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
 use virtio::features::Features;
 
 /// Protocol features that a check negotiates unless it is about others: none of them changes what other requests mean.
@@ -37,17 +40,62 @@ impl Run<'_> {
     /// What the back-end's process holds when the sessions before are worked off: no more than `before`, or what it stays at.
     pub(super) fn settled(&mut self, before: Resources) -> Option<Resources> {
         let mut now = None;
-        // Others may work off their sessions beside the next ones.
-        for _ in 0..100 {
+        // Others may work off their sessions beside the next ones. Who is known to leave something behind is not waited for as long.
+        let pauses = if self.leaves { 10 } else { 200 };
+        for _ in 0..pauses {
             self.still_serves();
             now = self.backend.resources();
             if now.is_none_or(|now| now.descriptors <= before.descriptors && now.mappings <= before.mappings)
             {
-                break;
+                return now;
             }
-            std::thread::yield_now();
+            pause(Duration::from_millis(2));
         }
+        self.leaves = true;
         now
+    }
+
+    /// A session in which this ring is started, with nothing in it, at a base; no type of device is needed for that.
+    pub(super) fn started(&mut self, index: u32, base: u16) -> Result<(Peer, OwnedFd), Trouble> {
+        self.started_at(index, Some(base))
+    }
+
+    /// The same of the first ring, which is told no base.
+    pub(super) fn started_anew(&mut self) -> Result<(Peer, OwnedFd), Trouble> {
+        self.started_at(0, None)
+    }
+
+    fn started_at(&mut self, index: u32, base: Option<u16>) -> Result<(Peer, OwnedFd), Trouble> {
+        let peer = self.ordinary()?;
+        let file = file(1 << 16)?;
+        let one = region(0, 1 << 16, 0);
+        give(self, &peer, one, &file)?;
+        let (available, used) = (0x1000, 0x2000);
+        // As many were offered and given back as there were before.
+        for part in [available, used] {
+            pwrite(&file, &base.unwrap_or(0).to_le_bytes(), part + 2).map_err(std::io::Error::from)?;
+        }
+        let user = one.user_address;
+        let address = VringAddress {
+            index,
+            descriptors: user,
+            available: user + available,
+            used: user + used,
+            ..VringAddress::default()
+        };
+        let kick = super::work::eventfd()?;
+        peer.send(&Request::SetVringNum(VringState { index, num: 8 }), PLAIN, &[])?;
+        if let Some(base) = base {
+            peer.send(&Request::SetVringBase(VringState { index, num: base.into() }), PLAIN, &[])?;
+        }
+        peer.send(&Request::SetVringAddr(address), PLAIN, &[])?;
+        peer.send(&Request::SetVringKick(index.into()), PLAIN, &[kick.as_fd()])?;
+        if self.offer.protocol.is_some() {
+            peer.send(&Request::SetVringEnable(VringState { index, num: 1 }), PLAIN, &[])?;
+        }
+        // An answer: what came before has been worked off.
+        peer.number(&Request::GetFeatures)?;
+        Ok((peer, kick))
     }
 
     /// Features that a check uses unless it is about others.
@@ -123,6 +171,13 @@ impl Run<'_> {
     /// Queues that there are at least, and the first that there is not; where pairs are counted, as DPDK does, that is twice as many.
     pub(super) fn queues(&self) -> u32 {
         self.offer.queues.map_or(1, |queues| u32::try_from(queues).unwrap_or(u32::MAX))
+    }
+}
+
+/// What must not happen has had the time to happen.
+pub(super) fn pause(time: Duration) {
+    if let Ok(time) = Timespec::try_from(time) {
+        let _ = poll(&mut [], Some(&time));
     }
 }
 

@@ -173,7 +173,7 @@ pub(super) fn checks() -> Vec<Check> {
             "it is taken back, and requests are served",
             |run| {
                 inflight(run)?;
-                let kind = super::work::known(run)?;
+                let kind = super::work::served(run)?;
                 let mut front = run.front(Features::empty())?;
                 let queues = u16::try_from(kind.queue() + 1).unwrap_or(1);
                 let (said, descriptor) = front.inflight(queues, super::work::SIZE)?;

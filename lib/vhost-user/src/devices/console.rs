@@ -99,4 +99,8 @@ impl Device for Console {
         self.more = true;
         self.deliver(guest);
     }
+
+    fn reset(&mut self) {
+        self.waiting.clear();
+    }
 }

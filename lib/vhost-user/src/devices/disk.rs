@@ -22,6 +22,8 @@ impl<S: Storage> Disk<S> {
         let most = u32::MAX / SECTOR as u32;
         let config = blk::Config {
             capacity: storage.sectors(),
+            // Together as much as one request may have.
+            size_max: 1 << 20,
             seg_max: 126,
             block_size: SECTOR as u32,
             queues,
@@ -29,7 +31,6 @@ impl<S: Storage> Disk<S> {
             discard_segments: 1,
             zeroes_sectors: most,
             zeroes_segments: 1,
-            ..blk::Config::default()
         };
         Self { config: config.bytes(), storage, queues }
     }
@@ -37,7 +38,8 @@ impl<S: Storage> Disk<S> {
 
 impl<S: Storage> Device for Disk<S> {
     fn features(&self) -> Features {
-        let features = blk::Features::SEG_MAX
+        let features = blk::Features::SIZE_MAX
+            | blk::Features::SEG_MAX
             | blk::Features::BLK_SIZE
             | blk::Features::FLUSH
             | blk::Features::MQ
@@ -159,7 +161,25 @@ impl OnFile {
     }
 
     fn fallocate(&self, flags: FallocateFlags, range: Range) -> Result<(), Failure> {
+        if range.length == 0 {
+            return Ok(());
+        }
         fallocate(&self.file, flags | FallocateFlags::KEEP_SIZE, range.place, range.length).map_err(failure)
+    }
+
+    /// Where the file system knows no shorter way, as tmpfs and NFS do not.
+    fn fill_with_zeroes(&self, range: Range) -> Result<(), Failure> {
+        let zeroes = [0; 64 << 10];
+        let (mut place, end) = (range.place, range.place + range.length);
+        while place < end {
+            let count = zeroes.len().min(usize::try_from(end - place).unwrap_or(usize::MAX));
+            let written = pwrite(&self.file, &zeroes[..count], place).map_err(failure)?;
+            if written == 0 {
+                return Err(Failure::Io);
+            }
+            place += written as u64;
+        }
+        Ok(())
     }
 }
 
@@ -208,9 +228,38 @@ impl Storage for OnFile {
     }
     fn write_zeroes(&mut self, range: Range) -> Result<(), Failure> {
         let how = if range.unmap { FallocateFlags::PUNCH_HOLE } else { FallocateFlags::ZERO_RANGE };
-        self.fallocate(how, range)
+        match self.fallocate(how, range) {
+            Err(Failure::Unsupported) => self.fill_with_zeroes(range),
+            other => other,
+        }
     }
     fn id(&self) -> &[u8] {
         b"file"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+    use std::os::unix::fs::FileExt as _;
+
+    /// A memfd is a file of tmpfs, which cannot zero a range by itself.
+    #[test]
+    fn zeroes_are_written_where_the_file_system_has_no_shorter_way() {
+        let file = memfd_create("disk", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&file, 1 << 20).unwrap();
+        let mut disk = OnFile::new(File::from(file)).unwrap();
+        disk.file.write_all_at(&[7; 1 << 20], 0).unwrap();
+        for (unmap, place) in [(false, 512), (true, 512 << 10)] {
+            disk.write_zeroes(Range { place, length: 300 << 10, unmap }).unwrap();
+            let mut read = vec![0; (300 << 10) + 2];
+            disk.file.read_exact_at(&mut read, place - 1).unwrap();
+            assert!(read[1..=300 << 10].iter().all(|byte| *byte == 0) && read[0] == 7);
+            assert_eq!(read[(300 << 10) + 1], 7);
+        }
+        disk.discard(Range { place: 0, length: 0, unmap: false }).unwrap();
+        disk.write_zeroes(Range { place: 0, length: 0, unmap: false }).unwrap();
+        assert_eq!(disk.sectors(), 2048);
     }
 }

@@ -4,6 +4,9 @@ use crate::backend::{Device, Guest};
 use std::io::Read;
 use virtio::features::Features;
 
+/// Most bytes for one chain; a driver that wants more asks again (section 5.4.6.2 lets the device give fewer than there is room for).
+const MOST: usize = 64 << 10;
+
 /// Gives what a source has, `/dev/urandom` for one.
 #[derive(Debug)]
 pub struct Entropy<R>(R);
@@ -31,7 +34,10 @@ impl<R: Read> Device for Entropy<R> {
             for piece in chain.writable() {
                 let mut at = 0;
                 while at < piece.len() {
-                    let want = buffer.len().min(piece.len() - at);
+                    let want = buffer.len().min(piece.len() - at).min(MOST - written as usize);
+                    if want == 0 {
+                        return written;
+                    }
                     let count = self.0.read(&mut buffer[..want]).unwrap_or(0);
                     let Some(part) = piece.part(at, count).filter(|_| count > 0) else { return written };
                     part.write(&buffer[..count]);

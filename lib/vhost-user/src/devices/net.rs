@@ -14,6 +14,9 @@ use virtio::net::{self, Config, HEADER, Header};
 /// Most bytes of a frame; without offloads none is longer than jumbo frames are.
 const MOST: usize = 64 << 10;
 
+/// Most buffers of one frame: those of the longest are then 512 bytes long, and a turn has room for them.
+const MOST_BUFFERS: usize = 128;
+
 /// Most frames that wait in a loopback.
 const MOST_WAITING: usize = 256;
 
@@ -87,6 +90,8 @@ pub struct Network<P> {
     port: P,
     config: [u8; Config::BYTES],
     mergeable: bool,
+    /// Bytes of a frame's header: those of legacy drivers have no number of buffers unless several can be one frame's (section 5.1.6.1).
+    header: usize,
     /// A frame that the driver had no buffer for yet; empty: none.
     waiting: Vec<u8>,
     /// What the front-end said that the guest's MTU is.
@@ -98,7 +103,15 @@ impl<P: Port> Network<P> {
     /// With this address, and a link that is up.
     pub fn new(port: P, mac: [u8; 6]) -> Self {
         let config = Config { mac, status: 1, most_pairs: 1, mtu: 1500 }.bytes();
-        Self { port, config, mergeable: false, waiting: Vec::new(), mtu: None, announced: None }
+        Self {
+            port,
+            config,
+            mergeable: false,
+            header: HEADER,
+            waiting: Vec::new(),
+            mtu: None,
+            announced: None,
+        }
     }
 
     /// The guest's MTU, where the front-end told it.
@@ -125,8 +138,8 @@ impl<P: Port> Network<P> {
             let Some(first) = guest.take(receive) else { return };
             let mut room = first.chain().writable_bytes() as usize;
             let mut held = vec![first];
-            let needed = HEADER + self.waiting.len();
-            while self.mergeable && room < needed {
+            let needed = self.header + self.waiting.len();
+            while self.mergeable && room < needed && held.len() < MOST_BUFFERS {
                 let Some(next) = guest.take(receive) else {
                     // Not yet enough: they stay where they are until the driver gives more.
                     for it in held.into_iter().rev() {
@@ -140,11 +153,12 @@ impl<P: Port> Network<P> {
             // A frame that no buffer has room for is dropped, and the buffer comes back with nothing in it.
             let fits = room >= needed;
             let header = Header { buffers: held.len() as u16, ..Header::default() }.bytes();
+            let header = &header[..self.header];
             let mut left: &[u8] = if fits { &self.waiting } else { &[] };
             let mut written = Vec::with_capacity(held.len());
             for (index, it) in held.iter().enumerate() {
                 let mut writer = it.chain().writer();
-                let mut count = if fits && index == 0 { writer.write(&header) } else { 0 };
+                let mut count = if fits && index == 0 { writer.write(header) } else { 0 };
                 let here = writer.write(left);
                 left = left.get(here..).unwrap_or_default();
                 count += here;
@@ -160,8 +174,8 @@ impl<P: Port> Network<P> {
         let mut frame = Vec::new();
         while let Some(held) = guest.take(transmit) {
             let mut reader = held.chain().reader();
-            let length = (held.chain().readable_bytes() as usize).saturating_sub(HEADER);
-            if reader.skip(HEADER) == HEADER && length <= MOST {
+            let length = (held.chain().readable_bytes() as usize).saturating_sub(self.header);
+            if reader.skip(self.header) == self.header && length <= MOST {
                 frame.resize(length, 0);
                 reader.read(&mut frame);
                 self.port.send(&frame);
@@ -192,6 +206,8 @@ impl<P: Port> Device for Network<P> {
 
     fn negotiated(&mut self, features: Features) {
         self.mergeable = features.bits() & net::Features::MRG_RXBUF.bits() != 0;
+        let is_short = !self.mergeable && !features.contains(Features::VERSION_1);
+        self.header = if is_short { HEADER - 2 } else { HEADER };
     }
 
     fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {

@@ -7,15 +7,23 @@ use crate::memory::Memory;
 use crate::payload::{MemoryTable, Region, SingleRegion};
 use std::os::fd::AsFd as _;
 
-/// The driver has an address of its own for it, the front-end calls it by where it is here.
-fn region(whole: &virtio::memory::Region) -> Region {
+/// By which addresses the front-end calls memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// Where it is here.
+    Ours,
+    /// Those of the driver, with `GPA_ADDRESSES`.
+    Drivers,
+}
+
+/// The driver has an address of its own for it.
+pub(super) fn region(whole: &virtio::memory::Region, names: Names) -> Region {
     let virtio::memory::Region { address, memory } = whole;
-    Region {
-        guest_address: *address,
-        size: memory.len() as u64,
-        user_address: memory.host_address(),
-        mmap_offset: 0,
-    }
+    let user_address = match names {
+        Names::Ours => memory.host_address(),
+        Names::Drivers => *address,
+    };
+    Region { guest_address: *address, size: memory.len() as u64, user_address, mmap_offset: 0 }
 }
 
 const fn single(region: Region) -> SingleRegion {
@@ -29,7 +37,7 @@ impl FrontEnd {
     /// # Errors
     /// [`CallError`].
     pub fn add_memory(&mut self, memory: &Memory) -> Result<(), CallError> {
-        let region = region(&memory.region());
+        let region = region(&memory.region(), self.names());
         let descriptor = memory.descriptor().try_clone_to_owned()?;
         if self.has_slots() {
             self.call(&Request::AddMemReg(single(region)), &[descriptor.as_fd()])?;
@@ -49,7 +57,7 @@ impl FrontEnd {
     /// # Errors
     /// [`CallError`].
     pub fn remove_memory(&mut self, memory: &Memory) -> Result<(), CallError> {
-        let region = region(&memory.region());
+        let region = region(&memory.region(), self.names());
         let Some(at) = self.regions.iter().position(|(other, _)| *other == region) else { return Ok(()) };
         if self.has_slots() {
             self.call(&Request::RemMemReg(single(region)), &[])?;
@@ -72,8 +80,27 @@ impl FrontEnd {
         if self.has_slots() { self.number(&Request::GetMaxMemSlots) } else { Ok(8) }
     }
 
+    pub(super) const fn names(&self) -> Names {
+        let drivers = self.negotiated().protocol.contains(ProtocolFeatures::GPA_ADDRESSES);
+        if drivers { Names::Drivers } else { Names::Ours }
+    }
+
     const fn has_slots(&self) -> bool {
         self.negotiated().protocol.contains(ProtocolFeatures::CONFIGURE_MEM_SLOTS)
+    }
+
+    /// Gives the back-end all that another session gave.
+    pub(super) fn add_regions(&mut self, other: &Self) -> Result<(), CallError> {
+        for (region, descriptor) in &other.regions {
+            self.regions.push((*region, descriptor.try_clone()?));
+        }
+        if !self.has_slots() {
+            return self.send_table();
+        }
+        for (region, descriptor) in &other.regions {
+            self.call(&Request::AddMemReg(single(*region)), &[descriptor.as_fd()])?;
+        }
+        Ok(())
     }
 
     fn send_table(&mut self) -> Result<(), CallError> {

@@ -1,6 +1,8 @@
 //! A queue of the device, from the driver's side.
 
+use super::memory::Names;
 use super::{CallError, FrontEnd};
+use crate::ProtocolFeatures;
 use crate::front::Request;
 use crate::memory::Memory;
 use crate::payload::{VringAddress, VringState};
@@ -10,9 +12,10 @@ use rustix::io::{Errno, write};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 use virtio::features::Features;
-use virtio::memory::{PackedMemory, SplitMemory};
+use virtio::memory::{PackedMemory, Shared, SplitMemory};
 use virtio::ring::Driver;
 use virtio::{Tables, packed, split};
 
@@ -23,18 +26,58 @@ const TABLE: u16 = 16;
 pub struct Queue {
     /// The ring.
     pub ring: Driver<SplitMemory, PackedMemory>,
-    /// What the back-end is told of it.
-    address: VringAddress,
-    kick: OwnedFd,
-    call: OwnedFd,
+    anchor: Arc<Anchor>,
     /// Tells of each call once, so that the counter of `call` need not be read: one system call for a wait in place of two.
     calls: OwnedFd,
 }
 
+/// What a back-end is told of a queue, however many there are one after the other.
+pub(super) struct Anchor {
+    address: VringAddress,
+    size: u16,
+    kick: OwnedFd,
+    call: OwnedFd,
+    /// The device's part of a split ring, which says how far it is.
+    used: Option<Shared>,
+}
+
+impl Anchor {
+    /// Where a back-end goes on that knows what was in flight.
+    pub(super) fn base(&self) -> u32 {
+        match &self.used {
+            // The index is behind the flags (section 2.7.8).
+            Some(used) => used.slice().load::<u16>(2).unwrap_or(0).into(),
+            None => packed::Base::START.bits(),
+        }
+    }
+
+    /// The driver looks what there is.
+    pub(super) fn call_driver(&self) -> io::Result<()> {
+        ring(&self.call)
+    }
+}
+
+fn ring(descriptor: &OwnedFd) -> io::Result<()> {
+    match write(descriptor, &1_u64.to_ne_bytes()) {
+        // A counter that is full has not been read yet, and will be.
+        Ok(_) | Err(Errno::AGAIN) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl Queue {
     /// Which queue of the device.
-    pub const fn index(&self) -> u32 {
-        self.address.index
+    pub fn index(&self) -> u32 {
+        self.anchor.address.index
+    }
+
+    /// What the back-end is told of where it lies.
+    pub fn address(&self) -> VringAddress {
+        self.anchor.address
+    }
+
+    pub(super) fn anchor(&self) -> Arc<Anchor> {
+        Arc::clone(&self.anchor)
     }
 
     /// Publishes what was added, and wakes the back-end if it wants that.
@@ -52,11 +95,7 @@ impl Queue {
     /// # Errors
     /// That of the eventfd.
     pub fn kick(&self) -> io::Result<()> {
-        match write(&self.kick, &1_u64.to_ne_bytes()) {
-            // A counter that is full has not been read yet: the back-end will.
-            Ok(_) | Err(Errno::AGAIN) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        ring(&self.anchor.kick)
     }
 
     /// Where a back-end goes on that comes after one that died.
@@ -87,7 +126,7 @@ impl Queue {
 
     /// What becomes readable when the back-end calls. Who waits on it reads it, and does not use [`Queue::wait`].
     pub fn call(&self) -> BorrowedFd<'_> {
-        self.call.as_fd()
+        self.anchor.call.as_fd()
     }
 }
 
@@ -102,10 +141,16 @@ impl FrontEnd {
         let options = negotiated.options();
         let is_packed = negotiated.contains(Features::RING_PACKED);
         let bytes = if is_packed { PackedMemory::bytes(size) } else { SplitMemory::bytes(size) };
+        // Behind an IOMMU, and where the driver's addresses are everybody's, rings have those too.
+        let is_drivers = negotiated.contains(Features::ACCESS_PLATFORM) || self.names() == Names::Drivers;
+        let whole = memory.region();
+        let to_named = if is_drivers { whole.address.wrapping_sub(whole.memory.host_address()) } else { 0 };
         let mut part = |bytes, alignment| memory.part(bytes, alignment).ok_or(CallError::Memory);
         // Each part has cache lines of its own: the sides write different ones.
         let [table, driver, device] = [part(bytes[0], 64)?, part(bytes[1], 64)?, part(bytes[2], 64)?];
-        let [descriptors, available, used] = [&table, &driver, &device].map(|it| it.host_address());
+        let [descriptors, available, used] =
+            [&table, &driver, &device].map(|it| it.host_address().wrapping_add(to_named));
+        let used_ring = (!is_packed).then(|| device.clone());
         let ring = if is_packed {
             Driver::Packed(packed::Driver::new(PackedMemory::new(size, table, driver, device)?, options))
         } else {
@@ -131,7 +176,8 @@ impl FrontEnd {
         .map_err(io::Error::from)?;
 
         let address = VringAddress { index, flags: 0, descriptors, used, available, log: 0 };
-        let queue = Queue { ring, address, kick, call, calls };
+        let anchor = Anchor { address, size, kick, call, used: used_ring };
+        let queue = Queue { ring, anchor: Arc::new(anchor), calls };
         let base = if is_packed { packed::Base::START.bits() } else { 0 };
         self.attach_queue(&queue, base)?;
         Ok(queue)
@@ -143,15 +189,24 @@ impl FrontEnd {
     /// # Errors
     /// [`CallError`].
     pub fn attach_queue(&mut self, queue: &Queue, base: u32) -> Result<(), CallError> {
-        self.place_queue(queue, base)?;
+        self.attach(&queue.anchor, base)
+    }
+
+    pub(super) fn attach(&mut self, queue: &Anchor, base: u32) -> Result<(), CallError> {
+        self.place(queue, base)?;
         let VringAddress { index, .. } = queue.address;
         self.call(&Request::SetVringKick(index.into()), &[queue.kick.as_fd()])?;
         if self.negotiated().features.contains(Features::PROTOCOL_FEATURES) {
             self.enable_queue(index, true)?;
+            // Without an acknowledgement only an answer to something later tells that it is enabled. rust-vmm's framework forgets a kick
+            // that comes before (vhost-user-backend 0.10).
+            if !self.negotiated().protocol.contains(ProtocolFeatures::REPLY_ACK) {
+                self.number(&Request::GetFeatures)?;
+            }
         }
         // Back-ends that wait for a first kick are woken (the rule was withdrawn, and is still kept by some); and who comes back may have
         // missed one.
-        Ok(queue.kick()?)
+        Ok(ring(&queue.kick)?)
     }
 
     /// Tells everything of a queue but its kick, with which it starts.
@@ -159,11 +214,15 @@ impl FrontEnd {
     /// # Errors
     /// [`CallError`].
     pub fn place_queue(&mut self, queue: &Queue, base: u32) -> Result<(), CallError> {
+        self.place(&queue.anchor, base)
+    }
+
+    fn place(&mut self, queue: &Anchor, base: u32) -> Result<(), CallError> {
         let VringAddress { index, .. } = queue.address;
         if index > 0xff {
             return Err(CallError::Queue { index });
         }
-        self.call(&Request::SetVringNum(VringState { index, num: queue.ring.size().into() }), &[])?;
+        self.call(&Request::SetVringNum(VringState { index, num: queue.size.into() }), &[])?;
         self.call(&Request::SetVringBase(VringState { index, num: base }), &[])?;
         self.call(&Request::SetVringAddr(queue.address), &[])?;
         self.call(&Request::SetVringCall(index.into()), &[queue.call.as_fd()]).map(drop)

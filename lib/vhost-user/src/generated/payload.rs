@@ -358,7 +358,7 @@ pub struct SharedMemoryConfig {
 
 impl Wire for SharedMemoryConfig {
     fn put(&self, out: &mut Vec<u8>) {
-        (self.sizes.len() as u32).put(out);
+        (self.sizes.iter().filter(|size| **size != 0).count() as u32).put(out);
         out.extend([0; 4]);
         for at in 0..256 {
             self.sizes.get(at).copied().unwrap_or(0).put(out);
@@ -366,10 +366,11 @@ impl Wire for SharedMemoryConfig {
     }
 
     fn get(from: &mut Read<'_>) -> Result<Self, PayloadError> {
-        let count = from.count(256)?;
+        let _ = from.count(256)?;
         from.skip(4)?;
         let mut sizes = (0..256).map(|_| u64::get(from)).collect::<Result<Vec<_>, _>>()?;
-        sizes.truncate(count);
+        // Regions are known by their place, and some may be missing: how many there are says nothing of where they end.
+        sizes.truncate(sizes.iter().rposition(|size| *size != 0).map_or(0, |last| last + 1));
         Ok(Self { sizes })
     }
 }

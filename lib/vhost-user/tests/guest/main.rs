@@ -1,6 +1,9 @@
 //! Our back-end under a real guest: QEMU's front-end, and Linux's driver of block devices.
 #![cfg(test)]
 
+#[path = "../support/observed.rs"]
+mod observed;
+
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::net::UnixListener;
@@ -49,14 +52,17 @@ fn a_guest_keeps_its_boot_counter_on_our_disk() {
     let listener = UnixListener::bind(path("blk.sock")).unwrap();
     let disk = path("disk");
     // QEMU's front-end connects once for each machine.
-    let server = std::thread::spawn(move || {
+    observed::device("blk", "qemu");
+    let server = std::thread::Builder::new().name(test.to_owned()).spawn(move || {
         for _ in 0..2 {
             let (stream, _) = listener.accept().unwrap();
             let file = File::options().read(true).write(true).open(&disk).unwrap();
             let mut disk = Disk::new(OnFile::new(file).unwrap(), 2);
-            serve(&mut disk, stream, &Canceller::new().unwrap()).unwrap();
+            // The relay's end of it, where there is one.
+            serve(&mut disk, observed::served_through(stream, "qemu"), &Canceller::new().unwrap()).unwrap();
         }
     });
+    let server = server.unwrap();
     for (boot, packed) in [(1, "off"), (2, "on")] {
         let machine = Command::new(QEMU)
             .args([

@@ -113,6 +113,98 @@ fn a_header_in_pieces_is_understood() {
     served.ended().unwrap();
 }
 
+/// Every request of the table, with as many bytes and descriptors as the least of its kind has.
+fn every_request() -> Vec<(Request, usize)> {
+    let of = |number| {
+        let facts = Request::facts_of(number)?;
+        let payload = vec![0; facts.payload.bytes().0 as usize];
+        Some((Request::get(number, &payload).ok()?, facts.descriptors.0.into()))
+    };
+    let all: Vec<_> = (0..100).filter_map(of).collect();
+    assert_eq!(all.len(), 45);
+    all
+}
+
+fn bytes_of(request: &Request, reply: bool) -> Vec<u8> {
+    let mut payload = Vec::new();
+    request.put(&mut payload);
+    let header = Header { request: request.number(), reply, need_reply: false, size: payload.len() as u32 };
+    [header.encode().as_slice(), &payload].concat()
+}
+
+/// A front-end may be gone after any byte of any message: the session ends, in order between two messages and with the reason within one.
+#[test]
+fn a_front_end_may_end_after_any_byte_of_any_message() {
+    let mut device = vhost_user::devices::Disk::new(vhost_user::devices::InMemory::new(8), 1);
+    let file = tempfile::tempfile().unwrap();
+    for (request, descriptors) in every_request() {
+        let bytes = bytes_of(&request, false);
+        for cut in 0..=bytes.len() {
+            let (ours, its) = std::os::unix::net::UnixStream::pair().unwrap();
+            let socket = Socket::new(ours, Canceller::new().unwrap()).unwrap();
+            socket.expire_after(Some(TIMEOUT)).unwrap();
+            socket.send(&bytes[..cut], &vec![file.as_fd(); descriptors]).unwrap();
+            drop(socket);
+            let ended = vhost_user::backend::serve(&mut device, its, &Canceller::new().unwrap());
+            match cut {
+                0 => ended.unwrap(),
+                cut if cut < bytes.len() => {
+                    assert_eq!(
+                        ended.unwrap_err().to_string(),
+                        "the peer closed the connection",
+                        "{request:?}"
+                    );
+                }
+                // Whole, it was done or refused.
+                _ => drop(ended),
+            }
+        }
+    }
+}
+
+/// A back-end may be gone after any byte of any answer, and of any message of its channel.
+#[test]
+fn a_back_end_may_end_after_any_byte_of_any_answer() {
+    let answers = [
+        (Request::GetFeatures, vec![0; 8]),
+        (Request::GetVringBase(VringState::default()), vec![0; 8]),
+        (Request::GetConfig(Config { offset: 0, size: 4, flags: 0, bytes: vec![0; 4] }), vec![0; 16]),
+        (Request::GetInflightFd(vhost_user::payload::Inflight::default()), vec![0; 24]),
+        (Request::GetShmemConfig, vec![0; 2056]),
+    ];
+    for (request, payload) in answers {
+        let size = payload.len() as u32;
+        let header = Header { request: request.number(), reply: true, need_reply: false, size };
+        let bytes = [header.encode().as_slice(), &payload].concat();
+        for cut in 0..bytes.len() {
+            let (ours, its) = std::os::unix::net::UnixStream::pair().unwrap();
+            let mut front = FrontEnd::new(ours, TIMEOUT).unwrap();
+            // All features were negotiated by somebody who answers nothing else.
+            let all = answered_by(&its, &mut front);
+            let socket = Socket::new(its, Canceller::new().unwrap()).unwrap();
+            socket.send(&bytes[..cut], &[]).unwrap();
+            drop(socket);
+            let error = front.call(&request, &[]).unwrap_err();
+            assert!(matches!(error, CallError::Socket { .. }), "{request:?}, {cut} bytes: {error}");
+            assert!(front.call(&request, &[]).is_err(), "it is over: {all:?}");
+        }
+    }
+}
+
+/// Negotiates with answers that were written before they were asked for.
+fn answered_by(mut back: &std::os::unix::net::UnixStream, front: &mut FrontEnd) -> ProtocolFeatures {
+    let number = |request: u32, number: u64| {
+        let header = Header { request, reply: true, need_reply: false, size: 8 };
+        [header.encode().as_slice(), &number.to_ne_bytes()].concat()
+    };
+    let features = Features::VERSION_1 | Features::PROTOCOL_FEATURES;
+    let protocol = ProtocolFeatures::all()
+        .difference(ProtocolFeatures::REPLY_ACK | ProtocolFeatures::INBAND_NOTIFICATIONS);
+    back.write_all(&[number(1, features.bits()), number(15, protocol.bits())].concat()).unwrap();
+    let wanted = vhost_user::frontend::Wanted { protocol, ..wanted(Features::empty()) };
+    front.negotiate(wanted).unwrap().protocol
+}
+
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
@@ -139,11 +231,19 @@ fn descriptors_that_nobody_asked_for_are_closed() {
         if round % 2 == 0 {
             front.add_memory(&memory).unwrap();
         }
+        // A ring that runs, an inflight region and a channel, all of which the front-end leaves as they are.
+        let mut rings = Memory::new(1 << 16).unwrap();
+        front.add_memory(&rings).unwrap();
+        let mut queue = front.start_queue(0, 8, &mut rings).unwrap();
+        let part = rings.part(16, 16).unwrap();
+        let segment = virtio::Segment { address: part.host_address(), length: 16 };
+        queue.ring.add(&[], &[segment]).unwrap();
+        queue.submit().unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
         let request = Request::SetVringNum(VringState { index: 0, num: 8 });
         let error = front.call(&request, &[null.as_fd()]).unwrap_err();
         assert_eq!(error.to_string(), "SET_VRING_NUM takes 0 to 0 descriptors, not 1");
-        drop(front);
+        drop((front, queue));
         served.ended().unwrap();
 
         // What our front-end would not send.

@@ -1,12 +1,18 @@
 //! Our front-end with our back-end: every kind of ring, and what front-ends do wrong.
 #![cfg(test)]
 
+mod addresses;
 mod devices;
 mod faults;
+mod keeping;
 mod moving;
+#[path = "../support/observed.rs"]
+mod observed;
 mod relayed;
+mod rest;
 mod rings;
 mod session;
+mod toy;
 
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
@@ -19,7 +25,7 @@ use vhost_user::frontend::{FrontEnd, Wanted};
 use vhost_user::socket::Canceller;
 use virtio::features::Features;
 
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(4);
 const SECTORS: u32 = 4096;
 
 /// What a session of the back-end ended with.
@@ -36,12 +42,24 @@ impl Served {
         Self::with(Disk::new(InMemory::new(SECTORS), 2))
     }
 
-    fn with(mut device: impl Device + Send + 'static) -> (UnixStream, Self) {
+    fn with<D: Device + Send + 'static>(mut device: D) -> (UnixStream, Self) {
         let (ours, its) = UnixStream::pair().unwrap();
         let canceller = Canceller::new().unwrap();
         let cancelled = canceller.clone();
         let thread = std::thread::spawn(move || serve(&mut device, its, &cancelled));
-        (ours, Self { thread, canceller })
+        // Devices of ours are told apart by where they are made.
+        for (module, name) in [
+            ("net", "net"),
+            ("disk", "blk"),
+            ("entropy", "rng"),
+            ("console", "console"),
+            ("balloon", "balloon"),
+        ] {
+            if std::any::type_name::<D>().contains(&format!("devices::{module}::")) {
+                observed::device(name, "ours");
+            }
+        }
+        (observed::through(ours, "ours"), Self { thread, canceller })
     }
 
     /// Ends it as a crash would: in the middle of whatever it does.

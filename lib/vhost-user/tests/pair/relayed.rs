@@ -1,19 +1,29 @@
 //! A relay between our front-end and our back-end.
 
+use crate::toy::{EVERYTHING, Toy, asks, negotiated};
 use crate::{Served, TIMEOUT, wanted};
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::time::Duration;
+use vhost_user::back;
 use vhost_user::frontend::FrontEnd;
 use vhost_user::memory::Memory;
 use vhost_user::proxy::{Chaos, Ended, From, Passed, relay};
 use vhost_user::socket::Canceller;
+use vhost_user::wire::Header;
 use virtio::Segment;
 use virtio::features::Features;
 
 /// A front-end whose session goes through a relay that tells what it saw.
 fn relayed(chaos: Chaos) -> (UnixStream, Served, mpsc::Receiver<Passed>, std::thread::JoinHandle<Ended>) {
-    let (back, served) = Served::start();
+    relayed_of(chaos, Served::start())
+}
+
+fn relayed_of(
+    chaos: Chaos,
+    (back, served): (UnixStream, Served),
+) -> (UnixStream, Served, mpsc::Receiver<Passed>, std::thread::JoinHandle<Ended>) {
     let (front, its) = UnixStream::pair().unwrap();
     let (tell, told) = mpsc::channel();
     let canceller = Canceller::new().unwrap();
@@ -80,7 +90,8 @@ fn what_goes_through_is_told_and_changes_nothing() {
 #[test]
 fn messages_in_pieces_and_late_ones_are_understood_by_both() {
     for seed in 0..20 {
-        let chaos = Chaos { seed, pieces: 0.7, delays: 0.3, delay: Duration::from_millis(2), cuts: 0.0 };
+        let chaos =
+            Chaos { seed, pieces: 0.7, delays: 0.3, delay: Duration::from_millis(2), ..Chaos::default() };
         let (stream, served, _told, relay) = relayed(chaos);
         let mut front = FrontEnd::new(stream, TIMEOUT).unwrap();
         works(&mut front).unwrap();
@@ -116,4 +127,61 @@ fn a_connection_that_is_cut_anywhere_ends_both_with_an_error() {
         }
     }
     assert!(cut > 50, "{cut} of 200 were cut");
+}
+
+/// The back-end's channel goes through the relay too, with what it asks and what it is answered.
+#[test]
+fn the_channel_of_the_back_end_is_told_too() {
+    let toy = Toy::new();
+    let bell = toy.bell.try_clone().unwrap();
+    let (stream, served, told, relay) = relayed_of(Chaos::default(), Served::with(toy));
+    let mut front = negotiated(stream, asks(Features::empty(), EVERYTHING));
+    for _ in 0..3 {
+        let mut channel = front.open_channel().unwrap();
+        rustix::io::write(&bell, &1_u64.to_ne_bytes()).unwrap();
+        assert_eq!(channel.next(TIMEOUT).unwrap().request, back::Request::ConfigChangeMsg);
+    }
+    drop(front);
+    served.ended().unwrap();
+    assert_eq!(relay.join().unwrap(), Ended::By(From::FrontEnd));
+    let of_channel: Vec<_> = told.iter().filter(|it| it.channel).map(|it| (it.from, it.name())).collect();
+    assert_eq!(of_channel, [(From::BackEnd, "CONFIG_CHANGE_MSG"); 3]);
+}
+
+/// Who has ended its side is still answered.
+#[test]
+fn half_a_connection_is_relayed() {
+    let (mut stream, served, told, relay) = relayed(Chaos::default());
+    let header = Header { request: 1, reply: false, need_reply: false, size: 0 };
+    stream.write_all(&header.encode()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer.len(), 20);
+    served.ended().unwrap();
+    assert_eq!(relay.join().unwrap(), Ended::By(From::FrontEnd));
+    assert_eq!(told.iter().count(), 2);
+}
+
+/// Answers that come in another order than their requests are noticed, and those of a front-end that waits for each are only late.
+#[test]
+fn answers_in_another_order_are_no_answers() {
+    let chaos = Chaos { reorder: 0.5, ..Chaos::default() };
+    let (stream, served, _told, relay) = relayed(chaos);
+    let mut front = FrontEnd::new(stream, TIMEOUT).unwrap();
+    works(&mut front).unwrap();
+    drop(front);
+    served.ended().unwrap();
+    relay.join().unwrap();
+
+    let chaos = Chaos { reorder: 1.0, ..Chaos::default() };
+    let (mut stream, served, _told, relay) = relayed(chaos);
+    let ask = |request| Header { request, reply: false, need_reply: false, size: 0 }.encode();
+    stream.write_all(&[ask(1), ask(15)].concat()).unwrap();
+    let mut answers = [0; 40];
+    stream.read_exact(&mut answers).unwrap();
+    assert_eq!((answers[0], answers[20]), (15, 1));
+    drop(stream);
+    served.ended().unwrap();
+    relay.join().unwrap();
 }

@@ -1,173 +1,24 @@
 //! What is beside the rings: state, logs, regions and channels.
 
+use crate::toy::{Client, EVERYTHING, SIZE, Toy, asks, client, negotiated};
 use crate::{Served, TIMEOUT, wanted};
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::io::{pread, read, write};
+use rustix::io::{pread, write};
 use rustix::pipe::pipe;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex};
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
 use vhost_user::ProtocolFeatures;
 use vhost_user::back::Request as Asks;
-use vhost_user::backend::{Device, Failure, Guest, Kept, Writer};
 use vhost_user::front::Request;
-use vhost_user::frontend::{CallError, Direction, FrontEnd, Queue, Wanted};
+use vhost_user::frontend::{CallError, Direction, FrontEnd};
 use vhost_user::memory::Memory;
 use vhost_user::payload::{SingleRegion, VringState};
 use vhost_user::socket::{Canceller, Socket};
 use vhost_user::wire::{Header, Message as _};
 use virtio::Segment;
 use virtio::features::Features;
-use virtio::memory::Shared;
-
-/// Answers every byte that it reads with the next number, unless it is told to keep such bytes for ever.
-struct Toy {
-    config: [u8; 4],
-    state: Vec<u8>,
-    /// What it has answered.
-    answered: Arc<Mutex<Vec<u8>>>,
-    /// It keeps the chains of odd bytes.
-    keeps: bool,
-    kept: Vec<Kept>,
-    /// Rung when configuration space changes.
-    bell: OwnedFd,
-}
-
-impl Toy {
-    fn new() -> Self {
-        Self {
-            config: [1, 2, 3, 4],
-            state: vec![7; 100_000],
-            answered: Arc::default(),
-            keeps: false,
-            kept: Vec::new(),
-            bell: eventfd(0, EventfdFlags::NONBLOCK).unwrap(),
-        }
-    }
-}
-
-impl Device for Toy {
-    fn features(&self) -> Features {
-        Features::empty()
-    }
-    fn queues(&self) -> u16 {
-        2
-    }
-    fn protocol(&self) -> ProtocolFeatures {
-        ProtocolFeatures::DEVICE_STATE
-    }
-    fn config(&self) -> &[u8] {
-        &self.config
-    }
-    fn set_config(&mut self, offset: usize, bytes: &[u8], writer: Writer) -> Result<(), Failure> {
-        if writer == Writer::Driver && offset < 2 {
-            return Err(Failure::Value { what: "read-only", value: offset as u64 });
-        }
-        self.config[offset..offset + bytes.len()].copy_from_slice(bytes);
-        Ok(())
-    }
-    fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {
-        while let Some(held) = guest.take(queue) {
-            let mut byte = [0];
-            held.chain().reader().read(&mut byte);
-            if self.keeps && byte[0] % 2 == 1 {
-                self.kept.push(held.keep());
-                continue;
-            }
-            self.answered.lock().unwrap().push(byte[0]);
-            let written = held.chain().writer().write(&[byte[0] + 1]) as u32;
-            guest.put(queue, held, written);
-        }
-    }
-    fn sources(&self) -> Vec<BorrowedFd<'_>> {
-        vec![self.bell.as_fd()]
-    }
-    fn ready(&mut self, source: usize, guest: &mut Guest<'_>) {
-        assert_eq!(source, 0);
-        let _ = read(&self.bell, &mut [0; 8]);
-        self.config[3] += 1;
-        assert!(guest.config_changed());
-    }
-    fn stopping(&mut self, queue: u16, guest: &mut Guest<'_>) {
-        for kept in self.kept.drain(..) {
-            guest.put_kept(queue, kept);
-        }
-    }
-    fn reset(&mut self) {
-        self.config = [1, 2, 3, 4];
-        self.kept.clear();
-    }
-    fn save(&mut self) -> Result<Vec<u8>, Failure> {
-        Ok(self.state.clone())
-    }
-    fn load(&mut self, state: &[u8]) -> Result<(), Failure> {
-        if state.first() != Some(&7) {
-            return Err(Failure::Value { what: "state", value: 0 });
-        }
-        self.state = state.to_vec();
-        Ok(())
-    }
-}
-
-const SIZE: u16 = 16;
-
-/// A front-end, its memory, a queue, and bytes to send and to receive.
-struct Client {
-    front: FrontEnd,
-    memory: Memory,
-    queue: Queue,
-    bytes: Shared,
-}
-
-fn asks(features: Features, protocol: ProtocolFeatures) -> Wanted {
-    Wanted { features, protocol, ..wanted(features) }
-}
-
-const EVERYTHING: ProtocolFeatures = ProtocolFeatures::all();
-
-fn negotiated(stream: UnixStream, wanted: Wanted) -> FrontEnd {
-    let mut front = FrontEnd::new(stream, TIMEOUT).unwrap();
-    front.negotiate(wanted).unwrap();
-    front
-}
-
-fn client(stream: UnixStream, wanted: Wanted) -> Client {
-    let mut front = negotiated(stream, wanted);
-    let mut memory = Memory::new(1 << 20).unwrap();
-    front.add_memory(&memory).unwrap();
-    let queue = front.start_queue(0, SIZE, &mut memory).unwrap();
-    let bytes = memory.part(512, 4096).unwrap();
-    Client { front, memory, queue, bytes }
-}
-
-impl Client {
-    /// Sends a byte; what is answered goes to a place of its own.
-    fn send(&mut self, byte: u8) {
-        let at = 2 * usize::from(byte);
-        self.bytes.piece(at, 2).unwrap().slice().write(&[byte, 0]);
-        let segment = |at: usize| Segment { address: self.bytes.host_address() + at as u64, length: 1 };
-        self.queue.ring.add(&[segment(at)], &[segment(at + 1)]).unwrap();
-        self.queue.submit().unwrap();
-    }
-
-    fn answered(&mut self) {
-        loop {
-            match self.queue.ring.reap().unwrap() {
-                Some(done) => break assert_eq!(done.written, 1),
-                None => assert!(self.queue.wait(TIMEOUT).unwrap(), "nothing ended in {TIMEOUT:?}"),
-            }
-        }
-    }
-
-    fn answer_to(&self, byte: u8) -> u8 {
-        let mut read = [0];
-        self.bytes.piece(2 * usize::from(byte) + 1, 1).unwrap().slice().read(&mut read);
-        read[0]
-    }
-}
 
 #[test]
 fn a_device_is_reset_by_its_status_and_by_request() {
@@ -491,4 +342,39 @@ fn what_was_not_negotiated_is_not_served() {
     ask(&Request::GetStatus, true);
     let text = "GET_STATUS failed, and the front-end does not wait to hear of it";
     assert_eq!(served.ended().unwrap_err().to_string(), text);
+}
+
+/// A front-end that does not read its channel for a while finds everything there afterwards, and has held up nobody.
+#[test]
+fn a_channel_that_nobody_reads_loses_no_call() {
+    let protocol =
+        ProtocolFeatures::INBAND_NOTIFICATIONS | ProtocolFeatures::BACKEND_REQ | ProtocolFeatures::REPLY_ACK;
+    let (stream, served) = Served::with(Toy::new());
+    let mut client = client(stream, asks(Features::empty(), protocol));
+    let mut channel = client.front.open_channel().unwrap();
+    // A few messages are all that there is room for.
+    rustix::net::sockopt::set_socket_recv_buffer_size(&channel, 1).unwrap();
+    client.front.call(&Request::SetVringCall(1 << 8), &[]).unwrap();
+    for round in 0..2_000 {
+        client.send((round % 100) as u8);
+        client.front.call(&Request::VringKick(VringState { index: 0, num: 0 }), &[]).unwrap();
+        client.front.queues().unwrap();
+        while client.queue.ring.reap().unwrap().is_none() {
+            client.front.queues().unwrap();
+        }
+    }
+    // Whatever waits is read away, and calls go on.
+    while channel.next(std::time::Duration::ZERO).is_ok() {}
+    for _ in 0..3 {
+        client.send(1);
+        client.front.call(&Request::VringKick(VringState { index: 0, num: 0 }), &[]).unwrap();
+        let asked = channel.next(TIMEOUT).unwrap();
+        assert_eq!(asked.request, Asks::VringCall(VringState { index: 0, num: 0 }));
+        while client.queue.ring.reap().unwrap().is_none() {
+            client.front.queues().unwrap();
+        }
+        while channel.next(std::time::Duration::ZERO).is_ok() {}
+    }
+    drop(client);
+    served.ended().unwrap();
 }

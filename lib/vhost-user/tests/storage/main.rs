@@ -1,6 +1,9 @@
 //! Our front-end against the block back-end that Debian ships: qemu-storage-daemon.
 #![cfg(test)]
 
+#[path = "../support/observed.rs"]
+mod observed;
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
@@ -53,7 +56,8 @@ impl Daemon {
     }
 
     fn connect(&self, features: Features) -> Disk {
-        let stream = UnixStream::connect(&self.socket).unwrap();
+        let stream = observed::through(UnixStream::connect(&self.socket).unwrap(), PROGRAM);
+        observed::device("blk", PROGRAM);
         let mut front = FrontEnd::new(stream, TIMEOUT).unwrap();
         let blk = blk::Features::FLUSH | blk::Features::DISCARD | blk::Features::WRITE_ZEROES;
         let wanted = Wanted {

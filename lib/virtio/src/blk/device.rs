@@ -60,6 +60,9 @@ pub struct Range {
     pub unmap: bool,
 }
 
+/// Most bytes that one request reads or writes: nothing else is done meanwhile.
+const MOST: u64 = 128 << 20;
+
 const OK: u8 = 0;
 const IO_ERROR: u8 = 1;
 const UNSUPPORTED: u8 = 2;
@@ -104,13 +107,13 @@ fn request<S: Storage + ?Sized>(
     let sector = u64::from(low) | u64::from(high) << 32;
     match kind {
         kind::IN => {
-            let mut place = inside(storage, sector, u64::from(room))?;
+            let mut place = inside(storage, sector, bounded(u64::from(room))?)?;
             transfer(writer, room as usize, &mut place, |place, part| storage.read(place, part))?;
             Ok(room)
         }
         kind::OUT => {
             let length = reader.remaining();
-            let mut place = inside(storage, sector, length as u64)?;
+            let mut place = inside(storage, sector, bounded(length as u64)?)?;
             transfer(reader, length, &mut place, |place, part| storage.write(place, part))?;
             Ok(0)
         }
@@ -140,6 +143,10 @@ fn request<S: Storage + ?Sized>(
         }
         _ => Err(Failure::Unsupported),
     }
+}
+
+fn bounded(length: u64) -> Result<u64, Failure> {
+    if length <= MOST { Ok(length) } else { Err(Failure::Io) }
 }
 
 /// The first byte of so many from `sector` on, which must all be there.

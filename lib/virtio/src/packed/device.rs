@@ -22,6 +22,8 @@ pub struct Device<C> {
     /// Their ids, which may be any number: the driver gives them (section 2.8.5).
     out: Names,
     broken: Option<Fault>,
+    /// Where the driver was when chains were left to it.
+    left: Position,
 }
 
 impl<C: PackedCells> Device<C> {
@@ -45,6 +47,7 @@ impl<C: PackedCells> Device<C> {
             taken,
             out: Names::new(1 << 16),
             broken: None,
+            left: next,
         }
     }
 
@@ -87,6 +90,7 @@ impl<C: PackedCells> Device<C> {
             }
             // It goes on into places that the device has not given back.
             Ok(_) => Err(*self.broken.insert(Fault::Loop { size: self.size() })),
+            Err(fault) if fault.passes() => Err(fault),
             Err(fault) => Err(*self.broken.insert(fault)),
         }
     }
@@ -122,7 +126,7 @@ impl<C: PackedCells> Device<C> {
             } else {
                 Err(Fault::Indirect { index })
             };
-            read.map_err(|fault| *self.broken.insert(fault))?;
+            read.map_err(|fault| if fault.passes() { fault } else { *self.broken.insert(fault) })?;
         }
         if self.out.insert(taken.id) {
             Ok(taken)
@@ -135,6 +139,11 @@ impl<C: PackedCells> Device<C> {
     pub fn untake(&mut self, taken: Taken) {
         self.next = self.next.minus(taken.count, self.size());
         self.taken = self.taken.saturating_sub(taken.count);
+        self.out.remove(taken.id);
+    }
+
+    /// As [`crate::split::Device::forget`].
+    pub fn forget(&mut self, taken: Taken) {
         self.out.remove(taken.id);
     }
 
@@ -184,6 +193,27 @@ impl<C: PackedCells> Device<C> {
         self.cells.set_device_event(event);
         self.cells.fence();
         self.cells.state(self.next.place()).flags & TURN == self.next.available()
+    }
+
+    /// As [`crate::split::Device::want_more_kicks`].
+    pub fn want_more_kicks(&mut self) -> bool {
+        let size = self.size();
+        let is_available = |at: Position| self.cells.state(at.place()).flags & TURN == at.available();
+        let mut end = self.next;
+        let mut room = size - self.taken;
+        loop {
+            while room > 0 && is_available(end) {
+                end = end.plus(1, size);
+                room -= 1;
+            }
+            let at_place = Suppression { place: end.bits(), flags: Suppression::AT_PLACE };
+            let all = Suppression { place: 0, flags: Suppression::ENABLE };
+            self.cells.set_device_event(if self.options.event_index { at_place } else { all });
+            self.cells.fence();
+            if room == 0 || !is_available(end) {
+                return core::mem::replace(&mut self.left, end) != end;
+            }
+        }
     }
 
     /// Asks for no kicks. A driver may kick all the same.

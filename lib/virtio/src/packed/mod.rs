@@ -64,9 +64,14 @@ impl Position {
         }
     }
 
+    /// Whether a descriptor with these flags is used here.
+    pub const fn is_used(self, flags: u16) -> bool {
+        flags & TURN == self.used()
+    }
+
     /// Flags of a descriptor that is available here.
     #[inline]
-    const fn available(self) -> u16 {
+    pub const fn available(self) -> u16 {
         if self.wrap() { AVAILABLE } else { USED }
     }
 
@@ -112,6 +117,18 @@ impl Base {
     /// Bits 0 to 15 the available, 16 to 31 the used position.
     pub const fn bits(self) -> u32 {
         self.available.bits() as u32 | (self.used.bits() as u32) << 16
+    }
+
+    /// The positions of all that the device has, those of the oldest chain first.
+    pub fn places(self, size: u16) -> impl Iterator<Item = Position> {
+        let count = if self.available == self.used {
+            0
+        } else if self.available.place() > self.used.place() {
+            self.available.place() - self.used.place()
+        } else {
+            size - self.used.place() + self.available.place()
+        };
+        (0..count).map(move |offset| self.used.plus(offset, size))
     }
 
     /// From the same; `None` if a place is beyond the ring, or one position further from the other than the ring is long.

@@ -22,6 +22,8 @@ pub struct Device<C> {
     /// Heads of the chains that it has.
     out: Names,
     broken: Option<Fault>,
+    /// Where the driver was when chains were left to it.
+    left: u16,
 }
 
 impl<C: SplitCells> Device<C> {
@@ -43,6 +45,7 @@ impl<C: SplitCells> Device<C> {
             published: used,
             considered: used,
             broken: None,
+            left: taken,
         }
     }
 
@@ -82,6 +85,7 @@ impl<C: SplitCells> Device<C> {
                 self.taken = self.taken.wrapping_add(1);
                 Ok(Some(taken))
             }
+            Err(fault) if fault.passes() => Err(fault),
             Err(fault) => Err(self.break_with(fault)),
         }
     }
@@ -99,6 +103,7 @@ impl<C: SplitCells> Device<C> {
         match self.read(taken.id, memory, chain) {
             Ok(taken) if self.out.insert(taken.id) => Ok(taken),
             Ok(taken) => Err(self.break_with(Fault::Twice { id: taken.id })),
+            Err(fault) if fault.passes() => Err(fault),
             Err(fault) => Err(self.break_with(fault)),
         }
     }
@@ -106,6 +111,11 @@ impl<C: SplitCells> Device<C> {
     /// Leaves the chain that was taken last in the ring, as if it had not been.
     pub fn untake(&mut self, taken: Taken) {
         self.taken = self.taken.wrapping_sub(1);
+        self.out.remove(taken.id);
+    }
+
+    /// A chain that was taken again after a crash is not the device's any more, and is not given back either: [`Device::retake`] comes later.
+    pub fn forget(&mut self, taken: Taken) {
         self.out.remove(taken.id);
     }
 
@@ -151,6 +161,24 @@ impl<C: SplitCells> Device<C> {
         }
         self.cells.fence();
         self.cells.avail_index() != self.taken
+    }
+
+    /// Asks to be kicked for a chain behind all that are there. `true`: there are others than when this was last asked, and there may have
+    /// been no kick for them.
+    pub fn want_more_kicks(&mut self) -> bool {
+        let mut now = self.cells.avail_index();
+        loop {
+            if self.options.event_index {
+                self.cells.set_avail_event(now);
+            } else {
+                self.cells.set_used_flags(0);
+            }
+            self.cells.fence();
+            let then = core::mem::replace(&mut now, self.cells.avail_index());
+            if then == now {
+                return core::mem::replace(&mut self.left, now) != now;
+            }
+        }
     }
 
     /// Asks for no kicks. A driver may kick all the same.

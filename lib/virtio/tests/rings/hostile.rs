@@ -252,17 +252,28 @@ fn a_batch_of_a_packed_ring_comes_back_whole() {
     assert!(!pair.driver.want_calls(1));
 }
 
-/// Where a used entry of a packed ring does not say that something was written, its length means nothing.
+/// Where a used entry of a packed ring does not say that something was written, its length counts as far as something could be.
 #[test]
-fn a_length_counts_where_something_was_written() {
-    for (flag, written) in [(0, 0), (WRITE, 3)] {
+fn a_length_counts_where_something_could_be_written() {
+    let one: &[Segment] = &[Segment { address: DATA, length: 5 }];
+    let (read, write): ([&[Segment]; 2], [&[Segment]; 2]) = ([one, &[]], [&[], one]);
+    for ([readable, writable], flag, length, expected) in [
+        (write, WRITE, 3, (3, false)),
+        (write, WRITE, 9, (5, true)),
+        // QEMU's devices.
+        (write, 0, 3, (3, false)),
+        (write, 0, 9, (5, false)),
+        // DPDK's, of a frame that was sent.
+        (read, 0, 5, (0, false)),
+        (read, WRITE, 5, (0, true)),
+    ] {
         let mut pair = pair(Kind::Packed, SIZE, Options::default(), false, 4096);
-        let token = pair.driver.add(&[], &[Segment { address: DATA, length: 5 }]).unwrap();
+        let token = pair.driver.add(readable, writable).unwrap();
         pair.driver.publish();
         let flags = virtio::cells::AVAILABLE | virtio::cells::USED | flag;
-        pair.packed().set_state(0, Packed { length: 3, id: token.0, flags });
+        pair.packed().set_state(0, Packed { length, id: token.0, flags });
         let done = pair.driver.reap().unwrap().unwrap();
-        assert_eq!((done.written, done.overlong), (written, false));
+        assert_eq!((done.written, done.overlong), expected, "{flag} {length}");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::pair::{DATA, Kind, TABLES, pair};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestRunner};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -91,9 +91,9 @@ fn count(cell: &Cell<u32>) {
     cell.set(cell.get() + 1);
 }
 
-/// Many cases, the same each time.
-fn runner() -> TestRunner {
-    TestRunner::new(Config { cases: 1000, ..Config::default() })
+/// Many cases, the same each time for the same seed.
+fn runner(seed: u64) -> TestRunner {
+    TestRunner::new(Config { cases: 1000, rng_seed: RngSeed::Fixed(seed), ..Config::default() })
 }
 
 /// Descriptors in pairs, one read and one written, and a table of the same: the writes go from there.
@@ -135,9 +135,13 @@ fn set_indirect(
 /// A device on a ring of which the driver writes anything: no panic, no chain longer than there is memory for, none taken twice, an end.
 #[test]
 fn a_device_survives_a_driver_that_knows_the_rules() {
+    device_survives(1);
+}
+
+fn device_survives(seed: u64) {
     let reached = Reached::default();
     let cases = (options(), writes());
-    runner()
+    runner(seed)
         .run(&cases, |((kind, options), writes)| {
             let mut pair = pair(kind, SIZE, options, false, 4096);
             let table = Shared::whole(Arc::new(Heap::zeroed(usize::from(ENTRIES) * 16)));
@@ -258,9 +262,13 @@ fn answers() -> impl Strategy<Value = Vec<Answer>> {
 /// A driver on a ring of which the device writes anything: no panic, and only what the device was told of comes back, once.
 #[test]
 fn a_driver_survives_a_device_that_knows_the_rules() {
+    driver_survives(1);
+}
+
+fn driver_survives(seed: u64) {
     let reached = Reached::default();
     let cases = (options(), answers());
-    runner()
+    runner(seed)
         .run(&cases, |((kind, options), answers)| {
             let options = Options { indirect: false, ..options };
             let mut pair = pair(kind, SIZE, options, false, 4096);
@@ -340,4 +348,19 @@ fn a_driver_survives_a_device_that_knows_the_rules() {
         .unwrap();
     let Reached { taken, faults, .. } = reached;
     assert!(taken.get() > 1000 && faults.get() > 300, "{taken:?} {faults:?}");
+}
+
+/// As the long tests do it.
+#[test]
+#[ignore = "ten minutes"]
+#[expect(clippy::disallowed_methods, reason = "the time is what is asked for")]
+fn both_sides_survive_ten_minutes() {
+    let begin = std::time::Instant::now();
+    let mut cases = 0;
+    while begin.elapsed() < std::time::Duration::from_secs(600) {
+        cases += 1;
+        device_survives(cases);
+        driver_survives(cases);
+    }
+    println!("{cases} times 1,000 cases of each side");
 }

@@ -32,7 +32,7 @@ pub(super) const fn bytes(size: u16) -> usize {
 }
 
 /// A chain that was taken before a crash.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Entry {
     pub(in super::super) id: u16,
     pub(in super::super) descriptors: Vec<(u64, cells::Packed)>,
@@ -305,6 +305,18 @@ mod tests {
                 assert_eq!((used, ids(&left)), (Position::new(place, true), expected.clone()));
             }
         }
+    }
+
+    #[test]
+    fn a_counter_at_its_end_begins_again() {
+        let region = region();
+        let (mut queue, ..) = resumed(&region, false);
+        queue.taken(2, chain(2, 1).into_iter());
+        set(&region.slice(), Packed::entry(0) + COUNTER, u64::MAX);
+        let (mut queue, _, left) = resumed(&region, false);
+        assert_eq!(ids(&left), [(2, 1)]);
+        queue.taken(3, chain(3, 1).into_iter());
+        queue.taken(4, chain(4, 1).into_iter());
     }
 
     #[test]

@@ -148,6 +148,18 @@ mod tests {
     }
 
     #[test]
+    fn a_counter_at_its_end_begins_again() {
+        let region = region(8);
+        let (mut queue, _) = Split::resumed(region.clone(), 8, 0);
+        queue.taken(2);
+        set(&region.slice(), Split::entry(2) + COUNTER, u64::MAX);
+        let (mut queue, left) = Split::resumed(region, 8, 0);
+        assert_eq!(left, [2]);
+        queue.taken(3);
+        queue.taken(4);
+    }
+
+    #[test]
     fn a_region_of_noise_harms_nobody() {
         let region = region(8);
         region.slice().fill(0xff);

@@ -1,0 +1,233 @@
+//! What the program does beside its checks: reports of runs that came to nothing, relays of several sessions, and servers that share what
+//! they have with others.
+#![cfg(test)]
+
+mod served;
+
+use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use served::{PROGRAM, Served};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+use vhost_user::front::Request;
+use vhost_user::frontend::FrontEnd;
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+fn program(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), signal).unwrap();
+}
+
+fn answers(socket: &Path) -> bool {
+    let Ok(stream) = UnixStream::connect(socket) else { return false };
+    FrontEnd::new(stream, TIMEOUT).unwrap().call(&Request::GetFeatures, &[]).is_ok()
+}
+
+/// A run that could not even begin is a report that says so, and not the absence of one.
+#[test]
+fn a_run_that_came_to_nothing_is_reported() {
+    let directory = tempfile::tempdir().unwrap();
+    let nobody = directory.path().join("nobody.sock");
+    let nobody = nobody.to_str().unwrap();
+    let junit = program(&["check", "--socket", nobody, "--format", "junit"]);
+    assert_eq!(junit.status.code(), Some(3));
+    let junit = text(&junit.stdout);
+    assert!(
+        junit.contains("tests=\"1\" failures=\"0\" errors=\"1\"") && junit.contains("<error "),
+        "{junit}"
+    );
+    let path = directory.path().join("report.sarif");
+    let sarif =
+        program(&["check", "--socket", nobody, "--format", "sarif", "--output", path.to_str().unwrap()]);
+    assert_eq!(sarif.status.code(), Some(3));
+    let sarif: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let run = &sarif["runs"][0]["invocations"][0];
+    assert_eq!(run["executionSuccessful"], false);
+    assert!(
+        run["toolExecutionNotifications"][0]["message"]["text"]
+            .as_str()
+            .unwrap()
+            .contains("nothing was checked")
+    );
+}
+
+/// A back-end that dies in the middle of a run, and is not started again.
+#[test]
+fn a_run_that_broke_off_is_reported() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("rng.sock");
+    let mut served = Served::start(&socket, &["--type", "rng"]);
+    let mut check = Command::new(PROGRAM)
+        .args([
+            "check",
+            "--socket",
+            socket.to_str().unwrap(),
+            "--type",
+            "rng",
+            "--format",
+            "sarif",
+            "--only",
+            "rings",
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It has begun: somebody is connected.
+    while std::fs::read_dir(format!("/proc/{}/task", served.0.id())).unwrap().count() < 3 {
+        assert!(check.try_wait().unwrap().is_none(), "it has ended before it was seen");
+    }
+    served.0.kill().unwrap();
+    served.0.wait().unwrap();
+    let mut report = String::new();
+    std::io::Read::read_to_string(&mut check.stdout.take().unwrap(), &mut report).unwrap();
+    assert_eq!(check.wait().unwrap().code(), Some(3), "{report}");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["runs"][0]["invocations"][0]["executionSuccessful"], false);
+}
+
+/// What code scanning shows has a place in a file.
+#[test]
+fn findings_for_code_scanning_have_a_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("blk.sock");
+    let _served = Served::start(&socket, &["--type", "blk"]);
+    // Not what it is.
+    let arguments = ["check", "--socket", socket.to_str().unwrap(), "--type", "net", "--only", "rings"];
+    let report = program(&[&arguments[..], &["--format", "sarif"]].concat());
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+    let place = &report["runs"][0]["results"][0]["locations"][0]["physicalLocation"];
+    assert!(place["artifactLocation"]["uri"].as_str().unwrap().ends_with("blk.sock"), "{report}");
+    assert_eq!(place["region"]["startLine"], 1);
+    let report = program(&arguments);
+    assert!(text(&report.stdout).contains("Is --type what it is?"), "{}", text(&report.stdout));
+    let failed = text(&report.stdout).matches(" FAIL ").count();
+    assert!(failed <= 1, "one fault is one finding: {}", text(&report.stdout));
+}
+
+struct Relay(Child);
+
+impl Relay {
+    fn start(listen: &Path, connect: &Path) -> Self {
+        let child = Command::new(PROGRAM)
+            .args(["proxy", "--quiet", "--listen", listen.to_str().unwrap()])
+            .args(["--connect", connect.to_str().unwrap()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        while !listen.exists() {
+            std::thread::yield_now();
+        }
+        Self(child)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A relay stays though its back-end is away, serves several front-ends at once, and leaves nothing behind.
+#[test]
+fn a_relay_outlives_its_back_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let mut relay = Relay::start(&path("relay"), &path("rng"));
+    assert!(!answers(&path("relay")), "there is no back-end yet");
+    let served = Served::start(&path("rng"), &["--type", "rng"]);
+    assert!(answers(&path("relay")));
+    let mut many: Vec<_> = (0..5)
+        .map(|_| FrontEnd::new(UnixStream::connect(path("relay")).unwrap(), TIMEOUT).unwrap())
+        .collect();
+    for front in &mut many {
+        front.call(&Request::GetFeatures, &[]).unwrap();
+    }
+    drop(served);
+    assert!(many[0].call(&Request::GetFeatures, &[]).is_err(), "its back-end is gone");
+    // A back-end that was killed leaves its socket.
+    let _served = Served::start(&path("rng"), &["--type", "rng"]);
+    assert!(answers(&path("relay")), "another is there");
+    signal(&relay.0, Signal::TERM);
+    assert!(relay.0.wait().unwrap().success());
+    assert!(!path("relay").exists());
+}
+
+/// Whoever started a console still has a terminal that waits.
+#[test]
+fn a_console_leaves_the_terminal_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("console");
+    let (_reads, writes) = rustix::pipe::pipe().unwrap();
+    let child = Command::new(PROGRAM)
+        .args(["serve", "--type", "console", "--socket", socket.to_str().unwrap()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(writes.try_clone().unwrap())
+        .spawn()
+        .unwrap();
+    let _served = Served(child);
+    while !answers(&socket) {
+        std::thread::yield_now();
+    }
+    let mut front = FrontEnd::new(UnixStream::connect(&socket).unwrap(), TIMEOUT).unwrap();
+    front.call(&Request::GetFeatures, &[]).unwrap();
+    assert!(!fcntl_getfl(&writes).unwrap().contains(OFlags::NONBLOCK));
+}
+
+/// Processor time of a process, in ticks of 10 ms.
+fn ticks(child: &Child) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// A server that has no descriptors left waits for some, and then serves who waited.
+#[test]
+fn a_server_without_descriptors_waits_for_some() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("rng");
+    let command = format!("ulimit -n 24; exec {PROGRAM} serve --type rng --socket {}", socket.display());
+    let child = Command::new("/bin/sh")
+        .args(["-c", &command])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let served = Served(child);
+    while !answers(&socket) {
+        std::thread::yield_now();
+    }
+    let mut many: Vec<_> = (0..20).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    let before = ticks(&served.0);
+    // Long enough that who spins has spent most of it.
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(ticks(&served.0) - before < 20, "it spins");
+    let last = many.pop().unwrap();
+    drop(many);
+    FrontEnd::new(last, TIMEOUT).unwrap().call(&Request::GetFeatures, &[]).unwrap();
+}
+
+/// An option that means nothing is said to mean nothing.
+#[test]
+fn options_without_a_meaning_are_refused() {
+    for option in [&["--file", "/dev/null"][..], &["--null"], &["--queues", "2"], &["--size", "8"]] {
+        let output = program(&[&["serve", "--type", "rng", "--socket", "/nowhere/rng"], option].concat());
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains(option[0]), "{}", text(&output.stderr));
+    }
+}

@@ -1,0 +1,93 @@
+//! Postcopy: memory that comes to the back-end as it is touched.
+
+use super::memory::region;
+use super::{CallError, FrontEnd};
+use crate::front::Request;
+use crate::memory::{Memory, Userfault};
+use crate::payload::{MemoryTable, Region};
+use crate::wire::Message as _;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+/// Pages that the back-end waits for.
+#[derive(Debug)]
+pub struct Missing {
+    userfault: Userfault,
+    /// Each region, at the back-end's address.
+    regions: Vec<Region>,
+}
+
+impl AsFd for Missing {
+    /// Readable when it waits for one.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.userfault.as_fd()
+    }
+}
+
+const PAGE: u64 = 4096;
+
+impl Missing {
+    /// The driver's address of a page that the back-end waits for; waits at most so long for that, `None`: it waits for none.
+    ///
+    /// # Errors
+    /// Those of the system calls.
+    pub fn next(&self, time: Duration) -> io::Result<Option<u64>> {
+        let time = Timespec::try_from(time).map_err(|_| io::ErrorKind::InvalidInput)?;
+        poll(&mut [PollFd::new(&self.userfault, PollFlags::IN)], Some(&time))?;
+        let Some(address) = self.userfault.missing()? else { return Ok(None) };
+        let found = self.regions.iter().find_map(|region| {
+            let offset = address.checked_sub(region.user_address).filter(|offset| *offset < region.size)?;
+            Some(region.guest_address + offset / PAGE * PAGE)
+        });
+        Ok(found)
+    }
+
+    /// The page at this address of the driver's is there now, written into the memory that the back-end was given.
+    ///
+    /// # Errors
+    /// That of the system call.
+    pub fn is_there(&self, address: u64) -> io::Result<()> {
+        let here = self.regions.iter().find_map(|region| {
+            let offset = address.checked_sub(region.guest_address).filter(|offset| *offset < region.size)?;
+            Some(region.user_address + offset)
+        });
+        here.map_or(Ok(()), |here| self.userfault.wake(here, PAGE))
+    }
+}
+
+impl FrontEnd {
+    /// Begins a postcopy migration, with `PAGEFAULT`: the back-end gets this memory, of which nothing has come yet, and waits for each page
+    /// that it touches until [`Missing::is_there`] tells it to look again. It must have no memory before.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn postcopy(&mut self, memory: &[&Memory]) -> Result<Missing, CallError> {
+        let advised = self.call(&Request::PostcopyAdvise, &[])?;
+        let descriptor = advised.and_then(|mut answer| answer.descriptors.pop()).ok_or(CallError::Broken)?;
+        self.call(&Request::PostcopyListen, &[])?;
+        let regions = memory.iter().map(|it| region(&it.region(), self.names())).collect();
+        let descriptors: Vec<_> = memory.iter().map(|it| it.descriptor()).collect();
+        let regions = self.told_where(MemoryTable { regions }, &descriptors)?;
+        let missing = Missing { userfault: Userfault::of(descriptor), regions };
+        // Only now may it wait for pages: there is who brings them.
+        self.tell_table()?;
+        for it in memory {
+            self.regions.push((region(&it.region(), self.names()), it.descriptor().try_clone_to_owned()?));
+        }
+        Ok(missing)
+    }
+
+    /// All pages are there.
+    ///
+    /// # Errors
+    /// [`CallError::Refused`] where the back-end knows of no postcopy.
+    pub fn postcopy_end(&mut self) -> Result<(), CallError> {
+        let request = Request::PostcopyEnd;
+        match self.number(&request)? {
+            0 => Ok(()),
+            code => Err(CallError::Refused { request: request.facts().name, code }),
+        }
+    }
+}

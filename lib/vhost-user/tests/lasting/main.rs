@@ -1,0 +1,291 @@
+//! A device that outlives its back-ends: they are killed at any moment, and the driver goes on all the time.
+//!
+//! What is executed and what has come back is written to one file by both processes, in the order in which it happened: a request that is
+//! executed after it came back was doubled, one that does not come back is lost.
+#![cfg(test)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use vhost_user::ProtocolFeatures;
+use vhost_user::backend::{Device, Guest, serve};
+use vhost_user::frontend::{Lasting, Queue, Wanted};
+use vhost_user::memory::Memory;
+use vhost_user::socket::Canceller;
+use virtio::Segment;
+use virtio::features::Features;
+use virtio::memory::Shared;
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+const SIZE: u16 = 64;
+const DEPTH: usize = 20;
+const SERVES: &str = "VHOST_USER_TEST_SERVES";
+
+/// Writes down the number that each request carries, and gives it back.
+struct Clerk(File);
+
+impl Device for Clerk {
+    fn features(&self) -> Features {
+        Features::empty()
+    }
+    fn queues(&self) -> u16 {
+        1
+    }
+    fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {
+        guest.each(queue, |chain| {
+            let mut number = [0; 8];
+            chain.reader().read(&mut number);
+            wrote(&self.0, b'x', u64::from_le_bytes(number));
+            chain.writer().write(&number) as u32
+        });
+    }
+}
+
+/// One entry at the end of the file, whole or not at all: none goes beyond its page, where a process that is killed may stop writing.
+const ENTRY: usize = 16;
+
+fn wrote(mut file: &File, what: u8, number: u64) {
+    let mut entry = [what; ENTRY];
+    entry[8..].copy_from_slice(&number.to_le_bytes());
+    file.write_all(&entry).unwrap();
+}
+
+fn appended(path: &Path) -> File {
+    File::options().append(true).create(true).open(path).unwrap()
+}
+
+/// Not a test of its own: the back-end, in a process that can be killed.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test tells its own child where to serve")]
+fn back_end() {
+    let Some(directory) = std::env::var_os(SERVES).map(PathBuf::from) else { return };
+    let listener = UnixListener::bind(directory.join("socket")).unwrap();
+    loop {
+        let (stream, _) = listener.accept().unwrap();
+        let mut device = Clerk(appended(&directory.join("log")));
+        let _ = serve(&mut device, stream, &Canceller::new().unwrap());
+    }
+}
+
+fn started(directory: &Path) -> Child {
+    let _ = std::fs::remove_file(directory.join("socket"));
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "back_end"])
+        .env(SERVES, directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn killed(child: &mut Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+}
+
+/// The driver: as many requests under way as there can be, all the time.
+struct Driver {
+    queue: Queue,
+    slots: Vec<Shared>,
+    /// By token, the slot and the number that it carries.
+    out: Vec<Option<(usize, u64)>>,
+    free: Vec<usize>,
+    next: u64,
+    log: File,
+    sleeps: Numbers,
+}
+
+impl Driver {
+    fn fill(&mut self) {
+        while let Some(slot) = self.free.pop() {
+            let part = &self.slots[slot];
+            part.slice().write(&[self.next.to_le_bytes(), [0; 8]].concat());
+            let segment = |at| [Segment { address: part.host_address() + at, length: 8 }];
+            let token = self.queue.ring.add(&segment(0), &segment(8)).unwrap();
+            let before = self.out[usize::from(token.0)].replace((slot, self.next));
+            assert_eq!(before, None, "two requests have one name");
+            self.next += 1;
+        }
+        self.queue.submit().unwrap();
+    }
+
+    /// What has come back, each once and with its own number.
+    fn reap(&mut self) -> usize {
+        let mut count = 0;
+        while let Some(done) = self.queue.ring.reap().unwrap() {
+            let taken = self.out[usize::from(done.token.0)].take();
+            let (slot, number) = taken.expect("a request came back twice");
+            assert_eq!(done.written, 8);
+            let mut answer = [0; 8];
+            self.slots[slot].piece(8, 8).unwrap().slice().read(&mut answer);
+            assert_eq!(u64::from_le_bytes(answer), number, "another one's answer");
+            wrote(&self.log, b'd', number);
+            self.free.push(slot);
+            count += 1;
+        }
+        count
+    }
+
+    fn run(&mut self, ends: &AtomicBool) {
+        while !ends.load(Ordering::Relaxed) {
+            self.fill();
+            if self.reap() == 0 {
+                // Sometimes asleep, sometimes not, when the back-end dies.
+                self.queue.wait(Duration::from_micros(self.sleeps.below(3_000))).unwrap();
+            }
+        }
+        while self.out.iter().any(Option::is_some) {
+            if self.reap() == 0 {
+                assert!(self.queue.wait(TIMEOUT).unwrap(), "a request is lost");
+            }
+        }
+    }
+}
+
+/// Every request was executed, all of them came back, and none was executed after that.
+fn verified(log: &Path, requests: u64) -> u64 {
+    let log = std::fs::read(log).unwrap();
+    let (mut executed, mut done, mut again) = (BTreeMap::new(), BTreeSet::new(), 0);
+    for entry in log.chunks_exact(ENTRY) {
+        let number = u64::from_le_bytes(entry[8..].try_into().unwrap());
+        if entry[0] == b'x' {
+            assert!(!done.contains(&number), "request {number} was executed again after it had come back");
+            let times = executed.entry(number).or_insert(0_u64);
+            *times += 1;
+            again += u64::from(*times > 1);
+        } else {
+            assert!(executed.contains_key(&number), "request {number} came back and was not executed");
+            assert!(done.insert(number), "request {number} came back twice");
+        }
+    }
+    assert_eq!(done.len() as u64, requests);
+    again
+}
+
+#[expect(clippy::disallowed_methods, reason = "gaps are measured, and shown")]
+fn survives(features: Features, kills: u64) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
+    let mut child = started(&path);
+    let wanted = Wanted {
+        features,
+        required: Features::VERSION_1 | features,
+        protocol: ProtocolFeatures::MQ | ProtocolFeatures::CONFIGURE_MEM_SLOTS,
+    };
+    let canceller = Canceller::new().unwrap();
+    let socket = path.join("socket");
+    let connect = move || UnixStream::connect(&socket);
+    let mut lasting = Lasting::new(connect, wanted, TIMEOUT, (1, SIZE), canceller.clone()).unwrap();
+    let mut memory = Memory::new(1 << 20).unwrap();
+    lasting.add_memory(&memory).unwrap();
+    let queue = lasting.start_queue(0, SIZE, &mut memory).unwrap();
+    let mut driver = Driver {
+        queue,
+        slots: (0..DEPTH).map(|_| memory.part(16, 16).unwrap()).collect(),
+        out: vec![None; SIZE.into()],
+        free: (0..DEPTH).collect(),
+        next: 0,
+        log: appended(&path.join("log")),
+        sleeps: Numbers(7),
+    };
+    let ends = AtomicBool::new(false);
+    let mut gaps = Vec::new();
+    std::thread::scope(|scope| {
+        let (told, again) = std::sync::mpsc::channel();
+        let keeping = scope.spawn(move || lasting.keep(|| told.send(Instant::now()).unwrap()));
+        let driving = scope.spawn(|| driver.run(&ends));
+        let mut numbers = Numbers(features.bits() ^ kills);
+        for kill in 0..kills {
+            std::thread::sleep(Duration::from_micros(numbers.below(6_000)));
+            killed(&mut child);
+            // Some die before they listen, or in the middle of the handshake.
+            if kill % 3 == 0 {
+                child = started(&path);
+                std::thread::sleep(Duration::from_micros(numbers.below(12_000)));
+                killed(&mut child);
+            }
+            while again.try_recv().is_ok() {}
+            child = started(&path);
+            while !path.join("socket").exists() {
+                std::thread::yield_now();
+            }
+            let listens = Instant::now();
+            let resumed = again.recv_timeout(TIMEOUT).expect("it does not go on");
+            gaps.push(resumed.saturating_duration_since(listens));
+        }
+        ends.store(true, Ordering::Relaxed);
+        driving.join().unwrap();
+        canceller.cancel();
+        assert!(keeping.join().unwrap().unwrap_err().to_string().ends_with("cancelled"));
+    });
+    killed(&mut child);
+    let again = verified(&path.join("log"), driver.next);
+    gaps.sort_unstable();
+    let (median, most) = (gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
+    println!(
+        "{features:?}: {kills} kills, {} requests, {again} executed again before they came back; from the socket to \
+         all queues: {median:?} (median), {most:?} (most)",
+        driver.next
+    );
+}
+
+const KINDS: [Features; 4] = [
+    Features::EVENT_IDX,
+    Features::INDIRECT_DESC,
+    Features::RING_PACKED,
+    Features::RING_PACKED.union(Features::EVENT_IDX),
+];
+
+#[test]
+fn a_device_outlives_its_back_ends() {
+    for features in KINDS {
+        survives(features, 12);
+    }
+}
+
+#[test]
+#[ignore = "a minute or two"]
+fn a_device_outlives_a_thousand_back_ends() {
+    for features in KINDS {
+        survives(features, 250);
+    }
+}
+
+/// Nobody waits longer than it wants to.
+#[test]
+fn who_waits_for_a_back_end_can_be_told_to_stop() {
+    let canceller = Canceller::new().unwrap();
+    let other = canceller.clone();
+    let (tried, trying) = std::sync::mpsc::channel();
+    let connect = move || {
+        tried.send(()).unwrap();
+        UnixStream::connect("/nowhere")
+    };
+    let wanted = Wanted {
+        features: Features::empty(),
+        required: Features::VERSION_1,
+        protocol: ProtocolFeatures::empty(),
+    };
+    let waiting =
+        std::thread::spawn(move || Lasting::new(connect, wanted, TIMEOUT, (1, SIZE), canceller).err());
+    for _ in 0..3 {
+        trying.recv_timeout(TIMEOUT).unwrap();
+    }
+    other.cancel();
+    assert!(waiting.join().unwrap().unwrap().to_string().ends_with("cancelled"));
+}

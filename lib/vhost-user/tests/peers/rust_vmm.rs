@@ -1,0 +1,285 @@
+//! rust-vmm: a device on its framework `vhost-user-backend` with our front-end, and its front-end in `vhost` with our disk.
+
+use crate::{Client, SIZE, segment, serve};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use vhost::VhostBackend as _;
+use vhost::vhost_user::message::{
+    VhostUserConfigFlags, VhostUserHeaderFlag, VhostUserInflight, VhostUserProtocolFeatures,
+};
+use vhost::vhost_user::{Frontend, VhostUserFrontend as _};
+use vhost::{VhostUserMemoryRegionInfo, VringConfigData};
+use vhost_user::devices::{Disk, InMemory};
+use vhost_user::memory::Memory;
+use vhost_user_backend::{VhostUserBackendMut, VhostUserDaemon, VringMutex, VringT as _};
+use virtio::blk::{Completed, Config, Requests};
+use virtio::features::Features;
+use virtio::memory::{PackedMemory, SplitMemory};
+use virtio::ring::Driver;
+use virtio::split;
+use virtio_queue::QueueOwnedT as _;
+use vm_memory::{GuestAddressSpace as _, GuestMemoryAtomic, GuestMemoryMmap};
+use vmm_sys_util::epoll::EventSet;
+use vmm_sys_util::event::{EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier};
+use vmm_sys_util::eventfd::EventFd;
+
+const SECTORS: usize = 4096;
+
+/// A disk in memory, as their framework wants it.
+struct TheirDisk {
+    content: Vec<u8>,
+    memory: GuestMemoryAtomic<GuestMemoryMmap>,
+}
+
+impl TheirDisk {
+    fn new() -> Self {
+        let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+        Self { content: vec![0; SECTORS * 512], memory }
+    }
+
+    /// Works off a ring; gives whether the driver is to be told.
+    fn run(&mut self, ring: &VringMutex) -> bool {
+        let memory = self.memory.memory();
+        let chains: Vec<_> = ring.get_mut().get_queue_mut().iter(memory.clone()).unwrap().collect();
+        let any = !chains.is_empty();
+        for chain in chains {
+            let head = chain.head_index();
+            let mut reader = chain.clone().reader(&memory).unwrap();
+            let mut writer = chain.writer(&memory).unwrap();
+            let mut header = [0; 16];
+            reader.read_exact(&mut header).unwrap();
+            let sector = u64::from_le_bytes(header[8..].try_into().unwrap()) as usize;
+            let content = &mut self.content[sector * 512..];
+            let status = match header[0] {
+                0 => {
+                    let count = writer.available_bytes() - 1;
+                    writer.write_all(&content[..count]).unwrap();
+                    0
+                }
+                1 => {
+                    let count = reader.available_bytes();
+                    reader.read_exact(&mut content[..count]).unwrap();
+                    0
+                }
+                _ => 2,
+            };
+            writer.write_all(&[status]).unwrap();
+            ring.add_used(head, writer.bytes_written() as u32).unwrap();
+        }
+        any && ring.needs_notification().unwrap()
+    }
+}
+
+impl VhostUserBackendMut for TheirDisk {
+    type Bitmap = ();
+    type Vring = VringMutex;
+
+    fn num_queues(&self) -> usize {
+        1
+    }
+
+    fn max_queue_size(&self) -> usize {
+        usize::from(SIZE)
+    }
+
+    fn features(&self) -> u64 {
+        let features =
+            Features::VERSION_1 | Features::EVENT_IDX | Features::INDIRECT_DESC | Features::PROTOCOL_FEATURES;
+        features.bits()
+    }
+
+    fn protocol_features(&self) -> VhostUserProtocolFeatures {
+        VhostUserProtocolFeatures::MQ
+            | VhostUserProtocolFeatures::CONFIG
+            | VhostUserProtocolFeatures::REPLY_ACK
+            | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
+    }
+
+    fn set_event_idx(&mut self, _: bool) {}
+
+    fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
+        let config = Config { capacity: SECTORS as u64, ..Config::default() }.bytes();
+        config[offset as usize..][..size as usize].to_vec()
+    }
+
+    fn update_memory(&mut self, memory: GuestMemoryAtomic<GuestMemoryMmap>) -> io::Result<()> {
+        self.memory = memory;
+        Ok(())
+    }
+
+    /// Without one its thread would not end.
+    fn exit_event(&self, _: usize) -> Option<(EventConsumer, EventNotifier)> {
+        new_event_consumer_and_notifier(EventFlag::NONBLOCK).ok()
+    }
+
+    fn handle_event(&mut self, _: u16, _: EventSet, rings: &[VringMutex], _: usize) -> io::Result<()> {
+        let ring = &rings[0];
+        loop {
+            ring.disable_notification().unwrap();
+            if self.run(ring) {
+                ring.signal_used_queue()?;
+            }
+            if !ring.enable_notification().unwrap() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn start(socket: PathBuf) -> JoinHandle<()> {
+    let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+    let device = Arc::new(Mutex::new(TheirDisk::new()));
+    let mut daemon = VhostUserDaemon::new("disk".to_owned(), device, memory).unwrap();
+    std::thread::spawn(move || daemon.serve(&socket).unwrap())
+}
+
+#[test]
+fn our_front_end_drives_a_device_on_their_framework() {
+    let directory = tempfile::tempdir().unwrap();
+    for features in [Features::empty(), Features::EVENT_IDX, Features::EVENT_IDX | Features::INDIRECT_DESC] {
+        let socket = directory.path().join("disk.sock");
+        let thread = start(socket.clone());
+        let stream = loop {
+            match UnixStream::connect(&socket) {
+                Ok(stream) => break stream,
+                Err(_) => assert!(!thread.is_finished(), "it has ended"),
+            }
+            std::thread::yield_now();
+        };
+        let mut client = Client::new(stream, features, 1);
+        let config = client.front.config(0, Config::BYTES as u32).unwrap();
+        assert_eq!(Config::parse(&config).capacity, SECTORS as u64);
+        let slots = client.part(Requests::bytes(SIZE));
+        let address = slots.host_address();
+        let mut requests = Requests::new(SIZE, slots, address).unwrap();
+        let (from, into) = (client.part(256 << 10), client.part(256 << 10));
+        let content: Vec<u8> = (0..256 << 10).map(|at: u32| (at / 5) as u8 ^ at as u8).collect();
+        from.slice().write(&content);
+        for (part, is_written) in [(&from, true), (&into, false)] {
+            for piece in 0..8_u64 {
+                let data = part.piece(piece as usize * (32 << 10), 32 << 10).unwrap();
+                let data = [data.piece(0, 512).unwrap(), data.piece(512, (32 << 10) - 512).unwrap()];
+                let data = data.each_ref().map(segment);
+                let ring = &mut client.queues[0].ring;
+                match is_written {
+                    true => requests.write(ring, piece * 64, &data, piece).unwrap(),
+                    false => requests.read(ring, piece * 64, &data, piece).unwrap(),
+                }
+            }
+            let mut ended: Vec<_> =
+                (0..8).map(|_| client.wait(0, |queue| requests.reap(&mut queue.ring).unwrap())).collect();
+            ended.sort_unstable_by_key(|one| one.tag);
+            let expected: Vec<_> = (0..8).map(|tag| Completed { tag, result: Ok(()) }).collect();
+            assert_eq!(ended, expected);
+        }
+        assert!(crate::bytes(&into, content.len()) == content);
+        // Stopped, it says where; and it goes on there.
+        assert_eq!(client.front.stop_queue(0).unwrap(), 16);
+        client.front.attach_queue(&client.queues[0], 16).unwrap();
+        requests.read(&mut client.queues[0].ring, 0, &[segment(&into)], 99).unwrap();
+        let ended = client.wait(0, |queue| requests.reap(&mut queue.ring).unwrap());
+        assert_eq!(ended, Completed { tag: 99, result: Ok(()) });
+        drop(client);
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn their_front_end_drives_our_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("disk.sock");
+    let served = serve(&socket, Disk::new(InMemory::new(SECTORS as u32), 2));
+    let mut front = Frontend::connect(&socket, 2).unwrap();
+    front.set_owner().unwrap();
+    let offered = front.get_features().unwrap();
+    let needed = Features::VERSION_1 | Features::PROTOCOL_FEATURES | Features::EVENT_IDX;
+    assert_eq!(offered & needed.bits(), needed.bits());
+    let offered = front.get_protocol_features().unwrap();
+    let protocol = VhostUserProtocolFeatures::MQ
+        | VhostUserProtocolFeatures::CONFIG
+        | VhostUserProtocolFeatures::REPLY_ACK
+        | VhostUserProtocolFeatures::RESET_DEVICE
+        | VhostUserProtocolFeatures::INFLIGHT_SHMFD
+        | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS;
+    assert!(offered.contains(protocol), "{offered:?}");
+    front.set_protocol_features(protocol).unwrap();
+    front.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
+    front.set_features(needed.bits()).unwrap();
+    assert_eq!(front.get_queue_num().unwrap(), 2);
+    let (_, config) = front.get_config(0, 60, VhostUserConfigFlags::empty(), &[0; 60]).unwrap();
+    assert_eq!(Config::parse(&config).capacity, SECTORS as u64);
+    assert!(front.get_max_mem_slots().unwrap() >= 8);
+
+    let mut memory = Memory::new(1 << 20).unwrap();
+    let whole = memory.region();
+    let region = VhostUserMemoryRegionInfo {
+        guest_phys_addr: whole.address,
+        memory_size: whole.memory.len() as u64,
+        userspace_addr: whole.address,
+        mmap_offset: 0,
+        mmap_handle: memory.descriptor().as_raw_fd(),
+    };
+    front.add_mem_region(&region).unwrap();
+    let wanted = VhostUserInflight { num_queues: 2, queue_size: SIZE, ..VhostUserInflight::default() };
+    let (inflight, file): (VhostUserInflight, File) = front.get_inflight_fd(&wanted).unwrap();
+    front.set_inflight_fd(&inflight, file.as_raw_fd()).unwrap();
+
+    let parts = SplitMemory::bytes(SIZE).map(|bytes| memory.part(bytes, 64).unwrap());
+    let [table, available, used] = parts.each_ref().map(|part| part.host_address());
+    let [descriptors, driver, device] = parts;
+    let cells = SplitMemory::new(SIZE, descriptors, driver, device).unwrap();
+    let options = (needed & !Features::PROTOCOL_FEATURES).options();
+    let mut ring: Driver<SplitMemory, PackedMemory> = Driver::Split(split::Driver::new(cells, options));
+    let (kick, call) = (EventFd::new(0).unwrap(), EventFd::new(0).unwrap());
+    let data = VringConfigData {
+        queue_max_size: SIZE,
+        queue_size: SIZE,
+        flags: 0,
+        desc_table_addr: table,
+        used_ring_addr: used,
+        avail_ring_addr: available,
+        log_addr: None,
+    };
+    front.set_vring_num(0, SIZE).unwrap();
+    front.set_vring_addr(0, &data).unwrap();
+    front.set_vring_base(0, 0).unwrap();
+    front.set_vring_call(0, &call).unwrap();
+    front.set_vring_kick(0, &kick).unwrap();
+    front.set_vring_enable(0, true).unwrap();
+
+    let slots = memory.part(Requests::bytes(SIZE), 64).unwrap();
+    let address = slots.host_address();
+    let mut requests = Requests::new(SIZE, slots, address).unwrap();
+    let buffer = memory.part(4096, 4096).unwrap();
+    let done = |ring: &mut Driver<SplitMemory, PackedMemory>, requests: &mut Requests| loop {
+        ring.publish();
+        if ring.must_kick() {
+            kick.write(1).unwrap();
+        }
+        if let Some(ended) = requests.reap(ring).unwrap() {
+            return ended;
+        }
+        if !ring.want_calls(1) {
+            call.read().unwrap();
+        }
+    };
+    for round in 0..200_u64 {
+        buffer.slice().fill(round as u8);
+        requests.write(&mut ring, round * 8, &[segment(&buffer)], round).unwrap();
+        assert_eq!(done(&mut ring, &mut requests), Completed { tag: round, result: Ok(()) });
+        buffer.slice().fill(!0);
+        requests.read(&mut ring, round * 8, &[segment(&buffer)], round).unwrap();
+        assert_eq!(done(&mut ring, &mut requests), Completed { tag: round, result: Ok(()) });
+        assert!(crate::bytes(&buffer, 4096).iter().all(|byte| *byte == round as u8));
+    }
+    assert_eq!(front.get_vring_base(0).unwrap(), 400);
+    front.remove_mem_region(&region).unwrap();
+    front.reset_device().unwrap();
+    drop(front);
+    served.join().unwrap().unwrap();
+}
