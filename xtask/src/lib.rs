@@ -9,6 +9,7 @@ pub mod debian_image;
 pub mod demo_image;
 pub mod deps;
 pub mod files;
+pub mod fuzz;
 pub mod libvirtd;
 pub mod modules;
 pub mod observed;

@@ -11,7 +11,7 @@ use xtask::codegen::{self, Mode};
 use xtask::debian_image::Variant;
 use xtask::packages::{self, Purpose};
 use xtask::{
-    bare, bench, debian_image, demo_image, deps, libvirtd, observed, qemu_root, qmp_observed, sh, tidy,
+    bare, bench, debian_image, demo_image, deps, fuzz, libvirtd, observed, qemu_root, qmp_observed, sh, tidy,
     vhost_user_observed,
 };
 
@@ -50,6 +50,8 @@ fn run(arguments: &[String]) -> Result<()> {
             let from = From { source: source.into(), api: api.into() };
             codegen::libvirt::run(Some(&from), Mode::Write)
         }
+        ["fuzz", library] => fuzz::run(library, 120),
+        ["fuzz", library, seconds] => fuzz::run(library, seconds.parse().context("seconds for each target")?),
         ["bench"] => bench::run(),
         ["libvirtd"] => libvirtd::build().map(drop),
         ["bare"] => bare::run("demo"),
@@ -106,6 +108,7 @@ usage: cargo xtask <command>
                            *-api.xml (package libvirt-dev: /usr/share/libvirt/api)
   codegen qmp [--check]    also the description, from the QEMU of Debian 12 that is installed and that of Debian 13 (qemu-root)
   qemu-root                unpacks the QEMU of Debian 13 outside the workspace
+  fuzz LIBRARY [SECONDS]   the fuzz targets of lib/LIBRARY, guided by coverage, each so long (default: 120); needs g++
   bench                    all benchmarks, one table in target/bench/table.md
   bare [TARGET]            `make TARGET` (default: demo) inside a fresh Debian; needs root
   packages [build|run|test]  the list of Debian packages; with a word, installs what is missing

@@ -283,6 +283,16 @@ pub enum DetectZeroes {
     Unmap,
 }
 
+impl DetectZeroes {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::On => "on",
+            Self::Unmap => "unmap",
+        }
+    }
+}
+
 /// Format of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {

@@ -346,6 +346,7 @@ pub(super) fn is_ours(id: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Address;
 
     #[test]
     fn names_that_are_made_here_are_nobody_elses() {
@@ -359,6 +360,18 @@ mod tests {
         }
         for id in ["data", "root", "disk-1", "disk-b", "data-2", "usb", "net0", "web-files", "dimm-1"] {
             assert!(check_id(id).is_ok(), "{id}");
+        }
+    }
+
+    #[test]
+    fn memory_is_handed_over_at_a_path_only() {
+        let stream = |to| Stream::Connect { to, again_s: 0 };
+        let unix = Address::Unix("/switch.sock".into());
+        assert!(stream(unix.clone()).check_vhost_user("x").is_ok());
+        assert!(Stream::Listen(unix).check_vhost_user("x").is_ok());
+        let tcp = stream(Address::Tcp("localhost".into(), 1));
+        for wrong in [tcp, Stream::Connected("key".into()), Stream::ListenOn("key".into()), Stream::Null] {
+            assert!(matches!(wrong.check_vhost_user("x"), Err(ConfigError::Conflict { .. })), "{wrong:?}");
         }
     }
 }

@@ -69,7 +69,7 @@ async fn a_snapshot_is_taken_while_the_file_systems_stand_still_and_the_agent_po
     let agent = guest.vm.agent(&socket, agent::Options::default()).await.unwrap();
     let answers = async { while agent.call(&Ping {}).await.is_err() {} };
     tokio::time::timeout(LONG, answers).await.unwrap();
-    let overlay = |name: &str| [Overlay { disk: "root".into(), file: directory.path().join(name) }];
+    let overlay = |name: &str| [Overlay::new("root", directory.path().join(name))];
     let taken = guest.vm.snapshot_frozen(&overlay("frozen.qcow2"), &agent, LONG).await.unwrap();
     assert!(matches!(taken.consistency, Consistency::Frozen { file_systems: 1 }), "{taken:?}");
     // What lies below is whole without any journal being played: a file system of a power cut is not.

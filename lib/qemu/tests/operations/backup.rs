@@ -5,8 +5,8 @@ use crate::{
     migration::certificates,
 };
 use qemu::{
-    config::{Address, Disk, Format, Image, Source, Tls, TlsRole},
-    vm::{Copied, CopyTarget, Notes, OperationError, Pulled, Served},
+    config::{Access, Address, Aio, Cache, DetectZeroes, Disk, Format, Image, Source, Tls, TlsRole},
+    vm::{Copied, CopyTarget, Notes, OperationError, Overlay, Pulled, Served},
 };
 use qmp::commands::{QueryNamedBlockNodes, RunState};
 use std::{
@@ -85,7 +85,7 @@ async fn a_whole_backup_and_what_changed_since_are_pushed_to_an_nbd_server() {
     assert!(matches!(gone, OperationError::Qmp { .. }), "{gone:?}");
     // To a file, while the guest overwrites it: as it was when it began.
     let before = fs::read(at("disk.raw")).unwrap();
-    let file = CopyTarget::File { path: at("copy, 2.qcow2"), format: Format::Qcow2 };
+    let file = CopyTarget::file(at("copy, 2.qcow2"), Format::Qcow2);
     let backup = guest.vm.push_backup("root", &file, None).await.unwrap();
     guest.run("dd if=/dev/zero of=/dev/vda bs=1M count=4 2>/dev/null; sync").await;
     backup.done().await.unwrap();
@@ -119,10 +119,22 @@ async fn a_disk_is_pulled_as_it_was_while_the_guest_goes_on() {
     // Whoever comes later finds it.
     let again = guest.vm.pulled_backup("root").await.unwrap().unwrap();
     again.finish(Pulled::GivenUp).await.unwrap();
+    assert_eq!(guest.vm.active_node("root").await.unwrap(), "root");
     assert!(guest.vm.pulled_backup("root").await.unwrap().is_none());
     let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
     assert_eq!(nodes.len(), 2, "{nodes:?}");
-    guest.run("dd if=/dev/urandom of=/dev/vda bs=1M count=1 2>/dev/null; sync").await;
+    // For notes that nobody has begun nothing is begun.
+    let third = Served::new("root", at("scratch-3"), Address::Unix(at("3.sock")), "x");
+    let absent = guest.vm.pull_backup(&Served { since: Some("absent".into()), ..third.clone() }).await;
+    assert!(matches!(absent, Err(OperationError::Unknown { what: "bitmap", .. })), "{absent:?}");
+    // A snapshot that is taken meanwhile stays.
+    let pull = guest.vm.pull_backup(&third).await.unwrap();
+    guest.vm.snapshot_disks(&[Overlay::new("root", at("overlay.qcow2"))]).await.unwrap();
+    pull.finish(Pulled::Whole).await.unwrap();
+    assert_eq!(guest.vm.active_node("root").await.unwrap(), "root-s1");
+    let below = fs::read(at("disk.raw")).unwrap();
+    guest.run("dd if=/dev/urandom of=/dev/vda bs=1M count=1 conv=fsync 2>/dev/null").await;
+    assert!(fs::read(at("disk.raw")).unwrap() == below, "what lies below is not written to");
     guest.quit().await;
 }
 
@@ -215,7 +227,7 @@ async fn a_disk_moves_to_its_mirror() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let mut guest = writing(directory.path()).await;
-    let target = |name: &str| CopyTarget::File { path: at(name), format: Format::Raw };
+    let target = |name: &str| CopyTarget::file(at(name), Format::Raw);
     let nodes = async |guest: &Guest| {
         let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
         nodes.into_iter().filter_map(|node| node.node_name).collect::<Vec<_>>()
@@ -225,7 +237,14 @@ async fn a_disk_moves_to_its_mirror() {
     let mirror = guest.vm.mirror_disk("root", &target("given-up.raw")).await.unwrap();
     mirror.abandon().await.unwrap();
     assert_eq!(nodes(&guest).await, before);
-    let mut mirror = guest.vm.mirror_disk("root", &target("moved, 1.raw")).await.unwrap();
+    // As it is told, or as the disk.
+    let of =
+        |access| CopyTarget::File { path: at("moved, 1.raw"), format: Format::Raw, access: Some(access) };
+    let native = Access { aio: Some(Aio::Native), ..Access::default() };
+    let refused = guest.vm.mirror_disk("root", &of(native)).await.unwrap_err();
+    assert!(matches!(refused, OperationError::Config(_)), "{refused:?}");
+    let hasty = Access { cache: Cache::Unsafe, detect_zeroes: DetectZeroes::On, ..Access::default() };
+    let mut mirror = guest.vm.mirror_disk("root", &of(hasty)).await.unwrap();
     mirror.ready().await.unwrap();
     let copy = mirror.target().to_owned();
     guest.run("printf written >/dev/vda; sync").await;
@@ -234,6 +253,9 @@ async fn a_disk_moves_to_its_mirror() {
     assert!(fs::read(at("disk.raw")).unwrap().starts_with(b"written"), "both until the end");
     assert!(fs::read(at("moved, 1.raw")).unwrap().starts_with(b"AFTER.."), "the mirror from then on");
     assert_eq!(guest.vm.active_node("root").await.unwrap(), copy);
+    let used = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
+    let used = used.into_iter().find(|node| node.node_name.as_ref() == Some(&copy)).unwrap();
+    assert!(used.cache.no_flush && used.detect_zeroes.as_str() == "on", "{used:?}");
     assert_eq!(nodes(&guest).await, [copy.clone(), format!("{copy}-file")], "what it used before is closed");
     guest.quit().await;
 }
@@ -266,7 +288,7 @@ async fn a_mirror_that_parts_leaves_one_moment_of_a_guest_that_writes_all_the_ti
     guest.run(&format!("(while :; do n=$((n + 1)); {one_round}; done) & true")).await;
     for round in 0..4 {
         let path = at(&format!("copy-{round}.raw"));
-        let target = CopyTarget::File { path: path.clone(), format: Format::Raw };
+        let target = CopyTarget::file(path.clone(), Format::Raw);
         let mut mirror = guest.vm.mirror_disk("root", &target).await.unwrap();
         mirror.ready().await.unwrap();
         guest.run("sleep 0.3").await;
@@ -304,7 +326,7 @@ async fn several_disks_are_backed_up_at_one_moment() {
     guest.run_until("[ $(head -c 4 /dev/vdb) -gt 1000 ]").await;
     let copied = |round: usize, disk: &str| Copied {
         disk: disk.into(),
-        to: CopyTarget::File { path: at(&format!("{disk}-{round}")), format: Format::Raw },
+        to: CopyTarget::file(at(&format!("{disk}-{round}")), Format::Raw),
         since: None,
     };
     for round in 0..5 {

@@ -88,7 +88,7 @@ async fn a_backup_goes_on_and_is_closed_when_its_connection_breaks() {
     let cutter = Cutter::between(&mut guest).await;
     for round in 0..4 {
         let path = at(&format!("copy-{round}.raw"));
-        let target = CopyTarget::File { path: path.clone(), format: Format::Raw };
+        let target = CopyTarget::file(path.clone(), Format::Raw);
         let started = guest.vm.push_backup("root", &target, None);
         let backup = if round < 2 {
             let backup = started.await.unwrap();
@@ -113,7 +113,7 @@ async fn a_backup_goes_on_and_is_closed_when_its_connection_breaks() {
         assert!(guest.vm.jobs().await.unwrap().is_empty(), "and its job dismissed");
     }
     // Found again by who has lost the handle.
-    let target = CopyTarget::File { path: at("found.raw"), format: Format::Raw };
+    let target = CopyTarget::file(at("found.raw"), Format::Raw);
     drop(guest.vm.push_backup("root", &target, None).await.unwrap());
     cutter.cut().await;
     guest.answers().await;

@@ -58,7 +58,7 @@ async fn overlays_are_taken_together_and_merged_both_ways() {
     let mut guest = Guest::linux(directory.path(), config().disk(disk("a")).disk(disk("b"))).await;
     let write = |word: &str| format!("printf {word} >/dev/vda; printf {word} >/dev/vdb; sync");
     guest.run(&write("one")).await;
-    let overlay = |id: &str, file: &str| Overlay { disk: id.into(), file: path(file) };
+    let overlay = |id: &str, file: &str| Overlay::new(id, path(file));
     let nodes =
         guest.vm.snapshot_disks(&[overlay("a", "a, 1.qcow2"), overlay("b", "b1.qcow2")]).await.unwrap();
     assert_eq!(nodes, ["a-s1", "b-s1"]);

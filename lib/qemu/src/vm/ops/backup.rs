@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Vm,
-    config::{Address, ConfigError, Format},
+    config::{Access, Address, ConfigError, Format},
 };
 use qmp::commands::{
     BitmapSyncMode, BlockDirtyBitmapAdd, BlockDirtyBitmapDisable, BlockDirtyBitmapRemove, BlockExportAdd,
@@ -37,6 +37,8 @@ pub enum CopyTarget {
         path: PathBuf,
         /// Its format.
         format: Format,
+        /// How it is read and written; `None` for the same cache as the disk's.
+        access: Option<Access>,
     },
     /// A writable export of an NBD server, at least as large as the disk.
     Nbd {
@@ -45,6 +47,14 @@ pub enum CopyTarget {
         /// Name of the export.
         export: String,
     },
+}
+
+impl CopyTarget {
+    /// A new file, cached as the disk is.
+    #[must_use]
+    pub fn file(path: impl Into<PathBuf>, format: Format) -> Self {
+        Self::File { path: path.into(), format, access: None }
+    }
 }
 
 /// Where the notes of what changes are kept.
@@ -108,8 +118,6 @@ impl Served {
 pub struct PullBackup {
     vm: Vm,
     disk: String,
-    /// The node that the device used before.
-    top: String,
     /// The node and name of the bitmap that tells what changed.
     since: Option<(String, String)>,
 }
@@ -228,12 +236,17 @@ impl Vm {
         let action = || format!("serve {disk}");
         let starting = async {
             let (node, top) = (self.active_node(disk).await?, self.top_node(disk).await?);
+            if let Some(name) = since {
+                // Nothing is begun for one that is not there.
+                self.changed_bytes(disk, name).await?;
+            }
             let address = listening(listen)?;
             let image = NewImage {
                 disk,
                 like: &node,
                 path: scratch,
                 format: Format::Qcow2,
+                access: None,
                 above: Above::Nothing,
                 node: Some(scratch_of(disk)),
             };
@@ -257,8 +270,7 @@ impl Vm {
                 rollback.also(Made::NextNotes(node.clone(), name.clone()));
                 self.tell(action(), &BlockDirtyBitmapAdd(next)).await?;
             }
-            let made = Made::Drive(disk.clone(), top.clone());
-            rollback.make(action(), &drive(disk, &filter), made).await?;
+            rollback.make(action(), &drive(disk, &filter), Made::Filter(disk.clone())).await?;
             if let Some(name) = since {
                 let bitmap = DirtyBitmap { node: node.clone(), name: name.clone() };
                 self.tell(action(), &BlockDirtyBitmapDisable(bitmap)).await?;
@@ -282,7 +294,7 @@ impl Vm {
             let exported = BlockExportAdd::new(view.clone(), view, BlockExportAddVariant::Nbd(nbd));
             self.tell(action(), &exported).await?;
             let since = since.clone().map(|name| (node, name));
-            Ok(PullBackup { vm: self.clone(), disk: disk.clone(), top, since })
+            Ok(PullBackup { vm: self.clone(), disk: disk.clone(), since })
         };
         let started = starting.await;
         settled(rollback, started).await
@@ -293,16 +305,28 @@ impl Vm {
     /// # Errors
     /// [`OperationError`].
     pub async fn pulled_backup(&self, disk: &str) -> Result<Option<PullBackup>, OperationError> {
-        let chain = self.chain(disk).await?;
-        let [filter, top, ..] = chain.as_slice() else { return Ok(None) };
-        if *filter != filter_of(disk) {
+        if self.below_filter(disk).await?.is_none() {
             return Ok(None);
         }
         let node = self.node(&self.active_node(disk).await?).await?;
         let names = node.dirty_bitmaps.into_iter().flatten().filter_map(|bitmap| bitmap.name);
         let mut next = names.filter_map(|name| name.strip_suffix(NEXT).map(str::to_owned));
         let since = node.node_name.zip(next.next());
-        Ok(Some(PullBackup { vm: self.clone(), disk: disk.to_owned(), top: top.clone(), since }))
+        Ok(Some(PullBackup { vm: self.clone(), disk: disk.to_owned(), since }))
+    }
+
+    /// The node below the filter of a disk that is served: what it is now, as a snapshot may have been taken meanwhile.
+    async fn below_filter(&self, disk: &str) -> Result<Option<String>, OperationError> {
+        let mut chain = self.chain(disk).await?.into_iter();
+        Ok(if chain.next() == Some(filter_of(disk)) { chain.next() } else { None })
+    }
+
+    /// Has the device of a disk use what is below the filter again.
+    pub(super) async fn leave_filter(&self, disk: &str) -> Result<(), OperationError> {
+        match self.below_filter(disk).await? {
+            Some(below) => self.tell(format!("stop to serve {disk}"), &drive(disk, &below)).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Starts to copy a disk to another place with all that the guest writes meanwhile.
@@ -336,9 +360,16 @@ impl Vm {
         to: &CopyTarget,
     ) -> Result<String, OperationError> {
         match to {
-            CopyTarget::File { path, format } => {
-                let image =
-                    NewImage { disk, like: node, path, format: *format, above: Above::Nothing, node: None };
+            CopyTarget::File { path, format, access } => {
+                let image = NewImage {
+                    disk,
+                    like: node,
+                    path,
+                    format: *format,
+                    access: *access,
+                    above: Above::Nothing,
+                    node: None,
+                };
                 self.make_image(rollback, image).await
             }
             CopyTarget::Nbd { server, export } => {
@@ -418,12 +449,12 @@ impl PullBackup {
     /// # Errors
     /// [`OperationError`].
     pub async fn finish(self, pulled: Pulled) -> Result<(), OperationError> {
-        let Self { vm, disk, top, since } = self;
+        let Self { vm, disk, since } = self;
         let action = || format!("stop to serve {disk}");
         // Ends every export with its readers, and waits for that.
         vm.tell(action(), &NbdServerStop {}).await?;
         vm.tell(action(), &BlockdevDel { node_name: view_of(&disk) }).await?;
-        vm.tell(action(), &drive(&disk, &top)).await?;
+        vm.leave_filter(&disk).await?;
         vm.tell(action(), &BlockdevDel { node_name: filter_of(&disk) }).await?;
         vm.close_image(&scratch_of(&disk)).await?;
         let Some((node, name)) = since else { return Ok(()) };
@@ -464,8 +495,13 @@ pub(super) fn next_of(bitmap: &str) -> String {
 
 const NEXT: &str = "#next";
 
+/// What belongs to a disk that is served, beside the filter.
+pub(super) fn served_of(disk: &str) -> [String; 2] {
+    [scratch_of(disk), view_of(disk)]
+}
+
 /// The filter above a disk that is served, what takes its copies, and what is served.
-fn filter_of(disk: &str) -> String {
+pub(super) fn filter_of(disk: &str) -> String {
     format!("{disk}-cbw")
 }
 
@@ -478,7 +514,7 @@ fn view_of(disk: &str) -> String {
 }
 
 /// Has the device of a disk use another node.
-pub(super) fn drive(disk: &str, node: &str) -> QomSet {
+fn drive(disk: &str, node: &str) -> QomSet {
     QomSet { path: format!("/machine/peripheral/{disk}"), property: "drive".to_owned(), value: node.into() }
 }
 

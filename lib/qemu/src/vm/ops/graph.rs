@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Vm,
-    config::{ConfigError, Format},
+    config::{Access, Cache, ConfigError, Format, Image, Source},
     stats::disk_id,
 };
 use qmp::commands::{
@@ -21,6 +21,7 @@ use qmp::commands::{
     BlockdevOptionsVariant, BlockdevRef, BlockdevRefOrNull, QueryBlockstats, QueryNamedBlockNodes,
 };
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -34,6 +35,8 @@ pub(super) struct NewImage<'a> {
     /// The new file.
     pub(super) path: &'a Path,
     pub(super) format: Format,
+    /// How it is read and written; `None` for the same cache as the node that it is made like.
+    pub(super) access: Option<Access>,
     pub(super) above: Above,
     /// Its node; `None` for one of the numbered ones.
     pub(super) node: Option<String>,
@@ -110,8 +113,12 @@ impl Vm {
         rollback: &mut Rollback,
         image: NewImage<'_>,
     ) -> Result<String, OperationError> {
-        let NewImage { disk, like, path, format, above, node } = image;
+        let NewImage { disk, like, path, format, access, above, node } = image;
         let action = || format!("make an image for {disk}");
+        if let Some(access) = access {
+            Image { access, ..Image::new(Source::Path(path.to_owned()), format) }
+                .check(disk, &BTreeSet::new())?;
+        }
         if !matches!(format, Format::Raw | Format::Qcow2) {
             return Err(ConfigError::conflict(disk, "a new image is raw or qcow2").into());
         }
@@ -125,17 +132,24 @@ impl Vm {
         let file_size = if format == Format::Raw { size } else { 0 };
         let new = BlockdevCreateOptions::File(BlockdevCreateOptionsFile::new(filename, file_size));
         self.create(rollback, action(), new).await?;
+        let (direct, no_flush) = match access.map(|access| access.cache) {
+            None => (model.cache.direct, model.cache.no_flush),
+            Some(cache) => (cache == Cache::None, cache == Cache::Unsafe),
+        };
+        let discard = access.map_or("unmap", |access| access.discard.as_str());
         let plain = |variant| BlockdevOptions {
-            discard: Some(BlockdevOptionsDiscard::Unmap),
-            cache: Some(BlockdevOptionsCache {
-                direct: Some(model.cache.direct),
-                no_flush: Some(model.cache.no_flush),
-            }),
+            discard: Some(BlockdevOptionsDiscard::from(discard)),
+            cache: Some(BlockdevOptionsCache { direct: Some(direct), no_flush: Some(no_flush) }),
             ..BlockdevOptions::new(variant)
+        };
+        let file_options = BlockdevOptionsFile {
+            aio: access.and_then(|access| access.aio).map(|aio| aio.as_str().into()),
+            locking: access.and_then(|access| access.lock).map(|lock| lock.as_str().into()),
+            ..BlockdevOptionsFile::new(filename)
         };
         let opened = BlockdevOptions {
             node_name: Some(file.clone()),
-            ..plain(BlockdevOptionsVariant::File(BlockdevOptionsFile::new(filename)))
+            ..plain(BlockdevOptionsVariant::File(file_options))
         };
         rollback.make(action(), &BlockdevAdd(opened), Made::Node(file.clone())).await?;
         let variant = if format == Format::Qcow2 {
@@ -154,7 +168,10 @@ impl Vm {
         };
         let opened = BlockdevOptions {
             node_name: Some(name.clone()),
-            detect_zeroes: Some(model.detect_zeroes.clone()),
+            detect_zeroes: Some(match access {
+                None => model.detect_zeroes.clone(),
+                Some(access) => access.detect_zeroes.as_str().into(),
+            }),
             ..plain(variant)
         };
         rollback.make(action(), &BlockdevAdd(opened), Made::Node(name.clone())).await?;

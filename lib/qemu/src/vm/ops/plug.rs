@@ -4,7 +4,9 @@
 //! nodes stay until it has let go.
 
 use super::{
-    OperationError, failed,
+    OperationError,
+    backup::{filter_of, served_of},
+    failed,
     follow::{Follow, Heard},
     rollback::{Made, Rollback, insist},
 };
@@ -382,7 +384,11 @@ impl Vm {
 
     /// Removes the nodes of a disk that are not among those that it uses.
     pub(super) async fn close_unused(&self, id: &str, used: &[String]) -> Result<(), OperationError> {
-        self.close_nodes(id, used).await.map(drop)
+        let mut used = used.to_vec();
+        if used.contains(&filter_of(id)) {
+            used.extend(served_of(id));
+        }
+        self.close_nodes(id, &used).await.map(drop)
     }
 
     async fn close_nodes(&self, id: &str, used: &[String]) -> Result<usize, OperationError> {

@@ -3,12 +3,7 @@
 //! A caller that drops an operation takes nothing back himself. What is to be removed then is handed to the future that supervises the
 //! machine, which lives longer.
 
-use super::{
-    OperationError,
-    backup::{Pulled, drive},
-    follow::Follow,
-    undone,
-};
+use super::{OperationError, backup::Pulled, follow::Follow, undone};
 use crate::{Vm, vm::supervisor::Chore};
 use qmp::{
     CallError, Client,
@@ -39,8 +34,8 @@ pub(super) enum Made {
     NbdServer,
     /// A job.
     Job(String),
-    /// A node that the device of this disk uses in place of that one.
-    Drive(String, String),
+    /// The filter of a disk, which its device uses in place of what is below.
+    Filter(String),
     /// The bitmap that notes changes while the one of this node and name is read.
     NextNotes(String, String),
     /// A device. The guest may use it: an operation that has come so far is not taken back.
@@ -200,7 +195,7 @@ async fn exists(follow: &mut Follow, made: &Made) -> Result<Option<bool>, Operat
         | Made::Netdev(_)
         | Made::NbdServer
         | Made::Job(_)
-        | Made::Drive(..)
+        | Made::Filter(_)
         | Made::NextNotes(..) => Ok(None),
     }
 }
@@ -220,7 +215,7 @@ async fn remove(follow: &mut Follow, made: &Made) -> Result<(), OperationError> 
             super::job::concluded(follow, id).await?;
             insist(follow, &JobDismiss { id: id.clone() }).await
         }
-        Made::Drive(disk, node) => insist(follow, &drive(disk, node)).await,
+        Made::Filter(disk) => follow.vm().leave_filter(disk).await,
         Made::NextNotes(node, name) => follow.vm().join_notes(node, name, Pulled::GivenUp).await,
         Made::Device(_) => Ok(()),
     }

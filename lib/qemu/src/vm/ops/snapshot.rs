@@ -13,7 +13,10 @@ use super::{
     graph::{Above, NewImage, job_id},
     rollback::Rollback,
 };
-use crate::{Vm, config::Format};
+use crate::{
+    Vm,
+    config::{Access, Format},
+};
 use qmp::agent::{Agent, AgentError};
 use qmp::commands::{
     BlockCommit, BlockStream, Command, ExternalSnapshot, QueryStatus, SnapshotDelete, SnapshotLoad,
@@ -28,6 +31,16 @@ pub struct Overlay {
     pub disk: String,
     /// The new qcow2 file. QEMU makes it: it must not be there, in a place that its process may write to.
     pub file: PathBuf,
+    /// How it is read and written; `None` for the same cache as the disk's.
+    pub access: Option<Access>,
+}
+
+impl Overlay {
+    /// An overlay that is cached as the disk is.
+    #[must_use]
+    pub fn new(disk: &str, file: impl Into<PathBuf>) -> Self {
+        Self { disk: disk.to_owned(), file: file.into(), access: None }
+    }
 }
 
 /// A snapshot of a guest whose file systems were to stand still.
@@ -176,13 +189,14 @@ impl Vm {
         rollback: &mut Rollback,
     ) -> Result<(Vec<String>, Vec<TransactionAction>), OperationError> {
         let (mut actions, mut made) = (Vec::new(), Vec::new());
-        for Overlay { disk, file } in overlays {
+        for Overlay { disk, file, access } in overlays {
             let below = self.active_node(disk).await?;
             let image = NewImage {
                 disk,
                 like: &below,
                 path: file,
                 format: Format::Qcow2,
+                access: *access,
                 above: Above::Recorded,
                 node: None,
             };

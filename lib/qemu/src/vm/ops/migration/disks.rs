@@ -62,6 +62,7 @@ impl Vm {
         let mut mirrors = self.mirror_disks(disks).await.map_err(here)?;
         let moving = async {
             let arriving = destination.await_migration(at, options).await.map_err(here)?;
+            let to = destination.chosen(to).await.map_err(here)?;
             let mut leaving = match self.send(to, options, Switchover::WhenTold).await {
                 Ok(leaving) => leaving,
                 Err(source) => return Err(self.stays(destination, runs, Migration::of(self), source).await),

@@ -7,7 +7,10 @@ use super::{
 use crate::{Vm, config::Address};
 use qmp::{
     CallError,
-    commands::{Cont, Migrate, MigratePause, MigrateRecover, MigrationStatus, QueryStatus, RunState},
+    commands::{
+        Cont, Migrate, MigratePause, MigrateRecover, MigrationStatus, QueryMigrate, QueryStatus, RunState,
+        SocketAddress,
+    },
 };
 use std::{fmt, os::fd::OwnedFd, time::Duration};
 use thiserror::Error;
@@ -49,7 +52,7 @@ impl fmt::Display for Whereabouts {
     }
 }
 
-/// How both ends of a migration meet.
+/// How both ends of a migration meet. The destination chooses a port for port 0 of an address.
 #[derive(Debug)]
 pub enum Route {
     /// The destination listens where the source connects.
@@ -115,12 +118,25 @@ impl Vm {
         let state = self.read_again().await.map_err(failed("ask for the state")).map_err(here)?;
         let runs = state.run_state == RunState::Running;
         let arriving = destination.await_migration(at, options).await.map_err(here)?;
+        let to = destination.chosen(to).await.map_err(here)?;
         let leaving = match self.migrate(to, options).await {
             Ok(leaving) => leaving,
             Err(source) => return Err(self.stays(destination, runs, Migration::of(self), source).await),
         };
         let patience = options.patience.unwrap_or(PATIENCE);
         self.moves(destination, leaving, arriving, Runs { here: runs, there: runs }, patience).await
+    }
+
+    /// Where this destination listens, for a source that was told of port 0.
+    pub(super) async fn chosen(&self, told: Channel) -> Result<Channel, OperationError> {
+        let Channel::Address(Address::Tcp(host, 0)) = told else { return Ok(told) };
+        let listens = self.ask("ask where the destination listens", &QueryMigrate {}).await?.socket_address;
+        let port = listens.into_iter().flatten().find_map(|address| match address {
+            SocketAddress::Inet(inet) => inet.port.parse().ok(),
+            _ => None,
+        });
+        let unknown = || OperationError::Unknown { what: "port that is listened on at", id: host.clone() };
+        Ok(Channel::Address(Address::Tcp(host.clone(), port.ok_or_else(unknown)?)))
     }
 
     /// Goes on with a migration whose connection broke after the guest had moved before its memory ([`Whereabouts::Both`]), over a new one.
