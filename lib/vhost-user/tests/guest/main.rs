@@ -4,6 +4,10 @@
 #[path = "../support/observed.rs"]
 mod observed;
 
+mod migration;
+mod network;
+mod shell;
+
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::net::UnixListener;

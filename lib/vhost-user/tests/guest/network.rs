@@ -1,0 +1,86 @@
+//! Linux sends frames through our network device, and receives them.
+
+use crate::shell::Shell;
+use std::collections::VecDeque;
+use std::os::unix::net::UnixListener;
+use vhost_user::backend::serve;
+use vhost_user::devices::{Network, Port};
+use vhost_user::socket::Canceller;
+
+/// Somebody at the other end of the cable who answers to ARP and to pings, whoever is asked for.
+#[derive(Default)]
+struct Answers(VecDeque<Vec<u8>>);
+
+const HERE: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+impl Port for Answers {
+    fn send(&mut self, frame: &[u8]) {
+        let mut answer = frame.to_vec();
+        answer.copy_within(6..12, 0);
+        answer[6..12].copy_from_slice(&HERE);
+        match &frame[12..14] {
+            // An ARP request becomes the reply: both ends change places.
+            [8, 6] if frame[21] == 1 => {
+                answer[21] = 2;
+                answer[32..42].copy_from_slice(&frame[22..32]);
+                answer[22..28].copy_from_slice(&HERE);
+                answer[28..32].copy_from_slice(&frame[38..42]);
+            }
+            // An echo request of ICMP: its type is 8, that of the reply 0, and the checksum is as much larger.
+            [8, 0] if frame[23] == 1 && frame[34] == 8 => {
+                answer[26..30].copy_from_slice(&frame[30..34]);
+                answer[30..34].copy_from_slice(&frame[26..30]);
+                answer[34] = 0;
+                let sum = u32::from(u16::from_be_bytes([frame[36], frame[37]])) + 0x0800;
+                let sum = (sum & 0xffff) + (sum >> 16);
+                answer[36..38].copy_from_slice(&(sum as u16).to_be_bytes());
+            }
+            _ => return,
+        }
+        self.0.push_back(answer);
+    }
+
+    fn receive(&mut self, frame: &mut Vec<u8>) -> bool {
+        match self.0.pop_front() {
+            Some(next) => {
+                *frame = next;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+#[test]
+fn a_guest_sends_frames_through_our_card() {
+    let test = "a_guest_sends_frames_through_our_card";
+    let directory = tempfile::tempdir().unwrap();
+    for packed in ["off", "on"] {
+        let socket = directory.path().join(format!("net-{packed}.sock"));
+        let listener = UnixListener::bind(&socket).unwrap();
+        let served = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut card = Network::new(Answers::default(), HERE);
+            serve(&mut card, stream, &Canceller::new().unwrap()).unwrap();
+        });
+        let arguments = [
+            "-chardev".to_owned(),
+            format!("socket,id=wire,path={}", socket.display()),
+            "-netdev".to_owned(),
+            "vhost-user,id=net,chardev=wire".to_owned(),
+            "-device".to_owned(),
+            format!("virtio-net-pci,netdev=net,mac=52:54:00:00:00:02,packed={packed}"),
+        ];
+        let Some(mut guest) = Shell::start(test, directory.path(), &arguments) else { return };
+        guest.ready();
+        guest.say("ip link set eth0 up; ip addr add 10.0.0.2/24 dev eth0; echo up'' now");
+        guest.until("up now");
+        for bytes in [56, 1400] {
+            guest.say(&format!("busybox ping -c 20 -i 0.05 -s {bytes} 10.0.0.1; echo pin''ged"));
+            let said = guest.until("pinged");
+            assert!(said.contains("20 packets received, 0% packet loss"), "packed={packed}: {said}");
+        }
+        drop(guest);
+        served.join().unwrap();
+    }
+}
