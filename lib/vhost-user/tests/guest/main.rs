@@ -4,7 +4,6 @@
 #[path = "../support/observed.rs"]
 mod observed;
 
-mod migration;
 mod network;
 mod shell;
 
