@@ -290,6 +290,10 @@ impl From<Failure> for Error {
                 Self::protocol(format!("the reply of procedure {procedure} to another call"))
                     .possibly_executed()
             }
+            Failure::Unasked => {
+                Self::protocol("the daemon confirms an end of the stream that it was not told")
+            }
+            Failure::Hole { length } => Self::protocol(format!("a hole of {length} bytes")),
             other => Self::protocol(format!("{other:?}")),
         }
     }

@@ -129,6 +129,13 @@ pub enum Failure {
         /// What it answered with.
         procedure: i32,
     },
+    /// The daemon confirmed an end of a stream that was not said to it, so that nobody knows what came or went.
+    Unasked,
+    /// A hole of less than nothing, behind which everything would lie at another place.
+    Hole {
+        /// Its length.
+        length: i64,
+    },
 }
 
 /// What makes a connection useless.
@@ -213,7 +220,9 @@ pub(super) enum Stage {
     /// Its stream is open.
     Stream,
     /// We have sent the end or the abort, and wait for the echo.
-    Closing,
+    Closing {
+        aborted: bool,
+    },
 }
 
 impl ClientSession {
@@ -350,7 +359,7 @@ impl ClientSession {
                 self.close_stream(serial.0, Status::Error);
                 Abandoned::Sent
             }
-            Stage::Closing => {
+            Stage::Closing { .. } => {
                 call.abandoned = true;
                 Abandoned::Sent
             }
@@ -407,14 +416,14 @@ impl ClientSession {
     fn open_stream(&self, serial: Serial) -> Result<&'static Info, StreamError> {
         match self.calls.get(&serial.0) {
             Some(Call { stage: Stage::Stream, info, .. }) => Ok(info),
-            Some(Call { stage: Stage::Closing, .. }) => Err(StreamError::Finished),
+            Some(Call { stage: Stage::Closing { .. }, .. }) => Err(StreamError::Finished),
             _ => Err(StreamError::Closed),
         }
     }
 
     fn close_stream(&mut self, serial: u32, status: Status) {
         if let Some(call) = self.calls.get_mut(&serial) {
-            call.stage = Stage::Closing;
+            call.stage = Stage::Closing { aborted: status == Status::Error };
             let header = header(call.info, Kind::Stream, serial, status);
             self.outbox.packet(&header, 0, Vec::new(), |_| {});
         }

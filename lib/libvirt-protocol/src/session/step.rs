@@ -41,7 +41,7 @@ impl Step {
             Kind::Stream | Kind::StreamHole => match call {
                 // The daemon's event loop may send a stream's first packets before a worker of it has sent the reply.
                 Some(call)
-                    if matches!(call.stage, Stage::Stream | Stage::Closing)
+                    if matches!(call.stage, Stage::Stream | Stage::Closing { .. })
                         || (matches!(call.stage, Stage::Sent { .. }) && call.info.stream.is_some()) =>
                 {
                     Self::stream(header, payload, call)
@@ -64,16 +64,21 @@ impl Step {
     }
 
     fn stream(header: &Header, payload: &[u8], call: &Call) -> Self {
-        let closing = call.stage == Stage::Closing;
+        let closing = matches!(call.stage, Stage::Closing { .. });
         match (header.kind, header.status) {
-            (_, Status::Error) if payload.is_empty() => Self::Finished,
+            // An error without a reason confirms our abort, and an `OK` our end; to whom neither was said they say nothing true.
+            (_, Status::Error) if payload.is_empty() => match call.stage {
+                Stage::Closing { aborted: true } => Self::Finished,
+                _ => Self::Broken(Failure::Unasked),
+            },
             (_, Status::Error) => Self::Broken(failure(payload)),
-            (_, Status::Ok) => Self::Finished,
+            (_, Status::Ok) if closing => Self::Finished,
+            (_, Status::Ok) => Self::Broken(Failure::Unasked),
             // What comes after our end is not wanted any more.
             (_, Status::Continue) if closing && call.abandoned => Self::Pass,
             (Kind::StreamHole, Status::Continue) => match hole(payload) {
                 Ok(length) => Self::Hole(length),
-                Err(error) => Self::Broken(Failure::Undecodable(error)),
+                Err(failure) => Self::Broken(failure),
             },
             (_, Status::Continue) if payload.is_empty() => Self::End,
             (_, Status::Continue) => Self::Data,
@@ -90,8 +95,9 @@ pub(super) fn hole_length(payload: &[u8]) -> Result<i64, DecodeError> {
     Ok(length)
 }
 
-fn hole(payload: &[u8]) -> Result<u64, DecodeError> {
-    Ok(u64::try_from(hole_length(payload)?).unwrap_or(0))
+fn hole(payload: &[u8]) -> Result<u64, Failure> {
+    let length = hole_length(payload).map_err(Failure::Undecodable)?;
+    u64::try_from(length).map_err(|_| Failure::Hole { length })
 }
 
 fn failure(payload: &[u8]) -> Failure {

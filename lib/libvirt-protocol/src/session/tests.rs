@@ -318,6 +318,31 @@ fn an_abandoned_stream_is_aborted_also_when_it_opens_later() {
     assert_eq!(daemon.received()[0].0.status, Status::Error);
 }
 
+/// Who was told neither that a stream ends nor that it is broken off has nothing to confirm: else a part would pass for the whole.
+#[test]
+fn an_end_that_nobody_asked_for_is_no_success() {
+    for status in [Status::Error, Status::Ok] {
+        let mut daemon = plain();
+        let (_, call) = download(&mut daemon);
+        assert_eq!(daemon.stream(&call, Status::Continue, &[1; 8]), ["data 8"]);
+        assert_eq!(daemon.stream(&call, status, &[]), ["broken Unasked"]);
+        assert!(!daemon.session.is_busy());
+    }
+    // An end that was said is not confirmed by what confirms an abort.
+    let mut daemon = plain();
+    let (serial, call) = download(&mut daemon);
+    daemon.session.stream_finish(serial).unwrap();
+    assert_eq!(daemon.stream(&call, Status::Error, &[]), ["broken Unasked"]);
+    let (serial, call) = download(&mut daemon);
+    daemon.session.stream_abort(serial).unwrap();
+    assert_eq!(daemon.stream(&call, Status::Error, &[]), ["finished"]);
+    // Nor is a hole of less than nothing.
+    let (_, call) = download(&mut daemon);
+    let hole = Header { kind: Kind::StreamHole, status: Status::Continue, ..call };
+    let body = [(-1_i64).to_be_bytes().to_vec(), vec![0; 4]].concat();
+    assert_eq!(daemon.send(&Daemon::packet(&hole, &body), 5).unwrap(), ["broken Hole { length: -1 }"]);
+}
+
 #[test]
 fn keepalive_goes_both_ways_and_ends_in_an_error() {
     let keepalive = Keepalive { interval: Duration::from_secs(5), count: 2 };
