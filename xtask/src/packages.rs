@@ -40,13 +40,33 @@ pub fn list() {
 /// # Errors
 /// When apt-get fails or may not be run; the text has the command to run by hand.
 pub fn install(purpose: Purpose) -> Result<()> {
-    let wanted = PACKAGES.iter().filter(|(when, ..)| *when <= purpose);
-    let missing: Vec<_> = wanted.filter(|(_, package, _)| !installed(package)).collect();
-    if missing.is_empty() {
-        return Ok(());
+    // A package of another origin (qemu-utils of the backports) leaves when one is installed that does not go with it.
+    for _ in 0..ROUNDS {
+        let missing = missing(purpose);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        install_these(&missing)?;
     }
+    match missing(purpose).as_slice() {
+        [] => Ok(()),
+        [(_, first, _), ..] => bail!("{first} is not installed after all: see what apt-get says above"),
+    }
+}
+
+type Package = (Purpose, &'static str, &'static str);
+
+/// How often it is looked whether all are there at last.
+const ROUNDS: usize = 3;
+
+fn missing(purpose: Purpose) -> Vec<&'static Package> {
+    let wanted = PACKAGES.iter().filter(|(when, ..)| *when <= purpose);
+    wanted.filter(|(_, package, _)| !installed(package)).collect()
+}
+
+fn install_these(missing: &[&Package]) -> Result<()> {
     say("These Debian packages are missing and will be installed:");
-    for (_, package, reason) in &missing {
+    for (_, package, reason) in missing {
         say(&format!("  {package:<22} {reason}"));
     }
     let names: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
@@ -60,11 +80,19 @@ pub fn install(purpose: Purpose) -> Result<()> {
     let install = ["install", "-y", "-q", "--no-install-recommends"];
     // Lists may be absent (fresh machine) or too old to name files that still exist.
     if sh::run(apt().args(install).args(&names)).is_err() {
-        sh::run(apt().args(["update", "-q"]))?;
+        update()?;
         sh::run(apt().args(install).args(&names))
             .map_err(|error| error.context(format!("try: {by_hand}")))?;
     }
     Ok(())
+}
+
+/// Reads the lists of packages anew.
+///
+/// # Errors
+/// When apt-get fails or may not be run.
+pub fn update() -> Result<()> {
+    sh::run(apt().args(["update", "-q"]))
 }
 
 fn apt() -> Command {
@@ -85,7 +113,7 @@ fn installed(package: &str) -> bool {
 }
 
 /// The Makefile installs the first ones by itself, because without them this program cannot be built.
-const PACKAGES: &[(Purpose, &str, &str)] = &[
+const PACKAGES: &[Package] = &[
     (Purpose::Build, "gcc", "the linker, and C parts of dependencies"),
     (Purpose::Build, "libc6-dev", "start files and headers for the linker"),
     (Purpose::Run, "qemu-system-x86", "runs the virtual machines"),

@@ -2,7 +2,7 @@
 
 use crate::sh::{self, say};
 use anyhow::{Context, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Packages that are unpacked, each with the reason.
@@ -31,20 +31,26 @@ pub fn fetch() -> Result<()> {
         std::fs::create_dir_all(&parent)?;
         // Renamed when it is whole.
         let work = tempfile::tempdir_in(&parent)?;
-        let mut apt = Command::new("apt-get");
-        if sh::is_root() {
-            // Else apt tries to write here as its own user and warns that it may not.
-            apt.args(["-o", "APT::Sandbox::User=root"]);
+        if download(package, work.path()).is_err() {
+            // The lists may name a file that is gone.
+            crate::packages::update()?;
+            download(package, work.path()).with_context(|| format!("cannot download {package}"))?;
         }
-        sh::run(apt.args(["-qq", "download", package]).current_dir(work.path())).with_context(|| {
-            format!("cannot download {package}: run `apt-get update` as root and try again")
-        })?;
         let file = std::fs::read_dir(work.path())?.next().context("apt-get download left no file")??;
         let tree = work.path().join("tree");
         sh::run(Command::new("dpkg-deb").arg("-x").arg(file.path()).arg(&tree))?;
         std::fs::rename(&tree, &at)?;
     }
     Ok(())
+}
+
+fn download(package: &str, into: &Path) -> Result<()> {
+    let mut apt = Command::new("apt-get");
+    if sh::is_root() {
+        // Else apt tries to write here as its own user and warns that it may not.
+        apt.args(["-o", "APT::Sandbox::User=root"]);
+    }
+    sh::run(apt.args(["-qq", "download", package]).current_dir(into))
 }
 
 fn directory(package: &str) -> PathBuf {

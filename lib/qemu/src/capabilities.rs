@@ -38,6 +38,8 @@ pub struct Capabilities {
     pub cpus: Vec<CpuModel>,
     /// Devices, with the names of their properties.
     pub devices: BTreeMap<String, BTreeSet<String>>,
+    /// Devices that it has by name and ends at, because a module of theirs is not installed.
+    pub fatal: BTreeSet<String>,
 }
 
 /// A machine type.
@@ -89,6 +91,22 @@ impl Capabilities {
     pub async fn probe(path: &Path) -> Result<Self, BinaryError> {
         let run = |source| BinaryError::Run { path: path.to_owned(), source };
         let build_id = build_id::of(path).map_err(run)?;
+        let mut devices = Devices::default();
+        loop {
+            match Self::probe_once(path, build_id.clone(), &mut devices).await? {
+                Ok(all) => return Ok(all),
+                Err(CallError::Closed { .. }) if devices.ended_the_program() => {}
+                Err(source) => return Err(BinaryError::Silent { path: path.to_owned(), source }),
+            }
+        }
+    }
+
+    async fn probe_once(
+        path: &Path,
+        build_id: Option<String>,
+        devices: &mut Devices,
+    ) -> Result<Result<Self, CallError>, BinaryError> {
+        let run = |source| BinaryError::Run { path: path.to_owned(), source };
         let mut child = tokio::process::Command::new(path)
             .args(["-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-qmp", "stdio"])
             .env_clear()
@@ -107,7 +125,7 @@ impl Capabilities {
         };
         let (client, driver) = qmp::client(tokio::io::join(output, input), options);
         let asked = async {
-            let asked = ask(&client, build_id).await;
+            let asked = ask(&client, build_id, devices).await;
             // Its end is awaited below; that it may have ended already is no error.
             let _ = client.call(&Quit {}).await;
             asked
@@ -119,11 +137,56 @@ impl Capabilities {
             let _ = tokio::time::timeout(ANSWER, child.wait()).await;
             ended
         });
-        asked.map_err(|source| BinaryError::Silent { path: path.to_owned(), source })
+        Ok(asked)
     }
 }
 
-async fn ask(client: &qmp::Client, build_id: Option<String>) -> Result<Capabilities, CallError> {
+/// What is known of devices, over several runs of the program: QEMU ends where it finds a device's module and not that of its other half
+/// (`virtio-gpu-gl-pci` of Debian's qemu-system-common, without qemu-system-gui).
+#[derive(Default)]
+struct Devices {
+    properties: BTreeMap<String, BTreeSet<String>>,
+    fatal: BTreeSet<String>,
+    asked: Option<String>,
+}
+
+/// A program that ends at more devices than this is broken otherwise.
+const MOST_FATAL: usize = 64;
+
+impl Devices {
+    /// Whether it ended when it was asked for a device, which is not asked for again.
+    fn ended_the_program(&mut self) -> bool {
+        let Some(device) = self.asked.take() else { return false };
+        self.fatal.insert(device) && self.fatal.len() <= MOST_FATAL
+    }
+
+    async fn ask(&mut self, client: &qmp::Client) -> Result<(), CallError> {
+        let types = QomListTypes { implements: Some("device".into()), r#abstract: Some(false) };
+        for found in client.call(&types).await? {
+            if self.fatal.contains(&found.name) || self.properties.contains_key(&found.name) {
+                continue;
+            }
+            self.asked = Some(found.name.clone());
+            match client.call(&DeviceListProperties { typename: found.name.clone() }).await {
+                Ok(properties) => {
+                    let names = properties.into_iter().map(|property| property.name).collect();
+                    self.properties.insert(found.name, names);
+                }
+                // A device that cannot be looked at by itself, e.g. part of another.
+                Err(CallError::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.asked = None;
+        Ok(())
+    }
+}
+
+async fn ask(
+    client: &qmp::Client,
+    build_id: Option<String>,
+    devices: &mut Devices,
+) -> Result<Capabilities, CallError> {
     let greeting = client
         .ready()
         .await
@@ -131,25 +194,16 @@ async fn ask(client: &qmp::Client, build_id: Option<String>) -> Result<Capabilit
     let schema = client.schema().await?;
     let machines = client.call(&QueryMachines::default()).await?;
     let cpus = client.call(&QueryCpuDefinitions {}).await?;
-    let types = QomListTypes { implements: Some("device".into()), r#abstract: Some(false) };
-    let mut devices = BTreeMap::new();
-    for found in client.call(&types).await? {
-        let properties = client.call(&DeviceListProperties { typename: found.name.clone() }).await;
-        let names = match properties {
-            Ok(properties) => properties.into_iter().map(|property| property.name).collect(),
-            // A device that cannot be looked at by itself, e.g. part of another.
-            Err(CallError::Refused { .. }) => continue,
-            Err(error) => return Err(error),
-        };
-        devices.insert(found.name, names);
-    }
+    devices.ask(client).await?;
+    let Devices { properties, fatal, .. } = std::mem::take(devices);
     Ok(Capabilities {
         version: greeting.version.qemu,
         build_id,
         schema,
         machines: machines.into_iter().map(machine).collect(),
         cpus: cpus.into_iter().map(cpu).collect(),
-        devices,
+        devices: properties,
+        fatal,
     })
 }
 

@@ -126,9 +126,12 @@ async fn what_a_running_guest_tells_of_itself() {
     // What the host has is what its own statistics say.
     let times = connect.cpu_stats(None).await.unwrap();
     assert!(times.iter().any(|(name, time)| name == "kernel" && *time > 0), "{times:?}");
+    // A host that is a machine itself may get or lose memory meanwhile.
+    let kib = || async { connect.node_info().await.unwrap().memory_kib };
+    let before = kib().await;
     let memory = connect.memory_stats(None).await.unwrap();
     let total = memory.iter().find(|(name, _)| name == "total").unwrap().1;
-    assert_eq!(total, connect.node_info().await.unwrap().memory_kib);
+    assert!([before, kib().await].contains(&total), "{total}");
 }
 
 #[tokio::test]

@@ -286,7 +286,15 @@ async fn accepted(
                 (exit, None) => Err(Refused::Fault(format!("ended with {exit}: {said}"))),
             }
         }
-        Err(error) => Err(release.refusal(error.to_string())),
+        Err(error) => {
+            let error = error.to_string();
+            // A KVM without the registers that QEMU sets in every machine, emulated in software.
+            if error.contains("failed to set MSR") {
+                Err(Refused::Missing("a KVM that QEMU can use".to_owned()))
+            } else {
+                Err(release.refusal(error))
+            }
+        }
     };
     drop(peers);
     fs::remove_dir_all(place).unwrap();
