@@ -1,7 +1,7 @@
 //! From nothing to a queue that runs, and from a back-end that is there again to the first request that ends.
 
 use crate::servers::{Kind, Server};
-use crate::{Client as _, Result, ours, peer};
+use crate::{Client as _, Mode, Result, ours, peer};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -28,10 +28,10 @@ pub fn handshake(directory: &Path) -> Result<(f64, f64)> {
     let (mut own, mut other) = (Vec::new(), Vec::new());
     for _ in 0..TIMES {
         let start = Instant::now();
-        ours::Ours::new(server.socket(), 1, false, Features::empty())?.turn()?;
+        ours::Ours::new(server.socket(), 1, Mode::Called, Features::empty())?.turn()?;
         own.push(start.elapsed());
         let start = Instant::now();
-        peer::Peer::new(server.socket(), 1, false)?.turn()?;
+        peer::Peer::new(server.socket(), 1, Mode::Called)?.turn()?;
         other.push(start.elapsed());
     }
     Ok((middle(own), middle(other)))

@@ -1,14 +1,19 @@
 //! 4 KiB random reads through vhost-user, ours beside the crate `blkio` (the core of libblkio), in turns: with qemu-storage-daemon's null
 //! device and a file, and each with a null device of its own side; connecting; coming back.
 //!
-//! Both keep a number of requests in flight on one queue, once waiting for calls (eventfd), once polling. The processor time is that of the
-//! thread that drives the queue. A word as argument chooses those whose name has it. Writes `target/bench/vhost-user.json` of the workspace.
+//! Both keep a number of requests in flight on one queue, waiting for calls (eventfd) for the next request or for half of them, or polling.
+//! Processor time and system calls are those of the thread that drives the queue. A word as argument chooses those whose name has it. Writes `target/bench/vhost-user.json` of the workspace.
 
 mod connect;
 mod ours;
+mod packets;
 mod peer;
+mod rings;
 mod servers;
 
+use perf_event::events::Tracepoint;
+use perf_event::{Builder, Counter};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use serde_json::{Value, json};
 use servers::{Kind, Server};
 use std::io::Write as _;
@@ -28,6 +33,17 @@ const ROUND: Duration = Duration::from_millis(400);
 /// What it is measured beside.
 const PEER: &str = "blkio 0.5.1";
 
+/// Of two processors one drives the queue, and the back-end has the other.
+const DRIVES: usize = 0;
+const SERVES: usize = 1;
+
+/// This thread runs there, and what it starts.
+fn stay_on(processor: usize) -> Result<()> {
+    let mut only = CpuSet::new();
+    only.set(processor);
+    Ok(sched_setaffinity(None, &only)?)
+}
+
 /// A queue that is kept full.
 trait Client {
     /// Waits for requests that ended, puts as many in their place, and says how many that were.
@@ -45,13 +61,55 @@ impl Places {
     }
 }
 
+/// How a client waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// For a call, until a request has ended.
+    Called,
+    /// For a call, until half of those in flight have.
+    Half,
+    /// The same, and ours sleeps at once where it otherwise looks for a while.
+    Asleep,
+    /// It looks.
+    Polled,
+}
+
+impl Mode {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Called => "called",
+            Self::Half => "half",
+            Self::Asleep => "half_asleep",
+            Self::Polled => "polled",
+        }
+    }
+
+    /// Requests that are to have ended when it goes on.
+    fn least(self, depth: usize) -> usize {
+        if matches!(self, Self::Half | Self::Asleep) { (depth / 2).max(1) } else { 1 }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Rate {
     per_second: f64,
     cpu_ns: f64,
+    /// System calls per request; `None` where the kernel does not count them.
+    calls: Option<f64>,
+}
+
+/// Counts the system calls of this thread, where the kernel lets us (tracefs is mounted, and we may read it).
+fn counter() -> Option<Counter> {
+    let number = std::fs::read_to_string("/sys/kernel/tracing/events/raw_syscalls/sys_enter/id").ok()?;
+    let entered = Tracepoint::with_id(number.trim().parse().ok()?);
+    Builder::new(entered).exclude_kernel(false).build().ok()
 }
 
 fn measure(client: &mut dyn Client) -> Result<Rate> {
+    let mut counter = counter();
+    if let Some(counter) = &mut counter {
+        counter.enable()?;
+    }
     let (start, cpu) = (Instant::now(), thread_time());
     let mut done = 0;
     while start.elapsed() < ROUND {
@@ -60,7 +118,12 @@ fn measure(client: &mut dyn Client) -> Result<Rate> {
         }
     }
     let (took, cpu) = (start.elapsed(), thread_time() - cpu);
-    Ok(Rate { per_second: done as f64 / took.as_secs_f64(), cpu_ns: cpu.as_nanos() as f64 / done as f64 })
+    let calls = counter.as_mut().map(Counter::read).transpose()?.map(|calls| calls as f64 / done as f64);
+    Ok(Rate {
+        per_second: done as f64 / took.as_secs_f64(),
+        cpu_ns: cpu.as_nanos() as f64 / done as f64,
+        calls,
+    })
 }
 
 fn thread_time() -> Duration {
@@ -69,11 +132,16 @@ fn thread_time() -> Duration {
 }
 
 fn median(mut all: Vec<Rate>) -> Rate {
+    let counts = all[0].calls.is_some();
     let mut middle = |by: fn(&Rate) -> f64| {
         all.sort_by(|one, other| by(one).total_cmp(&by(other)));
         by(&all[all.len() / 2])
     };
-    Rate { per_second: middle(|rate| rate.per_second), cpu_ns: middle(|rate| rate.cpu_ns) }
+    Rate {
+        per_second: middle(|rate| rate.per_second),
+        cpu_ns: middle(|rate| rate.cpu_ns),
+        calls: counts.then(|| middle(|rate| rate.calls.unwrap_or_default())),
+    }
 }
 
 /// What is measured beside what.
@@ -89,14 +157,14 @@ struct Contest<'a> {
 
 impl Contest<'_> {
     /// A round of each in turn, again and again; medians.
-    fn hold(&self, directory: &Path, depth: usize, polls: bool) -> Result<[Rate; 2]> {
+    fn hold(&self, directory: &Path, depth: usize, mode: Mode) -> Result<[Rate; 2]> {
         let (mut own, mut other) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let server = Server::start(directory, self.servers[0])?;
-            own.push(measure(&mut ours::Ours::new(server.socket(), depth, polls, self.features)?)?);
+            own.push(measure(&mut ours::Ours::new(server.socket(), depth, mode, self.features)?)?);
             drop(server);
             let server = Server::start(directory, self.servers[1])?;
-            other.push(measure(&mut peer::Peer::new(server.socket(), depth, polls)?)?);
+            other.push(measure(&mut peer::Peer::new(server.socket(), depth, mode)?)?);
         }
         Ok([median(own), median(other)])
     }
@@ -132,20 +200,24 @@ fn main() -> Result<()> {
     let mut out = std::io::stdout().lock();
     let chosen = |name: &str| arguments.get(1).is_none_or(|word| name.contains(word.as_str()));
     for contest in contests.iter().filter(|contest| chosen(contest.name)) {
-        for polls in [false, true] {
+        for mode in [Mode::Called, Mode::Half, Mode::Asleep, Mode::Polled] {
             for depth in [1, 8, 32, 128] {
-                let [own, other] = contest.hold(directory.path(), depth, polls)?;
-                let mode = if polls { "polled" } else { "called" };
-                let name = format!("vhost_user_blk_{}_4k_{mode}_depth_{depth}", contest.name);
+                if depth == 1 && matches!(mode, Mode::Half | Mode::Asleep) {
+                    continue;
+                }
+                let [own, other] = contest.hold(directory.path(), depth, mode)?;
+                let name = format!("vhost_user_blk_{}_4k_{}_depth_{depth}", contest.name, mode.name());
                 writeln!(
                     out,
-                    "{name:<48} {:>10.0}/s  peer {:>10.0}/s  {:>5.2}x   CPU {:>6.0} ns  peer {:>6.0} ns  {:>4.2}x",
+                    "{name:<48} {:>10.0}/s  peer {:>10.0}/s  {:>5.2}x   CPU {:>6.0} ns  peer {:>6.0} ns  {:>4.2}x   calls {:>6.3}  peer {:>6.3}",
                     own.per_second,
                     other.per_second,
                     own.per_second / other.per_second,
                     own.cpu_ns,
                     other.cpu_ns,
-                    own.cpu_ns / other.cpu_ns
+                    own.cpu_ns / other.cpu_ns,
+                    own.calls.unwrap_or(f64::NAN),
+                    other.calls.unwrap_or(f64::NAN),
                 )?;
                 let goal = |by: fn((f64, f64)) -> f64, of: f64| contest.goals.map(|goals| by(goals) * of);
                 rows.push(json!({
@@ -157,8 +229,44 @@ fn main() -> Result<()> {
                     "name": format!("{name}_cpu"), "unit": "ns/request", "better": "lower", "value": own.cpu_ns, "peer": PEER,
                     "peer_value": other.cpu_ns, "goal": goal(|goals| goals.1, other.cpu_ns), "load": load,
                 }));
+                rows.push(json!({
+                    "name": format!("{name}_system_calls"), "unit": "calls/request", "better": "lower", "value": own.calls, "peer": PEER,
+                    "peer_value": other.calls, "load": load,
+                }));
             }
         }
+    }
+    for segments in [1, 3].into_iter().filter(|_| chosen("virtio_driver_side")) {
+        let name = format!("virtio_driver_side_split_chain_{segments}");
+        let [own, other] = rings::beside(segments)?;
+        writeln!(out, "{name:<48} {own:>10.1} ns peer {other:>10.1} ns {:>5.2}x", own / other)?;
+        rows.push(json!({
+            "name": name, "unit": "ns/request", "better": "lower", "value": own, "peer": "virtio-drivers 0.13", "peer_value": other,
+            "load": load,
+        }));
+    }
+    let frames = [
+        ("split", Features::empty(), "packed_vq=0,in_order=0"),
+        ("split_in_order", Features::IN_ORDER, "packed_vq=0,in_order=1"),
+        ("packed", Features::RING_PACKED, "packed_vq=1,in_order=0"),
+        ("packed_in_order", Features::RING_PACKED.union(Features::IN_ORDER), "packed_vq=1,in_order=1"),
+    ];
+    for (kind, features, options) in frames {
+        let name = format!("vhost_user_net_64_bytes_{kind}");
+        if !chosen(&name) {
+            continue;
+        }
+        let [own, other] = packets::beside(directory.path(), features, options)?;
+        let ratio = own.per_second / other.per_second;
+        writeln!(
+            out,
+            "{name:<48} {:>10.0}/s  peer {:>10.0}/s  {ratio:>5.2}x   CPU {:>6.1} ns  peer {:>6.1} ns",
+            own.per_second, other.per_second, own.cpu_ns, other.cpu_ns,
+        )?;
+        rows.push(json!({
+            "name": name, "unit": "frames/s", "better": "higher", "value": own.per_second, "peer": "DPDK virtio-user",
+            "peer_value": other.per_second, "goal": 1.05 * other.per_second, "cpu_ns_per_op": own.cpu_ns, "load": load,
+        }));
     }
     let (own, other) = connect::handshake(directory.path())?;
     writeln!(

@@ -1,6 +1,6 @@
 //! Our front-end and block requests.
 
-use crate::{Client, Places, REQUEST, Result};
+use crate::{Client, Mode, Places, REQUEST, Result};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -23,12 +23,13 @@ pub struct Ours {
     data: Vec<Segment>,
     places: Places,
     polls: bool,
+    least: u16,
     ended: Vec<u64>,
     _parts: Vec<Shared>,
 }
 
 impl Ours {
-    pub fn new(socket: &Path, depth: usize, polls: bool, features: Features) -> Result<Self> {
+    pub fn new(socket: &Path, depth: usize, mode: Mode, features: Features) -> Result<Self> {
         let mut front = FrontEnd::new(UnixStream::connect(socket)?, TIMEOUT)?;
         front.negotiate(Wanted {
             features: features | Features::EVENT_IDX,
@@ -45,8 +46,12 @@ impl Ours {
         let data: Vec<_> =
             parts.iter().map(|it| Segment { address: it.host_address(), length: REQUEST as u32 }).collect();
         let mut places = Places(1);
+        let polls = mode == Mode::Polled;
         if polls {
             queue.ring.want_no_calls();
+        }
+        if mode == Mode::Asleep {
+            queue.set_polling(Duration::ZERO);
         }
         for (segment, tag) in data.iter().zip(0..) {
             requests.read(&mut queue.ring, places.next() / 512, &[*segment], tag)?;
@@ -60,6 +65,7 @@ impl Ours {
             data,
             places,
             polls,
+            least: mode.least(depth) as u16,
             ended: Vec::new(),
             _parts: parts,
         })
@@ -74,12 +80,13 @@ impl Client for Ours {
                 done.result?;
                 ended.push(done.tag);
             }
-            if !ended.is_empty() {
+            let missing = self.least.saturating_sub(ended.len() as u16);
+            if missing == 0 {
                 break;
             }
             if self.polls {
                 std::hint::spin_loop();
-            } else if !queue.wait(TIMEOUT)? {
+            } else if !queue.wait_for(missing, TIMEOUT)? {
                 return Err("nothing ended".into());
             }
         }

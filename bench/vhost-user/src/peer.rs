@@ -2,7 +2,7 @@
 
 mod sys;
 
-use crate::{Client, Places, REQUEST, Result};
+use crate::{Client, Mode, Places, REQUEST, Result};
 use blkio::{Blkio, Blkioq, Completion, ReqFlags};
 use std::mem::MaybeUninit;
 use std::path::Path;
@@ -12,12 +12,14 @@ pub struct Peer {
     _blkio: Blkio,
     data: Vec<usize>,
     places: Places,
+    least: usize,
     buffer: Vec<MaybeUninit<Completion>>,
     ended: Vec<(usize, i32)>,
 }
 
 impl Peer {
-    pub fn new(socket: &Path, depth: usize, polls: bool) -> Result<Self> {
+    pub fn new(socket: &Path, depth: usize, mode: Mode) -> Result<Self> {
+        let polls = mode == Mode::Polled;
         let text = |error: blkio::Error| error.message().to_owned();
         let mut blkio = Blkio::new("virtio-blk-vhost-user").map_err(text)?;
         blkio.set_str("path", &socket.display().to_string()).map_err(text)?;
@@ -37,6 +39,7 @@ impl Peer {
             ended: Vec::with_capacity(depth),
             data,
             places: Places(1),
+            least: mode.least(depth),
         };
         for tag in 0..depth {
             it.read(tag);
@@ -52,8 +55,8 @@ impl Peer {
 
 impl Client for Peer {
     fn turn(&mut self) -> Result<u64> {
-        let Self { queue, buffer, ended, .. } = self;
-        sys::completed(queue, buffer, ended).map_err(|error| error.message().to_owned())?;
+        let Self { queue, buffer, ended, least, .. } = self;
+        sys::completed(queue, *least, buffer, ended).map_err(|error| error.message().to_owned())?;
         let count = self.ended.len();
         for i in 0..count {
             let (tag, result) = self.ended[i];

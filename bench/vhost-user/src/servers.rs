@@ -2,7 +2,7 @@
 
 mod theirs;
 
-use crate::{DISK, Result};
+use crate::{DISK, DRIVES, Result, SERVES, stay_on};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -46,7 +46,10 @@ impl Server {
                 command
             }
         };
-        let child = command.stdin(Stdio::null()).spawn()?;
+        stay_on(SERVES)?;
+        let child = command.stdin(Stdio::null()).spawn();
+        stay_on(DRIVES)?;
+        let child = child?;
         let mut it = Self { child, socket };
         while UnixStream::connect(&it.socket).is_err() {
             it.runs()?;

@@ -22,7 +22,7 @@ mod session;
 mod transfer;
 
 pub use guest::{Guest, Held, Kept};
-pub use serve::{ServeError, serve, serve_async};
+pub use serve::{ServeError, serve, serve_async, serve_polling};
 pub use session::{Outgoing, Session};
 
 use crate::front::Request;

@@ -15,6 +15,7 @@ pub mod framing;
 pub mod frontend;
 mod generated;
 pub mod memory;
+mod polling;
 pub mod proxy;
 pub mod session;
 pub mod socket;

@@ -259,6 +259,12 @@ impl<S: SplitCells, P: PackedCells> Driver<S, P> {
         either!(self, ring => ring.want_calls(more))
     }
 
+    /// [`split::Driver::has_used`].
+    #[inline]
+    pub fn has_used(&self, chains: u16) -> bool {
+        either!(self, ring => ring.has_used(chains))
+    }
+
     /// [`split::Driver::want_no_calls`].
     pub fn want_no_calls(&mut self) {
         either!(self, ring => ring.want_no_calls());
@@ -320,6 +326,12 @@ impl<S: SplitCells, P: PackedCells> Device<S, P> {
     /// [`split::Device::want_kicks`].
     pub fn want_kicks(&mut self) -> bool {
         either!(self, ring => ring.want_kicks())
+    }
+
+    /// [`split::Device::has_chains`].
+    #[inline]
+    pub fn has_chains(&self) -> bool {
+        either!(self, ring => ring.has_chains())
     }
 
     /// [`split::Device::want_more_kicks`].

@@ -44,6 +44,8 @@ pub(super) struct Ring {
     touched: bool,
     /// Nothing was left in it when the device looked last.
     exhausted: bool,
+    /// Somebody looks at it between turns, and the driver need not kick.
+    watched: bool,
 }
 
 enum Remembered {
@@ -249,11 +251,8 @@ impl Ring {
 
     /// The next chain, if there is one. A ring that broke a rule has none any more, until it is set up anew.
     pub(super) fn next<'m>(&mut self, memory: &'m Memory, chain: &mut Chain<'m>) -> Option<Taken> {
+        self.touch();
         let queue = self.queue.as_mut()?;
-        if !std::mem::replace(&mut self.touched, true) {
-            queue.want_no_kicks();
-        }
-        self.exhausted = false;
         loop {
             let next = match self.again.pop_front() {
                 Some(again) => match retake(queue, again.clone(), memory, chain) {
@@ -270,7 +269,7 @@ impl Ring {
             };
             match next {
                 Ok(Some(taken)) => return Some(taken),
-                Ok(None) if queue.want_kicks() => queue.want_no_kicks(),
+                Ok(None) if !self.watched && queue.want_kicks() => queue.want_no_kicks(),
                 Ok(None) => {
                     self.exhausted = true;
                     return None;
@@ -278,6 +277,7 @@ impl Ring {
                 // The front-end is asked, and its answer brings the next turn.
                 Err(fault) if fault.passes() => {
                     self.exhausted = true;
+                    self.watched = false;
                     return None;
                 }
                 Err(_) => {
@@ -288,6 +288,46 @@ impl Ring {
                     return None;
                 }
             }
+        }
+    }
+
+    pub(super) const fn is_watched(&self) -> bool {
+        self.watched
+    }
+
+    /// A turn begins. `watched`: [`Ring::is_due`] is asked from its end on, until [`Ring::unwatch`].
+    pub(super) fn begin(&mut self, watched: bool) {
+        self.watched = watched;
+        self.touch();
+    }
+
+    /// Something may be taken or given back in this turn, and its end tells the driver.
+    fn touch(&mut self) {
+        self.exhausted = false;
+        if !std::mem::replace(&mut self.touched, true)
+            && let Some(queue) = &mut self.queue
+        {
+            queue.want_no_kicks();
+        }
+    }
+
+    /// Whether there is something for a turn, as far as it shows without kicks.
+    #[inline]
+    pub(super) fn is_due(&self) -> bool {
+        self.can_run()
+            && (self.due
+                || self.watched && self.exhausted && self.queue.as_ref().is_some_and(Queue::has_chains))
+    }
+
+    /// Nobody looks at it any more, and the driver kicks.
+    pub(super) fn unwatch(&mut self) {
+        if std::mem::take(&mut self.watched)
+            && self.exhausted
+            && let Some(queue) = &mut self.queue
+            && queue.want_kicks()
+        {
+            queue.want_no_kicks();
+            self.due = true;
         }
     }
 
@@ -479,6 +519,51 @@ mod tests {
             let mut chain = Chain::default();
             std::iter::from_fn(|| ring.next(&self.memory, &mut chain).map(drop)).count()
         }
+    }
+
+    fn turn(setting: &Setting, ring: &mut Ring, takes: bool) -> usize {
+        ring.due = false;
+        ring.begin(true);
+        let found = if takes { setting.found(ring) } else { 0 };
+        ring.turn_over(None, &setting.memory);
+        found
+    }
+
+    #[test]
+    fn a_ring_that_is_looked_at_needs_no_kicks_until_nobody_looks() {
+        let mut setting = Setting::new();
+        let mut ring = setting.back_end();
+        assert_eq!(turn(&setting, &mut ring, true), 0);
+        assert!(!ring.is_due());
+        setting.offer(1);
+        assert!(!setting.driver.must_kick() && ring.is_due());
+        assert_eq!(turn(&setting, &mut ring, true), 1);
+        assert!(!ring.is_due());
+        // What comes in the last moment is seen, and what comes later is kicked for.
+        setting.offer(1);
+        assert!(!setting.driver.must_kick());
+        ring.unwatch();
+        assert!(ring.is_due());
+        assert_eq!(turn(&setting, &mut ring, true), 1);
+        ring.unwatch();
+        assert!(!ring.is_due());
+        setting.offer(1);
+        assert!(setting.driver.must_kick());
+    }
+
+    #[test]
+    fn what_a_device_leaves_is_no_work_until_more_comes() {
+        let mut setting = Setting::new();
+        let mut ring = setting.back_end();
+        setting.offer(1);
+        while ring.is_due() {
+            turn(&setting, &mut ring, false);
+        }
+        ring.unwatch();
+        assert!(!ring.is_due());
+        setting.driver.must_kick();
+        setting.offer(1);
+        assert!(setting.driver.must_kick(), "it is told of the next");
     }
 
     /// A back-end gives back all there is and dies before it has written that down. The driver goes on meanwhile, and offers the same places

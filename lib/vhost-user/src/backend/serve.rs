@@ -2,9 +2,11 @@
 
 use super::channel::Channel;
 use super::guest::Guest;
+use super::ring::Ring;
 use super::session::CHANNEL;
 use super::{Device, Outgoing, Session, SessionError};
 use crate::framing::Framing;
+use crate::polling::{self, Polling};
 use crate::socket::{Canceller, Socket, SocketError, readable};
 use crate::wire::HeaderError;
 use rustix::event::{Timespec, epoll};
@@ -18,6 +20,9 @@ use thiserror::Error;
 
 /// How long a message that has begun may take, and an answer to be taken.
 const MESSAGE: Duration = Duration::from_secs(10);
+
+/// How long rings have their turns before the connection has one.
+const ROUND: Duration = Duration::from_micros(50);
 
 /// What a session's epoll tells of, beside rings by their number and the device's sources from [`SOURCES`] on.
 const SOCKET: u64 = u64::MAX;
@@ -45,14 +50,31 @@ pub enum ServeError {
 
 /// Serves a front-end until it closes the connection, or `canceller` ends it from another thread. The device is as new for it.
 ///
+/// Between requests that come soon after each other it looks for the next instead of sleeping, up to 32 us: [`serve_polling`].
+///
 /// Memory is the front-end's: one that makes its file shorter while it is mapped ends this process with `SIGBUS` at the next access.
 ///
 /// # Errors
 /// [`ServeError`].
 pub fn serve<D: Device>(device: &mut D, stream: UnixStream, canceller: &Canceller) -> Result<(), ServeError> {
-    let mut serving = Serving::new(device, stream, canceller)?;
+    serve_polling(device, stream, canceller, polling::MOST)
+}
+
+/// The same, looking for the next request for at most so long before sleeping; 0: not at all. Nobody looks while requests are rarer than
+/// that.
+///
+/// # Errors
+/// [`ServeError`].
+pub fn serve_polling<D: Device>(
+    device: &mut D,
+    stream: UnixStream,
+    canceller: &Canceller,
+    most: Duration,
+) -> Result<(), ServeError> {
+    let mut serving = Serving::new(device, stream, canceller, Some(Polling::new(most)))?;
     loop {
-        if let Turn::Left = serving.turn(Wait::Yes)? {
+        let wait = serving.look();
+        if let Turn::Left = serving.turn(wait)? {
             return Ok(());
         }
     }
@@ -68,7 +90,7 @@ pub async fn serve_async<D: Device>(
     stream: UnixStream,
     canceller: &Canceller,
 ) -> Result<(), ServeError> {
-    let mut serving = Serving::new(device, stream, canceller)?;
+    let mut serving = Serving::new(device, stream, canceller, None)?;
     let ready = readable(serving.session.epoll.try_clone()?)?;
     loop {
         match serving.turn(Wait::No)? {
@@ -90,6 +112,10 @@ struct Serving<'d, D> {
     /// Something is half said, and has to be said whole before long.
     is_timed: bool,
     events: Vec<Event>,
+    /// How long rings are looked at; in a reactor not at all, where others wait for their turn.
+    polling: Option<Polling>,
+    /// Since when nothing came on any ring.
+    idle: Option<polling::Wait>,
 }
 
 /// Whether to wait until there is something to be done.
@@ -110,12 +136,48 @@ enum Turn {
 }
 
 impl<'d, D: Device> Serving<'d, D> {
-    fn new(device: &'d mut D, stream: UnixStream, canceller: &Canceller) -> io::Result<Self> {
+    fn new(
+        device: &'d mut D,
+        stream: UnixStream,
+        canceller: &Canceller,
+        polling: Option<Polling>,
+    ) -> io::Result<Self> {
         let socket = Socket::new(stream, canceller.clone())?;
         let session = Session::new(device, canceller.clone())?;
         session.watch(&socket)?;
         let framing = Framing::default();
-        Ok(Self { session, socket, framing, answer: None, is_timed: false, events: Vec::with_capacity(32) })
+        Ok(Self {
+            session,
+            socket,
+            framing,
+            answer: None,
+            is_timed: false,
+            events: Vec::with_capacity(32),
+            polling,
+            idle: None,
+        })
+    }
+
+    /// Looks at the rings, and gives them their turns, until nothing comes soon or the connection is to have its turn.
+    fn look(&mut self) -> Wait {
+        let Some(polling) = &mut self.polling else { return Wait::Yes };
+        if !self.session.is_watched() {
+            return Wait::Yes;
+        }
+        let round = polling.begin();
+        loop {
+            let wait = polling.begin();
+            if !polling.look(&wait, || self.session.is_due()) {
+                self.session.unwatch();
+                self.idle = Some(wait);
+                return Wait::Yes;
+            }
+            polling.ended(&wait);
+            self.session.run(true);
+            if round.took() > ROUND {
+                return Wait::No;
+            }
+        }
     }
 
     /// Does what there is to be done.
@@ -128,12 +190,18 @@ impl<'d, D: Device> Serving<'d, D> {
                 Event::Cancelled => return Err(SocketError::Cancelled.into()),
                 Event::Late => return Err(SocketError::TimedOut.into()),
                 Event::Message => message = true,
-                Event::Other(told) => self.session.told(told),
+                Event::Other(told) => {
+                    if let (Some(polling), Some(idle)) = (&mut self.polling, self.idle.take()) {
+                        // What else comes is not seen by looking at rings, and would wait for that.
+                        if told.of < SOURCES { polling.ended(&idle) } else { polling.stop() }
+                    }
+                    self.session.told(told);
+                }
             }
         }
         self.events = events;
         // Before the message, which may bring other descriptors.
-        self.session.run();
+        self.session.run(self.polling.is_some());
         if message && !self.message()? {
             return Ok(Turn::Left);
         }
@@ -258,7 +326,7 @@ impl<D: Device> Session<'_, D> {
         Ok(is_idle)
     }
 
-    fn is_polled(&self, ring: &super::ring::Ring) -> bool {
+    fn is_polled(&self, ring: &Ring) -> bool {
         ring.is_polled() && !self.kicks_are_messages()
     }
 
@@ -299,17 +367,35 @@ impl<D: Device> Session<'_, D> {
         Ok(())
     }
 
-    /// Gives each ring that may have something its turn.
-    fn run(&mut self) {
+    /// Whether any ring is looked at.
+    fn is_watched(&self) -> bool {
+        self.rings.iter().any(Ring::is_watched)
+    }
+
+    fn is_due(&self) -> bool {
+        self.rings.iter().any(Ring::is_due)
+    }
+
+    /// Drivers kick from now on.
+    fn unwatch(&mut self) {
+        self.rings.iter_mut().for_each(Ring::unwatch);
+    }
+
+    /// Gives each ring that may have something its turn. `watched`: somebody looks at it afterwards, until [`Self::unwatch`].
+    fn run(&mut self, watched: bool) {
         let messages = self.kicks_are_messages();
         let Self { device, rings, memory, log, channel, .. } = self;
         for index in 0..rings.len() {
             let Some(ring) = rings.get_mut(index) else { return };
-            let is_due = std::mem::take(&mut ring.due) || ring.is_polled() && !messages;
+            let is_due = ring.is_due() || ring.due || ring.is_polled() && !messages;
+            ring.due = false;
             if !is_due || !ring.is_mapped() {
                 continue;
             }
             let is_enabled = ring.can_run();
+            if is_enabled {
+                ring.begin(watched);
+            }
             let mut guest = Guest::new(rings, memory, log.as_ref(), channel.as_mut());
             if is_enabled {
                 device.run(index as u16, &mut guest);

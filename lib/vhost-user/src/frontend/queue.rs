@@ -6,6 +6,7 @@ use crate::ProtocolFeatures;
 use crate::front::Request;
 use crate::memory::Memory;
 use crate::payload::{VringAddress, VringState};
+use crate::polling::{self, Polling};
 use crate::wire::Reply;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::{Errno, write};
@@ -29,6 +30,7 @@ pub struct Queue {
     anchor: Arc<Anchor>,
     /// Tells of each call once, so that the counter of `call` need not be read: one system call for a wait in place of two.
     calls: OwnedFd,
+    polling: Polling,
 }
 
 /// What a back-end is told of a queue, however many there are one after the other.
@@ -107,12 +109,34 @@ impl Queue {
         }
     }
 
+    /// How long to look at the ring before sleeping, at most: 32 us unless something else is said here. Nobody looks while sleeps are longer.
+    pub const fn set_polling(&mut self, most: Duration) {
+        self.polling = Polling::new(most);
+    }
+
     /// Waits until something was used, at most so long; `false`: nothing was.
     ///
     /// # Errors
     /// Those of the system calls.
     pub fn wait(&mut self, time: Duration) -> io::Result<bool> {
-        if self.ring.want_calls(1) {
+        self.wait_for(1, time)
+    }
+
+    /// The same until so many chains were used beside those that were reaped, or all that the back-end has; fewer where their lengths differ
+    /// and the ring is packed. With the event index the back-end calls once for all of them, so this costs both sides less the more they are.
+    ///
+    /// # Errors
+    /// Those of the system calls.
+    pub fn wait_for(&mut self, chains: u16, time: Duration) -> io::Result<bool> {
+        let chains = chains.min(self.ring.in_flight());
+        let wait = self.polling.begin();
+        let is_there = self.polling.look(&wait, || self.ring.has_used(chains)) || self.sleep(chains, time)?;
+        self.polling.ended(&wait);
+        Ok(is_there)
+    }
+
+    fn sleep(&mut self, chains: u16, time: Duration) -> io::Result<bool> {
+        if self.ring.want_calls(chains) {
             return Ok(true);
         }
         let time = Timespec::try_from(time).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -177,7 +201,7 @@ impl FrontEnd {
 
         let address = VringAddress { index, flags: 0, descriptors, used, available, log: 0 };
         let anchor = Anchor { address, size, kick, call, used: used_ring };
-        let queue = Queue { ring, anchor: Arc::new(anchor), calls };
+        let queue = Queue { ring, anchor: Arc::new(anchor), calls, polling: Polling::new(polling::MOST) };
         let base = if is_packed { packed::Base::START.bits() } else { 0 };
         self.attach_queue(&queue, base)?;
         Ok(queue)

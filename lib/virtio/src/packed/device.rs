@@ -192,6 +192,12 @@ impl<C: PackedCells> Device<C> {
         };
         self.cells.set_device_event(event);
         self.cells.fence();
+        self.has_chains()
+    }
+
+    /// As [`crate::split::Device::has_chains`].
+    #[inline]
+    pub fn has_chains(&self) -> bool {
         self.cells.state(self.next.place()).flags & TURN == self.next.available()
     }
 

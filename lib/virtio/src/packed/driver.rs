@@ -42,6 +42,8 @@ pub struct Driver<C> {
     offers: u64,
     told: u64,
     reaped: u64,
+    /// Places of the shortest chain since the device had none.
+    shortest: u16,
     batch: Option<(u16, u32)>,
     broken: Option<Fault>,
 }
@@ -69,6 +71,7 @@ impl<C: PackedCells> Driver<C> {
             offers: 0,
             told: 0,
             reaped: 0,
+            shortest: 1,
             batch: None,
             broken: None,
         }
@@ -137,6 +140,7 @@ impl<C: PackedCells> Driver<C> {
             }
         }
         let offered = self.offers;
+        self.shortest = if offered == self.reaped { needed } else { self.shortest.min(needed) };
         let slot = &mut self.slots[usize::from(id)];
         self.free_id = slot.next;
         (slot.count, slot.writable, slot.offered) = (needed, writable_bytes, offered);
@@ -216,18 +220,60 @@ impl<C: PackedCells> Driver<C> {
         }
     }
 
-    /// Asks to be called when the device has used `more` further places (at least 1), or any where the event index was not negotiated.
-    /// `true`: the next is used already, and there may be no call for it.
+    /// As [`crate::split::Driver::want_calls`]. Calls are by place here: where chains are of different lengths, it may come before so many
+    /// were used, and never after.
     pub fn want_calls(&mut self, more: u16) -> bool {
         let event = if self.options.event_index {
-            let at = self.used.plus(more.clamp(1, self.size()) - 1, self.size());
+            let at = self.used.plus(self.places(more) - 1, self.size());
             Suppression { place: at.bits(), flags: Suppression::AT_PLACE }
         } else {
             Suppression { place: 0, flags: Suppression::ENABLE }
         };
         self.cells.set_driver_event(event);
         self.cells.fence();
-        self.batch.is_some() || self.cells.state(self.used.place()).flags & TURN == self.used.used()
+        self.has_used(more)
+    }
+
+    /// As [`crate::split::Driver::has_used`], or a few less where chains are of different lengths.
+    pub fn has_used(&self, chains: u16) -> bool {
+        let wanted = self.places(chains);
+        let (mut places, mut chains) = (0, self.reaped);
+        let mut batch = self.batch;
+        while places < wanted {
+            let id = match batch.take() {
+                Some((id, _)) => id,
+                None => {
+                    let at = self.used.plus(places, self.size());
+                    let state = self.cells.state(at.place());
+                    if state.flags & TURN != at.used() {
+                        return false;
+                    }
+                    state.id
+                }
+            };
+            // What cannot be is there as well: reaping tells of it.
+            let Some(slot) = self.slots.get(usize::from(id)).filter(|slot| slot.count > 0) else {
+                return true;
+            };
+            if !self.options.in_order {
+                places = places.saturating_add(slot.count);
+                continue;
+            }
+            if slot.offered < chains {
+                return true;
+            }
+            for chain in chains..=slot.offered {
+                let id = self.order[chain as usize & (self.order.len() - 1)];
+                places = places.saturating_add(self.slots[usize::from(id)].count);
+            }
+            chains = slot.offered + 1;
+        }
+        true
+    }
+
+    /// The fewest places that so many of the chains take which the device has, or all of them.
+    fn places(&self, chains: u16) -> u16 {
+        chains.min(self.in_flight()).saturating_mul(self.shortest).clamp(1, self.size())
     }
 
     /// Asks for no calls. A device may call all the same.

@@ -160,6 +160,12 @@ impl<C: SplitCells> Device<C> {
             self.cells.set_used_flags(0);
         }
         self.cells.fence();
+        self.has_chains()
+    }
+
+    /// Whether the driver has published any that were not taken.
+    #[inline]
+    pub fn has_chains(&self) -> bool {
         self.cells.avail_index() != self.taken
     }
 

@@ -227,7 +227,7 @@ impl<C: SplitCells> Driver<C> {
     }
 
     /// Asks to be called when `more` further chains (at least 1) were used, or at the next one where the event index was not negotiated.
-    /// `true`: some are there already, and there may be no call for them.
+    /// `true`: so many are there already, and there may be no call for them.
     pub fn want_calls(&mut self, more: u16) -> bool {
         if self.options.event_index {
             self.cells.set_used_event(self.reaped.wrapping_add(more.max(1) - 1));
@@ -235,7 +235,13 @@ impl<C: SplitCells> Driver<C> {
             self.cells.set_avail_flags(0);
         }
         self.cells.fence();
-        self.cells.used_index().wrapping_sub(self.reaped) >= more.max(1)
+        self.has_used(more)
+    }
+
+    /// Whether the device has used so many chains (at least 1) that are not reaped yet.
+    #[inline]
+    pub fn has_used(&self, chains: u16) -> bool {
+        self.cells.used_index().wrapping_sub(self.reaped) >= chains.max(1)
     }
 
     /// Asks for no calls. A device may call all the same.

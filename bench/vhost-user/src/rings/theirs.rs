@@ -1,0 +1,5 @@
+//! The crate `virtio-drivers`.
+
+mod sys;
+
+pub(super) use sys::Theirs;
