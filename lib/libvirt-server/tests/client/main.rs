@@ -10,6 +10,7 @@ mod events;
 mod every;
 mod flags;
 mod guests;
+mod limits;
 #[path = "../../../libvirt-client/tests/daemon/observed.rs"]
 mod observed;
 mod sasl;
