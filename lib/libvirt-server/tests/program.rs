@@ -33,7 +33,7 @@ impl Program {
         let child = command.arg(directory.path().join("sock")).spawn().unwrap();
         let mut program = Self { child, directory };
         while UnixStream::connect(program.socket()).is_err() {
-            assert!(program.child.try_wait().unwrap().is_none(), "it has ended");
+            assert!(!program.has_ended(), "it has ended");
             tokio::task::yield_now().await;
         }
         program
@@ -47,6 +47,10 @@ impl Program {
         format!("test+unix:///default?socket={}", self.socket().display())
     }
 
+    fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// How many descriptors it has open.
     fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
@@ -57,10 +61,11 @@ impl Program {
 async fn a_server_without_descriptors_waits_for_some() {
     const MOST: usize = 24;
     let limit = format!("ulimit -n {MOST};");
-    let program = Program::start(tempfile::tempdir().unwrap(), &limit, &[]).await;
+    let mut program = Program::start(tempfile::tempdir().unwrap(), &limit, &[]).await;
     let first = Connect::builder(&program.uri()).open_with(run).await.unwrap();
     let crowd: Vec<_> = (0..2 * MOST).map(|_| UnixStream::connect(program.socket()).unwrap()).collect();
     while program.descriptors() < MOST {
+        assert!(!program.has_ended(), "it has ended");
         tokio::task::yield_now().await;
     }
     // The next one that it accepts is one too many; who is there already does not notice.
