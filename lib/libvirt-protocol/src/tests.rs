@@ -127,7 +127,9 @@ fn carried<T: Wire<'static> + std::fmt::Debug>(structure: &str, seed: u64) -> &'
     let number = decoded.callback_id.map(|id| format!("{structure} {{ callback_id: {id},"));
     assert!(number.is_none_or(|number| sample.starts_with(&number)), "{structure}: {sample}");
     assert_eq!(decoded.callback_id.is_some(), sample.contains("{ callback_id: "), "{structure}");
-    assert!(sample == body || sample.ends_with(&format!(", msg: {body} }}")), "{sample}: {body}");
+    let held = |outer: &str, inner: &str| outer == inner || outer.ends_with(&format!(", msg: {inner} }}"));
+    // Where only the newer message has a reason, the older one is made such a message.
+    assert!(held(&sample, body) || held(body, &sample), "{sample}: {body}");
     info.name
 }
 
