@@ -5,7 +5,9 @@ use crate::support::present;
 use libvirt_client::protocol::enums::ErrorNumber;
 use libvirt_client::protocol::enums::NodeDeviceEventLifecycleType as T;
 use libvirt_client::protocol::event::{Event, Kind};
-use libvirt_client::protocol::flags::{ConnectListAllNodeDeviceFlags as Devices, NodeAllocPagesFlags};
+use libvirt_client::protocol::flags::{
+    ConnectListAllNodeDeviceFlags as Devices, NodeAllocPagesFlags, NodeDeviceXmlFlags,
+};
 use libvirt_client::protocol::procedure::Release;
 use libvirt_client::{Autostart, Item, Subscription};
 use std::time::Duration;
@@ -97,6 +99,12 @@ async fn devices_come_and_go() {
                 assert!(since && error.refusal().unwrap().code == ErrorNumber::InvalidArg, "{error}");
             }
         }
+    }
+    // What it will be next time is told since then too.
+    if defined > 0 {
+        let computer = connect.node_device_by_name("computer").await.unwrap();
+        let next = computer.xml(NodeDeviceXmlFlags::INACTIVE).await.unwrap();
+        assert!(next.contains("<name>computer</name>"), "{next}");
     }
     // Only mediated devices can be told to start with the host.
     let computer = connect.node_device_by_name("computer").await.unwrap();
