@@ -1,15 +1,14 @@
 //! The server as a program: what it is told on its command line, and what it lives through.
 #![cfg(test)]
 
+#[path = "../../libvirt-client/tests/shared/running.rs"]
+mod running;
+
 use libvirt_client::{Connect, Credentials, ErrorKind};
+use running::run;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-
-#[expect(clippy::disallowed_methods, reason = "a test has one runtime, which ends with it")]
-fn run(future: impl Future + Send + 'static) {
-    drop(tokio::spawn(async move { drop(future.await) }));
-}
 
 /// The program; it ends with this value.
 struct Program {

@@ -1,5 +1,6 @@
 //! A private libvirtd.
 
+pub(crate) use crate::running::run;
 use libvirt_client::uri::Environment;
 use libvirt_client::{Builder, Connect};
 use std::path::{Path, PathBuf};
@@ -207,11 +208,6 @@ pub(crate) fn present(test: &str, programs: &[(&str, &str)]) -> bool {
         }
         found
     })
-}
-
-pub(crate) fn run(driver: libvirt_client::Driver) {
-    #[expect(clippy::disallowed_methods, reason = "a test has one runtime, which ends with it")]
-    drop(tokio::spawn(driver));
 }
 
 impl Drop for Daemon {

@@ -1,7 +1,7 @@
 //! Faults on purpose, from a seed: the same seed does the same harm to the same conversation.
 
 use super::{Direction, Gate, Packet, Piece};
-use crate::random::Random;
+use libvirt_protocol::random::Random;
 use libvirt_protocol::packet::Kind;
 use std::time::Duration;
 
