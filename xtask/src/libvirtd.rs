@@ -23,7 +23,12 @@ const PLACE: &str = "/var/cache/hypervisor/libvirtd-trixie";
 const SUITE: &str = "trixie";
 
 const PACKAGES: &[&str] = &[
+    "busybox-static",
+    "e2fsprogs",
+    "ebtables",
+    "libsasl2-modules-gssapi-mit",
     "libvirt-daemon",
+    "libvirt-daemon-driver-lxc",
     "libvirt-daemon-driver-qemu",
     "libvirt-daemon-driver-storage",
     "libvirt-daemon-driver-network",
@@ -34,6 +39,7 @@ const PACKAGES: &[&str] = &[
     "libsasl2-modules",
     "qemu-system-x86",
     "qemu-utils",
+    "udev",
 ];
 
 /// Installs the packages below `$1`: nothing is started there, and what is downloaded is not kept.
@@ -49,14 +55,15 @@ pub fn root() -> Option<PathBuf> {
     root.is_dir().then_some(root)
 }
 
-/// Makes it unless it is there; answers its place.
+/// Makes it unless it is there, with what the tests have come to need since; answers its place.
 ///
 /// # Errors
 /// Without root, without a tool, or without the packages; the text says what to do.
 pub fn build() -> Result<PathBuf> {
-    if let Some(root) = root() {
-        say(&format!("{}: {}", root.display(), version(&root)?.trim()));
-        return Ok(root);
+    let present = root();
+    if let Some(root) = present.as_ref().filter(|root| is_complete(root)) {
+        say(&format!("{}: {}", root.display(), version(root)?.trim()));
+        return Ok(root.clone());
     }
     if !sh::is_root() {
         bail!("debootstrap needs root: run `sudo -E cargo xtask libvirtd`");
@@ -66,6 +73,11 @@ pub fn build() -> Result<PathBuf> {
             bail!("{tool} is missing: run `cargo xtask packages test`");
         }
     }
+    if let Some(root) = present {
+        install(&root)?;
+        say(&format!("{}: {}, with what it lacked", root.display(), version(&root)?.trim()));
+        return Ok(root);
+    }
     let place = Path::new(PLACE);
     let parent = place.parent().context("it has a parent")?;
     std::fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
@@ -74,21 +86,33 @@ pub fn build() -> Result<PathBuf> {
     let made = work.path().join("root");
     say("Debian 13 with libvirt: debootstrap; this takes minutes");
     debootstrap(SUITE, &made, &["ca-certificates"], &apt_sources()?)?;
-    std::fs::copy("/etc/resolv.conf", made.join("etc/resolv.conf")).context("copying /etc/resolv.conf")?;
+    install(&made)?;
+    let version = version(&made)?;
+    std::fs::rename(&made, place)?;
+    say(&format!("{}: {}", place.display(), version.trim()));
+    Ok(place.to_owned())
+}
+
+/// Whether all packages are in it.
+fn is_complete(root: &Path) -> bool {
+    let mut query = Command::new("chroot");
+    query.arg(root).args(["dpkg-query", "--show", "--showformat", "${db:Status-Status}\n"]).args(PACKAGES);
+    // It fails for a package that it has never heard of.
+    sh::output(&mut query).is_ok_and(|states| states.lines().all(|state| state == "installed"))
+}
+
+fn install(root: &Path) -> Result<()> {
+    std::fs::copy("/etc/resolv.conf", root.join("etc/resolv.conf")).context("copying /etc/resolv.conf")?;
     let log = tempfile::NamedTempFile::new()?;
     // In a mount namespace of its own, or a run that is killed leaves the mounts behind.
     let mut install = Command::new("unshare");
-    install.args(["--mount", "sh", "-c", INSTALL, "sh"]).arg(&made).args(PACKAGES).stdout(log.reopen()?);
+    install.args(["--mount", "sh", "-c", INSTALL, "sh"]).arg(root).args(PACKAGES).stdout(log.reopen()?);
     sh::run(&mut install).with_context(|| {
         let text = std::fs::read_to_string(log.path()).unwrap_or_default();
         format!("apt-get said: {}", text.lines().rev().take(3).collect::<Vec<_>>().join("; "))
     })?;
     // A daemon that is asked for the host's name asks name servers, where it can, and waits for them.
-    std::fs::remove_file(made.join("etc/resolv.conf"))?;
-    let version = version(&made)?;
-    std::fs::rename(&made, place)?;
-    say(&format!("{}: {}", place.display(), version.trim()));
-    Ok(place.to_owned())
+    std::fs::remove_file(root.join("etc/resolv.conf")).context("removing etc/resolv.conf")
 }
 
 fn version(root: &Path) -> Result<String> {

@@ -293,7 +293,7 @@ impl From<Failure> for Error {
             Failure::Unasked => {
                 Self::protocol("the daemon confirms an end of the stream that it was not told")
             }
-            Failure::Hole { length } => Self::protocol(format!("a hole of {length} bytes")),
+            Failure::Hole(error) => Self::protocol(error),
             other => Self::protocol(format!("{other:?}")),
         }
     }

@@ -28,7 +28,7 @@
 //!
 //! Dropping a future abandons its call and harms nothing else. Every wait can have a deadline.
 
-#![cfg_attr(not(feature = "gssapi"), forbid(unsafe_code))]
+#![forbid(unsafe_code)]
 
 mod admin;
 mod auth;

@@ -9,7 +9,7 @@
 //! A step is a byte that says what, and a few that say how; so that a fuzzer finds packets which belong to calls, some steps are packets
 //! with a header that the session expects.
 
-use libvirt_protocol::packet::{Header, Kind, PACKET_MIN, Status, packet_size};
+use libvirt_protocol::packet::{self, Header, Kind, Status};
 use libvirt_protocol::procedure::{Info, Program};
 use libvirt_protocol::session::{
     ClientSession, Incoming, Keepalive, Limits, Request, Serial, ServerSession, Transmit,
@@ -66,7 +66,8 @@ pub(crate) fn client(bytes: &[u8]) {
                 let info = procedure(input.program(), input.number());
                 let payload = input.some();
                 numbered += 1;
-                let serial = session.call_encoded(info, payload.to_vec(), Vec::new());
+                let called = session.call_encoded(info, payload.to_vec(), Vec::new());
+                let serial = called.expect("a short payload");
                 calls.push((serial, numbered, info));
             }
             2 => {
@@ -170,7 +171,9 @@ pub(crate) fn server(bytes: &[u8]) {
             5 => {
                 let call = calls.pop();
                 let result = input.some();
-                call.into_iter().for_each(|call| session.reply_encoded(call, result, Vec::new()));
+                if let Some(call) = call {
+                    session.reply_encoded(call, result, Vec::new()).expect("a short result");
+                }
                 continue;
             }
             6 => {
@@ -274,8 +277,6 @@ impl<'a> Input<'a> {
         };
         let header = Header { program, version: 1, procedure, kind, serial, status };
         let payload = self.some();
-        let length = u32::try_from(PACKET_MIN + payload.len()).unwrap_or(u32::MAX);
-        assert!(packet_size(length.to_be_bytes()).is_ok());
-        [&length.to_be_bytes()[..], &header.encode(), payload].concat()
+        packet::encode(&header, 0, payload)
     }
 }

@@ -6,6 +6,7 @@
 //! ```
 
 use std::fmt;
+use std::ops::Range;
 
 /// Bytes of the length word.
 pub const LENGTH_SIZE: usize = 4;
@@ -96,6 +97,14 @@ pub enum PacketError {
     #[error("a packet announced {announced} file descriptors, and {came} came")]
     NoDescriptors {
         /// What it said.
+        announced: usize,
+        /// What came.
+        came: usize,
+    },
+    /// Descriptors came that no packet had announced: who sends them would fill the table of this process with them.
+    #[error("{came} file descriptors came, and the packet under way announced {announced}")]
+    Unannounced {
+        /// What the packet under way has said so far.
         announced: usize,
         /// What came.
         came: usize,
@@ -209,4 +218,78 @@ pub fn packet_size(length: [u8; LENGTH_SIZE]) -> Result<usize, PacketError> {
     let length = u32::from_be_bytes(length);
     let size = length as usize;
     if (PACKET_MIN..=PACKET_MAX).contains(&size) { Ok(size) } else { Err(PacketError::Length(length)) }
+}
+
+/// A packet at the front of bytes that may go on behind it, or end within it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its header.
+    pub header: Header,
+    /// Where its payload lies, without the count of descriptors.
+    pub payload: Range<usize>,
+    /// How many descriptors come with it, each with a byte of its own behind the payload.
+    pub descriptors: usize,
+}
+
+impl Frame {
+    /// What the bytes begin with; `None` when too few are there to tell.
+    ///
+    /// # Errors
+    /// When they cannot be a packet, whatever follows.
+    pub fn begin(bytes: &[u8]) -> Result<Option<Self>, PacketError> {
+        let Some(length) = bytes.first_chunk::<LENGTH_SIZE>() else { return Ok(None) };
+        let end = packet_size(*length)?;
+        // A header that cannot be one is refused before the rest of the packet comes.
+        let Some(header) = bytes.get(LENGTH_SIZE..).and_then(|rest| rest.first_chunk::<HEADER_SIZE>()) else {
+            return Ok(None);
+        };
+        let header = Header::decode(header)?;
+        if !header.kind.has_descriptors() {
+            return Ok(Some(Self { header, payload: PACKET_MIN..end, descriptors: 0 }));
+        }
+        let start = PACKET_MIN + LENGTH_SIZE;
+        if end < start {
+            return Err(PacketError::Length(u32::from_be_bytes(*length)));
+        }
+        let Some(count) = bytes.get(PACKET_MIN..).and_then(|rest| rest.first_chunk()) else {
+            return Ok(None);
+        };
+        let count = u32::from_be_bytes(*count);
+        let descriptors = count as usize;
+        if descriptors > DESCRIPTORS_MAX {
+            return Err(PacketError::Descriptors(count));
+        }
+        Ok(Some(Self { header, payload: start..end, descriptors }))
+    }
+
+    /// All bytes of the packet, those that carry its descriptors included.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.payload.end + self.descriptors
+    }
+}
+
+/// A whole packet as it travels, without the bytes that carry its descriptors. Nothing is looked at: who wants to see what becomes of a
+/// packet that breaks the rules can make one.
+#[must_use]
+pub fn encode(header: &Header, descriptors: usize, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(length(header.kind, payload.len()));
+    put_head(header, descriptors, payload.len(), &mut out);
+    out.extend_from_slice(payload);
+    out
+}
+
+/// What a packet with a payload of so many bytes is long.
+pub(crate) fn length(kind: Kind, payload: usize) -> usize {
+    PACKET_MIN + if kind.has_descriptors() { LENGTH_SIZE } else { 0 } + payload
+}
+
+/// Appends everything of a packet that stands before its payload of so many bytes.
+pub(crate) fn put_head(header: &Header, descriptors: usize, payload: usize, out: &mut Vec<u8>) {
+    let word = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).to_be_bytes();
+    out.extend_from_slice(&word(length(header.kind, payload)));
+    out.extend_from_slice(&header.encode());
+    if header.kind.has_descriptors() {
+        out.extend_from_slice(&word(descriptors));
+    }
 }

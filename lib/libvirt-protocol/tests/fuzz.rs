@@ -5,30 +5,23 @@
 mod targets;
 
 use libvirt_protocol::packet::PACKET_MIN;
+use libvirt_protocol::random::Random;
 use std::time::Duration;
 use targets::TARGETS;
 
 /// Messages between virsh and libvirtd 9.0.0, one of each procedure and direction: `>` to the daemon, `<` from it.
 const MESSAGES: &str = include_str!("../testdata/virsh-9.0.0.txt");
 
-/// splitmix64.
-struct Numbers(u64);
+/// Places and bytes to change.
+struct Numbers(Random);
 
 impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound.max(1) as u64).unwrap()
+        usize::try_from(self.0.below(bound as u64)).unwrap()
     }
 
     fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
+        self.0.number().to_le_bytes()[0]
     }
 }
 
@@ -95,7 +88,7 @@ fn mutated(input: &[u8], other: &[u8], numbers: &mut Numbers) -> Vec<u8> {
 fn fuzz(seed: u64, mut go_on: impl FnMut(u64) -> bool) -> u64 {
     let corpus = corpus();
     assert!(corpus.len() > 500, "{} inputs", corpus.len());
-    let mut numbers = Numbers(seed);
+    let mut numbers = Numbers(Random::new(seed));
     let mut rounds = 0;
     while go_on(rounds) {
         let (name, input) = &corpus[numbers.below(corpus.len())];

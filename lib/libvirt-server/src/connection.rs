@@ -12,7 +12,7 @@
 use crate::hypervisor::{Client, Effect, Refusal};
 use libvirt_protocol::enums::ErrorDomain;
 use libvirt_protocol::procedure::Info;
-use libvirt_protocol::session::{CallId, Request, ServerSession, Transmit};
+use libvirt_protocol::session::{CallId, HoleError, Request, ServerSession, Transmit};
 use libvirt_transport::Transport;
 use std::collections::VecDeque;
 use std::io;
@@ -27,8 +27,8 @@ pub(crate) enum Message {
     Call(CallId, Option<&'static Info>, Vec<u8>, Vec<OwnedFd>),
     /// Data of a stream.
     Data(CallId, Vec<u8>),
-    /// A hole in a stream.
-    Hole(CallId, i64),
+    /// A hole in a stream, or what should be one.
+    Hole(CallId, Result<u64, HoleError>),
     /// The end of a stream.
     Finish(CallId),
     /// A stream is broken off.
@@ -152,27 +152,18 @@ impl<T: Transport> Connection<T> {
     fn apply(&mut self, effect: Effect) {
         let session = &mut self.session;
         match effect {
-            Effect::Reply { call, descriptors, .. }
-                if !descriptors.is_empty() && !self.transport.traits().descriptors =>
-            {
-                self.waiting = self.waiting.saturating_sub(1);
-                let refusal = Refusal::internal("descriptors travel over unix sockets only");
-                let _ = session.refuse(call, &refusal.of(ErrorDomain::Rpc).wire());
-            }
-            Effect::Reply { call, result, descriptors } => {
-                self.waiting = self.waiting.saturating_sub(1);
-                session.reply_encoded(call, &result, descriptors);
-            }
-            Effect::Refuse { call, refusal } => {
-                self.waiting = self.waiting.saturating_sub(1);
-                // Texts of refusals are far below their limit.
-                let _ = session.refuse(call, &refusal.wire());
-            }
+            Effect::Reply { call, result, descriptors } => self.reply(call, &result, descriptors),
+            Effect::Refuse { call, refusal } => self.refuse(call, &refusal),
             Effect::Event { .. } if session.unsent() >= DEAF => {
                 tracing::debug!("a client that reads no events is sent away");
                 self.closing = true;
             }
-            Effect::Event { info, payload } => session.event(info, &payload),
+            Effect::Event { info, payload } => {
+                // libvirtd loses it as well: there is no call that could be told.
+                if let Err(error) = session.event(info, &payload) {
+                    tracing::warn!(event = info.name, %error, "an event that cannot be sent");
+                }
+            }
             Effect::Readable(call) => self.readable.push_back(call),
             Effect::Data(call, data) => session.stream_data(call, &data),
             Effect::Hole(call, length) => session.stream_hole(call, length),
@@ -183,6 +174,29 @@ impl<T: Transport> Connection<T> {
                 let _ = session.stream_break(call, &refusal.wire());
             }
             Effect::Close => self.closing = true,
+        }
+    }
+
+    fn reply(&mut self, call: CallId, result: &[u8], descriptors: Vec<OwnedFd>) {
+        if !descriptors.is_empty() && !self.transport.traits().descriptors {
+            let refusal = Refusal::internal("descriptors travel over unix sockets only");
+            return self.refuse(call, &refusal.of(ErrorDomain::Rpc));
+        }
+        match self.session.reply_encoded(call, result, descriptors) {
+            Ok(()) => self.waiting = self.waiting.saturating_sub(1),
+            // The call is done, and only its result does not reach the client: as libvirtd says it (`virNetMessageEncodePayload`).
+            Err(error) => {
+                self.refuse(call, &Refusal::rpc(format!("Unable to encode message payload: {error}")));
+            }
+        }
+    }
+
+    fn refuse(&mut self, call: CallId, refusal: &Refusal) {
+        self.waiting = self.waiting.saturating_sub(1);
+        if self.session.refuse(call, &refusal.wire()).is_err() {
+            // A text that quotes what came with the call, whole: the kind of the error is left.
+            let plain = Refusal::bare(refusal.code).of(refusal.domain);
+            let _ = self.session.refuse(call, &plain.wire());
         }
     }
 
@@ -252,7 +266,8 @@ impl<T: Transport> Connection<T> {
                 Message::Call(call, info, payload.to_vec(), descriptors)
             }
             Some(Request::Data { call, data }) => Message::Data(call, data.to_vec()),
-            Some(Request::Hole { call, length }) => Message::Hole(call, length),
+            Some(Request::Hole { call, length }) => Message::Hole(call, Ok(length)),
+            Some(Request::BrokenHole { call, error }) => Message::Hole(call, Err(error)),
             Some(Request::Finish { call }) => Message::Finish(call),
             Some(Request::Abort { call }) => Message::Abort(call),
             // Requests of a later protocol library.
@@ -276,10 +291,9 @@ enum Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::Packet;
-    use libvirt_protocol::packet::{Header, Kind, Status};
+    use libvirt_protocol::packet::{self, Frame, Header, Kind, PAYLOAD_MAX, Status};
     use libvirt_protocol::procedure::Procedure;
-    use libvirt_protocol::{remote, xdr};
+    use libvirt_protocol::{remote, types, xdr};
     use libvirt_transport::{Privacy, Stream};
     use std::task::Waker;
     use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -332,7 +346,7 @@ mod tests {
         let status = if kind == Kind::Call { Status::Ok } else { Status::Continue };
         let (program, version) = (info.program.number(), info.program.version());
         let header = Header { program, version, procedure: info.number, kind, serial: 1, status };
-        Packet { header, payload, descriptors: Vec::new() }.encode()
+        packet::encode(&header, 0, &payload)
     }
 
     struct Bench {
@@ -409,6 +423,23 @@ mod tests {
             echoed += given;
         }
         assert!((UNREAD..UNREAD + 2 * UNTAKEN).contains(&echoed), "{echoed} of {}", 256 * CHUNK);
+    }
+
+    #[test]
+    fn a_reply_that_no_message_carries_becomes_an_error_and_the_connection_goes_on() {
+        let (mut bench, call) = Bench::new(0);
+        assert!(bench.turn().is_pending());
+        let before = bench.connection.session.unsent();
+        bench.deliver(Effect::Reply { call, result: vec![0; PAYLOAD_MAX + 1], descriptors: Vec::new() });
+        assert!(bench.turn().is_pending());
+        let Some(Transmit::Bytes(said)) = bench.connection.session.transmit() else { panic!("nothing") };
+        let said = &said[before..];
+        let frame = Frame::begin(said).unwrap().unwrap();
+        assert_eq!((frame.header.kind, frame.header.status), (Kind::Reply, Status::Error));
+        let error: types::Error<'_> = xdr::decode(&said[frame.payload.clone()]).unwrap();
+        let message = String::from(error.message.unwrap());
+        assert!(message.starts_with("Unable to encode message payload: a message of 33554437 bytes"));
+        assert_eq!((frame.size(), bench.connection.waiting), (said.len(), 0));
     }
 
     #[test]

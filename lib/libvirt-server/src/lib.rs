@@ -28,7 +28,6 @@ mod connection;
 pub mod hypervisor;
 mod peer;
 pub mod proxy;
-mod random;
 mod server;
 mod tls;
 mod xml;

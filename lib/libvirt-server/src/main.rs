@@ -15,7 +15,8 @@ Serves test:///default out of memory on a unix socket until it is told to end:
   --complete       also what libvirt's test driver refuses: contents of volumes, secrets, migration, ...
   --hostname NAME  the name that the host gives itself
   --release X.Y.Z  the release of libvirt that it says it is; 9.0.0 unless told
-  --user NAME:PASSWORD  demands SASL (SCRAM-SHA-256, SCRAM-SHA-1, PLAIN) of clients, and lets in this one; may be given more than once
+  --users FILE     demands SASL (SCRAM-SHA-256, SCRAM-SHA-1, PLAIN) of clients, and lets in those whom the file names, each on a line
+                   NAME:PASSWORD
   --admin SOCKET   listens for virt-admin too:
                    virt-admin -c 'libvirtd:///system?socket=SOCKET' server-list
   --tcp ADDRESS    listens without encryption too, on an address with its port
@@ -31,7 +32,7 @@ struct Asked {
     complete: bool,
     hostname: Option<String>,
     release: Option<Release>,
-    users: Vec<(String, String)>,
+    users: Option<String>,
     admin: Option<String>,
     tcp: Option<String>,
     tls: Option<String>,
@@ -52,7 +53,7 @@ impl Asked {
                 "--complete" => asked.complete = true,
                 "--hostname" => asked.hostname = Some(value()?),
                 "--release" => asked.release = Some(release(&value()?)?),
-                "--user" => asked.users.push(user(&value()?)?),
+                "--users" => asked.users = Some(value()?),
                 "--admin" => asked.admin = Some(value()?),
                 "--tcp" => asked.tcp = Some(value()?),
                 "--tls" => asked.tls = Some(value()?),
@@ -82,10 +83,17 @@ fn release(text: &str) -> Result<Release, String> {
     }
 }
 
-fn user(text: &str) -> Result<(String, String), String> {
-    // Not the text: a password stands in it.
-    let (name, password) = text.split_once(':').ok_or("--user needs NAME:PASSWORD")?;
-    Ok((name.to_owned(), password.to_owned()))
+/// Who may come in, and with which password. They stand in a file: everybody on this host can read the arguments of a program.
+fn users(text: &str) -> Result<Sasl, String> {
+    let every = [Mechanism::ScramSha256, Mechanism::ScramSha1, Mechanism::Plain];
+    let mut sasl = Sasl::new(every);
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty()) {
+        // Not the text: a password stands in it.
+        let flaw = || format!("line {} is not NAME:PASSWORD", number + 1);
+        let (name, password) = line.split_once(':').ok_or_else(flaw)?;
+        sasl = sasl.user(name, password);
+    }
+    Ok(sasl)
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -110,10 +118,12 @@ async fn serve(asked: Asked) -> ExitCode {
     if let Some(release) = asked.release {
         builder = builder.version(release);
     }
-    if !asked.users.is_empty() {
-        let every = [Mechanism::ScramSha256, Mechanism::ScramSha1, Mechanism::Plain];
-        let add = |sasl: Sasl, (name, password): &(String, String)| sasl.user(name, password);
-        builder = builder.sasl(asked.users.iter().fold(Sasl::new(every), add));
+    if let Some(file) = &asked.users {
+        let read = std::fs::read_to_string(file).map_err(|error| error.to_string());
+        match read.and_then(|text| users(&text)) {
+            Ok(sasl) => builder = builder.sasl(sasl),
+            Err(flaw) => return complain(&format!("libvirt-test-server: {file}: {flaw}")),
+        }
     }
     let tls = match (asked.tls, asked.pki) {
         (Some(address), Some(directory)) => match Tls::in_directory(directory.as_ref(), Clients::Known) {
@@ -206,8 +216,9 @@ mod tests {
 
     #[test]
     fn a_command_line_is_read_whole_or_its_flaw_is_named() {
-        let asked = read("--complete --user a:b:c --release 11.3.0 --tls [::1]:1 --pki /pki /sock").unwrap();
-        assert!(asked.complete && asked.users == [("a".to_owned(), "b:c".to_owned())]);
+        let asked =
+            read("--complete --users /users --release 11.3.0 --tls [::1]:1 --pki /pki /sock").unwrap();
+        assert!(asked.complete && asked.users.as_deref() == Some("/users"));
         assert_eq!((asked.release, asked.socket.as_str()), (Some(Release(11, 3, 0)), "/sock"));
         assert_eq!((asked.tls.as_deref(), asked.pki.as_deref()), (Some("[::1]:1"), Some("/pki")));
         assert!(read("--help").unwrap().help);
@@ -218,10 +229,16 @@ mod tests {
             ("/a --admin", "--admin needs a value"),
             ("--tls 1:1 /a", "--tls and --pki need each other"),
             ("--release 9 /a", "`9` is no release like 9.0.0"),
-            ("--user hunter2 /a", "--user needs NAME:PASSWORD"),
+            ("--user a:hunter2 /a", "--user is no option"),
         ] {
             assert_eq!(read(words), Err(flaw.to_owned()), "{words}");
         }
+    }
+
+    #[test]
+    fn users_are_read_and_what_is_none_is_named_by_its_line() {
+        assert!(users("a:b:c\n\nfred:geheim\n").is_ok());
+        assert_eq!(users("a:b\nhunter2\n").err().as_deref(), Some("line 2 is not NAME:PASSWORD"));
     }
 
     #[test]
@@ -230,7 +247,7 @@ mod tests {
             "--complete",
             "--hostname",
             "--release",
-            "--user",
+            "--users",
             "--admin",
             "--tcp",
             "--tls",

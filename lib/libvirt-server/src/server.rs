@@ -7,10 +7,11 @@ use crate::tls::Tls;
 use libvirt_protocol::enums::ClientTransport;
 use libvirt_protocol::procedure::Release;
 use libvirt_transport::{Privacy, Stream, Transport, Unix};
-use std::collections::BTreeSet;
-use std::collections::HashMap;
+use rustix::io::Errno;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::path::Path;
+use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +19,8 @@ use tokio::task::JoinSet;
 
 /// How long a client may take to say who it is.
 const HANDSHAKE: Duration = Duration::from_secs(30);
+/// How long nobody is accepted when there are no descriptors left.
+const BREATH: Duration = Duration::from_secs(1);
 /// How long clients may take to read their last answers when the daemon ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -135,7 +138,10 @@ pub struct Server {
 
 /// What can be asked of a running server from outside.
 enum Order {
-    Attach(Box<dyn Transport>, Peer),
+    /// A connection that is to be served at once.
+    Attach(Arrival, Peer),
+    /// One that is served when there is room for it; its listener waits for that.
+    Admit(Arrival, Peer, oneshot::Sender<()>),
     With(Box<dyn FnOnce(&mut Hypervisor) + Send>),
 }
 
@@ -143,6 +149,7 @@ impl std::fmt::Debug for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Attach(..) => "Attach",
+            Self::Admit(..) => "Admit",
             Self::With(_) => "With",
         })
     }
@@ -163,7 +170,16 @@ impl Handle {
     /// The same, and says who it is: administrators ask for that, and are such a client themselves ([`Service::Admin`]).
     pub fn attach_as(&self, transport: impl Transport, peer: Peer) {
         // A server that has ended serves nobody: the client sees its connection close.
-        let _ = self.orders.send(Order::Attach(Box::new(transport), peer));
+        let _ = self.orders.send(Order::Attach(arrived(transport), peer));
+    }
+
+    /// Serves who comes to a listener, one more as long as the limit of clients allows it. Who waits behind that waits in the system's queue.
+    async fn admit(&self, arrival: Arrival, peer: Peer) {
+        let (sender, admitted) = oneshot::channel();
+        // A server that has ended lets nobody wait: the client sees its connection close.
+        if self.orders.send(Order::Admit(arrival, peer, sender)).is_ok() {
+            let _ = admitted.await;
+        }
     }
 
     /// Serves administrators who come to a unix socket. Dropping the future ends the listening, and no connection.
@@ -172,9 +188,9 @@ impl Handle {
     /// When the listener accepts no more.
     pub async fn serve_admin(&self, listener: UnixListener) -> io::Result<()> {
         loop {
-            let (stream, _) = listener.accept().await?;
+            let (stream, _) = patiently(|| listener.accept()).await?;
             let peer = peer::local(&stream, Service::Admin);
-            self.attach_as(Unix::from(stream), peer);
+            self.admit(arrived(Unix::from(stream)), peer).await;
         }
     }
 
@@ -184,9 +200,12 @@ impl Handle {
     /// When the listener accepts no more.
     pub async fn serve_tcp(&self, listener: TcpListener) -> io::Result<()> {
         loop {
-            let (stream, address) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            self.attach_as(Stream::new(stream, Privacy::Open), peer::distant(address, ClientTransport::Tcp));
+            let (stream, address) = patiently(|| listener.accept()).await?;
+            let arrival = Box::pin(async {
+                stream.set_nodelay(true)?;
+                Ok(Box::new(Stream::new(stream, Privacy::Open)) as Box<dyn Transport>)
+            });
+            self.admit(arrival, peer::distant(address, ClientTransport::Tcp)).await;
         }
     }
 
@@ -199,26 +218,16 @@ impl Handle {
         let reload = Reload(Box::new(move || files.reload().map_err(|error| error.to_string())));
         // A server that has ended listens to nobody; the first client will find out.
         let _ = self.with(|hypervisor| hypervisor.set_tls(reload)).await;
-        // A client that takes its time keeps no other waiting.
-        let mut arriving = JoinSet::new();
         loop {
-            tokio::select! {
-                accepted = listener.accept() => {
-                    let (stream, address) = accepted?;
-                    stream.set_nodelay(true)?;
-                    let (tls, handle) = (tls.clone(), self.clone());
-                    arriving.spawn(async move {
-                        match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-                            Ok(Ok(transport)) => {
-                                handle.attach_as(transport, peer::distant(address, ClientTransport::Tls));
-                            }
-                            Ok(Err(error)) => tracing::debug!(%error, "a client is not let in"),
-                            Err(_) => tracing::debug!("a client does not finish its handshake"),
-                        }
-                    });
-                }
-                Some(_) = arriving.join_next() => {}
-            }
+            let (stream, address) = patiently(|| listener.accept()).await?;
+            let tls = tls.clone();
+            // Who takes its time here is one of the clients already, and keeps no other waiting.
+            let arrival = Box::pin(async move {
+                stream.set_nodelay(true)?;
+                let transport = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??;
+                Ok(Box::new(transport) as Box<dyn Transport>)
+            });
+            self.admit(arrival, peer::distant(address, ClientTransport::Tls)).await;
         }
     }
 
@@ -268,24 +277,33 @@ impl Server {
         // Kept, so that the inbox stays open when all others are gone.
         let _handle = handle;
         let (requests, mut arriving) = mpsc::unbounded_channel();
-        let mut state =
-            Running { hypervisor, clock, clients: HashMap::new(), tasks: JoinSet::new(), requests, last: 0 };
+        let mut state = Running {
+            hypervisor,
+            clock,
+            clients: HashMap::new(),
+            tasks: JoinSet::new(),
+            requests,
+            waiting: VecDeque::new(),
+            last: 0,
+        };
         loop {
             // Every arm is cancel-safe: what it waits for is taken in one step.
             tokio::select! {
                 accepted = accept(listener.as_ref()), if state.hypervisor.has_room(Service::Main) => {
                     let stream = accepted?;
                     let peer = peer::local(&stream, Service::Main);
-                    state.attach(Unix::from(stream), peer);
+                    state.attach(arrived(Unix::from(stream)), peer);
                 }
                 Some((client, message)) = arriving.recv() => state.handle(client, message),
                 Some(order) = inbox.recv() => match order {
-                    Order::Attach(transport, peer) => state.attach(transport, peer),
+                    Order::Attach(arrival, peer) => state.attach(arrival, peer),
+                    Order::Admit(arrival, peer, admitted) => state.waiting.push_back((arrival, peer, admitted)),
                     Order::With(action) => action(&mut state.hypervisor),
                 },
                 Some(Ok(client)) = state.tasks.join_next() => state.detach(client),
                 () = until(state.hypervisor.deadline(), clock) => state.hypervisor.tick(clock()),
             }
+            state.admit();
             state.deliver();
             if state.hypervisor.ended() {
                 let farewell = async { while state.tasks.join_next().await.is_some() {} };
@@ -306,9 +324,46 @@ async fn until(deadline: Option<Duration>, clock: fn() -> Duration) {
 
 async fn accept(listener: Option<&UnixListener>) -> io::Result<UnixStream> {
     match listener {
-        Some(listener) => listener.accept().await.map(|(stream, _)| stream),
+        Some(listener) => patiently(|| listener.accept()).await.map(|(stream, _)| stream),
         None => std::future::pending().await,
     }
+}
+
+/// Accepts, and goes on after what passes: one client that has gone again, or a lack of descriptors or memory, which other clients end by
+/// going. A listener that cannot be used any more says so.
+async fn patiently<T, F: Future<Output = io::Result<T>>>(accept: impl Fn() -> F) -> io::Result<T> {
+    loop {
+        let error = match accept().await {
+            Ok(accepted) => return Ok(accepted),
+            Err(error) => error,
+        };
+        match Errno::from_io_error(&error) {
+            // They are of the connection, and the listener has the next one (`accept(2)`).
+            Some(
+                Errno::CONNABORTED
+                | Errno::PERM
+                | Errno::PROTO
+                | Errno::NETDOWN
+                | Errno::NOPROTOOPT
+                | Errno::HOSTDOWN
+                | Errno::NONET
+                | Errno::HOSTUNREACH
+                | Errno::NETUNREACH,
+            ) => {}
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                tracing::warn!(%error, "no client is accepted for a while");
+                tokio::time::sleep(BREATH).await;
+            }
+            _ => return Err(error),
+        }
+    }
+}
+
+/// A connection that is there, or comes about: clients with TLS are clients before they have shaken hands.
+type Arrival = Pin<Box<dyn Future<Output = io::Result<Box<dyn Transport>>> + Send>>;
+
+fn arrived(transport: impl Transport) -> Arrival {
+    Box::pin(std::future::ready(Ok(Box::new(transport) as Box<dyn Transport>)))
 }
 
 /// What the owner of the hypervisor holds.
@@ -318,17 +373,42 @@ struct Running {
     clients: HashMap<Client, mpsc::UnboundedSender<Delivery>>,
     tasks: JoinSet<Client>,
     requests: mpsc::UnboundedSender<(Client, Message)>,
+    /// Those that there was no room for: at most one of each listener.
+    waiting: VecDeque<(Arrival, Peer, oneshot::Sender<()>)>,
     last: u64,
 }
 
 impl Running {
-    fn attach(&mut self, transport: impl Transport, peer: Peer) {
+    /// Lets in who waits, as far as there is room.
+    fn admit(&mut self) {
+        let mut index = 0;
+        while let Some((_, peer, _)) = self.waiting.get(index) {
+            if !self.hypervisor.has_room(peer.service) {
+                index += 1;
+            } else if let Some((arrival, peer, admitted)) = self.waiting.remove(index) {
+                self.attach(arrival, peer);
+                // A listener that is gone wants no other client.
+                let _ = admitted.send(());
+            }
+        }
+    }
+
+    fn attach(&mut self, arrival: Arrival, peer: Peer) {
         self.last += 1;
         let client = Client(self.last);
         let (sender, deliveries) = mpsc::unbounded_channel();
         self.hypervisor.connect(client, peer, (self.clock)());
         self.clients.insert(client, sender);
-        self.tasks.spawn(Connection::new(client, transport, self.requests.clone(), deliveries).run());
+        let requests = self.requests.clone();
+        self.tasks.spawn(async move {
+            match arrival.await {
+                Ok(transport) => Connection::new(client, transport, requests, deliveries).run().await,
+                Err(error) => {
+                    tracing::debug!(%error, "a client is not let in");
+                    client
+                }
+            }
+        });
     }
 
     fn detach(&mut self, client: Client) {
@@ -344,7 +424,8 @@ impl Running {
                 hypervisor.call(client, call, info, &payload, descriptors, (self.clock)());
             }
             Message::Data(call, data) => hypervisor.data(client, call, &data),
-            Message::Hole(call, length) => hypervisor.hole(client, call, length),
+            Message::Hole(call, Ok(length)) => hypervisor.hole(client, call, length),
+            Message::Hole(call, Err(error)) => hypervisor.broken_hole(client, call, &error),
             Message::Finish(call) => hypervisor.finish(client, call),
             Message::Abort(call) => hypervisor.abort(client, call),
             Message::Pull(call) => hypervisor.pull(client, call),

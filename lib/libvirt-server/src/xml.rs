@@ -4,6 +4,13 @@ use quick_xml::XmlVersion;
 use quick_xml::events::{BytesStart, Event};
 use std::fmt::Write as _;
 
+/// An element with so many around it is refused, as libxml2 does it (`xmlParserMaxDepth`).
+const DEPTH: usize = 256;
+/// A document with more elements is refused: each costs more memory than the four bytes that it may be long.
+const ELEMENTS: usize = 100_000;
+/// An element with more attributes is refused: each is compared with all before it.
+const ATTRIBUTES: usize = 256;
+
 /// An element. Text and child elements do not mix, except in what [`Element::raw`] holds.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Element {
@@ -133,9 +140,10 @@ impl Element {
     /// Reads a document.
     ///
     /// # Errors
-    /// When it is no XML.
+    /// When it is no XML, or deeper or larger than any document that means something.
     pub(crate) fn parse(xml: &str) -> Result<Self, NoXml> {
         let mut reader = quick_xml::Reader::from_str(xml);
+        let mut elements = 0;
         // The elements whose end has not come yet, outermost first.
         let mut open: Vec<Self> = Vec::new();
         loop {
@@ -143,7 +151,18 @@ impl Element {
             let line =
                 || 1 + xml.bytes().take(usize::try_from(at).unwrap_or(0)).filter(|b| *b == b'\n').count();
             let flaw = |what: String| NoXml { line: line(), what };
-            let closed = match reader.read_event().map_err(|error| flaw(error.to_string()))? {
+            let event = reader.read_event().map_err(|error| flaw(error.to_string()))?;
+            if matches!(event, Event::Start(_) | Event::Empty(_)) {
+                elements += 1;
+                if open.len() > DEPTH {
+                    let text = format!("Excessive depth in document: {DEPTH} use XML_PARSE_HUGE option");
+                    return Err(flaw(text));
+                }
+                if elements > ELEMENTS {
+                    return Err(flaw(format!("more than {ELEMENTS} elements")));
+                }
+            }
+            let closed = match event {
                 Event::Start(start) => {
                     open.push(Self::started(&start).map_err(flaw)?);
                     continue;
@@ -199,6 +218,9 @@ impl Element {
     fn started(start: &BytesStart<'_>) -> Result<Self, String> {
         let mut element = Self::new(start.name().0);
         for attribute in start.attributes() {
+            if element.attributes.len() == ATTRIBUTES {
+                return Err(format!("more than {ATTRIBUTES} attributes in tag {}", element.name));
+            }
             let attribute = attribute.map_err(|error| error.to_string())?;
             let value =
                 attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|error| error.to_string())?;
@@ -306,6 +328,7 @@ pub(crate) struct NoXml {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use libvirt_protocol::random::Random;
 
     #[test]
     fn what_is_read_is_written_the_same() {
@@ -321,5 +344,87 @@ mod tests {
         for (xml, line) in [("", 1), ("<a", 1), ("<a>\n<b>\n</a>", 3), ("<a>\n", 2), ("<a>&nosuch;</a>", 1)] {
             assert_eq!(Element::parse(xml).unwrap_err().line, line, "{xml}");
         }
+    }
+
+    /// Elements within each other, so many around the innermost.
+    fn nested(around: usize) -> String {
+        format!("{}<b/>{}", "<a>".repeat(around), "</a>".repeat(around))
+    }
+
+    #[test]
+    fn a_document_is_as_deep_as_libxml_takes_it() {
+        let deepest = Element::parse(&nested(256)).unwrap();
+        // What was read can be copied, compared, printed and given up.
+        assert_eq!(deepest.clone(), deepest);
+        assert_eq!(deepest.print().lines().count(), 513);
+        assert_eq!(deepest.print_indented().lines().count(), 513);
+        for around in [257, 100_000, 700_000] {
+            let error = Element::parse(&nested(around)).unwrap_err();
+            assert_eq!(error.what, "Excessive depth in document: 256 use XML_PARSE_HUGE option");
+        }
+        // Also one that does not end.
+        assert!(Element::parse(&"<a>".repeat(1_000_000)).unwrap_err().what.contains("Excessive depth"));
+    }
+
+    #[test]
+    fn a_document_has_as_many_elements_and_attributes_as_can_be_held() {
+        let many = |count| format!("<a>{}</a>", "<b/>".repeat(count));
+        assert_eq!(Element::parse(&many(ELEMENTS - 1)).unwrap().children.len(), ELEMENTS - 1);
+        assert!(Element::parse(&many(ELEMENTS)).unwrap_err().what.contains("100000 elements"));
+        let with =
+            |count: usize| format!("<a {}/>", (0..count).map(|at| format!("a{at}='' ")).collect::<String>());
+        assert_eq!(Element::parse(&with(ATTRIBUTES)).unwrap().attributes.len(), ATTRIBUTES);
+        assert!(Element::parse(&with(400_000)).unwrap_err().what.contains("256 attributes"));
+    }
+
+    /// Documents of pieces that nest, end early, or end what did not begin.
+    #[test]
+    fn any_pieces_are_read_or_refused() {
+        let pieces = [
+            "<a>",
+            "</a>",
+            "<b c='d'>",
+            "</b>",
+            "<e/>",
+            "text",
+            "&lt;",
+            "&x;",
+            "<!-- -->",
+            "<![CDATA[",
+            "]]>",
+        ];
+        let mut random = Random::new(7);
+        let (mut read, mut refused) = (0, 0);
+        for round in 0..3000 {
+            // Some are deeper than may be; the ends of the others fit more often than by chance.
+            let mut xml =
+                if round % 10 == 0 { "<a>".repeat(random.below(600) as usize) } else { "<a>".into() };
+            let mut open = vec!["</a>"; xml.len() / 3];
+            for _ in 0..random.below(40) {
+                let piece = pieces[random.below(pieces.len() as u64) as usize];
+                match piece {
+                    "<a>" => open.push("</a>"),
+                    "<b c='d'>" => open.push("</b>"),
+                    "</a>" | "</b>" if random.below(8) > 0 => {
+                        xml.push_str(open.pop().unwrap_or_default());
+                        continue;
+                    }
+                    _ => {}
+                }
+                xml.push_str(piece);
+            }
+            if random.below(4) > 0 {
+                xml.extend(open.into_iter().rev());
+            }
+            match Element::parse(&xml) {
+                Ok(element) => {
+                    read += 1;
+                    let printed = element.print();
+                    assert_eq!(Element::parse(&printed).map(|again| again.print()), Ok(printed), "{xml}");
+                }
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(read > 300 && refused > 300, "{read} read, {refused} refused");
     }
 }

@@ -1,20 +1,19 @@
 //! What our client makes of a damaged connection: an error of the right kind, no panic, nothing lost, and others unaffected.
 #![cfg(test)]
 
+#[path = "../../libvirt-client/tests/shared/running.rs"]
+mod running;
+
 use libvirt_client::protocol::flags::{StorageVolDownloadFlags, StorageVolUploadFlags};
 use libvirt_client::protocol::remote;
 use libvirt_client::transport::{Privacy, Stream};
 use libvirt_client::{Connect, Error, ErrorKind, Piece, StorageVol};
 use libvirt_server::proxy::{Fault, Faults, relay};
 use libvirt_server::{Handle, Scope, Server};
+use running::run;
 use tokio::io::{AsyncReadExt, DuplexStream};
 
 const SEEDS: u64 = 20;
-
-#[expect(clippy::disallowed_methods, reason = "a test has one runtime, which ends with it")]
-fn run(future: impl Future + Send + 'static) {
-    drop(tokio::spawn(async move { drop(future.await) }));
-}
 
 fn start() -> Handle {
     let server = Server::builder().scope(Scope::Complete).build();

@@ -7,29 +7,28 @@ mod commands;
 #[path = "../../libvirt-client/tests/daemon/observed.rs"]
 mod observed;
 
+#[path = "../../libvirt-client/tests/shared/running.rs"]
+mod running;
+
 use commands::Failure;
 use libvirt_client::Connect;
 use libvirt_client::transport::{Privacy, Stream};
 use libvirt_server::{Scope, Server};
+use running::run;
 use std::io::Write;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
-
-#[expect(clippy::disallowed_methods, reason = "a test has one runtime, which ends with it")]
-fn spawn(future: impl Future + Send + 'static) {
-    drop(tokio::spawn(async move { drop(future.await) }));
-}
 
 /// A connection in memory to a server that has everything.
 async fn connect() -> Connect {
     observed::observe("libvirt_server::answered");
     let server = Server::builder().scope(Scope::Complete).build();
     let handle = server.handle();
-    spawn(async move { server.serve(None).await.is_ok() });
+    run(async move { server.serve(None).await.is_ok() });
     let (ours, theirs) = tokio::io::duplex(65_536);
     handle.attach(Stream::new(theirs, Privacy::Private));
     let transport = Stream::new(ours, Privacy::Private);
-    Connect::builder("test:///default").open_on("test:///default", transport, spawn).await.unwrap()
+    Connect::builder("test:///default").open_on("test:///default", transport, run).await.unwrap()
 }
 
 fn words(line: &str) -> Vec<String> {

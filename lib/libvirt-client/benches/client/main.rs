@@ -4,6 +4,8 @@
 //! Writes `target/bench/libvirt.json`. Each round runs every contender once; the figures are medians over the rounds, of CPU means.
 //! All contenders for the daemon run on one processor, the last; the daemon wherever it likes.
 
+#[path = "../../tests/shared/running.rs"]
+mod running;
 #[path = "../../tests/daemon/support.rs"]
 #[allow(
     dead_code,

@@ -2,6 +2,7 @@
 
 use crate::support::{Daemon, run};
 use libvirt_client::protocol::event::{Event, Kind};
+use libvirt_client::protocol::flags::ConnectFlags;
 use libvirt_client::protocol::remote;
 use libvirt_client::protocol::session::{Keepalive, Transmit};
 use libvirt_client::transport::{Traits, Transport, Unix};
@@ -164,4 +165,18 @@ fn a_program_without_an_executor_waits() {
     // The thread has ended, and with it the connection.
     let error = futures::executor::block_on(events.next()).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Closed), "{error}");
+}
+
+/// What a client made of the name by itself is no business of a daemon's, which is told all the same.
+#[tokio::test]
+async fn a_name_without_aliases_is_a_name() {
+    let Some(daemon) = Daemon::start("a_name_without_aliases_is_a_name") else { return };
+    let transport = Unix::connect(&daemon.path("libvirt/libvirt-sock")).await.unwrap();
+    let (connection, driver) = libvirt_client::connection(transport, Options::default());
+    run(driver);
+    connection.call::<remote::AuthList>(&()).await.unwrap();
+    let (name, flags) = (Some("test:///default".into()), ConnectFlags::NO_ALIASES);
+    connection.call::<remote::ConnectOpen>(&remote::ConnectOpenArgs { name, flags }).await.unwrap();
+    let uri = connection.call::<remote::ConnectGetUri>(&()).await.unwrap();
+    assert_eq!(uri.result().unwrap().uri, "test:///default");
 }

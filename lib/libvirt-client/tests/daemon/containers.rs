@@ -4,7 +4,10 @@ use crate::root::{Root, program};
 use crate::support::present;
 use libvirt_client::protocol::enums::{DomainProcessSignal, ErrorNumber};
 use libvirt_client::protocol::event::{Event, Kind};
-use libvirt_client::protocol::flags::{DomainCreateFlags as C, DomainModificationImpact};
+use libvirt_client::protocol::flags::{
+    DomainCreateFlags as C, DomainModificationImpact, DomainRebootFlags, DomainShutdownFlags,
+};
+use libvirt_client::protocol::procedure::Release;
 use libvirt_client::{Connect, Domain, Item, SchedulerParameters};
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -13,9 +16,15 @@ use std::time::Duration;
 
 const BUSYBOX: &str = "/bin/busybox";
 
-/// Says what it has, then says what it is told, on the first descriptor that it was given.
+/// Says what it has, then says what it is told, on the first descriptor that it was given: by a signal, or by a request for a run level,
+/// whose ninth byte names the level.
 const INIT: &str = "#!/bin/busybox sh\n\
     trap 'echo signalled >&3' USR1\n\
+    trap 'echo TERM >&3' TERM\n\
+    trap 'echo HUP >&3' HUP\n\
+    /bin/busybox mkfifo /dev/initctl && exec 4<>/dev/initctl\n\
+    (while level=$(/bin/busybox dd bs=1 skip=8 count=1 <&4 2>/dev/null); do\n\
+    /bin/busybox dd bs=1 count=375 <&4 >/dev/null 2>&1; echo level $level >&3; done) &\n\
     echo begun as $$ >&3\n\
     while true; do /bin/busybox sleep 1 & wait $!; done\n";
 
@@ -93,7 +102,10 @@ async fn a_container_gets_descriptors_and_gives_its_name_spaces() {
     let xml = containers.definition("one");
     let one = connect.create_domain_with_files(&xml, writer, Default::default()).await.unwrap();
     assert_eq!(line(&mut reader), "begun as 1\n");
-    one.send_process_signal(1, DomainProcessSignal::Usr1).await.unwrap();
+    // The daemon hears from its own program who the first process is, in its own time.
+    while let Err(error) = one.send_process_signal(1, DomainProcessSignal::Usr1).await {
+        assert!(error.to_string().contains("Init pid is not yet available"), "{error}");
+    }
     assert_eq!(line(&mut reader), "signalled\n");
     // One of the name spaces that come out is where the host has the container's name.
     let spaces = one.open_namespace().await.unwrap();
@@ -177,5 +189,32 @@ async fn containers_start_and_end_as_flags_say() {
     kept.set_scheduler(&share, DomainModificationImpact::CONFIG).await.unwrap();
     assert!(kept.xml(Default::default()).await.unwrap().contains("<shares>512</shares>"));
     kept.undefine(Default::default()).await.unwrap();
+    connect.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_container_is_told_to_end_and_to_begin_again() {
+    let Some(containers) = Containers::start("a_container_is_told_to_end_and_to_begin_again") else { return };
+    let connect = containers.open().await;
+    // Of 11.3.0 the first process hears nothing, and is gone.
+    if connect.daemon_version() >= Release(11, 0, 0) {
+        return;
+    }
+    let (mut reader, writer) = pipe();
+    let xml = containers.definition("one");
+    let one = connect.create_domain_with_files(&xml, writer, Default::default()).await.unwrap();
+    assert_eq!(line(&mut reader), "begun as 1\n");
+    // The daemon hears from its own program who the first process is, in its own time.
+    while let Err(error) = one.shutdown(DomainShutdownFlags::SIGNAL).await {
+        assert!(error.to_string().contains("Init process ID is not yet known"), "{error}");
+    }
+    assert_eq!(line(&mut reader), "TERM\n");
+    one.reboot(DomainRebootFlags::SIGNAL).await.unwrap();
+    assert_eq!(line(&mut reader), "HUP\n");
+    one.shutdown(DomainShutdownFlags::INITCTL).await.unwrap();
+    assert_eq!(line(&mut reader), "level 0\n");
+    one.reboot(DomainRebootFlags::INITCTL).await.unwrap();
+    assert_eq!(line(&mut reader), "level 6\n");
+    end(&one).await;
     connect.close().await.unwrap();
 }

@@ -5,7 +5,9 @@ use crate::support::present;
 use libvirt_client::protocol::enums::ErrorNumber;
 use libvirt_client::protocol::enums::NodeDeviceEventLifecycleType as T;
 use libvirt_client::protocol::event::{Event, Kind};
-use libvirt_client::protocol::flags::{ConnectListAllNodeDeviceFlags as Devices, NodeAllocPagesFlags};
+use libvirt_client::protocol::flags::{
+    ConnectListAllNodeDeviceFlags as Devices, NodeAllocPagesFlags, NodeDeviceXmlFlags,
+};
 use libvirt_client::protocol::procedure::Release;
 use libvirt_client::{Autostart, Item, Subscription};
 use std::time::Duration;
@@ -80,11 +82,15 @@ async fn devices_come_and_go() {
     names.sort();
     assert_eq!(names, [(name.clone(), T::Deleted), (other, T::Deleted)]);
     assert!(connect.node_device_by_name(&name).await.unwrap_err().is_not_found());
-    // All that is found is there, and none was defined.
+    // All that is found is there, and none was defined; the host itself counts as defined since 10.1.0.
     let all = connect.node_devices(Devices::empty()).await.unwrap().len();
-    for (flag, expected) in
-        [(Devices::ACTIVE, all), (Devices::TRANSIENT, all), (Devices::INACTIVE, 0), (Devices::PERSISTENT, 0)]
-    {
+    let defined = usize::from(connect.daemon_version() >= Release(10, 1, 0));
+    for (flag, expected) in [
+        (Devices::ACTIVE, all),
+        (Devices::TRANSIENT, all - defined),
+        (Devices::INACTIVE, 0),
+        (Devices::PERSISTENT, defined),
+    ] {
         // Lists of 9.0.0 know the first two, as what is not active is theirs alone.
         match connect.node_devices(flag).await {
             Ok(found) => assert_eq!(found.len(), expected, "{flag:?}"),
@@ -93,6 +99,12 @@ async fn devices_come_and_go() {
                 assert!(since && error.refusal().unwrap().code == ErrorNumber::InvalidArg, "{error}");
             }
         }
+    }
+    // What it will be next time is told since then too.
+    if defined > 0 {
+        let computer = connect.node_device_by_name("computer").await.unwrap();
+        let next = computer.xml(NodeDeviceXmlFlags::INACTIVE).await.unwrap();
+        assert!(next.contains("<name>computer</name>"), "{next}");
     }
     // Only mediated devices can be told to start with the host.
     let computer = connect.node_device_by_name("computer").await.unwrap();

@@ -12,6 +12,7 @@ use libvirt_client::protocol::flags::{
     DomainSnapshotRevertFlags as SR, DomainUndefineFlags as U, DomainVcpuFlags as Vcpus, DomainXmlFlags as X,
     InterfaceDefineFlags, NetworkCreateFlags, NetworkDefineFlags, StoragePoolDefineFlags,
 };
+use libvirt_client::protocol::procedure::Release;
 use libvirt_client::protocol::{remote, types, xdr};
 use libvirt_client::{
     Autostart, BandwidthParameters, BlkioParameters, Connect, CpuMap, Domain, Error, MemoryParameters,
@@ -176,7 +177,10 @@ async fn networks_pools_interfaces_and_devices_pass_filters_or_do_not() {
         (V::CAP_FC_HOST, hosts),
         (V::CAP_VPORTS, "scsi_host1 scsi_host2"),
     ];
-    for (flag, expected) in some.into_iter().chain(nothing.map(|flag| (flag, ""))) {
+    let newer = [V::CAP_CCWGROUP_DEV, V::CAP_CCWGROUP_MEMBER];
+    let known = if connect.daemon_version() >= Release(11, 1, 0) { &newer[..] } else { &[] };
+    let nothing = nothing.iter().chain(known).map(|flag| (*flag, ""));
+    for (flag, expected) in some.into_iter().chain(nothing) {
         let found = connect.node_devices(flag).await.unwrap();
         assert_eq!(sorted(found.iter().map(|device| device.name())), words(expected), "{flag:?}");
     }

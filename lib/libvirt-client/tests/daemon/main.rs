@@ -32,6 +32,8 @@ mod polkit;
 mod post_copy;
 mod raw;
 mod root;
+#[path = "../shared/running.rs"]
+mod running;
 mod secure;
 mod settings;
 mod sshd;

@@ -1,7 +1,7 @@
 //! A libvirtd of root's, in name spaces of its own: it sees nothing of the host's own daemon, nothing of the host's network, and everything
 //! in it ends with it.
 
-use crate::support::{Daemon, is_other, present, run};
+use crate::support::{CHANGE_ROOT, Daemon, other_root, present, run};
 use libvirt_client::Connect;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
@@ -37,23 +37,20 @@ impl Root {
         files: impl FnOnce(&Daemon),
     ) -> Option<Self> {
         let daemon = Daemon::prepare(test)?;
-        if is_other() {
-            println!(
-                "not run: {test}: in the other libvirt's root there are no name spaces for a daemon of root's"
-            );
-            return None;
-        }
         if !rustix::process::geteuid().is_root() {
             println!("not run: {test}: only root may have a daemon of root's");
             return None;
         }
+        let other = other_root();
         let at = |name: &str| daemon.path(name);
         std::fs::create_dir_all(at("drivers")).unwrap();
         std::fs::create_dir_all(at("run")).unwrap();
         for driver in drivers {
             let library = format!("libvirt_driver_{driver}.so");
             let path = format!("{DRIVERS}/{library}");
-            if !present(test, &[(&path, &format!("libvirt-daemon, or libvirt-daemon-driver-{driver}"))]) {
+            let there =
+                other.as_ref().map_or_else(|| path.clone(), |root| format!("{}{path}", root.display()));
+            if !present(test, &[(&there, &format!("libvirt-daemon, or libvirt-daemon-driver-{driver}"))]) {
                 return None;
             }
             symlink(path, at("drivers").join(library)).unwrap();
@@ -66,18 +63,11 @@ impl Root {
         let ready = UnixDatagram::bind(at("ready")).unwrap();
         ready.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut command = Command::new("unshare");
-        command.args([
-            "--mount",
-            "--net",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "sh",
-            "-c",
-            ENTER,
-        ]);
-        command.arg("sh").args([at("libvirtd.conf"), at("root-pid"), at("prepare")]);
+        command.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+        if let Some(root) = &other {
+            command.args(["sh", "-c", CHANGE_ROOT, "sh"]).arg(root);
+        }
+        command.args(["sh", "-c", ENTER, "sh"]).args([at("libvirtd.conf"), at("root-pid"), at("prepare")]);
         command.current_dir("/").env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("LIBVIRT_DRIVER_DIR", at("drivers")).env("NOTIFY_SOCKET", at("ready"));
         command.stderr(std::fs::File::create(at("stderr")).unwrap());
@@ -110,7 +100,8 @@ impl Root {
         let children = std::fs::read_to_string(format!("/proc/{number}/task/{number}/children")).unwrap();
         let output = Command::new("nsenter")
             .arg(format!("--target={}", children.trim()))
-            .args(["--mount", "--net", "--pid", "sh", "-ec", script])
+            // Of the process that is looked at: the daemon may be in another root.
+            .args(["--mount", "--net", "--pid", "--root", "--wd", "sh", "-ec", script])
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();

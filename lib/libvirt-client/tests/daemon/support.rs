@@ -1,5 +1,6 @@
 //! A private libvirtd.
 
+pub(crate) use crate::running::run;
 use libvirt_client::uri::Environment;
 use libvirt_client::{Builder, Connect};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ const PROGRAM: &str = "/usr/sbin/libvirtd";
 /// Names a root file system with another libvirt, whose daemon is started inside of it. `cargo xtask libvirtd` makes one.
 const ROOT: &str = "HV_LIBVIRTD_ROOT";
 
-fn other_root() -> Option<PathBuf> {
+pub(crate) fn other_root() -> Option<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "xtask has no other way to a test")]
     std::env::var_os(ROOT).map(PathBuf::from)
 }
@@ -24,6 +25,11 @@ fn other_root() -> Option<PathBuf> {
 pub(crate) fn is_other() -> bool {
     other_root().is_some()
 }
+
+/// Runs a command in another root, in which what the tests share with it is the same. The mounts end with the last process in there. The
+/// root is a mount, as every root is: programs change how it is shared.
+pub(crate) const CHANGE_ROOT: &str = "mount --bind \"$1\" \"$1\" || exit; for at in tmp dev sys proc etc/hosts; do mount --rbind /$at \"$1/$at\" || exit; done; \
+    root=$1; shift; exec chroot \"$root\" \"$@\"";
 
 /// What a daemon is started with, beyond the usual.
 #[derive(Default)]
@@ -67,10 +73,7 @@ impl Daemon {
         let mut command = self.unprivileged_with(rights);
         command.envs(settings.environment.iter().map(|(name, value)| (name, value)));
         if let Some(root) = other_root() {
-            // Its directory is the same inside and outside. The mounts end with the last process that is in there.
-            let enter = "for at in tmp dev sys proc etc/hosts; do mount --rbind /$at \"$1/$at\" || exit; done; \
-                         root=$1; shift; exec chroot \"$root\" \"$@\"";
-            command = inside(&command, &["--mount", "sh", "-c", enter, "sh", root.to_str().unwrap()]);
+            command = inside(&command, &["--mount", "sh", "-c", CHANGE_ROOT, "sh", root.to_str().unwrap()]);
         }
         if let Some(host) = &settings.host {
             // Others that are played on this host are to be found here too.
@@ -205,11 +208,6 @@ pub(crate) fn present(test: &str, programs: &[(&str, &str)]) -> bool {
         }
         found
     })
-}
-
-pub(crate) fn run(driver: libvirt_client::Driver) {
-    #[expect(clippy::disallowed_methods, reason = "a test has one runtime, which ends with it")]
-    drop(tokio::spawn(driver));
 }
 
 impl Drop for Daemon {

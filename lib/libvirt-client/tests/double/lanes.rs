@@ -3,10 +3,11 @@
 use futures::future::join_all;
 use libvirt_client::transport::Unix;
 use libvirt_client::{Connect, ErrorKind};
-use libvirt_server::{Handle, Server};
+use libvirt_server::{Builder, Handle, Scope, Server};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::net::UnixListener;
 
 /// A socket in front of a server, which counts who comes; it takes so many and turns the others away.
@@ -32,9 +33,13 @@ struct Counted {
 
 impl Counted {
     fn new(most: usize) -> Self {
+        Self::of(Server::builder(), most)
+    }
+
+    fn of(builder: Builder, most: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("sock");
-        let count = counted(super::start(Server::builder()), &socket, most);
+        let count = counted(super::start(builder), &socket, most);
         Self { count, socket, _directory: directory }
     }
 
@@ -95,4 +100,31 @@ async fn a_lane_that_cannot_be_made_fails_its_calls_and_no_others() {
     }
     assert_eq!(server.connections(), 5, "one attempt to a lane");
     assert_eq!(connect.hostname().await.unwrap(), "localhost");
+}
+
+/// Five calls are all that a daemon takes from one connection, and these never end.
+#[tokio::test]
+async fn calls_that_take_for_ever_delay_no_other() {
+    let builder = Server::builder().scope(Scope::Complete).job_duration(Duration::from_secs(86_400));
+    let server = Counted::of(builder, usize::MAX);
+    for (lanes, answered) in [(4, true), (0, false)] {
+        let connect = server.open(lanes).await;
+        let mut guests = Vec::new();
+        for number in 0..6 {
+            let xml = format!(
+                "<domain type='test'><name>{lanes}-{number}</name><memory>1</memory><os><type>hvm</type></os></domain>"
+            );
+            guests.push(connect.create_domain(&xml, Default::default()).await.unwrap());
+        }
+        let saves = join_all(guests.iter().map(|guest| guest.save("/image", None, Default::default()))).await;
+        assert!(saves.iter().all(Result::is_ok), "they have begun");
+        let mut trivial = std::pin::pin!(guests[0].info());
+        let mut done = false;
+        for _ in 0..200 {
+            done = done || futures::poll!(&mut trivial).is_ready();
+            // What the daemon has workers of its own for is answered in any case.
+            assert_eq!(connect.hostname().await.unwrap(), "localhost");
+        }
+        assert_eq!(done, answered, "with {lanes} lanes");
+    }
 }

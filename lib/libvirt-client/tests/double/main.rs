@@ -7,17 +7,15 @@ mod lanes;
 mod old;
 mod passwords;
 mod reconnect;
+#[path = "../shared/running.rs"]
+mod running;
 mod streams;
 mod waiting;
 
 use libvirt_client::transport::{Privacy, Stream};
 use libvirt_server::{Builder, Handle};
+use running::run;
 use tokio::io::DuplexStream;
-
-#[expect(clippy::disallowed_methods, reason = "a test has one runtime, which ends with it")]
-fn run(future: impl Future + Send + 'static) {
-    drop(tokio::spawn(async move { drop(future.await) }));
-}
 
 fn start(builder: Builder) -> Handle {
     let server = builder.build();

@@ -1,8 +1,9 @@
 //! The client's side of a connection.
 
+use super::hole::{self, HoleError};
 use super::inbox::{Inbox, Packet};
 use super::keepalive;
-use super::outbox::{Outbox, Transmit};
+use super::outbox::{Load, Outbox, Transmit};
 use super::serials::Serials;
 use super::step::Step;
 use crate::packet::{Header, Kind, PacketError, Status};
@@ -131,11 +132,8 @@ pub enum Failure {
     },
     /// The daemon confirmed an end of a stream that was not said to it, so that nobody knows what came or went.
     Unasked,
-    /// A hole of less than nothing, behind which everything would lie at another place.
-    Hole {
-        /// Its length.
-        length: i64,
-    },
+    /// A hole that is none, behind which everything would lie at another place.
+    Hole(HoleError),
 }
 
 /// What makes a connection useless.
@@ -196,7 +194,7 @@ struct Queued {
     serial: u32,
     info: &'static Info,
     payload: Vec<u8>,
-    descriptors: Vec<OwnedFd>,
+    load: Load,
 }
 
 /// A call, from its birth to the end of its stream.
@@ -248,36 +246,41 @@ impl ClientSession {
     /// Starts a call.
     ///
     /// # Errors
-    /// When an argument exceeds its limit; nothing is sent then.
+    /// When an argument exceeds its limit, or all of them together what one message carries; nothing is sent then.
     pub fn call<P: Procedure>(
         &mut self,
         args: &P::Args<'_>,
         descriptors: Vec<OwnedFd>,
     ) -> Result<Serial, LimitError> {
         let size = args.measure()?;
+        let load = Load::new(size, descriptors)?;
         let info = P::INFO;
         let serial = self.fresh(info);
         if let Some(urgent) = self.place(info) {
-            self.send(serial, info, urgent, size, descriptors, |out| args.put(out));
+            self.send(serial, info, urgent, load, |out| args.put(out));
         } else {
             let mut payload = Vec::with_capacity(size);
             args.put(&mut payload);
-            self.queued.push_back(Queued { serial, info, payload, descriptors });
+            self.queued.push_back(Queued { serial, info, payload, load });
         }
         Ok(Serial(serial))
     }
 
     /// Starts a call whose arguments are encoded already.
+    ///
+    /// # Errors
+    /// When they are more than one message carries; nothing is sent then.
     pub fn call_encoded(
         &mut self,
         info: &'static Info,
         payload: Vec<u8>,
         descriptors: Vec<OwnedFd>,
-    ) -> Serial {
+    ) -> Result<Serial, LimitError> {
+        let load = Load::new(payload.len(), descriptors)?;
         let serial = self.fresh(info);
-        self.queued.push_back(Queued { serial, info, payload, descriptors });
+        self.queued.push_back(Queued { serial, info, payload, load });
         self.send_queued();
-        Serial(serial)
+        Ok(Serial(serial))
     }
 
     fn fresh(&mut self, info: &'static Info) -> u32 {
@@ -308,12 +311,11 @@ impl ClientSession {
         serial: u32,
         info: &'static Info,
         urgent: bool,
-        size: usize,
-        descriptors: Vec<OwnedFd>,
+        load: Load,
         put: impl FnOnce(&mut Vec<u8>),
     ) {
-        let kind = if descriptors.is_empty() { Kind::Call } else { Kind::CallWithFds };
-        self.outbox.packet(&header(info, kind, serial, Status::Ok), size, descriptors, put);
+        let kind = if load.has_descriptors() { Kind::CallWithFds } else { Kind::Call };
+        self.outbox.packet(&header(info, kind, serial, Status::Ok), load, put);
         *if urgent { &mut self.urgent_in_flight } else { &mut self.in_flight } += 1;
         if let Some(call) = self.calls.get_mut(&serial) {
             call.stage = Stage::Sent { urgent };
@@ -334,10 +336,7 @@ impl ClientSession {
                 continue;
             };
             let Some(next) = self.queued.remove(index) else { return };
-            let payload = next.payload;
-            self.send(next.serial, info, urgent, payload.len(), next.descriptors, |out| {
-                out.extend_from_slice(&payload);
-            });
+            self.send(next.serial, info, urgent, next.load, |out| out.extend_from_slice(&next.payload));
         }
     }
 
@@ -372,10 +371,7 @@ impl ClientSession {
     /// When the stream does not take data.
     pub fn stream_send(&mut self, serial: Serial, data: &[u8]) -> Result<(), StreamError> {
         let info = self.open_stream(serial)?;
-        for piece in data.chunks(crate::packet::STREAM_CHUNK) {
-            let header = header(info, Kind::Stream, serial.0, Status::Continue);
-            self.outbox.packet(&header, piece.len(), Vec::new(), |out| out.extend_from_slice(piece));
-        }
+        self.outbox.pieces(&header(info, Kind::Stream, serial.0, Status::Continue), data);
         Ok(())
     }
 
@@ -386,10 +382,7 @@ impl ClientSession {
     pub fn stream_hole(&mut self, serial: Serial, length: i64) -> Result<(), StreamError> {
         let info = self.open_stream(serial)?;
         let header = header(info, Kind::StreamHole, serial.0, Status::Continue);
-        self.outbox.packet(&header, 12, Vec::new(), |out| {
-            length.put(out);
-            0_u32.put(out);
-        });
+        self.outbox.short(&header, &hole::encode(length));
         Ok(())
     }
 
@@ -425,7 +418,7 @@ impl ClientSession {
         if let Some(call) = self.calls.get_mut(&serial) {
             call.stage = Stage::Closing { aborted: status == Status::Error };
             let header = header(call.info, Kind::Stream, serial, status);
-            self.outbox.packet(&header, 0, Vec::new(), |_| {});
+            self.outbox.short(&header, &[]);
         }
     }
 
@@ -527,7 +520,7 @@ impl ClientSession {
                 return Err(SessionError::Silent(now.saturating_duration_since(self.last_heard)));
             }
             self.asked += 1;
-            self.outbox.packet(&keepalive_header(keepalive::PING), 0, Vec::new(), |_| {});
+            self.outbox.short(&keepalive_header(keepalive::PING), &[]);
         }
         Ok(())
     }

@@ -1,8 +1,6 @@
 //! Bytes that have arrived, cut into packets.
 
-use crate::packet::{
-    DESCRIPTORS_MAX, HEADER_SIZE, Header, LENGTH_SIZE, PACKET_MIN, PacketError, packet_size,
-};
+use crate::packet::{Frame, Header, PacketError, packet_size};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -83,44 +81,30 @@ impl Inbox {
     /// The next packet, if it has come whole.
     ///
     /// # Errors
-    /// When the bytes cannot be a packet. The connection is of no further use.
+    /// When the bytes cannot be a packet, or descriptors came that belong to none. The connection is of no further use.
     pub(crate) fn packet(&mut self) -> Result<Option<Packet>, PacketError> {
         let held = &self.buffer[self.start..self.end];
-        let Some(length) = held.first_chunk::<LENGTH_SIZE>() else { return Ok(None) };
-        let size = packet_size(*length)?;
-        // A header that cannot be one is refused before the rest of the packet comes.
-        let Some(header) = held.get(LENGTH_SIZE..).and_then(|rest| rest.first_chunk::<HEADER_SIZE>()) else {
-            return Ok(None);
+        let frame = match Frame::begin(held)? {
+            Some(frame) if held.len() >= frame.size() => frame,
+            under_way => {
+                // Descriptors come behind the packet that announces them, so what is here now belongs to this one.
+                let announced = under_way.map_or(0, |frame| frame.descriptors);
+                let came = self.descriptors.len();
+                return if came > announced {
+                    Err(PacketError::Unannounced { announced, came })
+                } else {
+                    Ok(None)
+                };
+            }
         };
-        let header = Header::decode(header)?;
-        let mut from = PACKET_MIN;
-        let mut count = 0;
-        if header.kind.has_descriptors() {
-            if size < PACKET_MIN + LENGTH_SIZE {
-                return Err(PacketError::Length(u32::from_be_bytes(*length)));
-            }
-            let Some(word) = held.get(PACKET_MIN..).and_then(|rest| rest.first_chunk::<4>()) else {
-                return Ok(None);
-            };
-            let word = u32::from_be_bytes(*word);
-            count = word as usize;
-            if count > DESCRIPTORS_MAX {
-                return Err(PacketError::Descriptors(word));
-            }
-            from += LENGTH_SIZE;
+        let announced = frame.descriptors;
+        if self.descriptors.len() < announced {
+            return Err(PacketError::NoDescriptors { announced, came: self.descriptors.len() });
         }
-        // Each descriptor comes with a byte of its own behind the packet.
-        let whole = size + count;
-        if held.len() < whole {
-            return Ok(None);
-        }
-        if self.descriptors.len() < count {
-            return Err(PacketError::NoDescriptors { announced: count, came: self.descriptors.len() });
-        }
-        let descriptors = self.descriptors.drain(..count).collect();
-        self.payload = self.start + from..self.start + size;
-        self.start += whole;
-        Ok(Some(Packet { header, descriptors }))
+        let descriptors = self.descriptors.drain(..announced).collect();
+        self.payload = self.start + frame.payload.start..self.start + frame.payload.end;
+        self.start += frame.size();
+        Ok(Some(Packet { header: frame.header, descriptors }))
     }
 
     /// The payload of the last packet, until room is asked for.
@@ -132,13 +116,14 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::{Kind, Status};
+    use crate::packet::{self, Kind, Status};
+
+    fn header(kind: Kind) -> Header {
+        Header { program: 1, version: 1, procedure: 2, kind, serial: 3, status: Status::Ok }
+    }
 
     fn packet(payload: &[u8]) -> Vec<u8> {
-        let header =
-            Header { program: 1, version: 1, procedure: 2, kind: Kind::Reply, serial: 3, status: Status::Ok };
-        let length = u32::try_from(PACKET_MIN + payload.len()).unwrap();
-        [&length.to_be_bytes()[..], &header.encode(), payload].concat()
+        packet::encode(&header(Kind::Reply), 0, payload)
     }
 
     fn feed(inbox: &mut Inbox, bytes: &[u8]) {
@@ -194,5 +179,35 @@ mod tests {
         assert!(inbox.packet().unwrap().is_some());
         assert_eq!(inbox.payload().len(), 8_000_000);
         assert!(inbox.space().len() <= KEEP);
+    }
+
+    /// A descriptor, with the byte that it comes with.
+    fn descriptor(inbox: &mut Inbox, byte: u8) {
+        let (reader, _) = std::io::pipe().unwrap();
+        inbox.space()[0] = byte;
+        inbox.filled(1, [reader.into()]);
+    }
+
+    #[test]
+    fn descriptors_that_nothing_announced_end_the_connection() {
+        // With a byte that could begin a packet, in the midst of a packet without any, behind one that announced fewer.
+        let mut inbox = Inbox::default();
+        descriptor(&mut inbox, 0);
+        assert_eq!(inbox.packet().unwrap_err(), PacketError::Unannounced { announced: 0, came: 1 });
+
+        let mut inbox = Inbox::default();
+        let long = packet(&[7; 100]);
+        feed(&mut inbox, &long[..60]);
+        assert!(inbox.packet().unwrap().is_none());
+        descriptor(&mut inbox, long[60]);
+        assert_eq!(inbox.packet().unwrap_err(), PacketError::Unannounced { announced: 0, came: 1 });
+
+        let mut inbox = Inbox::default();
+        feed(&mut inbox, &packet::encode(&header(Kind::ReplyWithFds), 1, &[]));
+        assert!(inbox.packet().unwrap().is_none());
+        descriptor(&mut inbox, 0);
+        descriptor(&mut inbox, 0);
+        assert_eq!(inbox.packet().unwrap().unwrap().descriptors.len(), 1);
+        assert_eq!(inbox.packet().unwrap_err(), PacketError::Unannounced { announced: 0, came: 1 });
     }
 }

@@ -8,6 +8,7 @@
 //! ```
 
 mod client;
+mod hole;
 mod inbox;
 mod outbox;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod tests;
 pub use client::{
     Abandoned, ClientSession, Failure, Incoming, Keepalive, Limits, Serial, SessionError, StreamError,
 };
+pub use hole::HoleError;
 pub use inbox::Inbox;
 pub use outbox::{Outbox, Transmit};
 pub use serials::{SerialHasher, Serials};

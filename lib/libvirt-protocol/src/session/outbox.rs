@@ -1,6 +1,7 @@
 //! Bytes to be sent, and the descriptors between them.
 
-use crate::packet::{Header, LENGTH_SIZE, PACKET_MIN};
+use crate::packet::{self, DESCRIPTORS_MAX, Header, Kind, PACKET_MAX, STREAM_CHUNK};
+use crate::xdr::{LimitError, Limited};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -26,29 +27,63 @@ pub enum Transmit<'a> {
     Descriptor(BorrowedFd<'a>),
 }
 
-impl Outbox {
-    /// Appends a packet whose payload has this size and is written by `put`.
-    pub(crate) fn packet(
-        &mut self,
-        header: &Header,
-        size: usize,
-        descriptors: Vec<OwnedFd>,
-        put: impl FnOnce(&mut Vec<u8>),
-    ) {
-        self.compact();
-        let counted = header.kind.has_descriptors();
-        let length = PACKET_MIN + if counted { LENGTH_SIZE } else { 0 } + size;
-        self.bytes.reserve(length);
-        let length = u32::try_from(length).unwrap_or(u32::MAX);
-        self.bytes.extend_from_slice(&length.to_be_bytes());
-        self.bytes.extend_from_slice(&header.encode());
-        if counted {
-            let count = u32::try_from(descriptors.len()).unwrap_or(u32::MAX);
-            self.bytes.extend_from_slice(&count.to_be_bytes());
+/// What a packet carries, looked at as a whole: it is within what the protocol allows.
+#[derive(Debug)]
+pub(crate) struct Load {
+    /// Size of the payload.
+    size: usize,
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Load {
+    /// A payload of this size, and these descriptors.
+    ///
+    /// # Errors
+    /// When that is more than one packet may be: the other side would close the connection, with everything on it.
+    pub(crate) fn new(size: usize, descriptors: Vec<OwnedFd>) -> Result<Self, LimitError> {
+        let limited = |of, length, limit: usize| {
+            let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+            LimitError { length, limit, of }
+        };
+        if descriptors.len() > DESCRIPTORS_MAX {
+            return Err(limited(Limited::Descriptors, descriptors.len(), DESCRIPTORS_MAX));
         }
+        let kind = if descriptors.is_empty() { Kind::Call } else { Kind::CallWithFds };
+        match packet::length(kind, size) {
+            length if length > PACKET_MAX => Err(limited(Limited::Message, length, PACKET_MAX)),
+            _ => Ok(Self { size, descriptors }),
+        }
+    }
+
+    /// Whether descriptors travel with it.
+    pub(crate) fn has_descriptors(&self) -> bool {
+        !self.descriptors.is_empty()
+    }
+}
+
+impl Outbox {
+    /// Appends a packet whose payload is written by `put`.
+    pub(crate) fn packet(&mut self, header: &Header, load: Load, put: impl FnOnce(&mut Vec<u8>)) {
+        let Load { size, descriptors } = load;
+        self.compact();
+        self.bytes.reserve(packet::length(header.kind, size));
+        packet::put_head(header, descriptors.len(), size, &mut self.bytes);
         put(&mut self.bytes);
         let place = self.gone + self.bytes.len() as u64;
         self.descriptors.extend(descriptors.into_iter().map(|descriptor| (place, descriptor)));
+    }
+
+    /// Appends packets with these bytes, in the usual pieces; none when there are none.
+    pub(crate) fn pieces(&mut self, header: &Header, data: &[u8]) {
+        for piece in data.chunks(STREAM_CHUNK) {
+            self.short(header, piece);
+        }
+    }
+
+    /// Appends a packet without descriptors that is known to be short: a signal, a piece of a stream.
+    pub(crate) fn short(&mut self, header: &Header, payload: &[u8]) {
+        let load = Load { size: payload.len(), descriptors: Vec::new() };
+        self.packet(header, load, |out| out.extend_from_slice(payload));
     }
 
     /// Answers a keepalive question, unless an earlier answer is still to be sent: who asks and does not read gets one, not a heap of them.
@@ -57,7 +92,7 @@ impl Outbox {
             return;
         }
         let answer = Header { procedure: super::keepalive::PONG, ..*question };
-        self.packet(&answer, 0, Vec::new(), |_| {});
+        self.short(&answer, &[]);
         self.pong = self.gone + self.bytes.len() as u64;
     }
 
@@ -108,7 +143,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::{Kind, Status};
+    use crate::packet::{PAYLOAD_MAX, Status};
 
     #[test]
     fn what_never_runs_dry_stays_small() {
@@ -124,7 +159,7 @@ mod tests {
         let (mut put, mut seen) = (0_u8, 0_u8);
         for _ in 0..1000 {
             while outbox.pending() < 10 * 1028 {
-                outbox.packet(&header, 1000, Vec::new(), |out| out.extend([put; 1000]));
+                outbox.short(&header, &[put; 1000]);
                 put = put.wrapping_add(1);
             }
             let Some(Transmit::Bytes(bytes)) = outbox.transmit() else { panic!("there is something") };
@@ -141,12 +176,11 @@ mod tests {
         let header =
             |kind| Header { program: 1, version: 1, procedure: 1, kind, serial: 1, status: Status::Ok };
         let mut outbox = Outbox::default();
-        outbox.packet(&header(Kind::Call), 0, Vec::new(), |_| {});
+        outbox.short(&header(Kind::Call), &[]);
         let (reader, writer) = std::io::pipe().unwrap();
-        outbox.packet(&header(Kind::CallWithFds), 4, vec![reader.into(), writer.into()], |out| {
-            out.extend_from_slice(&[1; 4]);
-        });
-        outbox.packet(&header(Kind::Call), 0, Vec::new(), |_| {});
+        let load = Load::new(4, vec![reader.into(), writer.into()]).unwrap();
+        outbox.packet(&header(Kind::CallWithFds), load, |out| out.extend_from_slice(&[1; 4]));
+        outbox.short(&header(Kind::Call), &[]);
         let mut seen = Vec::new();
         while let Some(next) = outbox.transmit() {
             match next {
@@ -163,5 +197,24 @@ mod tests {
             }
         }
         assert_eq!(seen, [10, 10, 10, 10, 10, 10, 4, 0, 0, 10, 10, 8]);
+    }
+
+    #[test]
+    fn a_load_is_what_one_packet_carries_at_most() {
+        let descriptors = |count: usize| -> Vec<OwnedFd> {
+            (0..count).map(|_| std::io::pipe().unwrap().0.into()).collect()
+        };
+        assert!(Load::new(PAYLOAD_MAX, Vec::new()).is_ok());
+        let error = Load::new(PAYLOAD_MAX + 1, Vec::new()).unwrap_err();
+        assert_eq!((error.of, error.length, error.limit), (Limited::Message, PACKET_MAX + 1, 33_554_436));
+        // The count of descriptors takes a word of the packet.
+        assert!(Load::new(PAYLOAD_MAX - 4, descriptors(32)).is_ok());
+        assert_eq!(Load::new(PAYLOAD_MAX - 3, descriptors(1)).unwrap_err().length, PACKET_MAX + 1);
+        let error = Load::new(0, descriptors(33)).unwrap_err();
+        assert_eq!((error.of, error.length, error.limit), (Limited::Descriptors, 33, 32));
+        assert_eq!(
+            error.to_string(),
+            "33 file descriptors with one message, where libvirt's protocol allows 32"
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::procedure::Procedure;
-use crate::xdr::{self, Wire};
+use crate::xdr::{self, Limited, Wire};
 use crate::{enums, event, flags, remote, types};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
@@ -117,7 +117,7 @@ fn descriptors_cross_both_ways() {
     };
     assert_eq!(xdr::decode::<remote::DomainFdAssociateArgs<'_>>(payload).unwrap(), args);
     assert_eq!(descriptors.len(), 2);
-    pair.server.reply_encoded(call, &[], descriptors);
+    pair.server.reply_encoded(call, &[], descriptors).unwrap();
     pair.deliver_answers();
     match pair.client.next().unwrap() {
         Some(Incoming::Reply { descriptors, .. }) => assert_eq!(descriptors.len(), 2),
@@ -159,7 +159,7 @@ fn a_stream_goes_both_ways() {
     let args = remote::DomainOpenConsoleArgs::default();
     let serial = pair.client.call::<remote::DomainOpenConsole>(&args, Vec::new()).unwrap();
     let call = pair.call();
-    pair.server.reply_encoded(call, &[], Vec::new());
+    pair.server.reply_encoded(call, &[], Vec::new()).unwrap();
     pair.server.stream_data(call, b"login: ");
     pair.deliver_answers();
     assert!(matches!(pair.client.next().unwrap(), Some(Incoming::Reply { .. })));
@@ -188,7 +188,7 @@ fn events_and_questions_reach_the_other_side() {
     let msg =
         remote::DomainEventLifecycleMsg { event: enums::DomainEventType::Started, ..Default::default() };
     let message = remote::DomainEventCallbackLifecycleMsg { callback_id: 3, msg };
-    pair.server.event(info, &xdr::encode(&message).unwrap());
+    pair.server.event(info, &xdr::encode(&message).unwrap()).unwrap();
     pair.server.ping();
     pair.deliver_answers();
     match pair.client.next().unwrap() {
@@ -204,4 +204,70 @@ fn events_and_questions_reach_the_other_side() {
     pair.deliver_requests();
     assert!(pair.server.next().unwrap().is_none());
     assert_eq!(flags::DomainXmlFlags::empty().measure().unwrap(), 4);
+}
+
+#[test]
+fn what_one_message_cannot_carry_is_refused_before_a_byte_of_it_goes() {
+    let mut pair = Pair::new(usize::MAX);
+    let descriptors =
+        |count: usize| -> Vec<OwnedFd> { (0..count).map(|_| std::io::pipe().unwrap().0.into()).collect() };
+    // Nine texts, each within its limit, and together beyond 32 MiB.
+    let text = "x".repeat(4_000_000);
+    let name = crate::types::Network { name: text.as_str().into(), ..Default::default() };
+    let params = vec![crate::params::TypedParam::new("text", text.as_str()); 9];
+    let long = remote::DomainSetMemoryParametersArgs { params: params.into(), ..Default::default() };
+    let many = remote::DomainFdAssociateArgs::default();
+
+    // Of the client.
+    let error = pair.client.call::<remote::DomainSetMemoryParameters>(&long, Vec::new()).unwrap_err();
+    assert!(
+        error.of == Limited::Message && error.length > 36_000_000 && error.limit == 33_554_436,
+        "{error}"
+    );
+    let error = pair.client.call::<remote::DomainFdAssociate>(&many, descriptors(33)).unwrap_err();
+    assert_eq!((error.of, error.length, error.limit), (Limited::Descriptors, 33, 32));
+    assert!(pair.client.transmit().is_none() && !pair.client.is_busy());
+    // As many as there may be travel, and what is under way is not touched.
+    pair.client.call::<remote::DomainFdAssociate>(&many, descriptors(32)).unwrap();
+    let call = pair.call();
+
+    // Of the daemon.
+    let nets = vec![name; 9].into();
+    let result = remote::ConnectListAllNetworksRet { nets, ret: 9 };
+    let error = pair.server.reply::<remote::ConnectListAllNetworks>(call, &result, Vec::new()).unwrap_err();
+    assert_eq!(error.of, Limited::Message);
+    let encoded = vec![0; crate::packet::PAYLOAD_MAX + 1];
+    assert_eq!(pair.server.reply_encoded(call, &encoded, Vec::new()).unwrap_err().of, Limited::Message);
+    assert_eq!(pair.server.reply_encoded(call, &[], descriptors(33)).unwrap_err().of, Limited::Descriptors);
+    let info = crate::procedure::Program::Remote.procedure(318).unwrap();
+    assert_eq!(pair.server.event(info, &encoded).unwrap_err().of, Limited::Message);
+    assert!(pair.server.transmit().is_none());
+    // The call still gets its answer.
+    pair.server.reply_encoded(call, &encoded[1..], Vec::new()).unwrap();
+    pair.deliver_answers();
+    match pair.client.next().unwrap() {
+        Some(Incoming::Reply { payload, .. }) => assert_eq!(payload.len(), crate::packet::PAYLOAD_MAX),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_hole_that_is_none_is_told_to_the_daemon() {
+    let mut pair = Pair::new(100);
+    let args = remote::StorageVolUploadArgs::default();
+    let serial = pair.client.call::<remote::StorageVolUpload>(&args, Vec::new()).unwrap();
+    let call = pair.call();
+    pair.server.reply_encoded(call, &[], Vec::new()).unwrap();
+    pair.deliver_answers();
+    assert!(matches!(pair.client.next().unwrap(), Some(Incoming::Reply { .. })));
+    pair.client.stream_hole(serial, -4096).unwrap();
+    pair.client.stream_hole(serial, 4096).unwrap();
+    pair.deliver_requests();
+    match pair.server.next().unwrap() {
+        Some(Request::BrokenHole { call: broken, error: HoleError::Negative(-4096) }) => {
+            assert_eq!(broken, call);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(pair.server.next().unwrap(), Some(Request::Hole { length: 4096, .. })));
 }

@@ -1,9 +1,10 @@
 //! The daemon's side of a connection.
 
+use super::hole::{self, HoleError};
 use super::inbox::{Inbox, Packet};
 use super::keepalive;
-use super::outbox::{Outbox, Transmit};
-use crate::packet::{Header, Kind, PacketError, STREAM_CHUNK, Status};
+use super::outbox::{Load, Outbox, Transmit};
+use crate::packet::{Header, Kind, PacketError, Status};
 use crate::procedure::{Info, Procedure, Program};
 use crate::types;
 use crate::xdr::{LimitError, Wire};
@@ -36,7 +37,14 @@ pub enum Request<'a> {
         /// The call that opened it.
         call: CallId,
         /// Its length in bytes.
-        length: i64,
+        length: u64,
+    },
+    /// A hole in a stream that is none. Break the stream off ([`ServerSession::stream_break`]): where what follows belongs is not known.
+    BrokenHole {
+        /// The call that opened it.
+        call: CallId,
+        /// What is wrong with it.
+        error: HoleError,
     },
     /// The client sends no more on a stream and waits for [`ServerSession::stream_finish`].
     Finish {
@@ -163,9 +171,10 @@ impl ServerSession {
                 (Kind::Stream, Status::Ok) => return Ok(Some(Request::Finish { call })),
                 (Kind::Stream, Status::Error) => return Ok(Some(Request::Abort { call })),
                 (Kind::StreamHole, _) => {
-                    if let Ok(length) = super::step::hole_length(self.inbox.payload()) {
-                        return Ok(Some(Request::Hole { call, length }));
-                    }
+                    return Ok(Some(match hole::decode(self.inbox.payload()) {
+                        Ok(length) => Request::Hole { call, length },
+                        Err(error) => Request::BrokenHole { call, error },
+                    }));
                 }
                 (Kind::Message | Kind::Reply | Kind::ReplyWithFds, _) => {}
             }
@@ -175,26 +184,37 @@ impl ServerSession {
     /// Answers a call.
     ///
     /// # Errors
-    /// When the result exceeds a limit; nothing is sent then.
+    /// When the result exceeds a limit, or is with the descriptors more than one message carries; nothing is sent then, and the call
+    /// still wants an answer.
     pub fn reply<P: Procedure>(
         &mut self,
         call: CallId,
         result: &P::Ret<'_>,
         descriptors: Vec<OwnedFd>,
     ) -> Result<(), LimitError> {
-        let size = result.measure()?;
-        self.reply_with(call, size, descriptors, |out| result.put(out));
+        let load = Load::new(result.measure()?, descriptors)?;
+        self.reply_with(call, load, |out| result.put(out));
         Ok(())
     }
 
     /// Answers a call with a result that is encoded already.
-    pub fn reply_encoded(&mut self, call: CallId, result: &[u8], descriptors: Vec<OwnedFd>) {
-        self.reply_with(call, result.len(), descriptors, |out| out.extend_from_slice(result));
+    ///
+    /// # Errors
+    /// As [`ServerSession::reply`].
+    pub fn reply_encoded(
+        &mut self,
+        call: CallId,
+        result: &[u8],
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), LimitError> {
+        let load = Load::new(result.len(), descriptors)?;
+        self.reply_with(call, load, |out| out.extend_from_slice(result));
+        Ok(())
     }
 
-    fn reply_with(&mut self, call: CallId, size: usize, fds: Vec<OwnedFd>, put: impl FnOnce(&mut Vec<u8>)) {
-        let kind = if fds.is_empty() { Kind::Reply } else { Kind::ReplyWithFds };
-        self.outbox.packet(&call.header(kind, Status::Ok), size, fds, put);
+    fn reply_with(&mut self, call: CallId, load: Load, put: impl FnOnce(&mut Vec<u8>)) {
+        let kind = if load.has_descriptors() { Kind::ReplyWithFds } else { Kind::Reply };
+        self.outbox.packet(&call.header(kind, Status::Ok), load, put);
     }
 
     /// Refuses a call.
@@ -202,66 +222,56 @@ impl ServerSession {
     /// # Errors
     /// When a text of the error exceeds its limit; nothing is sent then.
     pub fn refuse(&mut self, call: CallId, error: &types::Error<'_>) -> Result<(), LimitError> {
-        let size = error.measure()?;
-        self.outbox.packet(&call.header(Kind::Reply, Status::Error), size, Vec::new(), |out| error.put(out));
+        self.error(&call.header(Kind::Reply, Status::Error), error)
+    }
+
+    fn error(&mut self, header: &Header, error: &types::Error<'_>) -> Result<(), LimitError> {
+        let load = Load::new(error.measure()?, Vec::new())?;
+        self.outbox.packet(header, load, |out| error.put(out));
         Ok(())
     }
 
     /// Sends an event.
-    pub fn event(&mut self, info: &Info, payload: &[u8]) {
-        let header = Header {
-            program: info.program.number(),
-            version: info.program.version(),
-            procedure: info.number,
-            kind: Kind::Message,
-            serial: 0,
-            status: Status::Ok,
-        };
-        self.outbox.packet(&header, payload.len(), Vec::new(), |out| out.extend_from_slice(payload));
+    ///
+    /// # Errors
+    /// When it is more than one message carries; nothing is sent then.
+    pub fn event(&mut self, info: &Info, payload: &[u8]) -> Result<(), LimitError> {
+        let load = Load::new(payload.len(), Vec::new())?;
+        let (program, version) = (info.program.number(), info.program.version());
+        let header = signal(program, version, info.number);
+        self.outbox.packet(&header, load, |out| out.extend_from_slice(payload));
+        Ok(())
     }
 
     /// Asks whether the client lives; anything that comes is an answer.
     pub fn ping(&mut self) {
-        let header = Header {
-            program: keepalive::PROGRAM,
-            version: keepalive::VERSION,
-            procedure: keepalive::PING,
-            kind: Kind::Message,
-            serial: 0,
-            status: Status::Ok,
-        };
-        self.outbox.packet(&header, 0, Vec::new(), |_| {});
+        let header = signal(keepalive::PROGRAM, keepalive::VERSION, keepalive::PING);
+        self.outbox.short(&header, &[]);
     }
 
     /// Sends data on a stream, in the usual pieces.
     pub fn stream_data(&mut self, call: CallId, data: &[u8]) {
-        for piece in data.chunks(STREAM_CHUNK) {
-            let header = call.header(Kind::Stream, Status::Continue);
-            self.outbox.packet(&header, piece.len(), Vec::new(), |out| out.extend_from_slice(piece));
-        }
+        self.outbox.pieces(&call.header(Kind::Stream, Status::Continue), data);
     }
 
     /// Sends a hole on a stream.
     pub fn stream_hole(&mut self, call: CallId, length: i64) {
-        self.outbox.packet(&call.header(Kind::StreamHole, Status::Continue), 12, Vec::new(), |out| {
-            length.put(out);
-            0_u32.put(out);
-        });
+        self.outbox.short(&call.header(Kind::StreamHole, Status::Continue), &hole::encode(length));
     }
 
     /// Says that a stream has no more data: an empty packet.
     pub fn stream_end(&mut self, call: CallId) {
-        self.outbox.packet(&call.header(Kind::Stream, Status::Continue), 0, Vec::new(), |_| {});
+        self.outbox.short(&call.header(Kind::Stream, Status::Continue), &[]);
     }
 
     /// Confirms the end of a stream.
     pub fn stream_finish(&mut self, call: CallId) {
-        self.outbox.packet(&call.header(Kind::Stream, Status::Ok), 0, Vec::new(), |_| {});
+        self.outbox.short(&call.header(Kind::Stream, Status::Ok), &[]);
     }
 
     /// Confirms that a stream is broken off.
     pub fn stream_aborted(&mut self, call: CallId) {
-        self.outbox.packet(&call.header(Kind::Stream, Status::Error), 0, Vec::new(), |_| {});
+        self.outbox.short(&call.header(Kind::Stream, Status::Error), &[]);
     }
 
     /// Breaks a stream off, with the reason.
@@ -269,8 +279,11 @@ impl ServerSession {
     /// # Errors
     /// When a text of the error exceeds its limit; nothing is sent then.
     pub fn stream_break(&mut self, call: CallId, error: &types::Error<'_>) -> Result<(), LimitError> {
-        let size = error.measure()?;
-        self.outbox.packet(&call.header(Kind::Stream, Status::Error), size, Vec::new(), |out| error.put(out));
-        Ok(())
+        self.error(&call.header(Kind::Stream, Status::Error), error)
     }
+}
+
+/// The header of a message that nobody answers by its number.
+fn signal(program: u32, version: u32, procedure: i32) -> Header {
+    Header { program, version, procedure, kind: Kind::Message, serial: 0, status: Status::Ok }
 }

@@ -1,11 +1,11 @@
 //! What a packet means.
 
 use super::client::{Call, Failure, Stage};
-use super::keepalive;
+use super::{hole, keepalive};
 use crate::packet::{Header, Kind, Status};
 use crate::procedure::Program;
 use crate::types;
-use crate::xdr::{self, DecodeError, IntoOwned, Wire};
+use crate::xdr::{self, IntoOwned};
 
 /// What a packet means, given the call that its serial names. Decided without changing anything.
 pub(super) enum Step {
@@ -76,28 +76,14 @@ impl Step {
             (_, Status::Ok) => Self::Broken(Failure::Unasked),
             // What comes after our end is not wanted any more.
             (_, Status::Continue) if closing && call.abandoned => Self::Pass,
-            (Kind::StreamHole, Status::Continue) => match hole(payload) {
+            (Kind::StreamHole, Status::Continue) => match hole::decode(payload) {
                 Ok(length) => Self::Hole(length),
-                Err(failure) => Self::Broken(failure),
+                Err(error) => Self::Broken(Failure::Hole(error)),
             },
             (_, Status::Continue) if payload.is_empty() => Self::End,
             (_, Status::Continue) => Self::Data,
         }
     }
-}
-
-/// `virNetStreamHole`: a length in bytes, and flags that must be 0.
-pub(super) fn hole_length(payload: &[u8]) -> Result<i64, DecodeError> {
-    let mut input = xdr::Input::new(payload);
-    let length = i64::take(&mut input)?;
-    u32::take(&mut input)?;
-    input.finish()?;
-    Ok(length)
-}
-
-fn hole(payload: &[u8]) -> Result<u64, Failure> {
-    let length = hole_length(payload).map_err(Failure::Undecodable)?;
-    u64::try_from(length).map_err(|_| Failure::Hole { length })
 }
 
 fn failure(payload: &[u8]) -> Failure {

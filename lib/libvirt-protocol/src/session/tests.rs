@@ -1,7 +1,7 @@
 //! The client's session against bytes that a daemon could send.
 
 use super::*;
-use crate::packet::{Header, Kind, LENGTH_SIZE, PACKET_MIN, STREAM_CHUNK, Status};
+use crate::packet::{self, Frame, Header, Kind, STREAM_CHUNK, Status};
 use crate::procedure::Procedure;
 use crate::xdr::{self, Wire};
 use crate::{enums, flags, remote, types};
@@ -32,18 +32,15 @@ impl Daemon {
         }
         let mut packets = Vec::new();
         let mut rest = bytes.as_slice();
-        while let Some(length) = rest.first_chunk::<LENGTH_SIZE>() {
-            let size = crate::packet::packet_size(*length).unwrap();
-            let header = Header::decode(rest[4..28].first_chunk().unwrap()).unwrap();
-            packets.push((header, rest[PACKET_MIN..size].to_vec()));
-            rest = &rest[size..];
+        while let Some(frame) = Frame::begin(rest).unwrap() {
+            packets.push((frame.header, rest[frame.payload.clone()].to_vec()));
+            rest = &rest[frame.size()..];
         }
         packets
     }
 
     fn packet(header: &Header, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(PACKET_MIN + payload.len()).unwrap();
-        [&length.to_be_bytes()[..], &header.encode(), payload].concat()
+        packet::encode(header, 0, payload)
     }
 
     /// Sends bytes to the client, in pieces of a size, and tells what arrived.
@@ -340,7 +337,7 @@ fn an_end_that_nobody_asked_for_is_no_success() {
     let (_, call) = download(&mut daemon);
     let hole = Header { kind: Kind::StreamHole, status: Status::Continue, ..call };
     let body = [(-1_i64).to_be_bytes().to_vec(), vec![0; 4]].concat();
-    assert_eq!(daemon.send(&Daemon::packet(&hole, &body), 5).unwrap(), ["broken Hole { length: -1 }"]);
+    assert_eq!(daemon.send(&Daemon::packet(&hole, &body), 5).unwrap(), ["broken Hole(Negative(-1))"]);
 }
 
 #[test]

@@ -225,17 +225,41 @@ fn put_length(length: usize, out: &mut Vec<u8>) {
 
 #[inline]
 fn within(length: usize, limit: u32) -> Result<(), LimitError> {
-    if length > limit as usize { Err(LimitError { length, limit }) } else { Ok(()) }
+    if length > limit as usize { Err(LimitError { length, limit, of: Limited::Value }) } else { Ok(()) }
 }
 
-/// A value that is too long to be sent.
+/// What is too long to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{length} elements or bytes where libvirt's protocol allows {limit}")]
+#[error("{of}, where libvirt's protocol allows {limit}", of = .of.counted(*.length))]
 pub struct LimitError {
     /// How long it is.
     pub length: usize,
     /// How long it may be.
     pub limit: u32,
+    /// What it is.
+    pub of: Limited,
+}
+
+/// What has a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limited {
+    /// A list by its elements, a text or data by its bytes.
+    Value,
+    /// A message as a whole, in bytes.
+    Message,
+    /// The file descriptors that travel with one message.
+    Descriptors,
+}
+
+impl Limited {
+    fn counted(self, length: usize) -> String {
+        match self {
+            Self::Value => format!("{length} elements or bytes"),
+            Self::Message => format!("a message of {length} bytes"),
+            Self::Descriptors => format!("{length} file descriptors with one message"),
+        }
+    }
 }
 
 /// Input that is no encoding of what was expected.

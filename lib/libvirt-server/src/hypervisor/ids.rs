@@ -1,6 +1,6 @@
 //! Identifiers that nobody chose, from a seed: the same calls give the same ones.
 
-use crate::random::Random;
+use libvirt_protocol::random::Random;
 use libvirt_protocol::xdr::Uuid;
 
 /// A source of identifiers.

@@ -4,7 +4,7 @@ use super::storage::Run;
 use super::{Caller, Client, Effect, Hypervisor, Refusal};
 use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
 use libvirt_protocol::packet::STREAM_CHUNK;
-use libvirt_protocol::session::CallId;
+use libvirt_protocol::session::{CallId, HoleError};
 use libvirt_protocol::types;
 use libvirt_protocol::xdr::Uuid;
 
@@ -180,16 +180,15 @@ impl Hypervisor {
         self.broken(client, call, result);
     }
 
-    /// A hole has come for a stream; what lay there is zeros now.
-    pub fn hole(&mut self, client: Client, call: CallId, length: i64) {
-        let Ok(length) = u64::try_from(length) else {
-            let refusal =
-                Refusal::new(ErrorNumber::Rpc, "a hole of negative length").of(ErrorDomain::Streams);
-            return self.broken(client, call, Err(refusal));
-        };
-        if let Some(Stream { way: Way::Up { holes: Holes::Never, .. }, .. }) = self.stream(client, call) {
-            let text = "Unexpected stream hole";
-            return self.broken(client, call, Err(Refusal::rpc(text.to_owned())));
+    /// A hole has come for a stream; what lay there is zeros now. Only an upload that was opened for them takes holes.
+    pub fn hole(&mut self, client: Client, call: CallId, length: u64) {
+        match self.stream(client, call) {
+            None => return,
+            Some(Stream { way: Way::Up { holes: Holes::Allowed, .. }, .. }) => {}
+            Some(_) => {
+                let refusal = Refusal::rpc("Unexpected stream hole".to_owned());
+                return self.broken(client, call, Err(refusal));
+            }
         }
         let result = match self.advance(client, call, length) {
             Some(Advance::Write { vol, from }) => self.clear(&vol, from, length),
@@ -197,6 +196,14 @@ impl Hypervisor {
             Some(Advance::Echo) | None => Ok(()),
         };
         self.broken(client, call, result);
+    }
+
+    /// What should be a hole has come for a stream, and is none: what came behind it would lie at another place.
+    pub fn broken_hole(&mut self, client: Client, call: CallId, error: &HoleError) {
+        if self.stream(client, call).is_some() {
+            let refusal = Refusal::rpc(error.to_string()).of(ErrorDomain::Streams);
+            self.broken(client, call, Err(refusal));
+        }
     }
 
     fn advance(&mut self, client: Client, call: CallId, length: u64) -> Option<Advance> {

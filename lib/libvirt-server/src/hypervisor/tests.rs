@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::proxy::Packet;
-use crate::random::Random;
 use libvirt_protocol::packet::{Header, Kind, Status};
+use libvirt_protocol::random::Random;
 use libvirt_protocol::remote;
 use libvirt_protocol::session::{Request, ServerSession};
 

@@ -1,8 +1,8 @@
 //! Faults on purpose, from a seed: the same seed does the same harm to the same conversation.
 
 use super::{Direction, Gate, Packet, Piece};
-use crate::random::Random;
 use libvirt_protocol::packet::Kind;
+use libvirt_protocol::random::Random;
 use std::time::Duration;
 
 /// What goes wrong on the way from the daemon to the client.

@@ -1,9 +1,7 @@
 //! Packets out of a stream of bytes, and back.
 
 use super::Direction;
-use libvirt_protocol::packet::{
-    DESCRIPTORS_MAX, HEADER_SIZE, Header, Kind, LENGTH_SIZE, PACKET_MIN, PacketError, Status, packet_size,
-};
+use libvirt_protocol::packet::{self, Frame, Header, Kind, PacketError, Status};
 use libvirt_protocol::procedure::Program;
 use libvirt_protocol::xdr::{self, DecodeError, Wire};
 use libvirt_protocol::{event, types};
@@ -38,16 +36,7 @@ impl Packet {
     /// The packet as it travels, without the bytes that carry its descriptors.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let counted = self.header.kind.has_descriptors();
-        let length = PACKET_MIN + if counted { LENGTH_SIZE } else { 0 } + self.payload.len();
-        let mut bytes = Vec::with_capacity(length);
-        bytes.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-        bytes.extend_from_slice(&self.header.encode());
-        if counted {
-            bytes.extend_from_slice(&u32::try_from(self.descriptors.len()).unwrap_or(u32::MAX).to_be_bytes());
-        }
-        bytes.extend_from_slice(&self.payload);
-        bytes
+        packet::encode(&self.header, self.descriptors.len(), &self.payload)
     }
 
     /// Decodes what the packet holds and encodes it again.
@@ -120,33 +109,17 @@ impl Packets {
     /// # Errors
     /// When the bytes are no packets.
     pub fn next_packet(&mut self) -> Result<Option<Packet>, PacketError> {
-        let Some(length) = self.bytes.first_chunk::<LENGTH_SIZE>() else { return Ok(None) };
-        let size = packet_size(*length)?;
-        if self.bytes.len() < size {
-            return Ok(None);
-        }
-        let Some(header) = self.bytes[LENGTH_SIZE..].first_chunk::<HEADER_SIZE>() else { return Ok(None) };
-        let header = Header::decode(header)?;
-        let (mut from, mut count) = (PACKET_MIN, 0);
-        if header.kind.has_descriptors() {
-            let word = self.bytes[..size].get(PACKET_MIN..).and_then(|rest| rest.first_chunk::<4>());
-            let word = u32::from_be_bytes(*word.ok_or(PacketError::Length(u32::from_be_bytes(*length)))?);
-            count = word as usize;
-            if count > DESCRIPTORS_MAX {
-                return Err(PacketError::Descriptors(word));
-            }
-            from += LENGTH_SIZE;
-        }
-        // Each descriptor comes with a byte of its own behind the packet.
-        if self.bytes.len() < size + count {
-            return Ok(None);
-        }
+        let frame = match Frame::begin(&self.bytes)? {
+            Some(frame) if self.bytes.len() >= frame.size() => frame,
+            _ => return Ok(None),
+        };
+        let count = frame.descriptors;
         if self.descriptors.len() < count {
             return Err(PacketError::NoDescriptors { announced: count, came: self.descriptors.len() });
         }
-        let payload = self.bytes[from..size].to_vec();
-        self.bytes.drain(..size + count);
+        let payload = self.bytes[frame.payload.clone()].to_vec();
+        self.bytes.drain(..frame.size());
         let descriptors = self.descriptors.drain(..count).collect();
-        Ok(Some(Packet { header, payload, descriptors }))
+        Ok(Some(Packet { header: frame.header, payload, descriptors }))
     }
 }

@@ -2,6 +2,9 @@
 //! compiled alone, with the client's documentation.
 #![cfg(test)]
 
+#[path = "../../../libvirt-client/tests/shared/running.rs"]
+mod running;
+
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{
     DomainCreateFlags, DomainDefineFlags, DomainStatsTypes, StorageVolDownloadFlags, StorageVolUploadFlags,
@@ -79,20 +82,15 @@ async fn data_and_holes(volume: &StorageVol) -> Result<(u64, u64), Error> {
     Ok((data, holes))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test has one runtime, which ends with it")]
-fn in_background(future: impl Future + Send + 'static) {
-    drop(tokio::spawn(async move { drop(future.await) }));
-}
-
 /// A connection to a server in memory that has everything.
 async fn connect() -> Connect {
     let server = Server::builder().scope(Scope::Complete).build();
     let (ours, theirs) = tokio::io::duplex(65_536);
     server.handle().attach(Stream::new(theirs, Privacy::Private));
-    in_background(async move { server.serve(None).await.is_ok() });
+    running::run(async move { server.serve(None).await.is_ok() });
     let transport = Stream::new(ours, Privacy::Private);
     let uri = "test:///default";
-    Connect::builder(uri).open_on(uri, transport, in_background).await.unwrap()
+    Connect::builder(uri).open_on(uri, transport, running::run).await.unwrap()
 }
 
 /// Programs that connect to where a test cannot be.

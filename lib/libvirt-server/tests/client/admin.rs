@@ -190,6 +190,8 @@ async fn clients_are_seen_limited_and_sent_away() {
     let bad = Params::new().with(SERVER_CLIENTS_MAX, 1_u32).with(SERVER_CLIENTS_UNAUTH_MAX, 5_u32);
     assert_eq!(code(&server.set_client_limits(&bad).await.unwrap_err()), ErrorNumber::InvalidArg);
 
+    let more = Params::new().with(SERVER_CLIENTS_MAX, 3_u32).with(SERVER_CLIENTS_UNAUTH_MAX, 1_u32);
+    server.set_client_limits(&more).await.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let handle = daemon.handle.clone();

@@ -10,8 +10,11 @@ mod events;
 mod every;
 mod flags;
 mod guests;
+mod limits;
 #[path = "../../../libvirt-client/tests/daemon/observed.rs"]
 mod observed;
+#[path = "../../../libvirt-client/tests/shared/running.rs"]
+mod running;
 mod sasl;
 
 use libvirt_client::protocol::enums::{DomainEventType, DomainState, ErrorNumber};
@@ -25,14 +28,10 @@ use libvirt_client::protocol::{remote, types};
 use libvirt_client::transport::{Privacy, Stream};
 use libvirt_client::{Connect, ErrorKind, Item, Piece, StorageVol};
 use libvirt_server::{Builder, Handle, Scope, Server};
+use running::run;
 use std::time::Duration;
 
 const MIB: usize = 1024 * 1024;
-
-#[expect(clippy::disallowed_methods, reason = "a test has one runtime, which ends with it")]
-fn run(future: impl Future + Send + 'static) {
-    drop(tokio::spawn(async move { drop(future.await) }));
-}
 
 fn start(builder: Builder) -> Handle {
     observed::observe("libvirt_server::answered");

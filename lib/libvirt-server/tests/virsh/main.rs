@@ -14,6 +14,8 @@ mod proxy;
 mod python;
 mod read_only;
 mod remote;
+#[path = "../../../libvirt-client/tests/shared/running.rs"]
+mod running;
 mod sessions;
 #[path = "../../../libvirt-client/tests/daemon/sshd.rs"]
 mod sshd;

@@ -1,15 +1,11 @@
 //! Who connects to look only is refused everything else, on both alike. virsh refuses by itself, so our own client asks.
 
 use crate::daemon::{self, Libvirtd, OurServer};
+use crate::running::run;
 use libvirt_client::protocol::procedure::Procedure;
 use libvirt_client::protocol::{remote, types};
-use libvirt_client::{Connect, Driver, Refusal};
+use libvirt_client::{Connect, Refusal};
 use std::path::Path;
-
-#[expect(clippy::disallowed_methods, reason = "a test has one runtime, which ends with it")]
-fn run(driver: Driver) {
-    drop(tokio::spawn(driver));
-}
 
 async fn refused<P: Procedure>(connect: &Connect, args: &P::Args<'_>) -> Option<Refusal> {
     match connect.call::<P>(args).await {

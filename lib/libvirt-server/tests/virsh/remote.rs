@@ -2,17 +2,13 @@
 
 use crate::authority::{Authority, Expired};
 use crate::daemon::{self, OurServer, virsh_with};
+use crate::running::run;
 use crate::sshd::Sshd;
-use libvirt_client::{Connect, Driver, ErrorKind};
+use libvirt_client::{Connect, ErrorKind};
 use libvirt_server::{Clients, Mechanism, Sasl, Tls};
 
 const SCRIPT: &str = "list --all\ndumpxml test\nsuspend test\ndomstate test\nresume test\n\
     net-dumpxml default\npool-list --details\nvol-create-as default-pool v 1M\nvol-info v --pool default-pool\nvol-delete v --pool default-pool\n";
-
-#[expect(clippy::disallowed_methods, reason = "a test has one runtime, which ends with it")]
-fn run(driver: Driver) {
-    drop(tokio::spawn(driver));
-}
 
 /// The server's files, beside its socket.
 pub(crate) fn certify(server: &OurServer, authority: &Authority) {

@@ -5,11 +5,12 @@
 //! file system with another libvirtd in it.
 
 use crate::daemon::{self, Libvirtd, documents, virsh_in};
+use crate::running::run;
 use libvirt_client::protocol::enums::{DomainEventType, DomainState, ErrorNumber};
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::procedure::Release;
 use libvirt_client::transport::Unix;
-use libvirt_client::{Connect, Driver, Item, Options, Piece};
+use libvirt_client::{Connect, Item, Options, Piece};
 use libvirt_server::proxy::{Direction, Message, Recorder, Recording, relay, replay};
 use std::path::{Path, PathBuf};
 use tokio::net::{UnixListener, UnixStream};
@@ -29,11 +30,6 @@ const KEPT: [(Release, &str, &str); 2] = [
         include_str!("../../testdata/client-11.3.0.txt"),
     ),
 ];
-
-#[expect(clippy::disallowed_methods, reason = "a test has one runtime, which ends with it")]
-fn run(driver: Driver) {
-    drop(tokio::spawn(driver));
-}
 
 /// What our client does in a session, and what it must see.
 async fn session(socket: &Path, release: Option<Release>) {

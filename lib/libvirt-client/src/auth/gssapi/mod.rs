@@ -12,7 +12,6 @@
 //! The user's own tickets are what he proves himself with; they come from `kinit`.
 
 mod sealed;
-mod sys;
 
 use super::aside::aside;
 use super::refused;
@@ -20,8 +19,8 @@ use super::sasl::{start, step};
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::transport::Privacy;
+use libvirt_gssapi::{Context, Protection};
 use sealed::Sealed;
-use sys::Context;
 
 /// Its name among mechanisms.
 pub(super) const NAME: &str = "GSSAPI";
@@ -58,7 +57,7 @@ pub(super) async fn authenticate(connection: &Connection, host: &str) -> Result<
     let most = if chosen == BARE { 0 } else { MOST };
     let [_, ours @ ..] = most.to_be_bytes();
     let answer = [&[chosen][..], &ours].concat();
-    let answer = context.wrap(&answer, false).map_err(no_kerberos)?;
+    let answer = context.wrap(&answer, Protection::Integrity).map_err(no_kerberos)?;
     (complete, _) = step(connection, Some(&answer)).await?;
     if !complete {
         return Err(refused("the daemon does not come to an end with GSSAPI"));

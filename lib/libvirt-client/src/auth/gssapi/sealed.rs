@@ -1,8 +1,8 @@
 //! A connection inside of a security layer: pieces, each wrapped, with its length in front (RFC 4752 section 3.3, RFC 4422 section 3.7).
 
 use super::MOST;
-use super::sys::Context as Security;
 use crate::transport::{Privacy, Traits, Transport};
+use libvirt_gssapi::{Context as Security, Protection};
 use libvirt_protocol::session::Transmit;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -60,8 +60,8 @@ impl Sealed {
             return Err(broken("a piece that is longer than was agreed"));
         }
         let Some(piece) = rest.get(..length) else { return Ok(false) };
-        let (plain, private) = self.security.unwrap(piece).map_err(broken)?;
-        if !private {
+        let (plain, protection) = self.security.unwrap(piece).map_err(broken)?;
+        if protection != Protection::Privacy {
             return Err(broken("a piece that is not encrypted"));
         }
         (self.plain, self.taken) = (plain, 0);
@@ -110,7 +110,7 @@ impl Transport for Sealed {
         // One piece at a time waits here.
         ready!(self.push(context))?;
         let bytes = &bytes[..bytes.len().min(self.limit)];
-        let wrapped = self.security.wrap(bytes, true).map_err(broken)?;
+        let wrapped = self.security.wrap(bytes, Protection::Privacy).map_err(broken)?;
         let length = u32::try_from(wrapped.len()).map_err(|_| broken("a piece beyond 4 GiB"))?;
         self.output.extend_from_slice(&length.to_be_bytes());
         self.output.extend_from_slice(&wrapped);

@@ -161,10 +161,13 @@ impl Flags {
         let rows = [
             ("sent to it", self.count(|flag| flag.sent)),
             (
-                "taken: a test makes the call with the flag, it is done, and the test looks at what came of it",
-                taken.len(),
+                "taken, with an effect: a test makes the call with the flag, and looks at what came of it that does not come without",
+                taken.len() - sum(&idle),
             ),
-            ("of these, in memory without anything to do", sum(&idle)),
+            (
+                "accepted, without an effect: a test sees that the call is done as it is without the flag",
+                sum(&idle),
+            ),
             (
                 "refused with the error that drivers of libvirt's refuse it with, which a test sees",
                 sum(&refused),
@@ -173,12 +176,14 @@ impl Flags {
         for (what, count) in rows {
             writeln!(out, "| {what} | {count} |")?;
         }
-        for (head, groups) in [
-            ("Taken, and nothing to do in memory", &idle),
-            ("Refused by our server", &refused),
-            ("Not seen to be taken by libvirtd", &unobserved),
+        let accepted = "What it means that our server accepts one of these is that a client which sends it is served. It says nothing of what \
+                        the flag does where guests, memory and files are.\n\n";
+        for (head, words, groups) in [
+            ("Accepted, without an effect in memory", accepted, &idle),
+            ("Refused by our server", "", &refused),
+            ("Not seen to be taken by libvirtd", "", &unobserved),
         ] {
-            writeln!(out, "\n### {head}\n\n| reason | flags | which |\n|---|--:|---|")?;
+            writeln!(out, "\n### {head}\n\n{words}| reason | flags | which |\n|---|--:|---|")?;
             for (group, count) in groups {
                 let of: Vec<_> = group.of.iter().map(|pattern| format!("`{pattern}`")).collect();
                 writeln!(out, "| {} | {count} | {} |", group.text, of.join(", "))?;

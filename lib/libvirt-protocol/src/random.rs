@@ -1,15 +1,18 @@
-//! Numbers from a seed.
+//! Numbers from a seed, for doubles and tests: the same seed gives the same run on every machine.
 
 /// A source of numbers (SplitMix64, whose every seed is a good one).
 #[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// The source that a seed stands for.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(crate) fn number(&mut self) -> u64 {
+    /// The next number.
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -17,8 +20,8 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from 0 to below `limit`, which is not 0.
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.number() % limit
+    /// A number from 0 to below `limit`; 0 when that is 0.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.number() % limit.max(1)
     }
 }

@@ -1,6 +1,7 @@
 //! GSSAPI's C functions (RFC 2744), found when the program runs: nothing is linked, and no header is needed to build.
 #![expect(unsafe_code, reason = "a C library is loaded and called")]
 
+use crate::Protection;
 use libloading::Library;
 use std::ffi::{c_int, c_void};
 use std::ptr::{null, null_mut};
@@ -168,7 +169,7 @@ impl Buffer {
 }
 
 /// A security context with a service.
-pub(super) struct Context {
+pub struct Context {
     functions: &'static Functions,
     name: Opaque,
     context: Opaque,
@@ -182,7 +183,7 @@ impl Context {
     ///
     /// # Errors
     /// When the library is missing, or does not understand the name.
-    pub(super) fn new(service: &str) -> Result<Self, String> {
+    pub fn new(service: &str) -> Result<Self, String> {
         let functions = functions()?;
         let (mut minor, mut name) = (0, null_mut());
         let text = Buffer::of(service.as_bytes());
@@ -199,7 +200,7 @@ impl Context {
     ///
     /// # Errors
     /// With the library's words.
-    pub(super) fn step(&mut self, said: &[u8]) -> Result<(Vec<u8>, bool), String> {
+    pub fn step(&mut self, said: &[u8]) -> Result<(Vec<u8>, bool), String> {
         let (mut minor, mut token) = (0, Buffer::empty());
         let said = Buffer::of(said);
         // SAFETY: name and context are the library's; all other pointers are to values of ours that outlive the call. Null stands for
@@ -226,11 +227,12 @@ impl Context {
         Ok((token, status & CONTINUE == 0))
     }
 
-    /// Bytes as they travel; `private` encrypts them.
+    /// Bytes as they travel.
     ///
     /// # Errors
     /// With the library's words.
-    pub(super) fn wrap(&mut self, bytes: &[u8], private: bool) -> Result<Vec<u8>, String> {
+    pub fn wrap(&mut self, bytes: &[u8], protection: Protection) -> Result<Vec<u8>, String> {
+        let private = protection == Protection::Privacy;
         let (mut minor, mut state, mut out) = (0, 0, Buffer::empty());
         let bytes = Buffer::of(bytes);
         // SAFETY: the context is the library's; all other pointers are to values of ours that outlive the call.
@@ -250,11 +252,11 @@ impl Context {
         if private && state == 0 { Err("nothing was encrypted".to_owned()) } else { Ok(out) }
     }
 
-    /// Bytes that have travelled, and whether they were encrypted.
+    /// Bytes that have travelled, and how they were protected.
     ///
     /// # Errors
     /// With the library's words: nobody has changed what comes out.
-    pub(super) fn unwrap(&mut self, bytes: &[u8]) -> Result<(Vec<u8>, bool), String> {
+    pub fn unwrap(&mut self, bytes: &[u8]) -> Result<(Vec<u8>, Protection), String> {
         let (mut minor, mut state, mut quality, mut out) = (0, 0, 0, Buffer::empty());
         let bytes = Buffer::of(bytes);
         // SAFETY: as in `wrap`.
@@ -270,20 +272,26 @@ impl Context {
         };
         let out = self.functions.taken(out);
         self.functions.checked(status, minor)?;
-        Ok((out, state != 0))
+        Ok((out, if state == 0 { Protection::Integrity } else { Protection::Privacy }))
     }
 
     /// How many bytes may be encrypted so that no more than `size` come out.
     ///
     /// # Errors
     /// With the library's words.
-    pub(super) fn limit(&mut self, size: u32) -> Result<usize, String> {
+    pub fn limit(&mut self, size: u32) -> Result<usize, String> {
         let (mut minor, mut most) = (0, 0);
         // SAFETY: as in `wrap`.
         let status =
             unsafe { (self.functions.size_limit)(&raw mut minor, self.context, 1, 0, size, &raw mut most) };
         self.functions.checked(status, minor)?;
         Ok(most as usize)
+    }
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Context")
     }
 }
 

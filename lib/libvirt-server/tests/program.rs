@@ -1,0 +1,97 @@
+//! The server as a program: what it is told on its command line, and what it lives through.
+#![cfg(test)]
+
+#[path = "../../libvirt-client/tests/shared/running.rs"]
+mod running;
+
+use libvirt_client::{Connect, Credentials, ErrorKind};
+use running::run;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+/// The program; it ends with this value.
+struct Program {
+    child: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Program {
+    /// Starts it with these arguments, after what a shell says before, and waits until its socket is there.
+    async fn start(directory: tempfile::TempDir, before: &str, arguments: &[&str]) -> Self {
+        let script = format!("{before} exec \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_libvirt-test-server")]).args(arguments);
+        let child = command.arg(directory.path().join("sock")).spawn().unwrap();
+        let mut program = Self { child, directory };
+        while UnixStream::connect(program.socket()).is_err() {
+            assert!(!program.has_ended(), "it has ended");
+            tokio::task::yield_now().await;
+        }
+        program
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("sock")
+    }
+
+    fn uri(&self) -> String {
+        format!("test+unix:///default?socket={}", self.socket().display())
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// How many descriptors it has open.
+    fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_descriptors_waits_for_some() {
+    const MOST: usize = 24;
+    let limit = format!("ulimit -n {MOST};");
+    let mut program = Program::start(tempfile::tempdir().unwrap(), &limit, &[]).await;
+    let first = Connect::builder(&program.uri()).open_with(run).await.unwrap();
+    let crowd: Vec<_> = (0..2 * MOST).map(|_| UnixStream::connect(program.socket()).unwrap()).collect();
+    while program.descriptors() < MOST {
+        assert!(!program.has_ended(), "it has ended");
+        tokio::task::yield_now().await;
+    }
+    // The next one that it accepts is one too many; who is there already does not notice.
+    for _ in 0..100 {
+        assert!(!first.hostname().await.unwrap().is_empty());
+    }
+    drop(crowd);
+    let next = Connect::builder(&program.uri()).open_with(run).await.unwrap();
+    assert_eq!(next.domain_by_name("test").await.unwrap().name(), "test");
+}
+
+#[tokio::test]
+async fn passwords_come_from_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("users");
+    std::fs::write(&file, "fred:geheim\n").unwrap();
+    let program = Program::start(directory, "", &["--users", path(&file)]).await;
+    let come = async |password: &str| {
+        let credentials = Credentials { user: "fred".into(), password: password.into() };
+        Connect::builder(&program.uri()).credentials(credentials).open_with(run).await
+    };
+    come("geheim").await.unwrap();
+    assert!(matches!(come("falsch").await.unwrap_err().kind(), ErrorKind::Auth(_) | ErrorKind::Libvirt(_)));
+    let arguments = std::fs::read(format!("/proc/{}/cmdline", program.child.id())).unwrap();
+    assert!(!String::from_utf8_lossy(&arguments).contains("geheim"));
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
