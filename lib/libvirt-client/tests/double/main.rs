@@ -3,7 +3,11 @@
 
 #[path = "../daemon/authority.rs"]
 mod authority;
+mod identity;
 mod lanes;
+mod lost;
+mod migration;
+mod mortal;
 mod old;
 mod passwords;
 mod reconnect;
