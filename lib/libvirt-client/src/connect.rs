@@ -122,8 +122,8 @@ impl Builder {
             *tls = wished.clone();
         }
         let credentials = match &self.credentials {
-            Some(credentials) => Some(credentials.clone()),
-            None => environment.credentials(&uri)?,
+            Some(credentials) => Ok(Some(credentials.clone())),
+            None => environment.credentials(&uri),
         };
         let host = self.host.clone().or_else(|| uri.host.clone());
         let host = host.unwrap_or_else(|| auth::LOCALHOST.to_owned());
@@ -161,7 +161,7 @@ impl Builder {
             options: self.options,
             auth: Auth {
                 wish: auth::Wish::default(),
-                credentials: self.credentials.clone(),
+                credentials: Ok(self.credentials.clone()),
                 host: self.host.clone().unwrap_or_else(|| auth::LOCALHOST.to_owned()),
             },
             identity: Arc::new(Identity::default()),

@@ -4,6 +4,7 @@
 #[path = "../daemon/authority.rs"]
 mod authority;
 mod identity;
+mod jobs;
 mod lanes;
 mod lost;
 mod migration;
