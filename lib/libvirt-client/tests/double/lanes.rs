@@ -3,7 +3,7 @@
 use crate::mortal::{Back, Mortal};
 use futures::future::join_all;
 use libvirt_client::protocol::remote::{
-    ConnectGetHostname, DomainOpenConsole, DomainOpenConsoleArgs, NodeAllocPages,
+    ConnectGetAllDomainStats, ConnectGetHostname, DomainOpenConsole, DomainOpenConsoleArgs, NodeAllocPages,
 };
 use libvirt_client::transport::Unix;
 use libvirt_client::{Connect, ErrorKind};
@@ -153,4 +153,12 @@ async fn a_stream_is_opened_only_for_who_gets_it() {
         assert!(matches!(error.kind(), ErrorKind::Misuse(_)), "{error}");
     }
     assert!(mortal.heard::<DomainOpenConsole>().is_empty());
+}
+
+#[tokio::test]
+async fn statistics_of_no_domain_are_none() {
+    let (mortal, connect) = unanswered().await;
+    assert!(connect.stats_of(&[], Default::default(), Default::default()).await.unwrap().is_empty());
+    assert!(mortal.heard::<ConnectGetAllDomainStats>().is_empty(), "to the daemon that means all of them");
+    assert_eq!(connect.all_stats(Default::default(), Default::default()).await.unwrap().len(), 1);
 }

@@ -158,3 +158,19 @@ fn a_connection_is_made_without_an_executor() {
     drop(driver);
     assert!(matches!(connection.closed().unwrap().kind(), ErrorKind::Closed));
 }
+
+#[tokio::test]
+async fn an_event_that_cannot_be_understood_is_told_as_lost() {
+    let mortal = Mortal::new(server(), None, Back::AtOnce);
+    let connect = Connect::builder(&mortal.uri()).open_with(super::run).await.unwrap();
+    let mut events = connect.subscribe(Kind::DomainLifecycle).await.unwrap();
+    let mut others = connect.subscribe(Kind::DomainReboot).await.unwrap();
+    let test = connect.domain_by_name("test").await.unwrap();
+    mortal.garble(true);
+    test.suspend().await.unwrap();
+    assert_eq!(events.next().await.unwrap(), Item::Lagged(1));
+    mortal.garble(false);
+    test.resume().await.unwrap();
+    assert!(matches!(events.next().await.unwrap(), Item::Event(_)));
+    assert!(others.next().now_or_never().is_none(), "theirs have other numbers");
+}

@@ -4,7 +4,7 @@ use libvirt_client::protocol::procedure::Procedure;
 use libvirt_client::transport::{Privacy, Stream};
 use libvirt_server::Handle;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -38,6 +38,8 @@ struct Plot {
     count: AtomicUsize,
     /// The procedure whose calls it takes and does not answer.
     silent: Mutex<Option<i32>>,
+    /// What it sends without being asked is cut behind its first word.
+    garbled: AtomicBool,
     /// Calls that it has heard: on which connection, and their arguments.
     heard: Mutex<Vec<(usize, i32, Vec<u8>)>>,
 }
@@ -59,6 +61,7 @@ impl Mortal {
             connections: watch::channel(0).0,
             count: AtomicUsize::new(0),
             silent: Mutex::default(),
+            garbled: AtomicBool::new(false),
             heard: Mutex::default(),
         });
         let knows = Arc::clone(&plot);
@@ -88,6 +91,11 @@ impl Mortal {
     /// Dies now.
     pub(crate) fn kill(&self) {
         self.plot.deaths.send_modify(|deaths| *deaths += 1);
+    }
+
+    /// From now on its events cannot be understood, or they can again.
+    pub(crate) fn garble(&self, garbled: bool) {
+        self.plot.garbled.store(garbled, Ordering::SeqCst);
     }
 
     /// Connections that are open.
@@ -144,6 +152,7 @@ fn header(packet: &[u8]) -> (u32, i32, i32) {
 const REMOTE: u32 = 0x2000_8086;
 const CALL: i32 = 0;
 const REPLY: i32 = 1;
+const MESSAGE: i32 = 2;
 
 impl Plot {
     /// Whether this is its end.
@@ -180,7 +189,10 @@ async fn relay(client: UnixStream, server: tokio::io::DuplexStream, plot: &Plot)
     };
     let down = async {
         loop {
-            let packet = packet(&mut from_server).await?;
+            let mut packet = packet(&mut from_server).await?;
+            if header(&packet).2 == MESSAGE && plot.garbled.load(Ordering::SeqCst) {
+                packet.truncate(28);
+            }
             if plot.ends(&packet, REPLY, When::After) {
                 return io::Result::Ok(true);
             }
