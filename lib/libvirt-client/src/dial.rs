@@ -167,8 +167,8 @@ fn ssh(uri: &Uri, host: String, access: Access) -> Result<Vec<String>, Error> {
     Ok(arguments)
 }
 
-/// How to prove to sshd who we are, as `sshauth` says it (`virNetLibsshSessionAuthenticate`, `virNetClientNewLibSSH2`): methods in the order in
-/// which they are tried. As in libvirt it is a parameter of the transports that are libraries there, and of no meaning to ssh itself.
+/// How to prove to sshd who we are, as `sshauth` says it (libvirt's `virnetsocket.c`): methods in the order in which they are
+/// tried. As in libvirt it is a parameter of the transports that are libraries there, and of no meaning to ssh itself.
 fn methods(uri: &Uri) -> Result<Vec<String>, Error> {
     let Some(wished) = uri.parameter("sshauth").filter(|_| uri.transport() != uri::Transport::Ssh) else {
         return Ok(Vec::new());

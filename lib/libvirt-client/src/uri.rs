@@ -314,7 +314,7 @@ impl Environment {
         }
     }
 
-    /// Where a user's own daemons have their sockets (`virGetUserRuntimeDirectory`).
+    /// Where a user's own daemons have their sockets (libvirt's `virutil.c`).
     fn sockets(&self) -> Option<&PathBuf> {
         self.runtime_directory.as_ref().or(self.cache_directory.as_ref())
     }
@@ -581,8 +581,8 @@ mod tests {
         let socket = |environment: &Environment| uri("qemu:///session").socket(environment, Access::Full);
         let none = Environment::default();
         assert!(socket(&none).unwrap_err().to_string().contains("HOME"));
-        let cache = Environment { cache_directory: Some("/home/me/.cache".into()), ..none };
-        assert_eq!(socket(&cache).unwrap(), PathBuf::from("/home/me/.cache/libvirt/libvirt-sock"));
+        let cache = Environment { cache_directory: Some("/user/cache".into()), ..none };
+        assert_eq!(socket(&cache).unwrap(), PathBuf::from("/user/cache/libvirt/libvirt-sock"));
         let both = Environment { runtime_directory: Some("/run/user/1".into()), ..cache };
         assert_eq!(socket(&both).unwrap(), PathBuf::from("/run/user/1/libvirt/libvirt-sock"));
     }

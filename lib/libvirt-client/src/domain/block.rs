@@ -186,7 +186,7 @@ impl Domain {
         Ok(BlockJob { domain: self.clone(), disk, events })
     }
 
-    /// A disk's name in the guest. Only an absolute path is anything else (`virDomainDiskIndexByName`).
+    /// A disk's name in the guest. Only an absolute path is anything else (libvirt's `domain_conf.c`).
     async fn target_named(&self, disk: &str) -> Result<String, Error> {
         if !disk.starts_with('/') {
             return Ok(disk.to_owned());
