@@ -91,6 +91,7 @@ impl State {
     pub(super) fn seal(&mut self, within: impl FnOnce(Box<dyn Transport>) -> Box<dyn Transport>) {
         let inner = std::mem::replace(&mut self.transport, Box::new(Nowhere));
         self.transport = within(inner);
+        self.readable = None;
         // It waits for what comes on the old one.
         self.wake_driver();
     }
