@@ -6,11 +6,13 @@ use crate::connection::{Call, Connection, Driver, Options, Reply};
 use crate::dial::Target;
 use crate::error::{Error, ErrorKind};
 use crate::keeper::{Reconnect, Wish};
-use crate::lanes::{Lanes, Opening, in_time};
+use crate::lanes::{Identity, Lanes, Opening, in_time};
+use crate::params::Params;
 use crate::transport::{Tls, Transport};
 use crate::uri::{Access, Environment, Uri};
 use libvirt_protocol::procedure::{Procedure, Program, Release};
 use libvirt_protocol::remote;
+use std::any::TypeId;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +89,7 @@ impl Builder {
         self
     }
 
-    /// How long each call may take, connecting, and each piece of data on a stream ([`Options::deadline`]).
+    /// How long each call may take, connecting as a whole, and each piece of data on a stream ([`Options::deadline`]).
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.options.deadline = Some(deadline);
@@ -120,15 +122,18 @@ impl Builder {
             *tls = wished.clone();
         }
         let credentials = match &self.credentials {
-            Some(credentials) => Some(credentials.clone()),
-            None => environment.credentials(&uri)?,
+            Some(credentials) => Ok(Some(credentials.clone())),
+            None => environment.credentials(&uri),
         };
         let host = self.host.clone().or_else(|| uri.host.clone());
         let host = host.unwrap_or_else(|| auth::LOCALHOST.to_owned());
         let auth = Auth { wish: auth::Wish::of(uri.parameter("auth"))?, credentials, host };
-        let transport = in_time(self.options.deadline, target.connect()).await??;
         let opening = Opening { auth, ..self.opening(&uri.remote_name(), run) };
-        let lanes = Lanes::open(opening, transport, Some(target), self.lanes, self.reconnect).await?;
+        let opened = async {
+            let transport = target.connect().await?;
+            Lanes::open(opening, transport, Some(target), self.lanes, self.reconnect).await
+        };
+        let lanes = in_time(self.options.connecting(), opened).await??;
         tracing::debug!(target: "libvirt_client::opened", transport = ?uri.transport());
         Ok(Connect { lanes: Arc::new(lanes) })
     }
@@ -144,7 +149,8 @@ impl Builder {
         transport: impl Transport,
         run: impl Fn(Driver) + Send + Sync + 'static,
     ) -> Result<Connect, Error> {
-        let lanes = Lanes::open(self.opening(name, run), transport, None, 0, None).await?;
+        let opened = Lanes::open(self.opening(name, run), transport, None, 0, None);
+        let lanes = in_time(self.options.connecting(), opened).await??;
         Ok(Connect { lanes: Arc::new(lanes) })
     }
 
@@ -155,9 +161,10 @@ impl Builder {
             options: self.options,
             auth: Auth {
                 wish: auth::Wish::default(),
-                credentials: self.credentials.clone(),
+                credentials: Ok(self.credentials.clone()),
                 host: self.host.clone().unwrap_or_else(|| auth::LOCALHOST.to_owned()),
             },
+            identity: Arc::new(Identity::default()),
             run: Arc::new(run),
         }
     }
@@ -219,10 +226,15 @@ impl Connect {
         self.lanes.of(P::INFO).await?.call_with::<P>(args, descriptors).await
     }
 
-    /// Starts a call on the lane that is meant for it.
-    pub(crate) async fn start_on_a_lane<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Call<P>, Error> {
+    /// Starts a call on the lane that is meant for it, which is to be held until the call has ended.
+    pub(crate) async fn start_on_a_lane<P: Procedure>(
+        &self,
+        args: &P::Args<'_>,
+    ) -> Result<(Connection, Call<P>), Error> {
         self.supports::<P>()?;
-        Ok(self.lanes.of(P::INFO).await?.start::<P>(args, Vec::new()))
+        let lane = self.lanes.of(P::INFO).await?;
+        let call = lane.start::<P>(args, Vec::new());
+        Ok((lane, call))
     }
 
     /// Calls a procedure that opens a stream.
@@ -234,7 +246,7 @@ impl Connect {
         args: &P::Args<'_>,
     ) -> Result<(Reply<P>, ByteStream), Error> {
         self.supports::<P>()?;
-        self.lanes.stream().await?.open::<P>(args).await
+        self.lanes.own().await?.open::<P>(args).await
     }
 
     /// The same, when the stream is all that comes back.
@@ -245,8 +257,23 @@ impl Connect {
         self.call_stream::<P>(args).await.map(|(_, stream)| stream)
     }
 
+    /// Tells on whose behalf further calls are, on whatever connection; for daemons that speak for others (`virConnectSetIdentity`).
+    /// Streams that are open, and calls that are under way, go on as they began.
+    ///
+    /// # Errors
+    /// As every call. When the daemon refuses, everything is as before. When its answer is missing, its connection is given up: nobody
+    /// would know what its calls may do.
+    pub async fn set_identity(&self, parameters: &Params) -> Result<(), Error> {
+        self.lanes.identify(parameters.clone()).await
+    }
+
     fn supports<P: Procedure>(&self) -> Result<(), Error> {
         let info = P::INFO;
+        if TypeId::of::<P>() == TypeId::of::<remote::ConnectSetIdentity>() && self.lanes.are_several() {
+            let why =
+                "one of several connections would have other rights than the others: Connect::set_identity";
+            return Err(Error::misuse(why).of(info));
+        }
         // One daemon has all programs but its own administration, which is asked on a socket of its own and has no release.
         if info.program != Program::Admin && self.lanes.daemon().version < info.since {
             let kind = ErrorKind::Unsupported { procedure: info.name, since: info.since };
@@ -291,13 +318,13 @@ impl Connect {
         self
     }
 
-    /// Ends the first connection in order; the daemon frees what belongs to it (`virConnectClose`). The others end with the last
-    /// clone of this handle.
+    /// Ends all connections, the first in order; the daemon frees what belongs to them (`virConnectClose`). Clones of this handle are of
+    /// no further use; streams that are open go on.
     ///
     /// # Errors
-    /// As every call.
+    /// With the reason when the connection was lost before; [`ErrorKind::Timeout`].
     pub async fn close(self) -> Result<(), Error> {
-        self.call::<remote::ConnectClose>(&()).await.map(drop)
+        self.lanes.close().await
     }
 }
 

@@ -153,6 +153,9 @@ fn ssh(uri: &Uri, host: String, access: Access) -> Result<Vec<String>, Error> {
         (uri.parameter("known_hosts_verify") == Some("auto"))
             .then(|| "StrictHostKeyChecking=accept-new".to_owned()),
     );
+    for option in methods(uri)? {
+        add("-o", Some(option));
+    }
     add("-o", uri.parameter("no_tty").filter(|value| *value != "0").map(|_| "BatchMode=yes".to_owned()));
     arguments.extend([
         "--".to_owned(),
@@ -162,6 +165,45 @@ fn ssh(uri: &Uri, host: String, access: Access) -> Result<Vec<String>, Error> {
         quoted(&remote(uri, access)?),
     ]);
     Ok(arguments)
+}
+
+/// How to prove to sshd who we are, as `sshauth` says it (libvirt's `virnetsocket.c`): methods in the order in which they are
+/// tried. As in libvirt it is a parameter of the transports that are libraries there, and of no meaning to ssh itself.
+fn methods(uri: &Uri) -> Result<Vec<String>, Error> {
+    let Some(wished) = uri.parameter("sshauth").filter(|_| uri.transport() != uri::Transport::Ssh) else {
+        return Ok(Vec::new());
+    };
+    let mut preferred: Vec<&str> = Vec::new();
+    let (mut agent, mut key) = (false, false);
+    for method in wished.split(',') {
+        let name = match method.to_ascii_lowercase().as_str() {
+            "agent" => {
+                agent = true;
+                "publickey"
+            }
+            "privkey" => {
+                key = true;
+                "publickey"
+            }
+            "password" => "password",
+            "keyboard-interactive" => "keyboard-interactive",
+            other => {
+                let known = "agent, privkey, password, keyboard-interactive";
+                return Err(wrong(&format!("sshauth={other}: there are {known}")));
+            }
+        };
+        if !preferred.contains(&name) {
+            preferred.push(name);
+        }
+    }
+    let mut options = vec![format!("PreferredAuthentications={}", preferred.join(","))];
+    match (agent, key) {
+        // Of keys those in files alone, or those of the agent alone.
+        (false, true) => options.push("IdentityAgent=none".to_owned()),
+        (true, false) => options.push("IdentityFile=none".to_owned()),
+        _ => {}
+    }
+    Ok(options)
 }
 
 /// Whether ssh is told not to check who the host is.
@@ -247,6 +289,21 @@ mod tests {
     }
 
     #[test]
+    fn ways_to_log_in_are_told_to_ssh_where_libvirt_has_a_library() {
+        let options = |sshauth: &str| script(&format!("qemu+libssh2://h/system?sshauth={sshauth}"));
+        for (sshauth, told) in [
+            ("password,keyboard-interactive", "-o PreferredAuthentications=password,keyboard-interactive --"),
+            ("privkey,password", "-o PreferredAuthentications=publickey,password -o IdentityAgent=none --"),
+            ("AGENT", "-o PreferredAuthentications=publickey -o IdentityFile=none --"),
+            ("agent,password,privkey", "-o PreferredAuthentications=publickey,password --"),
+        ] {
+            let options = options(sshauth);
+            assert!(options.contains(told), "{sshauth}: {options}");
+        }
+        assert!(!script("qemu+ssh://h/system?sshauth=password").contains("Preferred"), "ssh knows by itself");
+    }
+
+    #[test]
     fn a_hostile_word_stays_a_word() {
         for word in ["", "plain", "it's", "a b;c", "$(touch /x)`id`", "\\'\"\n*", "-n"] {
             let shell = std::process::Command::new("sh")
@@ -267,6 +324,7 @@ mod tests {
             ("qemu+unix://h/system", "this host"),
             ("qemu+ext:///system", "command"),
             ("qemu+ssh://h/system?proxy=x", "proxy=x"),
+            ("qemu+libssh://h/system?sshauth=eyes", "sshauth=eyes"),
             ("qemu://h/system?tls_priority=NORMAL", "tls_priority"),
         ] {
             let problem = target(uri, Access::Full).unwrap_err().to_string();

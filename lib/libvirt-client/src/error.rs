@@ -1,6 +1,6 @@
 //! What can go wrong, sorted by what a caller can do about it.
 
-use crate::domain::QemuError;
+use crate::domain::{Aftermath, QemuError};
 use libvirt_protocol::enums::{ErrorDomain, ErrorLevel, ErrorNumber};
 use libvirt_protocol::packet::Header;
 use libvirt_protocol::procedure::{Info, Release};
@@ -57,6 +57,15 @@ pub enum ErrorKind {
     /// A job ended without success.
     #[error("{0}")]
     Job(String),
+    /// A migration has not come to an end in order: this is left of it, and this was the reason.
+    #[error("the migration failed: {left}")]
+    Migration {
+        /// What is where, and what is to be done.
+        left: Aftermath,
+        /// Why.
+        #[source]
+        cause: Box<Error>,
+    },
     /// The caller asks for what does not fit together.
     #[error("{0}")]
     Misuse(String),
@@ -112,6 +121,11 @@ impl Error {
 
     pub(crate) fn possibly_executed(self) -> Self {
         Self { execution: Execution::Possible, ..self }
+    }
+
+    /// The end of a migration that leaves this behind.
+    pub(crate) fn left(self, left: Aftermath) -> Self {
+        Self::new(ErrorKind::Migration { left, cause: Box::new(self) }).possibly_executed()
     }
 
     pub(crate) fn protocol(what: impl fmt::Display) -> Self {
@@ -192,7 +206,8 @@ impl Error {
         }
     }
 
-    /// Whether the same call may succeed later without anything else being changed, and repeating it does no harm.
+    /// Whether the same call may succeed later without anything else being changed, and repeating it does no harm: it was not sent, or it
+    /// only looks at something. A call that acts and was refused for lack of time may have acted all the same.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         if self.execution == Execution::Possible {
@@ -202,10 +217,20 @@ impl Error {
             ErrorKind::Transport(_) | ErrorKind::Closed | ErrorKind::Timeout => true,
             ErrorKind::Libvirt(refusal) => {
                 matches!(refusal.code, ErrorNumber::OperationTimeout | ErrorNumber::AgentUnresponsive)
+                    && self.call.is_some_and(only_looks)
             }
             _ => false,
         }
     }
+}
+
+/// Whether a call changes nothing, by what the daemon's access control asks for.
+fn only_looks(call: &'static Info) -> bool {
+    let looks = |permission: &&str| {
+        let kind = permission.split(':').nth(1).unwrap_or_default();
+        kind == "read" || kind == "getattr" || kind.starts_with("search_")
+    };
+    !call.acl.is_empty() && call.acl.iter().all(looks)
 }
 
 impl Refusal {
@@ -245,6 +270,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
             ErrorKind::Limit(error) => Some(error),
+            ErrorKind::Migration { cause, .. } => Some(cause),
             // The texts of the others hold their causes.
             _ => None,
         }
@@ -302,4 +328,29 @@ impl From<Failure> for Error {
 /// A packet that belongs to nothing.
 pub(crate) fn stray(header: &Header) {
     tracing::debug!(?header, "a packet that belongs to no call");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libvirt_protocol::procedure::Procedure;
+    use libvirt_protocol::remote;
+
+    #[test]
+    fn what_acts_is_not_repeated_once_it_was_sent() {
+        let refused = |code, call| {
+            let refusal = types::Error { code, ..types::Error::default() };
+            Error::new(ErrorKind::Libvirt(Box::new(refusal.into()))).of(call).is_retryable()
+        };
+        for code in [ErrorNumber::OperationTimeout, ErrorNumber::AgentUnresponsive] {
+            assert!(refused(code, remote::DomainGetState::INFO));
+            assert!(refused(code, remote::ConnectListAllDomains::INFO));
+            assert!(!refused(code, remote::DomainShutdownFlags::INFO), "the agent may have heard of it");
+            assert!(!refused(code, remote::DomainSetMetadata::INFO));
+        }
+        assert!(!refused(ErrorNumber::NoDomain, remote::DomainGetState::INFO));
+        let late = Error::new(ErrorKind::Timeout).of(remote::DomainShutdownFlags::INFO);
+        assert!(late.is_retryable(), "it was not sent");
+        assert!(!late.possibly_executed().is_retryable());
+    }
 }

@@ -112,11 +112,6 @@ methods! { Connect(this) {
         = remote::ConnectDomainXmlToNative(ConnectDomainXmlToNativeArgs {
             native_format: format.into(), domain_xml: xml.into(), flags: NoFlags::empty(),
         }) => |found| found.native_config.into();
-    /// Tells on whose behalf further calls are; for daemons that speak for others (`virConnectSetIdentity`).
-    set_identity(parameters: &Params)
-        = remote::ConnectSetIdentity(ConnectSetIdentityArgs {
-            params: parameters.as_slice().into(), flags: NoFlags::empty(),
-        });
     /// The host (`virNodeGetInfo`).
     node_info() -> NodeInfo
         = remote::NodeGetInfo() => |found| NodeInfo {

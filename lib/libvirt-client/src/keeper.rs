@@ -11,15 +11,17 @@
 //! It is a part of the driver that the caller runs, and the only one that talks to the daemon about registrations: so these follow
 //! each other in order, although the daemon executes calls in any.
 
-use crate::connection::{Connection, Key, Mover};
+use crate::connection::{CONNECTING, Connection, Key, Mover};
 use crate::dial::Target;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Execution};
 use crate::events::{Fanout, Queue, Topic, TopicKey, deregister};
-use crate::lanes::{Daemon, Opening, in_time};
+use crate::lanes::{Daemon, Opening, in_time, say};
+use crate::params::Params;
+use libvirt_protocol::remote;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// How a lost connection is made again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +41,6 @@ impl Default for Reconnect {
     }
 }
 
-/// How long one attempt may take where calls have no deadline.
-const ATTEMPT: Duration = Duration::from_secs(30);
-
 /// What the keeper is asked to do.
 #[derive(Debug)]
 pub(crate) enum Wish {
@@ -49,6 +48,8 @@ pub(crate) enum Wish {
     Listen { topic: Topic, queue: Arc<Queue>, answer: oneshot::Sender<Result<(), Error>> },
     /// A queue wants them no more.
     Leave { topic: TopicKey, queue: Arc<Queue> },
+    /// Further calls are on somebody's behalf.
+    Identify { identity: Params, answer: oneshot::Sender<Result<(), Error>> },
 }
 
 /// What is known of the control lane.
@@ -67,6 +68,15 @@ pub(crate) enum Link {
     Gone(Error),
 }
 
+/// How the service of a connection ends.
+enum End {
+    Lost(Error),
+    /// Whoever has the handle wants it so.
+    Closed,
+    /// Nobody has the handle any more.
+    Unheld,
+}
+
 /// Keeps the control lane.
 pub(crate) struct Keeper {
     pub(crate) opening: Opening,
@@ -75,6 +85,7 @@ pub(crate) struct Keeper {
     pub(crate) reconnect: Option<Reconnect>,
     pub(crate) wishes: mpsc::UnboundedReceiver<Wish>,
     pub(crate) control: watch::Sender<Control>,
+    closing: Arc<Notify>,
     topics: Topics,
 }
 
@@ -94,23 +105,30 @@ impl Keeper {
         reconnect: Option<Reconnect>,
         wishes: mpsc::UnboundedReceiver<Wish>,
         control: watch::Sender<Control>,
+        closing: Arc<Notify>,
     ) -> Self {
-        Self { opening, target, reconnect, wishes, control, topics: Topics(HashMap::new()) }
+        Self { opening, target, reconnect, wishes, control, closing, topics: Topics(HashMap::new()) }
     }
 
     /// Until the connection is gone for good.
     pub(crate) async fn run(mut self, mut connection: Connection, mut mover: Mover) -> Error {
         loop {
-            let lost = tokio::select! {
+            let closing = Arc::clone(&self.closing);
+            let end = tokio::select! {
                 biased;
-                reason = &mut mover => Some(reason),
+                reason = &mut mover => End::Lost(reason),
+                () = closing.notified() => End::Closed,
                 // Dropped in the middle it loses at most one wish, whose sender notices.
-                () = self.serve(&connection) => None,
+                () = self.serve(&connection) => End::Unheld,
             };
-            let Some(reason) = lost else {
-                // The handle is gone; streams and clones of the connection may live on.
-                drop((self, connection));
-                return mover.await;
+            let reason = match end {
+                End::Lost(reason) => reason,
+                End::Closed => return self.close(&connection, mover).await,
+                End::Unheld => {
+                    // The handle is gone; streams and clones of the connection may live on.
+                    drop((self, connection));
+                    return mover.await;
+                }
             };
             (connection, mover) = match self.again(reason).await {
                 Ok(again) => again,
@@ -121,6 +139,17 @@ impl Keeper {
                 }
             };
         }
+    }
+
+    /// Ends the connection in order, and then in any case.
+    async fn close(self, connection: &Connection, mut mover: Mover) -> Error {
+        if let Err(error) = mover.beside(connection.call::<remote::ConnectClose>(&())).await {
+            tracing::debug!(%error, "the daemon did not take the end of a connection");
+        }
+        let reason = Error::new(ErrorKind::Closed);
+        connection.shut(&reason);
+        self.set(Link::Gone(reason.clone()));
+        reason
     }
 
     fn set(&self, link: Link) {
@@ -136,8 +165,23 @@ impl Keeper {
                     let _ = answer.send(self.listen(connection, topic, queue).await);
                 }
                 Wish::Leave { topic, queue } => self.leave(connection, &topic, &queue).await,
+                Wish::Identify { identity, answer } => {
+                    let _ = answer.send(self.identify(connection, identity).await);
+                }
             }
         }
+    }
+
+    /// Says on whose behalf further calls are; once the daemon has agreed, every connection that is made says so, too.
+    async fn identify(&self, connection: &Connection, identity: Params) -> Result<(), Error> {
+        let said = say(connection, &identity).await;
+        match &said {
+            Ok(()) => self.opening.identity.set(identity),
+            // Nobody knows what its calls may do now.
+            Err(error) if error.execution() == Execution::Possible => connection.shut(error),
+            Err(_) => {}
+        }
+        said
     }
 
     async fn listen(
@@ -186,33 +230,31 @@ impl Keeper {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.control.closed() => return Err(Error::new(ErrorKind::Closed)),
+                () = self.closing.notified() => return Err(Error::new(ErrorKind::Closed)),
             }
             pause = (pause * 2).min(policy.longest);
             let opening = self.opening.clone();
             // A peer that takes the connection and says nothing must not stop all further attempts.
-            let limit = self.opening.options.deadline.unwrap_or(ATTEMPT);
-            let opened = async {
-                let attempt = async {
-                    let transport = target.connect().await?;
-                    opening.explored(transport).await
-                };
-                in_time(Some(limit), attempt).await?
+            let limit = self.opening.options.connecting().unwrap_or(CONNECTING);
+            // Also one that brings events and then fails.
+            self.topics.each_queue(Queue::moves);
+            let topics = &mut self.topics;
+            let attempt = async {
+                let transport = target.connect().await?;
+                let (connection, mut mover, daemon) = opening.explored(transport).await?;
+                mover.beside(topics.register_again(&connection)).await?;
+                Ok((connection, mover, daemon))
             };
-            let opened = tokio::select! {
-                opened = opened => opened,
+            let registered = tokio::select! {
+                made = in_time(Some(limit), attempt) => made.and_then(|made| made),
                 () = self.control.closed() => return Err(Error::new(ErrorKind::Closed)),
-            };
-            let registered = match opened {
-                Ok((connection, mut mover, daemon)) => {
-                    mover.beside(self.register_again(&connection)).await.map(|()| (connection, mover, daemon))
-                }
-                Err(error) => Err(error),
+                () = self.closing.notified() => return Err(Error::new(ErrorKind::Closed)),
             };
             match registered {
                 Ok((connection, mover, daemon)) => {
                     let up = Control { daemon, link: Link::Up(connection.clone()) };
                     self.control.send_replace(up);
-                    self.topics.resynchronised();
+                    self.topics.each_queue(Queue::announce);
                     return Ok((connection, mover));
                 }
                 Err(error) => {
@@ -223,11 +265,13 @@ impl Keeper {
         }
         Err(reason)
     }
+}
 
+impl Topics {
     /// Registers every topic on a new connection. What the daemon refuses now ends for its listeners.
     async fn register_again(&mut self, connection: &Connection) -> Result<(), Error> {
         let mut refused = Vec::new();
-        for (key, registered) in &mut self.topics.0 {
+        for (key, registered) in &mut self.0 {
             match registered.topic.register(connection).await {
                 Ok(number) => {
                     registered.key = number;
@@ -240,21 +284,13 @@ impl Keeper {
                 Err(error) => return Err(error),
             }
         }
-        self.topics.0.retain(|key, _| !refused.contains(key));
+        self.0.retain(|key, _| !refused.contains(key));
         Ok(())
     }
-}
 
-impl Topics {
-    /// Tells each listener once, however many topics it listens to.
-    fn resynchronised(&self) {
-        let mut told: Vec<Arc<Queue>> = Vec::new();
-        for queue in self.0.values().flat_map(|registered| registered.listeners.queues()) {
-            if !told.iter().any(|known| Arc::ptr_eq(known, &queue)) {
-                queue.resynchronised();
-                told.push(queue);
-            }
-        }
+    /// Whoever listens, to some as often as they have topics.
+    fn each_queue(&self, act: fn(&Queue)) {
+        self.0.values().flat_map(|registered| registered.listeners.queues()).for_each(|queue| act(&queue));
     }
 
     fn close(&self, reason: &Error) {

@@ -59,13 +59,16 @@ pub use admin::{Admin, AdminClient, AdminServer};
 pub use auth::{AuthFile, Credentials};
 pub use blocking::Blocking;
 pub use connect::{Builder, Connect};
-pub use connection::{ByteStream, Call, Connection, Driver, Options, Piece, Reply, connection};
+pub use connection::{
+    ByteStream, Call, Connection, Driver, Options, Piece, Reply, StreamReader, StreamWriter, connection,
+};
 pub use domain::{
-    BackgroundJob, BandwidthParameters, BlkioParameters, BlockInfo, BlockIoTune, BlockJob, BlockJobInfo,
-    BlockJobState, BlockStats, BlockTarget, CallJob, ControlInfo, CpuMap, Domain, DomainCheckpoint,
-    DomainInfo, DomainInterface, DomainSnapshot, DomainState, DomainStats, FileSystem, GuestAddress,
-    GuestTime, HostSnapshot, InterfaceStats, IoThread, IoThreadParameters, JobProgress, MemoryParameters,
-    MigrateParameters, NumaParameters, QemuError, SchedulerParameters, VcpuInfo, VcpuStats,
+    Aftermath, BackgroundJob, BandwidthParameters, BlkioParameters, BlockInfo, BlockIoTune, BlockJob,
+    BlockJobInfo, BlockJobState, BlockStats, BlockTarget, CallJob, ControlInfo, CpuMap, Domain,
+    DomainCheckpoint, DomainInfo, DomainInterface, DomainSnapshot, DomainState, DomainStats, FileSystem,
+    GuestAddress, GuestTime, HostSnapshot, InterfaceStats, IoThread, IoThreadParameters, JobProgress,
+    MemoryParameters, MigrateParameters, MigrationJob, NumaParameters, QemuError, SchedulerParameters,
+    VcpuInfo, VcpuStats,
 };
 pub use error::{Error, ErrorKind, Execution, Refusal};
 pub use events::{Filter, Item, Subscription};

@@ -156,16 +156,18 @@ macro_rules! parameters {
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct $name {
             $($(#[$doc])* pub $field: Option<$type>,)*
-            /// Parameters without a field, as newer daemons have.
+            /// Parameters without a field, as newer daemons have, and those whose type is not that of their field.
             pub extra: $crate::Params,
         }
 
         impl From<$crate::Params> for $name {
             fn from(params: $crate::Params) -> Self {
-                Self {
-                    $($field: params.get($parameter).and_then(<$type as $crate::params::Value>::read),)*
-                    extra: params.without(&[$($parameter),*]),
-                }
+                let mut read = Vec::new();
+                $(let $field = params.get($parameter).and_then(<$type as $crate::params::Value>::read);
+                if $field.is_some() {
+                    read.push($parameter);
+                })*
+                Self { $($field,)* extra: params.without(&read) }
             }
         }
 
@@ -200,6 +202,29 @@ impl<'a> IntoIterator for &'a Params {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NUMBER: &str = "number";
+    const TEXT: &str = "text";
+
+    parameters! {
+        /// Two of them.
+        Two {
+            /// A number.
+            number: u32 = NUMBER,
+            /// A text.
+            text: String = TEXT,
+        }
+    }
+
+    #[test]
+    fn what_has_another_type_than_its_field_is_kept() {
+        let params = Params::new().with("number", -1_i32).with("text", "x").with("new", true);
+        let two = Two::from(params.clone());
+        assert_eq!((two.number, two.text.as_deref()), (None, Some("x")));
+        assert_eq!(two.extra, Params::new().with("number", -1_i32).with("new", true));
+        let back = Params::from(&two);
+        assert!(params.iter().all(|param| back.get(&param.field.to_string()) == Some(&param.value)));
+    }
 
     #[test]
     fn groups_come_apart_by_their_numbers() {

@@ -59,7 +59,9 @@ const DAEMONS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/sbin"]
 /// Drivers that a host may have, in the order in which they are looked for when nobody says which one is meant.
 const DRIVERS: [&str; 6] = ["qemu", "xen", "ch", "bhyve", "lxc", "vbox"];
 
-/// Parameters that the client takes for itself; all others go to the daemon (`doRemoteOpen` in `remote_driver.c`).
+/// Parameters that the client takes for itself; all others go to the daemon (`doRemoteOpen` in `remote_driver.c`). `no_sanity` asks to leave
+/// out what libvirt looks at in certificates before it connects; nothing of that is looked at here before TLS itself does, so it asks for
+/// nothing.
 const OURS: [&str; 21] = [
     "name",
     "mode",
@@ -113,7 +115,7 @@ impl Uri {
         let (path, directory) = if environment.user == User::Root {
             ("/system", Some(&environment.run))
         } else {
-            ("/session", environment.runtime_directory.as_ref())
+            ("/session", environment.sockets())
         };
         let there = |driver: &&str| {
             directory.is_some_and(|at| environment.exists(&at.join(format!("libvirt/virt{driver}d-sock"))))
@@ -176,9 +178,9 @@ impl Uri {
         let suffix = access.suffix();
         let session = self.is_session(environment.user);
         let directory = if session {
-            let runtime = environment.runtime_directory.clone().ok_or_else(|| {
+            let runtime = environment.sockets().ok_or_else(|| {
                 Error::new(ErrorKind::Uri(format!(
-                    "{}://{} needs XDG_RUNTIME_DIR, where a user's daemon has its socket",
+                    "{}://{} needs XDG_RUNTIME_DIR or HOME, where a user's daemon has its socket",
                     self.driver, self.path
                 )))
             })?;
@@ -252,6 +254,8 @@ pub struct Environment {
     pub user: User,
     /// `XDG_RUNTIME_DIR`.
     pub runtime_directory: Option<PathBuf>,
+    /// Where a user without one has what lives there (`XDG_CACHE_HOME`, or `.cache` in the user's home).
+    pub cache_directory: Option<PathBuf>,
     /// Where the host's daemons have their sockets: `/run`.
     pub run: PathBuf,
     /// Where the host has its settings: `/etc`.
@@ -275,6 +279,7 @@ impl Default for Environment {
         Self {
             user: User::Other,
             runtime_directory: None,
+            cache_directory: None,
             run: PathBuf::from("/run"),
             etc: PathBuf::from("/etc"),
             config_directory: None,
@@ -298,6 +303,7 @@ impl Environment {
         Self {
             user: if rustix::process::geteuid().is_root() { User::Root } else { User::Other },
             runtime_directory: path("XDG_RUNTIME_DIR"),
+            cache_directory: path("XDG_CACHE_HOME").or_else(|| home.as_ref().map(|home| home.join(".cache"))),
             config_directory: path("XDG_CONFIG_HOME")
                 .or_else(|| home.as_ref().map(|home| home.join(".config"))),
             home,
@@ -306,6 +312,11 @@ impl Environment {
             daemons: if autostart { DAEMONS.iter().map(PathBuf::from).collect() } else { Vec::new() },
             ..Self::default()
         }
+    }
+
+    /// Where a user's own daemons have their sockets (libvirt's `virutil.c`).
+    fn sockets(&self) -> Option<&PathBuf> {
+        self.runtime_directory.as_ref().or(self.cache_directory.as_ref())
     }
 
     /// The client's settings: root's are the host's, others have their own (`virConfLoadConfigPath`).
@@ -320,18 +331,18 @@ impl Environment {
         }
     }
 
-    /// Who to be at a daemon: the first of the variable's file, the URI's, the user's and the host's that exists
-    /// (`virAuthGetConfigFilePath`).
+    /// Who to be at a daemon: as the file says that the variable or the URI names, or else the first that exists of the user's and the
+    /// host's (`virAuthGetConfigFilePath`).
     ///
     /// # Errors
-    /// When the file cannot be read or says nothing.
+    /// When the file cannot be read, which includes one that is named and does not exist, or says nothing.
     pub(crate) fn credentials(&self, uri: &Uri) -> Result<Option<Credentials>, Error> {
-        let named = [self.auth_file.clone(), uri.parameter("authfile").map(PathBuf::from)];
-        let usual = [self.config_directory.clone(), Some(self.etc.clone())]
-            .map(|directory| directory.map(|directory| directory.join("libvirt/auth.conf")));
-        let Some(path) = named.into_iter().chain(usual).flatten().find(|path| path.exists()) else {
-            return Ok(None);
+        let named = self.auth_file.clone().or_else(|| uri.parameter("authfile").map(PathBuf::from));
+        let usual = || {
+            let directories = self.config_directory.iter().chain([&self.etc]);
+            directories.map(|directory| directory.join("libvirt/auth.conf")).find(|path| path.exists())
         };
+        let Some(path) = named.or_else(usual) else { return Ok(None) };
         let text = std::fs::read_to_string(&path).map_err(|error| {
             Error::from(std::io::Error::new(error.kind(), format!("reading {}: {error}", path.display())))
         })?;
@@ -536,6 +547,44 @@ mod tests {
         std::fs::create_dir_all(directory.path().join("run/libvirt")).unwrap();
         std::fs::write(directory.path().join("run/libvirt/virtlxcd-sock"), "").unwrap();
         assert_eq!(named("", &root).driver, "lxc");
+    }
+
+    #[test]
+    fn a_file_with_passwords_that_is_named_must_be_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let text = |user: &str| {
+            format!("[credentials-a]\nauthname={user}\npassword=x\n[auth-libvirt-default]\ncredentials=a\n")
+        };
+        std::fs::create_dir_all(at("etc/libvirt")).unwrap();
+        std::fs::write(at("etc/libvirt/auth.conf"), text("host")).unwrap();
+        std::fs::write(at("named"), text("named")).unwrap();
+        let environment =
+            Environment { etc: at("etc"), config_directory: Some(at("user")), ..Default::default() };
+        let user = |uri_text: String, auth_file| {
+            let environment = Environment { auth_file, ..environment.clone() };
+            let found = environment.credentials(&uri(&uri_text)).map(Option::unwrap);
+            found.map(|found| found.user).map_err(|error| error.to_string())
+        };
+        let with = |name: &str| format!("qemu:///system?authfile={}", at(name).display());
+        assert_eq!(user("qemu:///system".into(), None).unwrap(), "host", "the user has none");
+        assert_eq!(user(with("named"), None).unwrap(), "named");
+        assert_eq!(user(with("missing"), Some(at("named"))).unwrap(), "named", "the variable goes first");
+        for problem in [user(with("missing"), None), user(with("named"), Some(at("missing")))] {
+            let problem = problem.unwrap_err();
+            assert!(problem.contains(&at("missing").display().to_string()), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_user_without_a_runtime_directory_has_sockets_in_the_cache() {
+        let socket = |environment: &Environment| uri("qemu:///session").socket(environment, Access::Full);
+        let none = Environment::default();
+        assert!(socket(&none).unwrap_err().to_string().contains("HOME"));
+        let cache = Environment { cache_directory: Some("/user/cache".into()), ..none };
+        assert_eq!(socket(&cache).unwrap(), PathBuf::from("/user/cache/libvirt/libvirt-sock"));
+        let both = Environment { runtime_directory: Some("/run/user/1".into()), ..cache };
+        assert_eq!(socket(&both).unwrap(), PathBuf::from("/run/user/1/libvirt/libvirt-sock"));
     }
 
     #[test]

@@ -30,12 +30,13 @@ mod way {
 pub(crate) const LOCALHOST: &str = "localhost";
 
 /// How a connection authenticates.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Auth {
     /// What the URI's parameter `auth` asks for.
     pub(crate) wish: Wish,
-    /// Who to be. `None` when nobody has said; then a daemon that demands it is refused.
-    pub(crate) credentials: Option<Credentials>,
+    /// Who to be. `None` when nobody has said; then a daemon that demands it is refused. An error counts only when a daemon wants to
+    /// know.
+    pub(crate) credentials: Result<Option<Credentials>, Error>,
     /// The daemon's host, by the name that it proves itself with.
     #[cfg_attr(not(feature = "gssapi"), expect(dead_code, reason = "only Kerberos proves it"))]
     pub(crate) host: String,

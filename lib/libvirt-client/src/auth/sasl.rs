@@ -29,7 +29,8 @@ pub(super) async fn authenticate(connection: &Connection, auth: &Auth) -> Result
     }
     let reply = connection.call::<remote::AuthSaslInit>(&()).await?;
     let offered = String::from(reply.result()?.mechlist);
-    let known = permitted(privacy, &auth.wish, auth.credentials.is_some());
+    let credentials = auth.credentials.clone()?;
+    let known = permitted(privacy, &auth.wish, credentials.is_some());
     let mechanism = choose(&offered, &auth.wish, &known).map_err(|error| match privacy {
         Privacy::Private => error,
         Privacy::Unproven => refused(format!(
@@ -43,9 +44,10 @@ pub(super) async fn authenticate(connection: &Connection, auth: &Auth) -> Result
     if mechanism == super::gssapi::NAME {
         return super::gssapi::authenticate(connection, &auth.host).await;
     }
-    let credentials = auth.credentials.clone().ok_or_else(|| {
+    let credentials = credentials.ok_or_else(|| {
         refused("the daemon demands a user and a password; give them to the builder or in auth.conf")
     })?;
+    let credentials = prepared(&credentials)?;
     match mechanism {
         PLAIN => plain(connection, &credentials).await,
         "SCRAM-SHA-1" => scram(connection, mechanism, Hash::Sha1, credentials).await,
@@ -84,6 +86,19 @@ fn choose(offered: &str, wish: &Wish, known: &[&'static str]) -> Result<&'static
             let wished = wished.map_or_else(String::new, |wished| format!(" and {wished} is wished for"));
             refused(format!("the daemon offers {offered}{wished}; we have {}", known.join(", ")))
         })
+}
+
+/// The same user and password, as every server knows them however they were typed (SASLprep, RFC 4013; RFC 5802 section 5.1, RFC 4616
+/// section 2). What it has no form for goes as it is: Cyrus SASL keeps such passwords, and compares bytes.
+fn prepared(credentials: &Credentials) -> Result<Credentials, Error> {
+    let prepared = |text: &str| stringprep::saslprep(text).map_or_else(|_| text.to_owned(), Into::into);
+    let prepared =
+        Credentials { user: prepared(&credentials.user), password: prepared(&credentials.password) };
+    // PLAIN ends a text with one.
+    if prepared.user.contains('\0') || prepared.password.contains('\0') {
+        return Err(refused("a user's name or password holds a zero, which cannot be said"));
+    }
+    Ok(prepared)
 }
 
 async fn plain(connection: &Connection, credentials: &Credentials) -> Result<(), Error> {
@@ -164,6 +179,24 @@ mod tests {
         let plain = Wish::Sasl(Some("PLAIN".into()));
         assert_eq!(choose("SCRAM-SHA-256,PLAIN", &plain, &MECHANISMS).unwrap(), "PLAIN");
         assert!(choose("SCRAM-SHA-256", &plain, &MECHANISMS).is_err());
+    }
+
+    #[test]
+    fn a_password_is_the_same_however_it_was_typed() {
+        let prepared = |password: &str| {
+            let credentials = Credentials { user: "u\u{ad}ser".into(), password: password.into() };
+            prepared(&credentials).map(|prepared| (prepared.user, prepared.password))
+        };
+        // The examples of RFC 4013, section 3.
+        for (typed, known) in
+            [("I\u{ad}X", "IX"), ("user", "user"), ("USER", "USER"), ("\u{aa}", "a"), ("\u{2168}", "IX")]
+        {
+            assert_eq!(prepared(typed).unwrap(), ("user".into(), known.into()));
+        }
+        // An e with an accent, in one sign and in two.
+        assert_eq!(prepared("caf\u{e9}").unwrap(), prepared("cafe\u{301}").unwrap());
+        assert_eq!(prepared("\u{7}").unwrap().1, "\u{7}", "it has no form");
+        assert!(prepared("a\0b").is_err());
     }
 
     #[test]

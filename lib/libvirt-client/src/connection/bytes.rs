@@ -1,4 +1,9 @@
 //! Streams of bytes: volumes, consoles, screenshots.
+//!
+//! ```text
+//!   ByteStream ── split ──> StreamReader ──┐
+//!                     └───> StreamWriter ──┴─> Open: aborts the stream when the last of them goes and nobody has finished it
+//! ```
 
 use super::{Connection, Shared};
 use crate::error::{Error, ErrorKind};
@@ -34,16 +39,33 @@ const PIECE: usize = 64;
 /// A stream of bytes that a call has opened.
 ///
 /// Call [`ByteStream::finish`] at the end: only then the daemon says whether everything went well. A stream that is dropped
-/// before is aborted.
+/// before is aborted. [`ByteStream::split`] makes two of it, for who reads and writes at the same time.
 #[derive(Debug)]
 pub struct ByteStream {
+    reader: StreamReader,
+    writer: StreamWriter,
+}
+
+/// What a stream brings: the half of a [`ByteStream`] that is read.
+#[derive(Debug)]
+pub struct StreamReader(Arc<Open>);
+
+/// What goes into a stream: the half of a [`ByteStream`] that is written to.
+#[derive(Debug)]
+pub struct StreamWriter {
+    open: Arc<Open>,
+    /// How much more may be sent, where the call has said how much it will be.
+    room: Option<u64>,
+}
+
+/// A stream that is open, or was until a moment ago.
+#[derive(Debug)]
+struct Open {
     shared: Arc<Shared>,
     /// Kept open; its deadline is the stream's.
     lane: Connection,
     info: &'static Info,
     serial: Serial,
-    /// How much more may be sent, where the call has said how much it will be.
-    room: Option<u64>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -54,31 +76,22 @@ impl std::fmt::Debug for Shared {
 
 impl ByteStream {
     pub(super) fn new(lane: Connection, info: &'static Info, serial: Serial) -> Self {
-        Self { shared: Arc::clone(&lane.shared), lane, info, serial, room: None }
+        let shared = Arc::clone(&lane.shared);
+        let open = Arc::new(Open { shared, lane, info, serial });
+        Self { reader: StreamReader(Arc::clone(&open)), writer: StreamWriter { open, room: None } }
     }
 
     /// So much and no more may be sent: the call has promised it.
     pub(crate) fn of_length(mut self, length: u64) -> Self {
-        self.room = Some(length);
+        self.writer.room = Some(length);
         self
     }
 
-    /// Takes what is to be sent out of what was promised. A daemon must not be left to find out: one of 11.3.0 that gets more than was
-    /// promised goes round in its event loop for ever, and answers nobody.
-    fn promise(&mut self, length: u64) -> Result<(), Error> {
-        let Some(room) = self.room else { return Ok(()) };
-        let left = room.checked_sub(length);
-        let refused =
-            || Error::misuse(format!("{length} bytes for a stream that takes {room} more")).of(self.info);
-        self.room = Some(left.ok_or_else(refused)?);
-        Ok(())
-    }
-
-    /// Waits as long as a call: a daemon that no longer reads, or no longer has what it was asked for, says nothing.
-    async fn in_time<T>(&self, wait: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let Some(deadline) = self.lane.deadline else { return wait.await };
-        let late = || Error::new(ErrorKind::Timeout).of(self.info).possibly_executed();
-        tokio::time::timeout(deadline, wait).await.unwrap_or_else(|_| Err(late()))
+    /// Both halves, each to be used by whoever has it: a console is read while it is written to, and what does not get through one way
+    /// does not stop the other. The stream is aborted when both are gone and [`StreamWriter::finish`] was not called.
+    #[must_use]
+    pub fn split(self) -> (StreamReader, StreamWriter) {
+        (self.reader, self.writer)
     }
 
     /// The next piece; `None` at the end of the data. Dropping the future loses nothing.
@@ -90,11 +103,118 @@ impl ByteStream {
     /// # Errors
     /// When the daemon breaks the stream off, or the connection breaks; [`ErrorKind::Timeout`].
     pub async fn receive(&mut self) -> Result<Option<Piece>, Error> {
-        let piece = poll_fn(|context| self.poll_receive(context));
-        match self.info.stream {
-            Some(Direction::Read) => self.in_time(piece).await,
+        self.reader.receive().await
+    }
+
+    /// Sends data; waits while much is unsent. Dropped before its end it may have sent a part.
+    ///
+    /// # Errors
+    /// When the daemon has broken the stream off, or the connection is broken; [`ErrorKind::Timeout`] when nothing moves for as long as a
+    /// call may take; [`ErrorKind::Misuse`], with nothing sent, when it is more than the call that opened the stream has promised.
+    pub async fn send(&mut self, data: &[u8]) -> Result<(), Error> {
+        self.writer.send(data).await
+    }
+
+    /// Sends a hole: so many bytes of zeros that need not travel. The call that opened the stream must have allowed holes.
+    ///
+    /// # Errors
+    /// As [`ByteStream::send`].
+    pub async fn send_hole(&mut self, length: u64) -> Result<(), Error> {
+        self.writer.send_hole(length).await
+    }
+
+    /// Ends the stream and waits until the daemon confirms that everything has arrived. Data that it still sends is thrown away.
+    ///
+    /// # Errors
+    /// With the daemon's reason when it did not; [`ErrorKind::Timeout`] when it does not confirm for as long as a call may take.
+    pub async fn finish(self) -> Result<(), Error> {
+        drop(self.reader);
+        self.writer.finish().await
+    }
+
+    /// Breaks the stream off. The same as dropping it, in words.
+    pub fn abort(self) {}
+}
+
+impl StreamReader {
+    /// As [`ByteStream::receive`].
+    ///
+    /// # Errors
+    /// As [`ByteStream::receive`].
+    pub async fn receive(&mut self) -> Result<Option<Piece>, Error> {
+        let piece = poll_fn(|context| self.0.poll_receive(context));
+        match self.0.info.stream {
+            Some(Direction::Read) => self.0.in_time(piece).await,
             _ => piece.await,
         }
+    }
+}
+
+impl Drop for StreamReader {
+    fn drop(&mut self) {
+        self.0.shared.lock().unread(self.0.serial);
+    }
+}
+
+impl StreamWriter {
+    /// Takes what is to be sent out of what was promised. A daemon must not be left to find out: one of 11.3.0 that gets more than was
+    /// promised goes round in its event loop for ever, and answers nobody.
+    fn promise(&mut self, length: u64) -> Result<(), Error> {
+        let Some(room) = self.room else { return Ok(()) };
+        let left = room.checked_sub(length);
+        let refused = || {
+            Error::misuse(format!("{length} bytes for a stream that takes {room} more")).of(self.open.info)
+        };
+        self.room = Some(left.ok_or_else(refused)?);
+        Ok(())
+    }
+
+    /// As [`ByteStream::send`].
+    ///
+    /// # Errors
+    /// As [`ByteStream::send`].
+    pub async fn send(&mut self, data: &[u8]) -> Result<(), Error> {
+        self.promise(data.len() as u64)?;
+        for piece in data.chunks(STREAM_CHUNK) {
+            let sent = poll_fn(|context| {
+                self.open.poll_send(context, |session, serial| session.stream_send(serial, piece))
+            });
+            self.open.in_time(sent).await?;
+        }
+        Ok(())
+    }
+
+    /// As [`ByteStream::send_hole`].
+    ///
+    /// # Errors
+    /// As [`ByteStream::send`].
+    pub async fn send_hole(&mut self, length: u64) -> Result<(), Error> {
+        self.promise(length)?;
+        let length = i64::try_from(length)
+            .map_err(|_| Error::protocol("a hole beyond 2^63 bytes").of(self.open.info))?;
+        let sent = poll_fn(|context| {
+            self.open.poll_send(context, |session, serial| session.stream_hole(serial, length))
+        });
+        self.open.in_time(sent).await
+    }
+
+    /// Ends the stream, both ways, and waits until the daemon confirms that everything has arrived. What it still sends goes to the
+    /// [`StreamReader`]; once that is dropped, nowhere. While it is there and does not read, the confirmation may be stuck behind data.
+    ///
+    /// # Errors
+    /// As [`ByteStream::finish`].
+    pub async fn finish(self) -> Result<(), Error> {
+        self.open.say_the_end()?;
+        self.open.in_time(poll_fn(|context| self.open.poll_end(context))).await
+    }
+}
+
+impl Open {
+    /// Waits as long as a call: a daemon that no longer reads, or no longer has what it was asked for, says nothing.
+    async fn in_time<T>(&self, wait: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let Some(deadline) = self.lane.deadline else { return wait.await };
+        let late = || Error::new(ErrorKind::Timeout).of(self.info).possibly_executed();
+        tokio::time::timeout(deadline, wait).await.unwrap_or_else(|_| Err(late()))
     }
 
     fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Option<Piece>, Error>> {
@@ -113,35 +233,6 @@ impl ByteStream {
                 Poll::Pending
             }
         }
-    }
-
-    /// Sends data; waits while much is unsent.
-    ///
-    /// # Errors
-    /// When the daemon has broken the stream off, or the connection is broken; [`ErrorKind::Timeout`] when nothing moves for as long as a
-    /// call may take; [`ErrorKind::Misuse`], with nothing sent, when it is more than the call that opened the stream has promised.
-    pub async fn send(&mut self, data: &[u8]) -> Result<(), Error> {
-        self.promise(data.len() as u64)?;
-        for piece in data.chunks(STREAM_CHUNK) {
-            let sent = poll_fn(|context| {
-                self.poll_send(context, |session, serial| session.stream_send(serial, piece))
-            });
-            self.in_time(sent).await?;
-        }
-        Ok(())
-    }
-
-    /// Sends a hole: so many bytes of zeros that need not travel. The call that opened the stream must have allowed holes.
-    ///
-    /// # Errors
-    /// As [`ByteStream::send`].
-    pub async fn send_hole(&mut self, length: u64) -> Result<(), Error> {
-        self.promise(length)?;
-        let length =
-            i64::try_from(length).map_err(|_| Error::protocol("a hole beyond 2^63 bytes").of(self.info))?;
-        let sent =
-            poll_fn(|context| self.poll_send(context, |session, serial| session.stream_hole(serial, length)));
-        self.in_time(sent).await
     }
 
     fn poll_send(
@@ -166,22 +257,16 @@ impl ByteStream {
         Error::protocol(error).of(self.info)
     }
 
-    /// Ends the stream and waits until the daemon confirms that everything has arrived. Data that it still sends is thrown away.
-    ///
-    /// # Errors
-    /// With the daemon's reason when it did not; [`ErrorKind::Timeout`] when it does not confirm for as long as a call may take.
-    pub async fn finish(self) -> Result<(), Error> {
-        {
-            let mut state = self.shared.lock();
-            let ended = state.streams.get(&self.serial).is_none_or(|stream| stream.end.is_some());
-            if !ended {
-                let idle = state.session.transmit().is_none();
-                let finished = state.session.stream_finish(self.serial);
-                state.flush_soon(idle);
-                finished.map_err(|error| self.misused(error))?;
-            }
+    fn say_the_end(&self) -> Result<(), Error> {
+        let mut state = self.shared.lock();
+        let ended = state.streams.get(&self.serial).is_none_or(|stream| stream.end.is_some());
+        if ended {
+            return Ok(());
         }
-        self.in_time(poll_fn(|context| self.poll_end(context))).await
+        let idle = state.session.transmit().is_none();
+        let finished = state.session.stream_finish(self.serial);
+        state.flush_soon(idle);
+        finished.map_err(|error| self.misused(error))
     }
 
     fn poll_end(&self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
@@ -190,23 +275,17 @@ impl ByteStream {
         let Some(stream) = state.streams.get_mut(&self.serial) else {
             return Poll::Ready(Err(closed.unwrap_or_else(|| Error::new(ErrorKind::Closed)).of(self.info)));
         };
-        let held = stream.pieces.drain(..).map(|piece| piece.held()).sum();
-        let end = stream.end.clone();
-        if end.is_none() {
-            stream.reader = Some(context.waker().clone());
-        }
-        state.taken(held);
-        match end {
-            Some(end) => Poll::Ready(end.map_err(|error| error.of(self.info))),
-            None => Poll::Pending,
+        match &stream.end {
+            Some(end) => Poll::Ready(end.clone().map_err(|error| error.of(self.info))),
+            None => {
+                stream.ender = Some(context.waker().clone());
+                Poll::Pending
+            }
         }
     }
-
-    /// Breaks the stream off. The same as dropping it, in words.
-    pub fn abort(self) {}
 }
 
-impl Drop for ByteStream {
+impl Drop for Open {
     fn drop(&mut self) {
         self.shared.lock().abandon(self.serial);
     }

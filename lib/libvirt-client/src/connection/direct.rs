@@ -107,9 +107,9 @@ pub(crate) struct Direct(Arc<Shared>);
 impl Direct {
     /// Waits until there is something on the connection, and takes it. False when it has waited long enough, or cannot wait so.
     pub(crate) fn step(&self, interrupt: &Interrupt) -> bool {
-        let Some(socket) = self.0.readable.get_or_init(|| self.0.lock().readable()) else { return false };
+        let Some(socket) = self.0.lock().readable() else { return false };
         let mut on = [
-            PollFd::new(socket, PollFlags::IN),
+            PollFd::new(&socket, PollFlags::IN),
             PollFd::from_borrowed_fd(interrupt.event.as_fd(), PollFlags::IN),
         ];
         interrupt.asleep.store(true, Ordering::SeqCst);

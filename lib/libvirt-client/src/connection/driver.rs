@@ -35,12 +35,13 @@ impl Future for Driver {
 /// Moves one connection: reads, writes, keeps it alive.
 pub(crate) struct Mover {
     shared: Arc<Shared>,
-    sleep: Pin<Box<Sleep>>,
+    /// Made when it is first needed: there may be no executor before the driver runs.
+    sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Mover {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, sleep: Box::pin(tokio::time::sleep_until(now().into())) }
+        Self { shared, sleep: None }
     }
 
     /// Moves the connection while calls on it are waited for.
@@ -74,15 +75,16 @@ impl Future for Mover {
                 continue;
             }
             let Some(deadline) = state.session.deadline() else { return Poll::Pending };
+            let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
             // Whatever comes puts the deadline off. The timer is not set again for that: it runs out, and then is.
-            if deadline < this.sleep.deadline().into() {
-                this.sleep.as_mut().reset(deadline.into());
+            if deadline < sleep.deadline().into() {
+                sleep.as_mut().reset(deadline.into());
             }
-            if this.sleep.as_mut().poll(context).is_pending() {
+            if sleep.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
             if now() < deadline {
-                this.sleep.as_mut().reset(deadline.into());
+                sleep.as_mut().reset(deadline.into());
                 continue;
             }
             if let Err(silent) = state.session.tick(now()) {

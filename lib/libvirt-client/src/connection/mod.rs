@@ -17,7 +17,7 @@ mod driver;
 mod routes;
 mod state;
 
-pub use bytes::{ByteStream, Piece};
+pub use bytes::{ByteStream, Piece, StreamReader, StreamWriter};
 pub use call::{Call, Reply};
 pub(crate) use direct::{Interrupt, Watch};
 pub use driver::Driver;
@@ -31,7 +31,7 @@ use libvirt_protocol::procedure::Procedure;
 use libvirt_protocol::session::{ClientSession, Keepalive, Limits};
 use state::State;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -47,8 +47,21 @@ pub struct Options {
     /// How long a call may take that says nothing else; how long a stream may take to accept a piece of data or its end, or to bring the
     /// next piece of a volume or a screenshot. `None` waits for as long as the daemon shows that it lives.
     pub deadline: Option<Duration>,
+    /// How long connecting may take as a whole, with everything until the daemon has opened what the URI names; never longer than the
+    /// deadline of calls, if there is one. `None` waits for as long as whoever dials does.
+    pub connecting: Option<Duration>,
     /// Bytes that stream data may take while it waits for readers, before the connection is no longer read.
     pub stream_buffer: usize,
+}
+
+/// How long connecting may take by default: somebody may have to type a password.
+pub(crate) const CONNECTING: Duration = Duration::from_secs(60);
+
+impl Options {
+    /// How long connecting may take.
+    pub(crate) fn connecting(&self) -> Option<Duration> {
+        self.connecting.into_iter().chain(self.deadline).min()
+    }
 }
 
 impl Default for Options {
@@ -57,6 +70,7 @@ impl Default for Options {
             limits: Limits::default(),
             keepalive: Some(Keepalive::default()),
             deadline: None,
+            connecting: Some(CONNECTING),
             stream_buffer: 2 * 1024 * 1024,
         }
     }
@@ -79,8 +93,6 @@ impl std::fmt::Debug for Connection {
 struct Shared {
     state: Mutex<State>,
     traits: Traits,
-    /// What a thread without an executor waits on; made when one first does.
-    readable: OnceLock<Option<OwnedFd>>,
 }
 
 /// Closes the connection when the last clone goes.
@@ -121,7 +133,7 @@ pub(crate) fn moved(transport: impl Transport, options: Options) -> (Connection,
     let traits = transport.traits();
     let session = ClientSession::new(options.limits, options.keepalive, now());
     let state = State::new(session, Box::new(transport), options.stream_buffer);
-    let shared = Arc::new(Shared { state: Mutex::new(state), traits, readable: OnceLock::new() });
+    let shared = Arc::new(Shared { state: Mutex::new(state), traits });
     let handle = Arc::new(Handle(Arc::clone(&shared)));
     let mover = Mover::new(Arc::clone(&shared));
     (Connection { shared, _handle: handle, deadline: options.deadline }, mover)
@@ -133,7 +145,7 @@ impl Connection {
     /// Dropping the future abandons the call; see [`Error::execution`] for what that means to the daemon.
     ///
     /// # Errors
-    /// When the daemon refuses, the connection breaks, or the deadline passes.
+    /// When the daemon refuses, the connection breaks, or the deadline passes; [`ErrorKind::Misuse`] when the call opens a stream.
     pub async fn call<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Reply<P>, Error> {
         self.call_with::<P>(args, Vec::new()).await
     }
@@ -147,8 +159,9 @@ impl Connection {
         args: &P::Args<'_>,
         descriptors: Vec<OwnedFd>,
     ) -> Result<Reply<P>, Error> {
-        // Not `start`: what follows waits at once, and writes.
-        let begun = self.shared.lock().begin::<P>(args, descriptors, self.shared.traits);
+        // Not `started`: what follows waits at once, and writes.
+        let begun = opens_no_stream::<P>()
+            .and_then(|()| self.shared.lock().begin::<P>(args, descriptors, self.shared.traits));
         let flags = P::flags(args);
         let call = Call::new(Arc::clone(&self.shared), begun, flags);
         let span = tracing::debug_span!(
@@ -169,8 +182,16 @@ impl Connection {
         result
     }
 
-    /// Starts a call now; the future that comes back waits for its reply.
+    /// Starts a call now; the future that comes back waits for its reply. Of a call that opens a stream it only brings
+    /// [`ErrorKind::Misuse`]: nobody would have the stream, see [`Connection::open`].
     pub fn start<P: Procedure>(&self, args: &P::Args<'_>, descriptors: Vec<OwnedFd>) -> Call<P> {
+        match opens_no_stream::<P>() {
+            Ok(()) => self.started(args, descriptors),
+            Err(misused) => Call::new(Arc::clone(&self.shared), Err(misused), P::flags(args)),
+        }
+    }
+
+    fn started<P: Procedure>(&self, args: &P::Args<'_>, descriptors: Vec<OwnedFd>) -> Call<P> {
         let mut state = self.shared.lock();
         let begun = state.begin::<P>(args, descriptors, self.shared.traits);
         state.wake_driver();
@@ -183,7 +204,7 @@ impl Connection {
     /// # Errors
     /// As [`Connection::call`].
     pub async fn open<P: Procedure>(&self, args: &P::Args<'_>) -> Result<(Reply<P>, ByteStream), Error> {
-        let call = self.start::<P>(args, Vec::new());
+        let call = self.started::<P>(args, Vec::new());
         let serial = call.serial();
         let reply = call.within(self.deadline).await?;
         let serial = serial.ok_or_else(|| Error::protocol("a reply without a call").of(P::INFO))?;
@@ -233,14 +254,45 @@ impl Connection {
         self.shared.lock().seal(within);
     }
 
-    /// Calls that are under way or wait for a place, abandoned ones too.
-    pub(crate) fn load(&self) -> usize {
-        self.shared.lock().load()
+    /// What it is busy with.
+    pub(crate) fn load(&self) -> Load {
+        let state = self.shared.lock();
+        let session = &state.session;
+        Load { calls: session.load(), clogged: session.is_clogged() }
+    }
+
+    /// From now on the daemon is asked for signs of life.
+    pub(crate) fn keep_alive(&self, keepalive: Option<Keepalive>) {
+        self.shared.lock().keep_alive(keepalive);
+    }
+
+    /// Ends it, whoever still holds it.
+    pub(crate) fn shut(&self, reason: &Error) {
+        let mut state = self.shared.lock();
+        state.close(reason);
+        state.wake_driver();
     }
 
     /// Why the connection is closed, if it is.
     #[must_use]
     pub fn closed(&self) -> Option<Error> {
         self.shared.lock().closed().cloned()
+    }
+}
+
+/// What a connection is busy with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    /// Calls that are under way or wait for a place, abandoned ones too.
+    pub(crate) calls: usize,
+    /// Those at the daemon that nobody waits for any more have taken all places: nothing moves before the daemon answers what nobody wants to know.
+    pub(crate) clogged: bool,
+}
+
+/// A stream that nobody reads stops the whole connection, so it is opened only where somebody gets it.
+fn opens_no_stream<P: Procedure>() -> Result<(), Error> {
+    match P::INFO.stream {
+        None => Ok(()),
+        Some(_) => Err(Error::misuse("it opens a stream: call_stream brings it").of(P::INFO)),
     }
 }

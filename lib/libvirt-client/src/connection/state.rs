@@ -2,15 +2,16 @@
 
 use super::routes::Routes;
 use crate::error::{self, Error, ErrorKind};
-use crate::transport::{Traits, Transport};
+use crate::transport::{Nowhere, Traits, Transport};
 use libvirt_protocol::event;
 use libvirt_protocol::procedure::Procedure;
 use libvirt_protocol::session::{
-    Abandoned, ClientSession, Incoming, Serial, Serials, SessionError, Transmit,
+    Abandoned, ClientSession, Incoming, Keepalive, Serial, Serials, SessionError, Transmit,
 };
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::bytes::Piece;
@@ -30,6 +31,8 @@ pub(super) struct State {
     /// The socket took no more.
     blocked: bool,
     closed: Option<Error>,
+    /// What a thread without an executor waits on; made when one first does.
+    readable: Option<Arc<OwnedFd>>,
     /// Nothing was unsent before the calls that nobody has written yet.
     unwritten: bool,
     /// What stream data that waits for readers takes.
@@ -52,6 +55,10 @@ pub(super) struct StreamState {
     /// The daemon sends no more data.
     pub(super) no_more: bool,
     pub(super) reader: Option<Waker>,
+    /// Who waits for its end.
+    pub(super) ender: Option<Waker>,
+    /// Nobody wants what still comes.
+    unread: bool,
 }
 
 /// Bytes of streams that may be unsent: more than a socket takes at once, and few enough to stay in the processor's cache until they go.
@@ -73,6 +80,7 @@ impl State {
             writers: Vec::new(),
             blocked: false,
             closed: None,
+            readable: None,
             unwritten: false,
             buffered: 0,
             buffer_limit,
@@ -81,14 +89,16 @@ impl State {
 
     #[cfg(feature = "gssapi")]
     pub(super) fn seal(&mut self, within: impl FnOnce(Box<dyn Transport>) -> Box<dyn Transport>) {
-        let inner = std::mem::replace(&mut self.transport, Box::new(crate::transport::Nowhere));
+        let inner = std::mem::replace(&mut self.transport, Box::new(Nowhere));
         self.transport = within(inner);
+        self.readable = None;
         // It waits for what comes on the old one.
         self.wake_driver();
     }
 
-    pub(super) fn load(&self) -> usize {
-        self.session.load()
+    pub(super) fn keep_alive(&mut self, keepalive: Option<Keepalive>) {
+        self.session.keep_alive(keepalive, now());
+        self.wake_driver();
     }
 
     pub(super) fn closed(&self) -> Option<&Error> {
@@ -207,6 +217,9 @@ impl State {
     /// Reads everything that is there, for a thread that waits without an executor, and answers what must be answered. False when the
     /// transport cannot do that.
     pub(super) fn turn_now(&mut self) -> Result<bool, Error> {
+        if self.closed.is_some() {
+            return Ok(false);
+        }
         while self.buffered < self.buffer_limit {
             let mut descriptors = Vec::new();
             let room = self.session.space();
@@ -236,8 +249,11 @@ impl State {
     }
 
     /// What becomes readable when there is something for [`State::turn_now`].
-    pub(super) fn readable(&self) -> Option<OwnedFd> {
-        self.transport.readable()?.try_clone_to_owned().ok()
+    pub(super) fn readable(&mut self) -> Option<Arc<OwnedFd>> {
+        if self.readable.is_none() {
+            self.readable = self.transport.readable()?.try_clone_to_owned().ok().map(Arc::new);
+        }
+        self.readable.clone()
     }
 
     fn dispatch(&mut self) -> Result<(), SessionError> {
@@ -259,10 +275,11 @@ impl State {
                                 ?program,
                                 procedure = program.procedure(procedure).map(|info| info.name),
                             );
-                            self.routes.deliver(message);
+                            self.routes.deliver(message, payload.len());
                         }
                         Some(Err(error)) => {
                             tracing::debug!(procedure, %error, "an event that cannot be decoded");
+                            self.routes.undecodable(payload);
                         }
                         None => tracing::debug!(procedure, "an event of a newer daemon"),
                     }
@@ -306,6 +323,15 @@ impl State {
         self.buffered = self.buffered.saturating_sub(bytes);
         if full && self.buffered < self.buffer_limit {
             self.wake_driver();
+        }
+    }
+
+    /// Nobody reads a stream any more: what has come and what still comes is thrown away.
+    pub(super) fn unread(&mut self, serial: Serial) {
+        if let Some(stream) = self.streams.get_mut(&serial) {
+            stream.unread = true;
+            let held = stream.pieces.drain(..).map(|piece| piece.held()).sum();
+            self.taken(held);
         }
     }
 
@@ -386,6 +412,9 @@ impl State {
         }
         self.writers.drain(..).for_each(Waker::wake);
         self.routes.close(reason);
+        // Whoever still holds the connection does not hold the daemon's place for a client.
+        self.transport = Box::new(Nowhere);
+        self.readable = None;
     }
 }
 
@@ -399,6 +428,9 @@ fn done(waiters: &mut Serials<Serial, Slot>, serial: Serial, result: Result<Arri
 impl StreamState {
     /// Adds data; tells what it takes. What comes in crumbs is put together: a packet may hold one byte.
     fn push_data(&mut self, data: &[u8]) -> usize {
+        if self.unread {
+            return 0;
+        }
         self.wake();
         if let Some(Piece::Data(last)) = self.pieces.back_mut()
             && last.len() + data.len() <= JOINED
@@ -414,6 +446,9 @@ impl StreamState {
 
     /// Adds a hole; tells what it takes.
     fn push_hole(&mut self, length: u64) -> usize {
+        if self.unread {
+            return 0;
+        }
         self.wake();
         if let Some(Piece::Hole(last)) = self.pieces.back_mut()
             && let Some(joined) = last.checked_add(length)
@@ -434,5 +469,6 @@ impl StreamState {
 
     fn wake(&mut self) {
         self.reader.take().into_iter().for_each(Waker::wake);
+        self.ender.take().into_iter().for_each(Waker::wake);
     }
 }

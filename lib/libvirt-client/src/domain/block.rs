@@ -11,6 +11,7 @@ use libvirt_protocol::event::{Event, Kind};
 use libvirt_protocol::flags::{
     DomainBlockCommitFlags, DomainBlockCopyFlags, DomainBlockJobAbortFlags, DomainBlockJobInfoFlags,
     DomainBlockJobSetSpeedFlags, DomainBlockPullFlags, DomainBlockRebaseFlags, DomainBlockResizeFlags,
+    DomainXmlFlags,
 };
 use libvirt_protocol::procedure::Procedure;
 use libvirt_protocol::remote::{self, *};
@@ -63,6 +64,7 @@ pub struct BlockTarget<'a> {
 #[derive(Debug)]
 pub struct BlockJob {
     domain: Domain,
+    /// The disk's name in the guest: events bear that, and it stays when the file becomes another.
     disk: String,
     events: Subscription,
 }
@@ -103,7 +105,8 @@ impl BlockJob {
     /// Waits until it is ready or has ended.
     ///
     /// # Errors
-    /// When it failed or was cancelled, and when the connection is lost.
+    /// When it failed or was cancelled, and when the connection is lost; [`crate::ErrorKind::Job`] also when it has ended and the event
+    /// that tells how is among those that were lost: then the disk's images tell.
     pub async fn wait(&mut self) -> Result<BlockJobState, Error> {
         use ConnectDomainEventBlockJobStatus as S;
         loop {
@@ -121,10 +124,14 @@ impl BlockJob {
                 Item::Event(_) => {}
                 // Its end may be among what was not seen.
                 Item::Lagged(_) | Item::Resynchronised => match self.progress().await? {
-                    None => return Ok(BlockJobState::Completed),
-                    Some(info) if info.end > 0 && info.current == info.end => {
-                        return Ok(BlockJobState::Ready);
+                    None => {
+                        let problem = format!(
+                            "the job on {} has ended, and how is not known: the event that tells was lost. Look at its images",
+                            self.disk
+                        );
+                        return Err(Error::job(problem));
                     }
+                    Some(info) if info.is_ready() => return Ok(BlockJobState::Ready),
                     Some(_) => {}
                 },
             }
@@ -132,12 +139,61 @@ impl BlockJob {
     }
 }
 
+impl BlockJobInfo {
+    /// Whether it has caught up, and waits to be ended. Other kinds end by themselves, even if they are for a moment where their end is.
+    fn is_ready(&self) -> bool {
+        let waits = matches!(self.kind, DomainBlockJobType::Copy | DomainBlockJobType::ActiveCommit);
+        waits && self.end > 0 && self.current == self.end
+    }
+}
+
+/// The name in the guest of the disk that has this file, in a definition as libvirt prints it.
+fn target_of<'x>(xml: &'x str, file: &str) -> Option<&'x str> {
+    // What a program keeps with the definition stands before its devices, and may look like anything.
+    let devices = xml.rsplit_once("</metadata>").map_or(xml, |(_, rest)| rest);
+    devices.split("<disk ").skip(1).find_map(|disk| {
+        let disk = disk.split("</disk>").next()?;
+        // Its own file comes first; those that it stands on follow inside of it.
+        let source = element(disk, "<source ")?;
+        let files = ["file", "dev", "dir"].into_iter().filter_map(|name| attribute(source, name));
+        files.map(unescaped).any(|known| known == file).then_some(())?;
+        attribute(element(disk, "<target ")?, "dev")
+    })
+}
+
+/// What stands in an element's first tag.
+fn element<'x>(xml: &'x str, begin: &str) -> Option<&'x str> {
+    let (_, rest) = xml.split_once(begin)?;
+    rest.split('>').next()
+}
+
+fn attribute<'x>(tag: &'x str, name: &str) -> Option<&'x str> {
+    let (_, rest) = tag.split_once(&format!("{name}='"))?;
+    rest.split('\'').next()
+}
+
+fn unescaped(text: &str) -> String {
+    let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
+    text.replace("&amp;", "&")
+}
+
 impl Domain {
     async fn block_begin<P: Procedure>(&self, disk: &str, args: &P::Args<'_>) -> Result<BlockJob, Error> {
         // Before it begins: a small one has ended before its call comes back.
         let events = self.connect().subscribe_to([Filter::domain(Kind::DomainBlockJob2, self)]).await?;
+        let disk = self.target_named(disk).await?;
         self.connect().call::<P>(args).await?;
-        Ok(BlockJob { domain: self.clone(), disk: disk.to_owned(), events })
+        Ok(BlockJob { domain: self.clone(), disk, events })
+    }
+
+    /// A disk's name in the guest. Only an absolute path is anything else (libvirt's `domain_conf.c`).
+    async fn target_named(&self, disk: &str) -> Result<String, Error> {
+        if !disk.starts_with('/') {
+            return Ok(disk.to_owned());
+        }
+        let xml = self.xml(DomainXmlFlags::empty()).await?;
+        let target = target_of(&xml, disk).map(unescaped);
+        target.ok_or_else(|| Error::misuse(format!("no disk of {} has the file {disk}", self.name())))
     }
 
     /// Pulls what lies below into the active image; with `base` only down to that one (`virDomainBlockPull`, `virDomainBlockRebase`).
@@ -260,3 +316,53 @@ methods! { Domain(this) {
             dom: this.wire(), maxerrors: 256, flags: NoFlags::empty(),
         }) => |found| found.errors.iter().map(|error| (error.disk.into(), error.error)).collect();
 } }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_found_by_its_own_file() {
+        let xml = "<domain type='qemu'>
+  <metadata>
+    <x:y xmlns:x='z'><disk type='file'><source file='/a'/><target dev='no'/></disk></x:y>
+  </metadata>
+  <devices>
+    <disk type='file' device='cdrom'>
+      <target dev='sda' bus='sata'/>
+    </disk>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2'/>
+      <source file='/a&amp;b' index='1'/>
+      <backingStore type='file'>
+        <format type='raw'/>
+        <source file='/a'/>
+        <backingStore/>
+      </backingStore>
+      <mirror type='file' file='/copy'><source file='/copy'/></mirror>
+      <target dev='vda' bus='virtio'/>
+    </disk>
+    <disk type='block' device='disk'>
+      <source dev='/a'/>
+      <target dev='vdb' bus='virtio'/>
+    </disk>
+  </devices>
+</domain>";
+        for (file, target) in
+            [("/a&b", Some("vda")), ("/a", Some("vdb")), ("/copy", None), ("/a&amp;b", None), ("", None)]
+        {
+            assert_eq!(target_of(xml, file), target, "{file}");
+        }
+    }
+
+    #[test]
+    fn only_what_waits_to_be_ended_is_ready() {
+        let at = |kind, current, end| BlockJobInfo { kind, bandwidth: 0, current, end }.is_ready();
+        for kind in [DomainBlockJobType::Copy, DomainBlockJobType::ActiveCommit] {
+            assert!(at(kind, 9, 9) && !at(kind, 8, 9) && !at(kind, 0, 0));
+        }
+        for kind in [DomainBlockJobType::Pull, DomainBlockJobType::Commit, DomainBlockJobType::Backup] {
+            assert!(!at(kind, 9, 9), "{kind:?}");
+        }
+    }
+}

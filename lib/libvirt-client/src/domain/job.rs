@@ -4,7 +4,7 @@
 //! and goes on without it: [`BackgroundJob`]. (Block jobs are a third kind, with one job for each disk: [`super::BlockJob`].)
 
 use super::Domain;
-use crate::connection::{Call, Reply};
+use crate::connection::{Call, Connection, Reply};
 use crate::error::{Error, ErrorKind};
 use crate::events::{Filter, Item, Subscription};
 use crate::handle::methods;
@@ -28,6 +28,8 @@ use std::task::{Context, Poll};
 pub struct CallJob<P: Procedure> {
     domain: Domain,
     call: Call<P>,
+    /// Held, so that it does not end before the call.
+    _lane: Connection,
 }
 
 /// Work that goes on after the call that began it.
@@ -80,10 +82,6 @@ parameters! {
 }
 
 impl<P: Procedure> CallJob<P> {
-    pub(super) fn new(domain: Domain, call: Call<P>) -> Self {
-        Self { domain, call }
-    }
-
     /// How far it is; `None` when it is not at work: not yet, or not any more (`virDomainGetJobStats`).
     ///
     /// # Errors
@@ -231,8 +229,8 @@ impl Domain {
 
     /// Sends a call now, on a lane for work.
     pub(super) async fn begin<P: Procedure>(&self, args: &P::Args<'_>) -> Result<CallJob<P>, Error> {
-        let call = self.connect().start_on_a_lane::<P>(args).await?;
-        Ok(CallJob::new(self.clone(), call))
+        let (lane, call) = self.connect().start_on_a_lane::<P>(args).await?;
+        Ok(CallJob { domain: self.clone(), call, _lane: lane })
     }
 
     /// Aborts the job that is at work; one that is none is no error (`virDomainAbortJob`).

@@ -1,17 +1,7 @@
-//! Migration.
-//!
-//! ```text
-//!             source                     destination
-//!   begin     cookie, definition ──────>
-//!   prepare                              listens; cookie, address
-//!   perform   sends the guest  ════════> (the call ends with the transfer)
-//!   finish                     <──────── runs, or is thrown away
-//!   confirm   lets go, or goes on
-//! ```
-//!
-//! With `PEER2PEER` the source's daemon does the last four itself.
+//! Migration: its parameters, and the two ways to ask for one. The steps are in [`super::migration`].
 
-use super::{CallJob, Domain};
+use super::migration::Migration;
+use super::{CallJob, Domain, MigrationJob};
 use crate::connect::Connect;
 use crate::error::Error;
 use crate::handle::methods;
@@ -19,9 +9,8 @@ use crate::params::{Params, parameters};
 use libvirt_protocol::NoFlags;
 use libvirt_protocol::flags::{DomainMigrateFlags, DomainMigrateMaxSpeedFlags};
 use libvirt_protocol::parameters::*;
-use libvirt_protocol::params::TypedParam;
 use libvirt_protocol::remote::{self, *};
-use libvirt_protocol::xdr::{Bytes, List};
+use libvirt_protocol::xdr::Bytes;
 
 parameters! {
     /// How a domain is migrated (`MIGRATE_PARAM_*`). What may be given several times, such as disks, goes to `extra`.
@@ -78,121 +67,25 @@ impl Domain {
         self.begin(&args).await
     }
 
-    /// Migrates it to a daemon that we are connected to; returns the handle there. Progress and abort are [`Domain::job`] and
-    /// [`Domain::abort_job`] while this runs (`virDomainMigrate3`).
-    ///
-    /// Do not drop this future: nobody would tell the destination to go on, or the source.
+    /// Migrates it to a daemon that we are connected to (`virDomainMigrate3`). The job that comes back goes on by itself; awaiting it brings
+    /// the handle at the destination. Of two steps, the transfer and its end, the deadline of calls does not hold.
     ///
     /// # Errors
-    /// With the first problem; the guest then still runs at the source, unless the error says that it may have been executed.
+    /// When nothing can be begun. The job's are those of the first problem, and the guest is at the source as before, except with
+    /// [`ErrorKind::Migration`](crate::ErrorKind::Migration), which tells what is left where.
     pub async fn migrate(
         &self,
         to: &Connect,
         parameters: &MigrateParameters,
         flags: DomainMigrateFlags,
-    ) -> Result<Self, Error> {
+    ) -> Result<MigrationJob, Error> {
         use DomainMigrateFlags as F;
         if flags.intersects(F::PEER2PEER | F::TUNNELLED) {
             return Err(Error::misuse(
                 "with PEER2PEER or TUNNELLED the source's daemon connects by itself: migrate_to_uri",
             ));
         }
-        let flags = flags | F::CHANGE_PROTECTION;
-        // These two concern the sender alone.
-        let there = flags - (F::ABORT_ON_ERROR | F::AUTO_CONVERGE | F::CHANGE_PROTECTION);
-        let mut parameters = parameters.clone();
-        fn list<'a>(parameters: &MigrateParameters) -> List<'a, TypedParam<'a>, 64> {
-            Params::from(parameters).into_list()
-        }
-
-        let args = DomainMigrateBegin3ParamsArgs { dom: self.wire(), params: list(&parameters), flags };
-        let begun = self.connect().call::<remote::DomainMigrateBegin3Params>(&args).await?;
-        let begun = begun.result()?;
-        parameters.destination_xml = Some(begun.xml.into());
-        parameters.destination_name.get_or_insert_with(|| self.name());
-
-        let mut cookie = Vec::new();
-        let args = DomainMigratePrepare3ParamsArgs {
-            params: list(&parameters),
-            cookie_in: begun.cookie_out,
-            flags: there,
-        };
-        let prepared = to.call::<remote::DomainMigratePrepare3Params>(&args).await;
-        let mut outcome = prepared.and_then(|reply| {
-            let prepared = reply.result()?;
-            cookie = prepared.cookie_out.0.into_owned();
-            if let Some(uri) = prepared.uri_out {
-                parameters.uri = Some(uri.into());
-            }
-            Ok(())
-        });
-        let prepared = outcome.is_ok();
-        if flags.contains(F::OFFLINE) {
-            // Nothing is sent, and the destination takes its own cookie for one of a guest that comes from itself.
-            cookie.clear();
-        }
-        if prepared && !flags.contains(F::OFFLINE) {
-            let args = DomainMigratePerform3ParamsArgs {
-                dom: self.wire(),
-                dconnuri: None,
-                params: list(&parameters),
-                cookie_in: Bytes(cookie.as_slice().into()),
-                flags,
-            };
-            let performed = self.connect().call::<remote::DomainMigratePerform3Params>(&args).await;
-            match performed.and_then(|reply| Ok(reply.result()?.cookie_out.0.into_owned())) {
-                Ok(next) => cookie = next,
-                Err(error) => {
-                    cookie.clear();
-                    outcome = Err(error);
-                }
-            }
-        }
-        let cancelled = i32::from(outcome.is_err());
-        if prepared {
-            let args = DomainMigrateFinish3ParamsArgs {
-                params: list(&parameters),
-                cookie_in: Bytes(cookie.as_slice().into()),
-                flags: there,
-                cancelled,
-            };
-            let finished = to.call::<remote::DomainMigrateFinish3Params>(&args).await;
-            match (finished, &outcome) {
-                (Ok(reply), Ok(())) => {
-                    let finished = reply.result()?;
-                    let moved = Self::new(to, finished.dom);
-                    let args = DomainMigrateConfirm3ParamsArgs {
-                        dom: self.wire(),
-                        params: list(&parameters),
-                        cookie_in: finished.cookie_out,
-                        flags,
-                        cancelled: 0,
-                    };
-                    // The guest runs there, whatever the source says now.
-                    if let Err(error) =
-                        self.connect().call::<remote::DomainMigrateConfirm3Params>(&args).await
-                    {
-                        tracing::debug!(%error, "the source did not take the end of a migration");
-                    }
-                    return Ok(moved);
-                }
-                (Err(error), Ok(())) => outcome = Err(error),
-                // The first reason is the one that counts.
-                (_, Err(_)) => {}
-            }
-        }
-        // The source has begun, so it must hear that it goes on.
-        let args = DomainMigrateConfirm3ParamsArgs {
-            dom: self.wire(),
-            params: list(&parameters),
-            cookie_in: Bytes::default(),
-            flags,
-            cancelled: 1,
-        };
-        let confirmed = self.connect().call::<remote::DomainMigrateConfirm3Params>(&args).await;
-        outcome?;
-        confirmed?;
-        Err(Error::protocol("a migration ended without a result"))
+        Migration::start(self, to, parameters, flags | F::CHANGE_PROTECTION).await
     }
 }
 

@@ -179,14 +179,24 @@ impl Connect {
         types: DomainStatsTypes,
         flags: ConnectGetAllDomainStatsFlags,
     ) -> Result<Vec<DomainStats>, Error> {
-        self.stats_of(&[], types, flags).await
+        self.stats(&[], types, flags).await
     }
 
-    /// The same, of these domains; none means all (`virDomainListGetStats`).
+    /// The same, of these domains alone (`virDomainListGetStats`).
     ///
     /// # Errors
     /// As every call.
     pub async fn stats_of(
+        &self,
+        domains: &[Domain],
+        types: DomainStatsTypes,
+        flags: ConnectGetAllDomainStatsFlags,
+    ) -> Result<Vec<DomainStats>, Error> {
+        // To the daemon no domain would mean all of them.
+        if domains.is_empty() { Ok(Vec::new()) } else { self.stats(domains, types, flags).await }
+    }
+
+    async fn stats(
         &self,
         domains: &[Domain],
         types: DomainStatsTypes,

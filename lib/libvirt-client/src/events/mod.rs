@@ -28,9 +28,6 @@ use libvirt_protocol::remote;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// Events that wait for a subscriber, at most.
-const QUEUE: usize = 1024;
-
 impl Connect {
     /// Subscribes to one kind of event of all objects (`virConnectDomainEventRegisterAny`, `virConnectNetworkEventRegisterAny`,
     /// `virConnectStoragePoolEventRegisterAny`, `virConnectNodeDeviceEventRegisterAny`, `virConnectSecretEventRegisterAny`,
@@ -82,7 +79,7 @@ impl Connect {
     /// # Errors
     /// When the connection is closed.
     pub fn unclaimed_events(&self) -> Result<Subscription, Error> {
-        let queue = Arc::new(Queue::new(QUEUE));
+        let queue = Arc::new(Queue::new());
         self.connection()?.add_unclaimed(&queue)?;
         Ok(Subscription::new(queue, Vec::new(), self.wishes().downgrade()))
     }
@@ -93,7 +90,7 @@ impl Connect {
             let kind = ErrorKind::Unsupported { procedure: info.name, since: info.since };
             return Err(Error::new(kind).of(info));
         }
-        let queue = Arc::new(Queue::new(QUEUE));
+        let queue = Arc::new(Queue::new());
         let mut seen = std::collections::HashSet::new();
         let topics: Vec<_> = topics.into_iter().filter(|topic| seen.insert(topic.key().clone())).collect();
         let keys = topics.iter().map(|topic| topic.key().clone()).collect();

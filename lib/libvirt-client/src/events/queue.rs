@@ -21,7 +21,7 @@ use tokio::sync::mpsc::WeakUnboundedSender;
 pub enum Item {
     /// An event.
     Event(Event<'static>),
-    /// So many events were lost here: nobody took them in time. Look at the state again.
+    /// So many events were lost here: nobody took them in time, or they could not be understood. Look at the state again.
     Lagged(u64),
     /// The connection was lost and is there again, and so is this subscription. Whatever happened in between was not seen: look at the
     /// state again.
@@ -38,22 +38,66 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 struct Inner {
     waiting: VecDeque<Waiting>,
-    limit: usize,
+    /// Sizes of these events together.
+    bytes: usize,
     lost: u64,
+    /// Whatever comes next comes over another connection than what came before.
+    elsewhere: bool,
     reader: Option<Waker>,
     closed: Option<Error>,
 }
 
 #[derive(Debug)]
 enum Waiting {
-    Event(Arc<Event<'static>>),
+    /// An event, and the size of its message.
+    Event(Arc<Event<'static>>, usize),
     Resynchronised,
 }
 
+/// Events that wait for a subscriber, at most.
+const EVENTS: usize = 1024;
+/// How large they may be together, in bytes as they came; a single one may be larger.
+const BYTES: usize = 8 * 1024 * 1024;
+
+impl Inner {
+    fn push(&mut self, item: Waiting) {
+        if let Waiting::Event(_, size) = &item {
+            self.bytes += size;
+        }
+        self.waiting.push_back(item);
+        // The oldest makes room: what is true now matters more than what was.
+        while self.waiting.len() > EVENTS || (self.bytes > BYTES && self.waiting.len() > 1) {
+            self.pop();
+            self.lost += 1;
+        }
+        self.reader.take().into_iter().for_each(Waker::wake);
+    }
+
+    fn announce(&mut self) {
+        if std::mem::take(&mut self.elsewhere) {
+            self.push(Waiting::Resynchronised);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let item = self.waiting.pop_front()?;
+        if let Waiting::Event(_, size) = &item {
+            self.bytes -= size;
+        }
+        Some(item)
+    }
+}
+
 impl Queue {
-    pub(crate) fn new(limit: usize) -> Self {
-        let inner =
-            Inner { waiting: VecDeque::new(), limit: limit.max(1), lost: 0, reader: None, closed: None };
+    pub(crate) fn new() -> Self {
+        let inner = Inner {
+            waiting: VecDeque::new(),
+            bytes: 0,
+            lost: 0,
+            elsewhere: false,
+            reader: None,
+            closed: None,
+        };
         Self { inner: Mutex::new(inner) }
     }
 
@@ -61,35 +105,51 @@ impl Queue {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, item: Waiting) {
+    fn push(&self, event: Arc<Event<'static>>, size: usize) {
         let mut inner = self.lock();
-        // The oldest makes room: what is true now matters more than what was.
-        if inner.waiting.len() == inner.limit {
-            inner.waiting.pop_front();
-            inner.lost += 1;
-        }
-        inner.waiting.push_back(item);
-        inner.reader.take().into_iter().for_each(Waker::wake);
+        inner.announce();
+        inner.push(Waiting::Event(event, size));
     }
 
     /// Adds an event that is this queue's alone.
-    pub(crate) fn deliver(&self, event: Event<'static>) {
-        self.push(Waiting::Event(Arc::new(event)));
+    pub(crate) fn deliver(&self, event: Event<'static>, size: usize) {
+        self.push(Arc::new(event), size);
+    }
+
+    /// So many events will not come.
+    pub(crate) fn lost(&self, events: u64) {
+        let mut inner = self.lock();
+        inner.lost += events;
+        inner.reader.take().into_iter().for_each(Waker::wake);
     }
 
     /// What waits, for tests of who gets what.
     #[cfg(test)]
     pub(crate) fn taken(&self) -> Vec<Event<'static>> {
         let event = |waiting| match waiting {
-            Waiting::Event(event) => Some(Arc::unwrap_or_clone(event)),
+            Waiting::Event(event, _) => Some(Arc::unwrap_or_clone(event)),
             Waiting::Resynchronised => None,
         };
-        self.lock().waiting.drain(..).filter_map(event).collect()
+        std::iter::from_fn(|| self.lock().pop()).filter_map(event).collect()
     }
 
-    /// The connection is there again.
-    pub(crate) fn resynchronised(&self) {
-        self.push(Waiting::Resynchronised);
+    /// What can be had without waiting.
+    #[cfg(test)]
+    pub(crate) fn now(&self) -> Option<Result<Item, Error>> {
+        match self.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(item) => Some(item),
+            Poll::Pending => None,
+        }
+    }
+
+    /// The connection is being made again: what comes from now on stands behind a marker.
+    pub(crate) fn moves(&self) {
+        self.lock().elsewhere = true;
+    }
+
+    /// The connection is there again: the marker, unless it stands there already.
+    pub(crate) fn announce(&self) {
+        self.lock().announce();
     }
 
     /// Nothing more comes.
@@ -104,8 +164,10 @@ impl Queue {
         if inner.lost > 0 {
             return Poll::Ready(Ok(Item::Lagged(std::mem::take(&mut inner.lost))));
         }
-        match inner.waiting.pop_front() {
-            Some(Waiting::Event(event)) => return Poll::Ready(Ok(Item::Event(Arc::unwrap_or_clone(event)))),
+        match inner.pop() {
+            Some(Waiting::Event(event, _)) => {
+                return Poll::Ready(Ok(Item::Event(Arc::unwrap_or_clone(event))));
+            }
             Some(Waiting::Resynchronised) => return Poll::Ready(Ok(Item::Resynchronised)),
             None => {}
         }
@@ -129,11 +191,16 @@ impl Fanout {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn deliver(&self, event: Event<'static>) {
+    pub(crate) fn deliver(&self, event: Event<'static>, size: usize) {
         let event = Arc::new(event);
         for queue in &*self.lock() {
-            queue.push(Waiting::Event(Arc::clone(&event)));
+            queue.push(Arc::clone(&event), size);
         }
+    }
+
+    /// So many events will not come.
+    pub(crate) fn lost(&self, events: u64) {
+        self.lock().iter().for_each(|queue| queue.lost(events));
     }
 
     pub(crate) fn add(&self, queue: Arc<Queue>) {
@@ -206,5 +273,45 @@ impl Drop for Subscription {
                 let _ = keeper.send(Wish::Leave { topic, queue: Arc::clone(&self.queue) });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libvirt_protocol::remote::ConnectEventConnectionClosedMsg;
+
+    fn event(reason: i32) -> Event<'static> {
+        Event::ConnectionClosed(ConnectEventConnectionClosedMsg { reason: reason.into() })
+    }
+
+    #[test]
+    fn what_waits_is_bounded_by_its_size_too() {
+        let queue = Queue::new();
+        (0..10).for_each(|number| queue.deliver(event(number), BYTES / 4));
+        assert!(matches!(queue.now(), Some(Ok(Item::Lagged(6)))));
+        assert_eq!(queue.taken(), [6, 7, 8, 9].map(event));
+        // One that is larger than all that may wait comes all the same, alone.
+        queue.deliver(event(1), 4);
+        queue.deliver(event(2), 2 * BYTES);
+        assert!(matches!(queue.now(), Some(Ok(Item::Lagged(1)))));
+        assert_eq!(queue.taken(), [event(2)]);
+    }
+
+    #[test]
+    fn the_marker_stands_before_the_first_event_of_another_connection() {
+        let queue = Queue::new();
+        queue.deliver(event(1), 4);
+        queue.moves();
+        // The second attempt has events before it is known to be good.
+        queue.moves();
+        queue.deliver(event(2), 4);
+        queue.announce();
+        queue.deliver(event(3), 4);
+        let item = |queue: &Queue| queue.now().unwrap().unwrap();
+        assert_eq!(item(&queue), Item::Event(event(1)));
+        assert_eq!(item(&queue), Item::Resynchronised);
+        assert_eq!([item(&queue), item(&queue)], [2, 3].map(|number| Item::Event(event(number))));
+        assert!(queue.now().is_none(), "one marker");
     }
 }

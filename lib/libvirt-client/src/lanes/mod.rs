@@ -8,14 +8,21 @@
 //!   all other calls ──────────────> work lanes          the one with the fewest calls under way; up to a limit
 //!   each stream ──────────────────> a lane of its own   until the stream ends
 //! ```
+//!
+//! The control lane tells whether the handle lives: while it is being made again every call waits for it, and when it is gone for good
+//! all calls fail for the same reason.
 
+mod identity;
 mod work;
+
+pub(crate) use identity::{Identity, say};
 
 use crate::auth::Auth;
 use crate::connection::{Connection, Driver, Mover, Options, moved};
 use crate::dial::Target;
 use crate::error::{Error, ErrorKind};
 use crate::keeper::{Control, Keeper, Link, Reconnect, Wish};
+use crate::params::Params;
 use crate::transport::Transport;
 use crate::uri::Access;
 use futures::future::BoxFuture;
@@ -24,7 +31,7 @@ use libvirt_protocol::procedure::{Info, Release};
 use libvirt_protocol::remote;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use work::{Next, Work};
 
 /// Runs the drivers of connections.
@@ -38,6 +45,8 @@ pub(crate) struct Opening {
     pub(crate) access: Access,
     pub(crate) options: Options,
     pub(crate) auth: Auth,
+    /// On whose behalf its calls are.
+    pub(crate) identity: Arc<Identity>,
     pub(crate) run: Run,
 }
 
@@ -48,6 +57,8 @@ pub(crate) struct Lanes {
     target: Option<Target>,
     control: watch::Receiver<Control>,
     wishes: mpsc::UnboundedSender<Wish>,
+    /// Tells the keeper that the handle is to be closed.
+    closing: Arc<Notify>,
     work: Work,
 }
 
@@ -86,12 +97,14 @@ impl Lanes {
         let (connection, mover, daemon) = opening.explored(transport).await?;
         let (wishes, wished) = mpsc::unbounded_channel();
         let (sender, control) = watch::channel(Control { daemon, link: Link::Up(connection.clone()) });
-        let keeper = Keeper::new(opening.clone(), target.clone(), reconnect, wished, sender);
+        let closing = Arc::new(Notify::new());
+        let ends = Arc::clone(&closing);
+        let keeper = Keeper::new(opening.clone(), target.clone(), reconnect, wished, sender, ends);
         (opening.run)(Driver::new(keeper.run(connection, mover)));
         // With no lanes for work there are none for streams either: one connection carries everything.
         let target = target.filter(|_| most > 0);
         let work = Work::new(most, opening.options.limits.ordinary.max(1));
-        Ok(Self { opening, target, control, wishes, work })
+        Ok(Self { opening, target, control, wishes, closing, work })
     }
 
     /// The lane on which subscriptions are; while it is being made again, it is waited for.
@@ -131,6 +144,46 @@ impl Lanes {
         self.control.borrow().daemon
     }
 
+    /// Whether there may be several connections.
+    pub(crate) fn are_several(&self) -> bool {
+        self.target.is_some()
+    }
+
+    /// Runs something beside the connections, for as long as it takes.
+    pub(crate) fn run(&self, task: Driver) {
+        (self.opening.run)(task);
+    }
+
+    /// Says on whose behalf further calls are, on every connection that there is or will be. The keeper does that: who gives up waiting
+    /// leaves nothing half done.
+    pub(crate) async fn identify(&self, identity: Params) -> Result<(), Error> {
+        let (answer, answered) = oneshot::channel();
+        let closed = || Error::new(ErrorKind::Closed);
+        self.wishes.send(Wish::Identify { identity, answer }).map_err(|_| closed())?;
+        let late = |error: Error| error.possibly_executed();
+        self.within(answered).await.map_err(late)?.map_err(|_| late(closed()))?
+    }
+
+    /// Ends all connections but those of streams, which end with their streams.
+    ///
+    /// # Errors
+    /// With the reason for which the control lane was lost before.
+    pub(crate) async fn close(&self) -> Result<(), Error> {
+        self.work.close(&Error::new(ErrorKind::Closed));
+        let lost = match &self.control.borrow().link {
+            Link::Gone(error) => Some(error.clone()),
+            Link::Up(_) | Link::Away(_) => None,
+        };
+        if let Some(lost) = lost {
+            return Err(lost);
+        }
+        self.closing.notify_one();
+        let mut control = self.control.clone();
+        // Its keeper may be gone, too.
+        let _ = self.within(control.wait_for(|control| matches!(control.link, Link::Gone(_)))).await?;
+        Ok(())
+    }
+
     /// Where wishes for events go.
     pub(crate) fn wishes(&self) -> &mpsc::UnboundedSender<Wish> {
         &self.wishes
@@ -143,12 +196,13 @@ impl Lanes {
 
     /// The lane for a call.
     pub(crate) async fn of(&self, info: &Info) -> Result<Connection, Error> {
-        let Some(target) = &self.target else { return self.control().await };
-        if info.urgent {
-            return self.control().await;
+        let control = self.control().await?;
+        let Some(target) = &self.target else { return Ok(control) };
+        if info.urgent && !control.load().clogged {
+            return Ok(control);
         }
         loop {
-            match self.work.next() {
+            match self.work.next(self.opening.identity.changes())? {
                 Next::Take(lane) => return Ok(lane),
                 Next::Make(making) => return making.made(self.lane(target).await),
                 Next::Wait(mut outcome) => {
@@ -163,7 +217,7 @@ impl Lanes {
     }
 
     fn lane<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Connection, Error>> {
-        let made = self.within(async {
+        let made = in_time(self.opening.options.connecting(), async {
             let (connection, mover) = self.opening.begin(target.connect().await?).await?;
             (self.opening.run)(Driver::new(mover));
             Ok(connection)
@@ -171,9 +225,10 @@ impl Lanes {
         Box::pin(async { made.await? })
     }
 
-    /// A lane for one stream.
-    pub(crate) async fn stream(&self) -> Result<Connection, Error> {
-        let Some(target) = &self.target else { return self.control().await };
+    /// A lane for one stream, or for anything else that wants one of its own.
+    pub(crate) async fn own(&self) -> Result<Connection, Error> {
+        let control = self.control().await?;
+        let Some(target) = &self.target else { return Ok(control) };
         self.lane(target).await
     }
 }
@@ -190,8 +245,10 @@ pub(crate) async fn in_time<T>(
 impl Opening {
     /// Makes a transport a connection to what the handle has opened.
     async fn begin(&self, transport: impl Transport) -> Result<(Connection, Mover), Error> {
-        let (connection, mut mover) = moved(transport, self.options);
+        // Nobody is asked for a sign of life before somebody is there: who logs in through a program may take his time.
+        let (connection, mut mover) = moved(transport, Options { keepalive: None, ..self.options });
         mover.beside(self.hello(&connection)).await?;
+        connection.keep_alive(self.options.keepalive);
         Ok((connection, mover))
     }
 
@@ -212,7 +269,8 @@ impl Opening {
             Access::ReadOnly => ConnectFlags::RO,
         };
         let name = if self.name.is_empty() { None } else { Some(self.name.as_str().into()) };
-        connection.call::<remote::ConnectOpen>(&remote::ConnectOpenArgs { name, flags }).await.map(drop)
+        connection.call::<remote::ConnectOpen>(&remote::ConnectOpenArgs { name, flags }).await?;
+        self.identity.introduce(connection).await
     }
 }
 

@@ -7,7 +7,9 @@
 //!   all are full ─────────────────────> take the one with the fewest calls
 //! ```
 //!
-//! A lane that is being made counts as one: calls that begin together do not each make their own.
+//! A lane that is being made counts as one: calls that begin together do not each make their own. A lane whose places are all held by calls
+//! that nobody waits for any more takes no further ones, and neither does one on which another identity was said: it ends with the calls
+//! that it has.
 
 use crate::connection::Connection;
 use crate::error::Error;
@@ -23,10 +25,23 @@ pub(super) struct Work {
     most: usize,
     /// Calls for which it is worth to make a lane.
     room: usize,
-    slots: Mutex<Vec<Slot>>,
+    slots: Mutex<Slots>,
 }
 
-enum Slot {
+#[derive(Default)]
+struct Slots {
+    slots: Vec<Slot>,
+    /// Why there are none any more.
+    closed: Option<Error>,
+}
+
+struct Slot {
+    /// How often the identity had changed when its making began.
+    changes: u64,
+    lane: Lane,
+}
+
+enum Lane {
     Open(Connection),
     Opening {
         /// Calls that wait for it, the one that makes it among them.
@@ -48,72 +63,108 @@ pub(super) struct Making<'a> {
     outcome: watch::Sender<Outcome>,
 }
 
+impl Slot {
+    /// Whether it may get further calls.
+    fn takes_calls(&self, changes: u64) -> bool {
+        let able = match &self.lane {
+            Lane::Open(lane) => lane.closed().is_none() && !lane.load().clogged,
+            Lane::Opening { .. } => true,
+        };
+        able && self.changes == changes
+    }
+}
+
 impl Work {
     pub(super) fn new(most: usize, room: usize) -> Self {
         Self { most, room, slots: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Slot>> {
+    fn lock(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many lanes there are.
     pub(super) fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().slots.len()
     }
 
-    /// What a call is to do now.
-    pub(super) fn next(&self) -> Next<'_> {
-        let mut slots = self.lock();
-        slots.retain(|slot| !matches!(slot, Slot::Open(lane) if lane.closed().is_some()));
-        let full = slots.len() >= self.most;
-        let open = slots.iter().filter_map(|slot| match slot {
-            Slot::Open(lane) => Some((lane.load(), lane)),
-            Slot::Opening { .. } => None,
-        });
-        let least = open.min_by_key(|(load, _)| *load);
-        if let Some((load, lane)) = least
-            && (load < self.room || full)
-        {
-            return Next::Take(lane.clone());
+    /// What a call is to do now; the identity has changed so often.
+    ///
+    /// # Errors
+    /// When the handle is closed.
+    pub(super) fn next(&self, changes: u64) -> Result<Next<'_>, Error> {
+        let mut guard = self.lock();
+        if let Some(closed) = &guard.closed {
+            return Err(closed.clone());
         }
-        let opening = slots.iter_mut().filter_map(|slot| match slot {
-            Slot::Opening { takers, outcome } => Some((takers, outcome)),
-            Slot::Open(_) => None,
+        let slots = &mut guard.slots;
+        // Calls that such a lane still has hold it.
+        slots.retain(|slot| slot.takes_calls(changes));
+        let full = slots.len() >= self.most;
+        let open = slots.iter().filter_map(|slot| match &slot.lane {
+            Lane::Open(lane) => Some((lane.load().calls, lane)),
+            Lane::Opening { .. } => None,
+        });
+        let least = open.min_by_key(|(calls, _)| *calls);
+        if let Some((calls, lane)) = least
+            && (calls < self.room || full)
+        {
+            return Ok(Next::Take(lane.clone()));
+        }
+        let opening = slots.iter_mut().filter_map(|slot| match &mut slot.lane {
+            Lane::Opening { takers, outcome } => Some((takers, outcome)),
+            Lane::Open(_) => None,
         });
         if let Some((takers, outcome)) = opening.min_by_key(|(takers, _)| **takers)
             && (*takers < self.room || full)
         {
             *takers += 1;
-            return Next::Wait(outcome.clone());
+            return Ok(Next::Wait(outcome.clone()));
         }
         let (sender, outcome) = watch::channel(None);
-        slots.push(Slot::Opening { takers: 1, outcome });
-        Next::Make(Making { work: self, outcome: sender })
+        slots.push(Slot { changes, lane: Lane::Opening { takers: 1, outcome } });
+        Ok(Next::Make(Making { work: self, outcome: sender }))
+    }
+
+    /// Ends all of them, also those that are being made: there are no more.
+    pub(super) fn close(&self, reason: &Error) {
+        let mut guard = self.lock();
+        guard.closed.get_or_insert_with(|| reason.clone());
+        for slot in guard.slots.drain(..) {
+            if let Lane::Open(lane) = slot.lane {
+                lane.shut(reason);
+            }
+        }
     }
 }
 
 impl Making<'_> {
     /// The lane is there, or could not be made; whoever waits for it hears so.
     pub(super) fn made(self, lane: Result<Connection, Error>) -> Result<Connection, Error> {
+        let mut guard = self.work.lock();
+        let lane = lane.and_then(|lane| match &guard.closed {
+            Some(closed) => Err(closed.clone()),
+            None => Ok(lane),
+        });
         if let Ok(lane) = &lane
-            && let Some(slot) = self.work.lock().iter_mut().find(|slot| self.is(slot))
+            && let Some(slot) = guard.slots.iter_mut().find(|slot| self.is(slot))
         {
-            *slot = Slot::Open(lane.clone());
+            slot.lane = Lane::Open(lane.clone());
         }
+        drop(guard);
         let outcome = lane.as_ref().map(drop).map_err(Clone::clone);
         self.outcome.send_replace(Some(outcome));
         lane
     }
 
     fn is(&self, slot: &Slot) -> bool {
-        matches!(slot, Slot::Opening { outcome, .. } if outcome.same_channel(&self.outcome.subscribe()))
+        matches!(&slot.lane, Lane::Opening { outcome, .. } if outcome.same_channel(&self.outcome.subscribe()))
     }
 }
 
 impl Drop for Making<'_> {
     fn drop(&mut self) {
         // Only if it was not made.
-        self.work.lock().retain(|slot| !self.is(slot));
+        self.work.lock().slots.retain(|slot| !self.is(slot));
     }
 }

@@ -1,12 +1,10 @@
 //! How bytes and descriptors travel: what both sides have in common, and what only a client does to get to its daemon.
 
-#[cfg(feature = "gssapi")]
 mod nowhere;
 mod program;
 mod tls;
 
 pub use libvirt_transport::{Privacy, Stream, Traits, Transport, Unix};
-#[cfg(feature = "gssapi")]
 pub(crate) use nowhere::Nowhere;
 pub use program::Program;
 pub use tls::{Tls, Verify};

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll};
 
-/// What stands in a transport's place while it is put into another.
+/// What stands in a transport's place while it is put into another, and when it is closed.
 pub(crate) struct Nowhere;
 
 impl Transport for Nowhere {

@@ -181,7 +181,8 @@ async fn images_are_committed_and_pulled_as_flags_say() {
     assert!(!exists(&layers.path("one")), "it is told to remove it");
     // Everything that lies below, at so many bytes in a second.
     let target = BlockTarget { bandwidth: 8 * MIB, ..Default::default() };
-    let mut job = guest.block_pull("vda", target, DomainBlockPullFlags::BANDWIDTH_BYTES).await.unwrap();
+    let mut job =
+        guest.block_pull(&layers.path("three"), target, DomainBlockPullFlags::BANDWIDTH_BYTES).await.unwrap();
     assert_eq!(job.wait().await.unwrap(), BlockJobState::Completed);
     assert_eq!(layers.stands_on("three").0, None);
 }

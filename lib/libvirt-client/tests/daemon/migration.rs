@@ -79,7 +79,7 @@ async fn a_guest_moves_between_two_connections() {
     };
     // One that cannot work: the guest stays, and goes on.
     let nowhere = MigrateParameters { uri: Some("tcp://192.0.2.1:1".into()), ..Default::default() };
-    let error = guest.migrate(&source, &nowhere, F::LIVE | F::UNSAFE).await.unwrap_err();
+    let error = guest.migrate(&source, &nowhere, F::LIVE | F::UNSAFE).await.unwrap().await.unwrap_err();
     assert!(error.refusal().is_some(), "to itself: {error}");
     assert_eq!(guest.state().await.unwrap().state, DomainState::Running);
     assert!(guest.job().await.unwrap().is_none(), "the source knows that it is over");
@@ -87,7 +87,7 @@ async fn a_guest_moves_between_two_connections() {
     assert!(matches!(misuse.kind(), ErrorKind::Misuse(_)), "{misuse}");
 
     let parameters = MigrateParameters { uri: Some("tcp:127.0.0.1".into()), ..Default::default() };
-    let moved = guest.migrate(&target, &parameters, F::LIVE | F::UNSAFE).await.unwrap();
+    let moved = guest.migrate(&target, &parameters, F::LIVE | F::UNSAFE).await.unwrap().await.unwrap();
     assert_eq!(moved.uuid(), guest.uuid());
     // How it went is told where it is now, and is forgotten when it is not to be kept.
     let done = DomainGetJobStatsFlags::COMPLETED;
@@ -138,25 +138,23 @@ async fn a_migration_that_is_aborted_leaves_the_guest_where_it_was() {
     guest.set_max_migration_speed(1, Default::default()).await.unwrap();
     let parameters = MigrateParameters { uri: Some("tcp:127.0.0.1".into()), ..Default::default() };
     let mut iterations = guest.subscribe(Kind::DomainMigrationIteration).await.unwrap();
-    for with_flags in [false, true] {
-        let migration = async {
-            let error = guest.migrate(&target, &parameters, F::LIVE | F::UNSAFE).await.unwrap_err();
-            assert_eq!(error.refusal().unwrap().code, ErrorNumber::OperationAborted, "{error}");
-        };
-        let abort = async {
-            // Its first pass over the memory has begun.
-            let item = iterations.next().await.unwrap();
-            let Item::Event(Event::DomainMigrationIteration(event)) = item else { panic!("{item:?}") };
-            assert_eq!(event.iteration, 1);
-            assert!(guest.job().await.unwrap().is_some());
-            if with_flags {
-                guest.abort_job_with(DomainAbortJobFlags::empty()).await.unwrap();
-            } else {
+    for how in ["the job", "with flags", "raw"] {
+        let job = guest.migrate(&target, &parameters, F::LIVE | F::UNSAFE).await.unwrap();
+        // Its first pass over the memory has begun.
+        let item = iterations.next().await.unwrap();
+        let Item::Event(Event::DomainMigrationIteration(event)) = item else { panic!("{item:?}") };
+        assert_eq!(event.iteration, 1);
+        assert!(job.progress().await.unwrap().is_some());
+        match how {
+            "the job" => job.abort().await.unwrap(),
+            "with flags" => guest.abort_job_with(DomainAbortJobFlags::empty()).await.unwrap(),
+            _ => {
                 let args = remote::DomainAbortJobArgs { dom: guest.wire().into_owned() };
                 source.call::<remote::DomainAbortJob>(&args).await.unwrap();
             }
-        };
-        tokio::join!(migration, abort);
+        }
+        let error = job.await.unwrap_err();
+        assert_eq!(error.refusal().unwrap().code, ErrorNumber::OperationAborted, "{how}: {error}");
         assert_eq!(guest.state().await.unwrap().state, DomainState::Running);
         assert!(guest.job().await.unwrap().is_none());
         assert!(target.domain_by_name("guest").await.unwrap_err().is_not_found());

@@ -468,6 +468,7 @@ async fn a_guest_that_is_off_goes_with_its_definition() {
     let Some(hosts) = Hosts::start("a_guest_that_is_off_goes_with_its_definition").await else { return };
     let guest = hosts.guest(false).await;
     let offline = F::OFFLINE | F::PERSIST_DEST;
-    let moved = guest.migrate(&hosts.target, &MigrateParameters::default(), offline).await.unwrap();
+    let moved =
+        guest.migrate(&hosts.target, &MigrateParameters::default(), offline).await.unwrap().await.unwrap();
     hosts.has_moved("offline", &moved, offline).await;
 }

@@ -22,7 +22,7 @@ async fn a_guest_runs_before_its_memory_is_there_and_goes_on_after_a_break() {
     let flags = F::LIVE | F::UNSAFE | F::POSTCOPY;
     let mut iterations = guest.subscribe(Kind::DomainMigrationIteration).await.unwrap();
     let mut lifecycle = target.subscribe(Kind::DomainLifecycle).await.unwrap();
-    let migration = guest.migrate(&target, &parameters, flags);
+    let migration = guest.migrate(&target, &parameters, flags).await.unwrap();
     let follows = async {
         // Its first pass over the memory has begun.
         assert!(matches!(iterations.next().await.unwrap(), Item::Event(Event::DomainMigrationIteration(_))));
@@ -51,7 +51,8 @@ async fn a_guest_runs_before_its_memory_is_there_and_goes_on_after_a_break() {
     guest.set_max_migration_speed(1000, Speed::POSTCOPY).await.unwrap();
     let resumed = async {
         loop {
-            match guest.migrate(&target, &parameters, flags | F::POSTCOPY_RESUME).await {
+            let resumed = guest.migrate(&target, &parameters, flags | F::POSTCOPY_RESUME).await.unwrap();
+            match resumed.await {
                 Ok(moved) => break moved,
                 // QEMU takes its time to see that it was interrupted.
                 Err(error) => {

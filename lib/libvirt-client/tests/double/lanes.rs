@@ -1,6 +1,10 @@
 //! How many connections a handle makes.
 
+use crate::mortal::{Back, Mortal};
 use futures::future::join_all;
+use libvirt_client::protocol::remote::{
+    ConnectGetAllDomainStats, ConnectGetHostname, DomainOpenConsole, DomainOpenConsoleArgs, NodeAllocPages,
+};
 use libvirt_client::transport::Unix;
 use libvirt_client::{Connect, ErrorKind};
 use libvirt_server::{Builder, Handle, Scope, Server};
@@ -127,4 +131,65 @@ async fn calls_that_take_for_ever_delay_no_other() {
         }
         assert_eq!(done, answered, "with {lanes} lanes");
     }
+}
+
+/// A daemon that takes calls of one procedure and never answers them.
+async fn unanswered() -> (Mortal, Connect) {
+    let mortal = Mortal::new(super::start(Server::builder()), None, Back::AtOnce);
+    let builder = Connect::builder(&mortal.uri()).deadline(Duration::from_millis(100));
+    (mortal, builder.open_with(super::run).await.unwrap())
+}
+
+#[tokio::test]
+async fn calls_that_were_abandoned_hold_no_lane_for_ever() {
+    let (mortal, connect) = unanswered().await;
+    mortal.silence::<NodeAllocPages>(true);
+    let slow = || connect.allocate_pages(&[4], &[0], 0, 0, Default::default());
+    for round in 1..=4 {
+        for error in join_all((0..12).map(|_| slow())).await {
+            assert!(matches!(error.unwrap_err().kind(), ErrorKind::Timeout), "round {round}");
+        }
+        // Twelve calls on four lanes of three places: no place is left on any, and so they go with the next calls.
+        assert!(mortal.connections() <= 5, "{}", mortal.connections());
+    }
+    mortal.silence::<NodeAllocPages>(false);
+    let answered = slow().await.unwrap_err();
+    assert!(answered.refusal().is_some(), "{answered}");
+}
+
+#[tokio::test]
+async fn urgent_calls_find_another_way_past_abandoned_ones() {
+    let (mortal, connect) = unanswered().await;
+    mortal.silence::<ConnectGetHostname>(true);
+    for error in join_all((0..4).map(|_| connect.hostname())).await {
+        assert!(matches!(error.unwrap_err().kind(), ErrorKind::Timeout));
+    }
+    assert_eq!(mortal.connections(), 1, "all were on the first connection");
+    mortal.silence::<ConnectGetHostname>(false);
+    assert_eq!(connect.hostname().await.unwrap(), "localhost");
+}
+
+#[tokio::test]
+async fn a_stream_is_opened_only_for_who_gets_it() {
+    let (mortal, connect) = unanswered().await;
+    let args = DomainOpenConsoleArgs::default();
+    let refused = [
+        connect.call::<DomainOpenConsole>(&args).await.map(drop),
+        connect.call_with::<DomainOpenConsole>(&args, Vec::new()).await.map(drop),
+        connect.connection().unwrap().call::<DomainOpenConsole>(&args).await.map(drop),
+        connect.start::<DomainOpenConsole>(&args).unwrap().await.map(drop),
+    ];
+    for refused in refused {
+        let error = refused.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Misuse(_)), "{error}");
+    }
+    assert!(mortal.heard::<DomainOpenConsole>().is_empty());
+}
+
+#[tokio::test]
+async fn statistics_of_no_domain_are_none() {
+    let (mortal, connect) = unanswered().await;
+    assert!(connect.stats_of(&[], Default::default(), Default::default()).await.unwrap().is_empty());
+    assert!(mortal.heard::<ConnectGetAllDomainStats>().is_empty(), "to the daemon that means all of them");
+    assert_eq!(connect.all_stats(Default::default(), Default::default()).await.unwrap().len(), 1);
 }

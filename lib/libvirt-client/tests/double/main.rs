@@ -3,7 +3,12 @@
 
 #[path = "../daemon/authority.rs"]
 mod authority;
+mod identity;
+mod jobs;
 mod lanes;
+mod lost;
+mod migration;
+mod mortal;
 mod old;
 mod passwords;
 mod reconnect;

@@ -1,8 +1,12 @@
 //! A connection that is made again.
 
 use crate::authority::{Authority, Expired};
-use libvirt_client::transport::{Tls, Verify};
-use libvirt_client::{Connect, Reconnect};
+use crate::mortal::{Back, Mortal};
+use libvirt_client::protocol::event::Kind;
+use libvirt_client::protocol::remote::ConnectDomainEventCallbackRegisterAny;
+use libvirt_client::protocol::session::Keepalive;
+use libvirt_client::transport::{Privacy, Stream, Tls, Verify};
+use libvirt_client::{Connect, ErrorKind, Item, Options, Reconnect};
 use libvirt_server::{Clients, Server};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,4 +62,58 @@ async fn a_peer_that_says_nothing_costs_one_attempt() {
         tries += 1;
         assert!(tries < 50, "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_peer_that_says_nothing_is_not_waited_for_without_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("sock");
+    let _deaf = tokio::net::UnixListener::bind(&socket).unwrap();
+    assert!(Options::default().connecting.is_some() && Options::default().deadline.is_none());
+    let options = Options { connecting: Some(Duration::from_millis(50)), ..Options::default() };
+    let uri = format!("test+unix:///default?socket={}", socket.display());
+    let error = Connect::builder(&uri).options(options).open_with(super::run).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Timeout), "{error}");
+    let (ours, _theirs) = tokio::io::duplex(64);
+    let builder = Connect::builder("").options(options);
+    let opened = builder.open_on("test:///default", Stream::new(ours, Privacy::Private), super::run);
+    assert!(matches!(opened.await.unwrap_err().kind(), ErrorKind::Timeout));
+}
+
+#[tokio::test]
+async fn who_logs_in_may_take_longer_than_a_daemon_may_be_silent() {
+    let handle = super::start(Server::builder());
+    let (ours, mut between) = tokio::io::duplex(65_536);
+    let (mut theirs, far) = tokio::io::duplex(65_536);
+    handle.attach(Stream::new(far, Privacy::Private));
+    super::run(async move {
+        // Somebody types a password.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::io::copy_bidirectional(&mut between, &mut theirs).await
+    });
+    let keepalive = Some(Keepalive { interval: Duration::from_millis(100), count: 5 });
+    let builder = Connect::builder("").options(Options { keepalive, ..Options::default() });
+    let transport = Stream::new(ours, Privacy::Private);
+    let connect = builder.open_on("test:///default", transport, super::run).await.unwrap();
+    assert_eq!(connect.hostname().await.unwrap(), "localhost");
+}
+
+#[tokio::test]
+async fn a_daemon_that_takes_no_registrations_costs_attempts() {
+    let mortal = Mortal::new(super::start(Server::builder()), None, Back::AtOnce);
+    let options = Options { connecting: Some(Duration::from_millis(100)), ..Options::default() };
+    let reconnect = Reconnect { pause: Duration::from_millis(1), ..Reconnect::default() };
+    let builder = Connect::builder(&mortal.uri()).options(options).reconnect(reconnect);
+    let connect = builder.open_with(super::run).await.unwrap();
+    let mut events = connect.subscribe(Kind::DomainLifecycle).await.unwrap();
+    type Register = ConnectDomainEventCallbackRegisterAny;
+    mortal.silence::<Register>(true);
+    mortal.kill();
+    // The first, and those of two attempts that come to nothing.
+    while mortal.heard::<Register>().len() < 3 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    mortal.silence::<Register>(false);
+    assert_eq!(events.next().await.unwrap(), Item::Resynchronised);
+    assert_eq!(connect.hostname().await.unwrap(), "localhost");
 }

@@ -121,3 +121,52 @@ async fn holes_between_crumbs_are_bounded() {
     }
     assert_eq!(back, most);
 }
+
+#[tokio::test]
+async fn halves_go_both_ways_at_once() {
+    let (ours, theirs) = tokio::io::duplex(65_536);
+    let options = Options { stream_buffer: BUFFER, ..Options::default() };
+    let (connection, driver) = libvirt_client::connection(Stream::new(ours, Privacy::Private), options);
+    super::run(driver);
+    let mut daemon = Daemon { session: ServerSession::default(), stream: theirs };
+    let args = DomainOpenConsoleArgs::default();
+    let (opened, call) = tokio::join!(connection.open::<remote::DomainOpenConsole>(&args), daemon.opened());
+    let (mut reader, mut writer) = opened.unwrap().1.split();
+    let most = 4 << 20;
+    // A daemon that reads nothing before everything that it says was read.
+    let daemon = async {
+        for _ in 0..most / 65_536 {
+            daemon.session.stream_data(call, &[7; 65_536]);
+            daemon.flush().await;
+        }
+        let mut heard = 0;
+        loop {
+            let bytes = daemon.stream.read(daemon.session.space()).await.unwrap();
+            daemon.session.filled(bytes, []);
+            while let Some(request) = daemon.session.next().unwrap() {
+                match request {
+                    Request::Data { data, .. } => heard += data.len(),
+                    Request::Finish { .. } => {
+                        daemon.session.stream_finish(call);
+                        daemon.flush().await;
+                        return heard;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    };
+    let said = async {
+        writer.send(&vec![3; most]).await.unwrap();
+        writer.finish().await.unwrap();
+    };
+    let read = async {
+        let mut read = 0;
+        while let Some(piece) = reader.receive().await.unwrap() {
+            let Piece::Data(piece) = piece else { panic!("there is no hole") };
+            read += piece.len();
+        }
+        read
+    };
+    assert_eq!(tokio::join!(daemon, said, read), (most, (), most));
+}

@@ -1,8 +1,8 @@
 //! Threads that wait without an executor: alone, together, and for what does not come.
 
 use libvirt_client::transport::{Privacy, Stream, Unix};
-use libvirt_client::{Blocking, Connect, ErrorKind};
-use libvirt_server::Server;
+use libvirt_client::{Blocking, Connect, ErrorKind, Piece};
+use libvirt_server::{Scope, Server};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ impl Elsewhere {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let deaf = Arc::new(Notify::new());
         runtime.block_on(async {
-            let handle = super::start(Server::builder());
+            let handle = super::start(Server::builder().scope(Scope::Complete));
             let direct = UnixListener::bind(&socket).unwrap();
             let relayed = UnixListener::bind(relay(&socket)).unwrap();
             let (near, deaf) = (handle.clone(), Arc::clone(&deaf));
@@ -104,4 +104,34 @@ fn a_deadline_ends_a_wait_for_what_does_not_come() {
         }
     };
     assert!(matches!(error.kind(), ErrorKind::Timeout), "{error}");
+}
+
+#[test]
+fn one_thread_reads_a_console_while_another_writes_to_it() {
+    let server = Elsewhere::new();
+    let libvirt = Blocking::open(&uri(&server.socket)).unwrap();
+    let xml = "<domain type='test'><name>c</name><memory>1</memory><os><type>hvm</type></os>\
+               <devices><console type='pty'/></devices></domain>";
+    let guest = libvirt.wait(libvirt.connect().create_domain(xml, Default::default())).unwrap();
+    let console = libvirt.wait(guest.open_console(None, Default::default())).unwrap();
+    let (mut reader, mut writer) = console.split();
+    let most = 100;
+    let read = std::thread::spawn({
+        let libvirt = libvirt.clone();
+        move || {
+            let mut echoed = 0;
+            while echoed < most {
+                let Some(Piece::Data(data)) = libvirt.wait(reader.receive()).unwrap() else {
+                    panic!("the end")
+                };
+                echoed += data.len();
+            }
+            echoed
+        }
+    });
+    for _ in 0..most {
+        libvirt.wait(writer.send(b"x")).unwrap();
+    }
+    assert_eq!(read.join().unwrap(), most);
+    libvirt.wait(writer.finish()).unwrap();
 }

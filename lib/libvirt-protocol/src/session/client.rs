@@ -183,6 +183,8 @@ pub struct ClientSession {
     calls: Serials<u32, Call>,
     in_flight: usize,
     urgent_in_flight: usize,
+    /// Those of them that nobody waits for any more.
+    abandoned: usize,
     last_heard: Instant,
     asked: u32,
     /// Nothing is read since then, or since the other side was last told that we live.
@@ -237,6 +239,7 @@ impl ClientSession {
             calls: Serials::default(),
             in_flight: 0,
             urgent_in_flight: 0,
+            abandoned: 0,
             last_heard: now,
             asked: 0,
             paused: None,
@@ -350,6 +353,7 @@ impl ClientSession {
                 Abandoned::NotSent
             }
             Stage::Sent { .. } => {
+                self.abandoned += usize::from(!call.abandoned);
                 call.abandoned = true;
                 Abandoned::Sent
             }
@@ -461,10 +465,29 @@ impl ClientSession {
         self.queued.len() + self.in_flight + self.urgent_in_flight
     }
 
+    /// Calls among [`ClientSession::load`] that nobody waits for any more: each keeps its place until the daemon answers, if it ever does.
+    #[must_use]
+    pub fn abandoned(&self) -> usize {
+        self.abandoned
+    }
+
+    /// Whether a call could be sent only when a call has been answered that nobody waits for any more.
+    #[must_use]
+    pub fn is_clogged(&self) -> bool {
+        self.abandoned >= self.limits.ordinary.max(1)
+    }
+
     /// Whether any call or stream is under way.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         !self.calls.is_empty()
+    }
+
+    /// From now on the other side is asked for a sign of life, or not any more. While somebody logs in there is nobody yet who could
+    /// answer.
+    pub fn keep_alive(&mut self, keepalive: Option<Keepalive>, now: Instant) {
+        self.keepalive = keepalive;
+        self.heard(now);
     }
 
     /// Nothing is read from the connection for now: there is no room for what would come. The other side's silence then means nothing,
@@ -578,6 +601,7 @@ impl ClientSession {
         if let Stage::Sent { urgent } = call.stage {
             let places = if urgent { &mut self.urgent_in_flight } else { &mut self.in_flight };
             *places = places.saturating_sub(1);
+            self.abandoned -= usize::from(call.abandoned);
         }
         let abandoned = call.abandoned;
         if opens_stream && !call.ended {

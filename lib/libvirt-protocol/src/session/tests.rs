@@ -219,6 +219,32 @@ fn an_abandoned_call_tells_whether_the_daemon_knows_it() {
 }
 
 #[test]
+fn places_that_nobody_waits_for_are_counted_until_they_are_free() {
+    let mut daemon = plain();
+    let serials: Vec<_> = (0..4).map(|_| create(&mut daemon)).collect();
+    let sent = daemon.received();
+    let counted = |daemon: &Daemon| (daemon.session.load(), daemon.session.abandoned());
+    // The last one has no place.
+    for serial in &serials {
+        assert!(!daemon.session.is_clogged());
+        daemon.session.abandon(*serial);
+        // Said twice it counts once.
+        daemon.session.abandon(*serial);
+        if *serial == serials[2] {
+            break;
+        }
+    }
+    assert_eq!((counted(&daemon), daemon.session.is_clogged()), ((4, 3), true));
+    daemon.session.abandon(serials[3]);
+    assert_eq!(counted(&daemon), (3, 3));
+    for (answered, call) in sent.iter().enumerate() {
+        assert_eq!(counted(&daemon), (3 - answered, 3 - answered));
+        daemon.answer(&call.0, Status::Ok, &[]);
+    }
+    assert_eq!((counted(&daemon), daemon.session.is_clogged()), ((0, 0), false));
+}
+
+#[test]
 fn arguments_beyond_their_limit_are_not_sent() {
     let mut daemon = plain();
     let args = remote::DomainSetVcpusArgs::default();
@@ -368,6 +394,21 @@ fn keepalive_goes_both_ways_and_ends_in_an_error() {
     daemon.session.tick(at(16)).unwrap();
     assert_eq!(daemon.received().len(), 2);
     assert_eq!(daemon.session.tick(at(21)), Err(SessionError::Silent(Duration::from_secs(15))));
+}
+
+#[test]
+fn nobody_is_asked_for_a_sign_of_life_before_the_login() {
+    let mut daemon = plain();
+    let at = |daemon: &Daemon, seconds| daemon.now + Duration::from_secs(seconds);
+    assert_eq!(daemon.session.deadline(), None);
+    daemon.session.tick(at(&daemon, 1000)).unwrap();
+    assert!(daemon.received().is_empty());
+    let keepalive = Keepalive { interval: Duration::from_secs(5), count: 1 };
+    daemon.session.keep_alive(Some(keepalive), at(&daemon, 1000));
+    assert_eq!(daemon.session.deadline(), Some(at(&daemon, 1005)), "all its time begins then");
+    daemon.session.tick(at(&daemon, 1005)).unwrap();
+    assert_eq!(daemon.received().len(), 1);
+    daemon.session.tick(at(&daemon, 1010)).unwrap_err();
 }
 
 #[test]

@@ -233,7 +233,7 @@ async fn a_domain_migrates_between_two_servers() {
     let xml = "<domain type='test'><name>m</name><memory>1</memory><os><type>hvm</type></os></domain>";
     let guest = source.create_domain(xml, DomainCreateFlags::empty()).await.unwrap();
     let mut events = target.subscribe(Kind::DomainLifecycle).await.unwrap();
-    let moved = guest.migrate(&target, &MigrateParameters::default(), F::LIVE).await.unwrap();
+    let moved = guest.migrate(&target, &MigrateParameters::default(), F::LIVE).await.unwrap().await.unwrap();
     assert_eq!((moved.uuid(), moved.state().await.unwrap().state), (guest.uuid(), DomainState::Running));
     assert!(source.domain_by_name("m").await.unwrap_err().is_not_found());
     for _ in 0..2 {
@@ -241,7 +241,8 @@ async fn a_domain_migrates_between_two_servers() {
     }
     // To where one of its name is already: the guest stays.
     source.create_domain(xml, DomainCreateFlags::empty()).await.unwrap();
-    let error = moved.migrate(&source, &MigrateParameters::default(), F::LIVE).await.unwrap_err();
+    let error =
+        moved.migrate(&source, &MigrateParameters::default(), F::LIVE).await.unwrap().await.unwrap_err();
     assert!(error.refusal().is_some(), "{error}");
     assert_eq!(moved.state().await.unwrap().state, DomainState::Running);
     let tunnelled = moved.migrate_to_uri("test:///default", &Default::default(), F::PEER2PEER).await.unwrap();
@@ -256,7 +257,7 @@ async fn a_domain_migrates_between_two_servers() {
     target.domain_by_name("test").await.unwrap().destroy(Default::default()).await.unwrap();
     target.domain_by_name("test").await.unwrap().undefine(Default::default()).await.unwrap();
     let migration = async {
-        let error = guest.migrate(&target, &name, F::LIVE).await.unwrap_err();
+        let error = guest.migrate(&target, &name, F::LIVE).await.unwrap().await.unwrap_err();
         assert_eq!(error.refusal().unwrap().code, ErrorNumber::OperationAborted, "{error}");
     };
     let abort = async {

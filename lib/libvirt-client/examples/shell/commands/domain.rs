@@ -85,30 +85,36 @@ pub(super) async fn console(
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let domain = connect.domain_by_name(name).await?;
-    let mut console = domain.open_console(None, DomainConsoleFlags::empty()).await?;
-    let mut keys = [0; 1024];
-    loop {
-        // Neither branch loses anything when the other one is taken.
-        tokio::select! {
-            piece = console.receive() => match piece? {
-                Some(Piece::Data(data)) => {
-                    out.write_all(&data)?;
-                    out.flush()?;
-                }
-                Some(Piece::Hole(_)) => {}
-                None => break,
-            },
-            count = input.read(&mut keys) => {
-                let typed = keys.get(..count?).unwrap_or_default();
-                let left = typed.iter().position(|key| *key == LEAVE);
-                console.send(typed.get(..left.unwrap_or(typed.len())).unwrap_or_default()).await?;
-                if left.is_some() || typed.is_empty() {
-                    break;
-                }
+    let (mut screen, mut keyboard) = domain.open_console(None, DomainConsoleFlags::empty()).await?.split();
+    // Each goes on while the other waits: a guest may take no key before its screen is read.
+    let shown = async {
+        while let Some(piece) = screen.receive().await? {
+            if let Piece::Data(data) = piece {
+                out.write_all(&data)?;
+                out.flush()?;
             }
         }
+        Ok::<_, Failure>(())
+    };
+    let typed = async {
+        let mut keys = [0; 1024];
+        loop {
+            let count = input.read(&mut keys).await?;
+            let typed = keys.get(..count).unwrap_or_default();
+            let left = typed.iter().position(|key| *key == LEAVE);
+            keyboard.send(typed.get(..left.unwrap_or(typed.len())).unwrap_or_default()).await?;
+            if left.is_some() || typed.is_empty() {
+                return Ok::<_, Failure>(());
+            }
+        }
+    };
+    tokio::select! {
+        ended = shown => ended?,
+        ended = typed => ended?,
     }
-    Ok(console.finish().await?)
+    // What still comes is for nobody.
+    drop(screen);
+    Ok(keyboard.finish().await?)
 }
 
 /// The kind of event with a name.
