@@ -12,6 +12,7 @@
 mod acknowledgements;
 mod configuration;
 mod device;
+pub mod faults;
 mod framing;
 mod hostile;
 mod memory;
@@ -318,8 +319,8 @@ pub fn run(
             Ok(()) => Verdict::Passed,
             Err(Trouble::Failed(text)) => Verdict::Failed(text),
             Err(Trouble::NotApplicable(text)) => Verdict::NotApplicable(text),
-            // It was away for a moment, and serves again.
-            Err(Trouble::Unreachable(error)) if serves => {
+            // It was away for a moment, or was started again, and serves.
+            Err(Trouble::Unreachable(error)) if !is_gone => {
                 Verdict::Failed(format!("it took no connection: {error}"))
             }
             Err(Trouble::Unreachable(_)) => {

@@ -1,6 +1,6 @@
 //! Configuration space.
 
-use super::peer::{NEED_REPLY, PLAIN, message, payload};
+use super::peer::{NEED_REPLY, PLAIN, Reaction, message, payload};
 use super::{Check, Level, Outcome, Run, Trouble, failed, not_applicable};
 use crate::ProtocolFeatures;
 use crate::front::Request;
@@ -138,9 +138,14 @@ pub(super) fn checks() -> Vec<Check> {
                 });
                 let peer = run.ordinary()?;
                 let flags = if run.can_refuse() { NEED_REPLY } else { PLAIN };
-                peer.reaction(&message(write.number(), flags, &payload(&write)), &[])?;
-                let again = read(run, 0, whole.len() as u32)?;
-                if again.as_deref() == Some(&*whole) { Ok(()) } else { failed("it is another") }
+                if peer.reaction(&message(write.number(), flags, &payload(&write)), &[])? == Reaction::Closed
+                {
+                    return Ok(());
+                }
+                let asked =
+                    Config { offset: 0, size: whole.len() as u32, flags: 0, bytes: vec![0; whole.len()] };
+                let again = peer.ask(&Request::GetConfig(asked), PLAIN, &[])?;
+                if again.payload.get(12..) == Some(&*whole) { Ok(()) } else { failed("it is another") }
             },
         ),
     ]

@@ -59,21 +59,6 @@ pub(super) fn checks() -> Vec<Check> {
             },
         ),
         Check::new(
-            "negotiation.protocol.early",
-            Level::Must,
-            PROTOCOL,
-            "protocol features may be asked for and set before SET_FEATURES",
-            |run| {
-                protocol(run)?;
-                let wanted = run.offer.known() & (ProtocolFeatures::MQ | ProtocolFeatures::REPLY_ACK);
-                let peer = run.bare()?;
-                peer.number(&Request::GetFeatures)?;
-                peer.number(&Request::GetProtocolFeatures)?;
-                peer.send(&Request::SetProtocolFeatures(wanted.bits()), PLAIN, &[])?;
-                peer.number(&Request::GetFeatures).map(drop)
-            },
-        ),
-        Check::new(
             "negotiation.protocol.unknown-bits",
             Level::Should,
             PROTOCOL,

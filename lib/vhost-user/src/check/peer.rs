@@ -5,7 +5,7 @@ use crate::front::Request;
 use crate::socket::{Canceller, Socket, SocketError};
 use crate::wire::{HEADER_BYTES, Message as _};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -58,6 +58,12 @@ impl Reaction {
 pub(super) struct Peer {
     socket: Socket,
     time: Duration,
+}
+
+impl AsFd for Peer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 /// The bytes of a message.

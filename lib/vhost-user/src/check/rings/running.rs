@@ -117,10 +117,9 @@ fn traffic() -> Vec<Check> {
             SPLIT,
             "the indices of a ring go on from 65,535 to 0",
             |run| {
-                let mut work = Work::with(run, Features::empty())?;
-                let room = work.room();
-                let rounds = (1 << 16) / room + 2;
-                (0..rounds).try_for_each(|_| work.batch(room))
+                let mut work = Work::after(run, u16::MAX - 2 * SIZE)?;
+                let many = work.room() - 1;
+                (0..16).try_for_each(|_| work.batch(many))
             },
         ),
         Check::new(
@@ -392,6 +391,7 @@ fn states() -> Vec<Check> {
             "without bit 30 rings are enabled from the start",
             |run| {
                 let kind = served(run)?;
+                run.needs_features(Features::VERSION_1)?;
                 let stream = run.backend.connect().map_err(Trouble::Unreachable)?;
                 let mut front = crate::frontend::FrontEnd::new(stream, run.options.timeout)?;
                 front.call(&Request::GetFeatures, &[])?;
