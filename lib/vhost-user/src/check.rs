@@ -27,7 +27,7 @@ mod state;
 mod work;
 
 pub use probe::{Offer, ProbeError, probe};
-pub use profiles::Profile;
+pub use profiles::{Profile, Said};
 pub use work::Kind;
 
 use crate::socket::SocketError;
@@ -271,7 +271,7 @@ pub fn checks(options: &Options) -> Vec<Check> {
         all.extend(device::checks(kind, options.writes));
     }
     for profile in &options.profiles {
-        all.extend(profiles::checks(*profile));
+        all.extend(profiles::checks(*profile, options.kind));
     }
     if !options.only.is_empty() {
         all.retain(|check| options.only.iter().any(|prefix| check.id.starts_with(prefix.as_str())));

@@ -16,6 +16,7 @@ mod hostile;
 mod known;
 mod memory;
 mod negotiation;
+mod profiles;
 mod queues;
 mod reconnection;
 mod rings;
@@ -23,7 +24,7 @@ mod state;
 mod tap;
 
 use super::peer::Received;
-use super::{Kind, Options, checks};
+use super::{Kind, Options, Profile, checks};
 use crate::backend::{self, Device};
 use crate::socket::{Canceller, Socket};
 use known::{Heard, Known};
@@ -55,7 +56,8 @@ pub struct Faulty {
 impl Faulty {
     /// The one that a check of devices of this kind finds; `None`: there is no such check.
     pub fn new(check: &str, kind: Kind) -> Option<Arc<Self>> {
-        let options = Options { kind: Some(kind), writes: true, ..Options::default() };
+        let profiles = Profile::ALL.map(|(profile, _)| profile).to_vec();
+        let options = Options { kind: Some(kind), profiles, writes: true, ..Options::default() };
         let known = checks(&options).iter().any(|it| it.id == check);
         let fault = fault(check).filter(|_| known)?;
         Some(Arc::new(Self {
@@ -223,6 +225,7 @@ fn fault(check: &str) -> Option<Fault> {
         "configuration" => configuration::fault(name),
         "state" => state::fault(name),
         "reconnection" => reconnection::fault(name),
+        "profile" => profiles::fault(name),
         _ => queues::device(check).or_else(|| configuration::device(check)),
     }
 }

@@ -12,12 +12,6 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
     let again = |request, how: fn(u64) -> u64| {
         upon(request, move |known, _| known.count(request) > 0, spoil_number(how))
     };
-    let hidden = |feature: P| {
-        upon("GET_PROTOCOL_FEATURES", always, spoil_number(move |offered| offered & !feature.bits()))
-    };
-    let added = |feature: P| {
-        upon("GET_PROTOCOL_FEATURES", always, spoil_number(move |offered| offered | feature.bits()))
-    };
     // Taken though it was not offered, or cannot be.
     let taken =
         |request, fits: fn(u64) -> bool, deed| upon(request, move |_, it| it.u64().is_some_and(fits), deed);
@@ -148,4 +142,16 @@ fn is_state(it: &Heard, number: u32) -> bool {
 /// A number of eight bytes within a payload.
 pub(super) fn number(it: &Heard, at: usize) -> Option<u64> {
     it.payload.get(at..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))
+}
+
+/// A feature is not offered that could be.
+pub(super) fn hidden(feature: ProtocolFeatures) -> Fault {
+    let hides = spoil_number(move |offered| offered & !feature.bits());
+    upon("GET_PROTOCOL_FEATURES", |_, _| true, hides)
+}
+
+/// One is offered that is not there.
+pub(super) fn added(feature: ProtocolFeatures) -> Fault {
+    let adds = spoil_number(move |offered| offered | feature.bits());
+    upon("GET_PROTOCOL_FEATURES", |_, _| true, adds)
 }
