@@ -234,28 +234,23 @@ fn blk(writes: bool) -> Vec<Check> {
         robust("blk.read.nothing", READ, "a read of no bytes ends", |run| {
             bench(run, Features::empty())?.request(0, 0, 0, 0).map(drop)
         }),
-        robust("blk.header.short", READ, "a header of 8 bytes ends nothing but its request", |run| {
+        robust("blk.header.short", READ, "the back-end survives a header of 8 bytes", |run| {
             let mut bench = bench(run, Features::empty())?;
             let (readable, writable) =
                 ([bench.segment(0, 8)], [bench.segment(DATA, 512), bench.segment(STATUS_AT, 1)]);
             bench.nonsense(&readable, &writable)
         }),
-        robust("blk.header.none", READ, "a request without a header ends nothing but its request", |run| {
+        robust("blk.header.none", READ, "the back-end survives a request without a header", |run| {
             let mut bench = bench(run, Features::empty())?;
             let writable = [bench.segment(DATA, 512), bench.segment(STATUS_AT, 1)];
             bench.nonsense(&[], &writable)
         }),
-        robust(
-            "blk.status.none",
-            READ,
-            "a request without room for a status ends nothing but its request",
-            |run| {
-                let mut bench = bench(run, Features::empty())?;
-                bench.write(0, &[0; 16]);
-                let readable = [bench.segment(0, 16)];
-                bench.nonsense(&readable, &[])
-            },
-        ),
+        robust("blk.status.none", READ, "the back-end survives a request without room for a status", |run| {
+            let mut bench = bench(run, Features::empty())?;
+            bench.write(0, &[0; 16]);
+            let readable = [bench.segment(0, 16)];
+            bench.nonsense(&readable, &[])
+        }),
     ]);
     if writes {
         all.extend([
@@ -337,7 +332,7 @@ fn rng() -> Vec<Check> {
             "rng.readable",
             Level::Robust,
             ENTROPY,
-            "a chain in which nothing can be written ends nothing",
+            "the back-end survives a chain in which nothing can be written",
             |run| {
                 let mut bench = bench(run, Features::empty())?;
                 let out = [bench.segment(DATA, 64)];
@@ -357,9 +352,9 @@ fn net() -> Vec<Check> {
         })
     };
     vec![
-        nonsense("net.send.short", "a frame without a whole header ends nothing", 5),
-        nonsense("net.send.empty", "a header without a frame ends nothing", 12),
-        nonsense("net.send.large", "a frame of 100,000 bytes ends nothing", 100_000),
+        nonsense("net.send.short", "the back-end survives a frame without a whole header", 5),
+        nonsense("net.send.empty", "the back-end survives a header without a frame", 12),
+        nonsense("net.send.large", "the back-end survives a frame of 100,000 bytes", 100_000),
         Check::new("net.send.pieces", Level::Must, SEND, "a frame may lie in several segments", |run| {
             let mut bench = bench(run, Features::empty())?;
             bench.write(DATA, &[0; 128]);

@@ -153,12 +153,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Fault {
     /// The first that fits says what is done with a message.
     rules: Vec<Rule>,
-    at_end: Option<(Box<dyn Fn(&Known, End) -> bool + Send + Sync>, Aftermath)>,
+    at_end: Option<(Ended, Aftermath)>,
     queue: Option<queues::Fault>,
 }
 
 struct Rule {
-    when: Box<dyn Fn(&Known, &Heard) -> bool + Send + Sync>,
+    when: Said,
     deed: Deed,
 }
 
@@ -181,6 +181,8 @@ enum Aftermath {
     Leak,
 }
 
+type Said = Box<dyn Fn(&Known, &Heard) -> bool + Send + Sync>;
+type Ended = Box<dyn Fn(&Known, End) -> bool + Send + Sync>;
 type Spoil = Arc<dyn Fn(&Known, &mut Received) + Send + Sync>;
 
 /// What is done with a message otherwise than it should be.

@@ -178,7 +178,7 @@ pub(super) fn checks() -> Vec<Check> {
             "framing.end.every-byte",
             Level::Robust,
             MESSAGES,
-            "a connection may end after any byte of a message",
+            "the back-end survives a connection that ends after any byte of a message",
             |run| {
                 let bytes =
                     message(8, PLAIN, &payload(&Request::SetVringNum(VringState { index: 0, num: 8 })));
@@ -206,7 +206,7 @@ pub(super) fn checks() -> Vec<Check> {
             "framing.descriptors.late",
             Level::Robust,
             ANCILLARY,
-            "descriptors that come with the payload and not with the header end nothing else",
+            "the back-end survives descriptors that come with the payload and not with the header",
             |run| {
                 let null = File::open("/dev/null")?;
                 let peer = run.ordinary()?;

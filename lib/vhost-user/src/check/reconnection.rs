@@ -127,8 +127,7 @@ pub(super) fn checks() -> Vec<Check> {
     ];
     // The first, a request for the features, is how each check begins.
     for step in 2..=STEPS {
-        let title =
-            format!("a front-end may leave after step {step} of its handshake, and the next is served");
+        let title = format!("a front-end may leave after {}, and the next is served", step_name(step));
         all.push(Check::new(
             format!("reconnection.step.{step}"),
             Level::Must,
@@ -138,6 +137,20 @@ pub(super) fn checks() -> Vec<Check> {
         ));
     }
     all
+}
+
+/// What is said last in it.
+const fn step_name(step: usize) -> &'static str {
+    match step {
+        2 => "its protocol features",
+        3 => "SET_OWNER",
+        4 => "SET_FEATURES",
+        5 => "its memory",
+        6 => "SET_VRING_NUM",
+        7 => "SET_VRING_ADDR",
+        8 => "SET_VRING_CALL",
+        _ => "SET_VRING_KICK",
+    }
 }
 
 /// A handshake up to a step.

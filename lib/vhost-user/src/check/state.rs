@@ -134,7 +134,7 @@ pub(super) fn checks() -> Vec<Check> {
             "state.log.short",
             Level::Robust,
             LOG,
-            "a dirty log that is longer than its file ends nothing else",
+            "the back-end survives a dirty log that is longer than its file",
             |run| {
                 log(run)?;
                 let file = file(4096)?;
@@ -189,7 +189,7 @@ pub(super) fn checks() -> Vec<Check> {
             "state.inflight.short",
             Level::Robust,
             INFLIGHT,
-            "a region that is longer than its file ends nothing else",
+            "the back-end survives an inflight region that is longer than its file",
             |run| {
                 inflight(run)?;
                 let (mut said, _) = run.front(Features::empty())?.inflight(1, 64)?;
@@ -271,7 +271,7 @@ pub(super) fn checks() -> Vec<Check> {
             "state.channel.closed",
             Level::Robust,
             CHANNEL,
-            "a channel that is closed ends nothing else",
+            "a channel that is closed does not end the session",
             |run| {
                 let (peer, channel) = with_channel(run)?;
                 drop(channel);
@@ -295,7 +295,7 @@ pub(super) fn checks() -> Vec<Check> {
         "state.status.wide",
         Level::Robust,
         STATUS,
-        "a status of more than 8 bits ends nothing",
+        "the back-end survives a status of more than 8 bits",
         |run| {
             status(run)?;
             let request = Request::SetStatus(1 << 16 | 0xf);
