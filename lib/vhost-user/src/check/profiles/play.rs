@@ -139,6 +139,10 @@ impl Playing {
                 other => failed(format!("it acknowledged {name} with {other:?} and not 0")),
             };
         }
+        // QEMU, which alone is played with a log, looks no further at this one.
+        if matches!(request, Request::SetLogBase(_)) {
+            return Ok(());
+        }
         let expected = match request {
             Request::GetConfig(asked) => Some(12 + asked.bytes.len()),
             _ => None,
@@ -153,9 +157,6 @@ impl Playing {
                 };
                 self.inflight = Some((told, descriptor));
                 Ok(())
-            }
-            Ok(Reply::U64(code)) if matches!(request, Request::SetLogBase(_)) && code != 0 => {
-                failed(format!("it answered SET_LOG_BASE with {code}"))
             }
             Ok(_) => Ok(()),
             Err(error) => failed(format!("its answer to {name}: {error}")),
