@@ -128,6 +128,11 @@ impl Session {
         if is_gone || faulty.closes_next.swap(false, Ordering::Relaxed) {
             return Ok(());
         }
+        if faulty.fault.rules.is_empty() && faulty.fault.at_end.is_none() {
+            // Nothing that is said is wrong. One that dies takes all with it.
+            let _ = backend::serve(&mut Wrong::new(device, faulty, canceller.clone()), stream, canceller);
+            return Ok(());
+        }
         let (ours, its) = UnixStream::pair()?;
         let front = Socket::new(stream, canceller.clone())?;
         let ends = Canceller::new()?;
