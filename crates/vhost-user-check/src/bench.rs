@@ -98,19 +98,22 @@ pub(crate) fn bench(arguments: &Bench) -> Result<ExitCode, Failure> {
     let (wall, cpu) = (wall.elapsed(), processor().saturating_sub(cpu));
     let rate = count as f64 / wall.as_secs_f64();
     let each = cpu.as_nanos() as f64 / count.max(1) as f64;
+    // As many are under way all the time (Little's law).
+    let latency = f64::from(arguments.depth) * wall.as_secs_f64() * 1e6 / count.max(1) as f64;
     let Bench { kind, depth, size, packed, polled, .. } = arguments;
     let text = if arguments.json {
         let value = serde_json::json!({
             "type": kind.to_string(), "depth": depth, "size": size, "packed": packed, "polled": polled,
-            "requests": count, "seconds": wall.as_secs_f64(), "per_second": rate, "cpu_ns_per_request": each,
+            "requests": count, "seconds": wall.as_secs_f64(), "per_second": rate,
+            "latency_us": latency, "cpu_ns_per_request": each,
         });
         format!("{value:#}\n")
     } else {
         let ring = if *packed { "packed" } else { "split" };
         let mode = if *polled { "polled" } else { "called" };
         format!(
-            "{kind}, {size} bytes, depth {depth}, {ring} ring, {mode}: {rate:.0} requests/s, {:.2} us each, {each:.0} ns of processor time of the front-end\n",
-            wall.as_secs_f64() * 1e6 / count.max(1) as f64
+            "{kind}, {size} bytes, {depth} at once, {ring} ring, {mode}: {rate:.0} requests/s, each under way for {latency:.1} us on average, \
+             {each:.0} ns of processor time of the front-end for each\n"
         )
     };
     io::stdout().write_all(text.as_bytes())?;

@@ -52,6 +52,11 @@ const REPLY: u32 = 1 << 2;
 
 pub(crate) fn front(arguments: &Front) -> Result<ExitCode, Failure> {
     let (kind, socket) = arguments.serve.where_and_what()?;
+    if arguments.serve.is_faulty() {
+        return Err(Failure::Misused(
+            "--fault is for `serve`: here the manner says what is wrong".to_owned(),
+        ));
+    }
     let signals = Signals::new()?;
     let listener = listen(socket).map_err(|error| Failure::Misused(error.to_string()))?;
     let canceller = Canceller::new()?;
@@ -98,7 +103,7 @@ fn play(arguments: &Front, number: u64, front: UnixStream, all: &Canceller) -> i
     let (ours, its) = UnixStream::pair()?;
     let (kind, _) = arguments.serve.where_and_what().map_err(io::Error::other)?;
     let serving = std::thread::scope(|scope| {
-        let serving = scope.spawn(|| session(kind, &arguments.serve, its, all));
+        let serving = scope.spawn(|| session(kind, &arguments.serve, None, its, all));
         let mut player = Player::new(arguments, number)?;
         let ended =
             relay(front, ours, Chaos::default(), &player.canceller.clone(), |passed| player.told(passed));

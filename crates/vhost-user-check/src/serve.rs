@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use vhost_user::backend::{self, Device};
 use vhost_user::check::Kind;
+use vhost_user::check::faults::{self, Faulty};
 use vhost_user::devices::{Balloon, Console, Disk, Entropy, InMemory, Loopback, Network, Null, OnFile};
 use vhost_user::socket::Canceller;
 
@@ -44,6 +45,9 @@ pub(crate) struct Serve {
     /// blk: MiB of a disk without a file, 64 unless told otherwise; in memory, and another for each front-end.
     #[arg(long, value_name = "MIB", conflicts_with = "file", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     size: Option<u32>,
+    /// Be wrong on purpose, in what one check finds and no other does: the name of the check. Who dies of it exits by SIGABRT.
+    #[arg(long, value_name = "CHECK")]
+    fault: Option<String>,
     /// Print what this program can do, as the conventions for back-end programs have it, and end.
     #[arg(long)]
     print_capabilities: bool,
@@ -66,6 +70,20 @@ impl Serve {
             return Err(Failure::Misused(format!("{option} is for disks, and means nothing to a {kind}")));
         }
         Ok((kind, socket))
+    }
+
+    /// What it is to be wrong in.
+    fn faulty(&self, kind: Kind) -> Result<Option<Arc<Faulty>>, Failure> {
+        let Some(check) = &self.fault else { return Ok(None) };
+        let list = format!("`vhost-user-check list --type {kind} --destructive` has all of them");
+        let unknown =
+            || Failure::Misused(format!("--fault {check}: no check of a {kind} is called so; {list}"));
+        Faulty::new(check, kind).map(Some).ok_or_else(unknown)
+    }
+
+    /// Whether it is to be wrong.
+    pub(crate) const fn is_faulty(&self) -> bool {
+        self.fault.is_some()
     }
 
     /// An option that only disks have, if one was given.
@@ -98,6 +116,7 @@ pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
         let opened = File::options().read(true).write(true).open(file).map_err(wrong)?;
         OnFile::new(opened).map_err(wrong)?;
     }
+    let faulty = arguments.faulty(kind)?;
     let unusable = |error: io::Error| Failure::Misused(error.to_string());
     let signals = Signals::new()?;
     let listener = listen(socket).map_err(unusable)?;
@@ -105,7 +124,7 @@ pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
     let canceller = Canceller::new()?;
     let accepting = {
         let (arguments, canceller) = (arguments.clone(), canceller.clone());
-        std::thread::spawn(move || accept(&listener, kind, &arguments, &canceller))
+        std::thread::spawn(move || accept(&listener, kind, &arguments, faulty.as_ref(), &canceller))
     };
     let again = signals.wait();
     canceller.cancel();
@@ -156,7 +175,13 @@ impl Signals {
 }
 
 /// Takes front-ends until it is cancelled, and ends when all of them have.
-fn accept(listener: &UnixListener, kind: Kind, arguments: &Serve, canceller: &Canceller) {
+fn accept(
+    listener: &UnixListener,
+    kind: Kind,
+    arguments: &Serve,
+    faulty: Option<&Arc<Faulty>>,
+    canceller: &Canceller,
+) {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let count = Arc::new(AtomicU64::new(0));
     std::thread::scope(|scope| {
@@ -174,9 +199,14 @@ fn accept(listener: &UnixListener, kind: Kind, arguments: &Serve, canceller: &Ca
                 continue;
             };
             let number = count.fetch_add(1, Ordering::Relaxed) + 1;
+            let wrong = faulty.map(Faulty::session);
             let serves = move || {
-                if let Err(error) = session(kind, arguments, stream, canceller) {
+                if let Err(error) = session(kind, arguments, wrong, stream, canceller) {
                     say(&format!("front-end {number}: {error}"));
+                }
+                if faulty.is_some_and(|faulty| faulty.has_died()) {
+                    say("dies, as it was told to");
+                    std::process::abort();
                 }
             };
             // Without a thread its connection is closed, and the others go on.
@@ -192,10 +222,11 @@ fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Serves one front-end with a device of its own.
+/// Serves one front-end with a device of its own, wrong in what it is to be wrong in.
 pub(crate) fn session(
     kind: Kind,
     arguments: &Serve,
+    wrong: Option<faults::Session>,
     stream: UnixStream,
     canceller: &Canceller,
 ) -> Result<(), String> {
@@ -205,33 +236,41 @@ pub(crate) fn session(
     match (kind, &arguments.file) {
         (Kind::Blk, Some(path)) => {
             let file = File::options().read(true).write(true).open(path).map_err(failed)?;
-            run(&mut Disk::new(OnFile::new(file).map_err(failed)?, queues), stream, canceller)
+            run(&mut Disk::new(OnFile::new(file).map_err(failed)?, queues), wrong, stream, canceller)
         }
         (Kind::Blk, None) if arguments.null => {
-            run(&mut Disk::new(Null { sectors }, queues), stream, canceller)
+            run(&mut Disk::new(Null { sectors }, queues), wrong, stream, canceller)
         }
         (Kind::Blk, None) => {
             let sectors = u32::try_from(sectors).map_err(|error| error.to_string())?;
-            run(&mut Disk::new(InMemory::new(sectors), queues), stream, canceller)
+            run(&mut Disk::new(InMemory::new(sectors), queues), wrong, stream, canceller)
         }
         (Kind::Net, _) => {
-            run(&mut Network::new(Loopback::default(), [0x52, 0x54, 0, 0, 0, 1]), stream, canceller)
+            run(&mut Network::new(Loopback::default(), [0x52, 0x54, 0, 0, 0, 1]), wrong, stream, canceller)
         }
         (Kind::Rng, _) => {
-            run(&mut Entropy::new(File::open("/dev/urandom").map_err(failed)?), stream, canceller)
+            run(&mut Entropy::new(File::open("/dev/urandom").map_err(failed)?), wrong, stream, canceller)
         }
         (Kind::Console, _) => {
             let (input, _keep) = rustix::pipe::pipe().map_err(|error| error.to_string())?;
             // Opened anew: the one that we have is shared with whoever started us, who did not ask for a descriptor that does not wait.
             let output = File::options().append(true).open("/proc/self/fd/2").map_err(failed)?;
-            run(&mut Console::new(input, output.into(), 80, 25).map_err(failed)?, stream, canceller)
+            run(&mut Console::new(input, output.into(), 80, 25).map_err(failed)?, wrong, stream, canceller)
         }
-        (Kind::Balloon, _) => run(&mut Balloon::new().map_err(failed)?, stream, canceller),
+        (Kind::Balloon, _) => run(&mut Balloon::new().map_err(failed)?, wrong, stream, canceller),
         (Kind::Fs, _) => Err("file systems are not served".to_owned()),
     }
 }
 
-fn run<D: Device>(device: &mut D, stream: UnixStream, canceller: &Canceller) -> Result<(), String> {
+fn run<D: Device>(
+    device: &mut D,
+    wrong: Option<faults::Session>,
+    stream: UnixStream,
+    canceller: &Canceller,
+) -> Result<(), String> {
+    if let Some(wrong) = wrong {
+        return wrong.serve(device, stream, canceller).map_err(|error| error.to_string());
+    }
     match backend::serve(device, stream, canceller) {
         Ok(()) => Ok(()),
         Err(backend::ServeError::Socket(vhost_user::socket::SocketError::Cancelled)) => Ok(()),

@@ -12,6 +12,7 @@
 mod acknowledgements;
 mod configuration;
 mod device;
+pub mod faults;
 mod framing;
 mod hostile;
 mod memory;
@@ -26,7 +27,7 @@ mod state;
 mod work;
 
 pub use probe::{Offer, ProbeError, probe};
-pub use profiles::Profile;
+pub use profiles::{Profile, Said};
 pub use work::Kind;
 
 use crate::socket::SocketError;
@@ -270,7 +271,7 @@ pub fn checks(options: &Options) -> Vec<Check> {
         all.extend(device::checks(kind, options.writes));
     }
     for profile in &options.profiles {
-        all.extend(profiles::checks(*profile));
+        all.extend(profiles::checks(*profile, options.kind));
     }
     if !options.only.is_empty() {
         all.retain(|check| options.only.iter().any(|prefix| check.id.starts_with(prefix.as_str())));
@@ -318,8 +319,8 @@ pub fn run(
             Ok(()) => Verdict::Passed,
             Err(Trouble::Failed(text)) => Verdict::Failed(text),
             Err(Trouble::NotApplicable(text)) => Verdict::NotApplicable(text),
-            // It was away for a moment, and serves again.
-            Err(Trouble::Unreachable(error)) if serves => {
+            // It was away for a moment, or was started again, and serves.
+            Err(Trouble::Unreachable(error)) if !is_gone => {
                 Verdict::Failed(format!("it took no connection: {error}"))
             }
             Err(Trouble::Unreachable(_)) => {

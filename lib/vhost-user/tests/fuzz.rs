@@ -1,6 +1,9 @@
 //! Whole sessions, mutated: whatever a peer says, nothing panics, and what is decoded is what it was when it is encoded again.
 #![cfg(test)]
 
+#[path = "../fuzz/targets.rs"]
+mod targets;
+
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use std::os::fd::OwnedFd;
 use vhost_user::backend::Session;
@@ -277,4 +280,56 @@ fn sessions_are_mutated_for_ten_minutes() {
     let begin = std::time::Instant::now();
     let (rounds, answers) = fuzz(2, |_| begin.elapsed() < std::time::Duration::from_secs(600));
     println!("{rounds} sessions, {answers} answers");
+}
+
+/// What the fuzzers begin with: two sessions, and every message of the table, with a payload that is right but for its zeroes.
+fn seeds() -> Vec<Vec<u8>> {
+    fn every<M: Message>() -> Vec<u8> {
+        let said = M::FACTS.iter().flat_map(|facts| {
+            let is_right = |length: &usize| M::get(facts.number, &vec![0; *length]).is_ok();
+            let size = (0..4096).find(is_right).unwrap_or(0);
+            let header = Header { request: facts.number, reply: false, need_reply: true, size: size as u32 };
+            [vec![facts.descriptors.0], header.encode().to_vec(), vec![0; size]].concat()
+        });
+        said.collect()
+    }
+    let mut all: Vec<Vec<u8>> = KINDS
+        .iter()
+        .map(|features| {
+            let session = session(*features);
+            session
+                .iter()
+                .flat_map(|said| [vec![said.descriptors as u8], said.bytes.clone()].concat())
+                .collect()
+        })
+        .collect();
+    all.extend([every::<Request>(), every::<back::Request>()]);
+    all
+}
+
+/// Every target takes what it begins with, and that is what the table says.
+#[test]
+fn the_fuzzers_begin_with_every_message() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    for (number, seed) in seeds().into_iter().enumerate() {
+        for (_, target) in targets::TARGETS {
+            target(&seed);
+        }
+        let path = directory.join(format!("{number:02}"));
+        if std::fs::read(&path).ok().as_ref() != Some(&seed) {
+            std::fs::write(&path, seed).unwrap();
+            panic!("{} was another, and is right now: the table has changed", path.display());
+        }
+    }
+}
+
+/// The rings' targets without a fuzzer: bytes, most of which are steps.
+#[test]
+fn the_rings_targets_take_any_bytes() {
+    let mut numbers = Numbers(3);
+    for _ in 0..20_000 {
+        let bytes: Vec<u8> = (0..numbers.below(300)).map(|_| numbers.next() as u8).collect();
+        targets::device(&bytes);
+        targets::driver(&bytes);
+    }
 }

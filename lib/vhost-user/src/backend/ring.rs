@@ -5,7 +5,8 @@ use super::inflight::{Entry, Inflight, Packed, Split};
 use super::log::Log;
 use super::memory::Memory;
 use crate::payload::VringAddress;
-use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::write;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -24,8 +25,8 @@ pub(super) struct Ring {
     /// Where it goes on; `None`: at its beginning.
     pub(super) base: Option<u32>,
     pub(super) enabled: bool,
-    call: Option<OwnedFd>,
-    pub(super) error: Option<OwnedFd>,
+    call: Option<Bell>,
+    pub(super) error: Option<Bell>,
     started: bool,
     kick: Option<OwnedFd>,
     /// It was started without kicks.
@@ -104,7 +105,7 @@ impl Ring {
     }
 
     /// Where the driver is called from now on. What it missed in between it hears of now.
-    pub(super) fn set_call(&mut self, call: Option<OwnedFd>) {
+    pub(super) fn set_call(&mut self, call: Option<Bell>) {
         self.call = call;
         if self.queue.is_some() {
             notify(self.call.as_ref());
@@ -450,10 +451,32 @@ fn retake<'m>(
     }
 }
 
-pub(super) fn notify(descriptor: Option<&OwnedFd>) {
-    if let Some(descriptor) = descriptor {
+/// A descriptor by which the front-end is told.
+pub(super) struct Bell {
+    descriptor: OwnedFd,
+    /// Writing to it waits where its counter is full: it is the front-end's, and its flags are too.
+    waits: bool,
+}
+
+impl Bell {
+    pub(super) fn new(descriptor: OwnedFd) -> Self {
+        let waits = fcntl_getfl(&descriptor).is_ok_and(|flags| !flags.contains(OFlags::NONBLOCK));
+        Self { descriptor, waits }
+    }
+
+    fn has_room(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut all = [PollFd::new(&self.descriptor, PollFlags::OUT)];
+        poll(&mut all, Some(&now)).is_ok_and(|count| count > 0)
+    }
+}
+
+fn notify(bell: Option<&Bell>) {
+    if let Some(bell) = bell
+        && (!bell.waits || bell.has_room())
+    {
         // A counter that is full has not been read yet, and will be; what else it may be is the front-end's, as is the harm.
-        let _ = write(descriptor, &1_u64.to_ne_bytes());
+        let _ = write(&bell.descriptor, &1_u64.to_ne_bytes());
     }
 }
 

@@ -7,7 +7,7 @@ use super::iotlb::Iotlb;
 use super::log::Log;
 use super::memory::{self, Memory};
 use super::postcopy::Postcopy;
-use super::ring::{Ring, Start};
+use super::ring::{Bell, Ring, Start};
 use super::transfer::Transfer;
 use super::{Device, Failure, SessionError, Writer};
 use crate::ProtocolFeatures;
@@ -229,11 +229,11 @@ impl<'d, D: Device> Session<'d, D> {
             Request::SetVringKick(which) => self.start(which, descriptors)?,
             Request::SetVringCall(which) => {
                 let (index, call) = descriptor_of(which, descriptors)?;
-                self.ring(index)?.set_call(call);
+                self.ring(index)?.set_call(call.map(Bell::new));
             }
             Request::SetVringErr(which) => {
                 let (index, error) = descriptor_of(which, descriptors)?;
-                self.ring(index)?.error = error;
+                self.ring(index)?.error = error.map(Bell::new);
             }
             Request::SetVringEnable(VringState { index, num }) => {
                 let enabled = match num {

@@ -26,7 +26,7 @@ pub(super) fn checks() -> Vec<Check> {
         ("SET_VRING_NUM", None, |_| Request::SetVringNum(VringState { index: 0, num: 8 })),
         ("SET_VRING_BASE", None, |_| Request::SetVringBase(VringState { index: 0, num: 0 })),
         ("SET_VRING_ENABLE", None, |_| Request::SetVringEnable(VringState { index: 0, num: 0 })),
-        ("SET_STATUS", Some(ProtocolFeatures::STATUS), |_| Request::SetStatus(1)),
+        ("SET_STATUS", Some(ProtocolFeatures::STATUS), |_| Request::SetStatus(3)),
         ("RESET_DEVICE", Some(ProtocolFeatures::RESET_DEVICE), |_| Request::ResetDevice),
     ];
     let mut all: Vec<Check> = plain
@@ -61,13 +61,13 @@ pub(super) fn checks() -> Vec<Check> {
         }),
         acknowledged("ADD_MEM_REG", |run| {
             run.needs(ProtocolFeatures::CONFIGURE_MEM_SLOTS)?;
-            let file = file(1 << 16)?;
-            run.ordinary()?.acknowledged(&Request::AddMemReg(single(region(0, 1 << 16, 0))), &[file.as_fd()])
+            let file = file(3 << 12)?;
+            run.ordinary()?.acknowledged(&Request::AddMemReg(single(region(0, 3 << 12, 0))), &[file.as_fd()])
         }),
         acknowledged("REM_MEM_REG", |run| {
             run.needs(ProtocolFeatures::CONFIGURE_MEM_SLOTS)?;
-            let file = file(1 << 16)?;
-            let one = single(region(0, 1 << 16, 0));
+            let file = file(5 << 12)?;
+            let one = single(region(0, 5 << 12, 0));
             let peer = run.ordinary()?;
             peer.acknowledged(&Request::AddMemReg(one), &[file.as_fd()])?;
             peer.acknowledged(&Request::RemMemReg(one), &[])

@@ -1,6 +1,6 @@
 //! Configuration space.
 
-use super::peer::{NEED_REPLY, PLAIN, message, payload};
+use super::peer::{NEED_REPLY, PLAIN, Reaction, message, payload};
 use super::{Check, Level, Outcome, Run, Trouble, failed, not_applicable};
 use crate::ProtocolFeatures;
 use crate::front::Request;
@@ -138,8 +138,20 @@ pub(super) fn checks() -> Vec<Check> {
                 });
                 let peer = run.ordinary()?;
                 let flags = if run.can_refuse() { NEED_REPLY } else { PLAIN };
-                peer.reaction(&message(write.number(), flags, &payload(&write)), &[])?;
-                let again = read(run, 0, whole.len() as u32)?;
+                if peer.reaction(&message(write.number(), flags, &payload(&write)), &[])? == Reaction::Closed
+                {
+                    return Ok(());
+                }
+                let asked =
+                    Config { offset: 0, size: whole.len() as u32, flags: 0, bytes: vec![0; whole.len()] };
+                let again = match peer.ask(&Request::GetConfig(asked), PLAIN, &[]) {
+                    Ok(answer) => answer.payload.get(12..).map(<[u8]>::to_vec),
+                    // It has refused it by closing the connection, whatever it said before.
+                    Err(_) => {
+                        drop(peer);
+                        read(run, 0, whole.len() as u32)?
+                    }
+                };
                 if again.as_deref() == Some(&*whole) { Ok(()) } else { failed("it is another") }
             },
         ),

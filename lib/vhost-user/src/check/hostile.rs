@@ -176,7 +176,7 @@ pub(super) fn checks() -> Vec<Check> {
                 format!("hostile.{name}"),
                 Level::Robust,
                 section,
-                format!("{what} ends nothing but the device"),
+                format!("the back-end survives {what}"),
                 move |run| {
                     let mut hostile = start(run, features)?;
                     hostile.cells.set_avail_entry(0, 0);
@@ -187,7 +187,7 @@ pub(super) fn checks() -> Vec<Check> {
         })
         .collect();
     for (name, index) in [("near", SIZE + 1), ("far", 0x8000), ("last", 0xffff)] {
-        let title = format!("an index that is {index} ahead in a ring of {SIZE} ends nothing but the device");
+        let title = format!("the back-end survives an index that is {index} ahead in a ring of {SIZE}");
         all.push(Check::new(format!("hostile.index.{name}"), Level::Robust, AVAILABLE, title, move |run| {
             start(run, Features::empty())?.offer(index)
         }));
@@ -196,7 +196,7 @@ pub(super) fn checks() -> Vec<Check> {
         "hostile.used",
         Level::Robust,
         "VIRTIO 1.4: 2.7.8",
-        "what the driver writes into the used ring harms nobody",
+        "the back-end survives what the driver writes into the used ring",
         |run| {
             let mut hostile = start(run, Features::empty())?;
             hostile.cells.set_used_index(0x7777);
@@ -208,7 +208,7 @@ pub(super) fn checks() -> Vec<Check> {
         "hostile.short",
         Level::Robust,
         CHAINS,
-        "a chain of one byte ends nothing but its request",
+        "the back-end survives a chain of one byte",
         |run| {
             let kind = served(run)?;
             let mut hostile = start(run, Features::empty())?;

@@ -73,8 +73,9 @@ pub(super) fn checks() -> Vec<Check> {
                 let file = file(4 * PAGE)?;
                 let peer = table(run)?;
                 for offset in 0..4 {
-                    let regions = vec![region(0, PAGE, offset * PAGE)];
-                    confirm(run, &peer, &Request::SetMemTable(MemoryTable { regions }), &[file.as_fd()])?;
+                    let regions = (0..3).map(|number| region(number, PAGE, offset * PAGE)).collect();
+                    let table = Request::SetMemTable(MemoryTable { regions });
+                    confirm(run, &peer, &table, &[file.as_fd(); 3])?;
                 }
                 Ok(())
             },
@@ -158,7 +159,9 @@ pub(super) fn checks() -> Vec<Check> {
                 let peer = run.ordinary()?;
                 for number in 0..count {
                     let request = Request::AddMemReg(single(region(number, PAGE, number * PAGE)));
-                    confirm(run, &peer, &request, &[file.as_fd()])?;
+                    if confirm(run, &peer, &request, &[file.as_fd()]).is_err() {
+                        return not_applicable("it takes fewer than it has: memory.slots.all");
+                    }
                 }
                 let request = Request::AddMemReg(single(region(count, PAGE, count * PAGE)));
                 rejected(run, &peer, &request, &[file.as_fd()])
@@ -265,7 +268,7 @@ pub(super) fn checks() -> Vec<Check> {
             |run| {
                 slots(run)?;
                 let mut work = Work::start(run)?;
-                let more = crate::memory::Memory::new(1 << 16)?;
+                let more = crate::memory::Memory::new(1 << 17)?;
                 work.front.add_memory(&more)?;
                 work.use_memory(more)?;
                 work.once()

@@ -59,21 +59,6 @@ pub(super) fn checks() -> Vec<Check> {
             },
         ),
         Check::new(
-            "negotiation.protocol.early",
-            Level::Must,
-            PROTOCOL,
-            "protocol features may be asked for and set before SET_FEATURES",
-            |run| {
-                protocol(run)?;
-                let wanted = run.offer.known() & (ProtocolFeatures::MQ | ProtocolFeatures::REPLY_ACK);
-                let peer = run.bare()?;
-                peer.number(&Request::GetFeatures)?;
-                peer.number(&Request::GetProtocolFeatures)?;
-                peer.send(&Request::SetProtocolFeatures(wanted.bits()), PLAIN, &[])?;
-                peer.number(&Request::GetFeatures).map(drop)
-            },
-        ),
-        Check::new(
             "negotiation.protocol.unknown-bits",
             Level::Should,
             PROTOCOL,
@@ -191,7 +176,7 @@ pub(super) fn checks() -> Vec<Check> {
             "negotiation.owner.reset",
             Level::Robust,
             "vhost-user: VHOST_USER_RESET_OWNER",
-            "RESET_OWNER, which is deprecated, ends nothing",
+            "RESET_OWNER, which is deprecated, does not end the session",
             |run| {
                 let peer = run.ordinary()?;
                 peer.send(&Request::ResetOwner, PLAIN, &[])?;
@@ -281,7 +266,7 @@ pub(super) fn checks() -> Vec<Check> {
         (ProtocolFeatures::SHMEM, "SHMEM", "BACKEND_REQ"),
     ];
     for (feature, name, needed) in lacks_one {
-        let title = format!("{name} without {needed} is refused, or does not end the session");
+        let title = format!("the back-end survives that {name} is set without {needed}");
         all.push(Check::new(
             format!("negotiation.protocol.alone.{name}"),
             Level::Robust,

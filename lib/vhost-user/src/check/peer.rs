@@ -5,7 +5,7 @@ use crate::front::Request;
 use crate::socket::{Canceller, Socket, SocketError};
 use crate::wire::{HEADER_BYTES, Message as _};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -58,6 +58,12 @@ impl Reaction {
 pub(super) struct Peer {
     socket: Socket,
     time: Duration,
+}
+
+impl AsFd for Peer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 /// The bytes of a message.
@@ -187,15 +193,17 @@ impl Peer {
     pub(super) fn reaction(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<Reaction, Trouble> {
         let sentinel = Request::GetFeatures;
         let number = bytes.first_chunk().map_or(0, |first| u32::from_ne_bytes(*first));
-        if !self.bytes(bytes, descriptors)? || !self.send(&sentinel, PLAIN, &[])? {
+        if !self.bytes(bytes, descriptors)? {
             return Ok(Reaction::Closed);
         }
+        // Who has closed the connection already may have acknowledged the message before.
+        self.send(&sentinel, PLAIN, &[])?;
         match self.receive()? {
             None => Ok(Reaction::Closed),
             Some(answer) if answer.number == number && number != sentinel.number() => {
                 // What follows is the answer to the sentinel, or nothing.
                 let code = answer.u64().unwrap_or(u64::MAX);
-                let _ = self.receive()?;
+                self.receive()?;
                 Ok(if code == 0 { Reaction::Accepted } else { Reaction::Refused(code) })
             }
             Some(_) => Ok(Reaction::Silent),

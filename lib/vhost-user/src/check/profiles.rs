@@ -1,27 +1,25 @@
-//! What known front-ends need, and in which order they ask.
+//! What known front-ends need, and what they say.
 
-use super::peer::{NEED_REPLY, PLAIN, Peer};
-use super::session::{file, names, region, single};
-use super::work::eventfd;
-use super::{Check, Level, Outcome, Run, failed};
+mod play;
+mod script;
+
+pub use script::Said;
+
+use super::{Check, Kind, Level, Offer, Run, failed, not_applicable};
 use crate::ProtocolFeatures;
-use crate::front::Request;
-use crate::payload::{MemoryTable, VringAddress, VringState};
 use std::fmt;
-use std::os::fd::AsFd as _;
 use std::str::FromStr;
-use virtio::features::Features;
 
-/// A front-end that a back-end is to work with. What each needs was read in its source, and its order seen on the wire.
+/// A front-end that a back-end is to work with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// QEMU 7.2 and later.
+    /// QEMU 7.2, as it was seen on the wire.
     Qemu,
-    /// DPDK's virtio-user, 22.11.
+    /// DPDK's virtio-user 22.11, as it was seen on the wire.
     Dpdk,
-    /// Cloud Hypervisor.
+    /// Cloud Hypervisor, as its source has it (`virtio-devices/src/vhost_user/vu_common_ctrl.rs`).
     CloudHypervisor,
-    /// libblkio 1.5.
+    /// libblkio 1.5 (the crates `blkio` 0.5 and `virtio-driver` 0.6), as it was seen on the wire.
     Libblkio,
 }
 
@@ -33,6 +31,29 @@ impl Profile {
         (Self::CloudHypervisor, "cloud-hypervisor"),
         (Self::Libblkio, "libblkio"),
     ];
+
+    /// What it says to a device of this kind from the connection to rings that run, where this is offered.
+    pub fn begins(self, kind: Option<Kind>, offer: &Offer) -> Vec<Said> {
+        script::begins(self, kind, offer)
+    }
+
+    /// What it says to stop them.
+    pub fn ends(self, kind: Option<Kind>, offer: &Offer) -> Vec<Said> {
+        script::ends(self, kind, offer)
+    }
+
+    /// Protocol features without which it does not work with such a device.
+    const fn needs(self, kind: Option<Kind>) -> ProtocolFeatures {
+        match (self, kind) {
+            // Both read the capacity of a disk when they begin.
+            (Self::Qemu | Self::CloudHypervisor, Some(Kind::Blk)) => ProtocolFeatures::CONFIG,
+            (Self::Qemu | Self::CloudHypervisor | Self::Dpdk, _) => ProtocolFeatures::empty(),
+            // It says so before anything else (`virtio-driver/src/transports/vhost_user.rs`).
+            (Self::Libblkio, _) => ProtocolFeatures::REPLY_ACK
+                .union(ProtocolFeatures::CONFIG)
+                .union(ProtocolFeatures::CONFIGURE_MEM_SLOTS),
+        }
+    }
 }
 
 impl fmt::Display for Profile {
@@ -54,170 +75,58 @@ impl FromStr for Profile {
     }
 }
 
-pub(super) fn checks(profile: Profile) -> Vec<Check> {
-    let needs = match profile {
-        Profile::Qemu => ProtocolFeatures::empty(),
-        Profile::Dpdk => ProtocolFeatures::empty(),
-        Profile::CloudHypervisor => {
-            ProtocolFeatures::MQ.union(ProtocolFeatures::CONFIG).union(ProtocolFeatures::REPLY_ACK)
-        }
-        Profile::Libblkio => ProtocolFeatures::REPLY_ACK
-            .union(ProtocolFeatures::CONFIG)
-            .union(ProtocolFeatures::CONFIGURE_MEM_SLOTS),
+const SECTION: &str = "the front-end's own demands";
+
+pub(super) fn checks(profile: Profile, kind: Option<Kind>) -> Vec<Check> {
+    let mut all = Vec::new();
+    let mut add = |name: &str, title: String, run: fn(&mut Run<'_>, Profile) -> super::Outcome| {
+        let id = format!("profile.{profile}.{name}");
+        all.push(Check::new(id, Level::Should, SECTION, title, move |it| run(it, profile)));
     };
-    let section = "the front-end's own demands";
-    let mut all = vec![
-        Check::new(
-            format!("profile.{profile}.features"),
-            Level::Should,
-            section,
-            format!("{profile} finds the features that it needs"),
-            move |run| {
-                let missing = needs.difference(run.offer.known());
-                if !missing.is_empty() {
-                    return failed(format!("{} is missing", names(missing)));
-                }
-                if run.offer.features.contains(Features::VERSION_1) {
-                    Ok(())
-                } else {
-                    failed("VERSION_1 is missing")
-                }
-            },
-        ),
-        Check::new(
-            format!("profile.{profile}.order"),
-            Level::Should,
-            section,
-            format!("requests are taken in the order in which {profile} sends them"),
-            move |run| order(run, profile),
-        ),
-    ];
+    if !profile.needs(kind).is_empty() {
+        add("features", format!("{profile} finds the features that it needs"), |run, profile| {
+            let missing = profile.needs(run.options.kind).difference(run.offer.known());
+            if missing.is_empty() {
+                return Ok(());
+            }
+            failed(format!("{} is missing", super::session::names(missing)))
+        });
+    }
+    add("order", format!("what {profile} says is taken, until its rings run"), |run, profile| {
+        has_needs(run, profile)?;
+        play::begun(run, profile).map(drop)
+    });
+    if matches!(profile, Profile::Qemu | Profile::Dpdk) {
+        add("stop", format!("rings stop in the order in which {profile} stops them"), |run, profile| {
+            has_needs(run, profile)?;
+            play::stopped(run, profile)
+        });
+    }
     if profile == Profile::Qemu {
-        all.push(Check::new(
-            "profile.qemu.status-before-stop",
-            Level::Should,
-            section,
-            "a ring can be stopped after the status was set to 0",
-            |run| {
-                run.needs(ProtocolFeatures::STATUS)?;
-                let (peer, _kick) = run.started(0, 0)?;
-                peer.send(&Request::SetStatus(0xf), PLAIN, &[])?;
-                peer.send(&Request::SetStatus(0), PLAIN, &[])?;
-                peer.ask(&Request::GetVringBase(VringState { index: 0, num: 0 }), PLAIN, &[]).map(drop)
+        add("migration", "a dirty log comes while rings run, as qemu gives it".to_owned(), |run, profile| {
+            has_needs(run, profile)?;
+            play::migrated(run, profile)
+        });
+        add(
+            "postcopy",
+            "a migration by postcopy is prepared, as qemu asks for it".to_owned(),
+            |run, profile| {
+                has_needs(run, profile)?;
+                run.needs(ProtocolFeatures::PAGEFAULT)?;
+                play::advised(run, profile)
             },
-        ));
+        );
     }
     all
 }
 
-/// The whole way of a front-end to a ring that runs, and its stop.
-fn order(run: &mut Run<'_>, profile: Profile) -> Outcome {
-    let known = run.offer.known();
-    let has = |feature| known.contains(feature);
-    let peer = run.bare()?;
-    let file = file(1 << 20)?;
-    let one = region(0, 1 << 20, 0);
-    let base = one.user_address;
-    let (kick, call, error) = (eventfd()?, eventfd()?, eventfd()?);
-    let address = VringAddress {
-        descriptors: base,
-        available: base + 0x4000,
-        used: base + 0x8000,
-        ..VringAddress::default()
-    };
-    let plain = |request: &Request| told(&peer, request);
-    let protocol = |wanted: ProtocolFeatures| Request::SetProtocolFeatures((known & wanted).bits());
-    let table = || Request::SetMemTable(MemoryTable { regions: vec![one] });
-    let features = Request::SetFeatures(run.features().bits());
-    match profile {
-        Profile::Qemu => {
-            peer.number(&Request::GetFeatures)?;
-            if run.offer.protocol.is_some() {
-                peer.number(&Request::GetProtocolFeatures)?;
-                plain(&protocol(
-                    ProtocolFeatures::all()
-                        .difference(ProtocolFeatures::PAGEFAULT | ProtocolFeatures::INBAND_NOTIFICATIONS),
-                ))?;
-            }
-            if has(ProtocolFeatures::MQ) {
-                peer.number(&Request::GetQueueNum)?;
-            }
-            if has(ProtocolFeatures::CONFIGURE_MEM_SLOTS) {
-                peer.number(&Request::GetMaxMemSlots)?;
-            }
-            plain(&Request::SetOwner)?;
-            peer.number(&Request::GetFeatures)?;
-            peer.send(&Request::SetVringCall(0), PLAIN, &[call.as_fd()])?;
-            peer.send(&Request::SetVringErr(0), PLAIN, &[error.as_fd()])?;
-            plain(&features)?;
-            peer.send(&Request::SetVringCall(0), PLAIN, &[call.as_fd()])?;
-            plain(&features)?;
-            if has(ProtocolFeatures::CONFIGURE_MEM_SLOTS) {
-                peer.send(
-                    &Request::AddMemReg(single(one)),
-                    if has(ProtocolFeatures::REPLY_ACK) { NEED_REPLY } else { PLAIN },
-                    &[file.as_fd()],
-                )?;
-                if has(ProtocolFeatures::REPLY_ACK) {
-                    peer.receive()?;
-                }
-            } else {
-                peer.send(&table(), PLAIN, &[file.as_fd()])?;
-            }
-        }
-        Profile::Dpdk => {
-            plain(&Request::SetOwner)?;
-            peer.number(&Request::GetFeatures)?;
-            if run.offer.protocol.is_some() {
-                peer.number(&Request::GetProtocolFeatures)?;
-                plain(&protocol(
-                    ProtocolFeatures::MQ | ProtocolFeatures::REPLY_ACK | ProtocolFeatures::STATUS,
-                ))?;
-            }
-            peer.send(&Request::SetVringCall(0), PLAIN, &[call.as_fd()])?;
-            plain(&features)?;
-            if has(ProtocolFeatures::STATUS) {
-                plain(&Request::SetStatus(0xb))?;
-                peer.number(&Request::GetStatus)?;
-            }
-            peer.send(&table(), PLAIN, &[file.as_fd()])?;
-        }
-        Profile::CloudHypervisor | Profile::Libblkio => {
-            plain(&Request::SetOwner)?;
-            peer.number(&Request::GetFeatures)?;
-            if run.offer.protocol.is_some() {
-                peer.number(&Request::GetProtocolFeatures)?;
-                let wanted = ProtocolFeatures::MQ
-                    | ProtocolFeatures::REPLY_ACK
-                    | ProtocolFeatures::CONFIG
-                    | ProtocolFeatures::CONFIGURE_MEM_SLOTS;
-                plain(&protocol(wanted))?;
-            }
-            plain(&features)?;
-            if has(ProtocolFeatures::CONFIGURE_MEM_SLOTS) {
-                super::session::give(run, &peer, one, &file)?;
-            } else {
-                peer.send(&table(), PLAIN, &[file.as_fd()])?;
-            }
-        }
+/// What it lacks is a finding of its own.
+fn has_needs(run: &Run<'_>, profile: Profile) -> super::Outcome {
+    if profile == Profile::Libblkio && run.options.kind.is_some_and(|kind| kind != Kind::Blk) {
+        return not_applicable("libblkio drives disks only");
     }
-    plain(&Request::SetVringNum(VringState { index: 0, num: 128 }))?;
-    plain(&Request::SetVringBase(VringState { index: 0, num: 0 }))?;
-    plain(&Request::SetVringAddr(address))?;
-    peer.send(&Request::SetVringKick(0), PLAIN, &[kick.as_fd()])?;
-    peer.send(&Request::SetVringCall(0), PLAIN, &[call.as_fd()])?;
-    if run.offer.protocol.is_some() {
-        plain(&Request::SetVringEnable(VringState { index: 0, num: 1 }))?;
+    if run.offer.known().contains(profile.needs(run.options.kind)) {
+        return Ok(());
     }
-    let base = peer.ask(&Request::GetVringBase(VringState { index: 0, num: 0 }), PLAIN, &[])?;
-    if base.payload.len() == 8 { Ok(()) } else { failed("GET_VRING_BASE has no answer of 8 bytes") }
-}
-
-fn told(peer: &Peer, request: &Request) -> Outcome {
-    use crate::wire::Message as _;
-    if peer.send(request, PLAIN, &[])? {
-        Ok(())
-    } else {
-        failed(format!("it closed the connection before {}", request.facts().name))
-    }
+    not_applicable(format!("it lacks what {profile} needs: profile.{profile}.features"))
 }

@@ -134,7 +134,7 @@ impl Run<'_> {
         features: Features,
         protocol: ProtocolFeatures,
     ) -> Result<FrontEnd, Trouble> {
-        self.needs_features(features)?;
+        self.needs_features(features | Features::VERSION_1)?;
         let stream = self.backend.connect().map_err(Trouble::Unreachable)?;
         let mut front = FrontEnd::new(stream, self.options.timeout)?;
         let required = Features::VERSION_1;

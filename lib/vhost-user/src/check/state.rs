@@ -1,6 +1,6 @@
 //! Status, reset, logs, inflight regions, device state and the back-end's own channel.
 
-use super::peer::{PLAIN, message, payload};
+use super::peer::{PLAIN, Peer, message, payload};
 use super::session::file;
 use super::work::Work;
 use super::{Check, Kind, Level, Outcome, Run, Trouble, failed, not_applicable};
@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::pread;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 use virtio::features::Features;
 
@@ -83,9 +84,9 @@ pub(super) fn checks() -> Vec<Check> {
             "a device that was reset keeps its session",
             |run| {
                 run.needs(ProtocolFeatures::RESET_DEVICE)?;
-                let mut front = run.front(Features::empty())?;
-                front.reset()?;
-                front.call(&Request::GetFeatures, &[]).map(drop).map_err(Into::into)
+                let peer = run.ordinary()?;
+                peer.send(&Request::ResetDevice, PLAIN, &[])?;
+                peer.number(&Request::GetFeatures).map(drop)
             },
         ),
         Check::new(
@@ -133,7 +134,7 @@ pub(super) fn checks() -> Vec<Check> {
             "state.log.short",
             Level::Robust,
             LOG,
-            "a dirty log that is longer than its file ends nothing else",
+            "the back-end survives a dirty log that is longer than its file",
             |run| {
                 log(run)?;
                 let file = file(4096)?;
@@ -157,11 +158,11 @@ pub(super) fn checks() -> Vec<Check> {
             "there is memory for what is in flight, as long as it says",
             |run| {
                 inflight(run)?;
-                let (said, descriptor) = run.front(Features::empty())?.inflight(1, 64)?;
+                let (said, descriptor) = run.front(Features::empty())?.inflight(1, 256)?;
                 let size = rustix::fs::fstat(&descriptor).map_err(std::io::Error::from)?.st_size as u64;
                 // A header, and 16 bytes for each entry.
                 match said.mmap_offset.checked_add(said.mmap_size) {
-                    Some(end) if end <= size && said.mmap_size >= 16 + 64 * 16 => Ok(()),
+                    Some(end) if end <= size && said.mmap_size >= 16 + 256 * 16 => Ok(()),
                     _ => failed(format!("{} bytes from {} on, of {size}", said.mmap_size, said.mmap_offset)),
                 }
             },
@@ -188,7 +189,7 @@ pub(super) fn checks() -> Vec<Check> {
             "state.inflight.short",
             Level::Robust,
             INFLIGHT,
-            "a region that is longer than its file ends nothing else",
+            "the back-end survives an inflight region that is longer than its file",
             |run| {
                 inflight(run)?;
                 let (mut said, _) = run.front(Features::empty())?.inflight(1, 64)?;
@@ -212,7 +213,9 @@ pub(super) fn checks() -> Vec<Check> {
         ),
         Check::new("state.device.load", Level::Must, STATE, "what was saved is loaded", |run| {
             run.needs(ProtocolFeatures::DEVICE_STATE)?;
-            let state = saved(run)?;
+            let Ok(state) = saved(run) else {
+                return not_applicable("it is not saved: state.device.save");
+            };
             let mut front = run.front(Features::empty())?;
             let (reads, writes) = rustix::pipe::pipe().map_err(std::io::Error::from)?;
             let end = front.transfer(Direction::Load, reads)?.unwrap_or(writes);
@@ -260,25 +263,19 @@ pub(super) fn checks() -> Vec<Check> {
             CHANNEL,
             "a channel of its own is taken, and requests are served",
             |run| {
-                run.needs(ProtocolFeatures::BACKEND_REQ)?;
-                let mut front = run.front(Features::empty())?;
-                let _channel = front.open_channel()?;
-                front.call(&Request::GetFeatures, &[]).map(drop).map_err(Into::into)
+                let (peer, _channel) = with_channel(run)?;
+                peer.number(&Request::GetFeatures).map(drop)
             },
         ),
         Check::new(
             "state.channel.closed",
             Level::Robust,
             CHANNEL,
-            "a channel that is closed ends nothing else",
+            "a channel that is closed does not end the session",
             |run| {
-                run.needs(ProtocolFeatures::BACKEND_REQ)?;
-                let mut front = run.front(Features::empty())?;
-                drop(front.open_channel()?);
-                for _ in 0..3 {
-                    front.call(&Request::GetFeatures, &[])?;
-                }
-                Ok(())
+                let (peer, channel) = with_channel(run)?;
+                drop(channel);
+                (0..3).try_for_each(|_| peer.number(&Request::GetFeatures).map(drop))
             },
         ),
         Check::new(
@@ -287,10 +284,10 @@ pub(super) fn checks() -> Vec<Check> {
             CHANNEL,
             "a channel takes the place of the one before",
             |run| {
-                run.needs(ProtocolFeatures::BACKEND_REQ)?;
-                let mut front = run.front(Features::empty())?;
-                let (_one, _other) = (front.open_channel()?, front.open_channel()?);
-                front.call(&Request::GetFeatures, &[]).map(drop).map_err(Into::into)
+                let (peer, _channel) = with_channel(run)?;
+                let (_ours, its) = UnixStream::pair()?;
+                peer.send(&Request::SetBackendReqFd, PLAIN, &[its.as_fd()])?;
+                peer.number(&Request::GetFeatures).map(drop)
             },
         ),
     ];
@@ -298,7 +295,7 @@ pub(super) fn checks() -> Vec<Check> {
         "state.status.wide",
         Level::Robust,
         STATUS,
-        "a status of more than 8 bits ends nothing",
+        "the back-end survives a status of more than 8 bits",
         |run| {
             status(run)?;
             let request = Request::SetStatus(1 << 16 | 0xf);
@@ -306,6 +303,15 @@ pub(super) fn checks() -> Vec<Check> {
         },
     ));
     all
+}
+
+/// A session whose back-end has a channel of its own, and our end of that.
+fn with_channel(run: &mut Run<'_>) -> Result<(Peer, UnixStream), Trouble> {
+    run.needs(ProtocolFeatures::BACKEND_REQ)?;
+    let peer = run.ordinary()?;
+    let (ours, its) = UnixStream::pair()?;
+    peer.send(&Request::SetBackendReqFd, PLAIN, &[its.as_fd()])?;
+    Ok((peer, ours))
 }
 
 fn status(run: &Run<'_>) -> Outcome {

@@ -105,15 +105,26 @@ impl Work {
         Self::on(run, front, kind)
     }
 
+    /// On a split ring that had so many chains before.
+    pub(super) fn after(run: &mut Run<'_>, before: u16) -> Result<Self, Trouble> {
+        let kind = served(run)?;
+        let front = run.front(Features::empty())?;
+        Self::on_after(run, front, kind, before)
+    }
+
     /// On a session that is there.
-    pub(super) fn on(run: &Run<'_>, mut front: FrontEnd, kind: Kind) -> Result<Self, Trouble> {
+    pub(super) fn on(run: &Run<'_>, front: FrontEnd, kind: Kind) -> Result<Self, Trouble> {
+        Self::on_after(run, front, kind, 0)
+    }
+
+    fn on_after(run: &Run<'_>, mut front: FrontEnd, kind: Kind, before: u16) -> Result<Self, Trouble> {
         let mut memory = Memory::new(1 << 20)?;
         front.add_memory(&memory)?;
         let mut others = Vec::new();
         for index in 0..kind.queue() {
             others.push(front.start_queue(index, SIZE, &mut memory)?);
         }
-        let queue = front.start_queue(kind.queue(), SIZE, &mut memory)?;
+        let queue = front.start_queue_after(before, kind.queue(), SIZE, &mut memory)?;
         front.driver_ok()?;
         let slots = memory.part(usize::from(SIZE) * SLOT, 64);
         let slots = slots.ok_or_else(|| Trouble::Failed("no memory is left for requests".to_owned()))?;

@@ -161,6 +161,17 @@ impl FrontEnd {
     /// # Errors
     /// [`CallError`].
     pub fn start_queue(&mut self, index: u32, size: u16, memory: &mut Memory) -> Result<Queue, CallError> {
+        self.start_queue_after(0, index, size, memory)
+    }
+
+    /// The same of a queue that had so many chains before, if its ring is split.
+    pub(crate) fn start_queue_after(
+        &mut self,
+        before: u16,
+        index: u32,
+        size: u16,
+        memory: &mut Memory,
+    ) -> Result<Queue, CallError> {
         let negotiated = self.negotiated().features;
         let options = negotiated.options();
         let is_packed = negotiated.contains(Features::RING_PACKED);
@@ -178,7 +189,8 @@ impl FrontEnd {
         let ring = if is_packed {
             Driver::Packed(packed::Driver::new(PackedMemory::new(size, table, driver, device)?, options))
         } else {
-            Driver::Split(split::Driver::new(SplitMemory::new(size, table, driver, device)?, options))
+            let cells = SplitMemory::new(size, table, driver, device)?;
+            Driver::Split(split::Driver::resumed(cells, options, before))
         };
         let ring = if options.indirect {
             let tables = part(Tables::bytes(size, TABLE), 64)?;
@@ -202,7 +214,7 @@ impl FrontEnd {
         let address = VringAddress { index, flags: 0, descriptors, used, available, log: 0 };
         let anchor = Anchor { address, size, kick, call, used: used_ring };
         let queue = Queue { ring, anchor: Arc::new(anchor), calls, polling: Polling::new(polling::MOST) };
-        let base = if is_packed { packed::Base::START.bits() } else { 0 };
+        let base = if is_packed { packed::Base::START.bits() } else { before.into() };
         self.attach_queue(&queue, base)?;
         Ok(queue)
     }

@@ -1,6 +1,8 @@
 //! The checks, on devices of ours. What they find in others is tested with the program.
 #![cfg(test)]
 
+mod faults;
+
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;

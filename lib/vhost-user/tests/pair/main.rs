@@ -12,6 +12,7 @@ mod relayed;
 mod rest;
 mod rings;
 mod session;
+mod table;
 mod tasks;
 mod toy;
 

@@ -180,6 +180,28 @@ fn a_ring_without_kicks_is_polled() {
     }
 }
 
+/// Descriptors of a front-end that wait: a call whose counter is full, and a kick that nobody has kicked.
+#[test]
+fn descriptors_that_wait_hold_up_nobody() {
+    use rustix::event::{EventfdFlags, eventfd};
+    let (stream, served) = Served::with(Toy::new());
+    let protocol = EVERYTHING.difference(ProtocolFeatures::INBAND_NOTIFICATIONS);
+    let mut client = client(stream, asks(Features::empty(), protocol));
+    let (call, kick) =
+        (eventfd(0, EventfdFlags::CLOEXEC).unwrap(), eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+    rustix::io::write(&call, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+    client.front.call(&Request::SetVringErr(0), &[call.as_fd()]).unwrap();
+    client.front.call(&Request::SetVringCall(0), &[call.as_fd()]).unwrap();
+    client.front.call(&Request::SetVringKick(0), &[kick.as_fd()]).unwrap();
+    for byte in 0..5 {
+        client.send(byte);
+        rustix::io::write(&kick, &1_u64.to_ne_bytes()).unwrap();
+        client.front.call(&Request::GetFeatures, &[]).unwrap();
+    }
+    drop(client);
+    served.ended().unwrap();
+}
+
 /// Two queues at once, by turns, and neither waits for the other.
 #[test]
 fn queues_run_side_by_side() {

@@ -4,6 +4,7 @@
 mod file_system;
 mod libblkio;
 mod open_vswitch;
+mod profiles;
 mod rust_vmm;
 mod sys;
 mod vhost_device;

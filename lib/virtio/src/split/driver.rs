@@ -108,6 +108,14 @@ impl<C: SplitCells> Driver<C> {
         }
     }
 
+    /// A driver of a ring of which so many chains were offered and used before, modulo 2^16, as that of a machine is that comes from elsewhere.
+    pub fn resumed(cells: C, options: Options, before: u16) -> Self {
+        cells.set_avail_index(before);
+        cells.set_used_index(before);
+        let (offers, new) = (u64::from(before), Self::new(cells, options));
+        Self { offers, told: offers, considered: before, reaped: before, used: before, ..new }
+    }
+
     /// Puts chains of several segments into tables of their own, so that each takes one descriptor. Only where indirect descriptors were
     /// negotiated.
     #[must_use]

@@ -7,7 +7,7 @@ use super::{BASE, CALL, KICK, PACKED, SPLIT, STATES};
 use crate::front::Request;
 use crate::payload::VringState;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 use virtio::features::Features;
 
@@ -117,10 +117,9 @@ fn traffic() -> Vec<Check> {
             SPLIT,
             "the indices of a ring go on from 65,535 to 0",
             |run| {
-                let mut work = Work::with(run, Features::empty())?;
-                let room = work.room();
-                let rounds = (1 << 16) / room + 2;
-                (0..rounds).try_for_each(|_| work.batch(room))
+                let mut work = Work::after(run, u16::MAX - 2 * SIZE)?;
+                let many = work.room() - 1;
+                (0..16).try_for_each(|_| work.batch(many))
             },
         ),
         Check::new(
@@ -235,10 +234,9 @@ fn states() -> Vec<Check> {
                 work.call(&Request::SetVringBase(VringState { index, num: base }), &[])?;
                 work.call(&Request::SetVringKick(index.into()), &[kick.as_fd()])?;
                 enabled(&mut work)?;
-                work.offer()?;
-                work.queue.ring.publish();
-                rustix::io::write(&kick, &1_u64.to_ne_bytes()).map_err(std::io::Error::from)?;
-                work.ended()
+                let call = work.queue.call().try_clone_to_owned()?;
+                let kicks = || rustix::io::write(&kick, &1_u64.to_ne_bytes()).map_err(std::io::Error::from);
+                rings(run, &mut work, &call, |_| Ok(kicks().map(drop)?))
             },
         ),
         Check::new(
@@ -323,19 +321,7 @@ fn states() -> Vec<Check> {
                 let call = eventfd()?;
                 let index = work.queue.index();
                 work.call(&Request::SetVringCall(index.into()), &[call.as_fd()])?;
-                // It may have been rung already, for whoever missed one.
-                let _ = rustix::io::read(&call, &mut [0_u8; 8]);
-                work.queue.ring.want_calls(1);
-                work.offer()?;
-                work.queue.submit()?;
-                // It may be rung for what was done before.
-                while readable(&call, run.options.timeout)? {
-                    let _ = rustix::io::read(&call, &mut [0_u8; 8]);
-                    if let Some(done) = work.reap()? {
-                        return work.right(done);
-                    }
-                }
-                failed("the new one is not rung for a request that is done")
+                rings(run, &mut work, &call, |work| Ok(work.queue.submit()?))
             },
         ),
         Check::new(
@@ -392,6 +378,7 @@ fn states() -> Vec<Check> {
             "without bit 30 rings are enabled from the start",
             |run| {
                 let kind = served(run)?;
+                run.needs_features(Features::VERSION_1)?;
                 let stream = run.backend.connect().map_err(Trouble::Unreachable)?;
                 let mut front = crate::frontend::FrontEnd::new(stream, run.options.timeout)?;
                 front.call(&Request::GetFeatures, &[])?;
@@ -449,7 +436,29 @@ fn soon(work: &mut Work) -> Outcome {
     failed("the request is not served")
 }
 
-fn readable(descriptor: &std::os::fd::OwnedFd, time: std::time::Duration) -> Result<bool, Trouble> {
+/// A request ends, and this descriptor is rung for it, once the driver has told of it.
+fn rings(run: &Run<'_>, work: &mut Work, call: &OwnedFd, tell: impl Fn(&mut Work) -> Outcome) -> Outcome {
+    let unrung = || rustix::io::read(call, &mut [0_u8; 8]);
+    // It may have been rung already, for whoever missed one.
+    let _ = unrung();
+    work.queue.ring.want_calls(1);
+    work.offer()?;
+    work.queue.ring.publish();
+    tell(work)?;
+    // It may be rung for what was done before.
+    while readable(call, run.options.timeout)? {
+        let _ = unrung();
+        if let Some(done) = work.reap()? {
+            return work.right(done);
+        }
+    }
+    match work.reap()? {
+        Some(_) => failed("it served the request and did not call"),
+        None => failed("the request is not served"),
+    }
+}
+
+fn readable(descriptor: &OwnedFd, time: Duration) -> Result<bool, Trouble> {
     let mut all = [PollFd::new(descriptor, PollFlags::IN)];
     let time = Timespec::try_from(time).unwrap_or(Timespec { tv_sec: 2, tv_nsec: 0 });
     let count = poll(&mut all, Some(&time)).map_err(std::io::Error::from)?;

@@ -1,0 +1,53 @@
+//! What is wrong with what single front-ends say: each alone, with its own profile.
+
+use super::negotiation::{added, hidden};
+use super::{Deed, Fault, upon};
+use crate::ProtocolFeatures;
+use crate::check::Profile;
+
+pub(super) fn fault(name: &str) -> Option<Fault> {
+    use ProtocolFeatures as P;
+    let (profile, what) = name.split_once('.')?;
+    Some(match (profile.parse::<Profile>().ok()?, what) {
+        (Profile::Libblkio, "features") => hidden(P::CONFIGURE_MEM_SLOTS),
+        (_, "features") => hidden(P::CONFIG),
+        // Bytes that nobody else asks for; calls before the features; the channel when rings run; a request that has an answer and asks for
+        // an acknowledgement.
+        (Profile::Qemu, "order") => upon("GET_CONFIG", |_, it| it.word(1) == Some(57), Deed::Close),
+        (Profile::Dpdk, "order") => {
+            upon("SET_VRING_CALL", |known, _| known.count("SET_FEATURES") == 0, Deed::Close)
+        }
+        (Profile::CloudHypervisor, "order") => {
+            upon("SET_BACKEND_REQ_FD", |known, _| known.count("SET_VRING_ENABLE") > 0, Deed::Close)
+        }
+        (Profile::Libblkio, "order") => upon("GET_QUEUE_NUM", |_, it| it.asks(), Deed::Close),
+        (Profile::Qemu, "stop") => upon(
+            "SET_VRING_ENABLE",
+            |known, it| {
+                let status = known.last("SET_STATUS").and_then(|it| it.u64());
+                it.word(1) == Some(0) && status == Some(0)
+            },
+            Deed::Close,
+        ),
+        (Profile::Dpdk, "stop") => upon(
+            "SET_VRING_ENABLE",
+            |known, it| it.word(1) == Some(0) && known.size(0) == Some(256),
+            Deed::Close,
+        ),
+        (Profile::Qemu, "migration") => upon("SET_VRING_ADDR", |_, it| it.word(1) == Some(1), Deed::Close),
+        // Offered and taken, and answered without a descriptor.
+        (Profile::Qemu, "postcopy") => added(P::PAGEFAULT)
+            .or(upon(
+                "SET_PROTOCOL_FEATURES",
+                |_, it| {
+                    it.u64().is_some_and(|bits| bits & P::PAGEFAULT.bits() != 0 && bits & P::MQ.bits() != 0)
+                },
+                Deed::Change(|it| {
+                    let bits = it.u64().unwrap_or(0) & !P::PAGEFAULT.bits();
+                    it.payload = bits.to_ne_bytes().to_vec();
+                }),
+            ))
+            .or(upon("POSTCOPY_ADVISE", |_, _| true, Deed::Answer(0))),
+        _ => return None,
+    })
+}
