@@ -7,11 +7,15 @@ mod running;
 
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{
-    DomainCreateFlags, DomainDefineFlags, DomainStatsTypes, StorageVolDownloadFlags, StorageVolUploadFlags,
+    DomainConsoleFlags, DomainCreateFlags, DomainDefineFlags, DomainMigrateFlags, DomainStatsTypes,
+    StorageVolDownloadFlags, StorageVolUploadFlags,
 };
 use libvirt_client::protocol::{enums::DomainState, remote};
 use libvirt_client::transport::{Privacy, Stream};
-use libvirt_client::{Connect, Domain, Error, Execution, Item, Piece, StorageVol, Subscription};
+use libvirt_client::{
+    Aftermath, Connect, Domain, Error, ErrorKind, Execution, Item, MigrateParameters, Piece, StorageVol,
+    Subscription,
+};
 use libvirt_server::{Scope, Server};
 use std::path::Path;
 
@@ -82,6 +86,33 @@ async fn data_and_holes(volume: &StorageVol) -> Result<(u64, u64), Error> {
     Ok((data, holes))
 }
 
+async fn first_words(domain: &Domain, typed: &[u8]) -> Result<(), Error> {
+    let (mut screen, mut keyboard) = domain.open_console(None, DomainConsoleFlags::empty()).await?.split();
+    let (sent, shown) = tokio::join!(keyboard.send(typed), screen.receive());
+    println!("{:?}", shown?);
+    sent?;
+    drop(screen);
+    keyboard.finish().await
+}
+
+async fn moved(domain: &Domain, to: &Connect) -> Result<Domain, Error> {
+    let job = domain.migrate(to, &MigrateParameters::default(), DomainMigrateFlags::LIVE).await?;
+    // `job.progress()` tells how far it is, `job.abort()` ends it; dropped, it goes on.
+    let error = match job.await {
+        Ok(moved) => return Ok(moved),
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::Migration { left: Aftermath::Moved(_), .. } => {
+            println!("destroy what is left at the source")
+        }
+        ErrorKind::Migration { left: Aftermath::Stays, .. } => println!("resume it at the source"),
+        ErrorKind::Migration { .. } => println!("look at the destination first: the source was told nothing"),
+        _ => println!("the guest is at the source as before"),
+    }
+    Err(error)
+}
+
 /// A connection to a server in memory that has everything.
 async fn connect() -> Connect {
     let server = Server::builder().scope(Scope::Complete).build();
@@ -122,7 +153,7 @@ fn every_program_of_the_book_is_here_as_it_stands_there() {
             }
         }
     }
-    assert_eq!(found, 9);
+    assert_eq!(found, 11);
 }
 
 #[tokio::test]
@@ -165,4 +196,20 @@ async fn a_volume_is_filled_and_its_holes_are_told() {
     let volume = pool.create_volume(xml, Default::default()).await.unwrap();
     fill(&volume, &[7; 65_536]).await.unwrap();
     assert_eq!(data_and_holes(&volume).await.unwrap(), (65_536, 1_048_576 - 65_536));
+}
+
+#[tokio::test]
+async fn a_guest_is_spoken_to_and_moves() {
+    let (here, there) = (connect().await, connect().await);
+    let xml = "<domain type='test'><name>c</name><memory>1</memory><os><type>hvm</type></os>\
+               <devices><console type='pty'/></devices></domain>";
+    let guest = here.create_domain(xml, Default::default()).await.unwrap();
+    first_words(&guest, b"hello").await.unwrap();
+    let guest = moved(&guest, &there).await.unwrap();
+    assert_eq!(guest.state().await.unwrap().state, DomainState::Running);
+    assert!(here.domain_by_name("c").await.unwrap_err().is_not_found());
+    // Where one of that name is already it does not go.
+    let test = here.domain_by_name("test").await.unwrap();
+    moved(&test, &there).await.unwrap_err();
+    assert_eq!(test.state().await.unwrap().state, DomainState::Running);
 }
