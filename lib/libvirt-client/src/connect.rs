@@ -271,7 +271,7 @@ impl Connect {
         let info = P::INFO;
         if TypeId::of::<P>() == TypeId::of::<remote::ConnectSetIdentity>() && self.lanes.are_several() {
             let why =
-                "one of several connections would have other rights than the others: Connect::set_identity";
+                "other connections of this handle, now or later, would have other rights: Connect::set_identity";
             return Err(Error::misuse(why).of(info));
         }
         // One daemon has all programs but its own administration, which is asked on a socket of its own and has no release.

@@ -17,7 +17,10 @@
 //! | says that it does not, or is found not to have it | to go on with the guest | the migration has failed |
 //! | does not answer, nor any question after that | nothing: the guest stands still there | who knows more decides ([`Aftermath::Unknown`]) |
 //!
-//! In the last case libvirt's own library tells the source to go on, and leaves it to locks on the disks that the guest does not run twice.
+//! A migration in which the guest goes ahead of its memory (`POSTCOPY`) may break with half of it on each side. Nobody is told anything
+//! then, and it is taken up again: [`Aftermath::Split`].
+//!
+//! Where nothing is known, libvirt's own library tells the source to go on, and leaves it to locks on the disks that the guest does not run twice.
 
 use super::{Domain, DomainState, MigrateParameters};
 use crate::connect::Connect;
@@ -32,6 +35,8 @@ use libvirt_protocol::remote::{self, *};
 use libvirt_protocol::xdr::{Bytes, List};
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -40,6 +45,10 @@ use tokio::sync::{mpsc, oneshot};
 const PAUSE: Duration = Duration::from_millis(250);
 /// How often a destination is asked for a guest that is there and does not run yet.
 const QUESTIONS: u32 = 40;
+/// How often in a row a question may be lost: that on a connection which is about to be known as lost, and those until there is another.
+const LOST: u32 = 4;
+/// How long the destination may take to throw away what nobody needs; nothing depends on its answer.
+const FAREWELL: Duration = Duration::from_secs(30);
 
 /// A migration between two daemons that we are connected to. Await it for its end, which brings the domain at its destination. It goes on
 /// when this is dropped, in a task of its own, for as long as the executor runs.
@@ -49,6 +58,8 @@ pub struct MigrationJob {
     domain: Domain,
     outcome: oneshot::Receiver<Result<Domain, Error>>,
     aborts: mpsc::UnboundedSender<Abort>,
+    /// Everything is sent, and what is under way cannot be aborted any more.
+    late: Arc<AtomicBool>,
 }
 
 /// Somebody wants it to be given up, and waits for what comes of it.
@@ -63,6 +74,9 @@ pub enum Aftermath {
     Moved(Box<Domain>),
     /// The guest is not at the destination. The source could not be told; if the guest stands still there, resume it.
     Stays,
+    /// The guest has gone ahead and its memory has not followed: it waits at the destination for what is still at the source. Neither half
+    /// is whole; migrate again with the same flags and `POSTCOPY_RESUME`.
+    Split,
     /// Nobody knows whether the guest runs at the destination. The source was told nothing, so that the guest does not run twice: it
     /// stands still there, unless the transfer has failed by itself. Look at the destination: if the guest runs there, destroy what is
     /// left at the source; if it is not there, resume it at the source.
@@ -77,6 +91,9 @@ impl fmt::Display for Aftermath {
             }
             Self::Stays => {
                 "the guest is not at the destination, and the source does not know: resume the guest there if it stands still"
+            }
+            Self::Split => {
+                "the guest is at the destination and a part of its memory at the source: migrate again with POSTCOPY_RESUME"
             }
             Self::Unknown => {
                 "whether the guest runs at the destination is not known: if it does, destroy what is left at the source, else \
@@ -101,10 +118,13 @@ impl MigrationJob {
     /// As every call; when it is too late: everything has been transferred, or the guest runs at the destination already.
     pub async fn abort(&self) -> Result<(), Error> {
         let (answer, answered) = oneshot::channel();
-        if self.aborts.send(answer).is_err() {
-            return Ok(());
+        if self.aborts.send(answer).is_ok()
+            && let Ok(said) = answered.await
+        {
+            return said;
         }
-        answered.await.unwrap_or(Ok(()))
+        // Nobody takes it any more.
+        if self.late.load(Ordering::Acquire) { Err(too_late()) } else { Ok(()) }
     }
 }
 
@@ -128,6 +148,7 @@ pub(super) struct Migration {
     parameters: MigrateParameters,
     flags: F,
     aborts: mpsc::UnboundedReceiver<Abort>,
+    late: Arc<AtomicBool>,
 }
 
 /// What is known of the guest at the destination.
@@ -149,6 +170,10 @@ enum Finished {
 enum Told {
     LetGo,
     GoOn,
+}
+
+fn too_late() -> Error {
+    Error::job("the guest has been sent: it is too late to abort its migration".to_owned())
 }
 
 fn list<'a>(parameters: &MigrateParameters) -> List<'a, TypedParam<'a>, 64> {
@@ -193,13 +218,18 @@ impl Migration {
             parameters: parameters.clone(),
             flags,
             aborts: wished,
+            late: Arc::default(),
         };
+        let late = migration.late.clone();
+        let ended = late.clone();
         guest.connect().lanes().run(Driver::new(async move {
+            let outcome = migration.run().await;
+            ended.store(false, Ordering::Release);
             // Who asked for it may be gone.
-            let _ = answer.send(migration.run().await);
+            let _ = answer.send(outcome);
             Error::new(ErrorKind::Closed)
         }));
-        Ok(MigrationJob { domain: guest.clone(), outcome, aborts })
+        Ok(MigrationJob { domain: guest.clone(), outcome, aborts, late })
     }
 
     /// Flags of steps at the destination: these concern the sender alone.
@@ -222,7 +252,7 @@ impl Migration {
             Ok(cookie) => cookie,
             Err(error) => {
                 if error.execution() == Execution::Possible {
-                    self.finish(Told::GoOn, &[]).await;
+                    self.throw_away().await;
                 }
                 self.tell_vainly().await;
                 return Err(error);
@@ -230,11 +260,13 @@ impl Migration {
         };
         if let Ok(asked) = self.aborts.try_recv() {
             let _ = asked.send(Ok(()));
-            self.finish(Told::GoOn, &[]).await;
+            self.refuse_aborts(Ok(()));
+            self.throw_away().await;
             self.tell_vainly().await;
             return Err(Error::job("the migration was aborted before its transfer".to_owned()));
         }
         if self.flags.contains(F::OFFLINE) {
+            self.refuse_aborts(Err(too_late()));
             // Nothing is sent, and the destination takes its own cookie for one of a guest that comes from itself.
             return self.end(&[]).await;
         }
@@ -303,19 +335,25 @@ impl Migration {
                 },
             }
         };
-        // From now on it is too late.
+        let performed = performed.and_then(|reply| Ok(reply.result()?.cookie_out.0.into_owned()));
+        self.refuse_aborts(if performed.is_ok() { Err(too_late()) } else { Ok(()) });
+        performed
+    }
+
+    /// From now on nothing is aborted: it is too late, or it is given up already.
+    fn refuse_aborts(&mut self, with: Result<(), Error>) {
+        self.late.store(with.is_err(), Ordering::Release);
         self.aborts.close();
-        let late = || Error::job("the guest has been sent: it is too late to abort its migration".to_owned());
         while let Ok(abort) = self.aborts.try_recv() {
-            let _ = abort.send(if performed.is_ok() { Err(late()) } else { Ok(()) });
+            let _ = abort.send(with.clone());
         }
-        Ok(performed?.result()?.cookie_out.0.into_owned())
     }
 
     /// The guest has been sent, or need not be.
     async fn end(&self, cookie: &[u8]) -> Result<Domain, Error> {
         match self.finish(Told::LetGo, cookie).await {
             Finished::Runs(moved, cookie) => self.let_go(moved, &cookie).await,
+            Finished::Not(error) if self.is_split().await => Err(error.left(Aftermath::Split)),
             Finished::Not(error) => Err(self.go_on(error).await),
             // A guest that runs nowhere cannot run twice.
             Finished::Unknown(error) if self.flags.contains(F::OFFLINE) => {
@@ -332,11 +370,13 @@ impl Migration {
 
     /// The transfer has failed, or nobody knows how it went.
     async fn give_up(&self, error: Error) -> Result<Domain, Error> {
-        let finished = self.finish(Told::GoOn, &[]).await;
-        if error.refusal().is_some() {
+        if is_decided(&error) {
             // The source has given up by itself: there is nothing to tell it.
-            return Err(error);
+            let is_split = self.is_split().await;
+            self.throw_away().await;
+            return Err(if is_split { error.left(Aftermath::Split) } else { error });
         }
+        let finished = self.finish(Told::GoOn, &[]).await;
         // Behind a transfer in which the guest goes ahead, a destination that has failed may have it all the same.
         let there = match finished {
             Finished::Not(_) if !self.flags.contains(F::POSTCOPY) => There::Not,
@@ -348,6 +388,24 @@ impl Migration {
         })
     }
 
+    /// Whether the guest has gone ahead of its memory and stands still here because of that. A source that does not answer is not asked
+    /// twice: what it would be told is not known either.
+    async fn is_split(&self) -> bool {
+        let half = [DomainPausedReason::Postcopy, DomainPausedReason::PostcopyFailed].map(i32::from);
+        self.flags.contains(F::POSTCOPY)
+            && self.guest.state().await.is_ok_and(|state| {
+                state.state == enums::DomainState::Paused && half.contains(&state.reason)
+            })
+    }
+
+    /// Has what may be at the destination thrown away. A destination keeps a guest that has gone ahead.
+    async fn throw_away(&self) {
+        let finished = tokio::time::timeout(FAREWELL, self.finish(Told::GoOn, &[])).await;
+        if finished.is_err() {
+            tracing::debug!("the destination takes too long to throw away what it was sent");
+        }
+    }
+
     /// Tells the destination that the guest is to run there, or to be thrown away; without a deadline, for much depends on the answer.
     async fn finish(&self, told: Told, cookie: &[u8]) -> Finished {
         let args = DomainMigrateFinish3ParamsArgs {
@@ -356,7 +414,12 @@ impl Migration {
             flags: self.flags_there(),
             cancelled: i32::from(told == Told::GoOn),
         };
-        let finished = self.destination.start::<remote::DomainMigrateFinish3Params>(&args, Vec::new()).await;
+        let mut finished =
+            self.destination.start::<remote::DomainMigrateFinish3Params>(&args, Vec::new()).await;
+        if finished.as_ref().is_err_and(|error| !is_decided(error) && error.execution() == Execution::No) {
+            // It was lost before, and has not heard of it.
+            finished = self.to.call::<remote::DomainMigrateFinish3Params>(&args).await;
+        }
         let read = |reply: Reply<remote::DomainMigrateFinish3Params>| {
             let finished = reply.result()?;
             Ok((Domain::new(&self.to, finished.dom), finished.cookie_out.0.into_owned()))
@@ -370,21 +433,23 @@ impl Migration {
 
     /// Looks whether the destination has the guest.
     async fn ask(&self) -> There {
+        let mut lost = 0;
         for _ in 0..QUESTIONS {
-            let found = match self.to.domain_by_uuid(self.guest.uuid()).await {
-                Ok(found) => found,
-                Err(error) if error.is_not_found() => return There::Not,
-                Err(_) => return There::Unknown,
+            let found = async {
+                let found = self.to.domain_by_uuid(self.guest.uuid()).await?;
+                let state = found.state().await?;
+                Ok::<_, Error>((found, state))
             };
-            match found.state().await {
-                Ok(state) => match there(state, self.flags.contains(F::PAUSED)) {
+            match found.await {
+                Ok((found, state)) => match there(state, self.flags.contains(F::PAUSED)) {
                     Some(true) => return There::Runs(found),
                     Some(false) => return There::Not,
                     // Its daemon is still at it, or waits to be told.
-                    None => {}
+                    None => lost = 0,
                 },
                 Err(error) if error.is_not_found() => return There::Not,
-                Err(_) => return There::Unknown,
+                Err(error) if is_decided(&error) || lost == LOST => return There::Unknown,
+                Err(_) => lost += 1,
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -393,9 +458,12 @@ impl Migration {
 
     /// The guest runs at the destination.
     async fn let_go(&self, moved: Domain, cookie: &[u8]) -> Result<Domain, Error> {
-        match self.tell(Told::LetGo, cookie).await {
-            Ok(()) => Ok(moved),
-            Err(error) => Err(error.left(Aftermath::Moved(Box::new(moved)))),
+        let Err(error) = self.tell(Told::LetGo, cookie).await else { return Ok(moved) };
+        // It may have heard, and only its answer was lost.
+        match self.guest.state().await {
+            Ok(state) if state.state == enums::DomainState::Shutoff => Ok(moved),
+            Err(error) if error.is_not_found() => Ok(moved),
+            _ => Err(error.left(Aftermath::Moved(Box::new(moved)))),
         }
     }
 
@@ -428,7 +496,7 @@ impl Migration {
             cancelled: i32::from(told == Told::GoOn),
         };
         match self.source.call::<remote::DomainMigrateConfirm3Params>(&args).await {
-            Err(error) if error.refusal().is_none() => {
+            Err(error) if !is_decided(&error) => {
                 self.guest.connect().call::<remote::DomainMigrateConfirm3Params>(&args).await.map(drop)
             }
             told => told.map(drop),

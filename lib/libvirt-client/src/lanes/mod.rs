@@ -55,6 +55,8 @@ pub(crate) struct Lanes {
     opening: Opening,
     /// `None` when the caller has connected: then there is one lane for everything.
     target: Option<Target>,
+    /// Whether the control lane is made again when it is lost.
+    returns: bool,
     control: watch::Receiver<Control>,
     wishes: mpsc::UnboundedSender<Wish>,
     /// Tells the keeper that the handle is to be closed.
@@ -99,12 +101,13 @@ impl Lanes {
         let (sender, control) = watch::channel(Control { daemon, link: Link::Up(connection.clone()) });
         let closing = Arc::new(Notify::new());
         let ends = Arc::clone(&closing);
+        let returns = reconnect.is_some() && target.is_some();
         let keeper = Keeper::new(opening.clone(), target.clone(), reconnect, wished, sender, ends);
         (opening.run)(Driver::new(keeper.run(connection, mover)));
         // With no lanes for work there are none for streams either: one connection carries everything.
         let target = target.filter(|_| most > 0);
         let work = Work::new(most, opening.options.limits.ordinary.max(1));
-        Ok(Self { opening, target, control, wishes, closing, work })
+        Ok(Self { opening, target, returns, control, wishes, closing, work })
     }
 
     /// The lane on which subscriptions are; while it is being made again, it is waited for.
@@ -144,9 +147,9 @@ impl Lanes {
         self.control.borrow().daemon
     }
 
-    /// Whether there may be several connections.
+    /// Whether there may be several connections, at one time or one after the other.
     pub(crate) fn are_several(&self) -> bool {
-        self.target.is_some()
+        self.target.is_some() || self.returns
     }
 
     /// Runs something beside the connections, for as long as it takes.

@@ -137,6 +137,7 @@ async fn whoever_dies_at_whatever_step_the_guest_runs_at_most_once() {
         (Source, confirm, Before, AtOnce, &None, None, RUNNING, Some(false)),
         (Source, confirm, Before, Never, &Some(Left::Moved), PAUSED, RUNNING, None),
         (Source, confirm, After, Never, &Some(Left::Moved), None, RUNNING, Some(false)),
+        (Source, confirm, After, AtOnce, &None, None, RUNNING, Some(false)),
     ] {
         let case = format!("{who:?} dies at {step} {when:?} and comes back {back:?}");
         let hosts = Hosts::new(who, step, when, back).await;
@@ -198,6 +199,20 @@ async fn one_that_is_aborted_before_it_transfers_is_no_more() {
     let error = job.await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Job(_)), "{error}");
     assert_eq!((state(&source).await, state(&target).await), (RUNNING, None));
+}
+
+#[tokio::test]
+async fn what_is_sent_is_too_late_to_abort() {
+    let hosts = Hosts::new(Dies::Destination, i32::MAX, When::Before, Back::Never).await;
+    hosts.target.silence::<Finish>(true);
+    let mut job = hosts.migrate().await.unwrap();
+    while hosts.target.heard::<Finish>().is_empty() {
+        assert!(futures::poll!(&mut job).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let error = job.abort().await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Job(_)), "{error}");
+    drop(hosts);
 }
 
 #[tokio::test]

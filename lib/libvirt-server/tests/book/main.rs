@@ -107,6 +107,7 @@ async fn moved(domain: &Domain, to: &Connect) -> Result<Domain, Error> {
             println!("destroy what is left at the source")
         }
         ErrorKind::Migration { left: Aftermath::Stays, .. } => println!("resume it at the source"),
+        ErrorKind::Migration { left: Aftermath::Split, .. } => println!("migrate again with POSTCOPY_RESUME"),
         ErrorKind::Migration { .. } => println!("look at the destination first: the source was told nothing"),
         _ => println!("the guest is at the source as before"),
     }

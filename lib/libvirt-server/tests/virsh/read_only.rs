@@ -4,14 +4,15 @@ use crate::daemon::{self, Libvirtd, OurServer};
 use crate::running::run;
 use libvirt_client::protocol::procedure::Procedure;
 use libvirt_client::protocol::{remote, types};
-use libvirt_client::{Connect, Refusal};
+use libvirt_client::{Connect, Error, Refusal};
 use std::path::Path;
 
 async fn refused<P: Procedure>(connect: &Connect, args: &P::Args<'_>) -> Option<Refusal> {
-    match connect.call::<P>(args).await {
-        Ok(_) => None,
-        Err(error) => Some(error.refusal().expect("the daemon refuses, nobody else").clone()),
-    }
+    by_the_daemon(connect.call::<P>(args).await)
+}
+
+fn by_the_daemon<T>(answer: Result<T, Error>) -> Option<Refusal> {
+    answer.err().map(|error| error.refusal().expect("the daemon refuses, nobody else").clone())
 }
 
 /// What is refused of some calls.
@@ -26,7 +27,7 @@ async fn refusals(socket: &Path) -> Vec<Option<Refusal>> {
         refused::<remote::DomainGetInfo>(&connect, &remote::DomainGetInfoArgs { dom: dom.clone() }).await,
         refused::<remote::DomainSuspend>(&connect, &remote::DomainSuspendArgs { dom: dom.clone() }).await,
         refused::<remote::DomainDefineXml>(&connect, &xml).await,
-        refused::<remote::DomainScreenshot>(&connect, &screenshot).await,
+        by_the_daemon(connect.open_stream::<remote::DomainScreenshot>(&screenshot).await),
         refused::<remote::ConnectListAllNetworks>(&connect, &Default::default()).await,
         refused::<remote::InterfaceChangeBegin>(&connect, &Default::default()).await,
     ]
