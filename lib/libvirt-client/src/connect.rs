@@ -270,8 +270,7 @@ impl Connect {
     fn supports<P: Procedure>(&self) -> Result<(), Error> {
         let info = P::INFO;
         if TypeId::of::<P>() == TypeId::of::<remote::ConnectSetIdentity>() && self.lanes.are_several() {
-            let why =
-                "other connections of this handle, now or later, would have other rights: Connect::set_identity";
+            let why = "other connections of this handle, now or later, would have other rights: Connect::set_identity";
             return Err(Error::misuse(why).of(info));
         }
         // One daemon has all programs but its own administration, which is asked on a socket of its own and has no release.

@@ -23,6 +23,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+/// How long a daemon may take to hear that a connection ends, before it is ended all the same.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// How a lost connection is made again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reconnect {
@@ -143,7 +146,8 @@ impl Keeper {
 
     /// Ends the connection in order, and then in any case.
     async fn close(self, connection: &Connection, mut mover: Mover) -> Error {
-        if let Err(error) = mover.beside(connection.call::<remote::ConnectClose>(&())).await {
+        let farewell = in_time(Some(FAREWELL), connection.call::<remote::ConnectClose>(&()));
+        if let Err(error) = mover.beside(farewell).await.and_then(|said| said) {
             tracing::debug!(%error, "the daemon did not take the end of a connection");
         }
         let reason = Error::new(ErrorKind::Closed);
@@ -235,7 +239,8 @@ impl Keeper {
             pause = (pause * 2).min(policy.longest);
             let opening = self.opening.clone();
             // A peer that takes the connection and says nothing must not stop all further attempts.
-            let limit = self.opening.options.connecting().unwrap_or(CONNECTING);
+            // All of it is more than one call, whose deadline says nothing of it.
+            let limit = self.opening.options.connecting.unwrap_or(CONNECTING);
             // Also one that brings events and then fails.
             self.topics.each_queue(Queue::moves);
             let topics = &mut self.topics;

@@ -47,8 +47,9 @@ pub struct Options {
     /// How long a call may take that says nothing else; how long a stream may take to accept a piece of data or its end, or to bring the
     /// next piece of a volume or a screenshot. `None` waits for as long as the daemon shows that it lives.
     pub deadline: Option<Duration>,
-    /// How long connecting may take as a whole, with everything until the daemon has opened what the URI names; never longer than the
-    /// deadline of calls, if there is one. `None` waits for as long as whoever dials does.
+    /// How long connecting may take as a whole, with everything until the daemon has opened what the URI names; the first time never
+    /// longer than the deadline of calls, if there is one. `None` waits for as long as whoever dials does, and a minute when a connection is
+    /// made again.
     pub connecting: Option<Duration>,
     /// Bytes that stream data may take while it waits for readers, before the connection is no longer read.
     pub stream_buffer: usize,

@@ -339,7 +339,10 @@ impl State {
     pub(super) fn room(&mut self, context: &mut Context<'_>) -> Option<usize> {
         let room = AHEAD.saturating_sub(self.session.unsent());
         if room == 0 {
-            self.writers.push(context.waker().clone());
+            // One that reads meanwhile asks again and again.
+            if !self.writers.iter().any(|writer| writer.will_wake(context.waker())) {
+                self.writers.push(context.waker().clone());
+            }
             return None;
         }
         Some(room)

@@ -393,9 +393,11 @@ impl Migration {
     async fn is_split(&self) -> bool {
         let half = [DomainPausedReason::Postcopy, DomainPausedReason::PostcopyFailed].map(i32::from);
         self.flags.contains(F::POSTCOPY)
-            && self.guest.state().await.is_ok_and(|state| {
-                state.state == enums::DomainState::Paused && half.contains(&state.reason)
-            })
+            && self
+                .guest
+                .state()
+                .await
+                .is_ok_and(|state| state.state == enums::DomainState::Paused && half.contains(&state.reason))
     }
 
     /// Has what may be at the destination thrown away. A destination keeps a guest that has gone ahead.

@@ -149,6 +149,17 @@ async fn a_handle_that_is_closed_holds_nothing_open() {
     assert!(matches!(clone.close().await.unwrap_err().kind(), ErrorKind::Closed));
 }
 
+#[tokio::test]
+async fn a_daemon_that_does_not_hear_of_the_end_delays_it_no_longer_than_a_moment() {
+    let mortal = Mortal::new(server(), None, Back::AtOnce);
+    let connect = Connect::builder(&mortal.uri()).open_with(super::run).await.unwrap();
+    mortal.silence::<libvirt_client::protocol::remote::ConnectClose>(true);
+    // From here on nothing else happens, and time goes by at once.
+    tokio::time::pause();
+    connect.close().await.unwrap();
+    mortal.alone().await;
+}
+
 #[test]
 fn a_connection_is_made_without_an_executor() {
     let (ours, _theirs) = tokio::io::duplex(64);

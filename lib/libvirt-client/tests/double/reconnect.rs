@@ -50,13 +50,14 @@ async fn a_peer_that_says_nothing_costs_one_attempt() {
         .tls(Tls::in_directory(&authority.client(at("client"), None), Verify::Required))
         .lanes(0)
         .reconnect(reconnect)
+        .options(Options { connecting: Some(Duration::from_millis(500)), ..Options::default() })
         .deadline(Duration::from_millis(500))
         .open_with(super::run)
         .await
         .unwrap();
     connect.hostname().await.unwrap();
     cut.notify_one();
-    // Each waits for its own deadline; the attempt that hears nothing for one.
+    // Each waits for its own deadline, and the attempt that hears nothing for its limit.
     let mut tries = 0;
     while let Err(error) = connect.hostname().await {
         tries += 1;

@@ -586,6 +586,11 @@ impl ClientSession {
                         return Ok(Some(Incoming::Finished { serial }));
                     }
                 }
+                // Who sends what is no hole does not know it, and would send all the rest.
+                Step::Broken(failure @ Failure::Hole(_)) if self.is_open(header.serial) => {
+                    self.abandon(serial);
+                    return Ok(Some(Incoming::Broken { serial, failure }));
+                }
                 Step::Broken(failure) => {
                     if !self.forget(header.serial) {
                         return Ok(Some(Incoming::Broken { serial, failure }));
@@ -614,6 +619,11 @@ impl ClientSession {
         }
         self.send_queued();
         abandoned
+    }
+
+    /// Whether somebody has this stream, and neither side has ended it.
+    fn is_open(&self, serial: u32) -> bool {
+        self.calls.get(&serial).is_some_and(|call| matches!(call.stage, Stage::Stream) && !call.abandoned)
     }
 
     /// A stream has ended. Returns whether nobody waits for it.

@@ -363,7 +363,18 @@ fn an_end_that_nobody_asked_for_is_no_success() {
     let (_, call) = download(&mut daemon);
     let hole = Header { kind: Kind::StreamHole, status: Status::Continue, ..call };
     let body = [(-1_i64).to_be_bytes().to_vec(), vec![0; 4]].concat();
+    daemon.received();
     assert_eq!(daemon.send(&Daemon::packet(&hole, &body), 5).unwrap(), ["broken Hole(Negative(-1))"]);
+    // It is told to stop, and what it has sent meanwhile is passed over, until it has heard.
+    assert_eq!(
+        daemon.received(),
+        [(Header { kind: Kind::Stream, status: Status::Error, ..call }, Vec::new())]
+    );
+    assert_eq!(daemon.stream(&call, Status::Continue, &[1; 8]), Log::new());
+    assert_eq!(daemon.send(&Daemon::packet(&hole, &body), 5).unwrap(), Log::new());
+    assert!(daemon.session.is_busy());
+    assert_eq!(daemon.stream(&call, Status::Error, &[]), Log::new());
+    assert!(!daemon.session.is_busy());
 }
 
 #[test]
