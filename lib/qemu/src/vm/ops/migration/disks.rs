@@ -159,7 +159,8 @@ impl Vm {
             // It has failed: the one who follows it tells why.
             return Ok(());
         }
-        for mirror in mirrors.drain(..) {
+        // One by one: those behind one that fails are still there to be given up.
+        while let Some(mirror) = mirrors.pop() {
             mirror.part().await?;
         }
         let go_on = MigrateContinue { state: MigrationStatus::PreSwitchover };
