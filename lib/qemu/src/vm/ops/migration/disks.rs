@@ -44,7 +44,7 @@ impl Vm {
     /// stands at the destination, whose disks are whole, and is to be resumed there ([`Vm::migration`] tells of neither any more).
     ///
     /// # Errors
-    /// As [`Vm::migrate_to`]. Post-copy is refused: the guest must stand until its disks are there.
+    /// As [`Vm::migrate_to`]. Post-copy is refused: the guest must stand until its disks are there. So are credentials with disks over TCP.
     pub async fn migrate_with_disks(
         &self,
         destination: &Self,
@@ -58,6 +58,7 @@ impl Vm {
                 ConfigError::conflict("migration", "post-copy and disks that are moved").into(),
             ));
         }
+        through_is_safe(options, disks).map_err(|error| here(error.into()))?;
         let (to, at) = via.into().ends();
         let state = self.read_again().await.map_err(failed("ask for the state")).map_err(here)?;
         let runs = state.run_state == RunState::Running;
@@ -165,5 +166,37 @@ impl Vm {
         }
         let go_on = MigrateContinue { state: MigrationStatus::PreSwitchover };
         self.tell("let the machine move", &go_on).await.map(drop)
+    }
+}
+
+/// Credentials are those of the connection that memory takes. Whoever asks for them does not mean disks to travel in the clear.
+fn through_is_safe(options: &MigrationOptions, disks: &MovedDisks) -> Result<(), ConfigError> {
+    match (&options.tls, &disks.through) {
+        (Some(_), Address::Tcp(..)) => Err(ConfigError::conflict(
+            "migration",
+            "credentials do not cover disks that are moved over TCP: move them through a unix socket and a tunnel",
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vm::MigrationTls;
+
+    #[test]
+    fn disks_do_not_travel_in_the_clear_beside_memory_that_does_not() {
+        let tls =
+            MigrationTls { source: "client".into(), destination: "server".into(), hostname: "there".into() };
+        let safe = |tls: Option<&MigrationTls>, through| {
+            let options = MigrationOptions { tls: tls.cloned(), ..MigrationOptions::default() };
+            through_is_safe(&options, &MovedDisks { ids: vec!["root".into()], through })
+        };
+        let tcp = || Address::Tcp("127.0.0.1".into(), 10809);
+        let refused = safe(Some(&tls), tcp()).expect_err("in the clear").to_string();
+        assert!(refused.contains("over TCP"), "{refused}");
+        assert!(safe(None, tcp()).is_ok());
+        assert!(safe(Some(&tls), Address::Unix("/run/disks.sock".into())).is_ok());
     }
 }
