@@ -125,6 +125,19 @@ async fn a_state_that_is_written_faster_than_it_is_reported_is_kept() {
 }
 
 #[tokio::test]
+async fn a_state_that_cannot_be_read_is_not_waited_for() {
+    let test = "a_state_that_cannot_be_read_is_not_waited_for";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let guest = Guest::incoming(directory.path(), config()).await;
+    // It can be opened, and that is all.
+    let refused = tokio::time::timeout(LONG, guest.vm.restore(directory.path())).await.unwrap().unwrap_err();
+    assert!(matches!(refused, OperationError::Host { .. }), "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_migration_is_followed_and_given_up_and_the_guest_goes_on_here() {
     let test = "a_migration_is_followed_and_given_up_and_the_guest_goes_on_here";
     let Some(directory) = missing_or(test) else { return };
