@@ -84,16 +84,20 @@ impl Capabilities {
         }
     }
 
-    /// Asks a program. Takes it about 300 ms of processor.
+    /// Asks a program. Takes it about 300 ms of processor. One that leaves a question without an answer for 30 s is ended.
     ///
     /// # Errors
     /// [`BinaryError`].
     pub async fn probe(path: &Path) -> Result<Self, BinaryError> {
+        Self::probe_within(path, ANSWER).await
+    }
+
+    async fn probe_within(path: &Path, answer: Duration) -> Result<Self, BinaryError> {
         let run = |source| BinaryError::Run { path: path.to_owned(), source };
         let build_id = build_id::of(path).map_err(run)?;
         let mut devices = Devices::default();
         loop {
-            match Self::probe_once(path, build_id.clone(), &mut devices).await? {
+            match Self::probe_once(path, build_id.clone(), &mut devices, answer).await? {
                 Ok(all) => return Ok(all),
                 Err(CallError::Closed { .. }) if devices.ended_the_program() => {}
                 Err(source) => return Err(BinaryError::Silent { path: path.to_owned(), source }),
@@ -105,6 +109,7 @@ impl Capabilities {
         path: &Path,
         build_id: Option<String>,
         devices: &mut Devices,
+        answer: Duration,
     ) -> Result<Result<Self, CallError>, BinaryError> {
         let run = |source| BinaryError::Run { path: path.to_owned(), source };
         let mut child = tokio::process::Command::new(path)
@@ -120,23 +125,26 @@ impl Capabilities {
         let (output, input) =
             (child.stdout.take().expect("piped above"), child.stdin.take().expect("piped above"));
         let options = qmp::Options {
-            deadlines: qmp::deadline::Deadlines::all(Some(ANSWER)),
+            deadlines: qmp::deadline::Deadlines::all(Some(answer)),
             ..qmp::Options::default()
         };
         let (client, driver) = qmp::client(tokio::io::join(output, input), options);
-        let asked = async {
-            let asked = ask(&client, build_id, devices).await;
-            // Its end is awaited below; that it may have ended already is no error.
-            let _ = client.call(&Quit {}).await;
+        // Owns the client: the connection ends when all is asked, whatever the program does.
+        let asking = async move {
+            let asked = ask(&client, build_id, devices, answer).await;
+            if asked.is_ok() {
+                // Its end is awaited below; that it may have ended already is no error.
+                let _ = client.call(&Quit {}).await;
+            }
             asked
         };
-        // Cancel safety: the end of the connection fails every call, so the first always ends.
-        let (asked, _) = tokio::join!(asked, async {
-            let ended = driver.await;
-            // One that goes on without its monitor is ended by `kill_on_drop`.
-            let _ = tokio::time::timeout(ANSWER, child.wait()).await;
-            ended
-        });
+        // Cancel safety: the end of the connection fails every call, and the end of the asking ends the connection.
+        let (asked, _) = tokio::join!(asking, driver);
+        if asked.is_ok() {
+            let _ = tokio::time::timeout(answer, child.wait()).await;
+        }
+        // One that goes on without its monitor has nothing to lose; one that has ended cannot be killed, which is as good.
+        let _ = child.kill().await;
         Ok(asked)
     }
 }
@@ -186,11 +194,13 @@ async fn ask(
     client: &qmp::Client,
     build_id: Option<String>,
     devices: &mut Devices,
+    answer: Duration,
 ) -> Result<Capabilities, CallError> {
-    let greeting = client
-        .ready()
+    let negotiation = || "qmp_capabilities".to_owned();
+    let greeting = tokio::time::timeout(answer, client.ready())
         .await
-        .map_err(|reason| CallError::Closed { command: "qmp_capabilities".into(), reason })?;
+        .map_err(|_| CallError::Deadline { command: negotiation(), after: answer })?
+        .map_err(|reason| CallError::Closed { command: negotiation(), reason })?;
     let schema = client.schema().await?;
     let machines = client.call(&QueryMachines::default()).await?;
     let cpus = client.call(&QueryCpuDefinitions {}).await?;
@@ -228,3 +238,36 @@ fn cpu(definition: qmp::commands::CpuDefinition) -> CpuModel {
 
 /// A program that does not answer one question for so long is stuck.
 const ANSWER: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// Asks a program that stops to answer after it has done this, and answers which question that was.
+    async fn unanswered(greets: &str) -> String {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("program");
+        let script = format!("#!/bin/sh\n{greets}\nexec sleep 1000\n");
+        std::fs::write(&path, script).expect("a script");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).expect("permissions");
+        let asked = Capabilities::probe_within(&path, Duration::from_millis(300));
+        let asked = tokio::time::timeout(Duration::from_secs(60), asked).await.expect("given up");
+        match asked {
+            Err(BinaryError::Silent { source: CallError::Deadline { command, .. }, .. }) => command,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const GREETING: &str = r#"echo '{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": ""}, "capabilities": []}}'"#;
+
+    #[tokio::test]
+    async fn a_program_that_never_greets_is_given_up() {
+        assert_eq!(unanswered("").await, "qmp_capabilities");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_greets_and_says_no_more_is_given_up() {
+        assert_eq!(unanswered(GREETING).await, "qmp_capabilities");
+    }
+}

@@ -94,6 +94,14 @@ struct Listeners {
     closed: bool,
 }
 
+impl Listeners {
+    /// Also where no event comes, those who have left take no room: each who comes pays for that with a look at all, and they are few.
+    fn forget_the_gone(&mut self) {
+        self.rings.retain(|ring| ring.strong_count() > 0);
+        self.waiters.retain(|(_, sender)| !sender.is_closed());
+    }
+}
+
 pub(crate) type Predicate = Box<dyn FnMut(&Event) -> bool + Send>;
 
 impl Hub {
@@ -106,6 +114,7 @@ impl Hub {
             content: Mutex::new(content),
             notify: Notify::new(),
         });
+        listeners.forget_the_gone();
         listeners.rings.push(Arc::downgrade(&ring));
         Subscription { ring }
     }
@@ -113,6 +122,7 @@ impl Hub {
     pub(crate) fn waiter(&self, matches: Predicate) -> Waiter {
         let (sender, receiver) = oneshot::channel();
         let mut listeners = lock(&self.listeners);
+        listeners.forget_the_gone();
         if !listeners.closed {
             listeners.waiters.push((matches, sender));
         }
@@ -199,4 +209,24 @@ impl Ring {
 /// Every section under these locks leaves the value whole, so a panic elsewhere spoils nothing.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_have_left_take_no_room_where_no_event_comes() {
+        let hub = Hub::default();
+        let kept = (hub.subscribe(Filter::All, 1), hub.waiter(Box::new(|_| true)));
+        for _ in 0..100 {
+            drop(hub.subscribe(Filter::All, 1));
+            drop(hub.waiter(Box::new(|_| true)));
+        }
+        // The last waiter came after the last subscription and has left since.
+        assert_eq!(format!("{hub:?}"), "Hub { rings: 1, waiters: 2 }");
+        drop(kept);
+        let _last = hub.subscribe(Filter::All, 1);
+        assert_eq!(format!("{hub:?}"), "Hub { rings: 1, waiters: 0 }");
+    }
 }

@@ -7,9 +7,15 @@ use qmp::{
     wire::{Encode, Json, Members, Object},
 };
 use serde_json::{Map, Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf},
+    io::{AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf},
     task::JoinSet,
 };
 
@@ -257,4 +263,48 @@ async fn a_reply_of_64_mebibytes_is_read_and_a_larger_one_ends_the_connection_wi
     let Err(CallError::Closed { reason, .. }) = reply else { panic!("{reply:?}") };
     let CloseReason::Protocol(violation) = &*reason else { panic!("{reason}") };
     assert!(violation.to_string().contains("67108864"), "{violation}");
+}
+
+/// The first write fails in this way; from then on nothing is taken and nothing said.
+struct Fails(Option<io::ErrorKind>);
+
+impl AsyncWrite for Fails {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.take().map_or(Poll::Pending, |kind| Poll::Ready(Err(kind.into())))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// How a connection ends whose first write fails in this way, and whose server stays and says no more than its greeting.
+async fn ends_after(kind: io::ErrorKind) -> Arc<CloseReason> {
+    let (near, mut far) = tokio::io::duplex(1 << 16);
+    let version = json!({"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": ""});
+    let greeting = json!({"QMP": {"version": version, "capabilities": []}});
+    far.write_all(format!("{greeting}\r\n").as_bytes()).await.unwrap();
+    let (_client, driver) = qmp::client(tokio::io::join(near, Fails(Some(kind))), Options::default());
+    let reason = tokio::time::timeout(Duration::from_secs(60), driver).await.unwrap();
+    drop(far);
+    reason
+}
+
+#[tokio::test]
+async fn a_write_that_fails_ends_the_connection_with_its_reason() {
+    let reason = ends_after(io::ErrorKind::StorageFull).await;
+    assert!(
+        matches!(&*reason, CloseReason::Socket(error) if error.kind() == io::ErrorKind::StorageFull),
+        "{reason:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_reads_no_more_and_stays_is_not_waited_for_without_end() {
+    let reason = ends_after(io::ErrorKind::BrokenPipe).await;
+    assert!(matches!(&*reason, CloseReason::Ended), "{reason:?}");
 }

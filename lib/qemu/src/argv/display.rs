@@ -64,10 +64,16 @@ fn card(display: &Display, gpu: Gpu, index: usize) -> Value {
 }
 
 fn vnc_option(vnc: &Vnc) -> Pairs {
-    let first = match &vnc.listen {
-        Address::Unix(path) => Pairs::path("unix:", path),
-        Address::Tcp(host, port) => Pairs::new(&super::escape(&format!("{host}:{}", port - FIRST_VNC_PORT))),
-    };
+    let mut place = OsString::new();
+    match &vnc.listen {
+        Address::Unix(path) => {
+            place.push("unix:");
+            place.push(path);
+        }
+        Address::Tcp(host, port) => place.push(format!("{host}:{}", port - FIRST_VNC_PORT)),
+    }
+    // By its name: of a place without one, an equals sign in it would make a name.
+    let first = Pairs::new("").with("vnc", place);
     let share = match vnc.share {
         VncShare::AllowExclusive => None,
         VncShare::ForceShared => Some("force-shared"),

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::{
-    Accelerator, Boot, DirectKernel, Disk, Firmware, Format, Forward, Image, Nic, NicBackend, Protocol,
+    Accelerator, Boot, DirectKernel, Disk, Firmware, Format, Forward, HostPolicy, Image, Nic, NicBackend,
+    NumaNode, Protocol,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -81,6 +82,10 @@ fn a_new_disk_moves_no_network_card_and_an_absent_balloon_no_device() {
     }
 }
 
+fn node(size_mib: u64) -> NumaNode {
+    NumaNode { size_mib, cpus: Vec::new(), host_nodes: Vec::new(), policy: HostPolicy::Default }
+}
+
 #[test]
 fn faulty_configurations_name_the_fault() {
     let (good, descriptors) = full();
@@ -91,6 +96,8 @@ fn faulty_configurations_name_the_fault() {
     };
     assert!(with(|c| c.cpu.count = 0).contains("1 to 255"));
     assert!(with(|c| c.memory.size_mib = 1).contains("memory_mib is 1"));
+    let nodes = with(|c| c.memory.nodes = vec![node(u64::MAX), node(u64::MAX)]);
+    assert!(nodes.contains("sum of the nodes' memory"), "{nodes}");
     assert!(with(|c| c.disks[0].id = "seed".into()).contains("\"seed\""));
     assert!(with(|c| c.disks[0].id = "balloon0".into()).contains("balloon0"));
     assert!(with(|c| c.disks[0].id = "a,b".into()).contains("a,b"));

@@ -21,13 +21,6 @@ impl Pairs {
         Self(first.into())
     }
 
-    /// Begins with a path behind a prefix.
-    pub(super) fn path(prefix: &str, path: &std::path::Path) -> Self {
-        let Self(mut bytes) = Self(prefix.into());
-        escape_bytes(path.as_os_str().as_bytes(), &mut bytes);
-        Self(bytes)
-    }
-
     /// Appends a pair; the value may hold anything but NUL.
     #[must_use]
     pub(super) fn with(self, key: &str, value: impl AsRef<OsStr>) -> Self {

@@ -175,7 +175,8 @@ impl Memory {
                 Err(ConfigError::conflict("memory.distances", "there are no nodes"))
             };
         }
-        let sum: u64 = self.nodes.iter().map(|node| node.size_mib).sum();
+        // A sum beyond what a u64 holds is told as the largest; no guest has that much.
+        let sum = self.nodes.iter().fold(0u64, |sum, node| sum.saturating_add(node.size_mib));
         range(
             "sum of the nodes' memory",
             sum,

@@ -6,8 +6,9 @@ use qemu::{
     config::{Address, Disk, Image, Tls, TlsRole},
     vm::{MigrateError, MigrationOptions, MigrationTls, MovedDisks, OperationError, Route, Whereabouts},
 };
-use qmp::commands::{MigrationStatus, QueryMigrate, RunState};
+use qmp::commands::{MigrationStatus, QueryMigrate, QueryNamedBlockNodes, RunState};
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -121,6 +122,19 @@ async fn a_state_that_is_written_faster_than_it_is_reported_is_kept() {
     assert!(matches!(taken, OperationError::Host { .. }), "{taken:?}");
     assert_eq!(guest.vm.status().run_state, RunState::Running);
     guest.quit().await;
+}
+
+#[tokio::test]
+async fn a_state_that_cannot_be_read_is_not_waited_for() {
+    let test = "a_state_that_cannot_be_read_is_not_waited_for";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let guest = Guest::incoming(directory.path(), config()).await;
+    // It can be opened, and that is all.
+    let refused = tokio::time::timeout(LONG, guest.vm.restore(directory.path())).await.unwrap().unwrap_err();
+    assert!(matches!(refused, OperationError::Host { .. }), "{refused:?}");
 }
 
 #[tokio::test]
@@ -272,6 +286,51 @@ async fn a_guest_moves_with_its_disk() {
     assert_eq!(refused.guest, Whereabouts::Source, "{refused:?}");
     assert!(source.vm.jobs().await.unwrap().is_empty());
     source.run("true").await;
+    source.quit().await;
+}
+
+/// At the moment when it matters: the guest was stopped to be moved, and nothing of QEMU's lets it go on by itself.
+#[tokio::test]
+async fn a_guest_whose_move_with_its_disk_is_dropped_goes_on_where_it_was() {
+    let test = "a_guest_whose_move_with_its_disk_is_dropped_goes_on_where_it_was";
+    let Some(directory) = missing_or(test) else { return };
+    let at = |name: &str| directory.path().join(name);
+    for name in ["here.raw", "there.raw"] {
+        fs::write(at(name), vec![0; 8 << 20]).unwrap();
+    }
+    let of = |name: &str| config().disk(Disk::new("root", Image::raw(at(name))));
+    let mut source = Guest::linux(&at("source"), of("here.raw")).await;
+    source.run(COUNT).await;
+    source.run_until("[ -s /run/count ]").await;
+    let nodes = async |guest: &Guest| {
+        let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
+        nodes.into_iter().filter_map(|node| node.node_name).collect::<BTreeSet<_>>()
+    };
+    let before = nodes(&source).await;
+    let destination = Guest::incoming(&at("destination"), Guest::with_linux(of("there.raw"))).await;
+    let via = Address::Unix(at("migration.sock"));
+    let disks = MovedDisks { ids: vec!["root".into()], through: Address::Unix(at("disks.sock")) };
+    let options = MigrationOptions::default();
+    let stands = source.vm.qmp().waiter(|event| {
+        event.name == "MIGRATION" && event.data.get("status").is_some_and(|it| it == "pre-switchover")
+    });
+    // Cancel safety: to drop one of them is what is tested.
+    tokio::select! {
+        biased;
+        event = stands => drop(event.unwrap()),
+        moved = source.vm.migrate_with_disks(&destination.vm, &via, &options, &disks) => panic!("{moved:?}"),
+    }
+    let count = counted(&mut source).await;
+    source.run_until(&format!("[ $(cat /run/count) -gt {count} ]")).await;
+    let taken_back = async {
+        while nodes(&source).await != before || !source.vm.jobs().await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, taken_back).await.unwrap();
+    assert!(source.vm.migration().await.unwrap().is_none());
+    source.run("dd if=/dev/zero of=/dev/vda bs=512 count=1 oflag=direct 2>/dev/null").await;
+    destination.vm.kill().await.unwrap();
     source.quit().await;
 }
 

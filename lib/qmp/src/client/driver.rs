@@ -12,11 +12,14 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
     io,
     os::fd::OwnedFd,
+    pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     sync::{mpsc, oneshot},
+    time::Sleep,
 };
 
 /// Tells everybody who waits when the driving future is dropped instead of run to its end.
@@ -143,9 +146,11 @@ impl Driver {
         mut inputs: mpsc::UnboundedReceiver<Input>,
     ) -> CloseReason {
         let mut chunk = vec![0; READ_BYTES];
-        let mut writable = true;
+        // Of a server that takes nothing more.
+        let mut last_words: Option<Pin<Box<Sleep>>> = None;
         loop {
-            // Cancel safety: a read or write that lost the race has moved no byte; `recv` keeps its message.
+            // Cancel safety: a read or write that lost the race has moved no byte; `recv` keeps its message; the limit is kept across
+            // rounds.
             tokio::select! {
                 read = reader.read(&mut chunk) => match read {
                     Ok(0) => return CloseReason::Ended,
@@ -161,13 +166,17 @@ impl Driver {
                     Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return CloseReason::Ended,
                     Err(error) => return CloseReason::Socket(error),
                 },
-                written = writer.send(self.session.transmit()), if writable && !self.session.transmit().bytes.is_empty() => {
+                written = writer.send(self.session.transmit()), if last_words.is_none() && !self.session.transmit().bytes.is_empty() => {
                     match written {
                         Ok(count) => self.session.transmitted(count),
-                        // What the server said last is still to be read; the reader sees the end.
-                        Err(_) => writable = false,
+                        // The server has closed it. What it said last is still to be read; the reader sees the end, mostly at once.
+                        Err(error) if is_closed(&error) => {
+                            last_words = Some(Box::pin(tokio::time::sleep(LAST_WORDS)));
+                        }
+                        Err(error) => return CloseReason::Socket(error),
                     }
                 }
+                () = passed(&mut last_words) => return CloseReason::Ended,
                 input = inputs.recv() => match input {
                     Some(input) => {
                         self.take(input);
@@ -233,6 +242,22 @@ impl Driver {
         let _ = caller.send(Given { answer: Some(answer), undo, shared: self.shared.clone() });
     }
 }
+
+/// Whether a write failed because the other side reads no more.
+fn is_closed(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+/// The end of a limit, if there is one.
+async fn passed(limit: &mut Option<Pin<Box<Sleep>>>) {
+    match limit {
+        Some(limit) => limit.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// For a server that reads no more, to finish what it says.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Ids are counted by us, so nobody can choose them to collide; the multiplication spreads them over the high bits that the map looks at.
 #[derive(Default)]

@@ -335,20 +335,28 @@ impl Vm {
     /// [`OperationError`]; nothing goes on then.
     pub async fn mirror_disk(&self, disk: &str, to: &CopyTarget) -> Result<Mirror, OperationError> {
         let mut rollback = Rollback::new(self);
-        let starting = async {
-            let node = self.active_node(disk).await?;
-            let target = self.open_target(&mut rollback, disk, &node, to).await?;
-            let id = job_id("mirror");
-            let mirror = BlockdevMirror {
-                job_id: Some(id.clone()),
-                auto_dismiss: Some(false),
-                ..BlockdevMirror::new(node, target.clone(), SyncMode::Full)
-            };
-            let job = self.job(format!("mirror {disk}"), id, &mirror).await.map(ReadyJob::of)?;
-            Ok(Mirror { job, vm: self.clone(), disk: disk.to_owned(), target })
-        };
-        let started = starting.await;
+        let started = self.begin_mirror(&mut rollback, disk, to).await;
         settled(rollback, started).await
+    }
+
+    /// The same as a part of what `rollback` takes back.
+    pub(super) async fn begin_mirror(
+        &self,
+        rollback: &mut Rollback,
+        disk: &str,
+        to: &CopyTarget,
+    ) -> Result<Mirror, OperationError> {
+        let node = self.active_node(disk).await?;
+        let target = self.open_target(rollback, disk, &node, to).await?;
+        let id = job_id("mirror");
+        let mirror = BlockdevMirror {
+            job_id: Some(id.clone()),
+            auto_dismiss: Some(false),
+            ..BlockdevMirror::new(node, target.clone(), SyncMode::Full)
+        };
+        rollback.also(Made::Job(id.clone()));
+        let job = self.job(format!("mirror {disk}"), id, &mirror).await.map(ReadyJob::of)?;
+        Ok(Mirror { job, vm: self.clone(), disk: disk.to_owned(), target })
     }
 
     /// Opens a target as large as `node`, making it if it is a file; answers its node.
@@ -519,6 +527,11 @@ fn drive(disk: &str, node: &str) -> QomSet {
 }
 
 impl Mirror {
+    /// What there is of it until it has ended.
+    pub(super) fn made(&self) -> [Made; 2] {
+        [Made::Job(self.job.id().to_owned()), Made::Node(self.target.clone())]
+    }
+
     /// Name of the copy's node, which the disk uses after [`Mirror::complete`].
     #[must_use]
     pub fn target(&self) -> &str {

@@ -260,7 +260,7 @@ impl Vm {
 }
 
 impl Migration {
-    fn of(vm: &Vm) -> Self {
+    pub(super) fn of(vm: &Vm) -> Self {
         Self { follow: Follow::new(vm, EVENTS), moved_early: false }
     }
 

@@ -3,7 +3,7 @@
 //! A caller that drops an operation takes nothing back himself. What is to be removed then is handed to the future that supervises the
 //! machine, which lives longer.
 
-use super::{OperationError, backup::Pulled, follow::Follow, undone};
+use super::{OperationError, backup::Pulled, follow::Follow, migration::Migration, undone};
 use crate::{Vm, vm::supervisor::Chore};
 use qmp::{
     CallError, Client,
@@ -34,6 +34,8 @@ pub(super) enum Made {
     NbdServer,
     /// A job.
     Job(String),
+    /// A migration that has not let go of its guest: given up, the guest goes on here. One that is over stays over.
+    Migration,
     /// The filter of a disk, which its device uses in place of what is below.
     Filter(String),
     /// The bitmap that notes changes while the one of this node and name is read.
@@ -195,6 +197,7 @@ async fn exists(follow: &mut Follow, made: &Made) -> Result<Option<bool>, Operat
         | Made::Netdev(_)
         | Made::NbdServer
         | Made::Job(_)
+        | Made::Migration
         | Made::Filter(_)
         | Made::NextNotes(..) => Ok(None),
     }
@@ -215,6 +218,7 @@ async fn remove(follow: &mut Follow, made: &Made) -> Result<(), OperationError> 
             super::job::concluded(follow, id).await?;
             insist(follow, &JobDismiss { id: id.clone() }).await
         }
+        Made::Migration => Migration::of(follow.vm()).cancel().await,
         Made::Filter(disk) => follow.vm().leave_filter(disk).await,
         Made::NextNotes(node, name) => follow.vm().join_notes(node, name, Pulled::GivenUp).await,
         Made::Device(_) => Ok(()),

@@ -57,6 +57,7 @@ fn servers(cases: &mut Cases) {
         source: Source::Path(cases.path("password.b64")),
         ..secret.clone()
     };
+    let equals = cases.path("vnc=2.sock");
     let mut with_vnc = |name: &str, vnc: Vnc| {
         cases.q35(name, |c| {
             c.secrets = vec![secret.clone()];
@@ -64,6 +65,7 @@ fn servers(cases: &mut Cases) {
         });
     };
     with_vnc("vnc", vnc(socket.clone()));
+    with_vnc("vnc at a path with an equals sign", vnc(Address::Unix(equals)));
     with_vnc(
         "vnc with a password",
         Vnc { password: Password::Secret("password".into()), ..vnc(socket.clone()) },

@@ -40,8 +40,11 @@ impl Vm {
     /// As [`Vm::migrate_to`] for a machine whose disks are not shared with the destination: they are copied, too, and are the same at both
     /// ends at the moment the guest moves.
     ///
+    /// A call that is dropped gives the migration and its copies up, and the guest goes on here, unless it had left already: then it
+    /// stands at the destination, whose disks are whole, and is to be resumed there ([`Vm::migration`] tells of neither any more).
+    ///
     /// # Errors
-    /// As [`Vm::migrate_to`]. Post-copy is refused: the guest must stand until its disks are there.
+    /// As [`Vm::migrate_to`]. Post-copy is refused: the guest must stand until its disks are there. So are credentials with disks over TCP.
     pub async fn migrate_with_disks(
         &self,
         destination: &Self,
@@ -55,19 +58,23 @@ impl Vm {
                 ConfigError::conflict("migration", "post-copy and disks that are moved").into(),
             ));
         }
+        through_is_safe(options, disks).map_err(|error| here(error.into()))?;
         let (to, at) = via.into().ends();
         let state = self.read_again().await.map_err(failed("ask for the state")).map_err(here)?;
         let runs = state.run_state == RunState::Running;
         let served = destination.take_disks(disks).await.map_err(here)?;
-        let mut mirrors = self.mirror_disks(disks).await.map_err(here)?;
+        let mut begun = Rollback::new(self);
         let moving = async {
+            let mirrors = self.mirror_disks(&mut begun, disks).await.map_err(here)?;
             let arriving = destination.await_migration(at, options).await.map_err(here)?;
             let to = destination.chosen(to).await.map_err(here)?;
+            // Before it is asked for: this may be dropped at any moment from here.
+            begun.also(Made::Migration);
             let mut leaving = match self.send(to, options, Switchover::WhenTold).await {
                 Ok(leaving) => leaving,
                 Err(source) => return Err(self.stays(destination, runs, Migration::of(self), source).await),
             };
-            if let Err(source) = self.disks_are_there(&mut leaving, &mut mirrors).await {
+            if let Err(source) = self.disks_are_there(&mut leaving, mirrors, &mut begun).await {
                 // What cannot be given up has ended, and the guest goes on here.
                 if let Err(error) = Migration::of(self).cancel().await {
                     tracing::debug!(error = &error as &dyn std::error::Error, "cannot give up a migration");
@@ -78,12 +85,10 @@ impl Vm {
             self.moves(destination, leaving, arriving, Runs { here: runs, there: false }, patience).await
         };
         let moved = moving.await;
-        for mirror in mirrors {
-            // Of a machine that stays: its copies are of no use.
-            if let Err(error) = mirror.abandon().await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "cannot give up a mirror");
-            }
-        }
+        // What came of it is told by the outcome.
+        begun.gone(&Made::Migration);
+        // Of a machine that stays: its copies are of no use. Of one that has left there are none.
+        begun.undo().await;
         let Ok(moved) = moved else {
             // A destination that is silent is not waited for.
             drop(served);
@@ -126,43 +131,72 @@ impl Vm {
     }
 
     /// Mirrors disks until each is the same as its copy.
-    async fn mirror_disks(&self, disks: &MovedDisks) -> Result<Vec<Mirror>, OperationError> {
+    async fn mirror_disks(
+        &self,
+        begun: &mut Rollback,
+        disks: &MovedDisks,
+    ) -> Result<Vec<Mirror>, OperationError> {
         let mut mirrors = Vec::new();
-        let mirroring = async {
-            for disk in &disks.ids {
-                let copy = CopyTarget::Nbd { server: disks.through.clone(), export: disk.clone() };
-                mirrors.push(self.mirror_disk(disk, &copy).await?);
-            }
-            for mirror in &mut mirrors {
-                mirror.ready().await?;
-            }
-            Ok(())
-        };
-        let outcome = mirroring.await;
-        if outcome.is_err() {
-            for mirror in mirrors.drain(..) {
-                // The error that matters is the first one.
-                let _ = mirror.abandon().await;
-            }
+        for disk in &disks.ids {
+            let copy = CopyTarget::Nbd { server: disks.through.clone(), export: disk.clone() };
+            mirrors.push(self.begin_mirror(begun, disk, &copy).await?);
         }
-        outcome.map(|()| mirrors)
+        for mirror in &mut mirrors {
+            mirror.ready().await?;
+        }
+        Ok(mirrors)
     }
 
     /// Waits until the guest was stopped to be moved, ends the mirrors at that moment, and lets it move.
     async fn disks_are_there(
         &self,
         leaving: &mut Migration,
-        mirrors: &mut Vec<Mirror>,
+        mirrors: Vec<Mirror>,
+        begun: &mut Rollback,
     ) -> Result<(), OperationError> {
         let waiting = leaving.until(&[MigrationStatus::PreSwitchover]).await?;
         if waiting.status != Some(MigrationStatus::PreSwitchover) {
             // It has failed: the one who follows it tells why.
             return Ok(());
         }
-        for mirror in mirrors.drain(..) {
+        for mirror in mirrors {
+            let made = mirror.made();
             mirror.part().await?;
+            made.iter().for_each(|made| begun.gone(made));
         }
         let go_on = MigrateContinue { state: MigrationStatus::PreSwitchover };
         self.tell("let the machine move", &go_on).await.map(drop)
+    }
+}
+
+/// Credentials are those of the connection that memory takes. Whoever asks for them does not mean disks to travel in the clear.
+fn through_is_safe(options: &MigrationOptions, disks: &MovedDisks) -> Result<(), ConfigError> {
+    match (&options.tls, &disks.through) {
+        (Some(_), Address::Tcp(..)) => Err(ConfigError::conflict(
+            "migration",
+            "credentials do not cover disks that are moved over TCP: move them through a unix socket and a tunnel",
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vm::MigrationTls;
+
+    #[test]
+    fn disks_do_not_travel_in_the_clear_beside_memory_that_does_not() {
+        let tls =
+            MigrationTls { source: "client".into(), destination: "server".into(), hostname: "there".into() };
+        let safe = |tls: Option<&MigrationTls>, through| {
+            let options = MigrationOptions { tls: tls.cloned(), ..MigrationOptions::default() };
+            through_is_safe(&options, &MovedDisks { ids: vec!["root".into()], through })
+        };
+        let tcp = || Address::Tcp("127.0.0.1".into(), 10809);
+        let refused = safe(Some(&tls), tcp()).expect_err("in the clear").to_string();
+        assert!(refused.contains("over TCP"), "{refused}");
+        assert!(safe(None, tcp()).is_ok());
+        assert!(safe(Some(&tls), Address::Unix("/run/disks.sock".into())).is_ok());
     }
 }

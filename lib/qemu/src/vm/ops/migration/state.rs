@@ -9,6 +9,7 @@ use qmp::commands::RunState;
 use std::{
     fs::File,
     io::{self, Write},
+    net::Shutdown,
     os::{fd::OwnedFd, unix::fs::OpenOptionsExt, unix::net::UnixStream},
     path::Path,
 };
@@ -19,7 +20,7 @@ impl Vm {
     /// guest uses. Disks are not part of it. The process then waits to be ended; on an error the guest stands, unless the file could not
     /// be made, and can be resumed.
     ///
-    /// A call that is dropped leaves the guest standing and no file; what QEMU was sending fails by itself.
+    /// A call that is dropped leaves the guest standing and no file; its connection is closed, so what QEMU was sending fails.
     ///
     /// # Errors
     /// [`OperationError`].
@@ -31,21 +32,32 @@ impl Vm {
             file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let directory = File::open(directory).map_err(host)?;
         // A connection, not the file: what is written is synced here, and QEMU need not be allowed to write anywhere.
-        let (mut input, theirs) = UnixStream::pair().map_err(host)?;
+        let (input, theirs) = UnixStream::pair().map_err(host)?;
+        let closed = Closed(input.try_clone().map_err(host)?);
         self.pause().await.map_err(failed("stop the guest"))?;
         let written = tokio::task::spawn_blocking(move || -> io::Result<()> {
-            io::copy(&mut input, &mut output)?;
+            // One that cannot be written ends the sending.
+            let mut input = Closed(input);
+            io::copy(&mut input.0, &mut output)?;
             output.flush()?;
             output.sync_all()?;
             directory.sync_all()
         });
         // As fast as the file takes it.
         let options = MigrationOptions { bandwidth: Some(u64::MAX >> 1), ..MigrationOptions::default() };
-        let sent = async { self.migrate(OwnedFd::from(theirs), &options).await?.done().await };
-        // QEMU's end is closed when it is done or has failed, and so the copy ends; one that cannot be written ends the sending.
+        let sent = async {
+            let sent = async { self.migrate(OwnedFd::from(theirs), &options).await?.done().await }.await;
+            if sent.is_err() {
+                // QEMU may have its end still.
+                closed.shut();
+            }
+            sent
+        };
+        // QEMU's end is closed when it is done, and so the copy ends.
         let (sent, written) = tokio::join!(sent, written);
-        let moved = sent?;
+        // Of a copy that failed QEMU knows only that its connection broke.
         written.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into())).map_err(host)?;
+        let moved = sent?;
         std::mem::forget(half_a_state);
         Ok(moved)
     }
@@ -63,18 +75,42 @@ impl Vm {
         let mut stream = tokio::net::UnixStream::from_std(ours).map_err(host)?;
         let mut arriving = self.await_migration(OwnedFd::from(theirs), &MigrationOptions::default()).await?;
         let sent = async {
-            tokio::io::copy(&mut input, &mut stream).await?;
-            stream.shutdown().await
+            let copied = tokio::io::copy(&mut input, &mut stream).await;
+            // Also where the file could not be read to its end: QEMU waits for more otherwise.
+            let ended = stream.shutdown().await;
+            copied.and(ended)
         };
         let arrived = async {
             arriving.over().await?;
             arriving.follow.leaves("the state", &[RunState::Inmigrate]).await?;
             arriving.settled().await
         };
-        // A state that QEMU does not take ends the connection before the file ends; its own words are more useful.
+        use io::ErrorKind::{BrokenPipe, ConnectionReset};
         let (sent, arrived) = tokio::join!(sent, arrived);
-        arrived?;
-        sent.map_err(host)
+        match (sent, arrived) {
+            // A state that QEMU does not take ends the connection before the file ends; its own words are more useful.
+            (Err(error), Err(refused)) if matches!(error.kind(), BrokenPipe | ConnectionReset) => {
+                Err(refused)
+            }
+            (Err(error), _) => Err(host(error)),
+            (Ok(()), arrived) => arrived,
+        }
+    }
+}
+
+/// A connection whose both ways end with this, whoever else has it open.
+struct Closed(UnixStream);
+
+impl Closed {
+    fn shut(&self) {
+        // One that has ended already is as good.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        self.shut();
     }
 }
 
@@ -84,5 +120,25 @@ struct Removed<'p>(&'p Path);
 impl Drop for Removed<'_> {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As of a call that is dropped while another thread waits for QEMU.
+    #[test]
+    fn a_connection_that_is_given_up_ends_the_copy_and_the_sending() {
+        let (mut input, mut theirs) = UnixStream::pair().expect("a pair");
+        let closed = Closed(input.try_clone().expect("a copy"));
+        theirs.write_all(b"begun").expect("there is room");
+        let copy = std::thread::spawn(move || {
+            let mut copied = Vec::new();
+            io::copy(&mut input, &mut copied).map(|_| copied)
+        });
+        drop(closed);
+        assert_eq!(copy.join().expect("no panic").expect("an orderly end"), b"begun");
+        assert_eq!(theirs.write_all(b"more").expect_err("ended").kind(), io::ErrorKind::BrokenPipe);
     }
 }
