@@ -260,6 +260,13 @@ fn spoil(how: impl Fn(&Known, &mut Received) + Send + Sync + 'static) -> Deed {
     Deed::Spoil(Arc::new(how))
 }
 
+/// Bytes of a payload become others, if it has them: what is hostile is short.
+fn overwrite(payload: &mut [u8], at: usize, bytes: &[u8]) {
+    if let Some(place) = payload.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len())) {
+        place.copy_from_slice(bytes);
+    }
+}
+
 /// The number that is the answer becomes another.
 fn spoil_number(how: impl Fn(u64) -> u64 + Send + Sync + 'static) -> Deed {
     spoil(move |_, answer| {
