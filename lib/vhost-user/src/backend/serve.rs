@@ -71,7 +71,8 @@ pub fn serve_polling<D: Device>(
     canceller: &Canceller,
     most: Duration,
 ) -> Result<(), ServeError> {
-    let mut serving = Serving::new(device, stream, canceller, Some(Polling::new(most)))?;
+    let polling = (!most.is_zero()).then(|| Polling::new(most));
+    let mut serving = Serving::new(device, stream, canceller, polling)?;
     loop {
         let wait = serving.look();
         if let Turn::Left = serving.turn(wait)? {

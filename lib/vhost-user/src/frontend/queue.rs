@@ -150,7 +150,7 @@ impl Queue {
             let mut event = [MaybeUninit::uninit()];
             match epoll::wait(&self.calls, &mut event, Some(&left)) {
                 // What was used without a call is not there for who sleeps.
-                Ok((called, _)) if called.is_empty() => return Ok(false),
+                Ok(([], _)) => return Ok(false),
                 Ok(_) | Err(Errno::INTR) => is_there = self.ring.has_used(chains),
                 Err(error) => return Err(error.into()),
             }
