@@ -242,22 +242,28 @@ pub(crate) fn device(bytes: &[u8]) {
                 let at = if step % 8 < 2 { usize::from(at) % RING_BYTES } else { at.into() };
                 setting.scribble(at, steps.take(usize::from(step >> 3)));
             }
-            3 | 4 => match device.take(&&setting.regions, &mut chain) {
-                Ok(Some(taken)) => {
-                    assert!(taken.places() >= 1 && taken.places() <= SIZE);
-                    assert!(!out.iter().any(|other: &virtio::Taken| other.id() == taken.id()), "taken twice");
-                    let all = chain.readable().iter().chain(chain.writable());
-                    let sum: usize = all.map(|piece| piece.len()).sum();
-                    assert_eq!(sum, (chain.readable_bytes() + chain.writable_bytes()) as usize);
-                    if step % 8 == 4 {
-                        device.untake(taken);
-                    } else {
-                        out.push(taken);
+            3 | 4 => {
+                let is_there = device.has_chains();
+                match device.take(&&setting.regions, &mut chain) {
+                    Ok(Some(taken)) => {
+                        assert!(taken.places() >= 1 && taken.places() <= SIZE);
+                        assert!(
+                            !out.iter().any(|other: &virtio::Taken| other.id() == taken.id()),
+                            "taken twice"
+                        );
+                        let all = chain.readable().iter().chain(chain.writable());
+                        let sum: usize = all.map(|piece| piece.len()).sum();
+                        assert_eq!(sum, (chain.readable_bytes() + chain.writable_bytes()) as usize);
+                        if step % 8 == 4 {
+                            device.untake(taken);
+                        } else {
+                            out.push(taken);
+                        }
                     }
+                    Ok(None) => assert!(!is_there, "a device that looks would look for ever"),
+                    Err(_) => return,
                 }
-                Ok(None) => {}
-                Err(_) => return,
-            },
+            }
             5 if !out.is_empty() => {
                 let at = if setting.options.in_order { 0 } else { usize::from(step >> 3) % out.len() };
                 device.put(out.remove(at), u32::from(step) << 3);
@@ -305,14 +311,17 @@ pub(crate) fn driver(bytes: &[u8]) {
                 told.append(&mut offered);
                 let _ = driver.must_kick();
             }
-            6 => match driver.reap() {
-                Ok(Some(done)) => {
-                    assert!(told.remove(&done.token), "it was not out");
-                    assert!(done.written <= 64 * 7);
+            6 => {
+                let is_there = driver.has_used(1);
+                match driver.reap() {
+                    Ok(Some(done)) => {
+                        assert!(told.remove(&done.token), "it was not out");
+                        assert!(done.written <= 64 * 7);
+                    }
+                    Ok(None) => assert!(!is_there, "a driver that looks would look for ever"),
+                    Err(_) => return,
                 }
-                Ok(None) => {}
-                Err(_) => return,
-            },
+            }
             _ => {
                 let _ = driver.want_calls(u16::from(step >> 3));
                 driver.want_no_calls();

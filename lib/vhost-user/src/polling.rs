@@ -29,14 +29,22 @@ impl Polling {
         Self { most, now: Duration::ZERO }
     }
 
+    /// One that has learnt to look so long.
+    #[cfg(test)]
+    pub(crate) const fn learnt(now: Duration) -> Self {
+        Self { most: now, now }
+    }
+
     /// A wait that begins now.
     pub(crate) fn begin(&self) -> Wait {
         Wait { start: now() }
     }
 
-    /// Looks whether it is there, for a while; `false`: it is time to sleep.
-    pub(crate) fn look(&self, wait: &Wait, mut is_there: impl FnMut() -> bool) -> bool {
-        if self.now.is_zero() {
+    /// Looks whether it is there, for a while, and not beyond `most` of the wait's time; `false`: it is time to sleep, or to do something
+    /// else.
+    pub(crate) fn look(&self, wait: &Wait, most: Duration, mut is_there: impl FnMut() -> bool) -> bool {
+        let most = self.now.min(most);
+        if most.is_zero() {
             return is_there();
         }
         loop {
@@ -46,10 +54,15 @@ impl Polling {
                 }
                 std::hint::spin_loop();
             }
-            if wait.took() >= self.now {
+            if wait.took() >= most {
                 return false;
             }
         }
+    }
+
+    /// Whether a wait has been looked at for as long as is worth its while.
+    pub(crate) fn is_over(&self, wait: &Wait) -> bool {
+        wait.took() >= self.now
     }
 
     /// Looking does not show what is waited for.
@@ -119,9 +132,18 @@ mod tests {
 
     #[test]
     fn what_is_there_is_seen_without_any_time() {
-        let polling = Polling::new(Duration::ZERO);
+        for polling in [Polling::new(Duration::ZERO), Polling::learnt(Duration::from_secs(60))] {
+            let wait = polling.begin();
+            assert!(polling.look(&wait, Duration::ZERO, || true));
+            assert!(!polling.look(&wait, Duration::ZERO, || false));
+        }
+    }
+
+    #[test]
+    fn a_look_lasts_no_longer_than_it_may() {
+        let polling = Polling::learnt(Duration::from_secs(5));
         let wait = polling.begin();
-        assert!(polling.look(&wait, || true));
-        assert!(!polling.look(&wait, || false));
+        assert!(!polling.look(&wait, us(10), || false));
+        assert!(!polling.is_over(&wait), "it goes on later");
     }
 }

@@ -20,6 +20,9 @@ pub struct Options {
     pub in_order: bool,
 }
 
+/// How often a driver that publishes meanwhile is followed, before the device says that there is more.
+pub(crate) const ROUNDS: u32 = 4;
+
 /// Names a chain from [`Driver::add`] until it is reaped; then another may have its name. Below the size of the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u16);

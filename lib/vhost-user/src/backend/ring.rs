@@ -213,8 +213,13 @@ impl Ring {
         Ok(())
     }
 
-    /// Lets go of the memory; [`Ring::start`] goes on where it was.
+    /// Lets go of the memory; [`Ring::start`] goes on where it was. The driver kicks from now on, also whoever looks at the ring next: that one
+    /// cannot know what this one asked for.
     pub(super) fn pause(&mut self) {
+        if let Some(queue) = &mut self.queue {
+            queue.want_kicks();
+        }
+        self.watched = false;
         self.base = match self.queue.take() {
             Some(Queue::Split(queue)) => Some(queue.base().into()),
             Some(Queue::Packed(queue)) => Some(queue.base().bits()),
@@ -572,6 +577,20 @@ mod tests {
         assert!(!ring.is_due());
         setting.offer(1);
         assert!(setting.driver.must_kick());
+    }
+
+    #[test]
+    fn a_ring_that_stops_while_it_is_looked_at_leaves_no_driver_silent() {
+        let mut setting = Setting::new();
+        let mut ring = setting.back_end();
+        assert_eq!(turn(&setting, &mut ring, true), 0);
+        setting.offer(1);
+        assert!(!setting.driver.must_kick(), "somebody looks");
+        let epoll = rustix::event::epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        ring.stop(&epoll, true);
+        assert!(!ring.is_watched());
+        setting.offer(1);
+        assert!(setting.driver.must_kick(), "nobody looks any more");
     }
 
     #[test]

@@ -71,7 +71,8 @@ pub fn serve_polling<D: Device>(
     canceller: &Canceller,
     most: Duration,
 ) -> Result<(), ServeError> {
-    let mut serving = Serving::new(device, stream, canceller, Some(Polling::new(most)))?;
+    let polling = (!most.is_zero()).then(|| Polling::new(most));
+    let mut serving = Serving::new(device, stream, canceller, polling)?;
     loop {
         let wait = serving.look();
         if let Turn::Left = serving.turn(wait)? {
@@ -114,6 +115,8 @@ struct Serving<'d, D> {
     events: Vec<Event>,
     /// How long rings are looked at; in a reactor not at all, where others wait for their turn.
     polling: Option<Polling>,
+    /// A look that goes on when the connection has had its turn.
+    looking: Option<polling::Wait>,
     /// Since when nothing came on any ring.
     idle: Option<polling::Wait>,
 }
@@ -154,6 +157,7 @@ impl<'d, D: Device> Serving<'d, D> {
             is_timed: false,
             events: Vec::with_capacity(32),
             polling,
+            looking: None,
             idle: None,
         })
     }
@@ -165,16 +169,29 @@ impl<'d, D: Device> Serving<'d, D> {
             return Wait::Yes;
         }
         let round = polling.begin();
+        let mut left = ROUND;
         loop {
-            let wait = polling.begin();
-            if !polling.look(&wait, || self.session.is_due()) {
+            let (wait, before) = match self.looking.take() {
+                Some(wait) => {
+                    let before = wait.took();
+                    (wait, before)
+                }
+                None => (polling.begin(), Duration::ZERO),
+            };
+            if !polling.look(&wait, before + left, || self.session.is_due()) {
+                if !polling.is_over(&wait) {
+                    self.looking = Some(wait);
+                    return Wait::No;
+                }
                 self.session.unwatch();
                 self.idle = Some(wait);
                 return Wait::Yes;
             }
             polling.ended(&wait);
+            self.idle = None;
             self.session.run(true);
-            if round.took() > ROUND {
+            left = ROUND.saturating_sub(round.took());
+            if left.is_zero() {
                 return Wait::No;
             }
         }
@@ -201,7 +218,9 @@ impl<'d, D: Device> Serving<'d, D> {
         }
         self.events = events;
         // Before the message, which may bring other descriptors.
-        self.session.run(self.polling.is_some());
+        if self.session.run(self.polling.is_some()) {
+            self.looking = None;
+        }
         if message && !self.message()? {
             return Ok(Turn::Left);
         }
@@ -381,17 +400,20 @@ impl<D: Device> Session<'_, D> {
         self.rings.iter_mut().for_each(Ring::unwatch);
     }
 
-    /// Gives each ring that may have something its turn. `watched`: somebody looks at it afterwards, until [`Self::unwatch`].
-    fn run(&mut self, watched: bool) {
+    /// Gives each ring that may have something its turn; `true`: there was one. `watched`: somebody looks at it afterwards, until
+    /// [`Self::unwatch`].
+    fn run(&mut self, watched: bool) -> bool {
+        let mut is_any = false;
         let messages = self.kicks_are_messages();
         let Self { device, rings, memory, log, channel, .. } = self;
         for index in 0..rings.len() {
-            let Some(ring) = rings.get_mut(index) else { return };
+            let Some(ring) = rings.get_mut(index) else { break };
             let is_due = ring.is_due() || ring.due || ring.is_polled() && !messages;
             ring.due = false;
             if !is_due || !ring.is_mapped() {
                 continue;
             }
+            is_any = true;
             let is_enabled = ring.can_run();
             if is_enabled {
                 ring.begin(watched);
@@ -405,5 +427,31 @@ impl<D: Device> Session<'_, D> {
             }
             guest.over();
         }
+        is_any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::Entropy;
+    use std::fs::File;
+
+    /// However long a look is worth its while, messages and whoever ends the session have their turn.
+    #[test]
+    fn a_long_look_leaves_the_connection_its_turns() {
+        let mut device = Entropy::new(File::open("/dev/null").unwrap());
+        let (_front, its) = UnixStream::pair().unwrap();
+        let canceller = Canceller::new().unwrap();
+        let polling = Polling::learnt(Duration::from_secs(5));
+        let mut serving = Serving::new(&mut device, its, &canceller, Some(polling)).unwrap();
+        serving.session.rings[0].begin(true);
+        for _ in 0..2 {
+            assert!(serving.look() == Wait::No);
+            assert!(serving.session.is_watched() && serving.looking.is_some() && serving.idle.is_none());
+        }
+        canceller.cancel();
+        let wait = serving.look();
+        assert!(matches!(serving.turn(wait), Err(ServeError::Socket(SocketError::Cancelled))));
     }
 }

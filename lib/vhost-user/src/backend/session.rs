@@ -481,6 +481,13 @@ impl<'d, D: Device> Session<'d, D> {
     }
 }
 
+impl<D> Drop for Session<'_, D> {
+    /// Whoever serves the rings next finds drivers that kick.
+    fn drop(&mut self) {
+        self.rings.iter_mut().for_each(Ring::pause);
+    }
+}
+
 /// Requests that bring an eventfd for a ring, or say in bit 8 that there is none.
 fn descriptor_of(which: u64, mut descriptors: Vec<OwnedFd>) -> Result<(u64, Option<OwnedFd>), Failure> {
     const NONE: u64 = 1 << 8;

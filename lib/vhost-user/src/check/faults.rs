@@ -112,7 +112,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Serves its front-end, as [`backend::serve`] does but for the fault. A back-end that has died serves nobody until it is revived.
+    /// Serves its front-end, as [`backend::serve_polling`] does without looking, but for the fault. A back-end that has died serves nobody until it is revived.
     ///
     /// # Errors
     /// Those of the system calls.
@@ -130,7 +130,8 @@ impl Session {
         }
         if faulty.fault.rules.is_empty() && faulty.fault.at_end.is_none() {
             // Nothing that is said is wrong. One that dies takes all with it.
-            let _ = backend::serve(&mut Wrong::new(device, faulty, canceller.clone()), stream, canceller);
+            let mut wrong = Wrong::new(device, faulty, canceller.clone());
+            let _ = backend::serve_polling(&mut wrong, stream, canceller, LOOKS);
             return Ok(());
         }
         let (ours, its) = UnixStream::pair()?;
@@ -141,11 +142,14 @@ impl Session {
             let mut tap = Tap::new(faulty, number, front, ours)?;
             scope.spawn(move || tap.run());
             // What the front-end does wrong ends its session, and is what is checked.
-            let _ = backend::serve(&mut wrong, its, &ends);
+            let _ = backend::serve_polling(&mut wrong, its, &ends, LOOKS);
             Ok(())
         })
     }
 }
+
+/// Who looks at rings may find what nobody kicked for, and hide a fault of kicks.
+const LOOKS: Duration = Duration::ZERO;
 
 /// How long something is waited for that only the check of a fault does.
 const WHILE: Duration = Duration::from_secs(1);
@@ -258,6 +262,13 @@ fn at_end(fits: impl Fn(&Known, End) -> bool + Send + Sync + 'static, aftermath:
 
 fn spoil(how: impl Fn(&Known, &mut Received) + Send + Sync + 'static) -> Deed {
     Deed::Spoil(Arc::new(how))
+}
+
+/// Bytes of a payload become others, if it has them: what is hostile is short.
+fn overwrite(payload: &mut [u8], at: usize, bytes: &[u8]) {
+    if let Some(place) = payload.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len())) {
+        place.copy_from_slice(bytes);
+    }
 }
 
 /// The number that is the answer becomes another.

@@ -21,6 +21,8 @@ pub(super) fn checks() -> Vec<Check> {
             HEADER,
             "an answer has version 1 and the reply flag, and no flag of its request",
             |run| {
+                // Who does not know the flag may take it for a fault of the message.
+                run.needs(ProtocolFeatures::REPLY_ACK)?;
                 // What is wrong with every answer leaves nothing to be checked.
                 let peer = run.ordinary()?;
                 peer.send(&Request::GetFeatures, NEED_REPLY, &[])?;

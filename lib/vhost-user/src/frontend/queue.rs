@@ -114,7 +114,8 @@ impl Queue {
         self.polling = Polling::new(most);
     }
 
-    /// Waits until something was used, at most so long; `false`: nothing was.
+    /// Waits until something was used, at most so long, however often the back-end calls meanwhile; `false`: nothing was, or the back-end did
+    /// not call for it.
     ///
     /// # Errors
     /// Those of the system calls.
@@ -124,28 +125,40 @@ impl Queue {
 
     /// The same until so many chains were used beside those that were reaped, or all that the back-end has; fewer where their lengths differ
     /// and the ring is packed. With the event index the back-end calls once for all of them, so this costs both sides less the more they are.
+    /// What was added counts as the back-end's: [`Queue::submit`] it first, or its end is waited for in vain. `false`: there may be fewer.
     ///
     /// # Errors
     /// Those of the system calls.
     pub fn wait_for(&mut self, chains: u16, time: Duration) -> io::Result<bool> {
         let chains = chains.min(self.ring.in_flight());
         let wait = self.polling.begin();
-        let is_there = self.polling.look(&wait, || self.ring.has_used(chains)) || self.sleep(chains, time)?;
-        self.polling.ended(&wait);
+        let is_there = self.polling.look(&wait, time, || self.ring.has_used(chains))
+            || self.sleep(&wait, chains, time)?;
+        // A wait that was in vain says nothing of how long the next one takes.
+        if is_there {
+            self.polling.ended(&wait);
+        }
         Ok(is_there)
     }
 
-    fn sleep(&mut self, chains: u16, time: Duration) -> io::Result<bool> {
-        if self.ring.want_calls(chains) {
-            return Ok(true);
+    /// Until there are so many, or the wait has taken so long. A call alone says nothing: a back-end may call as often as it likes.
+    fn sleep(&mut self, wait: &polling::Wait, chains: u16, time: Duration) -> io::Result<bool> {
+        let mut is_there = self.ring.want_calls(chains);
+        while !is_there {
+            let left = time.saturating_sub(wait.took());
+            let left = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
+            let mut event = [MaybeUninit::uninit()];
+            match epoll::wait(&self.calls, &mut event, Some(&left)) {
+                // What was used without a call is not there for who sleeps.
+                Ok(([], _)) => return Ok(false),
+                Ok(_) | Err(Errno::INTR) => is_there = self.ring.has_used(chains),
+                Err(error) => return Err(error.into()),
+            }
+            if !is_there && wait.took() >= time {
+                return Ok(false);
+            }
         }
-        let time = Timespec::try_from(time).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let mut event = [MaybeUninit::uninit()];
-        match epoll::wait(&self.calls, &mut event, Some(&time)) {
-            Ok((called, _)) => Ok(!called.is_empty()),
-            Err(Errno::INTR) => Ok(true),
-            Err(error) => Err(error.into()),
-        }
+        Ok(true)
     }
 
     /// What becomes readable when the back-end calls. Who waits on it reads it, and does not use [`Queue::wait`].

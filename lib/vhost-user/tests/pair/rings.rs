@@ -1,6 +1,8 @@
 //! Requests through every kind of ring.
 
 use crate::{SECTORS, Served, TIMEOUT, wanted};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use vhost_user::frontend::{FrontEnd, Queue};
 use vhost_user::memory::Memory;
 use virtio::Segment;
@@ -115,4 +117,29 @@ fn memory_is_added_while_a_ring_runs() {
         assert_eq!(read, [round; SECTOR as usize]);
         client.front.remove_memory(&more).unwrap();
     }
+}
+
+/// A back-end that calls all the time and gives nothing back is waited for no longer than one that is silent.
+#[test]
+fn calls_without_anything_used_do_not_prolong_a_wait() {
+    let mut client = client(Features::EVENT_IDX);
+    let call = client.queue.call().try_clone_to_owned().unwrap();
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ends.load(Ordering::Relaxed) {
+                rustix::io::write(&call, &1_u64.to_ne_bytes()).unwrap();
+                std::thread::yield_now();
+            }
+        });
+        let is_there = client.queue.wait(Duration::from_millis(20));
+        let at_once = client.queue.wait(Duration::ZERO);
+        ends.store(true, Ordering::Relaxed);
+        assert!(!is_there.unwrap() && !at_once.unwrap());
+    });
+    // What is used is seen as before.
+    let data = client.memory.part(512, 512).unwrap();
+    let data = [Segment { address: data.host_address(), length: 512 }];
+    client.requests.read(&mut client.queue.ring, 0, &data, 0).unwrap();
+    client.end(1);
 }

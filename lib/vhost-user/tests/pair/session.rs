@@ -153,8 +153,12 @@ fn kicks_and_calls_are_messages_where_that_was_negotiated() {
         let segment = |at| [Segment { address: address + at, length: 1 }];
         client.queue.ring.add(&segment(0), &segment(1)).unwrap();
         client.queue.ring.publish();
-        assert!(client.queue.ring.must_kick());
-        client.front.call(&Request::VringKick(VringState { index: 0, num: 0 }), &[]).unwrap();
+        let must_kick = client.queue.ring.must_kick();
+        assert!(must_kick || byte > 0, "a ring that was stopped is looked at by nobody");
+        // The back-end may still be looking after the one before.
+        if must_kick {
+            client.front.call(&Request::VringKick(VringState { index: 0, num: 0 }), &[]).unwrap();
+        }
         let asked = channel.next(TIMEOUT).unwrap();
         assert_eq!(asked.request, Asks::VringCall(VringState { index: 0, num: 0 }));
         client.answered();

@@ -5,7 +5,7 @@ use crate::Fault;
 use crate::cells::{INDIRECT, NEXT, Packed, PackedCells, Suppression, WRITE};
 use crate::chain::{Chain, Segment, Taken};
 use crate::memory::Translate;
-use crate::ring::{Names, Options};
+use crate::ring::{Names, Options, ROUNDS};
 
 /// Takes chains, and gives them back; used as [`crate::split::Device`] is.
 pub struct Device<C> {
@@ -207,7 +207,7 @@ impl<C: PackedCells> Device<C> {
         let is_available = |at: Position| self.cells.state(at.place()).flags & TURN == at.available();
         let mut end = self.next;
         let mut room = size - self.taken;
-        loop {
+        for _ in 0..ROUNDS {
             while room > 0 && is_available(end) {
                 end = end.plus(1, size);
                 room -= 1;
@@ -220,6 +220,8 @@ impl<C: PackedCells> Device<C> {
                 return core::mem::replace(&mut self.left, end) != end;
             }
         }
+        self.left = end;
+        true
     }
 
     /// Asks for no kicks. A driver may kick all the same.

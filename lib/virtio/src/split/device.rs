@@ -6,7 +6,7 @@ use crate::cells::{INDIRECT, NEXT, SplitCells};
 use crate::chain::{Chain, Segment, Taken};
 use crate::event::passed;
 use crate::memory::Translate;
-use crate::ring::{Names, Options};
+use crate::ring::{Names, Options, ROUNDS};
 
 /// Takes chains, and gives them back. An example is with [`super::Driver`].
 pub struct Device<C> {
@@ -170,10 +170,10 @@ impl<C: SplitCells> Device<C> {
     }
 
     /// Asks to be kicked for a chain behind all that are there. `true`: there are others than when this was last asked, and there may have
-    /// been no kick for them.
+    /// been no kick for them. So it is where the driver publishes all the while: it is not followed for ever.
     pub fn want_more_kicks(&mut self) -> bool {
         let mut now = self.cells.avail_index();
-        loop {
+        for _ in 0..ROUNDS {
             if self.options.event_index {
                 self.cells.set_avail_event(now);
             } else {
@@ -185,6 +185,8 @@ impl<C: SplitCells> Device<C> {
                 return core::mem::replace(&mut self.left, now) != now;
             }
         }
+        self.left = now;
+        true
     }
 
     /// Asks for no kicks. A driver may kick all the same.

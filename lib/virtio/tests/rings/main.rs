@@ -2,6 +2,7 @@
 //! no content of the shared memory makes a side panic, loop or touch what it must not.
 #![cfg(test)]
 
+mod busy;
 mod hostile;
 mod layout;
 mod noise;

@@ -186,6 +186,7 @@ fn device_survives(seed: u64) {
                     (Write::Advance(_), Kind::Packed) => {}
                 }
                 for _ in 0..=SIZE {
+                    let is_there = pair.device.has_chains();
                     match pair.device.take(&&pair.regions, &mut chain) {
                         Ok(Some(taken)) => {
                             count(&reached.taken);
@@ -207,7 +208,10 @@ fn device_survives(seed: u64) {
                                 "a name that the device has came again"
                             );
                         }
-                        Ok(None) => break,
+                        Ok(None) => {
+                            prop_assert!(!is_there, "a device that looks would look for ever");
+                            break;
+                        }
                         Err(_) => {
                             count(&reached.faults);
                             return Ok(());
@@ -323,9 +327,11 @@ fn driver_survives(seed: u64) {
                 }
                 pair.driver.must_kick();
                 for _ in 0..=SIZE {
+                    let is_there = pair.driver.has_used(1);
                     match pair.driver.reap() {
                         Ok(Some(done)) => {
                             count(&reached.taken);
+                            prop_assert!(is_there, "a driver that waits would not see {:?}", done.token);
                             prop_assert!(
                                 out.remove(&done.token),
                                 "{:?} came back and was not with the device",
@@ -333,7 +339,10 @@ fn driver_survives(seed: u64) {
                             );
                             prop_assert!(done.written <= 2);
                         }
-                        Ok(None) => break,
+                        Ok(None) => {
+                            prop_assert!(!is_there, "a driver that looks would look for ever");
+                            break;
+                        }
                         Err(_) => {
                             count(&reached.faults);
                             return Ok(());

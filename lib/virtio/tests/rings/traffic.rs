@@ -149,7 +149,9 @@ impl Bench {
     fn take(&mut self, most: u8) {
         let mut chain = Chain::new();
         for _ in 0..most {
+            let is_there = self.pair.device.has_chains();
             let taken = self.pair.device.take(&&self.pair.regions, &mut chain).unwrap();
+            assert_eq!(taken.is_some(), is_there);
             let Some(taken) = taken else {
                 assert!(self.published.is_empty(), "what was published is there");
                 return;
@@ -188,7 +190,10 @@ impl Bench {
 
     fn reap(&mut self, most: u8) {
         for _ in 0..most {
-            let Some(done) = self.pair.driver.reap().unwrap() else {
+            let is_there = self.pair.driver.has_used(1);
+            let done = self.pair.driver.reap().unwrap();
+            assert_eq!(done.is_some(), is_there);
+            let Some(done) = done else {
                 assert!(self.returned.is_empty(), "what was given back is there");
                 return;
             };

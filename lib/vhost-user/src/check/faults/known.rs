@@ -89,14 +89,14 @@ impl Known {
         Self { session, ..Self::default() }
     }
 
-    /// It was said; gives the descriptors of memory that goes with it.
-    pub(super) fn remember(&mut self, mut heard: Heard) -> Vec<OwnedFd> {
+    /// It was said, and done or refused; gives the descriptors of memory that goes with it.
+    pub(super) fn remember(&mut self, mut heard: Heard, is_done: bool) -> Vec<OwnedFd> {
         let mut gone = Vec::new();
         match heard.request() {
-            Ok(Request::AddMemReg(region)) => {
+            Ok(Request::AddMemReg(region)) if is_done => {
                 self.regions.extend(heard.descriptors.pop().map(|descriptor| (region, descriptor)));
             }
-            Ok(Request::RemMemReg(region)) => {
+            Ok(Request::RemMemReg(region)) if is_done => {
                 let is_it = |it: &(SingleRegion, OwnedFd)| it.0.guest_address == region.guest_address;
                 if let Some(at) = self.regions.iter().position(is_it) {
                     gone.push(self.regions.remove(at).1);
@@ -181,7 +181,7 @@ impl Known {
         };
         let (region, descriptor) = self.regions.iter().find(of)?;
         let mut bytes = [0; N];
-        let at = address - region.user_address + region.mmap_offset;
+        let at = (address - region.user_address).checked_add(region.mmap_offset)?;
         (rustix::io::pread(descriptor, &mut bytes, at) == Ok(N)).then_some(bytes)
     }
 
@@ -199,27 +199,126 @@ impl Known {
 
     /// Chains that the driver of a split ring has offered.
     pub(super) fn available(&self, ring: u32) -> Option<u16> {
-        self.half(self.parts(ring)?[1] + 2)
+        self.half(self.parts(ring)?[1].checked_add(2)?)
     }
 
     /// The head of the first.
     pub(super) fn head(&self, ring: u32) -> Option<u16> {
-        self.half(self.parts(ring)?[1] + 4)
+        self.half(self.parts(ring)?[1].checked_add(4)?)
     }
 
     /// The index of its used entries.
     pub(super) fn used(&self, ring: u32) -> Option<u16> {
-        self.half(self.parts(ring)?[2] + 2)
+        self.half(self.parts(ring)?[2].checked_add(2)?)
     }
 
     /// An entry of its table.
     pub(super) fn entry(&self, ring: u32, at: u16) -> Option<Entry> {
-        self.entry_at(self.parts(ring)?[0] + u64::from(at) * 16)
+        self.entry_at(self.parts(ring)?[0].checked_add(u64::from(at) * 16)?)
     }
 
     pub(super) fn entry_at(&self, place: u64) -> Option<Entry> {
-        let address = u64::from_le_bytes(self.bytes(place)?);
-        let length = u32::from_le_bytes(self.bytes(place + 8)?);
-        Some(Entry { address, length, flags: self.half(place + 12)?, next: self.half(place + 14)? })
+        let bytes: [u8; 16] = self.bytes(place)?;
+        let (address, rest) = bytes.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let (flags, rest) = rest.split_first_chunk()?;
+        Some(Entry {
+            address: u64::from_le_bytes(*address),
+            length: u32::from_le_bytes(*length),
+            flags: u16::from_le_bytes(*flags),
+            next: u16::from_le_bytes(*rest.first_chunk()?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Deed, fault};
+    use super::*;
+    use crate::check::peer::{REPLY, Received};
+    use crate::payload::{Inflight, VringAddress, VringState};
+
+    fn heard(request: &Request, flags: u32, descriptors: Vec<OwnedFd>) -> Heard {
+        let (number, payload) = (request.number(), crate::check::peer::payload(request));
+        Heard {
+            number,
+            flags,
+            announced: payload.len() as u32,
+            payload,
+            descriptors,
+            header_in_pieces: false,
+            payload_in_pieces: false,
+            late: false,
+        }
+    }
+
+    fn rule(check: &str, known: &Known, heard: &Heard) -> Option<Deed> {
+        let fault = fault(check).unwrap();
+        fault.rules.into_iter().find(|rule| (rule.when)(known, heard)).map(|rule| rule.deed)
+    }
+
+    #[test]
+    fn what_is_hostile_is_no_reason_to_panic() {
+        let mut known = Known::new(1);
+        let file = || vec![OwnedFd::from(std::fs::File::open("/dev/zero").unwrap())];
+        let far = SingleRegion {
+            user_address: u64::MAX - 8,
+            size: u64::MAX,
+            mmap_offset: u64::MAX,
+            ..SingleRegion::default()
+        };
+        // More is taken away than was given.
+        known.remember(heard(&Request::RemMemReg(far), 1, Vec::new()), true);
+        let add = heard(&Request::AddMemReg(far), 1, file());
+        assert!(rule("negotiation.slots.enough", &known, &add).is_none());
+        known.remember(add, true);
+        let descriptors = u64::MAX - 4;
+        let address =
+            VringAddress { descriptors, available: u64::MAX, used: u64::MAX - 1, ..VringAddress::default() };
+        known.remember(heard(&Request::SetVringAddr(address), 1, Vec::new()), true);
+        assert_eq!(
+            (known.available(0), known.head(0), known.used(0), known.entry(0, 1)),
+            (None, None, None, None)
+        );
+        assert_eq!((known.entry(0, 0), known.entry_at(u64::MAX)), (None, None));
+        for payload in [0, 3, 6, 9].map(|bytes| vec![1; bytes]) {
+            for (check, asked) in [
+                ("rings.base.far", Request::SetVringBase(VringState { index: 0, num: 0x1_0000 })),
+                (
+                    "state.inflight.get",
+                    Request::GetInflightFd(Inflight { queues: 1, queue_size: 256, ..Inflight::default() }),
+                ),
+            ] {
+                let mut it = heard(&asked, 1, Vec::new());
+                let deed = rule(check, &known, &it).unwrap();
+                it.payload.clone_from(&payload);
+                let mut answer = Received {
+                    number: it.number,
+                    flags: REPLY,
+                    payload: payload.clone(),
+                    descriptors: Vec::new(),
+                };
+                match deed {
+                    Deed::Change(how) => how(&mut it),
+                    Deed::Spoil(how) => how(&known, &mut answer),
+                    _ => panic!("{check} does something else"),
+                }
+                assert_eq!((it.payload.len(), answer.payload.len()), (payload.len(), payload.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn memory_that_was_refused_is_not_there() {
+        let mut known = Known::new(1);
+        let region = SingleRegion { user_address: 0x1000, size: 0x1000, ..SingleRegion::default() };
+        let file = || vec![OwnedFd::from(std::fs::File::open("/dev/zero").unwrap())];
+        known.remember(heard(&Request::AddMemReg(region), 1, file()), false);
+        assert_eq!(known.bytes::<2>(0x1000), None);
+        known.remember(heard(&Request::AddMemReg(region), 1, file()), true);
+        assert_eq!(known.bytes(0x1000), Some([0; 2]));
+        assert!(known.remember(heard(&Request::RemMemReg(region), 1, Vec::new()), false).is_empty());
+        assert_eq!(known.bytes(0x1000), Some([0; 2]));
+        assert_eq!(known.remember(heard(&Request::RemMemReg(region), 1, Vec::new()), true).len(), 1);
     }
 }

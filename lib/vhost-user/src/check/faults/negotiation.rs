@@ -60,14 +60,14 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
         "owner.reset" => upon("RESET_OWNER", always, Deed::Close),
         "features.again" => upon("SET_FEATURES", |known, _| known.count("SET_FEATURES") == 3, Deed::Close),
         "queues.some" => number("GET_QUEUE_NUM", |_| 0),
-        "queues.same" => again("GET_QUEUE_NUM", |queues| queues + 1),
+        "queues.same" => again("GET_QUEUE_NUM", |queues| queues.wrapping_add(1)),
         "queues.offered" => hidden(P::MQ),
         "slots.enough" => number("GET_MAX_MEM_SLOTS", |_| 4).or(upon(
             "ADD_MEM_REG",
-            |known, _| known.count("ADD_MEM_REG") - known.count("REM_MEM_REG") == 4,
+            |known, _| known.count("ADD_MEM_REG").checked_sub(known.count("REM_MEM_REG")) == Some(4),
             Deed::Acknowledge(1),
         )),
-        "slots.same" => again("GET_MAX_MEM_SLOTS", |slots| slots - 1),
+        "slots.same" => again("GET_MAX_MEM_SLOTS", |slots| slots.wrapping_sub(1)),
         _ => {
             let feature = P::from_name(name.strip_prefix("protocol.alone.")?)?;
             added(feature).or(upon(

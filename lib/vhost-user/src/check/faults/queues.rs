@@ -116,7 +116,10 @@ pub(super) fn ring(name: &str) -> Option<Whole> {
 /// What is wrong with devices of a type.
 pub(super) fn device(check: &str) -> Option<Whole> {
     Some(match check {
-        "blk.read.last" => turn(|it| it.request(0) == Some(it.capacity - 1), status(1)),
+        "blk.read.last" => turn(
+            |it| it.request(0).is_some_and(|sector| sector.checked_add(1) == Some(it.capacity)),
+            status(1),
+        ),
         "blk.read.beyond" => turn(|it| it.request(0) == Some(it.capacity), status(0)),
         "blk.read.far" => turn(|it| it.request(0).is_some_and(|sector| sector >= 1 << 55), status(0)),
         "blk.read.length" => {

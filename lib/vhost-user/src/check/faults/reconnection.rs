@@ -1,7 +1,7 @@
 //! What is left of a front-end for the next.
 
 use super::known::Known;
-use super::{Aftermath, Deed, End, Fault, at_end, spoil, spoil_number, upon};
+use super::{Aftermath, Deed, End, Fault, at_end, overwrite, spoil, spoil_number, upon};
 use crate::ProtocolFeatures;
 
 /// How a handshake goes on behind the features and the protocol features, by step.
@@ -17,7 +17,7 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
         "offer" => upon(
             "GET_QUEUE_NUM",
             |known, _| known.session > 1 && known.protocol() == probed(),
-            spoil_number(|queues| queues + 1),
+            spoil_number(|queues| queues.wrapping_add(1)),
         ),
         "forgets" => upon(
             "GET_VRING_BASE",
@@ -26,7 +26,7 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
                     && known.count("SET_VRING_BASE") == 0
                     && known.count("SET_VRING_KICK") > 0
             },
-            spoil(|_, answer| answer.payload[4..].copy_from_slice(&5_u32.to_ne_bytes())),
+            spoil(|_, answer| overwrite(&mut answer.payload, 4, &5_u32.to_ne_bytes())),
         ),
         "running" => at_end(move |known, _| leaves(known) == Some(1), Aftermath::CloseNext),
         "busy" => at_end(move |known, _| leaves(known).is_some_and(|it| it > 20), Aftermath::CloseNext),

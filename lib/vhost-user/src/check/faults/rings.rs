@@ -2,7 +2,7 @@
 
 use super::known::{Heard, Known};
 use super::negotiation::number;
-use super::{Deed, Fault, spoil, upon};
+use super::{Deed, Fault, overwrite, spoil, upon};
 use crate::check::peer::Received;
 use virtio::features::Features;
 
@@ -21,7 +21,7 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
         "base.far" => upon(
             "SET_VRING_BASE",
             |_, it| it.word(1) == Some(0x0001_0000),
-            Deed::Change(|it| it.payload[4..].copy_from_slice(&1_u32.to_ne_bytes())),
+            Deed::Change(|it| overwrite(&mut it.payload, 4, &1_u32.to_ne_bytes())),
         ),
         "base.never" => upon(
             "GET_VRING_BASE",
@@ -29,7 +29,7 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
             Deed::Close,
         ),
         "base.index" => {
-            let ring = spoil(|_, answer| answer.payload[..4].fill(0));
+            let ring = spoil(|_, answer| overwrite(&mut answer.payload, 0, &[0; 4]));
             upon("GET_VRING_BASE", |known, it| of_size(known, it, BY_HAND), ring)
         }
         "base.given" => stops(|known, it, base| (of_size(known, it, BY_HAND) && base == 5).then_some(0)),
@@ -73,12 +73,13 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
         "stop.twice" => stops(|known, it, base| {
             let is_again =
                 known.count("GET_VRING_BASE") > 0 && !it.ring().is_some_and(|ring| known.is_started(ring));
-            is_again.then_some(base + 1)
+            is_again.then_some(base.wrapping_add(1))
         }),
         // All that were offered at once, or none of them.
         "stop.drains" => stops(|known, it, base| {
             let is_first = known.count("GET_VRING_BASE") == 0 && it.ring() == Some(0);
-            (is_first && of_size(known, it, USED) && (base == 0 || base == USED / 3)).then_some(base + 1)
+            (is_first && of_size(known, it, USED) && (base == 0 || base == USED / 3))
+                .then_some(base.wrapping_add(1))
         }),
         "stop.quiet" => upon("GET_VRING_BASE", |known, it| of_size(known, it, USED), Deed::GoOn),
         "restart" => kick(|known, _| known.count("GET_VRING_BASE") == 3, Deed::Close),
@@ -154,7 +155,7 @@ fn stops(place: fn(&Known, &Heard, u32) -> Option<u32>) -> Fault {
             late: false,
         };
         if let Some(place) = asked.word(1).and_then(|base| place(known, &asked, base)) {
-            answer.payload[4..].copy_from_slice(&place.to_ne_bytes());
+            overwrite(&mut answer.payload, 4, &place.to_ne_bytes());
         }
     };
     upon("GET_VRING_BASE", |_, it| it.request().is_ok(), spoil(spoilt))

@@ -2,7 +2,7 @@
 
 use super::known::{Heard, Known};
 use super::negotiation::number;
-use super::{Deed, Fault, spoil, upon};
+use super::{Deed, Fault, overwrite, spoil, upon};
 
 pub(super) fn fault(name: &str) -> Option<Fault> {
     let status = |fits: fn(Option<u64>) -> bool, answer| {
@@ -22,7 +22,7 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
         "status.stop" => upon(
             "GET_VRING_BASE",
             |known, _| known.last("SET_STATUS").and_then(Heard::u64) == Some(0),
-            spoil(|_, answer| answer.payload[4..].fill(0)),
+            spoil(|_, answer| overwrite(&mut answer.payload, 4, &[0; 4])),
         ),
         "status.wide" => upon("SET_STATUS", |_, it| it.u64().is_some_and(|it| it > 0xffff), Deed::Die),
         "reset.session" => upon("RESET_DEVICE", |_, it| !it.asks(), Deed::Close),
@@ -38,7 +38,7 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
             "GET_INFLIGHT_FD",
             // Queues and their entries, behind the size and the offset.
             |_, it| it.word(4) == Some(1 | 256 << 16),
-            spoil(|_, answer| answer.payload[..8].copy_from_slice(&16_u64.to_ne_bytes())),
+            spoil(|_, answer| overwrite(&mut answer.payload, 0, &16_u64.to_ne_bytes())),
         ),
         "inflight.set" => starts_after("SET_INFLIGHT_FD"),
         "inflight.short" => upon("SET_INFLIGHT_FD", |_, it| number(it, 0) == Some(1 << 40), Deed::Die),

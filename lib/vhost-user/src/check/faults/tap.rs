@@ -154,7 +154,8 @@ impl<'f> Tap<'f> {
         let leaks = matches!(deed, Some(Deed::Leak));
         let answers = self.answers(deed, &mut heard)?;
         // What the front-end sees of us when it has its answer is what comes of it.
-        let gone = self.known.remember(heard);
+        let is_done = answers.iter().all(|answer| answer.u64().is_none_or(|code| code == 0));
+        let gone = self.known.remember(heard, is_done);
         if leaks {
             lock(&self.faulty.leaked).extend(gone);
         } else {
