@@ -221,7 +221,7 @@ impl<C: PackedCells> Driver<C> {
     }
 
     /// As [`crate::split::Driver::want_calls`]. Calls are by place here: where chains are of different lengths, it may come before so many
-    /// were used, and never after.
+    /// were used, and never after; but for several of them it may come later where shorter chains are added before it came.
     pub fn want_calls(&mut self, more: u16) -> bool {
         let event = if self.options.event_index {
             let at = self.used.plus(self.places(more) - 1, self.size());
@@ -271,9 +271,10 @@ impl<C: PackedCells> Driver<C> {
         true
     }
 
-    /// The fewest places that so many of the chains take which the device has, or all of them.
+    /// The fewest places with which the last of so many chains has begun, of those that the device has: 1 for the next, whatever its length.
     fn places(&self, chains: u16) -> u16 {
-        chains.min(self.in_flight()).saturating_mul(self.shortest).clamp(1, self.size())
+        let before = chains.min(self.in_flight()).saturating_sub(1);
+        before.saturating_mul(self.shortest).saturating_add(1).min(self.size())
     }
 
     /// Asks for no calls. A device may call all the same.

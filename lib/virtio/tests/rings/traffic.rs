@@ -230,7 +230,12 @@ impl Bench {
     fn run(&mut self, steps: &[Step]) {
         for step in steps {
             match step {
-                Step::Add { readable, writable } => self.add(readable, writable),
+                Step::Add { readable, writable } => {
+                    // Whoever waits for several in a packed ring asks anew when there are others.
+                    let is_packed = self.is_packed();
+                    self.driver_sleeps = self.driver_sleeps.filter(|more| !is_packed || *more <= 1);
+                    self.add(readable, writable);
+                }
                 Step::Publish => self.publish(),
                 Step::Take(most) if !self.device_sleeps => self.take(*most),
                 Step::Put(which) => self.put(*which),
