@@ -33,7 +33,8 @@ impl<D: Device> Session<'_, D> {
                 for index in 0..self.rings.len() {
                     if self.rings.get(index).is_some_and(lies) {
                         self.stopping(index as u16);
-                        self.rings.get_mut(index).into_iter().for_each(Ring::pause);
+                        let Self { rings, log, .. } = self;
+                        rings.get_mut(index).into_iter().for_each(|ring| ring.pause(log.as_ref()));
                     }
                 }
             }
@@ -70,7 +71,8 @@ impl<D: Device> Session<'_, D> {
     /// What rings have of the memory before is not the memory that there is now. A ring whose memory is away goes on when it is back: front-ends
     /// take regions away and give them again while rings run.
     pub(super) fn move_rings(&mut self) {
-        self.rings.iter_mut().filter(|ring| ring.is_started()).for_each(Ring::pause);
+        let Self { rings, log, .. } = self;
+        rings.iter_mut().filter(|ring| ring.is_started()).for_each(|ring| ring.pause(log.as_ref()));
         self.start_rings();
     }
 

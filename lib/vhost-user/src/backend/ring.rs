@@ -215,9 +215,10 @@ impl Ring {
 
     /// Lets go of the memory; [`Ring::start`] goes on where it was. The driver kicks from now on, also whoever looks at the ring next: that one
     /// cannot know what this one asked for.
-    pub(super) fn pause(&mut self) {
+    pub(super) fn pause(&mut self, log: Option<&Log>) {
         if let Some(queue) = &mut self.queue {
             queue.want_kicks();
+            self.wrote_events(log);
         }
         self.watched = false;
         self.base = match self.queue.take() {
@@ -242,16 +243,16 @@ impl Ring {
     }
 
     /// Stops it, and says where.
-    pub(super) fn stop(&mut self, epoll: &OwnedFd, is_packed: bool) -> u32 {
-        self.pause();
+    pub(super) fn stop(&mut self, epoll: &OwnedFd, log: Option<&Log>, is_packed: bool) -> u32 {
+        self.pause(log);
         self.drop_kick(epoll);
         self.started = false;
         self.base.unwrap_or(if is_packed { Base::START.bits() } else { 0 })
     }
 
     /// As it was when the session began, but for the descriptors that the front-end gives once.
-    pub(super) fn reset(&mut self, epoll: &OwnedFd) {
-        self.stop(epoll, false);
+    pub(super) fn reset(&mut self, epoll: &OwnedFd, log: Option<&Log>) {
+        self.stop(epoll, log, false);
         *self = Self { call: self.call.take(), error: self.error.take(), size: self.size, ..Self::default() };
     }
 
@@ -326,14 +327,26 @@ impl Ring {
     }
 
     /// Nobody looks at it any more, and the driver kicks.
-    pub(super) fn unwatch(&mut self) {
+    pub(super) fn unwatch(&mut self, log: Option<&Log>) {
         if std::mem::take(&mut self.watched)
             && self.exhausted
             && let Some(queue) = &mut self.queue
-            && queue.want_kicks()
         {
-            queue.want_no_kicks();
-            self.due = true;
+            if queue.want_kicks() {
+                queue.want_no_kicks();
+                self.due = true;
+            }
+            self.wrote_events(log);
+        }
+    }
+
+    /// The device's part was written: used entries and events of a split ring, the events of a packed one.
+    fn wrote_events(&self, log: Option<&Log>) {
+        if let (Some(log), Some(VringAddress { flags: 1, log: at, .. })) = (log, self.address) {
+            let is_packed = matches!(self.queue, Some(Queue::Packed(_)));
+            let [.., part] =
+                if is_packed { PackedMemory::bytes(self.size) } else { SplitMemory::bytes(self.size) };
+            log.wrote(at, part as u64);
         }
     }
 
@@ -392,22 +405,16 @@ impl Ring {
         if !self.exhausted && !self.due {
             self.due = queue.want_more_kicks();
         }
-        if let (Some(log), Some(VringAddress { flags: 1, log: at, descriptors, .. })) = (log, self.address) {
-            // Used entries and events are the device's part of a split ring. A packed one has its events there, and used entries where the
-            // driver's are, of which the log's address says nothing.
-            let bytes = match queue {
-                Queue::Split(_) => SplitMemory::bytes(self.size)[2],
-                Queue::Packed(_) => {
-                    let [entries, _, events] = PackedMemory::bytes(self.size);
-                    if let Some(entries_at) = memory.guest(descriptors) {
-                        log.wrote(entries_at, entries as u64);
-                    }
-                    events
-                }
-            };
-            log.wrote(at, bytes as u64);
+        let must_call = queue.must_call();
+        // Used entries of a packed ring are where the driver's are, of which the log's address says nothing.
+        if let (Some(log), Queue::Packed(_), Some(VringAddress { flags: 1, descriptors, .. })) =
+            (log, queue, self.address)
+            && let Some(entries) = memory.guest(descriptors)
+        {
+            log.wrote(entries, PackedMemory::bytes(self.size)[0] as u64);
         }
-        if !queue.must_call() {
+        self.wrote_events(log);
+        if !must_call {
             return false;
         }
         notify(self.call.as_ref());
@@ -490,6 +497,8 @@ mod tests {
     use super::*;
     use crate::backend::inflight;
     use crate::payload::Region;
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+    use rustix::io::pread;
     use virtio::{Segment, packed};
 
     const SIZE: u16 = 8;
@@ -570,10 +579,10 @@ mod tests {
         // What comes in the last moment is seen, and what comes later is kicked for.
         setting.offer(1);
         assert!(!setting.driver.must_kick());
-        ring.unwatch();
+        ring.unwatch(None);
         assert!(ring.is_due());
         assert_eq!(turn(&setting, &mut ring, true), 1);
-        ring.unwatch();
+        ring.unwatch(None);
         assert!(!ring.is_due());
         setting.offer(1);
         assert!(setting.driver.must_kick());
@@ -587,10 +596,29 @@ mod tests {
         setting.offer(1);
         assert!(!setting.driver.must_kick(), "somebody looks");
         let epoll = rustix::event::epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
-        ring.stop(&epoll, true);
+        ring.stop(&epoll, None, true);
         assert!(!ring.is_watched());
         setting.offer(1);
         assert!(setting.driver.must_kick(), "nobody looks any more");
+    }
+
+    /// A migration that has sent the page of events hears that it has to be sent again.
+    #[test]
+    fn who_asks_for_kicks_again_writes_it_down() {
+        const EVENTS: u64 = 8192;
+        let mut setting = Setting::new();
+        setting.address = VringAddress { flags: 1, log: EVENTS, ..setting.address };
+        for stop in [Ring::unwatch, Ring::pause] as [fn(&mut Ring, Option<&Log>); 2] {
+            let bits = memfd_create("log", MemfdFlags::CLOEXEC).unwrap();
+            ftruncate(&bits, 4096).unwrap();
+            let log = Log::new(4096, 0, &bits).unwrap();
+            let mut ring = setting.back_end();
+            assert_eq!(turn(&setting, &mut ring, true), 0);
+            stop(&mut ring, Some(&log));
+            let mut byte = [0];
+            pread(&bits, &mut byte, 0).unwrap();
+            assert_eq!(byte, [1 << (EVENTS / 4096)]);
+        }
     }
 
     #[test]
@@ -601,7 +629,7 @@ mod tests {
         while ring.is_due() {
             turn(&setting, &mut ring, false);
         }
-        ring.unwatch();
+        ring.unwatch(None);
         assert!(!ring.is_due());
         setting.driver.must_kick();
         setting.offer(1);

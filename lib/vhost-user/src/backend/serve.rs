@@ -397,7 +397,8 @@ impl<D: Device> Session<'_, D> {
 
     /// Drivers kick from now on.
     fn unwatch(&mut self) {
-        self.rings.iter_mut().for_each(Ring::unwatch);
+        let Self { rings, log, .. } = self;
+        rings.iter_mut().for_each(|ring| ring.unwatch(log.as_ref()));
     }
 
     /// Gives each ring that may have something its turn; `true`: there was one. `watched`: somebody looks at it afterwards, until

@@ -304,7 +304,7 @@ impl<'d, D: Device> Session<'d, D> {
             Request::ResetDevice => {
                 self.reset_device();
                 for ring in &mut self.rings {
-                    ring.reset(&self.epoll);
+                    ring.reset(&self.epoll, self.log.as_ref());
                 }
                 self.status = 0;
             }
@@ -402,7 +402,7 @@ impl<'d, D: Device> Session<'d, D> {
         if let Err(failure) = ring.set_kick(epoll, index, kick) {
             // Refused is refused: it does not run either.
             if !was_mapped {
-                ring.pause();
+                ring.pause(self.log.as_ref());
             }
             return Err(failure);
         }
@@ -419,7 +419,7 @@ impl<'d, D: Device> Session<'d, D> {
         let is_packed = self.is_packed();
         self.stopping(index as u16);
         let Some(ring) = self.rings.get_mut(index as usize) else { return Ok(0) };
-        Ok(ring.stop(&self.epoll, is_packed))
+        Ok(ring.stop(&self.epoll, self.log.as_ref(), is_packed))
     }
 
     /// The device gives back what it keeps of a queue.
@@ -484,7 +484,8 @@ impl<'d, D: Device> Session<'d, D> {
 impl<D> Drop for Session<'_, D> {
     /// Whoever serves the rings next finds drivers that kick.
     fn drop(&mut self) {
-        self.rings.iter_mut().for_each(Ring::pause);
+        let Self { rings, log, .. } = self;
+        rings.iter_mut().for_each(|ring| ring.pause(log.as_ref()));
     }
 }
 

@@ -1,7 +1,9 @@
 //! A Linux guest that is nothing but a shell on its console, with the drivers that it was given.
 
 use crate::{Machine, QEMU, demo};
+use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -13,6 +15,8 @@ pub(crate) struct Shell {
     keys: ChildStdin,
     console: BufReader<ChildStdout>,
     monitor: BufReader<UnixStream>,
+    /// What its monitor told besides answers.
+    events: VecDeque<Value>,
 }
 
 impl Shell {
@@ -25,14 +29,15 @@ impl Shell {
             }
         }
         let socket = directory.join("monitor.sock");
+        // That of a machine before.
         let _ = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).unwrap();
         let machine = Command::new(QEMU)
             .args(["-accel", "tcg", "-m", "192", "-machine", "q35,memory-backend=memory", "-nodefaults"])
             .args(["-object", "memory-backend-memfd,id=memory,size=192M,share=on", "-no-reboot"])
             .args(["-display", "none", "-serial", "stdio", "-append"])
-            // Debian's QEMU 7.2 ends by itself when a guest that is translated has message interrupts of a vhost-user card.
-            .arg("console=ttyS0 quiet panic=-1 rdinit=/bin/sh pci=nomsi")
+            // Pages that the kernel fills with zeroes are written by it, not by the device alone. And Debian's QEMU 7.2 ends by itself when a guest that is translated has message interrupts of a vhost-user card.
+            .arg("console=ttyS0 quiet panic=-1 rdinit=/bin/sh pci=nomsi init_on_alloc=0")
             .arg("-kernel")
             .arg(demo("vmlinuz"))
             .arg("-initrd")
@@ -53,7 +58,7 @@ impl Shell {
         let keys = machine.0.stdin.take().unwrap();
         let console = BufReader::new(machine.0.stdout.take().unwrap());
         let monitor = BufReader::new(listener.accept().unwrap().0);
-        let mut shell = Self { _machine: machine, keys, console, monitor };
+        let mut shell = Self { _machine: machine, keys, console, monitor, events: VecDeque::new() };
         shell.message();
         shell.execute("qmp_capabilities", json!({}));
         Some(shell)
@@ -78,12 +83,38 @@ impl Shell {
     pub(crate) fn until(&mut self, text: &str) -> String {
         let mut said = Vec::new();
         while !said.ends_with(text.as_bytes()) {
+            self.listen(&said);
             let mut byte = [0];
             let count = self.console.read(&mut byte).unwrap();
             assert!(count == 1, "the machine has ended: {}", String::from_utf8_lossy(&said));
             said.push(byte[0]);
         }
         String::from_utf8_lossy(&said).into_owned()
+    }
+
+    /// Waits until there is something on the console. A machine that stops meanwhile says nothing any more.
+    fn listen(&mut self, said: &[u8]) {
+        while self.console.buffer().is_empty() {
+            let stopped = |it: &Value| it["event"] == "STOP";
+            assert!(!self.events.iter().any(stopped), "it stands still: {}", String::from_utf8_lossy(said));
+            if !self.monitor.buffer().is_empty() {
+                let message = self.message();
+                self.events.push_back(message);
+                continue;
+            }
+            let mut both = [
+                PollFd::new(self.console.get_ref(), PollFlags::IN),
+                PollFd::new(self.monitor.get_ref(), PollFlags::IN),
+            ];
+            poll(&mut both, None).unwrap();
+            let [console, monitor] = both.map(|it| !it.revents().is_empty());
+            if monitor {
+                self.monitor.fill_buf().unwrap();
+            }
+            if console {
+                return;
+            }
+        }
     }
 
     fn message(&mut self) -> Value {
@@ -98,9 +129,21 @@ impl Shell {
         writeln!(self.monitor.get_mut(), "{line}").unwrap();
         loop {
             let mut message = self.message();
-            if message.get("event").is_none() {
-                assert!(message.get("return").is_some(), "{command}: {message}");
-                return message["return"].take();
+            if message.get("event").is_some() {
+                self.events.push_back(message);
+                continue;
+            }
+            assert!(message.get("return").is_some(), "{command}: {message}");
+            return message["return"].take();
+        }
+    }
+
+    /// Waits until its monitor tells this, `{"event": .., "data": ..}`; what is told before that is passed over.
+    pub(crate) fn told(&mut self, is_it: impl Fn(&Value) -> bool) {
+        loop {
+            let message = self.events.pop_front().unwrap_or_else(|| self.message());
+            if is_it(&message) {
+                return;
             }
         }
     }
