@@ -4,13 +4,16 @@
 #[path = "../support/observed.rs"]
 mod observed;
 
+use serde_json::{Value, json};
 use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 use vhost_user::ProtocolFeatures;
+use vhost_user::back::Request;
 use vhost_user::frontend::{FrontEnd, Queue, Wanted};
 use vhost_user::memory::Memory;
 use virtio::Segment;
@@ -26,33 +29,56 @@ const BYTES: usize = 8 << 20;
 struct Daemon {
     child: Child,
     socket: PathBuf,
+    /// Its monitor's answers; what it is asked goes to its input.
+    monitor: BufReader<ChildStdout>,
 }
 
 impl Daemon {
     /// With this block device; `None` where the program is missing.
     fn start(test: &str, directory: &Path, blockdev: &str) -> Option<Self> {
+        Self::run(Command::new(PROGRAM), test, directory, blockdev)
+    }
+
+    fn run(mut program: Command, test: &str, directory: &Path, blockdev: &str) -> Option<Self> {
         let socket = directory.join("blk.sock");
         let pid = directory.join("pid");
-        let child = Command::new(PROGRAM)
-            .args(["--blockdev", blockdev, "--object", "iothread,id=thread"])
+        let child = program
+            .args(["--chardev", "stdio,id=monitor", "--monitor", "monitor", "--blockdev", blockdev, "--object", "iothread,id=thread"])
             .args(["--export", &format!("vhost-user-blk,id=disk,node-name=disk,writable=on,num-queues=2,iothread=thread,addr.type=unix,addr.path={}", socket.display())])
             .arg("--pidfile").arg(&pid)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn();
-        let child = match child {
+        let mut child = match child {
             Ok(child) => child,
             Err(error) => {
                 println!("not run: {test}: {PROGRAM}: {error}");
                 return None;
             }
         };
-        let mut it = Self { child, socket };
+        let monitor = BufReader::new(child.stdout.take().unwrap());
+        let mut it = Self { child, socket, monitor };
         // It writes its process id when everything it was asked for is there.
         while !pid.exists() {
             assert!(it.child.try_wait().unwrap().is_none(), "{PROGRAM} has ended");
             std::thread::yield_now();
         }
         Some(it)
+    }
+
+    /// Has its monitor do something.
+    fn execute(&mut self, command: &str, arguments: Value) {
+        let asked = json!({"execute": command, "arguments": arguments});
+        writeln!(self.child.stdin.as_mut().unwrap(), "{asked}").unwrap();
+        loop {
+            let mut line = String::new();
+            self.monitor.read_line(&mut line).unwrap();
+            let said: Value = serde_json::from_str(&line).unwrap();
+            assert!(said.get("error").is_none(), "{command}: {said}");
+            if said.get("return").is_some() {
+                return;
+            }
+        }
     }
 
     fn connect(&self, features: Features) -> Disk {
@@ -66,6 +92,7 @@ impl Daemon {
             protocol: ProtocolFeatures::MQ
                 | ProtocolFeatures::REPLY_ACK
                 | ProtocolFeatures::CONFIG
+                | ProtocolFeatures::BACKEND_REQ
                 | ProtocolFeatures::CONFIGURE_MEM_SLOTS,
         };
         front.negotiate(wanted).unwrap();
@@ -259,4 +286,31 @@ fn requests_that_cannot_be_served_fail_and_the_next_is_served() {
     let mut read = [1; 4096];
     data.slice().read(&mut read);
     assert_eq!(read, [0; 4096]);
+}
+
+/// That of QEMU 7.2 tells nobody, so it is the one of 10.0 that is asked, where it is unpacked.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "tests are told by the environment")]
+fn a_disk_that_grows_says_so() {
+    let test = "a_disk_that_grows_says_so";
+    let root = std::env::var_os("HV_QEMU_ROOT").unwrap_or_else(|| "/var/cache/hypervisor/qemu-trixie".into());
+    let place = |name: &str| Path::new(&root).join("usr").join(name);
+    let mut program = Command::new(place("lib64/ld-linux-x86-64.so.2"));
+    program.arg("--library-path").arg(place("lib/x86_64-linux-gnu")).arg(place("bin").join(PROGRAM));
+    if !place("bin").join(PROGRAM).exists() {
+        println!("not run: {test}: {PROGRAM} of QEMU 10.0 (cargo xtask qemu-root)");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = raw(directory.path(), "disk.raw", 64 << 20);
+    let blockdev = format!("driver=file,node-name=disk,filename={}", path.display());
+    let Some(mut daemon) = Daemon::run(program, test, directory.path(), &blockdev) else { return };
+    daemon.execute("qmp_capabilities", json!({}));
+    let mut disk = daemon.connect(Features::empty());
+    let mut channel = disk.front.open_channel().unwrap();
+    daemon.execute("block_resize", json!({"node-name": "disk", "size": 96 << 20}));
+    let asked = channel.next(TIMEOUT).unwrap();
+    assert_eq!(asked.request, Request::ConfigChangeMsg);
+    let config = Config::parse(&disk.front.config(0, Config::BYTES as u32).unwrap());
+    assert_eq!(config.capacity, (96 << 20) / SECTOR);
 }
