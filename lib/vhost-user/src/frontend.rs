@@ -22,11 +22,12 @@ use crate::framing::{Framing, Raw};
 use crate::front::Request;
 use crate::payload::{Config, MemoryTable, Region};
 use crate::session::{Answer, Asking, Negotiated, NotSent, Violation};
-use crate::socket::{Canceller, Socket, SocketError};
+use crate::socket::{Canceller, Reactor, Socket, SocketError, Thread, Waits};
 use crate::wire::{HeaderError, Message as _, Reply};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use virtio::features::Features;
@@ -107,7 +108,8 @@ pub struct Wanted {
     pub protocol: ProtocolFeatures,
 }
 
-/// A connection to a back-end. Every call ends after the time that was set, or when it is cancelled.
+/// A connection to a back-end. Every call ends after the time that was set, or when it is cancelled. It waits in the thread that calls, or, as
+/// [`AsyncFrontEnd`], in tokio's reactor: all that is said here of results is said of futures there.
 ///
 /// ```no_run
 /// use std::os::unix::net::UnixStream;
@@ -132,14 +134,39 @@ pub struct Wanted {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct FrontEnd {
+pub struct FrontEnd<W = Thread> {
     socket: Socket,
+    waits: W,
     asking: Asking<Request>,
     framing: Framing,
     timeout: Duration,
     broken: bool,
-    regions: Vec<(Region, OwnedFd)>,
+    regions: Vec<(Region, Arc<OwnedFd>)>,
 }
+
+/// A front-end whose calls are futures. One that is dropped may have been heard all the same, and what consists of several requests may be
+/// done in part.
+///
+/// ```no_run
+/// # async fn run(wanted: vhost_user::frontend::Wanted) -> Result<(), Box<dyn std::error::Error>> {
+/// use std::os::unix::net::UnixStream;
+/// use std::time::Duration;
+/// use vhost_user::frontend::AsyncFrontEnd;
+/// use vhost_user::memory::Memory;
+///
+/// let stream = UnixStream::connect("/run/disk.sock")?;
+/// let mut device = AsyncFrontEnd::in_reactor(stream, Duration::from_secs(5))?;
+/// device.negotiate(wanted).await?;
+/// let mut memory = Memory::new(1 << 20)?;
+/// device.add_memory(&memory).await?;
+/// let mut queue = device.start_queue(0, 128, &mut memory).await?;
+/// // What was put into the ring is given back.
+/// queue.submit()?;
+/// queue.used(1).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub type AsyncFrontEnd = FrontEnd<Reactor>;
 
 impl FrontEnd {
     /// A session on a connected stream, in which each call may take `timeout`.
@@ -155,14 +182,26 @@ impl FrontEnd {
     /// # Errors
     /// Those of the system calls.
     pub fn cancelled_by(stream: UnixStream, timeout: Duration, canceller: Canceller) -> io::Result<Self> {
-        Ok(Self {
-            socket: Socket::new(stream, canceller)?,
-            asking: Asking::default(),
-            framing: Framing::default(),
-            timeout,
-            broken: false,
-            regions: Vec::new(),
-        })
+        Self::on(stream, timeout, canceller)
+    }
+}
+
+impl AsyncFrontEnd {
+    /// A session on a connected stream, in which each call may take `timeout`; made in a runtime of tokio's, by whose reactor it waits.
+    ///
+    /// # Errors
+    /// Those of the system calls.
+    pub fn in_reactor(stream: UnixStream, timeout: Duration) -> io::Result<Self> {
+        Self::on(stream, timeout, Canceller::new()?)
+    }
+}
+
+impl<W: Waits> FrontEnd<W> {
+    fn on(stream: UnixStream, timeout: Duration, canceller: Canceller) -> io::Result<Self> {
+        let socket = Socket::new(stream, canceller)?;
+        let waits = W::on(&socket)?;
+        let (asking, framing) = (Asking::default(), Framing::default());
+        Ok(Self { socket, waits, asking, framing, timeout, broken: false, regions: Vec::new() })
     }
 
     /// What ends its calls from another thread.
@@ -179,7 +218,15 @@ impl FrontEnd {
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn call(
+    pub fn call<'a>(
+        &'a mut self,
+        request: &'a Request,
+        descriptors: &'a [BorrowedFd<'a>],
+    ) -> W::Output<'a, Result<Option<Answer>, CallError>> {
+        W::run(self.ask(request, descriptors))
+    }
+
+    async fn ask(
         &mut self,
         request: &Request,
         descriptors: &[BorrowedFd<'_>],
@@ -189,19 +236,14 @@ impl FrontEnd {
         }
         let name = request.facts().name;
         let (bytes, answered) = self.asking.ask(request, descriptors.len())?;
-        self.socket.expire_after(Some(self.timeout))?;
-        let failed = |error| CallError::Socket { request: name, error };
-        if let Err(error) = self.socket.send(&bytes, descriptors) {
-            self.broken = true;
-            return Err(failed(error));
-        }
+        self.send(name, &bytes, descriptors).await?;
         if !answered {
             return Ok(None);
         }
         loop {
             // Those of calls that timed out come first.
             let last = self.asking.waiting() == 1;
-            let answer = self.answer(name)?;
+            let answer = self.answer(name).await?;
             if !last {
                 continue;
             }
@@ -214,8 +256,24 @@ impl FrontEnd {
         }
     }
 
-    fn answer(&mut self, request: &'static str) -> Result<Answer, CallError> {
-        let message = self.message(request)?;
+    /// Sends a message, and sets the time for what comes of it.
+    async fn send(
+        &mut self,
+        request: &'static str,
+        bytes: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), CallError> {
+        self.socket.expire_after(Some(self.timeout))?;
+        // Also for who does not wait until it has gone out.
+        self.broken = true;
+        let sent = self.socket.send_in(&self.waits, bytes, descriptors).await;
+        sent.map_err(|error| CallError::Socket { request, error })?;
+        self.broken = false;
+        Ok(())
+    }
+
+    async fn answer(&mut self, request: &'static str) -> Result<Answer, CallError> {
+        let message = self.message(request).await?;
         self.asking.answered(message).map_err(|error| {
             self.broken = true;
             CallError::Violation { request, error }
@@ -223,13 +281,14 @@ impl FrontEnd {
     }
 
     /// The next message, which is awaited for this request.
-    fn message(&mut self, request: &'static str) -> Result<Raw, CallError> {
+    async fn message(&mut self, request: &'static str) -> Result<Raw, CallError> {
         let mut buffer = [0; 4096];
         loop {
             let want = self.framing.want().min(buffer.len());
-            let (count, descriptors) = self.socket.receive(&mut buffer[..want]).map_err(|error| {
+            let received = self.socket.receive_in(&self.waits, &mut buffer[..want]).await;
+            let (count, descriptors) = received.map_err(|error| {
                 // After a wait that was too short the next call reads the answer before its own.
-                self.broken = !matches!(error, SocketError::TimedOut);
+                self.broken |= !matches!(error, SocketError::TimedOut);
                 CallError::Socket { request, error }
             })?;
             match self.framing.feed(&buffer[..count], descriptors) {
@@ -244,44 +303,42 @@ impl FrontEnd {
     }
 
     /// Sends a table of memory in postcopy, which is answered by the same table at the back-end's addresses.
-    fn told_where(
+    async fn told_where(
         &mut self,
         table: MemoryTable,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<Vec<Region>, CallError> {
         let request = Request::SetMemTable(table);
         let name = request.facts().name;
-        self.tell(&request, descriptors)?;
-        let message = self.message(name)?;
+        self.tell(&request, descriptors).await?;
+        // Nobody reads past this answer, which looks like no other.
+        self.broken = true;
+        let message = self.message(name).await?;
         match Request::get(message.header.request, &message.payload) {
-            Ok(Request::SetMemTable(table)) if message.header.reply => Ok(table.regions),
-            _ => {
-                self.broken = true;
-                Err(CallError::Broken)
+            Ok(Request::SetMemTable(table)) if message.header.reply => {
+                self.broken = false;
+                Ok(table.regions)
             }
+            _ => Err(CallError::Broken),
         }
     }
 
     /// Says that its answer has arrived.
-    fn tell_table(&mut self) -> Result<(), CallError> {
-        self.tell(&Request::SetMemTable(MemoryTable::default()), &[])
+    async fn tell_table(&mut self) -> Result<(), CallError> {
+        self.tell(&Request::SetMemTable(MemoryTable::default()), &[]).await
     }
 
     /// Sends a request that is not acknowledged.
-    fn tell(&mut self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<(), CallError> {
+    async fn tell(&mut self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<(), CallError> {
         if self.broken {
             return Err(CallError::Broken);
         }
         let bytes = self.asking.tell(request, descriptors.len())?;
-        self.socket.expire_after(Some(self.timeout))?;
-        self.socket.send(&bytes, descriptors).map_err(|error| {
-            self.broken = true;
-            CallError::Socket { request: request.facts().name, error }
-        })
+        self.send(request.facts().name, &bytes, descriptors).await
     }
 
-    fn number(&mut self, request: &Request) -> Result<u64, CallError> {
-        match self.call(request, &[])?.map(|answer| answer.reply) {
+    async fn number(&mut self, request: &Request) -> Result<u64, CallError> {
+        match self.ask(request, &[]).await?.map(|answer| answer.reply) {
             Some(Reply::U64(number)) => Ok(number),
             // The table says that these requests are answered by a number.
             _ => Err(CallError::Broken),
@@ -292,25 +349,29 @@ impl FrontEnd {
     ///
     /// # Errors
     /// [`CallError::Missing`] where the back-end lacks what is required, and those of the calls.
-    pub fn negotiate(&mut self, wanted: Wanted) -> Result<Negotiated, CallError> {
-        let offered = Features::from_bits_retain(self.number(&Request::GetFeatures)?);
+    pub fn negotiate(&mut self, wanted: Wanted) -> W::Output<'_, Result<Negotiated, CallError>> {
+        W::run(self.agree(wanted))
+    }
+
+    async fn agree(&mut self, wanted: Wanted) -> Result<Negotiated, CallError> {
+        let offered = Features::from_bits_retain(self.number(&Request::GetFeatures).await?);
         self.asking.negotiated.offered = offered;
         let missing = wanted.required.difference(offered);
         if !missing.is_empty() {
             return Err(CallError::Missing { missing });
         }
         if offered.contains(Features::PROTOCOL_FEATURES) {
-            let offered = self.number(&Request::GetProtocolFeatures)?;
+            let offered = self.number(&Request::GetProtocolFeatures).await?;
             let mut protocol = ProtocolFeatures::from_bits_truncate(offered) & wanted.protocol;
             while let Some((feature, _)) = protocol.contradiction() {
                 protocol.remove(feature);
             }
-            self.call(&Request::SetProtocolFeatures(protocol.bits()), &[])?;
+            self.ask(&Request::SetProtocolFeatures(protocol.bits()), &[]).await?;
             self.asking.negotiated.protocol = protocol;
         }
-        self.call(&Request::SetOwner, &[])?;
+        self.ask(&Request::SetOwner, &[]).await?;
         let features = offered & (wanted.features | wanted.required | Features::PROTOCOL_FEATURES);
-        self.call(&Request::SetFeatures(features.bits()), &[])?;
+        self.ask(&Request::SetFeatures(features.bits()), &[]).await?;
         self.asking.negotiated.features = features;
         Ok(self.asking.negotiated)
     }
@@ -319,60 +380,66 @@ impl FrontEnd {
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn set_features(&mut self, features: Features) -> Result<(), CallError> {
-        self.call(&Request::SetFeatures(features.bits()), &[])?;
-        self.asking.negotiated.features = features;
-        Ok(())
+    pub fn set_features(&mut self, features: Features) -> W::Output<'_, Result<(), CallError>> {
+        W::run(async move {
+            self.ask(&Request::SetFeatures(features.bits()), &[]).await?;
+            self.asking.negotiated.features = features;
+            Ok(())
+        })
     }
 
     /// How many queues the back-end can have: 1 where it does not say. DPDK's back-ends count pairs.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn queues(&mut self) -> Result<u64, CallError> {
-        if !self.asking.negotiated.protocol.contains(ProtocolFeatures::MQ) {
-            return Ok(1);
-        }
-        self.number(&Request::GetQueueNum)
+    pub fn queues(&mut self) -> W::Output<'_, Result<u64, CallError>> {
+        W::run(async move {
+            if !self.asking.negotiated.protocol.contains(ProtocolFeatures::MQ) {
+                return Ok(1);
+            }
+            self.number(&Request::GetQueueNum).await
+        })
     }
 
     /// Reads configuration space.
     ///
     /// # Errors
     /// [`CallError`]; [`CallError::Refused`] where the back-end has no such bytes.
-    pub fn config(&mut self, offset: u32, size: u32) -> Result<Vec<u8>, CallError> {
-        // As many bytes go out as are to come back.
-        let asked = Config { offset, size, flags: 0, bytes: vec![0; size as usize] };
-        let answer = self.call(&Request::GetConfig(asked), &[])?;
-        match answer.map(|answer| answer.reply) {
-            Some(Reply::Config(config)) if config.bytes.len() == size as usize => Ok(config.bytes),
-            _ => Err(CallError::Refused { request: "GET_CONFIG", code: 0 }),
-        }
+    pub fn config(&mut self, offset: u32, size: u32) -> W::Output<'_, Result<Vec<u8>, CallError>> {
+        W::run(async move {
+            // As many bytes go out as are to come back.
+            let asked = Config { offset, size, flags: 0, bytes: vec![0; size as usize] };
+            let answer = self.ask(&Request::GetConfig(asked), &[]).await?;
+            match answer.map(|answer| answer.reply) {
+                Some(Reply::Config(config)) if config.bytes.len() == size as usize => Ok(config.bytes),
+                _ => Err(CallError::Refused { request: "GET_CONFIG", code: 0 }),
+            }
+        })
     }
 
     /// Writes configuration space, as the driver does.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn set_config(&mut self, offset: u32, bytes: &[u8]) -> Result<(), CallError> {
+    pub fn set_config(&mut self, offset: u32, bytes: &[u8]) -> W::Output<'_, Result<(), CallError>> {
         let config = Config { offset, size: bytes.len() as u32, flags: 0, bytes: bytes.to_vec() };
-        self.call(&Request::SetConfig(config), &[]).map(drop)
+        self.done(Request::SetConfig(config))
     }
 
     /// The virtio status, with `STATUS`.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn status(&mut self) -> Result<u64, CallError> {
-        self.number(&Request::GetStatus)
+    pub fn status(&mut self) -> W::Output<'_, Result<u64, CallError>> {
+        W::run(self.number(&Request::GetStatus))
     }
 
     /// Sets it; 0 resets the device.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn set_status(&mut self, status: u64) -> Result<(), CallError> {
-        self.call(&Request::SetStatus(status), &[]).map(drop)
+    pub fn set_status(&mut self, status: u64) -> W::Output<'_, Result<(), CallError>> {
+        self.done(Request::SetStatus(status))
     }
 
     /// Tells the back-end that the driver is ready, where it wants to know: with `STATUS` some process no ring before. Called when the queues
@@ -380,23 +447,34 @@ impl FrontEnd {
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn driver_ok(&mut self) -> Result<(), CallError> {
+    pub fn driver_ok(&mut self) -> W::Output<'_, Result<(), CallError>> {
+        W::run(self.tell_ok())
+    }
+
+    async fn tell_ok(&mut self) -> Result<(), CallError> {
         const ACKNOWLEDGE: u64 = 1;
         const DRIVER: u64 = 2;
         const DRIVER_OK: u64 = 4;
         const FEATURES_OK: u64 = 8;
-        if !self.asking.negotiated.protocol.contains(ProtocolFeatures::STATUS) {
-            return Ok(());
+        if self.asking.negotiated.protocol.contains(ProtocolFeatures::STATUS) {
+            let known = ACKNOWLEDGE | DRIVER | FEATURES_OK;
+            for status in [known, known | DRIVER_OK] {
+                self.ask(&Request::SetStatus(status), &[]).await?;
+            }
         }
-        self.set_status(ACKNOWLEDGE | DRIVER | FEATURES_OK)?;
-        self.set_status(ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK)
+        Ok(())
     }
 
     /// Disables all rings and resets the device, with `RESET_DEVICE`. What was negotiated stays.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn reset(&mut self) -> Result<(), CallError> {
-        self.call(&Request::ResetDevice, &[]).map(drop)
+    pub fn reset(&mut self) -> W::Output<'_, Result<(), CallError>> {
+        self.done(Request::ResetDevice)
+    }
+
+    /// A request without descriptors whose answer says no more than that it was done.
+    fn done(&mut self, request: Request) -> W::Output<'_, Result<(), CallError>> {
+        W::run(async move { self.ask(&request, &[]).await.map(drop) })
     }
 }

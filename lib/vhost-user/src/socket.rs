@@ -1,8 +1,10 @@
 //! Bytes and descriptors over a unix socket, with a deadline, and with somebody who may say that it is enough.
 
 mod sys;
+mod waits;
 
 pub(crate) use sys::readable;
+pub use waits::{Reactor, Thread, Waits};
 
 use crate::wire::MOST_DESCRIPTORS;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -139,10 +141,20 @@ impl Socket {
     ///
     /// # Errors
     /// [`SocketError`]. Some bytes may have gone out: no other message can follow them.
-    pub fn send(&self, mut bytes: &[u8], mut descriptors: &[BorrowedFd<'_>]) -> Result<(), SocketError> {
+    pub fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), SocketError> {
+        Thread::run(self.send_in(&Thread, bytes, descriptors))
+    }
+
+    /// The same, which waits as it is told.
+    pub(crate) async fn send_in(
+        &self,
+        waits: &impl Waits,
+        mut bytes: &[u8],
+        mut descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), SocketError> {
         while !bytes.is_empty() {
             match self.try_send(bytes, descriptors)? {
-                0 => self.wait(PollFlags::OUT)?,
+                0 => waits.wait(self, PollFlags::OUT).await?,
                 sent => {
                     bytes = bytes.get(sent..).unwrap_or_default();
                     descriptors = &[];
@@ -177,10 +189,19 @@ impl Socket {
     /// # Errors
     /// [`SocketError`].
     pub fn receive(&self, into: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), SocketError> {
+        Thread::run(self.receive_in(&Thread, into))
+    }
+
+    /// The same, which waits as it is told.
+    pub(crate) async fn receive_in(
+        &self,
+        waits: &impl Waits,
+        into: &mut [u8],
+    ) -> Result<(usize, Vec<OwnedFd>), SocketError> {
         loop {
             match self.try_receive(into)? {
                 Some(received) => return Ok(received),
-                None => self.wait(PollFlags::IN)?,
+                None => waits.wait(self, PollFlags::IN).await?,
             }
         }
     }
@@ -217,14 +238,15 @@ impl Socket {
         }
     }
 
-    fn wait(&self, what: PollFlags) -> Result<(), SocketError> {
+    /// Whether it is ready for this; waits at most so long for that, `None`: without an end of its own.
+    fn is_ready(&self, what: PollFlags, time: Option<&Timespec>) -> Result<bool, SocketError> {
         let mut all = [
             PollFd::new(&self.stream, what),
             PollFd::new(&self.timer, PollFlags::IN),
             PollFd::new(&self.cancelled.0, PollFlags::IN),
         ];
         loop {
-            match poll(&mut all, None) {
+            match poll(&mut all, time) {
                 Ok(_) => break,
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -234,9 +256,9 @@ impl Socket {
         match () {
             () if cancelled => Err(SocketError::Cancelled),
             // What has come is read, however late it is.
-            () if stream => Ok(()),
+            () if stream => Ok(true),
             () if timer => Err(SocketError::TimedOut),
-            () => Ok(()),
+            () => Ok(false),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{CallError, FrontEnd};
 use crate::back::Request;
 use crate::framing::Framing;
 use crate::session::{Answering, Question, Violation, Wants};
-use crate::socket::{Canceller, Socket, SocketError};
+use crate::socket::{Canceller, Socket, SocketError, Thread, Waits};
 use crate::wire::{HeaderError, Message as _, Reply};
 use crate::{ProtocolFeatures, front};
 use std::io;
@@ -44,63 +44,70 @@ pub struct Asked {
 
 /// The front-end's end of it.
 #[derive(Debug)]
-pub struct Channel {
+pub struct Channel<W = Thread> {
     socket: Socket,
+    waits: W,
     framing: Framing,
     answering: Answering<Request>,
     acknowledges: bool,
 }
 
-impl AsFd for Channel {
+impl<W> AsFd for Channel<W> {
     /// Readable when the back-end asks something.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-impl Channel {
+impl<W: Waits> Channel<W> {
     /// The next request; waits at most so long.
     ///
     /// # Errors
     /// [`ChannelError`].
-    pub fn next(&mut self, time: Duration) -> Result<Asked, ChannelError> {
-        self.socket.expire_after(Some(time))?;
-        let mut buffer = [0; 4096];
-        loop {
-            let want = self.framing.want().min(buffer.len());
-            let (count, descriptors) = self.socket.receive(&mut buffer[..want])?;
-            let Some(message) = self.framing.feed(&buffer[..count], descriptors)? else { continue };
-            let Question { request, descriptors, wants } =
-                self.answering.asked(message, self.acknowledges)?;
-            return Ok(Asked { request, descriptors, waits: wants != Wants::Nothing });
-        }
+    pub fn next(&mut self, time: Duration) -> W::Output<'_, Result<Asked, ChannelError>> {
+        W::run(async move {
+            self.socket.expire_after(Some(time))?;
+            let mut buffer = [0; 4096];
+            loop {
+                let want = self.framing.want().min(buffer.len());
+                let (count, descriptors) = self.socket.receive_in(&self.waits, &mut buffer[..want]).await?;
+                let Some(message) = self.framing.feed(&buffer[..count], descriptors)? else { continue };
+                let Question { request, descriptors, wants } =
+                    self.answering.asked(message, self.acknowledges)?;
+                return Ok(Asked { request, descriptors, waits: wants != Wants::Nothing });
+            }
+        })
     }
 
     /// Answers a request that waits: 0 for success, or what it asks for.
     ///
     /// # Errors
     /// [`ChannelError`].
-    pub fn answer(
-        &mut self,
+    pub fn answer<'a>(
+        &'a mut self,
         request: &Request,
         number: u64,
-        descriptors: &[BorrowedFd<'_>],
-    ) -> Result<(), ChannelError> {
+        descriptors: &'a [BorrowedFd<'a>],
+    ) -> W::Output<'a, Result<(), ChannelError>> {
         let bytes = self.answering.answer(request.facts().number, &Reply::U64(number));
-        Ok(self.socket.send(&bytes, descriptors)?)
+        W::run(async move { Ok(self.socket.send_in(&self.waits, &bytes, descriptors).await?) })
     }
 }
 
-impl FrontEnd {
+impl<W: Waits> FrontEnd<W> {
     /// Gives the back-end a channel of its own, with `BACKEND_REQ`.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn open_channel(&mut self) -> Result<Channel, CallError> {
-        let (ours, its) = UnixStream::pair()?;
-        let socket = Socket::new(ours, Canceller::new()?)?;
-        let acknowledges = self.negotiated().protocol.contains(ProtocolFeatures::REPLY_ACK);
-        self.call(&front::Request::SetBackendReqFd, &[its.as_fd()])?;
-        Ok(Channel { socket, framing: Framing::default(), answering: Answering::default(), acknowledges })
+    pub fn open_channel(&mut self) -> W::Output<'_, Result<Channel<W>, CallError>> {
+        W::run(async move {
+            let (ours, its) = UnixStream::pair()?;
+            let socket = Socket::new(ours, Canceller::new()?)?;
+            let waits = W::on(&socket)?;
+            let acknowledges = self.negotiated().protocol.contains(ProtocolFeatures::REPLY_ACK);
+            self.ask(&front::Request::SetBackendReqFd, &[its.as_fd()]).await?;
+            let (framing, answering) = (Framing::default(), Answering::default());
+            Ok(Channel { socket, waits, framing, answering, acknowledges })
+        })
     }
 }

@@ -3,7 +3,7 @@
 use super::{CallError, FrontEnd};
 use crate::front::Request;
 use crate::payload::Iotlb;
-use crate::wire::Message as _;
+use crate::socket::Waits;
 
 /// What a device may do with memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Permission {
     }
 }
 
-impl FrontEnd {
+impl<W: Waits> FrontEnd<W> {
     /// The device's address `iova` and what follows it is memory from `user_address` on, an address of the front-end's by which it gave a
     /// region. What was told of these addresses before does not count any more.
     ///
@@ -38,7 +38,7 @@ impl FrontEnd {
         size: u64,
         user_address: u64,
         permission: Permission,
-    ) -> Result<(), CallError> {
+    ) -> W::Output<'_, Result<(), CallError>> {
         const UPDATE: u8 = 2;
         self.translation(Iotlb { iova, size, user_address, permission: permission.bits(), kind: UPDATE })
     }
@@ -47,17 +47,12 @@ impl FrontEnd {
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn unmap(&mut self, iova: u64, size: u64) -> Result<(), CallError> {
+    pub fn unmap(&mut self, iova: u64, size: u64) -> W::Output<'_, Result<(), CallError>> {
         const INVALIDATE: u8 = 3;
         self.translation(Iotlb { iova, size, kind: INVALIDATE, ..Iotlb::default() })
     }
 
-    fn translation(&mut self, entry: Iotlb) -> Result<(), CallError> {
-        let request = Request::IotlbMsg(entry);
-        let name = request.facts().name;
-        match self.number(&request)? {
-            0 => Ok(()),
-            code => Err(CallError::Refused { request: name, code }),
-        }
+    fn translation(&mut self, entry: Iotlb) -> W::Output<'_, Result<(), CallError>> {
+        W::run(self.succeeded(Request::IotlbMsg(entry)))
     }
 }

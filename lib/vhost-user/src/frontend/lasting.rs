@@ -12,11 +12,11 @@
 use super::queue::Anchor;
 use super::{CallError, FrontEnd, Queue, Wanted};
 use crate::ProtocolFeatures;
+use crate::front::Request;
 use crate::memory::Memory;
 use crate::payload::Inflight;
-use crate::socket::{Canceller, SocketError};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use crate::socket::{Canceller, Reactor, Socket, SocketError, Thread, Waits};
+use rustix::event::PollFlags;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -28,50 +28,92 @@ use virtio::features::Features;
 const FIRST: Duration = Duration::from_micros(500);
 const LAST: Duration = Duration::from_millis(4);
 
-/// A front-end that connects again by itself, for as long as it takes.
-pub struct Lasting<C> {
+/// A front-end that connects again by itself, for as long as it takes; in the thread that calls, or in tokio's reactor.
+pub struct Lasting<C, W = Thread> {
     connect: C,
     wanted: Wanted,
     timeout: Duration,
     canceller: Canceller,
-    front: FrontEnd,
+    front: FrontEnd<W>,
     inflight: (Inflight, OwnedFd),
     queues: Vec<Arc<Anchor>>,
 }
 
-impl<C: FnMut() -> io::Result<UnixStream>> Lasting<C> {
+impl<C: FnMut() -> io::Result<UnixStream> + Send> Lasting<C> {
     /// Connects for the first time, and asks for a region that remembers what is in flight of so many queues of so many entries. `connect`
     /// may fail as often as it likes; it does not wait.
     ///
     /// # Errors
     /// [`CallError::Missing`] where the back-end lacks features or the inflight region, and [`SocketError::Cancelled`].
     pub fn new(
+        connect: C,
+        wanted: Wanted,
+        timeout: Duration,
+        inflight: (u16, u16),
+        canceller: Canceller,
+    ) -> Result<Self, CallError> {
+        Thread::run(Self::begin(connect, wanted, timeout, inflight, canceller))
+    }
+}
+
+impl<C: FnMut() -> io::Result<UnixStream> + Send> Lasting<C, Reactor> {
+    /// [`Lasting::new`] as a future.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn in_reactor(
+        connect: C,
+        wanted: Wanted,
+        timeout: Duration,
+        inflight: (u16, u16),
+        canceller: Canceller,
+    ) -> Result<Self, CallError> {
+        Self::begin(connect, wanted, timeout, inflight, canceller).await
+    }
+}
+
+impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
+    async fn begin(
         mut connect: C,
         wanted: Wanted,
         timeout: Duration,
-        (queues, size): (u16, u16),
+        size: (u16, u16),
         canceller: Canceller,
     ) -> Result<Self, CallError> {
         let protocol = wanted.protocol | ProtocolFeatures::INFLIGHT_SHMFD | ProtocolFeatures::REPLY_ACK;
         let wanted = Wanted { protocol, ..wanted };
-        let (front, inflight) = until_there(&canceller, || {
-            let mut front = FrontEnd::cancelled_by(connect()?, timeout, canceller.clone())?;
-            front.negotiate(wanted)?;
-            let inflight = front.inflight(queues, size)?;
-            front.set_inflight(inflight.0, inflight.1.as_fd())?;
-            Ok((front, inflight))
-        })?;
+        let mut pauses = Pauses::<W>::new(&canceller)?;
+        let (front, inflight) = loop {
+            match Self::first(&mut connect, wanted, timeout, size, &canceller).await {
+                Ok(there) => break there,
+                Err(error) => pauses.after(error).await?,
+            }
+        };
         // Rings are as they are now, whatever else another back-end may offer.
         let features = front.negotiated().features;
         let wanted = Wanted { features: Features::empty(), required: features, ..wanted };
         Ok(Self { connect, wanted, timeout, canceller, front, inflight, queues: Vec::new() })
     }
 
+    async fn first(
+        connect: &mut C,
+        wanted: Wanted,
+        timeout: Duration,
+        (queues, size): (u16, u16),
+        canceller: &Canceller,
+    ) -> Result<(FrontEnd<W>, (Inflight, OwnedFd)), CallError> {
+        let mut front = FrontEnd::on(connect()?, timeout, canceller.clone())?;
+        front.agree(wanted).await?;
+        let (said, descriptor) = front.inflight_region(queues, size).await?;
+        front.ask(&Request::SetInflightFd(said), &[descriptor.as_fd()]).await?;
+        Ok((front, (said, descriptor)))
+    }
+
     /// [`FrontEnd::add_memory`], for all back-ends.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn add_memory(&mut self, memory: &Memory) -> Result<(), CallError> {
+    pub fn add_memory<'a>(&'a mut self, memory: &'a Memory) -> W::Output<'a, Result<(), CallError>> {
         self.front.add_memory(memory)
     }
 
@@ -79,14 +121,21 @@ impl<C: FnMut() -> io::Result<UnixStream>> Lasting<C> {
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn start_queue(&mut self, index: u32, size: u16, memory: &mut Memory) -> Result<Queue, CallError> {
-        let queue = self.front.start_queue(index, size, memory)?;
-        self.queues.push(queue.anchor());
-        Ok(queue)
+    pub fn start_queue<'a>(
+        &'a mut self,
+        index: u32,
+        size: u16,
+        memory: &'a mut Memory,
+    ) -> W::Output<'a, Result<Queue, CallError>> {
+        W::run(async move {
+            let queue = self.front.start_new(0, index, size, memory).await?;
+            self.queues.push(queue.anchor());
+            Ok(queue)
+        })
     }
 
     /// The session with the back-end that is there now, for other requests.
-    pub const fn front(&mut self) -> &mut FrontEnd {
+    pub const fn front(&mut self) -> &mut FrontEnd<W> {
         &mut self.front
     }
 
@@ -94,83 +143,103 @@ impl<C: FnMut() -> io::Result<UnixStream>> Lasting<C> {
     ///
     /// # Errors
     /// [`SocketError::Cancelled`] in the end, and [`CallError::Missing`] where another back-end lacks what was in use before.
-    pub fn keep(&mut self, mut again: impl FnMut()) -> Result<(), CallError> {
-        loop {
-            self.gone()?;
-            self.resume()?;
-            again();
-        }
+    pub fn keep<'a>(
+        &'a mut self,
+        mut again: impl FnMut() + Send + 'a,
+    ) -> W::Output<'a, Result<(), CallError>> {
+        W::run(async move {
+            loop {
+                self.until_gone().await?;
+                self.go_on().await?;
+                again();
+            }
+        })
     }
 
     /// Waits until the back-end is gone.
     ///
     /// # Errors
     /// [`SocketError::Cancelled`].
-    pub fn gone(&self) -> Result<(), CallError> {
-        loop {
-            let mut all = [
-                // Nothing is under way, so that whatever there is to read is the end.
-                PollFd::new(&self.front.socket, PollFlags::IN),
-                PollFd::new(&self.canceller, PollFlags::IN),
-            ];
-            match poll(&mut all, None) {
-                Ok(_) if !all[1].revents().is_empty() => return Err(cancelled()),
-                Ok(_) => return Ok(()),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(io::Error::from(error).into()),
-            }
-        }
+    pub fn gone(&mut self) -> W::Output<'_, Result<(), CallError>> {
+        W::run(self.until_gone())
+    }
+
+    async fn until_gone(&mut self) -> Result<(), CallError> {
+        let FrontEnd { socket, waits, .. } = &self.front;
+        socket.expire_after(None)?;
+        // Nothing is under way, so that whatever there is to read is the end.
+        waits.wait(socket, PollFlags::IN).await.map_err(not_connected)
     }
 
     /// Connects until there is a back-end that goes on.
     ///
     /// # Errors
     /// As [`Lasting::keep`].
-    pub fn resume(&mut self) -> Result<(), CallError> {
-        let Self { connect, wanted, timeout, canceller, front, inflight, queues } = self;
-        let next = until_there(canceller, || {
-            let mut next = FrontEnd::cancelled_by(connect()?, *timeout, canceller.clone())?;
-            next.negotiate(*wanted)?;
-            next.add_regions(front)?;
-            next.set_inflight(inflight.0, inflight.1.as_fd())?;
-            for queue in &*queues {
-                next.attach(queue, queue.base())?;
+    pub fn resume(&mut self) -> W::Output<'_, Result<(), CallError>> {
+        W::run(self.go_on())
+    }
+
+    async fn go_on(&mut self) -> Result<(), CallError> {
+        let mut pauses = Pauses::<W>::new(&self.canceller)?;
+        let next = loop {
+            match self.next().await {
+                Ok(next) => break next,
+                Err(error) => pauses.after(error).await?,
             }
-            next.driver_ok()?;
-            Ok(next)
-        })?;
-        *front = next;
-        for queue in queues {
+        };
+        self.front = next;
+        for queue in &self.queues {
             // The back-end that died may have given something back, and not have lived to tell.
             queue.call_driver()?;
         }
         Ok(())
     }
-}
 
-fn cancelled() -> CallError {
-    CallError::Socket { request: "connect", error: SocketError::Cancelled }
-}
-
-/// Tries until it succeeds, or cannot ever.
-fn until_there<T>(
-    canceller: &Canceller,
-    mut attempt: impl FnMut() -> Result<T, CallError>,
-) -> Result<T, CallError> {
-    let mut pause = FIRST;
-    loop {
-        match attempt() {
-            Ok(there) => return Ok(there),
-            Err(error @ CallError::Missing { .. }) => return Err(error),
-            // It is not there yet, or died again in the middle of it.
-            Err(_) => {}
+    /// Connects to a back-end that knows all that the one before did.
+    async fn next(&mut self) -> Result<FrontEnd<W>, CallError> {
+        let mut next = FrontEnd::on((self.connect)()?, self.timeout, self.canceller.clone())?;
+        next.agree(self.wanted).await?;
+        next.add_regions(&self.front).await?;
+        let (said, descriptor) = &self.inflight;
+        next.ask(&Request::SetInflightFd(*said), &[descriptor.as_fd()]).await?;
+        for queue in &self.queues {
+            next.attach(queue, queue.base()).await?;
         }
-        let time = Timespec::try_from(pause).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let mut all = [PollFd::new(canceller, PollFlags::IN)];
-        match poll(&mut all, Some(&time)) {
-            Ok(0) | Err(Errno::INTR) => pause = (pause * 2).min(LAST),
-            Ok(_) => return Err(cancelled()),
-            Err(error) => return Err(io::Error::from(error).into()),
+        next.tell_ok().await?;
+        Ok(next)
+    }
+}
+
+const fn not_connected(error: SocketError) -> CallError {
+    CallError::Socket { request: "connect", error }
+}
+
+/// The time between two tries: that of a line on which nobody says anything.
+struct Pauses<W> {
+    line: Socket,
+    waits: W,
+    _silent: UnixStream,
+    next: Duration,
+}
+
+impl<W: Waits> Pauses<W> {
+    fn new(canceller: &Canceller) -> io::Result<Self> {
+        let (ours, silent) = UnixStream::pair()?;
+        let line = Socket::new(ours, canceller.clone())?;
+        Ok(Self { waits: W::on(&line)?, line, _silent: silent, next: FIRST })
+    }
+
+    /// Waits before the next try, unless none can succeed after this.
+    async fn after(&mut self, failed: CallError) -> Result<(), CallError> {
+        // Anything else: it is not there yet, or died again in the middle of it.
+        if let CallError::Missing { .. } = failed {
+            return Err(failed);
+        }
+        self.line.expire_after(Some(self.next))?;
+        self.next = (self.next * 2).min(LAST);
+        match self.waits.wait(&self.line, PollFlags::IN).await {
+            Ok(()) | Err(SocketError::TimedOut) => Ok(()),
+            Err(error) => Err(not_connected(error)),
         }
     }
 }

@@ -5,7 +5,9 @@ use crate::ProtocolFeatures;
 use crate::front::Request;
 use crate::memory::Memory;
 use crate::payload::{MemoryTable, Region, SingleRegion};
+use crate::socket::Waits;
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
 
 /// By which addresses the front-end calls memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,53 +33,59 @@ const fn single(region: Region) -> SingleRegion {
     SingleRegion { guest_address, size, user_address, mmap_offset }
 }
 
-impl FrontEnd {
+impl<W: Waits> FrontEnd<W> {
     /// Lets the back-end see memory. It must stay until it is taken away again, or the session ends.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn add_memory(&mut self, memory: &Memory) -> Result<(), CallError> {
-        let region = region(&memory.region(), self.names());
-        let descriptor = memory.descriptor().try_clone_to_owned()?;
-        if self.has_slots() {
-            self.call(&Request::AddMemReg(single(region)), &[descriptor.as_fd()])?;
+    pub fn add_memory<'a>(&'a mut self, memory: &'a Memory) -> W::Output<'a, Result<(), CallError>> {
+        W::run(async move {
+            let region = region(&memory.region(), self.names());
+            let descriptor = Arc::new(memory.descriptor().try_clone_to_owned()?);
+            if self.has_slots() {
+                self.ask(&Request::AddMemReg(single(region)), &[descriptor.as_fd()]).await?;
+                self.regions.push((region, descriptor));
+                return Ok(());
+            }
             self.regions.push((region, descriptor));
-            return Ok(());
-        }
-        self.regions.push((region, descriptor));
-        let sent = self.send_table();
-        if sent.is_err() {
-            self.regions.pop();
-        }
-        sent
+            let sent = self.send_table().await;
+            if sent.is_err() {
+                self.regions.pop();
+            }
+            sent
+        })
     }
 
     /// Takes it away. Rings that lie in it stand still until it is there again; chains must have no part in it any more.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn remove_memory(&mut self, memory: &Memory) -> Result<(), CallError> {
-        let region = region(&memory.region(), self.names());
-        let Some(at) = self.regions.iter().position(|(other, _)| *other == region) else { return Ok(()) };
-        if self.has_slots() {
-            self.call(&Request::RemMemReg(single(region)), &[])?;
-            self.regions.remove(at);
-            return Ok(());
-        }
-        let gone = self.regions.remove(at);
-        let sent = self.send_table();
-        if sent.is_err() {
-            self.regions.insert(at, gone);
-        }
-        sent
+    pub fn remove_memory<'a>(&'a mut self, memory: &'a Memory) -> W::Output<'a, Result<(), CallError>> {
+        W::run(async move {
+            let region = region(&memory.region(), self.names());
+            let Some(at) = self.regions.iter().position(|(other, _)| *other == region) else { return Ok(()) };
+            if self.has_slots() {
+                self.ask(&Request::RemMemReg(single(region)), &[]).await?;
+                self.regions.remove(at);
+                return Ok(());
+            }
+            let gone = self.regions.remove(at);
+            let sent = self.send_table().await;
+            if sent.is_err() {
+                self.regions.insert(at, gone);
+            }
+            sent
+        })
     }
 
     /// How many regions the back-end can have: 8 where it does not say.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn memory_slots(&mut self) -> Result<u64, CallError> {
-        if self.has_slots() { self.number(&Request::GetMaxMemSlots) } else { Ok(8) }
+    pub fn memory_slots(&mut self) -> W::Output<'_, Result<u64, CallError>> {
+        W::run(
+            async move { if self.has_slots() { self.number(&Request::GetMaxMemSlots).await } else { Ok(8) } },
+        )
     }
 
     pub(super) const fn names(&self) -> Names {
@@ -90,24 +98,20 @@ impl FrontEnd {
     }
 
     /// Gives the back-end all that another session gave.
-    pub(super) fn add_regions(&mut self, other: &Self) -> Result<(), CallError> {
-        for (region, descriptor) in &other.regions {
-            self.regions.push((*region, descriptor.try_clone()?));
-        }
+    pub(super) async fn add_regions(&mut self, other: &Self) -> Result<(), CallError> {
+        self.regions.extend_from_slice(&other.regions);
         if !self.has_slots() {
-            return self.send_table();
+            return self.send_table().await;
         }
         for (region, descriptor) in &other.regions {
-            self.call(&Request::AddMemReg(single(*region)), &[descriptor.as_fd()])?;
+            self.ask(&Request::AddMemReg(single(*region)), &[descriptor.as_fd()]).await?;
         }
         Ok(())
     }
 
-    fn send_table(&mut self) -> Result<(), CallError> {
-        let all = std::mem::take(&mut self.regions);
+    async fn send_table(&mut self) -> Result<(), CallError> {
+        let all = self.regions.clone();
         let (regions, descriptors): (Vec<_>, Vec<_>) = all.iter().map(|(it, fd)| (*it, fd.as_fd())).unzip();
-        let sent = self.call(&Request::SetMemTable(MemoryTable { regions }), &descriptors);
-        self.regions = all;
-        sent.map(|_| ())
+        self.ask(&Request::SetMemTable(MemoryTable { regions }), &descriptors).await.map(drop)
     }
 }

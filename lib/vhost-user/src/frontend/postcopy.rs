@@ -5,10 +5,11 @@ use super::{CallError, FrontEnd};
 use crate::front::Request;
 use crate::memory::{Memory, Userfault};
 use crate::payload::{MemoryTable, Region};
-use crate::wire::Message as _;
+use crate::socket::Waits;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Pages that the back-end waits for.
@@ -57,37 +58,37 @@ impl Missing {
     }
 }
 
-impl FrontEnd {
+impl<W: Waits> FrontEnd<W> {
     /// Begins a postcopy migration, with `PAGEFAULT`: the back-end gets this memory, of which nothing has come yet, and waits for each page
     /// that it touches until [`Missing::is_there`] tells it to look again. It must have no memory before.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn postcopy(&mut self, memory: &[&Memory]) -> Result<Missing, CallError> {
-        let advised = self.call(&Request::PostcopyAdvise, &[])?;
-        let descriptor = advised.and_then(|mut answer| answer.descriptors.pop()).ok_or(CallError::Broken)?;
-        self.call(&Request::PostcopyListen, &[])?;
-        let regions = memory.iter().map(|it| region(&it.region(), self.names())).collect();
-        let descriptors: Vec<_> = memory.iter().map(|it| it.descriptor()).collect();
-        let regions = self.told_where(MemoryTable { regions }, &descriptors)?;
-        let missing = Missing { userfault: Userfault::of(descriptor), regions };
-        // Only now may it wait for pages: there is who brings them.
-        self.tell_table()?;
-        for it in memory {
-            self.regions.push((region(&it.region(), self.names()), it.descriptor().try_clone_to_owned()?));
-        }
-        Ok(missing)
+    pub fn postcopy<'a>(&'a mut self, memory: &'a [&'a Memory]) -> W::Output<'a, Result<Missing, CallError>> {
+        W::run(async move {
+            let advised = self.ask(&Request::PostcopyAdvise, &[]).await?;
+            let descriptor =
+                advised.and_then(|mut answer| answer.descriptors.pop()).ok_or(CallError::Broken)?;
+            self.ask(&Request::PostcopyListen, &[]).await?;
+            let regions = memory.iter().map(|it| region(&it.region(), self.names())).collect();
+            let descriptors: Vec<_> = memory.iter().map(|it| it.descriptor()).collect();
+            let regions = self.told_where(MemoryTable { regions }, &descriptors).await?;
+            let missing = Missing { userfault: Userfault::of(descriptor), regions };
+            // Only now may it wait for pages: there is who brings them.
+            self.tell_table().await?;
+            for it in memory {
+                let descriptor = Arc::new(it.descriptor().try_clone_to_owned()?);
+                self.regions.push((region(&it.region(), self.names()), descriptor));
+            }
+            Ok(missing)
+        })
     }
 
     /// All pages are there.
     ///
     /// # Errors
     /// [`CallError::Refused`] where the back-end knows of no postcopy.
-    pub fn postcopy_end(&mut self) -> Result<(), CallError> {
-        let request = Request::PostcopyEnd;
-        match self.number(&request)? {
-            0 => Ok(()),
-            code => Err(CallError::Refused { request: request.facts().name, code }),
-        }
+    pub fn postcopy_end(&mut self) -> W::Output<'_, Result<(), CallError>> {
+        W::run(self.succeeded(Request::PostcopyEnd))
     }
 }

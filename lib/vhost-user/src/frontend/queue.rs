@@ -7,6 +7,7 @@ use crate::front::Request;
 use crate::memory::Memory;
 use crate::payload::{VringAddress, VringState};
 use crate::polling::{self, Polling};
+use crate::socket::{Waits, readable};
 use crate::wire::Reply;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::{Errno, write};
@@ -15,6 +16,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::unix::AsyncFd;
 use virtio::features::Features;
 use virtio::memory::{PackedMemory, Shared, SplitMemory};
 use virtio::ring::Driver;
@@ -30,6 +32,8 @@ pub struct Queue {
     anchor: Arc<Anchor>,
     /// Tells of each call once, so that the counter of `call` need not be read: one system call for a wait in place of two.
     calls: OwnedFd,
+    /// Where a task waits for calls, since the first that did.
+    reactor: Option<AsyncFd<OwnedFd>>,
     polling: Polling,
 }
 
@@ -161,30 +165,72 @@ impl Queue {
         Ok(true)
     }
 
+    /// [`Queue::wait_for`] in tokio's reactor, without looking before: others have their turn meanwhile. Dropped, it can be asked again.
+    ///
+    /// # Errors
+    /// Those of the system calls.
+    pub async fn used(&mut self, chains: u16) -> io::Result<()> {
+        let chains = chains.min(self.ring.in_flight());
+        if self.ring.has_used(chains) || self.ring.want_calls(chains) {
+            return Ok(());
+        }
+        let reactor = match &mut self.reactor {
+            Some(reactor) => reactor,
+            none => none.insert(readable(self.anchor.call.try_clone()?)?),
+        };
+        while !self.ring.has_used(chains) {
+            reactor.readable().await?.clear_ready();
+        }
+        Ok(())
+    }
+
     /// What becomes readable when the back-end calls. Who waits on it reads it, and does not use [`Queue::wait`].
     pub fn call(&self) -> BorrowedFd<'_> {
         self.anchor.call.as_fd()
     }
 }
 
-impl FrontEnd {
+impl<W: Waits> FrontEnd<W> {
     /// Starts queue `index` with `size` entries, whose parts lie in `memory`, which the back-end sees. Packed, event index, indirect and
     /// in-order are what was negotiated.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn start_queue(&mut self, index: u32, size: u16, memory: &mut Memory) -> Result<Queue, CallError> {
+    pub fn start_queue<'a>(
+        &'a mut self,
+        index: u32,
+        size: u16,
+        memory: &'a mut Memory,
+    ) -> W::Output<'a, Result<Queue, CallError>> {
         self.start_queue_after(0, index, size, memory)
     }
 
     /// The same of a queue that had so many chains before, if its ring is split.
-    pub(crate) fn start_queue_after(
+    pub(crate) fn start_queue_after<'a>(
+        &'a mut self,
+        before: u16,
+        index: u32,
+        size: u16,
+        memory: &'a mut Memory,
+    ) -> W::Output<'a, Result<Queue, CallError>> {
+        W::run(self.start_new(before, index, size, memory))
+    }
+
+    pub(super) async fn start_new(
         &mut self,
         before: u16,
         index: u32,
         size: u16,
         memory: &mut Memory,
     ) -> Result<Queue, CallError> {
+        let queue = self.lay_out(before, index, size, memory)?;
+        let base = if queue.anchor.used.is_none() { packed::Base::START.bits() } else { before.into() };
+        self.attach(&queue.anchor(), base).await?;
+        Ok(queue)
+    }
+
+    /// A queue that the back-end has not heard of.
+    fn lay_out(&self, before: u16, index: u32, size: u16, memory: &mut Memory) -> Result<Queue, CallError> {
         let negotiated = self.negotiated().features;
         let options = negotiated.options();
         let is_packed = negotiated.contains(Features::RING_PACKED);
@@ -226,10 +272,8 @@ impl FrontEnd {
 
         let address = VringAddress { index, flags: 0, descriptors, used, available, log: 0 };
         let anchor = Anchor { address, size, kick, call, used: used_ring };
-        let queue = Queue { ring, anchor: Arc::new(anchor), calls, polling: Polling::new(polling::MOST) };
-        let base = if is_packed { packed::Base::START.bits() } else { before.into() };
-        self.attach_queue(&queue, base)?;
-        Ok(queue)
+        let polling = Polling::new(polling::MOST);
+        Ok(Queue { ring, anchor: Arc::new(anchor), calls, reactor: None, polling })
     }
 
     /// Starts a queue that is there already, in this session, from `base` on: after a reconnection, where an inflight region that the
@@ -237,20 +281,21 @@ impl FrontEnd {
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn attach_queue(&mut self, queue: &Queue, base: u32) -> Result<(), CallError> {
-        self.attach(&queue.anchor, base)
+    pub fn attach_queue(&mut self, queue: &Queue, base: u32) -> W::Output<'_, Result<(), CallError>> {
+        let anchor = queue.anchor();
+        W::run(async move { self.attach(&anchor, base).await })
     }
 
-    pub(super) fn attach(&mut self, queue: &Anchor, base: u32) -> Result<(), CallError> {
-        self.place(queue, base)?;
+    pub(super) async fn attach(&mut self, queue: &Anchor, base: u32) -> Result<(), CallError> {
+        self.place(queue, base).await?;
         let VringAddress { index, .. } = queue.address;
-        self.call(&Request::SetVringKick(index.into()), &[queue.kick.as_fd()])?;
+        self.ask(&Request::SetVringKick(index.into()), &[queue.kick.as_fd()]).await?;
         if self.negotiated().features.contains(Features::PROTOCOL_FEATURES) {
-            self.enable_queue(index, true)?;
+            self.ask(&Request::SetVringEnable(VringState { index, num: 1 }), &[]).await?;
             // Without an acknowledgement only an answer to something later tells that it is enabled. rust-vmm's framework forgets a kick
             // that comes before (vhost-user-backend 0.10).
             if !self.negotiated().protocol.contains(ProtocolFeatures::REPLY_ACK) {
-                self.number(&Request::GetFeatures)?;
+                self.number(&Request::GetFeatures).await?;
             }
         }
         // Back-ends that wait for a first kick are woken (the rule was withdrawn, and is still kept by some); and who comes back may have
@@ -262,38 +307,41 @@ impl FrontEnd {
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn place_queue(&mut self, queue: &Queue, base: u32) -> Result<(), CallError> {
-        self.place(&queue.anchor, base)
+    pub fn place_queue(&mut self, queue: &Queue, base: u32) -> W::Output<'_, Result<(), CallError>> {
+        let anchor = queue.anchor();
+        W::run(async move { self.place(&anchor, base).await })
     }
 
-    fn place(&mut self, queue: &Anchor, base: u32) -> Result<(), CallError> {
+    async fn place(&mut self, queue: &Anchor, base: u32) -> Result<(), CallError> {
         let VringAddress { index, .. } = queue.address;
         if index > 0xff {
             return Err(CallError::Queue { index });
         }
-        self.call(&Request::SetVringNum(VringState { index, num: queue.size.into() }), &[])?;
-        self.call(&Request::SetVringBase(VringState { index, num: base }), &[])?;
-        self.call(&Request::SetVringAddr(queue.address), &[])?;
-        self.call(&Request::SetVringCall(index.into()), &[queue.call.as_fd()]).map(drop)
+        self.ask(&Request::SetVringNum(VringState { index, num: queue.size.into() }), &[]).await?;
+        self.ask(&Request::SetVringBase(VringState { index, num: base }), &[]).await?;
+        self.ask(&Request::SetVringAddr(queue.address), &[]).await?;
+        self.ask(&Request::SetVringCall(index.into()), &[queue.call.as_fd()]).await.map(drop)
     }
 
     /// Lets a queue be processed, or not.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn enable_queue(&mut self, index: u32, enabled: bool) -> Result<(), CallError> {
-        self.call(&Request::SetVringEnable(VringState { index, num: enabled.into() }), &[]).map(drop)
+    pub fn enable_queue(&mut self, index: u32, enabled: bool) -> W::Output<'_, Result<(), CallError>> {
+        self.done(Request::SetVringEnable(VringState { index, num: enabled.into() }))
     }
 
     /// Stops a queue when the back-end has given back everything, and says where it stopped, as the ring's base.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn stop_queue(&mut self, index: u32) -> Result<u32, CallError> {
-        let answer = self.call(&Request::GetVringBase(VringState { index, num: 0 }), &[])?;
-        match answer.map(|answer| answer.reply) {
-            Some(Reply::VringState(state)) => Ok(state.num),
-            _ => Err(CallError::Broken),
-        }
+    pub fn stop_queue(&mut self, index: u32) -> W::Output<'_, Result<u32, CallError>> {
+        W::run(async move {
+            let answer = self.ask(&Request::GetVringBase(VringState { index, num: 0 }), &[]).await?;
+            match answer.map(|answer| answer.reply) {
+                Some(Reply::VringState(state)) => Ok(state.num),
+                _ => Err(CallError::Broken),
+            }
+        })
     }
 }

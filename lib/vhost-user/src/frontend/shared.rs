@@ -4,6 +4,7 @@ use super::{CallError, FrontEnd};
 use crate::front::Request;
 use crate::memory::Mapping;
 use crate::payload::{SharedMapping, SharedObject};
+use crate::socket::Waits;
 use crate::wire::Reply;
 use std::collections::BTreeMap;
 use std::io;
@@ -107,26 +108,30 @@ impl SharedRegions {
     }
 }
 
-impl FrontEnd {
+impl<W: Waits> FrontEnd<W> {
     /// The device's shared memory regions, in which nothing is mapped yet.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn shared_regions(&mut self) -> Result<SharedRegions, CallError> {
-        match self.call(&Request::GetShmemConfig, &[])?.map(|answer| answer.reply) {
-            Some(Reply::SharedMemoryConfig(config)) => {
-                Ok(SharedRegions { sizes: config.sizes.to_vec(), mapped: BTreeMap::new() })
+    pub fn shared_regions(&mut self) -> W::Output<'_, Result<SharedRegions, CallError>> {
+        W::run(async move {
+            match self.ask(&Request::GetShmemConfig, &[]).await?.map(|answer| answer.reply) {
+                Some(Reply::SharedMemoryConfig(config)) => {
+                    Ok(SharedRegions { sizes: config.sizes.to_vec(), mapped: BTreeMap::new() })
+                }
+                _ => Err(CallError::Broken),
             }
-            _ => Err(CallError::Broken),
-        }
+        })
     }
 
     /// An object of this back-end's; `None`: it has none of this name.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn shared_object(&mut self, uuid: [u8; 16]) -> Result<Option<OwnedFd>, CallError> {
-        let answer = self.call(&Request::GetSharedObject(SharedObject { uuid }), &[])?;
-        Ok(answer.and_then(|mut answer| answer.descriptors.pop()))
+    pub fn shared_object(&mut self, uuid: [u8; 16]) -> W::Output<'_, Result<Option<OwnedFd>, CallError>> {
+        W::run(async move {
+            let answer = self.ask(&Request::GetSharedObject(SharedObject { uuid }), &[]).await?;
+            Ok(answer.and_then(|mut answer| answer.descriptors.pop()))
+        })
     }
 }
