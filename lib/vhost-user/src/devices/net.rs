@@ -1,12 +1,16 @@
 //! Network devices.
 
+mod sys;
+
 use crate::ProtocolFeatures;
 use crate::backend::{Device, Failure, Guest, Reply};
 use crate::front::Request;
 use crate::wire::Message as _;
 use rustix::buffer::spare_capacity;
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, read, write};
 use std::collections::VecDeque;
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use virtio::features::Features;
 use virtio::net::{self, Config, HEADER, Header};
@@ -58,6 +62,19 @@ impl Port for Loopback {
 pub struct Tap(OwnedFd);
 
 impl Tap {
+    /// The tap of this name in this process's network, made for as long as it is open if there is none. It is up, and has an address, when
+    /// somebody gives it one.
+    ///
+    /// # Errors
+    /// That of the system: without `CAP_NET_ADMIN` only a tap that was made for this user can be taken, and by one at a time;
+    /// `InvalidInput` where it is no name of an interface, 1 to 15 bytes.
+    pub fn open(name: &str) -> io::Result<Self> {
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let descriptor = open("/dev/net/tun", flags, Mode::empty())?;
+        sys::take(&descriptor, name)?;
+        Ok(Self(descriptor))
+    }
+
     /// An open one.
     pub const fn new(descriptor: OwnedFd) -> Self {
         Self(descriptor)

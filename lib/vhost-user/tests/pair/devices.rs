@@ -22,14 +22,14 @@ const SIZE: u16 = 16;
 const KINDS: [Features; 3] =
     [Features::empty(), Features::EVENT_IDX, Features::RING_PACKED.union(Features::EVENT_IDX)];
 
-struct Client {
+pub(crate) struct Client {
     front: FrontEnd,
     memory: Memory,
     queues: Vec<Queue>,
     served: Served,
 }
 
-fn client(device: impl Device + Send + 'static, features: Features, queues: u32) -> Client {
+pub(crate) fn client(device: impl Device + Send + 'static, features: Features, queues: u32) -> Client {
     let (stream, served) = Served::with(device);
     connect(stream, served, features, queues)
 }
@@ -46,20 +46,20 @@ fn connect(stream: UnixStream, served: Served, features: Features, queues: u32) 
 }
 
 impl Client {
-    fn inbox(&mut self, each: u32) -> Inbox {
+    pub(crate) fn inbox(&mut self, each: u32) -> Inbox {
         let memory = self.memory.part(usize::from(SIZE) * each as usize, 4096).unwrap();
         let address = memory.host_address();
         Inbox::new(SIZE, each, memory, address).unwrap()
     }
 
-    fn outbox(&mut self, each: u32) -> Outbox {
+    pub(crate) fn outbox(&mut self, each: u32) -> Outbox {
         let memory = self.memory.part(usize::from(SIZE) * each as usize, 4096).unwrap();
         let address = memory.host_address();
         Outbox::new(SIZE, each, memory, address).unwrap()
     }
 
     /// The next message of a queue.
-    fn receive(&mut self, queue: usize, inbox: &mut Inbox) -> Vec<u8> {
+    pub(crate) fn receive(&mut self, queue: usize, inbox: &mut Inbox) -> Vec<u8> {
         let queue = &mut self.queues[queue];
         loop {
             inbox.offer(&mut queue.ring).unwrap();
@@ -75,7 +75,7 @@ impl Client {
         }
     }
 
-    fn send(&mut self, queue: usize, outbox: &mut Outbox, parts: &[&[u8]]) {
+    pub(crate) fn send(&mut self, queue: usize, outbox: &mut Outbox, parts: &[&[u8]]) {
         let queue = &mut self.queues[queue];
         loop {
             match outbox.send(&mut queue.ring, parts) {
@@ -88,7 +88,7 @@ impl Client {
         }
     }
 
-    fn end(self) {
+    pub(crate) fn end(self) {
         drop(self.front);
         self.served.ended().unwrap();
     }

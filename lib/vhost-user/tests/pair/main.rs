@@ -13,6 +13,7 @@ mod rest;
 mod rings;
 mod session;
 mod table;
+mod tap;
 mod tasks;
 mod toy;
 
