@@ -8,6 +8,6 @@ mod net;
 
 pub use balloon::{Balloon, BalloonControl, BalloonNumbers};
 pub use console::Console;
-pub use disk::{Disk, InMemory, Null, OnFile};
+pub use disk::{DirectDisk, Disk, InMemory, Null, OnFile};
 pub use entropy::Entropy;
 pub use net::{Loopback, Network, Port, Tap};

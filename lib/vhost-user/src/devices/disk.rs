@@ -1,5 +1,10 @@
 //! Block devices.
 
+mod direct;
+mod sys;
+
+pub use direct::DirectDisk;
+
 use crate::backend::{Device, Guest};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{Errno, pread, pwrite};
@@ -169,11 +174,14 @@ impl OnFile {
 
     /// Where the file system knows no shorter way, as tmpfs and NFS do not.
     fn fill_with_zeroes(&self, range: Range) -> Result<(), Failure> {
-        let zeroes = [0; 64 << 10];
+        /// Where direct writes may begin too.
+        #[repr(align(4096))]
+        struct Zeroes([u8; 64 << 10]);
+        static ZEROES: Zeroes = Zeroes([0; 64 << 10]);
         let (mut place, end) = (range.place, range.place + range.length);
         while place < end {
-            let count = zeroes.len().min(usize::try_from(end - place).unwrap_or(usize::MAX));
-            let written = pwrite(&self.file, &zeroes[..count], place).map_err(failure)?;
+            let count = ZEROES.0.len().min(usize::try_from(end - place).unwrap_or(usize::MAX));
+            let written = pwrite(&self.file, &ZEROES.0[..count], place).map_err(failure)?;
             if written == 0 {
                 return Err(Failure::Io);
             }

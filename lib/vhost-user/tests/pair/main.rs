@@ -3,6 +3,7 @@
 
 mod addresses;
 mod devices;
+mod direct;
 mod faults;
 mod keeping;
 mod moving;

@@ -70,15 +70,102 @@ const UNSUPPORTED: u8 = 2;
 /// Does what a chain asks for, and gives the bytes that were written, the status included. A chain without a writable byte for the
 /// status cannot be answered at all: 0.
 pub fn serve<S: Storage + ?Sized>(storage: &mut S, chain: &Chain<'_>) -> u32 {
+    if let Some(transfer) = Transfer::of(chain, storage.sectors()) {
+        let (mut place, mut result) = (transfer.place, Ok(()));
+        transfer.pieces(chain, |part| {
+            if result.is_ok() {
+                result = match transfer.way {
+                    Way::Read => storage.read(place, part),
+                    Way::Write => storage.write(place, part),
+                };
+                place += part.len() as u64;
+            }
+        });
+        return transfer.ended(chain, result);
+    }
     let Some(room) = chain.writable_bytes().checked_sub(1) else { return 0 };
     let mut reader = chain.reader();
-    let mut writer = chain.writer();
-    let mut header = [0; 16];
-    let result = if reader.read(&mut header) == header.len() {
-        request(storage, &header, &mut reader, &mut writer, room)
-    } else {
-        Err(Failure::Io)
+    let result = match header(&mut reader) {
+        Some((kind, _)) => request(storage, kind, &mut reader, &mut chain.writer(), room),
+        None => Err(Failure::Io),
     };
+    answer(chain, room, result)
+}
+
+/// A read or a write whose bytes somebody else moves, in place of [`serve`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// The first byte of the storage.
+    pub place: u64,
+    /// Bytes, a multiple of 512.
+    pub length: u32,
+    /// Which way they go.
+    pub way: Way,
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Out of the storage.
+    Read,
+    /// Into it.
+    Write,
+}
+
+impl Transfer {
+    /// What the chain asks for, if it is a read or a write within so many sectors. `None`: it is something else, or cannot be done, and
+    /// [`serve`] answers it without reading or writing.
+    pub fn of(chain: &Chain<'_>, sectors: u64) -> Option<Self> {
+        let room = chain.writable_bytes().checked_sub(1)?;
+        let mut reader = chain.reader();
+        let (kind, sector) = header(&mut reader)?;
+        let (length, way) = match kind {
+            kind::IN => (room, Way::Read),
+            kind::OUT => (reader.remaining() as u32, Way::Write),
+            _ => return None,
+        };
+        let place = inside(sectors, sector, bounded(length.into()).ok()?).ok()?;
+        Some(Self { place, length, way })
+    }
+
+    /// Each piece of its memory, in the order of the bytes.
+    pub fn pieces<'m>(&self, chain: &Chain<'m>, each: impl FnMut(Slice<'m>)) {
+        let mut cursor = match self.way {
+            Way::Read => chain.writer(),
+            Way::Write => chain.reader(),
+        };
+        if self.way == Way::Write {
+            cursor.skip(HEADER);
+        }
+        cursor.advance(self.length as usize, each);
+    }
+
+    /// It has ended: writes the status, and gives the bytes that were written.
+    pub fn ended(&self, chain: &Chain<'_>, result: Result<(), Failure>) -> u32 {
+        let Some(room) = chain.writable_bytes().checked_sub(1) else { return 0 };
+        let written = if self.way == Way::Read { room } else { 0 };
+        answer(chain, room, result.map(|()| written))
+    }
+}
+
+/// Bytes before the data: what is asked for, something reserved, and the sector (section 5.2.6).
+const HEADER: usize = 16;
+
+fn header(reader: &mut Cursor<'_, '_>) -> Option<(u32, u64)> {
+    let mut header = [0; HEADER];
+    if reader.read(&mut header) < header.len() {
+        return None;
+    }
+    let [kind, _, low, high] = [0, 4, 8, 12].map(|at| {
+        let mut number = [0; 4];
+        number.copy_from_slice(&header[at..at + 4]);
+        u32::from_le_bytes(number)
+    });
+    Some((kind, u64::from(low) | u64::from(high) << 32))
+}
+
+/// Writes the status, and gives the bytes that were written.
+fn answer(chain: &Chain<'_>, room: u32, result: Result<u32, Failure>) -> u32 {
     let (status, written) = match result {
         Ok(written) => (OK, written),
         Err(Failure::Unsupported) => (UNSUPPORTED, 0),
@@ -92,31 +179,17 @@ pub fn serve<S: Storage + ?Sized>(storage: &mut S, chain: &Chain<'_>) -> u32 {
     if written == room { room + 1 } else { written }
 }
 
+/// What is no transfer.
 fn request<S: Storage + ?Sized>(
     storage: &mut S,
-    header: &[u8; 16],
+    kind: u32,
     reader: &mut Cursor<'_, '_>,
     writer: &mut Cursor<'_, '_>,
     room: u32,
 ) -> Result<u32, Failure> {
-    let [kind, _, low, high] = [0, 4, 8, 12].map(|at| {
-        let mut number = [0; 4];
-        number.copy_from_slice(&header[at..at + 4]);
-        u32::from_le_bytes(number)
-    });
-    let sector = u64::from(low) | u64::from(high) << 32;
     match kind {
-        kind::IN => {
-            let mut place = inside(storage, sector, bounded(u64::from(room))?)?;
-            transfer(writer, room as usize, &mut place, |place, part| storage.read(place, part))?;
-            Ok(room)
-        }
-        kind::OUT => {
-            let length = reader.remaining();
-            let mut place = inside(storage, sector, bounded(length as u64)?)?;
-            transfer(reader, length, &mut place, |place, part| storage.write(place, part))?;
-            Ok(0)
-        }
+        // Beyond the end, or of no whole sectors.
+        kind::IN | kind::OUT => Err(Failure::Io),
         kind::FLUSH => storage.flush().map(|()| 0),
         kind::GET_ID => {
             let mut id = [0; 20];
@@ -150,9 +223,8 @@ fn bounded(length: u64) -> Result<u64, Failure> {
 }
 
 /// The first byte of so many from `sector` on, which must all be there.
-fn inside<S: Storage + ?Sized>(storage: &S, sector: u64, length: u64) -> Result<u64, Failure> {
-    let sectors = length / SECTOR;
-    let end = sector.checked_add(sectors).filter(|end| *end <= storage.sectors());
+fn inside(all: u64, sector: u64, length: u64) -> Result<u64, Failure> {
+    let end = sector.checked_add(length / SECTOR).filter(|end| *end <= all);
     match end {
         // Below the capacity in bytes, which is a number of 64 bits.
         Some(_) if length.is_multiple_of(SECTOR) => Ok(sector * SECTOR),
@@ -175,22 +247,6 @@ fn range<S: Storage + ?Sized>(storage: &S, entry: &[u8; 16], kind: u32) -> Resul
         return Err(Failure::Unsupported);
     }
     let length = u64::from(sectors) * SECTOR;
-    let place = inside(storage, u64::from_le_bytes(sector), length)?;
+    let place = inside(storage.sectors(), u64::from_le_bytes(sector), length)?;
     Ok(Range { place, length, unmap: flags & UNMAP != 0 })
-}
-
-fn transfer(
-    cursor: &mut Cursor<'_, '_>,
-    length: usize,
-    place: &mut u64,
-    mut each: impl FnMut(u64, Slice<'_>) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut result = Ok(());
-    cursor.advance(length, |part| {
-        if result.is_ok() {
-            result = each(*place, part);
-            *place += part.len() as u64;
-        }
-    });
-    result
 }
