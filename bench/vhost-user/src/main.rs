@@ -5,6 +5,7 @@
 //! Processor time and system calls are those of the thread that drives the queue. A word as argument chooses those whose name has it. Writes `target/bench/vhost-user.json` of the workspace.
 
 mod connect;
+mod direct;
 mod ours;
 mod packets;
 mod peer;
@@ -172,10 +173,10 @@ impl Contest<'_> {
 
 fn main() -> Result<()> {
     let arguments: Vec<_> = std::env::args().collect();
-    if let [_, command, which, socket] = arguments.as_slice()
+    if let [_, command, which, socket, file @ ..] = arguments.as_slice()
         && command == "serve"
     {
-        return servers::run(which, socket);
+        return servers::run(which, socket, file.first().map(String::as_str));
     }
     let load: f64 = std::fs::read_to_string("/proc/loadavg")?.split(' ').next().unwrap_or("0").parse()?;
     let directory = tempfile::tempdir()?;
@@ -235,6 +236,22 @@ fn main() -> Result<()> {
                 }));
             }
         }
+    }
+    for depth in [1, 8, 32, 128].into_iter().filter(|_| chosen("direct")) {
+        let [own, other, cached] = direct::beside(directory.path(), depth)?;
+        let name = format!("vhost_user_blk_direct_4k_depth_{depth}");
+        writeln!(
+            out,
+            "{name:<48} {:>10.0}/s  peer {:>10.0}/s  {:>5.2}x   with the page cache, cold {:>10.0}/s",
+            own.per_second,
+            other.per_second,
+            own.per_second / other.per_second,
+            cached.per_second,
+        )?;
+        rows.push(json!({
+            "name": name, "unit": "requests/s", "better": "higher", "value": own.per_second,
+            "peer": "qemu-storage-daemon, aio=io_uring", "peer_value": other.per_second, "floor_value": cached.per_second, "load": load,
+        }));
     }
     for segments in [1, 3].into_iter().filter(|_| chosen("virtio_driver_side")) {
         let name = format!("virtio_driver_side_split_chain_{segments}");

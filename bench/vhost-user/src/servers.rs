@@ -3,11 +3,12 @@
 mod theirs;
 
 use crate::{DISK, DRIVES, Result, SERVES, stay_on};
+use std::fs::File;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use vhost_user::backend::serve;
-use vhost_user::devices::{Disk, Null};
+use vhost_user::backend::{Device, serve};
+use vhost_user::devices::{DirectDisk, Disk, Null, OnFile};
 use vhost_user::socket::Canceller;
 
 /// Ended with the value.
@@ -23,6 +24,12 @@ pub enum Kind<'a> {
     DaemonNull,
     /// qemu-storage-daemon, with a file.
     DaemonFile(&'a Path),
+    /// The same around the page cache, by io_uring.
+    DaemonDirect(&'a Path),
+    /// Our disk on a file.
+    OursFile(&'a Path),
+    /// The same around the page cache.
+    OursDirect(&'a Path),
     /// Our null device.
     Ours,
     /// A null device on the crate vhost-user-backend.
@@ -39,12 +46,17 @@ impl Server {
             Kind::DaemonFile(file) => {
                 daemon(&socket, &format!("driver=file,node-name=disk,filename={}", file.display()))
             }
-            Kind::Ours | Kind::Theirs => {
-                let mut command = Command::new(std::env::current_exe()?);
-                let which = if matches!(kind, Kind::Ours) { "ours" } else { "theirs" };
-                command.args(["serve", which]).arg(&socket);
-                command
-            }
+            Kind::DaemonDirect(file) => daemon(
+                &socket,
+                &format!(
+                    "driver=file,node-name=disk,filename={},cache.direct=on,aio=io_uring",
+                    file.display()
+                ),
+            ),
+            Kind::Ours => own("ours", &socket, None)?,
+            Kind::Theirs => own("theirs", &socket, None)?,
+            Kind::OursFile(file) => own("file", &socket, Some(file))?,
+            Kind::OursDirect(file) => own("direct", &socket, Some(file))?,
         };
         stay_on(SERVES)?;
         let child = command.stdin(Stdio::null()).spawn();
@@ -93,19 +105,32 @@ fn daemon(socket: &Path, blockdev: &str) -> Command {
     command
 }
 
-/// What a child of this program does.
-pub fn run(which: &str, socket: &str) -> Result<()> {
+/// A child of this program.
+fn own(which: &str, socket: &Path, file: Option<&Path>) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["serve", which]).arg(socket).args(file);
+    Ok(command)
+}
+
+/// What such a child does.
+pub fn run(which: &str, socket: &str, file: Option<&str>) -> Result<()> {
+    let open = || -> Result<File> {
+        Ok(File::options().read(true).write(true).open(file.ok_or("which file?")?)?)
+    };
     match which {
-        "ours" => {
-            let listener = UnixListener::bind(socket)?;
-            loop {
-                let (stream, _) = listener.accept()?;
-                let mut disk = Disk::new(Null { sectors: DISK / 512 }, 1);
-                // Who only looked whether somebody listens has gone again.
-                let _ = serve(&mut disk, stream, &Canceller::new()?);
-            }
-        }
+        "ours" => sessions(socket, || Ok(Disk::new(Null { sectors: DISK / 512 }, 1))),
+        "file" => sessions(socket, || Ok(Disk::new(OnFile::new(open()?)?, 1))),
+        "direct" => sessions(socket, || Ok(DirectDisk::new(open()?, 1)?)),
         "theirs" => theirs::run(socket),
         other => Err(format!("no back-end {other}").into()),
+    }
+}
+
+fn sessions<D: Device>(socket: &str, mut device: impl FnMut() -> Result<D>) -> Result<()> {
+    let listener = UnixListener::bind(socket)?;
+    loop {
+        let (stream, _) = listener.accept()?;
+        // Who only looked whether somebody listens has gone again.
+        let _ = serve(&mut device()?, stream, &Canceller::new()?);
     }
 }
