@@ -2,6 +2,8 @@
 #![cfg(test)]
 
 mod addresses;
+#[path = "../support/apart.rs"]
+mod apart;
 mod devices;
 mod direct;
 mod faults;

@@ -1,7 +1,7 @@
 //! Frames of a driver of ours through a tap, to the host's own network and back.
 
+use crate::apart::{apart, ip};
 use crate::devices::client;
-use std::process::Command;
 use vhost_user::devices::{Network, Tap};
 use virtio::features::Features;
 use virtio::net;
@@ -46,28 +46,15 @@ fn checksum(bytes: &[u8]) -> u16 {
 
 /// In a network of its own, which has nothing but the tap: the host's kernel answers what is sent to it, and what it sends itself comes in.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the test starts itself again in another network")]
 fn frames_go_through_a_tap_to_the_host_and_back() {
-    const APART: &str = "HV_TEST_APART";
-    let test = "tap::frames_go_through_a_tap_to_the_host_and_back";
-    if std::env::var_os(APART).is_none() {
-        let mut again = Command::new("unshare");
-        again.args(["--net", "--map-root-user"]).arg(std::env::current_exe().unwrap());
-        let ended = again.args(["--exact", test, "--nocapture"]).env(APART, "1").output().unwrap();
-        let said = [ended.stdout, ended.stderr].map(|it| String::from_utf8_lossy(&it).into_owned()).concat();
-        if said.contains("unshare failed") || said.contains("/dev/net/tun") {
-            println!("not run: {test}: no network of its own: {said}");
-            return;
-        }
-        assert!(ended.status.success() && said.contains("1 passed"), "{said}");
+    if !apart("tap::frames_go_through_a_tap_to_the_host_and_back") {
         return;
     }
     for features in [Features::empty(), Features::EVENT_IDX, Features::RING_PACKED] {
         let tap = Tap::open("hv-test").unwrap_or_else(|error| panic!("/dev/net/tun: {error}"));
         assert!(Tap::open("hv-test").is_err(), "one at a time");
-        for arguments in ["link set hv-test up", "addr add 10.77.0.1/24 dev hv-test"] {
-            assert!(Command::new("ip").args(arguments.split(' ')).status().unwrap().success());
-        }
+        ip("link set hv-test up");
+        ip("addr add 10.77.0.1/24 dev hv-test");
         let mut client = client(Network::new(tap, OURS), features, 2);
         let mut inbox = client.inbox(2048);
         let mut outbox = client.outbox(2048);

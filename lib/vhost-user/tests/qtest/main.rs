@@ -1,10 +1,13 @@
 //! The drivers of `virtio` with QEMU's own devices, without a guest: no code of ours is on the other side.
 #![cfg(test)]
 
+#[path = "../support/apart.rs"]
+mod apart;
 mod balloon;
 mod console;
 mod machine;
 mod network;
+mod offloads;
 mod storage;
 
 use machine::{Device, Machine};
