@@ -3,6 +3,7 @@
 use super::memory::Names;
 use super::{CallError, FrontEnd};
 use crate::ProtocolFeatures;
+use crate::clock;
 use crate::front::Request;
 use crate::memory::Memory;
 use crate::payload::{VringAddress, VringState};
@@ -31,6 +32,9 @@ pub struct Queue {
     /// Tells of each call once, so that the counter of `call` need not be read: one system call for a wait in place of two.
     calls: OwnedFd,
     polling: Polling,
+    has_event_index: bool,
+    /// Calls were asked for.
+    is_called: bool,
 }
 
 /// What a back-end is told of a queue, however many there are one after the other.
@@ -111,7 +115,7 @@ impl Queue {
 
     /// How long to look at the ring before sleeping, at most: 32 us unless something else is said here. Nobody looks while sleeps are longer.
     pub const fn set_polling(&mut self, most: Duration) {
-        self.polling = Polling::new(most);
+        self.polling = Polling::new(most, clock::monotonic);
     }
 
     /// Waits until something was used, at most so long, however often the back-end calls meanwhile; `false`: nothing was, or the back-end did
@@ -137,13 +141,24 @@ impl Queue {
         // A wait that was in vain says nothing of how long the next one takes.
         if is_there {
             self.polling.ended(&wait);
+            self.look_next();
         }
         Ok(is_there)
+    }
+
+    /// The next wait begins with looking: until it sleeps, nobody has to be called. With the event index that is so by itself, since what was
+    /// asked for lies behind; without it calls come until they are asked for no more.
+    fn look_next(&mut self) {
+        if self.is_called && !self.has_event_index && self.polling.looks() {
+            self.ring.want_no_calls();
+            self.is_called = false;
+        }
     }
 
     /// Until there are so many, or the wait has taken so long. A call alone says nothing: a back-end may call as often as it likes.
     fn sleep(&mut self, wait: &polling::Wait, chains: u16, time: Duration) -> io::Result<bool> {
         let mut is_there = self.ring.want_calls(chains);
+        self.is_called = true;
         while !is_there {
             let left = time.saturating_sub(wait.took());
             let left = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -226,7 +241,14 @@ impl FrontEnd {
 
         let address = VringAddress { index, flags: 0, descriptors, used, available, log: 0 };
         let anchor = Anchor { address, size, kick, call, used: used_ring };
-        let queue = Queue { ring, anchor: Arc::new(anchor), calls, polling: Polling::new(polling::MOST) };
+        let queue = Queue {
+            ring,
+            anchor: Arc::new(anchor),
+            calls,
+            polling: Polling::new(polling::MOST, clock::monotonic),
+            has_event_index: options.event_index,
+            is_called: true,
+        };
         let base = if is_packed { packed::Base::START.bits() } else { before.into() };
         self.attach_queue(&queue, base)?;
         Ok(queue)

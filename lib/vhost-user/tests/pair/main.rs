@@ -5,6 +5,7 @@ mod addresses;
 mod devices;
 mod faults;
 mod keeping;
+mod looking;
 mod moving;
 #[path = "../support/observed.rs"]
 mod observed;
