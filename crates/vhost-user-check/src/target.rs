@@ -4,7 +4,6 @@ use crate::serve::Signals;
 use crate::socket::make_room;
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, Signal, kill_process_group};
-use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -14,8 +13,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 use vhost_user::check::{Backend, Resources};
+use vhost_user::clock::monotonic;
 use vhost_user::front::Request;
 use vhost_user::frontend::FrontEnd;
+use vhost_user::socket::{Canceller, SocketError, connect};
 
 /// How long a back-end that was started may take until it listens.
 const LISTENS: Duration = Duration::from_secs(10);
@@ -65,23 +66,12 @@ pub(crate) struct Clock(Duration);
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self(now())
+        Self(monotonic())
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
-        now().saturating_sub(self.0)
+        monotonic().saturating_sub(self.0)
     }
-}
-
-fn now() -> Duration {
-    let time = clock_gettime(ClockId::Monotonic);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-/// Processor time of this process.
-pub(crate) fn processor() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// A back-end at a socket.
@@ -199,13 +189,23 @@ impl Target {
     }
 
     fn connected(&mut self) -> io::Result<UnixStream> {
-        let stream = UnixStream::connect(&self.socket)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.socket.display())))?;
+        let stream = connected(&self.socket)?;
         self.away = AWAY;
         self.pid =
             socket_peercred(&stream).ok().and_then(|it| u32::try_from(it.pid.as_raw_nonzero().get()).ok());
         Ok(stream)
     }
+}
+
+/// A connection to who listens at a path; who has too many waiting is not waited for for ever.
+pub(crate) fn connected(path: &Path) -> io::Result<UnixStream> {
+    let named =
+        |kind, error: &dyn std::fmt::Display| io::Error::new(kind, format!("{}: {error}", path.display()));
+    connect(path, LISTENS, &Canceller::new()?).map_err(|error| match error {
+        SocketError::Io(error) => named(error.kind(), &error),
+        SocketError::TimedOut => named(io::ErrorKind::TimedOut, &"whoever listens there takes nobody"),
+        other => named(io::ErrorKind::Other, &other),
+    })
 }
 
 /// Whether whoever took a connection answers.
