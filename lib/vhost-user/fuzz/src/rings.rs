@@ -1,159 +1,25 @@
-//! What the fuzzer feeds: each target takes bytes, and panics when something that must hold does not. Messages are those of the protocol's table,
-//! whose generated code both directions go through.
+//! Rings of which the other side writes anything.
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use super::steps::Steps;
 use std::collections::BTreeSet;
-use std::fmt::Debug;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use vhost_user::backend::Session;
-use vhost_user::devices::{Disk, InMemory};
-use vhost_user::framing::{Framing, Raw};
-use vhost_user::front::Request;
-use vhost_user::session::{Answering, Asking};
-use vhost_user::socket::Canceller;
-use vhost_user::wire::{MOST_DESCRIPTORS, Message};
-use vhost_user::{ProtocolFeatures, back};
-use virtio::features::Features;
+use virtio::cells::SplitCells as _;
 use virtio::memory::{Heap, PackedMemory, Region, Regions, Shared, SplitMemory};
+use virtio::packed::Base;
 use virtio::ring::{Device, Driver};
-use virtio::{Chain, Options, Segment, packed, split};
-
-pub(crate) type Target = (&'static str, fn(&[u8]));
-
-/// All targets, by name.
-pub(crate) const TARGETS: &[Target] =
-    &[("codec", codec), ("back", back), ("front", front), ("device", device), ("driver", driver)];
-
-/// Bytes of every file that comes with a message.
-pub(crate) const FILE_BYTES: u64 = 1 << 16;
-
-/// Takes the messages out of a stream in which a byte before each says how many descriptors come with it, until `done` says that it is over.
-fn messages(mut bytes: &[u8], with: fn(u32, usize) -> Vec<OwnedFd>, mut done: impl FnMut(Raw) -> bool) {
-    let mut framing = Framing::default();
-    while let Some((count, rest)) = bytes.split_first() {
-        let number = rest.first_chunk().map_or(0, |number| u32::from_ne_bytes(*number));
-        let mut along = with(number, usize::from(*count) % (MOST_DESCRIPTORS + 2));
-        bytes = rest;
-        loop {
-            let (now, later) = bytes.split_at(framing.want().min(bytes.len()));
-            bytes = later;
-            match framing.feed(now, std::mem::take(&mut along)) {
-                Ok(Some(message)) => {
-                    if done(message) {
-                        return;
-                    }
-                    break;
-                }
-                Ok(None) if bytes.is_empty() => return,
-                Ok(None) => {}
-                Err(_) => return,
-            }
-        }
-    }
-}
-
-fn none(_: u32, _: usize) -> Vec<OwnedFd> {
-    Vec::new()
-}
-
-fn files(number: u32, count: usize) -> Vec<OwnedFd> {
-    const SET_BACKEND_REQ_FD: u32 = 21;
-    let file = |_| {
-        if number == SET_BACKEND_REQ_FD {
-            return UnixStream::pair().ok().map(|(ours, _)| ours.into());
-        }
-        let file = memfd_create("fuzz", MemfdFlags::CLOEXEC).ok()?;
-        ftruncate(&file, FILE_BYTES).ok()?;
-        Some(file)
-    };
-    (0..count).filter_map(file).collect()
-}
-
-/// What is decoded is encoded as what it was.
-pub(crate) fn codec(bytes: &[u8]) {
-    fn comes_back<M: Message + PartialEq + Debug>(message: &Raw) {
-        let (number, payload) = (message.header.request, &message.payload);
-        if let Ok(request) = M::get(number, payload) {
-            let mut again = Vec::new();
-            request.put(&mut again);
-            assert_eq!(request.number(), number);
-            assert_eq!(M::get(number, &again), Ok(request), "request {number}");
-        }
-        if let Ok(reply) = M::get_reply(number, payload) {
-            let mut again = Vec::new();
-            reply.put(&mut again);
-            assert_eq!(M::get_reply(number, &again), Ok(reply), "an answer to request {number}");
-        }
-    }
-    messages(bytes, none, |message| {
-        assert_eq!(message.payload.len(), message.header.size as usize);
-        comes_back::<Request>(&message);
-        comes_back::<back::Request>(&message);
-        false
-    });
-}
-
-/// A back-end's session: it answers or ends, and an answer is a message that the front-end understands.
-pub(crate) fn back(bytes: &[u8]) {
-    let mut disk = Disk::new(InMemory::new(8), 2);
-    let Ok(canceller) = Canceller::new() else { return };
-    let Ok(mut session) = Session::new(&mut disk, canceller) else { return };
-    messages(bytes, files, |message| {
-        let number = message.header.request;
-        match session.handle(message) {
-            Ok(Some((answer, descriptors))) => {
-                let mut framing = Framing::default();
-                let (header, payload) = answer.split_at(framing.want());
-                assert!(descriptors.len() <= MOST_DESCRIPTORS);
-                let whole = match framing.feed(header, descriptors) {
-                    Ok(None) => framing.feed(payload, Vec::new()),
-                    other => other,
-                };
-                let answer = whole.ok().flatten().expect("an answer is a whole message");
-                assert!(answer.header.reply && answer.header.request == number);
-                // An empty one says that there is no such configuration space.
-                let is_known =
-                    answer.payload.len() == 8 || Request::get_reply(number, &answer.payload).is_ok();
-                assert!(is_known || answer.payload.is_empty(), "request {number}");
-                false
-            }
-            Ok(None) => false,
-            Err(_) => true,
-        }
-    });
-}
-
-/// Both ends that ask, and both that answer: whatever comes, the answers that are taken are those to what was asked, in order.
-pub(crate) fn front(bytes: &[u8]) {
-    let mut asking = Asking::<Request>::default();
-    asking.negotiated.offered = Features::PROTOCOL_FEATURES;
-    asking.negotiated.protocol = ProtocolFeatures::all();
-    let mut answering = Answering::<back::Request>::default();
-    messages(bytes, files, |message| {
-        if !message.header.reply {
-            // Asked by us where it can be, and heard on the channel.
-            if let Ok(request) = Request::get(message.header.request, &message.payload) {
-                let _ = asking.ask(&request, message.descriptors.len());
-            }
-            let _ = answering.asked(message, true);
-            return false;
-        }
-        let waiting = asking.waiting();
-        match asking.answered(message) {
-            Ok(_) => assert_eq!(asking.waiting() + 1, waiting),
-            Err(_) => return true,
-        }
-        false
-    });
-}
+use virtio::{Chain, Options, Segment, Tables, packed, split};
 
 const SIZE: u16 = 8;
 /// Where the data is, in the driver's addresses; the ring lies before it, where chains may name it too.
 const RING: u64 = 0x1_0000;
 const RING_BYTES: usize = 1024;
 const ALL_BYTES: usize = 4096;
+const DEVICE_PART: usize = 512;
+/// Where a driver's tables are, and how many entries each has.
+const TABLES: usize = 2048;
+const EACH: u16 = 4;
+/// The bit of the options for a ring that had chains before.
+const RESUMED: u8 = 1 << 4;
 
 /// Memory with a ring at its beginning, of one kind or the other.
 struct Setting {
@@ -180,7 +46,7 @@ impl Setting {
     fn parts(&self) -> [Shared; 3] {
         let bytes = if self.is_packed { PackedMemory::bytes(SIZE) } else { SplitMemory::bytes(SIZE) };
         let part = |at, bytes| self.whole.piece(at, bytes).expect("it is that long");
-        [part(0, bytes[0]), part(256, bytes[1]), part(512, bytes[2])]
+        [part(0, bytes[0]), part(256, bytes[1]), part(DEVICE_PART, bytes[2])]
     }
 
     fn split(&self) -> SplitMemory {
@@ -201,36 +67,24 @@ impl Setting {
     }
 }
 
-/// The input as steps: a byte that says what, and some that say how.
-struct Steps<'b>(&'b [u8]);
-
-impl<'b> Steps<'b> {
-    fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
-
-    fn word(&mut self) -> Option<u16> {
-        Some(u16::from_le_bytes([self.byte()?, self.byte()?]))
-    }
-
-    fn take(&mut self, count: usize) -> &'b [u8] {
-        let (now, rest) = self.0.split_at(count.min(self.0.len()));
-        self.0 = rest;
-        now
-    }
-}
-
 /// A device on a ring of which the driver writes anything.
-pub(crate) fn device(bytes: &[u8]) {
+pub fn device(bytes: &[u8]) {
     let mut steps = Steps(bytes);
     let Some(options) = steps.byte() else { return };
     let setting = Setting::new(options);
+    // A ring begins, or goes on where somebody says; what is used of a split one it says itself.
+    let base = if options & RESUMED == 0 { None } else { Some(steps.number() as u32) };
     let mut device = if setting.is_packed {
-        Device::Packed(packed::Device::new(setting.packed(), setting.options))
+        let base = base.map_or(Some(Base::START), |bits| Base::from_bits(bits, SIZE));
+        let Some(base) = base else { return };
+        Device::Packed(packed::Device::resumed(setting.packed(), setting.options, base))
     } else {
-        Device::Split(split::Device::new(setting.split(), setting.options))
+        let cells = setting.split();
+        if base.is_some() {
+            setting.scribble(DEVICE_PART + 2, &steps.word().unwrap_or(0).to_le_bytes());
+        }
+        let (taken, used) = (base.unwrap_or(0) as u16, cells.used_index());
+        Device::Split(split::Device::resumed(cells, setting.options, taken, used))
     };
     let mut chain = Chain::new();
     let mut out = Vec::new();
@@ -281,15 +135,23 @@ pub(crate) fn device(bytes: &[u8]) {
 }
 
 /// A driver on a ring of which the device writes anything: what comes back was offered, once, and is no longer than it was.
-pub(crate) fn driver(bytes: &[u8]) {
+pub fn driver(bytes: &[u8]) {
     let mut steps = Steps(bytes);
     let Some(options) = steps.byte() else { return };
-    let setting = Setting::new(options & !(1 << 2));
+    let setting = Setting::new(options);
     let mut driver = if setting.is_packed {
         Driver::Packed(packed::Driver::new(setting.packed(), setting.options))
-    } else {
+    } else if options & RESUMED == 0 {
         Driver::Split(split::Driver::new(setting.split(), setting.options))
+    } else {
+        let before = steps.number() as u16;
+        Driver::Split(split::Driver::resumed(setting.split(), setting.options, before))
     };
+    if setting.options.indirect {
+        let memory = setting.whole.piece(TABLES, Tables::bytes(SIZE, EACH)).expect("it is that long");
+        let tables = Tables::new(memory, RING + TABLES as u64, SIZE, EACH).expect("it is long enough");
+        driver = driver.with_tables(tables);
+    }
     let (mut offered, mut told) = (BTreeSet::new(), BTreeSet::new());
     while let Some(step) = steps.byte() {
         match step % 8 {
