@@ -12,6 +12,7 @@
 mod acknowledgements;
 mod configuration;
 mod device;
+#[cfg(feature = "faults")]
 pub mod faults;
 mod framing;
 mod hostile;
@@ -31,6 +32,7 @@ pub use profiles::{Profile, Said};
 pub use work::Kind;
 
 use crate::socket::SocketError;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -248,6 +250,8 @@ struct Run<'r> {
     leaves: bool,
     /// Not even a single request is served, which is a finding of its own: nothing else is asked of its rings.
     serves_nothing: bool,
+    /// Checks that failed.
+    failed: BTreeSet<String>,
 }
 
 /// Why nothing was checked.
@@ -290,7 +294,14 @@ pub fn run(
     mut told: impl FnMut(&Finding),
 ) -> Result<Report, NoBackend> {
     let offer = probe(backend, options.timeout).map_err(|error| NoBackend(error.into()))?;
-    let mut run = Run { backend, options, offer: offer.clone(), leaves: false, serves_nothing: false };
+    let mut run = Run {
+        backend,
+        options,
+        offer: offer.clone(),
+        leaves: false,
+        serves_nothing: false,
+        failed: BTreeSet::new(),
+    };
     let mut findings = Vec::new();
     let mut gone_before = None;
     let mut is_gone = false;
@@ -329,6 +340,9 @@ pub fn run(
             }
         };
         let Check { id, title, section, level, .. } = check;
+        if matches!(verdict, Verdict::Failed(_)) {
+            run.failed.insert(id.clone());
+        }
         let finding = Finding { id, title, section, level, verdict, time: now().saturating_sub(begin) };
         told(&finding);
         findings.push(finding);

@@ -229,6 +229,15 @@ impl Ring {
         self.retaken.clear();
     }
 
+    /// How many chains of a split ring were taken, modulo 2^16.
+    #[cfg(feature = "faults")]
+    pub(super) fn place(&self) -> u16 {
+        match &self.queue {
+            Some(Queue::Split(queue)) => queue.base(),
+            Some(Queue::Packed(_)) | None => 0,
+        }
+    }
+
     /// Whether any part of it lies within these addresses.
     pub(super) fn lies_in(&self, start: u64, size: u64, is_packed: bool) -> bool {
         let Some(address) = self.address else { return false };

@@ -156,13 +156,14 @@ pub(super) fn checks() -> Vec<Check> {
                     return not_applicable(format!("it has {count} slots"));
                 }
                 let file = file((count + 1) * PAGE)?;
-                let peer = run.ordinary()?;
-                for number in 0..count {
-                    let request = Request::AddMemReg(single(region(number, PAGE, number * PAGE)));
-                    if confirm(run, &peer, &request, &[file.as_fd()]).is_err() {
-                        return not_applicable("it takes fewer than it has: memory.slots.all");
+                let peer = run.builds_upon("memory.slots.all", |run| {
+                    let peer = run.ordinary()?;
+                    for number in 0..count {
+                        let request = Request::AddMemReg(single(region(number, PAGE, number * PAGE)));
+                        confirm(run, &peer, &request, &[file.as_fd()])?;
                     }
-                }
+                    Ok(peer)
+                })?;
                 let request = Request::AddMemReg(single(region(count, PAGE, count * PAGE)));
                 rejected(run, &peer, &request, &[file.as_fd()])
             },

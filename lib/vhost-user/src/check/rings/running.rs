@@ -137,11 +137,14 @@ fn traffic() -> Vec<Check> {
                 let mut more = crate::memory::Memory::new(1 << 16)?;
                 work.front.add_memory(&more)?;
                 let last = run.queues().min(256) - 1;
-                let _queue = work.front.start_queue(last, SIZE, &mut more)?;
+                let queue = work.front.start_queue(last, SIZE, &mut more)?;
                 work.once()?;
+                let first = std::mem::replace(&mut work.queue, queue);
+                (0..3).try_for_each(|_| work.once())?;
+                work.queue = first;
                 match work.front.stop_queue(last)? {
-                    0 => work.once(),
-                    other => failed(format!("a queue that was not used stopped at {other}")),
+                    3 => work.once(),
+                    other => failed(format!("after 3 requests the last queue stopped at {other}")),
                 }
             },
         ),
