@@ -4,8 +4,8 @@
 //!   Backend --connect--> Run --each--> Check --Peer or FrontEnd--> Verdict --> Report
 //! ```
 //!
-//! Every check has a connection of its own, and after each the back-end is asked whether it still serves: what a check breaks is its own
-//! finding and not the next one's. A check says which part of the specification it is about, and how much it matters.
+//! Every check has a connection of its own, and after each the back-end is asked whether it still serves, or has ended as it should: what a
+//! check breaks is its own finding and not the next one's. A check says which part of the specification it is about, and how much it matters.
 //!
 //! Source of the sections: the vhost-user specification of QEMU, and VIRTIO 1.4 for what is in the rings.
 
@@ -45,6 +45,11 @@ pub trait Backend {
     /// # Errors
     /// Where it cannot be reached.
     fn connect(&mut self) -> io::Result<UnixStream>;
+
+    /// Whether each connection has a process of its own, which ends with it: what was done to one says nothing of the next.
+    fn is_single(&self) -> bool {
+        false
+    }
 
     /// How the process that served the last connections was killed, if it was, and that is known. Told once.
     fn death(&mut self) -> Option<String> {
@@ -179,6 +184,8 @@ pub struct Options {
     pub timeout: Duration,
     /// Only checks whose name begins with one of these; empty: all.
     pub only: Vec<String>,
+    /// No checks whose name begins with one of these.
+    pub skip: Vec<String>,
     /// The content of a disk may be changed.
     pub writes: bool,
 }
@@ -190,6 +197,7 @@ impl Default for Options {
             profiles: Vec::new(),
             timeout: Duration::from_secs(2),
             only: Vec::new(),
+            skip: Vec::new(),
             writes: false,
         }
     }
@@ -277,9 +285,9 @@ pub fn checks(options: &Options) -> Vec<Check> {
     for profile in &options.profiles {
         all.extend(profiles::checks(*profile, options.kind));
     }
-    if !options.only.is_empty() {
-        all.retain(|check| options.only.iter().any(|prefix| check.id.starts_with(prefix.as_str())));
-    }
+    let begins = |check: &Check, all: &[String]| all.iter().any(|it| check.id.starts_with(it.as_str()));
+    all.retain(|check| options.only.is_empty() || begins(check, &options.only));
+    all.retain(|check| !begins(check, &options.skip));
     all
 }
 
@@ -312,7 +320,9 @@ pub fn run(
         }
         let begin = now();
         let mut outcome = (check.run)(&mut run);
-        let serves = run.still_serves();
+        // One that is started for each connection is not started only to see that it serves.
+        let is_another = run.backend.is_single() && !matches!(outcome, Err(Trouble::Unreachable(_)));
+        let serves = is_another || run.still_serves();
         let death = run.backend.death();
         let death_is_unknown = death.is_none();
         if !serves || death.is_some() {

@@ -54,6 +54,8 @@ struct Turn<'t> {
     /// How many chains there were in each turn before, of this session.
     before: &'t [usize],
     count: usize,
+    /// How many there were in all of them.
+    total: usize,
     /// Where in the ring the first of them is, as a split ring counts.
     at: u16,
     /// Lengths of the segments of the first chain, and how it begins.
@@ -135,6 +137,7 @@ pub(super) fn ring(name: &str) -> Option<Whole> {
         "traffic.second" => others(NOTHING),
         // With the last of the indices.
         "traffic.wrap" => turn(|it| usize::from(it.at) + it.count >= 1 << 16, NOTHING),
+        "traffic.long" => turn(|it| it.total + it.count > 1 << 16, NOTHING),
         "traffic.full" => turn(|it| it.count == 21 && it.before.contains(&21), NOTHING),
         "traffic.length" => turn(
             |it| it.request(0) == Some(0) && it.readable.len() == 1 && it.writes() == 513,
@@ -197,11 +200,12 @@ pub(super) struct Wrong<'d, D> {
     ends: Canceller,
     features: Features,
     before: Vec<usize>,
+    total: usize,
 }
 
 impl<'d, D: Device> Wrong<'d, D> {
     pub(super) const fn new(device: &'d mut D, faulty: &'d Faulty, ends: Canceller) -> Self {
-        Self { device, faulty, ends, features: Features::empty(), before: Vec::new() }
+        Self { device, faulty, ends, features: Features::empty(), before: Vec::new(), total: 0 }
     }
 
     fn act(&mut self, fault: &Fault, queue: u16, guest: &mut Guest<'_>) {
@@ -221,6 +225,7 @@ impl<'d, D: Device> Wrong<'d, D> {
             features: self.features,
             before: &self.before,
             count: all.len(),
+            total: self.total,
             at,
             readable: lengths(chain.readable()),
             writable: lengths(chain.writable()),
@@ -232,6 +237,7 @@ impl<'d, D: Device> Wrong<'d, D> {
             self.before.remove(0);
         }
         self.before.push(all.len());
+        self.total += all.len();
         match act {
             Some(Act::Finish(finish)) => {
                 for held in all {

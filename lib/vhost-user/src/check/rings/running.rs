@@ -123,6 +123,17 @@ fn traffic() -> Vec<Check> {
             },
         ),
         Check::new(
+            "rings.traffic.long",
+            Level::Must,
+            SPLIT,
+            "more requests go through a ring than its indices count",
+            |run| {
+                let mut work = Work::start(run)?;
+                let room = work.room();
+                (0..(1 << 16) / room + 2).try_for_each(|_| work.batch(room))
+            },
+        ),
+        Check::new(
             "rings.traffic.second",
             Level::Must,
             "vhost-user: Multiple queue support",
