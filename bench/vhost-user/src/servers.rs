@@ -2,7 +2,8 @@
 
 mod theirs;
 
-use crate::{DISK, DRIVES, Result, SERVES, stay_on};
+use crate::watch::{Patience, Side};
+use crate::{DISK, Result};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -46,13 +47,15 @@ impl Server {
                 command
             }
         };
-        stay_on(SERVES)?;
+        Side::Serves.stay()?;
         let child = command.stdin(Stdio::null()).spawn();
-        stay_on(DRIVES)?;
+        Side::Drives.stay()?;
         let child = child?;
         let mut it = Self { child, socket };
+        let patience = Patience::begin();
         while UnixStream::connect(&it.socket).is_err() {
             it.runs()?;
+            patience.left("a back-end that listens")?;
         }
         Ok(it)
     }
