@@ -65,28 +65,43 @@ fn write(at: u16, bytes: &[u8]) -> Vec<u8> {
         .collect()
 }
 
+/// Where requests are told how they ended, and that they are not yet.
 const STATUS: u16 = 0x5000;
 const UNTOUCHED: u8 = 0xff;
+/// Entries of the ring, of which each request takes three.
+const ENTRIES: u16 = 8;
+const REQUESTS: u16 = 3;
 
-/// A driver that reads the first sector and kicks: a chain of three in a ring of either kind.
-fn request(features: Features) -> Vec<u8> {
+/// A driver that reads the first sector for the n-th time, and kicks: a chain of three in a ring of either kind.
+fn request(features: Features, number: u16) -> Vec<u8> {
     const NEXT: u16 = 1;
     const WRITES: u16 = 2;
     const AVAILABLE: u16 = 1 << 7;
+    const USED: u16 = 1 << 15;
     let is_packed = features.contains(Features::RING_PACKED);
-    let segments = [(0x3000_u64, 16_u32, NEXT), (0x4000, 512, NEXT | WRITES), (STATUS.into(), 1, WRITES)];
-    let entry = |(at, (address, length, flags)): (u16, (u64, u32, u16))| {
-        let last = if is_packed { [0, flags | AVAILABLE] } else { [flags, at + 1] };
+    let status = STATUS + number;
+    let segments = [(0x3000_u64, 16_u32, NEXT), (0x4000, 512, NEXT | WRITES), (status.into(), 1, WRITES)];
+    let mut all = write(status, &[UNTOUCHED]);
+    for (at, (address, length, flags)) in (3 * number..).zip(segments) {
+        let round = if at / ENTRIES % 2 == 0 { AVAILABLE } else { USED };
+        let last = if is_packed { [number, flags | round] } else { [flags, (at + 1) % ENTRIES] };
         let last = last.map(u16::to_le_bytes).concat();
-        [&address.to_le_bytes()[..], &length.to_le_bytes(), &last].concat()
-    };
-    let table: Vec<u8> = (0..).zip(segments).flat_map(entry).collect();
-    let mut all = [write(STATUS, &[UNTOUCHED]), write(0, &table)].concat();
-    if !is_packed {
-        all.extend(write(0x1002, &[1, 0]));
+        let entry = [&address.to_le_bytes()[..], &length.to_le_bytes(), &last].concat();
+        all.extend(write(at % ENTRIES * 16, &entry));
     }
-    all.extend([KICK, TURN]);
+    if !is_packed {
+        all.extend(write(0x1004 + 2 * number, &(3 * number % ENTRIES).to_le_bytes()));
+        all.extend(write(0x1002, &(number + 1).to_le_bytes()));
+    }
+    // The last one has a kick of its own.
+    all.extend([KICK + u8::from(number + 1 == REQUESTS), TURN]);
     all
+}
+
+/// Where the ring is after so many.
+fn base(features: Features, requests: u32) -> u32 {
+    let at = 3 * requests | 0x8000;
+    if features.contains(Features::RING_PACKED) { at | at << 16 } else { requests }
 }
 
 /// The whole life of a session with a disk, every request that it serves among it.
@@ -96,11 +111,10 @@ fn session(features: Features) -> Vec<Said> {
     let region = Region { guest_address: 0, size: BYTES, user_address: USER, mmap_offset: 0 };
     let Region { guest_address, size, user_address, mmap_offset } = region;
     let single = SingleRegion { guest_address, size, user_address, mmap_offset };
-    let base = user_address;
     let address = VringAddress {
-        descriptors: base,
-        available: base + 0x1000,
-        used: base + 0x2000,
+        descriptors: user_address,
+        available: user_address + 0x1000,
+        used: user_address + 0x2000,
         ..VringAddress::default()
     };
     let state = |num| VringState { index: 0, num };
@@ -127,8 +141,8 @@ fn session(features: Features) -> Vec<Said> {
         Request::GetInflightFd(Inflight { queues: 1, queue_size: 8, ..Inflight::default() }),
         Request::SetLogBase(Log { size: BYTES, offset: 0 }),
         Request::SetLogFd,
-        Request::SetVringNum(state(8)),
-        Request::SetVringBase(state(if features.contains(Features::RING_PACKED) { 0x8000_8000 } else { 0 })),
+        Request::SetVringNum(state(ENTRIES.into())),
+        Request::SetVringBase(state(base(features, 0))),
         Request::SetVringAddr(address),
         Request::SetVringCall(0),
         Request::SetVringErr(0),
@@ -140,12 +154,21 @@ fn session(features: Features) -> Vec<Said> {
         Request::RemMemReg(single),
         Request::SetMemTable(MemoryTable { regions: vec![region] }),
         Request::GetVringBase(state(0)),
+        Request::SetVringBase(state(base(features, 2))),
+        Request::SetVringKick(0),
+        Request::GetVringBase(state(0)),
         Request::ResetDevice,
     ];
     let mut all: Vec<_> =
         requests.iter().map(|request| said(request, request.facts().reply.is_none())).collect();
-    let enables = requests.iter().position(|it| matches!(it, Request::SetVringEnable(_))).unwrap();
-    all[enables].then = request(features);
+    // When it is enabled, when its memory has become a table, and when it goes on behind what it did.
+    let runs = |it: &Request| matches!(it, Request::SetVringEnable(_) | Request::SetMemTable(_));
+    let enabled = requests.iter().position(runs).unwrap();
+    let moved = requests.iter().rposition(runs).unwrap();
+    let resumed = requests.iter().rposition(|it| matches!(it, Request::SetVringKick(_))).unwrap();
+    for (number, at) in (0..REQUESTS).zip([enabled, moved, resumed]) {
+        all[at].then = request(features, number);
+    }
     all
 }
 
@@ -193,7 +216,10 @@ fn a_session_that_is_right_is_answered_to_its_end_and_its_ring_is_served() {
         let ran = targets::session(&steps(&session)).unwrap();
         // All have an answer, their own or an acknowledgement, but what comes before acknowledgements are negotiated.
         assert_eq!(ran.answers, session.len() - 1);
-        assert_eq!(ran.byte(STATUS.into()), 0, "the request has succeeded, {features:?}");
+        for number in 0..REQUESTS {
+            let status = ran.byte((STATUS + number).into());
+            assert_eq!(status, 0, "request {number} has succeeded, {features:?}");
+        }
     }
 }
 
