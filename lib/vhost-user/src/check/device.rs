@@ -328,6 +328,11 @@ fn rng() -> Vec<Check> {
             }
             Ok(())
         }),
+        Check::new("rng.pieces", Level::Must, ENTROPY, "what it fills may lie in several segments", |run| {
+            let mut bench = bench(run, Features::empty())?;
+            let into = [bench.segment(DATA, 10), bench.segment(DATA + 10, 22), bench.segment(DATA + 32, 32)];
+            if bench.done(&[], &into)? == 0 { failed("it wrote nothing") } else { Ok(()) }
+        }),
         Check::new(
             "rng.readable",
             Level::Robust,

@@ -160,6 +160,7 @@ impl Work {
             }
         };
         let segment = |offset: usize, length: usize| Segment { address: at(offset), length: length as u32 };
+        let tables = self.front.negotiated().features.options().indirect;
         let (readable, writable) = match self.kind {
             Kind::Blk => {
                 // A read of the first sector, and its status.
@@ -167,6 +168,8 @@ impl Work {
                 write(WRITES_AT + 512, &[0xff]);
                 (vec![segment(0, 16)], vec![segment(WRITES_AT, 512), segment(WRITES_AT + 512, 1)])
             }
+            // Some take one segment only, which is a finding of its own.
+            Kind::Rng if !tables => (Vec::new(), vec![segment(WRITES_AT, 64)]),
             Kind::Rng => (Vec::new(), vec![segment(WRITES_AT, 32), segment(WRITES_AT + 32, 32)]),
             Kind::Net => {
                 let mut frame = [0; 12 + 60];
@@ -195,11 +198,12 @@ impl Work {
                 (vec![segment(0, init.len())], vec![segment(WRITES_AT, 16 + 64)])
             }
         };
-        let (free, tables) = (self.queue.ring.free(), self.front.negotiated().features.options().indirect);
+        let free = self.queue.ring.free();
         let token =
             self.queue.ring.add(&readable, &writable).map_err(|error| Trouble::Failed(error.to_string()))?;
-        // Every request has several segments, so that a table is made wherever one can be.
-        debug_assert_eq!(free - self.queue.ring.free() == 1, tables, "{} segments", readable.len());
+        // Every request has several segments where a table can be made of them.
+        let segments = readable.len() + writable.len();
+        debug_assert!(!tables || segments > 1 && free - self.queue.ring.free() == 1, "{segments} segments");
         self.out[usize::from(token.0)] = slot;
         Ok(())
     }
@@ -264,7 +268,8 @@ impl Work {
     pub(super) const fn room(&self) -> usize {
         match self.kind {
             Kind::Blk => SIZE as usize / 3,
-            Kind::Fs | Kind::Net | Kind::Console | Kind::Rng | Kind::Balloon => SIZE as usize / 2,
+            Kind::Fs | Kind::Net | Kind::Console | Kind::Balloon => SIZE as usize / 2,
+            Kind::Rng => SIZE as usize,
         }
     }
 

@@ -182,6 +182,7 @@ pub(super) fn device(check: &str) -> Option<Whole> {
             let more = Finish { written: 10, fill: Some(4), status: None };
             turn(|it| it.writes() == 8192, Act::Finish(more))
         }
+        "rng.pieces" => turn(|it| it.writable == [10, 22, 32], NOTHING),
         "rng.readable" => turn(|it| (it.reads(), it.writes()) == (64, 0), Act::Die),
         "net.send.short" => turn(|it| it.reads() == 5, Act::Die),
         "net.send.empty" => turn(|it| it.reads() == 12, Act::Die),
