@@ -83,7 +83,7 @@ fn request(features: Features, number: u16) -> Vec<u8> {
     let segments = [(0x3000_u64, 16_u32, NEXT), (0x4000, 512, NEXT | WRITES), (status.into(), 1, WRITES)];
     let mut all = write(status, &[UNTOUCHED]);
     for (at, (address, length, flags)) in (3 * number..).zip(segments) {
-        let round = if at / ENTRIES % 2 == 0 { AVAILABLE } else { USED };
+        let round = if (at / ENTRIES).is_multiple_of(2) { AVAILABLE } else { USED };
         let last = if is_packed { [number, flags | round] } else { [flags, (at + 1) % ENTRIES] };
         let last = last.map(u16::to_le_bytes).concat();
         let entry = [&address.to_le_bytes()[..], &length.to_le_bytes(), &last].concat();
@@ -100,7 +100,7 @@ fn request(features: Features, number: u16) -> Vec<u8> {
 
 /// Where the ring is after so many.
 fn base(features: Features, requests: u32) -> u32 {
-    let at = 3 * requests | 0x8000;
+    let at = (3 * requests) | 0x8000;
     if features.contains(Features::RING_PACKED) { at | at << 16 } else { requests }
 }
 
