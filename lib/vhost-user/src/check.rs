@@ -30,7 +30,9 @@ mod work;
 pub use probe::{Offer, ProbeError, probe};
 pub use profiles::{Profile, Said};
 pub use work::Kind;
+use work::Patience;
 
+use crate::clock;
 use crate::socket::SocketError;
 use std::collections::BTreeSet;
 use std::io;
@@ -260,6 +262,8 @@ struct Run<'r> {
     serves_nothing: bool,
     /// Checks that failed.
     failed: BTreeSet<String>,
+    /// How long rings are waited for.
+    patience: Patience,
 }
 
 /// Why nothing was checked.
@@ -309,6 +313,7 @@ pub fn run(
         leaves: false,
         serves_nothing: false,
         failed: BTreeSet::new(),
+        patience: Patience::new(options.timeout, clock::monotonic),
     };
     let mut findings = Vec::new();
     let mut gone_before = None;

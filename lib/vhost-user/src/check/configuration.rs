@@ -152,6 +152,9 @@ pub(super) fn checks() -> Vec<Check> {
                         drop(peer);
                         read(run, 0, whole.len() as u32)?
                     }
+                    Err(Trouble::Failed(why)) if reaction == Reaction::Accepted => {
+                        return failed(format!("it acknowledged success, and then {why}"));
+                    }
                     Err(trouble) => return Err(trouble),
                 };
                 if again.as_deref() == Some(&*whole) { Ok(()) } else { failed("it is another") }

@@ -1,13 +1,17 @@
 //! Something harmless to do, by the type of device: what shows that a ring works.
 
 use super::{Outcome, Run, Trouble, failed, not_applicable};
+use crate::clock::Clock;
 use crate::front::Request;
 use crate::frontend::{FrontEnd, Queue};
 use crate::memory::Memory;
 use rustix::event::EventfdFlags;
+use std::cell::Cell;
 use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::str::FromStr;
+use std::time::Duration;
 use virtio::Segment;
 use virtio::features::Features;
 use virtio::memory::Shared;
@@ -72,6 +76,39 @@ impl FromStr for Kind {
 /// Entries of the ring that is worked with.
 pub(super) const SIZE: u16 = 64;
 
+/// How long rings are waited for: as long as an answer may take, until requests have shown how long they take; then many times as long as the
+/// slowest of them, and half a second at least. Some back-ends leave a request of several checks, and a run would be nothing but waiting.
+#[derive(Clone)]
+pub(super) struct Patience {
+    most: Duration,
+    slowest: Rc<Cell<Option<Duration>>>,
+    clock: Clock,
+}
+
+impl Patience {
+    /// Never more than `most`.
+    pub(super) fn new(most: Duration, clock: Clock) -> Self {
+        Self { most, slowest: Rc::default(), clock }
+    }
+
+    /// For what is waited for next.
+    pub(super) fn time(&self) -> Duration {
+        const LEAST: Duration = Duration::from_millis(500);
+        let slowest = self.slowest.get();
+        slowest.map_or(self.most, |slowest| slowest.saturating_mul(50).max(LEAST).min(self.most))
+    }
+
+    pub(super) fn begin(&self) -> Duration {
+        (self.clock)()
+    }
+
+    /// A request has ended that was waited for from then on.
+    pub(super) fn ended(&self, begin: Duration) {
+        let took = (self.clock)().saturating_sub(begin);
+        self.slowest.set(self.slowest.get().max(Some(took)));
+    }
+}
+
 /// Bytes that a request has for what it reads and what it writes.
 const SLOT: usize = 1024;
 const WRITES_AT: usize = 256;
@@ -90,7 +127,7 @@ pub(super) struct Work {
     free: Vec<usize>,
     /// Memory that is more than the slots'.
     _more: Vec<Memory>,
-    timeout: std::time::Duration,
+    patience: Patience,
 }
 
 impl Work {
@@ -138,7 +175,7 @@ impl Work {
             out: vec![0; SIZE.into()],
             free: (0..SIZE.into()).collect(),
             _more: Vec::new(),
-            timeout: run.options.timeout,
+            patience: run.patience.clone(),
         })
     }
 
@@ -210,10 +247,14 @@ impl Work {
 
     /// Waits for a request to end, and looks at what came of it.
     pub(super) fn ended(&mut self) -> Outcome {
+        let begin = self.patience.begin();
         loop {
             match self.reap()? {
-                Some(done) => return self.right(done),
-                None if self.queue.wait(self.timeout)? => {}
+                Some(done) => {
+                    self.patience.ended(begin);
+                    return self.right(done);
+                }
+                None if self.queue.wait(self.patience.time())? => {}
                 // A call may be missing though the request is done: that is another fault than not serving.
                 None => {
                     return match self.reap()? {
@@ -295,4 +336,24 @@ pub(super) fn known(run: &Run<'_>) -> Result<Kind, Trouble> {
 pub(super) fn eventfd() -> Result<OwnedFd, Trouble> {
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
     Ok(rustix::event::eventfd(0, flags).map_err(std::io::Error::from)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_are_waited_for_as_long_as_requests_take() {
+        let ms = Duration::from_millis;
+        let patience = Patience::new(ms(2000), || Duration::from_millis(100));
+        assert_eq!(patience.time(), ms(2000), "nothing is known");
+        patience.ended(ms(99));
+        assert_eq!(patience.time(), ms(500), "fifty times a millisecond is no time");
+        patience.clone().ended(ms(80));
+        assert_eq!(patience.time(), ms(1000));
+        patience.ended(ms(99));
+        assert_eq!(patience.time(), ms(1000), "the slowest counts");
+        patience.ended(ms(0));
+        assert_eq!(patience.time(), ms(2000), "and never more");
+    }
 }

@@ -100,7 +100,7 @@ fn traffic() -> Vec<Check> {
                             return failed("it says that it wrote more than was writable");
                         }
                         Some(done) => return work.right(done),
-                        None if work.queue.wait(run.options.timeout)? => {}
+                        None if work.queue.wait(run.patience.time())? => {}
                         None => return failed("the request is not served"),
                     }
                 }
@@ -348,9 +348,13 @@ fn states() -> Vec<Check> {
                 work.once()?;
                 let index = work.queue.index();
                 work.call(&Request::SetVringCall(1 << 8 | u64::from(index)), &[])?;
-                work.offer()?;
-                work.queue.submit()?;
-                soon(&mut work)
+                // Some serve the first, and end when they cannot call.
+                for _ in 0..5 {
+                    work.offer()?;
+                    work.queue.submit()?;
+                    soon(&mut work)?;
+                }
+                Ok(())
             },
         ),
         Check::new(
@@ -460,7 +464,7 @@ fn rings(run: &Run<'_>, work: &mut Work, call: &OwnedFd, tell: impl Fn(&mut Work
     work.queue.ring.publish();
     tell(work)?;
     // It may be rung for what was done before.
-    while readable(call, run.options.timeout)? {
+    while readable(call, run.patience.time())? {
         let _ = unrung();
         if let Some(done) = work.reap()? {
             return work.right(done);
