@@ -11,10 +11,10 @@ mod packets;
 mod peer;
 mod rings;
 mod servers;
+mod watch;
 
 use perf_event::events::Tracepoint;
 use perf_event::{Builder, Counter};
-use rustix::thread::{CpuSet, sched_setaffinity};
 use serde_json::{Value, json};
 use servers::{Kind, Server};
 use std::io::Write as _;
@@ -33,17 +33,6 @@ const ROUND: Duration = Duration::from_millis(400);
 
 /// What it is measured beside.
 const PEER: &str = "blkio 0.5.1";
-
-/// Of two processors one drives the queue, and the back-end has the other.
-const DRIVES: usize = 0;
-const SERVES: usize = 1;
-
-/// This thread runs there, and what it starts.
-fn stay_on(processor: usize) -> Result<()> {
-    let mut only = CpuSet::new();
-    only.set(processor);
-    Ok(sched_setaffinity(None, &only)?)
-}
 
 /// A queue that is kept full.
 trait Client {

@@ -1,11 +1,13 @@
 //! Frames of 64 bytes to dpdk-testpmd, ours beside those of another testpmd through its virtio-user port. The one that receives counts.
 
-use crate::{DRIVES, Result, SERVES, stay_on, thread_time};
-use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use crate::watch::{Patience, Side};
+use crate::{Result, thread_time};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver as Lines, channel};
 use std::time::{Duration, Instant};
 use vhost_user::ProtocolFeatures;
 use vhost_user::frontend::{FrontEnd, Queue, Wanted};
@@ -32,14 +34,15 @@ pub struct Rate {
 struct Testpmd {
     child: Child,
     say: ChildStdin,
-    said: Lines<BufReader<ChildStdout>>,
+    /// What it says, read by a thread that ends with it.
+    said: Lines<String>,
     prefix: String,
 }
 
 impl Testpmd {
-    fn start(name: &str, device: &str, mode: &str, works_on: usize) -> Result<Self> {
+    fn start(name: &str, device: &str, mode: &str, side: Side) -> Result<Self> {
         let prefix = format!("bench-{name}-{}", std::process::id());
-        let (main, worker) = (1 - works_on, works_on);
+        let (main, worker) = (side.other().processor()?, side.processor()?);
         // What it prints would come in blocks.
         let mut child = Command::new("stdbuf")
             .args(["-oL", "dpdk-testpmd", "--no-huge", "-m", "256", "--no-pci", "--no-telemetry"])
@@ -54,7 +57,12 @@ impl Testpmd {
         let (Some(say), Some(out)) = (child.stdin.take(), child.stdout.take()) else {
             return Err("dpdk-testpmd has no pipes".into());
         };
-        let mut it = Self { child, say, said: BufReader::new(out).lines(), prefix };
+        let (tell, said) = channel();
+        std::thread::spawn(move || {
+            let lines = BufReader::new(out).lines().map_while(|line| line.ok());
+            lines.map_while(|line| tell.send(line).ok()).for_each(drop);
+        });
+        let mut it = Self { child, say, said, prefix };
         it.tell("start")?;
         it.until("packet forwarding")?;
         Ok(it)
@@ -65,8 +73,9 @@ impl Testpmd {
     }
 
     fn until(&mut self, words: &str) -> Result<String> {
+        let patience = Patience::begin();
         loop {
-            let line = self.said.next().ok_or("dpdk-testpmd has ended")??;
+            let line = self.said.recv_timeout(patience.left(words)?)?;
             if line.contains(words) {
                 return Ok(line);
             }
@@ -83,7 +92,10 @@ impl Testpmd {
 
     /// Frames per second over a round that begins when they come.
     fn rate(&mut self) -> Result<f64> {
-        while self.received()? == 0 {}
+        let patience = Patience::begin();
+        while self.received()? == 0 {
+            patience.left("a frame that arrives")?;
+        }
         let (start, before) = (Instant::now(), self.received()?);
         std::thread::sleep(ROUND);
         let after = self.received()?;
@@ -101,8 +113,10 @@ impl Drop for Testpmd {
 
 fn receiver(socket: &Path) -> Result<Testpmd> {
     let device = format!("net_vhost0,iface={},queues=1", socket.display());
-    let it = Testpmd::start("receives", &device, "rxonly", SERVES)?;
+    let it = Testpmd::start("receives", &device, "rxonly", Side::Serves)?;
+    let patience = Patience::begin();
     while UnixStream::connect(socket).is_err() {
+        patience.left("dpdk-testpmd that listens")?;
         std::thread::yield_now();
     }
     Ok(it)
@@ -170,7 +184,7 @@ fn ours(socket: &Path, features: Features) -> Result<Rate> {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let sends = scope.spawn(|| {
-            let sent = stay_on(DRIVES).and_then(|()| send(socket, features, &stop));
+            let sent = Side::Drives.stay().and_then(|()| send(socket, features, &stop));
             sent.map_err(|error| std::io::Error::other(error.to_string()))
         });
         let rate = receiver.rate();
@@ -183,7 +197,7 @@ fn ours(socket: &Path, features: Features) -> Result<Rate> {
 fn theirs(socket: &Path, options: &str) -> Result<Rate> {
     let mut receiver = receiver(socket)?;
     let device = format!("net_virtio_user0,path={},queues=1,{options}", socket.display());
-    let _sends = Testpmd::start("sends", &device, "txonly", DRIVES)?;
+    let _sends = Testpmd::start("sends", &device, "txonly", Side::Drives)?;
     let per_second = receiver.rate()?;
     // Its thread does nothing else and never sleeps.
     Ok(Rate { per_second, cpu_ns: 1e9 / per_second })

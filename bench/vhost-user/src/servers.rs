@@ -2,7 +2,8 @@
 
 mod theirs;
 
-use crate::{DISK, DRIVES, Result, SERVES, stay_on};
+use crate::watch::{Patience, Side};
+use crate::{DISK, Result};
 use std::fs::File;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -58,13 +59,15 @@ impl Server {
             Kind::OursFile(file) => own("file", &socket, Some(file))?,
             Kind::OursDirect(file) => own("direct", &socket, Some(file))?,
         };
-        stay_on(SERVES)?;
+        Side::Serves.stay()?;
         let child = command.stdin(Stdio::null()).spawn();
-        stay_on(DRIVES)?;
+        Side::Drives.stay()?;
         let child = child?;
         let mut it = Self { child, socket };
+        let patience = Patience::begin();
         while UnixStream::connect(&it.socket).is_err() {
             it.runs()?;
+            patience.left("a back-end that listens")?;
         }
         Ok(it)
     }

@@ -1,6 +1,6 @@
 //! Requests through real rings, and what they cost.
 
-use crate::target::{Clock, Target, processor};
+use crate::target::{Clock, Target};
 use crate::{Failure, Of};
 use clap::Args;
 use std::io::{self, Write as _};
@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use vhost_user::ProtocolFeatures;
 use vhost_user::check::{Backend as _, Kind};
+use vhost_user::clock::processor;
 use vhost_user::frontend::{FrontEnd, Queue, Wanted};
 use vhost_user::memory::Memory;
 use virtio::Segment;

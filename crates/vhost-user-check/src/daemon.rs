@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::serve::Serve;
-use crate::target::Clock;
+use crate::target::{Clock, connected};
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
@@ -11,7 +11,6 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -146,7 +145,7 @@ pub(crate) fn start(arguments: &Start) -> Result<ExitCode, Failure> {
     let clock = Clock::start();
     // Another may listen there already: it is ours that is waited for.
     let is_ours = || {
-        let stream = UnixStream::connect(socket).ok()?;
+        let stream = connected(socket).ok()?;
         let peer = socket_peercred(&stream).ok()?;
         (peer.pid.as_raw_nonzero().get() == pid).then_some(())
     };

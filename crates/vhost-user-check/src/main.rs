@@ -101,7 +101,7 @@ struct Probe {
 }
 
 /// Which checks.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Selection {
     /// The type of the device: net, blk, console, rng, balloon, fs. Without it its rings are not used.
     #[arg(long = "type", value_name = "TYPE")]
@@ -112,6 +112,9 @@ struct Selection {
     /// Only checks whose name begins so. May be repeated.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+    /// No checks whose name begins so. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    skip: Vec<String>,
     /// The content of a disk may be overwritten.
     #[arg(long)]
     destructive: bool,
@@ -119,8 +122,8 @@ struct Selection {
 
 impl Selection {
     fn options(&self, timeout: Duration) -> Options {
-        let Self { kind, profiles, only, destructive } = self;
-        Options { kind: *kind, profiles: profiles.clone(), timeout, only: only.clone(), writes: *destructive }
+        let Self { kind, profiles, only, skip, destructive } = self.clone();
+        Options { kind, profiles, timeout, only, skip, writes: destructive }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::serve::Signals;
 use crate::socket::make_room;
-use crate::target::Clock;
+use crate::target::{Clock, connected};
 use crate::{Failure, Of, chain};
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -121,11 +121,10 @@ fn sessions(
             }
             let (front, _) = listener.accept()?;
             // A back-end that is away comes back, and front-ends try again.
-            let back = match UnixStream::connect(&arguments.connect) {
+            let back = match connected(&arguments.connect) {
                 Ok(back) => back,
                 Err(error) => {
-                    let path = arguments.connect.display();
-                    writeln!(io::stdout(), "no back-end at {path}: {error}; the front-end was sent away")?;
+                    writeln!(io::stdout(), "no back-end at {error}; the front-end was sent away")?;
                     continue;
                 }
             };

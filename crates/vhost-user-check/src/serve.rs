@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use vhost_user::backend::{self, Device};
@@ -48,6 +49,10 @@ pub(crate) struct Serve {
     /// Be wrong on purpose, in what one check finds and no other does: the name of the check. Who dies of it exits by SIGABRT.
     #[arg(long, value_name = "CHECK")]
     fault: Option<String>,
+    /// Microseconds for which a ring is looked at before sleeping, at most, and not while requests are rarer; 0: never. 32 unless told
+    /// otherwise.
+    #[arg(long, value_name = "MICROSECONDS", conflicts_with = "fault", value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    poll_us: Option<u64>,
     /// Print what this program can do, as the conventions for back-end programs have it, and end.
     #[arg(long)]
     print_capabilities: bool,
@@ -231,47 +236,51 @@ pub(crate) fn session(
     canceller: &Canceller,
 ) -> Result<(), String> {
     let failed = |error: io::Error| error.to_string();
+    let how = How { wrong, looks: arguments.poll_us.map(Duration::from_micros), canceller };
     let sectors = u64::from(arguments.size.unwrap_or(64)) * MIB_SECTORS;
     let queues = arguments.queues.unwrap_or(1);
     match (kind, &arguments.file) {
         (Kind::Blk, Some(path)) => {
             let file = File::options().read(true).write(true).open(path).map_err(failed)?;
-            run(&mut Disk::new(OnFile::new(file).map_err(failed)?, queues), wrong, stream, canceller)
+            run(&mut Disk::new(OnFile::new(file).map_err(failed)?, queues), stream, how)
         }
-        (Kind::Blk, None) if arguments.null => {
-            run(&mut Disk::new(Null { sectors }, queues), wrong, stream, canceller)
-        }
+        (Kind::Blk, None) if arguments.null => run(&mut Disk::new(Null { sectors }, queues), stream, how),
         (Kind::Blk, None) => {
             let sectors = u32::try_from(sectors).map_err(|error| error.to_string())?;
-            run(&mut Disk::new(InMemory::new(sectors), queues), wrong, stream, canceller)
+            run(&mut Disk::new(InMemory::new(sectors), queues), stream, how)
         }
-        (Kind::Net, _) => {
-            run(&mut Network::new(Loopback::default(), [0x52, 0x54, 0, 0, 0, 1]), wrong, stream, canceller)
-        }
-        (Kind::Rng, _) => {
-            run(&mut Entropy::new(File::open("/dev/urandom").map_err(failed)?), wrong, stream, canceller)
-        }
+        (Kind::Net, _) => run(&mut Network::new(Loopback::default(), [0x52, 0x54, 0, 0, 0, 1]), stream, how),
+        (Kind::Rng, _) => run(&mut Entropy::new(File::open("/dev/urandom").map_err(failed)?), stream, how),
         (Kind::Console, _) => {
             let (input, _keep) = rustix::pipe::pipe().map_err(|error| error.to_string())?;
             // Opened anew: the one that we have is shared with whoever started us, who did not ask for a descriptor that does not wait.
             let output = File::options().append(true).open("/proc/self/fd/2").map_err(failed)?;
-            run(&mut Console::new(input, output.into(), 80, 25).map_err(failed)?, wrong, stream, canceller)
+            run(&mut Console::new(input, output.into(), 80, 25).map_err(failed)?, stream, how)
         }
-        (Kind::Balloon, _) => run(&mut Balloon::new().map_err(failed)?, wrong, stream, canceller),
+        (Kind::Balloon, _) => run(&mut Balloon::new().map_err(failed)?, stream, how),
         (Kind::Fs, _) => Err("file systems are not served".to_owned()),
     }
 }
 
-fn run<D: Device>(
-    device: &mut D,
+/// How a session is served.
+struct How<'s> {
+    /// Wrong in what it is to be wrong in.
     wrong: Option<faults::Session>,
-    stream: UnixStream,
-    canceller: &Canceller,
-) -> Result<(), String> {
+    /// For how long rings are looked at, if somebody said it.
+    looks: Option<Duration>,
+    canceller: &'s Canceller,
+}
+
+fn run<D: Device>(device: &mut D, stream: UnixStream, how: How<'_>) -> Result<(), String> {
+    let How { wrong, looks, canceller } = how;
     if let Some(wrong) = wrong {
         return wrong.serve(device, stream, canceller).map_err(|error| error.to_string());
     }
-    match backend::serve(device, stream, canceller) {
+    let ended = match looks {
+        Some(most) => backend::serve_polling(device, stream, canceller, most),
+        None => backend::serve(device, stream, canceller),
+    };
+    match ended {
         Ok(()) => Ok(()),
         Err(backend::ServeError::Socket(vhost_user::socket::SocketError::Cancelled)) => Ok(()),
         Err(error) => Err(chain(&error)),

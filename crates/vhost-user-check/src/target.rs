@@ -2,9 +2,9 @@
 
 use crate::serve::Signals;
 use crate::socket::make_room;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
-use rustix::process::{Pid, Signal, kill_process_group};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -14,8 +14,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 use vhost_user::check::{Backend, Resources};
+use vhost_user::clock::monotonic;
 use vhost_user::front::Request;
 use vhost_user::frontend::FrontEnd;
+use vhost_user::socket::{Canceller, SocketError, connect};
 
 /// How long a back-end that was started may take until it listens.
 const LISTENS: Duration = Duration::from_secs(10);
@@ -65,23 +67,12 @@ pub(crate) struct Clock(Duration);
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self(now())
+        Self(monotonic())
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
-        now().saturating_sub(self.0)
+        monotonic().saturating_sub(self.0)
     }
-}
-
-fn now() -> Duration {
-    let time = clock_gettime(ClockId::Monotonic);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-/// Processor time of this process.
-pub(crate) fn processor() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// A back-end at a socket.
@@ -168,14 +159,10 @@ impl Target {
     /// Ends the child, after it had the chance to end by itself if it serves a single front-end.
     fn end(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        let begin = Clock::start();
-        let patience = if self.single && self.used { ENDS } else { Duration::ZERO };
-        let status = loop {
-            match child.try_wait() {
-                Ok(None) if begin.elapsed() < patience => std::thread::sleep(Duration::from_millis(2)),
-                other => break other.ok().flatten(),
-            }
-        };
+        if self.single && self.used {
+            has_ended(&child, ENDS);
+        }
+        let status = child.try_wait().ok().flatten();
         // One that we kill was not killed by what it was asked.
         self.death = self.death.take().or_else(|| self.killed(status?));
         end_group(i32::try_from(child.id()).unwrap_or(0));
@@ -199,13 +186,32 @@ impl Target {
     }
 
     fn connected(&mut self) -> io::Result<UnixStream> {
-        let stream = UnixStream::connect(&self.socket)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.socket.display())))?;
+        let stream = connected(&self.socket)?;
         self.away = AWAY;
         self.pid =
             socket_peercred(&stream).ok().and_then(|it| u32::try_from(it.pid.as_raw_nonzero().get()).ok());
         Ok(stream)
     }
+}
+
+/// Waits until a child has ended, so long at most.
+fn has_ended(child: &Child, time: Duration) {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let Some(descriptor) = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else { return };
+    if let Ok(time) = Timespec::try_from(time) {
+        let _ = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&time));
+    }
+}
+
+/// A connection to who listens at a path; who has too many waiting is not waited for for ever.
+pub(crate) fn connected(path: &Path) -> io::Result<UnixStream> {
+    let named =
+        |kind, error: &dyn std::fmt::Display| io::Error::new(kind, format!("{}: {error}", path.display()));
+    connect(path, LISTENS, &Canceller::new()?).map_err(|error| match error {
+        SocketError::Io(error) => named(error.kind(), &error),
+        SocketError::TimedOut => named(io::ErrorKind::TimedOut, &"whoever listens there takes nobody"),
+        other => named(io::ErrorKind::Other, &other),
+    })
 }
 
 /// Whether whoever took a connection answers.
@@ -232,7 +238,7 @@ impl Backend for Target {
             None => false,
         };
         // One that served its front-end and ended in order is started for the next.
-        if (ended || self.single && self.used) && self.command.is_some() {
+        if (ended || self.child.is_none() || self.single && self.used) && self.command.is_some() {
             self.start()?;
         }
         self.used = true;
@@ -251,7 +257,15 @@ impl Backend for Target {
         }
     }
 
+    fn is_single(&self) -> bool {
+        self.single
+    }
+
     fn death(&mut self) -> Option<String> {
+        // It ends with its front-end, and may still be at it.
+        if self.single && self.used {
+            self.end();
+        }
         let status = self.child.as_mut().and_then(|child| child.try_wait().ok()?);
         let now = status.and_then(|status| self.killed(status));
         self.death.take().or(now)

@@ -12,8 +12,12 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
+use vhost_user::ProtocolFeatures;
 use vhost_user::front::Request;
-use vhost_user::frontend::FrontEnd;
+use vhost_user::frontend::{FrontEnd, Wanted};
+use vhost_user::memory::Memory;
+use virtio::Segment;
+use virtio::features::Features;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -60,6 +64,61 @@ fn a_run_that_came_to_nothing_is_reported() {
             .unwrap()
             .contains("nothing was checked")
     );
+}
+
+/// One that serves a single front-end is started for each, and not once more to see that it serves.
+#[test]
+fn a_back_end_of_one_front_end_is_started_once_for_each_check() {
+    let directory = tempfile::tempdir().unwrap();
+    let (socket, starts) = (directory.path().join("one.sock"), directory.path().join("starts"));
+    let command = format!(
+        "echo >> {}; exec {PROGRAM} front --as lenient --sessions 1 --type rng --socket {{socket}}",
+        starts.display()
+    );
+    let of = ["--socket", socket.to_str().unwrap(), "--single", "--command", &command];
+    let started = |arguments: &[&str]| {
+        let ran = program(&[arguments, of.as_slice()].concat());
+        assert!(matches!(ran.status.code(), Some(0 | 1)), "{}", text(&ran.stderr));
+        let count = std::fs::read_to_string(&starts).unwrap().lines().count();
+        std::fs::remove_file(&starts).unwrap();
+        count
+    };
+    let probes = started(&["probe"]);
+    // Three checks, of one session each.
+    assert_eq!(started(&["check", "--only", "framing.version"]), probes + 3);
+}
+
+/// How long rings are looked at is said by who starts the server.
+#[test]
+fn a_server_looks_as_long_as_it_was_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("rng.sock");
+    let _served = Served::start(&socket, &["--type", "rng", "--poll-us", "1000000"]);
+    let mut front = FrontEnd::new(UnixStream::connect(&socket).unwrap(), TIMEOUT).unwrap();
+    let wanted = Wanted {
+        features: Features::EVENT_IDX,
+        required: Features::VERSION_1,
+        protocol: ProtocolFeatures::REPLY_ACK | ProtocolFeatures::CONFIGURE_MEM_SLOTS,
+    };
+    front.negotiate(wanted).unwrap();
+    let mut memory = Memory::new(1 << 20).unwrap();
+    front.add_memory(&memory).unwrap();
+    let mut queue = front.start_queue(0, 8, &mut memory).unwrap();
+    let address = memory.part(64, 64).unwrap().host_address();
+    let mut kicks = 0;
+    for _ in 0..200 {
+        queue.ring.add(&[], &[Segment { address, length: 64 }]).unwrap();
+        queue.ring.publish();
+        if queue.ring.must_kick() {
+            kicks += 1;
+            queue.kick().unwrap();
+        }
+        while queue.ring.reap().unwrap().is_none() {
+            assert!(queue.wait(TIMEOUT).unwrap(), "a request is not served");
+        }
+    }
+    // From 4 us to a second by doubling, and some at the beginning.
+    assert!(kicks < 50, "{kicks} kicks for 200 requests");
 }
 
 /// A back-end that dies in the middle of a run, and is not started again.

@@ -4,14 +4,15 @@
 //!   Backend --connect--> Run --each--> Check --Peer or FrontEnd--> Verdict --> Report
 //! ```
 //!
-//! Every check has a connection of its own, and after each the back-end is asked whether it still serves: what a check breaks is its own
-//! finding and not the next one's. A check says which part of the specification it is about, and how much it matters.
+//! Every check has a connection of its own, and after each the back-end is asked whether it still serves, or has ended as it should: what a
+//! check breaks is its own finding and not the next one's. A check says which part of the specification it is about, and how much it matters.
 //!
 //! Source of the sections: the vhost-user specification of QEMU, and VIRTIO 1.4 for what is in the rings.
 
 mod acknowledgements;
 mod configuration;
 mod device;
+#[cfg(feature = "faults")]
 pub mod faults;
 mod framing;
 mod hostile;
@@ -29,8 +30,11 @@ mod work;
 pub use probe::{Offer, ProbeError, probe};
 pub use profiles::{Profile, Said};
 pub use work::Kind;
+use work::Patience;
 
+use crate::clock;
 use crate::socket::SocketError;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -43,6 +47,11 @@ pub trait Backend {
     /// # Errors
     /// Where it cannot be reached.
     fn connect(&mut self) -> io::Result<UnixStream>;
+
+    /// Whether each connection has a process of its own, which ends with it: what was done to one says nothing of the next.
+    fn is_single(&self) -> bool {
+        false
+    }
 
     /// How the process that served the last connections was killed, if it was, and that is known. Told once.
     fn death(&mut self) -> Option<String> {
@@ -177,6 +186,8 @@ pub struct Options {
     pub timeout: Duration,
     /// Only checks whose name begins with one of these; empty: all.
     pub only: Vec<String>,
+    /// No checks whose name begins with one of these.
+    pub skip: Vec<String>,
     /// The content of a disk may be changed.
     pub writes: bool,
 }
@@ -188,6 +199,7 @@ impl Default for Options {
             profiles: Vec::new(),
             timeout: Duration::from_secs(2),
             only: Vec::new(),
+            skip: Vec::new(),
             writes: false,
         }
     }
@@ -248,6 +260,10 @@ struct Run<'r> {
     leaves: bool,
     /// Not even a single request is served, which is a finding of its own: nothing else is asked of its rings.
     serves_nothing: bool,
+    /// Checks that failed.
+    failed: BTreeSet<String>,
+    /// How long rings are waited for.
+    patience: Patience,
 }
 
 /// Why nothing was checked.
@@ -273,9 +289,9 @@ pub fn checks(options: &Options) -> Vec<Check> {
     for profile in &options.profiles {
         all.extend(profiles::checks(*profile, options.kind));
     }
-    if !options.only.is_empty() {
-        all.retain(|check| options.only.iter().any(|prefix| check.id.starts_with(prefix.as_str())));
-    }
+    let begins = |check: &Check, all: &[String]| all.iter().any(|it| check.id.starts_with(it.as_str()));
+    all.retain(|check| options.only.is_empty() || begins(check, &options.only));
+    all.retain(|check| !begins(check, &options.skip));
     all
 }
 
@@ -290,7 +306,15 @@ pub fn run(
     mut told: impl FnMut(&Finding),
 ) -> Result<Report, NoBackend> {
     let offer = probe(backend, options.timeout).map_err(|error| NoBackend(error.into()))?;
-    let mut run = Run { backend, options, offer: offer.clone(), leaves: false, serves_nothing: false };
+    let mut run = Run {
+        backend,
+        options,
+        offer: offer.clone(),
+        leaves: false,
+        serves_nothing: false,
+        failed: BTreeSet::new(),
+        patience: Patience::new(options.timeout, clock::monotonic),
+    };
     let mut findings = Vec::new();
     let mut gone_before = None;
     let mut is_gone = false;
@@ -301,7 +325,9 @@ pub fn run(
         }
         let begin = now();
         let mut outcome = (check.run)(&mut run);
-        let serves = run.still_serves();
+        // One that is started for each connection is not started only to see that it serves.
+        let is_another = run.backend.is_single() && !matches!(outcome, Err(Trouble::Unreachable(_)));
+        let serves = is_another || run.still_serves();
         let death = run.backend.death();
         let death_is_unknown = death.is_none();
         if !serves || death.is_some() {
@@ -329,6 +355,9 @@ pub fn run(
             }
         };
         let Check { id, title, section, level, .. } = check;
+        if matches!(verdict, Verdict::Failed(_)) {
+            run.failed.insert(id.clone());
+        }
         let finding = Finding { id, title, section, level, verdict, time: now().saturating_sub(begin) };
         told(&finding);
         findings.push(finding);

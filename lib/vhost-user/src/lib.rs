@@ -6,10 +6,12 @@
 //! - [`frontend`] drives a device over a [`socket`], on [`memory`] that the back-end sees.
 //! - [`backend`] serves a device, which is one small trait; [`devices`] has some.
 //! - [`proxy`] stands between a front-end and a back-end, tells what they say, and makes it harder.
+//! - [`clock`] tells the time, here and nowhere else.
 //! - [`check`] asks a back-end of anybody's whether it does as it should.
 
 pub mod backend;
 pub mod check;
+pub mod clock;
 pub mod devices;
 pub mod framing;
 pub mod frontend;

@@ -4,7 +4,7 @@
 //! other side answers sooner than that, looking is cheaper; where it does not, looking is a waste. Which of them it is shows by how long
 //! the last waits took: the rule is that of QEMU's event loop (`util/aio-posix.c`, `adjust_polling_time`).
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::clock::Clock;
 use std::time::Duration;
 
 /// The longest look, which is the default of QEMU's I/O threads.
@@ -21,23 +21,29 @@ const LOOKS: u32 = 32;
 pub(crate) struct Polling {
     most: Duration,
     now: Duration,
+    clock: Clock,
 }
 
 impl Polling {
-    /// Never looks longer than `most`; 0: never looks.
-    pub(crate) const fn new(most: Duration) -> Self {
-        Self { most, now: Duration::ZERO }
+    /// Never looks longer than `most` by this clock; 0: never looks.
+    pub(crate) const fn new(most: Duration, clock: Clock) -> Self {
+        Self { most, now: Duration::ZERO, clock }
     }
 
     /// One that has learnt to look so long.
     #[cfg(test)]
-    pub(crate) const fn learnt(now: Duration) -> Self {
-        Self { most: now, now }
+    pub(crate) const fn learnt(now: Duration, clock: Clock) -> Self {
+        Self { most: now, now, clock }
+    }
+
+    /// Whether it looks at all, as the last waits have taught it.
+    pub(crate) const fn looks(&self) -> bool {
+        !self.now.is_zero()
     }
 
     /// A wait that begins now.
     pub(crate) fn begin(&self) -> Wait {
-        Wait { start: now() }
+        Wait { start: (self.clock)(), clock: self.clock }
     }
 
     /// Looks whether it is there, for a while, and not beyond `most` of the wait's time; `false`: it is time to sleep, or to do something
@@ -91,23 +97,19 @@ fn next(now: Duration, most: Duration, took: Duration) -> Duration {
 #[derive(Debug)]
 pub(crate) struct Wait {
     start: Duration,
+    clock: Clock,
 }
 
 impl Wait {
     pub(crate) fn took(&self) -> Duration {
-        now().saturating_sub(self.start)
+        (self.clock)().saturating_sub(self.start)
     }
-}
-
-fn now() -> Duration {
-    let time = clock_gettime(ClockId::Monotonic);
-    // Neither is negative: it is the time since the system was started.
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     const fn us(count: u64) -> Duration {
         Duration::from_micros(count)
@@ -130,20 +132,62 @@ mod tests {
         assert_eq!(next(us(0), us(2), us(1)), us(2), "never beyond the longest");
     }
 
+    thread_local! {
+        static TIME: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// A clock on which a microsecond passes with each look at it.
+    fn ticking() -> Duration {
+        TIME.set(TIME.get() + 1);
+        us(TIME.get())
+    }
+
+    /// How often it was looked whether something is there that never is.
+    fn looks(polling: &Polling, wait: &Wait, most: Duration) -> u32 {
+        let mut count = 0;
+        let is_there = polling.look(wait, most, || {
+            count += 1;
+            false
+        });
+        assert!(!is_there);
+        count
+    }
+
     #[test]
     fn what_is_there_is_seen_without_any_time() {
-        for polling in [Polling::new(Duration::ZERO), Polling::learnt(Duration::from_secs(60))] {
+        for polling in [Polling::new(Duration::ZERO, ticking), Polling::learnt(us(60), ticking)] {
             let wait = polling.begin();
             assert!(polling.look(&wait, Duration::ZERO, || true));
-            assert!(!polling.look(&wait, Duration::ZERO, || false));
+            assert_eq!(looks(&polling, &wait, Duration::ZERO), 1);
         }
     }
 
     #[test]
-    fn a_look_lasts_no_longer_than_it_may() {
-        let polling = Polling::learnt(Duration::from_secs(5));
+    fn a_look_lasts_as_long_as_it_is_worth_its_while_and_no_longer_than_it_may() {
+        let polling = Polling::learnt(us(20), ticking);
         let wait = polling.begin();
-        assert!(!polling.look(&wait, us(10), || false));
+        assert_eq!(looks(&polling, &wait, us(10)), 10 * LOOKS);
         assert!(!polling.is_over(&wait), "it goes on later");
+        // One look at the clock was for that.
+        assert_eq!(looks(&polling, &wait, us(60)), 9 * LOOKS);
+        assert!(polling.is_over(&wait));
+    }
+
+    #[test]
+    fn waits_teach_how_long_to_look() {
+        let mut polling = Polling::new(us(32), ticking);
+        assert!(!polling.looks());
+        let mut waited = |readings: u32| {
+            let wait = polling.begin();
+            for _ in 1..readings {
+                wait.took();
+            }
+            polling.ended(&wait);
+            polling.now
+        };
+        assert_eq!([2, 5, 9, 9, 40].map(&mut waited), [4, 8, 16, 16, 0].map(us));
+        polling = Polling::learnt(us(8), ticking);
+        polling.stop();
+        assert!(!polling.looks());
     }
 }

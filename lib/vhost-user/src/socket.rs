@@ -9,9 +9,10 @@ pub use waits::{Reactor, Thread, Waits};
 use crate::wire::MOST_DESCRIPTORS;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::{Errno, write};
+use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, recvmsg, sendmsg, socket_with,
 };
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
@@ -20,6 +21,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -67,6 +69,13 @@ impl Canceller {
         Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
     }
 
+    /// Whether it was.
+    pub fn is_cancelled(&self) -> bool {
+        let mut all = [PollFd::new(&self.0, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut all, Some(&now)).is_ok_and(|count| count > 0)
+    }
+
     /// Ends what waits, and what will wait.
     pub fn cancel(&self) {
         // A counter at its limit is readable all the same.
@@ -78,6 +87,40 @@ impl AsFd for Canceller {
     /// Readable once it was cancelled.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// How long a wait to be accepted lasts before it is asked whether it was cancelled.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// Connects to who listens at a path, and waits for at most so long where more are waiting already than it wants to have waiting.
+///
+/// # Errors
+/// [`SocketError`].
+pub fn connect(path: &Path, time: Duration, cancelled: &Canceller) -> Result<UnixStream, SocketError> {
+    let address = SocketAddrUnix::new(path)?;
+    let flags = SocketFlags::CLOEXEC;
+    let mut left = time;
+    loop {
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        // A connection that waits to be accepted can neither be polled for nor be interrupted; it ends with the time that sending may take.
+        let slice = left.clamp(Duration::from_micros(1), SLICE);
+        sockopt::set_socket_timeout(&socket, Timeout::Send, Some(slice))?;
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) => {
+                sockopt::set_socket_timeout(&socket, Timeout::Send, None)?;
+                return Ok(socket.into());
+            }
+            Err(Errno::AGAIN) => left = left.saturating_sub(slice),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(SocketError::Io(error.into())),
+        }
+        if cancelled.is_cancelled() {
+            return Err(SocketError::Cancelled);
+        }
+        if left.is_zero() {
+            return Err(SocketError::TimedOut);
+        }
     }
 }
 
@@ -266,6 +309,31 @@ impl Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::net::{bind, listen};
+
+    /// Somebody listens, takes nobody, and has as many waiting as it wants.
+    #[test]
+    fn who_is_not_accepted_waits_no_longer_than_it_may() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("full.sock");
+        let listener =
+            socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        listen(&listener, 0).unwrap();
+        let canceller = Canceller::new().unwrap();
+        let soon = || connect(&path, Duration::from_millis(60), &canceller);
+        let first = soon().unwrap();
+        let waiting: Vec<_> = (0..4).map(|_| soon()).collect();
+        assert!(waiting.iter().any(|it| matches!(it, Err(SocketError::TimedOut))), "{waiting:?}");
+        canceller.cancel();
+        let cancelled = connect(&path, Duration::from_secs(3600), &canceller);
+        assert!(matches!(cancelled, Err(SocketError::Cancelled)), "{cancelled:?}");
+        drop(first);
+        assert!(matches!(
+            connect(&directory.path().join("nobody"), SLICE, &canceller),
+            Err(SocketError::Io(_))
+        ));
+    }
 
     /// However short a time is, it ends.
     #[test]

@@ -1,22 +1,16 @@
 //! Whole sessions, mutated: whatever a peer says, nothing panics, and what is decoded is what it was when it is encoded again.
 #![cfg(test)]
 
-#[path = "../fuzz/targets.rs"]
-mod targets;
+#[path = "../fuzz/src/lib.rs"]
+pub mod targets;
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use std::os::fd::OwnedFd;
-use vhost_user::backend::Session;
-use vhost_user::devices::{Disk, InMemory};
-use vhost_user::framing::Framing;
+use targets::{KICK, RAW, TURN, USER, WRITE};
+use vhost_user::ProtocolFeatures;
 use vhost_user::front::Request;
 use vhost_user::payload::{
     Config, Inflight, Log, MemoryTable, Region, SingleRegion, VringAddress, VringState,
 };
-use vhost_user::session::{Answering, Asking};
-use vhost_user::socket::Canceller;
 use vhost_user::wire::{Header, Message};
-use vhost_user::{ProtocolFeatures, back};
 use virtio::features::Features;
 
 /// splitmix64.
@@ -38,11 +32,12 @@ impl Numbers {
 
 const BYTES: u64 = 1 << 16;
 
-/// A message of a session, and how many descriptors come with it.
+/// A message of a session, how many descriptors come with it, and what is done when it was answered.
 #[derive(Clone)]
 struct Said {
     bytes: Vec<u8>,
     descriptors: usize,
+    then: Vec<u8>,
 }
 
 fn said<M: Message>(request: &M, need_reply: bool) -> Said {
@@ -52,21 +47,74 @@ fn said<M: Message>(request: &M, need_reply: bool) -> Said {
     let size = payload.len() as u32;
     let header = Header { request: facts.number, reply: false, need_reply, size };
     let descriptors = usize::from(facts.descriptors.1.min(1).max(facts.descriptors.0));
-    Said { bytes: [header.encode().as_slice(), &payload].concat(), descriptors }
+    Said { bytes: [header.encode().as_slice(), &payload].concat(), descriptors, then: Vec::new() }
+}
+
+/// As the fuzzers take it.
+fn steps(session: &[Said]) -> Vec<u8> {
+    let steps = session.iter().flat_map(|Said { bytes, descriptors, then }| {
+        [&[RAW + *descriptors as u8], bytes.as_slice(), then].concat()
+    });
+    steps.collect()
+}
+
+fn write(at: u16, bytes: &[u8]) -> Vec<u8> {
+    let pieces = (at..).step_by(16).zip(bytes.chunks(16));
+    pieces
+        .flat_map(|(at, piece)| [&[WRITE + piece.len() as u8], &at.to_le_bytes()[..], piece].concat())
+        .collect()
+}
+
+/// Where requests are told how they ended, and that they are not yet.
+const STATUS: u16 = 0x5000;
+const UNTOUCHED: u8 = 0xff;
+/// Entries of the ring, of which each request takes three.
+const ENTRIES: u16 = 8;
+const REQUESTS: u16 = 3;
+
+/// A driver that reads the first sector for the n-th time, and kicks: a chain of three in a ring of either kind.
+fn request(features: Features, number: u16) -> Vec<u8> {
+    const NEXT: u16 = 1;
+    const WRITES: u16 = 2;
+    const AVAILABLE: u16 = 1 << 7;
+    const USED: u16 = 1 << 15;
+    let is_packed = features.contains(Features::RING_PACKED);
+    let status = STATUS + number;
+    let segments = [(0x3000_u64, 16_u32, NEXT), (0x4000, 512, NEXT | WRITES), (status.into(), 1, WRITES)];
+    let mut all = write(status, &[UNTOUCHED]);
+    for (at, (address, length, flags)) in (3 * number..).zip(segments) {
+        let round = if (at / ENTRIES).is_multiple_of(2) { AVAILABLE } else { USED };
+        let last = if is_packed { [number, flags | round] } else { [flags, (at + 1) % ENTRIES] };
+        let last = last.map(u16::to_le_bytes).concat();
+        let entry = [&address.to_le_bytes()[..], &length.to_le_bytes(), &last].concat();
+        all.extend(write(at % ENTRIES * 16, &entry));
+    }
+    if !is_packed {
+        all.extend(write(0x1004 + 2 * number, &(3 * number % ENTRIES).to_le_bytes()));
+        all.extend(write(0x1002, &(number + 1).to_le_bytes()));
+    }
+    // The last one has a kick of its own.
+    all.extend([KICK + u8::from(number + 1 == REQUESTS), TURN]);
+    all
+}
+
+/// Where the ring is after so many.
+fn base(features: Features, requests: u32) -> u32 {
+    let at = (3 * requests) | 0x8000;
+    if features.contains(Features::RING_PACKED) { at | at << 16 } else { requests }
 }
 
 /// The whole life of a session with a disk, every request that it serves among it.
 fn session(features: Features) -> Vec<Said> {
     let protocol =
         ProtocolFeatures::all().difference(ProtocolFeatures::PAGEFAULT | ProtocolFeatures::XEN_MMAP).bits();
-    let region = Region { guest_address: 0, size: BYTES, user_address: 0x7000_0000, mmap_offset: 0 };
+    let region = Region { guest_address: 0, size: BYTES, user_address: USER, mmap_offset: 0 };
     let Region { guest_address, size, user_address, mmap_offset } = region;
     let single = SingleRegion { guest_address, size, user_address, mmap_offset };
-    let base = user_address;
     let address = VringAddress {
-        descriptors: base,
-        available: base + 0x1000,
-        used: base + 0x2000,
+        descriptors: user_address,
+        available: user_address + 0x1000,
+        used: user_address + 0x2000,
         ..VringAddress::default()
     };
     let state = |num| VringState { index: 0, num };
@@ -93,8 +141,8 @@ fn session(features: Features) -> Vec<Said> {
         Request::GetInflightFd(Inflight { queues: 1, queue_size: 8, ..Inflight::default() }),
         Request::SetLogBase(Log { size: BYTES, offset: 0 }),
         Request::SetLogFd,
-        Request::SetVringNum(state(8)),
-        Request::SetVringBase(state(if features.contains(Features::RING_PACKED) { 0x8000_8000 } else { 0 })),
+        Request::SetVringNum(state(ENTRIES.into())),
+        Request::SetVringBase(state(base(features, 0))),
         Request::SetVringAddr(address),
         Request::SetVringCall(0),
         Request::SetVringErr(0),
@@ -106,99 +154,22 @@ fn session(features: Features) -> Vec<Said> {
         Request::RemMemReg(single),
         Request::SetMemTable(MemoryTable { regions: vec![region] }),
         Request::GetVringBase(state(0)),
+        Request::SetVringBase(state(base(features, 2))),
+        Request::SetVringKick(0),
+        Request::GetVringBase(state(0)),
         Request::ResetDevice,
     ];
-    requests.iter().map(|request| said(request, request.facts().reply.is_none())).collect()
-}
-
-fn files(count: usize) -> Vec<OwnedFd> {
-    let file = |_| {
-        let file = memfd_create("fuzz", MemfdFlags::CLOEXEC).unwrap();
-        ftruncate(&file, BYTES).unwrap();
-        file
-    };
-    (0..count).map(file).collect()
-}
-
-/// Says all of it to a back-end; gives how many messages were answered.
-fn back_end(session: &[Said]) -> usize {
-    let mut disk = Disk::new(InMemory::new(8), 1);
-    let mut back = Session::new(&mut disk, Canceller::new().unwrap()).unwrap();
-    let mut framing = Framing::default();
-    let mut answers = 0;
-    for Said { bytes, descriptors } in session {
-        let mut left = bytes.as_slice();
-        let mut along = files(*descriptors);
-        while !left.is_empty() {
-            let (now, later) = left.split_at(framing.want().min(left.len()));
-            match framing.feed(now, std::mem::take(&mut along)) {
-                Ok(None) => {}
-                Err(_) => return answers,
-                Ok(Some(message)) => match back.handle(message) {
-                    Ok(answer) => answers += usize::from(answer.is_some()),
-                    Err(_) => return answers,
-                },
-            }
-            left = later;
-            if left.is_empty() {
-                break;
-            }
-        }
+    let mut all: Vec<_> =
+        requests.iter().map(|request| said(request, request.facts().reply.is_none())).collect();
+    // When it is enabled, when its memory has become a table, and when it goes on behind what it did.
+    let runs = |it: &Request| matches!(it, Request::SetVringEnable(_) | Request::SetMemTable(_));
+    let enabled = requests.iter().position(runs).unwrap();
+    let moved = requests.iter().rposition(runs).unwrap();
+    let resumed = requests.iter().rposition(|it| matches!(it, Request::SetVringKick(_))).unwrap();
+    for (number, at) in (0..REQUESTS).zip([enabled, moved, resumed]) {
+        all[at].then = request(features, number);
     }
-    answers
-}
-
-/// What can be decoded is encoded as the same bytes.
-fn comes_back<M: Message + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
-    let mut framing = Framing::default();
-    let mut left = bytes;
-    while !left.is_empty() {
-        let (now, later) = left.split_at(framing.want().min(left.len()));
-        left = later;
-        let Ok(message) = framing.feed(now, Vec::new()) else { return };
-        let Some(message) = message else { continue };
-        let (number, payload) = (message.header.request, message.payload.clone());
-        if let Ok(request) = M::get(number, &payload) {
-            let mut again = Vec::new();
-            request.put(&mut again);
-            assert_eq!(M::get(number, &again), Ok(request), "request {number}");
-        }
-        if let Ok(reply) = M::get_reply(number, &payload) {
-            let mut again = Vec::new();
-            reply.put(&mut again);
-            assert_eq!(M::get_reply(number, &again), Ok(reply), "an answer to request {number}");
-        }
-        let _ = Answering::<M>::default().asked(message, true);
-    }
-}
-
-/// What a front-end makes of answers.
-fn front_end(session: &[Said], answers: &[u8]) {
-    let mut asking = Asking::<Request>::default();
-    asking.negotiated.offered = Features::PROTOCOL_FEATURES;
-    asking.negotiated.protocol = ProtocolFeatures::all();
-    for Said { bytes, .. } in session {
-        let Some(number) = bytes.first_chunk().map(|number| u32::from_ne_bytes(*number)) else { continue };
-        if let Ok(request) = Request::get(number, bytes.get(12..).unwrap_or_default()) {
-            let descriptors = usize::from(request.facts().descriptors.0);
-            let _ = asking.ask(&request, descriptors);
-        }
-    }
-    let mut framing = Framing::default();
-    let mut left = answers;
-    while !left.is_empty() {
-        let (now, later) = left.split_at(framing.want().min(left.len()));
-        left = later;
-        match framing.feed(now, Vec::new()) {
-            Ok(None) => {}
-            Err(_) => return,
-            Ok(Some(message)) => {
-                if asking.answered(message).is_err() {
-                    return;
-                }
-            }
-        }
-    }
+    all
 }
 
 /// Another session: bits and words changed, messages cut, lost, doubled and moved, descriptors too many and too few.
@@ -239,13 +210,16 @@ fn mutated(session: &[Said], numbers: &mut Numbers) -> Vec<Said> {
 const KINDS: [Features; 2] = [Features::EVENT_IDX, Features::RING_PACKED];
 
 #[test]
-fn a_session_that_is_right_is_answered_to_its_end() {
+fn a_session_that_is_right_is_answered_to_its_end_and_its_ring_is_served() {
     for features in KINDS {
         let session = session(features);
+        let ran = targets::session(&steps(&session)).unwrap();
         // All have an answer, their own or an acknowledgement, but what comes before acknowledgements are negotiated.
-        assert_eq!(back_end(&session), session.len() - 1);
-        let bytes: Vec<u8> = session.iter().flat_map(|said| said.bytes.clone()).collect();
-        comes_back::<Request>(&bytes);
+        assert_eq!(ran.answers, session.len() - 1);
+        for number in 0..REQUESTS {
+            let status = ran.byte((STATUS + number).into());
+            assert_eq!(status, 0, "request {number} has succeeded, {features:?}");
+        }
     }
 }
 
@@ -254,12 +228,10 @@ fn fuzz(seed: u64, mut go_on: impl FnMut(u64) -> bool) -> (u64, usize) {
     let mut numbers = Numbers(seed);
     let (mut rounds, mut answers) = (0, 0);
     while go_on(rounds) {
-        let input = mutated(&corpus[numbers.below(corpus.len())], &mut numbers);
-        answers += back_end(&input);
-        let bytes: Vec<u8> = input.iter().flat_map(|said| said.bytes.clone()).collect();
-        comes_back::<Request>(&bytes);
-        comes_back::<back::Request>(&bytes);
-        front_end(&input, &bytes);
+        let input = steps(&mutated(&corpus[numbers.below(corpus.len())], &mut numbers));
+        answers += targets::session(&input).map_or(0, |ran| ran.answers);
+        targets::codec(&input);
+        targets::front(&input);
         rounds += 1;
     }
     (rounds, answers)
@@ -282,28 +254,23 @@ fn sessions_are_mutated_for_ten_minutes() {
     println!("{rounds} sessions, {answers} answers");
 }
 
-/// What the fuzzers begin with: two sessions, and every message of the table, with a payload that is right but for its zeroes.
+/// What the fuzzers begin with: two sessions, every message of the table as the table makes it, and every answer.
 fn seeds() -> Vec<Vec<u8>> {
-    fn every<M: Message>() -> Vec<u8> {
-        let said = M::FACTS.iter().flat_map(|facts| {
-            let is_right = |length: &usize| M::get(facts.number, &vec![0; *length]).is_ok();
-            let size = (0..4096).find(is_right).unwrap_or(0);
-            let header = Header { request: facts.number, reply: false, need_reply: true, size: size as u32 };
-            [vec![facts.descriptors.0], header.encode().to_vec(), vec![0; size]].concat()
-        });
-        said.collect()
-    }
-    let mut all: Vec<Vec<u8>> = KINDS
-        .iter()
-        .map(|features| {
-            let session = session(*features);
-            session
-                .iter()
-                .flat_map(|said| [vec![said.descriptors as u8], said.bytes.clone()].concat())
-                .collect()
-        })
-        .collect();
-    all.extend([every::<Request>(), every::<back::Request>()]);
+    // Fields are zeroes, where the input has nothing but those.
+    let every = |flags: u8| {
+        Request::FACTS.iter().flat_map(move |facts| [vec![facts.number as u8, flags], vec![0; 16]].concat())
+    };
+    let mut all: Vec<_> = KINDS.iter().map(|features| steps(&session(*features))).collect();
+    all.push(every(1).collect());
+    // Asked, and answered.
+    all.push(
+        Request::FACTS
+            .iter()
+            .flat_map(|facts| {
+                [[facts.number as u8, 0].as_slice(), &[0; 16], &[facts.number as u8, 2], &[0; 16]].concat()
+            })
+            .collect(),
+    );
     all
 }
 

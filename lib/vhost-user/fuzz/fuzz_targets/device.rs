@@ -1,7 +1,3 @@
 #![no_main]
 
-#[path = "../targets.rs"]
-#[allow(dead_code, reason = "the other targets")]
-mod targets;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::device(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vhost_user_fuzz::device(bytes));

@@ -139,6 +139,12 @@ impl<'s> Guest<'s> {
         self.rings.get(usize::from(queue)).is_some_and(Ring::can_run)
     }
 
+    /// How many chains of a split ring were taken, modulo 2^16.
+    #[cfg(feature = "faults")]
+    pub(crate) fn place(&self, queue: u16) -> u16 {
+        self.rings.get(usize::from(queue)).map_or(0, Ring::place)
+    }
+
     /// The guest's memory.
     pub fn memory(&self) -> &'s virtio::memory::Regions {
         &self.memory.regions

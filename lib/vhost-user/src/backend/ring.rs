@@ -6,7 +6,6 @@ use super::log::Log;
 use super::memory::Memory;
 use crate::payload::VringAddress;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
-use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::write;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -229,6 +228,15 @@ impl Ring {
         self.inflight = None;
         self.again.clear();
         self.retaken.clear();
+    }
+
+    /// How many chains of a split ring were taken, modulo 2^16.
+    #[cfg(feature = "faults")]
+    pub(super) fn place(&self) -> u16 {
+        match &self.queue {
+            Some(Queue::Split(queue)) => queue.base(),
+            Some(Queue::Packed(_)) | None => 0,
+        }
     }
 
     /// Whether any part of it lies within these addresses.
@@ -464,31 +472,28 @@ fn retake<'m>(
 }
 
 /// A descriptor by which the front-end is told.
-pub(super) struct Bell {
-    descriptor: OwnedFd,
-    /// Writing to it waits where its counter is full: it is the front-end's, and its flags are too.
-    waits: bool,
-}
+pub(super) struct Bell(OwnedFd);
 
 impl Bell {
-    pub(super) fn new(descriptor: OwnedFd) -> Self {
-        let waits = fcntl_getfl(&descriptor).is_ok_and(|flags| !flags.contains(OFlags::NONBLOCK));
-        Self { descriptor, waits }
+    pub(super) const fn new(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
     }
 
+    /// Writing to a counter that is full waits. Whether it does is no fact to be remembered: the front-end has the same counter, and may
+    /// change that at any time.
     fn has_room(&self) -> bool {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let mut all = [PollFd::new(&self.descriptor, PollFlags::OUT)];
+        let mut all = [PollFd::new(&self.0, PollFlags::OUT)];
         poll(&mut all, Some(&now)).is_ok_and(|count| count > 0)
     }
 }
 
 fn notify(bell: Option<&Bell>) {
     if let Some(bell) = bell
-        && (!bell.waits || bell.has_room())
+        && bell.has_room()
     {
         // A counter that is full has not been read yet, and will be; what else it may be is the front-end's, as is the harm.
-        let _ = write(&bell.descriptor, &1_u64.to_ne_bytes());
+        let _ = write(&bell.0, &1_u64.to_ne_bytes());
     }
 }
 

@@ -3,8 +3,9 @@
 use super::channel::Channel;
 use super::guest::Guest;
 use super::ring::Ring;
-use super::session::CHANNEL;
+use super::session::{CHANNEL, SOURCES};
 use super::{Device, Outgoing, Session, SessionError};
+use crate::clock;
 use crate::framing::Framing;
 use crate::polling::{self, Polling};
 use crate::socket::{Canceller, Socket, SocketError, readable};
@@ -24,11 +25,10 @@ const MESSAGE: Duration = Duration::from_secs(10);
 /// How long rings have their turns before the connection has one.
 const ROUND: Duration = Duration::from_micros(50);
 
-/// What a session's epoll tells of, beside rings by their number and the device's sources from [`SOURCES`] on.
+/// What a session's epoll tells of, beside what is its own.
 const SOCKET: u64 = u64::MAX;
 const CANCELLED: u64 = u64::MAX - 1;
 const LATE: u64 = u64::MAX - 3;
-const SOURCES: u64 = 1 << 32;
 
 /// Why serving ended otherwise than by the front-end's leaving.
 #[derive(Debug, Error)]
@@ -71,7 +71,7 @@ pub fn serve_polling<D: Device>(
     canceller: &Canceller,
     most: Duration,
 ) -> Result<(), ServeError> {
-    let polling = (!most.is_zero()).then(|| Polling::new(most));
+    let polling = (!most.is_zero()).then(|| Polling::new(most, clock::monotonic));
     let mut serving = Serving::new(device, stream, canceller, polling)?;
     loop {
         let wait = serving.look();
@@ -306,11 +306,24 @@ impl<D: Device> Session<'_, D> {
         add(socket.as_fd(), SOCKET)?;
         add(socket.deadline(), LATE)?;
         add(self.canceller.as_fd(), CANCELLED)?;
-        for (source, of) in self.device.sources().into_iter().zip(SOURCES..) {
-            let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-            epoll::add(&self.epoll, source, epoll::EventData::new_u64(of), flags)?;
-        }
         Ok(())
+    }
+
+    /// Hears of kicks, of what the device waits for and of what is said on the channel, and gives each ring that may have something its
+    /// turn. It waits for nothing: a session without a socket has one whenever its descriptor is readable, and after each message.
+    /// `true`: there was something, and may be more.
+    ///
+    /// # Errors
+    /// That of the system call.
+    pub fn turn(&mut self) -> io::Result<bool> {
+        let mut events = Vec::new();
+        let is_idle = self.events(Wait::No, &mut events)?;
+        for event in events {
+            if let Event::Other(told) = event {
+                self.told(told);
+            }
+        }
+        Ok(self.run(false) || !is_idle)
     }
 
     /// What there is to be done, of which rings that are due are not told; waits for some if there is nothing. `true`: there is nothing.
@@ -444,7 +457,7 @@ mod tests {
         let mut device = Entropy::new(File::open("/dev/null").unwrap());
         let (_front, its) = UnixStream::pair().unwrap();
         let canceller = Canceller::new().unwrap();
-        let polling = Polling::learnt(Duration::from_secs(5));
+        let polling = Polling::learnt(Duration::from_secs(5), clock::monotonic);
         let mut serving = Serving::new(&mut device, its, &canceller, Some(polling)).unwrap();
         serving.session.rings[0].begin(true);
         for _ in 0..2 {

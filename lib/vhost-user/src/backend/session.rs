@@ -19,14 +19,15 @@ use crate::socket::Canceller;
 use crate::wire::{Message as _, Reply};
 use rustix::event::epoll;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use virtio::features::Features;
 
 /// An answer: its bytes and its descriptors.
 pub type Outgoing = (Vec<u8>, Vec<OwnedFd>);
 
-/// What a session's epoll says of the channel.
+/// What a session's epoll says of the channel, and of the device's sources from here on; rings are there by their number.
 pub(super) const CHANNEL: u64 = u64::MAX - 2;
+pub(super) const SOURCES: u64 = 1 << 32;
 
 /// What a request of its own answers.
 type Done = Option<(Reply, Vec<OwnedFd>)>;
@@ -102,7 +103,16 @@ impl<'d, D: Device> Session<'d, D> {
             canceller,
         };
         session.negotiated.offered = session.offered();
+        for (source, of) in session.device.sources().into_iter().zip(SOURCES..) {
+            let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+            epoll::add(&session.epoll, source, epoll::EventData::new_u64(of), flags)?;
+        }
         Ok(session)
+    }
+
+    /// What was negotiated.
+    pub const fn negotiated(&self) -> &Negotiated {
+        &self.negotiated
     }
 
     fn offered(&self) -> Features {
@@ -478,6 +488,13 @@ impl<'d, D: Device> Session<'d, D> {
         };
         self.transfer = Some(started.map_err(|error| Failure::State { error })?);
         Ok(NO_DESCRIPTOR)
+    }
+}
+
+impl<D> AsFd for Session<'_, D> {
+    /// Readable when there is something for [`Session::turn`].
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 }
 

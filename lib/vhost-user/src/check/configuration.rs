@@ -138,19 +138,24 @@ pub(super) fn checks() -> Vec<Check> {
                 });
                 let peer = run.ordinary()?;
                 let flags = if run.can_refuse() { NEED_REPLY } else { PLAIN };
-                if peer.reaction(&message(write.number(), flags, &payload(&write)), &[])? == Reaction::Closed
-                {
-                    return Ok(());
+                let reaction = peer.reaction(&message(write.number(), flags, &payload(&write)), &[])?;
+                if reaction == Reaction::Silent && run.can_refuse() {
+                    return failed("it did not say whether it was written");
                 }
                 let asked =
                     Config { offset: 0, size: whole.len() as u32, flags: 0, bytes: vec![0; whole.len()] };
+                // Who refuses it may close the connection, also after having said so.
+                let is_open = reaction != Reaction::Closed;
                 let again = match peer.ask(&Request::GetConfig(asked), PLAIN, &[]) {
                     Ok(answer) => answer.payload.get(12..).map(<[u8]>::to_vec),
-                    // It has refused it by closing the connection, whatever it said before.
-                    Err(_) => {
+                    Err(_) if !is_open || matches!(reaction, Reaction::Refused(_)) => {
                         drop(peer);
                         read(run, 0, whole.len() as u32)?
                     }
+                    Err(Trouble::Failed(why)) if reaction == Reaction::Accepted => {
+                        return failed(format!("it acknowledged success, and then {why}"));
+                    }
+                    Err(trouble) => return Err(trouble),
                 };
                 if again.as_deref() == Some(&*whole) { Ok(()) } else { failed("it is another") }
             },

@@ -1,7 +1,7 @@
 //! What a type of device must do with requests of its own.
 
 use super::session::pause;
-use super::work::served;
+use super::work::{Patience, served};
 use super::{Check, Kind, Level, Outcome, Run, Trouble, failed, not_applicable};
 use crate::ProtocolFeatures;
 use crate::frontend::{FrontEnd, Queue};
@@ -33,7 +33,7 @@ struct Bench {
     part: Shared,
     _memory: Memory,
     _others: Vec<Queue>,
-    timeout: std::time::Duration,
+    patience: Patience,
 }
 
 fn bench(run: &mut Run<'_>, features: Features) -> Result<Bench, Trouble> {
@@ -48,7 +48,7 @@ fn bench(run: &mut Run<'_>, features: Features) -> Result<Bench, Trouble> {
     let queue = front.start_queue(kind.queue(), 64, &mut memory)?;
     front.driver_ok()?;
     let part = memory.part(1 << 17, 4096).ok_or_else(|| Trouble::Failed("no memory is left".to_owned()))?;
-    Ok(Bench { front, queue, part, _memory: memory, _others: others, timeout: run.options.timeout })
+    Ok(Bench { front, queue, part, _memory: memory, _others: others, patience: run.patience.clone() })
 }
 
 impl Bench {
@@ -82,7 +82,7 @@ impl Bench {
                 .map_err(|fault| Trouble::Failed(format!("it broke the ring: {fault}")))?
             {
                 Some(done) => return Ok(done.written),
-                None if self.queue.wait(self.timeout)? => {}
+                None if self.queue.wait(self.patience.time())? => {}
                 None => return failed("the request is not served"),
             }
         }
@@ -327,6 +327,11 @@ fn rng() -> Vec<Check> {
                 return failed(format!("it wrote behind the {written} bytes that it says"));
             }
             Ok(())
+        }),
+        Check::new("rng.pieces", Level::Must, ENTROPY, "what it fills may lie in several segments", |run| {
+            let mut bench = bench(run, Features::empty())?;
+            let into = [bench.segment(DATA, 10), bench.segment(DATA + 10, 22), bench.segment(DATA + 32, 32)];
+            if bench.done(&[], &into)? == 0 { failed("it wrote nothing") } else { Ok(()) }
         }),
         Check::new(
             "rng.readable",

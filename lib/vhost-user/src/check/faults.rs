@@ -92,6 +92,13 @@ impl Faulty {
         self.died.store(false, Ordering::Relaxed);
     }
 
+    /// These stay open, unless very many do already: who serves for long is not to run out of descriptors.
+    fn leak(&self, descriptors: impl IntoIterator<Item = OwnedFd>) {
+        let mut leaked = lock(&self.leaked);
+        let room = MOST_LEAKED.saturating_sub(leaked.len());
+        leaked.extend(descriptors.into_iter().take(room));
+    }
+
     fn die(&self) {
         self.died.store(true, Ordering::Relaxed);
     }
@@ -150,6 +157,9 @@ impl Session {
 
 /// Who looks at rings may find what nobody kicked for, and hide a fault of kicks.
 const LOOKS: Duration = Duration::ZERO;
+
+/// Descriptors that are left open: more than any check looks for.
+const MOST_LEAKED: usize = 256;
 
 /// How long something is waited for that only the check of a fault does.
 const WHILE: Duration = Duration::from_secs(1);

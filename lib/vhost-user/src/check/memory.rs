@@ -156,13 +156,14 @@ pub(super) fn checks() -> Vec<Check> {
                     return not_applicable(format!("it has {count} slots"));
                 }
                 let file = file((count + 1) * PAGE)?;
-                let peer = run.ordinary()?;
-                for number in 0..count {
-                    let request = Request::AddMemReg(single(region(number, PAGE, number * PAGE)));
-                    if confirm(run, &peer, &request, &[file.as_fd()]).is_err() {
-                        return not_applicable("it takes fewer than it has: memory.slots.all");
+                let peer = run.builds_upon("memory.slots.all", |run| {
+                    let peer = run.ordinary()?;
+                    for number in 0..count {
+                        let request = Request::AddMemReg(single(region(number, PAGE, number * PAGE)));
+                        confirm(run, &peer, &request, &[file.as_fd()])?;
                     }
-                }
+                    Ok(peer)
+                })?;
                 let request = Request::AddMemReg(single(region(count, PAGE, count * PAGE)));
                 rejected(run, &peer, &request, &[file.as_fd()])
             },
@@ -223,13 +224,13 @@ pub(super) fn checks() -> Vec<Check> {
             },
         ),
         Check::new("memory.unmapped", Level::Robust, REGIONS, "memory that goes is unmapped", |run| {
-            let (Some(_), Ok(())) = (run.backend.resources(), slots(run)) else {
-                return not_applicable("its process cannot be looked into, or has no slots");
-            };
+            slots(run)?;
             let file = file(64 * PAGE)?;
             let peer = run.ordinary()?;
             peer.number(&Request::GetFeatures)?;
-            let before = run.backend.resources();
+            let Some(before) = run.backend.resources() else {
+                return not_applicable("its process cannot be looked into");
+            };
             for number in 0..8 {
                 let request = Request::AddMemReg(single(region(number, PAGE, number * 2 * PAGE)));
                 confirm(run, &peer, &request, &[file.as_fd()])?;
@@ -237,8 +238,8 @@ pub(super) fn checks() -> Vec<Check> {
             for number in 0..8 {
                 confirm(run, &peer, &Request::RemMemReg(single(region(number, PAGE, 0))), &[])?;
             }
-            match (before, run.backend.resources()) {
-                (Some(before), Some(after))
+            match run.backend.resources() {
+                Some(after)
                     if after.mappings > before.mappings + 2 || after.descriptors > before.descriptors =>
                 {
                     failed(format!("{before:?}, and after eight regions that came and went {after:?}"))

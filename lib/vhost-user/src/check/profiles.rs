@@ -96,12 +96,16 @@ pub(super) fn checks(profile: Profile, kind: Option<Kind>) -> Vec<Check> {
         has_needs(run, profile)?;
         play::begun(run, profile).map(drop)
     });
-    if matches!(profile, Profile::Qemu | Profile::Dpdk) {
-        add("stop", format!("rings stop in the order in which {profile} stops them"), |run, profile| {
-            has_needs(run, profile)?;
-            play::stopped(run, profile)
-        });
-    }
+    let stop = match profile {
+        Profile::Qemu | Profile::Dpdk | Profile::CloudHypervisor => {
+            format!("rings stop in the order in which {profile} stops them, and are begun again")
+        }
+        Profile::Libblkio => format!("{profile} leaves while its rings run, and begins again"),
+    };
+    add("stop", stop, |run, profile| {
+        has_needs(run, profile)?;
+        play::stopped(run, profile)
+    });
     if profile == Profile::Qemu {
         add("migration", "a dirty log comes while rings run, as qemu gives it".to_owned(), |run, profile| {
             has_needs(run, profile)?;

@@ -37,6 +37,21 @@ impl Run<'_> {
         (0..3).any(|_| self.bare().and_then(|peer| peer.number(&Request::GetFeatures)).is_ok())
     }
 
+    /// Does what another check is about. Where that one has failed, it has said so, and what builds upon it cannot be asked; anywhere else it
+    /// is this check's failure.
+    pub(super) fn builds_upon<T>(
+        &mut self,
+        check: &str,
+        step: impl FnOnce(&mut Self) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        match step(self) {
+            Err(Trouble::Failed(why)) if self.failed.contains(check) => {
+                not_applicable(format!("{check} has failed: {why}"))
+            }
+            other => other,
+        }
+    }
+
     /// What the back-end's process holds when the sessions before are worked off: no more than `before`, or what it stays at.
     pub(super) fn settled(&mut self, before: Resources) -> Option<Resources> {
         let mut now = None;

@@ -122,6 +122,9 @@ pub(super) fn checks() -> Vec<Check> {
             "a dirty log takes the place of the one before",
             |run| {
                 log(run)?;
+                if writes(run) {
+                    return logged_anew(run);
+                }
                 let file = file(1 << 20)?;
                 let peer = run.ordinary()?;
                 for size in [1 << 16, 1 << 20, 1 << 12] {
@@ -213,9 +216,7 @@ pub(super) fn checks() -> Vec<Check> {
         ),
         Check::new("state.device.load", Level::Must, STATE, "what was saved is loaded", |run| {
             run.needs(ProtocolFeatures::DEVICE_STATE)?;
-            let Ok(state) = saved(run) else {
-                return not_applicable("it is not saved: state.device.save");
-            };
+            let state = run.builds_upon("state.device.save", saved)?;
             let mut front = run.front(Features::empty())?;
             let (reads, writes) = rustix::pipe::pipe().map_err(std::io::Error::from)?;
             let end = front.transfer(Direction::Load, reads)?.unwrap_or(writes);
@@ -284,10 +285,15 @@ pub(super) fn checks() -> Vec<Check> {
             CHANNEL,
             "a channel takes the place of the one before",
             |run| {
-                let (peer, _channel) = with_channel(run)?;
-                let (_ours, its) = UnixStream::pair()?;
+                let (peer, first) = with_channel(run)?;
+                let (second, its) = UnixStream::pair()?;
                 peer.send(&Request::SetBackendReqFd, PLAIN, &[its.as_fd()])?;
-                peer.number(&Request::GetFeatures).map(drop)
+                drop(its);
+                peer.number(&Request::GetFeatures)?;
+                if !has_ended(&first, run.options.timeout)? {
+                    return failed("the first one is open still");
+                }
+                if has_ended(&second, Duration::ZERO)? { failed("the second one is closed") } else { Ok(()) }
             },
         ),
     ];
@@ -314,6 +320,13 @@ fn with_channel(run: &mut Run<'_>) -> Result<(Peer, UnixStream), Trouble> {
     Ok((peer, ours))
 }
 
+/// Whether the other end of a channel is closed, or will be before long.
+fn has_ended(channel: &UnixStream, time: Duration) -> Result<bool, Trouble> {
+    let mut all = [PollFd::new(channel, PollFlags::RDHUP)];
+    let time = Timespec::try_from(time).unwrap_or(Timespec { tv_sec: 2, tv_nsec: 0 });
+    Ok(poll(&mut all, Some(&time)).map_err(std::io::Error::from)? > 0)
+}
+
 fn status(run: &Run<'_>) -> Outcome {
     run.needs(ProtocolFeatures::STATUS)
 }
@@ -327,33 +340,74 @@ fn log(run: &Run<'_>) -> Outcome {
     run.needs_features(Features::LOG_ALL)
 }
 
+/// Whether it is known to be a device that writes.
+const fn writes(run: &Run<'_>) -> bool {
+    !run.serves_nothing && matches!(run.options.kind, Some(Kind::Blk | Kind::Rng | Kind::Fs))
+}
+
+/// A dirty log of all memory of a session.
+struct Logged {
+    file: OwnedFd,
+    /// The pages of that memory.
+    pages: std::ops::Range<u64>,
+}
+
+impl Logged {
+    /// It is given to the back-end, in the place of any other.
+    fn set(work: &mut Work) -> Result<Self, Trouble> {
+        let region = work.memory.region();
+        let first = region.address / 4096;
+        let pages = first..first + region.memory.len() as u64 / 4096;
+        // A bit for each page up to the last of the memory: a file with a hole.
+        let bytes = (pages.end / 8 + 1).next_multiple_of(4096);
+        let file = file(bytes)?;
+        work.front.set_log(file.as_fd(), bytes)?;
+        Ok(Self { file, pages })
+    }
+
+    /// How many pages are in it.
+    fn count(&self) -> Result<usize, Trouble> {
+        let first = self.pages.start / 8;
+        let mut bits = vec![0; (self.pages.end / 8 - first + 1) as usize];
+        pread(&self.file, &mut bits, first).map_err(std::io::Error::from)?;
+        let is_dirty = |page: &u64| {
+            bits.get((page / 8 - first) as usize).is_some_and(|byte| byte & 1 << (page % 8) != 0)
+        };
+        Ok(self.pages.clone().filter(is_dirty).count())
+    }
+}
+
 fn logged(run: &mut Run<'_>) -> Outcome {
     log(run)?;
-    if !matches!(run.options.kind, Some(Kind::Blk | Kind::Rng | Kind::Fs)) {
+    if !writes(run) {
         return not_applicable("it is not known to be a device that writes");
     }
     let mut work = Work::start(run)?;
     work.once()?;
-    let region = work.memory.region();
-    // A bit for each page up to the last of the memory: a file with a hole.
-    let last = (region.address + region.memory.len() as u64) / 4096;
-    let bytes = (last / 8 + 1).next_multiple_of(4096);
-    let file = file(bytes)?;
-    work.front.set_log(file.as_fd(), bytes)?;
+    let logged = Logged::set(&mut work)?;
     let features = work.front.negotiated().features;
     work.front.set_features(features | Features::LOG_ALL)?;
     work.once()?;
-    let mut bits = vec![0; region.memory.len() / 4096 / 8 + 2];
-    let first = region.address / 4096;
-    pread(&file, &mut bits, first / 8).map_err(std::io::Error::from)?;
-    let is_dirty =
-        |page: u64| bits.get((page / 8 - first / 8) as usize).is_some_and(|byte| byte & 1 << (page % 8) != 0);
-    let dirty = (first..last).filter(|page| is_dirty(*page)).count();
-    match dirty {
+    match logged.count()? {
         0 => failed("no page is in the log"),
         // The data and its status, and the used ring.
         1..=8 => Ok(()),
         many => failed(format!("{many} pages are in the log, and one was written")),
+    }
+}
+
+/// What is written once there is another log is in that one, and in it alone.
+fn logged_anew(run: &mut Run<'_>) -> Outcome {
+    let mut work = Work::start(run)?;
+    let first = Logged::set(&mut work)?;
+    let features = work.front.negotiated().features;
+    work.front.set_features(features | Features::LOG_ALL)?;
+    let second = Logged::set(&mut work)?;
+    work.once()?;
+    match (first.count()?, second.count()?) {
+        (0, 1..) => Ok(()),
+        (_, 0) => failed("no page is in the second log"),
+        (many, _) => failed(format!("{many} pages are in the first log after the second came")),
     }
 }
 

@@ -1,13 +1,17 @@
 //! Something harmless to do, by the type of device: what shows that a ring works.
 
 use super::{Outcome, Run, Trouble, failed, not_applicable};
+use crate::clock::Clock;
 use crate::front::Request;
 use crate::frontend::{FrontEnd, Queue};
 use crate::memory::Memory;
 use rustix::event::EventfdFlags;
+use std::cell::Cell;
 use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::str::FromStr;
+use std::time::Duration;
 use virtio::Segment;
 use virtio::features::Features;
 use virtio::memory::Shared;
@@ -72,6 +76,39 @@ impl FromStr for Kind {
 /// Entries of the ring that is worked with.
 pub(super) const SIZE: u16 = 64;
 
+/// How long rings are waited for: as long as an answer may take, until requests have shown how long they take; then many times as long as the
+/// slowest of them, and half a second at least. Some back-ends leave a request of several checks, and a run would be nothing but waiting.
+#[derive(Clone)]
+pub(super) struct Patience {
+    most: Duration,
+    slowest: Rc<Cell<Option<Duration>>>,
+    clock: Clock,
+}
+
+impl Patience {
+    /// Never more than `most`.
+    pub(super) fn new(most: Duration, clock: Clock) -> Self {
+        Self { most, slowest: Rc::default(), clock }
+    }
+
+    /// For what is waited for next.
+    pub(super) fn time(&self) -> Duration {
+        const LEAST: Duration = Duration::from_millis(500);
+        let slowest = self.slowest.get();
+        slowest.map_or(self.most, |slowest| slowest.saturating_mul(50).max(LEAST).min(self.most))
+    }
+
+    pub(super) fn begin(&self) -> Duration {
+        (self.clock)()
+    }
+
+    /// A request has ended that was waited for from then on.
+    pub(super) fn ended(&self, begin: Duration) {
+        let took = (self.clock)().saturating_sub(begin);
+        self.slowest.set(self.slowest.get().max(Some(took)));
+    }
+}
+
 /// Bytes that a request has for what it reads and what it writes.
 const SLOT: usize = 1024;
 const WRITES_AT: usize = 256;
@@ -90,7 +127,7 @@ pub(super) struct Work {
     free: Vec<usize>,
     /// Memory that is more than the slots'.
     _more: Vec<Memory>,
-    timeout: std::time::Duration,
+    patience: Patience,
 }
 
 impl Work {
@@ -138,7 +175,7 @@ impl Work {
             out: vec![0; SIZE.into()],
             free: (0..SIZE.into()).collect(),
             _more: Vec::new(),
-            timeout: run.options.timeout,
+            patience: run.patience.clone(),
         })
     }
 
@@ -160,6 +197,7 @@ impl Work {
             }
         };
         let segment = |offset: usize, length: usize| Segment { address: at(offset), length: length as u32 };
+        let tables = self.front.negotiated().features.options().indirect;
         let (readable, writable) = match self.kind {
             Kind::Blk => {
                 // A read of the first sector, and its status.
@@ -167,6 +205,8 @@ impl Work {
                 write(WRITES_AT + 512, &[0xff]);
                 (vec![segment(0, 16)], vec![segment(WRITES_AT, 512), segment(WRITES_AT + 512, 1)])
             }
+            // Some take one segment only, which is a finding of its own.
+            Kind::Rng if !tables => (Vec::new(), vec![segment(WRITES_AT, 64)]),
             Kind::Rng => (Vec::new(), vec![segment(WRITES_AT, 32), segment(WRITES_AT + 32, 32)]),
             Kind::Net => {
                 let mut frame = [0; 12 + 60];
@@ -195,21 +235,26 @@ impl Work {
                 (vec![segment(0, init.len())], vec![segment(WRITES_AT, 16 + 64)])
             }
         };
-        let (free, tables) = (self.queue.ring.free(), self.front.negotiated().features.options().indirect);
+        let free = self.queue.ring.free();
         let token =
             self.queue.ring.add(&readable, &writable).map_err(|error| Trouble::Failed(error.to_string()))?;
-        // Every request has several segments, so that a table is made wherever one can be.
-        debug_assert_eq!(free - self.queue.ring.free() == 1, tables, "{} segments", readable.len());
+        // Every request has several segments where a table can be made of them.
+        let segments = readable.len() + writable.len();
+        debug_assert!(!tables || segments > 1 && free - self.queue.ring.free() == 1, "{segments} segments");
         self.out[usize::from(token.0)] = slot;
         Ok(())
     }
 
     /// Waits for a request to end, and looks at what came of it.
     pub(super) fn ended(&mut self) -> Outcome {
+        let begin = self.patience.begin();
         loop {
             match self.reap()? {
-                Some(done) => return self.right(done),
-                None if self.queue.wait(self.timeout)? => {}
+                Some(done) => {
+                    self.patience.ended(begin);
+                    return self.right(done);
+                }
+                None if self.queue.wait(self.patience.time())? => {}
                 // A call may be missing though the request is done: that is another fault than not serving.
                 None => {
                     return match self.reap()? {
@@ -264,7 +309,8 @@ impl Work {
     pub(super) const fn room(&self) -> usize {
         match self.kind {
             Kind::Blk => SIZE as usize / 3,
-            Kind::Fs | Kind::Net | Kind::Console | Kind::Rng | Kind::Balloon => SIZE as usize / 2,
+            Kind::Fs | Kind::Net | Kind::Console | Kind::Balloon => SIZE as usize / 2,
+            Kind::Rng => SIZE as usize,
         }
     }
 
@@ -290,4 +336,24 @@ pub(super) fn known(run: &Run<'_>) -> Result<Kind, Trouble> {
 pub(super) fn eventfd() -> Result<OwnedFd, Trouble> {
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
     Ok(rustix::event::eventfd(0, flags).map_err(std::io::Error::from)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_are_waited_for_as_long_as_requests_take() {
+        let ms = Duration::from_millis;
+        let patience = Patience::new(ms(2000), || Duration::from_millis(100));
+        assert_eq!(patience.time(), ms(2000), "nothing is known");
+        patience.ended(ms(99));
+        assert_eq!(patience.time(), ms(500), "fifty times a millisecond is no time");
+        patience.clone().ended(ms(80));
+        assert_eq!(patience.time(), ms(1000));
+        patience.ended(ms(99));
+        assert_eq!(patience.time(), ms(1000), "the slowest counts");
+        patience.ended(ms(0));
+        assert_eq!(patience.time(), ms(2000), "and never more");
+    }
 }

@@ -3,6 +3,7 @@
 use super::memory::Names;
 use super::{CallError, FrontEnd};
 use crate::ProtocolFeatures;
+use crate::clock;
 use crate::front::Request;
 use crate::memory::Memory;
 use crate::payload::{VringAddress, VringState};
@@ -35,6 +36,9 @@ pub struct Queue {
     /// Where a task waits for calls, since the first that did.
     reactor: Option<AsyncFd<OwnedFd>>,
     polling: Polling,
+    has_event_index: bool,
+    /// Calls were asked for.
+    is_called: bool,
 }
 
 /// What a back-end is told of a queue, however many there are one after the other.
@@ -115,7 +119,7 @@ impl Queue {
 
     /// How long to look at the ring before sleeping, at most: 32 us unless something else is said here. Nobody looks while sleeps are longer.
     pub const fn set_polling(&mut self, most: Duration) {
-        self.polling = Polling::new(most);
+        self.polling = Polling::new(most, clock::monotonic);
     }
 
     /// Waits until something was used, at most so long, however often the back-end calls meanwhile; `false`: nothing was, or the back-end did
@@ -141,13 +145,24 @@ impl Queue {
         // A wait that was in vain says nothing of how long the next one takes.
         if is_there {
             self.polling.ended(&wait);
+            self.look_next();
         }
         Ok(is_there)
+    }
+
+    /// The next wait begins with looking: until it sleeps, nobody has to be called. With the event index that is so by itself, since what was
+    /// asked for lies behind; without it calls come until they are asked for no more.
+    fn look_next(&mut self) {
+        if self.is_called && !self.has_event_index && self.polling.looks() {
+            self.ring.want_no_calls();
+            self.is_called = false;
+        }
     }
 
     /// Until there are so many, or the wait has taken so long. A call alone says nothing: a back-end may call as often as it likes.
     fn sleep(&mut self, wait: &polling::Wait, chains: u16, time: Duration) -> io::Result<bool> {
         let mut is_there = self.ring.want_calls(chains);
+        self.is_called = true;
         while !is_there {
             let left = time.saturating_sub(wait.took());
             let left = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -171,7 +186,11 @@ impl Queue {
     /// Those of the system calls.
     pub async fn used(&mut self, chains: u16) -> io::Result<()> {
         let chains = chains.min(self.ring.in_flight());
-        if self.ring.has_used(chains) || self.ring.want_calls(chains) {
+        if self.ring.has_used(chains) {
+            return Ok(());
+        }
+        self.is_called = true;
+        if self.ring.want_calls(chains) {
             return Ok(());
         }
         let reactor = match &mut self.reactor {
@@ -272,8 +291,15 @@ impl<W: Waits> FrontEnd<W> {
 
         let address = VringAddress { index, flags: 0, descriptors, used, available, log: 0 };
         let anchor = Anchor { address, size, kick, call, used: used_ring };
-        let polling = Polling::new(polling::MOST);
-        Ok(Queue { ring, anchor: Arc::new(anchor), calls, reactor: None, polling })
+        Ok(Queue {
+            ring,
+            anchor: Arc::new(anchor),
+            calls,
+            reactor: None,
+            polling: Polling::new(polling::MOST, clock::monotonic),
+            has_event_index: options.event_index,
+            is_called: true,
+        })
     }
 
     /// Starts a queue that is there already, in this session, from `base` on: after a reconnection, where an inflight region that the

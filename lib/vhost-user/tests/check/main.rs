@@ -102,8 +102,10 @@ fn there_are_enough_checks_and_each_has_a_name_of_its_own() {
     for level in [Level::Must, Level::Should, Level::Robust] {
         assert!(all.iter().any(|check| check.level == level));
     }
-    let some = checks(&Options { only: vec!["framing.version".to_owned()], ..options });
-    assert_eq!(some.len(), 3);
+    let only = vec!["framing.version".to_owned()];
+    assert_eq!(checks(&Options { only: only.clone(), ..options.clone() }).len(), 3);
+    let skip = vec!["framing.version.0".to_owned()];
+    assert_eq!(checks(&Options { only, skip, ..options }).len(), 2);
 }
 
 /// Is away for a moment now and then, as one is that listens anew for each front-end.

@@ -8,6 +8,7 @@ mod devices;
 mod direct;
 mod faults;
 mod keeping;
+mod looking;
 mod moving;
 #[path = "../support/observed.rs"]
 mod observed;

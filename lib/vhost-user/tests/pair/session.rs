@@ -2,7 +2,8 @@
 
 use crate::toy::{Client, EVERYTHING, SIZE, Toy, asks, client, negotiated};
 use crate::{Served, TIMEOUT, wanted};
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl, ftruncate, memfd_create};
 use rustix::io::{pread, write};
 use rustix::pipe::pipe;
 use std::fs::File;
@@ -184,19 +185,28 @@ fn a_ring_without_kicks_is_polled() {
     }
 }
 
-/// Descriptors of a front-end that wait: a call whose counter is full, and a kick that nobody has kicked.
+/// Descriptors of a front-end that wait, or do so later: a call whose counter is full, and a kick that nobody has kicked.
 #[test]
 fn descriptors_that_wait_hold_up_nobody() {
-    use rustix::event::{EventfdFlags, eventfd};
+    for begins in [EventfdFlags::empty(), EventfdFlags::NONBLOCK] {
+        waiting_descriptors(begins);
+    }
+}
+
+fn waiting_descriptors(begins: EventfdFlags) {
     let (stream, served) = Served::with(Toy::new());
     let protocol = EVERYTHING.difference(ProtocolFeatures::INBAND_NOTIFICATIONS);
     let mut client = client(stream, asks(Features::empty(), protocol));
-    let (call, kick) =
-        (eventfd(0, EventfdFlags::CLOEXEC).unwrap(), eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+    let descriptor = || eventfd(0, EventfdFlags::CLOEXEC | begins).unwrap();
+    let (call, kick) = (descriptor(), descriptor());
     rustix::io::write(&call, &(u64::MAX - 1).to_ne_bytes()).unwrap();
     client.front.call(&Request::SetVringErr(0), &[call.as_fd()]).unwrap();
     client.front.call(&Request::SetVringCall(0), &[call.as_fd()]).unwrap();
     client.front.call(&Request::SetVringKick(0), &[kick.as_fd()]).unwrap();
+    // Both sides have the same flags.
+    for descriptor in [&call, &kick] {
+        fcntl_setfl(descriptor, OFlags::empty()).unwrap();
+    }
     for byte in 0..5 {
         client.send(byte);
         rustix::io::write(&kick, &1_u64.to_ne_bytes()).unwrap();

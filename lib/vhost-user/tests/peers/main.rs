@@ -1,12 +1,14 @@
 //! Our front-end with back-ends of others, and our back-end with front-ends of others, each started here.
 #![cfg(test)]
 
+mod card;
 mod file_system;
 mod libblkio;
 mod open_vswitch;
 mod profiles;
 mod rust_vmm;
 mod sys;
+mod testpmd;
 mod vhost_device;
 mod virtio_user;
 

@@ -1,13 +1,14 @@
 //! Open vSwitch with DPDK: ports of the kind `dpdkvhostuserclient`, which connect to where our front-end listens.
 
-use crate::{Client, Peer, Prefix, SIZE, TIMEOUT};
+use crate::card::{Card, frame};
+use crate::{Peer, Prefix};
 use std::ffi::OsStr;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use virtio::features::Features;
-use virtio::net::{self, Header, Receiver, Sender};
+use virtio::net;
 
 /// Where `cargo xtask test` unpacks it: installed it would run on this machine.
 fn unpacked(package: &str, file: &str) -> PathBuf {
@@ -102,61 +103,7 @@ impl Switch {
     }
 }
 
-/// A card at a port of the switch.
-struct Card {
-    client: Client,
-    receiver: Receiver,
-    sender: Sender,
-}
-
-impl Card {
-    fn new(listener: &UnixListener, features: Features) -> Self {
-        let (stream, _) = listener.accept().unwrap();
-        let mut client = Client::new(stream, features, 2);
-        assert!(client.front.negotiated().features.contains(features), "the switch has them all");
-        let mut part = |each: usize| {
-            let part = client.part(usize::from(SIZE) * each);
-            let address = part.host_address();
-            (part, address)
-        };
-        let [(small, first), (large, second)] = [part(512), part(2048)];
-        let mut receiver = Receiver::new(SIZE, 512, small, first).unwrap();
-        let sender = Sender::new(SIZE, 2048, large, second).unwrap();
-        receiver.offer(&mut client.queues[0].ring).unwrap();
-        client.queues[0].submit().unwrap();
-        Self { client, receiver, sender }
-    }
-
-    fn send(&mut self, frame: &[u8]) {
-        let Self { client, sender, .. } = self;
-        sender.send(&mut client.queues[1].ring, Header::default(), frame).unwrap();
-        client.wait(1, |queue| Some(sender.taken(&mut queue.ring).unwrap()).filter(|count| *count > 0));
-    }
-
-    /// The next frame of a type, if one comes in `time`; the switch has some of its own.
-    fn hear(&mut self, kind: [u8; 2], time: Duration) -> Option<Vec<u8>> {
-        let Self { client, receiver, .. } = self;
-        let queue = &mut client.queues[0];
-        let mut frame = Vec::new();
-        loop {
-            receiver.offer(&mut queue.ring).unwrap();
-            queue.submit().unwrap();
-            match receiver.next(&mut queue.ring, &mut frame).unwrap() {
-                Some(_) if frame[12..14] == kind => return Some(frame),
-                Some(_) => {}
-                None if queue.wait(time).unwrap() => {}
-                None => return None,
-            }
-        }
-    }
-
-    fn receive(&mut self) -> Vec<u8> {
-        self.hear(FRAME, TIMEOUT).expect("nothing comes")
-    }
-}
-
-/// Types of frames that nobody else uses: what is tested, and what is sent until the switch has found both cards.
-const FRAME: [u8; 2] = [0x88, 0xb5];
+/// What is sent until the switch has found both cards.
 const HELLO: [u8; 2] = [0x88, 0xb6];
 
 /// Until frames of one come to the other.
@@ -169,11 +116,6 @@ fn meet(one: &mut Card, two: &mut Card) {
         }
     }
     panic!("the switch does not find the cards");
-}
-
-fn frame(from: u8, to: u8, bytes: usize) -> Vec<u8> {
-    let content = (14..bytes).map(|at| (at as u8).wrapping_mul(from));
-    [2, 0, 0, 0, 0, to, 2, 0, 0, 0, 0, from, FRAME[0], FRAME[1]].into_iter().chain(content).collect()
 }
 
 #[test]
@@ -191,7 +133,7 @@ fn a_switch_passes_frames_between_two_cards() {
         mergeable | Features::EVENT_IDX | Features::INDIRECT_DESC,
         mergeable | Features::RING_PACKED,
     ] {
-        let [mut one, mut two] = ports.each_ref().map(|port| Card::new(port, features));
+        let [mut one, mut two] = ports.each_ref().map(|port| Card::new(port.accept().unwrap().0, features));
         meet(&mut one, &mut two);
         meet(&mut two, &mut one);
         let most = if features.contains(mergeable) { 1514 } else { 500 };

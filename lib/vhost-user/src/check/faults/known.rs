@@ -73,6 +73,9 @@ pub(super) struct Entry {
     pub(super) next: u16,
 }
 
+/// Most messages that are remembered: more than any check says, and no more than a front-end may make of a server that runs for long.
+const MOST: usize = 1024;
+
 /// What was said before, and what came with it.
 #[derive(Default)]
 pub(super) struct Known {
@@ -107,6 +110,15 @@ impl Known {
         // Whoever waits for the end of another would wait for ours.
         if !heard.is("SET_VRING_KICK") && !heard.is("SET_BACKEND_REQ_FD") {
             heard.descriptors.clear();
+        }
+        if is_done && heard.is("SET_BACKEND_REQ_FD") {
+            let before = self.past.iter_mut().filter(|it| it.is("SET_BACKEND_REQ_FD"));
+            before.for_each(|it| it.descriptors.clear());
+        }
+        if self.past.len() >= MOST {
+            // What was said last of each request is what counts.
+            let alike = self.past.iter().position(|it| it.number == heard.number);
+            self.past.remove(alike.unwrap_or(0));
         }
         self.past.push(heard);
         gone
@@ -306,6 +318,20 @@ mod tests {
                 assert_eq!((it.payload.len(), answer.payload.len()), (payload.len(), payload.len()));
             }
         }
+    }
+
+    #[test]
+    fn what_is_remembered_has_an_end() {
+        let mut known = Known::new(1);
+        known.remember(heard(&Request::SetVringKick(1 << 8), 1, Vec::new()), true);
+        for _ in 0..MOST * 2 {
+            known.remember(heard(&Request::GetFeatures, 1, Vec::new()), true);
+        }
+        assert_eq!(known.past.len(), MOST);
+        assert!(known.is_started(0), "others do not push out what is said once");
+        known.remember(heard(&Request::GetVringBase(VringState { index: 0, num: 0 }), 1, Vec::new()), true);
+        assert!(!known.is_started(0));
+        assert_eq!(known.past.len(), MOST);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is wrong with what single front-ends say: each alone, with its own profile.
 
 use super::negotiation::{added, hidden};
-use super::{Deed, Fault, upon};
+use super::{Aftermath, Deed, Fault, at_end, upon};
 use crate::ProtocolFeatures;
 use crate::check::Profile;
 
@@ -33,6 +33,16 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
             "SET_VRING_ENABLE",
             |known, it| it.word(1) == Some(0) && known.size(0) == Some(256),
             Deed::Close,
+        ),
+        (Profile::CloudHypervisor, "stop") => upon(
+            "SET_VRING_ENABLE",
+            |known, it| it.asks() && it.word(1) == Some(0) && known.size(0) == Some(128),
+            Deed::Acknowledge(1),
+        ),
+        // The next front-end finds nobody once.
+        (Profile::Libblkio, "stop") => at_end(
+            |known, _| known.size(0) == Some(256) && known.count("GET_VRING_BASE") == 0,
+            Aftermath::CloseNext,
         ),
         (Profile::Qemu, "migration") => upon("SET_VRING_ADDR", |_, it| it.word(1) == Some(1), Deed::Close),
         // Offered and taken, and answered without a descriptor.

@@ -12,8 +12,18 @@ use virtio::features::Features;
 
 /// When a queue has this, that is done.
 pub(super) struct Fault {
+    of: Of,
     when: Box<dyn Fn(&Turn<'_>) -> bool + Send + Sync>,
     act: Act,
+}
+
+/// Which queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// That which checks of such a device work with.
+    Worked,
+    /// Any other.
+    Others,
 }
 
 /// What is done with all that a queue has.
@@ -44,6 +54,10 @@ struct Turn<'t> {
     /// How many chains there were in each turn before, of this session.
     before: &'t [usize],
     count: usize,
+    /// How many there were in all of them.
+    total: usize,
+    /// Where in the ring the first of them is, as a split ring counts.
+    at: u16,
     /// Lengths of the segments of the first chain, and how it begins.
     readable: Vec<usize>,
     writable: Vec<usize>,
@@ -79,8 +93,24 @@ impl Turn<'_> {
 }
 
 fn turn(when: impl Fn(&Turn<'_>) -> bool + Send + Sync + 'static, act: Act) -> Whole {
-    Whole { rules: Vec::new(), at_end: None, queue: Some(Fault { when: Box::new(when), act }) }
+    Whole {
+        rules: Vec::new(),
+        at_end: None,
+        queue: Some(Fault { of: Of::Worked, when: Box::new(when), act }),
+    }
 }
+
+/// The same of the other queues.
+fn others(act: Act) -> Whole {
+    Whole {
+        rules: Vec::new(),
+        at_end: None,
+        queue: Some(Fault { of: Of::Others, when: Box::new(|_| true), act }),
+    }
+}
+
+/// Turns that are remembered.
+const MOST: usize = 64;
 
 /// Given back as it came.
 const NOTHING: Act = Act::Finish(Finish { written: 0, fill: None, status: None });
@@ -104,6 +134,10 @@ pub(super) fn ring(name: &str) -> Option<Whole> {
         "traffic.packed.in-order" => all_of(Features::RING_PACKED | Features::IN_ORDER),
         // Half of what fits at once, and all of it again.
         "traffic.plain" => turn(|it| it.has(Features::empty()) && it.count == 10, NOTHING),
+        "traffic.second" => others(NOTHING),
+        // With the last of the indices.
+        "traffic.wrap" => turn(|it| usize::from(it.at) + it.count >= 1 << 16, NOTHING),
+        "traffic.long" => turn(|it| it.total + it.count > 1 << 16, NOTHING),
         "traffic.full" => turn(|it| it.count == 21 && it.before.contains(&21), NOTHING),
         "traffic.length" => turn(
             |it| it.request(0) == Some(0) && it.readable.len() == 1 && it.writes() == 513,
@@ -148,6 +182,7 @@ pub(super) fn device(check: &str) -> Option<Whole> {
             let more = Finish { written: 10, fill: Some(4), status: None };
             turn(|it| it.writes() == 8192, Act::Finish(more))
         }
+        "rng.pieces" => turn(|it| it.writable == [10, 22, 32], NOTHING),
         "rng.readable" => turn(|it| (it.reads(), it.writes()) == (64, 0), Act::Die),
         "net.send.short" => turn(|it| it.reads() == 5, Act::Die),
         "net.send.empty" => turn(|it| it.reads() == 12, Act::Die),
@@ -166,14 +201,16 @@ pub(super) struct Wrong<'d, D> {
     ends: Canceller,
     features: Features,
     before: Vec<usize>,
+    total: usize,
 }
 
 impl<'d, D: Device> Wrong<'d, D> {
     pub(super) const fn new(device: &'d mut D, faulty: &'d Faulty, ends: Canceller) -> Self {
-        Self { device, faulty, ends, features: Features::empty(), before: Vec::new() }
+        Self { device, faulty, ends, features: Features::empty(), before: Vec::new(), total: 0 }
     }
 
     fn act(&mut self, fault: &Fault, queue: u16, guest: &mut Guest<'_>) {
+        let at = guest.place(queue);
         let mut all: Vec<Held<'_>> = Vec::new();
         while let Some(held) = guest.take(queue) {
             all.push(held);
@@ -189,13 +226,19 @@ impl<'d, D: Device> Wrong<'d, D> {
             features: self.features,
             before: &self.before,
             count: all.len(),
+            total: self.total,
+            at,
             readable: lengths(chain.readable()),
             writable: lengths(chain.writable()),
             head,
             capacity,
         };
         let act = (fault.when)(&turn).then_some(fault.act);
+        if self.before.len() == MOST {
+            self.before.remove(0);
+        }
         self.before.push(all.len());
+        self.total += all.len();
         match act {
             Some(Act::Finish(finish)) => {
                 for held in all {
@@ -239,7 +282,9 @@ impl<D: Device> Device for Wrong<'_, D> {
     }
     fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {
         match &self.faulty.fault.queue {
-            Some(fault) if queue == self.faulty.queue => self.act(fault, queue, guest),
+            Some(fault) if (queue == self.faulty.queue) == (fault.of == Of::Worked) => {
+                self.act(fault, queue, guest);
+            }
             _ => self.device.run(queue, guest),
         }
     }

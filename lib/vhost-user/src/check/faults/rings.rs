@@ -60,15 +60,6 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
         "address.unaligned" => {
             upon("SET_VRING_ADDR", |_, it| number(it, 8).is_some_and(|at| at & 1 != 0), Deed::Pretend)
         }
-        "traffic.second" => {
-            kick(|known, it| it.ring() == Some(1) && known.count("ADD_MEM_REG") > 1, Deed::Close)
-        }
-        "traffic.wrap" => kick(
-            |known, _| {
-                known.last("SET_VRING_BASE").and_then(|it| it.word(1)).is_some_and(|base| base >> 8 == 0xff)
-            },
-            Deed::Close,
-        ),
         "stop.base" => stops(|known, it, base| (of_size(known, it, USED) && base == 7).then_some(8)),
         "stop.twice" => stops(|known, it, base| {
             let is_again =
@@ -82,7 +73,12 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
                 .then_some(base.wrapping_add(1))
         }),
         "stop.quiet" => upon("GET_VRING_BASE", |known, it| of_size(known, it, USED), Deed::GoOn),
-        "restart" => kick(|known, _| known.count("GET_VRING_BASE") == 3, Deed::Close),
+        // It begins anew, whatever it is told.
+        "restart" => upon(
+            "SET_VRING_BASE",
+            |known, _| known.count("GET_VRING_BASE") == 3,
+            Deed::Change(|it| overwrite(&mut it.payload, 4, &0_u32.to_ne_bytes())),
+        ),
         "restart.call" => kick(
             |known, _| {
                 let since = known.since("GET_VRING_BASE");

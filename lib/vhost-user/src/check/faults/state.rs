@@ -13,8 +13,6 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
         )
     };
     let log = |fits: fn(&Known, &Heard) -> bool, deed| upon("SET_LOG_BASE", fits, deed);
-    let starts_after =
-        |request: &'static str| upon("SET_VRING_KICK", move |known, _| known.count(request) > 0, Deed::Close);
     Some(match name {
         "status.begin" => status(|last| last.is_none(), 1),
         "status.set" => status(|last| last == Some(0xb), 3),
@@ -26,21 +24,27 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
         ),
         "status.wide" => upon("SET_STATUS", |_, it| it.u64().is_some_and(|it| it > 0xffff), Deed::Die),
         "reset.session" => upon("RESET_DEVICE", |_, it| !it.asks(), Deed::Close),
-        "reset.rings" => starts_after("RESET_DEVICE"),
+        // Stopped for good.
+        "reset.rings" => {
+            upon("SET_VRING_KICK", |known, _| known.count("RESET_DEVICE") > 0, Deed::Acknowledge(0))
+        }
         "log.taken" => log(
             |known, it| number(it, 0) == Some(1 << 20) && known.count("SET_LOG_BASE") == 0,
             spoil(|_, answer| answer.descriptors.extend(std::fs::File::open("/dev/null").map(Into::into))),
         ),
-        "log.again" => log(|known, _| known.count("SET_LOG_BASE") > 0, Deed::Close),
+        // The first stays.
+        "log.again" => log(|known, _| known.count("SET_LOG_BASE") > 0, Deed::Answer(0)),
         "log.short" => log(|_, it| number(it, 0) == Some(1 << 30), Deed::Die),
-        "log.data" => log(|known, _| known.has_memory(), Deed::Answer(0)),
+        "log.data" => log(|known, _| known.has_memory() && known.count("SET_LOG_BASE") == 0, Deed::Answer(0)),
         "inflight.get" => upon(
             "GET_INFLIGHT_FD",
             // Queues and their entries, behind the size and the offset.
             |_, it| it.word(4) == Some(1 | 256 << 16),
             spoil(|_, answer| overwrite(&mut answer.payload, 0, &16_u64.to_ne_bytes())),
         ),
-        "inflight.set" => starts_after("SET_INFLIGHT_FD"),
+        "inflight.set" => {
+            upon("SET_INFLIGHT_FD", |_, it| number(it, 0) != Some(1 << 40), Deed::Acknowledge(1))
+        }
         "inflight.short" => upon("SET_INFLIGHT_FD", |_, it| number(it, 0) == Some(1 << 40), Deed::Die),
         "device.save" => transfer(0, 0, 0x101),
         "device.load" => transfer(1, 0, 0x101),
@@ -58,9 +62,12 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
             |known, _| known.count("SET_BACKEND_REQ_FD") == 1 && !known.has_channel(),
             Deed::Close,
         ),
-        "channel.again" => {
-            upon("SET_BACKEND_REQ_FD", |known, _| known.count("SET_BACKEND_REQ_FD") == 1, Deed::Close)
-        }
+        // The first stays.
+        "channel.again" => upon(
+            "SET_BACKEND_REQ_FD",
+            |known, _| known.count("SET_BACKEND_REQ_FD") == 1,
+            Deed::Acknowledge(0),
+        ),
         _ => return None,
     })
 }

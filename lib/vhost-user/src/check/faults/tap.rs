@@ -1,7 +1,7 @@
 //! A session as it goes through: what is right is passed on, and answered by a back-end that is right.
 
 use super::known::{Heard, Known};
-use super::{Aftermath, Deed, End, Faulty, Rule, WHILE, lock};
+use super::{Aftermath, Deed, End, Faulty, Rule, WHILE};
 use crate::ProtocolFeatures;
 use crate::check::Trouble;
 use crate::check::peer::{PLAIN, Peer, REPLY, Received, message};
@@ -72,9 +72,7 @@ impl<'f> Tap<'f> {
         match aftermath {
             Aftermath::Die => self.faulty.die(),
             Aftermath::CloseNext => self.faulty.closes_next.store(true, Ordering::Relaxed),
-            Aftermath::Leak => {
-                lock(&self.faulty.leaked).extend(self.known.kick(0).and_then(|it| it.try_clone().ok()))
-            }
+            Aftermath::Leak => self.faulty.leak(self.known.kick(0).and_then(|it| it.try_clone().ok())),
         }
     }
 
@@ -157,9 +155,7 @@ impl<'f> Tap<'f> {
         let is_done = answers.iter().all(|answer| answer.u64().is_none_or(|code| code == 0));
         let gone = self.known.remember(heard, is_done);
         if leaks {
-            lock(&self.faulty.leaked).extend(gone);
-        } else {
-            drop(gone);
+            self.faulty.leak(gone);
         }
         answers.iter().try_for_each(|answer| self.tell(answer))
     }

@@ -3,7 +3,7 @@
 use super::super::peer::{NEED_REPLY, PLAIN, Peer, REPLY, Received};
 use super::super::session::file;
 use super::super::work::eventfd;
-use super::super::{Outcome, Run, Trouble, failed, not_applicable};
+use super::super::{Outcome, Run, Trouble, failed};
 use super::Profile;
 use super::script::{self, MEMORY, Said};
 use crate::ProtocolFeatures;
@@ -39,17 +39,16 @@ pub(super) fn begun(run: &mut Run<'_>, profile: Profile) -> Result<Playing, Trou
 
 /// The same for what builds upon it.
 fn on(run: &mut Run<'_>, profile: Profile) -> Result<Playing, Trouble> {
-    match begun(run, profile) {
-        Err(Trouble::Failed(_)) => {
-            not_applicable(format!("what {profile} says before is not taken: profile.{profile}.order"))
-        }
-        other => other,
-    }
+    run.builds_upon(&format!("profile.{profile}.order"), |run| begun(run, profile))
 }
 
+/// Its rings stop, or it only leaves; and it comes again.
 pub(super) fn stopped(run: &mut Run<'_>, profile: Profile) -> Outcome {
     let said = script::ends(profile, run.options.kind, &run.offer);
-    on(run, profile)?.all(&said)
+    let mut playing = on(run, profile)?;
+    playing.all(&said)?;
+    drop(playing);
+    on(run, profile).map(drop)
 }
 
 pub(super) fn migrated(run: &mut Run<'_>, profile: Profile) -> Outcome {

@@ -310,7 +310,16 @@ pub(super) fn ends(profile: Profile, kind: Option<Kind>, offer: &Offer) -> Vec<S
             disable(&mut it);
             stop(&mut it);
         }
-        Profile::CloudHypervisor => disable(&mut it),
+        // Ring by ring, everything to be acknowledged (`reset_vhost_user` in `virtio-devices/src/vhost_user/vu_common_ctrl.rs`, 2026).
+        Profile::CloudHypervisor => {
+            for index in it.rings() {
+                if it.offer.protocol.is_some() {
+                    it.ask(Request::SetVringEnable(state(index, 0)));
+                }
+                it.ask(Request::GetVringBase(state(index, 0)));
+            }
+        }
+        // It closes the connection (`virtio-driver/src/transports/vhost_user.rs`).
         Profile::Libblkio => {}
     }
     it.said

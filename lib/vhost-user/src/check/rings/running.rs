@@ -100,7 +100,7 @@ fn traffic() -> Vec<Check> {
                             return failed("it says that it wrote more than was writable");
                         }
                         Some(done) => return work.right(done),
-                        None if work.queue.wait(run.options.timeout)? => {}
+                        None if work.queue.wait(run.patience.time())? => {}
                         None => return failed("the request is not served"),
                     }
                 }
@@ -114,12 +114,23 @@ fn traffic() -> Vec<Check> {
         Check::new(
             "rings.traffic.wrap",
             Level::Must,
-            SPLIT,
-            "the indices of a ring go on from 65,535 to 0",
+            BASE,
+            "a ring that had chains before goes on behind them, and from 65,535 to 0",
             |run| {
                 let mut work = Work::after(run, u16::MAX - 2 * SIZE)?;
                 let many = work.room() - 1;
                 (0..16).try_for_each(|_| work.batch(many))
+            },
+        ),
+        Check::new(
+            "rings.traffic.long",
+            Level::Must,
+            SPLIT,
+            "more requests go through a ring than its indices count",
+            |run| {
+                let mut work = Work::start(run)?;
+                let room = work.room();
+                (0..(1 << 16) / room + 2).try_for_each(|_| work.batch(room))
             },
         ),
         Check::new(
@@ -137,11 +148,14 @@ fn traffic() -> Vec<Check> {
                 let mut more = crate::memory::Memory::new(1 << 16)?;
                 work.front.add_memory(&more)?;
                 let last = run.queues().min(256) - 1;
-                let _queue = work.front.start_queue(last, SIZE, &mut more)?;
+                let queue = work.front.start_queue(last, SIZE, &mut more)?;
                 work.once()?;
+                let first = std::mem::replace(&mut work.queue, queue);
+                (0..3).try_for_each(|_| work.once())?;
+                work.queue = first;
                 match work.front.stop_queue(last)? {
-                    0 => work.once(),
-                    other => failed(format!("a queue that was not used stopped at {other}")),
+                    3 => work.once(),
+                    other => failed(format!("after 3 requests the last queue stopped at {other}")),
                 }
             },
         ),
@@ -334,9 +348,13 @@ fn states() -> Vec<Check> {
                 work.once()?;
                 let index = work.queue.index();
                 work.call(&Request::SetVringCall(1 << 8 | u64::from(index)), &[])?;
-                work.offer()?;
-                work.queue.submit()?;
-                soon(&mut work)
+                // Some serve the first, and end when they cannot call.
+                for _ in 0..5 {
+                    work.offer()?;
+                    work.queue.submit()?;
+                    soon(&mut work)?;
+                }
+                Ok(())
             },
         ),
         Check::new(
@@ -446,7 +464,7 @@ fn rings(run: &Run<'_>, work: &mut Work, call: &OwnedFd, tell: impl Fn(&mut Work
     work.queue.ring.publish();
     tell(work)?;
     // It may be rung for what was done before.
-    while readable(call, run.options.timeout)? {
+    while readable(call, run.patience.time())? {
         let _ = unrung();
         if let Some(done) = work.reap()? {
             return work.right(done);

@@ -1,0 +1,288 @@
+//! The test server: every front-end gets a device.
+
+use crate::socket::make_room;
+use crate::{Failure, chain};
+use clap::Args;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use vhost_user::backend::{self, Device};
+use vhost_user::check::Kind;
+use vhost_user::check::faults::{self, Faulty};
+use vhost_user::devices::{Balloon, Console, Disk, Entropy, InMemory, Loopback, Network, Null, OnFile};
+use vhost_user::socket::Canceller;
+
+/// What is served, and where.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Serve {
+    /// The type of the device: net gives every frame back, blk is a disk, console writes to standard error, rng, balloon.
+    #[arg(long = "type", value_name = "TYPE", required_unless_present = "print_capabilities")]
+    pub(crate) kind: Option<Kind>,
+    /// Where to listen. The socket is made for the user alone.
+    #[arg(
+        long = "socket",
+        alias = "socket-path",
+        value_name = "PATH",
+        required_unless_present = "print_capabilities"
+    )]
+    pub(crate) socket: Option<PathBuf>,
+    /// blk: queues, 1 unless told otherwise.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    queues: Option<u16>,
+    /// blk: the disk is this file, or block device.
+    #[arg(long, value_name = "FILE", conflicts_with = "null")]
+    file: Option<PathBuf>,
+    /// blk: reads give what was there, writes are forgotten: what is left is the cost of everything else.
+    #[arg(long)]
+    null: bool,
+    /// blk: MiB of a disk without a file, 64 unless told otherwise; in memory, and another for each front-end.
+    #[arg(long, value_name = "MIB", conflicts_with = "file", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    size: Option<u32>,
+    /// Be wrong on purpose, in what one check finds and no other does: the name of the check. Who dies of it exits by SIGABRT.
+    #[arg(long, value_name = "CHECK")]
+    fault: Option<String>,
+    /// Microseconds for which a ring is looked at before sleeping, at most, and not while requests are rarer; 0: never. 32 unless told
+    /// otherwise.
+    #[arg(long, value_name = "MICROSECONDS", conflicts_with = "fault", value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    poll_us: Option<u64>,
+    /// Print what this program can do, as the conventions for back-end programs have it, and end.
+    #[arg(long)]
+    print_capabilities: bool,
+}
+
+const MIB_SECTORS: u64 = 2048;
+
+impl Serve {
+    /// What is served, and where.
+    pub(crate) fn where_and_what(&self) -> Result<(Kind, &PathBuf), Failure> {
+        let (Some(kind), Some(socket)) = (self.kind, self.socket.as_ref()) else {
+            return Err(Failure::Misused("--type and --socket are missing".to_owned()));
+        };
+        if kind == Kind::Fs {
+            return Err(Failure::Misused("file systems are checked, and not served".to_owned()));
+        }
+        if kind != Kind::Blk
+            && let Some(option) = self.of_disks()
+        {
+            return Err(Failure::Misused(format!("{option} is for disks, and means nothing to a {kind}")));
+        }
+        Ok((kind, socket))
+    }
+
+    /// What it is to be wrong in.
+    fn faulty(&self, kind: Kind) -> Result<Option<Arc<Faulty>>, Failure> {
+        let Some(check) = &self.fault else { return Ok(None) };
+        let list = format!("`vhost-user-check list --type {kind} --destructive` has all of them");
+        let unknown =
+            || Failure::Misused(format!("--fault {check}: no check of a {kind} is called so; {list}"));
+        Faulty::new(check, kind).map(Some).ok_or_else(unknown)
+    }
+
+    /// Whether it is to be wrong.
+    pub(crate) const fn is_faulty(&self) -> bool {
+        self.fault.is_some()
+    }
+
+    /// An option that only disks have, if one was given.
+    fn of_disks(&self) -> Option<&'static str> {
+        let given = [
+            (self.queues.is_some(), "--queues"),
+            (self.file.is_some(), "--file"),
+            (self.null, "--null"),
+            (self.size.is_some(), "--size"),
+        ];
+        given.into_iter().find(|(is_given, _)| *is_given).map(|(_, option)| option)
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
+    if arguments.print_capabilities {
+        let kind = arguments
+            .kind
+            .map_or_else(|| "block".to_owned(), |kind| kind.to_string().replace("blk", "block"));
+        writeln!(io::stdout(), "{}", serde_json::json!({ "type": kind, "features": [] }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (kind, socket) = arguments.where_and_what()?;
+    if let Some(file) = &arguments.file {
+        // Said now, and not to the first front-end.
+        let wrong = |error: io::Error| {
+            Failure::Misused(format!("{}, which is read and written: {error}", file.display()))
+        };
+        let opened = File::options().read(true).write(true).open(file).map_err(wrong)?;
+        OnFile::new(opened).map_err(wrong)?;
+    }
+    let faulty = arguments.faulty(kind)?;
+    let unusable = |error: io::Error| Failure::Misused(error.to_string());
+    let signals = Signals::new()?;
+    let listener = listen(socket).map_err(unusable)?;
+    writeln!(io::stdout(), "serving {kind} at {}", socket.display())?;
+    let canceller = Canceller::new()?;
+    let accepting = {
+        let (arguments, canceller) = (arguments.clone(), canceller.clone());
+        std::thread::spawn(move || accept(&listener, kind, &arguments, faulty.as_ref(), &canceller))
+    };
+    let again = signals.wait();
+    canceller.cancel();
+    let _ = fs::remove_file(socket);
+    // A device may be in the middle of something long; who asks twice does not want to wait for it.
+    std::thread::spawn(move || {
+        again.wait();
+        std::process::exit(130);
+    });
+    let _ = accepting.join();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A socket that the user alone may connect to, in the place of one that nobody listens at any more.
+pub(crate) fn listen(socket: &PathBuf) -> io::Result<UnixListener> {
+    make_room(socket)?;
+    let listener = UnixListener::bind(socket)?;
+    fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// SIGTERM and SIGINT, which do nothing else from when this is made.
+pub(crate) struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(crate) fn new() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let context = runtime.enter();
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        drop(context);
+        Ok(Self { runtime, terminate, interrupt })
+    }
+
+    /// Waits for one, and gives who waits for the next.
+    pub(crate) fn wait(mut self) -> Self {
+        self.runtime.block_on(async {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
+        });
+        self
+    }
+}
+
+/// Takes front-ends until it is cancelled, and ends when all of them have.
+fn accept(
+    listener: &UnixListener,
+    kind: Kind,
+    arguments: &Serve,
+    faulty: Option<&Arc<Faulty>>,
+    canceller: &Canceller,
+) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let count = Arc::new(AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        loop {
+            let mut all = [PollFd::new(listener, PollFlags::IN), PollFd::new(canceller, PollFlags::IN)];
+            match poll(&mut all, None) {
+                Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) if all[1].revents().is_empty() => {}
+                _ => return,
+            }
+            let Ok((stream, _)) = listener.accept() else {
+                // Descriptors run out, as they do when many come at once; who waits is taken when some have left.
+                let time = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+                let _ = poll(&mut [PollFd::new(canceller, PollFlags::IN)], Some(&time));
+                continue;
+            };
+            let number = count.fetch_add(1, Ordering::Relaxed) + 1;
+            let wrong = faulty.map(Faulty::session);
+            let serves = move || {
+                if let Err(error) = session(kind, arguments, wrong, stream, canceller) {
+                    say(&format!("front-end {number}: {error}"));
+                }
+                if faulty.is_some_and(|faulty| faulty.has_died()) {
+                    say("dies, as it was told to");
+                    std::process::abort();
+                }
+            };
+            // Without a thread its connection is closed, and the others go on.
+            if let Err(error) = std::thread::Builder::new().spawn_scoped(scope, serves) {
+                say(&format!("front-end {number}: {error}"));
+            }
+        }
+    });
+}
+
+fn say(text: &str) {
+    // Nobody may be left who reads it.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Serves one front-end with a device of its own, wrong in what it is to be wrong in.
+pub(crate) fn session(
+    kind: Kind,
+    arguments: &Serve,
+    wrong: Option<faults::Session>,
+    stream: UnixStream,
+    canceller: &Canceller,
+) -> Result<(), String> {
+    let failed = |error: io::Error| error.to_string();
+    let how = How { wrong, looks: arguments.poll_us.map(Duration::from_micros), canceller };
+    let sectors = u64::from(arguments.size.unwrap_or(64)) * MIB_SECTORS;
+    let queues = arguments.queues.unwrap_or(1);
+    match (kind, &arguments.file) {
+        (Kind::Blk, Some(path)) => {
+            let file = File::options().read(true).write(true).open(path).map_err(failed)?;
+            run(&mut Disk::new(OnFile::new(file).map_err(failed)?, queues), stream, how)
+        }
+        (Kind::Blk, None) if arguments.null => run(&mut Disk::new(Null { sectors }, queues), stream, how),
+        (Kind::Blk, None) => {
+            let sectors = u32::try_from(sectors).map_err(|error| error.to_string())?;
+            run(&mut Disk::new(InMemory::new(sectors), queues), stream, how)
+        }
+        (Kind::Net, _) => run(&mut Network::new(Loopback::default(), [0x52, 0x54, 0, 0, 0, 1]), stream, how),
+        (Kind::Rng, _) => run(&mut Entropy::new(File::open("/dev/urandom").map_err(failed)?), stream, how),
+        (Kind::Console, _) => {
+            let (input, _keep) = rustix::pipe::pipe().map_err(|error| error.to_string())?;
+            // Opened anew: the one that we have is shared with whoever started us, who did not ask for a descriptor that does not wait.
+            let output = File::options().append(true).open("/proc/self/fd/2").map_err(failed)?;
+            run(&mut Console::new(input, output.into(), 80, 25).map_err(failed)?, stream, how)
+        }
+        (Kind::Balloon, _) => run(&mut Balloon::new().map_err(failed)?, stream, how),
+        (Kind::Fs, _) => Err("file systems are not served".to_owned()),
+    }
+}
+
+/// How a session is served.
+struct How<'s> {
+    /// Wrong in what it is to be wrong in.
+    wrong: Option<faults::Session>,
+    /// For how long rings are looked at, if somebody said it.
+    looks: Option<Duration>,
+    canceller: &'s Canceller,
+}
+
+fn run<D: Device>(device: &mut D, stream: UnixStream, how: How<'_>) -> Result<(), String> {
+    let How { wrong, looks, canceller } = how;
+    if let Some(wrong) = wrong {
+        return wrong.serve(device, stream, canceller).map_err(|error| error.to_string());
+    }
+    let ended = match looks {
+        Some(most) => backend::serve_polling(device, stream, canceller, most),
+        None => backend::serve(device, stream, canceller),
+    };
+    match ended {
+        Ok(()) => Ok(()),
+        Err(backend::ServeError::Socket(vhost_user::socket::SocketError::Cancelled)) => Ok(()),
+        Err(error) => Err(chain(&error)),
+    }
+}
