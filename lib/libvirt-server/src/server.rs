@@ -15,7 +15,8 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
+use tokio::time::Sleep;
 
 /// How long a client may take to say who it is.
 const HANDSHAKE: Duration = Duration::from_secs(30);
@@ -277,11 +278,13 @@ impl Server {
         // Kept, so that the inbox stays open when all others are gone.
         let _handle = handle;
         let (requests, mut arriving) = mpsc::unbounded_channel();
+        let mut rest = Rest::default();
         let mut state = Running {
             hypervisor,
             clock,
             clients: HashMap::new(),
             tasks: JoinSet::new(),
+            served: HashMap::new(),
             requests,
             waiting: VecDeque::new(),
             last: 0,
@@ -289,7 +292,7 @@ impl Server {
         loop {
             // Every arm is cancel-safe: what it waits for is taken in one step.
             tokio::select! {
-                accepted = accept(listener.as_ref()), if state.hypervisor.has_room(Service::Main) => {
+                accepted = accept(listener.as_ref(), &mut rest), if state.hypervisor.has_room(Service::Main) => {
                     let stream = accepted?;
                     let peer = peer::local(&stream, Service::Main);
                     state.attach(arrived(Unix::from(stream)), peer);
@@ -300,7 +303,10 @@ impl Server {
                     Order::Admit(arrival, peer, admitted) => state.waiting.push_back((arrival, peer, admitted)),
                     Order::With(action) => action(&mut state.hypervisor),
                 },
-                Some(Ok(client)) = state.tasks.join_next() => state.detach(client),
+                Some(ended) = state.tasks.join_next_with_id() => {
+                    // One that panicked is as gone as any other.
+                    state.detach(ended.map_or_else(|error| error.id(), |(task, ())| task));
+                }
                 () = until(state.hypervisor.deadline(), clock) => state.hypervisor.tick(clock()),
             }
             state.admit();
@@ -322,40 +328,62 @@ async fn until(deadline: Option<Duration>, clock: fn() -> Duration) {
     }
 }
 
-async fn accept(listener: Option<&UnixListener>) -> io::Result<UnixStream> {
+async fn accept(listener: Option<&UnixListener>, rest: &mut Rest) -> io::Result<UnixStream> {
     match listener {
-        Some(listener) => patiently(|| listener.accept()).await.map(|(stream, _)| stream),
+        Some(listener) => rest.patiently(|| listener.accept()).await.map(|(stream, _)| stream),
         None => std::future::pending().await,
     }
 }
 
-/// Accepts, and goes on after what passes: one client that has gone again, or a lack of descriptors or memory, which other clients end by
-/// going. A listener that cannot be used any more says so.
+/// The same, for who waits for nothing else meanwhile.
 async fn patiently<T, F: Future<Output = io::Result<T>>>(accept: impl Fn() -> F) -> io::Result<T> {
-    loop {
-        let error = match accept().await {
-            Ok(accepted) => return Ok(accepted),
-            Err(error) => error,
-        };
-        match Errno::from_io_error(&error) {
-            // They are of the connection, and the listener has the next one (`accept(2)`).
-            Some(
-                Errno::CONNABORTED
-                | Errno::PERM
-                | Errno::PROTO
-                | Errno::NETDOWN
-                | Errno::NOPROTOOPT
-                | Errno::HOSTDOWN
-                | Errno::NONET
-                | Errno::HOSTUNREACH
-                | Errno::NETUNREACH,
-            ) => {}
-            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                tracing::warn!(%error, "no client is accepted for a while");
-                tokio::time::sleep(BREATH).await;
+    Rest::default().patiently(accept).await
+}
+
+/// A pause in which nobody is accepted, if there is one. Kept by whoever accepts: it goes on when accepting is broken off for something else.
+#[derive(Default)]
+struct Rest(Option<Pin<Box<Sleep>>>);
+
+impl Rest {
+    /// Accepts, and goes on after what passes: one client that has gone again, or a lack of descriptors or memory, which other clients end
+    /// by going. A listener that cannot be used any more says so.
+    async fn patiently<T, F: Future<Output = io::Result<T>>>(
+        &mut self,
+        accept: impl Fn() -> F,
+    ) -> io::Result<T> {
+        loop {
+            if let Some(rest) = &mut self.0 {
+                rest.await;
+                self.0 = None;
             }
-            _ => return Err(error),
+            match accept().await {
+                Ok(accepted) => return Ok(accepted),
+                Err(error) => self.0 = pause_after(error)?.map(|pause| Box::pin(tokio::time::sleep(pause))),
+            }
         }
+    }
+}
+
+/// How long nobody is accepted after an error; one of the listener's own comes back.
+fn pause_after(error: io::Error) -> io::Result<Option<Duration>> {
+    match Errno::from_io_error(&error) {
+        // They are of the connection, and the listener has the next one (`accept(2)`).
+        Some(
+            Errno::CONNABORTED
+            | Errno::PERM
+            | Errno::PROTO
+            | Errno::NETDOWN
+            | Errno::NOPROTOOPT
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::HOSTUNREACH
+            | Errno::NETUNREACH,
+        ) => Ok(None),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+            tracing::debug!(%error, "no client is accepted for a while");
+            Ok(Some(BREATH))
+        }
+        _ => Err(error),
     }
 }
 
@@ -371,7 +399,9 @@ struct Running {
     hypervisor: Hypervisor,
     clock: fn() -> Duration,
     clients: HashMap<Client, mpsc::UnboundedSender<Delivery>>,
-    tasks: JoinSet<Client>,
+    tasks: JoinSet<()>,
+    /// Whom each of them serves.
+    served: HashMap<task::Id, Client>,
     requests: mpsc::UnboundedSender<(Client, Message)>,
     /// Those that there was no room for: at most one of each listener.
     waiting: VecDeque<(Arrival, Peer, oneshot::Sender<()>)>,
@@ -400,20 +430,20 @@ impl Running {
         self.hypervisor.connect(client, peer, (self.clock)());
         self.clients.insert(client, sender);
         let requests = self.requests.clone();
-        self.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             match arrival.await {
                 Ok(transport) => Connection::new(client, transport, requests, deliveries).run().await,
-                Err(error) => {
-                    tracing::debug!(%error, "a client is not let in");
-                    client
-                }
+                Err(error) => tracing::debug!(%error, "a client is not let in"),
             }
         });
+        self.served.insert(task.id(), client);
     }
 
-    fn detach(&mut self, client: Client) {
-        self.clients.remove(&client);
-        self.hypervisor.disconnect(client, (self.clock)());
+    fn detach(&mut self, task: task::Id) {
+        if let Some(client) = self.served.remove(&task) {
+            self.clients.remove(&client);
+            self.hypervisor.disconnect(client, (self.clock)());
+        }
     }
 
     fn handle(&mut self, client: Client, message: Message) {
@@ -443,5 +473,29 @@ impl Running {
                 let _ = to.send(Delivery::Effect(effect));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_goes_on_whatever_else_happens() {
+        let (mut rest, tries) = (Rest::default(), AtomicUsize::new(0));
+        let accept = || {
+            tries.fetch_add(1, Ordering::SeqCst);
+            std::future::ready(Err::<(), _>(io::Error::from(Errno::MFILE)))
+        };
+        // Something else happens ten times a second, for ten seconds.
+        for _ in 0..100 {
+            let accepted = tokio::time::timeout(BREATH / 10, rest.patiently(accept)).await;
+            assert!(accepted.is_err(), "nobody came");
+        }
+        let tries = tries.load(Ordering::SeqCst);
+        assert!((9..=11).contains(&tries), "{tries} tries in ten pauses");
+        let broken = || std::future::ready(Err::<(), _>(io::Error::from(Errno::BADF)));
+        assert!(rest.patiently(broken).await.is_err(), "a listener that is none");
     }
 }
