@@ -1,11 +1,13 @@
 //! The server: one task owns the hypervisor, one for each connection moves bytes.
 
 use crate::connection::{Connection, Delivery, Message};
-use crate::hypervisor::{Client, Hypervisor, Peer, Reload, Sasl, Scope, Service};
+use crate::hypervisor::{Client, Hypervisor, Peer, Refusal, Reload, Sasl, Scope, Service};
+use crate::outward;
 use crate::peer;
 use crate::tls::Tls;
 use libvirt_protocol::enums::ClientTransport;
 use libvirt_protocol::procedure::Release;
+use libvirt_protocol::session::CallId;
 use libvirt_transport::{Privacy, Stream, Transport, Unix};
 use rustix::io::Errno;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -22,6 +24,8 @@ use tokio::time::Sleep;
 const HANDSHAKE: Duration = Duration::from_secs(30);
 /// How long nobody is accepted when there are no descriptors left.
 const BREATH: Duration = Duration::from_secs(1);
+/// What may wait on the server's connections to itself, in bytes.
+const OWN: usize = 65_536;
 /// How long clients may take to read their last answers when the daemon ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -285,6 +289,8 @@ impl Server {
             clients: HashMap::new(),
             tasks: JoinSet::new(),
             served: HashMap::new(),
+            errands: JoinSet::new(),
+            sent: HashMap::new(),
             requests,
             waiting: VecDeque::new(),
             last: 0,
@@ -295,11 +301,11 @@ impl Server {
                 accepted = accept(listener.as_ref(), &mut rest), if state.hypervisor.has_room(Service::Main) => {
                     let stream = accepted?;
                     let peer = peer::local(&stream, Service::Main);
-                    state.attach(arrived(Unix::from(stream)), peer);
+                    let _ = state.attach(arrived(Unix::from(stream)), peer);
                 }
                 Some((client, message)) = arriving.recv() => state.handle(client, message),
                 Some(order) = inbox.recv() => match order {
-                    Order::Attach(arrival, peer) => state.attach(arrival, peer),
+                    Order::Attach(arrival, peer) => drop(state.attach(arrival, peer)),
                     Order::Admit(arrival, peer, admitted) => state.waiting.push_back((arrival, peer, admitted)),
                     Order::With(action) => action(&mut state.hypervisor),
                 },
@@ -307,9 +313,18 @@ impl Server {
                     // One that panicked is as gone as any other.
                     state.detach(ended.map_or_else(|error| error.id(), |(task, ())| task));
                 }
+                Some(ended) = state.errands.join_next_with_id() => {
+                    let (task, outcome) = ended.unwrap_or_else(|error| {
+                        (error.id(), Err(Refusal::internal("the migration has ended by a fault of the server")))
+                    });
+                    if let Some((client, call)) = state.sent.remove(&task) {
+                        state.hypervisor.fulfil(client, call, outcome);
+                    }
+                }
                 () = until(state.hypervisor.deadline(), clock) => state.hypervisor.tick(clock()),
             }
             state.admit();
+            state.go_out();
             state.deliver();
             if state.hypervisor.ended() {
                 let farewell = async { while state.tasks.join_next().await.is_some() {} };
@@ -402,6 +417,10 @@ struct Running {
     tasks: JoinSet<()>,
     /// Whom each of them serves.
     served: HashMap<task::Id, Client>,
+    /// What the server carries out at other daemons.
+    errands: JoinSet<Result<Vec<u8>, Refusal>>,
+    /// For whom each of them is, and which call waits for it.
+    sent: HashMap<task::Id, (Client, CallId)>,
     requests: mpsc::UnboundedSender<(Client, Message)>,
     /// Those that there was no room for: at most one of each listener.
     waiting: VecDeque<(Arrival, Peer, oneshot::Sender<()>)>,
@@ -423,7 +442,21 @@ impl Running {
         }
     }
 
-    fn attach(&mut self, arrival: Arrival, peer: Peer) {
+    /// Carries out what the hypervisor wants done at other daemons, as a client of its own.
+    fn go_out(&mut self) {
+        while let Some(errand) = self.hypervisor.errand() {
+            let (near, far) = tokio::io::duplex(OWN);
+            let client = self.attach(arrived(Stream::new(far, Privacy::Private)), Peer::default());
+            self.hypervisor.trust(client);
+            let waits = (errand.client, errand.call);
+            let task = self.errands.spawn(async move {
+                outward::migrate(Box::new(Stream::new(near, Privacy::Private)), &errand).await
+            });
+            self.sent.insert(task.id(), waits);
+        }
+    }
+
+    fn attach(&mut self, arrival: Arrival, peer: Peer) -> Client {
         self.last += 1;
         let client = Client(self.last);
         let (sender, deliveries) = mpsc::unbounded_channel();
@@ -437,6 +470,7 @@ impl Running {
             }
         });
         self.served.insert(task.id(), client);
+        client
     }
 
     fn detach(&mut self, task: task::Id) {
