@@ -204,13 +204,13 @@ impl Connect {
         self.lanes.of(P::INFO).await?.call::<P>(args).await
     }
 
-    /// Starts a call now, on the first connection; the future that comes back waits for its reply.
+    /// Starts a call on the first connection; what comes back waits for its reply. A connection that is being made again is waited for.
     ///
     /// # Errors
     /// When the daemon is too old, or the connection is lost.
-    pub fn start<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Call<P>, Error> {
+    pub async fn start<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Call<P>, Error> {
         self.supports::<P>()?;
-        Ok(self.lanes.control_now()?.start::<P>(args, Vec::new()))
+        Ok(self.lanes.control().await?.start::<P>(args, Vec::new()))
     }
 
     /// Calls any procedure, and sends descriptors with the call.
@@ -281,13 +281,19 @@ impl Connect {
         Ok(())
     }
 
-    /// The first connection, as it is now: urgent calls and subscriptions go there.
+    /// The first connection: urgent calls and subscriptions go there. While it is being made again it is waited for.
     ///
     /// # Errors
-    /// When it is lost.
-    pub fn connection(&self) -> Result<Connection, Error> {
-        let connection = self.lanes.control_now()?;
+    /// When it is lost, or is not made again in time.
+    pub async fn connection(&self) -> Result<Connection, Error> {
+        let connection = self.lanes.control().await?;
         connection.closed().map_or(Ok(connection), Err)
+    }
+
+    /// Whether the first connection is there now; when it is lost it may be made again ([`Builder::reconnect`]).
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.lanes.is_up()
     }
 
     pub(crate) fn lanes(&self) -> &Lanes {

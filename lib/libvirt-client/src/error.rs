@@ -40,6 +40,12 @@ pub enum ErrorKind {
     /// The deadline passed.
     #[error("no answer in time")]
     Timeout,
+    /// The connection takes no more calls: all its places are held by some that nobody waits for any more, since their deadlines passed or
+    /// their futures were dropped, and that the daemon has not answered.
+    #[error(
+        "the connection is full of calls that were given up and that the daemon has not answered: close it and open another"
+    )]
+    Clogged,
     /// The daemon is too old.
     #[error("the daemon is older than libvirt {since}, which brought {procedure}")]
     Unsupported {
@@ -128,6 +134,14 @@ impl Error {
         Self::new(ErrorKind::Migration { left, cause: Box::new(self) }).possibly_executed()
     }
 
+    /// The same, said more exactly when it is a deadline that passed on a connection which takes no more calls.
+    pub(crate) fn when_clogged(self, is_clogged: bool) -> Self {
+        match self.kind {
+            ErrorKind::Timeout if is_clogged => Self { kind: ErrorKind::Clogged, ..self },
+            _ => self,
+        }
+    }
+
     pub(crate) fn protocol(what: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Protocol(what.to_string()))
     }
@@ -214,7 +228,7 @@ impl Error {
             return false;
         }
         match &self.kind {
-            ErrorKind::Transport(_) | ErrorKind::Closed | ErrorKind::Timeout => true,
+            ErrorKind::Transport(_) | ErrorKind::Closed | ErrorKind::Clogged | ErrorKind::Timeout => true,
             ErrorKind::Libvirt(refusal) => {
                 matches!(refusal.code, ErrorNumber::OperationTimeout | ErrorNumber::AgentUnresponsive)
                     && self.call.is_some_and(only_looks)

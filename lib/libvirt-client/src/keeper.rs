@@ -3,7 +3,7 @@
 //! ```text
 //!            ┌──────────────── lost, and reconnect is wanted ───────────────┐
 //!            v                                                              │
-//!   connect, open, register again ──> tell listeners ──> up: serve wishes ──┤
+//!   connect, open, register again ──> tell listeners ──> up: serve wishes ──┤ or clogged, and a wish waits
 //!            │                                                              ├── the handle is gone ──> end
 //!            └── no attempt left ──> gone: listeners and calls hear why <───┘ lost
 //! ```
@@ -23,6 +23,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+/// How long a wish waits on a connection that is full of calls which nobody waits for any more, before another connection is made; half a
+/// deadline of calls if that is shorter, so that one of them is answered in time.
+const CLOGGED: Duration = Duration::from_secs(1);
 /// How long a daemon may take to hear that a connection ends, before it is ended all the same.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -115,14 +118,16 @@ impl Keeper {
 
     /// Until the connection is gone for good.
     pub(crate) async fn run(mut self, mut connection: Connection, mut mover: Mover) -> Error {
+        // What is being done. It is begun again on the next connection when this one does not live to see it done.
+        let mut wish = None;
         loop {
             let closing = Arc::clone(&self.closing);
             let end = tokio::select! {
                 biased;
                 reason = &mut mover => End::Lost(reason),
                 () = closing.notified() => End::Closed,
-                // Dropped in the middle it loses at most one wish, whose sender notices.
-                () = self.serve(&connection) => End::Unheld,
+                // Dropped in the middle it loses nothing: the wish stays where it is until it is done.
+                end = self.serve(&connection, &mut wish) => end,
             };
             let reason = match end {
                 End::Lost(reason) => reason,
@@ -160,27 +165,51 @@ impl Keeper {
         self.control.send_modify(|control| control.link = link);
     }
 
-    /// Fulfils wishes, until the handle is gone.
-    async fn serve(&mut self, connection: &Connection) {
-        while let Some(wish) = self.wishes.recv().await {
-            match wish {
-                Wish::Listen { topic, queue, answer } => {
-                    // Who asked may be gone; then it also leaves.
-                    let _ = answer.send(self.listen(connection, topic, queue).await);
+    /// Fulfils wishes, until the handle is gone, or the connection stands in the way of them.
+    async fn serve(&mut self, connection: &Connection, wish: &mut Option<Wish>) -> End {
+        let returns = self.reconnect.is_some() && self.target.is_some();
+        let patience = self.opening.options.deadline.map_or(CLOGGED, |deadline| CLOGGED.min(deadline / 2));
+        loop {
+            if wish.is_none() {
+                *wish = self.wishes.recv().await;
+            }
+            let Some(current) = wish.as_ref() else { return End::Unheld };
+            // Both can be begun again.
+            let fulfilled = tokio::select! {
+                biased;
+                fulfilled = self.fulfil(connection, current) => fulfilled,
+                () = clogged(connection, patience), if returns => {
+                    let reason = Error::new(ErrorKind::Clogged);
+                    connection.shut(&reason);
+                    return End::Lost(reason);
                 }
-                Wish::Leave { topic, queue } => self.leave(connection, &topic, &queue).await,
-                Wish::Identify { identity, answer } => {
-                    let _ = answer.send(self.identify(connection, identity).await);
-                }
+            };
+            if let Some(Wish::Listen { answer, .. } | Wish::Identify { answer, .. }) = wish.take() {
+                // Who asked may be gone; then it also leaves.
+                let _ = answer.send(fulfilled);
+            }
+        }
+    }
+
+    /// Does what is wished for.
+    async fn fulfil(&mut self, connection: &Connection, wish: &Wish) -> Result<(), Error> {
+        match wish {
+            // Nobody waits for it any more, and nothing of it is done.
+            Wish::Listen { answer, .. } | Wish::Identify { answer, .. } if answer.is_closed() => Ok(()),
+            Wish::Listen { topic, queue, .. } => self.listen(connection, topic, queue).await,
+            Wish::Identify { identity, .. } => self.identify(connection, identity).await,
+            Wish::Leave { topic, queue } => {
+                self.leave(connection, topic, queue).await;
+                Ok(())
             }
         }
     }
 
     /// Says on whose behalf further calls are; once the daemon has agreed, every connection that is made says so, too.
-    async fn identify(&self, connection: &Connection, identity: Params) -> Result<(), Error> {
-        let said = say(connection, &identity).await;
+    async fn identify(&self, connection: &Connection, identity: &Params) -> Result<(), Error> {
+        let said = say(connection, identity).await;
         match &said {
-            Ok(()) => self.opening.identity.set(identity),
+            Ok(()) => self.opening.identity.set(identity.clone()),
             // Nobody knows what its calls may do now.
             Err(error) if error.execution() == Execution::Possible => connection.shut(error),
             Err(_) => {}
@@ -191,18 +220,19 @@ impl Keeper {
     async fn listen(
         &mut self,
         connection: &Connection,
-        topic: Topic,
-        queue: Arc<Queue>,
+        topic: &Topic,
+        queue: &Arc<Queue>,
     ) -> Result<(), Error> {
         if let Some(registered) = self.topics.0.get(topic.key()) {
-            registered.listeners.add(queue);
+            registered.listeners.add(Arc::clone(queue));
             return Ok(());
         }
         let key = topic.register(connection).await?;
         let listeners = Arc::new(Fanout::default());
-        listeners.add(queue);
+        listeners.add(Arc::clone(queue));
         connection.route(key, Arc::clone(&listeners));
-        self.topics.0.insert(topic.key().clone(), Registered { topic, listeners, key });
+        let registered = Registered { topic: topic.clone(), listeners, key };
+        self.topics.0.insert(topic.key().clone(), registered);
         Ok(())
     }
 
@@ -269,6 +299,17 @@ impl Keeper {
             }
         }
         Err(reason)
+    }
+}
+
+/// Until a connection is full of calls that nobody waits for any more; it is looked at from time to time, as one that is full for a moment
+/// only is none.
+async fn clogged(connection: &Connection, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        if connection.load().clogged {
+            return;
+        }
     }
 }
 

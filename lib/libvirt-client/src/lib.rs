@@ -60,7 +60,8 @@ pub use auth::{AuthFile, Credentials};
 pub use blocking::Blocking;
 pub use connect::{Builder, Connect};
 pub use connection::{
-    ByteStream, Call, Connection, Driver, Options, Piece, Reply, StreamReader, StreamWriter, connection,
+    ByteStream, Call, Connection, Driver, DriverEnd, Options, Piece, Reply, StreamReader, StreamWriter,
+    connection,
 };
 pub use domain::{
     Aftermath, BackgroundJob, BandwidthParameters, BlkioParameters, BlockInfo, BlockIoTune, BlockJob,

@@ -1,11 +1,11 @@
 //! GSSAPI's C functions (RFC 2744), found when the program runs: nothing is linked, and no header is needed to build.
 #![expect(unsafe_code, reason = "a C library is loaded and called")]
 
-use crate::Protection;
+use crate::{Error, Protection, Stage, Step};
 use libloading::Library;
 use std::ffi::{c_int, c_void};
 use std::ptr::{null, null_mut};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// MIT's, by the name that its interface has kept since 2004.
 const LIBRARY: &str = "libgssapi_krb5.so.2";
@@ -93,9 +93,11 @@ struct Functions {
     _library: Library,
 }
 
-fn functions() -> Result<&'static Functions, String> {
-    static LOADED: OnceLock<Result<Functions, String>> = OnceLock::new();
-    LOADED.get_or_init(|| Functions::load().map_err(|error| error.to_string())).as_ref().map_err(Clone::clone)
+fn functions() -> Result<&'static Functions, Error> {
+    static LOADED: OnceLock<Result<Functions, Error>> = OnceLock::new();
+    let load =
+        || Functions::load().map_err(|cause| Error::Library { library: LIBRARY, cause: Arc::new(cause) });
+    LOADED.get_or_init(load).as_ref().map_err(Clone::clone)
 }
 
 impl Functions {
@@ -152,8 +154,11 @@ impl Functions {
         format!("{}: {}", one(status, OF_GSS), one(minor, OF_MECHANISM))
     }
 
-    fn checked(&self, status: Word, minor: Word) -> Result<Word, String> {
-        if status & FAILED == 0 { Ok(status) } else { Err(self.words(status, minor)) }
+    fn checked(&self, function: &'static str, status: Word, minor: Word) -> Result<Word, Error> {
+        if status & FAILED == 0 {
+            return Ok(status);
+        }
+        Err(Error::Refused { function, status: (status, minor), words: self.words(status, minor) })
     }
 }
 
@@ -183,7 +188,7 @@ impl Context {
     ///
     /// # Errors
     /// When the library is missing, or does not understand the name.
-    pub fn new(service: &str) -> Result<Self, String> {
+    pub fn new(service: &str) -> Result<Self, Error> {
         let functions = functions()?;
         let (mut minor, mut name) = (0, null_mut());
         let text = Buffer::of(service.as_bytes());
@@ -191,16 +196,15 @@ impl Context {
         let status = unsafe {
             (functions.import_name)(&raw mut minor, &raw const text, &raw const SERVICE, &raw mut name)
         };
-        functions.checked(status, minor)?;
+        functions.checked("gss_import_name", status, minor)?;
         Ok(Self { functions, name, context: null_mut() })
     }
 
-    /// Takes what the service has said; gives what to say to it, and whether the context stands. It may ask the key distribution
-    /// centre, which takes its time.
+    /// Takes what the service has said, nothing at first. It may ask the key distribution centre, which takes its time.
     ///
     /// # Errors
     /// With the library's words.
-    pub fn step(&mut self, said: &[u8]) -> Result<(Vec<u8>, bool), String> {
+    pub fn step(&mut self, said: &[u8]) -> Result<Step, Error> {
         let (mut minor, mut token) = (0, Buffer::empty());
         let said = Buffer::of(said);
         // SAFETY: name and context are the library's; all other pointers are to values of ours that outlive the call. Null stands for
@@ -223,15 +227,15 @@ impl Context {
             )
         };
         let token = self.functions.taken(token);
-        let status = self.functions.checked(status, minor)?;
-        Ok((token, status & CONTINUE == 0))
+        let status = self.functions.checked("gss_init_sec_context", status, minor)?;
+        Ok(Step { token, stage: if status & CONTINUE == 0 { Stage::Standing } else { Stage::Begun } })
     }
 
     /// Bytes as they travel.
     ///
     /// # Errors
     /// With the library's words.
-    pub fn wrap(&mut self, bytes: &[u8], protection: Protection) -> Result<Vec<u8>, String> {
+    pub fn wrap(&mut self, bytes: &[u8], protection: Protection) -> Result<Vec<u8>, Error> {
         let private = protection == Protection::Privacy;
         let (mut minor, mut state, mut out) = (0, 0, Buffer::empty());
         let bytes = Buffer::of(bytes);
@@ -248,15 +252,15 @@ impl Context {
             )
         };
         let out = self.functions.taken(out);
-        self.functions.checked(status, minor)?;
-        if private && state == 0 { Err("nothing was encrypted".to_owned()) } else { Ok(out) }
+        self.functions.checked("gss_wrap", status, minor)?;
+        if private && state == 0 { Err(Error::Unencrypted) } else { Ok(out) }
     }
 
     /// Bytes that have travelled, and how they were protected.
     ///
     /// # Errors
     /// With the library's words: nobody has changed what comes out.
-    pub fn unwrap(&mut self, bytes: &[u8]) -> Result<(Vec<u8>, Protection), String> {
+    pub fn unwrap(&mut self, bytes: &[u8]) -> Result<(Vec<u8>, Protection), Error> {
         let (mut minor, mut state, mut quality, mut out) = (0, 0, 0, Buffer::empty());
         let bytes = Buffer::of(bytes);
         // SAFETY: as in `wrap`.
@@ -271,7 +275,7 @@ impl Context {
             )
         };
         let out = self.functions.taken(out);
-        self.functions.checked(status, minor)?;
+        self.functions.checked("gss_unwrap", status, minor)?;
         Ok((out, if state == 0 { Protection::Integrity } else { Protection::Privacy }))
     }
 
@@ -279,12 +283,12 @@ impl Context {
     ///
     /// # Errors
     /// With the library's words.
-    pub fn limit(&mut self, size: u32) -> Result<usize, String> {
+    pub fn limit(&mut self, size: u32) -> Result<usize, Error> {
         let (mut minor, mut most) = (0, 0);
         // SAFETY: as in `wrap`.
         let status =
             unsafe { (self.functions.size_limit)(&raw mut minor, self.context, 1, 0, size, &raw mut most) };
-        self.functions.checked(status, minor)?;
+        self.functions.checked("gss_wrap_size_limit", status, minor)?;
         Ok(most as usize)
     }
 }
@@ -303,5 +307,39 @@ impl Drop for Context {
             (self.functions.delete_context)(&raw mut minor, &raw mut self.context, null_mut());
             (self.functions.release_name)(&raw mut minor, &raw mut self.name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With tickets, against a service: `lib/libvirt-client/tests/daemon/kerberos.rs`.
+    #[test]
+    fn what_the_library_refuses_is_told_in_its_words() {
+        let mut context = match Context::new("libvirt@localhost") {
+            Ok(context) => context,
+            Err(error) => {
+                // A host without Kerberos: the error says what is to be installed.
+                assert!(matches!(error, Error::Library { library: LIBRARY, .. }), "{error}");
+                assert!(error.to_string().contains(LIBRARY), "{error}");
+                return;
+            }
+        };
+        // Nobody has made a context yet.
+        let refused = [
+            context.wrap(b"x", Protection::Privacy).map(drop),
+            context.unwrap(b"x").map(drop),
+            context.limit(65_536).map(drop),
+        ];
+        for (error, asked) in refused.into_iter().zip(["gss_wrap", "gss_unwrap", "gss_wrap_size_limit"]) {
+            let Err(Error::Refused { function, status: (status, _), words }) = error else {
+                panic!("{asked}: {error:?}")
+            };
+            assert!(function == asked && status & FAILED != 0 && words.len() > 4, "{function}: {words}");
+        }
+        // No service says this first.
+        let error = context.step(b"what is no token").unwrap_err();
+        assert!(matches!(error, Error::Refused { function: "gss_init_sec_context", .. }), "{error}");
     }
 }

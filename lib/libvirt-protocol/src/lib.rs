@@ -7,7 +7,6 @@
 //! - [`session`] has the client's side of a connection as a value.
 //! - [`scram`] has the hashes with which both sides prove that they know a password.
 //! - [`event`] has everything a daemon sends without being asked.
-//! - [`random`] has numbers from a seed, for what plays a daemon.
 //!
 //! ```
 //! use libvirt_protocol::{remote, xdr};
@@ -23,7 +22,6 @@ mod generated;
 pub mod packet;
 pub mod params;
 pub mod procedure;
-pub mod random;
 pub mod scram;
 pub mod session;
 pub mod xdr;

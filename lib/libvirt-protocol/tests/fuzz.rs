@@ -5,7 +5,7 @@
 mod targets;
 
 use libvirt_protocol::packet::PACKET_MIN;
-use libvirt_protocol::random::Random;
+use seeded::Random;
 use std::time::Duration;
 use targets::TARGETS;
 

@@ -13,6 +13,8 @@ use crate::hypervisor::{Client, Effect, Refusal};
 use libvirt_protocol::enums::ErrorDomain;
 use libvirt_protocol::procedure::Info;
 use libvirt_protocol::session::{CallId, HoleError, Request, ServerSession, Transmit};
+use libvirt_protocol::types;
+use libvirt_protocol::xdr::LimitError;
 use libvirt_transport::Transport;
 use std::collections::VecDeque;
 use std::io;
@@ -110,10 +112,9 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Moves the connection until it ends.
-    pub(crate) async fn run(mut self) -> Client {
+    pub(crate) async fn run(mut self) {
         // How it ended makes no difference to anybody: clients may go at any time.
         let _: io::Result<()> = std::future::poll_fn(|context| self.poll(context)).await;
-        self.client
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -161,7 +162,7 @@ impl<T: Transport> Connection<T> {
             Effect::Event { info, payload } => {
                 // libvirtd loses it as well: there is no call that could be told.
                 if let Err(error) = session.event(info, &payload) {
-                    tracing::warn!(event = info.name, %error, "an event that cannot be sent");
+                    tracing::debug!(event = info.name, %error, "an event that cannot be sent");
                 }
             }
             Effect::Readable(call) => self.readable.push_back(call),
@@ -170,9 +171,7 @@ impl<T: Transport> Connection<T> {
             Effect::End(call) => session.stream_end(call),
             Effect::Finish(call) => session.stream_finish(call),
             Effect::Aborted(call) => session.stream_aborted(call),
-            Effect::Break { call, refusal } => {
-                let _ = session.stream_break(call, &refusal.wire());
-            }
+            Effect::Break { call, refusal } => say(&refusal, |error| session.stream_break(call, error)),
             Effect::Close => self.closing = true,
         }
     }
@@ -193,11 +192,7 @@ impl<T: Transport> Connection<T> {
 
     fn refuse(&mut self, call: CallId, refusal: &Refusal) {
         self.waiting = self.waiting.saturating_sub(1);
-        if self.session.refuse(call, &refusal.wire()).is_err() {
-            // A text that quotes what came with the call, whole: the kind of the error is left.
-            let plain = Refusal::bare(refusal.code).of(refusal.domain);
-            let _ = self.session.refuse(call, &plain.wire());
-        }
+        say(refusal, |error| self.session.refuse(call, error));
     }
 
     fn pull(&mut self) {
@@ -280,6 +275,16 @@ impl<T: Transport> Connection<T> {
     }
 }
 
+/// Tells a client why something does not come about. Of a text that is too long, since it quotes what came with the call whole, the kind of
+/// the error is left: somebody waits for it.
+fn say(refusal: &Refusal, mut send: impl FnMut(&types::Error<'_>) -> Result<(), LimitError>) {
+    if send(&refusal.wire()).is_err() {
+        let plain = Refusal::bare(refusal.code).of(refusal.domain);
+        // One without texts is within every limit.
+        let _ = send(&plain.wire());
+    }
+}
+
 /// What one turn of a part did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
@@ -293,7 +298,7 @@ mod tests {
     use super::*;
     use libvirt_protocol::packet::{self, Frame, Header, Kind, PAYLOAD_MAX, Status};
     use libvirt_protocol::procedure::Procedure;
-    use libvirt_protocol::{remote, types, xdr};
+    use libvirt_protocol::{remote, xdr};
     use libvirt_transport::{Privacy, Stream};
     use std::task::Waker;
     use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -440,6 +445,22 @@ mod tests {
         let message = String::from(error.message.unwrap());
         assert!(message.starts_with("Unable to encode message payload: a message of 33554437 bytes"));
         assert_eq!((frame.size(), bench.connection.waiting), (said.len(), 0));
+    }
+
+    #[test]
+    fn a_stream_is_broken_off_whatever_the_reason_quotes() {
+        let (mut bench, call) = Bench::new(0);
+        assert!(bench.turn().is_pending());
+        let before = bench.connection.session.unsent();
+        let refusal = Refusal::internal("x".repeat(PAYLOAD_MAX));
+        bench.deliver(Effect::Break { call, refusal: refusal.clone() });
+        assert!(bench.turn().is_pending());
+        let Some(Transmit::Bytes(said)) = bench.connection.session.transmit() else { panic!("nothing") };
+        let said = &said[before..];
+        let frame = Frame::begin(said).unwrap().unwrap();
+        assert_eq!((frame.header.kind, frame.header.status), (Kind::Stream, Status::Error));
+        let error: types::Error<'_> = xdr::decode(&said[frame.payload.clone()]).unwrap();
+        assert_eq!((error.code, error.domain), (refusal.code, refusal.domain));
     }
 
     #[test]

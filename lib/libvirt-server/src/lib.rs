@@ -26,6 +26,7 @@
 
 mod connection;
 pub mod hypervisor;
+mod outward;
 mod peer;
 pub mod proxy;
 mod server;

@@ -1,11 +1,13 @@
 //! The server: one task owns the hypervisor, one for each connection moves bytes.
 
 use crate::connection::{Connection, Delivery, Message};
-use crate::hypervisor::{Client, Hypervisor, Peer, Reload, Sasl, Scope, Service};
+use crate::hypervisor::{Client, Hypervisor, Peer, Refusal, Reload, Sasl, Scope, Service};
+use crate::outward;
 use crate::peer;
 use crate::tls::Tls;
 use libvirt_protocol::enums::ClientTransport;
 use libvirt_protocol::procedure::Release;
+use libvirt_protocol::session::CallId;
 use libvirt_transport::{Privacy, Stream, Transport, Unix};
 use rustix::io::Errno;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -15,12 +17,15 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
+use tokio::time::Sleep;
 
 /// How long a client may take to say who it is.
 const HANDSHAKE: Duration = Duration::from_secs(30);
 /// How long nobody is accepted when there are no descriptors left.
 const BREATH: Duration = Duration::from_secs(1);
+/// What may wait on the server's connections to itself, in bytes.
+const OWN: usize = 65_536;
 /// How long clients may take to read their last answers when the daemon ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -277,11 +282,15 @@ impl Server {
         // Kept, so that the inbox stays open when all others are gone.
         let _handle = handle;
         let (requests, mut arriving) = mpsc::unbounded_channel();
+        let mut rest = Rest::default();
         let mut state = Running {
             hypervisor,
             clock,
             clients: HashMap::new(),
             tasks: JoinSet::new(),
+            served: HashMap::new(),
+            errands: JoinSet::new(),
+            sent: HashMap::new(),
             requests,
             waiting: VecDeque::new(),
             last: 0,
@@ -289,21 +298,33 @@ impl Server {
         loop {
             // Every arm is cancel-safe: what it waits for is taken in one step.
             tokio::select! {
-                accepted = accept(listener.as_ref()), if state.hypervisor.has_room(Service::Main) => {
+                accepted = accept(listener.as_ref(), &mut rest), if state.hypervisor.has_room(Service::Main) => {
                     let stream = accepted?;
                     let peer = peer::local(&stream, Service::Main);
-                    state.attach(arrived(Unix::from(stream)), peer);
+                    let _ = state.attach(arrived(Unix::from(stream)), peer);
                 }
                 Some((client, message)) = arriving.recv() => state.handle(client, message),
                 Some(order) = inbox.recv() => match order {
-                    Order::Attach(arrival, peer) => state.attach(arrival, peer),
+                    Order::Attach(arrival, peer) => drop(state.attach(arrival, peer)),
                     Order::Admit(arrival, peer, admitted) => state.waiting.push_back((arrival, peer, admitted)),
                     Order::With(action) => action(&mut state.hypervisor),
                 },
-                Some(Ok(client)) = state.tasks.join_next() => state.detach(client),
+                Some(ended) = state.tasks.join_next_with_id() => {
+                    // One that panicked is as gone as any other.
+                    state.detach(ended.map_or_else(|error| error.id(), |(task, ())| task));
+                }
+                Some(ended) = state.errands.join_next_with_id() => {
+                    let (task, outcome) = ended.unwrap_or_else(|error| {
+                        (error.id(), Err(Refusal::internal("the migration has ended by a fault of the server")))
+                    });
+                    if let Some((client, call)) = state.sent.remove(&task) {
+                        state.hypervisor.fulfil(client, call, outcome);
+                    }
+                }
                 () = until(state.hypervisor.deadline(), clock) => state.hypervisor.tick(clock()),
             }
             state.admit();
+            state.go_out();
             state.deliver();
             if state.hypervisor.ended() {
                 let farewell = async { while state.tasks.join_next().await.is_some() {} };
@@ -322,40 +343,62 @@ async fn until(deadline: Option<Duration>, clock: fn() -> Duration) {
     }
 }
 
-async fn accept(listener: Option<&UnixListener>) -> io::Result<UnixStream> {
+async fn accept(listener: Option<&UnixListener>, rest: &mut Rest) -> io::Result<UnixStream> {
     match listener {
-        Some(listener) => patiently(|| listener.accept()).await.map(|(stream, _)| stream),
+        Some(listener) => rest.patiently(|| listener.accept()).await.map(|(stream, _)| stream),
         None => std::future::pending().await,
     }
 }
 
-/// Accepts, and goes on after what passes: one client that has gone again, or a lack of descriptors or memory, which other clients end by
-/// going. A listener that cannot be used any more says so.
+/// The same, for who waits for nothing else meanwhile.
 async fn patiently<T, F: Future<Output = io::Result<T>>>(accept: impl Fn() -> F) -> io::Result<T> {
-    loop {
-        let error = match accept().await {
-            Ok(accepted) => return Ok(accepted),
-            Err(error) => error,
-        };
-        match Errno::from_io_error(&error) {
-            // They are of the connection, and the listener has the next one (`accept(2)`).
-            Some(
-                Errno::CONNABORTED
-                | Errno::PERM
-                | Errno::PROTO
-                | Errno::NETDOWN
-                | Errno::NOPROTOOPT
-                | Errno::HOSTDOWN
-                | Errno::NONET
-                | Errno::HOSTUNREACH
-                | Errno::NETUNREACH,
-            ) => {}
-            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                tracing::warn!(%error, "no client is accepted for a while");
-                tokio::time::sleep(BREATH).await;
+    Rest::default().patiently(accept).await
+}
+
+/// A pause in which nobody is accepted, if there is one. Kept by whoever accepts: it goes on when accepting is broken off for something else.
+#[derive(Default)]
+struct Rest(Option<Pin<Box<Sleep>>>);
+
+impl Rest {
+    /// Accepts, and goes on after what passes: one client that has gone again, or a lack of descriptors or memory, which other clients end
+    /// by going. A listener that cannot be used any more says so.
+    async fn patiently<T, F: Future<Output = io::Result<T>>>(
+        &mut self,
+        accept: impl Fn() -> F,
+    ) -> io::Result<T> {
+        loop {
+            if let Some(rest) = &mut self.0 {
+                rest.await;
+                self.0 = None;
             }
-            _ => return Err(error),
+            match accept().await {
+                Ok(accepted) => return Ok(accepted),
+                Err(error) => self.0 = pause_after(error)?.map(|pause| Box::pin(tokio::time::sleep(pause))),
+            }
         }
+    }
+}
+
+/// How long nobody is accepted after an error; one of the listener's own comes back.
+fn pause_after(error: io::Error) -> io::Result<Option<Duration>> {
+    match Errno::from_io_error(&error) {
+        // They are of the connection, and the listener has the next one (`accept(2)`).
+        Some(
+            Errno::CONNABORTED
+            | Errno::PERM
+            | Errno::PROTO
+            | Errno::NETDOWN
+            | Errno::NOPROTOOPT
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::HOSTUNREACH
+            | Errno::NETUNREACH,
+        ) => Ok(None),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+            tracing::debug!(%error, "no client is accepted for a while");
+            Ok(Some(BREATH))
+        }
+        _ => Err(error),
     }
 }
 
@@ -371,7 +414,13 @@ struct Running {
     hypervisor: Hypervisor,
     clock: fn() -> Duration,
     clients: HashMap<Client, mpsc::UnboundedSender<Delivery>>,
-    tasks: JoinSet<Client>,
+    tasks: JoinSet<()>,
+    /// Whom each of them serves.
+    served: HashMap<task::Id, Client>,
+    /// What the server carries out at other daemons.
+    errands: JoinSet<Result<Vec<u8>, Refusal>>,
+    /// For whom each of them is, and which call waits for it.
+    sent: HashMap<task::Id, (Client, CallId)>,
     requests: mpsc::UnboundedSender<(Client, Message)>,
     /// Those that there was no room for: at most one of each listener.
     waiting: VecDeque<(Arrival, Peer, oneshot::Sender<()>)>,
@@ -393,27 +442,42 @@ impl Running {
         }
     }
 
-    fn attach(&mut self, arrival: Arrival, peer: Peer) {
+    /// Carries out what the hypervisor wants done at other daemons, as a client of its own.
+    fn go_out(&mut self) {
+        while let Some(errand) = self.hypervisor.errand() {
+            let (near, far) = tokio::io::duplex(OWN);
+            let client = self.attach(arrived(Stream::new(far, Privacy::Private)), Peer::default());
+            self.hypervisor.trust(client);
+            let waits = (errand.client, errand.call);
+            let task = self.errands.spawn(async move {
+                outward::migrate(Box::new(Stream::new(near, Privacy::Private)), &errand).await
+            });
+            self.sent.insert(task.id(), waits);
+        }
+    }
+
+    fn attach(&mut self, arrival: Arrival, peer: Peer) -> Client {
         self.last += 1;
         let client = Client(self.last);
         let (sender, deliveries) = mpsc::unbounded_channel();
         self.hypervisor.connect(client, peer, (self.clock)());
         self.clients.insert(client, sender);
         let requests = self.requests.clone();
-        self.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             match arrival.await {
                 Ok(transport) => Connection::new(client, transport, requests, deliveries).run().await,
-                Err(error) => {
-                    tracing::debug!(%error, "a client is not let in");
-                    client
-                }
+                Err(error) => tracing::debug!(%error, "a client is not let in"),
             }
         });
+        self.served.insert(task.id(), client);
+        client
     }
 
-    fn detach(&mut self, client: Client) {
-        self.clients.remove(&client);
-        self.hypervisor.disconnect(client, (self.clock)());
+    fn detach(&mut self, task: task::Id) {
+        if let Some(client) = self.served.remove(&task) {
+            self.clients.remove(&client);
+            self.hypervisor.disconnect(client, (self.clock)());
+        }
     }
 
     fn handle(&mut self, client: Client, message: Message) {
@@ -443,5 +507,29 @@ impl Running {
                 let _ = to.send(Delivery::Effect(effect));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_goes_on_whatever_else_happens() {
+        let (mut rest, tries) = (Rest::default(), AtomicUsize::new(0));
+        let accept = || {
+            tries.fetch_add(1, Ordering::SeqCst);
+            std::future::ready(Err::<(), _>(io::Error::from(Errno::MFILE)))
+        };
+        // Something else happens ten times a second, for ten seconds.
+        for _ in 0..100 {
+            let accepted = tokio::time::timeout(BREATH / 10, rest.patiently(accept)).await;
+            assert!(accepted.is_err(), "nobody came");
+        }
+        let tries = tries.load(Ordering::SeqCst);
+        assert!((9..=11).contains(&tries), "{tries} tries in ten pauses");
+        let broken = || std::future::ready(Err::<(), _>(io::Error::from(Errno::BADF)));
+        assert!(rest.patiently(broken).await.is_err(), "a listener that is none");
     }
 }

@@ -328,7 +328,7 @@ pub(crate) struct NoXml {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use libvirt_protocol::random::Random;
+    use seeded::Random;
 
     #[test]
     fn what_is_read_is_written_the_same() {

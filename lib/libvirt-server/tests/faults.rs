@@ -48,13 +48,15 @@ async fn open(stream: DuplexStream) -> Connect {
 /// Calls, several at a time, until one fails or all came back right.
 async fn calls(connect: &Connect) -> Result<(), Error> {
     for _ in 0..20 {
+        let first = connect.connection().await?;
         let some: Vec<_> = (0..4)
             .map(|number| {
                 let args =
                     remote::ConnectListAllDomainsArgs { need_results: number % 2, flags: Default::default() };
-                connect.start::<remote::ConnectListAllDomains>(&args).map(|call| (number, call.within(None)))
+                let call = first.start::<remote::ConnectListAllDomains>(&args, Vec::new());
+                (number, call.within(None))
             })
-            .collect::<Result<_, _>>()?;
+            .collect();
         for (number, call) in some {
             let reply = call.await?;
             let domains = reply.result()?.domains.len();

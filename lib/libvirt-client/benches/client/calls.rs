@@ -140,7 +140,7 @@ fn replayed(runtime: &tokio::runtime::Runtime, window: usize) -> f64 {
         };
         tokio::select! {
             rate = work => rate,
-            reason = driver => panic!("{reason}"),
+            end = driver => panic!("{end:?}"),
         }
     });
     answers.join().expect("the answering thread ends with its socket");

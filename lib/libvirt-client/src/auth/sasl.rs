@@ -7,6 +7,7 @@ use super::{Auth, Wish, refused};
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::transport::Privacy;
+use libvirt_protocol::enums::ErrorNumber;
 use libvirt_protocol::remote::{self, AuthSaslStartArgs, AuthSaslStepArgs};
 use libvirt_protocol::scram::Hash;
 use libvirt_protocol::xdr::Words;
@@ -47,7 +48,27 @@ pub(super) async fn authenticate(connection: &Connection, auth: &Auth) -> Result
     let credentials = credentials.ok_or_else(|| {
         refused("the daemon demands a user and a password; give them to the builder or in auth.conf")
     })?;
-    let credentials = prepared(&credentials)?;
+    let (typed, prepared) = forms(credentials)?;
+    match (exchange(connection, mechanism, typed).await, prepared) {
+        (Err(error), Some(prepared)) if is_wrong(&error) => {
+            // The daemon lets a client try again, once it has asked anew what there is.
+            connection.call::<remote::AuthSaslInit>(&()).await?;
+            exchange(connection, mechanism, prepared).await
+        }
+        (done, _) => done,
+    }
+}
+
+/// Whether a daemon does not take a user's name and password.
+fn is_wrong(error: &Error) -> bool {
+    error.refusal().is_some_and(|refusal| refusal.code == ErrorNumber::AuthFailed)
+}
+
+async fn exchange(
+    connection: &Connection,
+    mechanism: &'static str,
+    credentials: Credentials,
+) -> Result<(), Error> {
     match mechanism {
         PLAIN => plain(connection, &credentials).await,
         "SCRAM-SHA-1" => scram(connection, mechanism, Hash::Sha1, credentials).await,
@@ -88,17 +109,20 @@ fn choose(offered: &str, wish: &Wish, known: &[&'static str]) -> Result<&'static
         })
 }
 
-/// The same user and password, as every server knows them however they were typed (SASLprep, RFC 4013; RFC 5802 section 5.1, RFC 4616
-/// section 2). What it has no form for goes as it is: Cyrus SASL keeps such passwords, and compares bytes.
-fn prepared(credentials: &Credentials) -> Result<Credentials, Error> {
-    let prepared = |text: &str| stringprep::saslprep(text).map_or_else(|_| text.to_owned(), Into::into);
-    let prepared =
-        Credentials { user: prepared(&credentials.user), password: prepared(&credentials.password) };
+/// A user and a password as they were typed, and as every server should know them however they were typed (SASLprep, RFC 4013; RFC 5802
+/// section 5.1, RFC 4616 section 2), where that is something else.
+///
+/// What was typed goes first: Cyrus SASL, which libvirtd has, prepares nothing, neither what it stores nor what it is told, and libvirt's own
+/// client sends what was typed (seen with 9.0.0: a password with a space that does not break is refused with one that does).
+fn forms(typed: Credentials) -> Result<(Credentials, Option<Credentials>), Error> {
     // PLAIN ends a text with one.
-    if prepared.user.contains('\0') || prepared.password.contains('\0') {
+    if typed.user.contains('\0') || typed.password.contains('\0') {
         return Err(refused("a user's name or password holds a zero, which cannot be said"));
     }
-    Ok(prepared)
+    let prepared = |text: &str| stringprep::saslprep(text).map_or_else(|_| text.to_owned(), Into::into);
+    let prepared = Credentials { user: prepared(&typed.user), password: prepared(&typed.password) };
+    let is_another = (&prepared.user, &prepared.password) != (&typed.user, &typed.password);
+    Ok((typed, is_another.then_some(prepared)))
 }
 
 async fn plain(connection: &Connection, credentials: &Credentials) -> Result<(), Error> {
@@ -182,21 +206,24 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_the_same_however_it_was_typed() {
-        let prepared = |password: &str| {
-            let credentials = Credentials { user: "u\u{ad}ser".into(), password: password.into() };
-            prepared(&credentials).map(|prepared| (prepared.user, prepared.password))
+    fn a_password_is_said_as_it_was_typed_and_then_as_it_should_be_known() {
+        let said = |user: &str, password: &str| {
+            let typed = Credentials { user: user.into(), password: password.into() };
+            let (first, second) = forms(typed).unwrap();
+            assert_eq!((first.user.as_str(), first.password.as_str()), (user, password));
+            second.map(|second| (second.user, second.password))
         };
         // The examples of RFC 4013, section 3.
-        for (typed, known) in
-            [("I\u{ad}X", "IX"), ("user", "user"), ("USER", "USER"), ("\u{aa}", "a"), ("\u{2168}", "IX")]
-        {
-            assert_eq!(prepared(typed).unwrap(), ("user".into(), known.into()));
+        for (typed, known) in [("I\u{ad}X", "IX"), ("\u{aa}", "a"), ("\u{2168}", "IX")] {
+            assert_eq!(said("user", typed), Some(("user".into(), known.into())));
         }
+        assert_eq!(said("u\u{ad}ser", "x"), Some(("user".into(), "x".into())));
         // An e with an accent, in one sign and in two.
-        assert_eq!(prepared("caf\u{e9}").unwrap(), prepared("cafe\u{301}").unwrap());
-        assert_eq!(prepared("\u{7}").unwrap().1, "\u{7}", "it has no form");
-        assert!(prepared("a\0b").is_err());
+        assert_eq!(said("user", "cafe\u{301}").unwrap().1, "caf\u{e9}");
+        for only in ["user", "USER", "caf\u{e9}", "it has no form\u{7}"] {
+            assert_eq!(said("user", only), None, "{only}");
+        }
+        assert!(forms(Credentials { user: "user".into(), password: "a\0b".into() }).is_err());
     }
 
     #[test]

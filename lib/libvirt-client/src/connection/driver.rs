@@ -7,14 +7,33 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::time::Sleep;
 
-/// The future that moves a connection: run it beside the calls. It ends, with the reason, when the connection does; dropping it
-/// closes the connection.
+/// What must run beside the calls: it moves a connection, or does work that takes several calls. Dropping it closes the connection, or leaves
+/// the work undone.
 #[must_use = "nothing moves until the driver runs"]
-pub struct Driver(Pin<Box<dyn Future<Output = Error> + Send>>);
+pub struct Driver(Pin<Box<dyn Future<Output = DriverEnd> + Send>>);
+
+/// Why a driver has ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum DriverEnd {
+    /// The connection that it moved is closed, for this reason.
+    Closed(Error),
+    /// The work is done that it was made for, a migration. How it went hears who waits for it; no connection was lost.
+    Done,
+}
 
 impl Driver {
-    pub(crate) fn new(future: impl Future<Output = Error> + Send + 'static) -> Self {
-        Self(Box::pin(future))
+    /// Moves a connection, until it is closed.
+    pub(crate) fn new(connection: impl Future<Output = Error> + Send + 'static) -> Self {
+        Self(Box::pin(async { DriverEnd::Closed(connection.await) }))
+    }
+
+    /// Does something beside the connections.
+    pub(crate) fn work(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Box::pin(async {
+            work.await;
+            DriverEnd::Done
+        }))
     }
 }
 
@@ -25,9 +44,9 @@ impl std::fmt::Debug for Driver {
 }
 
 impl Future for Driver {
-    type Output = Error;
+    type Output = DriverEnd;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Error> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<DriverEnd> {
         self.0.as_mut().poll(context)
     }
 }

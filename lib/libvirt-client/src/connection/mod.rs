@@ -20,8 +20,8 @@ mod state;
 pub use bytes::{ByteStream, Piece, StreamReader, StreamWriter};
 pub use call::{Call, Reply};
 pub(crate) use direct::{Interrupt, Watch};
-pub use driver::Driver;
 pub(crate) use driver::Mover;
+pub use driver::{Driver, DriverEnd};
 pub(crate) use routes::{Class, Key};
 
 use crate::error::{Error, ErrorKind};

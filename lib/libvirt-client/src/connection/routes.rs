@@ -47,6 +47,8 @@ pub(super) struct Routes {
     early: VecDeque<(Key, Event<'static>, usize)>,
     /// How many of these were thrown away, by subscription.
     missed: HashMap<Key, u64>,
+    /// The same, where it is not known which: whoever comes may have wanted them.
+    missed_by_anybody: u64,
     /// Subscriptions that the daemon was told to end: what it still sends of them is nobody's, and not the next one's of that number.
     ending: Vec<Key>,
     /// Who wants what belongs to no subscription.
@@ -82,11 +84,12 @@ impl Routes {
         while self.early.len() > EARLY || size > EARLY_BYTES {
             let Some((key, _, gone)) = self.early.pop_front() else { return };
             size -= gone;
-            // Of numbers that nobody ever asks for nothing is kept for long either.
-            if self.missed.len() == EARLY {
-                self.missed.clear();
+            // Of numbers that nobody ever asks for there may be any number: then it is not kept whose they were.
+            if self.missed.len() < EARLY || self.missed.contains_key(&key) {
+                *self.missed.entry(key).or_default() += 1;
+            } else {
+                self.missed_by_anybody += 1;
             }
-            *self.missed.entry(key).or_default() += 1;
         }
     }
 
@@ -106,7 +109,8 @@ impl Routes {
     }
 
     pub(super) fn add(&mut self, key: Key, listeners: Arc<Fanout>) {
-        if let Some(missed) = self.missed.remove(&key) {
+        let missed = self.missed.remove(&key).unwrap_or(0) + self.missed_by_anybody;
+        if missed > 0 {
             listeners.lost(missed);
         }
         for (early, event, size) in std::mem::take(&mut self.early) {
@@ -200,6 +204,23 @@ mod tests {
             assert_eq!(missed(&queue), 70 - kept, "of {size} bytes");
             assert_eq!(queue.taken().len() as u64, kept);
         }
+    }
+
+    #[test]
+    fn what_was_missed_is_told_however_many_subscriptions_nobody_asks_for() {
+        let mut routes = Routes::default();
+        let of = |number| Message { callback_id: Some(number), ..closed(number) };
+        // Two of the first, and then each of another subscription, which nobody ever asks for but the last.
+        let all = [0].into_iter().chain(0..200);
+        all.for_each(|number| routes.deliver(of(number), 4));
+        let told = |routes: &mut Routes, number| {
+            let (queue, fanout) = (Arc::new(Queue::new()), Arc::new(Fanout::default()));
+            fanout.add(Arc::clone(&queue));
+            routes.add((Class::Close, number), fanout);
+            missed(&queue)
+        };
+        assert!(told(&mut routes, 0) >= 2, "its own");
+        assert!(told(&mut routes, 100) >= 1, "it may be among those that were not kept apart");
     }
 
     #[test]

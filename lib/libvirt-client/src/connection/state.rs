@@ -475,3 +475,26 @@ impl StreamState {
         self.ender.take().into_iter().for_each(Waker::wake);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libvirt_protocol::remote::ConnectGetHostname;
+
+    struct Writer;
+
+    impl std::task::Wake for Writer {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn one_that_asks_again_and_again_for_room_waits_once() {
+        let session = ClientSession::new(Default::default(), None, now());
+        let mut state = State::new(session, Box::new(Nowhere), 0);
+        state.session.call_encoded(ConnectGetHostname::INFO, vec![0; AHEAD], Vec::new()).unwrap();
+        let waker = Waker::from(Arc::new(Writer));
+        let mut context = Context::from_waker(&waker);
+        assert!((0..100).all(|_| state.room(&mut context).is_none()));
+        assert_eq!(state.writers.len(), 1);
+    }
+}

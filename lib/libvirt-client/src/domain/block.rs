@@ -108,34 +108,53 @@ impl BlockJob {
     /// When it failed or was cancelled, and when the connection is lost; [`crate::ErrorKind::Job`] also when it has ended and the event
     /// that tells how is among those that were lost: then the disk's images tell.
     pub async fn wait(&mut self) -> Result<BlockJobState, Error> {
-        use ConnectDomainEventBlockJobStatus as S;
         loop {
-            match self.events.next().await? {
-                Item::Event(Event::DomainBlockJob2(event)) if event.dst == self.disk.as_str() => {
-                    match event.status {
-                        S::Ready => return Ok(BlockJobState::Ready),
-                        S::Completed => return Ok(BlockJobState::Completed),
-                        other => {
-                            let problem = format!("the job on {} has ended: {other:?}", self.disk);
-                            return Err(Error::job(problem));
-                        }
+            let item = self.events.next().await?;
+            if let Some(end) = self.told(&item) {
+                return end;
+            }
+            // Its end may be among what was not seen.
+            if matches!(item, Item::Lagged(_) | Item::Resynchronised) {
+                match self.progress().await? {
+                    None => return self.last_word().unwrap_or_else(|| Err(self.unseen())),
+                    Some(info) if info.is_ready() => {
+                        return self.last_word().unwrap_or(Ok(BlockJobState::Ready));
                     }
-                }
-                Item::Event(_) => {}
-                // Its end may be among what was not seen.
-                Item::Lagged(_) | Item::Resynchronised => match self.progress().await? {
-                    None => {
-                        let problem = format!(
-                            "the job on {} has ended, and how is not known: the event that tells was lost. Look at its images",
-                            self.disk
-                        );
-                        return Err(Error::job(problem));
-                    }
-                    Some(info) if info.is_ready() => return Ok(BlockJobState::Ready),
                     Some(_) => {}
-                },
+                }
             }
         }
+    }
+
+    /// What an item says of this job's end.
+    fn told(&self, item: &Item) -> Option<Result<BlockJobState, Error>> {
+        use ConnectDomainEventBlockJobStatus as S;
+        match item {
+            Item::Event(Event::DomainBlockJob2(event)) if event.dst == self.disk.as_str() => {
+                Some(match event.status {
+                    S::Ready => Ok(BlockJobState::Ready),
+                    S::Completed => Ok(BlockJobState::Completed),
+                    other => Err(Error::job(format!("the job on {} has ended: {other:?}", self.disk))),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// The last that has come of it, which may wait behind what tells that others were lost.
+    fn last_word(&mut self) -> Option<Result<BlockJobState, Error>> {
+        let mut last = None;
+        while let Some(Ok(item)) = self.events.now() {
+            last = self.told(&item).or(last);
+        }
+        last
+    }
+
+    fn unseen(&self) -> Error {
+        Error::job(format!(
+            "the job on {} has ended, and how is not known: the event that tells was lost. Look at its images",
+            self.disk
+        ))
     }
 }
 

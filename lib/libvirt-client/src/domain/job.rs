@@ -10,7 +10,7 @@ use crate::events::{Filter, Item, Subscription};
 use crate::handle::methods;
 use crate::params::{Params, parameters};
 use libvirt_protocol::NoFlags;
-use libvirt_protocol::enums::{DomainCoreDumpFormat, DomainJobType};
+use libvirt_protocol::enums::{DomainCoreDumpFormat, DomainJobOperation, DomainJobType};
 use libvirt_protocol::event::{Event, Kind};
 use libvirt_protocol::flags::{
     DomainAbortJobFlags, DomainBackupBeginFlags, DomainCoreDumpFlags, DomainGetJobStatsFlags,
@@ -36,6 +36,7 @@ pub struct CallJob<P: Procedure> {
 #[derive(Debug)]
 pub struct BackgroundJob {
     domain: Domain,
+    operation: DomainJobOperation,
     ends: Subscription,
 }
 
@@ -124,26 +125,69 @@ impl BackgroundJob {
         self.domain.abort_job().await
     }
 
-    /// Waits for its end; returns its last figures, of which `success` tells how it ended.
+    /// Waits until it has ended well; returns its last figures.
     ///
     /// # Errors
-    /// When the connection is lost.
+    /// When the connection is lost; [`ErrorKind::Job`] when it failed or was aborted, and when it has ended and nothing tells how: the event
+    /// that does was lost, and another job has ended since.
     pub async fn wait(mut self) -> Result<JobProgress, Error> {
         loop {
-            match self.ends.next().await? {
-                Item::Event(Event::DomainJobCompleted(event)) => {
-                    return Ok(event.params.iter().collect::<Params>().into());
-                }
-                Item::Event(_) => {}
-                // Its end may be among what was not seen.
-                Item::Lagged(_) | Item::Resynchronised => {
-                    if self.domain.job().await?.is_none() {
-                        return Ok(self.domain.last_job().await?.1);
-                    }
+            let item = self.ends.next().await?;
+            if let Some(end) = self.told(&item) {
+                return end;
+            }
+            // Its end may be among what was not seen.
+            if matches!(item, Item::Lagged(_) | Item::Resynchronised) {
+                let working = self.domain.job().await?;
+                if working.is_none_or(|(_, progress)| !does(self.operation, &progress)) {
+                    return self.unseen_end().await;
                 }
             }
         }
     }
+
+    /// It has ended, and what told that was not seen yet, or never will be.
+    async fn unseen_end(&mut self) -> Result<JobProgress, Error> {
+        while let Some(Ok(item)) = self.ends.now() {
+            if let Some(end) = self.told(&item) {
+                return end;
+            }
+        }
+        let (_, progress) = self.domain.last_job().await?;
+        ended(self.operation, progress).unwrap_or_else(|| {
+            let (what, of) = (self.operation, self.domain.name());
+            let problem =
+                format!("{what:?} of {of} has ended, and how is not known: the event that tells was lost");
+            Err(Error::job(problem))
+        })
+    }
+
+    /// What an item says of this job's end.
+    fn told(&self, item: &Item) -> Option<Result<JobProgress, Error>> {
+        match item {
+            Item::Event(Event::DomainJobCompleted(event)) => {
+                ended(self.operation, event.params.iter().collect::<Params>().into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How a job has ended that does this, by the last figures of one; nothing when they are of another kind: a domain has one job at a time, and
+/// may have had others before and after.
+fn ended(operation: DomainJobOperation, progress: JobProgress) -> Option<Result<JobProgress, Error>> {
+    does(operation, &progress).then(|| match progress.success {
+        Some(true) => Ok(progress),
+        _ => {
+            let why = progress.error.as_deref().unwrap_or("it failed or was aborted");
+            Err(Error::job(format!("{operation:?} has not ended well: {why}")))
+        }
+    })
+}
+
+/// Whether these are figures of a job that does this.
+fn does(operation: DomainJobOperation, progress: &JobProgress) -> bool {
+    progress.operation == Some(operation.into())
 }
 
 impl Domain {
@@ -224,7 +268,7 @@ impl Domain {
             flags,
         };
         self.connect().call::<remote::DomainBackupBegin>(&args).await?;
-        Ok(BackgroundJob { domain: self.clone(), ends })
+        Ok(BackgroundJob { domain: self.clone(), operation: DomainJobOperation::Backup, ends })
     }
 
     /// Sends a call now, on a lane for work.
@@ -265,3 +309,22 @@ methods! { Domain(this) {
         = remote::DomainBackupGetXmlDesc(DomainBackupGetXmlDescArgs { dom: this.wire(), flags: NoFlags::empty() })
         => |found| found.xml.into();
 } }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_end_is_a_jobs_end() {
+        use DomainJobOperation::{Backup, Dump};
+        let of = |operation: Option<DomainJobOperation>, success| {
+            let operation = operation.map(i32::from);
+            ended(Backup, JobProgress { operation, success, ..Default::default() }).map(|end| end.is_ok())
+        };
+        assert_eq!(of(Some(Backup), Some(true)), Some(true));
+        assert_eq!(of(Some(Backup), Some(false)), Some(false));
+        assert_eq!(of(Some(Backup), None), Some(false), "nothing says that it ended well");
+        assert_eq!(of(Some(Dump), Some(true)), None);
+        assert_eq!(of(None, Some(true)), None);
+    }
+}

@@ -56,7 +56,8 @@ const FAREWELL: Duration = Duration::from_secs(30);
 #[must_use = "nobody hears of its end when this is dropped"]
 pub struct MigrationJob {
     domain: Domain,
-    outcome: oneshot::Receiver<Result<Domain, Error>>,
+    /// `None` once it was taken.
+    outcome: Option<oneshot::Receiver<Result<Domain, Error>>>,
     aborts: mpsc::UnboundedSender<Abort>,
     /// Everything is sent, and what is under way cannot be aborted any more.
     late: Arc<AtomicBool>,
@@ -132,9 +133,14 @@ impl Future for MigrationJob {
     type Output = Result<Domain, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(outcome) = &mut self.outcome else {
+            return Poll::Ready(Err(Error::misuse("the end of this migration has been told already")));
+        };
         // Its task has ended without a word, as its executor has.
         let lost = |_| Err(Error::new(ErrorKind::Closed).left(Aftermath::Unknown));
-        Pin::new(&mut self.outcome).poll(context).map(|outcome| outcome.unwrap_or_else(lost))
+        let ended = std::task::ready!(Pin::new(outcome).poll(context)).unwrap_or_else(lost);
+        self.outcome = None;
+        Poll::Ready(ended)
     }
 }
 
@@ -222,14 +228,13 @@ impl Migration {
         };
         let late = migration.late.clone();
         let ended = late.clone();
-        guest.connect().lanes().run(Driver::new(async move {
+        guest.connect().lanes().run(Driver::work(async move {
             let outcome = migration.run().await;
             ended.store(false, Ordering::Release);
             // Who asked for it may be gone.
             let _ = answer.send(outcome);
-            Error::new(ErrorKind::Closed)
         }));
-        Ok(MigrationJob { domain: guest.clone(), outcome, aborts, late })
+        Ok(MigrationJob { domain: guest.clone(), outcome: Some(outcome), aborts, late })
     }
 
     /// Flags of steps at the destination: these concern the sender alone.
@@ -328,11 +333,9 @@ impl Migration {
                 performed = &mut call => break performed,
                 // An attempt that is broken off for this is made again.
                 Some(abort) = self.aborts.recv() => asked.push(abort),
-                answer = try_abort(&self.guest), if !asked.is_empty() => match answer {
-                    Some(answer) => asked.drain(..).for_each(|asked| drop(asked.send(answer.clone()))),
-                    // The daemon may not be at it yet.
-                    None => tokio::time::sleep(PAUSE).await,
-                },
+                answer = abort(&self.guest), if !asked.is_empty() => {
+                    asked.drain(..).for_each(|asked| drop(asked.send(answer.clone())));
+                }
             }
         };
         let performed = performed.and_then(|reply| Ok(reply.result()?.cookie_out.0.into_owned()));
@@ -503,6 +506,16 @@ impl Migration {
             }
             told => told.map(drop),
         }
+    }
+}
+
+/// Aborts the transfer, once the daemon is at it.
+async fn abort(guest: &Domain) -> Result<(), Error> {
+    loop {
+        if let Some(answer) = try_abort(guest).await {
+            return answer;
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

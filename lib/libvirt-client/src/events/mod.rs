@@ -77,10 +77,10 @@ impl Connect {
     /// registration. They end with the connection, as what is registered so does.
     ///
     /// # Errors
-    /// When the connection is closed.
-    pub fn unclaimed_events(&self) -> Result<Subscription, Error> {
+    /// When the connection is closed, or is not made again in time.
+    pub async fn unclaimed_events(&self) -> Result<Subscription, Error> {
         let queue = Arc::new(Queue::new());
-        self.connection()?.add_unclaimed(&queue)?;
+        self.connection().await?.add_unclaimed(&queue)?;
         Ok(Subscription::new(queue, Vec::new(), self.wishes().downgrade()))
     }
 
@@ -102,7 +102,8 @@ impl Connect {
             let closed = || Error::new(ErrorKind::Closed);
             self.wishes().send(wish).map_err(|_| closed())?;
             // The keeper may be busy with making the connection again.
-            self.lanes().within(answered).await?.map_err(|_| closed())??;
+            let answered = async { self.lanes().within(answered).await?.map_err(|_| closed())? };
+            self.lanes().explained(answered.await)?;
         }
         Ok(subscription)
     }

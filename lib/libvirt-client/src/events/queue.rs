@@ -38,8 +38,10 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 struct Inner {
     waiting: VecDeque<Waiting>,
-    /// Sizes of these events together.
+    /// Sizes of the events among these together.
     bytes: usize,
+    /// How many of these are no events.
+    markers: usize,
     lost: u64,
     /// Whatever comes next comes over another connection than what came before.
     elsewhere: bool,
@@ -65,24 +67,49 @@ impl Inner {
             self.bytes += size;
         }
         self.waiting.push_back(item);
-        // The oldest makes room: what is true now matters more than what was.
-        while self.waiting.len() > EVENTS || (self.bytes > BYTES && self.waiting.len() > 1) {
-            self.pop();
-            self.lost += 1;
+        while self.events() > EVENTS || (self.bytes > BYTES && self.events() > 1) {
+            self.lose_oldest();
         }
         self.reader.take().into_iter().for_each(Waker::wake);
     }
 
+    /// Events that wait.
+    fn events(&self) -> usize {
+        self.waiting.len() - self.markers
+    }
+
+    /// The oldest event makes room: what is true now matters more than what was. A marker stays, for nothing else tells that the connection
+    /// was another one; but of two with nothing between them one is enough.
+    fn lose_oldest(&mut self) {
+        let is_event = |item: &Waiting| matches!(item, Waiting::Event(..));
+        if let Some(at) = self.waiting.iter().position(is_event)
+            && let Some(Waiting::Event(_, size)) = self.waiting.remove(at)
+        {
+            self.bytes -= size;
+            self.lost += 1;
+            let beside = at > 0 && self.waiting.get(at).is_some_and(|item| !is_event(item));
+            if beside {
+                self.waiting.remove(at);
+                self.markers -= 1;
+            }
+        }
+    }
+
     fn announce(&mut self) {
         if std::mem::take(&mut self.elsewhere) {
-            self.push(Waiting::Resynchronised);
+            // Of two with nothing between them one is enough.
+            if !matches!(self.waiting.back(), Some(Waiting::Resynchronised)) {
+                self.markers += 1;
+                self.push(Waiting::Resynchronised);
+            }
         }
     }
 
     fn pop(&mut self) -> Option<Waiting> {
         let item = self.waiting.pop_front()?;
-        if let Waiting::Event(_, size) = &item {
-            self.bytes -= size;
+        match &item {
+            Waiting::Event(_, size) => self.bytes -= size,
+            Waiting::Resynchronised => self.markers -= 1,
         }
         Some(item)
     }
@@ -93,6 +120,7 @@ impl Queue {
         let inner = Inner {
             waiting: VecDeque::new(),
             bytes: 0,
+            markers: 0,
             lost: 0,
             elsewhere: false,
             reader: None,
@@ -134,7 +162,6 @@ impl Queue {
     }
 
     /// What can be had without waiting.
-    #[cfg(test)]
     pub(crate) fn now(&self) -> Option<Result<Item, Error>> {
         match self.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(item) => Some(item),
@@ -250,6 +277,11 @@ impl Subscription {
     pub async fn next(&mut self) -> Result<Item, Error> {
         poll_fn(|context| self.queue.poll(context)).await
     }
+
+    /// What waits already; nothing when nothing does.
+    pub(crate) fn now(&mut self) -> Option<Result<Item, Error>> {
+        self.queue.now()
+    }
 }
 
 impl Stream for Subscription {
@@ -296,6 +328,31 @@ mod tests {
         queue.deliver(event(2), 2 * BYTES);
         assert!(matches!(queue.now(), Some(Ok(Item::Lagged(1)))));
         assert_eq!(queue.taken(), [event(2)]);
+    }
+
+    #[test]
+    fn a_full_queue_keeps_the_marker() {
+        let queue = Queue::new();
+        (0..10).for_each(|number| queue.deliver(event(number), 4));
+        // Twice, with too much behind each.
+        for _ in 0..2 {
+            queue.moves();
+            (0..2 * EVENTS).for_each(|_| queue.deliver(event(1), 4));
+        }
+        let item = || queue.now().unwrap().unwrap();
+        assert_eq!(item(), Item::Lagged(10 + 3 * EVENTS as u64));
+        assert_eq!(item(), Item::Resynchronised);
+        for left in (0..EVENTS).rev() {
+            assert_eq!(item(), Item::Event(event(1)), "{left} are left");
+        }
+        assert!(queue.now().is_none(), "one marker, and as many events as may wait");
+        // Nobody reads while the connection is lost again and again.
+        for _ in 0..3 * EVENTS {
+            queue.moves();
+            queue.announce();
+        }
+        assert_eq!(item(), Item::Resynchronised);
+        assert!(queue.now().is_none(), "one marker");
     }
 
     #[test]

@@ -134,12 +134,9 @@ impl Lanes {
         }
     }
 
-    /// The control lane, if it is there.
-    pub(crate) fn control_now(&self) -> Result<Connection, Error> {
-        match &self.control.borrow().link {
-            Link::Up(connection) => Ok(connection.clone()),
-            Link::Away(error) | Link::Gone(error) => Err(error.clone()),
-        }
+    /// Whether the control lane is there.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(&self.control.borrow().link, Link::Up(connection) if connection.closed().is_none())
     }
 
     /// What the daemon was when the control lane was made.
@@ -164,7 +161,16 @@ impl Lanes {
         let closed = || Error::new(ErrorKind::Closed);
         self.wishes.send(Wish::Identify { identity, answer }).map_err(|_| closed())?;
         let late = |error: Error| error.possibly_executed();
-        self.within(answered).await.map_err(late)?.map_err(|_| late(closed()))?
+        let answered = async { self.within(answered).await.map_err(late)?.map_err(|_| late(closed()))? };
+        self.explained(answered.await)
+    }
+
+    /// What came of a wish; when no answer came in time, with the reason if it is known.
+    pub(crate) fn explained(&self, fulfilled: Result<(), Error>) -> Result<(), Error> {
+        fulfilled.map_err(|error| match &self.control.borrow().link {
+            Link::Up(connection) => error.when_clogged(connection.load().clogged),
+            Link::Away(_) | Link::Gone(_) => error,
+        })
     }
 
     /// Ends all connections but those of streams, which end with their streams.

@@ -75,7 +75,7 @@ async fn a_daemon_that_hangs_is_given_up() {
     let connect = daemon.builder("test+unix:///default").options(options).open_with(run).await.unwrap();
     let mut events = connect.subscribe(Kind::DomainReboot).await.unwrap();
     daemon.signal(Signal::STOP);
-    let call = connect.start::<remote::ConnectGetHostname>(&()).unwrap();
+    let call = connect.start::<remote::ConnectGetHostname>(&()).await.unwrap();
     let error = call.await.unwrap_err();
     assert!(
         matches!(error.kind(), ErrorKind::Transport(error) if error.kind() == io::ErrorKind::TimedOut),

@@ -190,12 +190,9 @@ async fn subscriptions_live_on_over_a_restart_of_the_daemon() {
         assert!(matches!(event(events).await, Event::SecretLifecycle(_)));
     }
     daemon.kill();
-    // It says that it is not there, at once, or waits until it is; both are true.
-    let started = connect.start::<remote::ConnectGetHostname>(&());
-    daemon.restart();
-    if let Ok(call) = started {
-        let _ = call.await;
-    }
+    // It is lost with the old connection, or waits until the new one is there; both are true.
+    let started = async { connect.start::<remote::ConnectGetHostname>(&()).await?.await.map(drop) };
+    let (_, ()) = tokio::join!(started, async { daemon.restart() });
     for events in [&mut all, &mut shared, &mut filtered] {
         assert_eq!(events.next().await.unwrap(), Item::Resynchronised);
     }

@@ -21,7 +21,7 @@ pub(crate) struct OldClient {
 impl OldClient {
     /// Asks for every kind that has an old form.
     pub(crate) async fn new(connect: Connect) -> Self {
-        let events = connect.unclaimed_events().unwrap();
+        let events = connect.unclaimed_events().await.unwrap();
         raw::connect::domain_event_register(&connect).await.unwrap();
         for id in 1..=LAST {
             let args = ConnectDomainEventRegisterAnyArgs { event_id: DomainEventId::from(id) };

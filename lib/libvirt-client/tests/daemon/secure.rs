@@ -2,6 +2,7 @@
 
 use crate::authority::{Authority, Expired, SERIAL};
 use crate::support::{Daemon, Settings, present, run};
+use libvirt_client::protocol::enums::ErrorNumber;
 use libvirt_client::transport::{Tls, Verify};
 use libvirt_client::uri::Environment;
 use libvirt_client::{Connect, Credentials, Error, ErrorKind};
@@ -165,6 +166,18 @@ async fn a_new_certificate_is_shown_when_the_administration_says_so() {
 
 /// A daemon that demands a user and a password, with these mechanisms; `fred` has the password `geheim`.
 fn demand(daemon: &Daemon, test: &str, mechanisms: &str, config: &str, arguments: &[&str]) -> bool {
+    demand_of(daemon, test, mechanisms, config, arguments, &[("fred", "geheim")])
+}
+
+/// The same with these users and their passwords.
+fn demand_of(
+    daemon: &Daemon,
+    test: &str,
+    mechanisms: &str,
+    config: &str,
+    arguments: &[&str],
+    known: &[(&str, &str)],
+) -> bool {
     let saslpasswd =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/unpacked/sasl2-bin/usr/sbin/saslpasswd2");
     let scram = "/usr/lib/x86_64-linux-gnu/sasl2/libscram.so";
@@ -173,15 +186,17 @@ fn demand(daemon: &Daemon, test: &str, mechanisms: &str, config: &str, arguments
     }
     let (directory, users) = (daemon.path("sasl"), daemon.path("users"));
     std::fs::create_dir(&directory).unwrap();
-    let mut child = std::process::Command::new(saslpasswd)
-        .args(["-p", "-c", "-a", "libvirt", "-f"])
-        .arg(&users)
-        .arg("fred")
-        .stdin(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"geheim").unwrap();
-    assert!(child.wait().unwrap().success());
+    for (user, password) in known {
+        let mut child = std::process::Command::new(saslpasswd)
+            .args(["-p", "-c", "-a", "libvirt", "-f"])
+            .arg(&users)
+            .arg(user)
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), password.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
     daemon.own(&users);
     let settings = format!("mech_list: {mechanisms}\nsasldb_path: {}\n", users.display());
     std::fs::write(directory.join("libvirt.conf"), settings).unwrap();
@@ -227,6 +242,39 @@ async fn a_password_opens_a_local_socket_with_every_mechanism() {
         .unwrap();
         let uri = format!("test+unix:///default?authfile={}", daemon.path("auth.conf").display());
         daemon.builder(&uri).open_with(run).await.unwrap();
+    }
+}
+
+/// Cyrus' store keeps passwords as they were typed, and compares them so.
+#[tokio::test]
+async fn a_password_that_has_another_form_opens_as_it_was_stored() {
+    let test = "a_password_that_has_another_form_opens_as_it_was_stored";
+    let known = [
+        ("space", "ge\u{a0}heim"),
+        ("apart", "cafe\u{301}"),
+        ("joined", "caf\u{e9}"),
+        ("wide", "\u{2168}"),
+        ("bell", "ge\u{7}heim"),
+    ];
+    for mechanism in ["SCRAM-SHA-256", "PLAIN"] {
+        let Some(daemon) = Daemon::prepare(test) else { return };
+        if !demand_of(&daemon, test, mechanism, "auth_unix_rw = \"sasl\"\n", &[], &known) {
+            return;
+        }
+        let open = async |user: &str, password: &str| {
+            let credentials = Credentials { user: user.into(), password: password.into() };
+            let opened = daemon.builder("test+unix:///default").credentials(credentials).open_with(run).await;
+            opened.map(drop).map_err(|error| error.refusal().map(|refusal| refusal.code))
+        };
+        for (user, password) in known {
+            assert_eq!(open(user, password).await, Ok(()), "{user}, {mechanism}");
+        }
+        // Typed in two signs what is stored in one: that has a form of its own, which is stored.
+        assert_eq!(open("joined", "cafe\u{301}").await, Ok(()), "{mechanism}");
+        // Nobody can know how it was typed once.
+        for (user, password) in [("apart", "caf\u{e9}"), ("wide", "IX"), ("space", "ge heim")] {
+            assert_eq!(open(user, password).await, Err(Some(ErrorNumber::AuthFailed)), "{user}, {mechanism}");
+        }
     }
 }
 

@@ -21,7 +21,7 @@ fn refused() -> Params {
 }
 
 fn mortal() -> Mortal {
-    Mortal::new(super::start(Server::builder().scope(Scope::Complete)), None, Back::AtOnce)
+    Mortal::new(super::start(Server::builder().scope(Scope::Complete)), Back::AtOnce)
 }
 
 async fn open(mortal: &Mortal) -> Connect {

@@ -1,10 +1,12 @@
 //! Jobs on disks, and what is told of their ends.
 
 use crate::mortal::{Back, Mortal};
+use libvirt_client::protocol::enums::DomainCoreDumpFormat;
 use libvirt_client::protocol::flags::{DomainBlockCopyFlags, DomainBlockJobAbortFlags};
 use libvirt_client::transport::Privacy;
 use libvirt_client::{BlockJobState, Connect, Domain, ErrorKind, Options, Params, Reconnect};
 use libvirt_server::{Handle, Scope, Server};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const GUEST: &str = "<domain type='test'><name>d</name><memory>1</memory><os><type>hvm</type></os><devices>\
@@ -46,14 +48,15 @@ async fn a_disk_that_is_named_by_its_file_is_waited_for_too() {
 async fn a_job_whose_end_nobody_has_seen_is_not_called_complete() {
     let slow = Server::builder().scope(Scope::Complete).job_duration(Duration::from_secs(3600));
     let handle = super::start(slow.clock(|| Duration::from_secs(1_000_000)));
-    let mortal = Mortal::new(handle.clone(), None, Back::AtOnce);
-    let policy = Reconnect { pause: Duration::from_millis(300), ..Reconnect::default() };
+    let mortal = Mortal::new(handle.clone(), Back::AtOnce);
+    let policy = Reconnect { pause: Duration::from_millis(1), ..Reconnect::default() };
     let connect = Connect::builder(&mortal.uri()).reconnect(policy).open_with(super::run).await.unwrap();
     let beside = direct(&handle).await;
     let guest = guest(&connect).await;
     let mut job = guest.block_pull("vda", Default::default(), Default::default()).await.unwrap();
+    mortal.bar(true);
     mortal.kill();
-    while connect.connection().is_ok() {
+    while connect.is_connected() {
         tokio::task::yield_now().await;
     }
     // Somebody else gives it up, before we are back.
@@ -63,7 +66,56 @@ async fn a_job_whose_end_nobody_has_seen_is_not_called_complete() {
         ..Default::default()
     };
     beside.call::<libvirt_client::protocol::remote::DomainBlockJobAbort>(&args).await.unwrap();
+    mortal.bar(false);
     let error = job.wait().await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Job(_)), "{error}");
     assert!(error.to_string().contains("not known"), "{error}");
+}
+
+/// What the server takes for the time, in seconds.
+static TIME: AtomicU64 = AtomicU64::new(1_000_000);
+
+#[tokio::test]
+async fn an_end_that_waits_behind_lost_events_is_heard() {
+    let hour = Duration::from_secs(3600);
+    let builder = Server::builder().scope(Scope::Complete).job_duration(hour);
+    let handle = super::start(builder.clock(|| Duration::from_secs(TIME.load(Ordering::SeqCst))));
+    let connect = direct(&handle).await;
+    let guest = guest(&connect).await;
+    let mut job = guest.block_pull("vda", Default::default(), Default::default()).await.unwrap();
+    // More than may wait, all of another disk.
+    for _ in 0..1100 {
+        let other = guest.block_pull("vdb", Default::default(), Default::default()).await.unwrap();
+        other.abort(DomainBlockJobAbortFlags::empty()).await.unwrap();
+    }
+    TIME.fetch_add(hour.as_secs(), Ordering::SeqCst);
+    while job.progress().await.unwrap().is_some() {}
+    assert_eq!(job.wait().await.unwrap(), BlockJobState::Completed);
+}
+
+#[tokio::test]
+async fn the_end_of_another_job_is_not_taken_for_ones_own() {
+    let slow = Server::builder().scope(Scope::Complete).job_duration(Duration::from_secs(3600));
+    let handle = super::start(slow.clock(|| Duration::from_secs(1_000_000)));
+    let mortal = Mortal::new(handle.clone(), Back::AtOnce);
+    let policy = Reconnect { pause: Duration::from_millis(1), ..Reconnect::default() };
+    let connect = Connect::builder(&mortal.uri()).reconnect(policy).open_with(super::run).await.unwrap();
+    let beside = direct(&handle).await;
+    let guest = guest(&connect).await;
+    let backup = guest.backup("<domainbackup/>", None, Default::default()).await.unwrap();
+    mortal.bar(true);
+    mortal.kill();
+    while connect.is_connected() {
+        tokio::task::yield_now().await;
+    }
+    let seen = beside.domain_by_uuid(guest.uuid()).await.unwrap();
+    // It is aborted, somebody has asked how it was, and another job is at work now.
+    seen.abort_job().await.unwrap();
+    assert_eq!(seen.last_job().await.unwrap().1.success, Some(false));
+    let format = DomainCoreDumpFormat::Raw;
+    let _dump = seen.core_dump("/core", format, Default::default()).await.unwrap();
+    while seen.job().await.unwrap().is_none() {}
+    mortal.bar(false);
+    let error = backup.wait().await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Job(_)), "{error}");
 }

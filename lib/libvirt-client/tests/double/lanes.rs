@@ -2,11 +2,12 @@
 
 use crate::mortal::{Back, Mortal};
 use futures::future::join_all;
+use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::remote::{
     ConnectGetAllDomainStats, ConnectGetHostname, DomainOpenConsole, DomainOpenConsoleArgs, NodeAllocPages,
 };
 use libvirt_client::transport::Unix;
-use libvirt_client::{Connect, ErrorKind};
+use libvirt_client::{Connect, ErrorKind, Item, Options, Params, Reconnect};
 use libvirt_server::{Builder, Handle, Scope, Server};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -135,7 +136,7 @@ async fn calls_that_take_for_ever_delay_no_other() {
 
 /// A daemon that takes calls of one procedure and never answers them.
 async fn unanswered() -> (Mortal, Connect) {
-    let mortal = Mortal::new(super::start(Server::builder()), None, Back::AtOnce);
+    let mortal = Mortal::new(super::start(Server::builder()), Back::AtOnce);
     let builder = Connect::builder(&mortal.uri()).deadline(Duration::from_millis(100));
     (mortal, builder.open_with(super::run).await.unwrap())
 }
@@ -169,6 +170,57 @@ async fn urgent_calls_find_another_way_past_abandoned_ones() {
     assert_eq!(connect.hostname().await.unwrap(), "localhost");
 }
 
+/// The first connection is full of calls that nobody waits for, and that are never answered.
+async fn clog(mortal: &Mortal, connect: &Connect) {
+    mortal.silence::<ConnectGetHostname>(true);
+    let (first, heard) = (connect.connection().await.unwrap(), mortal.heard::<ConnectGetHostname>().len());
+    let calls: Vec<_> = (0..4).map(|_| first.start::<ConnectGetHostname>(&(), Vec::new())).collect();
+    while mortal.heard::<ConnectGetHostname>().len() < heard + 4 {
+        tokio::task::yield_now().await;
+    }
+    drop(calls);
+    mortal.silence::<ConnectGetHostname>(false);
+}
+
+#[tokio::test]
+async fn a_first_connection_full_of_abandoned_calls_is_made_again_for_who_needs_it() {
+    let mortal = Mortal::new(super::start(Server::builder().scope(Scope::Complete)), Back::AtOnce);
+    let policy = Reconnect { pause: Duration::from_millis(1), ..Reconnect::default() };
+    let options = Options { keepalive: None, ..Options::default() };
+    let builder = Connect::builder(&mortal.uri()).reconnect(policy).options(options);
+    let connect = builder.open_with(super::run).await.unwrap();
+    let mut before = connect.subscribe(Kind::DomainLifecycle).await.unwrap();
+    // Nobody waits for the real time.
+    tokio::time::pause();
+    clog(&mortal, &connect).await;
+    let mut events = connect.subscribe(Kind::DomainReboot).await.unwrap();
+    assert_eq!(before.next().await.unwrap(), Item::Resynchronised);
+    let test = connect.domain_by_name("test").await.unwrap();
+    test.reboot(Default::default()).await.unwrap();
+    assert!(matches!(events.next().await.unwrap(), Item::Event(Event::DomainReboot(_))));
+
+    clog(&mortal, &connect).await;
+    let fred = Params::new().with("user-name", "fred");
+    connect.set_identity(&fred).await.unwrap();
+    assert_eq!(events.next().await.unwrap(), Item::Resynchronised);
+    // Who goes is not waited for either: the next one is heard.
+    clog(&mortal, &connect).await;
+    drop(events);
+    connect.subscribe(Kind::DomainReboot).await.unwrap();
+    assert_eq!(connect.hostname().await.unwrap(), "localhost");
+}
+
+#[tokio::test]
+async fn without_a_policy_a_connection_full_of_abandoned_calls_is_said_to_be() {
+    let (mortal, connect) = unanswered().await;
+    clog(&mortal, &connect).await;
+    let error = connect.subscribe(Kind::DomainReboot).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Clogged), "{error}");
+    assert!(error.to_string().contains("open another"), "{error}");
+    let error = connect.set_identity(&Params::new().with("user-name", "fred")).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Clogged), "{error}");
+}
+
 #[tokio::test]
 async fn a_stream_is_opened_only_for_who_gets_it() {
     let (mortal, connect) = unanswered().await;
@@ -176,8 +228,8 @@ async fn a_stream_is_opened_only_for_who_gets_it() {
     let refused = [
         connect.call::<DomainOpenConsole>(&args).await.map(drop),
         connect.call_with::<DomainOpenConsole>(&args, Vec::new()).await.map(drop),
-        connect.connection().unwrap().call::<DomainOpenConsole>(&args).await.map(drop),
-        connect.start::<DomainOpenConsole>(&args).unwrap().await.map(drop),
+        connect.connection().await.unwrap().call::<DomainOpenConsole>(&args).await.map(drop),
+        connect.start::<DomainOpenConsole>(&args).await.unwrap().await.map(drop),
     ];
     for refused in refused {
         let error = refused.unwrap_err();

@@ -4,6 +4,7 @@ use crate::mortal::{Back, Mortal};
 use futures::FutureExt;
 use libvirt_client::protocol::event::Kind;
 use libvirt_client::protocol::flags::DomainConsoleFlags;
+use libvirt_client::protocol::remote::ConnectGetHostname;
 use libvirt_client::transport::Privacy;
 use libvirt_client::{Connect, Domain, ErrorKind, Item, Reconnect, Subscription};
 use libvirt_server::{Handle, Scope, Server};
@@ -40,14 +41,14 @@ async fn guest(connect: &Connect) -> (Domain, Subscription) {
 
 /// Waits until the handle has seen that its connection is gone.
 async fn seen(connect: &Connect) {
-    while connect.connection().is_ok() {
+    while connect.is_connected() {
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test]
 async fn calls_and_streams_wait_for_a_connection_that_is_made_again() {
-    let mortal = Mortal::new(server(), None, Back::AtOnce);
+    let mortal = Mortal::new(server(), Back::AtOnce);
     let connect = slowly(&mortal).await;
     let (guest, _events) = guest(&connect).await;
     mortal.kill();
@@ -59,8 +60,11 @@ async fn calls_and_streams_wait_for_a_connection_that_is_made_again() {
     late(connect.allocate_pages(&[4], &[0], 0, 0, Default::default()).await.unwrap_err());
     late(guest.open_console(None, DomainConsoleFlags::empty()).await.unwrap_err());
     late(connect.subscribe(Kind::DomainReboot).await.unwrap_err());
+    late(connect.start::<ConnectGetHostname>(&()).await.unwrap_err());
+    late(connect.connection().await.map(drop).unwrap_err());
+    late(connect.unclaimed_events().await.map(drop).unwrap_err());
 
-    let mortal = Mortal::new(server(), None, Back::AtOnce);
+    let mortal = Mortal::new(server(), Back::AtOnce);
     let connect = quickly(&mortal).await;
     let (guest, _events) = self::guest(&connect).await;
     mortal.kill();
@@ -70,11 +74,15 @@ async fn calls_and_streams_wait_for_a_connection_that_is_made_again() {
     console.send(b"hello").await.unwrap();
     assert!(console.receive().await.unwrap().is_some());
     connect.allocate_pages(&[4], &[0], 0, 0, Default::default()).await.unwrap_err().refusal().unwrap();
+    mortal.kill();
+    seen(&connect).await;
+    let call = connect.start::<ConnectGetHostname>(&()).await.unwrap();
+    assert_eq!(call.await.unwrap().result().unwrap().hostname, "localhost");
 }
 
 #[tokio::test]
 async fn without_a_policy_what_is_lost_is_lost_for_every_call() {
-    let mortal = Mortal::new(server(), None, Back::AtOnce);
+    let mortal = Mortal::new(server(), Back::AtOnce);
     let connect = Connect::builder(&mortal.uri()).open_with(super::run).await.unwrap();
     let (guest, mut events) = guest(&connect).await;
     mortal.kill();
@@ -98,7 +106,7 @@ async fn without_a_policy_what_is_lost_is_lost_for_every_call() {
 #[tokio::test]
 async fn the_marker_stands_before_what_the_new_connection_brings() {
     let handle = server();
-    let mortal = Mortal::new(handle.clone(), None, Back::AtOnce);
+    let mortal = Mortal::new(handle.clone(), Back::AtOnce);
     let connect = quickly(&mortal).await;
     let mut events =
         connect.subscribe_to([Kind::DomainLifecycle.into(), Kind::DomainReboot.into()]).await.unwrap();
@@ -123,7 +131,7 @@ async fn the_marker_stands_before_what_the_new_connection_brings() {
             }
         }
         // It may have come before all was registered again.
-        while connect.connection().is_err() {
+        while !connect.is_connected() {
             tokio::task::yield_now().await;
         }
     }
@@ -132,7 +140,7 @@ async fn the_marker_stands_before_what_the_new_connection_brings() {
 #[tokio::test]
 async fn a_handle_that_is_closed_holds_nothing_open() {
     let handle = server();
-    let mortal = Mortal::new(handle, None, Back::AtOnce);
+    let mortal = Mortal::new(handle, Back::AtOnce);
     let connect = quickly(&mortal).await;
     let (guest, mut events) = guest(&connect).await;
     assert!(connect.allocate_pages(&[4], &[0], 0, 0, Default::default()).await.is_err());
@@ -151,7 +159,7 @@ async fn a_handle_that_is_closed_holds_nothing_open() {
 
 #[tokio::test]
 async fn a_daemon_that_does_not_hear_of_the_end_delays_it_no_longer_than_a_moment() {
-    let mortal = Mortal::new(server(), None, Back::AtOnce);
+    let mortal = Mortal::new(server(), Back::AtOnce);
     let connect = Connect::builder(&mortal.uri()).open_with(super::run).await.unwrap();
     mortal.silence::<libvirt_client::protocol::remote::ConnectClose>(true);
     // From here on nothing else happens, and time goes by at once.
@@ -172,7 +180,7 @@ fn a_connection_is_made_without_an_executor() {
 
 #[tokio::test]
 async fn an_event_that_cannot_be_understood_is_told_as_lost() {
-    let mortal = Mortal::new(server(), None, Back::AtOnce);
+    let mortal = Mortal::new(server(), Back::AtOnce);
     let connect = Connect::builder(&mortal.uri()).open_with(super::run).await.unwrap();
     let mut events = connect.subscribe(Kind::DomainLifecycle).await.unwrap();
     let mut others = connect.subscribe(Kind::DomainReboot).await.unwrap();

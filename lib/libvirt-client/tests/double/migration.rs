@@ -1,19 +1,20 @@
 //! Migration, when somebody dies in the middle.
 
-use crate::mortal::{Back, Mortal, When};
-use libvirt_client::protocol::enums::{DomainState, ErrorNumber};
+use crate::mortal::{Back, Death, Mortal, When};
+use libvirt_client::protocol::enums::{DomainState, ErrorDomain, ErrorNumber};
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::DomainMigrateFlags as F;
 use libvirt_client::protocol::procedure::Procedure;
 use libvirt_client::protocol::remote::{
-    self, DomainMigrateBegin3Params as Begin, DomainMigrateConfirm3Params as Confirm,
+    self, DomainLookupByUuid, DomainMigrateBegin3Params as Begin, DomainMigrateConfirm3Params as Confirm,
     DomainMigrateFinish3Params as Finish, DomainMigratePerform3Params as Perform,
     DomainMigratePrepare3Params as Prepare,
 };
 use libvirt_client::protocol::xdr;
 use libvirt_client::transport::Privacy;
 use libvirt_client::{
-    Aftermath, Connect, Domain, Error, ErrorKind, Item, MigrateParameters, MigrationJob, Options, Reconnect,
+    Aftermath, Connect, Domain, Driver, DriverEnd, Error, ErrorKind, Item, MigrateParameters, MigrationJob,
+    Options, Reconnect,
 };
 use libvirt_server::{Builder, Handle, Scope, Server};
 use std::time::Duration;
@@ -34,7 +35,9 @@ async fn direct(handle: &Handle) -> Connect {
 async fn through(mortal: &Mortal) -> Connect {
     let policy =
         Reconnect { pause: Duration::from_millis(1), longest: Duration::from_millis(5), attempts: Some(50) };
-    Connect::builder(&mortal.uri()).reconnect(policy).open_with(super::run).await.unwrap()
+    // Signs of life go by the real time.
+    let options = Options { keepalive: None, ..Options::default() };
+    Connect::builder(&mortal.uri()).reconnect(policy).options(options).open_with(super::run).await.unwrap()
 }
 
 /// Two hosts, of which one dies.
@@ -56,13 +59,20 @@ enum Dies {
 }
 
 impl Hosts {
+    /// Nobody dies.
+    async fn living() -> Self {
+        Self::new(Dies::Source, i32::MAX, When::Before, Back::AtOnce).await
+    }
+
     async fn new(who: Dies, step: i32, when: When, back: Back) -> Self {
         let (from, to) = (super::start(server("here")), super::start(server("there")));
         let (here, there) = (direct(&from).await, direct(&to).await);
         here.create_domain(GUEST, Default::default()).await.unwrap();
-        let at = |host| (who == host).then_some((step, when));
-        let source = Mortal::new(from, at(Dies::Source), back);
-        let target = Mortal::new(to, at(Dies::Destination), back);
+        let (source, target) = (Mortal::new(from, back), Mortal::new(to, back));
+        let death = Death::at(step, when).of(if who == Dies::Source { &source } else { &target });
+        let at_destination = [Prepare::INFO.number, Finish::INFO.number].contains(&step);
+        let steps = if at_destination { &target } else { &source };
+        steps.fated([death]);
         let guest = through(&source).await.domain_by_name("m").await.unwrap();
         let to = through(&target).await;
         Self { here, there, source, target, guest, to }
@@ -89,7 +99,7 @@ async fn state(host: &Connect) -> Option<DomainState> {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     Moved,
     Stays,
@@ -111,44 +121,70 @@ fn left(error: &Error) -> Left {
 const RUNNING: Option<DomainState> = Some(DomainState::Running);
 const PAUSED: Option<DomainState> = Some(DomainState::Paused);
 
+/// What a death leaves: the outcome, the guest here and there, and whether the source was told to go on.
+type Remains = (Option<Left>, Option<DomainState>, Option<DomainState>, Option<bool>);
+
+const MOVED: Remains = (None, None, RUNNING, Some(false));
+/// The guest goes on where it was, and the source knows that it is to.
+const STAYED: Remains = (Some(Left::Nothing), RUNNING, None, Some(true));
+/// Nobody knows whether the guest runs at the destination.
+const UNKNOWN: Remains = (Some(Left::Unknown), PAUSED, PAUSED, None);
+/// The guest has moved, and the source that holds a part of it cannot be told.
+const UNTOLD: Remains = (Some(Left::Moved), PAUSED, RUNNING, None);
+
+/// Who dies, before and after which step, and what is left when he comes back at once, and when never.
+const DEATHS: [(Dies, i32, When, Remains, Remains); 20] = {
+    use {Dies::*, When::*};
+    let (begin, prepare) = (Begin::INFO.number, Prepare::INFO.number);
+    let (perform, finish, confirm) = (Perform::INFO.number, Finish::INFO.number, Confirm::INFO.number);
+    // The source was not told, and goes on by itself.
+    let unheard = (Some(Left::Nothing), RUNNING, None, None);
+    let stays = (Some(Left::Stays), RUNNING, None, None);
+    [
+        (Source, begin, Before, STAYED, unheard),
+        (Source, begin, After, STAYED, unheard),
+        (Destination, begin, Before, STAYED, STAYED),
+        (Destination, begin, After, STAYED, STAYED),
+        (Source, prepare, Before, STAYED, stays),
+        (Source, prepare, After, STAYED, stays),
+        (Destination, prepare, Before, STAYED, STAYED),
+        // It waits for a guest that does not come; a real one ends it with our connection.
+        (Destination, prepare, After, STAYED, (Some(Left::Nothing), RUNNING, PAUSED, Some(true))),
+        (Source, perform, Before, STAYED, stays),
+        (Source, perform, After, STAYED, (Some(Left::Stays), PAUSED, None, None)),
+        (Destination, perform, Before, MOVED, UNKNOWN),
+        (Destination, perform, After, MOVED, UNKNOWN),
+        (Source, finish, Before, MOVED, UNTOLD),
+        (Source, finish, After, MOVED, UNTOLD),
+        // A daemon that comes back has the guest, and waits for a word that it has not heard.
+        (Destination, finish, Before, UNKNOWN, UNKNOWN),
+        (Destination, finish, After, MOVED, (Some(Left::Unknown), PAUSED, RUNNING, None)),
+        (Source, confirm, Before, MOVED, UNTOLD),
+        (Source, confirm, After, MOVED, (Some(Left::Moved), None, RUNNING, Some(false))),
+        (Destination, confirm, Before, MOVED, MOVED),
+        (Destination, confirm, After, MOVED, MOVED),
+    ]
+};
+
 #[tokio::test]
 async fn whoever_dies_at_whatever_step_the_guest_runs_at_most_once() {
-    use {Back::*, Dies::*, When::*};
-    // Who dies, where, and what is left: the outcome, the guest here and there, and whether the source was told to go on.
-    let begin = Begin::INFO.number;
-    let prepare = Prepare::INFO.number;
-    let perform = Perform::INFO.number;
-    let finish = Finish::INFO.number;
-    let confirm = Confirm::INFO.number;
-    let nothing = Some(Left::Nothing);
-    for (who, step, when, back, outcome, here, there, told) in [
-        (Source, begin, Before, AtOnce, &nothing, RUNNING, None, Some(true)),
-        (Source, begin, After, Never, &nothing, RUNNING, None, None),
-        (Destination, prepare, Before, AtOnce, &nothing, RUNNING, None, Some(true)),
-        (Destination, prepare, Before, Never, &nothing, RUNNING, None, Some(true)),
-        // It waits for a guest that does not come; a real one ends it with our connection.
-        (Destination, prepare, After, Never, &nothing, RUNNING, PAUSED, Some(true)),
-        (Source, perform, Before, AtOnce, &nothing, RUNNING, None, Some(true)),
-        (Source, perform, After, AtOnce, &nothing, RUNNING, None, Some(true)),
-        (Source, perform, After, Never, &Some(Left::Stays), PAUSED, None, None),
-        (Destination, finish, Before, Never, &Some(Left::Unknown), PAUSED, PAUSED, None),
-        (Destination, finish, After, Never, &Some(Left::Unknown), PAUSED, RUNNING, None),
-        (Destination, finish, After, AtOnce, &None, None, RUNNING, Some(false)),
-        (Source, confirm, Before, AtOnce, &None, None, RUNNING, Some(false)),
-        (Source, confirm, Before, Never, &Some(Left::Moved), PAUSED, RUNNING, None),
-        (Source, confirm, After, Never, &Some(Left::Moved), None, RUNNING, Some(false)),
-        (Source, confirm, After, AtOnce, &None, None, RUNNING, Some(false)),
-    ] {
+    let cases = DEATHS.iter().flat_map(|(who, step, when, at_once, never)| {
+        [(Back::AtOnce, at_once), (Back::Never, never)]
+            .map(|(back, remains)| (*who, *step, *when, back, remains))
+    });
+    // Together: some wait for a destination that does not come back.
+    let ends = cases.map(async |(who, step, when, back, remains)| {
         let case = format!("{who:?} dies at {step} {when:?} and comes back {back:?}");
         let hosts = Hosts::new(who, step, when, back).await;
         let ended = hosts.migrate().await.unwrap().await;
-        assert_eq!(ended.as_ref().err().map(left), *outcome, "{case}: {ended:?}");
-        assert_eq!((state(&hosts.here).await, state(&hosts.there).await), (here, there), "{case}");
-        assert_eq!(hosts.told(), told, "{case}");
+        let outcome = ended.as_ref().err().map(left);
+        let found = (outcome, state(&hosts.here).await, state(&hosts.there).await, hosts.told());
+        assert_eq!(found, *remains, "{case}: {ended:?}");
         if let Err(error) = ended {
-            assert!(!error.is_retryable() || *outcome == nothing, "{case}: {error}");
+            assert!(!error.is_retryable() || found.0 == Some(Left::Nothing), "{case}: {error}");
         }
-    }
+    });
+    assert_eq!(futures::future::join_all(ends).await.len(), 5 * 2 * 2 * 2);
 }
 
 #[tokio::test]
@@ -203,7 +239,7 @@ async fn one_that_is_aborted_before_it_transfers_is_no_more() {
 
 #[tokio::test]
 async fn what_is_sent_is_too_late_to_abort() {
-    let hosts = Hosts::new(Dies::Destination, i32::MAX, When::Before, Back::Never).await;
+    let hosts = Hosts::living().await;
     hosts.target.silence::<Finish>(true);
     let mut job = hosts.migrate().await.unwrap();
     while hosts.target.heard::<Finish>().is_empty() {
@@ -217,7 +253,7 @@ async fn what_is_sent_is_too_late_to_abort() {
 
 #[tokio::test]
 async fn a_migration_goes_on_when_nobody_waits_for_it() {
-    let hosts = Hosts::new(Dies::Destination, i32::MAX, When::Before, Back::Never).await;
+    let hosts = Hosts::living().await;
     let mut events = hosts.there.subscribe(Kind::DomainLifecycle).await.unwrap();
     let mut job = hosts.migrate().await.unwrap();
     assert!(futures::poll!(&mut job).is_pending());
@@ -235,8 +271,91 @@ async fn a_migration_goes_on_when_nobody_waits_for_it() {
 
 #[tokio::test]
 async fn a_guest_that_stands_still_stands_still_there_too() {
-    let hosts = Hosts::new(Dies::Destination, i32::MAX, When::Before, Back::Never).await;
+    let hosts = Hosts::living().await;
     hosts.here.domain_by_name("m").await.unwrap().suspend().await.unwrap();
     hosts.migrate().await.unwrap().await.unwrap();
     assert_eq!((state(&hosts.here).await, state(&hosts.there).await), (None, PAUSED));
+}
+
+#[tokio::test]
+async fn a_question_that_is_lost_is_asked_again() {
+    let hosts = Hosts::living().await;
+    // The answer to the last step is lost, and so is the first question after it.
+    let deaths = [(Finish::INFO.number, When::After), (DomainLookupByUuid::INFO.number, When::Before)];
+    hosts.target.fated(deaths.map(|(procedure, when)| Death::at(procedure, when)));
+    hosts.migrate().await.unwrap().await.unwrap();
+    assert_eq!((state(&hosts.here).await, state(&hosts.there).await), (None, RUNNING));
+    assert_eq!(hosts.told(), Some(false));
+}
+
+#[tokio::test]
+async fn who_only_passes_calls_on_has_not_decided() {
+    for (domain, told) in [(ErrorDomain::Rpc, Some(true)), (ErrorDomain::Qemu, None)] {
+        let hosts = Hosts::living().await;
+        hosts.source.refuse::<Perform>(domain, ErrorNumber::OperationFailed);
+        let error = hosts.migrate().await.unwrap().await.unwrap_err();
+        assert_eq!((left(&error), hosts.told()), (Left::Nothing, told), "{domain:?}: {error}");
+        assert_eq!((state(&hosts.here).await, state(&hosts.there).await), (RUNNING, None));
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_needs_is_not_waited_for_without_end() {
+    let hosts = Hosts::living().await;
+    hosts.source.refuse::<Perform>(ErrorDomain::Qemu, ErrorNumber::OperationFailed);
+    hosts.target.silence::<Finish>(true);
+    let job = hosts.migrate().await.unwrap();
+    // From here on nothing else happens, and time goes by at once.
+    tokio::time::pause();
+    let error = job.await.unwrap_err();
+    assert_eq!((left(&error), state(&hosts.here).await), (Left::Nothing, RUNNING), "{error}");
+}
+
+#[tokio::test]
+async fn the_end_of_a_migration_is_told_once_and_is_no_lost_connection() {
+    let hosts = Hosts::living().await;
+    let (ends, mut ended) = tokio::sync::mpsc::unbounded_channel();
+    let run = move |driver: Driver| {
+        let ends = ends.clone();
+        super::run(async move { ends.send(driver.await) });
+    };
+    let connect = Connect::builder(&hosts.source.uri()).open_with(run).await.unwrap();
+    let guest = connect.domain_by_name("m").await.unwrap();
+    let mut job = guest.migrate(&hosts.to, &MigrateParameters::default(), F::LIVE).await.unwrap();
+    (&mut job).await.unwrap();
+    let again = (&mut job).await.unwrap_err();
+    assert!(matches!(again.kind(), ErrorKind::Misuse(_)), "{again}");
+    drop(job);
+    drop((guest, connect));
+    let mut done = 0;
+    while let Some(end) = ended.recv().await {
+        match end {
+            DriverEnd::Done => done += 1,
+            DriverEnd::Closed(reason) => assert!(matches!(reason.kind(), ErrorKind::Closed), "{reason}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(done, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_that_waits_for_its_moment_delays_no_end() {
+    let mortal = Mortal::new(super::start(server("here")), Back::Never);
+    let options = Options { keepalive: None, ..Options::default() };
+    let builder = Connect::builder("").options(options);
+    let source = builder.open_on("test:///default", mortal.end(), super::run).await.unwrap();
+    let guest = source.create_domain(GUEST, Default::default()).await.unwrap();
+    let target = direct(&super::start(server("there"))).await;
+    // The daemon is not at it, and so there is nothing to be aborted yet.
+    mortal.silence::<Perform>(true);
+    let mut job = guest.migrate(&target, &MigrateParameters::default(), F::LIVE).await.unwrap();
+    while mortal.heard::<Perform>().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(futures::poll!(std::pin::pin!(job.abort())).is_pending());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(!mortal.heard::<remote::DomainGetJobStats>().is_empty(), "it was asked, and will be again");
+    mortal.kill();
+    let ended = tokio::time::timeout(Duration::from_millis(1), &mut job).await.expect("it waits");
+    assert_eq!(left(&ended.unwrap_err()), Left::Stays);
 }

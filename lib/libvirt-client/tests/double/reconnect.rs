@@ -6,62 +6,116 @@ use libvirt_client::protocol::event::Kind;
 use libvirt_client::protocol::remote::ConnectDomainEventCallbackRegisterAny;
 use libvirt_client::protocol::session::Keepalive;
 use libvirt_client::transport::{Privacy, Stream, Tls, Verify};
-use libvirt_client::{Connect, ErrorKind, Item, Options, Reconnect};
+use libvirt_client::{Connect, DriverEnd, ErrorKind, Item, Options, Reconnect};
 use libvirt_server::{Clients, Server};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+/// A server with TLS, of which the first connection is served until it is cut, the second as late as a test says, and all others at once.
+struct Late {
+    directory: tempfile::TempDir,
+    authority: Authority,
+    port: u16,
+    /// Cuts the first connection.
+    cut: Arc<Notify>,
+    /// Lets the second one go on.
+    go_on: Arc<Notify>,
+}
+
+impl Late {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::new("authority");
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("cacert.pem"), &authority.pem).unwrap();
+        authority.issue(&["127.0.0.1"], "server", &at("servercert.pem"), &at("serverkey.pem"), Expired::No);
+        let tls = libvirt_server::Tls::in_directory(directory.path(), Clients::Anybody).unwrap();
+        let handle = super::start(Server::builder());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (cut, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (cutting, going) = (Arc::clone(&cut), Arc::clone(&go_on));
+        super::run(async move {
+            let (first, _) = listener.accept().await?;
+            let (near, far) = tokio::io::duplex(65_536);
+            super::run(async move {
+                let (mut near, mut first) = (near, first);
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut first, &mut near) => {}
+                    () = cutting.notified() => {}
+                }
+            });
+            handle.attach(tls.accept(far).await?);
+            let (second, _) = listener.accept().await?;
+            let (late, served) = (tls.clone(), handle.clone());
+            super::run(async move {
+                going.notified().await;
+                served.attach(late.accept(second).await?);
+                std::io::Result::Ok(())
+            });
+            while let Ok((stream, _)) = listener.accept().await {
+                handle.attach(tls.accept(stream).await?);
+            }
+            std::io::Result::Ok(())
+        });
+        Self { directory, authority, port, cut, go_on }
+    }
+
+    async fn open(&self, reconnect: Reconnect, connecting: Duration) -> Connect {
+        let files = self.authority.client(self.directory.path().join("client"), None);
+        Connect::builder(&format!("test://127.0.0.1:{}/default", self.port))
+            .tls(Tls::in_directory(&files, Verify::Required))
+            .lanes(0)
+            .reconnect(reconnect)
+            .options(Options { connecting: Some(connecting), ..Options::default() })
+            .deadline(Duration::from_millis(500))
+            .open_with(super::run)
+            .await
+            .unwrap()
+    }
+}
+
+const QUICKLY: Duration = Duration::from_millis(1);
+
 /// TLS alone has no deadline: it is spoken before there are calls.
 #[tokio::test]
 async fn a_peer_that_says_nothing_costs_one_attempt() {
-    let directory = tempfile::tempdir().unwrap();
-    let authority = Authority::new("authority");
-    let at = |name: &str| directory.path().join(name);
-    std::fs::write(at("cacert.pem"), &authority.pem).unwrap();
-    authority.issue(&["127.0.0.1"], "server", &at("servercert.pem"), &at("serverkey.pem"), Expired::No);
-    let tls = libvirt_server::Tls::in_directory(directory.path(), Clients::Anybody).unwrap();
-    let handle = super::start(Server::builder());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let cut = Arc::new(Notify::new());
-    let cutting = Arc::clone(&cut);
-    super::run(async move {
-        // The first is served until it is cut, the second hears nothing, all others are served.
-        let (first, _) = listener.accept().await?;
-        let (near, far) = tokio::io::duplex(65_536);
-        super::run(async move {
-            let (mut near, mut first) = (near, first);
-            tokio::select! {
-                _ = tokio::io::copy_bidirectional(&mut first, &mut near) => {}
-                () = cutting.notified() => {}
-            }
-        });
-        handle.attach(tls.accept(far).await?);
-        let _silent = listener.accept().await?;
-        while let Ok((stream, _)) = listener.accept().await {
-            handle.attach(tls.accept(stream).await?);
-        }
-        std::io::Result::Ok(())
-    });
-    let reconnect = Reconnect { pause: Duration::from_millis(1), ..Reconnect::default() };
-    let connect = Connect::builder(&format!("test://127.0.0.1:{port}/default"))
-        .tls(Tls::in_directory(&authority.client(at("client"), None), Verify::Required))
-        .lanes(0)
-        .reconnect(reconnect)
-        .options(Options { connecting: Some(Duration::from_millis(500)), ..Options::default() })
-        .deadline(Duration::from_millis(500))
-        .open_with(super::run)
-        .await
-        .unwrap();
+    let late = Late::new().await;
+    let reconnect = Reconnect { pause: QUICKLY, ..Reconnect::default() };
+    let connect = late.open(reconnect, Duration::from_millis(500)).await;
     connect.hostname().await.unwrap();
-    cut.notify_one();
+    late.cut.notify_one();
     // Each waits for its own deadline, and the attempt that hears nothing for its limit.
     let mut tries = 0;
     while let Err(error) = connect.hostname().await {
         tries += 1;
         assert!(tries < 50, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn connecting_again_may_take_longer_than_a_call() {
+    let late = Late::new().await;
+    // There is one attempt, and it is to be the one that takes long.
+    let reconnect = Reconnect { pause: QUICKLY, attempts: Some(1), ..Reconnect::default() };
+    let connect = late.open(reconnect, Duration::from_secs(60)).await;
+    connect.hostname().await.unwrap();
+    late.cut.notify_one();
+    while connect.is_connected() {
+        tokio::task::yield_now().await;
+    }
+    // As long as three calls may wait, one after the other.
+    for _ in 0..3 {
+        let error = connect.hostname().await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Timeout), "{error}");
+    }
+    late.go_on.notify_one();
+    let mut tries = 0;
+    while let Err(error) = connect.hostname().await {
+        tries += 1;
+        assert!(tries < 50 && matches!(error.kind(), ErrorKind::Timeout), "{error}");
     }
 }
 
@@ -87,21 +141,25 @@ async fn who_logs_in_may_take_longer_than_a_daemon_may_be_silent() {
     let (ours, mut between) = tokio::io::duplex(65_536);
     let (mut theirs, far) = tokio::io::duplex(65_536);
     handle.attach(Stream::new(far, Privacy::Private));
-    super::run(async move {
-        // Somebody types a password.
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        tokio::io::copy_bidirectional(&mut between, &mut theirs).await
-    });
     let keepalive = Some(Keepalive { interval: Duration::from_millis(100), count: 5 });
-    let builder = Connect::builder("").options(Options { keepalive, ..Options::default() });
+    let options = Options { keepalive, ..Options::default() };
     let transport = Stream::new(ours, Privacy::Private);
-    let connect = builder.open_on("test:///default", transport, super::run).await.unwrap();
-    assert_eq!(connect.hostname().await.unwrap(), "localhost");
+    let opened = Connect::builder("").options(options).open_on("test:///default", transport, super::run);
+    let typed = async {
+        // Somebody types a password until another connection, which begins later and where nobody need log in, is given up.
+        let (other, _silent) = tokio::io::duplex(65_536);
+        let (_held, driver) = libvirt_client::connection(Stream::new(other, Privacy::Private), options);
+        let DriverEnd::Closed(reason) = driver.await else { panic!("it does nothing else") };
+        assert!(matches!(reason.kind(), ErrorKind::Transport(_)), "{reason}");
+        super::run(async move { tokio::io::copy_bidirectional(&mut between, &mut theirs).await });
+    };
+    let (connect, ()) = tokio::join!(opened, typed);
+    assert_eq!(connect.unwrap().hostname().await.unwrap(), "localhost");
 }
 
 #[tokio::test]
 async fn a_daemon_that_takes_no_registrations_costs_attempts() {
-    let mortal = Mortal::new(super::start(Server::builder()), None, Back::AtOnce);
+    let mortal = Mortal::new(super::start(Server::builder()), Back::AtOnce);
     let options = Options { connecting: Some(Duration::from_millis(100)), ..Options::default() };
     let reconnect = Reconnect { pause: Duration::from_millis(1), ..Reconnect::default() };
     let builder = Connect::builder(&mortal.uri()).options(options).reconnect(reconnect);

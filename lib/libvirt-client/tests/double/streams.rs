@@ -40,8 +40,8 @@ impl Daemon {
     }
 }
 
-/// Sends packets for as long as they are taken; tells how many were. Then there is the stream, to be read.
-async fn flooded(send: fn(&mut ServerSession, CallId, usize), most: usize) -> (usize, ByteStream) {
+/// A console on a daemon that does what a test says.
+async fn console() -> (Daemon, CallId, ByteStream) {
     let (ours, theirs) = tokio::io::duplex(65_536);
     let options = Options { stream_buffer: BUFFER, ..Options::default() };
     let (connection, driver) = libvirt_client::connection(Stream::new(ours, Privacy::Private), options);
@@ -50,6 +50,12 @@ async fn flooded(send: fn(&mut ServerSession, CallId, usize), most: usize) -> (u
     let args = DomainOpenConsoleArgs::default();
     let (opened, call) = tokio::join!(connection.open::<remote::DomainOpenConsole>(&args), daemon.opened());
     assert_eq!(remote::DomainOpenConsole::INFO.number, call.procedure());
+    (daemon, call, opened.unwrap().1)
+}
+
+/// Sends packets for as long as they are taken; tells how many were. Then there is the stream, to be read.
+async fn flooded(send: fn(&mut ServerSession, CallId, usize), most: usize) -> (usize, ByteStream) {
+    let (mut daemon, call, stream) = console().await;
     let taken = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&taken);
     super::run(async move {
@@ -71,7 +77,7 @@ async fn flooded(send: fn(&mut ServerSession, CallId, usize), most: usize) -> (u
             tokio::task::yield_now().await;
         }
     }
-    (before, opened.unwrap().1)
+    (before, stream)
 }
 
 #[tokio::test]
@@ -124,14 +130,8 @@ async fn holes_between_crumbs_are_bounded() {
 
 #[tokio::test]
 async fn halves_go_both_ways_at_once() {
-    let (ours, theirs) = tokio::io::duplex(65_536);
-    let options = Options { stream_buffer: BUFFER, ..Options::default() };
-    let (connection, driver) = libvirt_client::connection(Stream::new(ours, Privacy::Private), options);
-    super::run(driver);
-    let mut daemon = Daemon { session: ServerSession::default(), stream: theirs };
-    let args = DomainOpenConsoleArgs::default();
-    let (opened, call) = tokio::join!(connection.open::<remote::DomainOpenConsole>(&args), daemon.opened());
-    let (mut reader, mut writer) = opened.unwrap().1.split();
+    let (mut daemon, call, stream) = console().await;
+    let (mut reader, mut writer) = stream.split();
     let most = 4 << 20;
     // A daemon that reads nothing before everything that it says was read.
     let daemon = async {

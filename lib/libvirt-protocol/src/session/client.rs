@@ -1,15 +1,15 @@
 //! The client's side of a connection.
 
-use super::hole::{self, HoleError};
+use super::hole;
 use super::inbox::{Inbox, Packet};
+use super::incoming::{Failure, Incoming};
 use super::keepalive;
 use super::outbox::{Load, Outbox, Transmit};
 use super::serials::Serials;
 use super::step::Step;
 use crate::packet::{Header, Kind, PacketError, Status};
-use crate::procedure::{Info, Procedure, Program};
-use crate::types;
-use crate::xdr::{DecodeError, LimitError, Wire};
+use crate::procedure::{Info, Procedure};
+use crate::xdr::{LimitError, Wire};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -51,89 +51,6 @@ impl Default for Keepalive {
     fn default() -> Self {
         Self { interval: Duration::from_secs(5), count: 5 }
     }
-}
-
-/// What has arrived.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Incoming<'a> {
-    /// A call has succeeded.
-    Reply {
-        /// The call.
-        serial: Serial,
-        /// Its result, encoded.
-        payload: &'a [u8],
-        /// Descriptors that came with it.
-        descriptors: Vec<OwnedFd>,
-    },
-    /// A call has failed.
-    Failed {
-        /// The call.
-        serial: Serial,
-        /// Why.
-        failure: Failure,
-    },
-    /// Something nobody asked for: see [`crate::event::decode`].
-    Event {
-        /// Program.
-        program: Program,
-        /// Procedure of that program.
-        procedure: i32,
-        /// Content, encoded.
-        payload: &'a [u8],
-    },
-    /// Data of a stream.
-    Data {
-        /// The call that opened it.
-        serial: Serial,
-        /// The data.
-        data: &'a [u8],
-    },
-    /// A hole in a stream.
-    Hole {
-        /// The call that opened it.
-        serial: Serial,
-        /// Its length in bytes.
-        length: u64,
-    },
-    /// The daemon sends no more data on a stream.
-    End {
-        /// The call that opened it.
-        serial: Serial,
-    },
-    /// A stream is closed, and everything that was sent on it has arrived.
-    Finished {
-        /// The call that opened it.
-        serial: Serial,
-    },
-    /// A stream is broken.
-    Broken {
-        /// The call that opened it.
-        serial: Serial,
-        /// Why.
-        failure: Failure,
-    },
-    /// A packet that belongs to nothing: a reply to no call, a second reply. It was passed over.
-    Stray(Header),
-}
-
-/// Why a call or a stream failed.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Failure {
-    /// The daemon says why.
-    Daemon(Box<types::Error<'static>>),
-    /// The daemon's error cannot be decoded.
-    Undecodable(DecodeError),
-    /// The daemon answered with another procedure's reply.
-    Mismatch {
-        /// What it answered with.
-        procedure: i32,
-    },
-    /// The daemon confirmed an end of a stream that was not said to it, so that nobody knows what came or went.
-    Unasked,
-    /// A hole that is none, behind which everything would lie at another place.
-    Hole(HoleError),
 }
 
 /// What makes a connection useless.
@@ -206,8 +123,17 @@ pub(super) struct Call {
     pub(super) stage: Stage,
     /// Nobody waits for it any more.
     pub(super) abandoned: bool,
-    /// Its stream has ended before its reply came.
-    pub(super) ended: bool,
+    /// How its stream has ended, if it did so before its reply came.
+    pub(super) ended: Option<Early>,
+}
+
+/// The end of a stream whose reply is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Early {
+    /// The daemon has said it, and sends no more.
+    Told,
+    /// What came was no use. The daemon does not know that, and can be told when its reply has come.
+    BrokenOff,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -294,7 +220,7 @@ impl ClientSession {
                 break;
             }
         }
-        self.calls.insert(self.serial, Call { info, stage: Stage::Queued, abandoned: false, ended: false });
+        self.calls.insert(self.serial, Call { info, stage: Stage::Queued, abandoned: false, ended: None });
         self.serial
     }
 
@@ -587,8 +513,7 @@ impl ClientSession {
                     }
                 }
                 // Who sends what is no hole does not know it, and would send all the rest.
-                Step::Broken(failure @ Failure::Hole(_)) if self.is_open(header.serial) => {
-                    self.abandon(serial);
+                Step::Broken(failure @ Failure::Hole(_)) if self.break_off(header.serial) => {
                     return Ok(Some(Incoming::Broken { serial, failure }));
                 }
                 Step::Broken(failure) => {
@@ -609,9 +534,11 @@ impl ClientSession {
             self.abandoned -= usize::from(call.abandoned);
         }
         let abandoned = call.abandoned;
-        if opens_stream && !call.ended {
+        if opens_stream && call.ended != Some(Early::Told) {
             call.stage = Stage::Stream;
-            if abandoned {
+            // Nobody waits for the rest of one that was broken off, although somebody does for this reply.
+            call.abandoned |= call.ended.is_some();
+            if call.abandoned {
                 self.close_stream(serial, Status::Error);
             }
         } else {
@@ -621,9 +548,21 @@ impl ClientSession {
         abandoned
     }
 
-    /// Whether somebody has this stream, and neither side has ended it.
-    fn is_open(&self, serial: u32) -> bool {
-        self.calls.get(&serial).is_some_and(|call| matches!(call.stage, Stage::Stream) && !call.abandoned)
+    /// Breaks a stream off of which something came that is no use: at once, or as soon as its reply has come. False when nobody has it, or
+    /// one of both sides has ended it.
+    fn break_off(&mut self, serial: u32) -> bool {
+        let Some(call) = self.calls.get_mut(&serial).filter(|call| !call.abandoned) else { return false };
+        match call.stage {
+            Stage::Stream => {
+                self.abandon(Serial(serial));
+                true
+            }
+            Stage::Sent { .. } => {
+                call.ended = Some(Early::BrokenOff);
+                true
+            }
+            Stage::Queued | Stage::Closing { .. } => false,
+        }
     }
 
     /// A stream has ended. Returns whether nobody waits for it.
@@ -631,8 +570,8 @@ impl ClientSession {
         if let Some(call) = self.calls.get_mut(&serial)
             && matches!(call.stage, Stage::Sent { .. })
         {
-            call.ended = true;
-            return call.abandoned;
+            let known = call.ended.replace(Early::Told).is_some();
+            return known || call.abandoned;
         }
         self.calls.remove(&serial).is_none_or(|call| call.abandoned)
     }

@@ -10,6 +10,7 @@
 mod client;
 mod hole;
 mod inbox;
+mod incoming;
 mod outbox;
 #[cfg(test)]
 mod pair;
@@ -19,11 +20,10 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use client::{
-    Abandoned, ClientSession, Failure, Incoming, Keepalive, Limits, Serial, SessionError, StreamError,
-};
+pub use client::{Abandoned, ClientSession, Keepalive, Limits, Serial, SessionError, StreamError};
 pub use hole::HoleError;
 pub use inbox::Inbox;
+pub use incoming::{Failure, Incoming};
 pub use outbox::{Outbox, Transmit};
 pub use serials::{SerialHasher, Serials};
 pub use server::{CallId, Request, ServerSession};

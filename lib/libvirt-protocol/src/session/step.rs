@@ -1,6 +1,7 @@
 //! What a packet means.
 
-use super::client::{Call, Failure, Stage};
+use super::client::{Call, Stage};
+use super::incoming::Failure;
 use super::{hole, keepalive};
 use crate::packet::{Header, Kind, Status};
 use crate::procedure::Program;
@@ -74,8 +75,8 @@ impl Step {
             (_, Status::Error) => Self::Broken(failure(payload)),
             (_, Status::Ok) if closing => Self::Finished,
             (_, Status::Ok) => Self::Broken(Failure::Unasked),
-            // What comes after our end is not wanted any more.
-            (_, Status::Continue) if closing && call.abandoned => Self::Pass,
+            // What comes after our end is not wanted any more, nor what comes after something that was no use.
+            (_, Status::Continue) if (closing && call.abandoned) || call.ended.is_some() => Self::Pass,
             (Kind::StreamHole, Status::Continue) => match hole::decode(payload) {
                 Ok(length) => Self::Hole(length),
                 Err(error) => Self::Broken(Failure::Hole(error)),

@@ -378,6 +378,36 @@ fn an_end_that_nobody_asked_for_is_no_success() {
 }
 
 #[test]
+fn a_stream_that_is_of_no_use_before_its_reply_is_aborted_with_it() {
+    let bad = [(-1_i64).to_be_bytes().to_vec(), vec![0; 4]].concat();
+    // The daemon may have ended it by itself meanwhile, and then hears no more of it.
+    for ends in [false, true] {
+        let mut daemon = plain();
+        let args = remote::StorageVolDownloadArgs::default();
+        let serial = daemon.session.call::<remote::StorageVolDownload>(&args, Vec::new()).unwrap();
+        let (call, _) = daemon.received().pop().unwrap();
+        let hole = Daemon::packet(&Header { kind: Kind::StreamHole, status: Status::Continue, ..call }, &bad);
+        assert_eq!(daemon.send(&hole, 5).unwrap(), ["broken Hole(Negative(-1))"]);
+        assert_eq!(daemon.send(&hole, 5).unwrap(), Log::new());
+        assert_eq!(daemon.stream(&call, Status::Continue, &[1; 8]), Log::new());
+        if ends {
+            let body = error(enums::ErrorNumber::OperationFailed, "gone");
+            assert_eq!(daemon.stream(&call, Status::Error, &body), Log::new());
+        }
+        assert!(daemon.received().is_empty(), "there is nothing yet that could be aborted");
+        assert_eq!(daemon.answer(&call, Status::Ok, &[]), ["reply 0"]);
+        let abort = (Header { kind: Kind::Stream, status: Status::Error, ..call }, Vec::new());
+        assert_eq!(daemon.received(), if ends { vec![] } else { vec![abort] });
+        assert_eq!(daemon.stream(&call, Status::Continue, &[1; 8]), Log::new());
+        assert!(daemon.session.stream_finish(serial).is_err());
+        if !ends {
+            assert_eq!(daemon.stream(&call, Status::Error, &[]), Log::new());
+        }
+        assert!(!daemon.session.is_busy());
+    }
+}
+
+#[test]
 fn keepalive_goes_both_ways_and_ends_in_an_error() {
     let keepalive = Keepalive { interval: Duration::from_secs(5), count: 2 };
     let mut daemon = Daemon::new(Limits::default(), Some(keepalive));

@@ -1,6 +1,6 @@
 //! Values for tests, from a seed.
 
-use crate::random::Random;
+use seeded::Random;
 
 /// What values are made of.
 #[derive(Clone, Debug)]

@@ -20,6 +20,13 @@ pub(super) struct Backup {
     document: Element,
 }
 
+impl Backup {
+    /// Whether it ends when all is copied, and not only when somebody says so.
+    pub(super) fn ends_by_itself(&self) -> bool {
+        self.ends.is_some()
+    }
+}
+
 impl Hypervisor {
     /// When the next backup ends.
     pub(super) fn backup_deadline(&self) -> Option<Duration> {

@@ -136,6 +136,7 @@ impl Hypervisor {
         // a network's update. `virDrvFeature` in libvirt's driver.h.
         const DESCRIPTORS: i32 = 8;
         const TYPED_TEXTS: i32 = 9;
+        const MIGRATION_P2P: i32 = 4;
         const MIGRATION_V3: i32 = 6;
         const CHANGE_PROTECTION: i32 = 7;
         const OFFLINE_MIGRATION: i32 = 12;
@@ -147,7 +148,7 @@ impl Hypervisor {
         let known =
             [DESCRIPTORS, TYPED_TEXTS, KEEPALIVE, EVENT_CALLBACKS, CLOSE_CALLBACKS, NETWORK_UPDATE_ORDER];
         // What only a driver has that migrates.
-        let beyond = [MIGRATION_V3, CHANGE_PROTECTION, OFFLINE_MIGRATION, MIGRATION_PARAMS];
+        let beyond = [MIGRATION_P2P, MIGRATION_V3, CHANGE_PROTECTION, OFFLINE_MIGRATION, MIGRATION_PARAMS];
         let supported =
             known.contains(&args.feature) || self.scope == Scope::Complete && beyond.contains(&args.feature);
         Ok(remote::ConnectSupportsFeatureRet { supported: supported.into() })

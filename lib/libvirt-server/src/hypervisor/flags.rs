@@ -40,7 +40,7 @@ const TAKEN: &[Row] = &takes! {
     remote::DomainReboot: DomainRebootFlags;
     remote::NetworkGetXmlDesc: NetworkXmlFlags;
     remote::DomainCoreDump: DomainCoreDumpFlags;
-    remote::DomainMigratePerform: DomainMigrateFlags - PEER2PEER - TUNNELLED;
+    remote::DomainMigratePerform: DomainMigrateFlags;
     remote::StoragePoolCreateXml: StoragePoolCreateFlags;
     remote::StoragePoolDefineXml: StoragePoolDefineFlags;
     remote::StoragePoolCreate: StoragePoolCreateFlags;
@@ -85,7 +85,7 @@ const TAKEN: &[Row] = &takes! {
     remote::DomainMigrateBegin3: DomainMigrateFlags;
     remote::DomainMigratePrepare3: DomainMigrateFlags;
     remote::DomainMigratePrepareTunnel3: DomainMigrateFlags;
-    remote::DomainMigratePerform3: DomainMigrateFlags - PEER2PEER - TUNNELLED;
+    remote::DomainMigratePerform3: DomainMigrateFlags;
     remote::DomainMigrateFinish3: DomainMigrateFlags;
     remote::DomainMigrateConfirm3: DomainMigrateFlags;
     remote::DomainSetSchedulerParametersFlags: DomainModificationImpact;
@@ -138,7 +138,7 @@ const TAKEN: &[Row] = &takes! {
     remote::DomainMigrateBegin3Params: DomainMigrateFlags;
     remote::DomainMigratePrepare3Params: DomainMigrateFlags;
     remote::DomainMigratePrepareTunnel3Params: DomainMigrateFlags;
-    remote::DomainMigratePerform3Params: DomainMigrateFlags - PEER2PEER - TUNNELLED;
+    remote::DomainMigratePerform3Params: DomainMigrateFlags;
     remote::DomainMigrateFinish3Params: DomainMigrateFlags;
     remote::DomainMigrateConfirm3Params: DomainMigrateFlags;
     remote::DomainSetMemoryStatsPeriod: DomainMemoryModFlags - MAXIMUM;

@@ -1,7 +1,7 @@
 //! Identifiers that nobody chose, from a seed: the same calls give the same ones.
 
-use libvirt_protocol::random::Random;
 use libvirt_protocol::xdr::Uuid;
+use seeded::Random;
 
 /// A source of identifiers.
 #[derive(Debug)]

@@ -255,7 +255,10 @@ impl Hypervisor {
 
     fn end_job(&mut self, dom: &types::Domain<'_>, flags: DomainAbortJobFlags) -> Result<(), Refusal> {
         self.active(dom)?;
-        if self.end_backup(dom.uuid, Some("Operation canceled")) {
+        if let Some(backup) = self.backups.get(&dom.uuid) {
+            // One that others pull ends in no other way, and ends well so (seen on 9.0.0).
+            let error = backup.ends_by_itself().then_some("Operation canceled");
+            self.end_backup(dom.uuid, error);
             return Ok(());
         }
         let Some(at) = self.jobs.iter().position(|job| job.domain == dom.uuid) else {

@@ -1,5 +1,5 @@
 //! Migration: five steps between two servers, which the client takes. How each version of the protocol asks for them stands in
-//! [`steps`].
+//! [`steps`]; when the server takes them by itself: [`errand`].
 //!
 //! ```text
 //!             source                       destination
@@ -13,7 +13,10 @@
 //! No memory moves, for there is none: what passes between the two is the definition. libvirt's test driver has no migration, so this
 //! follows its QEMU driver.
 
+mod errand;
 mod steps;
+
+pub(crate) use errand::Errand;
 
 use super::domain::{Domain, Placement};
 use super::flags::exclusive;

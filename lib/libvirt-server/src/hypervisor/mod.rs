@@ -49,6 +49,7 @@ pub use admin::{Peer, PeerProcess, Service};
 pub(crate) use events::event;
 pub use guest::{Answer, Form, Guest, StandIn};
 pub use happening::Happening;
+pub(crate) use migration::Errand;
 pub use refusal::Refusal;
 pub use sasl::{Mechanism, Sasl};
 
@@ -155,6 +156,8 @@ pub struct Hypervisor {
     /// How long the jobs take that end by themselves.
     job_duration: Duration,
     jobs: Vec<job::Job>,
+    /// What is to be carried out by whoever runs it.
+    errands: VecDeque<Errand>,
     block_jobs: Vec<block_job::BlockJob>,
     /// By domain.
     backups: BTreeMap<Uuid, backup::Backup>,
@@ -233,6 +236,7 @@ impl Hypervisor {
             filters: BTreeMap::new(),
             job_duration: Duration::ZERO,
             jobs: Vec::new(),
+            errands: VecDeque::new(),
             block_jobs: Vec::new(),
             backups: BTreeMap::new(),
             ports: BTreeMap::new(),

@@ -3,9 +3,9 @@
 use super::*;
 use crate::proxy::Packet;
 use libvirt_protocol::packet::{Header, Kind, Status};
-use libvirt_protocol::random::Random;
 use libvirt_protocol::remote;
 use libvirt_protocol::session::{Request, ServerSession};
+use seeded::Random;
 
 /// A client's side, without a connection.
 struct Caller {

@@ -2,7 +2,7 @@
 
 use super::{Direction, Gate, Packet, Piece};
 use libvirt_protocol::packet::Kind;
-use libvirt_protocol::random::Random;
+use seeded::Random;
 use std::time::Duration;
 
 /// What goes wrong on the way from the daemon to the client.

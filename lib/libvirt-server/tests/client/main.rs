@@ -259,7 +259,7 @@ async fn a_job_takes_its_time_can_be_watched_and_aborted() {
     let domain = watcher.domain_by_name("test").await.unwrap();
     let dom = types::Domain { name: "test".into(), uuid: domain.uuid(), id: 1 };
     let args = remote::DomainSaveArgs { dom: dom.clone(), to: "/image".into() };
-    let save = saver.start::<remote::DomainSave>(&args).unwrap();
+    let save = saver.start::<remote::DomainSave>(&args).await.unwrap();
     let mut saving = tokio::task::JoinSet::new();
     saving.spawn(async move { save.within(None).await.map(drop) });
     let info = loop {
@@ -281,8 +281,9 @@ async fn a_job_takes_its_time_can_be_watched_and_aborted() {
 #[tokio::test]
 async fn a_thousand_calls_at_once_are_all_answered() {
     let connect = connect(&start(Server::builder())).await;
-    let calls: Vec<_> =
-        (0..1000).map(|_| connect.start::<remote::ConnectGetHostname>(&()).unwrap().within(None)).collect();
+    let first = connect.connection().await.unwrap();
+    let start = |_| first.start::<remote::ConnectGetHostname>(&(), Vec::new()).within(None);
+    let calls: Vec<_> = (0..1000).map(start).collect();
     for call in calls {
         assert_eq!(call.await.unwrap().result().unwrap().hostname, "localhost");
     }

@@ -36,6 +36,12 @@ async fn a_password_lets_in_with_every_mechanism() {
         let error = stranger.call::<remote::ConnectOpen>(&open).await.unwrap_err();
         assert!(error.to_string().contains("authentication required"), "{error}");
     }
+    // Typed in two signs what is stored in one.
+    for mechanism in [Mechanism::ScramSha256, Mechanism::Plain] {
+        let handle = start(complete().sasl(Sasl::new([mechanism]).user("fred", "caf\u{e9}")));
+        login(&handle, "fred", "cafe\u{301}").await.unwrap();
+        login(&handle, "fred", "cafe").await.unwrap_err();
+    }
     // Without credentials there is nothing to say.
     let handle = start(complete().sasl(Sasl::new([Mechanism::Plain])));
     let (ours, theirs) = tokio::io::duplex(65_536);

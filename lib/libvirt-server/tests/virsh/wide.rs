@@ -103,3 +103,25 @@ fn virsh_migrates_between_two_servers() {
     assert!(listed.contains("other") && listed.contains("running"), "{listed}");
     assert!(to.virsh("domstate test\n").unwrap().contains("shut off"), "it is kept there");
 }
+
+#[test]
+fn virsh_has_one_server_migrate_to_another() {
+    if daemon::is_missing("virsh_has_one_server_migrate_to_another") {
+        return;
+    }
+    for tunnelled in ["", "--tunnelled"] {
+        let (from, to) = (OurServer::with(Scope::Complete), OurServer::with(Scope::Complete));
+        to.virsh("destroy test\nundefine test\n").unwrap();
+        // libvirt's own library wants a host in such a URI, and none whose name says that it is the same one.
+        let there = format!("test+tcp://127.0.0.1:{}/default", to.listen(None));
+        let script = format!(
+            "migrate test '{there}' --p2p {tunnelled} --live --unsafe --persistent --undefinesource\nlist --all\n"
+        );
+        let text = daemon::patiently(|| from.virsh(&script));
+        let [migrated, listed] = &Transcript::of(&script, text).commands[..] else { panic!() };
+        assert!(migrated.succeeded(), "{migrated:?}");
+        assert!(!listed.output.contains("test"), "{listed:?}");
+        let text = to.virsh("dominfo test\n").unwrap();
+        assert!(text.contains("running") && text.contains("Persistent:     yes"), "{text}");
+    }
+}

@@ -19,7 +19,7 @@ use super::sasl::{start, step};
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::transport::Privacy;
-use libvirt_gssapi::{Context, Protection};
+use libvirt_gssapi::{Context, Protection, Stage, Step};
 use sealed::Sealed;
 
 /// Its name among mechanisms.
@@ -36,16 +36,16 @@ pub(super) async fn authenticate(connection: &Connection, host: &str) -> Result<
     // Who is in between on a connection that proves nobody hears nothing inside of this layer.
     let private = connection.traits().privacy == Privacy::Private;
     let mut context = Context::new(&format!("libvirt@{host}")).map_err(no_kerberos)?;
-    let (mut token, mut done);
-    (context, token, done) = stepped(context, Vec::new()).await?;
-    let (mut complete, mut said) = start(connection, NAME, &token).await?;
-    while !done {
+    let mut taken;
+    (context, taken) = stepped(context, Vec::new()).await?;
+    let (mut complete, mut said) = start(connection, NAME, &taken.token).await?;
+    while taken.stage == Stage::Begun {
         if complete {
             return Err(refused("the daemon ends before it has proved who it is"));
         }
-        (context, token, done) = stepped(context, said.unwrap_or_default()).await?;
+        (context, taken) = stepped(context, said.unwrap_or_default()).await?;
         // Also when there is nothing to say: then it is the daemon's turn.
-        (complete, said) = step(connection, Some(&token)).await?;
+        (complete, said) = step(connection, Some(&taken.token)).await?;
     }
     let offer = context.unwrap(&said.unwrap_or_default()).map_err(no_kerberos)?.0;
     let [layers, size @ ..] =
@@ -70,12 +70,13 @@ pub(super) async fn authenticate(connection: &Connection, host: &str) -> Result<
     Ok(())
 }
 
-fn no_kerberos(why: String) -> Error {
-    refused(format!("GSSAPI: {why}"))
+fn no_kerberos(why: libvirt_gssapi::Error) -> Error {
+    let cause = std::error::Error::source(&why).map_or_else(String::new, |cause| format!(": {cause}"));
+    refused(format!("GSSAPI: {why}{cause}"))
 }
 
 /// A step in a thread of its own: it may ask a key distribution centre, and waits for that.
-async fn stepped(mut context: Context, said: Vec<u8>) -> Result<(Context, Vec<u8>, bool), Error> {
-    let stepped = aside(move || context.step(&said).map(|(token, done)| (context, token, done)));
+async fn stepped(mut context: Context, said: Vec<u8>) -> Result<(Context, Step), Error> {
+    let stepped = aside(move || context.step(&said).map(|step| (context, step)));
     stepped.await?.map_err(no_kerberos)
 }

@@ -2,7 +2,8 @@
 //! second prepares, performs and finishes; the first sends no definition, so that no server could make anything of it, and is refused.
 //! A tunnel is a stream to the destination, whose data are the memory of a guest that has none here.
 
-use super::{Begin, F, Hypervisor, Prepare, Reply};
+use super::errand::{Wish, is_outward};
+use super::{Begin, F, Hypervisor, Prepare, Refusal, Reply};
 use libvirt_protocol::params::TypedParam;
 use libvirt_protocol::xdr::{Bytes, IntoOwned, List, Text};
 use libvirt_protocol::{parameters as names, remote};
@@ -19,6 +20,25 @@ fn owned(text: &Option<Text<'_>>) -> Option<String> {
 /// What the two servers tell each other through the client.
 fn cookie<const MAX: u32>(hostname: &str) -> Bytes<'static, MAX> {
     Bytes(format!("<qemu-migration><hostname>{hostname}</hostname></qemu-migration>").into_bytes().into())
+}
+
+/// An empty cookie, encoded.
+const NO_COOKIE: [u8; 4] = [0; 4];
+
+/// Who carries it out by itself makes its own (`qemuMigrationSrcPerform`).
+fn no_cookie<const MAX: u32>(cookie: &Bytes<'_, MAX>) -> Result<(), Refusal> {
+    match cookie.0.is_empty() {
+        true => Ok(()),
+        false => Err(Refusal::invalid("received unexpected cookie with P2P migration")),
+    }
+}
+
+/// What older calls say in arguments of their own, as parameters.
+fn said(texts: &[(&'static str, &Option<Text<'_>>)]) -> Vec<TypedParam<'static>> {
+    let said = |(name, text): &(&'static str, &Option<Text<'_>>)| {
+        text.as_ref().map(|text| TypedParam::new(*name, text.to_string()))
+    };
+    texts.iter().filter_map(said).collect()
 }
 
 /// The second version finishes with the name alone: the domain has the one that its preparation gave it.
@@ -113,6 +133,13 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainMigratePerform3ParamsArgs<'_>,
     ) -> Reply<remote::DomainMigratePerform3Params> {
+        if is_outward(args.flags) {
+            no_cookie(&args.cookie_in)?;
+            let params = args.params.iter().map(IntoOwned::into_owned).collect();
+            let (dom, uri, flags) = (args.dom.into_owned(), owned(&args.dconnuri), args.flags);
+            self.go_out(Wish { dom, uri, params, flags }, NO_COOKIE.to_vec())?;
+            return Ok(remote::DomainMigratePerform3ParamsRet::default());
+        }
         self.perform_migration(&args.dom, args.flags)?;
         // Nothing but the one cookie passes, so a job that takes its time has nothing to add.
         Ok(remote::DomainMigratePerform3ParamsRet::default())
@@ -122,6 +149,18 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainMigratePerform3Args<'_>,
     ) -> Reply<remote::DomainMigratePerform3> {
+        let flags = args.flags.low;
+        if is_outward(flags) {
+            no_cookie(&args.cookie_in)?;
+            let params = said(&[
+                (names::MIGRATE_PARAM_DEST_XML, &args.xmlin),
+                (names::MIGRATE_PARAM_URI, &args.uri),
+                (names::MIGRATE_PARAM_DEST_NAME, &args.dname),
+            ]);
+            let (dom, uri) = (args.dom.into_owned(), owned(&args.dconnuri));
+            self.go_out(Wish { dom, uri, params, flags }, NO_COOKIE.to_vec())?;
+            return Ok(remote::DomainMigratePerform3Ret::default());
+        }
         self.perform_migration(&args.dom, args.flags.low)?;
         Ok(remote::DomainMigratePerform3Ret::default())
     }
@@ -130,6 +169,14 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainMigratePerformArgs<'_>,
     ) -> Reply<remote::DomainMigratePerform> {
+        let flags = args.flags.low;
+        if is_outward(flags) {
+            no_cookie(&args.cookie)?;
+            let params = said(&[(names::MIGRATE_PARAM_DEST_NAME, &args.dname)]);
+            // Of this version it is the daemon's URI (`virDomainMigratePeer2PeerPlain`).
+            let (dom, uri) = (args.dom.into_owned(), Some(args.uri.to_string()));
+            return self.go_out(Wish { dom, uri, params, flags }, Vec::new());
+        }
         self.perform_migration(&args.dom, args.flags.low)?;
         // The second version has no step to confirm: what was sent is gone.
         match self.deferred {

@@ -229,11 +229,11 @@ async fn a_guest_waits_while_its_memory_is_written_down_or_does_not() {
                     dumpformat: DomainCoreDumpFormat::Raw,
                     flags,
                 };
-                let call = dumper.start::<remote::DomainCoreDumpWithFormat>(&args).unwrap();
+                let call = dumper.start::<remote::DomainCoreDumpWithFormat>(&args).await.unwrap();
                 dumping.spawn(async move { call.within(None).await.map(drop) });
             } else {
                 let args = remote::DomainCoreDumpArgs { dom, to: "/core".into(), flags };
-                let call = dumper.start::<remote::DomainCoreDump>(&args).unwrap();
+                let call = dumper.start::<remote::DomainCoreDump>(&args).await.unwrap();
                 dumping.spawn(async move { call.within(None).await.map(drop) });
             }
             while guest.job().await.unwrap().is_none() {}

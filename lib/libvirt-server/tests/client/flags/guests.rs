@@ -252,7 +252,7 @@ async fn a_migration_that_has_gone_ahead_is_broken_off_only_on_purpose() {
         let guest = domain(&beside).await;
         let args =
             remote::DomainMigratePerform3ParamsArgs { dom: dom(&beside).await, flags, ..Default::default() };
-        let perform = sender.start::<remote::DomainMigratePerform3Params>(&args).unwrap();
+        let perform = sender.start::<remote::DomainMigratePerform3Params>(&args).await.unwrap();
         let mut performing = tokio::task::JoinSet::new();
         performing.spawn(async move { perform.within(None).await.map(drop) });
         while guest.job().await.unwrap().is_none() {}

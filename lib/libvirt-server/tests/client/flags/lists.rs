@@ -116,7 +116,7 @@ async fn statistics_tell_of_chains_wait_for_nobody_and_know_their_groups() {
     // While a job is at work on a domain, who does not wait hears only its state.
     let saver = super::connect(&handle).await;
     let args = remote::DomainSaveArgs { dom: dom(&connect).await, to: "/image".into() };
-    let save = saver.start::<remote::DomainSave>(&args).unwrap();
+    let save = saver.start::<remote::DomainSave>(&args).await.unwrap();
     let mut saving = tokio::task::JoinSet::new();
     saving.spawn(async move { save.within(None).await.map(drop) });
     while domain(&connect).await.job().await.unwrap().is_none() {}

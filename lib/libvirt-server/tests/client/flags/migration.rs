@@ -213,6 +213,55 @@ impl Hosts {
     }
 }
 
+/// The URI by which other servers can go to this one by themselves.
+async fn listen(handle: &libvirt_server::Handle) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("test+tcp://{}/default", listener.local_addr().unwrap());
+    let serving = handle.clone();
+    super::super::run(async move { serving.serve_tcp(listener).await.is_ok() });
+    uri
+}
+
+/// A server to which others can go by themselves.
+async fn reachable() -> (Connect, String) {
+    let handle = start(complete().version(super::super::NEWEST));
+    (super::super::connect(&handle).await, listen(&handle).await)
+}
+
+impl Hosts {
+    /// Has the source do everything by itself.
+    async fn go_out(&self, uri: &str) -> Result<(), libvirt_client::Error> {
+        let (dom, flags) = (self.guest.clone(), self.flags);
+        let named = params("");
+        let named: Vec<_> =
+            named.as_slice().iter().filter(|param| param.field == MIGRATE_PARAM_DEST_NAME).cloned().collect();
+        match self.version {
+            Version::Second => {
+                let (uri, flags) = (uri.into(), flags.into());
+                let args = remote::DomainMigratePerformArgs { dom, uri, flags, ..Default::default() };
+                self.source.call::<remote::DomainMigratePerform>(&args).await.map(drop)
+            }
+            Version::Third => {
+                let (dconnuri, dname, flags) = (Some(uri.into()), Some("m".into()), flags.into());
+                let args =
+                    remote::DomainMigratePerform3Args { dom, dconnuri, dname, flags, ..Default::default() };
+                self.source.call::<remote::DomainMigratePerform3>(&args).await.map(drop)
+            }
+            Version::ThirdWithParameters => {
+                let (dconnuri, params) = (Some(uri.into()), named.into());
+                let args = remote::DomainMigratePerform3ParamsArgs {
+                    dom,
+                    dconnuri,
+                    params,
+                    flags,
+                    ..Default::default()
+                };
+                self.source.call::<remote::DomainMigratePerform3Params>(&args).await.map(drop)
+            }
+        }
+    }
+}
+
 fn every_flag() -> impl Iterator<Item = F> {
     F::all().iter_names().map(|(_, flag)| flag).filter(|flag| *flag != F::POSTCOPY_RESUME)
 }
@@ -323,4 +372,88 @@ async fn a_broken_migration_is_taken_up_again() {
             remote::DomainMigratePerform3ParamsArgs { dom: dom(&beside).await, flags, ..Default::default() };
         refused::<remote::DomainMigratePerform3Params>(&hosts.source, &args).await;
     }
+}
+
+#[tokio::test]
+async fn a_server_migrates_by_itself_with_every_flag() {
+    for version in ALL {
+        for flag in every_flag() {
+            for by_itself in [F::PEER2PEER, F::PEER2PEER | F::TUNNELLED] {
+                let flags = together(flag) | by_itself;
+                if flags.contains(F::TUNNELLED | F::PARALLEL) {
+                    continue;
+                }
+                let mut hosts = Hosts::new(version, flags).await;
+                let uri;
+                (hosts.target, uri) = reachable().await;
+                hosts.go_out(&uri).await.unwrap();
+                hosts.check().await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_migration_that_cannot_go_out_leaves_the_guest_where_it_is() {
+    use libvirt_server::{Mechanism, Sasl};
+    let mut hosts = Hosts::new(Version::ThirdWithParameters, F::PEER2PEER | F::TUNNELLED).await;
+    let refusal = |error: libvirt_client::Error| error.refusal().unwrap_or_else(|| panic!("{error}")).clone();
+    let args = remote::DomainMigratePerform3ParamsArgs {
+        dom: hosts.guest.clone(),
+        flags: hosts.flags,
+        ..Default::default()
+    };
+    assert_eq!(
+        refused::<remote::DomainMigratePerform3Params>(&hosts.source, &args).await,
+        ErrorNumber::InvalidArg,
+        "without a URI"
+    );
+    let cookie_in = libvirt_client::protocol::xdr::Bytes(b"x".to_vec().into());
+    let args = remote::DomainMigratePerform3ParamsArgs { cookie_in, ..args };
+    assert_eq!(
+        refused::<remote::DomainMigratePerform3Params>(&hosts.source, &args).await,
+        ErrorNumber::OperationInvalid,
+        "with another's cookie"
+    );
+    for uri in ["test+ssh://somewhere/default", "test:///default"] {
+        assert_eq!(refusal(hosts.go_out(uri).await.unwrap_err()).code, ErrorNumber::InvalidArg, "{uri}");
+    }
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = refusal(hosts.go_out(&format!("test+tcp://{nobody}/default")).await.unwrap_err());
+    assert!(error.message.contains("the destination's daemon"), "{error}");
+    // One that wants to know who comes, one where it runs already.
+    let sasl = Sasl::new([Mechanism::Plain]).user("fred", "geheim");
+    let closed = listen(&start(complete().sasl(sasl))).await;
+    assert!(refusal(hosts.go_out(&closed).await.unwrap_err()).message.contains("authentication required"));
+    let taken;
+    (hosts.target, taken) = reachable().await;
+    define(&hosts.target, &xml("m", "")).await.start(Default::default()).await.unwrap();
+    refusal(hosts.go_out(&taken).await.unwrap_err());
+    let here = hosts.source.domain_by_name("m").await.unwrap();
+    assert_eq!(state(&here).await, State::Running);
+    assert_eq!(state(&hosts.target.domain_by_name("m").await.unwrap()).await, State::Running);
+}
+
+#[tokio::test]
+async fn a_migration_that_goes_out_is_a_job_that_can_be_aborted() {
+    use std::time::Duration;
+    let slow = complete().job_duration(Duration::from_secs(3600)).clock(|| Duration::from_secs(1_000_000));
+    let handle = start(slow);
+    let (source, beside) = (super::super::connect(&handle).await, super::super::connect(&handle).await);
+    let (target, uri) = reachable().await;
+    let there = target.domain_by_name("test").await.unwrap();
+    there.destroy(Default::default()).await.unwrap();
+    there.undefine(Default::default()).await.unwrap();
+    let guest = beside.domain_by_name("test").await.unwrap();
+    let flags = F::PEER2PEER | F::TUNNELLED | F::LIVE;
+    let dom = guest.wire().into_owned();
+    let hosts = Hosts { source, target, guest: dom, version: Version::Third, flags };
+    let abort = async {
+        while guest.job().await.unwrap().is_none() {}
+        guest.abort_job().await.unwrap();
+    };
+    let (gone, ()) = tokio::join!(hosts.go_out(&uri), abort);
+    assert_eq!(gone.unwrap_err().refusal().unwrap().code, ErrorNumber::OperationAborted);
+    assert_eq!(state(&guest).await, State::Running);
+    assert!(hosts.target.domain_by_name("m").await.unwrap_err().is_not_found());
 }

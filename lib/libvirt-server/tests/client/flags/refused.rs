@@ -42,16 +42,6 @@ async fn flags_without_a_meaning_here_are_refused_as_libvirt_refuses_them() {
     let flags = StorageVolCreateFlags::REFLINK;
     let args = remote::StorageVolCreateXmlArgs { pool: pool.clone(), xml: "<volume/>".into(), flags };
     unsupported::<remote::StorageVolCreateXml>(&connect, &args, flags.bits()).await;
-    for flags in [F::PEER2PEER, F::TUNNELLED] {
-        let args =
-            remote::DomainMigratePerformArgs { dom: dom.clone(), flags: flags.into(), ..Default::default() };
-        unsupported::<remote::DomainMigratePerform>(&connect, &args, flags.bits()).await;
-        let args =
-            remote::DomainMigratePerform3Args { dom: dom.clone(), flags: flags.into(), ..Default::default() };
-        unsupported::<remote::DomainMigratePerform3>(&connect, &args, flags.bits()).await;
-        let args = remote::DomainMigratePerform3ParamsArgs { dom: dom.clone(), flags, ..Default::default() };
-        unsupported::<remote::DomainMigratePerform3Params>(&connect, &args, flags.bits()).await;
-    }
 }
 
 /// The first version of migration sends no definition: no driver that libvirtd loads has it any more, and the server has not either.
