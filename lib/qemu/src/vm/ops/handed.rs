@@ -92,11 +92,12 @@ impl Vm {
     pub(super) async fn drop_files(&self, disk: &str) -> Result<usize, OperationError> {
         let mut follow = Follow::new(self, &[]);
         let note = note(disk);
-        let sets = follow.read("list the descriptors", &QueryFdsets {}).await?;
+        let what = "close the images of a disk";
+        let sets = follow.read(what, &QueryFdsets {}).await?;
         let of_disk = sets.iter().filter(|set| set.fds.iter().any(|fd| fd.opaque.as_ref() == Some(&note)));
         let ids: BTreeSet<i64> = of_disk.map(|set| set.fdset_id).collect();
         for id in &ids {
-            insist(&mut follow, &RemoveFd { fdset_id: *id, fd: None }).await?;
+            insist(&mut follow, what, &RemoveFd { fdset_id: *id, fd: None }).await?;
         }
         Ok(ids.len())
     }
