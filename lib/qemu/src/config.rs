@@ -27,7 +27,7 @@ pub use block::{
     Access, Aio, Cache, DetectZeroes, Discard, Disk, DiskBus, DiskKind, Format, Image, Limits, OnError,
     Source, Throttle, ThrottleGroup,
 };
-pub use chardev::{Address, Channel, Chardev, Serial, SerialKind, Stream};
+pub use chardev::{Address, Channel, Chardev, Reconnect, Serial, SerialKind, Stream};
 pub use cpu::{Cpu, Topology};
 pub use device::{
     Balloon, FwCfg, FwCfgContent, Input, NinePSecurity, Panic, PanicAction, PanicModel, Rng, RngSource,
@@ -120,6 +120,8 @@ pub struct Config {
     pub tls: Vec<Tls>,
     /// Empty places kept for hot-plug; PCIe ports themselves cannot be added to a running machine.
     pub spare_ports: u8,
+    /// How the program spells what was renamed; see [`Reconnect::of`].
+    pub reconnect: Reconnect,
     /// Arguments added at the end, as they are: for what has no member here yet.
     pub extra: Vec<std::ffi::OsString>,
 }
@@ -186,6 +188,7 @@ impl Config {
             secrets: Vec::new(),
             tls: Vec::new(),
             spare_ports: 4,
+            reconnect: Reconnect::default(),
             extra: Vec::new(),
         }
     }

@@ -2,8 +2,9 @@
 
 use crate::{
     argv::{Descriptors, argv},
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Source},
     confine::Confinement,
+    image,
     logs::Logs,
     process::{Exit, Guard, Identity, Limits, Spawn},
     record::{CONSOLE_SOCKET, LOCK, QMP_SOCKET, Record},
@@ -151,6 +152,10 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
     let logs = spec.logs.within(&run_dir);
     let log_path = logs.qemu.clone();
     spec.config.check()?;
+    for disk in &spec.config.disks {
+        let Some(image) = &disk.image else { continue };
+        image::check_names(&disk.id, image, |source| readable(source, &spec.descriptors))?;
+    }
     match DirBuilder::new().mode(0o700).create(&run_dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             return Err(at("create", &run_dir)(error));
@@ -194,6 +199,15 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
     litter.keep();
     let tpm = tpm.map_or(vm::Tpm::None, |tpm| vm::Tpm::Runs(tpm.release()));
     Ok(vm::supervised(connection, guard.release(), tpm, record, supervision))
+}
+
+/// What a source is read from before QEMU has it.
+pub(crate) fn readable(source: &Source, descriptors: &BTreeMap<String, OwnedFd>) -> Option<File> {
+    match source {
+        Source::Path(path) | Source::HostDevice(path) => image::opened(path),
+        Source::Descriptor(key) => descriptors.get(key)?.try_clone().ok().map(File::from),
+        Source::Nbd { .. } | Source::Null { .. } => None,
+    }
 }
 
 struct Prepared {

@@ -51,6 +51,36 @@ pub enum Stream {
     Agent,
 }
 
+/// How the program at hand spells the pause before another connection ([`Stream::Connect`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reconnect {
+    /// `reconnect`, in seconds: until QEMU 9.1, and deprecated since.
+    #[default]
+    Seconds,
+    /// `reconnect-ms`: from QEMU 9.2 on.
+    Milliseconds,
+}
+
+impl Reconnect {
+    /// As the program's own schema says.
+    #[must_use]
+    pub fn of(schema: &qmp::schema::Schema) -> Self {
+        if schema.has("chardev-add.backend<socket>.data.reconnect-ms") {
+            Self::Milliseconds
+        } else {
+            Self::Seconds
+        }
+    }
+
+    /// The option or member and its value.
+    pub(crate) fn spelt(self, again_s: u32) -> (&'static str, u64) {
+        match self {
+            Self::Seconds => ("reconnect", again_s.into()),
+            Self::Milliseconds => ("reconnect-ms", u64::from(again_s) * 1000),
+        }
+    }
+}
+
 /// An address of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {

@@ -204,3 +204,46 @@ async fn a_backup_is_pushed_over_tls_and_not_in_the_clear() {
     assert!(fs::read(at("copy.raw")).unwrap() == content);
     guest.quit().await;
 }
+
+/// QEMU itself opens what a header names: that it would is seen where the name is listed.
+#[tokio::test]
+async fn an_image_that_names_another_file_is_opened_only_with_that_listed() {
+    let test = "an_image_that_names_another_file_is_opened_only_with_that_listed";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let create = |format: &str, options: String, name: &str| {
+        let mut command = Command::new("qemu-img");
+        command.args(["create", "-q", "-f", format, "-o", &options]).arg(at(name)).arg("1M");
+        assert!(command.status().unwrap().success(), "{options}");
+    };
+    create("qcow2", format!("data_file={}", at("data").display()), "image.qcow2");
+    create("vmdk", "subformat=monolithicFlat".into(), "image.vmdk");
+    let guest = Guest::paused(directory.path(), config()).await;
+    for (id, name, format, other) in [
+        ("qcow2", "image.qcow2", Format::Qcow2, "data"),
+        ("vmdk", "image.vmdk", Format::Vmdk, "image-flat.vmdk"),
+    ] {
+        assert!(at(other).exists());
+        let image = Image::new(Source::Path(at(name)), format);
+        let disk = Disk::new("named", image.clone());
+        let refused = guest.vm.plug_disk(&disk).await.unwrap_err();
+        assert!(matches!(&refused, OperationError::Config(error) if error.to_string().contains(other)));
+        let spec = qemu::StartSpec::new(
+            crate::release::program(),
+            config().disk(disk.clone()),
+            directory.path().join("other"),
+        );
+        let refused = qemu::start(spec).await.map(drop).unwrap_err();
+        assert!(matches!(refused, qemu::StartError::Config(_)), "{refused:?}");
+        let listed = Image { others: vec![at(other)], ..image };
+        let listed = Disk { image: Some(listed), id: id.into(), ..disk };
+        guest.vm.plug_disk(&listed).await.unwrap();
+        let holds = fs::read_dir(format!("/proc/{}/fd", guest.vm.record().pid)).unwrap();
+        let holds = holds.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        assert!(holds.into_iter().any(|path| path == at(other)), "QEMU has it open");
+    }
+    guest.quit().await;
+}

@@ -15,6 +15,8 @@ use super::{
 use crate::{
     Vm,
     config::{ConfigError, Image, Source},
+    image::check_names,
+    start::readable,
 };
 use qmp::{
     Client,
@@ -72,6 +74,9 @@ impl Vm {
         rollback: &mut Rollback,
     ) -> Result<Files, OperationError> {
         let mut sets = BTreeMap::new();
+        if let Some(image) = image {
+            check_names(disk, image, |source| readable(source, &descriptors))?;
+        }
         for image in image.iter().flat_map(|image| image.chain()) {
             let Source::Descriptor(key) = &image.source else { continue };
             if sets.contains_key(key) {

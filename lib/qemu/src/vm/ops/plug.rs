@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Vm,
     argv::{block_nodes, connection, netdev, netdev_id, nic_device},
-    config::{ConfigError, Disk, DiskBus, Nic, NicBackend, NicModel, Stream, check_id},
+    config::{ConfigError, Disk, DiskBus, Nic, NicBackend, NicModel, Reconnect, Stream, check_id},
 };
 use qmp::{
     CallError,
@@ -171,12 +171,7 @@ impl Vm {
         let mut stream = connection(to)?;
         if *again_s > 0 {
             let schema = self.qmp().schema().await.map_err(failed("ask for the schema"))?;
-            let again = u64::from(*again_s);
-            let (member, pause) = if schema.has("chardev-add.backend<socket>.data.reconnect-ms") {
-                ("reconnect-ms", again * 1000)
-            } else {
-                ("reconnect", again)
-            };
+            let (member, pause) = Reconnect::of(&schema).spelt(*again_s);
             stream["data"][member] = json!(pause);
         }
         Ok(stream)
