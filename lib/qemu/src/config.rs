@@ -36,6 +36,7 @@ pub use device::{
 };
 pub use display::{Dbus, Display, Gpu, ImageCompression, Password, Spice, Vnc, VncShare};
 pub use error::ConfigError;
+pub(crate) use error::{absolute, utf8};
 pub use firmware::{Boot, DirectKernel, Firmware};
 pub use machine::{Accelerator, Board, Clock, ClockBase, ClockSource, Iommu, Switch, Tuning};
 pub use memory::{Allocation, Backing, Distance, HostPolicy, Memory, MemoryHotplug, NumaNode, Sharing};
@@ -191,6 +192,19 @@ impl Config {
             reconnect: Reconnect::default(),
             extra: Vec::new(),
         }
+    }
+
+    /// Keys of descriptors that QEMU opens anew by their numbers, instead of using them.
+    pub(crate) fn opened_anew(&self) -> impl Iterator<Item = &str> {
+        let secrets = self.secrets.iter().map(|secret| &secret.source);
+        let files = self.fw_cfg.iter().filter_map(|file| match &file.content {
+            FwCfgContent::File(source) => Some(source),
+            _ => None,
+        });
+        secrets.chain(files).filter_map(|source| match source {
+            Source::Descriptor(key) => Some(key.as_str()),
+            _ => None,
+        })
     }
 
     /// With another disk.

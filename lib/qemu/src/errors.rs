@@ -168,7 +168,10 @@ mod tests {
             (prepare("listen at"), ErrorKind::SocketCreationFailed),
             (prepare("create"), ErrorKind::HostFailed),
             (StartError::Ended { exit: Exit::Code(1), message: String::new() }, ErrorKind::ProcessNotRunning),
-            (StartError::Silent { after: None, message: String::new() }, ErrorKind::NotConnected),
+            (
+                StartError::Silent { after: None, message: String::new(), source: None },
+                ErrorKind::NotConnected,
+            ),
         ];
         for (error, kind) in starts {
             assert_eq!(ErrorKind::from(&error), kind, "{error}");

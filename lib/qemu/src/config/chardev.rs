@@ -3,7 +3,7 @@
 use super::{
     block::Source,
     check_id,
-    error::{ConfigError, range},
+    error::{ConfigError, absolute, range},
 };
 use std::path::PathBuf;
 
@@ -155,6 +155,7 @@ impl Stream {
         match self {
             Self::Ring { bytes } => range("ring.bytes", *bytes, bytes.is_power_of_two(), "powers of two"),
             Self::Listen(address) | Self::Connect { to: address, .. } => address.check(id),
+            Self::File(path) | Self::Pipe(path) => absolute("chardev", path).map(drop),
             _ => Ok(()),
         }
     }
@@ -189,7 +190,8 @@ impl Address {
                     ),
                 ))
             }
-            Self::Unix(_) | Self::Tcp(..) => Ok(()),
+            Self::Unix(path) => absolute("socket", path).map(drop),
+            Self::Tcp(..) => Ok(()),
         }
     }
 }

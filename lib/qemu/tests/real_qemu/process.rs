@@ -151,6 +151,58 @@ async fn a_machine_whose_program_is_a_script_is_adopted() {
     assert_eq!(vm.quit(LONG).await.unwrap(), Exit::Code(0));
 }
 
+/// QEMU opens a secret by its number anew, which another user may not do with a file of ours, nor a confined process.
+#[tokio::test]
+async fn a_secret_is_handed_over_to_another_user_and_into_a_confinement() {
+    let test = "a_secret_is_handed_over_to_another_user_and_into_a_confinement";
+    if qemu_missing(test) {
+        return;
+    }
+    if release::program() != Path::new("/usr/bin/qemu-system-x86_64") {
+        return println!("not run: {test}: an unpacked QEMU lies where others may not look");
+    }
+    let directory = scratch();
+    let key = directory.path().join("key");
+    fs::write(&key, "a passphrase").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let another = qemu::Identity { uid: 64_055, gid: 64_056, groups: Vec::new() };
+    let is_root = rustix::process::getuid().is_root();
+    let cases = [
+        (is_root.then_some(another), None, "root"),
+        (None, qemu::Confinement::is_available().then(qemu::Confinement::base), "Landlock"),
+    ];
+    for (identity, confinement, needs) in cases {
+        if identity.is_none() && confinement.is_none() {
+            println!("not run: {test}: {needs}");
+            continue;
+        }
+        let handed = || {
+            let source = Source::Descriptor("key".into());
+            let mut machine = config();
+            machine.secrets = vec![qemu::config::Secret {
+                id: "key".into(),
+                source: source.clone(),
+                encoding: Default::default(),
+            }];
+            machine.fw_cfg = vec![qemu::config::FwCfg {
+                name: "opt/org.test/key".into(),
+                content: qemu::config::FwCfgContent::File(source),
+            }];
+            let spec = spec(directory.path(), machine);
+            StartSpec { identity: identity.clone(), confinement: confinement.clone(), ..spec }
+        };
+        let mut spec = handed();
+        spec.descriptors.insert("key".into(), fs::File::open(&key).unwrap().into());
+        let (vm, _tasks) = started(spec).await;
+        vm.quit(LONG).await.unwrap();
+        // What cannot be copied is refused, and not by QEMU.
+        let mut spec = handed();
+        spec.descriptors.insert("key".into(), std::io::pipe().unwrap().0.into());
+        let refused = start(spec).await.map(drop).unwrap_err();
+        assert!(matches!(refused, StartError::Config(_)), "{refused:?}");
+    }
+}
+
 /// As after a manager that ended between starting the process and its greeting.
 #[tokio::test]
 async fn a_script_that_became_qemu_after_it_was_recorded_is_adopted() {

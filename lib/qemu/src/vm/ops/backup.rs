@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     Vm,
-    config::{Access, Address, ConfigError, Format},
+    config::{Access, Address, ConfigError, Format, utf8},
 };
 use qmp::commands::{
     BlockDirtyBitmapAdd, BlockDirtyBitmapRemove, BlockdevAdd, BlockdevOptions, BlockdevOptionsNbd,
@@ -192,9 +192,7 @@ pub(super) fn listening(address: &Address) -> Result<SocketAddressWrapped, Opera
 }
 
 fn unix(path: &Path) -> Result<UnixSocketAddress, ConfigError> {
-    let path =
-        path.to_str().ok_or_else(|| ConfigError::NotUtf8 { field: "socket", path: path.to_owned() })?;
-    Ok(UnixSocketAddress::new(path))
+    Ok(UnixSocketAddress::new(utf8("socket", path)?))
 }
 
 fn inet(host: &str, port: u16) -> InetSocketAddress {

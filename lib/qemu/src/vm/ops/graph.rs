@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Vm,
-    config::{Access, Cache, ConfigError, Format, Image, Source},
+    config::{Access, Cache, ConfigError, Format, Image, Source, utf8},
     proc_fs,
     stats::disk_id,
 };
@@ -136,8 +136,7 @@ impl Vm {
         if !matches!(format, Format::Raw | Format::Qcow2) {
             return Err(ConfigError::conflict(disk, "a new image is raw or qcow2").into());
         }
-        let filename =
-            path.to_str().ok_or_else(|| ConfigError::NotUtf8 { field: "image", path: path.to_owned() })?;
+        let filename = utf8("image", path)?;
         let model = self.node(like).await?;
         let key = key_of(&model).map_err(|reason| ConfigError::conflict(disk, reason))?;
         let reserved = if node.is_none() { Some(self.free_image_name(disk).await?) } else { None };

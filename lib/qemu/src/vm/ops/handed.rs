@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Vm,
-    config::{ConfigError, Image, Source},
+    config::{ConfigError, Image, Source, utf8},
     image::check_names,
     start::readable,
 };
@@ -38,10 +38,7 @@ impl Files {
     /// The file name that QEMU opens.
     pub(super) fn name(&self, source: &Source) -> Result<String, ConfigError> {
         match source {
-            Source::Path(path) | Source::HostDevice(path) => match path.to_str() {
-                Some(path) => Ok(path.to_owned()),
-                None => Err(ConfigError::NotUtf8 { field: "disk", path: path.clone() }),
-            },
+            Source::Path(path) | Source::HostDevice(path) => utf8("disk", path).map(str::to_owned),
             Source::Descriptor(key) => {
                 self.sets.get(key).cloned().ok_or_else(|| ConfigError::NoDescriptor { key: key.clone() })
             }
