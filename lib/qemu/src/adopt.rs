@@ -75,6 +75,8 @@ impl Unresponsive {
         self.reason = match outcome {
             Ok(Ok(connection)) => {
                 let Self { process, record, supervision, .. } = self;
+                // Of a script that has become QEMU since it was recorded.
+                let record = record.greeted().unwrap_or(record);
                 let tpm = match record.swtpm {
                     None => vm::Tpm::None,
                     Some(swtpm) => swtpm.hold().map_or(vm::Tpm::Ended(Exit::Gone), vm::Tpm::Runs),

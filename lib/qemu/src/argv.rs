@@ -24,14 +24,13 @@ pub(crate) use chardev::connection;
 pub(crate) use net::{device as nic_device, netdev, netdev_id};
 pub use text::escape;
 
-use crate::config::{Board, Config, ConfigError, Source};
+use crate::config::{Board, Config, ConfigError, Source, absolute, utf8};
 use places::Places;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     os::fd::RawFd,
-    path::Path,
 };
 
 /// Descriptors of the new process that the command line refers to.
@@ -168,15 +167,11 @@ impl Line<'_> {
     /// The same for what QEMU opens without knowing of descriptor sets.
     fn plain_filename(&self, field: &'static str, source: &Source) -> Result<OsString, ConfigError> {
         match source {
-            Source::Path(path) => Ok(path.clone().into()),
+            Source::Path(path) => Ok(absolute(field, path)?.into()),
             Source::Descriptor(key) => Ok(format!("/proc/self/fd/{}", self.descriptor(key)?.1).into()),
             _ => Err(ConfigError::conflict(field, "this must be a file or a descriptor")),
         }
     }
-}
-
-fn utf8<'p>(field: &'static str, path: &'p Path) -> Result<&'p str, ConfigError> {
-    path.to_str().ok_or_else(|| ConfigError::NotUtf8 { field, path: path.to_owned() })
 }
 
 /// Ids used by every machine; a device of the configuration must not take them.

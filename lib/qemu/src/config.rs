@@ -27,7 +27,7 @@ pub use block::{
     Access, Aio, Cache, DetectZeroes, Discard, Disk, DiskBus, DiskKind, Format, Image, Limits, OnError,
     Source, Throttle, ThrottleGroup,
 };
-pub use chardev::{Address, Channel, Chardev, Serial, SerialKind, Stream};
+pub use chardev::{Address, Channel, Chardev, Reconnect, Serial, SerialKind, Stream};
 pub use cpu::{Cpu, Topology};
 pub use device::{
     Balloon, FwCfg, FwCfgContent, Input, NinePSecurity, Panic, PanicAction, PanicModel, Rng, RngSource,
@@ -36,6 +36,7 @@ pub use device::{
 };
 pub use display::{Dbus, Display, Gpu, ImageCompression, Password, Spice, Vnc, VncShare};
 pub use error::ConfigError;
+pub(crate) use error::{absolute, utf8};
 pub use firmware::{Boot, DirectKernel, Firmware};
 pub use machine::{Accelerator, Board, Clock, ClockBase, ClockSource, Iommu, Switch, Tuning};
 pub use memory::{Allocation, Backing, Distance, HostPolicy, Memory, MemoryHotplug, NumaNode, Sharing};
@@ -120,6 +121,8 @@ pub struct Config {
     pub tls: Vec<Tls>,
     /// Empty places kept for hot-plug; PCIe ports themselves cannot be added to a running machine.
     pub spare_ports: u8,
+    /// How the program spells what was renamed; see [`Reconnect::of`].
+    pub reconnect: Reconnect,
     /// Arguments added at the end, as they are: for what has no member here yet.
     pub extra: Vec<std::ffi::OsString>,
 }
@@ -186,8 +189,22 @@ impl Config {
             secrets: Vec::new(),
             tls: Vec::new(),
             spare_ports: 4,
+            reconnect: Reconnect::default(),
             extra: Vec::new(),
         }
+    }
+
+    /// Keys of descriptors that QEMU opens anew by their numbers, instead of using them.
+    pub(crate) fn opened_anew(&self) -> impl Iterator<Item = &str> {
+        let secrets = self.secrets.iter().map(|secret| &secret.source);
+        let files = self.fw_cfg.iter().filter_map(|file| match &file.content {
+            FwCfgContent::File(source) => Some(source),
+            _ => None,
+        });
+        secrets.chain(files).filter_map(|source| match source {
+            Source::Descriptor(key) => Some(key.as_str()),
+            _ => None,
+        })
     }
 
     /// With another disk.

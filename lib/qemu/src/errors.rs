@@ -14,7 +14,7 @@ use std::io;
 /// | `AlreadyRunning` | [`StartError::Occupied`] | adopt it, or end it |
 /// | `SocketCreationFailed` | [`StartError::Prepare`] at a socket | see the cause: rights, space |
 /// | `HostFailed` | [`StartError::Prepare`] elsewhere | see the cause |
-/// | `InvalidResponse` | [`CallError::Decode`] | this QEMU answers in another form: report it |
+/// | `InvalidResponse` | [`CallError::Decode`], [`CallError::Unreadable`] | this QEMU answers in another form: report it |
 /// | `InvalidConfiguration` | [`ConfigError`] | change the configuration |
 /// | `Refused` | [`CallError::Refused`] | QEMU's class and description are in the error |
 /// | `Unsupported` | [`CallError::Unsupported`] | this QEMU cannot |
@@ -61,7 +61,7 @@ impl From<&CallError> for ErrorKind {
             CallError::Refused { .. } => Self::Refused,
             CallError::Deadline { .. } => Self::NotConnected,
             CallError::Unsupported { .. } => Self::Unsupported,
-            CallError::Decode { .. } => Self::InvalidResponse,
+            CallError::Decode { .. } | CallError::Unreadable { .. } => Self::InvalidResponse,
             CallError::NoDescriptors { .. } | CallError::TooManyDescriptors { .. } => Self::Misused,
             // A kind of later versions ends the call without an answer as well.
             CallError::Closed { .. } | _ => Self::ConnectionLost,
@@ -168,7 +168,10 @@ mod tests {
             (prepare("listen at"), ErrorKind::SocketCreationFailed),
             (prepare("create"), ErrorKind::HostFailed),
             (StartError::Ended { exit: Exit::Code(1), message: String::new() }, ErrorKind::ProcessNotRunning),
-            (StartError::Silent { after: None, message: String::new() }, ErrorKind::NotConnected),
+            (
+                StartError::Silent { after: None, message: String::new(), source: None },
+                ErrorKind::NotConnected,
+            ),
         ];
         for (error, kind) in starts {
             assert_eq!(ErrorKind::from(&error), kind, "{error}");

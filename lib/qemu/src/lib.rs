@@ -24,6 +24,7 @@ pub mod capabilities;
 pub mod config;
 pub mod confine;
 mod errors;
+mod image;
 pub mod logs;
 pub mod manager;
 mod proc_fs;

@@ -194,17 +194,22 @@ impl Manager {
         if lock(&self.machines).contains_key(&id) {
             return Err(ManagerError::Exists(id));
         }
-        let record = match Record::load(run_dir).map_err(failed)? {
-            Some(record) => Some(record),
-            None => Record::find(id, run_dir).map_err(failed)?,
+        let written = match Record::load(run_dir) {
+            // What is no record tells as little as none.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
+            written => written.map_err(failed)?,
         };
-        let adopted = match record {
+        let adopted = match written {
+            Some(record) => taken_over(id, record, deadline, supervision).await?,
             None => None,
-            Some(record) => match adopt(record, deadline, supervision).await.map_err(failed)? {
-                Adoption::Adopted(vm, supervisor) => Some((vm, supervisor)),
-                Adoption::Gone(_) => None,
-                Adoption::Unresponsive(held) => return Err(ManagerError::Unresponsive { id, held }),
+        };
+        let adopted = match adopted {
+            // Also where the record is of a process that is gone: a start after that one may not have come to writing its own.
+            None => match Record::find(id, run_dir).map_err(failed)? {
+                Some(record) => taken_over(id, record, deadline, supervision).await?,
+                None => None,
             },
+            adopted => adopted,
         };
         self.create(id, make)?;
         let machine = self.machine(id)?;
@@ -336,8 +341,10 @@ impl Manager {
     /// [`ManagerError`]; the machine is kept when its process could not be ended.
     pub async fn destroy(&self, id: Uuid) -> Result<(), ManagerError> {
         let machine = self.machine(id)?;
-        // A start that is going on gives up at this, and none begins.
-        machine.gone.send_replace(true);
+        // A start that is going on gives up at this, and none begins. A call that is dropped leaves the machine as it is then: it can be
+        // destroyed again, or used.
+        let doomed = Doomed(&machine.gone);
+        doomed.0.send_replace(true);
         let ended = async {
             // Not in turn: this is for machines whose calls do not come back.
             machine.end(id).await?;
@@ -346,9 +353,9 @@ impl Manager {
             machine.end(id).await
         };
         let ended = ended.await;
-        match &ended {
-            Ok(()) => drop(lock(&self.machines).remove(&id)),
-            Err(_) => drop(machine.gone.send_replace(false)),
+        if ended.is_ok() {
+            lock(&self.machines).remove(&id);
+            std::mem::forget(doomed);
         }
         ended
     }
@@ -422,6 +429,15 @@ impl Drop for Unfinished<'_> {
     }
 }
 
+/// A machine that is being destroyed, unless this is dropped.
+struct Doomed<'m>(&'m watch::Sender<bool>);
+
+impl Drop for Doomed<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
+    }
+}
+
 struct Doing<'m>(&'m Machine);
 
 impl Drop for Doing<'_> {
@@ -429,6 +445,23 @@ impl Drop for Doing<'_> {
         lock(&self.0.now).doing = None;
     }
 }
+
+/// The machine of a record; `None` when its process is gone.
+async fn taken_over(
+    id: Uuid,
+    record: Record,
+    deadline: Duration,
+    supervision: Supervision,
+) -> Result<Option<(Vm, Supervisor)>, ManagerError> {
+    match adopt(record, deadline, supervision).await {
+        Ok(Adoption::Adopted(vm, supervisor)) => Ok(Some((vm, supervisor))),
+        Ok(Adoption::Gone(_)) => Ok(None),
+        Ok(Adoption::Unresponsive(held)) => Err(ManagerError::Unresponsive { id, held }),
+        Err(source) => Err(ManagerError::Adopt { id, source }),
+    }
+}
+
+type Supervisor = Pin<Box<dyn Future<Output = Exit> + Send>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

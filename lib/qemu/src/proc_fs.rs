@@ -7,6 +7,8 @@ use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 pub(crate) struct Stat {
     /// State letter.
     pub(crate) state: char,
+    /// Its parent.
+    pub(crate) parent: u32,
     /// CPU time in user and kernel mode, in clock ticks.
     pub(crate) cpu_ticks: u64,
     /// Start in clock ticks since boot; with the process number it names one process per boot.
@@ -29,6 +31,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
     Some(Stat {
         state: fields.first()?.chars().next()?,
+        parent: number(4)?.try_into().ok()?,
         cpu_ticks: number(14)? + number(15)?,
         start_ticks: number(22)?,
         rss_pages: number(24)?,
@@ -61,6 +64,22 @@ pub(crate) fn holds(pid: u32, file: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
+/// User and group with which a process reaches files.
+pub(crate) fn owner(pid: u32) -> io::Result<(u32, u32)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    parse_owner(&text)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unexpected form of /proc/pid/status"))
+}
+
+/// Each line has four ids: real, effective, saved, and that of the file system (proc(5)).
+fn parse_owner(status: &str) -> Option<(u32, u32)> {
+    let id = |name: &str| {
+        let ids = status.lines().find_map(|line| line.strip_prefix(name))?;
+        ids.split_ascii_whitespace().nth(3)?.parse().ok()
+    };
+    Some((id("Uid:")?, id("Gid:")?))
+}
+
 /// Names this boot of the host.
 pub(crate) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
@@ -73,7 +92,14 @@ mod tests {
     #[test]
     fn a_command_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
         let text = "42 (a) b (c) T 1 42 42 0 -1 4194560 9 0 0 0 7 5 0 0 20 0 3 0 1234 1000 77 0";
-        let expected = Stat { state: 'T', cpu_ticks: 12, start_ticks: 1234, rss_pages: 77 };
+        let expected = Stat { state: 'T', parent: 1, cpu_ticks: 12, start_ticks: 1234, rss_pages: 77 };
         assert_eq!(parse_stat(text), Some(expected));
+    }
+
+    #[test]
+    fn a_process_owns_what_its_file_system_ids_say() {
+        let text = "Name:\tUid: 1\nUmask:\t0077\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n";
+        assert_eq!(parse_owner(text), Some((4, 8)));
+        assert_eq!(parse_owner("Uid:\t1\n"), None);
     }
 }

@@ -66,7 +66,10 @@ impl Record {
     /// Those of the file system, and `InvalidData` for a file that is no record.
     pub fn load(run_dir: &Path) -> io::Result<Option<Self>> {
         match fs::read(run_dir.join(Self::FILE)) {
-            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Ok(bytes) => {
+                let record = serde_json::from_slice(&bytes);
+                record.map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -96,7 +99,7 @@ impl Record {
         })
     }
 
-    /// The same for a process that greeted by now: a program that is a script, or was started through a loader, has become another one
+    /// The same for a process that greets by now: a program that is a script, or was started through a loader, has become another one
     /// since, with arguments of its own.
     pub(crate) fn greeted(&self) -> io::Result<Self> {
         let (exe, cmdline) = (proc_fs::exe(self.pid)?, proc_fs::cmdline(self.pid)?);
@@ -104,11 +107,13 @@ impl Record {
     }
 
     /// Looks among all processes for the machine `uuid` of `run_dir`, whose lock it holds, and describes it: for a manager that ended
-    /// between starting the process and writing its record. While a machine migrates within a host two processes have its identity.
+    /// between starting the process and writing its record. While a machine migrates within a host two processes have its identity. Of a
+    /// script and the QEMU that it runs beside itself, which has the same arguments and the same lock, it is QEMU.
     ///
     /// # Errors
     /// /proc cannot be read. Processes that end meanwhile or hide their command line are passed over.
     pub fn find(uuid: Uuid, run_dir: &Path) -> io::Result<Option<Self>> {
+        let mut found = Vec::new();
         for entry in fs::read_dir("/proc")? {
             let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
                 continue;
@@ -120,15 +125,17 @@ impl Record {
             }
             let args: Vec<OsString> =
                 cmdline[1..cmdline.len() - 1].iter().map(|arg| OsStr::from_bytes(arg).to_owned()).collect();
-            let found = Process::open(pid)
+            let candidate = Process::open(pid)
                 .and_then(|process| Self::of(uuid, &process, run_dir, Places::found(run_dir), &args));
-            if let Ok(record) = found
+            if let Ok(record) = candidate
                 && record.proves()?.is_ok()
+                && let Ok(stat) = proc_fs::stat(record.pid)
             {
-                return Ok(Some(record));
+                found.push((record, stat.parent));
             }
         }
-        Ok(None)
+        let parents: Vec<u32> = found.iter().map(|(_, parent)| *parent).collect();
+        Ok(found.into_iter().map(|(record, _)| record).find(|record| !parents.contains(&record.pid)))
     }
 
     /// Takes hold of the process if it still is the one recorded.
@@ -161,8 +168,7 @@ impl Record {
             if stat.state == 'Z' {
                 return Ok(None);
             }
-            // Who may not look, or finds no lock any more, has the other facts.
-            let holds = self.lock().is_none_or(|lock| proc_fs::holds(self.pid, &lock).unwrap_or(true));
+            let holds = self.lock().and_then(|lock| proc_fs::holds(self.pid, &lock).ok());
             Ok(Some((stat.start_ticks, proc_fs::exe(self.pid)?, proc_fs::cmdline(self.pid)?, holds)))
         };
         let (start, exe, cmdline, holds) = match facts() {
@@ -172,10 +178,14 @@ impl Record {
             Err(error) => return Err(error),
         };
         let digest = digest(arguments(&cmdline));
-        if start != self.start_ticks || exe != self.exe || digest != self.argv_digest {
+        // Number and start name one process for as long as the host runs. It may execute another program since it was recorded, as a script
+        // does that becomes QEMU: then its lock, which goes with the process, must prove it.
+        let is_unchanged = exe == self.exe && digest == self.argv_digest;
+        if start != self.start_ticks || (!is_unchanged && holds != Some(true)) {
             return Ok(Err(format!("process {} is another one now", self.pid)));
         }
-        if !names(&cmdline, self.uuid) || !holds {
+        // Who may not look, or finds no lock any more, has the other facts.
+        if !names(&cmdline, self.uuid) || holds == Some(false) {
             return Ok(Err(format!("process {} is not the machine of this directory", self.pid)));
         }
         Ok(Ok(()))

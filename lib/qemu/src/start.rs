@@ -2,8 +2,9 @@
 
 use crate::{
     argv::{Descriptors, argv},
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Source},
     confine::Confinement,
+    image,
     logs::Logs,
     process::{Exit, Guard, Identity, Limits, Spawn},
     record::{CONSOLE_SOCKET, LOCK, QMP_SOCKET, Record},
@@ -11,14 +12,15 @@ use crate::{
     swtpm::{Companion, Swtpm},
     vm::{self, Supervision, Vm},
 };
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, File},
     future::Future,
-    io::{self, Read, Seek, SeekFrom},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::fs::DirBuilderExt,
+        unix::fs::{DirBuilderExt, FileExt, MetadataExt},
     },
     path::{Path, PathBuf},
     time::Duration,
@@ -34,7 +36,8 @@ pub struct StartSpec {
     pub config: Config,
     /// Directory of this machine alone, made (mode 0700) if absent; holds sockets, logs, record and lock.
     pub run_dir: PathBuf,
-    /// Descriptors that the configuration names by key.
+    /// Descriptors that the configuration names by key. Secrets and files of the firmware go to another identity, or into a confinement, as a
+    /// copy in memory.
     pub descriptors: BTreeMap<String, OwnedFd>,
     /// Descriptors that the process keeps open and knows nothing of: a lock on one lasts as long as the process.
     pub held: Vec<OwnedFd>,
@@ -135,8 +138,14 @@ pub enum StartError {
         after: Option<Duration>,
         /// What it wrote to stderr.
         message: String,
+        /// What became of the connection to its monitor, unless the deadline passed.
+        #[source]
+        source: Option<Cause>,
     },
 }
+
+/// Why there is no connection.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Starts a machine with its virtual CPUs stopped (run state `prelaunch`); [`Vm::resume`] lets them run.
 ///
@@ -146,16 +155,23 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`].
 pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + Send + 'static), StartError> {
-    let StartSpec { config, run_dir, deadline, supervision, .. } = &spec;
-    let (uuid, run_dir, deadline, supervision) = (config.uuid, run_dir.clone(), *deadline, *supervision);
+    // The process has another directory.
+    let run_dir = std::path::absolute(&spec.run_dir).map_err(at("find", &spec.run_dir))?;
+    let (uuid, deadline, supervision) = (spec.config.uuid, spec.deadline, spec.supervision);
+    let spec = StartSpec { run_dir: run_dir.clone(), binary: program_of(&spec.binary)?, ..spec };
     let logs = spec.logs.within(&run_dir);
     let log_path = logs.qemu.clone();
     spec.config.check()?;
+    for disk in &spec.config.disks {
+        let Some(image) = &disk.image else { continue };
+        image::check_names(&disk.id, image, |source| readable(source, &spec.descriptors))?;
+    }
     match DirBuilder::new().mode(0o700).create(&run_dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             return Err(at("create", &run_dir)(error));
         }
-        Ok(()) | Err(_) => {}
+        Ok(()) => {}
+        Err(_) => ours(&run_dir).map_err(at("use the run directory", &run_dir))?,
     }
     let lock = lock(&run_dir).await?;
     let litter = Litter { _lock: lock.try_clone().map_err(at("lock", &run_dir))?, run_dir: run_dir.clone() };
@@ -172,16 +188,18 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
         record.save(&run_dir).map(|()| record)
     });
     let greeted = async {
-        let stream = socket::connect(&qmp_path).await.ok()?;
-        vm::greet(stream).await.ok()
+        let stream = socket::connect(&qmp_path).await.map_err(Cause::from)?;
+        vm::greet(stream).await.map_err(Cause::from)
     };
     // Cancel safety: whatever loses is dropped, and the guard ends the process on every way out but the last.
     let connection = tokio::select! {
         connection = tokio::time::timeout(deadline, greeted) => connection,
         exit = guard.process().exited() => return Err(ended(exit, &log_path, log_start)),
     };
-    let Ok(Some(connection)) = connection else {
-        return Err(failed(guard, connection.is_err().then_some(deadline), &log_path, log_start).await);
+    let connection = match connection {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(source)) => return Err(failed(guard, None, Some(source), &log_path, log_start).await),
+        Err(_) => return Err(failed(guard, Some(deadline), None, &log_path, log_start).await),
     };
     let recorded = record.and_then(|record| {
         let greeted = record.greeted()?;
@@ -194,6 +212,15 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
     litter.keep();
     let tpm = tpm.map_or(vm::Tpm::None, |tpm| vm::Tpm::Runs(tpm.release()));
     Ok(vm::supervised(connection, guard.release(), tpm, record, supervision))
+}
+
+/// What a source is read from before QEMU has it.
+pub(crate) fn readable(source: &Source, descriptors: &BTreeMap<String, OwnedFd>) -> Option<File> {
+    match source {
+        Source::Path(path) | Source::HostDevice(path) => image::opened(path),
+        Source::Descriptor(key) => descriptors.get(key)?.try_clone().ok().map(File::from),
+        Source::Nbd { .. } | Source::Null { .. } => None,
+    }
 }
 
 struct Prepared {
@@ -242,6 +269,12 @@ fn prepare(spec: StartSpec, lock: File) -> Result<Prepared, StartError> {
         descriptors.insert(key, end);
         tpm = Some(guard);
     }
+    if identity.is_some() || confinement.is_some() {
+        for key in config.opened_anew() {
+            let Some(descriptor) = descriptors.get_mut(key) else { continue };
+            *descriptor = in_memory(key, descriptor)?;
+        }
+    }
     let numbers = Descriptors {
         qmp: qmp.as_raw_fd(),
         console: console.as_raw_fd(),
@@ -270,6 +303,57 @@ fn prepare(spec: StartSpec, lock: File) -> Result<Prepared, StartError> {
         log_start,
         tpm,
     })
+}
+
+/// A copy that whoever has it may open anew, which QEMU does by its number (`/proc/self/fd`): a file of the caller's is not to be opened by
+/// another user, nor by a process that is held to some directories.
+fn in_memory(key: &str, descriptor: &OwnedFd) -> Result<OwnedFd, StartError> {
+    let failed =
+        |source: io::Error| StartError::Prepare { action: "copy the descriptor", path: key.into(), source };
+    let file = File::from(descriptor.try_clone().map_err(failed)?);
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        let reason = "a secret or firmware file that is handed to another user, or to a confined process, is a regular file or memory";
+        return Err(ConfigError::conflict(key, reason).into());
+    }
+    let copied = || -> io::Result<OwnedFd> {
+        let size = usize::try_from(metadata.len()).ok().filter(|size| *size <= COPIED_BYTES);
+        let size = size.ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        let mut bytes = vec![0; size];
+        file.read_exact_at(&mut bytes, 0)?;
+        let memory = memfd_create(key, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let mut memory = File::from(memory);
+        memory.write_all(&bytes)?;
+        fcntl_add_seals(&memory, SealFlags::GROW | SealFlags::SHRINK | SealFlags::WRITE | SealFlags::SEAL)?;
+        Ok(memory.into())
+    };
+    copied().map_err(failed)
+}
+
+/// A program that is named by a path is where that path leads from here; another is looked for as a shell does.
+fn program_of(binary: &Path) -> Result<PathBuf, StartError> {
+    if binary.components().count() > 1 {
+        std::path::absolute(binary).map_err(at("find", binary))
+    } else {
+        Ok(binary.to_owned())
+    }
+}
+
+/// A directory that is there already must be this user's, and nobody else's to write in: whoever can put files there could have the next
+/// manager take over what it likes.
+fn ours(run_dir: &Path) -> io::Result<()> {
+    let metadata = fs::metadata(run_dir)?;
+    let user = rustix::process::geteuid().as_raw();
+    let why = if !metadata.is_dir() {
+        "it is no directory"
+    } else if metadata.uid() != user {
+        "it belongs to another user"
+    } else if metadata.mode() & 0o022 != 0 {
+        "others may write in it; remove that right (chmod go-w)"
+    } else {
+        return Ok(());
+    };
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
 
 /// QEMU inherits the locked descriptor, so the lock lasts exactly as long as the process, whoever started it.
@@ -320,13 +404,19 @@ fn ended(exit: Exit, log: &Path, log_start: u64) -> StartError {
 }
 
 /// A closed monitor usually means that the process is just ending; a moment decides which error it is.
-async fn failed(guard: Guard, after: Option<Duration>, log: &Path, log_start: u64) -> StartError {
+async fn failed(
+    guard: Guard,
+    after: Option<Duration>,
+    source: Option<Cause>,
+    log: &Path,
+    log_start: u64,
+) -> StartError {
     let grace = if after.is_some() { Duration::ZERO } else { ENDING };
     if let Ok(exit) = tokio::time::timeout(grace, guard.process().exited()).await {
         return ended(exit, log, log_start);
     }
     drop(guard);
-    StartError::Silent { after, message: message(log, log_start) }
+    StartError::Silent { after, message: message(log, log_start), source }
 }
 
 /// The end of what QEMU wrote since `from`.
@@ -352,6 +442,9 @@ fn at<'p>(action: &'static str, path: &'p Path) -> impl Fn(io::Error) -> StartEr
 
 /// Enough for QEMU's longest complaint, too little to hurt an error message's reader.
 const MESSAGE_BYTES: u64 = 16 * 1024;
+
+/// Secrets have some dozen bytes, files of the firmware some thousand.
+const COPIED_BYTES: usize = 16 << 20;
 
 /// Between the monitor's end and the process's end.
 const ENDING: Duration = Duration::from_secs(2);

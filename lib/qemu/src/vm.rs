@@ -16,9 +16,9 @@ mod shutdown;
 mod supervisor;
 
 pub use ops::{
-    Channel, Consistency, Copied, CopyTarget, Eject, FoundJob, GuestMemory, Job, MigrateError, Migrated,
-    Migration, MigrationOptions, MigrationTls, Mirror, MovedDisks, Notes, OperationError, Overlay, Picture,
-    PullBackup, Pulled, PushBackup, ReadyJob, Route, Served, Taken, Vcpu, Whereabouts,
+    Channel, ClientTls, Consistency, Copied, CopyTarget, Eject, FoundJob, GuestMemory, Job, MigrateError,
+    Migrated, Migration, MigrationOptions, MigrationTls, Mirror, MovedDisks, Notes, OperationError, Overlay,
+    Picture, PullBackup, Pulled, PushBackup, ReadyJob, Route, Served, Taken, Vcpu, Whereabouts,
 };
 pub use shutdown::{Ask, Ladder, Rung, by_agent};
 pub(crate) use supervisor::{Tpm, greet, supervised};
@@ -30,7 +30,7 @@ use crate::{
 };
 use qmp::{
     CallError, Client,
-    commands::{Cont, QueryBlockstats, Quit, RunState, Stop, SystemPowerdown, SystemReset},
+    commands::{Cont, QueryBlockstats, RunState, Stop, SystemPowerdown, SystemReset},
     events::ShutdownCause,
 };
 use std::{io, sync::Arc, time::Duration};
@@ -151,13 +151,18 @@ impl Vm {
         self.read_again().await.map(drop)
     }
 
-    /// Presses the power button and waits for the guest to power off, at most `deadline` long.
+    /// Presses the power button and waits for the guest to power off, at most `deadline` long; presses it again every few seconds meanwhile,
+    /// as a guest that is booting does not hear it.
     ///
     /// # Errors
     /// [`CallError`] of the button, not of the guest.
     pub async fn powerdown(&self, deadline: Duration) -> Result<Powerdown, CallError> {
         self.qmp().call(&SystemPowerdown {}).await?;
-        Ok(self.off(deadline).await)
+        // Cancel safety: neither loses anything when dropped.
+        tokio::select! {
+            off = self.off(deadline) => Ok(off),
+            never = self.keeps_pressing() => match never {},
+        }
     }
 
     /// Waits for the guest to be off, at most `deadline` long.
@@ -197,23 +202,16 @@ impl Vm {
         }
     }
 
-    /// Ends QEMU in order: disks are flushed, the guest is not asked. Falls back to [`Vm::kill`] after `deadline`.
+    /// Ends QEMU in order: disks are flushed, the guest is not asked. After `deadline` by SIGTERM, which flushes them too, and at last by
+    /// [`Vm::kill`].
     ///
     /// # Errors
-    /// Missing rights to kill the process.
+    /// Missing rights to signal the process.
     pub async fn quit(&self, deadline: Duration) -> io::Result<Exit> {
-        let orderly = async {
-            // Every outcome but the end of the process leads to the fallback below.
-            let asked = self.qmp().with_deadline(Some(deadline)).call(&Quit {}).await;
-            if matches!(asked, Err(CallError::Refused { .. } | CallError::Deadline { .. })) {
-                return None;
-            }
-            Some(self.process.exited().await)
-        };
-        match tokio::time::timeout(deadline, orderly).await {
-            Ok(Some(exit)) => Ok(exit),
-            Ok(None) | Err(_) => self.kill().await,
+        if let Some(exit) = self.quits(deadline).await {
+            return Ok(exit);
         }
+        self.ended_by_signal(Ladder::default().terminate, Rung::Quit).await.map(|(_, exit)| exit)
     }
 
     /// Ends the process at once, stopped or not, and waits for its end.

@@ -18,6 +18,12 @@ pub(crate) type Target = (&'static str, fn(&[u8]));
 pub(crate) const TARGETS: &[Target] =
     &[("framing", framing), ("replies", replies), ("events", events), ("agent", agent), ("user", user)];
 
+/// The target of this name.
+pub(crate) fn named(name: &str) -> fn(&[u8]) {
+    let found = TARGETS.iter().find(|(of, _)| *of == name);
+    found.unwrap_or_else(|| panic!("there is no target {name}")).1
+}
+
 /// Small, so that the fuzzer reaches it.
 const LIMIT: usize = 4096;
 
@@ -39,7 +45,7 @@ fn pieces(bytes: &[u8]) -> Vec<&[u8]> {
 }
 
 /// A splitter gives the same messages however the stream is cut, none over the limit.
-pub(crate) fn framing(bytes: &[u8]) {
+fn framing(bytes: &[u8]) {
     let split = |pieces: &[&[u8]]| {
         let mut splitter = Splitter::new(LIMIT);
         let mut messages = Vec::new();
@@ -63,7 +69,7 @@ pub(crate) fn framing(bytes: &[u8]) {
 }
 
 /// A session answers each call at most once, and none that was not made or was given up.
-pub(crate) fn replies(bytes: &[u8]) {
+fn replies(bytes: &[u8]) {
     for opening in [Opening::Greeted, Opening::Resumed { oob: Oob::Enabled }] {
         let mut session = Session::open(limits(), opening);
         for id in 0..12 {
@@ -82,6 +88,10 @@ pub(crate) fn replies(bytes: &[u8]) {
                         if let Ok(value) = result {
                             typed(value);
                         }
+                    }
+                    Output::Unreadable(id, _) => {
+                        assert!(id.0 < 12 && id.0 != 1 && !answered.contains(&id), "{id:?}");
+                        answered.push(id);
                     }
                     Output::Unsupported(id) => {
                         assert!(id.0 % 4 == 3 && !answered.contains(&id), "{id:?}");
@@ -116,7 +126,7 @@ fn typed(value: Value) {
 }
 
 /// Any event is typed, kept or refused with its place.
-pub(crate) fn events(bytes: &[u8]) {
+fn events(bytes: &[u8]) {
     let mut session = Session::new(limits());
     for piece in pieces(bytes) {
         if session.handle_bytes(piece).is_err() {
@@ -133,7 +143,7 @@ pub(crate) fn events(bytes: &[u8]) {
 }
 
 /// Whatever a guest sends, each call has at most one outcome, and none is sent before the agent has answered.
-pub(crate) fn agent(bytes: &[u8]) {
+fn agent(bytes: &[u8]) {
     use agent::commands::{Command, Ping, Shutdown};
     let mut session = agent::session::Session::new(limits(), 1);
     session.submit(CallId(0), Ping::FACTS, &Map::new());
@@ -170,7 +180,7 @@ pub(crate) fn agent(bytes: &[u8]) {
 }
 
 /// What users of a shared monitor send is read the same however it is cut.
-pub(crate) fn user(bytes: &[u8]) {
+fn user(bytes: &[u8]) {
     let parse = |pieces: &[&[u8]]| -> Vec<Input> {
         let mut parser = Parser::new(LIMIT);
         pieces.iter().for_each(|piece| parser.push(piece));

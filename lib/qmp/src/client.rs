@@ -190,7 +190,9 @@ impl Client {
             let schema = match self.ask(command, None, ask).await? {
                 Answer::Text(message) => Schema::read(&message).map_err(|error| DecodeError::of_json(&error)),
                 Answer::Reply(Ok(value)) => Vec::decode(value).map(Schema::new),
-                Answer::Reply(Err(_)) | Answer::Unsupported => return Err(self.closed_error(command)),
+                Answer::Reply(Err(_)) | Answer::Unreadable(_) | Answer::Unsupported => {
+                    return Err(self.closed_error(command));
+                }
             };
             let schema =
                 schema.map_err(|source| CallError::Decode { command: command.to_owned(), source })?;
@@ -275,7 +277,9 @@ impl Client {
                 command: command.to_owned(),
                 source: DecodeError::of_json(&error),
             }),
-            Answer::Reply(Err(_)) | Answer::Unsupported => Err(self.closed_error(command)),
+            Answer::Reply(Err(_)) | Answer::Unreadable(_) | Answer::Unsupported => {
+                Err(self.closed_error(command))
+            }
         }
     }
 
@@ -306,7 +310,7 @@ impl Client {
         let outcome = match &answer {
             Ok(Answer::Reply(Err(refusal))) => Some(refusal.class.as_str()),
             Ok(Answer::Reply(Ok(_)) | Answer::Text(_)) => Some("ok"),
-            Ok(Answer::Unsupported) | Err(_) => None,
+            Ok(Answer::Unreadable(_) | Answer::Unsupported) | Err(_) => None,
         };
         if let Some(outcome) = outcome {
             self.shared.observed("command", command, outcome);
@@ -314,6 +318,9 @@ impl Client {
         match answer {
             Ok(Answer::Reply(Err(refusal))) => {
                 Err(CallError::Refused { command: command.to_owned(), refusal })
+            }
+            Ok(Answer::Unreadable(malformed)) => {
+                Err(CallError::Unreadable { command: command.to_owned(), source: malformed })
             }
             Ok(Answer::Unsupported) => Err(CallError::Unsupported { command: command.to_owned() }),
             Ok(answer) => Ok(answer),

@@ -1,7 +1,7 @@
 //! What the server says: greeting, reply, event.
 
 use crate::open_enum::open_enum;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -128,7 +128,7 @@ impl Message {
         };
         // 0xFF precedes a reply after a resynchronisation; it is no part of the JSON text.
         let text = line.strip_prefix(&[0xff]).unwrap_or(line);
-        let members: Members = serde_json::from_slice(text).map_err(|e| malformed(&e))?;
+        let members: Members = read(text).map_err(|e| malformed(&e))?;
         if let Some(value) = members.value {
             return Ok(Self::Reply { id: members.id, result: Ok(value) });
         }
@@ -163,7 +163,7 @@ struct Members {
 #[derive(Deserialize)]
 struct Unread {
     #[serde(rename = "return")]
-    value: Option<serde::de::IgnoredAny>,
+    value: Option<IgnoredAny>,
     id: Option<u64>,
 }
 
@@ -183,8 +183,79 @@ pub(crate) fn answer<T: serde::de::DeserializeOwned>(line: &[u8]) -> serde_json:
         #[serde(rename = "return")]
         value: T,
     }
-    serde_json::from_slice::<Answer<T>>(line).map(|answer| answer.value)
+    read::<Answer<T>>(line).map(|answer| answer.value)
 }
+
+/// Whom a line concerns that is JSON and cannot be read: it is too deep, or has another form than ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Addressee {
+    /// A call by this id.
+    Call(u64),
+    /// No call of ours.
+    Nobody,
+}
+
+/// Looks at the shape of a line only; `None` for one that no QMP server sends.
+pub(crate) fn addressee(line: &[u8]) -> Option<Addressee> {
+    #[derive(Deserialize)]
+    struct Shape {
+        #[serde(rename = "return")]
+        value: Option<IgnoredAny>,
+        error: Option<IgnoredAny>,
+        event: Option<IgnoredAny>,
+    }
+    #[derive(Deserialize)]
+    struct Numbered {
+        id: u64,
+    }
+    let text = line.strip_prefix(&[0xff]).unwrap_or(line);
+    let shape: Shape = serde_json::from_slice(text).ok()?;
+    let (is_reply, is_event) = (shape.value.or(shape.error).is_some(), shape.event.is_some());
+    let number = || serde_json::from_slice::<Numbered>(text).ok();
+    match (is_reply, is_event) {
+        (true, _) => Some(number().map_or(Addressee::Nobody, |numbered| Addressee::Call(numbered.id))),
+        (false, true) => Some(Addressee::Nobody),
+        (false, false) => None,
+    }
+}
+
+/// Reads JSON text that is as deep as a chain of images makes it.
+fn read<T: serde::de::DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    let outcome = serde_json::from_slice(text);
+    // The depth is looked at only where it may be what is wrong.
+    if outcome.is_ok() || !(USUAL_DEPTH..=DEPTH).contains(&depth(text)) {
+        return outcome;
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    deserializer.disable_recursion_limit();
+    let value = T::deserialize(&mut deserializer)?;
+    deserializer.end().map(|()| value)
+}
+
+/// How deep arrays and objects lie in each other.
+fn depth(text: &[u8]) -> usize {
+    let (mut now, mut most, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in text {
+        match (in_string, *byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => in_string = !in_string,
+            (false, b'[' | b'{') => {
+                now += 1;
+                most = most.max(now);
+            }
+            (false, b']' | b'}') => now = now.saturating_sub(1),
+            (true | false, _) => {}
+        }
+    }
+    most
+}
+
+/// Chains of some 250 images. Unoptimised, a typed answer of 340 levels fills the two mebibytes of stack that a thread of tokio's has.
+const DEPTH: usize = 256;
+
+/// What serde_json refuses by itself.
+const USUAL_DEPTH: usize = 128;
 
 pub(crate) fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
@@ -203,6 +274,7 @@ const EXCERPT_BYTES: usize = 80;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{commands::ImageInfo, wire::Decode as _};
 
     #[test]
     fn integers_keep_all_64_bits() {
@@ -234,6 +306,49 @@ mod tests {
         let line = br#"{"error":{"class":"Novel","desc":"no"}}"#;
         let Message::Reply { result: Err(refusal), .. } = Message::parse(line).unwrap() else { panic!() };
         assert_eq!(refusal.class, ErrorClass::Unknown("Novel".into()));
+    }
+
+    /// As of a chain of so many images.
+    fn chain(images: usize) -> String {
+        let image = "\"filename\": \"a\", \"format\": \"raw\", \"virtual-size\": 1";
+        let above = format!("{{{image}, \"backing-image\": ").repeat(images);
+        format!("{{\"return\": {above}{{{image}}}{}, \"id\": 7}}", "}".repeat(images))
+    }
+
+    #[test]
+    fn a_deep_reply_is_read_and_a_bottomless_one_is_not() {
+        for images in [1, 126, 127, 128, DEPTH - 2] {
+            let Message::Reply { result: Ok(value), .. } = Message::parse(chain(images).as_bytes()).unwrap()
+            else {
+                panic!("no reply")
+            };
+            let mut inner = &value;
+            (0..images).for_each(|_| inner = &inner["backing-image"]);
+            assert_eq!(inner["filename"], "a");
+            // On the stack of a thread of tests, which is that of tokio's.
+            let info = ImageInfo::decode(value.clone()).unwrap();
+            let depth = std::iter::successors(Some(&info), |info| info.backing_image.as_deref()).count();
+            assert_eq!(depth, images + 1);
+        }
+        for images in [DEPTH - 1, 1 << 16] {
+            assert!(Message::parse(chain(images).as_bytes()).is_err());
+            assert_eq!(addressee(chain(images).as_bytes()), Some(Addressee::Call(7)));
+        }
+    }
+
+    #[test]
+    fn brackets_in_strings_make_nothing_deeper() {
+        assert_eq!(depth(br#"{"a\\": "[[\"[[", "b": [{}]}"#), 3);
+        assert_eq!(depth(b"]]][\xff"), 1);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_tells_whom_it_concerns() {
+        let of = |line: &str| addressee(line.as_bytes());
+        assert_eq!(of(r#"{"error": "no object", "id": 3}"#), Some(Addressee::Call(3)));
+        assert_eq!(of(r#"{"return": 1, "id": "three"}"#), Some(Addressee::Nobody));
+        assert_eq!(of(r#"{"event": 5}"#), Some(Addressee::Nobody));
+        assert_eq!((of(r#"{"QMP": 5}"#), of("220 ready"), of("[1]")), (None, None, None));
     }
 
     #[test]

@@ -18,7 +18,7 @@
 
 use crate::{
     codec::{Splitter, TooLong},
-    message::{Event, Greeting, Malformed, Message, Refusal, Version, replied},
+    message::{Addressee, Event, Greeting, Malformed, Message, Refusal, Version, addressee, replied},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -92,6 +92,8 @@ pub enum Output {
     Reply(CallId, Result<Value, Refusal>),
     /// The message with the answer to a call that was made with [`Session::submit_for_text`], whole and unread.
     Text(CallId, Box<[u8]>),
+    /// The answer to a call that has not been given up, when it cannot be read.
+    Unreadable(CallId, Malformed),
     /// A call that cannot be made on this server: out of band was asked for and is not offered.
     Unsupported(CallId),
     /// An event.
@@ -105,7 +107,7 @@ pub enum Violation {
     /// A message outgrew the limit.
     #[error(transparent)]
     TooLong(#[from] TooLong),
-    /// A line was not a QMP message.
+    /// A line was not a QMP message, and no answer that could have been one.
     #[error(transparent)]
     Malformed(#[from] Malformed),
     /// The server refused the negotiation that its own greeting invited.
@@ -306,8 +308,13 @@ impl Session {
                 }
                 continue;
             }
-            let message = Message::parse(line)?;
-            self.handle(message)?;
+            match Message::parse(line) {
+                Ok(message) => self.handle(message)?,
+                Err(malformed) => {
+                    let concerned = addressee(line);
+                    self.unreadable(concerned, malformed)?;
+                }
+            }
         }
         self.write_permitted();
         Ok(())
@@ -364,6 +371,21 @@ impl Session {
             Message::Reply { id: None, result: Err(_) } => self.counters.unattributed_errors += 1,
             Message::Reply { id: None, result: Ok(_) } => self.counters.unknown_replies += 1,
             Message::Greeting(_) | Message::Other => self.counters.unknown_messages += 1,
+        }
+        Ok(())
+    }
+
+    /// One line that is of no use costs the call that it answers, if any: the next line is a message again.
+    fn unreadable(&mut self, concerned: Option<Addressee>, malformed: Malformed) -> Result<(), Violation> {
+        match concerned.ok_or_else(|| malformed.clone())? {
+            Addressee::Call(id) => match self.settle(id) {
+                Some(slot) if !slot.abandoned => {
+                    self.outputs.push_back(Output::Unreadable(CallId(slot.id), malformed));
+                }
+                Some(_) => self.counters.late_replies += 1,
+                None => self.counters.unknown_replies += 1,
+            },
+            Addressee::Nobody => self.counters.unknown_messages += 1,
         }
         Ok(())
     }

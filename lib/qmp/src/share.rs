@@ -94,6 +94,9 @@ const REQUEST_BYTES: usize = 8 * 1024 * 1024;
 /// In-band commands of one user with out-of-band execution that wait for their answers; of others it is one, as in QEMU.
 const PIPELINED: usize = 8;
 
+/// Out-of-band commands of one user that wait for their answers; QEMU itself carries out one after another.
+const OUT_OF_BAND: usize = 8;
+
 impl Share {
     /// Shares a client's connection. Deadlines of its calls are those of the client; [`Client::with_deadline`] with `None` makes the
     /// users wait as long as QEMU makes them wait.
@@ -191,7 +194,9 @@ impl<'a> User<'a> {
 
     fn may_take(&self) -> bool {
         let pipelined = if self.oob { PIPELINED } else { 1 };
-        self.in_band.len() < pipelined && self.output.len() < UNREAD_BYTES
+        self.in_band.len() < pipelined
+            && self.out_of_band.len() < OUT_OF_BAND
+            && self.output.len() < UNREAD_BYTES
     }
 
     /// Takes what the user has sent, as far as it may go now.

@@ -33,6 +33,10 @@ impl Server {
         self.replies.write_all(format!("{message}\r\n").as_bytes()).await.unwrap();
     }
 
+    async fn send(&mut self, bytes: &[u8]) {
+        self.replies.write_all(bytes).await.unwrap();
+    }
+
     async fn answer(&mut self, request: &Value, value: Value) {
         self.say(json!({"return": value, "id": request["id"]})).await;
     }
@@ -125,6 +129,33 @@ async fn a_reply_of_another_form_names_the_place_and_keeps_the_connection() {
         server.answer(&request, json!({"running": true, "status": "running"})).await;
     });
     assert!(status.unwrap().running);
+}
+
+#[tokio::test]
+async fn a_reply_that_cannot_be_read_costs_its_own_call_only() {
+    let (client, mut server, _tasks) = connected(Options::default()).await;
+    let mut stops = client.subscribe(qmp::Filter::Names(&["STOP"]), 4);
+    // As deep as a chain of images may make it, and deeper than anything may be.
+    let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+    for (levels, is_read) in [(250, true), (5000, false)] {
+        let (reply, ()) = tokio::join!(client.execute("query-named-block-nodes", Map::new()), async {
+            let request = server.request().await;
+            let line = format!("{{\"return\": {}, \"id\": {}}}\r\n", nested(levels), request["id"]);
+            server.send(line.as_bytes()).await;
+        });
+        match reply {
+            Ok(value) => {
+                let inner = std::iter::successors(Some(&value), |value| value.get(0));
+                assert!(is_read && inner.count() == levels + 1);
+            }
+            Err(error) => assert!(!is_read && matches!(error, CallError::Unreadable { .. }), "{error:?}"),
+        }
+    }
+    // The same of an event; the next one is heard.
+    server.send(format!("{{\"event\": \"STOP\", \"data\": {}}}\r\n", nested(5000)).as_bytes()).await;
+    server.send(b"{\"event\": \"STOP\", \"timestamp\": {\"seconds\": 1, \"microseconds\": 2}}\r\n").await;
+    assert_eq!(stops.next().await.unwrap().timestamp.unwrap().seconds, 1);
+    assert_eq!(client.counters().unknown_messages, 1);
 }
 
 #[tokio::test(start_paused = true)]

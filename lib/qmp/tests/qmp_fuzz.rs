@@ -96,6 +96,16 @@ fn fuzz(seed: u64, mut go_on: impl FnMut(u64) -> bool) -> u64 {
     rounds
 }
 
+/// What the fuzzer runs, one program for each.
+#[test]
+fn each_target_has_its_program() {
+    for (name, target) in TARGETS {
+        assert!(std::ptr::fn_addr_eq(targets::named(name), *target), "{name}");
+        let program = format!("{}/fuzz/fuzz_targets/{name}.rs", env!("CARGO_MANIFEST_DIR"));
+        assert!(std::fs::read_to_string(program).unwrap().contains(&format!("named(\"{name}\")")), "{name}");
+    }
+}
+
 #[test]
 fn mutated_conversations_are_understood_or_refused() {
     fuzz(1, |round| round < 40_000);

@@ -19,7 +19,8 @@ impl Line<'_> {
             Stream::ListenOn(key) => server(Pairs::new("socket").with("id", id).with("fd", fd(key)?)),
             Stream::Connect { to, again_s } => {
                 let pairs = socket(Pairs::new("socket").with("id", id), to);
-                pairs.maybe("reconnect", (*again_s > 0).then(|| again_s.to_string()))
+                let (name, pause) = self.config.reconnect.spelt(*again_s);
+                pairs.maybe(name, (pause > 0).then(|| pause.to_string()))
             }
             Stream::Connected(key) => Pairs::new("socket").with("id", id).with("fd", fd(key)?),
             Stream::File(path) => Pairs::new("file").with("id", id).with("path", path).with("append", "on"),

@@ -58,7 +58,11 @@ pub(crate) fn netdev(
         }
         NicBackend::UserNetwork(network) => user(network),
         NicBackend::Tap { ifname } => {
-            json!({"type": "tap", "ifname": ifname, "script": "no", "downscript": "no"})
+            let mut netdev = json!({"type": "tap", "ifname": ifname, "script": "no", "downscript": "no"});
+            if nic.queues > 1 {
+                netdev["queues"] = json!(nic.queues);
+            }
+            netdev
         }
         NicBackend::TapDescriptor(key) => json!({"type": "tap", "fd": descriptor(key)?}),
         NicBackend::TapDescriptors { taps, vhosts } => {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::{
-    Accelerator, Boot, DirectKernel, Disk, Firmware, Format, Forward, HostPolicy, Image, Nic, NicBackend,
-    NumaNode, Protocol,
+    Accelerator, Address, Boot, Channel, DirectKernel, Disk, Firmware, Format, Forward, HostPolicy, Image,
+    Nic, NicBackend, NumaNode, Protocol, Reconnect, Stream, UserNetwork,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -137,4 +137,32 @@ proptest! {
         }
         prop_assert_eq!((read, rest), (value, more.as_str()));
     }
+}
+
+#[test]
+fn the_pause_before_another_connection_is_spelt_as_the_program_does() {
+    let (mut config, descriptors) = full();
+    let stream = Stream::Connect { to: Address::Unix("/run/a.sock".into()), again_s: 3 };
+    config.channels = vec![Channel::guest_agent("agent", stream)];
+    for (reconnect, option) in
+        [(Reconnect::Seconds, ",reconnect=3\n"), (Reconnect::Milliseconds, ",reconnect-ms=3000\n")]
+    {
+        config.reconnect = reconnect;
+        let text = lines(&config, &descriptors);
+        assert!(text.contains(option), "{text}");
+    }
+}
+
+#[test]
+fn what_a_back_end_cannot_do_is_refused() {
+    let refused = |nic: &Nic| nic.check().expect_err("refused").to_string();
+    let nic = |backend| Nic::new("nic", [0x52, 0x54, 0, 0, 0, 1], backend);
+    let user = NicBackend::UserNetwork(UserNetwork {
+        net: Some(([10, 1, 0, 0].into(), 16)),
+        ..UserNetwork::default()
+    });
+    assert!(refused(&Nic { queues: 2, ..nic(user) }).contains("several queues"));
+    let stream = Stream::Connect { to: Address::Tcp("peer".into(), 1), again_s: 1 };
+    assert!(refused(&nic(NicBackend::Stream(stream))).contains("again_s"));
+    assert!(Nic { queues: 4, ..nic(NicBackend::Tap { ifname: "tap7".into() }) }.check().is_ok());
 }

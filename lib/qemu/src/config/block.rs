@@ -200,6 +200,9 @@ pub struct Image {
     pub backing: Option<Box<Image>>,
     /// How it is read and written.
     pub access: Access,
+    /// Further files that its header may name: the external data file of a qcow2 image, the extents of a VMDK. An image that names another one
+    /// is refused, as QEMU would open whatever whoever made the image has written there. With absolute paths, or from the image's directory.
+    pub others: Vec<PathBuf>,
     /// Key of an encrypted image, a secret of [`super::Config::secrets`]. A raw image is then LUKS, a qcow2 image has LUKS inside.
     pub key: Option<String>,
 }
@@ -350,7 +353,7 @@ impl Image {
     /// An image without backing.
     #[must_use]
     pub fn new(source: Source, format: Format) -> Self {
-        Self { source, format, backing: None, access: Access::default(), key: None }
+        Self { source, format, backing: None, access: Access::default(), others: Vec::new(), key: None }
     }
 
     /// A raw file.

@@ -3,7 +3,7 @@
 use super::{
     block::Source,
     check_id,
-    error::{ConfigError, range},
+    error::{ConfigError, absolute, range},
 };
 use std::path::PathBuf;
 
@@ -49,6 +49,36 @@ pub enum Stream {
     SpicePort(String),
     /// QEMU's own clipboard and mouse agent for VNC and D-Bus displays.
     Agent,
+}
+
+/// How the program at hand spells the pause before another connection ([`Stream::Connect`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reconnect {
+    /// `reconnect`, in seconds: until QEMU 9.1, and deprecated since.
+    #[default]
+    Seconds,
+    /// `reconnect-ms`: from QEMU 9.2 on.
+    Milliseconds,
+}
+
+impl Reconnect {
+    /// As the program's own schema says.
+    #[must_use]
+    pub fn of(schema: &qmp::schema::Schema) -> Self {
+        if schema.has("chardev-add.backend<socket>.data.reconnect-ms") {
+            Self::Milliseconds
+        } else {
+            Self::Seconds
+        }
+    }
+
+    /// The option or member and its value.
+    pub(crate) fn spelt(self, again_s: u32) -> (&'static str, u64) {
+        match self {
+            Self::Seconds => ("reconnect", again_s.into()),
+            Self::Milliseconds => ("reconnect-ms", u64::from(again_s) * 1000),
+        }
+    }
 }
 
 /// An address of a socket.
@@ -125,6 +155,7 @@ impl Stream {
         match self {
             Self::Ring { bytes } => range("ring.bytes", *bytes, bytes.is_power_of_two(), "powers of two"),
             Self::Listen(address) | Self::Connect { to: address, .. } => address.check(id),
+            Self::File(path) | Self::Pipe(path) => absolute("chardev", path).map(drop),
             _ => Ok(()),
         }
     }
@@ -159,7 +190,8 @@ impl Address {
                     ),
                 ))
             }
-            Self::Unix(_) | Self::Tcp(..) => Ok(()),
+            Self::Unix(path) => absolute("socket", path).map(drop),
+            Self::Tcp(..) => Ok(()),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{
     Board, ClockBase, Config, ConfigError, DiskBus, DiskKind, Display, Firmware, FwCfg, Iommu, NicBackend,
     Password, Permission, SerialKind, ShareKind, Sharing, SoundBackend, Stream, Switch, Throttle,
     VhostUserKind, WatchdogModel, check_id,
-    error::{no_nul, range},
+    error::{absolute, no_nul, range},
 };
 use crate::argv::{OWN_IDS, PORT_PREFIX, places};
 use std::collections::{BTreeSet, HashSet};
@@ -178,6 +178,9 @@ impl Config {
     fn firmware(&self, board: Board) -> Result<(), ConfigError> {
         if let Some(kernel) = &self.boot.kernel {
             no_nul("cmdline", &kernel.cmdline)?;
+            for path in [Some(&kernel.kernel), kernel.initrd.as_ref()].into_iter().flatten() {
+                absolute("kernel", path)?;
+            }
         }
         if let Firmware::UefiSecure { .. } = self.boot.firmware {
             if board != Board::Q35 {

@@ -1,6 +1,6 @@
 //! What can be wrong with a configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// A configuration that cannot become a command line.
@@ -10,6 +10,14 @@ pub enum ConfigError {
     /// QEMU's JSON options take UTF-8 only.
     #[error("{field}: the path {path:?} is not UTF-8; rename it or hand the file over as a descriptor")]
     NotUtf8 {
+        /// The member.
+        field: &'static str,
+        /// The path.
+        path: PathBuf,
+    },
+    /// A relative path would be looked for in the root directory, which is QEMU's.
+    #[error("{field}: the path {path:?} is relative, and QEMU's directory is another one; give all of it")]
+    Relative {
         /// The member.
         field: &'static str,
         /// The path.
@@ -69,6 +77,17 @@ impl ConfigError {
     pub(crate) fn conflict(what: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Conflict { what: what.into(), reason: reason.into() }
     }
+}
+
+/// A path that means the same to QEMU, whose directory is the root.
+pub(crate) fn absolute<'p>(field: &'static str, path: &'p Path) -> Result<&'p Path, ConfigError> {
+    if path.is_absolute() { Ok(path) } else { Err(ConfigError::Relative { field, path: path.to_owned() }) }
+}
+
+/// A path for where QEMU takes UTF-8 only.
+pub(crate) fn utf8<'p>(field: &'static str, path: &'p Path) -> Result<&'p str, ConfigError> {
+    let path = absolute(field, path)?;
+    path.to_str().ok_or_else(|| ConfigError::NotUtf8 { field, path: path.to_owned() })
 }
 
 /// `Ok` when `good`.

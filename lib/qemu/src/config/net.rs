@@ -67,7 +67,7 @@ pub enum NicBackend {
     },
     /// The same with its addresses chosen.
     UserNetwork(UserNetwork),
-    /// An existing tap interface.
+    /// An existing tap interface; for several queues it was made with them (`IFF_MULTI_QUEUE`).
     Tap {
         /// Its name.
         ifname: String,
@@ -183,6 +183,16 @@ impl Nic {
         if self.model != NicModel::Virtio && (self.queues > 1 || self.mtu.is_some()) {
             return wrong("only virtio has queues and an MTU");
         }
+        let has_queues = matches!(
+            &self.backend,
+            NicBackend::Tap { .. }
+                | NicBackend::TapDescriptors { .. }
+                | NicBackend::VhostUser(_)
+                | NicBackend::Vdpa(_)
+        );
+        if self.queues > 1 && !has_queues {
+            return wrong("several queues need a tap, vhost-user or vDPA");
+        }
         match &self.backend {
             NicBackend::TapDescriptors { taps, vhosts } => {
                 let queues = u64::from(self.queues);
@@ -204,6 +214,9 @@ impl Nic {
             NicBackend::Vdpa(_) if self.model != NicModel::Virtio => wrong("only virtio has vDPA"),
             NicBackend::Vdpa(Source::Path(_) | Source::Descriptor(_)) => Ok(()),
             NicBackend::Vdpa(_) => wrong("a vDPA device is a path or a descriptor"),
+            NicBackend::Stream(Stream::Connect { again_s: 1.., .. }) => {
+                wrong("QEMU 7.2 does not connect a network stream again: again_s is 0 here")
+            }
             NicBackend::Stream(stream) => stream.check(&self.id),
             NicBackend::Multicast(group) if !group.ip().is_multicast() => {
                 wrong("this is no multicast address")
@@ -217,7 +230,6 @@ impl Nic {
                 (1..=15).contains(&ifname.len()),
                 "1 to 15",
             ),
-            _ if self.queues > 1 => wrong("several queues need a tap with as many descriptors or vhost-user"),
             _ => Ok(()),
         }
     }

@@ -26,7 +26,7 @@ mod plug;
 mod rollback;
 mod snapshot;
 
-pub use backup::{Copied, CopyTarget, Mirror, Notes, PullBackup, Pulled, PushBackup, Served};
+pub use backup::{ClientTls, Copied, CopyTarget, Mirror, Notes, PullBackup, Pulled, PushBackup, Served};
 pub use balloon::GuestMemory;
 pub use block::Eject;
 pub use console::Picture;
@@ -184,9 +184,10 @@ fn failed(action: impl Into<String>) -> impl FnOnce(CallError) -> OperationError
 fn undone(action: impl Into<String>) -> impl FnOnce(CallError) -> OperationError {
     let action = action.into();
     move |source| match source {
-        CallError::Deadline { .. } | CallError::Closed { .. } | CallError::Decode { .. } => {
-            OperationError::Undecided { action, source }
-        }
+        CallError::Deadline { .. }
+        | CallError::Closed { .. }
+        | CallError::Decode { .. }
+        | CallError::Unreadable { .. } => OperationError::Undecided { action, source },
         source => OperationError::Qmp { action, source },
     }
 }

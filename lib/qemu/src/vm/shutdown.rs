@@ -6,9 +6,12 @@
 //! ```
 
 use super::{Exit, Powerdown, Vm};
-use qmp::commands::Quit;
+use qmp::{
+    CallError,
+    commands::{Quit, RunState, SystemPowerdown},
+};
 use rustix::process::Signal;
-use std::{fmt, future::Future, io, pin::Pin, time::Duration};
+use std::{convert::Infallible, fmt, future::Future, io, pin::Pin, time::Duration};
 
 /// Asks the guest by another way, usually its agent ([`by_agent`]); its outcome is seen by the guest's reaction.
 pub type Ask<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -25,7 +28,8 @@ pub fn by_agent(agent: &qmp::agent::Agent) -> Ask<'static> {
 
 /// How long each way of ending a machine may take before the next is tried; a rung with no time is left out.
 pub struct Ladder<'a> {
-    /// For the guest to power itself off after its button was pressed.
+    /// For the guest to power itself off after its button was pressed, which is pressed again every few seconds: one that is booting does not
+    /// hear it. Left out for a guest that stands.
     pub button: Duration,
     /// What asks the guest once more, and how long it may take then.
     pub agent: Option<(Ask<'a>, Duration)>,
@@ -84,27 +88,59 @@ impl Vm {
     pub async fn shutdown(&self, ladder: Ladder<'_>) -> io::Result<(Rung, Exit)> {
         let Ladder { button, agent, quit, terminate } = ladder;
         let mut by = Rung::Quit;
-        if !button.is_zero() && self.goes_off(button, async { self.pressed().await }).await {
+        // Only a guest that runs can do something about it.
+        let runs = || self.status().run_state == RunState::Running;
+        if !button.is_zero() && runs() && self.goes_off(button, self.pressed(), self.keeps_pressing()).await {
             by = Rung::Button;
         } else if let Some((ask, wait)) = agent
+            && runs()
             && self
-                .goes_off(wait, async {
-                    ask.await;
-                    true
-                })
+                .goes_off(
+                    wait,
+                    async {
+                        ask.await;
+                        true
+                    },
+                    std::future::pending(),
+                )
                 .await
         {
             by = Rung::Agent;
         }
         // A guest that is off leaves its process for us to end.
-        let asked = async {
-            let _ = self.qmp().with_deadline(Some(quit)).call(&Quit {}).await;
-            self.process.exited().await
-        };
-        if let Ok(exit) = tokio::time::timeout(quit, asked).await {
+        if let Some(exit) = self.quits(quit).await {
             return Ok((by, exit));
         }
-        if !terminate.is_zero() {
+        self.ended_by_signal(terminate, by).await
+    }
+
+    /// Asks QEMU to end; on the next connection, too, where one has just broken. `None` when it has not ended in time, or refused.
+    pub(super) async fn quits(&self, within: Duration) -> Option<Exit> {
+        let asked = async {
+            let mut clients = self.client.clone();
+            loop {
+                let client = clients.borrow_and_update().clone();
+                match client.with_deadline(Some(within)).call(&Quit {}).await {
+                    Err(CallError::Closed { .. }) => {}
+                    Err(CallError::Refused { .. } | CallError::Deadline { .. }) => return None,
+                    // Whatever it answered, it has heard.
+                    Ok(_) | Err(_) => return Some(self.process.exited().await),
+                }
+                // Cancel safety: neither loses anything when dropped.
+                tokio::select! {
+                    biased;
+                    exit = self.process.exited() => return Some(exit),
+                    opened = clients.changed() => if opened.is_err() { return None },
+                }
+            }
+        };
+        tokio::time::timeout(within, asked).await.ok().flatten()
+    }
+
+    /// Ends the process by SIGTERM, at which QEMU flushes its disks, or by SIGKILL when that is not heeded in time.
+    pub(super) async fn ended_by_signal(&self, terminate: Duration, by: Rung) -> io::Result<(Rung, Exit)> {
+        let is_stopped = matches!(self.process.state(), Some('T' | 't'));
+        if !terminate.is_zero() && !is_stopped {
             // One that cannot be sent is no reason to stop here.
             if let Err(error) = self.process.signal(Signal::TERM) {
                 tracing::debug!(%error, "cannot ask the process to end");
@@ -117,22 +153,47 @@ impl Vm {
     }
 
     async fn pressed(&self) -> bool {
-        self.qmp().call(&qmp::commands::SystemPowerdown {}).await.is_ok()
+        self.qmp().call(&SystemPowerdown {}).await.is_ok()
     }
 
-    /// Whether the guest is off in time after it was asked.
-    async fn goes_off(&self, wait: Duration, ask: impl Future<Output = bool>) -> bool {
+    /// Presses the power button every few seconds, until dropped: a guest that is booting does not hear it, and one that is going off by
+    /// now does not mind.
+    pub(super) async fn keeps_pressing(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(PRESS_AGAIN).await;
+            self.pressed().await;
+        }
+    }
+
+    /// Whether the guest is off in time after it was asked, and meanwhile `again`.
+    async fn goes_off(
+        &self,
+        wait: Duration,
+        ask: impl Future<Output = bool>,
+        again: impl Future<Output = Infallible>,
+    ) -> bool {
         let asked = async {
             let off = self.off(wait);
             tokio::pin!(off);
-            // A guest that goes off may not answer any more. Cancel safety: both are kept, or of no more interest.
+            // A guest that goes off may not answer any more. Cancel safety: all are kept, or of no more interest.
             let off = tokio::select! {
                 off = &mut off => off,
-                // One that cannot be asked is not waited for.
-                asked = ask => if asked { off.await } else { return false },
+                asked = ask => {
+                    // One that cannot be asked is not waited for.
+                    if !asked {
+                        return false;
+                    }
+                    tokio::select! {
+                        off = &mut off => off,
+                        never = again => match never {},
+                    }
+                }
             };
             matches!(off, Powerdown::Off(_) | Powerdown::Exited(_))
         };
         tokio::time::timeout(wait, asked).await.unwrap_or(false)
     }
 }
+
+/// A guest needs some seconds from its first instruction to its driver of the button.
+const PRESS_AGAIN: Duration = Duration::from_secs(3);

@@ -7,7 +7,7 @@ use crate::{
     socket,
 };
 use qmp::{
-    CallError, Client, Filter, Subscription,
+    CallError, Client, EventError, Filter, Subscription,
     commands::{QueryStatus, RunState, StatusInfo},
     events::{EventData, ShutdownCause},
 };
@@ -51,6 +51,8 @@ pub(crate) struct Connection {
     client: Client,
     driver: Driver,
     events: Subscription,
+    /// The latest of them only, which no other event takes the place of.
+    shutdowns: Subscription,
     status: StatusInfo,
 }
 
@@ -62,6 +64,7 @@ pub(crate) async fn greet(stream: UnixStream) -> Result<Connection, CallError> {
     let mut driver: Driver = Box::pin(driver);
     // Subscribed before the state is read: what changes in between is seen.
     let events = client.subscribe(Filter::Names(STATE_EVENTS), EVENTS);
+    let shutdowns = client.subscribe(Filter::Names(&["SHUTDOWN"]), 1);
     let opened = client.with_deadline(None);
     let status = {
         let query = opened.call(&QueryStatus {});
@@ -74,7 +77,7 @@ pub(crate) async fn greet(stream: UnixStream) -> Result<Connection, CallError> {
             }
         }
     };
-    Ok(Connection { client, driver, events, status })
+    Ok(Connection { client, driver, events, shutdowns, status })
 }
 
 /// The process that is a machine's TPM.
@@ -118,7 +121,7 @@ pub(crate) fn supervised(
     record: Record,
     supervision: Supervision,
 ) -> (Vm, impl Future<Output = Exit> + Send + 'static) {
-    let Connection { client, driver, events, status } = connection;
+    let Connection { client, driver, events, shutdowns, status } = connection;
     let shutdown = shutdown_unseen(&status);
     let status = watch::Sender::new(Status {
         run_state: status.status,
@@ -150,6 +153,9 @@ pub(crate) fn supervised(
         process,
         tpm,
         events,
+        shutdowns,
+        announced: None,
+        missed: false,
         status,
         supervision,
         refresh: true,
@@ -172,6 +178,11 @@ struct Supervisor {
     process: Arc<Process>,
     tpm: Tpm,
     events: Subscription,
+    shutdowns: Subscription,
+    /// Why a shutdown was announced, as long as it may be the present one.
+    announced: Option<ShutdownCause>,
+    /// Events were lost since the state was last read.
+    missed: bool,
     status: watch::Sender<Status>,
     supervision: Supervision,
     /// The state must be read again, because an event said that it changed or the interval has passed.
@@ -281,7 +292,7 @@ impl Supervisor {
             tokio::select! {
                 exit = &mut exited => return self.ended(exit, monitor).await,
                 exit = self.tpm.ended() => {
-                    tracing::warn!(pid = process.pid(), %exit, "the machine's TPM has ended");
+                    tracing::debug!(pid = process.pid(), %exit, "the machine's TPM has ended");
                     self.change(|status| status.tpm_exit = Some(exit));
                 }
                 turn = monitor.turn() => match turn {
@@ -290,25 +301,24 @@ impl Supervisor {
                         monitor = Monitor::Lost(Box::pin(open_again(self.monitor.clone())));
                     }
                     Turn::Opened(connection) => {
-                        monitor = Monitor::Open(self.opened(*connection));
+                        monitor = Monitor::Open(self.opened(*connection).await);
                         (probe, events_open) = (None, true);
                     }
                 },
                 event = self.events.next(), if events_open => match event {
                     Ok(event) => self.event(&event),
-                    Err(qmp::EventError::Lagged(_)) => self.refresh = true,
-                    Err(qmp::EventError::Closed) => events_open = false,
+                    Err(EventError::Lagged(_)) => self.lagged(),
+                    Err(EventError::Closed) => events_open = false,
                 },
                 () = std::future::poll_fn(|context| self.chores.poll(context)) => {}
                 () = self.readings.poke.notified() => self.refresh = true,
                 (number, answer) = answer(&mut probe) => {
                     probe = None;
                     // What was announced before the answer is older than it.
-                    while let Ok(Ok(event)) = tokio::time::timeout(Duration::ZERO, self.events.next()).await {
-                        self.event(&event);
-                    }
+                    self.catch_up().await;
                     let told = answer.is_ok();
-                    self.answered(answer, &monitor);
+                    let is_open = monitor.is_open();
+                    self.answered(answer, is_open).await;
                     if told {
                         self.read.send_replace(number);
                     }
@@ -328,22 +338,51 @@ impl Supervisor {
     }
 
     /// Goes on with a new connection. What happened meanwhile is known only by its outcome.
-    fn opened(&mut self, connection: Connection) -> Driver {
-        let Connection { client, driver, events, status: info } = connection;
-        tracing::info!(pid = self.process.pid(), "the monitor connection is open again");
+    async fn opened(&mut self, connection: Connection) -> Driver {
+        let Connection { client, driver, events, shutdowns, status: info } = connection;
+        tracing::debug!(pid = self.process.pid(), "the monitor connection is open again");
         self.client.send_replace(client);
-        self.events = events;
-        self.change(|status| {
-            status.shutdown = match &info.status {
-                RunState::Shutdown => status.shutdown.take().or(shutdown_unseen(&info)),
-                _ => None,
-            };
-            status.run_state = info.status;
-            status.responsive = Responsive::Yes;
-        });
+        (self.events, self.shutdowns) = (events, shutdowns);
+        self.reconcile(info).await;
+        self.change(|status| status.responsive = Responsive::Yes);
         // Events of the new connection may be older than this reading.
         self.refresh = true;
         driver
+    }
+
+    /// Takes over a reading that no event has overtaken: what it tells and no event did was lost, in a storm or with a connection.
+    async fn reconcile(&mut self, info: StatusInfo) {
+        self.announced = latest(&mut self.shutdowns).await.or(self.announced.take());
+        self.change(|status| {
+            status.shutdown = match &info.status {
+                RunState::Shutdown => {
+                    status.shutdown.take().or(self.announced.clone()).or(shutdown_unseen(&info))
+                }
+                _ => None,
+            };
+            status.run_state = info.status.clone();
+        });
+        // One that is older than an event has another reading after it.
+        if info.status != RunState::Shutdown && !self.refresh {
+            self.announced = None;
+        }
+        self.missed = false;
+    }
+
+    /// Events were lost; the state tells what they said.
+    fn lagged(&mut self) {
+        (self.missed, self.refresh) = (true, true);
+    }
+
+    /// Takes in what has been announced by now.
+    async fn catch_up(&mut self) {
+        loop {
+            match tokio::time::timeout(Duration::ZERO, self.events.next()).await {
+                Ok(Ok(event)) => self.event(&event),
+                Ok(Err(EventError::Lagged(_))) => self.lagged(),
+                Ok(Err(EventError::Closed)) | Err(_) => return,
+            }
+        }
     }
 
     /// Without a deadline: a QEMU that comes back answers the old question, and that is how it is noticed.
@@ -353,16 +392,20 @@ impl Supervisor {
         Probe { number: self.readings.asked.load(Ordering::Relaxed), answer }
     }
 
-    fn answered(&mut self, answer: Result<StatusInfo, CallError>, monitor: &Monitor) {
+    async fn answered(&mut self, answer: Result<StatusInfo, CallError>, is_open: bool) {
         match answer {
-            // May be older than an event seen meanwhile; that event has asked for another reading.
-            Ok(info) => self.change(|status| {
-                status.run_state = info.status;
-                // The last answer of a connection and its end come at once, and are seen in any order.
-                if monitor.is_open() {
-                    status.responsive = Responsive::Yes;
+            Ok(info) => {
+                // May be older than an event seen meanwhile; that event has asked for another reading.
+                if self.refresh && !self.missed {
+                    self.change(|status| status.run_state = info.status);
+                } else {
+                    self.reconcile(info).await;
                 }
-            }),
+                // The last answer of a connection and its end come at once, and are seen in any order.
+                if is_open {
+                    self.change(|status| status.responsive = Responsive::Yes);
+                }
+            }
             // The driver's end is reported by the driver.
             Err(CallError::Closed { .. }) => {}
             Err(error) => self.unresponsive(error.to_string()),
@@ -410,10 +453,11 @@ impl Supervisor {
         if let Monitor::Open(driver) = monitor {
             let _ = tokio::time::timeout(LAST_WORDS, driver).await;
         }
-        while let Ok(Ok(event)) = tokio::time::timeout(Duration::ZERO, self.events.next()).await {
-            self.event(&event);
-        }
+        self.catch_up().await;
+        let latest =
+            if self.missed { latest(&mut self.shutdowns).await.or(self.announced.take()) } else { None };
         self.change(|status| {
+            status.shutdown = status.shutdown.take().or(latest);
             status.exit = Some(exit);
             status.responsive = Responsive::No(format!("the process has ended ({exit})"));
         });
@@ -434,6 +478,22 @@ impl Supervisor {
             change(status);
             *status != before
         });
+    }
+}
+
+/// Why a machine was last shut down, of what nobody has asked for yet.
+async fn latest(shutdowns: &mut Subscription) -> Option<ShutdownCause> {
+    let mut cause = None;
+    loop {
+        match tokio::time::timeout(Duration::ZERO, shutdowns.next()).await {
+            Ok(Ok(event)) => {
+                if let Ok(EventData::Shutdown(shutdown)) = EventData::of(&event) {
+                    cause = Some(shutdown.reason);
+                }
+            }
+            Ok(Err(EventError::Lagged(_))) => {}
+            Ok(Err(EventError::Closed)) | Err(_) => return cause,
+        }
     }
 }
 

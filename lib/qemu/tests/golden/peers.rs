@@ -418,7 +418,8 @@ fn host_has(config: &Config) -> Result<(), String> {
                 return Err("a bridge of its own (root)".to_owned());
             }
             NicBackend::Tap { ifname } => {
-                sys::tap(ifname, 1).map_err(|error| format!("a tap interface (CAP_NET_ADMIN): {error}"))?;
+                sys::tap(ifname, nic.queues.into())
+                    .map_err(|error| format!("a tap interface (CAP_NET_ADMIN): {error}"))?;
             }
             _ => {}
         }

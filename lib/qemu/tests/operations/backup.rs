@@ -70,7 +70,7 @@ async fn a_whole_backup_and_what_changed_since_are_pushed_to_an_nbd_server() {
     let mut guest = writing(directory.path()).await;
     fs::write(at("copy.raw"), vec![0; 8 << 20]).unwrap();
     let _server = nbd_server(&at("copy.raw"), &at("nbd.sock"));
-    let target = CopyTarget::Nbd { server: Address::Unix(at("nbd.sock")), export: "copy".into() };
+    let target = CopyTarget::Nbd { server: Address::Unix(at("nbd.sock")), export: "copy".into(), tls: None };
     guest.vm.add_bitmap("root", "since", Notes::InMemory).await.unwrap();
     guest.vm.push_backup("root", &target, None).await.unwrap().done().await.unwrap();
     assert!(fs::read(at("copy.raw")).unwrap() == fs::read(at("disk.raw")).unwrap(), "the whole disk");

@@ -5,7 +5,7 @@ use crate::polled::polled;
 use qemu::{
     Adoption, Supervision, Vm, adopt,
     config::{Address, Disk, Format, Image, Limits, Throttle},
-    vm::{CopyTarget, FoundJob, MigrationOptions},
+    vm::{CopyTarget, FoundJob, MigrationOptions, Notes, Pulled, Served},
 };
 use qmp::commands::{QueryNamedBlockNodes, RunState};
 use std::{fs, path::PathBuf};
@@ -121,6 +121,67 @@ async fn a_backup_goes_on_and_is_closed_when_its_connection_breaks() {
     let Some(FoundJob::Ends(job)) = jobs.pop() else { panic!("{jobs:?}") };
     job.done().await.unwrap();
     assert!(fs::read(at("found.raw")).unwrap() == content);
+    guest.quit().await;
+}
+
+/// Wherever it is cut: each step is told again, and what is done already is passed over. What is left by one who leaves is found.
+#[tokio::test]
+async fn a_pulled_backup_is_finished_wherever_its_connection_breaks_or_its_caller_leaves() {
+    let test = "a_pulled_backup_is_finished_wherever_its_connection_breaks_or_its_caller_leaves";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("disk.raw"), vec![0; 1 << 20]).unwrap();
+    let disk = Disk::new("root", Image::raw(at("disk.raw")));
+    let mut guest = Guest::paused(directory.path(), config().disk(disk)).await;
+    guest.vm.add_bitmap("root", "since", Notes::InMemory).await.unwrap();
+    let cutter = Cutter::between(&mut guest).await;
+    let bitmaps = async |guest: &Guest| {
+        let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
+        let bitmaps = nodes.into_iter().flat_map(|node| node.dirty_bitmaps.into_iter().flatten());
+        bitmaps.map(|bitmap| (bitmap.name.unwrap_or_default(), bitmap.recording)).collect::<Vec<_>>()
+    };
+    let begin = async |guest: &Guest| {
+        let served = Served::new("root", at("scratch"), Address::Unix(at("pull.sock")), "x");
+        guest.vm.pull_backup(&Served { since: Some("since".into()), ..served }).await.unwrap()
+    };
+    let is_whole = async |guest: &Guest, times: u64| {
+        assert_eq!(nodes(&guest.vm).await, ["root", "root-file"], "after {times} polls");
+        assert_eq!(bitmaps(guest).await, [("since".to_owned(), true)], "after {times} polls");
+        assert_eq!(guest.vm.active_node("root").await.unwrap(), "root");
+        assert!(guest.vm.pulled_backup("root").await.unwrap().is_none());
+        for left in ["scratch", "pull.sock"] {
+            // QEMU removes its socket itself, unless it was told to stop on a connection that was cut.
+            let _ = fs::remove_file(at(left));
+        }
+    };
+    let mut times = 0;
+    loop {
+        // Cut after so many polls; the same call goes on.
+        let pull = begin(&guest).await;
+        let mut finishing = std::pin::pin!(pull.finish(Pulled::Whole));
+        if let Some(done) = polled(times, finishing.as_mut()).await {
+            done.unwrap();
+            is_whole(&guest, times).await;
+            break;
+        }
+        cutter.cut().await;
+        finishing.await.unwrap();
+        guest.answers().await;
+        is_whole(&guest, times).await;
+        // Left after so many polls; whoever comes next finds the rest and ends it.
+        let pull = begin(&guest).await;
+        drop(polled(times, pull.finish(Pulled::GivenUp)).await);
+        guest.answers().await;
+        if let Some(found) = guest.vm.pulled_backup("root").await.unwrap() {
+            found.finish(Pulled::GivenUp).await.unwrap();
+        }
+        is_whole(&guest, times).await;
+        times += 1;
+    }
+    assert!(times > 8, "{times}");
     guest.quit().await;
 }
 

@@ -9,6 +9,7 @@ mod agent;
 #[path = "../../../qmp/tests/support/agent_guest.rs"]
 mod agent_guest;
 mod backup;
+mod beside;
 mod block;
 mod cut;
 mod firmware;

@@ -11,6 +11,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 use tokio::{sync::watch, task::JoinSet};
@@ -241,16 +242,23 @@ async fn a_guest_goes_on_before_its_memory_is_there() {
     destination.quit().await;
 }
 
+/// A machine at each end with a disk of its own, the way between them and the way of the disk.
+fn two_ends(directory: &Path) -> ([Config; 2], Address, MovedDisks) {
+    let machines = ["here.raw", "there.raw"].map(|name| {
+        fs::write(directory.join(name), vec![0; 8 << 20]).unwrap();
+        config().disk(Disk::new("root", Image::raw(directory.join(name))))
+    });
+    let disks = MovedDisks { ids: vec!["root".into()], through: Address::Unix(directory.join("disks.sock")) };
+    (machines, Address::Unix(directory.join("migration.sock")), disks)
+}
+
 #[tokio::test]
 async fn a_guest_moves_with_its_disk() {
     let test = "a_guest_moves_with_its_disk";
     let Some(directory) = missing_or(test) else { return };
     let at = |name: &str| directory.path().join(name);
-    for name in ["here.raw", "there.raw"] {
-        fs::write(at(name), vec![0; 8 << 20]).unwrap();
-    }
-    let of = |name: &str| config().disk(Disk::new("root", Image::raw(at(name))));
-    let mut source = Guest::linux(&at("source"), of("here.raw")).await;
+    let ([here, there], via, disks) = two_ends(directory.path());
+    let mut source = Guest::linux(&at("source"), here).await;
     source.run("dd if=/dev/urandom of=/dev/vda bs=1M seek=2 count=4 2>/dev/null; sync").await;
     let sum = source.run("dd if=/dev/vda bs=1M skip=2 count=4 2>/dev/null | md5sum").await;
     // Every number is on the disk before it is told.
@@ -260,10 +268,8 @@ async fn a_guest_moves_with_its_disk() {
     );
     source.run(&count).await;
     source.run_until("[ -s /run/count ]").await;
-    let mut destination = Guest::incoming(&at("destination"), Guest::with_linux(of("there.raw"))).await;
+    let mut destination = Guest::incoming(&at("destination"), Guest::with_linux(there.clone())).await;
     let before = counted(&mut source).await;
-    let via = Address::Unix(at("migration.sock"));
-    let disks = MovedDisks { ids: vec!["root".into()], through: Address::Unix(at("disks.sock")) };
     let options = MigrationOptions::default();
     source.vm.migrate_with_disks(&destination.vm, &via, &options, &disks).await.unwrap();
     source.quit().await;
@@ -280,7 +286,7 @@ async fn a_guest_moves_with_its_disk() {
     assert!(written >= told, "{written} on the disk, {told} told");
     destination.quit().await;
     // A destination without such a disk: nothing goes on, and the guest stays.
-    let mut source = Guest::linux(&at("source"), of("there.raw")).await;
+    let mut source = Guest::linux(&at("source"), there).await;
     let destination = Guest::incoming(&at("destination"), Guest::with_linux(config())).await;
     let refused = source.vm.migrate_with_disks(&destination.vm, &via, &options, &disks).await.unwrap_err();
     assert_eq!(refused.guest, Whereabouts::Source, "{refused:?}");
@@ -295,11 +301,8 @@ async fn a_guest_whose_move_with_its_disk_is_dropped_goes_on_where_it_was() {
     let test = "a_guest_whose_move_with_its_disk_is_dropped_goes_on_where_it_was";
     let Some(directory) = missing_or(test) else { return };
     let at = |name: &str| directory.path().join(name);
-    for name in ["here.raw", "there.raw"] {
-        fs::write(at(name), vec![0; 8 << 20]).unwrap();
-    }
-    let of = |name: &str| config().disk(Disk::new("root", Image::raw(at(name))));
-    let mut source = Guest::linux(&at("source"), of("here.raw")).await;
+    let ([here, there], via, disks) = two_ends(directory.path());
+    let mut source = Guest::linux(&at("source"), here).await;
     source.run(COUNT).await;
     source.run_until("[ -s /run/count ]").await;
     let nodes = async |guest: &Guest| {
@@ -307,9 +310,7 @@ async fn a_guest_whose_move_with_its_disk_is_dropped_goes_on_where_it_was() {
         nodes.into_iter().filter_map(|node| node.node_name).collect::<BTreeSet<_>>()
     };
     let before = nodes(&source).await;
-    let destination = Guest::incoming(&at("destination"), Guest::with_linux(of("there.raw"))).await;
-    let via = Address::Unix(at("migration.sock"));
-    let disks = MovedDisks { ids: vec!["root".into()], through: Address::Unix(at("disks.sock")) };
+    let destination = Guest::incoming(&at("destination"), Guest::with_linux(there)).await;
     let options = MigrationOptions::default();
     let stands = source.vm.qmp().waiter(|event| {
         event.name == "MIGRATION" && event.data.get("status").is_some_and(|it| it == "pre-switchover")
@@ -483,6 +484,63 @@ async fn a_guest_whose_destination_is_silent_stands_until_that_is_proved_to_be_g
     source.quit().await;
 }
 
+/// A client with its credentials and a server with its own, of one authority, for either role of one machine.
+fn with_credentials(mut machine: Config, certificates: &Path) -> Config {
+    machine.tls = [("tls-client", TlsRole::Client), ("tls-server", TlsRole::Server)]
+        .map(|(id, role)| Tls { id: id.into(), directory: certificates.into(), role, verify_peer: true })
+        .into();
+    machine
+}
+
+/// Looked at where both ends are the same and the guest is about to move: whoever asks the destination in the clear is refused.
+#[tokio::test]
+async fn disks_travel_over_tls_beside_memory_that_does() {
+    let test = "disks_travel_over_tls_beside_memory_that_does";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    for name in ["source", "destination"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    certificates(&at("tls"));
+    let (machines, via, disks) = two_ends(directory.path());
+    let content: Vec<u8> = (0..8u32 << 18).flat_map(u32::to_le_bytes).collect();
+    fs::write(at("here.raw"), &content).unwrap();
+    let [here, there] = machines.map(|machine| with_credentials(machine, &at("tls")));
+    let source = Guest::paused(&at("source"), here).await;
+    let destination = Guest::incoming(&at("destination"), there).await;
+    let tls = MigrationTls {
+        source: "tls-client".into(),
+        destination: "tls-server".into(),
+        hostname: "destination.test".into(),
+    };
+    let options = MigrationOptions { tls: Some(tls), ..MigrationOptions::default() };
+    let stands = source.vm.qmp().waiter(|event| {
+        event.name == "MIGRATION" && event.data.get("status").is_some_and(|it| it == "pre-switchover")
+    });
+    {
+        let moving = source.vm.migrate_with_disks(&destination.vm, &via, &options, &disks);
+        let mut moving = std::pin::pin!(moving);
+        // Cancel safety: the move is kept, and goes on below.
+        tokio::select! {
+            biased;
+            event = stands => drop(event.unwrap()),
+            moved = moving.as_mut() => panic!("{moved:?}"),
+        }
+        let Address::Unix(socket) = &disks.through else { unreachable!("as above") };
+        let in_the_clear = format!("nbd+unix:///root?socket={}", socket.display());
+        let read = Command::new("qemu-img").args(["info", &in_the_clear]).output().unwrap();
+        let said = String::from_utf8_lossy(&read.stderr);
+        assert!(!read.status.success() && said.contains("TLS"), "{said}");
+        moving.await.unwrap();
+    }
+    source.quit().await;
+    destination.quit().await;
+    assert!(fs::read(at("there.raw")).unwrap() == content);
+}
+
 /// An authority, and a server and a client that it vouches for.
 pub(crate) fn certificates(directory: &Path) {
     fs::create_dir(directory).unwrap();
@@ -513,15 +571,7 @@ pub(crate) fn certificates(directory: &Path) {
 async fn a_guest_goes_on_over_tls_and_not_to_a_stranger() {
     let Some(directory) = missing_or("a_guest_goes_on_over_tls_and_not_to_a_stranger") else { return };
     certificates(&directory.path().join("tls"));
-    let credentials = |id: &str, role| Tls {
-        id: id.into(),
-        directory: directory.path().join("tls"),
-        role,
-        verify_peer: true,
-    };
-    let mut machine = config();
-    machine.tls =
-        vec![credentials("tls-client", TlsRole::Client), credentials("tls-server", TlsRole::Server)];
+    let machine = with_credentials(config(), &directory.path().join("tls"));
     let mut source = Guest::linux(&directory.path().join("source"), machine.clone()).await;
     let machine = Guest::with_linux(machine);
     for hostname in ["stranger.test", "destination.test"] {

@@ -47,6 +47,67 @@ async fn keys_arrive_pictures_show_and_a_reset_begins_anew() {
     guest.quit().await;
 }
 
+/// Says `!`, waits for a byte on the serial line, and from then on for its power button, at which it powers off.
+const DEAF_AT_FIRST: &[u8] = &[
+    0xfa, // cli
+    0xb0, b'!', 0xee, // mov al, '!'; out dx, al
+    0xba, 0xfd, 0x03, // mov dx, 0x3fd
+    0xec, 0xa8, 0x01, 0x74, 0xfb, // in al, dx; test al, 1; jz -5
+    0xba, 0x02, 0x06, 0xb8, 0x00, 0x01,
+    0xef, // mov dx, 0x602; mov ax, 0x100; out dx, ax (ACPI PM1 enable: the button)
+    0xba, 0x00, 0x06, // mov dx, 0x600
+    0xed, 0xf6, 0xc4, 0x01, 0x74, 0xfa, // in ax, dx; test ah, 1; jz -6 (PM1 status)
+    0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef, // mov dx, 0x604; mov ax, 0x2000; out dx, ax (S5)
+    0xf4, 0xeb, 0xfd, // hlt; jmp -3
+];
+
+#[tokio::test]
+async fn a_button_that_was_pressed_before_the_guest_heard_it_is_pressed_again() {
+    let test = "a_button_that_was_pressed_before_the_guest_heard_it_is_pressed_again";
+    if missing(test, false) {
+        return;
+    }
+    for by_ladder in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let machine = config().disk(boot_disk(directory.path(), DEAF_AT_FIRST));
+        let mut guest = Guest::start(directory.path(), machine).await;
+        guest.until("!").await;
+        let pressed = guest.vm.qmp().waiter(|event| event.name == "POWERDOWN");
+        let vm = guest.vm.clone();
+        let off = async {
+            if by_ladder {
+                let ladder = qemu::Ladder { button: LONG, ..qemu::Ladder::default() };
+                assert_eq!(vm.shutdown(ladder).await.unwrap().0, qemu::Rung::Button);
+            } else {
+                let off = vm.powerdown(LONG).await.unwrap();
+                assert!(matches!(off, qemu::Powerdown::Off(_)), "{off:?}");
+                vm.quit(LONG).await.unwrap();
+            }
+        };
+        let listens = async {
+            pressed.await.unwrap();
+            guest.type_in("x").await;
+        };
+        tokio::join!(off, listens);
+    }
+}
+
+/// A guest that stands cannot go off: nobody waits for it.
+#[tokio::test]
+async fn the_button_of_a_guest_that_stands_is_left_out() {
+    let test = "the_button_of_a_guest_that_stands_is_left_out";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let guest = Guest::paused(directory.path(), config()).await;
+    let mut events = guest.vm.qmp().subscribe(qmp::Filter::Names(&["POWERDOWN"]), 1);
+    let asks = Box::pin(async { panic!("its agent stands, too") });
+    let ladder = qemu::Ladder { button: LONG, agent: Some((asks, LONG)), ..qemu::Ladder::default() };
+    assert_eq!(guest.vm.shutdown(ladder).await.unwrap().0, qemu::Rung::Quit);
+    assert!(events.next().await.is_err(), "it was not pressed");
+}
+
 #[tokio::test]
 async fn a_panic_is_told_and_the_machine_does_as_configured() {
     let test = "a_panic_is_told_and_the_machine_does_as_configured";

@@ -67,3 +67,70 @@ fn a_process_that_cannot_be_watched_is_ended() {
     let lock = fs::File::open(directory.path().join("run/lock")).unwrap();
     assert!(lock.try_lock().is_ok(), "the process lives");
 }
+
+#[tokio::test]
+async fn what_a_program_says_in_place_of_a_greeting_is_kept() {
+    let directory = scratch();
+    // It takes its listening socket and answers as another protocol.
+    let script = r#"exec perl -e 'for (@ARGV) { $fd = $1 if /id=qmp,fd=(\d+)/ } open(S, "+<&=", $fd); accept(C, S);
+        syswrite(C, "SSH-2.0-hello\r\n"); sleep 1000' -- "$@""#;
+    let binary = program(directory.path(), script);
+    let spec = StartSpec { binary, ..spec(directory.path(), config()) };
+    let error = start(spec).await.map(drop).unwrap_err();
+    assert!(matches!(error, StartError::Silent { after: None, .. }), "{error:?}");
+    let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    let chain: Vec<String> = chain.map(ToString::to_string).collect();
+    assert!(chain.last().unwrap().contains("SSH-2.0-hello"), "{chain:?}");
+}
+
+#[tokio::test]
+async fn a_directory_in_which_others_may_write_is_refused() {
+    let directory = scratch();
+    let run = directory.path().join("run");
+    fs::create_dir(&run).unwrap();
+    for (mode, is_refused) in [(0o770, true), (0o707, true), (0o755, false)] {
+        fs::set_permissions(&run, fs::Permissions::from_mode(mode)).unwrap();
+        let binary = directory.path().join("nothing");
+        let error =
+            start(StartSpec { binary, ..spec(directory.path(), config()) }).await.map(drop).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(cause.contains("others may write"), is_refused, "{mode:o}: {error}: {cause}");
+    }
+}
+
+/// Also where they mean something to whoever calls: QEMU has another directory.
+#[tokio::test]
+async fn relative_paths_are_refused_or_made_whole() {
+    let directory = scratch();
+    let relative = Path::new("disk.raw");
+    let refused = [
+        Config { disks: vec![Disk::new("root", Image::raw(relative))], ..config() },
+        Config {
+            boot: qemu::config::Boot {
+                kernel: Some(qemu::config::DirectKernel {
+                    kernel: "vmlinuz".into(),
+                    initrd: None,
+                    cmdline: String::new(),
+                }),
+                ..qemu::config::Boot::default()
+            },
+            ..config()
+        },
+    ];
+    for machine in refused {
+        let error = start(spec(directory.path(), machine)).await.map(drop).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("relative"), "{error}: {cause}");
+    }
+    if qemu_missing("relative_paths_are_refused_or_made_whole") {
+        return;
+    }
+    // The run directory is ours to look for.
+    let here = std::env::current_dir().unwrap();
+    let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+    let run_dir = up.join(directory.path().strip_prefix("/").unwrap()).join("run");
+    assert!(run_dir.is_relative());
+    let (vm, _tasks) = started(StartSpec { run_dir, ..spec(directory.path(), config()) }).await;
+    assert!(vm.record().qmp_socket.is_absolute() && vm.record().qmp_socket.exists());
+    vm.quit(LONG).await.unwrap();
+}

@@ -177,3 +177,47 @@ async fn a_start_that_waits_behind_a_destroy_starts_nothing() {
     assert_eq!(processes(id), 0);
     assert!(manager.states().is_empty());
 }
+
+#[tokio::test]
+async fn a_machine_whose_record_is_none_is_taken_over_all_the_same() {
+    let test = "a_machine_whose_record_is_none_is_taken_over_all_the_same";
+    if qemu_missing(test) {
+        return;
+    }
+    let directory = scratch();
+    let run = directory.path().join("run");
+    let machine = config();
+    let (vm, tasks) = started(spec(directory.path(), machine.clone())).await;
+    let written = vm.record().clone();
+    drop((vm, tasks));
+    let gone = qemu::Record { pid: std::process::id(), ..written.clone() };
+    let broken: [&dyn Fn(); 3] = [
+        &|| fs::write(run.join(qemu::Record::FILE), "{\"uuid\": \"").unwrap(),
+        &|| fs::write(run.join(qemu::Record::FILE), "{}").unwrap(),
+        &|| gone.save(&run).unwrap(),
+    ];
+    for break_it in broken {
+        break_it();
+        let (manager, tasks) = manager();
+        let (place, config) = (directory.path().to_owned(), machine.clone());
+        let make = move || spec(&place, config.clone());
+        let state = manager.adopt(machine.uuid, &run, Supervision::default(), LONG, make).await.unwrap();
+        assert_eq!(state, State::Paused);
+        assert_eq!(manager.vm(machine.uuid).unwrap().record().pid, written.pid);
+        tasks.lock().unwrap().abort_all();
+    }
+    let (manager, _tasks) = manager();
+    let (place, config) = (directory.path().to_owned(), machine.clone());
+    let make = move || spec(&place, config.clone());
+    manager.adopt(machine.uuid, &run, Supervision::default(), LONG, make).await.unwrap();
+    // A call that is dropped before it has ended the machine leaves one that can be used, or destroyed.
+    assert!(polled(0, manager.destroy(machine.uuid)).await.is_none());
+    let state = manager.state(machine.uuid).unwrap();
+    assert!(matches!(
+        manager.pause(machine.uuid).await,
+        Ok(()) | Err(ManagerError::Stopped(_) | ManagerError::Call { .. })
+    ));
+    assert_ne!(state, State::ShuttingDown);
+    manager.destroy(machine.uuid).await.unwrap();
+    assert!(matches!(manager.state(machine.uuid), Err(ManagerError::NoMachine(_))));
+}

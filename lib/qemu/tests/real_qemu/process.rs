@@ -151,6 +151,110 @@ async fn a_machine_whose_program_is_a_script_is_adopted() {
     assert_eq!(vm.quit(LONG).await.unwrap(), Exit::Code(0));
 }
 
+/// QEMU opens a secret by its number anew, which another user may not do with a file of ours, nor a confined process.
+#[tokio::test]
+async fn a_secret_is_handed_over_to_another_user_and_into_a_confinement() {
+    let test = "a_secret_is_handed_over_to_another_user_and_into_a_confinement";
+    if qemu_missing(test) {
+        return;
+    }
+    if release::program() != Path::new("/usr/bin/qemu-system-x86_64") {
+        return println!("not run: {test}: an unpacked QEMU lies where others may not look");
+    }
+    let directory = scratch();
+    let key = directory.path().join("key");
+    fs::write(&key, "a passphrase").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let another = qemu::Identity { uid: 64_055, gid: 64_056, groups: Vec::new() };
+    let is_root = rustix::process::getuid().is_root();
+    let cases = [
+        (is_root.then_some(another), None, "root"),
+        (None, qemu::Confinement::is_available().then(qemu::Confinement::base), "Landlock"),
+    ];
+    for (identity, confinement, needs) in cases {
+        if identity.is_none() && confinement.is_none() {
+            println!("not run: {test}: {needs}");
+            continue;
+        }
+        let handed = || {
+            let source = Source::Descriptor("key".into());
+            let mut machine = config();
+            machine.secrets = vec![qemu::config::Secret {
+                id: "key".into(),
+                source: source.clone(),
+                encoding: Default::default(),
+            }];
+            machine.fw_cfg = vec![qemu::config::FwCfg {
+                name: "opt/org.test/key".into(),
+                content: qemu::config::FwCfgContent::File(source),
+            }];
+            let spec = spec(directory.path(), machine);
+            StartSpec { identity: identity.clone(), confinement: confinement.clone(), ..spec }
+        };
+        let mut spec = handed();
+        spec.descriptors.insert("key".into(), fs::File::open(&key).unwrap().into());
+        let (vm, _tasks) = started(spec).await;
+        vm.quit(LONG).await.unwrap();
+        // What cannot be copied is refused, and not by QEMU.
+        let mut spec = handed();
+        spec.descriptors.insert("key".into(), std::io::pipe().unwrap().0.into());
+        let refused = start(spec).await.map(drop).unwrap_err();
+        assert!(matches!(refused, StartError::Config(_)), "{refused:?}");
+    }
+}
+
+/// As after a manager that ended between starting the process and its greeting.
+#[tokio::test]
+async fn a_script_that_became_qemu_after_it_was_recorded_is_adopted() {
+    if qemu_missing("a_script_that_became_qemu_after_it_was_recorded_is_adopted") {
+        return;
+    }
+    let directory = scratch();
+    let run = directory.path().join("run");
+    let (vm, tasks) = started(spec(directory.path(), config())).await;
+    drop((vm, tasks));
+    let written = qemu::Record::load(&run).unwrap().unwrap();
+    let shell = fs::metadata("/bin/sh").unwrap();
+    let exe = std::os::unix::fs::MetadataExt::ino(&shell);
+    let early = qemu::Record { exe: (0, exe), argv_digest: "of the script".into(), ..written.clone() };
+    let Adoption::Adopted(vm, supervisor) = adopt(early.clone(), LONG, Supervision::default()).await.unwrap()
+    else {
+        panic!("not adopted");
+    };
+    assert_eq!(vm.record(), &written, "as it is now");
+    drop((vm, supervisor));
+    // Another process, or another directory's: the program must be the same then, too.
+    for strange in [
+        qemu::Record { start_ticks: early.start_ticks + 1, ..early.clone() },
+        qemu::Record { qmp_socket: directory.path().join("elsewhere/qmp.sock"), ..early.clone() },
+    ] {
+        let adopted = adopt(strange, LONG, Supervision::default()).await.unwrap();
+        assert!(matches!(&adopted, Adoption::Gone(why) if why.contains("another one")), "{adopted:?}");
+    }
+    let Adoption::Adopted(vm, _supervisor) = adopt(written, LONG, Supervision::default()).await.unwrap()
+    else {
+        panic!("not adopted");
+    };
+    vm.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn of_a_script_and_its_qemu_it_is_qemu_that_is_found() {
+    if qemu_missing("of_a_script_and_its_qemu_it_is_qemu_that_is_found") {
+        return;
+    }
+    let directory = scratch();
+    let run = directory.path().join("run");
+    let script = program(directory.path(), &format!("{} \"$@\"; exit $?", release::program().display()));
+    let (vm, _tasks) = started(StartSpec { binary: script, ..spec(directory.path(), config()) }).await;
+    let found = qemu::Record::find(vm.record().uuid, &run).unwrap().unwrap();
+    assert_ne!(found.pid, vm.record().pid);
+    let exe = fs::read_link(format!("/proc/{}/exe", found.pid)).unwrap();
+    assert!(exe.to_str().unwrap().contains("qemu"), "{}", exe.display());
+    vm.quit(LONG).await.unwrap();
+    assert_eq!(qemu::Record::find(found.uuid, &run).unwrap(), None);
+}
+
 /// QEMU 10.0 that is unpacked without its modules ends when it is asked for all types of objects: it was built with others.
 #[tokio::test]
 async fn a_program_that_its_modules_end_is_found_out_apart_from_its_machines() {

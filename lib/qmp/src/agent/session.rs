@@ -68,6 +68,8 @@ pub struct Session {
     waiting: VecDeque<Call>,
     outputs: VecDeque<Output>,
     transmit: Vec<u8>,
+    /// The number of a sync that is not sent to its end yet: it comes last in `transmit`.
+    unsent: Option<i64>,
     numbers: u64,
     counters: Counters,
 }
@@ -107,6 +109,7 @@ impl Session {
             waiting: VecDeque::new(),
             outputs: VecDeque::new(),
             transmit: Vec::new(),
+            unsent: None,
             numbers: seed,
             counters: Counters::default(),
         }
@@ -182,6 +185,9 @@ impl Session {
     /// The first `count` bytes of [`Session::transmit`] are with the kernel.
     pub fn transmitted(&mut self, count: usize) {
         self.transmit.drain(..count);
+        if self.transmit.is_empty() {
+            self.unsent = None;
+        }
     }
 
     /// What was noticed so far.
@@ -195,6 +201,7 @@ impl Session {
         let marked = line.iter().rposition(|byte| *byte == MARK).map(|at| &line[at + 1..]);
         match (&mut self.state, marked) {
             (State::Syncing(number), Some(answer)) if number_of(answer) == Some(*number) => {
+                self.unsent = None;
                 self.enter(State::Ready);
                 self.advance();
             }
@@ -243,10 +250,15 @@ impl Session {
     fn advance(&mut self) {
         match self.state {
             State::Lost if !self.waiting.is_empty() => {
-                let number = self.number();
-                self.transmit.push(MARK);
-                self.transmit.extend(sync(number));
-                self.counters.syncs += 1;
+                // Where nobody reads, one question is enough for whoever comes.
+                let number = self.unsent.unwrap_or_else(|| {
+                    let number = self.number();
+                    self.transmit.push(MARK);
+                    self.transmit.extend(sync(number));
+                    self.unsent = Some(number);
+                    self.counters.syncs += 1;
+                    number
+                });
                 self.enter(State::Syncing(number));
             }
             State::Ready => {
@@ -402,6 +414,30 @@ mod tests {
             let replies = outputs(&mut session);
             assert_eq!(replies.last(), Some(&Output::Reply(CallId(1), Ok("in time".into()))));
         }
+    }
+
+    #[test]
+    fn what_nobody_reads_does_not_grow() {
+        let mut session = session();
+        submit(&mut session, 0);
+        // A part of the question is with the kernel.
+        session.transmitted(3);
+        let left = session.transmit().to_vec();
+        for id in 1..1000 {
+            session.expired();
+            submit(&mut session, id);
+            assert_eq!(session.transmit(), left);
+        }
+        session.transmitted(left.len());
+        // Whoever comes then answers the one question that there was.
+        let text = String::from_utf8(left).unwrap();
+        let number: String = text.chars().filter(char::is_ascii_digit).collect();
+        marked(&mut session, number.parse().unwrap());
+        assert_eq!(sent(&mut session)[0]["execute"], "guest-ping");
+        // One that was sent is asked anew: it may have been lost with the guest that it was for.
+        session.abandon(CallId(999));
+        submit(&mut session, 1000);
+        assert_eq!(sent(&mut session)[0], "mark");
     }
 
     #[test]

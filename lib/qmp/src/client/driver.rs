@@ -2,7 +2,7 @@
 
 use super::{CloseReason, Phase, Shared};
 use crate::{
-    message::Refusal,
+    message::{Malformed, Refusal},
     session::{CallId, Counters, Execution, Output, Session},
     transport::Outgoing,
 };
@@ -107,6 +107,7 @@ pub(crate) type Undo = fn(Value) -> Option<(&'static str, Map<String, Value>)>;
 pub(super) enum Answer {
     Reply(Result<Value, Refusal>),
     Text(Box<[u8]>),
+    Unreadable(Malformed),
     Unsupported,
 }
 
@@ -222,6 +223,7 @@ impl Driver {
                 }
                 Output::Reply(id, result) => self.answer(id, Answer::Reply(result)),
                 Output::Text(id, message) => self.answer(id, Answer::Text(message)),
+                Output::Unreadable(id, malformed) => self.answer(id, Answer::Unreadable(malformed)),
                 Output::Unsupported(id) => self.answer(id, Answer::Unsupported),
                 Output::Event(event) => {
                     self.shared.observed("event", &event.name, "ok");

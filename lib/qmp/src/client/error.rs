@@ -1,7 +1,7 @@
 //! Why a call has no answer, and why a connection has ended.
 
 use crate::{
-    message::Refusal,
+    message::{Malformed, Refusal},
     session::{DESCRIPTORS, Violation},
     wire::DecodeError,
 };
@@ -57,6 +57,15 @@ pub enum CallError {
         command: String,
         /// How many there are.
         count: usize,
+    },
+    /// The answer cannot be read: it is nested deeper than 256 levels, or has a form of its own. The command was carried out or refused.
+    #[error("the answer to {command} cannot be read")]
+    Unreadable {
+        /// The command.
+        command: String,
+        /// What is wrong with it.
+        #[source]
+        source: Malformed,
     },
     /// The answer has not the declared form.
     #[error("the answer to {command} has an unexpected form")]

@@ -122,11 +122,7 @@ impl Vm {
             self.tell(format!("close {id}"), &close).await.map(drop)
         };
         let filled = filling.await;
-        match filled {
-            Ok(()) => rollback.keep(),
-            Err(_) => rollback.undo().await,
-        }
-        filled
+        rollback.settle(filled).await
     }
 
     async fn open_tray(&self, id: &str, eject: Eject) -> Result<(), OperationError> {
@@ -137,11 +133,11 @@ impl Vm {
             force: Some(force),
             ..BlockdevOpenTray::default()
         };
-        let Eject::Ask(patience) = eject else { return insist(&mut follow, &ask(true)).await };
+        let Eject::Ask(patience) = eject else { return insist(&mut follow, &what, &ask(true)).await };
         let opening = async {
             loop {
                 // A guest that has locked the drive is asked by this, and the answer is the same: only the drive tells whether it is open.
-                insist(&mut follow, &ask(false)).await?;
+                insist(&mut follow, &what, &ask(false)).await?;
                 let drives = follow.read(&what, &QueryBlock {}).await?;
                 let is_it =
                     |drive: &&BlockInfo| drive.qdev.as_deref().is_some_and(|path| ends_with(path, id));

@@ -1,7 +1,7 @@
 //! What a person at the machine would do: look and type.
 
 use super::OperationError;
-use crate::Vm;
+use crate::{Vm, config::utf8};
 use qmp::commands::{KeyValue, KeyValueQcode, Screendump, ScreendumpFormat, SendKey};
 use std::{path::Path, time::Duration};
 
@@ -33,11 +33,7 @@ impl Vm {
     /// # Errors
     /// [`OperationError`], among others for a machine without a graphics card.
     pub async fn screenshot(&self, file: &Path, picture: Picture) -> Result<(), OperationError> {
-        let Some(name) = file.to_str() else {
-            return Err(
-                crate::config::ConfigError::NotUtf8 { field: "screenshot", path: file.to_owned() }.into()
-            );
-        };
+        let name = utf8("screenshot", file)?;
         // Older versions know the one format and no member for it.
         let format = (picture == Picture::Png).then_some(ScreendumpFormat::Png);
         let command = Screendump { format, ..Screendump::new(name) };

@@ -6,24 +6,36 @@
 //! ```
 
 use super::{
-    OperationError,
-    rollback::{Made, Rollback},
+    OperationError, figure,
+    follow::Follow,
+    rollback::{Made, Rollback, remove},
 };
 use crate::{
     Vm,
-    config::{Access, Cache, ConfigError, Format, Image, Source},
+    config::{Access, Cache, ConfigError, Format, Image, Source, utf8},
+    proc_fs,
     stats::disk_id,
 };
 use qmp::commands::{
-    BlockNode, BlockStats, BlockdevAdd, BlockdevCreate, BlockdevCreateOptions, BlockdevCreateOptionsFile,
-    BlockdevCreateOptionsQcow2, BlockdevDel, BlockdevDriver, BlockdevOptions, BlockdevOptionsCache,
-    BlockdevOptionsDiscard, BlockdevOptionsFile, BlockdevOptionsQcow2, BlockdevOptionsRaw,
-    BlockdevOptionsVariant, BlockdevRef, BlockdevRefOrNull, QueryBlockstats, QueryNamedBlockNodes,
+    BlockNode, BlockStats, BlockdevAdd, BlockdevCreate, BlockdevCreateOptions, BlockdevCreateOptionsLuks,
+    BlockdevCreateOptionsQcow2, BlockdevDriver, BlockdevOptions, BlockdevOptionsCache,
+    BlockdevOptionsDiscard, BlockdevOptionsFile, BlockdevOptionsLuks, BlockdevOptionsQcow2,
+    BlockdevOptionsQcow2Encrypt, BlockdevOptionsQcow2EncryptLuks, BlockdevOptionsRaw, BlockdevOptionsVariant,
+    BlockdevRef, BlockdevRefOrNull, QcowCreateEncryption, QcowCreateEncryptionLuks, QueryBlockstats,
+    QueryNamedBlockNodes,
 };
+use serde_json::Value;
 use std::{
     collections::BTreeSet,
+    fs::File,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// An image to be made.
@@ -108,6 +120,8 @@ impl Vm {
     }
 
     /// Makes an image and opens it; answers its node. On an error what was made is still to be taken back.
+    ///
+    /// Where the model is encrypted the image is, too, with the same secret: what the guest writes lies nowhere in the clear.
     pub(super) async fn make_image(
         &self,
         rollback: &mut Rollback,
@@ -122,16 +136,18 @@ impl Vm {
         if !matches!(format, Format::Raw | Format::Qcow2) {
             return Err(ConfigError::conflict(disk, "a new image is raw or qcow2").into());
         }
-        let filename =
-            path.to_str().ok_or_else(|| ConfigError::NotUtf8 { field: "image", path: path.to_owned() })?;
+        let filename = utf8("image", path)?;
         let model = self.node(like).await?;
+        let key = key_of(&model).map_err(|reason| ConfigError::conflict(disk, reason))?;
         let reserved = if node.is_none() { Some(self.free_image_name(disk).await?) } else { None };
         let name = node.or_else(|| reserved.as_ref().map(ToString::to_string)).expect("one of the two");
         let file = format!("{name}-file");
         let size = model.image.virtual_size;
-        let file_size = if format == Format::Raw { size } else { 0 };
-        let new = BlockdevCreateOptions::File(BlockdevCreateOptionsFile::new(filename, file_size));
-        self.create(rollback, action(), new).await?;
+        // What holds more than the disk's bytes grows by itself.
+        let plain_size = if format == Format::Raw && key.is_none() { figure(size) } else { 0 };
+        let host = |source| OperationError::Host { action: format!("make {}", path.display()), source };
+        make_file(path, plain_size, self.process.pid()).map_err(host)?;
+        rollback.also(Made::File { path: path.to_owned(), node: file.clone() });
         let (direct, no_flush) = match access.map(|access| access.cache) {
             None => (model.cache.direct, model.cache.no_flush),
             Some(cache) => (cache == Cache::None, cache == Cache::Unsafe),
@@ -152,27 +168,26 @@ impl Vm {
             ..plain(BlockdevOptionsVariant::File(file_options))
         };
         rollback.make(action(), &BlockdevAdd(opened), Made::Node(file.clone())).await?;
-        let variant = if format == Format::Qcow2 {
-            let mut new = BlockdevCreateOptionsQcow2::new(BlockdevRef::String(file.clone()), size);
-            // Outside of this machine the file tells by itself what it stands on; a name that only QEMU understands does not help there.
-            if above == Above::Recorded && !model.image.filename.starts_with("json:") {
-                new.backing_file = Some(model.image.filename.clone());
-                new.backing_fmt = Some(BlockdevDriver::from(model.drv.as_str()));
+        let below = (above == Above::Recorded).then_some(&model);
+        let mut tries = 0;
+        while let Some(formatted) = formatted(format, &file, size, key.as_deref(), below) {
+            tries += 1;
+            match self.create(rollback, action(), formatted).await {
+                Err(OperationError::Job { message, .. }) if tries < KEY_TRIES && message.contains(COARSE) => {
+                }
+                created => {
+                    created?;
+                    break;
+                }
             }
-            self.create(rollback, action(), BlockdevCreateOptions::Qcow2(new)).await?;
-            let mut options = BlockdevOptionsQcow2::new(BlockdevRef::String(file));
-            options.backing = Some(BlockdevRefOrNull::Null);
-            BlockdevOptionsVariant::Qcow2(options)
-        } else {
-            BlockdevOptionsVariant::Raw(BlockdevOptionsRaw::new(BlockdevRef::String(file)))
-        };
+        }
         let opened = BlockdevOptions {
             node_name: Some(name.clone()),
             detect_zeroes: Some(match access {
                 None => model.detect_zeroes.clone(),
                 Some(access) => access.detect_zeroes.as_str().into(),
             }),
-            ..plain(variant)
+            ..plain(opened_as(format, file, key))
         };
         rollback.make(action(), &BlockdevAdd(opened), Made::Node(name.clone())).await?;
         Ok(name)
@@ -193,15 +208,12 @@ impl Vm {
         done
     }
 
-    /// Closes an image with its file.
+    /// Closes an image with its file; what is closed already is passed over.
     pub(super) async fn close_image(&self, node: &str) -> Result<(), OperationError> {
-        let action = || format!("close {node}");
-        self.tell(action(), &BlockdevDel { node_name: node.to_owned() }).await?;
-        let file = format!("{node}-file");
-        if self.named_nodes().await?.iter().any(|it| it.node_name.as_deref() == Some(&file)) {
-            self.tell(action(), &BlockdevDel { node_name: file }).await?;
-        }
-        Ok(())
+        let what = format!("close {node}");
+        let mut follow = Follow::new(self, &[]);
+        remove(&mut follow, &what, &Made::Node(node.to_owned())).await?;
+        remove(&mut follow, &what, &Made::Node(format!("{node}-file"))).await
     }
 
     /// Closes an image that no disk uses any more, with its file.
@@ -218,10 +230,150 @@ fn is_filter(node: &str, disk: &str) -> bool {
     matches!(node.strip_prefix(disk), Some("-throttle" | "-cor" | "-cbw"))
 }
 
-/// Names of jobs only have to differ from those that are going on in the same QEMU, whoever started them.
+/// Makes an empty file for a process, which may be another user's. One that is there is somebody's.
+fn make_file(path: &Path, size: u64, process: u32) -> io::Result<()> {
+    let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    let made = || -> io::Result<()> {
+        let (user, group) = proc_fs::owner(process)?;
+        if file.metadata()?.uid() != user {
+            std::os::unix::fs::fchown(&file, Some(user), Some(group))?;
+        }
+        file.set_len(size)
+    };
+    made().inspect_err(|_| {
+        // Nobody has it yet; the first error is the one that helps.
+        let _ = std::fs::remove_file(path);
+    })
+}
+
+/// What a file becomes before it is opened as an image; nothing for plain bytes.
+fn formatted(
+    format: Format,
+    file: &str,
+    size: i64,
+    key: Option<&str>,
+    below: Option<&BlockNode>,
+) -> Option<BlockdevCreateOptions> {
+    let file = BlockdevRef::String(file.to_owned());
+    let key = key.map(str::to_owned);
+    match (format, key) {
+        (Format::Qcow2, key) => {
+            let mut new = BlockdevCreateOptionsQcow2::new(file, size);
+            new.encrypt = key.map(|key| {
+                QcowCreateEncryption::Luks(QcowCreateEncryptionLuks {
+                    key_secret: Some(key),
+                    ..QcowCreateEncryptionLuks::default()
+                })
+            });
+            // Outside of this machine the file tells by itself what it stands on.
+            if let Some(below) = below
+                && is_lasting(&below.image.filename)
+            {
+                new.backing_file = Some(below.image.filename.clone());
+                new.backing_fmt = Some(BlockdevDriver::from(below.drv.as_str()));
+            }
+            Some(BlockdevCreateOptions::Qcow2(new))
+        }
+        (_, Some(key)) => Some(BlockdevCreateOptions::Luks(BlockdevCreateOptionsLuks {
+            file: Some(file),
+            key_secret: Some(key),
+            ..BlockdevCreateOptionsLuks::new(size)
+        })),
+        (_, None) => None,
+    }
+}
+
+fn opened_as(format: Format, file: String, key: Option<String>) -> BlockdevOptionsVariant {
+    let file = BlockdevRef::String(file);
+    match (format, key) {
+        (Format::Qcow2, key) => {
+            let mut options = BlockdevOptionsQcow2::new(file);
+            options.backing = Some(BlockdevRefOrNull::Null);
+            options.encrypt = key.map(|key| {
+                BlockdevOptionsQcow2Encrypt::Luks(BlockdevOptionsQcow2EncryptLuks { key_secret: Some(key) })
+            });
+            BlockdevOptionsVariant::Qcow2(options)
+        }
+        (_, Some(key)) => BlockdevOptionsVariant::Luks(BlockdevOptionsLuks {
+            key_secret: Some(key),
+            ..BlockdevOptionsLuks::new(file)
+        }),
+        (_, None) => BlockdevOptionsVariant::Raw(BlockdevOptionsRaw::new(file)),
+    }
+}
+
+/// Whether the name of an image means the same outside of its machine. What only QEMU understands does not, and the number of a
+/// descriptor means another file to everybody else.
+fn is_lasting(filename: &str) -> bool {
+    !["json:", "/dev/fdset/", "/proc/", "/dev/fd/"].iter().any(|other| filename.starts_with(other))
+}
+
+/// The secret of an encrypted image: QEMU tells it within the name that has all that is needed to open it.
+fn key_of(node: &BlockNode) -> Result<Option<String>, &'static str> {
+    if !node.encrypted && node.image.encrypted != Some(true) {
+        return Ok(None);
+    }
+    let options = node.image.filename.strip_prefix("json:");
+    let options = options.and_then(|options| serde_json::from_str::<Value>(options).ok());
+    let members = ["key-secret", "encrypt.key-secret"];
+    let key = options.and_then(|options| {
+        let flat = members.iter().find_map(|member| options.get(*member));
+        let key = flat.or_else(|| options.pointer("/encrypt/key-secret"))?;
+        key.as_str().map(str::to_owned)
+    });
+    key.map(Some).ok_or("its image is encrypted, and QEMU does not tell with which secret: what would lie beside it would not be")
+}
+
+/// QEMU measures how many rounds of hashing make a key slow to guess, and fails where the host's clock of CPU time has not moved meanwhile
+/// (crypto/pbkdf.c, 7.2): by chance, on hosts that count in ticks.
+const COARSE: &str = "Unable to get accurate CPU usage";
+const KEY_TRIES: u32 = 50;
+
+/// Names of jobs differ from all that are going on in the same QEMU, whoever started them: by a number that is drawn once for each process
+/// of ours, as process ids repeat.
 pub(super) fn job_id(verb: &str) -> String {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("{verb}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!("{verb}-{:016x}-{}", *PROCESS, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 pub(super) use super::places::Reservation as ImageName;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_a_descriptor_is_no_name_of_a_file() {
+        for lasting in ["/srv/a.qcow2", "nbd://host:10809/x", "/dev/vg/root"] {
+            assert!(is_lasting(lasting), "{lasting}");
+        }
+        for passing in ["/dev/fdset/3", "/proc/self/fd/7", "/dev/fd/7", "json:{\"driver\":\"qcow2\"}"] {
+            assert!(!is_lasting(passing), "{passing}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_nobody_elses_to_empty() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("new");
+        make_file(&path, 4096, std::process::id()).expect("made");
+        let made = std::fs::metadata(&path).expect("there");
+        assert_eq!((made.len(), made.mode() & 0o777), (4096, 0o600));
+        let refused = make_file(&path, 0, std::process::id()).expect_err("refused");
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::metadata(&path).expect("there").len(), 4096);
+        // One that cannot be given to its process is not left.
+        let other = directory.path().join("other");
+        assert!(make_file(&other, 0, u32::MAX).is_err() && !other.exists());
+    }
+
+    #[test]
+    fn names_of_jobs_are_drawn_and_counted() {
+        let (a, b) = (job_id("mirror"), job_id("mirror"));
+        let process = |id: &str| id.rsplit_once('-').map(|(process, _)| process.to_owned());
+        assert!(
+            a != b && process(&a) == process(&b) && process(&a) != Some("mirror-0000000000000000".into())
+        );
+    }
+}

@@ -14,7 +14,9 @@ use super::{
 };
 use crate::{
     Vm,
-    config::{ConfigError, Image, Source},
+    config::{ConfigError, Image, Source, utf8},
+    image::check_names,
+    start::readable,
 };
 use qmp::{
     Client,
@@ -36,10 +38,7 @@ impl Files {
     /// The file name that QEMU opens.
     pub(super) fn name(&self, source: &Source) -> Result<String, ConfigError> {
         match source {
-            Source::Path(path) | Source::HostDevice(path) => match path.to_str() {
-                Some(path) => Ok(path.to_owned()),
-                None => Err(ConfigError::NotUtf8 { field: "disk", path: path.clone() }),
-            },
+            Source::Path(path) | Source::HostDevice(path) => utf8("disk", path).map(str::to_owned),
             Source::Descriptor(key) => {
                 self.sets.get(key).cloned().ok_or_else(|| ConfigError::NoDescriptor { key: key.clone() })
             }
@@ -72,6 +71,9 @@ impl Vm {
         rollback: &mut Rollback,
     ) -> Result<Files, OperationError> {
         let mut sets = BTreeMap::new();
+        if let Some(image) = image {
+            check_names(disk, image, |source| readable(source, &descriptors))?;
+        }
         for image in image.iter().flat_map(|image| image.chain()) {
             let Source::Descriptor(key) = &image.source else { continue };
             if sets.contains_key(key) {
@@ -92,11 +94,12 @@ impl Vm {
     pub(super) async fn drop_files(&self, disk: &str) -> Result<usize, OperationError> {
         let mut follow = Follow::new(self, &[]);
         let note = note(disk);
-        let sets = follow.read("list the descriptors", &QueryFdsets {}).await?;
+        let what = "close the images of a disk";
+        let sets = follow.read(what, &QueryFdsets {}).await?;
         let of_disk = sets.iter().filter(|set| set.fds.iter().any(|fd| fd.opaque.as_ref() == Some(&note)));
         let ids: BTreeSet<i64> = of_disk.map(|set| set.fdset_id).collect();
         for id in &ids {
-            insist(&mut follow, &RemoveFd { fdset_id: *id, fd: None }).await?;
+            insist(&mut follow, what, &RemoveFd { fdset_id: *id, fd: None }).await?;
         }
         Ok(ids.len())
     }

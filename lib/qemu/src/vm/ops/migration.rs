@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     Vm,
-    config::{Address, ConfigError},
+    config::{Address, utf8},
 };
 use qmp::{
     Event,
@@ -405,10 +405,7 @@ fn has_moved(status: &MigrationStatus) -> bool {
 fn uri(address: &Address) -> Result<String, OperationError> {
     address.check("migration")?;
     match address {
-        Address::Unix(path) => match path.to_str() {
-            Some(path) => Ok(format!("unix:{path}")),
-            None => Err(ConfigError::NotUtf8 { field: "migration", path: path.clone() }.into()),
-        },
+        Address::Unix(path) => Ok(format!("unix:{}", utf8("migration", path)?)),
         Address::Tcp(host, port) if host.contains(':') => Ok(format!("tcp:[{host}]:{port}")),
         Address::Tcp(host, port) => Ok(format!("tcp:{host}:{port}")),
     }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Vm,
     argv::{block_nodes, connection, netdev, netdev_id, nic_device},
-    config::{ConfigError, Disk, DiskBus, Nic, NicBackend, NicModel, Stream, check_id},
+    config::{ConfigError, Disk, DiskBus, Nic, NicBackend, NicModel, Reconnect, Stream, check_id},
 };
 use qmp::{
     CallError,
@@ -73,7 +73,7 @@ impl Vm {
             rollback.run(format!("add {}", disk.id), "device_add", device, Made::Device(id())).await
         };
         let added = adding.await;
-        settled(rollback, added).await
+        rollback.settle(added).await
     }
 
     /// Takes a disk from the guest and closes its image. Waits for the guest to let go, at most `patience` long; asks again
@@ -156,7 +156,7 @@ impl Vm {
             rollback.run(format!("add {}", nic.id), "device_add", device, Made::Device(nic.id.clone())).await
         };
         let added = adding.await;
-        settled(rollback, added).await
+        rollback.settle(added).await
     }
 
     /// The connection to a switch that maps the guest's memory.
@@ -171,12 +171,7 @@ impl Vm {
         let mut stream = connection(to)?;
         if *again_s > 0 {
             let schema = self.qmp().schema().await.map_err(failed("ask for the schema"))?;
-            let again = u64::from(*again_s);
-            let (member, pause) = if schema.has("chardev-add.backend<socket>.data.reconnect-ms") {
-                ("reconnect-ms", again * 1000)
-            } else {
-                ("reconnect", again)
-            };
+            let (member, pause) = Reconnect::of(&schema).spelt(*again_s);
             stream["data"][member] = json!(pause);
         }
         Ok(stream)
@@ -196,7 +191,8 @@ impl Vm {
         let backend = NetdevDel { id: format!("{id}-net") };
         self.unplug_with(id, patience, &backend).await?;
         // There is a stream only behind a card of vhost-user.
-        match insist(&mut Follow::new(self, &[]), &ChardevRemove { id: stream_of(id) }).await {
+        let stream = ChardevRemove { id: stream_of(id) };
+        match insist(&mut Follow::new(self, &[]), "close the stream of a card", &stream).await {
             Ok(()) | Err(OperationError::Qmp { source: CallError::Refused { .. }, .. }) => Ok(()),
             Err(error) => Err(error),
         }
@@ -266,7 +262,7 @@ impl Vm {
             rollback.run(format!("add {id}"), "device_add", device, Made::Device(id.to_owned())).await
         };
         let added = adding.await;
-        settled(rollback, added).await
+        rollback.settle(added).await
     }
 
     /// Takes a memory module from the guest, which must be able to empty it, and gives its memory back to the host.
@@ -305,7 +301,7 @@ impl Vm {
         if !matches!(&unplugged, Ok(()) | Err(OperationError::Unknown { .. })) {
             return unplugged;
         }
-        let removed = insist(&mut Follow::new(self, &[]), backend).await;
+        let removed = insist(&mut Follow::new(self, &[]), "remove what a device stood on", backend).await;
         match (unplugged, removed) {
             (Err(unknown), Err(OperationError::Qmp { .. })) => Err(unknown),
             (_, removed) => removed,
@@ -374,7 +370,7 @@ impl Vm {
         let mut closed = self.close_nodes(id, &[]).await?;
         // There is an object only if the disk had limits of its own.
         let limits = ObjectDel { id: format!("{id}-limits") };
-        match insist(&mut Follow::new(self, &[]), &limits).await {
+        match insist(&mut Follow::new(self, &[]), "remove the limits of a disk", &limits).await {
             Ok(()) => closed += 1,
             Err(OperationError::Qmp { source: CallError::Refused { .. }, .. }) => {}
             Err(error) => return Err(error),
@@ -395,15 +391,15 @@ impl Vm {
         let mut follow = Follow::new(self, &[]);
         let mut closed = 0;
         loop {
-            let query = QueryNamedBlockNodes { flat: Some(true) };
-            let nodes = follow.read("list the images", &query).await?;
+            let what = "close the images of a disk";
+            let nodes = follow.read(what, &QueryNamedBlockNodes { flat: Some(true) }).await?;
             let in_use = |node: &str| used.iter().any(|it| it == node.strip_suffix("-file").unwrap_or(node));
             let ours = nodes.into_iter().filter_map(|node| node.node_name);
             let ours = ours.filter(|node| is_node_of(node, id) && !in_use(node));
             // Those on top of others first; QEMU refuses the others until then.
             let (mut removed, mut refused) = (0, None);
             for node in ours {
-                match insist(&mut follow, &BlockdevDel { node_name: node }).await {
+                match insist(&mut follow, what, &BlockdevDel { node_name: node }).await {
                     Ok(()) => removed += 1,
                     Err(error) => refused = Some(error),
                 }
@@ -416,15 +412,6 @@ impl Vm {
             }
         }
     }
-}
-
-/// Keeps what was made, or takes it back.
-async fn settled(rollback: Rollback, added: Result<(), OperationError>) -> Result<(), OperationError> {
-    match added {
-        Ok(()) => rollback.keep(),
-        Err(_) => rollback.undo().await,
-    }
-    added
 }
 
 fn name_of(value: &Value, member: &str) -> String {

@@ -3,7 +3,13 @@
 //! A caller that drops an operation takes nothing back himself. What is to be removed then is handed to the future that supervises the
 //! machine, which lives longer.
 
-use super::{OperationError, backup::Pulled, follow::Follow, migration::Migration, undone};
+use super::{
+    OperationError,
+    backup::{Pulled, join_notes, leave_filter},
+    follow::Follow,
+    migration::Migration,
+    undone,
+};
 use crate::{Vm, vm::supervisor::Chore};
 use qmp::{
     CallError, Client,
@@ -13,6 +19,7 @@ use qmp::{
     },
 };
 use serde_json::Value;
+use std::path::PathBuf;
 use tokio::sync::mpsc::error::SendError;
 
 /// Something made in QEMU.
@@ -38,6 +45,13 @@ pub(super) enum Made {
     Migration,
     /// The filter of a disk, which its device uses in place of what is below.
     Filter(String),
+    /// A file that was made for a node, which has it open unless that went wrong.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The node.
+        node: String,
+    },
     /// The bitmap that notes changes while the one of this node and name is read.
     NextNotes(String, String),
     /// A device. The guest may use it: an operation that has come so far is not taken back.
@@ -132,6 +146,18 @@ impl Rollback {
         self.made.push(made);
     }
 
+    /// Keeps all of an operation that was done, or takes it back.
+    ///
+    /// # Errors
+    /// That of the operation.
+    pub(super) async fn settle<T>(self, outcome: Result<T, OperationError>) -> Result<T, OperationError> {
+        match outcome {
+            Ok(_) => self.keep(),
+            Err(_) => self.undo().await,
+        }
+        outcome
+    }
+
     /// The latest is not there any more.
     pub(super) fn gone(&mut self, made: &Made) {
         self.made.retain(|it| it != made);
@@ -156,7 +182,7 @@ impl Rollback {
                 self.made.clear();
                 return;
             }
-            if let Err(error) = remove(&mut follow, &made).await {
+            if let Err(error) = remove(&mut follow, WHAT, &made).await {
                 // The error that matters is the one before; what is not there cannot be removed either.
                 tracing::debug!(?made, error = &error as &dyn std::error::Error, "not taken back");
             }
@@ -199,41 +225,64 @@ async fn exists(follow: &mut Follow, made: &Made) -> Result<Option<bool>, Operat
         | Made::Job(_)
         | Made::Migration
         | Made::Filter(_)
+        | Made::File { .. }
         | Made::NextNotes(..) => Ok(None),
     }
 }
 
-async fn remove(follow: &mut Follow, made: &Made) -> Result<(), OperationError> {
+/// Removes something. That it is not there any more is no error.
+pub(super) async fn remove(follow: &mut Follow, what: &str, made: &Made) -> Result<(), OperationError> {
+    match remove_once(follow, what, made).await {
+        // The answer to an earlier attempt was lost, or there was one of another caller.
+        Err(OperationError::Qmp { .. }) if exists(follow, made).await? == Some(false) => Ok(()),
+        removed => removed,
+    }
+}
+
+async fn remove_once(follow: &mut Follow, what: &str, made: &Made) -> Result<(), OperationError> {
     match made {
-        Made::Node(name) => insist(follow, &BlockdevDel { node_name: name.clone() }).await,
-        Made::Object(id) => insist(follow, &ObjectDel { id: id.clone() }).await,
-        Made::Netdev(id) => insist(follow, &NetdevDel { id: id.clone() }).await,
-        Made::Stream(id) => insist(follow, &ChardevRemove { id: id.clone() }).await,
-        Made::Disc(id) => insist(follow, &BlockdevRemoveMedium { id: id.clone() }).await,
-        Made::FdSet(id) => insist(follow, &RemoveFd { fdset_id: *id, fd: None }).await,
-        Made::NbdServer => insist(follow, &NbdServerStop {}).await,
+        Made::Node(name) => insist(follow, what, &BlockdevDel { node_name: name.clone() }).await,
+        Made::Object(id) => insist(follow, what, &ObjectDel { id: id.clone() }).await,
+        Made::Netdev(id) => insist(follow, what, &NetdevDel { id: id.clone() }).await,
+        Made::Stream(id) => insist(follow, what, &ChardevRemove { id: id.clone() }).await,
+        Made::Disc(id) => insist(follow, what, &BlockdevRemoveMedium { id: id.clone() }).await,
+        Made::FdSet(id) => insist(follow, what, &RemoveFd { fdset_id: *id, fd: None }).await,
+        Made::NbdServer => insist(follow, what, &NbdServerStop {}).await,
         Made::Job(id) => {
             // One that has concluded is only to be dismissed.
-            let _ = insist(follow, &JobCancel { id: id.clone() }).await;
+            let _ = insist(follow, what, &JobCancel { id: id.clone() }).await;
             super::job::concluded(follow, id).await?;
-            insist(follow, &JobDismiss { id: id.clone() }).await
+            insist(follow, what, &JobDismiss { id: id.clone() }).await
         }
         Made::Migration => Migration::of(follow.vm()).cancel().await,
-        Made::Filter(disk) => follow.vm().leave_filter(disk).await,
-        Made::NextNotes(node, name) => follow.vm().join_notes(node, name, Pulled::GivenUp).await,
+        Made::Filter(disk) => leave_filter(follow, what, disk).await,
+        Made::NextNotes(node, name) => join_notes(follow, what, node, name, Pulled::GivenUp).await,
+        Made::File { path, node } => {
+            // As long as QEMU has it open something may stand on it, also when the command that did so is known to have failed.
+            if exists(follow, &Made::Node(node.clone())).await? == Some(false) {
+                let host =
+                    |source| OperationError::Host { action: format!("remove {}", path.display()), source };
+                std::fs::remove_file(path).map_err(host)?;
+            }
+            Ok(())
+        }
         Made::Device(_) => Ok(()),
     }
 }
 
 /// Repeats a command on every connection until it is answered; to remove something twice does no harm.
-pub(super) async fn insist<C: Command>(follow: &mut Follow, command: &C) -> Result<(), OperationError> {
+pub(super) async fn insist<C: Command>(
+    follow: &mut Follow,
+    what: &str,
+    command: &C,
+) -> Result<(), OperationError> {
     loop {
         match follow.vm().qmp().call(command).await {
             Ok(_) => return Ok(()),
             Err(CallError::Closed { .. } | CallError::Deadline { .. }) => {
-                follow.read(WHAT, &QueryStatus {}).await?;
+                follow.read(what, &QueryStatus {}).await?;
             }
-            Err(source) => return Err(OperationError::Qmp { action: WHAT.to_owned(), source }),
+            Err(source) => return Err(OperationError::Qmp { action: what.to_owned(), source }),
         }
     }
 }

@@ -128,15 +128,11 @@ impl Vm {
     /// Puts new overlays on top of disks, all at the same moment of the guest. Answers the names of their nodes, in order.
     ///
     /// # Errors
-    /// [`OperationError`]; the machine is as before then, though files may be left.
+    /// [`OperationError`]; the machine is as before then.
     pub async fn snapshot_disks(&self, overlays: &[Overlay]) -> Result<Vec<String>, OperationError> {
         let mut rollback = Rollback::new(self);
         let taken = self.take_overlays(overlays, &mut rollback).await;
-        match taken {
-            Ok(_) => rollback.keep(),
-            Err(_) => rollback.undo().await,
-        }
-        taken
+        rollback.settle(taken).await
     }
 
     /// The same at a moment at which the guest's file systems stand still and have written all they hold. The images are made before, so
@@ -167,11 +163,7 @@ impl Vm {
             Ok(Taken { nodes, consistency })
         };
         let taken = taking.await;
-        match taken {
-            Ok(_) => rollback.keep(),
-            Err(_) => rollback.undo().await,
-        }
-        taken
+        rollback.settle(taken).await
     }
 
     async fn take_overlays(

@@ -17,37 +17,91 @@ async fn answer(reader: &mut Reader, writer: &mut Writer, with: Value) {
     writer.write_all(reply.as_bytes()).await.unwrap();
 }
 
+fn state(status: &str) -> Value {
+    json!({"status": status, "running": status == "running", "singlestep": false})
+}
+
+/// A supervised machine and the test's side of its monitor; the guest runs.
+async fn supervised_by(directory: &std::path::Path, tasks: &mut JoinSet<Exit>) -> (Vm, Reader, Writer) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (reader, mut writer) = split(theirs);
+    let mut reader = BufReader::new(reader).lines();
+    let monitor = async {
+        let version = json!({"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""});
+        let greeting = json!({"QMP": {"version": version, "capabilities": []}});
+        writer.write_all(format!("{greeting}\r\n").as_bytes()).await.unwrap();
+        answer(&mut reader, &mut writer, json!({})).await;
+        answer(&mut reader, &mut writer, state("running")).await;
+    };
+    let (connection, ()) = tokio::join!(greet(ours), monitor);
+    // Something that does not end; nobody listens at its place.
+    let process = Process::open(rustix::process::getpid()).unwrap();
+    let logs = crate::logs::Logs::default().within(directory);
+    let record = Record::of(uuid::Uuid::nil(), &process, directory, logs, &[]).unwrap();
+    let supervision = Supervision { interval: LONG, patience: LONG };
+    let (vm, supervisor) = supervised(connection.unwrap(), process, Tpm::None, record, supervision);
+    tasks.spawn(supervisor);
+    (vm, reader, writer)
+}
+
 #[tokio::test]
 async fn an_answer_that_comes_with_the_end_of_its_connection_does_not_hide_that() {
-    let state = |status: &str| json!({"status": status, "running": status == "running", "singlestep": false});
     // Which of the two is looked at first is drawn by lot.
     for _ in 0..64 {
-        let directory = tempfile::tempdir().unwrap();
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let (reader, mut writer) = split(theirs);
-        let mut reader = BufReader::new(reader).lines();
-        let monitor = async {
-            let version = json!({"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""});
-            let greeting = json!({"QMP": {"version": version, "capabilities": []}});
-            writer.write_all(format!("{greeting}\r\n").as_bytes()).await.unwrap();
-            answer(&mut reader, &mut writer, json!({})).await;
-            answer(&mut reader, &mut writer, state("running")).await;
-        };
-        let (connection, ()) = tokio::join!(greet(ours), monitor);
-        // Something that does not end; nobody listens at its place.
-        let process = Process::open(rustix::process::getpid()).unwrap();
-        let logs = crate::logs::Logs::default().within(directory.path());
-        let record = Record::of(uuid::Uuid::nil(), &process, directory.path(), logs, &[]).unwrap();
-        let supervision = Supervision { interval: LONG, patience: LONG };
-        let (vm, supervisor) = supervised(connection.unwrap(), process, Tpm::None, record, supervision);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(supervisor);
-
+        let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+        let (vm, mut reader, mut writer) = supervised_by(directory.path(), &mut tasks).await;
         answer(&mut reader, &mut writer, state("paused")).await;
         drop((reader, writer));
         vm.qmp().closed().await;
         let Status { run_state, responsive, .. } = vm.status();
         assert!(matches!(&responsive, Responsive::No(why) if why.contains("closed")), "{responsive:?}");
         assert_eq!(run_state, RunState::Paused, "what it said last");
+    }
+}
+
+#[tokio::test]
+async fn what_a_storm_of_events_hid_is_made_up_for() {
+    let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+    let (vm, mut reader, mut writer) = supervised_by(directory.path(), &mut tasks).await;
+    answer(&mut reader, &mut writer, state("running")).await;
+    let event = |name: &str, data: Value| {
+        let timestamp = json!({"seconds": 1, "microseconds": 0});
+        format!("{}\r\n", json!({"event": name, "data": data, "timestamp": timestamp}))
+    };
+    // More than are kept, in one piece.
+    let storm = event("STOP", json!({})).repeat(2 * EVENTS);
+    let rounds = [
+        (
+            event("SHUTDOWN", json!({"guest": false, "reason": "host-signal"})),
+            "shutdown",
+            Some("host-signal"),
+        ),
+        (event("RESUME", json!({})), "running", None),
+        (event("SHUTDOWN", json!({"guest": true, "reason": "guest-panic"})), "shutdown", Some("guest-panic")),
+    ];
+    for (hidden, now, cause) in rounds {
+        writer.write_all(format!("{hidden}{storm}").as_bytes()).await.unwrap();
+        let mut status = vm.watch();
+        let seen = status.wait_for(|status| {
+            let told = status.shutdown.as_ref().map(ShutdownCause::as_str);
+            status.run_state.as_str() == now && told == cause
+        });
+        let seen = async {
+            seen.await.unwrap();
+        };
+        let answers = async {
+            loop {
+                answer(&mut reader, &mut writer, state(now)).await;
+            }
+        };
+        // Cancel safety: between two answers nothing is lost that matters.
+        let in_time = async {
+            tokio::select! {
+                () = seen => {}
+                () = answers => {}
+            }
+        };
+        let outcome = tokio::time::timeout(Duration::from_secs(10), in_time).await;
+        assert!(outcome.is_ok(), "{now}: {:?}", vm.status());
     }
 }

@@ -103,6 +103,10 @@ fn taps(cases: &mut Cases) {
     cases.q35("tap by name", |c| {
         c.nics.push(Nic::new("nic", MAC, NicBackend::Tap { ifname: "hvgolden0".into() }))
     });
+    cases.q35("tap by name, two queues", |c| {
+        let tap = NicBackend::Tap { ifname: "hvgolden1".into() };
+        c.nics.push(Nic { queues: 2, ..Nic::new("nic", MAC, tap) });
+    });
     cases.q35("tap by descriptor", |c| {
         c.nics.push(Nic::new("nic", MAC, NicBackend::TapDescriptor("tap".into())))
     });

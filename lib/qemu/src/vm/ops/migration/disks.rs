@@ -10,12 +10,12 @@
 
 use super::{
     super::{
-        CopyTarget, Mirror, OperationError,
+        ClientTls, CopyTarget, Mirror, OperationError,
         backup::listening,
         failed,
         rollback::{Made, Rollback},
     },
-    MigrateError, Migrated, Migration, MigrationOptions, Route, Switchover, Whereabouts,
+    MigrateError, Migrated, Migration, MigrationOptions, MigrationTls, Route, Switchover, Whereabouts,
     moving::{PATIENCE, Runs},
 };
 use crate::{
@@ -38,13 +38,13 @@ pub struct MovedDisks {
 
 impl Vm {
     /// As [`Vm::migrate_to`] for a machine whose disks are not shared with the destination: they are copied, too, and are the same at both
-    /// ends at the moment the guest moves.
+    /// ends at the moment the guest moves. With credentials ([`MigrationOptions::tls`]) disks go over TLS as the memory does.
     ///
     /// A call that is dropped gives the migration and its copies up, and the guest goes on here, unless it had left already: then it
     /// stands at the destination, whose disks are whole, and is to be resumed there ([`Vm::migration`] tells of neither any more).
     ///
     /// # Errors
-    /// As [`Vm::migrate_to`]. Post-copy is refused: the guest must stand until its disks are there. So are credentials with disks over TCP.
+    /// As [`Vm::migrate_to`]. Post-copy is refused: the guest must stand until its disks are there.
     pub async fn migrate_with_disks(
         &self,
         destination: &Self,
@@ -58,14 +58,13 @@ impl Vm {
                 ConfigError::conflict("migration", "post-copy and disks that are moved").into(),
             ));
         }
-        through_is_safe(options, disks).map_err(|error| here(error.into()))?;
         let (to, at) = via.into().ends();
         let state = self.read_again().await.map_err(failed("ask for the state")).map_err(here)?;
         let runs = state.run_state == RunState::Running;
-        let served = destination.take_disks(disks).await.map_err(here)?;
+        let served = destination.take_disks(options.tls.as_ref(), disks).await.map_err(here)?;
         let mut begun = Rollback::new(self);
         let moving = async {
-            let mirrors = self.mirror_disks(&mut begun, disks).await.map_err(here)?;
+            let mirrors = self.mirror_disks(&mut begun, options.tls.as_ref(), disks).await.map_err(here)?;
             let arriving = destination.await_migration(at, options).await.map_err(here)?;
             let to = destination.chosen(to).await.map_err(here)?;
             // Before it is asked for: this may be dropped at any moment from here.
@@ -104,11 +103,18 @@ impl Vm {
     }
 
     /// Serves disks for writing until what is answered is taken back.
-    async fn take_disks(&self, disks: &MovedDisks) -> Result<Rollback, OperationError> {
+    async fn take_disks(
+        &self,
+        tls: Option<&MigrationTls>,
+        disks: &MovedDisks,
+    ) -> Result<Rollback, OperationError> {
         let mut served = Rollback::new(self);
         let action = "take disks";
         let serving = async {
-            let start = NbdServerStart::new(listening(&disks.through)?);
+            let start = NbdServerStart {
+                tls_creds: tls.map(|tls| tls.destination.clone()),
+                ..NbdServerStart::new(listening(&disks.through)?)
+            };
             served.make(action, &start, Made::NbdServer).await?;
             for disk in &disks.ids {
                 let nbd = BlockExportAddNbd { name: Some(disk.clone()), ..BlockExportAddNbd::default() };
@@ -134,11 +140,14 @@ impl Vm {
     async fn mirror_disks(
         &self,
         begun: &mut Rollback,
+        tls: Option<&MigrationTls>,
         disks: &MovedDisks,
     ) -> Result<Vec<Mirror>, OperationError> {
         let mut mirrors = Vec::new();
         for disk in &disks.ids {
-            let copy = CopyTarget::Nbd { server: disks.through.clone(), export: disk.clone() };
+            let tls =
+                tls.map(|tls| ClientTls { credentials: tls.source.clone(), hostname: tls.hostname.clone() });
+            let copy = CopyTarget::Nbd { server: disks.through.clone(), export: disk.clone(), tls };
             mirrors.push(self.begin_mirror(begun, disk, &copy).await?);
         }
         for mirror in &mut mirrors {
@@ -166,37 +175,5 @@ impl Vm {
         }
         let go_on = MigrateContinue { state: MigrationStatus::PreSwitchover };
         self.tell("let the machine move", &go_on).await.map(drop)
-    }
-}
-
-/// Credentials are those of the connection that memory takes. Whoever asks for them does not mean disks to travel in the clear.
-fn through_is_safe(options: &MigrationOptions, disks: &MovedDisks) -> Result<(), ConfigError> {
-    match (&options.tls, &disks.through) {
-        (Some(_), Address::Tcp(..)) => Err(ConfigError::conflict(
-            "migration",
-            "credentials do not cover disks that are moved over TCP: move them through a unix socket and a tunnel",
-        )),
-        _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::vm::MigrationTls;
-
-    #[test]
-    fn disks_do_not_travel_in_the_clear_beside_memory_that_does_not() {
-        let tls =
-            MigrationTls { source: "client".into(), destination: "server".into(), hostname: "there".into() };
-        let safe = |tls: Option<&MigrationTls>, through| {
-            let options = MigrationOptions { tls: tls.cloned(), ..MigrationOptions::default() };
-            through_is_safe(&options, &MovedDisks { ids: vec!["root".into()], through })
-        };
-        let tcp = || Address::Tcp("127.0.0.1".into(), 10809);
-        let refused = safe(Some(&tls), tcp()).expect_err("in the clear").to_string();
-        assert!(refused.contains("over TCP"), "{refused}");
-        assert!(safe(None, tcp()).is_ok());
-        assert!(safe(Some(&tls), Address::Unix("/run/disks.sock".into())).is_ok());
     }
 }

@@ -1,0 +1,113 @@
+//! A copy that all of a guest's writing goes to as well.
+
+use super::{
+    super::{
+        OperationError, ReadyJob,
+        graph::job_id,
+        rollback::{Made, Rollback},
+    },
+    CopyTarget, closed,
+};
+use crate::Vm;
+use qmp::commands::{BlockdevMirror, SyncMode};
+
+/// A disk that is written to two places. Dropping this leaves it so.
+#[derive(Debug)]
+pub struct Mirror {
+    job: ReadyJob,
+    vm: Vm,
+    disk: String,
+    target: String,
+}
+
+impl Vm {
+    /// Starts to copy a disk to another place with all that the guest writes meanwhile.
+    ///
+    /// # Errors
+    /// [`OperationError`]; nothing goes on then.
+    pub async fn mirror_disk(&self, disk: &str, to: &CopyTarget) -> Result<Mirror, OperationError> {
+        let mut rollback = Rollback::new(self);
+        let started = self.begin_mirror(&mut rollback, disk, to).await;
+        rollback.settle(started).await
+    }
+
+    /// The same as a part of what `rollback` takes back.
+    pub(in super::super) async fn begin_mirror(
+        &self,
+        rollback: &mut Rollback,
+        disk: &str,
+        to: &CopyTarget,
+    ) -> Result<Mirror, OperationError> {
+        let node = self.active_node(disk).await?;
+        let target = self.open_target(rollback, disk, &node, to).await?;
+        let id = job_id("mirror");
+        let mirror = BlockdevMirror {
+            job_id: Some(id.clone()),
+            auto_dismiss: Some(false),
+            ..BlockdevMirror::new(node, target.clone(), SyncMode::Full)
+        };
+        rollback.also(Made::Job(id.clone()));
+        let job = self.job(format!("mirror {disk}"), id, &mirror).await.map(ReadyJob::of)?;
+        Ok(Mirror { job, vm: self.clone(), disk: disk.to_owned(), target })
+    }
+}
+
+impl Mirror {
+    /// What there is of it until it has ended.
+    pub(in super::super) fn made(&self) -> [Made; 2] {
+        [Made::Job(self.job.id().to_owned()), Made::Node(self.target.clone())]
+    }
+
+    /// Name of the copy's node, which the disk uses after [`Mirror::complete`].
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// How much is done of how much; the guest's writing makes it more.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn progress(&self) -> Result<Option<(u64, u64)>, OperationError> {
+        self.job.progress().await
+    }
+
+    /// Waits until both are the same, which they are from then on.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn ready(&mut self) -> Result<(), OperationError> {
+        self.job.ready().await
+    }
+
+    /// Makes the disk use the copy as soon as both are the same, and closes what it used before.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn complete(mut self) -> Result<(), OperationError> {
+        if let Err(error) = self.job.completed().await {
+            return closed(&self.vm, Err(error), &self.target).await;
+        }
+        // The new chain may stand on images of the old one.
+        let used = self.vm.chain(&self.disk).await?;
+        self.vm.close_unused(&self.disk, &used).await
+    }
+
+    /// Leaves a copy of one moment, as soon as both are the same, and the disk where it was.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn part(mut self) -> Result<(), OperationError> {
+        let outcome = self.job.parted().await;
+        closed(&self.vm, outcome, &self.target).await
+    }
+
+    /// Gives it up at once; what the copy holds is of no moment.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn abandon(mut self) -> Result<(), OperationError> {
+        let outcome = self.job.given_up().await;
+        closed(&self.vm, outcome, &self.target).await
+    }
+}

@@ -1,0 +1,317 @@
+//! A disk as it was, served to whoever reads it.
+
+use super::{
+    super::{
+        OperationError,
+        follow::Follow,
+        graph::{Above, NewImage},
+        plug::is_node_of,
+        rollback::{Made, Rollback, insist, remove},
+    },
+    listening,
+};
+use crate::{
+    Vm,
+    config::{Address, Format},
+};
+use qmp::{
+    CallError,
+    commands::{
+        BlockDirtyBitmapAdd, BlockDirtyBitmapDisable, BlockDirtyBitmapRemove, BlockExportAdd,
+        BlockExportAddNbd, BlockExportAddVariant, BlockNode, BlockdevAdd, BlockdevOptions,
+        BlockdevOptionsCopyBeforeWrite, BlockdevOptionsCopyBeforeWriteOnCbwError, BlockdevOptionsFormat,
+        BlockdevOptionsVariant, BlockdevRef, DirtyBitmap, DirtyBitmapAdd, DirtyBitmapMerge, NbdExportBitmap,
+        NbdServerStart, NbdServerStop, QomSet, QueryBlockExports, QueryNamedBlockNodes, QueryStatus,
+        Transaction, TransactionAction,
+    },
+};
+use std::path::PathBuf;
+
+/// A disk that is to be served as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The disk.
+    pub disk: String,
+    /// A new file that takes what the guest overwrites meanwhile, in a place that the process may write to. When it cannot take more, the
+    /// guest goes on and readers get errors.
+    pub scratch: PathBuf,
+    /// Where readers come in.
+    pub listen: Address,
+    /// Name of the export.
+    pub export: String,
+    /// Readers are told which parts changed since this bitmap was begun (the NBD context `qemu:dirty-bitmap:<name>`);
+    /// [`PullBackup::finish`] lets it begin anew at the moment that was served.
+    pub since: Option<String>,
+    /// Credentials of the machine ([`crate::config::Tls`], of a server); readers come in over TLS only.
+    pub tls: Option<String>,
+}
+
+impl Served {
+    /// Without TLS, whole.
+    #[must_use]
+    pub fn new(disk: &str, scratch: impl Into<PathBuf>, listen: Address, export: &str) -> Self {
+        let (disk, export) = (disk.to_owned(), export.to_owned());
+        Self { disk, scratch: scratch.into(), listen, export, since: None, tls: None }
+    }
+}
+
+/// A disk as it was, served for reading until this is finished. Dropping it leaves it served, and an end that failed leaves what it did not
+/// come to: [`Vm::pulled_backup`] finds both again.
+#[derive(Debug)]
+pub struct PullBackup {
+    vm: Vm,
+    disk: String,
+    /// The node and name of the bitmap that tells what changed.
+    since: Option<(String, String)>,
+}
+
+/// How a pulled backup ended, as its reader says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulled {
+    /// The reader has all it wanted: a bitmap begins anew at the moment that was served.
+    Whole,
+    /// It has not: a bitmap goes on as if nothing had been served.
+    GivenUp,
+}
+
+impl Vm {
+    /// Serves a disk as it is now, for reading. One at a time: it is QEMU's only NBD server.
+    ///
+    /// # Errors
+    /// [`OperationError`]; nothing is served then.
+    pub async fn pull_backup(&self, served: &Served) -> Result<PullBackup, OperationError> {
+        let Served { disk, scratch, listen, export, since, tls } = served;
+        let mut rollback = Rollback::new(self);
+        let action = || format!("serve {disk}");
+        let starting = async {
+            let (node, top) = (self.active_node(disk).await?, self.top_node(disk).await?);
+            if let Some(name) = since {
+                // Nothing is begun for one that is not there.
+                self.changed_bytes(disk, name).await?;
+            }
+            let address = listening(listen)?;
+            let image = NewImage {
+                disk,
+                like: &node,
+                path: scratch,
+                format: Format::Qcow2,
+                access: None,
+                above: Above::Nothing,
+                node: Some(scratch_of(disk)),
+            };
+            let scratch = self.make_image(&mut rollback, image).await?;
+            let reference = |node: &str| BlockdevRef::String(node.to_owned());
+            let filter = filter_of(disk);
+            let copy = BlockdevOptionsCopyBeforeWrite {
+                // A guest does not pay for its backup.
+                on_cbw_error: Some(BlockdevOptionsCopyBeforeWriteOnCbwError::BreakSnapshot),
+                ..BlockdevOptionsCopyBeforeWrite::new(reference(&top), reference(&scratch))
+            };
+            let copy = BlockdevOptions {
+                node_name: Some(filter.clone()),
+                ..BlockdevOptions::new(BlockdevOptionsVariant::CopyBeforeWrite(copy))
+            };
+            rollback.make(action(), &BlockdevAdd(copy), Made::Node(filter.clone())).await?;
+            if let Some(name) = since {
+                // Changes are noted anew before the moment that is served, and until after it in both: what is written in between is
+                // told once too often, never once too seldom.
+                let next = DirtyBitmapAdd::new(node.clone(), next_of(name));
+                rollback.also(Made::NextNotes(node.clone(), name.clone()));
+                self.tell(action(), &BlockDirtyBitmapAdd(next)).await?;
+            }
+            rollback.make(action(), &drive(disk, &filter), Made::Filter(disk.clone())).await?;
+            if let Some(name) = since {
+                let bitmap = DirtyBitmap { node: node.clone(), name: name.clone() };
+                self.tell(action(), &BlockDirtyBitmapDisable(bitmap)).await?;
+            }
+            let view = view_of(disk);
+            let access = BlockdevOptionsFormat { file: reference(&filter) };
+            let access = BlockdevOptions {
+                node_name: Some(view.clone()),
+                read_only: Some(true),
+                ..BlockdevOptions::new(BlockdevOptionsVariant::SnapshotAccess(access))
+            };
+            rollback.make(action(), &BlockdevAdd(access), Made::Node(view.clone())).await?;
+            let server = NbdServerStart { tls_creds: tls.clone(), ..NbdServerStart::new(address) };
+            rollback.make(action(), &server, Made::NbdServer).await?;
+            let bitmaps = since.as_ref().map(|name| {
+                let bitmap = DirtyBitmap { node: node.clone(), name: name.clone() };
+                vec![NbdExportBitmap::Object(Box::new(bitmap))]
+            });
+            let nbd =
+                BlockExportAddNbd { name: Some(export.clone()), bitmaps, ..BlockExportAddNbd::default() };
+            let exported = BlockExportAdd::new(view.clone(), view, BlockExportAddVariant::Nbd(nbd));
+            self.tell(action(), &exported).await?;
+            let since = since.clone().map(|name| (node, name));
+            Ok(PullBackup { vm: self.clone(), disk: disk.clone(), since })
+        };
+        let started = starting.await;
+        rollback.settle(started).await
+    }
+
+    /// A disk that is served, whoever began it; also one whose end was begun and not finished.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn pulled_backup(&self, disk: &str) -> Result<Option<PullBackup>, OperationError> {
+        let nodes = self.named_nodes().await?;
+        let [scratch, view] = served_of(disk);
+        let ours = [filter_of(disk), view, file_of(&scratch), scratch];
+        let is_ours = |node: &BlockNode| node.node_name.as_ref().is_some_and(|name| ours.contains(name));
+        // A snapshot that was taken meanwhile leaves the notes on an image below.
+        let since = nodes.iter().find_map(|node| {
+            let of = node.node_name.clone().filter(|name| is_node_of(name, disk))?;
+            let names = node.dirty_bitmaps.iter().flatten().filter_map(|bitmap| bitmap.name.as_deref());
+            let name = names.filter_map(|name| name.strip_suffix(NEXT)).next()?;
+            Some((of, name.to_owned()))
+        });
+        let found = since.is_some() || nodes.iter().any(is_ours);
+        Ok(found.then(|| PullBackup { vm: self.clone(), disk: disk.to_owned(), since }))
+    }
+
+    /// The node below the filter of a disk that is served: what it is now, as a snapshot may have been taken meanwhile.
+    pub(in super::super) async fn below_filter(&self, disk: &str) -> Result<Option<String>, OperationError> {
+        let mut chain = self.chain(disk).await?.into_iter();
+        Ok(if chain.next() == Some(filter_of(disk)) { chain.next() } else { None })
+    }
+}
+
+impl PullBackup {
+    /// Stops to serve it; readers that are still connected are cut off. The scratch file can be removed then.
+    ///
+    /// # Errors
+    /// [`OperationError`]. It can be said again then: what is done already is passed over.
+    pub async fn finish(&self, pulled: Pulled) -> Result<(), OperationError> {
+        let Self { vm, disk, since } = self;
+        let what = format!("stop to serve {disk}");
+        let mut follow = Follow::new(vm, &[]);
+        stop_server(&mut follow, &what, disk).await?;
+        let [scratch, view] = served_of(disk);
+        let parts = [
+            Made::Node(view),
+            Made::Filter(disk.clone()),
+            Made::Node(filter_of(disk)),
+            Made::Node(scratch.clone()),
+            Made::Node(file_of(&scratch)),
+        ];
+        for made in &parts {
+            remove(&mut follow, &what, made).await?;
+        }
+        match since {
+            Some((node, name)) => join_notes(&mut follow, &what, node, name, pulled).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Ends every export with its readers, and waits for that. A server that has exports and none of this disk is another's by now.
+async fn stop_server(follow: &mut Follow, what: &str, disk: &str) -> Result<(), OperationError> {
+    loop {
+        let exports = follow.read(what, &QueryBlockExports {}).await?;
+        let is_served = exports.iter().any(|export| export.id == view_of(disk));
+        if !is_served && !exports.is_empty() {
+            return Ok(());
+        }
+        match follow.vm().qmp().call(&NbdServerStop {}).await {
+            Ok(_) => return Ok(()),
+            Err(CallError::Closed { .. } | CallError::Deadline { .. }) => {}
+            // It was stopped before.
+            Err(CallError::Refused { .. }) if !is_served => return Ok(()),
+            Err(source) => return Err(OperationError::Qmp { action: what.to_owned(), source }),
+        }
+    }
+}
+
+/// Has the device of a disk use what is below the filter again.
+pub(in super::super) async fn leave_filter(
+    follow: &mut Follow,
+    what: &str,
+    disk: &str,
+) -> Result<(), OperationError> {
+    while let Some(below) = follow.vm().below_filter(disk).await? {
+        match follow.vm().qmp().call(&drive(disk, &below)).await {
+            Ok(_) => return Ok(()),
+            Err(CallError::Closed { .. } | CallError::Deadline { .. }) => {
+                follow.read(what, &QueryStatus {}).await?;
+            }
+            Err(source) => return Err(OperationError::Qmp { action: what.to_owned(), source }),
+        }
+    }
+    Ok(())
+}
+
+/// Ends a pair of bitmaps: `name` goes on with what changed since the moment that was served, or since before it, too. Told twice it does
+/// what it does once: until the second bitmap is gone that one has all that changed.
+pub(in super::super) async fn join_notes(
+    follow: &mut Follow,
+    what: &str,
+    node: &str,
+    name: &str,
+    pulled: Pulled,
+) -> Result<(), OperationError> {
+    let bitmap = |name: &str| DirtyBitmap { node: node.to_owned(), name: name.to_owned() };
+    let next = next_of(name);
+    if !has_bitmap(follow, what, node, &next).await? {
+        return Ok(());
+    }
+    let mut actions = Vec::new();
+    if pulled == Pulled::Whole {
+        actions.push(TransactionAction::BlockDirtyBitmapClear(bitmap(name)));
+    }
+    actions.push(TransactionAction::BlockDirtyBitmapEnable(bitmap(name)));
+    let bitmaps = vec![NbdExportBitmap::String(next.clone())];
+    actions.push(TransactionAction::BlockDirtyBitmapMerge(DirtyBitmapMerge {
+        node: node.to_owned(),
+        target: name.to_owned(),
+        bitmaps,
+    }));
+    insist(follow, what, &Transaction::new(actions)).await?;
+    match insist(follow, what, &BlockDirtyBitmapRemove(bitmap(&next))).await {
+        // An answer was lost.
+        Err(OperationError::Qmp { .. }) if !has_bitmap(follow, what, node, &next).await? => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Whether a node has a bitmap.
+async fn has_bitmap(follow: &mut Follow, what: &str, node: &str, name: &str) -> Result<bool, OperationError> {
+    let nodes = follow.read(what, &QueryNamedBlockNodes { flat: Some(true) }).await?;
+    let of_node = nodes.into_iter().filter(|it| it.node_name.as_deref() == Some(node));
+    let mut bitmaps = of_node.flat_map(|node| node.dirty_bitmaps.into_iter().flatten());
+    Ok(bitmaps.any(|bitmap| bitmap.name.as_deref() == Some(name)))
+}
+
+/// The name under which changes are noted while a bitmap is read.
+fn next_of(bitmap: &str) -> String {
+    format!("{bitmap}{NEXT}")
+}
+
+const NEXT: &str = "#next";
+
+/// What belongs to a disk that is served, beside the filter.
+pub(in super::super) fn served_of(disk: &str) -> [String; 2] {
+    [scratch_of(disk), view_of(disk)]
+}
+
+/// The filter above a disk that is served, what takes its copies, and what is served.
+pub(in super::super) fn filter_of(disk: &str) -> String {
+    format!("{disk}-cbw")
+}
+
+/// The file that an image stands on.
+fn file_of(node: &str) -> String {
+    format!("{node}-file")
+}
+
+fn scratch_of(disk: &str) -> String {
+    format!("{disk}-scr")
+}
+
+fn view_of(disk: &str) -> String {
+    format!("{disk}-view")
+}
+
+/// Has the device of a disk use another node.
+fn drive(disk: &str, node: &str) -> QomSet {
+    QomSet { path: format!("/machine/peripheral/{disk}"), property: "drive".to_owned(), value: node.into() }
+}
