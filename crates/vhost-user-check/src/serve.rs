@@ -17,13 +17,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use vhost_user::backend::{self, Device};
 use vhost_user::check::Kind;
 use vhost_user::check::faults::{self, Faulty};
-use vhost_user::devices::{Balloon, Console, Disk, Entropy, InMemory, Loopback, Network, Null, OnFile};
+use vhost_user::devices::{
+    Balloon, Console, DirectDisk, Disk, Entropy, InMemory, Loopback, Network, Null, OnFile, Tap,
+};
 use vhost_user::socket::Canceller;
 
 /// What is served, and where.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Serve {
-    /// The type of the device: net gives every frame back, blk is a disk, console writes to standard error, rng, balloon.
+    /// The type of the device: net gives every frame back or has a tap, blk is a disk, console writes to standard error, rng, balloon.
     #[arg(long = "type", value_name = "TYPE", required_unless_present = "print_capabilities")]
     pub(crate) kind: Option<Kind>,
     /// Where to listen. The socket is made for the user alone.
@@ -40,12 +42,18 @@ pub(crate) struct Serve {
     /// blk: the disk is this file, or block device.
     #[arg(long, value_name = "FILE", conflicts_with = "null")]
     file: Option<PathBuf>,
+    /// blk: the file is read and written around the page cache, all requests at once by io_uring. For what a disk is behind.
+    #[arg(long, requires = "file")]
+    direct: bool,
     /// blk: reads give what was there, writes are forgotten: what is left is the cost of everything else.
     #[arg(long)]
     null: bool,
     /// blk: MiB of a disk without a file, 64 unless told otherwise; in memory, and another for each front-end.
     #[arg(long, value_name = "MIB", conflicts_with = "file", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     size: Option<u32>,
+    /// net: frames go to this tap and come from it, one front-end at a time; it is made if there is none, and needs an address and `up`.
+    #[arg(long, value_name = "INTERFACE")]
+    tap: Option<String>,
     /// Be wrong on purpose, in what one check finds and no other does: the name of the check. Who dies of it exits by SIGABRT.
     #[arg(long, value_name = "CHECK")]
     fault: Option<String>,
@@ -60,6 +68,9 @@ pub(crate) struct Serve {
 
 const MIB_SECTORS: u64 = 2048;
 
+/// Of the guest's card.
+const ADDRESS: [u8; 6] = [0x52, 0x54, 0, 0, 0, 1];
+
 impl Serve {
     /// What is served, and where.
     pub(crate) fn where_and_what(&self) -> Result<(Kind, &PathBuf), Failure> {
@@ -73,6 +84,9 @@ impl Serve {
             && let Some(option) = self.of_disks()
         {
             return Err(Failure::Misused(format!("{option} is for disks, and means nothing to a {kind}")));
+        }
+        if kind != Kind::Net && self.tap.is_some() {
+            return Err(Failure::Misused(format!("--tap is for networks, and means nothing to a {kind}")));
         }
         Ok((kind, socket))
     }
@@ -96,6 +110,7 @@ impl Serve {
         let given = [
             (self.queues.is_some(), "--queues"),
             (self.file.is_some(), "--file"),
+            (self.direct, "--direct"),
             (self.null, "--null"),
             (self.size.is_some(), "--size"),
         ];
@@ -119,7 +134,21 @@ pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
             Failure::Misused(format!("{}, which is read and written: {error}", file.display()))
         };
         let opened = File::options().read(true).write(true).open(file).map_err(wrong)?;
-        OnFile::new(opened).map_err(wrong)?;
+        if arguments.direct {
+            let wrong = |error: io::Error| {
+                Failure::Misused(format!(
+                    "{} around the page cache: {error}; without --direct it is served through it",
+                    file.display()
+                ))
+            };
+            DirectDisk::new(opened, 1).map_err(wrong)?;
+        } else {
+            OnFile::new(opened).map_err(wrong)?;
+        }
+    }
+    if let Some(name) = &arguments.tap {
+        let wrong = |error: io::Error| Failure::Misused(format!("the tap {name}: {error}"));
+        Tap::open(name).map_err(wrong)?;
     }
     let faulty = arguments.faulty(kind)?;
     let unusable = |error: io::Error| Failure::Misused(error.to_string());
@@ -242,14 +271,24 @@ pub(crate) fn session(
     match (kind, &arguments.file) {
         (Kind::Blk, Some(path)) => {
             let file = File::options().read(true).write(true).open(path).map_err(failed)?;
-            run(&mut Disk::new(OnFile::new(file).map_err(failed)?, queues), stream, how)
+            if arguments.direct {
+                run(&mut DirectDisk::new(file, queues).map_err(failed)?, stream, how)
+            } else {
+                run(&mut Disk::new(OnFile::new(file).map_err(failed)?, queues), stream, how)
+            }
         }
         (Kind::Blk, None) if arguments.null => run(&mut Disk::new(Null { sectors }, queues), stream, how),
         (Kind::Blk, None) => {
             let sectors = u32::try_from(sectors).map_err(|error| error.to_string())?;
             run(&mut Disk::new(InMemory::new(sectors), queues), stream, how)
         }
-        (Kind::Net, _) => run(&mut Network::new(Loopback::default(), [0x52, 0x54, 0, 0, 0, 1]), stream, how),
+        (Kind::Net, _) => match &arguments.tap {
+            Some(name) => {
+                let tap = Tap::open(name).map_err(|error| format!("the tap {name}: {error}"))?;
+                run(&mut Network::new(tap, ADDRESS), stream, how)
+            }
+            None => run(&mut Network::new(Loopback::default(), ADDRESS), stream, how),
+        },
         (Kind::Rng, _) => run(&mut Entropy::new(File::open("/dev/urandom").map_err(failed)?), stream, how),
         (Kind::Console, _) => {
             let (input, _keep) = rustix::pipe::pipe().map_err(|error| error.to_string())?;
