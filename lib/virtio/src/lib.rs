@@ -12,7 +12,7 @@
 //! - [`cells`] is what a ring is made of. Real memory implements it in [`memory`], a model checker implements it in the tests.
 //! - [`memory`] is the memory that driver and device share: [`memory::Regions`] find what is behind an address, and every access goes
 //!   through a [`memory::Slice`].
-//! - [`blk`], [`net`], [`scsi`], [`console`], [`balloon`], [`fs`], [`vsock`]: what goes through the rings of a device type; [`post`]: messages that
+//! - [`blk`], [`net`], [`scsi`], [`console`], [`balloon`], [`fs`], [`vsock`], [`input`], [`gpu`]: what goes through the rings of a device type; [`post`]: messages that
 //!   are copied; [`exchange`]: requests that are answered within their chain.
 //!   Entropy devices have no protocol at all: a chain is filled (section 5.4).
 //!
@@ -34,6 +34,8 @@ pub mod exchange;
 mod fault;
 pub mod features;
 pub mod fs;
+pub mod gpu;
+pub mod input;
 pub mod memory;
 pub mod net;
 pub mod packed;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use virtio::{balloon, blk, console, features, net, scsi, vsock};
+use virtio::{balloon, blk, console, features, gpu, net, scsi, vsock};
 
 /// What the headers of Debian 12 (Linux 6.1) do not have yet, or never have.
 const NOT_THERE: [&str; 10] = [
@@ -49,6 +49,7 @@ fn features_have_the_bits_that_linux_knows_them_by() {
         ("virtio_balloon.h", vec!["VIRTIO_BALLOON_F_"], named::<balloon::Features>()),
         ("virtio_console.h", vec!["VIRTIO_CONSOLE_F_"], named::<console::Features>()),
         ("virtio_scsi.h", vec!["VIRTIO_SCSI_F_"], named::<scsi::Features>()),
+        ("virtio_gpu.h", vec!["VIRTIO_GPU_F_"], named::<gpu::Features>()),
         ("virtio_vsock.h", vec!["VIRTIO_VSOCK_F_"], named::<vsock::Features>()),
         ("virtio_config.h", vec!["VIRTIO_F_", "VIRTIO_RING_F_", "VHOST_F_"], named::<features::Features>()),
     ];

@@ -277,6 +277,11 @@ impl Device {
         (0..bytes as u64).map(|at| self.read(self.windows.device + at, 1) as u8).collect()
     }
 
+    /// Writes a byte there.
+    pub(crate) fn set_config_byte(&mut self, at: u64, value: u8) {
+        self.write(self.windows.device + at, 1, value.into());
+    }
+
     /// Writes a number of four bytes there.
     pub(crate) fn set_config(&mut self, at: u64, value: u32) {
         self.write(self.windows.device + at, 4, value.into());

@@ -5,6 +5,8 @@
 mod apart;
 mod balloon;
 mod console;
+mod graphics;
+mod input;
 mod machine;
 mod network;
 mod offloads;
