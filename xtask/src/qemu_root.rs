@@ -21,7 +21,7 @@ pub const VARIABLE: &str = "HV_QEMU_ROOT";
 pub const RELEASE: &str = "HV_QEMU_RELEASE";
 
 /// Those tests.
-pub const TESTS: [&str; 4] = ["--test", "real_qemu", "--test", "operations"];
+pub const TESTS: [&str; 6] = ["--test", "qmp_real", "--test", "real_qemu", "--test", "operations"];
 
 const PLACE: &str = "/var/cache/hypervisor/qemu-trixie";
 

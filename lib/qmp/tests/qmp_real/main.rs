@@ -1,4 +1,4 @@
-//! The client against the installed QEMU: what only the real one can show.
+//! The client against a real QEMU, the installed one or another release: what only the real one can show.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -13,5 +13,9 @@ mod faults;
 #[path = "../support/observed.rs"]
 mod observed;
 mod opening;
+#[path = "../../../qemu/tests/support/release.rs"]
+mod release;
 mod sharing;
 mod support;
+#[path = "../../../qemu/tests/support/unpacked.rs"]
+mod unpacked;

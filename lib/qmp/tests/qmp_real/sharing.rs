@@ -50,11 +50,12 @@ async fn users_of_one_monitor_meet_a_monitor_each() {
     let mut calls = JoinSet::new();
     for number in 0..60 {
         let client = [&first, &second, &owner][number % 3].client.clone();
+        let major = i64::from(greeting.version.qemu.major);
         calls.spawn(async move {
             if number % 2 == 0 {
                 assert_eq!(client.call(&QueryName {}).await.unwrap().name.as_deref(), Some("guest"));
             } else {
-                assert_eq!(client.call(&QueryVersion {}).await.unwrap().qemu.major, 7);
+                assert_eq!(client.call(&QueryVersion {}).await.unwrap().qemu.major, major);
             }
         });
     }

@@ -1,8 +1,8 @@
 //! A QEMU that calls us: we listen before it starts, so nobody waits for a socket to appear.
 
+use crate::release;
 use qmp::{Client, CloseReason, Options};
 use std::{
-    path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -11,8 +11,6 @@ use tokio::{
     net::{UnixListener, UnixStream},
     task::JoinSet,
 };
-
-pub(crate) const BINARY: &str = "/usr/bin/qemu-system-x86_64";
 
 /// Far more than anything here takes; reached only when something hangs.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -34,17 +32,18 @@ impl Qemu {
     /// A machine of 32 MiB without devices and its monitor; `arguments` come at the end, `DIR` in them is its own directory.
     pub(crate) async fn start(test: &str, arguments: &[&str]) -> Option<(Self, UnixStream)> {
         crate::observed::observe();
-        if !Path::new(BINARY).exists() {
-            println!("not run: {test}: {BINARY} (Debian package qemu-system-x86)");
+        let program = release::program();
+        if !program.exists() {
+            println!("not run: {test}: {} ({})", program.display(), release::origin());
             return None;
         }
         let directory = tempfile::tempdir().unwrap();
         let monitor = directory.path().join("monitor");
         let listener = UnixListener::bind(&monitor).unwrap();
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(program);
         command.args([
             "-machine",
-            "q35",
+            &release::machine("q35"),
             "-accel",
             "tcg",
             "-m",
