@@ -107,12 +107,16 @@ struct Key {
 
 impl Key {
     fn of(path: &Path) -> Result<Self, BinaryError> {
+        Self::with_modules(path, Path::new(MODULES))
+    }
+
+    fn with_modules(path: &Path, modules: &Path) -> Result<Self, BinaryError> {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => BinaryError::Missing { looked_at: path.display().to_string() },
             _ => BinaryError::Run { path: path.to_owned(), source: error },
         };
         let metadata = fs::metadata(path).map_err(failed)?;
-        let modules = fs::metadata(MODULES).ok();
+        let modules = fs::metadata(modules).ok();
         Ok(Self {
             file: (metadata.dev(), metadata.ino()),
             changed: (metadata.mtime(), metadata.mtime_nsec()),
@@ -226,5 +230,37 @@ mod tests {
             let error = find(explicit, OsStr::new(path)).unwrap_err().to_string();
             assert!(error.contains("qemu-system-x86") && error.contains("/nowhere"), "{error}");
         }
+    }
+
+    #[test]
+    fn whatever_changes_what_a_program_can_do_makes_it_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let (program, modules) = (directory.path().join("qemu"), directory.path().join("modules"));
+        fs::create_dir(&modules).unwrap();
+        fs::write(&program, fs::read("/bin/true").unwrap()).unwrap();
+        let key = || Key::with_modules(&program, &modules).unwrap();
+        let mut last = key();
+        assert_eq!(key(), last);
+        let mut is_another = |what: &str| {
+            let now = key();
+            assert!(now != last, "{what}");
+            last = now;
+        };
+        let file = fs::File::options().write(true).open(&program).unwrap();
+        let long_ago = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        file.set_modified(long_ago).unwrap();
+        is_another("a time of change");
+        // Another build, at the same place and of the same time.
+        fs::write(&program, fs::read("/bin/false").unwrap()).unwrap();
+        file.set_modified(long_ago).unwrap();
+        is_another("a build id");
+        fs::File::open(&modules).unwrap().set_modified(long_ago).unwrap();
+        is_another("a module");
+        fs::remove_dir(&modules).unwrap();
+        is_another("all modules");
+        fs::rename(&program, directory.path().join("old")).unwrap();
+        fs::write(&program, fs::read("/bin/false").unwrap()).unwrap();
+        fs::File::options().write(true).open(&program).unwrap().set_modified(long_ago).unwrap();
+        is_another("a file");
     }
 }

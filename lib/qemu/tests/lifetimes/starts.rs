@@ -23,7 +23,7 @@ use std::{
 const PLAYER: &str = r#"#!/usr/bin/perl
 my ($how) = $0 =~ m{([^/]+)$};
 my ($fd) = join(" ", @ARGV) =~ /id=qmp,fd=(\d+)/;
-sub end { exit 3 if $how =~ /exits/; kill 9, $$ if $how =~ /dies/; kill 19, $$; sleep 1000; }
+sub end { exit 3 if $how =~ /exits/; kill 9, $$ if $how =~ /dies/; kill 19, $$ if $how =~ /stops/; sleep 1000; }
 if ($how =~ /speaks/) { print STDERR "qemu: no luck today\n"; }
 end() if $how =~ /early/;
 open(my $listener, "+<&=", $fd) or die;
@@ -46,12 +46,12 @@ sleep 1000;
 "#;
 
 const WHERE: [&str; 7] = ["early", "accepted", "garbage", "half", "greeted", "asked", "negotiated"];
-const HOW: [&str; 4] = ["exits", "dies", "stops", "exits-speaks"];
+const HOW: [&str; 5] = ["exits", "dies", "stops", "is-silent", "exits-speaks"];
 
 fn players(directory: &Path) -> Vec<PathBuf> {
     let names = WHERE.iter().flat_map(|place| HOW.map(|how| format!("{how}-{place}")));
     // After a monitor that closed the end of the process is awaited for two seconds: long in a great number.
-    let names = names.filter(|name| name != "stops-garbage");
+    let names = names.filter(|name| !["stops-garbage", "is-silent-garbage"].contains(&name.as_str()));
     let paths = names.chain(["lives".to_owned()]).map(|name| {
         let path = directory.join(name);
         fs::write(&path, PLAYER).unwrap();

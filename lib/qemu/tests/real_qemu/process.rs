@@ -3,9 +3,32 @@
 use super::*;
 use qemu::{Ladder, Logs, Rung};
 
-/// A program that tells how it was started and ends.
+/// A program that tells how it was started and ends. Whoever starts it ignores some signals and blocks others: so the test starts itself again.
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the test starts itself again")]
 async fn signals_masks_and_limits_are_not_inherited() {
+    const APART: &str = "HV_TEST_APART";
+    let test = "process::signals_masks_and_limits_are_not_inherited";
+    if std::env::var_os(APART).is_none() {
+        let ignores = "use POSIX; $SIG{USR1} = 'IGNORE'; \
+                       sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR2)); exec @ARGV;";
+        let mut again = std::process::Command::new("perl");
+        again.args(["-e", ignores]).arg(std::env::current_exe().unwrap()).args(["--exact", test]);
+        match again.env(APART, "1").output() {
+            Ok(ended) => {
+                let said = String::from_utf8_lossy(&ended.stdout);
+                assert!(ended.status.success() && said.contains("1 passed"), "{said}");
+            }
+            Err(error) => println!("not run: {test}: perl: {error}"),
+        }
+        return;
+    }
+    let own = fs::read_to_string("/proc/thread-self/status").unwrap();
+    for (name, signal) in [("SigIgn:", 10), ("SigBlk:", 12), ("SigBlk:", 15)] {
+        let line = own.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        let set = u64::from_str_radix(line.trim(), 16).unwrap();
+        assert!(set & 1 << (signal - 1) != 0, "{name}{line}");
+    }
     let directory = scratch();
     let binary = program(
         directory.path(),
