@@ -46,6 +46,11 @@ fn run(arguments: &[String]) -> Result<()> {
         ["codegen", "qmp"] => codegen::qmp::run(Ask::Installed, Mode::Write).map(print_lines),
         ["codegen", "qmp", "--check"] => codegen::qmp::run(Ask::Installed, Mode::Check).map(print_lines),
         ["qemu-root"] => qemu_root::build().map(|root| sh::say(&root.display().to_string())),
+        ["codegen", "libvirt", "--source", source] => {
+            // Where Debian's libvirt-dev has it.
+            let from = From { source: source.into(), api: "/usr/share/libvirt/api".into() };
+            codegen::libvirt::run(Some(&from), Mode::Write)
+        }
         ["codegen", "libvirt", "--source", source, "--api", api] => {
             let from = From { source: source.into(), api: api.into() };
             codegen::libvirt::run(Some(&from), Mode::Write)
@@ -104,8 +109,8 @@ usage: cargo xtask <command>
   deps                     edges between crates against the rules
   tidy                     paths in documents, left-overs, unsafe, long files, inherited lints
   codegen [--check]        Rust files from the checked-in descriptions of protocols; --check compares only
-  codegen libvirt --source TREE --api DIR  also the description, from a libvirt source tree and the directory of its
-                           *-api.xml (package libvirt-dev: /usr/share/libvirt/api)
+  codegen libvirt --source TREE [--api DIR]  also the description, from a libvirt source tree and the directory of its
+                           *-api.xml (of the package libvirt-dev unless it is said: /usr/share/libvirt/api)
   codegen qmp [--check]    also the description, from the QEMU of Debian 12 that is installed and that of Debian 13 (qemu-root)
   qemu-root                unpacks the QEMU of Debian 13 outside the workspace
   fuzz LIBRARY [SECONDS]   the fuzz targets of lib/LIBRARY, guided by coverage, each so long (default: 120); needs g++

@@ -141,9 +141,10 @@ fn socket(uri: &Uri, environment: &Environment) -> Result<PathBuf, Error> {
     let wrong = |why: &str| Error::new(ErrorKind::Uri(format!("{}://{}: {why}", uri.driver, uri.path)));
     let directory = match uri.path.as_str() {
         "/system" => environment.run.clone(),
-        "/session" => {
-            environment.runtime_directory.clone().ok_or_else(|| wrong("there is no XDG_RUNTIME_DIR"))?
-        }
+        "/session" => environment
+            .sockets()
+            .cloned()
+            .ok_or_else(|| wrong("there is neither XDG_RUNTIME_DIR, XDG_CACHE_HOME nor HOME"))?,
         _ => return Err(wrong("a daemon is at /system or at /session")),
     };
     let name = match uri.driver.as_str() {

@@ -14,6 +14,8 @@ pub(crate) struct Config {
     pub(crate) mode: Option<String>,
     /// `remote_proxy`, for URIs that do not say it.
     pub(crate) proxy: Option<String>,
+    /// `tls_priority`, for URIs that do not say it.
+    pub(crate) tls_priority: Option<String>,
 }
 
 #[derive(Debug)]
@@ -45,7 +47,8 @@ impl std::str::FromStr for Config {
                 ("uri_default", Value::Text(uri)) => config.default = Some(uri),
                 ("remote_mode", Value::Text(mode)) => config.mode = Some(mode),
                 ("remote_proxy", Value::Text(proxy)) => config.proxy = Some(proxy),
-                ("uri_aliases" | "uri_default" | "remote_mode" | "remote_proxy", _) => {
+                ("tls_priority", Value::Text(priority)) => config.tls_priority = Some(priority),
+                ("uri_aliases" | "uri_default" | "remote_mode" | "remote_proxy" | "tls_priority", _) => {
                     return Err(wrong(&format!("{name} has a value of another kind")));
                 }
                 // The file also serves others.

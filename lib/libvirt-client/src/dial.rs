@@ -148,11 +148,14 @@ fn ssh(uri: &Uri, host: String, access: Access) -> Result<Vec<String>, Error> {
     add("-i", uri.parameter("keyfile").map(str::to_owned));
     add("-o", uri.parameter("known_hosts").map(|file| format!("UserKnownHostsFile={file}")));
     add("-o", unchecked(uri).then(|| "StrictHostKeyChecking=no".to_owned()));
-    add(
-        "-o",
-        (uri.parameter("known_hosts_verify") == Some("auto"))
-            .then(|| "StrictHostKeyChecking=accept-new".to_owned()),
-    );
+    let verify = match uri.parameter("known_hosts_verify") {
+        None | Some("normal" | "ignore") => None,
+        Some("auto") => Some("StrictHostKeyChecking=accept-new".to_owned()),
+        Some(other) => {
+            return Err(wrong(&format!("known_hosts_verify={other}: there are normal, auto and ignore")));
+        }
+    };
+    add("-o", verify);
     for option in methods(uri)? {
         add("-o", Some(option));
     }
@@ -221,12 +224,18 @@ fn remote(uri: &Uri, access: Access) -> Result<String, Error> {
     );
     let netcat = quoted(uri.parameter("netcat").unwrap_or("nc"));
     let suffix = access.suffix();
+    // Which of them is there cannot be seen from here: it is the daemon of all drivers unless something else is said.
+    let daemon = match uri.parameter("mode") {
+        None | Some("auto" | "legacy") => "libvirt".to_owned(),
+        Some("direct") => quoted(&format!("virt{}d", uri.driver)),
+        Some(other) => return Err(wrong(&format!("mode={other}: there are auto, legacy and direct"))),
+    };
     let socket = match uri.parameter("socket") {
         Some(socket) => quoted(socket),
         None if uri.is_session(User::named(uri.user.as_deref())) => {
-            "\"${XDG_RUNTIME_DIR:-$HOME/.cache}/libvirt/libvirt-sock\"".to_owned()
+            format!("\"${{XDG_RUNTIME_DIR:-$HOME/.cache}}\"/libvirt/{daemon}-sock")
         }
-        None => format!("/var/run/libvirt/libvirt-sock{suffix}"),
+        None => format!("/var/run/libvirt/{daemon}-sock{suffix}"),
     };
     // Some netcats wait after the end of their input, unless told not to; others do not know the option.
     let netcat = format!(
@@ -304,6 +313,18 @@ mod tests {
     }
 
     #[test]
+    fn the_socket_at_the_other_end_is_that_of_the_mode() {
+        for (uri, socket) in [
+            ("qemu+ssh://h/system", "-U /var/run/libvirt/libvirt-sock;"),
+            ("qemu+ssh://h/system?mode=legacy", "-U /var/run/libvirt/libvirt-sock;"),
+            ("qemu+ssh://h/system?mode=direct", "-U /var/run/libvirt/virtqemud-sock;"),
+            ("qemu+ssh://h/session?mode=direct", "\"/libvirt/virtqemud-sock;"),
+        ] {
+            assert!(script(uri).contains(socket), "{uri}: {}", script(uri));
+        }
+    }
+
+    #[test]
     fn a_hostile_word_stays_a_word() {
         for word in ["", "plain", "it's", "a b;c", "$(touch /x)`id`", "\\'\"\n*", "-n"] {
             let shell = std::process::Command::new("sh")
@@ -325,6 +346,8 @@ mod tests {
             ("qemu+ext:///system", "command"),
             ("qemu+ssh://h/system?proxy=x", "proxy=x"),
             ("qemu+libssh://h/system?sshauth=eyes", "sshauth=eyes"),
+            ("qemu+ssh://h/system?known_hosts_verify=never", "known_hosts_verify=never"),
+            ("qemu+ssh://h/system?mode=x", "mode=x"),
             ("qemu://h/system?tls_priority=NORMAL", "tls_priority"),
         ] {
             let problem = target(uri, Access::Full).unwrap_err().to_string();

@@ -100,7 +100,8 @@ impl Uri {
             meant = default.map_or("", |default| config.resolve(default));
         }
         let mut uri: Self = if meant.is_empty() { Self::present(environment) } else { meant.parse()? };
-        for (parameter, value) in [("mode", config.mode), ("proxy", config.proxy)] {
+        let wishes = [("mode", config.mode), ("proxy", config.proxy), ("tls_priority", config.tls_priority)];
+        for (parameter, value) in wishes {
             if let Some(value) = value
                 && uri.parameter(parameter).is_none()
             {
@@ -315,7 +316,7 @@ impl Environment {
     }
 
     /// Where a user's own daemons have their sockets (libvirt's `virutil.c`).
-    fn sockets(&self) -> Option<&PathBuf> {
+    pub(crate) fn sockets(&self) -> Option<&PathBuf> {
         self.runtime_directory.as_ref().or(self.cache_directory.as_ref())
     }
 
@@ -529,7 +530,7 @@ mod tests {
         std::fs::create_dir(&config).unwrap();
         std::fs::write(
             config.join("libvirt.conf"),
-            "uri_aliases = [ 'far=qemu+ssh://h/system' ]\nuri_default = 'far'\nremote_proxy = 'netcat'\n",
+            "uri_aliases = [ 'far=qemu+ssh://h/system' ]\nuri_default = 'far'\nremote_proxy = 'netcat'\ntls_priority = 'SECURE'\n",
         )
         .unwrap();
         let bare = Environment { run: directory.path().join("run"), ..Environment::default() };
@@ -537,6 +538,7 @@ mod tests {
         let named = |name: &str, environment: &Environment| Uri::resolve(name, environment).unwrap();
         assert_eq!(named("far", &settled).host.as_deref(), Some("h"));
         assert_eq!(named("", &settled).parameter("proxy"), Some("netcat"));
+        assert_eq!(named("far", &settled).parameter("tls_priority"), Some("SECURE"), "not passed over");
         assert_eq!(named("qemu+ssh://x/system?proxy=native", &settled).parameter("proxy"), Some("native"));
         let wishing = Environment { default_uri: Some("test:///default".into()), ..settled.clone() };
         assert_eq!(named("", &wishing).driver, "test");

@@ -206,8 +206,10 @@ async fn containers_start_and_end_as_flags_say() {
 async fn a_container_is_told_to_end_and_to_begin_again() {
     let Some(containers) = Containers::start("a_container_is_told_to_end_and_to_begin_again") else { return };
     let connect = containers.open().await;
-    // Of 11.3.0 the first process hears nothing, and is gone.
     if connect.daemon_version() >= Release(11, 0, 0) {
+        println!(
+            "not run: a_container_is_told_to_end_and_to_begin_again: its first process hears nothing with libvirtd 11.3.0, and is gone"
+        );
         return;
     }
     let (mut reader, writer) = pipe();

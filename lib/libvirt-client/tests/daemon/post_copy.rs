@@ -45,7 +45,9 @@ async fn a_guest_runs_before_its_memory_is_there_and_goes_on_after_a_break() {
     assert!(matches!(broken.kind(), ErrorKind::Migration { left: Aftermath::Split, .. }), "{broken}");
     assert!(there.is_active().await.unwrap(), "it waits for what it misses");
     if target.daemon_version() > Release(9, 0, 0) {
-        // The destination's daemon of 11.3.0 ends when it is asked to go on with it.
+        println!(
+            "not run: the end of a migration that is taken up again: the destination's daemon of 11.3.0 ends when it is asked to go on"
+        );
         return;
     }
     guest.set_max_migration_speed(1000, Speed::POSTCOPY).await.unwrap();

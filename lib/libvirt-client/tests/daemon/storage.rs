@@ -125,6 +125,9 @@ async fn a_reader_that_stalls_loses_nothing_and_an_abandoned_stream_harms_nobody
     assert!(back == data, "what came down is not what went up");
     // libvirtd 11.3.0 may lock itself up for good when a stream is broken off.
     if connect.daemon_version() >= Release(11, 0, 0) {
+        println!(
+            "not run: the end of a_reader_that_stalls_loses_nothing_and_an_abandoned_stream_harms_nobody: libvirtd 11.3.0 can lock itself up when a stream is broken off"
+        );
         return;
     }
     let mut abandoned = volume.download(.., StorageVolDownloadFlags::empty()).await.unwrap();
@@ -295,6 +298,9 @@ async fn a_daemon_that_stops_reading_costs_a_deadline_and_little_memory() {
     // libvirtd 11.3.0 may lock itself up for good when a stream is broken off whose packets it has not worked off: closing the client
     // (`virNetServerClientClose`) waits, in the event loop, for a lock that the event loop holds.
     if connect.daemon_version() >= Release(11, 0, 0) {
+        println!(
+            "not run: the end of a_daemon_that_stops_reading_costs_a_deadline_and_little_memory: libvirtd 11.3.0 can lock itself up when a stream is broken off"
+        );
         return;
     }
     assert!(!patient.hostname().await.unwrap().is_empty());
