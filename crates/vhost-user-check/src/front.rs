@@ -166,8 +166,7 @@ impl Player {
             Manner::Strict => {}
             Manner::Lenient => {
                 // Refusals of requests that have no answer of their own.
-                let acknowledges =
-                    passed.payload.len() == 8 && passed.in_words().as_deref() == Some("U64(1)");
+                let acknowledges = passed.payload == 1_u64.to_ne_bytes();
                 if is_answer && acknowledges {
                     self.refused.push(passed.name());
                     passed.payload.fill(0);

@@ -193,8 +193,9 @@ fn line(session: u64, time: Duration, passed: &Passed) -> String {
     };
     let acknowledge = if passed.flags & 1 << 3 != 0 { ", to be acknowledged" } else { "" };
     let channel = if passed.channel { "channel: " } else { "" };
+    let words = if words.is_empty() { words } else { format!(" {words}") };
     format!(
-        "{session} {:>9.6} {} {channel}{} {words}{descriptors}{acknowledge}",
+        "{session} {:>9.6} {} {channel}{}{words}{descriptors}{acknowledge}",
         time.as_secs_f64(),
         arrow(passed.from),
         passed.name()

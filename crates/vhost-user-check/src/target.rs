@@ -88,7 +88,9 @@ pub(crate) struct Target {
     death: Option<String>,
     /// Of the process that last took a connection.
     pid: Option<u32>,
-    /// How long one that we did not start may be away: some listen anew for each front-end. One that was never there is not waited for.
+    /// A front-end has reached this child, so that it does not have to come up first.
+    reached: bool,
+    /// How long one that is up may be away: some listen anew for each front-end. One that was never there is not waited for.
     away: Duration,
 }
 
@@ -103,6 +105,7 @@ impl Target {
             used: false,
             death: None,
             pid: None,
+            reached: false,
             away: Duration::ZERO,
         };
         if target.command.is_some() {
@@ -129,6 +132,7 @@ impl Target {
         *started = i32::try_from(child.id()).unwrap_or(0);
         drop(started);
         let child = self.child.insert(child);
+        self.reached = false;
         let begin = Clock::start();
         // Looked at, and not connected to: some serve one connection only.
         while !self.socket.exists() {
@@ -187,7 +191,7 @@ impl Target {
 
     fn connected(&mut self) -> io::Result<UnixStream> {
         let stream = connected(&self.socket)?;
-        self.away = AWAY;
+        (self.reached, self.away) = (true, AWAY);
         self.pid =
             socket_peercred(&stream).ok().and_then(|it| u32::try_from(it.pid.as_raw_nonzero().get()).ok());
         Ok(stream)
@@ -248,7 +252,8 @@ impl Backend for Target {
                 // A path is there a little before somebody listens at it, and some make it anew for each front-end.
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
-                        && begin.elapsed() < if self.runs() { LISTENS } else { self.away } =>
+                        && begin.elapsed()
+                            < if !self.reached && self.runs() { LISTENS } else { self.away } =>
                 {
                     std::thread::sleep(Duration::from_millis(2));
                 }
@@ -272,7 +277,10 @@ impl Backend for Target {
     }
 
     fn revive(&mut self) -> bool {
-        self.command.is_some() && self.start().is_ok()
+        let starts = self.command.is_some() && self.start().is_ok();
+        // How the one before ended is known to whoever had it started again, and is no finding of the next check's.
+        self.death = None;
+        starts
     }
 
     fn resources(&mut self) -> Option<Resources> {

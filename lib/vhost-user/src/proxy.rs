@@ -9,15 +9,17 @@
 //! through here: their descriptors do.
 
 use crate::socket::{Canceller, Socket, SocketError};
-use crate::wire::{HEADER_BYTES, MOST_PAYLOAD, Message as _};
-use crate::{back, front};
+use crate::wire::{HEADER_BYTES, MOST_PAYLOAD, Message};
+use crate::{ProtocolFeatures, back, front};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
+use virtio::features::Features;
 
 /// How long one end may take to read, and the rest of a message to come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -59,17 +61,33 @@ impl Passed {
         facts.map_or("unknown", |facts| facts.name)
     }
 
-    /// What it says, in the names of the requests and of [`crate::wire::Reply`]; `None` where it says nothing that is known.
+    /// What it says, by the names of the table's fields and of features; `None` where it says nothing that is known.
     pub fn in_words(&self) -> Option<String> {
         if self.channel { self.words::<back::Request>() } else { self.words::<front::Request>() }
     }
 
-    fn words<M: crate::wire::Message + std::fmt::Debug>(&self) -> Option<String> {
+    fn words<M: Message + fmt::Display>(&self) -> Option<String> {
         const REPLY: u32 = 1 << 2;
-        if self.flags & REPLY != 0 {
-            return Some(format!("{:?}", M::get_reply(self.number, &self.payload).ok()?));
-        }
-        Some(format!("{:?}", M::get(self.number, &self.payload).ok()?))
+        let words = if self.flags & REPLY != 0 {
+            M::get_reply(self.number, &self.payload).ok()?.to_string()
+        } else {
+            M::get(self.number, &self.payload).ok()?.to_string()
+        };
+        Some(self.features().unwrap_or(words))
+    }
+
+    /// The features that it tells, with the names of those that any device may have.
+    fn features(&self) -> Option<String> {
+        let bits = u64::from_ne_bytes(self.payload.as_slice().try_into().ok()?);
+        let is = |names: [&str; 2]| names.contains(&self.name()) && !self.channel;
+        let names: Vec<_> = if is(["GET_FEATURES", "SET_FEATURES"]) {
+            Features::from_bits_retain(bits).iter_names().map(|(name, _)| name).collect()
+        } else if is(["GET_PROTOCOL_FEATURES", "SET_PROTOCOL_FEATURES"]) {
+            ProtocolFeatures::from_bits_retain(bits).iter_names().map(|(name, _)| name).collect()
+        } else {
+            return None;
+        };
+        Some(format!("{bits:#x}: {}", names.join(", ")))
     }
 }
 

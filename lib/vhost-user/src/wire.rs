@@ -3,6 +3,7 @@
 pub use crate::generated::payload::{Body, Reply};
 
 use crate::ProtocolFeatures;
+use std::fmt;
 use thiserror::Error;
 
 /// Bytes of a [`Header`].
@@ -209,6 +210,24 @@ pub fn decode<T: Wire>(payload: &[u8]) -> Result<T, PayloadError> {
     match read.0.len() {
         0 => Ok(value),
         bytes => Err(PayloadError::Long { bytes }),
+    }
+}
+
+/// A number as people read it: small ones as they are, addresses and bits by their digits.
+pub(crate) struct Number(pub(crate) u64);
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < 1 << 16 { write!(f, "{}", self.0) } else { write!(f, "{:#x}", self.0) }
+    }
+}
+
+/// Bytes by their digits.
+pub(crate) struct Bytes<'b>(pub(crate) &'b [u8]);
+
+impl fmt::Display for Bytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

@@ -10,7 +10,7 @@ mod steps;
 pub use messages::{codec, front};
 pub use rings::{device, driver};
 pub use session::{Ran, back, session};
-pub use steps::{KICK, RAW, TURN, USER, WRITE};
+pub use steps::{FRONT, KICK, RAW, TURN, USER, WRITE};
 
 /// A target.
 pub type Target = (&'static str, fn(&[u8]));

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use std::os::fd::OwnedFd;
 use vhost_user::framing::Raw;
 use vhost_user::front::Request;
-use vhost_user::session::{Answering, Asking};
-use vhost_user::wire::Message;
+use vhost_user::session::{Answering, Asking, Wants};
+use vhost_user::wire::{Header, Message};
 use vhost_user::{ProtocolFeatures, back};
 use virtio::features::Features;
 
@@ -37,7 +37,7 @@ pub fn codec(bytes: &[u8]) {
     }
     let mut input = Input::new(bytes, none);
     while let Some(step) = input.next() {
-        let Step::Message(message) = step else { continue };
+        let (Step::Message(message) | Step::Asked(message)) = step else { continue };
         assert_eq!(message.payload.len(), message.header.size as usize);
         comes_back::<Request>(&message);
         comes_back::<back::Request>(&message);
@@ -55,7 +55,21 @@ pub fn front(bytes: &[u8]) {
     let mut asked = std::collections::VecDeque::new();
     let mut input = Input::new(bytes, files);
     while let Some(step) = input.next() {
-        let Step::Message(message) = step else { continue };
+        let message = match step {
+            Step::Message(message) => message,
+            Step::Asked(message) => {
+                let Header { request: number, need_reply, .. } = message.header;
+                if let Ok(question) = answering.asked(message, true) {
+                    assert_eq!(question.request.number(), number);
+                    assert_eq!(
+                        question.wants == Wants::Nothing,
+                        !need_reply && question.request.facts().reply.is_none()
+                    );
+                }
+                continue;
+            }
+            Step::Kick(_) | Step::Write { .. } | Step::Turn => continue,
+        };
         let number = message.header.request;
         if !message.header.reply {
             // Asked by us where it can be, and heard on the channel.

@@ -119,7 +119,7 @@ pub fn session(bytes: &[u8]) -> Option<Ran> {
                 let room = (FILE_BYTES as usize).saturating_sub(at.into()).min(bytes.len());
                 let _ = pwrite(&ran.memory, &bytes[..room], at.into());
             }
-            Step::Turn => {}
+            Step::Asked(_) | Step::Turn => {}
         }
         for _ in 0..TURNS {
             if !session.turn().ok()? {

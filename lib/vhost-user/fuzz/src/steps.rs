@@ -2,6 +2,7 @@
 
 use super::generated;
 use std::os::fd::OwnedFd;
+use vhost_user::back;
 use vhost_user::framing::{Framing, Raw};
 use vhost_user::front::Request;
 use vhost_user::wire::{Header, MOST_DESCRIPTORS, Message as _, Reply};
@@ -65,6 +66,8 @@ impl<'b> Steps<'b> {
 /// What is done next.
 pub(crate) enum Step {
     Message(Raw),
+    /// The back-end asks, on its channel.
+    Asked(Raw),
     /// One of the kicks that were given.
     Kick(u8),
     /// The driver writes.
@@ -76,7 +79,8 @@ pub(crate) enum Step {
     Turn,
 }
 
-/// The first byte of a message that follows as it is, and how many descriptors come with it. Below it are numbers of messages of the table.
+/// The first byte of a message that follows as it is, and how many descriptors come with it. Below it are numbers of the table's messages:
+/// those of the front-end, and behind them those of the back-end.
 pub const RAW: u8 = 0x40;
 /// The first byte of a kick, and which.
 pub const KICK: u8 = 0x80;
@@ -84,6 +88,9 @@ pub const KICK: u8 = 0x80;
 pub const WRITE: u8 = 0xa0;
 /// The first byte of a turn, and all above it.
 pub const TURN: u8 = 0xc0;
+
+/// Requests of the front-end.
+pub const FRONT: u32 = Request::FACTS.len() as u32;
 
 /// What a message that is made from the table has besides: the second byte.
 const NEEDS_REPLY: u8 = 1;
@@ -107,7 +114,14 @@ impl<'b, F: FnMut(u32, usize) -> Vec<OwnedFd>> Input<'b, F> {
         let step = self.steps.byte()?;
         match step {
             // What is no number of the table says nothing.
-            0..RAW => Some(self.said(step.into()).map_or(Step::Turn, Step::Message)),
+            0..RAW => {
+                let asked = || u32::from(step).checked_sub(FRONT).filter(|number| *number > 0);
+                let step = match asked() {
+                    Some(number) => self.asked(number).map(Step::Asked),
+                    None => self.said(step.into()).map(Step::Message),
+                };
+                Some(step.unwrap_or(Step::Turn))
+            }
             RAW..KICK => self.raw(usize::from(step - RAW) % (MOST_DESCRIPTORS + 2)).map(Step::Message),
             KICK..WRITE => Some(Step::Kick(step - KICK)),
             WRITE..TURN => {
@@ -133,7 +147,18 @@ impl<'b, F: FnMut(u32, usize) -> Vec<OwnedFd>> Input<'b, F> {
         }
     }
 
-    /// One of the table's, with fields of any value, or an answer to it.
+    /// One of the back-end's, with fields of any value.
+    fn asked(&mut self, number: u32) -> Option<Raw> {
+        let facts = back::Request::facts_of(number)?;
+        let flags = self.steps.byte()?;
+        let mut payload = Vec::new();
+        generated::asked(number, &mut self.steps)?.put(&mut payload);
+        let size = payload.len() as u32;
+        let header = Header { request: number, reply: false, need_reply: flags & NEEDS_REPLY != 0, size };
+        Some(Raw { header, payload, descriptors: (self.files)(0, facts.descriptors.0.into()) })
+    }
+
+    /// One of the front-end's, with fields of any value, or an answer to it.
     fn said(&mut self, number: u32) -> Option<Raw> {
         let facts = Request::facts_of(number)?;
         let flags = self.steps.byte()?;

@@ -45,8 +45,9 @@ pub struct Faulty {
     /// How often it was started again.
     lives: AtomicU64,
     closes_next: AtomicBool,
-    /// Held by the session that is served, where the end of one must be known before the next begins.
-    alone: Mutex<()>,
+    /// The last session that has ended, for where the end of one must be known before the next begins.
+    ended: Mutex<u64>,
+    turn: Condvar,
     /// Sessions that have begun.
     begun: Mutex<u64>,
     another: Condvar,
@@ -66,7 +67,8 @@ impl Faulty {
             died: AtomicBool::new(false),
             lives: AtomicU64::new(0),
             closes_next: AtomicBool::new(false),
-            alone: Mutex::new(()),
+            ended: Mutex::new(0),
+            turn: Condvar::new(),
             begun: Mutex::new(0),
             another: Condvar::new(),
             leaked: Mutex::new(Vec::new()),
@@ -130,7 +132,11 @@ impl Session {
         canceller: &Canceller,
     ) -> io::Result<()> {
         let (faulty, number, life) = (&*self.faulty, self.number, self.life);
-        let _alone = faulty.fault.at_end.is_some().then(|| lock(&faulty.alone));
+        if faulty.fault.at_end.is_some() {
+            // In the order in which they came, whichever thread is first.
+            let before = |ended: &mut u64| *ended + 1 < number;
+            drop(faulty.turn.wait_while(lock(&faulty.ended), before).unwrap_or_else(PoisonError::into_inner));
+        }
         let is_gone = faulty.has_died() || faulty.lives.load(Ordering::Relaxed) != life;
         if is_gone || faulty.closes_next.swap(false, Ordering::Relaxed) {
             return Ok(());
@@ -152,6 +158,14 @@ impl Session {
             let _ = backend::serve_polling(&mut wrong, its, &ends, LOOKS);
             Ok(())
         })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let mut ended = lock(&self.faulty.ended);
+        *ended = self.number.max(*ended);
+        self.faulty.turn.notify_all();
     }
 }
 

@@ -36,8 +36,7 @@ pub struct Queue {
     /// Where a task waits for calls, since the first that did.
     reactor: Option<AsyncFd<OwnedFd>>,
     polling: Polling,
-    has_event_index: bool,
-    /// Calls were asked for.
+    /// Calls were asked for, as they are in a ring that begins.
     is_called: bool,
 }
 
@@ -150,10 +149,10 @@ impl Queue {
         Ok(is_there)
     }
 
-    /// The next wait begins with looking: until it sleeps, nobody has to be called. With the event index that is so by itself, since what was
-    /// asked for lies behind; without it calls come until they are asked for no more.
+    /// The next wait begins with looking: until it sleeps, nobody has to be called. What was asked for lies behind where there is an event
+    /// index, and comes up again once the ring has gone round; without one calls come until they are asked for no more.
     fn look_next(&mut self) {
-        if self.is_called && !self.has_event_index && self.polling.looks() {
+        if self.is_called && self.polling.looks() {
             self.ring.want_no_calls();
             self.is_called = false;
         }
@@ -297,7 +296,6 @@ impl<W: Waits> FrontEnd<W> {
             calls,
             reactor: None,
             polling: Polling::new(polling::MOST, clock::monotonic),
-            has_event_index: options.event_index,
             is_called: true,
         })
     }

@@ -5,6 +5,7 @@
 use super::features::ProtocolFeatures;
 use super::payload::*;
 use crate::wire::{Facts, Gate, Message, PayloadError, Wire, decode};
+use std::fmt;
 
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -175,6 +176,23 @@ impl Message for Request {
         match number {
             1..=10 => decode(payload).map(Reply::U64),
             _ => Err(PayloadError::Unknown),
+        }
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::IotlbMsg(it) => it.fmt(f),
+            Self::ConfigChangeMsg => Ok(()),
+            Self::VringHostNotifierMsg(it) => it.fmt(f),
+            Self::VringCall(it) => it.fmt(f),
+            Self::VringErr(it) => it.fmt(f),
+            Self::SharedObjectAdd(it) => it.fmt(f),
+            Self::SharedObjectRemove(it) => it.fmt(f),
+            Self::SharedObjectLookup(it) => it.fmt(f),
+            Self::ShmemMap(it) => it.fmt(f),
+            Self::ShmemUnmap(it) => it.fmt(f),
         }
     }
 }

@@ -4,7 +4,8 @@
 
 use super::features::ProtocolFeatures;
 use super::payload::*;
-use crate::wire::{Facts, Gate, Message, PayloadError, Wire, decode};
+use crate::wire::{Facts, Gate, Message, Number, PayloadError, Wire, decode};
+use std::fmt;
 
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -671,6 +672,58 @@ impl Message for Request {
             28 | 41 => decode::<()>(payload).map(|()| Reply::None),
             1..=45 => decode(payload).map(Reply::U64),
             _ => Err(PayloadError::Unknown),
+        }
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GetFeatures => Ok(()),
+            Self::SetFeatures(it) => Number(*it).fmt(f),
+            Self::SetOwner => Ok(()),
+            Self::ResetOwner => Ok(()),
+            Self::SetMemTable(it) => it.fmt(f),
+            Self::SetLogBase(it) => it.fmt(f),
+            Self::SetLogFd => Ok(()),
+            Self::SetVringNum(it) => it.fmt(f),
+            Self::SetVringAddr(it) => it.fmt(f),
+            Self::SetVringBase(it) => it.fmt(f),
+            Self::GetVringBase(it) => it.fmt(f),
+            Self::SetVringKick(it) => Number(*it).fmt(f),
+            Self::SetVringCall(it) => Number(*it).fmt(f),
+            Self::SetVringErr(it) => Number(*it).fmt(f),
+            Self::GetProtocolFeatures => Ok(()),
+            Self::SetProtocolFeatures(it) => Number(*it).fmt(f),
+            Self::GetQueueNum => Ok(()),
+            Self::SetVringEnable(it) => it.fmt(f),
+            Self::SendRarp(it) => Number(*it).fmt(f),
+            Self::NetSetMtu(it) => Number(*it).fmt(f),
+            Self::SetBackendReqFd => Ok(()),
+            Self::IotlbMsg(it) => it.fmt(f),
+            Self::SetVringEndian(it) => it.fmt(f),
+            Self::GetConfig(it) => it.fmt(f),
+            Self::SetConfig(it) => it.fmt(f),
+            Self::CreateCryptoSession(it) => it.fmt(f),
+            Self::CloseCryptoSession(it) => Number(*it).fmt(f),
+            Self::PostcopyAdvise => Ok(()),
+            Self::PostcopyListen => Ok(()),
+            Self::PostcopyEnd => Ok(()),
+            Self::GetInflightFd(it) => it.fmt(f),
+            Self::SetInflightFd(it) => it.fmt(f),
+            Self::GpuSetSocket => Ok(()),
+            Self::ResetDevice => Ok(()),
+            Self::VringKick(it) => it.fmt(f),
+            Self::GetMaxMemSlots => Ok(()),
+            Self::AddMemReg(it) => it.fmt(f),
+            Self::RemMemReg(it) => it.fmt(f),
+            Self::SetStatus(it) => Number(*it).fmt(f),
+            Self::GetStatus => Ok(()),
+            Self::GetSharedObject(it) => it.fmt(f),
+            Self::SetDeviceStateFd(it) => it.fmt(f),
+            Self::CheckDeviceState => Ok(()),
+            Self::GetShmemConfig => Ok(()),
+            Self::GetVringBaseSkipDrain(it) => it.fmt(f),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 //! Structures, with the padding of the wire.
 
-use crate::wire::{PayloadError, Read, Wire};
+use crate::wire::{Bytes, Number, PayloadError, Read, Wire};
+use std::fmt;
 
 /// What a message carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -508,5 +509,189 @@ impl Wire for VringState {
         let index = u32::get(from)?;
         let num = u32::get(from)?;
         Ok(Self { index, num })
+    }
+}
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "offset {}, size {}, flags {}, bytes {}",
+            Number(self.offset.into()),
+            Number(self.size.into()),
+            Number(self.flags.into()),
+            Bytes(&self.bytes)
+        )?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for DeviceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "direction {}, phase {}", Number(self.direction.into()), Number(self.phase.into()))?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for Inflight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "mmap size {}, mmap offset {}, queues {}, queue size {}",
+            Number(self.mmap_size),
+            Number(self.mmap_offset),
+            Number(self.queues.into()),
+            Number(self.queue_size.into())
+        )?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for Iotlb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "iova {}, size {}, user address {}, permission {}, kind {}",
+            Number(self.iova),
+            Number(self.size),
+            Number(self.user_address),
+            Number(self.permission.into()),
+            Number(self.kind.into())
+        )?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "size {}, offset {}", Number(self.size), Number(self.offset))?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for MemoryTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} regions", self.regions.len())?;
+        for region in &self.regions {
+            write!(f, "; {region}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Opaque {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bytes {}", Bytes(&self.bytes))?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "guest address {}, size {}, user address {}, mmap offset {}",
+            Number(self.guest_address),
+            Number(self.size),
+            Number(self.user_address),
+            Number(self.mmap_offset)
+        )?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for SharedMapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "region {}, fd offset {}, offset {}, size {}, flags {}",
+            Number(self.region.into()),
+            Number(self.fd_offset),
+            Number(self.offset),
+            Number(self.size),
+            Number(self.flags)
+        )?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for SharedMemoryConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} regions", self.sizes.len())?;
+        for size in &self.sizes {
+            write!(f, "; {}", Number(*size))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for SharedObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uuid {}", Bytes(&self.uuid))?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for SingleRegion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "guest address {}, size {}, user address {}, mmap offset {}",
+            Number(self.guest_address),
+            Number(self.size),
+            Number(self.user_address),
+            Number(self.mmap_offset)
+        )?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for VringAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "index {}, flags {}, descriptors {}, used {}, available {}, log {}",
+            Number(self.index.into()),
+            Number(self.flags.into()),
+            Number(self.descriptors),
+            Number(self.used),
+            Number(self.available),
+            Number(self.log)
+        )?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for VringArea {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "index {}, size {}, offset {}",
+            Number(self.index),
+            Number(self.size),
+            Number(self.offset)
+        )?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for VringState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "index {}, num {}", Number(self.index.into()), Number(self.num.into()))?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => Ok(()),
+            Self::U64(it) => Number(*it).fmt(f),
+            Self::Config(it) => it.fmt(f),
+            Self::Inflight(it) => it.fmt(f),
+            Self::Opaque(it) => it.fmt(f),
+            Self::SharedMemoryConfig(it) => it.fmt(f),
+            Self::VringState(it) => it.fmt(f),
+        }
     }
 }

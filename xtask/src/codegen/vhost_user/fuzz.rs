@@ -1,6 +1,6 @@
-//! What makes messages of a fuzzer's bytes: every request of the front-end, and every answer to one, with fields of any value.
+//! What makes messages of a fuzzer's bytes: every request of either side, and every answer to the front-end, with fields of any value.
 
-use super::{HEAD, Schema, pascal};
+use super::{HEAD, Request, Schema, pascal};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -9,18 +9,15 @@ impl Schema {
     /// Functions that take a number of the table and what is left of the input.
     pub(super) fn constructors(&self) -> Result<String> {
         let mut text = format!(
-            "{HEAD}//! Messages of the table, made of bytes.\n\nuse super::steps::Steps;\nuse vhost_user::front::Request;\n\
+            "{HEAD}//! Messages of the table, made of bytes.\n\nuse super::steps::Steps;\nuse vhost_user::{{back, front}};\n\
              use vhost_user::payload::*;\n\n"
         );
-        text.push_str("/// The request of this number.\npub(crate) fn request(number: u32, from: &mut Steps<'_>) -> Option<Request> {\nSome(match number {\n");
-        for it in &self.front {
-            let (number, variant) = (it.number, pascal(&it.name));
-            match it.payload.as_str() {
-                "none" => writeln!(text, "{number} => Request::{variant},")?,
-                payload => writeln!(text, "{number} => Request::{variant}({}),", value(payload))?,
-            }
-        }
-        text.push_str("_ => return None,\n})\n}\n\n/// An answer to the request of this number: its own, or an acknowledgement.\npub(crate) fn reply(number: u32, from: &mut Steps<'_>) -> Option<Reply> {\nSome(match number {\n");
+        requests("request", "front::Request", &self.front, &mut text)?;
+        requests("asked", "back::Request", &self.back, &mut text)?;
+        text.push_str(
+            "/// An answer to the front-end's request of this number: its own, or an acknowledgement.\n\
+             pub(crate) fn reply(number: u32, from: &mut Steps<'_>) -> Option<Reply> {\nSome(match number {\n",
+        );
         for it in &self.front {
             let number = it.number;
             match it.reply.as_deref() {
@@ -40,9 +37,10 @@ impl Schema {
         Ok(text)
     }
 
-    /// Structures that the front-end's messages are made of.
+    /// Structures that these messages are made of.
     fn carried(&self) -> BTreeSet<&str> {
-        let direct = self.front.iter().flat_map(|it| std::iter::once(&it.payload).chain(&it.reply));
+        let direct =
+            self.front.iter().chain(&self.back).flat_map(|it| std::iter::once(&it.payload).chain(&it.reply));
         let direct: BTreeSet<_> =
             direct.map(String::as_str).filter(|it| self.payload.contains_key(*it)).collect();
         let within = direct.iter().filter_map(|name| self.payload.get(*name)?.tail.as_deref());
@@ -73,6 +71,23 @@ impl Schema {
         text.push_str("}\n}\n\n");
         Ok(())
     }
+}
+
+/// A function that makes the requests of one side.
+fn requests(name: &str, kind: &str, all: &[Request], text: &mut String) -> Result<()> {
+    writeln!(
+        text,
+        "/// The request of this number.\npub(crate) fn {name}(number: u32, from: &mut Steps<'_>) -> Option<{kind}> {{\nSome(match number {{"
+    )?;
+    for it in all {
+        let (number, variant) = (it.number, pascal(&it.name));
+        match it.payload.as_str() {
+            "none" => writeln!(text, "{number} => {kind}::{variant},")?,
+            payload => writeln!(text, "{number} => {kind}::{variant}({}),", value(payload))?,
+        }
+    }
+    text.push_str("_ => return None,\n})\n}\n\n");
+    Ok(())
 }
 
 fn value(payload: &str) -> String {

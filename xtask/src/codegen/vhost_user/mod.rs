@@ -1,6 +1,7 @@
 //! vhost-user: types, codec, tables, what the fuzzers make messages with, and a page of documentation from one table of facts.
 
 mod fuzz;
+mod words;
 
 use super::{Mode, Output};
 use crate::sh;
@@ -153,12 +154,13 @@ impl Schema {
 
     fn payloads(&self) -> Result<String> {
         let mut text = format!(
-            "{HEAD}//! Structures, with the padding of the wire.\n\nuse crate::wire::{{PayloadError, Read, Wire}};\n\n"
+            "{HEAD}//! Structures, with the padding of the wire.\n\nuse crate::wire::{{Bytes, Number, PayloadError, Read, Wire}};\nuse std::fmt;\n\n"
         );
         self.bodies(&mut text)?;
         for (name, payload) in &self.payload {
             self.payload(name, payload, &mut text)?;
         }
+        self.shown(&mut text)?;
         Ok(text)
     }
 
@@ -385,9 +387,10 @@ fn pascal(name: &str) -> String {
 }
 
 fn requests_of(about: &str, requests: &[Request]) -> Result<String> {
+    let number = if requests.iter().any(|it| it.payload == "u64") { "Number, " } else { "" };
     let mut text = format!(
         "{HEAD}//! {about}\n\nuse super::payload::*;\n\
-         use super::features::ProtocolFeatures;\nuse crate::wire::{{Facts, Gate, Message, PayloadError, Wire, decode}};\n\n"
+         use super::features::ProtocolFeatures;\nuse crate::wire::{{Facts, Gate, Message, {number}PayloadError, Wire, decode}};\nuse std::fmt;\n\n"
     );
     text.push_str("/// A request.\n#[derive(Clone, Debug, PartialEq, Eq, Hash)]\npub enum Request {\n");
     for it in requests {
@@ -457,6 +460,7 @@ fn requests_of(about: &str, requests: &[Request]) -> Result<String> {
     }
     // All others answer a number, if only as an acknowledgement.
     writeln!(text, "1..={} => decode(payload).map(Reply::U64),", requests.len())?;
-    text.push_str("_ => Err(PayloadError::Unknown),\n}\n}\n}\n");
+    text.push_str("_ => Err(PayloadError::Unknown),\n}\n}\n}\n\n");
+    words::shown(requests, &mut text)?;
     Ok(text)
 }

@@ -3,62 +3,79 @@
 //! Messages of the table, made of bytes.
 
 use super::steps::Steps;
-use vhost_user::front::Request;
 use vhost_user::payload::*;
+use vhost_user::{back, front};
 
 /// The request of this number.
-pub(crate) fn request(number: u32, from: &mut Steps<'_>) -> Option<Request> {
+pub(crate) fn request(number: u32, from: &mut Steps<'_>) -> Option<front::Request> {
     Some(match number {
-        1 => Request::GetFeatures,
-        2 => Request::SetFeatures(from.number()),
-        3 => Request::SetOwner,
-        4 => Request::ResetOwner,
-        5 => Request::SetMemTable(memory_table(from)),
-        6 => Request::SetLogBase(log(from)),
-        7 => Request::SetLogFd,
-        8 => Request::SetVringNum(vring_state(from)),
-        9 => Request::SetVringAddr(vring_address(from)),
-        10 => Request::SetVringBase(vring_state(from)),
-        11 => Request::GetVringBase(vring_state(from)),
-        12 => Request::SetVringKick(from.number()),
-        13 => Request::SetVringCall(from.number()),
-        14 => Request::SetVringErr(from.number()),
-        15 => Request::GetProtocolFeatures,
-        16 => Request::SetProtocolFeatures(from.number()),
-        17 => Request::GetQueueNum,
-        18 => Request::SetVringEnable(vring_state(from)),
-        19 => Request::SendRarp(from.number()),
-        20 => Request::NetSetMtu(from.number()),
-        21 => Request::SetBackendReqFd,
-        22 => Request::IotlbMsg(iotlb(from)),
-        23 => Request::SetVringEndian(vring_state(from)),
-        24 => Request::GetConfig(config(from)),
-        25 => Request::SetConfig(config(from)),
-        26 => Request::CreateCryptoSession(opaque(from)),
-        27 => Request::CloseCryptoSession(from.number()),
-        28 => Request::PostcopyAdvise,
-        29 => Request::PostcopyListen,
-        30 => Request::PostcopyEnd,
-        31 => Request::GetInflightFd(inflight(from)),
-        32 => Request::SetInflightFd(inflight(from)),
-        33 => Request::GpuSetSocket,
-        34 => Request::ResetDevice,
-        35 => Request::VringKick(vring_state(from)),
-        36 => Request::GetMaxMemSlots,
-        37 => Request::AddMemReg(single_region(from)),
-        38 => Request::RemMemReg(single_region(from)),
-        39 => Request::SetStatus(from.number()),
-        40 => Request::GetStatus,
-        41 => Request::GetSharedObject(shared_object(from)),
-        42 => Request::SetDeviceStateFd(device_state(from)),
-        43 => Request::CheckDeviceState,
-        44 => Request::GetShmemConfig,
-        45 => Request::GetVringBaseSkipDrain(vring_state(from)),
+        1 => front::Request::GetFeatures,
+        2 => front::Request::SetFeatures(from.number()),
+        3 => front::Request::SetOwner,
+        4 => front::Request::ResetOwner,
+        5 => front::Request::SetMemTable(memory_table(from)),
+        6 => front::Request::SetLogBase(log(from)),
+        7 => front::Request::SetLogFd,
+        8 => front::Request::SetVringNum(vring_state(from)),
+        9 => front::Request::SetVringAddr(vring_address(from)),
+        10 => front::Request::SetVringBase(vring_state(from)),
+        11 => front::Request::GetVringBase(vring_state(from)),
+        12 => front::Request::SetVringKick(from.number()),
+        13 => front::Request::SetVringCall(from.number()),
+        14 => front::Request::SetVringErr(from.number()),
+        15 => front::Request::GetProtocolFeatures,
+        16 => front::Request::SetProtocolFeatures(from.number()),
+        17 => front::Request::GetQueueNum,
+        18 => front::Request::SetVringEnable(vring_state(from)),
+        19 => front::Request::SendRarp(from.number()),
+        20 => front::Request::NetSetMtu(from.number()),
+        21 => front::Request::SetBackendReqFd,
+        22 => front::Request::IotlbMsg(iotlb(from)),
+        23 => front::Request::SetVringEndian(vring_state(from)),
+        24 => front::Request::GetConfig(config(from)),
+        25 => front::Request::SetConfig(config(from)),
+        26 => front::Request::CreateCryptoSession(opaque(from)),
+        27 => front::Request::CloseCryptoSession(from.number()),
+        28 => front::Request::PostcopyAdvise,
+        29 => front::Request::PostcopyListen,
+        30 => front::Request::PostcopyEnd,
+        31 => front::Request::GetInflightFd(inflight(from)),
+        32 => front::Request::SetInflightFd(inflight(from)),
+        33 => front::Request::GpuSetSocket,
+        34 => front::Request::ResetDevice,
+        35 => front::Request::VringKick(vring_state(from)),
+        36 => front::Request::GetMaxMemSlots,
+        37 => front::Request::AddMemReg(single_region(from)),
+        38 => front::Request::RemMemReg(single_region(from)),
+        39 => front::Request::SetStatus(from.number()),
+        40 => front::Request::GetStatus,
+        41 => front::Request::GetSharedObject(shared_object(from)),
+        42 => front::Request::SetDeviceStateFd(device_state(from)),
+        43 => front::Request::CheckDeviceState,
+        44 => front::Request::GetShmemConfig,
+        45 => front::Request::GetVringBaseSkipDrain(vring_state(from)),
         _ => return None,
     })
 }
 
-/// An answer to the request of this number: its own, or an acknowledgement.
+/// The request of this number.
+pub(crate) fn asked(number: u32, from: &mut Steps<'_>) -> Option<back::Request> {
+    Some(match number {
+        1 => back::Request::IotlbMsg(iotlb(from)),
+        2 => back::Request::ConfigChangeMsg,
+        3 => back::Request::VringHostNotifierMsg(vring_area(from)),
+        4 => back::Request::VringCall(vring_state(from)),
+        5 => back::Request::VringErr(vring_state(from)),
+        6 => back::Request::SharedObjectAdd(shared_object(from)),
+        7 => back::Request::SharedObjectRemove(shared_object(from)),
+        8 => back::Request::SharedObjectLookup(shared_object(from)),
+        9 => back::Request::ShmemMap(shared_mapping(from)),
+        10 => back::Request::ShmemUnmap(shared_mapping(from)),
+        _ => return None,
+    })
+}
+
+/// An answer to the front-end's request of this number: its own, or an acknowledgement.
 pub(crate) fn reply(number: u32, from: &mut Steps<'_>) -> Option<Reply> {
     Some(match number {
         11 => Reply::VringState(vring_state(from)),
@@ -127,6 +144,16 @@ fn region(from: &mut Steps<'_>) -> Region {
     }
 }
 
+fn shared_mapping(from: &mut Steps<'_>) -> SharedMapping {
+    SharedMapping {
+        region: from.number() as u8,
+        fd_offset: from.number(),
+        offset: from.number(),
+        size: from.number(),
+        flags: from.number(),
+    }
+}
+
 fn shared_memory_config(from: &mut Steps<'_>) -> SharedMemoryConfig {
     SharedMemoryConfig { sizes: from.several(256, Steps::number) }
 }
@@ -153,6 +180,10 @@ fn vring_address(from: &mut Steps<'_>) -> VringAddress {
         available: from.number(),
         log: from.number(),
     }
+}
+
+fn vring_area(from: &mut Steps<'_>) -> VringArea {
+    VringArea { index: from.number(), size: from.number(), offset: from.number() }
 }
 
 fn vring_state(from: &mut Steps<'_>) -> VringState {

@@ -43,12 +43,13 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
                     before.filter(|it| it.is("SET_VRING_ENABLE")).find(|other| other.ring() == it.ring());
                 on(it) && before.is_some_and(on) && known.count("RESET_DEVICE") == 0
             },
-            Deed::Close,
+            // The other way round.
+            Deed::Change(|it| overwrite(&mut it.payload, 4, &0_u32.to_ne_bytes())),
         ),
         "kick.both" => kick(|_, it| it.brings_none() && !it.descriptors.is_empty(), TAKEN),
         "kick.neither" => kick(|_, it| it.u64() == Some(0) && it.descriptors.is_empty(), TAKEN),
         "kick.other" => kick(|known, it| it.ring().is_some_and(|ring| known.is_started(ring)), TAKEN),
-        "kick.none" => kick(|known, it| it.brings_none() && known.count("GET_VRING_BASE") > 0, Deed::Close),
+        "kick.none" => kick(|known, it| it.brings_none() && known.count("GET_VRING_BASE") > 0, TAKEN),
         "call.neither" => call(|_, it| it.u64() == Some(0) && it.descriptors.is_empty(), TAKEN),
         "call.other" => {
             call(|known, it| !it.brings_none() && it.ring().is_some_and(|ring| known.is_started(ring)), TAKEN)
@@ -84,7 +85,8 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
                 let since = known.since("GET_VRING_BASE");
                 known.count("GET_VRING_BASE") > 0 && !since.iter().any(|it| it.is("SET_VRING_ADDR"))
             },
-            Deed::Close,
+            // It has forgotten where the ring is.
+            TAKEN,
         ),
         "restart.waiting" => kick(
             |known, it| {

@@ -154,9 +154,8 @@ impl<'f> Tap<'f> {
         // What the front-end sees of us when it has its answer is what comes of it.
         let is_done = answers.iter().all(|answer| answer.u64().is_none_or(|code| code == 0));
         let gone = self.known.remember(heard, is_done);
-        if leaks {
-            self.faulty.leak(gone);
-        }
+        // Before the answer: who has it looks what is open still.
+        self.faulty.leak(gone.into_iter().filter(|_| leaks));
         answers.iter().try_for_each(|answer| self.tell(answer))
     }
 
