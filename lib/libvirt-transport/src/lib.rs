@@ -52,6 +52,11 @@ pub trait Transport: Send + 'static {
         None
     }
 
+    /// Writes bytes, as many as go at once, past what an executor knows of the connection. `None`: that cannot be done here.
+    fn write_now(&mut self, _bytes: &[u8]) -> Option<io::Result<usize>> {
+        None
+    }
+
     /// What becomes readable when [`Transport::read_now`] has something to read.
     fn readable(&self) -> Option<BorrowedFd<'_>> {
         None
@@ -82,6 +87,10 @@ impl Transport for Box<dyn Transport> {
 
     fn read_now(&mut self, room: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> Option<io::Result<usize>> {
         (**self).read_now(room, descriptors)
+    }
+
+    fn write_now(&mut self, bytes: &[u8]) -> Option<io::Result<usize>> {
+        (**self).write_now(bytes)
     }
 
     fn readable(&self) -> Option<BorrowedFd<'_>> {

@@ -124,6 +124,11 @@ impl Transport for Unix {
         Some(self.receive(room, descriptors, RecvFlags::DONTWAIT))
     }
 
+    fn write_now(&mut self, bytes: &[u8]) -> Option<io::Result<usize>> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        Some(rustix::net::send(&self.0, bytes, flags).map_err(Into::into))
+    }
+
     fn readable(&self) -> Option<BorrowedFd<'_>> {
         Some(self.0.as_fd())
     }

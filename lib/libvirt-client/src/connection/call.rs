@@ -12,9 +12,43 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+/// The bytes of a reply.
+pub(super) enum Payload {
+    /// Most replies are short, and need no heap.
+    Short([u8; SHORT], usize),
+    Long(Vec<u8>),
+}
+
+/// What is short, in bytes: a number or a few, a name.
+const SHORT: usize = 48;
+
+impl From<&[u8]> for Payload {
+    fn from(bytes: &[u8]) -> Self {
+        let mut short = [0; SHORT];
+        match short.get_mut(..bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                Self::Short(short, bytes.len())
+            }
+            None => Self::Long(bytes.to_vec()),
+        }
+    }
+}
+
+impl std::ops::Deref for Payload {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Short(bytes, length) => &bytes[..*length],
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
 /// What came back.
 pub(super) struct Arrived {
-    pub(super) payload: Vec<u8>,
+    pub(super) payload: Payload,
     pub(super) descriptors: Vec<OwnedFd>,
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::bytes::Piece;
-use super::call::Arrived;
+use super::call::{Arrived, Payload};
 use super::now;
 
 /// Everything about one connection.
@@ -143,13 +143,24 @@ impl State {
     pub(super) fn flush_soon(&mut self, idle: bool) {
         // What the transport itself holds back is pushed on by the driver too.
         let mut held = false;
-        if idle && self.closed.is_none() {
+        if idle && self.closed.is_none() && !self.write_now() {
             // What goes wrong here goes wrong for the driver too, which tells everybody.
             held = self.write(&mut Context::from_waker(Waker::noop())).is_pending();
         }
         if held || self.session.transmit().is_some() {
             self.wake_driver();
         }
+    }
+
+    /// Sends what goes at once, past the executor's reactor. False when there is more to be done than that.
+    fn write_now(&mut self) -> bool {
+        while let Some(Transmit::Bytes(bytes)) = self.session.transmit() {
+            match self.transport.write_now(bytes) {
+                Some(Ok(sent)) if sent > 0 => self.session.sent(sent),
+                _ => return false,
+            }
+        }
+        self.session.transmit().is_none()
     }
 
     fn write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -260,7 +271,7 @@ impl State {
         while let Some(incoming) = self.session.next()? {
             match incoming {
                 Incoming::Reply { serial, payload, descriptors } => {
-                    let arrived = Arrived { payload: payload.to_vec(), descriptors };
+                    let arrived = Arrived { payload: Payload::from(payload), descriptors };
                     done(&mut self.waiters, serial, Ok(arrived));
                 }
                 Incoming::Failed { serial, failure } => {

@@ -125,6 +125,7 @@ impl Hypervisor {
                 if action == DomainEventIoErrorAction::Pause {
                     self.halt(&dom, DomainPausedReason::Ioerror);
                 }
+                self.meets_error(dom.uuid);
                 let (src_path, dev_alias): (xdr::Text<'static>, xdr::Text<'static>) =
                     (path.into(), alias.into());
                 both!(

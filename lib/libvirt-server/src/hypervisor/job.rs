@@ -6,7 +6,7 @@ use libvirt_protocol::enums::{
     DomainEventStoppedDetailType, DomainJobOperation, DomainJobType, DomainPausedReason, DomainRunningReason,
     DomainShutoffReason, DomainState, ErrorNumber,
 };
-use libvirt_protocol::flags::{DomainAbortJobFlags, DomainGetJobStatsFlags};
+use libvirt_protocol::flags::{DomainAbortJobFlags, DomainGetJobStatsFlags, DomainMigrateFlags};
 use libvirt_protocol::parameters::{
     DOMAIN_JOB_OPERATION, DOMAIN_JOB_TIME_ELAPSED, DOMAIN_JOB_TIME_REMAINING,
 };
@@ -36,8 +36,8 @@ pub(super) enum Work {
     Save { path: Option<String>, paused: bool },
     /// Writes the domain's memory down; whether the domain, which waits meanwhile, then goes on.
     Dump { then: AfterDump, resume: bool },
-    /// Sends the domain to another server; whether what is left can be sent after it.
-    Migrate { postcopy: bool },
+    /// Sends the domain to another server.
+    Migrate(DomainMigrateFlags),
 }
 
 /// What becomes of a domain whose memory has been written down.
@@ -54,7 +54,7 @@ impl Work {
         match self {
             Self::Save { .. } | Self::Dump { .. } => Vec::new(),
             // An empty cookie.
-            Self::Migrate { .. } => vec![0; 4],
+            Self::Migrate(_) => vec![0; 4],
         }
     }
 
@@ -62,7 +62,7 @@ impl Work {
         match self {
             Self::Save { .. } => DomainJobOperation::Save,
             Self::Dump { .. } => DomainJobOperation::Dump,
-            Self::Migrate { .. } => DomainJobOperation::MigrationOut,
+            Self::Migrate(_) => DomainJobOperation::MigrationOut,
         }
     }
 }
@@ -106,7 +106,8 @@ impl Hypervisor {
     /// Does the work of the call under way, at once or as a job.
     pub(super) fn work(&mut self, dom: &types::Domain<'_>, work: Work) -> Result<(), Refusal> {
         self.active(dom)?;
-        if self.is_at_work(dom.uuid) || self.backups.contains_key(&dom.uuid) {
+        let guarded = self.is_protected(dom.uuid) && !matches!(work, Work::Migrate(_));
+        if guarded || self.is_at_work(dom.uuid) || self.backups.contains_key(&dom.uuid) {
             let text = "cannot acquire state change lock: another job is under way";
             return Err(Refusal { form: "%s".into(), ..Refusal::new(ErrorNumber::OperationTimeout, text) });
         }
@@ -151,7 +152,7 @@ impl Hypervisor {
                     AfterDump::Reset => self.tell_reboot(&dom),
                 }
             }
-            Work::Migrate { .. } => self.migrated(uuid),
+            Work::Migrate(_) => self.migrated(uuid),
         }
         Ok(())
     }
@@ -209,11 +210,14 @@ impl Hypervisor {
         let Some((kind, elapsed, remaining, operation)) = self.at_work(&args.dom) else {
             return Ok(Default::default());
         };
-        let params = vec![
+        let mut params = vec![
             TypedParam::new(DOMAIN_JOB_OPERATION, i32::from(operation)),
             TypedParam::new(DOMAIN_JOB_TIME_ELAPSED, elapsed),
             TypedParam::new(DOMAIN_JOB_TIME_REMAINING, remaining),
         ];
+        if let Some(Job { work: Work::Migrate(flags), .. }) = self.job(&args.dom) {
+            params.extend(self.domain(&args.dom)?.limits.told(*flags));
+        }
         Ok(remote::DomainGetJobStatsRet { kind, params: params.into() })
     }
 
@@ -239,7 +243,10 @@ impl Hypervisor {
         self.active(&args.dom)?;
         let job = self.jobs.iter_mut().find(|job| job.domain == args.dom.uuid);
         match job {
-            Some(job) if matches!(job.work, Work::Migrate { postcopy: true }) => job.ahead = true,
+            Some(job) if matches!(job.work, Work::Migrate(flags) if flags.contains(DomainMigrateFlags::POSTCOPY)) =>
+            {
+                job.ahead = true;
+            }
             Some(_) => {
                 let text =
                     "switching to post-copy requires migration to be started with VIR_MIGRATE_POSTCOPY flag";
@@ -251,6 +258,14 @@ impl Hypervisor {
         }
         self.domain_mut(&args.dom)?.set_state(DomainState::Paused, DomainPausedReason::Postcopy);
         Ok(())
+    }
+
+    /// Ends the work on a domain, if it is of such a kind, with this.
+    pub(super) fn break_off(&mut self, uuid: Uuid, is_such: impl Fn(&Work) -> bool, refusal: Refusal) {
+        if let Some(at) = self.jobs.iter().position(|job| job.domain == uuid && is_such(&job.work)) {
+            let Job { client, call, .. } = self.jobs.remove(at);
+            self.effects.push_back((client, Effect::Refuse { call, refusal }));
+        }
     }
 
     fn end_job(&mut self, dom: &types::Domain<'_>, flags: DomainAbortJobFlags) -> Result<(), Refusal> {

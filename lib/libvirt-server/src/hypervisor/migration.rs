@@ -14,6 +14,7 @@
 //! follows its QEMU driver.
 
 mod errand;
+mod guard;
 mod steps;
 
 pub(crate) use errand::Errand;
@@ -28,6 +29,8 @@ use libvirt_protocol::enums::{
     DomainShutoffReason, DomainState, ErrorNumber,
 };
 use libvirt_protocol::flags::DomainMigrateFlags as F;
+use libvirt_protocol::parameters::{DOMAIN_JOB_AUTO_CONVERGE_THROTTLE, DOMAIN_JOB_COMPRESSION_CACHE};
+use libvirt_protocol::params::TypedParam;
 use libvirt_protocol::xdr::Uuid;
 use libvirt_protocol::{remote, types};
 
@@ -45,6 +48,20 @@ impl Default for Limits {
     /// What QEMU 7.2 begins with.
     fn default() -> Self {
         Self { speed: 32, postcopy_speed: 0, downtime_ms: 300, cache_bytes: 64 << 20 }
+    }
+}
+
+impl Limits {
+    /// What figures of a migration say of how its memory travels (`qemuDomainJobDataToParams`).
+    pub(super) fn told(&self, flags: F) -> Vec<TypedParam<'static>> {
+        let cache = (F::COMPRESSED, TypedParam::new(DOMAIN_JOB_COMPRESSION_CACHE, self.cache_bytes));
+        // A guest that writes nothing is not slowed down.
+        let throttle = (F::AUTO_CONVERGE, TypedParam::new(DOMAIN_JOB_AUTO_CONVERGE_THROTTLE, 0_i32));
+        [cache, throttle]
+            .into_iter()
+            .filter(|(flag, _)| flags.contains(*flag))
+            .map(|(_, told)| told)
+            .collect()
     }
 }
 
@@ -123,6 +140,7 @@ impl Hypervisor {
         }
         domain.may_be_resumed(flags)?;
         combine(flags)?;
+        guard::is_safe(&domain.config, flags)?;
         if self.is_at_work(dom.uuid) || self.backups.contains_key(&dom.uuid) {
             return Err(Refusal::invalid("domain has active block job or another job"));
         }
@@ -136,6 +154,7 @@ impl Hypervisor {
             }
             None => self.domain(dom)?.config.clone(),
         };
+        self.protect(dom, flags);
         Ok(config.document(None).print())
     }
 
@@ -169,6 +188,17 @@ impl Hypervisor {
         Ok(Some(uri))
     }
 
+    /// A disk of a guest fails while it is sent: then it is not sent, if that was said (`ABORT_ON_ERROR`).
+    pub(super) fn meets_error(&mut self, uuid: Uuid) {
+        let refusal =
+            Refusal::new(ErrorNumber::OperationFailed, "job 'migration out' failed due to I/O error");
+        self.break_off(
+            uuid,
+            |work| matches!(work, Work::Migrate(flags) if flags.contains(F::ABORT_ON_ERROR)),
+            refusal,
+        );
+    }
+
     /// The guest's memory is sent.
     fn perform_migration(&mut self, dom: &types::Domain<'_>, flags: F) -> Result<(), Refusal> {
         if flags.contains(F::OFFLINE) {
@@ -176,7 +206,7 @@ impl Hypervisor {
             return self.domain(dom).map(drop);
         }
         self.active(dom)?.may_be_resumed(flags)?;
-        self.work(dom, Work::Migrate { postcopy: flags.contains(F::POSTCOPY) })?;
+        self.work(dom, Work::Migrate(flags))?;
         // Only under this flag a guest goes on while it is sent.
         if !flags.contains(F::LIVE) && self.deferred {
             self.domain_mut(dom)?.set_state(DomainState::Paused, DomainPausedReason::Migration);
@@ -233,6 +263,7 @@ impl Hypervisor {
         flags: F,
         cancelled: bool,
     ) -> Result<(), Refusal> {
+        self.protect(dom, F::empty());
         let domain = self.domain(dom)?;
         let dom = domain.wire();
         let reasons = [DomainPausedReason::Migration, DomainPausedReason::PostcopyFailed].map(i32::from);

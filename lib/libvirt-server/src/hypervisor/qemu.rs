@@ -252,6 +252,7 @@ impl Hypervisor {
 
     /// What a client has started for as long as it stays ends with it.
     pub(super) fn end_owned(&mut self, client: Client) {
+        self.end_protection(client);
         let owned = self.domains.iter().filter(|(_, domain)| domain.owner == Some(client));
         let owned: Vec<Uuid> = owned.map(|(uuid, _)| *uuid).collect();
         for uuid in owned {

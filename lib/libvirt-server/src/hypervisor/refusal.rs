@@ -181,6 +181,8 @@ fn phrase(code: ErrorNumber) -> &'static str {
         ErrorNumber::NoClient => "Client not found",
         ErrorNumber::ArgumentUnsupported => "argument unsupported",
         ErrorNumber::XmlInvalidSchema => "XML document failed to validate against schema",
+        ErrorNumber::MigrateUnsafe => "Unsafe migration",
+        ErrorNumber::SnapshotRevertRisky => "revert requires force",
         ErrorNumber::CpuIncompatible => "the CPU is incompatible with host CPU",
         _ => "",
     }

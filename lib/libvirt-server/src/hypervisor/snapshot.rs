@@ -339,6 +339,11 @@ impl Hypervisor {
             snapshot.state
         };
         let (was, persistent) = (domain.is_active(), domain.persistent);
+        let asleep = !matches!(snapshot.state, DomainState::Running | DomainState::Paused);
+        if was && asleep && args.flags.intersects(F::RUNNING | F::PAUSED) && !args.flags.contains(F::FORCE) {
+            let text = "must respawn guest to start inactive snapshot";
+            return Err(Refusal::new(ErrorNumber::SnapshotRevertRisky, text));
+        }
         domain.snapshots.set_current(&name);
         let start = matches!(wanted, DomainState::Running | DomainState::Paused);
         if was && start {

@@ -77,6 +77,8 @@ pub(super) struct Domain {
     pub(super) autostart_once: bool,
     /// With whom it ends.
     pub(super) owner: Option<Client>,
+    /// Who migrates it, and keeps others from it.
+    pub(super) migrated_by: Option<Client>,
     /// Of disks that were given a size, in bytes.
     pub(super) capacities: BTreeMap<String, u64>,
     /// Figures of the last job that has ended.
@@ -114,6 +116,7 @@ impl Domain {
             checkpoints: Tree::default(),
             autostart_once: false,
             owner: None,
+            migrated_by: None,
             capacities: BTreeMap::new(),
             last_job: Vec::new(),
             limits: Limits::default(),

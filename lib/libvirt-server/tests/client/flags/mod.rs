@@ -4,6 +4,7 @@
 mod disks;
 mod documents;
 mod domains;
+mod guards;
 mod guests;
 mod impact;
 mod lists;
