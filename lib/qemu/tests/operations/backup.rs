@@ -9,6 +9,7 @@ use qemu::{
     vm::{Copied, CopyTarget, Notes, OperationError, Overlay, Pulled, Served},
 };
 use qmp::commands::{QueryNamedBlockNodes, RunState};
+use serde_json::{Value, json};
 use std::{
     fs,
     os::{fd::OwnedFd, unix::net::UnixListener},
@@ -247,6 +248,12 @@ async fn a_disk_moves_to_its_mirror() {
     let mut mirror = guest.vm.mirror_disk("root", &of(hasty)).await.unwrap();
     mirror.ready().await.unwrap();
     let copy = mirror.target().to_owned();
+    // What another is about to use is not closed with what the disk used before.
+    let Value::Object(anothers) = json!({"driver": "null-co", "node-name": "root-s77", "size": 1 << 20})
+    else {
+        unreachable!("an object")
+    };
+    guest.vm.qmp().execute("blockdev-add", anothers).await.unwrap();
     guest.run("printf written >/dev/vda; sync").await;
     mirror.complete().await.unwrap();
     guest.run("printf AFTER.. >/dev/vda; sync").await;
@@ -256,6 +263,7 @@ async fn a_disk_moves_to_its_mirror() {
     let used = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
     let used = used.into_iter().find(|node| node.node_name.as_ref() == Some(&copy)).unwrap();
     assert!(used.cache.no_flush && used.detect_zeroes.as_str() == "on", "{used:?}");
+    guest.vm.forget_node("root-s77").await.unwrap();
     assert_eq!(nodes(&guest).await, [copy.clone(), format!("{copy}-file")], "what it used before is closed");
     guest.quit().await;
 }

@@ -7,7 +7,7 @@ use qemu::{
     config::{Address, Disk, Format, Image, Limits, Throttle},
     vm::{CopyTarget, FoundJob, MigrationOptions, Notes, Pulled, Served},
 };
-use qmp::commands::{QueryNamedBlockNodes, RunState};
+use qmp::commands::{QomList, QueryNamedBlockNodes, RunState};
 use std::{fs, path::PathBuf};
 use tokio::{
     net::UnixStream,
@@ -248,6 +248,12 @@ async fn a_migration_goes_on_when_the_connections_of_both_ends_break() {
     source.quit().await;
 }
 
+/// Whether the limits of the disk below are there.
+async fn limited(vm: &Vm) -> bool {
+    let objects = vm.qmp().call(&QomList { path: "/objects".into() }).await.unwrap();
+    objects.iter().any(|object| object.name == "data-limits")
+}
+
 #[tokio::test]
 async fn a_disk_whose_plugging_is_given_up_anywhere_leaves_nothing_or_is_there() {
     let test = "a_disk_whose_plugging_is_given_up_anywhere_leaves_nothing_or_is_there";
@@ -265,13 +271,16 @@ async fn a_disk_whose_plugging_is_given_up_anywhere_leaves_nothing_or_is_there()
         let done = polled(times, guest.vm.plug_disk(&disk)).await;
         if done.is_none() {
             // A command that is under way is carried out before the next question is answered.
-            while !nodes(&guest.vm).await.is_empty() && !guest.vm.devices().await.unwrap().contains("data") {}
+            while (!nodes(&guest.vm).await.is_empty() || limited(&guest.vm).await)
+                && !guest.vm.devices().await.unwrap().contains("data")
+            {}
         }
         if guest.vm.devices().await.unwrap().contains("data") {
             there += 1;
             guest.vm.unplug_disk("data", LONG).await.unwrap();
         }
         assert!(nodes(&guest.vm).await.is_empty(), "after {times} polls");
+        assert!(!limited(&guest.vm).await, "after {times} polls");
         if let Some(done) = done {
             done.unwrap();
             break;

@@ -12,6 +12,7 @@ mod backup;
 mod beside;
 mod block;
 mod cut;
+mod display;
 mod firmware;
 mod guest;
 mod handed;

@@ -4,9 +4,7 @@
 //! nodes stay until it has let go.
 
 use super::{
-    OperationError,
-    backup::{filter_of, served_of},
-    failed,
+    OperationError, failed,
     follow::{Follow, Heard},
     rollback::{Made, Rollback, insist},
 };
@@ -367,7 +365,7 @@ impl Vm {
 
     /// Removes the nodes and limits of a disk that no device uses any more, and answers how many there were.
     pub(super) async fn close_disk(&self, id: &str) -> Result<usize, OperationError> {
-        let mut closed = self.close_nodes(id, &[]).await?;
+        let mut closed = self.close_nodes(id).await?;
         // There is an object only if the disk had limits of its own.
         let limits = ObjectDel { id: format!("{id}-limits") };
         match insist(&mut Follow::new(self, &[]), "remove the limits of a disk", &limits).await {
@@ -378,24 +376,15 @@ impl Vm {
         Ok(closed + self.drop_files(id).await?)
     }
 
-    /// Removes the nodes of a disk that are not among those that it uses.
-    pub(super) async fn close_unused(&self, id: &str, used: &[String]) -> Result<(), OperationError> {
-        let mut used = used.to_vec();
-        if used.contains(&filter_of(id)) {
-            used.extend(served_of(id));
-        }
-        self.close_nodes(id, &used).await.map(drop)
-    }
-
-    async fn close_nodes(&self, id: &str, used: &[String]) -> Result<usize, OperationError> {
+    /// Closes the nodes of a disk, and answers how many there were.
+    async fn close_nodes(&self, id: &str) -> Result<usize, OperationError> {
         let mut follow = Follow::new(self, &[]);
         let mut closed = 0;
         loop {
             let what = "close the images of a disk";
             let nodes = follow.read(what, &QueryNamedBlockNodes { flat: Some(true) }).await?;
-            let in_use = |node: &str| used.iter().any(|it| it == node.strip_suffix("-file").unwrap_or(node));
             let ours = nodes.into_iter().filter_map(|node| node.node_name);
-            let ours = ours.filter(|node| is_node_of(node, id) && !in_use(node));
+            let ours = ours.filter(|node| is_node_of(node, id));
             // Those on top of others first; QEMU refuses the others until then.
             let (mut removed, mut refused) = (0, None);
             for node in ours {
