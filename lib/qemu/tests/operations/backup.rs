@@ -176,15 +176,23 @@ async fn a_disk_is_pulled_over_tls_and_not_in_the_clear() {
 }
 
 /// A file system of so many MiB, which ends with this.
-struct Small(PathBuf);
+pub(crate) struct Small(PathBuf);
 
 impl Small {
-    fn of(directory: PathBuf, mib: u32) -> Option<Self> {
+    pub(crate) fn of(directory: PathBuf, mib: u32) -> Option<Self> {
         fs::create_dir(&directory).unwrap();
         let size = format!("size={mib}m");
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&directory).status();
         mounted.is_ok_and(|status| status.success()).then_some(Self(directory))
+    }
+}
+
+impl Small {
+    /// Makes room.
+    pub(crate) fn grow(&self, mib: u32) {
+        let size = format!("remount,size={mib}m");
+        assert!(Command::new("mount").args(["-o", &size]).arg(&self.0).status().unwrap().success());
     }
 }
 

@@ -25,6 +25,7 @@ mod plug;
 mod polled;
 #[path = "../support/release.rs"]
 mod release;
+mod saved;
 mod shares;
 mod small;
 mod snapshot;

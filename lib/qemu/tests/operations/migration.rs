@@ -16,10 +16,10 @@ use std::{
 };
 use tokio::{sync::watch, task::JoinSet};
 
-const COUNT: &str =
+pub(crate) const COUNT: &str =
     "(i=0; while :; do i=$((i+1)); echo $i >/run/new; mv /run/new /run/count; sleep 0.02; done) & true";
 
-async fn counted(guest: &mut Guest) -> u64 {
+pub(crate) async fn counted(guest: &mut Guest) -> u64 {
     guest.run("cat /run/count").await.parse().unwrap()
 }
 

@@ -5,7 +5,7 @@ use crate::{
     release,
 };
 use qemu::{
-    config::{Disk, Image, Limits, MemoryHotplug, Nic, NicBackend, NicModel, Throttle},
+    config::{Backing, Disk, Image, Limits, MemoryHotplug, Nic, NicBackend, NicModel, Throttle},
     vm::OperationError,
 };
 use qmp::commands::QueryNamedBlockNodes;
@@ -107,6 +107,59 @@ async fn memory_comes_and_goes_as_the_guest_sees() {
     guest.vm.unplug_memory("dimm-1", LONG).await.unwrap();
     assert_eq!(guest.run(&format!("echo {blocks}")).await, before);
     guest.vm.plug_memory("dimm-1", 128).await.unwrap();
+    guest.quit().await;
+}
+
+/// Huge pages of the host for one test; as many as before when this is dropped.
+struct HugePages {
+    before: String,
+}
+
+const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+
+impl HugePages {
+    fn take(count: usize) -> Option<Self> {
+        let file = format!("{HUGE_PAGES}/nr_hugepages");
+        let before = fs::read_to_string(&file).ok()?;
+        let taken = Self { before };
+        fs::write(&file, count.to_string()).ok()?;
+        (Self::count("nr") >= count).then_some(taken)
+    }
+
+    /// How many there are: all (`nr`), or promised to somebody (`resv`).
+    fn count(which: &str) -> usize {
+        fs::read_to_string(format!("{HUGE_PAGES}/{which}_hugepages")).unwrap().trim().parse().unwrap()
+    }
+}
+
+impl Drop for HugePages {
+    fn drop(&mut self) {
+        // One that cannot be given back is the host's again when it restarts.
+        let _ = fs::write(format!("{HUGE_PAGES}/nr_hugepages"), &self.before);
+    }
+}
+
+#[tokio::test]
+async fn memory_that_is_plugged_is_of_huge_pages_where_the_rest_is() {
+    let test = "memory_that_is_plugged_is_of_huge_pages_where_the_rest_is";
+    if missing(test, true) {
+        return;
+    }
+    // 192 MiB and 128 more.
+    let Some(_pages) = HugePages::take(160) else {
+        return println!("not run: {test}: 160 huge pages of 2 MiB (root, and as much free memory)");
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let mut machine = config();
+    machine.memory.hotplug = Some(MemoryHotplug { slots: 2, max_mib: 1024 });
+    machine.memory.backing = Backing::HugePages { page_kib: 2048 };
+    let mut guest = Guest::linux(directory.path(), machine).await;
+    let (promised, free) = (HugePages::count("resv"), HugePages::count("free"));
+    guest.vm.plug_memory("dimm-1", 128).await.unwrap();
+    let more = HugePages::count("resv") + free - promised - HugePages::count("free");
+    assert!(more >= 64, "{more} pages more");
+    guest.run_until("[ $(ls -d /sys/devices/system/memory/memory* | wc -l) -gt 1 ]").await;
+    guest.vm.unplug_memory("dimm-1", LONG).await.unwrap();
     guest.quit().await;
 }
 
