@@ -9,7 +9,6 @@ use qemu::{
     config::{Address, Disk, Encoding, Format, Image, Secret, Source, Tls, TlsRole},
     vm::{ClientTls, CopyTarget, OperationError, Overlay, Pulled, Served},
 };
-use qmp::commands::QueryNamedBlockNodes;
 use std::{
     fs,
     os::{
@@ -60,7 +59,7 @@ async fn a_file_that_is_there_is_neither_emptied_nor_removed() {
     // One whose operation went well stays, for the owner alone.
     guest.vm.snapshot_disks(&[Overlay::new("a", at("overlay"))]).await.unwrap();
     assert_eq!(fs::metadata(at("overlay")).unwrap().permissions().mode() & 0o777, 0o600);
-    let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
+    let nodes = guest.nodes().await;
     assert_eq!(nodes.len(), 6, "{nodes:?}");
     guest.quit().await;
 }

@@ -23,11 +23,11 @@ async fn a_guest_whose_disk_is_full_stands_until_there_is_room() {
     }
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    let Some(small) = Small::of(at("small"), 4) else {
+    let Some(small) = Small::of(at("small"), 2) else {
         return println!("not run: {test}: a file system of its own (root)");
     };
     let image = at("small/disk.raw");
-    fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
+    fs::File::create(&image).unwrap().set_len(4 << 20).unwrap();
     let mut guest =
         Guest::linux(directory.path(), config().disk(Disk::new("root", Image::raw(&image)))).await;
     let vm = guest.vm.clone();
@@ -45,13 +45,13 @@ async fn a_guest_whose_disk_is_full_stands_until_there_is_room() {
         // It does not help to go on without room.
         vm.resume().await.unwrap();
         stands(&mut stops).await;
-        small.grow(16);
+        small.grow(8);
         vm.resume().await.unwrap();
     };
-    let write = "yes written | dd of=/dev/vda bs=1M count=8 iflag=fullblock conv=fsync 2>/dev/null";
+    let write = "yes written | dd of=/dev/vda bs=1M count=4 iflag=fullblock conv=fsync 2>/dev/null";
     let (_, ()) = tokio::join!(guest.run(write), full);
     assert_eq!(vm.status().run_state, RunState::Running);
-    assert!(fs::read(&image).unwrap() == "written\n".repeat(1 << 20).into_bytes(), "nothing of it was lost");
+    assert!(fs::read(&image).unwrap() == "written\n".repeat(1 << 19).into_bytes(), "nothing of it was lost");
     guest.quit().await;
 }
 

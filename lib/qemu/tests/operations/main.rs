@@ -16,6 +16,8 @@ mod display;
 mod firmware;
 mod guest;
 mod handed;
+#[path = "../support/huge_pages.rs"]
+mod huge_pages;
 mod migration;
 mod modules;
 #[path = "../../../qmp/tests/support/observed.rs"]

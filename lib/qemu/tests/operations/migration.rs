@@ -6,9 +6,8 @@ use qemu::{
     config::{Address, Disk, Image, Tls, TlsRole},
     vm::{MigrateError, MigrationOptions, MigrationTls, MovedDisks, OperationError, Route, Whereabouts},
 };
-use qmp::commands::{MigrationStatus, QueryMigrate, QueryNamedBlockNodes, RunState};
+use qmp::commands::{MigrationStatus, QueryMigrate, RunState};
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -242,6 +241,13 @@ async fn a_guest_goes_on_before_its_memory_is_there() {
     destination.quit().await;
 }
 
+/// The moment when the guest was stopped to be moved and its disks are still to part.
+fn about_to_move(source: &Guest) -> qmp::Waiter {
+    source.vm.qmp().waiter(|event| {
+        event.name == "MIGRATION" && event.data.get("status").is_some_and(|it| it == "pre-switchover")
+    })
+}
+
 /// A machine at each end with a disk of its own, the way between them and the way of the disk.
 fn two_ends(directory: &Path) -> ([Config; 2], Address, MovedDisks) {
     let machines = ["here.raw", "there.raw"].map(|name| {
@@ -305,16 +311,10 @@ async fn a_guest_whose_move_with_its_disk_is_dropped_goes_on_where_it_was() {
     let mut source = Guest::linux(&at("source"), here).await;
     source.run(COUNT).await;
     source.run_until("[ -s /run/count ]").await;
-    let nodes = async |guest: &Guest| {
-        let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
-        nodes.into_iter().filter_map(|node| node.node_name).collect::<BTreeSet<_>>()
-    };
-    let before = nodes(&source).await;
+    let before = source.node_names().await;
     let destination = Guest::incoming(&at("destination"), Guest::with_linux(there)).await;
     let options = MigrationOptions::default();
-    let stands = source.vm.qmp().waiter(|event| {
-        event.name == "MIGRATION" && event.data.get("status").is_some_and(|it| it == "pre-switchover")
-    });
+    let stands = about_to_move(&source);
     // Cancel safety: to drop one of them is what is tested.
     tokio::select! {
         biased;
@@ -324,7 +324,7 @@ async fn a_guest_whose_move_with_its_disk_is_dropped_goes_on_where_it_was() {
     let count = counted(&mut source).await;
     source.run_until(&format!("[ $(cat /run/count) -gt {count} ]")).await;
     let taken_back = async {
-        while nodes(&source).await != before || !source.vm.jobs().await.unwrap().is_empty() {
+        while source.node_names().await != before || !source.vm.jobs().await.unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
     };
@@ -517,9 +517,7 @@ async fn disks_travel_over_tls_beside_memory_that_does() {
         hostname: "destination.test".into(),
     };
     let options = MigrationOptions { tls: Some(tls), ..MigrationOptions::default() };
-    let stands = source.vm.qmp().waiter(|event| {
-        event.name == "MIGRATION" && event.data.get("status").is_some_and(|it| it == "pre-switchover")
-    });
+    let stands = about_to_move(&source);
     {
         let moving = source.vm.migrate_with_disks(&destination.vm, &via, &options, &disks);
         let mut moving = std::pin::pin!(moving);
