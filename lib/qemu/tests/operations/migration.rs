@@ -6,7 +6,7 @@ use qemu::{
     config::{Address, Disk, Image, Tls, TlsRole},
     vm::{MigrateError, MigrationOptions, MigrationTls, MovedDisks, OperationError, Route, Whereabouts},
 };
-use qmp::commands::{MigrationStatus, QueryMigrate, RunState};
+use qmp::commands::{MigrationStatus, QueryBlockExports, QueryMigrate, RunState};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -299,6 +299,44 @@ async fn a_guest_moves_with_its_disk() {
     assert!(source.vm.jobs().await.unwrap().is_empty());
     source.run("true").await;
     source.quit().await;
+}
+
+/// Of two disks the second has no room at the other end: the copy of the first is taken back, too.
+#[tokio::test]
+async fn a_disk_that_cannot_move_takes_the_copies_of_the_others_back() {
+    let test = "a_disk_that_cannot_move_takes_the_copies_of_the_others_back";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    for name in ["source", "destination"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    let ([here, there], via, disks) = two_ends(directory.path());
+    let [here, there] = [(here, "here-2.raw", 8), (there, "there-2.raw", 1)].map(|(machine, name, mib)| {
+        fs::write(at(name), vec![0; mib << 20]).unwrap();
+        machine.disk(Disk::new("second", Image::raw(at(name))))
+    });
+    let source = Guest::paused(&at("source"), here).await;
+    let destination = Guest::incoming(&at("destination"), there).await;
+    let before = [source.node_names().await, destination.node_names().await];
+    let disks = MovedDisks { ids: vec!["root".into(), "second".into()], ..disks };
+    let options = MigrationOptions::default();
+    let refused = source.vm.migrate_with_disks(&destination.vm, &via, &options, &disks).await.unwrap_err();
+    assert_eq!(refused.guest, Whereabouts::Source, "{refused:?}");
+    assert!(source.vm.jobs().await.unwrap().is_empty());
+    assert_eq!(source.node_names().await, before[0]);
+    // Its server ends by itself, as nobody waits for a destination that may be silent.
+    let ended = async {
+        while !destination.vm.qmp().call(&QueryBlockExports {}).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, ended).await.unwrap();
+    assert_eq!(destination.node_names().await, before[1]);
+    source.quit().await;
+    destination.quit().await;
 }
 
 /// At the moment when it matters: the guest was stopped to be moved, and nothing of QEMU's lets it go on by itself.
