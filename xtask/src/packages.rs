@@ -123,6 +123,7 @@ const PACKAGES: &[Package] = &[
     (Purpose::Test, "swtpm", "the TPM that configurations of the QEMU library name"),
     (Purpose::Test, "libunbound8", "a library of the switch that is unpacked for the tests"),
     (Purpose::Test, "dpdk-dev", "dpdk-testpmd, whose vhost-user back-end and front-end ours meet"),
+    (Purpose::Test, "openssl", "answers the challenges of VNC displays"),
     (Purpose::Test, "git", "tidy checks the files that git tracks"),
     (Purpose::Test, "xorriso", "reads our cloud-init seeds as an independent peer"),
     (Purpose::Test, "util-linux", "blkid and mount as further peers"),

@@ -28,9 +28,11 @@ const PLACE: &str = "/var/cache/hypervisor/qemu-trixie";
 const SOURCE: &str = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] \
                       http://deb.debian.org/debian trixie main";
 
-/// Each with a program that is there when it is.
-const PACKAGES: [(&str, &str); 3] = [
+/// Each with a file that is there when it is.
+const PACKAGES: [(&str, &str); 5] = [
     ("qemu-system-x86", "usr/bin/qemu-system-x86_64"),
+    ("qemu-system-modules-spice", "usr/lib/x86_64-linux-gnu/qemu/ui-spice-core.so"),
+    ("qemu-system-modules-opengl", "usr/lib/x86_64-linux-gnu/qemu/ui-dbus.so"),
     ("qemu-utils", "usr/bin/qemu-img"),
     ("qemu-guest-agent", "usr/sbin/qemu-ga"),
 ];

@@ -42,7 +42,8 @@ impl Logs {
         Places { qemu: or(&self.qemu, QEMU), console: or(&self.console, CONSOLE) }
     }
 
-    /// Leaves a link in the run directory to each log that is elsewhere: for people, and for a manager without a record.
+    /// Leaves a link in the run directory to each log that is elsewhere: for people, and for a manager without a record. A log of an earlier
+    /// start that is in its place is kept as `<name>.before`.
     pub(crate) fn link(&self, run_dir: &Path) -> io::Result<()> {
         for (place, name) in [(&self.qemu, QEMU), (&self.console, CONSOLE)] {
             let link = run_dir.join(name);
@@ -52,7 +53,7 @@ impl Logs {
             if let Some(place) = place
                 && *place != link
             {
-                match fs::remove_file(&link) {
+                match fs::rename(&link, run_dir.join(format!("{name}.before"))) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     Ok(()) | Err(_) => std::os::unix::fs::symlink(std::path::absolute(place)?, &link)?,
                 }
@@ -83,6 +84,21 @@ const CONSOLE: &str = "console.log";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_that_is_there_is_kept_when_the_next_is_elsewhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("qemu.log"), "said before").unwrap();
+        let elsewhere = Logs { qemu: Some(at("elsewhere")), console: None };
+        for _ in 0..2 {
+            elsewhere.link(directory.path()).unwrap();
+            assert_eq!(fs::read_link(at("qemu.log")).unwrap(), at("elsewhere"));
+        }
+        assert_eq!(fs::read_to_string(at("qemu.log.before")).unwrap(), "said before");
+        Logs::default().link(directory.path()).unwrap();
+        assert!(!at("qemu.log").exists(), "a link that nobody uses is gone");
+    }
 
     #[test]
     fn the_environment_names_a_directory_or_nothing() {

@@ -16,9 +16,10 @@ mod shutdown;
 mod supervisor;
 
 pub use ops::{
-    Channel, ClientTls, Consistency, Copied, CopyTarget, Eject, FoundJob, GuestMemory, Job, MigrateError,
-    Migrated, Migration, MigrationOptions, MigrationTls, Mirror, MovedDisks, Notes, OperationError, Overlay,
-    Picture, PullBackup, Pulled, PushBackup, ReadyJob, Route, Served, Taken, Vcpu, Whereabouts,
+    Channel, ClientTls, Connected, Consistency, Copied, CopyTarget, Eject, Expiry, FoundJob, GuestMemory,
+    Job, MigrateError, Migrated, Migration, MigrationOptions, MigrationTls, Mirror, MovedDisks, Notes,
+    OperationError, Overlay, Picture, PullBackup, Pulled, PushBackup, ReadyJob, Route, Screen, Served, Taken,
+    Vcpu, Whereabouts,
 };
 pub use shutdown::{Ask, Ladder, Rung, by_agent};
 pub(crate) use supervisor::{Tpm, greet, supervised};

@@ -3,7 +3,7 @@
 
 use qmp::{
     CallError, Client, CloseReason, DecodeError, EventError, Filter, Options,
-    commands::{Command, Facts, QueryStatus, RunState},
+    commands::{Command, Facts, Memsave, QueryStatus, RunState},
     wire::{Encode, Json, Members, Object},
 };
 use serde_json::{Map, Value, json};
@@ -338,4 +338,36 @@ async fn a_write_that_fails_ends_the_connection_with_its_reason() {
 async fn a_server_that_reads_no_more_and_stays_is_not_waited_for_without_end() {
     let reason = ends_after(io::ErrorKind::BrokenPipe).await;
     assert!(matches!(&*reason, CloseReason::Ended), "{reason:?}");
+}
+
+#[tokio::test]
+async fn an_address_in_the_upper_half_of_a_guests_memory_is_passed_whole() {
+    let (client, mut server, _tasks) = connected(Options::default()).await;
+    let kernel = 0xffff_ffff_8000_0000;
+    let save = Memsave { val: kernel, size: 4096, filename: "/vm/page".into(), cpu_index: None };
+    let (saved, ()) = tokio::join!(client.call(&save), async {
+        let request = server.request().await;
+        assert_eq!(request["arguments"]["val"].as_u64(), Some(kernel));
+        server.answer(&request, json!({})).await;
+    });
+    saved.unwrap();
+}
+
+/// As five of six processes of QEMU end their connection after `quit`: with something of ours unread.
+#[tokio::test]
+async fn a_reset_is_the_same_end_as_an_orderly_one() {
+    let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+    let (client, driver) = qmp::client_unix(ours, Options::default());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(driver);
+    let mut theirs = BufReader::new(theirs);
+    let version = json!({"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": ""});
+    let greeting = format!("{}\r\n", json!({"QMP": {"version": version, "capabilities": []}}));
+    theirs.write_all(greeting.as_bytes()).await.unwrap();
+    // The negotiation is there and not read.
+    theirs.get_ref().readable().await.unwrap();
+    drop(theirs);
+    let reason = tasks.join_next().await.unwrap().unwrap();
+    assert!(matches!(*reason, CloseReason::Ended), "{reason:?}");
+    assert!(matches!(client.execute("query-name", Map::new()).await, Err(CallError::Closed { .. })));
 }

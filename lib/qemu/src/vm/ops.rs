@@ -6,6 +6,7 @@
 //!  block    size, limits, CDs
 //!  snapshot inside a qcow2 image, or as an overlay; merged back by commit and stream
 //!  console  keys, pictures
+//!  display  passwords
 //!  balloon  until the guest has given or taken
 //!  cpus     which host CPUs each virtual CPU runs on
 //!  migration  to another process, or to a file and back
@@ -16,6 +17,7 @@ mod balloon;
 mod block;
 mod console;
 mod cpus;
+mod display;
 mod follow;
 mod graph;
 mod handed;
@@ -31,6 +33,7 @@ pub use balloon::GuestMemory;
 pub use block::Eject;
 pub use console::Picture;
 pub use cpus::Vcpu;
+pub use display::{Connected, Expiry, Screen};
 pub use job::{FoundJob, Job, ReadyJob};
 pub use migration::{
     Channel, MigrateError, Migrated, Migration, MigrationOptions, MigrationTls, MovedDisks, Route,

@@ -1,5 +1,6 @@
 //! What a configuration names: files, descriptors, and the other ends of sockets.
 
+use crate::huge_pages::HugePages;
 use crate::{sys, vhost_user};
 use qemu::{
     Config,
@@ -338,28 +339,6 @@ impl Peers {
     }
 }
 
-/// Pages of 2 MiB for the guests of a test, which go back to the host with this.
-pub(crate) struct HugePages(Option<String>);
-
-const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
-
-impl HugePages {
-    /// Enough for all that run at once. A host that has some already, or gives none, is left as it is.
-    pub(crate) fn take() -> Self {
-        let before = fs::read_to_string(HUGE_PAGES).unwrap_or_default();
-        let taken = before.trim() == "0" && fs::write(HUGE_PAGES, "160").is_ok();
-        Self(taken.then_some(before))
-    }
-}
-
-impl Drop for HugePages {
-    fn drop(&mut self) {
-        if let Some(before) = &self.0 {
-            let _ = fs::write(HUGE_PAGES, before.trim());
-        }
-    }
-}
-
 /// The program of a machine on a bridge: in a network of its own that has this bridge, with a file of its own that allows it.
 pub(crate) fn bridged(config: &Config, place: &Path, program: &Path) -> PathBuf {
     let mut bridges = config.nics.iter().filter_map(|nic| match &nic.backend {
@@ -395,11 +374,8 @@ fn host_has(config: &Config) -> Result<(), String> {
     if config.accelerator == Accelerator::Kvm {
         openable("/dev/kvm")?;
     }
-    if let Backing::HugePages { .. } = config.memory.backing {
-        let free = fs::read_to_string(HUGE_PAGES).unwrap_or_default();
-        if free.trim() == "0" {
-            return Err("huge pages (vm.nr_hugepages is 0, and only root can change that)".to_owned());
-        }
+    if matches!(config.memory.backing, Backing::HugePages { .. }) && HugePages::count("nr") == 0 {
+        return Err("huge pages (vm.nr_hugepages is 0, and only root can change that)".to_owned());
     }
     if config.vsock.is_some() {
         openable("/dev/vhost-vsock")?;

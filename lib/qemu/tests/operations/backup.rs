@@ -8,7 +8,8 @@ use qemu::{
     config::{Access, Address, Aio, Cache, DetectZeroes, Disk, Format, Image, Source, Tls, TlsRole},
     vm::{Copied, CopyTarget, Notes, OperationError, Overlay, Pulled, Served},
 };
-use qmp::commands::{QueryNamedBlockNodes, RunState};
+use qmp::commands::RunState;
+use serde_json::{Value, json};
 use std::{
     fs,
     os::{fd::OwnedFd, unix::net::UnixListener},
@@ -121,7 +122,7 @@ async fn a_disk_is_pulled_as_it_was_while_the_guest_goes_on() {
     again.finish(Pulled::GivenUp).await.unwrap();
     assert_eq!(guest.vm.active_node("root").await.unwrap(), "root");
     assert!(guest.vm.pulled_backup("root").await.unwrap().is_none());
-    let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
+    let nodes = guest.nodes().await;
     assert_eq!(nodes.len(), 2, "{nodes:?}");
     // For notes that nobody has begun nothing is begun.
     let third = Served::new("root", at("scratch-3"), Address::Unix(at("3.sock")), "x");
@@ -175,15 +176,23 @@ async fn a_disk_is_pulled_over_tls_and_not_in_the_clear() {
 }
 
 /// A file system of so many MiB, which ends with this.
-struct Small(PathBuf);
+pub(crate) struct Small(PathBuf);
 
 impl Small {
-    fn of(directory: PathBuf, mib: u32) -> Option<Self> {
+    pub(crate) fn of(directory: PathBuf, mib: u32) -> Option<Self> {
         fs::create_dir(&directory).unwrap();
         let size = format!("size={mib}m");
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&directory).status();
         mounted.is_ok_and(|status| status.success()).then_some(Self(directory))
+    }
+}
+
+impl Small {
+    /// Makes room.
+    pub(crate) fn grow(&self, mib: u32) {
+        let size = format!("remount,size={mib}m");
+        assert!(Command::new("mount").args(["-o", &size]).arg(&self.0).status().unwrap().success());
     }
 }
 
@@ -228,15 +237,11 @@ async fn a_disk_moves_to_its_mirror() {
     let at = |name: &str| directory.path().join(name);
     let mut guest = writing(directory.path()).await;
     let target = |name: &str| CopyTarget::file(at(name), Format::Raw);
-    let nodes = async |guest: &Guest| {
-        let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
-        nodes.into_iter().filter_map(|node| node.node_name).collect::<Vec<_>>()
-    };
-    let before = nodes(&guest).await;
+    let before = guest.node_names().await;
     // Given up before it is of any use: nothing is left of it.
     let mirror = guest.vm.mirror_disk("root", &target("given-up.raw")).await.unwrap();
     mirror.abandon().await.unwrap();
-    assert_eq!(nodes(&guest).await, before);
+    assert_eq!(guest.node_names().await, before);
     // As it is told, or as the disk.
     let of =
         |access| CopyTarget::File { path: at("moved, 1.raw"), format: Format::Raw, access: Some(access) };
@@ -247,16 +252,27 @@ async fn a_disk_moves_to_its_mirror() {
     let mut mirror = guest.vm.mirror_disk("root", &of(hasty)).await.unwrap();
     mirror.ready().await.unwrap();
     let copy = mirror.target().to_owned();
+    // What another is about to use is not closed with what the disk used before.
+    let Value::Object(anothers) = json!({"driver": "null-co", "node-name": "root-s77", "size": 1 << 20})
+    else {
+        unreachable!("an object")
+    };
+    guest.vm.qmp().execute("blockdev-add", anothers).await.unwrap();
     guest.run("printf written >/dev/vda; sync").await;
     mirror.complete().await.unwrap();
     guest.run("printf AFTER.. >/dev/vda; sync").await;
     assert!(fs::read(at("disk.raw")).unwrap().starts_with(b"written"), "both until the end");
     assert!(fs::read(at("moved, 1.raw")).unwrap().starts_with(b"AFTER.."), "the mirror from then on");
     assert_eq!(guest.vm.active_node("root").await.unwrap(), copy);
-    let used = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
+    let used = guest.nodes().await;
     let used = used.into_iter().find(|node| node.node_name.as_ref() == Some(&copy)).unwrap();
     assert!(used.cache.no_flush && used.detect_zeroes.as_str() == "on", "{used:?}");
-    assert_eq!(nodes(&guest).await, [copy.clone(), format!("{copy}-file")], "what it used before is closed");
+    guest.vm.forget_node("root-s77").await.unwrap();
+    assert_eq!(
+        guest.node_names().await,
+        [copy.clone(), format!("{copy}-file")],
+        "what it used before is closed"
+    );
     guest.quit().await;
 }
 
@@ -345,7 +361,7 @@ async fn several_disks_are_backed_up_at_one_moment() {
     let refused = guest.vm.push_backups(&[copied(8, "a"), absent]).await.unwrap_err();
     assert!(matches!(refused, OperationError::Unknown { what: "disk", .. }), "{refused:?}");
     assert!(guest.vm.jobs().await.unwrap().is_empty());
-    let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
+    let nodes = guest.nodes().await;
     assert_eq!(nodes.len(), 4, "{nodes:?}");
     guest.quit().await;
 }

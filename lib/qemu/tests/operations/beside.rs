@@ -2,19 +2,21 @@
 
 use crate::{
     backup::Server,
-    guest::{Guest, config, missing},
+    guest::{Guest, LONG, config, missing},
     migration::certificates,
 };
 use qemu::{
     config::{Address, Disk, Encoding, Format, Image, Secret, Source, Tls, TlsRole},
     vm::{ClientTls, CopyTarget, OperationError, Overlay, Pulled, Served},
 };
-use qmp::commands::QueryNamedBlockNodes;
 use std::{
     fs,
     os::{
         fd::OwnedFd,
-        unix::{fs::PermissionsExt, net::UnixListener},
+        unix::{
+            fs::{MetadataExt, PermissionsExt},
+            net::UnixListener,
+        },
     },
     path::Path,
     process::{Command, Stdio},
@@ -60,9 +62,41 @@ async fn a_file_that_is_there_is_neither_emptied_nor_removed() {
     // One whose operation went well stays, for the owner alone.
     guest.vm.snapshot_disks(&[Overlay::new("a", at("overlay"))]).await.unwrap();
     assert_eq!(fs::metadata(at("overlay")).unwrap().permissions().mode() & 0o777, 0o600);
-    let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
+    let nodes = guest.nodes().await;
     assert_eq!(nodes.len(), 6, "{nodes:?}");
     guest.quit().await;
+}
+
+#[tokio::test]
+async fn a_new_file_belongs_to_the_user_of_the_process() {
+    let test = "a_new_file_belongs_to_the_user_of_the_process";
+    if missing(test, false) {
+        return;
+    }
+    if !rustix::process::getuid().is_root() {
+        return println!("not run: {test}: needs root");
+    }
+    if crate::release::program() != Path::new("/usr/bin/qemu-system-x86_64") {
+        return println!("not run: {test}: an unpacked QEMU lies where others may not look");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let user = 64_055;
+    fs::write(at("disk"), vec![0; 1 << 20]).unwrap();
+    std::os::unix::fs::chown(at("disk"), Some(user), Some(user)).unwrap();
+    let machine = config().disk(Disk::new("root", Image::raw(at("disk"))));
+    let spec = qemu::StartSpec {
+        identity: Some(qemu::Identity { uid: user, gid: user, groups: Vec::new() }),
+        ..qemu::StartSpec::new(crate::release::program(), machine, at("run"))
+    };
+    let (vm, supervisor) = qemu::start(spec).await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(supervisor);
+    vm.snapshot_disks(&[Overlay::new("root", at("overlay"))]).await.unwrap();
+    let made = fs::metadata(at("overlay")).unwrap();
+    assert_eq!((made.uid(), made.gid()), (user, user));
+    vm.quit(LONG).await.unwrap();
 }
 
 const CLEAR: &str = "what nobody else may read ";

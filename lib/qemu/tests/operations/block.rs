@@ -1,7 +1,7 @@
 //! Disks that change.
 
 use crate::{
-    backup::nbd_server,
+    backup::{Small, nbd_server},
     guest::{Guest, LONG, config, missing},
     modules,
 };
@@ -9,9 +9,51 @@ use qemu::{
     config::{Address, Disk, DiskBus, Format, Image, Limits, Source, Throttle},
     vm::{Eject, OperationError},
 };
+use qmp::{Filter, commands::RunState};
 use rustix::process::Signal;
 use serde_json::{Map, Value};
 use std::{fs, process::Child, time::Duration};
+
+/// As QEMU does by itself when a disk is full: the guest stands before its write fails, and the write is done when it goes on.
+#[tokio::test]
+async fn a_guest_whose_disk_is_full_stands_until_there_is_room() {
+    let test = "a_guest_whose_disk_is_full_stands_until_there_is_room";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let Some(small) = Small::of(at("small"), 2) else {
+        return println!("not run: {test}: a file system of its own (root)");
+    };
+    let image = at("small/disk.raw");
+    fs::File::create(&image).unwrap().set_len(4 << 20).unwrap();
+    let mut guest =
+        Guest::linux(directory.path(), config().disk(Disk::new("root", Image::raw(&image)))).await;
+    let vm = guest.vm.clone();
+    let mut errors = vm.qmp().subscribe(Filter::Names(&["BLOCK_IO_ERROR"]), 16);
+    let mut stops = vm.qmp().subscribe(Filter::Names(&["STOP"]), 16);
+    let stands = async |stops: &mut qmp::Subscription| {
+        tokio::time::timeout(LONG, stops.next()).await.unwrap().unwrap();
+        let mut status = vm.watch();
+        let full = status.wait_for(|status| status.run_state == RunState::IoError);
+        tokio::time::timeout(LONG, full).await.unwrap().unwrap();
+    };
+    let full = async {
+        stands(&mut stops).await;
+        assert_eq!(errors.next().await.unwrap().data["nospace"], true);
+        // It does not help to go on without room.
+        vm.resume().await.unwrap();
+        stands(&mut stops).await;
+        small.grow(8);
+        vm.resume().await.unwrap();
+    };
+    let write = "yes written | dd of=/dev/vda bs=1M count=4 iflag=fullblock conv=fsync 2>/dev/null";
+    let (_, ()) = tokio::join!(guest.run(write), full);
+    assert_eq!(vm.status().run_state, RunState::Running);
+    assert!(fs::read(&image).unwrap() == "written\n".repeat(1 << 19).into_bytes(), "nothing of it was lost");
+    guest.quit().await;
+}
 
 #[tokio::test]
 async fn the_guest_sees_the_new_size_and_limits_change() {

@@ -7,7 +7,7 @@ use qemu::{
     config::{Address, Disk, Format, Image, Limits, Throttle},
     vm::{CopyTarget, FoundJob, MigrationOptions, Notes, Pulled, Served},
 };
-use qmp::commands::{QueryNamedBlockNodes, RunState};
+use qmp::commands::{QomList, RunState};
 use std::{fs, path::PathBuf};
 use tokio::{
     net::UnixStream,
@@ -68,11 +68,6 @@ async fn serve(
     }
 }
 
-async fn nodes(vm: &Vm) -> Vec<String> {
-    let nodes = vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
-    nodes.into_iter().filter_map(|node| node.node_name).collect()
-}
-
 #[tokio::test]
 async fn a_backup_goes_on_and_is_closed_when_its_connection_breaks() {
     let test = "a_backup_goes_on_and_is_closed_when_its_connection_breaks";
@@ -102,14 +97,14 @@ async fn a_backup_goes_on_and_is_closed_when_its_connection_breaks() {
                 Err(error) => {
                     eprintln!("round {round}: {error:?}");
                     guest.answers().await;
-                    assert_eq!(nodes(&guest.vm).await, ["root", "root-file"]);
+                    assert_eq!(guest.node_names().await, ["root", "root-file"]);
                     continue;
                 }
             }
         };
         backup.done().await.unwrap();
         assert!(fs::read(&path).unwrap() == content, "round {round}");
-        assert_eq!(nodes(&guest.vm).await, ["root", "root-file"], "the copy is closed");
+        assert_eq!(guest.node_names().await, ["root", "root-file"], "the copy is closed");
         assert!(guest.vm.jobs().await.unwrap().is_empty(), "and its job dismissed");
     }
     // Found again by who has lost the handle.
@@ -139,8 +134,8 @@ async fn a_pulled_backup_is_finished_wherever_its_connection_breaks_or_its_calle
     guest.vm.add_bitmap("root", "since", Notes::InMemory).await.unwrap();
     let cutter = Cutter::between(&mut guest).await;
     let bitmaps = async |guest: &Guest| {
-        let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
-        let bitmaps = nodes.into_iter().flat_map(|node| node.dirty_bitmaps.into_iter().flatten());
+        let bitmaps =
+            guest.nodes().await.into_iter().flat_map(|node| node.dirty_bitmaps.into_iter().flatten());
         bitmaps.map(|bitmap| (bitmap.name.unwrap_or_default(), bitmap.recording)).collect::<Vec<_>>()
     };
     let begin = async |guest: &Guest| {
@@ -148,7 +143,7 @@ async fn a_pulled_backup_is_finished_wherever_its_connection_breaks_or_its_calle
         guest.vm.pull_backup(&Served { since: Some("since".into()), ..served }).await.unwrap()
     };
     let is_whole = async |guest: &Guest, times: u64| {
-        assert_eq!(nodes(&guest.vm).await, ["root", "root-file"], "after {times} polls");
+        assert_eq!(guest.node_names().await, ["root", "root-file"], "after {times} polls");
         assert_eq!(bitmaps(guest).await, [("since".to_owned(), true)], "after {times} polls");
         assert_eq!(guest.vm.active_node("root").await.unwrap(), "root");
         assert!(guest.vm.pulled_backup("root").await.unwrap().is_none());
@@ -209,7 +204,7 @@ async fn unplugging_and_ballooning_go_on_when_their_connection_breaks() {
     };
     let (unplugged, ()) = tokio::join!(guest.vm.unplug_disk("data", LONG), cut_and_resume());
     unplugged.unwrap();
-    assert!(nodes(&guest.vm).await.is_empty());
+    assert!(guest.node_names().await.is_empty());
     guest.vm.pause().await.unwrap();
     let (ballooned, ()) = tokio::join!(guest.vm.balloon(160 << 20, LONG), cut_and_resume());
     assert_eq!(ballooned.unwrap(), 160 << 20);
@@ -248,6 +243,12 @@ async fn a_migration_goes_on_when_the_connections_of_both_ends_break() {
     source.quit().await;
 }
 
+/// Whether the limits of the disk below are there.
+async fn limited(vm: &Vm) -> bool {
+    let objects = vm.qmp().call(&QomList { path: "/objects".into() }).await.unwrap();
+    objects.iter().any(|object| object.name == "data-limits")
+}
+
 #[tokio::test]
 async fn a_disk_whose_plugging_is_given_up_anywhere_leaves_nothing_or_is_there() {
     let test = "a_disk_whose_plugging_is_given_up_anywhere_leaves_nothing_or_is_there";
@@ -265,13 +266,16 @@ async fn a_disk_whose_plugging_is_given_up_anywhere_leaves_nothing_or_is_there()
         let done = polled(times, guest.vm.plug_disk(&disk)).await;
         if done.is_none() {
             // A command that is under way is carried out before the next question is answered.
-            while !nodes(&guest.vm).await.is_empty() && !guest.vm.devices().await.unwrap().contains("data") {}
+            while (!guest.node_names().await.is_empty() || limited(&guest.vm).await)
+                && !guest.vm.devices().await.unwrap().contains("data")
+            {}
         }
         if guest.vm.devices().await.unwrap().contains("data") {
             there += 1;
             guest.vm.unplug_disk("data", LONG).await.unwrap();
         }
-        assert!(nodes(&guest.vm).await.is_empty(), "after {times} polls");
+        assert!(guest.node_names().await.is_empty(), "after {times} polls");
+        assert!(!limited(&guest.vm).await, "after {times} polls");
         if let Some(done) = done {
             done.unwrap();
             break;

@@ -6,7 +6,7 @@ use qemu::{
     config::{DirectKernel, Disk, Image},
     start,
 };
-use qmp::commands::QueryStatus;
+use qmp::commands::{BlockNode, QueryNamedBlockNodes, QueryStatus};
 use std::{
     fs,
     future::Future,
@@ -189,6 +189,19 @@ impl Guest {
         while self.vm.qmp().call(&QueryStatus {}).await.is_err() {
             tokio::time::timeout(LONG, status.changed()).await.unwrap().unwrap();
         }
+    }
+
+    /// The images that are open.
+    pub(crate) async fn nodes(&self) -> Vec<BlockNode> {
+        self.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap()
+    }
+
+    /// Their names, in order.
+    pub(crate) async fn node_names(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            self.nodes().await.into_iter().filter_map(|node| node.node_name).collect();
+        names.sort();
+        names
     }
 
     pub(crate) async fn quit(self) {

@@ -12,9 +12,12 @@ mod backup;
 mod beside;
 mod block;
 mod cut;
+mod display;
 mod firmware;
 mod guest;
 mod handed;
+#[path = "../support/huge_pages.rs"]
+mod huge_pages;
 mod migration;
 mod modules;
 #[path = "../../../qmp/tests/support/observed.rs"]
@@ -24,6 +27,7 @@ mod plug;
 mod polled;
 #[path = "../support/release.rs"]
 mod release;
+mod saved;
 mod shares;
 mod small;
 mod snapshot;

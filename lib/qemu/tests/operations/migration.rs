@@ -6,9 +6,8 @@ use qemu::{
     config::{Address, Disk, Image, Tls, TlsRole},
     vm::{MigrateError, MigrationOptions, MigrationTls, MovedDisks, OperationError, Route, Whereabouts},
 };
-use qmp::commands::{MigrationStatus, QueryMigrate, QueryNamedBlockNodes, RunState};
+use qmp::commands::{MigrationStatus, QueryBlockExports, QueryMigrate, RunState};
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -16,10 +15,10 @@ use std::{
 };
 use tokio::{sync::watch, task::JoinSet};
 
-const COUNT: &str =
+pub(crate) const COUNT: &str =
     "(i=0; while :; do i=$((i+1)); echo $i >/run/new; mv /run/new /run/count; sleep 0.02; done) & true";
 
-async fn counted(guest: &mut Guest) -> u64 {
+pub(crate) async fn counted(guest: &mut Guest) -> u64 {
     guest.run("cat /run/count").await.parse().unwrap()
 }
 
@@ -242,6 +241,13 @@ async fn a_guest_goes_on_before_its_memory_is_there() {
     destination.quit().await;
 }
 
+/// The moment when the guest was stopped to be moved and its disks are still to part.
+fn about_to_move(source: &Guest) -> qmp::Waiter {
+    source.vm.qmp().waiter(|event| {
+        event.name == "MIGRATION" && event.data.get("status").is_some_and(|it| it == "pre-switchover")
+    })
+}
+
 /// A machine at each end with a disk of its own, the way between them and the way of the disk.
 fn two_ends(directory: &Path) -> ([Config; 2], Address, MovedDisks) {
     let machines = ["here.raw", "there.raw"].map(|name| {
@@ -295,6 +301,44 @@ async fn a_guest_moves_with_its_disk() {
     source.quit().await;
 }
 
+/// Of two disks the second has no room at the other end: the copy of the first is taken back, too.
+#[tokio::test]
+async fn a_disk_that_cannot_move_takes_the_copies_of_the_others_back() {
+    let test = "a_disk_that_cannot_move_takes_the_copies_of_the_others_back";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    for name in ["source", "destination"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    let ([here, there], via, disks) = two_ends(directory.path());
+    let [here, there] = [(here, "here-2.raw", 8), (there, "there-2.raw", 1)].map(|(machine, name, mib)| {
+        fs::write(at(name), vec![0; mib << 20]).unwrap();
+        machine.disk(Disk::new("second", Image::raw(at(name))))
+    });
+    let source = Guest::paused(&at("source"), here).await;
+    let destination = Guest::incoming(&at("destination"), there).await;
+    let before = [source.node_names().await, destination.node_names().await];
+    let disks = MovedDisks { ids: vec!["root".into(), "second".into()], ..disks };
+    let options = MigrationOptions::default();
+    let refused = source.vm.migrate_with_disks(&destination.vm, &via, &options, &disks).await.unwrap_err();
+    assert_eq!(refused.guest, Whereabouts::Source, "{refused:?}");
+    assert!(source.vm.jobs().await.unwrap().is_empty());
+    assert_eq!(source.node_names().await, before[0]);
+    // Its server ends by itself, as nobody waits for a destination that may be silent.
+    let ended = async {
+        while !destination.vm.qmp().call(&QueryBlockExports {}).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, ended).await.unwrap();
+    assert_eq!(destination.node_names().await, before[1]);
+    source.quit().await;
+    destination.quit().await;
+}
+
 /// At the moment when it matters: the guest was stopped to be moved, and nothing of QEMU's lets it go on by itself.
 #[tokio::test]
 async fn a_guest_whose_move_with_its_disk_is_dropped_goes_on_where_it_was() {
@@ -305,16 +349,10 @@ async fn a_guest_whose_move_with_its_disk_is_dropped_goes_on_where_it_was() {
     let mut source = Guest::linux(&at("source"), here).await;
     source.run(COUNT).await;
     source.run_until("[ -s /run/count ]").await;
-    let nodes = async |guest: &Guest| {
-        let nodes = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
-        nodes.into_iter().filter_map(|node| node.node_name).collect::<BTreeSet<_>>()
-    };
-    let before = nodes(&source).await;
+    let before = source.node_names().await;
     let destination = Guest::incoming(&at("destination"), Guest::with_linux(there)).await;
     let options = MigrationOptions::default();
-    let stands = source.vm.qmp().waiter(|event| {
-        event.name == "MIGRATION" && event.data.get("status").is_some_and(|it| it == "pre-switchover")
-    });
+    let stands = about_to_move(&source);
     // Cancel safety: to drop one of them is what is tested.
     tokio::select! {
         biased;
@@ -324,7 +362,7 @@ async fn a_guest_whose_move_with_its_disk_is_dropped_goes_on_where_it_was() {
     let count = counted(&mut source).await;
     source.run_until(&format!("[ $(cat /run/count) -gt {count} ]")).await;
     let taken_back = async {
-        while nodes(&source).await != before || !source.vm.jobs().await.unwrap().is_empty() {
+        while source.node_names().await != before || !source.vm.jobs().await.unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
     };
@@ -517,9 +555,7 @@ async fn disks_travel_over_tls_beside_memory_that_does() {
         hostname: "destination.test".into(),
     };
     let options = MigrationOptions { tls: Some(tls), ..MigrationOptions::default() };
-    let stands = source.vm.qmp().waiter(|event| {
-        event.name == "MIGRATION" && event.data.get("status").is_some_and(|it| it == "pre-switchover")
-    });
+    let stands = about_to_move(&source);
     {
         let moving = source.vm.migrate_with_disks(&destination.vm, &via, &options, &disks);
         let mut moving = std::pin::pin!(moving);

@@ -611,7 +611,7 @@ log: CxlEventLog = "log",
 /// `flags`.
 flags: i64 = "flags",
 /// `dpa`.
-dpa: i64 = "dpa",
+dpa: u64 = "dpa",
 /// `descriptor`.
 descriptor: i64 = "descriptor",
 /// `type`.
@@ -644,7 +644,7 @@ impl CxlInjectDramEvent {
         path: impl Into<String>,
         log: CxlEventLog,
         flags: i64,
-        dpa: i64,
+        dpa: u64,
         descriptor: i64,
         kind: i64,
         transaction_type: i64,
@@ -679,7 +679,7 @@ log: CxlEventLog = "log",
 /// `flags`.
 flags: i64 = "flags",
 /// `dpa`.
-dpa: i64 = "dpa",
+dpa: u64 = "dpa",
 /// `descriptor`.
 descriptor: i64 = "descriptor",
 /// `type`.
@@ -704,7 +704,7 @@ impl CxlInjectGeneralMediaEvent {
         path: impl Into<String>,
         log: CxlEventLog,
         flags: i64,
-        dpa: i64,
+        dpa: u64,
         descriptor: i64,
         kind: i64,
         transaction_type: i64,
@@ -760,9 +760,9 @@ pub struct CxlInjectPoison {
 /// `path`.
 path: String = "path",
 /// `start`.
-start: i64 = "start",
+start: u64 = "start",
 /// `length`.
-length: i64 = "length",
+length: u64 = "length",
 } }
 
 object! { /// Arguments of `cxl-inject-uncorrectable-errors`. Since 10.0 or before, after 7.2.

@@ -1780,7 +1780,7 @@ object! { /// Arguments of `memsave`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Memsave {
 /// `val`.
-val: i64 = "val",
+val: u64 = "val",
 /// `size`.
 size: i64 = "size",
 /// `filename`.
@@ -1793,7 +1793,7 @@ impl Memsave {
     /// With all that may be left out left out.
     #[must_use]
     #[inline]
-    pub fn new(val: i64, size: i64, filename: impl Into<String>) -> Self {
+    pub fn new(val: u64, size: i64, filename: impl Into<String>) -> Self {
         Self { val, size, filename: filename.into(), cpu_index: None }
     }
 }
@@ -1809,7 +1809,7 @@ object! { /// Arguments of `pmemsave`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pmemsave {
 /// `val`.
-val: i64 = "val",
+val: u64 = "val",
 /// `size`.
 size: i64 = "size",
 /// `filename`.
@@ -2394,7 +2394,7 @@ packet_header: String = "packet-header",
 /// `secret`.
 secret: String = "secret",
 /// `gpa`.
-gpa: Option<i64> = "gpa",
+gpa: Option<u64> = "gpa",
 } }
 
 impl SevInjectLaunchSecret {

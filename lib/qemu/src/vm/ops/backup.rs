@@ -14,7 +14,7 @@ mod push;
 
 pub use mirror::Mirror;
 pub use pull::{PullBackup, Pulled, Served};
-pub(super) use pull::{filter_of, join_notes, leave_filter, served_of};
+pub(super) use pull::{join_notes, leave_filter};
 pub use push::{Copied, PushBackup};
 
 use super::{

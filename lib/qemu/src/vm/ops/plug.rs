@@ -4,9 +4,7 @@
 //! nodes stay until it has let go.
 
 use super::{
-    OperationError,
-    backup::{filter_of, served_of},
-    failed,
+    OperationError, failed,
     follow::{Follow, Heard},
     rollback::{Made, Rollback, insist},
 };
@@ -18,8 +16,8 @@ use crate::{
 use qmp::{
     CallError,
     commands::{
-        BlockdevDel, ChardevRemove, Command, DeviceDel, NetdevDel, ObjectDel, ObjectProperty, QomList,
-        QueryHotpluggableCpus, QueryMemdev, QueryNamedBlockNodes,
+        BlockdevDel, ChardevRemove, Command, DeviceDel, NetdevDel, ObjectDel, ObjectProperty, QomGet,
+        QomList, QueryHotpluggableCpus, QueryMemdev, QueryNamedBlockNodes,
     },
 };
 use serde_json::{Value, json};
@@ -177,6 +175,43 @@ impl Vm {
         Ok(stream)
     }
 
+    /// A description of memory of the kind that the machine has: what maps the guest's memory maps all of it, and what huge pages are for is
+    /// not left out of a part.
+    async fn memory_like_the_rest(&self) -> Result<Value, OperationError> {
+        let action = "ask for the memory";
+        let mut follow = Follow::new(self, &[]);
+        let memory = follow.read(action, &QueryMemdev {}).await?;
+        let share = !memory.is_empty() && memory.iter().all(|module| module.share);
+        let objects = follow.read(action, &QomList { path: OBJECTS.to_owned() }).await?;
+        let ids = memory.into_iter().filter_map(|module| module.id);
+        let kind =
+            |id: &String| objects.iter().find(|object| object.name == *id).map(|object| object.kind.clone());
+        for (id, kind) in ids.filter_map(|id| kind(&id).map(|kind| (id, kind))) {
+            let mut of = async |property: &str| {
+                let question = QomGet { path: format!("{OBJECTS}/{id}"), property: property.to_owned() };
+                follow.read(action, &question).await
+            };
+            if kind == "child<memory-backend-memfd>" && of("hugetlb").await? == json!(true) {
+                let size = of("hugetlbsize").await?;
+                return Ok(
+                    json!({"qom-type": "memory-backend-memfd", "hugetlb": true, "hugetlbsize": size, "share": share}),
+                );
+            }
+            // Files of a directory are made as needed; a single file is the other memory's.
+            if kind == "child<memory-backend-file>"
+                && let Value::String(path) = of("mem-path").await?
+                && std::path::Path::new(&path).is_dir()
+            {
+                return Ok(json!({"qom-type": "memory-backend-file", "mem-path": path, "share": share}));
+            }
+        }
+        Ok(if share {
+            json!({"qom-type": "memory-backend-memfd", "share": true})
+        } else {
+            json!({"qom-type": "memory-backend-ram"})
+        })
+    }
+
     /// Whether other processes can map the guest's memory.
     async fn has_shared_memory(&self) -> Result<bool, OperationError> {
         let memory = self.ask("ask for the memory", &QueryMemdev {}).await?;
@@ -248,12 +283,8 @@ impl Vm {
         let too_large = || ConfigError::conflict(id, "a memory module of more than 2^63 bytes");
         let bytes = mib.checked_mul(1 << 20).ok_or_else(too_large)?;
         let backend = format!("{id}-ram");
-        // Like the rest: what maps the guest's memory maps all of it.
-        let object = if self.has_shared_memory().await? {
-            json!({"qom-type": "memory-backend-memfd", "id": backend, "size": bytes, "share": true})
-        } else {
-            json!({"qom-type": "memory-backend-ram", "id": backend, "size": bytes})
-        };
+        let mut object = self.memory_like_the_rest().await?;
+        (object["id"], object["size"]) = (json!(backend), json!(bytes));
         let device = json!({"driver": "pc-dimm", "id": id, "memdev": backend});
         let mut rollback = Rollback::new(self);
         let adding = async {
@@ -367,7 +398,7 @@ impl Vm {
 
     /// Removes the nodes and limits of a disk that no device uses any more, and answers how many there were.
     pub(super) async fn close_disk(&self, id: &str) -> Result<usize, OperationError> {
-        let mut closed = self.close_nodes(id, &[]).await?;
+        let mut closed = self.close_nodes(id).await?;
         // There is an object only if the disk had limits of its own.
         let limits = ObjectDel { id: format!("{id}-limits") };
         match insist(&mut Follow::new(self, &[]), "remove the limits of a disk", &limits).await {
@@ -378,24 +409,15 @@ impl Vm {
         Ok(closed + self.drop_files(id).await?)
     }
 
-    /// Removes the nodes of a disk that are not among those that it uses.
-    pub(super) async fn close_unused(&self, id: &str, used: &[String]) -> Result<(), OperationError> {
-        let mut used = used.to_vec();
-        if used.contains(&filter_of(id)) {
-            used.extend(served_of(id));
-        }
-        self.close_nodes(id, &used).await.map(drop)
-    }
-
-    async fn close_nodes(&self, id: &str, used: &[String]) -> Result<usize, OperationError> {
+    /// Closes the nodes of a disk, and answers how many there were.
+    async fn close_nodes(&self, id: &str) -> Result<usize, OperationError> {
         let mut follow = Follow::new(self, &[]);
         let mut closed = 0;
         loop {
             let what = "close the images of a disk";
             let nodes = follow.read(what, &QueryNamedBlockNodes { flat: Some(true) }).await?;
-            let in_use = |node: &str| used.iter().any(|it| it == node.strip_suffix("-file").unwrap_or(node));
             let ours = nodes.into_iter().filter_map(|node| node.node_name);
-            let ours = ours.filter(|node| is_node_of(node, id) && !in_use(node));
+            let ours = ours.filter(|node| is_node_of(node, id));
             // Those on top of others first; QEMU refuses the others until then.
             let (mut removed, mut refused) = (0, None);
             for node in ours {
@@ -441,6 +463,9 @@ fn children(items: Vec<ObjectProperty>) -> BTreeSet<String> {
 
 /// Where QEMU keeps the devices that have a name.
 const PERIPHERAL: &str = "/machine/peripheral";
+
+/// Where it keeps what devices stand on.
+const OBJECTS: &str = "/objects";
 
 /// QEMU has asked the guest already: these are its words, and their class is that of every other refusal (hw/pci/pcie.c,
 /// softmmu/qdev-monitor.c, 7.2 and 10.0).

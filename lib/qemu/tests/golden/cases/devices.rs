@@ -174,10 +174,6 @@ fn shares(cases: &mut Cases) {
         let device = VhostUser { id: "outside".into(), kind, socket: socket.clone() };
         cases.q35(format!("vhost-user {kind:?}"), |c| {
             shared(c);
-            if matches!(kind, VhostUserKind::Input | VhostUserKind::Gpu | VhostUserKind::Vga) {
-                // QEMU's object for these has it so.
-                c.accelerator = qemu::config::Accelerator::Kvm;
-            }
             c.vhost_user.push(device);
         });
     }

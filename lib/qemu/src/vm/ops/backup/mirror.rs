@@ -85,12 +85,16 @@ impl Mirror {
     /// # Errors
     /// [`OperationError`].
     pub async fn complete(mut self) -> Result<(), OperationError> {
+        let before = self.vm.chain(&self.disk).await?;
         if let Err(error) = self.job.completed().await {
             return closed(&self.vm, Err(error), &self.target).await;
         }
-        // The new chain may stand on images of the old one.
+        // The new chain may stand on images of the old one; what else is open is another's.
         let used = self.vm.chain(&self.disk).await?;
-        self.vm.close_unused(&self.disk, &used).await
+        for node in before.iter().filter(|node| !used.contains(node)) {
+            self.vm.close_image(node).await?;
+        }
+        Ok(())
     }
 
     /// Leaves a copy of one moment, as soon as both are the same, and the disk where it was.

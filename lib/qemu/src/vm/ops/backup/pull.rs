@@ -289,12 +289,12 @@ fn next_of(bitmap: &str) -> String {
 const NEXT: &str = "#next";
 
 /// What belongs to a disk that is served, beside the filter.
-pub(in super::super) fn served_of(disk: &str) -> [String; 2] {
+fn served_of(disk: &str) -> [String; 2] {
     [scratch_of(disk), view_of(disk)]
 }
 
 /// The filter above a disk that is served, what takes its copies, and what is served.
-pub(in super::super) fn filter_of(disk: &str) -> String {
+fn filter_of(disk: &str) -> String {
     format!("{disk}-cbw")
 }
 
