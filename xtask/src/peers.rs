@@ -3,10 +3,11 @@
 use crate::sh::{self, say};
 use anyhow::Result;
 
-/// Crates, each with its version and the reason.
+/// Crates, each with its version and the reason. None of their features is wanted: those of sound are libraries of the host's.
 const PROGRAMS: &[(&str, &str, &str)] = &[
     ("vhost-device-rng", "0.1.0", "a vhost-user back-end, for the front-end and the checker"),
     ("vhost-device-vsock", "0.3.0", "the host's end of sockets of a machine, for their driver"),
+    ("vhost-device-sound", "0.3.0", "a sound device without loudspeakers, for its driver"),
 ];
 
 /// Builds what is missing into `target/peers/bin`.
@@ -24,7 +25,15 @@ pub fn build() -> Result<()> {
         say(&format!("building {name} {version}: {reason}"));
         let mut cargo = sh::cargo();
         // Not optimised: tests of behaviour do not wait for it.
-        cargo.args(["install", "--quiet", "--locked", "--debug", "--version", version]);
+        cargo.args([
+            "install",
+            "--quiet",
+            "--locked",
+            "--debug",
+            "--no-default-features",
+            "--version",
+            version,
+        ]);
         cargo.arg("--root").arg(&root).arg("--target-dir").arg(&builds).arg(name);
         sh::run(&mut cargo)?;
     }

@@ -12,7 +12,7 @@
 //! - [`cells`] is what a ring is made of. Real memory implements it in [`memory`], a model checker implements it in the tests.
 //! - [`memory`] is the memory that driver and device share: [`memory::Regions`] find what is behind an address, and every access goes
 //!   through a [`memory::Slice`].
-//! - [`blk`], [`net`], [`scsi`], [`console`], [`balloon`], [`fs`], [`vsock`], [`input`], [`gpu`]: what goes through the rings of a device type; [`post`]: messages that
+//! - [`blk`], [`net`], [`scsi`], [`console`], [`balloon`], [`fs`], [`vsock`], [`input`], [`gpu`], [`sound`]: what goes through the rings of a device type; [`post`]: messages that
 //!   are copied; [`exchange`]: requests that are answered within their chain.
 //!   Entropy devices have no protocol at all: a chain is filled (section 5.4).
 //!
@@ -42,6 +42,7 @@ pub mod packed;
 pub mod post;
 pub mod ring;
 pub mod scsi;
+pub mod sound;
 pub mod split;
 pub mod vsock;
 

@@ -7,6 +7,7 @@ mod libblkio;
 mod open_vswitch;
 mod profiles;
 mod rust_vmm;
+mod sound;
 mod sys;
 mod testpmd;
 mod vhost_device;

@@ -11,11 +11,12 @@ use virtio::post::{Inbox, Outbox};
 use virtio::vsock::{self, Address, HEADER, HOST, Header, MOST, Name, NotConnected, Sockets, State};
 
 /// Where `cargo xtask test` puts it.
-fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/peers/bin")).join(name)
 }
 
-const KINDS: [Features; 2] = [Features::empty(), Features::EVENT_IDX.union(Features::INDIRECT_DESC)];
+pub(crate) const KINDS: [Features; 2] =
+    [Features::empty(), Features::EVENT_IDX.union(Features::INDIRECT_DESC)];
 
 #[test]
 fn a_source_of_entropy_of_theirs_fills_what_it_is_given() {
