@@ -143,18 +143,23 @@ impl From<&io::Error> for ErrorKind {
 mod tests {
     use super::*;
     use crate::Exit;
+    use qmp::wire::Decode as _;
     use std::{sync::Arc, time::Duration};
 
     #[test]
     fn every_error_has_its_kind() {
         let command = || "stop".to_owned();
         let refusal = qmp::Refusal { class: qmp::ErrorClass::GenericError, desc: "no".into() };
-        let reason = Arc::new(qmp::CloseReason::Ended);
+        let reason = || Arc::new(qmp::CloseReason::Ended);
+        let misread = || bool::decode(serde_json::json!(7)).unwrap_err();
         let calls = [
             (CallError::Refused { command: command(), refusal }, ErrorKind::Refused),
             (CallError::Deadline { command: command(), after: Duration::ZERO }, ErrorKind::NotConnected),
-            (CallError::Closed { command: command(), reason }, ErrorKind::ConnectionLost),
+            (CallError::Closed { command: command(), reason: reason() }, ErrorKind::ConnectionLost),
             (CallError::Unsupported { command: command() }, ErrorKind::Unsupported),
+            (CallError::Decode { command: command(), source: misread() }, ErrorKind::InvalidResponse),
+            (CallError::NoDescriptors { command: command() }, ErrorKind::Misused),
+            (CallError::TooManyDescriptors { command: command(), count: 17 }, ErrorKind::Misused),
         ];
         for (error, kind) in calls {
             assert_eq!(ErrorKind::from(&error), kind, "{error}");
@@ -183,6 +188,10 @@ mod tests {
             (OperationError::Undecided { action: text(), source: late() }, ErrorKind::OutcomeUnknown),
             (OperationError::Unknown { what: "disk", id: text() }, ErrorKind::Misused),
             (OperationError::GuestRefused { id: text() }, ErrorKind::GuestFailed),
+            (OperationError::GuestSilent { what: text(), after: Duration::ZERO }, ErrorKind::GuestFailed),
+            (OperationError::NoPlace { id: text() }, ErrorKind::Misused),
+            (OperationError::Job { action: text(), message: text() }, ErrorKind::OperationFailed),
+            (OperationError::Lost { what: text() }, ErrorKind::OutcomeUnknown),
             (OperationError::Broken, ErrorKind::OperationFailed),
             (OperationError::Ended { what: text(), exit: Exit::Code(0) }, ErrorKind::ProcessNotRunning),
             (OperationError::Host { action: text(), source: denied() }, ErrorKind::HostFailed),
@@ -193,12 +202,27 @@ mod tests {
         let id = uuid::Uuid::nil();
         for (error, kind) in [
             (ManagerError::NoMachine(id), ErrorKind::Misused),
+            (ManagerError::Exists(id), ErrorKind::Misused),
+            (ManagerError::Stopped(id), ErrorKind::ProcessNotRunning),
             (ManagerError::Started(id), ErrorKind::AlreadyRunning),
+            (ManagerError::Adopt { id, source: denied() }, ErrorKind::HostFailed),
             (ManagerError::Call { action: "pause", id, source: late() }, ErrorKind::NotConnected),
         ] {
             assert_eq!(ErrorKind::from(&error), kind, "{error}");
         }
-        let over = AgentError::FreezeOver;
-        assert_eq!(ErrorKind::from(&over), ErrorKind::OutcomeUnknown);
+        let (command, after) = ("guest-ping", Duration::ZERO);
+        let refusal = qmp::Refusal { class: qmp::ErrorClass::GenericError, desc: "no".into() };
+        for (error, kind) in [
+            (AgentError::FreezeOver, ErrorKind::OutcomeUnknown),
+            (AgentError::Late { command, after }, ErrorKind::OutcomeUnknown),
+            (AgentError::Refused { command, refusal }, ErrorKind::Refused),
+            (AgentError::Absent { command, after }, ErrorKind::NotConnected),
+            (AgentError::Closed { command, reason: reason() }, ErrorKind::ConnectionLost),
+            (AgentError::Decode { command, source: misread() }, ErrorKind::InvalidResponse),
+            (AgentError::Frozen { command }, ErrorKind::Misused),
+            (AgentError::Guarded { command }, ErrorKind::Misused),
+        ] {
+            assert_eq!(ErrorKind::from(&error), kind, "{error}");
+        }
     }
 }

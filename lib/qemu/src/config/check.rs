@@ -366,6 +366,17 @@ mod tests {
         }
     }
 
+    /// What `sockaddr_un` has room for; QEMU would end with an error that does not say which of its sockets it means.
+    #[test]
+    fn a_socket_that_no_path_of_the_kernel_reaches_is_refused_by_name() {
+        let at = |bytes: usize| Address::Unix(format!("/{}", "s".repeat(bytes - 1)).into());
+        for make in [Stream::Listen as fn(Address) -> Stream, |to| Stream::Connect { to, again_s: 0 }] {
+            assert!(make(at(107)).check("x").is_ok());
+            let error = make(at(108)).check("x").unwrap_err().to_string();
+            assert!(error.contains("longer than 107 bytes") && error.contains("descriptor"), "{error}");
+        }
+    }
+
     #[test]
     fn memory_is_handed_over_at_a_path_only() {
         let stream = |to| Stream::Connect { to, again_s: 0 };

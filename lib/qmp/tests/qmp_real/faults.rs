@@ -57,7 +57,7 @@ async fn calls_that_nobody_waits_for_any_more_do_not_fill_qemu() {
     let first = round().await;
     let second = round().await;
     assert!(second < first + 24 * 1024, "QEMU grew from {first} to {second} KiB");
-    assert!(client.counters().late_replies < 300, "{:?}", client.counters());
+    assert!((1..300).contains(&client.counters().late_replies), "{:?}", client.counters());
 }
 
 /// In KiB.

@@ -21,8 +21,17 @@ fn state(status: &str) -> Value {
     json!({"status": status, "running": status == "running", "singlestep": false})
 }
 
-/// A supervised machine and the test's side of its monitor; the guest runs.
+/// A supervised machine and the test's side of its monitor; the guest runs, in a process that does not end.
 async fn supervised_by(directory: &std::path::Path, tasks: &mut JoinSet<Exit>) -> (Vm, Reader, Writer) {
+    supervised_in(rustix::process::getpid(), directory, tasks).await
+}
+
+/// The same in this process.
+async fn supervised_in(
+    pid: rustix::process::Pid,
+    directory: &std::path::Path,
+    tasks: &mut JoinSet<Exit>,
+) -> (Vm, Reader, Writer) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (reader, mut writer) = split(theirs);
     let mut reader = BufReader::new(reader).lines();
@@ -34,8 +43,8 @@ async fn supervised_by(directory: &std::path::Path, tasks: &mut JoinSet<Exit>) -
         answer(&mut reader, &mut writer, state("running")).await;
     };
     let (connection, ()) = tokio::join!(greet(ours), monitor);
-    // Something that does not end; nobody listens at its place.
-    let process = Process::open(rustix::process::getpid()).unwrap();
+    // Nobody listens at its place.
+    let process = Process::open(pid).unwrap();
     let logs = crate::logs::Logs::default().within(directory);
     let record = Record::of(uuid::Uuid::nil(), &process, directory, logs, &[]).unwrap();
     let supervision = Supervision { interval: LONG, patience: LONG };
@@ -103,5 +112,65 @@ async fn what_a_storm_of_events_hid_is_made_up_for() {
         };
         let outcome = tokio::time::timeout(Duration::from_secs(10), in_time).await;
         assert!(outcome.is_ok(), "{now}: {:?}", vm.status());
+    }
+}
+
+/// That the guest is off, that the monitor is closed, and that the process has ended: each may be heard first.
+#[tokio::test]
+async fn the_end_is_told_in_any_order() {
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Sign {
+        Told,
+        Closed,
+        Ended,
+    }
+    use Sign::{Closed, Ended, Told};
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    let told = json!({"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"},
+        "timestamp": {"seconds": 1, "microseconds": 0}});
+    for order in [
+        [Told, Closed, Ended],
+        [Told, Ended, Closed],
+        [Ended, Told, Closed],
+        [Closed, Ended, Told],
+        [Closed, Told, Ended],
+        [Ended, Closed, Told],
+    ] {
+        let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "read line; exit 3"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_child(&child);
+        let (vm, reader, writer) = supervised_in(pid, directory.path(), &mut tasks).await;
+        let mut monitor = Some((reader, writer));
+        let mut heard = false;
+        for sign in order {
+            match (sign, &mut monitor) {
+                (Told, Some((_, writer))) => {
+                    // Nobody may be left who reads it.
+                    heard = writer.write_all(format!("{told}\r\n").as_bytes()).await.is_ok();
+                }
+                // What is closed tells nothing.
+                (Told, None) => {}
+                (Closed, _) => monitor = None,
+                (Ended, _) => {
+                    drop(child.stdin.take());
+                    // It has ended, and whoever is its parent can still ask how.
+                    let how = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+                    waitid(WaitId::Pid(pid), how).unwrap();
+                }
+            }
+        }
+        let exit = tokio::time::timeout(Duration::from_secs(20), tasks.join_next()).await;
+        let exit = exit.unwrap_or_else(|_| panic!("{order:?}: {:?}", vm.status())).unwrap().unwrap();
+        assert_eq!(exit, Exit::Code(3), "{order:?}");
+        let status = vm.status();
+        let cause = status.shutdown.as_ref().map(ShutdownCause::as_str);
+        if heard && order[0] == Told {
+            assert_eq!(cause, Some("guest-shutdown"), "{order:?}");
+        }
+        let _ = child.wait();
     }
 }
