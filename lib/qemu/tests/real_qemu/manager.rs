@@ -79,7 +79,13 @@ async fn machines_live_their_lives_and_a_silent_one_delays_none() {
     // Again, after an orderly end.
     let moment = Duration::from_millis(100);
     let ladder = || Ladder { button: moment, quit: LONG, ..Ladder::default() };
-    assert_eq!(manager.shutdown(two, ladder()).await.unwrap(), (Rung::Quit, Exit::Code(0)));
+    let mut ending = Box::pin(manager.shutdown(two, ladder()));
+    tokio::select! {
+        biased;
+        _ = &mut ending => panic!("it takes longer"),
+        () = std::future::ready(()) => assert_eq!(manager.state(two).unwrap(), State::ShuttingDown),
+    }
+    assert_eq!(ending.await.unwrap(), (Rung::Quit, Exit::Code(0)));
     assert_eq!(manager.state(two).unwrap(), State::Stopped);
     manager.start(two).await.unwrap();
     assert_eq!(manager.state(two).unwrap(), State::Running);
