@@ -344,8 +344,9 @@ impl Driver for QemuDriver {
 
     async fn power_down(&self, handle: Handle) -> Result<(), DriverError> {
         let live = self.slot(handle.id).live("power-down").await?;
-        let pressed = live.vm.qmp().call(&SystemPowerdown {}).await;
-        pressed.map(drop).map_err(|error| error::call("power-down", &error))
+        live.vm.qmp().call(&SystemPowerdown {}).await.map_err(|error| error::call("power-down", &error))?;
+        live.button.notify_one();
+        Ok(())
     }
 
     async fn kill(&self, handle: Handle) -> Result<(), DriverError> {

@@ -36,7 +36,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 /// The tasks of this driver. Each ends with its guest or with the driver, whichever is first.
@@ -111,6 +111,8 @@ pub(crate) struct Live {
     ending: AtomicBool,
     /// There is room again for what QEMU could not write; says nothing unless it has stalled.
     room: AtomicBool,
+    /// Told when the power button was pressed, which is pressed again from then on.
+    pub(crate) button: Notify,
     /// Where its disks are.
     dir: PathBuf,
     /// Becomes true when the process is gone and all that is to be known of its end is on disk.
@@ -277,6 +279,7 @@ impl Slot {
             keyboard,
             ending: AtomicBool::new(false),
             room: AtomicBool::new(false),
+            button: Notify::new(),
             dir: self.layout.dir.clone(),
             settled: settled_seen,
         });

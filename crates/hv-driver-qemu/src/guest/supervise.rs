@@ -26,10 +26,11 @@ pub(super) async fn supervise(
 ) {
     let mut status = live.vm.watch();
     {
-        let mut chores = pin!(chores(&slot, &live));
+        let (mut chores, mut button) = (pin!(chores(&slot, &live)), pin!(button(&live)));
         loop {
-            // Cancel safety: the supervisor and the chores are kept, the others lose nothing when dropped.
+            // Cancel safety: the supervisor, the chores and the button are kept, the others lose nothing when dropped.
             tokio::select! {
+                never = &mut button => match never {},
                 _ = &mut supervisor => break,
                 Ok(()) = status.changed() => slot.changed(),
                 never = &mut chores => match never {},
@@ -83,6 +84,16 @@ async fn chores(slot: &Arc<Slot>, live: &Live) -> Infallible {
                 }
             }
         }
+    }
+}
+
+/// Presses the power button again after it was pressed: a guest that still boots has not heard it. Not for ever, since nobody may want it to
+/// go off any more.
+async fn button(live: &Live) -> Infallible {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    loop {
+        live.button.notified().await;
+        let Err(_) = tokio::time::timeout(PATIENCE, live.vm.keeps_pressing()).await;
     }
 }
 

@@ -156,9 +156,9 @@ impl Vm {
         self.qmp().call(&SystemPowerdown {}).await.is_ok()
     }
 
-    /// Presses the power button every few seconds, until dropped: a guest that is booting does not hear it, and one that is going off by
-    /// now does not mind.
-    pub(super) async fn keeps_pressing(&self) -> Infallible {
+    /// Presses the power button every few seconds, until dropped, for who has pressed it and does not wait: a guest that is booting does not hear
+    /// it, and one that is going off by now does not mind.
+    pub async fn keeps_pressing(&self) -> Infallible {
         loop {
             tokio::time::sleep(PRESS_AGAIN).await;
             self.pressed().await;
