@@ -19,6 +19,7 @@ use rustix::time::{
 };
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -153,6 +154,12 @@ impl Socket {
     /// What ends its waits.
     pub fn canceller(&self) -> Canceller {
         self.cancelled.clone()
+    }
+
+    /// Nothing comes or goes any more.
+    pub(crate) fn shut(&self) {
+        // One that the peer has closed is as good.
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// Sets when waits end, from now on; `None`: they do not.

@@ -320,7 +320,7 @@ impl<'d, D: Device> Session<'d, D> {
             }
             Request::SetDeviceStateFd(how) => return number(self.transfer(how, descriptors.pop())?),
             Request::CheckDeviceState => {
-                let finished = self.transfer.take().map(Transfer::finished);
+                let finished = self.transfer.take().map(|it| it.finished(&self.canceller));
                 let loaded = match finished {
                     Some(Ok(Some(state))) => self.device.load(&state).is_ok(),
                     Some(Ok(None)) => true,

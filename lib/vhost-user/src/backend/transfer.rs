@@ -11,8 +11,9 @@ use std::time::Duration;
 
 /// Most bytes of a state: what is longer is no device's of ours.
 const MOST: usize = 64 << 20;
-/// How long the rest of it may take once the front-end asks whether it succeeded: it asks when it has all of it.
-const REST: Duration = Duration::from_secs(10);
+/// How long the rest of it may take once the front-end asks whether it succeeded: it asks when it has all of it, or has written all. Rings stand
+/// still meanwhile.
+const REST: Duration = Duration::from_secs(1);
 /// How long a pipe may stand still.
 const STILL: Duration = Duration::from_secs(10);
 /// A pipe that has room has room for so much, and writing it does not wait (`PIPE_BUF`).
@@ -22,6 +23,8 @@ const PIECE: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Transfer {
     done: mpsc::Receiver<io::Result<Vec<u8>>>,
+    /// Told when it is.
+    told: Canceller,
     loads: bool,
     ends: Canceller,
 }
@@ -45,22 +48,27 @@ impl Transfer {
         work: impl FnOnce(&Pipe) -> io::Result<Vec<u8>> + Send + 'static,
     ) -> io::Result<Self> {
         let (tell, done) = mpsc::channel();
-        let ends = Canceller::new()?;
+        let (ends, told) = (Canceller::new()?, Canceller::new()?);
         let pipe = Pipe { pipe, ends: ends.clone(), still };
+        let tells = told.clone();
         let work = move || {
             let state = work(&pipe);
             drop(pipe);
             // Nobody may be left who wants to know.
             let _ = tell.send(state);
+            tells.cancel();
         };
         std::thread::Builder::new().name("device-state".to_owned()).spawn(work)?;
-        Ok(Self { done, loads, ends })
+        Ok(Self { done, told, loads, ends })
     }
 
-    /// Its end: what is to be loaded, if that is what it was for.
-    pub(super) fn finished(self) -> Result<Option<Vec<u8>>, Failure> {
+    /// Its end: what is to be loaded, if that is what it was for. Not waited for when the session is cancelled.
+    pub(super) fn finished(self, session: &Canceller) -> Result<Option<Vec<u8>>, Failure> {
         let failed = |error: io::Error| Failure::State { error };
-        let state = self.done.recv_timeout(REST).map_err(|_| failed(io::ErrorKind::TimedOut.into()))?;
+        let mut all = [PollFd::new(&self.told, PollFlags::IN), PollFd::new(session, PollFlags::IN)];
+        let time = Timespec::try_from(REST).map_err(|_| failed(io::ErrorKind::InvalidInput.into()))?;
+        while let Err(Errno::INTR) = poll(&mut all, Some(&time)) {}
+        let state = self.done.try_recv().map_err(|_| failed(io::ErrorKind::TimedOut.into()))?;
         state.map(|state| self.loads.then_some(state)).map_err(failed)
     }
 }
@@ -141,7 +149,9 @@ mod tests {
         let (reads, _writes) = pipe().unwrap();
         let loading = Transfer::start(true, reads, soon, Pipe::draw);
         for transfer in [saving, loading] {
-            let Err(Failure::State { error }) = transfer.unwrap().finished() else { panic!("it goes on") };
+            let Err(Failure::State { error }) = transfer.unwrap().finished(&Canceller::new().unwrap()) else {
+                panic!("it goes on")
+            };
             assert_eq!(error.to_string(), "the pipe of the state stands still");
         }
     }

@@ -60,6 +60,11 @@ impl<W> AsFd for Channel<W> {
 }
 
 impl<W: Waits> Channel<W> {
+    /// What ends its waits from another thread.
+    pub fn canceller(&self) -> Canceller {
+        self.socket.canceller()
+    }
+
     /// The next request; waits at most so long.
     ///
     /// # Errors

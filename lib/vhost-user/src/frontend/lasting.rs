@@ -44,7 +44,8 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send> Lasting<C> {
     /// may fail as often as it likes; it does not wait.
     ///
     /// # Errors
-    /// [`CallError::Missing`] where the back-end lacks features or the inflight region, and [`SocketError::Cancelled`].
+    /// [`CallError::Missing`] where the back-end lacks features, [`CallError::NotSent`] where it has no inflight region, and
+    /// [`SocketError::Cancelled`].
     pub fn new(
         connect: C,
         wanted: Wanted,
@@ -165,9 +166,19 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
     }
 
     async fn until_gone(&mut self) -> Result<(), CallError> {
-        let FrontEnd { socket, waits, .. } = &self.front;
-        socket.expire_after(None)?;
+        self.front.socket.expire_after(None)?;
+        // Those of calls that nobody waited for any more.
+        while self.front.asking.waiting() > 0 {
+            match self.front.answer("an earlier request").await {
+                Ok(_) => {}
+                Err(CallError::Socket { error: error @ SocketError::Cancelled, .. }) => {
+                    return Err(not_connected(error));
+                }
+                Err(_) => return Ok(()),
+            }
+        }
         // Nothing is under way, so that whatever there is to read is the end.
+        let FrontEnd { socket, waits, .. } = &self.front;
         waits.wait(socket, PollFlags::IN).await.map_err(not_connected)
     }
 
@@ -180,6 +191,8 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
     }
 
     async fn go_on(&mut self) -> Result<(), CallError> {
+        // Whoever is there still, two of them on one ring would do its work twice.
+        self.front.socket.shut();
         let mut pauses = Pauses::<W>::new(&self.canceller)?;
         let next = loop {
             match self.next().await {
@@ -231,9 +244,15 @@ impl<W: Waits> Pauses<W> {
 
     /// Waits before the next try, unless none can succeed after this.
     async fn after(&mut self, failed: CallError) -> Result<(), CallError> {
-        // Anything else: it is not there yet, or died again in the middle of it.
-        if let CallError::Missing { .. } = failed {
-            return Err(failed);
+        match failed {
+            // No other try has another outcome.
+            CallError::Missing { .. }
+            | CallError::NotSent(_)
+            | CallError::Layout(_)
+            | CallError::Queue { .. }
+            | CallError::Memory => return Err(failed),
+            // It is not there yet, or died again in the middle of it.
+            _ => {}
         }
         self.line.expire_after(Some(self.next))?;
         self.next = (self.next * 2).min(LAST);

@@ -6,7 +6,7 @@ use crate::front::Request;
 use crate::memory::Memory;
 use crate::payload::{MemoryTable, Region, SingleRegion};
 use crate::socket::Waits;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 /// By which addresses the front-end calls memory.
@@ -47,12 +47,13 @@ impl<W: Waits> FrontEnd<W> {
                 self.regions.push((region, descriptor));
                 return Ok(());
             }
-            self.regions.push((region, descriptor));
-            let sent = self.send_table().await;
-            if sent.is_err() {
-                self.regions.pop();
-            }
-            sent
+            // What is given again after a call that nobody waited for is there once.
+            let mut all = self.regions.clone();
+            all.retain(|(other, _)| *other != region);
+            all.push((region, descriptor));
+            self.send_table(&all).await?;
+            self.regions = all;
+            Ok(())
         })
     }
 
@@ -69,12 +70,11 @@ impl<W: Waits> FrontEnd<W> {
                 self.regions.remove(at);
                 return Ok(());
             }
-            let gone = self.regions.remove(at);
-            let sent = self.send_table().await;
-            if sent.is_err() {
-                self.regions.insert(at, gone);
-            }
-            sent
+            let mut all = self.regions.clone();
+            all.remove(at);
+            self.send_table(&all).await?;
+            self.regions = all;
+            Ok(())
         })
     }
 
@@ -101,7 +101,7 @@ impl<W: Waits> FrontEnd<W> {
     pub(super) async fn add_regions(&mut self, other: &Self) -> Result<(), CallError> {
         self.regions.extend_from_slice(&other.regions);
         if !self.has_slots() {
-            return self.send_table().await;
+            return self.send_table(&other.regions).await;
         }
         for (region, descriptor) in &other.regions {
             self.ask(&Request::AddMemReg(single(*region)), &[descriptor.as_fd()]).await?;
@@ -109,8 +109,7 @@ impl<W: Waits> FrontEnd<W> {
         Ok(())
     }
 
-    async fn send_table(&mut self) -> Result<(), CallError> {
-        let all = self.regions.clone();
+    async fn send_table(&mut self, all: &[(Region, Arc<OwnedFd>)]) -> Result<(), CallError> {
         let (regions, descriptors): (Vec<_>, Vec<_>) = all.iter().map(|(it, fd)| (*it, fd.as_fd())).unzip();
         self.ask(&Request::SetMemTable(MemoryTable { regions }), &descriptors).await.map(drop)
     }

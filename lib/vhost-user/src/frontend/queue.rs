@@ -23,6 +23,9 @@ use virtio::memory::{PackedMemory, Shared, SplitMemory};
 use virtio::ring::Driver;
 use virtio::{Tables, packed, split};
 
+/// What a queue's epoll says of the front-end's canceller.
+const CANCELLED: u64 = 1;
+
 /// Segments that a chain may have where indirect descriptors are in use.
 const TABLE: u16 = 16;
 
@@ -125,7 +128,7 @@ impl Queue {
     /// not call for it.
     ///
     /// # Errors
-    /// Those of the system calls.
+    /// Those of the system calls, and one that says `cancelled` where somebody has called the front-end's [`Canceller::cancel`](crate::socket::Canceller::cancel).
     pub fn wait(&mut self, time: Duration) -> io::Result<bool> {
         self.wait_for(1, time)
     }
@@ -169,6 +172,9 @@ impl Queue {
             match epoll::wait(&self.calls, &mut event, Some(&left)) {
                 // What was used without a call is not there for who sleeps.
                 Ok(([], _)) => return Ok(false),
+                Ok(([event], _)) if event.data.u64() == CANCELLED => {
+                    return Err(io::Error::other("cancelled"));
+                }
                 Ok(_) | Err(Errno::INTR) => is_there = self.ring.has_used(chains),
                 Err(error) => return Err(error.into()),
             }
@@ -285,6 +291,14 @@ impl<W: Waits> FrontEnd<W> {
             &call,
             epoll::EventData::new_u64(0),
             epoll::EventFlags::IN | epoll::EventFlags::ET,
+        )
+        .map_err(io::Error::from)?;
+
+        epoll::add(
+            &calls,
+            self.socket.canceller(),
+            epoll::EventData::new_u64(CANCELLED),
+            epoll::EventFlags::IN,
         )
         .map_err(io::Error::from)?;
 

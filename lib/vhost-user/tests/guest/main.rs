@@ -4,6 +4,7 @@
 #[path = "../support/observed.rs"]
 mod observed;
 
+mod boot;
 mod migration;
 mod network;
 mod shell;

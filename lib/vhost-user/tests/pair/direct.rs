@@ -80,8 +80,56 @@ impl Client {
     }
 }
 
-const KINDS: [Features; 3] =
-    [Features::empty(), Features::EVENT_IDX.union(Features::INDIRECT_DESC), Features::RING_PACKED];
+const KINDS: [Features; 5] = [
+    Features::empty(),
+    Features::EVENT_IDX.union(Features::INDIRECT_DESC),
+    Features::RING_PACKED,
+    Features::IN_ORDER,
+    Features::RING_PACKED.union(Features::IN_ORDER),
+];
+
+/// A driver that was promised the order takes one that is used for all before it: none may come back before an earlier one is over.
+#[test]
+fn what_is_quicker_does_not_come_back_earlier() {
+    let Some(file) = file("what_is_quicker_does_not_come_back_earlier") else { return };
+    for features in KINDS {
+        let mut client = Client::new(&file, features);
+        let part = client.memory.part(64 * 4096 + 512, 4096).unwrap();
+        for _ in 0..20 {
+            part.slice().fill(0xee);
+            // Reads of the kernel's, then what is done without it, some of it from memory that the kernel cannot take.
+            for tag in 0..48 {
+                let (ring, from) = (&mut client.queue.ring, tag as usize * 4096);
+                match tag % 3 {
+                    0 => client.requests.read(ring, tag * 8, &[segment(&part, from, 4096)], tag),
+                    1 => client.requests.flush(ring, tag),
+                    _ => client.requests.read(ring, tag * 8, &[segment(&part, from + 8, 3584)], tag),
+                }
+                .unwrap();
+            }
+            client.queue.submit().unwrap();
+            let mut last = None;
+            let content = pattern();
+            while last != Some(47) {
+                let Some(one) = client.requests.reap(&mut client.queue.ring).unwrap() else {
+                    assert!(client.queue.wait(TIMEOUT).unwrap(), "nothing ended in {TIMEOUT:?}");
+                    continue;
+                };
+                assert_eq!((one.result, one.tag), (Ok(()), last.map_or(0, |last| last + 1)), "{features:?}");
+                last = Some(one.tag);
+                if one.tag % 3 == 1 {
+                    continue;
+                }
+                let (beside, length) = if one.tag % 3 == 2 { (8, 3584) } else { (0, 4096) };
+                let at = one.tag as usize * 4096;
+                let mut read = vec![0; length];
+                part.slice().part(at + beside, length).unwrap().read(&mut read);
+                assert!(read == content[at..at + length], "{features:?}: request {}", one.tag);
+            }
+        }
+        client.end();
+    }
+}
 
 /// However their memory lies, and whether the kernel can move it directly or not.
 #[test]

@@ -283,3 +283,30 @@ fn a_task_keeps_a_device_beyond_its_back_ends() {
         assert_eq!(ended(kept).await.unwrap_err().to_string(), "connect: cancelled");
     });
 }
+
+/// What comes of a call that nobody waits for any more is not the end of the back-end.
+#[test]
+fn a_late_answer_is_not_taken_for_the_end() {
+    runtime().block_on(async {
+        let (ours, its) = UnixStream::pair().unwrap();
+        let mut there = Some(ours);
+        let connect = move || there.take().ok_or(std::io::ErrorKind::ConnectionRefused.into());
+        let killer = Canceller::new().unwrap();
+        let back = task(served(its, killer.clone()));
+        let features = wanted(Features::empty());
+        let canceller = Canceller::new().unwrap();
+        let mut lasting = Lasting::in_reactor(connect, features, TIMEOUT, (1, 8), canceller).await.unwrap();
+        let mut dropped = lasting.front().call(&Request::GetFeatures, &[]);
+        assert!(dropped.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        drop(dropped);
+        let mut gone = lasting.gone();
+        // The back-end has its turns, and answers.
+        for _ in 0..100 {
+            assert!(gone.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(), "it is there");
+            tokio::task::yield_now().await;
+        }
+        killer.cancel();
+        assert!(matches!(ended(back).await, Err(ServeError::Socket(SocketError::Cancelled))));
+        gone.await.unwrap();
+    });
+}

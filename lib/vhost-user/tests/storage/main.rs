@@ -14,8 +14,9 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 use vhost_user::ProtocolFeatures;
 use vhost_user::back::Request;
-use vhost_user::frontend::{FrontEnd, Queue, Wanted};
+use vhost_user::frontend::{CallError, FrontEnd, Lasting, Queue, Wanted};
 use vhost_user::memory::Memory;
+use vhost_user::socket::Canceller;
 use virtio::Segment;
 use virtio::blk::{self, Completed, Config, Failure, Requests, SECTOR};
 use virtio::features::Features;
@@ -286,6 +287,24 @@ fn requests_that_cannot_be_served_fail_and_the_next_is_served() {
     let mut read = [1; 4096];
     data.slice().read(&mut read);
     assert_eq!(read, [0; 4096]);
+}
+
+/// QEMU's daemon has no region that remembers what is in flight: no number of tries would change that.
+#[test]
+fn a_device_cannot_outlive_a_back_end_that_remembers_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let blockdev = "driver=null-co,node-name=disk,size=1048576";
+    let test = "a_device_cannot_outlive_a_back_end_that_remembers_nothing";
+    let Some(daemon) = Daemon::start(test, directory.path(), blockdev) else { return };
+    let wanted = Wanted {
+        features: Features::empty(),
+        required: Features::VERSION_1,
+        protocol: ProtocolFeatures::MQ | ProtocolFeatures::CONFIG,
+    };
+    let socket = daemon.socket.clone();
+    let connect = move || UnixStream::connect(&socket);
+    let error = Lasting::new(connect, wanted, TIMEOUT, (1, 8), Canceller::new().unwrap()).err().unwrap();
+    assert!(matches!(error, CallError::NotSent(_)), "{error}");
 }
 
 /// That of QEMU 7.2 tells nobody, so it is the one of 10.0 that is asked, where it is unpacked.

@@ -5,6 +5,7 @@ use super::{Disk, OnFile, failure};
 use crate::backend::{Device, Guest, Held};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, pread, pwrite};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -57,27 +58,35 @@ impl Device for DirectDisk {
 
     fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {
         let Self { disk, file, ring } = self;
-        ring.run(file.as_fd(), &mut Turn { file, storage: &mut disk.storage, queue, guest });
+        let (storage, taken) = (&mut disk.storage, VecDeque::new());
+        ring.run(file.as_fd(), &mut Turn { file, storage, queue, guest, taken, given: 0 });
     }
 }
 
-/// The requests of one queue in one turn.
+/// The requests of one queue in one turn. They are given back in the order in which they came: a driver may have been promised that.
 struct Turn<'t, 's> {
     file: &'t File,
     storage: &'t mut OnFile,
     queue: u16,
     guest: &'t mut Guest<'s>,
+    /// Those that were not given back yet, with the bytes that were written of them when they are over.
+    taken: VecDeque<(Held<'s>, Option<u32>)>,
+    /// How many were.
+    given: usize,
 }
 
 impl<'s> Transfers<'s> for Turn<'_, 's> {
-    type Of = (Held<'s>, Transfer);
+    /// The how manieth it is.
+    type Of = (usize, Transfer);
 
     fn next(&mut self) -> Option<(Move<'s>, Self::Of)> {
         loop {
             let held = self.guest.take(self.queue)?;
+            let number = self.given + self.taken.len();
             let Some(transfer) = Transfer::of(held.chain(), self.storage.sectors()) else {
                 let written = serve(self.storage, held.chain());
-                self.guest.put(self.queue, held, written);
+                self.taken.push_back((held, Some(written)));
+                self.give();
                 continue;
             };
             let (mut pieces, mut is_aligned) = (Vec::new(), true);
@@ -86,30 +95,49 @@ impl<'s> Transfers<'s> for Turn<'_, 's> {
                 is_aligned &= parts.iter().all(|part| part.is_multiple_of(ALIGNED));
                 pieces.push(piece);
             });
+            self.taken.push_back((held, None));
             if is_aligned && !pieces.is_empty() {
                 let Transfer { way, place, .. } = transfer;
-                return Some((Move { way, place, pieces }, (held, transfer)));
+                return Some((Move { way, place, pieces }, (number, transfer)));
             }
-            let result = bounced(self.file, &held, transfer);
-            self.over(held, transfer, result);
+            self.over(number, transfer, None);
         }
     }
 
-    fn ended(&mut self, (held, transfer): Self::Of, moved: io::Result<usize>) {
+    fn ended(&mut self, (number, transfer): Self::Of, moved: io::Result<usize>) {
         let result = match moved {
-            Ok(bytes) if bytes == transfer.length as usize => Ok(()),
+            Ok(bytes) if bytes == transfer.length as usize => Some(Ok(())),
             // The end of the file, or more than the kernel takes at once.
-            Ok(_) => bounced(self.file, &held, transfer),
-            Err(error) => Err(Errno::from_io_error(&error).map_or(Failure::Io, failure)),
+            Ok(_) => None,
+            Err(error) => match Errno::from_io_error(&error) {
+                // A device that wants more of its memory than sectors, or fewer pieces.
+                Some(Errno::INVAL) => None,
+                other => Some(Err(other.map_or(Failure::Io, failure))),
+            },
         };
-        self.over(held, transfer, result);
+        self.over(number, transfer, result);
     }
 }
 
-impl<'s> Turn<'_, 's> {
-    fn over(&mut self, held: Held<'s>, transfer: Transfer, result: Result<(), Failure>) {
-        let written = transfer.ended(held.chain(), result);
-        self.guest.put(self.queue, held, written);
+impl Turn<'_, '_> {
+    /// One is over, or has to be done by memory of ours.
+    fn over(&mut self, number: usize, transfer: Transfer, result: Option<Result<(), Failure>>) {
+        if let Some((held, written)) = self.taken.get_mut(number - self.given) {
+            let result = result.unwrap_or_else(|| bounced(self.file, held, transfer));
+            *written = Some(transfer.ended(held.chain(), result));
+        }
+        self.give();
+    }
+
+    /// Gives back those that are over, up to the first that is not.
+    fn give(&mut self) {
+        while let Some((_, Some(written))) = self.taken.front() {
+            let written = *written;
+            if let Some((held, _)) = self.taken.pop_front() {
+                self.guest.put(self.queue, held, written);
+                self.given += 1;
+            }
+        }
     }
 }
 

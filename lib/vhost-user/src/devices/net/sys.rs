@@ -1,7 +1,7 @@
 //! Taking a tap device of Linux's.
 #![expect(unsafe_code, reason = "the ioctl of taps")]
 
-use rustix::ioctl::{Setter, ioctl, opcode};
+use rustix::ioctl::{Updater, ioctl, opcode};
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -26,6 +26,6 @@ pub(super) fn take(descriptor: &OwnedFd, name: &str) -> io::Result<()> {
     let place = request.name.get_mut(..name.len()).filter(|_| is_name && name.len() < 16);
     place.ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(name.as_bytes());
     // SAFETY: the opcode names an `int` and the kernel reads and writes an `ifreq`, which is 40 bytes: those of the value, which outlives the call.
-    let taken = unsafe { ioctl(descriptor, Setter::<TUNSETIFF, Request>::new(request)) };
+    let taken = unsafe { ioctl(descriptor, Updater::<TUNSETIFF, Request>::new(&mut request)) };
     Ok(taken?)
 }
