@@ -24,7 +24,7 @@ pub fn run(not_run: &mut Vec<String>) -> Result<()> {
         return Ok(());
     }
     say("== rings: under valgrind");
-    let mut command = cargo(&["--test", "rings", "--", "--test-threads=1"]);
+    let mut command = cargo(&["--lib", "--test", "rings", "--", "--test-threads=1"]);
     command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "valgrind --quiet --error-exitcode=9");
     // Some fifty times slower.
     sh::run(command.env("PROPTEST_CASES", "16"))

@@ -226,12 +226,19 @@ fn descriptors_that_nobody_asked_for_are_closed() {
     }
     let before = descriptors();
     for round in 0..1_000 {
-        let (mut front, served) = connected();
+        let (stream, served) = Served::start();
+        let mut front = FrontEnd::new(stream, TIMEOUT).unwrap();
+        let mut wanted = wanted(Features::empty());
+        wanted.protocol |= ProtocolFeatures::INFLIGHT_SHMFD | ProtocolFeatures::BACKEND_REQ;
+        front.negotiate(wanted).unwrap();
         let memory = Memory::new(4096).unwrap();
         if round % 2 == 0 {
             front.add_memory(&memory).unwrap();
         }
         // A ring that runs, an inflight region and a channel, all of which the front-end leaves as they are.
+        let (said, region) = front.inflight(1, 8).unwrap();
+        front.set_inflight(said, region.as_fd()).unwrap();
+        let channel = front.open_channel().unwrap();
         let mut rings = Memory::new(1 << 16).unwrap();
         front.add_memory(&rings).unwrap();
         let mut queue = front.start_queue(0, 8, &mut rings).unwrap();
@@ -243,7 +250,7 @@ fn descriptors_that_nobody_asked_for_are_closed() {
         let request = Request::SetVringNum(VringState { index: 0, num: 8 });
         let error = front.call(&request, &[null.as_fd()]).unwrap_err();
         assert_eq!(error.to_string(), "SET_VRING_NUM takes 0 to 0 descriptors, not 1");
-        drop((front, queue));
+        drop((front, queue, channel, region));
         served.ended().unwrap();
 
         // What our front-end would not send.
