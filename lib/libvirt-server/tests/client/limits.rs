@@ -109,7 +109,7 @@ async fn a_call_that_no_message_carries_is_refused_by_the_client_alone() {
     let flags = DomainFdAssociateFlags::empty();
     let error = domain.associate_files("disk", descriptors(33), flags).await.unwrap_err();
     assert_eq!(limit(&error), (Limited::Descriptors, 33, 32));
-    assert!(error.to_string().contains("33 file descriptors with one message, where"), "{error}");
+    assert!(format!("{error:#}").contains("33 file descriptors with one message, where"), "{error:#}");
     domain.associate_files("disk", descriptors(32), flags).await.unwrap();
     // Each text is within its own limit.
     let text = "x".repeat(4_000_000);
