@@ -24,6 +24,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Connect {
     lanes: Arc<Lanes>,
+    /// How long its calls may take.
+    deadline: Option<Duration>,
 }
 
 /// How a connection is to be opened.
@@ -135,7 +137,7 @@ impl Builder {
         };
         let lanes = in_time(self.options.connecting(), opened).await??;
         tracing::debug!(target: "libvirt_client::opened", transport = ?uri.transport());
-        Ok(Connect { lanes: Arc::new(lanes) })
+        Ok(Connect { lanes: Arc::new(lanes), deadline: self.options.deadline })
     }
 
     /// Opens a connection on a transport that the caller has made; of the URI only the daemon's part counts. There is one connection
@@ -151,7 +153,7 @@ impl Builder {
     ) -> Result<Connect, Error> {
         let opened = Lanes::open(self.opening(name, run), transport, None, 0, None);
         let lanes = in_time(self.options.connecting(), opened).await??;
-        Ok(Connect { lanes: Arc::new(lanes) })
+        Ok(Connect { lanes: Arc::new(lanes), deadline: self.options.deadline })
     }
 
     fn opening(&self, name: &str, run: impl Fn(Driver) + Send + Sync + 'static) -> Opening {
@@ -195,13 +197,21 @@ impl Connect {
         }
     }
 
+    /// The same connections, with another deadline for each call and each piece of data on a stream ([`Options::deadline`]) of this handle and of
+    /// those that are made from it: `connect.with_deadline(time).domain_by_name(name)` is a domain that has it. Unlike a timeout that is
+    /// put around a method, its error says whether the daemon may have executed the call ([`Error::execution`]).
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> Self {
+        Self { deadline: Some(deadline), ..self.clone() }
+    }
+
     /// Calls any procedure (`raw`: arguments and result are the protocol's own).
     ///
     /// # Errors
     /// As [`Connection::call`]; [`ErrorKind::Unsupported`] without a round trip when the daemon is too old.
     pub async fn call<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Reply<P>, Error> {
         self.supports::<P>()?;
-        self.lanes.of(P::INFO).await?.call::<P>(args).await
+        self.lanes.of(P::INFO, self.deadline).await?.call::<P>(args).await
     }
 
     /// Starts a call on the first connection; what comes back waits for its reply. A connection that is being made again is waited for.
@@ -210,7 +220,7 @@ impl Connect {
     /// When the daemon is too old, or the connection is lost.
     pub async fn start<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Call<P>, Error> {
         self.supports::<P>()?;
-        Ok(self.lanes.control().await?.start::<P>(args, Vec::new()))
+        Ok(self.lanes.control(self.deadline).await?.start::<P>(args, Vec::new()))
     }
 
     /// Calls any procedure, and sends descriptors with the call.
@@ -223,7 +233,7 @@ impl Connect {
         descriptors: Vec<OwnedFd>,
     ) -> Result<Reply<P>, Error> {
         self.supports::<P>()?;
-        self.lanes.of(P::INFO).await?.call_with::<P>(args, descriptors).await
+        self.lanes.of(P::INFO, self.deadline).await?.call_with::<P>(args, descriptors).await
     }
 
     /// Starts a call on the lane that is meant for it, which is to be held until the call has ended.
@@ -232,7 +242,7 @@ impl Connect {
         args: &P::Args<'_>,
     ) -> Result<(Connection, Call<P>), Error> {
         self.supports::<P>()?;
-        let lane = self.lanes.of(P::INFO).await?;
+        let lane = self.lanes.of(P::INFO, self.deadline).await?;
         let call = lane.start::<P>(args, Vec::new());
         Ok((lane, call))
     }
@@ -246,7 +256,7 @@ impl Connect {
         args: &P::Args<'_>,
     ) -> Result<(Reply<P>, ByteStream), Error> {
         self.supports::<P>()?;
-        self.lanes.own().await?.open::<P>(args).await
+        self.own().await?.open::<P>(args).await
     }
 
     /// The same, when the stream is all that comes back.
@@ -264,7 +274,7 @@ impl Connect {
     /// As every call. When the daemon refuses, everything is as before. When its answer is missing, its connection is given up: nobody
     /// would know what its calls may do.
     pub async fn set_identity(&self, parameters: &Params) -> Result<(), Error> {
-        self.lanes.identify(parameters.clone()).await
+        self.lanes.identify(parameters.clone(), self.deadline).await
     }
 
     fn supports<P: Procedure>(&self) -> Result<(), Error> {
@@ -286,7 +296,7 @@ impl Connect {
     /// # Errors
     /// When it is lost, or is not made again in time.
     pub async fn connection(&self) -> Result<Connection, Error> {
-        let connection = self.lanes.control().await?;
+        let connection = self.lanes.control(self.deadline).await?;
         connection.closed().map_or(Ok(connection), Err)
     }
 
@@ -294,6 +304,16 @@ impl Connect {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.lanes.is_up()
+    }
+
+    /// A lane of its own, with this handle's deadline.
+    pub(crate) async fn own(&self) -> Result<Connection, Error> {
+        self.lanes.own(self.deadline).await
+    }
+
+    /// Waits, but not longer than a call may.
+    pub(crate) async fn within<T>(&self, wait: impl Future<Output = T>) -> Result<T, Error> {
+        in_time(self.deadline, wait).await
     }
 
     pub(crate) fn lanes(&self) -> &Lanes {
@@ -329,7 +349,7 @@ impl Connect {
     /// # Errors
     /// With the reason when the connection was lost before; [`ErrorKind::Timeout`].
     pub async fn close(self) -> Result<(), Error> {
-        self.lanes.close().await
+        self.lanes.close(self.deadline).await
     }
 }
 

@@ -11,6 +11,8 @@ use std::fmt;
 use std::sync::Arc;
 
 /// An error: what happened, in which call, and whether the daemon may have executed that call all the same.
+///
+/// Its text does not hold its causes: [`source`](std::error::Error::source) has them, and `{error:#}` prints them behind it.
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -23,8 +25,8 @@ pub struct Error {
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The connection could not be made, or broke.
-    #[error("the connection to libvirt's daemon failed: {0}")]
-    Transport(Arc<std::io::Error>),
+    #[error("the connection to libvirt's daemon failed")]
+    Transport(#[source] Arc<std::io::Error>),
     /// The daemon closed the connection.
     #[error("libvirt's daemon closed the connection")]
     Closed,
@@ -55,7 +57,7 @@ pub enum ErrorKind {
         since: Release,
     },
     /// An argument exceeds what the protocol carries.
-    #[error("an argument is too long: {0}")]
+    #[error("an argument is too long")]
     Limit(#[from] LimitError),
     /// QEMU's monitor or the guest's agent refused.
     #[error("{0}")]
@@ -276,6 +278,11 @@ impl fmt::Display for Error {
         if self.execution == Execution::Possible {
             f.write_str(" (the daemon may have executed it)")?;
         }
+        let mut cause = if f.alternate() { std::error::Error::source(self) } else { None };
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
         Ok(())
     }
 }
@@ -283,9 +290,10 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
+            ErrorKind::Transport(error) => Some(&**error),
             ErrorKind::Limit(error) => Some(error),
             ErrorKind::Migration { cause, .. } => Some(cause),
-            // The texts of the others hold their causes.
+            // The others have none, or no more of it than is in their texts.
             _ => None,
         }
     }
@@ -349,6 +357,20 @@ mod tests {
     use super::*;
     use libvirt_protocol::procedure::Procedure;
     use libvirt_protocol::remote;
+
+    #[test]
+    fn a_cause_is_the_source_and_is_not_said_twice() {
+        use std::error::Error as _;
+        let lost = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "connecting to nowhere: reset");
+        let error = Error::from(lost).of(remote::ConnectGetHostname::INFO).possibly_executed();
+        let text = "virConnectGetHostname: the connection to libvirt's daemon failed (the daemon may have executed it)";
+        assert_eq!(error.to_string(), text);
+        let source = error.source().unwrap().downcast_ref::<std::io::Error>().unwrap();
+        assert_eq!(source.kind(), std::io::ErrorKind::ConnectionReset);
+        assert_eq!(format!("{error:#}"), format!("{text}: connecting to nowhere: reset"));
+        let silent = Error::from(SessionError::Silent(std::time::Duration::from_secs(25)));
+        assert_eq!(format!("{silent:#}").matches("nothing came for").count(), 1, "{silent:#}");
+    }
 
     #[test]
     fn what_acts_is_not_repeated_once_it_was_sent() {

@@ -153,7 +153,10 @@ impl Keeper {
     async fn close(self, connection: &Connection, mut mover: Mover) -> Error {
         let farewell = in_time(Some(FAREWELL), connection.call::<remote::ConnectClose>(&()));
         if let Err(error) = mover.beside(farewell).await.and_then(|said| said) {
-            tracing::debug!(%error, "the daemon did not take the end of a connection");
+            tracing::debug!(
+                error = format_args!("{error:#}"),
+                "the daemon did not take the end of a connection"
+            );
         }
         let reason = Error::new(ErrorKind::Closed);
         connection.shut(&reason);
@@ -244,7 +247,10 @@ impl Keeper {
         if let Some(Registered { key, .. }) = self.topics.0.remove(topic) {
             connection.unroute(key);
             if let Err(error) = deregister(connection, key).await {
-                tracing::debug!(%error, "a registration of events could not be ended");
+                tracing::debug!(
+                    error = format_args!("{error:#}"),
+                    "a registration of events could not be ended"
+                );
             }
             connection.unrouted(key);
         }
@@ -293,7 +299,7 @@ impl Keeper {
                     return Ok((connection, mover));
                 }
                 Err(error) => {
-                    tracing::debug!(%error, attempts, "connecting again failed");
+                    tracing::debug!(error = format_args!("{error:#}"), attempts, "connecting again failed");
                     reason = error;
                 }
             }

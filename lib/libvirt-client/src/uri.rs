@@ -1,9 +1,10 @@
 //! Connection URIs: `driver[+transport]://[user@][host][:port]/path[?parameters]`.
 
-use crate::auth::{AuthFile, Credentials};
-use crate::config::Config;
+mod environment;
+
+pub use environment::Environment;
+
 use crate::error::{Error, ErrorKind};
-use crate::transport::{Tls, Verify};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -53,9 +54,6 @@ pub enum Transport {
     Ext,
 }
 
-/// Where distributions put daemons.
-const DAEMONS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/sbin"];
-
 /// Drivers that a host may have, in the order in which they are looked for when nobody says which one is meant.
 const DRIVERS: [&str; 6] = ["qemu", "xen", "ch", "bhyve", "lxc", "vbox"];
 
@@ -88,7 +86,7 @@ const OURS: [&str; 21] = [
 
 impl Uri {
     /// What a user means: an alias, a URI, or nothing, which is the default of the surroundings, or the daemon of the first driver that
-    /// is there. Settings that the URI does not make itself are added to it (`virConnectOpenInternal`).
+    /// is there. Settings that the URI does not make itself are added to it (virConnectOpenInternal of libvirt's `libvirt.c`).
     ///
     /// # Errors
     /// When it is no URI, or the settings cannot be read.
@@ -245,138 +243,6 @@ impl Access {
             Self::Full => "",
             Self::ReadOnly => "-ro",
         }
-    }
-}
-
-/// What of the surroundings decides how URIs are understood and where daemons, their sockets and files are.
-#[derive(Clone, Debug)]
-pub struct Environment {
-    /// Who we are.
-    pub user: User,
-    /// `XDG_RUNTIME_DIR`.
-    pub runtime_directory: Option<PathBuf>,
-    /// Where a user without one has what lives there (`XDG_CACHE_HOME`, or `.cache` in the user's home).
-    pub cache_directory: Option<PathBuf>,
-    /// Where the host's daemons have their sockets: `/run`.
-    pub run: PathBuf,
-    /// Where the host has its settings: `/etc`.
-    pub etc: PathBuf,
-    /// The user's own settings (`XDG_CONFIG_HOME`, or `.config` in the user's home).
-    pub config_directory: Option<PathBuf>,
-    /// The user's home.
-    pub home: Option<PathBuf>,
-    /// `LIBVIRT_DEFAULT_URI`.
-    pub default_uri: Option<String>,
-    /// `LIBVIRT_AUTH_FILE`.
-    pub auth_file: Option<PathBuf>,
-    /// Where the programs of daemons are looked for when a user's own daemon does not run yet; none: it is not started
-    /// (`LIBVIRT_AUTOSTART=0`).
-    pub daemons: Vec<PathBuf>,
-}
-
-impl Default for Environment {
-    /// A host's usual places, for nobody in particular.
-    fn default() -> Self {
-        Self {
-            user: User::Other,
-            runtime_directory: None,
-            cache_directory: None,
-            run: PathBuf::from("/run"),
-            etc: PathBuf::from("/etc"),
-            config_directory: None,
-            home: None,
-            default_uri: None,
-            auth_file: None,
-            daemons: Vec::new(),
-        }
-    }
-}
-
-impl Environment {
-    /// The surroundings of this process.
-    #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the one place where this library reads the environment")]
-    pub fn from_env() -> Self {
-        let text = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let path = |name: &str| text(name).map(PathBuf::from);
-        let home = path("HOME");
-        let autostart = text("LIBVIRT_AUTOSTART").is_none_or(|value| value != "0");
-        Self {
-            user: if rustix::process::geteuid().is_root() { User::Root } else { User::Other },
-            runtime_directory: path("XDG_RUNTIME_DIR"),
-            cache_directory: path("XDG_CACHE_HOME").or_else(|| home.as_ref().map(|home| home.join(".cache"))),
-            config_directory: path("XDG_CONFIG_HOME")
-                .or_else(|| home.as_ref().map(|home| home.join(".config"))),
-            home,
-            default_uri: text("LIBVIRT_DEFAULT_URI").and_then(|uri| uri.into_string().ok()),
-            auth_file: path("LIBVIRT_AUTH_FILE"),
-            daemons: if autostart { DAEMONS.iter().map(PathBuf::from).collect() } else { Vec::new() },
-            ..Self::default()
-        }
-    }
-
-    /// Where a user's own daemons have their sockets (libvirt's `virutil.c`).
-    pub(crate) fn sockets(&self) -> Option<&PathBuf> {
-        self.runtime_directory.as_ref().or(self.cache_directory.as_ref())
-    }
-
-    /// The client's settings: root's are the host's, others have their own (`virConfLoadConfigPath`).
-    pub(crate) fn config(&self) -> Result<Config, Error> {
-        let directory =
-            if self.user == User::Root { Some(&self.etc) } else { self.config_directory.as_ref() };
-        let Some(directory) = directory else { return Ok(Config::default()) };
-        match std::fs::read_to_string(directory.join("libvirt/libvirt.conf")) {
-            Ok(text) => text.parse(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Config::default()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Who to be at a daemon: as the file says that the variable or the URI names, or else the first that exists of the user's and the
-    /// host's (`virAuthGetConfigFilePath`).
-    ///
-    /// # Errors
-    /// When the file cannot be read, which includes one that is named and does not exist, or says nothing.
-    pub(crate) fn credentials(&self, uri: &Uri) -> Result<Option<Credentials>, Error> {
-        let named = self.auth_file.clone().or_else(|| uri.parameter("authfile").map(PathBuf::from));
-        let usual = || {
-            let directories = self.config_directory.iter().chain([&self.etc]);
-            directories.map(|directory| directory.join("libvirt/auth.conf")).find(|path| path.exists())
-        };
-        let Some(path) = named.or_else(usual) else { return Ok(None) };
-        let text = std::fs::read_to_string(&path).map_err(|error| {
-            Error::from(std::io::Error::new(error.kind(), format!("reading {}: {error}", path.display())))
-        })?;
-        let file: AuthFile = text.parse()?;
-        Ok(file.credentials("libvirt", uri.host.as_deref().unwrap_or("localhost")))
-    }
-
-    /// Files for TLS: the URI's directory, the user's own if there is one, the host's.
-    pub(crate) fn tls(&self, uri: &Uri) -> Tls {
-        let unchecked = uri.parameter("no_verify").is_some_and(|value| value != "0");
-        let verify = if unchecked { Verify::Nothing } else { Verify::Required };
-        if let Some(directory) = uri.parameter("pkipath") {
-            return Tls::in_directory(std::path::Path::new(directory), verify);
-        }
-        let host = Tls::of_host(&self.etc, verify);
-        let Some(home) = self.home.as_ref().filter(|_| self.user != User::Root) else { return host };
-        let user = Tls::in_directory(&home.join(".pki/libvirt"), verify);
-        Tls {
-            ca: if user.ca.exists() { user.ca } else { host.ca },
-            revoked: if user.revoked.exists() { user.revoked } else { host.revoked },
-            identity: user.identity.or(host.identity),
-            verify,
-        }
-    }
-
-    /// The program of the daemon that a URI means, if it may be started.
-    pub(crate) fn daemon(&self, driver: &str, modular: bool) -> Option<PathBuf> {
-        let name = if modular { format!("virt{driver}d") } else { "libvirtd".to_owned() };
-        self.daemons.iter().map(|directory| directory.join(&name)).find(|path| path.exists())
-    }
-
-    fn exists(&self, path: &std::path::Path) -> bool {
-        path.exists()
     }
 }
 
@@ -566,7 +432,7 @@ mod tests {
         let user = |uri_text: String, auth_file| {
             let environment = Environment { auth_file, ..environment.clone() };
             let found = environment.credentials(&uri(&uri_text)).map(Option::unwrap);
-            found.map(|found| found.user).map_err(|error| error.to_string())
+            found.map(|found| found.user).map_err(|error| format!("{error:#}"))
         };
         let with = |name: &str| format!("qemu:///system?authfile={}", at(name).display());
         assert_eq!(user("qemu:///system".into(), None).unwrap(), "host", "the user has none");

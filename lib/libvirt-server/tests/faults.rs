@@ -15,6 +15,9 @@ use tokio::io::{AsyncReadExt, DuplexStream};
 
 const SEEDS: u64 = 20;
 
+/// What ends a connection.
+const BREAKING: [Fault; 5] = [Fault::Cut, Fault::Oversize, Fault::Undersize, Fault::Garbage, Fault::Stray];
+
 fn start() -> Handle {
     let server = Server::builder().scope(Scope::Complete).build();
     let handle = server.handle();
@@ -106,7 +109,7 @@ async fn what_is_harmless_harms_neither_calls_nor_streams() {
 async fn what_breaks_a_connection_fails_every_call_with_the_right_kind_and_no_other_connection() {
     let handle = start();
     let bystander = direct(&handle).await;
-    for fault in [Fault::Cut, Fault::Oversize, Fault::Undersize, Fault::Garbage] {
+    for fault in BREAKING {
         for seed in 0..SEEDS {
             let connect = through(&handle, fault, seed).await;
             let error = calls(&connect).await.expect_err("a damaged connection works");
@@ -135,7 +138,7 @@ async fn what_breaks_a_connection_fails_every_call_with_the_right_kind_and_no_ot
 #[tokio::test]
 async fn a_connection_that_breaks_while_it_is_opened_is_an_error_too() {
     let handle = start();
-    for fault in [Fault::Cut, Fault::Oversize, Fault::Undersize, Fault::Garbage] {
+    for fault in BREAKING {
         for seed in 0..SEEDS {
             let (ours, near) = tokio::io::duplex(65_536);
             let (far, theirs) = tokio::io::duplex(65_536);

@@ -28,7 +28,7 @@ async fn main() {
         Ok(()) => 0,
         Err(failure) => {
             // There is nowhere left to complain when this fails.
-            let _ = writeln!(stderr(), "error: {failure}");
+            let _ = writeln!(stderr(), "error: {failure:#}");
             if let Some(advice) = failure.advice() {
                 let _ = writeln!(stderr(), "  {advice}");
             }

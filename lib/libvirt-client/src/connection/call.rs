@@ -11,6 +11,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tracing::Span;
+use tracing::field::Empty;
 
 /// The bytes of a reply.
 pub(super) enum Payload {
@@ -75,11 +77,6 @@ impl<P: Procedure> Reply<P> {
         xdr::decode(&self.arrived.payload).map_err(|error| Error::from(error).of(P::INFO).possibly_executed())
     }
 
-    /// Its size, in bytes.
-    pub(super) fn len(&self) -> usize {
-        self.arrived.payload.len()
-    }
-
     /// The descriptors that came with it.
     #[must_use]
     pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {
@@ -94,6 +91,7 @@ pub struct Call<P> {
     /// `None` once the reply was taken.
     begun: Option<Result<Serial, Error>>,
     flags: u32,
+    span: Span,
     procedure: PhantomData<fn() -> P>,
 }
 
@@ -105,7 +103,14 @@ impl<P> std::fmt::Debug for Call<P> {
 
 impl<P: Procedure> Call<P> {
     pub(super) fn new(shared: Arc<Shared>, begun: Result<Serial, Error>, flags: u32) -> Self {
-        Self { shared, begun: Some(begun), flags, procedure: PhantomData }
+        let span = tracing::debug_span!(
+            "libvirt_call",
+            procedure = P::INFO.name,
+            flags,
+            bytes = Empty,
+            error = Empty
+        );
+        Self { shared, begun: Some(begun), flags, span, procedure: PhantomData }
     }
 
     pub(super) fn serial(&self) -> Option<Serial> {
@@ -135,10 +140,12 @@ impl<P: Procedure> Call<P> {
             return reply;
         }
         let error = Error::new(ErrorKind::Timeout).of(P::INFO);
-        Err(match self.leave() {
+        let error = match self.leave() {
             Abandoned::NotSent => error,
             Abandoned::Sent | Abandoned::Gone => error.possibly_executed(),
-        })
+        };
+        failed(&self.span, &error);
+        Err(error)
     }
 }
 
@@ -147,6 +154,7 @@ impl<P: Procedure> Future for Call<P> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        let _entered = this.span.enter();
         let result = match &this.begun {
             Some(Ok(serial)) => match this.shared.lock().reply(*serial, context) {
                 Poll::Ready(result) => result,
@@ -161,10 +169,22 @@ impl<P: Procedure> Future for Call<P> {
         this.begun = None;
         ended(P::INFO, this.flags, result.as_ref().err());
         Poll::Ready(match result {
-            Ok(arrived) => Ok(Reply { arrived, procedure: PhantomData }),
-            Err(error) => Err(error.of(P::INFO)),
+            Ok(arrived) => {
+                this.span.record("bytes", arrived.payload.len());
+                Ok(Reply { arrived, procedure: PhantomData })
+            }
+            Err(error) => {
+                let error = error.of(P::INFO);
+                failed(&this.span, &error);
+                Err(error)
+            }
         })
     }
+}
+
+/// Says in a call's span why it came to nothing.
+fn failed(span: &Span, error: &Error) {
+    span.record("error", tracing::field::display(format_args!("{error:#}")));
 }
 
 /// One line for each call that has ended, however it was started. The tests' coverage is counted by these.

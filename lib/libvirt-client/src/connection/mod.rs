@@ -33,8 +33,6 @@ use state::State;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tracing::Instrument;
-use tracing::field::Empty;
 
 /// How a connection behaves.
 #[derive(Clone, Copy, Debug)]
@@ -163,24 +161,7 @@ impl Connection {
         // Not `started`: what follows waits at once, and writes.
         let begun = opens_no_stream::<P>()
             .and_then(|()| self.shared.lock().begin::<P>(args, descriptors, self.shared.traits));
-        let flags = P::flags(args);
-        let call = Call::new(Arc::clone(&self.shared), begun, flags);
-        let span = tracing::debug_span!(
-            "libvirt_call",
-            procedure = P::INFO.name,
-            flags,
-            bytes = Empty,
-            error = Empty
-        );
-        if span.is_disabled() {
-            return call.within(self.deadline).await;
-        }
-        let result = call.within(self.deadline).instrument(span.clone()).await;
-        match &result {
-            Ok(reply) => span.record("bytes", reply.len()),
-            Err(error) => span.record("error", tracing::field::display(error)),
-        };
-        result
+        Call::new(Arc::clone(&self.shared), begun, P::flags(args)).within(self.deadline).await
     }
 
     /// Starts a call now; the future that comes back waits for its reply. Of a call that opens a stream it only brings
@@ -240,7 +221,12 @@ impl Connection {
     /// The same connection with another deadline for calls.
     #[must_use]
     pub fn with_deadline(&self, deadline: Option<Duration>) -> Self {
-        Self { deadline, ..self.clone() }
+        self.clone().timed(deadline)
+    }
+
+    /// The same, when nobody else has it.
+    pub(crate) fn timed(self, deadline: Option<Duration>) -> Self {
+        Self { deadline, ..self }
     }
 
     /// What the transport can do.

@@ -213,7 +213,7 @@ impl Migration {
         parameters: &MigrateParameters,
         flags: F,
     ) -> Result<MigrationJob, Error> {
-        let (source, destination) = tokio::try_join!(guest.connect().lanes().own(), to.lanes().own())?;
+        let (source, destination) = tokio::try_join!(guest.connect().own(), to.own())?;
         let (aborts, wished) = mpsc::unbounded_channel();
         let (answer, outcome) = oneshot::channel();
         let migration = Self {
@@ -487,7 +487,10 @@ impl Migration {
     /// Tells the source to go on with a guest that has never stood still: what it does not hear it finds out when our connection ends.
     async fn tell_vainly(&self) {
         if let Err(error) = self.tell(Told::GoOn, &[]).await {
-            tracing::debug!(%error, "the source did not take the end of a migration");
+            tracing::debug!(
+                error = format_args!("{error:#}"),
+                "the source did not take the end of a migration"
+            );
         }
     }
 

@@ -102,7 +102,7 @@ impl Connect {
             let closed = || Error::new(ErrorKind::Closed);
             self.wishes().send(wish).map_err(|_| closed())?;
             // The keeper may be busy with making the connection again.
-            let answered = async { self.lanes().within(answered).await?.map_err(|_| closed())? };
+            let answered = async { self.within(answered).await?.map_err(|_| closed())? };
             self.lanes().explained(answered.await)?;
         }
         Ok(subscription)

@@ -111,24 +111,24 @@ impl Lanes {
     }
 
     /// The lane on which subscriptions are; while it is being made again, it is waited for.
-    pub(crate) async fn control(&self) -> Result<Connection, Error> {
+    pub(crate) async fn control(&self, deadline: Option<Duration>) -> Result<Connection, Error> {
         if let Link::Up(connection) = &self.control.borrow().link {
-            return Ok(connection.clone());
+            return Ok(connection.clone().timed(deadline));
         }
-        self.control_again().await
+        self.control_again(deadline).await
     }
 
     /// Waits until the control lane is there again. In a box, as everything rare that a call may wait for: its future is small, and cheap to
     /// move, when there is nothing to be made.
-    fn control_again(&self) -> BoxFuture<'_, Result<Connection, Error>> {
-        Box::pin(self.reached())
+    fn control_again(&self, deadline: Option<Duration>) -> BoxFuture<'_, Result<Connection, Error>> {
+        Box::pin(self.reached(deadline))
     }
 
-    async fn reached(&self) -> Result<Connection, Error> {
+    async fn reached(&self, deadline: Option<Duration>) -> Result<Connection, Error> {
         let mut control = self.control.clone();
         let reached = control.wait_for(|control| !matches!(control.link, Link::Away(_)));
-        match self.within(reached).await?.map(|control| control.link.clone()) {
-            Ok(Link::Up(connection)) => Ok(connection),
+        match in_time(deadline, reached).await?.map(|control| control.link.clone()) {
+            Ok(Link::Up(connection)) => Ok(connection.timed(deadline)),
             Ok(Link::Away(error) | Link::Gone(error)) => Err(error),
             Err(_) => Err(Error::new(ErrorKind::Closed)),
         }
@@ -156,12 +156,13 @@ impl Lanes {
 
     /// Says on whose behalf further calls are, on every connection that there is or will be. The keeper does that: who gives up waiting
     /// leaves nothing half done.
-    pub(crate) async fn identify(&self, identity: Params) -> Result<(), Error> {
+    pub(crate) async fn identify(&self, identity: Params, deadline: Option<Duration>) -> Result<(), Error> {
         let (answer, answered) = oneshot::channel();
         let closed = || Error::new(ErrorKind::Closed);
         self.wishes.send(Wish::Identify { identity, answer }).map_err(|_| closed())?;
         let late = |error: Error| error.possibly_executed();
-        let answered = async { self.within(answered).await.map_err(late)?.map_err(|_| late(closed()))? };
+        let answered =
+            async { in_time(deadline, answered).await.map_err(late)?.map_err(|_| late(closed()))? };
         self.explained(answered.await)
     }
 
@@ -177,7 +178,7 @@ impl Lanes {
     ///
     /// # Errors
     /// With the reason for which the control lane was lost before.
-    pub(crate) async fn close(&self) -> Result<(), Error> {
+    pub(crate) async fn close(&self, deadline: Option<Duration>) -> Result<(), Error> {
         self.work.close(&Error::new(ErrorKind::Closed));
         let lost = match &self.control.borrow().link {
             Link::Gone(error) => Some(error.clone()),
@@ -189,7 +190,7 @@ impl Lanes {
         self.closing.notify_one();
         let mut control = self.control.clone();
         // Its keeper may be gone, too.
-        let _ = self.within(control.wait_for(|control| matches!(control.link, Link::Gone(_)))).await?;
+        let _ = in_time(deadline, control.wait_for(|control| matches!(control.link, Link::Gone(_)))).await?;
         Ok(())
     }
 
@@ -198,25 +199,24 @@ impl Lanes {
         &self.wishes
     }
 
-    /// Waits, but not longer than a call may.
-    pub(crate) async fn within<T>(&self, wait: impl Future<Output = T>) -> Result<T, Error> {
-        in_time(self.opening.options.deadline, wait).await
-    }
-
-    /// The lane for a call.
-    pub(crate) async fn of(&self, info: &Info) -> Result<Connection, Error> {
-        let control = self.control().await?;
+    /// The lane for a call, with this deadline for it; nor is the lane waited for longer.
+    pub(crate) async fn of(&self, info: &Info, deadline: Option<Duration>) -> Result<Connection, Error> {
+        let control = self.control(deadline).await?;
         let Some(target) = &self.target else { return Ok(control) };
         if info.urgent && !control.load().clogged {
             return Ok(control);
         }
         loop {
             match self.work.next(self.opening.identity.changes())? {
-                Next::Take(lane) => return Ok(lane),
-                Next::Make(making) => return making.made(self.lane(target).await),
+                Next::Take(lane) => return Ok(lane.timed(deadline)),
+                Next::Make(making) => {
+                    // Others may have more time: who has no more leaves the making to them, and tells them of no failure.
+                    let lane = in_time(deadline, self.lane(target)).await?;
+                    return making.made(lane).map(|lane| lane.timed(deadline));
+                }
                 Next::Wait(mut outcome) => {
                     // Whoever makes it may give up; then it is somebody else's turn.
-                    let made = Box::pin(self.within(outcome.wait_for(Option::is_some))).await?;
+                    let made = Box::pin(in_time(deadline, outcome.wait_for(Option::is_some))).await?;
                     if let Ok(made) = made {
                         made.clone().transpose()?;
                     }
@@ -235,10 +235,10 @@ impl Lanes {
     }
 
     /// A lane for one stream, or for anything else that wants one of its own.
-    pub(crate) async fn own(&self) -> Result<Connection, Error> {
-        let control = self.control().await?;
+    pub(crate) async fn own(&self, deadline: Option<Duration>) -> Result<Connection, Error> {
+        let control = self.control(deadline).await?;
         let Some(target) = &self.target else { return Ok(control) };
-        self.lane(target).await
+        Ok(in_time(deadline, self.lane(target)).await??.timed(deadline))
     }
 }
 

@@ -107,6 +107,6 @@ async fn a_daemon_that_is_none_is_not_looked_for() {
         ("virtqemud:///session", "virtqemud-admin-sock"),
     ] {
         let error = Admin::open_with(uri, &daemon.environment(), Options::default(), run).await.unwrap_err();
-        assert!(error.to_string().contains(why), "{uri}: {error}");
+        assert!(format!("{error:#}").contains(why), "{uri}: {error:#}");
     }
 }

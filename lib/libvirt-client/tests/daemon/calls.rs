@@ -138,5 +138,5 @@ async fn a_deadline_says_whether_the_daemon_may_have_heard() {
 async fn a_socket_that_is_not_there_is_named() {
     let Some(daemon) = Daemon::start("a_socket_that_is_not_there_is_named") else { return };
     let error = daemon.builder("qemu:///system").open_with(run).await.unwrap_err();
-    assert!(error.to_string().contains("/nothing/libvirt/libvirt-sock"), "{error}");
+    assert!(format!("{error:#}").contains("/nothing/libvirt/libvirt-sock"), "{error:#}");
 }

@@ -126,11 +126,18 @@ async fn every_call_has_a_span() {
     let Some(daemon) = Daemon::start("every_call_has_a_span") else { return };
     // Its calls make the span known before anybody wants to see it: doing both at once, on two threads, may leave it unseen.
     let connect = daemon.test().await;
+    let test = connect.domain_by_name("test").await.unwrap();
     let spans = Spans::default();
     let subscriber = tracing_subscriber::registry().with(spans.clone());
     let guard = tracing::subscriber::set_default(subscriber);
     connect.hostname().await.unwrap();
     connect.domain_by_name("nobody").await.unwrap_err();
+    // A stream, a call that is started, and a job that is one; whether the driver has them makes no difference.
+    let _ = test.screenshot(0).await;
+    let started = connect.start::<remote::ConnectGetUri>(&()).await.unwrap();
+    started.await.unwrap();
+    let image = daemon.path("image");
+    let _ = test.save(&image.display().to_string(), None, Default::default()).await.unwrap().await;
     drop(guard);
     let seen = spans.0.lock().unwrap().clone();
     let value = |name: &str, from: usize| {
@@ -140,6 +147,12 @@ async fn every_call_has_a_span() {
     assert!(value("bytes", 0).is_some_and(|bytes| bytes.parse::<u32>().unwrap() >= 8), "{seen:?}");
     assert_eq!(value("procedure", 1).as_deref(), Some("\"domain_lookup_by_name\""), "{seen:?}");
     assert!(value("error", 0).is_some_and(|error| error.contains("Domain not found")), "{seen:?}");
+    let count = |name: &str| seen.iter().filter(|(field, _)| field == name).count();
+    for procedure in ["domain_screenshot", "connect_get_uri", "domain_save_flags"] {
+        let named = seen.iter().any(|(field, value)| field == "procedure" && value.contains(procedure));
+        assert!(named, "{procedure}: {seen:?}");
+    }
+    assert_eq!(count("procedure"), count("bytes") + count("error"), "each has come to an end: {seen:?}");
 }
 
 #[test]

@@ -338,7 +338,7 @@ async fn a_users_own_daemon_is_started_when_it_is_needed() {
     let builder =
         |environment: &Environment| Connect::builder("test+unix:///default").environment(environment.clone());
     let error = builder(&daemon.environment()).open_with(run).await.unwrap_err();
-    assert!(error.to_string().contains("libvirt-sock"), "nobody may start it: {error}");
+    assert!(format!("{error:#}").contains("libvirt-sock"), "nobody may start it: {error:#}");
     // Two at once: one of them starts it, or both do and one of these gives way.
     let (one, two) = tokio::join!(builder(&environment).open_with(run), builder(&environment).open_with(run));
     let connect = one.or(two).unwrap();

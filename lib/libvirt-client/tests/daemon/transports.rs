@@ -40,9 +40,9 @@ async fn the_last_words_of_a_program_are_in_the_error() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     let uri = format!("qemu+ssh://host/system?command={}", path.display());
     let error = Connect::builder(&uri).open_with(run).await.unwrap_err();
-    assert!(error.to_string().contains("Permission denied (publickey)."), "{error}");
+    assert!(format!("{error:#}").contains("Permission denied (publickey)."), "{error:#}");
     let error = Connect::builder("qemu+ext:///system?command=/not/there").open_with(run).await.unwrap_err();
-    assert!(error.to_string().contains("/not/there"), "{error}");
+    assert!(format!("{error:#}").contains("/not/there"), "{error:#}");
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn a_program_is_gone_though_its_helper_keeps_its_errors_open() {
     let text = format!("sleep 600 <&- >&- & echo $! > {}; echo 'gone' >&2", number.display());
     let uri = format!("qemu+ext:///system?command={}", script(directory.path(), "leaves", &text));
     let error = Connect::builder(&uri).open_with(run).await.unwrap_err();
-    assert!(error.to_string().contains("ended: gone"), "{error}");
+    assert!(format!("{error:#}").contains("ended: gone"), "{error:#}");
     let number: i32 = std::fs::read_to_string(&number).unwrap().trim().parse().unwrap();
     let helper = rustix::process::Pid::from_raw(number).unwrap();
     // It was not waited for.

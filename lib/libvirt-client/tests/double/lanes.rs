@@ -3,17 +3,22 @@
 use crate::mortal::{Back, Mortal};
 use futures::future::join_all;
 use libvirt_client::protocol::event::{Event, Kind};
+use libvirt_client::protocol::procedure::Procedure;
 use libvirt_client::protocol::remote::{
-    ConnectGetAllDomainStats, ConnectGetHostname, DomainOpenConsole, DomainOpenConsoleArgs, NodeAllocPages,
+    ConnectGetAllDomainStats, ConnectGetHostname, DomainGetInfo, DomainOpenConsole, DomainOpenConsoleArgs,
+    NodeAllocPages, NodeGetFreeMemory, NodeGetInfo, StorageVolDownload,
 };
-use libvirt_client::transport::Unix;
-use libvirt_client::{Connect, ErrorKind, Item, Options, Params, Reconnect};
+use libvirt_client::transport::{Privacy, Stream, Unix};
+use libvirt_client::{Connect, ErrorKind, Execution, Item, Options, Params, Reconnect};
 use libvirt_server::{Builder, Handle, Scope, Server};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::UnixListener;
+use tokio::sync::{Notify, watch};
 
 /// A socket in front of a server, which counts who comes; it takes so many and turns the others away.
 fn counted(handle: Handle, socket: &Path, most: usize) -> Arc<AtomicUsize> {
@@ -221,6 +226,43 @@ async fn without_a_policy_a_connection_full_of_abandoned_calls_is_said_to_be() {
     assert!(matches!(error.kind(), ErrorKind::Clogged), "{error}");
 }
 
+/// The four lanes have twelve places: one for who has time, eleven for who has not, and one call more waits for a place.
+#[tokio::test]
+async fn a_handle_with_a_deadline_gives_it_to_what_is_made_from_it() {
+    let mortal = Mortal::new(super::start(Server::builder().scope(Scope::Complete)), Back::AtOnce);
+    let patient = Connect::builder(&mortal.uri()).open_with(super::run).await.unwrap();
+    let test = patient.domain_by_name("test").await.unwrap();
+    assert!(join_all((0..12).map(|_| test.info())).await.iter().all(Result::is_ok), "the lanes are made");
+    let hurried = patient.with_deadline(Duration::from_secs(1));
+    let domains = hurried.domains(Default::default()).await.unwrap();
+    let pool = hurried.storage_pool_by_name("default-pool").await.unwrap();
+    let xml = "<volume><name>v</name><capacity>1</capacity></volume>";
+    let volume = pool.create_volume(xml, Default::default()).await.unwrap();
+    mortal.silence::<DomainGetInfo>(true);
+    let mut waits = std::pin::pin!(test.info());
+    assert!(futures::poll!(&mut waits).is_pending());
+    let errors = join_all((0..12).map(|_| domains[0].info()));
+    let errors = tokio::time::timeout(Duration::from_secs(20), errors).await.expect("it has no deadline");
+    let mut executions = Vec::new();
+    for error in errors.into_iter().map(Result::unwrap_err) {
+        assert!(matches!(error.kind(), ErrorKind::Timeout), "{error}");
+        executions.push(error.execution());
+    }
+    assert_eq!(executions.iter().filter(|execution| **execution == Execution::Possible).count(), 11);
+    assert_eq!(executions.iter().filter(|execution| **execution == Execution::No).count(), 1);
+    // A stream has it too.
+    mortal.silence::<StorageVolDownload>(true);
+    let download = volume.download(.., Default::default());
+    let download = tokio::time::timeout(Duration::from_secs(20), download).await.expect("it has no deadline");
+    let error = download.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Timeout), "{error}");
+    assert_eq!(error.execution(), Execution::Possible);
+    // What was made from the handle that it came from waits on.
+    assert!(futures::poll!(&mut waits).is_pending());
+    mortal.silence::<DomainGetInfo>(false);
+    test.info().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_stream_is_opened_only_for_who_gets_it() {
     let (mortal, connect) = unanswered().await;
@@ -236,6 +278,112 @@ async fn a_stream_is_opened_only_for_who_gets_it() {
         assert!(matches!(error.kind(), ErrorKind::Misuse(_)), "{error}");
     }
     assert!(mortal.heard::<DomainOpenConsole>().is_empty());
+}
+
+#[tokio::test]
+async fn a_whole_host_takes_three_calls() {
+    let mortal = Mortal::new(super::start(Server::builder()), Back::AtOnce);
+    let connect = Connect::builder(&mortal.uri()).open_with(super::run).await.unwrap();
+    define(&connect, 9).await;
+    // The first time a lane is made, with calls of its own.
+    connect.snapshot_host(Default::default()).await.unwrap();
+    let before = mortal.sequence().len();
+    let host = connect.snapshot_host(Default::default()).await.unwrap();
+    assert_eq!(host.domains.len(), 10);
+    let mut calls: Vec<i32> =
+        mortal.sequence()[before..].iter().map(|(_, procedure, _)| *procedure).collect();
+    calls.sort_unstable();
+    let mut expected =
+        [NodeGetInfo::INFO, NodeGetFreeMemory::INFO, ConnectGetAllDomainStats::INFO].map(|info| info.number);
+    expected.sort_unstable();
+    assert_eq!(calls, expected);
+}
+
+/// Defines so many domains more.
+async fn define(connect: &Connect, count: usize) {
+    for number in 0..count {
+        let xml = format!(
+            "<domain type='test'><name>d{number}</name><memory>1</memory><os><type>hvm</type></os></domain>"
+        );
+        connect.define_domain(&xml, Default::default()).await.unwrap();
+    }
+}
+
+/// Holds back what a server says on a connection behind its first 64 KiB.
+#[derive(Default)]
+struct Dam {
+    /// Somebody waits at it.
+    reached: Notify,
+    open: watch::Sender<bool>,
+}
+
+impl Dam {
+    /// A socket in front of a server, with one on each connection.
+    fn before(handle: Handle, socket: &Path) -> Arc<Self> {
+        let dam = Arc::new(Self::default());
+        let kept = Arc::clone(&dam);
+        let listener = UnixListener::bind(socket).unwrap();
+        super::run(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (near, far) = tokio::io::duplex(65_536);
+                handle.attach(Stream::new(far, Privacy::Private));
+                let ((mut client, to_client), (server, mut to_server)) =
+                    (tokio::io::split(stream), tokio::io::split(near));
+                super::run(async move { tokio::io::copy(&mut client, &mut to_server).await.is_ok() });
+                let dam = Arc::clone(&dam);
+                super::run(async move { dam.pass(server, to_client).await.is_ok() });
+            }
+        });
+        kept
+    }
+
+    async fn pass(
+        &self,
+        server: impl AsyncRead + Unpin,
+        mut client: impl AsyncWrite + Unpin,
+    ) -> io::Result<()> {
+        let mut first = server.take(65_536);
+        tokio::io::copy(&mut first, &mut client).await?;
+        self.reached.notify_one();
+        let _ = self.open.subscribe().wait_for(|open| *open).await;
+        tokio::io::copy(&mut first.into_inner(), &mut client).await?;
+        Ok(())
+    }
+}
+
+/// A reply that is long in coming, since it is long, and a call beside it; on one connection that waits behind it.
+#[tokio::test]
+async fn a_list_of_thousands_that_is_still_being_read_delays_no_trivial_call() {
+    let handle = super::start(Server::builder());
+    let beside = super::end(&handle, Privacy::Private);
+    let beside = Connect::builder("").open_on("test:///default", beside, super::run).await.unwrap();
+    define(&beside, 2000).await;
+    for (lanes, answered) in [(4, true), (0, false)] {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("sock");
+        let dam = Dam::before(handle.clone(), &socket);
+        let uri = format!("test+unix:///default?socket={}", socket.display());
+        let connect = Connect::builder(&uri).lanes(lanes).open_with(super::run).await.unwrap();
+        let mut list = std::pin::pin!(connect.all_stats(Default::default(), Default::default()));
+        tokio::select! {
+            biased;
+            _ = &mut list => panic!("it is shorter than the dam is high"),
+            () = dam.reached.notified() => {}
+        }
+        let mut trivial = std::pin::pin!(connect.hostname());
+        let mut done = false;
+        for _ in 0..200 {
+            done = done || futures::poll!(&mut trivial).is_ready();
+            assert_eq!(beside.hostname().await.unwrap(), "localhost");
+        }
+        assert_eq!(done, answered, "with {lanes} lanes");
+        assert!(futures::poll!(&mut list).is_pending());
+        dam.open.send_replace(true);
+        assert_eq!(list.await.unwrap().len(), 2001);
+        if !done {
+            trivial.await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -2,12 +2,12 @@
 
 use super::hole;
 use super::inbox::{Inbox, Packet};
-use super::incoming::{Failure, Incoming};
+use super::incoming::{Failure, Incoming, SessionError};
 use super::keepalive;
 use super::outbox::{Load, Outbox, Transmit};
 use super::serials::Serials;
 use super::step::Step;
-use crate::packet::{Header, Kind, PacketError, Status};
+use crate::packet::{Header, Kind, Status};
 use crate::procedure::{Info, Procedure};
 use crate::xdr::{LimitError, Wire};
 use std::collections::VecDeque;
@@ -53,18 +53,6 @@ impl Default for Keepalive {
     }
 }
 
-/// What makes a connection useless.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SessionError {
-    /// A packet that breaks the rules.
-    #[error(transparent)]
-    Packet(#[from] PacketError),
-    /// Nothing came for a long time, in spite of questions.
-    #[error("nothing came for {0:?}, in spite of keepalive messages")]
-    Silent(Duration),
-}
-
 /// What became of a call that nobody waits for any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Abandoned {
@@ -95,6 +83,8 @@ pub struct ClientSession {
     limits: Limits,
     keepalive: Option<Keepalive>,
     serial: u32,
+    /// The highest serial that was ever given to a call.
+    highest: u32,
     /// Calls that wait for a place.
     queued: VecDeque<Queued>,
     calls: Serials<u32, Call>,
@@ -161,6 +151,7 @@ impl ClientSession {
             limits,
             keepalive,
             serial: 0,
+            highest: 0,
             queued: VecDeque::new(),
             calls: Serials::default(),
             in_flight: 0,
@@ -220,6 +211,7 @@ impl ClientSession {
                 break;
             }
         }
+        self.highest = self.highest.max(self.serial);
         self.calls.insert(self.serial, Call { info, stage: Stage::Queued, abandoned: false, ended: None });
         self.serial
     }
@@ -482,11 +474,13 @@ impl ClientSession {
     pub fn next(&mut self) -> Result<Option<Incoming<'_>>, SessionError> {
         loop {
             let Some(Packet { header, descriptors }) = self.inbox.packet()? else { return Ok(None) };
-            let step = Step::of(&header, self.inbox.payload(), self.calls.get(&header.serial));
+            let issued = (1..=self.highest).contains(&header.serial);
+            let step = Step::of(&header, self.inbox.payload(), self.calls.get(&header.serial), issued);
             let serial = Serial(header.serial);
             match step {
                 Step::Pass => {}
                 Step::Pong => self.outbox.pong(&header),
+                Step::Unasked => return Err(SessionError::Unasked(header.serial)),
                 Step::Stray => return Ok(Some(Incoming::Stray(header))),
                 Step::Event(program) => {
                     let procedure = header.procedure;

@@ -2,11 +2,12 @@
 
 use super::client::Serial;
 use super::hole::HoleError;
-use crate::packet::Header;
+use crate::packet::{Header, PacketError};
 use crate::procedure::Program;
 use crate::types;
 use crate::xdr::DecodeError;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 /// What has arrived.
 #[derive(Debug)]
@@ -68,8 +69,23 @@ pub enum Incoming<'a> {
         /// Why.
         failure: Failure,
     },
-    /// A packet that belongs to nothing: a reply to no call, a second reply. It was passed over.
+    /// A packet that belongs to nothing any more, or never did: a second reply, a call of the daemon. It was passed over.
     Stray(Header),
+}
+
+/// What makes a connection useless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// A packet that breaks the rules.
+    #[error(transparent)]
+    Packet(#[from] PacketError),
+    /// Nothing came for a long time, in spite of questions.
+    #[error("nothing came for {0:?}, in spite of keepalive messages")]
+    Silent(Duration),
+    /// A reply to a call that was never sent. Some call waits for it in vain, and nobody knows which.
+    #[error("a reply with serial {0}, which no call was sent with")]
+    Unasked(u32),
 }
 
 /// Why a call or a stream failed.

@@ -20,10 +20,10 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Abandoned, ClientSession, Keepalive, Limits, Serial, SessionError, StreamError};
+pub use client::{Abandoned, ClientSession, Keepalive, Limits, Serial, StreamError};
 pub use hole::HoleError;
 pub use inbox::Inbox;
-pub use incoming::{Failure, Incoming};
+pub use incoming::{Failure, Incoming, SessionError};
 pub use outbox::{Outbox, Transmit};
 pub use serials::{SerialHasher, Serials};
 pub use server::{CallId, Request, ServerSession};

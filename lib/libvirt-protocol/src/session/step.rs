@@ -8,13 +8,17 @@ use crate::procedure::Program;
 use crate::types;
 use crate::xdr::{self, IntoOwned};
 
-/// What a packet means, given the call that its serial names. Decided without changing anything.
+/// What a packet means, given the call that its serial names, and whether the serial was ever a call's. Decided without changing anything.
 pub(super) enum Step {
     Pass,
     Pong,
     Stray,
+    /// A reply to what was never sent.
+    Unasked,
     Event(Program),
-    Reply { opens_stream: bool },
+    Reply {
+        opens_stream: bool,
+    },
     Failed(Failure),
     Data,
     Hole(u64),
@@ -24,7 +28,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    pub(super) fn of(header: &Header, payload: &[u8], call: Option<&Call>) -> Self {
+    pub(super) fn of(header: &Header, payload: &[u8], call: Option<&Call>, issued: bool) -> Self {
         match header.kind {
             Kind::Message if header.program == keepalive::PROGRAM => {
                 if header.procedure == keepalive::PING {
@@ -37,6 +41,9 @@ impl Step {
             Kind::Message => Program::from_number(header.program).map_or(Self::Pass, Self::Event),
             Kind::Reply | Kind::ReplyWithFds => match call {
                 Some(call) if matches!(call.stage, Stage::Sent { .. }) => Self::reply(header, payload, call),
+                Some(Call { stage: Stage::Queued, .. }) => Self::Unasked,
+                None if !issued => Self::Unasked,
+                // A second one; also of a call that was given up before it was sent, whose serial nobody waits for.
                 _ => Self::Stray,
             },
             Kind::Stream | Kind::StreamHole => match call {

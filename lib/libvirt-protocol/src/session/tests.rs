@@ -162,6 +162,29 @@ fn a_call_goes_out_and_its_reply_comes_in() {
 }
 
 #[test]
+fn a_reply_to_what_was_never_sent_ends_the_connection() {
+    for serial in [0, 5, u32::MAX] {
+        let mut daemon = plain();
+        // Three are sent, and the fourth waits for a place.
+        for _ in 0..4 {
+            create(&mut daemon);
+        }
+        let call = daemon.received()[0].0;
+        let answer = Header { kind: Kind::Reply, serial, ..call };
+        let ended = daemon.send(&Daemon::packet(&answer, &[]), usize::MAX);
+        assert_eq!(ended, Err(SessionError::Unasked(serial)));
+    }
+    let mut daemon = plain();
+    let calls: Vec<_> = (0..4).map(|_| create(&mut daemon)).collect();
+    let call = daemon.received()[0].0;
+    let answer = Daemon::packet(&Header { kind: Kind::Reply, serial: 4, ..call }, &[]);
+    assert_eq!(daemon.send(&answer, usize::MAX), Err(SessionError::Unasked(4)), "it waits for a place");
+    // Nobody waits for it any more, so what comes for it harms nobody.
+    assert_eq!(daemon.session.abandon(calls[3]), Abandoned::NotSent);
+    assert_eq!(daemon.send(&answer, usize::MAX).unwrap(), ["stray 4"]);
+}
+
+#[test]
 fn errors_come_with_everything_the_daemon_says() {
     let mut daemon = plain();
     create(&mut daemon);

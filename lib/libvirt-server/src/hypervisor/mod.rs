@@ -339,6 +339,10 @@ impl Hypervisor {
         };
         let unknown = || Refusal::rpc(format!("unknown procedure: {}", call.procedure()));
         let info = info.ok_or_else(unknown)?;
+        if self.client()?.streams.contains_key(&call.serial()) {
+            // What would come with this serial could belong to either.
+            return Err(Refusal::rpc(format!("a stream is open with serial {}", call.serial())));
+        }
         if self.is_stranger() && !routes::before_authentication(info) {
             return Err(Refusal::rpc("authentication required".to_owned()));
         }

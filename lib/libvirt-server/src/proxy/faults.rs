@@ -25,7 +25,7 @@ pub enum Fault {
     Garbage,
     /// A reply comes twice.
     Duplicate,
-    /// A reply has the number of a call that nobody made.
+    /// A reply has the number of a call that nobody made, in place of its own.
     Stray,
     /// A stream stops after its first data; everything else goes on.
     StuckStream,
@@ -50,8 +50,13 @@ impl Fault {
     #[must_use]
     pub fn is_harmless(self) -> bool {
         match self {
-            Self::ShortReads | Self::Delay | Self::Reorder | Self::Duplicate | Self::Stray => true,
-            Self::Cut | Self::Oversize | Self::Undersize | Self::Garbage | Self::StuckStream => false,
+            Self::ShortReads | Self::Delay | Self::Reorder | Self::Duplicate => true,
+            Self::Cut
+            | Self::Oversize
+            | Self::Undersize
+            | Self::Garbage
+            | Self::Stray
+            | Self::StuckStream => false,
         }
     }
 }
@@ -115,9 +120,9 @@ impl Faults {
             Fault::Garbage => vec![Piece::bytes(self.noise(bytes.len()))],
             Fault::Duplicate => vec![Piece::bytes(bytes.clone()), Piece::bytes(bytes)],
             Fault::Stray => {
-                let mut stray = Packet { descriptors: Vec::new(), ..packet };
-                stray.header.serial = stray.header.serial.wrapping_add(1_000_000);
-                vec![Piece::bytes(stray.encode()), Piece::bytes(bytes)]
+                let mut stray = packet;
+                stray.header.serial = u32::MAX - u32::try_from(self.random.below(1 << 30)).unwrap_or(0);
+                whole(stray)
             }
             Fault::ShortReads | Fault::Delay | Fault::Reorder | Fault::StuckStream => {
                 vec![Piece::bytes(bytes)]

@@ -109,7 +109,7 @@ async fn a_call_that_no_message_carries_is_refused_by_the_client_alone() {
     let flags = DomainFdAssociateFlags::empty();
     let error = domain.associate_files("disk", descriptors(33), flags).await.unwrap_err();
     assert_eq!(limit(&error), (Limited::Descriptors, 33, 32));
-    assert!(error.to_string().contains("33 file descriptors with one message, where"), "{error}");
+    assert!(format!("{error:#}").contains("33 file descriptors with one message, where"), "{error:#}");
     domain.associate_files("disk", descriptors(32), flags).await.unwrap();
     // Each text is within its own limit.
     let text = "x".repeat(4_000_000);
@@ -236,6 +236,37 @@ async fn a_hole_that_is_none_breaks_its_stream_and_nothing_else() {
     }
     let (header, _) = wire.call::<remote::ConnectGetHostname>(&()).await;
     assert_eq!((header.kind, header.status), (Kind::Reply, Status::Ok));
+}
+
+#[tokio::test]
+async fn a_serial_that_is_used_twice_leaves_the_stream_that_has_it() {
+    let handle = start(complete());
+    let (ours, theirs) = tokio::io::duplex(65_536);
+    handle.attach(Stream::new(theirs, Privacy::Private));
+    let volume = super::volume(&connect(&handle).await, super::MIB).await;
+    let mut wire = Wire::new(ours).open().await;
+    let upload = |vol| remote::StorageVolUploadArgs { vol, ..Default::default() };
+    assert_eq!(wire.call::<remote::StorageVolUpload>(&upload(volume.wire())).await.0.status, Status::Ok);
+    for _ in 0..2 {
+        wire.serial -= 1;
+        let (header, payload) = wire.call::<remote::StorageVolUpload>(&upload(volume.wire())).await;
+        assert_eq!((header.kind, header.status), (Kind::Reply, Status::Error));
+        let error: types::Error<'_> = xdr::decode(&payload).unwrap();
+        assert!(error.message.unwrap().to_string().starts_with("a stream is open with serial "));
+        wire.serial -= 1;
+        let (header, _) = wire.call::<remote::ConnectGetHostname>(&()).await;
+        assert_eq!((header.kind, header.status), (Kind::Reply, Status::Error));
+    }
+    // What the first call opened goes on, and the serial is free when it has ended.
+    wire.say::<remote::StorageVolUpload>(Kind::Stream, Status::Continue, b"first").await;
+    wire.say::<remote::StorageVolUpload>(Kind::Stream, Status::Ok, &[]).await;
+    let (header, _) = wire.hear().await.unwrap();
+    assert_eq!((header.kind, header.status), (Kind::Stream, Status::Ok));
+    wire.serial -= 1;
+    assert_eq!(wire.call::<remote::ConnectGetHostname>(&()).await.0.status, Status::Ok);
+    let mut down = volume.download(.., Default::default()).await.unwrap();
+    let Some(libvirt_client::Piece::Data(data)) = down.receive().await.unwrap() else { panic!("no data") };
+    assert!(data.starts_with(b"first"));
 }
 
 /// What no client can do, but a fault of ours could.

@@ -440,3 +440,71 @@ pub(super) fn constants(origin: &str, api: &Api, used: &Used<'_>) -> Result<Cons
     let parameters = api.strings.iter().map(|(name, text, since)| format!("{name} {text} {since}")).collect();
     Ok(Constants { origin: origin.to_owned(), flag_arguments, sets, parameters })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::api::Function;
+    use super::*;
+
+    /// Overrides with this in them, and nothing else.
+    fn overrides(table: &str, entry: &str) -> Overrides {
+        let tables = [
+            "macros",
+            "functions",
+            "since",
+            "meanings",
+            "streams",
+            "descriptors",
+            "subscriptions",
+            "same",
+            "later",
+            "later_constants",
+        ];
+        let mut text = "flag_sets = []\nunused_sets = []\n".to_owned();
+        for known in tables {
+            text += &format!("[{known}]\n");
+            if known == table {
+                text += &format!("{entry}\n");
+            }
+        }
+        toml::from_str(&text).unwrap()
+    }
+
+    /// One procedure, which no rule joins to a function.
+    fn resolved(overrides: &Overrides) -> Result<Program> {
+        let text = "const REMOTE_PROGRAM = 1; const REMOTE_PROTOCOL_VERSION = 1;\n\
+                    enum remote_procedure { /** @acl: none */ REMOTE_PROC_FLY = 1 };";
+        let source = Source { program: "remote", function_prefix: "vir", origin: "1.0.0" };
+        let mut api = Api::default();
+        api.functions.insert("virSoar".to_owned(), Function { since: "0.9.0".to_owned(), flags: None });
+        let used = Used::new(overrides);
+        let program = program(&source, &xdr::parse(text)?, &api, &[], &used)?;
+        used.all_used()?;
+        Ok(program)
+    }
+
+    #[test]
+    fn a_procedure_without_a_function_fails_the_run() {
+        let problem = format!("{:#}", resolved(&overrides("", "")).unwrap_err());
+        assert!(
+            problem.contains("1 of remote") && problem.contains("remote.fly has no function"),
+            "{problem}"
+        );
+        let found = resolved(&overrides("functions", "\"remote.fly\" = \"virSoar\"")).unwrap();
+        assert_eq!(found.procedures[0].function.as_deref(), Some("virSoar"));
+        assert_eq!(found.procedures[0].since, "0.9.0");
+    }
+
+    #[test]
+    fn an_override_that_nothing_uses_fails_the_run() {
+        for (table, entry, idle) in [
+            ("streams", "\"remote.swim\" = \"read\"", "streams.remote.swim"),
+            ("macros", "DEPTH = 3", "macros.DEPTH"),
+        ] {
+            let mut text = overrides(table, entry);
+            text.functions.insert("remote.fly".to_owned(), "virSoar".to_owned());
+            let problem = format!("{:#}", resolved(&text).unwrap_err());
+            assert_eq!(problem, format!("overrides that nothing uses: {idle}"));
+        }
+    }
+}

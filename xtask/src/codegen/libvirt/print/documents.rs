@@ -82,7 +82,9 @@ impl Printer<'_> {
         out.push_str(&rows);
         out.push_str("\n## Without a call of their own\n\nWhat the client answers from what it knows, or does in several calls.\n\n");
         out.push_str("| libvirt's function | method |\n|---|---|\n");
-        for (function, method) in methods.iter().filter(|(function, _)| !named.contains(function.as_str())) {
+        let is_type = |name: &str| self.constants.sets.iter().any(|set| set.name == name);
+        let alone = |name: &str| !named.contains(name) && !is_type(name);
+        for (function, method) in methods.iter().filter(|(function, _)| alone(function)) {
             writeln!(out, "| `{function}` | {} |", list(method))?;
         }
         Ok(out)
@@ -170,6 +172,9 @@ fn documented(source: &str) -> Vec<(String, String)> {
                 text.split('`').skip(1).step_by(2).filter(|word| is_function(word)).map(str::to_owned),
             );
         } else if line.starts_with("#[") {
+        } else if ["pub(", "fn ", "async fn "].iter().any(|private| line.starts_with(private)) {
+            // Nobody else can call it.
+            pending.clear();
         } else {
             let name = line.strip_prefix("pub ").unwrap_or(line);
             let name = name.strip_prefix("async ").unwrap_or(name);
@@ -203,7 +208,9 @@ mod tests {
     fn methods_are_found_by_what_their_documentation_names() {
         let source = "methods! { Network(this) {\n    /// Starts it (`virNetworkCreate`).\n    start()\n        = x;\n} }\n\
                       impl Domain {\n    /// Its name (`virDomainGetName`).\n    #[must_use]\n    pub fn name(&self) {}\n}\n\
-                      /// A type (`virDomainInfo`).\npub struct DomainInfo;\n";
+                      /// A type (`virDomainInfo`).\npub struct DomainInfo;\n\
+                      impl Domain {\n    /// Ours (`virDomainFree`).\n    pub(crate) fn free(&self) {}\n\
+                      /// Ours (`virDomainRef`).\n    async fn hold(&self) {}\n}\n";
         assert_eq!(
             documented(source),
             [
