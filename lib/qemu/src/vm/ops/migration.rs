@@ -185,8 +185,10 @@ impl Vm {
                 done
             }
         };
-        // Only then there is something to follow.
-        let info = migration.until(&[MigrationStatus::Active]).await?;
+        // Only then there is something to follow. A machine with little to send is further before anybody has asked.
+        let info = migration
+            .until(&[MigrationStatus::Active, MigrationStatus::PreSwitchover, MigrationStatus::Device])
+            .await?;
         if options.postcopy && info.status == Some(MigrationStatus::Active) {
             let begun = self.tell("begin post-copy", &MigrateStartPostcopy {}).await;
             if let Err(error) = begun
