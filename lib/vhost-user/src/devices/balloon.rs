@@ -25,6 +25,8 @@ struct State {
     reported: u64,
     hinted: u64,
     hint_round: u32,
+    /// The number of the last round that began.
+    last_round: u32,
 }
 
 /// How a balloon is asked for memory, from any thread.
@@ -78,10 +80,12 @@ impl BalloonControl {
     /// Begins a round of hints of free pages, or ends the one that there is.
     pub fn hints(&self, wanted: bool) {
         let mut state = self.state();
-        state.hint_round = match state.hint_round {
+        state.hint_round = if wanted {
             // Rounds have numbers from 2 on, and none that the driver may still be at.
-            round if wanted => round.wrapping_add(1).max(2),
-            _ => DONE,
+            state.last_round = state.last_round.wrapping_add(1).max(DONE + 1);
+            state.last_round
+        } else {
+            DONE
         };
         drop(state);
         self.ring();

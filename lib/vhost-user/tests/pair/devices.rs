@@ -302,6 +302,14 @@ fn a_balloon_takes_pages_and_learns_what_the_guest_has() {
             assert_eq!(control.numbers().hinted, expected);
         }
 
+        // The next round is another one, also after this one has ended.
+        control.hints(false);
+        assert_eq!(channel.next(TIMEOUT).unwrap().request, back::Request::ConfigChangeMsg);
+        control.hints(true);
+        assert_eq!(channel.next(TIMEOUT).unwrap().request, back::Request::ConfigChangeMsg);
+        let next = balloon::Config::parse(&client.front.config(0, 16).unwrap()).hint_command;
+        assert_eq!(next, round + 1);
+
         client.front.set_config(4, &3_u32.to_le_bytes()).unwrap();
         assert_eq!(control.numbers().actual, 3);
         client.end();
