@@ -24,6 +24,25 @@ async fn guest(connect: &Connect) -> Domain {
     connect.create_domain(GUEST, Default::default()).await.unwrap()
 }
 
+/// A daemon whose jobs never end by themselves, behind a connection that can be lost.
+struct Slow {
+    mortal: Mortal,
+    connect: Connect,
+    /// One that is not.
+    beside: Connect,
+    guest: Domain,
+}
+
+async fn slow() -> Slow {
+    let slow = Server::builder().scope(Scope::Complete).job_duration(Duration::from_secs(3600));
+    let handle = super::start(slow.clock(|| Duration::from_secs(1_000_000)));
+    let mortal = Mortal::new(handle.clone(), Back::AtOnce);
+    let policy = Reconnect { pause: Duration::from_millis(1), ..Reconnect::default() };
+    let connect = Connect::builder(&mortal.uri()).reconnect(policy).open_with(super::run).await.unwrap();
+    let (beside, guest) = (direct(&handle).await, guest(&connect).await);
+    Slow { mortal, connect, beside, guest }
+}
+
 #[tokio::test]
 async fn a_disk_that_is_named_by_its_file_is_waited_for_too() {
     let connect = direct(&super::start(Server::builder().scope(Scope::Complete))).await;
@@ -46,13 +65,7 @@ async fn a_disk_that_is_named_by_its_file_is_waited_for_too() {
 
 #[tokio::test]
 async fn a_job_whose_end_nobody_has_seen_is_not_called_complete() {
-    let slow = Server::builder().scope(Scope::Complete).job_duration(Duration::from_secs(3600));
-    let handle = super::start(slow.clock(|| Duration::from_secs(1_000_000)));
-    let mortal = Mortal::new(handle.clone(), Back::AtOnce);
-    let policy = Reconnect { pause: Duration::from_millis(1), ..Reconnect::default() };
-    let connect = Connect::builder(&mortal.uri()).reconnect(policy).open_with(super::run).await.unwrap();
-    let beside = direct(&handle).await;
-    let guest = guest(&connect).await;
+    let Slow { mortal, connect, beside, guest } = slow().await;
     let mut job = guest.block_pull("vda", Default::default(), Default::default()).await.unwrap();
     mortal.bar(true);
     mortal.kill();
@@ -95,13 +108,7 @@ async fn an_end_that_waits_behind_lost_events_is_heard() {
 
 #[tokio::test]
 async fn the_end_of_another_job_is_not_taken_for_ones_own() {
-    let slow = Server::builder().scope(Scope::Complete).job_duration(Duration::from_secs(3600));
-    let handle = super::start(slow.clock(|| Duration::from_secs(1_000_000)));
-    let mortal = Mortal::new(handle.clone(), Back::AtOnce);
-    let policy = Reconnect { pause: Duration::from_millis(1), ..Reconnect::default() };
-    let connect = Connect::builder(&mortal.uri()).reconnect(policy).open_with(super::run).await.unwrap();
-    let beside = direct(&handle).await;
-    let guest = guest(&connect).await;
+    let Slow { mortal, connect, beside, guest } = slow().await;
     let backup = guest.backup("<domainbackup/>", None, Default::default()).await.unwrap();
     mortal.bar(true);
     mortal.kill();
