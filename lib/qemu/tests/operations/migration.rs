@@ -53,11 +53,16 @@ fn missing_or(test: &str) -> Option<tempfile::TempDir> {
     if missing(test, true) {
         return None;
     }
+    Some(places())
+}
+
+/// A directory with one for each end.
+fn places() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     for name in ["source", "destination"] {
         fs::create_dir(directory.path().join(name)).unwrap();
     }
-    Some(directory)
+    directory
 }
 
 #[tokio::test]
@@ -308,11 +313,8 @@ async fn a_disk_that_cannot_move_takes_the_copies_of_the_others_back() {
     if missing(test, false) {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = places();
     let at = |name: &str| directory.path().join(name);
-    for name in ["source", "destination"] {
-        fs::create_dir(at(name)).unwrap();
-    }
     let ([here, there], via, disks) = two_ends(directory.path());
     let [here, there] = [(here, "here-2.raw", 8), (there, "there-2.raw", 1)].map(|(machine, name, mib)| {
         fs::write(at(name), vec![0; mib << 20]).unwrap();
@@ -537,11 +539,8 @@ async fn disks_travel_over_tls_beside_memory_that_does() {
     if missing(test, false) {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
+    let directory = places();
     let at = |name: &str| directory.path().join(name);
-    for name in ["source", "destination"] {
-        fs::create_dir(at(name)).unwrap();
-    }
     certificates(&at("tls"));
     let (machines, via, disks) = two_ends(directory.path());
     let content: Vec<u8> = (0..8u32 << 18).flat_map(u32::to_le_bytes).collect();
