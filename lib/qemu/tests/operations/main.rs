@@ -13,6 +13,7 @@ mod beside;
 mod block;
 mod cut;
 mod display;
+mod elsewhere;
 mod firmware;
 mod guest;
 mod handed;

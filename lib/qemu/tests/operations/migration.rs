@@ -57,7 +57,7 @@ fn missing_or(test: &str) -> Option<tempfile::TempDir> {
 }
 
 /// A directory with one for each end.
-fn places() -> tempfile::TempDir {
+pub(crate) fn places() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     for name in ["source", "destination"] {
         fs::create_dir(directory.path().join(name)).unwrap();
@@ -254,7 +254,7 @@ fn about_to_move(source: &Guest) -> qmp::Waiter {
 }
 
 /// A machine at each end with a disk of its own, the way between them and the way of the disk.
-fn two_ends(directory: &Path) -> ([Config; 2], Address, MovedDisks) {
+pub(crate) fn two_ends(directory: &Path) -> ([Config; 2], Address, MovedDisks) {
     let machines = ["here.raw", "there.raw"].map(|name| {
         fs::write(directory.join(name), vec![0; 8 << 20]).unwrap();
         config().disk(Disk::new("root", Image::raw(directory.join(name))))
@@ -443,7 +443,7 @@ async fn a_guest_whose_memory_is_on_both_sides_is_recovered() {
     destination.quit().await;
 }
 
-fn signal(guest: &Guest, signal: rustix::process::Signal) {
+pub(crate) fn signal(guest: &Guest, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(guest.vm.record().pid.try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();
 }
