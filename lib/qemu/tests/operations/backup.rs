@@ -84,7 +84,7 @@ async fn a_whole_backup_and_what_changed_since_are_pushed_to_an_nbd_server() {
     assert_eq!(guest.vm.changed_bytes("root", "since").await.unwrap(), 0);
     guest.vm.remove_bitmap("root", "since").await.unwrap();
     let gone = guest.vm.push_backup("root", &target, Some("since")).await.unwrap_err();
-    assert!(matches!(gone, OperationError::Qmp { .. }), "{gone:?}");
+    assert!(matches!(gone, OperationError::Unknown { .. }), "{gone:?}");
     // To a file, while the guest overwrites it: as it was when it began.
     let before = fs::read(at("disk.raw")).unwrap();
     let file = CopyTarget::file(at("copy, 2.qcow2"), Format::Qcow2);

@@ -175,7 +175,9 @@ async fn a_move_with_a_disk_that_is_dropped_anywhere_is_taken_back() {
         }
         let taken_back = async {
             loop {
-                let state = source.vm.qmp().call(&QueryStatus {}).await.unwrap().status;
+                let state = source.vm.qmp().call(&QueryStatus {}).await;
+                let state =
+                    state.unwrap_or_else(|error| panic!("{error} after {times}: {}", source.log())).status;
                 let nothing_is_left =
                     source.node_names().await == before && source.vm.jobs().await.unwrap().is_empty();
                 if nothing_is_left && [RunState::Running, RunState::Postmigrate].contains(&state) {
