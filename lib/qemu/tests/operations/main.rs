@@ -11,6 +11,8 @@ mod agent_guest;
 mod backup;
 mod beside;
 mod block;
+mod counting;
+mod credentials;
 mod cut;
 mod display;
 mod firmware;

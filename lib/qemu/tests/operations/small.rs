@@ -166,6 +166,21 @@ async fn the_balloon_is_awaited_and_the_guest_tells_of_its_memory() {
 }
 
 #[tokio::test]
+async fn the_guest_reads_randomness_of_the_host() {
+    let test = "the_guest_reads_randomness_of_the_host";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut guest = Guest::linux(directory.path(), config()).await;
+    assert_eq!(guest.run("cat /sys/class/misc/hw_random/rng_current").await, "virtio_rng.0");
+    let read = "dd if=/dev/hwrng bs=64 count=4 iflag=fullblock 2>/dev/null | od -An -tx1 | tr -d ' \\n'";
+    let (first, second) = (guest.run(read).await, guest.run(read).await);
+    assert!(first.len() == 512 && second.len() == 512 && first != second, "{first} {second}");
+    guest.quit().await;
+}
+
+#[tokio::test]
 async fn virtual_cpus_stay_on_their_host_cpus() {
     let test = "virtual_cpus_stay_on_their_host_cpus";
     if missing(test, false) {
