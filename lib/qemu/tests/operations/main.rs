@@ -24,6 +24,7 @@ mod migration;
 mod modules;
 #[path = "../../../qmp/tests/support/observed.rs"]
 mod observed;
+mod others;
 mod plug;
 #[path = "../support/polled.rs"]
 mod polled;

@@ -321,22 +321,32 @@ async fn of_a_script_and_its_qemu_it_is_qemu_that_is_found() {
     assert_eq!(qemu::Record::find(found.uuid, &run).unwrap(), None);
 }
 
-/// QEMU 10.0 that is unpacked without its modules ends when it is asked for all types of objects: it was built with others.
+/// Without a directory of its own, the unpacked QEMU finds the modules of the installed one, which were built for another: it ends when it
+/// looks at all types of objects. Not its machines, as nobody asks them for that.
 #[tokio::test]
 async fn a_program_that_its_modules_end_is_found_out_apart_from_its_machines() {
-    let program = crate::unpacked::unpacked();
-    if !program.exists() {
-        let test = "a_program_that_its_modules_end_is_found_out_apart_from_its_machines";
-        return println!("not run: {test}: {} (cargo xtask qemu-root)", program.display());
+    let test = "a_program_that_its_modules_end_is_found_out_apart_from_its_machines";
+    let unpacked = crate::unpacked::unpacked();
+    let foreign = Path::new("/usr/lib/x86_64-linux-gnu/qemu/hw-display-virtio-gpu.so");
+    for (needed, from) in
+        [(&*unpacked, "cargo xtask qemu-root"), (foreign, "qemu-system-common of Debian 12")]
+    {
+        if !needed.exists() {
+            return println!("not run: {test}: {} ({from})", needed.display());
+        }
     }
     let directory = scratch();
+    let script = fs::read_to_string(unpacked).unwrap();
+    let (before, after) = script.split_once("QEMU_MODULE_DIR=").unwrap();
+    let (_, command) = after.split_once(' ').unwrap();
+    let binary = program(directory.path(), &format!("{before}{command}"));
     let machine = Config { machine: "pc-q35-10.0".into(), ..config() };
-    let spec = StartSpec { binary: program.clone(), ..spec(directory.path(), machine) };
+    let spec = StartSpec { binary: binary.clone(), ..spec(directory.path(), machine) };
     let (vm, _tasks) = started(spec).await;
     let cache = qemu::BinaryCache::default();
-    if let Err(error) = cache.capabilities(&program).await {
-        assert!(error.to_string().contains(program.to_str().unwrap()), "{error}");
-        assert!(cache.capabilities(&program).await.is_err(), "a failure is not kept as an answer");
+    for _ in 0..2 {
+        let error = cache.capabilities(&binary).await.map(drop).unwrap_err();
+        assert!(error.to_string().contains(binary.to_str().unwrap()), "{error}");
     }
     vm.resume().await.unwrap();
     assert_eq!(vm.status().run_state, RunState::Running);
