@@ -1,11 +1,11 @@
 //! Guests that count: whoever moves one sees whether it ever goes back.
 
-use crate::guest::Guest;
+use crate::guest::{Guest, LONG};
 use qemu::{
     Config,
     config::{Serial, SerialKind, Stream},
 };
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 /// Every number goes out on the second serial port, and is then in a file of the guest's.
 const COUNT: &str = "(exec 3>/dev/ttyS1; i=0; while :; do i=$((i+1)); echo $i >&3; echo $i >/run/new; mv /run/new /run/count; sleep 0.02; done) & true";
@@ -38,12 +38,18 @@ pub(crate) async fn counts_on(guest: &mut Guest, before: u64) {
     guest.run_until(&format!("[ $(cat /run/count) -gt {after} ]")).await;
 }
 
-/// What the guest has said at one end and then at the other is every number once and in order. Numbers that it had said already when it
-/// moved, and says again, would be those of a guest that went back; a number may be said half here and half there.
-pub(crate) fn never_went_back(directory: &Path) {
-    let [here, there] =
-        ["source", "destination"].map(|end| fs::read_to_string(directory.join(end).join(HEARD)).unwrap());
-    assert!(here.lines().count() > 1 && there.lines().count() > 1, "{here:?} then {there:?}");
+/// What the guest has said at one end and then at the other, where it still runs, is every number once and in order. Numbers that it had said
+/// already when it moved, and says again, would be those of a guest that went back; a number may be said half here and half there.
+pub(crate) async fn never_went_back(directory: &Path) {
+    let said = |end: &str| fs::read_to_string(directory.join(end).join(HEARD)).unwrap();
+    let speaks = async {
+        while said("destination").lines().count() < 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(LONG, speaks).await.unwrap();
+    let [here, there] = ["source", "destination"].map(said);
+    assert!(here.contains('\n'), "{here:?} then {there:?}");
     let all = format!("{here}{there}");
     // The last may be half a number.
     let (whole, _) = all.rsplit_once('\n').unwrap();

@@ -46,8 +46,8 @@ async fn goes_on(directory: &Path, via: impl Into<Route>, options: MigrationOpti
     source.quit().await;
     counts_on(&mut destination, before).await;
     assert_eq!(destination.run("head -c 7 /dev/vda").await, "written");
+    never_went_back(directory).await;
     destination.quit().await;
-    never_went_back(directory);
 }
 
 /// The connections beside the first that this end was told to use.
@@ -128,8 +128,8 @@ async fn a_guest_goes_on_over_tls_and_not_to_a_stranger() {
     source.vm.migrate_to(&destination.vm, &via, &options("destination.test")).await.unwrap();
     source.quit().await;
     counts_on(&mut destination, before).await;
+    never_went_back(directory.path()).await;
     destination.quit().await;
-    never_went_back(directory.path());
 }
 
 /// Whether guests can run before their memory is there; says so if not.
@@ -179,8 +179,8 @@ async fn a_guest_goes_on_before_its_memory_is_there() {
     assert!(first >= before, "{before} then {first}");
     source.quit().await;
     assert_eq!(destination.run("head -c 7 /dev/vda").await, "written");
+    never_went_back(directory.path()).await;
     destination.quit().await;
-    never_went_back(directory.path());
 }
 
 #[tokio::test]

@@ -38,8 +38,8 @@ async fn a_guest_is_saved_to_a_file_and_goes_on_from_there() {
     restored.vm.restore(&state).await.unwrap();
     restored.vm.resume().await.unwrap();
     counts_on(&mut restored, before).await;
+    never_went_back(directory.path()).await;
     restored.quit().await;
-    never_went_back(directory.path());
     // Half a state is none.
     let whole = fs::read(&state).unwrap();
     fs::write(&state, &whole[..whole.len() / 2]).unwrap();

@@ -48,7 +48,7 @@ async fn keys_arrive_pictures_show_and_a_reset_begins_anew() {
 }
 
 /// Says `!`, waits for a byte on the serial line, and from then on for its power button, at which it powers off.
-const DEAF_AT_FIRST: &[u8] = &[
+pub(crate) const DEAF_AT_FIRST: &[u8] = &[
     0xfa, // cli
     0xb0, b'!', 0xee, // mov al, '!'; out dx, al
     0xba, 0xfd, 0x03, // mov dx, 0x3fd

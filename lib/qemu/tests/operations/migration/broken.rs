@@ -79,8 +79,8 @@ async fn a_guest_whose_memory_is_on_both_sides_is_recovered() {
     assert_eq!(source.vm.status().run_state, RunState::Postmigrate);
     source.quit().await;
     counts_on(&mut destination, before).await;
+    never_went_back(directory.path()).await;
     destination.quit().await;
-    never_went_back(directory.path());
 }
 
 fn signal(guest: &Guest, signal: rustix::process::Signal) {

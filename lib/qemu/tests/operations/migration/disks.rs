@@ -61,8 +61,8 @@ async fn a_guest_moves_with_its_disk() {
     let disk = fs::read(at("there.raw")).unwrap();
     let written: u64 = std::str::from_utf8(&disk[..12]).unwrap().trim().parse().unwrap();
     assert!(written >= told, "{written} on the disk, {told} told");
+    never_went_back(directory.path()).await;
     destination.quit().await;
-    never_went_back(directory.path());
     // A destination without such a disk: nothing goes on, and the guest stays.
     let mut source = Guest::linux(&at("source"), there).await;
     let destination = Guest::incoming(&at("destination"), Guest::with_linux(config())).await;
