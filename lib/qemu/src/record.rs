@@ -46,18 +46,36 @@ impl Record {
     /// File name within the machine's run directory.
     pub const FILE: &'static str = "record.json";
 
+    /// Its name until it is whole.
+    pub(crate) const NEW: &'static str = ".record.json.new";
+
     /// Writes the record so that a crash leaves the old one or the new one: mode 0600, synced, renamed.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn save(&self, run_dir: &Path) -> io::Result<()> {
-        let temporary = run_dir.join(".record.json.new");
-        let mut file =
-            File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        file.sync_all()?;
-        fs::rename(&temporary, run_dir.join(Self::FILE))?;
-        File::open(run_dir)?.sync_all()
+        let write = self.begin(run_dir)?;
+        write()?;
+        put_in_place(run_dir)?.sync_all()
+    }
+
+    /// The same for a start, which does not hold up a thread of the runtime for a disk. What is synced in a thread of its own has no name that
+    /// is used: once this is dropped no record comes to be, and what is left is [`Record::NEW`] and what was there before.
+    pub(crate) async fn saved(&self, run_dir: &Path) -> io::Result<()> {
+        aside(self.begin(run_dir)?).await?;
+        let directory = put_in_place(run_dir)?;
+        aside(move || directory.sync_all()).await
+    }
+
+    /// Makes the file that is put in place when what is returned has filled it.
+    fn begin(&self, run_dir: &Path) -> io::Result<impl FnOnce() -> io::Result<()> + Send + 'static> {
+        let bytes = serde_json::to_vec_pretty(self)?;
+        let new = run_dir.join(Self::NEW);
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(new)?;
+        Ok(move || {
+            file.write_all(&bytes)?;
+            file.sync_all()
+        })
     }
 
     /// Reads the record of a run directory; `None` when there is none.
@@ -195,6 +213,17 @@ impl Record {
     fn lock(&self) -> Option<PathBuf> {
         Some(self.qmp_socket.parent()?.join(LOCK))
     }
+}
+
+/// Answers the directory, which is to be synced.
+fn put_in_place(run_dir: &Path) -> io::Result<File> {
+    fs::rename(run_dir.join(Record::NEW), run_dir.join(Record::FILE))?;
+    File::open(run_dir)
+}
+
+/// Waits for a disk in a thread that is there for it.
+async fn aside(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 fn names(cmdline: &[Vec<u8>], uuid: Uuid) -> bool {

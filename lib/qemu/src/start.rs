@@ -182,11 +182,12 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
     let tpm = prepared.tpm;
     let guard = prepared.spawn.spawn().map_err(at("start", &program))?;
     // A QEMU that ended at once is a zombie with the facts of its former self; its words are more useful than ours.
-    let record = Record::of(uuid, guard.process(), &run_dir, logs, &args).and_then(|record| {
+    let record = async {
         let swtpm = tpm.as_ref().map(|tpm| Companion::of(tpm.process())).transpose()?;
-        let record = Record { swtpm, ..record };
-        record.save(&run_dir).map(|()| record)
-    });
+        let record = Record { swtpm, ..Record::of(uuid, guard.process(), &run_dir, logs, &args)? };
+        record.saved(&run_dir).await.map(|()| record)
+    };
+    let record: io::Result<Record> = record.await;
     let greeted = async {
         let stream = socket::connect(&qmp_path).await.map_err(Cause::from)?;
         vm::greet(stream).await.map_err(Cause::from)
@@ -201,14 +202,15 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
         Ok(Err(source)) => return Err(failed(guard, None, Some(source), &log_path, log_start).await),
         Err(_) => return Err(failed(guard, Some(deadline), None, &log_path, log_start).await),
     };
-    let recorded = record.and_then(|record| {
+    let recorded = async {
+        let record = record?;
         let greeted = record.greeted()?;
         if greeted != record {
-            greeted.save(&run_dir)?;
+            greeted.saved(&run_dir).await?;
         }
         Ok(greeted)
-    });
-    let record = recorded.map_err(at("record the process in", &run_dir))?;
+    };
+    let record = recorded.await.map_err(at("record the process in", &run_dir))?;
     litter.keep();
     let tpm = tpm.map_or(vm::Tpm::None, |tpm| vm::Tpm::Runs(tpm.release()));
     Ok(vm::supervised(connection, guard.release(), tpm, record, supervision))
@@ -392,7 +394,7 @@ impl Drop for Litter {
         if self.run_dir.as_os_str().is_empty() {
             return;
         }
-        for name in [Record::FILE, QMP_SOCKET, CONSOLE_SOCKET] {
+        for name in [Record::FILE, Record::NEW, QMP_SOCKET, CONSOLE_SOCKET] {
             // What cannot be removed proves itself outdated, or is replaced.
             let _ = fs::remove_file(self.run_dir.join(name));
         }

@@ -4,6 +4,7 @@
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
+use seeded::Random;
 use std::time::Duration;
 use targets::TARGETS;
 
@@ -25,36 +26,24 @@ const MESSAGES: &[&str] = &[
     r#"{'execute': 'qmp_capabilities', "arguments": {"enable": ["oob"]}, "id": {"a": [1, -2.5e3]}}{"exec-oob": "yank"}"#,
 ];
 
-/// splitmix64.
-struct Numbers(u64);
+/// A length or an index.
+fn below(numbers: &mut Random, limit: usize) -> usize {
+    usize::try_from(numbers.below(limit as u64)).unwrap()
+}
 
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound.max(1) as u64).unwrap()
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
-    }
+fn byte(numbers: &mut Random) -> u8 {
+    numbers.number().to_le_bytes()[0]
 }
 
 /// A few messages in a row, with how they are cut in front.
-fn conversation(numbers: &mut Numbers) -> Vec<u8> {
-    let mut bytes: Vec<u8> = (0..4).map(|_| numbers.byte()).collect();
+fn conversation(numbers: &mut Random) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..4).map(|_| byte(numbers)).collect();
     // Half of them get through the negotiation.
-    if numbers.below(2) == 0 {
+    if below(numbers, 2) == 0 {
         bytes.extend(format!("{}\r\n{}\r\n", MESSAGES[0], MESSAGES[1]).into_bytes());
     }
-    for _ in 0..numbers.below(6) {
-        let message = MESSAGES[numbers.below(MESSAGES.len())].replace('\u{fffd}', "\u{1}");
+    for _ in 0..below(numbers, 6) {
+        let message = MESSAGES[below(numbers, MESSAGES.len())].replace('\u{fffd}', "\u{1}");
         bytes.extend(message.bytes().map(|byte| if byte == 1 { 0xff } else { byte }));
         bytes.extend_from_slice(b"\r\n");
     }
@@ -62,21 +51,21 @@ fn conversation(numbers: &mut Numbers) -> Vec<u8> {
 }
 
 /// Bits, bytes, pieces taken out, doubled or put in.
-fn mutate(bytes: &mut Vec<u8>, numbers: &mut Numbers) {
-    for _ in 0..numbers.below(5) {
-        let at = numbers.below(bytes.len());
-        match numbers.below(6) {
-            0 if !bytes.is_empty() => bytes[at] ^= 1 << numbers.below(8),
-            1 if !bytes.is_empty() => bytes[at] = b"{}[]\"'\\:,\n\xff0"[numbers.below(12)],
+fn mutate(bytes: &mut Vec<u8>, numbers: &mut Random) {
+    for _ in 0..below(numbers, 5) {
+        let at = below(numbers, bytes.len());
+        match below(numbers, 6) {
+            0 if !bytes.is_empty() => bytes[at] ^= 1 << below(numbers, 8),
+            1 if !bytes.is_empty() => bytes[at] = b"{}[]\"'\\:,\n\xff0"[below(numbers, 12)],
             2 => bytes.truncate(at),
-            3 => drop(bytes.splice(at..(at + numbers.below(16)).min(bytes.len()), [])),
+            3 => drop(bytes.splice(at..(at + below(numbers, 16)).min(bytes.len()), [])),
             4 => {
-                let piece: Vec<u8> = bytes[at..].iter().take(numbers.below(200)).copied().collect();
-                let times = numbers.below(40);
+                let piece: Vec<u8> = bytes[at..].iter().take(below(numbers, 200)).copied().collect();
+                let times = below(numbers, 40);
                 bytes.splice(at..at, piece.repeat(times));
             }
             _ => {
-                let noise: Vec<u8> = (0..numbers.below(16)).map(|_| numbers.byte()).collect();
+                let noise: Vec<u8> = (0..below(numbers, 16)).map(|_| byte(numbers)).collect();
                 bytes.splice(at..at, noise);
             }
         }
@@ -85,12 +74,12 @@ fn mutate(bytes: &mut Vec<u8>, numbers: &mut Numbers) {
 
 /// Runs the targets until told to stop. A target that panics fails the test.
 fn fuzz(seed: u64, mut go_on: impl FnMut(u64) -> bool) -> u64 {
-    let mut numbers = Numbers(seed);
+    let mut numbers = Random::new(seed);
     let mut rounds = 0;
     while go_on(rounds) {
         let mut bytes = conversation(&mut numbers);
         mutate(&mut bytes, &mut numbers);
-        TARGETS[numbers.below(TARGETS.len())].1(&bytes);
+        TARGETS[below(&mut numbers, TARGETS.len())].1(&bytes);
         rounds += 1;
     }
     rounds

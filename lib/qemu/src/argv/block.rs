@@ -85,7 +85,12 @@ fn image_nodes(
         let access = image.access;
         let file = format!("{node}-file");
         let mut below = source_node(&image.source, &file, filename)?;
-        below["read-only"] = json!(read_only);
+        if depth > 0 && writable {
+            // Committing reopens the image for writing and not its file, which is a node of its own: that goes by what is done with it.
+            below["auto-read-only"] = json!(true);
+        } else {
+            below["read-only"] = json!(read_only);
+        }
         below["discard"] = json!(access.discard.as_str());
         cache(&mut below, access.cache);
         if matches!(image.source, Source::Path(_) | Source::Descriptor(_) | Source::HostDevice(_)) {

@@ -196,7 +196,8 @@ pub struct Image {
     pub source: Source,
     /// Their format; never guessed, as a guest can write any header.
     pub format: Format,
-    /// The image below an overlay, opened read-only.
+    /// The image below an overlay, opened read-only; for writing only while the overlay is committed into it
+    /// ([`crate::Vm::commit_disk`]).
     pub backing: Option<Box<Image>>,
     /// How it is read and written.
     pub access: Access,

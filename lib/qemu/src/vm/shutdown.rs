@@ -152,8 +152,22 @@ impl Vm {
         Ok((by.max(Rung::Kill), self.kill().await?))
     }
 
+    /// Presses the power button; on the next connection, too, where one has just broken. Whether there is anything to wait for: QEMU may have
+    /// refused.
     async fn pressed(&self) -> bool {
-        self.qmp().call(&SystemPowerdown {}).await.is_ok()
+        let mut clients = self.client.clone();
+        loop {
+            let client = clients.borrow_and_update().clone();
+            match client.call(&SystemPowerdown {}).await {
+                Err(CallError::Closed { .. }) => {}
+                Err(CallError::Refused { .. }) => return false,
+                // Late or not understood, an answer says that it has heard, or will.
+                Ok(_) | Err(_) => return true,
+            }
+            if clients.changed().await.is_err() {
+                return false;
+            }
+        }
     }
 
     /// Presses the power button every few seconds, until dropped, for who has pressed it and does not wait: a guest that is booting does not hear

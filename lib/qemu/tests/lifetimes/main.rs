@@ -39,18 +39,6 @@ fn missing(test: &str, program: &str, package: &str) -> bool {
     missing
 }
 
-/// Numbers that look random and are the same each time (xorshift64).
-struct Lots(u64);
-
-impl Lots {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
-
 fn spec(binary: PathBuf, id: Uuid, run_dir: PathBuf) -> StartSpec {
     let config = Config::new("test", id, "pc-q35-7.2", 1, 64);
     let supervision = Supervision { interval: LONG, patience: LONG };

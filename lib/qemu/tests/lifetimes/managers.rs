@@ -1,11 +1,12 @@
 //! A manager that is killed at any moment, and the one after it.
 
-use crate::{BINARY, LONG, Lots, missing, spec, turn};
+use crate::{BINARY, LONG, missing, spec, turn};
 use qemu::{
     Supervision,
     manager::{Manager, State},
 };
 use rustix::process::{Pid, Signal, kill_process};
+use seeded::Random;
 use std::{
     collections::BTreeMap,
     fs,
@@ -111,7 +112,7 @@ fn killed(test: &str, kills: usize) {
     let place = tempfile::tempdir().unwrap();
     fs::write(place.path().join(MARK), "").unwrap();
     let _ended = Ended;
-    let mut lots = Lots(0xd1b5_4a32_d192_ed03);
+    let mut lots = Random::new(0xd1b5_4a32_d192_ed03);
     let all = usize::try_from(MACHINES).unwrap();
     let mut known = BTreeMap::new();
     let (mut killed, mut round) = (0, 0);

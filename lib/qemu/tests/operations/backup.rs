@@ -1,8 +1,8 @@
 //! Copies of disks, compared byte for byte with what the guest had written.
 
 use crate::{
+    credentials::certificates,
     guest::{Guest, config, missing},
-    migration::certificates,
 };
 use qemu::{
     Config,

@@ -2,8 +2,8 @@
 
 use crate::{
     backup::Server,
+    credentials::certificates,
     guest::{Guest, LONG, config, missing},
-    migration::certificates,
 };
 use qemu::{
     config::{Address, Disk, Encoding, Format, Image, Secret, Source, Tls, TlsRole},

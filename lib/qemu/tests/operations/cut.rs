@@ -1,7 +1,8 @@
 //! Monitor connections that break in the middle of an operation, and callers that leave.
 
-use crate::guest::{Guest, LONG, config, missing};
+use crate::guest::{Guest, LONG, boot_disk, config, missing};
 use crate::polled::polled;
+use crate::small::DEAF_AT_FIRST;
 use qemu::{
     Adoption, Supervision, Vm, adopt,
     config::{Address, Disk, Format, Image, Limits, Throttle},
@@ -284,4 +285,22 @@ async fn a_disk_whose_plugging_is_given_up_anywhere_leaves_nothing_or_is_there()
     }
     assert!(times > 4 && there > 0, "{times} {there}");
     guest.quit().await;
+}
+
+/// The guest has its time all the same.
+#[tokio::test]
+async fn a_button_is_pressed_on_the_next_connection_where_one_has_just_broken() {
+    let test = "a_button_is_pressed_on_the_next_connection_where_one_has_just_broken";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let machine = config().disk(boot_disk(directory.path(), DEAF_AT_FIRST));
+    let mut guest = Guest::start(directory.path(), machine).await;
+    guest.until("!").await;
+    guest.type_in("x").await;
+    let cutter = Cutter::between(&mut guest).await;
+    cutter.cut().await;
+    let ladder = qemu::Ladder { button: LONG, ..qemu::Ladder::default() };
+    assert_eq!(guest.vm.shutdown(ladder).await.unwrap().0, qemu::Rung::Button);
 }

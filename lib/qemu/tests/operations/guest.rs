@@ -21,7 +21,7 @@ use tokio::{
 use uuid::Uuid;
 
 /// Far more than anything here takes; reached only when something hangs.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(180);
 
 /// The demo guest's kernel and RAM disk.
 pub(crate) fn demo(name: &str) -> PathBuf {

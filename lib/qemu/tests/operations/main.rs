@@ -11,9 +11,10 @@ mod agent_guest;
 mod backup;
 mod beside;
 mod block;
+mod counting;
+mod credentials;
 mod cut;
 mod display;
-mod elsewhere;
 mod firmware;
 mod guest;
 mod handed;
@@ -23,6 +24,7 @@ mod migration;
 mod modules;
 #[path = "../../../qmp/tests/support/observed.rs"]
 mod observed;
+mod others;
 mod plug;
 #[path = "../support/polled.rs"]
 mod polled;

@@ -167,3 +167,56 @@ async fn a_guest_that_does_not_hear_keeps_its_device() {
     assert!(guest.vm.stats().await.unwrap().disks.contains_key("data"));
     guest.quit().await;
 }
+
+#[tokio::test]
+async fn devices_that_are_plugged_at_once_get_a_port_each() {
+    let test = "devices_that_are_plugged_at_once_get_a_port_each";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut machine = config();
+    machine.spare_ports = 2;
+    let guest = Guest::paused(directory.path(), machine).await;
+    // Each of the three has looked for a port before any of them is in one.
+    let cards = ["one", "two", "three"].map(nic);
+    let [one, two, three] = &cards;
+    let (one, two, three) =
+        tokio::join!(guest.vm.plug_nic(one), guest.vm.plug_nic(two), guest.vm.plug_nic(three));
+    let devices = guest.vm.devices().await.unwrap();
+    let mut refused = 0;
+    for (card, plugged) in cards.iter().zip([one, two, three]) {
+        assert_eq!(devices.contains(&card.id), plugged.is_ok(), "{}: {plugged:?}", card.id);
+        if let Err(error) = plugged {
+            assert!(matches!(error, OperationError::NoPlace { .. }), "{error:?}");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 1, "whoever comes last finds both taken");
+    guest.quit().await;
+}
+
+/// What its kernel has put into a module can be nowhere else.
+#[tokio::test]
+async fn a_guest_that_needs_its_memory_refuses_to_give_it_back() {
+    let test = "a_guest_that_needs_its_memory_refuses_to_give_it_back";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut machine = config();
+    machine.memory.hotplug = Some(MemoryHotplug { slots: 2, max_mib: 1024 });
+    let mut guest = Guest::linux(directory.path(), machine).await;
+    guest.vm.plug_memory("dimm-1", 128).await.unwrap();
+    guest.run_until("grep -l offline /sys/devices/system/memory/memory*/state >/run/offline").await;
+    guest.run("for state in $(cat /run/offline); do echo online_kernel >$state; done").await;
+    guest.run("mkdir /run/many; cd /run/many; mkdir $(seq 2000)").await;
+    let refused = guest.vm.unplug_memory("dimm-1", LONG).await.unwrap_err();
+    assert!(matches!(&refused, OperationError::GuestRefused { id } if id == "dimm-1"), "{refused:?}");
+    // It has it as before, and is asked again by who wants it.
+    assert!(guest.vm.devices().await.unwrap().contains("dimm-1"));
+    assert_eq!(guest.run("sort -u $(cat /run/offline)").await, "online");
+    let refused = guest.vm.unplug_memory("dimm-1", LONG).await.unwrap_err();
+    assert!(matches!(refused, OperationError::GuestRefused { .. }), "{refused:?}");
+    guest.quit().await;
+}

@@ -48,7 +48,7 @@ async fn keys_arrive_pictures_show_and_a_reset_begins_anew() {
 }
 
 /// Says `!`, waits for a byte on the serial line, and from then on for its power button, at which it powers off.
-const DEAF_AT_FIRST: &[u8] = &[
+pub(crate) const DEAF_AT_FIRST: &[u8] = &[
     0xfa, // cli
     0xb0, b'!', 0xee, // mov al, '!'; out dx, al
     0xba, 0xfd, 0x03, // mov dx, 0x3fd
@@ -162,6 +162,21 @@ async fn the_balloon_is_awaited_and_the_guest_tells_of_its_memory() {
     guest.vm.pause().await.unwrap();
     let silent = guest.vm.balloon(target, moment).await.unwrap_err();
     assert!(matches!(silent, OperationError::GuestSilent { .. }), "{silent:?}");
+    guest.quit().await;
+}
+
+#[tokio::test]
+async fn the_guest_reads_randomness_of_the_host() {
+    let test = "the_guest_reads_randomness_of_the_host";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut guest = Guest::linux(directory.path(), config()).await;
+    assert_eq!(guest.run("cat /sys/class/misc/hw_random/rng_current").await, "virtio_rng.0");
+    let read = "dd if=/dev/hwrng bs=64 count=4 iflag=fullblock 2>/dev/null | od -An -tx1 | tr -d ' \\n'";
+    let (first, second) = (guest.run(read).await, guest.run(read).await);
+    assert!(first.len() == 512 && second.len() == 512 && first != second, "{first} {second}");
     guest.quit().await;
 }
 

@@ -95,3 +95,38 @@ async fn overlays_are_taken_together_and_merged_both_ways() {
     assert!(guest.vm.active_node("a").await.unwrap().starts_with("a-s"));
     guest.quit().await;
 }
+
+/// As after a restart, or at the destination of a migration: what lies below was opened to be read.
+#[tokio::test]
+async fn an_overlay_that_was_there_at_the_start_is_committed() {
+    let test = "an_overlay_that_was_there_at_the_start_is_committed";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    for (name, below) in [("base", None), ("middle", Some("base")), ("top", Some("middle"))] {
+        let mut made = Command::new("qemu-img");
+        made.args(["create", "-q", "-f", "qcow2"]);
+        if let Some(below) = below {
+            made.args(["-F", "qcow2", "-b"]).arg(path(below));
+        }
+        if !made.arg(path(name)).arg("1M").status().is_ok_and(|status| status.success()) {
+            return println!("not run: {test}: qemu-img (Debian package qemu-utils)");
+        }
+    }
+    let chain = Image::qcow2(path("top")).on(Image::qcow2(path("middle")).on(Image::qcow2(path("base"))));
+    let mut guest = Guest::linux(directory.path(), config().disk(Disk::new("root", chain))).await;
+    guest.run("printf one >/dev/vda; sync").await;
+    for (above, below) in [("root", "root-b1"), ("root-b1", "root-b2")] {
+        guest.vm.commit_disk("root").await.unwrap().complete().await.unwrap();
+        assert_eq!(guest.vm.active_node("root").await.unwrap(), below);
+        guest.vm.forget_node(above).await.unwrap();
+    }
+    guest.run("echo 3 >/proc/sys/vm/drop_caches").await;
+    assert_eq!(guest.run("head -c 3 /dev/vda").await, "one");
+    guest.run("printf two >/dev/vda; sync").await;
+    guest.quit().await;
+    let read = Command::new("qemu-io").args(["-r", "-c", "read -v 0 16"]).arg(path("base")).output().unwrap();
+    assert!(String::from_utf8_lossy(&read.stdout).contains("two"), "{read:?}");
+}

@@ -30,6 +30,19 @@ async fn a_program_that_fails_or_is_missing_is_reported_with_its_cause() {
     assert!(std::error::Error::source(&error).unwrap().to_string().contains("No such file"));
 }
 
+/// More than any pipe holds, and nobody has read it: it is written all the same, and its end is what is reported.
+#[tokio::test]
+async fn a_program_that_says_more_than_a_pipe_holds_is_not_held_up() {
+    let directory = scratch();
+    let says = "head -c 1500000 /dev/zero | tr '\\0' x";
+    let binary = program(directory.path(), &format!("{says} >&2; {says}; echo; echo the end >&2; exit 3"));
+    let error = start(StartSpec { binary, ..spec(directory.path(), config()) }).await.map(drop).unwrap_err();
+    let StartError::Ended { exit: Exit::Code(3), message } = &error else { panic!("{error:?}") };
+    assert!(message.ends_with("x\nthe end") && message.len() <= 16 << 10, "{} bytes", message.len());
+    let written = fs::metadata(directory.path().join("run/qemu.log")).unwrap().len();
+    assert_eq!(written, 3_000_009);
+}
+
 /// As the child of another start holds it between fork and exec.
 #[tokio::test]
 async fn a_lock_that_is_held_for_a_moment_is_no_other_qemu() {

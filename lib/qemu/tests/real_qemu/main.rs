@@ -5,8 +5,11 @@
     reason = "a test program: helpers beside the tests fail and report alike"
 )]
 
+mod adoption;
 mod connection;
 mod failures;
+mod given;
+mod logs;
 mod manager;
 #[path = "../../../qmp/tests/support/observed.rs"]
 mod observed;
@@ -26,7 +29,6 @@ use qemu::{
 };
 use qmp::{commands::RunState, events::ShutdownCause};
 use std::{
-    collections::BTreeSet,
     fs,
     net::TcpListener,
     os::unix::fs::PermissionsExt,
@@ -211,261 +213,6 @@ async fn a_stopped_process_turns_unresponsive_delays_nobody_and_comes_back() {
 }
 
 #[tokio::test]
-async fn a_machine_is_adopted_after_its_manager_let_go() {
-    if qemu_missing("a_machine_is_adopted_after_its_manager_let_go") {
-        return;
-    }
-    let directory = scratch();
-    let (vm, tasks) = started(spec(directory.path(), config())).await;
-    vm.resume().await.unwrap();
-    let pid = vm.record().pid;
-    drop(vm);
-    drop(tasks);
-    let record = qemu::Record::load(&directory.path().join("run")).unwrap().unwrap();
-    // A second machine cannot take the directory.
-    let occupied = start(spec(directory.path(), config())).await.map(drop);
-    assert!(matches!(occupied, Err(StartError::Occupied { .. })), "{occupied:?}");
-
-    let Adoption::Adopted(vm, supervisor) =
-        adopt(record.clone(), LONG, Supervision::default()).await.unwrap()
-    else {
-        panic!("not adopted");
-    };
-    assert_eq!((vm.status().run_state, vm.record().pid), (RunState::Running, pid));
-    drop((vm, supervisor));
-
-    let wrong = |change: fn(&mut qemu::Record)| {
-        let mut record = record.clone();
-        change(&mut record);
-        adopt(record, LONG, Supervision::default())
-    };
-    assert!(matches!(wrong(|r| r.boot_id = "other".into()).await.unwrap(), Adoption::Gone(_)));
-    assert!(matches!(wrong(|r| r.start_ticks += 1).await.unwrap(), Adoption::Gone(_)));
-    assert!(matches!(wrong(|r| r.uuid = Uuid::nil()).await.unwrap(), Adoption::Gone(_)));
-    // Another program is believed of the process that holds this directory's lock only.
-    let elsewhere =
-        |r: &mut qemu::Record| (r.exe.1, r.qmp_socket) = (r.exe.1 + 1, "/nowhere/qmp.sock".into());
-    assert!(matches!(wrong(elsewhere).await.unwrap(), Adoption::Gone(_)));
-
-    let process = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(process, rustix::process::Signal::STOP).unwrap();
-    let short = Duration::from_millis(200);
-    let Adoption::Unresponsive(held) = adopt(record.clone(), short, Supervision::default()).await.unwrap()
-    else {
-        panic!("a stopped process answered");
-    };
-    assert!(held.reason().contains("stopped"), "{}", held.reason());
-    rustix::process::kill_process(process, rustix::process::Signal::CONT).unwrap();
-    let Adoption::Adopted(vm, supervisor) = held.retry(LONG).await else { panic!("did not come back") };
-    let mut tasks = JoinSet::new();
-    tasks.spawn(supervisor);
-    vm.quit(LONG).await.unwrap();
-    assert!(matches!(adopt(record, LONG, Supervision::default()).await.unwrap(), Adoption::Gone(_)));
-}
-
-#[tokio::test]
-async fn a_disk_path_with_commas_and_spaces_works_and_has_counters() {
-    if qemu_missing("a_disk_path_with_commas_and_spaces_works_and_has_counters") {
-        return;
-    }
-    let directory = scratch();
-    let odd = directory.path().join("a, b=c,,\"d\"");
-    fs::create_dir(&odd).unwrap();
-    let path = odd.join("disk, one.raw");
-    fs::write(&path, vec![0; 1 << 20]).unwrap();
-    let disk = Disk::new("root", Image::raw(path)).serial("s, 1");
-    let named = Config { name: "a, b".into(), disks: vec![disk], ..config() };
-    let (vm, _tasks) = started(spec(&odd, named)).await;
-    let stats = vm.stats().await.unwrap();
-    assert!(stats.disks.contains_key("root"), "{stats:?}");
-    assert!(stats.rss_bytes > 1 << 20, "{stats:?}");
-    let name = vm.qmp().call(&qmp::commands::QueryName {}).await.unwrap();
-    assert_eq!(name.name.as_deref(), Some("a, b"));
-    vm.quit(LONG).await.unwrap();
-}
-
-#[tokio::test]
-async fn any_name_of_a_disk_works_and_one_that_is_no_utf8_by_its_descriptor() {
-    let test = "any_name_of_a_disk_works_and_one_that_is_no_utf8_by_its_descriptor";
-    if qemu_missing(test) {
-        return;
-    }
-    use std::os::unix::ffi::OsStrExt;
-    let directory = scratch();
-    for name in [&b"a\nb"[..], b"c\td=e,,f", b"-drive file=x", b"\xff\xfe.raw"] {
-        let path = directory.path().join(std::ffi::OsStr::from_bytes(name));
-        fs::write(&path, vec![0; 1 << 20]).unwrap();
-        let mut disk = Disk::new("root", Image::raw(&path));
-        let mut by_name = spec(directory.path(), config().disk(disk.clone()));
-        if path.to_str().is_none() {
-            let error = start(by_name).await.map(drop).unwrap_err();
-            let cause = std::error::Error::source(&error).unwrap().to_string();
-            assert!(cause.contains("descriptor"), "it says what to do: {cause}");
-            disk.image = Some(Image::new(Source::Descriptor("root".into()), Format::Raw));
-            by_name = spec(directory.path(), config().disk(disk));
-            let file = fs::File::options().read(true).write(true).open(&path).unwrap();
-            by_name.descriptors.insert("root".into(), file.into());
-        }
-        let (vm, _tasks) = started(by_name).await;
-        assert!(vm.stats().await.unwrap().disks.contains_key("root"));
-        vm.quit(LONG).await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn qemu_holds_no_descriptor_of_ours_and_deep_directories_do() {
-    if qemu_missing("qemu_holds_no_descriptor_of_ours_and_deep_directories_do") {
-        return;
-    }
-    let directory = scratch();
-    // Longer than a socket address.
-    let deep = directory.path().join("d".repeat(120));
-    fs::create_dir(&deep).unwrap();
-    // Inheritable on purpose: leaked by a careless library.
-    let leaked = fs::File::create(directory.path().join("leaked")).unwrap();
-    rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
-    let (vm, _tasks) = started(spec(&deep, config())).await;
-    let held: BTreeSet<PathBuf> = fs::read_dir(format!("/proc/{}/fd", vm.record().pid))
-        .unwrap()
-        .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
-        .filter(|target| target.is_absolute() && !target.starts_with("/dev"))
-        .collect();
-    let run = deep.join("run");
-    let expected = ["console.log", "lock", "qemu.log"].map(|name| run.join(name));
-    assert_eq!(held, BTreeSet::from(expected));
-    vm.quit(LONG).await.unwrap();
-}
-
-#[tokio::test]
-async fn privileges_are_dropped_and_the_disk_is_a_handed_over_descriptor() {
-    let test = "privileges_are_dropped_and_the_disk_is_a_handed_over_descriptor";
-    if qemu_missing(test) {
-        return;
-    }
-    if !rustix::process::getuid().is_root() {
-        println!("not run: {test}: needs root");
-        return;
-    }
-    if release::program() != Path::new("/usr/bin/qemu-system-x86_64") {
-        println!("not run: {test}: an unpacked QEMU lies where others may not look");
-        return;
-    }
-    let directory = scratch();
-    // Root's alone: only a handed-over descriptor reaches it.
-    let path = directory.path().join("disk.raw");
-    fs::write(&path, vec![0; 1 << 20]).unwrap();
-    let file = fs::File::options().read(true).write(true).open(&path).unwrap();
-    let disk = Disk::new("root", Image::new(Source::Descriptor("root".into()), Format::Raw));
-    let mut spec = spec(directory.path(), Config { disks: vec![disk], ..config() });
-    spec.descriptors.insert("root".into(), file.into());
-    spec.identity = Some(qemu::Identity { uid: 64_055, gid: 64_056, groups: vec![64_057] });
-    spec.oom_score_adj = Some(100);
-    let (vm, _tasks) = started(spec).await;
-    vm.resume().await.unwrap();
-    let proc = PathBuf::from(format!("/proc/{}", vm.record().pid));
-    let status = fs::read_to_string(proc.join("status")).unwrap();
-    let field = |name: &str| -> Vec<String> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.split_ascii_whitespace().map(str::to_owned).collect()
-    };
-    assert_eq!(field("Uid:"), ["64055"; 4]);
-    assert_eq!(field("Gid:"), ["64056"; 4]);
-    assert_eq!(field("Groups:"), ["64057"]);
-    assert_eq!(field("CapEff:"), ["0000000000000000"]);
-    assert_eq!(field("CapPrm:"), ["0000000000000000"]);
-    assert_eq!(field("Seccomp:"), ["2"]);
-    assert_eq!(fs::read_to_string(proc.join("oom_score_adj")).unwrap().trim(), "100");
-    assert!(!fs::read_to_string(proc.join("environ")).is_ok_and(|all| all.contains("HOME=")));
-    vm.quit(LONG).await.unwrap();
-}
-
-#[tokio::test]
-async fn confinement_hides_what_is_not_listed() {
-    if qemu_missing("confinement_hides_what_is_not_listed") {
-        return;
-    }
-    if release::program() != Path::new("/usr/bin/qemu-system-x86_64") {
-        println!("not run: confinement_hides_what_is_not_listed: files of an unpacked QEMU are not listed");
-        return;
-    }
-    if !qemu::Confinement::is_available() {
-        println!("not run: confinement_hides_what_is_not_listed: this kernel has no Landlock");
-        return;
-    }
-    let directory = scratch();
-    let (open, hidden) = (directory.path().join("open.raw"), directory.path().join("hidden.raw"));
-    for path in [&open, &hidden] {
-        fs::write(path, vec![0; 1 << 20]).unwrap();
-    }
-    let confined = |path: &Path| {
-        let disk = Disk::new("root", Image::raw(path));
-        let mut spec = spec(directory.path(), Config { disks: vec![disk], ..config() });
-        let mut confinement = qemu::Confinement::base();
-        confinement.write.push(open.clone());
-        spec.confinement = Some(confinement);
-        spec
-    };
-    let (vm, _tasks) = started(confined(&open)).await;
-    vm.quit(LONG).await.unwrap();
-    match start(confined(&hidden)).await {
-        Err(StartError::Ended { message, .. }) => {
-            assert!(message.contains("hidden.raw") && message.contains("Permission denied"), "{message}");
-        }
-        Ok((vm, _)) => {
-            vm.kill().await.unwrap();
-            panic!("what is not listed was opened");
-        }
-        Err(other) => panic!("{other}"),
-    }
-}
-
-#[tokio::test]
-async fn every_device_and_both_firmwares_are_accepted() {
-    if qemu_missing("every_device_and_both_firmwares_are_accepted") {
-        return;
-    }
-    let directory = scratch();
-    let path = |name: &str| directory.path().join(name);
-    fs::write(path("base.raw"), vec![0; 1 << 20]).unwrap();
-    fs::write(path("seed,1.iso"), vec![0; 1 << 20]).unwrap();
-    let raw = |name| Image::raw(path(name));
-    let mut machine = Config {
-        disks: vec![
-            Disk::new("root", raw("base.raw")),
-            Disk::read_only("seed", raw("seed,1.iso")),
-            Disk::cdrom("cd0", Some(raw("seed,1.iso"))),
-            Disk::cdrom("cd1", Some(raw("seed,1.iso"))),
-        ],
-        cpu: qemu::config::Cpu::new(3),
-        spare_ports: 12,
-        ..config()
-    };
-    let forwards =
-        vec![Forward { protocol: Protocol::Udp, host: "127.0.0.1:0".parse().unwrap(), guest_port: 53 }];
-    let backend = NicBackend::User { forwards, restrict: true };
-    machine.nics.push(Nic::new("nic0", [0x52, 0x54, 0, 1, 2, 3], backend));
-    let (vm, _tasks) = started(spec(directory.path(), machine.clone())).await;
-    assert_eq!(vm.stats().await.unwrap().disks.len(), 4);
-    assert_eq!(vm.qmp().call(&qmp::commands::QueryCpusFast {}).await.unwrap().len(), 3);
-    vm.quit(LONG).await.unwrap();
-
-    let code = PathBuf::from("/usr/share/OVMF/OVMF_CODE_4M.fd");
-    if !code.exists() {
-        println!(
-            "not run: every_device_and_both_firmwares_are_accepted: UEFI: {} (Debian package ovmf)",
-            code.display()
-        );
-        return;
-    }
-    let vars = path("vars,1.fd");
-    fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &vars).unwrap();
-    machine.boot.firmware = qemu::config::Firmware::Uefi { code, vars: Source::Path(vars) };
-    let (vm, _tasks) = started(spec(directory.path(), machine)).await;
-    vm.resume().await.unwrap();
-    vm.quit(LONG).await.unwrap();
-}
-
-#[tokio::test]
 async fn the_program_is_inspected_once_per_file() {
     if qemu_missing("the_program_is_inspected_once_per_file") {
         return;
@@ -495,10 +242,10 @@ const BOOT_SECTOR: &[u8] = &[
     0, 0, b'R', b'E', b'A', b'D', b'Y', b'\n', 0,
 ];
 
-fn boot_disk(directory: &Path) -> Disk {
+fn boot_disk(directory: &Path, program: &[u8]) -> Disk {
     let path = directory.join("boot.raw");
     let mut sector = vec![0; 1 << 20];
-    sector[..BOOT_SECTOR.len()].copy_from_slice(BOOT_SECTOR);
+    sector[..program.len()].copy_from_slice(program);
     (sector[510], sector[511]) = (0x55, 0xaa);
     fs::write(&path, sector).unwrap();
     Disk::new("root", Image::raw(path))
@@ -523,7 +270,7 @@ async fn a_guest_that_resets_or_powers_off_is_told_from_a_quit_also_by_a_later_m
         return;
     }
     let directory = scratch();
-    let disk = boot_disk(directory.path());
+    let disk = boot_disk(directory.path(), BOOT_SECTOR);
     let (vm, tasks) = started(spec(directory.path(), Config { disks: vec![disk], ..config() })).await;
     let mut console = qemu::socket::connect(&vm.record().console_socket).await.unwrap();
     vm.resume().await.unwrap();
@@ -550,56 +297,6 @@ async fn a_guest_that_resets_or_powers_off_is_told_from_a_quit_also_by_a_later_m
     let log = fs::read_to_string(&vm.record().console_log).unwrap();
     assert_eq!(log.matches("READY").count(), 2, "{log:?}");
     vm.quit(LONG).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_machine_whose_record_was_never_written_is_found_by_its_uuid() {
-    if qemu_missing("a_machine_whose_record_was_never_written_is_found_by_its_uuid") {
-        return;
-    }
-    let directory = scratch();
-    let run = directory.path().join("run");
-    let (vm, tasks) = started(spec(directory.path(), config())).await;
-    let written = vm.record().clone();
-    drop((vm, tasks));
-    fs::remove_file(run.join(qemu::Record::FILE)).unwrap();
-    let found = qemu::Record::find(written.uuid, &run).unwrap().unwrap();
-    assert_eq!(found, written);
-    assert_eq!(qemu::Record::find(Uuid::nil(), &run).unwrap(), None);
-    let Adoption::Adopted(vm, supervisor) = adopt(found, LONG, Supervision::default()).await.unwrap() else {
-        panic!("not adopted");
-    };
-    drop(supervisor);
-    assert_eq!(vm.kill().await.unwrap(), Exit::Signal(9));
-}
-
-/// As while a machine migrates within a host.
-#[tokio::test]
-async fn of_two_processes_of_one_identity_each_is_found_by_its_directory() {
-    if qemu_missing("of_two_processes_of_one_identity_each_is_found_by_its_directory") {
-        return;
-    }
-    let (directories, machine) = ([scratch(), scratch()], config());
-    let mut written = Vec::new();
-    for directory in &directories {
-        let (vm, _tasks) = started(spec(directory.path(), machine.clone())).await;
-        written.push(vm.record().clone());
-    }
-    for (directory, written) in directories.iter().zip(&written) {
-        let run = directory.path().join("run");
-        assert_eq!(qemu::Record::find(machine.uuid, &run).unwrap().as_ref(), Some(written));
-    }
-    // A record that was put into another directory proves nothing there.
-    let strange = qemu::Record { qmp_socket: written[1].qmp_socket.clone(), ..written[0].clone() };
-    let adopted = adopt(strange, LONG, Supervision::default()).await.unwrap();
-    assert!(matches!(&adopted, Adoption::Gone(why) if why.contains("directory")), "{adopted:?}");
-    for written in written {
-        let Adoption::Adopted(vm, _supervisor) = adopt(written, LONG, Supervision::default()).await.unwrap()
-        else {
-            panic!("not adopted");
-        };
-        vm.kill().await.unwrap();
-    }
 }
 
 #[tokio::test]

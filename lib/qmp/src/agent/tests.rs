@@ -4,6 +4,7 @@ use super::{
     Agent, AgentError, Frozen, Leftovers, Options, agent,
     commands::{Command as _, FsfreezeFreeze, FsfreezeStatus, FsfreezeThaw, GetHostName, Ping},
 };
+use crate::CloseReason;
 use serde_json::{Map, Value, json};
 use std::{
     future::Future,
@@ -221,4 +222,18 @@ async fn no_call_goes_round_the_guard() {
     agent.call(&FsfreezeStatus {}).await.unwrap();
     assert!(guest.is_frozen());
     assert_eq!(frozen.thaw().await.unwrap(), 2);
+}
+
+/// As QEMU ends the channel of a guest with something of ours unread.
+#[tokio::test]
+async fn a_reset_is_the_same_end_as_an_orderly_one() {
+    let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+    let (agent, driver) = agent(ours, Options::default());
+    let leaves = async {
+        theirs.readable().await.unwrap();
+        drop(theirs);
+    };
+    let (asked, reason, ()) = tokio::join!(agent.call(&Ping {}), driver, leaves);
+    assert!(matches!(*reason, CloseReason::Ended), "{reason:?}");
+    assert!(matches!(asked, Err(AgentError::Closed { .. })), "{asked:?}");
 }

@@ -3,6 +3,9 @@
 //! Adding goes from the inside out (nodes, then the device), and is taken back in reverse when a step fails. Removing asks the guest, and the
 //! nodes stay until it has let go.
 
+mod answer;
+
+use self::answer::{ANSWERS, Answer, answer};
 use super::{
     OperationError, failed,
     follow::{Follow, Heard},
@@ -344,8 +347,7 @@ impl Vm {
         let what = format!("letting go of {id}");
         let silent = OperationError::GuestSilent { what: what.clone(), after: patience };
         // Before the request: the answer may be quicker than its reply.
-        let mut follow =
-            Follow::new(self, &["DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR", "MEM_UNPLUG_ERROR"]);
+        let mut follow = Follow::new(self, ANSWERS);
         if !self.plugged(&mut follow, &what).await?.contains(id) {
             return Err(OperationError::Unknown { what: "device", id: id.to_owned() });
         }
@@ -377,14 +379,11 @@ impl Vm {
     async fn let_go(&self, id: &str, what: &str, follow: &mut Follow) -> Result<(), OperationError> {
         loop {
             match follow.heard(what).await? {
-                Heard::Event(event) => {
-                    let of_it = event.data.get("device").and_then(Value::as_str) == Some(id);
-                    match event.name.as_str() {
-                        _ if !of_it => {}
-                        "DEVICE_DELETED" => return Ok(()),
-                        _ => return Err(OperationError::GuestRefused { id: id.to_owned() }),
-                    }
-                }
+                Heard::Event(event) => match answer(&event, id) {
+                    Some(Answer::LetGo) => return Ok(()),
+                    Some(Answer::Refused) => return Err(OperationError::GuestRefused { id: id.to_owned() }),
+                    None => {}
+                },
                 Heard::Gap if !self.plugged(follow, what).await?.contains(id) => return Ok(()),
                 Heard::Gap => {}
             }

@@ -234,7 +234,8 @@ impl Vm {
         self.job(format!("stream {disk}"), id, &stream).await
     }
 
-    /// Starts to write the top image of a disk down into the one below it. [`ReadyJob::complete`] makes the disk use that one again.
+    /// Starts to write the top image of a disk down into the one below it. [`ReadyJob::complete`] makes the disk use that one again. QEMU must
+    /// be allowed to open that file for writing; one that was handed over by a descriptor to read from cannot be written to.
     ///
     /// # Errors
     /// [`OperationError`].

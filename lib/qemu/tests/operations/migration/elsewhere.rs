@@ -1,8 +1,9 @@
 //! Moves that others get in the way of: another move, somebody who stops the guest, a guest that ends, a caller who leaves.
 
+use super::{broken::signal, disks::two_ends, places};
 use crate::{
+    counting::{counted, counts_on},
     guest::{Guest, LONG, config, missing},
-    migration::{COUNT, counted, places, signal, two_ends},
     polled::polled,
 };
 use qemu::{
@@ -42,7 +43,7 @@ async fn a_move_that_is_refused_changes_nothing_whoever_else_has_moved_the_machi
     let directory = places();
     let at = |name: &str| directory.path().join(name);
     let mut source = Guest::linux(&at("source"), config()).await;
-    source.run(COUNT).await;
+    source.run("(i=0; while :; do i=$((i+1)); echo $i >/run/new; mv /run/new /run/count; sleep 0.02; done) & true").await;
     source.run_until("[ -s /run/count ]").await;
 
     // An image that QEMU does not move. Before that is found out somebody stops the guest.
@@ -89,7 +90,7 @@ async fn a_move_that_is_refused_changes_nothing_whoever_else_has_moved_the_machi
     let (given_up, ()) = tokio::join!(source.vm.migrate_to(&third.vm, &to_third, &slow), beside);
     assert_eq!(given_up.unwrap_err().guest, Whereabouts::Source);
     let before = counted(&mut source).await;
-    source.run_until(&format!("[ $(cat /run/count) -gt {before} ]")).await;
+    counts_on(&mut source, before).await;
 
     // Another one's is over before this one is refused.
     signal(&second, Signal::STOP);
@@ -106,7 +107,7 @@ async fn a_move_that_is_refused_changes_nothing_whoever_else_has_moved_the_machi
     let state = source.vm.qmp().call(&QueryStatus {}).await.unwrap().status;
     assert_eq!(state, RunState::Postmigrate);
     let before = counted(&mut first).await;
-    first.run_until(&format!("[ $(cat /run/count) -gt {before} ]")).await;
+    counts_on(&mut first, before).await;
     assert!(second.vm.status().exit.is_none(), "nor was the one ended that it was to move to");
     second.quit().await;
     first.quit().await;

@@ -1,0 +1,163 @@
+//! Ends and connections that break while a machine moves.
+
+use super::{counting, missing_or, no_postcopy, slow_postcopy};
+use crate::{
+    counting::{counted, counts_on, never_went_back},
+    guest::{Guest, LONG},
+};
+use qemu::{
+    config::Address,
+    vm::{MigrateError, MigrationOptions, Route, Whereabouts},
+};
+use qmp::commands::RunState;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::{sync::watch, task::JoinSet};
+
+/// What stands between two processes does with what the source sends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Relay {
+    Forwards,
+    /// It is read and goes nowhere.
+    Swallows,
+    Breaks,
+}
+
+/// Relays one connection.
+fn relay(from: &Path, to: PathBuf) -> (watch::Sender<Relay>, JoinSet<()>) {
+    let listener = tokio::net::UnixListener::bind(from).unwrap();
+    let (mode, mut modes) = watch::channel(Relay::Forwards);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let (mut source, _) = listener.accept().await.unwrap();
+        let mut destination = tokio::net::UnixStream::connect(to).await.unwrap();
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut source, &mut destination) => return,
+            mode = modes.wait_for(|mode| *mode != Relay::Forwards) => {
+                if mode.is_ok_and(|mode| *mode == Relay::Breaks) {
+                    return;
+                }
+            }
+        }
+        // The destination's end stays open: it hears nothing more.
+        let _ = tokio::io::copy(&mut source, &mut tokio::io::sink()).await;
+        std::future::pending::<()>().await;
+    });
+    (mode, tasks)
+}
+
+#[tokio::test]
+async fn a_guest_whose_memory_is_on_both_sides_is_recovered() {
+    let test = "a_guest_whose_memory_is_on_both_sides_is_recovered";
+    let Some(directory) = missing_or(test) else { return };
+    if no_postcopy(test) {
+        return;
+    }
+    let at = |name: &str| directory.path().join(name);
+    let (mut source, config) = counting(directory.path()).await;
+    let mut destination = Guest::incoming(&at("destination"), config).await;
+    let before = counted(&mut source).await;
+    let (mode, _relay) = relay(&at("relay.sock"), at("listen.sock"));
+    let via = Route::Forwarded {
+        listen: Address::Unix(at("listen.sock")),
+        connect: Address::Unix(at("relay.sock")),
+    };
+    let options = slow_postcopy();
+    let breaking = async {
+        let mut status = destination.vm.watch();
+        let running = status.wait_for(|status| status.run_state == RunState::Running);
+        tokio::time::timeout(LONG, running).await.unwrap().unwrap();
+        mode.send_replace(Relay::Breaks);
+    };
+    let (moved, ()) = tokio::join!(source.vm.migrate_to(&destination.vm, via, &options), breaking);
+    let broken = moved.unwrap_err();
+    assert_eq!(broken.guest, Whereabouts::Both, "{broken:?}");
+    let via = Address::Unix(at("second.sock"));
+    source.vm.recover_migration(&destination.vm, &via).await.unwrap();
+    assert_eq!(source.vm.status().run_state, RunState::Postmigrate);
+    source.quit().await;
+    counts_on(&mut destination, before).await;
+    never_went_back(directory.path()).await;
+    destination.quit().await;
+}
+
+pub(super) fn signal(guest: &Guest, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(guest.vm.record().pid.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// Migrates through a relay that swallows what comes after the beginning, until the source has sent all; then `meanwhile`.
+async fn swallowed(
+    directory: &Path,
+    source: &Guest,
+    destination: &Guest,
+    options: &MigrationOptions,
+    meanwhile: impl FnOnce(&Guest),
+) -> MigrateError {
+    let at = |name: &str| directory.join(name);
+    let (mode, _relay) = relay(&at("relay.sock"), at("listen.sock"));
+    let via = Route::Forwarded {
+        listen: Address::Unix(at("listen.sock")),
+        connect: Address::Unix(at("relay.sock")),
+    };
+    let mut stands = source.vm.qmp().subscribe(qmp::Filter::Names(&["MIGRATION"]), 64);
+    let watching = async {
+        while source.vm.migration().await.unwrap().is_none() {}
+        mode.send_replace(Relay::Swallows);
+        while stands.next().await.unwrap().data["status"] != "completed" {}
+        meanwhile(destination);
+    };
+    let (moved, ()) = tokio::join!(source.vm.migrate_to(&destination.vm, via, options), watching);
+    moved.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_guest_whose_destination_dies_goes_on_where_it_was() {
+    let test = "a_guest_whose_destination_dies_goes_on_where_it_was";
+    let Some(directory) = missing_or(test) else { return };
+    let (mut source, config) = counting(directory.path()).await;
+    let via = Address::Unix(directory.path().join("migration.sock"));
+    let kill = |guest: &Guest| signal(guest, rustix::process::Signal::KILL);
+    // While memory is sent.
+    let destination = Guest::incoming(&directory.path().join("destination"), config.clone()).await;
+    let slow = MigrationOptions { bandwidth: Some(1 << 20), ..MigrationOptions::default() };
+    let killing = async {
+        while source.vm.migration().await.unwrap().is_none() {}
+        kill(&destination);
+    };
+    let (moved, ()) = tokio::join!(source.vm.migrate_to(&destination.vm, &via, &slow), killing);
+    let error = moved.unwrap_err();
+    assert_eq!(error.guest, Whereabouts::Source, "{error:?}");
+    counts_on(&mut source, 1).await;
+    // After the source has sent all and stands.
+    drop(destination);
+    let destination = Guest::incoming(&directory.path().join("destination"), config).await;
+    // Far more than it takes: what was sent in between is not missed later.
+    let options = MigrationOptions { bandwidth: Some(64 << 20), ..MigrationOptions::default() };
+    let error = swallowed(directory.path(), &source, &destination, &options, kill).await;
+    assert_eq!(error.guest, Whereabouts::Source, "{error:?}");
+    assert_eq!(source.vm.status().run_state, RunState::Running);
+    counts_on(&mut source, 1).await;
+    source.run("printf further >/dev/vda; sync").await;
+    source.quit().await;
+}
+
+#[tokio::test]
+async fn a_guest_whose_destination_is_silent_stands_until_that_is_proved_to_be_gone() {
+    let test = "a_guest_whose_destination_is_silent_stands_until_that_is_proved_to_be_gone";
+    let Some(directory) = missing_or(test) else { return };
+    let (mut source, config) = counting(directory.path()).await;
+    let destination = Guest::incoming(&directory.path().join("destination"), config).await;
+    let patience = Some(Duration::from_millis(300));
+    let options = MigrationOptions { bandwidth: Some(64 << 20), patience, ..MigrationOptions::default() };
+    let stop = |guest: &Guest| signal(guest, rustix::process::Signal::STOP);
+    let error = swallowed(directory.path(), &source, &destination, &options, stop).await;
+    assert_eq!(error.guest, Whereabouts::Unknown, "{error:?}");
+    assert_eq!(source.vm.status().run_state, RunState::Postmigrate);
+    destination.vm.kill().await.unwrap();
+    source.vm.resume().await.unwrap();
+    source.run("printf further >/dev/vda; sync").await;
+    source.quit().await;
+}
