@@ -1,9 +1,7 @@
 //! Memory that can be given to another process.
 
-mod sys;
-
-pub(crate) use sys::discard;
-pub use sys::{Mapping, Userfault};
+pub(crate) use crate::sys::mapping::discard;
+pub use crate::sys::mapping::{Mapping, Userfault};
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use std::io;

@@ -1,10 +1,10 @@
 //! Bytes and descriptors over a unix socket, with a deadline, and with somebody who may say that it is enough.
 
-mod sys;
 mod waits;
 
-pub(crate) use sys::readable;
-pub use waits::{Reactor, Thread, Waits};
+#[cfg(feature = "tokio")]
+pub use waits::Reactor;
+pub use waits::{Thread, Waits};
 
 use crate::wire::MOST_DESCRIPTORS;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};

@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use virtio::cells::{PackedCells as _, SplitCells as _};
 use virtio::features::Features;
 use virtio::memory::{Access, PackedMemory, SplitMemory};
-use virtio::packed::{Base, Position};
+use virtio::packed::{Base, Position, Round};
 use virtio::ring::Device as Queue;
 use virtio::{Chain, Fault, Taken, packed, split};
 
@@ -177,8 +177,8 @@ impl Ring {
                 let places: usize = left.iter().map(|entry| entry.descriptors.len()).sum();
                 let available = usize::from(used.place()) + places;
                 let available = match available.checked_sub(self.size.into()) {
-                    Some(place) => Position::new(place as u16, !used.wrap()),
-                    None => Position::new(available as u16, used.wrap()),
+                    Some(place) => Position::new(place as u16, Round::from(!used.wrap())),
+                    None => Position::new(available as u16, Round::from(used.wrap())),
                 };
                 base = Base { available, used };
                 // Entries that were written behind a used one that nobody saw are not used either.

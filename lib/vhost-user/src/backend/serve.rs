@@ -8,7 +8,9 @@ use super::{Device, Outgoing, Session, SessionError};
 use crate::clock;
 use crate::framing::Framing;
 use crate::polling::{self, Polling};
-use crate::socket::{Canceller, Socket, SocketError, readable};
+use crate::socket::{Canceller, Socket, SocketError};
+#[cfg(feature = "tokio")]
+use crate::sys::reactor::readable;
 use crate::wire::HeaderError;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
@@ -86,6 +88,7 @@ pub fn serve_polling<D: Device>(
 ///
 /// # Errors
 /// [`ServeError`].
+#[cfg(feature = "tokio")]
 pub async fn serve_async<D: Device>(
     device: &mut D,
     stream: UnixStream,

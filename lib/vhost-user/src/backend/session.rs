@@ -14,7 +14,7 @@ use crate::ProtocolFeatures;
 use crate::framing::Raw;
 use crate::front::Request;
 use crate::payload::{Config, DeviceState, VringState};
-use crate::session::{Answering, Negotiated, Question, Violation, Wants};
+use crate::session::{Acknowledges, Answering, Negotiated, Question, Violation, Wants};
 use crate::socket::Canceller;
 use crate::wire::{Message as _, Reply};
 use rustix::event::epoll;
@@ -141,11 +141,11 @@ impl<'d, D: Device> Session<'d, D> {
     /// # Errors
     /// [`SessionError`]: the session is over.
     pub fn handle(&mut self, message: Raw) -> Result<Option<Outgoing>, SessionError> {
-        let acknowledges = self.negotiated.protocol.contains(ProtocolFeatures::REPLY_ACK);
+        let acknowledges = Acknowledges::from(self.negotiated.protocol);
         let number = message.header.request;
         // Requests that have an answer are not acknowledged beside it.
         let is_acknowledged = message.header.need_reply
-            && acknowledges
+            && acknowledges == Acknowledges::Yes
             && !message.header.reply
             && Request::facts_of(number).is_none_or(|facts| facts.reply.is_none());
         let Question { request, descriptors, wants } = match self.answering.asked(message, acknowledges) {

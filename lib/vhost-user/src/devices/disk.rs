@@ -1,8 +1,9 @@
 //! Block devices.
 
+#[cfg(feature = "io-uring")]
 mod direct;
-mod sys;
 
+#[cfg(feature = "io-uring")]
 pub use direct::DirectDisk;
 
 use crate::backend::{Device, Guest};

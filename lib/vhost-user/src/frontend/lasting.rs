@@ -15,7 +15,9 @@ use crate::ProtocolFeatures;
 use crate::front::Request;
 use crate::memory::Memory;
 use crate::payload::Inflight;
-use crate::socket::{Canceller, Reactor, Socket, SocketError, Thread, Waits};
+#[cfg(feature = "tokio")]
+use crate::socket::Reactor;
+use crate::socket::{Canceller, Socket, SocketError, Thread, Waits};
 use rustix::event::PollFlags;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -57,6 +59,7 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send> Lasting<C> {
     }
 }
 
+#[cfg(feature = "tokio")]
 impl<C: FnMut() -> io::Result<UnixStream> + Send> Lasting<C, Reactor> {
     /// [`Lasting::new`] as a future.
     ///

@@ -356,6 +356,12 @@ fn memory_comes_as_it_is_touched() {
     for (number, page) in (1..).zip(bytes.chunks(PAGE as usize)) {
         assert!(page.iter().all(|byte| *byte == number));
     }
+    // Nothing else is missing, so that nobody would be told of it.
+    let canceller = front.canceller();
+    std::thread::scope(|scope| {
+        scope.spawn(|| canceller.cancel());
+        assert_eq!(missing.next(TIMEOUT).unwrap_err().to_string(), "cancelled");
+    });
     drop((front, missing));
     served.ended().unwrap();
 }

@@ -39,7 +39,7 @@ fn input_waits_until_its_queue_is_enabled() {
     let ((input, to), (_from, output)) = (pipe().unwrap(), pipe().unwrap());
     let (stream, served) = Served::with(Console::new(input, output, 80, 25).unwrap());
     let mut client = client(stream, asks(Features::empty(), ORDINARY));
-    client.front.enable_queue(console::RECEIVE.into(), false).unwrap();
+    client.front.disable_queue(console::RECEIVE.into()).unwrap();
     let segment = Segment { address: client.bytes.host_address(), length: 8 };
     client.queue.ring.add(&[], &[segment]).unwrap();
     client.queue.submit().unwrap();
@@ -49,7 +49,7 @@ fn input_waits_until_its_queue_is_enabled() {
         client.front.queues().unwrap();
     }
     assert_eq!(client.queue.ring.reap().unwrap(), None);
-    client.front.enable_queue(console::RECEIVE.into(), true).unwrap();
+    client.front.enable_queue(console::RECEIVE.into()).unwrap();
     while client.queue.ring.reap().unwrap().is_none_or(|done| done.written != 5) {
         assert!(client.queue.wait(TIMEOUT).unwrap(), "nothing came in {TIMEOUT:?}");
     }
@@ -428,7 +428,7 @@ fn a_kick_that_is_refused_starts_nothing() {
     let file = tempfile::tempfile().unwrap();
     let error = client.front.call(&Request::SetVringKick(0), &[file.as_fd()]).unwrap_err();
     assert!(matches!(error, CallError::Refused { .. }), "{error}");
-    client.front.enable_queue(0, true).unwrap();
+    client.front.enable_queue(0).unwrap();
     client.send(1);
     for _ in 0..5 {
         client.front.queues().unwrap();

@@ -4,7 +4,7 @@ use super::{VERSION, get, set};
 use std::collections::BTreeMap;
 use virtio::cells;
 use virtio::memory::Shared;
-use virtio::packed::Position;
+use virtio::packed::{Position, Round};
 
 const VERSION_AT: usize = 8;
 const DESCRIPTORS: usize = 10;
@@ -73,7 +73,7 @@ impl Packed {
             }
             set(&all, VERSION_AT, VERSION);
         }
-        let position = |at, wrap_at| Position::new(get(&all, at), get::<u8>(&all, wrap_at) != 0);
+        let position = |at, wrap_at| Position::new(get(&all, at), Round::from(get::<u8>(&all, wrap_at) != 0));
         let (old, new) = (position(OLD_USED, OLD_WRAP), position(USED, WRAP));
         let old = if old.place() < size { old } else { used };
         let used = if new != old && new.place() < size && was_told(old) {
@@ -259,7 +259,7 @@ mod tests {
         queue.putting(3);
         queue.told();
         let (mut queue, used, left) = resumed(&region, false);
-        assert_eq!(used, Position::new(1, true));
+        assert_eq!(used, Position::new(1, Round::Odd));
         assert_eq!(ids(&left), [(500, 2), (7, 3)]);
         assert_eq!(left[1].descriptors, chain(7, 3));
         // Round and round, so that entries are used again in another order.
@@ -269,7 +269,7 @@ mod tests {
             queue.told();
         }
         let (_, used, left) = resumed(&region, false);
-        assert_eq!(used, Position::new(1, false), "201 places are 25 rounds and one");
+        assert_eq!(used, Position::new(1, Round::Even), "201 places are 25 rounds and one");
         assert_eq!(ids(&left), [(500, 2), (7, 3)]);
     }
 
@@ -302,7 +302,7 @@ mod tests {
             queue.putting(2);
             for _ in 0..2 {
                 let (_, used, left) = resumed(&region, is_used);
-                assert_eq!((used, ids(&left)), (Position::new(place, true), expected.clone()));
+                assert_eq!((used, ids(&left)), (Position::new(place, Round::Odd), expected.clone()));
             }
         }
     }

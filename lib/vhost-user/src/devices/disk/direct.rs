@@ -1,8 +1,8 @@
 //! A disk on a file, around the page cache.
 
-use super::sys::{Move, Transfers, Uring};
 use super::{Disk, OnFile, failure};
 use crate::backend::{Device, Guest, Held};
+use crate::sys::uring::{Move, Transfers, Uring};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, pread, pwrite};
 use std::collections::VecDeque;
