@@ -163,7 +163,7 @@ enum FailOn {
 enum Failure {
     #[error("{0}")]
     Misused(String),
-    #[error("{0}")]
+    #[error(transparent)]
     Unreachable(io::Error),
     #[error(transparent)]
     NoBackend(#[from] check::NoBackend),

@@ -199,7 +199,11 @@ impl<'d, D: Device> Session<'d, D> {
             Request::AddMemReg(region) => {
                 let region = memory::region(&region);
                 self.may_have(&region)?;
-                self.memory.add(region, descriptors.pop())?;
+                let descriptor = descriptors.pop();
+                // QEMU 7.2 says it once for each pair of a network.
+                if !self.memory.has(&region, descriptor.as_ref()) {
+                    self.memory.add(region, descriptor)?;
+                }
                 // Those that run have all that they need.
                 self.start_rings();
             }
