@@ -287,5 +287,5 @@ fn who_waits_for_a_back_end_can_be_told_to_stop() {
         trying.recv_timeout(TIMEOUT).unwrap();
     }
     other.cancel();
-    assert!(waiting.join().unwrap().unwrap().to_string().ends_with("cancelled"));
+    assert!(vhost_user::with_causes(&waiting.join().unwrap().unwrap()).ends_with("cancelled"));
 }
