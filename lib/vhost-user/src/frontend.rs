@@ -98,6 +98,18 @@ pub enum CallError {
         /// The queue.
         index: u32,
     },
+    /// What is in flight of a queue would not outlive its back-end.
+    #[error("queue {index} of {size} entries: the inflight region has room for {queues} queues of {most}")]
+    Unremembered {
+        /// The queue.
+        index: u32,
+        /// Its entries.
+        size: u16,
+        /// Queues of the region.
+        queues: u16,
+        /// Entries of each.
+        most: u16,
+    },
     /// The memory for rings is used up.
     #[error("no memory is left for a ring")]
     Memory,

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::iotlb::Iotlb;
-use crate::memory::Mapping;
+use crate::memory::{Mapping, reaches};
 use crate::payload::{Region, SingleRegion};
 use rustix::fs::fstat;
 use rustix::param::page_size;
@@ -213,11 +213,10 @@ pub(super) fn map(size: u64, offset: u64, descriptor: &OwnedFd) -> std::io::Resu
     if size == 0 {
         return Err(wrong("it has no byte"));
     }
-    let file = fstat(descriptor)?;
-    // A file that is shorter would be mapped, and end us with SIGBUS when it is touched.
-    if u64::try_from(file.st_size).unwrap_or(0) < end {
+    if !reaches(descriptor, end)? {
         return Err(wrong("its descriptor is shorter"));
     }
+    let file = fstat(descriptor)?;
     // Huge pages are mapped and unmapped whole; the block size of their file system is that of a page.
     let block = u64::try_from(file.st_blksize).unwrap_or(0);
     let page = if block.is_power_of_two() { block.max(page_size() as u64) } else { page_size() as u64 };

@@ -124,7 +124,7 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
     /// [`FrontEnd::start_queue`], for all back-ends. The queue belongs to whoever drives it.
     ///
     /// # Errors
-    /// [`CallError`].
+    /// [`CallError`]; [`CallError::Unremembered`] where the region that remembers what is in flight has no room for it.
     pub fn start_queue<'a>(
         &'a mut self,
         index: u32,
@@ -132,6 +132,10 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
         memory: &'a mut Memory,
     ) -> W::Output<'a, Result<Queue, CallError>> {
         W::run(async move {
+            let Inflight { queues, queue_size: most, .. } = self.inflight.0;
+            if index >= queues.into() || size > most {
+                return Err(CallError::Unremembered { index, size, queues, most });
+            }
             let queue = self.front.start_new(0, index, size, memory).await?;
             self.queues.push(queue.anchor());
             Ok(queue)
@@ -253,6 +257,7 @@ impl<W: Waits> Pauses<W> {
             | CallError::NotSent(_)
             | CallError::Layout(_)
             | CallError::Queue { .. }
+            | CallError::Unremembered { .. }
             | CallError::Memory => return Err(failed),
             // It is not there yet, or died again in the middle of it.
             _ => {}

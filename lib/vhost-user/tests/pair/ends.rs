@@ -217,41 +217,73 @@ impl Device for Asking {
     }
 }
 
+/// A session whose device has asked its front-end something, that front-end, and its end of the channel.
+struct Asked {
+    front: FrontEnd,
+    served: Served,
+    channel: UnixStream,
+    answered: Arc<AtomicUsize>,
+}
+
+impl Asked {
+    fn new(what: &Asks, descriptors: usize) -> Self {
+        let bell = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+        let rings = bell.try_clone().unwrap();
+        let answered = Arc::<AtomicUsize>::default();
+        let device = Asking { what: what.clone(), descriptors, bell, answered: Arc::clone(&answered) };
+        let (stream, served) = Served::with(device);
+        let mut front = FrontEnd::new(stream, TIMEOUT).unwrap();
+        front.negotiate(asks(Features::ACCESS_PLATFORM, EVERYTHING)).unwrap();
+        let (channel, its) = UnixStream::pair().unwrap();
+        front.call(&Request::SetBackendReqFd, &[its.as_fd()]).unwrap();
+        drop(its);
+        write(&rings, &1_u64.to_ne_bytes()).unwrap();
+        let socket = Socket::new(channel.try_clone().unwrap(), Canceller::new().unwrap()).unwrap();
+        socket.expire_after(Some(TIMEOUT)).unwrap();
+        let message = heard(&socket, &mut Framing::default());
+        assert_eq!(message.header.request, what.number());
+        Self { front, served, channel, answered }
+    }
+
+    /// Ends it, and gives how many answers the device has heard.
+    fn ended(mut self) -> usize {
+        drop(self.channel);
+        // It is asked once more, for what it heard before to have been heard.
+        for _ in 0..2 {
+            self.front.call(&Request::GetFeatures, &[]).unwrap();
+        }
+        drop(self.front);
+        self.served.ended().unwrap();
+        self.answered.load(Ordering::Relaxed)
+    }
+}
+
 /// The session goes on without its channel, and the device has heard nothing that is no answer.
 #[test]
 fn a_channel_may_end_after_any_byte_of_any_answer() {
     for (what, descriptors) in every::<Asks>(10) {
         let bytes = answer_to(what.facts());
         for cut in 0..=bytes.len() {
-            let bell = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
-            let rings = bell.try_clone().unwrap();
-            let answered = Arc::<AtomicUsize>::default();
-            let device = Asking { what: what.clone(), descriptors, bell, answered: Arc::clone(&answered) };
-            let (stream, served) = Served::with(device);
-            let mut front = FrontEnd::new(stream, TIMEOUT).unwrap();
-            let wanted = asks(Features::ACCESS_PLATFORM, EVERYTHING);
-            front.negotiate(wanted).unwrap();
-            let (ours, its) = UnixStream::pair().unwrap();
-            front.call(&Request::SetBackendReqFd, &[its.as_fd()]).unwrap();
-            drop(its);
-            write(&rings, &1_u64.to_ne_bytes()).unwrap();
-            let socket = Socket::new(ours.try_clone().unwrap(), Canceller::new().unwrap()).unwrap();
-            socket.expire_after(Some(TIMEOUT)).unwrap();
-            let message = heard(&socket, &mut Framing::default());
-            assert_eq!(message.header.request, what.number());
-            says(&ours, &bytes[..cut], &[]);
-            drop((ours, socket));
-            // It is asked once more, for what it heard before to have been heard.
-            for _ in 0..2 {
-                front.call(&Request::GetFeatures, &[]).unwrap();
-            }
-            drop(front);
-            served.ended().unwrap();
-            assert_eq!(
-                answered.load(Ordering::Relaxed),
-                usize::from(cut == bytes.len()),
-                "{what:?}, {cut} bytes"
-            );
+            let asked = Asked::new(&what, descriptors);
+            says(&asked.channel, &bytes[..cut], &[]);
+            assert_eq!(asked.ended(), usize::from(cut == bytes.len()), "{what:?}, {cut} bytes");
         }
+    }
+}
+
+/// What is no answer to what was asked would leave those that follow to the wrong questions: the channel ends with it.
+#[test]
+fn a_channel_ends_with_what_is_no_answer() {
+    let (what, _) = every::<Asks>(10).swap_remove(7);
+    for (request, size) in [(what.number(), 4), (what.number(), 12), (what.number() + 1, 8)] {
+        let asked = Asked::new(&what, 0);
+        let header = Header { request, reply: true, need_reply: false, size };
+        let bytes = [header.encode().as_slice(), &vec![0; size as usize]].concat();
+        let socket = Socket::new(asked.channel.try_clone().unwrap(), Canceller::new().unwrap()).unwrap();
+        socket.expire_after(Some(TIMEOUT)).unwrap();
+        socket.send(&bytes, &[]).unwrap();
+        let ended = socket.receive(&mut [0]);
+        assert!(matches!(ended, Err(SocketError::Closed)), "request {request}, {size} bytes: {ended:?}");
+        assert_eq!(asked.ended(), 0);
     }
 }

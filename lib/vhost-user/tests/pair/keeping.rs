@@ -458,6 +458,19 @@ fn an_inflight_region_that_is_too_short_for_its_ring_is_refused() {
         let error = front.start_queue(0, SIZE, &mut memory).err().expect("it is too short");
         assert!(matches!(error, CallError::Refused { request: "SET_VRING_KICK", .. }), "{error}");
     }
+    // One that begins where its numbers have no alignment, and one that has no part for the second queue.
+    let region = memfd_create("region", MemfdFlags::CLOEXEC).unwrap();
+    ftruncate(&region, 8192).unwrap();
+    for mmap_offset in [1, 2, 4] {
+        let said = Inflight { mmap_size: 4096, mmap_offset, queues: 1, queue_size: SIZE };
+        let error = front.set_inflight(said, region.as_fd()).unwrap_err();
+        assert!(matches!(error, CallError::Refused { request: "SET_INFLIGHT_FD", .. }), "{error}");
+    }
+    let said = Inflight { mmap_size: 4096, mmap_offset: 8, queues: 1, queue_size: SIZE };
+    front.set_inflight(said, region.as_fd()).unwrap();
+    front.start_queue(0, SIZE, &mut memory).unwrap();
+    let error = front.start_queue(1, SIZE, &mut memory).err().expect("nothing would be remembered of it");
+    assert!(matches!(error, CallError::Refused { request: "SET_VRING_KICK", .. }), "{error}");
     drop(front);
     served.ended().unwrap();
 }

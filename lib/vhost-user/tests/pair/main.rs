@@ -16,6 +16,7 @@ mod observed;
 mod offloads;
 mod relayed;
 mod rest;
+mod resuming;
 mod rings;
 mod session;
 mod table;
@@ -133,12 +134,9 @@ fn a_queue_that_waits_is_cancelled_with_its_front_end() {
             scope.spawn(|| canceller.cancel());
             assert_eq!(client.queue.wait(TIMEOUT).unwrap_err().to_string(), "cancelled");
         });
-        // For good: also who comes later does not wait, as no call does.
+        // For good.
         assert_eq!(client.queue.wait(TIMEOUT).unwrap_err().to_string(), "cancelled");
-        let called = client.front.queues().unwrap_err();
-        assert_eq!(vhost_user::with_causes(&called), "GET_QUEUE_NUM: cancelled");
         drop(client);
-        // It was asked something, and gone before the answer.
-        drop(served.ended());
+        served.ended().unwrap();
     }
 }
