@@ -10,11 +10,12 @@ use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use vhost_user::ProtocolFeatures;
 use vhost_user::backend::{Device, Guest};
-use vhost_user::devices::{Console, Entropy, Loopback, Network};
+use vhost_user::devices::{Console, Disk, Entropy, Loopback, Network, Null};
 use vhost_user::front::Request;
 use vhost_user::frontend::{CallError, FrontEnd};
 use vhost_user::memory::Memory;
 use vhost_user::payload::{Inflight, VringAddress};
+use virtio::blk::{self, Requests};
 use virtio::features::Features;
 use virtio::net::{self, HEADER};
 use virtio::{Segment, console};
@@ -219,6 +220,37 @@ fn a_chain_of_any_length_is_bounded_work() {
     let written = ended(&mut client);
     assert!((1..=1 << 20).contains(&written), "{written} bytes at once");
     assert!(read.load(std::sync::atomic::Ordering::Relaxed) < 2 << 20);
+    drop(client);
+    served.ended().unwrap();
+}
+
+/// A discard and a write of zeroes go on for as long as configuration space says, and no longer.
+#[test]
+fn no_range_is_longer_than_is_said() {
+    let wanted = blk::Features::DISCARD | blk::Features::WRITE_ZEROES;
+    let (mut client, served) =
+        with(Disk::new(Null { sectors: 1 << 30 }, 1), Features::from_bits_retain(wanted.bits()));
+    let config = blk::Config::parse(&client.front.config(0, blk::Config::BYTES as u32).unwrap());
+    let most = config.discard_sectors;
+    assert_eq!((most, config.zeroes_sectors), ((128 << 20) / 512, most));
+    let slots = client.memory.part(Requests::bytes(SIZE), 64).unwrap();
+    let address = slots.host_address();
+    let mut requests = Requests::new(SIZE, slots, address).unwrap();
+    let ring = &mut client.queue.ring;
+    requests.discard(ring, 8, most, 0).unwrap();
+    requests.discard(ring, 8, most + 1, 1).unwrap();
+    requests.write_zeroes(ring, 8, most, false, 2).unwrap();
+    requests.write_zeroes(ring, 8, u32::MAX, false, 3).unwrap();
+    client.queue.submit().unwrap();
+    let mut results = [None; 4];
+    while results.contains(&None) {
+        match requests.reap(&mut client.queue.ring).unwrap() {
+            Some(done) => results[done.tag as usize] = Some(done.result),
+            None => assert!(client.queue.wait(TIMEOUT).unwrap(), "nothing ended in {TIMEOUT:?}"),
+        }
+    }
+    let failed = Err(blk::Failure::Io);
+    assert_eq!(results, [Ok(()), failed, Ok(()), failed].map(Some));
     drop(client);
     served.ended().unwrap();
 }
