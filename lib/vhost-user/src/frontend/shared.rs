@@ -80,7 +80,7 @@ impl SharedRegions {
         if before.is_some_and(|((_, at), (size, _))| at + size > offset) {
             return Err(MapError::Overlap { region, offset });
         }
-        let last = fd_offset.checked_add(size).unwrap_or(u64::MAX);
+        let last = fd_offset.saturating_add(size);
         if !reaches(descriptor, last)? {
             return Err(MapError::Short { end: last });
         }
