@@ -156,6 +156,11 @@ impl Socket {
         self.cancelled.clone()
     }
 
+    /// Nothing goes any more: the peer hears that this is the end, and may say what it has to say.
+    pub(crate) fn say_no_more(&self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
     /// Nothing comes or goes any more.
     pub(crate) fn shut(&self) {
         // One that the peer has closed is as good.

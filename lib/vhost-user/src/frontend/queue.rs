@@ -275,7 +275,13 @@ impl<W: Waits> FrontEnd<W> {
     }
 
     /// A queue that the back-end has not heard of.
-    fn lay_out(&self, before: u16, index: u32, size: u16, memory: &mut Memory) -> Result<Queue, CallError> {
+    pub(super) fn lay_out(
+        &self,
+        before: u16,
+        index: u32,
+        size: u16,
+        memory: &mut Memory,
+    ) -> Result<Queue, CallError> {
         let negotiated = self.negotiated().features;
         let options = negotiated.options();
         let is_packed = negotiated.contains(Features::RING_PACKED);
@@ -348,6 +354,11 @@ impl<W: Waits> FrontEnd<W> {
 
     pub(super) async fn attach(&mut self, queue: &Anchor, base: u32) -> Result<(), CallError> {
         self.place(queue, base).await?;
+        self.set_going(queue).await
+    }
+
+    /// Starts a queue of which everything else was told.
+    pub(super) async fn set_going(&mut self, queue: &Anchor) -> Result<(), CallError> {
         let VringAddress { index, .. } = queue.address;
         self.ask(&Request::SetVringKick(index.into()), &[queue.kick.as_fd()]).await?;
         if self.negotiated().features.contains(Features::PROTOCOL_FEATURES) {
@@ -372,7 +383,7 @@ impl<W: Waits> FrontEnd<W> {
         W::run(async move { self.place(&anchor, base).await })
     }
 
-    async fn place(&mut self, queue: &Anchor, base: u32) -> Result<(), CallError> {
+    pub(super) async fn place(&mut self, queue: &Anchor, base: u32) -> Result<(), CallError> {
         let VringAddress { index, .. } = queue.address;
         if index > 0xff {
             return Err(CallError::Queue { index });

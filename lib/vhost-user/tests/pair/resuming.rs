@@ -4,12 +4,15 @@ use crate::toy::{Client, EVERYTHING, SIZE, Toy, asks, negotiated};
 use crate::{Served, TIMEOUT};
 use rustix::event::{EventfdFlags, eventfd};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 use vhost_user::ProtocolFeatures;
 use vhost_user::backend::{Device, Guest};
 use vhost_user::front::Request;
-use vhost_user::frontend::Wanted;
+use vhost_user::frontend::{CallError, Lasting, Wanted};
 use vhost_user::memory::Memory;
 use vhost_user::payload::Inflight;
+use vhost_user::socket::Canceller;
 use virtio::Segment;
 use virtio::features::Features;
 
@@ -200,4 +203,67 @@ fn a_device_may_give_back_in_any_order() {
         drop(client);
         served.ended().unwrap();
     }
+}
+
+/// Takes a request, says so, and does it when it is told to.
+struct Waits {
+    begun: Sender<()>,
+    goes_on: Receiver<()>,
+}
+
+impl Device for Waits {
+    fn features(&self) -> Features {
+        Features::empty()
+    }
+    fn queues(&self) -> u16 {
+        1
+    }
+    fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {
+        guest.each(queue, |chain| {
+            self.begun.send(()).unwrap();
+            self.goes_on.recv().unwrap();
+            chain.writer().write(&[1]) as u32
+        });
+    }
+}
+
+/// Who goes on while the back-end lives waits until that has finished what it is at: two of them would do it twice.
+#[test]
+fn a_back_end_that_is_at_work_finishes_before_the_next_begins() {
+    let ((begun, begins), (go_on, goes_on)) = (channel(), channel());
+    let (stream, first) = Served::with(Waits { begun, goes_on });
+    let (next, second) = Served::with(Toy::new());
+    let (tried, tries) = channel();
+    let mut streams = vec![next, stream];
+    let connect = move || {
+        tried.send(()).unwrap();
+        streams.pop().ok_or(std::io::ErrorKind::ConnectionRefused.into())
+    };
+    let canceller = Canceller::new().unwrap();
+    let features = wanted(Features::empty());
+    let mut lasting = Lasting::new(connect, features, TIMEOUT, (1, SIZE), canceller).unwrap();
+    tries.recv().unwrap();
+    let mut memory = Memory::new(1 << 20).unwrap();
+    lasting.add_memory(&memory).unwrap();
+    let error = lasting.start_queue(1, SIZE, &mut memory).err().unwrap();
+    assert!(matches!(error, CallError::Unremembered { index: 1, .. }), "{error}");
+    let error = lasting.start_queue(0, 2 * SIZE, &mut memory).err().unwrap();
+    assert!(matches!(error, CallError::Unremembered { most: SIZE, .. }), "{error}");
+    let mut queue = lasting.start_queue(0, SIZE, &mut memory).unwrap();
+    let segment = Segment { address: memory.part(1, 1).unwrap().host_address(), length: 1 };
+    queue.ring.add(&[], &[segment]).unwrap();
+    queue.submit().unwrap();
+    begins.recv_timeout(TIMEOUT).unwrap();
+    std::thread::scope(|scope| {
+        let resumed = scope.spawn(|| lasting.resume());
+        assert!(tries.recv_timeout(Duration::from_millis(50)).is_err(), "the other is at work");
+        go_on.send(()).unwrap();
+        resumed.join().unwrap().unwrap();
+    });
+    tries.try_recv().unwrap();
+    first.ended().unwrap();
+    assert_eq!(queue.ring.reap().unwrap().map(|done| done.written), Some(1));
+    assert_eq!(queue.ring.in_flight(), 0, "the next had nothing to do");
+    drop(lasting);
+    second.ended().unwrap();
 }
