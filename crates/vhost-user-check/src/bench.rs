@@ -52,8 +52,8 @@ struct Load {
     memory: Memory,
 }
 
-fn failed(error: impl std::fmt::Display) -> Failure {
-    Failure::Other(error.to_string())
+fn failed(error: impl std::error::Error) -> Failure {
+    Failure::Other(vhost_user::with_causes(&error))
 }
 
 fn connect(arguments: &Bench) -> Result<(Load, Target), Failure> {

@@ -1,8 +1,8 @@
 //! The other way round: a front-end is tested, by a back-end that behaves in a way of its own.
 
+use crate::Failure;
 use crate::serve::{Serve, Signals, listen, session};
 use crate::target::Clock;
-use crate::{Failure, chain};
 use clap::{Args, ValueEnum};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs;
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use vhost_user::proxy::{Chaos, Ended, From, Passed, relay};
 use vhost_user::socket::{Canceller, SocketError};
+use vhost_user::with_causes;
 
 /// How the back-end behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -191,7 +192,7 @@ impl Player {
             Ok(Ended::By(From::FrontEnd)) => "it left".to_owned(),
             Ok(Ended::By(From::BackEnd)) => "its session was ended".to_owned(),
             Ok(Ended::Cut) | Err(SocketError::Cancelled) => "its session was cut".to_owned(),
-            Err(error) => chain(error),
+            Err(error) => with_causes(error),
         };
         match (self.manner, self.done, served) {
             (Manner::Strict, _, Err(why)) => (format!("broke the rules: {why}"), true),

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use target::{Clock, Target};
 use vhost_user::check::{self, Kind, Level, Offer, Options, Profile, Report};
+use vhost_user::with_causes;
 
 /// Checks vhost-user back-ends over their socket, without a machine; and what else who writes one needs.
 #[derive(Debug, Parser)]
@@ -162,7 +163,7 @@ enum FailOn {
 enum Failure {
     #[error("{0}")]
     Misused(String),
-    #[error("{0}")]
+    #[error(transparent)]
     Unreachable(io::Error),
     #[error(transparent)]
     NoBackend(#[from] check::NoBackend),
@@ -191,7 +192,7 @@ fn main() -> ExitCode {
         // Whoever reads our output has read enough.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
-            let _ = writeln!(io::stderr(), "error: {}", chain(&failure));
+            let _ = writeln!(io::stderr(), "error: {}", with_causes(&failure));
             ExitCode::from(match failure {
                 Failure::Misused(_) => 2,
                 Failure::Unreachable(_) | Failure::NoBackend(_) => 3,
@@ -199,17 +200,6 @@ fn main() -> ExitCode {
             })
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 fn probed(arguments: &Probe) -> Result<ExitCode, Failure> {

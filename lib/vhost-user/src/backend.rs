@@ -6,7 +6,7 @@
 //!                     '-- memory, rings, log, inflight region  <------------- Guest ----------------'
 //! ```
 //!
-//! [`Session`] is the protocol as a value; [`serve()`] and [`serve_async()`] run one over a socket until the front-end leaves. What a device is, is a [`Device`].
+//! [`Session`] is the protocol as a value; [`serve()`] and `serve_async` (with the feature `tokio`) run one over a socket until the front-end leaves. What a device is, is a [`Device`].
 
 mod addresses;
 mod channel;
@@ -22,7 +22,9 @@ mod session;
 mod transfer;
 
 pub use guest::{Guest, Held, Kept};
-pub use serve::{ServeError, serve, serve_async, serve_polling};
+#[cfg(feature = "tokio")]
+pub use serve::serve_async;
+pub use serve::{ServeError, serve, serve_polling};
 pub use session::{Outgoing, Session};
 
 use crate::front::Request;

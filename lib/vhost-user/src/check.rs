@@ -18,6 +18,7 @@ mod framing;
 mod hostile;
 mod memory;
 mod negotiation;
+mod order;
 mod peer;
 mod probe;
 mod profiles;
@@ -138,8 +139,8 @@ enum Trouble {
     Failed(String),
     #[error("{0}")]
     NotApplicable(String),
-    #[error("the back-end cannot be reached: {0}")]
-    Unreachable(io::Error),
+    #[error("the back-end cannot be reached")]
+    Unreachable(#[source] io::Error),
 }
 
 type Outcome = Result<(), Trouble>;
@@ -156,7 +157,7 @@ impl From<SocketError> for Trouble {
 
 impl From<crate::frontend::CallError> for Trouble {
     fn from(error: crate::frontend::CallError) -> Self {
-        Self::Failed(error.to_string())
+        Self::Failed(crate::with_causes(&error))
     }
 }
 

@@ -99,6 +99,11 @@ impl<'s> Guest<'s> {
         Some(Held { taken, chain })
     }
 
+    /// What was done took as long as so many bytes of chains: when there were enough, others have their turn before the rest.
+    pub fn spend(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
     /// Leaves the chain in its queue that was taken of it last, of which nothing was written: who needs several at once and did not find
     /// enough.
     pub fn untake(&mut self, queue: u16, Held { taken, chain }: Held<'s>) {
