@@ -116,7 +116,7 @@ usage: cargo xtask <command>
   fuzz LIBRARY [SECONDS]   the fuzz targets of lib/LIBRARY, guided by coverage, each so long (default: 120); needs g++
   bench                    all benchmarks, one table in target/bench/table.md
   bare [TARGET]            `make TARGET` (default: demo) inside a fresh Debian; needs root
-  packages [build|run|test]  the list of Debian packages; with a word, installs what is missing
+  packages [build|run|test|bench]  the list of Debian packages; with a word, installs what is missing
   libvirtd                 Debian 13 with its libvirt in a root file system of its own, for tests; needs root
   demo-image [--out DIR]   the demo guest from Debian packages (default: target/demo)
   debian-image [--out DIR] two Debian images from Debian packages, one with QEMU (default: target/debian); needs root";

@@ -215,12 +215,13 @@ fn unchecked(uri: &Uri) -> bool {
         || uri.parameter("known_hosts_verify") == Some("ignore")
 }
 
-/// What the remote shell runs: libvirt's helper, which finds the right socket there, or netcat on a socket that we name.
+/// What the remote shell runs: libvirt's helper, which finds the right socket there, or netcat on a socket that we name
+/// (`virNetClientSSHHelperCommand` in `virnetclient.c`).
 fn remote(uri: &Uri, access: Access) -> Result<String, Error> {
     let helper = format!(
         "exec virt-ssh-helper {}{}",
         if access == Access::ReadOnly { "-r " } else { "" },
-        quoted(&format!("{}://{}", uri.driver, uri.path))
+        quoted(&uri.helper_name())
     );
     let netcat = quoted(uri.parameter("netcat").unwrap_or("nc"));
     let suffix = access.suffix();
@@ -241,11 +242,15 @@ fn remote(uri: &Uri, access: Access) -> Result<String, Error> {
     let netcat = format!(
         "if {netcat} -h 2>&1 | grep -q -e ' -q'; then exec {netcat} -q0 -U {socket}; else exec {netcat} -U {socket}; fi"
     );
-    // The helper takes no socket.
-    let automatic = if uri.parameter("socket").is_some() { "netcat" } else { "auto" };
-    match uri.parameter("proxy").unwrap_or(automatic) {
+    // Older helpers, such as that of 9.0.0, take no socket; and who says where netcat is wants netcat.
+    let is_netcat = uri.parameter("socket").or(uri.parameter("netcat")).is_some();
+    match uri.parameter("proxy").unwrap_or("auto") {
+        "native" if uri.parameter("netcat").is_some() => {
+            Err(wrong("netcat is the other proxy, and not the native one"))
+        }
         "native" => Ok(helper),
         "netcat" => Ok(netcat),
+        "auto" if is_netcat => Ok(netcat),
         "auto" => {
             Ok(format!("if command -v virt-ssh-helper >/dev/null 2>&1; then {helper}; else {netcat}; fi"))
         }
@@ -298,6 +303,27 @@ mod tests {
     }
 
     #[test]
+    fn the_proxy_at_the_other_end_is_libvirts_helper_unless_netcat_is_meant() {
+        let (helper, netcat) = ("virt-ssh-helper", "nc -U /");
+        for (uri, runs, does_not) in [
+            ("qemu+ssh://h/system", helper, "nothing"),
+            ("qemu+ssh://h/system", netcat, "nothing"),
+            ("qemu+ssh://h/system?proxy=native", helper, netcat),
+            ("qemu+ssh://h/system?proxy=netcat", netcat, helper),
+            ("qemu+ssh://h/system?netcat=/my/nc", "/my/nc -U /", helper),
+            ("qemu+ssh://h/system?proxy=auto&netcat=/my/nc", "/my/nc -U /", helper),
+            ("qemu+ssh://h/system?socket=/my/sock", "nc -U /my/sock", helper),
+            // It opens what the daemon is asked to open, by the socket that is meant.
+            ("test+ssh://h/default?name=qemu:///session", "virt-ssh-helper qemu:///session;", "test:"),
+            ("qemu+ssh://h/system?mode=direct", "qemu:///system?mode=direct", "nothing"),
+            ("qemu+ssh://h/system?color=red&mode=direct", "qemu:///system?color=red&mode=direct", "nothing"),
+        ] {
+            let script = script(uri);
+            assert!(script.contains(runs) && !script.contains(does_not), "{uri}: {script}");
+        }
+    }
+
+    #[test]
     fn ways_to_log_in_are_told_to_ssh_where_libvirt_has_a_library() {
         let options = |sshauth: &str| script(&format!("qemu+libssh2://h/system?sshauth={sshauth}"));
         for (sshauth, told) in [
@@ -345,6 +371,7 @@ mod tests {
             ("qemu+unix://h/system", "this host"),
             ("qemu+ext:///system", "command"),
             ("qemu+ssh://h/system?proxy=x", "proxy=x"),
+            ("qemu+ssh://h/system?proxy=native&netcat=nc", "netcat"),
             ("qemu+libssh://h/system?sshauth=eyes", "sshauth=eyes"),
             ("qemu+ssh://h/system?known_hosts_verify=never", "known_hosts_verify=never"),
             ("qemu+ssh://h/system?mode=x", "mode=x"),

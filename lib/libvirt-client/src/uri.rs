@@ -146,13 +146,23 @@ impl Uri {
     /// The URI that the daemon is asked to open: without transport, host and our own parameters, unless `name` says it.
     #[must_use]
     pub fn remote_name(&self) -> String {
+        self.passed_on(|parameter| !OURS.contains(&parameter))
+    }
+
+    /// The URI that libvirt's helper at the other end of ssh is told, which finds the daemon's socket by it. Newer ones look at the mode,
+    /// older ones, such as that of 9.0.0, pass over it.
+    pub(crate) fn helper_name(&self) -> String {
+        self.passed_on(|parameter| parameter == "mode" || !OURS.contains(&parameter))
+    }
+
+    fn passed_on(&self, is_theirs: impl Fn(&str) -> bool) -> String {
         if let Some(name) = self.parameter("name") {
             return name.to_owned();
         }
         let theirs: Vec<String> = self
             .parameters
             .iter()
-            .filter(|(name, _)| !OURS.contains(&name.as_str()))
+            .filter(|(name, _)| is_theirs(name))
             .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
             .collect();
         let query = if theirs.is_empty() { String::new() } else { format!("?{}", theirs.join("&")) };

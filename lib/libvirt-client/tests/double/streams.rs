@@ -12,26 +12,34 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 /// What may wait.
 const BUFFER: usize = 256 * 1024;
 
-/// A daemon that knows one call: to open a console.
-struct Daemon {
-    session: ServerSession,
-    stream: DuplexStream,
+/// A daemon that does what a test says.
+pub(crate) struct Daemon {
+    pub(crate) session: ServerSession,
+    pub(crate) stream: DuplexStream,
 }
 
 impl Daemon {
-    async fn opened(&mut self) -> CallId {
+    /// The next call.
+    pub(crate) async fn call(&mut self) -> CallId {
         loop {
-            let bytes = self.stream.read(self.session.space()).await.unwrap();
-            self.session.filled(bytes, []);
             if let Some(Request::Call { call, .. }) = self.session.next().unwrap() {
-                self.session.reply::<remote::DomainOpenConsole>(call, &(), Vec::new()).unwrap();
-                self.flush().await;
                 return call;
             }
+            let bytes = self.stream.read(self.session.space()).await.unwrap();
+            assert!(bytes > 0, "the client has gone");
+            self.session.filled(bytes, []);
         }
     }
 
-    async fn flush(&mut self) {
+    /// The next call, which opens a console.
+    pub(crate) async fn opened(&mut self) -> CallId {
+        let call = self.call().await;
+        self.session.reply::<remote::DomainOpenConsole>(call, &(), Vec::new()).unwrap();
+        self.flush().await;
+        call
+    }
+
+    pub(crate) async fn flush(&mut self) {
         while let Some(Transmit::Bytes(bytes)) = self.session.transmit() {
             let length = bytes.len();
             self.stream.write_all(bytes).await.unwrap();
@@ -40,7 +48,7 @@ impl Daemon {
     }
 }
 
-/// A console on a daemon that does what a test says.
+/// A console on such a daemon.
 async fn console() -> (Daemon, CallId, ByteStream) {
     let (ours, theirs) = tokio::io::duplex(65_536);
     let options = Options { stream_buffer: BUFFER, ..Options::default() };

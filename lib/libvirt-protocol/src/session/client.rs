@@ -18,6 +18,14 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Serial(u32);
 
+impl Serial {
+    /// The number in the packets of the call, by which logs of the daemon and recordings of the traffic know it (`virNetMessageHeader.serial`).
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// How many calls may be under way at the daemon.
 ///
 /// A daemon stops reading a connection at which five calls are under way (`max_client_requests`, default 5): everything behind them
