@@ -54,7 +54,7 @@ impl Vm {
             return Err(ConfigError::conflict(&disk.id, "only virtio and NVMe disks are plugged").into());
         }
         self.is_free(&disk.id).await?;
-        let place = self.free_place(&disk.id).await?;
+        let place = self.free_place(&disk.id, disk.place).await?;
         let mut rollback = Rollback::new(self);
         let id = || disk.id.clone();
         let adding = async {
@@ -136,7 +136,7 @@ impl Vm {
             NicBackend::VhostUser(stream) => Some(self.switch(nic, stream).await?),
             _ => None,
         };
-        let place = self.free_place(&nic.id).await?;
+        let place = self.free_place(&nic.id, nic.place).await?;
         let driver = if nic.model == NicModel::Virtio { "virtio-net-pci" } else { nic.model.driver() };
         let mut device = nic_device(nic, driver);
         place.put(&mut device);
