@@ -229,7 +229,9 @@ impl Line<'_> {
         let (mut on_board, mut general) = (0, places::FIXED + config.nics.len());
         let mut scsi = [0u16; 8];
         for (index, disk) in config.disks.iter().enumerate() {
-            let attached = nodes(disk, &mut |source| self.filename("disk", source))?;
+            let note = crate::vm::note_of_disk(&disk.id);
+            let attached =
+                nodes(disk, &mut |source| self.noted_filename("disk", source, Some(note.clone())))?;
             if let Some(limits) = &attached.limits {
                 self.option("-object", limits);
             }
