@@ -93,7 +93,10 @@ impl From<&OperationError> for ErrorKind {
         match error {
             OperationError::Qmp { source, .. } => source.into(),
             OperationError::Config(_) => Self::InvalidConfiguration,
-            OperationError::NoPlace { .. } | OperationError::Unknown { .. } => Self::Misused,
+            OperationError::NoPlace { .. }
+            | OperationError::Unknown { .. }
+            | OperationError::Arriving
+            | OperationError::Moving => Self::Misused,
             OperationError::GuestRefused { .. }
             | OperationError::GuestSilent { .. }
             | OperationError::Agent { .. } => Self::GuestFailed,
@@ -193,6 +196,8 @@ mod tests {
             (OperationError::Job { action: text(), message: text() }, ErrorKind::OperationFailed),
             (OperationError::Lost { what: text() }, ErrorKind::OutcomeUnknown),
             (OperationError::Broken, ErrorKind::OperationFailed),
+            (OperationError::Arriving, ErrorKind::Misused),
+            (OperationError::Moving, ErrorKind::Misused),
             (OperationError::Ended { what: text(), exit: Exit::Code(0) }, ErrorKind::ProcessNotRunning),
             (OperationError::Host { action: text(), source: denied() }, ErrorKind::HostFailed),
         ];

@@ -115,6 +115,14 @@ pub enum OperationError {
     /// The connection of a migration broke after the guest had moved before its memory: [`Vm::recover_migration`].
     #[error("the connection broke while the guest's memory was on both sides")]
     Broken,
+    /// Another call is moving the machine; [`Vm::migration`] follows it.
+    #[error("another call is moving the machine")]
+    Moving,
+    /// The destination of a migration cannot give it up: [`Migration::cancel`] at its source, or end this process.
+    #[error(
+        "the machine is still arriving here: its migration is given up at its source, or by ending this process"
+    )]
+    Arriving,
     /// The machine's process ended meanwhile.
     #[error("the machine's process ended ({exit}) while waiting for {what}")]
     Ended {

@@ -5,10 +5,11 @@ use crate::{
     guest::{Guest, config, missing},
 };
 use qemu::{
+    Config,
     config::{Access, Address, Aio, Cache, DetectZeroes, Disk, Format, Image, Source, Tls, TlsRole},
     vm::{Copied, CopyTarget, Notes, OperationError, Overlay, Pulled, Served},
 };
-use qmp::commands::RunState;
+use qmp::commands::{BlockDirtyBitmapDisable, DirtyBitmap, QueryNamedBlockNodes, RunState};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -83,7 +84,7 @@ async fn a_whole_backup_and_what_changed_since_are_pushed_to_an_nbd_server() {
     assert_eq!(guest.vm.changed_bytes("root", "since").await.unwrap(), 0);
     guest.vm.remove_bitmap("root", "since").await.unwrap();
     let gone = guest.vm.push_backup("root", &target, Some("since")).await.unwrap_err();
-    assert!(matches!(gone, OperationError::Qmp { .. }), "{gone:?}");
+    assert!(matches!(gone, OperationError::Unknown { .. }), "{gone:?}");
     // To a file, while the guest overwrites it: as it was when it began.
     let before = fs::read(at("disk.raw")).unwrap();
     let file = CopyTarget::file(at("copy, 2.qcow2"), Format::Qcow2);
@@ -380,6 +381,13 @@ fn changed(place: &str, bitmap: &str) -> u64 {
     dirty.map(|part| part["length"].as_u64().unwrap()).sum()
 }
 
+/// A machine with an empty disk that can keep bitmaps.
+fn with_qcow2(image: &Path) -> Config {
+    let made = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(image).arg("8M").status();
+    assert!(made.unwrap().success());
+    config().disk(Disk::new("root", Image::new(Source::Path(image.to_owned()), Format::Qcow2)))
+}
+
 #[tokio::test]
 async fn a_reader_is_told_what_changed_and_notes_outlive_the_process() {
     let test = "a_reader_is_told_what_changed_and_notes_outlive_the_process";
@@ -388,13 +396,7 @@ async fn a_reader_is_told_what_changed_and_notes_outlive_the_process() {
     }
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    let made = Command::new("qemu-img")
-        .args(["create", "-q", "-f", "qcow2"])
-        .arg(at("disk.qcow2"))
-        .arg("8M")
-        .status();
-    assert!(made.unwrap().success());
-    let machine = config().disk(Disk::new("root", Image::new(Source::Path(at("disk.qcow2")), Format::Qcow2)));
+    let machine = with_qcow2(&at("disk.qcow2"));
     let mut guest = Guest::linux(directory.path(), machine.clone()).await;
     guest.vm.add_bitmap("root", "since", Notes::InTheImage).await.unwrap();
     guest.run("dd if=/dev/urandom of=/dev/vda bs=64k count=1 seek=9 2>/dev/null; sync").await;
@@ -421,4 +423,56 @@ async fn a_reader_is_told_what_changed_and_notes_outlive_the_process() {
     let guest = Guest::paused(directory.path(), machine).await;
     assert_eq!(guest.vm.changed_bytes("root", "since").await.unwrap(), 64 << 10, "kept in the image");
     guest.quit().await;
+}
+
+/// A guest that powers off in the middle of a backup: what was written since the last whole one is still known, and is noted further.
+#[tokio::test]
+async fn notes_are_whole_also_where_the_process_ends_before_the_reader_has_all() {
+    let test = "notes_are_whole_also_where_the_process_ends_before_the_reader_has_all";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let machine = with_qcow2(&at("disk.qcow2"));
+    let write =
+        |seek: u8| format!("dd if=/dev/urandom of=/dev/vda bs=64k count=1 seek={seek} 2>/dev/null; sync");
+    let mut guest = Guest::linux(directory.path(), machine.clone()).await;
+    guest.vm.add_bitmap("root", "since", Notes::InTheImage).await.unwrap();
+    guest.run(&write(9)).await;
+    let served = Served::new("root", at("scratch"), Address::Unix(at("served.sock")), "changed");
+    let served = Served { since: Some("since".into()), ..served };
+    guest.vm.pull_backup(&served).await.unwrap();
+    guest.run(&write(30)).await;
+    guest.quit().await;
+    let mut guest = Guest::linux(directory.path(), machine).await;
+    assert!(guest.vm.pulled_backup("root").await.unwrap().is_none());
+    assert_eq!(guest.vm.changed_bytes("root", "since").await.unwrap(), 128 << 10);
+    guest.run(&write(40)).await;
+    let copy = CopyTarget::file(at("copy.raw"), Format::Raw);
+    guest.vm.push_backup("root", &copy, Some("since")).await.unwrap().done().await.unwrap();
+    let (disk, copy) = (at("disk.raw"), fs::read(at("copy.raw")).unwrap());
+    // One that stands still says nothing of what was written meanwhile.
+    let node = guest.vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
+    let node = node.into_iter().find(|node| node.dirty_bitmaps.is_some()).and_then(|node| node.node_name);
+    let bitmap = DirtyBitmap { node: node.unwrap(), name: "since".into() };
+    guest.vm.qmp().call(&BlockDirtyBitmapDisable(bitmap)).await.unwrap();
+    for refused in [
+        guest.vm.changed_bytes("root", "since").await.unwrap_err(),
+        guest
+            .vm
+            .push_backup("root", &CopyTarget::file(at("no"), Format::Raw), Some("since"))
+            .await
+            .unwrap_err(),
+        guest.vm.pull_backup(&served).await.unwrap_err(),
+    ] {
+        assert!(matches!(refused, OperationError::Unknown { .. }), "{refused:?}");
+    }
+    guest.quit().await;
+    assert!(convert(at("disk.qcow2").to_str().unwrap(), "qcow2", &disk));
+    let disk = fs::read(disk).unwrap();
+    let part = |of: &[u8], seek: usize| of[seek << 16..(seek + 1) << 16].to_vec();
+    for seek in [9, 30, 40] {
+        assert!(part(&disk, seek) == part(&copy, seek), "{seek}");
+    }
 }

@@ -7,7 +7,7 @@ use crate::{
 };
 use qemu::{
     config::{Address, Disk, Encoding, Format, Image, Secret, Source, Tls, TlsRole},
-    vm::{ClientTls, CopyTarget, OperationError, Overlay, Pulled, Served},
+    vm::{ClientTls, Copied, CopyTarget, Notes, OperationError, Overlay, Pulled, Served},
 };
 use std::{
     fs,
@@ -56,7 +56,13 @@ async fn a_file_that_is_there_is_neither_emptied_nor_removed() {
     assert_eq!(files(), before);
     assert_eq!(fs::read(at("precious")).unwrap(), "precious".repeat(1 << 20).as_bytes());
     // What is refused only when the file is made, likewise.
-    let refused = guest.vm.push_backup("a", &CopyTarget::file(at("new"), Format::Raw), Some("absent")).await;
+    guest.vm.add_bitmap("a", "since", Notes::InMemory).await.unwrap();
+    let twice = ["new", "newer"].map(|name| Copied {
+        disk: "a".into(),
+        to: CopyTarget::file(at(name), Format::Raw),
+        since: Some("since".into()),
+    });
+    let refused = guest.vm.push_backups(&twice).await;
     assert!(matches!(refused, Err(OperationError::Qmp { .. })), "{refused:?}");
     assert_eq!(files(), before);
     // One whose operation went well stays, for the owner alone.

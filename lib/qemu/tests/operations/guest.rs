@@ -172,7 +172,7 @@ impl Guest {
     }
 
     /// What QEMU said, and how it ended if supervision knows by now.
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let log = fs::read_to_string(&self.vm.record().qemu_log).unwrap_or_default();
         format!("{:?}: {log}", self.vm.status().exit)
     }

@@ -2,6 +2,7 @@
 
 mod broken;
 mod disks;
+mod elsewhere;
 
 use crate::{
     counting::{count, counted, counts_on, heard, never_went_back},

@@ -27,9 +27,9 @@ use crate::{
     config::{Access, Address, ConfigError, Format, utf8},
 };
 use qmp::commands::{
-    BlockDirtyBitmapAdd, BlockDirtyBitmapRemove, BlockdevAdd, BlockdevOptions, BlockdevOptionsNbd,
-    BlockdevOptionsRaw, BlockdevOptionsVariant, BlockdevRef, DirtyBitmap, DirtyBitmapAdd, InetSocketAddress,
-    SocketAddress, SocketAddressWrapped, UnixSocketAddress,
+    BlockDirtyBitmapAdd, BlockDirtyBitmapRemove, BlockNodeDirtyBitmaps, BlockdevAdd, BlockdevOptions,
+    BlockdevOptionsNbd, BlockdevOptionsRaw, BlockdevOptionsVariant, BlockdevRef, DirtyBitmap, DirtyBitmapAdd,
+    InetSocketAddress, SocketAddress, SocketAddressWrapped, UnixSocketAddress,
 };
 use std::path::{Path, PathBuf};
 
@@ -110,11 +110,23 @@ impl Vm {
     /// # Errors
     /// [`OperationError`].
     pub async fn changed_bytes(&self, disk: &str, name: &str) -> Result<u64, OperationError> {
-        let node = self.node(&self.active_node(disk).await?).await?;
-        let mut bitmaps = node.dirty_bitmaps.into_iter().flatten();
-        let found = bitmaps.find(|bitmap| bitmap.name.as_deref() == Some(name));
-        let count = found.map(|bitmap| figure(bitmap.count));
-        count.ok_or_else(|| OperationError::Unknown { what: "bitmap", id: name.to_owned() })
+        Ok(figure(self.whole_bitmap(disk, name).await?.count))
+    }
+
+    /// A disk's bitmap, if it has noted every change since it was begun.
+    async fn whole_bitmap(&self, disk: &str, name: &str) -> Result<BlockNodeDirtyBitmaps, OperationError> {
+        self.whole_bitmap_of(&self.active_node(disk).await?, name).await
+    }
+
+    /// The same of a node.
+    async fn whole_bitmap_of(&self, node: &str, name: &str) -> Result<BlockNodeDirtyBitmaps, OperationError> {
+        let mut bitmaps = self.node(node).await?.dirty_bitmaps.into_iter().flatten();
+        let unknown = |what| OperationError::Unknown { what, id: name.to_owned() };
+        let found =
+            bitmaps.find(|bitmap| bitmap.name.as_deref() == Some(name)).ok_or_else(|| unknown("bitmap"))?;
+        // Somebody has told it to stand still, or the process before did not come to write it.
+        let is_whole = found.recording && found.inconsistent != Some(true);
+        is_whole.then_some(found).ok_or_else(|| unknown("bitmap that has noted every change"))
     }
 
     /// Opens a target as large as `node`, making it if it is a file; answers its node.

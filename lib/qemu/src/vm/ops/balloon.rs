@@ -1,8 +1,10 @@
 //! The memory balloon.
 
-use super::{OperationError, follow::Follow};
+use super::{OperationError, figure, follow::Follow};
 use crate::Vm;
-use qmp::commands::{Balloon, QomGet, QomSet, QueryBalloon};
+use qmp::commands::{
+    Balloon, MemoryDeviceInfo, QomGet, QomSet, QueryBalloon, QueryMemoryDevices, QueryMemorySizeSummary,
+};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -30,7 +32,8 @@ pub struct GuestMemory {
 }
 
 impl Vm {
-    /// Asks the guest to live with `bytes` of memory and waits until it does, at most `patience` long. Answers what it has then.
+    /// Asks the guest to live with `bytes` of memory and waits until it does, at most `patience` long. Answers what it has then: whole pages
+    /// (of 4 KiB), and never more than the machine has, so that `u64::MAX` gives all back.
     ///
     /// # Errors
     /// [`OperationError`]; refused while the guest's driver is not up. The guest goes on trying after
@@ -38,6 +41,7 @@ impl Vm {
     pub async fn balloon(&self, bytes: u64, patience: Duration) -> Result<u64, OperationError> {
         let what = format!("a balloon of {bytes} bytes");
         let mut changes = Follow::new(self, &["BALLOON_CHANGE"]);
+        let bytes = in_pages(bytes, self.memory_of_balloon(&mut changes, &what).await?);
         match self.ask_balloon(bytes).await {
             // Asked again: it is the same wish.
             Err(OperationError::Undecided { .. }) => {
@@ -65,7 +69,21 @@ impl Vm {
     /// # Errors
     /// [`OperationError`]; refused while the guest's driver is not up.
     pub async fn ask_balloon(&self, bytes: u64) -> Result<(), OperationError> {
-        self.tell("set the balloon", &Balloon { value: bytes }).await.map(drop)
+        // A signed number to QEMU.
+        let value = bytes.min(i64::MAX as u64);
+        self.tell("set the balloon", &Balloon { value }).await.map(drop)
+    }
+
+    /// What the balloon reckons with: memory of the start and modules, but nothing else that was plugged (`get_current_ram_size` of
+    /// `hw/virtio/virtio-balloon.c`).
+    async fn memory_of_balloon(&self, asking: &mut Follow, what: &str) -> Result<u64, OperationError> {
+        let base = asking.read(what, &QueryMemorySizeSummary {}).await?.base_memory;
+        let devices = asking.read(what, &QueryMemoryDevices {}).await?;
+        let modules = devices.iter().map(|device| match device {
+            MemoryDeviceInfo::Dimm(module) => figure(module.size),
+            _ => 0,
+        });
+        Ok(figure(base) + modules.sum::<u64>())
     }
 
     /// Asks the guest for the state of its memory every `interval` (whole seconds; zero for no longer).
@@ -90,6 +108,12 @@ impl Vm {
         let reply = self.ask("read the guest's memory", &question).await?;
         Ok(read(&reply))
     }
+}
+
+/// What a balloon comes to that is asked for `bytes` of `all`: it takes whole pages only.
+fn in_pages(bytes: u64, all: u64) -> u64 {
+    const PAGE: u64 = 4096;
+    all - all.saturating_sub(bytes) / PAGE * PAGE
 }
 
 /// QEMU writes figures that it has not as 2^64 - 1.
@@ -117,6 +141,15 @@ const BALLOON: &str = "/machine/peripheral/balloon0";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_balloon_takes_whole_pages_of_what_there_is() {
+        for (bytes, comes_to) in
+            [(8192, 8192), (8193, 12288), (12287, 12288), (16384, 16384), (u64::MAX, 16384)]
+        {
+            assert_eq!(in_pages(bytes, 16384), comes_to, "{bytes}");
+        }
+    }
 
     #[test]
     fn figures_that_are_not_there_are_not_zero() {

@@ -32,14 +32,21 @@ use crate::{
 use qmp::{
     Event,
     commands::{
-        Done, Migrate, MigrateCancel, MigrateIncoming, MigratePause, MigrateSetCapabilities,
-        MigrateSetParameters, MigrateStartPostcopy, MigrationCapabilityStatus,
-        MigrationCapabilityStatusCapability as Capability, MigrationInfo, MigrationStatus, QueryMigrate,
-        QueryYank, RunState, StringOrNull, Yank, YankInstance,
+        Migrate, MigrateCancel, MigrateIncoming, MigratePause, MigrateSetCapabilities, MigrateSetParameters,
+        MigrateStartPostcopy, MigrationCapabilityStatus, MigrationCapabilityStatusCapability as Capability,
+        MigrationInfo, MigrationStatus, QueryMigrate, QueryStatus, QueryYank, RunState, StringOrNull, Yank,
+        YankInstance,
     },
 };
 use serde_json::Value;
-use std::{os::fd::OwnedFd, time::Duration};
+use std::{
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 /// How memory is moved. Both ends must agree: [`Vm::migrate_to`] sees to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,6 +125,15 @@ pub struct Migration {
     follow: Follow,
     /// The guest has moved before its memory.
     moved_early: bool,
+    /// Of a source: whether the guest ran when the migration stopped it. Somebody may stop it, and it may end, while its memory is sent.
+    ran: Option<Arc<AtomicBool>>,
+}
+
+/// A migration that was not sent, or not as it was asked for.
+struct NotSent {
+    /// It, if QEMU has begun with it.
+    begun: Option<Migration>,
+    error: OperationError,
 }
 
 impl Vm {
@@ -136,15 +152,14 @@ impl Vm {
         let action = "listen for a machine";
         let command = |uri| MigrateIncoming { uri: Some(uri), ..MigrateIncoming::default() };
         match at.into() {
-            Channel::Address(address) => self.tell(action, &command(uri(&address)?)).await?,
+            Channel::Address(address) => drop(self.tell(action, &command(uri(&address)?)).await?),
             Channel::Connected(descriptor) => {
                 let client = self.qmp();
                 let named = client.pass_named(STREAM, descriptor).await.map_err(undone(action))?;
-                let done = client.call(&command(format!("fd:{STREAM}"))).await.map_err(undone(action))?;
+                client.call(&command(format!("fd:{STREAM}"))).await.map_err(undone(action))?;
                 named.used();
-                done
             }
-        };
+        }
         Ok(migration)
     }
 
@@ -157,7 +172,7 @@ impl Vm {
         to: impl Into<Channel>,
         options: &MigrationOptions,
     ) -> Result<Migration, OperationError> {
-        self.send(to.into(), options, Switchover::AtOnce).await
+        self.send(to.into(), options, Switchover::AtOnce).await.map_err(|not_sent| not_sent.error)
     }
 
     async fn send(
@@ -165,40 +180,67 @@ impl Vm {
         to: Channel,
         options: &MigrationOptions,
         switchover: Switchover,
-    ) -> Result<Migration, OperationError> {
-        let mut migration = Migration::of(self);
+    ) -> Result<Migration, NotSent> {
+        let mut migration = Migration::leaving(self);
+        let begun = self.begin(&mut migration, to, options, switchover).await;
+        begun.map_err(|error| NotSent { begun: None, error })?;
+        match self.begins_to_move(&mut migration, options.postcopy).await {
+            Ok(()) => Ok(migration),
+            Err(error) => Err(NotSent { begun: Some(migration), error }),
+        }
+    }
+
+    /// Has QEMU begin to send.
+    ///
+    /// # Errors
+    /// [`OperationError`]; it has not begun then.
+    async fn begin(
+        &self,
+        migration: &mut Migration,
+        to: Channel,
+        options: &MigrationOptions,
+        switchover: Switchover,
+    ) -> Result<(), OperationError> {
+        migration.notes_state().await?;
         let credentials = options.tls.as_ref().map(|tls| (tls.source.as_str(), tls.hostname.as_str()));
         self.prepare_migration(options, credentials, switchover).await?;
         let action = "send the machine";
         let command = |uri| Migrate { uri: Some(uri), ..Migrate::default() };
-        match to {
-            Channel::Address(address) => match self.tell(action, &command(uri(&address)?)).await {
-                // Only the answer was lost.
-                Err(OperationError::Undecided { .. }) if migration.is_going().await? => Done {},
-                told => told?,
-            },
+        let told = match to {
+            Channel::Address(address) => self.tell(action, &command(uri(&address)?)).await,
             Channel::Connected(descriptor) => {
                 let client = self.qmp();
                 let named = client.pass_named(STREAM, descriptor).await.map_err(undone(action))?;
-                let done = client.call(&command(format!("fd:{STREAM}"))).await.map_err(undone(action))?;
-                named.used();
-                done
+                let told = client.call(&command(format!("fd:{STREAM}"))).await.map_err(undone(action));
+                if told.is_ok() {
+                    named.used();
+                }
+                told
             }
         };
-        // Only then there is something to follow. A machine with little to send is further before anybody has asked.
+        match told {
+            // Only the answer was lost.
+            Err(OperationError::Undecided { .. }) if migration.has_begun().await? => Ok(()),
+            told => told.map(drop),
+        }
+    }
+
+    /// Waits until there is something to follow, and begins post-copy where that is wanted.
+    async fn begins_to_move(&self, migration: &mut Migration, postcopy: bool) -> Result<(), OperationError> {
+        // A machine with little to send is further before anybody has asked.
         let info = migration
             .until(&[MigrationStatus::Active, MigrationStatus::PreSwitchover, MigrationStatus::Device])
             .await?;
-        if options.postcopy && info.status == Some(MigrationStatus::Active) {
+        if postcopy && info.status == Some(MigrationStatus::Active) {
             let begun = self.tell("begin post-copy", &MigrateStartPostcopy {}).await;
             if let Err(error) = begun
                 && migration.info().await?.status == Some(MigrationStatus::Active)
             {
-                migration.cancel().await?;
+                migration.give_up().await?;
                 return Err(error);
             }
         }
-        Ok(migration)
+        Ok(())
     }
 
     /// A migration that is going on at this end, whoever began it.
@@ -263,7 +305,32 @@ impl Vm {
 
 impl Migration {
     pub(super) fn of(vm: &Vm) -> Self {
-        Self { follow: Follow::new(vm, EVENTS), moved_early: false }
+        Self { follow: Follow::new(vm, EVENTS), moved_early: false, ran: None }
+    }
+
+    /// The same at its source, where the guest may stop for other reasons.
+    fn leaving(vm: &Vm) -> Self {
+        Self { follow: Follow::new(vm, EVENTS_OF_SOURCE), ran: Some(Arc::default()), ..Self::of(vm) }
+    }
+
+    /// The same of a guest that has moved before its memory, and ran.
+    fn left_running(vm: &Vm) -> Self {
+        Self { ran: Some(Arc::new(AtomicBool::new(true))), ..Self::leaving(vm) }
+    }
+
+    /// Whether the guest ran when it was stopped to be moved, as of now.
+    fn ran(&self) -> bool {
+        self.ran.as_ref().is_some_and(|ran| ran.load(Relaxed))
+    }
+
+    /// Notes whether the guest is meant to run. That it stands to be moved does not count.
+    async fn notes_state(&mut self) -> Result<(), OperationError> {
+        let Some(ran) = self.ran.clone() else { return Ok(()) };
+        match self.follow.read(WHAT, &QueryStatus {}).await?.status {
+            RunState::FinishMigrate | RunState::Postmigrate => {}
+            state => ran.store(state == RunState::Running, Relaxed),
+        }
+        Ok(())
     }
 
     /// Bytes of memory sent and still to be sent, as of now; a guest that writes makes the rest grow again.
@@ -287,8 +354,15 @@ impl Migration {
     /// Gives it up and waits until the machine is back to itself. One that is just over stays over.
     ///
     /// # Errors
-    /// [`OperationError`]; refused by QEMU for one with post-copy whose guest has moved.
+    /// [`OperationError`]; refused by QEMU for one with post-copy whose guest has moved. [`OperationError::Arriving`] at its destination.
     pub async fn cancel(mut self) -> Result<(), OperationError> {
+        self.give_up().await
+    }
+
+    async fn give_up(&mut self) -> Result<(), OperationError> {
+        if self.follow.read(WHAT, &QueryStatus {}).await?.status == RunState::Inmigrate {
+            return Err(OperationError::Arriving);
+        }
         match self.follow.vm().tell("give up a migration", &MigrateCancel {}).await {
             // Told again: it is the same wish.
             Err(OperationError::Undecided { .. }) => {
@@ -298,6 +372,10 @@ impl Migration {
             told => {
                 told?;
             }
+        }
+        // Given up before QEMU was told to begin: nothing will ever be heard of it.
+        if matches!(self.info().await?.status, None | Some(MigrationStatus::None)) {
+            return Ok(());
         }
         match self.left().await {
             Ok(_) | Err(OperationError::Job { .. }) => Ok(()),
@@ -361,8 +439,15 @@ impl Migration {
             if info.status.as_ref().is_some_and(|status| wanted.contains(status) || is_over(status)) {
                 return Ok(info);
             }
-            while let Heard::Event(event) = self.follow.heard(WHAT).await? {
-                let Some(status) = status_of(&event) else { continue };
+            loop {
+                let Heard::Event(event) = self.follow.heard(WHAT).await? else {
+                    self.notes_state().await?;
+                    break;
+                };
+                let Some(status) = status_of(&event) else {
+                    self.notes_state().await?;
+                    continue;
+                };
                 self.moved_early |= has_moved(&status);
                 if status == MigrationStatus::PostcopyPaused {
                     // A destination may stand still now: it answers nothing.
@@ -378,6 +463,12 @@ impl Migration {
     async fn is_going(&mut self) -> Result<bool, OperationError> {
         let status = self.info().await?.status;
         Ok(status.is_some_and(|status| status != MigrationStatus::None && !is_over(&status)))
+    }
+
+    /// Whether it goes on, or has stopped the guest already.
+    async fn has_begun(&mut self) -> Result<bool, OperationError> {
+        let stands = [RunState::FinishMigrate, RunState::Postmigrate];
+        Ok(self.is_going().await? || stands.contains(&self.follow.read(WHAT, &QueryStatus {}).await?.status))
     }
 
     async fn info(&mut self) -> Result<MigrationInfo, OperationError> {
@@ -414,6 +505,9 @@ fn uri(address: &Address) -> Result<String, OperationError> {
 }
 
 const EVENTS: &[&str] = &["MIGRATION"];
+
+/// Also those after which the guest stands or runs.
+const EVENTS_OF_SOURCE: &[&str] = &["MIGRATION", "STOP", "RESUME"];
 
 const WHAT: &str = "the migration";
 

@@ -83,7 +83,7 @@ async fn a_guest_whose_memory_is_on_both_sides_is_recovered() {
     destination.quit().await;
 }
 
-fn signal(guest: &Guest, signal: rustix::process::Signal) {
+pub(super) fn signal(guest: &Guest, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(guest.vm.record().pid.try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();
 }

@@ -22,7 +22,7 @@ fn about_to_move(source: &Guest) -> qmp::Waiter {
 }
 
 /// A machine at each end with a disk of its own, the way between them and the way of the disk.
-fn two_ends(directory: &Path) -> ([Config; 2], Address, MovedDisks) {
+pub(super) fn two_ends(directory: &Path) -> ([Config; 2], Address, MovedDisks) {
     let machines = [("source", "here.raw"), ("destination", "there.raw")].map(|(end, image)| {
         fs::write(directory.join(image), vec![0; 8 << 20]).unwrap();
         heard(config().disk(Disk::new("root", Image::raw(directory.join(image)))), &directory.join(end))

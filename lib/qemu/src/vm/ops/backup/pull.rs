@@ -17,12 +17,11 @@ use crate::{
 use qmp::{
     CallError,
     commands::{
-        BlockDirtyBitmapAdd, BlockDirtyBitmapDisable, BlockDirtyBitmapRemove, BlockExportAdd,
-        BlockExportAddNbd, BlockExportAddVariant, BlockNode, BlockdevAdd, BlockdevOptions,
-        BlockdevOptionsCopyBeforeWrite, BlockdevOptionsCopyBeforeWriteOnCbwError, BlockdevOptionsFormat,
-        BlockdevOptionsVariant, BlockdevRef, DirtyBitmap, DirtyBitmapAdd, DirtyBitmapMerge, NbdExportBitmap,
-        NbdServerStart, NbdServerStop, QomSet, QueryBlockExports, QueryNamedBlockNodes, QueryStatus,
-        Transaction, TransactionAction,
+        BlockDirtyBitmapAdd, BlockDirtyBitmapRemove, BlockExportAdd, BlockExportAddNbd,
+        BlockExportAddVariant, BlockNode, BlockdevAdd, BlockdevOptions, BlockdevOptionsCopyBeforeWrite,
+        BlockdevOptionsCopyBeforeWriteOnCbwError, BlockdevOptionsFormat, BlockdevOptionsVariant, BlockdevRef,
+        DirtyBitmap, DirtyBitmapAdd, DirtyBitmapMerge, NbdExportBitmap, NbdServerStart, NbdServerStop,
+        QomSet, QueryBlockExports, QueryNamedBlockNodes, QueryStatus, Transaction, TransactionAction,
     },
 };
 use std::path::PathBuf;
@@ -87,7 +86,7 @@ impl Vm {
             let (node, top) = (self.active_node(disk).await?, self.top_node(disk).await?);
             if let Some(name) = since {
                 // Nothing is begun for one that is not there.
-                self.changed_bytes(disk, name).await?;
+                self.whole_bitmap(disk, name).await?;
             }
             let address = listening(listen)?;
             let image = NewImage {
@@ -113,16 +112,16 @@ impl Vm {
             };
             rollback.make(action(), &BlockdevAdd(copy), Made::Node(filter.clone())).await?;
             if let Some(name) = since {
-                // Changes are noted anew before the moment that is served, and until after it in both: what is written in between is
-                // told once too often, never once too seldom.
+                // From before the moment that is served, changes are noted anew. The bitmap goes on beside that: whatever ends the process
+                // leaves it with all that changed.
                 let next = DirtyBitmapAdd::new(node.clone(), next_of(name));
                 rollback.also(Made::NextNotes(node.clone(), name.clone()));
                 self.tell(action(), &BlockDirtyBitmapAdd(next)).await?;
             }
             rollback.make(action(), &drive(disk, &filter), Made::Filter(disk.clone())).await?;
             if let Some(name) = since {
-                let bitmap = DirtyBitmap { node: node.clone(), name: name.clone() };
-                self.tell(action(), &BlockDirtyBitmapDisable(bitmap)).await?;
+                // After that moment: what is written in between is told once too often, never once too seldom.
+                self.copy_bitmap(action(), (&node, name), &scratch).await?;
             }
             let view = view_of(disk);
             let access = BlockdevOptionsFormat { file: reference(&filter) };
@@ -135,7 +134,7 @@ impl Vm {
             let server = NbdServerStart { tls_creds: tls.clone(), ..NbdServerStart::new(address) };
             rollback.make(action(), &server, Made::NbdServer).await?;
             let bitmaps = since.as_ref().map(|name| {
-                let bitmap = DirtyBitmap { node: node.clone(), name: name.clone() };
+                let bitmap = DirtyBitmap { node: scratch.clone(), name: name.clone() };
                 vec![NbdExportBitmap::Object(Box::new(bitmap))]
             });
             let nbd =
@@ -147,6 +146,31 @@ impl Vm {
         };
         let started = starting.await;
         rollback.settle(started).await
+    }
+
+    /// Makes a bitmap of another node what this one is now. It notes nothing itself, and goes with its node.
+    async fn copy_bitmap(
+        &self,
+        action: String,
+        (node, name): (&str, &str),
+        to: &str,
+    ) -> Result<(), OperationError> {
+        let copy = DirtyBitmapAdd {
+            granularity: Some(self.whole_bitmap_of(node, name).await?.granularity),
+            disabled: Some(true),
+            ..DirtyBitmapAdd::new(to, name)
+        };
+        let source = DirtyBitmap { node: node.to_owned(), name: name.to_owned() };
+        let merge = DirtyBitmapMerge {
+            node: to.to_owned(),
+            target: name.to_owned(),
+            bitmaps: vec![NbdExportBitmap::Object(Box::new(source))],
+        };
+        let actions = vec![
+            TransactionAction::BlockDirtyBitmapAdd(copy),
+            TransactionAction::BlockDirtyBitmapMerge(merge),
+        ];
+        self.tell(action, &Transaction::new(actions)).await.map(drop)
     }
 
     /// A disk that is served, whoever began it; also one whose end was begun and not finished.
@@ -241,7 +265,7 @@ pub(in super::super) async fn leave_filter(
 }
 
 /// Ends a pair of bitmaps: `name` goes on with what changed since the moment that was served, or since before it, too. Told twice it does
-/// what it does once: until the second bitmap is gone that one has all that changed.
+/// what it does once: until the second bitmap is gone that one has all that changed since.
 pub(in super::super) async fn join_notes(
     follow: &mut Follow,
     what: &str,
@@ -258,7 +282,6 @@ pub(in super::super) async fn join_notes(
     if pulled == Pulled::Whole {
         actions.push(TransactionAction::BlockDirtyBitmapClear(bitmap(name)));
     }
-    actions.push(TransactionAction::BlockDirtyBitmapEnable(bitmap(name)));
     let bitmaps = vec![NbdExportBitmap::String(next.clone())];
     actions.push(TransactionAction::BlockDirtyBitmapMerge(DirtyBitmapMerge {
         node: node.to_owned(),

@@ -34,7 +34,8 @@ impl Vm {
     /// Starts to copy a disk as it is now: all of it, or what changed since the bitmap, which begins anew when the copy is whole.
     ///
     /// # Errors
-    /// [`OperationError`]; nothing goes on then.
+    /// [`OperationError`]; nothing goes on then. [`OperationError::Unknown`] also for a bitmap that has not noted every change, which was
+    /// told to stand still or whose process was killed: forget it, begin another, and copy all.
     pub async fn push_backup(
         &self,
         disk: &str,
@@ -56,6 +57,9 @@ impl Vm {
             let (mut actions, mut begun) = (Vec::new(), Vec::new());
             for Copied { disk, to, since } in disks {
                 let node = self.active_node(disk).await?;
+                if let Some(name) = since {
+                    self.whole_bitmap(disk, name).await?;
+                }
                 let target = self.open_target(&mut rollback, disk, &node, to).await?;
                 let id = job_id("backup");
                 let sync = if since.is_some() { SyncMode::Bitmap } else { SyncMode::Full };

@@ -12,11 +12,10 @@ use super::{
     super::{
         ClientTls, CopyTarget, Mirror, OperationError,
         backup::listening,
-        failed,
         rollback::{Made, Rollback},
     },
     MigrateError, Migrated, Migration, MigrationOptions, MigrationTls, Route, Switchover, Whereabouts,
-    moving::{PATIENCE, Runs},
+    moving::PATIENCE,
 };
 use crate::{
     Vm,
@@ -24,7 +23,7 @@ use crate::{
 };
 use qmp::commands::{
     BlockExportAdd, BlockExportAddNbd, BlockExportAddVariant, MigrateContinue, MigrationStatus,
-    NbdServerStart, RunState,
+    NbdServerStart,
 };
 
 /// Disks that move with their machine.
@@ -59,8 +58,7 @@ impl Vm {
             ));
         }
         let (to, at) = via.into().ends();
-        let state = self.read_again().await.map_err(failed("ask for the state")).map_err(here)?;
-        let runs = state.run_state == RunState::Running;
+        let _alone = self.migrates_alone()?;
         let served = destination.take_disks(options.tls.as_ref(), disks).await.map_err(here)?;
         let mut begun = Rollback::new(self);
         let moving = async {
@@ -71,33 +69,35 @@ impl Vm {
             begun.also(Made::Migration);
             let mut leaving = match self.send(to, options, Switchover::WhenTold).await {
                 Ok(leaving) => leaving,
-                Err(source) => return Err(self.stays(destination, runs, Migration::of(self), source).await),
+                Err(not_sent) => return Err(self.was_not_sent(destination, not_sent).await),
             };
             if let Err(source) = self.disks_are_there(&mut leaving, mirrors, &mut begun).await {
                 // What cannot be given up has ended, and the guest goes on here.
                 if let Err(error) = Migration::of(self).cancel().await {
                     tracing::debug!(error = &error as &dyn std::error::Error, "cannot give up a migration");
                 }
-                return Err(self.stays(destination, runs, leaving, source).await);
+                return Err(self.stays(destination, leaving, source).await);
             }
             let patience = options.patience.unwrap_or(PATIENCE);
-            self.moves(destination, leaving, arriving, Runs { here: runs, there: false }, patience).await
+            self.moves(destination, leaving, arriving, patience).await
         };
         let moved = moving.await;
         // What came of it is told by the outcome.
         begun.gone(&Made::Migration);
         // Of a machine that stays: its copies are of no use. Of one that has left there are none.
         begun.undo().await;
-        let Ok(moved) = moved else {
-            // A destination that is silent is not waited for.
-            drop(served);
-            return moved;
+        let (moved, runs) = match moved {
+            Ok(moved) => moved,
+            Err(error) => {
+                // A destination that is silent is not waited for.
+                drop(served);
+                return Err(error);
+            }
         };
         // Its disks are the guest's alone from here on.
         served.undo().await;
         if runs {
-            let unknown = |source| MigrateError { guest: Whereabouts::Unknown, source };
-            Migration::of(destination).run_guest().await.map_err(unknown)?;
+            destination.goes_on().await?;
         }
         Ok(moved)
     }

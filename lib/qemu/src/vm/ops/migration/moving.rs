@@ -1,8 +1,8 @@
 //! A machine moves to another process: two ends, and one guest that must go on at exactly one of them.
 
 use super::{
-    super::{OperationError, failed, follow::Heard, undone},
-    Channel, Migrated, Migration, MigrationOptions, status_of, uri,
+    super::{OperationError, follow::Heard, places::Reservation, undone},
+    Channel, Migrated, Migration, MigrationOptions, NotSent, Switchover, status_of, uri,
 };
 use crate::{Vm, config::Address};
 use qmp::{
@@ -12,7 +12,15 @@ use qmp::{
         SocketAddress,
     },
 };
-use std::{fmt, os::fd::OwnedFd, time::Duration};
+use std::{
+    fmt,
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 use thiserror::Error;
 
 /// Why a machine has not moved, and where its guest is.
@@ -39,6 +47,8 @@ pub enum Whereabouts {
     Unknown,
     /// Lost: it had moved before its memory, and one of the ends is no more.
     Lost,
+    /// Another migration of it goes on, begun by somebody else, whose end tells where it is. This one has changed nothing.
+    Moving,
 }
 
 impl fmt::Display for Whereabouts {
@@ -48,6 +58,7 @@ impl fmt::Display for Whereabouts {
             Self::Both => "its memory is on both sides, and the connection is to be replaced",
             Self::Unknown => "it stands, and the destination does not tell whether it has it",
             Self::Lost => "it is lost with the end that had a part of its memory",
+            Self::Moving => "another migration of it goes on",
         })
     }
 }
@@ -90,15 +101,6 @@ impl From<&Address> for Route {
     }
 }
 
-/// Where the guest is to run.
-#[derive(Clone, Copy)]
-pub(super) struct Runs {
-    /// At the source, if it stays.
-    pub(super) here: bool,
-    /// At the destination, as soon as it can.
-    pub(super) there: bool,
-}
-
 impl Vm {
     /// Moves the machine to another process that was started with [`crate::StartSpec::incoming`] and the same configuration. On success
     /// the guest runs there if it ran here, and this process waits to be ended.
@@ -113,18 +115,38 @@ impl Vm {
         via: impl Into<Route>,
         options: &MigrationOptions,
     ) -> Result<Migrated, MigrateError> {
-        let here = |source| MigrateError { guest: Whereabouts::Source, source };
+        let _alone = self.migrates_alone()?;
         let (to, at) = via.into().ends();
-        let state = self.read_again().await.map_err(failed("ask for the state")).map_err(here)?;
-        let runs = state.run_state == RunState::Running;
-        let arriving = destination.await_migration(at, options).await.map_err(here)?;
-        let to = destination.chosen(to).await.map_err(here)?;
-        let leaving = match self.migrate(to, options).await {
+        let arriving = match destination.await_migration(at, options).await {
+            Ok(arriving) => arriving,
+            Err(source) => return Err(self.has_not_begun(source).await),
+        };
+        let to = match destination.chosen(to).await {
+            Ok(to) => to,
+            Err(source) => return Err(self.has_not_begun(source).await),
+        };
+        let leaving = match self.send(to, options, Switchover::AtOnce).await {
             Ok(leaving) => leaving,
-            Err(source) => return Err(self.stays(destination, runs, Migration::of(self), source).await),
+            Err(not_sent) => return Err(self.was_not_sent(destination, not_sent).await),
         };
         let patience = options.patience.unwrap_or(PATIENCE);
-        self.moves(destination, leaving, arriving, Runs { here: runs, there: runs }, patience).await
+        let (moved, runs) = self.moves(destination, leaving, arriving, patience).await?;
+        if runs {
+            destination.goes_on().await?;
+        }
+        Ok(moved)
+    }
+
+    /// Has the machine to itself: two that move it at once would take each other's end for their own.
+    pub(super) fn migrates_alone(&self) -> Result<Reservation, MigrateError> {
+        let moving = || MigrateError { guest: Whereabouts::Moving, source: OperationError::Moving };
+        self.reserve_name(MIGRATES.to_owned()).ok_or_else(moving)
+    }
+
+    /// Lets the guest run that has arrived here. One that was shut down, or has panicked, has arrived as it is.
+    pub(super) async fn goes_on(&self) -> Result<(), MigrateError> {
+        let unknown = |source| MigrateError { guest: Whereabouts::Unknown, source };
+        Migration::of(self).run_arrived().await.map_err(unknown)
     }
 
     /// Where this destination listens, for a source that was told of port 0.
@@ -162,13 +184,17 @@ impl Vm {
         leaving.until(&[]).await.map_err(both)?;
         destination.recovers(at).await.map_err(both)?;
         // From here on: what was said of the end before is not heard again.
-        let (mut leaving, mut arriving) = (Migration::of(self), Migration::of(destination));
+        let (mut leaving, mut arriving) = (Migration::left_running(self), Migration::of(destination));
         let resume = Migrate { uri: Some(to), resume: Some(true), ..Migrate::default() };
         self.tell("send the rest", &resume).await.map_err(both)?;
         // Until then both still tell of the end before.
         leaving.goes_on().await.map_err(both)?;
         arriving.goes_on().await.map_err(both)?;
-        self.moves(destination, leaving, arriving, Runs { here: true, there: true }, PATIENCE).await
+        let (moved, runs) = self.moves(destination, leaving, arriving, PATIENCE).await?;
+        if runs {
+            destination.goes_on().await?;
+        }
+        Ok(moved)
     }
 
     /// Has the destination of a broken migration listen again. It may stand still in its main loop, which needs the memory that is
@@ -193,18 +219,19 @@ impl Vm {
         }
     }
 
-    /// Follows both ends until the guest is at one of them.
+    /// Follows both ends until the guest is at one of them. Answers whether it stands there and is to run, as it ran when
+    /// it was stopped to be moved.
     pub(super) async fn moves(
         &self,
         destination: &Self,
         mut leaving: Migration,
         mut arriving: Migration,
-        Runs { here: runs, there }: Runs,
         patience: Duration,
-    ) -> Result<Migrated, MigrateError> {
+    ) -> Result<(Migrated, bool), MigrateError> {
         let mut early = None;
+        let ran = leaving.ran.clone();
         let left = {
-            let (left, arrived) = (leaving.left(), arriving.arrived(there));
+            let (left, arrived) = (leaving.left(), arriving.arrived(ran));
             tokio::pin!(left, arrived);
             // The source decides. The destination is followed beside it: with post-copy it has the guest long before.
             let left = loop {
@@ -221,20 +248,22 @@ impl Vm {
         };
         let early_move = leaving.moved_early || arriving.moved_early;
         match (left, early) {
-            (Ok(moved), Some(Ok(()))) => Ok(moved),
+            (Ok(moved), Some(Ok(stands))) => Ok((moved, stands && leaving.ran())),
             // The source is no more, and the guest has arrived with all it needs.
-            (Err(OperationError::Ended { .. }), Some(Ok(()))) => Ok(Migrated::default()),
+            (Err(OperationError::Ended { .. }), Some(Ok(stands))) => {
+                Ok((Migrated::default(), stands && leaving.ran()))
+            }
             (Err(source @ OperationError::Broken), _) | (Err(source), Some(Err(OperationError::Broken))) => {
                 Err(MigrateError { guest: Whereabouts::Both, source })
             }
             (Err(source), _) if early_move => Err(MigrateError { guest: Whereabouts::Lost, source }),
-            (Err(source), _) => Err(self.stays(destination, runs, leaving, source).await),
+            (Err(source), _) => Err(self.stays(destination, leaving, source).await),
             // It has left. Only an end that is proved to be no more, or that says itself that it failed, does not have it.
             (Ok(_), Some(Err(source @ (OperationError::Ended { .. } | OperationError::Job { .. })))) => {
                 if early_move {
                     return Err(MigrateError { guest: Whereabouts::Lost, source });
                 }
-                Err(self.stays(destination, runs, leaving, source).await)
+                Err(self.stays(destination, leaving, source).await)
             }
             (Ok(_), Some(Err(source))) => Err(MigrateError { guest: Whereabouts::Unknown, source }),
             (Ok(_), None) => {
@@ -245,11 +274,38 @@ impl Vm {
         }
     }
 
+    /// Where the guest of a migration is that was not sent.
+    pub(super) async fn was_not_sent(
+        &self,
+        destination: &Self,
+        NotSent { begun, error }: NotSent,
+    ) -> MigrateError {
+        match begun {
+            Some(leaving) => self.stays(destination, leaving, error).await,
+            None => self.has_not_begun(error).await,
+        }
+    }
+
+    /// Where the guest of a migration is that QEMU has not begun with: neither it nor the destination was changed, whoever else may move it.
+    pub(super) async fn has_not_begun(&self, source: OperationError) -> MigrateError {
+        let mut migration = Migration::of(self);
+        let guest = match migration.is_going().await {
+            Ok(true) => Whereabouts::Moving,
+            Ok(false) => match migration.follow.read(WHAT, &QueryStatus {}).await {
+                Ok(info) if info.status != RunState::Postmigrate => Whereabouts::Source,
+                // It was sent before, by somebody who knows what came of it.
+                _ => Whereabouts::Unknown,
+            },
+            Err(_) => Whereabouts::Unknown,
+        };
+        let _ = migration.settled().await;
+        MigrateError { guest, source }
+    }
+
     /// Sees to it that a guest that has not moved goes on here, and that it does nowhere else.
     pub(super) async fn stays(
         &self,
         destination: &Self,
-        runs: bool,
         mut migration: Migration,
         source: OperationError,
     ) -> MigrateError {
@@ -263,7 +319,8 @@ impl Vm {
             Ok(state) => state,
             Err(_) => return unknown(source),
         };
-        if !runs || state == RunState::Running {
+        // QEMU lets a guest go on that ran, and leaves one alone that somebody has stopped.
+        if !migration.ran() || state != RunState::Postmigrate {
             let _ = migration.settled().await;
             return MigrateError { guest: Whereabouts::Source, source };
         }
@@ -283,27 +340,27 @@ impl Vm {
 }
 
 impl Migration {
-    /// Waits until the destination has the guest and all its memory. A guest that `runs` runs on return, with post-copy long before.
-    async fn arrived(&mut self, runs: bool) -> Result<(), OperationError> {
-        let mut stands = runs;
-        loop {
-            let wanted: &[MigrationStatus] = if stands { &[MigrationStatus::PostcopyActive] } else { &[] };
-            let over = match self.until(wanted).await?.status {
-                Some(MigrationStatus::PostcopyActive) => false,
-                _ => {
-                    self.over().await?;
-                    true
-                }
-            };
-            // The devices' state is loaded a moment later, and nothing announces that.
-            let state = self.follow.leaves(WHAT, &[RunState::Inmigrate]).await?;
-            if stands && state != RunState::Running {
-                self.run_guest().await?;
-            }
+    /// Waits until the destination has the guest and all its memory. Answers whether it stands, but for what it was when it left: one that
+    /// has moved before its memory and `ran` at the source runs from there on.
+    async fn arrived(&mut self, ran: Option<Arc<AtomicBool>>) -> Result<bool, OperationError> {
+        let mut stands = true;
+        let status = self.until(&[MigrationStatus::PostcopyActive]).await?.status;
+        if status == Some(MigrationStatus::PostcopyActive) && ran.is_some_and(|ran| ran.load(Relaxed)) {
+            self.run_arrived().await?;
             stands = false;
-            if over {
-                return self.settled().await;
-            }
+        }
+        self.over().await?;
+        // The devices' state is loaded a moment later, and nothing announces that.
+        self.follow.leaves(WHAT, &[RunState::Inmigrate]).await?;
+        self.settled().await?;
+        Ok(stands)
+    }
+
+    /// Lets a guest run that has arrived here and stands for no reason of its own.
+    async fn run_arrived(&mut self) -> Result<(), OperationError> {
+        match self.follow.leaves(WHAT, &[RunState::Inmigrate]).await? {
+            RunState::Paused | RunState::Prelaunch => self.run_guest().await,
+            _ => self.settled().await,
         }
     }
 
@@ -323,7 +380,7 @@ impl Migration {
     }
 
     /// Lets the guest of this end run.
-    pub(super) async fn run_guest(&mut self) -> Result<(), OperationError> {
+    async fn run_guest(&mut self) -> Result<(), OperationError> {
         let action = "let the guest run";
         loop {
             let told = self.follow.vm().qmp().call(&Cont {}).await;
@@ -345,3 +402,6 @@ const WHAT: &str = "the machine to arrive";
 
 /// Of the destination, from the end of the source to the state of its devices.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Reserved while a machine is moved.
+const MIGRATES: &str = "#migrates";

@@ -1,0 +1,207 @@
+//! Moves that others get in the way of: another move, somebody who stops the guest, a guest that ends, a caller who leaves.
+
+use super::{broken::signal, disks::two_ends, places};
+use crate::{
+    counting::{counted, counts_on},
+    guest::{Guest, LONG, config, missing},
+    polled::polled,
+};
+use qemu::{
+    config::Address,
+    vm::{MigrationOptions, OperationError, Whereabouts},
+};
+use qmp::commands::{QueryStatus, RunState};
+use rustix::process::Signal;
+use serde_json::json;
+use std::{path::Path, process::Command};
+
+/// It takes a second or two.
+fn unhurried() -> MigrationOptions {
+    MigrationOptions { bandwidth: Some(32 << 20), ..MigrationOptions::default() }
+}
+
+fn socket(directory: &Path, name: &str) -> Address {
+    Address::Unix(directory.join(format!("{name}.sock")))
+}
+
+async fn incoming(directory: &Path, name: &str) -> Guest {
+    std::fs::create_dir(directory.join(name)).unwrap();
+    Guest::incoming(&directory.join(name), Guest::with_linux(config())).await
+}
+
+async fn while_it_goes(source: &Guest) {
+    while source.vm.migration().await.unwrap().is_none() {}
+}
+
+/// Whoever is refused has moved nothing, and does not know what others have done meanwhile: he leaves the guest and his destination alone.
+#[tokio::test]
+async fn a_move_that_is_refused_changes_nothing_whoever_else_has_moved_the_machine() {
+    let test = "a_move_that_is_refused_changes_nothing_whoever_else_has_moved_the_machine";
+    if missing(test, true) {
+        return;
+    }
+    let directory = places();
+    let at = |name: &str| directory.path().join(name);
+    let mut source = Guest::linux(&at("source"), config()).await;
+    source.run("(i=0; while :; do i=$((i+1)); echo $i >/run/new; mv /run/new /run/count; sleep 0.02; done) & true").await;
+    source.run_until("[ -s /run/count ]").await;
+
+    // An image that QEMU does not move. Before that is found out somebody stops the guest.
+    let made = Command::new("qemu-img")
+        .args(["create", "-q", "-f", "vmdk"])
+        .arg(at("fixed.vmdk"))
+        .arg("1M")
+        .status();
+    assert!(made.unwrap().success());
+    let fixed = json!({"driver": "vmdk", "node-name": "fixed", "file": {"driver": "file", "filename": at("fixed.vmdk")}});
+    let serde_json::Value::Object(fixed) = fixed else { unreachable!() };
+    source.vm.qmp().execute("blockdev-add", fixed).await.unwrap();
+    let refusing = incoming(directory.path(), "refusing").await;
+    let via = socket(directory.path(), "refusing");
+    signal(&refusing, Signal::STOP);
+    let stopping = async {
+        source.vm.pause().await.unwrap();
+        signal(&refusing, Signal::CONT);
+    };
+    let options = MigrationOptions::default();
+    let (refused, ()) = tokio::join!(source.vm.migrate_to(&refusing.vm, &via, &options), stopping);
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.guest, Whereabouts::Source, "{refused:?}");
+    assert_eq!(source.vm.status().run_state, RunState::Paused, "it stands for who has stopped it");
+    refusing.quit().await;
+    let serde_json::Value::Object(fixed) = json!({"node-name": "fixed"}) else { unreachable!() };
+    source.vm.qmp().execute("blockdev-del", fixed).await.unwrap();
+    source.vm.resume().await.unwrap();
+
+    // Two of this process.
+    let (mut first, second) =
+        (incoming(directory.path(), "first").await, incoming(directory.path(), "second").await);
+    let third = incoming(directory.path(), "third").await;
+    let [to_first, to_second, to_third] =
+        ["first", "second", "third"].map(|name| socket(directory.path(), name));
+    let slow = MigrationOptions { bandwidth: Some(1 << 20), ..MigrationOptions::default() };
+    let beside = async {
+        while_it_goes(&source).await;
+        let refused = source.vm.migrate_to(&second.vm, &to_second, &options).await.unwrap_err();
+        assert_eq!(refused.guest, Whereabouts::Moving, "{refused:?}");
+        assert!(matches!(refused.source, OperationError::Moving), "{refused:?}");
+        source.vm.migration().await.unwrap().unwrap().cancel().await.unwrap();
+    };
+    let (given_up, ()) = tokio::join!(source.vm.migrate_to(&third.vm, &to_third, &slow), beside);
+    assert_eq!(given_up.unwrap_err().guest, Whereabouts::Source);
+    let before = counted(&mut source).await;
+    counts_on(&mut source, before).await;
+
+    // Another one's is over before this one is refused.
+    signal(&second, Signal::STOP);
+    first.vm.await_migration(&to_first, &options).await.unwrap();
+    let other = async {
+        let leaving = source.vm.migrate(&to_first, &unhurried()).await.unwrap();
+        leaving.done().await.unwrap();
+        first.vm.resume().await.unwrap();
+        signal(&second, Signal::CONT);
+    };
+    let (refused, ()) = tokio::join!(source.vm.migrate_to(&second.vm, &to_second, &options), other);
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.guest, Whereabouts::Unknown, "{refused:?}");
+    let state = source.vm.qmp().call(&QueryStatus {}).await.unwrap().status;
+    assert_eq!(state, RunState::Postmigrate);
+    let before = counted(&mut first).await;
+    counts_on(&mut first, before).await;
+    assert!(second.vm.status().exit.is_none(), "nor was the one ended that it was to move to");
+    second.quit().await;
+    first.quit().await;
+    source.quit().await;
+}
+
+#[tokio::test]
+async fn a_guest_arrives_as_it_was_when_it_left() {
+    let test = "a_guest_arrives_as_it_was_when_it_left";
+    if missing(test, true) {
+        return;
+    }
+    let directory = places();
+    let source = Guest::linux(&directory.path().join("source"), config()).await;
+    let (unhurried, via) = (unhurried(), ["stands", "off"].map(|name| socket(directory.path(), name)));
+    // Somebody stops it while its memory is sent.
+    let mut stands = incoming(directory.path(), "stands").await;
+    let stopping = async {
+        while_it_goes(&source).await;
+        source.vm.pause().await.unwrap();
+    };
+    let (moved, ()) = tokio::join!(source.vm.migrate_to(&stands.vm, &via[0], &unhurried), stopping);
+    moved.unwrap();
+    assert_eq!(stands.vm.status().run_state, RunState::Paused);
+    source.quit().await;
+    stands.vm.resume().await.unwrap();
+    stands.run("true").await;
+    // It powers off by itself.
+    let off = incoming(directory.path(), "off").await;
+    let status = stands.vm.watch();
+    let going = stands.vm.clone();
+    let moving = async { going.migrate_to(&off.vm, &via[1], &unhurried).await };
+    let ending = async {
+        while_it_goes(&stands).await;
+        stands.type_in("poweroff -f\n").await;
+        let mut status = status;
+        status.wait_for(|status| status.shutdown.is_some()).await.unwrap();
+    };
+    let (moved, ()) = tokio::time::timeout(LONG, async { tokio::join!(moving, ending) }).await.unwrap();
+    moved.unwrap();
+    assert_eq!(off.vm.status().run_state, RunState::Shutdown);
+    stands.quit().await;
+    off.quit().await;
+}
+
+/// Before QEMU has heard of the migration there is nothing to give up, and the copies of its disks are taken back all the same.
+#[tokio::test]
+async fn a_move_with_a_disk_that_is_dropped_anywhere_is_taken_back() {
+    let test = "a_move_with_a_disk_that_is_dropped_anywhere_is_taken_back";
+    if missing(test, false) {
+        return;
+    }
+    let directory = places();
+    let ([here, there], via, disks) = two_ends(directory.path());
+    let source = Guest::start(&directory.path().join("source"), here).await;
+    let before = source.node_names().await;
+    let options = MigrationOptions::default();
+    for times in 0.. {
+        let place = directory.path().join(times.to_string());
+        std::fs::create_dir(&place).unwrap();
+        let destination = Guest::incoming(&place, there.clone()).await;
+        let moving = source.vm.migrate_with_disks(&destination.vm, &via, &options, &disks);
+        if let Some(moved) = polled(times, moving).await {
+            moved.unwrap();
+            break;
+        }
+        let taken_back = async {
+            loop {
+                let state = source.vm.qmp().call(&QueryStatus {}).await;
+                let state =
+                    state.unwrap_or_else(|error| panic!("{error} after {times}: {}", source.log())).status;
+                let nothing_is_left =
+                    source.node_names().await == before && source.vm.jobs().await.unwrap().is_empty();
+                if nothing_is_left && [RunState::Running, RunState::Postmigrate].contains(&state) {
+                    return state;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let state = tokio::time::timeout(LONG, taken_back).await;
+        let state = state.unwrap_or_else(|_| panic!("not taken back after {times}"));
+        if state == RunState::Postmigrate {
+            // It had left: it stands at the other end, with its disk.
+            destination.vm.resume().await.unwrap();
+            break;
+        }
+        // What is to be given up at the other end is its process; one that has got a part ends by itself.
+        if let Ok(Some(arriving)) = destination.vm.migration().await {
+            let refused = arriving.cancel().await.unwrap_err();
+            assert!(
+                matches!(refused, OperationError::Arriving | OperationError::Ended { .. }),
+                "{refused:?}"
+            );
+        }
+        destination.vm.kill().await.unwrap();
+    }
+}
