@@ -6,7 +6,8 @@ use crate::{
     socket,
     vm::{self, Supervision, Vm},
 };
-use std::{future::Future, io, pin::Pin, time::Duration};
+use std::{future::Future, io, path::Path, pin::Pin, sync::Arc, time::Duration};
+use uuid::Uuid;
 
 /// What became of a recorded machine.
 pub enum Adoption {
@@ -31,10 +32,41 @@ impl std::fmt::Debug for Adoption {
 /// A machine that is held and does not answer: it can be waited for, killed, or tried again.
 #[derive(Debug)]
 pub struct Unresponsive {
-    process: Process,
+    process: Arc<Process>,
     record: Record,
     supervision: Supervision,
     reason: String,
+}
+
+/// Takes over the machine `uuid` of `run_dir`, whether it was recorded, as it should be, or not: a record that cannot be read tells as little as
+/// none, and one of a process that is gone may be of an earlier start.
+///
+/// # Errors
+/// As [`adopt`].
+pub async fn adopt_in(
+    uuid: Uuid,
+    run_dir: &Path,
+    deadline: Duration,
+    supervision: Supervision,
+) -> io::Result<Adoption> {
+    let written = match Record::load(run_dir) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
+        written => written?,
+    };
+    let mut why = "no process of it was recorded, and none is there".to_owned();
+    if let Some(record) = written {
+        match adopt(record, deadline, supervision).await? {
+            Adoption::Gone(reason) => why = reason,
+            found => return Ok(found),
+        }
+    }
+    let run_dir = run_dir.to_owned();
+    // All processes of the host are looked at, some of which may make one wait.
+    let found = tokio::task::spawn_blocking(move || Record::find(uuid, &run_dir));
+    match found.await.map_err(io::Error::other)?? {
+        Some(record) => adopt(record, deadline, supervision).await,
+        None => Ok(Adoption::Gone(why)),
+    }
 }
 
 /// Takes over the machine of `record`: proves that the recorded process is that machine, connects, reads its state.
@@ -45,7 +77,8 @@ pub async fn adopt(record: Record, deadline: Duration, supervision: Supervision)
     match record.hold()? {
         Err(why) => Ok(Adoption::Gone(why)),
         Ok(process) => {
-            let held = Unresponsive { process, record, supervision, reason: String::new() };
+            let held =
+                Unresponsive { process: Arc::new(process), record, supervision, reason: String::new() };
             Ok(held.retry(deadline).await)
         }
     }
@@ -56,6 +89,10 @@ impl Unresponsive {
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.reason
+    }
+
+    pub(crate) fn process(&self) -> Arc<Process> {
+        self.process.clone()
     }
 
     /// Tries again to connect, at most `deadline` long.

@@ -147,14 +147,35 @@ impl Line<'_> {
 
     /// What QEMU opens for a source; a descriptor is put into a set of its own first.
     fn filename(&mut self, field: &'static str, source: &Source) -> Result<String, ConfigError> {
+        self.noted_filename(field, source, None)
+    }
+
+    /// The same with a note by which the set is found again; each note has a set of its own.
+    fn noted_filename(
+        &mut self,
+        field: &'static str,
+        source: &Source,
+        note: Option<String>,
+    ) -> Result<String, ConfigError> {
         match source {
             Source::Path(path) | Source::HostDevice(path) => Ok(utf8(field, path)?.to_owned()),
             Source::Descriptor(key) => {
                 let (index, fd) = self.descriptor(key)?;
-                let set = FIRST_KEYED_SET + index;
-                let added = format!("fd={fd},set={set}");
-                if !self.args.iter().any(|arg| *arg == *added) {
-                    self.push(&["-add-fd", &added]);
+                let note = note.map(|note| format!(",opaque={}", escape(&note))).unwrap_or_default();
+                let mut set = FIRST_KEYED_SET + index;
+                loop {
+                    let added = format!("fd={fd},set={set}{note}");
+                    let of_set = format!("fd={fd},set={set},");
+                    if self.args.iter().any(|arg| *arg == *added) {
+                        break;
+                    }
+                    let is_noted = |arg: &OsString| arg.to_str().is_some_and(|arg| arg.starts_with(&of_set));
+                    if !self.args.iter().any(is_noted) {
+                        self.push(&["-add-fd", &added]);
+                        break;
+                    }
+                    // Another's, of the same descriptor.
+                    set += self.descriptors.keyed.len();
                 }
                 Ok(format!("/dev/fdset/{set}"))
             }

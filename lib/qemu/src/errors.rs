@@ -111,11 +111,11 @@ impl From<&OperationError> for ErrorKind {
 impl From<&ManagerError> for ErrorKind {
     fn from(error: &ManagerError) -> Self {
         match error {
-            ManagerError::NoMachine(_) | ManagerError::Exists(_) => Self::Misused,
+            ManagerError::NoMachine(_) | ManagerError::Exists(_) | ManagerError::Sent(_) => Self::Misused,
             ManagerError::Stopped(_) => Self::ProcessNotRunning,
             ManagerError::Started(_) => Self::AlreadyRunning,
             ManagerError::Start { source, .. } => source.into(),
-            ManagerError::Unresponsive { .. } => Self::NotConnected,
+            ManagerError::Unresponsive(_) => Self::NotConnected,
             ManagerError::Call { source, .. } => source.into(),
             ManagerError::Adopt { source, .. } | ManagerError::End { source, .. } => source.into(),
         }
@@ -210,6 +210,8 @@ mod tests {
             (ManagerError::Exists(id), ErrorKind::Misused),
             (ManagerError::Stopped(id), ErrorKind::ProcessNotRunning),
             (ManagerError::Started(id), ErrorKind::AlreadyRunning),
+            (ManagerError::Unresponsive(id), ErrorKind::NotConnected),
+            (ManagerError::Sent(id), ErrorKind::Misused),
             (ManagerError::Adopt { id, source: denied() }, ErrorKind::HostFailed),
             (ManagerError::Call { action: "pause", id, source: late() }, ErrorKind::NotConnected),
         ] {

@@ -36,7 +36,7 @@ pub mod stats;
 pub mod swtpm;
 pub mod vm;
 
-pub use adopt::{Adoption, Unresponsive, adopt};
+pub use adopt::{Adoption, Unresponsive, adopt, adopt_in};
 pub use binary::{Binary, BinaryCache, BinaryError};
 pub use capabilities::Capabilities;
 pub use config::{Accelerator, Config, ConfigError};

@@ -4,16 +4,19 @@
 //!            start                pause
 //!  stopped --------> creating --> running <------> paused
 //!     ^                             |   resume        |
-//!     '------- shutting down <------'-----------------'        unknown: it does not answer
+//!     '------- shutting down <------'-----------------'        unknown: it does not answer, or nobody looks after it
 //! ```
 //!
 //! Calls for one machine happen one after another; machines never wait for each other, and asking for a state waits for nobody.
 
 use crate::{
-    Adoption, Exit, Incoming, Ladder, Record, Responsive, Rung, StartError, StartSpec, Supervision,
-    Unresponsive, Vm, adopt, start,
+    Adoption, Exit, Incoming, Ladder, Responsive, Rung, StartError, StartSpec, Status, Supervision,
+    Unresponsive, Vm, adopt_in, process::Process, start,
 };
-use qmp::{CallError, commands::RunState};
+use qmp::{
+    CallError,
+    commands::{QueryStatus, RunState},
+};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -37,11 +40,11 @@ pub enum State {
     Creating,
     /// Its guest runs.
     Running,
-    /// Its guest stands: it was paused, or it is off and its process waits to be ended.
+    /// Its guest stands: it was paused, has crashed or could not write, or was sent elsewhere ([`crate::Status::run_state`] tells).
     Paused,
-    /// It is being ended.
+    /// It is being ended, or its guest has powered itself off: its process is ended then.
     ShuttingDown,
-    /// Its process does not answer.
+    /// Its process does not answer, or the future that looks after it was dropped.
     Unknown,
 }
 
@@ -79,14 +82,14 @@ pub enum ManagerError {
         #[source]
         source: io::Error,
     },
-    /// It has a process that does not answer.
-    #[error("the machine {id} runs and does not answer: {}", held.reason())]
-    Unresponsive {
-        /// The machine.
-        id: Uuid,
-        /// To try again, or to end it.
-        held: Box<Unresponsive>,
-    },
+    /// It has a process that has not answered since it was adopted.
+    #[error("the machine {0} runs and has not answered yet; wait for it, or destroy it")]
+    Unresponsive(Uuid),
+    /// Its guest was sent elsewhere or into a file.
+    #[error(
+        "the guest of the machine {0} was sent away; resume it by the machine's handle once it is proved that it runs nowhere else"
+    )]
+    Sent(Uuid),
     /// QEMU refused or did not answer.
     #[error("cannot {action} the machine {id}")]
     Call {
@@ -135,6 +138,8 @@ struct Machine {
 #[derive(Clone, Debug, Default)]
 struct Now {
     vm: Option<Vm>,
+    /// A process that has not answered since it was adopted.
+    held: Option<Arc<Process>>,
     /// A process that was killed and may not have ended yet.
     ending: Option<Vm>,
     doing: Option<State>,
@@ -177,11 +182,10 @@ impl Manager {
     }
 
     /// Adds a machine that an earlier manager may have started in `run_dir`: takes its process over if it is there, whether it was
-    /// recorded or not. It is stopped if it is not.
+    /// recorded or not ([`adopt_in`]). It is stopped if it is not, and unknown while it does not answer: it is taken over when it does.
     ///
     /// # Errors
-    /// [`ManagerError::Exists`], [`ManagerError::Unresponsive`] with a hold on the process, [`ManagerError::Adopt`]; the machine is not added
-    /// then.
+    /// [`ManagerError::Exists`], [`ManagerError::Adopt`]; the machine is not added then.
     pub async fn adopt(
         &self,
         id: Uuid,
@@ -190,32 +194,23 @@ impl Manager {
         deadline: Duration,
         make: impl Fn() -> StartSpec + Send + Sync + 'static,
     ) -> Result<State, ManagerError> {
-        let failed = |source| ManagerError::Adopt { id, source };
         if lock(&self.machines).contains_key(&id) {
             return Err(ManagerError::Exists(id));
         }
-        let written = match Record::load(run_dir) {
-            // What is no record tells as little as none.
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
-            written => written.map_err(failed)?,
-        };
-        let adopted = match written {
-            Some(record) => taken_over(id, record, deadline, supervision).await?,
-            None => None,
-        };
-        let adopted = match adopted {
-            // Also where the record is of a process that is gone: a start after that one may not have come to writing its own.
-            None => match Record::find(id, run_dir).map_err(failed)? {
-                Some(record) => taken_over(id, record, deadline, supervision).await?,
-                None => None,
-            },
-            adopted => adopted,
-        };
+        let adopted = adopt_in(id, run_dir, deadline, supervision).await;
+        let adopted = adopted.map_err(|source| ManagerError::Adopt { id, source })?;
         self.create(id, make)?;
         let machine = self.machine(id)?;
-        if let Some((vm, supervisor)) = adopted {
-            (self.spawn)(supervisor);
-            lock(&machine.now).vm = Some(vm);
+        match adopted {
+            Adoption::Gone(_) => {}
+            Adoption::Adopted(vm, supervisor) => {
+                lock(&machine.now).vm = Some(vm.clone());
+                (self.spawn)(Box::pin(looked_after(vm, supervisor)));
+            }
+            Adoption::Unresponsive(held) => {
+                lock(&machine.now).held = Some(held.process());
+                (self.spawn)(Box::pin(answers(machine.clone(), *held, deadline)));
+            }
         }
         Ok(machine.state())
     }
@@ -263,8 +258,10 @@ impl Manager {
     async fn begin(&self, id: Uuid, guest: Guest) -> Result<(), ManagerError> {
         let machine = self.machine(id)?;
         let _turn = machine.turn(id).await?;
-        if machine.vm(id).is_ok() {
-            return Err(ManagerError::Started(id));
+        match machine.vm(id) {
+            Ok(_) => return Err(ManagerError::Started(id)),
+            Err(ManagerError::Stopped(_)) => {}
+            Err(error) => return Err(error),
         }
         let _doing = machine.doing(State::Creating);
         let ending = lock(&machine.now).ending.clone();
@@ -281,8 +278,8 @@ impl Manager {
             _ = gone.wait_for(|gone| *gone) => return Err(ManagerError::NoMachine(id)),
         };
         let (vm, supervisor) = started.map_err(|source| ManagerError::Start { id, source })?;
-        (self.spawn)(Box::pin(supervisor));
         lock(&machine.now).vm = Some(vm.clone());
+        (self.spawn)(Box::pin(looked_after(vm.clone(), Box::pin(supervisor))));
         let unfinished = Unfinished(&machine);
         if resumes {
             vm.resume().await.map_err(|source| ManagerError::Call { action: "start", id, source })?;
@@ -304,11 +301,16 @@ impl Manager {
     /// Lets them go on.
     ///
     /// # Errors
-    /// [`ManagerError`].
+    /// [`ManagerError`]; [`ManagerError::Sent`] for a guest that may run elsewhere by now.
     pub async fn resume(&self, id: Uuid) -> Result<(), ManagerError> {
         let machine = self.machine(id)?;
         let _turn = machine.turn(id).await?;
-        machine.vm(id)?.resume().await.map_err(|source| ManagerError::Call { action: "resume", id, source })
+        let failed = |source| ManagerError::Call { action: "resume", id, source };
+        let vm = machine.vm(id)?;
+        if vm.qmp().call(&QueryStatus {}).await.map_err(failed)?.status == RunState::Postmigrate {
+            return Err(ManagerError::Sent(id));
+        }
+        vm.resume().await.map_err(failed)
     }
 
     /// Resets the machine.
@@ -374,30 +376,46 @@ impl Machine {
 
     /// Kills its process and waits for the end of it.
     async fn end(&self, id: Uuid) -> Result<(), ManagerError> {
-        let Now { vm, ending, .. } = lock(&self.now).clone();
+        let Now { vm, held, ending, .. } = lock(&self.now).clone();
+        let failed = |source| ManagerError::End { id, source };
         for vm in vm.into_iter().chain(ending) {
-            vm.kill().await.map_err(|source| ManagerError::End { id, source })?;
+            vm.kill().await.map_err(failed)?;
+        }
+        if let Some(process) = held {
+            process.kill().map_err(failed)?;
+            process.exited().await;
         }
         Ok(())
     }
 
     fn state(&self) -> State {
-        let Now { vm, doing, .. } = lock(&self.now).clone();
+        let Now { vm, held, doing, .. } = lock(&self.now).clone();
         if let Some(doing) = doing {
             return doing;
         }
-        let Some(status) = vm.map(|vm| vm.status()) else { return State::Stopped };
+        if held.is_some() {
+            return State::Unknown;
+        }
+        let Some(status) = vm.map(|vm| vm.watch()) else { return State::Stopped };
+        let is_looked_after = status.has_changed().is_ok();
+        let status = status.borrow();
         match (status.exit, &status.responsive, &status.run_state) {
             (Some(_), _, _) => State::Stopped,
+            // What it said last may be long ago.
+            _ if !is_looked_after => State::Unknown,
             (None, Responsive::No(_), _) => State::Unknown,
             (None, Responsive::Yes, RunState::Running) => State::Running,
+            (None, Responsive::Yes, RunState::Shutdown) => State::ShuttingDown,
             (None, Responsive::Yes, _) => State::Paused,
         }
     }
 
     /// The handle of a process that lives.
     fn vm(&self, id: Uuid) -> Result<Vm, ManagerError> {
-        let vm = lock(&self.now).vm.clone();
+        let Now { vm, held, .. } = lock(&self.now).clone();
+        if held.is_some() {
+            return Err(ManagerError::Unresponsive(id));
+        }
         vm.filter(|vm| vm.status().exit.is_none()).ok_or(ManagerError::Stopped(id))
     }
 
@@ -446,20 +464,45 @@ impl Drop for Doing<'_> {
     }
 }
 
-/// The machine of a record; `None` when its process is gone.
-async fn taken_over(
-    id: Uuid,
-    record: Record,
-    deadline: Duration,
-    supervision: Supervision,
-) -> Result<Option<(Vm, Supervisor)>, ManagerError> {
-    match adopt(record, deadline, supervision).await {
-        Ok(Adoption::Adopted(vm, supervisor)) => Ok(Some((vm, supervisor))),
-        Ok(Adoption::Gone(_)) => Ok(None),
-        Ok(Adoption::Unresponsive(held)) => Err(ManagerError::Unresponsive { id, held }),
-        Err(source) => Err(ManagerError::Adopt { id, source }),
+/// Supervises a machine, and ends its process when its guest is off, which nobody else does.
+async fn looked_after(vm: Vm, supervisor: Supervisor) -> Exit {
+    let ends = async {
+        let mut status = vm.watch();
+        let is_off = |status: &Status| status.exit.is_some() || status.run_state == RunState::Shutdown;
+        // Supervision ends with the process, and with it what it tells.
+        if status.wait_for(is_off).await.is_ok_and(|status| status.exit.is_none())
+            && let Err(error) = vm.quit(Ladder::default().quit).await
+        {
+            tracing::debug!(pid = vm.record().pid, %error, "cannot end the process of a guest that is off");
+        }
+    };
+    tokio::join!(supervisor, ends).0
+}
+
+/// Takes a machine over that did not answer, when it does.
+async fn answers(machine: Arc<Machine>, mut held: Unresponsive, deadline: Duration) -> Exit {
+    let process = held.process();
+    loop {
+        match held.retry(deadline).await {
+            Adoption::Adopted(vm, supervisor) => {
+                {
+                    let mut now = lock(&machine.now);
+                    (now.held, now.vm) = (None, Some(vm.clone()));
+                }
+                return looked_after(vm, supervisor).await;
+            }
+            Adoption::Gone(_) => {
+                lock(&machine.now).held = None;
+                return process.exited().await;
+            }
+            Adoption::Unresponsive(again) => held = *again,
+        }
+        tokio::time::sleep(TRY_AGAIN).await;
     }
 }
+
+/// Between attempts at a machine that does not answer, each of which waits for its answer first.
+const TRY_AGAIN: Duration = Duration::from_millis(500);
 
 type Supervisor = Pin<Box<dyn Future<Output = Exit> + Send>>;
 

@@ -13,9 +13,9 @@ use std::{
 };
 use uuid::Uuid;
 
-/// Identity and places of one running machine. Written before its guest runs, removed by whoever cleans up.
+/// Identity and places of one running machine. Written before its guest runs, removed by whoever cleans up. What a newer library has written
+/// in addition is passed over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Record {
     /// Identity of the machine, part of its command line.
     pub uuid: Uuid,

@@ -23,6 +23,7 @@ use std::{
         unix::fs::{DirBuilderExt, FileExt, MetadataExt},
     },
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 use thiserror::Error;
@@ -213,7 +214,7 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
     let record = recorded.await.map_err(at("record the process in", &run_dir))?;
     litter.keep();
     let tpm = tpm.map_or(vm::Tpm::None, |tpm| vm::Tpm::Runs(tpm.release()));
-    Ok(vm::supervised(connection, guard.release(), tpm, record, supervision))
+    Ok(vm::supervised(connection, Arc::new(guard.release()), tpm, record, supervision))
 }
 
 /// What a source is read from before QEMU has it.

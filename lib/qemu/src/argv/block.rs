@@ -225,7 +225,9 @@ impl Line<'_> {
         let (mut on_board, mut places) = (0, self.places.of_disks(config).into_iter());
         let mut scsi = [0u16; 8];
         for (index, disk) in config.disks.iter().enumerate() {
-            let attached = nodes(disk, &mut |source| self.filename("disk", source))?;
+            let note = crate::vm::note_of_disk(&disk.id);
+            let attached =
+                nodes(disk, &mut |source| self.noted_filename("disk", source, Some(note.clone())))?;
             if let Some(limits) = &attached.limits {
                 self.option("-object", limits);
             }

@@ -34,6 +34,7 @@ pub use block::Eject;
 pub use console::Picture;
 pub use cpus::Vcpu;
 pub use display::{Connected, Expiry, Screen};
+pub(crate) use handed::note_of_disk;
 pub use job::{FoundJob, Job, ReadyJob};
 pub use migration::{
     Channel, MigrateError, Migrated, Migration, MigrationOptions, MigrationTls, MovedDisks, Route,

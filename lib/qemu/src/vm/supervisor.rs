@@ -116,7 +116,7 @@ impl Tpm {
 /// Joins a connection and a process to a handle and its supervision.
 pub(crate) fn supervised(
     connection: Connection,
-    process: Process,
+    process: Arc<Process>,
     tpm: Tpm,
     record: Record,
     supervision: Supervision,
@@ -132,7 +132,6 @@ pub(crate) fn supervised(
         tpm_exit: if let Tpm::Ended(exit) = tpm { Some(exit) } else { None },
         exit: None,
     });
-    let process = Arc::new(process);
     let monitor = record.qmp_socket.clone();
     let client = watch::Sender::new(client);
     let read = watch::Sender::new(0);
@@ -415,7 +414,11 @@ impl Supervisor {
     fn event(&mut self, event: &qmp::Event) {
         match EventData::of(event) {
             Ok(EventData::Shutdown(shutdown)) => self.change(|status| {
-                status.shutdown = Some(shutdown.reason);
+                // Of a guest that is off already it is only the end of its process.
+                let is_off = status.run_state == RunState::Shutdown && status.shutdown.is_some();
+                if !is_off {
+                    status.shutdown = Some(shutdown.reason);
+                }
                 status.run_state = RunState::Shutdown;
             }),
             // The event says it all; on a busy host an answer from a guest that has just begun takes tens of milliseconds.

@@ -8,8 +8,10 @@ use qemu::{
 };
 use qmp::commands::{BlockNode, QueryNamedBlockNodes, QueryStatus};
 use std::{
+    collections::BTreeMap,
     fs,
     future::Future,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -73,19 +75,37 @@ impl Guest {
     }
 
     pub(crate) async fn paused(directory: &Path, config: Config) -> Self {
-        Self::of(directory, config, Incoming::Nothing).await
+        Self::of(directory, config, Incoming::Nothing, BTreeMap::new()).await
+    }
+
+    /// Starts Linux in a machine that has these descriptors from its start.
+    pub(crate) async fn handed(
+        directory: &Path,
+        config: Config,
+        descriptors: BTreeMap<String, OwnedFd>,
+    ) -> Self {
+        let config = Self::with_linux(config);
+        let guest = Self::of(directory, config, Incoming::Nothing, descriptors).await;
+        guest.vm.resume().await.unwrap();
+        guest.at_its_shell().await
     }
 
     /// Starts a machine that waits for a state.
     pub(crate) async fn incoming(directory: &Path, config: Config) -> Self {
-        Self::of(directory, config, Incoming::State).await
+        Self::of(directory, config, Incoming::State, BTreeMap::new()).await
     }
 
-    async fn of(directory: &Path, config: Config, incoming: Incoming) -> Self {
+    async fn of(
+        directory: &Path,
+        config: Config,
+        incoming: Incoming,
+        descriptors: BTreeMap<String, OwnedFd>,
+    ) -> Self {
         let supervision = Supervision { interval: Duration::from_secs(5), patience: LONG };
         let spec = StartSpec {
             supervision,
             incoming,
+            descriptors,
             deadline: LONG,
             ..StartSpec::new(release::program(), config, directory.join("run"))
         };
@@ -113,7 +133,11 @@ impl Guest {
 
     /// The same for a machine that starts Linux in its own way.
     pub(crate) async fn linux_of(directory: &Path, config: Config) -> Self {
-        let mut guest = Self::start(directory, config).await;
+        Self::start(directory, config).await.at_its_shell().await
+    }
+
+    async fn at_its_shell(mut self) -> Self {
+        let guest = &mut self;
         guest.until("# ").await;
         // A loop edits no lines, shows no prompt and echoes nothing.
         guest.type_in("stty -echo; echo rea\"\"dy; while IFS= read -r l; do eval \"$l\"; done\n").await;
@@ -123,7 +147,7 @@ impl Guest {
         guest
             .run("while read -r m; do insmod /lib/modules/$m 2>/dev/null; done </lib/modules/order; true")
             .await;
-        guest
+        self
     }
 
     /// Runs a command in the shell; answers what it wrote. It must succeed.

@@ -7,7 +7,7 @@ use crate::{
 use qemu::{
     Config, Vm,
     config::{Address, Disk, Format, Image, MemoryHotplug, Nic, NicBackend, Sharing, Source, Stream},
-    vm::{Eject, OperationError},
+    vm::{CopyTarget, Eject, OperationError},
 };
 use qmp::commands::QueryFdsets;
 use std::{
@@ -107,6 +107,51 @@ async fn a_disc_that_is_handed_over_is_put_in() {
     }
     guest.vm.change_disc("cd", None, Eject::Force).await.unwrap();
     assert_eq!(sets(&guest.vm).await, before);
+    guest.quit().await;
+}
+
+/// Whether the process has this file open.
+fn has_open(vm: &Vm, file: &Path) -> bool {
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", vm.record().pid)).unwrap().flatten();
+    descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok()).any(|open| open == file)
+}
+
+/// Whoever has handed it over wants its storage back when the machine is done with it.
+#[tokio::test]
+async fn what_was_handed_over_at_the_start_is_closed_when_it_is_not_used_any_more() {
+    let test = "what_was_handed_over_at_the_start_is_closed_when_it_is_not_used_any_more";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let files = ["data", "moved", "disc"].map(|name| (name, odd(directory.path(), name.as_bytes())));
+    let mut descriptors = BTreeMap::new();
+    for (name, file) in &files {
+        fs::write(file, vec![b'x'; 1 << 20]).unwrap();
+        let file = File::options().read(true).write(*name != "disc").open(file).unwrap();
+        descriptors.extend([opened(name, file)]);
+    }
+    let machine = config()
+        .disk(Disk::new("data", by_descriptor("data")))
+        .disk(Disk::new("moved", by_descriptor("moved")))
+        .disk(Disk::cdrom("cd", Some(by_descriptor("disc"))))
+        // The same for another drive: its own to close.
+        .disk(Disk::cdrom("other", Some(by_descriptor("disc"))));
+    let mut guest = Guest::handed(directory.path(), machine, descriptors).await;
+    assert_eq!(sets(&guest.vm).await, 5, "with the log of the console");
+    let [(_, data), (_, moved), (_, disc)] = &files;
+    guest.vm.unplug_disk("data", LONG).await.unwrap();
+    assert_eq!((sets(&guest.vm).await, has_open(&guest.vm, data)), (4, false));
+    guest.vm.change_disc("cd", None, Eject::Force).await.unwrap();
+    assert_eq!((sets(&guest.vm).await, has_open(&guest.vm, disc)), (3, true));
+    guest.vm.change_disc("other", None, Eject::Force).await.unwrap();
+    assert_eq!((sets(&guest.vm).await, has_open(&guest.vm, disc)), (2, false));
+    let to = CopyTarget::file(directory.path().join("there.raw"), Format::Raw);
+    let mut mirror = guest.vm.mirror_disk("moved", &to).await.unwrap();
+    mirror.ready().await.unwrap();
+    mirror.complete().await.unwrap();
+    assert_eq!((sets(&guest.vm).await, has_open(&guest.vm, moved)), (1, false));
+    guest.run("echo 3 >/proc/sys/vm/drop_caches; head -c 1 /dev/vdb | grep -q x").await;
     guest.quit().await;
 }
 

@@ -223,7 +223,102 @@ async fn a_machine_whose_record_is_none_is_taken_over_all_the_same() {
         manager.pause(machine.uuid).await,
         Ok(()) | Err(ManagerError::Stopped(_) | ManagerError::Call { .. })
     ));
-    assert_ne!(state, State::ShuttingDown);
+    assert_eq!(state, State::Paused);
     manager.destroy(machine.uuid).await.unwrap();
     assert!(matches!(manager.state(machine.uuid), Err(ManagerError::NoMachine(_))));
+}
+
+/// Waits until a machine does something.
+async fn does(manager: &Manager, id: Uuid, state: State) {
+    let seen = async {
+        while manager.state(id).unwrap() != state {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let seen = tokio::time::timeout(LONG, seen).await;
+    assert!(seen.is_ok(), "{:?} in place of {state:?}", manager.state(id));
+}
+
+#[tokio::test]
+async fn a_guest_that_powers_itself_off_is_stopped() {
+    let test = "a_guest_that_powers_itself_off_is_stopped";
+    if qemu_missing(test) {
+        return;
+    }
+    let (manager, _tasks) = manager();
+    let directory = scratch();
+    let config = Config { disks: vec![boot_disk(directory.path(), BOOT_SECTOR)], ..config() };
+    let (place, id) = (directory.path().to_owned(), config.uuid);
+    manager.create(id, move || spec(&place, config.clone())).unwrap();
+    for _ in 0..2 {
+        manager.start(id).await.unwrap();
+        let vm = manager.vm(id).unwrap();
+        let mut console = qemu::socket::connect(&vm.record().console_socket).await.unwrap();
+        read_banner(&mut console).await;
+        console.write_all(b"p").await.unwrap();
+        does(&manager, id, State::Stopped).await;
+        assert_eq!(vm.status().shutdown, Some(ShutdownCause::GuestShutdown));
+        assert_eq!(processes(id), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_guest_that_was_sent_away_is_not_resumed_by_mistake() {
+    let test = "a_guest_that_was_sent_away_is_not_resumed_by_mistake";
+    if qemu_missing(test) {
+        return;
+    }
+    let (manager, _tasks) = manager();
+    let directory = scratch();
+    let (place, config) = (directory.path().to_owned(), config());
+    let id = config.uuid;
+    manager.create(id, move || spec(&place, config.clone())).unwrap();
+    manager.start(id).await.unwrap();
+    let vm = manager.vm(id).unwrap();
+    vm.save(&directory.path().join("state")).await.unwrap();
+    assert_eq!(manager.state(id).unwrap(), State::Paused);
+    assert!(matches!(manager.resume(id).await, Err(ManagerError::Sent(_))));
+    assert_eq!(vm.status().run_state, RunState::Postmigrate);
+    // Whoever knows that it is nowhere else.
+    vm.resume().await.unwrap();
+    assert_eq!(manager.state(id).unwrap(), State::Running);
+    manager.destroy(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_machine_that_does_not_answer_at_its_adoption_is_unknown_until_it_does() {
+    let test = "a_machine_that_does_not_answer_at_its_adoption_is_unknown_until_it_does";
+    if qemu_missing(test) {
+        return;
+    }
+    let directory = scratch();
+    let (run, machine) = (directory.path().join("run"), config());
+    let (vm, tasks) = started(spec(directory.path(), machine.clone())).await;
+    drop(tasks);
+    let id = machine.uuid;
+    let moment = Duration::from_millis(200);
+    signal(&vm, rustix::process::Signal::STOP);
+    let (first, tasks) = manager();
+    let make = || {
+        let (place, config) = (directory.path().to_owned(), machine.clone());
+        move || spec(&place, config.clone())
+    };
+    let state = first.adopt(id, &run, Supervision::default(), moment, make()).await.unwrap();
+    assert_eq!((state, first.states()), (State::Unknown, [(id, State::Unknown)].into()));
+    assert!(matches!(first.start(id).await, Err(ManagerError::Unresponsive(_))));
+    assert!(matches!(first.pause(id).await, Err(ManagerError::Unresponsive(_))));
+    signal(&vm, rustix::process::Signal::CONT);
+    does(&first, id, State::Paused).await;
+    first.resume(id).await.unwrap();
+    // Nobody looks after it any more: what it said last is not what it does.
+    tasks.lock().unwrap().abort_all();
+    does(&first, id, State::Unknown).await;
+    // One that does not answer is ended all the same.
+    signal(&vm, rustix::process::Signal::STOP);
+    let (second, _tasks) = manager();
+    let state = second.adopt(id, &run, Supervision::default(), moment, make()).await.unwrap();
+    assert_eq!(state, State::Unknown);
+    second.destroy(id).await.unwrap();
+    assert!(second.states().is_empty());
+    assert_eq!(processes(id), 0);
 }

@@ -8,6 +8,7 @@
 use super::{
     OperationError, figure,
     follow::Follow,
+    plug::is_node_of,
     rollback::{Made, Rollback, remove},
 };
 use crate::{
@@ -216,12 +217,13 @@ impl Vm {
         remove(&mut follow, &what, &Made::Node(format!("{node}-file"))).await
     }
 
-    /// Closes an image that no disk uses any more, with its file.
+    /// Closes an image that no disk uses any more, with its file and a descriptor that was handed over for it.
     ///
     /// # Errors
     /// [`OperationError`]; QEMU refuses while it is in use.
     pub async fn forget_node(&self, node: &str) -> Result<(), OperationError> {
-        self.close_image(node).await
+        self.close_image(node).await?;
+        self.drop_files(|disk| is_node_of(node, disk)).await.map(drop)
     }
 }
 

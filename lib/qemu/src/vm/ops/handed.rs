@@ -1,7 +1,7 @@
 //! Descriptors that go to a running QEMU together with what uses them.
 //!
 //! ```text
-//!   disk     key --add-fd--> set, noted as the disk's     opened as often as needed, removed when the disk is closed
+//!   disk     key --add-fd--> set, noted as the disk's     opened as often as needed, removed when no image of the disk has it open
 //!   network  key --getfd---> named, of this connection    used up by netdev_add and chardev-add
 //! ```
 //! A configuration names them by the same keys as at a start: [`crate::StartSpec::descriptors`].
@@ -20,7 +20,7 @@ use crate::{
 };
 use qmp::{
     Client,
-    commands::{QueryFdsets, RemoveFd},
+    commands::{QueryFdsets, QueryNamedBlockNodes, RemoveFd},
     descriptors::NamedFd,
 };
 use std::{
@@ -82,7 +82,7 @@ impl Vm {
             let Some(descriptor) = descriptors.remove(key) else {
                 return Err(ConfigError::NoDescriptor { key: key.clone() }.into());
             };
-            let passed = self.qmp().pass_set(descriptor, Some(note(disk))).await;
+            let passed = self.qmp().pass_set(descriptor, Some(note_of_disk(disk))).await;
             let set = passed.map_err(undone(format!("hand over the image of {disk}")))?;
             sets.insert(key.clone(), set.path());
             rollback.also(Made::FdSet(set.keep()));
@@ -90,14 +90,23 @@ impl Vm {
         Ok(Files { sets })
     }
 
-    /// Has QEMU close the descriptors of a disk's images, which nothing uses any more; answers how many sets there were.
-    pub(super) async fn drop_files(&self, disk: &str) -> Result<usize, OperationError> {
+    /// Has QEMU close the descriptors of the images of disks that no image has open any more, handed over at the start or since; answers how
+    /// many sets there were.
+    pub(super) async fn drop_files(&self, is_its: impl Fn(&str) -> bool) -> Result<usize, OperationError> {
         let mut follow = Follow::new(self, &[]);
-        let note = note(disk);
         let what = "close the images of a disk";
-        let sets = follow.read(what, &QueryFdsets {}).await?;
-        let of_disk = sets.iter().filter(|set| set.fds.iter().any(|fd| fd.opaque.as_ref() == Some(&note)));
-        let ids: BTreeSet<i64> = of_disk.map(|set| set.fdset_id).collect();
+        let mut sets = follow.read(what, &QueryFdsets {}).await?;
+        let disk = |note: &Option<String>| {
+            note.as_deref().and_then(|note| note.strip_prefix(NOTE)).is_some_and(&is_its)
+        };
+        sets.retain(|set| set.fds.iter().any(|fd| disk(&fd.opaque)));
+        if sets.is_empty() {
+            return Ok(0);
+        }
+        let nodes = follow.read(what, &QueryNamedBlockNodes { flat: Some(true) }).await?;
+        let open: BTreeSet<String> = nodes.into_iter().map(|node| node.file).collect();
+        let ids = sets.iter().map(|set| set.fdset_id);
+        let ids: BTreeSet<i64> = ids.filter(|id| !open.contains(&format!("/dev/fdset/{id}"))).collect();
         for id in &ids {
             insist(&mut follow, what, &RemoveFd { fdset_id: *id, fd: None }).await?;
         }
@@ -123,6 +132,8 @@ impl Vm {
 }
 
 /// What QEMU remembers of a set, also for a later manager.
-fn note(disk: &str) -> String {
-    format!("disk {disk}")
+pub(crate) fn note_of_disk(disk: &str) -> String {
+    format!("{NOTE}{disk}")
 }
+
+const NOTE: &str = "disk ";

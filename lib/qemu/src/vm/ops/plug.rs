@@ -405,7 +405,7 @@ impl Vm {
             Err(OperationError::Qmp { source: CallError::Refused { .. }, .. }) => {}
             Err(error) => return Err(error),
         }
-        Ok(closed + self.drop_files(id).await?)
+        Ok(closed + self.drop_files(|disk| disk == id).await?)
     }
 
     /// Closes the nodes of a disk, and answers how many there were.

@@ -48,7 +48,7 @@ async fn supervised_in(
     let logs = crate::logs::Logs::default().within(directory);
     let record = Record::of(uuid::Uuid::nil(), &process, directory, logs, &[]).unwrap();
     let supervision = Supervision { interval: LONG, patience: LONG };
-    let (vm, supervisor) = supervised(connection.unwrap(), process, Tpm::None, record, supervision);
+    let (vm, supervisor) = supervised(connection.unwrap(), process.into(), Tpm::None, record, supervision);
     tasks.spawn(supervisor);
     (vm, reader, writer)
 }

@@ -94,7 +94,7 @@ impl Mirror {
         for node in before.iter().filter(|node| !used.contains(node)) {
             self.vm.close_image(node).await?;
         }
-        Ok(())
+        self.vm.drop_files(|disk| disk == self.disk).await.map(drop)
     }
 
     /// Leaves a copy of one moment, as soon as both are the same, and the disk where it was.
