@@ -275,7 +275,7 @@ impl<W: Waits> FrontEnd<W> {
     }
 
     /// A queue that the back-end has not heard of.
-    pub(super) fn lay_out(
+    pub(crate) fn lay_out(
         &self,
         before: u16,
         index: u32,
