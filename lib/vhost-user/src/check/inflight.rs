@@ -89,7 +89,7 @@ pub(super) fn checks() -> Vec<Check> {
             Level::Must,
             INFLIGHT,
             "what was in flight of a back-end that died is served, and what had come back is not served again",
-            resubmitted,
+            |run| run.builds_upon("state.inflight.set", resubmitted),
         ),
     ]
 }
