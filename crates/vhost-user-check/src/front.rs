@@ -2,9 +2,10 @@
 
 use crate::Failure;
 use crate::serve::{Serve, Signals, listen, session};
+use crate::socket::accepted;
 use crate::target::Clock;
 use clap::{Args, ValueEnum};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{Timespec, poll};
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
@@ -72,13 +73,7 @@ pub(crate) fn front(arguments: &Front) -> Result<ExitCode, Failure> {
     let (mut number, wrong) = (0, AtomicU64::new(0));
     std::thread::scope(|scope| -> io::Result<()> {
         while arguments.sessions.is_none_or(|most| number < most) {
-            let mut all = [PollFd::new(&listener, PollFlags::IN), PollFd::new(&canceller, PollFlags::IN)];
-            match poll(&mut all, None) {
-                Err(rustix::io::Errno::INTR) => continue,
-                Ok(_) if all[1].revents().is_empty() => {}
-                _ => break,
-            }
-            let (stream, _) = listener.accept()?;
+            let Some(stream) = accepted(&listener, &canceller) else { break };
             number += 1;
             let (canceller, wrong) = (&canceller, &wrong);
             std::thread::Builder::new().spawn_scoped(scope, move || {

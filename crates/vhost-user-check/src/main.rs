@@ -25,7 +25,7 @@ use vhost_user::with_causes;
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 all is well, 1 checks failed, 2 wrong arguments, 3 the back-end cannot be reached or died."
+    after_help = "Exit codes: 0 all is well, 1 checks failed, 2 wrong arguments, 3 the back-end cannot be reached or died, 4 something else went wrong, such as a report that cannot be written."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -169,6 +169,9 @@ enum Failure {
     NoBackend(#[from] check::NoBackend),
     #[error(transparent)]
     Output(#[from] io::Error),
+    /// The back-end was there, and is not, or does not do what it is there for.
+    #[error("{0}")]
+    BackEnd(String),
     #[error("{0}")]
     Other(String),
 }
@@ -195,8 +198,8 @@ fn main() -> ExitCode {
             let _ = writeln!(io::stderr(), "error: {}", with_causes(&failure));
             ExitCode::from(match failure {
                 Failure::Misused(_) => 2,
-                Failure::Unreachable(_) | Failure::NoBackend(_) => 3,
-                Failure::Output(_) | Failure::Other(_) => 1,
+                Failure::Unreachable(_) | Failure::NoBackend(_) | Failure::BackEnd(_) => 3,
+                Failure::Output(_) | Failure::Other(_) => 4,
             })
         }
     }

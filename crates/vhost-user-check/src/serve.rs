@@ -1,7 +1,7 @@
 //! The test server: every front-end gets a device.
 
 use crate::Failure;
-use crate::socket::make_room;
+use crate::socket::{accepted, make_room};
 use clap::Args;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -233,22 +233,9 @@ fn accept(
     faulty: Option<&Arc<Faulty>>,
     canceller: &Canceller,
 ) {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let count = Arc::new(AtomicU64::new(0));
     std::thread::scope(|scope| {
-        loop {
-            let mut all = [PollFd::new(listener, PollFlags::IN), PollFd::new(canceller, PollFlags::IN)];
-            match poll(&mut all, None) {
-                Err(rustix::io::Errno::INTR) => continue,
-                Ok(_) if all[1].revents().is_empty() => {}
-                _ => return,
-            }
-            let Ok((stream, _)) = listener.accept() else {
-                // Descriptors run out, as they do when many come at once; who waits is taken when some have left.
-                let time = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-                let _ = poll(&mut [PollFd::new(canceller, PollFlags::IN)], Some(&time));
-                continue;
-            };
+        while let Some(stream) = accepted(listener, canceller) {
             let number = count.fetch_add(1, Ordering::Relaxed) + 1;
             let wrong = faulty.map(Faulty::session);
             let serves = move || {

@@ -67,6 +67,10 @@ pub trait Device {
     /// How many queues it has, at least 1.
     fn queues(&self) -> u16;
     /// A queue may have chains. What it does not take stays there, and the next call comes with the next chain.
+    ///
+    /// What is done here is done while nothing else of the session is: its other queues, messages of the front-end, and whoever wants to end it
+    /// wait for it, and in `serve_async` so do the sessions of its thread. A device on something that may not answer, such as a
+    /// disk on a network, has a process of its own, or a bound of its own for what it waits for.
     fn run(&mut self, queue: u16, guest: &mut Guest<'_>);
     /// Protocol features of its own: those whose requests [`Device::request`], [`Device::save`] and [`Device::load`] do.
     fn protocol(&self) -> ProtocolFeatures {

@@ -16,6 +16,7 @@ mod device;
 pub mod faults;
 mod framing;
 mod hostile;
+mod inflight;
 mod memory;
 mod negotiation;
 mod order;
@@ -283,6 +284,7 @@ pub fn checks(options: &Options) -> Vec<Check> {
     all.extend(hostile::checks());
     all.extend(configuration::checks());
     all.extend(state::checks());
+    all.extend(inflight::checks());
     all.extend(reconnection::checks());
     if let Some(kind) = options.kind {
         all.extend(device::checks(kind, options.writes));

@@ -144,6 +144,12 @@ impl<'s> Guest<'s> {
         self.rings.get(usize::from(queue)).is_some_and(Ring::can_run)
     }
 
+    /// The driver of a queue was promised the order, and does not have it from now on.
+    #[cfg(feature = "faults")]
+    pub(crate) fn break_promise(&mut self, queue: u16) {
+        self.rings.iter_mut().skip(queue.into()).take(1).for_each(Ring::break_promise);
+    }
+
     /// How many chains of a split ring were taken, modulo 2^16.
     #[cfg(feature = "faults")]
     pub(crate) fn place(&self, queue: u16) -> u16 {

@@ -160,6 +160,16 @@ impl Work {
         Self::on_after(run, front, kind, 0)
     }
 
+    /// On a first queue that the back-end has not heard of.
+    pub(super) fn laid_out(run: &mut Run<'_>) -> Result<Self, Trouble> {
+        let kind = served(run)?;
+        let mut front = run.front(Features::empty())?;
+        let mut memory = Memory::new(1 << 20)?;
+        front.add_memory(&memory)?;
+        let queue = front.lay_out(0, 0, SIZE, &mut memory)?;
+        Self::of(run, front, kind, memory, (Vec::new(), queue))
+    }
+
     fn on_after(run: &Run<'_>, mut front: FrontEnd, kind: Kind, before: u16) -> Result<Self, Trouble> {
         let mut memory = Memory::new(1 << 20)?;
         front.add_memory(&memory)?;
@@ -169,6 +179,16 @@ impl Work {
         }
         let queue = front.start_queue_after(before, kind.queue(), SIZE, &mut memory)?;
         front.driver_ok()?;
+        Self::of(run, front, kind, memory, (others, queue))
+    }
+
+    fn of(
+        run: &Run<'_>,
+        front: FrontEnd,
+        kind: Kind,
+        mut memory: Memory,
+        (others, queue): (Vec<Queue>, Queue),
+    ) -> Result<Self, Trouble> {
         let slots = memory.part(usize::from(SIZE) * SLOT, SECTOR);
         let slots = slots.ok_or_else(|| Trouble::Failed("no memory is left for requests".to_owned()))?;
         let sectors = Config::parse(run.offer.config.as_deref().unwrap_or_default()).capacity;
@@ -206,6 +226,14 @@ impl Work {
     pub(super) fn offer_in_turn(&mut self, number: usize) -> Result<(Token, u16), Trouble> {
         let even = (WRITES_AT, self.longest);
         self.add(if number.is_multiple_of(2) { even } else { (WRITES_AT + 8, SECTOR) })
+    }
+
+    /// A request looks as if it had been served.
+    pub(super) fn pretend_done(&self, token: Token) {
+        let slot = self.out[usize::from(token.0)];
+        if let Some(place) = self.slots.piece(slot * SLOT + STATUS_AT, 1) {
+            place.slice().write(&[0]);
+        }
     }
 
     /// With this place and length for what is read of a disk.

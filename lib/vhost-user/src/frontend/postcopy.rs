@@ -5,7 +5,7 @@ use super::{CallError, FrontEnd};
 use crate::front::Request;
 use crate::memory::{Memory, Userfault};
 use crate::payload::{MemoryTable, Region};
-use crate::socket::{Canceller, Waits};
+use crate::socket::{Canceller, SocketError, Waits};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -35,14 +35,15 @@ impl Missing {
     /// The driver's address of a page that the back-end waits for; waits at most so long for that, `None`: it waits for none.
     ///
     /// # Errors
-    /// Those of the system calls, and one that says `cancelled` where somebody has called the front-end's [`Canceller::cancel`].
+    /// Those of the system calls, and [`SocketError::Cancelled`] in one of [`io::ErrorKind::Other`] where somebody has called the front-end's
+    /// [`Canceller::cancel`].
     pub fn next(&self, time: Duration) -> io::Result<Option<u64>> {
         let time = Timespec::try_from(time).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut all =
             [PollFd::new(&self.userfault, PollFlags::IN), PollFd::new(&self.cancelled, PollFlags::IN)];
         poll(&mut all, Some(&time))?;
         if !all[1].revents().is_empty() {
-            return Err(io::Error::other("cancelled"));
+            return Err(io::Error::other(SocketError::Cancelled));
         }
         let Some(address) = self.userfault.missing()? else { return Ok(None) };
         let found = self.regions.iter().find_map(|region| {

@@ -8,7 +8,7 @@ use crate::front::Request;
 use crate::memory::Memory;
 use crate::payload::{VringAddress, VringState};
 use crate::polling::{self, Polling};
-use crate::socket::Waits;
+use crate::socket::{SocketError, Waits};
 #[cfg(feature = "tokio")]
 use crate::sys::reactor::readable;
 use crate::wire::Reply;
@@ -145,7 +145,8 @@ impl Queue {
     /// not call for it.
     ///
     /// # Errors
-    /// Those of the system calls, and one that says `cancelled` where somebody has called the front-end's [`Canceller::cancel`](crate::socket::Canceller::cancel).
+    /// Those of the system calls, and [`SocketError::Cancelled`] in one of [`io::ErrorKind::Other`] where somebody has called the front-end's
+    /// [`Canceller::cancel`](crate::socket::Canceller::cancel).
     pub fn wait(&mut self, time: Duration) -> io::Result<bool> {
         self.wait_for(1, time)
     }
@@ -190,7 +191,7 @@ impl Queue {
                 // What was used without a call is not there for who sleeps.
                 Ok(([], _)) => return Ok(false),
                 Ok(([event], _)) if event.data.u64() == CANCELLED => {
-                    return Err(io::Error::other("cancelled"));
+                    return Err(io::Error::other(SocketError::Cancelled));
                 }
                 Ok(_) | Err(Errno::INTR) => is_there = self.ring.has_used(chains),
                 Err(error) => return Err(error.into()),
@@ -275,7 +276,7 @@ impl<W: Waits> FrontEnd<W> {
     }
 
     /// A queue that the back-end has not heard of.
-    pub(super) fn lay_out(
+    pub(crate) fn lay_out(
         &self,
         before: u16,
         index: u32,
@@ -408,6 +409,31 @@ impl<W: Waits> FrontEnd<W> {
     /// [`CallError`].
     pub fn disable_queue(&mut self, index: u32) -> W::Output<'_, Result<(), CallError>> {
         self.done(Request::SetVringEnable(VringState { index, num: 0 }))
+    }
+
+    /// From now on the back-end writes down in the dirty log also what it writes of the queue itself: used entries, and what it asks for. Where there
+    /// is a log ([`FrontEnd::set_log`]) and `LOG_ALL` is set, a migration needs it of every queue.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn log_queue(&mut self, queue: &Queue) -> W::Output<'_, Result<(), CallError>> {
+        const LOGGED: u32 = 1;
+        let address = queue.address();
+        // The log is by the driver's addresses.
+        let to_drivers = self.regions.iter().find_map(|(region, _)| {
+            let offset = address.used.checked_sub(region.user_address).filter(|it| *it < region.size)?;
+            Some(region.guest_address + offset)
+        });
+        let log = to_drivers.unwrap_or(address.used);
+        self.done(Request::SetVringAddr(VringAddress { flags: LOGGED, log, ..address }))
+    }
+
+    /// It does no longer.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn stop_logging_queue(&mut self, queue: &Queue) -> W::Output<'_, Result<(), CallError>> {
+        self.done(Request::SetVringAddr(queue.address()))
     }
 
     /// Stops a queue when the back-end has given back everything, and says where it stopped, as the ring's base.

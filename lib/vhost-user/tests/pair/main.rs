@@ -32,7 +32,7 @@ use vhost_user::ProtocolFeatures;
 use vhost_user::backend::{Device, ServeError, serve};
 use vhost_user::devices::{Disk, InMemory};
 use vhost_user::frontend::{FrontEnd, Wanted};
-use vhost_user::socket::Canceller;
+use vhost_user::socket::{Canceller, SocketError};
 use virtio::features::Features;
 
 const TIMEOUT: Duration = Duration::from_secs(4);
@@ -132,7 +132,9 @@ fn a_queue_that_waits_is_cancelled_with_its_front_end() {
         let canceller = client.front.canceller();
         std::thread::scope(|scope| {
             scope.spawn(|| canceller.cancel());
-            assert_eq!(client.queue.wait(TIMEOUT).unwrap_err().to_string(), "cancelled");
+            let error = client.queue.wait(TIMEOUT).unwrap_err();
+            let why = error.get_ref().and_then(|why| why.downcast_ref::<SocketError>());
+            assert!(matches!(why, Some(SocketError::Cancelled)), "{error}");
         });
         // For good.
         assert_eq!(client.queue.wait(TIMEOUT).unwrap_err().to_string(), "cancelled");

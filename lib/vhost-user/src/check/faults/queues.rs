@@ -256,6 +256,7 @@ impl<'d, D: Device> Wrong<'d, D> {
             }
             Some(Act::Backwards(finish)) => {
                 all.iter().for_each(|held| finish.write(held));
+                guest.break_promise(queue);
                 guest.put_together(queue, all.into_iter().rev().map(|held| (held, finish.written)));
                 return;
             }
