@@ -178,3 +178,33 @@ async fn halves_go_both_ways_at_once() {
     };
     assert_eq!(tokio::join!(daemon, said, read), (most, (), most));
 }
+
+#[tokio::test]
+async fn what_came_of_streams_that_never_opened_stops_nobody() {
+    let (ours, theirs) = tokio::io::duplex(65_536);
+    let options = Options { stream_buffer: BUFFER, keepalive: None, ..Options::default() };
+    let (connection, driver) = libvirt_client::connection(Stream::new(ours, Privacy::Private), options);
+    super::run(driver);
+    let mut daemon = Daemon { session: ServerSession::default(), stream: theirs };
+    let refusal = libvirt_client::protocol::types::Error::default();
+    for _ in 0..4 {
+        let args = DomainOpenConsoleArgs::default();
+        let refused = async {
+            let call = daemon.call().await;
+            // More than half of what may wait, before the reply: then there is none to read it.
+            daemon.session.stream_data(call, &vec![7; BUFFER * 2 / 3]);
+            daemon.session.refuse(call, &refusal).unwrap();
+            daemon.flush().await;
+        };
+        let (opened, ()) = tokio::join!(connection.open::<remote::DomainOpenConsole>(&args), refused);
+        assert!(opened.is_err());
+    }
+    let asked = connection.start::<remote::ConnectGetHostname>(&(), Vec::new());
+    let call = daemon.call().await;
+    let answer = remote::ConnectGetHostnameRet { hostname: "here".into() };
+    daemon.session.reply::<remote::ConnectGetHostname>(call, &answer, Vec::new()).unwrap();
+    daemon.flush().await;
+    let reply =
+        tokio::time::timeout(std::time::Duration::from_secs(30), asked).await.expect("it is not read");
+    assert_eq!(reply.unwrap().result().unwrap().hostname, "here");
+}
