@@ -405,7 +405,7 @@ fn others(test: &str, program_of_it: &str, command: &[&str], kind: &str) -> Opti
     let socket = directory.path().join("other.sock0");
     let socket = socket.to_str().unwrap();
     let check =
-        ["check", "--socket", socket, "--type", kind, "--format", "json", "--timeout", "1", "--command"];
+        ["check", "--socket", socket, "--type", kind, "--format", "json", "--timeout", "4", "--command"];
     let output = program(&[&check, command].concat());
     Some(json(&output))
 }
