@@ -107,7 +107,7 @@ pub fn test(extent: Extent, rest: &[&str], mut not_run: Vec<String>) -> Result<(
         command.args(["--lib", "--bins"]);
     }
     // A test that could not run passes and says so; its output must be shown for us to see it.
-    command.args(rest).args(["--", "--show-output"]);
+    command.args(rest).args(["--", "--show-output", "--test-threads", &threads()]);
     if extent == Extent::Long {
         command.arg("--include-ignored");
     }
@@ -132,6 +132,11 @@ pub fn test(extent: Extent, rest: &[&str], mut not_run: Vec<String>) -> Result<(
     }
     say(&format!("all tests passed; {} not run", not_run.len()));
     Ok(())
+}
+
+/// Tests wait for guests and daemons more than they compute: two for each processor.
+fn threads() -> String {
+    (2 * std::thread::available_parallelism().map_or(1, usize::from)).to_string()
 }
 
 /// A feature that is off unless somebody wants it.
