@@ -293,7 +293,8 @@ impl Connect {
         Ok(())
     }
 
-    /// The first connection: urgent calls and subscriptions go there. While it is being made again it is waited for.
+    /// The first connection: urgent calls and subscriptions go there. While it is being made again it is waited for. What a call on it settles for
+    /// its connection, an identity for one, holds for that connection and ends with it: [`Connect::set_identity`] reaches all, also later ones.
     ///
     /// # Errors
     /// When it is lost, or is not made again in time.

@@ -4,7 +4,7 @@
 //! |---|---|---|---|---|
 //! | a socket of this host, TLS, ssh | yes | yes | yes | no |
 //! | TLS or ssh that check nobody | yes: it tells no password | only as `auth=sasl.PLAIN` | yes, and encrypts what follows | no |
-//! | bare TCP | no: it brings no encryption of what follows | no | yes, and encrypts what follows | no |
+//! | bare TCP, and `ext`, of which nobody knows what it goes over | no: it brings no encryption of what follows | no | yes, and encrypts what follows | no |
 
 mod aside;
 mod credentials;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+/// What happens at all happens by then.
+const IN_TIME: std::time::Duration = std::time::Duration::from_secs(30);
 /// What may wait.
 const BUFFER: usize = 256 * 1024;
 
@@ -196,7 +198,8 @@ async fn what_came_of_streams_that_never_opened_stops_nobody() {
             daemon.session.refuse(call, &refusal).unwrap();
             daemon.flush().await;
         };
-        let (opened, ()) = tokio::join!(connection.open::<remote::DomainOpenConsole>(&args), refused);
+        let both = async { tokio::join!(connection.open::<remote::DomainOpenConsole>(&args), refused) };
+        let (opened, ()) = tokio::time::timeout(IN_TIME, both).await.expect("it is not read");
         assert!(opened.is_err());
     }
     let asked = connection.start::<remote::ConnectGetHostname>(&(), Vec::new());
@@ -204,7 +207,6 @@ async fn what_came_of_streams_that_never_opened_stops_nobody() {
     let answer = remote::ConnectGetHostnameRet { hostname: "here".into() };
     daemon.session.reply::<remote::ConnectGetHostname>(call, &answer, Vec::new()).unwrap();
     daemon.flush().await;
-    let reply =
-        tokio::time::timeout(std::time::Duration::from_secs(30), asked).await.expect("it is not read");
+    let reply = tokio::time::timeout(IN_TIME, asked).await.expect("it is not read");
     assert_eq!(reply.unwrap().result().unwrap().hostname, "here");
 }
