@@ -60,6 +60,7 @@ pub(crate) fn front(arguments: &Front) -> Result<ExitCode, Failure> {
             "--fault is for `serve`: here the manner says what is wrong".to_owned(),
         ));
     }
+    arguments.serve.can_be_opened()?;
     let signals = Signals::new()?;
     let listener = listen(socket).map_err(|error| Failure::Misused(error.to_string()))?;
     let canceller = Canceller::new()?;
