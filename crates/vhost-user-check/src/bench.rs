@@ -156,10 +156,9 @@ fn reads(load: &mut Load, arguments: &Bench, clock: &Clock, time: Duration) -> R
         .ok_or_else(|| Failure::Other("no memory is left".to_owned()))?;
     let length = sectors as u32 * 512;
     let data = part(memory, usize::from(arguments.depth) * length as usize)?.host_address();
-    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut places = seeded::Random::new(1);
     let mut add = |requests: &mut Requests, queue: &mut Queue, tag: u64| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let sector = (seed >> 33) % blocks * sectors;
+        let sector = places.below(blocks) * sectors;
         let segment = [Segment { address: data + tag * u64::from(length), length }];
         requests.read(&mut queue.ring, sector, &segment, tag).map_err(failed)
     };

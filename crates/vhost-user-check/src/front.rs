@@ -6,6 +6,7 @@ use crate::socket::accepted;
 use crate::target::Clock;
 use clap::{Args, ValueEnum};
 use rustix::event::{Timespec, poll};
+use seeded::Random;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
@@ -59,6 +60,7 @@ pub(crate) fn front(arguments: &Front) -> Result<ExitCode, Failure> {
             "--fault is for `serve`: here the manner says what is wrong".to_owned(),
         ));
     }
+    arguments.serve.can_be_opened()?;
     let signals = Signals::new()?;
     let listener = listen(socket).map_err(|error| Failure::Misused(error.to_string()))?;
     let canceller = Canceller::new()?;
@@ -127,20 +129,17 @@ struct Player {
 
 impl Player {
     fn new(arguments: &Front, number: u64) -> io::Result<Self> {
-        // The generator of Knuth's MMIX, whose upper bits are good.
-        let mut seed = arguments.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number);
-        let mut next = || {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            seed >> 33
-        };
+        // Seeds that follow each other, and sessions of one, have nothing in common.
+        let mut of_seed = Random::new(arguments.seed);
+        let mut random = Random::new(of_seed.number().wrapping_add(number));
         Ok(Self {
             manner: arguments.manner,
             delay: Duration::from_millis(arguments.delay),
             clock: Clock::start(),
             canceller: Canceller::new()?,
             messages: 0,
-            at: 1 + next() % 12,
-            which: next(),
+            at: 1 + random.below(12),
+            which: random.number(),
             done: None,
             refused: Vec::new(),
         })

@@ -109,6 +109,32 @@ impl Serve {
         Faulty::new(check, kind).map(Some).ok_or_else(unknown)
     }
 
+    /// Whether what the device is made of can be opened, which is said now, and not to the first front-end.
+    pub(crate) fn can_be_opened(&self) -> Result<(), Failure> {
+        if let Some(file) = &self.file {
+            let wrong = |error: io::Error| {
+                Failure::Misused(format!("{}, which is read and written: {error}", file.display()))
+            };
+            let opened = File::options().read(true).write(true).open(file).map_err(wrong)?;
+            if self.direct {
+                let wrong = |error: io::Error| {
+                    Failure::Misused(format!(
+                        "{} around the page cache: {error}; without --direct it is served through it",
+                        file.display()
+                    ))
+                };
+                DirectDisk::new(opened, 1).map_err(wrong)?;
+            } else {
+                OnFile::new(opened).map_err(wrong)?;
+            }
+        }
+        if let Some(name) = &self.tap {
+            let wrong = |error: io::Error| Failure::Misused(format!("the tap {name}: {error}"));
+            Tap::open(name).map_err(wrong)?;
+        }
+        Ok(())
+    }
+
     /// Whether it is to be wrong.
     pub(crate) const fn is_faulty(&self) -> bool {
         self.fault.is_some()
@@ -145,28 +171,7 @@ pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let (kind, socket) = arguments.where_and_what()?;
-    if let Some(file) = &arguments.file {
-        // Said now, and not to the first front-end.
-        let wrong = |error: io::Error| {
-            Failure::Misused(format!("{}, which is read and written: {error}", file.display()))
-        };
-        let opened = File::options().read(true).write(true).open(file).map_err(wrong)?;
-        if arguments.direct {
-            let wrong = |error: io::Error| {
-                Failure::Misused(format!(
-                    "{} around the page cache: {error}; without --direct it is served through it",
-                    file.display()
-                ))
-            };
-            DirectDisk::new(opened, 1).map_err(wrong)?;
-        } else {
-            OnFile::new(opened).map_err(wrong)?;
-        }
-    }
-    if let Some(name) = &arguments.tap {
-        let wrong = |error: io::Error| Failure::Misused(format!("the tap {name}: {error}"));
-        Tap::open(name).map_err(wrong)?;
-    }
+    arguments.can_be_opened()?;
     let faulty = arguments.faulty(kind)?;
     let unusable = |error: io::Error| Failure::Misused(error.to_string());
     let signals = Signals::new()?;

@@ -152,9 +152,13 @@ fn exit_codes_tell_what_went_wrong() {
     assert_eq!(program(&["check", "--socket", nobody, "--type", "toaster"]).status.code(), Some(2));
     let short = directory.path().join("short");
     std::fs::write(&short, [0; 100]).unwrap();
-    let output = program(&["serve", "--type", "blk", "--socket", nobody, "--file", short.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("shorter than a sector"), "{}", text(&output.stderr));
+    // Said at once, and not held against a front-end.
+    for command in [&["serve"] as &[&str], &["front", "--as", "strict"]] {
+        let device = ["--type", "blk", "--socket", nobody, "--file", short.to_str().unwrap()];
+        let output = program(&[command, &device].concat());
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains("shorter than a sector"), "{}", text(&output.stderr));
+    }
     let output = program(&["check", "--socket", nobody, "--command", "false"]);
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("ended before it listened"), "{}", text(&output.stderr));

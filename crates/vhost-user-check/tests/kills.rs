@@ -3,6 +3,7 @@
 
 mod served;
 
+use seeded::Random;
 use served::Served;
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -61,7 +62,7 @@ struct Load {
     /// Sectors that a request under way writes.
     busy: Vec<bool>,
     written: u64,
-    seed: u64,
+    random: Random,
 }
 
 fn connect(wanted: Wanted, disk: &Disk) -> FrontEnd {
@@ -100,14 +101,9 @@ impl Load {
             content: vec![0; SECTORS as usize],
             busy: vec![false; SECTORS as usize],
             written: 0,
-            seed: 1,
+            random: Random::new(1),
         };
         (load, front, disk)
-    }
-
-    fn random(&mut self, below: u64) -> u64 {
-        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.seed >> 33) % below
     }
 
     /// Keeps as many writes under way as there can be, each of its own content to a sector that no other writes.
@@ -117,7 +113,7 @@ impl Load {
                 continue;
             }
             let sector = loop {
-                let sector = self.random(SECTORS);
+                let sector = self.random.below(SECTORS);
                 if !std::mem::replace(&mut self.busy[sector as usize], true) {
                     break sector;
                 }
@@ -192,7 +188,7 @@ fn killed(times: u64, features: Features) {
     File::create(directory.path().join("disk")).unwrap().set_len(SECTORS * SECTOR as u64).unwrap();
     let (mut load, mut _front, mut disk) = Load::start(directory.path(), features);
     for _ in 0..times {
-        let count = load.random(200) as usize;
+        let count = load.random.below(200) as usize;
         load.run(count);
         disk.kill();
         (_front, disk) = load.reconnect();

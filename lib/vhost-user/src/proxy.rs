@@ -14,6 +14,7 @@ use crate::{ProtocolFeatures, back, front};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
+use seeded::Random;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -151,7 +152,7 @@ pub fn relay(
     };
     // The session, and behind it the back-end's channel.
     let mut ends = vec![end(From::FrontEnd, front)?, end(From::BackEnd, back)?];
-    let mut numbers = Numbers(chaos.seed);
+    let mut numbers = Numbers(Random::new(chaos.seed));
     let mut held: Option<(Frame, Passed)> = None;
     let mut ended = None;
     loop {
@@ -321,13 +322,12 @@ fn pause(time: Duration) -> Result<(), SocketError> {
     }
 }
 
-/// Numbers that are the same for the same seed: the generator of Knuth's MMIX, whose upper bits are good.
-struct Numbers(u64);
+/// Numbers that are the same for the same seed.
+struct Numbers(Random);
 
 impl Numbers {
     fn next(&mut self) -> u32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 32) as u32
+        (self.0.number() >> 32) as u32
     }
 
     fn fraction(&mut self) -> f64 {

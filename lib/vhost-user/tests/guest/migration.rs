@@ -42,13 +42,8 @@ fn arguments(socket: &Path, packed: &str) -> Vec<String> {
 fn moves(test: &str, packed: &str) -> bool {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
-    let mut state = 1_u64;
-    let content: Vec<u8> = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (state >> 56) as u8
-    })
-    .take(SIZE)
-    .collect();
+    let mut random = seeded::Random::new(1);
+    let content: Vec<u8> = std::iter::repeat_with(|| random.number() as u8).take(SIZE).collect();
     File::create(path("here")).unwrap().write_all(&content).unwrap();
     File::create(path("there")).unwrap().set_len(SIZE as u64).unwrap();
     let sum = Command::new("md5sum").arg(path("here")).output().unwrap();
@@ -75,6 +70,8 @@ fn moves(test: &str, packed: &str) -> bool {
     here.execute("migrate-set-parameters", json!({"max-bandwidth": 32 * MIB, "downtime-limit": 1}));
     here.execute("migrate", json!({"uri": format!("unix:{}", path("move.sock").display())}));
     here.told(|it| it["event"] == "MIGRATION_PASS" && it["data"]["pass"].as_u64() >= Some(2));
+    // What is left takes minutes from now on, also where the guest has no processor to write more with.
+    here.execute("migrate-set-parameters", json!({"max-bandwidth": MIB / 16}));
     here.say("busybox md5sum /dev/vda; echo read''y");
     let said = here.until("ready");
     assert!(said.contains(sum), "packed={packed}: it reads {said}, and the disk is {sum}");
