@@ -196,29 +196,6 @@ async fn devices_that_are_plugged_at_once_get_a_port_each() {
     guest.quit().await;
 }
 
-#[tokio::test]
-async fn cpus_that_are_plugged_at_once_are_at_two_places() {
-    let test = "cpus_that_are_plugged_at_once_are_at_two_places";
-    if missing(test, false) {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let mut machine = config();
-    machine.cpu.max = Some(3);
-    let guest = Guest::paused(directory.path(), machine).await;
-    let plugged = tokio::join!(guest.vm.plug_cpu(), guest.vm.plug_cpu(), guest.vm.plug_cpu());
-    let mut places = Vec::new();
-    for place in [plugged.0, plugged.1, plugged.2] {
-        match place {
-            Ok(place) => places.push(place),
-            Err(error) => assert!(matches!(error, OperationError::NoPlace { .. }), "{error:?}"),
-        }
-    }
-    assert!(places.len() == 2 && places[0] != places[1], "{places:?}");
-    assert_eq!(guest.vm.vcpus().await.unwrap().len(), 3);
-    guest.quit().await;
-}
-
 /// What its kernel has put into a module can be nowhere else.
 #[tokio::test]
 async fn a_guest_that_needs_its_memory_refuses_to_give_it_back() {

@@ -339,35 +339,11 @@ pub(super) fn job_id(verb: &str) -> String {
     format!("{verb}-{:016x}-{}", *PROCESS, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The same for a job that copies a disk: whoever finds it knows what it writes to.
-pub(super) fn copy_id(verb: &str, disk: &str, target: &str) -> String {
-    format!("{}.{}.{disk}.{target}", job_id(verb), disk.len())
-}
-
-/// The disk and the copy's node of such a job.
-pub(super) fn of_copy(id: &str) -> Option<(&str, &str)> {
-    let (_, rest) = id.split_once('.')?;
-    let (length, rest) = rest.split_once('.')?;
-    let (disk, target) = rest.split_at_checked(length.parse().ok()?)?;
-    Some((disk, target.strip_prefix('.')?))
-}
-
 pub(super) use super::places::Reservation as ImageName;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_job_copies_is_read_from_its_name() {
-        for disk in ["root", "a.b", "9.x"] {
-            let id = copy_id("backup", disk, "the.copy-1");
-            assert_eq!(of_copy(&id), Some((disk, "the.copy-1")));
-        }
-        for id in [job_id("stream"), "x.9.y.z".to_owned(), "x.1.ab".to_owned(), "backup.root".to_owned()] {
-            assert_eq!(of_copy(&id), None, "{id}");
-        }
-    }
 
     #[test]
     fn the_number_of_a_descriptor_is_no_name_of_a_file() {

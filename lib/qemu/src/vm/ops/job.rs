@@ -8,9 +8,8 @@
 //! connection to the monitor, and found again by a later manager: [`Vm::jobs`].
 
 use super::{
-    Mirror, OperationError, PushBackup, figure,
+    OperationError, figure,
     follow::{Follow, Heard},
-    graph::of_copy,
     undone,
 };
 use crate::Vm;
@@ -28,8 +27,6 @@ pub struct Job {
     id: String,
     action: String,
     follow: Follow,
-    /// How it concluded, once that is known: also when it is dismissed and nobody has heard that it was.
-    end: Option<End>,
 }
 
 /// A job that keeps two sides the same until it is told to end. Dropping it leaves the job going.
@@ -39,10 +36,6 @@ pub struct ReadyJob(Job);
 /// A job that is there, whoever began it.
 #[derive(Debug)]
 pub enum FoundJob {
-    /// A backup that QEMU writes, with its copy.
-    Backup(PushBackup),
-    /// A copy that all of a guest's writing goes to as well.
-    Mirror(Mirror),
     /// It ends by itself.
     Ends(Job),
     /// It waits to be told.
@@ -58,14 +51,9 @@ impl Vm {
         let jobs = Follow::new(self, EVENTS).read("the list of jobs", &QueryJobs {}).await?;
         let found = jobs.into_iter().map(|info| {
             let (action, follow) = (info.kind.as_str().to_owned(), Follow::new(self, EVENTS));
-            let copy = of_copy(&info.id).map(|(disk, target)| (disk.to_owned(), target.to_owned()));
-            let job = Job { id: info.id, action, follow, end: None };
-            match (info.kind, copy) {
-                (JobType::Backup, Some((_, target))) => FoundJob::Backup(PushBackup::of(self, job, target)),
-                (JobType::Mirror, Some((disk, target))) => {
-                    FoundJob::Mirror(Mirror::found(self, ReadyJob(job), disk, target))
-                }
-                (JobType::Mirror | JobType::Commit, _) => FoundJob::Waits(ReadyJob(job)),
+            let job = Job { id: info.id, action, follow };
+            match info.kind {
+                JobType::Mirror | JobType::Commit => FoundJob::Waits(ReadyJob(job)),
                 _ => FoundJob::Ends(job),
             }
         });
@@ -99,7 +87,7 @@ impl Vm {
         command: &C,
     ) -> Result<Job, OperationError> {
         // Subscribed first: a short job has ended before the reply is read.
-        let mut job = Job::of(self, id, action);
+        let mut job = Job { follow: Follow::new(self, EVENTS), id, action };
         match self.qmp().call(command).await {
             Ok(_) => Ok(job),
             // No two jobs have the same id, and this one does not vanish: it is there, or it was not begun.
@@ -117,7 +105,7 @@ impl Vm {
 impl Job {
     /// A job that was started.
     pub(super) fn of(vm: &Vm, id: String, action: String) -> Self {
-        Self { id, action, follow: Follow::new(vm, EVENTS), end: None }
+        Self { id, action, follow: Follow::new(vm, EVENTS) }
     }
 
     /// Its name within QEMU.
@@ -136,48 +124,40 @@ impl Job {
         Ok(info.map(|info| (figure(info.current_progress), figure(info.total_progress))))
     }
 
-    /// Waits for its end. A wait that is dropped can be begun again.
+    /// Waits for its end.
     ///
     /// # Errors
     /// [`OperationError::Job`] with QEMU's words when it failed.
-    pub async fn done(&mut self) -> Result<(), OperationError> {
-        let end = self.end().await?;
-        self.dismiss(end).await
+    pub async fn done(mut self) -> Result<(), OperationError> {
+        self.conclude().await
     }
 
     /// Gives it up and waits for its end. One that has just concluded is only dismissed.
     ///
     /// # Errors
     /// [`OperationError`]; not that of the job, which is expected.
-    pub async fn cancel(&mut self) -> Result<(), OperationError> {
-        let end = self.given_up().await?;
-        expected(self.dismiss(end).await)
+    pub async fn cancel(mut self) -> Result<(), OperationError> {
+        self.give_up().await
     }
 
-    /// Waits until it has concluded. It is found until it is dismissed.
-    pub(super) async fn end(&mut self) -> Result<End, OperationError> {
-        if self.end.is_none() {
-            let Some(info) = self.until(&[JobStatus::Concluded]).await? else {
-                // Dismissed by somebody else.
-                return Err(OperationError::Unknown { what: "job", id: self.id.clone() });
-            };
-            self.end = Some(End(info.error));
-        }
-        Ok(self.end.clone().expect("just known"))
-    }
-
-    /// The same for one that is not wanted any more.
-    pub(super) async fn given_up(&mut self) -> Result<End, OperationError> {
+    pub(super) async fn give_up(&mut self) -> Result<(), OperationError> {
         let cancel = JobCancel { id: self.id.clone() };
         self.insist(&cancel, |info| info.status == JobStatus::Concluded).await?;
-        self.end().await
+        match self.conclude().await {
+            Ok(()) | Err(OperationError::Job { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Forgets one that has concluded, and says how.
-    pub(super) async fn dismiss(&mut self, end: End) -> Result<(), OperationError> {
+    /// Waits until it has concluded, and dismisses it.
+    pub(super) async fn conclude(&mut self) -> Result<(), OperationError> {
+        let Some(info) = self.until(&[JobStatus::Concluded]).await? else {
+            // Dismissed by somebody else, or by us when the answer to that was lost.
+            return Err(OperationError::Unknown { what: "job", id: self.id.clone() });
+        };
         let dismiss = JobDismiss { id: self.id.clone() };
         self.insist(&dismiss, |_| false).await?;
-        match end.0 {
+        match info.error {
             None => Ok(()),
             Some(message) => Err(OperationError::Job { action: self.action.clone(), message }),
         }
@@ -254,84 +234,58 @@ impl ReadyJob {
     pub async fn ready(&mut self) -> Result<(), OperationError> {
         match self.0.until(&[JobStatus::Ready, JobStatus::Concluded]).await? {
             Some(info) if info.status == JobStatus::Ready => Ok(()),
-            _ => self.0.done().await,
+            _ => self.0.conclude().await,
         }
     }
 
-    /// Completes it as soon as it is ready, and waits for its end. A wait that is dropped can be begun again.
+    /// Completes it as soon as it is ready, and waits for its end.
     ///
     /// # Errors
     /// [`OperationError`].
-    pub async fn complete(&mut self) -> Result<(), OperationError> {
-        let end = self.completed().await?;
-        self.0.dismiss(end).await
+    pub async fn complete(mut self) -> Result<(), OperationError> {
+        self.completed().await
     }
 
-    pub(super) async fn completed(&mut self) -> Result<End, OperationError> {
-        self.ended_by(&JobComplete { id: self.0.id.clone() }).await
+    pub(super) async fn completed(&mut self) -> Result<(), OperationError> {
+        self.ready().await?;
+        let complete = JobComplete { id: self.0.id.clone() };
+        self.0.insist(&complete, |info| !matches!(info.status, JobStatus::Ready)).await?;
+        self.0.conclude().await
     }
 
     /// Ends it as soon as it is ready, with both sides the same at its end and each used as before.
     ///
     /// # Errors
     /// [`OperationError`].
-    pub async fn part(&mut self) -> Result<(), OperationError> {
-        let end = self.parted().await?;
-        self.0.dismiss(end).await
+    pub async fn part(mut self) -> Result<(), OperationError> {
+        self.parted().await
     }
 
-    pub(super) async fn parted(&mut self) -> Result<End, OperationError> {
+    pub(super) async fn parted(&mut self) -> Result<(), OperationError> {
+        self.ready().await?;
         // Of the commands that end a job only this one, without force, ends it at a moment when both sides are the same.
-        self.ended_by(&BlockJobCancel { device: self.0.id.clone(), force: Some(false) }).await
+        let cancel = BlockJobCancel { device: self.0.id.clone(), force: Some(false) };
+        self.0.insist(&cancel, |info| !matches!(info.status, JobStatus::Ready)).await?;
+        self.0.conclude().await
     }
 
     /// Gives it up at once, whatever state the other side is in, and waits for its end.
     ///
     /// # Errors
     /// [`OperationError`].
-    pub async fn abandon(&mut self) -> Result<(), OperationError> {
-        self.0.cancel().await
+    pub async fn abandon(mut self) -> Result<(), OperationError> {
+        self.0.give_up().await
     }
 
-    pub(super) async fn given_up(&mut self) -> Result<End, OperationError> {
-        self.0.given_up().await
-    }
-
-    pub(super) async fn dismiss(&mut self, end: End) -> Result<(), OperationError> {
-        self.0.dismiss(end).await
-    }
-
-    /// Tells it how to end when it is ready, and waits for that; one that has concluded is not told.
-    async fn ended_by<C: Command>(&mut self, command: &C) -> Result<End, OperationError> {
-        let wanted = [JobStatus::Ready, JobStatus::Concluded];
-        if self.0.until(&wanted).await?.is_some_and(|info| info.status == JobStatus::Ready) {
-            self.0.insist(command, |info| info.status != JobStatus::Ready).await?;
-        }
-        self.0.end().await
-    }
-}
-
-/// How a job concluded: QEMU's words if it failed.
-#[derive(Clone, Debug)]
-pub(super) struct End(Option<String>);
-
-impl End {
-    pub(super) fn is_good(&self) -> bool {
-        self.0.is_none()
-    }
-}
-
-/// The end of a job that was given up, whatever it came to.
-pub(super) fn expected(ended: Result<(), OperationError>) -> Result<(), OperationError> {
-    match ended {
-        Err(OperationError::Job { .. }) => Ok(()),
-        ended => ended,
+    pub(super) async fn given_up(&mut self) -> Result<(), OperationError> {
+        self.0.give_up().await
     }
 }
 
 /// Waits until a job has concluded or is gone.
 pub(super) async fn concluded(follow: &mut Follow, id: &str) -> Result<(), OperationError> {
-    let mut job = Job::of(follow.vm(), id.to_owned(), "end a job".to_owned());
+    let mut job =
+        Job { id: id.to_owned(), action: "end a job".to_owned(), follow: Follow::new(follow.vm(), EVENTS) };
     job.until(&[JobStatus::Concluded]).await.map(drop)
 }
 

@@ -19,8 +19,8 @@ use crate::{
 use qmp::{
     CallError,
     commands::{
-        BlockdevDel, ChardevRemove, Command, DeviceDel, HotpluggableCpu, NetdevDel, ObjectDel,
-        ObjectProperty, QomGet, QomList, QueryHotpluggableCpus, QueryMemdev, QueryNamedBlockNodes,
+        BlockdevDel, ChardevRemove, Command, DeviceDel, NetdevDel, ObjectDel, ObjectProperty, QomGet,
+        QomList, QueryHotpluggableCpus, QueryMemdev, QueryNamedBlockNodes,
     },
 };
 use serde_json::{Value, json};
@@ -241,24 +241,31 @@ impl Vm {
     /// # Errors
     /// [`OperationError`]; [`OperationError::NoPlace`] when the machine has as many as it can ([`crate::config::Cpu::max`]).
     pub async fn plug_cpu(&self) -> Result<String, OperationError> {
-        let action = "look for a place for a CPU";
+        let places = self.ask("look for a place for a CPU", &QueryHotpluggableCpus {}).await?;
         // Listed from the last to the first.
-        let places = self.ask(action, &QueryHotpluggableCpus {}).await?;
-        for place in places.into_iter().rev().filter(|place| place.qom_path.is_none()) {
-            let device = cpu_device(&place);
-            let id = name_of(&device, "id");
-            let Some(_reserved) = self.reserve_name(id.clone()) else { continue };
-            // Reserved before it is looked at, or two could find it empty.
-            let places = self.ask(action, &QueryHotpluggableCpus {}).await?;
-            if !places.iter().any(|now| now.props == place.props && now.qom_path.is_none()) {
-                continue;
+        let free = places.into_iter().rfind(|place| place.qom_path.is_none());
+        let Some(free) = free else { return Err(OperationError::NoPlace { id: "a CPU".to_owned() }) };
+        let mut device = json!({});
+        let props = free.props;
+        let numbers = [
+            ("node-id", props.node_id),
+            ("socket-id", props.socket_id),
+            ("die-id", props.die_id),
+            ("core-id", props.core_id),
+            ("thread-id", props.thread_id),
+        ];
+        let mut id = "cpu".to_owned();
+        for (name, number) in numbers {
+            if let Some(number) = number {
+                device[name] = json!(number);
+                id.push_str(&format!("-{number}"));
             }
-            let mut rollback = Rollback::new(self);
-            rollback.run(format!("add {id}"), "device_add", device, Made::Device(id.clone())).await?;
-            rollback.keep();
-            return Ok(id);
         }
-        Err(OperationError::NoPlace { id: "a CPU".to_owned() })
+        (device["driver"], device["id"]) = (json!(free.kind), json!(id));
+        let mut rollback = Rollback::new(self);
+        rollback.run(format!("add {id}"), "device_add", device, Made::Device(id.clone())).await?;
+        rollback.keep();
+        Ok(id)
     }
 
     /// Takes a plugged CPU from the guest.
@@ -426,27 +433,6 @@ impl Vm {
             }
         }
     }
-}
-
-/// A CPU at this place, whose name says where it is.
-fn cpu_device(place: &HotpluggableCpu) -> Value {
-    let (mut device, mut id) = (json!({}), "cpu".to_owned());
-    let props = &place.props;
-    let numbers = [
-        ("node-id", props.node_id),
-        ("socket-id", props.socket_id),
-        ("die-id", props.die_id),
-        ("core-id", props.core_id),
-        ("thread-id", props.thread_id),
-    ];
-    for (name, number) in numbers {
-        if let Some(number) = number {
-            device[name] = json!(number);
-            id.push_str(&format!("-{number}"));
-        }
-    }
-    (device["driver"], device["id"]) = (json!(place.kind), json!(id));
-    device
 }
 
 fn name_of(value: &Value, member: &str) -> String {

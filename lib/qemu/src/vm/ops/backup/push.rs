@@ -3,11 +3,10 @@
 use super::{
     super::{
         Job, OperationError,
-        graph::copy_id,
-        job::expected,
+        graph::job_id,
         rollback::{Made, Rollback},
     },
-    CopyTarget, close_copy,
+    CopyTarget, closed,
 };
 use crate::Vm;
 use qmp::commands::{BitmapSyncMode, BlockdevBackupOptions, SyncMode, Transaction, TransactionAction};
@@ -62,7 +61,7 @@ impl Vm {
                     self.whole_bitmap(disk, name).await?;
                 }
                 let target = self.open_target(&mut rollback, disk, &node, to).await?;
-                let id = copy_id("backup", disk, &target);
+                let id = job_id("backup");
                 let sync = if since.is_some() { SyncMode::Bitmap } else { SyncMode::Full };
                 let backup = BlockdevBackupOptions {
                     job_id: Some(id.clone()),
@@ -77,7 +76,11 @@ impl Vm {
             let ids: Vec<String> = begun.iter().map(|(_, id, _)| id.clone()).collect();
             ids.iter().for_each(|id| rollback.also(Made::Job(id.clone())));
             self.jobs_at_once("begin a backup", &ids, &Transaction::new(actions)).await?;
-            let backup = |(action, id, target)| PushBackup::of(self, Job::of(self, id, action), target);
+            let backup = |(action, id, target)| PushBackup {
+                job: Job::of(self, id, action),
+                vm: self.clone(),
+                target,
+            };
             Ok(begun.into_iter().map(backup).collect())
         };
         let started = starting.await;
@@ -86,16 +89,6 @@ impl Vm {
 }
 
 impl PushBackup {
-    pub(in super::super) fn of(vm: &Vm, job: Job, target: String) -> Self {
-        Self { job, vm: vm.clone(), target }
-    }
-
-    /// Name of the copy's node.
-    #[must_use]
-    pub fn target(&self) -> &str {
-        &self.target
-    }
-
     /// How much is done of how much.
     ///
     /// # Errors
@@ -104,24 +97,21 @@ impl PushBackup {
         self.job.progress().await
     }
 
-    /// Waits until the copy is whole, and closes it. A wait that is dropped, or ran into a limit of time, can be begun again; the backup is found
-    /// until it is over ([`Vm::jobs`]).
+    /// Waits until the copy is whole, and closes it.
     ///
     /// # Errors
     /// [`OperationError`]; the copy is of no use then, and a bitmap as it was.
-    pub async fn done(&mut self) -> Result<(), OperationError> {
-        let end = self.job.end().await?;
-        close_copy(&self.vm, &end, &self.target).await?;
-        self.job.dismiss(end).await
+    pub async fn done(self) -> Result<(), OperationError> {
+        let outcome = self.job.done().await;
+        closed(&self.vm, outcome, &self.target).await
     }
 
     /// Gives it up.
     ///
     /// # Errors
     /// [`OperationError`].
-    pub async fn cancel(&mut self) -> Result<(), OperationError> {
-        let end = self.job.given_up().await?;
-        close_copy(&self.vm, &end, &self.target).await?;
-        expected(self.job.dismiss(end).await)
+    pub async fn cancel(self) -> Result<(), OperationError> {
+        let outcome = self.job.cancel().await;
+        closed(&self.vm, outcome, &self.target).await
     }
 }
