@@ -75,7 +75,7 @@ fmt: bootstrap ## Format the code
 	$(CARGO) fmt --all
 
 bench: bootstrap ## Run all benchmarks; one table in target/bench/table.md
-	$(XTASK) packages test
+	$(XTASK) packages bench
 	$(XTASK) bench
 
 # As any user, beside whatever this host runs: only the state's place differs from what an installation does.

@@ -42,6 +42,20 @@ pub fn lint() -> Result<Vec<String>> {
             "warnings",
         ]))
     })?;
+    // Who only blocks, or has no io_uring, leaves those out.
+    step("features", || {
+        let parts = [
+            "clippy",
+            "--package",
+            "vhost-user",
+            "--no-default-features",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ];
+        sh::run(sh::cargo().args(parts))
+    })?;
     step("doc", || {
         let mut doc = sh::cargo();
         doc.args(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--quiet"]);

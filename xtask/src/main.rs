@@ -37,6 +37,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ["coverage"] => check::coverage(),
         ["coverage", "libvirt"] => observed::run(),
         ["coverage", "libvirt", "--server"] => observed::run_ours(),
+        ["coverage", "libvirt", "--newer"] => observed::run_newer(),
         ["coverage", "qmp"] => qmp_observed::run(),
         ["coverage", "vhost-user"] => vhost_user_observed::run(),
         ["deps"] => deps::check(),
@@ -101,8 +102,8 @@ usage: cargo xtask <command>
   lint                     fmt, deps, tidy, clippy, doc, deny
   test [--short|--long] [ARGS]  tests; the last lines name what was not run; ARGS go to cargo test
   coverage                 line coverage as HTML in target/coverage
-  coverage libvirt [--server]  what of libvirt's protocol the tests see answered, in docs/protocols/libvirt-coverage.md;
-                           --server: by our own server only
+  coverage libvirt [--server|--newer]  what of libvirt's protocol the tests see answered, in
+                           docs/protocols/libvirt-coverage.md; by our own server, or by the newer daemon only
   coverage qmp             the same of QEMU's monitor, in docs/protocols/qmp-coverage.md
   coverage vhost-user      the same of vhost-user, in docs/protocols/vhost-user-coverage.md
   rings                    the rings of lib/virtio in every order (loom), optimised, under valgrind; part of test --long
@@ -116,7 +117,7 @@ usage: cargo xtask <command>
   fuzz LIBRARY [SECONDS]   the fuzz targets of lib/LIBRARY, guided by coverage, each so long (default: 120); needs g++
   bench                    all benchmarks, one table in target/bench/table.md
   bare [TARGET]            `make TARGET` (default: demo) inside a fresh Debian; needs root
-  packages [build|run|test]  the list of Debian packages; with a word, installs what is missing
+  packages [build|run|test|bench]  the list of Debian packages; with a word, installs what is missing
   libvirtd                 Debian 13 with its libvirt in a root file system of its own, for tests; needs root
   demo-image [--out DIR]   the demo guest from Debian packages (default: target/demo)
   debian-image [--out DIR] two Debian images from Debian packages, one with QEMU (default: target/debian); needs root";

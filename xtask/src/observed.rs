@@ -236,9 +236,28 @@ fn functions(directory: &Path, known: &mut BTreeSet<String>) -> Result<()> {
 pub fn run() -> Result<()> {
     let mut observed = Observed::default();
     observe(&mut observed, &TESTS, By::Daemon, None)?;
+    // What was seen so far stays, whatever comes of the rest.
+    std::fs::write(sh::root().join(FILE), observed.to_string())?;
+    run_newer()
+}
+
+/// The same with the newer daemon alone: what the others did is taken from the last time.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_newer() -> Result<()> {
+    let mut observed = kept()?;
+    observed.0.retain(|(_, _, by), _| *by != By::Newer);
     let root = libvirtd::root().with_context(|| "run `cargo xtask libvirtd` first, as root")?;
     observe(&mut observed, &["daemon"], By::Newer, Some(&root))?;
     keep(&observed)
+}
+
+/// What was written down the last time.
+fn kept() -> Result<Observed> {
+    let path = sh::root().join(FILE);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    text.parse().with_context(|| format!("in {FILE}"))
 }
 
 /// The same of our own server's tests alone: what libvirt's daemons did is taken from the last time.
@@ -246,9 +265,7 @@ pub fn run() -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn run_ours() -> Result<()> {
-    let path = sh::root().join(FILE);
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let mut observed: Observed = text.parse().with_context(|| format!("in {FILE}"))?;
+    let mut observed = kept()?;
     observed.0.retain(|(_, _, by), _| *by != By::Server);
     observe(&mut observed, &TESTS[1..], By::Daemon, None)?;
     keep(&observed)

@@ -13,6 +13,8 @@ pub enum Purpose {
     Run,
     /// To run all tests.
     Test,
+    /// To measure beside others.
+    Bench,
 }
 
 impl Purpose {
@@ -23,6 +25,7 @@ impl Purpose {
             "build" => Self::Build,
             "run" => Self::Run,
             "test" => Self::Test,
+            "bench" => Self::Bench,
             _ => return None,
         })
     }
@@ -159,4 +162,9 @@ const PACKAGES: &[Package] = &[
     (Purpose::Test, "mtools", "makes the FAT file system that a UEFI firmware boots from"),
     (Purpose::Test, "valgrind", "what the rings of lib/virtio touch (make test-long)"),
     (Purpose::Test, "debootstrap", "makes the Debian image and the bare machine of the tests"),
+    (
+        Purpose::Bench,
+        "libvirt-dev",
+        "a program on libvirt's own library, which the libvirt client is measured beside",
+    ),
 ];

@@ -52,8 +52,8 @@ struct Load {
     memory: Memory,
 }
 
-fn failed(error: impl std::fmt::Display) -> Failure {
-    Failure::Other(error.to_string())
+fn failed(error: impl std::error::Error) -> Failure {
+    Failure::BackEnd(vhost_user::with_causes(&error))
 }
 
 fn connect(arguments: &Bench) -> Result<(Load, Target), Failure> {
@@ -97,10 +97,13 @@ pub(crate) fn bench(arguments: &Bench) -> Result<ExitCode, Failure> {
         _ => random(&mut load, arguments, &wall, time)?,
     };
     let (wall, cpu) = (wall.elapsed(), processor().saturating_sub(cpu));
+    if count == 0 {
+        return Err(Failure::BackEnd("no request is served".to_owned()));
+    }
     let rate = count as f64 / wall.as_secs_f64();
-    let each = cpu.as_nanos() as f64 / count.max(1) as f64;
+    let each = cpu.as_nanos() as f64 / count as f64;
     // As many are under way all the time (Little's law).
-    let latency = f64::from(arguments.depth) * wall.as_secs_f64() * 1e6 / count.max(1) as f64;
+    let latency = f64::from(arguments.depth) * wall.as_secs_f64() * 1e6 / count as f64;
     let Bench { kind, depth, size, packed, polled, .. } = arguments;
     let text = if arguments.json {
         let value = serde_json::json!({
@@ -132,7 +135,7 @@ fn wait(queue: &mut Queue, arguments: &Bench) -> Result<(), Failure> {
     if queue.wait(arguments.of.timeout()?)? {
         Ok(())
     } else {
-        Err(Failure::Other("a request is not served".to_owned()))
+        Err(Failure::BackEnd("a request is not served".to_owned()))
     }
 }
 

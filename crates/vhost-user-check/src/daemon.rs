@@ -175,7 +175,7 @@ pub(crate) fn stop(arguments: &Named) -> Result<ExitCode, Failure> {
         let mut ended = [PollFd::new(&process, PollFlags::IN)];
         let patience = Timespec::try_from(PATIENCE).map_err(|error| Failure::Other(error.to_string()))?;
         if poll(&mut ended, Some(&patience)).map_err(io::Error::from)? == 0 {
-            return Err(Failure::Other(format!("{name} does not end (process {})", started.pid)));
+            return Err(Failure::Other(format!("{name} does not end: `kill -KILL {}` ends it", started.pid)));
         }
         writeln!(io::stdout(), "{name} stopped")?;
     } else {

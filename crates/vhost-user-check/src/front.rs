@@ -1,10 +1,11 @@
 //! The other way round: a front-end is tested, by a back-end that behaves in a way of its own.
 
+use crate::Failure;
 use crate::serve::{Serve, Signals, listen, session};
+use crate::socket::accepted;
 use crate::target::Clock;
-use crate::{Failure, chain};
 use clap::{Args, ValueEnum};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{Timespec, poll};
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use vhost_user::proxy::{Chaos, Ended, From, Passed, relay};
 use vhost_user::socket::{Canceller, SocketError};
+use vhost_user::with_causes;
 
 /// How the back-end behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -71,13 +73,7 @@ pub(crate) fn front(arguments: &Front) -> Result<ExitCode, Failure> {
     let (mut number, wrong) = (0, AtomicU64::new(0));
     std::thread::scope(|scope| -> io::Result<()> {
         while arguments.sessions.is_none_or(|most| number < most) {
-            let mut all = [PollFd::new(&listener, PollFlags::IN), PollFd::new(&canceller, PollFlags::IN)];
-            match poll(&mut all, None) {
-                Err(rustix::io::Errno::INTR) => continue,
-                Ok(_) if all[1].revents().is_empty() => {}
-                _ => break,
-            }
-            let (stream, _) = listener.accept()?;
+            let Some(stream) = accepted(&listener, &canceller) else { break };
             number += 1;
             let (canceller, wrong) = (&canceller, &wrong);
             std::thread::Builder::new().spawn_scoped(scope, move || {
@@ -191,7 +187,7 @@ impl Player {
             Ok(Ended::By(From::FrontEnd)) => "it left".to_owned(),
             Ok(Ended::By(From::BackEnd)) => "its session was ended".to_owned(),
             Ok(Ended::Cut) | Err(SocketError::Cancelled) => "its session was cut".to_owned(),
-            Err(error) => chain(error),
+            Err(error) => with_causes(error),
         };
         match (self.manner, self.done, served) {
             (Manner::Strict, _, Err(why)) => (format!("broke the rules: {why}"), true),

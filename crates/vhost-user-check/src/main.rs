@@ -19,12 +19,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 use target::{Clock, Target};
 use vhost_user::check::{self, Kind, Level, Offer, Options, Profile, Report};
+use vhost_user::with_causes;
 
 /// Checks vhost-user back-ends over their socket, without a machine; and what else who writes one needs.
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 all is well, 1 checks failed, 2 wrong arguments, 3 the back-end cannot be reached or died."
+    after_help = "Exit codes: 0 all is well, 1 checks failed, 2 wrong arguments, 3 the back-end cannot be reached or died, 4 something else went wrong, such as a report that cannot be written."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -162,12 +163,15 @@ enum FailOn {
 enum Failure {
     #[error("{0}")]
     Misused(String),
-    #[error("{0}")]
+    #[error(transparent)]
     Unreachable(io::Error),
     #[error(transparent)]
     NoBackend(#[from] check::NoBackend),
     #[error(transparent)]
     Output(#[from] io::Error),
+    /// The back-end was there, and is not, or does not do what it is there for.
+    #[error("{0}")]
+    BackEnd(String),
     #[error("{0}")]
     Other(String),
 }
@@ -191,25 +195,14 @@ fn main() -> ExitCode {
         // Whoever reads our output has read enough.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
-            let _ = writeln!(io::stderr(), "error: {}", chain(&failure));
+            let _ = writeln!(io::stderr(), "error: {}", with_causes(&failure));
             ExitCode::from(match failure {
                 Failure::Misused(_) => 2,
-                Failure::Unreachable(_) | Failure::NoBackend(_) => 3,
-                Failure::Output(_) | Failure::Other(_) => 1,
+                Failure::Unreachable(_) | Failure::NoBackend(_) | Failure::BackEnd(_) => 3,
+                Failure::Output(_) | Failure::Other(_) => 4,
             })
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 fn probed(arguments: &Probe) -> Result<ExitCode, Failure> {

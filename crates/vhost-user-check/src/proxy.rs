@@ -1,11 +1,10 @@
 //! Between a front-end and a back-end: shown, written down, made harder, and played again.
 
 use crate::serve::Signals;
-use crate::socket::make_room;
+use crate::socket::{accepted, make_room};
 use crate::target::{Clock, connected};
-use crate::{Failure, Of, chain};
+use crate::{Failure, Of};
 use clap::Args;
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -23,6 +22,7 @@ use vhost_user::payload::VringState;
 use vhost_user::proxy::{Chaos, Ended, From, Passed, relay};
 use vhost_user::socket::{Canceller, Socket, SocketError};
 use vhost_user::wire::{Header, Message as _};
+use vhost_user::with_causes;
 
 /// Stands between front-ends and a back-end, any number at once.
 #[derive(Debug, Args)]
@@ -113,13 +113,7 @@ fn sessions(
     let mut number = 0;
     std::thread::scope(|scope| {
         while arguments.sessions.is_none_or(|most| number < most) {
-            let mut all = [PollFd::new(listener, PollFlags::IN), PollFd::new(canceller, PollFlags::IN)];
-            match poll(&mut all, None) {
-                Err(rustix::io::Errno::INTR) => continue,
-                Ok(_) if all[1].revents().is_empty() => {}
-                _ => break,
-            }
-            let (front, _) = listener.accept()?;
+            let Some(front) = accepted(listener, canceller) else { break };
             // A back-end that is away comes back, and front-ends try again.
             let back = match connected(&arguments.connect) {
                 Ok(back) => back,
@@ -143,7 +137,7 @@ fn sessions(
                     Ok(Ended::By(From::FrontEnd)) => "the front-end left".to_owned(),
                     Ok(Ended::By(From::BackEnd)) => "the back-end left".to_owned(),
                     Ok(Ended::Cut) => "cut on purpose".to_owned(),
-                    Err(error) => chain(&error),
+                    Err(error) => with_causes(&error),
                 };
                 // Nobody may be left who reads it.
                 let _ = writeln!(io::stdout(), "{number} ended: {how}");
@@ -280,7 +274,7 @@ pub(crate) fn replay(arguments: &Replay) -> Result<ExitCode, Failure> {
         let mut framing = Framing::default();
         for message in session {
             let name = front::Request::facts_of(message.number).map_or("unknown", |facts| facts.name);
-            let failed = |error: SocketError| Failure::Other(format!("{name}: {}", chain(&error)));
+            let failed = |error: SocketError| Failure::BackEnd(format!("{name}: {}", with_causes(&error)));
             socket.expire_after(Some(timeout))?;
             if message.from_front {
                 let files: Vec<OwnedFd> =

@@ -1,7 +1,7 @@
 //! The test server: every front-end gets a device.
 
-use crate::socket::make_room;
-use crate::{Failure, chain};
+use crate::Failure;
+use crate::socket::{accepted, make_room};
 use clap::Args;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -21,6 +21,7 @@ use vhost_user::devices::{
     Balloon, Console, DirectDisk, Disk, Entropy, InMemory, Loopback, Network, Null, OnFile, Tap,
 };
 use vhost_user::socket::Canceller;
+use vhost_user::with_causes;
 
 /// What is served, and where.
 #[derive(Clone, Debug, Args)]
@@ -54,6 +55,9 @@ pub(crate) struct Serve {
     /// net: frames go to this tap and come from it, one front-end at a time; it is made if there is none, and needs an address and `up`.
     #[arg(long, value_name = "INTERFACE")]
     tap: Option<String>,
+    /// net: pairs of queues, 4 unless told otherwise. A tap has one.
+    #[arg(long, conflicts_with = "tap", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pairs: Option<u16>,
     /// Be wrong on purpose, in what one check finds and no other does: the name of the check. Who dies of it exits by SIGABRT.
     #[arg(long, value_name = "CHECK")]
     fault: Option<String>,
@@ -67,6 +71,9 @@ pub(crate) struct Serve {
 }
 
 const MIB_SECTORS: u64 = 2048;
+
+/// Of a network that gives frames back.
+const PAIRS: u16 = 4;
 
 /// Of the guest's card.
 const ADDRESS: [u8; 6] = [0x52, 0x54, 0, 0, 0, 1];
@@ -85,8 +92,10 @@ impl Serve {
         {
             return Err(Failure::Misused(format!("{option} is for disks, and means nothing to a {kind}")));
         }
-        if kind != Kind::Net && self.tap.is_some() {
-            return Err(Failure::Misused(format!("--tap is for networks, and means nothing to a {kind}")));
+        if kind != Kind::Net
+            && let Some(option) = self.of_networks()
+        {
+            return Err(Failure::Misused(format!("{option} is for networks, and means nothing to a {kind}")));
         }
         Ok((kind, socket))
     }
@@ -105,17 +114,25 @@ impl Serve {
         self.fault.is_some()
     }
 
-    /// An option that only disks have, if one was given.
+    /// An option that only networks have, if one was given.
+    fn of_networks(&self) -> Option<&'static str> {
+        given(&[(self.tap.is_some(), "--tap"), (self.pairs.is_some(), "--pairs")])
+    }
+
+    /// The same of disks.
     fn of_disks(&self) -> Option<&'static str> {
-        let given = [
+        given(&[
             (self.queues.is_some(), "--queues"),
             (self.file.is_some(), "--file"),
             (self.direct, "--direct"),
             (self.null, "--null"),
             (self.size.is_some(), "--size"),
-        ];
-        given.into_iter().find(|(is_given, _)| *is_given).map(|(_, option)| option)
+        ])
     }
+}
+
+fn given(options: &[(bool, &'static str)]) -> Option<&'static str> {
+    options.iter().find(|(is_given, _)| *is_given).map(|(_, option)| *option)
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -216,22 +233,9 @@ fn accept(
     faulty: Option<&Arc<Faulty>>,
     canceller: &Canceller,
 ) {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let count = Arc::new(AtomicU64::new(0));
     std::thread::scope(|scope| {
-        loop {
-            let mut all = [PollFd::new(listener, PollFlags::IN), PollFd::new(canceller, PollFlags::IN)];
-            match poll(&mut all, None) {
-                Err(rustix::io::Errno::INTR) => continue,
-                Ok(_) if all[1].revents().is_empty() => {}
-                _ => return,
-            }
-            let Ok((stream, _)) = listener.accept() else {
-                // Descriptors run out, as they do when many come at once; who waits is taken when some have left.
-                let time = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-                let _ = poll(&mut [PollFd::new(canceller, PollFlags::IN)], Some(&time));
-                continue;
-            };
+        while let Some(stream) = accepted(listener, canceller) {
             let number = count.fetch_add(1, Ordering::Relaxed) + 1;
             let wrong = faulty.map(Faulty::session);
             let serves = move || {
@@ -287,7 +291,10 @@ pub(crate) fn session(
                 let tap = Tap::open(name).map_err(|error| format!("the tap {name}: {error}"))?;
                 run(&mut Network::new(tap, ADDRESS), stream, how)
             }
-            None => run(&mut Network::new(Loopback::default(), ADDRESS), stream, how),
+            None => {
+                let ports = (0..arguments.pairs.unwrap_or(PAIRS)).map(|_| Loopback::default());
+                run(&mut Network::with_pairs(ports, ADDRESS), stream, how)
+            }
         },
         (Kind::Rng, _) => run(&mut Entropy::new(File::open("/dev/urandom").map_err(failed)?), stream, how),
         (Kind::Console, _) => {
@@ -322,6 +329,6 @@ fn run<D: Device>(device: &mut D, stream: UnixStream, how: How<'_>) -> Result<()
     match ended {
         Ok(()) => Ok(()),
         Err(backend::ServeError::Socket(vhost_user::socket::SocketError::Cancelled)) => Ok(()),
-        Err(error) => Err(chain(&error)),
+        Err(error) => Err(with_causes(&error)),
     }
 }

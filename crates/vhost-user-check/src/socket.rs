@@ -1,10 +1,13 @@
 //! Paths at which somebody is to listen.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt as _;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use vhost_user::socket::Canceller;
 
 /// Takes away a socket at which nobody listens any more, and nothing else.
 ///
@@ -24,5 +27,22 @@ pub(crate) fn make_room(path: &Path) -> io::Result<()> {
         Ok(_) => named(io::ErrorKind::AddrInUse, "somebody listens there"),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) => named(error.kind(), &error.to_string()),
+    }
+}
+
+/// The next front-end; `None`: it is enough. Descriptors run out, as they do when many come at once; who waits is taken when some have left.
+pub(crate) fn accepted(listener: &UnixListener, canceller: &Canceller) -> Option<UnixStream> {
+    loop {
+        let mut all = [PollFd::new(listener, PollFlags::IN), PollFd::new(canceller, PollFlags::IN)];
+        match poll(&mut all, None) {
+            Err(Errno::INTR) => continue,
+            Ok(_) if all[1].revents().is_empty() => {}
+            _ => return None,
+        }
+        if let Ok((stream, _)) = listener.accept() {
+            return Some(stream);
+        }
+        let time = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        let _ = poll(&mut [PollFd::new(canceller, PollFlags::IN)], Some(&time));
     }
 }

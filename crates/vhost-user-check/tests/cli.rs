@@ -158,6 +158,16 @@ fn exit_codes_tell_what_went_wrong() {
     let output = program(&["check", "--socket", nobody, "--command", "false"]);
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("ended before it listened"), "{}", text(&output.stderr));
+
+    let socket = directory.path().join("wrong");
+    let _served = Served::start(&socket, &["--type", "blk", "--fault", "rings.served"]);
+    let of = ["--socket", socket.to_str().unwrap(), "--type", "blk"];
+    // What is wrong with a report is not what was found.
+    let report = directory.path().join("nowhere/report");
+    let check = ["check", "--only", "framing.version.0", "--output", report.to_str().unwrap()];
+    assert_eq!(program(&[&check, &of[..]].concat()).status.code(), Some(4));
+    let bench = program(&[&["bench", "--seconds", "0.05"], &of[..]].concat());
+    assert_eq!(bench.status.code(), Some(3), "{}", text(&bench.stderr));
 }
 
 /// What is no socket, and a socket at which somebody listens, stay what they are.
@@ -186,7 +196,7 @@ fn a_path_that_is_taken_is_left_alone() {
         }
         let name = format!("taken-{}", std::process::id());
         let output = program(&["start", "--name", &name, "--type", "blk", "--socket", &taken]);
-        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+        assert_eq!(output.status.code(), Some(4), "{}", text(&output.stdout));
         assert!(text(&output.stderr).contains(why), "{}", text(&output.stderr));
     }
     assert_eq!(std::fs::read_to_string(path("precious")).unwrap(), "precious");
@@ -290,7 +300,7 @@ fn a_device_is_started_and_stopped_by_name() {
     let output = program(&["start", "--name", &name, "--type", "rng", "--socket", socket]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let again = program(&["start", "--name", &name, "--type", "rng", "--socket", socket]);
-    assert_eq!(again.status.code(), Some(1));
+    assert_eq!(again.status.code(), Some(4));
     assert!(text(&again.stderr).contains("runs already"), "{}", text(&again.stderr));
     let status = program(&["status", "--name", &name]);
     assert!(
@@ -302,7 +312,7 @@ fn a_device_is_started_and_stopped_by_name() {
     assert!(stop.status.success(), "{}", text(&stop.stderr));
     assert!(!Path::new(socket).exists());
     assert_eq!(program(&["status", "--name", &name]).status.code(), Some(1));
-    assert_eq!(program(&["stop", "--name", &name]).status.code(), Some(1));
+    assert_eq!(program(&["stop", "--name", &name]).status.code(), Some(4));
 }
 
 #[test]
@@ -395,7 +405,7 @@ fn others(test: &str, program_of_it: &str, command: &[&str], kind: &str) -> Opti
     let socket = directory.path().join("other.sock0");
     let socket = socket.to_str().unwrap();
     let check =
-        ["check", "--socket", socket, "--type", kind, "--format", "json", "--timeout", "1", "--command"];
+        ["check", "--socket", socket, "--type", kind, "--format", "json", "--timeout", "4", "--command"];
     let output = program(&[&check, command].concat());
     Some(json(&output))
 }

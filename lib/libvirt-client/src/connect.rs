@@ -244,6 +244,8 @@ impl Connect {
         self.supports::<P>()?;
         let lane = self.lanes.of(P::INFO, self.deadline).await?;
         let call = lane.start::<P>(args, Vec::new());
+        // Whoever leaves it to itself and goes has begun it.
+        lane.push();
         Ok((lane, call))
     }
 

@@ -1,5 +1,6 @@
 //! From a URI to a connection: what to connect to is decided without I/O, then done.
 
+use crate::auth::LOCALHOST;
 use crate::error::{Error, ErrorKind};
 use crate::transport::{Privacy, Program, Stream, Tls, Transport, Unix};
 use crate::uri::{self, Access, Environment, Uri, User};
@@ -28,7 +29,7 @@ pub(crate) enum Target {
 impl Target {
     /// What the URI means.
     pub(crate) fn of(uri: &Uri, environment: &Environment, access: Access) -> Result<Self, Error> {
-        let host = || uri.host.clone().ok_or_else(|| wrong("the URI names no host"));
+        let host = || uri.host.clone().unwrap_or_else(|| LOCALHOST.to_owned());
         match uri.transport() {
             uri::Transport::Unix if uri.host.is_some() => {
                 Err(wrong("a unix socket is on this host; the URI names another"))
@@ -44,25 +45,26 @@ impl Target {
                     None => Self::Unix(socket),
                 })
             }
-            uri::Transport::Tcp => Ok(Self::Tcp(host()?, uri.port.unwrap_or(TCP_PORT))),
+            uri::Transport::Tcp => Ok(Self::Tcp(host(), uri.port.unwrap_or(TCP_PORT))),
             uri::Transport::Ssh | uri::Transport::Libssh | uri::Transport::Libssh2 => Ok(Self::Program(
                 uri.parameter("command").unwrap_or("ssh").to_owned(),
-                ssh(uri, host()?, access)?,
-                if unchecked(uri) { Privacy::Unproven } else { Privacy::Private },
+                ssh(uri, host(), access)?,
+                if unchecked(uri)? { Privacy::Unproven } else { Privacy::Private },
             )),
             uri::Transport::Ext => {
                 let command =
                     uri.parameter("command").ok_or_else(|| wrong("ext needs the parameter command"))?;
                 let arguments = uri.parameters.iter().filter(|(name, _)| name == "argv");
                 let arguments = arguments.map(|(_, value)| value.clone()).collect();
-                Ok(Self::Program(command.to_owned(), arguments, Privacy::Private))
+                // What it goes over nobody knows: a script with netcat would be bare TCP. libvirt takes none for secure either.
+                Ok(Self::Program(command.to_owned(), arguments, Privacy::Open))
             }
             uri::Transport::Tls => {
                 if uri.parameter("tls_priority").is_some() {
                     // To go on without it could weaken what it was to strengthen.
                     return Err(wrong("tls_priority is in GnuTLS's own language, which is not spoken here"));
                 }
-                Ok(Self::Tls(host()?, uri.port.unwrap_or(TLS_PORT), environment.tls(uri)))
+                Ok(Self::Tls(host(), uri.port.unwrap_or(TLS_PORT), environment.tls(uri)?))
             }
         }
     }
@@ -119,8 +121,14 @@ async fn start(
     if let Some(runtime) = runtime {
         command.env("XDG_RUNTIME_DIR", runtime);
     }
-    // It returns when its sockets are there. When two start at once one of them fails, and finds the other's.
+    // It returns when its sockets are there. When two start at once one of them fails, and finds the other's, which may not be there yet.
     let output = command.output().await?;
+    for _ in 1..ATTEMPTS {
+        match Unix::connect(socket).await {
+            Err(error) if absent(&error) => tokio::time::sleep(PAUSE).await,
+            connected => return connected,
+        }
+    }
     match Unix::connect(socket).await {
         Err(error) if absent(&error) && !output.status.success() => {
             let said = String::from_utf8_lossy(&output.stderr);
@@ -130,6 +138,11 @@ async fn start(
         connected => connected,
     }
 }
+
+/// How often the socket of a daemon is looked for that somebody has started, and the pause in between, as libvirt does it
+/// (`virNetSocketNewConnectUNIX`).
+const ATTEMPTS: u32 = 500;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
 fn wrong(why: &str) -> Error {
     Error::new(ErrorKind::Uri(why.to_owned()))
@@ -147,7 +160,7 @@ fn ssh(uri: &Uri, host: String, access: Access) -> Result<Vec<String>, Error> {
     add("-l", uri.user.clone());
     add("-i", uri.parameter("keyfile").map(str::to_owned));
     add("-o", uri.parameter("known_hosts").map(|file| format!("UserKnownHostsFile={file}")));
-    add("-o", unchecked(uri).then(|| "StrictHostKeyChecking=no".to_owned()));
+    add("-o", unchecked(uri)?.then(|| "StrictHostKeyChecking=no".to_owned()));
     let verify = match uri.parameter("known_hosts_verify") {
         None | Some("normal" | "ignore") => None,
         Some("auto") => Some("StrictHostKeyChecking=accept-new".to_owned()),
@@ -159,7 +172,7 @@ fn ssh(uri: &Uri, host: String, access: Access) -> Result<Vec<String>, Error> {
     for option in methods(uri)? {
         add("-o", Some(option));
     }
-    add("-o", uri.parameter("no_tty").filter(|value| *value != "0").map(|_| "BatchMode=yes".to_owned()));
+    add("-o", uri.is_on("no_tty")?.then(|| "BatchMode=yes".to_owned()));
     arguments.extend([
         "--".to_owned(),
         host,
@@ -210,17 +223,17 @@ fn methods(uri: &Uri) -> Result<Vec<String>, Error> {
 }
 
 /// Whether ssh is told not to check who the host is.
-fn unchecked(uri: &Uri) -> bool {
-    uri.parameter("no_verify").is_some_and(|value| value != "0")
-        || uri.parameter("known_hosts_verify") == Some("ignore")
+fn unchecked(uri: &Uri) -> Result<bool, Error> {
+    Ok(uri.is_on("no_verify")? || uri.parameter("known_hosts_verify") == Some("ignore"))
 }
 
-/// What the remote shell runs: libvirt's helper, which finds the right socket there, or netcat on a socket that we name.
+/// What the remote shell runs: libvirt's helper, which finds the right socket there, or netcat on a socket that we name
+/// (`virNetClientSSHHelperCommand` in `virnetclient.c`).
 fn remote(uri: &Uri, access: Access) -> Result<String, Error> {
     let helper = format!(
         "exec virt-ssh-helper {}{}",
         if access == Access::ReadOnly { "-r " } else { "" },
-        quoted(&format!("{}://{}", uri.driver, uri.path))
+        quoted(&uri.helper_name())
     );
     let netcat = quoted(uri.parameter("netcat").unwrap_or("nc"));
     let suffix = access.suffix();
@@ -241,11 +254,15 @@ fn remote(uri: &Uri, access: Access) -> Result<String, Error> {
     let netcat = format!(
         "if {netcat} -h 2>&1 | grep -q -e ' -q'; then exec {netcat} -q0 -U {socket}; else exec {netcat} -U {socket}; fi"
     );
-    // The helper takes no socket.
-    let automatic = if uri.parameter("socket").is_some() { "netcat" } else { "auto" };
-    match uri.parameter("proxy").unwrap_or(automatic) {
+    // Older helpers, such as that of 9.0.0, take no socket; and who says where netcat is wants netcat.
+    let is_netcat = uri.parameter("socket").or(uri.parameter("netcat")).is_some();
+    match uri.parameter("proxy").unwrap_or("auto") {
+        "native" if uri.parameter("netcat").is_some() => {
+            Err(wrong("netcat is the other proxy, and not the native one"))
+        }
         "native" => Ok(helper),
         "netcat" => Ok(netcat),
+        "auto" if is_netcat => Ok(netcat),
         "auto" => {
             Ok(format!("if command -v virt-ssh-helper >/dev/null 2>&1; then {helper}; else {netcat}; fi"))
         }
@@ -298,6 +315,27 @@ mod tests {
     }
 
     #[test]
+    fn the_proxy_at_the_other_end_is_libvirts_helper_unless_netcat_is_meant() {
+        let (helper, netcat) = ("virt-ssh-helper", "nc -U /");
+        for (uri, runs, does_not) in [
+            ("qemu+ssh://h/system", helper, "nothing"),
+            ("qemu+ssh://h/system", netcat, "nothing"),
+            ("qemu+ssh://h/system?proxy=native", helper, netcat),
+            ("qemu+ssh://h/system?proxy=netcat", netcat, helper),
+            ("qemu+ssh://h/system?netcat=/my/nc", "/my/nc -U /", helper),
+            ("qemu+ssh://h/system?proxy=auto&netcat=/my/nc", "/my/nc -U /", helper),
+            ("qemu+ssh://h/system?socket=/my/sock", "nc -U /my/sock", helper),
+            // It opens what the daemon is asked to open, by the socket that is meant.
+            ("test+ssh://h/default?name=qemu:///session", "virt-ssh-helper qemu:///session;", "test:"),
+            ("qemu+ssh://h/system?mode=direct", "qemu:///system?mode=direct", "nothing"),
+            ("qemu+ssh://h/system?color=red&mode=direct", "qemu:///system?color=red&mode=direct", "nothing"),
+        ] {
+            let script = script(uri);
+            assert!(script.contains(runs) && !script.contains(does_not), "{uri}: {script}");
+        }
+    }
+
+    #[test]
     fn ways_to_log_in_are_told_to_ssh_where_libvirt_has_a_library() {
         let options = |sshauth: &str| script(&format!("qemu+libssh2://h/system?sshauth={sshauth}"));
         for (sshauth, told) in [
@@ -325,6 +363,47 @@ mod tests {
     }
 
     #[test]
+    fn a_users_daemon_is_the_one_that_the_host_has() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        let mut environment = Environment {
+            runtime_directory: Some(at("run")),
+            daemons: vec![place.path().to_owned()],
+            ..Environment::default()
+        };
+        let target = |environment: &Environment| {
+            let uri = "qemu:///session".parse().unwrap();
+            match Target::of(&uri, environment, Access::Full).unwrap() {
+                Target::Session(socket, program, _) => Some((socket, program)),
+                Target::Unix(_) => None,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(target(&environment), None, "there is none to be started");
+        std::fs::write(at("virtqemud"), "").unwrap();
+        let modular = (at("run/libvirt/virtqemud-sock"), at("virtqemud"));
+        assert_eq!(target(&environment), Some(modular));
+        std::fs::write(at("libvirtd"), "").unwrap();
+        let legacy = at("run/libvirt/libvirt-sock");
+        assert_eq!(target(&environment), Some((legacy.clone(), at("libvirtd"))));
+        environment.daemon = Some(at("mine"));
+        assert_eq!(target(&environment), Some((legacy, at("mine"))));
+    }
+
+    #[test]
+    fn what_a_program_goes_over_nobody_knows() {
+        let privacy = |uri: &str| match target(uri, Access::Full).unwrap() {
+            Target::Program(_, _, privacy) => privacy,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(privacy("qemu+ext:///system?command=x"), Privacy::Open);
+        assert_eq!(privacy("qemu+ssh://h/system"), Privacy::Private);
+        assert_eq!(privacy("qemu+ssh://h/system?no_verify=0"), Privacy::Private);
+        assert_eq!(privacy("qemu+ssh://h/system?no_verify=1"), Privacy::Unproven);
+        assert_eq!(privacy("qemu+ssh://h/system?known_hosts_verify=ignore"), Privacy::Unproven);
+    }
+
+    #[test]
     fn a_hostile_word_stays_a_word() {
         for word in ["", "plain", "it's", "a b;c", "$(touch /x)`id`", "\\'\"\n*", "-n"] {
             let shell = std::process::Command::new("sh")
@@ -340,15 +419,20 @@ mod tests {
     #[test]
     fn what_cannot_be_dialled_says_so() {
         assert_eq!(target("test+tcp://h/default", Access::Full).unwrap(), Target::Tcp("h".into(), 16_509));
+        let here = target("test+tcp:///default", Access::Full).unwrap();
+        assert_eq!(here, Target::Tcp("localhost".into(), 16_509), "no host is this one");
         for (uri, why) in [
-            ("test+tcp:///default", "no host"),
             ("qemu+unix://h/system", "this host"),
             ("qemu+ext:///system", "command"),
             ("qemu+ssh://h/system?proxy=x", "proxy=x"),
+            ("qemu+ssh://h/system?proxy=native&netcat=nc", "netcat"),
             ("qemu+libssh://h/system?sshauth=eyes", "sshauth=eyes"),
             ("qemu+ssh://h/system?known_hosts_verify=never", "known_hosts_verify=never"),
             ("qemu+ssh://h/system?mode=x", "mode=x"),
             ("qemu://h/system?tls_priority=NORMAL", "tls_priority"),
+            ("qemu://h/system?no_verify=false", "no_verify=false"),
+            ("qemu+ssh://h/system?no_verify=", "no_verify="),
+            ("qemu+ssh://h/system?no_tty=yes", "no_tty=yes"),
         ] {
             let problem = target(uri, Access::Full).unwrap_err().to_string();
             assert!(problem.contains(why), "{uri}: {problem}");

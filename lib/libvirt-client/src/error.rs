@@ -4,7 +4,7 @@ use crate::domain::{Aftermath, QemuError};
 use libvirt_protocol::enums::{ErrorDomain, ErrorLevel, ErrorNumber};
 use libvirt_protocol::packet::Header;
 use libvirt_protocol::procedure::{Info, Release};
-use libvirt_protocol::session::{Failure, SessionError};
+use libvirt_protocol::session::{Failure, Serial, SessionError};
 use libvirt_protocol::types;
 use libvirt_protocol::xdr::{DecodeError, LimitError};
 use std::fmt;
@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub struct Error {
     kind: ErrorKind,
     call: Option<&'static Info>,
+    serial: Option<Serial>,
     execution: Execution,
 }
 
@@ -120,11 +121,17 @@ pub enum Execution {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind) -> Self {
-        Self { kind, call: None, execution: Execution::No }
+        Self { kind, call: None, serial: None, execution: Execution::No }
     }
 
     pub(crate) fn of(self, call: &'static Info) -> Self {
-        Self { call: Some(call), ..self }
+        // What kept this call from starting may have come of another one, whose serial is not this one's.
+        Self { call: Some(call), serial: None, ..self }
+    }
+
+    /// Of a call that the session has taken.
+    pub(crate) fn of_started(self, call: &'static Info, serial: Serial) -> Self {
+        Self { call: Some(call), serial: Some(serial), ..self }
     }
 
     pub(crate) fn possibly_executed(self) -> Self {
@@ -166,6 +173,13 @@ impl Error {
     #[must_use]
     pub fn call(&self) -> Option<&'static Info> {
         self.call
+    }
+
+    /// The serial of the call that failed, as it is in its packets, in the daemon's log and in recordings of the traffic. Each connection
+    /// counts its own, so it says which call it was among those of one connection. `None` when no call did, or it failed before it had one.
+    #[must_use]
+    pub fn serial(&self) -> Option<u32> {
+        self.serial.map(Serial::number)
     }
 
     /// Whether the daemon may have executed the call.

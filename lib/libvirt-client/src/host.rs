@@ -5,6 +5,7 @@ use crate::domain::CpuMap;
 use crate::error::Error;
 use crate::handle::methods;
 use crate::params::Params;
+use crate::transport::Privacy;
 use libvirt_protocol::NoFlags;
 use libvirt_protocol::enums::{CpuCompareResult, NodeSuspendTarget};
 use libvirt_protocol::flags::{
@@ -60,8 +61,10 @@ methods! { Connect(this) {
     /// Release of the hypervisor, as libvirt counts (`virConnectGetVersion`).
     hypervisor_version() -> Release
         = remote::ConnectGetVersion() => |found| Release::from_number(found.hv_ver);
-    /// Whether nobody can listen to the connection, as the daemon sees it (`virConnectIsSecure`).
-    is_secure() -> bool = remote::ConnectIsSecure() => |found| found.secure != 0;
+    /// Whether nobody else can listen: to what the daemon says to its driver, which is the daemon's word, and to what is said on the way to the
+    /// daemon (`virConnectIsSecure`). A connection that checks nobody (`no_verify=1`) counts, as with libvirt: who only listens hears nothing.
+    is_secure() -> bool
+        = remote::ConnectIsSecure() => |found| found.secure != 0 && this.connection().await?.traits().privacy != Privacy::Open;
     /// Most virtual CPUs of a guest of a type (`virConnectGetMaxVcpus`).
     max_vcpus(kind: Option<&str>) -> i32
         = remote::ConnectGetMaxVcpus(ConnectGetMaxVcpusArgs { kind: kind.map(Into::into) }) => |found| found.max_vcpus;

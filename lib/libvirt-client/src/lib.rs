@@ -29,6 +29,7 @@
 //! Dropping a future abandons its call and harms nothing else. Every wait can have a deadline.
 
 #![forbid(unsafe_code)]
+#![warn(clippy::missing_errors_doc)]
 
 mod admin;
 mod auth;

@@ -137,22 +137,48 @@ impl Uri {
         self.named_transport.unwrap_or(if self.host.is_some() { Transport::Tls } else { Transport::Unix })
     }
 
-    /// The value of a parameter.
+    /// The value of a parameter, however its name is spelt.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        let named = |known: &&(String, String)| known.0.eq_ignore_ascii_case(name);
+        // Of several the last one counts, as in libvirt.
+        self.parameters.iter().rev().find(named).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a parameter is on: a number other than 0, as libvirt reads it (`virStrToLong_i`). What is no number is an error, for a word
+    /// such as `false` would otherwise mean the opposite of what it says.
+    pub(crate) fn is_on(&self, name: &str) -> Result<bool, Error> {
+        let Some(value) = self.parameter(name) else { return Ok(false) };
+        let number: Result<i32, _> = value.trim_start().parse();
+        number
+            .map(|number| number != 0)
+            .map_err(|_| Error::new(ErrorKind::Uri(format!("{name}={value}: there are 0 and 1"))))
     }
 
     /// The URI that the daemon is asked to open: without transport, host and our own parameters, unless `name` says it.
     #[must_use]
     pub fn remote_name(&self) -> String {
+        self.passed_on(|parameter| !OURS.contains(&parameter))
+    }
+
+    /// The URI that libvirt's helper at the other end of ssh is told, which finds the daemon's socket by it. Newer ones look at the mode,
+    /// older ones, such as that of 9.0.0, pass over it.
+    pub(crate) fn helper_name(&self) -> String {
+        self.passed_on(|parameter| parameter == "mode" || !OURS.contains(&parameter))
+    }
+
+    fn passed_on(&self, is_theirs: impl Fn(&str) -> bool) -> String {
         if let Some(name) = self.parameter("name") {
             return name.to_owned();
+        }
+        // The daemon is to find out by itself which driver is meant.
+        if self.driver == "remote" {
+            return String::new();
         }
         let theirs: Vec<String> = self
             .parameters
             .iter()
-            .filter(|(name, _)| !OURS.contains(&name.as_str()))
+            .filter(|(name, _)| is_theirs(&name.to_ascii_lowercase()))
             .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
             .collect();
         let query = if theirs.is_empty() { String::new() } else { format!("?{}", theirs.join("&")) };
@@ -195,7 +221,10 @@ impl Uri {
             Some("direct") => modular,
             Some("legacy") => legacy,
             None | Some("auto") => {
-                if environment.exists(&modular) {
+                // Where nothing runs yet, and a host has the modular daemons alone, it is one of these that is started.
+                let program = |is_modular| environment.daemon(&self.driver, is_modular);
+                let to_be = || session && program(true).is_some() && program(false).is_none();
+                if environment.exists(&modular) || (!environment.exists(&legacy) && to_be()) {
                     modular
                 } else {
                     legacy
@@ -308,7 +337,7 @@ impl FromStr for Uri {
 
 impl Transport {
     fn named(name: &str) -> Option<Self> {
-        Some(match name {
+        Some(match name.to_ascii_lowercase().as_str() {
             "unix" => Self::Unix,
             "tcp" => Self::Tcp,
             "tls" => Self::Tls,

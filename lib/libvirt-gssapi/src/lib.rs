@@ -8,6 +8,8 @@
 //! It is a crate of its own so that `libvirt-client`, which uses it under its feature `gssapi`, has no unsafe code in it at all. It does not
 //! know SASL: what the pieces mean that are wrapped here is said there.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod error;
 mod sys;
 

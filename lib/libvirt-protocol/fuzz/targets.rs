@@ -4,13 +4,17 @@
 //!   contents   one payload, as each structure that a packet can hold
 //!   client     steps: what a program does with a client's session, and what comes from the daemon
 //!   server     the same for the daemon's side
+//!   scram      what a daemon answers to SCRAM, and its last word
 //! ```
 //!
 //! A step is a byte that says what, and a few that say how; so that a fuzzer finds packets which belong to calls, some steps are packets
 //! with a header that the session expects.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use libvirt_protocol::packet::{self, Header, Kind, Status};
 use libvirt_protocol::procedure::{Info, Program};
+use libvirt_protocol::scram::{Begun, Hash, ScramError};
 use libvirt_protocol::session::{
     ClientSession, Incoming, Keepalive, Limits, Request, Serial, ServerSession, Transmit,
 };
@@ -22,8 +26,8 @@ use std::time::{Duration, Instant};
 pub(crate) type Target = fn(&[u8]);
 
 /// By name.
-pub(crate) const TARGETS: [(&str, Target); 3] =
-    [("contents", contents), ("client", client), ("server", server)];
+pub(crate) const TARGETS: [(&str, Target); 4] =
+    [("contents", contents), ("client", client), ("server", server), ("scram", scram)];
 
 /// The keepalive program, which has no structures.
 const KEEPALIVE: u32 = 0x6b65_6570;
@@ -212,6 +216,47 @@ pub(crate) fn server(bytes: &[u8]) {
         }
     }
 }
+
+/// A challenge is answered or refused, and only who knows the password is believed. The first byte says with which hash, and how much is
+/// done; the second how long the challenge is, behind which the last word stands.
+pub(crate) fn scram(bytes: &[u8]) {
+    let [form, length, rest @ ..] = bytes else { return };
+    let hash = if form & 1 == 0 { Hash::Sha256 } else { Hash::Sha1 };
+    let begun = Begun::new(hash, "us=er,", PASSWORD, b"twenty four bytes or so.");
+    let message = begun.message();
+    let (_, ours) = message.split_once(",r=").expect("a nonce in the first message");
+    let (challenge, last) = rest.split_at(usize::from(*length).min(rest.len()));
+    // Otherwise next to none would go on from our nonce.
+    let challenge =
+        if form & 2 == 0 { challenge.to_vec() } else { [b"r=", ours.as_bytes(), challenge].concat() };
+    let (Ok(challenge), Ok(last)) = (String::from_utf8(challenge), std::str::from_utf8(last)) else { return };
+    let Ok(read) = begun.read(&challenge) else { return };
+    let (rounds, salt) = (read.rounds(), read.salt().to_vec());
+    assert!((4096..=1_000_000).contains(&rounds), "{rounds} rounds");
+    // Each takes its time: most are only read.
+    if form & 4 == 0 || rounds > 4200 {
+        return;
+    }
+    let (answer, proved) = begun.answer(&read);
+    let (signed, proof) = answer.rsplit_once(",p=").expect("a proof in the answer");
+    assert!(signed.starts_with(&format!("c=biws,r={ours}")) && signed.matches(',').count() == 1, "{signed}");
+    let signed = format!("{},{challenge},{signed}", message.trim_start_matches("n,,"));
+    // What a server does that keeps the password.
+    let salted = hash.salted(PASSWORD, &salt, rounds);
+    let stored = hash.digest(&hash.hmac(&salted, b"Client Key"));
+    let proof = BASE64.decode(proof).expect("base64");
+    let key: Vec<u8> = proof.iter().zip(hash.hmac(&stored, signed.as_bytes())).map(|(a, b)| a ^ b).collect();
+    assert_eq!(hash.digest(&key), stored, "a right server refuses the proof");
+    let mut signature = hash.hmac(&hash.hmac(&salted, b"Server Key"), signed.as_bytes());
+    let said = |signature: &[u8]| format!("v={}", BASE64.encode(signature));
+    assert_eq!(proved.check(&said(&signature)), Ok(()));
+    assert!(proved.check(last).is_err() || last.starts_with(&said(&signature)), "{last}");
+    signature[usize::from(*length) % proof.len()] ^= 1;
+    assert_eq!(proved.check(&said(&signature)), Err(ScramError::Unproven));
+}
+
+/// What both sides know in [`scram`].
+const PASSWORD: &str = "pencil";
 
 fn procedure(program: Program, number: i32) -> &'static Info {
     let all = program.procedures();

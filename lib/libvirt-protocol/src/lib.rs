@@ -5,7 +5,7 @@
 //!   They are generated from the description of facts in `schema/`, which `cargo xtask codegen libvirt` reads out of libvirt's sources.
 //! - [`procedure`] has what is known of each procedure: its number, the release that brought it, its stream.
 //! - [`session`] has the client's side of a connection as a value.
-//! - [`scram`] has the hashes with which both sides prove that they know a password.
+//! - [`scram`] has the client's side of proving that one knows a password, and the hashes for that of both sides.
 //! - [`event`] has everything a daemon sends without being asked.
 //!
 //! ```
@@ -16,6 +16,7 @@
 //! ```
 
 #![forbid(unsafe_code)]
+#![warn(clippy::missing_errors_doc)]
 
 mod constants;
 mod generated;

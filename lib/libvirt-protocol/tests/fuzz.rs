@@ -12,18 +12,8 @@ use targets::TARGETS;
 /// Messages between virsh and libvirtd 9.0.0, one of each procedure and direction: `>` to the daemon, `<` from it.
 const MESSAGES: &str = include_str!("../testdata/virsh-9.0.0.txt");
 
-/// Places and bytes to change.
-struct Numbers(Random);
-
-impl Numbers {
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.0.below(bound as u64)).unwrap()
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.0.number().to_le_bytes()[0]
-    }
-}
+/// What a length or a count could be: none, some, at the bounds and beyond.
+const LENGTHS: [u32; 10] = [0, 1, 4, 27, 28, 16_384, 33_554_436, 0x7fff_ffff, 0x8000_0000, u32::MAX];
 
 /// Inputs of the targets that hold real messages.
 fn corpus() -> Vec<(&'static str, Vec<u8>)> {
@@ -52,49 +42,40 @@ fn corpus() -> Vec<(&'static str, Vec<u8>)> {
             corpus.push(("server", steps));
         }
     }
+    corpus.extend(challenges().map(|challenge| ("scram", challenge)));
     corpus
 }
 
-/// Another input: bits, bytes, words that lengths could be, pieces taken out, put in twice or taken from another one.
-fn mutated(input: &[u8], other: &[u8], numbers: &mut Numbers) -> Vec<u8> {
-    let mut bytes = input.to_vec();
-    for _ in 0..=numbers.below(4) {
-        let at = numbers.below(bytes.len());
-        match numbers.below(7) {
-            0 if !bytes.is_empty() => bytes[at] ^= 1 << numbers.below(8),
-            1 if !bytes.is_empty() => bytes[at] = numbers.byte(),
-            2 if bytes.len() >= 4 => {
-                let word = [0, 1, 4, 27, 28, 16_384, 33_554_436, 0x7fff_ffff, 0x8000_0000, u32::MAX];
-                let at = at.min(bytes.len() - 4) & !3;
-                bytes[at..at + 4].copy_from_slice(&word[numbers.below(word.len())].to_be_bytes());
-            }
-            3 => bytes.truncate(at),
-            4 => drop(bytes.splice(at..(at + numbers.below(16)).min(bytes.len()), [])),
-            5 => {
-                let from = numbers.below(other.len());
-                let piece = other[from..].iter().take(numbers.below(64)).copied().collect::<Vec<_>>();
-                bytes.splice(at..at, piece);
-            }
-            _ => {
-                let noise: Vec<u8> = (0..numbers.below(16)).map(|_| numbers.byte()).collect();
-                bytes.splice(at..at, noise);
-            }
-        }
-    }
-    bytes
+/// What daemons answer to SCRAM, and bad answers; the first byte says what is done with them.
+fn challenges() -> impl Iterator<Item = Vec<u8>> {
+    let rest = [
+        "3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096",
+        "x,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=10000",
+        "x,s=QQ==,i=1",
+    ];
+    let last = [
+        "v=rmF9pqV8S7suAoZWja4dJRkFsKQ=",
+        "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=,x=y",
+        "e=invalid-proof",
+    ];
+    rest.into_iter().zip(last).enumerate().map(|(at, (challenge, last))| {
+        let form = (u8::try_from(at).unwrap() % 2) | 2 | if at == 0 { 4 } else { 0 };
+        let length = u8::try_from(challenge.len()).unwrap();
+        [&[form, length][..], challenge.as_bytes(), last.as_bytes()].concat()
+    })
 }
 
 /// Runs the targets until told to stop. A target that panics fails the test; the seed and the round are in the panic's place above.
 fn fuzz(seed: u64, mut go_on: impl FnMut(u64) -> bool) -> u64 {
     let corpus = corpus();
     assert!(corpus.len() > 500, "{} inputs", corpus.len());
-    let mut numbers = Numbers(Random::new(seed));
+    let mut random = Random::new(seed);
     let mut rounds = 0;
     while go_on(rounds) {
-        let (name, input) = &corpus[numbers.below(corpus.len())];
-        let other = &corpus[numbers.below(corpus.len())].1;
+        let mut one = || &corpus[usize::try_from(random.below(corpus.len() as u64)).unwrap()];
+        let ((name, input), (_, other)) = (one(), one());
         let target = TARGETS.iter().find(|(known, _)| known == name).unwrap().1;
-        target(&mutated(input, other, &mut numbers));
+        target(&random.mutated(input, other, &LENGTHS));
         rounds += 1;
     }
     rounds

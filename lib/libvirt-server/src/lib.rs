@@ -23,6 +23,7 @@
 //! It is a double, not a hypervisor: no guest runs, and everything is gone with the process.
 
 #![forbid(unsafe_code)]
+#![warn(clippy::missing_errors_doc)]
 
 mod connection;
 pub mod hypervisor;

@@ -3,14 +3,18 @@
 //! ```text
 //!   session of libvirt-protocol ──Transmit──> Transport ──> Unix     a socket of this host, with descriptors
 //!                               <──bytes────            ──> Stream   any byte stream of tokio: TCP, TLS, memory
+//!                                                       ──> Sealed   one of these, in pieces that nobody else can read
 //! ```
 //!
 //! What only a client does to get to its daemon (TLS with its certificates, a program such as ssh) is in `libvirt-client`.
 #![forbid(unsafe_code)]
+#![warn(clippy::missing_errors_doc)]
 
+mod sealed;
 mod stream;
 mod unix;
 
+pub use sealed::{SEALED_MAX, Seal, Sealed};
 pub use stream::Stream;
 pub use unix::Unix;
 

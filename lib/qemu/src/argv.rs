@@ -62,8 +62,8 @@ pub fn argv(config: &Config, descriptors: &Descriptors) -> Result<Vec<OsString>,
     line.root_ports();
     line.balloon_and_rng()?;
     line.controllers();
-    for (index, nic) in config.nics.iter().enumerate() {
-        line.nic(nic, index)?;
+    for (nic, place) in config.nics.iter().zip(line.places.of_nics(config)) {
+        line.nic(nic, place)?;
     }
     line.disks()?;
     line.display()?;

@@ -45,6 +45,10 @@ pub use security::{Encoding, Permission, Sandbox, Secret, Tls, TlsRole};
 
 pub(crate) use machine::date;
 
+use crate::{
+    argv::places::{FIXED, is_general},
+    vm::Occupied,
+};
 use uuid::Uuid;
 
 /// A virtual machine.
@@ -149,6 +153,36 @@ pub fn check_id(id: &str) -> Result<(), ConfigError> {
 }
 
 impl Config {
+    /// The same with network cards and disks in the places that they have in a running machine ([`crate::Vm::places`]), of which it has as
+    /// many: add what was plugged before, and leave out what was unplugged. Then a machine can be moved, restored and started again as it is.
+    ///
+    /// ```
+    /// # use qemu::{Config, config::{Nic, NicBackend}, vm::Occupied};
+    /// # let mut config = Config::new("web", uuid::Uuid::nil(), "q35", 1, 512);
+    /// # let card = || Nic::new("nic1", [0x52, 0x54, 0, 0, 0, 1], NicBackend::User { forwards: Vec::new(), restrict: false });
+    /// # let occupied = Occupied { devices: [("nic1".to_owned(), 4)].into(), ports: Some(6) };
+    /// // After `vm.plug_nic(&card())`, and `let occupied = vm.places().await?`:
+    /// config.nics.push(card());
+    /// let now = config.occupied(&occupied);
+    /// assert_eq!((now.nics[0].place, now.spare_ports), (Some(4), 3));
+    /// ```
+    #[must_use]
+    pub fn occupied(mut self, occupied: &Occupied) -> Self {
+        let place = |id: &str| occupied.devices.get(id).copied();
+        for nic in &mut self.nics {
+            nic.place = place(&nic.id);
+        }
+        for disk in self.disks.iter_mut().filter(|disk| is_general(disk.bus)) {
+            disk.place = place(&disk.id);
+        }
+        if let Some(ports) = occupied.ports {
+            let disks = self.disks.iter().filter(|disk| is_general(disk.bus)).count();
+            let used = FIXED + self.nics.len() + disks;
+            self.spare_ports = u8::try_from(used).map_or(0, |used| ports.saturating_sub(used));
+        }
+        self
+    }
+
     /// A machine of the given size without disks and network cards, on which everything else has its default: random
     /// numbers, a balloon, four spare ports.
     #[must_use]

@@ -19,8 +19,8 @@ pub(crate) use ops::note_of_disk;
 pub use ops::{
     Channel, ClientTls, Connected, Consistency, Copied, CopyTarget, Eject, Expiry, FoundJob, GuestMemory,
     Job, MigrateError, Migrated, Migration, MigrationOptions, MigrationTls, Mirror, MovedDisks, Notes,
-    OperationError, Overlay, Picture, PullBackup, Pulled, PushBackup, ReadyJob, Route, Screen, Served, Taken,
-    Vcpu, Whereabouts,
+    Occupied, OperationError, Overlay, Picture, PullBackup, Pulled, PushBackup, ReadyJob, Route, Screen,
+    Served, Taken, Vcpu, Whereabouts,
 };
 pub use shutdown::{Ask, Ladder, Rung, by_agent};
 pub(crate) use supervisor::{Tpm, greet, supervised};

@@ -6,7 +6,7 @@
 //!                     '-- memory, rings, log, inflight region  <------------- Guest ----------------'
 //! ```
 //!
-//! [`Session`] is the protocol as a value; [`serve()`] and [`serve_async()`] run one over a socket until the front-end leaves. What a device is, is a [`Device`].
+//! [`Session`] is the protocol as a value; [`serve()`] and `serve_async` (with the feature `tokio`) run one over a socket until the front-end leaves. What a device is, is a [`Device`].
 
 mod addresses;
 mod channel;
@@ -22,7 +22,9 @@ mod session;
 mod transfer;
 
 pub use guest::{Guest, Held, Kept};
-pub use serve::{ServeError, serve, serve_async, serve_polling};
+#[cfg(feature = "tokio")]
+pub use serve::serve_async;
+pub use serve::{ServeError, serve, serve_polling};
 pub use session::{Outgoing, Session};
 
 use crate::front::Request;
@@ -65,6 +67,10 @@ pub trait Device {
     /// How many queues it has, at least 1.
     fn queues(&self) -> u16;
     /// A queue may have chains. What it does not take stays there, and the next call comes with the next chain.
+    ///
+    /// What is done here is done while nothing else of the session is: its other queues, messages of the front-end, and whoever wants to end it
+    /// wait for it, and in `serve_async` so do the sessions of its thread. A device on something that may not answer, such as a
+    /// disk on a network, has a process of its own, or a bound of its own for what it waits for.
     fn run(&mut self, queue: u16, guest: &mut Guest<'_>);
     /// Protocol features of its own: those whose requests [`Device::request`], [`Device::save`] and [`Device::load`] do.
     fn protocol(&self) -> ProtocolFeatures {

@@ -16,8 +16,10 @@ mod device;
 pub mod faults;
 mod framing;
 mod hostile;
+mod inflight;
 mod memory;
 mod negotiation;
+mod order;
 mod peer;
 mod probe;
 mod profiles;
@@ -138,8 +140,8 @@ enum Trouble {
     Failed(String),
     #[error("{0}")]
     NotApplicable(String),
-    #[error("the back-end cannot be reached: {0}")]
-    Unreachable(io::Error),
+    #[error("the back-end cannot be reached")]
+    Unreachable(#[source] io::Error),
 }
 
 type Outcome = Result<(), Trouble>;
@@ -156,7 +158,7 @@ impl From<SocketError> for Trouble {
 
 impl From<crate::frontend::CallError> for Trouble {
     fn from(error: crate::frontend::CallError) -> Self {
-        Self::Failed(error.to_string())
+        Self::Failed(crate::with_causes(&error))
     }
 }
 
@@ -282,6 +284,7 @@ pub fn checks(options: &Options) -> Vec<Check> {
     all.extend(hostile::checks());
     all.extend(configuration::checks());
     all.extend(state::checks());
+    all.extend(inflight::checks());
     all.extend(reconnection::checks());
     if let Some(kind) = options.kind {
         all.extend(device::checks(kind, options.writes));

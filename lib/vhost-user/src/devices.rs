@@ -8,6 +8,8 @@ mod net;
 
 pub use balloon::{Balloon, BalloonControl, BalloonNumbers};
 pub use console::Console;
-pub use disk::{DirectDisk, Disk, InMemory, Null, OnFile};
+#[cfg(feature = "io-uring")]
+pub use disk::DirectDisk;
+pub use disk::{Disk, InMemory, Null, OnFile};
 pub use entropy::Entropy;
 pub use net::{Loopback, Network, Port, Tap};

@@ -14,6 +14,7 @@ pub use iommu::Permission;
 pub use lasting::Lasting;
 pub use postcopy::Missing;
 pub use queue::Queue;
+pub(crate) use queue::Used;
 pub use shared::{MapError, SharedRegions};
 pub use state::Direction;
 
@@ -22,7 +23,9 @@ use crate::framing::{Framing, Raw};
 use crate::front::Request;
 use crate::payload::{Config, MemoryTable, Region};
 use crate::session::{Answer, Asking, Negotiated, NotSent, Violation};
-use crate::socket::{Canceller, Reactor, Socket, SocketError, Thread, Waits};
+#[cfg(feature = "tokio")]
+use crate::socket::Reactor;
+use crate::socket::{Canceller, Socket, SocketError, Thread, Waits};
 use crate::wire::{HeaderError, Message as _, Reply};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -40,27 +43,30 @@ pub enum CallError {
     #[error(transparent)]
     NotSent(#[from] NotSent),
     /// The connection: [`SocketError::TimedOut`] leaves it usable if the request went out whole, the others do not.
-    #[error("{request}: {error}")]
+    #[error("{request}")]
     Socket {
         /// The request.
         request: &'static str,
         /// What happened.
+        #[source]
         error: SocketError,
     },
     /// What came was no header.
-    #[error("{request}: {error}")]
+    #[error("{request}")]
     Header {
         /// The request.
         request: &'static str,
         /// What is wrong with it.
+        #[source]
         error: HeaderError,
     },
     /// What came was no answer to it.
-    #[error("{request}: {error}")]
+    #[error("{request}")]
     Violation {
         /// The request.
         request: &'static str,
         /// What is wrong with it.
+        #[source]
         error: Violation,
     },
     /// The back-end says that it failed.
@@ -92,6 +98,18 @@ pub enum CallError {
         /// The queue.
         index: u32,
     },
+    /// What is in flight of a queue would not outlive its back-end.
+    #[error("queue {index} of {size} entries: the inflight region has room for {queues} queues of {most}")]
+    Unremembered {
+        /// The queue.
+        index: u32,
+        /// Its entries.
+        size: u16,
+        /// Queues of the region.
+        queues: u16,
+        /// Entries of each.
+        most: u16,
+    },
     /// The memory for rings is used up.
     #[error("no memory is left for a ring")]
     Memory,
@@ -109,7 +127,7 @@ pub struct Wanted {
 }
 
 /// A connection to a back-end. Every call ends after the time that was set, or when it is cancelled. It waits in the thread that calls, or, as
-/// [`AsyncFrontEnd`], in tokio's reactor: all that is said here of results is said of futures there.
+/// `AsyncFrontEnd` (with the feature `tokio`), in tokio's reactor: all that is said here of results is said of futures there.
 ///
 /// ```no_run
 /// use std::os::unix::net::UnixStream;
@@ -166,6 +184,7 @@ pub struct FrontEnd<W = Thread> {
 /// # Ok(())
 /// # }
 /// ```
+#[cfg(feature = "tokio")]
 pub type AsyncFrontEnd = FrontEnd<Reactor>;
 
 impl FrontEnd {
@@ -186,6 +205,7 @@ impl FrontEnd {
     }
 }
 
+#[cfg(feature = "tokio")]
 impl AsyncFrontEnd {
     /// A session on a connected stream, in which each call may take `timeout`; made in a runtime of tokio's, by whose reactor it waits.
     ///

@@ -13,6 +13,7 @@ pub mod backend;
 pub mod check;
 pub mod clock;
 pub mod devices;
+mod errors;
 pub mod framing;
 pub mod frontend;
 mod generated;
@@ -21,7 +22,9 @@ mod polling;
 pub mod proxy;
 pub mod session;
 pub mod socket;
+mod sys;
 pub mod wire;
 
+pub use errors::with_causes;
 pub use generated::features::ProtocolFeatures;
 pub use generated::{back, front, payload};

@@ -1,11 +1,9 @@
 //! Memory that can be given to another process.
 
-mod sys;
+pub(crate) use crate::sys::mapping::discard;
+pub use crate::sys::mapping::{Mapping, Userfault};
 
-pub(crate) use sys::discard;
-pub use sys::{Mapping, Userfault};
-
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -68,4 +66,10 @@ impl Memory {
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
+}
+
+/// Whether a file goes on to `end`, the first byte behind what is to be mapped. One that is shorter would be mapped all the same, and end who
+/// touches what is not there with SIGBUS.
+pub(crate) fn reaches(descriptor: &OwnedFd, end: u64) -> io::Result<bool> {
+    Ok(u64::try_from(fstat(descriptor)?.st_size).unwrap_or(0) >= end)
 }

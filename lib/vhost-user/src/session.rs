@@ -86,11 +86,12 @@ pub enum Violation {
         reply: bool,
     },
     /// A payload that does not fit.
-    #[error("request {number}: {error}")]
+    #[error("request {number}")]
     Payload {
         /// The request that it came with, or answers.
         number: u32,
         /// What is wrong with it.
+        #[source]
         error: PayloadError,
     },
     /// Not the descriptors that belong to it.
@@ -235,6 +236,21 @@ pub enum Wants {
     Answer,
 }
 
+/// Whether requests without an answer of their own are acknowledged where that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledges {
+    /// `REPLY_ACK` was negotiated.
+    Yes,
+    /// It was not.
+    No,
+}
+
+impl From<ProtocolFeatures> for Acknowledges {
+    fn from(negotiated: ProtocolFeatures) -> Self {
+        if negotiated.contains(ProtocolFeatures::REPLY_ACK) { Self::Yes } else { Self::No }
+    }
+}
+
 /// The end that answers.
 #[derive(Debug)]
 pub struct Answering<M> {
@@ -248,11 +264,11 @@ impl<M> Default for Answering<M> {
 }
 
 impl<M: Message> Answering<M> {
-    /// Reads a request. `acknowledges`: `REPLY_ACK` was negotiated.
+    /// Reads a request.
     ///
     /// # Errors
     /// [`Violation`]. A request that asked for an acknowledgement can be answered that it failed; descriptors are closed.
-    pub fn asked(&mut self, message: Raw, acknowledges: bool) -> Result<Question<M>, Violation> {
+    pub fn asked(&mut self, message: Raw, acknowledges: Acknowledges) -> Result<Question<M>, Violation> {
         let Raw { header: Header { request: number, reply, need_reply, .. }, payload, descriptors } = message;
         if reply {
             return Err(Violation::Direction { number, reply });
@@ -265,7 +281,7 @@ impl<M: Message> Answering<M> {
         }
         let wants = match facts.reply {
             Some(_) => Wants::Answer,
-            None if need_reply && acknowledges => Wants::Acknowledgement,
+            None if need_reply && acknowledges == Acknowledges::Yes => Wants::Acknowledgement,
             None => Wants::Nothing,
         };
         Ok(Question { request, descriptors, wants })

@@ -1,10 +1,10 @@
 //! Bytes and descriptors over a unix socket, with a deadline, and with somebody who may say that it is enough.
 
-mod sys;
 mod waits;
 
-pub(crate) use sys::readable;
-pub use waits::{Reactor, Thread, Waits};
+#[cfg(feature = "tokio")]
+pub use waits::Reactor;
+pub use waits::{Thread, Waits};
 
 use crate::wire::MOST_DESCRIPTORS;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -154,6 +154,11 @@ impl Socket {
     /// What ends its waits.
     pub fn canceller(&self) -> Canceller {
         self.cancelled.clone()
+    }
+
+    /// Nothing goes any more: the peer hears that this is the end, and may say what it has to say.
+    pub(crate) fn say_no_more(&self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Nothing comes or goes any more.

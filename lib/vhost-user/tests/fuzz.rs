@@ -4,6 +4,7 @@
 #[path = "../fuzz/src/lib.rs"]
 pub mod targets;
 
+use seeded::Random;
 use targets::{FRONT, KICK, RAW, TURN, USER, WRITE};
 use vhost_user::front::Request;
 use vhost_user::payload::{
@@ -13,21 +14,9 @@ use vhost_user::wire::{Header, Message};
 use vhost_user::{ProtocolFeatures, back};
 use virtio::features::Features;
 
-/// splitmix64.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
+/// A place in something so long, or 0.
+fn below(random: &mut Random, length: usize) -> usize {
+    random.below(length as u64) as usize
 }
 
 const BYTES: u64 = 1 << 16;
@@ -173,33 +162,33 @@ fn session(features: Features) -> Vec<Said> {
 }
 
 /// Another session: bits and words changed, messages cut, lost, doubled and moved, descriptors too many and too few.
-fn mutated(session: &[Said], numbers: &mut Numbers) -> Vec<Said> {
+fn mutated(session: &[Said], random: &mut Random) -> Vec<Said> {
     let mut all = session.to_vec();
-    for _ in 0..=numbers.below(4) {
-        let at = numbers.below(all.len());
-        let other = numbers.below(all.len());
-        match numbers.below(8) {
+    for _ in 0..=below(random, 4) {
+        let at = below(random, all.len());
+        let other = below(random, all.len());
+        match below(random, 8) {
             0 if !all.is_empty() => drop(all.remove(at)),
             1 if !all.is_empty() => all.insert(other, all[at].clone()),
             2 if !all.is_empty() => all.swap(at, other),
-            3 if !all.is_empty() => all[at].descriptors = numbers.below(10),
+            3 if !all.is_empty() => all[at].descriptors = below(random, 10),
             4 if !all.is_empty() => {
                 let length = all[at].bytes.len();
-                all[at].bytes.truncate(numbers.below(length));
+                all[at].bytes.truncate(below(random, length));
             }
             5 if !all.is_empty() => {
                 let length = all[at].bytes.len();
                 if length >= 4 {
                     let words =
                         [0, 1, 2, 8, 255, 256, 257, 0x8000, 0xffff, 0x0001_0000, 0x7fff_ffff, u32::MAX];
-                    let place = numbers.below(length / 4) * 4;
-                    let word = words[numbers.below(words.len())];
+                    let place = below(random, length / 4) * 4;
+                    let word = words[below(random, words.len())];
                     all[at].bytes[place..place + 4].copy_from_slice(&word.to_ne_bytes());
                 }
             }
             _ if !all.is_empty() && !all[at].bytes.is_empty() => {
-                let place = numbers.below(all[at].bytes.len());
-                all[at].bytes[place] ^= 1 << numbers.below(8);
+                let place = below(random, all[at].bytes.len());
+                all[at].bytes[place] ^= 1 << below(random, 8);
             }
             _ => {}
         }
@@ -225,10 +214,10 @@ fn a_session_that_is_right_is_answered_to_its_end_and_its_ring_is_served() {
 
 fn fuzz(seed: u64, mut go_on: impl FnMut(u64) -> bool) -> (u64, usize) {
     let corpus: Vec<_> = KINDS.iter().map(|features| session(*features)).collect();
-    let mut numbers = Numbers(seed);
+    let mut random = Random::new(seed);
     let (mut rounds, mut answers) = (0, 0);
     while go_on(rounds) {
-        let input = steps(&mutated(&corpus[numbers.below(corpus.len())], &mut numbers));
+        let input = steps(&mutated(&corpus[below(&mut random, corpus.len())], &mut random));
         answers += targets::session(&input).map_or(0, |ran| ran.answers);
         targets::codec(&input);
         targets::front(&input);
@@ -294,9 +283,9 @@ fn the_fuzzers_begin_with_every_message() {
 /// The rings' targets without a fuzzer: bytes, most of which are steps.
 #[test]
 fn the_rings_targets_take_any_bytes() {
-    let mut numbers = Numbers(3);
+    let mut random = Random::new(3);
     for _ in 0..20_000 {
-        let bytes: Vec<u8> = (0..numbers.below(300)).map(|_| numbers.next() as u8).collect();
+        let bytes: Vec<u8> = (0..below(&mut random, 300)).map(|_| random.number() as u8).collect();
         targets::device(&bytes);
         targets::driver(&bytes);
     }

@@ -2,7 +2,7 @@
 
 mod control;
 
-pub use control::{CONTROL_RECEIVE, CONTROL_TRANSMIT, MESSAGE, News, open, queues, ready};
+pub use control::{CONTROL_RECEIVE, CONTROL_TRANSMIT, MESSAGE, News, closed, opened, queues, ready};
 
 bitflags::bitflags! {
     /// Features of consoles.

@@ -134,6 +134,22 @@ impl Exchanges {
         Ok(Some(Answered { tag, answer: written, data: done.written - written, slot }))
     }
 
+    /// Reads the answer of a request that has ended into `into`, and lets go of it: what the caller calls it, and the bytes of it that the device
+    /// wrote; `None` if none has. The rest of `into` stays as it is.
+    ///
+    /// # Errors
+    /// A [`Fault`] of the device's.
+    pub fn answer<S: SplitCells, P: PackedCells>(
+        &mut self,
+        ring: &mut Driver<S, P>,
+        into: &mut [u8],
+    ) -> Result<Option<(u64, usize)>, Fault> {
+        let Some(answered) = self.reap(ring)? else { return Ok(None) };
+        let (tag, length) = (answered.tag, self.read(&answered, into));
+        self.release(answered);
+        Ok(Some((tag, length)))
+    }
+
     /// Reads the answer from its start; gives the bytes of it that the device wrote. The rest of `into` stays as it is.
     pub fn read(&self, answered: &Answered, into: &mut [u8]) -> usize {
         let (_, at) = self.places(answered.slot);

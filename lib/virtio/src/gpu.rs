@@ -279,11 +279,8 @@ impl Commands {
         ring: &mut Driver<S, P>,
     ) -> Result<Option<Ended>, Fault> {
         const SCREENS_FOLLOW: u32 = 0x1101;
-        let Some(answered) = self.0.reap(ring)? else { return Ok(None) };
         let mut answer = [0; ANSWER_BYTES as usize];
-        let length = self.0.read(&answered, &mut answer);
-        let tag = answered.tag;
-        self.0.release(answered);
+        let Some((tag, length)) = self.0.answer(ring, &mut answer)? else { return Ok(None) };
         let number = |at: usize| {
             let four = answer.get(at..).and_then(|rest| rest.first_chunk()).copied();
             u32::from_le_bytes(four.unwrap_or_default())

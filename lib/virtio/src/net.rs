@@ -2,9 +2,11 @@
 
 mod control;
 mod frames;
+mod offload;
 
 pub use control::{ADDRESSES, Command, Control, Obeyed, Refused};
 pub use frames::{ReceiveError, Receiver, Sender};
+pub use offload::{SEGMENTS_TCP4, SEGMENTS_TCP6, Unfinished, finish};
 
 bitflags::bitflags! {
     /// Features of network devices.
@@ -70,7 +72,7 @@ pub const IS_VALID: u8 = 2;
 pub struct Header {
     /// [`NEEDS_CHECKSUM`], [`IS_VALID`].
     pub flags: u8,
-    /// How the frame is to be segmented.
+    /// How the frame is to be segmented: 0, [`SEGMENTS_TCP4`], [`SEGMENTS_TCP6`].
     pub segmentation: u8,
     /// Bytes of its own headers.
     pub header_bytes: u16,

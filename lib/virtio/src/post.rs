@@ -128,6 +128,18 @@ impl Outbox {
         ring: &mut Driver<S, P>,
         parts: &[&[u8]],
     ) -> Result<(), AddError> {
+        self.post(ring, parts).map(drop)
+    }
+
+    /// The same, and what names the message until [`Outbox::next`] gives it.
+    ///
+    /// # Errors
+    /// As [`Outbox::send`].
+    pub fn post<S: SplitCells, P: PackedCells>(
+        &mut self,
+        ring: &mut Driver<S, P>,
+        parts: &[&[u8]],
+    ) -> Result<Token, AddError> {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         let length =
             u32::try_from(length).ok().filter(|length| *length <= self.0.each).ok_or(AddError::Length)?;
@@ -144,7 +156,21 @@ impl Outbox {
         let token = ring.add(&[self.0.segment(buffer, length)], &[])?;
         self.0.free.pop();
         self.0.is_out(token, buffer);
-        Ok(())
+        Ok(token)
+    }
+
+    /// Takes back the buffer of a message that the device has read, in whatever order it does; `None` if there is none.
+    ///
+    /// # Errors
+    /// A [`Fault`] of the device's.
+    pub fn next<S: SplitCells, P: PackedCells>(
+        &mut self,
+        ring: &mut Driver<S, P>,
+    ) -> Result<Option<Token>, Fault> {
+        let Some(done) = ring.reap()? else { return Ok(None) };
+        let buffer = self.0.of(done.token);
+        self.0.free.push(buffer);
+        Ok(Some(done.token))
     }
 
     /// Takes back the buffers that the device has read; gives their number.
@@ -153,9 +179,7 @@ impl Outbox {
     /// A [`Fault`] of the device's.
     pub fn taken<S: SplitCells, P: PackedCells>(&mut self, ring: &mut Driver<S, P>) -> Result<usize, Fault> {
         let mut count = 0;
-        while let Some(done) = ring.reap()? {
-            let buffer = self.0.of(done.token);
-            self.0.free.push(buffer);
+        while self.next(ring)?.is_some() {
             count += 1;
         }
         Ok(count)

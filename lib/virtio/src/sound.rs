@@ -224,11 +224,8 @@ impl Commands {
         &mut self,
         ring: &mut Driver<S, P>,
     ) -> Result<Option<Ended>, Fault> {
-        let Some(answered) = self.0.reap(ring)? else { return Ok(None) };
         let mut answer = [0; ANSWER_BYTES as usize];
-        let length = self.0.read(&answered, &mut answer);
-        let tag = answered.tag;
-        self.0.release(answered);
+        let Some((tag, length)) = self.0.answer(ring, &mut answer)? else { return Ok(None) };
         let stream = |item: &[u8]| Stream {
             features: u32::from_le_bytes(four(item, 4)),
             formats: u64::from_le_bytes(eight(item, 8)),
@@ -292,11 +289,8 @@ impl Samples {
         &mut self,
         ring: &mut Driver<S, P>,
     ) -> Result<Option<Heard>, Fault> {
-        let Some(answered) = self.0.reap(ring)? else { return Ok(None) };
         let mut answer = [0; Self::STATUS_BYTES as usize];
-        self.0.read(&answered, &mut answer);
-        let tag = answered.tag;
-        self.0.release(answered);
+        let Some((tag, _)) = self.0.answer(ring, &mut answer)? else { return Ok(None) };
         let [status, latency_bytes] = [0, 4].map(|at| u32::from_le_bytes(four(&answer, at)));
         Ok(Some(Heard { tag, result: result(status), latency_bytes }))
     }

@@ -11,7 +11,6 @@ mod credentials;
 #[cfg(feature = "gssapi")]
 mod gssapi;
 mod sasl;
-mod scram;
 
 pub use credentials::{AuthFile, Credentials};
 

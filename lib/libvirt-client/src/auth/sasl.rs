@@ -2,14 +2,13 @@
 
 use super::aside::aside;
 use super::credentials::Credentials;
-use super::scram::{Final, First};
 use super::{Auth, Wish, refused};
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::transport::Privacy;
 use libvirt_protocol::enums::ErrorNumber;
 use libvirt_protocol::remote::{self, AuthSaslStartArgs, AuthSaslStepArgs};
-use libvirt_protocol::scram::Hash;
+use libvirt_protocol::scram::{Begun, Hash, ScramError};
 use libvirt_protocol::xdr::Words;
 
 /// Mechanisms with a password, the best first.
@@ -139,13 +138,18 @@ async fn scram(
 ) -> Result<(), Error> {
     let mut nonce = [0; 24];
     getrandom::fill(&mut nonce).map_err(|error| refused(format!("no random numbers: {error}")))?;
-    let first = First::new(hash, credentials, &nonce);
-    let (_, challenge) = start(connection, mechanism, first.message().as_bytes()).await?;
-    // Up to a million rounds of a hash: the daemon says how many.
+    let begun = Begun::new(hash, &credentials.user, &credentials.password, &nonce);
+    let (_, challenge) = start(connection, mechanism, begun.message().as_bytes()).await?;
     let challenge = text(challenge)?;
-    let (answer, last) = aside(move || first.answer(&challenge)).await??;
+    // Up to a million rounds of a hash: the daemon says how many.
+    let answered = aside(move || {
+        let challenge = begun.read(&challenge)?;
+        Ok(begun.answer(&challenge))
+    });
+    let (answer, proved) = answered.await?.map_err(unconvinced)?;
     let (complete, proof) = step(connection, Some(answer.as_bytes())).await?;
-    check(&last, proof)?;
+    // A daemon that takes our proof must give its own.
+    proved.check(&text(proof)?).map_err(unconvinced)?;
     if complete {
         return Ok(());
     }
@@ -156,9 +160,8 @@ async fn scram(
     }
 }
 
-/// A daemon that takes our proof must give its own.
-fn check(last: &Final, proof: Option<Vec<u8>>) -> Result<(), Error> {
-    last.check(&text(proof)?)
+fn unconvinced(why: ScramError) -> Error {
+    refused(format!("SCRAM with the daemon: {why}"))
 }
 
 fn text(data: Option<Vec<u8>>) -> Result<String, Error> {

@@ -162,9 +162,8 @@ impl StreamWriter {
     fn promise(&mut self, length: u64) -> Result<(), Error> {
         let Some(room) = self.room else { return Ok(()) };
         let left = room.checked_sub(length);
-        let refused = || {
-            Error::misuse(format!("{length} bytes for a stream that takes {room} more")).of(self.open.info)
-        };
+        let refused =
+            || self.open.failed(Error::misuse(format!("{length} bytes for a stream that takes {room} more")));
         self.room = Some(left.ok_or_else(refused)?);
         Ok(())
     }
@@ -191,7 +190,7 @@ impl StreamWriter {
     pub async fn send_hole(&mut self, length: u64) -> Result<(), Error> {
         self.promise(length)?;
         let length = i64::try_from(length)
-            .map_err(|_| Error::protocol("a hole beyond 2^63 bytes").of(self.open.info))?;
+            .map_err(|_| self.open.failed(Error::protocol("a hole beyond 2^63 bytes")))?;
         let sent = poll_fn(|context| {
             self.open.poll_send(context, |session, serial| session.stream_hole(serial, length))
         });
@@ -213,7 +212,7 @@ impl Open {
     /// Waits as long as a call: a daemon that no longer reads, or no longer has what it was asked for, says nothing.
     async fn in_time<T>(&self, wait: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let Some(deadline) = self.lane.deadline else { return wait.await };
-        let late = || Error::new(ErrorKind::Timeout).of(self.info).possibly_executed();
+        let late = || self.failed(Error::new(ErrorKind::Timeout)).possibly_executed();
         tokio::time::timeout(deadline, wait).await.unwrap_or_else(|_| Err(late()))
     }
 
@@ -225,7 +224,7 @@ impl Open {
             return Poll::Ready(Ok(Some(piece)));
         }
         match &stream.end {
-            Some(Err(error)) => Poll::Ready(Err(error.clone().of(self.info))),
+            Some(Err(error)) => Poll::Ready(Err(self.failed(error.clone()))),
             Some(Ok(())) => Poll::Ready(Ok(None)),
             None if stream.no_more => Poll::Ready(Ok(None)),
             None => {
@@ -242,7 +241,7 @@ impl Open {
     ) -> Poll<Result<(), Error>> {
         let mut state = self.shared.lock();
         if let Some(Err(error)) = state.streams.get(&self.serial).and_then(|stream| stream.end.as_ref()) {
-            return Poll::Ready(Err(error.clone().of(self.info)));
+            return Poll::Ready(Err(self.failed(error.clone())));
         }
         if state.room(context).is_none() {
             return Poll::Pending;
@@ -250,11 +249,12 @@ impl Open {
         let idle = state.session.transmit().is_none();
         let sent = send(&mut state.session, self.serial);
         state.flush_soon(idle);
-        Poll::Ready(sent.map_err(|error| self.misused(error)))
+        Poll::Ready(sent.map_err(|error| self.failed(Error::protocol(error))))
     }
 
-    fn misused(&self, error: StreamError) -> Error {
-        Error::protocol(error).of(self.info)
+    /// An error of the call that has opened it.
+    fn failed(&self, error: Error) -> Error {
+        error.of_started(self.info, self.serial)
     }
 
     fn say_the_end(&self) -> Result<(), Error> {
@@ -266,17 +266,17 @@ impl Open {
         let idle = state.session.transmit().is_none();
         let finished = state.session.stream_finish(self.serial);
         state.flush_soon(idle);
-        finished.map_err(|error| self.misused(error))
+        finished.map_err(|error| self.failed(Error::protocol(error)))
     }
 
     fn poll_end(&self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut state = self.shared.lock();
         let closed = state.closed().cloned();
         let Some(stream) = state.streams.get_mut(&self.serial) else {
-            return Poll::Ready(Err(closed.unwrap_or_else(|| Error::new(ErrorKind::Closed)).of(self.info)));
+            return Poll::Ready(Err(self.failed(closed.unwrap_or_else(|| Error::new(ErrorKind::Closed)))));
         };
         match &stream.end {
-            Some(end) => Poll::Ready(end.clone().map_err(|error| error.of(self.info))),
+            Some(end) => Poll::Ready(end.clone().map_err(|error| self.failed(error))),
             None => {
                 stream.ender = Some(context.waker().clone());
                 Poll::Pending

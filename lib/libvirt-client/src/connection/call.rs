@@ -65,6 +65,7 @@ impl std::fmt::Debug for Arrived {
 #[derive(Debug)]
 pub struct Reply<P> {
     arrived: Arrived,
+    serial: Serial,
     procedure: PhantomData<fn() -> P>,
 }
 
@@ -74,7 +75,8 @@ impl<P: Procedure> Reply<P> {
     /// # Errors
     /// When the daemon sent something else.
     pub fn result(&self) -> Result<P::Ret<'_>, Error> {
-        xdr::decode(&self.arrived.payload).map_err(|error| Error::from(error).of(P::INFO).possibly_executed())
+        xdr::decode(&self.arrived.payload)
+            .map_err(|error| Error::from(error).of_started(P::INFO, self.serial).possibly_executed())
     }
 
     /// The descriptors that came with it.
@@ -117,6 +119,11 @@ impl<P: Procedure> Call<P> {
         self.begun.as_ref().and_then(|begun| begun.as_ref().ok().copied())
     }
 
+    /// Whether its reply has not been taken yet.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.serial().is_some()
+    }
+
     /// Abandons the call, and tells whether the daemon knows of it.
     pub fn abandon(mut self) -> Abandoned {
         self.leave()
@@ -139,7 +146,11 @@ impl<P: Procedure> Call<P> {
         if let Ok(reply) = tokio::time::timeout(deadline, &mut self).await {
             return reply;
         }
-        let error = Error::new(ErrorKind::Timeout).of(P::INFO);
+        let error = Error::new(ErrorKind::Timeout);
+        let error = match self.serial() {
+            Some(serial) => error.of_started(P::INFO, serial),
+            None => error.of(P::INFO),
+        };
         let error = match self.leave() {
             Abandoned::NotSent => error,
             Abandoned::Sent | Abandoned::Gone => error.possibly_executed(),
@@ -157,28 +168,25 @@ impl<P: Procedure> Future for Call<P> {
         let _entered = this.span.enter();
         let result = match &this.begun {
             Some(Ok(serial)) => match this.shared.lock().reply(*serial, context) {
-                Poll::Ready(result) => result,
+                Poll::Ready(Ok(arrived)) => Ok(Reply { arrived, serial: *serial, procedure: PhantomData }),
+                Poll::Ready(Err(error)) => Err(error.of_started(P::INFO, *serial)),
                 Poll::Pending => {
                     direct::note(&this.shared);
                     return Poll::Pending;
                 }
             },
-            Some(Err(error)) => Err(error.clone()),
-            None => Err(Error::new(ErrorKind::Closed)),
+            Some(Err(error)) => Err(error.clone().of(P::INFO)),
+            None => Err(Error::new(ErrorKind::Closed).of(P::INFO)),
         };
         this.begun = None;
         ended(P::INFO, this.flags, result.as_ref().err());
-        Poll::Ready(match result {
-            Ok(arrived) => {
-                this.span.record("bytes", arrived.payload.len());
-                Ok(Reply { arrived, procedure: PhantomData })
+        match &result {
+            Ok(reply) => {
+                this.span.record("bytes", reply.arrived.payload.len());
             }
-            Err(error) => {
-                let error = error.of(P::INFO);
-                failed(&this.span, &error);
-                Err(error)
-            }
-        })
+            Err(error) => failed(&this.span, error),
+        }
+        Poll::Ready(result)
     }
 }
 

@@ -91,7 +91,6 @@ impl std::fmt::Debug for Connection {
 
 struct Shared {
     state: Mutex<State>,
-    traits: Traits,
 }
 
 /// Closes the connection when the last clone goes.
@@ -129,10 +128,9 @@ pub fn connection(transport: impl Transport, options: Options) -> (Connection, D
 
 /// A connection on a transport, and what moves it.
 pub(crate) fn moved(transport: impl Transport, options: Options) -> (Connection, Mover) {
-    let traits = transport.traits();
     let session = ClientSession::new(options.limits, options.keepalive, now());
     let state = State::new(session, Box::new(transport), options.stream_buffer);
-    let shared = Arc::new(Shared { state: Mutex::new(state), traits });
+    let shared = Arc::new(Shared { state: Mutex::new(state) });
     let handle = Arc::new(Handle(Arc::clone(&shared)));
     let mover = Mover::new(Arc::clone(&shared));
     (Connection { shared, _handle: handle, deadline: options.deadline }, mover)
@@ -159,8 +157,7 @@ impl Connection {
         descriptors: Vec<OwnedFd>,
     ) -> Result<Reply<P>, Error> {
         // Not `started`: what follows waits at once, and writes.
-        let begun = opens_no_stream::<P>()
-            .and_then(|()| self.shared.lock().begin::<P>(args, descriptors, self.shared.traits));
+        let begun = opens_no_stream::<P>().and_then(|()| self.shared.lock().begin::<P>(args, descriptors));
         Call::new(Arc::clone(&self.shared), begun, P::flags(args)).within(self.deadline).await
     }
 
@@ -175,7 +172,7 @@ impl Connection {
 
     fn started<P: Procedure>(&self, args: &P::Args<'_>, descriptors: Vec<OwnedFd>) -> Call<P> {
         let mut state = self.shared.lock();
-        let begun = state.begin::<P>(args, descriptors, self.shared.traits);
+        let begun = state.begin::<P>(args, descriptors);
         state.wake_driver();
         drop(state);
         Call::new(Arc::clone(&self.shared), begun, P::flags(args))
@@ -191,6 +188,11 @@ impl Connection {
         let reply = call.within(self.deadline).await?;
         let serial = serial.ok_or_else(|| Error::protocol("a reply without a call").of(P::INFO))?;
         Ok((reply, ByteStream::new(self.clone(), P::INFO, serial)))
+    }
+
+    /// Sends what calls have left that were started, as far as it goes at once.
+    pub(crate) fn push(&self) {
+        self.shared.lock().write_unwritten();
     }
 
     /// Events of a registration go to these from now on.
@@ -232,7 +234,7 @@ impl Connection {
     /// What the transport can do.
     #[must_use]
     pub fn traits(&self) -> Traits {
-        self.shared.traits
+        self.shared.lock().traits
     }
 
     /// Puts what the bytes travel on into something else: from now on they travel inside of it. Nothing may be on its way.

@@ -22,6 +22,8 @@ use super::now;
 pub(super) struct State {
     pub(super) session: ClientSession,
     transport: Box<dyn Transport>,
+    /// Of the transport, also when it is there no more.
+    pub(super) traits: Traits,
     waiters: Serials<Serial, Slot>,
     pub(super) streams: Serials<Serial, StreamState>,
     pub(super) routes: Routes,
@@ -72,6 +74,7 @@ impl State {
     pub(super) fn new(session: ClientSession, transport: Box<dyn Transport>, buffer_limit: usize) -> Self {
         Self {
             session,
+            traits: transport.traits(),
             transport,
             waiters: Serials::default(),
             streams: Serials::default(),
@@ -91,6 +94,7 @@ impl State {
     pub(super) fn seal(&mut self, within: impl FnOnce(Box<dyn Transport>) -> Box<dyn Transport>) {
         let inner = std::mem::replace(&mut self.transport, Box::new(Nowhere));
         self.transport = within(inner);
+        self.traits = self.transport.traits();
         self.readable = None;
         // It waits for what comes on the old one.
         self.wake_driver();
@@ -109,12 +113,11 @@ impl State {
         &mut self,
         args: &P::Args<'_>,
         descriptors: Vec<OwnedFd>,
-        traits: Traits,
     ) -> Result<Serial, Error> {
         if let Some(closed) = &self.closed {
             return Err(closed.clone().of(P::INFO));
         }
-        if !descriptors.is_empty() && !traits.descriptors {
+        if !descriptors.is_empty() && !self.traits.descriptors {
             let error =
                 io::Error::new(io::ErrorKind::Unsupported, "descriptors travel over unix sockets only");
             return Err(Error::from(error).of(P::INFO));
@@ -133,7 +136,7 @@ impl State {
 
     /// Sends what calls have left, before somebody waits for their replies. Not at once with each call: calls that are started
     /// together go together.
-    fn write_unwritten(&mut self) {
+    pub(super) fn write_unwritten(&mut self) {
         let idle = std::mem::take(&mut self.unwritten);
         self.flush_soon(idle);
     }
@@ -275,7 +278,7 @@ impl State {
                     done(&mut self.waiters, serial, Ok(arrived));
                 }
                 Incoming::Failed { serial, failure } => {
-                    self.streams.remove(&serial);
+                    forget(&mut self.streams, &mut self.buffered, serial);
                     done(&mut self.waiters, serial, Err(failure.into()));
                 }
                 Incoming::Event { program, procedure, payload } => {
@@ -392,9 +395,10 @@ impl State {
     /// Nobody waits for a call any more.
     pub(super) fn abandon(&mut self, serial: Serial) -> Abandoned {
         self.waiters.remove(&serial);
-        if let Some(stream) = self.streams.remove(&serial) {
-            let held = stream.pieces.iter().map(Piece::held).sum();
-            self.taken(held);
+        let full = self.buffered >= self.buffer_limit;
+        forget(&mut self.streams, &mut self.buffered, serial);
+        if full && self.buffered < self.buffer_limit {
+            self.wake_driver();
         }
         let idle = self.session.transmit().is_none();
         let abandoned = self.session.abandon(serial);
@@ -429,6 +433,14 @@ impl State {
         // Whoever still holds the connection does not hold the daemon's place for a client.
         self.transport = Box::new(Nowhere);
         self.readable = None;
+    }
+}
+
+/// A stream is no more, and what has come of it waits for nobody: it counts no longer.
+fn forget(streams: &mut Serials<Serial, StreamState>, buffered: &mut usize, serial: Serial) {
+    if let Some(stream) = streams.remove(&serial) {
+        let held: usize = stream.pieces.iter().map(Piece::held).sum();
+        *buffered = buffered.saturating_sub(held);
     }
 }
 

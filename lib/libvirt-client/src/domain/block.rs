@@ -6,7 +6,9 @@ use crate::events::{Filter, Item, Subscription};
 use crate::handle::methods;
 use crate::params::Params;
 use libvirt_protocol::NoFlags;
-use libvirt_protocol::enums::{ConnectDomainEventBlockJobStatus, DomainBlockJobType, DomainDiskErrorCode};
+use libvirt_protocol::enums::{
+    ConnectDomainEventBlockJobStatus, DomainBlockJobType, DomainDiskErrorCode, DomainEventType,
+};
 use libvirt_protocol::event::{Event, Kind};
 use libvirt_protocol::flags::{
     DomainBlockCommitFlags, DomainBlockCopyFlags, DomainBlockJobAbortFlags, DomainBlockJobInfoFlags,
@@ -66,6 +68,8 @@ pub struct BlockJob {
     domain: Domain,
     /// The disk's name in the guest: events bear that, and it stays when the file becomes another.
     disk: String,
+    /// What it may be: the end of an earlier job on the same disk is not this one's.
+    kinds: &'static [DomainBlockJobType],
     events: Subscription,
 }
 
@@ -105,13 +109,19 @@ impl BlockJob {
     /// Waits until it is ready or has ended.
     ///
     /// # Errors
-    /// When it failed or was cancelled, and when the connection is lost; [`crate::ErrorKind::Job`] also when it has ended and the event
-    /// that tells how is among those that were lost: then the disk's images tell.
+    /// When it failed or was cancelled, or the guest has stopped, and when the connection is lost; [`crate::ErrorKind::Job`] also when it has
+    /// ended and the event that tells how is among those that were lost: then the disk's images tell.
     pub async fn wait(&mut self) -> Result<BlockJobState, Error> {
         loop {
             let item = self.events.next().await?;
             if let Some(end) = self.told(&item) {
                 return end;
+            }
+            // libvirt tells nobody of a job that goes with its guest.
+            if let Item::Event(Event::DomainLifecycle(event)) = &item
+                && matches!(event.event, DomainEventType::Stopped | DomainEventType::Crashed)
+            {
+                return self.last_word().unwrap_or_else(|| Err(self.stopped()));
             }
             // Its end may be among what was not seen.
             if matches!(item, Item::Lagged(_) | Item::Resynchronised) {
@@ -130,7 +140,9 @@ impl BlockJob {
     fn told(&self, item: &Item) -> Option<Result<BlockJobState, Error>> {
         use ConnectDomainEventBlockJobStatus as S;
         match item {
-            Item::Event(Event::DomainBlockJob2(event)) if event.dst == self.disk.as_str() => {
+            Item::Event(Event::DomainBlockJob2(event))
+                if event.dst == self.disk.as_str() && self.kinds.contains(&event.kind) =>
+            {
                 Some(match event.status {
                     S::Ready => Ok(BlockJobState::Ready),
                     S::Completed => Ok(BlockJobState::Completed),
@@ -148,6 +160,11 @@ impl BlockJob {
             last = self.told(&item).or(last);
         }
         last
+    }
+
+    fn stopped(&self) -> Error {
+        let disk = &self.disk;
+        Error::job(format!("the guest has stopped, and the job on {disk} with it: look at its images"))
     }
 
     fn unseen(&self) -> Error {
@@ -197,12 +214,18 @@ fn unescaped(text: &str) -> String {
 }
 
 impl Domain {
-    async fn block_begin<P: Procedure>(&self, disk: &str, args: &P::Args<'_>) -> Result<BlockJob, Error> {
+    async fn block_begin<P: Procedure>(
+        &self,
+        disk: &str,
+        args: &P::Args<'_>,
+        kinds: &'static [DomainBlockJobType],
+    ) -> Result<BlockJob, Error> {
         // Before it begins: a small one has ended before its call comes back.
-        let events = self.connect().subscribe_to([Filter::domain(Kind::DomainBlockJob2, self)]).await?;
+        let filters = [Kind::DomainBlockJob2, Kind::DomainLifecycle].map(|kind| Filter::domain(kind, self));
+        let events = self.connect().subscribe_to(filters).await?;
         let disk = self.target_named(disk).await?;
         self.connect().call::<P>(args).await?;
-        Ok(BlockJob { domain: self.clone(), disk, events })
+        Ok(BlockJob { domain: self.clone(), disk, kinds, events })
     }
 
     /// A disk's name in the guest. Only an absolute path is anything else (libvirt's `domain_conf.c`).
@@ -231,7 +254,7 @@ impl Domain {
         }
         let args =
             DomainBlockPullArgs { dom: self.wire(), path: disk.into(), bandwidth: target.bandwidth, flags };
-        self.block_begin::<remote::DomainBlockPull>(disk, &args).await
+        self.block_begin::<remote::DomainBlockPull>(disk, &args, &[DomainBlockJobType::Pull]).await
     }
 
     /// Pulls, or copies, as the flags say; `base` is the image or the copy's place (`virDomainBlockRebase`).
@@ -251,7 +274,12 @@ impl Domain {
             bandwidth: target.bandwidth,
             flags,
         };
-        self.block_begin::<remote::DomainBlockRebase>(disk, &args).await
+        self.block_begin::<remote::DomainBlockRebase>(
+            disk,
+            &args,
+            &[DomainBlockJobType::Pull, DomainBlockJobType::Copy],
+        )
+        .await
     }
 
     /// Writes what lies above down into `base` (`virDomainBlockCommit`).
@@ -272,7 +300,12 @@ impl Domain {
             bandwidth: target.bandwidth,
             flags,
         };
-        self.block_begin::<remote::DomainBlockCommit>(disk, &args).await
+        self.block_begin::<remote::DomainBlockCommit>(
+            disk,
+            &args,
+            &[DomainBlockJobType::Commit, DomainBlockJobType::ActiveCommit],
+        )
+        .await
     }
 
     /// Copies it to what the XML of a disk says; parameters are named `DOMAIN_BLOCK_COPY_*` (`virDomainBlockCopy`).
@@ -293,7 +326,7 @@ impl Domain {
             params: parameters.as_slice().into(),
             flags,
         };
-        self.block_begin::<remote::DomainBlockCopy>(disk, &args).await
+        self.block_begin::<remote::DomainBlockCopy>(disk, &args, &[DomainBlockJobType::Copy]).await
     }
 }
 

@@ -4,7 +4,7 @@
 //! and goes on without it: [`BackgroundJob`]. (Block jobs are a third kind, with one job for each disk: [`super::BlockJob`].)
 
 use super::Domain;
-use crate::connection::{Call, Connection, Reply};
+use crate::connection::{Call, Connection, Driver, Reply};
 use crate::error::{Error, ErrorKind};
 use crate::events::{Filter, Item, Subscription};
 use crate::handle::methods;
@@ -22,14 +22,14 @@ use libvirt_protocol::remote::{self, *};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Work that is one call. Await it for its end; dropping it leaves the work to the daemon, which goes on with it.
+/// Work that is one call. Await it for its end; dropping it leaves the work to the daemon, which goes on with it. Where too much is at work
+/// already it waits for its place, also when it was dropped; [`crate::Connect::close`] ends what still waits so.
 #[derive(Debug)]
 #[must_use = "nobody hears of its end when this is dropped"]
 pub struct CallJob<P: Procedure> {
     domain: Domain,
-    call: Call<P>,
-    /// Held, so that it does not end before the call.
-    _lane: Connection,
+    /// The call, and its lane, which does not end before it. `None` once it is left to itself.
+    under_way: Option<(Call<P>, Connection)>,
 }
 
 /// Work that goes on after the call that began it.
@@ -104,7 +104,23 @@ impl<P: Procedure> Future for CallJob<P> {
     type Output = Result<Reply<P>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.call).poll(context)
+        match &mut self.under_way {
+            Some((call, _)) => Pin::new(call).poll(context),
+            None => Poll::Ready(Err(Error::new(ErrorKind::Closed).of(P::INFO))),
+        }
+    }
+}
+
+impl<P: Procedure> Drop for CallJob<P> {
+    fn drop(&mut self) {
+        let Some((call, lane)) = self.under_way.take() else { return };
+        if call.is_under_way() {
+            // A call that nobody waits for would be taken back from its queue, and its lane would end with what it has not sent.
+            self.domain.connect().lanes().run(Driver::work(async move {
+                drop(call.await);
+                drop(lane);
+            }));
+        }
     }
 }
 
@@ -274,7 +290,7 @@ impl Domain {
     /// Sends a call now, on a lane for work.
     pub(super) async fn begin<P: Procedure>(&self, args: &P::Args<'_>) -> Result<CallJob<P>, Error> {
         let (lane, call) = self.connect().start_on_a_lane::<P>(args).await?;
-        Ok(CallJob { domain: self.clone(), call, _lane: lane })
+        Ok(CallJob { domain: self.clone(), under_way: Some((call, lane)) })
     }
 
     /// Aborts the job that is at work; one that is none is no error (`virDomainAbortJob`).

@@ -49,7 +49,7 @@ pub struct BlockStats {
 pub struct InterfaceStats {
     /// Its name on the host.
     pub name: String,
-    /// Bytes that the host's side has received: what the guest gets.
+    /// Bytes that the guest has received. libvirt turns the counters of a tap around, whose host's side counts what it sends.
     pub rx_bytes: Option<u64>,
     /// Packets.
     pub rx_packets: Option<u64>,
@@ -57,7 +57,7 @@ pub struct InterfaceStats {
     pub rx_errors: Option<u64>,
     /// Drops.
     pub rx_dropped: Option<u64>,
-    /// Bytes sent.
+    /// Bytes that the guest has sent.
     pub tx_bytes: Option<u64>,
     /// Packets.
     pub tx_packets: Option<u64>,

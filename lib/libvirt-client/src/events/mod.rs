@@ -49,9 +49,9 @@ impl Connect {
     ) -> Result<Subscription, Error> {
         let mut topics = Vec::new();
         for filter in filters {
-            let since = filter.kind().since();
+            let (procedure, since) = (filter.kind().name(), filter.kind().since());
             if self.daemon_version() < since {
-                return Err(Error::new(ErrorKind::Unsupported { procedure: "an event", since }));
+                return Err(Error::new(ErrorKind::Unsupported { procedure, since }));
             }
             topics.push(Topic::of(filter)?);
         }

@@ -34,6 +34,8 @@ pub struct Environment {
     /// Where the programs of daemons are looked for when a user's own daemon does not run yet; none: it is not started
     /// (`LIBVIRT_AUTOSTART=0`).
     pub daemons: Vec<PathBuf>,
+    /// The program of a user's own daemon, wherever it is (`VIRTD_PATH`, or `LIBVIRTD_PATH`).
+    pub daemon: Option<PathBuf>,
 }
 
 impl Default for Environment {
@@ -50,6 +52,7 @@ impl Default for Environment {
             default_uri: None,
             auth_file: None,
             daemons: Vec::new(),
+            daemon: None,
         }
     }
 }
@@ -72,6 +75,7 @@ impl Environment {
             home,
             default_uri: text("LIBVIRT_DEFAULT_URI").and_then(|uri| uri.into_string().ok()),
             auth_file: path("LIBVIRT_AUTH_FILE"),
+            daemon: path("VIRTD_PATH").or_else(|| path("LIBVIRTD_PATH")),
             daemons: if autostart { DAEMONS.iter().map(PathBuf::from).collect() } else { Vec::new() },
             ..Self::default()
         }
@@ -114,25 +118,30 @@ impl Environment {
     }
 
     /// Files for TLS: the URI's directory, the user's own if there is one, the host's.
-    pub(crate) fn tls(&self, uri: &Uri) -> Tls {
-        let unchecked = uri.parameter("no_verify").is_some_and(|value| value != "0");
-        let verify = if unchecked { Verify::Nothing } else { Verify::Required };
+    ///
+    /// # Errors
+    /// When the URI does not say clearly whether the daemon is to prove who it is.
+    pub(crate) fn tls(&self, uri: &Uri) -> Result<Tls, Error> {
+        let verify = if uri.is_on("no_verify")? { Verify::Nothing } else { Verify::Required };
         if let Some(directory) = uri.parameter("pkipath") {
-            return Tls::in_directory(std::path::Path::new(directory), verify);
+            return Ok(Tls::in_directory(std::path::Path::new(directory), verify));
         }
         let host = Tls::of_host(&self.etc, verify);
-        let Some(home) = self.home.as_ref().filter(|_| self.user != User::Root) else { return host };
+        let Some(home) = self.home.as_ref().filter(|_| self.user != User::Root) else { return Ok(host) };
         let user = Tls::in_directory(&home.join(".pki/libvirt"), verify);
-        Tls {
+        Ok(Tls {
             ca: if user.ca.exists() { user.ca } else { host.ca },
             revoked: if user.revoked.exists() { user.revoked } else { host.revoked },
             identity: user.identity.or(host.identity),
             verify,
-        }
+        })
     }
 
     /// The program of the daemon that a URI means, if it may be started.
     pub(crate) fn daemon(&self, driver: &str, modular: bool) -> Option<PathBuf> {
+        if !self.daemons.is_empty() && self.daemon.is_some() {
+            return self.daemon.clone();
+        }
         let name = if modular { format!("virt{driver}d") } else { "libvirtd".to_owned() };
         self.daemons.iter().map(|directory| directory.join(&name)).find(|path| path.exists())
     }

@@ -48,7 +48,7 @@ const SHUTDOWN: &str =
 const CHPASSWD: &str = "#!/bin/sh\necho \"with $@\" >/run/chpasswd\nexec cat >/run/passwords\n";
 
 /// A file of an archive of the kernel's own form (`newc`, Documentation/driver-api/early-userspace/buffer-format.rst).
-fn entry(archive: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
+pub(crate) fn entry(archive: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
     let size = u32::try_from(content.len()).unwrap();
     let length = u32::try_from(name.len() + 1).unwrap();
     let fields = [0, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, length, 0];
@@ -60,11 +60,29 @@ fn entry(archive: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
     }
 }
 
+/// The demo guest's kernel, and its files; or a line that says that they are not there.
+pub(crate) fn demo(test: &str) -> Option<(PathBuf, PathBuf)> {
+    let (kernel, files) = (target("demo/vmlinuz"), target("demo/initrd.img"));
+    for file in [&kernel, &files] {
+        if !file.exists() {
+            println!("not run: {test}: {} is missing (cargo xtask demo-image)", file.display());
+            return None;
+        }
+    }
+    Some((kernel, files))
+}
+
+/// The demo guest's files with another first process. More may be added, and an entry `TRAILER!!!` ends it.
+pub(crate) fn with_init(files: &Path, init: &str) -> Vec<u8> {
+    let mut archive = std::fs::read(files).unwrap();
+    archive.resize(archive.len().next_multiple_of(4), 0);
+    entry(&mut archive, "init", 0o100_755, init.as_bytes());
+    archive
+}
+
 /// The demo guest's files, with the agent and what it is linked with on top.
 fn initrd(base: &Path, agent: &Path) -> Vec<u8> {
-    let mut archive = std::fs::read(base).unwrap();
-    archive.resize(archive.len().next_multiple_of(4), 0);
-    entry(&mut archive, "init", 0o100_755, INIT.as_bytes());
+    let mut archive = with_init(base, INIT);
     // What the agent starts to end the guest, and to tell the time to its clock.
     entry(&mut archive, "sbin", 0o040_755, &[]);
     entry(&mut archive, "sbin/hwclock", 0o100_755, b"#!/bin/sh\necho \"$@\" >/run/clock\n");
@@ -101,13 +119,11 @@ async fn guest(test: &str) -> Option<(Daemon, Connect, Domain)> {
 
 /// The same, with a definition that was changed.
 async fn guest_with(test: &str, change: impl FnOnce(String) -> String) -> Option<(Daemon, Connect, Domain)> {
-    let (kernel, base) = (target("demo/vmlinuz"), target("demo/initrd.img"));
+    let (kernel, base) = demo(test)?;
     let agent = target("unpacked/qemu-guest-agent/usr/sbin/qemu-ga");
-    for (file, command) in [(&kernel, "demo-image"), (&base, "demo-image"), (&agent, "test")] {
-        if !file.exists() {
-            println!("not run: {test}: {} is missing (cargo xtask {command})", file.display());
-            return None;
-        }
+    if !agent.exists() {
+        println!("not run: {test}: {} is missing (cargo xtask test)", agent.display());
+        return None;
     }
     let daemon = Daemon::start(test)?;
     if !present(test, &[("/usr/bin/qemu-system-x86_64", "qemu-system-x86")]) {

@@ -15,7 +15,7 @@ use libvirt_client::{Connect, Domain, Error, MigrateParameters, Params};
 
 /// Which of the calls that have the same steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
+pub(crate) enum Version {
     /// Without a beginning and a confirmation; nothing but the address travels from one side to the other.
     Second,
     Third,
@@ -33,7 +33,7 @@ pub(crate) struct Hosts {
 
 /// What each daemon is told with the steps that it takes.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+pub(crate) struct Told {
     begin: F,
     prepare: F,
     perform: F,
@@ -41,7 +41,7 @@ struct Told {
 }
 
 impl Told {
-    fn all(flags: F) -> Self {
+    pub(crate) fn all(flags: F) -> Self {
         Self { begin: flags, prepare: flags, perform: flags, finish: flags }
     }
 }
@@ -120,7 +120,12 @@ impl Hosts {
     }
 
     /// Every step, as a client takes them that is connected to both.
-    async fn step_by_step(&self, version: Version, guest: &Domain, told: Told) -> Result<Domain, Error> {
+    pub(crate) async fn step_by_step(
+        &self,
+        version: Version,
+        guest: &Domain,
+        told: Told,
+    ) -> Result<Domain, Error> {
         let dom = || guest.wire().into_owned();
         let wide = Wide::<F>::from;
         let address = "tcp:127.0.0.1".to_owned();
@@ -269,9 +274,49 @@ impl Hosts {
         target.domain_by_name("guest").await
     }
 
+    /// What was broken off when memory followed goes on, at the destination with the second version's calls: it has the guest, and looks for
+    /// no cookie. The source takes that version's step for one that leads backwards.
+    pub(crate) async fn again_at_the_second_version(
+        &self,
+        guest: &Domain,
+        flags: F,
+    ) -> Result<Domain, Error> {
+        let dom = || guest.wire().into_owned();
+        let wide = Wide::<F>::from;
+        let args = remote::DomainMigrateBegin3Args { dom: dom(), flags: wide(flags), ..Default::default() };
+        let begun = self.source.call::<remote::DomainMigrateBegin3>(&args).await?;
+        let args = remote::DomainMigratePrepare2Args {
+            uri_in: Some("tcp:127.0.0.1".into()),
+            flags: wide(flags),
+            dom_xml: begun.result()?.xml,
+            ..Default::default()
+        };
+        let prepared = self.target.call::<remote::DomainMigratePrepare2>(&args).await?;
+        let prepared = prepared.result()?;
+        let args = remote::DomainMigratePerform3Args {
+            dom: dom(),
+            cookie_in: prepared.cookie,
+            uri: prepared.uri_out.clone(),
+            flags: wide(flags),
+            ..Default::default()
+        };
+        self.source.call::<remote::DomainMigratePerform3>(&args).await?;
+        let args = remote::DomainMigrateFinish2Args {
+            dname: "guest".into(),
+            uri: prepared.uri_out.unwrap_or_default(),
+            flags: wide(flags),
+            ..Default::default()
+        };
+        self.target.call::<remote::DomainMigrateFinish2>(&args).await?;
+        let args = remote::DomainMigrateConfirm3Args { dom: dom(), flags: wide(flags), ..Default::default() };
+        self.source.call::<remote::DomainMigrateConfirm3>(&args).await?;
+        self.target.domain_by_name("guest").await
+    }
+
     /// From the beginning on nothing else may change the guest, when that was asked for.
     async fn is_held(&self, guest: &Domain, flags: F) {
-        if !flags.contains(F::OFFLINE) {
+        // One that is taken up again is held since it was broken off.
+        if !flags.intersects(F::OFFLINE | F::POSTCOPY_RESUME) {
             assert_eq!(
                 guest.job().await.unwrap().is_some(),
                 flags.contains(F::CHANGE_PROTECTION),
@@ -281,7 +326,12 @@ impl Hosts {
     }
 
     /// One call: the source's daemon connects to the destination's.
-    async fn by_the_daemon(&self, version: Version, guest: &Domain, flags: F) -> Result<Domain, Error> {
+    pub(crate) async fn by_the_daemon(
+        &self,
+        version: Version,
+        guest: &Domain,
+        flags: F,
+    ) -> Result<Domain, Error> {
         let socket = self.to.path("libvirt/libvirt-sock");
         let daemon = format!("qemu+unix:///session?socket={}", socket.display());
         let dom = guest.wire().into_owned();

@@ -1,8 +1,10 @@
 //! Networks of the host's own: bridges, ports, leases, filters. Only root's daemon has them.
 
+use crate::agent;
 use crate::root::Root;
 use crate::support::present;
 use libvirt_client::protocol::enums::{ErrorNumber, NetworkUpdateCommand, NetworkUpdateSection};
+use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{
     DomainGetHostnameFlags, NetworkPortCreateFlags, NetworkUpdateFlags, NetworkXmlFlags,
     NwFilterBindingCreateFlags, NwFilterDefineFlags,
@@ -12,7 +14,7 @@ use libvirt_client::protocol::remote::{
     NwFilterDefineXmlArgs,
 };
 use libvirt_client::protocol::xdr::Uuid;
-use libvirt_client::{Autostart, Connect, Network, NetworkUpdate, Params};
+use libvirt_client::{Autostart, Connect, Filter, Item, Network, NetworkUpdate, Params};
 use std::time::Duration;
 
 const NETWORK: &str = "<network><name>n</name><bridge name='vn0' stp='off'/>\
@@ -49,6 +51,19 @@ fn start(test: &str) -> Option<Root> {
     }
     Root::start(test, &["network", "nwfilter", "qemu"], QEMU)
 }
+
+/// The first process of a Linux guest that gives its card another address.
+const ANOTHER_ADDRESS: &str = "#!/bin/sh
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+while read -r module; do insmod \"/lib/modules/$module\"; done </lib/modules/order
+while [ ! -e /sys/class/net/eth0 ]; do sleep 0.1; done
+ip link set eth0 up
+ip link set eth0 address 52:54:00:00:00:99
+ip link show eth0
+while :; do sleep 1000; done
+";
 
 async fn network(connect: &Connect) -> Network {
     let network = connect.define_network(NETWORK, Default::default()).await.unwrap();
@@ -222,4 +237,48 @@ async fn a_guest_on_a_network_has_a_port_and_a_binding() {
     assert!(network.ports().await.unwrap().is_empty());
     assert!(connect.nwfilter_bindings().await.unwrap().is_empty());
     network.destroy().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_guest_that_changes_the_address_of_its_card_is_told() {
+    let test = "a_guest_that_changes_the_address_of_its_card_is_told";
+    let Some(root) = start(test) else { return };
+    let Some((kernel, files)) = agent::demo(test) else { return };
+    let connect = root.open("qemu").await;
+    let (since, release) = (Kind::DomainNicMacChange.since(), connect.daemon_version());
+    if release < since {
+        println!(
+            "not run: {test}: the daemon of {release} does not tell it, that of {since} is the first to"
+        );
+        return;
+    }
+    let mut initrd = agent::with_init(&files, ANOTHER_ADDRESS);
+    agent::entry(&mut initrd, "TRAILER!!!", 0, &[]);
+    std::fs::write(root.daemon.path("initrd"), initrd).unwrap();
+    std::fs::copy(kernel, root.daemon.path("vmlinuz")).unwrap();
+    let at = |name: &str| root.daemon.path(name).display().to_string();
+    network(&connect).await;
+    let xml = format!(
+        "<domain type='qemu'><name>web</name><memory unit='MiB'>192</memory>\
+         <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{}</kernel><initrd>{}</initrd>\
+         <cmdline>console=ttyS0 quiet panic=-1</cmdline></os><features><acpi/></features><devices>\
+         <emulator>/usr/bin/qemu-system-x86_64</emulator><serial type='file'><source path='{}'/></serial>\
+         <interface type='network' trustGuestRxFilters='yes'><source network='n'/>\
+         <mac address='52:54:00:00:00:07'/><model type='virtio'/></interface></devices></domain>",
+        at("vmlinuz"),
+        at("initrd"),
+        at("console")
+    );
+    let guest = connect.define_domain(&xml, Default::default()).await.unwrap();
+    let mut events = connect.subscribe_to([Filter::domain(Kind::DomainNicMacChange, &guest)]).await.unwrap();
+    let guest = guest.start(Default::default()).await.unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(120), events.next()).await;
+    let said = || String::from_utf8_lossy(&std::fs::read(root.daemon.path("console")).unwrap()).into_owned();
+    let Ok(Ok(Item::Event(Event::DomainNicMacChange(change)))) = told else {
+        panic!("{told:?}: {} {}", said(), root.errors())
+    };
+    let addresses = (change.old_mac.to_string(), change.new_mac.to_string());
+    assert_eq!(addresses, ("52:54:00:00:00:07".to_owned(), "52:54:00:00:00:99".to_owned()));
+    assert!(guest.xml(Default::default()).await.unwrap().contains("currentAddress='52:54:00:00:00:99'"));
+    guest.destroy(Default::default()).await.unwrap();
 }

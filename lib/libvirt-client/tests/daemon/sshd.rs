@@ -11,7 +11,15 @@ pub(crate) fn script(directory: &Path, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-/// An sshd that logs in root, to `elsewhere`.
+/// Users of the sshd besides root. Each is the daemon's user, its directory for sockets is the daemon's, and its path has these programs and
+/// no others: what a host has for libvirt's clients.
+pub(crate) const HOSTS: [(&str, &[&str]); 3] = [
+    ("helper", &["sh", "virt-ssh-helper"]),
+    ("netcat", &["sh", "grep", "nc"]),
+    ("both", &["sh", "grep", "nc", "virt-ssh-helper"]),
+];
+
+/// An sshd that logs in root and [`HOSTS`], to `elsewhere`.
 pub(crate) struct Sshd {
     home: tempfile::TempDir,
     /// What is to be run in ssh's place.
@@ -35,6 +43,8 @@ impl Sshd {
             return None;
         }
         let home = tempfile::tempdir().unwrap();
+        // Others than root are logged in by what is in it.
+        std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
         let at = |name: &str| home.path().join(name).display().to_string();
         for name in ["host", "user"] {
             let made = std::process::Command::new("ssh-keygen")
@@ -44,16 +54,27 @@ impl Sshd {
             assert!(made.success());
         }
         std::fs::create_dir_all("/run/sshd").unwrap();
-        let server = format!(
+        let mut server = format!(
             "HostKey {}\nAuthorizedKeysFile {}\nUsePAM no\nStrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\nPidFile none\n",
             at("host"),
             at("user.pub")
         );
+        // sshd wants a user of its own; it and ours are there in a file system view of its own.
+        let mut users = std::fs::read_to_string("/etc/passwd").unwrap();
+        users += "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n";
+        let runtime = directory.display();
+        for (user, programs) in HOSTS {
+            let path = home.path().join(user);
+            std::fs::create_dir(&path).unwrap();
+            for program in programs {
+                std::os::unix::fs::symlink(Path::new("/usr/bin").join(program), path.join(program)).unwrap();
+            }
+            let path = path.display();
+            server += &format!("Match User {user}\n  SetEnv XDG_RUNTIME_DIR={runtime} PATH={path}\n");
+            users += &format!("{user}:x:65534:65534::{runtime}:/bin/sh\n");
+        }
         std::fs::write(at("sshd_config"), server).unwrap();
-        // sshd wants a user of its own; it gets one in a file system view of its own.
-        let users = std::fs::read_to_string("/etc/passwd").unwrap();
-        std::fs::write(at("passwd"), format!("{users}sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n"))
-            .unwrap();
+        std::fs::write(at("passwd"), users).unwrap();
         let private = script(
             directory,
             "sshd",

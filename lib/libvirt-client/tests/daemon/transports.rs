@@ -3,6 +3,7 @@
 use crate::sshd::{Sshd, script};
 use crate::support::{Daemon, present, run};
 use libvirt_client::Connect;
+use libvirt_client::protocol::enums::ErrorNumber;
 use std::os::unix::fs::PermissionsExt;
 
 #[tokio::test]
@@ -73,4 +74,60 @@ async fn ssh_reaches_the_daemon_through_the_users_own_configuration() {
         Err(error) => panic!("{error}\n{}", sshd.log()),
     };
     assert_eq!(connect.domain_by_name("test").await.unwrap().name(), "test");
+}
+
+#[tokio::test]
+async fn ssh_runs_libvirts_helper_which_finds_the_daemon() {
+    let test = "ssh_runs_libvirts_helper_which_finds_the_daemon";
+    let Some(daemon) = Daemon::start(test) else { return };
+    let Some(sshd) = Sshd::prepare(test, &daemon.path("")) else { return };
+    if !present(test, &[("/usr/bin/virt-ssh-helper", "libvirt-daemon")]) {
+        return;
+    }
+    let open = async |user: &str, more: &str| {
+        // No socket is named: which it is follows from the URI, at the other end.
+        let uri = format!("qemu+ssh://{user}@elsewhere/session?command={}&no_tty=1{more}", sshd.command);
+        daemon.builder(&uri).open_with(run).await
+    };
+    // Without netcat it is the helper or nothing, without the helper netcat.
+    for (user, more) in [
+        ("helper", ""),
+        ("helper", "&proxy=native"),
+        ("both", "&proxy=native"),
+        ("netcat", ""),
+        ("netcat", "&proxy=netcat"),
+        ("both", "&proxy=netcat"),
+    ] {
+        let connect = match open(user, more).await {
+            Ok(connect) => connect,
+            Err(error) => panic!("{user}{more}: {error:#}\n{}", sshd.log()),
+        };
+        assert_eq!(connect.uri().await.unwrap(), "qemu:///session", "{user}{more}");
+        connect.close().await.unwrap();
+    }
+    for (user, more, missing) in
+        [("netcat", "&proxy=native", "virt-ssh-helper"), ("helper", "&proxy=netcat", "nc")]
+    {
+        let error = format!("{:#}", open(user, more).await.unwrap_err());
+        assert!(error.contains(missing) && error.contains("not found"), "{user}{more}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn libvirts_helper_is_told_what_the_daemon_is_to_open() {
+    let test = "libvirts_helper_is_told_what_the_daemon_is_to_open";
+    let Some(daemon) = Daemon::start(test) else { return };
+    let Some(sshd) = Sshd::prepare(test, &daemon.path("")) else { return };
+    if !present(test, &[("/usr/bin/virt-ssh-helper", "libvirt-daemon")]) {
+        return;
+    }
+    let uri =
+        format!("test+ssh://helper@elsewhere/default?command={}&no_tty=1&name=qemu:///session", sshd.command);
+    let connect = match daemon.builder(&uri).read_only().open_with(run).await {
+        Ok(connect) => connect,
+        Err(error) => panic!("{error:#}\n{}", sshd.log()),
+    };
+    assert_eq!(connect.uri().await.unwrap(), "qemu:///session");
+    let refused = connect.define_domain("<domain/>", Default::default()).await.unwrap_err();
+    assert_eq!(refused.refusal().unwrap().code, ErrorNumber::OperationDenied);
 }

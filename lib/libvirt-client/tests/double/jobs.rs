@@ -126,3 +126,59 @@ async fn the_end_of_another_job_is_not_taken_for_ones_own() {
     let error = backup.wait().await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Job(_)), "{error}");
 }
+
+/// How many of the guests are saved in the end.
+async fn saved(guests: &[Domain]) -> usize {
+    let mut saved = 0;
+    for guest in guests {
+        saved += usize::from(guest.has_managed_save().await.unwrap());
+    }
+    saved
+}
+
+#[tokio::test]
+async fn work_that_is_left_to_itself_is_begun() {
+    let handle = super::start(Server::builder().scope(Scope::Complete));
+    let beside = direct(&handle).await;
+    let mut guests = Vec::new();
+    for number in 0..20 {
+        let xml = GUEST.replace("<name>d<", &format!("<name>d{number}<"));
+        let guest = beside.define_domain(&xml, Default::default()).await.unwrap();
+        guests.push(guest.start(Default::default()).await.unwrap());
+    }
+    // A host is drained, by a program that ends then.
+    let mortal = Mortal::new(handle.clone(), Back::AtOnce);
+    let connect = Connect::builder(&mortal.uri()).open_with(super::run).await.unwrap();
+    let save = async |guest: &Domain| {
+        let guest = connect.domain_by_uuid(guest.uuid()).await.unwrap();
+        drop(guest.managed_save(Default::default()).await.unwrap());
+    };
+    save(&guests[0]).await;
+    connect.close().await.unwrap();
+    while saved(&guests).await < 1 {}
+    // More than there are places on all lanes.
+    let connect = direct(&handle).await;
+    for guest in &guests[1..] {
+        let guest = connect.domain_by_uuid(guest.uuid()).await.unwrap();
+        drop(guest.managed_save(Default::default()).await.unwrap());
+    }
+    let all = async { while saved(&guests).await < guests.len() {} };
+    tokio::time::timeout(Duration::from_secs(30), all).await.expect("some are forgotten");
+}
+
+#[tokio::test]
+async fn a_job_ends_with_its_guest() {
+    let Slow { guest, connect, .. } = slow().await;
+    let mut job = guest.block_pull("vda", Default::default(), Default::default()).await.unwrap();
+    guest.destroy(Default::default()).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(30), job.wait()).await.expect("it waits for ever");
+    let error = ended.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Job(_)) && error.to_string().contains("stopped"), "{error}");
+    // A backup tells its end by itself.
+    let guest = self::guest(&connect).await;
+    let backup = guest.backup("<domainbackup/>", None, Default::default()).await.unwrap();
+    guest.destroy(Default::default()).await.unwrap();
+    let ended =
+        tokio::time::timeout(Duration::from_secs(30), backup.wait()).await.expect("it waits for ever");
+    assert!(matches!(ended.unwrap_err().kind(), ErrorKind::Job(_)));
+}

@@ -14,6 +14,7 @@ mod passwords;
 mod reconnect;
 #[path = "../shared/running.rs"]
 mod running;
+mod serials;
 mod streams;
 mod waiting;
 

@@ -24,3 +24,14 @@ async fn a_daemon_that_proves_nothing_is_told_no_password() {
     login(&scram, Privacy::Unproven).await.unwrap();
     assert!(matches!(login(&scram, Privacy::Open).await.unwrap_err().kind(), ErrorKind::Auth(_)));
 }
+
+#[tokio::test]
+async fn a_connection_is_as_secure_as_the_way_to_the_daemon() {
+    let server = super::start(Server::builder());
+    for (privacy, is_secure) in [(Privacy::Private, true), (Privacy::Unproven, true), (Privacy::Open, false)]
+    {
+        let transport = super::end(&server, privacy);
+        let connect = Connect::builder("").open_on("test:///default", transport, super::run).await.unwrap();
+        assert_eq!(connect.is_secure().await.unwrap(), is_secure, "{privacy:?}");
+    }
+}

@@ -12,26 +12,34 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 /// What may wait.
 const BUFFER: usize = 256 * 1024;
 
-/// A daemon that knows one call: to open a console.
-struct Daemon {
-    session: ServerSession,
-    stream: DuplexStream,
+/// A daemon that does what a test says.
+pub(crate) struct Daemon {
+    pub(crate) session: ServerSession,
+    pub(crate) stream: DuplexStream,
 }
 
 impl Daemon {
-    async fn opened(&mut self) -> CallId {
+    /// The next call.
+    pub(crate) async fn call(&mut self) -> CallId {
         loop {
-            let bytes = self.stream.read(self.session.space()).await.unwrap();
-            self.session.filled(bytes, []);
             if let Some(Request::Call { call, .. }) = self.session.next().unwrap() {
-                self.session.reply::<remote::DomainOpenConsole>(call, &(), Vec::new()).unwrap();
-                self.flush().await;
                 return call;
             }
+            let bytes = self.stream.read(self.session.space()).await.unwrap();
+            assert!(bytes > 0, "the client has gone");
+            self.session.filled(bytes, []);
         }
     }
 
-    async fn flush(&mut self) {
+    /// The next call, which opens a console.
+    pub(crate) async fn opened(&mut self) -> CallId {
+        let call = self.call().await;
+        self.session.reply::<remote::DomainOpenConsole>(call, &(), Vec::new()).unwrap();
+        self.flush().await;
+        call
+    }
+
+    pub(crate) async fn flush(&mut self) {
         while let Some(Transmit::Bytes(bytes)) = self.session.transmit() {
             let length = bytes.len();
             self.stream.write_all(bytes).await.unwrap();
@@ -40,7 +48,7 @@ impl Daemon {
     }
 }
 
-/// A console on a daemon that does what a test says.
+/// A console on such a daemon.
 async fn console() -> (Daemon, CallId, ByteStream) {
     let (ours, theirs) = tokio::io::duplex(65_536);
     let options = Options { stream_buffer: BUFFER, ..Options::default() };
@@ -169,4 +177,34 @@ async fn halves_go_both_ways_at_once() {
         read
     };
     assert_eq!(tokio::join!(daemon, said, read), (most, (), most));
+}
+
+#[tokio::test]
+async fn what_came_of_streams_that_never_opened_stops_nobody() {
+    let (ours, theirs) = tokio::io::duplex(65_536);
+    let options = Options { stream_buffer: BUFFER, keepalive: None, ..Options::default() };
+    let (connection, driver) = libvirt_client::connection(Stream::new(ours, Privacy::Private), options);
+    super::run(driver);
+    let mut daemon = Daemon { session: ServerSession::default(), stream: theirs };
+    let refusal = libvirt_client::protocol::types::Error::default();
+    for _ in 0..4 {
+        let args = DomainOpenConsoleArgs::default();
+        let refused = async {
+            let call = daemon.call().await;
+            // More than half of what may wait, before the reply: then there is none to read it.
+            daemon.session.stream_data(call, &vec![7; BUFFER * 2 / 3]);
+            daemon.session.refuse(call, &refusal).unwrap();
+            daemon.flush().await;
+        };
+        let (opened, ()) = tokio::join!(connection.open::<remote::DomainOpenConsole>(&args), refused);
+        assert!(opened.is_err());
+    }
+    let asked = connection.start::<remote::ConnectGetHostname>(&(), Vec::new());
+    let call = daemon.call().await;
+    let answer = remote::ConnectGetHostnameRet { hostname: "here".into() };
+    daemon.session.reply::<remote::ConnectGetHostname>(call, &answer, Vec::new()).unwrap();
+    daemon.flush().await;
+    let reply =
+        tokio::time::timeout(std::time::Duration::from_secs(30), asked).await.expect("it is not read");
+    assert_eq!(reply.unwrap().result().unwrap().hostname, "here");
 }

@@ -414,6 +414,53 @@ impl Kind {
             Self::StoragePoolRefresh => Release(2, 0, 0),
         }
     }
+
+    /// The name of its message in the protocol.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ConnectionClosed => "connect_event_connection_closed",
+            Self::DomainAgentLifecycle => "domain_event_callback_agent_lifecycle",
+            Self::DomainBalloonChange => "domain_event_balloon_change",
+            Self::DomainBlockJob => "domain_event_block_job",
+            Self::DomainBlockJob2 => "domain_event_block_job_2",
+            Self::DomainBlockThreshold => "domain_event_block_threshold",
+            Self::DomainChannelLifecycle => "domain_event_callback_channel_lifecycle",
+            Self::DomainControlError => "domain_event_control_error",
+            Self::DomainDeviceAdded => "domain_event_callback_device_added",
+            Self::DomainDeviceRemovalFailed => "domain_event_callback_device_removal_failed",
+            Self::DomainDeviceRemoved => "domain_event_device_removed",
+            Self::DomainDiskChange => "domain_event_disk_change",
+            Self::DomainGraphics => "domain_event_graphics",
+            Self::DomainIoError => "domain_event_io_error",
+            Self::DomainIoErrorReason => "domain_event_io_error_reason",
+            Self::DomainJobCompleted => "domain_event_callback_job_completed",
+            Self::DomainLifecycle => "domain_event_lifecycle",
+            Self::DomainMemoryDeviceSizeChange => "domain_event_memory_device_size_change",
+            Self::DomainMemoryFailure => "domain_event_memory_failure",
+            Self::DomainMetadataChange => "domain_event_callback_metadata_change",
+            Self::DomainMigrationIteration => "domain_event_callback_migration_iteration",
+            Self::DomainNicMacChange => "domain_event_nic_mac_change",
+            Self::DomainPmsuspend => "domain_event_pmsuspend",
+            Self::DomainPmsuspendDisk => "domain_event_pmsuspend_disk",
+            Self::DomainPmwakeup => "domain_event_pmwakeup",
+            Self::DomainReboot => "domain_event_reboot",
+            Self::DomainRtcChange => "domain_event_rtc_change",
+            Self::DomainTrayChange => "domain_event_tray_change",
+            Self::DomainTunable => "domain_event_callback_tunable",
+            Self::DomainVcpuRemoved => "domain_event_vcpu_removed",
+            Self::DomainWatchdog => "domain_event_watchdog",
+            Self::NetworkLifecycle => "network_event_lifecycle",
+            Self::NetworkMetadataChange => "network_event_callback_metadata_change",
+            Self::NodeDeviceLifecycle => "node_device_event_lifecycle",
+            Self::NodeDeviceUpdate => "node_device_event_update",
+            Self::QemuMonitor => "domain_monitor_event",
+            Self::SecretLifecycle => "secret_event_lifecycle",
+            Self::SecretValueChanged => "secret_event_value_changed",
+            Self::StoragePoolLifecycle => "storage_pool_event_lifecycle",
+            Self::StoragePoolRefresh => "storage_pool_event_refresh",
+        }
+    }
 }
 
 /// What subscribes to an event.

@@ -18,6 +18,14 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Serial(u32);
 
+impl Serial {
+    /// The number in the packets of the call, by which logs of the daemon and recordings of the traffic know it (`virNetMessageHeader.serial`).
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// How many calls may be under way at the daemon.
 ///
 /// A daemon stops reading a connection at which five calls are under way (`max_client_requests`, default 5): everything behind them
@@ -93,6 +101,7 @@ pub struct ClientSession {
     /// Those of them that nobody waits for any more.
     abandoned: usize,
     last_heard: Instant,
+    last_asked: Instant,
     asked: u32,
     /// Nothing is read since then, or since the other side was last told that we live.
     paused: Option<Instant>,
@@ -158,6 +167,7 @@ impl ClientSession {
             urgent_in_flight: 0,
             abandoned: 0,
             last_heard: now,
+            last_asked: now,
             asked: 0,
             paused: None,
         }
@@ -438,7 +448,7 @@ impl ClientSession {
     pub fn deadline(&self) -> Option<Instant> {
         self.keepalive.map(|keepalive| match self.paused {
             Some(told) => told + keepalive.interval,
-            None => self.last_heard + keepalive.interval * (self.asked + 1),
+            None => self.last_asked.max(self.last_heard) + keepalive.interval,
         })
     }
 
@@ -456,11 +466,13 @@ impl ClientSession {
             }
             return Ok(());
         }
-        while self.deadline().is_some_and(|deadline| deadline <= now) {
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
             if self.asked >= keepalive.count {
                 return Err(SessionError::Silent(now.saturating_duration_since(self.last_heard)));
             }
+            // One question at a time, whatever the time is: a process that stood still has asked nothing meanwhile.
             self.asked += 1;
+            self.last_asked = now;
             self.outbox.short(&keepalive_header(keepalive::PING), &[]);
         }
         Ok(())

@@ -498,7 +498,8 @@ fn silence_means_nothing_while_nothing_is_read() {
     // Read again, it has its time to show that it lives.
     daemon.session.resume(at(1000));
     assert_eq!(daemon.session.deadline(), Some(at(1005)));
-    daemon.session.tick(at(1014)).unwrap();
+    daemon.session.tick(at(1005)).unwrap();
+    daemon.session.tick(at(1010)).unwrap();
     assert_eq!(daemon.received().len(), 2, "asked twice");
     assert_eq!(daemon.session.tick(at(1015)), Err(SessionError::Silent(Duration::from_secs(15))));
 }
@@ -509,10 +510,27 @@ fn a_daemon_that_takes_what_had_to_wait_lives() {
     let mut daemon = Daemon::new(Limits::default(), Some(keepalive));
     let start = daemon.now;
     let at = |seconds| start + Duration::from_secs(seconds);
-    daemon.session.tick(at(11)).unwrap();
+    daemon.session.tick(at(5)).unwrap();
+    daemon.session.tick(at(10)).unwrap();
     daemon.session.heard(at(14));
-    daemon.session.tick(at(28)).unwrap();
+    daemon.session.tick(at(19)).unwrap();
+    daemon.session.tick(at(24)).unwrap();
     assert_eq!(daemon.session.tick(at(29)), Err(SessionError::Silent(Duration::from_secs(15))));
+}
+
+#[test]
+fn who_stood_still_asks_before_a_connection_is_given_up() {
+    let keepalive = Keepalive { interval: Duration::from_secs(5), count: 2 };
+    let mut daemon = Daemon::new(Limits::default(), Some(keepalive));
+    let start = daemon.now;
+    let at = |seconds| start + Duration::from_secs(seconds);
+    // Nothing ran for an hour: the daemon was not asked meanwhile, and has its time from now on.
+    daemon.session.tick(at(3600)).unwrap();
+    assert_eq!(daemon.received().len(), 1);
+    assert_eq!(daemon.session.deadline(), Some(at(3605)));
+    daemon.session.tick(at(3605)).unwrap();
+    assert_eq!(daemon.received().len(), 1);
+    assert_eq!(daemon.session.tick(at(3610)), Err(SessionError::Silent(Duration::from_secs(3610))));
 }
 
 #[test]

@@ -1,10 +1,6 @@
 //! Disks: their graph of block nodes and their devices.
 
-use super::{
-    Line,
-    places::{self, Class},
-    utf8,
-};
+use super::{Line, places::Class, utf8};
 use crate::config::{
     Address, Board, Cache, ConfigError, DetectZeroes, Disk, DiskBus, DiskKind, Format, Image, Source,
     Throttle,
@@ -226,7 +222,7 @@ impl Line<'_> {
 
     pub(super) fn disks(&mut self) -> Result<(), ConfigError> {
         let config = self.config;
-        let (mut on_board, mut general) = (0, places::FIXED + config.nics.len());
+        let (mut on_board, mut places) = (0, self.places.of_disks(config).into_iter());
         let mut scsi = [0u16; 8];
         for (index, disk) in config.disks.iter().enumerate() {
             let note = crate::vm::note_of_disk(&disk.id);
@@ -248,8 +244,7 @@ impl Line<'_> {
                     let driver =
                         if disk.bus == DiskBus::Nvme { "nvme".to_owned() } else { self.virtio("virtio-blk") };
                     device["driver"] = json!(driver);
-                    self.general(general, device);
-                    general += 1;
+                    self.general(places.next().expect("one for each such disk"), device);
                 }
                 DiskBus::Board => {
                     device["driver"] = json!(if cdrom { "ide-cd" } else { "ide-hd" });

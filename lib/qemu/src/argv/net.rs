@@ -1,6 +1,6 @@
 //! Network cards and their back-ends.
 
-use super::{Line, block::socket_address, places};
+use super::{Line, block::socket_address};
 use crate::config::{
     ConfigError, Forward, Nic, NicBackend, NicModel, Protocol, Source, Stream, Switch, UserNetwork,
 };
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddrV4;
 
 impl Line<'_> {
-    pub(super) fn nic(&mut self, nic: &Nic, index: usize) -> Result<(), ConfigError> {
+    pub(super) fn nic(&mut self, nic: &Nic, place: usize) -> Result<(), ConfigError> {
         if let NicBackend::VhostUser(stream) = &nic.backend {
             self.chardev(&format!("{}-chr", nic.id), &stream.clone().into())?;
         }
@@ -19,7 +19,7 @@ impl Line<'_> {
         } else {
             nic.model.driver().to_owned()
         };
-        self.general(places::FIXED + index, device(nic, &driver));
+        self.general(place, device(nic, &driver));
         Ok(())
     }
 }

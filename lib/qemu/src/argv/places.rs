@@ -1,4 +1,5 @@
-//! Where each device sits. Guests name their network cards and disks by it, so one device more must not move another.
+//! Where each device sits. Guests name their network cards and disks by it, and a machine that moves must find them there: a disk more moves
+//! no card, and a device that was plugged can say where it is.
 //!
 //! ```text
 //!  q35      pcie.0 -- slots 1..: root ports of eight functions; port0: balloon, port1: rng, port2..: network cards,
@@ -14,7 +15,7 @@ use crate::config::{
     Board, Config, ConfigError, DiskBus, Gpu, Iommu, PanicModel, SerialKind, SoundCard, WatchdogModel,
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Devices that have a slot of the root bus to themselves, in the order of slots downward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,13 +41,15 @@ pub(crate) struct Places {
     board: Board,
     /// Devices in the general places, spare ones included.
     general: usize,
+    /// Those of network cards and of disks that have one, in the order of the configuration.
+    devices: Vec<usize>,
     /// Number of devices of each class that is there.
     classes: BTreeMap<Class, usize>,
 }
 
 impl Places {
     pub(crate) fn new(config: &Config, board: Board) -> Self {
-        let general_disks = config.disks.iter().filter(|disk| is_general(disk.bus)).count();
+        let devices = chosen(config);
         let spare = if board == Board::Microvm { 0 } else { usize::from(config.spare_ports) };
         let on_pci = |gpu: &&Gpu| **gpu != Gpu::Ramfb;
         let pci_serial = config.serials.iter().filter(|serial| serial.kind == SerialKind::Pci).count();
@@ -68,7 +71,17 @@ impl Places {
             (Class::Serial, pci_serial),
         ];
         let classes = counts.into_iter().filter(|(_, count)| *count > 0).collect();
-        Self { board, general: FIXED + config.nics.len() + general_disks + spare, classes }
+        Self { board, general: FIXED + devices.len() + spare, devices, classes }
+    }
+
+    /// Those of network cards.
+    pub(super) fn of_nics(&self, config: &Config) -> Vec<usize> {
+        self.devices[..config.nics.len()].to_vec()
+    }
+
+    /// Those of disks that have one.
+    pub(super) fn of_disks(&self, config: &Config) -> Vec<usize> {
+        self.devices[config.nics.len()..].to_vec()
     }
 
     /// Whether all fit.
@@ -88,7 +101,18 @@ impl Places {
             Board::I440fx => self.lowest_class_slot() - FIRST_PCI_SLOT,
             Board::Microvm => MMIO_PLACES.saturating_sub(self.classes.values().sum()),
         };
-        range("number of devices and spare ports", self.general, most)
+        range("number of devices and spare ports", self.general, most)?;
+        let mut taken = BTreeSet::new();
+        for place in &self.devices {
+            if !(FIXED..self.general).contains(place) {
+                let allowed = format!("{FIXED} to {}: more spare ports give more", self.general - 1);
+                return Err(ConfigError::Range { field: "place", value: *place as u64, allowed });
+            }
+            if !taken.insert(place) {
+                return Err(ConfigError::conflict(&format!("place {place}"), "two devices cannot have it"));
+            }
+        }
+        Ok(())
     }
 
     fn lowest_class_slot(&self) -> usize {
@@ -123,6 +147,17 @@ impl Places {
         }
         place
     }
+}
+
+/// The places of network cards and then of disks: what they say, and for the rest the next that nobody says.
+fn chosen(config: &Config) -> Vec<usize> {
+    let general = config.disks.iter().filter(|disk| is_general(disk.bus));
+    let said: Vec<Option<u8>> =
+        config.nics.iter().map(|nic| nic.place).chain(general.map(|disk| disk.place)).collect();
+    let taken: BTreeSet<usize> = said.iter().flatten().map(|place| usize::from(*place)).collect();
+    let mut free = (FIXED..).filter(|place| !taken.contains(place));
+    let next = said.into_iter().map(|place| place.map(usize::from).or_else(|| free.next()));
+    next.flatten().collect()
 }
 
 /// Whether disks of this bus have a general place.
@@ -182,7 +217,7 @@ pub(crate) const FIXED: usize = 2;
 const FIRST_PORT_SLOT: usize = 1;
 
 /// On i440fx slot 1 is the board's own; slot 2 is where old firmware looks for VGA.
-const FIRST_PCI_SLOT: usize = 3;
+pub(crate) const FIRST_PCI_SLOT: usize = 3;
 
 /// Slots of an i440fx board that devices can be plugged into; the first two of them are the balloon's and the random source's.
 pub(crate) const GENERAL_PCI_SLOTS: std::ops::RangeInclusive<i64> = 5..=0xf;

@@ -80,6 +80,13 @@ fn a_new_disk_moves_no_network_card_and_an_absent_balloon_no_device() {
     for id in ["\"nic0\"", "\"nic1\"", "\"nic2\""] {
         assert_eq!(before[id], after[id]);
     }
+    // A card that was plugged says where it is, and moves nothing.
+    let mut plugged = config.clone();
+    plugged.nics.insert(0, Nic { id: "added".into(), place: Some(7), ..config.nics[2].clone() });
+    plugged.spare_ports = 0;
+    let mut after = places(&plugged);
+    assert_eq!(after.remove("\"added\"").unwrap(), "\"port7\"");
+    assert_eq!(after, before);
 }
 
 fn node(size_mib: u64) -> NumaNode {
@@ -104,6 +111,14 @@ fn faulty_configurations_name_the_fault() {
     assert!(with(|c| c.nics[1].backend = NicBackend::TapDescriptor("none".into())).contains("\"none\""));
     assert!(with(|c| c.name.clear()).contains("name"));
     assert!(with(|c| c.spare_ports = 255).contains("224"));
+    for (place, said) in [(1, "place is 1"), (8, "2 to 7"), (3, "place 3")] {
+        let mut config = good.clone();
+        config.nics[0].place = Some(place);
+        config.nics[1].place = Some(3);
+        let refused = argv(&config, &descriptors).map(drop).unwrap_err().to_string();
+        assert!(refused.contains(said), "{refused}");
+    }
+    assert!(with(|c| c.disks[2].place = Some(5)).contains("only virtio and NVMe"));
 }
 
 proptest! {

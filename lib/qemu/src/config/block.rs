@@ -10,6 +10,7 @@ use super::{
     check_id,
     error::{ConfigError, no_nul, range},
 };
+use crate::argv::places::is_general;
 use std::{collections::BTreeSet, path::PathBuf};
 
 /// A disk of the guest.
@@ -41,6 +42,9 @@ pub struct Disk {
     pub sectors: Option<(u32, u32)>,
     /// Place in the boot order; `None` for the place in the list of disks.
     pub boot_index: Option<u16>,
+    /// Of virtio and NVMe disks: number of its general place, which is that of its PCIe port on q35; `None` for the next free one, network cards before disks.
+    /// [`crate::Vm::places`] tells where one is that was plugged.
+    pub place: Option<u8>,
     /// Several machines may write at once.
     pub shared: bool,
 }
@@ -439,6 +443,7 @@ impl Disk {
             on_read_error: OnError::default(),
             sectors: None,
             boot_index: None,
+            place: None,
             shared: false,
         }
     }
@@ -476,6 +481,9 @@ impl Disk {
     pub(crate) fn check(&self, secrets: &BTreeSet<&str>) -> Result<(), ConfigError> {
         check_id(&self.id)?;
         let wrong = |reason: &str| Err(ConfigError::conflict(&self.id, reason));
+        if self.place.is_some() && !is_general(self.bus) {
+            return wrong("only virtio and NVMe disks have a place of their own");
+        }
         let Some(image) = &self.image else {
             let other = self.throttle.is_some() || self.copy_on_read;
             return if self.kind != DiskKind::Cdrom || other {

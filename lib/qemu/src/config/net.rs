@@ -25,6 +25,9 @@ pub struct Nic {
     pub mtu: Option<u16>,
     /// Place in the order of network boots.
     pub boot_index: Option<u16>,
+    /// Number of its general place, which is that of its PCIe port on q35; `None` for the next free one, network cards before disks.
+    /// [`crate::Vm::places`] tells where one is that was plugged.
+    pub place: Option<u8>,
 }
 
 /// A network card's model.
@@ -160,6 +163,7 @@ impl Nic {
             queues: 1,
             mtu: None,
             boot_index: None,
+            place: None,
         }
     }
 

@@ -40,6 +40,7 @@ pub use migration::{
     Channel, MigrateError, Migrated, Migration, MigrationOptions, MigrationTls, MovedDisks, Route,
     Whereabouts,
 };
+pub use places::Occupied;
 pub(super) use places::Reserved;
 pub(super) use rollback::Rollback;
 pub use snapshot::{Consistency, Overlay, Taken};

@@ -88,7 +88,7 @@ async fn a_whole_backup_and_what_changed_since_are_pushed_to_an_nbd_server() {
     // To a file, while the guest overwrites it: as it was when it began.
     let before = fs::read(at("disk.raw")).unwrap();
     let file = CopyTarget::file(at("copy, 2.qcow2"), Format::Qcow2);
-    let backup = guest.vm.push_backup("root", &file, None).await.unwrap();
+    let mut backup = guest.vm.push_backup("root", &file, None).await.unwrap();
     guest.run("dd if=/dev/zero of=/dev/vda bs=1M count=4 2>/dev/null; sync").await;
     backup.done().await.unwrap();
     assert!(convert(at("copy, 2.qcow2").to_str().unwrap(), "qcow2", &at("second.raw")));
@@ -240,7 +240,7 @@ async fn a_disk_moves_to_its_mirror() {
     let target = |name: &str| CopyTarget::file(at(name), Format::Raw);
     let before = guest.node_names().await;
     // Given up before it is of any use: nothing is left of it.
-    let mirror = guest.vm.mirror_disk("root", &target("given-up.raw")).await.unwrap();
+    let mut mirror = guest.vm.mirror_disk("root", &target("given-up.raw")).await.unwrap();
     mirror.abandon().await.unwrap();
     assert_eq!(guest.node_names().await, before);
     // As it is told, or as the disk.
@@ -347,7 +347,7 @@ async fn several_disks_are_backed_up_at_one_moment() {
         since: None,
     };
     for round in 0..5 {
-        for backup in guest.vm.push_backups(&[copied(round, "a"), copied(round, "b")]).await.unwrap() {
+        for mut backup in guest.vm.push_backups(&[copied(round, "a"), copied(round, "b")]).await.unwrap() {
             backup.done().await.unwrap();
         }
         let number = |disk: &str| {

@@ -239,7 +239,7 @@ async fn a_backup_is_pushed_over_tls_and_not_in_the_clear() {
         let refused = guest.vm.push_backup("root", &target(tls), None).await.unwrap_err();
         assert!(matches!(refused, OperationError::Qmp { .. }), "{refused:?}");
     }
-    let copied = guest.vm.push_backup("root", &target(Some("destination.test")), None).await.unwrap();
+    let mut copied = guest.vm.push_backup("root", &target(Some("destination.test")), None).await.unwrap();
     copied.done().await.unwrap();
     assert!(fs::read(at("copy.raw")).unwrap() == content);
     guest.quit().await;

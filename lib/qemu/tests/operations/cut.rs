@@ -86,7 +86,7 @@ async fn a_backup_goes_on_and_is_closed_when_its_connection_breaks() {
         let path = at(&format!("copy-{round}.raw"));
         let target = CopyTarget::file(path.clone(), Format::Raw);
         let started = guest.vm.push_backup("root", &target, None);
-        let backup = if round < 2 {
+        let mut backup = if round < 2 {
             let backup = started.await.unwrap();
             cutter.cut().await;
             backup
@@ -114,9 +114,30 @@ async fn a_backup_goes_on_and_is_closed_when_its_connection_breaks() {
     cutter.cut().await;
     guest.answers().await;
     let mut jobs = guest.vm.jobs().await.unwrap();
-    let Some(FoundJob::Ends(job)) = jobs.pop() else { panic!("{jobs:?}") };
-    job.done().await.unwrap();
+    let Some(FoundJob::Backup(mut backup)) = jobs.pop() else { panic!("{jobs:?}") };
+    // Whoever runs out of patience, wherever, can wait again.
+    for times in 0.. {
+        if let Some(done) = polled(times, backup.done()).await {
+            done.unwrap();
+            break;
+        }
+    }
     assert!(fs::read(at("found.raw")).unwrap() == content);
+    assert_eq!(guest.node_names().await, ["root", "root-file"], "the copy is closed");
+    assert!(guest.vm.jobs().await.unwrap().is_empty(), "and its job dismissed");
+    // What the disk used before is closed by who finds its mirror.
+    let target = CopyTarget::file(at("mirror.raw"), Format::Raw);
+    drop(guest.vm.mirror_disk("root", &target).await.unwrap());
+    let mut jobs = guest.vm.jobs().await.unwrap();
+    let Some(FoundJob::Mirror(mut mirror)) = jobs.pop() else { panic!("{jobs:?}") };
+    for times in 0.. {
+        if let Some(done) = polled(times, mirror.complete()).await {
+            done.unwrap();
+            break;
+        }
+    }
+    let copy = mirror.target();
+    assert_eq!(guest.node_names().await, [copy, &format!("{copy}-file")], "only the copy is open");
     guest.quit().await;
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::os::fd::OwnedFd;
 use vhost_user::framing::Raw;
 use vhost_user::front::Request;
-use vhost_user::session::{Answering, Asking, Wants};
+use vhost_user::session::{Acknowledges, Answering, Asking, Wants};
 use vhost_user::wire::{Header, Message};
 use vhost_user::{ProtocolFeatures, back};
 use virtio::features::Features;
@@ -59,7 +59,7 @@ pub fn front(bytes: &[u8]) {
             Step::Message(message) => message,
             Step::Asked(message) => {
                 let Header { request: number, need_reply, .. } = message.header;
-                if let Ok(question) = answering.asked(message, true) {
+                if let Ok(question) = answering.asked(message, Acknowledges::Yes) {
                     assert_eq!(question.request.number(), number);
                     assert_eq!(
                         question.wants == Wants::Nothing,
@@ -79,7 +79,7 @@ pub fn front(bytes: &[u8]) {
                 assert_eq!(bytes.len(), 12 + message.payload.len());
                 asked.push_back(request.facts());
             }
-            let _ = answering.asked(message, true);
+            let _ = answering.asked(message, Acknowledges::Yes);
             continue;
         }
         assert_eq!(asking.waiting(), asked.len());

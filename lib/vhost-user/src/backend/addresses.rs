@@ -55,7 +55,7 @@ impl<D: Device> Session<'_, D> {
     ) -> Result<Option<Outgoing>, SessionError> {
         let failed = |failure| SessionError::Failed { request: "SET_MEM_TABLE", failure };
         if table.regions.is_empty() {
-            let registered = self.postcopy.as_ref().map(|it| it.register(&self.memory));
+            let registered = self.postcopy.as_mut().map(|it| it.register(&self.memory));
             registered.transpose().map_err(SessionError::Io)?;
             self.start_rings();
             return Ok(None);

@@ -5,7 +5,7 @@
 
 use crate::back::Request;
 use crate::framing::Framing;
-use crate::session::{Answer, Asking, Negotiated, NotSent};
+use crate::session::{Answer, Asking, Negotiated, NotSent, Violation};
 use crate::socket::{Canceller, Socket, SocketError};
 use rustix::event::epoll;
 use std::collections::VecDeque;
@@ -143,11 +143,16 @@ impl Channel {
             let Some(message) = self.framing.feed(&buffer[..count], descriptors).map_err(wrong)? else {
                 continue;
             };
-            // What nobody asked for is read away.
-            if let Ok(answer) = self.asking.answered(message)
-                && let Some(request) = self.asked.pop_front()
-            {
-                return Ok(Some((request, answer)));
+            match self.asking.answered(message) {
+                Ok(answer) => {
+                    if let Some(request) = self.asked.pop_front() {
+                        return Ok(Some((request, answer)));
+                    }
+                }
+                // What nobody asked for is read away.
+                Err(Violation::Answer { expected: None, .. }) => {}
+                // What is no answer to what was asked leaves all that follow without their questions.
+                Err(_) => return Err(SocketError::Closed),
             }
         }
     }

@@ -99,6 +99,11 @@ impl<'s> Guest<'s> {
         Some(Held { taken, chain })
     }
 
+    /// What was done took as long as so many bytes of chains: when there were enough, others have their turn before the rest.
+    pub fn spend(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
     /// Leaves the chain in its queue that was taken of it last, of which nothing was written: who needs several at once and did not find
     /// enough.
     pub fn untake(&mut self, queue: u16, Held { taken, chain }: Held<'s>) {
@@ -137,6 +142,12 @@ impl<'s> Guest<'s> {
     /// Whether a queue is started and enabled.
     pub fn is_running(&self, queue: u16) -> bool {
         self.rings.get(usize::from(queue)).is_some_and(Ring::can_run)
+    }
+
+    /// The driver of a queue was promised the order, and does not have it from now on.
+    #[cfg(feature = "faults")]
+    pub(crate) fn break_promise(&mut self, queue: u16) {
+        self.rings.iter_mut().skip(queue.into()).take(1).for_each(Ring::break_promise);
     }
 
     /// How many chains of a split ring were taken, modulo 2^16.

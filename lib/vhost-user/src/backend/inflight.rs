@@ -15,8 +15,9 @@ use virtio::memory::{Shared, Slice};
 pub(super) use packed::{Entry, Packed};
 pub(super) use split::Split;
 
-/// What a header says of how it is laid out.
+/// What a header says of how it is laid out, and where.
 const VERSION: u16 = 1;
+const VERSION_AT: usize = 8;
 
 /// The whole of it, as SET_INFLIGHT_FD gives it.
 #[derive(Debug)]
@@ -46,23 +47,58 @@ pub(super) fn create(
 
 impl Inflight {
     pub(super) fn new(said: &payload::Inflight, descriptor: &OwnedFd) -> io::Result<Self> {
+        // Its numbers are read and written whole, which takes their alignment.
+        if !said.mmap_offset.is_multiple_of(8) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it begins at no multiple of 8"));
+        }
         let memory = super::memory::map(said.mmap_size, said.mmap_offset, descriptor)?;
         Ok(Self { memory, queues: said.queues, queue_size: said.queue_size })
     }
 
-    /// Whether it is for this queue too.
-    pub(super) const fn has(&self, index: u16) -> bool {
-        index < self.queues
+    /// The part of a queue of so many entries.
+    ///
+    /// # Errors
+    /// Why it remembers nothing of it.
+    pub(super) fn queue(&self, index: u16, size: u16, is_packed: bool) -> Result<Shared, &'static str> {
+        const SHORT: &str = "the inflight region has no room for it";
+        let part = self.part(index, is_packed).filter(|_| size <= self.queue_size).ok_or(SHORT)?;
+        let all = part.slice();
+        let version: u16 = get(&all, VERSION_AT);
+        if version > VERSION {
+            return Err("the inflight region is of a version that is not known");
+        }
+        let beyond = (size..self.queue_size).any(|entry| is_in_flight(&all, entry, is_packed));
+        if version == VERSION && beyond {
+            return Err("the inflight region has requests of a longer ring");
+        }
+        Ok(part)
     }
 
-    /// The part of a queue; `None` where it has none, or too short a one.
-    pub(super) fn queue(&self, index: u16, size: u16, is_packed: bool) -> Option<Shared> {
-        if index >= self.queues || size > self.queue_size {
-            return None;
+    /// A ring has stopped: where nothing of it is in flight, it goes on where it is told, and not where it was.
+    pub(super) fn settled(&self, index: u16, is_packed: bool) {
+        if let Some(part) = self.part(index, is_packed) {
+            let all = part.slice();
+            if !(0..self.queue_size).any(|entry| is_in_flight(&all, entry, is_packed)) {
+                all.fill(0);
+            }
         }
-        let stride = stride(self.queue_size, is_packed);
-        self.memory.piece(usize::from(index) * stride, stride)
     }
+
+    /// The device was reset: what was in flight is nobody's any more.
+    pub(super) fn forget(&self) {
+        self.memory.slice().fill(0);
+    }
+
+    fn part(&self, index: u16, is_packed: bool) -> Option<Shared> {
+        let stride = stride(self.queue_size, is_packed);
+        self.memory.piece(usize::from(index) * stride, stride).filter(|_| index < self.queues)
+    }
+}
+
+/// Whether an entry says that its chain was taken, and not given back.
+fn is_in_flight(all: &Slice<'_>, entry: u16, is_packed: bool) -> bool {
+    let at = if is_packed { packed::place_of(entry) } else { split::place_of(entry) };
+    get::<u8>(all, at) == 1
 }
 
 /// A number of the region. Callers stay within what [`stride`] has room for.

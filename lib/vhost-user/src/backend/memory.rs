@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::iotlb::Iotlb;
-use crate::memory::Mapping;
+use crate::memory::{Mapping, reaches};
 use crate::payload::{Region, SingleRegion};
 use rustix::fs::fstat;
 use rustix::param::page_size;
@@ -18,9 +18,24 @@ pub(super) const MOST: usize = 32;
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) regions: Regions,
-    all: Vec<(Region, Shared)>,
+    all: Vec<Known>,
     /// The addresses of rings and descriptors are no driver's but an IOMMU's.
     pub(super) iotlb: Option<Iotlb>,
+}
+
+/// A region, where it is mapped here, and the file that it is of.
+struct Known {
+    region: Region,
+    memory: Shared,
+    file: File,
+}
+
+/// What tells files apart: device and number.
+type File = (u64, u64);
+
+fn file_of(descriptor: &OwnedFd) -> std::io::Result<File> {
+    let file = fstat(descriptor)?;
+    Ok((file.st_dev, file.st_ino))
 }
 
 /// Without the padding.
@@ -61,16 +76,23 @@ impl Memory {
             high.user_address - low.user_address < low.size
         };
         if region.user_address.checked_add(region.size).is_none()
-            || self.all.iter().any(|(other, _)| overlaps(other))
+            || self.all.iter().any(|other| overlaps(&other.region))
         {
             return Err(wrong(format!("it overlaps another at {:#x}", region.user_address)));
         }
-        let memory =
-            map(region.size, region.mmap_offset, &descriptor).map_err(|error| wrong(error.to_string()))?;
+        let unmapped = |error: std::io::Error| wrong(error.to_string());
+        let memory = map(region.size, region.mmap_offset, &descriptor).map_err(unmapped)?;
+        let file = file_of(&descriptor).map_err(unmapped)?;
         let known = virtio::memory::Region { address: region.guest_address, memory: memory.clone() };
         self.regions.add(known).map_err(|error| wrong(error.to_string()))?;
-        self.all.push((region, memory));
+        self.all.push(Known { region, memory, file });
         Ok(())
+    }
+
+    /// Whether this very region is there, of this very file.
+    pub(super) fn has(&self, region: &Region, descriptor: Option<&OwnedFd>) -> bool {
+        let file = descriptor.and_then(|descriptor| file_of(descriptor).ok());
+        self.all.iter().any(|it| it.region == *region && Some(it.file) == file)
     }
 
     /// Takes out a region, which is named by its addresses and its size.
@@ -78,7 +100,7 @@ impl Memory {
         let same = |it: &Region| {
             (it.guest_address, it.size, it.user_address) == (gone.guest_address, gone.size, gone.user_address)
         };
-        let at = self.all.iter().position(|(it, _)| same(it));
+        let at = self.all.iter().position(|it| same(&it.region));
         let missing =
             || Failure::Memory { address: gone.guest_address, why: "there is no such region".to_owned() };
         self.all.remove(at.ok_or_else(missing)?);
@@ -88,7 +110,7 @@ impl Memory {
 
     /// Where each region lies here.
     pub(super) fn places(&self) -> impl Iterator<Item = (&Region, &Shared)> {
-        self.all.iter().map(|(region, memory)| (region, memory))
+        self.all.iter().map(|it| (&it.region, &it.memory))
     }
 
     /// The driver's address of a part of a ring.
@@ -97,7 +119,7 @@ impl Memory {
             Some(iotlb) => iotlb.find(address, Access::Read)?.0,
             None => address,
         };
-        self.all.iter().find_map(|(region, _)| {
+        self.all.iter().find_map(|Known { region, .. }| {
             let offset = user.checked_sub(region.user_address).filter(|offset| *offset < region.size)?;
             Some(region.guest_address + offset)
         })
@@ -131,7 +153,7 @@ impl Memory {
 
     /// What the front-end calls by this address of its own.
     fn user(&self, address: u64, bytes: usize) -> Option<Shared> {
-        self.all.iter().find_map(|(region, memory)| {
+        self.all.iter().find_map(|Known { region, memory, .. }| {
             let offset = address.checked_sub(region.user_address).filter(|offset| *offset < region.size)?;
             memory.piece(usize::try_from(offset).ok()?, bytes)
         })
@@ -139,7 +161,7 @@ impl Memory {
 
     /// As much of it as lies in one region.
     fn user_slice(&self, address: u64, most: u64) -> Option<Slice<'_>> {
-        self.all.iter().find_map(|(region, memory)| {
+        self.all.iter().find_map(|Known { region, memory, .. }| {
             let offset = address.checked_sub(region.user_address).filter(|offset| *offset < region.size)?;
             memory.slice().part(offset as usize, most.min(region.size - offset) as usize)
         })
@@ -191,11 +213,10 @@ pub(super) fn map(size: u64, offset: u64, descriptor: &OwnedFd) -> std::io::Resu
     if size == 0 {
         return Err(wrong("it has no byte"));
     }
-    let file = fstat(descriptor)?;
-    // A file that is shorter would be mapped, and end us with SIGBUS when it is touched.
-    if u64::try_from(file.st_size).unwrap_or(0) < end {
+    if !reaches(descriptor, end)? {
         return Err(wrong("its descriptor is shorter"));
     }
+    let file = fstat(descriptor)?;
     // Huge pages are mapped and unmapped whole; the block size of their file system is that of a page.
     let block = u64::try_from(file.st_blksize).unwrap_or(0);
     let page = if block.is_power_of_two() { block.max(page_size() as u64) } else { page_size() as u64 };

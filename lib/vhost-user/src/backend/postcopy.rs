@@ -12,18 +12,18 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 pub(super) struct Postcopy {
-    userfault: Userfault,
+    /// Until the memory is known. From then on the front-end's is the only one: when it goes, nobody waits for pages any more, such as the
+    /// thread of this session, which hears of nothing else while it does.
+    userfault: Option<Userfault>,
     listens: bool,
 }
 
 impl Postcopy {
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { userfault: Userfault::new()?, listens: false })
-    }
-
-    /// Another descriptor of it, for the front-end.
-    pub(super) fn descriptor(&self) -> io::Result<OwnedFd> {
-        self.userfault.descriptor()
+    /// With another descriptor of it, for the front-end.
+    pub(super) fn new() -> io::Result<(Self, OwnedFd)> {
+        let userfault = Userfault::new()?;
+        let theirs = userfault.descriptor()?;
+        Ok((Self { userfault: Some(userfault), listens: false }, theirs))
     }
 
     pub(super) const fn listen(&mut self) {
@@ -34,8 +34,9 @@ impl Postcopy {
         self.listens
     }
 
-    /// From now on who touches what is missing waits for it.
-    pub(super) fn register(&self, memory: &Memory) -> io::Result<()> {
-        memory.places().try_for_each(|(_, here)| self.userfault.register(here))
+    /// From now on who touches what is missing waits for it; once.
+    pub(super) fn register(&mut self, memory: &Memory) -> io::Result<()> {
+        let userfault = self.userfault.take().ok_or(io::ErrorKind::AlreadyExists)?;
+        memory.places().try_for_each(|(_, here)| userfault.register(here))
     }
 }

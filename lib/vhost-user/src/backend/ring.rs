@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use virtio::cells::{PackedCells as _, SplitCells as _};
 use virtio::features::Features;
 use virtio::memory::{Access, PackedMemory, SplitMemory};
-use virtio::packed::{Base, Position};
+use virtio::packed::{Base, Position, Round};
 use virtio::ring::Device as Queue;
 use virtio::{Chain, Fault, Taken, packed, split};
 
@@ -36,6 +36,10 @@ pub(super) struct Ring {
     again: VecDeque<Again>,
     /// Those of them that the device has.
     retaken: Vec<Again>,
+    /// It stops: there is nothing else to be taken.
+    finishes: bool,
+    /// Where the driver was promised the order.
+    turns: Option<Turns>,
     /// There may be something to do.
     pub(super) due: bool,
     /// It broke, and there was no descriptor to tell it by.
@@ -63,6 +67,30 @@ impl Again {
     const fn id(&self) -> u16 {
         match self {
             Self::Split(id) | Self::Packed(Entry { id, .. }) => *id,
+        }
+    }
+}
+
+/// Chains that the device has, in the order in which they were taken, and what it gave back before their turn.
+#[derive(Default)]
+struct Turns {
+    taken: VecDeque<u16>,
+    early: Vec<(Taken, u32)>,
+}
+
+impl Turns {
+    /// The next that can be given back, if it was.
+    fn next(&mut self) -> Option<(Taken, u32)> {
+        let first = *self.taken.front()?;
+        let at = self.early.iter().position(|(taken, _)| taken.id() == first)?;
+        self.taken.pop_front();
+        Some(self.early.swap_remove(at))
+    }
+
+    /// One was not taken.
+    fn forget(&mut self, id: u16) {
+        if let Some(at) = self.taken.iter().rposition(|taken| *taken == id) {
+            self.taken.remove(at);
         }
     }
 }
@@ -152,13 +180,9 @@ impl Ring {
         let layout = |error: virtio::memory::LayoutError| wrong(error.to_string());
         let not_a_base = |base: u32| Failure::Value { what: "ring base", value: base.into() };
         let options = from.features.options();
-        let remembers = match from.inflight.filter(|all| all.has(index)) {
-            Some(all) => Some(
-                all.queue(index, self.size, is_packed)
-                    .ok_or_else(|| wrong("the inflight region has no room for it".to_owned()))?,
-            ),
-            None => None,
-        };
+        self.turns = options.in_order.then(Turns::default);
+        let remembers = from.inflight.map(|all| all.queue(index, self.size, is_packed)).transpose();
+        let remembers = remembers.map_err(|why| wrong(why.to_owned()))?;
         self.queue = Some(if is_packed {
             let base = self.base.unwrap_or(Base::START.bits());
             let mut base = Base::from_bits(base, self.size).ok_or_else(|| not_a_base(base))?;
@@ -177,8 +201,8 @@ impl Ring {
                 let places: usize = left.iter().map(|entry| entry.descriptors.len()).sum();
                 let available = usize::from(used.place()) + places;
                 let available = match available.checked_sub(self.size.into()) {
-                    Some(place) => Position::new(place as u16, !used.wrap()),
-                    None => Position::new(available as u16, used.wrap()),
+                    Some(place) => Position::new(place as u16, Round::from(!used.wrap())),
+                    None => Position::new(available as u16, Round::from(used.wrap())),
                 };
                 base = Base { available, used };
                 // Entries that were written behind a used one that nobody saw are not used either.
@@ -228,6 +252,40 @@ impl Ring {
         self.inflight = None;
         self.again.clear();
         self.retaken.clear();
+        self.turns = None;
+    }
+
+    /// Chains that a back-end before had in flight, and that nobody has taken again.
+    pub(super) fn left_again(&self) -> usize {
+        self.again.len()
+    }
+
+    /// A turn begins in which there is nothing else to be taken.
+    pub(super) const fn only_again(&mut self) {
+        self.finishes = true;
+    }
+
+    /// It ends, and whatever else there was has its turn.
+    pub(super) const fn all_again(&mut self) {
+        (self.finishes, self.due) = (false, true);
+    }
+
+    /// The device has no use for what was in flight: the driver has it back, with nothing in it.
+    pub(super) fn give_up_again(&mut self) {
+        for again in std::mem::take(&mut self.again) {
+            let places = match &again {
+                Again::Split(_) => 1,
+                Again::Packed(entry) => entry.descriptors.len() as u16,
+            };
+            self.put_now(Taken::remembered(again.id(), places), 0);
+        }
+        self.publish();
+    }
+
+    /// What is given back is given back at once, whatever the driver was promised.
+    #[cfg(feature = "faults")]
+    pub(super) fn break_promise(&mut self) {
+        self.turns = None;
     }
 
     /// How many chains of a split ring were taken, modulo 2^16.
@@ -280,10 +338,16 @@ impl Ring {
                         other.map(Some)
                     }
                 },
+                None if self.finishes => return None,
                 None => take(queue, self.inflight.as_mut(), memory, chain),
             };
             match next {
-                Ok(Some(taken)) => return Some(taken),
+                Ok(Some(taken)) => {
+                    if let Some(turns) = &mut self.turns {
+                        turns.taken.push_back(taken.id());
+                    }
+                    return Some(taken);
+                }
                 Ok(None) if !self.watched && queue.want_kicks() => queue.want_no_kicks(),
                 Ok(None) => {
                     self.exhausted = true;
@@ -362,6 +426,9 @@ impl Ring {
     pub(super) fn untake(&mut self, taken: Taken) {
         let Some(queue) = &mut self.queue else { return };
         self.exhausted = false;
+        if let Some(turns) = &mut self.turns {
+            turns.forget(taken.id());
+        }
         if let Some(at) = self.retaken.iter().position(|again| again.id() == taken.id()) {
             // It is in flight still: the ring has not counted it again, and its mark stays.
             self.again.push_front(self.retaken.remove(at));
@@ -376,8 +443,16 @@ impl Ring {
         queue.untake(taken);
     }
 
-    /// Gives a chain back; the driver sees it after [`Ring::publish`].
+    /// Gives a chain back; the driver sees it after [`Ring::publish`], or, where it was promised the order, when those before it are back too.
     pub(super) fn put(&mut self, taken: Taken, written: u32) {
+        let Some(turns) = &mut self.turns else { return self.put_now(taken, written) };
+        turns.early.push((taken, written));
+        while let Some((taken, written)) = self.turns.as_mut().and_then(Turns::next) {
+            self.put_now(taken, written);
+        }
+    }
+
+    fn put_now(&mut self, taken: Taken, written: u32) {
         let Some(queue) = &mut self.queue else { return };
         self.retaken.retain(|again| again.id() != taken.id());
         match &mut self.inflight {

@@ -8,7 +8,9 @@ use super::{Device, Outgoing, Session, SessionError};
 use crate::clock;
 use crate::framing::Framing;
 use crate::polling::{self, Polling};
-use crate::socket::{Canceller, Socket, SocketError, readable};
+use crate::socket::{Canceller, Socket, SocketError};
+#[cfg(feature = "tokio")]
+use crate::sys::reactor::readable;
 use crate::wire::HeaderError;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
@@ -86,6 +88,7 @@ pub fn serve_polling<D: Device>(
 ///
 /// # Errors
 /// [`ServeError`].
+#[cfg(feature = "tokio")]
 pub async fn serve_async<D: Device>(
     device: &mut D,
     stream: UnixStream,
@@ -110,8 +113,8 @@ struct Serving<'d, D> {
     framing: Framing,
     /// An answer that the front-end has no room for yet, and how much of it has gone out. Nothing else is read before.
     answer: Option<(Outgoing, usize)>,
-    /// Something is half said, and has to be said whole before long.
-    is_timed: bool,
+    /// What is half said, and has to be said whole before long.
+    half: Option<Half>,
     events: Vec<Event>,
     /// How long rings are looked at; in a reactor not at all, where others wait for their turn.
     polling: Option<Polling>,
@@ -119,6 +122,15 @@ struct Serving<'d, D> {
     looking: Option<polling::Wait>,
     /// Since when nothing came on any ring.
     idle: Option<polling::Wait>,
+}
+
+/// What has been said in part.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Half {
+    /// A message of the front-end's.
+    Message,
+    /// An answer to it.
+    Answer,
 }
 
 /// Whether to wait until there is something to be done.
@@ -154,7 +166,7 @@ impl<'d, D: Device> Serving<'d, D> {
             socket,
             framing,
             answer: None,
-            is_timed: false,
+            half: None,
             events: Vec::with_capacity(32),
             polling,
             looking: None,
@@ -230,6 +242,7 @@ impl<'d, D: Device> Serving<'d, D> {
     /// Reads on, and answers a message that is whole now; `false`: the front-end has left.
     fn message(&mut self) -> Result<bool, ServeError> {
         let mut buffer = [0; 4096];
+        let mut is_another = false;
         while self.answered()? {
             let want = self.framing.want().min(buffer.len());
             let (count, descriptors) = match self.socket.try_receive(&mut buffer[..want]) {
@@ -239,6 +252,7 @@ impl<'d, D: Device> Serving<'d, D> {
                 Err(error) => return Err(error.into()),
             };
             let Some(message) = self.framing.feed(&buffer[..count], descriptors)? else { continue };
+            is_another = true;
             if let Some(answer) = self.session.handle(message)? {
                 self.answer = Some((answer, 0));
                 self.answered()?;
@@ -246,7 +260,7 @@ impl<'d, D: Device> Serving<'d, D> {
             // Rings have their turn before the next.
             break;
         }
-        self.timed()?;
+        self.timed(is_another)?;
         Ok(true)
     }
 
@@ -268,16 +282,21 @@ impl<'d, D: Device> Serving<'d, D> {
         Ok(true)
     }
 
-    /// What is half said has a time; what else there is to hear of the connection follows.
-    fn timed(&mut self) -> io::Result<()> {
-        let is_half = self.framing.within() || self.answer.is_some();
-        if is_half == self.is_timed {
+    /// What is half said has a time of its own, `is_another`: than what was half said before; what else there is to hear of the connection
+    /// follows.
+    fn timed(&mut self, is_another: bool) -> io::Result<()> {
+        let half = match () {
+            () if self.answer.is_some() => Some(Half::Answer),
+            () if self.framing.within() => Some(Half::Message),
+            () => None,
+        };
+        if half == self.half && !(is_another && half.is_some()) {
             return Ok(());
         }
-        self.is_timed = is_half;
-        self.socket.expire_after(is_half.then_some(MESSAGE))?;
+        self.half = half;
+        self.socket.expire_after(half.map(|_| MESSAGE))?;
         // Whose answer waits is not read.
-        let flags = if self.answer.is_some() { epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
+        let flags = if half == Some(Half::Answer) { epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
         epoll::modify(&self.session.epoll, &self.socket, epoll::EventData::new_u64(SOCKET), flags)?;
         Ok(())
     }
@@ -450,6 +469,7 @@ mod tests {
     use super::*;
     use crate::devices::Entropy;
     use std::fs::File;
+    use std::io::{Read as _, Write as _};
 
     /// However long a look is worth its while, messages and whoever ends the session have their turn.
     #[test]
@@ -467,5 +487,65 @@ mod tests {
         canceller.cancel();
         let wait = serving.look();
         assert!(matches!(serving.turn(wait), Err(ServeError::Socket(SocketError::Cancelled))));
+    }
+
+    const QUESTION: [u8; 12] = [1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+    const ANSWER: usize = 20;
+
+    fn turn<D: Device>(serving: &mut Serving<'_, D>) -> bool {
+        matches!(serving.turn(Wait::No).unwrap(), Turn::Idle)
+    }
+
+    /// Questions of a front-end that reads nothing, until there is no room for an answer; gives how many.
+    fn filled<D: Device>(serving: &mut Serving<'_, D>, front: &mut UnixStream) -> usize {
+        let mut asked = 0;
+        while serving.answer.is_none() {
+            front.write_all(&QUESTION).unwrap();
+            asked += 1;
+            turn(serving);
+        }
+        asked
+    }
+
+    /// What is half said becomes another thing that is: what is heard of the connection follows, and there is no turn for nothing.
+    #[test]
+    fn what_is_half_said_is_heard_of_as_what_it_is() {
+        let mut device = Entropy::new(File::open("/dev/null").unwrap());
+        let (mut front, its) = UnixStream::pair().unwrap();
+        front.set_nonblocking(true).unwrap();
+        let canceller = Canceller::new().unwrap();
+        let mut serving = Serving::new(&mut device, its, &canceller, None).unwrap();
+        let read = |front: &mut UnixStream| {
+            let mut all = Vec::new();
+            let _ = front.read_to_end(&mut all);
+            all.len()
+        };
+        // An answer that waits for room, and then the first half of a question.
+        let asked = filled(&mut serving, &mut front);
+        front.write_all(&QUESTION[..6]).unwrap();
+        let mut came = read(&mut front);
+        turn(&mut serving);
+        came += read(&mut front);
+        assert_eq!(came, asked * ANSWER);
+        assert!(serving.framing.within() && turn(&mut serving), "there is room, and nothing to send");
+        front.write_all(&QUESTION[6..]).unwrap();
+        turn(&mut serving);
+        assert_eq!(read(&mut front), ANSWER);
+
+        // Half a question, and then an answer that waits for room: there is some for all but the last of so many.
+        for _ in 1..asked {
+            front.write_all(&QUESTION).unwrap();
+            turn(&mut serving);
+        }
+        front.write_all(&QUESTION[..6]).unwrap();
+        turn(&mut serving);
+        assert!(serving.framing.within() && serving.answer.is_none());
+        front.write_all(&QUESTION[6..]).unwrap();
+        turn(&mut serving);
+        assert!(serving.answer.is_some(), "there is no room");
+        came = read(&mut front);
+        turn(&mut serving);
+        came += read(&mut front);
+        assert_eq!(came, asked * ANSWER, "it waits for nothing but room");
     }
 }

@@ -14,7 +14,7 @@ use crate::ProtocolFeatures;
 use crate::framing::Raw;
 use crate::front::Request;
 use crate::payload::{Config, DeviceState, VringState};
-use crate::session::{Answering, Negotiated, Question, Violation, Wants};
+use crate::session::{Acknowledges, Answering, Negotiated, Question, Violation, Wants};
 use crate::socket::Canceller;
 use crate::wire::{Message as _, Reply};
 use rustix::event::epoll;
@@ -141,11 +141,11 @@ impl<'d, D: Device> Session<'d, D> {
     /// # Errors
     /// [`SessionError`]: the session is over.
     pub fn handle(&mut self, message: Raw) -> Result<Option<Outgoing>, SessionError> {
-        let acknowledges = self.negotiated.protocol.contains(ProtocolFeatures::REPLY_ACK);
+        let acknowledges = Acknowledges::from(self.negotiated.protocol);
         let number = message.header.request;
         // Requests that have an answer are not acknowledged beside it.
         let is_acknowledged = message.header.need_reply
-            && acknowledges
+            && acknowledges == Acknowledges::Yes
             && !message.header.reply
             && Request::facts_of(number).is_none_or(|facts| facts.reply.is_none());
         let Question { request, descriptors, wants } = match self.answering.asked(message, acknowledges) {
@@ -199,7 +199,11 @@ impl<'d, D: Device> Session<'d, D> {
             Request::AddMemReg(region) => {
                 let region = memory::region(&region);
                 self.may_have(&region)?;
-                self.memory.add(region, descriptors.pop())?;
+                let descriptor = descriptors.pop();
+                // QEMU 7.2 says it once for each pair of a network.
+                if !self.memory.has(&region, descriptor.as_ref()) {
+                    self.memory.add(region, descriptor)?;
+                }
                 // Those that run have all that they need.
                 self.start_rings();
             }
@@ -231,10 +235,14 @@ impl<'d, D: Device> Session<'d, D> {
                 let num = if self.is_packed() && num <= 0xffff { num | num << 16 } else { num };
                 self.ring(index.into())?.base = Some(num);
             }
-            Request::GetVringBase(VringState { index, .. })
-            | Request::GetVringBaseSkipDrain(VringState { index, .. }) => {
-                let num = self.stop(index)?;
-                return Ok(Some((Reply::VringState(VringState { index, num }), Vec::new())));
+            Request::GetVringBase(VringState { index, .. }) => {
+                self.ring(index.into())?;
+                self.finish(index as u16)?;
+                return Ok(Some((self.stop(index)?, Vec::new())));
+            }
+            // What is in flight is left to the region that remembers it.
+            Request::GetVringBaseSkipDrain(VringState { index, .. }) => {
+                return Ok(Some((self.stop(index)?, Vec::new())));
             }
             Request::SetVringKick(which) => self.start(which, descriptors)?,
             Request::SetVringCall(which) => {
@@ -291,8 +299,7 @@ impl<'d, D: Device> Session<'d, D> {
             Request::IotlbMsg(entry) => return number(u64::from(!self.translation(&entry))),
             Request::PostcopyAdvise => {
                 let failed = |error| Failure::Descriptor { what: "userfaultfd", error };
-                let postcopy = Postcopy::new().map_err(failed)?;
-                let theirs = postcopy.descriptor().map_err(failed)?;
+                let (postcopy, theirs) = Postcopy::new().map_err(failed)?;
                 self.postcopy = Some(postcopy);
                 return Ok(Some((Reply::None, vec![theirs])));
             }
@@ -315,6 +322,9 @@ impl<'d, D: Device> Session<'d, D> {
                 self.reset_device();
                 for ring in &mut self.rings {
                     ring.reset(&self.epoll, self.log.as_ref());
+                }
+                if let Some(inflight) = &self.inflight {
+                    inflight.forget();
                 }
                 self.status = 0;
             }
@@ -424,12 +434,42 @@ impl<'d, D: Device> Session<'d, D> {
     }
 
     /// Stops a ring when the device has given back all that it keeps of it, and says where.
-    fn stop(&mut self, index: u32) -> Result<u32, Failure> {
+    fn stop(&mut self, index: u32) -> Result<Reply, Failure> {
         self.ring(index.into())?;
         let is_packed = self.is_packed();
         self.stopping(index as u16);
-        let Some(ring) = self.rings.get_mut(index as usize) else { return Ok(0) };
-        Ok(ring.stop(&self.epoll, self.log.as_ref(), is_packed))
+        let Self { rings, epoll, log, .. } = self;
+        let num = rings.get_mut(index as usize).map_or(0, |ring| ring.stop(epoll, log.as_ref(), is_packed));
+        if let Some(inflight) = &self.inflight {
+            inflight.settled(index as u16, is_packed);
+        }
+        Ok(Reply::VringState(VringState { index, num }))
+    }
+
+    /// What a back-end before had in flight is done before a ring stops: the base that is told lies behind it, and whoever goes on there need
+    /// not have the region that remembers it.
+    fn finish(&mut self, index: u16) -> Result<(), Failure> {
+        let Self { device, rings, memory, log, channel, .. } = self;
+        let place = usize::from(index);
+        let left = |rings: &[Ring]| rings.get(place).map_or(0, Ring::left_again);
+        while left(rings) > 0 {
+            let before = left(rings);
+            rings.iter_mut().for_each(Ring::only_again);
+            let mut guest = Guest::new(rings, memory, log.as_ref(), channel.as_mut()).draining(index);
+            device.run(index, &mut guest);
+            guest.over();
+            rings.iter_mut().for_each(Ring::all_again);
+            if left(rings) < before {
+                continue;
+            }
+            if memory.iotlb.is_some() {
+                let why = "it has requests that wait for the IOMMU".to_owned();
+                return Err(Failure::Ring { index, why });
+            }
+            // Such as buffers for frames that have not come.
+            rings.iter_mut().skip(place).take(1).for_each(Ring::give_up_again);
+        }
+        Ok(())
     }
 
     /// The device gives back what it keeps of a queue.

@@ -61,7 +61,7 @@ fn start(run: &mut Run<'_>, features: Features) -> Result<Hostile, Trouble> {
     front.call(&Request::SetVringCall(index.into()), &[call.as_fd()])?;
     front.call(&Request::SetVringKick(index.into()), &[kick.as_fd()])?;
     if run.offer.protocol.is_some() {
-        front.enable_queue(index, true)?;
+        front.enable_queue(index)?;
     }
     front.driver_ok()?;
     Ok(Hostile { front, cells, data, kick, _memory: memory, _call: call, _others: others })

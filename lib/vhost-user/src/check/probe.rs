@@ -33,15 +33,15 @@ impl Offer {
 
 /// Why a back-end's offer is not known.
 #[derive(Debug, Error)]
-#[error("{0}")]
-pub struct ProbeError(String);
+#[error(transparent)]
+pub struct ProbeError(Trouble);
 
 /// Asks for everything that can be asked without setting anything up.
 ///
 /// # Errors
 /// [`ProbeError`] where it cannot be reached or does not answer.
 pub fn probe(backend: &mut dyn Backend, timeout: Duration) -> Result<Offer, ProbeError> {
-    ask(backend, timeout).map_err(|trouble| ProbeError(trouble.to_string()))
+    ask(backend, timeout).map_err(ProbeError)
 }
 
 fn ask(backend: &mut dyn Backend, timeout: Duration) -> Result<Offer, Trouble> {

@@ -20,7 +20,6 @@ use virtio::features::Features;
 const STATUS: &str = "vhost-user: VHOST_USER_SET_STATUS, VHOST_USER_GET_STATUS";
 const RESET: &str = "vhost-user: VHOST_USER_RESET_DEVICE";
 const LOG: &str = "vhost-user: Migration";
-const INFLIGHT: &str = "vhost-user: Inflight I/O tracking";
 const STATE: &str = "vhost-user: Migrating back-end state";
 const CHANNEL: &str = "vhost-user: Back-end communication";
 
@@ -155,56 +154,6 @@ pub(super) fn checks() -> Vec<Check> {
             logged,
         ),
         Check::new(
-            "state.inflight.get",
-            Level::Must,
-            INFLIGHT,
-            "there is memory for what is in flight, as long as it says",
-            |run| {
-                inflight(run)?;
-                let (said, descriptor) = run.front(Features::empty())?.inflight(1, 256)?;
-                let size = rustix::fs::fstat(&descriptor).map_err(std::io::Error::from)?.st_size as u64;
-                // A header, and 16 bytes for each entry.
-                match said.mmap_offset.checked_add(said.mmap_size) {
-                    Some(end) if end <= size && said.mmap_size >= 16 + 256 * 16 => Ok(()),
-                    _ => failed(format!("{} bytes from {} on, of {size}", said.mmap_size, said.mmap_offset)),
-                }
-            },
-        ),
-        Check::new(
-            "state.inflight.set",
-            Level::Must,
-            INFLIGHT,
-            "it is taken back, and requests are served",
-            |run| {
-                inflight(run)?;
-                let kind = super::work::served(run)?;
-                let mut front = run.front(Features::empty())?;
-                let queues = u16::try_from(kind.queue() + 1).unwrap_or(1);
-                let (said, descriptor) = front.inflight(queues, super::work::SIZE)?;
-                front.set_inflight(said, descriptor.as_fd())?;
-                let mut work = Work::on(run, front, kind)?;
-                work.batch(5)?;
-                // What is done is not in flight: the first entries of the last queue say so.
-                work.front.stop_queue(kind.queue()).map(drop).map_err(Into::into)
-            },
-        ),
-        Check::new(
-            "state.inflight.short",
-            Level::Robust,
-            INFLIGHT,
-            "the back-end survives an inflight region that is longer than its file",
-            |run| {
-                inflight(run)?;
-                let (mut said, _) = run.front(Features::empty())?.inflight(1, 64)?;
-                said.mmap_size = 1 << 40;
-                let file = file(4096)?;
-                let request = Request::SetInflightFd(said);
-                run.ordinary()?
-                    .reaction(&message(request.number(), PLAIN, &payload(&request)), &[file.as_fd()])
-                    .map(drop)
-            },
-        ),
-        Check::new(
             "state.device.save",
             Level::Must,
             STATE,
@@ -329,10 +278,6 @@ fn has_ended(channel: &UnixStream, time: Duration) -> Result<bool, Trouble> {
 
 fn status(run: &Run<'_>) -> Outcome {
     run.needs(ProtocolFeatures::STATUS)
-}
-
-fn inflight(run: &Run<'_>) -> Outcome {
-    run.needs(ProtocolFeatures::INFLIGHT_SHMFD)
 }
 
 fn log(run: &Run<'_>) -> Outcome {

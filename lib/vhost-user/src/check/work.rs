@@ -13,9 +13,10 @@ use std::rc::Rc;
 use std::str::FromStr;
 use std::time::Duration;
 use virtio::Segment;
+use virtio::blk::{self, Config};
 use virtio::features::Features;
 use virtio::memory::Shared;
-use virtio::ring::Done;
+use virtio::ring::{Done, Token};
 
 /// Types of devices of which it is known what to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,9 +110,12 @@ impl Patience {
     }
 }
 
-/// Bytes that a request has for what it reads and what it writes.
-const SLOT: usize = 1024;
-const WRITES_AT: usize = 256;
+/// Bytes that a request has for what it reads and what it writes: a sector that it reads, and eight and one that it writes.
+const SLOT: usize = 10 << 9;
+const STATUS_AT: usize = 256;
+/// Where a disk that goes around the page cache takes memory as it is, as are all slots.
+const WRITES_AT: usize = SECTOR;
+const SECTOR: usize = blk::SECTOR as usize;
 
 /// A session whose queues run.
 pub(super) struct Work {
@@ -125,6 +129,8 @@ pub(super) struct Work {
     /// By token, the slot; those that are free.
     out: Vec<usize>,
     free: Vec<usize>,
+    /// Bytes that a disk has at its beginning, up to eight sectors.
+    longest: usize,
     /// Memory that is more than the slots'.
     _more: Vec<Memory>,
     patience: Patience,
@@ -154,6 +160,16 @@ impl Work {
         Self::on_after(run, front, kind, 0)
     }
 
+    /// On a first queue that the back-end has not heard of.
+    pub(super) fn laid_out(run: &mut Run<'_>) -> Result<Self, Trouble> {
+        let kind = served(run)?;
+        let mut front = run.front(Features::empty())?;
+        let mut memory = Memory::new(1 << 20)?;
+        front.add_memory(&memory)?;
+        let queue = front.lay_out(0, 0, SIZE, &mut memory)?;
+        Self::of(run, front, kind, memory, (Vec::new(), queue))
+    }
+
     fn on_after(run: &Run<'_>, mut front: FrontEnd, kind: Kind, before: u16) -> Result<Self, Trouble> {
         let mut memory = Memory::new(1 << 20)?;
         front.add_memory(&memory)?;
@@ -163,8 +179,19 @@ impl Work {
         }
         let queue = front.start_queue_after(before, kind.queue(), SIZE, &mut memory)?;
         front.driver_ok()?;
-        let slots = memory.part(usize::from(SIZE) * SLOT, 64);
+        Self::of(run, front, kind, memory, (others, queue))
+    }
+
+    fn of(
+        run: &Run<'_>,
+        front: FrontEnd,
+        kind: Kind,
+        mut memory: Memory,
+        (others, queue): (Vec<Queue>, Queue),
+    ) -> Result<Self, Trouble> {
+        let slots = memory.part(usize::from(SIZE) * SLOT, SECTOR);
         let slots = slots.ok_or_else(|| Trouble::Failed("no memory is left for requests".to_owned()))?;
+        let sectors = Config::parse(run.offer.config.as_deref().unwrap_or_default()).capacity;
         Ok(Self {
             front,
             memory,
@@ -174,6 +201,7 @@ impl Work {
             slots,
             out: vec![0; SIZE.into()],
             free: (0..SIZE.into()).collect(),
+            longest: if sectors < 8 { SECTOR } else { 8 * SECTOR },
             _more: Vec::new(),
             patience: run.patience.clone(),
         })
@@ -181,7 +209,8 @@ impl Work {
 
     /// Requests lie in this memory from now on.
     pub(super) fn use_memory(&mut self, mut memory: Memory) -> Outcome {
-        let slots = memory.part(SLOT, 64).ok_or_else(|| Trouble::Failed("no memory is left".to_owned()))?;
+        let slots =
+            memory.part(SLOT, SECTOR).ok_or_else(|| Trouble::Failed("no memory is left".to_owned()))?;
         (self.slots, self.free) = (slots, vec![0]);
         self._more.push(memory);
         Ok(())
@@ -189,6 +218,26 @@ impl Work {
 
     /// Offers a request, without telling.
     pub(super) fn offer(&mut self) -> Outcome {
+        self.add((WRITES_AT, SECTOR)).map(drop)
+    }
+
+    /// The same, each of which takes its time: a disk around the page cache reads the even ones at once, all of them together, and the odd
+    /// ones by memory of its own. Gives its name, and how many places of the ring it takes.
+    pub(super) fn offer_in_turn(&mut self, number: usize) -> Result<(Token, u16), Trouble> {
+        let even = (WRITES_AT, self.longest);
+        self.add(if number.is_multiple_of(2) { even } else { (WRITES_AT + 8, SECTOR) })
+    }
+
+    /// A request looks as if it had been served.
+    pub(super) fn pretend_done(&self, token: Token) {
+        let slot = self.out[usize::from(token.0)];
+        if let Some(place) = self.slots.piece(slot * SLOT + STATUS_AT, 1) {
+            place.slice().write(&[0]);
+        }
+    }
+
+    /// With this place and length for what is read of a disk.
+    fn add(&mut self, (from, length): (usize, usize)) -> Result<(Token, u16), Trouble> {
         let Some(slot) = self.free.pop() else { return failed("every request is under way") };
         let at = |offset: usize| self.slots.host_address() + (slot * SLOT + offset) as u64;
         let write = |offset: usize, bytes: &[u8]| {
@@ -200,10 +249,10 @@ impl Work {
         let tables = self.front.negotiated().features.options().indirect;
         let (readable, writable) = match self.kind {
             Kind::Blk => {
-                // A read of the first sector, and its status.
+                // A read from the first sector on, and its status.
                 write(0, &[0; 16]);
-                write(WRITES_AT + 512, &[0xff]);
-                (vec![segment(0, 16)], vec![segment(WRITES_AT, 512), segment(WRITES_AT + 512, 1)])
+                write(STATUS_AT, &[0xff]);
+                (vec![segment(0, 16)], vec![segment(from, length), segment(STATUS_AT, 1)])
             }
             // Some take one segment only, which is a finding of its own.
             Kind::Rng if !tables => (Vec::new(), vec![segment(WRITES_AT, 64)]),
@@ -240,9 +289,10 @@ impl Work {
             self.queue.ring.add(&readable, &writable).map_err(|error| Trouble::Failed(error.to_string()))?;
         // Every request has several segments where a table can be made of them.
         let segments = readable.len() + writable.len();
-        debug_assert!(!tables || segments > 1 && free - self.queue.ring.free() == 1, "{segments} segments");
+        let places = free - self.queue.ring.free();
+        debug_assert!(!tables || segments > 1 && places == 1, "{segments} segments");
         self.out[usize::from(token.0)] = slot;
-        Ok(())
+        Ok((token, places))
     }
 
     /// Waits for a request to end, and looks at what came of it.
@@ -276,7 +326,7 @@ impl Work {
         let mut status = [0xff];
         match self.kind {
             Kind::Blk => {
-                if let Some(place) = self.slots.piece(slot * SLOT + WRITES_AT + 512, 1) {
+                if let Some(place) = self.slots.piece(slot * SLOT + STATUS_AT, 1) {
                     place.slice().read(&mut status);
                 }
                 match status {

@@ -77,17 +77,19 @@ impl BalloonControl {
         self.ring();
     }
 
-    /// Begins a round of hints of free pages, or ends the one that there is.
-    pub fn hints(&self, wanted: bool) {
+    /// Begins a round of hints of free pages.
+    pub fn begin_hints(&self) {
         let mut state = self.state();
-        state.hint_round = if wanted {
-            // Rounds have numbers from 2 on, and none that the driver may still be at.
-            state.last_round = state.last_round.wrapping_add(1).max(DONE + 1);
-            state.last_round
-        } else {
-            DONE
-        };
+        // Rounds have numbers from 2 on, and none that the driver may still be at.
+        state.last_round = state.last_round.wrapping_add(1).max(DONE + 1);
+        state.hint_round = state.last_round;
         drop(state);
+        self.ring();
+    }
+
+    /// Ends the one that there is.
+    pub fn end_hints(&self) {
+        self.state().hint_round = DONE;
         self.ring();
     }
 

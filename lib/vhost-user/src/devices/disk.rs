@@ -1,8 +1,9 @@
 //! Block devices.
 
+#[cfg(feature = "io-uring")]
 mod direct;
-mod sys;
 
+#[cfg(feature = "io-uring")]
 pub use direct::DirectDisk;
 
 use crate::backend::{Device, Guest};
@@ -10,6 +11,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{Errno, pread, pwrite};
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom};
+use virtio::Chain;
 use virtio::blk::{self, Failure, Range, SECTOR, Storage};
 use virtio::features::Features;
 use virtio::memory::Slice;
@@ -24,7 +26,7 @@ pub struct Disk<S> {
 impl<S: Storage> Disk<S> {
     /// With so many queues.
     pub fn new(storage: S, queues: u16) -> Self {
-        let most = u32::MAX / SECTOR as u32;
+        let most = u32::try_from(storage.most_of_a_range() / SECTOR).unwrap_or(u32::MAX);
         let config = blk::Config {
             capacity: storage.sectors(),
             // Together as much as one request may have.
@@ -62,7 +64,56 @@ impl<S: Storage> Device for Disk<S> {
     }
 
     fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {
-        guest.each(queue, |chain| blk::serve(&mut self.storage, chain));
+        while let Some(held) = guest.take(queue) {
+            let (written, zeroed) = served(&mut self.storage, held.chain());
+            guest.put(queue, held, written);
+            guest.spend(zeroed);
+        }
+    }
+}
+
+/// Does what a chain asks for: bytes that were written of it, and those of the storage that became zeroes, of which a chain says nothing by its
+/// length.
+fn served<S: Storage>(storage: &mut S, chain: &Chain<'_>) -> (u32, u64) {
+    let mut counted = Counted { storage, zeroed: 0 };
+    let written = blk::serve(&mut counted, chain);
+    (written, counted.zeroed)
+}
+
+struct Counted<'s, S> {
+    storage: &'s mut S,
+    zeroed: u64,
+}
+
+impl<S: Storage> Storage for Counted<'_, S> {
+    fn sectors(&self) -> u64 {
+        self.storage.sectors()
+    }
+    fn read(&mut self, place: u64, into: Slice<'_>) -> Result<(), Failure> {
+        self.storage.read(place, into)
+    }
+    fn write(&mut self, place: u64, from: Slice<'_>) -> Result<(), Failure> {
+        self.storage.write(place, from)
+    }
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.storage.flush()
+    }
+    fn discard(&mut self, range: Range) -> Result<(), Failure> {
+        self.zeroed += range.length;
+        self.storage.discard(range)
+    }
+    fn write_zeroes(&mut self, range: Range) -> Result<(), Failure> {
+        self.zeroed += range.length;
+        self.storage.write_zeroes(range)
+    }
+    fn ranges(&self) -> usize {
+        self.storage.ranges()
+    }
+    fn most_of_a_range(&self) -> u64 {
+        self.storage.most_of_a_range()
+    }
+    fn id(&self) -> &[u8] {
+        self.storage.id()
     }
 }
 

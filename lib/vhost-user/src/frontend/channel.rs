@@ -3,10 +3,10 @@
 use super::{CallError, FrontEnd};
 use crate::back::Request;
 use crate::framing::Framing;
-use crate::session::{Answering, Question, Violation, Wants};
+use crate::front;
+use crate::session::{Acknowledges, Answering, Question, Violation, Wants};
 use crate::socket::{Canceller, Socket, SocketError, Thread, Waits};
 use crate::wire::{HeaderError, Message as _, Reply};
-use crate::{ProtocolFeatures, front};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -49,7 +49,7 @@ pub struct Channel<W = Thread> {
     waits: W,
     framing: Framing,
     answering: Answering<Request>,
-    acknowledges: bool,
+    acknowledges: Acknowledges,
 }
 
 impl<W> AsFd for Channel<W> {
@@ -109,7 +109,7 @@ impl<W: Waits> FrontEnd<W> {
             let (ours, its) = UnixStream::pair()?;
             let socket = Socket::new(ours, Canceller::new()?)?;
             let waits = W::on(&socket)?;
-            let acknowledges = self.negotiated().protocol.contains(ProtocolFeatures::REPLY_ACK);
+            let acknowledges = Acknowledges::from(self.negotiated().protocol);
             self.ask(&front::Request::SetBackendReqFd, &[its.as_fd()]).await?;
             let (framing, answering) = (Framing::default(), Answering::default());
             Ok(Channel { socket, waits, framing, answering, acknowledges })

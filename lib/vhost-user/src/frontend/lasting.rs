@@ -15,7 +15,9 @@ use crate::ProtocolFeatures;
 use crate::front::Request;
 use crate::memory::Memory;
 use crate::payload::Inflight;
-use crate::socket::{Canceller, Reactor, Socket, SocketError, Thread, Waits};
+#[cfg(feature = "tokio")]
+use crate::socket::Reactor;
+use crate::socket::{Canceller, Socket, SocketError, Thread, Waits};
 use rustix::event::PollFlags;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -57,6 +59,7 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send> Lasting<C> {
     }
 }
 
+#[cfg(feature = "tokio")]
 impl<C: FnMut() -> io::Result<UnixStream> + Send> Lasting<C, Reactor> {
     /// [`Lasting::new`] as a future.
     ///
@@ -105,9 +108,8 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
     ) -> Result<(FrontEnd<W>, (Inflight, OwnedFd)), CallError> {
         let mut front = FrontEnd::on(connect()?, timeout, canceller.clone())?;
         front.agree(wanted).await?;
-        let (said, descriptor) = front.inflight_region(queues, size).await?;
-        front.ask(&Request::SetInflightFd(said), &[descriptor.as_fd()]).await?;
-        Ok((front, (said, descriptor)))
+        let inflight = front.inflight_region(queues, size).await?;
+        Ok((front, inflight))
     }
 
     /// [`FrontEnd::add_memory`], for all back-ends.
@@ -121,7 +123,7 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
     /// [`FrontEnd::start_queue`], for all back-ends. The queue belongs to whoever drives it.
     ///
     /// # Errors
-    /// [`CallError`].
+    /// [`CallError`]; [`CallError::Unremembered`] where the region that remembers what is in flight has no room for it.
     pub fn start_queue<'a>(
         &'a mut self,
         index: u32,
@@ -129,8 +131,16 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
         memory: &'a mut Memory,
     ) -> W::Output<'a, Result<Queue, CallError>> {
         W::run(async move {
-            let queue = self.front.start_new(0, index, size, memory).await?;
-            self.queues.push(queue.anchor());
+            let Inflight { queues, queue_size: most, .. } = self.inflight.0;
+            if index >= queues.into() || size > most {
+                return Err(CallError::Unremembered { index, size, queues, most });
+            }
+            let queue = self.front.lay_out(0, index, size, memory)?;
+            let anchor = queue.anchor();
+            self.front.place(&anchor, anchor.base()).await?;
+            remember(&mut self.front, &self.inflight).await?;
+            self.front.set_going(&anchor).await?;
+            self.queues.push(anchor);
             Ok(queue)
         })
     }
@@ -191,8 +201,7 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
     }
 
     async fn go_on(&mut self) -> Result<(), CallError> {
-        // Whoever is there still, two of them on one ring would do its work twice.
-        self.front.socket.shut();
+        self.end().await?;
         let mut pauses = Pauses::<W>::new(&self.canceller)?;
         let next = loop {
             match self.next().await {
@@ -208,19 +217,48 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
         Ok(())
     }
 
+    /// The session before is over: two on one ring would do its work twice. One that lives still is told by the end of what we say, and has as long
+    /// to finish what it is at as an answer may take; who does not end in that time was not seen to end.
+    async fn end(&mut self) -> Result<(), CallError> {
+        let FrontEnd { socket, waits, .. } = &self.front;
+        socket.say_no_more();
+        socket.expire_after(Some(self.timeout))?;
+        let mut buffer = [0; 4096];
+        let ended = loop {
+            if let Err(ended) = socket.receive_in(waits, &mut buffer).await {
+                break ended;
+            }
+        };
+        socket.shut();
+        match ended {
+            SocketError::Cancelled => Err(not_connected(ended)),
+            _ => Ok(()),
+        }
+    }
+
     /// Connects to a back-end that knows all that the one before did.
     async fn next(&mut self) -> Result<FrontEnd<W>, CallError> {
         let mut next = FrontEnd::on((self.connect)()?, self.timeout, self.canceller.clone())?;
         next.agree(self.wanted).await?;
         next.add_regions(&self.front).await?;
-        let (said, descriptor) = &self.inflight;
-        next.ask(&Request::SetInflightFd(*said), &[descriptor.as_fd()]).await?;
         for queue in &self.queues {
-            next.attach(queue, queue.base()).await?;
+            next.place(queue, queue.base()).await?;
+        }
+        remember(&mut next, &self.inflight).await?;
+        for queue in &self.queues {
+            next.set_going(queue).await?;
         }
         next.tell_ok().await?;
         Ok(next)
     }
+}
+
+/// Gives a back-end what remembers what is in flight: when it knows of the rings and before they start, which is when every back-end takes it.
+async fn remember<W: Waits>(
+    front: &mut FrontEnd<W>,
+    (said, descriptor): &(Inflight, OwnedFd),
+) -> Result<(), CallError> {
+    front.ask(&Request::SetInflightFd(*said), &[descriptor.as_fd()]).await.map(drop)
 }
 
 const fn not_connected(error: SocketError) -> CallError {
@@ -250,6 +288,7 @@ impl<W: Waits> Pauses<W> {
             | CallError::NotSent(_)
             | CallError::Layout(_)
             | CallError::Queue { .. }
+            | CallError::Unremembered { .. }
             | CallError::Memory => return Err(failed),
             // It is not there yet, or died again in the middle of it.
             _ => {}

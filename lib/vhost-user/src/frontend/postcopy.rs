@@ -5,7 +5,7 @@ use super::{CallError, FrontEnd};
 use crate::front::Request;
 use crate::memory::{Memory, Userfault};
 use crate::payload::{MemoryTable, Region};
-use crate::socket::Waits;
+use crate::socket::{Canceller, SocketError, Waits};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,6 +16,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Missing {
     userfault: Userfault,
+    /// What ends its waits: that of the front-end.
+    cancelled: Canceller,
     /// Each region, at the back-end's address.
     regions: Vec<Region>,
 }
@@ -33,10 +35,16 @@ impl Missing {
     /// The driver's address of a page that the back-end waits for; waits at most so long for that, `None`: it waits for none.
     ///
     /// # Errors
-    /// Those of the system calls.
+    /// Those of the system calls, and [`SocketError::Cancelled`] in one of [`io::ErrorKind::Other`] where somebody has called the front-end's
+    /// [`Canceller::cancel`].
     pub fn next(&self, time: Duration) -> io::Result<Option<u64>> {
         let time = Timespec::try_from(time).map_err(|_| io::ErrorKind::InvalidInput)?;
-        poll(&mut [PollFd::new(&self.userfault, PollFlags::IN)], Some(&time))?;
+        let mut all =
+            [PollFd::new(&self.userfault, PollFlags::IN), PollFd::new(&self.cancelled, PollFlags::IN)];
+        poll(&mut all, Some(&time))?;
+        if !all[1].revents().is_empty() {
+            return Err(io::Error::other(SocketError::Cancelled));
+        }
         let Some(address) = self.userfault.missing()? else { return Ok(None) };
         let found = self.regions.iter().find_map(|region| {
             let offset = address.checked_sub(region.user_address).filter(|offset| *offset < region.size)?;
@@ -73,7 +81,8 @@ impl<W: Waits> FrontEnd<W> {
             let regions = memory.iter().map(|it| region(&it.region(), self.names())).collect();
             let descriptors: Vec<_> = memory.iter().map(|it| it.descriptor()).collect();
             let regions = self.told_where(MemoryTable { regions }, &descriptors).await?;
-            let missing = Missing { userfault: Userfault::of(descriptor), regions };
+            let missing =
+                Missing { userfault: Userfault::of(descriptor), cancelled: self.canceller(), regions };
             // Only now may it wait for pages: there is who brings them.
             self.tell_table().await?;
             for it in memory {

@@ -8,7 +8,9 @@ use crate::front::Request;
 use crate::memory::Memory;
 use crate::payload::{VringAddress, VringState};
 use crate::polling::{self, Polling};
-use crate::socket::{Waits, readable};
+use crate::socket::{SocketError, Waits};
+#[cfg(feature = "tokio")]
+use crate::sys::reactor::readable;
 use crate::wire::Reply;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::{Errno, write};
@@ -17,6 +19,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
+#[cfg(feature = "tokio")]
 use tokio::io::unix::AsyncFd;
 use virtio::features::Features;
 use virtio::memory::{PackedMemory, Shared, SplitMemory};
@@ -37,6 +40,7 @@ pub struct Queue {
     /// Tells of each call once, so that the counter of `call` need not be read: one system call for a wait in place of two.
     calls: OwnedFd,
     /// Where a task waits for calls, since the first that did.
+    #[cfg(feature = "tokio")]
     reactor: Option<AsyncFd<OwnedFd>>,
     polling: Polling,
     /// Calls were asked for, as they are in a ring that begins.
@@ -49,8 +53,16 @@ pub(super) struct Anchor {
     size: u16,
     kick: OwnedFd,
     call: OwnedFd,
-    /// The device's part of a split ring, which says how far it is.
-    used: Option<Shared>,
+    used: Used,
+}
+
+/// Where a device tells what it used.
+#[derive(Clone)]
+pub(crate) enum Used {
+    /// In its part of a split ring, which says how far it is.
+    Split(Shared),
+    /// In the descriptors of a packed one.
+    Packed(Shared),
 }
 
 impl Anchor {
@@ -58,8 +70,8 @@ impl Anchor {
     pub(super) fn base(&self) -> u32 {
         match &self.used {
             // The index is behind the flags (section 2.7.8).
-            Some(used) => used.slice().load::<u16>(2).unwrap_or(0).into(),
-            None => packed::Base::START.bits(),
+            Used::Split(used) => used.slice().load::<u16>(2).unwrap_or(0).into(),
+            Used::Packed(_) => packed::Base::START.bits(),
         }
     }
 
@@ -86,6 +98,11 @@ impl Queue {
     /// What the back-end is told of where it lies.
     pub fn address(&self) -> VringAddress {
         self.anchor.address
+    }
+
+    /// For who looks into the ring beside its driver.
+    pub(crate) fn used_entries(&self) -> &Used {
+        &self.anchor.used
     }
 
     pub(super) fn anchor(&self) -> Arc<Anchor> {
@@ -128,7 +145,8 @@ impl Queue {
     /// not call for it.
     ///
     /// # Errors
-    /// Those of the system calls, and one that says `cancelled` where somebody has called the front-end's [`Canceller::cancel`](crate::socket::Canceller::cancel).
+    /// Those of the system calls, and [`SocketError::Cancelled`] in one of [`io::ErrorKind::Other`] where somebody has called the front-end's
+    /// [`Canceller::cancel`](crate::socket::Canceller::cancel).
     pub fn wait(&mut self, time: Duration) -> io::Result<bool> {
         self.wait_for(1, time)
     }
@@ -173,7 +191,7 @@ impl Queue {
                 // What was used without a call is not there for who sleeps.
                 Ok(([], _)) => return Ok(false),
                 Ok(([event], _)) if event.data.u64() == CANCELLED => {
-                    return Err(io::Error::other("cancelled"));
+                    return Err(io::Error::other(SocketError::Cancelled));
                 }
                 Ok(_) | Err(Errno::INTR) => is_there = self.ring.has_used(chains),
                 Err(error) => return Err(error.into()),
@@ -189,6 +207,7 @@ impl Queue {
     ///
     /// # Errors
     /// Those of the system calls.
+    #[cfg(feature = "tokio")]
     pub async fn used(&mut self, chains: u16) -> io::Result<()> {
         let chains = chains.min(self.ring.in_flight());
         if self.ring.has_used(chains) {
@@ -248,13 +267,22 @@ impl<W: Waits> FrontEnd<W> {
         memory: &mut Memory,
     ) -> Result<Queue, CallError> {
         let queue = self.lay_out(before, index, size, memory)?;
-        let base = if queue.anchor.used.is_none() { packed::Base::START.bits() } else { before.into() };
+        let base = match queue.anchor.used {
+            Used::Packed(_) => packed::Base::START.bits(),
+            Used::Split(_) => before.into(),
+        };
         self.attach(&queue.anchor(), base).await?;
         Ok(queue)
     }
 
     /// A queue that the back-end has not heard of.
-    fn lay_out(&self, before: u16, index: u32, size: u16, memory: &mut Memory) -> Result<Queue, CallError> {
+    pub(crate) fn lay_out(
+        &self,
+        before: u16,
+        index: u32,
+        size: u16,
+        memory: &mut Memory,
+    ) -> Result<Queue, CallError> {
         let negotiated = self.negotiated().features;
         let options = negotiated.options();
         let is_packed = negotiated.contains(Features::RING_PACKED);
@@ -268,7 +296,7 @@ impl<W: Waits> FrontEnd<W> {
         let [table, driver, device] = [part(bytes[0], 64)?, part(bytes[1], 64)?, part(bytes[2], 64)?];
         let [descriptors, available, used] =
             [&table, &driver, &device].map(|it| it.host_address().wrapping_add(to_named));
-        let used_ring = (!is_packed).then(|| device.clone());
+        let entries = if is_packed { Used::Packed(table.clone()) } else { Used::Split(device.clone()) };
         let ring = if is_packed {
             Driver::Packed(packed::Driver::new(PackedMemory::new(size, table, driver, device)?, options))
         } else {
@@ -303,11 +331,12 @@ impl<W: Waits> FrontEnd<W> {
         .map_err(io::Error::from)?;
 
         let address = VringAddress { index, flags: 0, descriptors, used, available, log: 0 };
-        let anchor = Anchor { address, size, kick, call, used: used_ring };
+        let anchor = Anchor { address, size, kick, call, used: entries };
         Ok(Queue {
             ring,
             anchor: Arc::new(anchor),
             calls,
+            #[cfg(feature = "tokio")]
             reactor: None,
             polling: Polling::new(polling::MOST, clock::monotonic),
             is_called: true,
@@ -326,6 +355,11 @@ impl<W: Waits> FrontEnd<W> {
 
     pub(super) async fn attach(&mut self, queue: &Anchor, base: u32) -> Result<(), CallError> {
         self.place(queue, base).await?;
+        self.set_going(queue).await
+    }
+
+    /// Starts a queue of which everything else was told.
+    pub(super) async fn set_going(&mut self, queue: &Anchor) -> Result<(), CallError> {
         let VringAddress { index, .. } = queue.address;
         self.ask(&Request::SetVringKick(index.into()), &[queue.kick.as_fd()]).await?;
         if self.negotiated().features.contains(Features::PROTOCOL_FEATURES) {
@@ -350,7 +384,7 @@ impl<W: Waits> FrontEnd<W> {
         W::run(async move { self.place(&anchor, base).await })
     }
 
-    async fn place(&mut self, queue: &Anchor, base: u32) -> Result<(), CallError> {
+    pub(super) async fn place(&mut self, queue: &Anchor, base: u32) -> Result<(), CallError> {
         let VringAddress { index, .. } = queue.address;
         if index > 0xff {
             return Err(CallError::Queue { index });
@@ -361,12 +395,45 @@ impl<W: Waits> FrontEnd<W> {
         self.ask(&Request::SetVringCall(index.into()), &[queue.call.as_fd()]).await.map(drop)
     }
 
-    /// Lets a queue be processed, or not.
+    /// Lets a queue be processed.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn enable_queue(&mut self, index: u32, enabled: bool) -> W::Output<'_, Result<(), CallError>> {
-        self.done(Request::SetVringEnable(VringState { index, num: enabled.into() }))
+    pub fn enable_queue(&mut self, index: u32) -> W::Output<'_, Result<(), CallError>> {
+        self.done(Request::SetVringEnable(VringState { index, num: 1 }))
+    }
+
+    /// Lets it not be processed, until it is enabled again.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn disable_queue(&mut self, index: u32) -> W::Output<'_, Result<(), CallError>> {
+        self.done(Request::SetVringEnable(VringState { index, num: 0 }))
+    }
+
+    /// From now on the back-end writes down in the dirty log also what it writes of the queue itself: used entries, and what it asks for. Where there
+    /// is a log ([`FrontEnd::set_log`]) and `LOG_ALL` is set, a migration needs it of every queue.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn log_queue(&mut self, queue: &Queue) -> W::Output<'_, Result<(), CallError>> {
+        const LOGGED: u32 = 1;
+        let address = queue.address();
+        // The log is by the driver's addresses.
+        let to_drivers = self.regions.iter().find_map(|(region, _)| {
+            let offset = address.used.checked_sub(region.user_address).filter(|it| *it < region.size)?;
+            Some(region.guest_address + offset)
+        });
+        let log = to_drivers.unwrap_or(address.used);
+        self.done(Request::SetVringAddr(VringAddress { flags: LOGGED, log, ..address }))
+    }
+
+    /// It does no longer.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn stop_logging_queue(&mut self, queue: &Queue) -> W::Output<'_, Result<(), CallError>> {
+        self.done(Request::SetVringAddr(queue.address()))
     }
 
     /// Stops a queue when the back-end has given back everything, and says where it stopped, as the ring's base.

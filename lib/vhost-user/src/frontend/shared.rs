@@ -2,7 +2,7 @@
 
 use super::{CallError, FrontEnd};
 use crate::front::Request;
-use crate::memory::Mapping;
+use crate::memory::{Mapping, reaches};
 use crate::payload::{SharedMapping, SharedObject};
 use crate::socket::Waits;
 use crate::wire::Reply;
@@ -26,6 +26,12 @@ pub enum MapError {
         offset: u64,
         /// Bytes.
         size: u64,
+    },
+    /// What is to be mapped is shorter, and who touches what is not there would be ended.
+    #[error("the descriptor ends before byte {end:#x}")]
+    Short {
+        /// The first byte behind what was asked for.
+        end: u64,
     },
     /// Something else is mapped there.
     #[error("something is mapped at {offset:#x} of shared memory region {region}")]
@@ -73,6 +79,10 @@ impl SharedRegions {
         let before = self.mapped.range((region, 0)..(region, end)).next_back();
         if before.is_some_and(|((_, at), (size, _))| at + size > offset) {
             return Err(MapError::Overlap { region, offset });
+        }
+        let last = fd_offset.saturating_add(size);
+        if !reaches(descriptor, last)? {
+            return Err(MapError::Short { end: last });
         }
         let mapping = if flags & WRITES != 0 {
             Mapping::new(descriptor.as_fd(), fd_offset, bytes)?

@@ -55,21 +55,22 @@ impl Port for Answers {
 fn a_guest_sends_frames_through_our_card() {
     let test = "a_guest_sends_frames_through_our_card";
     let directory = tempfile::tempdir().unwrap();
-    for packed in ["off", "on"] {
+    // QEMU takes what we say of queues for a number of pairs, and sets all of those up that it was told of.
+    for (packed, pairs) in [("off", 1), ("on", 2)] {
         let socket = directory.path().join(format!("net-{packed}.sock"));
         let listener = UnixListener::bind(&socket).unwrap();
         let served = std::thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
-            let mut card = Network::new(Answers::default(), HERE);
+            let mut card = Network::with_pairs((0..pairs).map(|_| Answers::default()), HERE);
             serve(&mut card, stream, &Canceller::new().unwrap()).unwrap();
         });
         let arguments = [
             "-chardev".to_owned(),
             format!("socket,id=wire,path={}", socket.display()),
             "-netdev".to_owned(),
-            "vhost-user,id=net,chardev=wire".to_owned(),
+            format!("vhost-user,id=net,chardev=wire,queues={pairs}"),
             "-device".to_owned(),
-            format!("virtio-net-pci,netdev=net,mac=52:54:00:00:00:02,packed={packed}"),
+            format!("virtio-net-pci,netdev=net,mac=52:54:00:00:00:02,mq=on,vectors=6,packed={packed}"),
         ];
         let Some(mut guest) = Shell::start(test, directory.path(), &arguments) else { return };
         guest.ready();

@@ -201,9 +201,10 @@ fn memory_and_objects_of_the_back_end_are_shared() {
     let mapping = |offset, size| SharedMapping { region: 3, fd_offset: 2 * PAGE, offset, size, flags: 1 };
     let ask = vec![
         Asks::ShmemMap(mapping(PAGE, 2 * PAGE)),
-        // One that overlaps it, one that leaves the region, and what was never mapped.
+        // One that overlaps it, one that leaves the region, one that leaves its file, and what was never mapped.
         Asks::ShmemMap(mapping(2 * PAGE, PAGE)),
         Asks::ShmemMap(mapping(1 << 20, PAGE)),
+        Asks::ShmemMap(SharedMapping { fd_offset: (1 << 20) - PAGE, ..mapping(16 * PAGE, 2 * PAGE) }),
         Asks::ShmemUnmap(mapping(PAGE, PAGE)),
         Asks::ShmemMap(SharedMapping { flags: 0, ..mapping(8 * PAGE, PAGE) }),
         Asks::ShmemUnmap(mapping(PAGE, 2 * PAGE)),
@@ -212,7 +213,7 @@ fn memory_and_objects_of_the_back_end_are_shared() {
         Asks::SharedObjectRemove(SharedObject { uuid: UUID }),
         Asks::VringHostNotifierMsg(vhost_user::payload::VringArea { index: 0, size: PAGE, offset: 0 }),
     ];
-    let expected: Vec<_> = ask.iter().cloned().zip([0_u64, 1, 1, 1, 0, 0, 0, 0, 0, 0]).collect();
+    let expected: Vec<_> = ask.iter().cloned().zip([0_u64, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]).collect();
     let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK).unwrap();
     let (answers, told) = std::sync::mpsc::channel();
     let device = Sharing { bell: bell.try_clone().unwrap(), file: file.try_clone().unwrap(), ask, answers };
@@ -355,6 +356,45 @@ fn memory_comes_as_it_is_touched() {
     read.slice().read(&mut bytes);
     for (number, page) in (1..).zip(bytes.chunks(PAGE as usize)) {
         assert!(page.iter().all(|byte| *byte == number));
+    }
+    // Nothing else is missing, so that nobody would be told of it.
+    let canceller = front.canceller();
+    std::thread::scope(|scope| {
+        scope.spawn(|| canceller.cancel());
+        assert_eq!(missing.next(TIMEOUT).unwrap_err().to_string(), "cancelled");
+    });
+    drop((front, missing));
+    served.ended().unwrap();
+}
+
+/// A front-end that dies while a page is waited for leaves nobody waiting: its userfaultfd was the last.
+#[test]
+fn a_page_that_nobody_brings_any_more_is_not_waited_for() {
+    let test = "a_page_that_nobody_brings_any_more_is_not_waited_for";
+    if let Err(error) = vhost_user::memory::Userfault::new() {
+        return println!("not run: {test}: no userfaultfd for this user: {error}");
+    }
+    let (stream, served) = Served::with(Movable(Disk::new(InMemory::new(64), 1)));
+    let protocol = ProtocolFeatures::PAGEFAULT | ProtocolFeatures::REPLY_ACK;
+    let mut front = negotiated(stream, asks(Features::empty(), protocol));
+    let mut here = Memory::at(0, 1 << 20).unwrap();
+    let away = Memory::at(1 << 30, 8 * PAGE as usize).unwrap();
+    let missing = front.postcopy(&[&here, &away]).unwrap();
+    here.region().memory.slice().fill(0);
+    let mut queue = front.start_queue(0, SIZE, &mut here).unwrap();
+    let slots = here.part(Requests::bytes(SIZE), 64).unwrap();
+    let address = here.address_of(&slots);
+    let mut requests = Requests::new(SIZE, slots, address).unwrap();
+    let data = Segment { address: 1 << 30, length: PAGE as u32 };
+    requests.write(&mut queue.ring, 0, &[data], 7).unwrap();
+    queue.submit().unwrap();
+    // Those that are here are brought, until it waits for one that is not.
+    loop {
+        match missing.next(TIMEOUT).unwrap() {
+            Some(page) if page < 1 << 30 => missing.is_there(page).unwrap(),
+            Some(page) => break assert_eq!(page, 1 << 30),
+            None => {}
+        }
     }
     drop((front, missing));
     served.ended().unwrap();

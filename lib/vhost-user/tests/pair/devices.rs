@@ -23,9 +23,9 @@ const KINDS: [Features; 3] =
     [Features::empty(), Features::EVENT_IDX, Features::RING_PACKED.union(Features::EVENT_IDX)];
 
 pub(crate) struct Client {
-    front: FrontEnd,
-    memory: Memory,
-    queues: Vec<Queue>,
+    pub(crate) front: FrontEnd,
+    pub(crate) memory: Memory,
+    pub(crate) queues: Vec<Queue>,
     served: Served,
 }
 
@@ -178,12 +178,12 @@ fn frames_come_back_whole_and_in_order() {
 fn frames_sent_on_a_disabled_queue_are_dropped() {
     let mut client = client(Network::new(Loopback::default(), [2; 6]), Features::EVENT_IDX, 2);
     let (mut inbox, mut outbox) = (client.inbox(2048), client.outbox(2048));
-    client.front.enable_queue(1, false).unwrap();
+    client.front.disable_queue(1).unwrap();
     client.send(1, &mut outbox, &[&[0; HEADER], b"lost"]);
     while outbox.taken(&mut client.queues[1].ring).unwrap() == 0 {
         assert!(client.queues[1].wait(TIMEOUT).unwrap(), "it was not taken");
     }
-    client.front.enable_queue(1, true).unwrap();
+    client.front.enable_queue(1).unwrap();
     client.send(1, &mut outbox, &[&[0; HEADER], b"kept"]);
     assert_eq!(client.receive(0, &mut inbox)[HEADER..], *b"kept");
     client.end();
@@ -283,7 +283,7 @@ fn a_balloon_takes_pages_and_learns_what_the_guest_has() {
         assert_eq!(control.numbers().reported, 4 * 4096);
 
         // Hints of the round that is on count, others do not.
-        control.hints(true);
+        control.begin_hints();
         assert_eq!(channel.next(TIMEOUT).unwrap().request, back::Request::ConfigChangeMsg);
         let round = balloon::Config::parse(&client.front.config(0, 16).unwrap()).hint_command;
         assert!(round >= 2);
@@ -303,9 +303,9 @@ fn a_balloon_takes_pages_and_learns_what_the_guest_has() {
         }
 
         // The next round is another one, also after this one has ended.
-        control.hints(false);
+        control.end_hints();
         assert_eq!(channel.next(TIMEOUT).unwrap().request, back::Request::ConfigChangeMsg);
-        control.hints(true);
+        control.begin_hints();
         assert_eq!(channel.next(TIMEOUT).unwrap().request, back::Request::ConfigChangeMsg);
         let next = balloon::Config::parse(&client.front.config(0, 16).unwrap()).hint_command;
         assert_eq!(next, round + 1);

@@ -10,11 +10,12 @@ use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use vhost_user::ProtocolFeatures;
 use vhost_user::backend::{Device, Guest};
-use vhost_user::devices::{Console, Entropy, Loopback, Network};
+use vhost_user::devices::{Console, Disk, Entropy, Loopback, Network, Null};
 use vhost_user::front::Request;
 use vhost_user::frontend::{CallError, FrontEnd};
 use vhost_user::memory::Memory;
 use vhost_user::payload::{Inflight, VringAddress};
+use virtio::blk::{self, Requests};
 use virtio::features::Features;
 use virtio::net::{self, HEADER};
 use virtio::{Segment, console};
@@ -39,7 +40,7 @@ fn input_waits_until_its_queue_is_enabled() {
     let ((input, to), (_from, output)) = (pipe().unwrap(), pipe().unwrap());
     let (stream, served) = Served::with(Console::new(input, output, 80, 25).unwrap());
     let mut client = client(stream, asks(Features::empty(), ORDINARY));
-    client.front.enable_queue(console::RECEIVE.into(), false).unwrap();
+    client.front.disable_queue(console::RECEIVE.into()).unwrap();
     let segment = Segment { address: client.bytes.host_address(), length: 8 };
     client.queue.ring.add(&[], &[segment]).unwrap();
     client.queue.submit().unwrap();
@@ -49,7 +50,7 @@ fn input_waits_until_its_queue_is_enabled() {
         client.front.queues().unwrap();
     }
     assert_eq!(client.queue.ring.reap().unwrap(), None);
-    client.front.enable_queue(console::RECEIVE.into(), true).unwrap();
+    client.front.enable_queue(console::RECEIVE.into()).unwrap();
     while client.queue.ring.reap().unwrap().is_none_or(|done| done.written != 5) {
         assert!(client.queue.wait(TIMEOUT).unwrap(), "nothing came in {TIMEOUT:?}");
     }
@@ -219,6 +220,37 @@ fn a_chain_of_any_length_is_bounded_work() {
     let written = ended(&mut client);
     assert!((1..=1 << 20).contains(&written), "{written} bytes at once");
     assert!(read.load(std::sync::atomic::Ordering::Relaxed) < 2 << 20);
+    drop(client);
+    served.ended().unwrap();
+}
+
+/// A discard and a write of zeroes go on for as long as configuration space says, and no longer.
+#[test]
+fn no_range_is_longer_than_is_said() {
+    let wanted = blk::Features::DISCARD | blk::Features::WRITE_ZEROES;
+    let (mut client, served) =
+        with(Disk::new(Null { sectors: 1 << 30 }, 1), Features::from_bits_retain(wanted.bits()));
+    let config = blk::Config::parse(&client.front.config(0, blk::Config::BYTES as u32).unwrap());
+    let most = config.discard_sectors;
+    assert_eq!((most, config.zeroes_sectors), ((128 << 20) / 512, most));
+    let slots = client.memory.part(Requests::bytes(SIZE), 64).unwrap();
+    let address = slots.host_address();
+    let mut requests = Requests::new(SIZE, slots, address).unwrap();
+    let ring = &mut client.queue.ring;
+    requests.discard(ring, 8, most, 0).unwrap();
+    requests.discard(ring, 8, most + 1, 1).unwrap();
+    requests.write_zeroes(ring, 8, most, false, 2).unwrap();
+    requests.write_zeroes(ring, 8, u32::MAX, false, 3).unwrap();
+    client.queue.submit().unwrap();
+    let mut results = [None; 4];
+    while results.contains(&None) {
+        match requests.reap(&mut client.queue.ring).unwrap() {
+            Some(done) => results[done.tag as usize] = Some(done.result),
+            None => assert!(client.queue.wait(TIMEOUT).unwrap(), "nothing ended in {TIMEOUT:?}"),
+        }
+    }
+    let failed = Err(blk::Failure::Io);
+    assert_eq!(results, [Ok(()), failed, Ok(()), failed].map(Some));
     drop(client);
     served.ended().unwrap();
 }
@@ -428,7 +460,7 @@ fn a_kick_that_is_refused_starts_nothing() {
     let file = tempfile::tempfile().unwrap();
     let error = client.front.call(&Request::SetVringKick(0), &[file.as_fd()]).unwrap_err();
     assert!(matches!(error, CallError::Refused { .. }), "{error}");
-    client.front.enable_queue(0, true).unwrap();
+    client.front.enable_queue(0).unwrap();
     client.send(1);
     for _ in 0..5 {
         client.front.queues().unwrap();
@@ -458,6 +490,19 @@ fn an_inflight_region_that_is_too_short_for_its_ring_is_refused() {
         let error = front.start_queue(0, SIZE, &mut memory).err().expect("it is too short");
         assert!(matches!(error, CallError::Refused { request: "SET_VRING_KICK", .. }), "{error}");
     }
+    // One that begins where its numbers have no alignment, and one that has no part for the second queue.
+    let region = memfd_create("region", MemfdFlags::CLOEXEC).unwrap();
+    ftruncate(&region, 8192).unwrap();
+    for mmap_offset in [1, 2, 4] {
+        let said = Inflight { mmap_size: 4096, mmap_offset, queues: 1, queue_size: SIZE };
+        let error = front.set_inflight(said, region.as_fd()).unwrap_err();
+        assert!(matches!(error, CallError::Refused { request: "SET_INFLIGHT_FD", .. }), "{error}");
+    }
+    let said = Inflight { mmap_size: 4096, mmap_offset: 8, queues: 1, queue_size: SIZE };
+    front.set_inflight(said, region.as_fd()).unwrap();
+    front.start_queue(0, SIZE, &mut memory).unwrap();
+    let error = front.start_queue(1, SIZE, &mut memory).err().expect("nothing would be remembered of it");
+    assert!(matches!(error, CallError::Refused { request: "SET_VRING_KICK", .. }), "{error}");
     drop(front);
     served.ended().unwrap();
 }

@@ -6,14 +6,17 @@ mod addresses;
 mod apart;
 mod devices;
 mod direct;
+mod ends;
 mod faults;
 mod keeping;
 mod looking;
 mod moving;
 #[path = "../support/observed.rs"]
 mod observed;
+mod offloads;
 mod relayed;
 mod rest;
+mod resuming;
 mod rings;
 mod session;
 mod table;
@@ -29,7 +32,7 @@ use vhost_user::ProtocolFeatures;
 use vhost_user::backend::{Device, ServeError, serve};
 use vhost_user::devices::{Disk, InMemory};
 use vhost_user::frontend::{FrontEnd, Wanted};
-use vhost_user::socket::Canceller;
+use vhost_user::socket::{Canceller, SocketError};
 use virtio::features::Features;
 
 const TIMEOUT: Duration = Duration::from_secs(4);
@@ -102,7 +105,7 @@ fn a_back_end_that_does_not_answer_is_given_up_and_so_is_a_call_that_is_cancelle
     let (stream, _silent) = UnixStream::pair().unwrap();
     let mut front = FrontEnd::new(stream, Duration::from_millis(20)).unwrap();
     let error = front.negotiate(wanted(Features::empty())).unwrap_err();
-    assert_eq!(error.to_string(), "GET_FEATURES: the time is over");
+    assert_eq!(vhost_user::with_causes(&error), "GET_FEATURES: the time is over");
 
     let (stream, _silent) = UnixStream::pair().unwrap();
     let mut front = FrontEnd::new(stream, TIMEOUT).unwrap();
@@ -114,6 +117,28 @@ fn a_back_end_that_does_not_answer_is_given_up_and_so_is_a_call_that_is_cancelle
     });
     begin.send(()).unwrap();
     let error = front.negotiate(wanted(Features::empty())).unwrap_err();
-    assert_eq!(error.to_string(), "GET_FEATURES: cancelled");
+    assert_eq!(vhost_user::with_causes(&error), "GET_FEATURES: cancelled");
     other.join().unwrap();
+}
+
+/// A queue whose device uses nothing is waited for until somebody says that it is enough.
+#[test]
+fn a_queue_that_waits_is_cancelled_with_its_front_end() {
+    for features in [Features::EVENT_IDX, Features::RING_PACKED] {
+        let (stream, served) = Served::with(toy::Toy { keeps: true, ..toy::Toy::new() });
+        let mut client = toy::client(stream, toy::asks(features, toy::EVERYTHING));
+        client.send(1);
+        assert!(!client.queue.wait(Duration::from_millis(1)).unwrap(), "it is kept");
+        let canceller = client.front.canceller();
+        std::thread::scope(|scope| {
+            scope.spawn(|| canceller.cancel());
+            let error = client.queue.wait(TIMEOUT).unwrap_err();
+            let why = error.get_ref().and_then(|why| why.downcast_ref::<SocketError>());
+            assert!(matches!(why, Some(SocketError::Cancelled)), "{error}");
+        });
+        // For good.
+        assert_eq!(client.queue.wait(TIMEOUT).unwrap_err().to_string(), "cancelled");
+        drop(client);
+        served.ended().unwrap();
+    }
 }

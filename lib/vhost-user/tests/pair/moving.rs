@@ -131,3 +131,25 @@ fn a_ring_goes_on_where_it_stopped() {
     }
     client.end();
 }
+
+/// QEMU 7.2 gives each region once for each pair of a network's queues. It is there once, and no other may be in its place.
+#[test]
+fn a_region_that_is_given_again_is_there_once() {
+    let mut client = client();
+    let whole = client.memory.region();
+    let (address, size) = (whole.address, whole.memory.len() as u64);
+    let single = |size| SingleRegion { guest_address: address, size, user_address: address, mmap_offset: 0 };
+    let again = Request::AddMemReg(single(size));
+    client.front.call(&again, &[client.memory.descriptor()]).unwrap();
+    client.ask();
+    client.answered();
+    let other = Memory::new(1 << 20).unwrap();
+    let refused = |result: Result<_, CallError>| assert!(matches!(result, Err(CallError::Refused { .. })));
+    refused(client.front.call(&again, &[other.descriptor()]));
+    refused(client.front.call(&Request::AddMemReg(single(size / 2)), &[client.memory.descriptor()]));
+    let gone = Request::RemMemReg(single(size));
+    client.front.call(&gone, &[]).unwrap();
+    refused(client.front.call(&gone, &[]));
+    drop(client.front);
+    client.served.ended().unwrap();
+}

@@ -98,6 +98,15 @@ fn what_is_written_is_in_the_log() {
         client.send(20);
         client.answered();
         assert!(is_dirty(page) && !is_dirty(page + 4096) && !is_dirty(page - 4096));
+        // The queue itself, once that was asked for.
+        let used = client.queue.address().used;
+        let before = is_dirty(used);
+        client.front.log_queue(&client.queue).unwrap();
+        client.send(30);
+        client.answered();
+        client.front.queues().unwrap();
+        assert!(!before && is_dirty(used), "{features:?}");
+        client.front.stop_logging_queue(&client.queue).unwrap();
         drop(client);
         served.ended().unwrap();
     }

@@ -16,7 +16,7 @@ use vhost_user::framing::Framing;
 use vhost_user::front::Request;
 use vhost_user::frontend::{AsyncFrontEnd, FrontEnd, Lasting};
 use vhost_user::memory::Memory;
-use vhost_user::session::Answering;
+use vhost_user::session::{Acknowledges, Answering};
 use vhost_user::socket::{Canceller, Socket, SocketError};
 use vhost_user::wire::{Message as _, Reply};
 use virtio::Segment;
@@ -154,7 +154,7 @@ fn asked(socket: &Socket, framing: &mut Framing) -> Request {
         let want = framing.want().min(buffer.len());
         let (count, descriptors) = socket.receive(&mut buffer[..want]).unwrap();
         if let Some(message) = framing.feed(&buffer[..count], descriptors).unwrap() {
-            return Answering::<Request>::default().asked(message, false).unwrap().request;
+            return Answering::<Request>::default().asked(message, Acknowledges::No).unwrap().request;
         }
     }
 }
@@ -212,14 +212,14 @@ fn waits_of_a_task_have_an_end_and_can_be_cancelled() {
         // What was said of a time that is over does not end the next.
         for _ in 0..2 {
             let error = front.negotiate(wanted(Features::empty())).await.unwrap_err();
-            assert_eq!(error.to_string(), "GET_FEATURES: the time is over");
+            assert_eq!(vhost_user::with_causes(&error), "GET_FEATURES: the time is over");
         }
         let (ours, _silent) = UnixStream::pair().unwrap();
         let mut front = AsyncFrontEnd::in_reactor(ours, TIMEOUT).unwrap();
         let canceller = front.canceller();
         let wanted = wanted(Features::empty());
         let (ended, ()) = tokio::join!(front.negotiate(wanted), async { canceller.cancel() });
-        assert_eq!(ended.unwrap_err().to_string(), "GET_FEATURES: cancelled");
+        assert_eq!(vhost_user::with_causes(&ended.unwrap_err()), "GET_FEATURES: cancelled");
     });
 }
 
@@ -280,7 +280,7 @@ fn a_task_keeps_a_device_beyond_its_back_ends() {
             assert!(queue.ring.reap().unwrap().is_some());
         }
         canceller.cancel();
-        assert_eq!(ended(kept).await.unwrap_err().to_string(), "connect: cancelled");
+        assert_eq!(vhost_user::with_causes(&ended(kept).await.unwrap_err()), "connect: cancelled");
     });
 }
 
@@ -308,5 +308,39 @@ fn a_late_answer_is_not_taken_for_the_end() {
         killer.cancel();
         assert!(matches!(ended(back).await, Err(ServeError::Socket(SocketError::Cancelled))));
         gone.await.unwrap();
+    });
+}
+
+/// A region that nobody waited for is the back-end's once when it is given again, in tables that have all of them.
+#[test]
+fn memory_that_was_given_and_not_waited_for_is_there_once() {
+    runtime().block_on(async {
+        let (ours, its) = UnixStream::pair().unwrap();
+        let its = Socket::new(its, Canceller::new().unwrap()).unwrap();
+        let answers = |number| Answering::<Request>::default().answer(number, &Reply::U64(0));
+        let number = |number, bits| Answering::<Request>::default().answer(number, &Reply::U64(bits));
+        let features = Features::VERSION_1 | Features::PROTOCOL_FEATURES;
+        let offered = [number(1, features.bits()), number(15, ProtocolFeatures::REPLY_ACK.bits())].concat();
+        its.send(&[offered, answers(3), answers(2)].concat(), &[]).unwrap();
+        let mut front = AsyncFrontEnd::in_reactor(ours, TIMEOUT).unwrap();
+        front.negotiate(wanted(Features::empty())).await.unwrap();
+
+        let (one, other) = (Memory::new(4096).unwrap(), Memory::new(8192).unwrap());
+        let mut dropped = front.add_memory(&one);
+        assert!(dropped.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        drop(dropped);
+        // Whether it came or not, it is given again, and then another.
+        its.send(&[answers(5), answers(5), answers(5)].concat(), &[]).unwrap();
+        front.add_memory(&one).await.unwrap();
+        front.add_memory(&other).await.unwrap();
+
+        let mut framing = Framing::default();
+        let mut tables = Vec::new();
+        while tables.len() < 3 {
+            if let Request::SetMemTable(table) = asked(&its, &mut framing) {
+                tables.push(table.regions.iter().map(|region| region.size).collect::<Vec<_>>());
+            }
+        }
+        assert_eq!(tables, [vec![4096], vec![4096], vec![4096, 8192]]);
     });
 }

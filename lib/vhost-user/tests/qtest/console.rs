@@ -79,7 +79,7 @@ fn ports_are_found_by_name_and_carry_bytes_both_ways() {
         ];
         assert_eq!(seen, expected);
 
-        let opened = console::open(port, true);
+        let opened = console::opened(port);
         send(&mut device, &mut queues[usize::from(CONTROL_TRANSMIT)], &mut words, &opened);
         let [from, to] = console::queues(PORT).map(usize::from);
         let (mut input, mut output) = (inbox(&mut device, 64), outbox(&mut device, 64));

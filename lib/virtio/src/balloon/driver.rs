@@ -8,9 +8,9 @@ use crate::cells::{PackedCells, SplitCells};
 use crate::chain::Segment;
 use crate::memory::Shared;
 use crate::post::Outbox;
-use crate::ring::{AddError, Driver, Full};
+use crate::ring::{AddError, Driver, Full, Token};
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
@@ -48,7 +48,7 @@ impl Step {
 pub struct Pages {
     outbox: Outbox,
     /// What the device has not read yet, message by message.
-    under_way: VecDeque<Vec<u32>>,
+    under_way: BTreeMap<Token, Vec<u32>>,
 }
 
 impl Pages {
@@ -60,7 +60,7 @@ impl Pages {
     /// For a ring of `size`, in memory that the device finds at `address`; `None` if it is too short.
     pub fn new(size: u16, memory: Shared, address: u64) -> Option<Self> {
         let outbox = Outbox::new(size, PAGES_AT_ONCE as u32 * 4, memory, address)?;
-        Some(Self { outbox, under_way: VecDeque::new() })
+        Some(Self { outbox, under_way: BTreeMap::new() })
     }
 
     /// Tells of pages, which are named by their address divided by [`PAGE`]. The device sees it when the ring is published.
@@ -73,12 +73,12 @@ impl Pages {
         pages: &[u32],
     ) -> Result<(), AddError> {
         let bytes: Vec<u8> = pages.iter().flat_map(|page| page.to_le_bytes()).collect();
-        self.outbox.send(ring, &[&bytes])?;
-        self.under_way.push_back(pages.to_vec());
+        let token = self.outbox.post(ring, &[&bytes])?;
+        self.under_way.insert(token, pages.to_vec());
         Ok(())
     }
 
-    /// The pages that the device has read of since; those of whole messages, in the order in which they were told.
+    /// The pages that the device has read of since; those of whole messages, in the order in which it read them.
     ///
     /// # Errors
     /// A [`Fault`] of the device's.
@@ -86,8 +86,11 @@ impl Pages {
         &mut self,
         ring: &mut Driver<S, P>,
     ) -> Result<Vec<u32>, Fault> {
-        let messages = self.outbox.taken(ring)?;
-        Ok(self.under_way.drain(..messages.min(self.under_way.len())).flatten().collect())
+        let mut all = Vec::new();
+        while let Some(token) = self.outbox.next(ring)? {
+            all.extend(self.under_way.remove(&token).unwrap_or_default());
+        }
+        Ok(all)
     }
 }
 
@@ -269,4 +272,46 @@ impl Hints {
 /// again, and read as zero, or as the poison that was told.
 pub const fn report(address: u64, pages: u32) -> Segment {
     Segment { address, length: pages * PAGE as u32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::Chain;
+    use crate::memory::{Heap, PackedMemory, Region, Regions, SplitMemory};
+    use crate::ring::Options;
+    use crate::split;
+    use alloc::sync::Arc;
+
+    /// Pages may be used again when the device has read of them, and not when it has read of others.
+    #[test]
+    fn pages_are_told_when_they_are_read_of() {
+        const SIZE: u16 = 4;
+        let memory = Shared::whole(Arc::new(Heap::zeroed(1 << 16)));
+        let cells = || {
+            let part = |at, bytes| memory.piece(at, bytes).unwrap();
+            SplitMemory::new(SIZE, part(0, 64), part(64, 14), part(128, 38)).unwrap()
+        };
+        let address = memory.host_address();
+        let mut ring: Driver<_, PackedMemory> =
+            Driver::Split(split::Driver::new(cells(), Options::default()));
+        let mut device = split::Device::new(cells(), Options::default());
+        let mut regions = Regions::new();
+        regions.add(Region { address, memory: memory.clone() }).unwrap();
+        let slots = memory.piece(4096, Pages::bytes(SIZE)).unwrap();
+        let mut pages = Pages::new(SIZE, slots, address + 4096).unwrap();
+        for page in [1, 2, 3] {
+            pages.tell(&mut ring, &[10 * page, 10 * page + 1]).unwrap();
+        }
+        ring.publish();
+        let mut chain = Chain::new();
+        let mut taken: Vec<_> =
+            (0..3).map(|_| device.take(&&regions, &mut chain).unwrap().unwrap()).collect();
+        assert_eq!(pages.told(&mut ring).unwrap(), []);
+        for expected in [[30, 31], [20, 21], [10, 11]] {
+            device.put(taken.pop().unwrap(), 0);
+            device.publish();
+            assert_eq!(pages.told(&mut ring).unwrap(), expected);
+        }
+    }
 }

@@ -43,6 +43,10 @@ pub trait Storage {
     fn ranges(&self) -> usize {
         1
     }
+    /// Most bytes of one of those ranges, as configuration space says them: nothing else is done meanwhile.
+    fn most_of_a_range(&self) -> u64 {
+        MOST
+    }
     /// A name, at most 20 bytes.
     fn id(&self) -> &[u8] {
         b""
@@ -60,7 +64,7 @@ pub struct Range {
     pub unmap: bool,
 }
 
-/// Most bytes that one request reads or writes: nothing else is done meanwhile.
+/// Most bytes that one request reads or writes, for the same reason.
 const MOST: u64 = 128 << 20;
 
 const OK: u8 = 0;
@@ -247,6 +251,9 @@ fn range<S: Storage + ?Sized>(storage: &S, entry: &[u8; 16], kind: u32) -> Resul
         return Err(Failure::Unsupported);
     }
     let length = u64::from(sectors) * SECTOR;
+    if length > storage.most_of_a_range() {
+        return Err(Failure::Io);
+    }
     let place = inside(storage.sectors(), u64::from_le_bytes(sector), length)?;
     Ok(Range { place, length, unmap: flags & UNMAP != 0 })
 }

@@ -41,9 +41,14 @@ pub const fn ready() -> [u8; MESSAGE] {
     message(0, event::DEVICE_READY, 1)
 }
 
-/// What it says when a port was opened or closed on its side.
-pub const fn open(port: u32, is_open: bool) -> [u8; MESSAGE] {
-    message(port, event::PORT_OPEN, is_open as u16)
+/// What it says when a port was opened on its side.
+pub const fn opened(port: u32) -> [u8; MESSAGE] {
+    message(port, event::PORT_OPEN, 1)
+}
+
+/// What it says when a port was closed on its side.
+pub const fn closed(port: u32) -> [u8; MESSAGE] {
+    message(port, event::PORT_OPEN, 0)
 }
 
 /// What the device says of a port.
@@ -120,7 +125,7 @@ impl News {
     pub fn answer(&self) -> Vec<[u8; MESSAGE]> {
         match self {
             Self::Added(port) => Vec::from([message(*port, event::PORT_READY, 1)]),
-            Self::IsConsole(port) => Vec::from([open(*port, true)]),
+            Self::IsConsole(port) => Vec::from([opened(*port)]),
             _ => Vec::new(),
         }
     }

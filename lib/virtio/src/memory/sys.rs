@@ -228,12 +228,12 @@ impl<'m> Slice<'m> {
         N::store(&self.part(offset, size_of::<N>())?, value)
     }
 
-    /// Sets bits of a byte that others set too.
+    /// Sets bits of a byte that others set and clear too, after everything written so far (release): who sees them sees that.
     #[inline]
     pub fn set_bits(&self, offset: usize, bits: u8) -> Option<()> {
         let byte = self.part(offset, 1)?;
         // SAFETY: one byte is there; atomics allow that others change it.
-        unsafe { byte.start.cast::<AtomicU8>().as_ref() }.fetch_or(bits, Ordering::Relaxed);
+        unsafe { byte.start.cast::<AtomicU8>().as_ref() }.fetch_or(bits, Ordering::Release);
         Some(())
     }
 

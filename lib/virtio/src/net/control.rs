@@ -42,6 +42,39 @@ pub enum Command {
 }
 
 impl Command {
+    /// From its bytes, as a device reads them; `None`: it is none of these.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        fn flag(data: &[u8]) -> Option<bool> {
+            <[u8; 1]>::try_from(data).ok().map(|[on]| on != 0)
+        }
+        fn number(data: &[u8]) -> Option<u16> {
+            data.try_into().ok().map(u16::from_le_bytes)
+        }
+        fn table(data: &[u8]) -> Option<(Vec<[u8; 6]>, &[u8])> {
+            let (count, rest) = data.split_first_chunk()?;
+            let bytes = usize::try_from(u32::from_le_bytes(*count)).ok()?.checked_mul(6)?;
+            let (addresses, rest) = rest.split_at_checked(bytes)?;
+            Some((addresses.chunks_exact(6).filter_map(|it| it.try_into().ok()).collect(), rest))
+        }
+        let ([class, command], data) = bytes.split_first_chunk()?;
+        Some(match (class, command) {
+            (0, 0) => Self::Promiscuous(flag(data)?),
+            (0, 1) => Self::AllMulticast(flag(data)?),
+            (1, 0) => {
+                let (unicast, rest) = table(data)?;
+                let (multicast, rest) = table(rest)?;
+                return rest.is_empty().then_some(Self::Addresses { unicast, multicast });
+            }
+            (1, 1) => Self::Address(data.try_into().ok()?),
+            (2, 0) => Self::AddVlan(number(data)?),
+            (2, 1) => Self::RemoveVlan(number(data)?),
+            (3, 0) if data.is_empty() => Self::Announced,
+            (4, 0) => Self::Pairs(number(data)?),
+            (5, 0) => Self::Offloads(u64::from_le_bytes(data.try_into().ok()?)),
+            _ => return None,
+        })
+    }
+
     /// Class, command, and what follows.
     fn encoded(&self) -> (u8, u8, Vec<u8>) {
         let table = |all: &[[u8; 6]]| -> Vec<u8> {
@@ -113,12 +146,40 @@ impl Control {
         &mut self,
         ring: &mut Driver<S, P>,
     ) -> Result<Option<Obeyed>, Fault> {
-        let Some(answered) = self.0.reap(ring)? else { return Ok(None) };
         let mut acknowledged = [u8::MAX];
-        self.0.read(&answered, &mut acknowledged);
-        let tag = answered.tag;
-        self.0.release(answered);
+        let Some((tag, _)) = self.0.answer(ring, &mut acknowledged)? else { return Ok(None) };
         let result = if acknowledged == [0] { Ok(()) } else { Err(Refused) };
         Ok(Some(Obeyed { tag, result }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_is_what_is_read() {
+        let commands = [
+            Command::Promiscuous(true),
+            Command::AllMulticast(false),
+            Command::Addresses { unicast: Vec::from([[1; 6], [2; 6]]), multicast: Vec::new() },
+            Command::Address([7; 6]),
+            Command::AddVlan(5),
+            Command::RemoveVlan(0x1234),
+            Command::Announced,
+            Command::Pairs(3),
+            Command::Offloads(1 << 63),
+        ];
+        for command in commands {
+            let (class, number, data) = command.encoded();
+            let bytes = [&[class, number][..], &data].concat();
+            assert_eq!(Command::parse(&bytes).as_ref(), Some(&command));
+            assert_eq!(Command::parse(&[&bytes[..], &[0]].concat()), None, "{command:?} and a byte more");
+            for end in 0..bytes.len() {
+                assert_eq!(Command::parse(&bytes[..end]), None, "{end} bytes of {command:?}");
+            }
+        }
+        assert_eq!(Command::parse(&[1, 0, 0xff, 0xff, 0xff, 0xff]), None);
+        assert_eq!(Command::parse(&[6, 0]), None);
     }
 }

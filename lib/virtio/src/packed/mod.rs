@@ -13,6 +13,22 @@ pub use driver::Driver;
 use crate::cells::{AVAILABLE, Suppression, USED};
 use crate::event::passed;
 
+/// How often a ring was gone round, modulo 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Round {
+    /// The first, the third and so on: the wrap counter is 1.
+    Odd,
+    /// The others: it is 0.
+    Even,
+}
+
+impl From<bool> for Round {
+    /// From the wrap counter.
+    fn from(counter: bool) -> Self {
+        if counter { Self::Odd } else { Self::Even }
+    }
+}
+
 /// A place in the ring, and how often the ring was gone round, modulo 2, as in event structures: the place in bits 0 to 14, the wrap
 /// counter in bit 15.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +38,13 @@ impl Position {
     /// Where every ring begins: the counter is 1 in the first round.
     pub const START: Self = Self(1 << 15);
 
-    /// A place, and the wrap counter there.
-    pub const fn new(place: u16, wrap: bool) -> Self {
-        Self(place & 0x7fff | (wrap as u16) << 15)
+    /// A place in a round.
+    pub const fn new(place: u16, round: Round) -> Self {
+        let counter = match round {
+            Round::Odd => 1 << 15,
+            Round::Even => 0,
+        };
+        Self(place & 0x7fff | counter)
     }
 
     /// From its bits.
@@ -154,9 +174,9 @@ mod tests {
     #[test]
     fn a_base_is_at_most_once_round_ahead() {
         const SIZE: u16 = 3;
-        let positions: Vec<_> = [false, true]
+        let positions: Vec<_> = [Round::Even, Round::Odd]
             .into_iter()
-            .flat_map(|wrap| (0..SIZE + 1).map(move |place| Position::new(place, wrap)))
+            .flat_map(|round| (0..SIZE + 1).map(move |place| Position::new(place, round)))
             .collect();
         let mut bases = 0;
         for used in &positions {

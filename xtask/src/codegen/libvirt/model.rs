@@ -251,6 +251,8 @@ impl<'de> Deserialize<'de> for Field {
 pub(super) struct Constants {
     /// The libvirt release that they were read from.
     pub origin: String,
+    /// Functions of the C interface: `NAME since`.
+    pub functions: Vec<String>,
     /// Flag arguments of the C interface: function, and the constants it takes (empty: none yet).
     pub flag_arguments: std::collections::BTreeMap<String, String>,
     /// Sets of flags and enumerations.

@@ -432,13 +432,15 @@ pub(super) fn constants(origin: &str, api: &Api, used: &Used<'_>) -> Result<Cons
         let kind = if flags { SetKind::Flags } else { SetKind::Enum };
         sets.push(ConstantSet { name: known.name.clone(), kind, constants });
     }
+    let functions =
+        api.functions.iter().map(|(name, function)| format!("{name} {}", function.since)).collect();
     let flag_arguments = api
         .functions
         .iter()
         .filter_map(|(name, function)| Some((name.clone(), function.flags.clone()?)))
         .collect();
     let parameters = api.strings.iter().map(|(name, text, since)| format!("{name} {text} {since}")).collect();
-    Ok(Constants { origin: origin.to_owned(), flag_arguments, sets, parameters })
+    Ok(Constants { origin: origin.to_owned(), functions, flag_arguments, sets, parameters })
 }
 
 #[cfg(test)]

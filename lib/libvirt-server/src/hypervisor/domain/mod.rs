@@ -242,7 +242,8 @@ impl Hypervisor {
         detail: DomainEventStoppedDetailType,
     ) {
         self.forget_block_jobs(uuid);
-        self.backups.remove(&uuid);
+        // As `qemuBackupJobTerminate` tells it.
+        self.end_backup(uuid, Some("domain is not running"));
         let Some(domain) = self.domains.get_mut(&uuid) else { return };
         domain.id = None;
         domain.owner = None;

@@ -331,6 +331,21 @@ fn key_of(node: &BlockNode) -> Result<Option<String>, &'static str> {
 const COARSE: &str = "Unable to get accurate CPU usage";
 const KEY_TRIES: u32 = 50;
 
+/// The name of a job that writes a copy, by which a later manager finds the copy.
+pub(super) fn copying_job_id(verb: &str, target: &str) -> String {
+    format!("{}.{target}", job_id(verb))
+}
+
+/// The node of the copy that a job of this name writes.
+pub(super) fn target_of(job: &str) -> Option<&str> {
+    job.split_once('.').map(|(_, target)| target)
+}
+
+/// The disk of which a node is another image ([`Vm::free_image_name`]).
+pub(super) fn disk_of(image: &str) -> &str {
+    image.rsplit_once("-s").map_or(image, |(disk, _)| disk)
+}
+
 /// Names of jobs differ from all that are going on in the same QEMU, whoever started them: by a number that is drawn once for each process
 /// of ours, as process ids repeat.
 pub(super) fn job_id(verb: &str) -> String {

@@ -8,8 +8,9 @@
 //! connection to the monitor, and found again by a later manager: [`Vm::jobs`].
 
 use super::{
-    OperationError, figure,
+    Mirror, OperationError, PushBackup, figure,
     follow::{Follow, Heard},
+    graph::target_of,
     undone,
 };
 use crate::Vm;
@@ -21,12 +22,14 @@ use qmp::{
 };
 use serde_json::Value;
 
-/// A job that ends by itself. Dropping it leaves the job going.
+/// A job that ends by itself. Dropping it leaves the job going, and so does dropping a future that waits for it, which can be asked for again.
 #[derive(Debug)]
 pub struct Job {
     id: String,
     action: String,
     follow: Follow,
+    /// Of one that has concluded: QEMU's words if it failed. It is known no longer when it is dismissed.
+    ended: Option<Option<String>>,
 }
 
 /// A job that keeps two sides the same until it is told to end. Dropping it leaves the job going.
@@ -40,6 +43,10 @@ pub enum FoundJob {
     Ends(Job),
     /// It waits to be told.
     Waits(ReadyJob),
+    /// A backup of this library's, with its copy.
+    Backup(PushBackup),
+    /// A mirror of this library's, with its copy.
+    Mirror(Mirror),
 }
 
 impl Vm {
@@ -50,10 +57,12 @@ impl Vm {
     pub async fn jobs(&self) -> Result<Vec<FoundJob>, OperationError> {
         let jobs = Follow::new(self, EVENTS).read("the list of jobs", &QueryJobs {}).await?;
         let found = jobs.into_iter().map(|info| {
-            let (action, follow) = (info.kind.as_str().to_owned(), Follow::new(self, EVENTS));
-            let job = Job { id: info.id, action, follow };
-            match info.kind {
-                JobType::Mirror | JobType::Commit => FoundJob::Waits(ReadyJob(job)),
+            let target = target_of(&info.id).map(str::to_owned);
+            let job = Job::of(self, info.id, info.kind.as_str().to_owned());
+            match (info.kind, target) {
+                (JobType::Backup, Some(target)) => FoundJob::Backup(PushBackup::of(job, self, target)),
+                (JobType::Mirror, Some(target)) => FoundJob::Mirror(Mirror::of(ReadyJob(job), self, target)),
+                (JobType::Mirror | JobType::Commit, _) => FoundJob::Waits(ReadyJob(job)),
                 _ => FoundJob::Ends(job),
             }
         });
@@ -87,7 +96,7 @@ impl Vm {
         command: &C,
     ) -> Result<Job, OperationError> {
         // Subscribed first: a short job has ended before the reply is read.
-        let mut job = Job { follow: Follow::new(self, EVENTS), id, action };
+        let mut job = Job::of(self, id, action);
         match self.qmp().call(command).await {
             Ok(_) => Ok(job),
             // No two jobs have the same id, and this one does not vanish: it is there, or it was not begun.
@@ -105,7 +114,7 @@ impl Vm {
 impl Job {
     /// A job that was started.
     pub(super) fn of(vm: &Vm, id: String, action: String) -> Self {
-        Self { id, action, follow: Follow::new(vm, EVENTS) }
+        Self { id, action, follow: Follow::new(vm, EVENTS), ended: None }
     }
 
     /// Its name within QEMU.
@@ -128,7 +137,7 @@ impl Job {
     ///
     /// # Errors
     /// [`OperationError::Job`] with QEMU's words when it failed.
-    pub async fn done(mut self) -> Result<(), OperationError> {
+    pub async fn done(&mut self) -> Result<(), OperationError> {
         self.conclude().await
     }
 
@@ -136,7 +145,7 @@ impl Job {
     ///
     /// # Errors
     /// [`OperationError`]; not that of the job, which is expected.
-    pub async fn cancel(mut self) -> Result<(), OperationError> {
+    pub async fn cancel(&mut self) -> Result<(), OperationError> {
         self.give_up().await
     }
 
@@ -151,13 +160,16 @@ impl Job {
 
     /// Waits until it has concluded, and dismisses it.
     pub(super) async fn conclude(&mut self) -> Result<(), OperationError> {
-        let Some(info) = self.until(&[JobStatus::Concluded]).await? else {
-            // Dismissed by somebody else, or by us when the answer to that was lost.
-            return Err(OperationError::Unknown { what: "job", id: self.id.clone() });
-        };
+        if self.ended.is_none() {
+            let Some(info) = self.until(&[JobStatus::Concluded]).await? else {
+                // Dismissed by somebody else.
+                return Err(OperationError::Unknown { what: "job", id: self.id.clone() });
+            };
+            self.ended = Some(info.error);
+        }
         let dismiss = JobDismiss { id: self.id.clone() };
         self.insist(&dismiss, |_| false).await?;
-        match info.error {
+        match self.ended.clone().flatten() {
             None => Ok(()),
             Some(message) => Err(OperationError::Job { action: self.action.clone(), message }),
         }
@@ -232,6 +244,9 @@ impl ReadyJob {
     /// # Errors
     /// [`OperationError`]; a job that failed is dismissed.
     pub async fn ready(&mut self) -> Result<(), OperationError> {
+        if self.0.ended.is_some() {
+            return self.0.conclude().await;
+        }
         match self.0.until(&[JobStatus::Ready, JobStatus::Concluded]).await? {
             Some(info) if info.status == JobStatus::Ready => Ok(()),
             _ => self.0.conclude().await,
@@ -242,7 +257,7 @@ impl ReadyJob {
     ///
     /// # Errors
     /// [`OperationError`].
-    pub async fn complete(mut self) -> Result<(), OperationError> {
+    pub async fn complete(&mut self) -> Result<(), OperationError> {
         self.completed().await
     }
 
@@ -257,7 +272,7 @@ impl ReadyJob {
     ///
     /// # Errors
     /// [`OperationError`].
-    pub async fn part(mut self) -> Result<(), OperationError> {
+    pub async fn part(&mut self) -> Result<(), OperationError> {
         self.parted().await
     }
 
@@ -273,7 +288,7 @@ impl ReadyJob {
     ///
     /// # Errors
     /// [`OperationError`].
-    pub async fn abandon(mut self) -> Result<(), OperationError> {
+    pub async fn abandon(&mut self) -> Result<(), OperationError> {
         self.0.give_up().await
     }
 
@@ -284,8 +299,7 @@ impl ReadyJob {
 
 /// Waits until a job has concluded or is gone.
 pub(super) async fn concluded(follow: &mut Follow, id: &str) -> Result<(), OperationError> {
-    let mut job =
-        Job { id: id.to_owned(), action: "end a job".to_owned(), follow: Follow::new(follow.vm(), EVENTS) };
+    let mut job = Job::of(follow.vm(), id.to_owned(), "end a job".to_owned());
     job.until(&[JobStatus::Concluded]).await.map(drop)
 }
 

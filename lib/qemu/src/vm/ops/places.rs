@@ -5,10 +5,10 @@ use crate::{
     Vm,
     argv::{PORT_PREFIX, places},
 };
-use qmp::commands::{PciDevice, QomList, QueryPci};
+use qmp::commands::{PciDevice, QomGet, QomList, QueryPci};
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -53,14 +53,67 @@ impl Place {
     }
 }
 
+/// What is where ([`Vm::places`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Occupied {
+    /// Names of devices and the numbers of their places.
+    pub devices: BTreeMap<String, u8>,
+    /// Number of PCIe ports; `None` on boards without any.
+    pub ports: Option<u8>,
+}
+
 impl Vm {
-    pub(super) async fn free_place(&self, id: &str) -> Result<Place, OperationError> {
-        let number = |name: &String| name.strip_prefix(PORT_PREFIX)?.parse::<usize>().ok();
-        let mut ports: Vec<usize> = self.devices().await?.iter().filter_map(number).collect();
-        ports.sort_unstable();
+    /// Where network cards, disks, the balloon and the random source sit, also those that were plugged: what a configuration says
+    /// ([`Config::occupied`]) that describes the machine as it is now, to be moved, restored, or started again.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn places(&self) -> Result<Occupied, OperationError> {
+        let action = "ask what is where";
+        let ports = self.ports().await?;
+        let mut devices = BTreeMap::new();
         if ports.is_empty() {
+            let buses = self.ask(action, &QueryPci {}).await?;
+            for device in buses.into_iter().flat_map(|bus| bus.devices) {
+                let slot = places::GENERAL_PCI_SLOTS.contains(&device.slot).then_some(device.slot as usize);
+                let place = slot.map(|slot| slot - places::FIRST_PCI_SLOT);
+                if let Some(place) = place.and_then(|place| u8::try_from(place).ok())
+                    && !device.qdev_id.is_empty()
+                {
+                    devices.insert(device.qdev_id, place);
+                }
+            }
+            return Ok(Occupied { devices, ports: None });
+        }
+        for port in &ports {
+            let path = format!("/machine/peripheral/{PORT_PREFIX}{port}/{PORT_PREFIX}{port}");
+            let bus = self.ask(action, &QomList { path: path.clone() }).await?;
+            let Some(child) = bus.into_iter().find(|item| item.name.starts_with("child[")) else { continue };
+            let device = self.ask(action, &QomGet { path, property: child.name }).await?;
+            if let Some(id) = device.as_str().and_then(|path| path.rsplit('/').next()) {
+                devices.insert(id.to_owned(), *port);
+            }
+        }
+        Ok(Occupied { devices, ports: u8::try_from(ports.len()).ok() })
+    }
+
+    /// Numbers of PCIe ports, in order.
+    async fn ports(&self) -> Result<Vec<u8>, OperationError> {
+        let number = |name: &String| name.strip_prefix(PORT_PREFIX)?.parse().ok();
+        let mut ports: Vec<u8> = self.devices().await?.iter().filter_map(number).collect();
+        ports.sort_unstable();
+        Ok(ports)
+    }
+
+    /// A place for a device, which may say what place it is to have.
+    pub(super) async fn free_place(&self, id: &str, said: Option<u8>) -> Result<Place, OperationError> {
+        let is_meant = |place: usize| said.is_none_or(|said| usize::from(said) == place);
+        let ports = self.ports().await?;
+        if ports.is_empty() {
+            let slots = places::GENERAL_PCI_SLOTS;
+            let slots = slots.filter(|slot| is_meant(*slot as usize - places::FIRST_PCI_SLOT));
             // Reserved before it is looked at, or two could find the same one empty.
-            for slot in places::GENERAL_PCI_SLOTS.map(|slot| format!("{slot:#x}")) {
+            for slot in slots.map(|slot| format!("{slot:#x}")) {
                 let Some(place) = self.reserve("addr", slot.clone()) else { continue };
                 let buses = self.ask("look for a free place", &QueryPci {}).await?;
                 let devices: Vec<PciDevice> = buses.into_iter().flat_map(|bus| bus.devices).collect();
@@ -71,7 +124,8 @@ impl Vm {
             return Err(OperationError::NoPlace { id: id.to_owned() });
         }
         // The first two belong to the balloon and the random source, whether present or not.
-        for port in ports.into_iter().filter(|port| *port >= places::FIXED) {
+        let is_general = |port: &u8| usize::from(*port) >= places::FIXED && is_meant(usize::from(*port));
+        for port in ports.into_iter().filter(is_general) {
             let name = format!("{PORT_PREFIX}{port}");
             // Reserved before it is looked at, or two could find it empty.
             let Some(place) = self.reserve("bus", name.clone()) else { continue };

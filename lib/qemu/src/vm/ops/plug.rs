@@ -9,6 +9,7 @@ use self::answer::{ANSWERS, Answer, answer};
 use super::{
     OperationError, failed,
     follow::{Follow, Heard},
+    places::Reservation,
     rollback::{Made, Rollback, insist},
 };
 use crate::{
@@ -19,8 +20,8 @@ use crate::{
 use qmp::{
     CallError,
     commands::{
-        BlockdevDel, ChardevRemove, Command, DeviceDel, NetdevDel, ObjectDel, ObjectProperty, QomGet,
-        QomList, QueryHotpluggableCpus, QueryMemdev, QueryNamedBlockNodes,
+        BlockdevDel, ChardevRemove, Command, DeviceDel, HotpluggableCpu, NetdevDel, ObjectDel,
+        ObjectProperty, QomGet, QomList, QueryHotpluggableCpus, QueryMemdev, QueryNamedBlockNodes,
     },
 };
 use serde_json::{Value, json};
@@ -54,7 +55,7 @@ impl Vm {
             return Err(ConfigError::conflict(&disk.id, "only virtio and NVMe disks are plugged").into());
         }
         self.is_free(&disk.id).await?;
-        let place = self.free_place(&disk.id).await?;
+        let place = self.free_place(&disk.id, disk.place).await?;
         let mut rollback = Rollback::new(self);
         let id = || disk.id.clone();
         let adding = async {
@@ -136,7 +137,7 @@ impl Vm {
             NicBackend::VhostUser(stream) => Some(self.switch(nic, stream).await?),
             _ => None,
         };
-        let place = self.free_place(&nic.id).await?;
+        let place = self.free_place(&nic.id, nic.place).await?;
         let driver = if nic.model == NicModel::Virtio { "virtio-net-pci" } else { nic.model.driver() };
         let mut device = nic_device(nic, driver);
         place.put(&mut device);
@@ -241,31 +242,32 @@ impl Vm {
     /// # Errors
     /// [`OperationError`]; [`OperationError::NoPlace`] when the machine has as many as it can ([`crate::config::Cpu::max`]).
     pub async fn plug_cpu(&self) -> Result<String, OperationError> {
-        let places = self.ask("look for a place for a CPU", &QueryHotpluggableCpus {}).await?;
-        // Listed from the last to the first.
-        let free = places.into_iter().rfind(|place| place.qom_path.is_none());
-        let Some(free) = free else { return Err(OperationError::NoPlace { id: "a CPU".to_owned() }) };
-        let mut device = json!({});
-        let props = free.props;
-        let numbers = [
-            ("node-id", props.node_id),
-            ("socket-id", props.socket_id),
-            ("die-id", props.die_id),
-            ("core-id", props.core_id),
-            ("thread-id", props.thread_id),
-        ];
-        let mut id = "cpu".to_owned();
-        for (name, number) in numbers {
-            if let Some(number) = number {
-                device[name] = json!(number);
-                id.push_str(&format!("-{number}"));
+        let (device, id) = self.free_cpu().await?;
+        let mut rollback = Rollback::new(self);
+        let made = Made::Device(id.to_string());
+        rollback.run(format!("add {id}"), "device_add", device, made).await?;
+        rollback.keep();
+        Ok(id.to_string())
+    }
+
+    /// The first place that is empty and that nobody else is about to take: the device for it, and its id.
+    async fn free_cpu(&self) -> Result<(Value, Reservation), OperationError> {
+        let mut taken = BTreeSet::new();
+        loop {
+            let places = self.ask("look for a place for a CPU", &QueryHotpluggableCpus {}).await?;
+            // Listed from the last to the first.
+            let mut free = places.iter().rev().filter(|place| place.qom_path.is_none()).map(cpu);
+            let Some((device, id)) = free.find(|(_, id)| !taken.contains(id)) else {
+                return Err(OperationError::NoPlace { id: "a CPU".to_owned() });
+            };
+            taken.insert(id.clone());
+            // Looked at again once it is reserved, or two could find it empty.
+            let Some(reserved) = self.reserve_name(id.clone()) else { continue };
+            let places = self.ask("look for a place for a CPU", &QueryHotpluggableCpus {}).await?;
+            if places.iter().any(|place| place.qom_path.is_none() && cpu(place).1 == id) {
+                return Ok((device, reserved));
             }
         }
-        (device["driver"], device["id"]) = (json!(free.kind), json!(id));
-        let mut rollback = Rollback::new(self);
-        rollback.run(format!("add {id}"), "device_add", device, Made::Device(id.clone())).await?;
-        rollback.keep();
-        Ok(id)
     }
 
     /// Takes a plugged CPU from the guest.
@@ -476,6 +478,26 @@ fn is_pending(error: &OperationError) -> bool {
 
 /// A guest that has just begun to boot does not hear; QEMU itself takes another request after five seconds.
 const ASK_AGAIN: Duration = Duration::from_secs(6);
+
+/// The device for a place of a CPU, and its id.
+fn cpu(place: &HotpluggableCpu) -> (Value, String) {
+    let numbers = [
+        ("node-id", place.props.node_id),
+        ("socket-id", place.props.socket_id),
+        ("die-id", place.props.die_id),
+        ("core-id", place.props.core_id),
+        ("thread-id", place.props.thread_id),
+    ];
+    let (mut device, mut id) = (json!({"driver": place.kind}), "cpu".to_owned());
+    for (name, number) in numbers {
+        if let Some(number) = number {
+            device[name] = json!(number);
+            id.push_str(&format!("-{number}"));
+        }
+    }
+    device["id"] = json!(id);
+    (device, id)
+}
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use crate::{
     polled::polled,
 };
 use qemu::{
-    config::Address,
+    config::{Address, Disk, Image, Nic, NicBackend},
     vm::{MigrationOptions, OperationError, Whereabouts},
 };
 use qmp::commands::{QueryStatus, RunState};
@@ -151,6 +151,48 @@ async fn a_guest_arrives_as_it_was_when_it_left() {
     assert_eq!(off.vm.status().run_state, RunState::Shutdown);
     stands.quit().await;
     off.quit().await;
+}
+
+/// What was plugged has its place in the configuration of the other end, which says where.
+#[tokio::test]
+async fn a_machine_moves_with_what_was_plugged() {
+    let test = "a_machine_moves_with_what_was_plugged";
+    if missing(test, true) {
+        return;
+    }
+    let directory = places();
+    let at = |name: &str| directory.path().join(name);
+    let disk = |id: &str| {
+        std::fs::write(at(id), vec![0; 1 << 20]).unwrap();
+        Disk::new(id, Image::raw(at(id)))
+    };
+    let nic = |id: &str, last| {
+        Nic::new(id, [0x52, 0x54, 0, 0, 0, last], NicBackend::User { forwards: Vec::new(), restrict: true })
+    };
+    let mut machine = config().disk(disk("root"));
+    machine.nics.push(nic("first", 1));
+    let mut source = Guest::linux(&at("source"), machine.clone()).await;
+    source.vm.plug_nic(&nic("added", 2)).await.unwrap();
+    source.vm.plug_disk(&disk("gone")).await.unwrap();
+    source.vm.plug_disk(&disk("data")).await.unwrap();
+    source.run_until("[ -e /sys/block/vdc ]").await;
+    source.vm.unplug_disk("gone", LONG).await.unwrap();
+    source.run("printf written | dd of=/dev/vdc conv=notrunc 2>/dev/null; sync").await;
+    let occupied = source.vm.places().await.unwrap();
+    let ports = ["first", "root", "added", "data"].map(|id| occupied.devices[id]);
+    assert_eq!((ports, occupied.ports), ([2, 3, 4, 6], Some(8)), "{occupied:?}");
+    machine.nics.push(nic("added", 2));
+    machine.disks.push(Disk::new("data", Image::raw(at("data"))));
+    let machine = Guest::with_linux(machine).occupied(&occupied);
+    let mut destination = Guest::incoming(&at("destination"), machine).await;
+    let via = socket(directory.path(), "plugged");
+    source.vm.migrate_to(&destination.vm, &via, &unhurried()).await.unwrap();
+    source.quit().await;
+    assert_eq!(destination.vm.places().await.unwrap(), occupied);
+    destination.run("echo 3 >/proc/sys/vm/drop_caches").await;
+    assert_eq!(destination.run("head -c 7 /dev/vdc").await, "written");
+    assert_eq!(destination.run("ls /sys/class/net | grep -c eth").await, "2");
+    destination.quit().await;
 }
 
 /// Before QEMU has heard of the migration there is nothing to give up, and the copies of its disks are taken back all the same.

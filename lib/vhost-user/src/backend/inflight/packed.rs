@@ -1,12 +1,11 @@
 //! Of a packed ring: copies of the descriptors of every chain, since used entries overwrite those of others in the ring.
 
-use super::{VERSION, get, set};
+use super::{VERSION, VERSION_AT, get, set};
 use std::collections::BTreeMap;
 use virtio::cells;
 use virtio::memory::Shared;
-use virtio::packed::Position;
+use virtio::packed::{Position, Round};
 
-const VERSION_AT: usize = 8;
 const DESCRIPTORS: usize = 10;
 const FREE: usize = 12;
 const OLD_FREE: usize = 14;
@@ -26,6 +25,11 @@ const ID: usize = 16;
 const FLAGS: usize = 18;
 const LENGTH: usize = 20;
 const ADDRESS: usize = 24;
+
+/// Where an entry begins.
+pub(super) const fn place_of(at: u16) -> usize {
+    HEADER + ENTRY * at as usize
+}
 
 pub(super) const fn bytes(size: u16) -> usize {
     HEADER + ENTRY * size as usize
@@ -69,11 +73,11 @@ impl Packed {
                 set(&all, wrap_at, u8::from(used.wrap()));
             }
             for entry in 0..size {
-                set(&all, Self::entry(entry) + NEXT, entry + 1);
+                set(&all, place_of(entry) + NEXT, entry + 1);
             }
             set(&all, VERSION_AT, VERSION);
         }
-        let position = |at, wrap_at| Position::new(get(&all, at), get::<u8>(&all, wrap_at) != 0);
+        let position = |at, wrap_at| Position::new(get(&all, at), Round::from(get::<u8>(&all, wrap_at) != 0));
         let (old, new) = (position(OLD_USED, OLD_WRAP), position(USED, WRAP));
         let old = if old.place() < size { old } else { used };
         let used = if new != old && new.place() < size && was_told(old) {
@@ -83,9 +87,9 @@ impl Packed {
                 if at == until || at >= size {
                     break;
                 }
-                set(&all, Self::entry(at), 0_u8);
-                let last: u16 = get(&all, Self::entry(at) + LAST);
-                at = get(&all, Self::entry(last.min(size - 1)) + NEXT);
+                set(&all, place_of(at), 0_u8);
+                let last: u16 = get(&all, place_of(at) + LAST);
+                at = get(&all, place_of(last.min(size - 1)) + NEXT);
             }
             new
         } else {
@@ -93,8 +97,8 @@ impl Packed {
         };
         let mut left: Vec<(u64, u16, Vec<u16>)> = Vec::new();
         let mut busy = vec![false; usize::from(size)];
-        for head in (0..size).filter(|head| get::<u8>(&all, Self::entry(*head)) == 1) {
-            let count: u16 = get(&all, Self::entry(head) + COUNT);
+        for head in (0..size).filter(|head| get::<u8>(&all, place_of(*head)) == 1) {
+            let count: u16 = get(&all, place_of(head) + COUNT);
             let mut at = head;
             let mut chain = Vec::new();
             // A chain whose entries another has, or that leaves the region, was never written down whole.
@@ -103,22 +107,22 @@ impl Packed {
                     break;
                 }
                 chain.push(at);
-                at = get(&all, Self::entry(at) + NEXT);
+                at = get(&all, place_of(at) + NEXT);
             }
             if count > 0 && chain.len() == usize::from(count) {
                 for at in &chain {
                     busy[usize::from(*at)] = true;
                 }
-                left.push((get(&all, Self::entry(head) + COUNTER), head, chain));
+                left.push((get(&all, place_of(head) + COUNTER), head, chain));
             } else {
-                set(&all, Self::entry(head), 0_u8);
+                set(&all, place_of(head), 0_u8);
             }
         }
         left.sort_unstable();
         // What no chain has is free, whatever the list was in the middle of.
         let mut free = size;
         for entry in (0..size).rev().filter(|entry| !busy[usize::from(*entry)]) {
-            set(&all, Self::entry(entry) + NEXT, free);
+            set(&all, place_of(entry) + NEXT, free);
             free = entry;
         }
         for (at, wrap_at, free_at) in [(USED, WRAP, FREE), (OLD_USED, OLD_WRAP, OLD_FREE)] {
@@ -130,7 +134,7 @@ impl Packed {
         let mut heads = BTreeMap::new();
         let entries = left.into_iter().map(|(_, head, chain)| {
             let read = |at: u16| {
-                let at = Self::entry(at);
+                let at = place_of(at);
                 let state = cells::Packed {
                     length: get(&all, at + LENGTH),
                     id: get(&all, at + ID),
@@ -147,10 +151,6 @@ impl Packed {
         (Self { memory, size, counter, heads, batch: Vec::new() }, used, entries)
     }
 
-    const fn entry(at: u16) -> usize {
-        HEADER + ENTRY * at as usize
-    }
-
     /// A chain of these descriptors was taken.
     pub(in super::super) fn taken(
         &mut self,
@@ -165,7 +165,7 @@ impl Packed {
             if at >= self.size {
                 return;
             }
-            let entry = Self::entry(at);
+            let entry = place_of(at);
             set(&all, entry + ADDRESS, address);
             set(&all, entry + LENGTH, state.length);
             set(&all, entry + FLAGS, state.flags);
@@ -175,12 +175,12 @@ impl Packed {
             last = at;
             at = get(&all, entry + NEXT);
         }
-        set(&all, Self::entry(head) + COUNT, count);
-        set(&all, Self::entry(head) + LAST, last);
-        set(&all, Self::entry(head) + COUNTER, self.counter);
+        set(&all, place_of(head) + COUNT, count);
+        set(&all, place_of(head) + LAST, last);
+        set(&all, place_of(head) + COUNTER, self.counter);
         self.counter = self.counter.wrapping_add(1);
         set(&all, FREE, at);
-        set(&all, Self::entry(head), 1_u8);
+        set(&all, place_of(head), 1_u8);
         set(&all, OLD_FREE, at);
         self.heads.insert(id, head);
     }
@@ -190,7 +190,7 @@ impl Packed {
         let Some(head) = self.heads.remove(&id) else { return };
         let all = self.memory.slice();
         set(&all, OLD_FREE, head);
-        set(&all, Self::entry(head), 0_u8);
+        set(&all, place_of(head), 0_u8);
         set(&all, FREE, head);
     }
 
@@ -198,9 +198,8 @@ impl Packed {
     pub(in super::super) fn putting(&mut self, id: u16) {
         let Some(head) = self.heads.remove(&id) else { return };
         let all = self.memory.slice();
-        let (last, count): (u16, u16) =
-            (get(&all, Self::entry(head) + LAST), get(&all, Self::entry(head) + COUNT));
-        set(&all, Self::entry(last.min(self.size - 1)) + NEXT, get::<u16>(&all, FREE));
+        let (last, count): (u16, u16) = (get(&all, place_of(head) + LAST), get(&all, place_of(head) + COUNT));
+        set(&all, place_of(last.min(self.size - 1)) + NEXT, get::<u16>(&all, FREE));
         set(&all, FREE, head);
         let place = get::<u16>(&all, USED).wrapping_add(count);
         if place >= self.size {
@@ -214,7 +213,7 @@ impl Packed {
     pub(in super::super) fn told(&mut self) {
         let all = self.memory.slice();
         for head in self.batch.drain(..) {
-            set(&all, Self::entry(head), 0_u8);
+            set(&all, place_of(head), 0_u8);
         }
         set(&all, OLD_FREE, get::<u16>(&all, FREE));
         set(&all, OLD_USED, get::<u16>(&all, USED));
@@ -259,7 +258,7 @@ mod tests {
         queue.putting(3);
         queue.told();
         let (mut queue, used, left) = resumed(&region, false);
-        assert_eq!(used, Position::new(1, true));
+        assert_eq!(used, Position::new(1, Round::Odd));
         assert_eq!(ids(&left), [(500, 2), (7, 3)]);
         assert_eq!(left[1].descriptors, chain(7, 3));
         // Round and round, so that entries are used again in another order.
@@ -269,7 +268,7 @@ mod tests {
             queue.told();
         }
         let (_, used, left) = resumed(&region, false);
-        assert_eq!(used, Position::new(1, false), "201 places are 25 rounds and one");
+        assert_eq!(used, Position::new(1, Round::Even), "201 places are 25 rounds and one");
         assert_eq!(ids(&left), [(500, 2), (7, 3)]);
     }
 
@@ -302,7 +301,7 @@ mod tests {
             queue.putting(2);
             for _ in 0..2 {
                 let (_, used, left) = resumed(&region, is_used);
-                assert_eq!((used, ids(&left)), (Position::new(place, true), expected.clone()));
+                assert_eq!((used, ids(&left)), (Position::new(place, Round::Odd), expected.clone()));
             }
         }
     }
@@ -312,7 +311,7 @@ mod tests {
         let region = region();
         let (mut queue, ..) = resumed(&region, false);
         queue.taken(2, chain(2, 1).into_iter());
-        set(&region.slice(), Packed::entry(0) + COUNTER, u64::MAX);
+        set(&region.slice(), place_of(0) + COUNTER, u64::MAX);
         let (mut queue, _, left) = resumed(&region, false);
         assert_eq!(ids(&left), [(2, 1)]);
         queue.taken(3, chain(3, 1).into_iter());

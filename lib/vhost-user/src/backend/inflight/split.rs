@@ -1,10 +1,9 @@
 //! Of a split ring: an entry for each head.
 
-use super::{VERSION, get, set};
+use super::{VERSION, VERSION_AT, get, set};
 use virtio::memory::Shared;
 
 const DESCRIPTORS: usize = 10;
-const VERSION_AT: usize = 8;
 const LAST_BATCH: usize = 12;
 const USED: usize = 14;
 const HEADER: usize = 16;
@@ -13,6 +12,11 @@ const HEADER: usize = 16;
 const ENTRY: usize = 16;
 const NEXT: usize = 6;
 const COUNTER: usize = 8;
+
+/// Where an entry begins.
+pub(super) const fn place_of(head: u16) -> usize {
+    HEADER + ENTRY * head as usize
+}
 
 pub(super) const fn bytes(size: u16) -> usize {
     HEADER + ENTRY * size as usize
@@ -45,13 +49,13 @@ impl Split {
             if head >= size {
                 break;
             }
-            set(&all, Self::entry(head), 0_u8);
-            head = get(&all, Self::entry(head) + NEXT);
+            set(&all, place_of(head), 0_u8);
+            head = get(&all, place_of(head) + NEXT);
         }
         set(&all, USED, used);
         let mut left: Vec<(u64, u16)> = (0..size)
-            .filter(|head| get::<u8>(&all, Self::entry(*head)) == 1)
-            .map(|head| (get(&all, Self::entry(head) + COUNTER), head))
+            .filter(|head| get::<u8>(&all, place_of(*head)) == 1)
+            .map(|head| (get(&all, place_of(head) + COUNTER), head))
             .collect();
         left.sort_unstable();
         let counter = left.last().map_or(0, |(counter, _)| counter.wrapping_add(1));
@@ -59,24 +63,20 @@ impl Split {
         (Self { memory, size, counter, batch: Vec::new() }, heads)
     }
 
-    const fn entry(head: u16) -> usize {
-        HEADER + ENTRY * head as usize
-    }
-
     /// A chain was taken.
     pub(in super::super) fn taken(&mut self, head: u16) {
         if head < self.size {
             let all = self.memory.slice();
-            set(&all, Self::entry(head) + COUNTER, self.counter);
+            set(&all, place_of(head) + COUNTER, self.counter);
             self.counter = self.counter.wrapping_add(1);
-            set(&all, Self::entry(head), 1_u8);
+            set(&all, place_of(head), 1_u8);
         }
     }
 
     /// The chain that was taken last was not.
     pub(in super::super) fn untaken(&mut self, head: u16) {
         if head < self.size {
-            set(&self.memory.slice(), Self::entry(head), 0_u8);
+            set(&self.memory.slice(), place_of(head), 0_u8);
         }
     }
 
@@ -84,7 +84,7 @@ impl Split {
     pub(in super::super) fn putting(&mut self, head: u16) {
         if head < self.size {
             let all = self.memory.slice();
-            set(&all, Self::entry(head) + NEXT, get::<u16>(&all, LAST_BATCH));
+            set(&all, place_of(head) + NEXT, get::<u16>(&all, LAST_BATCH));
             set(&all, LAST_BATCH, head);
             self.batch.push(head);
         }
@@ -94,7 +94,7 @@ impl Split {
     pub(in super::super) fn told(&mut self, used: u16) {
         let all = self.memory.slice();
         for head in self.batch.drain(..) {
-            set(&all, Self::entry(head), 0_u8);
+            set(&all, place_of(head), 0_u8);
         }
         set(&all, USED, used);
     }
@@ -152,7 +152,7 @@ mod tests {
         let region = region(8);
         let (mut queue, _) = Split::resumed(region.clone(), 8, 0);
         queue.taken(2);
-        set(&region.slice(), Split::entry(2) + COUNTER, u64::MAX);
+        set(&region.slice(), place_of(2) + COUNTER, u64::MAX);
         let (mut queue, left) = Split::resumed(region, 8, 0);
         assert_eq!(left, [2]);
         queue.taken(3);

@@ -35,6 +35,8 @@ enum Act {
     Leave,
     /// It is given back, with nothing done but this.
     Finish(Finish),
+    /// The same, the last first, which the driver sees all at once.
+    Backwards(Finish),
 }
 
 /// How a chain is given back.
@@ -122,16 +124,21 @@ const fn status(status: u8) -> Act {
 /// What is wrong with rings that run.
 pub(super) fn ring(name: &str) -> Option<Whole> {
     let all_of = |features: Features| turn(move |it| it.has(features), NOTHING);
+    // Everything is right but the order.
+    let backwards = |features: Features| {
+        let finish = Finish { written: 1, fill: None, status: Some(0) };
+        turn(move |it| it.has(features | Features::IN_ORDER), Act::Backwards(finish))
+    };
     Some(match name {
         "served" => turn(|_| true, NOTHING),
         "traffic.event-index" => all_of(Features::EVENT_IDX),
         "traffic.indirect" => all_of(Features::INDIRECT_DESC),
         "traffic.both" => all_of(Features::INDIRECT_DESC | Features::EVENT_IDX),
-        "traffic.in-order" => all_of(Features::IN_ORDER),
+        "traffic.in-order" => backwards(Features::empty()),
         "traffic.packed" => all_of(Features::RING_PACKED),
         "traffic.packed.event-index" => all_of(Features::RING_PACKED | Features::EVENT_IDX),
         "traffic.packed.indirect" => all_of(Features::RING_PACKED | Features::INDIRECT_DESC),
-        "traffic.packed.in-order" => all_of(Features::RING_PACKED | Features::IN_ORDER),
+        "traffic.packed.in-order" => backwards(Features::RING_PACKED),
         // Half of what fits at once, and all of it again.
         "traffic.plain" => turn(|it| it.has(Features::empty()) && it.count == 10, NOTHING),
         "traffic.second" => others(NOTHING),
@@ -245,6 +252,12 @@ impl<'d, D: Device> Wrong<'d, D> {
                     finish.write(&held);
                     guest.put(queue, held, finish.written);
                 }
+                return;
+            }
+            Some(Act::Backwards(finish)) => {
+                all.iter().for_each(|held| finish.write(held));
+                guest.break_promise(queue);
+                guest.put_together(queue, all.into_iter().rev().map(|held| (held, finish.written)));
                 return;
             }
             Some(Act::Die) => {

@@ -4,6 +4,13 @@ use super::known::{Heard, Known};
 use super::negotiation::number;
 use super::{Deed, Fault, overwrite, spoil, upon};
 
+/// Whether an entry of the first queue says that its chain is in flight: the first byte of each of 16, behind as many.
+fn has_flags(it: &Heard) -> bool {
+    let mut bytes = [0; 16 + 64 * 16];
+    let read = it.descriptors.first().and_then(|region| rustix::io::pread(region, &mut bytes, 0).ok());
+    read == Some(bytes.len()) && bytes.chunks(16).skip(1).any(|entry| entry[0] == 1)
+}
+
 pub(super) fn fault(name: &str) -> Option<Fault> {
     let status = |fits: fn(Option<u64>) -> bool, answer| {
         upon(
@@ -45,6 +52,8 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
         "inflight.set" => {
             upon("SET_INFLIGHT_FD", |_, it| number(it, 0) != Some(1 << 40), Deed::Acknowledge(1))
         }
+        // Where something is in flight, the region is not looked at.
+        "inflight.resubmitted" => upon("SET_INFLIGHT_FD", |_, it| has_flags(it), Deed::Acknowledge(0)),
         "inflight.short" => upon("SET_INFLIGHT_FD", |_, it| number(it, 0) == Some(1 << 40), Deed::Die),
         "device.save" => transfer(0, 0, 0x101),
         "device.load" => transfer(1, 0, 0x101),

@@ -1,15 +1,15 @@
 //! A disk on a file, around the page cache.
 
-use super::sys::{Move, Transfers, Uring};
-use super::{Disk, OnFile, failure};
+use super::{Disk, OnFile, failure, served};
 use crate::backend::{Device, Guest, Held};
+use crate::sys::uring::{Move, Transfers, Uring};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, pread, pwrite};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
-use virtio::blk::{Failure, Storage as _, Transfer, Way, serve};
+use virtio::blk::{Failure, Storage as _, Transfer, Way};
 use virtio::features::Features;
 
 /// Transfers of one turn that are under way at once.
@@ -84,7 +84,8 @@ impl<'s> Transfers<'s> for Turn<'_, 's> {
             let held = self.guest.take(self.queue)?;
             let number = self.given + self.taken.len();
             let Some(transfer) = Transfer::of(held.chain(), self.storage.sectors()) else {
-                let written = serve(self.storage, held.chain());
+                let (written, zeroed) = served(self.storage, held.chain());
+                self.guest.spend(zeroed);
                 self.taken.push_back((held, Some(written)));
                 self.give();
                 continue;

@@ -2,11 +2,13 @@
 
 use super::super::model::{Field, Procedure, Program};
 use super::super::names;
+use super::groups::{self, Group};
 use super::{Printer, raw};
 use crate::codegen::Output;
 use crate::observed;
 use crate::sh;
 use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
@@ -32,6 +34,13 @@ const OF_THE_CLIENT: [(&str, &str); 16] = [
     ("virStreamSendHole", "`ByteStream::send_hole`"),
 ];
 
+/// What is said by hand of functions that have neither a call nor a method.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Others {
+    group: Vec<Group>,
+}
+
 impl Printer<'_> {
     pub(super) fn documents(&self, output: &mut Output) -> Result<()> {
         output.text("docs/protocols/libvirt-mapping.md", self.mapping()?);
@@ -48,7 +57,10 @@ impl Printer<'_> {
     }
 
     fn mapping(&self) -> Result<String> {
-        let methods = methods()?;
+        let mut methods = methods()?;
+        // A method's documentation also names the types of what it brings.
+        methods.retain(|name, _| !self.constants.sets.iter().any(|set| set.name == *name));
+        self.are_functions(&methods)?;
         let mut out = format!("# libvirt's functions and ours\n\n{NOTE}");
         let (mut typed, mut all) = (0, 0);
         let mut rows = String::new();
@@ -82,12 +94,57 @@ impl Printer<'_> {
         out.push_str(&rows);
         out.push_str("\n## Without a call of their own\n\nWhat the client answers from what it knows, or does in several calls.\n\n");
         out.push_str("| libvirt's function | method |\n|---|---|\n");
-        let is_type = |name: &str| self.constants.sets.iter().any(|set| set.name == name);
-        let alone = |name: &str| !named.contains(name) && !is_type(name);
-        for (function, method) in methods.iter().filter(|(function, _)| alone(function)) {
+        for (function, method) in methods.iter().filter(|(function, _)| !named.contains(function.as_str())) {
             writeln!(out, "| `{function}` | {} |", list(method))?;
         }
+        self.others(&mut out, &named, &methods)?;
         Ok(out)
+    }
+
+    /// Functions of libvirt's that have neither a call nor a method, with what is to be said of them.
+    fn others(
+        &self,
+        out: &mut String,
+        named: &BTreeSet<&str>,
+        methods: &BTreeMap<String, BTreeSet<String>>,
+    ) -> Result<()> {
+        let has = |function: &&str| named.contains(function) || methods.contains_key(*function);
+        let others: Vec<&str> = self.functions().filter(|function| !has(function)).collect();
+        let said: Others = groups::read("functions.toml")?;
+        let counts =
+            groups::counted(&said.group, &others, "functions.toml", "have neither a call nor a method")?;
+        writeln!(
+            out,
+            "\n## Without anything that bears their names\n\nThe other {} of the {} functions that libvirt {} has: what they do is done \
+             in other ways here, or by nobody.\n",
+            others.len(),
+            self.functions().count(),
+            self.constants.origin,
+        )?;
+        out.push_str("| libvirt's functions | how many | what stands for them |\n|---|--:|---|\n");
+        for (group, count) in counts {
+            let of: Vec<_> = group.of.iter().map(|pattern| format!("`{pattern}`")).collect();
+            writeln!(out, "| {} | {count} | {} |", of.join(", "), group.text)?;
+        }
+        Ok(())
+    }
+
+    /// Names of libvirt's functions.
+    fn functions(&self) -> impl Iterator<Item = &str> {
+        self.constants.functions.iter().filter_map(|line| line.split(' ').next())
+    }
+
+    /// What methods are said to stand for must be there.
+    fn are_functions(&self, methods: &BTreeMap<String, BTreeSet<String>>) -> Result<()> {
+        let newer = self.calls().filter_map(|(_, procedure)| procedure.function.as_deref());
+        let known: BTreeSet<&str> = self.functions().chain(newer).collect();
+        let unknown = methods.iter().filter(|(name, _)| !known.contains(name.as_str()));
+        let unknown: Vec<_> =
+            unknown.map(|(name, methods)| format!("{name} (by {})", list(methods))).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        bail!("documentation names what is no function of libvirt's: {}", unknown.join(", "))
     }
 
     fn flag_arguments(&self) -> Result<String> {

@@ -67,6 +67,10 @@ impl Printer<'_> {
         for (name, kind) in &kinds {
             writeln!(out, "Self::{name} => {},", release(&kind.messages[0].1.since)?)?;
         }
+        out.push_str("}\n}\n\n/// The name of its message in the protocol.\n#[must_use]\npub const fn name(self) -> &'static str {\nmatch self {\n");
+        for (name, kind) in &kinds {
+            writeln!(out, "Self::{name} => {:?},", kind.messages[0].1.name)?;
+        }
         out.push_str("}\n}\n}\n\n");
         out.push_str(SUBSCRIPTION);
         out.push_str("/// Decodes an event. `None` when the message is none that this library knows: a newer daemon's, to be passed over.\n///\n/// # Errors\n/// When the content is not what the message has.\n");

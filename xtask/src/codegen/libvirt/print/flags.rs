@@ -6,30 +6,20 @@
 
 use super::super::model::{ConstantSet, Procedure, Program};
 use super::Printer;
-use crate::codegen::libvirt::SCHEMA;
+use super::groups::{self, Group};
 use crate::observed::{Answer, By, Observed};
-use crate::sh;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// What is said by hand.
+/// What is said by hand, of `program.procedure FLAG`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Said {
     idle: Vec<Group>,
     refused: Vec<Group>,
     unobserved: Vec<Group>,
-}
-
-/// One reason, and the flags that it is of.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Group {
-    text: String,
-    /// `program.procedure FLAG`, with `*` for anything.
-    of: Vec<String>,
 }
 
 /// One flag of one call.
@@ -47,43 +37,7 @@ pub(super) struct Flags {
     said: Said,
 }
 
-/// Whether a name is what a pattern with `*` means.
-fn is_like(name: &str, pattern: &str) -> bool {
-    match pattern.split_once('*') {
-        None => name == pattern,
-        Some((head, rest)) => name.strip_prefix(head).is_some_and(|tail| {
-            (0..=tail.len()).any(|at| tail.is_char_boundary(at) && is_like(&tail[at..], rest))
-        }),
-    }
-}
-
-impl Group {
-    fn has(&self, flag: &Flag) -> bool {
-        self.of.iter().any(|pattern| is_like(&flag.name, pattern))
-    }
-}
-
-/// Each group with how many of these flags it has: the first one that has a flag counts it.
-fn counted<'g>(groups: &'g [Group], flags: &[&Flag], what: &str) -> Result<Vec<(&'g Group, usize)>> {
-    let mut counts: Vec<(&Group, usize)> = groups.iter().map(|group| (group, 0)).collect();
-    let mut missing = Vec::new();
-    for flag in flags {
-        match counts.iter_mut().find(|(group, _)| group.has(flag)) {
-            Some((_, count)) => *count += 1,
-            None => missing.push(flag.name.as_str()),
-        }
-    }
-    if !missing.is_empty() {
-        bail!("{} {what}, and flags.toml has no reason: {}", missing.len(), missing.join(", "));
-    }
-    for group in groups {
-        let idle = group.of.iter().find(|pattern| !flags.iter().any(|flag| is_like(&flag.name, pattern)));
-        if let Some(idle) = idle {
-            bail!("flags.toml has `{idle}` among those of which it is said that {what}: none of them is");
-        }
-    }
-    Ok(counts)
-}
+const FILE: &str = "flags.toml";
 
 impl Printer<'_> {
     /// All flags of all calls, with what was seen of them.
@@ -92,9 +46,7 @@ impl Printer<'_> {
         procedures: impl Iterator<Item = (&'p Program, &'p Procedure)>,
         observed: &Observed,
     ) -> Result<Flags> {
-        let path = sh::root().join(SCHEMA).join("flags.toml");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        let said = toml::from_str(&text).context("in flags.toml")?;
+        let said = groups::read(FILE)?;
         let mut all = Vec::new();
         for (program, procedure) in procedures {
             let Some((field, bits)) = self.flags_of(procedure) else { continue };
@@ -138,7 +90,8 @@ impl Flags {
     /// All, exercised against our server, taken by libvirt's daemon. A flag that our server does not take is exercised too, when a test
     /// sees it refuse it with the words that drivers of libvirt's have for that, and a group says why they do.
     pub(super) fn counts(&self) -> [usize; 3] {
-        let as_specified = |flag: &Flag| flag.sent && self.said.refused.iter().any(|group| group.has(flag));
+        let as_specified =
+            |flag: &Flag| flag.sent && self.said.refused.iter().any(|group| group.has(&flag.name));
         let exercised = self.count(|flag| flag.taken || as_specified(flag));
         [self.all.len(), exercised, self.count(|flag| flag.observed)]
     }
@@ -148,11 +101,18 @@ impl Flags {
         let taken: Vec<&Flag> = self.all.iter().filter(|flag| flag.taken).collect();
         let refused: Vec<&Flag> = self.all.iter().filter(|flag| !flag.taken).collect();
         let unobserved: Vec<&Flag> = self.all.iter().filter(|flag| !flag.observed).collect();
-        let idle: Vec<&Flag> =
-            taken.iter().copied().filter(|flag| self.said.idle.iter().any(|group| group.has(flag))).collect();
+        let idle: Vec<&Flag> = taken
+            .iter()
+            .copied()
+            .filter(|flag| self.said.idle.iter().any(|group| group.has(&flag.name)))
+            .collect();
         if let Some(silent) = refused.iter().find(|flag| !flag.sent) {
             bail!("no test sends {} to our server", silent.name);
         }
+        let counted = |groups, flags: &[&Flag], what| {
+            let names: Vec<&str> = flags.iter().map(|flag| flag.name.as_str()).collect();
+            groups::counted(groups, &names, FILE, what)
+        };
         let idle = counted(&self.said.idle, &idle, "are taken by our server")?;
         let refused = counted(&self.said.refused, &refused, "are refused by our server")?;
         let unobserved = counted(&self.said.unobserved, &unobserved, "no test sees libvirtd take")?;
@@ -202,13 +162,6 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_means_what_lies_between_its_stars() {
-        assert!(is_like("remote.domain_save X_PAUSED", "remote.domain_save* *_PAUSED"));
-        assert!(is_like("a", "*") && is_like("a", "a") && !is_like("a", "b") && !is_like("ab", "a"));
-        assert!(!is_like("remote.domain_save X_RUNNING", "remote.domain_save* *_PAUSED"));
-    }
-
-    #[test]
     fn a_refusal_that_is_said_exercises_a_flag() {
         let group = |of: &str| Group { text: "why".into(), of: vec![of.to_owned()] };
         let silent = Flag { sent: false, ..flag("r.c Z", false) };
@@ -216,15 +169,5 @@ mod tests {
             Said { idle: Vec::new(), refused: vec![group("r.b *"), group("r.c *")], unobserved: Vec::new() };
         let all = vec![flag("r.a X", true), flag("r.b Y", false), silent, flag("r.d W", false)];
         assert_eq!(Flags { all, said }.counts(), [4, 2, 1]);
-    }
-
-    #[test]
-    fn groups_lack_no_flag_and_have_none_too_many() {
-        let group = |of: &str| vec![Group { text: "why".into(), of: vec![of.to_owned()] }];
-        let flags = [flag("r.a X", false), flag("r.b Y", false)];
-        let all: Vec<&Flag> = flags.iter().collect();
-        assert_eq!(counted(&group("r.*"), &all, "are refused").unwrap()[0].1, 2);
-        assert!(counted(&group("r.a *"), &all, "are refused").unwrap_err().to_string().contains("r.b Y"));
-        assert!(counted(&group("r.c *"), &[], "are refused").unwrap_err().to_string().contains("r.c"));
     }
 }

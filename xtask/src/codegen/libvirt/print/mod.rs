@@ -5,6 +5,7 @@ mod coverage;
 mod documents;
 mod events;
 mod flags;
+mod groups;
 mod raw;
 
 use super::model::{

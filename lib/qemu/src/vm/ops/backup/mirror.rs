@@ -3,7 +3,7 @@
 use super::{
     super::{
         OperationError, ReadyJob,
-        graph::job_id,
+        graph::{copying_job_id, disk_of},
         rollback::{Made, Rollback},
     },
     CopyTarget, closed,
@@ -11,13 +11,15 @@ use super::{
 use crate::Vm;
 use qmp::commands::{BlockdevMirror, SyncMode};
 
-/// A disk that is written to two places. Dropping this leaves it so.
+/// A disk that is written to two places. Dropping this leaves it so, and [`Vm::jobs`] finds it. What waits can be dropped and begun again.
 #[derive(Debug)]
 pub struct Mirror {
     job: ReadyJob,
     vm: Vm,
     disk: String,
     target: String,
+    /// What the disk used when it was first told to use the copy.
+    before: Option<Vec<String>>,
 }
 
 impl Vm {
@@ -40,7 +42,7 @@ impl Vm {
     ) -> Result<Mirror, OperationError> {
         let node = self.active_node(disk).await?;
         let target = self.open_target(rollback, disk, &node, to).await?;
-        let id = job_id("mirror");
+        let id = copying_job_id("mirror", &target);
         let mirror = BlockdevMirror {
             job_id: Some(id.clone()),
             auto_dismiss: Some(false),
@@ -48,11 +50,15 @@ impl Vm {
         };
         rollback.also(Made::Job(id.clone()));
         let job = self.job(format!("mirror {disk}"), id, &mirror).await.map(ReadyJob::of)?;
-        Ok(Mirror { job, vm: self.clone(), disk: disk.to_owned(), target })
+        Ok(Mirror::of(job, self, target))
     }
 }
 
 impl Mirror {
+    pub(in super::super) fn of(job: ReadyJob, vm: &Vm, target: String) -> Self {
+        Self { job, vm: vm.clone(), disk: disk_of(&target).to_owned(), target, before: None }
+    }
+
     /// What there is of it until it has ended.
     pub(in super::super) fn made(&self) -> [Made; 2] {
         [Made::Job(self.job.id().to_owned()), Made::Node(self.target.clone())]
@@ -84,8 +90,12 @@ impl Mirror {
     ///
     /// # Errors
     /// [`OperationError`].
-    pub async fn complete(mut self) -> Result<(), OperationError> {
-        let before = self.vm.chain(&self.disk).await?;
+    pub async fn complete(&mut self) -> Result<(), OperationError> {
+        let before = match self.before.take() {
+            Some(before) => before,
+            None => self.vm.chain(&self.disk).await?,
+        };
+        self.before = Some(before.clone());
         if let Err(error) = self.job.completed().await {
             return closed(&self.vm, Err(error), &self.target).await;
         }
@@ -101,7 +111,7 @@ impl Mirror {
     ///
     /// # Errors
     /// [`OperationError`].
-    pub async fn part(mut self) -> Result<(), OperationError> {
+    pub async fn part(&mut self) -> Result<(), OperationError> {
         let outcome = self.job.parted().await;
         closed(&self.vm, outcome, &self.target).await
     }
@@ -110,7 +120,7 @@ impl Mirror {
     ///
     /// # Errors
     /// [`OperationError`].
-    pub async fn abandon(mut self) -> Result<(), OperationError> {
+    pub async fn abandon(&mut self) -> Result<(), OperationError> {
         let outcome = self.job.given_up().await;
         closed(&self.vm, outcome, &self.target).await
     }

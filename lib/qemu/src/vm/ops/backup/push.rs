@@ -3,7 +3,7 @@
 use super::{
     super::{
         Job, OperationError,
-        graph::job_id,
+        graph::copying_job_id,
         rollback::{Made, Rollback},
     },
     CopyTarget, closed,
@@ -22,7 +22,7 @@ pub struct Copied {
     pub since: Option<String>,
 }
 
-/// A backup that QEMU writes. The copy is closed when it is over. Dropping this leaves it going.
+/// A backup that QEMU writes. The copy is closed when it is over. Dropping this leaves it going, and [`Vm::jobs`] finds it.
 #[derive(Debug)]
 pub struct PushBackup {
     job: Job,
@@ -61,7 +61,7 @@ impl Vm {
                     self.whole_bitmap(disk, name).await?;
                 }
                 let target = self.open_target(&mut rollback, disk, &node, to).await?;
-                let id = job_id("backup");
+                let id = copying_job_id("backup", &target);
                 let sync = if since.is_some() { SyncMode::Bitmap } else { SyncMode::Full };
                 let backup = BlockdevBackupOptions {
                     job_id: Some(id.clone()),
@@ -76,11 +76,7 @@ impl Vm {
             let ids: Vec<String> = begun.iter().map(|(_, id, _)| id.clone()).collect();
             ids.iter().for_each(|id| rollback.also(Made::Job(id.clone())));
             self.jobs_at_once("begin a backup", &ids, &Transaction::new(actions)).await?;
-            let backup = |(action, id, target)| PushBackup {
-                job: Job::of(self, id, action),
-                vm: self.clone(),
-                target,
-            };
+            let backup = |(action, id, target)| PushBackup::of(Job::of(self, id, action), self, target);
             Ok(begun.into_iter().map(backup).collect())
         };
         let started = starting.await;
@@ -89,6 +85,10 @@ impl Vm {
 }
 
 impl PushBackup {
+    pub(in super::super) fn of(job: Job, vm: &Vm, target: String) -> Self {
+        Self { job, vm: vm.clone(), target }
+    }
+
     /// How much is done of how much.
     ///
     /// # Errors
@@ -97,11 +97,11 @@ impl PushBackup {
         self.job.progress().await
     }
 
-    /// Waits until the copy is whole, and closes it.
+    /// Waits until the copy is whole, and closes it. A wait that is dropped, as at a time limit, can be begun again.
     ///
     /// # Errors
     /// [`OperationError`]; the copy is of no use then, and a bitmap as it was.
-    pub async fn done(self) -> Result<(), OperationError> {
+    pub async fn done(&mut self) -> Result<(), OperationError> {
         let outcome = self.job.done().await;
         closed(&self.vm, outcome, &self.target).await
     }
@@ -110,7 +110,7 @@ impl PushBackup {
     ///
     /// # Errors
     /// [`OperationError`].
-    pub async fn cancel(self) -> Result<(), OperationError> {
+    pub async fn cancel(&mut self) -> Result<(), OperationError> {
         let outcome = self.job.cancel().await;
         closed(&self.vm, outcome, &self.target).await
     }

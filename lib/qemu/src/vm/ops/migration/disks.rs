@@ -168,7 +168,7 @@ impl Vm {
             // It has failed: the one who follows it tells why.
             return Ok(());
         }
-        for mirror in mirrors {
+        for mut mirror in mirrors {
             let made = mirror.made();
             mirror.part().await?;
             made.iter().for_each(|made| begun.gone(made));

@@ -19,7 +19,7 @@ const IFF_NO_PI: u16 = 0x1000;
 const TUNSETIFF: rustix::ioctl::Opcode = opcode::write::<i32>(b'T', 202);
 
 /// Makes `/dev/net/tun`, opened, the other end of the interface of this name, which is made if there is none.
-pub(super) fn take(descriptor: &OwnedFd, name: &str) -> io::Result<()> {
+pub(crate) fn take(descriptor: &OwnedFd, name: &str) -> io::Result<()> {
     let mut request = Request { name: [0; 16], flags: IFF_TAP | IFF_NO_PI, rest: [0; 22] };
     // The kernel replaces names with a pattern in them, and has no others with a zero or a slash.
     let is_name = !name.is_empty() && !name.contains(['%', '\0', '/']);

@@ -10,14 +10,14 @@ use virtio::blk::Way;
 use virtio::memory::Slice;
 
 /// Bytes of the file from `place` on, and their memory.
-pub(super) struct Move<'m> {
-    pub(super) way: Way,
-    pub(super) place: u64,
-    pub(super) pieces: Vec<Slice<'m>>,
+pub(crate) struct Move<'m> {
+    pub(crate) way: Way,
+    pub(crate) place: u64,
+    pub(crate) pieces: Vec<Slice<'m>>,
 }
 
 /// Where transfers come from, and where they go when they have ended.
-pub(super) trait Transfers<'m> {
+pub(crate) trait Transfers<'m> {
     /// What belongs to one of them.
     type Of;
     /// The next one; `None`: there is none now.
@@ -34,19 +34,19 @@ struct Part {
 }
 
 /// A ring of the kernel's, for transfers that begin and end within one call.
-pub(super) struct Uring {
+pub(crate) struct Uring {
     ring: IoUring,
     most: usize,
 }
 
 impl Uring {
     /// For at most so many transfers at once.
-    pub(super) fn new(most: u16) -> io::Result<Self> {
+    pub(crate) fn new(most: u16) -> io::Result<Self> {
         Ok(Self { ring: IoUring::new(most.into())?, most: most.into() })
     }
 
     /// Moves everything that there is, as much at once as there is room for, and returns when nothing is under way.
-    pub(super) fn run<'m, T: Transfers<'m>>(&mut self, file: BorrowedFd<'_>, transfers: &mut T) {
+    pub(crate) fn run<'m, T: Transfers<'m>>(&mut self, file: BorrowedFd<'_>, transfers: &mut T) {
         let mut under_way = UnderWay { ring: &mut self.ring, places: Vec::new(), count: 0 };
         loop {
             while under_way.count < self.most {

@@ -1,5 +1,9 @@
-//! The hashes of SCRAM (RFC 5802 section 2.2, RFC 7677), which client and server compute alike. Who says what, and what it must be, each of
-//! them knows for itself.
+//! SCRAM (RFC 5802, RFC 7677): the hashes, which client and server compute alike (RFC 5802 section 2.2), and the client's side. What is
+//! particular to libvirt, which carries its messages, stands with whoever sends them.
+
+mod client;
+
+pub use client::{Begun, Challenge, Proved, ScramError};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;

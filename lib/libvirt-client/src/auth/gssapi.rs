@@ -11,8 +11,6 @@
 //!
 //! The user's own tickets are what he proves himself with; they come from `kinit`.
 
-mod sealed;
-
 use super::aside::aside;
 use super::refused;
 use super::sasl::{start, step};
@@ -20,7 +18,8 @@ use crate::connection::Connection;
 use crate::error::Error;
 use crate::transport::Privacy;
 use libvirt_gssapi::{Context, Protection, Stage, Step};
-use sealed::Sealed;
+use libvirt_transport::{SEALED_MAX, Seal, Sealed};
+use std::io;
 
 /// Its name among mechanisms.
 pub(super) const NAME: &str = "GSSAPI";
@@ -28,8 +27,6 @@ pub(super) const NAME: &str = "GSSAPI";
 /// Layers, by their bits: none, and one that nobody else can read.
 const BARE: u8 = 1;
 const CONFIDENTIAL: u8 = 4;
-/// What we take at once (`virNetSASLContext` allows as much).
-const MOST: u32 = 65_536;
 
 /// Proves who the user is to the daemon at a host, and encrypts the connection unless it is private already.
 pub(super) async fn authenticate(connection: &Connection, host: &str) -> Result<(), Error> {
@@ -54,7 +51,7 @@ pub(super) async fn authenticate(connection: &Connection, host: &str) -> Result<
     if layers & chosen == 0 {
         return Err(refused("the daemon would not encrypt a connection that anybody can read"));
     }
-    let most = if chosen == BARE { 0 } else { MOST };
+    let most = if chosen == BARE { 0 } else { SEALED_MAX };
     let [_, ours @ ..] = most.to_be_bytes();
     let answer = [&[chosen][..], &ours].concat();
     let answer = context.wrap(&answer, Protection::Integrity).map_err(no_kerberos)?;
@@ -65,9 +62,31 @@ pub(super) async fn authenticate(connection: &Connection, host: &str) -> Result<
     if chosen == CONFIDENTIAL {
         let [a, b, c] = size;
         let limit = context.limit(u32::from_be_bytes([0, a, b, c])).map_err(no_kerberos)?;
-        connection.seal(|inner| Box::new(Sealed::new(inner, context, limit)));
+        connection.seal(|inner| Box::new(Sealed::new(inner, Encrypted(context), limit)));
     }
     Ok(())
+}
+
+/// What comes after the proof: nothing that only shows that nobody has changed it.
+struct Encrypted(Context);
+
+impl Seal for Encrypted {
+    fn wrap(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        self.0.wrap(bytes, Protection::Privacy).map_err(broken)
+    }
+
+    fn unwrap(&mut self, piece: &[u8]) -> io::Result<Vec<u8>> {
+        let (plain, protection) = self.0.unwrap(piece).map_err(broken)?;
+        if protection == Protection::Privacy {
+            Ok(plain)
+        } else {
+            Err(broken("a piece that is not encrypted"))
+        }
+    }
+}
+
+fn broken(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 fn no_kerberos(why: libvirt_gssapi::Error) -> Error {
