@@ -3,15 +3,12 @@
 //! A socket address holds 107 bytes. Naming the socket through an open descriptor of its directory
 //! (`/proc/self/fd/<n>/<name>`) keeps the address short wherever the directory is.
 
-use rustix::fs::{Mode, OFlags};
+use qmp::open::shortened;
 use std::{
     fs::{File, Permissions},
     io,
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::{fs::PermissionsExt, net::UnixListener},
-    },
-    path::{Path, PathBuf},
+    os::unix::{fs::PermissionsExt, net::UnixListener},
+    path::Path,
 };
 
 /// Binds and listens, mode 0600, replacing a socket left at this place. The caller makes sure that nobody serves it.
@@ -19,7 +16,7 @@ use std::{
 /// # Errors
 /// Those of the file system.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
-    let (directory, short) = shorten(path)?;
+    let (directory, short) = shortened(path)?;
     match std::fs::remove_file(&short) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
@@ -35,21 +32,10 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
 /// # Errors
 /// Those of the file system and of `connect`.
 pub async fn connect(path: &Path) -> io::Result<tokio::net::UnixStream> {
-    let (directory, short) = shorten(path)?;
+    let (directory, short) = shortened(path)?;
     let stream = tokio::net::UnixStream::connect(short).await;
     drop(directory);
     stream
-}
-
-/// The short path is valid as long as the descriptor is open.
-fn shorten(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
-    let invalid =
-        || io::Error::new(io::ErrorKind::InvalidInput, "a socket path needs a directory and a name");
-    let (directory, name) = (path.parent().ok_or_else(invalid)?, path.file_name().ok_or_else(invalid)?);
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(directory, flags, Mode::empty())?;
-    let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
-    Ok((directory, short))
 }
 
 /// Opens a log for appending, mode 0600. Whoever holds it writes at its end, also after it was trimmed.

@@ -106,16 +106,25 @@ pub async fn connect(address: &Address, options: Options) -> io::Result<(Client,
 /// # Errors
 /// Those of the file system and of `connect`.
 pub async fn unix(path: &Path, options: Options) -> io::Result<(Client, Driver)> {
+    let (directory, short) = shortened(path)?;
+    let stream = UnixStream::connect(short).await?;
+    drop(directory);
+    Ok(boxed(client_unix(stream, options)))
+}
+
+/// A path of the same place that an address of a socket can hold, which is 107 bytes, wherever the place is. It is valid as long as the
+/// descriptor, which is that of the directory, is open.
+///
+/// # Errors
+/// Those of the file system, and `InvalidInput` for a path without a name.
+pub fn shortened(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
     let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "a socket path needs a name");
     let name = path.file_name().ok_or_else(invalid)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(parent.unwrap_or(Path::new(".")), flags, Mode::empty())?;
-    // An address holds 107 bytes; this one is short wherever the directory is, as long as the descriptor is open.
     let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
-    let stream = UnixStream::connect(short).await?;
-    drop(directory);
-    Ok(boxed(client_unix(stream, options)))
+    Ok((directory, short))
 }
 
 /// Takes over a connected socket, such as one end of a socket pair whose other end QEMU was given, or a connection of a predecessor
