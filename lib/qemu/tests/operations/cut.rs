@@ -325,3 +325,64 @@ async fn a_button_is_pressed_on_the_next_connection_where_one_has_just_broken() 
     let ladder = qemu::Ladder { button: LONG, ..qemu::Ladder::default() };
     assert_eq!(guest.vm.shutdown(ladder).await.unwrap().0, qemu::Rung::Button);
 }
+
+/// Also one who waited no longer: the copy, and what a disk used before, are closed by who finds the job.
+#[tokio::test]
+async fn a_copy_whose_caller_leaves_anywhere_is_closed_by_who_finds_it() {
+    let test = "a_copy_whose_caller_leaves_anywhere_is_closed_by_who_finds_it";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: String| directory.path().join(name);
+    fs::write(at("disk.raw".into()), vec![1; 1 << 20]).unwrap();
+    let disk = Disk::new("root", Image::raw(at("disk.raw".into())));
+    let guest = Guest::paused(directory.path(), config().disk(disk)).await;
+    let chain = async || guest.node_names().await;
+    let target = |name: String| CopyTarget::file(at(name), Format::Raw);
+    for by_limit in [false, true] {
+        let mut polls = 0;
+        loop {
+            let copy = target(format!("copy-{by_limit}-{polls}"));
+            let mut backup = guest.vm.push_backup("root", &copy, None).await.unwrap();
+            let done = polled(polls, backup.done()).await;
+            if done.is_none() && by_limit {
+                backup.done().await.unwrap();
+            } else if done.is_none() {
+                drop(backup);
+                for found in guest.vm.jobs().await.unwrap() {
+                    let FoundJob::Backup(mut backup) = found else { panic!("{found:?}") };
+                    backup.done().await.unwrap();
+                }
+            }
+            assert_eq!(chain().await, ["root", "root-file"], "after {polls} polls");
+            assert!(guest.vm.jobs().await.unwrap().is_empty());
+            if let Some(done) = done {
+                done.unwrap();
+                break;
+            }
+            polls += 1;
+        }
+        assert!(polls > 2, "{polls}");
+    }
+    let mut polls = 0;
+    loop {
+        let mut mirror = guest.vm.mirror_disk("root", &target(format!("mirror-{polls}"))).await.unwrap();
+        mirror.ready().await.unwrap();
+        let copy = mirror.target().to_owned();
+        let done = polled(polls, mirror.complete()).await;
+        drop(mirror);
+        for found in guest.vm.jobs().await.unwrap() {
+            let FoundJob::Mirror(mut mirror) = found else { panic!("{found:?}") };
+            mirror.complete().await.unwrap();
+        }
+        assert_eq!(chain().await, [copy.clone(), format!("{copy}-file")], "after {polls} polls");
+        if let Some(done) = done {
+            done.unwrap();
+            break;
+        }
+        polls += 1;
+    }
+    assert!(polls > 4, "{polls}");
+    guest.quit().await;
+}

@@ -20,6 +20,7 @@ pub use push::{Copied, PushBackup};
 use super::{
     OperationError, figure,
     graph::{Above, NewImage},
+    job::End,
     rollback::{Made, Rollback},
 };
 use crate::{
@@ -172,17 +173,15 @@ impl Vm {
     }
 }
 
-/// Closes a copy that nothing writes any more. What came of the job comes first: it may be going on still.
-async fn closed(vm: &Vm, outcome: Result<(), OperationError>, target: &str) -> Result<(), OperationError> {
-    match outcome {
-        Ok(()) => vm.close_image(target).await,
-        Err(error @ OperationError::Job { .. }) => {
-            if let Err(second) = vm.close_image(target).await {
-                tracing::debug!(target, error = &second as &dyn std::error::Error, "a copy stays open");
-            }
-            Err(error)
+/// Closes a copy that nothing writes any more; before its job is dismissed, which is how it is found. That of a job that failed may stay open:
+/// why it failed is what counts.
+async fn close_copy(vm: &Vm, end: &End, target: &str) -> Result<(), OperationError> {
+    match vm.close_image(target).await {
+        Err(error) if !end.is_good() => {
+            tracing::debug!(target, error = &error as &dyn std::error::Error, "a copy stays open");
+            Ok(())
         }
-        Err(error) => Err(error),
+        closed => closed,
     }
 }
 

@@ -331,21 +331,6 @@ fn key_of(node: &BlockNode) -> Result<Option<String>, &'static str> {
 const COARSE: &str = "Unable to get accurate CPU usage";
 const KEY_TRIES: u32 = 50;
 
-/// The name of a job that writes a copy, by which a later manager finds the copy.
-pub(super) fn copying_job_id(verb: &str, target: &str) -> String {
-    format!("{}.{target}", job_id(verb))
-}
-
-/// The node of the copy that a job of this name writes.
-pub(super) fn target_of(job: &str) -> Option<&str> {
-    job.split_once('.').map(|(_, target)| target)
-}
-
-/// The disk of which a node is another image ([`Vm::free_image_name`]).
-pub(super) fn disk_of(image: &str) -> &str {
-    image.rsplit_once("-s").map_or(image, |(disk, _)| disk)
-}
-
 /// Names of jobs differ from all that are going on in the same QEMU, whoever started them: by a number that is drawn once for each process
 /// of ours, as process ids repeat.
 pub(super) fn job_id(verb: &str) -> String {
@@ -354,11 +339,35 @@ pub(super) fn job_id(verb: &str) -> String {
     format!("{verb}-{:016x}-{}", *PROCESS, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// The same for a job that copies a disk: whoever finds it knows what it writes to.
+pub(super) fn copy_id(verb: &str, disk: &str, target: &str) -> String {
+    format!("{}.{}.{disk}.{target}", job_id(verb), disk.len())
+}
+
+/// The disk and the copy's node of such a job.
+pub(super) fn of_copy(id: &str) -> Option<(&str, &str)> {
+    let (_, rest) = id.split_once('.')?;
+    let (length, rest) = rest.split_once('.')?;
+    let (disk, target) = rest.split_at_checked(length.parse().ok()?)?;
+    Some((disk, target.strip_prefix('.')?))
+}
+
 pub(super) use super::places::Reservation as ImageName;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_job_copies_is_read_from_its_name() {
+        for disk in ["root", "a.b", "9.x"] {
+            let id = copy_id("backup", disk, "the.copy-1");
+            assert_eq!(of_copy(&id), Some((disk, "the.copy-1")));
+        }
+        for id in [job_id("stream"), "x.9.y.z".to_owned(), "x.1.ab".to_owned(), "backup.root".to_owned()] {
+            assert_eq!(of_copy(&id), None, "{id}");
+        }
+    }
 
     #[test]
     fn the_number_of_a_descriptor_is_no_name_of_a_file() {

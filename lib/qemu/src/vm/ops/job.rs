@@ -10,7 +10,7 @@
 use super::{
     Mirror, OperationError, PushBackup, figure,
     follow::{Follow, Heard},
-    graph::target_of,
+    graph::of_copy,
     undone,
 };
 use crate::Vm;
@@ -22,14 +22,14 @@ use qmp::{
 };
 use serde_json::Value;
 
-/// A job that ends by itself. Dropping it leaves the job going, and so does dropping a future that waits for it, which can be asked for again.
+/// A job that ends by itself. Dropping it leaves the job going.
 #[derive(Debug)]
 pub struct Job {
     id: String,
     action: String,
     follow: Follow,
-    /// Of one that has concluded: QEMU's words if it failed. It is known no longer when it is dismissed.
-    ended: Option<Option<String>>,
+    /// How it concluded, once that is known: also when it is dismissed and nobody has heard that it was.
+    end: Option<End>,
 }
 
 /// A job that keeps two sides the same until it is told to end. Dropping it leaves the job going.
@@ -39,14 +39,14 @@ pub struct ReadyJob(Job);
 /// A job that is there, whoever began it.
 #[derive(Debug)]
 pub enum FoundJob {
+    /// A backup that QEMU writes, with its copy.
+    Backup(PushBackup),
+    /// A copy that all of a guest's writing goes to as well.
+    Mirror(Mirror),
     /// It ends by itself.
     Ends(Job),
     /// It waits to be told.
     Waits(ReadyJob),
-    /// A backup of this library's, with its copy.
-    Backup(PushBackup),
-    /// A mirror of this library's, with its copy.
-    Mirror(Mirror),
 }
 
 impl Vm {
@@ -57,11 +57,14 @@ impl Vm {
     pub async fn jobs(&self) -> Result<Vec<FoundJob>, OperationError> {
         let jobs = Follow::new(self, EVENTS).read("the list of jobs", &QueryJobs {}).await?;
         let found = jobs.into_iter().map(|info| {
-            let target = target_of(&info.id).map(str::to_owned);
-            let job = Job::of(self, info.id, info.kind.as_str().to_owned());
-            match (info.kind, target) {
-                (JobType::Backup, Some(target)) => FoundJob::Backup(PushBackup::of(job, self, target)),
-                (JobType::Mirror, Some(target)) => FoundJob::Mirror(Mirror::of(ReadyJob(job), self, target)),
+            let (action, follow) = (info.kind.as_str().to_owned(), Follow::new(self, EVENTS));
+            let copy = of_copy(&info.id).map(|(disk, target)| (disk.to_owned(), target.to_owned()));
+            let job = Job { id: info.id, action, follow, end: None };
+            match (info.kind, copy) {
+                (JobType::Backup, Some((_, target))) => FoundJob::Backup(PushBackup::of(self, job, target)),
+                (JobType::Mirror, Some((disk, target))) => {
+                    FoundJob::Mirror(Mirror::found(self, ReadyJob(job), disk, target))
+                }
                 (JobType::Mirror | JobType::Commit, _) => FoundJob::Waits(ReadyJob(job)),
                 _ => FoundJob::Ends(job),
             }
@@ -114,7 +117,7 @@ impl Vm {
 impl Job {
     /// A job that was started.
     pub(super) fn of(vm: &Vm, id: String, action: String) -> Self {
-        Self { id, action, follow: Follow::new(vm, EVENTS), ended: None }
+        Self { id, action, follow: Follow::new(vm, EVENTS), end: None }
     }
 
     /// Its name within QEMU.
@@ -133,12 +136,13 @@ impl Job {
         Ok(info.map(|info| (figure(info.current_progress), figure(info.total_progress))))
     }
 
-    /// Waits for its end.
+    /// Waits for its end. A wait that is dropped can be begun again.
     ///
     /// # Errors
     /// [`OperationError::Job`] with QEMU's words when it failed.
     pub async fn done(&mut self) -> Result<(), OperationError> {
-        self.conclude().await
+        let end = self.end().await?;
+        self.dismiss(end).await
     }
 
     /// Gives it up and waits for its end. One that has just concluded is only dismissed.
@@ -146,30 +150,34 @@ impl Job {
     /// # Errors
     /// [`OperationError`]; not that of the job, which is expected.
     pub async fn cancel(&mut self) -> Result<(), OperationError> {
-        self.give_up().await
+        let end = self.given_up().await?;
+        expected(self.dismiss(end).await)
     }
 
-    pub(super) async fn give_up(&mut self) -> Result<(), OperationError> {
-        let cancel = JobCancel { id: self.id.clone() };
-        self.insist(&cancel, |info| info.status == JobStatus::Concluded).await?;
-        match self.conclude().await {
-            Ok(()) | Err(OperationError::Job { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Waits until it has concluded, and dismisses it.
-    pub(super) async fn conclude(&mut self) -> Result<(), OperationError> {
-        if self.ended.is_none() {
+    /// Waits until it has concluded. It is found until it is dismissed.
+    pub(super) async fn end(&mut self) -> Result<End, OperationError> {
+        if self.end.is_none() {
             let Some(info) = self.until(&[JobStatus::Concluded]).await? else {
                 // Dismissed by somebody else.
                 return Err(OperationError::Unknown { what: "job", id: self.id.clone() });
             };
-            self.ended = Some(info.error);
+            self.end = Some(End(info.error));
         }
+        Ok(self.end.clone().expect("just known"))
+    }
+
+    /// The same for one that is not wanted any more.
+    pub(super) async fn given_up(&mut self) -> Result<End, OperationError> {
+        let cancel = JobCancel { id: self.id.clone() };
+        self.insist(&cancel, |info| info.status == JobStatus::Concluded).await?;
+        self.end().await
+    }
+
+    /// Forgets one that has concluded, and says how.
+    pub(super) async fn dismiss(&mut self, end: End) -> Result<(), OperationError> {
         let dismiss = JobDismiss { id: self.id.clone() };
         self.insist(&dismiss, |_| false).await?;
-        match self.ended.clone().flatten() {
+        match end.0 {
             None => Ok(()),
             Some(message) => Err(OperationError::Job { action: self.action.clone(), message }),
         }
@@ -244,28 +252,23 @@ impl ReadyJob {
     /// # Errors
     /// [`OperationError`]; a job that failed is dismissed.
     pub async fn ready(&mut self) -> Result<(), OperationError> {
-        if self.0.ended.is_some() {
-            return self.0.conclude().await;
-        }
         match self.0.until(&[JobStatus::Ready, JobStatus::Concluded]).await? {
             Some(info) if info.status == JobStatus::Ready => Ok(()),
-            _ => self.0.conclude().await,
+            _ => self.0.done().await,
         }
     }
 
-    /// Completes it as soon as it is ready, and waits for its end.
+    /// Completes it as soon as it is ready, and waits for its end. A wait that is dropped can be begun again.
     ///
     /// # Errors
     /// [`OperationError`].
     pub async fn complete(&mut self) -> Result<(), OperationError> {
-        self.completed().await
+        let end = self.completed().await?;
+        self.0.dismiss(end).await
     }
 
-    pub(super) async fn completed(&mut self) -> Result<(), OperationError> {
-        self.ready().await?;
-        let complete = JobComplete { id: self.0.id.clone() };
-        self.0.insist(&complete, |info| !matches!(info.status, JobStatus::Ready)).await?;
-        self.0.conclude().await
+    pub(super) async fn completed(&mut self) -> Result<End, OperationError> {
+        self.ended_by(&JobComplete { id: self.0.id.clone() }).await
     }
 
     /// Ends it as soon as it is ready, with both sides the same at its end and each used as before.
@@ -273,15 +276,13 @@ impl ReadyJob {
     /// # Errors
     /// [`OperationError`].
     pub async fn part(&mut self) -> Result<(), OperationError> {
-        self.parted().await
+        let end = self.parted().await?;
+        self.0.dismiss(end).await
     }
 
-    pub(super) async fn parted(&mut self) -> Result<(), OperationError> {
-        self.ready().await?;
+    pub(super) async fn parted(&mut self) -> Result<End, OperationError> {
         // Of the commands that end a job only this one, without force, ends it at a moment when both sides are the same.
-        let cancel = BlockJobCancel { device: self.0.id.clone(), force: Some(false) };
-        self.0.insist(&cancel, |info| !matches!(info.status, JobStatus::Ready)).await?;
-        self.0.conclude().await
+        self.ended_by(&BlockJobCancel { device: self.0.id.clone(), force: Some(false) }).await
     }
 
     /// Gives it up at once, whatever state the other side is in, and waits for its end.
@@ -289,11 +290,42 @@ impl ReadyJob {
     /// # Errors
     /// [`OperationError`].
     pub async fn abandon(&mut self) -> Result<(), OperationError> {
-        self.0.give_up().await
+        self.0.cancel().await
     }
 
-    pub(super) async fn given_up(&mut self) -> Result<(), OperationError> {
-        self.0.give_up().await
+    pub(super) async fn given_up(&mut self) -> Result<End, OperationError> {
+        self.0.given_up().await
+    }
+
+    pub(super) async fn dismiss(&mut self, end: End) -> Result<(), OperationError> {
+        self.0.dismiss(end).await
+    }
+
+    /// Tells it how to end when it is ready, and waits for that; one that has concluded is not told.
+    async fn ended_by<C: Command>(&mut self, command: &C) -> Result<End, OperationError> {
+        let wanted = [JobStatus::Ready, JobStatus::Concluded];
+        if self.0.until(&wanted).await?.is_some_and(|info| info.status == JobStatus::Ready) {
+            self.0.insist(command, |info| info.status != JobStatus::Ready).await?;
+        }
+        self.0.end().await
+    }
+}
+
+/// How a job concluded: QEMU's words if it failed.
+#[derive(Clone, Debug)]
+pub(super) struct End(Option<String>);
+
+impl End {
+    pub(super) fn is_good(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+/// The end of a job that was given up, whatever it came to.
+pub(super) fn expected(ended: Result<(), OperationError>) -> Result<(), OperationError> {
+    match ended {
+        Err(OperationError::Job { .. }) => Ok(()),
+        ended => ended,
     }
 }
 

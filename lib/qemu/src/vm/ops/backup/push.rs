@@ -3,10 +3,11 @@
 use super::{
     super::{
         Job, OperationError,
-        graph::copying_job_id,
+        graph::copy_id,
+        job::expected,
         rollback::{Made, Rollback},
     },
-    CopyTarget, closed,
+    CopyTarget, close_copy,
 };
 use crate::Vm;
 use qmp::commands::{BitmapSyncMode, BlockdevBackupOptions, SyncMode, Transaction, TransactionAction};
@@ -22,7 +23,7 @@ pub struct Copied {
     pub since: Option<String>,
 }
 
-/// A backup that QEMU writes. The copy is closed when it is over. Dropping this leaves it going, and [`Vm::jobs`] finds it.
+/// A backup that QEMU writes. The copy is closed when it is over. Dropping this leaves it going.
 #[derive(Debug)]
 pub struct PushBackup {
     job: Job,
@@ -61,7 +62,7 @@ impl Vm {
                     self.whole_bitmap(disk, name).await?;
                 }
                 let target = self.open_target(&mut rollback, disk, &node, to).await?;
-                let id = copying_job_id("backup", &target);
+                let id = copy_id("backup", disk, &target);
                 let sync = if since.is_some() { SyncMode::Bitmap } else { SyncMode::Full };
                 let backup = BlockdevBackupOptions {
                     job_id: Some(id.clone()),
@@ -76,7 +77,7 @@ impl Vm {
             let ids: Vec<String> = begun.iter().map(|(_, id, _)| id.clone()).collect();
             ids.iter().for_each(|id| rollback.also(Made::Job(id.clone())));
             self.jobs_at_once("begin a backup", &ids, &Transaction::new(actions)).await?;
-            let backup = |(action, id, target)| PushBackup::of(Job::of(self, id, action), self, target);
+            let backup = |(action, id, target)| PushBackup::of(self, Job::of(self, id, action), target);
             Ok(begun.into_iter().map(backup).collect())
         };
         let started = starting.await;
@@ -85,8 +86,14 @@ impl Vm {
 }
 
 impl PushBackup {
-    pub(in super::super) fn of(job: Job, vm: &Vm, target: String) -> Self {
+    pub(in super::super) fn of(vm: &Vm, job: Job, target: String) -> Self {
         Self { job, vm: vm.clone(), target }
+    }
+
+    /// Name of the copy's node.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
     }
 
     /// How much is done of how much.
@@ -97,13 +104,15 @@ impl PushBackup {
         self.job.progress().await
     }
 
-    /// Waits until the copy is whole, and closes it. A wait that is dropped, as at a time limit, can be begun again.
+    /// Waits until the copy is whole, and closes it. A wait that is dropped, or ran into a limit of time, can be begun again; the backup is found
+    /// until it is over ([`Vm::jobs`]).
     ///
     /// # Errors
     /// [`OperationError`]; the copy is of no use then, and a bitmap as it was.
     pub async fn done(&mut self) -> Result<(), OperationError> {
-        let outcome = self.job.done().await;
-        closed(&self.vm, outcome, &self.target).await
+        let end = self.job.end().await?;
+        close_copy(&self.vm, &end, &self.target).await?;
+        self.job.dismiss(end).await
     }
 
     /// Gives it up.
@@ -111,7 +120,8 @@ impl PushBackup {
     /// # Errors
     /// [`OperationError`].
     pub async fn cancel(&mut self) -> Result<(), OperationError> {
-        let outcome = self.job.cancel().await;
-        closed(&self.vm, outcome, &self.target).await
+        let end = self.job.given_up().await?;
+        close_copy(&self.vm, &end, &self.target).await?;
+        expected(self.job.dismiss(end).await)
     }
 }
