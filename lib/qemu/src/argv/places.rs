@@ -109,7 +109,7 @@ impl Places {
                 return Err(ConfigError::Range { field: "place", value: *place as u64, allowed });
             }
             if !taken.insert(place) {
-                return Err(ConfigError::conflict(&format!("place {place}"), "two devices cannot have it"));
+                return Err(ConfigError::conflict(format!("place {place}"), "two devices cannot have it"));
             }
         }
         Ok(())
