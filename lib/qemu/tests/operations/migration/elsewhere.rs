@@ -109,6 +109,8 @@ async fn a_move_that_is_refused_changes_nothing_whoever_else_has_moved_the_machi
     let before = counted(&mut first).await;
     counts_on(&mut first, before).await;
     assert!(second.vm.status().exit.is_none(), "nor was the one ended that it was to move to");
+    let listening = second.vm.migration().await.unwrap().unwrap();
+    assert!(matches!(listening.cancel().await, Err(OperationError::Arriving)));
     second.quit().await;
     first.quit().await;
     source.quit().await;
@@ -216,6 +218,8 @@ async fn a_move_with_a_disk_that_is_dropped_anywhere_is_taken_back() {
             moved.unwrap();
             break;
         }
+        // It is to be ended. QEMU 7.2 can hang for ever in `nbd-server-stop` while somebody comes in, and would hold up the source.
+        destination.vm.kill().await.unwrap();
         let taken_back = async {
             loop {
                 let state = source.vm.qmp().call(&QueryStatus {}).await;
@@ -232,18 +236,8 @@ async fn a_move_with_a_disk_that_is_dropped_anywhere_is_taken_back() {
         let state = tokio::time::timeout(LONG, taken_back).await;
         let state = state.unwrap_or_else(|_| panic!("not taken back after {times}"));
         if state == RunState::Postmigrate {
-            // It had left: it stands at the other end, with its disk.
-            destination.vm.resume().await.unwrap();
+            // It had left.
             break;
         }
-        // What is to be given up at the other end is its process; one that has got a part ends by itself.
-        if let Ok(Some(arriving)) = destination.vm.migration().await {
-            let refused = arriving.cancel().await.unwrap_err();
-            assert!(
-                matches!(refused, OperationError::Arriving | OperationError::Ended { .. }),
-                "{refused:?}"
-            );
-        }
-        destination.vm.kill().await.unwrap();
     }
 }
