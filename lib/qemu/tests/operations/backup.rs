@@ -2,14 +2,15 @@
 
 use crate::{
     credentials::certificates,
-    guest::{Guest, config, missing},
+    guest::{Guest, LONG, config, missing},
+    polled::polled,
 };
 use qemu::{
     Config,
     config::{Access, Address, Aio, Cache, DetectZeroes, Disk, Format, Image, Source, Tls, TlsRole},
     vm::{Copied, CopyTarget, Notes, OperationError, Overlay, Pulled, Served},
 };
-use qmp::commands::{BlockDirtyBitmapDisable, DirtyBitmap, QueryNamedBlockNodes, RunState};
+use qmp::commands::{BlockDirtyBitmapDisable, DirtyBitmap, QueryNamedBlockNodes, QueryStatus, RunState};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -350,12 +351,53 @@ async fn several_disks_are_backed_up_at_one_moment() {
         for mut backup in guest.vm.push_backups(&[copied(round, "a"), copied(round, "b")]).await.unwrap() {
             backup.done().await.unwrap();
         }
-        let number = |disk: &str| {
-            let text = fs::read_to_string(at(&format!("{disk}-{round}"))).unwrap();
-            text[..12].trim().parse::<u64>().unwrap()
+        one_moment(&["a", "b"].map(|disk| at(&format!("{disk}-{round}"))));
+    }
+    // The same for who reads them.
+    let socket = at("pull.sock");
+    let served = |disk: &str, listen: &Path| {
+        Served::new(disk, at(&format!("{disk}-scratch")), Address::Unix(listen.to_owned()), disk)
+    };
+    let pulled = |disk: &str| {
+        let to = at(&format!("{disk}-pulled"));
+        let from = format!("nbd+unix:///{disk}?socket={}", socket.display());
+        convert(&from, "raw", &to).then_some(to)
+    };
+    for _ in 0..5 {
+        let both = [served("a", &socket), served("b", &socket)];
+        let [a, b] = guest.vm.pull_backups(&both).await.unwrap().try_into().unwrap();
+        one_moment(&["a", "b"].map(|disk| pulled(disk).unwrap()));
+        // One may be done before the other, which is served on.
+        a.finish(Pulled::Whole).await.unwrap();
+        assert!(pulled("a").is_none() && pulled("b").is_some());
+        b.finish(Pulled::Whole).await.unwrap();
+        assert_eq!(guest.node_names().await, ["a", "a-file", "b", "b-file"]);
+        for disk in ["a", "b"] {
+            fs::remove_file(at(&format!("{disk}-scratch"))).unwrap();
+        }
+    }
+    guest.run("true").await;
+    let elsewhere = [served("a", &socket), served("b", &at("other.sock"))];
+    assert!(matches!(guest.vm.pull_backups(&elsewhere).await, Err(OperationError::Config(_))));
+    // A caller who leaves anywhere leaves a guest that runs.
+    for times in 0.. {
+        let both = [served("a", &socket), served("b", &socket)];
+        let done = polled(times, guest.vm.pull_backups(&both)).await;
+        if let Some(backups) = done {
+            for backup in backups.unwrap() {
+                backup.finish(Pulled::GivenUp).await.unwrap();
+            }
+            break;
+        }
+        let taken_back = async {
+            while guest.node_names().await.len() > 4
+                || guest.vm.qmp().call(&QueryStatus {}).await.unwrap().status != RunState::Running
+                || ["a", "b"].iter().any(|disk| at(&format!("{disk}-scratch")).exists())
+            {
+                tokio::task::yield_now().await;
+            }
         };
-        let (a, b) = (number("a"), number("b"));
-        assert!(a == b || a == b + 1, "round {round}: {a} and {b}");
+        assert!(tokio::time::timeout(LONG, taken_back).await.is_ok(), "dropped after {times}");
     }
     // One of them cannot be: none is begun, and nothing is left.
     let absent = Copied { disk: "c".into(), ..copied(9, "a") };
@@ -365,6 +407,15 @@ async fn several_disks_are_backed_up_at_one_moment() {
     let nodes = guest.nodes().await;
     assert_eq!(nodes.len(), 4, "{nodes:?}");
     guest.quit().await;
+}
+
+/// Copies of two disks, of which the guest writes first one and then the other.
+fn one_moment(copies: &[PathBuf; 2]) {
+    let [a, b] = copies.each_ref().map(|copy| {
+        let text = String::from_utf8(fs::read(copy).unwrap()[..12].to_vec()).unwrap();
+        text.trim().parse::<u64>().unwrap()
+    });
+    assert!(a == b || a == b + 1, "{a} and {b}");
 }
 
 /// What `qemu-img` is told of the parts of an export that changed, in bytes.

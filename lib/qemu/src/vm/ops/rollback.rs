@@ -14,8 +14,8 @@ use crate::{Vm, vm::supervisor::Chore};
 use qmp::{
     CallError, Client,
     commands::{
-        BlockdevDel, BlockdevRemoveMedium, ChardevRemove, Command, JobCancel, JobDismiss, NbdServerStop,
-        NetdevDel, ObjectDel, QomList, QueryNamedBlockNodes, QueryStatus, RemoveFd,
+        BlockdevDel, BlockdevRemoveMedium, ChardevRemove, Command, Cont, JobCancel, JobDismiss,
+        NbdServerStop, NetdevDel, ObjectDel, QomList, QueryNamedBlockNodes, QueryStatus, RemoveFd,
     },
 };
 use serde_json::Value;
@@ -43,6 +43,8 @@ pub(super) enum Made {
     Job(String),
     /// A migration that has not let go of its guest: given up, the guest goes on here. One that is over stays over.
     Migration,
+    /// The guest stands for a moment.
+    Stop,
     /// The filter of a disk, which its device uses in place of what is below.
     Filter(String),
     /// A file that was made for a node, which has it open unless that went wrong.
@@ -224,6 +226,7 @@ async fn exists(follow: &mut Follow, made: &Made) -> Result<Option<bool>, Operat
         | Made::NbdServer
         | Made::Job(_)
         | Made::Migration
+        | Made::Stop
         | Made::Filter(_)
         | Made::File { .. }
         | Made::NextNotes(..) => Ok(None),
@@ -255,6 +258,7 @@ async fn remove_once(follow: &mut Follow, what: &str, made: &Made) -> Result<(),
             insist(follow, what, &JobDismiss { id: id.clone() }).await
         }
         Made::Migration => Migration::of(follow.vm()).cancel().await,
+        Made::Stop => insist(follow, what, &Cont {}).await,
         Made::Filter(disk) => leave_filter(follow, what, disk).await,
         Made::NextNotes(node, name) => join_notes(follow, what, node, name, Pulled::GivenUp).await,
         Made::File { path, node } => {

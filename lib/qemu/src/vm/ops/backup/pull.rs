@@ -12,16 +12,18 @@ use super::{
 };
 use crate::{
     Vm,
-    config::{Address, Format},
+    config::{Address, ConfigError, Format},
 };
 use qmp::{
     CallError,
     commands::{
         BlockDirtyBitmapAdd, BlockDirtyBitmapRemove, BlockExportAdd, BlockExportAddNbd,
-        BlockExportAddVariant, BlockNode, BlockdevAdd, BlockdevOptions, BlockdevOptionsCopyBeforeWrite,
+        BlockExportAddVariant, BlockExportDel, BlockExportInfo, BlockExportRemoveMode, BlockNode,
+        BlockdevAdd, BlockdevOptions, BlockdevOptionsCopyBeforeWrite,
         BlockdevOptionsCopyBeforeWriteOnCbwError, BlockdevOptionsFormat, BlockdevOptionsVariant, BlockdevRef,
         DirtyBitmap, DirtyBitmapAdd, DirtyBitmapMerge, NbdExportBitmap, NbdServerStart, NbdServerStop,
-        QomSet, QueryBlockExports, QueryNamedBlockNodes, QueryStatus, Transaction, TransactionAction,
+        QomSet, QueryBlockExports, QueryNamedBlockNodes, QueryStatus, RunState, Stop, Transaction,
+        TransactionAction,
     },
 };
 use std::path::PathBuf;
@@ -64,6 +66,15 @@ pub struct PullBackup {
     since: Option<(String, String)>,
 }
 
+/// A disk that is about to be served.
+struct Parts<'s> {
+    served: &'s Served,
+    /// The disk's node.
+    node: String,
+    /// The node that takes what the guest overwrites.
+    scratch: String,
+}
+
 /// How a pulled backup ended, as its reader says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pulled {
@@ -74,78 +85,146 @@ pub enum Pulled {
 }
 
 impl Vm {
-    /// Serves a disk as it is now, for reading. One at a time: it is QEMU's only NBD server.
+    /// Serves a disk as it is now, for reading.
     ///
     /// # Errors
-    /// [`OperationError`]; nothing is served then.
+    /// As [`Vm::pull_backups`].
     pub async fn pull_backup(&self, served: &Served) -> Result<PullBackup, OperationError> {
-        let Served { disk, scratch, listen, export, since, tls } = served;
+        let backups = self.pull_backups(std::slice::from_ref(served)).await?;
+        Ok(backups.into_iter().next().expect("one for each disk"))
+    }
+
+    /// Serves disks as they are at one moment of the guest, for which it stands a few milliseconds if they are several; in their order. All
+    /// are served at the same place, by QEMU's only NBD server: what else was served by it has to be finished before.
+    ///
+    /// # Errors
+    /// [`OperationError`]; nothing is served then. [`OperationError::Unknown`] also for a bitmap that has not noted every change, as of
+    /// [`Vm::push_backup`].
+    pub async fn pull_backups(&self, disks: &[Served]) -> Result<Vec<PullBackup>, OperationError> {
+        let Some(first) = disks.first() else { return Ok(Vec::new()) };
+        if disks.iter().any(|served| (&served.listen, &served.tls) != (&first.listen, &first.tls)) {
+            let reason = "disks that are served together are served at one place, with the same credentials";
+            return Err(ConfigError::conflict(&first.disk, reason).into());
+        }
+        let address = listening(&first.listen)?;
         let mut rollback = Rollback::new(self);
-        let action = || format!("serve {disk}");
         let starting = async {
-            let (node, top) = (self.active_node(disk).await?, self.top_node(disk).await?);
-            if let Some(name) = since {
-                // Nothing is begun for one that is not there.
-                self.whole_bitmap(disk, name).await?;
+            let mut parts = Vec::new();
+            for served in disks {
+                parts.push(self.prepare_to_serve(&mut rollback, served).await?);
             }
-            let address = listening(listen)?;
-            let image = NewImage {
-                disk,
-                like: &node,
-                path: scratch,
-                format: Format::Qcow2,
-                access: None,
-                above: Above::Nothing,
-                node: Some(scratch_of(disk)),
-            };
-            let scratch = self.make_image(&mut rollback, image).await?;
-            let reference = |node: &str| BlockdevRef::String(node.to_owned());
-            let filter = filter_of(disk);
-            let copy = BlockdevOptionsCopyBeforeWrite {
-                // A guest does not pay for its backup.
-                on_cbw_error: Some(BlockdevOptionsCopyBeforeWriteOnCbwError::BreakSnapshot),
-                ..BlockdevOptionsCopyBeforeWrite::new(reference(&top), reference(&scratch))
-            };
-            let copy = BlockdevOptions {
-                node_name: Some(filter.clone()),
-                ..BlockdevOptions::new(BlockdevOptionsVariant::CopyBeforeWrite(copy))
-            };
-            rollback.make(action(), &BlockdevAdd(copy), Made::Node(filter.clone())).await?;
-            if let Some(name) = since {
-                // From before the moment that is served, changes are noted anew. The bitmap goes on beside that: whatever ends the process
-                // leaves it with all that changed.
-                let next = DirtyBitmapAdd::new(node.clone(), next_of(name));
-                rollback.also(Made::NextNotes(node.clone(), name.clone()));
-                self.tell(action(), &BlockDirtyBitmapAdd(next)).await?;
+            self.from_now_on(&mut rollback, &parts).await?;
+            for parts in &parts {
+                self.open_view(&mut rollback, parts).await?;
             }
-            rollback.make(action(), &drive(disk, &filter), Made::Filter(disk.clone())).await?;
-            if let Some(name) = since {
-                // After that moment: what is written in between is told once too often, never once too seldom.
-                self.copy_bitmap(action(), (&node, name), &scratch).await?;
+            let server = NbdServerStart { tls_creds: first.tls.clone(), ..NbdServerStart::new(address) };
+            rollback.make("serve disks", &server, Made::NbdServer).await?;
+            for parts in &parts {
+                self.export(parts).await?;
             }
-            let view = view_of(disk);
-            let access = BlockdevOptionsFormat { file: reference(&filter) };
-            let access = BlockdevOptions {
-                node_name: Some(view.clone()),
-                read_only: Some(true),
-                ..BlockdevOptions::new(BlockdevOptionsVariant::SnapshotAccess(access))
+            let backup = |parts: Parts<'_>| PullBackup {
+                vm: self.clone(),
+                disk: parts.served.disk.clone(),
+                since: parts.served.since.clone().map(|name| (parts.node, name)),
             };
-            rollback.make(action(), &BlockdevAdd(access), Made::Node(view.clone())).await?;
-            let server = NbdServerStart { tls_creds: tls.clone(), ..NbdServerStart::new(address) };
-            rollback.make(action(), &server, Made::NbdServer).await?;
-            let bitmaps = since.as_ref().map(|name| {
-                let bitmap = DirtyBitmap { node: scratch.clone(), name: name.clone() };
-                vec![NbdExportBitmap::Object(Box::new(bitmap))]
-            });
-            let nbd =
-                BlockExportAddNbd { name: Some(export.clone()), bitmaps, ..BlockExportAddNbd::default() };
-            let exported = BlockExportAdd::new(view.clone(), view, BlockExportAddVariant::Nbd(nbd));
-            self.tell(action(), &exported).await?;
-            let since = since.clone().map(|name| (node, name));
-            Ok(PullBackup { vm: self.clone(), disk: disk.clone(), since })
+            Ok(parts.into_iter().map(backup).collect())
         };
         let started = starting.await;
         rollback.settle(started).await
+    }
+
+    /// Makes what takes the guest's overwriting, and the filter that sends it there, which nobody uses yet.
+    async fn prepare_to_serve<'s>(
+        &self,
+        rollback: &mut Rollback,
+        served: &'s Served,
+    ) -> Result<Parts<'s>, OperationError> {
+        let disk = &served.disk;
+        let action = || format!("serve {disk}");
+        let (node, top) = (self.active_node(disk).await?, self.top_node(disk).await?);
+        if let Some(name) = &served.since {
+            // Nothing is begun for one that is not there.
+            self.whole_bitmap(disk, name).await?;
+        }
+        let image = NewImage {
+            disk,
+            like: &node,
+            path: &served.scratch,
+            format: Format::Qcow2,
+            access: None,
+            above: Above::Nothing,
+            node: Some(scratch_of(disk)),
+        };
+        let scratch = self.make_image(rollback, image).await?;
+        let filter = filter_of(disk);
+        let copy = BlockdevOptionsCopyBeforeWrite {
+            // A guest does not pay for its backup.
+            on_cbw_error: Some(BlockdevOptionsCopyBeforeWriteOnCbwError::BreakSnapshot),
+            ..BlockdevOptionsCopyBeforeWrite::new(reference(&top), reference(&scratch))
+        };
+        let copy = BlockdevOptions {
+            node_name: Some(filter.clone()),
+            ..BlockdevOptions::new(BlockdevOptionsVariant::CopyBeforeWrite(copy))
+        };
+        rollback.make(action(), &BlockdevAdd(copy), Made::Node(filter)).await?;
+        if let Some(name) = &served.since {
+            // From before the moment that is served, changes are noted anew. The bitmap goes on beside that: whatever ends the process
+            // leaves it with all that changed.
+            let next = DirtyBitmapAdd::new(node.clone(), next_of(name));
+            rollback.also(Made::NextNotes(node.clone(), name.clone()));
+            self.tell(action(), &BlockDirtyBitmapAdd(next)).await?;
+        }
+        Ok(Parts { served, node, scratch })
+    }
+
+    /// The moment that is served: from here on what the guest overwrites is kept.
+    async fn from_now_on(&self, rollback: &mut Rollback, parts: &[Parts<'_>]) -> Result<(), OperationError> {
+        let action = "serve disks as of one moment";
+        // One disk needs no moment beside its own.
+        let stands = parts.len() > 1 && self.ask(action, &QueryStatus {}).await?.status == RunState::Running;
+        if stands {
+            rollback.also(Made::Stop);
+            self.tell(action, &Stop {}).await?;
+        }
+        for Parts { served: Served { disk, .. }, .. } in parts {
+            let filter = drive(disk, &filter_of(disk));
+            rollback.make(format!("serve {disk}"), &filter, Made::Filter(disk.clone())).await?;
+        }
+        if stands {
+            remove(&mut Follow::new(self, &[]), action, &Made::Stop).await?;
+            rollback.gone(&Made::Stop);
+        }
+        Ok(())
+    }
+
+    /// Opens the disk as it was, for reading.
+    async fn open_view(&self, rollback: &mut Rollback, parts: &Parts<'_>) -> Result<(), OperationError> {
+        let Parts { served: Served { disk, since, .. }, node, scratch } = parts;
+        let action = || format!("serve {disk}");
+        if let Some(name) = since {
+            // After that moment: what is written in between is told once too often, never once too seldom.
+            self.copy_bitmap(action(), (node, name), scratch).await?;
+        }
+        let access = BlockdevOptionsFormat { file: reference(&filter_of(disk)) };
+        let access = BlockdevOptions {
+            node_name: Some(view_of(disk)),
+            read_only: Some(true),
+            ..BlockdevOptions::new(BlockdevOptionsVariant::SnapshotAccess(access))
+        };
+        rollback.make(action(), &BlockdevAdd(access), Made::Node(view_of(disk))).await
+    }
+
+    /// Lets readers in.
+    async fn export(&self, parts: &Parts<'_>) -> Result<(), OperationError> {
+        let Parts { served: Served { disk, since, export, .. }, scratch, .. } = parts;
+        let bitmaps = since.as_ref().map(|name| {
+            let bitmap = DirtyBitmap { node: scratch.clone(), name: name.clone() };
+            vec![NbdExportBitmap::Object(Box::new(bitmap))]
+        });
+        let nbd = BlockExportAddNbd { name: Some(export.clone()), bitmaps, ..BlockExportAddNbd::default() };
+        let view = view_of(disk);
+        let exported = BlockExportAdd::new(view.clone(), view, BlockExportAddVariant::Nbd(nbd));
+        self.tell(format!("serve {disk}"), &exported).await.map(drop)
     }
 
     /// Makes a bitmap of another node what this one is now. It notes nothing itself, and goes with its node.
@@ -208,7 +287,7 @@ impl PullBackup {
     pub async fn finish(&self, pulled: Pulled) -> Result<(), OperationError> {
         let Self { vm, disk, since } = self;
         let what = format!("stop to serve {disk}");
-        let mut follow = Follow::new(vm, &[]);
+        let mut follow = Follow::new(vm, &["BLOCK_EXPORT_DELETED"]);
         stop_server(&mut follow, &what, disk).await?;
         let [scratch, view] = served_of(disk);
         let parts = [
@@ -228,22 +307,38 @@ impl PullBackup {
     }
 }
 
-/// Ends every export with its readers, and waits for that. A server that has exports and none of this disk is another's by now.
+/// Ends the export of a disk with its readers, and the server with the last one, and waits for that. A server that has exports and none of this
+/// disk is another's by now, or serves disks that were served together with this one.
 async fn stop_server(follow: &mut Follow, what: &str, disk: &str) -> Result<(), OperationError> {
-    loop {
-        let exports = follow.read(what, &QueryBlockExports {}).await?;
-        let is_served = exports.iter().any(|export| export.id == view_of(disk));
-        if !is_served && !exports.is_empty() {
-            return Ok(());
+    let is_ours = |export: &BlockExportInfo| export.id == view_of(disk);
+    let delete =
+        BlockExportDel { mode: Some(BlockExportRemoveMode::Hard), ..BlockExportDel::new(view_of(disk)) };
+    let mut exports = follow.read(what, &QueryBlockExports {}).await?;
+    let was_served = exports.iter().any(is_ours);
+    if was_served {
+        match follow.vm().qmp().call(&delete).await {
+            // Refused is one that is ending.
+            Ok(_)
+            | Err(CallError::Closed { .. } | CallError::Deadline { .. } | CallError::Refused { .. }) => {}
+            Err(source) => return Err(OperationError::Qmp { action: what.to_owned(), source }),
         }
+        exports = follow.read(what, &QueryBlockExports {}).await?;
+        while exports.iter().any(is_ours) {
+            follow.heard(what).await?;
+            exports = follow.read(what, &QueryBlockExports {}).await?;
+        }
+    }
+    while exports.is_empty() {
         match follow.vm().qmp().call(&NbdServerStop {}).await {
             Ok(_) => return Ok(()),
             Err(CallError::Closed { .. } | CallError::Deadline { .. }) => {}
             // It was stopped before.
-            Err(CallError::Refused { .. }) if !is_served => return Ok(()),
+            Err(CallError::Refused { .. }) => return Ok(()),
             Err(source) => return Err(OperationError::Qmp { action: what.to_owned(), source }),
         }
+        exports = follow.read(what, &QueryBlockExports {}).await?;
     }
+    Ok(())
 }
 
 /// Has the device of a disk use what is below the filter again.
@@ -314,6 +409,10 @@ const NEXT: &str = "#next";
 /// What belongs to a disk that is served, beside the filter.
 fn served_of(disk: &str) -> [String; 2] {
     [scratch_of(disk), view_of(disk)]
+}
+
+fn reference(node: &str) -> BlockdevRef {
+    BlockdevRef::String(node.to_owned())
 }
 
 /// The filter above a disk that is served, what takes its copies, and what is served.
