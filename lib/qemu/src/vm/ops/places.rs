@@ -64,7 +64,7 @@ pub struct Occupied {
 
 impl Vm {
     /// Where network cards, disks, the balloon and the random source sit, also those that were plugged: what a configuration says
-    /// ([`Config::occupied`]) that describes the machine as it is now, to be moved, restored, or started again.
+    /// ([`crate::Config::occupied`]) that describes the machine as it is now, to be moved, restored, or started again.
     ///
     /// # Errors
     /// [`OperationError`].

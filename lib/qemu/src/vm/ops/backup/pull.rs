@@ -314,19 +314,17 @@ async fn stop_server(follow: &mut Follow, what: &str, disk: &str) -> Result<(), 
     let delete =
         BlockExportDel { mode: Some(BlockExportRemoveMode::Hard), ..BlockExportDel::new(view_of(disk)) };
     let mut exports = follow.read(what, &QueryBlockExports {}).await?;
-    let was_served = exports.iter().any(is_ours);
-    if was_served {
+    while exports.iter().any(is_ours) {
         match follow.vm().qmp().call(&delete).await {
-            // Refused is one that is ending.
-            Ok(_)
-            | Err(CallError::Closed { .. } | CallError::Deadline { .. } | CallError::Refused { .. }) => {}
+            // Refused is one that is ending. Its end is heard of.
+            Ok(_) | Err(CallError::Refused { .. }) => {
+                follow.heard(what).await?;
+            }
+            // Told again, if it is still there.
+            Err(CallError::Closed { .. } | CallError::Deadline { .. }) => {}
             Err(source) => return Err(OperationError::Qmp { action: what.to_owned(), source }),
         }
         exports = follow.read(what, &QueryBlockExports {}).await?;
-        while exports.iter().any(is_ours) {
-            follow.heard(what).await?;
-            exports = follow.read(what, &QueryBlockExports {}).await?;
-        }
     }
     while exports.is_empty() {
         match follow.vm().qmp().call(&NbdServerStop {}).await {
