@@ -113,7 +113,7 @@ impl Vm {
             for served in disks {
                 parts.push(self.prepare_to_serve(&mut rollback, served).await?);
             }
-            self.from_now_on(&mut rollback, &parts).await?;
+            self.begin_to_keep(&mut rollback, &parts).await?;
             for parts in &parts {
                 self.open_view(&mut rollback, parts).await?;
             }
@@ -178,7 +178,11 @@ impl Vm {
     }
 
     /// The moment that is served: from here on what the guest overwrites is kept.
-    async fn from_now_on(&self, rollback: &mut Rollback, parts: &[Parts<'_>]) -> Result<(), OperationError> {
+    async fn begin_to_keep(
+        &self,
+        rollback: &mut Rollback,
+        parts: &[Parts<'_>],
+    ) -> Result<(), OperationError> {
         let action = "serve disks as of one moment";
         // One disk needs no moment beside its own.
         let stands = parts.len() > 1 && self.ask(action, &QueryStatus {}).await?.status == RunState::Running;
