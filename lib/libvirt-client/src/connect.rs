@@ -236,6 +236,16 @@ impl Connect {
         self.lanes.of(P::INFO, self.deadline).await?.call_with::<P>(args, descriptors).await
     }
 
+    /// Calls a procedure on the first connection, because what it brings about belongs to its connection.
+    pub(crate) async fn call_on_the_first<P: Procedure>(
+        &self,
+        args: &P::Args<'_>,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Reply<P>, Error> {
+        self.supports::<P>()?;
+        self.lanes.control(self.deadline).await?.call_with::<P>(args, descriptors).await
+    }
+
     /// Starts a call on the lane that is meant for it, which is to be held until the call has ended.
     pub(crate) async fn start_on_a_lane<P: Procedure>(
         &self,
