@@ -47,7 +47,7 @@ const LANES: usize = 4;
 
 impl Builder {
     /// How many connections there may be for calls that may take long, besides the first and those of streams. With 0 everything
-    /// goes over one connection.
+    /// goes over one connection. Calls of one that cannot be made go over the others.
     #[must_use]
     pub fn lanes(mut self, most: usize) -> Self {
         self.lanes = most;
