@@ -356,7 +356,7 @@ impl Connect {
         self
     }
 
-    /// Ends all connections, the first in order; the daemon frees what belongs to them (`virConnectClose`). Clones of this handle are of
+    /// Ends all connections in order: the daemon hears so, those for work have a second for it, and frees what belongs to them (`virConnectClose`). Clones of this handle are of
     /// no further use; streams that are open go on.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ mod work;
 pub(crate) use identity::{Identity, say};
 
 use crate::auth::Auth;
-use crate::connection::{Connection, Driver, Mover, Options, moved, now};
+use crate::connection::{Connection, Driver, FAREWELL, Mover, Options, moved, now};
 use crate::dial::Target;
 use crate::error::{Error, ErrorKind};
 use crate::keeper::{Control, Keeper, Link, Reconnect, Wish};
@@ -179,7 +179,7 @@ impl Lanes {
     /// # Errors
     /// With the reason for which the control lane was lost before.
     pub(crate) async fn close(&self, deadline: Option<Duration>) -> Result<(), Error> {
-        self.work.close(&Error::new(ErrorKind::Closed));
+        let ending = self.work.close(&Error::new(ErrorKind::Closed));
         let lost = match &self.control.borrow().link {
             Link::Gone(error) => Some(error.clone()),
             Link::Up(_) | Link::Away(_) => None,
@@ -191,6 +191,10 @@ impl Lanes {
         let mut control = self.control.clone();
         // Its keeper may be gone, too.
         let _ = in_time(deadline, control.wait_for(|control| matches!(control.link, Link::Gone(_)))).await?;
+        // All of them hear it at the same time.
+        let parted = futures::future::join_all(ending.iter().map(Connection::parted));
+        // A driver that does not run any more tells nobody; then they are ended all the same.
+        let _ = in_time(Some(FAREWELL), parted).await;
         Ok(())
     }
 
@@ -281,6 +285,7 @@ impl Opening {
         let (connection, mut mover) = moved(transport, Options { keepalive: None, ..self.options });
         mover.beside(self.hello(&connection)).await?;
         connection.keep_alive(self.options.keepalive);
+        connection.announce_end();
         Ok((connection, mover))
     }
 

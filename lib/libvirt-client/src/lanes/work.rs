@@ -139,15 +139,18 @@ impl Work {
         Ok(Next::Make(Making { work: self, outcome: sender }))
     }
 
-    /// Ends all of them, also those that are being made: there are no more.
-    pub(super) fn close(&self, reason: &Error) {
+    /// Ends all of them, also those that are being made: there are no more. Tells which the daemon is hearing of.
+    pub(super) fn close(&self, reason: &Error) -> Vec<Connection> {
         let mut guard = self.lock();
         guard.closed.get_or_insert_with(|| reason.clone());
-        for slot in guard.slots.drain(..) {
-            if let Lane::Open(lane) = slot.lane {
-                lane.shut(reason);
-            }
-        }
+        let open = guard.slots.drain(..).filter_map(|slot| match slot.lane {
+            Lane::Open(lane) => Some(lane),
+            Lane::Opening { .. } => None,
+        });
+        let lanes: Vec<_> = open.collect();
+        drop(guard);
+        lanes.iter().for_each(|lane| lane.leave(reason));
+        lanes
     }
 }
 
