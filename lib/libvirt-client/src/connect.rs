@@ -47,7 +47,7 @@ const LANES: usize = 4;
 
 impl Builder {
     /// How many connections there may be for calls that may take long, besides the first and those of streams. With 0 everything
-    /// goes over one connection.
+    /// goes over one connection. Calls of one that cannot be made go over the others.
     #[must_use]
     pub fn lanes(mut self, most: usize) -> Self {
         self.lanes = most;
@@ -236,6 +236,16 @@ impl Connect {
         self.lanes.of(P::INFO, self.deadline).await?.call_with::<P>(args, descriptors).await
     }
 
+    /// Calls a procedure on the first connection, because what it brings about belongs to its connection.
+    pub(crate) async fn call_on_the_first<P: Procedure>(
+        &self,
+        args: &P::Args<'_>,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Reply<P>, Error> {
+        self.supports::<P>()?;
+        self.lanes.control(self.deadline).await?.call_with::<P>(args, descriptors).await
+    }
+
     /// Starts a call on the lane that is meant for it, which is to be held until the call has ended.
     pub(crate) async fn start_on_a_lane<P: Procedure>(
         &self,
@@ -346,7 +356,7 @@ impl Connect {
         self
     }
 
-    /// Ends all connections, the first in order; the daemon frees what belongs to them (`virConnectClose`). Clones of this handle are of
+    /// Ends all connections in order: the daemon hears so, those for work have a second for it, and frees what belongs to them (`virConnectClose`). Clones of this handle are of
     /// no further use; streams that are open go on.
     ///
     /// # Errors

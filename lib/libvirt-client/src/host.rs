@@ -51,6 +51,19 @@ pub struct CapabilitiesOf<'a> {
 /// All CPUs, or all NUMA cells, in calls that ask for one by its number.
 const ALL: i32 = -1;
 
+impl Connect {
+    /// Whether the connection itself encrypts what it carries, which its transport decides and not the daemon (`virConnectIsEncrypted`): TLS,
+    /// also one that checks nobody, and what was agreed on with Kerberos. A local socket, ssh and another program do not count, though
+    /// nobody may hear them ([`Connect::is_secure`]). libvirt also counts every login with SASL, with whatever mechanism; a password alone
+    /// encrypts nothing, and does not count here.
+    ///
+    /// # Errors
+    /// When the connection is lost, or is not made again in time.
+    pub async fn is_encrypted(&self) -> Result<bool, Error> {
+        Ok(self.connection().await?.traits().encrypted)
+    }
+}
+
 methods! { Connect(this) {
     /// The host's name, as the daemon knows it (`virConnectGetHostname`).
     hostname() -> String = remote::ConnectGetHostname() => |found| found.hostname.into();

@@ -57,6 +57,9 @@ pub enum Transport {
 /// Drivers that a host may have, in the order in which they are looked for when nobody says which one is meant.
 const DRIVERS: [&str; 6] = ["qemu", "xen", "ch", "bhyve", "lxc", "vbox"];
 
+/// The driver that leaves it to the daemon which one there is: it is asked to open nothing in particular.
+const PROBING: &str = "remote";
+
 /// Parameters that the client takes for itself; all others go to the daemon (`doRemoteOpen` in `remote_driver.c`). `no_sanity` asks to leave
 /// out what libvirt looks at in certificates before it connects; nothing of that is looked at here before TLS itself does, so it asks for
 /// nothing.
@@ -85,8 +88,8 @@ const OURS: [&str; 21] = [
 ];
 
 impl Uri {
-    /// What a user means: an alias, a URI, or nothing, which is the default of the surroundings, or the daemon of the first driver that
-    /// is there. Settings that the URI does not make itself are added to it (virConnectOpenInternal of libvirt's `libvirt.c`).
+    /// What a user means: an alias, a URI, or nothing, which is the default of the surroundings. Where there is none it is whatever the host's
+    /// daemon finds, or that of the user; its own modular daemon is asked where no other is there. Settings that the URI does not make itself are added to it (virConnectOpenInternal of libvirt's `libvirt.c`).
     ///
     /// # Errors
     /// When it is no URI, or the settings cannot be read.
@@ -109,17 +112,25 @@ impl Uri {
         Ok(uri)
     }
 
-    /// The host's own daemon, or the user's: of the first driver that has one.
+    /// The host's own daemon, or the user's, which finds its driver by itself; of a driver alone where there is no other.
     fn present(environment: &Environment) -> Self {
         let (path, directory) = if environment.user == User::Root {
             ("/system", Some(&environment.run))
         } else {
             ("/session", environment.sockets())
         };
-        let there = |driver: &&str| {
-            directory.is_some_and(|at| environment.exists(&at.join(format!("libvirt/virt{driver}d-sock"))))
+        let exists =
+            |name: &str| directory.is_some_and(|at| environment.exists(&at.join("libvirt").join(name)));
+        let starts = |driver: &str, is_modular| {
+            environment.user != User::Root && environment.daemon(driver, is_modular).is_some()
         };
-        let driver = DRIVERS.into_iter().find(there).unwrap_or(DRIVERS[0]);
+        let running = || DRIVERS.into_iter().find(|driver| exists(&format!("virt{driver}d-sock")));
+        let to_be = || {
+            let drivers = || DRIVERS.into_iter().find(|driver| starts(driver, true));
+            if starts(PROBING, false) { None } else { drivers() }
+        };
+        let driver = if exists("libvirt-sock") { None } else { running().or_else(to_be) };
+        let driver = driver.unwrap_or(PROBING);
         Self {
             driver: driver.to_owned(),
             named_transport: None,
@@ -172,7 +183,7 @@ impl Uri {
             return name.to_owned();
         }
         // The daemon is to find out by itself which driver is meant.
-        if self.driver == "remote" {
+        if self.driver == PROBING {
             return String::new();
         }
         let theirs: Vec<String> = self
@@ -395,9 +406,20 @@ mod tests {
             ("qemu+ssh://root@[fe80::1%25eth0]:22/system?keyfile=a&foo=b%20c", "qemu:///system?foo=b%20c"),
             ("test+tcp://host/default?name=test:///x", "test:///x"),
             ("esx://host/?no_verify=1", "esx:///"),
+            // However they are spelt, ours stay here, and the last of two counts.
+            ("qemu+SSH://host/system?No_Verify=1&keyFile=x&Foo=b", "qemu:///system?Foo=b"),
+            ("test+tcp://host/default?name=test:///x&NAME=test:///y", "test:///y"),
+            // The daemon finds out by itself.
+            ("remote:///", ""),
+            ("remote+ssh://host/", ""),
+            ("remote+tls://host/system?no_verify=1", ""),
+            ("remote://host/?name=lxc:///system", "lxc:///system"),
         ] {
             assert_eq!(uri(text).remote_name(), name, "{text}");
         }
+        let twice = uri("qemu+ssh://host/system?no_verify=1&keyfile=a&NO_VERIFY=0&keyFile=b");
+        assert_eq!((twice.is_on("no_verify").unwrap(), twice.parameter("keyfile")), (false, Some("b")));
+        assert_eq!(uri("qemu+SSH://host/system").transport(), Transport::Ssh);
         assert_eq!(uri("qemu://[::1]:16514/system").host.as_deref(), Some("::1"));
         assert_eq!(uri("qemu://h/system").transport(), Transport::Tls);
         assert_eq!(uri("qemu:///system").transport(), Transport::Unix);
@@ -440,10 +462,37 @@ mod tests {
         assert_eq!(named("", &bare).path, "/session");
         assert!(Uri::resolve("far", &bare).is_err(), "nobody says what it means");
         let root = Environment { user: User::Root, ..bare };
-        assert_eq!((named("", &root).driver.as_str(), named("", &root).path.as_str()), ("qemu", "/system"));
-        std::fs::create_dir_all(directory.path().join("run/libvirt")).unwrap();
-        std::fs::write(directory.path().join("run/libvirt/virtlxcd-sock"), "").unwrap();
-        assert_eq!(named("", &root).driver, "lxc");
+        let socket = |uri: &Uri| uri.socket(&root, Access::Full).unwrap();
+        assert_eq!(
+            (named("", &root).path.as_str(), named("", &root).remote_name().as_str()),
+            ("/system", "")
+        );
+        let run = directory.path().join("run/libvirt");
+        assert_eq!(socket(&named("", &root)), run.join("libvirt-sock"));
+        std::fs::create_dir_all(&run).unwrap();
+        std::fs::write(run.join("virtlxcd-sock"), "").unwrap();
+        assert_eq!(named("", &root).remote_name(), "lxc:///system", "nobody else is there");
+        std::fs::write(run.join("libvirt-sock"), "").unwrap();
+        assert_eq!(
+            (named("", &root).remote_name(), socket(&named("", &root))),
+            (String::new(), run.join("libvirt-sock"))
+        );
+    }
+
+    #[test]
+    fn a_user_of_a_host_with_modular_daemons_alone_gets_one_of_these() {
+        let directory = tempfile::tempdir().unwrap();
+        let environment = Environment {
+            runtime_directory: Some(directory.path().join("user")),
+            daemons: vec![directory.path().to_owned()],
+            ..Environment::default()
+        };
+        let name = || Uri::resolve("", &environment).unwrap().remote_name();
+        assert_eq!(name(), "");
+        std::fs::write(directory.path().join("virtqemud"), "").unwrap();
+        assert_eq!(name(), "qemu:///session");
+        std::fs::write(directory.path().join("libvirtd"), "").unwrap();
+        assert_eq!(name(), "");
     }
 
     #[test]

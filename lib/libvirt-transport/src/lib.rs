@@ -122,18 +122,27 @@ pub struct Traits {
     pub privacy: Privacy,
     /// Whether it carries file descriptors.
     pub descriptors: bool,
+    /// Whether what it carries is encrypted, by itself and not by what it goes through: TLS, or what was agreed on with Kerberos. A program
+    /// such as ssh may do that or not.
+    pub encrypted: bool,
 }
 
 impl Traits {
     /// Of a connection for bytes alone.
     #[must_use]
     pub fn new(privacy: Privacy) -> Self {
-        Self { privacy, descriptors: false }
+        Self { privacy, descriptors: false, encrypted: false }
     }
 
     /// The same, and for file descriptors.
     #[must_use]
     pub fn with_descriptors(self) -> Self {
         Self { descriptors: true, ..self }
+    }
+
+    /// The same, encrypted.
+    #[must_use]
+    pub fn with_encryption(self) -> Self {
+        Self { encrypted: true, ..self }
     }
 }

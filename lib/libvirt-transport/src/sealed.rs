@@ -146,6 +146,6 @@ impl<S: Seal> Transport for Sealed<S> {
     }
 
     fn traits(&self) -> Traits {
-        Traits::new(Privacy::Private)
+        Traits::new(Privacy::Private).with_encryption()
     }
 }

@@ -12,13 +12,19 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Debug)]
 pub struct Stream<S> {
     stream: S,
-    privacy: Privacy,
+    traits: Traits,
 }
 
 impl<S> Stream<S> {
     /// A stream; who else may hear it decides what may be said on it.
     pub fn new(stream: S, privacy: Privacy) -> Self {
-        Self { stream, privacy }
+        Self { stream, traits: Traits::new(privacy) }
+    }
+
+    /// The same stream, which encrypts what it carries ([`Traits::encrypted`]).
+    #[must_use]
+    pub fn encrypting(self) -> Self {
+        Self { traits: self.traits.with_encryption(), ..self }
     }
 }
 
@@ -48,6 +54,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Stream<S>
     }
 
     fn traits(&self) -> Traits {
-        Traits::new(self.privacy)
+        self.traits
     }
 }

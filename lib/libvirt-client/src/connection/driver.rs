@@ -86,14 +86,18 @@ impl Future for Mover {
         let this = &mut *self;
         let mut state = this.shared.lock();
         loop {
-            if let Some(closed) = state.closed() {
-                return Poll::Ready(closed.clone());
+            if let Some(closed) = state.over().cloned() {
+                state.close(&closed);
+                return Poll::Ready(closed);
             }
             if let Err(reason) = state.turn(context) {
                 state.close(&reason);
                 continue;
             }
-            let Some(deadline) = state.session.deadline() else { return Poll::Pending };
+            if state.over().is_some() {
+                continue;
+            }
+            let Some(deadline) = state.deadline() else { return Poll::Pending };
             let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
             // Whatever comes puts the deadline off. The timer is not set again for that: it runs out, and then is.
             if deadline < sleep.deadline().into() {
@@ -106,7 +110,7 @@ impl Future for Mover {
                 sleep.as_mut().reset(deadline.into());
                 continue;
             }
-            if let Err(silent) = state.session.tick(now()) {
+            if let Err(silent) = state.tick(now()) {
                 state.close(&silent.into());
             }
         }

@@ -23,6 +23,7 @@ pub(crate) use direct::{Interrupt, Watch};
 pub(crate) use driver::Mover;
 pub use driver::{Driver, DriverEnd};
 pub(crate) use routes::{Class, Key};
+pub(crate) use state::FAREWELL;
 
 use crate::error::{Error, ErrorKind};
 use crate::events::{Fanout, Queue};
@@ -99,7 +100,7 @@ struct Handle(Arc<Shared>);
 impl Drop for Handle {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.close(&Error::new(ErrorKind::Closed));
+        state.leave(&Error::new(ErrorKind::Closed));
         state.wake_driver();
     }
 }
@@ -260,6 +261,23 @@ impl Connection {
         let mut state = self.shared.lock();
         state.close(reason);
         state.wake_driver();
+    }
+
+    /// From now on the daemon hears when it ends in good order.
+    pub(crate) fn announce_end(&self) {
+        self.shared.lock().announces = true;
+    }
+
+    /// Ends it, whoever still holds it, and tells the daemon so.
+    pub(crate) fn leave(&self, reason: &Error) {
+        let mut state = self.shared.lock();
+        state.leave(reason);
+        state.wake_driver();
+    }
+
+    /// When the daemon has heard of the end, or has had time enough.
+    pub(crate) async fn parted(&self) {
+        std::future::poll_fn(|context| self.shared.lock().poll_over(context)).await;
     }
 
     /// Why the connection is closed, if it is.

@@ -5,6 +5,7 @@ use crate::error::{self, Error, ErrorKind};
 use crate::transport::{Nowhere, Traits, Transport};
 use libvirt_protocol::event;
 use libvirt_protocol::procedure::Procedure;
+use libvirt_protocol::remote::ConnectClose;
 use libvirt_protocol::session::{
     Abandoned, ClientSession, Incoming, Keepalive, Serial, Serials, SessionError, Transmit,
 };
@@ -13,6 +14,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use super::bytes::Piece;
 use super::call::{Arrived, Payload};
@@ -33,6 +35,12 @@ pub(super) struct State {
     /// The socket took no more.
     blocked: bool,
     closed: Option<Error>,
+    /// Whether the daemon is to hear of its end: it has opened something on it.
+    pub(super) announces: bool,
+    /// It is closed for everybody here, and the daemon is hearing so.
+    farewell: Option<Farewell>,
+    /// Who waits until the daemon has heard.
+    parted: Vec<Waker>,
     /// What a thread without an executor waits on; made when one first does.
     readable: Option<Arc<OwnedFd>>,
     /// Nothing was unsent before the calls that nobody has written yet.
@@ -41,6 +49,15 @@ pub(super) struct State {
     buffered: usize,
     buffer_limit: usize,
 }
+
+/// The call that tells of the end, and how long its reply is waited for.
+struct Farewell {
+    serial: Serial,
+    until: Instant,
+}
+
+/// How long a daemon may take to hear that a connection ends.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What a call waits in.
 enum Slot {
@@ -83,6 +100,9 @@ impl State {
             writers: Vec::new(),
             blocked: false,
             closed: None,
+            announces: false,
+            farewell: None,
+            parted: Vec::new(),
             readable: None,
             unwritten: false,
             buffered: 0,
@@ -107,6 +127,22 @@ impl State {
 
     pub(super) fn closed(&self) -> Option<&Error> {
         self.closed.as_ref()
+    }
+
+    /// Why it is closed, once nothing moves on it any more.
+    pub(super) fn over(&self) -> Option<&Error> {
+        self.closed.as_ref().filter(|_| self.farewell.is_none())
+    }
+
+    /// When something is to be done though nothing has come.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.session.deadline().into_iter().chain(self.farewell.as_ref().map(|last| last.until)).min()
+    }
+
+    /// It is so late.
+    pub(super) fn tick(&mut self, now: Instant) -> Result<(), SessionError> {
+        self.farewell.take_if(|last| last.until <= now);
+        self.session.tick(now)
     }
 
     pub(super) fn begin<P: Procedure>(
@@ -146,7 +182,7 @@ impl State {
     pub(super) fn flush_soon(&mut self, idle: bool) {
         // What the transport itself holds back is pushed on by the driver too.
         let mut held = false;
-        if idle && self.closed.is_none() && !self.write_now() {
+        if idle && self.over().is_none() && !self.write_now() {
             // What goes wrong here goes wrong for the driver too, which tells everybody.
             held = self.write(&mut Context::from_waker(Waker::noop())).is_pending();
         }
@@ -274,10 +310,12 @@ impl State {
         while let Some(incoming) = self.session.next()? {
             match incoming {
                 Incoming::Reply { serial, payload, descriptors } => {
+                    self.farewell.take_if(|last| last.serial == serial);
                     let arrived = Arrived { payload: Payload::from(payload), descriptors };
                     done(&mut self.waiters, serial, Ok(arrived));
                 }
                 Incoming::Failed { serial, failure } => {
+                    self.farewell.take_if(|last| last.serial == serial);
                     forget(&mut self.streams, &mut self.buffered, serial);
                     done(&mut self.waiters, serial, Err(failure.into()));
                 }
@@ -408,6 +446,44 @@ impl State {
 
     /// The connection is of no further use: everybody who waits hears why.
     pub(super) fn close(&mut self, reason: &Error) {
+        self.settle(reason);
+        self.farewell = None;
+        self.parted.drain(..).for_each(Waker::wake);
+        // Whoever still holds the connection does not hold the daemon's place for a client.
+        self.transport = Box::new(Nowhere);
+        self.readable = None;
+    }
+
+    /// The same in good order: the daemon hears of it first, and otherwise complains of a client that is gone.
+    pub(super) fn leave(&mut self, reason: &Error) {
+        if self.closed.is_some() {
+            return;
+        }
+        // Behind calls that nobody waits for it would not be heard.
+        if !self.announces || self.session.is_clogged() {
+            self.close(reason);
+            return;
+        }
+        self.settle(reason);
+        let idle = self.session.transmit().is_none();
+        match self.session.call::<ConnectClose>(&(), Vec::new()) {
+            Ok(serial) => self.farewell = Some(Farewell { serial, until: now() + FAREWELL }),
+            Err(_) => self.close(reason),
+        }
+        self.flush_soon(idle);
+    }
+
+    /// Whether nothing moves on it any more; registers the waker otherwise.
+    pub(super) fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.over().is_some() {
+            return Poll::Ready(());
+        }
+        self.parted.push(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Everybody who waits hears why there is nothing more.
+    fn settle(&mut self, reason: &Error) {
         if self.closed.is_some() {
             return;
         }
@@ -427,12 +503,12 @@ impl State {
             if stream.end.is_none() {
                 stream.finish(Err(reason.clone()));
             }
+            stream.unread = true;
         }
+        // What has come may still be read, and is in nobody's way.
+        self.buffered = 0;
         self.writers.drain(..).for_each(Waker::wake);
         self.routes.close(reason);
-        // Whoever still holds the connection does not hold the daemon's place for a client.
-        self.transport = Box::new(Nowhere);
-        self.readable = None;
     }
 }
 

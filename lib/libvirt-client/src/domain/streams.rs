@@ -96,6 +96,10 @@ impl Domain {
 
     /// Puts descriptors under a name that its definition's disks can refer to (`virDomainFDAssociate`).
     ///
+    /// The daemon keeps them for as long as the connection lives on which they came, so this is said on the first one. They are gone when that
+    /// is closed or lost: after a reconnection ([`crate::Builder::reconnect`], [`crate::Item::Resynchronised`]) they must be handed over
+    /// again, or the domain does not start.
+    ///
     /// # Errors
     /// As every call; also when the transport carries no descriptors.
     pub async fn associate_files(
@@ -105,7 +109,7 @@ impl Domain {
         flags: DomainFdAssociateFlags,
     ) -> Result<(), Error> {
         let args = DomainFdAssociateArgs { dom: self.wire(), name: name.into(), flags };
-        self.connect().call_with::<remote::DomainFdAssociate>(&args, files).await.map(drop)
+        self.connect().call_on_the_first::<remote::DomainFdAssociate>(&args, files).await.map(drop)
     }
 }
 

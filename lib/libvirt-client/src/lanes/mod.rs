@@ -18,7 +18,7 @@ mod work;
 pub(crate) use identity::{Identity, say};
 
 use crate::auth::Auth;
-use crate::connection::{Connection, Driver, Mover, Options, moved};
+use crate::connection::{Connection, Driver, FAREWELL, Mover, Options, moved, now};
 use crate::dial::Target;
 use crate::error::{Error, ErrorKind};
 use crate::keeper::{Control, Keeper, Link, Reconnect, Wish};
@@ -179,7 +179,7 @@ impl Lanes {
     /// # Errors
     /// With the reason for which the control lane was lost before.
     pub(crate) async fn close(&self, deadline: Option<Duration>) -> Result<(), Error> {
-        self.work.close(&Error::new(ErrorKind::Closed));
+        let ending = self.work.close(&Error::new(ErrorKind::Closed));
         let lost = match &self.control.borrow().link {
             Link::Gone(error) => Some(error.clone()),
             Link::Up(_) | Link::Away(_) => None,
@@ -191,6 +191,10 @@ impl Lanes {
         let mut control = self.control.clone();
         // Its keeper may be gone, too.
         let _ = in_time(deadline, control.wait_for(|control| matches!(control.link, Link::Gone(_)))).await?;
+        // All of them hear it at the same time.
+        let parted = futures::future::join_all(ending.iter().map(Connection::parted));
+        // A driver that does not run any more tells nobody; then they are ended all the same.
+        let _ = in_time(Some(FAREWELL), parted).await;
         Ok(())
     }
 
@@ -207,20 +211,35 @@ impl Lanes {
             return Ok(control);
         }
         loop {
-            match self.work.next(self.opening.identity.changes())? {
+            match self.work.next(self.opening.identity.changes(), now())? {
                 Next::Take(lane) => return Ok(lane.timed(deadline)),
                 Next::Make(making) => {
                     // Others may have more time: who has no more leaves the making to them, and tells them of no failure.
-                    let lane = in_time(deadline, self.lane(target)).await?;
-                    return making.made(lane).map(|lane| lane.timed(deadline));
+                    let lane = match in_time(deadline, self.lane(target)).await {
+                        Ok(lane) => lane,
+                        Err(late) => {
+                            making.given_up(now());
+                            return Err(late);
+                        }
+                    };
+                    match making.made(lane, now()) {
+                        Ok(lane) => return Ok(lane.timed(deadline)),
+                        // With neither of them there is no way to the daemon, and this is why.
+                        Err(error) if control.closed().is_some() => return Err(error),
+                        Err(error) => not_made(&error),
+                    }
                 }
                 Next::Wait(mut outcome) => {
                     // Whoever makes it may give up; then it is somebody else's turn.
                     let made = Box::pin(in_time(deadline, outcome.wait_for(Option::is_some))).await?;
-                    if let Ok(made) = made {
-                        made.clone().transpose()?;
+                    if let Ok(Some(Err(error))) = made.as_deref()
+                        && control.closed().is_some()
+                    {
+                        return Err(error.clone());
                     }
                 }
+                // Slow calls are in the way of urgent ones there, which is better than to fail.
+                Next::Without => return self.control(deadline).await,
             }
         }
     }
@@ -242,6 +261,14 @@ impl Lanes {
     }
 }
 
+/// Tells whoever looks after the program that there is one lane fewer than it wants.
+fn not_made(error: &Error) {
+    tracing::warn!(
+        error = format_args!("{error:#}"),
+        "a further connection cannot be made; there are the others"
+    );
+}
+
 /// Waits, but not longer than this.
 pub(crate) async fn in_time<T>(
     deadline: Option<Duration>,
@@ -258,6 +285,7 @@ impl Opening {
         let (connection, mut mover) = moved(transport, Options { keepalive: None, ..self.options });
         mover.beside(self.hello(&connection)).await?;
         connection.keep_alive(self.options.keepalive);
+        connection.announce_end();
         Ok((connection, mover))
     }
 

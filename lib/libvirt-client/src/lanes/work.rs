@@ -5,6 +5,7 @@
 //!   one is being made, with room ─────> wait for that
 //!   there may be another ─────────────> make it; others wait for it
 //!   all are full ─────────────────────> take the one with the fewest calls
+//!   none can be made ─────────────────> the same, or the control lane; for a while nobody tries again
 //! ```
 //!
 //! A lane that is being made counts as one: calls that begin together do not each make their own. A lane whose places are all held by calls
@@ -14,7 +15,11 @@
 use crate::connection::Connection;
 use crate::error::Error;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
+
+/// How long no further lane is made when one could not be: somebody may be asked for a password each time.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// How the making of a lane has ended; nothing as long as it has not.
 type Outcome = Option<Result<(), Error>>;
@@ -31,6 +36,8 @@ pub(super) struct Work {
 #[derive(Default)]
 struct Slots {
     slots: Vec<Slot>,
+    /// When one could not be made, the last time.
+    failed: Option<Instant>,
     /// Why there are none any more.
     closed: Option<Error>,
 }
@@ -54,6 +61,8 @@ enum Lane {
 pub(super) enum Next<'a> {
     Take(Connection),
     Wait(watch::Receiver<Outcome>),
+    /// There is none, and none can be made.
+    Without,
     Make(Making<'a>),
 }
 
@@ -92,15 +101,16 @@ impl Work {
     ///
     /// # Errors
     /// When the handle is closed.
-    pub(super) fn next(&self, changes: u64) -> Result<Next<'_>, Error> {
+    pub(super) fn next(&self, changes: u64, now: Instant) -> Result<Next<'_>, Error> {
         let mut guard = self.lock();
         if let Some(closed) = &guard.closed {
             return Err(closed.clone());
         }
+        let fails = guard.failed.is_some_and(|at| now < at + AGAIN);
         let slots = &mut guard.slots;
         // Calls that such a lane still has hold it.
         slots.retain(|slot| slot.takes_calls(changes));
-        let full = slots.len() >= self.most;
+        let full = fails || slots.len() >= self.most;
         let open = slots.iter().filter_map(|slot| match &slot.lane {
             Lane::Open(lane) => Some((lane.load().calls, lane)),
             Lane::Opening { .. } => None,
@@ -121,27 +131,36 @@ impl Work {
             *takers += 1;
             return Ok(Next::Wait(outcome.clone()));
         }
+        if full {
+            return Ok(Next::Without);
+        }
         let (sender, outcome) = watch::channel(None);
         slots.push(Slot { changes, lane: Lane::Opening { takers: 1, outcome } });
         Ok(Next::Make(Making { work: self, outcome: sender }))
     }
 
-    /// Ends all of them, also those that are being made: there are no more.
-    pub(super) fn close(&self, reason: &Error) {
+    /// Ends all of them, also those that are being made: there are no more. Tells which the daemon is hearing of.
+    pub(super) fn close(&self, reason: &Error) -> Vec<Connection> {
         let mut guard = self.lock();
         guard.closed.get_or_insert_with(|| reason.clone());
-        for slot in guard.slots.drain(..) {
-            if let Lane::Open(lane) = slot.lane {
-                lane.shut(reason);
-            }
-        }
+        let open = guard.slots.drain(..).filter_map(|slot| match slot.lane {
+            Lane::Open(lane) => Some(lane),
+            Lane::Opening { .. } => None,
+        });
+        let lanes: Vec<_> = open.collect();
+        drop(guard);
+        lanes.iter().for_each(|lane| lane.leave(reason));
+        lanes
     }
 }
 
 impl Making<'_> {
     /// The lane is there, or could not be made; whoever waits for it hears so.
-    pub(super) fn made(self, lane: Result<Connection, Error>) -> Result<Connection, Error> {
+    pub(super) fn made(self, lane: Result<Connection, Error>, now: Instant) -> Result<Connection, Error> {
         let mut guard = self.work.lock();
+        if lane.is_err() {
+            guard.failed = Some(now);
+        }
         let lane = lane.and_then(|lane| match &guard.closed {
             Some(closed) => Err(closed.clone()),
             None => Ok(lane),
@@ -157,6 +176,11 @@ impl Making<'_> {
         lane
     }
 
+    /// Who makes it has no more time. Others may have, but begin with what there is.
+    pub(super) fn given_up(self, now: Instant) {
+        self.work.lock().failed = Some(now);
+    }
+
     fn is(&self, slot: &Slot) -> bool {
         matches!(&slot.lane, Lane::Opening { outcome, .. } if outcome.same_channel(&self.outcome.subscribe()))
     }
@@ -166,5 +190,30 @@ impl Drop for Making<'_> {
     fn drop(&mut self) {
         // Only if it was not made.
         self.work.lock().slots.retain(|slot| !self.is(slot));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_lane_that_cannot_be_made_is_not_tried_for_with_every_call() {
+        let work = Work::new(4, 3);
+        let begin = crate::connection::now();
+        let making = |at| match work.next(0, at).unwrap() {
+            Next::Make(making) => Some(making),
+            Next::Without => None,
+            Next::Take(_) | Next::Wait(_) => panic!("there is none"),
+        };
+        let refused = Err(Error::new(ErrorKind::Timeout));
+        assert!(making(begin).unwrap().made(refused, begin).is_err());
+        assert!(making(begin).is_none() && making(begin + AGAIN / 2).is_none());
+        let later = begin + AGAIN;
+        making(later).unwrap().given_up(later);
+        assert!(making(later).is_none());
+        drop(making(later + AGAIN).unwrap());
+        assert!(making(later + AGAIN).is_some(), "nobody has said that it cannot be made");
     }
 }

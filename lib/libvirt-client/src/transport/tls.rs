@@ -80,7 +80,7 @@ impl Tls {
         // After the handshake alone we do not know whether our certificate is accepted: the daemon says so with this byte, before
         // anything else (`virNetTLSContextCheckCertificate`, `virNetServerClientCreateIdentity`).
         match stream.read_u8().await {
-            Ok(1) => Ok(Box::new(Stream::new(stream, privacy))),
+            Ok(1) => Ok(Box::new(Stream::new(stream, privacy).encrypting())),
             Ok(_) => Err(wrong(format!("{host} does not accept our certificate"))),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(wrong(format!("{host} does not accept our certificate, and closes the connection")))

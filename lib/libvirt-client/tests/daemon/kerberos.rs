@@ -220,6 +220,7 @@ fn with_a_ticket_everything_works(uri: &str) {
     done(async {
         let connect = open(uri).await.unwrap();
         assert_eq!(connect.uri().await.unwrap(), "test:///default");
+        assert!(connect.is_encrypted().await.unwrap() && connect.is_secure().await.unwrap());
         // Several pieces in one direction, then many small ones in both.
         assert!(connect.capabilities().await.unwrap().contains("</capabilities>"));
         let description = "x".repeat(200_000);

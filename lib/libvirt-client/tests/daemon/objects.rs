@@ -223,6 +223,7 @@ async fn a_host_answers_what_it_is_asked() {
     assert_eq!(connect.driver().await.unwrap(), "TEST");
     assert_eq!(connect.node_info().await.unwrap().model, "i686");
     assert!(connect.is_secure().await.unwrap());
+    assert!(!connect.is_encrypted().await.unwrap(), "it needs not be");
     assert!(connect.max_vcpus(None).await.unwrap() > 0);
     assert_eq!(connect.cells_free_memory(0).await.unwrap().len(), 2);
     assert!(connect.cpu_map().await.unwrap().0.contains(0));

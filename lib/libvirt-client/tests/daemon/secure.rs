@@ -82,6 +82,7 @@ async fn tls_lets_in_who_is_trusted_and_trusts_who_is_named() {
     for host in ["127.0.0.1", "localhost"] {
         let connect = open(&daemon, &uri(host, &good, "")).await.unwrap();
         assert_eq!(connect.domain_by_name("test").await.unwrap().name(), "test");
+        assert!(connect.is_encrypted().await.unwrap() && connect.is_secure().await.unwrap());
         // More than a record of TLS, on a lane of its own.
         assert!(connect.capabilities().await.unwrap().len() > 1000);
     }
@@ -304,6 +305,7 @@ async fn tcp_without_a_password_is_a_connection_like_others() {
     daemon.run(&Settings { config, arguments: vec!["--listen".into()], ..Settings::default() });
     let connect = open(&daemon, &format!("test+tcp://127.0.0.1:{port}/default")).await.unwrap();
     assert_eq!(connect.domains(Default::default()).await.unwrap().len(), 1);
+    assert!(!connect.is_encrypted().await.unwrap() && !connect.is_secure().await.unwrap());
     // Descriptors do not travel here, and nothing is sent.
     let domain = connect.domain_by_name("test").await.unwrap();
     let file = std::fs::File::open("/dev/null").unwrap();

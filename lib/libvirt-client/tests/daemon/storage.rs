@@ -35,6 +35,25 @@ fn pattern(size: usize) -> Vec<u8> {
     .collect()
 }
 
+/// What it hears of no client's end it logs as an error, and such lines are alarmed on.
+#[tokio::test]
+async fn a_daemon_has_nothing_to_complain_of() {
+    let Some(daemon) = Daemon::prepare("a_daemon_has_nothing_to_complain_of") else { return };
+    let log = daemon.path("log");
+    let config = format!("log_outputs = \"3:file:{}\"\n", log.display());
+    daemon.run(&Settings { config, ..Settings::default() });
+    let connect = daemon.open("qemu:///session").await;
+    let volume = volume(&daemon, &connect, MIB).await;
+    let mut up = volume.upload(.., StorageVolUploadFlags::empty()).await.unwrap();
+    up.send(&pattern(MIB)).await.unwrap();
+    up.finish().await.unwrap();
+    connect.close().await.unwrap();
+    // It hears of one after the other.
+    daemon.open("qemu:///session").await.close().await.unwrap();
+    let logged = std::fs::read_to_string(&log).unwrap();
+    assert!(!logged.contains("End of file"), "{logged}");
+}
+
 #[tokio::test]
 async fn what_goes_up_comes_down() {
     let Some(daemon) = Daemon::start("what_goes_up_comes_down") else { return };

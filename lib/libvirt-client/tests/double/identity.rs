@@ -4,7 +4,8 @@ use crate::mortal::{Back, Mortal};
 use libvirt_client::protocol::flags::DomainConsoleFlags;
 use libvirt_client::protocol::procedure::Procedure;
 use libvirt_client::protocol::remote::{
-    self, ConnectOpen, ConnectSetIdentity as Identify, DomainGetAutostart, DomainOpenConsole, NodeAllocPages,
+    self, ConnectOpen, ConnectSetIdentity as Identify, DomainFdAssociate, DomainGetAutostart,
+    DomainOpenConsole, NodeAllocPages,
 };
 use libvirt_client::protocol::xdr;
 use libvirt_client::{Connect, Error, ErrorKind, Params, Reconnect};
@@ -102,4 +103,27 @@ async fn an_identity_that_is_refused_changes_nothing() {
     let args = remote::ConnectSetIdentityArgs { params: params.as_slice().into(), ..Default::default() };
     let error = connect.call::<Identify>(&args).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Misuse(_)), "{error}");
+}
+
+/// The number of the connection on which a procedure was called last.
+fn connection_of<P: Procedure>(mortal: &Mortal) -> usize {
+    let calls = mortal.sequence();
+    calls.iter().rfind(|(_, number, _)| *number == P::INFO.number).unwrap().0
+}
+
+/// A daemon forgets files with the connection on which they came, and a lane for work ends with the identity it was made for.
+#[tokio::test]
+async fn files_are_handed_over_where_they_stay() {
+    let mortal = mortal();
+    let connect = open(&mortal).await;
+    let guest = connect.domain_by_name("test").await.unwrap();
+    // Without any, because what is between here and the server carries bytes alone; the daemon may well refuse that.
+    let associate = || guest.associate_files("group", Vec::new(), Default::default());
+    for user in ["fred", "wilma"] {
+        let _ = work(&connect).await;
+        let _ = associate().await;
+        connect.set_identity(&named(user)).await.unwrap();
+        assert_eq!(connection_of::<DomainFdAssociate>(&mortal), connection_of::<Identify>(&mortal));
+        assert_ne!(connection_of::<DomainFdAssociate>(&mortal), connection_of::<NodeAllocPages>(&mortal));
+    }
 }

@@ -5,8 +5,9 @@ use futures::future::join_all;
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::procedure::Procedure;
 use libvirt_client::protocol::remote::{
-    ConnectGetAllDomainStats, ConnectGetHostname, DomainGetInfo, DomainOpenConsole, DomainOpenConsoleArgs,
-    NodeAllocPages, NodeGetFreeMemory, NodeGetInfo, StorageVolDownload,
+    ConnectClose, ConnectGetAllDomainStats, ConnectGetHostname, ConnectOpen, DomainGetInfo,
+    DomainOpenConsole, DomainOpenConsoleArgs, NodeAllocPages, NodeGetFreeMemory, NodeGetInfo,
+    StorageVolDownload,
 };
 use libvirt_client::transport::{Privacy, Stream, Unix};
 use libvirt_client::{Connect, ErrorKind, Execution, Item, Options, Params, Reconnect};
@@ -96,20 +97,26 @@ async fn a_lane_is_made_for_as_many_calls_as_it_carries() {
 }
 
 #[tokio::test]
-async fn a_lane_that_cannot_be_made_fails_its_calls_and_no_others() {
+async fn calls_of_a_lane_that_cannot_be_made_go_over_the_others() {
     // The control lane and one more.
     let server = Counted::new(2);
     let connect = server.open(4).await;
     let domain = connect.domain_by_name("test").await.unwrap();
     let calls = join_all((0..12).map(|_| domain.info())).await;
-    let (done, failed): (Vec<_>, Vec<_>) = calls.into_iter().partition(Result::is_ok);
-    assert_eq!((done.len(), failed.len()), (3, 9), "three calls to a lane");
-    for error in failed {
-        let error = error.unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Transport(_) | ErrorKind::Closed), "{error:?}");
-    }
+    assert!(calls.iter().all(Result::is_ok), "{calls:?}");
     assert_eq!(server.connections(), 5, "one attempt to a lane");
     assert_eq!(connect.hostname().await.unwrap(), "localhost");
+}
+
+#[tokio::test]
+async fn a_daemon_that_takes_one_client_answers_all_calls_but_those_with_streams() {
+    let server = Counted::of(Server::builder().scope(Scope::Complete), 1);
+    let connect = server.open(4).await;
+    assert_eq!(connect.domains(Default::default()).await.unwrap().len(), 1);
+    let domain = connect.domain_by_name("test").await.unwrap();
+    assert!(join_all((0..12).map(|_| domain.info())).await.iter().all(Result::is_ok));
+    let error = domain.open_console(None, Default::default()).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Transport(_) | ErrorKind::Closed), "{error:?}");
 }
 
 /// Five calls are all that a daemon takes from one connection, and these never end.
@@ -392,4 +399,41 @@ async fn statistics_of_no_domain_are_none() {
     assert!(connect.stats_of(&[], Default::default(), Default::default()).await.unwrap().is_empty());
     assert!(mortal.heard::<ConnectGetAllDomainStats>().is_empty(), "to the daemon that means all of them");
     assert_eq!(connect.all_stats(Default::default(), Default::default()).await.unwrap().len(), 1);
+}
+
+/// Every connection on which something was opened, and those that the daemon has heard the end of.
+fn opened_and_ended(mortal: &Mortal) -> (Vec<usize>, Vec<usize>) {
+    let calls = mortal.sequence();
+    let of = |procedure: i32| {
+        let mut found: Vec<_> =
+            calls.iter().filter(|(_, number, _)| *number == procedure).map(|(on, _, _)| *on).collect();
+        found.sort_unstable();
+        found
+    };
+    (of(ConnectOpen::INFO.number), of(ConnectClose::INFO.number))
+}
+
+#[tokio::test]
+async fn a_daemon_hears_of_the_end_of_every_connection() {
+    for closes in [true, false] {
+        let mortal = Mortal::new(super::start(Server::builder().scope(Scope::Complete)), Back::AtOnce);
+        let connect = Connect::builder(&mortal.uri()).open_with(super::run).await.unwrap();
+        let xml = "<domain type='test'><name>c</name><memory>1</memory><os><type>hvm</type></os>\
+                   <devices><console type='pty'/></devices></domain>";
+        let guest = connect.create_domain(xml, Default::default()).await.unwrap();
+        join_all((0..12).map(|_| guest.info())).await;
+        // One stream that is ended as it should be, and one that is just dropped.
+        let (_, picture) = guest.screenshot(0).await.unwrap();
+        picture.finish().await.unwrap();
+        drop(guest.open_console(None, Default::default()).await.unwrap());
+        drop(guest);
+        if closes {
+            connect.close().await.unwrap();
+        } else {
+            drop(connect);
+        }
+        mortal.alone().await;
+        let (opened, ended) = opened_and_ended(&mortal);
+        assert!(opened.len() >= 4 && opened == ended, "{opened:?} {ended:?}");
+    }
 }

@@ -9,6 +9,7 @@ mod lanes;
 mod lost;
 mod migration;
 mod mortal;
+mod names;
 mod old;
 mod passwords;
 mod reconnect;

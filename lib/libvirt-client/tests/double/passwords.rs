@@ -35,3 +35,17 @@ async fn a_connection_is_as_secure_as_the_way_to_the_daemon() {
         assert_eq!(connect.is_secure().await.unwrap(), is_secure, "{privacy:?}");
     }
 }
+
+#[tokio::test]
+async fn a_connection_is_encrypted_by_its_transport_alone() {
+    let server = super::start(Server::builder());
+    for privacy in [Privacy::Private, Privacy::Unproven, Privacy::Open] {
+        for is_encrypted in [false, true] {
+            let transport = super::end(&server, privacy);
+            let transport = if is_encrypted { transport.encrypting() } else { transport };
+            let connect =
+                Connect::builder("").open_on("test:///default", transport, super::run).await.unwrap();
+            assert_eq!(connect.is_encrypted().await.unwrap(), is_encrypted, "{privacy:?}");
+        }
+    }
+}

@@ -86,6 +86,7 @@ async fn a_peer_that_says_nothing_costs_one_attempt() {
     let reconnect = Reconnect { pause: QUICKLY, ..Reconnect::default() };
     let connect = late.open(reconnect, Duration::from_millis(500)).await;
     connect.hostname().await.unwrap();
+    assert!(connect.is_encrypted().await.unwrap(), "TLS");
     late.cut.notify_one();
     // Each waits for its own deadline, and the attempt that hears nothing for its limit.
     let mut tries = 0;
