@@ -1,7 +1,7 @@
 //! The other way round: a front-end is tested, by a back-end that behaves in a way of its own.
 
 use crate::Failure;
-use crate::serve::{Serve, Signals, listen, session};
+use crate::serve::{Common, Serve, Signals, listen, session};
 use crate::socket::accepted;
 use crate::target::Clock;
 use clap::{Args, ValueEnum};
@@ -60,7 +60,7 @@ pub(crate) fn front(arguments: &Front) -> Result<ExitCode, Failure> {
             "--fault is for `serve`: here the manner says what is wrong".to_owned(),
         ));
     }
-    arguments.serve.can_be_opened()?;
+    let common = arguments.serve.opened()?;
     let signals = Signals::new()?;
     let listener = listen(socket).map_err(|error| Failure::Misused(error.to_string()))?;
     let canceller = Canceller::new()?;
@@ -77,9 +77,9 @@ pub(crate) fn front(arguments: &Front) -> Result<ExitCode, Failure> {
         while arguments.sessions.is_none_or(|most| number < most) {
             let Some(stream) = accepted(&listener, &canceller) else { break };
             number += 1;
-            let (canceller, wrong) = (&canceller, &wrong);
+            let (canceller, common, wrong) = (&canceller, &common, &wrong);
             std::thread::Builder::new().spawn_scoped(scope, move || {
-                let told = match play(arguments, number, stream, canceller) {
+                let told = match play(arguments, common, number, stream, canceller) {
                     Ok((text, is_wrong)) => {
                         wrong.fetch_add(is_wrong.into(), Ordering::Relaxed);
                         text
@@ -97,11 +97,17 @@ pub(crate) fn front(arguments: &Front) -> Result<ExitCode, Failure> {
 }
 
 /// One session: what the front-end made of it, and whether that is wrong.
-fn play(arguments: &Front, number: u64, front: UnixStream, all: &Canceller) -> io::Result<(String, bool)> {
+fn play(
+    arguments: &Front,
+    common: &Common,
+    number: u64,
+    front: UnixStream,
+    all: &Canceller,
+) -> io::Result<(String, bool)> {
     let (ours, its) = UnixStream::pair()?;
     let (kind, _) = arguments.serve.where_and_what().map_err(io::Error::other)?;
     let serving = std::thread::scope(|scope| {
-        let serving = scope.spawn(|| session(kind, &arguments.serve, None, its, all));
+        let serving = scope.spawn(|| session(kind, &arguments.serve, common, None, its, all));
         let mut player = Player::new(arguments, number)?;
         let ended =
             relay(front, ours, Chaos::default(), &player.canceller.clone(), |passed| player.told(passed));

@@ -8,6 +8,7 @@ mod proxy;
 mod report;
 mod serve;
 mod socket;
+mod sys;
 mod target;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

@@ -1,16 +1,18 @@
 //! The test server: every front-end gets a device.
 
 use crate::Failure;
-use crate::socket::{accepted, make_room};
+use crate::socket::{Source, accepted, make_room};
 use clap::Args;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -34,13 +36,17 @@ pub(crate) struct Serve {
         long = "socket",
         alias = "socket-path",
         value_name = "PATH",
-        required_unless_present = "print_capabilities"
+        required_unless_present_any = ["print_capabilities", "fd"]
     )]
     pub(crate) socket: Option<PathBuf>,
+    /// In place of a path: this descriptor, which the program was started with. A socket that listens is served as a path is; of one that is
+    /// connected the front-end is served, and the program ends when it leaves.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "socket", value_parser = clap::value_parser!(i32).range(3..))]
+    pub(crate) fd: Option<i32>,
     /// blk: queues, 1 unless told otherwise.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     queues: Option<u16>,
-    /// blk: the disk is this file, or block device.
+    /// blk: the disk is this file, or block device, for one front-end at a time: others wait, and no other server takes it.
     #[arg(long, value_name = "FILE", conflicts_with = "null")]
     file: Option<PathBuf>,
     /// blk: the file is read and written around the page cache, all requests at once by io_uring. For what a disk is behind.
@@ -81,9 +87,15 @@ const ADDRESS: [u8; 6] = [0x52, 0x54, 0, 0, 0, 1];
 impl Serve {
     /// What is served, and where.
     pub(crate) fn where_and_what(&self) -> Result<(Kind, &PathBuf), Failure> {
-        let (Some(kind), Some(socket)) = (self.kind, self.socket.as_ref()) else {
-            return Err(Failure::Misused("--type and --socket are missing".to_owned()));
+        let Some(socket) = self.socket.as_ref() else {
+            return Err(Failure::Misused("--socket is missing; --fd is for `serve`".to_owned()));
         };
+        Ok((self.what()?, socket))
+    }
+
+    /// What is served.
+    pub(crate) fn what(&self) -> Result<Kind, Failure> {
+        let kind = self.kind.ok_or_else(|| Failure::Misused("--type is missing".to_owned()))?;
         if kind == Kind::Fs {
             return Err(Failure::Misused("file systems are checked, and not served".to_owned()));
         }
@@ -97,7 +109,7 @@ impl Serve {
         {
             return Err(Failure::Misused(format!("{option} is for networks, and means nothing to a {kind}")));
         }
-        Ok((kind, socket))
+        Ok(kind)
     }
 
     /// What it is to be wrong in.
@@ -109,13 +121,16 @@ impl Serve {
         Faulty::new(check, kind).map(Some).ok_or_else(unknown)
     }
 
-    /// Whether what the device is made of can be opened, which is said now, and not to the first front-end.
-    pub(crate) fn can_be_opened(&self) -> Result<(), Failure> {
+    /// Opens what the device is made of, so that what is wrong with it is said now, and not to the first front-end; gives what all have in
+    /// common.
+    pub(crate) fn opened(&self) -> Result<Common, Failure> {
+        let mut common = Common::default();
         if let Some(file) = &self.file {
             let wrong = |error: io::Error| {
                 Failure::Misused(format!("{}, which is read and written: {error}", file.display()))
             };
             let opened = File::options().read(true).write(true).open(file).map_err(wrong)?;
+            common.lock = Some(locked(&opened).map_err(wrong)?);
             if self.direct {
                 let wrong = |error: io::Error| {
                     Failure::Misused(format!(
@@ -132,7 +147,7 @@ impl Serve {
             let wrong = |error: io::Error| Failure::Misused(format!("the tap {name}: {error}"));
             Tap::open(name).map_err(wrong)?;
         }
-        Ok(())
+        Ok(common)
     }
 
     /// Whether it is to be wrong.
@@ -170,28 +185,82 @@ pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
         writeln!(io::stdout(), "{}", serde_json::json!({ "type": kind, "features": [] }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (kind, socket) = arguments.where_and_what()?;
-    arguments.can_be_opened()?;
+    let kind = arguments.what()?;
+    // Before anything else has a descriptor of this number.
+    let given = arguments.fd.map(|number| {
+        Source::inherited(number).map_err(|error| Failure::Misused(format!("--fd {number}: {error}")))
+    });
+    let given = given.transpose()?;
+    let common = arguments.opened()?;
     let faulty = arguments.faulty(kind)?;
-    let unusable = |error: io::Error| Failure::Misused(error.to_string());
     let signals = Signals::new()?;
-    let listener = listen(socket).map_err(unusable)?;
-    writeln!(io::stdout(), "serving {kind} at {}", socket.display())?;
-    let canceller = Canceller::new()?;
-    let accepting = {
-        let (arguments, canceller) = (arguments.clone(), canceller.clone());
-        std::thread::spawn(move || accept(&listener, kind, &arguments, faulty.as_ref(), &canceller))
+    let (source, socket) = match (given, &arguments.socket) {
+        (Some(source), _) => (source, None),
+        (None, Some(socket)) => {
+            let listener = listen(socket).map_err(|error| Failure::Misused(error.to_string()))?;
+            (Source::Listener(listener), Some(socket.clone()))
+        }
+        (None, None) => return Err(Failure::Misused("--socket is missing".to_owned())),
     };
-    let again = signals.wait();
-    canceller.cancel();
-    let _ = fs::remove_file(socket);
-    // A device may be in the middle of something long; who asks twice does not want to wait for it.
+    let place = socket.as_ref().map_or_else(|| "its descriptor".to_owned(), |it| it.display().to_string());
+    writeln!(io::stdout(), "serving {kind} at {place}")?;
+    let canceller = Canceller::new()?;
+    let cancelled = canceller.clone();
     std::thread::spawn(move || {
+        let again = signals.wait();
+        if let Some(socket) = socket {
+            let _ = fs::remove_file(socket);
+        }
+        cancelled.cancel();
+        // A device may be in the middle of something long; who asks twice does not want to wait for it.
         again.wait();
         std::process::exit(130);
     });
-    let _ = accepting.join();
+    match source {
+        Source::Listener(listener) => {
+            accept(&listener, kind, arguments, &common, faulty.as_ref(), &canceller)
+        }
+        Source::Connected(stream) => {
+            let wrong = faulty.as_ref().map(Faulty::session);
+            session(kind, arguments, &common, wrong, stream, &canceller).map_err(Failure::Other)?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What all front-ends of a server have in common: a disk has one of them at a time, since none knows what another writes.
+#[derive(Debug, Default)]
+pub(crate) struct Common {
+    /// The file, locked for as long as it is open.
+    lock: Option<File>,
+    turn: Mutex<()>,
+}
+
+impl Common {
+    /// Waits until nobody else has the device. All who have it end when the server is to, and so do those who wait.
+    fn turn(&self, waits: impl FnOnce()) -> Option<MutexGuard<'_, ()>> {
+        self.lock.as_ref()?;
+        Some(match self.turn.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                waits();
+                self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+            }
+        })
+    }
+}
+
+/// Keeps other servers from a file. Where its file system has no locks there is none.
+fn locked(file: &File) -> io::Result<File> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => {
+            let text = "another program has locked it, such as another server of it; end that first";
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, text))
+        }
+        // The same open file: it is locked until both are closed.
+        _ => file.try_clone(),
+    }
 }
 
 /// A socket that the user alone may connect to, in the place of one that nobody listens at any more.
@@ -235,6 +304,7 @@ fn accept(
     listener: &UnixListener,
     kind: Kind,
     arguments: &Serve,
+    common: &Common,
     faulty: Option<&Arc<Faulty>>,
     canceller: &Canceller,
 ) {
@@ -244,7 +314,7 @@ fn accept(
             let number = count.fetch_add(1, Ordering::Relaxed) + 1;
             let wrong = faulty.map(Faulty::session);
             let serves = move || {
-                if let Err(error) = session(kind, arguments, wrong, stream, canceller) {
+                if let Err(error) = session(kind, arguments, common, wrong, stream, canceller) {
                     say(&format!("front-end {number}: {error}"));
                 }
                 if faulty.is_some_and(|faulty| faulty.has_died()) {
@@ -269,11 +339,13 @@ fn say(text: &str) {
 pub(crate) fn session(
     kind: Kind,
     arguments: &Serve,
+    common: &Common,
     wrong: Option<faults::Session>,
     stream: UnixStream,
     canceller: &Canceller,
 ) -> Result<(), String> {
     let failed = |error: io::Error| error.to_string();
+    let _turn = common.turn(|| say("a front-end waits until another has left the disk's file"));
     let how = How { wrong, looks: arguments.poll_us.map(Duration::from_micros), canceller };
     let sectors = u64::from(arguments.size.unwrap_or(64)) * MIB_SECTORS;
     let queues = arguments.queues.unwrap_or(1);

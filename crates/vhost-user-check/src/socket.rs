@@ -1,9 +1,13 @@
 //! Paths at which somebody is to listen.
 
+use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
+use rustix::net::{AddressFamily, SocketType};
 use std::fs;
 use std::io;
+use std::os::fd::RawFd;
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -27,6 +31,31 @@ pub(crate) fn make_room(path: &Path) -> io::Result<()> {
         Ok(_) => named(io::ErrorKind::AddrInUse, "somebody listens there"),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) => named(error.kind(), &error.to_string()),
+    }
+}
+
+/// Where front-ends come from.
+pub(crate) enum Source {
+    /// They connect.
+    Listener(UnixListener),
+    /// There is one.
+    Connected(UnixStream),
+}
+
+impl Source {
+    /// What the program was given as this descriptor.
+    ///
+    /// # Errors
+    /// Where it is no stream socket of the UNIX domain.
+    pub(crate) fn inherited(number: RawFd) -> io::Result<Self> {
+        let given = sys::inherited(number)?;
+        if socket_domain(&given)? != AddressFamily::UNIX || socket_type(&given)? != SocketType::STREAM {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no UNIX stream socket"));
+        }
+        Ok(match socket_acceptconn(&given)? {
+            true => Self::Listener(given.into()),
+            false => Self::Connected(given.into()),
+        })
     }
 }
 

@@ -8,7 +8,10 @@ use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use served::{PROGRAM, Served};
-use std::os::unix::net::UnixStream;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -16,6 +19,7 @@ use vhost_user::ProtocolFeatures;
 use vhost_user::front::Request;
 use vhost_user::frontend::{FrontEnd, Wanted};
 use vhost_user::memory::Memory;
+use vhost_user::wire::Header;
 use virtio::Segment;
 use virtio::features::Features;
 
@@ -291,4 +295,91 @@ fn options_without_a_meaning_are_refused() {
         assert_eq!(output.status.code(), Some(2));
         assert!(text(&output.stderr).contains(option[0]), "{}", text(&output.stderr));
     }
+}
+
+/// The program with a descriptor 3 of this kind, which a shell makes of its standard input.
+fn with_descriptor(given: impl Into<Stdio>, arguments: &[&str]) -> Child {
+    Command::new("sh")
+        .args(["-c", r#"exec 3<&0 0</dev/null; exec "$@""#, "sh", PROGRAM, "serve", "--type", "rng"])
+        .args(arguments)
+        .stdin(given)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn wanted() -> Wanted {
+    let protocol = ProtocolFeatures::REPLY_ACK | ProtocolFeatures::MQ;
+    Wanted { features: Features::empty(), required: Features::VERSION_1, protocol }
+}
+
+/// As back-end programs are started by who made the socket for them.
+#[test]
+fn a_device_is_served_on_a_descriptor_that_was_given() {
+    // A connection: it ends with its front-end.
+    let (ours, its) = UnixStream::pair().unwrap();
+    let mut connected = with_descriptor(OwnedFd::from(its), &["--fd", "3"]);
+    let mut front = FrontEnd::new(ours, TIMEOUT).unwrap();
+    front.negotiate(wanted()).unwrap();
+    assert_eq!(front.queues().unwrap(), 1);
+    drop(front);
+    assert!(connected.wait().unwrap().success());
+
+    // A socket that listens: any number of them, until it is stopped.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let mut listening = with_descriptor(OwnedFd::from(listener), &["--fd", "3"]);
+    let mut both = [(); 2].map(|()| FrontEnd::new(UnixStream::connect(&path).unwrap(), TIMEOUT).unwrap());
+    for front in &mut both {
+        front.negotiate(wanted()).unwrap();
+    }
+    signal(&listening, Signal::TERM);
+    assert!(listening.wait().unwrap().success());
+    assert!(path.exists(), "it is who made it who takes it away");
+
+    // Nothing, what is no socket, a standard one, and two places at once.
+    for (arguments, why) in [
+        (&["--fd", "250"][..], "--fd 250: "),
+        (&["--fd", "3"], "--fd 3: "),
+        (&["--fd", "2"], "--fd"),
+        (&["--fd", "3", "--socket", "/tmp/nowhere"], "cannot be used with"),
+    ] {
+        let output = with_descriptor(Stdio::null(), arguments).wait_with_output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!((output.status.code(), error.contains(why)), (Some(2), true), "{arguments:?}: {error}");
+    }
+}
+
+/// None of its front-ends knows what another writes, and no more do two servers.
+#[test]
+fn a_disk_on_a_file_has_one_front_end_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, socket) = (directory.path().join("disk.raw"), directory.path().join("socket"));
+    File::create(&file).unwrap().set_len(1 << 20).unwrap();
+    let of_it = ["--type", "blk", "--file", file.to_str().unwrap()];
+    let mut first = Served::start(&socket, &of_it);
+
+    let other = directory.path().join("other");
+    let output = program(&[&["serve", "--socket", other.to_str().unwrap()], of_it.as_slice()].concat());
+    let error = text(&output.stderr);
+    assert_eq!((output.status.code(), error.contains("locked")), (Some(2), true), "{error}");
+
+    let mut front = FrontEnd::new(UnixStream::connect(&socket).unwrap(), TIMEOUT).unwrap();
+    front.negotiate(wanted()).unwrap();
+    let mut next = UnixStream::connect(&socket).unwrap();
+    next.write_all(&Header { request: 1, reply: false, need_reply: false, size: 0 }.encode()).unwrap();
+    next.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut answer = [0; 20];
+    next.read(&mut answer).expect_err("it is served beside the first");
+    drop(front);
+    next.set_read_timeout(Some(TIMEOUT)).unwrap();
+    next.read_exact(&mut answer).unwrap();
+    // Whoever waits does not keep the server from ending.
+    let _waits = UnixStream::connect(&socket).unwrap();
+    signal(&first.0, Signal::TERM);
+    assert!(first.0.wait().unwrap().success());
+    // Another server may have it after that.
+    Served::start(&socket, &of_it);
 }

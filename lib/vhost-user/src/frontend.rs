@@ -13,8 +13,8 @@ pub use channel::{Asked, Channel, ChannelError};
 pub use iommu::Permission;
 pub use lasting::Lasting;
 pub use postcopy::Missing;
-pub use queue::Queue;
 pub(crate) use queue::Used;
+pub use queue::{BrokenRing, Queue};
 pub use shared::{MapError, SharedRegions};
 pub use state::Direction;
 

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::io::write;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use virtio::cells::{PackedCells as _, SplitCells as _};
+use virtio::cells::{Packed as Descriptor, PackedCells as _, SplitCells as _};
 use virtio::features::Features;
 use virtio::memory::{Access, PackedMemory, SplitMemory};
 use virtio::packed::{Base, Position, Round};
@@ -32,6 +32,8 @@ pub(super) struct Ring {
     polled: bool,
     queue: Option<Queue<SplitMemory, PackedMemory>>,
     inflight: Option<Remembered>,
+    /// The descriptors that were read last, for a region of a packed ring: kept for its memory alone.
+    noted: Vec<(u64, Descriptor)>,
     /// Taken before a crash, and to be taken again first.
     again: VecDeque<Again>,
     /// Those of them that the device has.
@@ -209,7 +211,7 @@ impl Ring {
                 for at in base.places(self.size) {
                     let state = cells.state(at.place());
                     if at.is_used(state.flags) {
-                        cells.set_state(at.place(), virtio::cells::Packed { flags: at.available(), ..state });
+                        cells.set_state(at.place(), Descriptor { flags: at.available(), ..state });
                     }
                 }
                 self.inflight = Some(Remembered::Packed(queue));
@@ -339,7 +341,7 @@ impl Ring {
                     }
                 },
                 None if self.finishes => return None,
-                None => take(queue, self.inflight.as_mut(), memory, chain),
+                None => take(queue, self.inflight.as_mut(), &mut self.noted, memory, chain),
             };
             match next {
                 Ok(Some(taken)) => {
@@ -508,23 +510,28 @@ impl Ring {
 fn take<'m>(
     queue: &mut Queue<SplitMemory, PackedMemory>,
     inflight: Option<&mut Remembered>,
+    noted: &mut Vec<(u64, Descriptor)>,
     memory: &'m Memory,
     chain: &mut Chain<'m>,
 ) -> Result<Option<Taken>, Fault> {
-    let Some(inflight) = inflight else { return queue.take(&memory, chain) };
-    let at = match queue {
-        Queue::Split(_) => Position::START,
-        Queue::Packed(queue) => queue.base().available,
-    };
-    let Some(taken) = queue.take(&memory, chain)? else { return Ok(None) };
     match (inflight, queue) {
-        (Remembered::Split(remembered), _) => remembered.taken(taken.id()),
-        (Remembered::Packed(remembered), Queue::Packed(queue)) => {
-            remembered.taken(taken.id(), queue.descriptors(at, taken.places()));
+        (Some(Remembered::Packed(remembered)), Queue::Packed(queue)) => {
+            noted.clear();
+            let taken = queue.take_noting(&memory, chain, |address, rest| noted.push((address, rest)))?;
+            if let Some(taken) = &taken {
+                remembered.taken(taken.id(), noted.iter().copied());
+            }
+            Ok(taken)
         }
-        (Remembered::Packed(_), Queue::Split(_)) => {}
+        (Some(Remembered::Split(remembered)), queue) => {
+            let taken = queue.take(&memory, chain)?;
+            if let Some(taken) = &taken {
+                remembered.taken(taken.id());
+            }
+            Ok(taken)
+        }
+        (None | Some(Remembered::Packed(_)), queue) => queue.take(&memory, chain),
     }
-    Ok(Some(taken))
 }
 
 fn retake<'m>(

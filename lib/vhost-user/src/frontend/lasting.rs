@@ -30,6 +30,10 @@ use virtio::features::Features;
 const FIRST: Duration = Duration::from_micros(500);
 const LAST: Duration = Duration::from_millis(4);
 
+/// Tells a new back-end what else there is to be told.
+type Again<'a, W> =
+    dyn for<'f> FnMut(&'f mut FrontEnd<W>) -> <W as Waits>::Output<'f, Result<(), CallError>> + Send + 'a;
+
 /// A front-end that connects again by itself, for as long as it takes; in the thread that calls, or in tokio's reactor.
 pub struct Lasting<C, W = Thread> {
     connect: C,
@@ -137,8 +141,9 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
             }
             let queue = self.front.lay_out(0, index, size, memory)?;
             let anchor = queue.anchor();
-            self.front.place(&anchor, anchor.base()).await?;
+            self.front.size(&anchor, anchor.base()).await?;
             remember(&mut self.front, &self.inflight).await?;
+            self.front.locate(&anchor).await?;
             self.front.set_going(&anchor).await?;
             self.queues.push(anchor);
             Ok(queue)
@@ -150,19 +155,21 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
         &mut self.front
     }
 
-    /// Stays until it is cancelled: whenever the back-end is gone, goes on with the next. `again` hears of each.
+    /// Stays until it is cancelled: whenever the back-end is gone, goes on with the next. `again` gives each what else it has to know (a channel, a
+    /// log, the device's state), when it knows of memory and rings, and before these start. It may be asked of one that dies meanwhile,
+    /// and is asked again of the next.
     ///
     /// # Errors
-    /// [`SocketError::Cancelled`] in the end, and [`CallError::Missing`] where another back-end lacks what was in use before.
+    /// [`SocketError::Cancelled`] in the end, [`CallError::Missing`] where another back-end lacks what was in use before, and those of `again`
+    /// after which no other try has another outcome; after the others there is one.
     pub fn keep<'a>(
         &'a mut self,
-        mut again: impl FnMut() + Send + 'a,
+        mut again: impl for<'f> FnMut(&'f mut FrontEnd<W>) -> W::Output<'f, Result<(), CallError>> + Send + 'a,
     ) -> W::Output<'a, Result<(), CallError>> {
         W::run(async move {
             loop {
                 self.until_gone().await?;
-                self.go_on().await?;
-                again();
+                self.go_on(&mut again).await?;
             }
         })
     }
@@ -197,14 +204,14 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
     /// # Errors
     /// As [`Lasting::keep`].
     pub fn resume(&mut self) -> W::Output<'_, Result<(), CallError>> {
-        W::run(self.go_on())
+        W::run(async move { self.go_on(&mut |_| W::run(async { Ok(()) })).await })
     }
 
-    async fn go_on(&mut self) -> Result<(), CallError> {
+    async fn go_on(&mut self, again: &mut Again<'_, W>) -> Result<(), CallError> {
         self.end().await?;
         let mut pauses = Pauses::<W>::new(&self.canceller)?;
         let next = loop {
-            match self.next().await {
+            match self.next(again).await {
                 Ok(next) => break next,
                 Err(error) => pauses.after(error).await?,
             }
@@ -237,14 +244,18 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
     }
 
     /// Connects to a back-end that knows all that the one before did.
-    async fn next(&mut self) -> Result<FrontEnd<W>, CallError> {
+    async fn next(&mut self, again: &mut Again<'_, W>) -> Result<FrontEnd<W>, CallError> {
         let mut next = FrontEnd::on((self.connect)()?, self.timeout, self.canceller.clone())?;
         next.agree(self.wanted).await?;
         next.add_regions(&self.front).await?;
         for queue in &self.queues {
-            next.place(queue, queue.base()).await?;
+            next.size(queue, queue.base()).await?;
         }
         remember(&mut next, &self.inflight).await?;
+        for queue in &self.queues {
+            next.locate(queue).await?;
+        }
+        W::of(again(&mut next)).await?;
         for queue in &self.queues {
             next.set_going(queue).await?;
         }
@@ -253,7 +264,8 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
     }
 }
 
-/// Gives a back-end what remembers what is in flight: when it knows of the rings and before they start, which is when every back-end takes it.
+/// Gives a back-end what remembers what is in flight: when it knows of the rings and not yet where they are, which is when every back-end
+/// takes it.
 async fn remember<W: Waits>(
     front: &mut FrontEnd<W>,
     (said, descriptor): &(Inflight, OwnedFd),

@@ -13,12 +13,15 @@ use crate::socket::{SocketError, Waits};
 use crate::sys::reactor::readable;
 use crate::wire::Reply;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
-use rustix::io::{Errno, write};
+#[cfg(feature = "tokio")]
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{Errno, read, write};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
+use thiserror::Error;
 #[cfg(feature = "tokio")]
 use tokio::io::unix::AsyncFd;
 use virtio::features::Features;
@@ -29,8 +32,21 @@ use virtio::{Tables, packed, split};
 /// What a queue's epoll says of the front-end's canceller.
 const CANCELLED: u64 = 1;
 
+/// The same of the descriptor of errors.
+const BROKEN: u64 = 2;
+
 /// Segments that a chain may have where indirect descriptors are in use.
 const TABLE: u16 = 16;
+
+/// The back-end found something in a ring that no driver may write, and said so by the descriptor of SET_VRING_ERR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "the back-end says that the ring of queue {index} is broken: it is stopped, and goes on when it is attached again"
+)]
+pub struct BrokenRing {
+    /// The queue.
+    pub index: u32,
+}
 
 /// A started queue: the ring, and how both sides notify each other.
 pub struct Queue {
@@ -41,10 +57,17 @@ pub struct Queue {
     calls: OwnedFd,
     /// Where a task waits for calls, since the first that did.
     #[cfg(feature = "tokio")]
-    reactor: Option<AsyncFd<OwnedFd>>,
+    reactor: Option<Awaited>,
     polling: Polling,
     /// Calls were asked for, as they are in a ring that begins.
     is_called: bool,
+}
+
+/// What a task waits for: calls and errors.
+#[cfg(feature = "tokio")]
+struct Awaited {
+    calls: AsyncFd<OwnedFd>,
+    errors: AsyncFd<OwnedFd>,
 }
 
 /// What a back-end is told of a queue, however many there are one after the other.
@@ -53,6 +76,8 @@ pub(super) struct Anchor {
     size: u16,
     kick: OwnedFd,
     call: OwnedFd,
+    /// Counts while the ring is broken.
+    error: OwnedFd,
     used: Used,
 }
 
@@ -73,6 +98,18 @@ impl Anchor {
             Used::Split(used) => used.slice().load::<u16>(2).unwrap_or(0).into(),
             Used::Packed(_) => packed::Base::START.bits(),
         }
+    }
+
+    /// Nothing is known to be wrong with the ring.
+    fn mended(&self) -> io::Result<()> {
+        match read(&self.error, &mut [0; 8]) {
+            Ok(_) | Err(Errno::AGAIN) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn broken(&self) -> io::Error {
+        io::Error::other(BrokenRing { index: self.address.index })
     }
 
     /// The driver looks what there is.
@@ -145,8 +182,9 @@ impl Queue {
     /// not call for it.
     ///
     /// # Errors
-    /// Those of the system calls, and [`SocketError::Cancelled`] in one of [`io::ErrorKind::Other`] where somebody has called the front-end's
-    /// [`Canceller::cancel`](crate::socket::Canceller::cancel).
+    /// Those of the system calls, and two in one of [`io::ErrorKind::Other`]: [`SocketError::Cancelled`] where somebody has called the
+    /// front-end's [`Canceller::cancel`](crate::socket::Canceller::cancel), and [`BrokenRing`] where the back-end has found the ring broken and
+    /// less was used than is waited for. That is so until the queue is attached again.
     pub fn wait(&mut self, time: Duration) -> io::Result<bool> {
         self.wait_for(1, time)
     }
@@ -156,7 +194,7 @@ impl Queue {
     /// What was added counts as the back-end's: [`Queue::submit`] it first, or its end is waited for in vain. `false`: there may be fewer.
     ///
     /// # Errors
-    /// Those of the system calls.
+    /// As [`Queue::wait`].
     pub fn wait_for(&mut self, chains: u16, time: Duration) -> io::Result<bool> {
         let chains = chains.min(self.ring.in_flight());
         let wait = self.polling.begin();
@@ -193,6 +231,13 @@ impl Queue {
                 Ok(([event], _)) if event.data.u64() == CANCELLED => {
                     return Err(io::Error::other(SocketError::Cancelled));
                 }
+                Ok(([event], _)) if event.data.u64() == BROKEN => {
+                    // What it gave back before is there all the same.
+                    is_there = self.ring.has_used(chains);
+                    if !is_there {
+                        return Err(self.anchor.broken());
+                    }
+                }
                 Ok(_) | Err(Errno::INTR) => is_there = self.ring.has_used(chains),
                 Err(error) => return Err(error.into()),
             }
@@ -206,7 +251,7 @@ impl Queue {
     /// [`Queue::wait_for`] in tokio's reactor, without looking before: others have their turn meanwhile. Dropped, it can be asked again.
     ///
     /// # Errors
-    /// Those of the system calls.
+    /// Those of the system calls, and [`BrokenRing`] as in [`Queue::wait`].
     #[cfg(feature = "tokio")]
     pub async fn used(&mut self, chains: u16) -> io::Result<()> {
         let chains = chains.min(self.ring.in_flight());
@@ -219,10 +264,27 @@ impl Queue {
         }
         let reactor = match &mut self.reactor {
             Some(reactor) => reactor,
-            none => none.insert(readable(self.anchor.call.try_clone()?)?),
+            none => none.insert(Awaited {
+                calls: readable(self.anchor.call.try_clone()?)?,
+                errors: readable(self.anchor.error.try_clone()?)?,
+            }),
         };
         while !self.ring.has_used(chains) {
-            reactor.readable().await?.clear_ready();
+            tokio::select! {
+                called = reactor.calls.readable() => called?.clear_ready(),
+                failed = reactor.errors.readable() => {
+                    let mut failed = failed?;
+                    // It may be the news of what was mended since.
+                    let mut error = [PollFd::new(&self.anchor.error, PollFlags::IN)];
+                    let counts = poll(&mut error, Some(&Timespec::default()))? > 0;
+                    if counts && !self.ring.has_used(chains) {
+                        return Err(self.anchor.broken());
+                    }
+                    if !counts {
+                        failed.clear_ready();
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -311,8 +373,8 @@ impl<W: Waits> FrontEnd<W> {
             ring
         };
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let (kick, call) =
-            (eventfd(0, flags).map_err(io::Error::from)?, eventfd(0, flags).map_err(io::Error::from)?);
+        let counter = || eventfd(0, flags).map_err(io::Error::from);
+        let (kick, call, error) = (counter()?, counter()?, counter()?);
         let calls = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
         epoll::add(
             &calls,
@@ -329,9 +391,11 @@ impl<W: Waits> FrontEnd<W> {
             epoll::EventFlags::IN,
         )
         .map_err(io::Error::from)?;
+        epoll::add(&calls, &error, epoll::EventData::new_u64(BROKEN), epoll::EventFlags::IN)
+            .map_err(io::Error::from)?;
 
         let address = VringAddress { index, flags: 0, descriptors, used, available, log: 0 };
-        let anchor = Anchor { address, size, kick, call, used: entries };
+        let anchor = Anchor { address, size, kick, call, error, used: entries };
         Ok(Queue {
             ring,
             anchor: Arc::new(anchor),
@@ -384,14 +448,28 @@ impl<W: Waits> FrontEnd<W> {
         W::run(async move { self.place(&anchor, base).await })
     }
 
-    pub(super) async fn place(&mut self, queue: &Anchor, base: u32) -> Result<(), CallError> {
+    async fn place(&mut self, queue: &Anchor, base: u32) -> Result<(), CallError> {
+        self.size(queue, base).await?;
+        self.locate(queue).await
+    }
+
+    /// Tells how long a queue is, and where it goes on.
+    pub(super) async fn size(&mut self, queue: &Anchor, base: u32) -> Result<(), CallError> {
         let VringAddress { index, .. } = queue.address;
         if index > 0xff {
             return Err(CallError::Queue { index });
         }
         self.ask(&Request::SetVringNum(VringState { index, num: queue.size.into() }), &[]).await?;
-        self.ask(&Request::SetVringBase(VringState { index, num: base }), &[]).await?;
+        self.ask(&Request::SetVringBase(VringState { index, num: base }), &[]).await.map(drop)
+    }
+
+    /// Tells where a queue lies, and where the driver hears of it.
+    pub(super) async fn locate(&mut self, queue: &Anchor) -> Result<(), CallError> {
+        let VringAddress { index, .. } = queue.address;
         self.ask(&Request::SetVringAddr(queue.address), &[]).await?;
+        // Before the back-end may find something else.
+        queue.mended()?;
+        self.ask(&Request::SetVringErr(index.into()), &[queue.error.as_fd()]).await?;
         self.ask(&Request::SetVringCall(index.into()), &[queue.call.as_fd()]).await.map(drop)
     }
 

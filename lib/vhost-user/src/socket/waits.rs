@@ -8,7 +8,7 @@ pub use reactor::Reactor;
 
 use super::{Socket, SocketError};
 use rustix::event::PollFlags;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -28,6 +28,10 @@ pub trait Waits: Private + Send + Sync + Sized {
     /// Makes a call of what it does.
     #[doc(hidden)]
     fn run<'a, T: 'a>(call: impl Future<Output = T> + Send + 'a) -> Self::Output<'a, T>;
+
+    /// The future of what a call gave.
+    #[doc(hidden)]
+    fn of<'a, T: Send + 'a>(output: Self::Output<'a, T>) -> impl Future<Output = T> + Send + 'a;
 
     /// Until the socket is ready, its time is over, or it is cancelled.
     #[doc(hidden)]
@@ -57,6 +61,10 @@ impl Waits for Thread {
             // Nothing in it waits but for `wait` below, which is over when it returns.
             Poll::Pending => unreachable!("a wait of a thread's is over when it returns"),
         }
+    }
+
+    fn of<'a, T: Send + 'a>(output: T) -> impl Future<Output = T> + Send + 'a {
+        ready(output)
     }
 
     async fn wait(&self, socket: &Socket, what: PollFlags) -> Result<(), SocketError> {

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vhost_user::ProtocolFeatures;
 use vhost_user::backend::{Device, Guest, serve};
-use vhost_user::frontend::{Lasting, Queue, Wanted};
+use vhost_user::frontend::{CallError, Lasting, Queue, Wanted};
 use vhost_user::memory::Memory;
 use vhost_user::socket::Canceller;
 use virtio::Segment;
@@ -227,7 +227,13 @@ fn survives(features: Features, kills: u64) -> u64 {
     let mut gaps = Vec::new();
     std::thread::scope(|scope| {
         let (told, again) = std::sync::mpsc::channel();
-        let keeping = scope.spawn(move || lasting.keep(|| told.send(Instant::now()).unwrap()));
+        let keeping = scope.spawn(move || -> Result<(), CallError> {
+            loop {
+                lasting.gone()?;
+                lasting.resume()?;
+                told.send(Instant::now()).unwrap();
+            }
+        });
         let driving = scope.spawn(|| driver.run(&ends));
         let mut numbers = Random::new(features.bits() ^ kills);
         let marks = appended(&path.join("log"));

@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use vhost_user::ProtocolFeatures;
 use vhost_user::backend::{Device, Guest};
-use vhost_user::devices::{Console, Disk, Entropy, Loopback, Network, Null};
+use vhost_user::devices::{Balloon, Console, Disk, Entropy, Loopback, Network, Null};
 use vhost_user::front::Request;
 use vhost_user::frontend::{CallError, FrontEnd};
 use vhost_user::memory::Memory;
@@ -220,6 +220,27 @@ fn a_chain_of_any_length_is_bounded_work() {
     let written = ended(&mut client);
     assert!((1..=1 << 20).contains(&written), "{written} bytes at once");
     assert!(read.load(std::sync::atomic::Ordering::Relaxed) < 2 << 20);
+    drop(client);
+    served.ended().unwrap();
+}
+
+/// Nor does a buffer of page numbers of any length: those beyond the first 16,384 are not looked at.
+#[test]
+fn a_balloon_takes_so_many_pages_at_once_and_no_more() {
+    const EACH: u32 = 4 << 10;
+    let device = Balloon::new().unwrap();
+    let control = device.control();
+    let (mut client, served) = with(device, Features::empty());
+    // A page at the beginning, which is given up again and again: all the numbers are 0, and each is a page of its own.
+    let machine = Memory::at(0, 4096).unwrap();
+    client.front.add_memory(&machine).unwrap();
+    let numbers = client.memory.part(4 * EACH as usize, 4096).unwrap();
+    let segment = Segment { address: numbers.host_address(), length: 4 * EACH };
+    client.queue.ring.add(&[segment; SIZE as usize], &[]).unwrap();
+    client.queue.submit().unwrap();
+    assert_eq!(ended(&mut client), 0);
+    assert!(u32::from(SIZE) * EACH > 16_384, "more than are looked at");
+    assert_eq!(control.numbers().inflated, 16_384 * 4096);
     drop(client);
     served.ended().unwrap();
 }

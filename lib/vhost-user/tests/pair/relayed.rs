@@ -7,10 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::time::Duration;
 use vhost_user::back;
-use vhost_user::frontend::FrontEnd;
+use vhost_user::frontend::{CallError, FrontEnd, Lasting};
 use vhost_user::memory::Memory;
 use vhost_user::proxy::{Chaos, Ended, From, Passed, relay};
-use vhost_user::socket::Canceller;
+use vhost_user::socket::{Canceller, SocketError};
 use vhost_user::wire::Header;
 use virtio::Segment;
 use virtio::features::Features;
@@ -75,6 +75,7 @@ fn what_goes_through_is_told_and_changes_nothing() {
             "SET_VRING_NUM",
             "SET_VRING_BASE",
             "SET_VRING_ADDR",
+            "SET_VRING_ERR",
             "SET_VRING_CALL",
             "SET_VRING_KICK",
             "SET_VRING_ENABLE",
@@ -184,4 +185,74 @@ fn answers_in_another_order_are_no_answers() {
     drop(stream);
     served.ended().unwrap();
     relay.join().unwrap();
+}
+
+/// A region that comes before its back-end knows of the rings is dropped by some; one that comes after they started comes too late. What else a
+/// back-end is to be told it is told between the two.
+#[test]
+fn what_is_remembered_is_said_between_how_long_rings_are_and_where() {
+    let canceller = Canceller::new().unwrap();
+    let (tell, told) = mpsc::channel();
+    let connect = {
+        let tell = tell.clone();
+        move || {
+            let (front, served, passed, relay) = relayed_of(Chaos::default(), Served::with(Toy::new()));
+            tell.send((served, passed, relay)).unwrap();
+            Ok(front)
+        }
+    };
+    let wanted = wanted(Features::EVENT_IDX);
+    let mut lasting = Lasting::new(connect, wanted, TIMEOUT, (2, 8), canceller.clone()).unwrap();
+    let mut memory = Memory::new(1 << 18).unwrap();
+    lasting.add_memory(&memory).unwrap();
+    let _queues = [0, 1].map(|index| lasting.start_queue(index, 8, &mut memory).unwrap());
+    let (served, first, relay) = told.recv().unwrap();
+    let (asked, asks) = mpsc::channel();
+    let keeping = std::thread::spawn(move || {
+        let mut tries = 0;
+        lasting.keep(|front| {
+            tries += 1;
+            let config = front.config(0, 4)?;
+            if tries == 1 {
+                // Of one try: there is another.
+                return Err(CallError::Broken);
+            }
+            asked.send(config).unwrap();
+            Ok(())
+        })
+    });
+    served.kill();
+    relay.join().unwrap();
+    let (served, ..) = told.recv_timeout(TIMEOUT).unwrap();
+    served.ended().unwrap();
+    let (served, second, relay) = told.recv_timeout(TIMEOUT).unwrap();
+    assert_eq!(asks.recv_timeout(TIMEOUT).unwrap(), [1, 2, 3, 4]);
+    // Its rings run when the last of them was enabled.
+    let mut names = Vec::new();
+    while names.iter().filter(|name| **name == "SET_VRING_ENABLE").count() < 2 {
+        let passed = second.recv_timeout(TIMEOUT).unwrap();
+        if passed.from == From::FrontEnd {
+            names.push(passed.name());
+        }
+    }
+    canceller.cancel();
+    assert!(matches!(keeping.join().unwrap(), Err(CallError::Socket { error: SocketError::Cancelled, .. })));
+    // The last acknowledgement may not have been read, which resets the connection.
+    let _ = (served.ended(), relay.join());
+    let about = names.iter().position(|name| *name == "SET_VRING_NUM").unwrap();
+    let sizes = ["SET_VRING_NUM", "SET_VRING_BASE"];
+    let places = ["SET_VRING_ADDR", "SET_VRING_ERR", "SET_VRING_CALL"];
+    let starts = ["SET_VRING_KICK", "SET_VRING_ENABLE"];
+    let region = ["SET_INFLIGHT_FD"];
+    let twice = |names: &[&'static str]| [names, names].concat();
+    assert_eq!(
+        names[about..],
+        [twice(&sizes), region.to_vec(), twice(&places), vec!["GET_CONFIG"], twice(&starts)].concat()
+    );
+    // At first rings come one by one.
+    let all: Vec<_> = first.iter().filter(|it| it.from == From::FrontEnd).collect();
+    let names: Vec<_> = all.iter().map(Passed::name).collect();
+    let about = names.iter().position(|name| *name == "SET_VRING_NUM").unwrap();
+    let one = [sizes.as_slice(), &region, &places, &starts].concat();
+    assert_eq!(names[about..], twice(&one));
 }

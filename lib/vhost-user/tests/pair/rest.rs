@@ -5,11 +5,12 @@ use crate::{Served, TIMEOUT};
 use rustix::event::{EventfdFlags, eventfd};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 use vhost_user::ProtocolFeatures;
 use vhost_user::back::Request as Asks;
 use vhost_user::backend::{Device, Failure, Guest, Reply};
 use vhost_user::front::Request;
-use vhost_user::frontend::CallError;
+use vhost_user::frontend::{BrokenRing, CallError};
 use vhost_user::payload::{Opaque, VringState};
 use vhost_user::wire::Message as _;
 use virtio::Segment;
@@ -106,7 +107,9 @@ fn a_ring_that_is_broken_is_told_of() {
         let mut client = client(stream, asks(Features::empty(), protocol));
         let mut channel = client.front.open_channel().unwrap();
         let error = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
-        if !in_band {
+        if in_band {
+            client.front.call(&Request::SetVringErr(1 << 8), &[]).unwrap();
+        } else {
             client.front.call(&Request::SetVringErr(0), &[error.as_fd()]).unwrap();
         }
         let nowhere = Segment { address: 1 << 60, length: 8 };
@@ -122,6 +125,46 @@ fn a_ring_that_is_broken_is_told_of() {
             assert_eq!(rustix::event::poll(&mut all, Some(&time)).unwrap(), 1, "nobody was told");
         }
         assert_eq!(client.queue.ring.size(), SIZE);
+        drop(client);
+        served.ended().unwrap();
+    }
+}
+
+/// Who waits for a ring that its back-end found broken hears of it at once, until the queue is attached again; what came back before is had first.
+#[test]
+fn a_wait_ends_when_its_ring_breaks() {
+    for features in [Features::empty(), Features::RING_PACKED] {
+        let (tell, _told) = channel();
+        let (stream, served) = Served::with(Rare(tell));
+        let ordinary = EVERYTHING.difference(ProtocolFeatures::INBAND_NOTIFICATIONS);
+        let mut client = client(stream, asks(features, ordinary));
+        let at = client.bytes.host_address();
+        for address in [at, 1 << 60] {
+            client.queue.ring.add(&[], &[Segment { address, length: 8 }]).unwrap();
+        }
+        client.queue.submit().unwrap();
+        assert!(client.queue.wait(TIMEOUT).unwrap(), "the first came back before the ring broke");
+        assert!(client.queue.ring.reap().unwrap().is_some());
+        for _ in 0..2 {
+            let error = client.queue.wait(TIMEOUT).unwrap_err();
+            let why = error.get_ref().and_then(|why| why.downcast_ref::<BrokenRing>());
+            assert_eq!(why, Some(&BrokenRing { index: 0 }), "{features:?}: {error}");
+        }
+        // Another ring in its place works.
+        client.front.reset().unwrap();
+        client.queue = client.front.start_queue(0, SIZE, &mut client.memory).unwrap();
+        client.queue.ring.add(&[], &[Segment { address: at, length: 8 }]).unwrap();
+        client.queue.submit().unwrap();
+        assert!(client.queue.wait(TIMEOUT).unwrap());
+        assert!(client.queue.ring.reap().unwrap().is_some());
+        // And the same one is waited for again once it was attached, with nothing in it.
+        let nowhere = Segment { address: 1 << 60, length: 8 };
+        client.queue.ring.add(&[], &[nowhere]).unwrap();
+        client.queue.submit().unwrap();
+        client.queue.wait(TIMEOUT).unwrap_err();
+        client.front.stop_queue(0).unwrap();
+        client.front.place_queue(&client.queue, client.queue.base()).unwrap();
+        assert!(!client.queue.wait(Duration::from_millis(1)).unwrap(), "it was said of the ring before");
         drop(client);
         served.ended().unwrap();
     }

@@ -14,7 +14,7 @@ use vhost_user::backend::{ServeError, serve_async};
 use vhost_user::devices::{Disk, InMemory};
 use vhost_user::framing::Framing;
 use vhost_user::front::Request;
-use vhost_user::frontend::{AsyncFrontEnd, FrontEnd, Lasting};
+use vhost_user::frontend::{AsyncFrontEnd, BrokenRing, FrontEnd, Lasting};
 use vhost_user::memory::Memory;
 use vhost_user::session::{Acknowledges, Answering};
 use vhost_user::socket::{Canceller, Socket, SocketError};
@@ -265,7 +265,18 @@ fn a_task_keeps_a_device_beyond_its_back_ends() {
         let mut memory = Memory::new(1 << 18).unwrap();
         lasting.add_memory(&memory).await.unwrap();
         let mut queue = lasting.start_queue(0, 8, &mut memory).await.unwrap();
-        let kept = task(async move { lasting.keep(|| {}).await });
+        let (tell, told) = std::sync::mpsc::channel();
+        let kept = task(async move {
+            lasting
+                .keep(|front| {
+                    let tell = tell.clone();
+                    Box::pin(async move {
+                        tell.send(front.queues().await?).unwrap();
+                        Ok(())
+                    })
+                })
+                .await
+        });
         let part = memory.part(1024, 512).unwrap();
         part.slice().fill(0);
         let segment = |at: u64, length| Segment { address: part.host_address() + at, length };
@@ -278,6 +289,7 @@ fn a_task_keeps_a_device_beyond_its_back_ends() {
             back = start();
             queue.used(1).await.unwrap();
             assert!(queue.ring.reap().unwrap().is_some());
+            assert_eq!(told.try_recv(), Ok(1), "it was asked before the ring began");
         }
         canceller.cancel();
         assert_eq!(vhost_user::with_causes(&ended(kept).await.unwrap_err()), "connect: cancelled");
@@ -342,5 +354,34 @@ fn memory_that_was_given_and_not_waited_for_is_there_once() {
             }
         }
         assert_eq!(tables, [vec![4096], vec![4096], vec![4096, 8192]]);
+    });
+}
+
+/// A task that waits for a ring hears that it is broken, and what was mended is waited for.
+#[test]
+fn a_task_that_waits_hears_that_its_ring_is_broken() {
+    runtime().block_on(async {
+        let (ours, its) = UnixStream::pair().unwrap();
+        let back = task(served(its, Canceller::new().unwrap()));
+        let mut front = AsyncFrontEnd::in_reactor(ours, TIMEOUT).unwrap();
+        front.negotiate(wanted(Features::EVENT_IDX)).await.unwrap();
+        let mut memory = Memory::new(1 << 18).unwrap();
+        front.add_memory(&memory).await.unwrap();
+        let mut queue = front.start_queue(0, 8, &mut memory).await.unwrap();
+        let nowhere = Segment { address: 1 << 60, length: 16 };
+        queue.ring.add(&[nowhere], &[]).unwrap();
+        queue.submit().unwrap();
+        for _ in 0..2 {
+            let used = tokio::time::timeout(TIMEOUT, queue.used(1)).await.expect("nobody says it");
+            let error = used.unwrap_err();
+            let why = error.get_ref().and_then(|why| why.downcast_ref::<BrokenRing>());
+            assert_eq!(why, Some(&BrokenRing { index: 0 }), "{error}");
+        }
+        front.stop_queue(0).await.unwrap();
+        front.place_queue(&queue, queue.base()).await.unwrap();
+        let waits = tokio::time::timeout(Duration::from_millis(1), queue.used(1)).await;
+        assert!(waits.is_err(), "it was said of the ring before");
+        drop((front, queue));
+        ended(back).await.unwrap();
     });
 }

@@ -72,6 +72,22 @@ impl<C: PackedCells> Device<C> {
         memory: &T,
         chain: &mut Chain<'m>,
     ) -> Result<Option<Taken>, Fault> {
+        self.take_noting(memory, chain, |_, _| {})
+    }
+
+    /// The same, and tells each descriptor of the ring (its address, and the rest) as it was read, from the chain's first to its last. An inflight
+    /// region keeps them, since used entries overwrite them; who read them again could keep something else than was done. They
+    /// mean nothing where no chain is given.
+    ///
+    /// # Errors
+    /// As [`Device::take`].
+    #[inline(always)]
+    pub fn take_noting<'m, T: Translate<'m>>(
+        &mut self,
+        memory: &T,
+        chain: &mut Chain<'m>,
+        note: impl FnMut(u64, Packed),
+    ) -> Result<Option<Taken>, Fault> {
         if let Some(fault) = self.broken {
             return Err(fault);
         }
@@ -79,7 +95,7 @@ impl<C: PackedCells> Device<C> {
         if head.flags & TURN != self.next.available() {
             return Ok(None);
         }
-        match self.read(self.next, head, memory, chain) {
+        match self.read(self.next, head, memory, chain, note) {
             Ok(taken) if taken.count <= self.size() - self.taken => {
                 if !self.out.insert(taken.id) {
                     return Err(*self.broken.insert(Fault::Twice { id: taken.id }));
@@ -93,16 +109,6 @@ impl<C: PackedCells> Device<C> {
             Err(fault) if fault.passes() => Err(fault),
             Err(fault) => Err(*self.broken.insert(fault)),
         }
-    }
-
-    /// The descriptors of the chain that begins at `at` and takes so many places, as they are in the ring: what an inflight region keeps,
-    /// since used entries overwrite them.
-    pub fn descriptors(&self, at: Position, places: u16) -> impl Iterator<Item = (u64, Packed)> {
-        let size = self.size();
-        (0..places.min(size)).map(move |offset| {
-            let place = at.plus(offset, size).place();
-            (self.cells.address(place), self.cells.state(place))
-        })
     }
 
     /// Takes a chain again that was taken before a crash, from descriptors that were kept.
@@ -237,12 +243,14 @@ impl<C: PackedCells> Device<C> {
         head: Packed,
         memory: &T,
         chain: &mut Chain<'m>,
+        mut note: impl FnMut(u64, Packed),
     ) -> Result<Taken, Fault> {
         chain.clear();
         let (mut at, mut entry) = (from, head);
         for count in 1..=self.size() {
             let index = at.place();
             let segment = Segment { address: self.cells.address(index), length: entry.length };
+            note(segment.address, entry);
             if entry.flags & INDIRECT != 0 {
                 if !self.options.indirect || entry.flags & NEXT != 0 || count > 1 {
                     return Err(Fault::Indirect { index });

@@ -1,8 +1,10 @@
 //! Drivers that publish while the device looks how far they are, for ever.
 
 use std::cell::Cell;
-use virtio::cells::{AVAILABLE, Descriptor, Packed, PackedCells, SplitCells, Suppression};
-use virtio::{Options, packed, split};
+use std::sync::Arc;
+use virtio::cells::{AVAILABLE, Descriptor, NEXT, Packed, PackedCells, SplitCells, Suppression};
+use virtio::memory::{Heap, Region, Regions, Shared};
+use virtio::{Chain, Options, packed, split};
 
 /// Memory that says something else each time it is read.
 #[derive(Default)]
@@ -63,14 +65,15 @@ impl PackedCells for Busy {
     fn size(&self) -> u16 {
         8
     }
-    /// Offered and taken back by turns.
-    fn state(&self, _: u16) -> Packed {
-        let flags = if self.next() % 2 == 1 { AVAILABLE } else { 0 };
-        Packed { flags, ..Packed::default() }
+    /// Offered and taken back by turns; the first goes on in the next.
+    fn state(&self, place: u16) -> Packed {
+        let number = self.next();
+        let flags = if number % 2 == 1 { AVAILABLE } else { 0 } | if place == 0 { NEXT } else { 0 };
+        Packed { length: number.into(), id: 7, flags }
     }
     fn set_state(&self, _: u16, _: Packed) {}
     fn address(&self, _: u16) -> u64 {
-        0
+        self.next().into()
     }
     fn set_address(&self, _: u16, _: u64) {}
     fn driver_event(&self) -> Suppression {
@@ -91,4 +94,21 @@ fn a_driver_that_never_pauses_does_not_hold_the_device() {
         assert!(split::Device::new(Busy::default(), options).want_more_kicks());
         assert!(packed::Device::new(Busy::default(), options).want_more_kicks());
     }
+}
+
+/// What is told of a chain is what was read for it, however often its driver writes it anew.
+#[test]
+fn descriptors_are_noted_as_they_were_read() {
+    let mut regions = Regions::new();
+    let memory = Shared::whole(Arc::new(Heap::zeroed(64)));
+    regions.add(Region { address: 0, memory }).unwrap();
+    let mut device = packed::Device::new(Busy::default(), Options::default());
+    let (mut chain, mut noted) = (Chain::new(), Vec::new());
+    assert!(device.take(&&regions, &mut chain).unwrap().is_none(), "it begins with nothing");
+    let taken = device.take_noting(&&regions, &mut chain, |address, rest| noted.push((address, rest)));
+    assert_eq!(taken.unwrap().map(|taken| (taken.id(), taken.places())), Some((7, 2)));
+    let entry = |length, flags| Packed { length, id: 7, flags };
+    // Anything that was read twice would have another number, and those after it too.
+    assert_eq!(noted, [(2, entry(1, AVAILABLE | NEXT)), (4, entry(3, AVAILABLE))]);
+    assert_eq!(chain.reader().remaining(), 4, "and these were given");
 }

@@ -31,6 +31,10 @@ impl Waits for Reactor {
         Box::pin(call)
     }
 
+    fn of<'a, T: Send + 'a>(output: Self::Output<'a, T>) -> impl Future<Output = T> + Send + 'a {
+        output
+    }
+
     async fn wait(&self, socket: &Socket, what: PollFlags) -> Result<(), SocketError> {
         const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
         let flags = if what == PollFlags::OUT { epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
