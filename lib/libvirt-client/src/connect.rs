@@ -319,6 +319,13 @@ impl Connect {
         self.lanes.is_up()
     }
 
+    /// Why the first connection is not there, if it is not: it was lost, or the last attempt to make it again has failed so
+    /// ([`Builder::reconnect`]). Calls that wait for it in vain have the reason as the source of their error.
+    #[must_use]
+    pub fn lost(&self) -> Option<Error> {
+        self.lanes.lost()
+    }
+
     /// A lane of its own, with this handle's deadline.
     pub(crate) async fn own(&self) -> Result<Connection, Error> {
         self.lanes.own(self.deadline).await

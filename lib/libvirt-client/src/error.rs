@@ -19,6 +19,8 @@ pub struct Error {
     call: Option<&'static Info>,
     serial: Option<Serial>,
     execution: Execution,
+    /// Why it came to that, where the kind does not hold it.
+    cause: Option<Arc<Error>>,
 }
 
 /// What happened.
@@ -40,7 +42,7 @@ pub enum ErrorKind {
     /// TLS did not come about: a file, the daemon's certificate, or ours.
     #[error("TLS: {0}")]
     Tls(String),
-    /// The deadline passed.
+    /// The deadline passed. When the connection was away meanwhile, the reason is the error's source.
     #[error("no answer in time")]
     Timeout,
     /// The connection takes no more calls: all its places are held by some that nobody waits for any more, since their deadlines passed or
@@ -121,7 +123,7 @@ pub enum Execution {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind) -> Self {
-        Self { kind, call: None, serial: None, execution: Execution::No }
+        Self { kind, call: None, serial: None, execution: Execution::No, cause: None }
     }
 
     pub(crate) fn of(self, call: &'static Info) -> Self {
@@ -139,6 +141,11 @@ impl Error {
     }
 
     /// The end of a migration that leaves this behind.
+    /// What it came to for want of a connection, which is away for this reason.
+    pub(crate) fn because(self, cause: Error) -> Self {
+        Self { cause: Some(Arc::new(cause)), ..self }
+    }
+
     pub(crate) fn left(self, left: Aftermath) -> Self {
         Self::new(ErrorKind::Migration { left, cause: Box::new(self) }).possibly_executed()
     }
@@ -307,8 +314,8 @@ impl std::error::Error for Error {
             ErrorKind::Transport(error) => Some(&**error),
             ErrorKind::Limit(error) => Some(error),
             ErrorKind::Migration { cause, .. } => Some(cause),
-            // The others have none, or no more of it than is in their texts.
-            _ => None,
+            // The others have none of their own, or no more of it than is in their texts.
+            _ => self.cause.as_deref().map(|cause| cause as _),
         }
     }
 }

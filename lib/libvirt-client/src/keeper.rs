@@ -68,7 +68,7 @@ pub(crate) struct Control {
 #[derive(Clone, Debug)]
 pub(crate) enum Link {
     Up(Connection),
-    /// Lost; it is being made again.
+    /// Lost for this reason, or not made again for it, the last time; it is being tried again.
     Away(Error),
     /// Lost for good.
     Gone(Error),
@@ -300,6 +300,8 @@ impl Keeper {
                 }
                 Err(error) => {
                     tracing::debug!(error = format_args!("{error:#}"), attempts, "connecting again failed");
+                    // Who waits in vain hears why it does not come back.
+                    self.set(Link::Away(error.clone()));
                     reason = error;
                 }
             }

@@ -127,10 +127,19 @@ impl Lanes {
     async fn reached(&self, deadline: Option<Duration>) -> Result<Connection, Error> {
         let mut control = self.control.clone();
         let reached = control.wait_for(|control| !matches!(control.link, Link::Away(_)));
-        match in_time(deadline, reached).await?.map(|control| control.link.clone()) {
+        let reached = in_time(deadline, reached).await.map_err(|late| self.explain(late))?;
+        match reached.map(|control| control.link.clone()) {
             Ok(Link::Up(connection)) => Ok(connection.timed(deadline)),
             Ok(Link::Away(error) | Link::Gone(error)) => Err(error),
             Err(_) => Err(Error::new(ErrorKind::Closed)),
+        }
+    }
+
+    /// Why the control lane is not there: the last reason, if it is being made again.
+    pub(crate) fn lost(&self) -> Option<Error> {
+        match &self.control.borrow().link {
+            Link::Up(connection) => connection.closed(),
+            Link::Away(reason) | Link::Gone(reason) => Some(reason.clone()),
         }
     }
 
@@ -168,10 +177,15 @@ impl Lanes {
 
     /// What came of a wish; when no answer came in time, with the reason if it is known.
     pub(crate) fn explained(&self, fulfilled: Result<(), Error>) -> Result<(), Error> {
-        fulfilled.map_err(|error| match &self.control.borrow().link {
+        fulfilled.map_err(|error| self.explain(error))
+    }
+
+    fn explain(&self, error: Error) -> Error {
+        match &self.control.borrow().link {
             Link::Up(connection) => error.when_clogged(connection.load().clogged),
+            Link::Away(reason) if matches!(error.kind(), ErrorKind::Timeout) => error.because(reason.clone()),
             Link::Away(_) | Link::Gone(_) => error,
-        })
+        }
     }
 
     /// Ends all connections but those of streams, which end with their streams.

@@ -177,3 +177,35 @@ async fn a_daemon_that_takes_no_registrations_costs_attempts() {
     assert_eq!(events.next().await.unwrap(), Item::Resynchronised);
     assert_eq!(connect.hostname().await.unwrap(), "localhost");
 }
+
+#[tokio::test]
+async fn who_waits_in_vain_hears_why() {
+    let mortal = Mortal::new(super::start(Server::builder()), Back::AtOnce);
+    let reconnect = Reconnect { pause: QUICKLY, longest: QUICKLY, attempts: None };
+    let connect = Connect::builder(&mortal.uri()).reconnect(reconnect).open_with(super::run).await.unwrap();
+    assert!(connect.lost().is_none());
+    let uri = mortal.uri();
+    let (_, socket) = uri.split_once("socket=").unwrap();
+    let aside = format!("{socket}-aside");
+    std::fs::rename(socket, &aside).unwrap();
+    mortal.kill();
+    let why = format!("connecting to {socket}");
+    let is_told = || connect.lost().is_some_and(|reason| format!("{reason:#}").contains(&why));
+    let told_at_last = async {
+        while !is_told() {
+            tokio::time::sleep(QUICKLY).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), told_at_last).await.expect("only why it was lost");
+    let hasty = connect.with_deadline(Duration::from_millis(20));
+    let told = |error: libvirt_client::Error| {
+        assert!(matches!(error.kind(), ErrorKind::Timeout), "{error:#}");
+        assert!(format!("{error:#}").contains(&why), "{error:#}");
+    };
+    told(hasty.hostname().await.unwrap_err());
+    told(hasty.domains(Default::default()).await.unwrap_err());
+    told(hasty.subscribe(Kind::DomainLifecycle).await.unwrap_err());
+    std::fs::rename(&aside, socket).unwrap();
+    assert_eq!(connect.hostname().await.unwrap(), "localhost");
+    assert!(connect.lost().is_none());
+}
