@@ -362,9 +362,20 @@ fn a_disk_on_a_file_has_one_front_end_at_a_time() {
     let mut first = Served::start(&socket, &of_it);
 
     let other = directory.path().join("other");
-    let output = program(&[&["serve", "--socket", other.to_str().unwrap()], of_it.as_slice()].concat());
+    let mut second = Command::new(PROGRAM)
+        .args(["serve", "--socket", other.to_str().unwrap()])
+        .args(of_it)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It would say that it serves.
+    let said = second.stdout.take().unwrap().read(&mut [0; 1]).unwrap();
+    signal(&second, Signal::TERM);
+    let output = second.wait_with_output().unwrap();
     let error = text(&output.stderr);
-    assert_eq!((output.status.code(), error.contains("locked")), (Some(2), true), "{error}");
+    assert_eq!((said, output.status.code(), error.contains("locked")), (0, Some(2), true), "{error}");
 
     let mut front = FrontEnd::new(UnixStream::connect(&socket).unwrap(), TIMEOUT).unwrap();
     front.negotiate(wanted()).unwrap();
