@@ -80,6 +80,8 @@ fn crowd(go_on: impl FnMut(u64) -> bool + Clone + Send) -> u64 {
         std::thread::yield_now();
         before = held();
     }
+    // Anew: threads are counted last, and what was counted before them may have been the first one's.
+    before = held();
     let sessions = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
