@@ -140,12 +140,12 @@ impl Error {
         Self { execution: Execution::Possible, ..self }
     }
 
-    /// The end of a migration that leaves this behind.
     /// What it came to for want of a connection, which is away for this reason.
     pub(crate) fn because(self, cause: Error) -> Self {
         Self { cause: Some(Arc::new(cause)), ..self }
     }
 
+    /// The end of a migration that leaves this behind.
     pub(crate) fn left(self, left: Aftermath) -> Self {
         Self::new(ErrorKind::Migration { left, cause: Box::new(self) }).possibly_executed()
     }
