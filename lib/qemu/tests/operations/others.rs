@@ -30,6 +30,7 @@ fn is_listened_at(socket: &Path) -> bool {
 }
 
 #[tokio::test]
+#[ignore = "the other process has been seen to leave a request unanswered: make test-long"]
 async fn a_guest_reads_randomness_of_another_process() {
     let test = "a_guest_reads_randomness_of_another_process";
     let program = peer("vhost-device-rng");

@@ -76,7 +76,9 @@ async fn cpus_come_and_go_as_the_guest_sees() {
     let (second, third) = tokio::join!(guest.vm.plug_cpu(), guest.vm.plug_cpu());
     let (second, third) = (second.unwrap(), third.unwrap());
     assert_ne!(second, third);
-    guest.run_until("[ -d /sys/devices/system/cpu/cpu1 ] && [ -d /sys/devices/system/cpu/cpu2 ]").await;
+    // A directory is there before what is in it.
+    let online = ["1", "2"].map(|cpu| format!("[ -e /sys/devices/system/cpu/cpu{cpu}/online ]"));
+    guest.run_until(&online.join(" && ")).await;
     guest.run("echo 1 >/sys/devices/system/cpu/cpu1/online").await;
     assert_eq!(guest.run("cat /sys/devices/system/cpu/online").await, "0-1");
     assert_eq!(guest.vm.vcpus().await.unwrap().len(), 3);
