@@ -64,7 +64,7 @@ pub fn gap(directory: &Path, features: Features) -> Result<f64> {
     let (go, goes) = channel::<()>();
     let mut gaps = Vec::new();
     std::thread::scope(|scope| -> Result<()> {
-        let _ends_with_it = scope.spawn(|| device.keep(|| {}));
+        let _ends_with_it = scope.spawn(|| device.keep(|_| Ok(())));
         scope.spawn(move || {
             // One request at a time, the first of each when the back-end has died.
             while goes.recv().is_ok() {
