@@ -74,8 +74,29 @@ pub fn lint() -> Result<Vec<String>> {
 /// # Errors
 /// The first check that fails, by name.
 pub fn check() -> Result<()> {
+    if let Some(warning) = room() {
+        say(&warning);
+    }
     let not_run = lint()?;
     test(Extent::Normal, &[], not_run)
+}
+
+/// What a first run writes below `target/`, in MiB, with and without what `CARGO_INCREMENTAL=0` leaves out.
+const WRITTEN: [u64; 2] = [14 << 10, 7 << 10];
+
+/// A warning, where a first run would fill the disk: what the compiler then says names no way out.
+fn room() -> Option<String> {
+    let first = !sh::root().join("target/peers").exists();
+    let free = sh::output(Command::new("df").args(["--output=avail", "-BM"]).arg(sh::root())).ok()?;
+    let free = free.lines().nth(1)?.trim().trim_end_matches('M').parse::<u64>().ok()?;
+    let wanted = WRITTEN[usize::from(sh::env("CARGO_INCREMENTAL").as_deref() == Some("0"))];
+    (first && free < wanted).then(|| {
+        let [all, less] = WRITTEN.map(|megabytes| megabytes >> 10);
+        format!(
+            "Only {} GiB are free here: a first run writes about {all} GiB below target/, or {less} with CARGO_INCREMENTAL=0",
+            free >> 10
+        )
+    })
 }
 
 /// Runs the tests; the last lines tell what was not run and why. `rest` goes to `cargo test`.

@@ -165,12 +165,15 @@ impl Line<'_> {
                 let mut set = FIRST_KEYED_SET + index;
                 loop {
                     let added = format!("fd={fd},set={set}{note}");
-                    let of_set = format!("fd={fd},set={set},");
+                    let of_set = format!("fd={fd},set={set}");
                     if self.args.iter().any(|arg| *arg == *added) {
                         break;
                     }
-                    let is_noted = |arg: &OsString| arg.to_str().is_some_and(|arg| arg.starts_with(&of_set));
-                    if !self.args.iter().any(is_noted) {
+                    let is_whole = |rest: &str| rest.is_empty() || rest.starts_with(',');
+                    let is_taken = |arg: &OsString| {
+                        arg.to_str().and_then(|arg| arg.strip_prefix(&of_set)).is_some_and(is_whole)
+                    };
+                    if !self.args.iter().any(is_taken) {
                         self.push(&["-add-fd", &added]);
                         break;
                     }

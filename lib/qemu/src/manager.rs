@@ -11,7 +11,7 @@
 
 use crate::{
     Adoption, Exit, Incoming, Ladder, Responsive, Rung, StartError, StartSpec, Status, Supervision,
-    Unresponsive, Vm, adopt_in, process::Process, start,
+    Unresponsive, Vm, adopt_in, process::Process, start, vm::AtWork,
 };
 use qmp::{
     CallError,
@@ -468,16 +468,47 @@ impl Drop for Doing<'_> {
 async fn looked_after(vm: Vm, supervisor: Supervisor) -> Exit {
     let ends = async {
         let mut status = vm.watch();
-        let is_off = |status: &Status| status.exit.is_some() || status.run_state == RunState::Shutdown;
-        // Supervision ends with the process, and with it what it tells.
-        if status.wait_for(is_off).await.is_ok_and(|status| status.exit.is_none())
-            && let Err(error) = vm.quit(Ladder::default().quit).await
-        {
+        let is_off = |status: &Status| status.exit.is_none() && status.run_state == RunState::Shutdown;
+        loop {
+            // Supervision ends with the process, and with it what it tells.
+            let ended_or_off = status.wait_for(|status| status.exit.is_some() || is_off(status)).await;
+            if ended_or_off.map_or(true, |status| status.exit.is_some()) {
+                return;
+            }
+            nothing_is_left(&vm).await;
+            // It may have been reset meanwhile, and run.
+            if is_off(&vm.status()) {
+                break;
+            }
+        }
+        if let Err(error) = vm.quit(Ladder::default().quit).await {
             tracing::debug!(pid = vm.record().pid, %error, "cannot end the process of a guest that is off");
         }
     };
     tokio::join!(supervisor, ends).0
 }
+
+/// Waits until nothing is at work any more in a machine whose guest is off: a backup that somebody waits for is finished first, and a
+/// guest that is being moved arrives as it is.
+async fn nothing_is_left(vm: &Vm) {
+    let mut waited = Duration::ZERO;
+    let mut has_worked = false;
+    // What does not answer is not waited for.
+    while let Ok(work) = vm.at_work().await {
+        match work {
+            AtWork::Goes => waited = Duration::ZERO,
+            AtWork::Waits if waited < LEFT_TO_OTHERS => waited += TRY_AGAIN,
+            // Whoever has begun it closes what it used.
+            AtWork::Nothing if has_worked => {}
+            AtWork::Waits | AtWork::Nothing => return,
+        }
+        has_worked = work != AtWork::Nothing;
+        tokio::time::sleep(TRY_AGAIN).await;
+    }
+}
+
+/// How long a job that waits to be told what to do may keep a machine whose guest is off.
+const LEFT_TO_OTHERS: Duration = Duration::from_secs(10);
 
 /// Takes a machine over that did not answer, when it does.
 async fn answers(machine: Arc<Machine>, mut held: Unresponsive, deadline: Duration) -> Exit {
@@ -501,7 +532,7 @@ async fn answers(machine: Arc<Machine>, mut held: Unresponsive, deadline: Durati
     }
 }
 
-/// Between attempts at a machine that does not answer, each of which waits for its answer first.
+/// Between looks at a machine; at one that does not answer, each waits for its answer first.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 
 type Supervisor = Pin<Box<dyn Future<Output = Exit> + Send>>;

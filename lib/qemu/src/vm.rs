@@ -15,7 +15,7 @@ mod ops;
 mod shutdown;
 mod supervisor;
 
-pub(crate) use ops::note_of_disk;
+pub(crate) use ops::{AtWork, note_of_disk};
 pub use ops::{
     Channel, ClientTls, Connected, Consistency, Copied, CopyTarget, Eject, Expiry, FoundJob, GuestMemory,
     Job, MigrateError, Migrated, Migration, MigrationOptions, MigrationTls, Mirror, MovedDisks, Notes,

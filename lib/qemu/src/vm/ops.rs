@@ -35,6 +35,7 @@ pub use console::Picture;
 pub use cpus::Vcpu;
 pub use display::{Connected, Expiry, Screen};
 pub(crate) use handed::note_of_disk;
+pub(crate) use job::AtWork;
 pub use job::{FoundJob, Job, ReadyJob};
 pub use migration::{
     Channel, MigrateError, Migrated, Migration, MigrationOptions, MigrationTls, MovedDisks, Route,

@@ -3,9 +3,11 @@
 use super::*;
 use crate::polled::polled;
 use qemu::{
-    Ladder, Rung,
+    FoundJob, Ladder, Rung,
     manager::{Manager, ManagerError, State},
 };
+use qmp::commands::QueryNamedBlockNodes;
+use serde_json::json;
 use std::{
     future::Future,
     sync::{
@@ -266,6 +268,43 @@ async fn a_guest_that_powers_itself_off_is_stopped() {
         assert_eq!(vm.status().shutdown, Some(ShutdownCause::GuestShutdown));
         assert_eq!(processes(id), 0);
     }
+}
+
+/// Whoever waits for a backup gets it, though its guest is off by then.
+#[tokio::test]
+async fn a_guest_that_is_off_is_ended_when_nothing_is_at_work_in_it() {
+    let test = "a_guest_that_is_off_is_ended_when_nothing_is_at_work_in_it";
+    if qemu_missing(test) {
+        return;
+    }
+    let (manager, _tasks) = manager();
+    let directory = scratch();
+    let config = Config { disks: vec![boot_disk(directory.path(), BOOT_SECTOR)], ..config() };
+    let (place, id) = (directory.path().to_owned(), config.uuid);
+    manager.create(id, move || spec(&place, config.clone())).unwrap();
+    manager.start(id).await.unwrap();
+    let vm = manager.vm(id).unwrap();
+    let execute = async |command: &str, arguments: serde_json::Value| {
+        let serde_json::Value::Object(arguments) = arguments else { unreachable!() };
+        vm.qmp().execute(command, arguments).await.unwrap()
+    };
+    execute("blockdev-add", json!({"driver": "null-co", "node-name": "copy", "size": 1 << 20})).await;
+    let nodes = vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
+    let disk = nodes.into_iter().find(|node| node.file.contains("boot.raw")).unwrap().node_name;
+    // After its first piece it waits for hours.
+    let slow = json!({"job-id": "slow", "device": disk, "target": "copy", "sync": "full", "speed": 1, "auto-dismiss": false});
+    execute("blockdev-backup", slow).await;
+    let mut console = qemu::socket::connect(&vm.record().console_socket).await.unwrap();
+    read_banner(&mut console).await;
+    console.write_all(b"p").await.unwrap();
+    until(&vm, "powered off", |status| status.run_state == RunState::Shutdown).await;
+    let Some(FoundJob::Ends(mut backup)) = vm.jobs().await.unwrap().pop() else { panic!("no job") };
+    assert!(backup.progress().await.unwrap().is_some());
+    assert_eq!(manager.state(id).unwrap(), State::ShuttingDown);
+    execute("block-job-set-speed", json!({"device": "slow", "speed": 0})).await;
+    backup.done().await.unwrap();
+    does(&manager, id, State::Stopped).await;
+    assert_eq!(vm.status().shutdown, Some(ShutdownCause::GuestShutdown));
 }
 
 #[tokio::test]

@@ -73,18 +73,23 @@ impl<P: Port> Line<P> {
     /// The next frame for a driver to which this is left; `None`: there is none.
     fn next(&mut self, left: net::Features) -> Option<(Header, Vec<u8>)> {
         loop {
-            if let Some(waiting) = self.waiting.pop_front() {
-                return Some(waiting);
-            }
-            self.spare.clear();
-            let header = self.port.receive_unfinished(&mut self.spare)?;
+            // What waited may have been left to a driver that has changed its mind since.
+            let (header, frame) = if let Some(waiting) = self.waiting.pop_front() {
+                waiting
+            } else {
+                self.spare.clear();
+                let header = self.port.receive_unfinished(&mut self.spare)?;
+                (header, std::mem::take(&mut self.spare))
+            };
             if may_stay(&header, left) {
-                return Some((header, std::mem::take(&mut self.spare)));
+                return Some((header, frame));
             }
-            // What nothing can be made of is no frame.
-            let _ = net::finish(&header, &self.spare, |one| {
-                self.waiting.push_back((Header::default(), one.to_vec()));
-            });
+            // In front of what came after it. What nothing can be made of is no frame.
+            let mut whole = VecDeque::new();
+            let _ = net::finish(&header, &frame, |one| whole.push_back((Header::default(), one.to_vec())));
+            whole.append(&mut self.waiting);
+            self.waiting = whole;
+            self.spare = frame;
         }
     }
 

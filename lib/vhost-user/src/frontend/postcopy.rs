@@ -7,6 +7,7 @@ use crate::memory::{Memory, Userfault};
 use crate::payload::{MemoryTable, Region};
 use crate::socket::{Canceller, SocketError, Waits};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -41,7 +42,11 @@ impl Missing {
         let time = Timespec::try_from(time).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut all =
             [PollFd::new(&self.userfault, PollFlags::IN), PollFd::new(&self.cancelled, PollFlags::IN)];
-        poll(&mut all, Some(&time))?;
+        match poll(&mut all, Some(&time)) {
+            // A signal's handler ran, which is no page that is missing.
+            Err(Errno::INTR) => return Ok(None),
+            polled => polled?,
+        };
         if !all[1].revents().is_empty() {
             return Err(io::Error::other(SocketError::Cancelled));
         }

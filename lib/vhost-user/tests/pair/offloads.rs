@@ -135,6 +135,15 @@ fn a_checksum_is_left_to_who_takes_it() {
         assert!(is_whole(&card.receive(0).1));
         assert!(!card.command(&Command::Offloads(net::Features::GUEST_TSO4.bits())), "it was not negotiated");
         card.client.end();
+
+        // Also of what has come before, and had no buffer yet; and the order is as it was.
+        let mut card = Card::new(1, rings, both);
+        card.send(0, header, &frame);
+        card.send(0, Header::default(), b"next");
+        assert!(card.command(&Command::Offloads(0)));
+        assert!(is_whole(&card.receive(0).1));
+        assert_eq!(card.receive(0).1, b"next");
+        card.client.end();
     }
 }
 

@@ -88,7 +88,7 @@ impl Cut {
         let segment = usize::from(header.segment_bytes);
         let bytes = frame.len().checked_sub(content)?;
         // The length of a packet is said by 16 bits.
-        let is_said = content - ip + bytes.min(segment) <= usize::from(u16::MAX);
+        let is_said = content.checked_sub(ip)? + bytes.min(segment) <= usize::from(u16::MAX);
         let fits = words >= 5 && segment > 0 && bytes.div_ceil(segment) <= MOST_SEGMENTS && is_said;
         (is_it && is_tcp && fits).then_some(Self { is_v6, ip, tcp, content, segment })
     }
@@ -282,6 +282,19 @@ mod tests {
         ];
         for header in wrong {
             assert_eq!(finished(&header, &frame), Err(Unfinished::Segments), "{header:?}");
+        }
+        // Wherever the driver says that something lies.
+        for (is_v6, kind) in [(false, SEGMENTS_TCP4), (true, SEGMENTS_TCP6)] {
+            let (right, frame) = tcp(is_v6, 0, &[7; 4000]);
+            for start in (0..120).chain(3990..4100).chain([u16::MAX - 1, u16::MAX]) {
+                for offset in [0, 15, 16, 17, u16::MAX] {
+                    let (segmentation, segment_bytes) = (kind, 1000);
+                    let header = Header { segmentation, segment_bytes, checksum_start: start, ..right };
+                    let header = Header { checksum_offset: offset, ..header };
+                    let is_right = (start, offset) == (right.checksum_start, 16);
+                    assert_eq!(finished(&header, &frame).is_ok(), is_right, "{header:?}");
+                }
+            }
         }
         // However much of it is there, and whatever is changed in it, nobody reaches beyond it.
         for end in 0..60.min(frame.len()) {

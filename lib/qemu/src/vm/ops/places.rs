@@ -143,6 +143,10 @@ impl Vm {
         self.reserve_name(value).map(|name| Place { member, name })
     }
 
+    pub(super) fn is_reserved(&self, name: &str) -> bool {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
+    }
+
     pub(super) fn reserve_name(&self, name: String) -> Option<Reservation> {
         let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         reserved.insert(name.clone()).then(|| Reservation { reserved: self.reserved.clone(), name })

@@ -85,6 +85,10 @@ async fn a_move_that_is_refused_changes_nothing_whoever_else_has_moved_the_machi
         let refused = source.vm.migrate_to(&second.vm, &to_second, &options).await.unwrap_err();
         assert_eq!(refused.guest, Whereabouts::Moving, "{refused:?}");
         assert!(matches!(refused.source, OperationError::Moving), "{refused:?}");
+        // Nor is it stopped by who wants its state in a file: it would stand at both ends.
+        let saved = source.vm.save(&at("state")).await.unwrap_err();
+        assert!(matches!(saved, OperationError::Moving) && !at("state").exists(), "{saved:?}");
+        assert_eq!(source.vm.status().run_state, RunState::Running);
         source.vm.migration().await.unwrap().unwrap().cancel().await.unwrap();
     };
     let (given_up, ()) = tokio::join!(source.vm.migrate_to(&third.vm, &to_third, &slow), beside);

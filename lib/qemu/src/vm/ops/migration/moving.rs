@@ -137,10 +137,15 @@ impl Vm {
         Ok(moved)
     }
 
-    /// Has the machine to itself: two that move it at once would take each other's end for their own.
+    /// Has the machine to itself: two that move or save it at once would take each other's end for their own.
     pub(super) fn migrates_alone(&self) -> Result<Reservation, MigrateError> {
         let moving = || MigrateError { guest: Whereabouts::Moving, source: OperationError::Moving };
         self.reserve_name(MIGRATES.to_owned()).ok_or_else(moving)
+    }
+
+    /// Whether somebody of this process moves or saves it.
+    pub(in crate::vm::ops) fn is_moving(&self) -> bool {
+        self.is_reserved(MIGRATES)
     }
 
     /// Lets the guest run that has arrived here. One that was shut down, or has panicked, has arrived as it is.
@@ -171,6 +176,7 @@ impl Vm {
         via: impl Into<Route>,
     ) -> Result<Migrated, MigrateError> {
         let both = |source| MigrateError { guest: Whereabouts::Both, source };
+        let _alone = self.migrates_alone()?;
         let mut leaving = Migration::of(self);
         let address = |channel| match channel {
             Channel::Address(address) => uri(&address),

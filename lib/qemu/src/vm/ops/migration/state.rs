@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt;
 impl Vm {
     /// Stops the guest and writes its state to a new file (mode 0600, synced with its directory), which is larger than the memory the
     /// guest uses. Disks are not part of it. The process then waits to be ended; on an error the guest stands, unless the file could not
-    /// be made, and can be resumed.
+    /// be made or the machine is being moved ([`OperationError::Moving`]), and can be resumed.
     ///
     /// A call that is dropped leaves the guest standing and no file; its connection is closed, so what QEMU was sending fails.
     ///
@@ -26,6 +26,8 @@ impl Vm {
     /// [`OperationError`].
     pub async fn save(&self, file: &Path) -> Result<Migrated, OperationError> {
         let host = |source| OperationError::Host { action: format!("write {}", file.display()), source };
+        // Stopped under a move it would stand at both ends, and run at both when both are resumed.
+        let _alone = self.migrates_alone().map_err(|refused| refused.source)?;
         let mut output = File::options().write(true).create_new(true).mode(0o600).open(file).map_err(host)?;
         let half_a_state = Removed(file);
         let directory =
