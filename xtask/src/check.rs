@@ -74,29 +74,38 @@ pub fn lint() -> Result<Vec<String>> {
 /// # Errors
 /// The first check that fails, by name.
 pub fn check() -> Result<()> {
-    if let Some(warning) = room() {
+    let is_incremental = sh::env("CARGO_INCREMENTAL").as_deref() != Some("0");
+    let is_first = !sh::root().join("target/peers").exists();
+    if let Some(warning) = free().and_then(|free| room(is_first, is_incremental, free)) {
         say(&warning);
     }
-    let not_run = lint()?;
-    test(Extent::Normal, &[], not_run)
+    let checked = lint().and_then(|not_run| test(Extent::Normal, &[], not_run));
+    checked.map_err(|error| match free() {
+        Some(free) if free < 256 => error.context(format!("the disk is full ({free} MiB are free here)")),
+        _ => error,
+    })
 }
 
 /// What a first run writes below `target/`, in MiB, with and without what `CARGO_INCREMENTAL=0` leaves out.
-const WRITTEN: [u64; 2] = [14 << 10, 7 << 10];
+const WRITTEN: [u64; 2] = [13 << 10, 6 << 10];
 
 /// A warning, where a first run would fill the disk: what the compiler then says names no way out.
-fn room() -> Option<String> {
-    let first = !sh::root().join("target/peers").exists();
-    let free = sh::output(Command::new("df").args(["--output=avail", "-BM"]).arg(sh::root())).ok()?;
-    let free = free.lines().nth(1)?.trim().trim_end_matches('M').parse::<u64>().ok()?;
-    let wanted = WRITTEN[usize::from(sh::env("CARGO_INCREMENTAL").as_deref() == Some("0"))];
-    (first && free < wanted).then(|| {
-        let [all, less] = WRITTEN.map(|megabytes| megabytes >> 10);
+fn room(is_first: bool, is_incremental: bool, free: u64) -> Option<String> {
+    let [all, less] = WRITTEN;
+    let wanted = if is_incremental { all } else { less };
+    (is_first && free < wanted).then(|| {
+        let [free, all, less] = [free, all, less].map(|megabytes| megabytes >> 10);
         format!(
-            "Only {} GiB are free here: a first run writes about {all} GiB below target/, or {less} with CARGO_INCREMENTAL=0",
-            free >> 10
+            "Only {free} GiB are free here. A first run writes about {all} GiB below target/, {less} with CARGO_INCREMENTAL=0; \
+             CARGO_TARGET_DIR names another place"
         )
     })
+}
+
+/// MiB that are free where we build; `None`: nobody tells.
+fn free() -> Option<u64> {
+    let free = sh::output(Command::new("df").args(["--output=avail", "-BM"]).arg(sh::root())).ok()?;
+    free.lines().nth(1)?.trim().trim_end_matches('M').parse().ok()
 }
 
 /// Runs the tests; the last lines tell what was not run and why. `rest` goes to `cargo test`.
@@ -105,16 +114,17 @@ fn room() -> Option<String> {
 /// When a test fails.
 pub fn test(extent: Extent, rest: &[&str], mut not_run: Vec<String>) -> Result<()> {
     if extent != Extent::Short {
-        // End-to-end tests start the programs, which `cargo test` builds only where a package has tests of its own. The tests are built with
-        // them: alone, the programs would have other features of their dependencies, and all of those would be built twice.
-        let targets = ["--bins", "--tests"];
-        step("build", || sh::run(sh::cargo().args(["build", "--workspace", "--locked"]).args(targets)))?;
-        // Tests that miss them say so.
-        for prepared in [crate::unpacked::fetch(), crate::peers::build()] {
+        // Tests that miss them say so. First, as what they are built from goes again.
+        let demo = || crate::demo_image::build(&sh::root().join("target/demo")).map(drop);
+        for prepared in [crate::unpacked::fetch(), crate::peers::build(), demo()] {
             if let Err(error) = prepared {
                 say(&format!("{error:#}"));
             }
         }
+        // End-to-end tests start the programs, which `cargo test` builds only where a package has tests of its own. The tests are built with
+        // them: alone, the programs would have other features of their dependencies, and all of those would be built twice.
+        let targets = ["--bins", "--tests"];
+        step("build", || sh::run(sh::cargo().args(["build", "--workspace", "--locked"]).args(targets)))?;
     }
     if extent == Extent::Long
         && let Err(error) = crate::qemu_root::build()
@@ -269,4 +279,19 @@ fn run_and_collect(command: &mut Command, not_run: &mut Vec<String>) -> Result<b
         line.clear();
     }
     Ok(child.wait()?.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_too_little_room_hears_how_much_it_takes() {
+        assert_eq!(room(true, true, 20 << 10), None);
+        assert_eq!(room(true, false, 7 << 10), None);
+        assert_eq!(room(false, true, 1), None, "what is written by then is there");
+        let told = room(true, true, 12 << 10).unwrap();
+        assert!(told.starts_with("Only 12 GiB are free") && told.contains("about 13 GiB"), "{told}");
+        assert!(room(true, false, 5 << 10).is_some());
+    }
 }

@@ -69,8 +69,9 @@ fn a_machine_with_everything_has_this_command_line() {
 fn one_descriptor_for_a_disk_and_for_another_is_in_a_set_of_each() {
     let (mut config, mut descriptors) = full();
     descriptors.keyed.insert("vars".to_owned(), 23);
-    config.firmware = Firmware::Uefi { code: "/ovmf/code.fd".into(), vars: Source::Descriptor("vars".into()) };
-    config.disks = vec![Disk::new("root", Image::raw(Source::Descriptor("vars".into())))];
+    config.boot.firmware =
+        Firmware::Uefi { code: "/ovmf/code.fd".into(), vars: Source::Descriptor("vars".into()) };
+    config.disks = vec![Disk::new("root", Image::new(Source::Descriptor("vars".into()), Format::Raw))];
     let args = argv(&config, &descriptors).unwrap();
     let added = args.iter().filter_map(|arg| arg.to_str()).filter(|arg| arg.starts_with("fd=23,"));
     let sets: Vec<_> = added.map(|arg| arg.split(',').nth(1).unwrap()).collect();

@@ -3,12 +3,14 @@
 use super::*;
 use crate::polled::polled;
 use qemu::{
-    FoundJob, Ladder, Rung,
+    Ladder, Rung,
     manager::{Manager, ManagerError, State},
+    vm::FoundJob,
 };
 use qmp::commands::QueryNamedBlockNodes;
 use serde_json::json;
 use std::{
+    fs::File,
     future::Future,
     sync::{
         Arc, Mutex,
@@ -280,6 +282,8 @@ async fn a_guest_that_is_off_is_ended_when_nothing_is_at_work_in_it() {
     let (manager, _tasks) = manager();
     let directory = scratch();
     let config = Config { disks: vec![boot_disk(directory.path(), BOOT_SECTOR)], ..config() };
+    // More than is copied at once.
+    File::options().write(true).open(directory.path().join("boot.raw")).unwrap().set_len(64 << 20).unwrap();
     let (place, id) = (directory.path().to_owned(), config.uuid);
     manager.create(id, move || spec(&place, config.clone())).unwrap();
     manager.start(id).await.unwrap();
@@ -288,7 +292,7 @@ async fn a_guest_that_is_off_is_ended_when_nothing_is_at_work_in_it() {
         let serde_json::Value::Object(arguments) = arguments else { unreachable!() };
         vm.qmp().execute(command, arguments).await.unwrap()
     };
-    execute("blockdev-add", json!({"driver": "null-co", "node-name": "copy", "size": 1 << 20})).await;
+    execute("blockdev-add", json!({"driver": "null-co", "node-name": "copy", "size": 64 << 20})).await;
     let nodes = vm.qmp().call(&QueryNamedBlockNodes { flat: Some(true) }).await.unwrap();
     let disk = nodes.into_iter().find(|node| node.file.contains("boot.raw")).unwrap().node_name;
     // After its first piece it waits for hours.
