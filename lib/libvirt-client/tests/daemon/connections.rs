@@ -60,7 +60,7 @@ async fn a_connection_is_open_after_three_round_trips() {
     let inner = Unix::connect(&daemon.path("libvirt/libvirt-sock")).await.unwrap();
     // The first write is one, too.
     let transport = Counting { inner, read: true, trips: Arc::clone(&trips) };
-    let connect = Connect::builder("").open_on("test:///default", transport, run).await.unwrap();
+    let connect = Connect::builder("test:///default").open_on(transport, run).await.unwrap();
     assert_eq!(trips.load(Ordering::Relaxed), 3);
     connect.snapshot_host(Default::default()).await.unwrap();
     assert!(trips.load(Ordering::Relaxed) <= 6, "{trips:?}");

@@ -3,6 +3,7 @@
 
 #[path = "../daemon/authority.rs"]
 mod authority;
+mod dial;
 mod identity;
 mod jobs;
 mod lanes;
