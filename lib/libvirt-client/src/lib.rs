@@ -86,7 +86,7 @@ pub use node_device::NodeDevice;
 pub use nwfilter::{NwFilter, NwFilterBinding};
 pub use params::{Params, TypedParam, TypedValue};
 pub use secret::Secret;
-pub use storage::{StoragePool, StoragePoolInfo, StorageVol, StorageVolInfo};
+pub use storage::{Holes, StoragePool, StoragePoolInfo, StorageVol, StorageVolInfo};
 
 /// The programs in the book are compiled with the tests.
 #[cfg(doctest)]

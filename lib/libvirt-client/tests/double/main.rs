@@ -4,6 +4,7 @@
 #[path = "../daemon/authority.rs"]
 mod authority;
 mod dial;
+mod files;
 mod identity;
 mod jobs;
 mod lanes;
