@@ -332,7 +332,8 @@ impl Opening {
             Access::Full => ConnectFlags::empty(),
             Access::ReadOnly => ConnectFlags::RO,
         };
-        let name = if place.name.is_empty() { None } else { Some(place.name.as_str().into()) };
+        // Also when it is empty, which has the daemon look for a driver; without any name it opens none, and then refuses.
+        let name = Some(place.name.as_str().into());
         connection.call::<remote::ConnectOpen>(&remote::ConnectOpenArgs { name, flags }).await?;
         self.identity.introduce(connection).await
     }

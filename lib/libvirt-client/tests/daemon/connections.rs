@@ -1,6 +1,6 @@
 //! What concerns a connection as a whole: how many round trips it takes to open, a daemon that hangs, spans, waiting without an executor.
 
-use crate::support::{Daemon, run};
+use crate::support::{Daemon, present, run};
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::ConnectFlags;
 use libvirt_client::protocol::remote;
@@ -51,6 +51,20 @@ impl Transport for Counting {
     fn traits(&self) -> Traits {
         self.inner.traits()
     }
+}
+
+/// The daemon finds its driver by itself, the same as for virsh.
+#[tokio::test]
+async fn who_names_no_uri_gets_what_virsh_gets() {
+    let test = "who_names_no_uri_gets_what_virsh_gets";
+    let Some(daemon) = Daemon::start(test) else { return };
+    if !present(test, &[("/usr/bin/virsh", "libvirt-clients")]) {
+        return;
+    }
+    let virsh = daemon.unprivileged().args(["virsh", "uri"]).output().unwrap();
+    let virsh = String::from_utf8(virsh.stdout).unwrap();
+    let connect = daemon.open("").await;
+    assert_eq!(connect.uri().await.unwrap(), virsh.trim());
 }
 
 #[tokio::test]
