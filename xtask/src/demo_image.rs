@@ -195,7 +195,9 @@ fn recipe() -> String {
         hash.update(format!("{path} {mode:o} {}\n", content.len()));
         hash.update(content);
     }
-    hash.update(format!("{MODULES:?}{SEED_MODULES:?}{APPLETS:?}{DIRECTORIES:?}{CMDLINE}{DISK_MIB}{RECIPE}"));
+    hash.update(format!(
+        "{MODULES:?}{SEED_MODULES:?}{MEMORY_MODULES:?}{APPLETS:?}{DIRECTORIES:?}{CMDLINE}{DISK_MIB}{RECIPE}"
+    ));
     hex(&hash.finalize())
 }
 
@@ -216,7 +218,8 @@ fn write_initrd(path: &Path, root: &Path, release: &Path) -> Result<()> {
         archive.add(&format!("bin/{applet}"), 0o777, Entry::Symlink("busybox"))?;
     }
     let mut added = BTreeSet::new();
-    for (list, wanted) in [("order", MODULES), ("order-seed", SEED_MODULES)] {
+    for (list, wanted) in [("order", MODULES), ("order-seed", SEED_MODULES), ("order-memory", MEMORY_MODULES)]
+    {
         let mut order = String::new();
         for module in crate::modules::in_load_order(release, wanted)? {
             let name = module.file_name().and_then(|name| name.to_str()).context("module name")?;
@@ -280,6 +283,9 @@ const MODULES: &[&str] = &[
 
 /// Loaded only when a second disk, which may be a cloud-init seed, is there: half a second under emulation.
 const SEED_MODULES: &[&str] = &["isofs"];
+
+/// Loaded by who gives a guest memory while it runs.
+const MEMORY_MODULES: &[&str] = &["virtio_mem"];
 
 const DIRECTORIES: &[(&str, u32)] = &[
     ("bin", 0o755),

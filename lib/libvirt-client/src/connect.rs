@@ -1,18 +1,20 @@
 //! Opening a connection, and what concerns it as a whole.
 
 use crate::ByteStream;
-use crate::auth::{self, Auth, Credentials};
+use crate::auth::{Credentials, Spent};
 use crate::connection::{Call, Connection, Driver, Options, Reply};
-use crate::dial::Target;
+use crate::dial::Dialer;
 use crate::error::{Error, ErrorKind};
 use crate::keeper::{Reconnect, Wish};
 use crate::lanes::{Identity, Lanes, Opening, in_time};
 use crate::params::Params;
+use crate::route::{By, Route};
 use crate::transport::{Tls, Transport};
-use crate::uri::{Access, Environment, Uri};
+use crate::uri::{Access, Environment};
 use libvirt_protocol::procedure::{Procedure, Program, Release};
 use libvirt_protocol::remote;
 use std::any::TypeId;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,12 +36,15 @@ pub struct Builder {
     uri: String,
     environment: Option<Environment>,
     options: Options,
+    /// Said by itself: it goes before that of the options, in whatever order they were said.
+    deadline: Option<Duration>,
     access: Access,
-    lanes: usize,
+    lanes: Option<usize>,
     reconnect: Option<Reconnect>,
     credentials: Option<Credentials>,
     tls: Option<Tls>,
     host: Option<String>,
+    dialer: Option<Dialer>,
 }
 
 /// Connections for calls that may take long, at most.
@@ -50,7 +55,7 @@ impl Builder {
     /// goes over one connection. Calls of one that cannot be made go over the others.
     #[must_use]
     pub fn lanes(mut self, most: usize) -> Self {
-        self.lanes = most;
+        self.lanes = Some(most);
         self
     }
 
@@ -70,7 +75,7 @@ impl Builder {
         self
     }
 
-    /// Who to be at a daemon that demands a user and a password; otherwise `auth.conf` says it.
+    /// Who to be at a daemon that demands a user and a password; otherwise `auth.conf` says it, which is read for each login.
     #[must_use]
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         self.credentials = Some(credentials);
@@ -91,10 +96,11 @@ impl Builder {
         self
     }
 
-    /// How long each call may take, connecting as a whole, and each piece of data on a stream ([`Options::deadline`]).
+    /// How long each call may take, connecting as a whole, and each piece of data on a stream ([`Options::deadline`], before which this
+    /// goes).
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.options.deadline = Some(deadline);
+        self.deadline = Some(deadline);
         self
     }
 
@@ -105,6 +111,49 @@ impl Builder {
         self
     }
 
+    /// Connects by a function of the program's own: through a bastion, a port that is forwarded, a vsock, whatever carries bytes. It is asked as
+    /// often as it takes: for the first connection, further ones for calls and streams, and those that are made again when they are lost. So
+    /// everything else is as with a URI, of which only what concerns the daemon counts: driver, path, `name`, `auth`, `authfile`, and the
+    /// host, by whose name passwords are looked up.
+    ///
+    /// It runs where the driver of the connection does, or whatever opens it, and may be dropped before it is done.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use libvirt_client::Connect;
+    /// use libvirt_client::transport::{Privacy, Stream};
+    ///
+    /// # // Run with the tests, against a daemon in memory.
+    /// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let port = listener.local_addr()?.port();
+    /// # let server = libvirt_server::Server::builder().build();
+    /// # let handle = server.handle();
+    /// # tokio::spawn(server.serve(None));
+    /// # tokio::spawn(async move {
+    /// #     while let Ok((stream, _)) = listener.accept().await {
+    /// #         handle.attach(Stream::new(stream, Privacy::Open));
+    /// #     }
+    /// # });
+    /// let forwarded = move || async move {
+    ///     let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+    ///     // What is at the other end of it leads through something that nobody else can read.
+    ///     Ok(Stream::new(stream, Privacy::Private))
+    /// };
+    /// let connect = Connect::builder("test:///default").dial(forwarded).open().await?;
+    /// assert_eq!(connect.domain_by_name("test").await?.info().await?.vcpus, 2);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn dial<T, F>(mut self, dial: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        T: Transport,
+        F: Future<Output = io::Result<T>> + Send + 'static,
+    {
+        self.dialer = Some(Dialer::new(dial));
+        self
+    }
+
     /// Surroundings other than the process's own.
     #[must_use]
     pub fn environment(mut self, environment: Environment) -> Self {
@@ -112,64 +161,105 @@ impl Builder {
         self
     }
 
+    /// Opens the connection, and runs its drivers in tasks of the current tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Builder::open_with`].
+    pub async fn open(self) -> Result<Connect, Error> {
+        self.open_with(run_here).await
+    }
+
     /// Opens the connection. `run` gets the driver of each connection and must run it, in a task of its own.
     ///
     /// # Errors
-    /// When the URI names nothing, the daemon cannot be reached, or it refuses.
+    /// When the URI names nothing, the daemon cannot be reached, or it refuses; [`ErrorKind::Misuse`] when [`Builder::tls`] is said of
+    /// what a function of the program's connects to.
     pub async fn open_with(self, run: impl Fn(Driver) + Send + Sync + 'static) -> Result<Connect, Error> {
-        let environment = self.environment.clone().unwrap_or_else(Environment::from_env);
-        let uri = Uri::resolve(&self.uri, &environment)?;
-        let mut target = Target::of(&uri, &environment, self.access)?;
-        if let (Target::Tls(_, _, tls), Some(wished)) = (&mut target, &self.tls) {
-            *tls = wished.clone();
-        }
-        let credentials = match &self.credentials {
-            Some(credentials) => Ok(Some(credentials.clone())),
-            None => environment.credentials(&uri),
+        let by = match &self.dialer {
+            Some(_) if self.tls.is_some() => return Err(unheard("tls")),
+            Some(dialer) => By::Dialer(dialer.clone()),
+            None => By::Uri,
         };
-        let host = self.host.clone().or_else(|| uri.host.clone());
-        let host = host.unwrap_or_else(|| auth::LOCALHOST.to_owned());
-        let auth = Auth { wish: auth::Wish::of(uri.parameter("auth"))?, credentials, host };
-        let opening = Opening { auth, ..self.opening(&uri.remote_name(), run) };
+        let route = self.route(by);
+        let place = Arc::new(route.find()?);
+        let opening = self.opening(run);
+        let connecting = opening.options.connecting();
         let opened = async {
-            let transport = target.connect().await?;
-            Lanes::open(opening, transport, Some(target), self.lanes, self.reconnect).await
+            let transport = match &place.target {
+                Some(target) => target.connect().await?,
+                None => return Err(Error::new(ErrorKind::Closed)),
+            };
+            let most = self.lanes.unwrap_or(LANES);
+            let reconnect = self.reconnect.map(|policy| (policy, route));
+            Lanes::open(opening, transport, Arc::clone(&place), most, reconnect).await
         };
-        let lanes = in_time(self.options.connecting(), opened).await??;
-        tracing::debug!(target: "libvirt_client::opened", transport = ?uri.transport());
-        Ok(Connect { lanes: Arc::new(lanes), deadline: self.options.deadline })
+        let connect = Self::connected(in_time(connecting, opened).await??);
+        if let Some(transport) = place.transport {
+            tracing::debug!(target: "libvirt_client::opened", ?transport);
+        }
+        Ok(connect)
     }
 
-    /// Opens a connection on a transport that the caller has made; of the URI only the daemon's part counts. There is one connection
-    /// then: an unread stream stops everything else.
+    /// Opens a connection on a transport that the caller has made; of the URI only what concerns the daemon counts, as with
+    /// [`Builder::dial`]. There is this one connection then, and never another: an unread stream stops everything else.
     ///
     /// # Errors
-    /// When the daemon refuses.
+    /// When the daemon refuses; [`ErrorKind::Misuse`] when something was said that one connection cannot do: [`Builder::lanes`] other than
+    /// 0, [`Builder::reconnect`], [`Builder::dial`], [`Builder::tls`].
     pub async fn open_on(
         self,
-        name: &str,
         transport: impl Transport,
         run: impl Fn(Driver) + Send + Sync + 'static,
     ) -> Result<Connect, Error> {
-        let opened = Lanes::open(self.opening(name, run), transport, None, 0, None);
-        let lanes = in_time(self.options.connecting(), opened).await??;
-        Ok(Connect { lanes: Arc::new(lanes), deadline: self.options.deadline })
+        let unheard_of = [
+            ("lanes", self.lanes.is_some_and(|most| most > 0)),
+            ("reconnect", self.reconnect.is_some()),
+            ("dial", self.dialer.is_some()),
+            ("tls", self.tls.is_some()),
+        ];
+        if let Some((setting, _)) = unheard_of.into_iter().find(|(_, said)| *said) {
+            return Err(unheard(setting));
+        }
+        let place = Arc::new(self.route(By::Program).find()?);
+        let opening = self.opening(run);
+        let connecting = opening.options.connecting();
+        let opened = Lanes::open(opening, transport, place, 0, None);
+        Ok(Self::connected(in_time(connecting, opened).await??))
     }
 
-    fn opening(&self, name: &str, run: impl Fn(Driver) + Send + Sync + 'static) -> Opening {
-        Opening {
-            name: name.to_owned(),
+    fn connected(lanes: Lanes) -> Connect {
+        Connect { deadline: lanes.deadline(), lanes: Arc::new(lanes) }
+    }
+
+    fn route(&self, by: By) -> Route {
+        Route {
+            uri: self.uri.clone(),
+            environment: self.environment.clone().unwrap_or_else(Environment::from_env),
             access: self.access,
-            options: self.options,
-            auth: Auth {
-                wish: auth::Wish::default(),
-                credentials: Ok(self.credentials.clone()),
-                host: self.host.clone().unwrap_or_else(|| auth::LOCALHOST.to_owned()),
-            },
+            credentials: self.credentials.clone(),
+            tls: self.tls.clone(),
+            host: self.host.clone(),
+            by,
+            spent: Spent::default(),
+        }
+    }
+
+    fn opening(&self, run: impl Fn(Driver) + Send + Sync + 'static) -> Opening {
+        let deadline = self.deadline.or(self.options.deadline);
+        Opening {
+            access: self.access,
+            options: Options { deadline, ..self.options },
             identity: Arc::new(Identity::default()),
             run: Arc::new(run),
         }
     }
+}
+
+/// A setting that would be passed over.
+fn unheard(setting: &str) -> Error {
+    Error::misuse(format!(
+        "Builder::{setting} says nothing about connections that the program makes by itself: leave it out, or say it where they are made; a function for Builder::dial has lanes and reconnection"
+    ))
 }
 
 impl Connect {
@@ -178,7 +268,7 @@ impl Connect {
     /// # Errors
     /// As [`Builder::open_with`].
     pub async fn open(uri: &str) -> Result<Self, Error> {
-        Self::builder(uri).open_with(run_here).await
+        Self::builder(uri).open().await
     }
 
     /// Says how to open a connection: to a URI, or an alias of one; an empty text means the default of the surroundings.
@@ -188,12 +278,14 @@ impl Connect {
             uri: uri.to_owned(),
             environment: None,
             options: Options::default(),
+            deadline: None,
             access: Access::Full,
-            lanes: LANES,
+            lanes: None,
             reconnect: None,
             credentials: None,
             tls: None,
             host: None,
+            dialer: None,
         }
     }
 

@@ -4,7 +4,9 @@ use crate::auth::LOCALHOST;
 use crate::error::{Error, ErrorKind};
 use crate::transport::{Privacy, Program, Stream, Tls, Transport, Unix};
 use crate::uri::{self, Access, Environment, Uri, User};
+use futures::future::BoxFuture;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Port of plain TCP (`LIBVIRTD_TCP_PORT`).
 const TCP_PORT: u16 = 16_509;
@@ -24,7 +26,42 @@ pub(crate) enum Target {
     Session(PathBuf, PathBuf, Option<PathBuf>),
     /// A program with its arguments, and who else may hear what it carries.
     Program(String, Vec<String>, Privacy),
+    /// Whatever the program's own function connects to.
+    Own(Dialer),
 }
+
+/// A function of the program's that connects.
+#[derive(Clone)]
+pub(crate) struct Dialer(Arc<Dial>);
+
+type Dial = dyn Fn() -> BoxFuture<'static, std::io::Result<Box<dyn Transport>>> + Send + Sync;
+
+impl Dialer {
+    pub(crate) fn new<T, F>(dial: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        T: Transport,
+        F: Future<Output = std::io::Result<T>> + Send + 'static,
+    {
+        Self(Arc::new(move || {
+            let dialled = dial();
+            Box::pin(async { dialled.await.map(|transport| Box::new(transport) as Box<dyn Transport>) })
+        }))
+    }
+}
+
+impl std::fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Dialer")
+    }
+}
+
+impl PartialEq for Dialer {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Dialer {}
 
 impl Target {
     /// What the URI means.
@@ -93,6 +130,7 @@ impl Target {
             Self::Program(program, arguments, privacy) => {
                 Box::new(Program::start(program, arguments, *privacy)?)
             }
+            Self::Own(dialer) => (dialer.0)().await?,
         })
     }
 }

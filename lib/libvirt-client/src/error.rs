@@ -51,6 +51,12 @@ pub enum ErrorKind {
         "the connection is full of calls that were given up and that the daemon has not answered: close it and open another"
     )]
     Clogged,
+    /// A stream, or a migration, has a connection of its own, and that cannot be made, for the reason that is its source. The other connections are
+    /// there: they are kept from streams, as one that nobody reads stops everything beside it.
+    #[error(
+        "there is no further connection for it to be had: let the daemon take more clients (max_clients, max_anonymous_clients), or say Builder::lanes(0), with which streams share the first one"
+    )]
+    Lane(#[source] Box<Error>),
     /// The daemon is too old.
     #[error("the daemon is older than libvirt {since}, which brought {procedure}")]
     Unsupported {
@@ -59,6 +65,9 @@ pub enum ErrorKind {
         /// The release that brought it.
         since: Release,
     },
+    /// A file of this host, which a volume's content is read from or written to.
+    #[error("the file on this side")]
+    File(#[source] Arc<std::io::Error>),
     /// An argument exceeds what the protocol carries.
     #[error("an argument is too long")]
     Limit(#[from] LimitError),
@@ -243,6 +252,12 @@ impl Error {
         }
     }
 
+    /// Whether the daemon has refused who we say we are. What is asked for besides (`AUTH_UNAVAILABLE`: nobody is there to ask the user) may come.
+    pub(crate) fn is_refused_login(&self) -> bool {
+        use ErrorNumber as N;
+        self.refusal().is_some_and(|refusal| matches!(refusal.code, N::AuthFailed | N::AuthCancelled))
+    }
+
     /// Whether the same call may succeed later without anything else being changed, and repeating it does no harm: it was not sent, or it
     /// only looks at something. A call that acts and was refused for lack of time may have acted all the same.
     #[must_use]
@@ -252,6 +267,8 @@ impl Error {
         }
         match &self.kind {
             ErrorKind::Transport(_) | ErrorKind::Closed | ErrorKind::Clogged | ErrorKind::Timeout => true,
+            // What the daemon may have executed of it was its greeting.
+            ErrorKind::Lane(cause) => Self { execution: Execution::No, ..(**cause).clone() }.is_retryable(),
             ErrorKind::Libvirt(refusal) => {
                 matches!(refusal.code, ErrorNumber::OperationTimeout | ErrorNumber::AgentUnresponsive)
                     && self.call.is_some_and(only_looks)
@@ -311,9 +328,9 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
-            ErrorKind::Transport(error) => Some(&**error),
+            ErrorKind::Transport(error) | ErrorKind::File(error) => Some(&**error),
             ErrorKind::Limit(error) => Some(error),
-            ErrorKind::Migration { cause, .. } => Some(cause),
+            ErrorKind::Migration { cause, .. } | ErrorKind::Lane(cause) => Some(cause),
             // The others have none of their own, or no more of it than is in their texts.
             _ => self.cause.as_deref().map(|cause| cause as _),
         }
@@ -323,6 +340,33 @@ impl std::error::Error for Error {
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         Self::new(ErrorKind::Transport(Arc::new(error)))
+    }
+}
+
+impl From<Error> for std::io::Error {
+    /// The same as an error of input and output, with ours inside ([`std::io::Error::get_ref`]).
+    fn from(error: Error) -> Self {
+        use std::io::ErrorKind as Io;
+        let kind = match &error.kind {
+            ErrorKind::Transport(cause) | ErrorKind::File(cause) => cause.kind(),
+            ErrorKind::Closed => Io::ConnectionAborted,
+            ErrorKind::Timeout => Io::TimedOut,
+            ErrorKind::Protocol(_) => Io::InvalidData,
+            ErrorKind::Misuse(_) | ErrorKind::Limit(_) | ErrorKind::Uri(_) => Io::InvalidInput,
+            ErrorKind::Auth(_) => Io::PermissionDenied,
+            _ if error.is_not_found() => Io::NotFound,
+            _ if error.is_unsupported() => Io::Unsupported,
+            ErrorKind::Libvirt(refusal) => match refusal.code {
+                ErrorNumber::OperationDenied | ErrorNumber::AccessDenied | ErrorNumber::AuthFailed => {
+                    Io::PermissionDenied
+                }
+                ErrorNumber::OperationTimeout => Io::TimedOut,
+                ErrorNumber::InvalidArg => Io::InvalidInput,
+                _ => Io::Other,
+            },
+            _ => Io::Other,
+        };
+        Self::new(kind, error)
     }
 }
 

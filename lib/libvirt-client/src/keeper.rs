@@ -12,11 +12,11 @@
 //! each other in order, although the daemon executes calls in any.
 
 use crate::connection::{CONNECTING, Connection, Key, Mover};
-use crate::dial::Target;
 use crate::error::{Error, ErrorKind, Execution};
 use crate::events::{Fanout, Queue, Topic, TopicKey, deregister};
 use crate::lanes::{Daemon, Opening, in_time, say};
 use crate::params::Params;
+use crate::route::{Place, Route};
 use libvirt_protocol::remote;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,6 +30,10 @@ const CLOGGED: Duration = Duration::from_secs(1);
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How a lost connection is made again.
+///
+/// Each attempt looks everything up anew: settings, the daemon's socket, `auth.conf`, certificates. What cannot be done now may be possible
+/// then: a daemon is started or replaced by another, a certificate renewed, a file with passwords written. So whatever the reason of a failure is,
+/// the next attempt follows, but for a login that the daemon has refused ([`AfterRefusal`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reconnect {
     /// Pause before the first attempt; each next one is twice as long.
@@ -38,12 +42,31 @@ pub struct Reconnect {
     pub longest: Duration,
     /// Attempts after which the connection is given up; `None` never gives up.
     pub attempts: Option<u32>,
+    /// What follows when the daemon refuses the login.
+    pub refused: AfterRefusal,
+}
+
+/// What follows when the daemon refuses to let a lost connection in again: a wrong password, a user without the right to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AfterRefusal {
+    /// The connection is given up, as many services lock a user who is wrong too often: calls fail with [`ErrorKind::Auth`], whose source is
+    /// the refusal.
+    #[default]
+    GiveUp,
+    /// The next attempt follows. A password that was refused is not said again for ten minutes; another one, which `auth.conf` has by then, is said
+    /// with the next attempt.
+    GoOn,
 }
 
 impl Default for Reconnect {
-    /// At first after 100 ms, then up to 10 s, for ever.
+    /// At first after 100 ms, then up to 10 s, for ever, but not against a refusal.
     fn default() -> Self {
-        Self { pause: Duration::from_millis(100), longest: Duration::from_secs(10), attempts: None }
+        Self {
+            pause: Duration::from_millis(100),
+            longest: Duration::from_secs(10),
+            attempts: None,
+            refused: AfterRefusal::default(),
+        }
     }
 }
 
@@ -62,6 +85,8 @@ pub(crate) enum Wish {
 #[derive(Clone, Debug)]
 pub(crate) struct Control {
     pub(crate) daemon: Daemon,
+    /// Where it leads to.
+    pub(crate) place: Arc<Place>,
     pub(crate) link: Link,
 }
 
@@ -86,9 +111,8 @@ enum End {
 /// Keeps the control lane.
 pub(crate) struct Keeper {
     pub(crate) opening: Opening,
-    /// `None` when the caller has connected.
-    pub(crate) target: Option<Target>,
-    pub(crate) reconnect: Option<Reconnect>,
+    /// Whether and how the connection is made again.
+    pub(crate) reconnect: Option<(Reconnect, Route)>,
     pub(crate) wishes: mpsc::UnboundedReceiver<Wish>,
     pub(crate) control: watch::Sender<Control>,
     closing: Arc<Notify>,
@@ -107,13 +131,12 @@ struct Registered {
 impl Keeper {
     pub(crate) fn new(
         opening: Opening,
-        target: Option<Target>,
-        reconnect: Option<Reconnect>,
+        reconnect: Option<(Reconnect, Route)>,
         wishes: mpsc::UnboundedReceiver<Wish>,
         control: watch::Sender<Control>,
         closing: Arc<Notify>,
     ) -> Self {
-        Self { opening, target, reconnect, wishes, control, closing, topics: Topics(HashMap::new()) }
+        Self { opening, reconnect, wishes, control, closing, topics: Topics(HashMap::new()) }
     }
 
     /// Until the connection is gone for good.
@@ -170,7 +193,7 @@ impl Keeper {
 
     /// Fulfils wishes, until the handle is gone, or the connection stands in the way of them.
     async fn serve(&mut self, connection: &Connection, wish: &mut Option<Wish>) -> End {
-        let returns = self.reconnect.is_some() && self.target.is_some();
+        let returns = self.reconnect.is_some();
         let patience = self.opening.options.deadline.map_or(CLOGGED, |deadline| CLOGGED.min(deadline / 2));
         loop {
             if wish.is_none() {
@@ -261,7 +284,7 @@ impl Keeper {
     /// # Errors
     /// With the last reason, when that is not wanted, not possible, or was tried often enough.
     async fn again(&mut self, lost: Error) -> Result<(Connection, Mover), Error> {
-        let (Some(policy), Some(target)) = (self.reconnect, self.target.clone()) else { return Err(lost) };
+        let Some((policy, route)) = self.reconnect.clone() else { return Err(lost) };
         tracing::debug!(%lost, "the connection is lost");
         self.set(Link::Away(lost.clone()));
         let (mut reason, mut pause, mut attempts) = (lost, policy.pause, 0);
@@ -281,10 +304,13 @@ impl Keeper {
             self.topics.each_queue(Queue::moves);
             let topics = &mut self.topics;
             let attempt = async {
-                let transport = target.connect().await?;
-                let (connection, mut mover, daemon) = opening.explored(transport).await?;
+                let place = Arc::new(route.find()?);
+                let Some(target) = &place.target else { return Err(Error::new(ErrorKind::Closed)) };
+                let (connection, mut mover, daemon) =
+                    opening.explored(target.connect().await?, &place).await?;
                 mover.beside(topics.register_again(&connection)).await?;
-                Ok((connection, mover, daemon))
+                let link = Link::Up(connection.clone());
+                Ok((connection, mover, Control { daemon, place, link }))
             };
             let registered = tokio::select! {
                 made = in_time(Some(limit), attempt) => made.and_then(|made| made),
@@ -292,14 +318,21 @@ impl Keeper {
                 () = self.closing.notified() => return Err(Error::new(ErrorKind::Closed)),
             };
             match registered {
-                Ok((connection, mover, daemon)) => {
-                    let up = Control { daemon, link: Link::Up(connection.clone()) };
-                    self.control.send_replace(up);
+                Ok((connection, mover, up)) => {
+                    let before = self.control.send_replace(up);
+                    if before.place.target != self.control.borrow().place.target {
+                        // What is left of it goes on elsewhere.
+                        self.opening.identity.moved();
+                    }
                     self.topics.each_queue(Queue::announce);
                     return Ok((connection, mover));
                 }
                 Err(error) => {
                     tracing::debug!(error = format_args!("{error:#}"), attempts, "connecting again failed");
+                    if policy.refused == AfterRefusal::GiveUp && error.is_refused_login() {
+                        let why = "the connection was lost, and the daemon refuses the login to make it again, which is not repeated: open another when that is mended";
+                        return Err(Error::new(ErrorKind::Auth(why.to_owned())).because(error));
+                    }
                     // Who waits in vain hears why it does not come back.
                     self.set(Link::Away(error.clone()));
                     reason = error;

@@ -51,6 +51,7 @@ mod network;
 mod node_device;
 mod nwfilter;
 mod params;
+mod route;
 mod secret;
 mod storage;
 pub mod transport;
@@ -78,14 +79,14 @@ pub use generated::raw;
 pub use handle::Autostart;
 pub use host::{CapabilitiesOf, NodeInfo};
 pub use interface::Interface;
-pub use keeper::Reconnect;
+pub use keeper::{AfterRefusal, Reconnect};
 pub use libvirt_protocol as protocol;
 pub use network::{DhcpLease, Network, NetworkPort, NetworkUpdate};
 pub use node_device::NodeDevice;
 pub use nwfilter::{NwFilter, NwFilterBinding};
 pub use params::{Params, TypedParam, TypedValue};
 pub use secret::Secret;
-pub use storage::{StoragePool, StoragePoolInfo, StorageVol, StorageVolInfo};
+pub use storage::{Holes, StoragePool, StoragePoolInfo, StorageVol, StorageVolInfo};
 
 /// The programs in the book are compiled with the tests.
 #[cfg(doctest)]
@@ -107,16 +108,20 @@ mod book {
     /// ```no_run
     /// use libvirt_client::protocol::event::Kind;
     /// use libvirt_client::protocol::remote;
-    /// use libvirt_client::{Blocking, Connect, Credentials, Domain, Error, Piece, StoragePool};
+    /// use libvirt_client::transport::Unix;
+    /// use libvirt_client::{Blocking, Connect, Credentials, Domain, Error, Holes, Piece, StoragePool};
+    /// use tokio::io::AsyncWriteExt;
     ///
     /// fn blocking(uri: &str) -> Result<Blocking, Error> {
+    ///     Blocking::open_with(Connect::builder(uri).read_only())?;
     ///     Blocking::open(uri)
     /// }
     ///
     /// async fn connections(uri: &str, credentials: Credentials) -> Result<Connect, Error> {
-    ///     let run = |driver| drop(tokio::spawn(driver));
-    ///     Connect::builder(uri).read_only().open_with(run).await?.close().await?;
-    ///     Connect::builder(uri).credentials(credentials).open_with(run).await?.close().await?;
+    ///     Connect::builder(uri).read_only().open().await?.close().await?;
+    ///     Connect::builder(uri).credentials(credentials).open().await?.close().await?;
+    ///     let dial = || Unix::connect(std::path::Path::new("/socket"));
+    ///     Connect::builder(uri).dial(dial).open().await?.close().await?;
     ///     Connect::open(uri).await
     /// }
     ///
@@ -151,7 +156,14 @@ mod book {
     ///     up.finish().await?;
     ///     let mut down = volume.download(.., Default::default()).await?;
     ///     while let Some(Piece::Data(_) | Piece::Hole(_)) = down.receive().await? {}
-    ///     down.finish().await
+    ///     down.finish().await?;
+    ///     let file = std::fs::File::open("file").expect("it is there");
+    ///     volume.upload_file(&file, .., Holes::Keep).await?;
+    ///     volume.download_file(&file, .., Holes::Fill).await?;
+    ///     let mut up = volume.upload(.., Default::default()).await?;
+    ///     tokio::io::copy(&mut &content[..], &mut up).await.expect("it is taken");
+    ///     up.shutdown().await.expect("it has arrived");
+    ///     Ok(())
     /// }
     /// ```
     mod porting {}

@@ -1,5 +1,9 @@
 //! Storage pools and volumes.
 
+mod files;
+
+pub use files::Holes;
+
 use crate::connect::Connect;
 use crate::connection::ByteStream;
 use crate::error::Error;
@@ -203,7 +207,8 @@ impl StorageVol {
     }
 
     /// Opens a stream that writes its bytes in a range: `..` from the beginning and `512..` from there, as many as come; into `512..1536`
-    /// no more than it holds (`virStorageVolUpload`).
+    /// no more than it holds (`virStorageVolUpload`). With `SPARSE_STREAM` a daemon steps over the first hole, where a volume that held something
+    /// before holds it still, and ends a volume that is a file with each: [`StorageVol::upload_file`] sees to both.
     ///
     /// # Errors
     /// As every call; [`crate::ErrorKind::Misuse`] when the range is empty.

@@ -131,13 +131,18 @@ impl Uri {
         };
         let driver = if exists("libvirt-sock") { None } else { running().or_else(to_be) };
         let driver = driver.unwrap_or(PROBING);
+        Self { driver: driver.to_owned(), path: path.to_owned(), ..Self::of_nobody() }
+    }
+
+    /// What says nothing: the daemon is to find out by itself.
+    pub(crate) fn of_nobody() -> Self {
         Self {
-            driver: driver.to_owned(),
+            driver: PROBING.to_owned(),
             named_transport: None,
             user: None,
             host: None,
             port: None,
-            path: path.to_owned(),
+            path: String::new(),
             parameters: Vec::new(),
         }
     }

@@ -45,7 +45,7 @@ async fn direct(handle: &Handle) -> Connect {
 
 async fn open(stream: DuplexStream) -> Connect {
     let transport = Stream::new(stream, Privacy::Private);
-    Connect::builder("test:///default").open_on("test:///default", transport, run).await.unwrap()
+    Connect::builder("test:///default").open_on(transport, run).await.unwrap()
 }
 
 /// Calls, several at a time, until one fails or all came back right.
@@ -151,7 +151,7 @@ async fn a_connection_that_breaks_while_it_is_opened_is_an_error_too() {
             let transport = Stream::new(ours, Privacy::Private);
             let result = async {
                 let builder = Connect::builder("test:///default");
-                calls(&builder.open_on("test:///default", transport, run).await?).await
+                calls(&builder.open_on(transport, run).await?).await
             };
             let error = result.await.expect_err("a damaged connection works");
             let kind = error.kind();

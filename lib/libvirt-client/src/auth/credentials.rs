@@ -4,6 +4,8 @@ use super::refused;
 use crate::error::Error;
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A user and a password. The password is shown nowhere.
 #[derive(Clone, PartialEq, Eq)]
@@ -89,6 +91,36 @@ impl AuthFile {
     }
 }
 
+/// How long what a daemon has refused is not said again by itself: services that lock whoever is wrong too often count for some minutes.
+const SPENT: Duration = Duration::from_secs(600);
+
+/// What the daemon of a handle has refused. A handle logs in for each of its connections: with a password that was changed meanwhile it would
+/// soon have the user locked out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spent(Arc<Mutex<Option<(Credentials, Instant)>>>);
+
+impl Spent {
+    /// Whether these may be said.
+    ///
+    /// # Errors
+    /// When they were refused a moment ago.
+    pub(super) fn check(&self, credentials: &Credentials, now: Instant) -> Result<(), Error> {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((spent, at)) if spent == credentials && now < *at + SPENT => Err(refused(format!(
+                "the daemon has refused user {} with this password, which is not said again for {} minutes; another one is, as soon as it is known",
+                spent.user,
+                SPENT.as_secs() / 60
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// These were refused.
+    pub(super) fn add(&self, credentials: Credentials, now: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((credentials, now));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +137,18 @@ mod tests {
         assert_eq!(found("other"), Some(("bar".into(), "letmein".into())));
         assert_eq!(found("lost"), Some(("bar".into(), "letmein".into())));
         assert!(file.credentials("esx", "dev1").is_none());
+    }
+
+    #[test]
+    fn what_was_refused_is_not_said_again_for_a_while() {
+        let (begin, spent) = (crate::connection::now(), Spent::default());
+        let known = |password: &str| Credentials { user: "me".into(), password: password.into() };
+        assert!(spent.check(&known("hunter2"), begin).is_ok());
+        spent.add(known("hunter2"), begin);
+        let problem = spent.clone().check(&known("hunter2"), begin + SPENT / 2).unwrap_err().to_string();
+        assert!(problem.contains("user me") && !problem.contains("hunter2"), "{problem}");
+        assert!(spent.check(&known("hunter3"), begin).is_ok());
+        assert!(spent.check(&known("hunter2"), begin + SPENT).is_ok());
     }
 
     #[test]

@@ -12,11 +12,13 @@ mod credentials;
 mod gssapi;
 mod sasl;
 
+pub(crate) use credentials::Spent;
 pub use credentials::{AuthFile, Credentials};
 
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind};
 use libvirt_protocol::remote;
+use std::sync::Arc;
 
 /// Ways to authenticate (`remote_auth_type`).
 mod way {
@@ -28,17 +30,27 @@ mod way {
 /// The host that a URI without one means.
 pub(crate) const LOCALHOST: &str = "localhost";
 
+/// Says who to be; `None` when nobody has said it.
+pub(crate) type Asked = dyn Fn() -> Result<Option<Credentials>, Error> + Send + Sync;
+
 /// How a connection authenticates.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Auth {
     /// What the URI's parameter `auth` asks for.
     pub(crate) wish: Wish,
-    /// Who to be. `None` when nobody has said; then a daemon that demands it is refused. An error counts only when a daemon wants to
-    /// know.
-    pub(crate) credentials: Result<Option<Credentials>, Error>,
+    /// Asked when a daemon wants to know, and each time anew: a file may say something else by then.
+    pub(crate) credentials: Arc<Asked>,
+    /// What is not said again.
+    pub(crate) spent: Spent,
     /// The daemon's host, by the name that it proves itself with.
-    #[cfg_attr(not(feature = "gssapi"), expect(dead_code, reason = "only Kerberos proves it"))]
+    #[cfg_attr(not(any(feature = "gssapi", test)), expect(dead_code, reason = "only Kerberos proves it"))]
     pub(crate) host: String,
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auth").field("wish", &self.wish).finish_non_exhaustive()
+    }
 }
 
 /// What the URI's parameter `auth` asks for (`doRemoteOpen` in `remote_driver.c`).

@@ -3,7 +3,7 @@
 use super::aside::aside;
 use super::credentials::Credentials;
 use super::{Auth, Wish, refused};
-use crate::connection::Connection;
+use crate::connection::{Connection, now};
 use crate::error::Error;
 use crate::transport::Privacy;
 use libvirt_protocol::enums::ErrorNumber;
@@ -29,7 +29,7 @@ pub(super) async fn authenticate(connection: &Connection, auth: &Auth) -> Result
     }
     let reply = connection.call::<remote::AuthSaslInit>(&()).await?;
     let offered = String::from(reply.result()?.mechlist);
-    let credentials = auth.credentials.clone()?;
+    let credentials = (auth.credentials)()?;
     let known = permitted(privacy, &auth.wish, credentials.is_some());
     let mechanism = choose(&offered, &auth.wish, &known).map_err(|error| match privacy {
         Privacy::Private => error,
@@ -47,15 +47,20 @@ pub(super) async fn authenticate(connection: &Connection, auth: &Auth) -> Result
     let credentials = credentials.ok_or_else(|| {
         refused("the daemon demands a user and a password; give them to the builder or in auth.conf")
     })?;
-    let (typed, prepared) = forms(credentials)?;
-    match (exchange(connection, mechanism, typed).await, prepared) {
+    auth.spent.check(&credentials, now())?;
+    let (typed, prepared) = forms(credentials.clone())?;
+    let said = match (exchange(connection, mechanism, typed).await, prepared) {
         (Err(error), Some(prepared)) if is_wrong(&error) => {
             // The daemon lets a client try again, once it has asked anew what there is.
             connection.call::<remote::AuthSaslInit>(&()).await?;
             exchange(connection, mechanism, prepared).await
         }
         (done, _) => done,
+    };
+    if said.as_ref().is_err_and(is_wrong) {
+        auth.spent.add(credentials, now());
     }
+    said
 }
 
 /// Whether a daemon does not take a user's name and password.

@@ -73,9 +73,11 @@ pub(super) struct StreamState {
     pub(super) end: Option<Result<(), Error>>,
     /// The daemon sends no more data.
     pub(super) no_more: bool,
+    /// We have said that it is at its end.
+    pub(super) finishing: bool,
     pub(super) reader: Option<Waker>,
-    /// Who waits for its end.
-    pub(super) ender: Option<Waker>,
+    /// Who waits for its end: either half may.
+    enders: Vec<Waker>,
     /// Nobody wants what still comes.
     unread: bool,
 }
@@ -564,6 +566,13 @@ impl StreamState {
         held
     }
 
+    /// Wakes whoever waits for its end.
+    pub(super) fn ended_for(&mut self, context: &Context<'_>) {
+        if !self.enders.iter().any(|ender| ender.will_wake(context.waker())) {
+            self.enders.push(context.waker().clone());
+        }
+    }
+
     fn finish(&mut self, end: Result<(), Error>) {
         self.end = Some(end);
         self.wake();
@@ -571,7 +580,7 @@ impl StreamState {
 
     fn wake(&mut self) {
         self.reader.take().into_iter().for_each(Waker::wake);
-        self.ender.take().into_iter().for_each(Waker::wake);
+        self.enders.drain(..).for_each(Waker::wake);
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(crate) struct Identity {
     /// Guards the parameters alone.
     params: Mutex<Option<Params>>,
-    /// How often it has changed.
+    /// How often it has changed, or whoever hears it.
     changes: AtomicU64,
 }
 
@@ -25,7 +25,7 @@ impl Identity {
         self.params.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How often it has changed. Looked at before a connection is made: one that says it is then at least as new.
+    /// How often it has changed, or the daemon has. Looked at before a connection is made: one that says it is then at least as new.
     pub(super) fn changes(&self) -> u64 {
         self.changes.load(Ordering::SeqCst)
     }
@@ -33,6 +33,11 @@ impl Identity {
     /// Connections that are made from now on say this.
     pub(crate) fn set(&self, params: Params) {
         *self.lock() = Some(params);
+        self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Connections that were made until now are to another daemon than those that are made from now on.
+    pub(crate) fn moved(&self) {
         self.changes.fetch_add(1, Ordering::SeqCst);
     }
 

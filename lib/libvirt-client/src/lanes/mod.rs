@@ -17,12 +17,11 @@ mod work;
 
 pub(crate) use identity::{Identity, say};
 
-use crate::auth::Auth;
 use crate::connection::{Connection, Driver, FAREWELL, Mover, Options, moved, now};
-use crate::dial::Target;
 use crate::error::{Error, ErrorKind};
 use crate::keeper::{Control, Keeper, Link, Reconnect, Wish};
 use crate::params::Params;
+use crate::route::{Place, Route};
 use crate::transport::Transport;
 use crate::uri::Access;
 use futures::future::BoxFuture;
@@ -40,11 +39,8 @@ pub(crate) type Run = Arc<dyn Fn(Driver) + Send + Sync>;
 /// What every connection of one handle has in common.
 #[derive(Clone)]
 pub(crate) struct Opening {
-    /// What the daemon is asked to open.
-    pub(crate) name: String,
     pub(crate) access: Access,
     pub(crate) options: Options,
-    pub(crate) auth: Auth,
     /// On whose behalf its calls are.
     pub(crate) identity: Arc<Identity>,
     pub(crate) run: Run,
@@ -53,8 +49,8 @@ pub(crate) struct Opening {
 /// The connections of one handle.
 pub(crate) struct Lanes {
     opening: Opening,
-    /// `None` when the caller has connected: then there is one lane for everything.
-    target: Option<Target>,
+    /// Whether there are others than the control lane, which otherwise carries everything.
+    several: bool,
     /// Whether the control lane is made again when it is lost.
     returns: bool,
     control: watch::Receiver<Control>,
@@ -92,22 +88,27 @@ impl Lanes {
     pub(crate) async fn open(
         opening: Opening,
         transport: impl Transport,
-        target: Option<Target>,
+        place: Arc<Place>,
         most: usize,
-        reconnect: Option<Reconnect>,
+        reconnect: Option<(Reconnect, Route)>,
     ) -> Result<Self, Error> {
-        let (connection, mover, daemon) = opening.explored(transport).await?;
+        let (connection, mover, daemon) = opening.explored(transport, &place).await?;
+        // With no lanes for work there are none for streams either: one connection carries everything.
+        let several = place.target.is_some() && most > 0;
         let (wishes, wished) = mpsc::unbounded_channel();
-        let (sender, control) = watch::channel(Control { daemon, link: Link::Up(connection.clone()) });
+        let (sender, control) = watch::channel(Control { daemon, place, link: Link::Up(connection.clone()) });
         let closing = Arc::new(Notify::new());
         let ends = Arc::clone(&closing);
-        let returns = reconnect.is_some() && target.is_some();
-        let keeper = Keeper::new(opening.clone(), target.clone(), reconnect, wished, sender, ends);
+        let returns = reconnect.is_some();
+        let keeper = Keeper::new(opening.clone(), reconnect, wished, sender, ends);
         (opening.run)(Driver::new(keeper.run(connection, mover)));
-        // With no lanes for work there are none for streams either: one connection carries everything.
-        let target = target.filter(|_| most > 0);
         let work = Work::new(most, opening.options.limits.ordinary.max(1));
-        Ok(Self { opening, target, returns, control, wishes, closing, work })
+        Ok(Self { opening, several, returns, control, wishes, closing, work })
+    }
+
+    /// How long calls may take that say nothing else.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.opening.options.deadline
     }
 
     /// The lane on which subscriptions are; while it is being made again, it is waited for.
@@ -155,7 +156,7 @@ impl Lanes {
 
     /// Whether there may be several connections, at one time or one after the other.
     pub(crate) fn are_several(&self) -> bool {
-        self.target.is_some() || self.returns
+        self.several || self.returns
     }
 
     /// Runs something beside the connections, for as long as it takes.
@@ -220,8 +221,7 @@ impl Lanes {
     /// The lane for a call, with this deadline for it; nor is the lane waited for longer.
     pub(crate) async fn of(&self, info: &Info, deadline: Option<Duration>) -> Result<Connection, Error> {
         let control = self.control(deadline).await?;
-        let Some(target) = &self.target else { return Ok(control) };
-        if info.urgent && !control.load().clogged {
+        if !self.several || (info.urgent && !control.load().clogged) {
             return Ok(control);
         }
         loop {
@@ -229,7 +229,7 @@ impl Lanes {
                 Next::Take(lane) => return Ok(lane.timed(deadline)),
                 Next::Make(making) => {
                     // Others may have more time: who has no more leaves the making to them, and tells them of no failure.
-                    let lane = match in_time(deadline, self.lane(target)).await {
+                    let lane = match in_time(deadline, self.lane()).await {
                         Ok(lane) => lane,
                         Err(late) => {
                             making.given_up(now());
@@ -258,9 +258,12 @@ impl Lanes {
         }
     }
 
-    fn lane<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Connection, Error>> {
+    fn lane(&self) -> BoxFuture<'_, Result<Connection, Error>> {
         let made = in_time(self.opening.options.connecting(), async {
-            let (connection, mover) = self.opening.begin(target.connect().await?).await?;
+            // To the same daemon as the control lane, wherever another would be found now.
+            let place = Arc::clone(&self.control.borrow().place);
+            let Some(target) = &place.target else { return Err(Error::new(ErrorKind::Closed)) };
+            let (connection, mover) = self.opening.begin(target.connect().await?, &place).await?;
             (self.opening.run)(Driver::new(mover));
             Ok(connection)
         });
@@ -268,10 +271,19 @@ impl Lanes {
     }
 
     /// A lane for one stream, or for anything else that wants one of its own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Lane`] when it cannot be made though the control lane is there: that is not to be stopped by who does not read his stream.
     pub(crate) async fn own(&self, deadline: Option<Duration>) -> Result<Connection, Error> {
         let control = self.control(deadline).await?;
-        let Some(target) = &self.target else { return Ok(control) };
-        Ok(in_time(deadline, self.lane(target)).await??.timed(deadline))
+        if !self.several {
+            return Ok(control);
+        }
+        match in_time(deadline, self.lane()).await? {
+            Ok(lane) => Ok(lane.timed(deadline)),
+            Err(error) if control.closed().is_some() => Err(error),
+            Err(error) => Err(Error::new(ErrorKind::Lane(Box::new(error)))),
+        }
     }
 }
 
@@ -294,10 +306,10 @@ pub(crate) async fn in_time<T>(
 
 impl Opening {
     /// Makes a transport a connection to what the handle has opened.
-    async fn begin(&self, transport: impl Transport) -> Result<(Connection, Mover), Error> {
+    async fn begin(&self, transport: impl Transport, place: &Place) -> Result<(Connection, Mover), Error> {
         // Nobody is asked for a sign of life before somebody is there: who logs in through a program may take his time.
         let (connection, mut mover) = moved(transport, Options { keepalive: None, ..self.options });
-        mover.beside(self.hello(&connection)).await?;
+        mover.beside(self.hello(&connection, place)).await?;
         connection.keep_alive(self.options.keepalive);
         connection.announce_end();
         Ok((connection, mover))
@@ -307,19 +319,21 @@ impl Opening {
     pub(crate) async fn explored(
         &self,
         transport: impl Transport,
+        place: &Place,
     ) -> Result<(Connection, Mover, Daemon), Error> {
-        let (connection, mut mover) = self.begin(transport).await?;
+        let (connection, mut mover) = self.begin(transport, place).await?;
         let daemon = mover.beside(explore(&connection)).await?;
         Ok((connection, mover, daemon))
     }
 
-    async fn hello(&self, connection: &Connection) -> Result<(), Error> {
-        self.auth.authenticate(connection).await?;
+    async fn hello(&self, connection: &Connection, place: &Place) -> Result<(), Error> {
+        place.auth.authenticate(connection).await?;
         let flags = match self.access {
             Access::Full => ConnectFlags::empty(),
             Access::ReadOnly => ConnectFlags::RO,
         };
-        let name = if self.name.is_empty() { None } else { Some(self.name.as_str().into()) };
+        // Also when it is empty, which has the daemon look for a driver; without any name it opens none, and then refuses.
+        let name = Some(place.name.as_str().into());
         connection.call::<remote::ConnectOpen>(&remote::ConnectOpenArgs { name, flags }).await?;
         self.identity.introduce(connection).await
     }

@@ -1,6 +1,6 @@
 //! What concerns a connection as a whole: how many round trips it takes to open, a daemon that hangs, spans, waiting without an executor.
 
-use crate::support::{Daemon, run};
+use crate::support::{Daemon, present, run};
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::ConnectFlags;
 use libvirt_client::protocol::remote;
@@ -53,6 +53,20 @@ impl Transport for Counting {
     }
 }
 
+/// The daemon finds its driver by itself, the same as for virsh.
+#[tokio::test]
+async fn who_names_no_uri_gets_what_virsh_gets() {
+    let test = "who_names_no_uri_gets_what_virsh_gets";
+    let Some(daemon) = Daemon::start(test) else { return };
+    if !present(test, &[("/usr/bin/virsh", "libvirt-clients")]) {
+        return;
+    }
+    let virsh = daemon.unprivileged().args(["virsh", "uri"]).output().unwrap();
+    let virsh = String::from_utf8(virsh.stdout).unwrap();
+    let connect = daemon.open("").await;
+    assert_eq!(connect.uri().await.unwrap(), virsh.trim());
+}
+
 #[tokio::test]
 async fn a_connection_is_open_after_three_round_trips() {
     let Some(daemon) = Daemon::start("a_connection_is_open_after_three_round_trips") else { return };
@@ -60,7 +74,7 @@ async fn a_connection_is_open_after_three_round_trips() {
     let inner = Unix::connect(&daemon.path("libvirt/libvirt-sock")).await.unwrap();
     // The first write is one, too.
     let transport = Counting { inner, read: true, trips: Arc::clone(&trips) };
-    let connect = Connect::builder("").open_on("test:///default", transport, run).await.unwrap();
+    let connect = Connect::builder("test:///default").open_on(transport, run).await.unwrap();
     assert_eq!(trips.load(Ordering::Relaxed), 3);
     connect.snapshot_host(Default::default()).await.unwrap();
     assert!(trips.load(Ordering::Relaxed) <= 6, "{trips:?}");

@@ -236,8 +236,7 @@ async fn a_connection_that_cannot_be_made_again_is_given_up() {
     let Some(mut daemon) = Daemon::start("a_connection_that_cannot_be_made_again_is_given_up") else {
         return;
     };
-    let policy =
-        Reconnect { pause: Duration::from_millis(1), longest: Duration::from_millis(2), attempts: Some(3) };
+    let policy = Reconnect { pause: Duration::from_millis(1), attempts: Some(3), ..Reconnect::default() };
     let connect = daemon.builder("test+unix:///default").reconnect(policy).open_with(run).await.unwrap();
     let mut events = connect.subscribe(Kind::DomainReboot).await.unwrap();
     daemon.kill();

@@ -224,6 +224,24 @@ async fn what_newer_daemons_have_they_answer_and_older_ones_are_not_asked() {
     assert!(!guest.xml(Default::default()).await.unwrap().contains("<throttlegroup>"));
 }
 
+/// Its daemon tells nobody of the jobs that a guest had which is gone.
+#[tokio::test]
+async fn a_job_ends_with_a_guest_that_is_killed() {
+    let Some((daemon, _connect, guest)) = guest("a_job_ends_with_a_guest_that_is_killed").await else {
+        return;
+    };
+    let copy = daemon.path("copy").display().to_string();
+    let xml = format!("<disk type='file'><source file='{copy}'/><driver type='raw'/></disk>");
+    let slow = Params::new().with("bandwidth", 65_536_u64);
+    let mut job = guest.block_copy("vda", &xml, &slow, DomainBlockCopyFlags::TRANSIENT_JOB).await.unwrap();
+    assert!(job.progress().await.unwrap().is_some(), "it is at work");
+    let [process] = daemon.guests().try_into().unwrap();
+    rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(60), job.wait()).await.expect("it waits for ever");
+    let error = ended.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Job(_)) && error.to_string().contains("stopped"), "{error}");
+}
+
 /// What a server of VNC's says first.
 fn greeting(socket: OwnedFd) -> String {
     let mut stream = std::os::unix::net::UnixStream::from(socket);

@@ -20,6 +20,7 @@ mod guest_flags;
 mod guests;
 mod jobs;
 mod kerberos;
+mod memory;
 mod migration;
 mod migration_flags;
 mod networks;

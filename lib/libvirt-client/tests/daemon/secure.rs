@@ -295,6 +295,37 @@ async fn a_password_is_said_to_nobody_over_bare_tcp() {
     assert!(asked || error.to_string().contains("anybody can read"), "{error}");
 }
 
+/// What a program goes over nobody knows: this one goes to the daemon's socket, and is told no more than one that goes over bare TCP.
+#[tokio::test]
+async fn a_program_that_copies_to_a_daemon_is_told_no_password() {
+    let test = "a_program_that_copies_to_a_daemon_is_told_no_password";
+    for mechanism in ["SCRAM-SHA-256", "PLAIN"] {
+        let Some(daemon) = Daemon::prepare(test) else { return };
+        if !present(test, &[("/usr/bin/nc", "netcat-openbsd")])
+            || !demand(&daemon, test, mechanism, "auth_unix_rw = \"sasl\"\n", &[])
+        {
+            return;
+        }
+        let (said, socket) = (daemon.path("said"), daemon.path("libvirt/libvirt-sock"));
+        let text = format!("tee {} | nc -U {}", said.display(), socket.display());
+        let copies = crate::sshd::script(&daemon.path(""), "copies", &text);
+        let uri = format!("test+ext:///default?command={copies}");
+        let error = daemon.builder(&uri).credentials(fred("geheim")).open_with(run).await.unwrap_err();
+        // With Kerberos there might be a way; the daemon knows that it has none, for it offers nothing that encrypts.
+        let asked = cfg!(feature = "gssapi") && error.refusal().is_some();
+        assert!(asked || error.to_string().contains("anybody can read"), "{mechanism}: {error}");
+        let said = std::fs::read(&said).unwrap();
+        // The question what it demands, and no more than that and the next one.
+        assert!((28..=64).contains(&said.len()), "{} bytes", said.len());
+        for secret in [b"fred".as_slice(), b"geheim"] {
+            assert!(!said.windows(secret.len()).any(|part| part == secret), "{mechanism}");
+        }
+        // The same way is taken by who needs no password: it is the daemon's.
+        let uri = format!("test+unix:///default?socket={}", socket.display());
+        daemon.builder(&uri).credentials(fred("geheim")).open_with(run).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn tcp_without_a_password_is_a_connection_like_others() {
     let Some(daemon) = Daemon::prepare("tcp_without_a_password_is_a_connection_like_others") else { return };

@@ -6,7 +6,12 @@ use libvirt_client::protocol::flags::{
 };
 use libvirt_client::protocol::procedure::Release;
 use libvirt_client::protocol::session::Keepalive;
-use libvirt_client::{Connect, ErrorKind, Execution, Options, Piece, StorageVol};
+use libvirt_client::{Connect, ErrorKind, Execution, Holes, Options, Piece, StorageVol};
+use rustix::fs::SeekFrom;
+use std::fs::File;
+use std::io::Seek;
+use std::ops::Bound;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 const MIB: usize = 1024 * 1024;
@@ -119,6 +124,99 @@ async fn holes_stay_holes_both_ways() {
     assert_eq!(place, 64 * MIB, "the trailing hole counts; holes {holes:?}, {on_disk} bytes on disk");
     assert_eq!(sent, 2 * MIB, "holes do not travel");
     assert!(back[16 * MIB..18 * MIB] == data && back[..16 * MIB].iter().all(|byte| *byte == 0));
+}
+
+/// A file with two MiB of data, and holes before, between and behind it.
+fn sparse(daemon: &Daemon, name: &str) -> (File, Vec<u8>) {
+    let file = File::options().read(true).write(true).create_new(true).open(daemon.path(name)).unwrap();
+    let mut whole = vec![0; 10 * MIB + 512];
+    for at in [MIB, 5 * MIB] {
+        whole[at..at + MIB].copy_from_slice(&pattern(MIB));
+        file.write_all_at(&whole[at..at + MIB], at as u64).unwrap();
+    }
+    file.set_len(whole.len() as u64).unwrap();
+    (file, whole)
+}
+
+/// Where a file has data: where it begins and ends, by turns.
+fn map(file: &File) -> Vec<u64> {
+    let mut map = Vec::new();
+    let mut place = 0;
+    while let Ok(data) = rustix::fs::seek(file, SeekFrom::Data(place)) {
+        place = rustix::fs::seek(file, SeekFrom::Hole(data)).unwrap();
+        map.extend([data, place]);
+    }
+    map
+}
+
+#[tokio::test]
+async fn a_files_holes_are_a_volumes_and_come_back() {
+    let Some(daemon) = Daemon::start("a_files_holes_are_a_volumes_and_come_back") else { return };
+    let connect = daemon.open("qemu:///session").await;
+    let volume = volume(&daemon, &connect, 10 * MIB + 512).await;
+    let path = volume.path().await.unwrap();
+    for holes in [Holes::Keep, Holes::Fill] {
+        let (mut from, content) = sparse(&daemon, &format!("from-{holes:?}"));
+        let before = map(&from);
+        from.rewind().unwrap();
+        let length = content.len() as u64;
+        assert_eq!(volume.upload_file(&from, .., holes).await.unwrap(), length, "{holes:?}");
+        assert!(std::fs::read(&path).unwrap() == content, "{holes:?}");
+        assert_eq!(map(&File::open(&path).unwrap()) == before, holes == Holes::Keep, "{holes:?}");
+        let to = daemon.path(&format!("to-{holes:?}"));
+        let back = File::create_new(&to).unwrap();
+        assert_eq!(volume.download_file(&back, .., holes).await.unwrap(), length, "{holes:?}");
+        assert!(std::fs::read(&to).unwrap() == content, "{holes:?}");
+        assert_eq!(map(&File::open(&to).unwrap()) == before, holes == Holes::Keep, "{holes:?}");
+    }
+}
+
+/// What was in a volume before is not in the holes that come into it, and its end is where it was.
+#[tokio::test]
+async fn a_files_holes_are_holes_whatever_was_in_the_volume() {
+    let Some(daemon) = Daemon::start("a_files_holes_are_holes_whatever_was_in_the_volume") else { return };
+    let connect = daemon.open("qemu:///session").await;
+    let size = 12 * MIB;
+    let volume = volume(&daemon, &connect, size).await;
+    let path = volume.path().await.unwrap();
+    let (mut from, content) = sparse(&daemon, "from");
+    // From the beginning on, from its first data on, and into a part, which the rest survives.
+    let places = [(0, 0, None), (0, MIB, None), (512, MIB + 5, None), (MIB, MIB, Some(11 * MIB))];
+    for (start, skipped, end) in places {
+        let mut up = volume.upload(.., StorageVolUploadFlags::empty()).await.unwrap();
+        up.send(&vec![9; size]).await.unwrap();
+        up.finish().await.unwrap();
+        from.seek(std::io::SeekFrom::Start(skipped as u64)).unwrap();
+        let bound = end.map_or(Bound::Unbounded, |end| Bound::Excluded(end as u64));
+        let range = (Bound::Included(start as u64), bound);
+        let part = &content[skipped..];
+        assert_eq!(volume.upload_file(&from, range, Holes::Keep).await.unwrap(), part.len() as u64);
+        let mut expected = vec![9; size];
+        expected[start..start + part.len()].copy_from_slice(part);
+        if end.is_none() {
+            expected[start + part.len()..].fill(0);
+        }
+        let now = std::fs::read(&path).unwrap();
+        let at = now.iter().zip(&expected).position(|(now, expected)| now != expected);
+        assert_eq!((now.len(), at), (size, None), "from {skipped} to {start}..{end:?}");
+        let kept = volume.info().await.unwrap().allocation < 4 * MIB as u64;
+        assert_eq!(kept, end.is_none(), "from {skipped} to {start}..{end:?}");
+    }
+}
+
+/// It is none, and says nothing: a daemon would take it for the end and wait for ever.
+#[tokio::test]
+async fn a_hole_of_nothing_is_not_said() {
+    let Some(daemon) = Daemon::start("a_hole_of_nothing_is_not_said") else { return };
+    let connect = daemon.open("qemu:///session").await;
+    let volume = volume(&daemon, &connect, MIB).await;
+    let mut up = volume.upload(.., StorageVolUploadFlags::SPARSE_STREAM).await.unwrap();
+    up.send_hole(0).await.unwrap();
+    up.send(b"begin").await.unwrap();
+    up.send_hole(0).await.unwrap();
+    let finished = tokio::time::timeout(Duration::from_secs(60), up.finish()).await;
+    finished.expect("it waits for ever").unwrap();
+    assert!(std::fs::read(volume.path().await.unwrap()).unwrap().starts_with(b"begin"));
 }
 
 #[tokio::test]

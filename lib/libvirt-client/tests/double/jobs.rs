@@ -17,7 +17,7 @@ const GUEST: &str = "<domain type='test'><name>d</name><memory>1</memory><os><ty
 async fn direct(handle: &Handle) -> Connect {
     let transport = super::end(handle, Privacy::Private);
     let options = Options { keepalive: None, ..Options::default() };
-    Connect::builder("").options(options).open_on("test:///default", transport, super::run).await.unwrap()
+    Connect::builder("test:///default").options(options).open_on(transport, super::run).await.unwrap()
 }
 
 async fn guest(connect: &Connect) -> Domain {

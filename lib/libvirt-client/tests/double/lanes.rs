@@ -116,34 +116,50 @@ async fn a_daemon_that_takes_one_client_answers_all_calls_but_those_with_streams
     let domain = connect.domain_by_name("test").await.unwrap();
     assert!(join_all((0..12).map(|_| domain.info())).await.iter().all(Result::is_ok));
     let error = domain.open_console(None, Default::default()).await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Transport(_) | ErrorKind::Closed), "{error:?}");
+    assert!(matches!(error.kind(), ErrorKind::Lane(_)) && error.is_retryable(), "{error:?}");
+    // What happened, and what is to be done.
+    let told = format!("{error:#}");
+    for part in ["max_clients", "Builder::lanes(0)", "libvirt's daemon"] {
+        assert!(told.contains(part), "{told}");
+    }
+    // A stream that nobody reads stops nothing beside it: there is none.
+    assert_eq!(connect.hostname().await.unwrap(), "localhost");
+}
+
+/// A daemon on which what is begun never ends.
+pub(crate) fn endless() -> Builder {
+    Server::builder().scope(Scope::Complete).job_duration(Duration::from_secs(86_400))
 }
 
 /// Five calls are all that a daemon takes from one connection, and these never end.
 #[tokio::test]
 async fn calls_that_take_for_ever_delay_no_other() {
-    let builder = Server::builder().scope(Scope::Complete).job_duration(Duration::from_secs(86_400));
-    let server = Counted::of(builder, usize::MAX);
-    for (lanes, answered) in [(4, true), (0, false)] {
-        let connect = server.open(lanes).await;
-        let mut guests = Vec::new();
-        for number in 0..6 {
-            let xml = format!(
-                "<domain type='test'><name>{lanes}-{number}</name><memory>1</memory><os><type>hvm</type></os></domain>"
-            );
-            guests.push(connect.create_domain(&xml, Default::default()).await.unwrap());
-        }
-        let saves = join_all(guests.iter().map(|guest| guest.save("/image", None, Default::default()))).await;
-        assert!(saves.iter().all(Result::is_ok), "they have begun");
-        let mut trivial = std::pin::pin!(guests[0].info());
-        let mut done = false;
-        for _ in 0..200 {
-            done = done || futures::poll!(&mut trivial).is_ready();
-            // What the daemon has workers of its own for is answered in any case.
-            assert_eq!(connect.hostname().await.unwrap(), "localhost");
-        }
-        assert_eq!(done, answered, "with {lanes} lanes");
+    let server = Counted::of(endless(), usize::MAX);
+    for lanes in [4, 0] {
+        is_answered_beside_slow_calls(&server.open(lanes).await, lanes).await;
     }
+}
+
+/// With lanes for work a trivial call is answered beside such calls, and without it is not.
+pub(crate) async fn is_answered_beside_slow_calls(connect: &Connect, lanes: usize) {
+    let answered = lanes > 0;
+    let mut guests = Vec::new();
+    for number in 0..6 {
+        let xml = format!(
+            "<domain type='test'><name>{lanes}-{number}</name><memory>1</memory><os><type>hvm</type></os></domain>"
+        );
+        guests.push(connect.create_domain(&xml, Default::default()).await.unwrap());
+    }
+    let saves = join_all(guests.iter().map(|guest| guest.save("/image", None, Default::default()))).await;
+    assert!(saves.iter().all(Result::is_ok), "they have begun");
+    let mut trivial = std::pin::pin!(guests[0].info());
+    let mut done = false;
+    for _ in 0..200 {
+        done = done || futures::poll!(&mut trivial).is_ready();
+        // What the daemon has workers of its own for is answered in any case.
+        assert_eq!(connect.hostname().await.unwrap(), "localhost");
+    }
+    assert_eq!(done, answered, "with {lanes} lanes");
 }
 
 /// A daemon that takes calls of one procedure and never answers them.
@@ -363,7 +379,7 @@ impl Dam {
 async fn a_list_of_thousands_that_is_still_being_read_delays_no_trivial_call() {
     let handle = super::start(Server::builder());
     let beside = super::end(&handle, Privacy::Private);
-    let beside = Connect::builder("").open_on("test:///default", beside, super::run).await.unwrap();
+    let beside = Connect::builder("test:///default").open_on(beside, super::run).await.unwrap();
     define(&beside, 2000).await;
     for (lanes, answered) in [(4, true), (0, false)] {
         let directory = tempfile::tempdir().unwrap();

@@ -16,8 +16,8 @@ fn server() -> Handle {
 
 /// Comes back only when it is told to.
 async fn slowly(mortal: &Mortal) -> Connect {
-    let policy =
-        Reconnect { pause: Duration::from_secs(3600), longest: Duration::from_secs(3600), attempts: None };
+    let hour = Duration::from_secs(3600);
+    let policy = Reconnect { pause: hour, longest: hour, ..Reconnect::default() };
     Connect::builder(&mortal.uri())
         .reconnect(policy)
         .deadline(Duration::from_millis(200))
@@ -111,7 +111,7 @@ async fn the_marker_stands_before_what_the_new_connection_brings() {
     let mut events =
         connect.subscribe_to([Kind::DomainLifecycle.into(), Kind::DomainReboot.into()]).await.unwrap();
     let transport = super::end(&handle, Privacy::Private);
-    let beside = Connect::builder("").open_on("test:///default", transport, super::run).await.unwrap();
+    let beside = Connect::builder("test:///default").open_on(transport, super::run).await.unwrap();
     let test = beside.domain_by_name("test").await.unwrap();
     for _ in 0..20 {
         mortal.kill();

@@ -3,6 +3,8 @@
 
 #[path = "../daemon/authority.rs"]
 mod authority;
+mod dial;
+mod files;
 mod identity;
 mod jobs;
 mod lanes;

@@ -29,12 +29,16 @@ fn server(name: &str) -> Builder {
 async fn direct(handle: &Handle) -> Connect {
     let transport = super::end(handle, Privacy::Private);
     let options = Options { keepalive: None, ..Options::default() };
-    Connect::builder("").options(options).open_on("test:///default", transport, super::run).await.unwrap()
+    Connect::builder("test:///default").options(options).open_on(transport, super::run).await.unwrap()
 }
 
 async fn through(mortal: &Mortal) -> Connect {
-    let policy =
-        Reconnect { pause: Duration::from_millis(1), longest: Duration::from_millis(5), attempts: Some(50) };
+    let policy = Reconnect {
+        pause: Duration::from_millis(1),
+        longest: Duration::from_millis(5),
+        attempts: Some(50),
+        ..Reconnect::default()
+    };
     // Signs of life go by the real time.
     let options = Options { keepalive: None, ..Options::default() };
     Connect::builder(&mortal.uri()).reconnect(policy).options(options).open_with(super::run).await.unwrap()
@@ -208,8 +212,8 @@ async fn slow() -> (Connect, Connect, Domain) {
     let transport = super::end(&from, Privacy::Private);
     // Signs of life go by the real time.
     let options = Options { deadline: Some(Duration::from_secs(5)), keepalive: None, ..Options::default() };
-    let builder = Connect::builder("").options(options);
-    let source = builder.open_on("test:///default", transport, super::run).await.unwrap();
+    let builder = Connect::builder("test:///default").options(options);
+    let source = builder.open_on(transport, super::run).await.unwrap();
     let guest = source.create_domain(GUEST, Default::default()).await.unwrap();
     (source, direct(&to).await, guest)
 }
@@ -342,8 +346,8 @@ async fn the_end_of_a_migration_is_told_once_and_is_no_lost_connection() {
 async fn an_abort_that_waits_for_its_moment_delays_no_end() {
     let mortal = Mortal::new(super::start(server("here")), Back::Never);
     let options = Options { keepalive: None, ..Options::default() };
-    let builder = Connect::builder("").options(options);
-    let source = builder.open_on("test:///default", mortal.end(), super::run).await.unwrap();
+    let builder = Connect::builder("test:///default").options(options);
+    let source = builder.open_on(mortal.end(), super::run).await.unwrap();
     let guest = source.create_domain(GUEST, Default::default()).await.unwrap();
     let target = direct(&super::start(server("there"))).await;
     // The daemon is not at it, and so there is nothing to be aborted yet.

@@ -3,10 +3,12 @@
 use libvirt_client::protocol::enums::{ErrorDomain, ErrorLevel, ErrorNumber};
 use libvirt_client::protocol::procedure::Procedure;
 use libvirt_client::protocol::{types, xdr};
-use libvirt_client::transport::{Privacy, Stream};
+use libvirt_client::transport::{Privacy, Stream, Unix};
+use libvirt_client::{Builder, Connect};
 use libvirt_server::Handle;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
@@ -114,7 +116,21 @@ impl Mortal {
     }
 
     pub(crate) fn uri(&self) -> String {
-        format!("test+unix:///default?socket={}", self.directory.path().join("sock").display())
+        format!("test+unix:///default?socket={}", self.socket().display())
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("sock")
+    }
+
+    /// The same by a function that connects.
+    pub(crate) fn dialled(&self) -> Builder {
+        let socket = self.socket();
+        let dial = move || {
+            let socket = socket.clone();
+            async move { Unix::connect(&socket).await }
+        };
+        Connect::builder("test:///default").dial(dial)
     }
 
     /// Dies now.

@@ -18,7 +18,7 @@ async fn calls_of_every_program_wait_for_no_daemon_that_is_too_old() {
     let open = |version| async move {
         let handle = super::start(Server::builder().version(version));
         let transport = super::end(&handle, Privacy::Private);
-        let connect = Connect::builder("").open_on("test:///default", transport, super::run).await.unwrap();
+        let connect = Connect::builder("test:///default").open_on(transport, super::run).await.unwrap();
         (handle, connect)
     };
     let (_old, connect) = open(Release(0, 9, 0)).await;

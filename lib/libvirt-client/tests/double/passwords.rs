@@ -6,8 +6,8 @@ use libvirt_server::{Handle, Mechanism, Sasl, Server};
 
 async fn login(handle: &Handle, privacy: Privacy) -> Result<Connect, Error> {
     let credentials = Credentials { user: "fred".into(), password: "geheim".into() };
-    let builder = Connect::builder("").credentials(credentials);
-    builder.open_on("test:///default", super::end(handle, privacy), super::run).await
+    let builder = Connect::builder("test:///default").credentials(credentials);
+    builder.open_on(super::end(handle, privacy), super::run).await
 }
 
 #[tokio::test]
@@ -31,7 +31,7 @@ async fn a_connection_is_as_secure_as_the_way_to_the_daemon() {
     for (privacy, is_secure) in [(Privacy::Private, true), (Privacy::Unproven, true), (Privacy::Open, false)]
     {
         let transport = super::end(&server, privacy);
-        let connect = Connect::builder("").open_on("test:///default", transport, super::run).await.unwrap();
+        let connect = Connect::builder("test:///default").open_on(transport, super::run).await.unwrap();
         assert_eq!(connect.is_secure().await.unwrap(), is_secure, "{privacy:?}");
     }
 }
@@ -43,8 +43,7 @@ async fn a_connection_is_encrypted_by_its_transport_alone() {
         for is_encrypted in [false, true] {
             let transport = super::end(&server, privacy);
             let transport = if is_encrypted { transport.encrypting() } else { transport };
-            let connect =
-                Connect::builder("").open_on("test:///default", transport, super::run).await.unwrap();
+            let connect = Connect::builder("test:///default").open_on(transport, super::run).await.unwrap();
             assert_eq!(connect.is_encrypted().await.unwrap(), is_encrypted, "{privacy:?}");
         }
     }

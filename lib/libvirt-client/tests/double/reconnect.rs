@@ -2,12 +2,14 @@
 
 use crate::authority::{Authority, Expired};
 use crate::mortal::{Back, Mortal};
+use libvirt_client::protocol::enums::ErrorNumber;
 use libvirt_client::protocol::event::Kind;
-use libvirt_client::protocol::remote::ConnectDomainEventCallbackRegisterAny;
+use libvirt_client::protocol::remote::{AuthSaslInit, AuthSaslStart, ConnectDomainEventCallbackRegisterAny};
 use libvirt_client::protocol::session::Keepalive;
 use libvirt_client::transport::{Privacy, Stream, Tls, Verify};
-use libvirt_client::{Connect, DriverEnd, ErrorKind, Item, Options, Reconnect};
-use libvirt_server::{Clients, Server};
+use libvirt_client::uri::{Environment, User};
+use libvirt_client::{AfterRefusal, Connect, DriverEnd, Error, ErrorKind, Item, Options, Reconnect};
+use libvirt_server::{Clients, Handle, Mechanism, Sasl, Scope, Server};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -78,6 +80,8 @@ impl Late {
 }
 
 const QUICKLY: Duration = Duration::from_millis(1);
+/// What happens at all happens by then.
+const IN_TIME: Duration = Duration::from_secs(30);
 
 /// TLS alone has no deadline: it is spoken before there are calls.
 #[tokio::test]
@@ -131,8 +135,8 @@ async fn a_peer_that_says_nothing_is_not_waited_for_without_end() {
     let error = Connect::builder(&uri).options(options).open_with(super::run).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Timeout), "{error}");
     let (ours, _theirs) = tokio::io::duplex(64);
-    let builder = Connect::builder("").options(options);
-    let opened = builder.open_on("test:///default", Stream::new(ours, Privacy::Private), super::run);
+    let builder = Connect::builder("test:///default").options(options);
+    let opened = builder.open_on(Stream::new(ours, Privacy::Private), super::run);
     assert!(matches!(opened.await.unwrap_err().kind(), ErrorKind::Timeout));
 }
 
@@ -145,7 +149,7 @@ async fn who_logs_in_may_take_longer_than_a_daemon_may_be_silent() {
     let keepalive = Some(Keepalive { interval: Duration::from_millis(100), count: 5 });
     let options = Options { keepalive, ..Options::default() };
     let transport = Stream::new(ours, Privacy::Private);
-    let opened = Connect::builder("").options(options).open_on("test:///default", transport, super::run);
+    let opened = Connect::builder("test:///default").options(options).open_on(transport, super::run);
     let typed = async {
         // Somebody types a password until another connection, which begins later and where nobody need log in, is given up.
         let (other, _silent) = tokio::io::duplex(65_536);
@@ -181,7 +185,7 @@ async fn a_daemon_that_takes_no_registrations_costs_attempts() {
 #[tokio::test]
 async fn who_waits_in_vain_hears_why() {
     let mortal = Mortal::new(super::start(Server::builder()), Back::AtOnce);
-    let reconnect = Reconnect { pause: QUICKLY, longest: QUICKLY, attempts: None };
+    let reconnect = Reconnect { pause: QUICKLY, longest: QUICKLY, ..Reconnect::default() };
     let connect = Connect::builder(&mortal.uri()).reconnect(reconnect).open_with(super::run).await.unwrap();
     assert!(connect.lost().is_none());
     let uri = mortal.uri();
@@ -208,4 +212,160 @@ async fn who_waits_in_vain_hears_why() {
     std::fs::rename(&aside, socket).unwrap();
     assert_eq!(connect.hostname().await.unwrap(), "localhost");
     assert!(connect.lost().is_none());
+}
+
+/// A daemon that wants a password, and the file that a client has it from.
+struct Locked {
+    handle: Handle,
+    mortal: Mortal,
+    directory: tempfile::TempDir,
+}
+
+impl Locked {
+    fn new() -> Self {
+        let builder = Server::builder().scope(Scope::Complete).sasl(Self::sasl("first"));
+        let handle = super::start(builder);
+        let mortal = Mortal::new(handle.clone(), Back::AtOnce);
+        let locked = Self { handle, mortal, directory: tempfile::tempdir().unwrap() };
+        locked.write("first");
+        locked
+    }
+
+    fn sasl(password: &str) -> Sasl {
+        Sasl::new([Mechanism::Plain]).user("fred", password)
+    }
+
+    fn write(&self, password: &str) {
+        let text = format!(
+            "[credentials-a]\nauthname=fred\npassword={password}\n[auth-libvirt-default]\ncredentials=a\n"
+        );
+        // Nobody reads half of it.
+        let (new, file) = (self.directory.path().join("new"), self.directory.path().join("auth.conf"));
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &file).unwrap();
+    }
+
+    /// From now on another password lets in.
+    async fn change(&self, password: &'static str) {
+        self.handle.with(move |hypervisor| hypervisor.set_sasl(Some(Self::sasl(password)))).await.unwrap();
+    }
+
+    async fn open(&self, refused: AfterRefusal) -> Connect {
+        let file = self.directory.path().join("auth.conf");
+        let uri = format!("{}&authfile={}", self.mortal.uri(), file.display());
+        let policy = Reconnect { pause: QUICKLY, longest: QUICKLY, attempts: None, refused };
+        Connect::builder(&uri).reconnect(policy).open_with(super::run).await.unwrap()
+    }
+
+    /// How often somebody said a password.
+    fn said(&self) -> usize {
+        self.mortal.heard::<AuthSaslStart>().len()
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_was_changed_meanwhile_is_read_again() {
+    let locked = Locked::new();
+    let connect = locked.open(AfterRefusal::GiveUp).await;
+    let mut events = connect.subscribe(Kind::DomainLifecycle).await.unwrap();
+    locked.change("second").await;
+    locked.write("second");
+    locked.mortal.kill();
+    assert_eq!(events.next().await.unwrap(), Item::Resynchronised);
+    assert_eq!(connect.hostname().await.unwrap(), "localhost");
+    // For work too, and for streams.
+    assert_eq!(connect.domain_by_name("test").await.unwrap().info().await.unwrap().vcpus, 2);
+    assert_eq!(locked.said(), 3);
+}
+
+#[tokio::test]
+async fn a_login_that_is_refused_is_not_repeated() {
+    let locked = Locked::new();
+    let connect = locked.open(AfterRefusal::GiveUp).await;
+    let mut events = connect.subscribe(Kind::DomainLifecycle).await.unwrap();
+    locked.change("second").await;
+    locked.mortal.kill();
+    let told = |error: &Error| {
+        assert!(matches!(error.kind(), ErrorKind::Auth(_)), "{error:#}");
+        let source = std::error::Error::source(error).unwrap().downcast_ref::<Error>().unwrap();
+        assert_eq!(source.refusal().unwrap().code, ErrorNumber::AuthFailed);
+    };
+    let over = tokio::time::timeout(IN_TIME, events.next()).await.expect("it is tried for ever");
+    told(&over.unwrap_err());
+    told(&connect.hostname().await.unwrap_err());
+    told(&connect.domains(Default::default()).await.unwrap_err());
+    told(&connect.lost().unwrap());
+    assert_eq!(locked.said(), 2, "the first time, and once more");
+    locked.mortal.alone().await;
+}
+
+#[tokio::test]
+async fn who_goes_on_says_no_password_twice_that_was_refused() {
+    let locked = Locked::new();
+    let connect = locked.open(AfterRefusal::GoOn).await;
+    let mut events = connect.subscribe(Kind::DomainLifecycle).await.unwrap();
+    locked.change("second").await;
+    locked.mortal.kill();
+    // One that logged in, one that was refused, and others that kept silent.
+    let tried = async {
+        while locked.mortal.heard::<AuthSaslInit>().len() < 6 {
+            tokio::time::sleep(QUICKLY).await;
+        }
+    };
+    tokio::time::timeout(IN_TIME, tried).await.expect("it has given up");
+    assert_eq!(locked.said(), 2);
+    locked.write("second");
+    assert_eq!(events.next().await.unwrap(), Item::Resynchronised);
+    assert_eq!(locked.said(), 3);
+}
+
+#[tokio::test]
+async fn no_lane_says_a_password_again_that_was_refused() {
+    let locked = Locked::new();
+    let connect = locked.open(AfterRefusal::GiveUp).await;
+    locked.change("second").await;
+    // What has come in stays in.
+    let xml = "<domain type='test'><name>c</name><memory>1</memory><os><type>hvm</type></os>\
+               <devices><console type='pty'/></devices></domain>";
+    let guest = connect.create_domain(xml, Default::default()).await.unwrap();
+    assert_eq!(locked.said(), 2, "a lane for work was refused");
+    for _ in 0..3 {
+        let error = guest.open_console(None, Default::default()).await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Lane(_)), "{error:#}");
+        assert!(format!("{error:#}").contains("not said again"), "{error:#}");
+        assert_eq!(guest.info().await.unwrap().vcpus, 1);
+    }
+    assert_eq!(locked.said(), 2);
+    locked.write("second");
+    guest.open_console(None, Default::default()).await.unwrap();
+    assert_eq!(locked.said(), 3);
+}
+
+#[tokio::test]
+async fn a_daemon_that_was_replaced_by_another_is_found() {
+    let server = || super::start(Server::builder().scope(Scope::Complete));
+    let (old, new) = (Mortal::new(server(), Back::Never), Mortal::new(server(), Back::AtOnce));
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join("libvirt").join(name);
+    std::fs::create_dir(at("")).unwrap();
+    std::os::unix::fs::symlink(old.socket(), at("libvirt-sock")).unwrap();
+    let environment = Environment {
+        user: User::Root,
+        run: directory.path().to_owned(),
+        etc: directory.path().to_owned(),
+        ..Environment::default()
+    };
+    let policy = Reconnect { pause: QUICKLY, longest: QUICKLY, ..Reconnect::default() };
+    let builder = Connect::builder("test:///default").environment(environment).reconnect(policy);
+    let connect = builder.open_with(super::run).await.unwrap();
+    let mut events = connect.subscribe(Kind::DomainLifecycle).await.unwrap();
+    let test = connect.domain_by_name("test").await.unwrap();
+    test.info().await.unwrap();
+    // The modular daemon in place of the one of all drivers.
+    std::fs::remove_file(at("libvirt-sock")).unwrap();
+    std::os::unix::fs::symlink(new.socket(), at("virttestd-sock")).unwrap();
+    old.kill();
+    assert_eq!(events.next().await.unwrap(), Item::Resynchronised);
+    test.info().await.unwrap();
+    assert_eq!((old.connections(), new.connections()), (0, 2));
 }

@@ -3,7 +3,7 @@
 use super::domain::terminated;
 use super::{Hypervisor, Refusal, Reply, Scope};
 use crate::xml::Element;
-use libvirt_protocol::enums::ErrorNumber;
+use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
 use libvirt_protocol::procedure::Release;
 use libvirt_protocol::{remote, types};
 
@@ -95,7 +95,14 @@ impl Hypervisor {
 
     pub(super) fn connect_open(&mut self, args: remote::ConnectOpenArgs<'_>) -> Reply<remote::ConnectOpen> {
         self.only(args.flags.bits(), 1 | 2, "virConnectOpenInternal")?;
-        let name = args.name.map(|name| name.to_string()).unwrap_or_else(|| "test:///default".into());
+        // An empty name has a daemon look for a driver. Without any it opens none, and misses it then (seen with libvirtd 9.0.0).
+        let name = match args.name {
+            None if !self.client()?.open => {
+                return Err(Refusal { domain: ErrorDomain::Rpc, ..Refusal::internal("connection not open") });
+            }
+            Some(name) if !name.to_string().is_empty() => name.to_string(),
+            _ => "test:///default".to_owned(),
+        };
         match name.strip_prefix("test://").map(|path| path.trim_start_matches('/')) {
             Some("default") => {
                 let client = self.client()?;

@@ -19,7 +19,8 @@ impl Caller {
         let mut hypervisor = Hypervisor::new(scope, "host", 0);
         hypervisor.connect(Client(1), Peer::default(), Duration::ZERO);
         let mut caller = Self { hypervisor, session: ServerSession::default(), serial: 0 };
-        caller.call(remote::ConnectOpen::INFO, &[0; 8]);
+        // By the name of nothing: a word that there is one, its length, the flags.
+        caller.call(remote::ConnectOpen::INFO, &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
         caller
     }
 

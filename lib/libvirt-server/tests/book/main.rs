@@ -13,11 +13,13 @@ use libvirt_client::protocol::flags::{
 use libvirt_client::protocol::{enums::DomainState, remote};
 use libvirt_client::transport::{Privacy, Stream};
 use libvirt_client::{
-    Aftermath, Connect, Domain, Error, ErrorKind, Execution, Item, MigrateParameters, Piece, StorageVol,
-    Subscription,
+    Aftermath, Connect, Domain, Error, ErrorKind, Execution, Holes, Item, MigrateParameters, Piece,
+    StorageVol, Subscription,
 };
 use libvirt_server::{Scope, Server};
+use std::fs::File;
 use std::path::Path;
+use tokio::io::AsyncWriteExt;
 
 /// What stands in the book.
 const PROGRAMS: &str = include_str!("main.rs");
@@ -73,6 +75,19 @@ async fn fill(volume: &StorageVol, content: &[u8]) -> Result<(), Error> {
     up.finish().await
 }
 
+async fn there_and_back(volume: &StorageVol, image: &File, copy: &File) -> Result<u64, Error> {
+    volume.upload_file(image, .., Holes::Keep).await?;
+    volume.download_file(copy, .., Holes::Keep).await
+}
+
+async fn copied(from: &StorageVol, to: &StorageVol) -> Result<u64, Box<dyn std::error::Error>> {
+    let mut down = from.download(.., Default::default()).await?;
+    let mut up = to.upload(.., Default::default()).await?;
+    let copied = tokio::io::copy(&mut down, &mut up).await?;
+    up.shutdown().await?;
+    Ok(copied)
+}
+
 async fn data_and_holes(volume: &StorageVol) -> Result<(u64, u64), Error> {
     let mut down = volume.download(.., StorageVolDownloadFlags::SPARSE_STREAM).await?;
     let (mut data, mut holes) = (0, 0);
@@ -122,7 +137,7 @@ async fn connect() -> Connect {
     running::run(async move { server.serve(None).await.is_ok() });
     let transport = Stream::new(ours, Privacy::Private);
     let uri = "test:///default";
-    Connect::builder(uri).open_on(uri, transport, running::run).await.unwrap()
+    Connect::builder(uri).open_on(transport, running::run).await.unwrap()
 }
 
 /// Programs that connect to where a test cannot be.
@@ -154,7 +169,7 @@ fn every_program_of_the_book_is_here_as_it_stands_there() {
             }
         }
     }
-    assert_eq!(found, 11);
+    assert_eq!(found, 13);
 }
 
 #[tokio::test]
@@ -197,6 +212,15 @@ async fn a_volume_is_filled_and_its_holes_are_told() {
     let volume = pool.create_volume(xml, Default::default()).await.unwrap();
     fill(&volume, &[7; 65_536]).await.unwrap();
     assert_eq!(data_and_holes(&volume).await.unwrap(), (65_536, 1_048_576 - 65_536));
+    let other = pool.create_volume(&xml.replace(">v<", ">w<"), Default::default()).await.unwrap();
+    assert_eq!(copied(&volume, &other).await.unwrap(), 1_048_576);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("image"), [5; 100_000]).unwrap();
+    let (image, copy) = (File::open(path("image")).unwrap(), File::create(path("copy")).unwrap());
+    assert_eq!(there_and_back(&other, &image, &copy).await.unwrap(), 1_048_576);
+    let back = std::fs::read(path("copy")).unwrap();
+    assert!(back[..100_000] == [5; 100_000] && back[100_000..].iter().all(|byte| *byte == 0));
 }
 
 #[tokio::test]

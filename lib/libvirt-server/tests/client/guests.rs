@@ -57,7 +57,7 @@ pub(crate) async fn connect_unix(handle: &Handle) -> Connect {
     let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
     handle.attach(Unix::from(theirs));
     let builder = Connect::builder("test:///default");
-    builder.open_on("test:///default", Unix::from(ours), super::run).await.unwrap()
+    builder.open_on(Unix::from(ours), super::run).await.unwrap()
 }
 
 async fn next(events: &mut Subscription) -> Event<'static> {

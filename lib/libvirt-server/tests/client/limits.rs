@@ -75,7 +75,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     async fn open(mut self) -> Self {
         assert_eq!(self.call::<remote::AuthList>(&()).await.0.status, Status::Ok);
-        let opened = self.call::<remote::ConnectOpen>(&remote::ConnectOpenArgs::default()).await;
+        let open = remote::ConnectOpenArgs { name: Some("test:///default".into()), ..Default::default() };
+        let opened = self.call::<remote::ConnectOpen>(&open).await;
         assert_eq!(opened.0.status, Status::Ok);
         self
     }

@@ -46,7 +46,7 @@ async fn connect(handle: &Handle) -> Connect {
     let (ours, theirs) = tokio::io::duplex(65_536);
     handle.attach(Stream::new(theirs, Privacy::Private));
     let transport = Stream::new(ours, Privacy::Private);
-    Connect::builder("test:///default").open_on("test:///default", transport, run).await.unwrap()
+    Connect::builder("test:///default").open_on(transport, run).await.unwrap()
 }
 
 fn complete() -> Builder {

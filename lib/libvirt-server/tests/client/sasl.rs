@@ -12,7 +12,7 @@ async fn login(handle: &Handle, user: &str, password: &str) -> Result<Connect, E
     handle.attach(Stream::new(theirs, Privacy::Private));
     let credentials = Credentials { user: user.into(), password: password.into() };
     let builder = Connect::builder("test:///default").credentials(credentials);
-    builder.open_on("test:///default", Stream::new(ours, Privacy::Private), super::run).await
+    builder.open_on(Stream::new(ours, Privacy::Private), super::run).await
 }
 
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn a_password_lets_in_with_every_mechanism() {
     let (ours, theirs) = tokio::io::duplex(65_536);
     handle.attach(Stream::new(theirs, Privacy::Private));
     let builder = Connect::builder("test:///default");
-    let opened = builder.open_on("test:///default", Stream::new(ours, Privacy::Private), super::run).await;
+    let opened = builder.open_on(Stream::new(ours, Privacy::Private), super::run).await;
     assert!(matches!(opened.unwrap_err().kind(), ErrorKind::Auth(_)));
     // It can be taken back.
     handle.with(|hypervisor| hypervisor.set_sasl(None)).await.unwrap();

@@ -60,10 +60,10 @@ pub(crate) async fn run(
         ["events", kind] => domain::events(connect, kind, u64::MAX, out).await,
         ["events", kind, count] => domain::events(connect, kind, number(count)?, out).await,
         ["vol-download", pool, volume, file, ref sparse @ ..] => {
-            volume::download(connect, (pool, volume), file, volume::Holes::of(sparse)).await
+            volume::download(connect, (pool, volume), file, volume::holes(sparse)).await
         }
         ["vol-upload", pool, volume, file, ref sparse @ ..] => {
-            volume::upload(connect, (pool, volume), file, volume::Holes::of(sparse)).await
+            volume::upload(connect, (pool, volume), file, volume::holes(sparse)).await
         }
         _ => Err(Failure::Usage(words.join(" "))),
     }

@@ -1,27 +1,11 @@
 //! Contents of volumes, up and down.
 
 use super::Failure;
-use libvirt_client::protocol::flags::{StorageVolDownloadFlags, StorageVolUploadFlags};
-use libvirt_client::{Connect, Piece, StorageVol};
-use std::io::SeekFrom;
-use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use libvirt_client::{Connect, Holes, StorageVol};
+use std::fs::File;
 
-const CHUNK: usize = 256 * 1024;
-
-/// What becomes of zeros.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Holes {
-    /// They travel like everything else.
-    Fill,
-    /// They do not travel, and need no place on the other side.
-    Keep,
-}
-
-impl Holes {
-    pub(super) fn of(words: &[&str]) -> Self {
-        if words.contains(&"sparse") { Self::Keep } else { Self::Fill }
-    }
+pub(super) fn holes(words: &[&str]) -> Holes {
+    if words.contains(&"sparse") { Holes::Keep } else { Holes::Fill }
 }
 
 async fn find(connect: &Connect, (pool, volume): (&str, &str)) -> Result<StorageVol, Failure> {
@@ -34,30 +18,11 @@ pub(super) async fn download(
     path: &str,
     holes: Holes,
 ) -> Result<(), Failure> {
+    let volume = find(connect, names).await?;
     let wrong = |error| Failure::file(path, error);
-    let flags = match holes {
-        Holes::Fill => StorageVolDownloadFlags::empty(),
-        Holes::Keep => StorageVolDownloadFlags::SPARSE_STREAM,
-    };
-    let mut stream = find(connect, names).await?.download(.., flags).await?;
-    let mut file = File::create(path).await.map_err(wrong)?;
-    let mut place = 0;
-    while let Some(piece) = stream.receive().await? {
-        match piece {
-            Piece::Data(data) => {
-                file.write_all(&data).await.map_err(wrong)?;
-                place += data.len() as u64;
-            }
-            Piece::Hole(length) => {
-                place += length;
-                file.seek(SeekFrom::Start(place)).await.map_err(wrong)?;
-            }
-        }
-    }
-    // A hole at the end is nowhere else.
-    file.set_len(place).await.map_err(wrong)?;
-    file.sync_all().await.map_err(wrong)?;
-    Ok(stream.finish().await?)
+    let file = File::create(path).map_err(wrong)?;
+    volume.download_file(&file, .., holes).await?;
+    file.sync_all().map_err(wrong)
 }
 
 pub(super) async fn upload(
@@ -66,25 +31,7 @@ pub(super) async fn upload(
     path: &str,
     holes: Holes,
 ) -> Result<(), Failure> {
-    let wrong = |error| Failure::file(path, error);
-    let mut file = File::open(path).await.map_err(wrong)?;
-    let flags = match holes {
-        Holes::Fill => StorageVolUploadFlags::empty(),
-        Holes::Keep => StorageVolUploadFlags::SPARSE_STREAM,
-    };
-    let mut stream = find(connect, names).await?.upload(.., flags).await?;
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        let count = file.read(&mut chunk).await.map_err(wrong)?;
-        let data = chunk.get(..count).unwrap_or_default();
-        if data.is_empty() {
-            // Only now the daemon says whether all of it has arrived.
-            return Ok(stream.finish().await?);
-        }
-        if holes == Holes::Keep && data.iter().all(|byte| *byte == 0) {
-            stream.send_hole(count as u64).await?;
-        } else {
-            stream.send(data).await?;
-        }
-    }
+    let file = File::open(path).map_err(|error| Failure::file(path, error))?;
+    find(connect, names).await?.upload_file(&file, .., holes).await?;
+    Ok(())
 }

@@ -5,8 +5,11 @@
 //!                     └───> StreamWriter ──┴─> Open: aborts the stream when the last of them goes and nobody has finished it
 //! ```
 
+mod io;
+
 use super::{Connection, Shared};
 use crate::error::{Error, ErrorKind};
+use io::{Patience, Rest};
 use libvirt_protocol::packet::STREAM_CHUNK;
 use libvirt_protocol::procedure::{Direction, Info};
 use libvirt_protocol::session::{Serial, StreamError};
@@ -40,6 +43,11 @@ const PIECE: usize = 64;
 ///
 /// Call [`ByteStream::finish`] at the end: only then the daemon says whether everything went well. A stream that is dropped
 /// before is aborted. [`ByteStream::split`] makes two of it, for who reads and writes at the same time.
+///
+/// It is tokio's [`AsyncRead`](tokio::io::AsyncRead) and [`AsyncWrite`](tokio::io::AsyncWrite) too, and so are its halves: holes are zeros to who
+/// reads so, and what is written has no holes. The end of a volume's or screenshot's data is read only when the daemon has confirmed that it was
+/// all, so that nothing else is to be done there; what was written has arrived once `shutdown` is done, which is [`ByteStream::finish`]. Flushing
+/// waits for nothing: what was written is on its way already. Errors are [`std::io::Error`] with ours inside.
 #[derive(Debug)]
 pub struct ByteStream {
     reader: StreamReader,
@@ -48,7 +56,12 @@ pub struct ByteStream {
 
 /// What a stream brings: the half of a [`ByteStream`] that is read.
 #[derive(Debug)]
-pub struct StreamReader(Arc<Open>);
+pub struct StreamReader {
+    open: Arc<Open>,
+    /// What somebody has left of a piece who took less than that.
+    rest: Option<Rest>,
+    patience: Patience,
+}
 
 /// What goes into a stream: the half of a [`ByteStream`] that is written to.
 #[derive(Debug)]
@@ -56,6 +69,7 @@ pub struct StreamWriter {
     open: Arc<Open>,
     /// How much more may be sent, where the call has said how much it will be.
     room: Option<u64>,
+    patience: Patience,
 }
 
 /// A stream that is open, or was until a moment ago.
@@ -78,7 +92,10 @@ impl ByteStream {
     pub(super) fn new(lane: Connection, info: &'static Info, serial: Serial) -> Self {
         let shared = Arc::clone(&lane.shared);
         let open = Arc::new(Open { shared, lane, info, serial });
-        Self { reader: StreamReader(Arc::clone(&open)), writer: StreamWriter { open, room: None } }
+        Self {
+            reader: StreamReader { open: Arc::clone(&open), rest: None, patience: Patience::default() },
+            writer: StreamWriter { open, room: None, patience: Patience::default() },
+        }
     }
 
     /// So much and no more may be sent: the call has promised it.
@@ -142,17 +159,17 @@ impl StreamReader {
     /// # Errors
     /// As [`ByteStream::receive`].
     pub async fn receive(&mut self) -> Result<Option<Piece>, Error> {
-        let piece = poll_fn(|context| self.0.poll_receive(context));
-        match self.0.info.stream {
-            Some(Direction::Read) => self.0.in_time(piece).await,
-            _ => piece.await,
+        if let Some(rest) = self.rest.take() {
+            return Ok(Some(rest.piece()));
         }
+        let piece = poll_fn(|context| self.open.poll_receive(context));
+        if self.open.brings_data() { self.open.in_time(piece).await } else { piece.await }
     }
 }
 
 impl Drop for StreamReader {
     fn drop(&mut self) {
-        self.0.shared.lock().unread(self.0.serial);
+        self.open.unread();
     }
 }
 
@@ -160,12 +177,16 @@ impl StreamWriter {
     /// Takes what is to be sent out of what was promised. A daemon must not be left to find out: one of 11.3.0 that gets more than was
     /// promised goes round in its event loop for ever, and answers nobody.
     fn promise(&mut self, length: u64) -> Result<(), Error> {
-        let Some(room) = self.room else { return Ok(()) };
-        let left = room.checked_sub(length);
+        self.room = self.left(length)?;
+        Ok(())
+    }
+
+    /// What is left of it then.
+    fn left(&self, length: u64) -> Result<Option<u64>, Error> {
+        let Some(room) = self.room else { return Ok(None) };
         let refused =
             || self.open.failed(Error::misuse(format!("{length} bytes for a stream that takes {room} more")));
-        self.room = Some(left.ok_or_else(refused)?);
-        Ok(())
+        room.checked_sub(length).map(Some).ok_or_else(refused)
     }
 
     /// As [`ByteStream::send`].
@@ -188,6 +209,10 @@ impl StreamWriter {
     /// # Errors
     /// As [`ByteStream::send`].
     pub async fn send_hole(&mut self, length: u64) -> Result<(), Error> {
+        if length == 0 {
+            // Nothing is to be said of it; and one that says it waits for libvirtd 9.0.0 for ever, which takes it for the end.
+            return Ok(());
+        }
         self.promise(length)?;
         let length = i64::try_from(length)
             .map_err(|_| self.open.failed(Error::protocol("a hole beyond 2^63 bytes")))?;
@@ -212,8 +237,20 @@ impl Open {
     /// Waits as long as a call: a daemon that no longer reads, or no longer has what it was asked for, says nothing.
     async fn in_time<T>(&self, wait: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let Some(deadline) = self.lane.deadline else { return wait.await };
-        let late = || self.failed(Error::new(ErrorKind::Timeout)).possibly_executed();
-        tokio::time::timeout(deadline, wait).await.unwrap_or_else(|_| Err(late()))
+        tokio::time::timeout(deadline, wait).await.unwrap_or_else(|_| Err(self.late()))
+    }
+
+    fn late(&self) -> Error {
+        self.failed(Error::new(ErrorKind::Timeout)).possibly_executed()
+    }
+
+    /// Whether the daemon has all that is to be read: then it is never silent for long.
+    fn brings_data(&self) -> bool {
+        self.info.stream == Some(Direction::Read)
+    }
+
+    fn unread(&self) {
+        self.shared.lock().unread(self.serial);
     }
 
     fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<Option<Piece>, Error>> {
@@ -239,10 +276,10 @@ impl Open {
         context: &mut Context<'_>,
         send: impl FnOnce(&mut libvirt_protocol::session::ClientSession, Serial) -> Result<(), StreamError>,
     ) -> Poll<Result<(), Error>> {
-        let mut state = self.shared.lock();
-        if let Some(Err(error)) = state.streams.get(&self.serial).and_then(|stream| stream.end.as_ref()) {
-            return Poll::Ready(Err(self.failed(error.clone())));
+        if let Some(error) = self.broken() {
+            return Poll::Ready(Err(error));
         }
+        let mut state = self.shared.lock();
         if state.room(context).is_none() {
             return Poll::Pending;
         }
@@ -252,16 +289,24 @@ impl Open {
         Poll::Ready(sent.map_err(|error| self.failed(Error::protocol(error))))
     }
 
+    /// Why the daemon has broken it off, if it has.
+    fn broken(&self) -> Option<Error> {
+        let state = self.shared.lock();
+        let end = state.streams.get(&self.serial).and_then(|stream| stream.end.as_ref())?;
+        end.as_ref().err().map(|error| self.failed(error.clone()))
+    }
+
     /// An error of the call that has opened it.
     fn failed(&self, error: Error) -> Error {
         error.of_started(self.info, self.serial)
     }
 
+    /// Says it once, whoever asks for it.
     fn say_the_end(&self) -> Result<(), Error> {
         let mut state = self.shared.lock();
-        let ended = state.streams.get(&self.serial).is_none_or(|stream| stream.end.is_some());
-        if ended {
-            return Ok(());
+        match state.streams.get_mut(&self.serial) {
+            Some(stream) if stream.end.is_none() && !stream.finishing => stream.finishing = true,
+            _ => return Ok(()),
         }
         let idle = state.session.transmit().is_none();
         let finished = state.session.stream_finish(self.serial);
@@ -278,7 +323,7 @@ impl Open {
         match &stream.end {
             Some(end) => Poll::Ready(end.clone().map_err(|error| self.failed(error))),
             None => {
-                stream.ender = Some(context.waker().clone());
+                stream.ended_for(context);
                 Poll::Pending
             }
         }
