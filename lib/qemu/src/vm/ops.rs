@@ -19,6 +19,7 @@ mod console;
 mod cpus;
 mod display;
 mod follow;
+mod fresh;
 mod graph;
 mod handed;
 mod job;
@@ -48,8 +49,13 @@ pub use snapshot::{Consistency, Overlay, Taken};
 use super::Vm;
 use crate::{config::ConfigError, process::Exit};
 use follow::Follow;
-use qmp::{CallError, agent::AgentError, commands::Command};
-use std::{io, time::Duration};
+use qmp::{
+    CallError,
+    agent::AgentError,
+    aside::{PATIENCE, Place, ask},
+    commands::Command,
+};
+use std::{io, path::Path, time::Duration};
 use thiserror::Error;
 
 /// Why an operation was not done.
@@ -147,7 +153,7 @@ pub enum OperationError {
         #[source]
         source: AgentError,
     },
-    /// The host refused.
+    /// The host refused, or does not answer ([`io::ErrorKind::TimedOut`]).
     #[error("cannot {action}")]
     Host {
         /// What was attempted.
@@ -186,6 +192,16 @@ impl Vm {
     ) -> Result<C::Reply, OperationError> {
         self.qmp().call(command).await.map_err(undone(action))
     }
+}
+
+/// Does something with a file of the host, beside the runtime ([`qmp::aside`]).
+async fn host<T: Send + 'static>(
+    action: impl Into<String>,
+    path: &Path,
+    work: impl FnOnce(&Place) -> io::Result<T> + Send + 'static,
+) -> Result<T, OperationError> {
+    let done = ask(path, PATIENCE, work).await.map_err(io::Error::from).flatten();
+    done.map_err(|source| OperationError::Host { action: action.into(), source })
 }
 
 fn failed(action: impl Into<String>) -> impl FnOnce(CallError) -> OperationError {

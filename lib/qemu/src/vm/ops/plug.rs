@@ -9,8 +9,9 @@ use self::answer::{ANSWERS, Answer, answer};
 use super::{
     OperationError, failed,
     follow::{Follow, Heard},
+    host,
     places::Reservation,
-    rollback::{Made, Rollback, insist},
+    rollback::{Made, Rollback},
 };
 use crate::{
     Vm,
@@ -28,6 +29,7 @@ use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::fd::OwnedFd,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -204,7 +206,8 @@ impl Vm {
             // Files of a directory are made as needed; a single file is the other memory's.
             if kind == "child<memory-backend-file>"
                 && let Value::String(path) = of("mem-path").await?
-                && std::path::Path::new(&path).is_dir()
+                && let place = PathBuf::from(&path)
+                && host("look at the memory's file", path.as_ref(), move |_| Ok(place.is_dir())).await?
             {
                 return Ok(json!({"qom-type": "memory-backend-file", "mem-path": path, "share": share}));
             }
@@ -231,7 +234,7 @@ impl Vm {
         self.unplug_with(id, patience, &backend).await?;
         // There is a stream only behind a card of vhost-user.
         let stream = ChardevRemove { id: stream_of(id) };
-        match insist(&mut Follow::new(self, &[]), "close the stream of a card", &stream).await {
+        match Follow::new(self, &[]).insist("close the stream of a card", &stream).await {
             Ok(()) | Err(OperationError::Qmp { source: CallError::Refused { .. }, .. }) => Ok(()),
             Err(error) => Err(error),
         }
@@ -337,7 +340,7 @@ impl Vm {
         if !matches!(&unplugged, Ok(()) | Err(OperationError::Unknown { .. })) {
             return unplugged;
         }
-        let removed = insist(&mut Follow::new(self, &[]), "remove what a device stood on", backend).await;
+        let removed = Follow::new(self, &[]).insist("remove what a device stood on", backend).await;
         match (unplugged, removed) {
             (Err(unknown), Err(OperationError::Qmp { .. })) => Err(unknown),
             (_, removed) => removed,
@@ -402,7 +405,7 @@ impl Vm {
         let mut closed = self.close_nodes(id).await?;
         // There is an object only if the disk had limits of its own.
         let limits = ObjectDel { id: format!("{id}-limits") };
-        match insist(&mut Follow::new(self, &[]), "remove the limits of a disk", &limits).await {
+        match Follow::new(self, &[]).insist("remove the limits of a disk", &limits).await {
             Ok(()) => closed += 1,
             Err(OperationError::Qmp { source: CallError::Refused { .. }, .. }) => {}
             Err(error) => return Err(error),
@@ -422,7 +425,7 @@ impl Vm {
             // Those on top of others first; QEMU refuses the others until then.
             let (mut removed, mut refused) = (0, None);
             for node in ours {
-                match insist(&mut follow, what, &BlockdevDel { node_name: node }).await {
+                match follow.insist(what, &BlockdevDel { node_name: node }).await {
                     Ok(()) => removed += 1,
                     Err(error) => refused = Some(error),
                 }
