@@ -11,8 +11,7 @@
 
 use crate::binary::{BinaryError, build_id};
 use qmp::{
-    CallError, Triple,
-    aside,
+    CallError, Triple, aside,
     commands::{DeviceListProperties, QomListTypes, QueryCpuDefinitions, QueryMachines, Quit},
     schema::Schema,
 };
@@ -97,7 +96,8 @@ impl Capabilities {
     async fn probe_within(path: &Path, answer: Duration) -> Result<Self, BinaryError> {
         let run = |source| BinaryError::Run { path: path.to_owned(), source };
         let program = path.to_owned();
-        let build_id = aside::ask(path, answer, move |_| build_id::of(&program)).await.map_err(io::Error::from);
+        let build_id =
+            aside::ask(path, answer, move |_| build_id::of(&program)).await.map_err(io::Error::from);
         let build_id = build_id.flatten().map_err(run)?;
         let mut devices = Devices::default();
         loop {

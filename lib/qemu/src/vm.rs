@@ -103,6 +103,8 @@ pub struct Vm {
     status: watch::Receiver<Status>,
     /// Places of devices that are being plugged.
     reserved: ops::Reserved,
+    /// Whether an image is being made.
+    images: ops::Images,
     /// What supervision does beside its own.
     chores: mpsc::UnboundedSender<supervisor::Chore>,
     /// For a state that is newer than a command.

@@ -23,6 +23,7 @@ mod fresh;
 mod graph;
 mod handed;
 mod job;
+mod listing;
 mod migration;
 mod places;
 mod plug;
@@ -37,6 +38,7 @@ pub use cpus::Vcpu;
 pub use display::{Connected, Expiry, Screen};
 pub(crate) use handed::note_of_disk;
 pub use job::{FoundJob, Job, ReadyJob};
+pub(super) use listing::Images;
 pub use migration::{
     Channel, MigrateError, Migrated, Migration, MigrationOptions, MigrationTls, MovedDisks, Route,
     Whereabouts,

@@ -143,6 +143,7 @@ pub(crate) fn supervised(
         record: Arc::new(record),
         status: status.subscribe(),
         reserved: ops::Reserved::default(),
+        images: ops::Images::default(),
         chores,
         readings: readings.clone(),
     };

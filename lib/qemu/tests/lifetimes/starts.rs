@@ -69,9 +69,8 @@ fn nothing_is_left(run: &Path, descriptors: usize, of: &str) {
         waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT)
             .map(|status| status.is_some())
     };
-    let is_left = || {
-        threads_of_ours() > 0 || children() != Err(Errno::CHILD) || open_descriptors() != descriptors
-    };
+    let is_left =
+        || threads_of_ours() > 0 || children() != Err(Errno::CHILD) || open_descriptors() != descriptors;
     for _ in (0..LONG.as_millis()).take_while(|_| is_left()) {
         std::thread::sleep(Duration::from_millis(1));
     }

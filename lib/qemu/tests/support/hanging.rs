@@ -29,7 +29,14 @@ impl Hanging {
         std::fs::create_dir(&place).ok()?;
         let theirs = device.try_clone().ok()?;
         let mut mount = Command::new("mount");
-        mount.args(["-i", "-t", "fuse", "-o", "fd=0,rootmode=40000,user_id=0,group_id=0,allow_other", "hangs"]);
+        mount.args([
+            "-i",
+            "-t",
+            "fuse",
+            "-o",
+            "fd=0,rootmode=40000,user_id=0,group_id=0,allow_other",
+            "hangs",
+        ]);
         let mounted = mount.arg(&place).stdin(Stdio::from(theirs)).stderr(Stdio::null()).status();
         if !mounted.is_ok_and(|mounted| mounted.success()) {
             return None;

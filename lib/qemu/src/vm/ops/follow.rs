@@ -103,11 +103,7 @@ impl Follow {
     ///
     /// # Errors
     /// [`OperationError`]; never that of a deadline or of a connection.
-    pub(super) async fn told<C: Command>(
-        &mut self,
-        what: &str,
-        command: &C,
-    ) -> Result<Told, OperationError> {
+    pub(super) async fn told<C: Command>(&mut self, what: &str, command: &C) -> Result<Told, OperationError> {
         match self.vm.qmp().call(command).await {
             Ok(_) => Ok(Told::Answered),
             Err(CallError::Closed { .. } | CallError::Deadline { .. }) => {

@@ -25,7 +25,6 @@ use qmp::commands::{
     BlockdevOptionsDiscard, BlockdevOptionsFile, BlockdevOptionsLuks, BlockdevOptionsQcow2,
     BlockdevOptionsQcow2Encrypt, BlockdevOptionsQcow2EncryptLuks, BlockdevOptionsRaw, BlockdevOptionsVariant,
     BlockdevRef, BlockdevRefOrNull, QcowCreateEncryption, QcowCreateEncryptionLuks, QueryBlockstats,
-    QueryNamedBlockNodes,
 };
 use serde_json::Value;
 use std::{
@@ -101,10 +100,6 @@ impl Vm {
             next = node.backing;
         }
         Ok(chain)
-    }
-
-    pub(super) async fn named_nodes(&self) -> Result<Vec<BlockNode>, OperationError> {
-        self.ask("list the images", &QueryNamedBlockNodes { flat: Some(true) }).await
     }
 
     pub(super) async fn node(&self, name: &str) -> Result<BlockNode, OperationError> {
@@ -206,9 +201,16 @@ impl Vm {
     ) -> Result<(), OperationError> {
         let id = job_id("create");
         let made = Made::Job(id.clone());
+        let making = self.makes_image(&id).await;
         rollback.also(made.clone());
         let command = BlockdevCreate { job_id: id.clone(), options };
         let done = async { self.job(action, id, &command).await?.done().await }.await;
+        match &done {
+            // It was dismissed, or never begun.
+            Ok(()) | Err(OperationError::Job { .. } | OperationError::Qmp { .. }) => making.over(),
+            // The job may go on.
+            Err(_) => drop(making),
+        }
         rollback.gone(&made);
         done
     }

@@ -22,7 +22,7 @@ use crate::{
 use qmp::{
     Client,
     aside::Place,
-    commands::{QueryFdsets, QueryNamedBlockNodes, RemoveFd},
+    commands::{QueryFdsets, RemoveFd},
     descriptors::NamedFd,
 };
 use std::{
@@ -114,7 +114,7 @@ impl Vm {
         if sets.is_empty() {
             return Ok(0);
         }
-        let nodes = follow.read(what, &QueryNamedBlockNodes { flat: Some(true) }).await?;
+        let nodes = follow.nodes(what).await?;
         let open: BTreeSet<String> = nodes.into_iter().map(|node| node.file).collect();
         let ids = sets.iter().map(|set| set.fdset_id);
         let ids: BTreeSet<i64> = ids.filter(|id| !open.contains(&format!("/dev/fdset/{id}"))).collect();

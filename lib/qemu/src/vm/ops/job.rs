@@ -335,4 +335,4 @@ pub(super) async fn concluded(follow: &mut Follow, id: &str) -> Result<(), Opera
     job.until(&[JobStatus::Concluded]).await.map(drop)
 }
 
-const EVENTS: &[&str] = &["JOB_STATUS_CHANGE"];
+pub(super) const EVENTS: &[&str] = &["JOB_STATUS_CHANGE"];

@@ -16,13 +16,13 @@ use super::{
 use crate::{
     Vm,
     argv::{block_nodes, connection, netdev, netdev_id, nic_device},
-    config::{ConfigError, Disk, DiskBus, Nic, NicBackend, NicModel, Reconnect, Stream, check_id},
+    config::{ConfigError, CpuPlace, Disk, DiskBus, Nic, NicBackend, NicModel, Reconnect, Stream, check_id},
 };
 use qmp::{
     CallError,
     commands::{
         BlockdevDel, ChardevRemove, Command, DeviceDel, HotpluggableCpu, NetdevDel, ObjectDel,
-        ObjectProperty, QomGet, QomList, QueryHotpluggableCpus, QueryMemdev, QueryNamedBlockNodes,
+        ObjectProperty, QomGet, QomList, QueryHotpluggableCpus, QueryMemdev,
     },
 };
 use serde_json::{Value, json};
@@ -419,7 +419,7 @@ impl Vm {
         let mut closed = 0;
         loop {
             let what = "close the images of a disk";
-            let nodes = follow.read(what, &QueryNamedBlockNodes { flat: Some(true) }).await?;
+            let nodes = follow.nodes(what).await?;
             let ours = nodes.into_iter().filter_map(|node| node.node_name);
             let ours = ours.filter(|node| is_node_of(node, id));
             // Those on top of others first; QEMU refuses the others until then.
@@ -482,24 +482,22 @@ fn is_pending(error: &OperationError) -> bool {
 /// A guest that has just begun to boot does not hear; QEMU itself takes another request after five seconds.
 const ASK_AGAIN: Duration = Duration::from_secs(6);
 
-/// The device for a place of a CPU, and its id.
-fn cpu(place: &HotpluggableCpu) -> (Value, String) {
-    let numbers = [
-        ("node-id", place.props.node_id),
-        ("socket-id", place.props.socket_id),
-        ("die-id", place.props.die_id),
-        ("core-id", place.props.core_id),
-        ("thread-id", place.props.thread_id),
-    ];
-    let (mut device, mut id) = (json!({"driver": place.kind}), "cpu".to_owned());
-    for (name, number) in numbers {
-        if let Some(number) = number {
-            device[name] = json!(number);
-            id.push_str(&format!("-{number}"));
-        }
+/// The place of a CPU.
+pub(super) fn place_of(cpu: &HotpluggableCpu) -> CpuPlace {
+    let number = |number: Option<i64>| number.and_then(|number| u16::try_from(number).ok());
+    CpuPlace {
+        node: number(cpu.props.node_id),
+        socket: number(cpu.props.socket_id),
+        die: number(cpu.props.die_id),
+        core: number(cpu.props.core_id),
+        thread: number(cpu.props.thread_id),
     }
-    device["id"] = json!(id);
-    (device, id)
+}
+
+/// The device for a place of a CPU, and its id.
+fn cpu(cpu: &HotpluggableCpu) -> (Value, String) {
+    let place = place_of(cpu);
+    (place.device(&cpu.kind), place.id())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use qmp::{
     Client,
     commands::{
         BlockdevDel, BlockdevRemoveMedium, ChardevRemove, Command, Cont, JobCancel, JobDismiss,
-        NbdServerStop, NetdevDel, ObjectDel, QomList, QueryNamedBlockNodes, QueryStatus, RemoveFd,
+        NbdServerStop, NetdevDel, ObjectDel, QomList, QueryStatus, RemoveFd,
     },
 };
 use serde_json::Value;
@@ -44,6 +44,8 @@ pub(super) enum Made {
     Job(String),
     /// A migration that has not let go of its guest: given up, the guest goes on here. One that is over stays over.
     Migration,
+    /// A migration that was let go, or was about to be: it is followed to its end.
+    Departure,
     /// The guest stands for a moment.
     Stop,
     /// The filter of a disk, which its device uses in place of what is below.
@@ -217,7 +219,7 @@ async fn exists(follow: &mut Follow, made: &Made) -> Result<Option<bool>, Operat
         Made::Device(id) => among("/machine/peripheral", id).await,
         Made::Object(id) => among("/objects", id).await,
         Made::Node(name) => {
-            let nodes = follow.read(WHAT, &QueryNamedBlockNodes { flat: Some(true) }).await?;
+            let nodes = follow.nodes(WHAT).await?;
             Ok(Some(nodes.iter().any(|node| node.node_name.as_ref() == Some(name))))
         }
         Made::Stream(id) => among("/chardevs", id).await,
@@ -227,6 +229,7 @@ async fn exists(follow: &mut Follow, made: &Made) -> Result<Option<bool>, Operat
         | Made::NbdServer
         | Made::Job(_)
         | Made::Migration
+        | Made::Departure
         | Made::Stop
         | Made::Filter(_)
         | Made::File { .. }
@@ -259,6 +262,7 @@ async fn remove_once(follow: &mut Follow, what: &str, made: &Made) -> Result<(),
             follow.insist(what, &JobDismiss { id: id.clone() }).await
         }
         Made::Migration => Migration::of(follow.vm()).cancel().await,
+        Made::Departure => Migration::of(follow.vm()).goes().await,
         Made::Stop => follow.insist(what, &Cont {}).await,
         Made::Filter(disk) => leave_filter(follow, what, disk).await,
         Made::NextNotes(node, name) => join_notes(follow, what, node, name, Pulled::GivenUp).await,

@@ -20,11 +20,11 @@ use qmp::{
     agent::Agent,
     commands::{
         BlockDirtyBitmapAdd, BlockDirtyBitmapRemove, BlockExportAdd, BlockExportAddNbd,
-        BlockExportAddVariant, BlockExportDel, BlockExportInfo, BlockExportRemoveMode, BlockNode, BlockdevAdd,
-        BlockdevOptions, BlockdevOptionsCopyBeforeWrite, BlockdevOptionsCopyBeforeWriteOnCbwError,
-        BlockdevOptionsFormat, BlockdevOptionsVariant, BlockdevRef, DirtyBitmap, DirtyBitmapAdd,
-        DirtyBitmapMerge, NbdExportBitmap, NbdServerStart, NbdServerStop, QomSet, QueryBlockExports,
-        QueryNamedBlockNodes, QueryStatus, RunState, Stop, Transaction, TransactionAction,
+        BlockExportAddVariant, BlockExportDel, BlockExportInfo, BlockExportRemoveMode, BlockNode,
+        BlockdevAdd, BlockdevOptions, BlockdevOptionsCopyBeforeWrite,
+        BlockdevOptionsCopyBeforeWriteOnCbwError, BlockdevOptionsFormat, BlockdevOptionsVariant, BlockdevRef,
+        DirtyBitmap, DirtyBitmapAdd, DirtyBitmapMerge, NbdExportBitmap, NbdServerStart, NbdServerStop,
+        QomSet, QueryBlockExports, QueryStatus, RunState, Stop, Transaction, TransactionAction,
     },
 };
 use std::{path::PathBuf, time::Duration};
@@ -425,7 +425,7 @@ pub(in super::super) async fn join_notes(
 
 /// Whether a node has a bitmap.
 async fn has_bitmap(follow: &mut Follow, what: &str, node: &str, name: &str) -> Result<bool, OperationError> {
-    let nodes = follow.read(what, &QueryNamedBlockNodes { flat: Some(true) }).await?;
+    let nodes = follow.nodes(what).await?;
     let of_node = nodes.into_iter().filter(|it| it.node_name.as_deref() == Some(node));
     let mut bitmaps = of_node.flat_map(|node| node.dirty_bitmaps.into_iter().flatten());
     Ok(bitmaps.any(|bitmap| bitmap.name.as_deref() == Some(name)))

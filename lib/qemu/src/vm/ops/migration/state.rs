@@ -40,7 +40,7 @@ impl Vm {
         let half_a_state = HalfAState(Some(half_a_state));
         let saved = self.save_to(output, directory, file).await;
         match &saved {
-            Ok(_) => half_a_state.is_whole(),
+            Ok(_) => half_a_state.keep(),
             Err(_) => half_a_state.removed().await,
         }
         saved
@@ -142,7 +142,7 @@ impl Drop for Closed {
 struct HalfAState(Option<Fresh>);
 
 impl HalfAState {
-    fn is_whole(mut self) {
+    fn keep(mut self) {
         if let Some(file) = self.0.take() {
             file.keep();
         }
