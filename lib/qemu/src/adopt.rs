@@ -1,11 +1,12 @@
 //! Taking over a machine that an earlier manager started.
 
 use crate::{
-    process::{Exit, Process},
+    process::{ENDS, Exit, Process},
     record::Record,
     socket,
     vm::{self, Supervision, Vm},
 };
+use qmp::aside::ask;
 use std::{future::Future, io, path::Path, pin::Pin, sync::Arc, time::Duration};
 use uuid::Uuid;
 
@@ -49,7 +50,8 @@ pub async fn adopt_in(
     deadline: Duration,
     supervision: Supervision,
 ) -> io::Result<Adoption> {
-    let written = match Record::load(run_dir) {
+    let place = run_dir.to_owned();
+    let written = match ask(run_dir, deadline, move |_| Record::load(&place)).await? {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
         written => written?,
     };
@@ -62,8 +64,7 @@ pub async fn adopt_in(
     }
     let run_dir = run_dir.to_owned();
     // All processes of the host are looked at, some of which may make one wait.
-    let found = tokio::task::spawn_blocking(move || Record::find(uuid, &run_dir));
-    match found.await.map_err(io::Error::other)?? {
+    match ask("/proc".as_ref(), deadline, move |_| Record::find(uuid, &run_dir)).await?? {
         Some(record) => adopt(record, deadline, supervision).await,
         None => Ok(Adoption::Gone(why)),
     }
@@ -72,9 +73,12 @@ pub async fn adopt_in(
 /// Takes over the machine of `record`: proves that the recorded process is that machine, connects, reads its state.
 ///
 /// # Errors
-/// Missing rights and other faults of the host, after which nothing is known about the machine.
+/// Missing rights and other faults of the host, after which nothing is known about the machine; [`io::ErrorKind::TimedOut`] where the host does
+/// not answer for its process or its files within `deadline`.
 pub async fn adopt(record: Record, deadline: Duration, supervision: Supervision) -> io::Result<Adoption> {
-    match record.hold()? {
+    let run_dir = record.qmp_socket.clone();
+    let (held, record) = ask(&run_dir, deadline, move |_| (record.hold(), record)).await?;
+    match held? {
         Err(why) => Ok(Adoption::Gone(why)),
         Ok(process) => {
             let held =
@@ -113,7 +117,9 @@ impl Unresponsive {
             Ok(Ok(connection)) => {
                 let Self { process, record, supervision, .. } = self;
                 // Of a script that has become QEMU since it was recorded.
-                let record = record.greeted().unwrap_or(record);
+                let recorded = record.clone();
+                let greeted = ask(&recorded.qmp_socket, deadline, move |_| record.greeted()).await;
+                let record = greeted.ok().and_then(Result::ok).unwrap_or(recorded);
                 let tpm = match record.swtpm {
                     None => vm::Tpm::None,
                     Some(swtpm) => swtpm.hold().map_or(vm::Tpm::Ended(Exit::Gone), vm::Tpm::Runs),
@@ -131,13 +137,12 @@ impl Unresponsive {
         Adoption::Unresponsive(Box::new(self))
     }
 
-    /// Ends the process at once and waits for its end.
+    /// Ends the process at once and waits for its end, as [`Vm::kill`] does.
     ///
     /// # Errors
-    /// Missing rights.
+    /// As of [`Vm::kill`].
     pub async fn kill(&self) -> io::Result<Exit> {
-        self.process.kill()?;
-        Ok(self.process.exited().await)
+        self.process.killed(ENDS).await
     }
 
     /// Waits for the end of the process.

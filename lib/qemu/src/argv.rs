@@ -58,6 +58,7 @@ pub fn argv(config: &Config, descriptors: &Descriptors) -> Result<Vec<OsString>,
     line.process();
     line.credentials()?;
     line.machine()?;
+    line.plugged()?;
     line.monitor_and_console();
     line.root_ports();
     line.balloon_and_rng()?;

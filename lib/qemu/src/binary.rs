@@ -3,7 +3,7 @@
 pub(crate) mod build_id;
 
 use crate::capabilities::Capabilities;
-use qmp::{CallError, Triple};
+use qmp::{CallError, Triple, aside::ask};
 use std::{
     collections::HashMap,
     ffi::OsStr,
@@ -106,8 +106,10 @@ struct Key {
 }
 
 impl Key {
-    fn of(path: &Path) -> Result<Self, BinaryError> {
-        Self::with_modules(path, Path::new(MODULES))
+    async fn asked(path: &Path) -> Result<Self, BinaryError> {
+        let program = path.to_owned();
+        let key = ask(path, ANSWER, move |_| Self::with_modules(&program, Path::new(MODULES))).await;
+        key.map_err(|error| BinaryError::Run { path: path.to_owned(), source: error.into() })?
     }
 
     fn with_modules(path: &Path, modules: &Path) -> Result<Self, BinaryError> {
@@ -132,7 +134,7 @@ impl BinaryCache {
     /// # Errors
     /// [`BinaryError`].
     pub async fn inspect(&self, path: &Path) -> Result<Arc<Binary>, BinaryError> {
-        let key = Key::of(path)?;
+        let key = Key::asked(path).await?;
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(known.clone());
         }
@@ -146,7 +148,7 @@ impl BinaryCache {
     /// # Errors
     /// [`BinaryError`].
     pub async fn capabilities(&self, path: &Path) -> Result<Arc<Capabilities>, BinaryError> {
-        let key = Key::of(path)?;
+        let key = Key::asked(path).await?;
         if let Some(known) = self.capabilities.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(known.clone());
         }

@@ -11,12 +11,13 @@
 
 use crate::binary::{BinaryError, build_id};
 use qmp::{
-    CallError, Triple,
+    CallError, Triple, aside,
     commands::{DeviceListProperties, QomListTypes, QueryCpuDefinitions, QueryMachines, Quit},
     schema::Schema,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     path::Path,
     process::Stdio,
     sync::Arc,
@@ -94,7 +95,10 @@ impl Capabilities {
 
     async fn probe_within(path: &Path, answer: Duration) -> Result<Self, BinaryError> {
         let run = |source| BinaryError::Run { path: path.to_owned(), source };
-        let build_id = build_id::of(path).map_err(run)?;
+        let program = path.to_owned();
+        let build_id =
+            aside::ask(path, answer, move |_| build_id::of(&program)).await.map_err(io::Error::from);
+        let build_id = build_id.flatten().map_err(run)?;
         let mut devices = Devices::default();
         loop {
             match Self::probe_once(path, build_id.clone(), &mut devices, answer).await? {

@@ -28,7 +28,7 @@ pub use block::{
     Source, Throttle, ThrottleGroup,
 };
 pub use chardev::{Address, Channel, Chardev, Reconnect, Serial, SerialKind, Stream};
-pub use cpu::{Cpu, Topology};
+pub use cpu::{Cpu, CpuPlace, Topology};
 pub use device::{
     Balloon, FwCfg, FwCfgContent, Input, NinePSecurity, Panic, PanicAction, PanicModel, Rng, RngSource,
     Share, ShareKind, Smbios, Sound, SoundBackend, SoundCard, Tpm, TpmModel, Usb, VhostUser, VhostUserKind,
@@ -39,7 +39,10 @@ pub use error::ConfigError;
 pub(crate) use error::{absolute, utf8};
 pub use firmware::{Boot, DirectKernel, Firmware};
 pub use machine::{Accelerator, Board, Clock, ClockBase, ClockSource, Iommu, Switch, Tuning};
-pub use memory::{Allocation, Backing, Distance, HostPolicy, Memory, MemoryHotplug, NumaNode, Sharing};
+pub use memory::{
+    Allocation, Backing, Distance, HostPolicy, Memory, MemoryHotplug, MemoryModule, ModulePlace, NumaNode,
+    Sharing,
+};
 pub use net::{Forward, Nic, NicBackend, NicModel, Protocol, UserNetwork};
 pub use security::{Encoding, Permission, Sandbox, Secret, Tls, TlsRole};
 
@@ -154,13 +157,14 @@ pub fn check_id(id: &str) -> Result<(), ConfigError> {
 
 impl Config {
     /// The same with network cards and disks in the places that they have in a running machine ([`crate::Vm::places`]), of which it has as
-    /// many: add what was plugged before, and leave out what was unplugged. Then a machine can be moved, restored and started again as it is.
+    /// many: add those that were plugged before, and leave out what was unplugged. Memory and CPUs are what the machine has of them. Then it can
+    /// be moved, restored and started again as it is.
     ///
     /// ```
     /// # use qemu::{Config, config::{Nic, NicBackend}, vm::Occupied};
     /// # let mut config = Config::new("web", uuid::Uuid::nil(), "q35", 1, 512);
     /// # let card = || Nic::new("nic1", [0x52, 0x54, 0, 0, 0, 1], NicBackend::User { forwards: Vec::new(), restrict: false });
-    /// # let occupied = Occupied { devices: [("nic1".to_owned(), 4)].into(), ports: Some(6) };
+    /// # let occupied = Occupied { devices: [("nic1".to_owned(), 4)].into(), ports: Some(6), ..Occupied::default() };
     /// // After `vm.plug_nic(&card())`, and `let occupied = vm.places().await?`:
     /// config.nics.push(card());
     /// let now = config.occupied(&occupied);
@@ -180,6 +184,8 @@ impl Config {
             let used = FIXED + self.nics.len() + disks;
             self.spare_ports = u8::try_from(used).map_or(0, |used| ports.saturating_sub(used));
         }
+        self.memory.modules.clone_from(&occupied.modules);
+        self.cpu.plugged.clone_from(&occupied.cpus);
         self
     }
 

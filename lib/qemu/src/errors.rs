@@ -13,7 +13,7 @@ use std::io;
 /// | `ProcessNotRunning` | [`StartError::Ended`] | its message is in the error |
 /// | `AlreadyRunning` | [`StartError::Occupied`] | adopt it, or end it |
 /// | `SocketCreationFailed` | [`StartError::Prepare`] at a socket | see the cause: rights, space |
-/// | `HostFailed` | [`StartError::Prepare`] elsewhere | see the cause |
+/// | `HostFailed` | [`StartError::Prepare`] elsewhere, [`StartError::Unanswered`] | see the cause |
 /// | `InvalidResponse` | [`CallError::Decode`], [`CallError::Unreadable`] | this QEMU answers in another form: report it |
 /// | `InvalidConfiguration` | [`ConfigError`] | change the configuration |
 /// | `Refused` | [`CallError::Refused`] | QEMU's class and description are in the error |
@@ -84,6 +84,7 @@ impl From<&StartError> for ErrorKind {
             StartError::Prepare { .. } => Self::HostFailed,
             StartError::Ended { .. } => Self::ProcessNotRunning,
             StartError::Silent { .. } => Self::NotConnected,
+            StartError::Unanswered(_) => Self::HostFailed,
         }
     }
 }

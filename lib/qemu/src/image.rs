@@ -12,19 +12,19 @@ use std::{
 };
 
 /// Refuses images that name files which are not listed ([`Image::others`]). `open` answers what a source has to be read from; what cannot be
-/// read here is QEMU's to complain of.
+/// read here is QEMU's to complain of. Every image is opened, also one whose format names none: one that hangs is to hang here.
 pub(crate) fn check_names(
     disk: &str,
     image: &Image,
     open: impl Fn(&Source) -> Option<File>,
 ) -> Result<(), ConfigError> {
     for image in image.chain() {
+        let Some(file) = open(&image.source) else { continue };
         let named = match image.format {
             Format::Qcow2 => qcow2_names,
             Format::Vmdk => vmdk_names,
             Format::Raw | Format::Vdi | Format::Vpc | Format::Vhdx => continue,
         };
-        let Some(file) = open(&image.source) else { continue };
         // A name is relative to the image's directory; of a descriptor there is none.
         let beside = match &image.source {
             Source::Path(path) | Source::HostDevice(path) => path.parent(),

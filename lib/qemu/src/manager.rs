@@ -11,7 +11,10 @@
 
 use crate::{
     Adoption, Exit, Incoming, Ladder, Responsive, Rung, StartError, StartSpec, Status, Supervision,
-    Unresponsive, Vm, adopt_in, process::Process, start, vm::AtWork,
+    Unresponsive, Vm, adopt_in,
+    process::{ENDS, Held, Process},
+    start,
+    vm::AtWork,
 };
 use qmp::{
     CallError,
@@ -42,7 +45,8 @@ pub enum State {
     Running,
     /// Its guest stands: it was paused, has crashed or could not write, or was sent elsewhere ([`crate::Status::run_state`] tells).
     Paused,
-    /// It is being ended, or its guest has powered itself off: its process is ended then.
+    /// It is being ended, or its guest has powered itself off: its process is ended then. Also when it was killed and the kernel holds it
+    /// ([`crate::process::Held`]): it is stopped when the kernel lets go of it.
     ShuttingDown,
     /// Its process does not answer, or the future that looks after it was dropped.
     Unknown,
@@ -101,7 +105,7 @@ pub enum ManagerError {
         #[source]
         source: CallError,
     },
-    /// The process could not be ended.
+    /// The process could not be ended, or was killed and the kernel holds it ([`crate::process::Held`]).
     #[error("cannot end the machine {id}")]
     End {
         /// The machine.
@@ -142,6 +146,8 @@ struct Now {
     held: Option<Arc<Process>>,
     /// A process that was killed and may not have ended yet.
     ending: Option<Vm>,
+    /// It was killed, and the kernel holds it.
+    is_stuck: bool,
     doing: Option<State>,
 }
 
@@ -266,9 +272,10 @@ impl Manager {
         let _doing = machine.doing(State::Creating);
         let ending = lock(&machine.now).ending.clone();
         if let Some(vm) = ending {
-            vm.exited().await;
+            vm.kill().await.map_err(|source| ManagerError::End { id, source })?;
             lock(&machine.now).ending = None;
         }
+        lock(&machine.now).is_stuck = false;
         let spec = (machine.make)();
         let resumes = (guest, spec.incoming) == (Guest::Runs, Incoming::Nothing);
         let mut gone = machine.gone.subscribe();
@@ -332,7 +339,7 @@ impl Manager {
         let _turn = machine.turn(id).await?;
         let vm = machine.vm(id)?;
         let _doing = machine.doing(State::ShuttingDown);
-        let ended = vm.shutdown(ladder).await.map_err(|source| ManagerError::End { id, source })?;
+        let ended = vm.shutdown(ladder).await.map_err(|source| machine.not_ended(id, source))?;
         lock(&machine.now).vm = None;
         Ok(ended)
     }
@@ -377,30 +384,36 @@ impl Machine {
     /// Kills its process and waits for the end of it.
     async fn end(&self, id: Uuid) -> Result<(), ManagerError> {
         let Now { vm, held, ending, .. } = lock(&self.now).clone();
-        let failed = |source| ManagerError::End { id, source };
+        let failed = |source| self.not_ended(id, source);
         for vm in vm.into_iter().chain(ending) {
             vm.kill().await.map_err(failed)?;
         }
         if let Some(process) = held {
-            process.kill().map_err(failed)?;
-            process.exited().await;
+            process.killed(ENDS).await.map_err(failed)?;
         }
         Ok(())
     }
 
+    /// Notes what the kernel holds.
+    fn not_ended(&self, id: Uuid, source: io::Error) -> ManagerError {
+        lock(&self.now).is_stuck = Held::is(&source);
+        ManagerError::End { id, source }
+    }
+
     fn state(&self) -> State {
-        let Now { vm, held, doing, .. } = lock(&self.now).clone();
+        let Now { vm, held, is_stuck, doing, .. } = lock(&self.now).clone();
         if let Some(doing) = doing {
             return doing;
         }
         if held.is_some() {
-            return State::Unknown;
+            return if is_stuck { State::ShuttingDown } else { State::Unknown };
         }
         let Some(status) = vm.map(|vm| vm.watch()) else { return State::Stopped };
         let is_looked_after = status.has_changed().is_ok();
         let status = status.borrow();
         match (status.exit, &status.responsive, &status.run_state) {
             (Some(_), _, _) => State::Stopped,
+            _ if is_stuck => State::ShuttingDown,
             // What it said last may be long ago.
             _ if !is_looked_after => State::Unknown,
             (None, Responsive::No(_), _) => State::Unknown,

@@ -1,6 +1,8 @@
-//! Facts about processes from /proc.
+//! Facts about processes from /proc. [`stat`], [`owner`] and [`boot_id`] are answered at once; the command line of a process may have to wait
+//! for its memory map, and what it has open lies anywhere ([`qmp::aside`]).
 
-use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
+use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
+use std::{fs, io, path::Path};
 
 /// Parts of /proc/pid/stat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +42,13 @@ fn parse_stat(text: &str) -> Option<Stat> {
 
 /// Device and inode of the program that a process executes, also after the file was replaced.
 pub(crate) fn exe(pid: u32) -> io::Result<(u64, u64)> {
-    let metadata = fs::metadata(format!("/proc/{pid}/exe"))?;
-    Ok((metadata.dev(), metadata.ino()))
+    identity(format!("/proc/{pid}/exe").as_ref())
+}
+
+/// Device and inode of a file, as far as the kernel knows them by itself: a server that is gone is not asked.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let known = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::INO)?;
+    Ok((makedev(known.stx_dev_major, known.stx_dev_minor), known.stx_ino))
 }
 
 /// The command line, program name first.
@@ -52,12 +59,10 @@ pub(crate) fn cmdline(pid: u32) -> io::Result<Vec<Vec<u8>>> {
 
 /// Whether a process has this file open.
 pub(crate) fn holds(pid: u32, file: &Path) -> io::Result<bool> {
-    let wanted = fs::metadata(file)?;
+    let wanted = identity(file)?;
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
         // A descriptor that is closed meanwhile is none that is held.
-        if let Ok(open) = fs::metadata(entry?.path())
-            && (open.dev(), open.ino()) == (wanted.dev(), wanted.ino())
-        {
+        if identity(&entry?.path()).is_ok_and(|open| open == wanted) {
             return Ok(true);
         }
     }

@@ -26,7 +26,9 @@ use std::{
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
+use thiserror::Error;
 use tokio::io::unix::AsyncFd;
 
 /// Who the process is; it cannot regain anything else.
@@ -135,6 +137,33 @@ impl fmt::Display for Exit {
     }
 }
 
+/// A process that was killed and that the kernel does not let go of. It runs none of its own code any more, and ends by itself when it is let
+/// go: until then it has its disks and their locks.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "process {pid} was killed and has not ended within {after:?}: the kernel holds it{}",
+    match state {
+        Some('D') => " until a file system or device of the host answers (state D); bring that back or force it off (umount -f, or removing             the device), and it ends by itself",
+        _ => ", which may be giving its memory back; wait for it",
+    }
+)]
+pub struct Held {
+    /// The process.
+    pub pid: u32,
+    /// How long it was waited for.
+    pub after: Duration,
+    /// The state letter of /proc/pid/stat, if it could be read.
+    pub state: Option<char>,
+}
+
+impl Held {
+    /// Whether this is why a machine could not be ended.
+    #[must_use]
+    pub fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|cause| cause.is::<Self>())
+    }
+}
+
 /// A running or ended process, held by pidfd: signals can never reach another one. Dropping it does not end it.
 #[derive(Debug)]
 pub struct Process {
@@ -163,6 +192,18 @@ impl Process {
         // The pidfd stays readable from the end on; an error here could only be the end of the runtime's reactor.
         let _ = self.pidfd.readable().await;
         self.reap().unwrap_or(Exit::Gone)
+    }
+
+    /// Ends it at once and waits for its end, at most `limit` long.
+    pub(crate) async fn killed(&self, limit: Duration) -> io::Result<Exit> {
+        self.kill()?;
+        match tokio::time::timeout(limit, self.exited()).await {
+            Ok(exit) => Ok(exit),
+            Err(_) => {
+                let held = Held { pid: self.pid(), after: limit, state: self.state() };
+                Err(io::Error::new(io::ErrorKind::TimedOut, held))
+            }
+        }
     }
 
     /// Ends it at once.
@@ -246,6 +287,9 @@ impl Drop for Guard {
         }
     }
 }
+
+/// How long a process may take to end that was killed. One with much memory gives it back for seconds.
+pub(crate) const ENDS: Duration = Duration::from_secs(30);
 
 /// How long a thread of the caller's may be held up for a process that was killed.
 const ENDS_SOON: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };

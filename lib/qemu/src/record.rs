@@ -49,33 +49,18 @@ impl Record {
     /// Its name until it is whole.
     pub(crate) const NEW: &'static str = ".record.json.new";
 
-    /// Writes the record so that a crash leaves the old one or the new one: mode 0600, synced, renamed.
+    /// Writes the record so that a crash leaves the old one or the new one: mode 0600, synced, renamed. Waits for the disk.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn save(&self, run_dir: &Path) -> io::Result<()> {
-        let write = self.begin(run_dir)?;
-        write()?;
-        put_in_place(run_dir)?.sync_all()
-    }
-
-    /// The same for a start, which does not hold up a thread of the runtime for a disk. What is synced in a thread of its own has no name that
-    /// is used: once this is dropped no record comes to be, and what is left is [`Record::NEW`] and what was there before.
-    pub(crate) async fn saved(&self, run_dir: &Path) -> io::Result<()> {
-        aside(self.begin(run_dir)?).await?;
-        let directory = put_in_place(run_dir)?;
-        aside(move || directory.sync_all()).await
-    }
-
-    /// Makes the file that is put in place when what is returned has filled it.
-    fn begin(&self, run_dir: &Path) -> io::Result<impl FnOnce() -> io::Result<()> + Send + 'static> {
         let bytes = serde_json::to_vec_pretty(self)?;
         let new = run_dir.join(Self::NEW);
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(new)?;
-        Ok(move || {
-            file.write_all(&bytes)?;
-            file.sync_all()
-        })
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(new, run_dir.join(Self::FILE))?;
+        File::open(run_dir)?.sync_all()
     }
 
     /// Reads the record of a run directory; `None` when there is none.
@@ -96,12 +81,11 @@ impl Record {
     /// Describes a machine that has just been started in `run_dir`.
     pub(crate) fn of(
         uuid: Uuid,
-        process: &Process,
+        pid: u32,
         run_dir: &Path,
         logs: Places,
         args: &[OsString],
     ) -> io::Result<Self> {
-        let pid = process.pid();
         Ok(Self {
             uuid,
             pid,
@@ -126,7 +110,8 @@ impl Record {
 
     /// Looks among all processes for the machine `uuid` of `run_dir`, whose lock it holds, and describes it: for a manager that ended
     /// between starting the process and writing its record. While a machine migrates within a host two processes have its identity. Of a
-    /// script and the QEMU that it runs beside itself, which has the same arguments and the same lock, it is QEMU.
+    /// script and the QEMU that it runs beside itself, which has the same arguments and the same lock, it is QEMU. Waits for each process that
+    /// the kernel holds while it has its memory map: [`crate::adopt_in`] asks in a thread of its own.
     ///
     /// # Errors
     /// /proc cannot be read. Processes that end meanwhile or hide their command line are passed over.
@@ -137,14 +122,15 @@ impl Record {
                 continue;
             };
             let Some(pid) = Pid::from_raw(pid) else { continue };
-            let Ok(cmdline) = proc_fs::cmdline(pid.as_raw_nonzero().get().unsigned_abs()) else { continue };
+            let number = pid.as_raw_nonzero().get().unsigned_abs();
+            let Ok(cmdline) = proc_fs::cmdline(number) else { continue };
             if !names(&cmdline, uuid) {
                 continue;
             }
             let args: Vec<OsString> =
                 cmdline[1..cmdline.len() - 1].iter().map(|arg| OsStr::from_bytes(arg).to_owned()).collect();
             let candidate = Process::open(pid)
-                .and_then(|process| Self::of(uuid, &process, run_dir, Places::found(run_dir), &args));
+                .and_then(|_held| Self::of(uuid, number, run_dir, Places::found(run_dir), &args));
             if let Ok(record) = candidate
                 && record.proves()?.is_ok()
                 && let Ok(stat) = proc_fs::stat(record.pid)
@@ -213,17 +199,6 @@ impl Record {
     fn lock(&self) -> Option<PathBuf> {
         Some(self.qmp_socket.parent()?.join(LOCK))
     }
-}
-
-/// Answers the directory, which is to be synced.
-fn put_in_place(run_dir: &Path) -> io::Result<File> {
-    fs::rename(run_dir.join(Record::NEW), run_dir.join(Record::FILE))?;
-    File::open(run_dir)
-}
-
-/// Waits for a disk in a thread that is there for it.
-async fn aside(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 fn names(cmdline: &[Vec<u8>], uuid: Uuid) -> bool {

@@ -32,10 +32,7 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
 /// # Errors
 /// Those of the file system and of `connect`.
 pub async fn connect(path: &Path) -> io::Result<tokio::net::UnixStream> {
-    let (directory, short) = shortened(path)?;
-    let stream = tokio::net::UnixStream::connect(short).await;
-    drop(directory);
-    stream
+    qmp::open::dial(path).await
 }
 
 /// Opens a log for appending, mode 0600. Whoever holds it writes at its end, also after it was trimmed.

@@ -1,4 +1,9 @@
 //! Starting a machine: sockets first, then the process, then the greeting raced against the process's end.
+//!
+//! ```text
+//!   images looked at --> directory, lock --> sockets, logs, swtpm, QEMU --> record --> greeting --> record of who greeted
+//!   '-------------- beside the runtime: a file system that does not answer costs the start, and nobody else --------'
+//! ```
 
 use crate::{
     argv::{Descriptors, argv},
@@ -12,9 +17,11 @@ use crate::{
     swtpm::{Companion, Swtpm},
     vm::{self, Supervision, Vm},
 };
+use qmp::aside::{self, Place, Unanswered, ask, leave, run};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs::{self, DirBuilder, File},
     future::Future,
     io::{self, Read, Seek, SeekFrom, Write},
@@ -23,7 +30,10 @@ use std::{
         unix::fs::{DirBuilderExt, FileExt, MetadataExt},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use thiserror::Error;
@@ -60,7 +70,8 @@ pub struct StartSpec {
     pub swtpm: Option<Swtpm>,
     /// Whether the machine's state comes from elsewhere: [`Vm::migrate_to`], [`Vm::restore`].
     pub incoming: Incoming,
-    /// How long QEMU may take to greet. A loaded host needs a multiple of the usual 40 ms.
+    /// How long QEMU may take to greet, and how long each file system of the host may take to answer before that. A loaded host needs a
+    /// multiple of the usual 40 ms.
     pub deadline: Duration,
     /// How the running machine is watched.
     pub supervision: Supervision,
@@ -132,6 +143,9 @@ pub enum StartError {
         /// What it wrote to stderr.
         message: String,
     },
+    /// The host does not answer for something that the machine needs, such as an image on a server that is gone.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
     /// QEMU is alive and says nothing, or not what QEMU says.
     #[error("QEMU did not greet{}: {message}", after.map(|after| format!(" within {after:?}")).unwrap_or_default())]
     Silent {
@@ -151,77 +165,129 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 /// Starts a machine with its virtual CPUs stopped (run state `prelaunch`); [`Vm::resume`] lets them run.
 ///
 /// The second value supervises the machine and must be polled, usually as a task of its own. Dropping it leaves the
-/// machine running without supervision. Dropping the future of this function ends what it started.
+/// machine running without supervision. Dropping the future of this function ends what it started, beside the caller's thread: another start
+/// in the same directory waits for that.
 ///
 /// # Errors
 /// [`StartError`].
 pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + Send + 'static), StartError> {
     // The process has another directory.
     let run_dir = std::path::absolute(&spec.run_dir).map_err(at("find", &spec.run_dir))?;
-    let (uuid, deadline, supervision) = (spec.config.uuid, spec.deadline, spec.supervision);
     let spec = StartSpec { run_dir: run_dir.clone(), binary: program_of(&spec.binary)?, ..spec };
+    spec.config.check()?;
+    let deadline = spec.deadline;
+    let spec = ask(&run_dir, deadline, |place| readable_images(spec, place)).await??;
+    let lock = lock(&run_dir, deadline).await?;
+    let own = lock.try_clone().map_err(at("lock", &run_dir))?;
+    let litter = Arc::new(Litter { lock: Some(own), run_dir, is_wanted: AtomicBool::new(false) });
+    let started = begin(spec, lock, litter.clone()).await;
+    if started.is_ok() {
+        litter.is_wanted.store(true, Relaxed);
+    } else if let Some(litter) = Arc::into_inner(litter) {
+        // Whoever is told of the end may look at the directory. Where the host holds a thread of this start, it is cleared after that.
+        drop(run(move || litter.clear()).await);
+    }
+    started
+}
+
+/// From the directory, which is this start's alone, to the greeting.
+async fn begin(
+    spec: StartSpec,
+    lock: File,
+    litter: Arc<Litter>,
+) -> Result<(Vm, impl Future<Output = Exit> + Send + 'static), StartError> {
+    let (uuid, deadline, supervision) = (spec.config.uuid, spec.deadline, spec.supervision);
+    let run_dir = spec.run_dir.clone();
     let logs = spec.logs.within(&run_dir);
     let log_path = logs.qemu.clone();
-    spec.config.check()?;
-    for disk in &spec.config.disks {
-        let Some(image) = &disk.image else { continue };
-        image::check_names(&disk.id, image, |source| readable(source, &spec.descriptors))?;
-    }
-    match DirBuilder::new().mode(0o700).create(&run_dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(at("create", &run_dir)(error));
-        }
-        Ok(()) => {}
-        Err(_) => ours(&run_dir).map_err(at("use the run directory", &run_dir))?,
-    }
-    let lock = lock(&run_dir).await?;
-    let litter = Litter { _lock: lock.try_clone().map_err(at("lock", &run_dir))?, run_dir: run_dir.clone() };
-    let prepared = prepare(spec, lock)?;
-    let (log_start, args, qmp_path) =
-        (prepared.log_start, prepared.spawn.args.clone(), run_dir.join(QMP_SOCKET));
-    let program = prepared.spawn.program.clone();
-    let tpm = prepared.tpm;
-    let guard = prepared.spawn.spawn().map_err(at("start", &program))?;
+    let held = litter.clone();
+    let Begun { process: guard, tpm, log_start, args, _litter } = ask(&run_dir, deadline, move |place| {
+        let prepared = prepare(spec, lock, place)?;
+        let (log_start, args, tpm) = (prepared.log_start, prepared.spawn.args.clone(), prepared.tpm);
+        let program = prepared.spawn.program.clone();
+        place.now(&program);
+        let process = prepared.spawn.spawn().map_err(at("start", &program))?;
+        Ok::<_, StartError>(Begun { process, tpm, log_start, args, _litter: held })
+    })
+    .await??;
     // A QEMU that ended at once is a zombie with the facts of its former self; its words are more useful than ours.
-    let record = async {
-        let swtpm = tpm.as_ref().map(|tpm| Companion::of(tpm.process())).transpose()?;
-        let record = Record { swtpm, ..Record::of(uuid, guard.process(), &run_dir, logs, &args)? };
-        record.saved(&run_dir).await.map(|()| record)
+    let record = {
+        let (pid, tpm) = (guard.process().pid(), tpm.as_ref().map(|tpm| tpm.process().pid()));
+        let (directory, litter) = (run_dir.clone(), litter.clone());
+        ask(&run_dir, deadline, move |_| -> io::Result<Record> {
+            // What comes too late is removed.
+            let _litter = litter;
+            let swtpm = tpm.map(Companion::of).transpose()?;
+            let record = Record { swtpm, ..Record::of(uuid, pid, &directory, logs, &args)? };
+            record.save(&directory).map(|()| record)
+        })
     };
-    let record: io::Result<Record> = record.await;
+    let record = record.await?;
     let greeted = async {
-        let stream = socket::connect(&qmp_path).await.map_err(Cause::from)?;
+        let stream = socket::connect(&run_dir.join(QMP_SOCKET)).await.map_err(Cause::from)?;
         vm::greet(stream).await.map_err(Cause::from)
     };
     // Cancel safety: whatever loses is dropped, and the guard ends the process on every way out but the last.
     let connection = tokio::select! {
-        connection = tokio::time::timeout(deadline, greeted) => connection,
-        exit = guard.process().exited() => return Err(ended(exit, &log_path, log_start)),
+        connection = tokio::time::timeout(deadline, greeted) => Ok(connection),
+        exit = guard.process().exited() => Err(exit),
     };
     let connection = match connection {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(source)) => return Err(failed(guard, None, Some(source), &log_path, log_start).await),
-        Err(_) => return Err(failed(guard, Some(deadline), None, &log_path, log_start).await),
+        Ok(Ok(Ok(connection))) => connection,
+        Ok(Ok(Err(source))) => return Err(failed(guard, None, Some(source), log_path, log_start).await),
+        Ok(Err(_)) => return Err(failed(guard, Some(deadline), None, log_path, log_start).await),
+        Err(exit) => return Err(ended(exit, log_path, log_start).await),
     };
-    let recorded = async {
-        let record = record?;
-        let greeted = record.greeted()?;
-        if greeted != record {
-            greeted.saved(&run_dir).await?;
-        }
-        Ok(greeted)
+    let recorded = {
+        let (directory, litter) = (run_dir.clone(), litter.clone());
+        ask(&run_dir, deadline, move |_| -> io::Result<Record> {
+            let _litter = litter;
+            let record = record?;
+            let greeted = record.greeted()?;
+            if greeted != record {
+                greeted.save(&directory)?;
+            }
+            Ok(greeted)
+        })
     };
-    let record = recorded.await.map_err(at("record the process in", &run_dir))?;
-    litter.keep();
+    let record = recorded.await?.map_err(at("record the process in", &run_dir))?;
     let tpm = tpm.map_or(vm::Tpm::None, |tpm| vm::Tpm::Runs(tpm.release()));
     Ok(vm::supervised(connection, Arc::new(guard.release()), tpm, record, supervision))
 }
 
+/// A process that was started. Where nobody waits for it any more it ends first, and then what it left in its directory is removed.
+struct Begun {
+    process: Guard,
+    tpm: Option<Guard>,
+    log_start: u64,
+    args: Vec<OsString>,
+    _litter: Arc<Litter>,
+}
+
+/// Looks at every image: whether it can be had, so that it is not QEMU that hangs there, and what its header names.
+fn readable_images(spec: StartSpec, place: &Place) -> Result<StartSpec, StartError> {
+    for disk in &spec.config.disks {
+        let Some(image) = &disk.image else { continue };
+        image::check_names(&disk.id, image, |source| readable(source, &spec.descriptors, place))?;
+    }
+    Ok(spec)
+}
+
 /// What a source is read from before QEMU has it.
-pub(crate) fn readable(source: &Source, descriptors: &BTreeMap<String, OwnedFd>) -> Option<File> {
+pub(crate) fn readable(
+    source: &Source,
+    descriptors: &BTreeMap<String, OwnedFd>,
+    place: &Place,
+) -> Option<File> {
     match source {
-        Source::Path(path) | Source::HostDevice(path) => image::opened(path),
-        Source::Descriptor(key) => descriptors.get(key)?.try_clone().ok().map(File::from),
+        Source::Path(path) | Source::HostDevice(path) => {
+            place.now(path);
+            image::opened(path)
+        }
+        Source::Descriptor(key) => {
+            place.now(format!("the descriptor {key}").as_ref());
+            descriptors.get(key)?.try_clone().ok().map(File::from)
+        }
         Source::Nbd { .. } | Source::Null { .. } => None,
     }
 }
@@ -234,7 +300,7 @@ struct Prepared {
     tpm: Option<Guard>,
 }
 
-fn prepare(spec: StartSpec, lock: File) -> Result<Prepared, StartError> {
+fn prepare(spec: StartSpec, lock: File, place: &Place) -> Result<Prepared, StartError> {
     let StartSpec {
         binary,
         config,
@@ -258,13 +324,17 @@ fn prepare(spec: StartSpec, lock: File) -> Result<Prepared, StartError> {
         socket::listen(&path).map_err(at("listen at", &path))
     };
     let (qmp, console) = (listen(QMP_SOCKET)?, listen(CONSOLE_SOCKET)?);
-    let open_log = |path: &Path| socket::open_log(path).map_err(at("open", path));
+    let open_log = |path: &Path| {
+        place.now(path);
+        socket::open_log(path).map_err(at("open", path))
+    };
     let (console_log, log) = (open_log(&logs.console)?, open_log(&logs.qemu)?);
     let log_start = log.metadata().map_err(at("inspect", &run_dir))?.len();
     let mut tpm = None;
     if let Some(swtpm) = swtpm {
         let key = Swtpm::key(&config)?.to_owned();
         let program = &swtpm.program;
+        place.now(&swtpm.state);
         let own = |fd: &OwnedFd| fd.try_clone().map_err(at("start", program));
         let (log, cgroups) = (open_log(&logs.qemu)?, cgroups.iter().map(own).collect::<Result<_, _>>()?);
         let started = swtpm.start(log, identity.clone(), cgroups, limits).map_err(at("start", program));
@@ -275,6 +345,7 @@ fn prepare(spec: StartSpec, lock: File) -> Result<Prepared, StartError> {
     if identity.is_some() || confinement.is_some() {
         for key in config.opened_anew() {
             let Some(descriptor) = descriptors.get_mut(key) else { continue };
+            place.now(format!("the descriptor {key}").as_ref());
             *descriptor = in_memory(key, descriptor)?;
         }
     }
@@ -362,12 +433,16 @@ fn ours(run_dir: &Path) -> io::Result<()> {
 /// QEMU inherits the locked descriptor, so the lock lasts exactly as long as the process, whoever started it.
 ///
 /// Another program that this process starts at the same time has all our descriptors between its `fork` and its `exec`, and so for
-/// a moment also the lock of a QEMU that has just ended: one that is held is asked for again before that is believed.
-async fn lock(run_dir: &Path) -> Result<File, StartError> {
-    let path = run_dir.join(LOCK);
-    let file = socket::open_log(&path).map_err(at("open", &path))?;
+/// a moment also the lock of a QEMU that has just ended; and a start that was given up may have it until it has ended: one that is held is
+/// asked for again before that is believed.
+async fn lock(run_dir: &Path, deadline: Duration) -> Result<File, StartError> {
+    let (path, directory) = (run_dir.join(LOCK), run_dir.to_owned());
+    let mut file = ask(run_dir, deadline, move |_| opened_lock(&directory)).await??;
     for _ in 0..LOCK_TRIES {
-        match file.try_lock() {
+        // The lock of a network's file system is its server's to give.
+        let tried = ask(&path, deadline, move |_| (file.try_lock(), file)).await?;
+        file = tried.1;
+        match tried.0 {
             Ok(()) => return Ok(file),
             Err(fs::TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
             Err(fs::TryLockError::Error(error)) => return Err(at("lock", &path)(error)),
@@ -376,34 +451,59 @@ async fn lock(run_dir: &Path) -> Result<File, StartError> {
     Err(StartError::Occupied { run_dir: run_dir.to_owned() })
 }
 
+/// The file of the lock in a run directory, which is made if it is not there.
+fn opened_lock(run_dir: &Path) -> Result<File, StartError> {
+    match DirBuilder::new().mode(0o700).create(run_dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(at("create", run_dir)(error));
+        }
+        Ok(()) => {}
+        Err(_) => ours(run_dir).map_err(at("use the run directory", run_dir))?,
+    }
+    let path = run_dir.join(LOCK);
+    socket::open_log(&path).map_err(at("open", &path))
+}
+
 /// What a start leaves in its directory that is of no use once it has failed: sockets that nobody serves, and the record of a process
-/// that is no more. Logs stay. Removed under the lock, which the next start waits for.
+/// that is no more. Logs stay. Removed under the lock, which the next start waits for, when nobody can put anything there any more.
 struct Litter {
-    _lock: File,
+    /// `None` once it is removed.
+    lock: Option<File>,
     run_dir: PathBuf,
+    /// The process lives, and holds the lock alone from here on.
+    is_wanted: AtomicBool,
 }
 
 impl Litter {
-    /// The process lives, and holds the lock alone from here on.
-    fn keep(mut self) {
-        self.run_dir = PathBuf::new();
+    fn clear(mut self) {
+        remove_litter(&self.run_dir);
+        self.lock = None;
     }
 }
 
 impl Drop for Litter {
     fn drop(&mut self) {
-        if self.run_dir.as_os_str().is_empty() {
+        if self.is_wanted.load(Relaxed) {
             return;
         }
-        for name in [Record::FILE, Record::NEW, QMP_SOCKET, CONSOLE_SOCKET] {
-            // What cannot be removed proves itself outdated, or is replaced.
-            let _ = fs::remove_file(self.run_dir.join(name));
-        }
+        let Some(lock) = self.lock.take() else { return };
+        let run_dir = std::mem::take(&mut self.run_dir);
+        leave(move || {
+            remove_litter(&run_dir);
+            drop(lock);
+        });
     }
 }
 
-fn ended(exit: Exit, log: &Path, log_start: u64) -> StartError {
-    StartError::Ended { exit, message: message(log, log_start) }
+fn remove_litter(run_dir: &Path) {
+    for name in [Record::FILE, Record::NEW, QMP_SOCKET, CONSOLE_SOCKET] {
+        // What cannot be removed proves itself outdated, or is replaced.
+        let _ = fs::remove_file(run_dir.join(name));
+    }
+}
+
+async fn ended(exit: Exit, log: PathBuf, log_start: u64) -> StartError {
+    StartError::Ended { exit, message: said(log, log_start).await }
 }
 
 /// A closed monitor usually means that the process is just ending; a moment decides which error it is.
@@ -411,15 +511,22 @@ async fn failed(
     guard: Guard,
     after: Option<Duration>,
     source: Option<Cause>,
-    log: &Path,
+    log: PathBuf,
     log_start: u64,
 ) -> StartError {
     let grace = if after.is_some() { Duration::ZERO } else { ENDING };
     if let Ok(exit) = tokio::time::timeout(grace, guard.process().exited()).await {
-        return ended(exit, log, log_start);
+        return ended(exit, log, log_start).await;
     }
+    let waits = if guard.process().state() == Some('D') { WAITS_FOR_THE_HOST } else { "" };
     drop(guard);
-    StartError::Silent { after, message: message(log, log_start), source }
+    StartError::Silent { after, message: said(log, log_start).await + waits, source }
+}
+
+/// [`message`], beside the runtime.
+async fn said(log: PathBuf, from: u64) -> String {
+    let told = ask(&log.clone(), aside::PATIENCE, move |_| message(&log, from)).await;
+    told.unwrap_or_else(|error| format!("its messages cannot be read: {error}"))
 }
 
 /// The end of what QEMU wrote since `from`.
@@ -448,6 +555,9 @@ const MESSAGE_BYTES: u64 = 16 * 1024;
 
 /// Secrets have some dozen bytes, files of the firmware some thousand.
 const COPIED_BYTES: usize = 16 << 20;
+
+/// Said of a process in the state D.
+const WAITS_FOR_THE_HOST: &str = "; its process waits for the host (state D), as where a file of its own is on a server or device that does not answer";
 
 /// Between the monitor's end and the process's end.
 const ENDING: Duration = Duration::from_secs(2);

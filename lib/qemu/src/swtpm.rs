@@ -55,8 +55,7 @@ pub struct Companion {
 }
 
 impl Companion {
-    pub(crate) fn of(process: &Process) -> io::Result<Self> {
-        let pid = process.pid();
+    pub(crate) fn of(pid: u32) -> io::Result<Self> {
         Ok(Self { pid, start_ticks: proc_fs::stat(pid)?.start_ticks })
     }
 

@@ -26,7 +26,7 @@ pub use shutdown::{Ask, Ladder, Rung, by_agent};
 pub(crate) use supervisor::{Tpm, greet, supervised};
 
 use crate::{
-    process::{Exit, Process},
+    process::{ENDS, Exit, Process},
     record::Record,
     stats::{self, Stats},
 };
@@ -103,6 +103,8 @@ pub struct Vm {
     status: watch::Receiver<Status>,
     /// Places of devices that are being plugged.
     reserved: ops::Reserved,
+    /// Whether an image is being made.
+    images: ops::Images,
     /// What supervision does beside its own.
     chores: mpsc::UnboundedSender<supervisor::Chore>,
     /// For a state that is newer than a command.
@@ -208,21 +210,22 @@ impl Vm {
     /// [`Vm::kill`].
     ///
     /// # Errors
-    /// Missing rights to signal the process.
+    /// As of [`Vm::kill`].
     pub async fn quit(&self, deadline: Duration) -> io::Result<Exit> {
         if let Some(exit) = self.quits(deadline).await {
             return Ok(exit);
         }
-        self.ended_by_signal(Ladder::default().terminate, Rung::Quit).await.map(|(_, exit)| exit)
+        let Ladder { terminate, kill, .. } = Ladder::default();
+        self.ended_by_signal(terminate, kill, Rung::Quit).await.map(|(_, exit)| exit)
     }
 
-    /// Ends the process at once, stopped or not, and waits for its end.
+    /// Ends the process at once, stopped or not, and waits for its end, at most half a minute long.
     ///
     /// # Errors
-    /// Missing rights.
+    /// Missing rights; [`crate::process::Held`] (as [`io::ErrorKind::TimedOut`]) when the kernel does not let go of it, as where a disk of the host
+    /// does not answer. It ends by itself when it can, which [`Vm::exited`] waits for.
     pub async fn kill(&self) -> io::Result<Exit> {
-        self.process.kill()?;
-        Ok(self.process.exited().await)
+        self.process.killed(ENDS).await
     }
 
     /// [`Vm::kill`] without waiting.

@@ -21,14 +21,19 @@ pub enum Filter {
     #[default]
     All,
     /// The events of these names: a storm of others cannot push them out.
-    Names(&'static [&'static str]),
+    Names(Arc<[String]>),
 }
 
 impl Filter {
+    /// The events of these names.
+    pub fn names<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
+        Self::Names(names.into_iter().map(Into::into).collect())
+    }
+
     fn takes(&self, event: &Event) -> bool {
         match self {
             Self::All => true,
-            Self::Names(names) => names.contains(&event.name.as_str()),
+            Self::Names(names) => names.contains(&event.name),
         }
     }
 }

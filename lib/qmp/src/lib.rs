@@ -11,6 +11,7 @@
 //! - [`session`] is the protocol as a value: negotiation, ids, what may be in flight.
 //! - [`Client`] and the future from [`client()`] join the session to any byte stream; [`open`] makes the usual ones. The caller runs
 //!   the future; dropping a call, even half written, never harms the connection.
+//! - [`aside`] waits for the host's file systems in threads of its own.
 //! - [`descriptors`] passes file descriptors, [`schema`] tells what the connected program has, [`deadline`] how long calls may take.
 //! - [`commands`] and [`events`] hold typed forms of the whole interface of QEMU 7.2 and 10.0 and their storage daemons;
 //!   [`Client::execute`] reaches what is newer. [`wire`] is what they stand on.
@@ -32,6 +33,7 @@
 //! Not here: starting QEMU, reconnecting (crate `qemu`).
 
 pub mod agent;
+pub mod aside;
 mod client;
 pub mod codec;
 pub mod commands;

@@ -1,9 +1,9 @@
 //! Opening a monitor: unix sockets under paths of any length, TCP, and descriptors that were handed over.
 
-use crate::{Client, CloseReason, Options, client, client_unix};
+use crate::{Client, CloseReason, Options, aside, client, client_unix};
 use rustix::{
     fs::{Mode, OFlags},
-    net::{AddressFamily, sockopt::socket_domain},
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with, sockopt::socket_domain},
 };
 use std::{
     fmt,
@@ -106,10 +106,25 @@ pub async fn connect(address: &Address, options: Options) -> io::Result<(Client,
 /// # Errors
 /// Those of the file system and of `connect`.
 pub async fn unix(path: &Path, options: Options) -> io::Result<(Client, Driver)> {
-    let (directory, short) = shortened(path)?;
-    let stream = UnixStream::connect(short).await?;
-    drop(directory);
-    Ok(boxed(client_unix(stream, options)))
+    Ok(boxed(client_unix(dial(path).await?, options)))
+}
+
+/// Connects to any unix socket, whatever the length of its path. A file system that does not answer holds up nobody else.
+///
+/// # Errors
+/// Those of the file system and of `connect`; `WouldBlock` where too many wait to be served.
+pub async fn dial(path: &Path) -> io::Result<UnixStream> {
+    let place = path.to_owned();
+    let connected = move |_: &_| -> io::Result<OwnedFd> {
+        let (directory, short) = shortened(&place)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(short)?)?;
+        drop(directory);
+        Ok(socket)
+    };
+    let connected = aside::ask(path, aside::PATIENCE, connected).await??;
+    UnixStream::from_std(connected.into())
 }
 
 /// A path of the same place that an address of a socket can hold, which is 107 bytes, wherever the place is. It is valid as long as the

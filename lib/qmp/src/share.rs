@@ -21,7 +21,7 @@ use crate::{
 };
 use serde_json::{Map, Value, json};
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     future::Future,
     io,
     pin::Pin,
@@ -35,21 +35,26 @@ mod parser;
 pub use parser::{Input, Parser};
 
 /// What a user may do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Policy {
     /// Everything, `quit` included.
     All,
     /// These commands.
-    Only(&'static [&'static str]),
+    Only(BTreeSet<String>),
     /// Commands whose names begin with `query-`, and `qom-get`, `qom-list`.
     Queries,
 }
 
 impl Policy {
-    fn allows(self, command: &str) -> bool {
+    /// These commands.
+    pub fn only<S: Into<String>>(commands: impl IntoIterator<Item = S>) -> Self {
+        Self::Only(commands.into_iter().map(Into::into).collect())
+    }
+
+    fn allows(&self, command: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Only(commands) => commands.contains(&command),
+            Self::Only(commands) => commands.contains(command),
             Self::Queries => command.starts_with("query-") || ["qom-get", "qom-list"].contains(&command),
         }
     }

@@ -134,7 +134,7 @@ async fn a_reply_of_another_form_names_the_place_and_keeps_the_connection() {
 #[tokio::test]
 async fn a_reply_that_cannot_be_read_costs_its_own_call_only() {
     let (client, mut server, _tasks) = connected(Options::default()).await;
-    let mut stops = client.subscribe(qmp::Filter::Names(&["STOP"]), 4);
+    let mut stops = client.subscribe(qmp::Filter::names(["STOP"]), 4);
     // As deep as a chain of images may make it, and deeper than anything may be.
     let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
     for (levels, is_read) in [(250, true), (5000, false)] {
@@ -188,7 +188,7 @@ async fn a_refusal_carries_the_servers_words() {
 async fn a_slow_reader_is_told_what_it_lost_and_a_waiter_loses_nothing() {
     let (client, mut server, _tasks) = connected(Options::default()).await;
     let mut all = client.subscribe(Filter::All, 4);
-    let mut chosen = client.subscribe(Filter::Names(&["RARE"]), 4);
+    let mut chosen = client.subscribe(Filter::names(["RARE"]), 4);
     let waiter = client.waiter(|event| event.name == "RARE");
     server.event("RARE", 0).await;
     for number in 1..=1000 {

@@ -3,7 +3,7 @@
 use super::{Line, text::Pairs, utf8};
 use crate::config::{
     Accelerator, Allocation, Backing, Board, ClockBase, ClockSource, ConfigError, DirectKernel, Encoding,
-    Firmware, HostPolicy, Iommu, Memory, NumaNode, Sharing, Switch, TlsRole, date,
+    Firmware, HostPolicy, Iommu, Memory, MemoryModule, ModulePlace, NumaNode, Sharing, Switch, TlsRole, date,
 };
 use serde_json::{Value, json};
 
@@ -131,10 +131,7 @@ impl Line<'_> {
 
     fn cpu(&mut self) {
         let cpu = &self.config.cpu;
-        let model = cpu.model.as_deref().unwrap_or(match self.config.accelerator {
-            Accelerator::Kvm => "host",
-            Accelerator::Tcg => "max",
-        });
+        let model = self.cpu_model();
         let mut text = Pairs::new(&super::escape(model));
         for (feature, switch) in &cpu.features {
             text = text.with(feature, switch.as_str());
@@ -150,6 +147,34 @@ impl Line<'_> {
             }
         };
         self.push(&["-smp", &format!("{present},{arranged}")]);
+    }
+
+    fn cpu_model(&self) -> &str {
+        self.config.cpu.model.as_deref().unwrap_or(match self.config.accelerator {
+            Accelerator::Kvm => "host",
+            Accelerator::Tcg => "max",
+        })
+    }
+
+    /// CPUs and memory that were plugged before.
+    pub(super) fn plugged(&mut self) -> Result<(), ConfigError> {
+        // All boards are PCs of 64 bits.
+        let driver = format!("{}-x86_64-cpu", self.cpu_model());
+        for place in &self.config.cpu.plugged {
+            self.option("-device", &place.device(&driver));
+        }
+        let memory = &self.config.memory;
+        for MemoryModule { id, size_mib, place } in &memory.modules {
+            let backend = format!("{id}-ram");
+            let policy = place.and_then(|place| memory.nodes.get(usize::from(place.node)));
+            self.option("-object", &memory_object(memory, &backend, *size_mib, policy)?);
+            let mut device = json!({"driver": "pc-dimm", "id": id, "memdev": backend});
+            if let Some(ModulePlace { slot, address, node }) = place {
+                (device["slot"], device["addr"], device["node"]) = (json!(slot), json!(address), json!(node));
+            }
+            self.option("-device", &device);
+        }
+        Ok(())
     }
 
     /// Answers whether the machine names one object as its memory.

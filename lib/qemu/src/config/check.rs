@@ -47,6 +47,7 @@ impl Config {
             .chain(self.throttle_groups.iter().map(|group| &group.id))
             .chain(self.secrets.iter().map(|secret| &secret.id))
             .chain(self.tls.iter().map(|tls| &tls.id))
+            .chain(self.memory.modules.iter().map(|module| &module.id))
             .chain(&self.iothreads);
         for id in ids {
             check_id(id)?;

@@ -1,7 +1,7 @@
 //! Memory: how much, from where, on which nodes.
 
 use super::error::{ConfigError, range};
-use std::{ops::RangeInclusive, path::PathBuf};
+use std::{collections::BTreeSet, ops::RangeInclusive, path::PathBuf};
 
 /// Memory of the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub struct Memory {
     pub size_mib: u64,
     /// What can be plugged in addition.
     pub hotplug: Option<MemoryHotplug>,
+    /// What was plugged before and is there from the start ([`crate::Config::occupied`]).
+    pub modules: Vec<MemoryModule>,
     /// Where it comes from.
     pub backing: Backing,
     /// Whether other processes can map it; devices of other processes (vhost-user, virtiofs) need that.
@@ -29,6 +31,28 @@ pub struct MemoryHotplug {
     pub slots: u16,
     /// The greatest amount in MiB, the memory at the start included.
     pub max_mib: u64,
+}
+
+/// A memory module as [`crate::Vm::plug_memory`] adds one. It comes from where the rest comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryModule {
+    /// Its id, by which it is unplugged.
+    pub id: String,
+    /// Its size in MiB.
+    pub size_mib: u64,
+    /// Where it is; `None` for where there is room. A machine that moves or is restored finds it where it was.
+    pub place: Option<ModulePlace>,
+}
+
+/// Where a memory module is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModulePlace {
+    /// Its slot, from 0.
+    pub slot: u16,
+    /// Its address in the guest's memory.
+    pub address: u64,
+    /// Its NUMA node.
+    pub node: u16,
 }
 
 /// Where memory comes from.
@@ -124,6 +148,7 @@ impl Memory {
         Self {
             size_mib,
             hotplug: None,
+            modules: Vec::new(),
             backing: Backing::default(),
             sharing: Sharing::default(),
             allocation: Allocation::default(),
@@ -152,6 +177,7 @@ impl Memory {
                 format!("more than the {size} at the start, up to {MOST_MIB}"),
             )?;
         }
+        self.check_modules()?;
         if let Backing::HugePages { page_kib } = self.backing {
             let good = page_kib.is_power_of_two() && page_kib >= 16;
             range("memory.backing.page_kib", page_kib, good, "powers of two from 16")?;
@@ -164,6 +190,39 @@ impl Memory {
             )?;
         }
         self.check_nodes(cpus)
+    }
+
+    fn check_modules(&self) -> Result<(), ConfigError> {
+        if self.modules.is_empty() {
+            return Ok(());
+        }
+        let Some(MemoryHotplug { slots, max_mib }) = self.hotplug else {
+            let reason = "the machine has no slots: memory.hotplug gives some";
+            return Err(ConfigError::conflict("memory.modules", reason));
+        };
+        let count = self.modules.len() as u64;
+        range(
+            "number of memory.modules",
+            count,
+            count <= slots.into(),
+            format!("the slots, which are {slots}"),
+        )?;
+        let all = self.modules.iter().fold(self.size_mib, |all, module| all.saturating_add(module.size_mib));
+        range("memory with modules in MiB", all, all <= max_mib, format!("up to {max_mib}"))?;
+        let mut taken = BTreeSet::new();
+        for MemoryModule { size_mib, place, .. } in &self.modules {
+            range("memory.modules.size_mib", *size_mib, *size_mib > 0, "from 1")?;
+            let Some(place) = place else { continue };
+            range("memory.modules.slot", place.slot, place.slot < slots, format!("0 to {}", slots - 1))?;
+            if !taken.insert(place.slot) {
+                let reason = "two modules cannot have it";
+                return Err(ConfigError::conflict(format!("slot {}", place.slot), reason));
+            }
+            let node = usize::from(place.node);
+            let nodes = self.nodes.len().max(1);
+            range("memory.modules.node", place.node, node < nodes, format!("0 to {}", nodes - 1))?;
+        }
+        Ok(())
     }
 
     fn check_nodes(&self, cpus: u16) -> Result<(), ConfigError> {

@@ -19,9 +19,11 @@ mod console;
 mod cpus;
 mod display;
 mod follow;
+mod fresh;
 mod graph;
 mod handed;
 mod job;
+mod listing;
 mod migration;
 mod places;
 mod plug;
@@ -37,6 +39,7 @@ pub use display::{Connected, Expiry, Screen};
 pub(crate) use handed::note_of_disk;
 pub(crate) use job::AtWork;
 pub use job::{FoundJob, Job, ReadyJob};
+pub(super) use listing::Images;
 pub use migration::{
     Channel, MigrateError, Migrated, Migration, MigrationOptions, MigrationTls, MovedDisks, Route,
     Whereabouts,
@@ -49,8 +52,13 @@ pub use snapshot::{Consistency, Overlay, Taken};
 use super::Vm;
 use crate::{config::ConfigError, process::Exit};
 use follow::Follow;
-use qmp::{CallError, agent::AgentError, commands::Command};
-use std::{io, time::Duration};
+use qmp::{
+    CallError,
+    agent::AgentError,
+    aside::{PATIENCE, Place, ask},
+    commands::Command,
+};
+use std::{io, path::Path, time::Duration};
 use thiserror::Error;
 
 /// Why an operation was not done.
@@ -148,7 +156,7 @@ pub enum OperationError {
         #[source]
         source: AgentError,
     },
-    /// The host refused.
+    /// The host refused, or does not answer ([`io::ErrorKind::TimedOut`]).
     #[error("cannot {action}")]
     Host {
         /// What was attempted.
@@ -187,6 +195,16 @@ impl Vm {
     ) -> Result<C::Reply, OperationError> {
         self.qmp().call(command).await.map_err(undone(action))
     }
+}
+
+/// Does something with a file of the host, beside the runtime ([`qmp::aside`]).
+async fn host<T: Send + 'static>(
+    action: impl Into<String>,
+    path: &Path,
+    work: impl FnOnce(&Place) -> io::Result<T> + Send + 'static,
+) -> Result<T, OperationError> {
+    let done = ask(path, PATIENCE, work).await.map_err(io::Error::from).flatten();
+    done.map_err(|source| OperationError::Host { action: action.into(), source })
 }
 
 fn failed(action: impl Into<String>) -> impl FnOnce(CallError) -> OperationError {

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //!  button --> agent --> quit --> SIGTERM --> SIGKILL
-//!    guest's own doing    '------- '-- the guest is not asked; each rung has a deadline of its own
+//!    guest's own doing    '------- '-- the guest is not asked; each rung has a deadline of its own, the last one, too: the kernel may hold
+//!                                      a process that waits for a disk
 //! ```
 
-use super::{Exit, Powerdown, Vm};
+use super::{ENDS, Exit, Powerdown, Vm};
 use qmp::{
     CallError,
     commands::{Quit, RunState, SystemPowerdown},
@@ -37,29 +38,33 @@ pub struct Ladder<'a> {
     pub quit: Duration,
     /// The same after a signal, for one that does not read its monitor.
     pub terminate: Duration,
+    /// For the kernel to let go of a process that was killed; never left out.
+    pub kill: Duration,
 }
 
 impl fmt::Debug for Ladder<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let agent = self.agent.as_ref().map(|(_, wait)| wait);
-        let Self { button, quit, terminate, .. } = self;
+        let Self { button, quit, terminate, kill, .. } = self;
         f.debug_struct("Ladder")
             .field("button", button)
             .field("agent", &agent)
             .field("quit", quit)
             .field("terminate", terminate)
+            .field("kill", kill)
             .finish()
     }
 }
 
 impl Default for Ladder<'_> {
-    /// A minute for the guest, no agent, ten seconds for QEMU, five more after a signal.
+    /// A minute for the guest, no agent, ten seconds for QEMU, five more after a signal, half a minute for the kernel.
     fn default() -> Self {
         Self {
             button: Duration::from_secs(60),
             agent: None,
             quit: Duration::from_secs(10),
             terminate: Duration::from_secs(5),
+            kill: ENDS,
         }
     }
 }
@@ -84,9 +89,9 @@ impl Vm {
     /// reason for the next one.
     ///
     /// # Errors
-    /// Missing rights to send a signal.
+    /// Missing rights to send a signal; [`crate::process::Held`] as of [`Vm::kill`].
     pub async fn shutdown(&self, ladder: Ladder<'_>) -> io::Result<(Rung, Exit)> {
-        let Ladder { button, agent, quit, terminate } = ladder;
+        let Ladder { button, agent, quit, terminate, kill } = ladder;
         let mut by = Rung::Quit;
         // Only a guest that runs can do something about it.
         let runs = || self.status().run_state == RunState::Running;
@@ -111,7 +116,7 @@ impl Vm {
         if let Some(exit) = self.quits(quit).await {
             return Ok((by, exit));
         }
-        self.ended_by_signal(terminate, by).await
+        self.ended_by_signal(terminate, kill, by).await
     }
 
     /// Asks QEMU to end; on the next connection, too, where one has just broken. `None` when it has not ended in time, or refused.
@@ -138,7 +143,12 @@ impl Vm {
     }
 
     /// Ends the process by SIGTERM, at which QEMU flushes its disks, or by SIGKILL when that is not heeded in time.
-    pub(super) async fn ended_by_signal(&self, terminate: Duration, by: Rung) -> io::Result<(Rung, Exit)> {
+    pub(super) async fn ended_by_signal(
+        &self,
+        terminate: Duration,
+        kill: Duration,
+        by: Rung,
+    ) -> io::Result<(Rung, Exit)> {
         let is_stopped = matches!(self.process.state(), Some('T' | 't'));
         if !terminate.is_zero() && !is_stopped {
             // One that cannot be sent is no reason to stop here.
@@ -149,7 +159,7 @@ impl Vm {
                 return Ok((by.max(Rung::Terminate), exit));
             }
         }
-        Ok((by.max(Rung::Kill), self.kill().await?))
+        Ok((by.max(Rung::Kill), self.process.killed(kill).await?))
     }
 
     /// Presses the power button; on the next connection, too, where one has just broken. Whether there is anything to wait for: QEMU may have

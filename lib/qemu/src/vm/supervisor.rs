@@ -63,8 +63,8 @@ pub(crate) async fn greet(stream: UnixStream) -> Result<Connection, CallError> {
     let (client, driver) = qmp::client_unix(stream, qmp::Options::default());
     let mut driver: Driver = Box::pin(driver);
     // Subscribed before the state is read: what changes in between is seen.
-    let events = client.subscribe(Filter::Names(STATE_EVENTS), EVENTS);
-    let shutdowns = client.subscribe(Filter::Names(&["SHUTDOWN"]), 1);
+    let events = client.subscribe(Filter::names(STATE_EVENTS.iter().copied()), EVENTS);
+    let shutdowns = client.subscribe(Filter::names(["SHUTDOWN"]), 1);
     let opened = client.with_deadline(None);
     let status = {
         let query = opened.call(&QueryStatus {});
@@ -143,6 +143,7 @@ pub(crate) fn supervised(
         record: Arc::new(record),
         status: status.subscribe(),
         reserved: ops::Reserved::default(),
+        images: ops::Images::default(),
         chores,
         readings: readings.clone(),
     };

@@ -7,7 +7,7 @@ use crate::{
 use qemu::{
     Ladder, Rung,
     config::{Address, Channel, Disk, Image, Stream},
-    vm::{Consistency, OperationError, Overlay, by_agent},
+    vm::{Consistency, OperationError, Overlay, Pulled, Served, by_agent},
 };
 use qmp::agent::{self, commands::Ping};
 use std::{
@@ -84,10 +84,27 @@ async fn a_snapshot_is_taken_while_the_file_systems_stand_still_and_the_agent_po
     guest.run_until(&format!("[ \"$(cat /data/counter)\" != '{before}' ]")).await;
     // Frozen by somebody else: nothing is taken, and nothing is left.
     let frozen = agent.freeze(None, LONG).await.unwrap();
+    let nodes = guest.node_names().await;
     let refused = guest.vm.snapshot_frozen(&overlay("second.qcow2"), &agent, LONG).await.unwrap_err();
     assert!(matches!(refused, OperationError::Agent { .. }), "{refused:?}");
+    let listen = Address::Unix(directory.path().join("pull.sock"));
+    let served = [Served::new("root", directory.path().join("scratch.qcow2"), listen, "still")];
+    let refused = guest.vm.pull_backups_frozen(&served, &agent, LONG).await.unwrap_err();
+    assert!(matches!(refused, OperationError::Agent { .. }), "{refused:?}");
     assert_eq!(guest.vm.active_node("root").await.unwrap(), taken.nodes[0]);
+    assert_eq!(guest.node_names().await, nodes);
     frozen.thaw().await.unwrap();
+    // Whoever reads the disk from outside finds it as whole, while the guest goes on.
+    let (pulled, consistency) = guest.vm.pull_backups_frozen(&served, &agent, LONG).await.unwrap();
+    assert!(matches!(consistency, Consistency::Frozen { file_systems: 1 }), "{consistency:?}");
+    let from = format!("nbd+unix:///still?socket={}", directory.path().join("pull.sock").display());
+    let to = directory.path().join("pulled.raw");
+    let read = Command::new("qemu-img").args(["convert", "-f", "raw", "-O", "raw", &from]).arg(&to).status();
+    assert!(read.unwrap().success());
+    assert!(whole("pulled.raw").is_some());
+    pulled[0].finish(Pulled::Whole).await.unwrap();
+    let before = guest.run("cat /data/counter").await;
+    guest.run_until(&format!("[ \"$(cat /data/counter)\" != '{before}' ]")).await;
     guest.run("echo >/run/stop").await;
     guest.run_until("[ -e /run/stopped ]").await;
     // The button does nothing in this guest: its agent is asked.

@@ -31,8 +31,8 @@ async fn a_guest_whose_disk_is_full_stands_until_there_is_room() {
     let mut guest =
         Guest::linux(directory.path(), config().disk(Disk::new("root", Image::raw(&image)))).await;
     let vm = guest.vm.clone();
-    let mut errors = vm.qmp().subscribe(Filter::Names(&["BLOCK_IO_ERROR"]), 16);
-    let mut stops = vm.qmp().subscribe(Filter::Names(&["STOP"]), 16);
+    let mut errors = vm.qmp().subscribe(Filter::names(["BLOCK_IO_ERROR"]), 16);
+    let mut stops = vm.qmp().subscribe(Filter::names(["STOP"]), 16);
     let stands = async |stops: &mut qmp::Subscription| {
         tokio::time::timeout(LONG, stops.next()).await.unwrap().unwrap();
         let mut status = vm.watch();

@@ -202,6 +202,50 @@ async fn a_pulled_backup_is_finished_wherever_its_connection_breaks_or_its_calle
     guest.quit().await;
 }
 
+/// Wherever their caller leaves, while somebody else lists the images: QEMU 7.2 would end at that while one is being made.
+#[tokio::test]
+async fn pulled_backups_that_are_dropped_anywhere_are_taken_back() {
+    let test = "pulled_backups_that_are_dropped_anywhere_are_taken_back";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let mut machine = config();
+    for disk in ["a", "b"] {
+        fs::write(at(disk), vec![0; 1 << 20]).unwrap();
+        machine = machine.disk(Disk::new(disk, Image::raw(at(disk))));
+    }
+    let guest = Guest::start(directory.path(), machine).await;
+    let served = ["a", "b"]
+        .map(|disk| Served::new(disk, at(&format!("{disk}-scratch")), Address::Unix(at("pull.sock")), disk));
+    let is_clear = async || {
+        for disk in ["a", "b"] {
+            if guest.vm.pulled_backup(disk).await.unwrap().is_some()
+                || at(&format!("{disk}-scratch")).exists()
+            {
+                return false;
+            }
+        }
+        let state = guest.vm.qmp().call(&qmp::commands::QueryStatus {}).await;
+        state.unwrap_or_else(|error| panic!("{error}: {}", guest.log())).running
+    };
+    for times in 0.. {
+        if let Some(done) = polled(times, guest.vm.pull_backups(&served)).await {
+            for backup in done.unwrap() {
+                backup.finish(Pulled::Whole).await.unwrap();
+            }
+            assert!(times > 20, "{times}");
+            break;
+        }
+        let taken_back = async { while !is_clear().await {} };
+        let taken_back = tokio::time::timeout(LONG, taken_back).await;
+        assert!(taken_back.is_ok(), "dropped after {times}: {}", guest.log());
+    }
+    assert_eq!(guest.node_names().await, ["a", "a-file", "b", "b-file"]);
+    guest.quit().await;
+}
+
 #[tokio::test]
 async fn unplugging_and_ballooning_go_on_when_their_connection_breaks() {
     let test = "unplugging_and_ballooning_go_on_when_their_connection_breaks";

@@ -2,6 +2,7 @@
 
 mod broken;
 mod disks;
+mod dropped;
 mod elsewhere;
 
 use crate::{

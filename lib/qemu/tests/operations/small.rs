@@ -101,7 +101,7 @@ async fn the_button_of_a_guest_that_stands_is_left_out() {
     }
     let directory = tempfile::tempdir().unwrap();
     let guest = Guest::paused(directory.path(), config()).await;
-    let mut events = guest.vm.qmp().subscribe(qmp::Filter::Names(&["POWERDOWN"]), 1);
+    let mut events = guest.vm.qmp().subscribe(qmp::Filter::names(["POWERDOWN"]), 1);
     let asks = Box::pin(async { panic!("its agent stands, too") });
     let ladder = qemu::Ladder { button: LONG, agent: Some((asks, LONG)), ..qemu::Ladder::default() };
     assert_eq!(guest.vm.shutdown(ladder).await.unwrap().0, qemu::Rung::Quit);

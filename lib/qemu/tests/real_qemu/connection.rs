@@ -144,6 +144,12 @@ async fn a_machine_whose_monitor_is_lost_ends_by_a_signal() {
     break_it.send(Fault::Cut).await.unwrap();
     until(&vm, "silence", |status| status.responsive != Responsive::Yes).await;
     let moment = Duration::from_millis(200);
-    let ladder = qemu::Ladder { button: moment, agent: None, quit: moment, terminate: LONG };
+    let ladder = qemu::Ladder {
+        button: moment,
+        agent: None,
+        quit: moment,
+        terminate: LONG,
+        ..qemu::Ladder::default()
+    };
     assert_eq!(vm.shutdown(ladder).await.unwrap(), (qemu::Rung::Terminate, Exit::Code(0)));
 }

@@ -9,6 +9,9 @@ mod adoption;
 mod connection;
 mod failures;
 mod given;
+mod hanging;
+#[path = "../support/hanging.rs"]
+mod hangs;
 mod logs;
 mod manager;
 #[path = "../../../qmp/tests/support/observed.rs"]

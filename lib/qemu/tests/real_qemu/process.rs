@@ -141,7 +141,7 @@ async fn a_machine_ends_by_the_first_rung_that_does() {
     // A stopped process hears neither its monitor nor a signal that can wait.
     let (vm, _tasks, _console) = running().await;
     signal(&vm, rustix::process::Signal::STOP);
-    let ladder = Ladder { button: moment, agent: None, quit: moment, terminate: moment };
+    let ladder = Ladder { button: moment, agent: None, quit: moment, terminate: moment, ..Ladder::default() };
     assert_eq!(vm.shutdown(ladder).await.unwrap(), (Rung::Kill, Exit::Signal(9)));
 }
 

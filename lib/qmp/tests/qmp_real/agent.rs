@@ -78,7 +78,7 @@ async fn guest(test: &str, patience: Patience) -> Option<Guest> {
     // Ports without an id raise no event. The guest stands still: nobody answers, and nothing is left lying in the channel for an agent of later.
     let absent = agent.call(&Shutdown { mode: None }).await.unwrap_err();
     assert!(matches!(absent, AgentError::Absent { .. }), "{absent}");
-    let mut ports = monitor.client.subscribe(Filter::Names(&["VSERPORT_CHANGE"]), 16);
+    let mut ports = monitor.client.subscribe(Filter::names(["VSERPORT_CHANGE"]), 16);
     monitor.client.call(&Cont {}).await.unwrap();
     let opened = tokio::time::timeout(BOOT, ports.next()).await;
     if opened.is_err() {

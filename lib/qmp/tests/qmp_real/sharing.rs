@@ -65,6 +65,13 @@ async fn users_of_one_monitor_meet_a_monitor_each() {
     // Not of its own business, and QEMU's own refusal.
     let refused = second.client.call(&Cont {}).await.unwrap_err();
     assert!(refused.refusal().unwrap().desc.contains("cont"), "{refused}");
+    // A list as it is read from a file.
+    let listed = shared.user(Policy::only(vec!["query-name".to_owned()]));
+    assert_eq!(listed.client.call(&QueryName {}).await.unwrap().name.as_deref(), Some("guest"));
+    let refused = listed.client.call(&QueryStatus {}).await.unwrap_err();
+    assert!(refused.refusal().unwrap().desc.contains("query-status"), "{refused}");
+    drop(listed);
+    assert!(matches!(shared.users.join_next().await, Some(Ok(UserEnd::Left))));
     let refused = first.client.execute("no-such-command", Map::new()).await.unwrap_err();
     let own = owner.client.execute("no-such-command", Map::new()).await.unwrap_err();
     assert_eq!(refused.refusal(), own.refusal());

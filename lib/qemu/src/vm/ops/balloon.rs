@@ -42,14 +42,8 @@ impl Vm {
         let what = format!("a balloon of {bytes} bytes");
         let mut changes = Follow::new(self, &["BALLOON_CHANGE"]);
         let bytes = in_pages(bytes, self.memory_of_balloon(&mut changes, &what).await?);
-        match self.ask_balloon(bytes).await {
-            // Asked again: it is the same wish.
-            Err(OperationError::Undecided { .. }) => {
-                changes.read(&what, &QueryBalloon {}).await?;
-                self.ask_balloon(bytes).await?;
-            }
-            asked => asked?,
-        }
+        // Asked again it is the same wish.
+        changes.insist("set the balloon", &wish(bytes)).await?;
         let reached = async {
             loop {
                 let actual = changes.read(&what, &QueryBalloon {}).await?.actual;
@@ -69,9 +63,7 @@ impl Vm {
     /// # Errors
     /// [`OperationError`]; refused while the guest's driver is not up.
     pub async fn ask_balloon(&self, bytes: u64) -> Result<(), OperationError> {
-        // A signed number to QEMU.
-        let value = bytes.min(i64::MAX as u64);
-        self.tell("set the balloon", &Balloon { value }).await.map(drop)
+        self.tell("set the balloon", &wish(bytes)).await.map(drop)
     }
 
     /// What the balloon reckons with: memory of the start and modules, but nothing else that was plugged (`get_current_ram_size` of
@@ -108,6 +100,11 @@ impl Vm {
         let reply = self.ask("read the guest's memory", &question).await?;
         Ok(read(&reply))
     }
+}
+
+fn wish(bytes: u64) -> Balloon {
+    // A signed number to QEMU.
+    Balloon { value: bytes.min(i64::MAX as u64) }
 }
 
 /// What a balloon comes to that is asked for `bytes` of `all`: it takes whole pages only.

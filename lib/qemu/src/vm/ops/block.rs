@@ -3,7 +3,7 @@
 use super::{
     OperationError,
     follow::{Follow, Heard},
-    rollback::{Made, Rollback, insist},
+    rollback::{Made, Rollback},
 };
 use crate::{
     Vm,
@@ -133,11 +133,11 @@ impl Vm {
             force: Some(force),
             ..BlockdevOpenTray::default()
         };
-        let Eject::Ask(patience) = eject else { return insist(&mut follow, &what, &ask(true)).await };
+        let Eject::Ask(patience) = eject else { return follow.insist(&what, &ask(true)).await };
         let opening = async {
             loop {
                 // A guest that has locked the drive is asked by this, and the answer is the same: only the drive tells whether it is open.
-                insist(&mut follow, &what, &ask(false)).await?;
+                follow.insist(&what, &ask(false)).await?;
                 let drives = follow.read(&what, &QueryBlock {}).await?;
                 let is_it =
                     |drive: &&BlockInfo| drive.qdev.as_deref().is_some_and(|path| ends_with(path, id));

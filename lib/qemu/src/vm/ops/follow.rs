@@ -6,7 +6,7 @@
 //! ```
 //! A connection that breaks tells nothing of what QEMU does: supervision opens another, and what was missed is read.
 
-use super::{OperationError, failed};
+use super::{OperationError, failed, undone};
 use crate::Vm;
 use qmp::{
     CallError, Client, Event, EventError, Filter, Subscription,
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub(super) struct Follow {
     vm: Vm,
-    names: &'static [&'static str],
+    filter: Filter,
     clients: watch::Receiver<Client>,
     client: Client,
     events: Subscription,
@@ -34,13 +34,23 @@ pub(super) enum Heard {
     Gap,
 }
 
+/// What became of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It was carried out.
+    Answered,
+    /// Its answer was lost, and it was carried out or never will be.
+    Lost,
+}
+
 impl Follow {
     /// Subscribes. Make it before the command whose effect is followed.
     pub(super) fn new(vm: &Vm, names: &'static [&'static str]) -> Self {
         let mut clients = vm.client.clone();
         let client = clients.borrow_and_update().clone();
-        let events = client.subscribe(Filter::Names(names), EVENTS);
-        Self { vm: vm.clone(), names, clients, client, events }
+        let filter = Filter::names(names.iter().copied());
+        let events = client.subscribe(filter.clone(), EVENTS);
+        Self { vm: vm.clone(), filter, clients, client, events }
     }
 
     /// The machine.
@@ -80,6 +90,31 @@ impl Follow {
         }
     }
 
+    /// Tells QEMU to do something that may be told twice, until it answers, on whatever connection.
+    ///
+    /// # Errors
+    /// [`OperationError`]; never that of a deadline or of a connection.
+    pub(super) async fn insist<C: Command>(&mut self, what: &str, command: &C) -> Result<(), OperationError> {
+        while self.told(what, command).await? == Told::Lost {}
+        Ok(())
+    }
+
+    /// The same once, for what is to be looked at before it is told again: where the answer is lost, waits until QEMU answers again.
+    ///
+    /// # Errors
+    /// [`OperationError`]; never that of a deadline or of a connection.
+    pub(super) async fn told<C: Command>(&mut self, what: &str, command: &C) -> Result<Told, OperationError> {
+        match self.vm.qmp().call(command).await {
+            Ok(_) => Ok(Told::Answered),
+            Err(CallError::Closed { .. } | CallError::Deadline { .. }) => {
+                // What is answered from here on is newer.
+                self.read(what, &QueryStatus {}).await?;
+                Ok(Told::Lost)
+            }
+            Err(error) => Err(undone(what)(error)),
+        }
+    }
+
     /// Waits until the machine is in none of these states and answers the one that it is in. For changes that no event announces: it
     /// is asked again and again, with growing pauses.
     ///
@@ -116,7 +151,7 @@ impl Follow {
         }
         self.client = self.clients.borrow_and_update().clone();
         // Before anything is read: what changes in between is heard.
-        self.events = self.client.subscribe(Filter::Names(self.names), EVENTS);
+        self.events = self.client.subscribe(self.filter.clone(), EVENTS);
         Ok(())
     }
 }

@@ -8,6 +8,8 @@
 use super::{
     OperationError, figure,
     follow::Follow,
+    fresh::Fresh,
+    host,
     plug::is_node_of,
     rollback::{Made, Rollback, remove},
 };
@@ -23,7 +25,6 @@ use qmp::commands::{
     BlockdevOptionsDiscard, BlockdevOptionsFile, BlockdevOptionsLuks, BlockdevOptionsQcow2,
     BlockdevOptionsQcow2Encrypt, BlockdevOptionsQcow2EncryptLuks, BlockdevOptionsRaw, BlockdevOptionsVariant,
     BlockdevRef, BlockdevRefOrNull, QcowCreateEncryption, QcowCreateEncryptionLuks, QueryBlockstats,
-    QueryNamedBlockNodes,
 };
 use serde_json::Value;
 use std::{
@@ -32,7 +33,7 @@ use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         LazyLock,
         atomic::{AtomicU64, Ordering},
@@ -101,10 +102,6 @@ impl Vm {
         Ok(chain)
     }
 
-    pub(super) async fn named_nodes(&self) -> Result<Vec<BlockNode>, OperationError> {
-        self.ask("list the images", &QueryNamedBlockNodes { flat: Some(true) }).await
-    }
-
     pub(super) async fn node(&self, name: &str) -> Result<BlockNode, OperationError> {
         let nodes = self.named_nodes().await?;
         let found = nodes.into_iter().find(|node| node.node_name.as_deref() == Some(name));
@@ -146,9 +143,11 @@ impl Vm {
         let size = model.image.virtual_size;
         // What holds more than the disk's bytes grows by itself.
         let plain_size = if format == Format::Raw && key.is_none() { figure(size) } else { 0 };
-        let host = |source| OperationError::Host { action: format!("make {}", path.display()), source };
-        make_file(path, plain_size, self.process.pid()).map_err(host)?;
+        let (place, process) = (path.to_owned(), self.process.pid());
+        let make = move |_: &_| make_file(place, plain_size, process);
+        let made = host(format!("make {}", path.display()), path, make).await?;
         rollback.also(Made::File { path: path.to_owned(), node: file.clone() });
+        made.keep();
         let (direct, no_flush) = match access.map(|access| access.cache) {
             None => (model.cache.direct, model.cache.no_flush),
             Some(cache) => (cache == Cache::None, cache == Cache::Unsafe),
@@ -202,9 +201,16 @@ impl Vm {
     ) -> Result<(), OperationError> {
         let id = job_id("create");
         let made = Made::Job(id.clone());
+        let making = self.makes_image(&id).await;
         rollback.also(made.clone());
         let command = BlockdevCreate { job_id: id.clone(), options };
         let done = async { self.job(action, id, &command).await?.done().await }.await;
+        match &done {
+            // It was dismissed, or never begun.
+            Ok(()) | Err(OperationError::Job { .. } | OperationError::Qmp { .. }) => making.over(),
+            // The job may go on.
+            Err(_) => drop(making),
+        }
         rollback.gone(&made);
         done
     }
@@ -233,19 +239,16 @@ fn is_filter(node: &str, disk: &str) -> bool {
 }
 
 /// Makes an empty file for a process, which may be another user's. One that is there is somebody's.
-fn make_file(path: &Path, size: u64, process: u32) -> io::Result<()> {
-    let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
-    let made = || -> io::Result<()> {
-        let (user, group) = proc_fs::owner(process)?;
-        if file.metadata()?.uid() != user {
-            std::os::unix::fs::fchown(&file, Some(user), Some(group))?;
-        }
-        file.set_len(size)
-    };
-    made().inspect_err(|_| {
-        // Nobody has it yet; the first error is the one that helps.
-        let _ = std::fs::remove_file(path);
-    })
+fn make_file(path: PathBuf, size: u64, process: u32) -> io::Result<Fresh> {
+    let file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+    // Nobody has it yet.
+    let fresh = Fresh::of(path);
+    let (user, group) = proc_fs::owner(process)?;
+    if file.metadata()?.uid() != user {
+        std::os::unix::fs::fchown(&file, Some(user), Some(group))?;
+    }
+    file.set_len(size)?;
+    Ok(fresh)
 }
 
 /// What a file becomes before it is opened as an image; nothing for plain bytes.
@@ -383,15 +386,18 @@ mod tests {
     fn a_file_that_is_there_is_nobody_elses_to_empty() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("new");
-        make_file(&path, 4096, std::process::id()).expect("made");
+        make_file(path.clone(), 4096, std::process::id()).expect("made").keep();
         let made = std::fs::metadata(&path).expect("there");
         assert_eq!((made.len(), made.mode() & 0o777), (4096, 0o600));
-        let refused = make_file(&path, 0, std::process::id()).expect_err("refused");
+        let refused = make_file(path.clone(), 0, std::process::id()).expect_err("refused");
         assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::metadata(&path).expect("there").len(), 4096);
         // One that cannot be given to its process is not left.
         let other = directory.path().join("other");
-        assert!(make_file(&other, 0, u32::MAX).is_err() && !other.exists());
+        assert!(make_file(other.clone(), 0, u32::MAX).is_err() && !other.exists());
+        // Nor one that nobody waits for any more.
+        drop(make_file(other.clone(), 0, std::process::id()).expect("made"));
+        assert!(!other.exists());
     }
 
     #[test]

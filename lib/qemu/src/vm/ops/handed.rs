@@ -9,7 +9,8 @@
 use super::{
     OperationError,
     follow::Follow,
-    rollback::{Made, Rollback, insist},
+    host,
+    rollback::{Made, Rollback},
     undone,
 };
 use crate::{
@@ -20,12 +21,14 @@ use crate::{
 };
 use qmp::{
     Client,
-    commands::{QueryFdsets, QueryNamedBlockNodes, RemoveFd},
+    aside::Place,
+    commands::{QueryFdsets, RemoveFd},
     descriptors::NamedFd,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::fd::OwnedFd,
+    path::Path,
 };
 
 /// What QEMU opens for the sources of an image.
@@ -72,7 +75,15 @@ impl Vm {
     ) -> Result<Files, OperationError> {
         let mut sets = BTreeMap::new();
         if let Some(image) = image {
-            check_names(disk, image, |source| readable(source, &descriptors))?;
+            let (id, image) = (disk.to_owned(), image.clone());
+            let look = move |place: &Place| {
+                let named = check_names(&id, &image, |source| readable(source, &descriptors, place));
+                Ok((named, descriptors))
+            };
+            // Where the host does not answer this waits, and not QEMU with its guest.
+            let (named, theirs) = host(format!("look at the image of {disk}"), Path::new(disk), look).await?;
+            named?;
+            descriptors = theirs;
         }
         for image in image.iter().flat_map(|image| image.chain()) {
             let Source::Descriptor(key) = &image.source else { continue };
@@ -103,12 +114,12 @@ impl Vm {
         if sets.is_empty() {
             return Ok(0);
         }
-        let nodes = follow.read(what, &QueryNamedBlockNodes { flat: Some(true) }).await?;
+        let nodes = follow.nodes(what).await?;
         let open: BTreeSet<String> = nodes.into_iter().map(|node| node.file).collect();
         let ids = sets.iter().map(|set| set.fdset_id);
         let ids: BTreeSet<i64> = ids.filter(|id| !open.contains(&format!("/dev/fdset/{id}"))).collect();
         for id in &ids {
-            insist(&mut follow, what, &RemoveFd { fdset_id: *id, fd: None }).await?;
+            follow.insist(what, &RemoveFd { fdset_id: *id, fd: None }).await?;
         }
         Ok(ids.len())
     }

@@ -9,7 +9,7 @@
 
 use super::{
     Mirror, OperationError, PushBackup, figure,
-    follow::{Follow, Heard},
+    follow::{Follow, Heard, Told},
     graph::of_copy,
     undone,
 };
@@ -210,20 +210,20 @@ impl Job {
         }
     }
 
-    /// Repeats a command on every connection until it is answered, the job is gone, or is as it should be.
+    /// Tells QEMU until it has answered, or the job is gone or as it should be.
     async fn insist<C: Command>(
         &mut self,
         command: &C,
         is_done: impl Fn(&JobInfo) -> bool,
     ) -> Result<(), OperationError> {
         loop {
-            let asked = self.follow.vm().qmp().call(command).await;
-            let Err(error) = asked else { return Ok(()) };
-            match (self.info().await?, error) {
-                (None, _) => return Ok(()),
-                (Some(info), _) if is_done(&info) => return Ok(()),
-                (Some(_), CallError::Closed { .. } | CallError::Deadline { .. }) => {}
-                (Some(_), error) => return Err(undone(self.action.clone())(error)),
+            let told = self.follow.told(&self.action, command).await;
+            if let Ok(Told::Answered) = told {
+                return Ok(());
+            }
+            match self.info().await? {
+                Some(info) if !is_done(&info) => told.map(drop)?,
+                _ => return Ok(()),
             }
         }
     }
@@ -362,4 +362,4 @@ pub(super) async fn concluded(follow: &mut Follow, id: &str) -> Result<(), Opera
     job.until(&[JobStatus::Concluded]).await.map(drop)
 }
 
-const EVENTS: &[&str] = &["JOB_STATUS_CHANGE"];
+pub(super) const EVENTS: &[&str] = &["JOB_STATUS_CHANGE"];

@@ -14,6 +14,7 @@
 //! ```
 
 mod disks;
+mod giving_up;
 mod moving;
 mod state;
 
@@ -32,7 +33,7 @@ use crate::{
 use qmp::{
     Event,
     commands::{
-        Migrate, MigrateCancel, MigrateIncoming, MigratePause, MigrateSetCapabilities, MigrateSetParameters,
+        Migrate, MigrateIncoming, MigratePause, MigrateSetCapabilities, MigrateSetParameters,
         MigrateStartPostcopy, MigrationCapabilityStatus, MigrationCapabilityStatusCapability as Capability,
         MigrationInfo, MigrationStatus, QueryMigrate, QueryStatus, QueryYank, RunState, StringOrNull, Yank,
         YankInstance,
@@ -351,36 +352,13 @@ impl Migration {
         self.left().await
     }
 
-    /// Gives it up and waits until the machine is back to itself. One that is just over stays over.
+    /// Gives it up and waits until the machine is back to itself. One that is just over stays over. It is given up by breaking its connection
+    /// where QEMU's own way may cost the guest: QEMU tells it as failed then.
     ///
     /// # Errors
     /// [`OperationError`]; refused by QEMU for one with post-copy whose guest has moved. [`OperationError::Arriving`] at its destination.
     pub async fn cancel(mut self) -> Result<(), OperationError> {
         self.give_up().await
-    }
-
-    async fn give_up(&mut self) -> Result<(), OperationError> {
-        if self.follow.read(WHAT, &QueryStatus {}).await?.status == RunState::Inmigrate {
-            return Err(OperationError::Arriving);
-        }
-        match self.follow.vm().tell("give up a migration", &MigrateCancel {}).await {
-            // Told again: it is the same wish.
-            Err(OperationError::Undecided { .. }) => {
-                self.info().await?;
-                self.follow.vm().tell("give up a migration", &MigrateCancel {}).await?;
-            }
-            told => {
-                told?;
-            }
-        }
-        // Given up before QEMU was told to begin: nothing will ever be heard of it.
-        if matches!(self.info().await?.status, None | Some(MigrationStatus::None)) {
-            return Ok(());
-        }
-        match self.left().await {
-            Ok(_) | Err(OperationError::Job { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 
     /// Breaks its connection on purpose, after the guest has moved before its memory: both ends stop to exchange memory until

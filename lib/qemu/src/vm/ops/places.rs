@@ -1,11 +1,18 @@
 //! Free ports and slots. They are chosen before a device is added, and nobody else gets them meanwhile.
 
-use super::OperationError;
+use super::{OperationError, figure, plug::place_of};
 use crate::{
     Vm,
     argv::{PORT_PREFIX, places},
+    config::{CpuPlace, MemoryModule, ModulePlace},
 };
-use qmp::commands::{PciDevice, QomGet, QomList, QueryPci};
+use qmp::{
+    CallError,
+    commands::{
+        HotpluggableCpu, MemoryDeviceInfo, PciDevice, QomGet, QomList, QueryHotpluggableCpus,
+        QueryMemoryDevices, QueryPci,
+    },
+};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -60,16 +67,21 @@ pub struct Occupied {
     pub devices: BTreeMap<String, u8>,
     /// Number of PCIe ports; `None` on boards without any.
     pub ports: Option<u8>,
+    /// Memory modules, in the order of their slots.
+    pub modules: Vec<MemoryModule>,
+    /// CPUs beside those of the first start.
+    pub cpus: Vec<CpuPlace>,
 }
 
 impl Vm {
-    /// Where network cards, disks, the balloon and the random source sit, also those that were plugged: what a configuration says
-    /// ([`crate::Config::occupied`]) that describes the machine as it is now, to be moved, restored, or started again.
+    /// Where network cards, disks, the balloon and the random source sit, also those that were plugged, and what memory modules and CPUs were
+    /// plugged: what a configuration says ([`crate::Config::occupied`]) that describes the machine as it is now, to be moved, restored, or started again.
     ///
     /// # Errors
     /// [`OperationError`].
     pub async fn places(&self) -> Result<Occupied, OperationError> {
         let action = "ask what is where";
+        let (modules, cpus) = (self.modules().await?, self.plugged_cpus().await?);
         let ports = self.ports().await?;
         let mut devices = BTreeMap::new();
         if ports.is_empty() {
@@ -83,7 +95,7 @@ impl Vm {
                     devices.insert(device.qdev_id, place);
                 }
             }
-            return Ok(Occupied { devices, ports: None });
+            return Ok(Occupied { devices, ports: None, modules, cpus });
         }
         for port in &ports {
             let path = format!("/machine/peripheral/{PORT_PREFIX}{port}/{PORT_PREFIX}{port}");
@@ -94,7 +106,38 @@ impl Vm {
                 devices.insert(id.to_owned(), *port);
             }
         }
-        Ok(Occupied { devices, ports: u8::try_from(ports.len()).ok() })
+        Ok(Occupied { devices, ports: u8::try_from(ports.len()).ok(), modules, cpus })
+    }
+
+    async fn modules(&self) -> Result<Vec<MemoryModule>, OperationError> {
+        let devices = self.ask("ask for the memory modules", &QueryMemoryDevices {}).await?;
+        let modules = devices.into_iter().filter_map(|device| {
+            let MemoryDeviceInfo::Dimm(info) = device else { return None };
+            let place = ModulePlace {
+                slot: u16::try_from(info.slot).ok()?,
+                address: u64::try_from(info.addr).ok()?,
+                node: u16::try_from(info.node).ok()?,
+            };
+            Some(MemoryModule { id: info.id?, size_mib: figure(info.size) >> 20, place: Some(place) })
+        });
+        let mut modules: Vec<MemoryModule> = modules.collect();
+        modules.sort_by_key(|module| module.place.map(|place| place.slot));
+        Ok(modules)
+    }
+
+    /// Those of the start have no name.
+    async fn plugged_cpus(&self) -> Result<Vec<CpuPlace>, OperationError> {
+        let places = match self.ask("ask for the CPUs", &QueryHotpluggableCpus {}).await {
+            // A board into which none can be plugged.
+            Err(OperationError::Qmp { source: CallError::Refused { .. }, .. }) => return Ok(Vec::new()),
+            places => places?,
+        };
+        let is_named = |place: &HotpluggableCpu| {
+            let path = place.qom_path.as_deref();
+            path.is_some_and(|path| path.starts_with("/machine/peripheral/"))
+        };
+        // Listed from the last to the first.
+        Ok(places.iter().rev().filter(|place| is_named(place)).map(place_of).collect())
     }
 
     /// Numbers of PCIe ports, in order.

@@ -9,25 +9,27 @@ use self::answer::{ANSWERS, Answer, answer};
 use super::{
     OperationError, failed,
     follow::{Follow, Heard},
+    host,
     places::Reservation,
-    rollback::{Made, Rollback, insist},
+    rollback::{Made, Rollback},
 };
 use crate::{
     Vm,
     argv::{block_nodes, connection, netdev, netdev_id, nic_device},
-    config::{ConfigError, Disk, DiskBus, Nic, NicBackend, NicModel, Reconnect, Stream, check_id},
+    config::{ConfigError, CpuPlace, Disk, DiskBus, Nic, NicBackend, NicModel, Reconnect, Stream, check_id},
 };
 use qmp::{
     CallError,
     commands::{
         BlockdevDel, ChardevRemove, Command, DeviceDel, HotpluggableCpu, NetdevDel, ObjectDel,
-        ObjectProperty, QomGet, QomList, QueryHotpluggableCpus, QueryMemdev, QueryNamedBlockNodes,
+        ObjectProperty, QomGet, QomList, QueryHotpluggableCpus, QueryMemdev,
     },
 };
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::fd::OwnedFd,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -204,7 +206,8 @@ impl Vm {
             // Files of a directory are made as needed; a single file is the other memory's.
             if kind == "child<memory-backend-file>"
                 && let Value::String(path) = of("mem-path").await?
-                && std::path::Path::new(&path).is_dir()
+                && let place = PathBuf::from(&path)
+                && host("look at the memory's file", path.as_ref(), move |_| Ok(place.is_dir())).await?
             {
                 return Ok(json!({"qom-type": "memory-backend-file", "mem-path": path, "share": share}));
             }
@@ -231,7 +234,7 @@ impl Vm {
         self.unplug_with(id, patience, &backend).await?;
         // There is a stream only behind a card of vhost-user.
         let stream = ChardevRemove { id: stream_of(id) };
-        match insist(&mut Follow::new(self, &[]), "close the stream of a card", &stream).await {
+        match Follow::new(self, &[]).insist("close the stream of a card", &stream).await {
             Ok(()) | Err(OperationError::Qmp { source: CallError::Refused { .. }, .. }) => Ok(()),
             Err(error) => Err(error),
         }
@@ -337,7 +340,7 @@ impl Vm {
         if !matches!(&unplugged, Ok(()) | Err(OperationError::Unknown { .. })) {
             return unplugged;
         }
-        let removed = insist(&mut Follow::new(self, &[]), "remove what a device stood on", backend).await;
+        let removed = Follow::new(self, &[]).insist("remove what a device stood on", backend).await;
         match (unplugged, removed) {
             (Err(unknown), Err(OperationError::Qmp { .. })) => Err(unknown),
             (_, removed) => removed,
@@ -402,7 +405,7 @@ impl Vm {
         let mut closed = self.close_nodes(id).await?;
         // There is an object only if the disk had limits of its own.
         let limits = ObjectDel { id: format!("{id}-limits") };
-        match insist(&mut Follow::new(self, &[]), "remove the limits of a disk", &limits).await {
+        match Follow::new(self, &[]).insist("remove the limits of a disk", &limits).await {
             Ok(()) => closed += 1,
             Err(OperationError::Qmp { source: CallError::Refused { .. }, .. }) => {}
             Err(error) => return Err(error),
@@ -416,13 +419,13 @@ impl Vm {
         let mut closed = 0;
         loop {
             let what = "close the images of a disk";
-            let nodes = follow.read(what, &QueryNamedBlockNodes { flat: Some(true) }).await?;
+            let nodes = follow.nodes(what).await?;
             let ours = nodes.into_iter().filter_map(|node| node.node_name);
             let ours = ours.filter(|node| is_node_of(node, id));
             // Those on top of others first; QEMU refuses the others until then.
             let (mut removed, mut refused) = (0, None);
             for node in ours {
-                match insist(&mut follow, what, &BlockdevDel { node_name: node }).await {
+                match follow.insist(what, &BlockdevDel { node_name: node }).await {
                     Ok(()) => removed += 1,
                     Err(error) => refused = Some(error),
                 }
@@ -479,24 +482,22 @@ fn is_pending(error: &OperationError) -> bool {
 /// A guest that has just begun to boot does not hear; QEMU itself takes another request after five seconds.
 const ASK_AGAIN: Duration = Duration::from_secs(6);
 
-/// The device for a place of a CPU, and its id.
-fn cpu(place: &HotpluggableCpu) -> (Value, String) {
-    let numbers = [
-        ("node-id", place.props.node_id),
-        ("socket-id", place.props.socket_id),
-        ("die-id", place.props.die_id),
-        ("core-id", place.props.core_id),
-        ("thread-id", place.props.thread_id),
-    ];
-    let (mut device, mut id) = (json!({"driver": place.kind}), "cpu".to_owned());
-    for (name, number) in numbers {
-        if let Some(number) = number {
-            device[name] = json!(number);
-            id.push_str(&format!("-{number}"));
-        }
+/// The place of a CPU.
+pub(super) fn place_of(cpu: &HotpluggableCpu) -> CpuPlace {
+    let number = |number: Option<i64>| number.and_then(|number| u16::try_from(number).ok());
+    CpuPlace {
+        node: number(cpu.props.node_id),
+        socket: number(cpu.props.socket_id),
+        die: number(cpu.props.die_id),
+        core: number(cpu.props.core_id),
+        thread: number(cpu.props.thread_id),
     }
-    device["id"] = json!(id);
-    (device, id)
+}
+
+/// The device for a place of a CPU, and its id.
+fn cpu(cpu: &HotpluggableCpu) -> (Value, String) {
+    let place = place_of(cpu);
+    (place.device(&cpu.kind), place.id())
 }
 
 #[cfg(test)]

@@ -7,15 +7,16 @@ use super::{
     OperationError,
     backup::{Pulled, join_notes, leave_filter},
     follow::Follow,
+    host,
     migration::Migration,
     undone,
 };
 use crate::{Vm, vm::supervisor::Chore};
 use qmp::{
-    CallError, Client,
+    Client,
     commands::{
         BlockdevDel, BlockdevRemoveMedium, ChardevRemove, Command, Cont, JobCancel, JobDismiss,
-        NbdServerStop, NetdevDel, ObjectDel, QomList, QueryNamedBlockNodes, QueryStatus, RemoveFd,
+        NbdServerStop, NetdevDel, ObjectDel, QomList, QueryStatus, RemoveFd,
     },
 };
 use serde_json::Value;
@@ -43,6 +44,8 @@ pub(super) enum Made {
     Job(String),
     /// A migration that has not let go of its guest: given up, the guest goes on here. One that is over stays over.
     Migration,
+    /// A migration that was let go, or was about to be: it is followed to its end.
+    Departure,
     /// The guest stands for a moment.
     Stop,
     /// The filter of a disk, which its device uses in place of what is below.
@@ -216,7 +219,7 @@ async fn exists(follow: &mut Follow, made: &Made) -> Result<Option<bool>, Operat
         Made::Device(id) => among("/machine/peripheral", id).await,
         Made::Object(id) => among("/objects", id).await,
         Made::Node(name) => {
-            let nodes = follow.read(WHAT, &QueryNamedBlockNodes { flat: Some(true) }).await?;
+            let nodes = follow.nodes(WHAT).await?;
             Ok(Some(nodes.iter().any(|node| node.node_name.as_ref() == Some(name))))
         }
         Made::Stream(id) => among("/chardevs", id).await,
@@ -226,6 +229,7 @@ async fn exists(follow: &mut Follow, made: &Made) -> Result<Option<bool>, Operat
         | Made::NbdServer
         | Made::Job(_)
         | Made::Migration
+        | Made::Departure
         | Made::Stop
         | Made::Filter(_)
         | Made::File { .. }
@@ -244,50 +248,34 @@ pub(super) async fn remove(follow: &mut Follow, what: &str, made: &Made) -> Resu
 
 async fn remove_once(follow: &mut Follow, what: &str, made: &Made) -> Result<(), OperationError> {
     match made {
-        Made::Node(name) => insist(follow, what, &BlockdevDel { node_name: name.clone() }).await,
-        Made::Object(id) => insist(follow, what, &ObjectDel { id: id.clone() }).await,
-        Made::Netdev(id) => insist(follow, what, &NetdevDel { id: id.clone() }).await,
-        Made::Stream(id) => insist(follow, what, &ChardevRemove { id: id.clone() }).await,
-        Made::Disc(id) => insist(follow, what, &BlockdevRemoveMedium { id: id.clone() }).await,
-        Made::FdSet(id) => insist(follow, what, &RemoveFd { fdset_id: *id, fd: None }).await,
-        Made::NbdServer => insist(follow, what, &NbdServerStop {}).await,
+        Made::Node(name) => follow.insist(what, &BlockdevDel { node_name: name.clone() }).await,
+        Made::Object(id) => follow.insist(what, &ObjectDel { id: id.clone() }).await,
+        Made::Netdev(id) => follow.insist(what, &NetdevDel { id: id.clone() }).await,
+        Made::Stream(id) => follow.insist(what, &ChardevRemove { id: id.clone() }).await,
+        Made::Disc(id) => follow.insist(what, &BlockdevRemoveMedium { id: id.clone() }).await,
+        Made::FdSet(id) => follow.insist(what, &RemoveFd { fdset_id: *id, fd: None }).await,
+        Made::NbdServer => follow.insist(what, &NbdServerStop {}).await,
         Made::Job(id) => {
             // One that has concluded is only to be dismissed.
-            let _ = insist(follow, what, &JobCancel { id: id.clone() }).await;
+            let _ = follow.insist(what, &JobCancel { id: id.clone() }).await;
             super::job::concluded(follow, id).await?;
-            insist(follow, what, &JobDismiss { id: id.clone() }).await
+            follow.insist(what, &JobDismiss { id: id.clone() }).await
         }
         Made::Migration => Migration::of(follow.vm()).cancel().await,
-        Made::Stop => insist(follow, what, &Cont {}).await,
+        Made::Departure => Migration::of(follow.vm()).goes().await,
+        Made::Stop => follow.insist(what, &Cont {}).await,
         Made::Filter(disk) => leave_filter(follow, what, disk).await,
         Made::NextNotes(node, name) => join_notes(follow, what, node, name, Pulled::GivenUp).await,
         Made::File { path, node } => {
             // As long as QEMU has it open something may stand on it, also when the command that did so is known to have failed.
             if exists(follow, &Made::Node(node.clone())).await? == Some(false) {
-                let host =
-                    |source| OperationError::Host { action: format!("remove {}", path.display()), source };
-                std::fs::remove_file(path).map_err(host)?;
+                let place = path.clone();
+                host(format!("remove {}", path.display()), path, move |_| std::fs::remove_file(place))
+                    .await?;
             }
             Ok(())
         }
         Made::Device(_) => Ok(()),
-    }
-}
-
-/// Repeats a command on every connection until it is answered; to remove something twice does no harm.
-pub(super) async fn insist<C: Command>(
-    follow: &mut Follow,
-    what: &str,
-    command: &C,
-) -> Result<(), OperationError> {
-    loop {
-        match follow.vm().qmp().call(command).await {
-            Ok(_) => return Ok(()),
-            Err(CallError::Closed { .. } | CallError::Deadline { .. }) => {
-                follow.read(what, &QueryStatus {}).await?;
-            }
-            Err(source) => return Err(OperationError::Qmp { action: what.to_owned(), source }),
-        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     Vm,
     config::{Access, Format},
 };
-use qmp::agent::{Agent, AgentError};
+use qmp::agent::{Agent, AgentError, Frozen};
 use qmp::commands::{
     BlockCommit, BlockStream, Command, ExternalSnapshot, QueryStatus, SnapshotDelete, SnapshotLoad,
     SnapshotSave, Transaction, TransactionAction,
@@ -52,16 +52,32 @@ pub struct Taken {
     pub consistency: Consistency,
 }
 
-/// What is known of the file systems on a snapshot.
+/// What is known of the file systems on a snapshot, or on disks that are served.
 #[derive(Debug)]
 pub enum Consistency {
-    /// So many stood still from before the snapshot until after it. None at all means that the guest has none that can.
+    /// So many stood still from before that moment until after it. None at all means that the guest has none that can.
     Frozen {
         /// How many.
         file_systems: u64,
     },
-    /// They may have been thawed before: what lies below the overlays is as after a power cut.
+    /// They may have been thawed before: what was taken is as after a power cut.
     Unknown(AgentError),
+}
+
+/// Has the guest's file systems stand still and write all they hold.
+pub(super) async fn freeze(agent: &Agent, limit: Duration) -> Result<Frozen, OperationError> {
+    let action = "freeze the guest's file systems".to_owned();
+    agent.freeze(None, limit).await.map_err(|source| OperationError::Agent { action, source })
+}
+
+impl Consistency {
+    /// Lets them go on, and says whether they stood still until now.
+    pub(super) async fn thawed(frozen: Frozen) -> Self {
+        match frozen.thaw().await {
+            Ok(file_systems) => Self::Frozen { file_systems },
+            Err(error) => Self::Unknown(error),
+        }
+    }
 }
 
 impl Vm {
@@ -150,17 +166,10 @@ impl Vm {
         let mut rollback = Rollback::new(self);
         let taking = async {
             let (made, actions) = self.make_overlays(overlays, &mut rollback).await?;
-            let frozen = agent.freeze(None, limit).await.map_err(|source| OperationError::Agent {
-                action: "freeze the guest's file systems".to_owned(),
-                source,
-            })?;
+            let frozen = freeze(agent, limit).await?;
             // On an error the guard thaws.
             let nodes = self.transact(overlays, made, actions).await?;
-            let consistency = match frozen.thaw().await {
-                Ok(file_systems) => Consistency::Frozen { file_systems },
-                Err(error) => Consistency::Unknown(error),
-            };
-            Ok(Taken { nodes, consistency })
+            Ok(Taken { nodes, consistency: Consistency::thawed(frozen).await })
         };
         let taken = taking.await;
         rollback.settle(taken).await

@@ -46,7 +46,7 @@ async fn supervised_in(
     // Nobody listens at its place.
     let process = Process::open(pid).unwrap();
     let logs = crate::logs::Logs::default().within(directory);
-    let record = Record::of(uuid::Uuid::nil(), &process, directory, logs, &[]).unwrap();
+    let record = Record::of(uuid::Uuid::nil(), process.pid(), directory, logs, &[]).unwrap();
     let supervision = Supervision { interval: LONG, patience: LONG };
     let (vm, supervisor) = supervised(connection.unwrap(), process.into(), Tpm::None, record, supervision);
     tasks.spawn(supervisor);

@@ -2,14 +2,16 @@
 
 use super::{Cases, I440FX, MICROVM, Q35, bare};
 use qemu::config::{
-    Accelerator, Allocation, Backing, Boot, Clock, ClockBase, ClockSource, DirectKernel, Distance, Firmware,
-    HostPolicy, Iommu, Memory, MemoryHotplug, NumaNode, Sharing, Source, Switch, Topology,
+    Accelerator, Allocation, Backing, Boot, Clock, ClockBase, ClockSource, CpuPlace, DirectKernel, Distance,
+    Firmware, HostPolicy, Iommu, Memory, MemoryHotplug, MemoryModule, ModulePlace, NumaNode, Sharing, Source,
+    Switch, Topology,
 };
 
 pub(super) fn add(cases: &mut Cases) {
     machines(cases);
     cpus(cases);
     memory(cases);
+    plugged(cases);
     boot(cases);
 }
 
@@ -127,6 +129,53 @@ fn cpus(cases: &mut Cases) {
             (c.cpu.max, c.cpu.topology) = (Some(count), Some(Topology { sockets, dies, cores, threads }));
         });
     }
+}
+
+/// What was plugged before a machine moved.
+fn plugged(cases: &mut Cases) {
+    cases.group("plugged");
+    let module = |id: &str, slot, address| MemoryModule {
+        id: id.into(),
+        size_mib: 128,
+        place: Some(ModulePlace { slot, address, node: 0 }),
+    };
+    let core = |core| CpuPlace { socket: Some(0), core: Some(core), thread: Some(0), ..CpuPlace::default() };
+    let slots = Some(MemoryHotplug { slots: 4, max_mib: 1024 });
+    for machine in [Q35, I440FX] {
+        cases.on(machine, format!("a module anywhere on {machine}"), |c| {
+            c.memory.hotplug = slots;
+            c.memory.modules = vec![MemoryModule { place: None, ..module("dimm-1", 0, 0) }];
+        });
+        cases.on(machine, format!("two modules at their places on {machine}"), |c| {
+            c.memory.hotplug = slots;
+            c.memory.modules = vec![module("dimm-1", 1, 0x1_1000_0000), module("dimm-2", 3, 0x1_2000_0000)];
+        });
+        cases.on(machine, format!("two of four CPUs on {machine}"), |c| {
+            c.cpu.max = Some(4);
+            c.cpu.plugged = vec![core(2), core(3)];
+        });
+    }
+    cases.q35("shared modules", |c| {
+        (c.memory.hotplug, c.memory.sharing) = (slots, Sharing::Shared);
+        c.memory.modules = vec![module("dimm-1", 0, 0x1_0000_0000)];
+    });
+    cases.q35("modules of huge pages", |c| {
+        (c.memory.hotplug, c.memory.backing) = (slots, Backing::HugePages { page_kib: 2048 });
+        c.memory.modules = vec![MemoryModule { size_mib: 128, ..module("dimm-1", 0, 0x1_0000_0000) }];
+    });
+    cases.q35("CPUs of another model in sockets", |c| {
+        (c.cpu.model, c.cpu.max) = (Some("qemu64".into()), Some(4));
+        c.cpu.topology = Some(Topology { sockets: 2, dies: 1, cores: 2, threads: 1 });
+        c.cpu.plugged = vec![CpuPlace { socket: Some(1), ..core(1) }];
+    });
+    cases.q35("both in a machine with nodes", |c| {
+        c.cpu.max = Some(4);
+        c.memory.nodes = vec![node(32, 0..=1), node(32, 2..=3)];
+        c.memory.hotplug = slots;
+        c.cpu.plugged = vec![CpuPlace { node: Some(1), ..core(3) }];
+        let there = ModulePlace { slot: 0, address: 0x1_0000_0000, node: 1 };
+        c.memory.modules = vec![MemoryModule { place: Some(there), ..module("dimm-1", 0, 0) }];
+    });
 }
 
 fn node(size_mib: u64, cpus: std::ops::RangeInclusive<u16>) -> NumaNode {

@@ -102,7 +102,7 @@ async fn swallowed(
         listen: Address::Unix(at("listen.sock")),
         connect: Address::Unix(at("relay.sock")),
     };
-    let mut stands = source.vm.qmp().subscribe(qmp::Filter::Names(&["MIGRATION"]), 64);
+    let mut stands = source.vm.qmp().subscribe(qmp::Filter::names(["MIGRATION"]), 64);
     let watching = async {
         while source.vm.migration().await.unwrap().is_none() {}
         mode.send_replace(Relay::Swallows);

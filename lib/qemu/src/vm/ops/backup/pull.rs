@@ -3,10 +3,11 @@
 use super::{
     super::{
         OperationError,
-        follow::Follow,
+        follow::{Follow, Told},
         graph::{Above, NewImage},
         plug::is_node_of,
-        rollback::{Made, Rollback, insist, remove},
+        rollback::{Made, Rollback, remove},
+        snapshot::{Consistency, freeze},
     },
     listening,
 };
@@ -16,17 +17,17 @@ use crate::{
 };
 use qmp::{
     CallError,
+    agent::Agent,
     commands::{
         BlockDirtyBitmapAdd, BlockDirtyBitmapRemove, BlockExportAdd, BlockExportAddNbd,
         BlockExportAddVariant, BlockExportDel, BlockExportInfo, BlockExportRemoveMode, BlockNode,
         BlockdevAdd, BlockdevOptions, BlockdevOptionsCopyBeforeWrite,
         BlockdevOptionsCopyBeforeWriteOnCbwError, BlockdevOptionsFormat, BlockdevOptionsVariant, BlockdevRef,
         DirtyBitmap, DirtyBitmapAdd, DirtyBitmapMerge, NbdExportBitmap, NbdServerStart, NbdServerStop,
-        QomSet, QueryBlockExports, QueryNamedBlockNodes, QueryStatus, RunState, Stop, Transaction,
-        TransactionAction,
+        QomSet, QueryBlockExports, QueryStatus, RunState, Stop, Transaction, TransactionAction,
     },
 };
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// A disk that is to be served as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +102,32 @@ impl Vm {
     /// [`OperationError`]; nothing is served then. [`OperationError::Unknown`] also for a bitmap that has not noted every change, as of
     /// [`Vm::push_backup`].
     pub async fn pull_backups(&self, disks: &[Served]) -> Result<Vec<PullBackup>, OperationError> {
-        let Some(first) = disks.first() else { return Ok(Vec::new()) };
+        self.serve(disks, None).await.map(|(backups, _)| backups)
+    }
+
+    /// The same at a moment at which the guest's file systems stand still and have written all they hold. All is made ready before, so that
+    /// they stand no longer than that moment takes; at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Vm::pull_backups`], and [`OperationError::Agent`] when they cannot be frozen; nothing is served then. Disks that are served and not
+    /// known to be consistent are no error: [`Consistency`] says so.
+    pub async fn pull_backups_frozen(
+        &self,
+        disks: &[Served],
+        agent: &Agent,
+        limit: Duration,
+    ) -> Result<(Vec<PullBackup>, Consistency), OperationError> {
+        let (backups, consistency) = self.serve(disks, Some((agent, limit))).await?;
+        Ok((backups, consistency.unwrap_or(Consistency::Frozen { file_systems: 0 })))
+    }
+
+    /// Serves disks; of a guest whose file systems are to stand still says whether they did.
+    async fn serve(
+        &self,
+        disks: &[Served],
+        still: Option<(&Agent, Duration)>,
+    ) -> Result<(Vec<PullBackup>, Option<Consistency>), OperationError> {
+        let Some(first) = disks.first() else { return Ok((Vec::new(), None)) };
         if disks.iter().any(|served| (&served.listen, &served.tls) != (&first.listen, &first.tls)) {
             let reason = "disks that are served together are served at one place, with the same credentials";
             return Err(ConfigError::conflict(&first.disk, reason).into());
@@ -113,7 +139,16 @@ impl Vm {
             for served in disks {
                 parts.push(self.prepare_to_serve(&mut rollback, served).await?);
             }
+            let frozen = match still {
+                Some((agent, limit)) => Some(freeze(agent, limit).await?),
+                None => None,
+            };
+            // On an error the guard thaws.
             self.begin_to_keep(&mut rollback, &parts).await?;
+            let consistency = match frozen {
+                Some(frozen) => Some(Consistency::thawed(frozen).await),
+                None => None,
+            };
             for parts in &parts {
                 self.open_view(&mut rollback, parts).await?;
             }
@@ -127,7 +162,7 @@ impl Vm {
                 disk: parts.served.disk.clone(),
                 since: parts.served.since.clone().map(|name| (parts.node, name)),
             };
-            Ok(parts.into_iter().map(backup).collect())
+            Ok((parts.into_iter().map(backup).collect(), consistency))
         };
         let started = starting.await;
         rollback.settle(started).await
@@ -319,28 +354,27 @@ async fn stop_server(follow: &mut Follow, what: &str, disk: &str) -> Result<(), 
         BlockExportDel { mode: Some(BlockExportRemoveMode::Hard), ..BlockExportDel::new(view_of(disk)) };
     let mut exports = follow.read(what, &QueryBlockExports {}).await?;
     while exports.iter().any(is_ours) {
-        match follow.vm().qmp().call(&delete).await {
-            // Refused is one that is ending. Its end is heard of.
-            Ok(_) | Err(CallError::Refused { .. }) => {
-                follow.heard(what).await?;
-            }
-            // Told again, if it is still there.
-            Err(CallError::Closed { .. } | CallError::Deadline { .. }) => {}
-            Err(source) => return Err(OperationError::Qmp { action: what.to_owned(), source }),
+        // Refused is one that is ending. Its end is heard of.
+        if unless_refused(follow.told(what, &delete).await)? == Told::Answered {
+            follow.heard(what).await?;
         }
         exports = follow.read(what, &QueryBlockExports {}).await?;
     }
     while exports.is_empty() {
-        match follow.vm().qmp().call(&NbdServerStop {}).await {
-            Ok(_) => return Ok(()),
-            Err(CallError::Closed { .. } | CallError::Deadline { .. }) => {}
-            // It was stopped before.
-            Err(CallError::Refused { .. }) => return Ok(()),
-            Err(source) => return Err(OperationError::Qmp { action: what.to_owned(), source }),
+        // Refused where it was stopped before.
+        if unless_refused(follow.told(what, &NbdServerStop {}).await)? == Told::Answered {
+            return Ok(());
         }
         exports = follow.read(what, &QueryBlockExports {}).await?;
     }
     Ok(())
+}
+
+fn unless_refused(told: Result<Told, OperationError>) -> Result<Told, OperationError> {
+    match told {
+        Err(OperationError::Qmp { source: CallError::Refused { .. }, .. }) => Ok(Told::Answered),
+        told => told,
+    }
 }
 
 /// Has the device of a disk use what is below the filter again.
@@ -350,12 +384,8 @@ pub(in super::super) async fn leave_filter(
     disk: &str,
 ) -> Result<(), OperationError> {
     while let Some(below) = follow.vm().below_filter(disk).await? {
-        match follow.vm().qmp().call(&drive(disk, &below)).await {
-            Ok(_) => return Ok(()),
-            Err(CallError::Closed { .. } | CallError::Deadline { .. }) => {
-                follow.read(what, &QueryStatus {}).await?;
-            }
-            Err(source) => return Err(OperationError::Qmp { action: what.to_owned(), source }),
+        if follow.told(what, &drive(disk, &below)).await? == Told::Answered {
+            return Ok(());
         }
     }
     Ok(())
@@ -385,8 +415,8 @@ pub(in super::super) async fn join_notes(
         target: name.to_owned(),
         bitmaps,
     }));
-    insist(follow, what, &Transaction::new(actions)).await?;
-    match insist(follow, what, &BlockDirtyBitmapRemove(bitmap(&next))).await {
+    follow.insist(what, &Transaction::new(actions)).await?;
+    match follow.insist(what, &BlockDirtyBitmapRemove(bitmap(&next))).await {
         // An answer was lost.
         Err(OperationError::Qmp { .. }) if !has_bitmap(follow, what, node, &next).await? => Ok(()),
         removed => removed,
@@ -395,7 +425,7 @@ pub(in super::super) async fn join_notes(
 
 /// Whether a node has a bitmap.
 async fn has_bitmap(follow: &mut Follow, what: &str, node: &str, name: &str) -> Result<bool, OperationError> {
-    let nodes = follow.read(what, &QueryNamedBlockNodes { flat: Some(true) }).await?;
+    let nodes = follow.nodes(what).await?;
     let of_node = nodes.into_iter().filter(|it| it.node_name.as_deref() == Some(node));
     let mut bitmaps = of_node.flat_map(|node| node.dirty_bitmaps.into_iter().flatten());
     Ok(bitmaps.any(|bitmap| bitmap.name.as_deref() == Some(name)))

@@ -22,8 +22,7 @@ use crate::{
     config::{Address, ConfigError},
 };
 use qmp::commands::{
-    BlockExportAdd, BlockExportAddNbd, BlockExportAddVariant, MigrateContinue, MigrationStatus,
-    NbdServerStart,
+    BlockExportAdd, BlockExportAddNbd, BlockExportAddVariant, MigrationStatus, NbdServerStart,
 };
 
 /// Disks that move with their machine.
@@ -39,8 +38,9 @@ impl Vm {
     /// As [`Vm::migrate_to`] for a machine whose disks are not shared with the destination: they are copied, too, and are the same at both
     /// ends at the moment the guest moves. With credentials ([`MigrationOptions::tls`]) disks go over TLS as the memory does.
     ///
-    /// A call that is dropped gives the migration and its copies up, and the guest goes on here, unless it had left already: then it
-    /// stands at the destination, whose disks are whole, and is to be resumed there ([`Vm::migration`] tells of neither any more).
+    /// A call that is dropped gives the migration and its copies up, and the guest goes on here, unless its disks were the same already and it
+    /// was let go: then it stands at the destination, whose disks are whole, and is to be resumed there, or goes on here if the migration
+    /// fails ([`Vm::migration`] tells of it until it is over).
     ///
     /// # Errors
     /// As [`Vm::migrate_to`]. Post-copy is refused: the guest must stand until its disks are there.
@@ -84,6 +84,7 @@ impl Vm {
         let moved = moving.await;
         // What came of it is told by the outcome.
         begun.gone(&Made::Migration);
+        begun.gone(&Made::Departure);
         // Of a machine that stays: its copies are of no use. Of one that has left there are none.
         begun.undo().await;
         let (moved, runs) = match moved {
@@ -173,7 +174,6 @@ impl Vm {
             mirror.part().await?;
             made.iter().for_each(|made| begun.gone(made));
         }
-        let go_on = MigrateContinue { state: MigrationStatus::PreSwitchover };
-        self.tell("let the machine move", &go_on).await.map(drop)
+        leaving.let_go(begun).await
     }
 }

@@ -1,16 +1,17 @@
 //! A machine moves to another process: two ends, and one guest that must go on at exactly one of them.
 
 use super::{
-    super::{OperationError, follow::Heard, places::Reservation, undone},
+    super::{
+        OperationError,
+        follow::{Heard, Told},
+        places::Reservation,
+    },
     Channel, Migrated, Migration, MigrationOptions, NotSent, Switchover, status_of, uri,
 };
 use crate::{Vm, config::Address};
-use qmp::{
-    CallError,
-    commands::{
-        Cont, Migrate, MigratePause, MigrateRecover, MigrationStatus, QueryMigrate, QueryStatus, RunState,
-        SocketAddress,
-    },
+use qmp::commands::{
+    Cont, Migrate, MigratePause, MigrateRecover, MigrationStatus, QueryMigrate, QueryStatus, RunState,
+    SocketAddress,
 };
 use std::{
     fmt,
@@ -387,20 +388,10 @@ impl Migration {
 
     /// Lets the guest of this end run.
     async fn run_guest(&mut self) -> Result<(), OperationError> {
-        let action = "let the guest run";
-        loop {
-            let told = self.follow.vm().qmp().call(&Cont {}).await;
-            match told {
-                Ok(_) => return self.settled().await,
-                Err(error @ (CallError::Closed { .. } | CallError::Deadline { .. })) => {
-                    if self.follow.read(WHAT, &QueryStatus {}).await?.status == RunState::Running {
-                        return self.settled().await;
-                    }
-                    tracing::debug!(%error, "told again");
-                }
-                Err(error) => return Err(undone(action)(error)),
-            }
-        }
+        while self.follow.told("let the guest run", &Cont {}).await? == Told::Lost
+            && self.follow.read(WHAT, &QueryStatus {}).await?.status != RunState::Running
+        {}
+        self.settled().await
     }
 }
 

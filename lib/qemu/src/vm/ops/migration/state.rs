@@ -1,11 +1,14 @@
 //! A machine's state in a file.
 
 use super::{
-    super::{OperationError, failed},
+    super::{OperationError, failed, fresh::Fresh, host},
     Migrated, MigrationOptions,
 };
 use crate::Vm;
-use qmp::commands::RunState;
+use qmp::{
+    aside::{Place, leave, run},
+    commands::RunState,
+};
 use std::{
     fs::File,
     io::{self, Write},
@@ -13,31 +16,51 @@ use std::{
     os::{fd::OwnedFd, unix::fs::OpenOptionsExt, unix::net::UnixStream},
     path::Path,
 };
-use tokio::io::AsyncWriteExt;
 
 impl Vm {
     /// Stops the guest and writes its state to a new file (mode 0600, synced with its directory), which is larger than the memory the
     /// guest uses. Disks are not part of it. The process then waits to be ended; on an error the guest stands, unless the file could not
     /// be made or the machine is being moved ([`OperationError::Moving`]), and can be resumed.
     ///
-    /// A call that is dropped leaves the guest standing and no file; its connection is closed, so what QEMU was sending fails.
+    /// A call that is dropped leaves the guest standing and soon no file; its connection is closed, so what QEMU was sending fails.
     ///
     /// # Errors
     /// [`OperationError`].
     pub async fn save(&self, file: &Path) -> Result<Migrated, OperationError> {
-        let host = |source| OperationError::Host { action: format!("write {}", file.display()), source };
         // Stopped under a move it would stand at both ends, and run at both when both are resumed.
         let _alone = self.migrates_alone().map_err(|refused| refused.source)?;
-        let mut output = File::options().write(true).create_new(true).mode(0o600).open(file).map_err(host)?;
-        let half_a_state = Removed(file);
-        let directory =
-            file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let directory = File::open(directory).map_err(host)?;
+        let place = file.to_owned();
+        let make = move |at: &Place| {
+            let output = File::options().write(true).create_new(true).mode(0o600).open(&place)?;
+            let half_a_state = Fresh::of(place.clone());
+            let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = parent.unwrap_or(Path::new("."));
+            at.now(parent);
+            Ok((output, File::open(parent)?, half_a_state))
+        };
+        let (output, directory, half_a_state) = host(writing(file), file, make).await?;
+        let half_a_state = HalfAState(Some(half_a_state));
+        let saved = self.save_to(output, directory, file).await;
+        match &saved {
+            Ok(_) => half_a_state.keep(),
+            Err(_) => half_a_state.removed().await,
+        }
+        saved
+    }
+
+    async fn save_to(
+        &self,
+        mut output: File,
+        directory: File,
+        file: &Path,
+    ) -> Result<Migrated, OperationError> {
+        let host = |source| OperationError::Host { action: writing(file), source };
         // A connection, not the file: what is written is synced here, and QEMU need not be allowed to write anywhere.
         let (input, theirs) = UnixStream::pair().map_err(host)?;
         let closed = Closed(input.try_clone().map_err(host)?);
         self.pause().await.map_err(failed("stop the guest"))?;
-        let written = tokio::task::spawn_blocking(move || -> io::Result<()> {
+        // As long as the disk takes.
+        let written = run(move || -> io::Result<()> {
             // One that cannot be written ends the sending.
             let mut input = Closed(input);
             io::copy(&mut input.0, &mut output)?;
@@ -58,10 +81,8 @@ impl Vm {
         // QEMU's end is closed when it is done, and so the copy ends.
         let (sent, written) = tokio::join!(sent, written);
         // Of a copy that failed QEMU knows only that its connection broke.
-        written.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into())).map_err(host)?;
-        let moved = sent?;
-        std::mem::forget(half_a_state);
-        Ok(moved)
+        written.flatten().map_err(host)?;
+        sent
     }
 
     /// Reads a state that [`Vm::save`] wrote into a machine that was started with [`crate::StartSpec::incoming`] and the same configuration.
@@ -70,18 +91,20 @@ impl Vm {
     /// # Errors
     /// [`OperationError`]; the process is to be ended then.
     pub async fn restore(&self, file: &Path) -> Result<(), OperationError> {
-        let host = |source| OperationError::Host { action: format!("read {}", file.display()), source };
-        let mut input = tokio::fs::File::open(file).await.map_err(host)?;
+        let action = || format!("read {}", file.display());
+        let place = file.to_owned();
+        let mut input = host(action(), file, move |_| File::open(place)).await?;
+        let host = |source| OperationError::Host { action: action(), source };
         let (ours, theirs) = UnixStream::pair().map_err(host)?;
-        ours.set_nonblocking(true).map_err(host)?;
-        let mut stream = tokio::net::UnixStream::from_std(ours).map_err(host)?;
+        let closed = Closed(ours.try_clone().map_err(host)?);
         let mut arriving = self.await_migration(OwnedFd::from(theirs), &MigrationOptions::default()).await?;
-        let sent = async {
-            let copied = tokio::io::copy(&mut input, &mut stream).await;
-            // Also where the file could not be read to its end: QEMU waits for more otherwise.
-            let ended = stream.shutdown().await;
-            copied.and(ended)
-        };
+        // As long as the disk takes.
+        let sent = run(move || {
+            // It ends also where the file could not be read to its end: QEMU waits for more otherwise.
+            let mut output = Closed(ours);
+            io::copy(&mut input, &mut output.0).map(drop)
+        });
+        let sent = async { sent.await.flatten() };
         let arrived = async {
             arriving.over().await?;
             arriving.follow.leaves("the state", &[RunState::Inmigrate]).await?;
@@ -89,6 +112,7 @@ impl Vm {
         };
         use io::ErrorKind::{BrokenPipe, ConnectionReset};
         let (sent, arrived) = tokio::join!(sent, arrived);
+        drop(closed);
         match (sent, arrived) {
             // A state that QEMU does not take ends the connection before the file ends; its own words are more useful.
             (Err(error), Err(refused)) if matches!(error.kind(), BrokenPipe | ConnectionReset) => {
@@ -116,13 +140,34 @@ impl Drop for Closed {
     }
 }
 
-/// A file that goes with this; one that is gone is as good.
-struct Removed<'p>(&'p Path);
+/// A file that is removed with this, unless it is whole.
+struct HalfAState(Option<Fresh>);
 
-impl Drop for Removed<'_> {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.0);
+impl HalfAState {
+    fn keep(mut self) {
+        if let Some(file) = self.0.take() {
+            file.keep();
+        }
     }
+
+    /// Removes it and waits for that.
+    async fn removed(mut self) {
+        let file = self.0.take();
+        // Without a thread it is removed here.
+        drop(run(move || drop(file)).await);
+    }
+}
+
+impl Drop for HalfAState {
+    fn drop(&mut self) {
+        if let Some(file) = self.0.take() {
+            leave(move || drop(file));
+        }
+    }
+}
+
+fn writing(file: &Path) -> String {
+    format!("write {}", file.display())
 }
 
 #[cfg(test)]
