@@ -144,6 +144,61 @@ pub trait Device {
     }
 }
 
+impl<D: Device + ?Sized> Device for &mut D {
+    fn features(&self) -> Features {
+        (**self).features()
+    }
+    fn queues(&self) -> u16 {
+        (**self).queues()
+    }
+    fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {
+        (**self).run(queue, guest);
+    }
+    fn protocol(&self) -> ProtocolFeatures {
+        (**self).protocol()
+    }
+    fn config(&self) -> &[u8] {
+        (**self).config()
+    }
+    fn set_config(&mut self, offset: usize, bytes: &[u8], writer: Writer) -> Result<(), Failure> {
+        (**self).set_config(offset, bytes, writer)
+    }
+    fn negotiated(&mut self, features: Features) {
+        (**self).negotiated(features);
+    }
+    fn run_disabled(&mut self, queue: u16, guest: &mut Guest<'_>) {
+        (**self).run_disabled(queue, guest);
+    }
+    fn sources(&self) -> Vec<BorrowedFd<'_>> {
+        (**self).sources()
+    }
+    fn ready(&mut self, source: usize, guest: &mut Guest<'_>) {
+        (**self).ready(source, guest);
+    }
+    fn answered(&mut self, request: &back::Request, answer: Answer, guest: &mut Guest<'_>) {
+        (**self).answered(request, answer, guest);
+    }
+    fn stopping(&mut self, queue: u16, guest: &mut Guest<'_>) {
+        (**self).stopping(queue, guest);
+    }
+    fn reset(&mut self) {
+        (**self).reset();
+    }
+    fn save(&mut self) -> Result<Vec<u8>, Failure> {
+        (**self).save()
+    }
+    fn load(&mut self, state: &[u8]) -> Result<(), Failure> {
+        (**self).load(state)
+    }
+    fn request(
+        &mut self,
+        request: &Request,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(Reply, Vec<OwnedFd>), Failure> {
+        (**self).request(request, descriptors)
+    }
+}
+
 /// Who writes configuration space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writer {
