@@ -247,16 +247,17 @@ pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
 }
 
 /// What all front-ends of a server have in common: a disk has one of them at a time, since none knows what another writes.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Common {
     /// The file, locked for as long as it is open.
     lock: Option<File>,
-    turn: Mutex<()>,
+    /// Whose turn it is; a disk around the page cache stays from one to the next, since what one left under way is over before another's begins.
+    turn: Mutex<Option<DirectDisk>>,
 }
 
 impl Common {
     /// Waits until nobody else has the device. All who have it end when the server is to, and so do those who wait.
-    fn turn(&self, waits: impl FnOnce()) -> Option<MutexGuard<'_, ()>> {
+    fn turn(&self, waits: impl FnOnce()) -> Option<MutexGuard<'_, Option<DirectDisk>>> {
         self.lock.as_ref()?;
         Some(match self.turn.try_lock() {
             Ok(turn) => turn,
@@ -363,7 +364,7 @@ pub(crate) fn session(
     canceller: &Canceller,
 ) -> Result<(), String> {
     let failed = |error: io::Error| error.to_string();
-    let _turn = common.turn(|| say("a front-end waits until another has left the disk's file"));
+    let mut turn = common.turn(|| say("a front-end waits until another has left the disk's file"));
     let more = arguments.features.iter().copied().collect();
     let how = How { wrong, more, looks: arguments.poll_us.map(Duration::from_micros), canceller };
     let sectors = u64::from(arguments.size.unwrap_or(64)) * MIB_SECTORS;
@@ -372,7 +373,14 @@ pub(crate) fn session(
         (Kind::Blk, Some(path)) => {
             let file = File::options().read(true).write(true).open(path).map_err(failed)?;
             if arguments.direct {
-                run(&mut DirectDisk::new(file, queues).map_err(failed)?, stream, how)
+                // Every file is locked, and has its turns.
+                let stays = turn.as_deref_mut().and_then(Option::take);
+                let mut disk = stays.map_or_else(|| DirectDisk::new(file, queues), Ok).map_err(failed)?;
+                let ended = run(&mut disk, stream, how);
+                if let Some(turn) = turn.as_deref_mut() {
+                    *turn = Some(disk);
+                }
+                ended
             } else {
                 run(&mut Disk::new(OnFile::new(file).map_err(failed)?, queues), stream, how)
             }

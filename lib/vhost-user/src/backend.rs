@@ -21,7 +21,7 @@ mod serve;
 mod session;
 mod transfer;
 
-pub use guest::{Guest, Held, Kept};
+pub use guest::{Deferred, Guest, Held, Kept};
 #[cfg(feature = "tokio")]
 pub use serve::serve_async;
 pub use serve::{ServeError, serve, serve_polling};
@@ -70,7 +70,8 @@ pub trait Device {
     ///
     /// What is done here is done while nothing else of the session is: its other queues, messages of the front-end, and whoever wants to end it
     /// wait for it, and in `serve_async` so do the sessions of its thread. A device on something that may not answer, such as a
-    /// disk on a network, has a process of its own, or a bound of its own for what it waits for.
+    /// disk on a network, begins here what it does and keeps the chain with [`Guest::defer`]; one of its [`Device::sources`] tells that it is
+    /// over, and [`Device::ready`] gives the chain back with [`Guest::finish`].
     fn run(&mut self, queue: u16, guest: &mut Guest<'_>);
     /// Protocol features of its own: those whose requests [`Device::request`], [`Device::save`] and [`Device::load`] do.
     fn protocol(&self) -> ProtocolFeatures {
@@ -101,7 +102,8 @@ pub trait Device {
     fn sources(&self) -> Vec<BorrowedFd<'_>> {
         Vec::new()
     }
-    /// One of them has something to read.
+    /// One of them has something to read. Its end is the end of a turn, as that of [`Device::run`] is; queues that have more and had no room
+    /// before are asked for it here.
     fn ready(&mut self, source: usize, guest: &mut Guest<'_>) {
         let _ = (source, guest);
     }
@@ -266,6 +268,9 @@ pub enum Failure {
     /// A request that this device has no use for.
     #[error("{0} is not served")]
     NotServed(&'static str),
+    /// Somebody ended the session while it was waited for.
+    #[error("the session was ended meanwhile")]
+    Cancelled,
 }
 
 /// Why a session ended.

@@ -311,7 +311,8 @@ mod tests {
         queue.taken(1, chain(1, 2).into_iter());
         let all = region.slice();
         let next = place_of(get(&all, OLD_FREE));
-        (set(&all, next + COUNT, 2_u16), set(&all, next, 1_u8));
+        set(&all, next + COUNT, 2_u16);
+        set(&all, next, 1_u8);
         let (_, _, left) = resumed(&region, false);
         assert_eq!(ids(&left), [(1, 2)]);
     }
