@@ -149,7 +149,12 @@ impl Ring {
         }
     }
 
-    /// Started without kicks, unless those come as messages.
+    /// Its kicks come as messages.
+    pub(super) const fn is_told(&mut self) {
+        self.polled = false;
+    }
+
+    /// Started without kicks.
     pub(super) const fn is_polled(&self) -> bool {
         self.can_run() && self.polled
     }

@@ -358,7 +358,7 @@ impl<D: Device> Session<'_, D> {
         {
             epoll::modify(&self.epoll, channel, epoll::EventData::new_u64(CHANNEL), wants)?;
         }
-        let is_due = self.rings.iter().any(|ring| ring.due && ring.is_mapped() || self.is_polled(ring));
+        let is_due = self.rings.iter().any(|ring| ring.due && ring.is_mapped() || ring.is_polled());
         let time = (is_due || wait == Wait::No).then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
         let mut space = [MaybeUninit::uninit(); 32];
         let events = match epoll::wait(&self.epoll, &mut space, time.as_ref()) {
@@ -381,10 +381,6 @@ impl<D: Device> Session<'_, D> {
             }
         }));
         Ok(is_idle)
-    }
-
-    fn is_polled(&self, ring: &Ring) -> bool {
-        ring.is_polled() && !self.kicks_are_messages()
     }
 
     fn told(&mut self, Told { of, hung_up, has_room }: Told) {
@@ -443,11 +439,10 @@ impl<D: Device> Session<'_, D> {
     /// [`Self::unwatch`].
     fn run(&mut self, watched: bool) -> bool {
         let mut is_any = false;
-        let messages = self.kicks_are_messages();
         let Self { device, rings, memory, log, channel, .. } = self;
         for index in 0..rings.len() {
             let Some(ring) = rings.get_mut(index) else { break };
-            let is_due = ring.is_due() || ring.due || ring.is_polled() && !messages;
+            let is_due = ring.is_due() || ring.due || ring.is_polled();
             ring.due = false;
             if !is_due || !ring.is_mapped() {
                 continue;

@@ -140,10 +140,6 @@ impl<'d, D: Device> Session<'d, D> {
         self.negotiated.features.contains(Features::RING_PACKED)
     }
 
-    pub(super) fn kicks_are_messages(&self) -> bool {
-        self.negotiated.protocol.contains(ProtocolFeatures::INBAND_NOTIFICATIONS)
-    }
-
     /// Does what a message asks for, and gives the answer if there is one.
     ///
     /// # Errors
@@ -274,6 +270,8 @@ impl<'d, D: Device> Session<'d, D> {
                 // Where kicks are messages, the first of them starts the ring.
                 if !self.ring(index.into())?.is_started() {
                     self.start(u64::from(index) | 1 << 8, Vec::new())?;
+                    // Without a descriptor it would be looked at all the time, as SET_VRING_KICK asks for it.
+                    self.ring(index.into())?.is_told();
                 }
                 self.ring(index.into())?.due = true;
             }

@@ -6,7 +6,7 @@ use super::work::{Work, served};
 use super::{Check, Level, Outcome, Run, Trouble, failed, not_applicable};
 use crate::ProtocolFeatures;
 use crate::front::Request;
-use crate::frontend::FrontEnd;
+use crate::frontend::{FrontEnd, Missing};
 use crate::memory::{Memory, Userfault};
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
@@ -30,7 +30,12 @@ pub(super) fn checks() -> Vec<Check> {
             Level::Must,
             LISTEN,
             "a page that is not there is asked for by its place in the table that was answered, and waited for",
-            |run| advises(run, |run| touched(run).map(drop)),
+            |run| {
+                let mut work = advises(run, touched)?;
+                // What comes of it is another check's; without it some wait for ever once the front-end is gone.
+                let _ = work.front.postcopy_end();
+                Ok(())
+            },
         ),
         Check::new(
             "state.postcopy.end",
@@ -110,14 +115,44 @@ fn touched(run: &mut Run<'_>) -> Result<Work, Trouble> {
     work.attach()?;
     work.offer_in_turn(0)?;
     work.queue.submit()?;
-    let mut is_asked = false;
+    let asked = brought(run, &mut work, &missing, (first, bytes), &here);
+    // Whatever came of it: nobody waits for a page any more.
+    (region.address..).step_by(4096).take(region.memory.len() / 4096).for_each(here);
+    missing.all_are_there()?;
+    match asked {
+        Ok(Asked::Yes) => Ok(work),
+        Ok(Asked::No) => failed("it wrote what was not there, and asked nobody"),
+        Err(trouble) => {
+            let _ = work.front.postcopy_end();
+            Err(trouble)
+        }
+    }
+}
+
+/// Whether a page was asked for that is not there.
+enum Asked {
+    Yes,
+    No,
+}
+
+/// Brings every page that is waited for until the request has ended.
+fn brought(
+    run: &Run<'_>,
+    work: &mut Work,
+    missing: &Missing,
+    (first, bytes): (u64, u64),
+    here: &impl Fn(u64),
+) -> Result<Asked, Trouble> {
+    let mut asked = Asked::No;
     for _ in 0..run.patience.time().as_millis().max(1) {
         if let Some(done) = work.reap()? {
             work.right(done)?;
-            return if is_asked { Ok(work) } else { failed("it wrote what was not there, and asked nobody") };
+            return Ok(asked);
         }
         let Some(page) = missing.next(Duration::from_millis(1))? else { continue };
-        is_asked |= (first..first + bytes).contains(&page);
+        if (first..first + bytes).contains(&page) {
+            asked = Asked::Yes;
+        }
         here(page);
         missing.is_there(page)?;
     }

@@ -281,8 +281,10 @@ mod tests {
         requests: Requests,
         memory: Memory,
         canceller: Canceller,
-        served: JoinHandle<(DirectDisk, Result<(), ServeError>)>,
+        served: Serving,
     }
+
+    type Serving = JoinHandle<(DirectDisk, Result<(), ServeError>)>;
 
     impl Client {
         /// With two reads under way, of which the second is none that the kernel can do without memory of ours.
@@ -294,6 +296,11 @@ mod tests {
                 let ended = serve(&mut disk, its, &ends);
                 (disk, ended)
             });
+            Self::of(ours, canceller, served)
+        }
+
+        /// Of a disk that somebody serves.
+        fn of(ours: UnixStream, canceller: Canceller, served: Serving) -> Self {
             let mut front = FrontEnd::new(ours, TIMEOUT).unwrap();
             let protocol = ProtocolFeatures::REPLY_ACK | ProtocolFeatures::STATUS | ProtocolFeatures::CONFIG;
             let wanted = Wanted { features: Features::empty(), required: Features::VERSION_1, protocol };
@@ -379,5 +386,41 @@ mod tests {
         cancels.join().unwrap();
         let (_, ended) = client.served.join().unwrap();
         assert!(matches!(ended, Err(ServeError::Socket(SocketError::Cancelled))), "{ended:?}");
+    }
+
+    /// The thread of several sessions is not held up either: another of them is served, and this one ends when it is told to.
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn storage_that_does_not_answer_holds_up_no_other_session_of_its_thread() {
+        use crate::backend::serve_async;
+        let (mut disk, pipe) = slow();
+        let mut entropy = crate::devices::Entropy::new(File::open("/dev/zero").unwrap());
+        let (ours, its) = UnixStream::pair().unwrap();
+        let (other, its_other) = UnixStream::pair().unwrap();
+        let canceller = Canceller::new().unwrap();
+        let ends = canceller.clone();
+        let served = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let never = Canceller::new().unwrap();
+            let (slow, quick) = runtime.block_on(async {
+                tokio::join!(serve_async(&mut disk, its, &ends), serve_async(&mut entropy, its_other, &never))
+            });
+            quick.unwrap();
+            (disk, slow)
+        });
+        let mut client = Client::of(ours, canceller.clone(), served);
+        let mut other = FrontEnd::new(other, TIMEOUT).unwrap();
+        let wanted = Wanted {
+            features: Features::empty(),
+            required: Features::VERSION_1,
+            protocol: ProtocolFeatures::empty(),
+        };
+        other.negotiate(wanted).unwrap();
+        assert_eq!(client.front.status().unwrap(), 0);
+        canceller.cancel();
+        drop((other, client.front));
+        let (_, ended) = client.served.join().unwrap();
+        assert!(matches!(ended, Err(ServeError::Socket(SocketError::Cancelled))), "{ended:?}");
+        drop(pipe);
     }
 }
