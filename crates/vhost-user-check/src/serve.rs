@@ -16,11 +16,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use vhost_user::ProtocolFeatures;
 use vhost_user::backend::{self, Device};
 use vhost_user::check::Kind;
 use vhost_user::check::faults::{self, Faulty};
 use vhost_user::devices::{
-    Balloon, Console, DirectDisk, Disk, Entropy, InMemory, Loopback, Network, Null, OnFile, Tap,
+    Balloon, Console, DirectDisk, Disk, Entropy, InMemory, Loopback, Network, Null, OnFile, Tap, WithMore,
 };
 use vhost_user::socket::Canceller;
 use vhost_user::with_causes;
@@ -64,6 +65,10 @@ pub(crate) struct Serve {
     /// net: pairs of queues, 4 unless told otherwise. A tap has one.
     #[arg(long, conflicts_with = "tap", value_parser = clap::value_parser!(u16).range(1..=64))]
     pairs: Option<u16>,
+    /// Offer this protocol feature too, and use it: DEVICE_STATE, SHMEM, SHARED_OBJECT, HOST_NOTIFIER, or PAGEFAULT, which is postcopy and leaves no
+    /// memory slots. May be repeated.
+    #[arg(long = "feature", value_name = "FEATURE", conflicts_with = "fault", value_parser = feature)]
+    features: Vec<ProtocolFeatures>,
     /// Be wrong on purpose, in what one check finds and no other does: the name of the check. Who dies of it exits by SIGABRT.
     #[arg(long, value_name = "CHECK")]
     fault: Option<String>,
@@ -77,6 +82,19 @@ pub(crate) struct Serve {
 }
 
 const MIB_SECTORS: u64 = 2048;
+
+/// What can be offered beside what devices have.
+const MORE: ProtocolFeatures = ProtocolFeatures::DEVICE_STATE
+    .union(ProtocolFeatures::SHMEM)
+    .union(ProtocolFeatures::SHARED_OBJECT)
+    .union(ProtocolFeatures::HOST_NOTIFIER)
+    .union(ProtocolFeatures::PAGEFAULT);
+
+fn feature(name: &str) -> Result<ProtocolFeatures, String> {
+    let found = ProtocolFeatures::from_name(name).filter(|feature| MORE.contains(*feature));
+    let names: Vec<_> = MORE.iter_names().map(|(name, _)| name).collect();
+    found.ok_or_else(|| format!("it is none of {}", names.join(", ")))
+}
 
 /// Of a network that gives frames back.
 const PAIRS: u16 = 4;
@@ -229,16 +247,17 @@ pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
 }
 
 /// What all front-ends of a server have in common: a disk has one of them at a time, since none knows what another writes.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Common {
     /// The file, locked for as long as it is open.
     lock: Option<File>,
-    turn: Mutex<()>,
+    /// Whose turn it is; a disk around the page cache stays from one to the next, since what one left under way is over before another's begins.
+    turn: Mutex<Option<DirectDisk>>,
 }
 
 impl Common {
     /// Waits until nobody else has the device. All who have it end when the server is to, and so do those who wait.
-    fn turn(&self, waits: impl FnOnce()) -> Option<MutexGuard<'_, ()>> {
+    fn turn(&self, waits: impl FnOnce()) -> Option<MutexGuard<'_, Option<DirectDisk>>> {
         self.lock.as_ref()?;
         Some(match self.turn.try_lock() {
             Ok(turn) => turn,
@@ -345,15 +364,23 @@ pub(crate) fn session(
     canceller: &Canceller,
 ) -> Result<(), String> {
     let failed = |error: io::Error| error.to_string();
-    let _turn = common.turn(|| say("a front-end waits until another has left the disk's file"));
-    let how = How { wrong, looks: arguments.poll_us.map(Duration::from_micros), canceller };
+    let mut turn = common.turn(|| say("a front-end waits until another has left the disk's file"));
+    let more = arguments.features.iter().copied().collect();
+    let how = How { wrong, more, looks: arguments.poll_us.map(Duration::from_micros), canceller };
     let sectors = u64::from(arguments.size.unwrap_or(64)) * MIB_SECTORS;
     let queues = arguments.queues.unwrap_or(1);
     match (kind, &arguments.file) {
         (Kind::Blk, Some(path)) => {
             let file = File::options().read(true).write(true).open(path).map_err(failed)?;
             if arguments.direct {
-                run(&mut DirectDisk::new(file, queues).map_err(failed)?, stream, how)
+                // Every file is locked, and has its turns.
+                let stays = turn.as_deref_mut().and_then(Option::take);
+                let mut disk = stays.map_or_else(|| DirectDisk::new(file, queues), Ok).map_err(failed)?;
+                let ended = run(&mut disk, stream, how);
+                if let Some(turn) = turn.as_deref_mut() {
+                    *turn = Some(disk);
+                }
+                ended
             } else {
                 run(&mut Disk::new(OnFile::new(file).map_err(failed)?, queues), stream, how)
             }
@@ -389,23 +416,39 @@ pub(crate) fn session(
 struct How<'s> {
     /// Wrong in what it is to be wrong in.
     wrong: Option<faults::Session>,
+    /// With more than its type has.
+    more: ProtocolFeatures,
     /// For how long rings are looked at, if somebody said it.
     looks: Option<Duration>,
     canceller: &'s Canceller,
 }
 
 fn run<D: Device>(device: &mut D, stream: UnixStream, how: How<'_>) -> Result<(), String> {
-    let How { wrong, looks, canceller } = how;
+    let How { wrong, more, looks, canceller } = how;
     if let Some(wrong) = wrong {
         return wrong.serve(device, stream, canceller).map_err(|error| error.to_string());
     }
-    let ended = match looks {
-        Some(most) => backend::serve_polling(device, stream, canceller, most),
-        None => backend::serve(device, stream, canceller),
+    let ended = if more.is_empty() {
+        served(device, stream, looks, canceller)
+    } else {
+        let mut device = WithMore::new(device, more).map_err(|error| error.to_string())?;
+        served(&mut device, stream, looks, canceller)
     };
     match ended {
         Ok(()) => Ok(()),
         Err(backend::ServeError::Socket(vhost_user::socket::SocketError::Cancelled)) => Ok(()),
         Err(error) => Err(with_causes(&error)),
+    }
+}
+
+fn served<D: Device>(
+    device: &mut D,
+    stream: UnixStream,
+    looks: Option<Duration>,
+    canceller: &Canceller,
+) -> Result<(), backend::ServeError> {
+    match looks {
+        Some(most) => backend::serve_polling(device, stream, canceller, most),
+        None => backend::serve(device, stream, canceller),
     }
 }

@@ -38,8 +38,16 @@ fn nothing_is_found_in_devices_of_our_own() {
     File::create(&file).unwrap().set_len(64 << 20).unwrap();
     let has_direct = DirectDisk::new(File::options().read(true).write(true).open(&file).unwrap(), 1);
     let file = ["--file", file.to_str().unwrap(), "--direct"];
-    let kinds: [(&str, &[&str]); 6] =
-        [("blk", &[]), ("blk", &file), ("net", &[]), ("rng", &[]), ("console", &[]), ("balloon", &[])];
+    let more = ["--feature", "DEVICE_STATE", "--feature", "SHMEM", "--feature", "SHARED_OBJECT"];
+    let kinds: [(&str, &[&str]); 7] = [
+        ("blk", &[]),
+        ("blk", &file),
+        ("blk", &more),
+        ("net", &[]),
+        ("rng", &[]),
+        ("console", &[]),
+        ("balloon", &[]),
+    ];
     for (kind, options) in kinds {
         if let (Err(error), true) = (&has_direct, options.contains(&"--direct")) {
             println!("not run: nothing_is_found_in_devices_of_our_own with --direct: {error}");

@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use vhost_user::ProtocolFeatures;
+use vhost_user::devices::DirectDisk;
 use vhost_user::frontend::{FrontEnd, Queue, Wanted};
 use vhost_user::memory::Memory;
 use vhost_user::payload::Inflight;
@@ -32,11 +33,22 @@ struct Disk {
     socket: PathBuf,
 }
 
+/// How its file is read and written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cache {
+    /// One request after the other.
+    Through,
+    /// All at once.
+    Around,
+}
+
 impl Disk {
-    fn start(directory: &Path) -> Self {
+    fn start(directory: &Path, cache: Cache) -> Self {
         let socket = directory.join("socket");
         let file = directory.join("disk");
-        let served = Served::start(&socket, &["--type", "blk", "--file", file.to_str().unwrap()]);
+        let mut arguments = vec!["--type", "blk", "--file", file.to_str().unwrap()];
+        arguments.extend((cache == Cache::Around).then_some("--direct"));
+        let served = Served::start(&socket, &arguments);
         Self { served, socket }
     }
 
@@ -49,6 +61,7 @@ impl Disk {
 
 struct Load {
     directory: PathBuf,
+    cache: Cache,
     wanted: Wanted,
     memory: Memory,
     queue: Queue,
@@ -72,8 +85,8 @@ fn connect(wanted: Wanted, disk: &Disk) -> FrontEnd {
 }
 
 impl Load {
-    fn start(directory: &Path, features: Features) -> (Self, FrontEnd, Disk) {
-        let disk = Disk::start(directory);
+    fn start(directory: &Path, features: Features, cache: Cache) -> (Self, FrontEnd, Disk) {
+        let disk = Disk::start(directory, cache);
         let protocol = ProtocolFeatures::REPLY_ACK
             | ProtocolFeatures::MQ
             | ProtocolFeatures::CONFIGURE_MEM_SLOTS
@@ -91,6 +104,7 @@ impl Load {
         let data = (0..DEPTH).map(|_| memory.part(SECTOR, SECTOR).unwrap()).collect();
         let load = Self {
             directory: directory.to_owned(),
+            cache,
             wanted,
             memory,
             queue,
@@ -164,7 +178,7 @@ impl Load {
     }
 
     fn reconnect(&mut self) -> (FrontEnd, Disk) {
-        let disk = Disk::start(&self.directory);
+        let disk = Disk::start(&self.directory, self.cache);
         let mut front = connect(self.wanted, &disk);
         front.add_memory(&self.memory).unwrap();
         front.set_inflight(self.inflight.0, self.inflight.1.as_fd()).unwrap();
@@ -183,10 +197,20 @@ impl Load {
     }
 }
 
-fn killed(times: u64, features: Features) {
-    let directory = tempfile::tempdir().unwrap();
-    File::create(directory.path().join("disk")).unwrap().set_len(SECTORS * SECTOR as u64).unwrap();
-    let (mut load, mut _front, mut disk) = Load::start(directory.path(), features);
+fn killed(times: u64, features: Features, cache: Cache) {
+    // Where there are direct transfers: the directory for temporary files may be memory.
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let file =
+        File::options().create_new(true).read(true).write(true).open(directory.path().join("disk")).unwrap();
+    file.set_len(SECTORS * SECTOR as u64).unwrap();
+    if cache == Cache::Around
+        && let Err(error) = DirectDisk::new(file, 1)
+    {
+        return println!(
+            "not run: a disk around the page cache that is killed: no direct transfers: {error}"
+        );
+    }
+    let (mut load, mut _front, mut disk) = Load::start(directory.path(), features, cache);
     for _ in 0..times {
         let count = load.random.below(200) as usize;
         load.run(count);
@@ -195,7 +219,7 @@ fn killed(times: u64, features: Features) {
     }
     load.drain();
     load.verify();
-    println!("{times} kills, {} writes, {features:?}", load.written);
+    println!("{times} kills, {} writes, {features:?}, {cache:?}", load.written);
 }
 
 const KINDS: [Features; 4] = [
@@ -205,10 +229,16 @@ const KINDS: [Features; 4] = [
     Features::RING_PACKED.union(Features::EVENT_IDX),
 ];
 
+/// Of a disk that does many at once.
+const AT_ONCE: [Features; 2] = [Features::EVENT_IDX, Features::RING_PACKED];
+
 #[test]
 fn a_back_end_that_is_killed_loses_and_doubles_nothing() {
     for features in KINDS {
-        killed(10, features);
+        killed(10, features, Cache::Through);
+    }
+    for features in AT_ONCE {
+        killed(10, features, Cache::Around);
     }
 }
 
@@ -217,6 +247,9 @@ fn a_back_end_that_is_killed_loses_and_doubles_nothing() {
 #[ignore = "a minute"]
 fn a_back_end_that_is_killed_a_thousand_times_loses_and_doubles_nothing() {
     for features in KINDS {
-        killed(250, features);
+        killed(250, features, Cache::Through);
+    }
+    for features in AT_ONCE {
+        killed(250, features, Cache::Around);
     }
 }

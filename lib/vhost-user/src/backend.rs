@@ -21,7 +21,7 @@ mod serve;
 mod session;
 mod transfer;
 
-pub use guest::{Guest, Held, Kept};
+pub use guest::{Deferred, Guest, Held, Kept};
 #[cfg(feature = "tokio")]
 pub use serve::serve_async;
 pub use serve::{ServeError, serve, serve_polling};
@@ -70,7 +70,8 @@ pub trait Device {
     ///
     /// What is done here is done while nothing else of the session is: its other queues, messages of the front-end, and whoever wants to end it
     /// wait for it, and in `serve_async` so do the sessions of its thread. A device on something that may not answer, such as a
-    /// disk on a network, has a process of its own, or a bound of its own for what it waits for.
+    /// disk on a network, begins here what it does and keeps the chain with [`Guest::defer`]; one of its [`Device::sources`] tells that it is
+    /// over, and [`Device::ready`] gives the chain back with [`Guest::finish`].
     fn run(&mut self, queue: u16, guest: &mut Guest<'_>);
     /// Protocol features of its own: those whose requests [`Device::request`], [`Device::save`] and [`Device::load`] do.
     fn protocol(&self) -> ProtocolFeatures {
@@ -101,7 +102,8 @@ pub trait Device {
     fn sources(&self) -> Vec<BorrowedFd<'_>> {
         Vec::new()
     }
-    /// One of them has something to read.
+    /// One of them has something to read. Its end is the end of a turn, as that of [`Device::run`] is; queues that have more and had no room
+    /// before are asked for it here.
     fn ready(&mut self, source: usize, guest: &mut Guest<'_>) {
         let _ = (source, guest);
     }
@@ -141,6 +143,61 @@ pub trait Device {
     ) -> Result<(Reply, Vec<OwnedFd>), Failure> {
         let _ = descriptors;
         Err(Failure::NotServed(crate::wire::Message::facts(request).name))
+    }
+}
+
+impl<D: Device + ?Sized> Device for &mut D {
+    fn features(&self) -> Features {
+        (**self).features()
+    }
+    fn queues(&self) -> u16 {
+        (**self).queues()
+    }
+    fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {
+        (**self).run(queue, guest);
+    }
+    fn protocol(&self) -> ProtocolFeatures {
+        (**self).protocol()
+    }
+    fn config(&self) -> &[u8] {
+        (**self).config()
+    }
+    fn set_config(&mut self, offset: usize, bytes: &[u8], writer: Writer) -> Result<(), Failure> {
+        (**self).set_config(offset, bytes, writer)
+    }
+    fn negotiated(&mut self, features: Features) {
+        (**self).negotiated(features);
+    }
+    fn run_disabled(&mut self, queue: u16, guest: &mut Guest<'_>) {
+        (**self).run_disabled(queue, guest);
+    }
+    fn sources(&self) -> Vec<BorrowedFd<'_>> {
+        (**self).sources()
+    }
+    fn ready(&mut self, source: usize, guest: &mut Guest<'_>) {
+        (**self).ready(source, guest);
+    }
+    fn answered(&mut self, request: &back::Request, answer: Answer, guest: &mut Guest<'_>) {
+        (**self).answered(request, answer, guest);
+    }
+    fn stopping(&mut self, queue: u16, guest: &mut Guest<'_>) {
+        (**self).stopping(queue, guest);
+    }
+    fn reset(&mut self) {
+        (**self).reset();
+    }
+    fn save(&mut self) -> Result<Vec<u8>, Failure> {
+        (**self).save()
+    }
+    fn load(&mut self, state: &[u8]) -> Result<(), Failure> {
+        (**self).load(state)
+    }
+    fn request(
+        &mut self,
+        request: &Request,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(Reply, Vec<OwnedFd>), Failure> {
+        (**self).request(request, descriptors)
     }
 }
 
@@ -211,6 +268,9 @@ pub enum Failure {
     /// A request that this device has no use for.
     #[error("{0} is not served")]
     NotServed(&'static str),
+    /// Somebody ended the session while it was waited for.
+    #[error("the session was ended meanwhile")]
+    Cancelled,
 }
 
 /// Why a session ended.

@@ -10,22 +10,27 @@
 //! Source of the sections: the vhost-user specification of QEMU, and VIRTIO 1.4 for what is in the rings.
 
 mod acknowledgements;
+mod channel;
 mod configuration;
 mod device;
 #[cfg(feature = "faults")]
 pub mod faults;
 mod framing;
 mod hostile;
+mod in_band;
 mod inflight;
+mod iommu;
 mod memory;
 mod negotiation;
 mod order;
 mod peer;
+mod postcopy;
 mod probe;
 mod profiles;
 mod reconnection;
 mod rings;
 mod session;
+mod shared;
 mod state;
 mod work;
 
@@ -285,6 +290,10 @@ pub fn checks(options: &Options) -> Vec<Check> {
     all.extend(configuration::checks());
     all.extend(state::checks());
     all.extend(inflight::checks());
+    all.extend(iommu::checks());
+    all.extend(in_band::checks());
+    all.extend(shared::checks());
+    all.extend(postcopy::checks());
     all.extend(reconnection::checks());
     if let Some(kind) = options.kind {
         all.extend(device::checks(kind, options.writes));

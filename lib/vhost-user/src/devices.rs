@@ -4,6 +4,7 @@ mod balloon;
 mod console;
 mod disk;
 mod entropy;
+mod more;
 mod net;
 
 pub use balloon::{Balloon, BalloonControl, BalloonNumbers};
@@ -12,4 +13,5 @@ pub use console::Console;
 pub use disk::DirectDisk;
 pub use disk::{Disk, InMemory, Null, OnFile};
 pub use entropy::Entropy;
+pub use more::WithMore;
 pub use net::{Loopback, Network, Port, Tap};

@@ -63,6 +63,20 @@ impl<'m> Chain<'m> {
         Self { pieces: Vec::new(), readable: 0, readable_bytes: 0, bytes: 0, writes: false }
     }
 
+    /// One of pieces that somebody has kept, what the device reads before what it writes. Together they are those of a chain that was taken.
+    pub fn of(
+        readable: impl IntoIterator<Item = Slice<'m>>,
+        writable: impl IntoIterator<Item = Slice<'m>>,
+    ) -> Self {
+        let mut chain = Self::new();
+        chain.pieces.extend(readable);
+        chain.readable = chain.pieces.len();
+        chain.readable_bytes = chain.pieces.iter().map(Slice::len).sum::<usize>() as u32;
+        chain.pieces.extend(writable);
+        chain.bytes = chain.pieces.iter().map(Slice::len).sum::<usize>() as u32;
+        chain
+    }
+
     /// What the device reads.
     #[inline]
     pub fn readable(&self) -> &[Slice<'m>] {

@@ -169,6 +169,15 @@ impl Regions {
         })
     }
 
+    /// The same bytes, with what keeps them where they are; `None` where no region has them.
+    pub fn kept(&self, slice: &Slice<'_>) -> Option<Shared> {
+        let host = slice.as_ptr() as u64;
+        self.sorted.iter().find_map(|region| {
+            let offset = host.checked_sub(region.memory.host_address())?;
+            region.memory.piece(usize::try_from(offset).ok()?, slice.len())
+        })
+    }
+
     #[inline]
     fn find(&self, address: u64) -> Option<&Region> {
         // In order, not by halves: of eight regions the right one is found before halving them has mispredicted twice.

@@ -1,10 +1,10 @@
 //! Both sides of a ring in every order that the memory model allows, found by loom: nothing is read before it is written, and nobody
-//! sleeps through what was published. The same with one barrier taken away shows that the model would see it.
+//! sleeps through what was published; and a dirty log beside what is written. The same with one barrier taken away shows that the model would see it.
 //!
 //! Built only with `RUSTFLAGS="--cfg loom"`.
 #![cfg(all(test, loom))]
 
-use loom::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+use loom::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use std::cell::Cell;
@@ -355,6 +355,47 @@ fn nobody_is_forgotten(packed: bool, event_index: bool, without: Without) {
         let (_driver, saw) = thread.join().unwrap();
         assert!(saw || called, "the driver sleeps, and nobody calls it");
     });
+}
+
+/// A page of the driver's memory and its bit in the dirty log, as a device writes them (`Slice::set_bits`) and a migration takes them.
+fn pages_are_copied(without: Without) {
+    const WRITES: u64 = 2;
+    model(move || {
+        let page = Arc::new((AtomicU64::new(0), AtomicU8::new(0)));
+        let device = Arc::clone(&page);
+        let thread = thread::spawn(move || {
+            let (data, bit) = &*device;
+            for content in 1..=WRITES {
+                data.store(content, Ordering::Relaxed);
+                bit.fetch_or(1, release(without));
+            }
+        });
+        let (data, bit) = &*page;
+        let mut copied = 0;
+        let mut copy = || {
+            // Who takes the bit copies what was written before it was set. What is written while it is copied sets it again.
+            if bit.swap(0, Ordering::Acquire) & 1 != 0 {
+                copied = data.load(Ordering::Relaxed);
+            }
+        };
+        copy();
+        copy();
+        // The device has stopped: what is in the log now is the last of it.
+        thread.join().unwrap();
+        copy();
+        assert_eq!(copied, WRITES, "the destination never sees what was written");
+    });
+}
+
+#[test]
+fn what_is_written_is_copied_by_whoever_sees_its_bit() {
+    pages_are_copied(Without::Nothing);
+}
+
+#[test]
+#[should_panic(expected = "the destination never sees")]
+fn what_is_written_is_lost_where_its_bit_may_be_seen_before() {
+    pages_are_copied(Without::Release);
 }
 
 #[test]

@@ -22,8 +22,8 @@ impl<D: Device> Session<'_, D> {
     }
 
     /// An entry of the IOMMU comes or goes; `false`: it is none.
-    pub(super) fn translation(&mut self, entry: &payload::Iotlb) -> bool {
-        let Some(iotlb) = &mut self.memory.iotlb else { return false };
+    pub(super) fn translation(&mut self, entry: &payload::Iotlb) -> Result<bool, Failure> {
+        let Some(iotlb) = &mut self.memory.iotlb else { return Ok(false) };
         match entry.kind {
             iotlb::UPDATE => iotlb.update(entry),
             iotlb::INVALIDATE => {
@@ -32,18 +32,18 @@ impl<D: Device> Session<'_, D> {
                 let lies = |ring: &Ring| ring.is_mapped() && ring.lies_in(entry.iova, entry.size, is_packed);
                 for index in 0..self.rings.len() {
                     if self.rings.get(index).is_some_and(lies) {
-                        self.stopping(index as u16);
+                        self.stopping(index as u16)?;
                         let Self { rings, log, .. } = self;
                         rings.get_mut(index).into_iter().for_each(|ring| ring.pause(log.as_ref()));
                     }
                 }
             }
-            _ => return false,
+            _ => return Ok(false),
         }
         self.start_rings();
         // What was not there may be now.
         self.rings.iter_mut().for_each(|ring| ring.due = true);
-        true
+        Ok(true)
     }
 
     /// The table is answered by where it lies here, so that the front-end knows which page is missing; when it says that it does, by a table

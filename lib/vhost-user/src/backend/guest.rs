@@ -8,6 +8,7 @@ use super::ring::Ring;
 use crate::back::Request;
 use crate::payload::VringState;
 use std::os::fd::OwnedFd;
+use virtio::memory::{Shared, Slice};
 use virtio::{Chain, Taken};
 
 /// Chains and bytes that a queue may take in one turn, before others have theirs.
@@ -51,6 +52,59 @@ impl<'s> Held<'s> {
 #[derive(Debug)]
 #[must_use = "a chain that is not given back is lost to the driver"]
 pub struct Kept(Taken);
+
+/// A chain that the device serves beyond this turn, such as by a request to storage, and gives back with [`Guest::finish`] when one of its
+/// [`Device::sources`](super::Device::sources) tells that it is over. It has its memory, which stays where it is for as long as this value
+/// lives, whatever becomes of the session.
+///
+/// A ring does not stop, and memory does not go, before everything of it is back: the session waits for the device's sources, so that
+/// [`Device::stopping`](super::Device::stopping) has nothing to do. Where that takes longer than 10 s the session ends, and who comes next finds the
+/// chain in the inflight region.
+#[derive(Debug)]
+#[must_use = "a chain that is not given back is lost to the driver"]
+pub struct Deferred {
+    queue: u16,
+    /// Of the ring's lives that in which it was taken.
+    life: u64,
+    taken: Taken,
+    readable: Vec<Shared>,
+    writable: Vec<Shared>,
+}
+
+impl Deferred {
+    /// Its queue.
+    pub const fn queue(&self) -> u16 {
+        self.queue
+    }
+
+    /// So many bytes of what the device reads, behind others, piece by piece with what keeps them; fewer where there are no more.
+    pub fn readable(&self, before: usize, bytes: usize) -> Vec<Shared> {
+        within(&self.readable, before, bytes)
+    }
+
+    /// The same of what it writes.
+    pub fn writable(&self, before: usize, bytes: usize) -> Vec<Shared> {
+        within(&self.writable, before, bytes)
+    }
+
+    /// Its memory.
+    pub fn chain(&self) -> Chain<'_> {
+        Chain::of(self.readable.iter().map(Shared::slice), self.writable.iter().map(Shared::slice))
+    }
+}
+
+fn within(pieces: &[Shared], mut before: usize, mut bytes: usize) -> Vec<Shared> {
+    let mut all = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        let here = bytes.min(piece.len().saturating_sub(before));
+        if here > 0 {
+            all.extend(piece.piece(before, here));
+        }
+        before = before.saturating_sub(piece.len());
+        bytes -= here;
+    }
+    all
+}
 
 impl<'s> Guest<'s> {
     pub(super) const fn new(
@@ -137,6 +191,35 @@ impl<'s> Guest<'s> {
             ring.put(taken, 0);
             ring.publish();
         }
+    }
+
+    /// Keeps a chain, with its memory, until [`Guest::finish`].
+    pub fn defer(&mut self, queue: u16, Held { taken, chain }: Held<'s>) -> Deferred {
+        let keep = |pieces: &[Slice<'s>]| {
+            let kept = pieces.iter().map(|piece| self.memory.regions.kept(piece));
+            kept.map(|piece| {
+                piece.expect("the memory of a chain is in a region in the turn in which it is taken")
+            })
+            .collect()
+        };
+        let (readable, writable) = (keep(chain.readable()), keep(chain.writable()));
+        self.spare.push(chain);
+        let life = self.rings.get_mut(usize::from(queue)).map_or(0, Ring::defer);
+        Deferred { queue, life, taken, readable, writable }
+    }
+
+    /// Gives back a chain that was deferred, of which so many bytes were written, from the first writable one on. Where its ring was stopped
+    /// since, nobody hears of it.
+    pub fn finish(&mut self, deferred: Deferred, written: u32) {
+        let Some(ring) = self.rings.get_mut(usize::from(deferred.queue)) else { return };
+        if !ring.undefer(deferred.life) {
+            return;
+        }
+        if let Some(log) = self.log {
+            log.wrote_chain(&deferred.chain(), &self.memory.regions);
+        }
+        ring.put(deferred.taken, written);
+        ring.publish();
     }
 
     /// Whether a queue is started and enabled.

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::io::write;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use virtio::cells::{Packed as Descriptor, PackedCells as _, SplitCells as _};
 use virtio::features::Features;
 use virtio::memory::{Access, PackedMemory, SplitMemory};
@@ -40,6 +41,10 @@ pub(super) struct Ring {
     retaken: Vec<Again>,
     /// It stops: there is nothing else to be taken.
     finishes: bool,
+    /// Which of the lives of all rings of this process it has, while its memory is there.
+    life: u64,
+    /// Chains that the device serves beyond their turn.
+    deferred: usize,
     /// Where the driver was promised the order.
     turns: Option<Turns>,
     /// There may be something to do.
@@ -53,6 +58,9 @@ pub(super) struct Ring {
     /// Somebody looks at it between turns, and the driver need not kick.
     watched: bool,
 }
+
+/// The next life of a ring.
+static LIVES: AtomicU64 = AtomicU64::new(1);
 
 enum Remembered {
     Split(Split),
@@ -141,7 +149,12 @@ impl Ring {
         }
     }
 
-    /// Started without kicks, unless those come as messages.
+    /// Its kicks come as messages.
+    pub(super) const fn is_told(&mut self) {
+        self.polled = false;
+    }
+
+    /// Started without kicks.
     pub(super) const fn is_polled(&self) -> bool {
         self.can_run() && self.polled
     }
@@ -183,6 +196,7 @@ impl Ring {
         let not_a_base = |base: u32| Failure::Value { what: "ring base", value: base.into() };
         let options = from.features.options();
         self.turns = options.in_order.then(Turns::default);
+        self.life = LIVES.fetch_add(1, Ordering::Relaxed);
         let remembers = from.inflight.map(|all| all.queue(index, self.size, is_packed)).transpose();
         let remembers = remembers.map_err(|why| wrong(why.to_owned()))?;
         self.queue = Some(if is_packed {
@@ -255,6 +269,27 @@ impl Ring {
         self.again.clear();
         self.retaken.clear();
         self.turns = None;
+        (self.life, self.deferred) = (0, 0);
+    }
+
+    /// A chain is served beyond its turn; gives the life in which it was taken.
+    pub(super) const fn defer(&mut self) -> u64 {
+        self.deferred += 1;
+        self.life
+    }
+
+    /// It is over; `false`: the ring was stopped since.
+    pub(super) const fn undefer(&mut self, life: u64) -> bool {
+        let is_it = self.life == life && life != 0;
+        if is_it {
+            self.deferred = self.deferred.saturating_sub(1);
+        }
+        is_it
+    }
+
+    /// Whether any is.
+    pub(super) const fn has_deferred(&self) -> bool {
+        self.deferred > 0
     }
 
     /// Chains that a back-end before had in flight, and that nobody has taken again.

@@ -4,7 +4,7 @@ use super::channel::Channel;
 use super::guest::Guest;
 use super::ring::Ring;
 use super::session::{CHANNEL, SOURCES};
-use super::{Device, Outgoing, Session, SessionError};
+use super::{Device, Failure, Outgoing, Session, SessionError};
 use crate::clock;
 use crate::framing::Framing;
 use crate::polling::{self, Polling};
@@ -253,7 +253,13 @@ impl<'d, D: Device> Serving<'d, D> {
             };
             let Some(message) = self.framing.feed(&buffer[..count], descriptors)? else { continue };
             is_another = true;
-            if let Some(answer) = self.session.handle(message)? {
+            let answer = match self.session.handle(message) {
+                Err(SessionError::Failed { failure: Failure::Cancelled, .. }) => {
+                    return Err(SocketError::Cancelled.into());
+                }
+                other => other?,
+            };
+            if let Some(answer) = answer {
                 self.answer = Some((answer, 0));
                 self.answered()?;
             }
@@ -352,7 +358,7 @@ impl<D: Device> Session<'_, D> {
         {
             epoll::modify(&self.epoll, channel, epoll::EventData::new_u64(CHANNEL), wants)?;
         }
-        let is_due = self.rings.iter().any(|ring| ring.due && ring.is_mapped() || self.is_polled(ring));
+        let is_due = self.rings.iter().any(|ring| ring.due && ring.is_mapped() || ring.is_polled());
         let time = (is_due || wait == Wait::No).then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
         let mut space = [MaybeUninit::uninit(); 32];
         let events = match epoll::wait(&self.epoll, &mut space, time.as_ref()) {
@@ -375,10 +381,6 @@ impl<D: Device> Session<'_, D> {
             }
         }));
         Ok(is_idle)
-    }
-
-    fn is_polled(&self, ring: &Ring) -> bool {
-        ring.is_polled() && !self.kicks_are_messages()
     }
 
     fn told(&mut self, Told { of, hung_up, has_room }: Told) {
@@ -437,11 +439,10 @@ impl<D: Device> Session<'_, D> {
     /// [`Self::unwatch`].
     fn run(&mut self, watched: bool) -> bool {
         let mut is_any = false;
-        let messages = self.kicks_are_messages();
         let Self { device, rings, memory, log, channel, .. } = self;
         for index in 0..rings.len() {
             let Some(ring) = rings.get_mut(index) else { break };
-            let is_due = ring.is_due() || ring.due || ring.is_polled() && !messages;
+            let is_due = ring.is_due() || ring.due || ring.is_polled();
             ring.due = false;
             if !is_due || !ring.is_mapped() {
                 continue;
@@ -547,5 +548,64 @@ mod tests {
         turn(&mut serving);
         came += read(&mut front);
         assert_eq!(came, asked * ANSWER, "it waits for nothing but room");
+    }
+
+    /// Keeps what it is given, and never gives it back.
+    struct Forgets(Vec<crate::backend::Deferred>);
+
+    impl Device for Forgets {
+        fn features(&self) -> virtio::features::Features {
+            virtio::features::Features::empty()
+        }
+        fn queues(&self) -> u16 {
+            1
+        }
+        fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {
+            while let Some(held) = guest.take(queue) {
+                self.0.push(guest.defer(queue, held));
+            }
+        }
+    }
+
+    /// A ring does not stop before all of it is back, nor does memory go; and who waits in vain does so no longer than it may.
+    #[test]
+    fn what_is_never_finished_is_not_waited_for_without_end() {
+        use crate::frontend::{FrontEnd, Wanted};
+        use crate::memory::Memory;
+        use virtio::Segment;
+        use virtio::features::Features;
+        let (ours, its) = UnixStream::pair().unwrap();
+        let canceller = Canceller::new().unwrap();
+        let served = std::thread::spawn(move || {
+            let mut device = Forgets(Vec::new());
+            let mut serving = Serving::new(&mut device, its, &canceller, None).unwrap();
+            serving.session.drain = Duration::from_millis(10);
+            loop {
+                if let Turn::Left = serving.turn(Wait::Yes)? {
+                    return Ok(());
+                }
+            }
+        });
+        let mut front = FrontEnd::new(ours, Duration::from_secs(30)).unwrap();
+        let protocol = crate::ProtocolFeatures::REPLY_ACK | crate::ProtocolFeatures::CONFIGURE_MEM_SLOTS;
+        let wanted = Wanted { features: Features::empty(), required: Features::VERSION_1, protocol };
+        front.negotiate(wanted).unwrap();
+        let mut memory = Memory::new(1 << 20).unwrap();
+        front.add_memory(&memory).unwrap();
+        let mut queue = front.start_queue(0, 16, &mut memory).unwrap();
+        queue.ring.add(&[], &[Segment { address: memory.region().address, length: 1 }]).unwrap();
+        queue.submit().unwrap();
+        // Refused, and everything is as it was.
+        while front.remove_memory(&memory).is_ok() {
+            front.add_memory(&memory).unwrap();
+        }
+        front.call(&crate::front::Request::GetFeatures, &[]).unwrap();
+        // What has an answer of its own cannot be refused.
+        front.stop_queue(0).unwrap_err();
+        let ended: Result<(), ServeError> = served.join().unwrap();
+        let Err(ServeError::Session(SessionError::Failed { failure: Failure::Ring { .. }, .. })) = ended
+        else {
+            panic!("{ended:?}")
+        };
     }
 }

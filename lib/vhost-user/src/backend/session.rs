@@ -10,16 +10,18 @@ use super::postcopy::Postcopy;
 use super::ring::{Bell, Ring, Start};
 use super::transfer::Transfer;
 use super::{Device, Failure, SessionError, Writer};
-use crate::ProtocolFeatures;
 use crate::framing::Raw;
 use crate::front::Request;
 use crate::payload::{Config, DeviceState, VringState};
 use crate::session::{Acknowledges, Answering, Negotiated, Question, Violation, Wants};
 use crate::socket::Canceller;
 use crate::wire::{Message as _, Reply};
-use rustix::event::epoll;
+use crate::{ProtocolFeatures, clock};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 use virtio::features::Features;
 
 /// An answer: its bytes and its descriptors.
@@ -51,7 +53,12 @@ pub struct Session<'d, D> {
     /// Tells of kicks, by the number of their ring, and of what [`serve`](super::serve()) adds.
     pub(super) epoll: OwnedFd,
     pub(super) canceller: Canceller,
+    /// How long what a device serves beyond a turn may take once its ring is to stop.
+    pub(super) drain: Duration,
 }
+
+/// As long as a message may take.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// Features of every session beside the device's own.
 const RINGS: Features = Features::INDIRECT_DESC
@@ -101,6 +108,7 @@ impl<'d, D: Device> Session<'d, D> {
             postcopy: None,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             canceller,
+            drain: DRAIN,
         };
         session.negotiated.offered = session.offered();
         for (source, of) in session.device.sources().into_iter().zip(SOURCES..) {
@@ -130,10 +138,6 @@ impl<'d, D: Device> Session<'d, D> {
 
     pub(super) fn is_packed(&self) -> bool {
         self.negotiated.features.contains(Features::RING_PACKED)
-    }
-
-    pub(super) fn kicks_are_messages(&self) -> bool {
-        self.negotiated.protocol.contains(ProtocolFeatures::INBAND_NOTIFICATIONS)
     }
 
     /// Does what a message asks for, and gives the answer if there is one.
@@ -191,7 +195,7 @@ impl<'d, D: Device> Session<'d, D> {
             Request::SetMemTable(table) => {
                 table.regions.iter().try_for_each(|region| self.may_have(region))?;
                 let memory = Memory::of(&table.regions, descriptors)?;
-                self.give_back();
+                self.give_back()?;
                 self.memory = memory.with(self.memory.iotlb.take());
                 self.move_rings();
             }
@@ -208,7 +212,7 @@ impl<'d, D: Device> Session<'d, D> {
                 self.start_rings();
             }
             Request::RemMemReg(region) => {
-                self.give_back();
+                self.give_back()?;
                 self.memory.remove(memory::region(&region))?;
                 self.move_rings();
             }
@@ -266,6 +270,8 @@ impl<'d, D: Device> Session<'d, D> {
                 // Where kicks are messages, the first of them starts the ring.
                 if !self.ring(index.into())?.is_started() {
                     self.start(u64::from(index) | 1 << 8, Vec::new())?;
+                    // Without a descriptor it would be looked at all the time, as SET_VRING_KICK asks for it.
+                    self.ring(index.into())?.is_told();
                 }
                 self.ring(index.into())?.due = true;
             }
@@ -296,7 +302,7 @@ impl<'d, D: Device> Session<'d, D> {
                 self.inflight = Some(inflight.map_err(failed)?);
             }
 
-            Request::IotlbMsg(entry) => return number(u64::from(!self.translation(&entry))),
+            Request::IotlbMsg(entry) => return number(u64::from(!self.translation(&entry)?)),
             Request::PostcopyAdvise => {
                 let failed = |error| Failure::Descriptor { what: "userfaultfd", error };
                 let (postcopy, theirs) = Postcopy::new().map_err(failed)?;
@@ -314,12 +320,12 @@ impl<'d, D: Device> Session<'d, D> {
                 self.status = status;
                 // Its rings are stopped by requests of their own, which come later, and want to know where they were.
                 if status == 0 {
-                    self.reset_device();
+                    self.reset_device()?;
                 }
             }
             Request::GetStatus => return number(self.status),
             Request::ResetDevice => {
-                self.reset_device();
+                self.reset_device()?;
                 for ring in &mut self.rings {
                     ring.reset(&self.epoll, self.log.as_ref());
                 }
@@ -437,7 +443,7 @@ impl<'d, D: Device> Session<'d, D> {
     fn stop(&mut self, index: u32) -> Result<Reply, Failure> {
         self.ring(index.into())?;
         let is_packed = self.is_packed();
-        self.stopping(index as u16);
+        self.stopping(index as u16)?;
         let Self { rings, epoll, log, .. } = self;
         let num = rings.get_mut(index as usize).map_or(0, |ring| ring.stop(epoll, log.as_ref(), is_packed));
         if let Some(inflight) = &self.inflight {
@@ -462,6 +468,11 @@ impl<'d, D: Device> Session<'d, D> {
             if left(rings) < before {
                 continue;
             }
+            // Who has its hands full takes more when something has ended.
+            if rings.get(place).is_some_and(Ring::has_deferred) {
+                self.drained(index)?;
+                return self.finish(index);
+            }
             if memory.iotlb.is_some() {
                 let why = "it has requests that wait for the IOMMU".to_owned();
                 return Err(Failure::Ring { index, why });
@@ -472,28 +483,78 @@ impl<'d, D: Device> Session<'d, D> {
         Ok(())
     }
 
-    /// The device gives back what it keeps of a queue.
-    pub(super) fn stopping(&mut self, index: u16) {
+    /// The device gives back what it keeps of a queue, and what it serves beyond a turn has ended.
+    pub(super) fn stopping(&mut self, index: u16) -> Result<(), Failure> {
         let Self { device, rings, memory, log, channel, .. } = self;
         let mut guest = Guest::new(rings, memory, log.as_ref(), channel.as_mut());
         device.stopping(index, &mut guest);
         guest.over();
+        self.drained(index)
+    }
+
+    /// Waits until nothing of a queue is served beyond its turn.
+    fn drained(&mut self, index: u16) -> Result<(), Failure> {
+        let place = usize::from(index);
+        let has_some = |rings: &[Ring]| rings.get(place).is_some_and(Ring::has_deferred);
+        if !has_some(&self.rings) {
+            return Ok(());
+        }
+        let begin = clock::monotonic();
+        // A driver that goes on would keep it from ending.
+        self.rings.iter_mut().skip(place).take(1).for_each(Ring::only_again);
+        let mut drained = Ok(());
+        while drained.is_ok() && has_some(&self.rings) {
+            let left = self.drain.saturating_sub(clock::monotonic().saturating_sub(begin));
+            drained = self.ready(left, index);
+        }
+        self.rings.iter_mut().skip(place).take(1).for_each(Ring::all_again);
+        drained
+    }
+
+    /// Waits for the device's sources alone, so long at most.
+    fn ready(&mut self, time: Duration, index: u16) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::Descriptor { what: "device", error };
+        let sources = self.device.sources();
+        let mut all: Vec<_> = sources.iter().map(|it| PollFd::new(it, PollFlags::IN)).collect();
+        all.push(PollFd::new(&self.canceller, PollFlags::IN));
+        let time = Timespec::try_from(time).map_err(|_| failed(io::ErrorKind::InvalidInput.into()))?;
+        match poll(&mut all, Some(&time)) {
+            Ok(0) => {
+                let why = "its device has not finished what it has, and has had the time to".to_owned();
+                return Err(Failure::Ring { index, why });
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(failed(error.into())),
+        }
+        let mut ready: Vec<_> = all.iter().map(|it| !it.revents().is_empty()).collect();
+        if ready.pop() == Some(true) {
+            return Err(Failure::Cancelled);
+        }
+        let Self { device, rings, memory, log, channel, .. } = self;
+        for source in ready.iter().enumerate().filter_map(|(source, is_ready)| is_ready.then_some(source)) {
+            let mut guest = Guest::new(rings, memory, log.as_ref(), channel.as_mut());
+            device.ready(source, &mut guest);
+            guest.over();
+        }
+        Ok(())
     }
 
     /// The same of all queues that it has: their memory is about to go, or the device forgets all that it has.
-    fn give_back(&mut self) {
+    fn give_back(&mut self) -> Result<(), Failure> {
         for index in 0..self.rings.len() {
             if self.rings.get(index).is_some_and(Ring::is_mapped) {
-                self.stopping(index as u16);
+                self.stopping(index as u16)?;
             }
         }
+        Ok(())
     }
 
     /// The device is as new, but for what was negotiated, which is the session's.
-    fn reset_device(&mut self) {
-        self.give_back();
+    fn reset_device(&mut self) -> Result<(), Failure> {
+        self.give_back()?;
         self.device.reset();
         self.device.negotiated(self.negotiated.features);
+        Ok(())
     }
 
     fn open_channel(&mut self, descriptor: OwnedFd) -> io::Result<()> {

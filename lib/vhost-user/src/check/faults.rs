@@ -10,9 +10,11 @@
 //! A fault is as narrow as that takes. Profiles repeat what other checks ask, in the order of a front-end, so that what fails other checks may
 //! fail them too: their own faults leave the others alone.
 
+mod beside;
 mod configuration;
 mod framing;
 mod hostile;
+mod inflight;
 mod known;
 mod memory;
 mod negotiation;
@@ -25,6 +27,7 @@ mod tap;
 
 use super::peer::Received;
 use super::{Kind, Options, Profile, checks};
+use crate::back;
 use crate::backend::{self, Device};
 use crate::socket::{Canceller, Socket};
 use known::{Heard, Known};
@@ -143,14 +146,14 @@ impl Session {
         }
         if faulty.fault.rules.is_empty() && faulty.fault.at_end.is_none() {
             // Nothing that is said is wrong. One that dies takes all with it.
-            let mut wrong = Wrong::new(device, faulty, canceller.clone());
+            let mut wrong = Wrong::new(device, faulty, canceller.clone())?;
             let _ = backend::serve_polling(&mut wrong, stream, canceller, LOOKS);
             return Ok(());
         }
         let (ours, its) = UnixStream::pair()?;
         let front = Socket::new(stream, canceller.clone())?;
         let ends = Canceller::new()?;
-        let mut wrong = Wrong::new(device, faulty, ends.clone());
+        let mut wrong = Wrong::new(device, faulty, ends.clone())?;
         std::thread::scope(|scope| {
             let mut tap = Tap::new(faulty, number, front, ours)?;
             scope.spawn(move || tap.run());
@@ -183,11 +186,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What is wrong.
+#[derive(Default)]
 struct Fault {
     /// The first that fits says what is done with a message.
     rules: Vec<Rule>,
     at_end: Option<(Ended, Aftermath)>,
     queue: Option<queues::Fault>,
+    /// What the front-end is asked becomes something else.
+    asks: Option<fn(&mut back::Request)>,
+    /// Postcopy is offered, and memory comes as a table.
+    has_postcopy: bool,
 }
 
 struct Rule {
@@ -267,7 +275,7 @@ fn fault(check: &str) -> Option<Fault> {
 
 /// A message upon which it does something else.
 fn when(fits: impl Fn(&Known, &Heard) -> bool + Send + Sync + 'static, deed: Deed) -> Fault {
-    Fault { rules: vec![Rule { when: Box::new(fits), deed }], at_end: None, queue: None }
+    Fault { rules: vec![Rule { when: Box::new(fits), deed }], ..Fault::default() }
 }
 
 /// The same of a request, by its name in the specification.
@@ -281,7 +289,7 @@ fn upon(
 
 /// The end of a session, upon which something happens.
 fn at_end(fits: impl Fn(&Known, End) -> bool + Send + Sync + 'static, aftermath: Aftermath) -> Fault {
-    Fault { rules: Vec::new(), at_end: Some((Box::new(fits), aftermath)), queue: None }
+    Fault { at_end: Some((Box::new(fits), aftermath)), ..Fault::default() }
 }
 
 fn spoil(how: impl Fn(&Known, &mut Received) + Send + Sync + 'static) -> Deed {
@@ -308,6 +316,12 @@ impl Fault {
     /// One session after the other, though nothing happens at their ends.
     fn alone(mut self) -> Self {
         self.at_end.get_or_insert((Box::new(|_, _| false), Aftermath::Die));
+        self
+    }
+
+    /// Of a back-end that offers postcopy.
+    const fn in_postcopy(mut self) -> Self {
+        self.has_postcopy = true;
         self
     }
 

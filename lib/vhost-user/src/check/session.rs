@@ -1,7 +1,7 @@
 //! Connections of a check, from bare to negotiated.
 
 use super::peer::{PLAIN, Peer};
-use super::{Outcome, Resources, Run, Trouble, not_applicable};
+use super::{Kind, Outcome, Resources, Run, Trouble, not_applicable};
 use crate::ProtocolFeatures;
 use crate::front::Request;
 use crate::frontend::{FrontEnd, Wanted};
@@ -14,7 +14,7 @@ use std::time::Duration;
 use virtio::features::Features;
 
 /// Protocol features that a check negotiates unless it is about others: none of them changes what other requests mean.
-const ORDINARY: ProtocolFeatures = ProtocolFeatures::MQ
+pub(super) const ORDINARY: ProtocolFeatures = ProtocolFeatures::MQ
     .union(ProtocolFeatures::REPLY_ACK)
     .union(ProtocolFeatures::CONFIG)
     .union(ProtocolFeatures::CONFIGURE_MEM_SLOTS)
@@ -181,6 +181,11 @@ impl Run<'_> {
     /// Whether a request can be refused by an acknowledgement.
     pub(super) fn can_refuse(&self) -> bool {
         self.offer.known().contains(ProtocolFeatures::REPLY_ACK)
+    }
+
+    /// Whether it is known to be a device that writes.
+    pub(super) const fn writes(&self) -> bool {
+        !self.serves_nothing && matches!(self.options.kind, Some(Kind::Blk | Kind::Rng | Kind::Fs))
     }
 
     /// Queues that there are at least, and the first that there is not; where pairs are counted, as DPDK does, that is twice as many.

@@ -3,7 +3,7 @@
 use super::peer::{PLAIN, Peer, message, payload};
 use super::session::file;
 use super::work::Work;
-use super::{Check, Kind, Level, Outcome, Run, Trouble, failed, not_applicable};
+use super::{Check, Level, Outcome, Run, Trouble, failed, not_applicable};
 use crate::ProtocolFeatures;
 use crate::front::Request;
 use crate::frontend::{CallError, Direction};
@@ -121,7 +121,7 @@ pub(super) fn checks() -> Vec<Check> {
             "a dirty log takes the place of the one before",
             |run| {
                 log(run)?;
-                if writes(run) {
+                if run.writes() {
                     return logged_anew(run);
                 }
                 let file = file(1 << 20)?;
@@ -152,6 +152,13 @@ pub(super) fn checks() -> Vec<Check> {
             LOG,
             "pages that the device writes are in the log, and others are not",
             logged,
+        ),
+        Check::new(
+            "state.log.used",
+            Level::Must,
+            LOG,
+            "what the device writes of a ring is in the log where that is asked for",
+            |run| run.builds_upon("state.log.data", logged_used),
         ),
         Check::new(
             "state.device.save",
@@ -285,11 +292,6 @@ fn log(run: &Run<'_>) -> Outcome {
     run.needs_features(Features::LOG_ALL)
 }
 
-/// Whether it is known to be a device that writes.
-const fn writes(run: &Run<'_>) -> bool {
-    !run.serves_nothing && matches!(run.options.kind, Some(Kind::Blk | Kind::Rng | Kind::Fs))
-}
-
 /// A dirty log of all memory of a session.
 struct Logged {
     file: OwnedFd,
@@ -310,6 +312,14 @@ impl Logged {
         Ok(Self { file, pages })
     }
 
+    /// Whether the page of an address is in it.
+    fn has(&self, address: u64) -> Result<bool, Trouble> {
+        let page = address / 4096;
+        let mut byte = [0];
+        pread(&self.file, &mut byte, page / 8).map_err(std::io::Error::from)?;
+        Ok(byte[0] & 1 << (page % 8) != 0)
+    }
+
     /// How many pages are in it.
     fn count(&self) -> Result<usize, Trouble> {
         let first = self.pages.start / 8;
@@ -324,7 +334,7 @@ impl Logged {
 
 fn logged(run: &mut Run<'_>) -> Outcome {
     log(run)?;
-    if !writes(run) {
+    if !run.writes() {
         return not_applicable("it is not known to be a device that writes");
     }
     let mut work = Work::start(run)?;
@@ -338,6 +348,23 @@ fn logged(run: &mut Run<'_>) -> Outcome {
         // The data and its status, and the used ring.
         1..=8 => Ok(()),
         many => failed(format!("{many} pages are in the log, and one was written")),
+    }
+}
+
+/// The used entries of a ring lie in a page that no request writes.
+fn logged_used(run: &mut Run<'_>) -> Outcome {
+    log(run)?;
+    let mut work = Work::start(run)?;
+    let logged = Logged::set(&mut work)?;
+    let features = work.front.negotiated().features;
+    work.front.set_features(features | Features::LOG_ALL)?;
+    work.front.log_queue(&work.queue)?;
+    work.once()?;
+    // It may be written down behind the call.
+    work.call(&Request::GetFeatures, &[])?;
+    match logged.has(work.queue.address().used)? {
+        true => Ok(()),
+        false => failed("the page of the used entries is not in the log"),
     }
 }
 

@@ -123,7 +123,7 @@ pub(super) struct Work {
     pub(super) memory: Memory,
     pub(super) queue: Queue,
     /// Those before it.
-    _others: Vec<Queue>,
+    others: Vec<Queue>,
     kind: Kind,
     slots: Shared,
     /// By token, the slot; those that are free.
@@ -160,14 +160,41 @@ impl Work {
         Self::on_after(run, front, kind, 0)
     }
 
-    /// On a first queue that the back-end has not heard of.
-    pub(super) fn laid_out(run: &mut Run<'_>) -> Result<Self, Trouble> {
+    /// On queues that the back-end has not heard of: [`Self::attach`] tells it of them.
+    pub(super) fn laid_out(run: &mut Run<'_>, features: Features) -> Result<Self, Trouble> {
         let kind = served(run)?;
-        let mut front = run.front(Features::empty())?;
-        let mut memory = Memory::new(1 << 20)?;
+        let front = run.front(features)?;
+        Self::laid_out_on(run, front, kind)
+    }
+
+    /// The same on a session that is there, which hears of its memory.
+    pub(super) fn laid_out_on(run: &Run<'_>, mut front: FrontEnd, kind: Kind) -> Result<Self, Trouble> {
+        let memory = Memory::new(1 << 20)?;
         front.add_memory(&memory)?;
-        let queue = front.lay_out(0, 0, SIZE, &mut memory)?;
-        Self::of(run, front, kind, memory, (Vec::new(), queue))
+        Self::laid_out_in(run, front, kind, memory)
+    }
+
+    /// The same on memory that it has heard of.
+    pub(super) fn laid_out_in(
+        run: &Run<'_>,
+        front: FrontEnd,
+        kind: Kind,
+        mut memory: Memory,
+    ) -> Result<Self, Trouble> {
+        let mut others = Vec::new();
+        for index in 0..kind.queue() {
+            others.push(front.lay_out(0, index, SIZE, &mut memory)?);
+        }
+        let queue = front.lay_out(0, kind.queue(), SIZE, &mut memory)?;
+        Self::of(run, front, kind, memory, (others, queue))
+    }
+
+    /// Starts all queues that were laid out.
+    pub(super) fn attach(&mut self) -> Outcome {
+        for queue in self.others.iter().chain([&self.queue]) {
+            self.front.attach_queue(queue, queue.base())?;
+        }
+        self.front.driver_ok().map_err(Into::into)
     }
 
     fn on_after(run: &Run<'_>, mut front: FrontEnd, kind: Kind, before: u16) -> Result<Self, Trouble> {
@@ -196,7 +223,7 @@ impl Work {
             front,
             memory,
             queue,
-            _others: others,
+            others,
             kind,
             slots,
             out: vec![0; SIZE.into()],
@@ -226,6 +253,24 @@ impl Work {
     pub(super) fn offer_in_turn(&mut self, number: usize) -> Result<(Token, u16), Trouble> {
         let even = (WRITES_AT, self.longest);
         self.add(if number.is_multiple_of(2) { even } else { (WRITES_AT + 8, SECTOR) })
+    }
+
+    /// Tells everything of them but a descriptor for kicks.
+    pub(super) fn place(&mut self) -> Outcome {
+        for queue in self.others.iter().chain([&self.queue]) {
+            self.front.place_queue(queue, queue.base())?;
+            self.front.enable_queue(queue.index())?;
+        }
+        self.front.driver_ok().map_err(Into::into)
+    }
+
+    /// The pages in which the next request lies, from the address of the first byte on.
+    pub(super) fn next_pages(&self) -> (u64, u64) {
+        const PAGE: u64 = 4096;
+        let slot = self.free.last().copied().unwrap_or(0);
+        let start = self.slots.host_address() + (slot * SLOT) as u64;
+        let first = start / PAGE * PAGE;
+        (first, (start + SLOT as u64).next_multiple_of(PAGE) - first)
     }
 
     /// A request looks as if it had been served.
@@ -297,12 +342,18 @@ impl Work {
 
     /// Waits for a request to end, and looks at what came of it.
     pub(super) fn ended(&mut self) -> Outcome {
+        self.ended_as().map(drop)
+    }
+
+    /// The same; gives its name.
+    pub(super) fn ended_as(&mut self) -> Result<Token, Trouble> {
         let begin = self.patience.begin();
         loop {
             match self.reap()? {
                 Some(done) => {
                     self.patience.ended(begin);
-                    return self.right(done);
+                    self.right(done)?;
+                    return Ok(done.token);
                 }
                 None if self.queue.wait(self.patience.time())? => {}
                 // A call may be missing though the request is done: that is another fault than not serving.

@@ -36,8 +36,9 @@ impl Missing {
     /// The driver's address of a page that the back-end waits for; waits at most so long for that, `None`: it waits for none.
     ///
     /// # Errors
-    /// Those of the system calls, and [`SocketError::Cancelled`] in one of [`io::ErrorKind::Other`] where somebody has called the front-end's
-    /// [`Canceller::cancel`].
+    /// Those of the system calls; one of [`io::ErrorKind::InvalidData`] where what it waits for is in no region that it told of, as with QEMU's
+    /// libvhost-user (7.2), which answers the table with the front-end's own addresses; and [`SocketError::Cancelled`] in one of
+    /// [`io::ErrorKind::Other`] where somebody has called the front-end's [`Canceller::cancel`].
     pub fn next(&self, time: Duration) -> io::Result<Option<u64>> {
         let time = Timespec::try_from(time).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut all =
@@ -55,7 +56,23 @@ impl Missing {
             let offset = address.checked_sub(region.user_address).filter(|offset| *offset < region.size)?;
             Some(region.guest_address + offset / PAGE * PAGE)
         });
-        Ok(found)
+        let unknown = || {
+            let text =
+                format!("it waits for the page at {address:#x}, which is in no region that it told of");
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        };
+        found.ok_or_else(unknown).map(Some)
+    }
+
+    /// All pages are there, and whoever waits for any of them looks again.
+    ///
+    /// # Errors
+    /// That of the system call.
+    pub fn all_are_there(&self) -> io::Result<()> {
+        // Below the least that is mapped, and up to the least end of all that are (x86).
+        const START: u64 = 1 << 16;
+        const END: u64 = (1 << 47) - PAGE;
+        self.userfault.wake(START, END - START)
     }
 
     /// The page at this address of the driver's is there now, written into the memory that the back-end was given.

@@ -2,28 +2,21 @@
 #![expect(unsafe_code, reason = "the kernel moves bytes between files and memory while nobody waits for it")]
 
 use io_uring::{IoUring, opcode, types};
-use rustix::io::Errno;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::{Errno, read};
 use std::ffi::c_void;
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use virtio::blk::Way;
-use virtio::memory::Slice;
+use virtio::memory::Shared;
 
-/// Bytes of the file from `place` on, and their memory.
-pub(crate) struct Move<'m> {
-    pub(crate) way: Way,
-    pub(crate) place: u64,
-    pub(crate) pieces: Vec<Slice<'m>>,
-}
-
-/// Where transfers come from, and where they go when they have ended.
-pub(crate) trait Transfers<'m> {
-    /// What belongs to one of them.
-    type Of;
-    /// The next one; `None`: there is none now.
-    fn next(&mut self) -> Option<(Move<'m>, Self::Of)>;
-    /// One has ended, with so many bytes moved.
-    fn ended(&mut self, of: Self::Of, moved: io::Result<usize>);
+/// What the kernel is to do.
+pub(crate) enum Job {
+    /// Bytes of the file from `place` on, and their memory.
+    Move { way: Way, place: u64, pieces: Vec<Shared> },
+    /// What was written before is made durable.
+    Flush,
 }
 
 /// A piece of memory as the kernel takes it: `iovec` of `readv`.
@@ -33,60 +26,118 @@ struct Part {
     bytes: usize,
 }
 
-/// A ring of the kernel's, for transfers that begin and end within one call.
-pub(crate) struct Uring {
-    ring: IoUring,
+// SAFETY: an address and a length, for the kernel; the memory is that of a `Shared`, which is both.
+unsafe impl Send for Part {}
+
+/// Jobs of one file that are under way while others do something else. Readable when some have ended.
+pub(crate) struct Uring<O: Send + 'static> {
+    /// There until it is dropped.
+    under_way: Option<UnderWay<O>>,
+    ended: OwnedFd,
     most: usize,
 }
 
-impl Uring {
-    /// For at most so many transfers at once.
-    pub(crate) fn new(most: u16) -> io::Result<Self> {
-        Ok(Self { ring: IoUring::new(most.into())?, most: most.into() })
+impl<O: Send + 'static> AsFd for Uring<O> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ended.as_fd()
+    }
+}
+
+impl<O: Send + 'static> Uring<O> {
+    /// For at most so many jobs at once.
+    pub(crate) fn new(file: File, most: u16) -> io::Result<Self> {
+        let ring = IoUring::new(most.into())?;
+        let ended = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        ring.submitter().register_eventfd(ended.as_raw_fd())?;
+        let under_way = Some(UnderWay { ring, file, places: Vec::new(), count: 0 });
+        Ok(Self { under_way, ended, most: most.into() })
     }
 
-    /// Moves everything that there is, as much at once as there is room for, and returns when nothing is under way.
-    pub(crate) fn run<'m, T: Transfers<'m>>(&mut self, file: BorrowedFd<'_>, transfers: &mut T) {
-        let mut under_way = UnderWay { ring: &mut self.ring, places: Vec::new(), count: 0 };
-        loop {
-            while under_way.count < self.most {
-                let Some((transfer, of)) = transfers.next() else { break };
-                under_way.add(file, transfer, of);
-            }
-            if under_way.count == 0 {
-                return;
-            }
-            under_way.wait();
-            while let Some((of, moved)) = under_way.ended() {
-                transfers.ended(of, moved);
-            }
+    /// How many are under way.
+    pub(crate) fn count(&self) -> usize {
+        self.under_way.as_ref().map_or(0, |it| it.count)
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.count() < self.most
+    }
+
+    /// Adds a job, for which there is room, and which begins with [`Uring::begin`]. `of` comes back with its end.
+    pub(crate) fn add(&mut self, job: Job, of: O) {
+        if let Some(under_way) = &mut self.under_way {
+            under_way.add(job, of);
+        }
+    }
+
+    /// What was added begins.
+    pub(crate) fn begin(&mut self) {
+        if let Some(under_way) = &mut self.under_way {
+            under_way.submit(0);
+        }
+    }
+
+    /// The news that some have ended is read.
+    pub(crate) fn heard(&self) {
+        // There may be none, which says the same.
+        let _ = read(&self.ended, &mut [0; 8]);
+    }
+
+    /// One that has ended, and how many bytes it moved.
+    pub(crate) fn ended(&mut self) -> Option<(O, io::Result<usize>)> {
+        self.under_way.as_mut()?.ended()
+    }
+}
+
+impl<O: Send + 'static> Drop for Uring<O> {
+    /// What is under way is waited for by nobody here: a thread keeps its memory until the kernel has done with it.
+    fn drop(&mut self) {
+        if let Some(mut under_way) = self.under_way.take().filter(|it| it.count > 0) {
+            let waits = move || {
+                while under_way.count > 0 {
+                    under_way.submit(1);
+                    while under_way.ended().is_some() {}
+                }
+            };
+            // Where there is no thread it is kept for good.
+            let _ = std::thread::Builder::new().name("transfers".to_owned()).spawn(waits);
         }
     }
 }
 
-/// A transfer that the kernel has, with what it was given.
-struct Given<'m, O> {
+/// A job that the kernel has, with what it was given.
+struct Given<O> {
     _parts: Vec<Part>,
-    _pieces: Vec<Slice<'m>>,
+    _pieces: Vec<Shared>,
     of: O,
 }
 
-/// Transfers that the kernel has. Their memory is borrowed for as long as this value lives, and it does not go before the kernel is done.
-struct UnderWay<'r, 'm, O> {
-    ring: &'r mut IoUring,
+/// Jobs that the kernel has, with their memory.
+struct UnderWay<O> {
+    ring: IoUring,
+    file: File,
     /// By the number that the kernel knows them by.
-    places: Vec<Option<Given<'m, O>>>,
+    places: Vec<Option<Given<O>>>,
     count: usize,
 }
 
-impl<'m, O> UnderWay<'_, 'm, O> {
-    fn add(&mut self, file: BorrowedFd<'_>, Move { way, place, pieces }: Move<'m>, of: O) {
-        let part = |piece: &Slice<'_>| Part { start: piece.as_ptr().cast(), bytes: piece.len() };
-        let parts: Vec<_> = pieces.iter().map(part).collect();
-        let (file, start, count) = (types::Fd(file.as_raw_fd()), parts.as_ptr().cast(), parts.len() as u32);
-        let entry = match way {
-            Way::Read => opcode::Readv::new(file, start, count).offset(place).build(),
-            Way::Write => opcode::Writev::new(file, start, count).offset(place).build(),
+impl<O> UnderWay<O> {
+    fn add(&mut self, job: Job, of: O) {
+        let file = types::Fd(self.file.as_raw_fd());
+        let (entry, parts, pieces) = match job {
+            Job::Move { way, place, pieces } => {
+                let part = |piece: &Shared| Part { start: piece.slice().as_ptr().cast(), bytes: piece.len() };
+                let parts: Vec<_> = pieces.iter().map(part).collect();
+                let (start, count) = (parts.as_ptr().cast(), parts.len() as u32);
+                let entry = match way {
+                    Way::Read => opcode::Readv::new(file, start, count).offset(place).build(),
+                    Way::Write => opcode::Writev::new(file, start, count).offset(place).build(),
+                };
+                (entry, parts, pieces)
+            }
+            Job::Flush => {
+                let entry = opcode::Fsync::new(file).flags(types::FsyncFlags::DATASYNC).build();
+                (entry, Vec::new(), Vec::new())
+            }
         };
         let free = self.places.iter().position(Option::is_none).unwrap_or(self.places.len());
         if free == self.places.len() {
@@ -94,17 +145,18 @@ impl<'m, O> UnderWay<'_, 'm, O> {
         }
         self.places[free] = Some(Given { _parts: parts, _pieces: pieces, of });
         self.count += 1;
-        // SAFETY: the parts stay in `places` until the kernel has said that it is done, and the memory that they name outlives this value, which
-        // does not go before that; another process may change it at any time as it is. The descriptor is open as long as `run` is.
+        // SAFETY: the parts, and with the pieces the memory that they name, stay in `places` until the kernel has said that it is done, also
+        // where this value goes before that: `Drop` gives them up. Another process may change that memory at any time as it is. The file is
+        // open as long as the ring is.
         let pushed = unsafe { self.ring.submission().push(&entry.user_data(free as u64)) };
-        // Not more than that are under way, and each wait hands over all of them.
+        // Not more than that are under way, and all of them are handed over before the next.
         pushed.expect("the ring has room for as many as it was made for");
     }
 
-    /// Hands over what is new, and waits until something has ended. A kernel that will not is one that may still write to the memory: nobody can
+    /// Hands over what is new, and waits until so many have ended. A kernel that will not is one that may still write to the memory: nobody can
     /// go on.
-    fn wait(&mut self) {
-        while let Err(error) = self.ring.submit_and_wait(1) {
+    fn submit(&mut self, ended: usize) {
+        while let Err(error) = self.ring.submit_and_wait(ended) {
             let passes = [Errno::INTR, Errno::AGAIN, Errno::BUSY].map(|it| Some(it.raw_os_error()));
             if !passes.contains(&error.raw_os_error()) {
                 std::process::abort();
@@ -122,12 +174,11 @@ impl<'m, O> UnderWay<'_, 'm, O> {
     }
 }
 
-impl<O> Drop for UnderWay<'_, '_, O> {
-    /// Where what is called in between panics, the kernel has memory all the same.
+impl<O> Drop for UnderWay<O> {
+    /// What the kernel has it keeps.
     fn drop(&mut self) {
-        while self.count > 0 {
-            self.wait();
-            while self.ended().is_some() {}
+        if self.count > 0 {
+            std::mem::forget(std::mem::take(&mut self.places));
         }
     }
 }

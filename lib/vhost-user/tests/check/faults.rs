@@ -93,7 +93,7 @@ const THREADS: usize = 6;
 const OF_PROCESSES: [&str; 2] = ["memory.unmapped", "reconnection.resources"];
 
 /// One of each family, and of each way of being wrong.
-const CHOSEN: [&str; 22] = [
+const CHOSEN: [&str; 26] = [
     "framing.answer.size",
     "framing.half-close",
     "framing.end.every-byte",
@@ -109,6 +109,10 @@ const CHOSEN: [&str; 22] = [
     "hostile.head",
     "configuration.echo",
     "state.status.stop",
+    "state.inflight.packed.commit",
+    "state.iommu.invalidate",
+    "state.in-band.call",
+    "state.shmem.map",
     "reconnection.busy",
     "reconnection.second",
     "profile.qemu.order",

@@ -7,9 +7,12 @@ use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::Duration;
+use vhost_user::ProtocolFeatures;
 use vhost_user::backend::{Device, serve};
 use vhost_user::check::{Backend, Kind, Level, Options, Profile, Report, Verdict, checks, run};
-use vhost_user::devices::{Balloon, Console, DirectDisk, Disk, Entropy, InMemory, Loopback, Network};
+use vhost_user::devices::{
+    Balloon, Console, DirectDisk, Disk, Entropy, InMemory, Loopback, Network, WithMore,
+};
 use vhost_user::socket::Canceller;
 
 /// A back-end at a path, as long as the value lives.
@@ -75,7 +78,13 @@ fn is_whole(kind: Kind, report: &Report, not_asked: usize) {
 
 #[test]
 fn our_devices_pass_every_check() {
-    is_whole(Kind::Blk, &checked(&mut ours(|| Disk::new(InMemory::new(4096), 2)), &options(Kind::Blk)), 14);
+    use ProtocolFeatures as P;
+    let disk = || {
+        let more = P::DEVICE_STATE | P::SHMEM | P::SHARED_OBJECT | P::HOST_NOTIFIER;
+        WithMore::new(Disk::new(InMemory::new(4096), 2), more).unwrap()
+    };
+    // Two look into a process; postcopy and slots exclude each other.
+    is_whole(Kind::Blk, &checked(&mut ours(disk), &options(Kind::Blk)), 7);
     let entropy = || Entropy::new(std::fs::File::open("/dev/urandom").unwrap());
     is_whole(Kind::Rng, &checked(&mut ours(entropy), &options(Kind::Rng)), 40);
     let network = || Network::new(Loopback::default(), [2, 0, 0, 0, 0, 1]);
@@ -87,6 +96,20 @@ fn our_devices_pass_every_check() {
     };
     is_whole(Kind::Console, &checked(&mut ours(console), &options(Kind::Console)), 40);
     is_whole(Kind::Balloon, &checked(&mut ours(|| Balloon::new().unwrap()), &options(Kind::Balloon)), 40);
+}
+
+/// Who can be migrated by postcopy has no slots, so that is asked of another.
+#[test]
+fn a_disk_of_ours_passes_the_checks_of_postcopy() {
+    let test = "a_disk_of_ours_passes_the_checks_of_postcopy";
+    if let Err(error) = vhost_user::memory::Userfault::new() {
+        return println!("not run: {test}: no userfaultfd for this user: {error}");
+    }
+    let disk = || WithMore::new(Disk::new(InMemory::new(4096), 2), ProtocolFeatures::PAGEFAULT).unwrap();
+    let only = ["state.postcopy", "profile.qemu.postcopy", "memory.table"].map(str::to_owned).to_vec();
+    let report = checked(&mut ours(disk), &Options { only, ..options(Kind::Blk) });
+    assert!(report.findings.len() > 4, "{:?}", report.findings);
+    is_whole(Kind::Blk, &report, 0);
 }
 
 /// Some of what is asked goes around the page cache and takes its time, and some does not: what is quicker waits for what came before it.

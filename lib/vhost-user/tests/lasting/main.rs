@@ -4,33 +4,69 @@
 //! executed after it came back was doubled, one that does not come back is lost.
 #![cfg(test)]
 
+use rustix::event::{EventfdFlags, eventfd};
 use seeded::Random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vhost_user::ProtocolFeatures;
-use vhost_user::backend::{Device, Guest, serve};
+use vhost_user::backend::{Deferred, Device, Guest, serve};
 use vhost_user::frontend::{CallError, Lasting, Queue, Wanted};
 use vhost_user::memory::Memory;
 use vhost_user::socket::Canceller;
-use virtio::Segment;
 use virtio::features::Features;
 use virtio::memory::Shared;
+use virtio::{Chain, Segment};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const SIZE: u16 = 64;
 const DEPTH: usize = 20;
 const SERVES: &str = "VHOST_USER_TEST_SERVES";
 
-/// Writes down the number that each request carries, and gives it back: of several that it has at once, in any order and some of them together.
+/// Queues, each with a driver of its own.
+const QUEUES: u16 = 2;
+
+/// Writes down the number that each request carries, and gives it back: of several that it has at once, in any order, some of them together, and
+/// some in a later turn, beside those of another queue.
 struct Clerk {
     log: File,
     random: Random,
+    later: Vec<Deferred>,
+    /// Rung where there is something for later.
+    bell: OwnedFd,
+}
+
+impl Clerk {
+    fn new(log: File, random: Random) -> Self {
+        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap();
+        Self { log, random, later: Vec::new(), bell }
+    }
+
+    fn shuffle<T>(&mut self, all: &mut [T]) {
+        for at in (1..all.len()).rev() {
+            all.swap(at, self.random.below(at as u64 + 1) as usize);
+        }
+    }
+
+    /// Does what a chain asks for, and gives the bytes that it wrote.
+    fn does(&self, chain: &Chain<'_>) -> u32 {
+        let mut number = [0; 8];
+        chain.reader().read(&mut number);
+        wrote(&self.log, b'x', u64::from_le_bytes(number));
+        chain.writer().write(&number) as u32
+    }
+
+    fn ring(&self) {
+        if !self.later.is_empty() {
+            rustix::io::write(&self.bell, &1_u64.to_ne_bytes()).unwrap();
+        }
+    }
 }
 
 impl Device for Clerk {
@@ -38,7 +74,7 @@ impl Device for Clerk {
         Features::empty()
     }
     fn queues(&self) -> u16 {
-        1
+        QUEUES
     }
     fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {
         loop {
@@ -47,18 +83,15 @@ impl Device for Clerk {
                 all.extend(guest.take(queue));
             }
             if all.is_empty() {
-                return;
+                return self.ring();
             }
-            for at in (1..all.len()).rev() {
-                all.swap(at, self.random.below(at as u64 + 1) as usize);
-            }
+            self.shuffle(&mut all);
+            let now = self.random.below(all.len() as u64 + 1) as usize;
+            self.later.extend(all.split_off(now).into_iter().map(|held| guest.defer(queue, held)));
             while !all.is_empty() {
                 let together = 1 + self.random.below(all.len() as u64) as usize;
                 let done = all.drain(..together).map(|held| {
-                    let mut number = [0; 8];
-                    held.chain().reader().read(&mut number);
-                    wrote(&self.log, b'x', u64::from_le_bytes(number));
-                    let written = held.chain().writer().write(&number) as u32;
+                    let written = self.does(held.chain());
                     (held, written)
                 });
                 // All of them are done before the driver hears of any.
@@ -66,6 +99,24 @@ impl Device for Clerk {
                 guest.put_together(queue, done);
             }
         }
+    }
+    fn sources(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.bell.as_fd()]
+    }
+    fn ready(&mut self, _: usize, guest: &mut Guest<'_>) {
+        rustix::io::read(&self.bell, &mut [0; 8]).unwrap();
+        let mut later = std::mem::take(&mut self.later);
+        self.shuffle(&mut later);
+        let now = 1 + self.random.below(later.len() as u64) as usize;
+        self.later = later.split_off(now);
+        for deferred in later {
+            let written = self.does(&deferred.chain());
+            guest.finish(deferred, written);
+        }
+        self.ring();
+    }
+    fn reset(&mut self) {
+        self.later.clear();
     }
 }
 
@@ -91,7 +142,7 @@ fn back_end() {
     loop {
         let (stream, _) = listener.accept().unwrap();
         let random = Random::new(std::process::id().into());
-        let mut device = Clerk { log: appended(&directory.join("log")), random };
+        let mut device = Clerk::new(appended(&directory.join("log")), random);
         let _ = serve(&mut device, stream, &Canceller::new().unwrap());
     }
 }
@@ -120,6 +171,7 @@ struct Driver {
     /// By token, the slot and the number that it carries.
     out: Vec<Option<(usize, u64)>>,
     free: Vec<usize>,
+    /// The next number; every driver counts on by as many as there are.
     next: u64,
     log: File,
     sleeps: Random,
@@ -134,7 +186,7 @@ impl Driver {
             let token = self.queue.ring.add(&segment(0), &segment(8)).unwrap();
             let before = self.out[usize::from(token.0)].replace((slot, self.next));
             assert_eq!(before, None, "two requests have one name");
-            self.next += 1;
+            self.next += u64::from(QUEUES);
         }
         self.queue.submit().unwrap();
     }
@@ -210,19 +262,20 @@ fn survives(features: Features, kills: u64) -> u64 {
     let canceller = Canceller::new().unwrap();
     let socket = path.join("socket");
     let connect = move || UnixStream::connect(&socket);
-    let mut lasting = Lasting::new(connect, wanted, TIMEOUT, (1, SIZE), canceller.clone()).unwrap();
+    let mut lasting = Lasting::new(connect, wanted, TIMEOUT, (QUEUES, SIZE), canceller.clone()).unwrap();
     let mut memory = Memory::new(1 << 20).unwrap();
     lasting.add_memory(&memory).unwrap();
-    let queue = lasting.start_queue(0, SIZE, &mut memory).unwrap();
-    let mut driver = Driver {
-        queue,
-        slots: (0..DEPTH).map(|_| memory.part(16, 16).unwrap()).collect(),
-        out: vec![None; SIZE.into()],
-        free: (0..DEPTH).collect(),
-        next: 0,
-        log: appended(&path.join("log")),
-        sleeps: Random::new(7),
-    };
+    let mut drivers: Vec<_> = (0..QUEUES)
+        .map(|index| Driver {
+            queue: lasting.start_queue(index.into(), SIZE, &mut memory).unwrap(),
+            slots: (0..DEPTH).map(|_| memory.part(16, 16).unwrap()).collect(),
+            out: vec![None; SIZE.into()],
+            free: (0..DEPTH).collect(),
+            next: index.into(),
+            log: appended(&path.join("log")),
+            sleeps: Random::new(7 + u64::from(index)),
+        })
+        .collect();
     let ends = AtomicBool::new(false);
     let mut gaps = Vec::new();
     std::thread::scope(|scope| {
@@ -234,7 +287,9 @@ fn survives(features: Features, kills: u64) -> u64 {
                 told.send(Instant::now()).unwrap();
             }
         });
-        let driving = scope.spawn(|| driver.run(&ends));
+        let ends = &ends;
+        let driving: Vec<_> =
+            drivers.iter_mut().map(|driver| scope.spawn(move || driver.run(ends))).collect();
         let mut numbers = Random::new(features.bits() ^ kills);
         let marks = appended(&path.join("log"));
         for kill in 0..kills {
@@ -257,18 +312,18 @@ fn survives(features: Features, kills: u64) -> u64 {
             gaps.push(resumed.saturating_duration_since(listens));
         }
         ends.store(true, Ordering::Relaxed);
-        driving.join().unwrap();
+        driving.into_iter().for_each(|driving| driving.join().unwrap());
         canceller.cancel();
         assert!(vhost_user::with_causes(&keeping.join().unwrap().unwrap_err()).ends_with("cancelled"));
     });
     killed(&mut child);
-    let (again, at_once) = verified(&path.join("log"), driver.next);
+    let requests = (0..).zip(&drivers).map(|(index, driver)| (driver.next - index) / u64::from(QUEUES)).sum();
+    let (again, at_once) = verified(&path.join("log"), requests);
     gaps.sort_unstable();
     let (median, most) = (gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
     println!(
-        "{features:?}: {kills} kills, {} requests, {again} executed again before they came back, {at_once} of them at once; from the \
-         socket to all queues: {median:?} (median), {most:?} (most)",
-        driver.next
+        "{features:?}: {kills} kills, {requests} requests, {again} executed again before they came back, {at_once} of them at once; \
+         from the socket to all queues: {median:?} (median), {most:?} (most)",
     );
     at_once
 }

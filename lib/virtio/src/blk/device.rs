@@ -132,15 +132,21 @@ impl Transfer {
         Some(Self { place, length, way })
     }
 
+    /// Bytes of what the device reads, or writes, of the chain before those of the transfer.
+    pub const fn before(&self) -> usize {
+        match self.way {
+            Way::Read => 0,
+            Way::Write => HEADER,
+        }
+    }
+
     /// Each piece of its memory, in the order of the bytes.
     pub fn pieces<'m>(&self, chain: &Chain<'m>, each: impl FnMut(Slice<'m>)) {
         let mut cursor = match self.way {
             Way::Read => chain.writer(),
             Way::Write => chain.reader(),
         };
-        if self.way == Way::Write {
-            cursor.skip(HEADER);
-        }
+        cursor.skip(self.before());
         cursor.advance(self.length as usize, each);
     }
 
@@ -150,6 +156,16 @@ impl Transfer {
         let written = if self.way == Way::Read { room } else { 0 };
         answer(chain, room, result.map(|()| written))
     }
+}
+
+/// Whether a chain asks for what was written to be made durable, which somebody else does, in place of [`serve`].
+pub fn is_flush(chain: &Chain<'_>) -> bool {
+    chain.writable_bytes() > 0 && header(&mut chain.reader()).is_some_and(|(kind, _)| kind == kind::FLUSH)
+}
+
+/// It was: writes the status, and gives the bytes that were written.
+pub fn flushed(chain: &Chain<'_>, result: Result<(), Failure>) -> u32 {
+    chain.writable_bytes().checked_sub(1).map_or(0, |room| answer(chain, room, result.map(|()| 0)))
 }
 
 /// Bytes before the data: what is asked for, something reserved, and the sector (section 5.2.6).

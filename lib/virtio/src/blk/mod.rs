@@ -3,7 +3,7 @@
 mod device;
 mod driver;
 
-pub use device::{Range, Storage, Transfer, Way, serve};
+pub use device::{Range, Storage, Transfer, Way, flushed, is_flush, serve};
 pub use driver::Requests;
 
 use thiserror::Error;

@@ -80,21 +80,18 @@ impl Packed {
         let position = |at, wrap_at| Position::new(get(&all, at), Round::from(get::<u8>(&all, wrap_at) != 0));
         let (old, new) = (position(OLD_USED, OLD_WRAP), position(USED, WRAP));
         let old = if old.place() < size { old } else { used };
-        let used = if new != old && new.place() < size && was_told(old) {
-            // The driver could see it: it is done. The batch is what is free now and was not before.
-            let (mut at, until): (u16, u16) = (get(&all, FREE), get(&all, OLD_FREE));
-            for _ in 0..size {
-                if at == until || at >= size {
-                    break;
-                }
-                set(&all, place_of(at), 0_u8);
-                let last: u16 = get(&all, place_of(at) + LAST);
-                at = get(&all, place_of(last.min(size - 1)) + NEXT);
+        // The driver could see the last batch: it is done. Otherwise it never was.
+        let is_done = new != old && new.place() < size && was_told(old);
+        let (used, mut free): (_, u16) =
+            if is_done { (new, get(&all, FREE)) } else { (old, get(&all, OLD_FREE)) };
+        // Nothing that is free is in flight: neither that batch, nor a chain that was about to be taken.
+        for _ in 0..size {
+            if free >= size {
+                break;
             }
-            new
-        } else {
-            old
-        };
+            set(&all, place_of(free), 0_u8);
+            free = get(&all, place_of(free) + NEXT);
+        }
         let mut left: Vec<(u64, u16, Vec<u16>)> = Vec::new();
         let mut busy = vec![false; usize::from(size)];
         for head in (0..size).filter(|head| get::<u8>(&all, place_of(*head)) == 1) {
@@ -304,6 +301,20 @@ mod tests {
                 assert_eq!((used, ids(&left)), (Position::new(place, Round::Odd), expected.clone()));
             }
         }
+    }
+
+    /// The specification marks a chain before it is written down whole, and takes its entries from the free ones last.
+    #[test]
+    fn a_chain_that_was_about_to_be_taken_was_not() {
+        let region = region();
+        let (mut queue, ..) = resumed(&region, false);
+        queue.taken(1, chain(1, 2).into_iter());
+        let all = region.slice();
+        let next = place_of(get(&all, OLD_FREE));
+        set(&all, next + COUNT, 2_u16);
+        set(&all, next, 1_u8);
+        let (_, _, left) = resumed(&region, false);
+        assert_eq!(ids(&left), [(1, 2)]);
     }
 
     #[test]

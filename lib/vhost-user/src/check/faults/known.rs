@@ -1,5 +1,6 @@
 //! What a session has come to: all that was said in it, and the memory that was given.
 
+use super::inflight;
 use crate::front::Request;
 use crate::payload::SingleRegion;
 use crate::wire::{Message as _, PayloadError};
@@ -85,6 +86,8 @@ pub(super) struct Known {
     regions: Vec<(SingleRegion, OwnedFd)>,
     /// `REPLY_ACK` was negotiated.
     pub(super) acknowledges: bool,
+    /// Chains that were in flight of the first queue when its region came.
+    pub(super) in_flight: usize,
 }
 
 impl Known {
@@ -107,8 +110,14 @@ impl Known {
             }
             _ => {}
         }
+        if heard.is("SET_INFLIGHT_FD") {
+            let is_packed = inflight::is_packed(self);
+            self.in_flight =
+                heard.descriptors.first().map_or(0, |region| inflight::in_flight(region, is_packed));
+        }
         // Whoever waits for the end of another would wait for ours.
-        if !heard.is("SET_VRING_KICK") && !heard.is("SET_BACKEND_REQ_FD") {
+        let stays = ["SET_VRING_KICK", "SET_BACKEND_REQ_FD", "SET_INFLIGHT_FD"];
+        if !stays.iter().any(|request| heard.is(request)) {
             heard.descriptors.clear();
         }
         if is_done && heard.is("SET_BACKEND_REQ_FD") {
@@ -146,6 +155,11 @@ impl Known {
     /// Numbers of all requests.
     pub(super) fn numbers(&self) -> Vec<u32> {
         self.past.iter().map(|it| it.number).collect()
+    }
+
+    /// A table of memory whose answer says where it lies here.
+    pub(super) fn is_postcopy_table(&self, it: &Heard) -> bool {
+        it.is("SET_MEM_TABLE") && it.word(0) != Some(0) && self.count("POSTCOPY_LISTEN") > 0
     }
 
     /// Memory was given.

@@ -1,6 +1,6 @@
 //! What is wrong with what single front-ends say: each alone, with its own profile.
 
-use super::negotiation::{added, hidden};
+use super::negotiation::hidden;
 use super::{Aftermath, Deed, Fault, at_end, upon};
 use crate::ProtocolFeatures;
 use crate::check::Profile;
@@ -44,20 +44,19 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
             |known, _| known.size(0) == Some(256) && known.count("GET_VRING_BASE") == 0,
             Aftermath::CloseNext,
         ),
-        (Profile::Qemu, "migration") => upon("SET_VRING_ADDR", |_, it| it.word(1) == Some(1), Deed::Close),
-        // Offered and taken, and answered without a descriptor.
-        (Profile::Qemu, "postcopy") => added(P::PAGEFAULT)
-            .or(upon(
-                "SET_PROTOCOL_FEATURES",
-                |_, it| {
-                    it.u64().is_some_and(|bits| bits & P::PAGEFAULT.bits() != 0 && bits & P::MQ.bits() != 0)
-                },
-                Deed::Change(|it| {
-                    let bits = it.u64().unwrap_or(0) & !P::PAGEFAULT.bits();
-                    it.payload = bits.to_ne_bytes().to_vec();
-                }),
-            ))
-            .or(upon("POSTCOPY_ADVISE", |_, _| true, Deed::Answer(0))),
+        // As long as QEMU's rings are.
+        (Profile::Qemu, "migration") => upon(
+            "SET_VRING_ADDR",
+            |known, it| it.word(1) == Some(1) && known.size(0) != Some(64),
+            Deed::Close,
+        ),
+        // Answered without a descriptor, among more features than others take.
+        (Profile::Qemu, "postcopy") => upon(
+            "POSTCOPY_ADVISE",
+            |known, _| known.protocol() & P::BACKEND_SEND_FD.bits() != 0,
+            Deed::Answer(0),
+        )
+        .in_postcopy(),
         _ => return None,
     })
 }

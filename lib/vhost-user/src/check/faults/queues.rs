@@ -4,9 +4,11 @@ use super::{Fault as Whole, Faulty};
 use crate::ProtocolFeatures;
 use crate::back;
 use crate::backend::{Device, Failure, Guest, Held, Reply, Writer};
+use crate::devices::WithMore;
 use crate::front::Request;
 use crate::session::Answer;
 use crate::socket::Canceller;
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use virtio::features::Features;
 
@@ -95,20 +97,14 @@ impl Turn<'_> {
 }
 
 fn turn(when: impl Fn(&Turn<'_>) -> bool + Send + Sync + 'static, act: Act) -> Whole {
-    Whole {
-        rules: Vec::new(),
-        at_end: None,
-        queue: Some(Fault { of: Of::Worked, when: Box::new(when), act }),
-    }
+    let fault = Fault { of: Of::Worked, when: Box::new(when), act };
+    Whole { queue: Some(fault), ..Whole::default() }
 }
 
 /// The same of the other queues.
 fn others(act: Act) -> Whole {
-    Whole {
-        rules: Vec::new(),
-        at_end: None,
-        queue: Some(Fault { of: Of::Others, when: Box::new(|_| true), act }),
-    }
+    let fault = Fault { of: Of::Others, when: Box::new(|_| true), act };
+    Whole { queue: Some(fault), ..Whole::default() }
 }
 
 /// Turns that are remembered.
@@ -201,9 +197,9 @@ pub(super) fn device(check: &str) -> Option<Whole> {
     })
 }
 
-/// A device that is right but for a fault, and can be saved: its state is nothing.
+/// A device that is right but for a fault, and has more than most, so that there is something to be wrong in.
 pub(super) struct Wrong<'d, D> {
-    device: &'d mut D,
+    device: WithMore<&'d mut D>,
     faulty: &'d Faulty,
     ends: Canceller,
     features: Features,
@@ -211,9 +207,16 @@ pub(super) struct Wrong<'d, D> {
     total: usize,
 }
 
+const MORE: ProtocolFeatures =
+    ProtocolFeatures::DEVICE_STATE.union(ProtocolFeatures::SHMEM).union(ProtocolFeatures::SHARED_OBJECT);
+
 impl<'d, D: Device> Wrong<'d, D> {
-    pub(super) const fn new(device: &'d mut D, faulty: &'d Faulty, ends: Canceller) -> Self {
-        Self { device, faulty, ends, features: Features::empty(), before: Vec::new(), total: 0 }
+    pub(super) fn new(device: &'d mut D, faulty: &'d Faulty, ends: Canceller) -> io::Result<Self> {
+        let postcopy =
+            if faulty.fault.has_postcopy { ProtocolFeatures::PAGEFAULT } else { ProtocolFeatures::empty() };
+        let mut device = WithMore::new(device, MORE | postcopy)?;
+        faulty.fault.asks.into_iter().for_each(|how| device.ask_otherwise(how));
+        Ok(Self { device, faulty, ends, features: Features::empty(), before: Vec::new(), total: 0 })
     }
 
     fn act(&mut self, fault: &Fault, queue: u16, guest: &mut Guest<'_>) {
@@ -302,7 +305,7 @@ impl<D: Device> Device for Wrong<'_, D> {
         }
     }
     fn protocol(&self) -> ProtocolFeatures {
-        self.device.protocol() | ProtocolFeatures::DEVICE_STATE
+        self.device.protocol()
     }
     fn config(&self) -> &[u8] {
         self.device.config()
@@ -333,10 +336,10 @@ impl<D: Device> Device for Wrong<'_, D> {
         self.device.reset();
     }
     fn save(&mut self) -> Result<Vec<u8>, Failure> {
-        Ok(Vec::new())
+        self.device.save()
     }
-    fn load(&mut self, _: &[u8]) -> Result<(), Failure> {
-        Ok(())
+    fn load(&mut self, state: &[u8]) -> Result<(), Failure> {
+        self.device.load(state)
     }
     fn request(
         &mut self,

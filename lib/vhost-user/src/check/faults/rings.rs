@@ -3,6 +3,7 @@
 use super::known::{Heard, Known};
 use super::negotiation::number;
 use super::{Deed, Fault, overwrite, spoil, upon};
+use crate::ProtocolFeatures;
 use crate::check::peer::Received;
 use virtio::features::Features;
 
@@ -55,7 +56,12 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
             call(|known, it| !it.brings_none() && it.ring().is_some_and(|ring| known.is_started(ring)), TAKEN)
         }
         "call.none" => call(
-            |known, it| it.brings_none() && it.ring().is_some_and(|ring| known.is_started(ring)),
+            |known, it| {
+                let is_started = it.ring().is_some_and(|ring| known.is_started(ring));
+                // In-band calls are another check's.
+                let in_band = ProtocolFeatures::INBAND_NOTIFICATIONS.bits();
+                it.brings_none() && is_started && known.protocol() & in_band == 0
+            },
             Deed::Close,
         ),
         "address.unaligned" => {

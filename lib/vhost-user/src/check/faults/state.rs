@@ -1,15 +1,8 @@
-//! What is wrong with status, reset, logs, inflight regions, device state and the back-end's own channel.
+//! What is wrong with status, reset, logs, device state and the back-end's own channel.
 
 use super::known::{Heard, Known};
 use super::negotiation::number;
-use super::{Deed, Fault, overwrite, spoil, upon};
-
-/// Whether an entry of the first queue says that its chain is in flight: the first byte of each of 16, behind as many.
-fn has_flags(it: &Heard) -> bool {
-    let mut bytes = [0; 16 + 64 * 16];
-    let read = it.descriptors.first().and_then(|region| rustix::io::pread(region, &mut bytes, 0).ok());
-    read == Some(bytes.len()) && bytes.chunks(16).skip(1).any(|entry| entry[0] == 1)
-}
+use super::{Deed, Fault, beside, inflight, overwrite, spoil, upon};
 
 pub(super) fn fault(name: &str) -> Option<Fault> {
     let status = |fits: fn(Option<u64>) -> bool, answer| {
@@ -43,18 +36,7 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
         "log.again" => log(|known, _| known.count("SET_LOG_BASE") > 0, Deed::Answer(0)),
         "log.short" => log(|_, it| number(it, 0) == Some(1 << 30), Deed::Die),
         "log.data" => log(|known, _| known.has_memory() && known.count("SET_LOG_BASE") == 0, Deed::Answer(0)),
-        "inflight.get" => upon(
-            "GET_INFLIGHT_FD",
-            // Queues and their entries, behind the size and the offset.
-            |_, it| it.word(4) == Some(1 | 256 << 16),
-            spoil(|_, answer| overwrite(&mut answer.payload, 0, &16_u64.to_ne_bytes())),
-        ),
-        "inflight.set" => {
-            upon("SET_INFLIGHT_FD", |_, it| number(it, 0) != Some(1 << 40), Deed::Acknowledge(1))
-        }
-        // Where something is in flight, the region is not looked at.
-        "inflight.resubmitted" => upon("SET_INFLIGHT_FD", |_, it| has_flags(it), Deed::Acknowledge(0)),
-        "inflight.short" => upon("SET_INFLIGHT_FD", |_, it| number(it, 0) == Some(1 << 40), Deed::Die),
+        "log.used" => upon("SET_VRING_ADDR", |_, it| it.word(1) == Some(1), Deed::Acknowledge(0)),
         "device.save" => transfer(0, 0, 0x101),
         "device.load" => transfer(1, 0, 0x101),
         "device.phase" => transfer(0, 7, 0x100),
@@ -77,7 +59,7 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
             |known, _| known.count("SET_BACKEND_REQ_FD") == 1,
             Deed::Acknowledge(0),
         ),
-        _ => return None,
+        _ => return name.strip_prefix("inflight.").map_or_else(|| beside::fault(name), inflight::fault),
     })
 }
 

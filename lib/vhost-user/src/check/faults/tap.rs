@@ -221,7 +221,8 @@ impl<'f> Tap<'f> {
         let along: Vec<BorrowedFd<'_>> = heard.descriptors.iter().map(|it| it.as_fd()).collect();
         let facts = Request::facts_of(heard.number);
         let has_answer = facts.is_some_and(|facts| facts.reply.is_some());
-        let is_answered = has_answer || heard.asks() && self.known.acknowledges;
+        let is_table = self.known.is_postcopy_table(heard);
+        let is_answered = has_answer || is_table || heard.asks() && self.known.acknowledges;
         if !self.back.bytes(&bytes, &along)? {
             return Err(Over::Closed);
         }

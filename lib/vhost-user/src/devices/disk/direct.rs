@@ -1,18 +1,29 @@
 //! A disk on a file, around the page cache.
+//!
+//! ```text
+//!   run: take a chain --> a transfer, or a flush --> defer it, with its memory --> io_uring
+//!                    '--> anything else, which is done at once                        |
+//!   ready: its eventfd --> a transfer has ended --> finish its chain, and take what had no room
+//! ```
+//!
+//! Nobody waits for the file here, so that one that does not answer holds up its own requests alone.
 
 use super::{Disk, OnFile, failure, served};
-use crate::backend::{Device, Guest, Held};
-use crate::sys::uring::{Move, Transfers, Uring};
+use crate::backend::{Deferred, Device, Guest};
+use crate::sys::uring::{Job, Uring};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::io::{Errno, pread, pwrite};
+use rustix::io::{Errno, pread};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd as _;
-use virtio::blk::{Failure, Storage as _, Transfer, Way};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::Arc;
+use virtio::Chain;
+use virtio::blk::{self, Failure, Storage as _, Transfer, Way};
 use virtio::features::Features;
+use virtio::memory::{Heap, Shared};
 
-/// Transfers of one turn that are under way at once.
+/// Requests that are under way at once.
 const AT_ONCE: u16 = 128;
 
 /// What the memory and the place of a direct transfer are a multiple of: the sector of drivers.
@@ -22,11 +33,31 @@ const ALIGNED: usize = 512;
 /// Faster than [`Disk`] on [`OnFile`] where a disk is behind the file, whose guest has a cache of its own; slower where the page cache has
 /// everything.
 ///
-/// A turn ends when all that was taken has ended, and the driver hears of it then.
+/// Reads, writes and flushes hold up nobody, however long the file takes. What is still under way when a session ends is over before a request
+/// of the next begins, if the same value serves it; another on the same file does not know of it.
 pub struct DirectDisk {
     disk: Disk<OnFile>,
-    file: File,
-    ring: Uring,
+    ring: Uring<(u64, Request)>,
+    /// Requests for which there was no room, or that wait for those of an earlier session.
+    waiting: VecDeque<Request>,
+    /// Sessions, and resets of the device, that began.
+    now: u64,
+    /// Requests of earlier ones that are under way.
+    earlier: usize,
+}
+
+/// What the driver asked for.
+struct Request {
+    deferred: Deferred,
+    what: What,
+}
+
+enum What {
+    /// By the driver's own memory.
+    Transfer(Transfer),
+    /// By memory of ours, of which so many bytes were moved.
+    Bounced(Transfer, Shared, usize),
+    Flush,
 }
 
 impl DirectDisk {
@@ -36,10 +67,46 @@ impl DirectDisk {
     /// Those of [`OnFile::new`]; where the file system knows no direct transfers, or none of 512 bytes; and where the kernel has no io_uring
     /// for this process. [`OnFile`] serves such a file.
     pub fn new(file: File, queues: u16) -> io::Result<Self> {
+        /// Where direct transfers of every device may begin.
+        #[repr(align(4096))]
+        struct First([u8; ALIGNED]);
         fcntl_setfl(&file, fcntl_getfl(&file)? | OFlags::DIRECT)?;
-        pread(&file, Aligned::new(ALIGNED).bytes(), 0)?;
+        pread(&file, &mut First([0; ALIGNED]).0, 0)?;
         let disk = Disk::new(OnFile::new(file.try_clone()?)?, queues);
-        Ok(Self { disk, file, ring: Uring::new(AT_ONCE)? })
+        Self::on(disk, file)
+    }
+
+    fn on(disk: Disk<OnFile>, file: File) -> io::Result<Self> {
+        let ring = Uring::new(file, AT_ONCE)?;
+        Ok(Self { disk, ring, waiting: VecDeque::new(), now: 0, earlier: 0 })
+    }
+
+    /// Begins what there is room for, and gives back what has ended.
+    fn go_on(&mut self, guest: &mut Guest<'_>) {
+        loop {
+            while self.earlier == 0
+                && self.ring.has_room()
+                && let Some(request) = self.waiting.pop_front()
+            {
+                self.ring.add(request.job(), (self.now, request));
+            }
+            self.ring.begin();
+            let mut is_any = false;
+            while let Some(((of, request), moved)) = self.ring.ended() {
+                is_any = true;
+                if of != self.now {
+                    self.earlier -= 1;
+                    continue;
+                }
+                match request.ended(moved) {
+                    Ok((deferred, written)) => guest.finish(deferred, written),
+                    Err(request) => self.waiting.push_front(request),
+                }
+            }
+            if !is_any || self.waiting.is_empty() {
+                return;
+            }
+        }
     }
 }
 
@@ -57,138 +124,303 @@ impl Device for DirectDisk {
     }
 
     fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {
-        let Self { disk, file, ring } = self;
-        let (storage, taken) = (&mut disk.storage, VecDeque::new());
-        ring.run(file.as_fd(), &mut Turn { file, storage, queue, guest, taken, given: 0 });
-    }
-}
-
-/// The requests of one queue in one turn. They are given back in the order in which they came: a driver may have been promised that.
-struct Turn<'t, 's> {
-    file: &'t File,
-    storage: &'t mut OnFile,
-    queue: u16,
-    guest: &'t mut Guest<'s>,
-    /// Those that were not given back yet, with the bytes that were written of them when they are over.
-    taken: VecDeque<(Held<'s>, Option<u32>)>,
-    /// How many were.
-    given: usize,
-}
-
-impl<'s> Transfers<'s> for Turn<'_, 's> {
-    /// The how manieth it is.
-    type Of = (usize, Transfer);
-
-    fn next(&mut self) -> Option<(Move<'s>, Self::Of)> {
-        loop {
-            let held = self.guest.take(self.queue)?;
-            let number = self.given + self.taken.len();
-            let Some(transfer) = Transfer::of(held.chain(), self.storage.sectors()) else {
-                let (written, zeroed) = served(self.storage, held.chain());
-                self.guest.spend(zeroed);
-                self.taken.push_back((held, Some(written)));
-                self.give();
-                continue;
+        while let Some(held) = guest.take(queue) {
+            let what = match Transfer::of(held.chain(), self.disk.storage.sectors()) {
+                Some(transfer) => What::Transfer(transfer),
+                None if blk::is_flush(held.chain()) => What::Flush,
+                None => {
+                    let (written, zeroed) = served(&mut self.disk.storage, held.chain());
+                    guest.put(queue, held, written);
+                    guest.spend(zeroed);
+                    continue;
+                }
             };
-            let (mut pieces, mut is_aligned) = (Vec::new(), true);
-            transfer.pieces(held.chain(), |piece| {
-                let parts = [piece.len(), piece.as_ptr().addr()];
-                is_aligned &= parts.iter().all(|part| part.is_multiple_of(ALIGNED));
-                pieces.push(piece);
-            });
-            self.taken.push_back((held, None));
-            if is_aligned && !pieces.is_empty() {
-                let Transfer { way, place, .. } = transfer;
-                return Some((Move { way, place, pieces }, (number, transfer)));
-            }
-            self.over(number, transfer, None);
+            let request = Request { deferred: guest.defer(queue, held), what };
+            self.waiting.push_back(request.by_memory_of_its_own());
         }
+        self.go_on(guest);
     }
 
-    fn ended(&mut self, (number, transfer): Self::Of, moved: io::Result<usize>) {
-        let result = match moved {
-            Ok(bytes) if bytes == transfer.length as usize => Some(Ok(())),
-            // The end of the file, or more than the kernel takes at once.
-            Ok(_) => None,
-            Err(error) => match Errno::from_io_error(&error) {
-                // A device that wants more of its memory than sectors, or fewer pieces.
-                Some(Errno::INVAL) => None,
-                other => Some(Err(other.map_or(Failure::Io, failure))),
-            },
-        };
-        self.over(number, transfer, result);
+    fn sources(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.ring.as_fd()]
+    }
+
+    fn ready(&mut self, _source: usize, guest: &mut Guest<'_>) {
+        self.ring.heard();
+        self.go_on(guest);
+    }
+
+    fn reset(&mut self) {
+        self.now += 1;
+        self.earlier = self.ring.count();
+        self.waiting.clear();
     }
 }
 
-impl Turn<'_, '_> {
-    /// One is over, or has to be done by memory of ours.
-    fn over(&mut self, number: usize, transfer: Transfer, result: Option<Result<(), Failure>>) {
-        if let Some((held, written)) = self.taken.get_mut(number - self.given) {
-            let result = result.unwrap_or_else(|| bounced(self.file, held, transfer));
-            *written = Some(transfer.ended(held.chain(), result));
+impl Request {
+    /// The driver's memory of a transfer.
+    fn memory(&self, transfer: Transfer) -> Vec<Shared> {
+        let (before, bytes) = (transfer.before(), transfer.length as usize);
+        match transfer.way {
+            Way::Read => self.deferred.writable(before, bytes),
+            Way::Write => self.deferred.readable(before, bytes),
         }
-        self.give();
     }
 
-    /// Gives back those that are over, up to the first that is not.
-    fn give(&mut self) {
-        while let Some((_, Some(written))) = self.taken.front() {
-            let written = *written;
-            if let Some((held, _)) = self.taken.pop_front() {
-                self.guest.put(self.queue, held, written);
-                self.given += 1;
+    /// Where the driver's memory is none that direct transfers take, by memory of ours.
+    fn by_memory_of_its_own(self) -> Self {
+        let What::Transfer(transfer) = self.what else { return self };
+        let memory = self.memory(transfer);
+        let is_aligned = |piece: &Shared| {
+            let parts = [piece.len() as u64, piece.host_address()];
+            parts.iter().all(|part| part.is_multiple_of(ALIGNED as u64))
+        };
+        if !memory.is_empty() && memory.iter().all(is_aligned) { self } else { self.bounced(transfer) }
+    }
+
+    fn bounced(self, transfer: Transfer) -> Self {
+        let between = Shared::whole(Arc::new(Heap::zeroed(transfer.length as usize)));
+        if transfer.way == Way::Write {
+            copy(&self.memory(transfer), std::slice::from_ref(&between));
+        }
+        Self { what: What::Bounced(transfer, between, 0), ..self }
+    }
+
+    fn job(&self) -> Job {
+        match &self.what {
+            What::Flush => Job::Flush,
+            What::Transfer(transfer) => {
+                let Transfer { way, place, .. } = *transfer;
+                Job::Move { way, place, pieces: self.memory(*transfer) }
+            }
+            What::Bounced(transfer, between, done) => {
+                let Transfer { way, place, .. } = *transfer;
+                let rest = between.piece(*done, between.len().saturating_sub(*done));
+                Job::Move { way, place: place + *done as u64, pieces: rest.into_iter().collect() }
             }
         }
     }
-}
 
-/// A transfer by memory of ours, whatever the driver's is like.
-fn bounced(file: &File, held: &Held<'_>, transfer: Transfer) -> Result<(), Failure> {
-    let mut between = Aligned::new(transfer.length as usize);
-    let bytes = between.bytes();
-    let mut at = 0;
-    if transfer.way == Way::Write {
-        transfer.pieces(held.chain(), |piece| at += piece.read(bytes.get_mut(at..).unwrap_or_default()));
-    }
-    let mut done = 0;
-    while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        let place = transfer.place + done as u64;
-        let moved = match transfer.way {
-            Way::Read => pread(file, rest, place),
-            Way::Write => pwrite(file, rest, place),
-        };
-        match moved {
+    /// What came of it, with the bytes that were written of its chain; or what is to be done of it still.
+    fn ended(mut self, moved: io::Result<usize>) -> Result<(Deferred, u32), Self> {
+        let moved = moved.map_err(|error| Errno::from_io_error(&error));
+        let result = match (&mut self.what, moved) {
+            (_, Err(Some(Errno::INTR | Errno::AGAIN))) => return Err(self),
+            (What::Flush, Ok(_)) => Ok(()),
+            (What::Transfer(transfer), Ok(bytes)) if bytes == transfer.length as usize => Ok(()),
+            // The end of the file, or more than the kernel takes at once; a device that wants more of its memory than sectors, or fewer pieces.
+            (What::Transfer(transfer), Ok(_) | Err(Some(Errno::INVAL))) => {
+                let transfer = *transfer;
+                return Err(self.bounced(transfer));
+            }
             // The file has become shorter.
-            Ok(0) => return Err(Failure::Io),
-            Ok(count) => done += count,
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(failure(error)),
+            (What::Bounced(..), Ok(0)) => Err(Failure::Io),
+            (What::Bounced(transfer, between, done), Ok(bytes)) => {
+                *done += bytes;
+                if *done < between.len() {
+                    return Err(self);
+                }
+                if transfer.way == Way::Read {
+                    let (transfer, between) = (*transfer, between.clone());
+                    copy(&[between], &self.memory(transfer));
+                }
+                Ok(())
+            }
+            (_, Err(error)) => Err(error.map_or(Failure::Io, failure)),
+        };
+        let chain = self.deferred.chain();
+        let written = match self.what {
+            What::Transfer(transfer) | What::Bounced(transfer, ..) => transfer.ended(&chain, result),
+            What::Flush => blk::flushed(&chain, result),
+        };
+        drop(chain);
+        Ok((self.deferred, written))
+    }
+}
+
+/// Copies the bytes of some pieces of memory, which are as many as those of the others.
+fn copy(from: &[Shared], into: &[Shared]) {
+    let from = Chain::of(from.iter().map(Shared::slice), []);
+    let into = Chain::of([], into.iter().map(Shared::slice));
+    let (mut reader, mut writer) = (from.reader(), into.writer());
+    let mut bytes = [0; 4096];
+    while let count @ 1.. = reader.read(&mut bytes) {
+        writer.write(&bytes[..count]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ProtocolFeatures;
+    use crate::backend::{ServeError, serve};
+    use crate::frontend::{FrontEnd, Queue, Wanted};
+    use crate::memory::Memory;
+    use crate::socket::{Canceller, SocketError};
+    use rustix::io::write;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::thread::JoinHandle;
+    use std::time::Duration;
+    use virtio::Segment;
+    use virtio::blk::Requests;
+
+    const TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// A disk that is a pipe: what is read comes when somebody writes it.
+    fn slow() -> (DirectDisk, OwnedFd) {
+        let (reads, writes) = rustix::pipe::pipe().unwrap();
+        let file = File::from(reads);
+        let storage = OnFile { file: file.try_clone().unwrap(), sectors: 1 << 20 };
+        (DirectDisk::on(Disk::new(storage, 2), file).unwrap(), writes)
+    }
+
+    struct Client {
+        front: FrontEnd,
+        queue: Queue,
+        requests: Requests,
+        memory: Memory,
+        canceller: Canceller,
+        served: Serving,
+    }
+
+    type Serving = JoinHandle<(DirectDisk, Result<(), ServeError>)>;
+
+    impl Client {
+        /// With two reads under way, of which the second is none that the kernel can do without memory of ours.
+        fn new(mut disk: DirectDisk) -> Self {
+            let (ours, its) = UnixStream::pair().unwrap();
+            let canceller = Canceller::new().unwrap();
+            let ends = canceller.clone();
+            let served = std::thread::spawn(move || {
+                let ended = serve(&mut disk, its, &ends);
+                (disk, ended)
+            });
+            Self::of(ours, canceller, served)
+        }
+
+        /// Of a disk that somebody serves.
+        fn of(ours: UnixStream, canceller: Canceller, served: Serving) -> Self {
+            let mut front = FrontEnd::new(ours, TIMEOUT).unwrap();
+            let protocol = ProtocolFeatures::REPLY_ACK | ProtocolFeatures::STATUS | ProtocolFeatures::CONFIG;
+            let wanted = Wanted { features: Features::empty(), required: Features::VERSION_1, protocol };
+            front.negotiate(wanted).unwrap();
+            let mut memory = Memory::new(1 << 20).unwrap();
+            front.add_memory(&memory).unwrap();
+            let mut queue = front.start_queue(0, 16, &mut memory).unwrap();
+            let slots = memory.part(Requests::bytes(16), 64).unwrap();
+            let address = slots.host_address();
+            let mut requests = Requests::new(16, slots, address).unwrap();
+            let data = memory.part(4 * ALIGNED, ALIGNED).unwrap();
+            for (tag, beside) in [(0, 0), (1, ALIGNED as u64 + 8)] {
+                let segment = Segment { address: data.host_address() + beside, length: ALIGNED as u32 };
+                requests.read(&mut queue.ring, 0, &[segment], tag).unwrap();
+            }
+            queue.submit().unwrap();
+            Self { front, queue, requests, memory, canceller, served }
+        }
+
+        fn one(&mut self) -> u64 {
+            loop {
+                if let Some(done) = self.requests.reap(&mut self.queue.ring).unwrap() {
+                    assert_eq!(done.result, Ok(()));
+                    return done.tag;
+                }
+                assert!(self.queue.wait(TIMEOUT).unwrap(), "nothing ended in {TIMEOUT:?}");
+            }
         }
     }
-    if transfer.way == Way::Read {
-        transfer.pieces(held.chain(), |piece| at += piece.write(bytes.get(at..).unwrap_or_default()));
+
+    #[test]
+    fn storage_that_does_not_answer_holds_up_its_own_requests_alone() {
+        let (disk, pipe) = slow();
+        let mut client = Client::new(disk);
+        // Messages and another queue have their turn.
+        assert_eq!(client.front.status().unwrap(), 0);
+        client.front.start_queue(1, 16, &mut client.memory).unwrap();
+        assert_eq!(client.front.stop_queue(1).unwrap(), 0);
+        assert!(client.requests.reap(&mut client.queue.ring).unwrap().is_none(), "nobody has written");
+        // A ring stops when all is back, whoever is first.
+        let writes = std::thread::spawn(move || {
+            for byte in [7, 9] {
+                write(&pipe, &[byte; ALIGNED]).unwrap();
+            }
+            pipe
+        });
+        assert_eq!(client.front.stop_queue(0).unwrap(), 2);
+        let mut came = [client.one(), client.one()];
+        came.sort_unstable();
+        assert_eq!(came, [0, 1]);
+        drop((client.front, writes.join().unwrap()));
+        client.served.join().unwrap().1.unwrap();
     }
-    Ok(())
-}
 
-/// Memory that begins where direct transfers may.
-struct Aligned {
-    all: Vec<u8>,
-    start: usize,
-    length: usize,
-}
-
-impl Aligned {
-    /// A page, which is enough for every device.
-    const TO: usize = 4096;
-
-    fn new(length: usize) -> Self {
-        let all = vec![0; length + Self::TO];
-        let start = all.as_ptr().align_offset(Self::TO);
-        Self { all, start, length }
+    #[test]
+    fn a_session_on_storage_that_does_not_answer_can_be_ended() {
+        let (disk, pipe) = slow();
+        let client = Client::new(disk);
+        client.canceller.cancel();
+        let (disk, ended) = client.served.join().unwrap();
+        assert!(matches!(ended, Err(ServeError::Socket(SocketError::Cancelled))), "{ended:?}");
+        // The next session's begin when those are over: what they read is not its own.
+        let mut next = Client::new(disk);
+        assert_eq!(next.front.status().unwrap(), 0);
+        for byte in 1..=4 {
+            write(&pipe, &[byte; ALIGNED]).unwrap();
+        }
+        let mut came = [next.one(), next.one()];
+        came.sort_unstable();
+        assert_eq!(came, [0, 1]);
+        drop((next.front, pipe));
+        next.served.join().unwrap().1.unwrap();
     }
 
-    fn bytes(&mut self) -> &mut [u8] {
-        &mut self.all[self.start..self.start + self.length]
+    #[test]
+    fn a_ring_that_stops_can_be_cancelled() {
+        let (disk, _pipe) = slow();
+        let mut client = Client::new(disk);
+        let canceller = client.canceller.clone();
+        assert_eq!(client.front.status().unwrap(), 0);
+        let cancels = std::thread::spawn(move || canceller.cancel());
+        client.front.stop_queue(0).unwrap_err();
+        cancels.join().unwrap();
+        let (_, ended) = client.served.join().unwrap();
+        assert!(matches!(ended, Err(ServeError::Socket(SocketError::Cancelled))), "{ended:?}");
+    }
+
+    /// The thread of several sessions is not held up either: another of them is served, and this one ends when it is told to.
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn storage_that_does_not_answer_holds_up_no_other_session_of_its_thread() {
+        use crate::backend::serve_async;
+        let (mut disk, pipe) = slow();
+        let mut entropy = crate::devices::Entropy::new(File::open("/dev/zero").unwrap());
+        let (ours, its) = UnixStream::pair().unwrap();
+        let (other, its_other) = UnixStream::pair().unwrap();
+        let canceller = Canceller::new().unwrap();
+        let ends = canceller.clone();
+        let served = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let never = Canceller::new().unwrap();
+            let (slow, quick) = runtime.block_on(async {
+                tokio::join!(serve_async(&mut disk, its, &ends), serve_async(&mut entropy, its_other, &never))
+            });
+            quick.unwrap();
+            (disk, slow)
+        });
+        let mut client = Client::of(ours, canceller.clone(), served);
+        let mut other = FrontEnd::new(other, TIMEOUT).unwrap();
+        let wanted = Wanted {
+            features: Features::empty(),
+            required: Features::VERSION_1,
+            protocol: ProtocolFeatures::empty(),
+        };
+        other.negotiate(wanted).unwrap();
+        assert_eq!(client.front.status().unwrap(), 0);
+        canceller.cancel();
+        drop((other, client.front));
+        let (_, ended) = client.served.join().unwrap();
+        assert!(matches!(ended, Err(ServeError::Socket(SocketError::Cancelled))), "{ended:?}");
+        drop(pipe);
     }
 }
