@@ -68,8 +68,6 @@ pub struct Built {
 pub struct Agent {
     tasks: Tasks,
     journal: journal::Journal,
-    /// What the journal knew at the start: each of them reports.
-    known: Vec<hv_core::InstanceId>,
     /// Its instances.
     pub node: node::Node,
 }
@@ -144,7 +142,6 @@ impl Built {
             initial_labels: config.labels.clone(),
             report,
         };
-        let known = contents.instances.iter().map(|record| record.desired.id).collect();
         let confirmation =
             if config.start_without_server { Confirmation::Waived } else { Confirmation::Awaited };
         let boot = (boot_id, confirmation);
@@ -153,7 +150,7 @@ impl Built {
         let session =
             Session { dialer, identity, node: node.clone(), driver, describe, journal, tasks: tasks.clone() };
         tasks.spawn(Task::Session, session.run());
-        Agent { tasks, journal: kept, known, node }
+        Agent { tasks, journal: kept, node }
     }
 }
 
@@ -180,11 +177,9 @@ impl Agent {
         loop {
             let (left, all_reported) = {
                 let reports = reports.borrow_and_update();
-                let reports = &reports.instances;
-                let left: Vec<_> =
-                    reports.values().filter(|(_, r)| has_guest(r)).map(|(_, r)| r.id).collect();
-                let looked = reports.values().all(|(_, report)| report.has_looked());
-                (left, looked && self.known.iter().all(|id| reports.contains_key(id)))
+                let all = || reports.instances.values().map(|(_, report)| report);
+                let left: Vec<_> = all().filter(|report| has_guest(report)).map(|report| report.id).collect();
+                (left, reports.looked && all().all(instance::Report::has_looked))
             };
             if all_reported && before.as_ref() != Some(&left) {
                 progress(&left);

@@ -66,6 +66,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 pub struct Reports {
     /// By instance; the number rises with every change.
     pub instances: BTreeMap<InstanceId, (u64, Report)>,
+    /// Since the agent started, every instance that its journal knew has been looked at, or is over and was forgotten.
+    pub looked: bool,
     /// Nothing is missing: since the agent started, every instance that its journal knew has been looked at, and so has the node for
     /// what the journal did not know.
     pub complete: bool,
@@ -122,7 +124,8 @@ pub fn start(
     quiesce: Option<Duration>,
 ) -> Node {
     let (requests, inbox) = mpsc::unbounded_channel();
-    let (publish, reports) = watch::channel(Arc::default());
+    let (publish, reports) =
+        watch::channel(Arc::new(Reports { looked: records.is_empty(), ..Reports::default() }));
     let (report_tx, report_rx) = mpsc::unbounded_channel();
     let stop = tasks.stop_token();
     let around = Surroundings { driver, journal, reports: report_tx, boot_id, confirmation, stop, quiesce };
@@ -258,11 +261,11 @@ impl State {
             self.unseen.remove(&report.id);
         }
         self.number += 1;
-        let (number, complete) = (self.number, self.is_complete());
+        let (number, complete, looked) = (self.number, self.is_complete(), self.unseen.is_empty());
         self.publish.send_modify(|reports| {
             let reports = Arc::make_mut(reports);
             reports.instances.insert(report.id, (number, report));
-            reports.complete = complete;
+            (reports.complete, reports.looked) = (complete, looked);
         });
     }
 

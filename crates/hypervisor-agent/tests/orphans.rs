@@ -11,6 +11,7 @@ use hypervisor_agent::instance::machine::Confirmation;
 use hypervisor_agent::instance::{Desired, Record, Started};
 use hypervisor_agent::journal::Journal;
 use hypervisor_agent::node::{self, Node, Reports, Request};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -114,4 +115,27 @@ async fn the_reports_are_complete_when_all_that_the_journal_knows_has_been_looke
     until(&node, |all| all.complete).await;
     assert!(node.reports.borrow().instances.values().all(|(_, report)| report.has_looked()));
     tasks.drain(LONG).await.unwrap();
+}
+
+/// A server that has heard of the end of an instance does not name it any more: whoever waits for all that the journal knows does not
+/// wait for that one, whether it was forgotten before or after it said that it is gone.
+#[tokio::test]
+async fn what_is_over_and_forgotten_is_not_waited_for() {
+    for hears_first in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&dir.path().join("journal.redb")).unwrap();
+        let (tasks, driver) = (Tasks::new(), FakeDriver::new(clock::wall));
+        let mut record = Record::new(desired(1), "boot");
+        (record.desired.deleted, record.gone) = (true, true);
+        let boot = ("boot".to_owned(), Confirmation::Awaited);
+        let node = node::start(&tasks, Arc::new(driver), journal, boot, vec![record], None);
+        let full_set = || node.requests.send(Request::FullSet(BTreeSet::new())).unwrap();
+        if !hears_first {
+            full_set();
+        }
+        until(&node, |all| all.looked).await;
+        full_set();
+        until(&node, |all| all.looked && all.instances.is_empty()).await;
+        tasks.drain(LONG).await.unwrap();
+    }
 }

@@ -125,3 +125,23 @@ Files:
         crate::exit::HELP
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// A heading of a group of flags holds for whatever is declared behind the group.
+    #[test]
+    fn only_what_is_about_waiting_stands_under_waiting() {
+        fn look(command: &clap::Command) {
+            for arg in command.get_arguments().filter(|arg| arg.get_help_heading() == Some("Waiting")) {
+                let flag = arg.get_long().unwrap_or_default();
+                let waits = ["no-wait", "timeout", "idempotency-key"].contains(&flag);
+                assert!(waits, "--{flag} of {}", command.get_name());
+            }
+            command.get_subcommands().for_each(look);
+        }
+        look(&Cli::command());
+    }
+}

@@ -45,7 +45,7 @@ pub const RECOVERED_AFTER: Duration = Duration::from_secs(60);
 pub(super) struct Stopping {
     deadline: Duration,
     /// The guest has been asked.
-    asked: bool,
+    pub(super) asked: bool,
 }
 
 /// One instance.
@@ -151,6 +151,11 @@ impl Machine {
     /// How the driver knows it.
     pub fn handle(&self) -> Handle {
         Handle { id: self.record.desired.id, epoch: self.record.desired.epoch }
+    }
+
+    /// Whether something is here that the server does not name.
+    pub fn is_unnamed(&self) -> bool {
+        self.record.unnamed
     }
 
     /// What the server should know now.

@@ -108,6 +108,11 @@ impl Machine {
             _ if self.record.is_revoked() => "the server gave up this node; its disks are kept".into(),
             _ if self.record.unnamed => UNNAMED.to_owned(),
             (_, _, Phase::Failed | Phase::Stopped) => ended.unwrap_or_default(),
+            (_, _, Phase::Stopping | Phase::Deleting)
+                if self.stopping.is_some_and(|stopping| stopping.asked) =>
+            {
+                ASKED.to_owned()
+            }
             _ => String::new(),
         };
         let seen = self.seen.clone().unwrap_or_else(Observation::absent);
@@ -126,6 +131,9 @@ impl Machine {
         }
     }
 }
+
+/// Said of a guest whose power button was pressed.
+const ASKED: &str = "the guest was asked to power down; when its time is over it is ended";
 
 /// Said of an instance that is here and that no server wants here.
 const UNNAMED: &str =

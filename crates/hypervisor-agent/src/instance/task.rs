@@ -114,7 +114,12 @@ pub async fn run(
         if matches!(input, Input::Revoked) {
             task.revoked = false;
         }
+        let is_named = !matches!(input, Input::Unnamed);
         effects = machine.step(input, now());
+        // Not of one that is gone, and whose journal is about to forget it.
+        if !is_named && machine.is_unnamed() {
+            tracing::warn!(instance = %machine.handle().id, "an instance is here that the server does not name; it is left alone, and not started again");
+        }
     }
 }
 
@@ -158,10 +163,7 @@ impl Task {
         match message {
             Message::Desired(desired) => Input::Desired(desired),
             Message::Changed => Input::Changed,
-            Message::Unnamed => {
-                tracing::warn!(instance = %self.handle.id, "an instance is here that the server does not name; it is left alone, and not started again");
-                Input::Unnamed
-            }
+            Message::Unnamed => Input::Unnamed,
             Message::Vanished => Input::Vanished,
             Message::Quiesce(patience) => {
                 self.quiescing = true;

@@ -284,7 +284,7 @@ mod tests {
             };
             (id(instance), (number, report))
         };
-        Arc::new(Reports { instances: numbers.into_iter().map(one).collect(), complete: true })
+        Arc::new(Reports { instances: numbers.into_iter().map(one).collect(), looked: true, complete: true })
     }
 
     /// Of each frame of reports: whether it belongs to a full set, whether that is over, and how many it has.
@@ -362,7 +362,7 @@ mod tests {
         let mut link = welcomed();
         let some = |numbers: &[(u64, u64)], complete| {
             let all = reports(numbers.iter().copied());
-            Reports { instances: all.instances.clone(), complete }
+            Reports { instances: all.instances.clone(), looked: true, complete }
         };
         assert!(link.report(&some(&[], false)).is_empty());
         assert_eq!(shape(&link.report(&some(&[(1, 1)], false))), [(true, false, 1)]);

@@ -46,7 +46,7 @@ fn converge(operation: &mut Operation, instance: &Instance, now: Timestamp) -> b
             OperationPhase::Failed,
             "",
             Some(
-                failed(&status.message).with_hint("mend what the message names, on the node or by `instance update`, then `instance start`; to use another image or node, create a new instance"),
+                failed(&status.message).with_hint("mend what the message names, on the node or by `instance update`, then `instance start`; for another image or node, `instance delete` it first, and create it anew"),
             ),
         ),
         Phase::Failed if settled => operation.end(
@@ -71,7 +71,7 @@ fn converge(operation: &mut Operation, instance: &Instance, now: Timestamp) -> b
         Phase::Scheduled => operation.step(now, 20, phrase(instance, "placed")),
         Phase::Preparing => operation.step(now, 40, "making disks and networks"),
         Phase::Starting => operation.step(now, 70, "starting the guest"),
-        Phase::Stopping => operation.step(now, 40, "waiting for the guest to power down"),
+        Phase::Stopping => operation.step(now, 40, phrase(instance, "waiting for the guest to power down")),
         Phase::Unknown => operation.step(now, 10, phrase(instance, "waiting for the node")),
         Phase::Running | Phase::Paused | Phase::Stopped | Phase::Failed | Phase::Deleting => {
             operation.step(now, 10, "waiting for the node to act")

@@ -18,24 +18,25 @@ use std::time::Duration;
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Stop {
-    #[command(flatten)]
-    chosen: Chosen,
     /// Do not ask the guest: as if the power were cut
     #[arg(long)]
     force: bool,
     /// How long the guest may take this time; its own time when not given
     #[arg(long, value_name = "DURATION", value_parser = parse::duration, conflicts_with = "force")]
     grace: Option<Duration>,
+    // Last: its heading would hold for what comes after it.
+    #[command(flatten)]
+    chosen: Chosen,
 }
 
 /// Stop instances, then start them with their newest specification
 #[derive(Args)]
 pub(crate) struct Restart {
-    #[command(flatten)]
-    chosen: Chosen,
     /// Do not ask the guest: as if the power were cut
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    chosen: Chosen,
 }
 
 /// Sends one call an instance, and shows the instances as they then are.

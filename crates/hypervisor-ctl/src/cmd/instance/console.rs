@@ -123,7 +123,7 @@ async fn carry(
     loop {
         tokio::select! {
             // Cancel-safe: each arm takes one whole item, and its work is awaited in the arm that won.
-            frame = output.next() => match frame.transpose()?.and_then(|frame| frame.output) {
+            frame = output.next() => match frame.transpose().map_err(broken)?.and_then(|frame| frame.output) {
                 Some(Output::Opened(opened)) => {
                     greet(context, asked, &opened.instance_name);
                     if on_terminal && raw.is_none() {
@@ -170,6 +170,17 @@ fn greet(context: &mut Context, asked: &Console, name: &str) {
         };
         context.note(format!("connected to {name}; {how}"));
     }
+}
+
+/// Why nothing comes any more, where it was neither the guest nor its node that ended it.
+fn broken(status: tonic::Status) -> Failure {
+    // A status of the server's has no source: this one is the transport's.
+    if std::error::Error::source(&status).is_none() {
+        return status.into();
+    }
+    Error::new(ErrorKind::Unavailable, format!("the connection to the server broke: {}", status.message()))
+        .with_hint("the guest runs on; attach again when the server is back")
+        .into()
 }
 
 /// Sends a frame. A stream that is gone says so, and why, where it is read.

@@ -33,7 +33,7 @@ pub(crate) struct Create {
     /// The same as a flag
     #[arg(long = "name", value_name = "NAME", conflicts_with = "name")]
     named: Option<String>,
-    /// What runs it
+    /// What runs it. No node has a driver for containers and microVMs yet: they wait for one
     #[arg(long = "type", value_enum, value_name = "TYPE", default_value = "vm")]
     kind: Kind,
     /// Labels to select by; may be given several times

@@ -19,11 +19,11 @@ use hv_api::v1;
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Delete {
-    #[command(flatten)]
-    chosen: Chosen,
     /// Do not ask a running guest to power down
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    chosen: Chosen,
 }
 
 pub(crate) async fn run(context: &mut Context, asked: Delete) -> Result<(), Failure> {
