@@ -91,7 +91,7 @@ run-agent: build ## Run hypervisor-agent against that server
 	install -d -m 0700 $(RUN)
 	exec env $(RUN_ENV) HYPERVISOR_STATE_DIR=$(RUN)/agent $(BIN)/hypervisor-agent --server-addr unix:$(RUN)/server.sock
 
-demo-image: bootstrap
+demo-image: bootstrap ## The demo guest, and the packages that guests need
 	$(XTASK) packages run
 	$(XTASK) demo-image
 
