@@ -171,6 +171,32 @@ async fn work_that_is_left_to_itself_is_begun() {
     tokio::time::timeout(in_time, saved_so_many(guests.len())).await.expect("some are forgotten");
 }
 
+/// Where nothing can be run: a thread without an executor, whose executor stands still.
+#[test]
+fn work_is_left_to_itself_anywhere() {
+    let elsewhere =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let mortal = elsewhere.block_on(async {
+        Mortal::new(super::start(Server::builder().scope(Scope::Complete)), Back::AtOnce)
+    });
+    let here = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let open = || Connect::builder(&mortal.uri()).open_with(super::run);
+    let (connect, guest) = here.block_on(async {
+        let connect = open().await.unwrap();
+        let guest = guest(&connect).await;
+        (connect, guest)
+    });
+    let job = here.block_on(guest.save("/image", None, Default::default())).unwrap();
+    drop(job);
+    drop((guest, connect));
+    let gone = async {
+        let beside = open().await.unwrap();
+        while beside.domain_by_name("d").await.is_ok() {}
+    };
+    here.block_on(async { tokio::time::timeout(Duration::from_secs(30), gone).await })
+        .expect("it is not saved");
+}
+
 #[tokio::test]
 async fn a_job_ends_with_its_guest() {
     let Slow { guest, connect, .. } = slow().await;
