@@ -85,6 +85,29 @@ async fn a_job_whose_end_nobody_has_seen_is_not_called_complete() {
     assert!(error.to_string().contains("not known"), "{error}");
 }
 
+/// What the server takes for the time in the next test, in seconds.
+static HALVES: AtomicU64 = AtomicU64::new(1_000_000);
+
+#[tokio::test]
+async fn a_job_tells_how_much_is_done_and_how_much_is_left() {
+    let hour = 3600;
+    let builder = Server::builder().scope(Scope::Complete).job_duration(Duration::from_secs(hour));
+    let handle = super::start(builder.clock(|| Duration::from_secs(HALVES.load(Ordering::SeqCst))));
+    let connect = direct(&handle).await;
+    let guest = guest(&connect).await;
+    let job = guest.block_pull("vda", Default::default(), Default::default()).await.unwrap();
+    let save = guest.save("/image", None, Default::default()).await.unwrap();
+    let (begin, saved) = (job.progress().await.unwrap().unwrap(), save.progress().await.unwrap().unwrap());
+    assert_eq!(begin.current, 0);
+    assert!(begin.end > 0);
+    HALVES.fetch_add(hour / 2, Ordering::SeqCst);
+    let (half, halfway) = (job.progress().await.unwrap().unwrap(), save.progress().await.unwrap().unwrap());
+    assert_eq!((half.current, half.end), (begin.end / 2, begin.end));
+    // Of a guest without memory there is time alone.
+    assert_eq!((saved.time_elapsed, saved.time_remaining), (Some(0), Some(hour * 1000)));
+    assert_eq!((halfway.time_elapsed, halfway.time_remaining), (Some(hour * 500), Some(hour * 500)));
+}
+
 /// What the server takes for the time, in seconds.
 static TIME: AtomicU64 = AtomicU64::new(1_000_000);
 
