@@ -285,7 +285,7 @@ impl Keeper {
     /// With the last reason, when that is not wanted, not possible, or was tried often enough.
     async fn again(&mut self, lost: Error) -> Result<(Connection, Mover), Error> {
         let Some((policy, route)) = self.reconnect.clone() else { return Err(lost) };
-        tracing::debug!(%lost, "the connection is lost");
+        tracing::debug!(lost = format_args!("{lost:#}"), "the connection is lost");
         self.set(Link::Away(lost.clone()));
         let (mut reason, mut pause, mut attempts) = (lost, policy.pause, 0);
         while policy.attempts.is_none_or(|most| attempts < most) {

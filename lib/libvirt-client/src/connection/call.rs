@@ -119,14 +119,16 @@ impl<P: Procedure> Call<P> {
         self.begun.as_ref().and_then(|begun| begun.as_ref().ok().copied())
     }
 
-    /// Whether its reply has not been taken yet.
-    pub(crate) fn is_under_way(&self) -> bool {
-        self.serial().is_some()
-    }
-
     /// Abandons the call, and tells whether the daemon knows of it.
     pub fn abandon(mut self) -> Abandoned {
         self.leave()
+    }
+
+    /// Leaves the call to itself: it comes to its end, and its connection does not end before it.
+    pub(crate) fn detach(mut self) {
+        if let Some(Ok(serial)) = self.begun.take() {
+            self.shared.lock().keep(serial);
+        }
     }
 
     fn leave(&mut self) -> Abandoned {

@@ -18,7 +18,8 @@ pub struct Driver(Pin<Box<dyn Future<Output = DriverEnd> + Send>>);
 pub enum DriverEnd {
     /// The connection that it moved is closed, for this reason.
     Closed(Error),
-    /// The work is done that it was made for, a migration. How it went hears who waits for it; no connection was lost.
+    /// The work is done that it was made for: a migration, or the making of a further connection. How it went hears who waits for it; no
+    /// connection was lost.
     Done,
 }
 

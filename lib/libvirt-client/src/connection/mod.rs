@@ -14,8 +14,10 @@ mod bytes;
 mod call;
 mod direct;
 mod driver;
+mod incoming;
 mod routes;
 mod state;
+mod waiters;
 
 pub use bytes::{ByteStream, Piece, StreamReader, StreamWriter};
 pub use call::{Call, Reply};
@@ -25,7 +27,7 @@ pub use driver::{Driver, DriverEnd};
 pub(crate) use routes::{Class, Key};
 pub(crate) use state::FAREWELL;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::events::{Fanout, Queue};
 use crate::transport::{Traits, Transport};
 use libvirt_protocol::procedure::Procedure;
@@ -100,7 +102,7 @@ struct Handle(Arc<Shared>);
 impl Drop for Handle {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.leave(&Error::new(ErrorKind::Closed));
+        state.let_go();
         state.wake_driver();
     }
 }
@@ -143,7 +145,7 @@ impl Connection {
     /// Dropping the future abandons the call; see [`Error::execution`] for what that means to the daemon.
     ///
     /// # Errors
-    /// When the daemon refuses, the connection breaks, or the deadline passes; [`ErrorKind::Misuse`] when the call opens a stream.
+    /// When the daemon refuses, the connection breaks, or the deadline passes; [`crate::ErrorKind::Misuse`] when the call opens a stream.
     pub async fn call<P: Procedure>(&self, args: &P::Args<'_>) -> Result<Reply<P>, Error> {
         self.call_with::<P>(args, Vec::new()).await
     }
@@ -163,7 +165,7 @@ impl Connection {
     }
 
     /// Starts a call now; the future that comes back waits for its reply. Of a call that opens a stream it only brings
-    /// [`ErrorKind::Misuse`]: nobody would have the stream, see [`Connection::open`].
+    /// [`crate::ErrorKind::Misuse`]: nobody would have the stream, see [`Connection::open`].
     pub fn start<P: Procedure>(&self, args: &P::Args<'_>, descriptors: Vec<OwnedFd>) -> Call<P> {
         match opens_no_stream::<P>() {
             Ok(()) => self.started(args, descriptors),

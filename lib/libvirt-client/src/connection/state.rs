@@ -9,16 +9,16 @@ use libvirt_protocol::remote::ConnectClose;
 use libvirt_protocol::session::{
     Abandoned, ClientSession, Incoming, Keepalive, Serial, Serials, SessionError, Transmit,
 };
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::bytes::Piece;
 use super::call::{Arrived, Payload};
+use super::incoming::{StreamState, forget};
 use super::now;
+use super::waiters::Waiters;
 
 /// Everything about one connection.
 pub(super) struct State {
@@ -26,7 +26,9 @@ pub(super) struct State {
     transport: Box<dyn Transport>,
     /// Of the transport, also when it is there no more.
     pub(super) traits: Traits,
-    waiters: Serials<Serial, Slot>,
+    waiters: Waiters,
+    /// Whoever has had it has let it go, and it ends when calls have that are left to themselves.
+    leaving: Option<Error>,
     pub(super) streams: Serials<Serial, StreamState>,
     pub(super) routes: Routes,
     driver: Option<Waker>,
@@ -59,33 +61,8 @@ struct Farewell {
 /// How long a daemon may take to hear that a connection ends.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What a call waits in.
-enum Slot {
-    Waiting(Option<Waker>),
-    Done(Result<Arrived, Error>),
-}
-
-/// A stream's inward half.
-#[derive(Default)]
-pub(super) struct StreamState {
-    pub(super) pieces: VecDeque<Piece>,
-    /// How it ended, seen from the daemon.
-    pub(super) end: Option<Result<(), Error>>,
-    /// The daemon sends no more data.
-    pub(super) no_more: bool,
-    /// We have said that it is at its end.
-    pub(super) finishing: bool,
-    pub(super) reader: Option<Waker>,
-    /// Who waits for its end: either half may.
-    enders: Vec<Waker>,
-    /// Nobody wants what still comes.
-    unread: bool,
-}
-
 /// Bytes of streams that may be unsent: more than a socket takes at once, and few enough to stay in the processor's cache until they go.
 const AHEAD: usize = 512 * 1024;
-/// Pieces of a stream that are together no longer than this are made one.
-const JOINED: usize = 4096;
 /// How many reads one turn of the driver does before it lets others run.
 const READS: usize = 16;
 
@@ -95,7 +72,8 @@ impl State {
             session,
             traits: transport.traits(),
             transport,
-            waiters: Serials::default(),
+            waiters: Waiters::default(),
+            leaving: None,
             streams: Serials::default(),
             routes: Routes::default(),
             driver: None,
@@ -163,7 +141,7 @@ impl State {
         let idle = self.session.transmit().is_none();
         let serial =
             self.session.call::<P>(args, descriptors).map_err(|error| Error::from(error).of(P::INFO))?;
-        self.waiters.insert(serial, Slot::Waiting(None));
+        self.waiters.begin(serial);
         if P::INFO.stream.is_some() {
             self.streams.insert(serial, StreamState::default());
         }
@@ -256,6 +234,7 @@ impl State {
         if self.buffered >= self.buffer_limit {
             self.session.pause(now());
         }
+        self.leave_at_last();
         match self.write(context) {
             Poll::Ready(Err(error)) => return Err(error.into()),
             Poll::Ready(Ok(())) | Poll::Pending => {}
@@ -294,6 +273,7 @@ impl State {
         if self.buffered >= self.buffer_limit {
             self.session.pause(now());
         }
+        self.leave_at_last();
         if self.session.transmit().is_some() {
             self.flush_soon(true);
         }
@@ -314,12 +294,12 @@ impl State {
                 Incoming::Reply { serial, payload, descriptors } => {
                     self.farewell.take_if(|last| last.serial == serial);
                     let arrived = Arrived { payload: Payload::from(payload), descriptors };
-                    done(&mut self.waiters, serial, Ok(arrived));
+                    self.waiters.done(serial, Ok(arrived));
                 }
                 Incoming::Failed { serial, failure } => {
                     self.farewell.take_if(|last| last.serial == serial);
                     forget(&mut self.streams, &mut self.buffered, serial);
-                    done(&mut self.waiters, serial, Err(failure.into()));
+                    self.waiters.done(serial, Err(failure.into()));
                 }
                 Incoming::Event { program, procedure, payload } => {
                     match event::decode(program, procedure, payload) {
@@ -414,27 +394,49 @@ impl State {
         serial: Serial,
         context: &mut Context<'_>,
     ) -> Poll<Result<Arrived, Error>> {
-        match self.waiters.get_mut(&serial) {
-            Some(Slot::Waiting(waker)) => {
-                if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
-                    *waker = Some(context.waker().clone());
-                }
+        match self.waiters.poll(serial, context) {
+            Poll::Pending => {
                 if self.unwritten {
                     self.write_unwritten();
                 }
                 Poll::Pending
             }
-            Some(Slot::Done(_)) => match self.waiters.remove(&serial) {
-                Some(Slot::Done(result)) => Poll::Ready(result),
-                _ => Poll::Pending,
-            },
-            None => Poll::Ready(Err(self.closed.clone().unwrap_or_else(|| Error::new(ErrorKind::Closed)))),
+            Poll::Ready(Some(result)) => Poll::Ready(result),
+            Poll::Ready(None) => {
+                Poll::Ready(Err(self.closed.clone().unwrap_or_else(|| Error::new(ErrorKind::Closed))))
+            }
+        }
+    }
+
+    /// Nobody waits for a call any more, which is to come to its end all the same.
+    pub(super) fn keep(&mut self, serial: Serial) {
+        self.waiters.keep(serial);
+        self.write_unwritten();
+    }
+
+    /// Nobody has the connection any more. It ends in good order, behind calls that are left to themselves.
+    pub(super) fn let_go(&mut self) {
+        let reason = Error::new(ErrorKind::Closed);
+        if self.waiters.keeps_any() {
+            self.leaving = Some(reason);
+        } else {
+            self.leave(&reason);
+        }
+    }
+
+    /// Ends it if that is to be, and nothing is left for which it is there.
+    fn leave_at_last(&mut self) {
+        if !self.waiters.keeps_any()
+            && let Some(reason) = self.leaving.take()
+        {
+            self.leave(&reason);
+            self.wake_driver();
         }
     }
 
     /// Nobody waits for a call any more.
     pub(super) fn abandon(&mut self, serial: Serial) -> Abandoned {
-        self.waiters.remove(&serial);
+        self.waiters.forget(serial);
         let full = self.buffered >= self.buffer_limit;
         forget(&mut self.streams, &mut self.buffered, serial);
         if full && self.buffered < self.buffer_limit {
@@ -490,17 +492,11 @@ impl State {
             return;
         }
         self.closed = Some(reason.clone());
-        for (serial, slot) in &mut self.waiters {
-            if let Slot::Waiting(waker) = slot {
-                let waker = waker.take();
-                let error = match self.session.abandon(*serial) {
-                    Abandoned::NotSent => reason.clone(),
-                    Abandoned::Sent | Abandoned::Gone => reason.clone().possibly_executed(),
-                };
-                *slot = Slot::Done(Err(error));
-                waker.into_iter().for_each(Waker::wake);
-            }
-        }
+        let session = &mut self.session;
+        self.waiters.settle(|serial| match session.abandon(serial) {
+            Abandoned::NotSent => reason.clone(),
+            Abandoned::Sent | Abandoned::Gone => reason.clone().possibly_executed(),
+        });
         for stream in self.streams.values_mut() {
             if stream.end.is_none() {
                 stream.finish(Err(reason.clone()));
@@ -511,76 +507,6 @@ impl State {
         self.buffered = 0;
         self.writers.drain(..).for_each(Waker::wake);
         self.routes.close(reason);
-    }
-}
-
-/// A stream is no more, and what has come of it waits for nobody: it counts no longer.
-fn forget(streams: &mut Serials<Serial, StreamState>, buffered: &mut usize, serial: Serial) {
-    if let Some(stream) = streams.remove(&serial) {
-        let held: usize = stream.pieces.iter().map(Piece::held).sum();
-        *buffered = buffered.saturating_sub(held);
-    }
-}
-
-fn done(waiters: &mut Serials<Serial, Slot>, serial: Serial, result: Result<Arrived, Error>) {
-    let Some(slot) = waiters.get_mut(&serial) else { return };
-    if let Slot::Waiting(waker) = std::mem::replace(slot, Slot::Done(result)) {
-        waker.into_iter().for_each(Waker::wake);
-    }
-}
-
-impl StreamState {
-    /// Adds data; tells what it takes. What comes in crumbs is put together: a packet may hold one byte.
-    fn push_data(&mut self, data: &[u8]) -> usize {
-        if self.unread {
-            return 0;
-        }
-        self.wake();
-        if let Some(Piece::Data(last)) = self.pieces.back_mut()
-            && last.len() + data.len() <= JOINED
-        {
-            last.extend_from_slice(data);
-            return data.len();
-        }
-        let piece = Piece::Data(data.to_vec());
-        let held = piece.held();
-        self.pieces.push_back(piece);
-        held
-    }
-
-    /// Adds a hole; tells what it takes.
-    fn push_hole(&mut self, length: u64) -> usize {
-        if self.unread {
-            return 0;
-        }
-        self.wake();
-        if let Some(Piece::Hole(last)) = self.pieces.back_mut()
-            && let Some(joined) = last.checked_add(length)
-        {
-            *last = joined;
-            return 0;
-        }
-        let piece = Piece::Hole(length);
-        let held = piece.held();
-        self.pieces.push_back(piece);
-        held
-    }
-
-    /// Wakes whoever waits for its end.
-    pub(super) fn ended_for(&mut self, context: &Context<'_>) {
-        if !self.enders.iter().any(|ender| ender.will_wake(context.waker())) {
-            self.enders.push(context.waker().clone());
-        }
-    }
-
-    fn finish(&mut self, end: Result<(), Error>) {
-        self.end = Some(end);
-        self.wake();
-    }
-
-    fn wake(&mut self) {
-        self.reader.take().into_iter().for_each(Waker::wake);
-        self.enders.drain(..).for_each(Waker::wake);
     }
 }
 

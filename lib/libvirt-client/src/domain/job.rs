@@ -4,7 +4,7 @@
 //! and goes on without it: [`BackgroundJob`]. (Block jobs are a third kind, with one job for each disk: [`super::BlockJob`].)
 
 use super::Domain;
-use crate::connection::{Call, Connection, Driver, Reply};
+use crate::connection::{Call, Connection, Reply};
 use crate::error::{Error, ErrorKind};
 use crate::events::{Filter, Item, Subscription};
 use crate::handle::methods;
@@ -113,13 +113,10 @@ impl<P: Procedure> Future for CallJob<P> {
 
 impl<P: Procedure> Drop for CallJob<P> {
     fn drop(&mut self) {
-        let Some((call, lane)) = self.under_way.take() else { return };
-        if call.is_under_way() {
-            // A call that nobody waits for would be taken back from its queue, and its lane would end with what it has not sent.
-            self.domain.connect().lanes().run(Driver::work(async move {
-                drop(call.await);
-                drop(lane);
-            }));
+        // A call that nobody waits for would be taken back from its queue, and its lane would end with what it has not sent. Nothing is run
+        // for that: whoever drops it may be anywhere.
+        if let Some((call, _lane)) = self.under_way.take() {
+            call.detach();
         }
     }
 }

@@ -31,7 +31,7 @@ use libvirt_protocol::remote;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use work::{Next, Work};
+use work::{Next, Outcome, Work};
 
 /// Runs the drivers of connections.
 pub(crate) type Run = Arc<dyn Fn(Driver) + Send + Sync>;
@@ -57,7 +57,7 @@ pub(crate) struct Lanes {
     wishes: mpsc::UnboundedSender<Wish>,
     /// Tells the keeper that the handle is to be closed.
     closing: Arc<Notify>,
-    work: Work,
+    work: Arc<Work>,
 }
 
 /// What is known of the daemon.
@@ -102,7 +102,7 @@ impl Lanes {
         let returns = reconnect.is_some();
         let keeper = Keeper::new(opening.clone(), reconnect, wished, sender, ends);
         (opening.run)(Driver::new(keeper.run(connection, mover)));
-        let work = Work::new(most, opening.options.limits.ordinary.max(1));
+        let work = Arc::new(Work::new(most, opening.options.limits.ordinary.max(1)));
         Ok(Self { opening, several, returns, control, wishes, closing, work })
     }
 
@@ -227,44 +227,51 @@ impl Lanes {
         loop {
             match self.work.next(self.opening.identity.changes(), now())? {
                 Next::Take(lane) => return Ok(lane.timed(deadline)),
-                Next::Make(making) => {
-                    // Others may have more time: who has no more leaves the making to them, and tells them of no failure.
-                    let lane = match in_time(deadline, self.lane()).await {
-                        Ok(lane) => lane,
-                        Err(late) => {
-                            making.given_up(now());
-                            return Err(late);
+                Next::Make(making, outcome) => {
+                    // It goes on by itself: others may have more time, or come later.
+                    let lane = self.lane();
+                    self.run(Driver::work(async move {
+                        if let Err(error) = making.made(lane.await, now()) {
+                            not_made(&error);
                         }
-                    };
-                    match making.made(lane, now()) {
-                        Ok(lane) => return Ok(lane.timed(deadline)),
-                        // With neither of them there is no way to the daemon, and this is why.
-                        Err(error) if control.closed().is_some() => return Err(error),
-                        Err(error) => not_made(&error),
-                    }
+                    }));
+                    self.awaited(outcome, deadline, &control).await?;
                 }
-                Next::Wait(mut outcome) => {
-                    // Whoever makes it may give up; then it is somebody else's turn.
-                    let made = Box::pin(in_time(deadline, outcome.wait_for(Option::is_some))).await?;
-                    if let Ok(Some(Err(error))) = made.as_deref()
-                        && control.closed().is_some()
-                    {
-                        return Err(error.clone());
-                    }
-                }
+                // It may not be made after all; then it is somebody else's turn.
+                Next::Wait(outcome) => self.awaited(outcome, deadline, &control).await?,
                 // Slow calls are in the way of urgent ones there, which is better than to fail.
                 Next::Without => return self.control(deadline).await,
             }
         }
     }
 
-    fn lane(&self) -> BoxFuture<'_, Result<Connection, Error>> {
-        let made = in_time(self.opening.options.connecting(), async {
+    /// Waits until a lane that is being made is there, or is known not to be.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`]; why it could not be made, when the control lane has gone too: there is no way to the daemon then.
+    fn awaited<'a>(
+        &self,
+        mut outcome: watch::Receiver<Outcome>,
+        deadline: Option<Duration>,
+        control: &'a Connection,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let made = in_time(deadline, outcome.wait_for(Option::is_some)).await?;
+            match made.as_deref() {
+                Ok(Some(Err(error))) if control.closed().is_some() => Err(error.clone()),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    fn lane(&self) -> BoxFuture<'static, Result<Connection, Error>> {
+        let (opening, control) = (self.opening.clone(), self.control.clone());
+        let made = in_time(opening.options.connecting(), async move {
             // To the same daemon as the control lane, wherever another would be found now.
-            let place = Arc::clone(&self.control.borrow().place);
+            let place = Arc::clone(&control.borrow().place);
             let Some(target) = &place.target else { return Err(Error::new(ErrorKind::Closed)) };
-            let (connection, mover) = self.opening.begin(target.connect().await?, &place).await?;
-            (self.opening.run)(Driver::new(mover));
+            let (connection, mover) = opening.begin(target.connect().await?, &place).await?;
+            (opening.run)(Driver::new(mover));
             Ok(connection)
         });
         Box::pin(async { made.await? })

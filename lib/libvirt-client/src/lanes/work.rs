@@ -14,7 +14,7 @@
 
 use crate::connection::Connection;
 use crate::error::Error;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// How the making of a lane has ended; nothing as long as it has not.
-type Outcome = Option<Result<(), Error>>;
+pub(super) type Outcome = Option<Result<(), Error>>;
 
 /// The lanes for work of one handle.
 pub(super) struct Work {
@@ -58,17 +58,18 @@ enum Lane {
 }
 
 /// What a call does to get a lane.
-pub(super) enum Next<'a> {
+pub(super) enum Next {
     Take(Connection),
     Wait(watch::Receiver<Outcome>),
     /// There is none, and none can be made.
     Without,
-    Make(Making<'a>),
+    /// Have it made, and wait for that.
+    Make(Making, watch::Receiver<Outcome>),
 }
 
 /// The right and the duty to make a lane. Dropped before it is done, whoever waits for it looks for another.
-pub(super) struct Making<'a> {
-    work: &'a Work,
+pub(super) struct Making {
+    work: Arc<Work>,
     outcome: watch::Sender<Outcome>,
 }
 
@@ -101,7 +102,7 @@ impl Work {
     ///
     /// # Errors
     /// When the handle is closed.
-    pub(super) fn next(&self, changes: u64, now: Instant) -> Result<Next<'_>, Error> {
+    pub(super) fn next(self: &Arc<Self>, changes: u64, now: Instant) -> Result<Next, Error> {
         let mut guard = self.lock();
         if let Some(closed) = &guard.closed {
             return Err(closed.clone());
@@ -135,8 +136,8 @@ impl Work {
             return Ok(Next::Without);
         }
         let (sender, outcome) = watch::channel(None);
-        slots.push(Slot { changes, lane: Lane::Opening { takers: 1, outcome } });
-        Ok(Next::Make(Making { work: self, outcome: sender }))
+        slots.push(Slot { changes, lane: Lane::Opening { takers: 1, outcome: outcome.clone() } });
+        Ok(Next::Make(Making { work: Arc::clone(self), outcome: sender }, outcome))
     }
 
     /// Ends all of them, also those that are being made: there are no more. Tells which the daemon is hearing of.
@@ -154,9 +155,9 @@ impl Work {
     }
 }
 
-impl Making<'_> {
+impl Making {
     /// The lane is there, or could not be made; whoever waits for it hears so.
-    pub(super) fn made(self, lane: Result<Connection, Error>, now: Instant) -> Result<Connection, Error> {
+    pub(super) fn made(self, lane: Result<Connection, Error>, now: Instant) -> Result<(), Error> {
         let mut guard = self.work.lock();
         if lane.is_err() {
             guard.failed = Some(now);
@@ -171,14 +172,9 @@ impl Making<'_> {
             slot.lane = Lane::Open(lane.clone());
         }
         drop(guard);
-        let outcome = lane.as_ref().map(drop).map_err(Clone::clone);
-        self.outcome.send_replace(Some(outcome));
-        lane
-    }
-
-    /// Who makes it has no more time. Others may have, but begin with what there is.
-    pub(super) fn given_up(self, now: Instant) {
-        self.work.lock().failed = Some(now);
+        let outcome = lane.map(drop);
+        self.outcome.send_replace(Some(outcome.clone()));
+        outcome
     }
 
     fn is(&self, slot: &Slot) -> bool {
@@ -186,7 +182,7 @@ impl Making<'_> {
     }
 }
 
-impl Drop for Making<'_> {
+impl Drop for Making {
     fn drop(&mut self) {
         // Only if it was not made.
         self.work.lock().slots.retain(|slot| !self.is(slot));
@@ -200,20 +196,17 @@ mod tests {
 
     #[test]
     fn a_lane_that_cannot_be_made_is_not_tried_for_with_every_call() {
-        let work = Work::new(4, 3);
+        let work = Arc::new(Work::new(4, 3));
         let begin = crate::connection::now();
         let making = |at| match work.next(0, at).unwrap() {
-            Next::Make(making) => Some(making),
+            Next::Make(making, _) => Some(making),
             Next::Without => None,
             Next::Take(_) | Next::Wait(_) => panic!("there is none"),
         };
         let refused = Err(Error::new(ErrorKind::Timeout));
         assert!(making(begin).unwrap().made(refused, begin).is_err());
         assert!(making(begin).is_none() && making(begin + AGAIN / 2).is_none());
-        let later = begin + AGAIN;
-        making(later).unwrap().given_up(later);
-        assert!(making(later).is_none());
-        drop(making(later + AGAIN).unwrap());
-        assert!(making(later + AGAIN).is_some(), "nobody has said that it cannot be made");
+        drop(making(begin + AGAIN).unwrap());
+        assert!(making(begin + AGAIN).is_some(), "nobody has said that it cannot be made");
     }
 }

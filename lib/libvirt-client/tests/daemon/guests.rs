@@ -315,6 +315,8 @@ async fn jobs_tell_how_far_they_are_and_end_when_told() {
         (DomainBlockJobType::Copy, 1),
         "in whole MiB, rounded up"
     );
+    let all = 4 * MIB as u64;
+    assert!(progress.current < progress.end && progress.end <= all, "{progress:?}");
     job.abort(DomainBlockJobAbortFlags::empty()).await.unwrap();
     let error = job.wait().await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Job(_)), "{error}");
@@ -324,6 +326,8 @@ async fn jobs_tell_how_far_they_are_and_end_when_told() {
     let mut job =
         guest.block_copy("vda", &xml, &Params::new(), DomainBlockCopyFlags::TRANSIENT_JOB).await.unwrap();
     assert_eq!(job.wait().await.unwrap(), BlockJobState::Ready);
+    let progress = job.progress().await.unwrap().unwrap();
+    assert_eq!((progress.current, progress.end), (all, all));
     job.abort(DomainBlockJobAbortFlags::PIVOT).await.unwrap();
     assert_eq!(job.wait().await.unwrap(), BlockJobState::Completed);
     assert!(guest.xml(Default::default()).await.unwrap().contains(&copy));
@@ -336,6 +340,8 @@ async fn jobs_tell_how_far_they_are_and_end_when_told() {
     let backup = guest.backup(&xml, None, DomainBackupBeginFlags::empty()).await.unwrap();
     let end = backup.wait().await.unwrap();
     assert_eq!(end.success, Some(true), "{end:?}");
+    assert_eq!(end.disk_total, Some(all), "{end:?}");
+    assert_eq!((end.disk_processed, end.disk_remaining), (end.disk_total, Some(0)), "{end:?}");
     let copied = std::fs::read(&target).unwrap();
     assert!(copied.starts_with(&ECHO) && copied.len() == 4 * MIB);
 

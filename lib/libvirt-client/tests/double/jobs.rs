@@ -85,6 +85,29 @@ async fn a_job_whose_end_nobody_has_seen_is_not_called_complete() {
     assert!(error.to_string().contains("not known"), "{error}");
 }
 
+/// What the server takes for the time in the next test, in seconds.
+static HALVES: AtomicU64 = AtomicU64::new(1_000_000);
+
+#[tokio::test]
+async fn a_job_tells_how_much_is_done_and_how_much_is_left() {
+    let hour = 3600;
+    let builder = Server::builder().scope(Scope::Complete).job_duration(Duration::from_secs(hour));
+    let handle = super::start(builder.clock(|| Duration::from_secs(HALVES.load(Ordering::SeqCst))));
+    let connect = direct(&handle).await;
+    let guest = guest(&connect).await;
+    let job = guest.block_pull("vda", Default::default(), Default::default()).await.unwrap();
+    let save = guest.save("/image", None, Default::default()).await.unwrap();
+    let (begin, saved) = (job.progress().await.unwrap().unwrap(), save.progress().await.unwrap().unwrap());
+    assert_eq!(begin.current, 0);
+    assert!(begin.end > 0);
+    HALVES.fetch_add(hour / 2, Ordering::SeqCst);
+    let (half, halfway) = (job.progress().await.unwrap().unwrap(), save.progress().await.unwrap().unwrap());
+    assert_eq!((half.current, half.end), (begin.end / 2, begin.end));
+    // Of a guest without memory there is time alone.
+    assert_eq!((saved.time_elapsed, saved.time_remaining), (Some(0), Some(hour * 1000)));
+    assert_eq!((halfway.time_elapsed, halfway.time_remaining), (Some(hour * 500), Some(hour * 500)));
+}
+
 /// What the server takes for the time, in seconds.
 static TIME: AtomicU64 = AtomicU64::new(1_000_000);
 
@@ -169,6 +192,32 @@ async fn work_that_is_left_to_itself_is_begun() {
         drop(guest.managed_save(Default::default()).await.unwrap());
     }
     tokio::time::timeout(in_time, saved_so_many(guests.len())).await.expect("some are forgotten");
+}
+
+/// Where nothing can be run: a thread without an executor, whose executor stands still.
+#[test]
+fn work_is_left_to_itself_anywhere() {
+    let elsewhere =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let mortal = elsewhere.block_on(async {
+        Mortal::new(super::start(Server::builder().scope(Scope::Complete)), Back::AtOnce)
+    });
+    let here = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let open = || Connect::builder(&mortal.uri()).open_with(super::run);
+    let (connect, guest) = here.block_on(async {
+        let connect = open().await.unwrap();
+        let guest = guest(&connect).await;
+        (connect, guest)
+    });
+    let job = here.block_on(guest.save("/image", None, Default::default())).unwrap();
+    drop(job);
+    drop((guest, connect));
+    let gone = async {
+        let beside = open().await.unwrap();
+        while beside.domain_by_name("d").await.is_ok() {}
+    };
+    here.block_on(async { tokio::time::timeout(Duration::from_secs(30), gone).await })
+        .expect("it is not saved");
 }
 
 #[tokio::test]

@@ -186,6 +186,31 @@ async fn calls_that_were_abandoned_hold_no_lane_for_ever() {
     assert!(answered.refusal().is_some(), "{answered}");
 }
 
+/// Who has little time does not spoil it for others: a lane is made for whoever comes.
+#[tokio::test]
+async fn a_lane_that_takes_longer_than_one_call_has_is_made_for_the_others() {
+    let mortal = Mortal::new(super::start(Server::builder()), Back::AtOnce);
+    let patient = Connect::builder(&mortal.uri()).open_with(super::run).await.unwrap();
+    mortal.bar(true);
+    let hasty = patient.with_deadline(Duration::from_millis(20));
+    let slow = |connect: Connect| async move {
+        connect.allocate_pages(&[4], &[0], 0, 0, Default::default()).await.unwrap_err()
+    };
+    let mut waits = std::pin::pin!(slow(patient.clone()));
+    assert!(futures::poll!(&mut waits).is_pending());
+    for _ in 0..2 {
+        assert!(matches!(slow(hasty.clone()).await.kind(), ErrorKind::Timeout));
+    }
+    let before = mortal.connections();
+    mortal.bar(false);
+    assert!(waits.await.refusal().is_some());
+    assert!(slow(patient.clone()).await.refusal().is_some());
+    assert_eq!(mortal.connections(), before + 1, "the lane, and nothing over the first connection");
+    let on = mortal.sequence().iter().rev().find(|call| call.1 == NodeAllocPages::INFO.number).unwrap().0;
+    let opened = mortal.sequence().iter().rev().find(|call| call.1 == ConnectOpen::INFO.number).unwrap().0;
+    assert_eq!(on, opened);
+}
+
 #[tokio::test]
 async fn urgent_calls_find_another_way_past_abandoned_ones() {
     let (mortal, connect) = unanswered().await;
@@ -256,15 +281,22 @@ async fn a_handle_with_a_deadline_gives_it_to_what_is_made_from_it() {
     let patient = Connect::builder(&mortal.uri()).open_with(super::run).await.unwrap();
     let test = patient.domain_by_name("test").await.unwrap();
     assert!(join_all((0..12).map(|_| test.info())).await.iter().all(Result::is_ok), "the lanes are made");
-    let hurried = patient.with_deadline(Duration::from_secs(1));
-    let domains = hurried.domains(Default::default()).await.unwrap();
-    let pool = hurried.storage_pool_by_name("default-pool").await.unwrap();
+    // What takes its time on a busy machine is made by who has it.
+    let pool = patient.storage_pool_by_name("default-pool").await.unwrap();
     let xml = "<volume><name>v</name><capacity>1</capacity></volume>";
-    let volume = pool.create_volume(xml, Default::default()).await.unwrap();
+    let key = pool.create_volume(xml, Default::default()).await.unwrap().key();
+    let soon = Duration::from_secs(1);
+    let (domain, volume) = loop {
+        let hurried = patient.with_deadline(soon);
+        let found = tokio::join!(hurried.domain_by_name("test"), hurried.volume_by_key(&key));
+        if let (Ok(domain), Ok(volume)) = found {
+            break (domain, volume);
+        }
+    };
     mortal.silence::<DomainGetInfo>(true);
     let mut waits = std::pin::pin!(test.info());
     assert!(futures::poll!(&mut waits).is_pending());
-    let errors = join_all((0..12).map(|_| domains[0].info()));
+    let errors = join_all((0..12).map(|_| domain.info()));
     let errors = tokio::time::timeout(Duration::from_secs(20), errors).await.expect("it has no deadline");
     let mut executions = Vec::new();
     for error in errors.into_iter().map(Result::unwrap_err) {
