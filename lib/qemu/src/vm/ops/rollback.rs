@@ -9,14 +9,14 @@ use super::{
     follow::Follow,
     host,
     migration::Migration,
-    undone,
+    nbd, undone,
 };
-use crate::{Vm, vm::supervisor::Chore};
+use crate::{Vm, config::Address, vm::supervisor::Chore};
 use qmp::{
     Client,
     commands::{
-        BlockdevDel, BlockdevRemoveMedium, ChardevRemove, Command, Cont, JobCancel, JobDismiss,
-        NbdServerStop, NetdevDel, ObjectDel, QomList, QueryStatus, RemoveFd,
+        BlockdevDel, BlockdevRemoveMedium, ChardevRemove, Command, Cont, JobCancel, JobDismiss, NetdevDel,
+        ObjectDel, QomList, QueryStatus, RemoveFd,
     },
 };
 use serde_json::Value;
@@ -38,8 +38,8 @@ pub(super) enum Made {
     Disc(String),
     /// A set of descriptors.
     FdSet(i64),
-    /// QEMU's NBD server, with all it exports.
-    NbdServer,
+    /// QEMU's NBD server at this place, with all it exports.
+    NbdServer(Address),
     /// A job.
     Job(String),
     /// A migration that has not let go of its guest: given up, the guest goes on here. One that is over stays over.
@@ -226,7 +226,7 @@ async fn exists(follow: &mut Follow, made: &Made) -> Result<Option<bool>, Operat
         Made::Disc(_)
         | Made::FdSet(_)
         | Made::Netdev(_)
-        | Made::NbdServer
+        | Made::NbdServer(_)
         | Made::Job(_)
         | Made::Migration
         | Made::Departure
@@ -254,7 +254,10 @@ async fn remove_once(follow: &mut Follow, what: &str, made: &Made) -> Result<(),
         Made::Stream(id) => follow.insist(what, &ChardevRemove { id: id.clone() }).await,
         Made::Disc(id) => follow.insist(what, &BlockdevRemoveMedium { id: id.clone() }).await,
         Made::FdSet(id) => follow.insist(what, &RemoveFd { fdset_id: *id, fd: None }).await,
-        Made::NbdServer => follow.insist(what, &NbdServerStop {}).await,
+        Made::NbdServer(at) => {
+            let mut follow = Follow::new(follow.vm(), nbd::EVENTS);
+            nbd::end(&mut follow, what, Some(at), |_| true).await
+        }
         Made::Job(id) => {
             // One that has concluded is only to be dismissed.
             let _ = follow.insist(what, &JobCancel { id: id.clone() }).await;

@@ -6,7 +6,7 @@ use crate::{
     polled::polled,
 };
 use qemu::vm::MigrationOptions;
-use qmp::commands::{QueryStatus, RunState};
+use qmp::commands::{QueryBlockExports, QueryStatus, RunState};
 use serde_json::{Map, json};
 use std::{fs, path::Path, time::Duration};
 
@@ -29,6 +29,16 @@ async fn settles(source: &Guest, before: &[String]) -> RunState {
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// A destination whose migration failed may end; one that lives answers, and serves nothing.
+async fn served_no_more(destination: &Guest) {
+    let client = destination.vm.qmp().with_deadline(None);
+    while client.call(&QueryBlockExports {}).await.is_ok_and(|exports| !exports.is_empty()) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // In order after whatever it was told to end by.
+    let _ = client.call(&QueryStatus {}).await;
 }
 
 /// At every point, from before QEMU has heard of it until the guest has left.
@@ -60,6 +70,9 @@ async fn dropped_anywhere(directory: &Path) {
         } else {
             left += 1;
         }
+        tokio::time::timeout(LONG, served_no_more(&destination))
+            .await
+            .unwrap_or_else(|_| panic!("hangs after {times}"));
         destination.vm.kill().await.unwrap();
     }
     assert!(stayed > 5 && left > 0, "{stayed} stayed, {left} left");

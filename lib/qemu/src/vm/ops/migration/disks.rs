@@ -116,7 +116,7 @@ impl Vm {
                 tls_creds: tls.map(|tls| tls.destination.clone()),
                 ..NbdServerStart::new(listening(&disks.through)?)
             };
-            served.make(action, &start, Made::NbdServer).await?;
+            served.make(action, &start, Made::NbdServer(disks.through.clone())).await?;
             for disk in &disks.ids {
                 let nbd = BlockExportAddNbd { name: Some(disk.clone()), ..BlockExportAddNbd::default() };
                 let node = self.active_node(disk).await?;
