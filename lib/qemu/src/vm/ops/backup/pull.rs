@@ -15,6 +15,7 @@ use super::{
 use crate::{
     Vm,
     config::{Address, ConfigError, Format},
+    vm::Pauses,
 };
 use qmp::{
     agent::Agent,
@@ -22,8 +23,8 @@ use qmp::{
         BlockDirtyBitmapAdd, BlockDirtyBitmapRemove, BlockExportAdd, BlockExportAddNbd,
         BlockExportAddVariant, BlockExportInfo, BlockNode, BlockdevAdd, BlockdevOptions,
         BlockdevOptionsCopyBeforeWrite, BlockdevOptionsCopyBeforeWriteOnCbwError, BlockdevOptionsFormat,
-        BlockdevOptionsVariant, BlockdevRef, DirtyBitmap, DirtyBitmapAdd, DirtyBitmapMerge, NbdExportBitmap,
-        NbdServerStart, QomSet, QueryBlockExports, QueryStatus, RunState, Stop, Transaction,
+        BlockdevOptionsVariant, BlockdevRef, Cont, DirtyBitmap, DirtyBitmapAdd, DirtyBitmapMerge,
+        NbdExportBitmap, NbdServerStart, QomSet, QueryBlockExports, QueryStatus, RunState, Stop, Transaction,
         TransactionAction,
     },
 };
@@ -223,18 +224,26 @@ impl Vm {
     ) -> Result<(), OperationError> {
         let action = "serve disks as of one moment";
         // One disk needs no moment beside its own.
+        // From before it is known to run: who pauses it after that is heard.
+        let since = self.pauses();
         let stands = parts.len() > 1 && self.ask(action, &QueryStatus {}).await?.status == RunState::Running;
-        if stands {
-            rollback.also(Made::Stop);
+        let moment = if stands {
+            // A machine that moves would take a guest along that stands, for ever.
+            let alone = self.stays_here()?;
+            rollback.also(Made::Stop(since));
             self.tell(action, &Stop {}).await?;
-        }
+            Some((alone, Made::Stop(since)))
+        } else {
+            None
+        };
         for Parts { served: Served { disk, .. }, .. } in parts {
             let filter = drive(disk, &filter_of(disk));
             rollback.make(format!("serve {disk}"), &filter, Made::Filter(disk.clone())).await?;
         }
-        if stands {
-            remove(&mut Follow::new(self, &[]), action, &Made::Stop).await?;
-            rollback.gone(&Made::Stop);
+        if let Some((alone, stop)) = moment {
+            remove(&mut Follow::new(self, &[]), action, &stop).await?;
+            rollback.gone(&stop);
+            drop(alone);
         }
         Ok(())
     }
@@ -354,6 +363,21 @@ impl PullBackup {
             None => Ok(()),
         }
     }
+}
+
+/// Lets a guest go on that was stopped for a moment, unless somebody has paused it since or it stands for another reason.
+pub(in super::super) async fn goes_on(
+    follow: &mut Follow,
+    what: &str,
+    since: Pauses,
+) -> Result<(), OperationError> {
+    let is_paused = |follow: &Follow| follow.vm().pauses() != since;
+    if is_paused(follow) || follow.read(what, &QueryStatus {}).await?.status != RunState::Paused {
+        return Ok(());
+    }
+    follow.insist(what, &Cont {}).await?;
+    // Somebody who came in between is not to be undone.
+    if is_paused(follow) { follow.insist(what, &Stop {}).await } else { Ok(()) }
 }
 
 /// Has the device of a disk use what is below the filter again.
