@@ -35,7 +35,14 @@ use qmp::{
     commands::{Cont, QueryBlockstats, RunState, Stop, SystemPowerdown, SystemReset},
     events::ShutdownCause,
 };
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 use supervisor::Readings;
 use tokio::sync::{mpsc, watch};
 
@@ -93,6 +100,10 @@ pub enum Powerdown {
     Ignored,
 }
 
+/// How often a guest was paused by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pauses(u64);
+
 /// Handle to a machine; clones share it. Dropping all of them leaves the machine running.
 #[derive(Clone, Debug)]
 pub struct Vm {
@@ -105,6 +116,8 @@ pub struct Vm {
     reserved: ops::Reserved,
     /// Whether an image is being made.
     images: ops::Images,
+    /// How often the guest was paused: what stops it for a moment does not resume one that somebody has paused meanwhile.
+    pauses: Arc<AtomicU64>,
     /// What supervision does beside its own.
     chores: mpsc::UnboundedSender<supervisor::Chore>,
     /// For a state that is newer than a command.
@@ -151,8 +164,14 @@ impl Vm {
     /// # Errors
     /// [`CallError`], as of [`Vm::resume`].
     pub async fn pause(&self) -> Result<(), CallError> {
+        self.pauses.fetch_add(1, Relaxed);
         self.qmp().call(&Stop {}).await?;
         self.read_again().await.map(drop)
+    }
+
+    /// The pauses until now.
+    fn pauses(&self) -> Pauses {
+        Pauses(self.pauses.load(Relaxed))
     }
 
     /// Presses the power button and waits for the guest to power off, at most `deadline` long; presses it again every few seconds meanwhile,

@@ -25,6 +25,7 @@ mod handed;
 mod job;
 mod listing;
 mod migration;
+mod nbd;
 mod places;
 mod plug;
 mod rollback;

@@ -144,6 +144,7 @@ pub(crate) fn supervised(
         status: status.subscribe(),
         reserved: ops::Reserved::default(),
         images: ops::Images::default(),
+        pauses: Arc::default(),
         chores,
         readings: readings.clone(),
     };

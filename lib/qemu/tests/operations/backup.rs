@@ -2,14 +2,14 @@
 
 use crate::{
     credentials::certificates,
-    guest::{Guest, config, missing},
+    guest::{Guest, LONG, config, missing},
 };
 use qemu::{
     Config,
     config::{Access, Address, Aio, Cache, DetectZeroes, Disk, Format, Image, Source, Tls, TlsRole},
     vm::{Copied, CopyTarget, Notes, OperationError, Overlay, Pulled, Served},
 };
-use qmp::commands::{BlockDirtyBitmapDisable, DirtyBitmap, QueryNamedBlockNodes, RunState};
+use qmp::commands::{BlockDirtyBitmapDisable, DirtyBitmap, QueryNamedBlockNodes, QueryStatus, RunState};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -316,6 +316,43 @@ async fn a_mirror_that_parts_leaves_one_moment_of_a_guest_that_writes_all_the_ti
         assert!(first >= 1000, "{numbers:?}");
         assert!(numbers[fall..].iter().all(|number| *number == first - 1), "round {round}: {numbers:?}");
     }
+    guest.quit().await;
+}
+
+/// QEMU 7.2 would hang for ever with its guest: it is not told to stop before it has let go of who says nothing.
+#[tokio::test]
+async fn a_reader_who_says_nothing_costs_the_guest_nothing() {
+    let test = "a_reader_who_says_nothing_costs_the_guest_nothing";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("disk.raw"), vec![0; 1 << 20]).unwrap();
+    let machine = config().disk(Disk::new("root", Image::raw(at("disk.raw"))));
+    let guest = Guest::start(directory.path(), machine).await;
+    let served = Served::new("root", at("scratch"), Address::Unix(at("pull.sock")), "x");
+    let begun = guest.vm.pull_backup(&served).await.unwrap();
+    let mut silent = tokio::net::UnixStream::connect(at("pull.sock")).await.unwrap();
+    let mut greeting = [0; 18];
+    tokio::io::AsyncReadExt::read_exact(&mut silent, &mut greeting).await.unwrap();
+    assert!(greeting.starts_with(b"NBDMAGIC"), "{greeting:?}");
+    drop(begun);
+    // Whoever comes later finds it, and where it is served.
+    let found = guest.vm.pulled_backup("root").await.unwrap().unwrap();
+    let finished = async {
+        found.finish(Pulled::Whole).await.unwrap();
+        guest.vm.pull_backup(&Served { scratch: at("second"), ..served.clone() }).await.unwrap()
+    };
+    let answers = async {
+        while at("pull.sock").exists() {
+            guest.vm.qmp().call(&QueryStatus {}).await.unwrap();
+        }
+        assert!(tokio::net::UnixStream::connect(at("pull.sock")).await.is_err(), "nobody new is let in");
+        assert!(guest.vm.qmp().call(&QueryStatus {}).await.unwrap().running);
+    };
+    let (again, ()) = tokio::time::timeout(LONG, async { tokio::join!(finished, answers) }).await.unwrap();
+    again.finish(Pulled::Whole).await.unwrap();
     guest.quit().await;
 }
 

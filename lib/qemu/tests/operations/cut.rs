@@ -17,14 +17,14 @@ use tokio::{
 };
 
 /// Something between a machine and its manager that breaks connections.
-struct Cutter {
+pub(crate) struct Cutter {
     cut: mpsc::Sender<oneshot::Sender<()>>,
     _proxy: JoinSet<()>,
 }
 
 impl Cutter {
     /// Comes between a machine and its manager.
-    async fn between(guest: &mut Guest) -> Self {
+    pub(crate) async fn between(guest: &mut Guest) -> Self {
         let record = guest.vm.record().clone();
         guest.unsupervised().await;
         let real = record.qmp_socket.with_file_name("real.sock");
@@ -42,7 +42,7 @@ impl Cutter {
     }
 
     /// On return the connection is broken; another one may be open already.
-    async fn cut(&self) {
+    pub(crate) async fn cut(&self) {
         let (done, cut) = oneshot::channel();
         self.cut.send(done).await.unwrap();
         cut.await.unwrap();
@@ -244,6 +244,88 @@ async fn pulled_backups_that_are_dropped_anywhere_are_taken_back() {
     }
     assert_eq!(guest.node_names().await, ["a", "a-file", "b", "b-file"]);
     guest.quit().await;
+}
+
+/// A guest that somebody pauses while it stands for the moment that is served stays so.
+#[tokio::test]
+async fn a_guest_that_is_paused_while_its_disks_begin_to_be_served_stays_paused() {
+    let test = "a_guest_that_is_paused_while_its_disks_begin_to_be_served_stays_paused";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let mut machine = config();
+    for disk in ["a", "b"] {
+        fs::write(at(disk), vec![0; 1 << 20]).unwrap();
+        machine = machine.disk(Disk::new(disk, Image::raw(at(disk))));
+    }
+    let guest = Guest::start(directory.path(), machine).await;
+    let served = ["a", "b"]
+        .map(|disk| Served::new(disk, at(&format!("{disk}-scratch")), Address::Unix(at("pull.sock")), disk));
+    for times in 0.. {
+        let mut pulling = Box::pin(guest.vm.pull_backups(&served));
+        let done = polled(times, pulling.as_mut()).await;
+        let is_done = done.is_some();
+        let backups = match done {
+            Some(done) => done,
+            None => {
+                let (backups, paused) = tokio::join!(pulling, guest.vm.pause());
+                paused.unwrap();
+                let state = guest.vm.qmp().call(&qmp::commands::QueryStatus {}).await.unwrap().status;
+                assert_eq!(state, RunState::Paused, "paused after {times} polls");
+                backups
+            }
+        };
+        for backup in backups.unwrap() {
+            backup.finish(Pulled::Whole).await.unwrap();
+        }
+        for disk in ["a", "b"] {
+            fs::remove_file(at(&format!("{disk}-scratch"))).unwrap();
+        }
+        if is_done {
+            break;
+        }
+        guest.vm.resume().await.unwrap();
+    }
+    guest.quit().await;
+}
+
+/// A file that was made for a copy is nobody's when QEMU is gone.
+#[tokio::test]
+async fn no_copy_is_left_of_a_machine_that_ends_while_its_backup_begins() {
+    let test = "no_copy_is_left_of_a_machine_that_ends_while_its_backup_begins";
+    if missing(test, false) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("disk.raw"), vec![0; 1 << 20]).unwrap();
+    let machine = config().disk(Disk::new("root", Image::raw(at("disk.raw"))));
+    let copy = CopyTarget::file(at("copy"), Format::Qcow2);
+    for times in 0.. {
+        for by_leaving in [false, true] {
+            let guest = Guest::paused(directory.path(), machine.clone()).await;
+            let mut pushing = Box::pin(guest.vm.push_backup("root", &copy, None));
+            if polled(times, pushing.as_mut()).await.is_some() {
+                assert!(times > 8, "{times}");
+                return;
+            }
+            guest.vm.kill().await.unwrap();
+            if by_leaving {
+                drop(pushing);
+            } else {
+                assert!(pushing.await.is_err(), "after {times} polls");
+            }
+            let removed = async {
+                while at("copy").exists() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let removed = tokio::time::timeout(LONG, removed).await;
+            assert!(removed.is_ok(), "after {times} polls, left by its caller: {by_leaving}");
+        }
+    }
 }
 
 #[tokio::test]

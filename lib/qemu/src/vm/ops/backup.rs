@@ -14,12 +14,12 @@ mod push;
 
 pub use mirror::Mirror;
 pub use pull::{PullBackup, Pulled, Served};
-pub(super) use pull::{join_notes, leave_filter};
+pub(super) use pull::{goes_on, join_notes, leave_filter};
 pub use push::{Copied, PushBackup};
 
 use super::{
     OperationError, figure,
-    graph::{Above, NewImage},
+    graph::{Above, NewImage, connection_of},
     job::End,
     rollback::{Made, Rollback},
 };
@@ -159,7 +159,10 @@ impl Vm {
                     tls_hostname: tls.as_ref().map(|tls| tls.hostname.clone()),
                     ..BlockdevOptionsNbd::new(server_address(server)?)
                 };
-                let nbd = BlockdevOptions::new(BlockdevOptionsVariant::Nbd(nbd));
+                let nbd = BlockdevOptions {
+                    node_name: Some(connection_of(&name.to_string())),
+                    ..BlockdevOptions::new(BlockdevOptionsVariant::Nbd(nbd))
+                };
                 let raw = BlockdevOptionsRaw::new(BlockdevRef::Object(Box::new(nbd)));
                 let open = BlockdevOptions {
                     node_name: Some(name.to_string()),

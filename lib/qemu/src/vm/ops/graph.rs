@@ -146,7 +146,8 @@ impl Vm {
         let (place, process) = (path.to_owned(), self.process.pid());
         let make = move |_: &_| make_file(place, plain_size, process);
         let made = host(format!("make {}", path.display()), path, make).await?;
-        rollback.also(Made::File { path: path.to_owned(), node: file.clone() });
+        let is_copy = above == Above::Nothing;
+        rollback.also(Made::File { path: path.to_owned(), node: file.clone(), is_copy });
         made.keep();
         let (direct, no_flush) = match access.map(|access| access.cache) {
             None => (model.cache.direct, model.cache.no_flush),
@@ -345,6 +346,11 @@ pub(super) fn job_id(verb: &str) -> String {
 /// The same for a job that copies a disk: whoever finds it knows what it writes to.
 pub(super) fn copy_id(verb: &str, disk: &str, target: &str) -> String {
     format!("{}.{}.{disk}.{target}", job_id(verb), disk.len())
+}
+
+/// The node of a copy's connection to a server; it goes with the copy's.
+pub(super) fn connection_of(target: &str) -> String {
+    format!("{target}-file")
 }
 
 /// The disk and the copy's node of such a job.

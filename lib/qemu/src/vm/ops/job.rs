@@ -10,7 +10,7 @@
 use super::{
     Mirror, OperationError, PushBackup, figure,
     follow::{Follow, Heard, Told},
-    graph::of_copy,
+    graph::{connection_of, of_copy},
     undone,
 };
 use crate::Vm;
@@ -18,6 +18,7 @@ use qmp::{
     CallError, Event,
     commands::{
         BlockJobCancel, Command, JobCancel, JobComplete, JobDismiss, JobInfo, JobStatus, JobType, QueryJobs,
+        Yank, YankInstance, YankInstanceBlockNode,
     },
 };
 use serde_json::Value;
@@ -195,6 +196,7 @@ impl Job {
 
     /// The same for one that is not wanted any more.
     pub(super) async fn given_up(&mut self) -> Result<End, OperationError> {
+        break_copy(&mut self.follow, &self.id).await?;
         let cancel = JobCancel { id: self.id.clone() };
         self.insist(&cancel, |info| info.status == JobStatus::Concluded).await?;
         self.end().await
@@ -353,6 +355,18 @@ pub(super) fn expected(ended: Result<(), OperationError>) -> Result<(), Operatio
     match ended {
         Err(OperationError::Job { .. }) => Ok(()),
         ended => ended,
+    }
+}
+
+/// Breaks the connection to the server that a copy goes to: one that does not answer would keep its job from ending.
+pub(super) async fn break_copy(follow: &mut Follow, id: &str) -> Result<(), OperationError> {
+    let Some((_, target)) = of_copy(id) else { return Ok(()) };
+    let connection = YankInstance::BlockNode(YankInstanceBlockNode { node_name: connection_of(target) });
+    let yank = Yank { instances: vec![connection] };
+    match follow.told("break the connection of a copy", &yank).await {
+        // It goes to a file.
+        Ok(_) | Err(OperationError::Qmp { .. }) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

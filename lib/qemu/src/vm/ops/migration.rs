@@ -65,7 +65,8 @@ pub struct MigrationOptions {
     pub downtime: Option<Duration>,
     /// Credentials of both ends by name ([`crate::config::Config::tls`]): a client's at the source, a server's at the destination.
     pub tls: Option<MigrationTls>,
-    /// How long the destination may take to have the guest after the source has let go of it; `None` for two minutes.
+    /// How long the destination may take to have the guest after the source has let go of it, and before that, where disks move, to have them
+    /// while the guest stands; `None` for two minutes each.
     pub patience: Option<Duration>,
 }
 

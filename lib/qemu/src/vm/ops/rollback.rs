@@ -5,18 +5,25 @@
 
 use super::{
     OperationError,
-    backup::{Pulled, join_notes, leave_filter},
+    backup::{Pulled, goes_on, join_notes, leave_filter},
     follow::Follow,
     host,
     migration::Migration,
+    nbd,
+    places::Reservation,
     undone,
 };
-use crate::{Vm, vm::supervisor::Chore};
+use crate::{
+    Vm,
+    config::Address,
+    vm::{Pauses, supervisor::Chore},
+};
 use qmp::{
     Client,
+    aside::leave,
     commands::{
-        BlockdevDel, BlockdevRemoveMedium, ChardevRemove, Command, Cont, JobCancel, JobDismiss,
-        NbdServerStop, NetdevDel, ObjectDel, QomList, QueryStatus, RemoveFd,
+        BlockdevDel, BlockdevRemoveMedium, ChardevRemove, Command, JobCancel, JobDismiss, NetdevDel,
+        ObjectDel, QomList, QueryStatus, RemoveFd,
     },
 };
 use serde_json::Value;
@@ -38,16 +45,16 @@ pub(super) enum Made {
     Disc(String),
     /// A set of descriptors.
     FdSet(i64),
-    /// QEMU's NBD server, with all it exports.
-    NbdServer,
+    /// QEMU's NBD server at this place, with all it exports.
+    NbdServer(Address),
     /// A job.
     Job(String),
     /// A migration that has not let go of its guest: given up, the guest goes on here. One that is over stays over.
     Migration,
     /// A migration that was let go, or was about to be: it is followed to its end.
     Departure,
-    /// The guest stands for a moment.
-    Stop,
+    /// The guest stands for a moment, since this was noted of those who pause it.
+    Stop(Pauses),
     /// The filter of a disk, which its device uses in place of what is below.
     Filter(String),
     /// A file that was made for a node, which has it open unless that went wrong.
@@ -56,6 +63,8 @@ pub(super) enum Made {
         path: PathBuf,
         /// The node.
         node: String,
+        /// Nothing is on it that is nowhere else: it goes with the process, too.
+        is_copy: bool,
     },
     /// The bitmap that notes changes while the one of this node and name is read.
     NextNotes(String, String),
@@ -68,11 +77,18 @@ pub(super) enum Made {
 pub(crate) struct Rollback {
     vm: Vm,
     made: Vec<Made>,
+    /// What nobody else is to have until all is taken back.
+    alone: Option<Reservation>,
 }
 
 impl Rollback {
     pub(super) fn new(vm: &Vm) -> Self {
-        Self { vm: vm.clone(), made: Vec::new() }
+        Self { vm: vm.clone(), made: Vec::new(), alone: None }
+    }
+
+    /// The same with something that is reserved until all is kept or taken back, also where the caller leaves.
+    pub(super) fn holding(vm: &Vm, alone: Reservation) -> Self {
+        Self { vm: vm.clone(), made: Vec::new(), alone: Some(alone) }
     }
 
     /// Runs a command that makes something. Where its answer is lost QEMU is asked whether it is there.
@@ -177,8 +193,11 @@ impl Rollback {
     pub(crate) async fn undo(mut self) {
         let mut follow = Follow::new(&self.vm, &[]);
         // The caller may leave here, too: what is done is forgotten one by one.
-        if follow.read(WHAT, &QueryStatus {}).await.is_err() {
-            self.made.clear();
+        match follow.read(WHAT, &QueryStatus {}).await {
+            Ok(_) => {}
+            // Nobody has them open.
+            Err(OperationError::Ended { .. }) => self.made.retain(is_copy),
+            Err(_) => self.made.clear(),
         }
         while let Some(made) = self.made.last().cloned() {
             if matches!(made, Made::Device(_))
@@ -201,11 +220,27 @@ impl Drop for Rollback {
         if self.made.is_empty() {
             return;
         }
-        let rest = Self { vm: self.vm.clone(), made: std::mem::take(&mut self.made) };
-        if let Err(SendError(Chore::Undo(rest))) = self.vm.chores.send(Chore::Undo(rest)) {
+        let rest =
+            Self { vm: self.vm.clone(), made: std::mem::take(&mut self.made), alone: self.alone.take() };
+        if let Err(SendError(Chore::Undo(mut rest))) = self.vm.chores.send(Chore::Undo(rest)) {
             // Nobody supervises the machine any more, so there is no connection to it either.
-            rest.keep();
+            let made = std::mem::take(&mut rest.made);
+            if self.vm.status().exit.is_some() {
+                leave(move || made.into_iter().for_each(remove_copy));
+            }
         }
+    }
+}
+
+fn is_copy(made: &Made) -> bool {
+    matches!(made, Made::File { is_copy: true, .. })
+}
+
+/// Of a process that has ended.
+fn remove_copy(made: Made) {
+    if let Made::File { path, is_copy: true, .. } = made {
+        // One that is gone is as good.
+        let _ = std::fs::remove_file(path);
     }
 }
 
@@ -226,11 +261,11 @@ async fn exists(follow: &mut Follow, made: &Made) -> Result<Option<bool>, Operat
         Made::Disc(_)
         | Made::FdSet(_)
         | Made::Netdev(_)
-        | Made::NbdServer
+        | Made::NbdServer(_)
         | Made::Job(_)
         | Made::Migration
         | Made::Departure
-        | Made::Stop
+        | Made::Stop(_)
         | Made::Filter(_)
         | Made::File { .. }
         | Made::NextNotes(..) => Ok(None),
@@ -254,8 +289,12 @@ async fn remove_once(follow: &mut Follow, what: &str, made: &Made) -> Result<(),
         Made::Stream(id) => follow.insist(what, &ChardevRemove { id: id.clone() }).await,
         Made::Disc(id) => follow.insist(what, &BlockdevRemoveMedium { id: id.clone() }).await,
         Made::FdSet(id) => follow.insist(what, &RemoveFd { fdset_id: *id, fd: None }).await,
-        Made::NbdServer => follow.insist(what, &NbdServerStop {}).await,
+        Made::NbdServer(at) => {
+            let mut follow = Follow::new(follow.vm(), nbd::EVENTS);
+            nbd::end(&mut follow, what, Some(at), |_| true).await
+        }
         Made::Job(id) => {
+            super::job::break_copy(follow, id).await?;
             // One that has concluded is only to be dismissed.
             let _ = follow.insist(what, &JobCancel { id: id.clone() }).await;
             super::job::concluded(follow, id).await?;
@@ -263,12 +302,16 @@ async fn remove_once(follow: &mut Follow, what: &str, made: &Made) -> Result<(),
         }
         Made::Migration => Migration::of(follow.vm()).cancel().await,
         Made::Departure => Migration::of(follow.vm()).goes().await,
-        Made::Stop => follow.insist(what, &Cont {}).await,
+        Made::Stop(since) => goes_on(follow, what, *since).await,
         Made::Filter(disk) => leave_filter(follow, what, disk).await,
         Made::NextNotes(node, name) => join_notes(follow, what, node, name, Pulled::GivenUp).await,
-        Made::File { path, node } => {
+        Made::File { path, node, is_copy } => {
             // As long as QEMU has it open something may stand on it, also when the command that did so is known to have failed.
-            if exists(follow, &Made::Node(node.clone())).await? == Some(false) {
+            let is_free = match exists(follow, &Made::Node(node.clone())).await {
+                Err(OperationError::Ended { .. }) => *is_copy,
+                exists => exists? == Some(false),
+            };
+            if is_free {
                 let place = path.clone();
                 host(format!("remove {}", path.display()), path, move |_| std::fs::remove_file(place))
                     .await?;

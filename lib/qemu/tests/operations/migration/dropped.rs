@@ -1,14 +1,20 @@
 //! Moves with disks that are dropped in the middle.
 
-use super::{disks::two_ends, places};
+use super::{broken::signal, disks::two_ends, missing_or, places};
 use crate::{
+    counting::{count, counts_on},
+    cut::Cutter,
     guest::{Guest, LONG, missing},
     polled::polled,
 };
-use qemu::vm::MigrationOptions;
-use qmp::commands::{QueryStatus, RunState};
+use qemu::{
+    config::{Address, Disk, Image},
+    vm::{MigrateError, MigrationOptions, OperationError, Route, Whereabouts},
+};
+use qmp::commands::{QueryBlockExports, QueryStatus, RunState};
+use rustix::process::Signal;
 use serde_json::{Map, json};
-use std::{fs, path::Path, time::Duration};
+use std::{fs, os::unix::net::UnixListener, path::Path, time::Duration};
 
 /// Has the guest's disk written to as its device would: QEMU ends where it has let go of the disk.
 async fn can_write(guest: &Guest) {
@@ -29,6 +35,16 @@ async fn settles(source: &Guest, before: &[String]) -> RunState {
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// A destination whose migration failed may end; one that lives answers, and serves nothing.
+async fn served_no_more(destination: &Guest) {
+    let client = destination.vm.qmp().with_deadline(None);
+    while client.call(&QueryBlockExports {}).await.is_ok_and(|exports| !exports.is_empty()) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // In order after whatever it was told to end by.
+    let _ = client.call(&QueryStatus {}).await;
 }
 
 /// At every point, from before QEMU has heard of it until the guest has left.
@@ -60,9 +76,100 @@ async fn dropped_anywhere(directory: &Path) {
         } else {
             left += 1;
         }
+        tokio::time::timeout(LONG, served_no_more(&destination))
+            .await
+            .unwrap_or_else(|_| panic!("hangs after {times}"));
         destination.vm.kill().await.unwrap();
     }
     assert!(stayed > 5 && left > 0, "{stayed} stayed, {left} left");
+}
+
+/// Where the connection has just broken, giving it up takes a while; whoever moves the machine meanwhile is told so.
+#[tokio::test]
+async fn a_move_that_is_dropped_does_not_give_the_next_one_up() {
+    let test = "a_move_that_is_dropped_does_not_give_the_next_one_up";
+    if missing(test, false) {
+        return;
+    }
+    let directory = places();
+    let ([here, there], via, disks) = two_ends(directory.path());
+    let mut source = Guest::start(&directory.path().join("source"), here).await;
+    let cutter = Cutter::between(&mut source).await;
+    let first = Guest::incoming(&directory.path().join("destination"), there.clone()).await;
+    // So slow that it does not end by itself.
+    let slow = MigrationOptions { bandwidth: Some(1 << 16), ..MigrationOptions::default() };
+    let is_active = |event: &qmp::Event| {
+        event.name == "MIGRATION" && event.data.get("status").is_some_and(|it| it == "active")
+    };
+    {
+        let begun = source.vm.qmp().waiter(is_active);
+        let moving = source.vm.migrate_with_disks(&first.vm, &via, &slow, &disks);
+        let mut moving = std::pin::pin!(moving);
+        // Cancel safety: the move is kept until the connection is cut.
+        tokio::select! {
+            biased;
+            event = begun => drop(event.unwrap()),
+            moved = moving.as_mut() => panic!("{moved:?}"),
+        }
+        cutter.cut().await;
+    }
+    let elsewhere = directory.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(directory.path().join("third.raw"), vec![0; 8 << 20]).unwrap();
+    let mut there = there;
+    there.disks = vec![Disk::new("root", Image::raw(directory.path().join("third.raw")))];
+    let second = Guest::incoming(&elsewhere, there).await;
+    let via = Address::Unix(directory.path().join("second.sock"));
+    let options = MigrationOptions::default();
+    let moves = async {
+        loop {
+            match source.vm.migrate_to(&second.vm, &via, &options).await {
+                Err(MigrateError { guest: Whereabouts::Moving, .. }) => tokio::task::yield_now().await,
+                moved => return moved,
+            }
+        }
+    };
+    tokio::time::timeout(LONG, moves).await.unwrap().unwrap();
+    assert_eq!(second.vm.status().run_state, RunState::Running);
+    first.vm.kill().await.unwrap();
+}
+
+/// It stands for the moment when its disks are to be the same; not for longer than it may.
+#[tokio::test]
+async fn a_guest_whose_disks_do_not_arrive_goes_on_where_it_was() {
+    let Some(directory) = missing_or("a_guest_whose_disks_do_not_arrive_goes_on_where_it_was") else {
+        return;
+    };
+    let ([here, there], via, disks) = two_ends(directory.path());
+    let mut source = Guest::linux(&directory.path().join("source"), here).await;
+    count(&mut source).await;
+    let before = source.node_names().await;
+    let destination = Guest::incoming(&directory.path().join("destination"), Guest::with_linux(there)).await;
+    // Takes the memory and says nothing, as the destination will.
+    let sink = Address::Unix(directory.path().join("sink.sock"));
+    let listener = UnixListener::bind(directory.path().join("sink.sock")).unwrap();
+    std::thread::spawn(move || {
+        let mut memory = listener.accept().unwrap().0;
+        std::io::copy(&mut memory, &mut std::io::sink())
+    });
+    let route = Route::Forwarded { listen: via, connect: sink };
+    let patience = Some(Duration::from_secs(1));
+    let options = MigrationOptions { bandwidth: Some(32 << 20), patience, ..MigrationOptions::default() };
+    let begun = source.vm.qmp().waiter(|event| event.name == "MIGRATION");
+    let moving = source.vm.migrate_with_disks(&destination.vm, route, &options, &disks);
+    let stopping = async {
+        begun.await.unwrap();
+        signal(&destination, Signal::STOP);
+    };
+    let (moved, ()) = tokio::join!(moving, stopping);
+    let failed = moved.unwrap_err();
+    assert_eq!(failed.guest, Whereabouts::Source, "{failed:?}");
+    assert!(matches!(failed.source, OperationError::GuestSilent { .. }), "{failed:?}");
+    counts_on(&mut source, 1).await;
+    assert_eq!(source.node_names().await, before);
+    source.run("dd if=/dev/zero of=/dev/vda bs=512 count=1 oflag=direct 2>/dev/null").await;
+    destination.vm.kill().await.unwrap();
+    source.quit().await;
 }
 
 #[tokio::test]

@@ -67,6 +67,10 @@ impl Mirror {
         [Made::Job(self.job.id().to_owned()), Made::Node(self.target.clone())]
     }
 
+    pub(in super::super) fn job_id(&self) -> &str {
+        self.job.id()
+    }
+
     /// Name of the copy's node, which the disk uses after [`Mirror::complete`].
     #[must_use]
     pub fn target(&self) -> &str {

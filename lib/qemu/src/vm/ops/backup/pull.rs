@@ -5,6 +5,7 @@ use super::{
         OperationError,
         follow::{Follow, Told},
         graph::{Above, NewImage},
+        nbd,
         plug::is_node_of,
         rollback::{Made, Rollback, remove},
         snapshot::{Consistency, freeze},
@@ -14,17 +15,17 @@ use super::{
 use crate::{
     Vm,
     config::{Address, ConfigError, Format},
+    vm::Pauses,
 };
 use qmp::{
-    CallError,
     agent::Agent,
     commands::{
         BlockDirtyBitmapAdd, BlockDirtyBitmapRemove, BlockExportAdd, BlockExportAddNbd,
-        BlockExportAddVariant, BlockExportDel, BlockExportInfo, BlockExportRemoveMode, BlockNode,
-        BlockdevAdd, BlockdevOptions, BlockdevOptionsCopyBeforeWrite,
-        BlockdevOptionsCopyBeforeWriteOnCbwError, BlockdevOptionsFormat, BlockdevOptionsVariant, BlockdevRef,
-        DirtyBitmap, DirtyBitmapAdd, DirtyBitmapMerge, NbdExportBitmap, NbdServerStart, NbdServerStop,
-        QomSet, QueryBlockExports, QueryStatus, RunState, Stop, Transaction, TransactionAction,
+        BlockExportAddVariant, BlockExportInfo, BlockNode, BlockdevAdd, BlockdevOptions,
+        BlockdevOptionsCopyBeforeWrite, BlockdevOptionsCopyBeforeWriteOnCbwError, BlockdevOptionsFormat,
+        BlockdevOptionsVariant, BlockdevRef, Cont, DirtyBitmap, DirtyBitmapAdd, DirtyBitmapMerge,
+        NbdExportBitmap, NbdServerStart, QomSet, QueryBlockExports, QueryStatus, RunState, Stop, Transaction,
+        TransactionAction,
     },
 };
 use std::{path::PathBuf, time::Duration};
@@ -65,6 +66,8 @@ pub struct PullBackup {
     disk: String,
     /// The node and name of the bitmap that tells what changed.
     since: Option<(String, String)>,
+    /// Where it is served; `None` of one that was found when it was not served any more.
+    listen: Option<Address>,
 }
 
 /// A disk that is about to be served.
@@ -153,7 +156,7 @@ impl Vm {
                 self.open_view(&mut rollback, parts).await?;
             }
             let server = NbdServerStart { tls_creds: first.tls.clone(), ..NbdServerStart::new(address) };
-            rollback.make("serve disks", &server, Made::NbdServer).await?;
+            rollback.make("serve disks", &server, Made::NbdServer(first.listen.clone())).await?;
             for parts in &parts {
                 self.export(parts).await?;
             }
@@ -161,6 +164,7 @@ impl Vm {
                 vm: self.clone(),
                 disk: parts.served.disk.clone(),
                 since: parts.served.since.clone().map(|name| (parts.node, name)),
+                listen: Some(parts.served.listen.clone()),
             };
             Ok((parts.into_iter().map(backup).collect(), consistency))
         };
@@ -220,18 +224,26 @@ impl Vm {
     ) -> Result<(), OperationError> {
         let action = "serve disks as of one moment";
         // One disk needs no moment beside its own.
+        // From before it is known to run: who pauses it after that is heard.
+        let since = self.pauses();
         let stands = parts.len() > 1 && self.ask(action, &QueryStatus {}).await?.status == RunState::Running;
-        if stands {
-            rollback.also(Made::Stop);
+        let moment = if stands {
+            // A machine that moves would take a guest along that stands, for ever.
+            let alone = self.stays_here()?;
+            rollback.also(Made::Stop(since));
             self.tell(action, &Stop {}).await?;
-        }
+            Some((alone, Made::Stop(since)))
+        } else {
+            None
+        };
         for Parts { served: Served { disk, .. }, .. } in parts {
             let filter = drive(disk, &filter_of(disk));
             rollback.make(format!("serve {disk}"), &filter, Made::Filter(disk.clone())).await?;
         }
-        if stands {
-            remove(&mut Follow::new(self, &[]), action, &Made::Stop).await?;
-            rollback.gone(&Made::Stop);
+        if let Some((alone, stop)) = moment {
+            remove(&mut Follow::new(self, &[]), action, &stop).await?;
+            rollback.gone(&stop);
+            drop(alone);
         }
         Ok(())
     }
@@ -255,14 +267,14 @@ impl Vm {
 
     /// Lets readers in.
     async fn export(&self, parts: &Parts<'_>) -> Result<(), OperationError> {
-        let Parts { served: Served { disk, since, export, .. }, scratch, .. } = parts;
+        let Parts { served: Served { disk, since, export, listen, .. }, scratch, .. } = parts;
         let bitmaps = since.as_ref().map(|name| {
             let bitmap = DirtyBitmap { node: scratch.clone(), name: name.clone() };
             vec![NbdExportBitmap::Object(Box::new(bitmap))]
         });
         let nbd = BlockExportAddNbd { name: Some(export.clone()), bitmaps, ..BlockExportAddNbd::default() };
-        let view = view_of(disk);
-        let exported = BlockExportAdd::new(view.clone(), view, BlockExportAddVariant::Nbd(nbd));
+        let exported =
+            BlockExportAdd::new(export_of(disk, listen), view_of(disk), BlockExportAddVariant::Nbd(nbd));
         self.tell(format!("serve {disk}"), &exported).await.map(drop)
     }
 
@@ -308,7 +320,13 @@ impl Vm {
             Some((of, name.to_owned()))
         });
         let found = since.is_some() || nodes.iter().any(is_ours);
-        Ok(found.then(|| PullBackup { vm: self.clone(), disk: disk.to_owned(), since }))
+        if !found {
+            return Ok(None);
+        }
+        let exports = self.ask("ask what is served", &QueryBlockExports {}).await?;
+        let listen =
+            exports.iter().filter(|export| is_export_of(export, disk)).find_map(|it| place_of(&it.id));
+        Ok(Some(PullBackup { vm: self.clone(), disk: disk.to_owned(), since, listen }))
     }
 
     /// The node below the filter of a disk that is served: what it is now, as a snapshot may have been taken meanwhile.
@@ -324,10 +342,11 @@ impl PullBackup {
     /// # Errors
     /// [`OperationError`]. It can be said again then: what is done already is passed over.
     pub async fn finish(&self, pulled: Pulled) -> Result<(), OperationError> {
-        let Self { vm, disk, since } = self;
+        let Self { vm, disk, since, .. } = self;
         let what = format!("stop to serve {disk}");
-        let mut follow = Follow::new(vm, &["BLOCK_EXPORT_DELETED"]);
-        stop_server(&mut follow, &what, disk).await?;
+        let mut follow = Follow::new(vm, nbd::EVENTS);
+        let at = self.listen.as_ref();
+        nbd::end(&mut follow, &what, at, |export| is_export_of(export, disk)).await?;
         let [scratch, view] = served_of(disk);
         let parts = [
             Made::Node(view),
@@ -346,35 +365,19 @@ impl PullBackup {
     }
 }
 
-/// Ends the export of a disk with its readers, and the server with the last one, and waits for that. A server that has exports and none of this
-/// disk is another's by now, or serves disks that were served together with this one.
-async fn stop_server(follow: &mut Follow, what: &str, disk: &str) -> Result<(), OperationError> {
-    let is_ours = |export: &BlockExportInfo| export.id == view_of(disk);
-    let delete =
-        BlockExportDel { mode: Some(BlockExportRemoveMode::Hard), ..BlockExportDel::new(view_of(disk)) };
-    let mut exports = follow.read(what, &QueryBlockExports {}).await?;
-    while exports.iter().any(is_ours) {
-        // Refused is one that is ending. Its end is heard of.
-        if unless_refused(follow.told(what, &delete).await)? == Told::Answered {
-            follow.heard(what).await?;
-        }
-        exports = follow.read(what, &QueryBlockExports {}).await?;
+/// Lets a guest go on that was stopped for a moment, unless somebody has paused it since or it stands for another reason.
+pub(in super::super) async fn goes_on(
+    follow: &mut Follow,
+    what: &str,
+    since: Pauses,
+) -> Result<(), OperationError> {
+    let is_paused = |follow: &Follow| follow.vm().pauses() != since;
+    if is_paused(follow) || follow.read(what, &QueryStatus {}).await?.status != RunState::Paused {
+        return Ok(());
     }
-    while exports.is_empty() {
-        // Refused where it was stopped before.
-        if unless_refused(follow.told(what, &NbdServerStop {}).await)? == Told::Answered {
-            return Ok(());
-        }
-        exports = follow.read(what, &QueryBlockExports {}).await?;
-    }
-    Ok(())
-}
-
-fn unless_refused(told: Result<Told, OperationError>) -> Result<Told, OperationError> {
-    match told {
-        Err(OperationError::Qmp { source: CallError::Refused { .. }, .. }) => Ok(Told::Answered),
-        told => told,
-    }
+    follow.insist(what, &Cont {}).await?;
+    // Somebody who came in between is not to be undone.
+    if is_paused(follow) { follow.insist(what, &Stop {}).await } else { Ok(()) }
 }
 
 /// Has the device of a disk use what is below the filter again.
@@ -465,7 +468,51 @@ fn view_of(disk: &str) -> String {
     format!("{disk}-view")
 }
 
+/// The name of an export tells whoever finds it where it is served, which QEMU does not.
+fn export_of(disk: &str, listen: &Address) -> String {
+    let place = match listen {
+        Address::Unix(path) => format!("u{}", path.display()),
+        Address::Tcp(host, port) => format!("{port}:{host}"),
+    };
+    let digits: String = place.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}.{digits}", view_of(disk))
+}
+
+fn is_export_of(export: &BlockExportInfo, disk: &str) -> bool {
+    export.id.split('.').next() == Some(&view_of(disk))
+}
+
+fn place_of(export: &str) -> Option<Address> {
+    let (_, digits) = export.split_once('.')?;
+    let bytes = (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok());
+    let place = String::from_utf8(bytes.collect::<Option<_>>()?).ok()?;
+    match place.strip_prefix('u') {
+        Some(path) => Some(Address::Unix(path.into())),
+        None => {
+            let (port, host) = place.split_once(':')?;
+            Some(Address::Tcp(host.to_owned(), port.parse().ok()?))
+        }
+    }
+}
+
 /// Has the device of a disk use another node.
 fn drive(disk: &str, node: &str) -> QomSet {
     QomSet { path: format!("/machine/peripheral/{disk}"), property: "drive".to_owned(), value: node.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_disk_is_served_is_read_from_its_export() {
+        for at in [Address::Unix("/run/a b/\u{e4}.sock".into()), Address::Tcp("::1".into(), 10809)] {
+            let id = export_of("root", &at);
+            assert!(id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b)), "{id}");
+            assert_eq!(place_of(&id), Some(at));
+        }
+        for id in ["root-view", "root-view.7", "root-view.zz", "root-view.ff", "root-view.75\u{e4}"] {
+            assert_eq!(place_of(id), None, "{id}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ use super::{
     super::{
         ClientTls, CopyTarget, Mirror, OperationError,
         backup::listening,
+        job::break_copy,
         rollback::{Made, Rollback},
     },
     MigrateError, Migrated, Migration, MigrationOptions, MigrationTls, Route, Switchover, Whereabouts,
@@ -22,8 +23,11 @@ use crate::{
     config::{Address, ConfigError},
 };
 use qmp::commands::{
-    BlockExportAdd, BlockExportAddNbd, BlockExportAddVariant, MigrationStatus, NbdServerStart,
+    BlockExportAdd, BlockExportAddNbd, BlockExportAddVariant, MigrationStatus, NbdServerStart, QueryStatus,
+    RunState,
 };
+
+use std::{task::Poll, time::Duration};
 
 /// Disks that move with their machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub struct MovedDisks {
 impl Vm {
     /// As [`Vm::migrate_to`] for a machine whose disks are not shared with the destination: they are copied, too, and are the same at both
     /// ends at the moment the guest moves. With credentials ([`MigrationOptions::tls`]) disks go over TLS as the memory does.
+    ///
+    /// The guest stands until its disks are the same, at most [`MigrationOptions::patience`]: it goes on here where they are not by then.
     ///
     /// A call that is dropped gives the migration and its copies up, and the guest goes on here, unless its disks were the same already and it
     /// was let go: then it stands at the destination, whose disks are whole, and is to be resumed there, or goes on here if the migration
@@ -58,27 +64,29 @@ impl Vm {
             ));
         }
         let (to, at) = via.into().ends();
-        let _alone = self.migrates_alone()?;
+        let alone = self.migrates_alone()?;
         let served = destination.take_disks(options.tls.as_ref(), disks).await.map_err(here)?;
-        let mut begun = Rollback::new(self);
+        // Nobody else moves it before all is taken back: what is given up then would be his.
+        let mut begun = Rollback::holding(self, alone);
+        let patience = options.patience.unwrap_or(PATIENCE);
         let moving = async {
             let mirrors = self.mirror_disks(&mut begun, options.tls.as_ref(), disks).await.map_err(here)?;
             let arriving = destination.await_migration(at, options).await.map_err(here)?;
             let to = destination.chosen(to).await.map_err(here)?;
             // Before it is asked for: this may be dropped at any moment from here.
             begun.also(Made::Migration);
+            let too_long = self.stands_too_long(patience);
             let mut leaving = match self.send(to, options, Switchover::WhenTold).await {
                 Ok(leaving) => leaving,
                 Err(not_sent) => return Err(self.was_not_sent(destination, not_sent).await),
             };
-            if let Err(source) = self.disks_are_there(&mut leaving, mirrors, &mut begun).await {
+            if let Err(source) = self.disks_are_there(&mut leaving, mirrors, &mut begun, too_long).await {
                 // What cannot be given up has ended, and the guest goes on here.
                 if let Err(error) = Migration::of(self).cancel().await {
                     tracing::debug!(error = &error as &dyn std::error::Error, "cannot give up a migration");
                 }
                 return Err(self.stays(destination, leaving, source).await);
             }
-            let patience = options.patience.unwrap_or(PATIENCE);
             self.moves(destination, leaving, arriving, patience).await
         };
         let moved = moving.await;
@@ -116,7 +124,7 @@ impl Vm {
                 tls_creds: tls.map(|tls| tls.destination.clone()),
                 ..NbdServerStart::new(listening(&disks.through)?)
             };
-            served.make(action, &start, Made::NbdServer).await?;
+            served.make(action, &start, Made::NbdServer(disks.through.clone())).await?;
             for disk in &disks.ids {
                 let nbd = BlockExportAddNbd { name: Some(disk.clone()), ..BlockExportAddNbd::default() };
                 let node = self.active_node(disk).await?;
@@ -163,17 +171,88 @@ impl Vm {
         leaving: &mut Migration,
         mirrors: Vec<Mirror>,
         begun: &mut Rollback,
+        too_long: impl Future<Output = OperationError>,
     ) -> Result<(), OperationError> {
-        let waiting = leaving.until(&[MigrationStatus::PreSwitchover]).await?;
-        if waiting.status != Some(MigrationStatus::PreSwitchover) {
-            // It has failed: the one who follows it tells why.
-            return Ok(());
+        let jobs: Vec<String> = mirrors.iter().map(|mirror| mirror.job_id().to_owned()).collect();
+        let parting = async {
+            let waiting = leaving.until(&[MigrationStatus::PreSwitchover]).await?;
+            if waiting.status == Some(MigrationStatus::PreSwitchover) {
+                part_all(mirrors, begun).await.map(|()| true)
+            } else {
+                // It has failed: the one who follows it tells why.
+                Ok(false)
+            }
+        };
+        // Cancel safety: what is given up is taken back by who is told of the error.
+        let parted = tokio::select! {
+            biased;
+            parted = parting => parted,
+            silent = too_long => Err(silent),
+        };
+        match parted {
+            Ok(true) => leaving.let_go(begun).await,
+            Ok(false) => Ok(()),
+            Err(error) => {
+                // QEMU itself may wait for their servers, and carries out nothing else until it need not.
+                for job in &jobs {
+                    break_copy(&mut leaving.follow, job).await?;
+                }
+                Err(error)
+            }
         }
-        for mut mirror in mirrors {
-            let made = mirror.made();
-            mirror.part().await?;
-            made.iter().for_each(|made| begun.gone(made));
-        }
-        leaving.let_go(begun).await
     }
+
+    /// Ready when the guest has stood for so long to be moved, or QEMU does not even say what for.
+    fn stands_too_long(&self, patience: Duration) -> impl Future<Output = OperationError> {
+        let is_stop = |event: &qmp::Event| event.name == "STOP";
+        let client = self.qmp().with_deadline(None);
+        let mut stops = client.waiter(is_stop);
+        async move {
+            // With the connection events end, and what is waited for here is not heard of: the limit is one of the usual case.
+            while stops.await.is_some() {
+                stops = client.waiter(is_stop);
+                let waits = async {
+                    match client.call(&QueryStatus {}).await {
+                        // Somebody has paused it.
+                        Ok(info) if info.status != RunState::FinishMigrate => {}
+                        _ => std::future::pending().await,
+                    }
+                };
+                if tokio::time::timeout(patience, waits).await.is_err() {
+                    let what = "the copies of the disks to part".to_owned();
+                    return OperationError::GuestSilent { what, after: patience };
+                }
+            }
+            std::future::pending().await
+        }
+    }
+}
+
+/// Ends mirrors, all at once.
+async fn part_all(mirrors: Vec<Mirror>, begun: &mut Rollback) -> Result<(), OperationError> {
+    let part = |mut mirror: Mirror| async move {
+        let made = mirror.made();
+        mirror.part().await.map(|()| made)
+    };
+    let mut parting: Vec<_> = mirrors.into_iter().map(|mirror| Box::pin(part(mirror))).collect();
+    std::future::poll_fn(|context| {
+        let mut failed = None;
+        parting.retain_mut(|part| match part.as_mut().poll(context) {
+            Poll::Ready(Ok(made)) => {
+                made.iter().for_each(|made| begun.gone(made));
+                false
+            }
+            Poll::Ready(Err(error)) => {
+                failed = Some(error);
+                false
+            }
+            Poll::Pending => true,
+        });
+        match failed {
+            Some(error) => Poll::Ready(Err(error)),
+            None if parting.is_empty() => Poll::Ready(Ok(())),
+            None => Poll::Pending,
+        }
+    })
+    .await
 }

@@ -140,8 +140,12 @@ impl Vm {
 
     /// Has the machine to itself: two that move or save it at once would take each other's end for their own.
     pub(super) fn migrates_alone(&self) -> Result<Reservation, MigrateError> {
-        let moving = || MigrateError { guest: Whereabouts::Moving, source: OperationError::Moving };
-        self.reserve_name(MIGRATES.to_owned()).ok_or_else(moving)
+        self.stays_here().map_err(|source| MigrateError { guest: Whereabouts::Moving, source })
+    }
+
+    /// Keeps others from moving the machine for a moment.
+    pub(in super::super) fn stays_here(&self) -> Result<Reservation, OperationError> {
+        self.reserve_name(MIGRATES.to_owned()).ok_or(OperationError::Moving)
     }
 
     /// Whether somebody of this process moves or saves it.
@@ -339,7 +343,8 @@ impl Vm {
         match migration.run_guest().await {
             Ok(()) => MigrateError { guest: Whereabouts::Source, source },
             Err(error) => {
-                tracing::debug!(%error, "cannot let a guest go on that did not move");
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, "cannot let a guest go on that did not move");
                 unknown(source)
             }
         }
