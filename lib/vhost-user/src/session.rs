@@ -197,10 +197,10 @@ impl<M: Message> Asking<M> {
             return Err(Violation::Answer { number, expected });
         };
         self.waiting.pop_front();
-        // A configuration space that cannot be read is answered by no bytes at all.
-        let refused =
-            payload.is_empty() && M::facts_of(number).is_some_and(|it| it.reply == Some(Body::Config));
-        let reply = if refused {
+        // A configuration space that cannot be read is answered by no bytes at all; a log by none with DPDK, as the specification has it, and by a
+        // number with libvhost-user.
+        let may_be_empty = |facts: &Facts| facts.reply == Some(Body::Config) || facts.name == "SET_LOG_BASE";
+        let reply = if payload.is_empty() && M::facts_of(number).is_some_and(may_be_empty) {
             Reply::None
         } else {
             M::get_reply(number, &payload).map_err(|error| Violation::Payload { number, error })?

@@ -220,6 +220,8 @@ impl<'s> Guest<'s> {
         }
         ring.put(deferred.taken, written);
         ring.publish();
+        // What the driver offers next is looked for, as after a turn in which it was served.
+        ring.due = true;
     }
 
     /// Whether a queue is started and enabled.

@@ -183,6 +183,12 @@ impl<'d, D: Device> Serving<'d, D> {
         let round = polling.begin();
         let mut left = ROUND;
         loop {
+            // What a device has under way ends elsewhere, and would wait for a look at rings.
+            if self.session.has_deferred() {
+                self.looking = None;
+                self.session.unwatch();
+                return Wait::Yes;
+            }
             let (wait, before) = match self.looking.take() {
                 Some(wait) => {
                     let before = wait.took();
@@ -427,6 +433,11 @@ impl<D: Device> Session<'_, D> {
 
     fn is_due(&self) -> bool {
         self.rings.iter().any(Ring::is_due)
+    }
+
+    /// Whether the device serves any chain beyond its turn.
+    fn has_deferred(&self) -> bool {
+        self.rings.iter().any(Ring::has_deferred)
     }
 
     /// Drivers kick from now on.

@@ -60,7 +60,11 @@ fn advises<T>(
     run: &mut Run<'_>,
     step: impl FnOnce(&mut Run<'_>) -> Result<T, Trouble>,
 ) -> Result<T, Trouble> {
-    run.builds_upon(ALONE, |run| run.builds_upon("state.postcopy.advise", step))
+    match run.builds_upon(ALONE, advised) {
+        Ok(()) => step(run),
+        Err(Trouble::Failed(why)) => not_applicable(format!("state.postcopy.advise has failed: {why}")),
+        Err(other) => Err(other),
+    }
 }
 
 fn advised(run: &mut Run<'_>) -> Outcome {

@@ -43,6 +43,8 @@ pub struct Lasting<C, W = Thread> {
     front: FrontEnd<W>,
     inflight: (Inflight, OwnedFd),
     queues: Vec<Arc<Anchor>>,
+    /// All queues of the session were started. One in which only some were is no other's until it has ended.
+    is_going: bool,
 }
 
 impl<C: FnMut() -> io::Result<UnixStream> + Send> Lasting<C> {
@@ -100,7 +102,7 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
         // Rings are as they are now, whatever else another back-end may offer.
         let features = front.negotiated().features;
         let wanted = Wanted { features: Features::empty(), required: features, ..wanted };
-        Ok(Self { connect, wanted, timeout, canceller, front, inflight, queues: Vec::new() })
+        Ok(Self { connect, wanted, timeout, canceller, front, inflight, queues: Vec::new(), is_going: true })
     }
 
     async fn first(
@@ -183,6 +185,10 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
     }
 
     async fn until_gone(&mut self) -> Result<(), CallError> {
+        if !self.is_going {
+            // Nobody waited until it was: it is no back-end to stay with.
+            return Ok(());
+        }
         self.front.socket.expire_after(None)?;
         // Those of calls that nobody waited for any more.
         while self.front.asking.waiting() > 0 {
@@ -210,13 +216,21 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
     async fn go_on(&mut self, again: &mut Again<'_, W>) -> Result<(), CallError> {
         self.end().await?;
         let mut pauses = Pauses::<W>::new(&self.canceller)?;
-        let next = loop {
-            match self.next(again).await {
-                Ok(next) => break next,
-                Err(error) => pauses.after(error).await?,
+        loop {
+            let tried = match self.next(again).await {
+                Ok(next) => {
+                    // From its first kick on it may do what is in flight.
+                    (self.front, self.is_going) = (next, false);
+                    self.set_going().await
+                }
+                Err(error) => Err(error),
+            };
+            let Err(error) = tried else { break };
+            if !self.is_going {
+                self.end().await?;
             }
-        };
-        self.front = next;
+            pauses.after(error).await?;
+        }
         for queue in &self.queues {
             // The back-end that died may have given something back, and not have lived to tell.
             queue.call_driver()?;
@@ -225,11 +239,11 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
     }
 
     /// The session before is over: two on one ring would do its work twice. One that lives still is told by the end of what we say, and has as long
-    /// to finish what it is at as an answer may take; who does not end in that time was not seen to end.
+    /// as it takes to finish what it is at.
     async fn end(&mut self) -> Result<(), CallError> {
         let FrontEnd { socket, waits, .. } = &self.front;
         socket.say_no_more();
-        socket.expire_after(Some(self.timeout))?;
+        socket.expire_after(None)?;
         let mut buffer = [0; 4096];
         let ended = loop {
             if let Err(ended) = socket.receive_in(waits, &mut buffer).await {
@@ -243,7 +257,17 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
         }
     }
 
-    /// Connects to a back-end that knows all that the one before did.
+    /// Starts all queues of a back-end that knows of them.
+    async fn set_going(&mut self) -> Result<(), CallError> {
+        for queue in &self.queues {
+            self.front.set_going(queue).await?;
+        }
+        self.front.tell_ok().await?;
+        self.is_going = true;
+        Ok(())
+    }
+
+    /// Connects to a back-end that knows all that the one before did, and does nothing yet.
     async fn next(&mut self, again: &mut Again<'_, W>) -> Result<FrontEnd<W>, CallError> {
         let mut next = FrontEnd::on((self.connect)()?, self.timeout, self.canceller.clone())?;
         next.agree(self.wanted).await?;
@@ -256,10 +280,6 @@ impl<C: FnMut() -> io::Result<UnixStream> + Send, W: Waits> Lasting<C, W> {
             next.locate(queue).await?;
         }
         W::of(again(&mut next)).await?;
-        for queue in &self.queues {
-            next.set_going(queue).await?;
-        }
-        next.tell_ok().await?;
         Ok(next)
     }
 }

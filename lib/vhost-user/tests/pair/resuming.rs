@@ -175,6 +175,7 @@ fn a_device_may_give_back_in_any_order() {
 
 /// Takes a request, says so, and does it when it is told to.
 struct Waits {
+    queues: u16,
     begun: Sender<()>,
     goes_on: Receiver<()>,
 }
@@ -184,7 +185,7 @@ impl Device for Waits {
         Features::empty()
     }
     fn queues(&self) -> u16 {
-        1
+        self.queues
     }
     fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {
         guest.each(queue, |chain| {
@@ -199,7 +200,7 @@ impl Device for Waits {
 #[test]
 fn a_back_end_that_is_at_work_finishes_before_the_next_begins() {
     let ((begun, begins), (go_on, goes_on)) = (channel(), channel());
-    let (stream, first) = Served::with(Waits { begun, goes_on });
+    let (stream, first) = Served::with(Waits { queues: 1, begun, goes_on });
     let (next, second) = Served::with(Toy::new());
     let (tried, tries) = channel();
     let mut streams = vec![next, stream];
@@ -234,4 +235,47 @@ fn a_back_end_that_is_at_work_finishes_before_the_next_begins() {
     assert_eq!(queue.ring.in_flight(), 0, "the next had nothing to do");
     drop(lasting);
     second.ended().unwrap();
+}
+
+/// One that is at work before all its queues have started finishes too, however long that takes, before another is tried.
+#[test]
+fn a_back_end_whose_queues_start_one_by_one_finishes_before_the_next_begins() {
+    let ((begun, begins), (go_on, goes_on)) = (channel(), channel());
+    let (stream, first) = Served::with(Toy::new());
+    let (at_work, second) = Served::with(Waits { queues: 2, begun, goes_on });
+    let (last, third) = Served::with(Toy::new());
+    let (tried, tries) = channel();
+    let mut streams = vec![last, at_work, stream];
+    let connect = move || {
+        tried.send(()).unwrap();
+        streams.pop().ok_or(std::io::ErrorKind::ConnectionRefused.into())
+    };
+    // How long the start of the second queue waits for the work of the first.
+    let answers = Duration::from_secs(1);
+    let canceller = Canceller::new().unwrap();
+    let features = wanted(Features::empty());
+    let mut lasting = Lasting::new(connect, features, answers, (2, SIZE), canceller).unwrap();
+    let mut memory = Memory::new(1 << 20).unwrap();
+    lasting.add_memory(&memory).unwrap();
+    let mut queue = lasting.start_queue(0, SIZE, &mut memory).unwrap();
+    let _other = lasting.start_queue(1, SIZE, &mut memory).unwrap();
+    first.kill();
+    let segment = Segment { address: memory.part(1, 1).unwrap().host_address(), length: 1 };
+    queue.ring.add(&[], &[segment]).unwrap();
+    queue.submit().unwrap();
+    std::thread::scope(|scope| {
+        let resumed = scope.spawn(|| lasting.resume());
+        begins.recv_timeout(TIMEOUT).unwrap();
+        assert_eq!(tries.try_iter().count(), 2);
+        assert!(tries.recv_timeout(answers * 3 / 2).is_err(), "the second is at work");
+        go_on.send(()).unwrap();
+        resumed.join().unwrap().unwrap();
+    });
+    assert_eq!(tries.try_iter().count(), 1);
+    assert_eq!(queue.ring.reap().unwrap().map(|done| done.written), Some(1));
+    assert_eq!(queue.ring.in_flight(), 0, "the third had nothing to do");
+    assert!(begins.try_recv().is_err(), "it was done once");
+    second.ended().unwrap();
+    drop(lasting);
+    third.ended().unwrap();
 }

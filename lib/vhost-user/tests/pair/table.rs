@@ -156,6 +156,19 @@ fn no_configuration_space_is_an_empty_answer() {
     served.ended().unwrap();
 }
 
+/// DPDK answers a log with no bytes, libvhost-user with a number.
+#[test]
+fn a_log_is_answered_by_a_number_or_by_nothing() {
+    let (mut front, mut its) = negotiated(ORDINARY, ProtocolFeatures::LOG_SHMFD.bits());
+    let null = std::fs::File::open("/dev/null").unwrap();
+    for answer in [[].as_slice(), &[0; 8]] {
+        its.write_all(&message(6, REPLY, answer)).unwrap();
+        front.set_log(null.as_fd(), 4096).unwrap();
+    }
+    its.write_all(&message(6, REPLY, &[0; 4])).unwrap();
+    assert!(matches!(front.set_log(null.as_fd(), 4096), Err(CallError::Violation { .. })));
+}
+
 /// What our front-end does not send, whoever would take it.
 #[test]
 fn what_no_back_end_should_take_is_not_sent() {
