@@ -111,7 +111,7 @@ impl Blocking {
             asleep: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             wanted: Notify::new(),
-            interrupt: Mutex::new(Arc::new(Interrupt::new()?)),
+            interrupt: Mutex::default(),
         });
         let kept = Arc::clone(&shared);
         let keeper = std::thread::Builder::new().name("libvirt".to_owned()).spawn(move || kept.keep())?;

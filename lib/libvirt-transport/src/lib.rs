@@ -16,12 +16,13 @@ mod unix;
 
 pub use sealed::{SEALED_MAX, Seal, Sealed};
 pub use stream::Stream;
-pub use unix::Unix;
+pub use unix::{Unix, Waiting};
 
 use libvirt_protocol::session::Transmit;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// A connection, however it was made.
 pub trait Transport: Send + 'static {
@@ -61,8 +62,9 @@ pub trait Transport: Send + 'static {
         None
     }
 
-    /// What becomes readable when [`Transport::read_now`] has something to read.
-    fn readable(&self) -> Option<BorrowedFd<'_>> {
+    /// The same for a thread that waits in its reads, each time for no longer than this. Nobody else may read meanwhile. `None`: that cannot
+    /// be done here.
+    fn waiting(&self, _patience: Duration) -> Option<Waiting> {
         None
     }
 }
@@ -97,8 +99,8 @@ impl Transport for Box<dyn Transport> {
         (**self).write_now(bytes)
     }
 
-    fn readable(&self) -> Option<BorrowedFd<'_>> {
-        (**self).readable()
+    fn waiting(&self, patience: Duration) -> Option<Waiting> {
+        (**self).waiting(patience)
     }
 }
 

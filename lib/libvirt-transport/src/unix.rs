@@ -2,6 +2,8 @@
 
 use crate::{Privacy, Traits, Transport};
 use libvirt_protocol::session::Transmit;
+use rustix::fs::OFlags;
+use rustix::net::sockopt::Timeout;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags,
@@ -10,10 +12,12 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-/// A unix socket.
+/// A unix socket. It is this value's alone: whether the socket waits in a bare `read` is its own matter (`O_NONBLOCK`), and changes with
+/// [`Transport::waiting`].
 #[derive(Debug)]
 pub struct Unix(UnixStream);
 
@@ -36,27 +40,52 @@ impl From<UnixStream> for Unix {
 /// Descriptors that one read can bring: each has a byte of its own, but a sender may join several.
 const AT_ONCE: usize = 32;
 
-impl Unix {
-    /// One read; descriptors that come are added.
-    fn receive(
-        &self,
-        room: &mut [u8],
-        descriptors: &mut Vec<OwnedFd>,
-        flags: RecvFlags,
-    ) -> io::Result<usize> {
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let mut room = [IoSliceMut::new(room)];
-        let message =
-            rustix::net::recvmsg(&self.0, &mut room, &mut ancillary, flags | RecvFlags::CMSG_CLOEXEC)?;
-        for part in ancillary.drain() {
-            if let RecvAncillaryMessage::ScmRights(came) = part {
-                descriptors.extend(came);
-            }
+/// One read; descriptors that come are added.
+fn receive(
+    socket: impl AsFd,
+    room: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+    flags: RecvFlags,
+) -> io::Result<usize> {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut room = [IoSliceMut::new(room)];
+    let message = rustix::net::recvmsg(socket, &mut room, &mut ancillary, flags | RecvFlags::CMSG_CLOEXEC)?;
+    for part in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(came) = part {
+            descriptors.extend(came);
         }
-        Ok(message.bytes)
+    }
+    Ok(message.bytes)
+}
+
+/// The same socket for a thread that waits in the read itself, which spares it to ask first whether there is something.
+#[derive(Debug)]
+pub struct Waiting(OwnedFd);
+
+impl Waiting {
+    /// Of a unix socket, of which everybody else reads and writes without waiting: for no longer than this.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn new(socket: BorrowedFd<'_>, patience: Duration) -> io::Result<Self> {
+        rustix::net::sockopt::set_socket_timeout(socket, Timeout::Recv, Some(patience))?;
+        let flags = rustix::fs::fcntl_getfl(socket)?;
+        rustix::fs::fcntl_setfl(socket, flags - OFlags::NONBLOCK)?;
+        Ok(Self(socket.try_clone_to_owned()?))
+    }
+
+    /// Waits for bytes, and descriptors if any come with them. 0 bytes: the other side has closed.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when nothing came in that time; when the connection is broken.
+    pub fn read(&self, room: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
+        receive(&self.0, room, descriptors, RecvFlags::empty())
     }
 }
+
+/// Whether the socket waits by itself or not: what goes, goes at once.
+const AT_ONCE_OR_NOT: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 impl Transport for Unix {
     fn poll_read(
@@ -71,7 +100,7 @@ impl Transport for Unix {
             let before = descriptors.len();
             let mut short = None;
             let read = self.0.try_io(Interest::READABLE, || {
-                let bytes = self.receive(room, descriptors, RecvFlags::empty())?;
+                let bytes = receive(&self.0, room, descriptors, RecvFlags::DONTWAIT)?;
                 // Less than there was room for: nothing more is there, and that need not be asked for with another read. Only
                 // descriptors stop a read before bytes that are there already.
                 if bytes > 0 && bytes < wanted && descriptors.len() == before {
@@ -94,7 +123,7 @@ impl Transport for Unix {
         loop {
             ready!(self.0.poll_write_ready(context))?;
             let written = self.0.try_io(Interest::WRITABLE, || match what {
-                Transmit::Bytes(bytes) => Ok(rustix::net::send(&self.0, bytes, SendFlags::NOSIGNAL)?),
+                Transmit::Bytes(bytes) => Ok(rustix::net::send(&self.0, bytes, AT_ONCE_OR_NOT)?),
                 Transmit::Descriptor(descriptor) => {
                     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
                     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -102,7 +131,7 @@ impl Transport for Unix {
                     // There is room for exactly this one.
                     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
                     let byte = [IoSlice::new(&[0])];
-                    Ok(rustix::net::sendmsg(&self.0, &byte, &mut ancillary, SendFlags::NOSIGNAL)?)
+                    Ok(rustix::net::sendmsg(&self.0, &byte, &mut ancillary, AT_ONCE_OR_NOT)?)
                 }
             });
             match written {
@@ -121,15 +150,41 @@ impl Transport for Unix {
     }
 
     fn read_now(&mut self, room: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> Option<io::Result<usize>> {
-        Some(self.receive(room, descriptors, RecvFlags::DONTWAIT))
+        Some(receive(&self.0, room, descriptors, RecvFlags::DONTWAIT))
     }
 
     fn write_now(&mut self, bytes: &[u8]) -> Option<io::Result<usize>> {
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        Some(rustix::net::send(&self.0, bytes, flags).map_err(Into::into))
+        Some(rustix::net::send(&self.0, bytes, AT_ONCE_OR_NOT).map_err(Into::into))
     }
 
-    fn readable(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.0.as_fd())
+    fn waiting(&self, patience: Duration) -> Option<Waiting> {
+        Waiting::new(self.0.as_fd(), patience).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    #[tokio::test]
+    async fn who_waits_in_reads_makes_nobody_else_wait() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (mut ours, mut theirs) = (Unix::from(ours), Unix::from(theirs));
+        let mut context = Context::from_waker(Waker::noop());
+        let waiting = ours.waiting(Duration::from_millis(1)).unwrap();
+        let (mut room, mut descriptors) = ([0; 8], Vec::new());
+        let nothing = waiting.read(&mut room, &mut descriptors).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        assert!(ours.poll_read(&mut context, &mut room, &mut descriptors).is_pending());
+        assert_eq!(ours.read_now(&mut room, &mut descriptors).unwrap().unwrap_err().kind(), nothing.kind());
+        // As much as goes at once, past the executor and by it.
+        while ours.write_now(&[7; 65_536]).unwrap().is_ok() {}
+        assert!(ours.poll_write(&mut context, &Transmit::Bytes(&[7; 65_536])).is_pending());
+        assert_eq!(theirs.write_now(b"reply").unwrap().unwrap(), 5);
+        assert_eq!(waiting.read(&mut room, &mut descriptors).unwrap(), 5);
+        assert_eq!(&room[..5], b"reply");
+        drop(theirs);
+        assert!(matches!(waiting.read(&mut room, &mut descriptors), Ok(0) | Err(_)), "it has ended");
     }
 }

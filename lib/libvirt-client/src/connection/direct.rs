@@ -2,22 +2,23 @@
 //!
 //! ```text
 //!   thread ──> polls the future, which starts a call and waits for its reply: noted is on which connection
-//!          ──> waits on that connection's socket alone, reads it, and polls the future again
+//!          ──> waits in a read of that connection's socket, takes what comes, and polls the future again
 //! ```
 //!
 //! The executor loses nothing by it: what is read here is gone from the socket, and what is left there is told to its reactor as ever.
 
 use super::Shared;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use super::reading::Taken;
 use std::cell::RefCell;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Wake;
+use std::time::Duration;
 
 /// How long a thread waits so: everything else of the executor's stands still meanwhile.
-const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+const PATIENCE: Duration = Duration::from_millis(2);
+/// What is read at first, without the lock: most replies are shorter.
+const SHORT: usize = 256;
 
 thread_local! {
     /// On which connection this thread's future waits for a reply, while somebody wants to know.
@@ -66,20 +67,13 @@ impl Drop for Watch {
     }
 }
 
-/// What wakes a thread that waits on a socket: another thread may have read its reply.
-#[derive(Debug)]
+/// What tells a thread that waits that its future is to be polled again: another thread may have read its reply.
+#[derive(Debug, Default)]
 pub(crate) struct Interrupt {
     woken: AtomicBool,
-    asleep: AtomicBool,
-    event: OwnedFd,
 }
 
 impl Interrupt {
-    pub(crate) fn new() -> io::Result<Self> {
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { woken: AtomicBool::new(false), asleep: AtomicBool::new(false), event })
-    }
-
     /// Whether the future is to be polled again.
     pub(crate) fn take(&self) -> bool {
         self.woken.swap(false, Ordering::SeqCst)
@@ -93,11 +87,6 @@ impl Wake for Interrupt {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.woken.store(true, Ordering::SeqCst);
-        // Either we see that it sleeps, or it sees that it is woken.
-        if self.asleep.load(Ordering::SeqCst) {
-            // When it is full, it wakes as well.
-            let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
-        }
     }
 }
 
@@ -106,34 +95,21 @@ pub(crate) struct Direct(Arc<Shared>);
 
 impl Direct {
     /// Waits until there is something on the connection, and takes it. False when it has waited long enough, or cannot wait so.
+    ///
+    /// The lock is free while it waits. Nobody else reads then, so that replies of others, too, come by here and wake who waits for them.
     pub(crate) fn step(&self, interrupt: &Interrupt) -> bool {
-        let Some(socket) = self.0.lock().readable() else { return false };
-        let mut on = [
-            PollFd::new(&socket, PollFlags::IN),
-            PollFd::from_borrowed_fd(interrupt.event.as_fd(), PollFlags::IN),
-        ];
-        interrupt.asleep.store(true, Ordering::SeqCst);
-        let ready =
-            if interrupt.woken.load(Ordering::SeqCst) { Ok(0) } else { poll(&mut on, Some(&PATIENCE)) };
-        interrupt.asleep.store(false, Ordering::SeqCst);
-        if !on[1].revents().is_empty() {
-            let _ = rustix::io::read(&interrupt.event, &mut [0; 8]);
-        }
-        match ready {
-            Ok(0) if interrupt.woken.load(Ordering::SeqCst) => true,
-            Ok(0) | Err(_) => false,
-            Ok(_) if on[0].revents().is_empty() => true,
-            Ok(_) => {
-                let mut state = self.0.lock();
-                match state.turn_now() {
-                    Ok(able) => able,
-                    Err(reason) => {
-                        state.close(&reason);
-                        // It ends with this reason, too.
-                        state.wake_driver();
-                        true
-                    }
-                }
+        let Some(waiting) = self.0.lock().begin_read(PATIENCE) else { return false };
+        let (mut bytes, mut descriptors) = ([0; SHORT], Vec::new());
+        let read = waiting.read(&mut bytes, &mut descriptors);
+        let mut state = self.0.lock();
+        match state.end_read(&bytes, read, descriptors) {
+            Ok(Taken::All) => true,
+            Ok(Taken::Nothing) => interrupt.woken.load(Ordering::SeqCst),
+            Err(reason) => {
+                state.close(&reason);
+                // It ends with this reason, too.
+                state.wake_driver();
+                true
             }
         }
     }

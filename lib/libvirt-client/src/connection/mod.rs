@@ -15,6 +15,7 @@ mod call;
 mod direct;
 mod driver;
 mod incoming;
+mod reading;
 mod routes;
 mod state;
 mod waiters;

@@ -9,6 +9,7 @@ use libvirt_protocol::remote::ConnectClose;
 use libvirt_protocol::session::{
     Abandoned, ClientSession, Incoming, Keepalive, Serial, Serials, SessionError, Transmit,
 };
+use libvirt_transport::Waiting;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -18,12 +19,13 @@ use std::time::{Duration, Instant};
 use super::call::{Arrived, Payload};
 use super::incoming::{StreamState, forget};
 use super::now;
+use super::reading::Reading;
 use super::waiters::Waiters;
 
 /// Everything about one connection.
 pub(super) struct State {
     pub(super) session: ClientSession,
-    transport: Box<dyn Transport>,
+    pub(super) transport: Box<dyn Transport>,
     /// Of the transport, also when it is there no more.
     pub(super) traits: Traits,
     waiters: Waiters,
@@ -36,20 +38,22 @@ pub(super) struct State {
     writers: Vec<Waker>,
     /// The socket took no more.
     blocked: bool,
-    closed: Option<Error>,
+    pub(super) closed: Option<Error>,
     /// Whether the daemon is to hear of its end: it has opened something on it.
     pub(super) announces: bool,
     /// It is closed for everybody here, and the daemon is hearing so.
     farewell: Option<Farewell>,
     /// Who waits until the daemon has heard.
     parted: Vec<Waker>,
-    /// What a thread without an executor waits on; made when one first does.
-    readable: Option<Arc<OwnedFd>>,
+    /// What a thread without an executor waits in; made when one first does.
+    pub(super) waiting: Option<Arc<Waiting>>,
+    /// A thread waits in it: whoever else would read meanwhile could take what comes later first.
+    pub(super) reading: Reading,
     /// Nothing was unsent before the calls that nobody has written yet.
     unwritten: bool,
     /// What stream data that waits for readers takes.
-    buffered: usize,
-    buffer_limit: usize,
+    pub(super) buffered: usize,
+    pub(super) buffer_limit: usize,
 }
 
 /// The call that tells of the end, and how long its reply is waited for.
@@ -83,7 +87,8 @@ impl State {
             announces: false,
             farewell: None,
             parted: Vec::new(),
-            readable: None,
+            waiting: None,
+            reading: Reading::Nobody,
             unwritten: false,
             buffered: 0,
             buffer_limit,
@@ -95,7 +100,7 @@ impl State {
         let inner = std::mem::replace(&mut self.transport, Box::new(Nowhere));
         self.transport = within(inner);
         self.traits = self.transport.traits();
-        self.readable = None;
+        self.waiting = None;
         // It waits for what comes on the old one.
         self.wake_driver();
     }
@@ -216,7 +221,7 @@ impl State {
             self.session.resume(now());
         }
         // What a stalled reader does not take stays in the socket, and so costs the daemon's memory, not ours.
-        while self.buffered < self.buffer_limit {
+        while self.may_read() {
             let mut descriptors = Vec::new();
             match self.transport.poll_read(context, self.session.space(), &mut descriptors) {
                 Poll::Pending => break,
@@ -245,50 +250,7 @@ impl State {
         Ok(())
     }
 
-    /// Reads everything that is there, for a thread that waits without an executor, and answers what must be answered. False when the
-    /// transport cannot do that.
-    pub(super) fn turn_now(&mut self) -> Result<bool, Error> {
-        if self.closed.is_some() {
-            return Ok(false);
-        }
-        while self.buffered < self.buffer_limit {
-            let mut descriptors = Vec::new();
-            let room = self.session.space();
-            let wanted = room.len();
-            let bytes = match self.transport.read_now(room, &mut descriptors) {
-                None => return Ok(false),
-                Some(Ok(0)) => return Err(Error::new(ErrorKind::Closed)),
-                Some(Ok(bytes)) => bytes,
-                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Some(Err(error)) => return Err(error.into()),
-            };
-            // Only descriptors stop a read before bytes that are there already.
-            let all = bytes < wanted && descriptors.is_empty();
-            self.session.filled(bytes, descriptors, now());
-            self.dispatch()?;
-            if all {
-                break;
-            }
-        }
-        if self.buffered >= self.buffer_limit {
-            self.session.pause(now());
-        }
-        self.leave_at_last();
-        if self.session.transmit().is_some() {
-            self.flush_soon(true);
-        }
-        Ok(true)
-    }
-
-    /// What becomes readable when there is something for [`State::turn_now`].
-    pub(super) fn readable(&mut self) -> Option<Arc<OwnedFd>> {
-        if self.readable.is_none() {
-            self.readable = self.transport.readable()?.try_clone_to_owned().ok().map(Arc::new);
-        }
-        self.readable.clone()
-    }
-
-    fn dispatch(&mut self) -> Result<(), SessionError> {
+    pub(super) fn dispatch(&mut self) -> Result<(), SessionError> {
         while let Some(incoming) = self.session.next()? {
             match incoming {
                 Incoming::Reply { serial, payload, descriptors } => {
@@ -425,7 +387,7 @@ impl State {
     }
 
     /// Ends it if that is to be, and nothing is left for which it is there.
-    fn leave_at_last(&mut self) {
+    pub(super) fn leave_at_last(&mut self) {
         if !self.waiters.keeps_any()
             && let Some(reason) = self.leaving.take()
         {
@@ -455,7 +417,7 @@ impl State {
         self.parted.drain(..).for_each(Waker::wake);
         // Whoever still holds the connection does not hold the daemon's place for a client.
         self.transport = Box::new(Nowhere);
-        self.readable = None;
+        self.waiting = None;
     }
 
     /// The same in good order: the daemon hears of it first, and otherwise complains of a client that is gone.
