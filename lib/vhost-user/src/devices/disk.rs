@@ -43,9 +43,6 @@ impl<S: Storage> Disk<S> {
     }
 }
 
-/// Requests that the driver hears of at once, where there are so many and none takes longer than telling of it.
-const TOGETHER: usize = 8;
-
 impl<S: Storage> Device for Disk<S> {
     fn features(&self) -> Features {
         let features = blk::Features::SIZE_MAX
@@ -67,18 +64,11 @@ impl<S: Storage> Device for Disk<S> {
     }
 
     fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {
-        // Whoever is told of each takes the cache line of the ring from who writes it each time.
-        let together = if self.storage.is_memory() { TOGETHER } else { 1 };
-        let mut done = Vec::with_capacity(together);
         while let Some(held) = guest.take(queue) {
             let (written, zeroed) = served(&mut self.storage, held.chain());
-            done.push((held, written));
+            guest.put(queue, held, written);
             guest.spend(zeroed);
-            if done.len() == together {
-                guest.put_together(queue, done.drain(..));
-            }
         }
-        guest.put_together(queue, done);
     }
 }
 
@@ -153,9 +143,6 @@ impl Storage for Null {
     fn write_zeroes(&mut self, _: Range) -> Result<(), Failure> {
         Ok(())
     }
-    fn is_memory(&self) -> bool {
-        true
-    }
 }
 
 /// Memory of this process, gone with it.
@@ -205,9 +192,6 @@ impl Storage for InMemory {
     }
     fn id(&self) -> &[u8] {
         b"memory"
-    }
-    fn is_memory(&self) -> bool {
-        true
     }
 }
 

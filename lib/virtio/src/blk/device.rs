@@ -47,10 +47,6 @@ pub trait Storage {
     fn most_of_a_range(&self) -> u64 {
         MOST
     }
-    /// Whether it is as quick as memory, so that a driver loses nothing where it hears of several requests at once.
-    fn is_memory(&self) -> bool {
-        false
-    }
     /// A name, at most 20 bytes.
     fn id(&self) -> &[u8] {
         b""
