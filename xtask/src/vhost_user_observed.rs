@@ -22,7 +22,7 @@ const HEAD: &str = "# What the tests have seen of vhost-user; written by `cargo 
 
 /// Our own other side, and those that others made, each with the role that is ours there.
 const OURS: &str = "ours";
-const FRONT_ENDS: [&str; 1] = ["qemu"];
+const FRONT_ENDS: [&str; 4] = ["libblkio", "qemu", "vhost", "virtio-user"];
 
 /// Devices that ours can be.
 const DEVICES: [&str; 5] = ["balloon", "blk", "console", "net", "rng"];
@@ -201,7 +201,7 @@ pub fn run() -> Result<()> {
         "-p",
         "xtask",
     ])
-    .args(["--test", "pair", "--test", "storage", "--test", "guest"])
+    .args(["--test", "pair", "--test", "storage", "--test", "peers", "--test", "guest"])
     .env("HV_VHOST_USER_OBSERVED", directory.path());
     sh::run(&mut test)?;
     let mut observed = Observed::default();

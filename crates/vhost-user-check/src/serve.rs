@@ -3,11 +3,11 @@
 use crate::Failure;
 use crate::socket::{Source, accepted, make_room};
 use clap::Args;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::io::Errno;
+use rustix::process::umask;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -285,9 +285,11 @@ fn locked(file: &File) -> io::Result<File> {
 /// A socket that the user alone may connect to, in the place of one that nobody listens at any more.
 pub(crate) fn listen(socket: &PathBuf) -> io::Result<UnixListener> {
     make_room(socket)?;
-    let listener = UnixListener::bind(socket)?;
-    fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    // From its first moment on: nobody else may connect before its mode is another. No other thread of this program makes files yet.
+    let before = umask(Mode::from(0o177));
+    let listener = UnixListener::bind(socket);
+    umask(before);
+    listener
 }
 
 /// SIGTERM and SIGINT, which do nothing else from when this is made.

@@ -163,10 +163,11 @@ impl Run<'_> {
 
     /// Not applicable unless the back-end offers this.
     pub(super) fn needs(&self, feature: ProtocolFeatures) -> Outcome {
-        if self.offer.known().contains(feature) {
+        let missing = feature.difference(self.offer.known());
+        if missing.is_empty() {
             return Ok(());
         }
-        not_applicable(format!("it does not offer {}", names(feature)))
+        not_applicable(format!("it does not offer {}", names(missing)))
     }
 
     pub(super) fn needs_features(&self, features: Features) -> Outcome {

@@ -98,6 +98,16 @@ fn our_devices_pass_every_check() {
     is_whole(Kind::Balloon, &checked(&mut ours(|| Balloon::new().unwrap()), &options(Kind::Balloon)), 40);
 }
 
+/// What is named is what is missing, and nothing that is there.
+#[test]
+fn who_is_not_asked_hears_what_it_lacks() {
+    let only = vec!["state.shmem.map".to_owned()];
+    let entropy = || Entropy::new(std::fs::File::open("/dev/zero").unwrap());
+    let report = checked(&mut ours(entropy), &Options { only, ..options(Kind::Rng) });
+    let verdicts: Vec<_> = report.findings.iter().map(|it| &it.verdict).collect();
+    assert_eq!(verdicts, [&Verdict::NotApplicable("it does not offer SHMEM".to_owned())]);
+}
+
 /// Who can be migrated by postcopy has no slots, so that is asked of another.
 #[test]
 fn a_disk_of_ours_passes_the_checks_of_postcopy() {

@@ -1,6 +1,6 @@
 //! A machine that has nothing but our disk to boot from.
 
-use crate::{Machine, QEMU};
+use crate::{Machine, QEMU, observed};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::net::UnixListener;
@@ -43,12 +43,12 @@ fn a_machine_boots_from_our_disk() {
     image[512 + TEXT.len()] = b'\n';
     std::fs::write(path("disk"), image).unwrap();
     let (listener, disk) = (UnixListener::bind(path("blk.sock")).unwrap(), path("disk"));
-    let server = std::thread::spawn(move || {
+    let server = observed::in_thread(move || {
         for _ in 0..2 {
             let (stream, _) = listener.accept().unwrap();
             let file = File::options().read(true).write(true).open(&disk).unwrap();
             let mut disk = Disk::new(OnFile::new(file).unwrap(), 1);
-            serve(&mut disk, stream, &Canceller::new().unwrap()).unwrap();
+            serve(&mut disk, observed::served_through(stream, "qemu"), &Canceller::new().unwrap()).unwrap();
         }
     });
     for packed in ["off", "on"] {

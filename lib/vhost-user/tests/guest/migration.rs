@@ -1,5 +1,6 @@
 //! A guest moves to another QEMU while our disk writes into its memory.
 
+use crate::observed;
 use crate::shell::Shell;
 use serde_json::json;
 use std::fs::File;
@@ -21,10 +22,10 @@ const SIZE: usize = 32 * MIB;
 fn served(image: &Path, socket: &Path) -> JoinHandle<()> {
     let listener = UnixListener::bind(socket).unwrap();
     let file = File::options().read(true).write(true).open(image).unwrap();
-    std::thread::spawn(move || {
+    observed::in_thread(move || {
         let (stream, _) = listener.accept().unwrap();
         let mut disk = Disk::new(OnFile::new(file).unwrap(), 1);
-        serve(&mut disk, stream, &Canceller::new().unwrap()).unwrap();
+        serve(&mut disk, observed::served_through(stream, "qemu"), &Canceller::new().unwrap()).unwrap();
     })
 }
 

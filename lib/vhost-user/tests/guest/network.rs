@@ -1,5 +1,6 @@
 //! Linux sends frames through our network device, and receives them.
 
+use crate::observed;
 use crate::shell::Shell;
 use std::collections::VecDeque;
 use std::os::unix::net::UnixListener;
@@ -57,12 +58,13 @@ fn a_guest_sends_frames_through_our_card() {
     let directory = tempfile::tempdir().unwrap();
     // QEMU takes what we say of queues for a number of pairs, and sets all of those up that it was told of.
     for (packed, pairs) in [("off", 1), ("on", 2)] {
+        observed::device("net", "qemu");
         let socket = directory.path().join(format!("net-{packed}.sock"));
         let listener = UnixListener::bind(&socket).unwrap();
-        let served = std::thread::spawn(move || {
+        let served = observed::in_thread(move || {
             let (stream, _) = listener.accept().unwrap();
             let mut card = Network::with_pairs((0..pairs).map(|_| Answers::default()), HERE);
-            serve(&mut card, stream, &Canceller::new().unwrap()).unwrap();
+            serve(&mut card, observed::served_through(stream, "qemu"), &Canceller::new().unwrap()).unwrap();
         });
         let arguments = [
             "-chardev".to_owned(),

@@ -1,6 +1,6 @@
 //! Frames out of a card, and into it.
 
-use crate::{Client, SIZE, TIMEOUT};
+use crate::{Client, SIZE, TIMEOUT, observed};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 use virtio::features::Features;
@@ -17,8 +17,10 @@ pub(crate) struct Card {
 }
 
 impl Card {
-    pub(crate) fn new(stream: UnixStream, features: Features) -> Self {
-        let mut client = Client::new(stream, features, 2);
+    /// A port of this program's.
+    pub(crate) fn new(stream: UnixStream, by: &'static str, features: Features) -> Self {
+        observed::device("net", by);
+        let mut client = Client::new(stream, by, features, 2);
         assert!(client.front.negotiated().features.contains(features), "the other side has them all");
         let mut part = |each: usize| {
             let part = client.part(usize::from(SIZE) * each);

@@ -135,7 +135,7 @@ fn a_directory_is_listed_and_files_are_read() {
             .args(["-o", &format!("source={},log_level=err", shared.display())]);
         let Some(mut daemon) = Peer::start(test, &mut command) else { return };
         let stream = daemon.connect(&socket);
-        let mut session = Session::new(Client::new(stream, features, 2));
+        let mut session = Session::new(Client::new(stream, "virtiofsd", features, 2));
         assert_eq!(session.client.front.queues().unwrap(), 2);
         let reply = session.ask(|requests, ring| requests.init(ring, 0));
         assert!(matches!(reply, Ok(Reply::Session { version: (7, 31..), .. })), "{reply:?}");

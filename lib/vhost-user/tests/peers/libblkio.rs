@@ -1,7 +1,7 @@
 //! The core of libblkio, the crate `blkio`, as the front-end of our disk.
 
-use crate::serve;
 use crate::sys::completed;
+use crate::{observed, serve};
 use blkio::{Blkio, MemoryRegion, ReqFlags};
 use std::os::fd::AsRawFd as _;
 use vhost_user::devices::{Disk, InMemory};
@@ -14,7 +14,8 @@ fn libblkio_reads_and_writes_our_disk() {
     for polls in [false, true] {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("disk.sock");
-        let served = serve(&socket, Disk::new(InMemory::new(SECTORS), 2));
+        observed::device("blk", "libblkio");
+        let served = serve(&socket, "libblkio", Disk::new(InMemory::new(SECTORS), 2));
         let mut blkio = Blkio::new("virtio-blk-vhost-user").unwrap();
         blkio.set_str("path", &socket.display().to_string()).unwrap();
         blkio.connect().unwrap();

@@ -4,6 +4,8 @@
 mod card;
 mod file_system;
 mod libblkio;
+#[path = "../support/observed.rs"]
+mod observed;
 mod open_vswitch;
 mod profiles;
 mod rust_vmm;
@@ -67,11 +69,16 @@ impl Drop for Peer {
     }
 }
 
-/// Serves the first front-end that connects, in a thread.
-fn serve(socket: &Path, mut device: impl Device + Send + 'static) -> JoinHandle<Result<(), ServeError>> {
+/// Serves the first front-end that connects, which is this one's, in a thread.
+fn serve(
+    socket: &Path,
+    by: &'static str,
+    mut device: impl Device + Send + 'static,
+) -> JoinHandle<Result<(), ServeError>> {
     let listener = UnixListener::bind(socket).unwrap();
-    std::thread::spawn(move || {
+    observed::in_thread(move || {
         let (stream, _) = listener.accept().unwrap();
+        let stream = observed::served_through(stream, by);
         vhost_user::backend::serve(&mut device, stream, &Canceller::new().unwrap())
     })
 }
@@ -99,9 +106,9 @@ struct Client {
 }
 
 impl Client {
-    /// With `queues` that run.
-    fn new(stream: UnixStream, features: Features, queues: u32) -> Self {
-        let mut front = FrontEnd::new(stream, TIMEOUT).unwrap();
+    /// With `queues` that run, of this program's device.
+    fn new(stream: UnixStream, by: &'static str, features: Features, queues: u32) -> Self {
+        let mut front = FrontEnd::new(observed::through(stream, by), TIMEOUT).unwrap();
         let protocol = ProtocolFeatures::MQ
             | ProtocolFeatures::REPLY_ACK
             | ProtocolFeatures::CONFIG

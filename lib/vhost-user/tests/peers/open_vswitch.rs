@@ -133,7 +133,8 @@ fn a_switch_passes_frames_between_two_cards() {
         mergeable | Features::EVENT_IDX | Features::INDIRECT_DESC,
         mergeable | Features::RING_PACKED,
     ] {
-        let [mut one, mut two] = ports.each_ref().map(|port| Card::new(port.accept().unwrap().0, features));
+        let [mut one, mut two] =
+            ports.each_ref().map(|port| Card::new(port.accept().unwrap().0, "openvswitch", features));
         meet(&mut one, &mut two);
         meet(&mut two, &mut one);
         let most = if features.contains(mergeable) { 1514 } else { 500 };

@@ -1,6 +1,6 @@
 //! rust-vmm: a device on its framework `vhost-user-backend` with our front-end, and its front-end in `vhost` with our disk.
 
-use crate::{Client, SIZE, segment, serve};
+use crate::{Client, SIZE, observed, segment, serve};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -151,7 +151,8 @@ fn our_front_end_drives_a_device_on_their_framework() {
             }
             std::thread::yield_now();
         };
-        let mut client = Client::new(stream, features, 1);
+        observed::device("blk", "vhost-user-backend");
+        let mut client = Client::new(stream, "vhost-user-backend", features, 1);
         let config = client.front.config(0, Config::BYTES as u32).unwrap();
         assert_eq!(Config::parse(&config).capacity, SECTORS as u64);
         let slots = client.part(Requests::bytes(SIZE));
@@ -193,7 +194,8 @@ fn our_front_end_drives_a_device_on_their_framework() {
 fn their_front_end_drives_our_disk() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("disk.sock");
-    let served = serve(&socket, Disk::new(InMemory::new(SECTORS as u32), 2));
+    observed::device("blk", "vhost");
+    let served = serve(&socket, "vhost", Disk::new(InMemory::new(SECTORS as u32), 2));
     let mut front = Frontend::connect(&socket, 2).unwrap();
     front.set_owner().unwrap();
     let offered = front.get_features().unwrap();

@@ -42,7 +42,7 @@ fn a_stream_is_set_up_heard_and_released() {
     let command = command.arg("--socket").arg(&socket).args(["--backend", "null"]);
     let Some(mut peer) = Peer::start(test, command) else { return };
     for features in KINDS {
-        let mut client = Client::new(peer.connect(&socket), features, 4);
+        let mut client = Client::new(peer.connect(&socket), "vhost-device-sound", features, 4);
         let config = Config::parse(&client.front.config(0, Config::BYTES as u32).unwrap());
         assert!(config.streams >= 1, "{config:?}");
         let mut part = |bytes| {

@@ -35,7 +35,7 @@ fn frames_come_back_from_a_packet_generator() {
         mergeable | Features::RING_PACKED | Features::EVENT_IDX | Features::INDIRECT_DESC,
         mergeable | Features::RING_PACKED | Features::IN_ORDER,
     ] {
-        let mut card = Card::new(peer.connect(&socket), features);
+        let mut card = Card::new(peer.connect(&socket), "dpdk-testpmd", features);
         // Buffers are of 512 bytes: what is longer comes in several, where that may be.
         let most = if features.contains(mergeable) { 1514 } else { 500 };
         for bytes in (60..most).step_by(13) {

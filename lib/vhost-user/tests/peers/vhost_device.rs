@@ -1,6 +1,6 @@
 //! Devices of the project vhost-device, from the package index.
 
-use crate::{Client, Peer, SIZE};
+use crate::{Client, Peer, SIZE, observed};
 use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -28,7 +28,8 @@ fn a_source_of_entropy_of_theirs_fills_what_it_is_given() {
     // It serves several, and numbers them.
     let socket = directory.path().join("rng.sock0");
     for features in KINDS {
-        let mut client = Client::new(peer.connect(&socket), features, 1);
+        observed::device("rng", "vhost-device-rng");
+        let mut client = Client::new(peer.connect(&socket), "vhost-device-rng", features, 1);
         let memory = client.part(usize::from(SIZE) * 64);
         let address = memory.host_address();
         let mut inbox = Inbox::new(SIZE, 64, memory, address).unwrap();
@@ -59,7 +60,7 @@ const WINDOW: u32 = 16 << 10;
 
 impl Guest {
     fn new(stream: UnixStream, features: Features) -> Self {
-        let mut client = Client::new(stream, features, 2);
+        let mut client = Client::new(stream, "vhost-device-vsock", features, 2);
         let config = client.front.config(0, 8).unwrap();
         assert_eq!(vsock::guest(&config), Some(GUEST));
         let each = (HEADER + MOST) as u32;

@@ -1,6 +1,6 @@
 //! DPDK's virtio-user as the front-end of our network device.
 
-use crate::{Peer, Prefix, serve};
+use crate::{Peer, Prefix, observed, serve};
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -56,7 +56,8 @@ fn frames_of_virtio_user_go_round() {
     {
         let socket = directory.path().join(format!("{number}.sock"));
         let (port, reached) = Counted::new(1000);
-        let served = serve(&socket, Network::new(port, [2, 0, 0, 0, 0, 1]));
+        observed::device("net", "virtio-user");
+        let served = serve(&socket, "virtio-user", Network::new(port, [2, 0, 0, 0, 0, 1]));
         let prefix = Prefix::new(&format!("user-{number}"));
         let mut command = Command::new("dpdk-testpmd");
         command

@@ -14,8 +14,9 @@ use vhost_user::{back, front};
 
 const VARIABLE: &str = "HV_VHOST_USER_OBSERVED";
 
-/// Tests of the connection itself, which is another with a relay in it.
-const DIRECT: [&str; 3] = ["faults::", "relayed::", "session::a_channel_that_nobody_reads"];
+/// Tests of the connection itself, which is another with a relay in it; and of a switch, which loses frames that come before it has heard of a port.
+const DIRECT: [&str; 5] =
+    ["ends::", "faults::", "relayed::", "session::a_channel_that_nobody_reads", "open_vswitch::"];
 
 #[expect(clippy::disallowed_methods, reason = "where to is said by who runs the tests")]
 fn directory() -> Option<PathBuf> {
@@ -29,8 +30,11 @@ fn line(directory: &Path, kind: &str, name: &str, by: &str, outcome: &str, test:
     writeln!(file, "{kind} {name} {by} {outcome} {test}").unwrap();
 }
 
+/// Who has no name.
+const NOBODY: &str = "-";
+
 fn test() -> String {
-    std::thread::current().name().unwrap_or("-").to_owned()
+    std::thread::current().name().unwrap_or(NOBODY).to_owned()
 }
 
 /// A device of this type works with these.
@@ -43,7 +47,9 @@ pub(crate) fn device(name: &str, by: &str) {
 /// The same connection to a back-end, through a relay where what it says is to be seen.
 #[allow(dead_code, reason = "each program of tests is at one side or the other")]
 pub(crate) fn through(back: UnixStream, by: &'static str) -> UnixStream {
-    if directory().is_none() || DIRECT.iter().any(|part| test().starts_with(part)) {
+    let test = test();
+    // What a thread without a name says is no test's.
+    if directory().is_none() || test == NOBODY || DIRECT.iter().any(|part| test.starts_with(part)) {
         return back;
     }
     let (ours, its) = UnixStream::pair().unwrap();
@@ -60,6 +66,14 @@ pub(crate) fn served_through(front: UnixStream, by: &'static str) -> UnixStream 
     let (ours, its) = UnixStream::pair().unwrap();
     relayed(front, its, by);
     ours
+}
+
+/// A thread that works for this test.
+#[allow(dead_code, reason = "each program of tests is at one side or the other")]
+pub(crate) fn in_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::thread::JoinHandle<T> {
+    std::thread::Builder::new().name(test()).spawn(work).unwrap()
 }
 
 fn relayed(front: UnixStream, back: UnixStream, by: &'static str) {
