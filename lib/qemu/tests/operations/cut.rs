@@ -6,7 +6,7 @@ use crate::small::DEAF_AT_FIRST;
 use qemu::{
     Adoption, Supervision, Vm, adopt,
     config::{Address, Disk, Format, Image, Limits, Throttle},
-    vm::{CopyTarget, FoundJob, MigrationOptions, Notes, Pulled, Served},
+    vm::{CopyTarget, FoundJob, MigrationOptions, Notes, OperationError, Pulled, Served},
 };
 use qmp::commands::{QomList, RunState};
 use std::{fs, path::PathBuf};
@@ -277,11 +277,17 @@ async fn a_guest_that_is_paused_while_its_disks_begin_to_be_served_stays_paused(
                 backups
             }
         };
-        for backup in backups.unwrap() {
-            backup.finish(Pulled::Whole).await.unwrap();
-        }
-        for disk in ["a", "b"] {
-            fs::remove_file(at(&format!("{disk}-scratch"))).unwrap();
+        match backups {
+            Ok(backups) => {
+                for backup in backups {
+                    backup.finish(Pulled::Whole).await.unwrap();
+                }
+                for disk in ["a", "b"] {
+                    fs::remove_file(at(&format!("{disk}-scratch"))).unwrap();
+                }
+            }
+            // QEMU 10.0 may fail to make an image in the middle of which it is stopped.
+            Err(error) => assert!(!is_done && matches!(error, OperationError::Job { .. }), "{error:?}"),
         }
         if is_done {
             break;
