@@ -248,6 +248,7 @@ async fn pulled_backups_that_are_dropped_anywhere_are_taken_back() {
 
 /// A guest that somebody pauses while it stands for the moment that is served stays so.
 #[tokio::test]
+#[ignore = "QEMU 7.2 was seen to end once when it was stopped meanwhile: make test-long"]
 async fn a_guest_that_is_paused_while_its_disks_begin_to_be_served_stays_paused() {
     let test = "a_guest_that_is_paused_while_its_disks_begin_to_be_served_stays_paused";
     if missing(test, false) {
@@ -271,7 +272,7 @@ async fn a_guest_that_is_paused_while_its_disks_begin_to_be_served_stays_paused(
             Some(done) => done,
             None => {
                 let (backups, paused) = tokio::join!(pulling, guest.vm.pause());
-                paused.unwrap();
+                paused.unwrap_or_else(|error| panic!("{error} after {times} polls: {}", guest.log()));
                 let state = guest.vm.qmp().call(&qmp::commands::QueryStatus {}).await.unwrap().status;
                 assert_eq!(state, RunState::Paused, "paused after {times} polls");
                 backups
