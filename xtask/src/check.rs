@@ -197,7 +197,7 @@ fn newer_qemu(not_run: &mut Vec<String>) -> Result<bool> {
     }
     let mut command = sh::cargo();
     command.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
-    command.args(crate::qemu_root::TESTS).args(["--", "--show-output"]);
+    command.args(crate::qemu_root::TESTS).args(["--", "--include-ignored", "--show-output"]);
     run_and_collect(command.env(crate::qemu_root::RELEASE, "10.0"), not_run)
 }
 

@@ -6,7 +6,7 @@ use crate::{
     socket,
     vm::{self, Supervision, Vm},
 };
-use qmp::aside::ask;
+use qmp::aside::{PATIENCE, ask};
 use std::{future::Future, io, path::Path, pin::Pin, sync::Arc, time::Duration};
 use uuid::Uuid;
 
@@ -51,7 +51,7 @@ pub async fn adopt_in(
     supervision: Supervision,
 ) -> io::Result<Adoption> {
     let place = run_dir.to_owned();
-    let written = match ask(run_dir, deadline, move |_| Record::load(&place)).await? {
+    let written = match ask(run_dir, PATIENCE, move |_| Record::load(&place)).await? {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
         written => written?,
     };
@@ -64,7 +64,7 @@ pub async fn adopt_in(
     }
     let run_dir = run_dir.to_owned();
     // All processes of the host are looked at, some of which may make one wait.
-    match ask("/proc".as_ref(), deadline, move |_| Record::find(uuid, &run_dir)).await?? {
+    match ask("/proc".as_ref(), PATIENCE, move |_| Record::find(uuid, &run_dir)).await?? {
         Some(record) => adopt(record, deadline, supervision).await,
         None => Ok(Adoption::Gone(why)),
     }
@@ -74,10 +74,10 @@ pub async fn adopt_in(
 ///
 /// # Errors
 /// Missing rights and other faults of the host, after which nothing is known about the machine; [`io::ErrorKind::TimedOut`] where the host does
-/// not answer for its process or its files within `deadline`.
+/// not answer for its process or its files ([`PATIENCE`]); `deadline` is for QEMU's greeting.
 pub async fn adopt(record: Record, deadline: Duration, supervision: Supervision) -> io::Result<Adoption> {
     let run_dir = record.qmp_socket.clone();
-    let (held, record) = ask(&run_dir, deadline, move |_| (record.hold(), record)).await?;
+    let (held, record) = ask(&run_dir, PATIENCE, move |_| (record.hold(), record)).await?;
     match held? {
         Err(why) => Ok(Adoption::Gone(why)),
         Ok(process) => {
@@ -118,7 +118,7 @@ impl Unresponsive {
                 let Self { process, record, supervision, .. } = self;
                 // Of a script that has become QEMU since it was recorded.
                 let recorded = record.clone();
-                let greeted = ask(&recorded.qmp_socket, deadline, move |_| record.greeted()).await;
+                let greeted = ask(&recorded.qmp_socket, PATIENCE, move |_| record.greeted()).await;
                 let record = greeted.ok().and_then(Result::ok).unwrap_or(recorded);
                 let tpm = match record.swtpm {
                     None => vm::Tpm::None,

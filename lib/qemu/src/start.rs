@@ -21,7 +21,6 @@ use qmp::aside::{self, Place, Unanswered, ask, leave, run};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
     fs::{self, DirBuilder, File},
     future::Future,
     io::{self, Read, Seek, SeekFrom, Write},
@@ -176,8 +175,14 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
     let spec = StartSpec { run_dir: run_dir.clone(), binary: program_of(&spec.binary)?, ..spec };
     spec.config.check()?;
     let deadline = spec.deadline;
-    let spec = ask(&run_dir, deadline, |place| readable_images(spec, place)).await??;
-    let lock = lock(&run_dir, deadline).await?;
+    let (spec, lock) = ask(&run_dir, deadline, |place| {
+        let spec = readable_images(spec, place)?;
+        place.now(&spec.run_dir);
+        let lock = opened_lock(&spec.run_dir)?;
+        Ok::<_, StartError>((spec, (lock.try_lock(), lock)))
+    })
+    .await??;
+    let lock = locked(lock, &run_dir, deadline).await?;
     let own = lock.try_clone().map_err(at("lock", &run_dir))?;
     let litter = Arc::new(Litter { lock: Some(own), run_dir, is_wanted: AtomicBool::new(false) });
     let started = begin(spec, lock, litter.clone()).await;
@@ -200,29 +205,25 @@ async fn begin(
     let run_dir = spec.run_dir.clone();
     let logs = spec.logs.within(&run_dir);
     let log_path = logs.qemu.clone();
-    let held = litter.clone();
-    let Begun { process: guard, tpm, log_start, args, _litter } = ask(&run_dir, deadline, move |place| {
+    let (held, directory) = (litter.clone(), run_dir.clone());
+    let Begun { process: guard, tpm, log_start, record, _litter } = ask(&run_dir, deadline, move |place| {
         let prepared = prepare(spec, lock, place)?;
         let (log_start, args, tpm) = (prepared.log_start, prepared.spawn.args.clone(), prepared.tpm);
         let program = prepared.spawn.program.clone();
         place.now(&program);
         let process = prepared.spawn.spawn().map_err(at("start", &program))?;
-        Ok::<_, StartError>(Begun { process, tpm, log_start, args, _litter: held })
-    })
-    .await??;
-    // A QEMU that ended at once is a zombie with the facts of its former self; its words are more useful than ours.
-    let record = {
-        let (pid, tpm) = (guard.process().pid(), tpm.as_ref().map(|tpm| tpm.process().pid()));
-        let (directory, litter) = (run_dir.clone(), litter.clone());
-        ask(&run_dir, deadline, move |_| -> io::Result<Record> {
-            // What comes too late is removed.
-            let _litter = litter;
-            let swtpm = tpm.map(Companion::of).transpose()?;
+        place.now(&directory);
+        let record = || -> io::Result<Record> {
+            let swtpm = tpm.as_ref().map(|tpm| Companion::of(tpm.process().pid())).transpose()?;
+            let pid = process.process().pid();
             let record = Record { swtpm, ..Record::of(uuid, pid, &directory, logs, &args)? };
             record.save(&directory).map(|()| record)
-        })
-    };
-    let record = record.await?;
+        };
+        // A QEMU that ended at once is a zombie with the facts of its former self; its words are more useful than ours.
+        let record = record();
+        Ok::<_, StartError>(Begun { process, tpm, log_start, record, _litter: held })
+    })
+    .await??;
     let greeted = async {
         let stream = socket::connect(&run_dir.join(QMP_SOCKET)).await.map_err(Cause::from)?;
         vm::greet(stream).await.map_err(Cause::from)
@@ -260,7 +261,7 @@ struct Begun {
     process: Guard,
     tpm: Option<Guard>,
     log_start: u64,
-    args: Vec<OsString>,
+    record: io::Result<Record>,
     _litter: Arc<Litter>,
 }
 
@@ -435,18 +436,21 @@ fn ours(run_dir: &Path) -> io::Result<()> {
 /// Another program that this process starts at the same time has all our descriptors between its `fork` and its `exec`, and so for
 /// a moment also the lock of a QEMU that has just ended; and a start that was given up may have it until it has ended: one that is held is
 /// asked for again before that is believed.
-async fn lock(run_dir: &Path, deadline: Duration) -> Result<File, StartError> {
-    let (path, directory) = (run_dir.join(LOCK), run_dir.to_owned());
-    let mut file = ask(run_dir, deadline, move |_| opened_lock(&directory)).await??;
+async fn locked(
+    mut tried: (Result<(), fs::TryLockError>, File),
+    run_dir: &Path,
+    deadline: Duration,
+) -> Result<File, StartError> {
+    let path = run_dir.join(LOCK);
     for _ in 0..LOCK_TRIES {
-        // The lock of a network's file system is its server's to give.
-        let tried = ask(&path, deadline, move |_| (file.try_lock(), file)).await?;
-        file = tried.1;
-        match tried.0 {
+        let (outcome, file) = tried;
+        match outcome {
             Ok(()) => return Ok(file),
             Err(fs::TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
             Err(fs::TryLockError::Error(error)) => return Err(at("lock", &path)(error)),
         }
+        // The lock of a network's file system is its server's to give.
+        tried = ask(&path, deadline, move |_| (file.try_lock(), file)).await?;
     }
     Err(StartError::Occupied { run_dir: run_dir.to_owned() })
 }

@@ -6,7 +6,7 @@ use crate::small::DEAF_AT_FIRST;
 use qemu::{
     Adoption, Supervision, Vm, adopt,
     config::{Address, Disk, Format, Image, Limits, Throttle},
-    vm::{CopyTarget, FoundJob, MigrationOptions, Notes, Pulled, Served},
+    vm::{CopyTarget, FoundJob, MigrationOptions, Notes, OperationError, Pulled, Served},
 };
 use qmp::commands::{QomList, RunState};
 use std::{fs, path::PathBuf};
@@ -248,6 +248,7 @@ async fn pulled_backups_that_are_dropped_anywhere_are_taken_back() {
 
 /// A guest that somebody pauses while it stands for the moment that is served stays so.
 #[tokio::test]
+#[ignore = "QEMU 7.2 was seen to end once when it was stopped meanwhile: make test-long"]
 async fn a_guest_that_is_paused_while_its_disks_begin_to_be_served_stays_paused() {
     let test = "a_guest_that_is_paused_while_its_disks_begin_to_be_served_stays_paused";
     if missing(test, false) {
@@ -271,17 +272,23 @@ async fn a_guest_that_is_paused_while_its_disks_begin_to_be_served_stays_paused(
             Some(done) => done,
             None => {
                 let (backups, paused) = tokio::join!(pulling, guest.vm.pause());
-                paused.unwrap();
+                paused.unwrap_or_else(|error| panic!("{error} after {times} polls: {}", guest.log()));
                 let state = guest.vm.qmp().call(&qmp::commands::QueryStatus {}).await.unwrap().status;
                 assert_eq!(state, RunState::Paused, "paused after {times} polls");
                 backups
             }
         };
-        for backup in backups.unwrap() {
-            backup.finish(Pulled::Whole).await.unwrap();
-        }
-        for disk in ["a", "b"] {
-            fs::remove_file(at(&format!("{disk}-scratch"))).unwrap();
+        match backups {
+            Ok(backups) => {
+                for backup in backups {
+                    backup.finish(Pulled::Whole).await.unwrap();
+                }
+                for disk in ["a", "b"] {
+                    fs::remove_file(at(&format!("{disk}-scratch"))).unwrap();
+                }
+            }
+            // QEMU 10.0 may fail to make an image in the middle of which it is stopped.
+            Err(error) => assert!(!is_done && matches!(error, OperationError::Job { .. }), "{error:?}"),
         }
         if is_done {
             break;

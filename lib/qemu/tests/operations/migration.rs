@@ -196,8 +196,18 @@ async fn a_migration_is_followed_and_given_up_and_the_guest_goes_on_here() {
     let options = MigrationOptions { bandwidth: Some(1 << 16), ..MigrationOptions::default() };
     destination.vm.await_migration(&via, &options).await.unwrap();
     let migration = source.vm.migrate(&via, &options).await.unwrap();
-    let (_, remaining) = migration.progress().await.unwrap();
+    let (begun, remaining) = migration.progress().await.unwrap();
     assert!(remaining > 0);
+    let grows = async {
+        loop {
+            let (sent, remaining) = migration.progress().await.unwrap();
+            assert!(sent >= begun && remaining > 0, "{begun} then {sent}, {remaining} to go");
+            if sent > begun {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LONG, grows).await.unwrap();
     migration.cancel().await.unwrap();
     counts_on(&mut source, 1).await;
     // A destination that is not there.

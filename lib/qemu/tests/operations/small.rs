@@ -35,13 +35,24 @@ async fn keys_arrive_pictures_show_and_a_reset_begins_anew() {
     guest.until("B").await;
     let unknown = guest.vm.send_keys(&["no-such-key"], moment).await.unwrap_err();
     assert!(matches!(unknown, OperationError::Qmp { .. }), "{unknown:?}");
-    for (name, picture, magic) in
-        [("a, b.png", Picture::Png, &b"\x89PNG\r\n"[..]), ("screen.ppm", Picture::Ppm, b"P6")]
-    {
-        let file = directory.path().join(name);
-        guest.vm.screenshot(&file, picture).await.unwrap();
-        assert!(fs::read(&file).unwrap().starts_with(magic), "{name}");
-    }
+    let [png, ppm] = ["a, b.png", "screen.ppm"].map(|name| directory.path().join(name));
+    guest.vm.screenshot(&png, Picture::Png).await.unwrap();
+    guest.vm.screenshot(&ppm, Picture::Ppm).await.unwrap();
+    // A text screen on which the firmware has written: as many pixels as both say, some lit and most not.
+    let ppm = fs::read(&ppm).unwrap();
+    let (head, pixels) = ppm.split_at(ppm.windows(4).position(|end| end == b"255\n").unwrap() + 4);
+    let head = std::str::from_utf8(head).unwrap();
+    let words: Vec<&str> = head.split_ascii_whitespace().collect();
+    let ["P6", width, height, "255"] = words[..] else { panic!("{head}") };
+    let size = [width, height].map(|number| number.parse::<u32>().unwrap());
+    assert_eq!(pixels.len() as u32, size[0] * size[1] * 3, "{size:?}");
+    let lit = pixels.chunks(3).filter(|pixel| **pixel != [0, 0, 0]).count();
+    assert!(lit > 100 && lit < pixels.len() / 6, "{lit} pixels are lit");
+    // The header of a PNG says its size first (ISO/IEC 15948, 11.2.2), and its last chunk that it is whole.
+    let png = fs::read(&png).unwrap();
+    assert!(png.starts_with(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR") && png.ends_with(b"IEND\xae\x42\x60\x82"));
+    let number = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().unwrap());
+    assert_eq!([number(16), number(20)], size);
     guest.vm.reset().await.unwrap();
     guest.until("!").await;
     guest.quit().await;

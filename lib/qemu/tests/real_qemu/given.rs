@@ -1,7 +1,10 @@
 //! What a machine is given: files, descriptors, rights, devices.
 
 use super::*;
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    os::fd::{AsRawFd, OwnedFd},
+};
 
 #[tokio::test]
 async fn a_disk_path_with_commas_and_spaces_works_and_has_counters() {
@@ -63,13 +66,33 @@ async fn qemu_holds_no_descriptor_of_ours_and_deep_directories_do() {
     fs::create_dir(&deep).unwrap();
     // Inheritable on purpose: leaked by a careless library.
     let leaked = fs::File::create(directory.path().join("leaked")).unwrap();
-    rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
+    let (socket, other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let (reads, writes) = rustix::pipe::pipe().unwrap();
+    // A count by which it is known.
+    let event = rustix::event::eventfd(0x5eed_5eed, rustix::event::EventfdFlags::empty()).unwrap();
+    let ours = [leaked.into(), socket.into(), other.into(), reads, writes];
+    for descriptor in ours.iter().chain([&event]) {
+        rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty()).unwrap();
+    }
+    let link = |process: &str, number: &str| fs::read_link(format!("/proc/{process}/fd/{number}")).ok();
+    let ours: BTreeSet<PathBuf> =
+        ours.iter().map(|it: &OwnedFd| link("self", &it.as_raw_fd().to_string()).unwrap()).collect();
     let (vm, _tasks) = started(spec(&deep, config())).await;
-    let held: BTreeSet<PathBuf> = fs::read_dir(format!("/proc/{}/fd", vm.record().pid))
-        .unwrap()
-        .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
-        .filter(|target| target.is_absolute() && !target.starts_with("/dev"))
-        .collect();
+    let process = vm.record().pid.to_string();
+    let entries = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    let numbers: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let held: BTreeSet<PathBuf> = numbers.iter().filter_map(|number| link(&process, number)).collect();
+    // Both ends of a pipe have one name.
+    assert!(ours.len() == 4 && held.is_disjoint(&ours), "{held:?} has of {ours:?}");
+    for number in &numbers {
+        let facts = fs::read_to_string(format!("/proc/{process}/fdinfo/{number}")).unwrap_or_default();
+        assert!(!facts.contains("5eed5eed"), "{number}: {facts}");
+    }
+    let own = fs::read_to_string(format!("/proc/self/fdinfo/{}", event.as_raw_fd())).unwrap();
+    assert!(own.contains("5eed5eed"), "it would be known by {own}");
+    let is_file = |target: &PathBuf| target.is_absolute() && !target.starts_with("/dev");
+    let held: BTreeSet<PathBuf> = held.into_iter().filter(is_file).collect();
     let run = deep.join("run");
     let expected = ["console.log", "lock", "qemu.log"].map(|name| run.join(name));
     assert_eq!(held, BTreeSet::from(expected));
