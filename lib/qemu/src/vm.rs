@@ -165,6 +165,8 @@ impl Vm {
     /// [`CallError`], as of [`Vm::resume`].
     pub async fn pause(&self) -> Result<(), CallError> {
         self.pauses.fetch_add(1, Relaxed);
+        // Stopped while a job makes an image, QEMU 7.2 ends (`blk_unref: Assertion 'blk->refcnt == 1' failed`, block/block-backend.c).
+        let _none_is_made = self.images.read().await;
         self.qmp().call(&Stop {}).await?;
         self.read_again().await.map(drop)
     }

@@ -231,6 +231,7 @@ impl Vm {
             // A machine that moves would take a guest along that stands, for ever.
             let alone = self.stays_here()?;
             rollback.also(Made::Stop(since));
+            let _none_is_made = self.images.read().await;
             self.tell(action, &Stop {}).await?;
             Some((alone, Made::Stop(since)))
         } else {
