@@ -51,8 +51,6 @@ pub(crate) struct Front {
     sessions: Option<u64>,
 }
 
-const REPLY: u32 = 1 << 2;
-
 pub(crate) fn front(arguments: &Front) -> Result<ExitCode, Failure> {
     let (kind, socket) = arguments.serve.where_and_what()?;
     if arguments.serve.is_faulty() {
@@ -162,13 +160,13 @@ impl Player {
         {
             *after += 1;
         }
-        let is_answer = passed.from == From::BackEnd && passed.flags & REPLY != 0;
+        let is_answer = passed.from == From::BackEnd && passed.is_answer();
         match self.manner {
             Manner::Strict => {}
             Manner::Lenient => {
-                // Refusals of requests that have no answer of their own.
-                let acknowledges = passed.payload == 1_u64.to_ne_bytes();
-                if is_answer && acknowledges {
+                // The answers of others may be any number.
+                let refuses = passed.payload.iter().any(|byte| *byte != 0);
+                if passed.is_acknowledgement() && passed.from == From::BackEnd && refuses {
                     self.refused.push(passed.name());
                     passed.payload.fill(0);
                 }

@@ -91,8 +91,9 @@ fn a_lenient_back_end_tells_what_others_refuse() {
     let line = tester.line();
     assert!(line.contains("none that would be refused"), "{line}");
     let mut front = FrontEnd::new(UnixStream::connect(&socket).unwrap(), TIMEOUT).unwrap();
-    let protocol = ProtocolFeatures::REPLY_ACK;
+    let protocol = ProtocolFeatures::REPLY_ACK | ProtocolFeatures::MQ;
     front.negotiate(Wanted { features: Features::empty(), required: Features::VERSION_1, protocol }).unwrap();
+    assert_eq!(front.queues().unwrap(), 1, "an answer that is a number is no refusal, and stays as it is");
     let nonsense = Request::SetVringNum(VringState { index: 77, num: 0 });
     front.call(&nonsense, &[]).expect("it says that all is well");
     let null = std::fs::File::open("/dev/null").unwrap();

@@ -3,9 +3,11 @@
 use libvirt_protocol::procedure::Release;
 use libvirt_server::{Clients, Handle, Mechanism, Sasl, Scope, Server, Tls};
 use std::io::Write;
+use std::os::unix::fs::FileTypeExt;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::SignalKind;
 
 const USAGE: &str = "usage: libvirt-test-server [OPTIONS] SOCKET
 
@@ -132,22 +134,43 @@ async fn serve(asked: Asked) -> ExitCode {
         },
         _ => None,
     };
+    let mut terminated = match tokio::signal::unix::signal(SignalKind::terminate()) {
+        Ok(terminated) => terminated,
+        Err(error) => return complain(&format!("libvirt-test-server: {error}")),
+    };
+    let ours = || std::iter::once(&socket).chain(&admin);
+    ours().for_each(|path| make_room(path));
     let server = builder.build();
     let handle = server.handle();
+    let asked_to_end = async {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated.recv() => {}
+        }
+    };
     tokio::select! {
         ended = server.serve_unix(&socket) => match ended {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&format!("libvirt-test-server: {socket}: {error}")),
         },
         error = listen(&handle, admin.as_deref(), tcp, tls) => complain(&format!("libvirt-test-server: {error}")),
-        _ = tokio::signal::ctrl_c() => {
-            // It is ours: nobody else could have made it.
-            let _ = std::fs::remove_file(&socket);
-            if let Some(admin) = &admin {
-                let _ = std::fs::remove_file(admin);
-            }
+        () = asked_to_end => {
+            // They are ours: nobody else could have made them.
+            ours().for_each(|path| drop(std::fs::remove_file(path)));
             ExitCode::SUCCESS
         }
+    }
+}
+
+/// Takes away a socket that nobody listens at any more: that of a server that was killed. What else is in the way is told by who listens.
+fn make_room(path: &str) {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    let is_dead = || {
+        let connected = std::os::unix::net::UnixStream::connect(path);
+        connected.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    };
+    if is_socket && is_dead() {
+        let _ = std::fs::remove_file(path);
     }
 }
 

@@ -76,6 +76,28 @@ async fn a_server_without_descriptors_waits_for_some() {
     assert_eq!(next.domain_by_name("test").await.unwrap().name(), "test");
 }
 
+/// Its socket goes with it, and one that was left by a server that was killed is in nobody's way.
+#[tokio::test]
+async fn a_server_that_ended_stands_in_nobodys_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().to_owned();
+    let mut first = Program::start(directory, "", &[]).await;
+    let pid = rustix::process::Pid::from_child(&first.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(first.child.wait().unwrap().success());
+    assert!(!first.socket().exists());
+    // As a server leaves it that is killed.
+    let again = tempfile::Builder::new().prefix("again").tempdir_in(&at).unwrap();
+    let left = again.path().join("sock");
+    drop(std::os::unix::net::UnixListener::bind(&left).unwrap());
+    let second = Program::start(again, "", &[]).await;
+    assert!(Connect::builder(&second.uri()).open_with(run).await.is_ok());
+    // One that is there is not taken away.
+    let mut third = Command::new(env!("CARGO_BIN_EXE_libvirt-test-server")).arg(&left).spawn().unwrap();
+    assert!(!third.wait().unwrap().success());
+    assert!(Connect::builder(&second.uri()).open_with(run).await.is_ok());
+}
+
 #[tokio::test]
 async fn passwords_come_from_a_file() {
     let directory = tempfile::tempdir().unwrap();

@@ -52,6 +52,7 @@ pub use vm::{Ladder, Powerdown, Responsive, Rung, Status, Supervision, Vm};
 
 /// The pages whose code is compiled with the tests.
 #[cfg(doctest)]
+#[doc = include_str!("../../../docs/qemu/getting-started.md")]
 #[doc = include_str!("../../../docs/qemu/lifecycle.md")]
 #[doc = include_str!("../../../docs/qemu/debugging.md")]
 mod pages {}

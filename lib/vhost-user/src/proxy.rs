@@ -9,7 +9,7 @@
 //! through here: their descriptors do.
 
 use crate::socket::{Canceller, Socket, SocketError};
-use crate::wire::{HEADER_BYTES, MOST_PAYLOAD, Message};
+use crate::wire::{Facts, HEADER_BYTES, MOST_PAYLOAD, Message, REPLY};
 use crate::{ProtocolFeatures, back, front};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -54,12 +54,21 @@ pub struct Passed {
 impl Passed {
     /// Its name in the specification, where it has one.
     pub fn name(&self) -> &'static str {
-        let facts = if self.channel {
-            back::Request::facts_of(self.number)
-        } else {
-            front::Request::facts_of(self.number)
-        };
-        facts.map_or("unknown", |facts| facts.name)
+        self.facts().map_or("unknown", |facts| facts.name)
+    }
+
+    /// Whether it answers a request.
+    pub fn is_answer(&self) -> bool {
+        self.flags & REPLY != 0
+    }
+
+    /// Whether it only acknowledges, or refuses: the answer to a request that has none of its own.
+    pub fn is_acknowledgement(&self) -> bool {
+        self.is_answer() && self.facts().is_some_and(|facts| facts.reply.is_none())
+    }
+
+    fn facts(&self) -> Option<&'static Facts> {
+        if self.channel { back::Request::facts_of(self.number) } else { front::Request::facts_of(self.number) }
     }
 
     /// What it says, by the names of the table's fields and of features; `None` where it says nothing that is known.
@@ -68,8 +77,7 @@ impl Passed {
     }
 
     fn words<M: Message + fmt::Display>(&self) -> Option<String> {
-        const REPLY: u32 = 1 << 2;
-        let words = if self.flags & REPLY != 0 {
+        let words = if self.is_answer() {
             M::get_reply(self.number, &self.payload).ok()?.to_string()
         } else {
             M::get(self.number, &self.payload).ok()?.to_string()

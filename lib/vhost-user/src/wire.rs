@@ -15,7 +15,7 @@ pub const MOST_DESCRIPTORS: usize = 8;
 
 const VERSION: u32 = 1;
 const VERSION_MASK: u32 = 3;
-const REPLY: u32 = 1 << 2;
+pub(crate) const REPLY: u32 = 1 << 2;
 const NEED_REPLY: u32 = 1 << 3;
 
 /// What comes before every payload. Descriptors travel with its first byte, so it is read alone.
