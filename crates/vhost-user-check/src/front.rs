@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use vhost_user::proxy::{Chaos, Ended, From, Passed, relay};
 use vhost_user::socket::{Canceller, SocketError};
+use vhost_user::wire::REPLY;
 use vhost_user::with_causes;
 
 /// How the back-end behaves.

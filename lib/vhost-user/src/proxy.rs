@@ -68,7 +68,11 @@ impl Passed {
     }
 
     fn facts(&self) -> Option<&'static Facts> {
-        if self.channel { back::Request::facts_of(self.number) } else { front::Request::facts_of(self.number) }
+        if self.channel {
+            back::Request::facts_of(self.number)
+        } else {
+            front::Request::facts_of(self.number)
+        }
     }
 
     /// What it says, by the names of the table's fields and of features; `None` where it says nothing that is known.

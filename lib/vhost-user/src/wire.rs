@@ -15,7 +15,8 @@ pub const MOST_DESCRIPTORS: usize = 8;
 
 const VERSION: u32 = 1;
 const VERSION_MASK: u32 = 3;
-pub(crate) const REPLY: u32 = 1 << 2;
+/// The bit of a header's flags that says that it is an answer (vhost-user: Header).
+pub const REPLY: u32 = 1 << 2;
 const NEED_REPLY: u32 = 1 << 3;
 
 /// What comes before every payload. Descriptors travel with its first byte, so it is read alone.
