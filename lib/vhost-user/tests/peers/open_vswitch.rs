@@ -64,6 +64,9 @@ impl Switch {
                 "set",
                 "Open_vSwitch",
                 ".",
+                // Buffers of its own for each port, which are few: of those that ports share there is room for one set, and a switch that
+                // is to have two for a moment, as on a busy host, leaves the port out.
+                "other_config:per-port-memory=true",
                 "other_config:dpdk-init=true",
                 "other_config:dpdk-lcore-mask=1",
                 "other_config:pmd-cpu-mask=1",
