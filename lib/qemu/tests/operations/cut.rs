@@ -9,7 +9,10 @@ use qemu::{
     vm::{CopyTarget, FoundJob, MigrationOptions, Notes, OperationError, Pulled, Served},
 };
 use qmp::commands::{QomList, RunState};
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 use tokio::{
     net::UnixStream,
     sync::{mpsc, oneshot},
@@ -202,6 +205,20 @@ async fn a_pulled_backup_is_finished_wherever_its_connection_breaks_or_its_calle
     guest.quit().await;
 }
 
+/// A machine with two disks, and how both are served at one moment.
+async fn two_disks(directory: &Path) -> (Guest, [Served; 2]) {
+    let at = |name: &str| directory.join(name);
+    let mut machine = config();
+    for disk in ["a", "b"] {
+        fs::write(at(disk), vec![0; 1 << 20]).unwrap();
+        machine = machine.disk(Disk::new(disk, Image::raw(at(disk))));
+    }
+    let guest = Guest::start(directory, machine).await;
+    let served = ["a", "b"]
+        .map(|disk| Served::new(disk, at(&format!("{disk}-scratch")), Address::Unix(at("pull.sock")), disk));
+    (guest, served)
+}
+
 /// Wherever their caller leaves, while somebody else lists the images: QEMU 7.2 would end at that while one is being made.
 #[tokio::test]
 async fn pulled_backups_that_are_dropped_anywhere_are_taken_back() {
@@ -211,14 +228,7 @@ async fn pulled_backups_that_are_dropped_anywhere_are_taken_back() {
     }
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    let mut machine = config();
-    for disk in ["a", "b"] {
-        fs::write(at(disk), vec![0; 1 << 20]).unwrap();
-        machine = machine.disk(Disk::new(disk, Image::raw(at(disk))));
-    }
-    let guest = Guest::start(directory.path(), machine).await;
-    let served = ["a", "b"]
-        .map(|disk| Served::new(disk, at(&format!("{disk}-scratch")), Address::Unix(at("pull.sock")), disk));
+    let (guest, served) = two_disks(directory.path()).await;
     let is_clear = async || {
         for disk in ["a", "b"] {
             if guest.vm.pulled_backup(disk).await.unwrap().is_some()
@@ -256,14 +266,7 @@ async fn a_guest_that_is_paused_while_its_disks_begin_to_be_served_stays_paused(
     }
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    let mut machine = config();
-    for disk in ["a", "b"] {
-        fs::write(at(disk), vec![0; 1 << 20]).unwrap();
-        machine = machine.disk(Disk::new(disk, Image::raw(at(disk))));
-    }
-    let guest = Guest::start(directory.path(), machine).await;
-    let served = ["a", "b"]
-        .map(|disk| Served::new(disk, at(&format!("{disk}-scratch")), Address::Unix(at("pull.sock")), disk));
+    let (guest, served) = two_disks(directory.path()).await;
     for times in 0.. {
         let mut pulling = Box::pin(guest.vm.pull_backups(&served));
         let done = polled(times, pulling.as_mut()).await;
