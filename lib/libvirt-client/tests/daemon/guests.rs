@@ -1,6 +1,6 @@
 //! Running guests: consoles, pictures, QEMU's monitor, jobs, descriptors. Their whole system is a boot sector.
 
-use crate::support::{Daemon, ended, present};
+use crate::support::{Daemon, ended, present, run};
 use libvirt_client::protocol::enums::{DomainBlockJobType, DomainState};
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{
@@ -12,6 +12,7 @@ use libvirt_client::protocol::procedure::Release;
 use libvirt_client::{
     Autostart, BlockIoTune, BlockJobState, ByteStream, Connect, Domain, ErrorKind, Item, Params, Piece,
 };
+use rustix::process::Signal;
 use serde_json::json;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -236,10 +237,56 @@ async fn a_job_ends_with_a_guest_that_is_killed() {
     let mut job = guest.block_copy("vda", &xml, &slow, DomainBlockCopyFlags::TRANSIENT_JOB).await.unwrap();
     assert!(job.progress().await.unwrap().is_some(), "it is at work");
     let [process] = daemon.guests().try_into().unwrap();
-    rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL).unwrap();
+    rustix::process::pidfd_send_signal(&process, Signal::KILL).unwrap();
     let ended = tokio::time::timeout(Duration::from_secs(60), job.wait()).await.expect("it waits for ever");
     let error = ended.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Job(_)) && error.to_string().contains("stopped"), "{error}");
+}
+
+/// Five calls that wait for a guest whose QEMU has been stopped, and then one that takes no time, for which the daemon has no workers of
+/// its own. Of six at once the daemon itself would let it wait: see `docs/libvirt/connections.md`.
+#[tokio::test]
+async fn slow_calls_do_not_delay_a_trivial_one() {
+    let Some((daemon, _, guest)) = guest("slow_calls_do_not_delay_a_trivial_one").await else { return };
+    let [qemu] = daemon.guests().try_into().unwrap();
+    for (lanes, waits) in [(None, false), (Some(0), true)] {
+        let mut builder = daemon.builder("qemu:///session");
+        if let Some(lanes) = lanes {
+            builder = builder.lanes(lanes);
+        }
+        let connect = builder.open_with(run).await.unwrap();
+        let guest = connect.domain_by_name(&guest.name()).await.unwrap();
+        let models =
+            async || connect.cpu_models("x86_64").await.unwrap_or_else(|error| panic!("{error}")).len();
+        // All lanes are there before: to make one is no trivial call.
+        let counts = futures::future::join_all((0..12).map(|_| models())).await;
+        assert!(counts.iter().all(|count| *count > 10), "{counts:?}");
+        rustix::process::pidfd_send_signal(&qemu, Signal::STOP).unwrap();
+        let mut slow = tokio::task::JoinSet::new();
+        for _ in 0..5 {
+            let guest = guest.clone();
+            slow.spawn(async move { guest.monitor_command("query-status", None).await });
+        }
+        // Each goes to the daemon when its task first runs.
+        tokio::task::yield_now().await;
+        connect.hostname().await.unwrap();
+        let ended = slow.try_join_next();
+        assert!(ended.is_none(), "what waits for a guest ended before it goes on: {ended:?}");
+        if waits {
+            // On one connection it waits for one of them; that is what the lanes are for.
+            tokio::join!(models(), async {
+                rustix::process::pidfd_send_signal(&qemu, Signal::CONT).unwrap();
+            });
+            assert!(slow.try_join_next().is_some(), "it did not wait for any, with lanes {lanes:?}");
+        } else {
+            let answered = tokio::time::timeout(Duration::from_secs(60), models()).await;
+            assert!(answered.is_ok(), "it waits for a guest that stands still");
+            assert!(slow.try_join_next().is_none(), "one ended, though its guest stands still");
+            rustix::process::pidfd_send_signal(&qemu, Signal::CONT).unwrap();
+        }
+        let results = slow.join_all().await;
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+    }
 }
 
 /// What a server of VNC's says first.

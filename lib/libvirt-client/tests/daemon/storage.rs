@@ -449,46 +449,20 @@ async fn a_volume_takes_what_was_promised_and_one_that_is_gone_says_so() {
     assert!(error.is_not_found(), "{error}");
 }
 
-/// Six slow calls, and then one that takes no time, for which the daemon has no workers of its own.
 #[tokio::test]
-async fn slow_calls_do_not_delay_a_trivial_one() {
-    let Some(daemon) = Daemon::start("slow_calls_do_not_delay_a_trivial_one") else { return };
-    for (lanes, waits) in [(None, false), (Some(0), true)] {
-        let mut builder = daemon.builder("qemu:///session");
-        if let Some(lanes) = lanes {
-            builder = builder.lanes(lanes);
-        }
-        let connect = builder.open_with(crate::support::run).await.unwrap();
-        if lanes.is_none() {
-            volume(&daemon, &connect, MIB).await;
-        }
-        let pool = connect.storage_pool_by_name("p").await.unwrap();
-        let models =
-            async || connect.cpu_models("x86_64").await.unwrap_or_else(|error| panic!("{error}")).len();
-        // All lanes are there before: to make one is no trivial call.
-        let counts = futures::future::join_all((0..12).map(|_| models())).await;
-        assert!(counts.iter().all(|count| *count > 10), "{counts:?}");
-        let mut volumes = Vec::new();
-        for number in 0..6 {
-            // Without an allocation that is less than the capacity: wiping a sparse file takes no time.
-            let xml =
-                format!("<volume><name>w{number}{waits}</name><capacity>{}</capacity></volume>", 128 * MIB);
-            volumes.push(pool.create_volume(&xml, Default::default()).await.unwrap());
-        }
-        let mut wipes = tokio::task::JoinSet::new();
-        for volume in volumes {
-            wipes.spawn(async move { volume.wipe().await });
-        }
-        // Each goes to the daemon when its task first runs.
-        tokio::task::yield_now().await;
-        connect.hostname().await.unwrap();
-        let ended = wipes.try_join_next();
-        assert!(ended.is_none(), "a wipe ended before an urgent call: {ended:?}");
-        models().await;
-        let ended = wipes.try_join_next();
-        // On one connection it would wait for one of them; that is what the lanes are for.
-        assert_eq!(ended.is_some(), waits, "with lanes {lanes:?}: {ended:?}");
-        let results = wipes.join_all().await;
-        assert!(results.iter().all(Result::is_ok), "{results:?}");
-    }
+async fn a_volume_is_wiped() {
+    let Some(daemon) = Daemon::start("a_volume_is_wiped") else { return };
+    let connect = daemon.open("qemu:///session").await;
+    volume(&daemon, &connect, MIB).await;
+    let pool = connect.storage_pool_by_name("p").await.unwrap();
+    // Without an allocation that is less than the capacity: of a sparse file nothing is wiped.
+    let xml = format!("<volume><name>w</name><capacity>{MIB}</capacity></volume>");
+    let volume = pool.create_volume(&xml, Default::default()).await.unwrap();
+    let path = volume.path().await.unwrap();
+    let mut up = volume.upload(.., StorageVolUploadFlags::empty()).await.unwrap();
+    up.send(&pattern(MIB)).await.unwrap();
+    up.finish().await.unwrap();
+    assert!(std::fs::read(&path).unwrap() == pattern(MIB));
+    volume.wipe().await.unwrap();
+    assert!(std::fs::read(&path).unwrap() == vec![0; MIB]);
 }

@@ -56,7 +56,7 @@ async fn follow(connect: &Connect) -> Result<(Vec<Domain>, Subscription), Error>
 
 async fn run(connect: &Connect, xml: &str) -> Result<Domain, Error> {
     let domain = connect.define_domain(xml, DomainDefineFlags::VALIDATE).await?;
-    domain.start(DomainCreateFlags::START_PAUSED).await
+    domain.start(DomainCreateFlags::empty()).await
 }
 
 async fn cpu_times(connect: &Connect) -> Result<Vec<(String, Option<u64>)>, Error> {
@@ -180,7 +180,7 @@ async fn domains_are_found_run_and_counted() {
     assert_eq!(driver(&connect).await.unwrap(), "TEST");
     let xml = "<domain type='test'><name>web</name><memory>1024</memory><os><type>hvm</type></os></domain>";
     let web = run(&connect, xml).await.unwrap();
-    assert_eq!(web.state().await.unwrap().state, DomainState::Paused);
+    assert_eq!(web.state().await.unwrap().state, DomainState::Running);
     let mut times = cpu_times(&connect).await.unwrap();
     times.sort();
     assert!(times.iter().map(|(name, _)| name.as_str()).eq(["test", "web"]), "{times:?}");
