@@ -11,6 +11,7 @@ use vhost_user::check::{Backend as _, Kind};
 use vhost_user::clock::processor;
 use vhost_user::frontend::{FrontEnd, Queue, Wanted};
 use vhost_user::memory::Memory;
+use vhost_user::with_causes;
 use virtio::Segment;
 use virtio::blk::{Config, Requests};
 use virtio::features::Features;
@@ -132,10 +133,10 @@ fn wait(queue: &mut Queue, arguments: &Bench) -> Result<(), Failure> {
         std::hint::spin_loop();
         return Ok(());
     }
-    if queue.wait(arguments.of.timeout()?)? {
-        Ok(())
-    } else {
-        Err(Failure::BackEnd("a request is not served".to_owned()))
+    match queue.wait(arguments.of.timeout()?) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::BackEnd("a request is not served".to_owned())),
+        Err(error) => Err(Failure::BackEnd(with_causes(&error))),
     }
 }
 

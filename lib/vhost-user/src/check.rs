@@ -167,6 +167,12 @@ impl From<crate::frontend::CallError> for Trouble {
     }
 }
 
+impl From<crate::frontend::WaitError> for Trouble {
+    fn from(error: crate::frontend::WaitError) -> Self {
+        Self::Failed(crate::with_causes(&error))
+    }
+}
+
 /// Errors of ours, on the way to the question.
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {

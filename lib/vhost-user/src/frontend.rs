@@ -8,15 +8,17 @@ mod postcopy;
 mod queue;
 mod shared;
 mod state;
+mod wait_error;
 
 pub use channel::{Asked, Channel, ChannelError};
 pub use iommu::Permission;
 pub use lasting::Lasting;
 pub use postcopy::Missing;
+pub use queue::Queue;
 pub(crate) use queue::Used;
-pub use queue::{BrokenRing, Queue};
 pub use shared::{MapError, SharedRegions};
 pub use state::Direction;
+pub use wait_error::{BrokenRing, WaitError};
 
 use crate::ProtocolFeatures;
 use crate::framing::{Framing, Raw};

@@ -1,11 +1,12 @@
 //! Postcopy: memory that comes to the back-end as it is touched.
 
 use super::memory::region;
+use super::wait_error::WaitError;
 use super::{CallError, FrontEnd};
 use crate::front::Request;
 use crate::memory::{Memory, Userfault};
 use crate::payload::{MemoryTable, Region};
-use crate::socket::{Canceller, SocketError, Waits};
+use crate::socket::{Canceller, Waits};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io;
@@ -35,12 +36,9 @@ const PAGE: u64 = 4096;
 impl Missing {
     /// The driver's address of a page that the back-end waits for; waits at most so long for that, `None`: it waits for none.
     ///
-    /// # Errors
-    /// Those of the system calls; one of [`io::ErrorKind::InvalidData`] where what it waits for is in no region that it told of, as with QEMU's
-    /// libvhost-user (7.2), which answers the table with the front-end's own addresses; and [`SocketError::Cancelled`] in one of
-    /// [`io::ErrorKind::Other`] where somebody has called the front-end's [`Canceller::cancel`].
-    pub fn next(&self, time: Duration) -> io::Result<Option<u64>> {
-        let time = Timespec::try_from(time).map_err(|_| io::ErrorKind::InvalidInput)?;
+    /// [`WaitError`].
+    pub fn next(&self, time: Duration) -> Result<Option<u64>, WaitError> {
+        let time = Timespec::try_from(time).map_err(|_| Errno::INVAL)?;
         let mut all =
             [PollFd::new(&self.userfault, PollFlags::IN), PollFd::new(&self.cancelled, PollFlags::IN)];
         match poll(&mut all, Some(&time)) {
@@ -49,19 +47,14 @@ impl Missing {
             polled => polled?,
         };
         if !all[1].revents().is_empty() {
-            return Err(io::Error::other(SocketError::Cancelled));
+            return Err(WaitError::Cancelled);
         }
         let Some(address) = self.userfault.missing()? else { return Ok(None) };
         let found = self.regions.iter().find_map(|region| {
             let offset = address.checked_sub(region.user_address).filter(|offset| *offset < region.size)?;
             Some(region.guest_address + offset / PAGE * PAGE)
         });
-        let unknown = || {
-            let text =
-                format!("it waits for the page at {address:#x}, which is in no region that it told of");
-            io::Error::new(io::ErrorKind::InvalidData, text)
-        };
-        found.ok_or_else(unknown).map(Some)
+        found.ok_or(WaitError::Page(address)).map(Some)
     }
 
     /// All pages are there, and whoever waits for any of them looks again.

@@ -1,6 +1,7 @@
 //! A queue of the device, from the driver's side.
 
 use super::memory::Names;
+use super::wait_error::{BrokenRing, WaitError};
 use super::{CallError, FrontEnd};
 use crate::ProtocolFeatures;
 use crate::clock;
@@ -8,7 +9,7 @@ use crate::front::Request;
 use crate::memory::Memory;
 use crate::payload::{VringAddress, VringState};
 use crate::polling::{self, Polling};
-use crate::socket::{SocketError, Waits};
+use crate::socket::Waits;
 #[cfg(feature = "tokio")]
 use crate::sys::reactor::readable;
 use crate::wire::Reply;
@@ -21,7 +22,6 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
-use thiserror::Error;
 #[cfg(feature = "tokio")]
 use tokio::io::unix::AsyncFd;
 use virtio::features::Features;
@@ -37,16 +37,6 @@ const BROKEN: u64 = 2;
 
 /// Segments that a chain may have where indirect descriptors are in use.
 const TABLE: u16 = 16;
-
-/// The back-end found something in a ring that no driver may write, and said so by the descriptor of SET_VRING_ERR.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error(
-    "the back-end says that the ring of queue {index} is broken: it is stopped, and goes on when it is attached again"
-)]
-pub struct BrokenRing {
-    /// The queue.
-    pub index: u32,
-}
 
 /// A started queue: the ring, and how both sides notify each other.
 pub struct Queue {
@@ -108,8 +98,8 @@ impl Anchor {
         }
     }
 
-    fn broken(&self) -> io::Error {
-        io::Error::other(BrokenRing { index: self.address.index })
+    fn broken(&self) -> WaitError {
+        BrokenRing { index: self.address.index }.into()
     }
 
     /// The driver looks what there is.
@@ -182,10 +172,8 @@ impl Queue {
     /// not call for it.
     ///
     /// # Errors
-    /// Those of the system calls, and two in one of [`io::ErrorKind::Other`]: [`SocketError::Cancelled`] where somebody has called the
-    /// front-end's [`Canceller::cancel`](crate::socket::Canceller::cancel), and [`BrokenRing`] where the back-end has found the ring broken and
-    /// less was used than is waited for. That is so until the queue is attached again.
-    pub fn wait(&mut self, time: Duration) -> io::Result<bool> {
+    /// [`WaitError`].
+    pub fn wait(&mut self, time: Duration) -> Result<bool, WaitError> {
         self.wait_for(1, time)
     }
 
@@ -195,7 +183,7 @@ impl Queue {
     ///
     /// # Errors
     /// As [`Queue::wait`].
-    pub fn wait_for(&mut self, chains: u16, time: Duration) -> io::Result<bool> {
+    pub fn wait_for(&mut self, chains: u16, time: Duration) -> Result<bool, WaitError> {
         let chains = chains.min(self.ring.in_flight());
         let wait = self.polling.begin();
         let is_there = self.polling.look(&wait, time, || self.ring.has_used(chains))
@@ -218,19 +206,17 @@ impl Queue {
     }
 
     /// Until there are so many, or the wait has taken so long. A call alone says nothing: a back-end may call as often as it likes.
-    fn sleep(&mut self, wait: &polling::Wait, chains: u16, time: Duration) -> io::Result<bool> {
+    fn sleep(&mut self, wait: &polling::Wait, chains: u16, time: Duration) -> Result<bool, WaitError> {
         let mut is_there = self.ring.want_calls(chains);
         self.is_called = true;
         while !is_there {
             let left = time.saturating_sub(wait.took());
-            let left = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
+            let left = Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
             let mut event = [MaybeUninit::uninit()];
             match epoll::wait(&self.calls, &mut event, Some(&left)) {
                 // What was used without a call is not there for who sleeps.
                 Ok(([], _)) => return Ok(false),
-                Ok(([event], _)) if event.data.u64() == CANCELLED => {
-                    return Err(io::Error::other(SocketError::Cancelled));
-                }
+                Ok(([event], _)) if event.data.u64() == CANCELLED => return Err(WaitError::Cancelled),
                 Ok(([event], _)) if event.data.u64() == BROKEN => {
                     // What it gave back before is there all the same.
                     is_there = self.ring.has_used(chains);
@@ -251,9 +237,9 @@ impl Queue {
     /// [`Queue::wait_for`] in tokio's reactor, without looking before: others have their turn meanwhile. Dropped, it can be asked again.
     ///
     /// # Errors
-    /// Those of the system calls, and [`BrokenRing`] as in [`Queue::wait`].
+    /// [`WaitError`]; who cancels such a wait drops it.
     #[cfg(feature = "tokio")]
-    pub async fn used(&mut self, chains: u16) -> io::Result<()> {
+    pub async fn used(&mut self, chains: u16) -> Result<(), WaitError> {
         let chains = chains.min(self.ring.in_flight());
         if self.ring.has_used(chains) {
             return Ok(());

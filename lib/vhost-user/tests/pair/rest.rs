@@ -10,7 +10,7 @@ use vhost_user::ProtocolFeatures;
 use vhost_user::back::Request as Asks;
 use vhost_user::backend::{Device, Failure, Guest, Reply};
 use vhost_user::front::Request;
-use vhost_user::frontend::{BrokenRing, CallError};
+use vhost_user::frontend::{BrokenRing, CallError, WaitError};
 use vhost_user::payload::{Opaque, VringState};
 use vhost_user::wire::Message as _;
 use virtio::Segment;
@@ -147,8 +147,7 @@ fn a_wait_ends_when_its_ring_breaks() {
         assert!(client.queue.ring.reap().unwrap().is_some());
         for _ in 0..2 {
             let error = client.queue.wait(TIMEOUT).unwrap_err();
-            let why = error.get_ref().and_then(|why| why.downcast_ref::<BrokenRing>());
-            assert_eq!(why, Some(&BrokenRing { index: 0 }), "{features:?}: {error}");
+            assert!(matches!(error, WaitError::Broken(BrokenRing { index: 0 })), "{features:?}: {error}");
         }
         // Another ring in its place works.
         client.front.reset().unwrap();

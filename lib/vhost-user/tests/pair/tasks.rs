@@ -14,7 +14,7 @@ use vhost_user::backend::{ServeError, serve_async};
 use vhost_user::devices::{Disk, InMemory};
 use vhost_user::framing::Framing;
 use vhost_user::front::Request;
-use vhost_user::frontend::{AsyncFrontEnd, BrokenRing, FrontEnd, Lasting};
+use vhost_user::frontend::{AsyncFrontEnd, BrokenRing, FrontEnd, Lasting, WaitError};
 use vhost_user::memory::Memory;
 use vhost_user::session::{Acknowledges, Answering};
 use vhost_user::socket::{Canceller, Socket, SocketError};
@@ -374,8 +374,7 @@ fn a_task_that_waits_hears_that_its_ring_is_broken() {
         for _ in 0..2 {
             let used = tokio::time::timeout(TIMEOUT, queue.used(1)).await.expect("nobody says it");
             let error = used.unwrap_err();
-            let why = error.get_ref().and_then(|why| why.downcast_ref::<BrokenRing>());
-            assert_eq!(why, Some(&BrokenRing { index: 0 }), "{error}");
+            assert!(matches!(error, WaitError::Broken(BrokenRing { index: 0 })), "{error}");
         }
         front.stop_queue(0).await.unwrap();
         front.place_queue(&queue, queue.base()).await.unwrap();
