@@ -220,7 +220,7 @@ impl<'a> Wire<'a> for TypedValue<'a> {
 
     #[cfg(test)]
     fn sample(sampler: &mut crate::xdr::Sampler) -> Self {
-        match sampler.below(7) {
+        match sampler.choice(7) {
             0 => Self::Int(Wire::sample(sampler)),
             1 => Self::UInt(Wire::sample(sampler)),
             2 => Self::LLong(Wire::sample(sampler)),

@@ -2,755 +2,1458 @@
 
 //! Every structure by name.
 
-/// Calls a macro with the type of every structure.
+/// Calls a macro with the type of every structure, and with the limits of its bounded parts in the order of the wire,
+/// where every list has one element.
 macro_rules! for_each_structure {
     ($call:ident) => {
-        $call!($crate::types::Domain<'_>);
-        $call!($crate::types::Network<'_>);
-        $call!($crate::types::NetworkPort<'_>);
-        $call!($crate::types::NwFilter<'_>);
-        $call!($crate::types::NwFilterBinding<'_>);
-        $call!($crate::types::Interface<'_>);
-        $call!($crate::types::StoragePool<'_>);
-        $call!($crate::types::StorageVol<'_>);
-        $call!($crate::types::NodeDevice<'_>);
-        $call!($crate::types::Secret<'_>);
-        $call!($crate::types::DomainCheckpoint<'_>);
-        $call!($crate::types::DomainSnapshot<'_>);
-        $call!($crate::types::Error<'_>);
-        $call!($crate::types::VcpuInfo);
-        $call!($crate::types::NodeGetCpuStatsEntry<'_>);
-        $call!($crate::types::NodeGetMemoryStatsEntry<'_>);
-        $call!($crate::types::DomainDiskError<'_>);
-        $call!($crate::types::DomainMemoryStat);
-        $call!($crate::types::DomainIoThreadInfo<'_>);
-        $call!($crate::types::DomainEventGraphicsAddress<'_>);
-        $call!($crate::types::DomainEventGraphicsIdentity<'_>);
-        $call!($crate::types::NetworkDhcpLease<'_>);
-        $call!($crate::types::DomainStatsRecord<'_>);
-        $call!($crate::types::DomainFsinfo<'_>);
-        $call!($crate::types::DomainIpAddr<'_>);
-        $call!($crate::types::DomainInterface<'_>);
-        $call!($crate::remote::ConnectOpenArgs<'_>);
-        $call!($crate::remote::ConnectGetTypeRet<'_>);
-        $call!($crate::remote::ConnectGetVersionRet);
-        $call!($crate::remote::ConnectGetMaxVcpusArgs<'_>);
-        $call!($crate::remote::ConnectGetMaxVcpusRet);
-        $call!($crate::remote::NodeGetInfoRet);
-        $call!($crate::remote::ConnectGetCapabilitiesRet<'_>);
-        $call!($crate::remote::DomainAttachDeviceArgs<'_>);
-        $call!($crate::remote::DomainCreateArgs<'_>);
-        $call!($crate::remote::DomainCreateXmlArgs<'_>);
-        $call!($crate::remote::DomainCreateXmlRet<'_>);
-        $call!($crate::remote::DomainDefineXmlArgs<'_>);
-        $call!($crate::remote::DomainDefineXmlRet<'_>);
-        $call!($crate::remote::DomainDestroyArgs<'_>);
-        $call!($crate::remote::DomainDetachDeviceArgs<'_>);
-        $call!($crate::remote::DomainGetXmlDescArgs<'_>);
-        $call!($crate::remote::DomainGetXmlDescRet<'_>);
-        $call!($crate::remote::DomainGetAutostartArgs<'_>);
-        $call!($crate::remote::DomainGetAutostartRet);
-        $call!($crate::remote::DomainGetInfoArgs<'_>);
-        $call!($crate::remote::DomainGetInfoRet);
-        $call!($crate::remote::DomainGetMaxMemoryArgs<'_>);
-        $call!($crate::remote::DomainGetMaxMemoryRet);
-        $call!($crate::remote::DomainGetMaxVcpusArgs<'_>);
-        $call!($crate::remote::DomainGetMaxVcpusRet);
-        $call!($crate::remote::DomainGetOsTypeArgs<'_>);
-        $call!($crate::remote::DomainGetOsTypeRet<'_>);
-        $call!($crate::remote::DomainGetVcpusArgs<'_>);
-        $call!($crate::remote::DomainGetVcpusRet<'_>);
-        $call!($crate::remote::ConnectListDefinedDomainsArgs);
-        $call!($crate::remote::ConnectListDefinedDomainsRet<'_>);
-        $call!($crate::remote::DomainLookupByIdArgs);
-        $call!($crate::remote::DomainLookupByIdRet<'_>);
-        $call!($crate::remote::DomainLookupByNameArgs<'_>);
-        $call!($crate::remote::DomainLookupByNameRet<'_>);
-        $call!($crate::remote::DomainLookupByUuidArgs);
-        $call!($crate::remote::DomainLookupByUuidRet<'_>);
-        $call!($crate::remote::ConnectNumOfDefinedDomainsRet);
-        $call!($crate::remote::DomainPinVcpuArgs<'_>);
-        $call!($crate::remote::DomainRebootArgs<'_>);
-        $call!($crate::remote::DomainResumeArgs<'_>);
-        $call!($crate::remote::DomainSetAutostartArgs<'_>);
-        $call!($crate::remote::DomainSetMaxMemoryArgs<'_>);
-        $call!($crate::remote::DomainSetMemoryArgs<'_>);
-        $call!($crate::remote::DomainSetVcpusArgs<'_>);
-        $call!($crate::remote::DomainShutdownArgs<'_>);
-        $call!($crate::remote::DomainSuspendArgs<'_>);
-        $call!($crate::remote::DomainUndefineArgs<'_>);
-        $call!($crate::remote::ConnectListDefinedNetworksArgs);
-        $call!($crate::remote::ConnectListDefinedNetworksRet<'_>);
-        $call!($crate::remote::ConnectListDomainsArgs);
-        $call!($crate::remote::ConnectListDomainsRet<'_>);
-        $call!($crate::remote::ConnectListNetworksArgs);
-        $call!($crate::remote::ConnectListNetworksRet<'_>);
-        $call!($crate::remote::NetworkCreateArgs<'_>);
-        $call!($crate::remote::NetworkCreateXmlArgs<'_>);
-        $call!($crate::remote::NetworkCreateXmlRet<'_>);
-        $call!($crate::remote::NetworkDefineXmlArgs<'_>);
-        $call!($crate::remote::NetworkDefineXmlRet<'_>);
-        $call!($crate::remote::NetworkDestroyArgs<'_>);
-        $call!($crate::remote::NetworkGetXmlDescArgs<'_>);
-        $call!($crate::remote::NetworkGetXmlDescRet<'_>);
-        $call!($crate::remote::NetworkGetAutostartArgs<'_>);
-        $call!($crate::remote::NetworkGetAutostartRet);
-        $call!($crate::remote::NetworkGetBridgeNameArgs<'_>);
-        $call!($crate::remote::NetworkGetBridgeNameRet<'_>);
-        $call!($crate::remote::NetworkLookupByNameArgs<'_>);
-        $call!($crate::remote::NetworkLookupByNameRet<'_>);
-        $call!($crate::remote::NetworkLookupByUuidArgs);
-        $call!($crate::remote::NetworkLookupByUuidRet<'_>);
-        $call!($crate::remote::NetworkSetAutostartArgs<'_>);
-        $call!($crate::remote::NetworkUndefineArgs<'_>);
-        $call!($crate::remote::ConnectNumOfDefinedNetworksRet);
-        $call!($crate::remote::ConnectNumOfDomainsRet);
-        $call!($crate::remote::ConnectNumOfNetworksRet);
-        $call!($crate::remote::DomainCoreDumpArgs<'_>);
-        $call!($crate::remote::DomainRestoreArgs<'_>);
-        $call!($crate::remote::DomainSaveArgs<'_>);
-        $call!($crate::remote::DomainGetSchedulerTypeArgs<'_>);
-        $call!($crate::remote::DomainGetSchedulerTypeRet<'_>);
-        $call!($crate::remote::DomainGetSchedulerParametersArgs<'_>);
-        $call!($crate::remote::DomainGetSchedulerParametersRet<'_>);
-        $call!($crate::remote::DomainSetSchedulerParametersArgs<'_>);
-        $call!($crate::remote::ConnectGetHostnameRet<'_>);
-        $call!($crate::remote::ConnectSupportsFeatureArgs);
-        $call!($crate::remote::ConnectSupportsFeatureRet);
-        $call!($crate::remote::DomainMigratePrepareArgs<'_>);
-        $call!($crate::remote::DomainMigratePrepareRet<'_>);
-        $call!($crate::remote::DomainMigratePerformArgs<'_>);
-        $call!($crate::remote::DomainMigrateFinishArgs<'_>);
-        $call!($crate::remote::DomainMigrateFinishRet<'_>);
-        $call!($crate::remote::DomainBlockStatsArgs<'_>);
-        $call!($crate::remote::DomainBlockStatsRet);
-        $call!($crate::remote::DomainInterfaceStatsArgs<'_>);
-        $call!($crate::remote::DomainInterfaceStatsRet);
-        $call!($crate::remote::AuthListRet<'_>);
-        $call!($crate::remote::AuthSaslInitRet<'_>);
-        $call!($crate::remote::AuthSaslStartArgs<'_>);
-        $call!($crate::remote::AuthSaslStartRet);
-        $call!($crate::remote::AuthSaslStepArgs);
-        $call!($crate::remote::AuthSaslStepRet);
-        $call!($crate::remote::AuthPolkitRet);
-        $call!($crate::remote::ConnectNumOfStoragePoolsRet);
-        $call!($crate::remote::ConnectListStoragePoolsArgs);
-        $call!($crate::remote::ConnectListStoragePoolsRet<'_>);
-        $call!($crate::remote::ConnectNumOfDefinedStoragePoolsRet);
-        $call!($crate::remote::ConnectListDefinedStoragePoolsArgs);
-        $call!($crate::remote::ConnectListDefinedStoragePoolsRet<'_>);
-        $call!($crate::remote::ConnectFindStoragePoolSourcesArgs<'_>);
-        $call!($crate::remote::ConnectFindStoragePoolSourcesRet<'_>);
-        $call!($crate::remote::StoragePoolCreateXmlArgs<'_>);
-        $call!($crate::remote::StoragePoolCreateXmlRet<'_>);
-        $call!($crate::remote::StoragePoolDefineXmlArgs<'_>);
-        $call!($crate::remote::StoragePoolDefineXmlRet<'_>);
-        $call!($crate::remote::StoragePoolCreateArgs<'_>);
-        $call!($crate::remote::StoragePoolBuildArgs<'_>);
-        $call!($crate::remote::StoragePoolDestroyArgs<'_>);
-        $call!($crate::remote::StoragePoolDeleteArgs<'_>);
-        $call!($crate::remote::StoragePoolUndefineArgs<'_>);
-        $call!($crate::remote::StoragePoolRefreshArgs<'_>);
-        $call!($crate::remote::StoragePoolLookupByNameArgs<'_>);
-        $call!($crate::remote::StoragePoolLookupByNameRet<'_>);
-        $call!($crate::remote::StoragePoolLookupByUuidArgs);
-        $call!($crate::remote::StoragePoolLookupByUuidRet<'_>);
-        $call!($crate::remote::StoragePoolLookupByVolumeArgs<'_>);
-        $call!($crate::remote::StoragePoolLookupByVolumeRet<'_>);
-        $call!($crate::remote::StoragePoolGetInfoArgs<'_>);
-        $call!($crate::remote::StoragePoolGetInfoRet);
-        $call!($crate::remote::StoragePoolGetXmlDescArgs<'_>);
-        $call!($crate::remote::StoragePoolGetXmlDescRet<'_>);
-        $call!($crate::remote::StoragePoolGetAutostartArgs<'_>);
-        $call!($crate::remote::StoragePoolGetAutostartRet);
-        $call!($crate::remote::StoragePoolSetAutostartArgs<'_>);
-        $call!($crate::remote::StoragePoolNumOfVolumesArgs<'_>);
-        $call!($crate::remote::StoragePoolNumOfVolumesRet);
-        $call!($crate::remote::StoragePoolListVolumesArgs<'_>);
-        $call!($crate::remote::StoragePoolListVolumesRet<'_>);
-        $call!($crate::remote::StorageVolCreateXmlArgs<'_>);
-        $call!($crate::remote::StorageVolCreateXmlRet<'_>);
-        $call!($crate::remote::StorageVolDeleteArgs<'_>);
-        $call!($crate::remote::StorageVolLookupByNameArgs<'_>);
-        $call!($crate::remote::StorageVolLookupByNameRet<'_>);
-        $call!($crate::remote::StorageVolLookupByKeyArgs<'_>);
-        $call!($crate::remote::StorageVolLookupByKeyRet<'_>);
-        $call!($crate::remote::StorageVolLookupByPathArgs<'_>);
-        $call!($crate::remote::StorageVolLookupByPathRet<'_>);
-        $call!($crate::remote::StorageVolGetInfoArgs<'_>);
-        $call!($crate::remote::StorageVolGetInfoRet);
-        $call!($crate::remote::StorageVolGetXmlDescArgs<'_>);
-        $call!($crate::remote::StorageVolGetXmlDescRet<'_>);
-        $call!($crate::remote::StorageVolGetPathArgs<'_>);
-        $call!($crate::remote::StorageVolGetPathRet<'_>);
-        $call!($crate::remote::NodeGetCellsFreeMemoryArgs);
-        $call!($crate::remote::NodeGetCellsFreeMemoryRet<'_>);
-        $call!($crate::remote::NodeGetFreeMemoryRet);
-        $call!($crate::remote::DomainBlockPeekArgs<'_>);
-        $call!($crate::remote::DomainBlockPeekRet<'_>);
-        $call!($crate::remote::DomainMemoryPeekArgs<'_>);
-        $call!($crate::remote::DomainMemoryPeekRet<'_>);
-        $call!($crate::remote::ConnectDomainEventRegisterRet);
-        $call!($crate::remote::ConnectDomainEventDeregisterRet);
-        $call!($crate::remote::DomainEventLifecycleMsg<'_>);
-        $call!($crate::remote::DomainMigratePrepare2Args<'_>);
-        $call!($crate::remote::DomainMigratePrepare2Ret<'_>);
-        $call!($crate::remote::DomainMigrateFinish2Args<'_>);
-        $call!($crate::remote::DomainMigrateFinish2Ret<'_>);
-        $call!($crate::remote::ConnectGetUriRet<'_>);
-        $call!($crate::remote::NodeNumOfDevicesArgs<'_>);
-        $call!($crate::remote::NodeNumOfDevicesRet);
-        $call!($crate::remote::NodeListDevicesArgs<'_>);
-        $call!($crate::remote::NodeListDevicesRet<'_>);
-        $call!($crate::remote::NodeDeviceLookupByNameArgs<'_>);
-        $call!($crate::remote::NodeDeviceLookupByNameRet<'_>);
-        $call!($crate::remote::NodeDeviceGetXmlDescArgs<'_>);
-        $call!($crate::remote::NodeDeviceGetXmlDescRet<'_>);
-        $call!($crate::remote::NodeDeviceGetParentArgs<'_>);
-        $call!($crate::remote::NodeDeviceGetParentRet<'_>);
-        $call!($crate::remote::NodeDeviceNumOfCapsArgs<'_>);
-        $call!($crate::remote::NodeDeviceNumOfCapsRet);
-        $call!($crate::remote::NodeDeviceListCapsArgs<'_>);
-        $call!($crate::remote::NodeDeviceListCapsRet<'_>);
-        $call!($crate::remote::NodeDeviceDettachArgs<'_>);
-        $call!($crate::remote::NodeDeviceReAttachArgs<'_>);
-        $call!($crate::remote::NodeDeviceResetArgs<'_>);
-        $call!($crate::remote::DomainGetSecurityLabelArgs<'_>);
-        $call!($crate::remote::DomainGetSecurityLabelRet);
-        $call!($crate::remote::NodeGetSecurityModelRet);
-        $call!($crate::remote::NodeDeviceCreateXmlArgs<'_>);
-        $call!($crate::remote::NodeDeviceCreateXmlRet<'_>);
-        $call!($crate::remote::NodeDeviceDestroyArgs<'_>);
-        $call!($crate::remote::StorageVolCreateXmlFromArgs<'_>);
-        $call!($crate::remote::StorageVolCreateXmlFromRet<'_>);
-        $call!($crate::remote::ConnectNumOfInterfacesRet);
-        $call!($crate::remote::ConnectListInterfacesArgs);
-        $call!($crate::remote::ConnectListInterfacesRet<'_>);
-        $call!($crate::remote::InterfaceLookupByNameArgs<'_>);
-        $call!($crate::remote::InterfaceLookupByNameRet<'_>);
-        $call!($crate::remote::InterfaceLookupByMacStringArgs<'_>);
-        $call!($crate::remote::InterfaceLookupByMacStringRet<'_>);
-        $call!($crate::remote::InterfaceGetXmlDescArgs<'_>);
-        $call!($crate::remote::InterfaceGetXmlDescRet<'_>);
-        $call!($crate::remote::InterfaceDefineXmlArgs<'_>);
-        $call!($crate::remote::InterfaceDefineXmlRet<'_>);
-        $call!($crate::remote::InterfaceUndefineArgs<'_>);
-        $call!($crate::remote::InterfaceCreateArgs<'_>);
-        $call!($crate::remote::InterfaceDestroyArgs<'_>);
-        $call!($crate::remote::ConnectDomainXmlFromNativeArgs<'_>);
-        $call!($crate::remote::ConnectDomainXmlFromNativeRet<'_>);
-        $call!($crate::remote::ConnectDomainXmlToNativeArgs<'_>);
-        $call!($crate::remote::ConnectDomainXmlToNativeRet<'_>);
-        $call!($crate::remote::ConnectNumOfDefinedInterfacesRet);
-        $call!($crate::remote::ConnectListDefinedInterfacesArgs);
-        $call!($crate::remote::ConnectListDefinedInterfacesRet<'_>);
-        $call!($crate::remote::ConnectNumOfSecretsRet);
-        $call!($crate::remote::ConnectListSecretsArgs);
-        $call!($crate::remote::ConnectListSecretsRet<'_>);
-        $call!($crate::remote::SecretLookupByUuidArgs);
-        $call!($crate::remote::SecretLookupByUuidRet<'_>);
-        $call!($crate::remote::SecretDefineXmlArgs<'_>);
-        $call!($crate::remote::SecretDefineXmlRet<'_>);
-        $call!($crate::remote::SecretGetXmlDescArgs<'_>);
-        $call!($crate::remote::SecretGetXmlDescRet<'_>);
-        $call!($crate::remote::SecretSetValueArgs<'_>);
-        $call!($crate::remote::SecretGetValueArgs<'_>);
-        $call!($crate::remote::SecretGetValueRet<'_>);
-        $call!($crate::remote::SecretUndefineArgs<'_>);
-        $call!($crate::remote::SecretLookupByUsageArgs<'_>);
-        $call!($crate::remote::SecretLookupByUsageRet<'_>);
-        $call!($crate::remote::DomainMigratePrepareTunnelArgs<'_>);
-        $call!($crate::remote::ConnectIsSecureRet);
-        $call!($crate::remote::DomainIsActiveArgs<'_>);
-        $call!($crate::remote::DomainIsActiveRet);
-        $call!($crate::remote::DomainIsPersistentArgs<'_>);
-        $call!($crate::remote::DomainIsPersistentRet);
-        $call!($crate::remote::NetworkIsActiveArgs<'_>);
-        $call!($crate::remote::NetworkIsActiveRet);
-        $call!($crate::remote::NetworkIsPersistentArgs<'_>);
-        $call!($crate::remote::NetworkIsPersistentRet);
-        $call!($crate::remote::StoragePoolIsActiveArgs<'_>);
-        $call!($crate::remote::StoragePoolIsActiveRet);
-        $call!($crate::remote::StoragePoolIsPersistentArgs<'_>);
-        $call!($crate::remote::StoragePoolIsPersistentRet);
-        $call!($crate::remote::InterfaceIsActiveArgs<'_>);
-        $call!($crate::remote::InterfaceIsActiveRet);
-        $call!($crate::remote::ConnectGetLibVersionRet);
-        $call!($crate::remote::ConnectCompareCpuArgs<'_>);
-        $call!($crate::remote::ConnectCompareCpuRet);
-        $call!($crate::remote::DomainMemoryStatsArgs<'_>);
-        $call!($crate::remote::DomainMemoryStatsRet<'_>);
-        $call!($crate::remote::DomainAttachDeviceFlagsArgs<'_>);
-        $call!($crate::remote::DomainDetachDeviceFlagsArgs<'_>);
-        $call!($crate::remote::ConnectBaselineCpuArgs<'_>);
-        $call!($crate::remote::ConnectBaselineCpuRet<'_>);
-        $call!($crate::remote::DomainGetJobInfoArgs<'_>);
-        $call!($crate::remote::DomainGetJobInfoRet);
-        $call!($crate::remote::DomainAbortJobArgs<'_>);
-        $call!($crate::remote::StorageVolWipeArgs<'_>);
-        $call!($crate::remote::DomainMigrateSetMaxDowntimeArgs<'_>);
-        $call!($crate::remote::ConnectDomainEventRegisterAnyArgs);
-        $call!($crate::remote::ConnectDomainEventDeregisterAnyArgs);
-        $call!($crate::remote::DomainEventRebootMsg<'_>);
-        $call!($crate::remote::DomainEventRtcChangeMsg<'_>);
-        $call!($crate::remote::DomainEventWatchdogMsg<'_>);
-        $call!($crate::remote::DomainEventIoErrorMsg<'_>);
-        $call!($crate::remote::DomainEventGraphicsMsg<'_>);
-        $call!($crate::remote::DomainUpdateDeviceFlagsArgs<'_>);
-        $call!($crate::remote::NwFilterLookupByNameArgs<'_>);
-        $call!($crate::remote::NwFilterLookupByNameRet<'_>);
-        $call!($crate::remote::NwFilterLookupByUuidArgs);
-        $call!($crate::remote::NwFilterLookupByUuidRet<'_>);
-        $call!($crate::remote::NwFilterGetXmlDescArgs<'_>);
-        $call!($crate::remote::NwFilterGetXmlDescRet<'_>);
-        $call!($crate::remote::ConnectNumOfNwfiltersRet);
-        $call!($crate::remote::ConnectListNwfiltersArgs);
-        $call!($crate::remote::ConnectListNwfiltersRet<'_>);
-        $call!($crate::remote::NwFilterDefineXmlArgs<'_>);
-        $call!($crate::remote::NwFilterDefineXmlRet<'_>);
-        $call!($crate::remote::NwFilterUndefineArgs<'_>);
-        $call!($crate::remote::DomainManagedSaveArgs<'_>);
-        $call!($crate::remote::DomainHasManagedSaveImageArgs<'_>);
-        $call!($crate::remote::DomainHasManagedSaveImageRet);
-        $call!($crate::remote::DomainManagedSaveRemoveArgs<'_>);
-        $call!($crate::remote::DomainSnapshotCreateXmlArgs<'_>);
-        $call!($crate::remote::DomainSnapshotCreateXmlRet<'_>);
-        $call!($crate::remote::DomainSnapshotGetXmlDescArgs<'_>);
-        $call!($crate::remote::DomainSnapshotGetXmlDescRet<'_>);
-        $call!($crate::remote::DomainSnapshotNumArgs<'_>);
-        $call!($crate::remote::DomainSnapshotNumRet);
-        $call!($crate::remote::DomainSnapshotListNamesArgs<'_>);
-        $call!($crate::remote::DomainSnapshotListNamesRet<'_>);
-        $call!($crate::remote::DomainSnapshotLookupByNameArgs<'_>);
-        $call!($crate::remote::DomainSnapshotLookupByNameRet<'_>);
-        $call!($crate::remote::DomainHasCurrentSnapshotArgs<'_>);
-        $call!($crate::remote::DomainHasCurrentSnapshotRet);
-        $call!($crate::remote::DomainSnapshotCurrentArgs<'_>);
-        $call!($crate::remote::DomainSnapshotCurrentRet<'_>);
-        $call!($crate::remote::DomainRevertToSnapshotArgs<'_>);
-        $call!($crate::remote::DomainSnapshotDeleteArgs<'_>);
-        $call!($crate::remote::DomainGetBlockInfoArgs<'_>);
-        $call!($crate::remote::DomainGetBlockInfoRet);
-        $call!($crate::remote::DomainEventIoErrorReasonMsg<'_>);
-        $call!($crate::remote::DomainCreateWithFlagsArgs<'_>);
-        $call!($crate::remote::DomainCreateWithFlagsRet<'_>);
-        $call!($crate::remote::DomainSetMemoryParametersArgs<'_>);
-        $call!($crate::remote::DomainGetMemoryParametersArgs<'_>);
-        $call!($crate::remote::DomainGetMemoryParametersRet<'_>);
-        $call!($crate::remote::DomainSetVcpusFlagsArgs<'_>);
-        $call!($crate::remote::DomainGetVcpusFlagsArgs<'_>);
-        $call!($crate::remote::DomainGetVcpusFlagsRet);
-        $call!($crate::remote::DomainOpenConsoleArgs<'_>);
-        $call!($crate::remote::DomainIsUpdatedArgs<'_>);
-        $call!($crate::remote::DomainIsUpdatedRet);
-        $call!($crate::remote::ConnectGetSysinfoArgs);
-        $call!($crate::remote::ConnectGetSysinfoRet<'_>);
-        $call!($crate::remote::DomainSetMemoryFlagsArgs<'_>);
-        $call!($crate::remote::DomainSetBlkioParametersArgs<'_>);
-        $call!($crate::remote::DomainGetBlkioParametersArgs<'_>);
-        $call!($crate::remote::DomainGetBlkioParametersRet<'_>);
-        $call!($crate::remote::DomainMigrateSetMaxSpeedArgs<'_>);
-        $call!($crate::remote::StorageVolUploadArgs<'_>);
-        $call!($crate::remote::StorageVolDownloadArgs<'_>);
-        $call!($crate::remote::DomainInjectNmiArgs<'_>);
-        $call!($crate::remote::DomainScreenshotArgs<'_>);
-        $call!($crate::remote::DomainScreenshotRet<'_>);
-        $call!($crate::remote::DomainGetStateArgs<'_>);
-        $call!($crate::remote::DomainGetStateRet);
-        $call!($crate::remote::DomainMigrateBegin3Args<'_>);
-        $call!($crate::remote::DomainMigrateBegin3Ret<'_>);
-        $call!($crate::remote::DomainMigratePrepare3Args<'_>);
-        $call!($crate::remote::DomainMigratePrepare3Ret<'_>);
-        $call!($crate::remote::DomainMigratePrepareTunnel3Args<'_>);
-        $call!($crate::remote::DomainMigratePrepareTunnel3Ret<'_>);
-        $call!($crate::remote::DomainMigratePerform3Args<'_>);
-        $call!($crate::remote::DomainMigratePerform3Ret<'_>);
-        $call!($crate::remote::DomainMigrateFinish3Args<'_>);
-        $call!($crate::remote::DomainMigrateFinish3Ret<'_>);
-        $call!($crate::remote::DomainMigrateConfirm3Args<'_>);
-        $call!($crate::remote::DomainSetSchedulerParametersFlagsArgs<'_>);
-        $call!($crate::remote::InterfaceChangeBeginArgs);
-        $call!($crate::remote::InterfaceChangeCommitArgs);
-        $call!($crate::remote::InterfaceChangeRollbackArgs);
-        $call!($crate::remote::DomainGetSchedulerParametersFlagsArgs<'_>);
-        $call!($crate::remote::DomainGetSchedulerParametersFlagsRet<'_>);
-        $call!($crate::remote::DomainEventControlErrorMsg<'_>);
-        $call!($crate::remote::DomainPinVcpuFlagsArgs<'_>);
-        $call!($crate::remote::DomainSendKeyArgs<'_>);
-        $call!($crate::remote::NodeGetCpuStatsArgs);
-        $call!($crate::remote::NodeGetCpuStatsRet<'_>);
-        $call!($crate::remote::NodeGetMemoryStatsArgs);
-        $call!($crate::remote::NodeGetMemoryStatsRet<'_>);
-        $call!($crate::remote::DomainGetControlInfoArgs<'_>);
-        $call!($crate::remote::DomainGetControlInfoRet);
-        $call!($crate::remote::DomainGetVcpuPinInfoArgs<'_>);
-        $call!($crate::remote::DomainGetVcpuPinInfoRet<'_>);
-        $call!($crate::remote::DomainUndefineFlagsArgs<'_>);
-        $call!($crate::remote::DomainSaveFlagsArgs<'_>);
-        $call!($crate::remote::DomainRestoreFlagsArgs<'_>);
-        $call!($crate::remote::DomainDestroyFlagsArgs<'_>);
-        $call!($crate::remote::DomainSaveImageGetXmlDescArgs<'_>);
-        $call!($crate::remote::DomainSaveImageGetXmlDescRet<'_>);
-        $call!($crate::remote::DomainSaveImageDefineXmlArgs<'_>);
-        $call!($crate::remote::DomainBlockJobAbortArgs<'_>);
-        $call!($crate::remote::DomainGetBlockJobInfoArgs<'_>);
-        $call!($crate::remote::DomainGetBlockJobInfoRet);
-        $call!($crate::remote::DomainBlockJobSetSpeedArgs<'_>);
-        $call!($crate::remote::DomainBlockPullArgs<'_>);
-        $call!($crate::remote::DomainEventBlockJobMsg<'_>);
-        $call!($crate::remote::DomainMigrateGetMaxSpeedArgs<'_>);
-        $call!($crate::remote::DomainMigrateGetMaxSpeedRet);
-        $call!($crate::remote::DomainBlockStatsFlagsArgs<'_>);
-        $call!($crate::remote::DomainBlockStatsFlagsRet<'_>);
-        $call!($crate::remote::DomainSnapshotGetParentArgs<'_>);
-        $call!($crate::remote::DomainSnapshotGetParentRet<'_>);
-        $call!($crate::remote::DomainResetArgs<'_>);
-        $call!($crate::remote::DomainSnapshotNumChildrenArgs<'_>);
-        $call!($crate::remote::DomainSnapshotNumChildrenRet);
-        $call!($crate::remote::DomainSnapshotListChildrenNamesArgs<'_>);
-        $call!($crate::remote::DomainSnapshotListChildrenNamesRet<'_>);
-        $call!($crate::remote::DomainEventDiskChangeMsg<'_>);
-        $call!($crate::remote::DomainOpenGraphicsArgs<'_>);
-        $call!($crate::remote::NodeSuspendForDurationArgs);
-        $call!($crate::remote::DomainBlockResizeArgs<'_>);
-        $call!($crate::remote::DomainSetBlockIoTuneArgs<'_>);
-        $call!($crate::remote::DomainGetBlockIoTuneArgs<'_>);
-        $call!($crate::remote::DomainGetBlockIoTuneRet<'_>);
-        $call!($crate::remote::DomainSetNumaParametersArgs<'_>);
-        $call!($crate::remote::DomainGetNumaParametersArgs<'_>);
-        $call!($crate::remote::DomainGetNumaParametersRet<'_>);
-        $call!($crate::remote::DomainSetInterfaceParametersArgs<'_>);
-        $call!($crate::remote::DomainGetInterfaceParametersArgs<'_>);
-        $call!($crate::remote::DomainGetInterfaceParametersRet<'_>);
-        $call!($crate::remote::DomainShutdownFlagsArgs<'_>);
-        $call!($crate::remote::StorageVolWipePatternArgs<'_>);
-        $call!($crate::remote::StorageVolResizeArgs<'_>);
-        $call!($crate::remote::DomainPmSuspendForDurationArgs<'_>);
-        $call!($crate::remote::DomainGetCpuStatsArgs<'_>);
-        $call!($crate::remote::DomainGetCpuStatsRet<'_>);
-        $call!($crate::remote::DomainGetDiskErrorsArgs<'_>);
-        $call!($crate::remote::DomainGetDiskErrorsRet<'_>);
-        $call!($crate::remote::DomainSetMetadataArgs<'_>);
-        $call!($crate::remote::DomainGetMetadataArgs<'_>);
-        $call!($crate::remote::DomainGetMetadataRet<'_>);
-        $call!($crate::remote::DomainBlockRebaseArgs<'_>);
-        $call!($crate::remote::DomainPmWakeupArgs<'_>);
-        $call!($crate::remote::DomainEventTrayChangeMsg<'_>);
-        $call!($crate::remote::DomainEventPmwakeupMsg<'_>);
-        $call!($crate::remote::DomainEventPmsuspendMsg<'_>);
-        $call!($crate::remote::DomainSnapshotIsCurrentArgs<'_>);
-        $call!($crate::remote::DomainSnapshotIsCurrentRet);
-        $call!($crate::remote::DomainSnapshotHasMetadataArgs<'_>);
-        $call!($crate::remote::DomainSnapshotHasMetadataRet);
-        $call!($crate::remote::ConnectListAllDomainsArgs);
-        $call!($crate::remote::ConnectListAllDomainsRet<'_>);
-        $call!($crate::remote::DomainListAllSnapshotsArgs<'_>);
-        $call!($crate::remote::DomainListAllSnapshotsRet<'_>);
-        $call!($crate::remote::DomainSnapshotListAllChildrenArgs<'_>);
-        $call!($crate::remote::DomainSnapshotListAllChildrenRet<'_>);
-        $call!($crate::remote::DomainEventBalloonChangeMsg<'_>);
-        $call!($crate::remote::DomainGetHostnameArgs<'_>);
-        $call!($crate::remote::DomainGetHostnameRet<'_>);
-        $call!($crate::remote::DomainGetSecurityLabelListArgs<'_>);
-        $call!($crate::remote::DomainGetSecurityLabelListRet<'_>);
-        $call!($crate::remote::DomainPinEmulatorArgs<'_>);
-        $call!($crate::remote::DomainGetEmulatorPinInfoArgs<'_>);
-        $call!($crate::remote::DomainGetEmulatorPinInfoRet<'_>);
-        $call!($crate::remote::ConnectListAllStoragePoolsArgs);
-        $call!($crate::remote::ConnectListAllStoragePoolsRet<'_>);
-        $call!($crate::remote::StoragePoolListAllVolumesArgs<'_>);
-        $call!($crate::remote::StoragePoolListAllVolumesRet<'_>);
-        $call!($crate::remote::ConnectListAllNetworksArgs);
-        $call!($crate::remote::ConnectListAllNetworksRet<'_>);
-        $call!($crate::remote::ConnectListAllInterfacesArgs);
-        $call!($crate::remote::ConnectListAllInterfacesRet<'_>);
-        $call!($crate::remote::ConnectListAllNodeDevicesArgs);
-        $call!($crate::remote::ConnectListAllNodeDevicesRet<'_>);
-        $call!($crate::remote::ConnectListAllNwfiltersArgs);
-        $call!($crate::remote::ConnectListAllNwfiltersRet<'_>);
-        $call!($crate::remote::ConnectListAllSecretsArgs);
-        $call!($crate::remote::ConnectListAllSecretsRet<'_>);
-        $call!($crate::remote::NodeSetMemoryParametersArgs<'_>);
-        $call!($crate::remote::NodeGetMemoryParametersArgs);
-        $call!($crate::remote::NodeGetMemoryParametersRet<'_>);
-        $call!($crate::remote::DomainBlockCommitArgs<'_>);
-        $call!($crate::remote::NetworkUpdateArgs<'_>);
-        $call!($crate::remote::DomainEventPmsuspendDiskMsg<'_>);
-        $call!($crate::remote::NodeGetCpuMapArgs);
-        $call!($crate::remote::NodeGetCpuMapRet<'_>);
-        $call!($crate::remote::DomainFstrimArgs<'_>);
-        $call!($crate::remote::DomainSendProcessSignalArgs<'_>);
-        $call!($crate::remote::DomainOpenChannelArgs<'_>);
-        $call!($crate::remote::NodeDeviceLookupScsiHostByWwnArgs<'_>);
-        $call!($crate::remote::NodeDeviceLookupScsiHostByWwnRet<'_>);
-        $call!($crate::remote::DomainGetJobStatsArgs<'_>);
-        $call!($crate::remote::DomainGetJobStatsRet<'_>);
-        $call!($crate::remote::DomainMigrateGetCompressionCacheArgs<'_>);
-        $call!($crate::remote::DomainMigrateGetCompressionCacheRet);
-        $call!($crate::remote::DomainMigrateSetCompressionCacheArgs<'_>);
-        $call!($crate::remote::NodeDeviceDetachFlagsArgs<'_>);
-        $call!($crate::remote::DomainMigrateBegin3ParamsArgs<'_>);
-        $call!($crate::remote::DomainMigrateBegin3ParamsRet<'_>);
-        $call!($crate::remote::DomainMigratePrepare3ParamsArgs<'_>);
-        $call!($crate::remote::DomainMigratePrepare3ParamsRet<'_>);
-        $call!($crate::remote::DomainMigratePrepareTunnel3ParamsArgs<'_>);
-        $call!($crate::remote::DomainMigratePrepareTunnel3ParamsRet<'_>);
-        $call!($crate::remote::DomainMigratePerform3ParamsArgs<'_>);
-        $call!($crate::remote::DomainMigratePerform3ParamsRet<'_>);
-        $call!($crate::remote::DomainMigrateFinish3ParamsArgs<'_>);
-        $call!($crate::remote::DomainMigrateFinish3ParamsRet<'_>);
-        $call!($crate::remote::DomainMigrateConfirm3ParamsArgs<'_>);
-        $call!($crate::remote::DomainSetMemoryStatsPeriodArgs<'_>);
-        $call!($crate::remote::DomainCreateXmlWithFilesArgs<'_>);
-        $call!($crate::remote::DomainCreateXmlWithFilesRet<'_>);
-        $call!($crate::remote::DomainCreateWithFilesArgs<'_>);
-        $call!($crate::remote::DomainCreateWithFilesRet<'_>);
-        $call!($crate::remote::DomainEventDeviceRemovedMsg<'_>);
-        $call!($crate::remote::ConnectGetCpuModelNamesArgs<'_>);
-        $call!($crate::remote::ConnectGetCpuModelNamesRet<'_>);
-        $call!($crate::remote::ConnectNetworkEventRegisterAnyArgs<'_>);
-        $call!($crate::remote::ConnectNetworkEventRegisterAnyRet);
-        $call!($crate::remote::ConnectNetworkEventDeregisterAnyArgs);
-        $call!($crate::remote::NetworkEventLifecycleMsg<'_>);
-        $call!($crate::remote::ConnectDomainEventCallbackRegisterAnyArgs<'_>);
-        $call!($crate::remote::ConnectDomainEventCallbackRegisterAnyRet);
-        $call!($crate::remote::ConnectDomainEventCallbackDeregisterAnyArgs);
-        $call!($crate::remote::DomainEventCallbackLifecycleMsg<'_>);
-        $call!($crate::remote::DomainEventCallbackRebootMsg<'_>);
-        $call!($crate::remote::DomainEventCallbackRtcChangeMsg<'_>);
-        $call!($crate::remote::DomainEventCallbackWatchdogMsg<'_>);
-        $call!($crate::remote::DomainEventCallbackIoErrorMsg<'_>);
-        $call!($crate::remote::DomainEventCallbackGraphicsMsg<'_>);
-        $call!($crate::remote::DomainEventCallbackIoErrorReasonMsg<'_>);
-        $call!($crate::remote::DomainEventCallbackControlErrorMsg<'_>);
-        $call!($crate::remote::DomainEventCallbackBlockJobMsg<'_>);
-        $call!($crate::remote::DomainEventCallbackDiskChangeMsg<'_>);
-        $call!($crate::remote::DomainEventCallbackTrayChangeMsg<'_>);
-        $call!($crate::remote::DomainEventCallbackPmwakeupMsg<'_>);
-        $call!($crate::remote::DomainEventCallbackPmsuspendMsg<'_>);
-        $call!($crate::remote::DomainEventCallbackBalloonChangeMsg<'_>);
-        $call!($crate::remote::DomainEventCallbackPmsuspendDiskMsg<'_>);
-        $call!($crate::remote::DomainEventCallbackDeviceRemovedMsg<'_>);
-        $call!($crate::remote::DomainCoreDumpWithFormatArgs<'_>);
-        $call!($crate::remote::DomainFsfreezeArgs<'_>);
-        $call!($crate::remote::DomainFsfreezeRet);
-        $call!($crate::remote::DomainFsthawArgs<'_>);
-        $call!($crate::remote::DomainFsthawRet);
-        $call!($crate::remote::DomainGetTimeArgs<'_>);
-        $call!($crate::remote::DomainGetTimeRet);
-        $call!($crate::remote::DomainSetTimeArgs<'_>);
-        $call!($crate::remote::DomainEventBlockJob2Msg<'_>);
-        $call!($crate::remote::NodeGetFreePagesArgs<'_>);
-        $call!($crate::remote::NodeGetFreePagesRet<'_>);
-        $call!($crate::remote::NetworkGetDhcpLeasesArgs<'_>);
-        $call!($crate::remote::NetworkGetDhcpLeasesRet<'_>);
-        $call!($crate::remote::ConnectGetDomainCapabilitiesArgs<'_>);
-        $call!($crate::remote::ConnectGetDomainCapabilitiesRet<'_>);
-        $call!($crate::remote::DomainOpenGraphicsFdArgs<'_>);
-        $call!($crate::remote::ConnectGetAllDomainStatsArgs<'_>);
-        $call!($crate::remote::ConnectGetAllDomainStatsRet<'_>);
-        $call!($crate::remote::DomainBlockCopyArgs<'_>);
-        $call!($crate::remote::DomainEventCallbackTunableMsg<'_>);
-        $call!($crate::remote::NodeAllocPagesArgs<'_>);
-        $call!($crate::remote::NodeAllocPagesRet);
-        $call!($crate::remote::DomainEventCallbackAgentLifecycleMsg<'_>);
-        $call!($crate::remote::DomainGetFsinfoArgs<'_>);
-        $call!($crate::remote::DomainGetFsinfoRet<'_>);
-        $call!($crate::remote::DomainDefineXmlFlagsArgs<'_>);
-        $call!($crate::remote::DomainDefineXmlFlagsRet<'_>);
-        $call!($crate::remote::DomainGetIoThreadInfoArgs<'_>);
-        $call!($crate::remote::DomainGetIoThreadInfoRet<'_>);
-        $call!($crate::remote::DomainPinIoThreadArgs<'_>);
-        $call!($crate::remote::DomainInterfaceAddressesArgs<'_>);
-        $call!($crate::remote::DomainInterfaceAddressesRet<'_>);
-        $call!($crate::remote::DomainEventCallbackDeviceAddedMsg<'_>);
-        $call!($crate::remote::DomainAddIoThreadArgs<'_>);
-        $call!($crate::remote::DomainDelIoThreadArgs<'_>);
-        $call!($crate::remote::DomainSetUserPasswordArgs<'_>);
-        $call!($crate::remote::DomainRenameArgs<'_>);
-        $call!($crate::remote::DomainRenameRet);
-        $call!($crate::remote::DomainEventCallbackMigrationIterationMsg<'_>);
-        $call!($crate::remote::ConnectEventConnectionClosedMsg);
-        $call!($crate::remote::DomainEventCallbackJobCompletedMsg<'_>);
-        $call!($crate::remote::DomainMigrateStartPostCopyArgs<'_>);
-        $call!($crate::remote::DomainGetPerfEventsArgs<'_>);
-        $call!($crate::remote::DomainGetPerfEventsRet<'_>);
-        $call!($crate::remote::DomainSetPerfEventsArgs<'_>);
-        $call!($crate::remote::DomainEventCallbackDeviceRemovalFailedMsg<'_>);
-        $call!($crate::remote::ConnectStoragePoolEventRegisterAnyArgs<'_>);
-        $call!($crate::remote::ConnectStoragePoolEventRegisterAnyRet);
-        $call!($crate::remote::ConnectStoragePoolEventDeregisterAnyArgs);
-        $call!($crate::remote::StoragePoolEventLifecycleMsg<'_>);
-        $call!($crate::remote::DomainGetGuestVcpusArgs<'_>);
-        $call!($crate::remote::DomainGetGuestVcpusRet<'_>);
-        $call!($crate::remote::DomainSetGuestVcpusArgs<'_>);
-        $call!($crate::remote::StoragePoolEventRefreshMsg<'_>);
-        $call!($crate::remote::ConnectNodeDeviceEventRegisterAnyArgs<'_>);
-        $call!($crate::remote::ConnectNodeDeviceEventRegisterAnyRet);
-        $call!($crate::remote::ConnectNodeDeviceEventDeregisterAnyArgs);
-        $call!($crate::remote::NodeDeviceEventLifecycleMsg<'_>);
-        $call!($crate::remote::NodeDeviceEventUpdateMsg<'_>);
-        $call!($crate::remote::StorageVolGetInfoFlagsArgs<'_>);
-        $call!($crate::remote::StorageVolGetInfoFlagsRet);
-        $call!($crate::remote::DomainEventCallbackMetadataChangeMsg<'_>);
-        $call!($crate::remote::ConnectSecretEventRegisterAnyArgs<'_>);
-        $call!($crate::remote::ConnectSecretEventRegisterAnyRet);
-        $call!($crate::remote::ConnectSecretEventDeregisterAnyArgs);
-        $call!($crate::remote::SecretEventLifecycleMsg<'_>);
-        $call!($crate::remote::SecretEventValueChangedMsg<'_>);
-        $call!($crate::remote::DomainSetVcpuArgs<'_>);
-        $call!($crate::remote::DomainEventBlockThresholdMsg<'_>);
-        $call!($crate::remote::DomainSetBlockThresholdArgs<'_>);
-        $call!($crate::remote::DomainMigrateGetMaxDowntimeArgs<'_>);
-        $call!($crate::remote::DomainMigrateGetMaxDowntimeRet);
-        $call!($crate::remote::DomainManagedSaveGetXmlDescArgs<'_>);
-        $call!($crate::remote::DomainManagedSaveGetXmlDescRet<'_>);
-        $call!($crate::remote::DomainManagedSaveDefineXmlArgs<'_>);
-        $call!($crate::remote::DomainSetLifecycleActionArgs<'_>);
-        $call!($crate::remote::StoragePoolLookupByTargetPathArgs<'_>);
-        $call!($crate::remote::StoragePoolLookupByTargetPathRet<'_>);
-        $call!($crate::remote::DomainDetachDeviceAliasArgs<'_>);
-        $call!($crate::remote::ConnectCompareHypervisorCpuArgs<'_>);
-        $call!($crate::remote::ConnectCompareHypervisorCpuRet);
-        $call!($crate::remote::ConnectBaselineHypervisorCpuArgs<'_>);
-        $call!($crate::remote::ConnectBaselineHypervisorCpuRet<'_>);
-        $call!($crate::remote::NodeGetSevInfoArgs);
-        $call!($crate::remote::NodeGetSevInfoRet<'_>);
-        $call!($crate::remote::DomainGetLaunchSecurityInfoArgs<'_>);
-        $call!($crate::remote::DomainGetLaunchSecurityInfoRet<'_>);
-        $call!($crate::remote::NwFilterBindingLookupByPortDevArgs<'_>);
-        $call!($crate::remote::NwFilterBindingLookupByPortDevRet<'_>);
-        $call!($crate::remote::NwFilterBindingGetXmlDescArgs<'_>);
-        $call!($crate::remote::NwFilterBindingGetXmlDescRet<'_>);
-        $call!($crate::remote::NwFilterBindingCreateXmlArgs<'_>);
-        $call!($crate::remote::NwFilterBindingCreateXmlRet<'_>);
-        $call!($crate::remote::NwFilterBindingDeleteArgs<'_>);
-        $call!($crate::remote::ConnectListAllNwFilterBindingsArgs);
-        $call!($crate::remote::ConnectListAllNwFilterBindingsRet<'_>);
-        $call!($crate::remote::DomainSetIoThreadParamsArgs<'_>);
-        $call!($crate::remote::ConnectGetStoragePoolCapabilitiesArgs);
-        $call!($crate::remote::ConnectGetStoragePoolCapabilitiesRet<'_>);
-        $call!($crate::remote::NetworkListAllPortsArgs<'_>);
-        $call!($crate::remote::NetworkListAllPortsRet<'_>);
-        $call!($crate::remote::NetworkPortLookupByUuidArgs<'_>);
-        $call!($crate::remote::NetworkPortLookupByUuidRet<'_>);
-        $call!($crate::remote::NetworkPortCreateXmlArgs<'_>);
-        $call!($crate::remote::NetworkPortCreateXmlRet<'_>);
-        $call!($crate::remote::NetworkPortGetParametersArgs<'_>);
-        $call!($crate::remote::NetworkPortGetParametersRet<'_>);
-        $call!($crate::remote::NetworkPortSetParametersArgs<'_>);
-        $call!($crate::remote::NetworkPortGetXmlDescArgs<'_>);
-        $call!($crate::remote::NetworkPortGetXmlDescRet<'_>);
-        $call!($crate::remote::NetworkPortDeleteArgs<'_>);
-        $call!($crate::remote::DomainCheckpointCreateXmlArgs<'_>);
-        $call!($crate::remote::DomainCheckpointCreateXmlRet<'_>);
-        $call!($crate::remote::DomainCheckpointGetXmlDescArgs<'_>);
-        $call!($crate::remote::DomainCheckpointGetXmlDescRet<'_>);
-        $call!($crate::remote::DomainListAllCheckpointsArgs<'_>);
-        $call!($crate::remote::DomainListAllCheckpointsRet<'_>);
-        $call!($crate::remote::DomainCheckpointListAllChildrenArgs<'_>);
-        $call!($crate::remote::DomainCheckpointListAllChildrenRet<'_>);
-        $call!($crate::remote::DomainCheckpointLookupByNameArgs<'_>);
-        $call!($crate::remote::DomainCheckpointLookupByNameRet<'_>);
-        $call!($crate::remote::DomainCheckpointGetParentArgs<'_>);
-        $call!($crate::remote::DomainCheckpointGetParentRet<'_>);
-        $call!($crate::remote::DomainCheckpointDeleteArgs<'_>);
-        $call!($crate::remote::DomainGetGuestInfoArgs<'_>);
-        $call!($crate::remote::DomainGetGuestInfoRet<'_>);
-        $call!($crate::remote::ConnectSetIdentityArgs<'_>);
-        $call!($crate::remote::DomainAgentSetResponseTimeoutArgs<'_>);
-        $call!($crate::remote::DomainAgentSetResponseTimeoutRet);
-        $call!($crate::remote::DomainBackupBeginArgs<'_>);
-        $call!($crate::remote::DomainBackupGetXmlDescArgs<'_>);
-        $call!($crate::remote::DomainBackupGetXmlDescRet<'_>);
-        $call!($crate::remote::DomainEventMemoryFailureMsg<'_>);
-        $call!($crate::remote::DomainAuthorizedSshKeysGetArgs<'_>);
-        $call!($crate::remote::DomainAuthorizedSshKeysGetRet<'_>);
-        $call!($crate::remote::DomainAuthorizedSshKeysSetArgs<'_>);
-        $call!($crate::remote::DomainGetMessagesArgs<'_>);
-        $call!($crate::remote::DomainGetMessagesRet<'_>);
-        $call!($crate::remote::DomainStartDirtyRateCalcArgs<'_>);
-        $call!($crate::remote::NodeDeviceDefineXmlArgs<'_>);
-        $call!($crate::remote::NodeDeviceDefineXmlRet<'_>);
-        $call!($crate::remote::NodeDeviceUndefineArgs<'_>);
-        $call!($crate::remote::NodeDeviceCreateArgs<'_>);
-        $call!($crate::remote::NwFilterDefineXmlFlagsArgs<'_>);
-        $call!($crate::remote::NwFilterDefineXmlFlagsRet<'_>);
-        $call!($crate::remote::NetworkDefineXmlFlagsArgs<'_>);
-        $call!($crate::remote::NetworkDefineXmlFlagsRet<'_>);
-        $call!($crate::remote::NodeDeviceGetAutostartArgs<'_>);
-        $call!($crate::remote::NodeDeviceGetAutostartRet);
-        $call!($crate::remote::NodeDeviceSetAutostartArgs<'_>);
-        $call!($crate::remote::NodeDeviceIsPersistentArgs<'_>);
-        $call!($crate::remote::NodeDeviceIsPersistentRet);
-        $call!($crate::remote::NodeDeviceIsActiveArgs<'_>);
-        $call!($crate::remote::NodeDeviceIsActiveRet);
-        $call!($crate::remote::NetworkCreateXmlFlagsArgs<'_>);
-        $call!($crate::remote::NetworkCreateXmlFlagsRet<'_>);
-        $call!($crate::remote::DomainEventMemoryDeviceSizeChangeMsg<'_>);
-        $call!($crate::remote::DomainSetLaunchSecurityStateArgs<'_>);
-        $call!($crate::remote::DomainSaveParamsArgs<'_>);
-        $call!($crate::remote::DomainRestoreParamsArgs<'_>);
-        $call!($crate::remote::DomainAbortJobFlagsArgs<'_>);
-        $call!($crate::remote::DomainFdAssociateArgs<'_>);
-        $call!($crate::remote::NetworkSetMetadataArgs<'_>);
-        $call!($crate::remote::NetworkGetMetadataArgs<'_>);
-        $call!($crate::remote::NetworkGetMetadataRet<'_>);
-        $call!($crate::remote::NetworkEventCallbackMetadataChangeMsg<'_>);
-        $call!($crate::remote::NodeDeviceUpdateArgs<'_>);
-        $call!($crate::remote::DomainGraphicsReloadArgs<'_>);
-        $call!($crate::remote::DomainGetAutostartOnceArgs<'_>);
-        $call!($crate::remote::DomainGetAutostartOnceRet);
-        $call!($crate::remote::DomainSetAutostartOnceArgs<'_>);
-        $call!($crate::remote::DomainSetThrottleGroupArgs<'_>);
-        $call!($crate::remote::DomainDelThrottleGroupArgs<'_>);
-        $call!($crate::remote::DomainEventNicMacChangeMsg<'_>);
-        $call!($crate::remote::DomainEventVcpuRemovedMsg<'_>);
-        $call!($crate::remote::DomainEventCallbackChannelLifecycleMsg<'_>);
-        $call!($crate::remote::DomainAnnounceInterfaceArgs<'_>);
-        $call!($crate::qemu::DomainMonitorCommandArgs<'_>);
-        $call!($crate::qemu::DomainMonitorCommandRet<'_>);
-        $call!($crate::qemu::DomainAttachArgs);
-        $call!($crate::qemu::DomainAttachRet<'_>);
-        $call!($crate::qemu::DomainAgentCommandArgs<'_>);
-        $call!($crate::qemu::DomainAgentCommandRet<'_>);
-        $call!($crate::qemu::ConnectDomainMonitorEventRegisterArgs<'_>);
-        $call!($crate::qemu::ConnectDomainMonitorEventRegisterRet);
-        $call!($crate::qemu::ConnectDomainMonitorEventDeregisterArgs);
-        $call!($crate::qemu::DomainMonitorEventMsg<'_>);
-        $call!($crate::qemu::DomainMonitorCommandWithFilesArgs<'_>);
-        $call!($crate::qemu::DomainMonitorCommandWithFilesRet<'_>);
-        $call!($crate::lxc::DomainOpenNamespaceArgs<'_>);
-        $call!($crate::admin::Server<'_>);
-        $call!($crate::admin::Client<'_>);
-        $call!($crate::admin::ConnectOpenArgs);
-        $call!($crate::admin::ConnectGetLibVersionRet);
-        $call!($crate::admin::ConnectListServersArgs);
-        $call!($crate::admin::ConnectListServersRet<'_>);
-        $call!($crate::admin::ConnectLookupServerArgs<'_>);
-        $call!($crate::admin::ConnectLookupServerRet<'_>);
-        $call!($crate::admin::ServerGetThreadpoolParametersArgs<'_>);
-        $call!($crate::admin::ServerGetThreadpoolParametersRet<'_>);
-        $call!($crate::admin::ServerSetThreadpoolParametersArgs<'_>);
-        $call!($crate::admin::ServerListClientsArgs<'_>);
-        $call!($crate::admin::ServerListClientsRet<'_>);
-        $call!($crate::admin::ServerLookupClientArgs<'_>);
-        $call!($crate::admin::ServerLookupClientRet<'_>);
-        $call!($crate::admin::ClientGetInfoArgs<'_>);
-        $call!($crate::admin::ClientGetInfoRet<'_>);
-        $call!($crate::admin::ClientCloseArgs<'_>);
-        $call!($crate::admin::ServerGetClientLimitsArgs<'_>);
-        $call!($crate::admin::ServerGetClientLimitsRet<'_>);
-        $call!($crate::admin::ServerSetClientLimitsArgs<'_>);
-        $call!($crate::admin::ConnectGetLoggingOutputsArgs);
-        $call!($crate::admin::ConnectGetLoggingOutputsRet<'_>);
-        $call!($crate::admin::ConnectGetLoggingFiltersArgs);
-        $call!($crate::admin::ConnectGetLoggingFiltersRet<'_>);
-        $call!($crate::admin::ConnectSetLoggingOutputsArgs<'_>);
-        $call!($crate::admin::ConnectSetLoggingFiltersArgs<'_>);
-        $call!($crate::admin::ServerUpdateTlsFilesArgs<'_>);
-        $call!($crate::admin::ConnectSetDaemonTimeoutArgs);
-        $call!($crate::admin::ConnectDaemonShutdownArgs);
+        $call!($crate::types::Domain<'_>, [("name", 4194304)]);
+        $call!($crate::types::Network<'_>, [("name", 4194304)]);
+        $call!($crate::types::NetworkPort<'_>, [("net.name", 4194304)]);
+        $call!($crate::types::NwFilter<'_>, [("name", 4194304)]);
+        $call!($crate::types::NwFilterBinding<'_>, [("portdev", 4194304), ("filtername", 4194304)]);
+        $call!($crate::types::Interface<'_>, [("name", 4194304), ("mac", 4194304)]);
+        $call!($crate::types::StoragePool<'_>, [("name", 4194304)]);
+        $call!($crate::types::StorageVol<'_>, [("pool", 4194304), ("name", 4194304), ("key", 4194304)]);
+        $call!($crate::types::NodeDevice<'_>, [("name", 4194304)]);
+        $call!($crate::types::Secret<'_>, [("usageID", 4194304)]);
+        $call!($crate::types::DomainCheckpoint<'_>, [("name", 4194304), ("dom.name", 4194304)]);
+        $call!($crate::types::DomainSnapshot<'_>, [("name", 4194304), ("dom.name", 4194304)]);
+        $call!(
+            $crate::types::Error<'_>,
+            [
+                ("message", 4194304),
+                ("dom.name", 4194304),
+                ("str1", 4194304),
+                ("str2", 4194304),
+                ("str3", 4194304),
+                ("net.name", 4194304)
+            ]
+        );
+        $call!($crate::types::VcpuInfo, []);
+        $call!($crate::types::NodeGetCpuStatsEntry<'_>, [("field", 4194304)]);
+        $call!($crate::types::NodeGetMemoryStatsEntry<'_>, [("field", 4194304)]);
+        $call!($crate::types::DomainDiskError<'_>, [("disk", 4194304)]);
+        $call!($crate::types::DomainMemoryStat, []);
+        $call!($crate::types::DomainIoThreadInfo<'_>, [("cpumap", 2048)]);
+        $call!($crate::types::DomainEventGraphicsAddress<'_>, [("node", 4194304), ("service", 4194304)]);
+        $call!($crate::types::DomainEventGraphicsIdentity<'_>, [("type", 4194304), ("name", 4194304)]);
+        $call!(
+            $crate::types::NetworkDhcpLease<'_>,
+            [
+                ("iface", 4194304),
+                ("mac", 4194304),
+                ("iaid", 4194304),
+                ("ipaddr", 4194304),
+                ("hostname", 4194304),
+                ("clientid", 4194304)
+            ]
+        );
+        $call!(
+            $crate::types::DomainStatsRecord<'_>,
+            [
+                ("dom.name", 4194304),
+                ("params", 262144),
+                ("params[].field", 4194304),
+                ("params[].value", 4194304)
+            ]
+        );
+        $call!(
+            $crate::types::DomainFsinfo<'_>,
+            [
+                ("mountpoint", 4194304),
+                ("name", 4194304),
+                ("fstype", 4194304),
+                ("dev_aliases", 256),
+                ("dev_aliases[]", 4194304)
+            ]
+        );
+        $call!($crate::types::DomainIpAddr<'_>, [("addr", 4194304)]);
+        $call!(
+            $crate::types::DomainInterface<'_>,
+            [("name", 4194304), ("hwaddr", 4194304), ("addrs", 2048), ("addrs[].addr", 4194304)]
+        );
+        $call!($crate::remote::ConnectOpenArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::ConnectGetTypeRet<'_>, [("type", 4194304)]);
+        $call!($crate::remote::ConnectGetVersionRet, []);
+        $call!($crate::remote::ConnectGetMaxVcpusArgs<'_>, [("type", 4194304)]);
+        $call!($crate::remote::ConnectGetMaxVcpusRet, []);
+        $call!($crate::remote::NodeGetInfoRet, []);
+        $call!($crate::remote::ConnectGetCapabilitiesRet<'_>, [("capabilities", 4194304)]);
+        $call!($crate::remote::DomainAttachDeviceArgs<'_>, [("dom.name", 4194304), ("xml", 4194304)]);
+        $call!($crate::remote::DomainCreateArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainCreateXmlArgs<'_>, [("xml_desc", 4194304)]);
+        $call!($crate::remote::DomainCreateXmlRet<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainDefineXmlArgs<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::DomainDefineXmlRet<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainDestroyArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainDetachDeviceArgs<'_>, [("dom.name", 4194304), ("xml", 4194304)]);
+        $call!($crate::remote::DomainGetXmlDescArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetXmlDescRet<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::DomainGetAutostartArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetAutostartRet, []);
+        $call!($crate::remote::DomainGetInfoArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetInfoRet, []);
+        $call!($crate::remote::DomainGetMaxMemoryArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetMaxMemoryRet, []);
+        $call!($crate::remote::DomainGetMaxVcpusArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetMaxVcpusRet, []);
+        $call!($crate::remote::DomainGetOsTypeArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetOsTypeRet<'_>, [("type", 4194304)]);
+        $call!($crate::remote::DomainGetVcpusArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetVcpusRet<'_>, [("info", 16384), ("cpumaps", 8388608)]);
+        $call!($crate::remote::ConnectListDefinedDomainsArgs, []);
+        $call!($crate::remote::ConnectListDefinedDomainsRet<'_>, [("names", 16384), ("names[]", 4194304)]);
+        $call!($crate::remote::DomainLookupByIdArgs, []);
+        $call!($crate::remote::DomainLookupByIdRet<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainLookupByNameArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::DomainLookupByNameRet<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainLookupByUuidArgs, []);
+        $call!($crate::remote::DomainLookupByUuidRet<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::ConnectNumOfDefinedDomainsRet, []);
+        $call!($crate::remote::DomainPinVcpuArgs<'_>, [("dom.name", 4194304), ("cpumap", 2048)]);
+        $call!($crate::remote::DomainRebootArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainResumeArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainSetAutostartArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainSetMaxMemoryArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainSetMemoryArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainSetVcpusArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainShutdownArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainSuspendArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainUndefineArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::ConnectListDefinedNetworksArgs, []);
+        $call!($crate::remote::ConnectListDefinedNetworksRet<'_>, [("names", 16384), ("names[]", 4194304)]);
+        $call!($crate::remote::ConnectListDomainsArgs, []);
+        $call!($crate::remote::ConnectListDomainsRet<'_>, [("ids", 16384)]);
+        $call!($crate::remote::ConnectListNetworksArgs, []);
+        $call!($crate::remote::ConnectListNetworksRet<'_>, [("names", 16384), ("names[]", 4194304)]);
+        $call!($crate::remote::NetworkCreateArgs<'_>, [("net.name", 4194304)]);
+        $call!($crate::remote::NetworkCreateXmlArgs<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::NetworkCreateXmlRet<'_>, [("net.name", 4194304)]);
+        $call!($crate::remote::NetworkDefineXmlArgs<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::NetworkDefineXmlRet<'_>, [("net.name", 4194304)]);
+        $call!($crate::remote::NetworkDestroyArgs<'_>, [("net.name", 4194304)]);
+        $call!($crate::remote::NetworkGetXmlDescArgs<'_>, [("net.name", 4194304)]);
+        $call!($crate::remote::NetworkGetXmlDescRet<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::NetworkGetAutostartArgs<'_>, [("net.name", 4194304)]);
+        $call!($crate::remote::NetworkGetAutostartRet, []);
+        $call!($crate::remote::NetworkGetBridgeNameArgs<'_>, [("net.name", 4194304)]);
+        $call!($crate::remote::NetworkGetBridgeNameRet<'_>, [("name", 4194304)]);
+        $call!($crate::remote::NetworkLookupByNameArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::NetworkLookupByNameRet<'_>, [("net.name", 4194304)]);
+        $call!($crate::remote::NetworkLookupByUuidArgs, []);
+        $call!($crate::remote::NetworkLookupByUuidRet<'_>, [("net.name", 4194304)]);
+        $call!($crate::remote::NetworkSetAutostartArgs<'_>, [("net.name", 4194304)]);
+        $call!($crate::remote::NetworkUndefineArgs<'_>, [("net.name", 4194304)]);
+        $call!($crate::remote::ConnectNumOfDefinedNetworksRet, []);
+        $call!($crate::remote::ConnectNumOfDomainsRet, []);
+        $call!($crate::remote::ConnectNumOfNetworksRet, []);
+        $call!($crate::remote::DomainCoreDumpArgs<'_>, [("dom.name", 4194304), ("to", 4194304)]);
+        $call!($crate::remote::DomainRestoreArgs<'_>, [("from", 4194304)]);
+        $call!($crate::remote::DomainSaveArgs<'_>, [("dom.name", 4194304), ("to", 4194304)]);
+        $call!($crate::remote::DomainGetSchedulerTypeArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetSchedulerTypeRet<'_>, [("type", 4194304)]);
+        $call!($crate::remote::DomainGetSchedulerParametersArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainGetSchedulerParametersRet<'_>,
+            [("params", 16), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainSetSchedulerParametersArgs<'_>,
+            [("dom.name", 4194304), ("params", 16), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::ConnectGetHostnameRet<'_>, [("hostname", 4194304)]);
+        $call!($crate::remote::ConnectSupportsFeatureArgs, []);
+        $call!($crate::remote::ConnectSupportsFeatureRet, []);
+        $call!($crate::remote::DomainMigratePrepareArgs<'_>, [("uri_in", 4194304), ("dname", 4194304)]);
+        $call!($crate::remote::DomainMigratePrepareRet<'_>, [("cookie", 4194304), ("uri_out", 4194304)]);
+        $call!(
+            $crate::remote::DomainMigratePerformArgs<'_>,
+            [("dom.name", 4194304), ("cookie", 4194304), ("uri", 4194304), ("dname", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainMigrateFinishArgs<'_>,
+            [("dname", 4194304), ("cookie", 4194304), ("uri", 4194304)]
+        );
+        $call!($crate::remote::DomainMigrateFinishRet<'_>, [("ddom.name", 4194304)]);
+        $call!($crate::remote::DomainBlockStatsArgs<'_>, [("dom.name", 4194304), ("path", 4194304)]);
+        $call!($crate::remote::DomainBlockStatsRet, []);
+        $call!($crate::remote::DomainInterfaceStatsArgs<'_>, [("dom.name", 4194304), ("device", 4194304)]);
+        $call!($crate::remote::DomainInterfaceStatsRet, []);
+        $call!($crate::remote::AuthListRet<'_>, [("types", 20)]);
+        $call!($crate::remote::AuthSaslInitRet<'_>, [("mechlist", 4194304)]);
+        $call!($crate::remote::AuthSaslStartArgs<'_>, [("mech", 4194304), ("data", 65536)]);
+        $call!($crate::remote::AuthSaslStartRet, [("data", 65536)]);
+        $call!($crate::remote::AuthSaslStepArgs, [("data", 65536)]);
+        $call!($crate::remote::AuthSaslStepRet, [("data", 65536)]);
+        $call!($crate::remote::AuthPolkitRet, []);
+        $call!($crate::remote::ConnectNumOfStoragePoolsRet, []);
+        $call!($crate::remote::ConnectListStoragePoolsArgs, []);
+        $call!($crate::remote::ConnectListStoragePoolsRet<'_>, [("names", 16384), ("names[]", 4194304)]);
+        $call!($crate::remote::ConnectNumOfDefinedStoragePoolsRet, []);
+        $call!($crate::remote::ConnectListDefinedStoragePoolsArgs, []);
+        $call!(
+            $crate::remote::ConnectListDefinedStoragePoolsRet<'_>,
+            [("names", 16384), ("names[]", 4194304)]
+        );
+        $call!(
+            $crate::remote::ConnectFindStoragePoolSourcesArgs<'_>,
+            [("type", 4194304), ("srcSpec", 4194304)]
+        );
+        $call!($crate::remote::ConnectFindStoragePoolSourcesRet<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::StoragePoolCreateXmlArgs<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::StoragePoolCreateXmlRet<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::StoragePoolDefineXmlArgs<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::StoragePoolDefineXmlRet<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::StoragePoolCreateArgs<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::StoragePoolBuildArgs<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::StoragePoolDestroyArgs<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::StoragePoolDeleteArgs<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::StoragePoolUndefineArgs<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::StoragePoolRefreshArgs<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::StoragePoolLookupByNameArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::StoragePoolLookupByNameRet<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::StoragePoolLookupByUuidArgs, []);
+        $call!($crate::remote::StoragePoolLookupByUuidRet<'_>, [("pool.name", 4194304)]);
+        $call!(
+            $crate::remote::StoragePoolLookupByVolumeArgs<'_>,
+            [("vol.pool", 4194304), ("vol.name", 4194304), ("vol.key", 4194304)]
+        );
+        $call!($crate::remote::StoragePoolLookupByVolumeRet<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::StoragePoolGetInfoArgs<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::StoragePoolGetInfoRet, []);
+        $call!($crate::remote::StoragePoolGetXmlDescArgs<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::StoragePoolGetXmlDescRet<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::StoragePoolGetAutostartArgs<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::StoragePoolGetAutostartRet, []);
+        $call!($crate::remote::StoragePoolSetAutostartArgs<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::StoragePoolNumOfVolumesArgs<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::StoragePoolNumOfVolumesRet, []);
+        $call!($crate::remote::StoragePoolListVolumesArgs<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::StoragePoolListVolumesRet<'_>, [("names", 16384), ("names[]", 4194304)]);
+        $call!($crate::remote::StorageVolCreateXmlArgs<'_>, [("pool.name", 4194304), ("xml", 4194304)]);
+        $call!(
+            $crate::remote::StorageVolCreateXmlRet<'_>,
+            [("vol.pool", 4194304), ("vol.name", 4194304), ("vol.key", 4194304)]
+        );
+        $call!(
+            $crate::remote::StorageVolDeleteArgs<'_>,
+            [("vol.pool", 4194304), ("vol.name", 4194304), ("vol.key", 4194304)]
+        );
+        $call!($crate::remote::StorageVolLookupByNameArgs<'_>, [("pool.name", 4194304), ("name", 4194304)]);
+        $call!(
+            $crate::remote::StorageVolLookupByNameRet<'_>,
+            [("vol.pool", 4194304), ("vol.name", 4194304), ("vol.key", 4194304)]
+        );
+        $call!($crate::remote::StorageVolLookupByKeyArgs<'_>, [("key", 4194304)]);
+        $call!(
+            $crate::remote::StorageVolLookupByKeyRet<'_>,
+            [("vol.pool", 4194304), ("vol.name", 4194304), ("vol.key", 4194304)]
+        );
+        $call!($crate::remote::StorageVolLookupByPathArgs<'_>, [("path", 4194304)]);
+        $call!(
+            $crate::remote::StorageVolLookupByPathRet<'_>,
+            [("vol.pool", 4194304), ("vol.name", 4194304), ("vol.key", 4194304)]
+        );
+        $call!(
+            $crate::remote::StorageVolGetInfoArgs<'_>,
+            [("vol.pool", 4194304), ("vol.name", 4194304), ("vol.key", 4194304)]
+        );
+        $call!($crate::remote::StorageVolGetInfoRet, []);
+        $call!(
+            $crate::remote::StorageVolGetXmlDescArgs<'_>,
+            [("vol.pool", 4194304), ("vol.name", 4194304), ("vol.key", 4194304)]
+        );
+        $call!($crate::remote::StorageVolGetXmlDescRet<'_>, [("xml", 4194304)]);
+        $call!(
+            $crate::remote::StorageVolGetPathArgs<'_>,
+            [("vol.pool", 4194304), ("vol.name", 4194304), ("vol.key", 4194304)]
+        );
+        $call!($crate::remote::StorageVolGetPathRet<'_>, [("name", 4194304)]);
+        $call!($crate::remote::NodeGetCellsFreeMemoryArgs, []);
+        $call!($crate::remote::NodeGetCellsFreeMemoryRet<'_>, [("cells", 1024)]);
+        $call!($crate::remote::NodeGetFreeMemoryRet, []);
+        $call!($crate::remote::DomainBlockPeekArgs<'_>, [("dom.name", 4194304), ("path", 4194304)]);
+        $call!($crate::remote::DomainBlockPeekRet<'_>, [("buffer", 4194304)]);
+        $call!($crate::remote::DomainMemoryPeekArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainMemoryPeekRet<'_>, [("buffer", 4194304)]);
+        $call!($crate::remote::ConnectDomainEventRegisterRet, []);
+        $call!($crate::remote::ConnectDomainEventDeregisterRet, []);
+        $call!($crate::remote::DomainEventLifecycleMsg<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainMigratePrepare2Args<'_>,
+            [("uri_in", 4194304), ("dname", 4194304), ("dom_xml", 4194304)]
+        );
+        $call!($crate::remote::DomainMigratePrepare2Ret<'_>, [("cookie", 4194304), ("uri_out", 4194304)]);
+        $call!(
+            $crate::remote::DomainMigrateFinish2Args<'_>,
+            [("dname", 4194304), ("cookie", 4194304), ("uri", 4194304)]
+        );
+        $call!($crate::remote::DomainMigrateFinish2Ret<'_>, [("ddom.name", 4194304)]);
+        $call!($crate::remote::ConnectGetUriRet<'_>, [("uri", 4194304)]);
+        $call!($crate::remote::NodeNumOfDevicesArgs<'_>, [("cap", 4194304)]);
+        $call!($crate::remote::NodeNumOfDevicesRet, []);
+        $call!($crate::remote::NodeListDevicesArgs<'_>, [("cap", 4194304)]);
+        $call!($crate::remote::NodeListDevicesRet<'_>, [("names", 65536), ("names[]", 4194304)]);
+        $call!($crate::remote::NodeDeviceLookupByNameArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::NodeDeviceLookupByNameRet<'_>, [("dev.name", 4194304)]);
+        $call!($crate::remote::NodeDeviceGetXmlDescArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::NodeDeviceGetXmlDescRet<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::NodeDeviceGetParentArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::NodeDeviceGetParentRet<'_>, [("parentName", 4194304)]);
+        $call!($crate::remote::NodeDeviceNumOfCapsArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::NodeDeviceNumOfCapsRet, []);
+        $call!($crate::remote::NodeDeviceListCapsArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::NodeDeviceListCapsRet<'_>, [("names", 65536), ("names[]", 4194304)]);
+        $call!($crate::remote::NodeDeviceDettachArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::NodeDeviceReAttachArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::NodeDeviceResetArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::DomainGetSecurityLabelArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetSecurityLabelRet, [("label", 4097)]);
+        $call!($crate::remote::NodeGetSecurityModelRet, [("model", 257), ("doi", 257)]);
+        $call!($crate::remote::NodeDeviceCreateXmlArgs<'_>, [("xml_desc", 4194304)]);
+        $call!($crate::remote::NodeDeviceCreateXmlRet<'_>, [("dev.name", 4194304)]);
+        $call!($crate::remote::NodeDeviceDestroyArgs<'_>, [("name", 4194304)]);
+        $call!(
+            $crate::remote::StorageVolCreateXmlFromArgs<'_>,
+            [
+                ("pool.name", 4194304),
+                ("xml", 4194304),
+                ("clonevol.pool", 4194304),
+                ("clonevol.name", 4194304),
+                ("clonevol.key", 4194304)
+            ]
+        );
+        $call!(
+            $crate::remote::StorageVolCreateXmlFromRet<'_>,
+            [("vol.pool", 4194304), ("vol.name", 4194304), ("vol.key", 4194304)]
+        );
+        $call!($crate::remote::ConnectNumOfInterfacesRet, []);
+        $call!($crate::remote::ConnectListInterfacesArgs, []);
+        $call!($crate::remote::ConnectListInterfacesRet<'_>, [("names", 16384), ("names[]", 4194304)]);
+        $call!($crate::remote::InterfaceLookupByNameArgs<'_>, [("name", 4194304)]);
+        $call!(
+            $crate::remote::InterfaceLookupByNameRet<'_>,
+            [("iface.name", 4194304), ("iface.mac", 4194304)]
+        );
+        $call!($crate::remote::InterfaceLookupByMacStringArgs<'_>, [("mac", 4194304)]);
+        $call!(
+            $crate::remote::InterfaceLookupByMacStringRet<'_>,
+            [("iface.name", 4194304), ("iface.mac", 4194304)]
+        );
+        $call!(
+            $crate::remote::InterfaceGetXmlDescArgs<'_>,
+            [("iface.name", 4194304), ("iface.mac", 4194304)]
+        );
+        $call!($crate::remote::InterfaceGetXmlDescRet<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::InterfaceDefineXmlArgs<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::InterfaceDefineXmlRet<'_>, [("iface.name", 4194304), ("iface.mac", 4194304)]);
+        $call!($crate::remote::InterfaceUndefineArgs<'_>, [("iface.name", 4194304), ("iface.mac", 4194304)]);
+        $call!($crate::remote::InterfaceCreateArgs<'_>, [("iface.name", 4194304), ("iface.mac", 4194304)]);
+        $call!($crate::remote::InterfaceDestroyArgs<'_>, [("iface.name", 4194304), ("iface.mac", 4194304)]);
+        $call!(
+            $crate::remote::ConnectDomainXmlFromNativeArgs<'_>,
+            [("nativeFormat", 4194304), ("nativeConfig", 4194304)]
+        );
+        $call!($crate::remote::ConnectDomainXmlFromNativeRet<'_>, [("domainXml", 4194304)]);
+        $call!(
+            $crate::remote::ConnectDomainXmlToNativeArgs<'_>,
+            [("nativeFormat", 4194304), ("domainXml", 4194304)]
+        );
+        $call!($crate::remote::ConnectDomainXmlToNativeRet<'_>, [("nativeConfig", 4194304)]);
+        $call!($crate::remote::ConnectNumOfDefinedInterfacesRet, []);
+        $call!($crate::remote::ConnectListDefinedInterfacesArgs, []);
+        $call!($crate::remote::ConnectListDefinedInterfacesRet<'_>, [("names", 16384), ("names[]", 4194304)]);
+        $call!($crate::remote::ConnectNumOfSecretsRet, []);
+        $call!($crate::remote::ConnectListSecretsArgs, []);
+        $call!($crate::remote::ConnectListSecretsRet<'_>, [("uuids", 16384), ("uuids[]", 4194304)]);
+        $call!($crate::remote::SecretLookupByUuidArgs, []);
+        $call!($crate::remote::SecretLookupByUuidRet<'_>, [("secret.usageID", 4194304)]);
+        $call!($crate::remote::SecretDefineXmlArgs<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::SecretDefineXmlRet<'_>, [("secret.usageID", 4194304)]);
+        $call!($crate::remote::SecretGetXmlDescArgs<'_>, [("secret.usageID", 4194304)]);
+        $call!($crate::remote::SecretGetXmlDescRet<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::SecretSetValueArgs<'_>, [("secret.usageID", 4194304), ("value", 65536)]);
+        $call!($crate::remote::SecretGetValueArgs<'_>, [("secret.usageID", 4194304)]);
+        $call!($crate::remote::SecretGetValueRet<'_>, [("value", 65536)]);
+        $call!($crate::remote::SecretUndefineArgs<'_>, [("secret.usageID", 4194304)]);
+        $call!($crate::remote::SecretLookupByUsageArgs<'_>, [("usageID", 4194304)]);
+        $call!($crate::remote::SecretLookupByUsageRet<'_>, [("secret.usageID", 4194304)]);
+        $call!(
+            $crate::remote::DomainMigratePrepareTunnelArgs<'_>,
+            [("dname", 4194304), ("dom_xml", 4194304)]
+        );
+        $call!($crate::remote::ConnectIsSecureRet, []);
+        $call!($crate::remote::DomainIsActiveArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainIsActiveRet, []);
+        $call!($crate::remote::DomainIsPersistentArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainIsPersistentRet, []);
+        $call!($crate::remote::NetworkIsActiveArgs<'_>, [("net.name", 4194304)]);
+        $call!($crate::remote::NetworkIsActiveRet, []);
+        $call!($crate::remote::NetworkIsPersistentArgs<'_>, [("net.name", 4194304)]);
+        $call!($crate::remote::NetworkIsPersistentRet, []);
+        $call!($crate::remote::StoragePoolIsActiveArgs<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::StoragePoolIsActiveRet, []);
+        $call!($crate::remote::StoragePoolIsPersistentArgs<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::StoragePoolIsPersistentRet, []);
+        $call!($crate::remote::InterfaceIsActiveArgs<'_>, [("iface.name", 4194304), ("iface.mac", 4194304)]);
+        $call!($crate::remote::InterfaceIsActiveRet, []);
+        $call!($crate::remote::ConnectGetLibVersionRet, []);
+        $call!($crate::remote::ConnectCompareCpuArgs<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::ConnectCompareCpuRet, []);
+        $call!($crate::remote::DomainMemoryStatsArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainMemoryStatsRet<'_>, [("stats", 1024)]);
+        $call!($crate::remote::DomainAttachDeviceFlagsArgs<'_>, [("dom.name", 4194304), ("xml", 4194304)]);
+        $call!($crate::remote::DomainDetachDeviceFlagsArgs<'_>, [("dom.name", 4194304), ("xml", 4194304)]);
+        $call!($crate::remote::ConnectBaselineCpuArgs<'_>, [("xmlCPUs", 256), ("xmlCPUs[]", 4194304)]);
+        $call!($crate::remote::ConnectBaselineCpuRet<'_>, [("cpu", 4194304)]);
+        $call!($crate::remote::DomainGetJobInfoArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetJobInfoRet, []);
+        $call!($crate::remote::DomainAbortJobArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::StorageVolWipeArgs<'_>,
+            [("vol.pool", 4194304), ("vol.name", 4194304), ("vol.key", 4194304)]
+        );
+        $call!($crate::remote::DomainMigrateSetMaxDowntimeArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::ConnectDomainEventRegisterAnyArgs, []);
+        $call!($crate::remote::ConnectDomainEventDeregisterAnyArgs, []);
+        $call!($crate::remote::DomainEventRebootMsg<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainEventRtcChangeMsg<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainEventWatchdogMsg<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainEventIoErrorMsg<'_>,
+            [("dom.name", 4194304), ("srcPath", 4194304), ("devAlias", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainEventGraphicsMsg<'_>,
+            [
+                ("dom.name", 4194304),
+                ("local.node", 4194304),
+                ("local.service", 4194304),
+                ("remote.node", 4194304),
+                ("remote.service", 4194304),
+                ("authScheme", 4194304),
+                ("subject", 20),
+                ("subject[].type", 4194304),
+                ("subject[].name", 4194304)
+            ]
+        );
+        $call!($crate::remote::DomainUpdateDeviceFlagsArgs<'_>, [("dom.name", 4194304), ("xml", 4194304)]);
+        $call!($crate::remote::NwFilterLookupByNameArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::NwFilterLookupByNameRet<'_>, [("nwfilter.name", 4194304)]);
+        $call!($crate::remote::NwFilterLookupByUuidArgs, []);
+        $call!($crate::remote::NwFilterLookupByUuidRet<'_>, [("nwfilter.name", 4194304)]);
+        $call!($crate::remote::NwFilterGetXmlDescArgs<'_>, [("nwfilter.name", 4194304)]);
+        $call!($crate::remote::NwFilterGetXmlDescRet<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::ConnectNumOfNwfiltersRet, []);
+        $call!($crate::remote::ConnectListNwfiltersArgs, []);
+        $call!($crate::remote::ConnectListNwfiltersRet<'_>, [("names", 16384), ("names[]", 4194304)]);
+        $call!($crate::remote::NwFilterDefineXmlArgs<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::NwFilterDefineXmlRet<'_>, [("nwfilter.name", 4194304)]);
+        $call!($crate::remote::NwFilterUndefineArgs<'_>, [("nwfilter.name", 4194304)]);
+        $call!($crate::remote::DomainManagedSaveArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainHasManagedSaveImageArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainHasManagedSaveImageRet, []);
+        $call!($crate::remote::DomainManagedSaveRemoveArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainSnapshotCreateXmlArgs<'_>,
+            [("dom.name", 4194304), ("xml_desc", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainSnapshotCreateXmlRet<'_>,
+            [("snap.name", 4194304), ("snap.dom.name", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainSnapshotGetXmlDescArgs<'_>,
+            [("snap.name", 4194304), ("snap.dom.name", 4194304)]
+        );
+        $call!($crate::remote::DomainSnapshotGetXmlDescRet<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::DomainSnapshotNumArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainSnapshotNumRet, []);
+        $call!($crate::remote::DomainSnapshotListNamesArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainSnapshotListNamesRet<'_>, [("names", 16384), ("names[]", 4194304)]);
+        $call!(
+            $crate::remote::DomainSnapshotLookupByNameArgs<'_>,
+            [("dom.name", 4194304), ("name", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainSnapshotLookupByNameRet<'_>,
+            [("snap.name", 4194304), ("snap.dom.name", 4194304)]
+        );
+        $call!($crate::remote::DomainHasCurrentSnapshotArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainHasCurrentSnapshotRet, []);
+        $call!($crate::remote::DomainSnapshotCurrentArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainSnapshotCurrentRet<'_>,
+            [("snap.name", 4194304), ("snap.dom.name", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainRevertToSnapshotArgs<'_>,
+            [("snap.name", 4194304), ("snap.dom.name", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainSnapshotDeleteArgs<'_>,
+            [("snap.name", 4194304), ("snap.dom.name", 4194304)]
+        );
+        $call!($crate::remote::DomainGetBlockInfoArgs<'_>, [("dom.name", 4194304), ("path", 4194304)]);
+        $call!($crate::remote::DomainGetBlockInfoRet, []);
+        $call!(
+            $crate::remote::DomainEventIoErrorReasonMsg<'_>,
+            [("dom.name", 4194304), ("srcPath", 4194304), ("devAlias", 4194304), ("reason", 4194304)]
+        );
+        $call!($crate::remote::DomainCreateWithFlagsArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainCreateWithFlagsRet<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainSetMemoryParametersArgs<'_>,
+            [("dom.name", 4194304), ("params", 16), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::DomainGetMemoryParametersArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainGetMemoryParametersRet<'_>,
+            [("params", 16), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::DomainSetVcpusFlagsArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetVcpusFlagsArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetVcpusFlagsRet, []);
+        $call!($crate::remote::DomainOpenConsoleArgs<'_>, [("dom.name", 4194304), ("dev_name", 4194304)]);
+        $call!($crate::remote::DomainIsUpdatedArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainIsUpdatedRet, []);
+        $call!($crate::remote::ConnectGetSysinfoArgs, []);
+        $call!($crate::remote::ConnectGetSysinfoRet<'_>, [("sysinfo", 4194304)]);
+        $call!($crate::remote::DomainSetMemoryFlagsArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainSetBlkioParametersArgs<'_>,
+            [("dom.name", 4194304), ("params", 16), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::DomainGetBlkioParametersArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainGetBlkioParametersRet<'_>,
+            [("params", 16), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::DomainMigrateSetMaxSpeedArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::StorageVolUploadArgs<'_>,
+            [("vol.pool", 4194304), ("vol.name", 4194304), ("vol.key", 4194304)]
+        );
+        $call!(
+            $crate::remote::StorageVolDownloadArgs<'_>,
+            [("vol.pool", 4194304), ("vol.name", 4194304), ("vol.key", 4194304)]
+        );
+        $call!($crate::remote::DomainInjectNmiArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainScreenshotArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainScreenshotRet<'_>, [("mime", 4194304)]);
+        $call!($crate::remote::DomainGetStateArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetStateRet, []);
+        $call!(
+            $crate::remote::DomainMigrateBegin3Args<'_>,
+            [("dom.name", 4194304), ("xmlin", 4194304), ("dname", 4194304)]
+        );
+        $call!($crate::remote::DomainMigrateBegin3Ret<'_>, [("cookie_out", 4194304), ("xml", 4194304)]);
+        $call!(
+            $crate::remote::DomainMigratePrepare3Args<'_>,
+            [("cookie_in", 4194304), ("uri_in", 4194304), ("dname", 4194304), ("dom_xml", 4194304)]
+        );
+        $call!($crate::remote::DomainMigratePrepare3Ret<'_>, [("cookie_out", 4194304), ("uri_out", 4194304)]);
+        $call!(
+            $crate::remote::DomainMigratePrepareTunnel3Args<'_>,
+            [("cookie_in", 4194304), ("dname", 4194304), ("dom_xml", 4194304)]
+        );
+        $call!($crate::remote::DomainMigratePrepareTunnel3Ret<'_>, [("cookie_out", 4194304)]);
+        $call!(
+            $crate::remote::DomainMigratePerform3Args<'_>,
+            [
+                ("dom.name", 4194304),
+                ("xmlin", 4194304),
+                ("cookie_in", 4194304),
+                ("dconnuri", 4194304),
+                ("uri", 4194304),
+                ("dname", 4194304)
+            ]
+        );
+        $call!($crate::remote::DomainMigratePerform3Ret<'_>, [("cookie_out", 4194304)]);
+        $call!(
+            $crate::remote::DomainMigrateFinish3Args<'_>,
+            [("dname", 4194304), ("cookie_in", 4194304), ("dconnuri", 4194304), ("uri", 4194304)]
+        );
+        $call!($crate::remote::DomainMigrateFinish3Ret<'_>, [("dom.name", 4194304), ("cookie_out", 4194304)]);
+        $call!(
+            $crate::remote::DomainMigrateConfirm3Args<'_>,
+            [("dom.name", 4194304), ("cookie_in", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainSetSchedulerParametersFlagsArgs<'_>,
+            [("dom.name", 4194304), ("params", 16), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::InterfaceChangeBeginArgs, []);
+        $call!($crate::remote::InterfaceChangeCommitArgs, []);
+        $call!($crate::remote::InterfaceChangeRollbackArgs, []);
+        $call!($crate::remote::DomainGetSchedulerParametersFlagsArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainGetSchedulerParametersFlagsRet<'_>,
+            [("params", 16), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::DomainEventControlErrorMsg<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainPinVcpuFlagsArgs<'_>, [("dom.name", 4194304), ("cpumap", 2048)]);
+        $call!($crate::remote::DomainSendKeyArgs<'_>, [("dom.name", 4194304), ("keycodes", 16)]);
+        $call!($crate::remote::NodeGetCpuStatsArgs, []);
+        $call!($crate::remote::NodeGetCpuStatsRet<'_>, [("params", 16), ("params[].field", 4194304)]);
+        $call!($crate::remote::NodeGetMemoryStatsArgs, []);
+        $call!($crate::remote::NodeGetMemoryStatsRet<'_>, [("params", 16), ("params[].field", 4194304)]);
+        $call!($crate::remote::DomainGetControlInfoArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetControlInfoRet, []);
+        $call!($crate::remote::DomainGetVcpuPinInfoArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetVcpuPinInfoRet<'_>, [("cpumaps", 8388608)]);
+        $call!($crate::remote::DomainUndefineFlagsArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainSaveFlagsArgs<'_>,
+            [("dom.name", 4194304), ("to", 4194304), ("dxml", 4194304)]
+        );
+        $call!($crate::remote::DomainRestoreFlagsArgs<'_>, [("from", 4194304), ("dxml", 4194304)]);
+        $call!($crate::remote::DomainDestroyFlagsArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainSaveImageGetXmlDescArgs<'_>, [("file", 4194304)]);
+        $call!($crate::remote::DomainSaveImageGetXmlDescRet<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::DomainSaveImageDefineXmlArgs<'_>, [("file", 4194304), ("dxml", 4194304)]);
+        $call!($crate::remote::DomainBlockJobAbortArgs<'_>, [("dom.name", 4194304), ("path", 4194304)]);
+        $call!($crate::remote::DomainGetBlockJobInfoArgs<'_>, [("dom.name", 4194304), ("path", 4194304)]);
+        $call!($crate::remote::DomainGetBlockJobInfoRet, []);
+        $call!($crate::remote::DomainBlockJobSetSpeedArgs<'_>, [("dom.name", 4194304), ("path", 4194304)]);
+        $call!($crate::remote::DomainBlockPullArgs<'_>, [("dom.name", 4194304), ("path", 4194304)]);
+        $call!($crate::remote::DomainEventBlockJobMsg<'_>, [("dom.name", 4194304), ("path", 4194304)]);
+        $call!($crate::remote::DomainMigrateGetMaxSpeedArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainMigrateGetMaxSpeedRet, []);
+        $call!($crate::remote::DomainBlockStatsFlagsArgs<'_>, [("dom.name", 4194304), ("path", 4194304)]);
+        $call!(
+            $crate::remote::DomainBlockStatsFlagsRet<'_>,
+            [("params", 16), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainSnapshotGetParentArgs<'_>,
+            [("snap.name", 4194304), ("snap.dom.name", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainSnapshotGetParentRet<'_>,
+            [("snap.name", 4194304), ("snap.dom.name", 4194304)]
+        );
+        $call!($crate::remote::DomainResetArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainSnapshotNumChildrenArgs<'_>,
+            [("snap.name", 4194304), ("snap.dom.name", 4194304)]
+        );
+        $call!($crate::remote::DomainSnapshotNumChildrenRet, []);
+        $call!(
+            $crate::remote::DomainSnapshotListChildrenNamesArgs<'_>,
+            [("snap.name", 4194304), ("snap.dom.name", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainSnapshotListChildrenNamesRet<'_>,
+            [("names", 16384), ("names[]", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainEventDiskChangeMsg<'_>,
+            [("dom.name", 4194304), ("oldSrcPath", 4194304), ("newSrcPath", 4194304), ("devAlias", 4194304)]
+        );
+        $call!($crate::remote::DomainOpenGraphicsArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::NodeSuspendForDurationArgs, []);
+        $call!($crate::remote::DomainBlockResizeArgs<'_>, [("dom.name", 4194304), ("disk", 4194304)]);
+        $call!(
+            $crate::remote::DomainSetBlockIoTuneArgs<'_>,
+            [
+                ("dom.name", 4194304),
+                ("disk", 4194304),
+                ("params", 32),
+                ("params[].field", 4194304),
+                ("params[].value", 4194304)
+            ]
+        );
+        $call!($crate::remote::DomainGetBlockIoTuneArgs<'_>, [("dom.name", 4194304), ("disk", 4194304)]);
+        $call!(
+            $crate::remote::DomainGetBlockIoTuneRet<'_>,
+            [("params", 32), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainSetNumaParametersArgs<'_>,
+            [("dom.name", 4194304), ("params", 16), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::DomainGetNumaParametersArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainGetNumaParametersRet<'_>,
+            [("params", 16), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainSetInterfaceParametersArgs<'_>,
+            [
+                ("dom.name", 4194304),
+                ("device", 4194304),
+                ("params", 16),
+                ("params[].field", 4194304),
+                ("params[].value", 4194304)
+            ]
+        );
+        $call!(
+            $crate::remote::DomainGetInterfaceParametersArgs<'_>,
+            [("dom.name", 4194304), ("device", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainGetInterfaceParametersRet<'_>,
+            [("params", 16), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::DomainShutdownFlagsArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::StorageVolWipePatternArgs<'_>,
+            [("vol.pool", 4194304), ("vol.name", 4194304), ("vol.key", 4194304)]
+        );
+        $call!(
+            $crate::remote::StorageVolResizeArgs<'_>,
+            [("vol.pool", 4194304), ("vol.name", 4194304), ("vol.key", 4194304)]
+        );
+        $call!($crate::remote::DomainPmSuspendForDurationArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetCpuStatsArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainGetCpuStatsRet<'_>,
+            [("params", 2048), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::DomainGetDiskErrorsArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetDiskErrorsRet<'_>, [("errors", 256), ("errors[].disk", 4194304)]);
+        $call!(
+            $crate::remote::DomainSetMetadataArgs<'_>,
+            [("dom.name", 4194304), ("metadata", 4194304), ("key", 4194304), ("uri", 4194304)]
+        );
+        $call!($crate::remote::DomainGetMetadataArgs<'_>, [("dom.name", 4194304), ("uri", 4194304)]);
+        $call!($crate::remote::DomainGetMetadataRet<'_>, [("metadata", 4194304)]);
+        $call!(
+            $crate::remote::DomainBlockRebaseArgs<'_>,
+            [("dom.name", 4194304), ("path", 4194304), ("base", 4194304)]
+        );
+        $call!($crate::remote::DomainPmWakeupArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainEventTrayChangeMsg<'_>, [("dom.name", 4194304), ("devAlias", 4194304)]);
+        $call!($crate::remote::DomainEventPmwakeupMsg<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainEventPmsuspendMsg<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainSnapshotIsCurrentArgs<'_>,
+            [("snap.name", 4194304), ("snap.dom.name", 4194304)]
+        );
+        $call!($crate::remote::DomainSnapshotIsCurrentRet, []);
+        $call!(
+            $crate::remote::DomainSnapshotHasMetadataArgs<'_>,
+            [("snap.name", 4194304), ("snap.dom.name", 4194304)]
+        );
+        $call!($crate::remote::DomainSnapshotHasMetadataRet, []);
+        $call!($crate::remote::ConnectListAllDomainsArgs, []);
+        $call!(
+            $crate::remote::ConnectListAllDomainsRet<'_>,
+            [("domains", 16384), ("domains[].name", 4194304)]
+        );
+        $call!($crate::remote::DomainListAllSnapshotsArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainListAllSnapshotsRet<'_>,
+            [("snapshots", 16384), ("snapshots[].name", 4194304), ("snapshots[].dom.name", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainSnapshotListAllChildrenArgs<'_>,
+            [("snapshot.name", 4194304), ("snapshot.dom.name", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainSnapshotListAllChildrenRet<'_>,
+            [("snapshots", 16384), ("snapshots[].name", 4194304), ("snapshots[].dom.name", 4194304)]
+        );
+        $call!($crate::remote::DomainEventBalloonChangeMsg<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetHostnameArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetHostnameRet<'_>, [("hostname", 4194304)]);
+        $call!($crate::remote::DomainGetSecurityLabelListArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetSecurityLabelListRet<'_>, [("labels", 64), ("labels[].label", 4097)]);
+        $call!($crate::remote::DomainPinEmulatorArgs<'_>, [("dom.name", 4194304), ("cpumap", 2048)]);
+        $call!($crate::remote::DomainGetEmulatorPinInfoArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetEmulatorPinInfoRet<'_>, [("cpumaps", 8388608)]);
+        $call!($crate::remote::ConnectListAllStoragePoolsArgs, []);
+        $call!(
+            $crate::remote::ConnectListAllStoragePoolsRet<'_>,
+            [("pools", 16384), ("pools[].name", 4194304)]
+        );
+        $call!($crate::remote::StoragePoolListAllVolumesArgs<'_>, [("pool.name", 4194304)]);
+        $call!(
+            $crate::remote::StoragePoolListAllVolumesRet<'_>,
+            [("vols", 16384), ("vols[].pool", 4194304), ("vols[].name", 4194304), ("vols[].key", 4194304)]
+        );
+        $call!($crate::remote::ConnectListAllNetworksArgs, []);
+        $call!($crate::remote::ConnectListAllNetworksRet<'_>, [("nets", 16384), ("nets[].name", 4194304)]);
+        $call!($crate::remote::ConnectListAllInterfacesArgs, []);
+        $call!(
+            $crate::remote::ConnectListAllInterfacesRet<'_>,
+            [("ifaces", 16384), ("ifaces[].name", 4194304), ("ifaces[].mac", 4194304)]
+        );
+        $call!($crate::remote::ConnectListAllNodeDevicesArgs, []);
+        $call!(
+            $crate::remote::ConnectListAllNodeDevicesRet<'_>,
+            [("devices", 65536), ("devices[].name", 4194304)]
+        );
+        $call!($crate::remote::ConnectListAllNwfiltersArgs, []);
+        $call!(
+            $crate::remote::ConnectListAllNwfiltersRet<'_>,
+            [("filters", 16384), ("filters[].name", 4194304)]
+        );
+        $call!($crate::remote::ConnectListAllSecretsArgs, []);
+        $call!(
+            $crate::remote::ConnectListAllSecretsRet<'_>,
+            [("secrets", 16384), ("secrets[].usageID", 4194304)]
+        );
+        $call!(
+            $crate::remote::NodeSetMemoryParametersArgs<'_>,
+            [("params", 64), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::NodeGetMemoryParametersArgs, []);
+        $call!(
+            $crate::remote::NodeGetMemoryParametersRet<'_>,
+            [("params", 64), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainBlockCommitArgs<'_>,
+            [("dom.name", 4194304), ("disk", 4194304), ("base", 4194304), ("top", 4194304)]
+        );
+        $call!($crate::remote::NetworkUpdateArgs<'_>, [("net.name", 4194304), ("xml", 4194304)]);
+        $call!($crate::remote::DomainEventPmsuspendDiskMsg<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::NodeGetCpuMapArgs, []);
+        $call!($crate::remote::NodeGetCpuMapRet<'_>, [("cpumap", 2048)]);
+        $call!($crate::remote::DomainFstrimArgs<'_>, [("dom.name", 4194304), ("mountPoint", 4194304)]);
+        $call!($crate::remote::DomainSendProcessSignalArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainOpenChannelArgs<'_>, [("dom.name", 4194304), ("name", 4194304)]);
+        $call!($crate::remote::NodeDeviceLookupScsiHostByWwnArgs<'_>, [("wwnn", 4194304), ("wwpn", 4194304)]);
+        $call!($crate::remote::NodeDeviceLookupScsiHostByWwnRet<'_>, [("dev.name", 4194304)]);
+        $call!($crate::remote::DomainGetJobStatsArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainGetJobStatsRet<'_>,
+            [("params", 64), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::DomainMigrateGetCompressionCacheArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainMigrateGetCompressionCacheRet, []);
+        $call!($crate::remote::DomainMigrateSetCompressionCacheArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::NodeDeviceDetachFlagsArgs<'_>, [("name", 4194304), ("driverName", 4194304)]);
+        $call!(
+            $crate::remote::DomainMigrateBegin3ParamsArgs<'_>,
+            [("dom.name", 4194304), ("params", 64), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::DomainMigrateBegin3ParamsRet<'_>, [("cookie_out", 4194304), ("xml", 4194304)]);
+        $call!(
+            $crate::remote::DomainMigratePrepare3ParamsArgs<'_>,
+            [
+                ("params", 64),
+                ("params[].field", 4194304),
+                ("params[].value", 4194304),
+                ("cookie_in", 4194304)
+            ]
+        );
+        $call!(
+            $crate::remote::DomainMigratePrepare3ParamsRet<'_>,
+            [("cookie_out", 4194304), ("uri_out", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainMigratePrepareTunnel3ParamsArgs<'_>,
+            [
+                ("params", 64),
+                ("params[].field", 4194304),
+                ("params[].value", 4194304),
+                ("cookie_in", 4194304)
+            ]
+        );
+        $call!($crate::remote::DomainMigratePrepareTunnel3ParamsRet<'_>, [("cookie_out", 4194304)]);
+        $call!(
+            $crate::remote::DomainMigratePerform3ParamsArgs<'_>,
+            [
+                ("dom.name", 4194304),
+                ("dconnuri", 4194304),
+                ("params", 64),
+                ("params[].field", 4194304),
+                ("params[].value", 4194304),
+                ("cookie_in", 4194304)
+            ]
+        );
+        $call!($crate::remote::DomainMigratePerform3ParamsRet<'_>, [("cookie_out", 4194304)]);
+        $call!(
+            $crate::remote::DomainMigrateFinish3ParamsArgs<'_>,
+            [
+                ("params", 64),
+                ("params[].field", 4194304),
+                ("params[].value", 4194304),
+                ("cookie_in", 4194304)
+            ]
+        );
+        $call!(
+            $crate::remote::DomainMigrateFinish3ParamsRet<'_>,
+            [("dom.name", 4194304), ("cookie_out", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainMigrateConfirm3ParamsArgs<'_>,
+            [
+                ("dom.name", 4194304),
+                ("params", 64),
+                ("params[].field", 4194304),
+                ("params[].value", 4194304),
+                ("cookie_in", 4194304)
+            ]
+        );
+        $call!($crate::remote::DomainSetMemoryStatsPeriodArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainCreateXmlWithFilesArgs<'_>, [("xml_desc", 4194304)]);
+        $call!($crate::remote::DomainCreateXmlWithFilesRet<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainCreateWithFilesArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainCreateWithFilesRet<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainEventDeviceRemovedMsg<'_>,
+            [("dom.name", 4194304), ("devAlias", 4194304)]
+        );
+        $call!($crate::remote::ConnectGetCpuModelNamesArgs<'_>, [("arch", 4194304)]);
+        $call!($crate::remote::ConnectGetCpuModelNamesRet<'_>, [("models", 8192), ("models[]", 4194304)]);
+        $call!($crate::remote::ConnectNetworkEventRegisterAnyArgs<'_>, [("net.name", 4194304)]);
+        $call!($crate::remote::ConnectNetworkEventRegisterAnyRet, []);
+        $call!($crate::remote::ConnectNetworkEventDeregisterAnyArgs, []);
+        $call!($crate::remote::NetworkEventLifecycleMsg<'_>, [("net.name", 4194304)]);
+        $call!($crate::remote::ConnectDomainEventCallbackRegisterAnyArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::ConnectDomainEventCallbackRegisterAnyRet, []);
+        $call!($crate::remote::ConnectDomainEventCallbackDeregisterAnyArgs, []);
+        $call!($crate::remote::DomainEventCallbackLifecycleMsg<'_>, [("msg.dom.name", 4194304)]);
+        $call!($crate::remote::DomainEventCallbackRebootMsg<'_>, [("msg.dom.name", 4194304)]);
+        $call!($crate::remote::DomainEventCallbackRtcChangeMsg<'_>, [("msg.dom.name", 4194304)]);
+        $call!($crate::remote::DomainEventCallbackWatchdogMsg<'_>, [("msg.dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainEventCallbackIoErrorMsg<'_>,
+            [("msg.dom.name", 4194304), ("msg.srcPath", 4194304), ("msg.devAlias", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainEventCallbackGraphicsMsg<'_>,
+            [
+                ("msg.dom.name", 4194304),
+                ("msg.local.node", 4194304),
+                ("msg.local.service", 4194304),
+                ("msg.remote.node", 4194304),
+                ("msg.remote.service", 4194304),
+                ("msg.authScheme", 4194304),
+                ("msg.subject", 20),
+                ("msg.subject[].type", 4194304),
+                ("msg.subject[].name", 4194304)
+            ]
+        );
+        $call!(
+            $crate::remote::DomainEventCallbackIoErrorReasonMsg<'_>,
+            [
+                ("msg.dom.name", 4194304),
+                ("msg.srcPath", 4194304),
+                ("msg.devAlias", 4194304),
+                ("msg.reason", 4194304)
+            ]
+        );
+        $call!($crate::remote::DomainEventCallbackControlErrorMsg<'_>, [("msg.dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainEventCallbackBlockJobMsg<'_>,
+            [("msg.dom.name", 4194304), ("msg.path", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainEventCallbackDiskChangeMsg<'_>,
+            [
+                ("msg.dom.name", 4194304),
+                ("msg.oldSrcPath", 4194304),
+                ("msg.newSrcPath", 4194304),
+                ("msg.devAlias", 4194304)
+            ]
+        );
+        $call!(
+            $crate::remote::DomainEventCallbackTrayChangeMsg<'_>,
+            [("msg.dom.name", 4194304), ("msg.devAlias", 4194304)]
+        );
+        $call!($crate::remote::DomainEventCallbackPmwakeupMsg<'_>, [("msg.dom.name", 4194304)]);
+        $call!($crate::remote::DomainEventCallbackPmsuspendMsg<'_>, [("msg.dom.name", 4194304)]);
+        $call!($crate::remote::DomainEventCallbackBalloonChangeMsg<'_>, [("msg.dom.name", 4194304)]);
+        $call!($crate::remote::DomainEventCallbackPmsuspendDiskMsg<'_>, [("msg.dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainEventCallbackDeviceRemovedMsg<'_>,
+            [("msg.dom.name", 4194304), ("msg.devAlias", 4194304)]
+        );
+        $call!($crate::remote::DomainCoreDumpWithFormatArgs<'_>, [("dom.name", 4194304), ("to", 4194304)]);
+        $call!(
+            $crate::remote::DomainFsfreezeArgs<'_>,
+            [("dom.name", 4194304), ("mountpoints", 256), ("mountpoints[]", 4194304)]
+        );
+        $call!($crate::remote::DomainFsfreezeRet, []);
+        $call!(
+            $crate::remote::DomainFsthawArgs<'_>,
+            [("dom.name", 4194304), ("mountpoints", 256), ("mountpoints[]", 4194304)]
+        );
+        $call!($crate::remote::DomainFsthawRet, []);
+        $call!($crate::remote::DomainGetTimeArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetTimeRet, []);
+        $call!($crate::remote::DomainSetTimeArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainEventBlockJob2Msg<'_>, [("dom.name", 4194304), ("dst", 4194304)]);
+        $call!($crate::remote::NodeGetFreePagesArgs<'_>, [("pages", 1024)]);
+        $call!($crate::remote::NodeGetFreePagesRet<'_>, [("counts", 1024)]);
+        $call!($crate::remote::NetworkGetDhcpLeasesArgs<'_>, [("net.name", 4194304), ("mac", 4194304)]);
+        $call!(
+            $crate::remote::NetworkGetDhcpLeasesRet<'_>,
+            [
+                ("leases", 65536),
+                ("leases[].iface", 4194304),
+                ("leases[].mac", 4194304),
+                ("leases[].iaid", 4194304),
+                ("leases[].ipaddr", 4194304),
+                ("leases[].hostname", 4194304),
+                ("leases[].clientid", 4194304)
+            ]
+        );
+        $call!(
+            $crate::remote::ConnectGetDomainCapabilitiesArgs<'_>,
+            [("emulatorbin", 4194304), ("arch", 4194304), ("machine", 4194304), ("virttype", 4194304)]
+        );
+        $call!($crate::remote::ConnectGetDomainCapabilitiesRet<'_>, [("capabilities", 4194304)]);
+        $call!($crate::remote::DomainOpenGraphicsFdArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::ConnectGetAllDomainStatsArgs<'_>, [("doms", 16384), ("doms[].name", 4194304)]);
+        $call!(
+            $crate::remote::ConnectGetAllDomainStatsRet<'_>,
+            [
+                ("retStats", 16384),
+                ("retStats[].dom.name", 4194304),
+                ("retStats[].params", 262144),
+                ("retStats[].params[].field", 4194304),
+                ("retStats[].params[].value", 4194304)
+            ]
+        );
+        $call!(
+            $crate::remote::DomainBlockCopyArgs<'_>,
+            [
+                ("dom.name", 4194304),
+                ("path", 4194304),
+                ("destxml", 4194304),
+                ("params", 16),
+                ("params[].field", 4194304),
+                ("params[].value", 4194304)
+            ]
+        );
+        $call!(
+            $crate::remote::DomainEventCallbackTunableMsg<'_>,
+            [
+                ("dom.name", 4194304),
+                ("params", 2048),
+                ("params[].field", 4194304),
+                ("params[].value", 4194304)
+            ]
+        );
+        $call!($crate::remote::NodeAllocPagesArgs<'_>, [("pageSizes", 1024), ("pageCounts", 1024)]);
+        $call!($crate::remote::NodeAllocPagesRet, []);
+        $call!($crate::remote::DomainEventCallbackAgentLifecycleMsg<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetFsinfoArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainGetFsinfoRet<'_>,
+            [
+                ("info", 256),
+                ("info[].mountpoint", 4194304),
+                ("info[].name", 4194304),
+                ("info[].fstype", 4194304),
+                ("info[].dev_aliases", 256),
+                ("info[].dev_aliases[]", 4194304)
+            ]
+        );
+        $call!($crate::remote::DomainDefineXmlFlagsArgs<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::DomainDefineXmlFlagsRet<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetIoThreadInfoArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetIoThreadInfoRet<'_>, [("info", 16384), ("info[].cpumap", 2048)]);
+        $call!($crate::remote::DomainPinIoThreadArgs<'_>, [("dom.name", 4194304), ("cpumap", 2048)]);
+        $call!($crate::remote::DomainInterfaceAddressesArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainInterfaceAddressesRet<'_>,
+            [
+                ("ifaces", 2048),
+                ("ifaces[].name", 4194304),
+                ("ifaces[].hwaddr", 4194304),
+                ("ifaces[].addrs", 2048),
+                ("ifaces[].addrs[].addr", 4194304)
+            ]
+        );
+        $call!(
+            $crate::remote::DomainEventCallbackDeviceAddedMsg<'_>,
+            [("dom.name", 4194304), ("devAlias", 4194304)]
+        );
+        $call!($crate::remote::DomainAddIoThreadArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainDelIoThreadArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainSetUserPasswordArgs<'_>,
+            [("dom.name", 4194304), ("user", 4194304), ("password", 4194304)]
+        );
+        $call!($crate::remote::DomainRenameArgs<'_>, [("dom.name", 4194304), ("new_name", 4194304)]);
+        $call!($crate::remote::DomainRenameRet, []);
+        $call!($crate::remote::DomainEventCallbackMigrationIterationMsg<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::ConnectEventConnectionClosedMsg, []);
+        $call!(
+            $crate::remote::DomainEventCallbackJobCompletedMsg<'_>,
+            [("dom.name", 4194304), ("params", 64), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::DomainMigrateStartPostCopyArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetPerfEventsArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainGetPerfEventsRet<'_>,
+            [("params", 64), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainSetPerfEventsArgs<'_>,
+            [("dom.name", 4194304), ("params", 64), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainEventCallbackDeviceRemovalFailedMsg<'_>,
+            [("dom.name", 4194304), ("devAlias", 4194304)]
+        );
+        $call!($crate::remote::ConnectStoragePoolEventRegisterAnyArgs<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::ConnectStoragePoolEventRegisterAnyRet, []);
+        $call!($crate::remote::ConnectStoragePoolEventDeregisterAnyArgs, []);
+        $call!($crate::remote::StoragePoolEventLifecycleMsg<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::DomainGetGuestVcpusArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainGetGuestVcpusRet<'_>,
+            [("params", 64), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::DomainSetGuestVcpusArgs<'_>, [("dom.name", 4194304), ("cpumap", 4194304)]);
+        $call!($crate::remote::StoragePoolEventRefreshMsg<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::ConnectNodeDeviceEventRegisterAnyArgs<'_>, [("dev.name", 4194304)]);
+        $call!($crate::remote::ConnectNodeDeviceEventRegisterAnyRet, []);
+        $call!($crate::remote::ConnectNodeDeviceEventDeregisterAnyArgs, []);
+        $call!($crate::remote::NodeDeviceEventLifecycleMsg<'_>, [("dev.name", 4194304)]);
+        $call!($crate::remote::NodeDeviceEventUpdateMsg<'_>, [("dev.name", 4194304)]);
+        $call!(
+            $crate::remote::StorageVolGetInfoFlagsArgs<'_>,
+            [("vol.pool", 4194304), ("vol.name", 4194304), ("vol.key", 4194304)]
+        );
+        $call!($crate::remote::StorageVolGetInfoFlagsRet, []);
+        $call!(
+            $crate::remote::DomainEventCallbackMetadataChangeMsg<'_>,
+            [("dom.name", 4194304), ("nsuri", 4194304)]
+        );
+        $call!($crate::remote::ConnectSecretEventRegisterAnyArgs<'_>, [("secret.usageID", 4194304)]);
+        $call!($crate::remote::ConnectSecretEventRegisterAnyRet, []);
+        $call!($crate::remote::ConnectSecretEventDeregisterAnyArgs, []);
+        $call!($crate::remote::SecretEventLifecycleMsg<'_>, [("secret.usageID", 4194304)]);
+        $call!($crate::remote::SecretEventValueChangedMsg<'_>, [("secret.usageID", 4194304)]);
+        $call!($crate::remote::DomainSetVcpuArgs<'_>, [("dom.name", 4194304), ("cpumap", 4194304)]);
+        $call!(
+            $crate::remote::DomainEventBlockThresholdMsg<'_>,
+            [("dom.name", 4194304), ("dev", 4194304), ("path", 4194304)]
+        );
+        $call!($crate::remote::DomainSetBlockThresholdArgs<'_>, [("dom.name", 4194304), ("dev", 4194304)]);
+        $call!($crate::remote::DomainMigrateGetMaxDowntimeArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainMigrateGetMaxDowntimeRet, []);
+        $call!($crate::remote::DomainManagedSaveGetXmlDescArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainManagedSaveGetXmlDescRet<'_>, [("xml", 4194304)]);
+        $call!(
+            $crate::remote::DomainManagedSaveDefineXmlArgs<'_>,
+            [("dom.name", 4194304), ("dxml", 4194304)]
+        );
+        $call!($crate::remote::DomainSetLifecycleActionArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::StoragePoolLookupByTargetPathArgs<'_>, [("path", 4194304)]);
+        $call!($crate::remote::StoragePoolLookupByTargetPathRet<'_>, [("pool.name", 4194304)]);
+        $call!($crate::remote::DomainDetachDeviceAliasArgs<'_>, [("dom.name", 4194304), ("alias", 4194304)]);
+        $call!(
+            $crate::remote::ConnectCompareHypervisorCpuArgs<'_>,
+            [
+                ("emulator", 4194304),
+                ("arch", 4194304),
+                ("machine", 4194304),
+                ("virttype", 4194304),
+                ("xmlCPU", 4194304)
+            ]
+        );
+        $call!($crate::remote::ConnectCompareHypervisorCpuRet, []);
+        $call!(
+            $crate::remote::ConnectBaselineHypervisorCpuArgs<'_>,
+            [
+                ("emulator", 4194304),
+                ("arch", 4194304),
+                ("machine", 4194304),
+                ("virttype", 4194304),
+                ("xmlCPUs", 256),
+                ("xmlCPUs[]", 4194304)
+            ]
+        );
+        $call!($crate::remote::ConnectBaselineHypervisorCpuRet<'_>, [("cpu", 4194304)]);
+        $call!($crate::remote::NodeGetSevInfoArgs, []);
+        $call!(
+            $crate::remote::NodeGetSevInfoRet<'_>,
+            [("params", 64), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::DomainGetLaunchSecurityInfoArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainGetLaunchSecurityInfoRet<'_>,
+            [("params", 64), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::NwFilterBindingLookupByPortDevArgs<'_>, [("name", 4194304)]);
+        $call!(
+            $crate::remote::NwFilterBindingLookupByPortDevRet<'_>,
+            [("nwfilter.portdev", 4194304), ("nwfilter.filtername", 4194304)]
+        );
+        $call!(
+            $crate::remote::NwFilterBindingGetXmlDescArgs<'_>,
+            [("nwfilter.portdev", 4194304), ("nwfilter.filtername", 4194304)]
+        );
+        $call!($crate::remote::NwFilterBindingGetXmlDescRet<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::NwFilterBindingCreateXmlArgs<'_>, [("xml", 4194304)]);
+        $call!(
+            $crate::remote::NwFilterBindingCreateXmlRet<'_>,
+            [("nwfilter.portdev", 4194304), ("nwfilter.filtername", 4194304)]
+        );
+        $call!(
+            $crate::remote::NwFilterBindingDeleteArgs<'_>,
+            [("nwfilter.portdev", 4194304), ("nwfilter.filtername", 4194304)]
+        );
+        $call!($crate::remote::ConnectListAllNwFilterBindingsArgs, []);
+        $call!(
+            $crate::remote::ConnectListAllNwFilterBindingsRet<'_>,
+            [("bindings", 16384), ("bindings[].portdev", 4194304), ("bindings[].filtername", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainSetIoThreadParamsArgs<'_>,
+            [("dom.name", 4194304), ("params", 64), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::ConnectGetStoragePoolCapabilitiesArgs, []);
+        $call!($crate::remote::ConnectGetStoragePoolCapabilitiesRet<'_>, [("capabilities", 4194304)]);
+        $call!($crate::remote::NetworkListAllPortsArgs<'_>, [("network.name", 4194304)]);
+        $call!($crate::remote::NetworkListAllPortsRet<'_>, [("ports", 16384), ("ports[].net.name", 4194304)]);
+        $call!($crate::remote::NetworkPortLookupByUuidArgs<'_>, [("network.name", 4194304)]);
+        $call!($crate::remote::NetworkPortLookupByUuidRet<'_>, [("port.net.name", 4194304)]);
+        $call!($crate::remote::NetworkPortCreateXmlArgs<'_>, [("network.name", 4194304), ("xml", 4194304)]);
+        $call!($crate::remote::NetworkPortCreateXmlRet<'_>, [("port.net.name", 4194304)]);
+        $call!($crate::remote::NetworkPortGetParametersArgs<'_>, [("port.net.name", 4194304)]);
+        $call!(
+            $crate::remote::NetworkPortGetParametersRet<'_>,
+            [("params", 16), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!(
+            $crate::remote::NetworkPortSetParametersArgs<'_>,
+            [
+                ("port.net.name", 4194304),
+                ("params", 16),
+                ("params[].field", 4194304),
+                ("params[].value", 4194304)
+            ]
+        );
+        $call!($crate::remote::NetworkPortGetXmlDescArgs<'_>, [("port.net.name", 4194304)]);
+        $call!($crate::remote::NetworkPortGetXmlDescRet<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::NetworkPortDeleteArgs<'_>, [("port.net.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainCheckpointCreateXmlArgs<'_>,
+            [("dom.name", 4194304), ("xml_desc", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainCheckpointCreateXmlRet<'_>,
+            [("checkpoint.name", 4194304), ("checkpoint.dom.name", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainCheckpointGetXmlDescArgs<'_>,
+            [("checkpoint.name", 4194304), ("checkpoint.dom.name", 4194304)]
+        );
+        $call!($crate::remote::DomainCheckpointGetXmlDescRet<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::DomainListAllCheckpointsArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainListAllCheckpointsRet<'_>,
+            [("checkpoints", 16384), ("checkpoints[].name", 4194304), ("checkpoints[].dom.name", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainCheckpointListAllChildrenArgs<'_>,
+            [("checkpoint.name", 4194304), ("checkpoint.dom.name", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainCheckpointListAllChildrenRet<'_>,
+            [("checkpoints", 16384), ("checkpoints[].name", 4194304), ("checkpoints[].dom.name", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainCheckpointLookupByNameArgs<'_>,
+            [("dom.name", 4194304), ("name", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainCheckpointLookupByNameRet<'_>,
+            [("checkpoint.name", 4194304), ("checkpoint.dom.name", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainCheckpointGetParentArgs<'_>,
+            [("checkpoint.name", 4194304), ("checkpoint.dom.name", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainCheckpointGetParentRet<'_>,
+            [("parent.name", 4194304), ("parent.dom.name", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainCheckpointDeleteArgs<'_>,
+            [("checkpoint.name", 4194304), ("checkpoint.dom.name", 4194304)]
+        );
+        $call!($crate::remote::DomainGetGuestInfoArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainGetGuestInfoRet<'_>,
+            [("params", 2048), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!(
+            $crate::remote::ConnectSetIdentityArgs<'_>,
+            [("params", 20), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::DomainAgentSetResponseTimeoutArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainAgentSetResponseTimeoutRet, []);
+        $call!(
+            $crate::remote::DomainBackupBeginArgs<'_>,
+            [("dom.name", 4194304), ("backup_xml", 4194304), ("checkpoint_xml", 4194304)]
+        );
+        $call!($crate::remote::DomainBackupGetXmlDescArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainBackupGetXmlDescRet<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::DomainEventMemoryFailureMsg<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainAuthorizedSshKeysGetArgs<'_>,
+            [("dom.name", 4194304), ("user", 4194304)]
+        );
+        $call!($crate::remote::DomainAuthorizedSshKeysGetRet<'_>, [("keys", 2048), ("keys[]", 4194304)]);
+        $call!(
+            $crate::remote::DomainAuthorizedSshKeysSetArgs<'_>,
+            [("dom.name", 4194304), ("user", 4194304), ("keys", 2048), ("keys[]", 4194304)]
+        );
+        $call!($crate::remote::DomainGetMessagesArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetMessagesRet<'_>, [("msgs", 2048), ("msgs[]", 4194304)]);
+        $call!($crate::remote::DomainStartDirtyRateCalcArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::NodeDeviceDefineXmlArgs<'_>, [("xml_desc", 4194304)]);
+        $call!($crate::remote::NodeDeviceDefineXmlRet<'_>, [("dev.name", 4194304)]);
+        $call!($crate::remote::NodeDeviceUndefineArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::NodeDeviceCreateArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::NwFilterDefineXmlFlagsArgs<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::NwFilterDefineXmlFlagsRet<'_>, [("nwfilter.name", 4194304)]);
+        $call!($crate::remote::NetworkDefineXmlFlagsArgs<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::NetworkDefineXmlFlagsRet<'_>, [("net.name", 4194304)]);
+        $call!($crate::remote::NodeDeviceGetAutostartArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::NodeDeviceGetAutostartRet, []);
+        $call!($crate::remote::NodeDeviceSetAutostartArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::NodeDeviceIsPersistentArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::NodeDeviceIsPersistentRet, []);
+        $call!($crate::remote::NodeDeviceIsActiveArgs<'_>, [("name", 4194304)]);
+        $call!($crate::remote::NodeDeviceIsActiveRet, []);
+        $call!($crate::remote::NetworkCreateXmlFlagsArgs<'_>, [("xml", 4194304)]);
+        $call!($crate::remote::NetworkCreateXmlFlagsRet<'_>, [("net.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainEventMemoryDeviceSizeChangeMsg<'_>,
+            [("dom.name", 4194304), ("alias", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainSetLaunchSecurityStateArgs<'_>,
+            [("dom.name", 4194304), ("params", 64), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainSaveParamsArgs<'_>,
+            [("dom.name", 4194304), ("params", 64), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainRestoreParamsArgs<'_>,
+            [("params", 64), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::remote::DomainAbortJobFlagsArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainFdAssociateArgs<'_>, [("dom.name", 4194304), ("name", 4194304)]);
+        $call!(
+            $crate::remote::NetworkSetMetadataArgs<'_>,
+            [("network.name", 4194304), ("metadata", 4194304), ("key", 4194304), ("uri", 4194304)]
+        );
+        $call!($crate::remote::NetworkGetMetadataArgs<'_>, [("network.name", 4194304), ("uri", 4194304)]);
+        $call!($crate::remote::NetworkGetMetadataRet<'_>, [("metadata", 4194304)]);
+        $call!(
+            $crate::remote::NetworkEventCallbackMetadataChangeMsg<'_>,
+            [("net.name", 4194304), ("nsuri", 4194304)]
+        );
+        $call!($crate::remote::NodeDeviceUpdateArgs<'_>, [("name", 4194304), ("xml_desc", 4194304)]);
+        $call!($crate::remote::DomainGraphicsReloadArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetAutostartOnceArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::remote::DomainGetAutostartOnceRet, []);
+        $call!($crate::remote::DomainSetAutostartOnceArgs<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainSetThrottleGroupArgs<'_>,
+            [
+                ("dom.name", 4194304),
+                ("group", 4194304),
+                ("params", 32),
+                ("params[].field", 4194304),
+                ("params[].value", 4194304)
+            ]
+        );
+        $call!($crate::remote::DomainDelThrottleGroupArgs<'_>, [("dom.name", 4194304), ("group", 4194304)]);
+        $call!(
+            $crate::remote::DomainEventNicMacChangeMsg<'_>,
+            [("dom.name", 4194304), ("alias", 4194304), ("oldMAC", 4194304), ("newMAC", 4194304)]
+        );
+        $call!($crate::remote::DomainEventVcpuRemovedMsg<'_>, [("dom.name", 4194304)]);
+        $call!(
+            $crate::remote::DomainEventCallbackChannelLifecycleMsg<'_>,
+            [("dom.name", 4194304), ("channelName", 4194304)]
+        );
+        $call!(
+            $crate::remote::DomainAnnounceInterfaceArgs<'_>,
+            [
+                ("dom.name", 4194304),
+                ("device", 4194304),
+                ("params", 64),
+                ("params[].field", 4194304),
+                ("params[].value", 4194304)
+            ]
+        );
+        $call!($crate::qemu::DomainMonitorCommandArgs<'_>, [("dom.name", 4194304), ("cmd", 4194304)]);
+        $call!($crate::qemu::DomainMonitorCommandRet<'_>, [("result", 4194304)]);
+        $call!($crate::qemu::DomainAttachArgs, []);
+        $call!($crate::qemu::DomainAttachRet<'_>, [("dom.name", 4194304)]);
+        $call!($crate::qemu::DomainAgentCommandArgs<'_>, [("dom.name", 4194304), ("cmd", 4194304)]);
+        $call!($crate::qemu::DomainAgentCommandRet<'_>, [("result", 4194304)]);
+        $call!(
+            $crate::qemu::ConnectDomainMonitorEventRegisterArgs<'_>,
+            [("dom.name", 4194304), ("event", 4194304)]
+        );
+        $call!($crate::qemu::ConnectDomainMonitorEventRegisterRet, []);
+        $call!($crate::qemu::ConnectDomainMonitorEventDeregisterArgs, []);
+        $call!(
+            $crate::qemu::DomainMonitorEventMsg<'_>,
+            [("dom.name", 4194304), ("event", 4194304), ("details", 4194304)]
+        );
+        $call!(
+            $crate::qemu::DomainMonitorCommandWithFilesArgs<'_>,
+            [("dom.name", 4194304), ("cmd", 4194304)]
+        );
+        $call!($crate::qemu::DomainMonitorCommandWithFilesRet<'_>, [("result", 4194304)]);
+        $call!($crate::lxc::DomainOpenNamespaceArgs<'_>, [("dom.name", 4194304)]);
+        $call!($crate::admin::Server<'_>, [("name", 4194304)]);
+        $call!($crate::admin::Client<'_>, [("srv.name", 4194304)]);
+        $call!($crate::admin::ConnectOpenArgs, []);
+        $call!($crate::admin::ConnectGetLibVersionRet, []);
+        $call!($crate::admin::ConnectListServersArgs, []);
+        $call!($crate::admin::ConnectListServersRet<'_>, [("servers", 16384), ("servers[].name", 4194304)]);
+        $call!($crate::admin::ConnectLookupServerArgs<'_>, [("name", 4194304)]);
+        $call!($crate::admin::ConnectLookupServerRet<'_>, [("srv.name", 4194304)]);
+        $call!($crate::admin::ServerGetThreadpoolParametersArgs<'_>, [("srv.name", 4194304)]);
+        $call!(
+            $crate::admin::ServerGetThreadpoolParametersRet<'_>,
+            [("params", 32), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!(
+            $crate::admin::ServerSetThreadpoolParametersArgs<'_>,
+            [("srv.name", 4194304), ("params", 32), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::admin::ServerListClientsArgs<'_>, [("srv.name", 4194304)]);
+        $call!(
+            $crate::admin::ServerListClientsRet<'_>,
+            [("clients", 16384), ("clients[].srv.name", 4194304)]
+        );
+        $call!($crate::admin::ServerLookupClientArgs<'_>, [("srv.name", 4194304)]);
+        $call!($crate::admin::ServerLookupClientRet<'_>, [("clnt.srv.name", 4194304)]);
+        $call!($crate::admin::ClientGetInfoArgs<'_>, [("clnt.srv.name", 4194304)]);
+        $call!(
+            $crate::admin::ClientGetInfoRet<'_>,
+            [("params", 64), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::admin::ClientCloseArgs<'_>, [("clnt.srv.name", 4194304)]);
+        $call!($crate::admin::ServerGetClientLimitsArgs<'_>, [("srv.name", 4194304)]);
+        $call!(
+            $crate::admin::ServerGetClientLimitsRet<'_>,
+            [("params", 32), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!(
+            $crate::admin::ServerSetClientLimitsArgs<'_>,
+            [("srv.name", 4194304), ("params", 32), ("params[].field", 4194304), ("params[].value", 4194304)]
+        );
+        $call!($crate::admin::ConnectGetLoggingOutputsArgs, []);
+        $call!($crate::admin::ConnectGetLoggingOutputsRet<'_>, [("outputs", 4194304)]);
+        $call!($crate::admin::ConnectGetLoggingFiltersArgs, []);
+        $call!($crate::admin::ConnectGetLoggingFiltersRet<'_>, [("filters", 4194304)]);
+        $call!($crate::admin::ConnectSetLoggingOutputsArgs<'_>, [("outputs", 4194304)]);
+        $call!($crate::admin::ConnectSetLoggingFiltersArgs<'_>, [("filters", 4194304)]);
+        $call!($crate::admin::ServerUpdateTlsFilesArgs<'_>, [("srv.name", 4194304)]);
+        $call!($crate::admin::ConnectSetDaemonTimeoutArgs, []);
+        $call!($crate::admin::ConnectDaemonShutdownArgs, []);
     };
 }
 pub(crate) use for_each_structure;

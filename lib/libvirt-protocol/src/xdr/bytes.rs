@@ -56,7 +56,7 @@ impl<'a, const MAX: u32> Wire<'a> for Bytes<'a, MAX> {
 
     #[cfg(test)]
     fn sample(sampler: &mut super::Sampler) -> Self {
-        let length = sampler.below(u64::from(MAX.min(9)) + 1);
+        let length = sampler.length(MAX, 9);
         sampler.noise(length).into()
     }
 }
@@ -114,7 +114,7 @@ impl<const MAX: u32> Wire<'_> for Words<MAX> {
 
     #[cfg(test)]
     fn sample(sampler: &mut super::Sampler) -> Self {
-        let length = sampler.below(u64::from(MAX.min(9)) + 1);
+        let length = sampler.length(MAX, 9);
         Self(sampler.noise(length))
     }
 }

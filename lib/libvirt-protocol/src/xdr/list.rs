@@ -147,8 +147,8 @@ impl<'a, T: Wire<'a> + Clone, const MAX: u32> Wire<'a> for List<'a, T, MAX> {
 
     #[cfg(test)]
     fn sample(sampler: &mut super::Sampler) -> Self {
-        let length = sampler.below(u64::from(MAX.min(3)) + 1);
-        (0..length).map(|_| T::sample(sampler)).collect()
+        let length = sampler.length(MAX, 3);
+        (0..length).map(|index| sampler.element(index, T::sample)).collect()
     }
 }
 

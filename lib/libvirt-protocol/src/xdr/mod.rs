@@ -340,7 +340,7 @@ impl<'a, T: Wire<'a>> Wire<'a> for Option<T> {
 
     #[cfg(test)]
     fn sample(sampler: &mut Sampler) -> Self {
-        (sampler.number() % 2 == 1).then(|| T::sample(sampler))
+        (sampler.choice(2) == 1).then(|| T::sample(sampler))
     }
 }
 

@@ -147,7 +147,7 @@ impl<'a> Wire<'a> for Text<'a> {
 
     #[cfg(test)]
     fn sample(sampler: &mut super::Sampler) -> Self {
-        let length = sampler.below(9);
+        let length = sampler.length(TEXT_LIMIT, 8);
         sampler.noise(length).into()
     }
 }
