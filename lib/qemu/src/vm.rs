@@ -133,6 +133,9 @@ impl Vm {
     }
 
     /// The monitor, for commands without a method here. Of the newest connection: ask for it again after one that failed.
+    ///
+    /// QEMU 7.2 ends when it is told `stop` or `query-named-block-nodes` while a job of `blockdev-create` goes on. The methods here wait for
+    /// each other; what is told here waits for nothing.
     #[must_use]
     pub fn qmp(&self) -> Client {
         self.client.borrow().clone()
@@ -165,7 +168,7 @@ impl Vm {
     /// [`CallError`], as of [`Vm::resume`].
     pub async fn pause(&self) -> Result<(), CallError> {
         self.pauses.fetch_add(1, Relaxed);
-        // Stopped while a job makes an image, QEMU 7.2 ends (`blk_unref: Assertion 'blk->refcnt == 1' failed`, block/block-backend.c).
+        // QEMU 7.2 would end: `ops/listing.rs`.
         let _none_is_made = self.images.read().await;
         self.qmp().call(&Stop {}).await?;
         self.read_again().await.map(drop)
