@@ -343,10 +343,7 @@ async fn no_image_is_made_while_a_machine_is_sent() {
             }
         }
         // Whoever finds one that is going on is told so, too.
-        assert!(matches!(
-            guest.vm.push_backup("root", &copy, None).await,
-            Err(OperationError::Moving)
-        ));
+        assert!(matches!(guest.vm.push_backup("root", &copy, None).await, Err(OperationError::Moving)));
         moving.cancel().await.unwrap();
         drop(there);
         if is_done {
