@@ -26,6 +26,7 @@ pub use shutdown::{Ask, Ladder, Rung, by_agent};
 pub(crate) use supervisor::{Tpm, greet, supervised};
 
 use crate::{
+    left::Left,
     process::{ENDS, Exit, Process},
     record::Record,
     stats::{self, Stats},
@@ -111,6 +112,7 @@ pub struct Vm {
     client: watch::Receiver<Client>,
     process: Arc<Process>,
     record: Arc<Record>,
+    left: Arc<Left>,
     status: watch::Receiver<Status>,
     /// Places of devices that are being plugged.
     reserved: ops::Reserved,
@@ -237,6 +239,7 @@ impl Vm {
     /// As of [`Vm::kill`].
     pub async fn quit(&self, deadline: Duration) -> io::Result<Exit> {
         if let Some(exit) = self.quits(deadline).await {
+            self.left.removed().await;
             return Ok(exit);
         }
         let Ladder { terminate, kill, .. } = Ladder::default();
@@ -249,7 +252,9 @@ impl Vm {
     /// Missing rights; [`crate::process::Held`] (as [`io::ErrorKind::TimedOut`]) when the kernel does not let go of it, as where a disk of the host
     /// does not answer. It ends by itself when it can, which [`Vm::exited`] waits for.
     pub async fn kill(&self) -> io::Result<Exit> {
-        self.process.killed(ENDS).await
+        let exit = self.process.killed(ENDS).await?;
+        self.left.removed().await;
+        Ok(exit)
     }
 
     /// [`Vm::kill`] without waiting.

@@ -115,6 +115,7 @@ impl Vm {
         }
         // A guest that is off leaves its process for us to end.
         if let Some(exit) = self.quits(quit).await {
+            self.left.removed().await;
             return Ok((by, exit));
         }
         self.ended_by_signal(terminate, kill, by).await
@@ -159,10 +160,13 @@ impl Vm {
                 tracing::debug!(%error, "cannot ask the process to end");
             }
             if let Ok(exit) = tokio::time::timeout(terminate, self.process.exited()).await {
+                self.left.removed().await;
                 return Ok((by.max(Rung::Terminate), exit));
             }
         }
-        Ok((by.max(Rung::Kill), self.process.killed(kill).await?))
+        let exit = self.process.killed(kill).await?;
+        self.left.removed().await;
+        Ok((by.max(Rung::Kill), exit))
     }
 
     /// Waits until no job makes an image, in whose middle QEMU 7.2 ends by an assertion or not at all (`bdrv_do_drained_begin_quiesce:

@@ -4,6 +4,7 @@ mod course;
 
 use super::{Responsive, Status, Supervision, Vm, ops};
 use crate::{
+    left::Left,
     process::{Exit, Process},
     record::Record,
     socket,
@@ -136,6 +137,7 @@ pub(crate) fn supervised(
         exit: None,
     });
     let monitor = record.qmp_socket.clone();
+    let left = Arc::new(Left::of(&record));
     let client = watch::Sender::new(client);
     let read = watch::Sender::new(0);
     let (chores, given) = mpsc::unbounded_channel();
@@ -144,6 +146,7 @@ pub(crate) fn supervised(
         client: client.subscribe(),
         process: process.clone(),
         record: Arc::new(record),
+        left: left.clone(),
         status: status.subscribe(),
         reserved: ops::Reserved::default(),
         images: ops::Images::default(),
@@ -155,6 +158,7 @@ pub(crate) fn supervised(
         client,
         monitor,
         process,
+        left,
         tpm,
         events,
         shutdowns,
@@ -173,6 +177,7 @@ struct Supervisor {
     /// Socket of the monitor.
     monitor: PathBuf,
     process: Arc<Process>,
+    left: Arc<Left>,
     tpm: Tpm,
     events: Subscription,
     shutdowns: Subscription,
@@ -413,6 +418,7 @@ impl Supervisor {
             status.exit = Some(exit);
             status.responsive = Responsive::No(format!("the process has ended ({exit})"));
         });
+        self.left.removed().await;
         // It ends when QEMU's end of their connection closes.
         if let Tpm::Runs(tpm) = &self.tpm
             && tokio::time::timeout(LAST_WORDS, tpm.exited()).await.is_err()
