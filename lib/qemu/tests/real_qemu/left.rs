@@ -60,6 +60,9 @@ async fn sockets_go_with_their_process_however_it_ends() {
     signal(&vm, Signal::KILL);
     vm.exited().await;
     assert_eq!(names(&run), SERVED, "nobody has seen it end");
+    // Whoever started it does not listen there: nobody connects to what will never greet.
+    let refused = qemu::socket::connect(&vm.record().qmp_socket).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     assert!(matches!(adopted(&vm).await, Adoption::Gone(_)));
     assert_eq!(names(&run), KEPT);
 }
