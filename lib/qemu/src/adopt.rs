@@ -1,6 +1,7 @@
 //! Taking over a machine that an earlier manager started.
 
 use crate::{
+    left::Left,
     process::{ENDS, Exit, Process},
     record::Record,
     socket,
@@ -34,6 +35,7 @@ impl std::fmt::Debug for Adoption {
 #[derive(Debug)]
 pub struct Unresponsive {
     process: Arc<Process>,
+    left: Arc<Left>,
     record: Record,
     supervision: Supervision,
     reason: String,
@@ -79,10 +81,14 @@ pub async fn adopt(record: Record, deadline: Duration, supervision: Supervision)
     let run_dir = record.qmp_socket.clone();
     let (held, record) = ask(&run_dir, PATIENCE, move |_| (record.hold(), record)).await?;
     match held? {
-        Err(why) => Ok(Adoption::Gone(why)),
+        Err(why) => {
+            // It may have ended while nobody looked after it.
+            Left::of(&record).removed().await;
+            Ok(Adoption::Gone(why))
+        }
         Ok(process) => {
-            let held =
-                Unresponsive { process: Arc::new(process), record, supervision, reason: String::new() };
+            let (process, left) = (Arc::new(process), Arc::new(Left::of(&record)));
+            let held = Unresponsive { process, left, record, supervision, reason: String::new() };
             Ok(held.retry(deadline).await)
         }
     }
@@ -95,8 +101,8 @@ impl Unresponsive {
         &self.reason
     }
 
-    pub(crate) fn process(&self) -> Arc<Process> {
-        self.process.clone()
+    pub(crate) fn held(&self) -> (Arc<Process>, Arc<Left>) {
+        (self.process.clone(), self.left.clone())
     }
 
     /// Tries again to connect, at most `deadline` long.
@@ -111,7 +117,10 @@ impl Unresponsive {
         // Cancel safety: a half-made connection is dropped and QEMU drops its end.
         let outcome = tokio::select! {
             greeted = tokio::time::timeout(deadline, greeted) => greeted,
-            exit = self.process.exited() => return Adoption::Gone(format!("the process has ended ({exit})")),
+            exit = self.process.exited() => {
+                self.left.removed().await;
+                return Adoption::Gone(format!("the process has ended ({exit})"));
+            }
         };
         self.reason = match outcome {
             Ok(Ok(connection)) => {
@@ -142,7 +151,9 @@ impl Unresponsive {
     /// # Errors
     /// As of [`Vm::kill`].
     pub async fn kill(&self) -> io::Result<Exit> {
-        self.process.killed(ENDS).await
+        let exit = self.process.killed(ENDS).await?;
+        self.left.removed().await;
+        Ok(exit)
     }
 
     /// Waits for the end of the process.

@@ -25,6 +25,7 @@ pub mod config;
 pub mod confine;
 mod errors;
 mod image;
+mod left;
 pub mod logs;
 pub mod manager;
 mod proc_fs;

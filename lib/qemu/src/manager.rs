@@ -12,6 +12,7 @@
 use crate::{
     Adoption, Exit, Incoming, Ladder, Responsive, Rung, StartError, StartSpec, Status, Supervision,
     Unresponsive, Vm, adopt_in,
+    left::Left,
     process::{ENDS, Held, Process},
     start,
     vm::AtWork,
@@ -142,8 +143,8 @@ struct Machine {
 #[derive(Clone, Debug, Default)]
 struct Now {
     vm: Option<Vm>,
-    /// A process that has not answered since it was adopted.
-    held: Option<Arc<Process>>,
+    /// A process that has not answered since it was adopted, and what it leaves.
+    held: Option<(Arc<Process>, Arc<Left>)>,
     /// A process that was killed and may not have ended yet.
     ending: Option<Vm>,
     /// It was killed, and the kernel holds it.
@@ -214,7 +215,7 @@ impl Manager {
                 (self.spawn)(Box::pin(looked_after(vm, supervisor)));
             }
             Adoption::Unresponsive(held) => {
-                lock(&machine.now).held = Some(held.process());
+                lock(&machine.now).held = Some(held.held());
                 (self.spawn)(Box::pin(answers(machine.clone(), *held, deadline)));
             }
         }
@@ -388,8 +389,9 @@ impl Machine {
         for vm in vm.into_iter().chain(ending) {
             vm.kill().await.map_err(failed)?;
         }
-        if let Some(process) = held {
+        if let Some((process, left)) = held {
             process.killed(ENDS).await.map_err(failed)?;
+            left.removed().await;
         }
         Ok(())
     }
@@ -525,7 +527,7 @@ const LEFT_TO_OTHERS: Duration = Duration::from_secs(10);
 
 /// Takes a machine over that did not answer, when it does.
 async fn answers(machine: Arc<Machine>, mut held: Unresponsive, deadline: Duration) -> Exit {
-    let process = held.process();
+    let (process, _) = held.held();
     loop {
         match held.retry(deadline).await {
             Adoption::Adopted(vm, supervisor) => {

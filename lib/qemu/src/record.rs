@@ -196,7 +196,7 @@ impl Record {
     }
 
     /// The lock that a process of this machine holds as long as it lives.
-    fn lock(&self) -> Option<PathBuf> {
+    pub(crate) fn lock(&self) -> Option<PathBuf> {
         Some(self.qmp_socket.parent()?.join(LOCK))
     }
 }

@@ -26,6 +26,7 @@ pub use shutdown::{Ask, Ladder, Rung, by_agent};
 pub(crate) use supervisor::{Tpm, greet, supervised};
 
 use crate::{
+    left::Left,
     process::{ENDS, Exit, Process},
     record::Record,
     stats::{self, Stats},
@@ -111,6 +112,7 @@ pub struct Vm {
     client: watch::Receiver<Client>,
     process: Arc<Process>,
     record: Arc<Record>,
+    left: Arc<Left>,
     status: watch::Receiver<Status>,
     /// Places of devices that are being plugged.
     reserved: ops::Reserved,
@@ -133,6 +135,9 @@ impl Vm {
     }
 
     /// The monitor, for commands without a method here. Of the newest connection: ask for it again after one that failed.
+    ///
+    /// QEMU 7.2 ends when it is told `stop` or `query-named-block-nodes` while a job of `blockdev-create` goes on. The methods here wait for
+    /// each other; what is told here waits for nothing.
     #[must_use]
     pub fn qmp(&self) -> Client {
         self.client.borrow().clone()
@@ -165,7 +170,7 @@ impl Vm {
     /// [`CallError`], as of [`Vm::resume`].
     pub async fn pause(&self) -> Result<(), CallError> {
         self.pauses.fetch_add(1, Relaxed);
-        // Stopped while a job makes an image, QEMU 7.2 ends (`blk_unref: Assertion 'blk->refcnt == 1' failed`, block/block-backend.c).
+        // QEMU 7.2 would end: `ops/listing.rs`.
         let _none_is_made = self.images.read().await;
         self.qmp().call(&Stop {}).await?;
         self.read_again().await.map(drop)
@@ -234,6 +239,7 @@ impl Vm {
     /// As of [`Vm::kill`].
     pub async fn quit(&self, deadline: Duration) -> io::Result<Exit> {
         if let Some(exit) = self.quits(deadline).await {
+            self.left.removed().await;
             return Ok(exit);
         }
         let Ladder { terminate, kill, .. } = Ladder::default();
@@ -246,7 +252,9 @@ impl Vm {
     /// Missing rights; [`crate::process::Held`] (as [`io::ErrorKind::TimedOut`]) when the kernel does not let go of it, as where a disk of the host
     /// does not answer. It ends by itself when it can, which [`Vm::exited`] waits for.
     pub async fn kill(&self) -> io::Result<Exit> {
-        self.process.killed(ENDS).await
+        let exit = self.process.killed(ENDS).await?;
+        self.left.removed().await;
+        Ok(exit)
     }
 
     /// [`Vm::kill`] without waiting.

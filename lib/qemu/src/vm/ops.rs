@@ -126,8 +126,8 @@ pub enum OperationError {
     /// The connection of a migration broke after the guest had moved before its memory: [`Vm::recover_migration`].
     #[error("the connection broke while the guest's memory was on both sides")]
     Broken,
-    /// Another call is moving the machine; [`Vm::migration`] follows it.
-    #[error("another call is moving the machine")]
+    /// The machine is being moved, by another call or another process; [`Vm::migration`] follows it. No image is made meanwhile.
+    #[error("the machine is being moved")]
     Moving,
     /// The destination of a migration cannot give it up: [`Migration::cancel`] at its source, or end this process.
     #[error(

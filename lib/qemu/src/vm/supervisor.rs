@@ -1,14 +1,18 @@
 //! The future that watches a machine: its process, its events, its state, and the connection to its monitor.
 
+mod course;
+
 use super::{Responsive, Status, Supervision, Vm, ops};
 use crate::{
+    left::Left,
     process::{Exit, Process},
     record::Record,
     socket,
 };
+use course::Course;
 use qmp::{
     CallError, Client, EventError, Filter, Subscription,
-    commands::{QueryStatus, RunState, StatusInfo},
+    commands::{QueryStatus, StatusInfo},
     events::{EventData, ShutdownCause},
 };
 use std::{
@@ -122,7 +126,7 @@ pub(crate) fn supervised(
     supervision: Supervision,
 ) -> (Vm, impl Future<Output = Exit> + Send + 'static) {
     let Connection { client, driver, events, shutdowns, status } = connection;
-    let shutdown = shutdown_unseen(&status);
+    let shutdown = course::unseen(&status.status);
     let status = watch::Sender::new(Status {
         run_state: status.status,
         responsive: Responsive::Yes,
@@ -133,6 +137,7 @@ pub(crate) fn supervised(
         exit: None,
     });
     let monitor = record.qmp_socket.clone();
+    let left = Arc::new(Left::of(&record));
     let client = watch::Sender::new(client);
     let read = watch::Sender::new(0);
     let (chores, given) = mpsc::unbounded_channel();
@@ -141,6 +146,7 @@ pub(crate) fn supervised(
         client: client.subscribe(),
         process: process.clone(),
         record: Arc::new(record),
+        left: left.clone(),
         status: status.subscribe(),
         reserved: ops::Reserved::default(),
         images: ops::Images::default(),
@@ -152,14 +158,13 @@ pub(crate) fn supervised(
         client,
         monitor,
         process,
+        left,
         tpm,
         events,
         shutdowns,
-        announced: None,
-        missed: false,
+        course: Course::new(),
         status,
         supervision,
-        refresh: true,
         readings,
         read,
         chores: Chores { given, going: Vec::new() },
@@ -167,27 +172,18 @@ pub(crate) fn supervised(
     (vm, supervisor.run(driver))
 }
 
-/// A guest that powered off while nobody watched is found in its run state; its own doing is the usual cause.
-fn shutdown_unseen(info: &StatusInfo) -> Option<ShutdownCause> {
-    (info.status == RunState::Shutdown).then_some(ShutdownCause::GuestShutdown)
-}
-
 struct Supervisor {
     client: watch::Sender<Client>,
     /// Socket of the monitor.
     monitor: PathBuf,
     process: Arc<Process>,
+    left: Arc<Left>,
     tpm: Tpm,
     events: Subscription,
     shutdowns: Subscription,
-    /// Why a shutdown was announced, as long as it may be the present one.
-    announced: Option<ShutdownCause>,
-    /// Events were lost since the state was last read.
-    missed: bool,
+    course: Course,
     status: watch::Sender<Status>,
     supervision: Supervision,
-    /// The state must be read again, because an event said that it changed or the interval has passed.
-    refresh: bool,
     readings: Readings,
     /// Up to which of the readings asked for the state has been read.
     read: watch::Sender<u64>,
@@ -284,8 +280,7 @@ impl Supervisor {
         let mut timer = Box::pin(tokio::time::sleep(self.supervision.interval));
         let mut events_open = true;
         loop {
-            if self.refresh && probe.is_none() && monitor.is_open() {
-                self.refresh = false;
+            if probe.is_none() && monitor.is_open() && self.course.asks() {
                 probe = Some(self.probe());
                 timer.set(tokio::time::sleep(self.supervision.patience));
             }
@@ -308,11 +303,11 @@ impl Supervisor {
                 },
                 event = self.events.next(), if events_open => match event {
                     Ok(event) => self.event(&event),
-                    Err(EventError::Lagged(_)) => self.lagged(),
+                    Err(EventError::Lagged(_)) => self.course.lagged(),
                     Err(EventError::Closed) => events_open = false,
                 },
                 () = std::future::poll_fn(|context| self.chores.poll(context)) => {}
-                () = self.readings.poke.notified() => self.refresh = true,
+                () = self.readings.poke.notified() => self.course.wants_reading(),
                 (number, answer) = answer(&mut probe) => {
                     probe = None;
                     // What was announced before the answer is older than it.
@@ -330,7 +325,7 @@ impl Supervisor {
                         let patience = self.supervision.patience;
                         self.unresponsive(format!("no answer within {patience:?}{}", self.process_state()));
                     } else {
-                        self.refresh = true;
+                        self.course.wants_reading();
                     }
                     timer.set(tokio::time::sleep(self.supervision.interval));
                 }
@@ -344,35 +339,13 @@ impl Supervisor {
         tracing::debug!(pid = self.process.pid(), "the monitor connection is open again");
         self.client.send_replace(client);
         (self.events, self.shutdowns) = (events, shutdowns);
-        self.reconcile(info).await;
+        let announced = latest(&mut self.shutdowns).await;
+        self.course.begins_anew(announced);
+        self.reads(&info);
         self.change(|status| status.responsive = Responsive::Yes);
-        // Events of the new connection may be older than this reading.
-        self.refresh = true;
+        // Events of the new connection may be newer than this reading.
+        self.course.wants_reading();
         driver
-    }
-
-    /// Takes over a reading that no event has overtaken: what it tells and no event did was lost, in a storm or with a connection.
-    async fn reconcile(&mut self, info: StatusInfo) {
-        self.announced = latest(&mut self.shutdowns).await.or(self.announced.take());
-        self.change(|status| {
-            status.shutdown = match &info.status {
-                RunState::Shutdown => {
-                    status.shutdown.take().or(self.announced.clone()).or(shutdown_unseen(&info))
-                }
-                _ => None,
-            };
-            status.run_state = info.status.clone();
-        });
-        // One that is older than an event has another reading after it.
-        if info.status != RunState::Shutdown && !self.refresh {
-            self.announced = None;
-        }
-        self.missed = false;
-    }
-
-    /// Events were lost; the state tells what they said.
-    fn lagged(&mut self) {
-        (self.missed, self.refresh) = (true, true);
     }
 
     /// Takes in what has been announced by now.
@@ -380,7 +353,7 @@ impl Supervisor {
         loop {
             match tokio::time::timeout(Duration::ZERO, self.events.next()).await {
                 Ok(Ok(event)) => self.event(&event),
-                Ok(Err(EventError::Lagged(_))) => self.lagged(),
+                Ok(Err(EventError::Lagged(_))) => self.course.lagged(),
                 Ok(Err(EventError::Closed)) | Err(_) => return,
             }
         }
@@ -396,12 +369,8 @@ impl Supervisor {
     async fn answered(&mut self, answer: Result<StatusInfo, CallError>, is_open: bool) {
         match answer {
             Ok(info) => {
-                // May be older than an event seen meanwhile; that event has asked for another reading.
-                if self.refresh && !self.missed {
-                    self.change(|status| status.run_state = info.status);
-                } else {
-                    self.reconcile(info).await;
-                }
+                self.course.announced(latest(&mut self.shutdowns).await);
+                self.reads(&info);
                 // The last answer of a connection and its end come at once, and are seen in any order.
                 if is_open {
                     self.change(|status| status.responsive = Responsive::Yes);
@@ -414,31 +383,14 @@ impl Supervisor {
     }
 
     fn event(&mut self, event: &qmp::Event) {
-        match EventData::of(event) {
-            Ok(EventData::Shutdown(shutdown)) => self.change(|status| {
-                // Of a guest that is off already it is only the end of its process.
-                let is_off = status.run_state == RunState::Shutdown && status.shutdown.is_some();
-                if !is_off {
-                    status.shutdown = Some(shutdown.reason);
-                }
-                status.run_state = RunState::Shutdown;
-            }),
-            // The event says it all; on a busy host an answer from a guest that has just begun takes tens of milliseconds.
-            Ok(EventData::Resume) => self.change(|status| {
-                status.shutdown = None;
-                status.run_state = RunState::Running;
-            }),
-            Ok(EventData::Reset(reset)) => {
-                if reset.reason != ShutdownCause::GuestReset {
-                    return;
-                }
-                self.change(|status| status.guest_resets += 1);
-            }
-            Ok(EventData::GuestPanicked(_)) => self.change(|status| status.panics += 1),
-            // Of the others, and of one that has another form than ours, the state tells enough.
-            Ok(_) | Err(_) => {}
-        }
-        self.refresh = true;
+        let told = EventData::of(event);
+        let course = &mut self.course;
+        change(&self.status, |status| course.event(status, told.as_ref().ok()));
+    }
+
+    fn reads(&mut self, info: &StatusInfo) {
+        let course = &mut self.course;
+        change(&self.status, |status| course.reading(status, &info.status));
     }
 
     fn unresponsive(&self, reason: String) {
@@ -459,13 +411,14 @@ impl Supervisor {
             let _ = tokio::time::timeout(LAST_WORDS, driver).await;
         }
         self.catch_up().await;
-        let latest =
-            if self.missed { latest(&mut self.shutdowns).await.or(self.announced.take()) } else { None };
-        self.change(|status| {
-            status.shutdown = status.shutdown.take().or(latest);
+        self.course.announced(latest(&mut self.shutdowns).await);
+        let course = &mut self.course;
+        change(&self.status, |status| {
+            course.ends(status);
             status.exit = Some(exit);
             status.responsive = Responsive::No(format!("the process has ended ({exit})"));
         });
+        self.left.removed().await;
         // It ends when QEMU's end of their connection closes.
         if let Tpm::Runs(tpm) = &self.tpm
             && tokio::time::timeout(LAST_WORDS, tpm.exited()).await.is_err()
@@ -476,14 +429,18 @@ impl Supervisor {
         exit
     }
 
-    /// Watchers are woken only by what really changed.
-    fn change(&self, change: impl FnOnce(&mut Status)) {
-        self.status.send_if_modified(|status| {
-            let before = status.clone();
-            change(status);
-            *status != before
-        });
+    fn change(&self, by: impl FnOnce(&mut Status)) {
+        change(&self.status, by);
     }
+}
+
+/// Watchers are woken only by what really changed.
+fn change(status: &watch::Sender<Status>, by: impl FnOnce(&mut Status)) {
+    status.send_if_modified(|status| {
+        let before = status.clone();
+        by(status);
+        *status != before
+    });
 }
 
 /// Why a machine was last shut down, of what nobody has asked for yet.

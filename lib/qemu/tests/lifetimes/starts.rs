@@ -107,7 +107,7 @@ async fn with_few_descriptors<F: Future>(few: u64, future: F) -> F::Output {
 
 #[test]
 fn a_start_that_fails_in_any_way_leaves_nothing_behind() {
-    fail("a_start_that_fails_in_any_way_leaves_nothing_behind", 600);
+    fail("a_start_that_fails_in_any_way_leaves_nothing_behind", 300);
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod modules;
 #[path = "../../../qmp/tests/support/observed.rs"]
 mod observed;
 mod others;
+mod pictures;
 mod plug;
 #[path = "../support/polled.rs"]
 mod polled;

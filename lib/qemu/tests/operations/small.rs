@@ -1,12 +1,15 @@
 //! Reset, keys, pictures, the balloon, panic, pinning.
 
 use crate::guest::{Guest, LONG, boot_disk, config, missing};
+use crate::pictures;
 use qemu::config::{Gpu, Panic, PanicAction, PanicModel};
 use qemu::vm::{OperationError, Picture};
 use std::{fs, time::Duration};
 
-/// Says `!` on the serial line (which is where dx points), then whatever is typed; `p` panics.
+/// Shows a block in the first place of the screen, says `!` on the serial line (which is where dx points), then whatever is typed; `p` panics.
 const TYPEWRITER: &[u8] = &[
+    0xb8, 0x00, 0xb8, 0x8e, 0xc0, // mov ax, 0xb800; mov es, ax
+    0x26, 0xc7, 0x06, 0x00, 0x00, 0xdb, 0x0f, // mov word [es:0], 0x0fdb
     0xb0, b'!', 0xee, // mov al, '!'; out dx, al
     0x31, 0xc0, 0xcd, 0x16, // xor ax, ax; int 0x16
     0x3c, b'p', 0x74, 0x03, // cmp al, 'p'; je +3
@@ -36,23 +39,20 @@ async fn keys_arrive_pictures_show_and_a_reset_begins_anew() {
     let unknown = guest.vm.send_keys(&["no-such-key"], moment).await.unwrap_err();
     assert!(matches!(unknown, OperationError::Qmp { .. }), "{unknown:?}");
     let [png, ppm] = ["a, b.png", "screen.ppm"].map(|name| directory.path().join(name));
+    // The cursor blinks otherwise.
+    guest.vm.pause().await.unwrap();
     guest.vm.screenshot(&png, Picture::Png).await.unwrap();
     guest.vm.screenshot(&ppm, Picture::Ppm).await.unwrap();
-    // A text screen on which the firmware has written: as many pixels as both say, some lit and most not.
-    let ppm = fs::read(&ppm).unwrap();
-    let (head, pixels) = ppm.split_at(ppm.windows(4).position(|end| end == b"255\n").unwrap() + 4);
-    let head = std::str::from_utf8(head).unwrap();
-    let words: Vec<&str> = head.split_ascii_whitespace().collect();
-    let ["P6", width, height, "255"] = words[..] else { panic!("{head}") };
-    let size = [width, height].map(|number| number.parse::<u32>().unwrap());
-    assert_eq!(pixels.len() as u32, size[0] * size[1] * 3, "{size:?}");
-    let lit = pixels.chunks(3).filter(|pixel| **pixel != [0, 0, 0]).count();
-    assert!(lit > 100 && lit < pixels.len() / 6, "{lit} pixels are lit");
-    // The header of a PNG says its size first (ISO/IEC 15948, 11.2.2), and its last chunk that it is whole.
-    let png = fs::read(&png).unwrap();
-    assert!(png.starts_with(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR") && png.ends_with(b"IEND\xae\x42\x60\x82"));
-    let number = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().unwrap());
-    assert_eq!([number(16), number(20)], size);
+    guest.vm.resume().await.unwrap();
+    let (size, pixels) = pictures::ppm(&fs::read(&ppm).unwrap());
+    assert_eq!(pictures::png(&fs::read(&png).unwrap()), (size, pixels.clone()));
+    // A text screen of 80 by 25 on which the firmware has written, and the guest in the first place: some is lit and most is not.
+    assert_eq!(size, [720, 400]);
+    let at = |x: usize, y: usize| pixels[y * size[0] + x];
+    assert_eq!([at(0, 0), at(8, 15)], [[255; 3]; 2], "a block that fills its place");
+    assert!((0..16).all(|y| at(719, y) == [0; 3]), "the end of the first line");
+    let lit = pixels.iter().filter(|pixel| **pixel != [0; 3]).count();
+    assert!(lit > 200 && lit < pixels.len() / 2, "{lit} pixels are lit");
     guest.vm.reset().await.unwrap();
     guest.until("!").await;
     guest.quit().await;

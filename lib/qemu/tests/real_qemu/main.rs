@@ -12,6 +12,7 @@ mod given;
 mod hanging;
 #[path = "../support/hanging.rs"]
 mod hangs;
+mod left;
 mod logs;
 mod manager;
 #[path = "../../../qmp/tests/support/observed.rs"]

@@ -103,6 +103,24 @@ fn an_abandoned_call_that_was_not_written_never_is() {
     assert_eq!(sent(&mut session), Vec::<Value>::new());
 }
 
+/// Half of it would wedge the server's parser.
+#[test]
+fn a_call_that_is_abandoned_half_written_is_written_whole() {
+    let mut session = running();
+    submit(&mut session, 0..1);
+    let mut bytes = session.transmit().bytes[..7].to_vec();
+    session.transmitted(7);
+    session.abandon(CallId(0));
+    submit(&mut session, 1..2);
+    while !session.transmit().bytes.is_empty() {
+        bytes.extend_from_slice(session.transmit().bytes);
+        session.transmitted(session.transmit().bytes.len());
+    }
+    let commands: Vec<Value> =
+        bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    assert_eq!(commands.iter().map(|command| &command["id"]).collect::<Vec<_>>(), [0, 1]);
+}
+
 #[test]
 fn strangers_are_counted_and_harm_nothing() {
     let mut session = running();

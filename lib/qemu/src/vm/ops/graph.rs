@@ -202,16 +202,11 @@ impl Vm {
     ) -> Result<(), OperationError> {
         let id = job_id("create");
         let made = Made::Job(id.clone());
-        let making = self.makes_image(&id).await;
+        let making = self.makes_image(&id).await?;
         rollback.also(made.clone());
         let command = BlockdevCreate { job_id: id.clone(), options };
         let done = async { self.job(action, id, &command).await?.done().await }.await;
-        match &done {
-            // It was dismissed, or never begun.
-            Ok(()) | Err(OperationError::Job { .. } | OperationError::Qmp { .. }) => making.over(),
-            // The job may go on.
-            Err(_) => drop(making),
-        }
+        making.over(&done);
         rollback.gone(&made);
         done
     }

@@ -1,16 +1,20 @@
-//! The images of a machine, listed while none of them is being made.
+//! The images of a machine, listed and at rest while none of them is being made.
 //!
-//! QEMU 7.2 ends where it is asked for its nodes while a job of `blockdev-create` makes a qcow2 image: the node of that job has no version yet
-//! (`qcow2_get_specific_info: Assertion 'false' failed`, block/qcow2.c). Calls for one machine may come at once, and one that was dropped
-//! leaves its job going: whoever lists waits for all of them. Whoever asks with bare hands ([`Vm::qmp`]) has to see to it himself.
+//! QEMU 7.2 ends where, while a job of `blockdev-create` makes a qcow2 image,
+//! - it is asked for its nodes: the node of that job has no version yet (`qcow2_get_specific_info: Assertion 'false' failed`, block/qcow2.c);
+//! - its guest is stopped, which flushes every image (`blk_unref: Assertion 'blk->refcnt == 1' failed`, block/block-backend.c).
+//!
+//! Calls for one machine may come at once, and one that was dropped leaves its job going: whoever lists or stops waits for all of them. The
+//! stop at the end of a migration comes when QEMU chooses: no image is made while a machine is being sent. Whoever asks or stops with bare
+//! hands ([`Vm::qmp`]) has to see to it himself.
 
-use super::{OperationError, follow::Follow, job::concluded};
+use super::{OperationError, follow::Follow, job::concluded, migration::Migration};
 use crate::{Vm, vm::supervisor::Chore};
 use qmp::commands::{BlockNode, QueryNamedBlockNodes};
 use std::sync::Arc;
-use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
-/// Held for reading while images are listed, for writing while one is made.
+/// Held for reading while images are listed or the guest is stopped, for writing while an image is made.
 pub(crate) type Images = Arc<RwLock<()>>;
 
 impl Vm {
@@ -20,9 +24,25 @@ impl Vm {
     }
 
     /// A job of this name makes an image from here on.
-    pub(super) async fn makes_image(&self, job: &str) -> Making {
+    ///
+    /// # Errors
+    /// [`OperationError::Moving`] where the machine is being sent, by whomever; those of asking for that.
+    pub(super) async fn makes_image(
+        &self,
+        job: &str,
+    ) -> Result<Meanwhile<OwnedRwLockWriteGuard<()>>, OperationError> {
         let alone = self.images.clone().write_owned().await;
-        Making { vm: self.clone(), job: job.to_owned(), alone: Some(alone) }
+        // Whoever sends it tells QEMU while no image is made: from here on QEMU knows of it, or it is told after the image.
+        if Migration::of(self).is_going().await? {
+            return Err(OperationError::Moving);
+        }
+        Ok(Meanwhile { vm: self.clone(), job: job.to_owned(), held: Some(alone) })
+    }
+
+    /// A job of this name stops the guest for a while from here on.
+    pub(super) async fn stops_guest(&self, job: &str) -> Meanwhile<OwnedRwLockReadGuard<()>> {
+        let none_is_made = self.images.clone().read_owned().await;
+        Meanwhile { vm: self.clone(), job: job.to_owned(), held: Some(none_is_made) }
     }
 }
 
@@ -35,28 +55,34 @@ impl Follow {
     }
 }
 
-/// An image that a job makes: nobody lists images until it is [`Making::over`], or until the job has ended where this is dropped.
-pub(super) struct Making {
+/// What is held until a job is [`Meanwhile::over`], or until it has ended where this is dropped.
+pub(super) struct Meanwhile<Held: Send + 'static> {
     vm: Vm,
     job: String,
-    alone: Option<OwnedRwLockWriteGuard<()>>,
+    held: Option<Held>,
 }
 
-impl Making {
-    pub(super) fn over(mut self) {
-        self.alone = None;
+impl<Held: Send> Meanwhile<Held> {
+    /// The job came to this.
+    pub(super) fn over(mut self, done: &Result<(), OperationError>) {
+        match done {
+            // It was dismissed, or never begun.
+            Ok(()) | Err(OperationError::Job { .. } | OperationError::Qmp { .. }) => self.held = None,
+            // It may go on.
+            Err(_) => {}
+        }
     }
 }
 
-impl Drop for Making {
+impl<Held: Send + 'static> Drop for Meanwhile<Held> {
     fn drop(&mut self) {
-        let Some(alone) = self.alone.take() else { return };
+        let Some(held) = self.held.take() else { return };
         let mut follow = Follow::new(&self.vm, super::job::EVENTS);
         let job = std::mem::take(&mut self.job);
         let until_over = Chore::Drive(Box::pin(async move {
             // Where it cannot be followed there is no machine any more, or nobody who lists.
             let _ = concluded(&mut follow, &job).await;
-            drop(alone);
+            drop(held);
         }));
         let _ = self.vm.chores.send(until_over);
     }

@@ -208,6 +208,8 @@ impl Vm {
         self.prepare_migration(options, credentials, switchover).await?;
         let action = "send the machine";
         let command = |uri| Migrate { uri: Some(uri), ..Migrate::default() };
+        // Until QEMU knows of it, after which no image is made.
+        let none_is_made = self.images.read().await;
         let told = match to {
             Channel::Address(address) => self.tell(action, &command(uri(&address)?)).await,
             Channel::Connected(descriptor) => {
@@ -220,6 +222,7 @@ impl Vm {
                 told
             }
         };
+        drop(none_is_made);
         match told {
             // Only the answer was lost.
             Err(OperationError::Undecided { .. }) if migration.has_begun().await? => Ok(()),
@@ -439,7 +442,7 @@ impl Migration {
         }
     }
 
-    async fn is_going(&mut self) -> Result<bool, OperationError> {
+    pub(super) async fn is_going(&mut self) -> Result<bool, OperationError> {
         let status = self.info().await?.status;
         Ok(status.is_some_and(|status| status != MigrationStatus::None && !is_over(&status)))
     }

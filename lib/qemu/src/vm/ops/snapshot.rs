@@ -137,8 +137,13 @@ impl Vm {
         command: impl FnOnce(String) -> C,
     ) -> Result<(), OperationError> {
         let id = job_id(verb);
+        // The guest stands while its memory is written or read.
+        let stops = self.stops_guest(&id).await;
         let command = command(id.clone());
-        self.job(format!("{verb} the snapshot {tag}"), id, &command).await?.done().await
+        let action = format!("{verb} the snapshot {tag}");
+        let done = async { self.job(action, id, &command).await?.done().await }.await;
+        stops.over(&done);
+        done
     }
 
     /// Puts new overlays on top of disks, all at the same moment of the guest. Answers the names of their nodes, in order.

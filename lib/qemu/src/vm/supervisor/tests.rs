@@ -1,6 +1,7 @@
 //! Supervision of a monitor that the test plays itself.
 
 use super::*;
+use qmp::{commands::RunState, events::ShutdownCause};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, split};
 use tokio::task::JoinSet;

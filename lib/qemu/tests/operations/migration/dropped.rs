@@ -172,6 +172,53 @@ async fn a_guest_whose_disks_do_not_arrive_goes_on_where_it_was() {
     source.quit().await;
 }
 
+/// The same where the connection to the monitor breaks: QEMU, which waits for its disks, greets nobody.
+#[tokio::test]
+async fn a_guest_whose_disks_do_not_arrive_goes_on_where_its_monitor_breaks_too() {
+    let Some(directory) =
+        missing_or("a_guest_whose_disks_do_not_arrive_goes_on_where_its_monitor_breaks_too")
+    else {
+        return;
+    };
+    for breaks_at in ["MIGRATION", "STOP"] {
+        let place = directory.path().join(breaks_at);
+        for end in ["source", "destination"] {
+            fs::create_dir_all(place.join(end)).unwrap();
+        }
+        let ([here, there], via, disks) = two_ends(&place);
+        let mut source = Guest::start(&place.join("source"), here).await;
+        let cutter = Cutter::between(&mut source).await;
+        let before = source.node_names().await;
+        let destination = Guest::incoming(&place.join("destination"), there).await;
+        let sink = Address::Unix(place.join("sink.sock"));
+        let listener = UnixListener::bind(place.join("sink.sock")).unwrap();
+        std::thread::spawn(move || {
+            let mut memory = listener.accept().unwrap().0;
+            std::io::copy(&mut memory, &mut std::io::sink())
+        });
+        let route = Route::Forwarded { listen: via, connect: sink };
+        let patience = Some(Duration::from_secs(1));
+        let options = MigrationOptions { bandwidth: Some(32 << 20), patience, ..MigrationOptions::default() };
+        let begun = source.vm.qmp().waiter(|event| event.name == "MIGRATION");
+        let breaks = source.vm.qmp().waiter(move |event| event.name == breaks_at);
+        let moving = source.vm.migrate_with_disks(&destination.vm, route, &options, &disks);
+        let breaking = async {
+            begun.await.unwrap();
+            signal(&destination, Signal::STOP);
+            breaks.await.unwrap();
+            cutter.cut().await;
+        };
+        let (moved, ()) = tokio::time::timeout(LONG, async { tokio::join!(moving, breaking) }).await.unwrap();
+        let failed = moved.unwrap_err();
+        assert_eq!(failed.guest, Whereabouts::Source, "{failed:?}");
+        assert!(matches!(failed.source, OperationError::GuestSilent { .. }), "{failed:?}");
+        let state = tokio::time::timeout(LONG, settles(&source, &before)).await.unwrap();
+        assert_eq!(state, RunState::Running);
+        can_write(&source).await;
+        destination.vm.kill().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_move_with_a_disk_that_is_dropped_anywhere_leaves_the_guest_its_disk() {
     if missing("a_move_with_a_disk_that_is_dropped_anywhere_leaves_the_guest_its_disk", false) {

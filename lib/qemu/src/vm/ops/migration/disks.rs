@@ -10,12 +10,13 @@
 
 use super::{
     super::{
-        ClientTls, CopyTarget, Mirror, OperationError,
+        ClientTls, CopyTarget, Mirror, OperationError, RECONNECT,
         backup::listening,
         job::break_copy,
         rollback::{Made, Rollback},
     },
-    MigrateError, Migrated, Migration, MigrationOptions, MigrationTls, Route, Switchover, Whereabouts,
+    Channel, MigrateError, Migrated, Migration, MigrationOptions, MigrationTls, Route, Switchover,
+    Whereabouts,
     moving::PATIENCE,
 };
 use crate::{
@@ -42,7 +43,8 @@ impl Vm {
     /// As [`Vm::migrate_to`] for a machine whose disks are not shared with the destination: they are copied, too, and are the same at both
     /// ends at the moment the guest moves. With credentials ([`MigrationOptions::tls`]) disks go over TLS as the memory does.
     ///
-    /// The guest stands until its disks are the same, at most [`MigrationOptions::patience`]: it goes on here where they are not by then.
+    /// The guest stands until its disks are the same, at most [`MigrationOptions::patience`]: it goes on here where they are not by then. Where
+    /// the monitor has broken meanwhile, that takes the end of the destination's process.
     ///
     /// A call that is dropped gives the migration and its copies up, and the guest goes on here, unless its disks were the same already and it
     /// was let go: then it stands at the destination, whose disks are whole, and is to be resumed there, or goes on here if the migration
@@ -76,16 +78,21 @@ impl Vm {
             // Before it is asked for: this may be dropped at any moment from here.
             begun.also(Made::Migration);
             let too_long = self.stands_too_long(patience);
-            let mut leaving = match self.send(to, options, Switchover::WhenTold).await {
-                Ok(leaving) => leaving,
-                Err(not_sent) => return Err(self.was_not_sent(destination, not_sent).await),
-            };
-            if let Err(source) = self.disks_are_there(&mut leaving, mirrors, &mut begun, too_long).await {
-                // What cannot be given up has ended, and the guest goes on here.
-                if let Err(error) = Migration::of(self).cancel().await {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "cannot give up a migration");
+            let mut leaving = Migration::leaving(self);
+            let arrival = Arrival { destination, mirrors, too_long, patience };
+            match self.leaves_with_disks(&mut leaving, to, options, arrival, &mut begun).await {
+                Ok(()) => {}
+                Err(Stopped::BeforeItBegan(source)) => return Err(self.has_not_begun(source).await),
+                Err(Stopped::OnItsWay(source)) => {
+                    // What cannot be given up has ended, and the guest goes on here.
+                    if let Err(error) = Migration::of(self).cancel().await {
+                        tracing::debug!(
+                            error = &error as &dyn std::error::Error,
+                            "cannot give up a migration"
+                        );
+                    }
+                    return Err(self.stays(destination, leaving, source).await);
                 }
-                return Err(self.stays(destination, leaving, source).await);
             }
             self.moves(destination, leaving, arriving, patience).await
         };
@@ -165,67 +172,111 @@ impl Vm {
         Ok(mirrors)
     }
 
-    /// Waits until the guest was stopped to be moved, ends the mirrors at that moment, and lets it move.
-    async fn disks_are_there(
+    /// Sends the machine until its guest was stopped to be moved, ends the mirrors at that moment, and lets it move.
+    async fn leaves_with_disks(
         &self,
         leaving: &mut Migration,
-        mirrors: Vec<Mirror>,
+        to: Channel,
+        options: &MigrationOptions,
+        arrival: Arrival<'_, impl Future<Output = OperationError>>,
         begun: &mut Rollback,
-        too_long: impl Future<Output = OperationError>,
-    ) -> Result<(), OperationError> {
+    ) -> Result<(), Stopped> {
+        let Arrival { destination, mirrors, too_long, patience } = arrival;
         let jobs: Vec<String> = mirrors.iter().map(|mirror| mirror.job_id().to_owned()).collect();
         let parting = async {
-            let waiting = leaving.until(&[MigrationStatus::PreSwitchover]).await?;
-            if waiting.status == Some(MigrationStatus::PreSwitchover) {
-                part_all(mirrors, begun).await.map(|()| true)
-            } else {
+            let begin = self.begin(leaving, to, options, Switchover::WhenTold);
+            begin.await.map_err(Stopped::BeforeItBegan)?;
+            let waiting =
+                leaving.until(&[MigrationStatus::PreSwitchover]).await.map_err(Stopped::OnItsWay)?;
+            if waiting.status != Some(MigrationStatus::PreSwitchover) {
                 // It has failed: the one who follows it tells why.
-                Ok(false)
+                return Ok(false);
             }
+            part_all(mirrors, begun).await.map(|()| true).map_err(Stopped::OnItsWay)
         };
         // Cancel safety: what is given up is taken back by who is told of the error.
         let parted = tokio::select! {
             biased;
             parted = parting => parted,
-            silent = too_long => Err(silent),
+            silent = too_long => Err(Stopped::OnItsWay(silent)),
         };
         match parted {
-            Ok(true) => leaving.let_go(begun).await,
+            Ok(true) => leaving.let_go(begun).await.map_err(Stopped::OnItsWay),
             Ok(false) => Ok(()),
-            Err(error) => {
+            Err(Stopped::OnItsWay(error)) => {
                 // QEMU itself may wait for their servers, and carries out nothing else until it need not.
-                for job in &jobs {
-                    break_copy(&mut leaving.follow, job).await?;
+                let breaking = async {
+                    for job in &jobs {
+                        break_copy(&mut leaving.follow, job).await?;
+                    }
+                    Ok(())
+                };
+                match tokio::time::timeout(patience.min(RECONNECT), breaking).await {
+                    Ok(broken) => broken.map_err(Stopped::OnItsWay)?,
+                    // Its monitor has broken, too, and it greets nobody meanwhile. The copies end with the process that they go to, which
+                    // is of no use any more.
+                    Err(_) => {
+                        if let Err(error) = destination.kill().await {
+                            tracing::debug!(%error, "cannot end a destination that is silent");
+                        }
+                    }
                 }
-                Err(error)
+                Err(Stopped::OnItsWay(error))
             }
+            Err(refused) => Err(refused),
         }
     }
 
-    /// Ready when the guest has stood for so long to be moved, or QEMU does not even say what for.
+    /// Ready when the guest has stood for so long to be moved, or QEMU does not even say what for, on whatever connection.
     fn stands_too_long(&self, patience: Duration) -> impl Future<Output = OperationError> {
         let is_stop = |event: &qmp::Event| event.name == "STOP";
-        let client = self.qmp().with_deadline(None);
+        let mut clients = self.client.clone();
+        let mut client = clients.borrow_and_update().with_deadline(None);
         let mut stops = client.waiter(is_stop);
         async move {
-            // With the connection events end, and what is waited for here is not heard of: the limit is one of the usual case.
-            while stops.await.is_some() {
+            loop {
+                // With the connection events end: the guest may have been stopped since.
+                stops.await;
                 stops = client.waiter(is_stop);
-                let waits = async {
-                    match client.call(&QueryStatus {}).await {
-                        // Somebody has paused it.
-                        Ok(info) if info.status != RunState::FinishMigrate => {}
-                        _ => std::future::pending().await,
+                let runs_or_is_paused = async {
+                    loop {
+                        match client.call(&QueryStatus {}).await {
+                            // Somebody has paused it, or nobody has stopped it.
+                            Ok(info) if info.status != RunState::FinishMigrate => return,
+                            Ok(_) => std::future::pending().await,
+                            // While QEMU waits for the copies it greets nobody.
+                            Err(_) if clients.changed().await.is_ok() => {
+                                client = clients.borrow_and_update().with_deadline(None);
+                                stops = client.waiter(is_stop);
+                            }
+                            // Whoever follows the machine tells of its end.
+                            Err(_) => std::future::pending().await,
+                        }
                     }
                 };
-                if tokio::time::timeout(patience, waits).await.is_err() {
+                if tokio::time::timeout(patience, runs_or_is_paused).await.is_err() {
                     let what = "the copies of the disks to part".to_owned();
                     return OperationError::GuestSilent { what, after: patience };
                 }
             }
-            std::future::pending().await
         }
     }
+}
+
+/// Where a machine did not leave with its disks.
+enum Stopped {
+    /// QEMU has not begun with it.
+    BeforeItBegan(OperationError),
+    /// It may have.
+    OnItsWay(OperationError),
+}
+
+/// What is waited for before the guest is let go.
+struct Arrival<'a, TooLong> {
+    destination: &'a Vm,
+    mirrors: Vec<Mirror>,
+    too_long: TooLong,
+    patience: Duration,
 }
 
 /// Ends mirrors, all at once.
