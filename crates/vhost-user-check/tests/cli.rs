@@ -141,8 +141,28 @@ fn a_back_end_is_described() {
     {
         assert!(words.contains(part), "{part:?} is not in {words}");
     }
+    assert!(!words.contains("does not look like"), "{words}");
     let value = json(&probe(&["--json"]));
     assert_eq!((&value["queues"], &value["memory_slots"]), (&Value::from(3), &Value::from(32)));
+}
+
+/// Though a disk passes every check of frames that a network does.
+#[test]
+fn a_disk_is_not_taken_for_something_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("blk");
+    let _served = Served::start(&socket, &["--type", "blk", "--queues", "2"]);
+    let of = |command: &str, kind: &str| {
+        program(&[command, "--socket", socket.to_str().unwrap(), "--type", kind, "--timeout", "20"])
+    };
+    for kind in ["net", "console", "balloon"] {
+        let checked = of("check", kind);
+        let report = text(&checked.stdout);
+        assert_eq!(checked.status.code(), Some(1), "{report}");
+        assert!(report.ends_with("Is --type what it is?\n"), "{report}");
+        let words = text(&of("probe", kind).stdout);
+        assert!(words.contains(&format!("This does not look like a {kind}: ")), "{words}");
+    }
 }
 
 #[test]
@@ -419,7 +439,10 @@ fn others(test: &str, program_of_it: &str, command: &[&str], kind: &str) -> Opti
     let check =
         ["check", "--socket", socket, "--type", kind, "--format", "json", "--timeout", "4", "--command"];
     let output = program(&[&check, command].concat());
-    Some(json(&output))
+    let report = json(&output);
+    let wrong: Vec<_> = failed(&report).into_iter().filter(|it| it.starts_with("type.")).collect();
+    assert!(wrong.is_empty(), "it is what it is said to be: {wrong:?}");
+    Some(report)
 }
 
 /// Those whose checks look into the process: each fails that one and no other. And one that dies is started again.
@@ -563,7 +586,10 @@ fn faults_of_a_packet_generator_are_found() {
     let _ = std::fs::remove_dir_all(Path::new("/var/run/dpdk").join(prefix));
     let Some(report) = report else { return };
     let failed = failed(&report);
-    for known in ["framing.pieces.header", "framing.version.0", "acknowledgements.not-negotiated"] {
+    // It tells of congestion in segments, and takes none.
+    for known in
+        ["framing.pieces.header", "framing.version.0", "acknowledgements.not-negotiated", "net.congestion"]
+    {
         assert!(failed.contains(known), "{known} is not found; found are {failed:?}");
     }
     for right in [
