@@ -16,6 +16,9 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
+/// Lines of what one said that ended by itself.
+const LAST: usize = 10;
+
 /// How long it may take to listen, and to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,10 +35,24 @@ pub(crate) struct Named {
     /// What it is called.
     #[arg(long, default_value = "default", value_parser = name)]
     name: String,
+    #[command(flatten)]
+    memory: Memory,
+}
+
+/// Options of `start` that `serve` does not have; each has a value.
+const OWN: [&str; 2] = ["--name", "--runtime-directory"];
+
+/// Where it is remembered what was started.
+#[derive(Debug, Args)]
+struct Memory {
+    #[arg(long = "runtime-directory", env = "XDG_RUNTIME_DIR", hide = true)]
+    base: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Which {
+    #[command(flatten)]
+    memory: Memory,
     /// Only this one; its exit code is 1 if it does not run.
     #[arg(long, value_parser = name)]
     name: Option<String>,
@@ -50,21 +67,51 @@ fn name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Where it is remembered what was started: a directory of the user's alone.
-fn directory() -> io::Result<PathBuf> {
-    let user = rustix::process::getuid().as_raw();
-    let run = PathBuf::from(format!("/run/user/{user}"));
-    let base = if run.is_dir() { run } else { PathBuf::from("/tmp") };
-    let directory = base.join(format!("vhost-user-check-{user}"));
-    match DirBuilder::new().mode(0o700).create(&directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+impl Memory {
+    /// A directory of the user's alone, if it is there: where sessions have theirs, as far as that is known.
+    fn directory(&self) -> io::Result<PathBuf> {
+        let user = rustix::process::getuid().as_raw();
+        let of_session = [self.base.clone(), Some(PathBuf::from(format!("/run/user/{user}")))];
+        let mut of_session = of_session.into_iter().flatten();
+        let base = of_session.find(|base| base.is_absolute() && base.is_dir());
+        let directory =
+            base.unwrap_or_else(|| PathBuf::from("/tmp")).join(format!("vhost-user-check-{user}"));
+        match fs::symlink_metadata(&directory) {
+            Ok(found) if !found.is_dir() || found.uid() != user => {
+                Err(io::Error::other(format!("{} is another user's", directory.display())))
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(directory),
+        }
     }
-    let found = fs::symlink_metadata(&directory)?;
-    if !found.is_dir() || found.uid() != user {
-        return Err(io::Error::other(format!("{} is another user's", directory.display())));
+
+    /// It is there, and nobody else's.
+    fn make_directory(&self) -> io::Result<PathBuf> {
+        match DirBuilder::new().mode(0o700).create(self.directory()?) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            // Somebody else may have been quicker.
+            _ => self.directory(),
+        }
     }
-    Ok(directory)
+
+    /// What was written down of this one, and what it says.
+    fn files(&self, name: &str) -> io::Result<[PathBuf; 2]> {
+        let directory = self.directory()?;
+        Ok([directory.join(name), directory.join(format!("{name}.log"))])
+    }
+
+    /// Nothing is left of it, nor of the directory if it was the last.
+    fn forget(&self, name: &str) -> io::Result<()> {
+        for file in self.files(name)? {
+            match fs::remove_file(file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        // There may be others.
+        let _ = fs::remove_dir(self.directory()?);
+        Ok(())
+    }
 }
 
 /// One that was started.
@@ -76,8 +123,9 @@ struct Started {
 }
 
 impl Started {
-    fn read(name: &str) -> io::Result<Option<Self>> {
-        let text = match fs::read_to_string(directory()?.join(name)) {
+    fn read(memory: &Memory, name: &str) -> io::Result<Option<Self>> {
+        let [written, _] = memory.files(name)?;
+        let text = match fs::read_to_string(written) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
@@ -111,27 +159,32 @@ fn begun(pid: i32) -> Option<String> {
 }
 
 pub(crate) fn start(arguments: &Start) -> Result<ExitCode, Failure> {
-    let name = &arguments.named.name;
+    let Named { name, memory } = &arguments.named;
     let (Some(kind), Some(socket)) = (arguments.serve.kind, arguments.serve.socket.as_ref()) else {
         return Err(Failure::Misused("--type and --socket are missing".to_owned()));
     };
-    if Started::read(name)?.is_some_and(|it| it.process().is_some()) {
+    if Started::read(memory, name)?.is_some_and(|it| it.process().is_some()) {
         return Err(Failure::Other(format!(
             "{name} runs already; `vhost-user-check stop --name {name}` ends it"
         )));
     }
-    let log = directory()?.join(format!("{name}.log"));
+    memory.make_directory()?;
+    let [written, log] = memory.files(name)?;
     let output = File::create(&log)?;
     let own: Vec<_> = std::env::args_os().skip(2).collect();
-    // The same arguments, but for the name.
+    // The same arguments, but for what is ours; and a log that says all.
     let mut passed = Vec::new();
     let mut all = own.into_iter();
     while let Some(argument) = all.next() {
-        if argument == "--name" {
+        let text = argument.to_string_lossy();
+        if OWN.contains(&&*text) {
             all.next();
-        } else if !argument.to_string_lossy().starts_with("--name=") {
+        } else if !OWN.iter().any(|own| text.strip_prefix(own).is_some_and(|rest| rest.starts_with('='))) {
             passed.push(argument);
         }
+    }
+    if !arguments.serve.verbose {
+        passed.push("--verbose".into());
     }
     let mut child = Command::new(std::env::current_exe()?)
         .arg("serve")
@@ -154,19 +207,20 @@ pub(crate) fn start(arguments: &Start) -> Result<ExitCode, Failure> {
         if ended.is_some() || clock.elapsed() > PATIENCE {
             let said = fs::read_to_string(&log).unwrap_or_default();
             let _ = child.kill();
+            memory.forget(name)?;
             return Err(Failure::Other(format!("{name} does not serve: {}", said.trim())));
         }
         std::thread::sleep(Duration::from_millis(5));
     }
     let what = format!("{kind} at {}", socket.display());
-    fs::write(directory()?.join(name), format!("{pid}\n{}\n{what}\n", begun(pid).unwrap_or_default()))?;
+    fs::write(written, format!("{pid}\n{}\n{what}\n", begun(pid).unwrap_or_default()))?;
     writeln!(io::stdout(), "{name} serves {what} (process {pid}, log {})", log.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn stop(arguments: &Named) -> Result<ExitCode, Failure> {
-    let name = &arguments.name;
-    let Some(started) = Started::read(name)? else {
+    let Named { name, memory } = arguments;
+    let Some(started) = Started::read(memory, name)? else {
         return Err(Failure::Other(format!("nothing was started as {name}")));
     };
     if let Some(process) = started.process() {
@@ -179,16 +233,24 @@ pub(crate) fn stop(arguments: &Named) -> Result<ExitCode, Failure> {
         }
         writeln!(io::stdout(), "{name} stopped")?;
     } else {
-        writeln!(io::stdout(), "{name} had ended by itself")?;
+        // Why, that is.
+        let [_, log] = memory.files(name)?;
+        let said = fs::read_to_string(log).unwrap_or_default();
+        let last = said.trim_end().lines().rev().take(LAST).collect::<Vec<_>>();
+        let last: Vec<_> = last.into_iter().rev().collect();
+        writeln!(io::stdout(), "{name} had ended by itself; the last that it said:\n{}", last.join("\n"))?;
     }
-    fs::remove_file(directory()?.join(name))?;
+    memory.forget(name)?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn status(arguments: &Which) -> Result<ExitCode, Failure> {
+    let memory = &arguments.memory;
     let mut names: Vec<String> = match &arguments.name {
         Some(name) => vec![name.clone()],
-        None => fs::read_dir(directory()?)?
+        None => fs::read_dir(memory.directory()?)
+            .into_iter()
+            .flatten()
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .filter(|name| !name.ends_with(".log"))
             .collect(),
@@ -200,7 +262,7 @@ pub(crate) fn status(arguments: &Which) -> Result<ExitCode, Failure> {
         writeln!(out, "nothing was started")?;
     }
     for name in names {
-        match Started::read(&name)? {
+        match Started::read(memory, &name)? {
             Some(started) if started.process().is_some() => {
                 writeln!(out, "{name} serves {} (process {})", started.what, started.pid)?;
             }

@@ -1,13 +1,12 @@
 //! The other way round: a front-end is tested, by a back-end that behaves in a way of its own.
 
 use crate::Failure;
-use crate::serve::{Common, Serve, Signals, listen, session};
-use crate::socket::accepted;
+use crate::serve::{Common, Ended as Unserved, Serve, Signals, session};
+use crate::socket::{accepted, listen};
 use crate::target::Clock;
 use clap::{Args, ValueEnum};
 use rustix::event::{Timespec, poll};
 use seeded::Random;
-use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -59,9 +58,12 @@ pub(crate) fn front(arguments: &Front) -> Result<ExitCode, Failure> {
             "--fault is for `serve`: here the manner says what is wrong".to_owned(),
         ));
     }
+    if arguments.serve.verbose {
+        return Err(Failure::Misused("--verbose is for `serve`: here every session is told".to_owned()));
+    }
     let common = arguments.serve.opened()?;
     let signals = Signals::new()?;
-    let listener = listen(socket).map_err(|error| Failure::Misused(error.to_string()))?;
+    let (listener, made) = listen(socket).map_err(|error| Failure::Misused(error.to_string()))?;
     let canceller = Canceller::new()?;
     std::thread::spawn({
         let canceller = canceller.clone();
@@ -91,7 +93,7 @@ pub(crate) fn front(arguments: &Front) -> Result<ExitCode, Failure> {
         }
         Ok(())
     })?;
-    let _ = fs::remove_file(socket);
+    made.leave();
     Ok(ExitCode::from(u8::from(wrong.load(Ordering::Relaxed) > 0)))
 }
 
@@ -110,7 +112,7 @@ fn play(
         let mut player = Player::new(arguments, number)?;
         let ended =
             relay(front, ours, Chaos::default(), &player.canceller.clone(), |passed| player.told(passed));
-        let served = serving.join().unwrap_or_else(|_| Err("the device ended".to_owned()));
+        let served = serving.join().unwrap_or_else(|_| Err(Unserved::Device("the device ended".to_owned())));
         Ok::<_, io::Error>((player, ended, served))
     });
     let (player, ended, served) = serving?;
@@ -185,7 +187,7 @@ impl Player {
         }
     }
 
-    fn verdict(self, ended: Result<Ended, SocketError>, served: Result<(), String>) -> (String, bool) {
+    fn verdict(self, ended: Result<Ended, SocketError>, served: Result<(), Unserved>) -> (String, bool) {
         let seconds = self.clock.elapsed().as_secs_f64();
         let left = match &ended {
             Ok(Ended::By(From::FrontEnd)) => "it left".to_owned(),
@@ -194,6 +196,7 @@ impl Player {
             Err(error) => with_causes(error),
         };
         match (self.manner, self.done, served) {
+            (_, _, Err(Unserved::Device(why))) => (format!("was not served: {why}"), false),
             (Manner::Strict, _, Err(why)) => (format!("broke the rules: {why}"), true),
             // What came was not even a message.
             (Manner::Strict, ..) if matches!(ended, Err(SocketError::Io(_))) => {

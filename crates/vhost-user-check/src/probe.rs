@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use vhost_user::ProtocolFeatures;
-use vhost_user::check::{Kind, Offer};
+use vhost_user::check::{Kind, Offer, doubts};
 use virtio::features::Features;
 use virtio::{balloon, blk, console, net};
 
@@ -137,6 +137,11 @@ pub(crate) fn words(offer: &Offer, kind: Option<Kind>) -> String {
         }
         (Some(bytes), None) => line("configuration", &format!("{} bytes: {}", bytes.len(), hex(bytes))),
     }
+    if let Some((kind, doubts)) =
+        kind.map(|kind| (kind, doubts(kind, offer))).filter(|(_, all)| !all.is_empty())
+    {
+        let _ = writeln!(text, "\nThis does not look like a {kind}: {}.", doubts.join("; "));
+    }
     text
 }
 
@@ -161,5 +166,6 @@ pub(crate) fn value(offer: &Offer, kind: Option<Kind>) -> Value {
         "queues": offer.queues,
         "memory_slots": offer.slots,
         "config": offer.config.as_deref().map(hex),
+        "doubts": kind.map(|kind| doubts(kind, offer)),
     })
 }

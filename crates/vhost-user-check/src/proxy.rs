@@ -1,13 +1,13 @@
 //! Between a front-end and a back-end: shown, written down, made harder, and played again.
 
 use crate::serve::Signals;
-use crate::socket::{accepted, make_room};
+use crate::socket::{accepted, listen};
 use crate::target::{Clock, connected};
 use crate::{Failure, Of};
 use clap::Args;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use serde_json::{Value, json};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -81,11 +81,14 @@ pub(crate) fn proxy(arguments: &Proxy) -> Result<ExitCode, Failure> {
         let path = path.display().to_string();
         move |error: io::Error| Failure::Other(format!("{path}: {error}"))
     };
-    make_room(&arguments.listen).map_err(|error| Failure::Misused(error.to_string()))?;
     let signals = Signals::new()?;
-    let listener = UnixListener::bind(&arguments.listen).map_err(at(&arguments.listen))?;
+    let (listener, made) = listen(&arguments.listen).map_err(|error| Failure::Misused(error.to_string()))?;
     let record = match &arguments.record {
-        Some(path) => Some(File::create(path).map_err(at(path))?),
+        Some(path) => {
+            // Nobody is to find a socket at which nobody will listen.
+            let file = File::create(path).inspect_err(|_| made.leave());
+            Some(file.map_err(at(path))?)
+        }
         None => None,
     };
     let canceller = Canceller::new()?;
@@ -99,7 +102,7 @@ pub(crate) fn proxy(arguments: &Proxy) -> Result<ExitCode, Failure> {
     });
     let told = Told { clock: Clock::start(), record: record.map(Mutex::new), quiet: arguments.quiet };
     let outcome = sessions(arguments, &listener, &canceller, &told);
-    let _ = fs::remove_file(&arguments.listen);
+    made.leave();
     outcome.map(|()| ExitCode::SUCCESS)
 }
 

@@ -123,7 +123,15 @@ fn verdict(report: &Report) -> (&'static str, String) {
         );
         return (RED, text);
     }
-    if report.findings.iter().any(|it| it.id == "rings.served" && matches!(it.verdict, Verdict::Failed(_))) {
+    let has_failed = |begin: &str| {
+        let mut found = report.findings.iter().filter(|it| it.id.starts_with(begin));
+        found.any(|it| matches!(it.verdict, Verdict::Failed(_)))
+    };
+    if has_failed("type.") {
+        let text = "It offers what a device of this type cannot have. Is --type what it is?";
+        return (RED, text.to_owned());
+    }
+    if has_failed("rings.served") {
         let text = "It serves no request, so that nothing else was asked of its rings. Is --type what it is?";
         return (RED, text.to_owned());
     }

@@ -1,12 +1,11 @@
 //! The test server: every front-end gets a device.
 
 use crate::Failure;
-use crate::socket::{Source, accepted, make_room};
+use crate::socket::{Source, accepted, listen};
 use clap::Args;
-use rustix::fs::{FlockOperation, Mode, flock};
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use rustix::process::umask;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -76,6 +75,9 @@ pub(crate) struct Serve {
     /// otherwise.
     #[arg(long, value_name = "MICROSECONDS", conflicts_with = "fault", value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     poll_us: Option<u64>,
+    /// Say how each session ended that did not end in order, which is what front-ends under test make of it.
+    #[arg(long)]
+    pub(crate) verbose: bool,
     /// Print what this program can do, as the conventions for back-end programs have it, and end.
     #[arg(long)]
     print_capabilities: bool,
@@ -212,22 +214,23 @@ pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
     let common = arguments.opened()?;
     let faulty = arguments.faulty(kind)?;
     let signals = Signals::new()?;
-    let (source, socket) = match (given, &arguments.socket) {
+    let (source, made) = match (given, &arguments.socket) {
         (Some(source), _) => (source, None),
         (None, Some(socket)) => {
-            let listener = listen(socket).map_err(|error| Failure::Misused(error.to_string()))?;
-            (Source::Listener(listener), Some(socket.clone()))
+            let (listener, made) = listen(socket).map_err(|error| Failure::Misused(error.to_string()))?;
+            (Source::Listener(listener), Some(made))
         }
         (None, None) => return Err(Failure::Misused("--socket is missing".to_owned())),
     };
-    let place = socket.as_ref().map_or_else(|| "its descriptor".to_owned(), |it| it.display().to_string());
+    let place =
+        arguments.socket.as_ref().map_or_else(|| "its descriptor".to_owned(), |it| it.display().to_string());
     writeln!(io::stdout(), "serving {kind} at {place}")?;
     let canceller = Canceller::new()?;
     let cancelled = canceller.clone();
     std::thread::spawn(move || {
         let again = signals.wait();
-        if let Some(socket) = socket {
-            let _ = fs::remove_file(socket);
+        if let Some(made) = made {
+            made.leave();
         }
         cancelled.cancel();
         // A device may be in the middle of something long; who asks twice does not want to wait for it.
@@ -240,7 +243,8 @@ pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
         }
         Source::Connected(stream) => {
             let wrong = faulty.as_ref().map(Faulty::session);
-            session(kind, arguments, &common, wrong, stream, &canceller).map_err(Failure::Other)?;
+            session(kind, arguments, &common, wrong, stream, &canceller)
+                .map_err(|ended| Failure::Other(ended.to_string()))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -280,16 +284,6 @@ fn locked(file: &File) -> io::Result<File> {
         // The same open file: it is locked until both are closed.
         _ => file.try_clone(),
     }
-}
-
-/// A socket that the user alone may connect to, in the place of one that nobody listens at any more.
-pub(crate) fn listen(socket: &PathBuf) -> io::Result<UnixListener> {
-    make_room(socket)?;
-    // From its first moment on: nobody else may connect before its mode is another. No other thread of this program makes files yet.
-    let before = umask(Mode::from(0o177));
-    let listener = UnixListener::bind(socket);
-    umask(before);
-    listener
 }
 
 /// SIGTERM and SIGINT, which do nothing else from when this is made.
@@ -335,8 +329,10 @@ fn accept(
             let number = count.fetch_add(1, Ordering::Relaxed) + 1;
             let wrong = faulty.map(Faulty::session);
             let serves = move || {
-                if let Err(error) = session(kind, arguments, common, wrong, stream, canceller) {
-                    say(&format!("front-end {number}: {error}"));
+                match session(kind, arguments, common, wrong, stream, canceller) {
+                    Err(Ended::FrontEnd(_)) if !arguments.verbose => {}
+                    Err(ended) => say(&format!("front-end {number}: {ended}")),
+                    Ok(()) => {}
                 }
                 if faulty.is_some_and(|faulty| faulty.has_died()) {
                     say("dies, as it was told to");
@@ -356,6 +352,23 @@ fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// Why a session did not end in order.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Ended {
+    /// What is served cannot be had any more.
+    #[error("{0}")]
+    Device(String),
+    /// The front-end did what it may not, or went away in the middle of something.
+    #[error("{0}")]
+    FrontEnd(String),
+}
+
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Self {
+        Self::Device(error.to_string())
+    }
+}
+
 /// Serves one front-end with a device of its own, wrong in what it is to be wrong in.
 pub(crate) fn session(
     kind: Kind,
@@ -364,8 +377,7 @@ pub(crate) fn session(
     wrong: Option<faults::Session>,
     stream: UnixStream,
     canceller: &Canceller,
-) -> Result<(), String> {
-    let failed = |error: io::Error| error.to_string();
+) -> Result<(), Ended> {
     let mut turn = common.turn(|| say("a front-end waits until another has left the disk's file"));
     let more = arguments.features.iter().copied().collect();
     let how = How { wrong, more, looks: arguments.poll_us.map(Duration::from_micros), canceller };
@@ -373,28 +385,29 @@ pub(crate) fn session(
     let queues = arguments.queues.unwrap_or(1);
     match (kind, &arguments.file) {
         (Kind::Blk, Some(path)) => {
-            let file = File::options().read(true).write(true).open(path).map_err(failed)?;
+            let file = File::options().read(true).write(true).open(path)?;
             if arguments.direct {
                 // Every file is locked, and has its turns.
                 let stays = turn.as_deref_mut().and_then(Option::take);
-                let mut disk = stays.map_or_else(|| DirectDisk::new(file, queues), Ok).map_err(failed)?;
+                let mut disk = stays.map_or_else(|| DirectDisk::new(file, queues), Ok)?;
                 let ended = run(&mut disk, stream, how);
                 if let Some(turn) = turn.as_deref_mut() {
                     *turn = Some(disk);
                 }
                 ended
             } else {
-                run(&mut Disk::new(OnFile::new(file).map_err(failed)?, queues), stream, how)
+                run(&mut Disk::new(OnFile::new(file)?, queues), stream, how)
             }
         }
         (Kind::Blk, None) if arguments.null => run(&mut Disk::new(Null { sectors }, queues), stream, how),
         (Kind::Blk, None) => {
-            let sectors = u32::try_from(sectors).map_err(|error| error.to_string())?;
+            let sectors = u32::try_from(sectors).map_err(io::Error::other)?;
             run(&mut Disk::new(InMemory::new(sectors), queues), stream, how)
         }
         (Kind::Net, _) => match &arguments.tap {
             Some(name) => {
-                let tap = Tap::open(name).map_err(|error| format!("the tap {name}: {error}"))?;
+                let tap =
+                    Tap::open(name).map_err(|error| Ended::Device(format!("the tap {name}: {error}")))?;
                 run(&mut Network::new(tap, ADDRESS), stream, how)
             }
             None => {
@@ -402,15 +415,15 @@ pub(crate) fn session(
                 run(&mut Network::with_pairs(ports, ADDRESS), stream, how)
             }
         },
-        (Kind::Rng, _) => run(&mut Entropy::new(File::open("/dev/urandom").map_err(failed)?), stream, how),
+        (Kind::Rng, _) => run(&mut Entropy::new(File::open("/dev/urandom")?), stream, how),
         (Kind::Console, _) => {
-            let (input, _keep) = rustix::pipe::pipe().map_err(|error| error.to_string())?;
+            let (input, _keep) = rustix::pipe::pipe().map_err(io::Error::from)?;
             // Opened anew: the one that we have is shared with whoever started us, who did not ask for a descriptor that does not wait.
-            let output = File::options().append(true).open("/proc/self/fd/2").map_err(failed)?;
-            run(&mut Console::new(input, output.into(), 80, 25).map_err(failed)?, stream, how)
+            let output = File::options().append(true).open("/proc/self/fd/2")?;
+            run(&mut Console::new(input, output.into(), 80, 25)?, stream, how)
         }
-        (Kind::Balloon, _) => run(&mut Balloon::new().map_err(failed)?, stream, how),
-        (Kind::Fs, _) => Err("file systems are not served".to_owned()),
+        (Kind::Balloon, _) => run(&mut Balloon::new()?, stream, how),
+        (Kind::Fs, _) => Err(Ended::Device("file systems are not served".to_owned())),
     }
 }
 
@@ -425,21 +438,21 @@ struct How<'s> {
     canceller: &'s Canceller,
 }
 
-fn run<D: Device>(device: &mut D, stream: UnixStream, how: How<'_>) -> Result<(), String> {
+fn run<D: Device>(device: &mut D, stream: UnixStream, how: How<'_>) -> Result<(), Ended> {
     let How { wrong, more, looks, canceller } = how;
     if let Some(wrong) = wrong {
-        return wrong.serve(device, stream, canceller).map_err(|error| error.to_string());
+        return Ok(wrong.serve(device, stream, canceller)?);
     }
     let ended = if more.is_empty() {
         served(device, stream, looks, canceller)
     } else {
-        let mut device = WithMore::new(device, more).map_err(|error| error.to_string())?;
+        let mut device = WithMore::new(device, more)?;
         served(&mut device, stream, looks, canceller)
     };
     match ended {
         Ok(()) => Ok(()),
         Err(backend::ServeError::Socket(vhost_user::socket::SocketError::Cancelled)) => Ok(()),
-        Err(error) => Err(with_causes(&error)),
+        Err(error) => Err(Ended::FrontEnd(with_causes(&error))),
     }
 }
 

@@ -28,18 +28,23 @@ const ENDS: Duration = Duration::from_millis(500);
 /// How long a back-end that was there may take until it listens again.
 const AWAY: Duration = Duration::from_secs(1);
 
-/// The process group of the back-end that was started, 0 if there is none: what a signal to us must end. Held while one is started, so that
-/// none is that nobody knows.
-static GROUP: Mutex<i32> = Mutex::new(0);
+/// The process group of the back-end that was started, and its socket: what a signal to us must end. Held while one is started, so that none is
+/// that nobody knows.
+static GROUP: Mutex<Option<(Pid, PathBuf)>> = Mutex::new(None);
 
-fn group() -> MutexGuard<'static, i32> {
+fn group() -> MutexGuard<'static, Option<(Pid, PathBuf)>> {
     GROUP.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn end_group(group: i32) {
-    if let Some(group) = Pid::from_raw(group) {
-        // It may have ended by itself.
-        let _ = kill_process_group(group, Signal::KILL);
+/// Ends it, and takes its socket away, which was not there before: who is killed leaves it.
+fn end_group(group: &mut Option<(Pid, PathBuf)>) {
+    let Some((group, socket)) = group.take() else { return };
+    // It may have ended by itself.
+    let _ = kill_process_group(group, Signal::KILL);
+    let begin = Clock::start();
+    // Somebody of the group may end a moment later; who has left the group goes on, with his socket.
+    while make_room(&socket).is_err() && begin.elapsed() < ENDS {
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -54,8 +59,8 @@ fn end_with_us() -> io::Result<()> {
         std::thread::spawn(|| {
             signals.wait();
             // Held to the end: nothing is started any more.
-            let group = group();
-            end_group(*group);
+            let mut group = group();
+            end_group(&mut group);
             std::process::exit(130);
         });
     });
@@ -129,7 +134,8 @@ impl Target {
             // What a shell starts is ended with it.
             .process_group(0)
             .spawn()?;
-        *started = i32::try_from(child.id()).unwrap_or(0);
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        *started = pid.map(|pid| (pid, self.socket.clone()));
         drop(started);
         let child = self.child.insert(child);
         self.reached = false;
@@ -169,9 +175,8 @@ impl Target {
         let status = child.try_wait().ok().flatten();
         // One that we kill was not killed by what it was asked.
         self.death = self.death.take().or_else(|| self.killed(status?));
-        end_group(i32::try_from(child.id()).unwrap_or(0));
+        end_group(&mut group());
         let _ = child.wait();
-        *group() = 0;
         self.used = false;
     }
 

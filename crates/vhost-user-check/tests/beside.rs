@@ -2,7 +2,10 @@
 //! they have with others.
 #![cfg(test)]
 
+mod ran;
 mod served;
+
+use ran::{program, text};
 
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,7 +16,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use vhost_user::ProtocolFeatures;
 use vhost_user::front::Request;
@@ -24,14 +27,6 @@ use virtio::Segment;
 use virtio::features::Features;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
-
-fn program(arguments: &[&str]) -> Output {
-    Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), signal).unwrap();

@@ -1,8 +1,10 @@
 //! The program, as who runs it sees it: on devices of its own, and on the back-ends that Debian has.
 #![cfg(test)]
 
+mod ran;
 mod served;
 
+use ran::{program, text};
 use serde_json::Value;
 use served::{PROGRAM, Served};
 use std::collections::BTreeSet;
@@ -10,14 +12,6 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use vhost_user::devices::DirectDisk;
-
-fn program(arguments: &[&str]) -> Output {
-    Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout)
@@ -141,8 +135,28 @@ fn a_back_end_is_described() {
     {
         assert!(words.contains(part), "{part:?} is not in {words}");
     }
+    assert!(!words.contains("does not look like"), "{words}");
     let value = json(&probe(&["--json"]));
     assert_eq!((&value["queues"], &value["memory_slots"]), (&Value::from(3), &Value::from(32)));
+}
+
+/// Though a disk passes every check of frames that a network does.
+#[test]
+fn a_disk_is_not_taken_for_something_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("blk");
+    let _served = Served::start(&socket, &["--type", "blk", "--queues", "2"]);
+    let of = |command: &str, kind: &str| {
+        program(&[command, "--socket", socket.to_str().unwrap(), "--type", kind, "--timeout", "20"])
+    };
+    for kind in ["net", "console", "balloon"] {
+        let checked = of("check", kind);
+        let report = text(&checked.stdout);
+        assert_eq!(checked.status.code(), Some(1), "{report}");
+        assert!(report.ends_with("Is --type what it is?\n"), "{report}");
+        let words = text(&of("probe", kind).stdout);
+        assert!(words.contains(&format!("This does not look like a {kind}: ")), "{words}");
+    }
 }
 
 #[test]
@@ -182,92 +196,6 @@ fn exit_codes_tell_what_went_wrong() {
     assert_eq!(bench.status.code(), Some(3), "{}", text(&bench.stderr));
 }
 
-/// What is no socket, and a socket at which somebody listens, stay what they are.
-#[test]
-fn a_path_that_is_taken_is_left_alone() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    std::fs::write(path("precious"), "precious").unwrap();
-    let live = path("live");
-    let _served = Served::start(Path::new(&live), &["--type", "rng"]);
-    for (taken, why) in
-        [(path("precious"), "it exists and is no socket"), (live.clone(), "somebody listens there")]
-    {
-        let command = format!("{PROGRAM} serve --type blk --socket {{socket}}");
-        for arguments in [
-            vec!["serve", "--type", "blk", "--socket", &taken],
-            vec!["proxy", "--listen", &taken, "--connect", &live],
-            vec!["check", "--socket", &taken, "--type", "blk", "--command", &command],
-        ] {
-            let output = program(&arguments);
-            assert!(
-                !output.status.success() && text(&output.stderr).contains(why),
-                "{arguments:?}: {}",
-                text(&output.stderr)
-            );
-        }
-        let name = format!("taken-{}", std::process::id());
-        let output = program(&["start", "--name", &name, "--type", "blk", "--socket", &taken]);
-        assert_eq!(output.status.code(), Some(4), "{}", text(&output.stdout));
-        assert!(text(&output.stderr).contains(why), "{}", text(&output.stderr));
-    }
-    assert_eq!(std::fs::read_to_string(path("precious")).unwrap(), "precious");
-    assert!(program(&["probe", "--socket", &live]).status.success(), "who listened before still does");
-}
-
-fn processes_with(word: &str) -> usize {
-    let all = std::fs::read_dir("/proc").unwrap().flatten();
-    all.filter(|it| std::fs::read(it.path().join("cmdline")).is_ok_and(|line| text(&line).contains(word)))
-        .count()
-}
-
-/// Whatever a command of the shell starts ends with the check, also with one that is ended.
-#[test]
-fn what_a_command_starts_is_ended_with_the_check() {
-    let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("rng.sock");
-    let socket = socket.to_str().unwrap();
-    // On several lines, with a variable, and behind another program.
-    let command = format!("\n  NAME=value \\\n  {PROGRAM} serve --type rng --socket {{socket}} 2>&1 | cat\n");
-    let output = program(&[
-        "check",
-        "--socket",
-        socket,
-        "--type",
-        "rng",
-        "--only",
-        "negotiation",
-        "--command",
-        &command,
-    ]);
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    assert_eq!(processes_with(socket), 0);
-
-    // A back-end that was killed leaves its socket.
-    std::fs::remove_file(socket).unwrap();
-    let mut checking = Command::new(PROGRAM)
-        .args(["check", "--socket", socket, "--type", "rng", "--command", &command])
-        .args(["--only", "reconnection", "--only", "rings", "--only", "framing"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    while !Path::new(socket).exists() {
-        std::thread::yield_now();
-    }
-    let checker = rustix::process::Pid::from_raw(i32::try_from(checking.id()).unwrap()).unwrap();
-    rustix::process::kill_process(checker, rustix::process::Signal::TERM).unwrap();
-    assert_eq!(checking.wait().unwrap().code(), Some(130));
-    // Ended, and not yet gone from the list perhaps.
-    for _ in 0..1_000 {
-        if processes_with(socket) == 0 {
-            return;
-        }
-        std::thread::yield_now();
-    }
-    panic!("{} processes are left", processes_with(socket));
-}
-
 /// Findings are findings, whoever reads them.
 #[test]
 fn a_reader_that_has_read_enough_changes_no_exit_code() {
@@ -301,30 +229,6 @@ fn a_reader_that_has_read_enough_changes_no_exit_code() {
     let empty = directory.path().join("empty");
     let output = program(&["replay", "--socket", socket.to_str().unwrap(), empty.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
-}
-
-#[test]
-fn a_device_is_started_and_stopped_by_name() {
-    let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("rng");
-    let socket = socket.to_str().unwrap();
-    let name = format!("test-{}", std::process::id());
-    let output = program(&["start", "--name", &name, "--type", "rng", "--socket", socket]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let again = program(&["start", "--name", &name, "--type", "rng", "--socket", socket]);
-    assert_eq!(again.status.code(), Some(4));
-    assert!(text(&again.stderr).contains("runs already"), "{}", text(&again.stderr));
-    let status = program(&["status", "--name", &name]);
-    assert!(
-        status.status.success() && text(&status.stdout).contains(&format!("{name} serves rng at {socket}"))
-    );
-    let bench = program(&["bench", "--socket", socket, "--type", "rng", "--seconds", "0.05", "--json"]);
-    assert!(json(&bench)["requests"].as_u64().unwrap() > 0);
-    let stop = program(&["stop", "--name", &name]);
-    assert!(stop.status.success(), "{}", text(&stop.stderr));
-    assert!(!Path::new(socket).exists());
-    assert_eq!(program(&["status", "--name", &name]).status.code(), Some(1));
-    assert_eq!(program(&["stop", "--name", &name]).status.code(), Some(4));
 }
 
 #[test]
@@ -419,7 +323,10 @@ fn others(test: &str, program_of_it: &str, command: &[&str], kind: &str) -> Opti
     let check =
         ["check", "--socket", socket, "--type", kind, "--format", "json", "--timeout", "4", "--command"];
     let output = program(&[&check, command].concat());
-    Some(json(&output))
+    let report = json(&output);
+    let wrong: Vec<_> = failed(&report).into_iter().filter(|it| it.starts_with("type.")).collect();
+    assert!(wrong.is_empty(), "it is what it is said to be: {wrong:?}");
+    Some(report)
 }
 
 /// Those whose checks look into the process: each fails that one and no other. And one that dies is started again.
@@ -563,7 +470,10 @@ fn faults_of_a_packet_generator_are_found() {
     let _ = std::fs::remove_dir_all(Path::new("/var/run/dpdk").join(prefix));
     let Some(report) = report else { return };
     let failed = failed(&report);
-    for known in ["framing.pieces.header", "framing.version.0", "acknowledgements.not-negotiated"] {
+    // It tells of congestion in segments, and takes none.
+    for known in
+        ["framing.pieces.header", "framing.version.0", "acknowledgements.not-negotiated", "net.congestion"]
+    {
         assert!(failed.contains(known), "{known} is not found; found are {failed:?}");
     }
     for right in [

@@ -32,10 +32,12 @@ mod rings;
 mod session;
 mod shared;
 mod state;
+mod types;
 mod work;
 
 pub use probe::{Offer, ProbeError, probe};
 pub use profiles::{Profile, Said};
+pub use types::doubts;
 pub use work::Kind;
 use work::Patience;
 
@@ -286,7 +288,9 @@ pub struct NoBackend(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 /// All checks of these options, by name and in order.
 pub fn checks(options: &Options) -> Vec<Check> {
-    let mut all = framing::checks();
+    // What it is comes first: who was told a wrong type reads on no further.
+    let mut all = options.kind.map(types::checks).unwrap_or_default();
+    all.extend(framing::checks());
     all.extend(negotiation::checks());
     all.extend(acknowledgements::checks());
     all.push(rings::served());

@@ -24,6 +24,7 @@ mod reconnection;
 mod rings;
 mod state;
 mod tap;
+mod types;
 
 use super::peer::Received;
 use super::{Kind, Options, Profile, checks};
@@ -269,7 +270,8 @@ fn fault(check: &str) -> Option<Fault> {
         "state" => state::fault(name),
         "reconnection" => reconnection::fault(name),
         "profile" => profiles::fault(name),
-        _ => queues::device(check).or_else(|| configuration::device(check)),
+        "type" => types::fault(name),
+        _ => queues::device(check).or_else(|| configuration::device(check)).or_else(|| types::device(check)),
     }
 }
 

@@ -80,7 +80,7 @@ fn config(
     wanted: ProtocolFeatures,
     mut peer: Peer,
 ) -> Result<Option<Vec<u8>>, Trouble> {
-    for size in [256, 60, 24, 16, 12, 8, 4] {
+    for size in [256, 96, 72, 60, 57, 44, 40, 36, 24, 16, 12, 8, 4] {
         let asked = Config { offset: 0, size, flags: 0, bytes: vec![0; size as usize] };
         let Ok(answer) = peer.ask(&Request::GetConfig(asked), PLAIN, &[]) else {
             peer = Peer::new(backend.connect().map_err(Trouble::Unreachable)?, timeout)?;

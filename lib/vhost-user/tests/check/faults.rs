@@ -1,6 +1,7 @@
 //! For every check a back-end that is wrong in what it finds, and in nothing that another does.
 
 use super::options;
+use super::types::{Files, console};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use vhost_user::backend::Device;
 use vhost_user::check::faults::{Faulty, Session};
 use vhost_user::check::{Backend, Kind, Options, Profile, Report, Verdict, checks, run};
-use vhost_user::devices::{Console, Disk, Entropy, InMemory, Loopback, Network};
+use vhost_user::devices::{Balloon, Disk, Entropy, InMemory, Loopback, Network};
 use vhost_user::socket::Canceller;
 
 /// A back-end with a fault, which is started again when it has died.
@@ -44,11 +45,9 @@ fn serve(session: Session, kind: Kind, stream: UnixStream) -> io::Result<()> {
         Kind::Blk => on(session, Disk::new(InMemory::new(64), 2), stream),
         Kind::Rng => on(session, Entropy::new(std::fs::File::open("/dev/urandom")?), stream),
         Kind::Net => on(session, Network::new(Loopback::default(), [2, 0, 0, 0, 0, 1]), stream),
-        _ => {
-            let (input, _keep) = rustix::pipe::pipe()?;
-            let output = std::fs::File::options().write(true).open("/dev/null")?;
-            on(session, Console::new(input, output.into(), 80, 25)?, stream)
-        }
+        Kind::Console => on(session, console(), stream),
+        Kind::Balloon => on(session, Balloon::new()?, stream),
+        Kind::Fs => on(session, Files::new(), stream),
     }
 }
 
@@ -72,7 +71,9 @@ fn wrong(check: &str, kind: Kind) -> Option<String> {
     let profiles = Profile::ALL.map(|(profile, _)| profile).to_vec();
     let its = profiles.into_iter().filter(|profile| check.starts_with(&format!("profile.{profile}.")));
     // A fifth of a run, of which nothing but its own back-end is wrong.
-    let skip = [LONG.to_owned()].into_iter().filter(|long| long != check).collect();
+    let mut skip: Vec<_> = [LONG.to_owned()].into_iter().filter(|long| long != check).collect();
+    // What a profile needs a disk to have, every front-end does.
+    skip.extend((check.starts_with("profile.") && check.ends_with(".features")).then(|| OFFERED.to_owned()));
     let options = Options { profiles: its.collect(), skip, ..of(kind) };
     let report = run(&mut backend, &options, || Duration::ZERO, |_| {});
     let report = match report {
@@ -87,13 +88,18 @@ fn wrong(check: &str, kind: Kind) -> Option<String> {
 }
 
 const LONG: &str = "rings.traffic.long";
+const OFFERED: &str = "type.blk.configuration.offered";
 const THREADS: usize = 6;
 
 /// Checks that look into the back-end's process: the program's tests have them.
 const OF_PROCESSES: [&str; 2] = ["memory.unmapped", "reconnection.resources"];
 
 /// One of each family, and of each way of being wrong.
-const CHOSEN: [&str; 26] = [
+const CHOSEN: [&str; 30] = [
+    "type.blk.features",
+    "type.net.requirements",
+    "type.console.queues",
+    "type.balloon.actual",
     "framing.answer.size",
     "framing.half-close",
     "framing.end.every-byte",
@@ -125,7 +131,7 @@ const CHOSEN: [&str; 26] = [
 /// All checks, each with a kind of device that it is asked of. What is asked of all types is asked of disks, which have more than one queue.
 fn all() -> Vec<(String, Kind)> {
     let mut seen = BTreeSet::new();
-    [Kind::Blk, Kind::Rng, Kind::Net, Kind::Console, Kind::Balloon]
+    [Kind::Blk, Kind::Rng, Kind::Net, Kind::Console, Kind::Balloon, Kind::Fs]
         .into_iter()
         .flat_map(|kind| {
             checks(&Options { profiles: options(kind).profiles, ..of(kind) })

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod faults;
+mod types;
 
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -10,9 +11,7 @@ use std::time::Duration;
 use vhost_user::ProtocolFeatures;
 use vhost_user::backend::{Device, serve};
 use vhost_user::check::{Backend, Kind, Level, Options, Profile, Report, Verdict, checks, run};
-use vhost_user::devices::{
-    Balloon, Console, DirectDisk, Disk, Entropy, InMemory, Loopback, Network, WithMore,
-};
+use vhost_user::devices::{Balloon, DirectDisk, Disk, Entropy, InMemory, Loopback, Network, WithMore};
 use vhost_user::socket::Canceller;
 
 /// A back-end at a path, as long as the value lives.
@@ -89,12 +88,7 @@ fn our_devices_pass_every_check() {
     is_whole(Kind::Rng, &checked(&mut ours(entropy), &options(Kind::Rng)), 40);
     let network = || Network::new(Loopback::default(), [2, 0, 0, 0, 0, 1]);
     is_whole(Kind::Net, &checked(&mut ours(network), &options(Kind::Net)), 40);
-    let console = || {
-        let (input, output) =
-            (rustix::pipe::pipe().unwrap(), std::fs::File::options().write(true).open("/dev/null"));
-        Console::new(input.0, output.unwrap().into(), 80, 25).unwrap()
-    };
-    is_whole(Kind::Console, &checked(&mut ours(console), &options(Kind::Console)), 40);
+    is_whole(Kind::Console, &checked(&mut ours(types::console), &options(Kind::Console)), 40);
     is_whole(Kind::Balloon, &checked(&mut ours(|| Balloon::new().unwrap()), &options(Kind::Balloon)), 40);
 }
 

@@ -2,6 +2,7 @@
 
 use crate::observed;
 use crate::shell::Shell;
+use serde_json::json;
 use std::collections::VecDeque;
 use std::os::unix::net::UnixListener;
 use vhost_user::backend::serve;
@@ -65,6 +66,7 @@ fn a_guest_sends_frames_through_our_card() {
             let (stream, _) = listener.accept().unwrap();
             let mut card = Network::with_pairs((0..pairs).map(|_| Answers::default()), HERE);
             serve(&mut card, observed::served_through(stream, "qemu"), &Canceller::new().unwrap()).unwrap();
+            (card.mtu(), card.announced())
         });
         let arguments = [
             "-chardev".to_owned(),
@@ -72,18 +74,26 @@ fn a_guest_sends_frames_through_our_card() {
             "-netdev".to_owned(),
             format!("vhost-user,id=net,chardev=wire,queues={pairs}"),
             "-device".to_owned(),
-            format!("virtio-net-pci,netdev=net,mac=52:54:00:00:00:02,mq=on,vectors=6,packed={packed}"),
+            // A guest that announces itself is not announced by QEMU.
+            format!(
+                "virtio-net-pci,netdev=net,mac=52:54:00:00:00:02,mq=on,vectors=6,packed={packed},\
+                 host_mtu=1450,guest_announce=off"
+            ),
         ];
         let Some(mut guest) = Shell::start(test, directory.path(), &arguments) else { return };
         guest.ready();
-        guest.say("ip link set eth0 up; ip addr add 10.0.0.2/24 dev eth0; echo up'' now");
-        guest.until("up now");
+        guest.say("ip link set eth0 up; ip addr add 10.0.0.2/24 dev eth0; ip link show eth0; echo up'' now");
+        let said = guest.until("up now");
+        assert!(said.contains("mtu 1450"), "{said}");
         for bytes in [56, 1400] {
             guest.say(&format!("busybox ping -c 20 -i 0.05 -s {bytes} 10.0.0.1; echo pin''ged"));
             let said = guest.until("pinged");
             assert!(said.contains("20 packets received, 0% packet loss"), "packed={packed}: {said}");
         }
+        guest.execute("announce-self", json!({ "initial": 1, "max": 1, "rounds": 1, "step": 1 }));
+        // Its monitor answers when that was said.
+        guest.execute("query-status", json!({}));
         drop(guest);
-        served.join().unwrap();
+        assert_eq!(served.join().unwrap(), (Some(1450), Some([0x52, 0x54, 0, 0, 0, 2])));
     }
 }

@@ -3,6 +3,7 @@
 use crate::{Client, SIZE, TIMEOUT, observed};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
+use vhost_user::frontend::FrontEnd;
 use virtio::features::Features;
 use virtio::net::{Header, Receiver, Sender};
 
@@ -33,6 +34,10 @@ impl Card {
         receiver.offer(&mut client.queues[0].ring).unwrap();
         client.queues[0].submit().unwrap();
         Self { client, receiver, sender }
+    }
+
+    pub(crate) fn front(&mut self) -> &mut FrontEnd {
+        &mut self.client.front
     }
 
     pub(crate) fn send(&mut self, frame: &[u8]) {

@@ -9,6 +9,7 @@ mod observed;
 mod open_vswitch;
 mod profiles;
 mod rust_vmm;
+mod rust_vmm_more;
 mod sound;
 mod sys;
 mod testpmd;
@@ -113,7 +114,9 @@ impl Client {
             | ProtocolFeatures::REPLY_ACK
             | ProtocolFeatures::CONFIG
             | ProtocolFeatures::CONFIGURE_MEM_SLOTS
-            | ProtocolFeatures::STATUS;
+            | ProtocolFeatures::STATUS
+            | ProtocolFeatures::MTU
+            | ProtocolFeatures::RARP;
         front.negotiate(Wanted { features, required: Features::VERSION_1, protocol }).unwrap();
         let mut memory = Memory::new(8 << 20).unwrap();
         front.add_memory(&memory).unwrap();

@@ -190,6 +190,53 @@ fn our_front_end_drives_a_device_on_their_framework() {
     }
 }
 
+/// Ring 0, which their front-end has told us of and ours drives.
+pub(crate) struct Theirs {
+    pub(crate) ring: Driver<SplitMemory, PackedMemory>,
+    pub(crate) kick: EventFd,
+    pub(crate) call: EventFd,
+}
+
+impl Theirs {
+    pub(crate) fn started(front: &mut Frontend, memory: &mut Memory, features: Features) -> Self {
+        let parts = SplitMemory::bytes(SIZE).map(|bytes| memory.part(bytes, 64).unwrap());
+        let [table, available, used] = parts.each_ref().map(|part| part.host_address());
+        let [descriptors, driver, device] = parts;
+        let cells = SplitMemory::new(SIZE, descriptors, driver, device).unwrap();
+        let options = (features & !Features::PROTOCOL_FEATURES).options();
+        let ring: Driver<SplitMemory, PackedMemory> = Driver::Split(split::Driver::new(cells, options));
+        let (kick, call) = (EventFd::new(0).unwrap(), EventFd::new(0).unwrap());
+        let data = VringConfigData {
+            queue_max_size: SIZE,
+            queue_size: SIZE,
+            flags: 0,
+            desc_table_addr: table,
+            used_ring_addr: used,
+            avail_ring_addr: available,
+            log_addr: None,
+        };
+        front.set_vring_num(0, SIZE).unwrap();
+        front.set_vring_addr(0, &data).unwrap();
+        front.set_vring_base(0, 0).unwrap();
+        front.set_vring_call(0, &call).unwrap();
+        front.set_vring_kick(0, &kick).unwrap();
+        front.set_vring_enable(0, true).unwrap();
+        Self { ring, kick, call }
+    }
+}
+
+/// What `memory` is to their front-end.
+pub(crate) fn region(memory: &Memory) -> VhostUserMemoryRegionInfo {
+    let whole = memory.region();
+    VhostUserMemoryRegionInfo {
+        guest_phys_addr: whole.address,
+        memory_size: whole.memory.len() as u64,
+        userspace_addr: whole.address,
+        mmap_offset: 0,
+        mmap_handle: memory.descriptor().as_raw_fd(),
+    }
+}
+
 #[test]
 fn their_front_end_drives_our_disk() {
     let directory = tempfile::tempdir().unwrap();
@@ -218,41 +265,13 @@ fn their_front_end_drives_our_disk() {
     assert!(front.get_max_mem_slots().unwrap() >= 8);
 
     let mut memory = Memory::new(1 << 20).unwrap();
-    let whole = memory.region();
-    let region = VhostUserMemoryRegionInfo {
-        guest_phys_addr: whole.address,
-        memory_size: whole.memory.len() as u64,
-        userspace_addr: whole.address,
-        mmap_offset: 0,
-        mmap_handle: memory.descriptor().as_raw_fd(),
-    };
+    let region = region(&memory);
     front.add_mem_region(&region).unwrap();
     let wanted = VhostUserInflight { num_queues: 2, queue_size: SIZE, ..VhostUserInflight::default() };
     let (inflight, file): (VhostUserInflight, File) = front.get_inflight_fd(&wanted).unwrap();
     front.set_inflight_fd(&inflight, file.as_raw_fd()).unwrap();
 
-    let parts = SplitMemory::bytes(SIZE).map(|bytes| memory.part(bytes, 64).unwrap());
-    let [table, available, used] = parts.each_ref().map(|part| part.host_address());
-    let [descriptors, driver, device] = parts;
-    let cells = SplitMemory::new(SIZE, descriptors, driver, device).unwrap();
-    let options = (needed & !Features::PROTOCOL_FEATURES).options();
-    let mut ring: Driver<SplitMemory, PackedMemory> = Driver::Split(split::Driver::new(cells, options));
-    let (kick, call) = (EventFd::new(0).unwrap(), EventFd::new(0).unwrap());
-    let data = VringConfigData {
-        queue_max_size: SIZE,
-        queue_size: SIZE,
-        flags: 0,
-        desc_table_addr: table,
-        used_ring_addr: used,
-        avail_ring_addr: available,
-        log_addr: None,
-    };
-    front.set_vring_num(0, SIZE).unwrap();
-    front.set_vring_addr(0, &data).unwrap();
-    front.set_vring_base(0, 0).unwrap();
-    front.set_vring_call(0, &call).unwrap();
-    front.set_vring_kick(0, &kick).unwrap();
-    front.set_vring_enable(0, true).unwrap();
+    let Theirs { mut ring, kick, call } = Theirs::started(&mut front, &mut memory, needed);
 
     let slots = memory.part(Requests::bytes(SIZE), 64).unwrap();
     let address = slots.host_address();

@@ -1,8 +1,10 @@
 //! dpdk-testpmd as the back-end of a network: what we send comes back to us, with its addresses exchanged.
 
 use crate::card::{Card, frame};
-use crate::{Peer, Prefix};
+use crate::{Peer, Prefix, TIMEOUT};
 use std::process::{Command, Stdio};
+use vhost_user::front::Request;
+use vhost_user::frontend::CallError;
 use virtio::features::Features;
 use virtio::net;
 
@@ -46,5 +48,21 @@ fn frames_come_back_from_a_packet_generator() {
             to.swap_with_slice(from);
             assert!(came == expected, "{bytes} bytes, {features:?}: {came:?}");
         }
+        is_told(&mut card);
     }
+}
+
+/// What only networks are told, and what comes of it: an MTU below the least is none, and what is to be announced comes out of the switch, which is
+/// this program and sends it back.
+fn is_told(card: &mut Card) {
+    const DRIVER_OK: u64 = 4;
+    assert_ne!(card.front().status().unwrap() & DRIVER_OK, 0);
+    let mut mtu = |mtu| card.front().call(&Request::NetSetMtu(mtu), &[]);
+    mtu(1400).unwrap();
+    assert!(matches!(mtu(67), Err(CallError::Refused { .. })));
+    let address = [2, 0, 0, 0, 0, 7, 0, 0];
+    card.front().call(&Request::SendRarp(u64::from_le_bytes(address)), &[]).unwrap();
+    let announced = card.hear([0x80, 0x35], TIMEOUT).expect("nothing is announced");
+    // To all, from the address; and both are exchanged on the way back.
+    assert_eq!(announced[..12], [address[..6].to_vec(), vec![0xff; 6]].concat());
 }

@@ -4,9 +4,12 @@
 #[path = "../support/observed.rs"]
 mod observed;
 
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::io::pread;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -94,6 +97,7 @@ impl Daemon {
                 | ProtocolFeatures::REPLY_ACK
                 | ProtocolFeatures::CONFIG
                 | ProtocolFeatures::BACKEND_REQ
+                | ProtocolFeatures::LOG_SHMFD
                 | ProtocolFeatures::CONFIGURE_MEM_SLOTS,
         };
         front.negotiate(wanted).unwrap();
@@ -214,6 +218,59 @@ fn what_is_written_is_in_the_file_and_what_is_in_the_file_is_read() {
         assert_eq!(disk.front.stop_queue(0).unwrap() & 0xffff, 1 + 32 + 1 + 2);
     }
 }
+
+/// What is beside requests, with what comes of it: memory goes and leaves the daemon's process, and what it writes is in the log.
+#[test]
+fn a_daemon_does_what_is_asked_beside_its_requests() {
+    let test = "a_daemon_does_what_is_asked_beside_its_requests";
+    let directory = tempfile::tempdir().unwrap();
+    let blockdev = "driver=null-co,node-name=disk,size=1048576,read-zeroes=on";
+    let Some(daemon) = Daemon::start(test, directory.path(), blockdev) else { return };
+    let mut disk = daemon.connect(Features::from_bits_retain(blk::Features::CONFIG_WCE.bits()));
+    // That of QEMU 7.2 says that it is switched, and its configuration space stays as it was.
+    disk.front.set_config(WRITEBACK, &[1]).unwrap();
+
+    assert!(disk.front.memory_slots().unwrap() >= 8);
+    let mappings = || {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", daemon.child.id())).unwrap();
+        maps.lines().filter(|line| line.contains("memfd:")).count()
+    };
+    let mut more = Memory::new(1 << 20).unwrap();
+    let before = mappings();
+    disk.front.add_memory(&more).unwrap();
+    assert_eq!(mappings(), before + 1);
+    let (near, far) = (disk.buffer(4096), more.part(4096, 4096).unwrap());
+    for part in [&near, &far] {
+        part.slice().fill(9);
+        disk.requests.read(&mut disk.queue.ring, 0, &[segment(part)], 0).unwrap();
+        assert_eq!(disk.one(), Ok(()));
+        let mut read = [1; 4096];
+        part.slice().read(&mut read);
+        assert_eq!(read, [0; 4096]);
+    }
+    disk.front.remove_memory(&more).unwrap();
+    assert_eq!(mappings(), before);
+
+    // The driver's addresses are this process's, so the log is as long as they go: a file with a hole.
+    let log = memfd_create("log", MemfdFlags::CLOEXEC).unwrap();
+    let bytes = near.host_address() / 4096 / 8 + 4096;
+    ftruncate(&log, bytes).unwrap();
+    disk.front.set_log(log.as_fd(), bytes).unwrap();
+    let features = disk.front.negotiated().features;
+    disk.front.set_features(features | Features::LOG_ALL).unwrap();
+    let is_dirty = |address: u64| {
+        let mut byte = [0];
+        pread(&log, &mut byte, address / 4096 / 8).unwrap();
+        byte[0] & 1 << (address / 4096 % 8) != 0
+    };
+    assert!(!is_dirty(near.host_address()));
+    disk.requests.read(&mut disk.queue.ring, 0, &[segment(&near)], 0).unwrap();
+    assert_eq!(disk.one(), Ok(()));
+    assert!(is_dirty(near.host_address()));
+}
+
+/// Of the configuration space of a disk.
+const WRITEBACK: u32 = 32;
 
 fn qemu_img(test: &str, arguments: &[&str]) -> Option<()> {
     match Command::new("qemu-img").args(arguments).stdout(Stdio::null()).status() {

@@ -4,7 +4,7 @@ use super::known::Known;
 use super::{Deed, Fault, spoil, upon};
 
 /// Bytes before those of the configuration space.
-const HEAD: usize = 12;
+pub(super) const HEAD: usize = 12;
 
 pub(super) fn fault(name: &str) -> Option<Fault> {
     let read = |offset, size, deed| {

@@ -11,9 +11,13 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
     Some(match (profile.parse::<Profile>().ok()?, what) {
         (Profile::Libblkio, "features") => hidden(P::CONFIGURE_MEM_SLOTS),
         (_, "features") => hidden(P::CONFIG),
-        // Bytes that nobody else asks for; calls before the features; the channel when rings run; a request that has an answer and asks for
+        // Bytes that nobody else asks for among more features; calls before the features; the channel when rings run; a request that has an answer and asks for
         // an acknowledgement.
-        (Profile::Qemu, "order") => upon("GET_CONFIG", |_, it| it.word(1) == Some(57), Deed::Close),
+        (Profile::Qemu, "order") => upon(
+            "GET_CONFIG",
+            |known, it| it.word(1) == Some(57) && known.protocol() & P::CONFIGURE_MEM_SLOTS.bits() != 0,
+            Deed::Close,
+        ),
         (Profile::Dpdk, "order") => {
             upon("SET_VRING_CALL", |known, _| known.count("SET_FEATURES") == 0, Deed::Close)
         }
