@@ -88,15 +88,13 @@ pub struct Header {
 
 impl Header {
     /// Its bytes.
+    #[inline]
     pub fn bytes(self) -> [u8; HEADER] {
-        let mut all = [0; HEADER];
-        [all[0], all[1]] = [self.flags, self.segmentation];
+        let [f, s] = [self.flags, self.segmentation];
         let numbers =
             [self.header_bytes, self.segment_bytes, self.checksum_start, self.checksum_offset, self.buffers];
-        for (to, number) in all[2..].chunks_exact_mut(2).zip(numbers) {
-            to.copy_from_slice(&number.to_le_bytes());
-        }
-        all
+        let [[h0, h1], [g0, g1], [c0, c1], [o0, o1], [b0, b1]] = numbers.map(u16::to_le_bytes);
+        [f, s, h0, h1, g0, g1, c0, c1, o0, o1, b0, b1]
     }
 
     /// From its bytes.

@@ -9,6 +9,9 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
+/// So many messages ahead a buffer is asked for.
+const AHEAD: usize = 8;
+
 /// Buffers of one size, in memory that the device finds at an address.
 #[derive(Debug)]
 struct Buffers {
@@ -32,20 +35,24 @@ impl Buffers {
         })
     }
 
+    #[inline]
     fn segment(&self, buffer: u16, length: u32) -> Segment {
         Segment { address: self.address + u64::from(buffer) * u64::from(self.each), length }
     }
 
+    #[inline]
     fn slice(&self, buffer: u16, length: u32) -> Option<Slice<'_>> {
         self.memory.slice().part(usize::from(buffer) * self.each as usize, length.min(self.each) as usize)
     }
 
+    #[inline]
     fn is_out(&mut self, Token(token): Token, buffer: u16) {
         if let Some(out) = self.out.get_mut(usize::from(token)) {
             *out = buffer;
         }
     }
 
+    #[inline]
     fn of(&self, Token(token): Token) -> u16 {
         self.out.get(usize::from(token)).copied().unwrap_or_default()
     }
@@ -140,18 +147,49 @@ impl Outbox {
         ring: &mut Driver<S, P>,
         parts: &[&[u8]],
     ) -> Result<Token, AddError> {
-        let length: usize = parts.iter().map(|part| part.len()).sum();
+        self.fill(ring, parts.iter().map(|part| part.len()).sum(), |slice| {
+            let mut at = 0;
+            for part in parts {
+                slice.part(at, part.len()).map(|place| place.write(part));
+                at += part.len();
+            }
+        })
+    }
+
+    /// The same of a header that was made just now, and what comes behind it. As the compiler knows how long the header is, it goes from
+    /// registers: copied as any bytes are, it is loaded wider than it was stored, for which the processor waits until every store before it
+    /// has left, also those for whose lines the device has to be asked.
+    #[inline]
+    pub(crate) fn post_behind<S: SplitCells, P: PackedCells, const N: usize>(
+        &mut self,
+        ring: &mut Driver<S, P>,
+        header: [u8; N],
+        body: &[u8],
+    ) -> Result<Token, AddError> {
+        self.fill(ring, N + body.len(), |slice| {
+            slice.part(0, N).map(|place| place.write(&header));
+            slice.part(N, body.len()).map(|place| place.write(body));
+        })
+    }
+
+    /// A buffer with so many bytes, which `write` writes.
+    #[inline]
+    fn fill<S: SplitCells, P: PackedCells>(
+        &mut self,
+        ring: &mut Driver<S, P>,
+        length: usize,
+        write: impl FnOnce(&Slice<'_>),
+    ) -> Result<Token, AddError> {
         let length =
             u32::try_from(length).ok().filter(|length| *length <= self.0.each).ok_or(AddError::Length)?;
         let buffer = self.0.free.last().copied().ok_or(AddError::Full(Full))?;
         if let Some(slice) = self.0.slice(buffer, length) {
-            let mut at = 0;
-            for part in parts {
-                if let Some(place) = slice.part(at, part.len()) {
-                    place.write(part);
-                }
-                at += part.len();
-            }
+            write(&slice);
+        }
+        // For who sends many: the buffer of a message some later, whose lines the device has had since it read the one before.
+        let later = self.0.free.len().checked_sub(1 + AHEAD).and_then(|at| self.0.free.get(at));
+        if let Some(slice) = later.and_then(|later| self.0.slice(*later, length)) {
+            slice.prepare();
         }
         let token = ring.add(&[self.0.segment(buffer, length)], &[])?;
         self.0.free.pop();

@@ -114,7 +114,7 @@ impl Sender {
         header: Header,
         frame: &[u8],
     ) -> Result<(), AddError> {
-        self.0.send(ring, &[&header.bytes(), frame])
+        self.0.post_behind(ring, header.bytes(), frame).map(drop)
     }
 
     /// Takes back the buffers that the device has read; gives their number.
