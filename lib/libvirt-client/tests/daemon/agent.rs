@@ -118,7 +118,10 @@ async fn guest(test: &str) -> Option<(Daemon, Connect, Domain)> {
 }
 
 /// The same, with a definition that was changed.
-async fn guest_with(test: &str, change: impl FnOnce(String) -> String) -> Option<(Daemon, Connect, Domain)> {
+pub(crate) async fn guest_with(
+    test: &str,
+    change: impl FnOnce(String) -> String,
+) -> Option<(Daemon, Connect, Domain)> {
     let (kernel, base) = demo(test)?;
     let agent = target("unpacked/qemu-guest-agent/usr/sbin/qemu-ga");
     if !agent.exists() {
