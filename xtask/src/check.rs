@@ -176,7 +176,7 @@ const KERBEROS: &str = "libvirt-client/gssapi";
 /// What the libvirt client has only with that feature, against this host's daemon and that of Debian 13 where it is.
 fn kerberos(not_run: &mut Vec<String>) -> Result<bool> {
     let mut passed = true;
-    let roots = std::iter::once(None).chain(crate::libvirtd::root().map(Some));
+    let roots = std::iter::once(None).chain(crate::libvirtd::Suite::Trixie.root().map(Some));
     for root in roots {
         say("== test: libvirt with Kerberos");
         let mut command = sh::cargo();
@@ -204,7 +204,7 @@ fn newer_qemu(not_run: &mut Vec<String>) -> Result<bool> {
 /// The tests of the libvirt client again, against the daemon of Debian 13.
 fn newer_libvirt(not_run: &mut Vec<String>) -> Result<bool> {
     say("== test: libvirt of Debian 13");
-    let root = match crate::libvirtd::build() {
+    let root = match crate::libvirtd::build(crate::libvirtd::Suite::Trixie) {
         Ok(root) => root,
         Err(error) => {
             not_run.push(format!("not run: the libvirt client against Debian 13's libvirt: {error:#}"));

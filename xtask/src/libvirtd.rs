@@ -1,7 +1,7 @@
-//! `libvirtd`: the libvirt of Debian 13 in a root file system of its own, for the tests of the client. Needs root.
+//! `libvirtd`: the libvirt of Debian 13, or of Debian's testing, in a root file system of its own, for the tests of the client. Needs root.
 //!
 //! ```text
-//!   debootstrap trixie ──> apt-get install libvirt-daemon ... ──> /var/cache/hypervisor/libvirtd-trixie
+//!   debootstrap trixie ──> apt-get install libvirt-daemon ... ──> /var/cache/hypervisor/libvirtd-trixie (or -testing)
 //!                                                                    │ HV_LIBVIRTD_ROOT
 //!   tests: unshare --mount, /tmp /dev /sys /proc bound, chroot <─────┘ libvirtd as nobody
 //! ```
@@ -17,10 +17,35 @@ use std::process::Command;
 /// Tells the tests where it is.
 pub const VARIABLE: &str = "HV_LIBVIRTD_ROOT";
 
-/// Owned by root, unlike a place below `/var/tmp`, where anybody could have put another one.
-const PLACE: &str = "/var/cache/hypervisor/libvirtd-trixie";
+/// Whose libvirt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suite {
+    /// Debian 13.
+    Trixie,
+    /// What will be the next Debian, whose libvirt changes from month to month: for what no stable one has yet.
+    Testing,
+}
 
-const SUITE: &str = "trixie";
+impl Suite {
+    /// Debian's word for it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Trixie => "trixie",
+            Self::Testing => "testing",
+        }
+    }
+
+    /// Owned by root, unlike a place below `/var/tmp`, where anybody could have put another one.
+    fn place(self) -> PathBuf {
+        Path::new("/var/cache/hypervisor").join(format!("libvirtd-{}", self.name()))
+    }
+
+    /// Where it is, if it was made.
+    #[must_use]
+    pub fn root(self) -> Option<PathBuf> {
+        Some(self.place()).filter(|root| root.is_dir())
+    }
+}
 
 const PACKAGES: &[&str] = &[
     "busybox-static",
@@ -48,19 +73,12 @@ const INSTALL: &str = "root=$1; shift; mount -t proc proc \"$root/proc\" && moun
     export DEBIAN_FRONTEND=noninteractive
     chroot \"$root\" apt-get install -y -q --no-install-recommends \"$@\" && chroot \"$root\" apt-get clean";
 
-/// Where it is, if it was made.
-#[must_use]
-pub fn root() -> Option<PathBuf> {
-    let root = PathBuf::from(PLACE);
-    root.is_dir().then_some(root)
-}
-
 /// Makes it unless it is there, with what the tests have come to need since; answers its place.
 ///
 /// # Errors
 /// Without root, without a tool, or without the packages; the text says what to do.
-pub fn build() -> Result<PathBuf> {
-    let present = root();
+pub fn build(suite: Suite) -> Result<PathBuf> {
+    let present = suite.root();
     if let Some(root) = present.as_ref().filter(|root| is_complete(root)) {
         say(&format!("{}: {}", root.display(), version(root)?.trim()));
         return Ok(root.clone());
@@ -78,19 +96,19 @@ pub fn build() -> Result<PathBuf> {
         say(&format!("{}: {}, with what it lacked", root.display(), version(&root)?.trim()));
         return Ok(root);
     }
-    let place = Path::new(PLACE);
+    let place = suite.place();
     let parent = place.parent().context("it has a parent")?;
     std::fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
     // Renamed when it is whole.
     let work = tempfile::Builder::new().prefix(".build-").tempdir_in(parent)?;
     let made = work.path().join("root");
-    say("Debian 13 with libvirt: debootstrap; this takes minutes");
-    debootstrap(SUITE, &made, &["ca-certificates"], &apt_sources()?)?;
+    say(&format!("Debian ({}) with libvirt: debootstrap; this takes minutes", suite.name()));
+    debootstrap(suite.name(), &made, &["ca-certificates"], &apt_sources()?)?;
     install(&made)?;
     let version = version(&made)?;
-    std::fs::rename(&made, place)?;
+    std::fs::rename(&made, &place)?;
     say(&format!("{}: {}", place.display(), version.trim()));
-    Ok(place.to_owned())
+    Ok(place)
 }
 
 /// Whether all packages are in it.

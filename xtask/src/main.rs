@@ -38,6 +38,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ["coverage", "libvirt"] => observed::run(),
         ["coverage", "libvirt", "--server"] => observed::run_ours(),
         ["coverage", "libvirt", "--newer"] => observed::run_newer(),
+        ["coverage", "libvirt", "--testing"] => observed::run_testing(),
         ["coverage", "qmp"] => qmp_observed::run(),
         ["coverage", "vhost-user"] => vhost_user_observed::run(),
         ["deps"] => deps::check(),
@@ -59,7 +60,8 @@ fn run(arguments: &[String]) -> Result<()> {
         ["fuzz", library] => fuzz::run(library, 120),
         ["fuzz", library, seconds] => fuzz::run(library, seconds.parse().context("seconds for each target")?),
         ["bench"] => bench::run(),
-        ["libvirtd"] => libvirtd::build().map(drop),
+        ["libvirtd"] => libvirtd::build(libvirtd::Suite::Trixie).map(drop),
+        ["libvirtd", "--testing"] => libvirtd::build(libvirtd::Suite::Testing).map(drop),
         ["bare"] => bare::run("demo"),
         ["bare", target] => bare::run(target),
         ["packages"] => {
@@ -102,8 +104,9 @@ usage: cargo xtask <command>
   lint                     fmt, deps, tidy, codegen, clippy, features, doc, deny
   test [--short|--long] [ARGS]  tests; the last lines name what was not run; ARGS go to cargo test
   coverage                 line coverage as HTML in target/coverage
-  coverage libvirt [--server|--newer]  what of libvirt's protocol the tests see answered, in
-                           docs/protocols/libvirt-coverage.md; by our own server, or by the newer daemon only
+  coverage libvirt [--server|--newer|--testing]  what of libvirt's protocol the tests see answered, in
+                           docs/protocols/libvirt-coverage.md; by our own server, by the newer daemon, or what only
+                           that of Debian's testing has
   coverage qmp             the same of QEMU's monitor, in docs/protocols/qmp-coverage.md
   coverage vhost-user      the same of vhost-user, in docs/protocols/vhost-user-coverage.md
   rings                    the rings of lib/virtio in every order (loom), optimised, under valgrind; part of test --long
@@ -118,6 +121,7 @@ usage: cargo xtask <command>
   bench                    all benchmarks, one table in target/bench/table.md
   bare [TARGET]            `make TARGET` (default: demo) inside a fresh Debian; needs root
   packages [build|run|test|bench]  the list of Debian packages; with a word, installs what is missing
-  libvirtd                 Debian 13 with its libvirt in a root file system of its own, for tests; needs root
+  libvirtd [--testing]     Debian 13, or testing, with its libvirt in a root file system of its own, for tests;
+                           needs root
   demo-image [--out DIR]   the demo guest from Debian packages (default: target/demo)
   debian-image [--out DIR] two Debian images from Debian packages, one with QEMU (default: target/debian); needs root";

@@ -7,7 +7,7 @@
 //! ```
 
 use crate::codegen::{self, Mode};
-use crate::libvirtd;
+use crate::libvirtd::{self, Suite};
 use crate::sh::{self, say};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +27,9 @@ const HEAD: &str = "# What the tests have seen answered, by libvirtd and by our 
 /// Programs of tests that call libvirt's procedures, each with the side that it names in the files that it writes.
 const TESTS: [&str; 4] = ["daemon", "client", "virsh", "shell"];
 
+/// Tests of what came after the newest libvirt of a stable Debian.
+const NEWEST: &str = "newest::";
+
 /// Tests that make every call, most of them with nothing to act on: any other test says more.
 const SWEEP: &str = "every_call_is_understood_and_answered";
 
@@ -37,13 +40,19 @@ pub enum By {
     Daemon,
     /// That of Debian 13.
     Newer,
+    /// That of Debian's testing, of what the others do not have.
+    Testing,
     /// The server of `lib/libvirt-server`.
     Server,
 }
 
 impl By {
-    const ALL: [(Self, &str); 3] =
-        [(Self::Daemon, "libvirtd"), (Self::Newer, "libvirtd-13"), (Self::Server, "server")];
+    const ALL: [(Self, &str); 4] = [
+        (Self::Daemon, "libvirtd"),
+        (Self::Newer, "libvirtd-13"),
+        (Self::Testing, "libvirtd-testing"),
+        (Self::Server, "server"),
+    ];
 }
 
 impl fmt::Display for By {
@@ -119,7 +128,7 @@ impl Observed {
                 let (by, best) = if better { (by, newer) } else { (By::Daemon, older) };
                 Some((by, Answer { taken, sent, ..best }))
             }
-            (one, other) => one.or(other),
+            (one, other) => one.or(other).or_else(|| answer(By::Testing)),
         }
     }
 
@@ -234,7 +243,9 @@ fn functions(directory: &Path, known: &mut BTreeSet<String>) -> Result<()> {
 /// # Errors
 /// When a test fails, or a daemon is missing: what would have been seen is then missing too.
 pub fn run() -> Result<()> {
-    let mut observed = Observed::default();
+    // What only that of Debian's testing has is not seen by the others.
+    let mut observed = kept()?;
+    observed.0.retain(|(_, _, by), _| *by == By::Testing);
     observe(&mut observed, &TESTS, By::Daemon, None)?;
     // What was seen so far stays, whatever comes of the rest.
     std::fs::write(sh::root().join(FILE), observed.to_string())?;
@@ -248,8 +259,28 @@ pub fn run() -> Result<()> {
 pub fn run_newer() -> Result<()> {
     let mut observed = kept()?;
     observed.0.retain(|(_, _, by), _| *by != By::Newer);
-    let root = libvirtd::root().with_context(|| "run `cargo xtask libvirtd` first, as root")?;
-    observe(&mut observed, &["daemon"], By::Newer, Some(&root))?;
+    let root = Suite::Trixie.root().with_context(|| "run `cargo xtask libvirtd` first, as root")?;
+    observe(&mut observed, &["daemon"], By::Newer, Some((&root, "")))?;
+    keep(&observed)
+}
+
+/// What no stable Debian has yet, with the daemon of its testing: the other sides are taken from the last time.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_testing() -> Result<()> {
+    let mut observed = kept()?;
+    observed.0.retain(|(_, _, by), _| *by != By::Testing);
+    let root =
+        Suite::Testing.root().with_context(|| "run `cargo xtask libvirtd --testing` first, as root")?;
+    let mut seen = Observed::default();
+    observe(&mut seen, &["daemon"], By::Testing, Some((&root, NEWEST)))?;
+    // Of the rest the others say as much.
+    seen.0.retain(|(program, procedure, _), answer| {
+        answer.refused.is_none()
+            && observed.daemon(program, procedure).is_none_or(|(_, known)| known.refused.is_some())
+    });
+    observed.0.extend(seen.0);
     keep(&observed)
 }
 
@@ -282,7 +313,8 @@ fn keep(observed: &Observed) -> Result<()> {
     Ok(())
 }
 
-fn observe(observed: &mut Observed, tests: &[&str], daemon: By, root: Option<&Path>) -> Result<()> {
+/// The tests with these names in their own, of programs of tests; those of a daemon in another root.
+fn observe(observed: &mut Observed, tests: &[&str], daemon: By, other: Option<(&Path, &str)>) -> Result<()> {
     // A test whose parts are missing sees nothing.
     crate::unpacked::fetch()?;
     let directory = tempfile::tempdir()?;
@@ -290,8 +322,8 @@ fn observe(observed: &mut Observed, tests: &[&str], daemon: By, root: Option<&Pa
     test.args(["test", "-p", "libvirt-client", "-p", "libvirt-server", "--locked"])
         .args(tests.iter().flat_map(|name| ["--test", name]));
     test.env("HV_LIBVIRT_OBSERVED", directory.path());
-    if let Some(root) = root {
-        test.env(libvirtd::VARIABLE, root);
+    if let Some((root, name)) = other {
+        test.env(libvirtd::VARIABLE, root).args(["--", name]);
     }
     sh::run(&mut test)?;
     for entry in std::fs::read_dir(directory.path())? {

@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 /// An error: what happened, in which call, and whether the daemon may have executed that call all the same.
 ///
-/// Its text does not hold its causes: [`source`](std::error::Error::source) has them, and `{error:#}` prints them behind it.
-#[derive(Clone, Debug)]
+/// Its text does not hold its causes: [`source`](std::error::Error::source) has them, and `{error:#}` prints them behind it. So does
+/// `{error:?}`, which is what a `main` prints that returns it; `{error:#?}` shows the structure.
+#[derive(Clone)]
 pub struct Error {
     kind: ErrorKind,
     call: Option<&'static Info>,
@@ -325,6 +326,22 @@ impl fmt::Display for Error {
     }
 }
 
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            return write!(f, "{self:#}");
+        }
+        let Self { kind, call, serial, execution, cause } = self;
+        f.debug_struct("Error")
+            .field("kind", kind)
+            .field("call", &call.map(|call| call.name))
+            .field("serial", serial)
+            .field("execution", execution)
+            .field("cause", cause)
+            .finish()
+    }
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
@@ -435,6 +452,23 @@ mod tests {
         assert_eq!(format!("{error:#}"), format!("{text}: connecting to nowhere: reset"));
         let silent = Error::from(SessionError::Silent(std::time::Duration::from_secs(25)));
         assert_eq!(format!("{silent:#}").matches("nothing came for").count(), 1, "{silent:#}");
+    }
+
+    #[test]
+    fn what_main_prints_is_one_line_with_its_causes() {
+        let absent = std::io::Error::new(std::io::ErrorKind::NotFound, "connecting to /run/sock: not there");
+        let away = Error::from(absent);
+        let late = Error::new(ErrorKind::Timeout).of(remote::ConnectGetHostname::INFO).because(away);
+        let line = "virConnectGetHostname: no answer in time: the connection to libvirt's daemon failed: \
+                    connecting to /run/sock: not there";
+        assert_eq!(format!("{late:?}"), line);
+        let lane = Error::new(ErrorKind::Lane(Box::new(late)));
+        assert!(format!("{lane:?}").ends_with(&format!(": {line}")), "{lane:?}");
+        let structure = format!("{lane:#?}");
+        for part in ["kind: Lane(", "kind: Timeout", "\"connect_get_hostname\"", "execution: No", "NotFound"]
+        {
+            assert!(structure.contains(part), "{part}: {structure}");
+        }
     }
 
     #[test]

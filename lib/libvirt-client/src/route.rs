@@ -51,25 +51,6 @@ pub(crate) struct Place {
     pub(crate) transport: Option<Transport>,
 }
 
-/// Parameters of URIs that say how to connect, which a program that connects by itself has decided already.
-const WAYS: [&str; 15] = [
-    "mode",
-    "proxy",
-    "socket",
-    "command",
-    "argv",
-    "netcat",
-    "keyfile",
-    "no_verify",
-    "no_tty",
-    "no_sanity",
-    "pkipath",
-    "tls_priority",
-    "sshauth",
-    "known_hosts",
-    "known_hosts_verify",
-];
-
 impl Route {
     /// Where that is now.
     ///
@@ -119,8 +100,8 @@ impl Route {
         let uri: Uri = meant.parse()?;
         let transport = uri.named_transport.map(|_| "transport");
         let port = uri.port.map(|_| "port");
-        let parameter = WAYS.into_iter().find(|name| uri.parameter(name).is_some());
-        match transport.or(port).or(parameter) {
+        // A program that connects by itself has decided how.
+        match transport.or(port).or(uri.way()) {
             None => Ok(uri),
             Some(way) => Err(Error::new(ErrorKind::Uri(format!(
                 "`{meant}`: the program connects by itself, so that `{way}` of the URI would say nothing: leave it out"

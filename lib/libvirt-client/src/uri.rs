@@ -63,29 +63,42 @@ const PROBING: &str = "remote";
 /// Parameters that the client takes for itself; all others go to the daemon (`doRemoteOpen` in `remote_driver.c`). `no_sanity` asks to leave
 /// out what libvirt looks at in certificates before it connects; nothing of that is looked at here before TLS itself does, so it asks for
 /// nothing.
-const OURS: [&str; 21] = [
-    "name",
-    "mode",
-    "proxy",
-    "socket",
-    "auth",
-    "authfile",
-    "command",
-    "argv",
-    "netcat",
-    "keyfile",
-    "no_verify",
-    "no_tty",
-    "no_sanity",
-    "pkipath",
-    "tls_priority",
-    "sshauth",
-    "known_hosts",
-    "known_hosts_verify",
-    "debug",
-    "pid",
-    "port",
+const OURS: [(&str, About); 21] = [
+    ("name", About::Other),
+    ("mode", About::Way),
+    ("proxy", About::Way),
+    ("socket", About::Way),
+    ("auth", About::Other),
+    ("authfile", About::Other),
+    ("command", About::Way),
+    ("argv", About::Way),
+    ("netcat", About::Way),
+    ("keyfile", About::Way),
+    ("no_verify", About::Way),
+    ("no_tty", About::Way),
+    ("no_sanity", About::Way),
+    ("pkipath", About::Way),
+    ("tls_priority", About::Way),
+    ("sshauth", About::Way),
+    ("known_hosts", About::Way),
+    ("known_hosts_verify", About::Way),
+    ("debug", About::Other),
+    ("pid", About::Other),
+    ("port", About::Other),
 ];
+
+/// What a parameter is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum About {
+    /// How to connect.
+    Way,
+    /// What is opened, or who opens it; or nothing any more.
+    Other,
+}
+
+fn is_ours(parameter: &str) -> bool {
+    OURS.iter().any(|(name, _)| *name == parameter)
+}
 
 impl Uri {
     /// What a user means: an alias, a URI, or nothing, which is the default of the surroundings. Where there is none it is whatever the host's
@@ -171,16 +184,22 @@ impl Uri {
             .map_err(|_| Error::new(ErrorKind::Uri(format!("{name}={value}: there are 0 and 1"))))
     }
 
+    /// A parameter of it that says how to connect.
+    pub(crate) fn way(&self) -> Option<&'static str> {
+        let ways = OURS.iter().filter(|(_, about)| *about == About::Way);
+        ways.map(|(name, _)| *name).find(|name| self.parameter(name).is_some())
+    }
+
     /// The URI that the daemon is asked to open: without transport, host and our own parameters, unless `name` says it.
     #[must_use]
     pub fn remote_name(&self) -> String {
-        self.passed_on(|parameter| !OURS.contains(&parameter))
+        self.passed_on(|parameter| !is_ours(parameter))
     }
 
     /// The URI that libvirt's helper at the other end of ssh is told, which finds the daemon's socket by it. Newer ones look at the mode,
     /// older ones, such as that of 9.0.0, pass over it.
     pub(crate) fn helper_name(&self) -> String {
-        self.passed_on(|parameter| parameter == "mode" || !OURS.contains(&parameter))
+        self.passed_on(|parameter| parameter == "mode" || !is_ours(parameter))
     }
 
     fn passed_on(&self, is_theirs: impl Fn(&str) -> bool) -> String {

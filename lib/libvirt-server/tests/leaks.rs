@@ -10,11 +10,16 @@ use libvirt_client::transport::{Privacy, Stream, Unix};
 use libvirt_server::proxy::{Fault, Faults, relay};
 use libvirt_server::{Handle, Scope, Server};
 use running::run;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::UnixStream;
 
 /// Connections with each fault. One thing that each of them left would show.
 const TIMES: u64 = 30;
+/// The same for what only some of them would leave.
+const MANY_TIMES: u64 = 1_000;
+/// What a process holds is counted as a whole.
+static ALONE: Mutex<()> = Mutex::new(());
 /// What ends at all has ended by then.
 const IN_TIME: Duration = Duration::from_secs(60);
 
@@ -44,8 +49,7 @@ fn held() -> (usize, usize) {
     (descriptors, tokio::runtime::Handle::current().metrics().num_alive_tasks())
 }
 
-#[tokio::test]
-async fn nothing_is_left_of_connections_that_broke() {
+async fn breaks(times: u64) {
     let server = Server::builder().scope(Scope::Complete).build();
     let handle = server.handle();
     run(async move { server.serve(None).await.is_ok() });
@@ -53,7 +57,7 @@ async fn nothing_is_left_of_connections_that_broke() {
     tokio::task::yield_now().await;
     let before = held();
     for fault in Fault::ALL {
-        for seed in 0..TIMES {
+        for seed in 0..times {
             broken(&handle, fault, seed).await;
         }
         let alone = async {
@@ -64,4 +68,21 @@ async fn nothing_is_left_of_connections_that_broke() {
         let ended = tokio::time::timeout(IN_TIME, alone).await;
         assert!(ended.is_ok(), "{fault:?}: {:?}, and {before:?} before", held());
     }
+}
+
+/// In a runtime that is made when nobody else makes one.
+fn alone(work: impl Future<Output = ()>) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
+}
+
+#[test]
+fn nothing_is_left_of_connections_that_broke() {
+    alone(breaks(TIMES));
+}
+
+#[test]
+#[ignore = "takes minutes; part of `make test-long`"]
+fn nothing_is_left_of_a_thousand_connections_with_each_fault() {
+    alone(breaks(MANY_TIMES));
 }

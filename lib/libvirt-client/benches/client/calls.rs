@@ -1,18 +1,26 @@
 //! Serial calls on the daemon, and calls under way against a thread that answers from memory.
 
 use crate::Rig;
-use crate::measure::{Bare, Cost, Rounds, load, measure, median, now, packet, row, with};
+use crate::floors::{OneTask, TwoTasks};
+use crate::measure::{Bare, Cost, Rounds, load, measure, measured, median, now, packet, row, user_ns, with};
 use libvirt_client::protocol::packet::{Kind, PACKET_MIN};
 use libvirt_client::protocol::procedure::Procedure;
 use libvirt_client::protocol::remote;
 use libvirt_client::transport::Unix;
-use libvirt_client::{Blocking, Options, connection};
+use libvirt_client::{Blocking, Connect, Options, connection};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
 const ROUNDS: usize = 5;
 const CALLS: usize = 10_000;
+/// Calls before those that count.
+const WARM: usize = 200;
+
+async fn called(connect: &Connect) {
+    let reply = connect.call::<remote::ConnectGetLibVersion>(&()).await.expect("the daemon answers");
+    assert!(reply.result().expect("a version").lib_ver > 0);
+}
 
 /// Serial calls: through the asynchronous front, through the blocking one, and by the others.
 pub(crate) fn serial(rig: &mut Rig) -> Vec<Value> {
@@ -22,24 +30,17 @@ pub(crate) fn serial(rig: &mut Rig) -> Vec<Value> {
     let mut peers: Vec<Rounds> = rig.peers.iter().map(|_| Rounds::default()).collect();
     for _ in 0..ROUNDS {
         let mut bare = Bare::open(&rig.socket(), "test:///default");
-        floor.add(measure(CALLS, 200, || {
+        floor.add(measure(CALLS, WARM, || {
             bare.call(remote::ConnectGetLibVersion::INFO.number, &[]);
         }));
         drop(bare);
-        let connect = rig.runtime.block_on(rig.daemon.open(&uri));
-        ours.add(measure(CALLS, 200, || {
-            rig.runtime.block_on(async {
-                let reply =
-                    connect.call::<remote::ConnectGetLibVersion>(&()).await.expect("the daemon answers");
-                assert!(reply.result().expect("a version").lib_ver > 0);
-            });
+        // All in one future, as a program awaits its calls.
+        ours.add(rig.runtime.block_on(async {
+            let connect = rig.daemon.open(&uri).await;
+            measured(CALLS, WARM, async || called(&connect).await).await
         }));
-        drop(connect);
         let waiting = Blocking::open_with(rig.daemon.builder(&uri)).expect("the daemon listens");
-        blocking.add(measure(CALLS, 200, || {
-            let reply = waiting.wait(waiting.connect().call::<remote::ConnectGetLibVersion>(&()));
-            assert!(reply.expect("the daemon answers").result().expect("a version").lib_ver > 0);
-        }));
+        blocking.add(measure(CALLS, WARM, || waiting.wait(called(waiting.connect()))));
         drop(waiting);
         for (peer, rounds) in rig.peers.iter_mut().zip(&mut peers) {
             let answer = peer.ask(&format!("open {uri}")).and_then(|_| peer.ask(&format!("calls {CALLS}")));
@@ -72,6 +73,100 @@ pub(crate) fn serial(rig: &mut Rig) -> Vec<Value> {
         );
     }
     rows
+}
+
+/// Callers on one connection, each of which waits for its own replies.
+const CALLERS: usize = 8;
+/// Calls of each.
+const EACH: usize = 2_000;
+
+/// Calls of several callers at once on one handle: tasks of ours, threads of the others', and as many calls under way on the bare socket.
+pub(crate) fn together(rig: &mut Rig) -> Vec<Value> {
+    let load = load();
+    let uri = rig.test_uri();
+    let (mut ours, mut floor) = (Rounds::default(), Rounds::default());
+    let mut peers: Vec<Rounds> = rig.peers.iter().map(|_| Rounds::default()).collect();
+    let cost = |start: std::time::Instant, before: f64| {
+        let calls = (CALLERS * EACH) as f64;
+        Cost { time: start.elapsed().as_nanos() as f64 / calls, user: (user_ns() - before) / calls }
+    };
+    for _ in 0..ROUNDS {
+        let mut bare = Bare::open(&rig.socket(), "test:///default");
+        let (start, before) = (now(), user_ns());
+        bare.calls(remote::ConnectGetLibVersion::INFO.number, CALLERS * EACH, CALLERS);
+        floor.add(cost(start, before));
+        drop(bare);
+        ours.add(rig.runtime.block_on(async {
+            let connect = rig.daemon.open(&uri).await;
+            called(&connect).await;
+            let (start, before) = (now(), user_ns());
+            let callers = (0..CALLERS).map(async |_| {
+                for _ in 0..EACH {
+                    called(&connect).await;
+                }
+            });
+            futures::future::join_all(callers).await;
+            cost(start, before)
+        }));
+        for (peer, rounds) in rig.peers.iter_mut().zip(&mut peers) {
+            let answer = peer.ask(&format!("open {uri}"));
+            if let Some(answer) = answer.and_then(|_| peer.ask(&format!("together {CALLERS} {EACH}"))) {
+                rounds.add(Cost { time: answer.time, user: answer.user });
+            }
+        }
+    }
+    let beside: Vec<(&str, &Rounds)> = rig.peers.iter().map(|peer| peer.name).zip(&peers).collect();
+    let name = format!("libvirt_calls_of_{CALLERS}_callers");
+    let with_floor = |row: Value, value: Option<f64>| {
+        with(with(row, "floor", Value::from("bare socket")), "floor_value", value.map(Value::from))
+    };
+    let times = rig.beside(&name, "ns", ours.time(), &beside, Rounds::time, load);
+    let mut rows: Vec<Value> = times.map(|row| with_floor(row, floor.time())).collect();
+    let users = rig.beside(&format!("{name}_user_cpu"), "ns", ours.user(), &beside, Rounds::user, load);
+    rows.extend(users.map(|row| with_floor(row, floor.user())));
+    rows
+}
+
+/// One contender's calls and nothing else, to be looked at from outside: `client async 100000`.
+pub(crate) fn alone(who: &str, calls: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let daemon = crate::support::Daemon::start("one contender").expect("libvirtd is installed");
+    crate::pin();
+    let socket = daemon.path("libvirt/libvirt-sock");
+    let uri = format!("test+unix:///default?socket={}", socket.display());
+    let cost = match who {
+        "bare" => {
+            let mut bare = Bare::open(&socket, "test:///default");
+            measure(calls, WARM, || {
+                bare.call(remote::ConnectGetLibVersion::INFO.number, &[]);
+            })
+        }
+        "one-task" => runtime.block_on(async {
+            let mut bare = OneTask::open(&socket).await;
+            measured(calls, WARM, async || bare.call().await).await
+        }),
+        "two-tasks" => runtime.block_on(async {
+            let mut bare = TwoTasks::open(&socket).await;
+            measured(calls, WARM, async || bare.call().await).await
+        }),
+        "async" => runtime.block_on(async {
+            let connect = daemon.open(&uri).await;
+            measured(calls, WARM, async || called(&connect).await).await
+        }),
+        "blocking" => {
+            let waiting = Blocking::open_with(daemon.builder(&uri)).expect("the daemon listens");
+            measure(calls, WARM, || waiting.wait(called(waiting.connect())))
+        }
+        peer => {
+            let target = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench");
+            let mut peers = crate::peer::all(&target);
+            let peer = peers.iter_mut().find(|known| known.name == peer).expect("somebody is called so");
+            peer.ask(&format!("open {uri}")).expect("it connects");
+            let answer = peer.ask(&format!("calls {calls}")).expect("it calls");
+            Cost { time: answer.time, user: answer.user }
+        }
+    };
+    let _ = writeln!(std::io::stdout(), "{who}: p50 {:.0} ns, user {:.0} ns", cost.time, cost.user);
 }
 
 /// Calls against a thread that answers from memory.

@@ -35,6 +35,7 @@ mod authority;
 mod sshd;
 
 mod calls;
+mod floors;
 mod lists;
 mod measure;
 mod opening;
@@ -122,6 +123,12 @@ fn main() {
     if !arguments.iter().any(|argument| argument == "--bench") {
         return;
     }
+    if let [who, count, ..] = &arguments[..]
+        && let Ok(count) = count.parse()
+    {
+        calls::alone(who, count);
+        return;
+    }
     // Words are parts that are wanted alone; nothing is written then.
     let parts: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|word| *word == part);
@@ -139,6 +146,9 @@ fn main() {
     let mut rig = Rig { runtime, daemon, peers: peer::all(&target) };
     if wanted("serial") {
         rows.extend(calls::serial(&mut rig));
+    }
+    if wanted("together") {
+        rows.extend(calls::together(&mut rig));
     }
     if wanted("lists") {
         rows.push(lists::decoding());

@@ -61,6 +61,21 @@ pub(crate) fn measure(count: usize, warm: usize, mut call: impl FnMut()) -> Cost
     Cost { time: median(took), user: (user_ns() - before) / count as f64 }
 }
 
+/// The same of something that is awaited.
+pub(crate) async fn measured(count: usize, warm: usize, mut call: impl AsyncFnMut()) -> Cost {
+    for _ in 0..warm {
+        call().await;
+    }
+    let mut took = Vec::with_capacity(count);
+    let before = user_ns();
+    for _ in 0..count {
+        let start = now();
+        call().await;
+        took.push(start.elapsed().as_nanos() as f64);
+    }
+    Cost { time: median(took), user: (user_ns() - before) / count as f64 }
+}
+
 /// What the rounds gave one contender.
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
@@ -137,6 +152,20 @@ impl Bare {
             .expect("the daemon reads");
         self.next();
         &self.buffer[PACKET_MIN - LENGTH_SIZE..]
+    }
+
+    /// So many calls without arguments, with so many of them under way.
+    pub(crate) fn calls(&mut self, procedure: i32, count: usize, window: usize) {
+        for sent in 0..count + window {
+            if sent < count {
+                self.serial += 1;
+                let call = packet(procedure, Kind::Call, self.serial, &[]);
+                self.socket.write_all(&call).expect("the daemon reads");
+            }
+            if sent >= window {
+                self.next();
+            }
+        }
     }
 
     /// The next packet's payload, in bytes.

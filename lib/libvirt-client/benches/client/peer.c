@@ -180,6 +180,32 @@ static void stall(void)
     printf("%ld 0 %ld\n", took, now() - start);
 }
 
+static int each;
+
+static void *caller(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < each; i++)
+        call();
+    return NULL;
+}
+
+static void together(int callers, int count)
+{
+    pthread_t *threads = calloc(callers, sizeof *threads);
+    long cpu, start;
+    each = count;
+    call();
+    cpu = user();
+    start = now();
+    for (int i = 0; i < callers; i++)
+        pthread_create(&threads[i], NULL, caller, NULL);
+    for (int i = 0; i < callers; i++)
+        pthread_join(threads[i], NULL);
+    printf("%ld %ld 0\n", (now() - start) / callers / count, (user() - cpu) / callers / count);
+    free(threads);
+}
+
 static void unread(const char *name, int count)
 {
     virStreamPtr stream = virStreamNew(conn, 0);
@@ -228,6 +254,8 @@ int main(void)
             upload(first, number);
         else if (!strcmp(what, "connect") && words == 3)
             opened(first, number);
+        else if (!strcmp(what, "together") && words == 3)
+            together(atoi(first), number);
         else if (!strcmp(what, "stall"))
             stall();
         else if (!strcmp(what, "unread") && words == 3)

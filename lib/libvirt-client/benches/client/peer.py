@@ -90,6 +90,21 @@ def opened(uri, count):
     return took[count // 2], 0, 0
 
 
+def together(callers, count):
+    def caller():
+        for _ in range(count):
+            conn.getLibVersion()
+
+    conn.getLibVersion()
+    threads = [threading.Thread(target=caller) for _ in range(callers)]
+    cpu, start = user(), now()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return (now() - start) // callers // count, (user() - cpu) // callers // count, 0
+
+
 def stall():
     volumes = [volume("w%d" % n) for n in range(5)]
     threads = [threading.Thread(target=each.wipe) for each in volumes]
@@ -141,6 +156,8 @@ for line in sys.stdin:
         answer = upload(words[1], int(words[2]))
     elif what == "connect":
         answer = opened(words[1], int(words[2]))
+    elif what == "together":
+        answer = together(int(words[1]), int(words[2]))
     elif what == "stall":
         answer = stall()
     elif what == "unread":

@@ -1,8 +1,9 @@
 //! Subscriptions: shared, filtered, ended, and living on over a restart of the daemon.
 
-use crate::support::{Daemon, run};
+use crate::secure::port;
+use crate::support::{Daemon, Settings, run};
 use futures::StreamExt;
-use libvirt_client::protocol::enums::{DomainEventType, NetworkEventLifecycleType};
+use libvirt_client::protocol::enums::{ConnectCloseReason, DomainEventType, NetworkEventLifecycleType};
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{DomainDestroyFlags, DomainUndefineFlags};
 use libvirt_client::protocol::remote;
@@ -256,4 +257,28 @@ async fn an_event_of_a_domain_that_is_gone_is_the_last_one() {
     gone.destroy(DomainDestroyFlags::DEFAULT).await.unwrap();
     assert_eq!(lifecycle(&mut events).await.1, DomainEventType::Stopped);
     assert!(gone.undefine(DomainUndefineFlags::empty()).await.unwrap_err().is_not_found());
+}
+
+/// The test driver, and those of QEMU and of containers, have no service that could go. Libvirt's own driver for what another daemon has is
+/// connected to one, and a daemon asks it for what is on another host.
+#[tokio::test]
+async fn a_driver_that_loses_what_it_is_connected_to_is_told() {
+    let test = "a_driver_that_loses_what_it_is_connected_to_is_told";
+    let (Some(mut other), Some(daemon)) = (Daemon::prepare(test), Daemon::start(test)) else { return };
+    let port = port();
+    let config = format!(
+        "listen_addr = \"127.0.0.1\"\nlisten_tls = 0\nlisten_tcp = 1\ntcp_port = \"{port}\"\nauth_tcp = \"none\"\n"
+    );
+    other.run(&Settings { config, arguments: vec!["--listen".into()], ..Settings::default() });
+    let socket = daemon.path("libvirt/libvirt-sock");
+    let name = format!("test%2Btcp%3A%2F%2F127.0.0.1%3A{port}%2Fdefault");
+    let uri = format!("test+unix:///default?socket={}&name={name}", socket.display());
+    let connect = daemon.open(&uri).await;
+    let mut closed = connect.subscribe(Kind::ConnectionClosed).await.unwrap();
+    assert_eq!(connect.domains(Default::default()).await.unwrap().len(), 1, "the other's");
+    other.kill();
+    let told = tokio::time::timeout(Duration::from_secs(60), event(&mut closed)).await.expect("an event");
+    let Event::ConnectionClosed(told) = told else { panic!("{told:?}") };
+    // Whichever the driver has found first: that it reads nothing more, or that it cannot write.
+    assert!(matches!(told.reason, ConnectCloseReason::Eof | ConnectCloseReason::Error), "{told:?}");
 }

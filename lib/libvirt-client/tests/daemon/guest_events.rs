@@ -3,7 +3,10 @@
 use crate::guests::{definition, disk};
 use crate::old_events::OldClient;
 use crate::support::{Daemon, present};
-use libvirt_client::protocol::enums::{DomainEventIoErrorAction, DomainEventWatchdogAction, DomainState};
+use libvirt_client::protocol::enums::{
+    DomainEventIoErrorAction, DomainEventWatchdogAction, DomainMemoryFailureActionType,
+    DomainMemoryFailureRecipientType, DomainState,
+};
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::{Connect, Domain, Filter, Item, Subscription};
 use std::process::{Child, Stdio};
@@ -127,6 +130,22 @@ async fn a_monitor_that_says_too_much_is_told() {
     assert!(error.to_string().contains("exceeds buffer size"), "{error}");
     assert!(matches!(next(&mut events).await, Event::DomainControlError(_)));
     old.sees(Kind::DomainControlError).await;
+}
+
+#[tokio::test]
+async fn memory_that_breaks_is_told() {
+    let kinds = [Kind::DomainMemoryFailure];
+    let Some((_daemon, guest, mut events, _old)) = guest("memory_that_breaks_is_told", CLOCK, &kinds).await
+    else {
+        return;
+    };
+    let guest = guest.start(Default::default()).await.unwrap();
+    // A machine check as a processor raises it for memory that cannot be corrected (Intel's manual, volume 3, chapter "Machine-check
+    // architecture": valid, uncorrected, enabled, with an address). A guest that has not asked for such exceptions begins anew.
+    guest.human_monitor_command("mce 0 2 0xbc00000000000000 0x4 0x1000 0").await.unwrap();
+    let Event::DomainMemoryFailure(event) = next(&mut events).await else { panic!("another event") };
+    assert_eq!(event.recipient, DomainMemoryFailureRecipientType::Guest);
+    assert_eq!(event.action, DomainMemoryFailureActionType::Reset);
 }
 
 #[tokio::test]

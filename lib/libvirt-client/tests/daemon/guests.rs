@@ -1,6 +1,6 @@
 //! Running guests: consoles, pictures, QEMU's monitor, jobs, descriptors. Their whole system is a boot sector.
 
-use crate::support::{Daemon, ended, present, run};
+use crate::support::{Daemon, ended, is_other, present, run};
 use libvirt_client::protocol::enums::{DomainBlockJobType, DomainState};
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{
@@ -96,11 +96,22 @@ pub(crate) async fn awake(console: &mut ByteStream) {
     }
 }
 
+/// A stream that was dropped is over at the daemon: the console is free for a safe one again.
+async fn reopened(guest: &Domain, console: ByteStream) -> ByteStream {
+    drop(console);
+    loop {
+        match guest.open_console(None, DomainConsoleFlags::empty()).await {
+            Ok(console) => return console,
+            // The end of the old one is on its way.
+            Err(error) => assert!(error.refusal().is_some(), "{error}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_console_of_a_running_guest_goes_both_ways() {
-    let Some((_daemon, connect, guest)) = guest("a_console_of_a_running_guest_goes_both_ways").await else {
-        return;
-    };
+    let test = "a_console_of_a_running_guest_goes_both_ways";
+    let Some((_daemon, connect, guest)) = guest(test).await else { return };
     let mut console = guest.open_console(None, DomainConsoleFlags::empty()).await.unwrap();
     awake(&mut console).await;
     let said = b"Hello From The Console";
@@ -124,14 +135,13 @@ async fn a_console_of_a_running_guest_goes_both_ways() {
         }
     };
     assert!(matches!(ended, Ok(None) | Err(_)), "{ended:?}");
-    drop(second);
-    // A stream that was dropped is over at the daemon: the console is free for a safe one again.
-    let mut third = loop {
-        match guest.open_console(None, DomainConsoleFlags::empty()).await {
-            Ok(console) => break console,
-            // The end of the old one is on its way.
-            Err(error) => assert!(error.refusal().is_some(), "{error}"),
-        }
+    let mut third = if is_other() {
+        println!(
+            "not run: the end of {test}: libvirtd 11.3.0 can lock itself up when a stream is broken off"
+        );
+        second
+    } else {
+        reopened(&guest, second).await
     };
     awake(&mut third).await;
     assert_eq!(connect.domains(Default::default()).await.unwrap().len(), 1);

@@ -24,6 +24,7 @@ mod memory;
 mod migration;
 mod migration_flags;
 mod networks;
+mod newest;
 mod object_flags;
 mod objects;
 mod observed;

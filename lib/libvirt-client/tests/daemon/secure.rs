@@ -30,7 +30,7 @@ fn revoke(ca: &Authority, serial: u64) -> String {
 }
 
 /// A port that nobody has.
-fn port() -> u16 {
+pub(crate) fn port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

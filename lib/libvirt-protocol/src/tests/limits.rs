@@ -3,15 +3,15 @@
 use crate::generated::all::for_each_structure;
 use crate::xdr::{self, DecodeError, Flaw, Input, LimitError, Limited, Sampler, Wire};
 
-/// What a value was encoded to, and the limits of its parts.
-type Encoded = (Result<Vec<u8>, LimitError>, Vec<u32>);
+/// What was encoded, and the limits of its bounded parts as their types have them.
+type Written = (Result<Vec<u8>, LimitError>, Vec<u32>);
 
 /// A structure of the table: its name, and its bounded parts with their limits as the description has them.
 struct Case {
     name: &'static str,
     bounds: &'static [(&'static str, u32)],
-    /// Encodes a value with one part of another length than one; tells the limits of its parts as their types have them.
-    write: fn(Option<(usize, usize)>) -> Encoded,
+    /// Encodes a value with one part of another length than one.
+    write: fn(Option<(usize, usize)>) -> Written,
     /// Decodes, and encodes what came out.
     read: fn(&[u8]) -> Result<Vec<u8>, DecodeError>,
     /// Moves over it.
@@ -67,7 +67,7 @@ impl Case {
     }
 }
 
-fn written<'a, T: Wire<'a>>(chosen: Option<(usize, usize)>) -> Encoded {
+fn written<'a, T: Wire<'a>>(chosen: Option<(usize, usize)>) -> Written {
     let mut sampler = Sampler::at_edge(chosen);
     let value = T::sample(&mut sampler);
     (xdr::encode(&value), sampler.limits().to_vec())

@@ -190,7 +190,7 @@ impl Printer<'_> {
     }
 }
 
-const ABOUT: &str = "`cargo xtask coverage libvirt` runs the tests, with libvirtd 9.0.0 and 11.3.0, writes down what they saw, and prints this anew.\n\n\
+const ABOUT: &str = "`cargo xtask coverage libvirt` runs the tests, with libvirtd 9.0.0 and 11.3.0, writes down what they saw, and prints this anew; with `--testing` it runs those of what came later with the libvirtd of Debian's testing (12.8.0 on 22 November 2026).\n\n\
     - **typed**: a call has a function with its own types (and most a method on a handle), an event a variant, a flag a constant.\n\
     - **exercised**: of a call, our own server (`lib/libvirt-server`) decoded it and answered; of a flag, it took it, in a test that looks at \
     more than the answer, or refused it with the error of libvirt's drivers that do not take it, which a test sees (both are counted apart \
@@ -226,6 +226,7 @@ fn exercise(answer: &Answer) -> String {
 fn observation(daemon: Option<&(By, Answer)>, seen: bool, reason: Option<&str>) -> String {
     match daemon {
         Some((By::Newer, answer)) if seen => format!("{} (11.3.0)", name(&answer.test)),
+        Some((By::Testing, answer)) if seen => format!("{} (12.8.0)", name(&answer.test)),
         Some((_, answer)) if seen => name(&answer.test),
         Some((_, Answer { refused: Some(code), .. })) => {
             format!("{}; refused {code}", reason.unwrap_or_default())
