@@ -198,6 +198,24 @@ pub struct PublishedPort {
     pub guest_port: u16,
 }
 
+impl PublishedPort {
+    /// Whether a node cannot listen for both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let meet = self.host_address == other.host_address
+            || self.host_address.is_unspecified()
+            || other.host_address.is_unspecified();
+        (self.protocol, self.host_port) == (other.protocol, other.host_port) && meet
+    }
+}
+
+/// `127.0.0.1:2222/tcp`: where the node listens.
+impl fmt::Display for PublishedPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = std::net::SocketAddr::new(self.host_address, self.host_port);
+        write!(f, "{address}/{}", self.protocol.as_str())
+    }
+}
+
 /// What a network interface hangs on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attachment {
@@ -340,6 +358,14 @@ impl InstanceSpec {
             disk_bytes: self.root_disk_bytes + self.disks.iter().map(|disk| disk.size_bytes).sum::<u64>(),
             gpus: 0,
         }
+    }
+
+    /// The ports of the node that lead to it.
+    pub fn published(&self) -> impl Iterator<Item = &PublishedPort> {
+        self.interfaces.iter().flat_map(|interface| match &interface.attachment {
+            Attachment::User { publish } => publish.as_slice(),
+            Attachment::Tap { .. } | Attachment::Bridge { .. } => &[],
+        })
     }
 
     /// Checks every field; the error names the first wrong one and what is allowed.
