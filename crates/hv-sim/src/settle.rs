@@ -182,6 +182,8 @@ impl World {
                     .iter()
                     .find(|refusal| refusal.node == node.node.id && refusal.generation == generation)
                     .map(|refusal| refusal.message.as_str()),
+                // Guests here publish nothing.
+                taken: Vec::new(),
             })
             .collect();
         let decision = schedule(&entry.instance, &candidates)

@@ -276,6 +276,15 @@ fn a_console_in_a_script_sends_its_input_and_ends_with_the_guest() {
 }
 
 #[test]
+fn a_console_without_input_is_left_when_nothing_is_printed_any_more() {
+    let server = Server::start(Script { console: vec!["login: "], ..Default::default() });
+    let ended = server.ctl_with(&["instance", "console", "web", "--idle", "300ms"], "root\n");
+    assert_eq!((ended.exit, ended.out.as_str()), (Exit::Ok, "login: root\n"), "{ended:?}");
+    let ended = server.ctl(&["instance", "console", "web", "--idle", "50ms", "--wait-for", "panic"]);
+    assert_eq!(ended.exit, Exit::Timeout, "{ended:?}");
+}
+
+#[test]
 fn a_console_waits_for_a_text_that_arrives_in_pieces() {
     let server = Server::start(Script { console: vec!["boot\r\nlo", "gin", ": more"], ..Default::default() });
     let ended = server.ctl(&["instance", "console", "web", "--wait-for", "login:"]);

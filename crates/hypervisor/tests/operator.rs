@@ -4,7 +4,8 @@
 mod ctl;
 
 use ctl::ctl;
-use hv_driver::fake::FakeDriver;
+use hv_driver::fake::{FakeDriver, Fault};
+use hv_driver::{DriverError, DriverErrorKind};
 use hypervisor::local::{Layout, Local};
 use hypervisor_ctl::Exit;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::Duration;
 struct Site {
     dir: tempfile::TempDir,
     local: Local,
+    driver: FakeDriver,
 }
 
 impl Site {
@@ -21,9 +23,10 @@ impl Site {
         let layout = Layout(dir.path().to_owned());
         let mut agent = layout.agent_config();
         agent.node_name = "n1".into();
-        let driver = Arc::new(FakeDriver::new(hv_runtime::clock::wall));
-        let local = Local::start(layout.server_config("127.0.0.1:0"), agent, driver).await.unwrap();
-        let site = Self { dir, local };
+        let driver = FakeDriver::new(hv_runtime::clock::wall);
+        let pretends = Arc::new(driver.clone());
+        let local = Local::start(layout.server_config("127.0.0.1:0"), agent, pretends).await.unwrap();
+        let site = Self { dir, local, driver };
         // A server that has just started has no node yet.
         site.until(&["node", "list", "--phase", "ready", "-o", "name"], |said| said == "n1\n").await;
         site
@@ -108,6 +111,63 @@ async fn an_instance_names_a_node_that_is_there_or_is_registered() {
     assert_eq!(site.ctl(&["operation", "wait", operation, "--timeout", "1ms"]).await.0, Exit::Timeout);
     site.done(&["instance", "stop", "web"]).await;
     site.done(&["instance", "delete", "web"]).await;
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_node_takes_leaves_nothing_and_what_fails_on_its_node_stays() {
+    let site = Site::start().await;
+    let create = ["instance", "create", "web", "--image", "/images/demo.qcow2"];
+    let fails = async |flags: &[&str]| {
+        let (exit, said) = site.ctl(&[&create[..], flags].concat()).await;
+        assert_eq!(exit, Exit::Precondition, "{said}");
+        said
+    };
+    let is_there = async || site.ctl(&["instance", "get", "web"]).await.0 == Exit::Ok;
+    // What no node has is not begun.
+    let said = fails(&["--memory", "4T"]).await;
+    assert!(said.contains("n1: needs 4194304 MiB of memory, ") && said.contains(" in all"), "{said}");
+    assert!(!is_there().await);
+    // What every node refuses.
+    let absent = DriverError::new(DriverErrorKind::Missing, "admit", "there is no such image");
+    site.driver.inject("admit", None, Fault::Fail(absent));
+    let said = fails(&[]).await;
+    assert!(said.contains("there is no such image") && said.contains("nothing is left of it"), "{said}");
+    assert!(!is_there().await);
+    // What has disks on its node.
+    let in_use = DriverError::new(DriverErrorKind::Conflict, "start", "it does not start").permanent();
+    site.driver.inject("start", None, Fault::Fail(in_use));
+    let said = fails(&[]).await;
+    assert!(said.contains("it does not start") && !said.contains("nothing is left"), "{said}");
+    assert!(is_there().await);
+    site.done(&["instance", "start", "web"]).await;
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_of_a_node_leads_to_one_instance() {
+    let site = Site::start().await;
+    site.create("web", &["--publish", "2222:22"]).await;
+    let of_db =
+        |port: &'static str| ["instance", "create", "db", "--image", "/images/demo.qcow2", "--publish", port];
+    for port in ["2222:22", "0.0.0.0:2222:5432"] {
+        let (exit, said) = site.ctl(&of_db(port)).await;
+        assert_eq!(exit, Exit::Precondition, "{said}");
+        assert!(said.contains("n1: its port 127.0.0.1:2222/tcp leads to `web`"), "{said}");
+    }
+    assert_eq!(site.ctl(&["instance", "get", "db"]).await.0, Exit::NotFound);
+    for port in ["2222:22/udp", "2223:22", "127.0.0.2:2222:22"] {
+        site.done(&of_db(port)).await;
+        site.done(&["instance", "delete", "db"]).await;
+    }
+    // What is stopped has none, and gets it back when it is free.
+    site.done(&["instance", "stop", "web"]).await;
+    site.done(&of_db("2222:22")).await;
+    let (exit, said) = site.ctl(&["instance", "start", "web"]).await;
+    assert_eq!(exit, Exit::Precondition, "{said}");
+    assert!(said.contains("port 127.0.0.1:2222/tcp of its node leads to `db`"), "{said}");
+    site.done(&["instance", "stop", "db"]).await;
+    site.done(&["instance", "start", "web"]).await;
     site.end().await;
 }
 

@@ -29,6 +29,8 @@ async fn what_is_on_no_node_is_stopped_at_once_and_starts_when_there_is_one() {
     assert!(status.message.contains("on no node until it is started"), "{}", status.message);
     let again = site.stop_instance("web").await;
     assert_eq!((again.phase(), again.message.as_str()), (v1::OperationPhase::Succeeded, "it was so already"));
+    let huge = site.ask("huge", |spec| spec.memory_bytes = 4 << 40).await.unwrap().operation.unwrap();
+    site.says(&huge, "waiting for a node: no node has registered").await;
     // What is made to be stopped is that at once, too.
     site.create("idle", |spec| spec.run_state = v1::RunState::Stopped.into()).await;
 
@@ -41,17 +43,20 @@ async fn what_is_on_no_node_is_stopped_at_once_and_starts_when_there_is_one() {
     let id = web.instance.unwrap().metadata.unwrap().uid.parse().unwrap();
     assert_eq!(guest(&host, id), (Some(Guest::Running), 1));
 
-    // More than any node has: a larger one may join. Nobody has to wait for that.
-    let huge = site.ask("huge", |spec| spec.memory_bytes = 4 << 40).await.unwrap().operation.unwrap();
-    let waits =
-        site.says(&huge, "waiting for a node: no node fits: alpha: needs 4194304 MiB of memory").await;
-    assert!(waits.message.ends_with(" in all"), "{}", waits.message);
+    // More than any node has: nobody has to wait for a larger one, whoever asked before there was any.
+    let why = "no node fits: alpha: needs 4194304 MiB of memory";
+    let ended = site.ended(Some(huge)).await;
+    let error = &ended.message;
+    assert!(ended.phase() == v1::OperationPhase::Failed && error.starts_with(why), "{ended:?}");
+    assert!(error.ends_with(" in all"), "{error}");
+    assert!(site.until("huge", v1::InstancePhase::Failed).await.message.starts_with(why));
     assert_eq!(site.stop_instance("huge").await.phase(), v1::OperationPhase::Succeeded);
-    let start = v1::StartInstanceRequest { instance: "huge".into(), ..Default::default() };
-    let start = site.compute.start_instance(start).await.unwrap().into_inner().operation.unwrap();
-    site.says(&start, "waiting for a node: ").await;
+    let started = site.start_instance("huge").await;
+    assert_eq!(started.phase(), v1::OperationPhase::Failed, "{started:?}");
     assert_eq!(site.delete_instance("huge").await.phase(), v1::OperationPhase::Succeeded);
-    assert_eq!(site.ended(Some(start)).await.phase(), v1::OperationPhase::Cancelled);
+    let refused = site.ask("huge", |spec| spec.memory_bytes = 4 << 40).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().starts_with(why), "{refused}");
     // The one that was stopped from the first is started where there is a node now.
     assert_eq!(site.start_instance("idle").await.phase(), v1::OperationPhase::Succeeded);
     site.end([alpha]).await;

@@ -1,10 +1,12 @@
 //! Instances: virtual machines, containers and microVMs.
 
+mod port;
 mod spec;
 pub mod state;
 mod status;
 pub mod update;
 
+pub use port::*;
 pub use spec::*;
 pub use status::*;
 

@@ -1,9 +1,9 @@
 //! What is wanted of an instance, and the rules that a valid specification obeys.
 
+use super::PublishedPort;
 use crate::{Error, Name, Resources, Selector};
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -166,38 +166,6 @@ impl fmt::Debug for Mac {
     }
 }
 
-/// Transport of a published port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-impl Protocol {
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
-}
-
-/// A port of the node that leads to a port of the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PublishedPort {
-    /// Transport.
-    pub protocol: Protocol,
-    /// Where the node listens.
-    pub host_address: IpAddr,
-    /// The node's port; never 0.
-    pub host_port: u16,
-    /// The guest's port; never 0.
-    pub guest_port: u16,
-}
-
 /// What a network interface hangs on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attachment {
@@ -340,6 +308,14 @@ impl InstanceSpec {
             disk_bytes: self.root_disk_bytes + self.disks.iter().map(|disk| disk.size_bytes).sum::<u64>(),
             gpus: 0,
         }
+    }
+
+    /// The ports of the node that lead to it.
+    pub fn published(&self) -> impl Iterator<Item = &PublishedPort> {
+        self.interfaces.iter().flat_map(|interface| match &interface.attachment {
+            Attachment::User { publish } => publish.as_slice(),
+            Attachment::Tap { .. } | Attachment::Bridge { .. } => &[],
+        })
     }
 
     /// Checks every field; the error names the first wrong one and what is allowed.
@@ -503,6 +479,8 @@ fn check_interface_name(field: &str, name: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::instance::Protocol;
+    use std::net::IpAddr;
 
     fn bootable() -> InstanceSpec {
         InstanceSpec { image: Some("/images/debian 12, test.qcow2".into()), ..InstanceSpec::default() }

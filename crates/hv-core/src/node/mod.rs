@@ -124,6 +124,11 @@ pub struct NodeReport {
 }
 
 impl NodeReport {
+    /// Whether there is a driver for this kind of instance, healthy or not.
+    pub fn drives(&self, kind: crate::instance::InstanceKind) -> bool {
+        self.drivers.iter().any(|driver| driver.instance_types.iter().any(|t| t == kind.as_str()))
+    }
+
     /// Whether some healthy driver runs this kind of instance.
     pub fn runs(&self, kind: crate::instance::InstanceKind) -> bool {
         self.drivers

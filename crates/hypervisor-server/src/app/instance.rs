@@ -1,7 +1,9 @@
 //! Calls about instances.
 
 use super::{Context, Plan, check_precondition, key_of, pairs_after};
-use crate::state::write::Writer;
+use crate::reconcile::{candidates, taken};
+use crate::scheduler::{Outlook, Taken, schedule};
+use crate::state::write::{PlacementRecord, Writer};
 use crate::state::{Cluster, InstanceEntry, Missing, NOWHERE_LABEL, keys};
 use crate::words::first_few;
 use hv_api::convert::{project_from, spec_from, spec_to};
@@ -15,6 +17,7 @@ use hv_core::node::Node;
 use hv_core::operation::{OperationKind, OperationPhase, Target};
 use hv_core::{Error, ErrorKind, InstanceId, Metadata, Name, NodeId};
 use hv_store::Compare;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Who must clean up before a deletion completes: the agent of the node.
@@ -59,6 +62,7 @@ pub fn create(
         status: InstanceStatus::default(),
         placement: None,
     };
+    check_outlook(cluster, &instance)?;
     let mut writer = Writer::default();
     writer
         .only_if(Compare::Absent(keys::instance_name(&project, &name)))
@@ -69,6 +73,26 @@ pub fn create(
         context.operation(OperationKind::InstanceCreate, Target::Instance(id), &name, &project);
     operation.target_generation = 1;
     Ok(context.plan(writer, operation))
+}
+
+/// What none of the nodes can ever have, and what would meet another's ports wherever it could be, is not begun. Where no node is known it
+/// waits for one.
+fn check_outlook(cluster: &Cluster, instance: &Instance) -> Result<(), Error> {
+    let nowhere = PlacementRecord::default();
+    let decision = schedule(instance, &candidates(cluster, instance, &nowhere, &BTreeMap::new()))?;
+    let refused =
+        |hint: &str| Error::new(ErrorKind::FailedPrecondition, decision.summary.clone()).with_hint(hint);
+    match decision.outlook {
+        Outlook::Open => Ok(()),
+        Outlook::Hopeless => Err(refused(
+            "ask for what a node has, or register one that has it first; `hypervisor-ctl node list` shows them",
+        )),
+        // What is not started needs no port.
+        Outlook::PortsTaken if instance.spec.run_state == RunState::Stopped => Ok(()),
+        Outlook::PortsTaken => {
+            Err(refused("publish another port, or stop the instance that has this one first"))
+        }
+    }
 }
 
 /// A node that people name must be there. What else no node has today, one that joins may have: an instance waits for that.
@@ -119,7 +143,25 @@ pub fn act(cluster: &Cluster, act: &Act<'_>, context: &Context) -> Result<Plan, 
     let mut instance = entry.instance.clone();
     apply(&mut instance.spec, decision, act.timeout);
     instance.spec.check()?;
+    if entry.instance.spec.run_state == RunState::Stopped && instance.spec.run_state != RunState::Stopped {
+        check_ports(cluster, entry)?;
+    }
     Ok(change(entry, instance, kind, context))
+}
+
+/// An instance that has a node is started there: another that was started meanwhile may have its ports.
+fn check_ports(cluster: &Cluster, entry: &InstanceEntry) -> Result<(), Error> {
+    let Some(node) = entry.placement.node else { return Ok(()) };
+    let there = cluster.claiming(node).map(|entry| &entry.instance);
+    match taken(&entry.instance, there).first() {
+        None => Ok(()),
+        Some(Taken { instance, port }) => Err(Error::new(
+            ErrorKind::FailedPrecondition,
+            format!("port {port} of its node leads to `{instance}`"),
+        )
+        .with_uid(entry.instance.id)
+        .with_hint("stop that instance first, or publish another port: `hypervisor-ctl instance update`")),
+    }
 }
 
 /// Whether a verb is acceptable now. Of an instance that waits to be found again nobody knows whether it runs: a stop is recorded for when

@@ -322,8 +322,11 @@ impl ComputeService for Api {
         let project = project_from("project", &request.project).map_err(failed)?;
         let cluster = self.follower.cluster();
         let entry = cluster.find_instance(&project, &request.instance).map_err(failed)?;
-        let decision = scheduler::schedule(&entry.instance, &candidates(&cluster, entry, &BTreeMap::new()))
-            .map_err(failed)?;
+        let decision = scheduler::schedule(
+            &entry.instance,
+            &candidates(&cluster, &entry.instance, &entry.placement, &BTreeMap::new()),
+        )
+        .map_err(failed)?;
         let placed = entry.instance.placement.and_then(|placement| cluster.nodes().get(&placement.node));
         let node_name = placed.map(|node| node.node.metadata.name.to_string()).unwrap_or_default();
         let spec = &entry.instance.spec;
@@ -338,7 +341,7 @@ impl ComputeService for Api {
         let verdict = |verdict: scheduler::Verdict| v1::NodeVerdict {
             feasible: verdict.is_feasible(),
             score: if verdict.is_feasible() { verdict.score } else { 0.0 },
-            reasons: if verdict.is_feasible() { verdict.reasons } else { verdict.obstacles },
+            reasons: if verdict.is_feasible() { verdict.reasons } else { verdict.why_not() },
             node_name: verdict.name,
         };
         let verdicts = decision.verdicts.into_iter().map(verdict).collect();

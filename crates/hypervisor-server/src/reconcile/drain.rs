@@ -42,7 +42,8 @@ pub(super) fn leaves_for(
     if !drained || !here || instance.is_deleting() || instance.spec.relocation != Relocation::Recreate {
         return Ok(None);
     }
-    Ok(scheduler::schedule(instance, &candidates(cluster, entry, reserved))?.chosen)
+    Ok(scheduler::schedule(instance, &candidates(cluster, &entry.instance, &entry.placement, reserved))?
+        .chosen)
 }
 
 /// Where room is kept for an instance that leaves: where it was, as long as that node takes anything, else on another that has it.
@@ -60,7 +61,11 @@ pub(super) fn keeps_room(
     if entry.instance.is_deleting() {
         return Ok(None);
     }
-    Ok(scheduler::schedule(&entry.instance, &candidates(cluster, entry, reserved))?.chosen)
+    Ok(scheduler::schedule(
+        &entry.instance,
+        &candidates(cluster, &entry.instance, &entry.placement, reserved),
+    )?
+    .chosen)
 }
 
 /// Brings the operations of a node up to date. `None`: it is gone.

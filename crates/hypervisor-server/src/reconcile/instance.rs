@@ -2,7 +2,7 @@
 
 use super::sighting;
 use super::{drain, progress};
-use crate::scheduler::{self, Candidate};
+use crate::scheduler::{self, Candidate, Outlook, Taken};
 use crate::state::write::{Lost, PlacementRecord, Rejection, Stray, Writer};
 use crate::state::{Cluster, InstanceEntry, Missing, keys};
 use hv_core::condition::REPORTED;
@@ -49,43 +49,54 @@ pub(super) struct Step {
 /// The nodes with what is on them, as the scheduler wants them.
 pub(crate) fn candidates<'a>(
     cluster: &'a Cluster,
-    entry: &'a InstanceEntry,
+    instance: &'a Instance,
+    placement: &'a PlacementRecord,
     reserved: &BTreeMap<InstanceId, (NodeId, Resources)>,
 ) -> Vec<Candidate<'a>> {
-    let mut extra: BTreeMap<NodeId, Resources> = BTreeMap::new();
+    let mut extra: BTreeMap<NodeId, (Resources, Vec<&'a Instance>)> = BTreeMap::new();
     // Its own reservation is for itself.
-    for (id, (node, resources)) in reserved.iter().filter(|(id, _)| **id != entry.instance.id) {
-        if !cluster
-            .instances()
-            .get(id)
-            .is_some_and(|other| other.placement.claims().any(|claim| claim == *node))
-        {
-            let sum = extra.entry(*node).or_default();
+    for (id, (node, resources)) in reserved.iter().filter(|(id, _)| **id != instance.id) {
+        let other = cluster.instances().get(id);
+        if !other.is_some_and(|other| other.placement.claims().any(|claim| claim == *node)) {
+            let (sum, instances) = extra.entry(*node).or_default();
             *sum = *sum + *resources;
+            instances.extend(other.map(|other| &other.instance));
         }
     }
     let one = |node: &'a std::sync::Arc<crate::state::NodeEntry>| {
         let id = node.node.id;
         let refused = |rejection: &&'a Rejection| {
-            rejection.node == id && rejection.generation == entry.instance.metadata.generation
+            rejection.node == id && rejection.generation == instance.metadata.generation
         };
         // What the instance takes already must not count against it.
-        let own = match entry.placement.claims().any(|claim| claim == id) {
-            true => entry.instance.resources(),
+        let own = match placement.claims().any(|claim| claim == id) {
+            true => instance.resources(),
             false => Resources::default(),
         };
+        let (more, coming) = extra.get(&id).map_or((Resources::default(), &[][..]), |(sum, of)| (*sum, of));
+        let there = cluster.claiming(id).map(|entry| &entry.instance).chain(coming.iter().copied());
         Candidate {
             node: &node.node,
-            allocated: cluster.allocated(id) + extra.get(&id).copied().unwrap_or_default() - own,
-            refusal: entry
-                .placement
-                .rejections
-                .iter()
-                .find(refused)
-                .map(|rejection| rejection.message.as_str()),
+            allocated: cluster.allocated(id) + more - own,
+            refusal: placement.rejections.iter().find(refused).map(|rejection| rejection.message.as_str()),
+            taken: taken(instance, there),
         }
     };
     cluster.nodes().values().map(one).collect()
+}
+
+/// Which ports that an instance wants lead to others of these. One that is to be stopped has none.
+pub(crate) fn taken<'a>(instance: &Instance, others: impl Iterator<Item = &'a Instance>) -> Vec<Taken<'a>> {
+    let wanted: Vec<_> = instance.spec.published().collect();
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let others = others.filter(|other| other.id != instance.id && other.spec.run_state != RunState::Stopped);
+    let of = |other: &'a Instance| {
+        let name = other.metadata.name.as_str();
+        other.spec.published().map(move |port| Taken { instance: name, port: *port })
+    };
+    others.flat_map(of).filter(|taken| wanted.iter().any(|port| port.overlaps(&taken.port))).collect()
 }
 
 /// The next step, if there is one to take.
@@ -332,7 +343,7 @@ fn place(
     entry: &InstanceEntry,
     view: &View<'_>,
 ) -> Result<Option<(NodeId, Resources)>, Error> {
-    let candidates = candidates(view.cluster, entry, view.reserved);
+    let candidates = candidates(view.cluster, &entry.instance, &entry.placement, view.reserved);
     let decision = scheduler::schedule(instance, &candidates)?;
     placement.reserved = None;
     if let Some(node) = decision.chosen {
@@ -358,10 +369,12 @@ fn place(
     let refused = candidates.iter().any(|candidate| candidate.refusal.is_some())
         && decision.verdicts.iter().all(|verdict| {
             let refusal = candidates.iter().find(|c| c.node.id == verdict.node).and_then(|c| c.refusal);
-            verdict.obstacles.len() != 1 || refusal == verdict.obstacles.first().map(String::as_str)
+            verdict.obstacles.len() != 1
+                || refusal == verdict.obstacles.first().map(|obstacle| obstacle.text.as_str())
         });
+    let is_over = refused || decision.outlook == Outlook::Hopeless;
     instance.status = InstanceStatus {
-        phase: if refused { Phase::Failed } else { Phase::Pending },
+        phase: if is_over { Phase::Failed } else { Phase::Pending },
         message: decision.summary,
         ..blank(&instance.status)
     };

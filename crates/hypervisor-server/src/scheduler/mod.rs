@@ -1,6 +1,6 @@
 //! Where an instance goes: a pure function from a snapshot to a decision that explains itself.
 
-use hv_core::instance::Instance;
+use hv_core::instance::{Instance, PublishedPort};
 use hv_core::node::{Node, NodePhase, Schedulability};
 use hv_core::{Error, NodeId, Resources, Selector};
 
@@ -13,6 +13,50 @@ pub struct Candidate<'a> {
     pub allocated: Resources,
     /// Why it refused this very instance, if it did.
     pub refusal: Option<&'a str>,
+    /// Ports of the node that lead to other instances, of those that this one wants, too.
+    pub taken: Vec<Taken<'a>>,
+}
+
+/// A port of a node that leads to an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken<'a> {
+    /// Whose it is.
+    pub instance: &'a str,
+    /// The port.
+    pub port: PublishedPort,
+}
+
+/// Why an instance cannot be on a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// For people.
+    pub text: String,
+    /// Whether it may go away by itself.
+    pub kind: ObstacleKind,
+}
+
+/// What kind of obstacle it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObstacleKind {
+    /// The node may come to have what is missing.
+    Passing,
+    /// A port leads to another instance.
+    Port,
+    /// The node has not got it at all: another node, or another specification, is needed.
+    Lasting,
+}
+
+/// A passing one.
+impl From<String> for Obstacle {
+    fn from(text: String) -> Self {
+        Self { text, kind: ObstacleKind::Passing }
+    }
+}
+
+impl From<&str> for Obstacle {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
 }
 
 /// The verdict on one node.
@@ -23,7 +67,7 @@ pub struct Verdict {
     /// Its name.
     pub name: String,
     /// Why it cannot be; empty when it can.
-    pub obstacles: Vec<String>,
+    pub obstacles: Vec<Obstacle>,
     /// Higher is better.
     pub score: f64,
     /// What the score is made of.
@@ -35,6 +79,26 @@ impl Verdict {
     pub fn is_feasible(&self) -> bool {
         self.obstacles.is_empty()
     }
+
+    /// Why it cannot be, for people.
+    pub fn why_not(&self) -> Vec<String> {
+        self.obstacles.iter().map(|obstacle| obstacle.text.clone()).collect()
+    }
+
+    fn has(&self, kind: ObstacleKind) -> bool {
+        self.obstacles.iter().any(|obstacle| obstacle.kind == kind)
+    }
+}
+
+/// What an instance without a node can hope for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// It has one, or may get one.
+    Open,
+    /// A node would take it, but for ports that lead to others.
+    PortsTaken,
+    /// None of those that are there will ever take it as it is.
+    Hopeless,
 }
 
 /// Where the instance goes, and the verdict on every node.
@@ -44,6 +108,8 @@ pub struct Decision {
     pub chosen: Option<NodeId>,
     /// The decision in one sentence.
     pub summary: String,
+    /// Whether waiting may help.
+    pub outlook: Outlook,
     /// All verdicts, the best first.
     pub verdicts: Vec<Verdict>,
 }
@@ -73,22 +139,45 @@ pub fn schedule(instance: &Instance, candidates: &[Candidate<'_>]) -> Result<Dec
         None => {
             let reasons: Vec<_> = verdicts
                 .iter()
-                .map(|verdict| format!("{}: {}", verdict.name, verdict.obstacles.join(", ")))
+                .map(|verdict| format!("{}: {}", verdict.name, verdict.why_not().join(", ")))
                 .collect();
             format!("no node fits: {}", reasons.join("; "))
         }
     };
-    Ok(Decision { chosen, summary, verdicts })
+    let outlook = if chosen.is_some() { Outlook::Open } else { outlook(instance, &verdicts) };
+    Ok(Decision { chosen, summary, outlook, verdicts })
+}
+
+/// Of an instance that no node takes.
+fn outlook(instance: &Instance, verdicts: &[Verdict]) -> Outlook {
+    let wanted = &instance.spec.placement.required_node;
+    let is_asked = |verdict: &&Verdict| wanted.is_empty() || is_named(wanted, &verdict.name, verdict.node);
+    let asked: Vec<_> = verdicts.iter().filter(is_asked).collect();
+    // One that is yet to register may have anything.
+    if !asked.is_empty() && asked.iter().all(|verdict| verdict.has(ObstacleKind::Lasting)) {
+        Outlook::Hopeless
+    } else if asked
+        .iter()
+        .any(|verdict| verdict.obstacles.iter().all(|obstacle| obstacle.kind == ObstacleKind::Port))
+    {
+        Outlook::PortsTaken
+    } else {
+        Outlook::Open
+    }
+}
+
+fn is_named(reference: &str, name: &str, node: NodeId) -> bool {
+    reference == name || reference == node.to_string()
 }
 
 /// Whether an instance may be on a node: the same rules for the choice and for the check at commit.
-pub fn obstacles(instance: &Instance, selector: &Selector, candidate: &Candidate<'_>) -> Vec<String> {
-    let Candidate { node, allocated, refusal } = candidate;
+pub fn obstacles(instance: &Instance, selector: &Selector, candidate: &Candidate<'_>) -> Vec<Obstacle> {
+    let Candidate { node, allocated, refusal, taken } = candidate;
     let wanted = &instance.spec.placement;
-    let is = |reference: &str| reference == node.metadata.name.as_str() || reference == node.id.to_string();
-    let mut obstacles = Vec::new();
-    if !wanted.required_node.is_empty() && !is(&wanted.required_node) {
-        obstacles.push(format!("the instance requires node `{}`", wanted.required_node));
+    let mut obstacles: Vec<Obstacle> = Vec::new();
+    let required = &wanted.required_node;
+    if !required.is_empty() && !is_named(required, node.metadata.name.as_str(), node.id) {
+        obstacles.push(format!("the instance requires node `{required}`").into());
     }
     match node.status.phase {
         NodePhase::Ready => {}
@@ -96,7 +185,7 @@ pub fn obstacles(instance: &Instance, selector: &Selector, candidate: &Candidate
         NodePhase::NotReady => {
             let drivers = node.status.report.drivers.iter().filter(|driver| !driver.healthy);
             let why: Vec<_> = drivers.map(|driver| driver.message.as_str()).collect();
-            obstacles.push(format!("its agent says that it is not ready: {}", why.join("; ")));
+            obstacles.push(format!("its agent says that it is not ready: {}", why.join("; ")).into());
         }
         NodePhase::Unknown => obstacles.push("its agent is not heard of".into()),
     }
@@ -106,23 +195,37 @@ pub fn obstacles(instance: &Instance, selector: &Selector, candidate: &Candidate
         Schedulability::Draining => obstacles.push("draining".into()),
         Schedulability::Maintenance => obstacles.push("in maintenance".into()),
     }
-    if node.status.phase == NodePhase::Ready && !node.status.report.runs(instance.spec.kind) {
-        obstacles.push(format!("no healthy driver for {}", instance.spec.kind.as_str()));
+    let report = &node.status.report;
+    if node.status.phase == NodePhase::Ready && !report.runs(instance.spec.kind) {
+        let kind = instance.spec.kind.as_str();
+        obstacles.push(if report.drives(instance.spec.kind) {
+            format!("no healthy driver for {kind}").into()
+        } else {
+            Obstacle { text: format!("no driver for {kind}"), kind: ObstacleKind::Lasting }
+        });
     }
     for (what, want, has) in
         [("region", &wanted.region, &node.spec.region), ("zone", &wanted.zone, &node.spec.zone)]
     {
         if !want.is_empty() && want != has {
-            obstacles.push(format!("{what} is `{has}`, not `{want}`"));
+            obstacles.push(format!("{what} is `{has}`, not `{want}`").into());
         }
     }
     if !selector.matches(&node.metadata.labels) {
-        obstacles.push(format!("its labels do not match `{}`", wanted.node_selector));
+        obstacles.push(format!("its labels do not match `{}`", wanted.node_selector).into());
     }
-    let total = node.status.report.allocatable;
-    obstacles.extend(instance.resources().shortages_of(total - *allocated, total));
+    let (total, needs) = (report.allocatable, instance.resources());
+    // What a node has is known when its agent has said so.
+    let is_too_large = node.status.phase != NodePhase::Registered && !needs.shortages(total).is_empty();
+    let kind = if is_too_large { ObstacleKind::Lasting } else { ObstacleKind::Passing };
+    let shortages = needs.shortages_of(total - *allocated, total).into_iter();
+    obstacles.extend(shortages.map(|text| Obstacle { text, kind }));
+    obstacles.extend(taken.iter().map(|Taken { instance, port }| Obstacle {
+        text: format!("its port {port} leads to `{instance}`"),
+        kind: ObstacleKind::Port,
+    }));
     if let Some(refusal) = refusal {
-        obstacles.push((*refusal).to_owned());
+        obstacles.push((*refusal).into());
     }
     obstacles
 }
@@ -137,9 +240,7 @@ fn judge(instance: &Instance, selector: &Selector, candidate: &Candidate<'_>) ->
     let mut score = f64::midpoint(cpu, memory);
     let mut reasons = vec![format!("{:.0} % of CPU and {:.0} % of memory left", cpu * 100.0, memory * 100.0)];
     let preferred = &instance.spec.placement.preferred_node;
-    if !preferred.is_empty()
-        && (*preferred == node.metadata.name.as_str() || *preferred == node.id.to_string())
-    {
+    if !preferred.is_empty() && is_named(preferred, node.metadata.name.as_str(), node.id) {
         score += 1.0;
         reasons.push("preferred".into());
     }
@@ -200,7 +301,7 @@ mod tests {
     }
 
     fn candidate(node: &Node) -> Candidate<'_> {
-        Candidate { node, allocated: Resources::default(), refusal: None }
+        Candidate { node, allocated: Resources::default(), refusal: None, taken: Vec::new() }
     }
 
     #[test]
@@ -231,7 +332,7 @@ mod tests {
         check("zone is `a`, not `b`", &good, |spec| spec.placement.zone = "b".into());
         check("its labels do not match", &good, |spec| spec.placement.node_selector = "disk=hdd".into());
         check("requires node `c`", &good, |spec| spec.placement.required_node = "c".into());
-        check("no healthy driver for container", &good, |spec| {
+        check("no driver for container", &good, |spec| {
             spec.kind = hv_core::instance::InstanceKind::Container
         });
         check("cordoned", &with(|n| n.spec.schedulability = Schedulability::Cordoned), |_| {});
@@ -247,5 +348,52 @@ mod tests {
         let decision = schedule(&instance(|_| {}), &[refused]).unwrap();
         assert!(decision.summary.contains("image /x does not exist"));
         assert!(schedule(&instance(|_| {}), &[]).unwrap().summary.contains("no node has registered"));
+    }
+
+    #[test]
+    fn what_waiting_cannot_help_is_told_from_what_it_can() {
+        let (a, b) = (node(1, "a"), node(2, "b"));
+        let busy =
+            |node| Candidate { allocated: Resources { cpus: 8, ..Resources::default() }, ..candidate(node) };
+        let look = |instance: &Instance, candidates: &[Candidate<'_>]| {
+            let decision = schedule(instance, candidates).unwrap();
+            assert_eq!(decision.chosen, None, "{decision:?}");
+            decision.outlook
+        };
+        let wants = |cpus| instance(move |spec| spec.cpus = cpus);
+        let of_kind = |kind| instance(move |spec| spec.kind = kind);
+        let container = of_kind(hv_core::instance::InstanceKind::Container);
+        assert_eq!(look(&wants(9), &[candidate(&a), busy(&b)]), Outlook::Hopeless);
+        assert_eq!(look(&container, &[candidate(&a)]), Outlook::Hopeless);
+        assert_eq!(look(&wants(8), &[busy(&a)]), Outlook::Open);
+        // Nobody knows yet what it has.
+        let mut fresh = node(3, "c");
+        fresh.status = NodeStatus::default();
+        assert_eq!(look(&wants(9), &[candidate(&a), candidate(&fresh)]), Outlook::Open);
+        assert_eq!(look(&wants(9), &[]), Outlook::Open);
+        // A driver that is ill may get well.
+        let mut ill = node(1, "a");
+        ill.status.report.drivers[0].healthy = false;
+        assert_eq!(look(&wants(1), &[candidate(&ill)]), Outlook::Open);
+        // Of the node that is asked for.
+        let only = |name: &str, cpus| {
+            let name = name.to_owned();
+            instance(move |spec| (spec.placement.required_node, spec.cpus) = (name, cpus))
+        };
+        let mut large = node(4, "large");
+        large.status.report.allocatable.cpus = 64;
+        assert_eq!(look(&only("a", 9), &[candidate(&a), candidate(&large)]), Outlook::Hopeless);
+        assert_eq!(look(&only("gone", 1), &[candidate(&a)]), Outlook::Open);
+        // Another port would do.
+        let port = PublishedPort {
+            protocol: hv_core::instance::Protocol::Tcp,
+            host_address: "127.0.0.1".parse().unwrap(),
+            host_port: 2222,
+            guest_port: 22,
+        };
+        let taken = |node| Candidate { taken: vec![Taken { instance: "web", port }], ..candidate(node) };
+        assert_eq!(look(&wants(1), &[taken(&a), busy(&b)]), Outlook::PortsTaken);
+        let summary = schedule(&wants(1), &[taken(&a)]).unwrap().summary;
+        assert!(summary.contains("a: its port 127.0.0.1:2222/tcp leads to `web`"), "{summary}");
     }
 }

@@ -20,6 +20,7 @@ mod guest;
 mod handed;
 #[path = "../support/huge_pages.rs"]
 mod huge_pages;
+mod images;
 mod migration;
 mod modules;
 #[path = "../../../qmp/tests/support/observed.rs"]

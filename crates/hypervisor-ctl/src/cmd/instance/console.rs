@@ -6,7 +6,7 @@
 //! ```
 //!
 //! On a terminal every key goes to the guest, but one that leaves. In a script standard input is sent as it is; its end ends
-//! nothing, since a script reads on.
+//! nothing by itself, since a script reads on: the guest's answer comes later.
 
 use crate::Context;
 use crate::connect::Connection;
@@ -20,9 +20,11 @@ use hv_api::v1::console_input::Input;
 use hv_api::v1::console_output::Output;
 use hv_core::{Error, ErrorKind};
 use std::io::Read;
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::Sleep;
 use tokio_stream::wrappers::ReceiverStream;
 
 /// Frames of input under way; a guest that reads slowly slows the typing only.
@@ -33,12 +35,12 @@ const CHUNK: usize = 4096;
 ///
 /// Begins with the last 64 KiB that the console printed. On a terminal, Ctrl-] leaves; the guest runs on. In a
 /// script, standard input is sent to the guest as it is, and the console goes on until the guest ends, --wait-for
-/// was seen, or --timeout is over.
+/// was seen, --timeout is over, or there is no more input and nothing was printed for as long as --idle says.
 ///
 /// Examples:
 ///   hypervisor-ctl instance console web
 ///   hypervisor-ctl instance console web --wait-for 'login:' --timeout 2m </dev/null
-///   echo uptime | hypervisor-ctl instance console web --no-replay --timeout 2s
+///   echo uptime | hypervisor-ctl instance console web --no-replay --idle 2s
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Console {
@@ -53,6 +55,10 @@ pub(crate) struct Console {
     /// Leave after this time; a failure only with --wait-for
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     timeout: Option<Duration>,
+    /// Leave when standard input has ended and the console has printed nothing for this long; a failure only with
+    /// --wait-for
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    idle: Option<Duration>,
     /// The key that leaves, on a terminal: ^] or Ctrl-A, or none
     #[arg(long, value_name = "KEY", default_value = "^]", value_parser = parse::escape)]
     escape: Escape,
@@ -118,6 +124,8 @@ async fn carry(
     let mut finder = asked.wait_for.as_ref().map(|text| Finder::new(text.as_bytes()));
     let mut resized = if on_terminal { Some(signal(SignalKind::window_change())?) } else { None };
     let mut typed: Option<mpsc::Receiver<Vec<u8>>> = None;
+    // From the end of the input on, and anew with whatever is printed.
+    let mut idle: Option<Pin<Box<Sleep>>> = None;
     // Restores the terminal when this function is left, however it is.
     let mut raw: Option<RawMode> = None;
     loop {
@@ -130,8 +138,14 @@ async fn carry(
                         raw = Some(RawMode::enter()?);
                     }
                     typed = context.io.input.take().map(read);
+                    if typed.is_none() {
+                        idle = asked.idle.map(|wait| Box::pin(tokio::time::sleep(wait)));
+                    }
                 }
                 Some(Output::Data(bytes)) => {
+                    if idle.is_some() {
+                        idle = asked.idle.map(|wait| Box::pin(tokio::time::sleep(wait)));
+                    }
                     context.io.out.write_all(&bytes)?;
                     context.io.out.flush()?;
                     if finder.as_mut().is_some_and(|finder| finder.saw(&bytes)) {
@@ -141,18 +155,22 @@ async fn carry(
                 Some(Output::Closed(why)) => return Ok(Left::Closed(why)),
                 None => return Ok(Left::Closed("the server closed it".into())),
             },
-            Some(bytes) = next(&mut typed) => {
-                let escape = asked.escape.0.filter(|_| on_terminal);
-                let (bytes, leave) = until(&bytes, escape);
-                if !bytes.is_empty() {
-                    send(up, Input::Data(bytes.to_vec())).await;
+            () = passed(&mut idle) => return Ok(Left::Timeout),
+            typed = next(&mut typed) => match typed {
+                Some(bytes) => {
+                    let escape = asked.escape.0.filter(|_| on_terminal);
+                    let (bytes, leave) = until(&bytes, escape);
+                    if !bytes.is_empty() {
+                        send(up, Input::Data(bytes.to_vec())).await;
+                    }
+                    if leave {
+                        drop(raw);
+                        context.note("");
+                        return Ok(Left::Done);
+                    }
                 }
-                if leave {
-                    drop(raw);
-                    context.note("");
-                    return Ok(Left::Done);
-                }
-            }
+                None => idle = asked.idle.map(|wait| Box::pin(tokio::time::sleep(wait))),
+            },
             () = changed(&mut resized) => {
                 let (columns, rows) = terminal::size();
                 send(up, Input::Resize(v1::ConsoleResize { columns, rows })).await;
@@ -209,16 +227,19 @@ fn read(mut input: Box<dyn Read + Send>) -> mpsc::Receiver<Vec<u8>> {
     typed
 }
 
-/// The next input; never, before there is any source of it and after its end.
+/// The next input, and once that there is no more; never, before there is any source of it and after its end.
 async fn next(typed: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
-    match typed {
-        Some(chunks) => match chunks.recv().await {
-            Some(bytes) => Some(bytes),
-            None => {
-                *typed = None;
-                std::future::pending().await
-            }
-        },
+    let Some(chunks) = typed else { return std::future::pending().await };
+    let bytes = chunks.recv().await;
+    if bytes.is_none() {
+        *typed = None;
+    }
+    bytes
+}
+
+async fn passed(time: &mut Option<Pin<Box<Sleep>>>) {
+    match time {
+        Some(time) => time.await,
         None => std::future::pending().await,
     }
 }

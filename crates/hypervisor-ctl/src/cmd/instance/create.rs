@@ -1,12 +1,13 @@
 //! `instance create`.
 
-use super::finish;
 use super::list::Kind;
+use super::{fetch, finish};
 use crate::Context;
 use crate::cmd::Waiting;
 use crate::connect::{Connection, mutate};
 use crate::exit::Failure;
 use crate::parse;
+use crate::wait::wait;
 use clap::{Args, ValueEnum, ValueHint};
 use hv_api::v1;
 use hv_api::v1::network_interface_spec::Attachment;
@@ -18,6 +19,8 @@ use std::time::Duration;
 ///
 /// The image stays as it is: the root disk is an overlay on it. Image, kernel and initrd are files of the node.
 /// Sizes are numbers with K, M, G or T (or KiB, MiB, GiB, TiB), powers of 1024.
+/// What no node can ever have is refused. What every node refuses leaves nothing; what fails on its node stays, and
+/// `instance start` tries again.
 ///
 /// Examples:
 ///   hypervisor-ctl instance create web --image debian-12.qcow2 --cpus 2 --memory 1G --disk 10G \
@@ -33,7 +36,7 @@ pub(crate) struct Create {
     /// The same as a flag
     #[arg(long = "name", value_name = "NAME", conflicts_with = "name")]
     named: Option<String>,
-    /// What runs it. No node has a driver for containers and microVMs yet: they wait for one
+    /// What runs it. No node has a driver for containers and microVMs yet
     #[arg(long = "type", value_enum, value_name = "TYPE", default_value = "vm")]
     kind: Kind,
     /// Labels to select by; may be given several times
@@ -194,7 +197,40 @@ pub(crate) async fn run(context: &mut Context, asked: Create) -> Result<(), Fail
         .and_then(|instance| instance.metadata)
         .map(|metadata| metadata.uid)
         .unwrap_or_default();
-    finish(context, &connection, answer.operation, &waiting, &uid).await
+    let made = finish(context, &connection, answer.operation, &waiting, &uid).await;
+    if let Err(Failure::Error(_)) = &made {
+        leave_nothing(context, &connection, uid).await;
+    }
+    made
+}
+
+/// What no node took has no disks and no guest: its name is free again when this fails. One that a node has stays, for `instance start`.
+async fn leave_nothing(context: &mut Context, connection: &Connection, uid: String) {
+    let left = async {
+        let status = fetch(context, connection, &uid).await?.status.unwrap_or_default();
+        if status.phase() != v1::InstancePhase::Failed || !status.node_uid.is_empty() {
+            return Ok(false);
+        }
+        let request = v1::DeleteInstanceRequest {
+            instance: uid,
+            project: context.globals.project.clone(),
+            force: true,
+            idempotency_key: hv_runtime::ids::uuid().to_string(),
+            precondition: None,
+        };
+        let answer = mutate(request, |request| {
+            let mut client = connection.compute();
+            async move { client.delete_instance(request).await }
+        });
+        match answer.await?.operation {
+            Some(begun) => wait(context, connection, begun, None).await.map(|_| true),
+            None => Ok(true),
+        }
+    };
+    // Why it could not be made is what is to be told.
+    if let Ok(true) = left.await {
+        context.note("nothing is left of it");
+    }
 }
 
 /// The request that the flags ask for. Notes files that are not on this host: the node may have them.
