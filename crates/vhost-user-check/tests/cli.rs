@@ -123,6 +123,36 @@ fn a_report_is_written_in_every_format() {
     assert_eq!(sarif["runs"][0]["results"], Value::Array(Vec::new()));
 }
 
+/// Colour and progress are for who sits at a terminal: a file has neither.
+#[test]
+fn a_terminal_has_colour_and_progress_and_a_file_has_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("rng");
+    let _served = Served::start(&socket, &["--type", "rng"]);
+    let check = ["check", "--socket", socket.to_str().unwrap(), "--type", "rng", "--only", "negotiation"];
+    let count = text(&program(&["list", "--type", "rng", "--only", "negotiation"]).stdout).lines().count();
+    let file = program(&check);
+    assert!(file.status.success() && file.stderr.is_empty(), "{}", text(&file.stderr));
+    assert!(!file.stdout.contains(&0x1b), "{}", text(&file.stdout));
+    // A terminal, of which what is shown is its output.
+    let command = format!("{PROGRAM} {}", check.join(" "));
+    let shown = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .output();
+    let shown = match shown {
+        Ok(shown) => text(&shown.stdout),
+        Err(error) => {
+            return println!(
+                "not run: a_terminal_has_colour_and_progress_and_a_file_has_none: script: {error}"
+            );
+        }
+    };
+    assert!(shown.contains("\u{1b}[32mIt does what was checked, all of it."), "{shown:?}");
+    assert!((0..=count).any(|done| shown.contains(&format!("{done}/{count}"))), "{shown:?}");
+}
+
 #[test]
 fn a_back_end_is_described() {
     let directory = tempfile::tempdir().unwrap();
