@@ -359,6 +359,28 @@ fn others(test: &str, program_of_it: &str, command: &[&str], kind: &str) -> Opti
     Some(report)
 }
 
+/// The page of known faults: each has a check, which failed in the reports that it names.
+#[test]
+fn every_known_fault_is_found_where_its_page_says() {
+    let pages = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/vhost-user"));
+    let page = std::fs::read_to_string(pages.join("faults.md")).unwrap();
+    let mut found = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, _, check, reports, _] = cells[..] else { panic!("{row}") };
+        let name = check.trim_matches('`');
+        let listed = text(&program(&["list", "--type", "blk", "--only", name]).stdout);
+        assert!(listed.starts_with(name), "there is no check {name}");
+        for report in reports.split(", ").filter(|_| !reports.starts_with("nowhere")) {
+            let report = std::fs::read_to_string(pages.join(format!("reports/{report}.md"))).unwrap();
+            let failed = report.split("## What could not be asked").next().unwrap();
+            assert!(failed.contains(&format!("| {check} | ")), "{row}");
+            found += 1;
+        }
+    }
+    assert!(found >= 12, "{found}");
+}
+
 /// Those whose checks look into the process: each fails that one and no other. And one that dies is started again.
 #[test]
 fn a_device_that_is_wrong_on_purpose_fails_one_check() {
