@@ -123,6 +123,36 @@ fn a_report_is_written_in_every_format() {
     assert_eq!(sarif["runs"][0]["results"], Value::Array(Vec::new()));
 }
 
+/// Colour and progress are for who sits at a terminal: a file has neither.
+#[test]
+fn a_terminal_has_colour_and_progress_and_a_file_has_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("rng");
+    let _served = Served::start(&socket, &["--type", "rng"]);
+    let check = ["check", "--socket", socket.to_str().unwrap(), "--type", "rng", "--only", "negotiation"];
+    let count = text(&program(&["list", "--type", "rng", "--only", "negotiation"]).stdout).lines().count();
+    let file = program(&check);
+    assert!(file.status.success() && file.stderr.is_empty(), "{}", text(&file.stderr));
+    assert!(!file.stdout.contains(&0x1b), "{}", text(&file.stdout));
+    // A terminal, of which what is shown is its output.
+    let command = format!("{PROGRAM} {}", check.join(" "));
+    let shown = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .output();
+    let shown = match shown {
+        Ok(shown) => text(&shown.stdout),
+        Err(error) => {
+            return println!(
+                "not run: a_terminal_has_colour_and_progress_and_a_file_has_none: script: {error}"
+            );
+        }
+    };
+    assert!(shown.contains("\u{1b}[32mIt does what was checked, all of it."), "{shown:?}");
+    assert!((0..=count).any(|done| shown.contains(&format!("{done}/{count}"))), "{shown:?}");
+}
+
 #[test]
 fn a_back_end_is_described() {
     let directory = tempfile::tempdir().unwrap();
@@ -327,6 +357,28 @@ fn others(test: &str, program_of_it: &str, command: &[&str], kind: &str) -> Opti
     let wrong: Vec<_> = failed(&report).into_iter().filter(|it| it.starts_with("type.")).collect();
     assert!(wrong.is_empty(), "it is what it is said to be: {wrong:?}");
     Some(report)
+}
+
+/// The page of known faults: each has a check, which failed in the reports that it names.
+#[test]
+fn every_known_fault_is_found_where_its_page_says() {
+    let pages = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/vhost-user"));
+    let page = std::fs::read_to_string(pages.join("faults.md")).unwrap();
+    let mut found = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, _, check, reports, _] = cells[..] else { panic!("{row}") };
+        let name = check.trim_matches('`');
+        let listed = text(&program(&["list", "--type", "blk", "--only", name]).stdout);
+        assert!(listed.starts_with(name), "there is no check {name}");
+        for report in reports.split(", ").filter(|_| !reports.starts_with("nowhere")) {
+            let report = std::fs::read_to_string(pages.join(format!("reports/{report}.md"))).unwrap();
+            let failed = report.split("## What could not be asked").next().unwrap();
+            assert!(failed.contains(&format!("| {check} | ")), "{row}");
+            found += 1;
+        }
+    }
+    assert!(found >= 12, "{found}");
 }
 
 /// Those whose checks look into the process: each fails that one and no other. And one that dies is started again.

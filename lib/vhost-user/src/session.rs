@@ -144,12 +144,14 @@ impl<M: Message> Asking<M> {
     /// [`NotSent`]; nothing has changed.
     pub fn ask(&mut self, request: &M, descriptors: usize) -> Result<(Vec<u8>, bool), NotSent> {
         let facts = self.may_send(request, descriptors)?;
-        let need_reply =
-            facts.reply.is_none() && self.negotiated.protocol.contains(ProtocolFeatures::REPLY_ACK);
-        let answered = facts.reply.is_some() || need_reply;
+        let has_acknowledgements = self.negotiated.protocol.contains(ProtocolFeatures::REPLY_ACK);
+        let acknowledges = facts.reply.is_none() && has_acknowledgements;
+        let answered = facts.reply.is_some() || acknowledges;
         if answered {
-            self.waiting.push_back((facts.number, need_reply));
+            self.waiting.push_back((facts.number, acknowledges));
         }
+        // DPDK answers a translation only where that is asked for, as QEMU does, though it is always to be answered.
+        let need_reply = acknowledges || facts.name == "IOTLB_MSG" && has_acknowledgements;
         Ok((message(facts.number, false, need_reply, |out| request.put(out)), answered))
     }
 

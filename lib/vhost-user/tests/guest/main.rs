@@ -81,7 +81,14 @@ fn a_guest_keeps_its_boot_counter_on_our_disk() {
                 "-no-reboot",
             ])
             .args(["-object", "memory-backend-memfd,id=memory,size=192M,share=on"])
-            .args(["-display", "none", "-serial", "stdio", "-append", "console=ttyS0 quiet panic=-1"])
+            .args([
+                "-display",
+                "none",
+                "-serial",
+                "stdio",
+                "-append",
+                "console=ttyS0 quiet panic=-1 no_timer_check",
+            ])
             .args(["-device", &format!("vhost-user-blk-pci,chardev=disk,num-queues=2,packed={packed}")])
             .arg("-chardev")
             .arg(format!("socket,id=disk,path={}", path("blk.sock").display()))

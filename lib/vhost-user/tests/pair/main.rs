@@ -19,6 +19,7 @@ mod rest;
 mod resuming;
 mod rings;
 mod session;
+mod slow;
 mod table;
 mod tap;
 mod tasks;

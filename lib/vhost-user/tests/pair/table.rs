@@ -6,12 +6,14 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use vhost_user::ProtocolFeatures;
+use vhost_user::framing::Raw;
 use vhost_user::front::Request;
 use vhost_user::frontend::{CallError, FrontEnd};
 use vhost_user::memory::Memory;
-use vhost_user::payload::{Config, MemoryTable, Region, VringState};
-use vhost_user::session::{NotSent, Violation};
+use vhost_user::payload::{Config, Iotlb, MemoryTable, Region, VringState};
+use vhost_user::session::{Asking, Negotiated, NotSent, Violation};
 use vhost_user::socket::{Canceller, Socket};
+use vhost_user::wire::Header;
 use virtio::features::Features;
 
 const REPLY: u32 = 1 | 1 << 2;
@@ -188,4 +190,26 @@ fn what_no_back_end_should_take_is_not_sent() {
     }
     assert!(matches!(front.start_queue(256, 8, &mut memory), Err(CallError::Queue { index: 256 })));
     assert_eq!((before > 0, heard(&its)), (true, Vec::new()));
+}
+
+/// DPDK answers a translation to who asks for that, as QEMU does, though it is always to be answered. What has an answer is otherwise not to be
+/// acknowledged.
+#[test]
+fn the_answer_to_a_translation_is_asked_for() {
+    let negotiated = Negotiated {
+        features: Features::ACCESS_PLATFORM,
+        protocol: ProtocolFeatures::REPLY_ACK,
+        ..Negotiated::default()
+    };
+    let mut asking = Asking::default();
+    asking.negotiated = negotiated;
+    for (request, asks) in [(Request::IotlbMsg(Iotlb::default()), true), (Request::GetFeatures, false)] {
+        let (bytes, is_answered) = asking.ask(&request, 0).unwrap();
+        assert_eq!((bytes[4] & 1 << 3 != 0, is_answered), (asks, true), "{request:?}");
+    }
+    // It is one answer, and a number.
+    let header = Header { request: 22, reply: true, need_reply: false, size: 8 };
+    let raw = Raw { header, payload: vec![0; 8], descriptors: Vec::new() };
+    let answer = asking.answered(raw).unwrap();
+    assert_eq!((answer.number, asking.waiting()), (22, 1));
 }

@@ -31,6 +31,8 @@ struct Asked {
     /// Where and how much is to be mapped, and how it begins.
     mapped: Option<(u64, u64, Vec<u8>)>,
     object: Option<VhostUserSharedMsg>,
+    /// Its configuration space is another.
+    changes: u32,
 }
 
 impl VhostUserFrontendReqHandlerMut for Asked {
@@ -39,6 +41,11 @@ impl VhostUserFrontendReqHandlerMut for Asked {
         File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?
             .read_exact_at(&mut text, what.fd_offset)?;
         self.mapped = Some((what.shm_offset, what.len, text));
+        Ok(0)
+    }
+
+    fn handle_config_change(&mut self) -> HandlerResult<u64> {
+        self.changes += 1;
         Ok(0)
     }
 
@@ -54,7 +61,9 @@ fn their_front_end_says_what_few_devices_are_told() {
     let socket = directory.path().join("balloon.sock");
     observed::device("balloon", "vhost");
     let more = ProtocolFeatures::DEVICE_STATE | ProtocolFeatures::SHMEM | ProtocolFeatures::SHARED_OBJECT;
-    let served = serve(&socket, "vhost", WithMore::new(Balloon::new().unwrap(), more).unwrap());
+    let balloon = Balloon::new().unwrap();
+    let control = balloon.control();
+    let served = serve(&socket, "vhost", WithMore::new(balloon, more).unwrap());
     let mut front = Frontend::connect(&socket, 5).unwrap();
     front.set_owner().unwrap();
     let needed = Features::VERSION_1 | Features::PROTOCOL_FEATURES;
@@ -102,13 +111,13 @@ fn their_front_end_says_what_few_devices_are_told() {
         assert_eq!(front.check_device_state().is_ok(), is_its);
     }
 
-    // With the first turn of a queue it is asked for two things.
+    // With the first turn of a queue it is asked for two things, and told when more pages are wanted.
     let asked = Arc::new(Mutex::new(Asked::default()));
     let mut handler = FrontendReqHandler::new(Arc::clone(&asked)).unwrap();
     handler.set_reply_ack_flag(true);
     front.set_backend_request_fd(&Descriptor(handler.get_tx_raw_fd())).unwrap();
     let hears = std::thread::spawn(move || -> io::Result<()> {
-        (0..2).try_for_each(|_| handler.handle_request().map(drop).map_err(io::Error::other))
+        (0..3).try_for_each(|_| handler.handle_request().map(drop).map_err(io::Error::other))
     });
     let log = EventFd::new(0).unwrap();
     front.set_log_fd(log.as_raw_fd()).unwrap();
@@ -124,8 +133,12 @@ fn their_front_end_says_what_few_devices_are_told() {
     while ring.reap().unwrap().is_none() {
         call.read().unwrap();
     }
+    control.want(7);
     hears.join().unwrap().unwrap();
-    let Asked { mapped, object } = std::mem::take(&mut *asked.lock().unwrap());
+    let (_, config) = front.get_config(0, 16, VhostUserConfigFlags::empty(), &[0; 16]).unwrap();
+    assert_eq!(Config::parse(&config).wanted, 7);
+    let Asked { mapped, object, changes } = std::mem::take(&mut *asked.lock().unwrap());
+    assert_eq!(changes, 1);
     assert_eq!(mapped, Some((0, 64 << 10, More::TEXT.to_vec())));
     let file = front.get_shared_object(&object.expect("it is told of an object")).unwrap();
     let mut text = vec![0; More::TEXT.len()];
