@@ -91,7 +91,7 @@ impl Future for Mover {
                 state.close(&closed);
                 return Poll::Ready(closed);
             }
-            if let Err(reason) = state.driven(context) {
+            if let Err(reason) = state.turn(context) {
                 state.close(&reason);
                 continue;
             }

@@ -7,15 +7,14 @@
 //!              who waits for what
 //! ```
 //!
-//! Who waits for a reply writes to the socket itself when it can, and reads it when nobody else waits (`leading.rs`), so that a lone call
-//! costs one wake-up: that of its reply. Calls that are started together are written together.
+//! Who waits for a reply writes to the socket itself when it can, so that a lone call costs one wake-up: that of its reply. Calls
+//! that are started together are written together.
 
 mod bytes;
 mod call;
 mod direct;
 mod driver;
 mod incoming;
-mod leading;
 mod reading;
 mod routes;
 mod state;
@@ -202,9 +201,7 @@ impl Connection {
 
     /// Events of a registration go to these from now on.
     pub(crate) fn route(&self, key: Key, listeners: Arc<Fanout>) {
-        let mut state = self.shared.lock();
-        state.unlead();
-        state.routes.add(key, listeners);
+        self.shared.lock().routes.add(key, listeners);
     }
 
     /// Events of no registration that is known go to this queue, too, until the connection is closed.
@@ -213,7 +210,6 @@ impl Connection {
         if let Some(closed) = state.closed() {
             return Err(closed.clone());
         }
-        state.unlead();
         state.routes.add_unclaimed(queue);
         Ok(())
     }

@@ -108,11 +108,6 @@ impl Routes {
         }
     }
 
-    /// Whether nobody waits for events.
-    pub(super) fn is_empty(&self) -> bool {
-        self.routes.is_empty() && self.unclaimed.is_empty()
-    }
-
     pub(super) fn add(&mut self, key: Key, listeners: Arc<Fanout>) {
         let missed = self.missed.remove(&key).unwrap_or(0) + self.missed_by_anybody;
         if missed > 0 {

@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 
 use super::call::{Arrived, Payload};
 use super::incoming::{StreamState, forget};
-use super::leading::Herald;
 use super::now;
 use super::reading::Reading;
 use super::waiters::Waiters;
@@ -29,13 +28,7 @@ pub(super) struct State {
     pub(super) transport: Box<dyn Transport>,
     /// Of the transport, also when it is there no more.
     pub(super) traits: Traits,
-    pub(super) waiters: Waiters,
-    /// The call that reads in place of the driver.
-    pub(super) leader: Option<Serial>,
-    /// What the transport wakes, whoever reads.
-    pub(super) herald: Arc<Herald>,
-    /// Why it has come to its end, which only its leader knows so far.
-    pub(super) broken: Option<Error>,
+    waiters: Waiters,
     /// Whoever has had it has let it go, and it ends when calls have that are left to themselves.
     leaving: Option<Error>,
     pub(super) streams: Serials<Serial, StreamState>,
@@ -84,9 +77,6 @@ impl State {
             traits: transport.traits(),
             transport,
             waiters: Waiters::default(),
-            leader: None,
-            herald: Arc::default(),
-            broken: None,
             leaving: None,
             streams: Serials::default(),
             routes: Routes::default(),
@@ -156,7 +146,6 @@ impl State {
         let idle = self.session.transmit().is_none();
         let serial =
             self.session.call::<P>(args, descriptors).map_err(|error| Error::from(error).of(P::INFO))?;
-        self.unlead();
         self.waiters.begin(serial);
         if P::INFO.stream.is_some() {
             self.streams.insert(serial, StreamState::default());
@@ -221,23 +210,11 @@ impl State {
         self.transport.poll_flush(context)
     }
 
-    /// One turn of the driver.
-    pub(super) fn driven(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
+    /// One turn of the driver: everything that can be read, everything that can be written.
+    pub(super) fn turn(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
         if !self.driver.as_ref().is_some_and(|driver| driver.will_wake(context.waker())) {
             self.driver = Some(context.waker().clone());
-            self.herald.driven_by(context.waker());
         }
-        match self.broken.take() {
-            Some(reason) => Err(reason),
-            None => self.turn(),
-        }
-    }
-
-    /// Everything that can be read, everything that can be written.
-    pub(super) fn turn(&mut self) -> Result<(), Error> {
-        let waker = Waker::from(Arc::clone(&self.herald));
-        let context = &mut Context::from_waker(&waker);
-        self.herald.answered();
         self.unwritten = false;
         let mut reads = 0;
         if self.session.is_paused() && self.buffered < self.buffer_limit {
@@ -279,12 +256,12 @@ impl State {
                 Incoming::Reply { serial, payload, descriptors } => {
                     self.farewell.take_if(|last| last.serial == serial);
                     let arrived = Arrived { payload: Payload::from(payload), descriptors };
-                    self.done(serial, Ok(arrived));
+                    self.waiters.done(serial, Ok(arrived));
                 }
                 Incoming::Failed { serial, failure } => {
                     self.farewell.take_if(|last| last.serial == serial);
                     forget(&mut self.streams, &mut self.buffered, serial);
-                    self.done(serial, Err(failure.into()));
+                    self.waiters.done(serial, Err(failure.into()));
                 }
                 Incoming::Event { program, procedure, payload } => {
                     match event::decode(program, procedure, payload) {
@@ -336,14 +313,6 @@ impl State {
         Ok(())
     }
 
-    /// This came of a call.
-    fn done(&mut self, serial: Serial, result: Result<Arrived, Error>) {
-        self.waiters.done(serial, result);
-        if self.leader == Some(serial) {
-            self.wake_leader();
-        }
-    }
-
     /// A reader has taken so much.
     pub(super) fn taken(&mut self, bytes: usize) {
         let full = self.buffered >= self.buffer_limit;
@@ -387,13 +356,11 @@ impl State {
         serial: Serial,
         context: &mut Context<'_>,
     ) -> Poll<Result<Arrived, Error>> {
-        self.lead_on(serial);
-        match self.waiters.poll(serial) {
+        match self.waiters.poll(serial, context) {
             Poll::Pending => {
                 if self.unwritten {
                     self.write_unwritten();
                 }
-                self.wait(serial, context);
                 Poll::Pending
             }
             Poll::Ready(Some(result)) => Poll::Ready(result),
@@ -405,7 +372,6 @@ impl State {
 
     /// Nobody waits for a call any more, which is to come to its end all the same.
     pub(super) fn keep(&mut self, serial: Serial) {
-        self.unlead();
         self.waiters.keep(serial);
         self.write_unwritten();
     }
@@ -432,7 +398,6 @@ impl State {
 
     /// Nobody waits for a call any more.
     pub(super) fn abandon(&mut self, serial: Serial) -> Abandoned {
-        self.unlead();
         self.waiters.forget(serial);
         let full = self.buffered >= self.buffer_limit;
         forget(&mut self.streams, &mut self.buffered, serial);
@@ -450,7 +415,6 @@ impl State {
         self.settle(reason);
         self.farewell = None;
         self.parted.drain(..).for_each(Waker::wake);
-        self.herald.end();
         // Whoever still holds the connection does not hold the daemon's place for a client.
         self.transport = Box::new(Nowhere);
         self.waiting = None;
@@ -490,7 +454,6 @@ impl State {
             return;
         }
         self.closed = Some(reason.clone());
-        self.wake_leader();
         let session = &mut self.session;
         self.waiters.settle(|serial| match session.abandon(serial) {
             Abandoned::NotSent => reason.clone(),

@@ -3,7 +3,7 @@
 use super::call::Arrived;
 use crate::error::Error;
 use libvirt_protocol::session::{Serial, Serials};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// Calls whose replies nobody has taken yet.
 #[derive(Default)]
@@ -62,24 +62,19 @@ impl Waiters {
         }
     }
 
-    /// Whether there is one call alone.
-    pub(super) fn has_one(&self) -> bool {
-        self.slots.len() == 1
-    }
-
-    /// Who waits for it is to be woken by this.
-    pub(super) fn register(&mut self, serial: Serial, waiter: &Waker) {
-        if let Some(Slot::Waiting(waker)) = self.slots.get_mut(&serial)
-            && !waker.as_ref().is_some_and(|waker| waker.will_wake(waiter))
-        {
-            *waker = Some(waiter.clone());
-        }
-    }
-
-    /// What came of it, if anything has. `None`: it is not known.
-    pub(super) fn poll(&mut self, serial: Serial) -> Poll<Option<Result<Arrived, Error>>> {
-        match self.slots.get(&serial) {
-            Some(Slot::Waiting(_)) => Poll::Pending,
+    /// What came of it, if anything has; registers the waker otherwise. `None`: it is not known.
+    pub(super) fn poll(
+        &mut self,
+        serial: Serial,
+        context: &Context<'_>,
+    ) -> Poll<Option<Result<Arrived, Error>>> {
+        match self.slots.get_mut(&serial) {
+            Some(Slot::Waiting(waker)) => {
+                if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+                    *waker = Some(context.waker().clone());
+                }
+                Poll::Pending
+            }
             Some(Slot::Done(_)) => match self.slots.remove(&serial) {
                 Some(Slot::Done(result)) => Poll::Ready(Some(result)),
                 _ => Poll::Pending,

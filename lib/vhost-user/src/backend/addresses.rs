@@ -27,9 +27,10 @@ impl<D: Device> Session<'_, D> {
         match entry.kind {
             iotlb::UPDATE => iotlb.update(entry),
             iotlb::INVALIDATE => {
-                iotlb.invalidate(entry.iova, entry.size);
+                let last = iotlb::last(entry.iova, entry.size);
+                iotlb.invalidate(entry.iova, last);
                 let is_packed = self.is_packed();
-                let lies = |ring: &Ring| ring.is_mapped() && ring.lies_in(entry.iova, entry.size, is_packed);
+                let lies = |ring: &Ring| ring.is_mapped() && ring.lies_in(entry.iova, last, is_packed);
                 for index in 0..self.rings.len() {
                     if self.rings.get(index).is_some_and(lies) {
                         self.stopping(index as u16)?;

@@ -20,6 +20,12 @@ struct Entry {
     permission: u8,
 }
 
+/// The last of so many addresses. None means all from there on: a guest that flushes everything has QEMU say 2^64 addresses, which is 0 in the
+/// field (`vhost_iommu_unmap_notify`, hw/virtio/vhost.c), and Linux' own back-ends take it for that.
+pub(super) fn last(iova: u64, size: u64) -> u64 {
+    size.checked_sub(1).map_or(u64::MAX, |rest| iova.saturating_add(rest))
+}
+
 /// Translations by their first address; none overlaps another.
 #[derive(Default)]
 pub(super) struct Iotlb {
@@ -32,15 +38,14 @@ impl Iotlb {
     /// An entry comes, in the place of whatever was there.
     pub(super) fn update(&mut self, entry: &payload::Iotlb) {
         let payload::Iotlb { iova, size, user_address, permission, .. } = *entry;
-        self.invalidate(iova, size);
         if size > 0 {
+            self.invalidate(iova, last(iova, size));
             self.entries.insert(iova, Entry { size, user_address, permission });
         }
     }
 
-    /// What has any address of these goes, whole.
-    pub(super) fn invalidate(&mut self, iova: u64, size: u64) {
-        let last = iova.saturating_add(size.saturating_sub(1));
+    /// What has any address from this one to that goes, whole.
+    pub(super) fn invalidate(&mut self, iova: u64, last: u64) {
         self.entries.retain(|start, entry| *start > last || start.saturating_add(entry.size - 1) < iova);
     }
 

@@ -334,14 +334,12 @@ impl Ring {
         }
     }
 
-    /// Whether any part of it lies within these addresses.
-    pub(super) fn lies_in(&self, start: u64, size: u64, is_packed: bool) -> bool {
+    /// Whether any part of it lies within these addresses, the last one included.
+    pub(super) fn lies_in(&self, start: u64, last: u64, is_packed: bool) -> bool {
         let Some(address) = self.address else { return false };
         let bytes = if is_packed { PackedMemory::bytes(self.size) } else { SplitMemory::bytes(self.size) };
         let parts = [address.descriptors, address.available, address.used];
-        let overlaps = |(at, bytes): (u64, usize)| {
-            at < start.saturating_add(size) && start < at.saturating_add(bytes as u64)
-        };
+        let overlaps = |(at, bytes): (u64, usize)| at <= last && start < at.saturating_add(bytes as u64);
         parts.into_iter().zip(bytes).any(overlaps)
     }
 

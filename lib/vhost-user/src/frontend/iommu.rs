@@ -43,7 +43,7 @@ impl<W: Waits> FrontEnd<W> {
         self.translation(Iotlb { iova, size, user_address, permission: permission.bits(), kind: UPDATE })
     }
 
-    /// These addresses of the device's are no memory any more.
+    /// These addresses of the device's are no memory any more; a `size` of 0 means all from `iova` on.
     ///
     /// # Errors
     /// [`CallError`].

@@ -9,6 +9,12 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
+/// On a busy machine it finds no interrupts of its timer within the time that it looks for them, and would end.
+/// Pages that the kernel fills with zeroes are written by it, not by the device alone. And Debian's QEMU 7.2 ends by itself when a guest that is
+/// translated has message interrupts of a vhost-user card.
+pub(crate) const COMMAND_LINE: &str =
+    "console=ttyS0 quiet panic=-1 no_timer_check rdinit=/bin/sh pci=nomsi init_on_alloc=0";
+
 /// The machine, its console and its monitor.
 pub(crate) struct Shell {
     _machine: Machine,
@@ -35,10 +41,7 @@ impl Shell {
         let machine = Command::new(QEMU)
             .args(["-accel", "tcg", "-m", "192", "-machine", "q35,memory-backend=memory", "-nodefaults"])
             .args(["-object", "memory-backend-memfd,id=memory,size=192M,share=on", "-no-reboot"])
-            .args(["-display", "none", "-serial", "stdio", "-append"])
-            // On a busy machine it finds no interrupts of its timer within the time that it looks for them, and would end.
-            // Pages that the kernel fills with zeroes are written by it, not by the device alone. And Debian's QEMU 7.2 ends by itself when a guest that is translated has message interrupts of a vhost-user card.
-            .arg("console=ttyS0 quiet panic=-1 no_timer_check rdinit=/bin/sh pci=nomsi init_on_alloc=0")
+            .args(["-display", "none", "-serial", "stdio", "-append", COMMAND_LINE])
             .arg("-kernel")
             .arg(demo("vmlinuz"))
             .arg("-initrd")
