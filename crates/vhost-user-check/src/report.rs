@@ -124,7 +124,8 @@ fn verdict(report: &Report) -> (&'static str, String) {
         return (RED, text);
     }
     let has_failed = |begin: &str| {
-        let mut found = report.findings.iter().filter(|it| it.id.starts_with(begin));
+        let mut found =
+            report.findings.iter().filter(|it| it.level == Level::Must && it.id.starts_with(begin));
         found.any(|it| matches!(it.verdict, Verdict::Failed(_)))
     };
     if has_failed("type.") {

@@ -7,6 +7,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use tonic::Code;
 
 /// A create that fails; answers why.
 async fn refused(api: &mut Api, request: v1::CreateInstanceRequest) -> String {
@@ -84,10 +85,13 @@ async fn a_port_in_use_is_named_and_the_instance_starts_when_it_is_free() {
     assert!(why.contains(&format!("port {port} on 127.0.0.1 is in use")), "{why}");
     drop(taken);
     api.until("demo", "its next attempt", |status| status.phase() == v1::InstancePhase::Running).await;
-    // Two instances that want the same one: the second is told.
-    let why = refused(&mut api, Api::request("second", Some(port))).await;
-    assert!(why.contains(&port.to_string()), "{why}");
-    api.delete("second").await;
+    // Two instances that want the same one: the second is told whose it is, and nothing is begun.
+    let refused = api.compute.create_instance(Api::request("second", Some(port))).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    let why = format!("{port}/tcp leads to `demo`");
+    assert!(refused.message().contains(&why), "{refused}");
+    let second = v1::GetInstanceRequest { instance: "second".to_owned(), ..Default::default() };
+    assert_eq!(api.compute.get_instance(second).await.unwrap_err().code(), Code::NotFound);
     api.delete("demo").await;
     site.guests.assert_nothing_left();
 }

@@ -87,8 +87,6 @@ fn check_outlook(cluster: &Cluster, instance: &Instance) -> Result<(), Error> {
         Outlook::Hopeless => Err(refused(
             "ask for what a node has, or register one that has it first; `hypervisor-ctl node list` shows them",
         )),
-        // What is not started needs no port.
-        Outlook::PortsTaken if instance.spec.run_state == RunState::Stopped => Ok(()),
         Outlook::PortsTaken => {
             Err(refused("publish another port, or stop the instance that has this one first"))
         }
@@ -143,17 +141,19 @@ pub fn act(cluster: &Cluster, act: &Act<'_>, context: &Context) -> Result<Plan, 
     let mut instance = entry.instance.clone();
     apply(&mut instance.spec, decision, act.timeout);
     instance.spec.check()?;
-    if entry.instance.spec.run_state == RunState::Stopped && instance.spec.run_state != RunState::Stopped {
-        check_ports(cluster, entry)?;
-    }
+    check_ports(cluster, entry, &instance)?;
     Ok(change(entry, instance, kind, context))
 }
 
-/// An instance that has a node is started there: another that was started meanwhile may have its ports.
-fn check_ports(cluster: &Cluster, entry: &InstanceEntry) -> Result<(), Error> {
+/// An instance that has a node is started there, or publishes other ports there: another may have them by then.
+fn check_ports(cluster: &Cluster, entry: &InstanceEntry, to_be: &Instance) -> Result<(), Error> {
     let Some(node) = entry.placement.node else { return Ok(()) };
+    let old = &entry.instance.spec;
+    if old.run_state != RunState::Stopped && old.published().eq(to_be.spec.published()) {
+        return Ok(());
+    }
     let there = cluster.claiming(node).map(|entry| &entry.instance);
-    match taken(&entry.instance, there).first() {
+    match taken(to_be, there).first() {
         None => Ok(()),
         Some(Taken { instance, port }) => Err(Error::new(
             ErrorKind::FailedPrecondition,
@@ -325,6 +325,7 @@ pub fn update(
         };
         apply(&mut instance.spec, decided(cluster, entry, verb)?, None);
     }
+    check_ports(cluster, entry, &instance)?;
     let has_guest = matches!(
         old.status.phase,
         Phase::Starting | Phase::Running | Phase::Paused | Phase::Stopping | Phase::Unknown

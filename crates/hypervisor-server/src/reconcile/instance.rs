@@ -85,10 +85,10 @@ pub(crate) fn candidates<'a>(
     cluster.nodes().values().map(one).collect()
 }
 
-/// Which ports that an instance wants lead to others of these. One that is to be stopped has none.
+/// Which ports that an instance wants lead to others of these. One that is to be stopped has none, and wants none.
 pub(crate) fn taken<'a>(instance: &Instance, others: impl Iterator<Item = &'a Instance>) -> Vec<Taken<'a>> {
     let wanted: Vec<_> = instance.spec.published().collect();
-    if wanted.is_empty() {
+    if wanted.is_empty() || instance.spec.run_state == RunState::Stopped {
         return Vec::new();
     }
     let others = others.filter(|other| other.id != instance.id && other.spec.run_state != RunState::Stopped);

@@ -261,9 +261,11 @@ async fn a_guest_that_powers_itself_off_is_stopped() {
     let (place, id) = (directory.path().to_owned(), config.uuid);
     manager.create(id, move || spec(&place, config.clone())).unwrap();
     for _ in 0..2 {
-        manager.start(id).await.unwrap();
+        // What it says before somebody listens is in the log alone.
+        manager.start_paused(id).await.unwrap();
         let vm = manager.vm(id).unwrap();
         let mut console = qemu::socket::connect(&vm.record().console_socket).await.unwrap();
+        manager.resume(id).await.unwrap();
         read_banner(&mut console).await;
         console.write_all(b"p").await.unwrap();
         does(&manager, id, State::Stopped).await;
@@ -286,7 +288,7 @@ async fn a_guest_that_is_off_is_ended_when_nothing_is_at_work_in_it() {
     File::options().write(true).open(directory.path().join("boot.raw")).unwrap().set_len(64 << 20).unwrap();
     let (place, id) = (directory.path().to_owned(), config.uuid);
     manager.create(id, move || spec(&place, config.clone())).unwrap();
-    manager.start(id).await.unwrap();
+    manager.start_paused(id).await.unwrap();
     let vm = manager.vm(id).unwrap();
     let execute = async |command: &str, arguments: serde_json::Value| {
         let serde_json::Value::Object(arguments) = arguments else { unreachable!() };
@@ -299,6 +301,7 @@ async fn a_guest_that_is_off_is_ended_when_nothing_is_at_work_in_it() {
     let slow = json!({"job-id": "slow", "device": disk, "target": "copy", "sync": "full", "speed": 1, "auto-dismiss": false});
     execute("blockdev-backup", slow).await;
     let mut console = qemu::socket::connect(&vm.record().console_socket).await.unwrap();
+    manager.resume(id).await.unwrap();
     read_banner(&mut console).await;
     console.write_all(b"p").await.unwrap();
     until(&vm, "powered off", |status| status.run_state == RunState::Shutdown).await;

@@ -29,7 +29,7 @@ pub(super) fn fault(name: &str) -> Option<Fault> {
         (_, "queues") => {
             upon("GET_QUEUE_NUM", |known, _| is_plain(known, ProtocolFeatures::MQ), spoil_number(|_| 1))
         }
-        ("net", "requirements") => lacks(net::Features::CTRL_VQ),
+        ("net", "requirements") => lacks(net::Features::CSUM),
         ("net", "configuration.pairs") => offers(net::Features::MQ.bits()).or(configured(says(8, &[0, 0]))),
         ("net", "configuration.mtu") => configured(says(10, &[67, 0])),
         ("net", "configuration.status") => configured(says(6, &[8, 0])),
