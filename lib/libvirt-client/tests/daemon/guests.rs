@@ -373,7 +373,8 @@ async fn jobs_tell_how_far_they_are_and_end_when_told() {
         "in whole MiB, rounded up"
     );
     let all = 4 * MIB as u64;
-    assert!(progress.current < progress.end && progress.end <= all, "{progress:?}");
+    // What is nothing but zeroes is there as soon as QEMU has looked at it, however slow the rest is.
+    assert!(progress.current <= progress.end && progress.end <= all, "{progress:?}");
     job.abort(DomainBlockJobAbortFlags::empty()).await.unwrap();
     let error = job.wait().await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Job(_)), "{error}");
