@@ -1,6 +1,8 @@
 //! What the handles of all objects have in common.
 
-use libvirt_protocol::xdr::Text;
+use crate::Connect;
+use libvirt_protocol::xdr::{self, List, Text, Wire};
+use std::sync::Arc;
 
 /// Whether something starts with its host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,47 +24,82 @@ pub(crate) fn text(text: Option<Text<'_>>) -> Option<String> {
     text.map(Into::into)
 }
 
-/// Declares a handle: a connection and what names the object on the wire. `text` fields are borrowed for a call, `copy` fields
-/// copied, `whole` ones cloned.
+/// What named an object, and the connection over which it came: what a handle holds on to.
+///
+/// The handles of a list share its bytes, so that a list of thousands is an allocation or two and not two for each. One of them that is kept keeps
+/// all of it, some 40 bytes for each object of the list.
+pub(crate) struct Origin {
+    pub(crate) connect: Connect,
+    /// Encodings of what names them, one after the other.
+    pub(crate) names: Vec<u8>,
+}
+
+impl Origin {
+    pub(crate) fn one<'a>(connect: &Connect, wire: &impl Wire<'a>) -> Arc<Self> {
+        let names = xdr::encode(wire).expect("what named an object came in a message, within its limits");
+        Arc::new(Self { connect: connect.clone(), names })
+    }
+
+    pub(crate) fn list<'a, T: Wire<'a> + Clone, const MAX: u32>(
+        connect: &Connect,
+        list: &List<'a, T, MAX>,
+    ) -> Arc<Self> {
+        Arc::new(Self { connect: connect.clone(), names: list.encoded().into_owned() })
+    }
+}
+
+/// Declares a handle: a connection and what names the object on the wire.
 macro_rules! handle {
-    ($(#[$meta:meta])* $name:ident = $wire:ident { $($field:ident: $how:ident),* $(,)? }) => {
+    ($(#[$meta:meta])* $name:ident = $wire:ident) => {
         $(#[$meta])*
         #[derive(Clone)]
         pub struct $name {
-            connect: $crate::Connect,
-            wire: std::sync::Arc<libvirt_protocol::types::$wire<'static>>,
+            origin: std::sync::Arc<$crate::handle::Origin>,
+            /// Where in its names this one begins.
+            at: usize,
         }
 
         impl $name {
             pub(crate) fn new(connect: &$crate::Connect, wire: libvirt_protocol::types::$wire<'_>) -> Self {
-                let wire = libvirt_protocol::xdr::IntoOwned::into_owned(wire);
-                Self { connect: connect.clone(), wire: std::sync::Arc::new(wire) }
+                Self { origin: $crate::handle::Origin::one(connect, &wire), at: 0 }
+            }
+
+            /// A handle of each that a list names.
+            pub(crate) fn list<'a, const MAX: u32>(
+                connect: &$crate::Connect,
+                list: &libvirt_protocol::xdr::List<'a, libvirt_protocol::types::$wire<'a>, MAX>,
+            ) -> Vec<Self> {
+                let origin = $crate::handle::Origin::list(connect, list);
+                let mut names = libvirt_protocol::xdr::Input::new(&origin.names);
+                let handles = (0..list.len()).map(|_| {
+                    let at = names.offset();
+                    <libvirt_protocol::types::$wire<'_> as libvirt_protocol::xdr::Wire<'_>>::skip(&mut names)
+                        .expect("the list was checked when it was taken from its message");
+                    Self { origin: std::sync::Arc::clone(&origin), at }
+                });
+                handles.collect()
             }
 
             /// What names it in calls of [`crate::raw`].
             #[must_use]
             pub fn wire(&self) -> libvirt_protocol::types::$wire<'_> {
-                libvirt_protocol::types::$wire {
-                    $($field: $crate::handle::handle!(@$how self.wire.$field),)*
-                }
+                let mut name = libvirt_protocol::xdr::Input::new(&self.origin.names[self.at..]);
+                libvirt_protocol::xdr::Wire::take(&mut name).expect("it was encoded or checked when the handle was made")
             }
 
             /// The connection it belongs to.
             #[must_use]
             pub fn connect(&self) -> &$crate::Connect {
-                &self.connect
+                &self.origin.connect
             }
         }
 
         impl std::fmt::Debug for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                self.wire.fmt(f)
+                self.wire().fmt(f)
             }
         }
     };
-    (@text $value:expr) => { $value.borrowed() };
-    (@copy $value:expr) => { $value };
-    (@whole $value:expr) => { $value.clone() };
 }
 pub(crate) use handle;
 

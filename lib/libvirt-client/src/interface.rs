@@ -8,14 +8,14 @@ use libvirt_protocol::remote::*;
 
 handle! {
     /// A network interface of the host.
-    Interface = Interface { name: text, mac: text }
+    Interface = Interface
 }
 
 methods! { Connect(this) {
     /// All interfaces of the host that fit the flags; none set means all (`virConnectListAllInterfaces`).
     interfaces(flags: ConnectListAllInterfacesFlags) -> Vec<Interface>
         = remote::ConnectListAllInterfaces(ConnectListAllInterfacesArgs { need_results: 1, flags })
-        => |found| found.ifaces.iter().map(|interface| Interface::new(this, interface)).collect();
+        => |found| Interface::list(this, &found.ifaces);
     /// The interface with a name (`virInterfaceLookupByName`).
     interface_by_name(name: &str) -> Interface
         = remote::InterfaceLookupByName(InterfaceLookupByNameArgs { name: name.into() })
@@ -41,13 +41,13 @@ impl Interface {
     /// Its name (`virInterfaceGetName`).
     #[must_use]
     pub fn name(&self) -> String {
-        self.wire.name.to_string()
+        self.wire().name.to_string()
     }
 
     /// Its MAC address (`virInterfaceGetMACString`).
     #[must_use]
     pub fn mac(&self) -> String {
-        self.wire.mac.to_string()
+        self.wire().mac.to_string()
     }
 }
 

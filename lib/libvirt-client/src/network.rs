@@ -15,12 +15,12 @@ use libvirt_protocol::xdr::Uuid;
 
 handle! {
     /// A virtual network.
-    Network = Network { name: text, uuid: copy }
+    Network = Network
 }
 
 handle! {
     /// A port of a virtual network: what one guest interface takes of it.
-    NetworkPort = NetworkPort { net: whole, uuid: copy }
+    NetworkPort = NetworkPort
 }
 
 /// A lease that a network's DHCP server has given (`virNetworkDHCPLease`).
@@ -65,7 +65,7 @@ methods! { Connect(this) {
     /// All virtual networks that fit the flags; none set means all (`virConnectListAllNetworks`).
     networks(flags: ConnectListAllNetworksFlags) -> Vec<Network>
         = remote::ConnectListAllNetworks(ConnectListAllNetworksArgs { need_results: 1, flags })
-        => |found| found.nets.iter().map(|net| Network::new(this, net)).collect();
+        => |found| Network::list(this, &found.nets);
     /// The network with a name (`virNetworkLookupByName`).
     network_by_name(name: &str) -> Network
         = remote::NetworkLookupByName(NetworkLookupByNameArgs { name: name.into() })
@@ -88,13 +88,13 @@ impl Network {
     /// Its name (`virNetworkGetName`).
     #[must_use]
     pub fn name(&self) -> String {
-        self.wire.name.to_string()
+        self.wire().name.to_string()
     }
 
     /// Its UUID (`virNetworkGetUUID`).
     #[must_use]
     pub fn uuid(&self) -> Uuid {
-        self.wire.uuid
+        self.wire().uuid
     }
 
     /// Changes a part of it (`virNetworkUpdate`). Old daemons take two of the arguments the other way round; which way was asked when
@@ -104,7 +104,7 @@ impl Network {
     /// As every call.
     pub async fn update(&self, update: NetworkUpdate<'_>) -> Result<(), Error> {
         let (mut command, mut section) = (update.command, update.section);
-        if !self.connect.has_ordered_network_update() {
+        if !self.connect().has_ordered_network_update() {
             (command, section) = (i32::from(update.section).into(), i32::from(update.command).into());
         }
         let args = NetworkUpdateArgs {
@@ -115,7 +115,7 @@ impl Network {
             xml: update.xml.into(),
             flags: update.flags,
         };
-        self.connect.call::<remote::NetworkUpdate>(&args).await.map(drop)
+        self.connect().call::<remote::NetworkUpdate>(&args).await.map(drop)
     }
 }
 
@@ -174,7 +174,7 @@ methods! { Network(this) {
     /// All its ports (`virNetworkListAllPorts`).
     ports() -> Vec<NetworkPort>
         = remote::NetworkListAllPorts(NetworkListAllPortsArgs { network: this.wire(), need_results: 1, flags: NoFlags::empty() })
-        => |found| found.ports.iter().map(|port| NetworkPort::new(this.connect(), port)).collect();
+        => |found| NetworkPort::list(this.connect(), &found.ports);
     /// The port with a UUID (`virNetworkPortLookupByUUID`).
     port_by_uuid(uuid: Uuid) -> NetworkPort
         = remote::NetworkPortLookupByUuid(NetworkPortLookupByUuidArgs { network: this.wire(), uuid })
@@ -189,13 +189,13 @@ impl NetworkPort {
     /// Its UUID (`virNetworkPortGetUUID`).
     #[must_use]
     pub fn uuid(&self) -> Uuid {
-        self.wire.uuid
+        self.wire().uuid
     }
 
     /// Its network (`virNetworkPortGetNetwork`).
     #[must_use]
     pub fn network(&self) -> Network {
-        Network::new(&self.connect, self.wire.net.clone())
+        Network::new(self.connect(), self.wire().net)
     }
 
     /// Its parameters, names `NETWORK_PORT_*` (`virNetworkPortGetParameters`).
@@ -204,9 +204,9 @@ impl NetworkPort {
     /// As every call.
     pub async fn parameters(&self) -> Result<Params, Error> {
         let args = NetworkPortGetParametersArgs { port: self.wire(), ..Default::default() };
-        let count = self.connect.call::<remote::NetworkPortGetParameters>(&args).await?.result()?.nparams;
+        let count = self.connect().call::<remote::NetworkPortGetParameters>(&args).await?.result()?.nparams;
         let args = NetworkPortGetParametersArgs { nparams: count, ..args };
-        let reply = self.connect.call::<remote::NetworkPortGetParameters>(&args).await?;
+        let reply = self.connect().call::<remote::NetworkPortGetParameters>(&args).await?;
         Ok(reply.result()?.params.iter().collect())
     }
 }

@@ -11,7 +11,7 @@ use libvirt_protocol::remote::*;
 
 handle! {
     /// A device of the host.
-    NodeDevice = NodeDevice { name: text }
+    NodeDevice = NodeDevice
 }
 
 /// How many capabilities of one device are listed, at most: the protocol's own limit.
@@ -21,7 +21,7 @@ methods! { Connect(this) {
     /// All devices of the host that fit the flags; none set means all (`virConnectListAllNodeDevices`).
     node_devices(flags: ConnectListAllNodeDeviceFlags) -> Vec<NodeDevice>
         = remote::ConnectListAllNodeDevices(ConnectListAllNodeDevicesArgs { need_results: 1, flags })
-        => |found| found.devices.iter().map(|device| NodeDevice::new(this, device)).collect();
+        => |found| NodeDevice::list(this, &found.devices);
     /// The device with a name (`virNodeDeviceLookupByName`).
     node_device_by_name(name: &str) -> NodeDevice
         = remote::NodeDeviceLookupByName(NodeDeviceLookupByNameArgs { name: name.into() })
@@ -45,7 +45,7 @@ impl NodeDevice {
     /// Its name (`virNodeDeviceGetName`).
     #[must_use]
     pub fn name(&self) -> String {
-        self.wire.name.to_string()
+        self.wire().name.to_string()
     }
 }
 

@@ -9,19 +9,19 @@ use libvirt_protocol::xdr::Uuid;
 
 handle! {
     /// A network filter: rules for the traffic of guests.
-    NwFilter = NwFilter { name: text, uuid: copy }
+    NwFilter = NwFilter
 }
 
 handle! {
     /// A filter that is bound to a guest's interface on the host.
-    NwFilterBinding = NwFilterBinding { portdev: text, filtername: text }
+    NwFilterBinding = NwFilterBinding
 }
 
 methods! { Connect(this) {
     /// All network filters (`virConnectListAllNWFilters`).
     nwfilters() -> Vec<NwFilter>
         = remote::ConnectListAllNwfilters(ConnectListAllNwfiltersArgs { need_results: 1, flags: NoFlags::empty() })
-        => |found| found.filters.iter().map(|filter| NwFilter::new(this, filter)).collect();
+        => |found| NwFilter::list(this, &found.filters);
     /// The network filter with a name (`virNWFilterLookupByName`).
     nwfilter_by_name(name: &str) -> NwFilter
         = remote::NwFilterLookupByName(NwFilterLookupByNameArgs { name: name.into() })
@@ -39,7 +39,7 @@ methods! { Connect(this) {
         = remote::ConnectListAllNwFilterBindings(ConnectListAllNwFilterBindingsArgs {
             need_results: 1, flags: NoFlags::empty(),
         })
-        => |found| found.bindings.iter().map(|binding| NwFilterBinding::new(this, binding)).collect();
+        => |found| NwFilterBinding::list(this, &found.bindings);
     /// The binding at an interface of the host (`virNWFilterBindingLookupByPortDev`).
     nwfilter_binding_by_port(device: &str) -> NwFilterBinding
         = remote::NwFilterBindingLookupByPortDev(NwFilterBindingLookupByPortDevArgs { name: device.into() })
@@ -54,13 +54,13 @@ impl NwFilter {
     /// Its name (`virNWFilterGetName`).
     #[must_use]
     pub fn name(&self) -> String {
-        self.wire.name.to_string()
+        self.wire().name.to_string()
     }
 
     /// Its UUID (`virNWFilterGetUUID`).
     #[must_use]
     pub fn uuid(&self) -> Uuid {
-        self.wire.uuid
+        self.wire().uuid
     }
 }
 
@@ -77,13 +77,13 @@ impl NwFilterBinding {
     /// The interface on the host (`virNWFilterBindingGetPortDev`).
     #[must_use]
     pub fn port_device(&self) -> String {
-        self.wire.portdev.to_string()
+        self.wire().portdev.to_string()
     }
 
     /// Name of the filter (`virNWFilterBindingGetFilterName`).
     #[must_use]
     pub fn filter_name(&self) -> String {
-        self.wire.filtername.to_string()
+        self.wire().filtername.to_string()
     }
 }
 

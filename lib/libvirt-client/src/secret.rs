@@ -10,14 +10,14 @@ use libvirt_protocol::xdr::{Bytes, Uuid};
 
 handle! {
     /// A secret: a passphrase or a key that volumes and devices use.
-    Secret = Secret { uuid: copy, usage_type: copy, usage_id: text }
+    Secret = Secret
 }
 
 methods! { Connect(this) {
     /// All secrets that fit the flags; none set means all (`virConnectListAllSecrets`).
     secrets(flags: ConnectListAllSecretsFlags) -> Vec<Secret>
         = remote::ConnectListAllSecrets(ConnectListAllSecretsArgs { need_results: 1, flags })
-        => |found| found.secrets.iter().map(|secret| Secret::new(this, secret)).collect();
+        => |found| Secret::list(this, &found.secrets);
     /// The secret with a UUID (`virSecretLookupByUUID`).
     secret_by_uuid(uuid: Uuid) -> Secret
         = remote::SecretLookupByUuid(SecretLookupByUuidArgs { uuid }) => |found| Secret::new(this, found.secret);
@@ -35,19 +35,19 @@ impl Secret {
     /// Its UUID (`virSecretGetUUID`).
     #[must_use]
     pub fn uuid(&self) -> Uuid {
-        self.wire.uuid
+        self.wire().uuid
     }
 
     /// What uses it (`virSecretGetUsageType`).
     #[must_use]
     pub fn usage(&self) -> SecretUsageType {
-        self.wire.usage_type
+        self.wire().usage_type
     }
 
     /// Which of these uses it (`virSecretGetUsageID`).
     #[must_use]
     pub fn usage_id(&self) -> String {
-        self.wire.usage_id.to_string()
+        self.wire().usage_id.to_string()
     }
 }
 

@@ -22,12 +22,12 @@ use std::ops::{Bound, RangeBounds};
 
 handle! {
     /// A storage pool.
-    StoragePool = StoragePool { name: text, uuid: copy }
+    StoragePool = StoragePool
 }
 
 handle! {
     /// A storage volume.
-    StorageVol = StorageVol { pool: text, name: text, key: text }
+    StorageVol = StorageVol
 }
 
 /// Sizes of a volume (`virStorageVolInfo`).
@@ -58,7 +58,7 @@ methods! { Connect(this) {
     /// All storage pools that fit the flags; none set means all (`virConnectListAllStoragePools`).
     storage_pools(flags: ConnectListAllStoragePoolsFlags) -> Vec<StoragePool>
         = remote::ConnectListAllStoragePools(ConnectListAllStoragePoolsArgs { need_results: 1, flags })
-        => |found| found.pools.iter().map(|pool| StoragePool::new(this, pool)).collect();
+        => |found| StoragePool::list(this, &found.pools);
     /// The storage pool with a name (`virStoragePoolLookupByName`).
     storage_pool_by_name(name: &str) -> StoragePool
         = remote::StoragePoolLookupByName(StoragePoolLookupByNameArgs { name: name.into() })
@@ -102,13 +102,13 @@ impl StoragePool {
     /// Its name (`virStoragePoolGetName`).
     #[must_use]
     pub fn name(&self) -> String {
-        self.wire.name.to_string()
+        self.wire().name.to_string()
     }
 
     /// Its UUID (`virStoragePoolGetUUID`).
     #[must_use]
     pub fn uuid(&self) -> Uuid {
-        self.wire.uuid
+        self.wire().uuid
     }
 }
 
@@ -174,20 +174,20 @@ methods! { StoragePool(this) {
     volumes() -> Vec<StorageVol>
         = remote::StoragePoolListAllVolumes(StoragePoolListAllVolumesArgs {
             pool: this.wire(), need_results: 1, flags: NoFlags::empty(),
-        }) => |found| found.vols.iter().map(|vol| StorageVol::new(this.connect(), vol)).collect();
+        }) => |found| StorageVol::list(this.connect(), &found.vols);
 } }
 
 impl StorageVol {
     /// Its name (`virStorageVolGetName`).
     #[must_use]
     pub fn name(&self) -> String {
-        self.wire.name.to_string()
+        self.wire().name.to_string()
     }
 
     /// Its key, which no other volume of the host has (`virStorageVolGetKey`).
     #[must_use]
     pub fn key(&self) -> String {
-        self.wire.key.to_string()
+        self.wire().key.to_string()
     }
 
     /// Opens a stream that reads its bytes in a range: `..` all, `512..` from there to the end, `512..1536` a part
@@ -203,7 +203,7 @@ impl StorageVol {
         let (offset, length) = span(range)?;
         let length = length.map_or(TO_THE_END, NonZero::get);
         let args = StorageVolDownloadArgs { vol: self.wire(), offset, length, flags };
-        self.connect.open_stream::<remote::StorageVolDownload>(&args).await
+        self.connect().open_stream::<remote::StorageVolDownload>(&args).await
     }
 
     /// Opens a stream that writes its bytes in a range: `..` from the beginning and `512..` from there, as many as come; into `512..1536`
@@ -220,7 +220,7 @@ impl StorageVol {
         let (offset, promised) = span(range)?;
         let length = promised.map_or(TO_THE_END, NonZero::get);
         let args = StorageVolUploadArgs { vol: self.wire(), offset, length, flags };
-        let stream = self.connect.open_stream::<remote::StorageVolUpload>(&args).await?;
+        let stream = self.connect().open_stream::<remote::StorageVolUpload>(&args).await?;
         Ok(match promised {
             Some(length) => stream.of_length(length.get()),
             None => stream,

@@ -5,7 +5,7 @@ use libvirt_protocol::session::Transmit;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A byte stream that somebody else has connected.
@@ -13,18 +13,42 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub struct Stream<S> {
     stream: S,
     traits: Traits,
+    apart: Option<Apart>,
+}
+
+/// Where packets end, so that each has its own records of TLS.
+///
+/// A libvirtd takes one packet whenever its socket can be read, and does not ask GnuTLS whether more of the same record was decrypted already
+/// (`virNetSocketHasCachedData` in `rpc/virnetsocket.c` knows of SASL and ssh alone): a packet behind another's end in one record lies there until
+/// something else comes, be it the keepalive's question five seconds later.
+#[derive(Debug, Default)]
+struct Apart {
+    /// What is left of the packet that was begun, in bytes.
+    left: usize,
+}
+
+impl Apart {
+    /// What of these bytes belongs to one packet.
+    fn first<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        if self.left == 0 {
+            // A packet begins with its length. Whatever does not is no packet of ours, and goes as it is.
+            let length = bytes.first_chunk::<4>().map(|length| u32::from_be_bytes(*length) as usize);
+            self.left = length.unwrap_or(bytes.len()).max(1);
+        }
+        &bytes[..bytes.len().min(self.left)]
+    }
 }
 
 impl<S> Stream<S> {
     /// A stream; who else may hear it decides what may be said on it.
     pub fn new(stream: S, privacy: Privacy) -> Self {
-        Self { stream, traits: Traits::new(privacy) }
+        Self { stream, traits: Traits::new(privacy), apart: None }
     }
 
-    /// The same stream, which encrypts what it carries ([`Traits::encrypted`]).
+    /// The same stream, which encrypts what it carries ([`Traits::encrypted`]). Each packet is written by itself.
     #[must_use]
     pub fn encrypting(self) -> Self {
-        Self { traits: self.traits.with_encryption(), ..self }
+        Self { traits: self.traits.with_encryption(), apart: Some(Apart::default()), ..self }
     }
 }
 
@@ -41,7 +65,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Stream<S>
 
     fn poll_write(&mut self, context: &mut Context<'_>, what: &Transmit<'_>) -> Poll<io::Result<usize>> {
         match what {
-            Transmit::Bytes(bytes) => Pin::new(&mut self.stream).poll_write(context, bytes),
+            Transmit::Bytes(bytes) => {
+                let Some(apart) = &mut self.apart else {
+                    return Pin::new(&mut self.stream).poll_write(context, bytes);
+                };
+                let sent = ready!(Pin::new(&mut self.stream).poll_write(context, apart.first(bytes)))?;
+                apart.left -= sent;
+                Poll::Ready(Ok(sent))
+            }
             Transmit::Descriptor(_) => Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "file descriptors travel over unix sockets only",

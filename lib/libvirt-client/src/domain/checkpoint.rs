@@ -11,7 +11,7 @@ use libvirt_protocol::remote::*;
 
 handle! {
     /// A checkpoint of a domain.
-    DomainCheckpoint = DomainCheckpoint { name: text, dom: whole }
+    DomainCheckpoint = DomainCheckpoint
 }
 
 methods! { Domain(this) {
@@ -23,7 +23,7 @@ methods! { Domain(this) {
     /// All its checkpoints that fit the flags (`virDomainListAllCheckpoints`).
     checkpoints(flags: DomainCheckpointListFlags) -> Vec<DomainCheckpoint>
         = remote::DomainListAllCheckpoints(DomainListAllCheckpointsArgs { dom: this.wire(), need_results: 1, flags })
-        => |found| found.checkpoints.iter().map(|one| DomainCheckpoint::new(this.connect(), one)).collect();
+        => |found| DomainCheckpoint::list(this.connect(), &found.checkpoints);
     /// The checkpoint with a name (`virDomainCheckpointLookupByName`).
     checkpoint_by_name(name: &str) -> DomainCheckpoint
         = remote::DomainCheckpointLookupByName(DomainCheckpointLookupByNameArgs {
@@ -35,13 +35,13 @@ impl DomainCheckpoint {
     /// Its name (`virDomainCheckpointGetName`).
     #[must_use]
     pub fn name(&self) -> String {
-        self.wire.name.to_string()
+        self.wire().name.to_string()
     }
 
     /// Its domain (`virDomainCheckpointGetDomain`).
     #[must_use]
     pub fn domain(&self) -> Domain {
-        Domain::new(&self.connect, self.wire.dom.clone())
+        Domain::new(self.connect(), self.wire().dom)
     }
 }
 
@@ -62,5 +62,5 @@ methods! { DomainCheckpoint(this) {
     children(flags: DomainCheckpointListFlags) -> Vec<DomainCheckpoint>
         = remote::DomainCheckpointListAllChildren(DomainCheckpointListAllChildrenArgs {
             checkpoint: this.wire(), need_results: 1, flags,
-        }) => |found| found.checkpoints.iter().map(|one| DomainCheckpoint::new(this.connect(), one)).collect();
+        }) => |found| DomainCheckpoint::list(this.connect(), &found.checkpoints);
 } }

@@ -45,7 +45,7 @@ use libvirt_protocol::xdr::Uuid;
 
 handle! {
     /// A domain. The handle is a name and a UUID; it stays when the domain goes, and its calls then fail as not found.
-    Domain = Domain { name: text, uuid: copy, id: copy }
+    Domain = Domain
 }
 
 /// What a domain uses (`virDomainInfo`).
@@ -87,7 +87,7 @@ methods! { Connect(this) {
     /// All domains that fit the flags; none set means all (`virConnectListAllDomains`).
     domains(flags: ConnectListAllDomainsFlags) -> Vec<Domain>
         = remote::ConnectListAllDomains(ConnectListAllDomainsArgs { need_results: 1, flags })
-        => |found| found.domains.iter().map(|domain| Domain::new(this, domain)).collect();
+        => |found| Domain::list(this, &found.domains);
     /// The domain with a number, which it has while it runs (`virDomainLookupByID`).
     domain_by_id(id: i32) -> Domain
         = remote::DomainLookupById(DomainLookupByIdArgs { id }) => |found| Domain::new(this, found.dom);
@@ -127,19 +127,19 @@ impl Domain {
     /// Its name (`virDomainGetName`); what is not UTF-8 is replaced.
     #[must_use]
     pub fn name(&self) -> String {
-        self.wire.name.to_string()
+        self.wire().name.to_string()
     }
 
     /// Its UUID (`virDomainGetUUID`).
     #[must_use]
     pub fn uuid(&self) -> Uuid {
-        self.wire.uuid
+        self.wire().uuid
     }
 
     /// Its number while it runs, as of the call that gave this handle (`virDomainGetID`).
     #[must_use]
     pub fn id(&self) -> Option<i32> {
-        (self.wire.id >= 0).then_some(self.wire.id)
+        (self.wire().id >= 0).then_some(self.wire().id)
     }
 }
 

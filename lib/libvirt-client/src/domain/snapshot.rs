@@ -11,7 +11,7 @@ use libvirt_protocol::remote::*;
 
 handle! {
     /// A snapshot of a domain.
-    DomainSnapshot = DomainSnapshot { name: text, dom: whole }
+    DomainSnapshot = DomainSnapshot
 }
 
 methods! { Domain(this) {
@@ -22,7 +22,7 @@ methods! { Domain(this) {
     /// All its snapshots that fit the flags (`virDomainListAllSnapshots`).
     snapshots(flags: DomainSnapshotListFlags) -> Vec<DomainSnapshot>
         = remote::DomainListAllSnapshots(DomainListAllSnapshotsArgs { dom: this.wire(), need_results: 1, flags })
-        => |found| found.snapshots.iter().map(|snapshot| DomainSnapshot::new(this.connect(), snapshot)).collect();
+        => |found| DomainSnapshot::list(this.connect(), &found.snapshots);
     /// The snapshot with a name (`virDomainSnapshotLookupByName`).
     snapshot_by_name(name: &str) -> DomainSnapshot
         = remote::DomainSnapshotLookupByName(DomainSnapshotLookupByNameArgs {
@@ -42,13 +42,13 @@ impl DomainSnapshot {
     /// Its name (`virDomainSnapshotGetName`).
     #[must_use]
     pub fn name(&self) -> String {
-        self.wire.name.to_string()
+        self.wire().name.to_string()
     }
 
     /// Its domain (`virDomainSnapshotGetDomain`).
     #[must_use]
     pub fn domain(&self) -> Domain {
-        Domain::new(&self.connect, self.wire.dom.clone())
+        Domain::new(self.connect(), self.wire().dom)
     }
 }
 
@@ -71,7 +71,7 @@ methods! { DomainSnapshot(this) {
     children(flags: DomainSnapshotListFlags) -> Vec<DomainSnapshot>
         = remote::DomainSnapshotListAllChildren(DomainSnapshotListAllChildrenArgs {
             snapshot: this.wire(), need_results: 1, flags,
-        }) => |found| found.snapshots.iter().map(|snapshot| DomainSnapshot::new(this.connect(), snapshot)).collect();
+        }) => |found| DomainSnapshot::list(this.connect(), &found.snapshots);
     /// Whether it is the current one (`virDomainSnapshotIsCurrent`).
     is_current() -> bool
         = remote::DomainSnapshotIsCurrent(DomainSnapshotIsCurrentArgs { snap: this.wire(), flags: NoFlags::empty() })

@@ -150,7 +150,7 @@ impl StorageVol {
 
     /// What the daemon makes of holes.
     fn holes(&self, wished: Holes) -> Holes {
-        if self.connect.daemon_version() < SPARSE { Holes::Fill } else { wished }
+        if self.connect().daemon_version() < SPARSE { Holes::Fill } else { wished }
     }
 }
 

@@ -5,10 +5,11 @@ use crate::support::{Daemon, Settings, present, run};
 use libvirt_client::protocol::enums::ErrorNumber;
 use libvirt_client::transport::{Tls, Verify};
 use libvirt_client::uri::Environment;
-use libvirt_client::{Connect, Credentials, Error, ErrorKind};
+use libvirt_client::{Connect, Credentials, Error, ErrorKind, Options};
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// A list that takes a certificate back.
 fn revoke(ca: &Authority, serial: u64) -> String {
@@ -378,4 +379,24 @@ async fn a_users_own_daemon_is_started_when_it_is_needed() {
         assert_eq!(connect.unwrap().domain_by_name("test").await.unwrap().name(), "test");
     }
     builder(&environment).open_with(run).await.unwrap();
+}
+
+/// A libvirtd forgets a packet that shares a record of TLS with the end of another until something else comes; here nothing else does.
+#[tokio::test]
+async fn calls_at_once_over_tls_are_all_answered() {
+    let Some(daemon) = Daemon::prepare("calls_at_once_over_tls_are_all_answered") else { return };
+    let ca = Authority::new("ours");
+    let port = listen(&daemon, &ca, &["127.0.0.1"], Expired::No, "keepalive_interval = -1\n");
+    let pki = ca.client(daemon.path("client"), Some("me"));
+    let uri = format!("test+tls://127.0.0.1:{port}/default?pkipath={}", pki.display());
+    let options = Options { keepalive: None, ..Options::default() };
+    let connect = daemon.builder(&uri).options(options).lanes(0).open_with(run).await.unwrap();
+    for _ in 0..20 {
+        let calls = (0..8).map(|_| connect.domain_by_name("test"));
+        let answers = tokio::time::timeout(Duration::from_secs(60), futures::future::join_all(calls)).await;
+        for domain in answers.expect("every call is answered") {
+            assert_eq!(domain.unwrap().name(), "test");
+        }
+    }
+    connect.close().await.unwrap();
 }

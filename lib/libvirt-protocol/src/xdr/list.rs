@@ -54,6 +54,19 @@ impl<'a, T: Wire<'a> + Clone, const MAX: u32> List<'a, T, MAX> {
         })
     }
 
+    /// All of them as they travel, one after the other, without the number of them in front.
+    #[must_use]
+    pub fn encoded(&self) -> Cow<'_, [u8]> {
+        match &self.0 {
+            Held::Encoded { bytes, .. } => Cow::Borrowed(bytes),
+            Held::Values(values) => {
+                let mut out = Vec::new();
+                values.iter().for_each(|value| value.put(&mut out));
+                Cow::Owned(out)
+            }
+        }
+    }
+
     /// All of them.
     #[must_use]
     pub fn into_vec(self) -> Vec<T> {
