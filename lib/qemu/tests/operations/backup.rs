@@ -2,7 +2,7 @@
 
 use crate::{
     credentials::certificates,
-    guest::{Guest, LONG, config, missing},
+    guest::{Guest, LONG, config, missing, with_disk},
 };
 use qemu::{
     Config,
@@ -328,8 +328,7 @@ async fn a_reader_who_says_nothing_costs_the_guest_nothing() {
     }
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    fs::write(at("disk.raw"), vec![0; 1 << 20]).unwrap();
-    let machine = config().disk(Disk::new("root", Image::raw(at("disk.raw"))));
+    let machine = with_disk(directory.path());
     let guest = Guest::start(directory.path(), machine).await;
     let served = Served::new("root", at("scratch"), Address::Unix(at("pull.sock")), "x");
     let begun = guest.vm.pull_backup(&served).await.unwrap();

@@ -33,6 +33,7 @@ mod polled;
 #[path = "../support/release.rs"]
 mod release;
 mod saved;
+mod seed;
 mod shares;
 mod small;
 mod snapshot;
