@@ -15,6 +15,8 @@ mod counting;
 mod credentials;
 mod cut;
 mod display;
+#[path = "../support/elsewhere.rs"]
+mod elsewhere;
 mod firmware;
 mod guest;
 mod handed;

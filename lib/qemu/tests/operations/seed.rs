@@ -5,7 +5,10 @@ use crate::{
     modules,
 };
 use qemu::config::{Disk, DiskBus, Image};
-use std::{fs, process::{Command, Stdio}};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 const USER_DATA: &str = "#cloud-config\nhostname: told-by-the-seed\n";
 
@@ -21,7 +24,10 @@ async fn a_guest_reads_its_seed_from_a_disk_and_from_a_drive() {
     fs::write(at("seed").join("user-data"), USER_DATA).unwrap();
     fs::write(at("seed").join("meta-data"), "instance-id: one\n").unwrap();
     let mut made = Command::new("xorrisofs");
-    made.stderr(Stdio::null()).args(["-quiet", "-V", "CIDATA", "-J", "-r", "-o"]).arg(at("seed.iso")).arg(at("seed"));
+    made.stderr(Stdio::null())
+        .args(["-quiet", "-V", "CIDATA", "-J", "-r", "-o"])
+        .arg(at("seed.iso"))
+        .arg(at("seed"));
     match made.status() {
         Err(error) => return println!("not run: {test}: xorrisofs (Debian package xorriso): {error}"),
         Ok(status) => assert!(status.success(), "{status}"),
