@@ -2,7 +2,7 @@
 
 use super::sighting;
 use super::{drain, progress};
-use crate::scheduler::{self, Candidate, Hold, Outlook, Taken};
+use crate::scheduler::{self, Candidate, Decision, Hold, Outlook, Taken};
 use crate::state::write::{Lost, PlacementRecord, Rejection, Stray, Writer};
 use crate::state::{Cluster, InstanceEntry, Missing, keys};
 use hv_core::condition::REPORTED;
@@ -83,6 +83,16 @@ pub(crate) fn candidates<'a>(
         }
     };
     cluster.nodes().values().map(one).collect()
+}
+
+/// Where an instance would go now.
+pub(crate) fn scheduled(
+    cluster: &Cluster,
+    entry: &InstanceEntry,
+    reserved: &BTreeMap<InstanceId, (NodeId, Resources)>,
+) -> Result<Decision, Error> {
+    let candidates = candidates(cluster, &entry.instance, &entry.placement, reserved);
+    scheduler::schedule(&entry.instance, &candidates)
 }
 
 /// Which ports that an instance wants lead to others of these. One that is to be stopped wants none, and has none when its guest has ended.
