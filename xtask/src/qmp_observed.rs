@@ -5,6 +5,7 @@
 //!                                        lib/qmp/schema/*.toml --'--> docs/protocols/qmp-coverage.md
 //! ```
 
+use crate::codegen::qmp::{EMULATOR, Installed, installed};
 use crate::sh::{self, say};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -178,6 +179,30 @@ fn table(entries: &[(&'static str, Entry)], observed: &Observed, typed: &BTreeSe
     text
 }
 
+/// The same columns of what an installed program says that it has, and what of that the description does not know.
+fn of_installed(
+    installed: &Installed,
+    entries: &[(&'static str, Entry)],
+    observed: &Observed,
+    typed: &BTreeSet<String>,
+) -> String {
+    let release =
+        installed.version.rsplit_once('.').map_or(installed.version.as_str(), |(release, _)| release);
+    let mut text = format!("by the schema of the installed {EMULATOR} {} itself:\n", installed.version);
+    for (kind, names) in [("command", &installed.commands), ("event", &installed.events)] {
+        let count = |seen: &dyn Fn(&String) -> bool| names.iter().filter(|name| seen(name)).count();
+        let exercised = count(&|name| observed.exercised(kind, name).is_some());
+        let seen = count(&|name| observed.observed_by(kind, name, release));
+        let (all, typed) = (names.len(), count(&|name| typed.contains(name)));
+        let _ = writeln!(text, "  {kind}s: {all}, typed {typed}, exercised {exercised}, observed {seen}");
+        let is_known = |name: &&String| entries.iter().any(|(of, entry)| *of == kind && entry.name == **name);
+        for name in names.iter().filter(|name| !is_known(name)) {
+            let _ = writeln!(text, "  unknown to the description: {kind} {name} (cargo xtask codegen qmp)");
+        }
+    }
+    text
+}
+
 /// Runs the tests, writes down what they saw, and prints the table anew.
 ///
 /// # Errors
@@ -203,9 +228,14 @@ pub fn run() -> Result<()> {
         observed.read(&std::fs::read_to_string(entry?.path())?)?;
     }
     std::fs::write(sh::root().join(FILE), observed.text())?;
-    let table = table(&described()?, &observed, &typed()?);
+    let (entries, typed) = (described()?, typed()?);
+    let table = table(&entries, &observed, &typed);
     std::fs::write(sh::root().join(TABLE), &table)?;
     say(table.split("\n## ").next().unwrap_or_default());
+    match installed()? {
+        Some(installed) => say(&of_installed(&installed, &entries, &observed, &typed)),
+        None => say(&format!("not run: coverage of the installed QEMU: there is no {EMULATOR}")),
+    }
     say(&format!("the rest: {TABLE}; written: {FILE}"));
     Ok(())
 }
@@ -221,6 +251,23 @@ mod tests {
         let table = table(&described().unwrap(), &observed, &typed().unwrap());
         let written = std::fs::read_to_string(sh::root().join(TABLE)).unwrap();
         assert_eq!(table, written, "run cargo xtask coverage qmp");
+    }
+
+    #[test]
+    fn what_an_installed_program_has_is_counted_by_its_own_schema() {
+        let mut observed = Observed::default();
+        observed.read("command stop qemu-9.9 ok b::stops\ncommand stop server ok b::x\n").unwrap();
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let (commands, events) = (names(&["stop", "x-of-tomorrow"]), names(&["STOP"]));
+        let installed = Installed { version: "9.9.1".to_owned(), commands, events };
+        let text = of_installed(&installed, &described().unwrap(), &observed, &typed().unwrap());
+        let lines: Vec<&str> = text.lines().skip(1).map(str::trim).collect();
+        let expected = [
+            "commands: 2, typed 1, exercised 1, observed 1",
+            "unknown to the description: command x-of-tomorrow (cargo xtask codegen qmp)",
+            "events: 1, typed 1, exercised 0, observed 0",
+        ];
+        assert_eq!(lines, expected);
     }
 
     #[test]

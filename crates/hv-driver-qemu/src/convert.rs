@@ -235,15 +235,6 @@ fn forward(port: &PublishedPort) -> Result<Forward, DriverError> {
     Ok(Forward { protocol, host: SocketAddrV4::new(address, port.host_port), guest_port: port.guest_port })
 }
 
-/// All published ports of a specification.
-pub(crate) fn published(spec: &InstanceSpec) -> Vec<PublishedPort> {
-    let of = |attachment: &Attachment| match attachment {
-        Attachment::User { publish } => publish.clone(),
-        Attachment::Tap { .. } | Attachment::Bridge { .. } => Vec::new(),
-    };
-    spec.interfaces.iter().flat_map(|interface| of(&interface.attachment)).collect()
-}
-
 /// Whether QEMU could listen on all ports now. QEMU itself only says "could not set up".
 pub(crate) fn check_ports(ports: &[PublishedPort]) -> Result<(), DriverError> {
     for port in ports {

@@ -137,7 +137,7 @@ impl QemuDriver {
         };
         let is_new = facts.machine.replace(machine.clone()).as_ref() != Some(&machine);
         let starting = slot.starting();
-        let ports = convert::published(&assignment.spec);
+        let ports: Vec<_> = assignment.spec.published().copied().collect();
         let mut guest = GuestFacts {
             started_at: clock::wall().0,
             accelerator: decision.accelerator.as_str().to_owned(),

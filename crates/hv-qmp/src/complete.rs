@@ -4,7 +4,7 @@ use crate::line::{member, words};
 use qmp::schema::{Member, Schema};
 
 /// Words of the shell itself.
-pub const OWN: [&str; 2] = ["help", "oob"];
+pub const OWN: [&str; 3] = ["exit", "help", "oob"];
 
 /// Where the word begins that is completed, and what it may become. `line` ends where the completion is asked for.
 #[must_use]
@@ -73,7 +73,7 @@ mod tests {
         let schema = schema();
         let complete = |line: &str| complete(&schema, line);
         let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        assert_eq!(complete(""), (0, list(&["disk-add", "disk-del", "help", "oob", "query-disks"])));
+        assert_eq!(complete(""), (0, list(&["disk-add", "disk-del", "exit", "help", "oob", "query-disks"])));
         assert_eq!(complete("disk-"), (0, list(&["disk-add", "disk-del"])));
         assert_eq!(complete("oob q"), (4, list(&["query-disks"])));
         assert_eq!(complete("disk-add f"), (9, list(&["fast=", "file.", "file="])));

@@ -3,7 +3,7 @@
 use clap::Parser;
 use hv_qmp::{
     line,
-    shell::{self, Outcome},
+    shell::{self, Outcome, Reader},
 };
 use qmp::{
     Client, Options,
@@ -11,6 +11,7 @@ use qmp::{
     open::{self, Address},
 };
 use std::{
+    convert::Infallible,
     io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
     time::Duration,
@@ -55,8 +56,15 @@ fn fail(text: &str) -> ExitCode {
     Outcome::Lost.code().into()
 }
 
-/// The greeting of a monitor that serves somebody else never comes.
+/// The greeting of a monitor that serves somebody else comes when that one leaves.
 const GREETING: Duration = Duration::from_secs(10);
+
+/// A monitor that serves nobody greets sooner.
+const USUAL: Duration = Duration::from_secs(1);
+
+/// Why there may be no greeting, and what to do.
+const NO_GREETING: &str = "no greeting yet. A monitor serves one connection at a time, usually that of the machine's manager: `ss -xp` names \
+    the processes at both ends. Wait until it leaves, or use another monitor of the machine (-qmp). A QEMU that is stopped or hangs greets nobody";
 
 async fn connected(arguments: &Arguments) -> io::Result<Outcome> {
     let timeout = arguments.timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -65,11 +73,25 @@ async fn connected(arguments: &Arguments) -> io::Result<Outcome> {
     let options = Options { deadlines, ..Options::default() };
     let (client, driver) = open::connect(&arguments.address, options).await.map_err(context)?;
     let work = async {
-        match tokio::time::timeout(timeout.unwrap_or(GREETING), client.ready()).await {
+        let ready = client.ready();
+        let told = async {
+            tokio::time::sleep(USUAL).await;
+            // Whoever does not read it waits all the same.
+            let _ = writeln!(io::stderr(), "{}: {NO_GREETING}", arguments.address);
+            std::future::pending::<Infallible>().await
+        };
+        // Cancel safety: neither loses anything when dropped.
+        let greeted = async {
+            tokio::select! {
+                ready = ready => ready,
+                never = told => match never {},
+            }
+        };
+        match tokio::time::timeout(timeout.unwrap_or(GREETING), greeted).await {
             Ok(Ok(_)) => {}
             Ok(Err(reason)) => return Err(context(io::Error::other(reason.to_string()))),
             Err(_) => {
-                let text = "no greeting: it may be serving another user, or hang";
+                let text = "no greeting: it serves another user, is stopped or hangs";
                 return Err(context(io::Error::new(io::ErrorKind::TimedOut, text)));
             }
         }
@@ -95,13 +117,14 @@ async fn serve(client: &Client, arguments: &Arguments) -> io::Result<Outcome> {
             out.write_all(shell::help(&schema, &rest.join(" ")).as_bytes())?;
             return Ok(Outcome::Done);
         }
+        let reader = if out.is_terminal() { Reader::Person } else { Reader::Program };
         let request = match rest {
             // In JSON, it is one word.
             [] if first.starts_with('{') => line::request(first, &schema),
             _ => line::of_words(arguments.command.clone(), &schema),
         };
         return match request {
-            Ok(Some(request)) => shell::run(client, request, &mut out).await,
+            Ok(Some(request)) => shell::run(client, request, reader, &mut out).await,
             Ok(None) => Ok(Outcome::Done),
             Err(error) => {
                 writeln!(io::stderr(), "error: {error}")?;

@@ -43,17 +43,35 @@ impl Outcome {
     }
 }
 
+/// For whom an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// A program: always JSON.
+    Program,
+    /// A person: JSON too, but for the text that the monitor for people answers with.
+    Person,
+}
+
 /// Runs a request and writes its answer.
 ///
 /// # Errors
 /// Those of `out`.
-pub async fn run(client: &Client, request: Request, out: &mut dyn Write) -> io::Result<Outcome> {
+pub async fn run(
+    client: &Client,
+    request: Request,
+    reader: Reader,
+    out: &mut dyn Write,
+) -> io::Result<Outcome> {
     let outcome = if request.oob {
         client.execute_oob(&request.command, request.arguments).await
     } else {
         client.execute(&request.command, request.arguments).await
     };
     match outcome {
+        Ok(Value::String(text)) if reader == Reader::Person && request.command == HMP => {
+            out.write_all(lines_of(&text).as_bytes())?;
+            Ok(Outcome::Done)
+        }
         Ok(value) => {
             writeln!(out, "{value:#}")?;
             Ok(Outcome::Done)
@@ -64,6 +82,11 @@ pub async fn run(client: &Client, request: Request, out: &mut dyn Write) -> io::
             Ok(if lost { Outcome::Lost } else { Outcome::Refused })
         }
     }
+}
+
+/// What the monitor for people said, as a terminal shows it: it ends its lines by a return and a feed.
+fn lines_of(text: &str) -> String {
+    text.lines().map(|line| format!("{line}\n")).collect()
 }
 
 /// Runs the lines of a script, up to the first that fails.
@@ -77,7 +100,11 @@ pub async fn script(
     out: &mut dyn Write,
 ) -> io::Result<Outcome> {
     for (number, text) in lines.enumerate() {
-        let outcome = one(client, schema, &text?, out).await?;
+        let text = text?;
+        if is_exit(&text) {
+            return Ok(Outcome::Done);
+        }
+        let outcome = one(client, schema, &text, Reader::Program, out).await?;
         if outcome != Outcome::Done {
             writeln!(io::stderr(), "stopped at line {}", number + 1)?;
             return Ok(outcome);
@@ -86,13 +113,23 @@ pub async fn script(
     Ok(Outcome::Done)
 }
 
-async fn one(client: &Client, schema: &Schema, text: &str, out: &mut dyn Write) -> io::Result<Outcome> {
+fn is_exit(line: &str) -> bool {
+    line.trim() == "exit"
+}
+
+async fn one(
+    client: &Client,
+    schema: &Schema,
+    text: &str,
+    reader: Reader,
+    out: &mut dyn Write,
+) -> io::Result<Outcome> {
     if let Some(about) = text.trim().strip_prefix("help") {
         out.write_all(help(schema, about.trim()).as_bytes())?;
         return Ok(Outcome::Done);
     }
     match line::request(text, schema) {
-        Ok(Some(request)) => run(client, request, out).await,
+        Ok(Some(request)) => run(client, request, reader, out).await,
         Ok(None) => Ok(Outcome::Done),
         Err(error) => {
             writeln!(io::stderr(), "error: {error}")?;
@@ -117,6 +154,19 @@ pub async fn events(client: &Client, out: &mut dyn Write) -> io::Result<Outcome>
     }
 }
 
+/// Said to a person first: the way out is not the command that has its name elsewhere.
+const BANNER: &str = "`help` lists the commands, `help COMMAND` what one takes, the tab key completes. `exit` or Ctrl-D leaves this shell \
+    and the machine as it is; `quit` ends the machine.";
+
+/// Said to a person who types it once.
+const QUIT: &str = "`quit` ends QEMU and its guest at once, as if the power were cut; `system_powerdown` asks the guest. To leave this shell: \
+    `exit`. To end the machine: `quit` once more.";
+
+/// Whether a line would end the machine.
+fn ends_machine(text: &str, schema: &Schema) -> bool {
+    matches!(line::request(text, schema), Ok(Some(request)) if request.command == "quit")
+}
+
 /// Talks to a person at a terminal: lines are edited and completed, events appear as they come.
 ///
 /// # Errors
@@ -129,6 +179,8 @@ pub async fn terminal(client: &Client, schema: Arc<Schema>, out: &mut dyn Write)
     editor.set_helper(Some(Completion { schema: schema.clone() }));
     let mut printer = editor.create_external_printer().map_err(io::Error::other)?;
     let mut events = client.subscribe(Filter::All, 4096);
+    writeln!(out, "{BANNER}")?;
+    let mut is_warned = false;
     // It waits for keys, so it has a thread of its own; the process does not wait for it.
     thread::Builder::new().name("keys".to_owned()).spawn(move || {
         loop {
@@ -150,10 +202,14 @@ pub async fn terminal(client: &Client, schema: Arc<Schema>, out: &mut dyn Write)
         // Cancel safety: both keep what they have.
         tokio::select! {
             line = lines.recv() => {
-                let Some((line, done)) = line else { return Ok(Outcome::Done) };
-                if one(client, &schema, &line, out).await? == Outcome::Lost {
+                let Some((line, done)) = line.filter(|(line, _)| !is_exit(line)) else { return Ok(Outcome::Done) };
+                let ends = ends_machine(&line, &schema);
+                if ends && !is_warned {
+                    writeln!(out, "{QUIT}")?;
+                } else if one(client, &schema, &line, Reader::Person, out).await? == Outcome::Lost {
                     return Ok(Outcome::Lost);
                 }
+                is_warned = ends;
                 out.flush()?;
                 // The next prompt comes after the answer.
                 let _ = done.send(());
@@ -206,6 +262,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// The command that passes a line to the monitor for people.
+const HMP: &str = "human-monitor-command";
 
 struct Completion {
     schema: Arc<Schema>,

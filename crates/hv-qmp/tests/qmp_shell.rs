@@ -8,7 +8,7 @@
 use serde_json::Value;
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    os::unix::net::UnixListener,
+    os::unix::net::{UnixListener, UnixStream},
     path::Path,
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicBool, Ordering},
@@ -188,6 +188,7 @@ fn at_a_terminal_a_key_completes_the_command() {
         };
         seen.drain(..end);
     };
+    until("`exit` or Ctrl-D leaves this shell");
     // Keys are pressed at a prompt: before it the terminal still has its own idea of what they mean.
     until("qmp>");
     keys.write_all(b"query-stat\tu\t\r").unwrap();
@@ -199,7 +200,38 @@ fn at_a_terminal_a_key_completes_the_command() {
     keys.write_all(b"cont\r").unwrap();
     until("\"event\":\"RESUME\"");
     until("qmp>");
-    // The end of the input.
-    keys.write_all(b"\x04").unwrap();
+    // What the monitor for people says has lines.
+    keys.write_all(b"human-monitor-command command-line='info status'\r").unwrap();
+    until("\nVM status: running");
+    until("qmp>");
+    // What ends more than the shell is asked for twice.
+    keys.write_all(b"quit\r").unwrap();
+    until("`quit` once more");
+    until("qmp>");
+    keys.write_all(b"query-status\r").unwrap();
+    until("\"running\": true");
+    until("qmp>");
+    keys.write_all(b"exit\r").unwrap();
     assert_eq!(terminal.wait().unwrap().code(), Some(0));
+    // The machine goes on.
+    let status = machine.run(&["query-status"]);
+    assert_eq!(serde_json::from_slice::<Value>(&status.stdout).unwrap()["status"], "running");
+}
+
+#[test]
+fn a_second_user_of_a_monitor_is_told_why_nothing_comes() {
+    let test = "a_second_user_of_a_monitor_is_told_why_nothing_comes";
+    let Some(machine) = Machine::start(test) else { return };
+    let mut first = UnixStream::connect(machine.directory.path().join("qmp")).unwrap();
+    // It has the monitor: it is greeted.
+    first.read_exact(&mut [0; 1]).unwrap();
+    let mut second = machine.shell("qmp", &["query-status"]);
+    let mut second =
+        second.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(second.stderr.take().unwrap()).lines();
+    let told = said.next().unwrap().unwrap();
+    assert!(told.contains("one connection at a time") && told.contains("ss -xp"), "{told}");
+    drop(first);
+    let output = second.wait_with_output().unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["status"], "prelaunch");
 }

@@ -1,12 +1,14 @@
 //! What a machine that has ended leaves in its directory: sockets that nobody serves any more. Its logs and its record stay.
 
-use crate::record::Record;
+use crate::{
+    lock::{NotLocked, locked},
+    record::Record,
+};
 use qmp::aside::ask;
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     io,
     path::{Path, PathBuf},
-    thread,
     time::Duration,
 };
 use tokio::sync::OnceCell;
@@ -26,47 +28,84 @@ impl Left {
     }
 
     /// Removes them, once the process has ended; whoever else does so is waited for. Only under the lock of the directory, which each process
-    /// in it holds as long as it lives, and each start from before it makes its sockets: those of the next one are not touched.
+    /// in it holds as long as it lives, and each start from before it makes its sockets: those of the next one are not touched. What could
+    /// not be removed is tried again by whoever comes next.
     pub(crate) async fn removed(&self) {
-        let Some(lock) = self.lock.clone() else { return };
-        let remove = async {
-            let sockets = self.sockets.clone();
-            let removed = ask(&lock.clone(), PATIENCE, move |_| remove(&sockets, &lock)).await;
-            if let Err(error) = removed.map_err(io::Error::from).flatten() {
-                // Those of a directory that is gone are gone, too; others are replaced by the next start.
-                tracing::debug!(error = &error as &dyn std::error::Error, "sockets are left");
-            }
-        };
-        self.gone.get_or_init(|| remove).await;
+        let Some(lock) = &self.lock else { return };
+        if let Err(error) = self.gone.get_or_try_init(|| remove(&self.sockets, lock)).await {
+            // They are replaced by the next start.
+            tracing::debug!(error = &error as &dyn std::error::Error, "sockets are left");
+        }
     }
 }
 
-fn remove(sockets: &[PathBuf], lock: &Path) -> io::Result<()> {
-    let lock = File::options().append(true).open(lock)?;
-    let mut tries = 0;
-    loop {
-        match lock.try_lock() {
-            Ok(()) => break,
-            Err(TryLockError::WouldBlock) if tries < TRIES => {
-                tries += 1;
-                // A program that is just being started may have a copy of it until it executes.
-                thread::sleep(PAUSE);
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    for socket in sockets {
-        match fs::remove_file(socket) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-    }
-    Ok(())
+async fn remove(sockets: &[PathBuf; 2], lock: &Path) -> io::Result<()> {
+    let place = lock.to_owned();
+    let opened = ask(lock, PATIENCE, move |_| {
+        let lock = File::options().append(true).open(place)?;
+        Ok::<_, io::Error>((lock.try_lock(), lock))
+    });
+    let tried = match opened.await? {
+        // What was in a directory that is gone is gone, too.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        tried => tried?,
+    };
+    let held = locked(tried, lock, TRIES, PATIENCE).await.map_err(|error| match error {
+        NotLocked::Refused(error) => error,
+        error => io::Error::other(error),
+    })?;
+    let sockets = sockets.clone();
+    ask(lock, PATIENCE, move |_| {
+        let removed = remove_files(&sockets);
+        drop(held);
+        removed
+    })
+    .await?
 }
 
-/// How often a lock that is held is tried, and what passes in between.
+/// Removes files, those too that come after one that stays; what is not there is as good.
+///
+/// # Errors
+/// That of the first that stays.
+pub(crate) fn remove_files(files: &[PathBuf]) -> io::Result<()> {
+    let stays =
+        |file: &PathBuf| fs::remove_file(file).err().filter(|it| it.kind() != io::ErrorKind::NotFound);
+    let mut errors = files.iter().filter_map(stays);
+    let first = errors.next();
+    errors.for_each(drop);
+    first.map_or(Ok(()), Err)
+}
+
+/// How often a lock that is held is tried: a program that is just being started may have a copy of it until it executes.
 const TRIES: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// Of whoever ends a machine, with a file system that does not answer.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_could_not_be_removed_is_tried_again_and_hides_nothing_else() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        for name in ["lock", "second"] {
+            fs::write(at(name), "").expect("written");
+        }
+        // No file, and so it stays.
+        fs::create_dir(at("first")).expect("made");
+        let left =
+            Left { sockets: [at("first"), at("second")], lock: Some(at("lock")), gone: OnceCell::new() };
+        left.removed().await;
+        assert!(at("first").exists() && !at("second").exists() && !left.gone.initialized());
+        fs::remove_dir(at("first")).expect("removed");
+        fs::write(at("first"), "").expect("written");
+        left.removed().await;
+        assert!(!at("first").exists() && left.gone.initialized());
+        // A socket that comes later is somebody else's.
+        fs::write(at("first"), "").expect("written");
+        left.removed().await;
+        assert!(at("first").exists());
+    }
+}

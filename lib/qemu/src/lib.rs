@@ -26,6 +26,7 @@ pub mod confine;
 mod errors;
 mod image;
 mod left;
+mod lock;
 pub mod logs;
 pub mod manager;
 mod proc_fs;

@@ -10,6 +10,8 @@ use crate::{
     config::{Config, ConfigError, Source},
     confine::Confinement,
     image,
+    left::remove_files,
+    lock::{NotLocked, locked},
     logs::Logs,
     process::{Exit, Guard, Identity, Limits, Spawn},
     record::{CONSOLE_SOCKET, LOCK, QMP_SOCKET, Record},
@@ -182,7 +184,12 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
         Ok::<_, StartError>((spec, (lock.try_lock(), lock)))
     })
     .await??;
-    let lock = locked(lock, &run_dir, deadline).await?;
+    let path = run_dir.join(LOCK);
+    let lock = locked(lock, &path, LOCK_TRIES, deadline).await.map_err(|error| match error {
+        NotLocked::Held => StartError::Occupied { run_dir: run_dir.clone() },
+        NotLocked::Refused(error) => at("lock", &path)(error),
+        NotLocked::Unanswered(error) => error.into(),
+    })?;
     let own = lock.try_clone().map_err(at("lock", &run_dir))?;
     let litter = Arc::new(Litter { lock: Some(own), run_dir, is_wanted: AtomicBool::new(false) });
     let started = begin(spec, lock, litter.clone()).await;
@@ -431,30 +438,6 @@ fn ours(run_dir: &Path) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
 
-/// QEMU inherits the locked descriptor, so the lock lasts exactly as long as the process, whoever started it.
-///
-/// Another program that this process starts at the same time has all our descriptors between its `fork` and its `exec`, and so for
-/// a moment also the lock of a QEMU that has just ended; and a start that was given up may have it until it has ended: one that is held is
-/// asked for again before that is believed.
-async fn locked(
-    mut tried: (Result<(), fs::TryLockError>, File),
-    run_dir: &Path,
-    deadline: Duration,
-) -> Result<File, StartError> {
-    let path = run_dir.join(LOCK);
-    for _ in 0..LOCK_TRIES {
-        let (outcome, file) = tried;
-        match outcome {
-            Ok(()) => return Ok(file),
-            Err(fs::TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
-            Err(fs::TryLockError::Error(error)) => return Err(at("lock", &path)(error)),
-        }
-        // The lock of a network's file system is its server's to give.
-        tried = ask(&path, deadline, move |_| (file.try_lock(), file)).await?;
-    }
-    Err(StartError::Occupied { run_dir: run_dir.to_owned() })
-}
-
 /// The file of the lock in a run directory, which is made if it is not there.
 fn opened_lock(run_dir: &Path) -> Result<File, StartError> {
     match DirBuilder::new().mode(0o700).create(run_dir) {
@@ -500,10 +483,9 @@ impl Drop for Litter {
 }
 
 fn remove_litter(run_dir: &Path) {
-    for name in [Record::FILE, Record::NEW, QMP_SOCKET, CONSOLE_SOCKET] {
-        // What cannot be removed proves itself outdated, or is replaced.
-        let _ = fs::remove_file(run_dir.join(name));
-    }
+    let files = [Record::FILE, Record::NEW, QMP_SOCKET, CONSOLE_SOCKET].map(|name| run_dir.join(name));
+    // What cannot be removed proves itself outdated, or is replaced.
+    let _ = remove_files(&files);
 }
 
 async fn ended(exit: Exit, log: PathBuf, log_start: u64) -> StartError {
@@ -565,6 +547,6 @@ const WAITS_FOR_THE_HOST: &str = "; its process waits for the host (state D), as
 
 /// Between the monitor's end and the process's end.
 const ENDING: Duration = Duration::from_secs(2);
-/// How often a lock that is held is tried, and what passes in between.
+
+/// How often a lock that is held is tried.
 const LOCK_TRIES: u32 = 50;
-const LOCK_PAUSE: Duration = Duration::from_millis(10);

@@ -167,11 +167,12 @@ impl Vm {
     /// Stops the guest's CPUs. [`Vm::status`] is newer than that on return.
     ///
     /// # Errors
-    /// [`CallError`], as of [`Vm::resume`].
+    /// [`CallError`], as of [`Vm::resume`]; [`CallError::Deadline`] also where an image that is being made does not come to its end, and then
+    /// the guest was not stopped.
     pub async fn pause(&self) -> Result<(), CallError> {
-        self.pauses.fetch_add(1, Relaxed);
         // QEMU 7.2 would end: `ops/listing.rs`.
-        let _none_is_made = self.images.read().await;
+        let _none_is_made = self.while_none_is_made("stop").await?;
+        self.pauses.fetch_add(1, Relaxed);
         self.qmp().call(&Stop {}).await?;
         self.read_again().await.map(drop)
     }

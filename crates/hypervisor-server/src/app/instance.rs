@@ -2,7 +2,7 @@
 
 use super::{Context, Plan, check_precondition, key_of, pairs_after};
 use crate::reconcile::{candidates, taken};
-use crate::scheduler::{Outlook, Taken, schedule};
+use crate::scheduler::{Hold, Outlook, Taken, schedule};
 use crate::state::write::{PlacementRecord, Writer};
 use crate::state::{Cluster, InstanceEntry, Missing, NOWHERE_LABEL, keys};
 use crate::words::first_few;
@@ -17,7 +17,7 @@ use hv_core::node::Node;
 use hv_core::operation::{OperationKind, OperationPhase, Target};
 use hv_core::{Error, ErrorKind, InstanceId, Metadata, Name, NodeId};
 use hv_store::Compare;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Who must clean up before a deletion completes: the agent of the node.
@@ -141,26 +141,46 @@ pub fn act(cluster: &Cluster, act: &Act<'_>, context: &Context) -> Result<Plan, 
     let mut instance = entry.instance.clone();
     apply(&mut instance.spec, decision, act.timeout);
     instance.spec.check()?;
-    check_ports(cluster, entry, &instance)?;
-    Ok(change(entry, instance, kind, context))
+    let ports = check_ports(cluster, entry, &instance)?;
+    let mut plan = change(entry, instance, kind, context);
+    claim(&mut plan, cluster, entry, ports);
+    Ok(plan)
 }
 
-/// An instance that has a node is started there, or publishes other ports there: another may have them by then.
-fn check_ports(cluster: &Cluster, entry: &InstanceEntry, to_be: &Instance) -> Result<(), Error> {
-    let Some(node) = entry.placement.node else { return Ok(()) };
+/// An instance that has a node is started there, or publishes other ports there: another may have them by then. Answers the node whose ports
+/// it takes.
+fn check_ports(cluster: &Cluster, entry: &InstanceEntry, to_be: &Instance) -> Result<Option<NodeId>, Error> {
+    let Some(node) = entry.placement.node else { return Ok(None) };
     let old = &entry.instance.spec;
-    if old.run_state != RunState::Stopped && old.published().eq(to_be.spec.published()) {
-        return Ok(());
+    let is_to_run = to_be.spec.run_state != RunState::Stopped && to_be.spec.published().next().is_some();
+    if !is_to_run || (old.run_state != RunState::Stopped && old.published().eq(to_be.spec.published())) {
+        return Ok(None);
     }
     let there = cluster.claiming(node).map(|entry| &entry.instance);
-    match taken(to_be, there).first() {
-        None => Ok(()),
-        Some(Taken { instance, port }) => Err(Error::new(
-            ErrorKind::FailedPrecondition,
+    let (message, hint) = match taken(to_be, there).first() {
+        None => return Ok(Some(node)),
+        Some(Taken { instance, port, hold: Hold::Kept }) => (
             format!("port {port} of its node leads to `{instance}`"),
-        )
-        .with_uid(entry.instance.id)
-        .with_hint("stop that instance first, or publish another port: `hypervisor-ctl instance update`")),
+            "stop that instance first, or publish another port: `hypervisor-ctl instance update`",
+        ),
+        Some(Taken { instance, port, hold: Hold::Ending }) => (
+            format!("port {port} of its node still leads to `{instance}`, whose guest has yet to end"),
+            "try again when that instance is stopped, or publish another port: `hypervisor-ctl instance update`",
+        ),
+    };
+    Err(Error::new(ErrorKind::FailedPrecondition, message).with_uid(entry.instance.id).with_hint(hint))
+}
+
+/// What a plan takes of nodes that have the instance already, or keep room for it: of two that were decided on the same sight of a node only
+/// one is committed.
+fn claim(plan: &mut Plan, cluster: &Cluster, entry: &InstanceEntry, nodes: impl IntoIterator<Item = NodeId>) {
+    for node in nodes {
+        let claims = cluster.claims(node);
+        plan.writer
+            .unchanged(keys::placement(entry.instance.id), entry.placement_revision)
+            .unchanged(keys::node_placed(node), claims.placed)
+            .unchanged(keys::node_raised(node), claims.raised)
+            .put_text(keys::node_raised(node), "");
     }
 }
 
@@ -254,6 +274,15 @@ pub fn delete(
     let entry = find(cluster, &request.project, &request.instance)?;
     check_precondition(request.precondition.as_ref(), entry.instance.metadata.generation, entry.instance.id)?;
     decide(&entry.instance, Request::Delete)?;
+    if let (true, Some(node)) = (request.only_unplaced, entry.placement.node) {
+        let name = cluster
+            .nodes()
+            .get(&node)
+            .map_or_else(|| node.to_string(), |it| it.node.metadata.name.to_string());
+        let message = format!("node {name} has `{}` by now", entry.instance.metadata.name);
+        let refused = Error::new(ErrorKind::FailedPrecondition, message).with_uid(entry.instance.id);
+        return Err(refused.with_hint("look at it again, and decide anew: `hypervisor-ctl instance get`"));
+    }
     let mut instance = entry.instance.clone();
     instance.metadata.deletion_requested_at.get_or_insert(context.now);
     if request.force && cluster.missing(entry).is_some() {
@@ -266,7 +295,11 @@ pub fn delete(
         // What an earlier stop said does not hold for this one.
         instance.spec.force_stop = false;
     }
-    Ok(change(entry, instance, OperationKind::InstanceDelete, context))
+    let mut plan = change(entry, instance, OperationKind::InstanceDelete, context);
+    if request.only_unplaced {
+        plan.writer.unchanged(keys::placement(entry.instance.id), entry.placement_revision);
+    }
+    Ok(plan)
 }
 
 /// A planned update, and what it means for a running guest.
@@ -308,7 +341,7 @@ pub fn update(
         instance.metadata.annotations = annotations;
     }
     instance.spec = masked(&old.spec, request.spec.as_ref(), &mask)?;
-    let raises = check_room(cluster, entry, &instance)?;
+    let mut claimed = BTreeSet::from_iter(check_room(cluster, entry, &instance)?);
     if instance.spec.root_disk_bytes < old.spec.root_disk_bytes {
         return Err(Error::invalid("spec.root_disk_bytes", "a disk cannot shrink"));
     }
@@ -325,21 +358,14 @@ pub fn update(
         };
         apply(&mut instance.spec, decided(cluster, entry, verb)?, None);
     }
-    check_ports(cluster, entry, &instance)?;
+    claimed.extend(check_ports(cluster, entry, &instance)?);
     let has_guest = matches!(
         old.status.phase,
         Phase::Starting | Phase::Running | Phase::Paused | Phase::Stopping | Phase::Unknown
     );
     let waiting = if has_guest { needs_restart(&old.spec, &instance.spec) } else { Vec::new() };
     let mut plan = change(entry, instance, OperationKind::InstanceUpdate, context);
-    for node in raises {
-        let claims = cluster.claims(node);
-        plan.writer
-            .unchanged(keys::placement(old.id), entry.placement_revision)
-            .unchanged(keys::node_placed(node), claims.placed)
-            .unchanged(keys::node_raised(node), claims.raised)
-            .put_text(keys::node_raised(node), "");
-    }
+    claim(&mut plan, cluster, entry, claimed);
     Ok(Update { plan, needs_restart: waiting })
 }
 
@@ -423,5 +449,76 @@ mod tests {
         assert!(world.commit(less.writer) && world.commit(one.writer));
         let two = world.raise("two", 2);
         world.take(two);
+    }
+
+    fn publishes(world: &World, name: &str) -> Result<Plan, Error> {
+        let port = v1::PublishedPort { host_port: 2222, guest_port: 22, ..Default::default() };
+        let user = v1::UserNetwork { publish: vec![port] };
+        let interface = v1::NetworkInterfaceSpec {
+            name: "net0".into(),
+            attachment: Some(v1::network_interface_spec::Attachment::User(user)),
+            ..Default::default()
+        };
+        let request = v1::UpdateInstanceRequest {
+            instance: name.into(),
+            spec: Some(v1::InstanceSpec { network_interfaces: vec![interface], ..Default::default() }),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["spec.network_interfaces".into()] }),
+            ..Default::default()
+        };
+        update(&world.cluster, &request, &world.context()).map(|update| update.plan)
+    }
+
+    fn starts(world: &World, instance: &str) -> Result<Plan, Error> {
+        let verb = Act { instance, project: "", request: Request::Start, timeout: None, precondition: None };
+        act(&world.cluster, &verb, &world.context())
+    }
+
+    fn is_in(world: &mut World, name: &str, phase: Phase) {
+        let instance = &world.entry(name).instance;
+        let status = InstanceStatus { phase, ..instance.status.clone() };
+        let mut writer = Writer::default();
+        writer.put_instance_status(instance.id, &status);
+        assert!(world.commit(writer));
+    }
+
+    #[test]
+    fn of_two_starts_at_once_that_want_one_port_one_is_committed() {
+        let mut world = World::new();
+        let node = world.node("alpha", 4);
+        for name in ["one", "two"] {
+            world.create(name);
+            world.place(name, node);
+            world.act(name, Request::Stop, None);
+            let published = publishes(&world, name);
+            world.take(published);
+        }
+        let (one, two) = (starts(&world, "one").unwrap(), starts(&world, "two").unwrap());
+        assert!(world.commit(one.writer));
+        assert!(!world.commit(two.writer), "it was decided before the other");
+        let refused = starts(&world, "two").unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::FailedPrecondition);
+        assert!(refused.message.ends_with("leads to `one`"), "{refused}");
+        // Until the guest of the other has ended, not until that was asked for.
+        is_in(&mut world, "one", Phase::Running);
+        world.act("one", Request::Stop, None);
+        let refused = starts(&world, "two").unwrap_err();
+        assert!(refused.message.contains("still leads to `one`"), "{refused}");
+        is_in(&mut world, "one", Phase::Stopped);
+        let two = starts(&world, "two");
+        world.take(two);
+    }
+
+    #[test]
+    fn what_is_deleted_as_long_as_no_node_has_it_stays_when_one_has() {
+        let mut world = World::new();
+        let node = world.node("alpha", 4);
+        world.create("one");
+        let request =
+            v1::DeleteInstanceRequest { instance: "one".into(), only_unplaced: true, ..Default::default() };
+        let before = delete(&world.cluster, &request, &world.context()).unwrap();
+        world.place("one", node);
+        assert!(!world.commit(before.writer), "it was decided before it was placed");
+        let refused = delete(&world.cluster, &request, &world.context()).unwrap_err();
+        assert!(refused.message.contains("node alpha has `one`"), "{refused}");
     }
 }

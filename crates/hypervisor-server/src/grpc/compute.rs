@@ -3,7 +3,7 @@
 use super::{Answers, Api, failed, page, principal, views};
 use crate::app::instance::Act;
 use crate::app::{self, Call, Committed, Plan};
-use crate::reconcile::candidates;
+use crate::reconcile::scheduled;
 use crate::scheduler;
 use crate::state::{Change, InstanceEntry, Missing, Object};
 use futures::StreamExt;
@@ -322,11 +322,7 @@ impl ComputeService for Api {
         let project = project_from("project", &request.project).map_err(failed)?;
         let cluster = self.follower.cluster();
         let entry = cluster.find_instance(&project, &request.instance).map_err(failed)?;
-        let decision = scheduler::schedule(
-            &entry.instance,
-            &candidates(&cluster, &entry.instance, &entry.placement, &BTreeMap::new()),
-        )
-        .map_err(failed)?;
+        let decision = scheduled(&cluster, entry, &BTreeMap::new()).map_err(failed)?;
         let placed = entry.instance.placement.and_then(|placement| cluster.nodes().get(&placement.node));
         let node_name = placed.map(|node| node.node.metadata.name.to_string()).unwrap_or_default();
         let spec = &entry.instance.spec;

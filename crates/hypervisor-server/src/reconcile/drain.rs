@@ -9,8 +9,7 @@
 //! it leaves, nothing takes that back. If the node that it leaves for takes nothing any more, room is kept on another one that has it;
 //! a drain waits until no room is kept on its node.
 
-use super::instance::candidates;
-use crate::scheduler;
+use super::instance::scheduled;
 use crate::state::write::Writer;
 use crate::state::{Cluster, InstanceEntry, keys};
 use crate::words::first_few;
@@ -42,8 +41,7 @@ pub(super) fn leaves_for(
     if !drained || !here || instance.is_deleting() || instance.spec.relocation != Relocation::Recreate {
         return Ok(None);
     }
-    Ok(scheduler::schedule(instance, &candidates(cluster, &entry.instance, &entry.placement, reserved))?
-        .chosen)
+    Ok(scheduled(cluster, entry, reserved)?.chosen)
 }
 
 /// Where room is kept for an instance that leaves: where it was, as long as that node takes anything, else on another that has it.
@@ -61,11 +59,7 @@ pub(super) fn keeps_room(
     if entry.instance.is_deleting() {
         return Ok(None);
     }
-    Ok(scheduler::schedule(
-        &entry.instance,
-        &candidates(cluster, &entry.instance, &entry.placement, reserved),
-    )?
-    .chosen)
+    Ok(scheduled(cluster, entry, reserved)?.chosen)
 }
 
 /// Brings the operations of a node up to date. `None`: it is gone.

@@ -2,7 +2,7 @@
 
 use super::sighting;
 use super::{drain, progress};
-use crate::scheduler::{self, Candidate, Outlook, Taken};
+use crate::scheduler::{self, Candidate, Decision, Hold, Outlook, Taken};
 use crate::state::write::{Lost, PlacementRecord, Rejection, Stray, Writer};
 use crate::state::{Cluster, InstanceEntry, Missing, keys};
 use hv_core::condition::REPORTED;
@@ -85,18 +85,48 @@ pub(crate) fn candidates<'a>(
     cluster.nodes().values().map(one).collect()
 }
 
-/// Which ports that an instance wants lead to others of these. One that is to be stopped has none, and wants none.
+/// Where an instance would go now.
+pub(crate) fn scheduled(
+    cluster: &Cluster,
+    entry: &InstanceEntry,
+    reserved: &BTreeMap<InstanceId, (NodeId, Resources)>,
+) -> Result<Decision, Error> {
+    let candidates = candidates(cluster, &entry.instance, &entry.placement, reserved);
+    scheduler::schedule(&entry.instance, &candidates)
+}
+
+/// Which ports that an instance wants lead to others of these. One that is to be stopped wants none, and has none when its guest has ended.
 pub(crate) fn taken<'a>(instance: &Instance, others: impl Iterator<Item = &'a Instance>) -> Vec<Taken<'a>> {
     let wanted: Vec<_> = instance.spec.published().collect();
     if wanted.is_empty() || instance.spec.run_state == RunState::Stopped {
         return Vec::new();
     }
-    let others = others.filter(|other| other.id != instance.id && other.spec.run_state != RunState::Stopped);
+    let others = others.filter(|other| other.id != instance.id);
     let of = |other: &'a Instance| {
         let name = other.metadata.name.as_str();
-        other.spec.published().map(move |port| Taken { instance: name, port: *port })
+        let ports = hold(other).map(|hold| other.spec.published().map(move |port| (hold, port)));
+        ports.into_iter().flatten().map(move |(hold, port)| Taken { instance: name, port: *port, hold })
     };
     others.flat_map(of).filter(|taken| wanted.iter().any(|port| port.overlaps(&taken.port))).collect()
+}
+
+/// Whether an instance has its ports.
+fn hold(instance: &Instance) -> Option<Hold> {
+    let is_to_end = instance.spec.run_state == RunState::Stopped || instance.is_deleting();
+    let has_guest = matches!(
+        instance.status.phase,
+        Phase::Starting
+            | Phase::Running
+            | Phase::Paused
+            | Phase::Stopping
+            | Phase::Migrating
+            | Phase::Unknown
+    );
+    match (is_to_end, has_guest) {
+        (false, _) => Some(Hold::Kept),
+        (true, true) => Some(Hold::Ending),
+        (true, false) => None,
+    }
 }
 
 /// The next step, if there is one to take.

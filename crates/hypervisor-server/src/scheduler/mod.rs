@@ -24,6 +24,17 @@ pub struct Taken<'a> {
     pub instance: &'a str,
     /// The port.
     pub port: PublishedPort,
+    /// For how long.
+    pub hold: Hold,
+}
+
+/// For how long an instance has a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// As long as nobody stops it.
+    Kept,
+    /// It is to be stopped, or deleted, and its guest has yet to end.
+    Ending,
 }
 
 /// Why an instance cannot be on a node.
@@ -196,13 +207,13 @@ pub fn obstacles(instance: &Instance, selector: &Selector, candidate: &Candidate
         Schedulability::Maintenance => obstacles.push("in maintenance".into()),
     }
     let report = &node.status.report;
-    if node.status.phase == NodePhase::Ready && !report.runs(instance.spec.kind) {
-        let kind = instance.spec.kind.as_str();
-        obstacles.push(if report.drives(instance.spec.kind) {
-            format!("no healthy driver for {kind}").into()
-        } else {
-            Obstacle { text: format!("no driver for {kind}"), kind: ObstacleKind::Lasting }
-        });
+    // What a node has is known when its agent has said so, also where that is away.
+    let is_known = node.status.phase != NodePhase::Registered;
+    let kind = instance.spec.kind.as_str();
+    if is_known && !report.drives(instance.spec.kind) {
+        obstacles.push(Obstacle { text: format!("no driver for {kind}"), kind: ObstacleKind::Lasting });
+    } else if node.status.phase == NodePhase::Ready && !report.runs(instance.spec.kind) {
+        obstacles.push(format!("no healthy driver for {kind}").into());
     }
     for (what, want, has) in
         [("region", &wanted.region, &node.spec.region), ("zone", &wanted.zone, &node.spec.zone)]
@@ -215,14 +226,17 @@ pub fn obstacles(instance: &Instance, selector: &Selector, candidate: &Candidate
         obstacles.push(format!("its labels do not match `{}`", wanted.node_selector).into());
     }
     let (total, needs) = (report.allocatable, instance.resources());
-    // What a node has is known when its agent has said so.
-    let is_too_large = node.status.phase != NodePhase::Registered && !needs.shortages(total).is_empty();
+    let is_too_large = is_known && !needs.shortages(total).is_empty();
     let kind = if is_too_large { ObstacleKind::Lasting } else { ObstacleKind::Passing };
     let shortages = needs.shortages_of(total - *allocated, total).into_iter();
     obstacles.extend(shortages.map(|text| Obstacle { text, kind }));
-    obstacles.extend(taken.iter().map(|Taken { instance, port }| Obstacle {
-        text: format!("its port {port} leads to `{instance}`"),
-        kind: ObstacleKind::Port,
+    obstacles.extend(taken.iter().map(|Taken { instance, port, hold }| match hold {
+        Hold::Kept => {
+            Obstacle { text: format!("its port {port} leads to `{instance}`"), kind: ObstacleKind::Port }
+        }
+        Hold::Ending => {
+            format!("its port {port} still leads to `{instance}`, whose guest has yet to end").into()
+        }
     }));
     if let Some(refusal) = refusal {
         obstacles.push((*refusal).into());
@@ -371,6 +385,12 @@ mod tests {
         fresh.status = NodeStatus::default();
         assert_eq!(look(&wants(9), &[candidate(&a), candidate(&fresh)]), Outlook::Open);
         assert_eq!(look(&wants(9), &[]), Outlook::Open);
+        // What is known of a node is known of one that is away.
+        let mut away = node(1, "a");
+        away.status.phase = NodePhase::Unknown;
+        assert_eq!(look(&container, &[candidate(&away)]), Outlook::Hopeless);
+        assert_eq!(look(&wants(9), &[candidate(&away)]), Outlook::Hopeless);
+        assert_eq!(look(&wants(1), &[candidate(&away)]), Outlook::Open);
         // A driver that is ill may get well.
         let mut ill = node(1, "a");
         ill.status.report.drivers[0].healthy = false;
@@ -391,9 +411,13 @@ mod tests {
             host_port: 2222,
             guest_port: 22,
         };
-        let taken = |node| Candidate { taken: vec![Taken { instance: "web", port }], ..candidate(node) };
+        let held = |hold| vec![Taken { instance: "web", port, hold }];
+        let taken = |node| Candidate { taken: held(Hold::Kept), ..candidate(node) };
         assert_eq!(look(&wants(1), &[taken(&a), busy(&b)]), Outlook::PortsTaken);
         let summary = schedule(&wants(1), &[taken(&a)]).unwrap().summary;
         assert!(summary.contains("a: its port 127.0.0.1:2222/tcp leads to `web`"), "{summary}");
+        // One that is about to be free is waited for.
+        let ending = Candidate { taken: held(Hold::Ending), ..candidate(&a) };
+        assert_eq!(look(&wants(1), &[ending]), Outlook::Open);
     }
 }

@@ -37,7 +37,8 @@ pub struct Ladder<'a> {
     pub agent: Option<(Ask<'a>, Duration)>,
     /// For QEMU to flush its disks and end.
     pub quit: Duration,
-    /// The same after a signal, for one that does not read its monitor.
+    /// The same after a signal, for one that does not read its monitor; all in all, as the rung before: an image that is being made is waited
+    /// for for half of it.
     pub terminate: Duration,
     /// For the kernel to let go of a process that was killed; never left out.
     pub kill: Duration,
@@ -154,12 +155,15 @@ impl Vm {
     ) -> io::Result<(Rung, Exit)> {
         let is_stopped = matches!(self.process.state(), Some('T' | 't'));
         if !terminate.is_zero() && !is_stopped {
-            let _none_is_made = self.no_image_is_made(terminate).await;
-            // One that cannot be sent is no reason to stop here.
-            if let Err(error) = self.process.signal(Signal::TERM) {
-                tracing::debug!(%error, "cannot ask the process to end");
-            }
-            if let Ok(exit) = tokio::time::timeout(terminate, self.process.exited()).await {
+            let ends = async {
+                let _none_is_made = self.no_image_is_made(terminate / 2).await;
+                // One that cannot be sent is no reason to stop here.
+                if let Err(error) = self.process.signal(Signal::TERM) {
+                    tracing::debug!(%error, "cannot ask the process to end");
+                }
+                self.process.exited().await
+            };
+            if let Ok(exit) = tokio::time::timeout(terminate, ends).await {
                 self.left.removed().await;
                 return Ok((by.max(Rung::Terminate), exit));
             }
@@ -170,7 +174,8 @@ impl Vm {
     }
 
     /// Waits until no job makes an image, in whose middle QEMU 7.2 ends by an assertion or not at all (`bdrv_do_drained_begin_quiesce:
-    /// Assertion '!qemu_in_coroutine()' failed`, block/io.c), and keeps the next from beginning. One that takes longer is not waited for.
+    /// Assertion '!qemu_in_coroutine()' failed`, block/io.c), and keeps the next from beginning. One that takes longer is not waited for:
+    /// half of a rung's time is the process's in any case.
     async fn no_image_is_made(&self, within: Duration) -> Option<RwLockReadGuard<'_, ()>> {
         tokio::time::timeout(within, self.images.read()).await.ok()
     }

@@ -312,10 +312,8 @@ impl Supervisor {
                     probe = None;
                     // What was announced before the answer is older than it.
                     self.catch_up().await;
-                    let told = answer.is_ok();
                     let is_open = monitor.is_open();
-                    self.answered(answer, is_open).await;
-                    if told {
+                    if self.answered(answer, is_open).await {
                         self.read.send_replace(number);
                     }
                     timer.set(tokio::time::sleep(self.supervision.interval));
@@ -366,19 +364,24 @@ impl Supervisor {
         Probe { number: self.readings.asked.load(Ordering::Relaxed), answer }
     }
 
-    async fn answered(&mut self, answer: Result<StatusInfo, CallError>, is_open: bool) {
+    /// Whether the state is known now as of the question.
+    async fn answered(&mut self, answer: Result<StatusInfo, CallError>, is_open: bool) -> bool {
         match answer {
             Ok(info) => {
                 self.course.announced(latest(&mut self.shutdowns).await);
-                self.reads(&info);
+                let is_known = self.reads(&info);
                 // The last answer of a connection and its end come at once, and are seen in any order.
                 if is_open {
                     self.change(|status| status.responsive = Responsive::Yes);
                 }
+                is_known
             }
             // The driver's end is reported by the driver.
-            Err(CallError::Closed { .. }) => {}
-            Err(error) => self.unresponsive(error.to_string()),
+            Err(CallError::Closed { .. }) => false,
+            Err(error) => {
+                self.unresponsive(error.to_string());
+                false
+            }
         }
     }
 
@@ -388,9 +391,10 @@ impl Supervisor {
         change(&self.status, |status| course.event(status, told.as_ref().ok()));
     }
 
-    fn reads(&mut self, info: &StatusInfo) {
-        let course = &mut self.course;
-        change(&self.status, |status| course.reading(status, &info.status));
+    fn reads(&mut self, info: &StatusInfo) -> bool {
+        let (course, mut is_known) = (&mut self.course, false);
+        change(&self.status, |status| is_known = course.reading(status, &info.status));
+        is_known
     }
 
     fn unresponsive(&self, reason: String) {

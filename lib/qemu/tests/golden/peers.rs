@@ -211,11 +211,16 @@ impl Peers {
                 format!("--socket-path={}", socket.display()),
                 format!("source={}", place.join("home").display()),
             );
-            peers.program(
-                "/usr/lib/qemu/virtiofsd",
-                &[&at, "-o", &source, "-o", "sandbox=chroot"],
-                &socket,
-            )?;
+            let program = "/usr/lib/qemu/virtiofsd";
+            let args = [&at, "-o", &source, "-o", "sandbox=chroot"];
+            if rustix::process::getuid().is_root() {
+                peers.program(program, &args, &socket)?;
+            } else {
+                // It wants to be root, and to note below /run that it runs.
+                let apart = ["--user", "--map-root-user", "--mount", "sh", "-c"];
+                let script = "mount -t tmpfs none /run && exec \"$0\" \"$@\"";
+                peers.program("unshare", &[&apart[..], &[script, program], &args].concat(), &socket)?;
+            }
         }
         if mentions("nbd.sock") {
             let socket = place.join("nbd.sock");
@@ -347,7 +352,8 @@ pub(crate) fn bridged(config: &Config, place: &Path, program: &Path) -> PathBuf 
     });
     let Some(bridge) = bridges.next() else { return program.to_owned() };
     let script = format!(
-        "#!/bin/sh\n[ -n \"$HV_APART\" ] || HV_APART=1 exec unshare -n -m \"$0\" \"$@\"\n\
+        "#!/bin/sh\n[ $(id -u) = 0 ] || apart='--user --map-root-user'\n\
+         [ -n \"$HV_APART\" ] || HV_APART=1 exec unshare $apart -n -m \"$0\" \"$@\"\n\
          mount -t tmpfs apart /mnt && mkdir /mnt/upper /mnt/work || exit 9\n\
          mount -t overlay apart -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work /etc || exit 9\n\
          mkdir -p /etc/qemu && echo allow {bridge} >/etc/qemu/bridge.conf && ip link add {bridge} type bridge || exit 9\n\
@@ -359,6 +365,13 @@ pub(crate) fn bridged(config: &Config, place: &Path, program: &Path) -> PathBuf 
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     fs::set_permissions(&path, executable).unwrap();
     path
+}
+
+/// Whether this user may have a network of his own.
+fn may_be_apart() -> bool {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "--net", "--mount", "true"]).stderr(Stdio::null());
+    rustix::process::getuid().is_root() || unshare.status().is_ok_and(|status| status.success())
 }
 
 /// Devices and rights of the host.
@@ -390,8 +403,8 @@ fn host_has(config: &Config) -> Result<(), String> {
     }
     for nic in &config.nics {
         match &nic.backend {
-            NicBackend::Bridge { .. } if !rustix::process::getuid().is_root() => {
-                return Err("a bridge of its own (root)".to_owned());
+            NicBackend::Bridge { .. } if !may_be_apart() => {
+                return Err("a bridge of its own (root, or user namespaces)".to_owned());
             }
             NicBackend::Tap { ifname } => {
                 sys::tap(ifname, nic.queues.into())

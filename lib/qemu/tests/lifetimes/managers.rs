@@ -9,7 +9,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use seeded::Random;
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Arc, Mutex},
@@ -22,6 +23,11 @@ const MACHINES: u128 = 20;
 
 /// In the directory of the machines, which is the current one of their manager.
 const MARK: &str = "machines";
+
+/// Beside it: what the present manager has come to, a letter for each machine.
+const COME_TO: &str = "come to";
+const ADOPTED: u8 = b'a';
+const STARTED: u8 = b's';
 
 fn run_dir(place: &Path, number: u128) -> PathBuf {
     place.join(format!("vm-{number}"))
@@ -39,9 +45,13 @@ async fn manage(place: &Path) -> (Manager, Arc<Mutex<JoinSet<qemu::Exit>>>) {
         let make_dir = run_dir.clone();
         let make = move || spec(BINARY.into(), id, make_dir.clone());
         let state = manager.adopt(id, &run_dir, Supervision::default(), LONG, make).await;
+        let mut way = ADOPTED;
         if state.unwrap_or_else(|error| panic!("{number}: {error:?}")) == State::Stopped {
             manager.start(id).await.unwrap_or_else(|error| panic!("{number}: {error:?}"));
+            way = STARTED;
         }
+        let mut come_to = File::options().append(true).open(place.join(COME_TO)).unwrap();
+        come_to.write_all(&[way]).unwrap();
     }
     (manager, tasks)
 }
@@ -116,10 +126,14 @@ fn killed(test: &str, kills: usize) {
     let all = usize::try_from(MACHINES).unwrap();
     let mut known = BTreeMap::new();
     let (mut killed, mut round) = (0, 0);
+    // How many each of the managers that counts had adopted.
+    let mut adopted = BTreeMap::new();
     // Counted are the kills of managers that had all machines to take over; those before were killed while some were still being started.
     while killed < kills {
         round += 1;
-        killed += usize::from(known.len() == all);
+        let counts = known.len() == all;
+        killed += usize::from(counts);
+        fs::write(place.path().join(COME_TO), "").unwrap();
         let mut manager = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "managers::the_manager_that_is_killed", "--nocapture"])
             .current_dir(place.path())
@@ -127,14 +141,28 @@ fn killed(test: &str, kills: usize) {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(lots.below(400)));
-        // One that has failed by itself says why.
-        if let Some(status) = manager.try_wait().unwrap() {
-            let output = manager.wait_with_output().unwrap();
-            panic!("round {round}: {status}: {}", String::from_utf8_lossy(&output.stderr));
+        // Every other one after so many machines, however busy the host is.
+        let wanted = if round % 2 == 0 { usize::try_from(lots.below(21)).unwrap() } else { 0 };
+        let come_to = || fs::read(place.path().join(COME_TO)).unwrap();
+        for looked in 0.. {
+            // One that has failed by itself says why.
+            if let Some(status) = manager.try_wait().unwrap() {
+                let output = manager.wait_with_output().unwrap();
+                panic!("round {round}: {status}: {}", String::from_utf8_lossy(&output.stderr));
+            }
+            if come_to().len() >= wanted {
+                break;
+            }
+            assert!(looked < 100_000, "round {round}: {wanted} are wanted, {:?}", come_to());
+            std::thread::sleep(Duration::from_millis(1));
         }
+        std::thread::sleep(Duration::from_millis(lots.below(if wanted > 0 { 20 } else { 400 })));
         manager.kill().unwrap();
         manager.wait().unwrap();
+        if counts {
+            let count = come_to().into_iter().filter(|way| *way == ADOPTED).count();
+            *adopted.entry(count).or_insert(0) += 1;
+        }
         let now = processes();
         for (id, pid) in &known {
             // Whatever its manager was doing, a process that was there is there.
@@ -147,7 +175,9 @@ fn killed(test: &str, kills: usize) {
         let (manager, _tasks) = manage(place.path()).await;
         let now = processes();
         assert_eq!(now, known, "all are taken over, and none is new");
-        println!("{MACHINES} machines outlived {kills} managers of {round}");
+        println!("{MACHINES} machines outlived {kills} managers of {round}; managers by how many they had adopted: {adopted:?}");
+        assert_eq!(adopted.values().sum::<usize>(), kills);
+        assert!(adopted.keys().any(|count| (1..all).contains(count)), "some are killed on their way: {adopted:?}");
         for (id, state) in manager.states() {
             assert!(matches!(state, State::Running | State::Paused), "{id}: {state:?}");
             assert!(manager.vm(id).unwrap().jobs().await.unwrap().is_empty());

@@ -2,7 +2,8 @@
 
 use crate::{
     credentials::certificates,
-    guest::{Guest, LONG, config, missing},
+    elsewhere::passes_elsewhere,
+    guest::{Guest, LONG, config, missing, with_disk},
 };
 use qemu::{
     Config,
@@ -193,7 +194,10 @@ impl Small {
     /// Makes room.
     pub(crate) fn grow(&self, mib: u32) {
         let size = format!("remount,size={mib}m");
-        assert!(Command::new("mount").args(["-o", &size]).arg(&self.0).status().unwrap().success());
+        // Without what it has already: an owner who is nobody in this namespace is refused.
+        let mut mount = Command::new("mount");
+        mount.args(["--options-mode", "ignore", "-o", &size]).arg(&self.0);
+        assert!(mount.status().unwrap().success());
     }
 }
 
@@ -207,13 +211,13 @@ impl Drop for Small {
 #[tokio::test]
 async fn a_guest_goes_on_when_there_is_no_room_for_what_it_overwrites() {
     let test = "a_guest_goes_on_when_there_is_no_room_for_what_it_overwrites";
-    if missing(test, true) {
+    if missing(test, true) || passes_elsewhere(test) {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let Some(_small) = Small::of(at("small"), 2) else {
-        return println!("not run: {test}: a file system of its own (root)");
+        return println!("not run: {test}: a file system of its own (root, or user namespaces)");
     };
     let mut guest = writing(directory.path()).await;
     let listen = Address::Unix(at("pull.sock"));
@@ -328,8 +332,7 @@ async fn a_reader_who_says_nothing_costs_the_guest_nothing() {
     }
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    fs::write(at("disk.raw"), vec![0; 1 << 20]).unwrap();
-    let machine = config().disk(Disk::new("root", Image::raw(at("disk.raw"))));
+    let machine = with_disk(directory.path());
     let guest = Guest::start(directory.path(), machine).await;
     let served = Served::new("root", at("scratch"), Address::Unix(at("pull.sock")), "x");
     let begun = guest.vm.pull_backup(&served).await.unwrap();

@@ -1,6 +1,6 @@
 //! Monitor connections that break in the middle of an operation, and callers that leave.
 
-use crate::guest::{Guest, LONG, boot_disk, config, missing};
+use crate::guest::{Guest, LONG, boot_disk, config, missing, with_disk};
 use crate::polled::polled;
 use crate::small::DEAF_AT_FIRST;
 use qemu::{
@@ -153,9 +153,7 @@ async fn a_pulled_backup_is_finished_wherever_its_connection_breaks_or_its_calle
     }
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    fs::write(at("disk.raw"), vec![0; 1 << 20]).unwrap();
-    let disk = Disk::new("root", Image::raw(at("disk.raw")));
-    let mut guest = Guest::paused(directory.path(), config().disk(disk)).await;
+    let mut guest = Guest::paused(directory.path(), with_disk(directory.path())).await;
     guest.vm.add_bitmap("root", "since", Notes::InMemory).await.unwrap();
     let cutter = Cutter::between(&mut guest).await;
     let bitmaps = async |guest: &Guest| {
@@ -309,8 +307,7 @@ async fn no_copy_is_left_of_a_machine_that_ends_while_its_backup_begins() {
     }
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    fs::write(at("disk.raw"), vec![0; 1 << 20]).unwrap();
-    let machine = config().disk(Disk::new("root", Image::raw(at("disk.raw"))));
+    let machine = with_disk(directory.path());
     let copy = CopyTarget::file(at("copy"), Format::Qcow2);
     for times in 0.. {
         for by_leaving in [false, true] {

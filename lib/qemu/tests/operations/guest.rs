@@ -46,6 +46,13 @@ pub(crate) fn config() -> Config {
     Config::new("test", Uuid::parse_str(text.trim()).unwrap(), &release::machine("q35"), 1, 192)
 }
 
+/// The same with a disk of 1 MiB, all zeroes, in this directory: `root`.
+pub(crate) fn with_disk(directory: &Path) -> Config {
+    let image = directory.join("disk.raw");
+    fs::write(&image, vec![0; 1 << 20]).unwrap();
+    config().disk(Disk::new("root", Image::raw(image)))
+}
+
 /// A running machine with its console.
 pub(crate) struct Guest {
     pub(crate) vm: Vm,

@@ -1,10 +1,10 @@
 //! Images that are made while the machine is sent or ended.
 
-use crate::guest::{Guest, LONG, config, missing};
+use crate::guest::{Guest, LONG, missing, with_disk};
 use crate::polled::polled;
 use qemu::{
     Exit,
-    config::{Disk, Format, Image},
+    config::Format,
     vm::{CopyTarget, MigrationOptions, OperationError},
 };
 use qmp::commands::{JobType, QueryJobs};
@@ -19,8 +19,7 @@ async fn no_image_is_made_while_a_machine_is_sent() {
     }
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    fs::write(at("disk.raw"), vec![0; 1 << 20]).unwrap();
-    let machine = config().disk(Disk::new("root", Image::raw(at("disk.raw"))));
+    let machine = with_disk(directory.path());
     let guest = Guest::start(directory.path(), machine).await;
     let copy = CopyTarget::file(at("copy"), Format::Qcow2);
     let slow = MigrationOptions { bandwidth: Some(1 << 16), ..MigrationOptions::default() };
@@ -73,8 +72,7 @@ async fn a_machine_that_is_ended_while_an_image_is_made_ends_in_order() {
     }
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    fs::write(at("disk.raw"), vec![0; 1 << 20]).unwrap();
-    let machine = config().disk(Disk::new("root", Image::raw(at("disk.raw"))));
+    let machine = with_disk(directory.path());
     let copy = CopyTarget::file(at("copy"), Format::Qcow2);
     for times in 0.. {
         let guest = Guest::start(directory.path(), machine.clone()).await;

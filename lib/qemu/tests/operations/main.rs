@@ -15,6 +15,8 @@ mod counting;
 mod credentials;
 mod cut;
 mod display;
+#[path = "../support/elsewhere.rs"]
+mod elsewhere;
 mod firmware;
 mod guest;
 mod handed;
@@ -33,6 +35,7 @@ mod polled;
 #[path = "../support/release.rs"]
 mod release;
 mod saved;
+mod seed;
 mod shares;
 mod small;
 mod snapshot;

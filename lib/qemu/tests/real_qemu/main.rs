@@ -7,6 +7,8 @@
 
 mod adoption;
 mod connection;
+#[path = "../support/elsewhere.rs"]
+mod elsewhere;
 mod failures;
 mod given;
 mod hanging;

@@ -1,7 +1,7 @@
 //! The QEMU of Debian 13, which `cargo xtask qemu-root` unpacks.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -11,7 +11,6 @@ use std::{
 pub(crate) fn unpacked() -> PathBuf {
     let root = std::env::var_os("HV_QEMU_ROOT").unwrap_or_else(|| "/var/cache/hypervisor/qemu-trixie".into());
     let root = PathBuf::from(root);
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("qemu-10.0");
     if !root.join("usr/bin/qemu-system-x86_64").exists() {
         return root.join("usr/bin/qemu-system-x86_64");
     }
@@ -21,12 +20,22 @@ pub(crate) fn unpacked() -> PathBuf {
          --library-path {root}/usr/lib/x86_64-linux-gnu {root}/usr/bin/qemu-system-x86_64 -L {root}/usr/share/qemu \
          -L {root}/usr/share/seabios \"$@\"\n"
     );
-    // Tests of other programs do the same at the same time.
-    let written = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    fs::write(written.path(), script).unwrap();
-    fs::set_permissions(written.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    if fs::read(&program).ok() != fs::read(written.path()).ok() {
-        fs::rename(written.path(), &program).unwrap();
+    // Whoever may not write where the tests were built has a place of his own.
+    let own = std::env::temp_dir().join(format!("qemu-tests-of-{}", rustix::process::getuid().as_raw()));
+    let places = [PathBuf::from(env!("CARGO_TARGET_TMPDIR")), own];
+    places.iter().find_map(|place| write(place, &script).ok()).expect("a place to write in")
+}
+
+fn write(place: &Path, script: &str) -> io::Result<PathBuf> {
+    let program = place.join("qemu-10.0");
+    if fs::read(&program).is_ok_and(|there| there == script.as_bytes()) {
+        return Ok(program);
     }
-    program
+    fs::create_dir_all(place)?;
+    // Tests of other programs do the same at the same time.
+    let written = tempfile::NamedTempFile::new_in(place)?;
+    fs::write(written.path(), script)?;
+    fs::set_permissions(written.path(), fs::Permissions::from_mode(0o755))?;
+    fs::rename(written.path(), &program)?;
+    Ok(program)
 }

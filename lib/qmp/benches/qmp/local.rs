@@ -1,9 +1,14 @@
 //! Against a thread of this process: what the client costs when the server costs nothing to wait for.
 
 use crate::measure::{cost, cpu, forget_peak, load, median, medians, now, peak, row, with};
-use qmp::{Client, Filter, Options, commands::QueryStatus};
+use qmp::{
+    Client, Execution, Filter, Options,
+    commands::{Command, HumanMonitorCommand, QueryJobs, QueryStatus},
+    session::{CallId, Limits, Output, Session},
+    wire::Decode as _,
+};
 use rustix::time::{ClockId, clock_gettime};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
@@ -183,4 +188,54 @@ pub(crate) fn pipelined(runtime: &tokio::runtime::Runtime, client: &Client, coun
         }
         while tasks.join_next().await.is_some() {}
     });
+}
+
+/// Just below the largest message that is taken.
+const LARGE: usize = 64 * 1000 * 1000;
+
+/// The largest replies: one text, and a list of small objects; from bytes as they come to their typed form. CPU time; the floor reads the same
+/// bytes where they lie into untyped values, and beside it stands what one copy of them costs.
+pub(crate) fn large() -> Vec<Value> {
+    let text = serde_json::to_vec(&json!("x".repeat(LARGE))).expect("a text");
+    let job = "{\"current-progress\":512,\"status\":\"running\",\"total-progress\":1024,\"type\":\"backup\",\"id\":\"job\"}";
+    let jobs = format!("[{}]", vec![job; LARGE / (job.len() + 1)].join(","));
+    let mut rows = rows_of_large::<HumanMonitorCommand>("text", &text);
+    rows.extend(rows_of_large::<QueryJobs>("objects", jobs.as_bytes()));
+    rows
+}
+
+fn rows_of_large<C: Command>(form: &str, value: &[u8]) -> Vec<Value> {
+    let load = load();
+    let reply = [b"{\"return\": ", value, b", \"id\": 0}\r\n"].concat();
+    let (mut ours, mut floor, mut copy) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..7 {
+        let mut session = Session::new(Limits::default());
+        let hello = [GREETING, b"{\"return\": {}, \"id\": \"negotiation\"}\r\n"].concat();
+        session.handle_bytes(&hello).expect("that is a greeting");
+        session.submit(CallId(0), C::FACTS.name, Map::new(), Execution::InBand);
+        while session.poll_output().is_some() {}
+        let begin = cpu();
+        // As it comes from the socket.
+        for piece in reply.chunks(64 * 1024) {
+            session.handle_bytes(piece).expect("that is a reply");
+        }
+        let Some(Output::Reply(_, Ok(value))) = session.poll_output() else { panic!("no reply") };
+        let typed = C::Reply::decode(value).expect("of its form");
+        ours.push((cpu() - begin) * 1e3);
+        drop(typed);
+        let begin = cpu();
+        let value: Value = serde_json::from_slice(&reply).expect("JSON");
+        floor.push((cpu() - begin) * 1e3);
+        drop(value);
+        let begin = cpu();
+        let copied = std::hint::black_box(reply.clone());
+        copy.push((cpu() - begin) * 1e3);
+        drop(copied);
+    }
+    let compared = json!({
+        "floor": "serde_json, untyped, where the bytes lie",
+        "floor_value": median(floor),
+        "one copy of the bytes": median(copy),
+    });
+    vec![with(row(&format!("qmp_large_{form}"), median(ours), "ms", "lower", load), compared)]
 }

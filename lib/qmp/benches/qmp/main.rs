@@ -33,6 +33,9 @@ fn main() {
     if wanted("commands") {
         rows.extend(real::commands(&runtime));
     }
+    if wanted("large") {
+        rows.extend(local::large());
+    }
     if wanted("schema") {
         rows.extend(real::schema());
     }

@@ -2,13 +2,28 @@
 
 use crate::support::{Connected, LONG, Qemu};
 use qmp::{
-    CallError, Options,
-    commands::{HumanMonitorCommand, QueryStatus, QueryVersion},
+    CallError, CloseReason, Options,
+    commands::{HumanMonitorCommand, QueryName, QueryStatus, QueryVersion, Quit},
     deadline::Deadlines,
     open,
 };
+use rustix::process::Signal;
 use serde_json::{Map, Value, json};
-use std::time::Duration;
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::UnixStream,
+    task::JoinSet,
+};
 
 #[tokio::test]
 async fn a_second_user_of_a_monitor_waits_and_is_served_when_the_first_leaves() {
@@ -104,7 +119,7 @@ async fn a_command_that_blocks_the_monitor_costs_its_own_deadline_and_yank_ends_
         "read-only": true,
     });
     client.execute("blockdev-add", members(remote)).await.unwrap();
-    server.signal(rustix::process::Signal::STOP);
+    server.signal(Signal::STOP);
     let read =
         HumanMonitorCommand { command_line: "qemu-io remote \"read 0 512\"".to_owned(), cpu_index: None };
     let mut read = std::pin::pin!(client.call(&read));
@@ -132,4 +147,96 @@ async fn a_large_reply_is_read_whole() {
     assert!(schema.to_string().len() > 150_000);
     let help = HumanMonitorCommand { command_line: "help".to_owned(), cpu_index: None };
     assert!(connected.client.call(&help).await.unwrap().len() > 10_000);
+}
+
+/// A process that was stopped answers when it goes on: calls that were given up meanwhile, by a deadline or by their callers, cost nobody else.
+#[tokio::test]
+async fn a_late_reply_to_a_call_that_was_given_up_is_counted_and_the_next_call_has_its_own() {
+    let test = "a_late_reply_to_a_call_that_was_given_up_is_counted_and_the_next_call_has_its_own";
+    let Some((qemu, connected)) = Qemu::with_client(test, &["-name", "the-machine"]).await else { return };
+    let client = &connected.client;
+    qemu.signal(Signal::STOP);
+    let late = client.with_deadline(Some(Duration::from_millis(50))).call(&QueryStatus {}).await.unwrap_err();
+    assert!(matches!(late, CallError::Deadline { .. }), "{late}");
+    let dropped = tokio::time::timeout(Duration::from_millis(50), client.call(&QueryVersion {})).await;
+    assert!(dropped.is_err(), "nobody can have answered this: {dropped:?}");
+    assert_eq!(client.counters().late_replies, 0);
+    qemu.signal(Signal::CONT);
+    let name = tokio::time::timeout(LONG, client.call(&QueryName {})).await.unwrap().unwrap();
+    assert_eq!(name.name.as_deref(), Some("the-machine"));
+    assert_eq!(client.counters().late_replies, 2);
+    client.call(&QueryStatus {}).await.unwrap();
+}
+
+/// A stream that notes whether it was reset.
+struct Noticed {
+    stream: UnixStream,
+    was_reset: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Noticed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Poll::Ready(Err(error)) = &read
+            && error.kind() == io::ErrorKind::ConnectionReset
+        {
+            self.was_reset.store(true, Relaxed);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Noticed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// QEMU that ends with something unread resets its connection: an end like any other, and `quit` has its answer.
+#[tokio::test]
+async fn a_reset_after_quit_is_an_orderly_end() {
+    let test = "a_reset_after_quit_is_an_orderly_end";
+    for _ in 0..50 {
+        let Some((_qemu, stream)) = Qemu::start(test, &[]).await else { return };
+        let was_reset = Arc::new(AtomicBool::new(false));
+        let (client, driver) =
+            qmp::client(Noticed { stream, was_reset: was_reset.clone() }, Options::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver);
+        client.ready().await.unwrap();
+        // As many as QEMU takes at once: it does not read all of them any more.
+        let mut queries = JoinSet::new();
+        for _ in 0..7 {
+            let client = client.clone();
+            queries.spawn(async move { client.call(&QueryStatus {}).await });
+        }
+        let (quit, reason) = tokio::join!(client.call(&Quit {}), tasks.join_next());
+        for answer in queries.join_all().await {
+            // Those that were read are answered.
+            assert!(matches!(answer, Ok(_) | Err(CallError::Closed { .. })), "{answer:?}");
+        }
+        quit.unwrap();
+        let reason = reason.unwrap().unwrap();
+        assert!(matches!(*reason, CloseReason::Ended), "{reason:?}");
+        if was_reset.load(Relaxed) {
+            return;
+        }
+    }
+    panic!("no QEMU of fifty has reset its connection");
 }

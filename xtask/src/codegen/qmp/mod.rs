@@ -20,7 +20,10 @@ use super::{Mode, Output};
 use crate::sh;
 use anyhow::{Context, Result};
 use model::{Description, Names, RECORDINGS};
+use recording::Meta;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::process::Command;
 
 const SCHEMA: &str = "lib/qmp/schema";
 
@@ -31,6 +34,35 @@ pub enum Ask {
     Nobody,
     /// Ask those that are installed.
     Installed,
+}
+
+/// What the installed emulator says that it has.
+#[derive(Debug)]
+pub struct Installed {
+    /// Its version, such as `7.2.22`.
+    pub version: String,
+    /// The names of its commands.
+    pub commands: BTreeSet<String>,
+    /// The names of its events.
+    pub events: BTreeSet<String>,
+}
+
+/// The emulator whose package the tests install.
+pub const EMULATOR: &str = "qemu-system-x86_64";
+
+/// Asks the installed emulator, whatever its release; `None` when there is none.
+///
+/// # Errors
+/// When it cannot be started or does not answer as QEMU does.
+pub fn installed() -> Result<Option<Installed>> {
+    let Some(program) = sh::find(EMULATOR) else { return Ok(None) };
+    let asked = recording::ask(&mut Command::new(&program), false);
+    let (version, schema) = asked.with_context(|| format!("asking {}", program.display()))?;
+    let names = |meta: Meta| {
+        schema.values().filter(|entry| entry.meta_type == meta).map(|entry| entry.name.clone()).collect()
+    };
+    let (commands, events) = (names(Meta::Command), names(Meta::Event));
+    Ok(Some(Installed { version, commands, events }))
 }
 
 /// Prints the Rust files, after renewing the description if wished. Answers what could not be asked.

@@ -204,10 +204,13 @@ pub(crate) async fn run(context: &mut Context, asked: Create) -> Result<(), Fail
     made
 }
 
-/// What no node took has no disks and no guest: its name is free again when this fails. One that a node has stays, for `instance start`.
+/// What no node took has no disks and no guest: its name is free again when this fails. One that a node has stays, for `instance start`; so
+/// does one that was placed or changed since it was looked at.
 async fn leave_nothing(context: &mut Context, connection: &Connection, uid: String) {
     let left = async {
-        let status = fetch(context, connection, &uid).await?.status.unwrap_or_default();
+        let left = fetch(context, connection, &uid).await?;
+        let generation = left.metadata.unwrap_or_default().generation;
+        let status = left.status.unwrap_or_default();
         if status.phase() != v1::InstancePhase::Failed || !status.node_uid.is_empty() {
             return Ok(false);
         }
@@ -216,7 +219,8 @@ async fn leave_nothing(context: &mut Context, connection: &Connection, uid: Stri
             project: context.globals.project.clone(),
             force: true,
             idempotency_key: hv_runtime::ids::uuid().to_string(),
-            precondition: None,
+            precondition: Some(v1::Precondition { generation }),
+            only_unplaced: true,
         };
         let answer = mutate(request, |request| {
             let mut client = connection.compute();

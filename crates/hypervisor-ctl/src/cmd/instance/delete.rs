@@ -30,7 +30,7 @@ pub(crate) async fn run(context: &mut Context, asked: Delete) -> Result<(), Fail
     let force = asked.force;
     let mut acted = act(context, asked.chosen, |connection, instance, project, idempotency_key| {
         let request =
-            v1::DeleteInstanceRequest { instance, project, force, idempotency_key, precondition: None };
+            v1::DeleteInstanceRequest { instance, project, force, idempotency_key, ..Default::default() };
         async move {
             let answer = mutate(request, |request| {
                 let mut client = connection.compute();

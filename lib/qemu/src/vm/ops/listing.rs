@@ -5,34 +5,51 @@
 //! - its guest is stopped, which flushes every image (`blk_unref: Assertion 'blk->refcnt == 1' failed`, block/block-backend.c).
 //!
 //! Calls for one machine may come at once, and one that was dropped leaves its job going: whoever lists or stops waits for all of them. The
-//! stop at the end of a migration comes when QEMU chooses: no image is made while a machine is being sent. Whoever asks or stops with bare
-//! hands ([`Vm::qmp`]) has to see to it himself.
+//! stop at the end of a migration comes when QEMU chooses: no image is made while a machine is being sent. Whoever asks, stops or sends with
+//! bare hands ([`Vm::qmp`]), or from another process, while an image is made has to see to it himself: nothing that is asked of QEMU before
+//! or after could keep him from it.
 
-use super::{OperationError, follow::Follow, job::concluded, migration::Migration};
+use super::{OperationError, failed, follow::Follow, job::concluded, migration::Migration};
 use crate::{Vm, vm::supervisor::Chore};
-use qmp::commands::{BlockNode, QueryNamedBlockNodes};
-use std::sync::Arc;
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+use qmp::{
+    CallError,
+    commands::{BlockNode, QueryNamedBlockNodes},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, RwLockReadGuard};
 
 /// Held for reading while images are listed or the guest is stopped, for writing while an image is made.
 pub(crate) type Images = Arc<RwLock<()>>;
 
 impl Vm {
+    /// Waits until no image is made, and keeps the next from beginning: for this command.
+    ///
+    /// # Errors
+    /// [`CallError::Deadline`] where that takes too long, as QEMU or its disk does not answer; the command was not sent.
+    pub(in crate::vm) async fn while_none_is_made(
+        &self,
+        command: &str,
+    ) -> Result<RwLockReadGuard<'_, ()>, CallError> {
+        let free = tokio::time::timeout(IMAGE, self.images.read()).await;
+        free.map_err(|_| CallError::Deadline { command: command.to_owned(), after: IMAGE })
+    }
+
     pub(super) async fn named_nodes(&self) -> Result<Vec<BlockNode>, OperationError> {
-        let _none_is_made = self.images.read().await;
-        self.ask("list the images", &QueryNamedBlockNodes { flat: Some(true) }).await
+        let what = "list the images";
+        let _none_is_made = self.while_none_is_made("query-named-block-nodes").await.map_err(failed(what))?;
+        self.ask(what, &QueryNamedBlockNodes { flat: Some(true) }).await
     }
 
     /// A job of this name makes an image from here on.
     ///
     /// # Errors
-    /// [`OperationError::Moving`] where the machine is being sent, by whomever; those of asking for that.
+    /// [`OperationError::Moving`] where the machine is being sent, whoever has begun that; those of asking for it.
     pub(super) async fn makes_image(
         &self,
         job: &str,
     ) -> Result<Meanwhile<OwnedRwLockWriteGuard<()>>, OperationError> {
         let alone = self.images.clone().write_owned().await;
-        // Whoever sends it tells QEMU while no image is made: from here on QEMU knows of it, or it is told after the image.
+        // Whoever of this process sends it tells QEMU while no image is made: from here on QEMU knows of it, or it is told after the image.
         if Migration::of(self).is_going().await? {
             return Err(OperationError::Moving);
         }
@@ -87,3 +104,6 @@ impl<Held: Send + 'static> Drop for Meanwhile<Held> {
         let _ = self.vm.chores.send(until_over);
     }
 }
+
+/// For an image to be made, as for any answer that waits for a disk ([`qmp::deadline::Class::Storage`]).
+const IMAGE: Duration = Duration::from_secs(600);

@@ -209,7 +209,7 @@ impl Vm {
         let action = "send the machine";
         let command = |uri| Migrate { uri: Some(uri), ..Migrate::default() };
         // Until QEMU knows of it, after which no image is made.
-        let none_is_made = self.images.read().await;
+        let none_is_made = self.while_none_is_made("migrate").await.map_err(failed(action))?;
         let told = match to {
             Channel::Address(address) => self.tell(action, &command(uri(&address)?)).await,
             Channel::Connected(descriptor) => {
@@ -365,15 +365,23 @@ impl Migration {
         self.give_up().await
     }
 
-    /// Breaks its connection on purpose, after the guest has moved before its memory: both ends stop to exchange memory until
+    /// Breaks its connection on purpose, at either end, after the guest has moved before its memory: both ends stop to exchange memory until
     /// [`Vm::recover_migration`]. For a connection that hangs.
     ///
     /// # Errors
     /// [`OperationError`]; refused before the guest has moved.
     pub async fn pause(&mut self) -> Result<(), OperationError> {
         self.follow.vm().tell("pause a migration", &MigratePause {}).await?;
-        match self.until(&[]).await?.status {
-            Some(MigrationStatus::PostcopyPaused) => Ok(()),
+        // It is announced. A destination that stands still for its memory could not be asked.
+        while let Heard::Event(event) = self.follow.heard(WHAT).await? {
+            match status_of(&event) {
+                Some(MigrationStatus::PostcopyPaused) => return Ok(()),
+                Some(status) if is_over(&status) => break,
+                _ => {}
+            }
+        }
+        match self.over().await {
+            Err(OperationError::Broken) => Ok(()),
             _ => self.left().await.map(drop),
         }
     }

@@ -137,7 +137,7 @@ impl Vm {
         command: impl FnOnce(String) -> C,
     ) -> Result<(), OperationError> {
         let id = job_id(verb);
-        // The guest stands while its memory is written or read.
+        // The guest stands while its memory is written or read, and QEMU 7.2 would end where an image is made then: `ops/listing.rs`.
         let stops = self.stops_guest(&id).await;
         let command = command(id.clone());
         let action = format!("{verb} the snapshot {tag}");

@@ -81,12 +81,13 @@ impl Course {
         self.refresh = true;
     }
 
-    /// An answer to the latest question. Where it may be older than an event that was looked at, another question follows.
-    pub(super) fn reading(&mut self, status: &mut Status, state: &RunState) {
+    /// An answer to the latest question. Where it may be older than an event that was looked at, another question follows: `false` for one that
+    /// tells nothing.
+    pub(super) fn reading(&mut self, status: &mut Status, state: &RunState) -> bool {
         let is_off = *state == RunState::Shutdown;
         if self.refresh && status.shutdown.is_some() && !is_off {
             // From before it went off, unless it has been lost that it runs again.
-            return;
+            return false;
         }
         if is_off && (self.missed || !self.refresh) {
             status.shutdown = status.shutdown.take().or(self.announced.clone()).or(unseen(state));
@@ -96,6 +97,7 @@ impl Course {
         }
         status.run_state = state.clone();
         self.missed = false;
+        true
     }
 
     /// The process has ended, and what it said has been heard, or lost.
@@ -189,7 +191,9 @@ mod tests {
                         course.asks();
                     }
                     match asked.next_if(|it| it.seen == looked_at) {
-                        Some(it) => course.reading(&mut status, &state_after(it.answered)),
+                        Some(it) => {
+                            course.reading(&mut status, &state_after(it.answered));
+                        }
                         None => break,
                     }
                 }
@@ -224,7 +228,7 @@ mod tests {
         // It was reset and let go, and that was lost.
         course.lagged();
         assert!(course.asks());
-        course.reading(&mut status, &RunState::Running);
+        assert!(course.reading(&mut status, &RunState::Running));
         assert_eq!((&status.run_state, &status.shutdown), (&RunState::Running, &None));
         course.event(&mut status, Some(&shutdown(true, "guest-panic")));
         course.ends(&mut status);

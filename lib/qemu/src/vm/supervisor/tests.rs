@@ -116,6 +116,73 @@ async fn what_a_storm_of_events_hid_is_made_up_for() {
     }
 }
 
+/// What is asked after a command is not answered by what was said before it.
+#[tokio::test]
+async fn an_answer_that_is_thrown_away_is_not_waited_for_in_vain() {
+    let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+    let (vm, mut reader, mut writer) = supervised_by(directory.path(), &mut tasks).await;
+    let event = |name: &str, data: Value| {
+        let timestamp = json!({"seconds": 1, "microseconds": 0});
+        format!("{}\r\n", json!({"event": name, "data": data, "timestamp": timestamp}))
+    };
+    answer(&mut reader, &mut writer, state("running")).await;
+    let off = event("SHUTDOWN", json!({"guest": true, "reason": "guest-reset"}));
+    writer.write_all(off.as_bytes()).await.unwrap();
+    answer(&mut reader, &mut writer, state("shutdown")).await;
+    let resumed = async {
+        vm.resume().await.unwrap();
+        let Status { run_state, shutdown, .. } = vm.status();
+        (run_state, shutdown)
+    };
+    let monitor = async {
+        answer(&mut reader, &mut writer, json!({})).await;
+        let asked: Value = serde_json::from_str(&reader.next_line().await.unwrap().unwrap()).unwrap();
+        // Newer than the question, and so the answer to it may be older than it.
+        let answered = json!({"return": state("running"), "id": asked["id"]});
+        let both = format!("{}{answered}\r\n", event("STOP", json!({})));
+        writer.write_all(both.as_bytes()).await.unwrap();
+        answer(&mut reader, &mut writer, state("running")).await;
+    };
+    let (known, ()) = tokio::join!(resumed, monitor);
+    assert_eq!(known, (RunState::Running, None));
+}
+
+/// A guest that runs is not given up because its monitor is away for a moment, however little patience there is.
+#[tokio::test]
+async fn a_guest_that_was_not_heard_to_stop_has_time_for_another_connection() {
+    let seconds = Duration::from_secs;
+    for is_stopped in [false, true] {
+        let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+        let (vm, reader, mut writer) = supervised_by(directory.path(), &mut tasks).await;
+        let mut too_long = std::pin::pin!(vm.stands_too_long(seconds(1)));
+        if is_stopped {
+            let stop = json!({"event": "STOP", "timestamp": {"seconds": 1, "microseconds": 0}});
+            writer.write_all(format!("{stop}\r\n").as_bytes()).await.unwrap();
+        }
+        drop((reader, writer));
+        vm.qmp().closed().await;
+        tokio::time::pause();
+        let at_once = tokio::time::timeout(seconds(5), too_long.as_mut()).await;
+        assert_eq!(at_once.is_ok(), is_stopped);
+        if !is_stopped {
+            tokio::time::timeout(seconds(15), too_long).await.unwrap();
+        }
+        tokio::time::resume();
+    }
+}
+
+#[tokio::test]
+async fn a_pause_does_not_wait_for_ever_for_an_image_that_is_made() {
+    let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+    let (vm, _reader, _writer) = supervised_by(directory.path(), &mut tasks).await;
+    let _image = vm.images.clone().write_owned().await;
+    let before = vm.pauses();
+    tokio::time::pause();
+    let late = vm.pause().await.unwrap_err();
+    assert!(matches!(&late, CallError::Deadline { command, .. } if command == "stop"), "{late:?}");
+    assert_eq!(vm.pauses(), before, "it stands for nobody");
+}
+
 /// That the guest is off, that the monitor is closed, and that the process has ended: each may be heard first.
 #[tokio::test]
 async fn the_end_is_told_in_any_order() {

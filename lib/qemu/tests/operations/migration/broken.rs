@@ -1,6 +1,6 @@
 //! Ends and connections that break while a machine moves.
 
-use super::{counting, missing_or, no_postcopy, slow_postcopy};
+use super::{counting, migration_status, missing_or, no_postcopy, slow_postcopy};
 use crate::{
     counting::{counted, counts_on, never_went_back},
     guest::{Guest, LONG},
@@ -9,7 +9,7 @@ use qemu::{
     config::Address,
     vm::{MigrateError, MigrationOptions, Route, Whereabouts},
 };
-use qmp::commands::RunState;
+use qmp::commands::{MigrationStatus, RunState};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -81,6 +81,58 @@ async fn a_guest_whose_memory_is_on_both_sides_is_recovered() {
     counts_on(&mut destination, before).await;
     never_went_back(directory.path()).await;
     destination.quit().await;
+}
+
+/// A connection that hangs is broken on purpose: at the source, and then at the destination, whose guest may need what is missing.
+#[tokio::test]
+async fn a_guest_whose_connection_is_broken_on_purpose_at_either_end_is_recovered() {
+    let test = "a_guest_whose_connection_is_broken_on_purpose_at_either_end_is_recovered";
+    let Some(directory) = missing_or(test) else { return };
+    if no_postcopy(test) {
+        return;
+    }
+    let at = |name: &str| directory.path().join(name);
+    let (mut source, config) = counting(directory.path()).await;
+    let mut destination = Guest::incoming(&at("destination"), config).await;
+    let before = counted(&mut source).await;
+    let options = slow_postcopy();
+    let via = Address::Unix(at("first.sock"));
+    let pausing = async {
+        let mut status = destination.vm.watch();
+        let running = status.wait_for(|status| status.run_state == RunState::Running);
+        tokio::time::timeout(LONG, running).await.unwrap().unwrap();
+        let mut leaving = source.vm.migration().await.unwrap().expect("it is sent");
+        leaving.pause().await
+    };
+    let (moved, paused) = tokio::join!(source.vm.migrate_to(&destination.vm, &via, &options), pausing);
+    paused.unwrap();
+    let broken = moved.unwrap_err();
+    assert_eq!(broken.guest, Whereabouts::Both, "{broken:?}");
+    assert_eq!(migration_status(&source).await, Some(MigrationStatus::PostcopyPaused));
+
+    let via = Address::Unix(at("second.sock"));
+    let goes_on = source.vm.qmp().waiter(is_status("postcopy-active"));
+    let pausing = async {
+        goes_on.await.unwrap();
+        let mut arriving = destination.vm.migration().await.unwrap().expect("it arrives");
+        arriving.pause().await
+    };
+    let (moved, paused) = tokio::join!(source.vm.recover_migration(&destination.vm, &via), pausing);
+    paused.unwrap();
+    let broken = moved.unwrap_err();
+    assert_eq!(broken.guest, Whereabouts::Both, "{broken:?}");
+
+    let via = Address::Unix(at("third.sock"));
+    source.vm.recover_migration(&destination.vm, &via).await.unwrap();
+    assert_eq!(source.vm.status().run_state, RunState::Postmigrate);
+    source.quit().await;
+    counts_on(&mut destination, before).await;
+    never_went_back(directory.path()).await;
+    destination.quit().await;
+}
+
+fn is_status(status: &'static str) -> impl Fn(&qmp::Event) -> bool {
+    move |event| event.name == "MIGRATION" && event.data.get("status").is_some_and(|it| it == status)
 }
 
 pub(super) fn signal(guest: &Guest, signal: rustix::process::Signal) {

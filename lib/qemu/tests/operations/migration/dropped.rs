@@ -9,12 +9,18 @@ use crate::{
 };
 use qemu::{
     config::{Address, Disk, Image},
-    vm::{MigrateError, MigrationOptions, OperationError, Route, Whereabouts},
+    vm::{MigrateError, MigrationOptions, MovedDisks, OperationError, Route, Whereabouts},
 };
 use qmp::commands::{QueryBlockExports, QueryStatus, RunState};
 use rustix::process::Signal;
 use serde_json::{Map, json};
-use std::{fs, os::unix::net::UnixListener, path::Path, time::Duration};
+use std::{
+    fs,
+    future::Future,
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Has the guest's disk written to as its device would: QEMU ends where it has let go of the disk.
 async fn can_write(guest: &Guest) {
@@ -134,6 +140,36 @@ async fn a_move_that_is_dropped_does_not_give_the_next_one_up() {
     first.vm.kill().await.unwrap();
 }
 
+/// Moves a machine to where its memory is taken and nothing is said, and its disks do not arrive: the destination is stopped as soon as it has
+/// begun. Beside it `meanwhile`.
+async fn moved_nowhere(
+    directory: &Path,
+    (source, destination): (&Guest, &Guest),
+    (via, disks): (Address, &MovedDisks),
+    meanwhile: impl Future<Output = ()>,
+) {
+    let sink = directory.join("sink.sock");
+    let listener = UnixListener::bind(&sink).unwrap();
+    std::thread::spawn(move || {
+        let mut memory = listener.accept().unwrap().0;
+        std::io::copy(&mut memory, &mut std::io::sink())
+    });
+    let route = Route::Forwarded { listen: via, connect: Address::Unix(sink) };
+    let patience = Some(Duration::from_secs(1));
+    let options = MigrationOptions { bandwidth: Some(32 << 20), patience, ..MigrationOptions::default() };
+    let begun = source.vm.qmp().waiter(|event| event.name == "MIGRATION");
+    let moving = source.vm.migrate_with_disks(&destination.vm, route, &options, disks);
+    let stopping = async {
+        begun.await.unwrap();
+        signal(destination, Signal::STOP);
+        meanwhile.await;
+    };
+    let (moved, ()) = tokio::time::timeout(LONG, async { tokio::join!(moving, stopping) }).await.unwrap();
+    let failed = moved.unwrap_err();
+    assert_eq!(failed.guest, Whereabouts::Source, "{failed:?}");
+    assert!(matches!(failed.source, OperationError::GuestSilent { .. }), "{failed:?}");
+}
+
 /// It stands for the moment when its disks are to be the same; not for longer than it may.
 #[tokio::test]
 async fn a_guest_whose_disks_do_not_arrive_goes_on_where_it_was() {
@@ -145,26 +181,7 @@ async fn a_guest_whose_disks_do_not_arrive_goes_on_where_it_was() {
     count(&mut source).await;
     let before = source.node_names().await;
     let destination = Guest::incoming(&directory.path().join("destination"), Guest::with_linux(there)).await;
-    // Takes the memory and says nothing, as the destination will.
-    let sink = Address::Unix(directory.path().join("sink.sock"));
-    let listener = UnixListener::bind(directory.path().join("sink.sock")).unwrap();
-    std::thread::spawn(move || {
-        let mut memory = listener.accept().unwrap().0;
-        std::io::copy(&mut memory, &mut std::io::sink())
-    });
-    let route = Route::Forwarded { listen: via, connect: sink };
-    let patience = Some(Duration::from_secs(1));
-    let options = MigrationOptions { bandwidth: Some(32 << 20), patience, ..MigrationOptions::default() };
-    let begun = source.vm.qmp().waiter(|event| event.name == "MIGRATION");
-    let moving = source.vm.migrate_with_disks(&destination.vm, route, &options, &disks);
-    let stopping = async {
-        begun.await.unwrap();
-        signal(&destination, Signal::STOP);
-    };
-    let (moved, ()) = tokio::join!(moving, stopping);
-    let failed = moved.unwrap_err();
-    assert_eq!(failed.guest, Whereabouts::Source, "{failed:?}");
-    assert!(matches!(failed.source, OperationError::GuestSilent { .. }), "{failed:?}");
+    moved_nowhere(directory.path(), (&source, &destination), (via, &disks), async {}).await;
     counts_on(&mut source, 1).await;
     assert_eq!(source.node_names().await, before);
     source.run("dd if=/dev/zero of=/dev/vda bs=512 count=1 oflag=direct 2>/dev/null").await;
@@ -180,43 +197,29 @@ async fn a_guest_whose_disks_do_not_arrive_goes_on_where_its_monitor_breaks_too(
     else {
         return;
     };
-    for breaks_at in ["MIGRATION", "STOP"] {
-        let place = directory.path().join(breaks_at);
-        for end in ["source", "destination"] {
-            fs::create_dir_all(place.join(end)).unwrap();
-        }
-        let ([here, there], via, disks) = two_ends(&place);
-        let mut source = Guest::start(&place.join("source"), here).await;
-        let cutter = Cutter::between(&mut source).await;
-        let before = source.node_names().await;
-        let destination = Guest::incoming(&place.join("destination"), there).await;
-        let sink = Address::Unix(place.join("sink.sock"));
-        let listener = UnixListener::bind(place.join("sink.sock")).unwrap();
-        std::thread::spawn(move || {
-            let mut memory = listener.accept().unwrap().0;
-            std::io::copy(&mut memory, &mut std::io::sink())
-        });
-        let route = Route::Forwarded { listen: via, connect: sink };
-        let patience = Some(Duration::from_secs(1));
-        let options = MigrationOptions { bandwidth: Some(32 << 20), patience, ..MigrationOptions::default() };
-        let begun = source.vm.qmp().waiter(|event| event.name == "MIGRATION");
-        let breaks = source.vm.qmp().waiter(move |event| event.name == breaks_at);
-        let moving = source.vm.migrate_with_disks(&destination.vm, route, &options, &disks);
-        let breaking = async {
-            begun.await.unwrap();
-            signal(&destination, Signal::STOP);
-            breaks.await.unwrap();
-            cutter.cut().await;
-        };
-        let (moved, ()) = tokio::time::timeout(LONG, async { tokio::join!(moving, breaking) }).await.unwrap();
-        let failed = moved.unwrap_err();
-        assert_eq!(failed.guest, Whereabouts::Source, "{failed:?}");
-        assert!(matches!(failed.source, OperationError::GuestSilent { .. }), "{failed:?}");
-        let state = tokio::time::timeout(LONG, settles(&source, &before)).await.unwrap();
-        assert_eq!(state, RunState::Running);
-        can_write(&source).await;
-        destination.vm.kill().await.unwrap();
+    let round = |breaks_at| breaks_while_disks_do_not_arrive(directory.path().join(breaks_at), breaks_at);
+    tokio::join!(round("MIGRATION"), round("STOP"));
+}
+
+async fn breaks_while_disks_do_not_arrive(place: PathBuf, breaks_at: &'static str) {
+    for end in ["source", "destination"] {
+        fs::create_dir_all(place.join(end)).unwrap();
     }
+    let ([here, there], via, disks) = two_ends(&place);
+    let mut source = Guest::start(&place.join("source"), here).await;
+    let cutter = Cutter::between(&mut source).await;
+    let before = source.node_names().await;
+    let destination = Guest::incoming(&place.join("destination"), there).await;
+    let breaks = source.vm.qmp().waiter(move |event| event.name == breaks_at);
+    let breaking = async {
+        breaks.await.unwrap();
+        cutter.cut().await;
+    };
+    moved_nowhere(&place, (&source, &destination), (via, &disks), breaking).await;
+    let state = tokio::time::timeout(LONG, settles(&source, &before)).await.unwrap();
+    assert_eq!(state, RunState::Running);
+    can_write(&source).await;
+    destination.vm.kill().await.unwrap();
 }
 
 #[tokio::test]

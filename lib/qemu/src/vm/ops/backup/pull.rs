@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        OperationError,
+        OperationError, failed,
         follow::{Follow, Told},
         graph::{Above, NewImage},
         nbd,
@@ -231,7 +231,7 @@ impl Vm {
             // A machine that moves would take a guest along that stands, for ever.
             let alone = self.stays_here()?;
             rollback.also(Made::Stop(since));
-            let _none_is_made = self.images.read().await;
+            let _none_is_made = self.while_none_is_made("stop").await.map_err(failed(action))?;
             self.tell(action, &Stop {}).await?;
             Some((alone, Made::Stop(since)))
         } else {

@@ -44,7 +44,8 @@ impl Vm {
     /// ends at the moment the guest moves. With credentials ([`MigrationOptions::tls`]) disks go over TLS as the memory does.
     ///
     /// The guest stands until its disks are the same, at most [`MigrationOptions::patience`]: it goes on here where they are not by then. Where
-    /// the monitor has broken meanwhile, that takes the end of the destination's process.
+    /// the monitor has broken meanwhile, that takes ten seconds more and the end of the destination's process. A monitor that is away for ten
+    /// seconds at least, and for longer than the patience, counts as a guest that stands: nobody else tells whether it does.
     ///
     /// A call that is dropped gives the migration and its copies up, and the guest goes on here, unless its disks were the same already and it
     /// was let go: then it stands at the destination, whose disks are whole, and is to be resumed there, or goes on here if the migration
@@ -79,7 +80,7 @@ impl Vm {
             begun.also(Made::Migration);
             let too_long = self.stands_too_long(patience);
             let mut leaving = Migration::leaving(self);
-            let arrival = Arrival { destination, mirrors, too_long, patience };
+            let arrival = Arrival { destination, mirrors, too_long };
             match self.leaves_with_disks(&mut leaving, to, options, arrival, &mut begun).await {
                 Ok(()) => {}
                 Err(Stopped::BeforeItBegan(source)) => return Err(self.has_not_begun(source).await),
@@ -181,7 +182,7 @@ impl Vm {
         arrival: Arrival<'_, impl Future<Output = OperationError>>,
         begun: &mut Rollback,
     ) -> Result<(), Stopped> {
-        let Arrival { destination, mirrors, too_long, patience } = arrival;
+        let Arrival { destination, mirrors, too_long } = arrival;
         let jobs: Vec<String> = mirrors.iter().map(|mirror| mirror.job_id().to_owned()).collect();
         let parting = async {
             let begin = self.begin(leaving, to, options, Switchover::WhenTold);
@@ -211,7 +212,8 @@ impl Vm {
                     }
                     Ok(())
                 };
-                match tokio::time::timeout(patience.min(RECONNECT), breaking).await {
+                // Not of the patience with the guest: a busy host needs its time for this, too.
+                match tokio::time::timeout(RECONNECT, breaking).await {
                     Ok(broken) => broken.map_err(Stopped::OnItsWay)?,
                     // Its monitor has broken, too, and it greets nobody meanwhile. The copies end with the process that they go to, which
                     // is of no use any more.
@@ -227,8 +229,9 @@ impl Vm {
         }
     }
 
-    /// Ready when the guest has stood for so long to be moved, or QEMU does not even say what for, on whatever connection.
-    fn stands_too_long(&self, patience: Duration) -> impl Future<Output = OperationError> {
+    /// Ready when the guest has stood for so long to be moved, or QEMU does not even say what for, on whatever connection. Where the connection
+    /// broke before it was heard to be stopped it may run: then there is time for another one first.
+    pub(in crate::vm) fn stands_too_long(&self, patience: Duration) -> impl Future<Output = OperationError> {
         let is_stop = |event: &qmp::Event| event.name == "STOP";
         let mut clients = self.client.clone();
         let mut client = clients.borrow_and_update().with_deadline(None);
@@ -236,7 +239,8 @@ impl Vm {
         async move {
             loop {
                 // With the connection events end: the guest may have been stopped since.
-                stops.await;
+                let is_stopped = stops.await.is_some();
+                let patience = if is_stopped { patience } else { patience.max(RECONNECT) };
                 stops = client.waiter(is_stop);
                 let runs_or_is_paused = async {
                     loop {
@@ -276,7 +280,6 @@ struct Arrival<'a, TooLong> {
     destination: &'a Vm,
     mirrors: Vec<Mirror>,
     too_long: TooLong,
-    patience: Duration,
 }
 
 /// Ends mirrors, all at once.

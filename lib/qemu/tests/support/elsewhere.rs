@@ -1,0 +1,23 @@
+//! Tests that mount something: by root here, by anybody else as the root of a user namespace of his own, in which he may.
+
+use std::process::Command;
+
+/// Runs the test of this name in namespaces of its own, where it has to pass, unless this is root already. `false` where it goes on here: by
+/// root, and where nobody but root may mount, which the test then says.
+pub(crate) fn passes_elsewhere(test: &str) -> bool {
+    if rustix::process::getuid().is_root() {
+        return false;
+    }
+    let alone = || {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "--propagation", "private"]);
+        command
+    };
+    if !alone().arg("true").status().is_ok_and(|status| status.success()) {
+        return false;
+    }
+    let program = std::env::current_exe().unwrap();
+    let status = alone().arg(program).args([test, "--nocapture"]).status().unwrap();
+    assert!(status.success(), "as the root of a user namespace: {status}");
+    true
+}
