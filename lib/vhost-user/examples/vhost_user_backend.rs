@@ -8,18 +8,19 @@
 #[path = "../tests/support/their_disk.rs"]
 mod their_disk;
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let Some(socket) = std::env::args_os().nth(1).map(PathBuf::from) else {
-        eprintln!("which socket? one argument: its path");
+        let _ = writeln!(io::stderr(), "which socket? one argument: its path");
         return ExitCode::from(2);
     };
     loop {
         // Front-ends that do wrong end their session.
         if let Err(error) = their_disk::serve_one(&socket) {
-            eprintln!("{error}");
+            let _ = writeln!(io::stderr(), "{error}");
         }
     }
 }
