@@ -7,6 +7,7 @@ use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,9 @@ const ENDS: Duration = Duration::from_millis(500);
 
 /// How long a back-end that was there may take until it listens again.
 const AWAY: Duration = Duration::from_secs(1);
+
+/// How long is looked whether a back-end listens anew for each front-end, once.
+const LEARNS: Duration = Duration::from_millis(200);
 
 /// How long is waited for a back-end that connects before its process is looked at again.
 const LOOK: Duration = Duration::from_millis(50);
@@ -109,6 +113,10 @@ pub(crate) struct Target {
     pid: Option<u32>,
     /// A front-end has reached this child, so that it does not have to come up first.
     reached: bool,
+    /// The socket of the last connection. Some make another for each front-end, and turn away whoever comes before that.
+    last: Option<Which>,
+    /// Whether it is known to do so.
+    anew: Option<bool>,
     /// How long one that is up may be away: some listen anew for each front-end. One that was never there is not waited for.
     away: Duration,
 }
@@ -143,6 +151,8 @@ impl Target {
             death: None,
             pid: None,
             reached: false,
+            last: None,
+            anew: None,
             away: Duration::ZERO,
         };
         if target.command.is_some() {
@@ -173,7 +183,7 @@ impl Target {
         *started = pid.map(|pid| Started(pid, its_socket));
         drop(started);
         let child = self.child.insert(child);
-        self.reached = false;
+        (self.reached, self.last) = (false, None);
         if self.place.is_some() {
             return Ok(());
         }
@@ -232,6 +242,27 @@ impl Target {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
+    /// Where it makes a socket for each front-end, that of the last is not connected to again.
+    fn wait_for_another(&mut self) {
+        if self.last.is_none() {
+            return;
+        }
+        let patience = match self.anew {
+            None => LEARNS,
+            Some(true) => AWAY,
+            Some(false) => Duration::ZERO,
+        };
+        let begin = Clock::start();
+        let other = || Which::at(&self.socket).is_some_and(|which| Some(which) != self.last);
+        let mut is_another = other();
+        while !is_another && begin.elapsed() < patience {
+            std::thread::sleep(Duration::from_millis(2));
+            is_another = other();
+        }
+        // One that was slow may be found out later.
+        self.anew = Some(is_another || self.anew == Some(true));
+    }
+
     /// Its next connection to us.
     fn came(&mut self, place: &Place) -> io::Result<UnixStream> {
         let begin = Clock::start();
@@ -252,12 +283,33 @@ impl Target {
     fn connected(&mut self) -> io::Result<UnixStream> {
         let stream = match self.place.clone() {
             Some(place) => self.came(&place)?,
-            None => connected(&self.socket)?,
+            None => {
+                self.wait_for_another();
+                let which = Which::at(&self.socket);
+                let stream = connected(&self.socket)?;
+                if Which::at(&self.socket) != which {
+                    // Whose it is nobody knows.
+                    return Err(io::ErrorKind::ConnectionRefused.into());
+                }
+                self.last = which;
+                stream
+            }
         };
         (self.reached, self.away) = (true, AWAY);
         self.pid =
             socket_peercred(&stream).ok().and_then(|it| u32::try_from(it.pid.as_raw_nonzero().get()).ok());
         Ok(stream)
+    }
+}
+
+/// What tells a socket from another at the same path: its device and inode, which another may have after it, and when it was made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Which(u64, u64, i64, i64);
+
+impl Which {
+    fn at(path: &Path) -> Option<Self> {
+        let found = fs::symlink_metadata(path).ok()?;
+        Some(Self(found.dev(), found.ino(), found.ctime(), found.ctime_nsec()))
     }
 }
 

@@ -7,8 +7,12 @@ mod served;
 use ran::{program, text};
 use served::{PROGRAM, Served};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use vhost_user::backend::serve;
+use vhost_user::devices::Entropy;
+use vhost_user::socket::Canceller;
 
 fn guide() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/vhost-user/README.md");
@@ -163,6 +167,39 @@ fn a_back_end_that_connects_is_checked() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &report["failed"]["robust"]), (Some(1), &1.into()), "{report:#}");
     assert_eq!(report["gone_before"], serde_json::Value::Null);
+}
+
+/// As programs on rust-vmm's framework do it: a socket for each front-end, which is there a little longer than the front-end, and takes nobody
+/// else.
+#[test]
+fn a_back_end_that_listens_anew_for_each_front_end_is_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("rng.sock");
+    let (path, ends) = (socket.clone(), Canceller::new().unwrap());
+    let canceller = ends.clone();
+    let mut listener = UnixListener::bind(&path).unwrap();
+    let serving = std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            let mut device = Entropy::new(std::fs::File::open("/dev/urandom").unwrap());
+            // Front-ends that do wrong end their session.
+            let _ = serve(&mut device, stream, &canceller);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            drop(listener);
+            if canceller.is_cancelled() {
+                return;
+            }
+            std::fs::remove_file(&path).unwrap();
+            listener = UnixListener::bind(&path).unwrap();
+        }
+    });
+    let of =
+        ["--socket", socket.to_str().unwrap(), "--type", "rng", "--timeout", "20", "--fail-on", "robust"];
+    let only = ["--only", "negotiation", "--only", "acknowledgements", "--only", "reconnection.step"];
+    let output = program(&[&["check"][..], &of, &only].concat());
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    ends.cancel();
+    let _ = UnixStream::connect(&socket);
+    serving.join().unwrap();
 }
 
 /// Every command shows how it is used.

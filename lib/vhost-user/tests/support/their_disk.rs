@@ -23,6 +23,8 @@ const OK: u8 = 0;
 const FAILED: u8 = 1;
 const UNSUPPORTED: u8 = 2;
 
+const NAME: [u8; 20] = *b"vhost-user-backend\0\0";
+
 type Guarded = GuestMemoryLoadGuard<GuestMemoryMmap>;
 
 struct TheirDisk {
@@ -72,6 +74,8 @@ impl TheirDisk {
                             .and_then(|part| reader.read_exact(part).ok())
                             .map_or(FAILED, |()| OK)
                     }
+                    // Its name, which is shorter than it may be.
+                    8 => writer.write_all(&NAME[..room.min(NAME.len())]).map_or(FAILED, |()| OK),
                     _ => UNSUPPORTED,
                 }
             }
@@ -124,6 +128,11 @@ impl VhostUserBackendMut for TheirDisk {
         let config = Config { capacity: SECTORS as u64, ..Config::default() }.bytes();
         let part = config.get(offset as usize..).and_then(|rest| rest.get(..size as usize));
         part.unwrap_or_default().to_vec()
+    }
+
+    /// There is nothing in it that a driver may write.
+    fn set_config(&mut self, _: u32, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
     }
 
     fn update_memory(&mut self, memory: GuestMemoryAtomic<GuestMemoryMmap>) -> io::Result<()> {
