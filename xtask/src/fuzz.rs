@@ -4,7 +4,7 @@
 //!   lib/NAME/fuzz --cargo build, instrumented by LLVM--> target/fuzz/<target> --libFuzzer--> target/fuzz/NAME/corpus
 //!                                                                               '--a finding--> target/fuzz/NAME/found
 //! ```
-//! Sanitizers need an unreleased compiler; coverage does not. What is unsafe is looked at by valgrind and Miri instead.
+//! What is unsafe is looked at elsewhere (`rings.rs`): by valgrind, and by the sanitizers whose runtimes come with the compiler.
 
 use crate::sh::{self, say};
 use anyhow::{Context, Result, bail};
@@ -16,7 +16,7 @@ const INSTRUMENTED: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-covera
      -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg=fuzzing";
 
 /// The only platform that this workspace is built for; named, so that build scripts are not instrumented.
-const PLATFORM: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
 /// Runs each target of `lib/<library>/fuzz` for so many seconds, one after the other. What one run finds out of the input's form the next
 /// begins with.

@@ -2,11 +2,13 @@
 
 use crate::Failure;
 use crate::serve::Serve;
+use crate::socket::{Alone, make_room};
 use crate::target::{Clock, connected};
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
@@ -45,8 +47,9 @@ const OWN: [&str; 2] = ["--name", "--runtime-directory"];
 /// Where it is remembered what was started.
 #[derive(Debug, Args)]
 struct Memory {
+    // No path: one that is empty is none, and says nothing.
     #[arg(long = "runtime-directory", env = "XDG_RUNTIME_DIR", hide = true)]
-    base: Option<PathBuf>,
+    base: Option<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -71,7 +74,8 @@ impl Memory {
     /// A directory of the user's alone, if it is there: where sessions have theirs, as far as that is known.
     fn directory(&self) -> io::Result<PathBuf> {
         let user = rustix::process::getuid().as_raw();
-        let of_session = [self.base.clone(), Some(PathBuf::from(format!("/run/user/{user}")))];
+        let base = self.base.as_ref().map(PathBuf::from);
+        let of_session = [base, Some(PathBuf::from(format!("/run/user/{user}")))];
         let mut of_session = of_session.into_iter().flatten();
         let base = of_session.find(|base| base.is_absolute() && base.is_dir());
         let directory =
@@ -100,12 +104,26 @@ impl Memory {
         Ok([directory.join(name), directory.join(format!("{name}.log"))])
     }
 
-    /// Nothing is left of it, nor of the directory if it was the last.
-    fn forget(&self, name: &str) -> io::Result<()> {
-        for file in self.files(name)? {
-            match fs::remove_file(file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+    /// The directory is there, and nobody else starts or forgets anything in it while the value lives.
+    fn alone(&self) -> io::Result<Alone> {
+        loop {
+            let directory = self.make_directory()?;
+            let alone = Alone::within(&directory)?;
+            if alone.is_at(&directory) {
+                return Ok(alone);
+            }
+        }
+    }
+
+    /// Nothing is left of this process, nor of the directory if it was the last. Of another of the same name everything is.
+    fn forget(&self, name: &str, pid: i32) -> io::Result<()> {
+        let _alone = self.alone()?;
+        if Started::read(self, name)?.is_some_and(|it| it.pid == pid) {
+            for file in self.files(name)? {
+                match fs::remove_file(file) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
             }
         }
         // There may be others.
@@ -163,14 +181,6 @@ pub(crate) fn start(arguments: &Start) -> Result<ExitCode, Failure> {
     let (Some(kind), Some(socket)) = (arguments.serve.kind, arguments.serve.socket.as_ref()) else {
         return Err(Failure::Misused("--type and --socket are missing".to_owned()));
     };
-    if Started::read(memory, name)?.is_some_and(|it| it.process().is_some()) {
-        return Err(Failure::Other(format!(
-            "{name} runs already; `vhost-user-check stop --name {name}` ends it"
-        )));
-    }
-    memory.make_directory()?;
-    let [written, log] = memory.files(name)?;
-    let output = File::create(&log)?;
     let own: Vec<_> = std::env::args_os().skip(2).collect();
     // The same arguments, but for what is ours; and a log that says all.
     let mut passed = Vec::new();
@@ -186,6 +196,16 @@ pub(crate) fn start(arguments: &Start) -> Result<ExitCode, Failure> {
     if !arguments.serve.verbose {
         passed.push("--verbose".into());
     }
+    let what = format!("{kind} at {}", socket.display());
+    let [written, log] = memory.files(name)?;
+    // Written down before anybody else may look: of two that come at once one is the second.
+    let alone = memory.alone()?;
+    if Started::read(memory, name)?.is_some_and(|it| it.process().is_some()) {
+        return Err(Failure::Other(format!(
+            "{name} runs already; `vhost-user-check stop --name {name}` ends it"
+        )));
+    }
+    let output = File::create(&log)?;
     let mut child = Command::new(std::env::current_exe()?)
         .arg("serve")
         .args(passed)
@@ -195,6 +215,14 @@ pub(crate) fn start(arguments: &Start) -> Result<ExitCode, Failure> {
         .process_group(0)
         .spawn()?;
     let pid = i32::try_from(child.id()).map_err(|error| Failure::Other(error.to_string()))?;
+    let record = format!("{pid}\n{}\n{what}\n", begun(pid).unwrap_or_default());
+    // Who reads it reads all of it.
+    let whole = written.with_extension("new");
+    if let Err(error) = fs::write(&whole, record).and_then(|()| fs::rename(&whole, written)) {
+        let _ = child.kill();
+        return Err(error.into());
+    }
+    drop(alone);
     let clock = Clock::start();
     // Another may listen there already: it is ours that is waited for.
     let is_ours = || {
@@ -206,14 +234,13 @@ pub(crate) fn start(arguments: &Start) -> Result<ExitCode, Failure> {
         let ended = child.try_wait()?;
         if ended.is_some() || clock.elapsed() > PATIENCE {
             let said = fs::read_to_string(&log).unwrap_or_default();
-            let _ = child.kill();
-            memory.forget(name)?;
+            // What it leaves, if it made that: who listens there is left alone.
+            let _ = child.kill().and_then(|()| child.wait()).and_then(|_| make_room(socket));
+            memory.forget(name, pid)?;
             return Err(Failure::Other(format!("{name} does not serve: {}", said.trim())));
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    let what = format!("{kind} at {}", socket.display());
-    fs::write(written, format!("{pid}\n{}\n{what}\n", begun(pid).unwrap_or_default()))?;
     writeln!(io::stdout(), "{name} serves {what} (process {pid}, log {})", log.display())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -240,7 +267,7 @@ pub(crate) fn stop(arguments: &Named) -> Result<ExitCode, Failure> {
         let last: Vec<_> = last.into_iter().rev().collect();
         writeln!(io::stdout(), "{name} had ended by itself; the last that it said:\n{}", last.join("\n"))?;
     }
-    memory.forget(name)?;
+    memory.forget(name, started.pid)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -252,7 +279,7 @@ pub(crate) fn status(arguments: &Which) -> Result<ExitCode, Failure> {
             .into_iter()
             .flatten()
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| !name.ends_with(".log"))
+            .filter(|name| !name.contains('.'))
             .collect(),
     };
     names.sort_unstable();

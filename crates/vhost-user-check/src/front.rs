@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::serve::{Common, Ended as Unserved, Serve, Signals, session};
-use crate::socket::{accepted, listen};
+use crate::socket::listen;
 use crate::target::Clock;
 use clap::{Args, ValueEnum};
 use rustix::event::{Timespec, poll};
@@ -63,7 +63,7 @@ pub(crate) fn front(arguments: &Front) -> Result<ExitCode, Failure> {
     }
     let common = arguments.serve.opened()?;
     let signals = Signals::new()?;
-    let (listener, made) = listen(socket).map_err(|error| Failure::Misused(error.to_string()))?;
+    let place = listen(socket).map_err(|error| Failure::Misused(error.to_string()))?;
     let canceller = Canceller::new()?;
     std::thread::spawn({
         let canceller = canceller.clone();
@@ -76,7 +76,7 @@ pub(crate) fn front(arguments: &Front) -> Result<ExitCode, Failure> {
     let (mut number, wrong) = (0, AtomicU64::new(0));
     std::thread::scope(|scope| -> io::Result<()> {
         while arguments.sessions.is_none_or(|most| number < most) {
-            let Some(stream) = accepted(&listener, &canceller) else { break };
+            let Some(stream) = place.accepted(&canceller) else { break };
             number += 1;
             let (canceller, common, wrong) = (&canceller, &common, &wrong);
             std::thread::Builder::new().spawn_scoped(scope, move || {
@@ -93,7 +93,6 @@ pub(crate) fn front(arguments: &Front) -> Result<ExitCode, Failure> {
         }
         Ok(())
     })?;
-    made.leave();
     Ok(ExitCode::from(u8::from(wrong.load(Ordering::Relaxed) > 0)))
 }
 
@@ -112,7 +111,7 @@ fn play(
         let mut player = Player::new(arguments, number)?;
         let ended =
             relay(front, ours, Chaos::default(), &player.canceller.clone(), |passed| player.told(passed));
-        let served = serving.join().unwrap_or_else(|_| Err(Unserved::Device("the device ended".to_owned())));
+        let served = serving.join().unwrap_or_else(|_| Err(Unserved::Ours("the device ended".to_owned())));
         Ok::<_, io::Error>((player, ended, served))
     });
     let (player, ended, served) = serving?;
@@ -196,7 +195,7 @@ impl Player {
             Err(error) => with_causes(error),
         };
         match (self.manner, self.done, served) {
-            (_, _, Err(Unserved::Device(why))) => (format!("was not served: {why}"), false),
+            (_, _, Err(Unserved::Ours(why))) => (format!("was not served: {why}"), false),
             (Manner::Strict, _, Err(why)) => (format!("broke the rules: {why}"), true),
             // What came was not even a message.
             (Manner::Strict, ..) if matches!(ended, Err(SocketError::Io(_))) => {

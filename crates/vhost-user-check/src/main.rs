@@ -36,26 +36,47 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Ask a back-end what it offers, and say it in words.
+    #[command(after_help = "Example: vhost-user-check probe --socket disk.sock --type blk")]
     Probe(Probe),
     /// Make every check that can be asked of a back-end.
+    #[command(
+        after_help = "Example: vhost-user-check check --socket disk.sock --type blk --profile qemu --command './my-back-end {socket}'"
+    )]
     Check(Check),
     /// List the checks.
+    #[command(after_help = "Example: vhost-user-check list --type blk --only rings")]
     List(Selection),
     /// Serve a device to any number of front-ends, until it is stopped.
+    #[command(
+        after_help = "Example: vhost-user-check serve --type blk --socket disk.sock --file disk.raw --queues 4"
+    )]
     Serve(serve::Serve),
     /// Serve a device in the background.
+    #[command(after_help = "Example: vhost-user-check start --name disk --type blk --socket disk.sock")]
     Start(daemon::Start),
     /// Stop what was started.
+    #[command(after_help = "Example: vhost-user-check stop --name disk")]
     Stop(daemon::Named),
     /// Say what was started, and whether it runs.
+    #[command(after_help = "Example: vhost-user-check status --name disk")]
     Status(daemon::Which),
     /// Serve a device in a manner that tests front-ends: strict, lenient, slow, lying, dying.
+    #[command(
+        after_help = "Example: vhost-user-check front --type blk --socket test.sock --as lying --sessions 20"
+    )]
     Front(front::Front),
     /// Measure requests through a ring.
+    #[command(
+        after_help = "Example: vhost-user-check bench --socket disk.sock --type blk --depth 32 --seconds 5"
+    )]
     Bench(bench::Bench),
     /// Show what a front-end and a back-end say to each other, write it down, and make it harder for them.
+    #[command(
+        after_help = "Example: vhost-user-check proxy --listen front.sock --connect disk.sock --record session.jsonl"
+    )]
     Proxy(proxy::Proxy),
     /// Play a recording to a back-end, and compare its answers.
+    #[command(after_help = "Example: vhost-user-check replay --socket disk.sock session.jsonl")]
     Replay(proxy::Replay),
 }
 
@@ -63,8 +84,12 @@ enum Command {
 #[derive(Debug, Args)]
 struct Of {
     /// The socket at which it listens.
-    #[arg(long, value_name = "PATH")]
-    socket: PathBuf,
+    #[arg(long, value_name = "PATH", required_unless_present = "listen")]
+    socket: Option<PathBuf>,
+    /// For one that connects to its front-end, as ports of Open vSwitch of type dpdkvhostuserclient do: listen here, and take it. It is to connect
+    /// again whenever its front-end has left.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["socket", "single"])]
+    listen: Option<PathBuf>,
     /// A command of the shell that starts it; it is started again when it has died, and ended with all that it started.
     /// {socket} stands for the path of the socket.
     #[arg(long, value_name = "COMMAND")]
@@ -86,7 +111,19 @@ impl Of {
     }
 
     fn target(&self) -> Result<Target, Failure> {
-        Target::new(&self.socket, self.command.as_deref(), self.single).map_err(Failure::Unreachable)
+        let command = self.command.as_deref();
+        let target = match (&self.listen, &self.socket) {
+            (Some(listen), _) => Target::that_connects(listen, command),
+            (None, Some(socket)) => Target::new(socket, command, self.single),
+            (None, None) => return Err(Failure::Misused("--socket or --listen is missing".to_owned())),
+        };
+        target.map_err(Failure::Unreachable)
+    }
+
+    /// What it is called: where it is met.
+    fn name(&self) -> String {
+        let path = self.listen.as_ref().or(self.socket.as_ref());
+        path.map(|path| path.display().to_string()).unwrap_or_default()
     }
 }
 
@@ -157,6 +194,17 @@ enum FailOn {
     Should,
     /// What a careful back-end does, too.
     Robust,
+}
+
+impl FailOn {
+    /// The levels whose failure counts.
+    const fn levels(self) -> &'static [Level] {
+        match self {
+            Self::Must => &[Level::Must],
+            Self::Should => &[Level::Must, Level::Should],
+            Self::Robust => &[Level::Must, Level::Should, Level::Robust],
+        }
+    }
 }
 
 /// Why nothing came of it.
@@ -254,29 +302,29 @@ fn checked(arguments: &Check) -> Result<ExitCode, Failure> {
         Err(other) => return Err(other),
     };
     let time = clock.elapsed();
-    let colour = arguments.output.is_none() && io::stdout().is_terminal();
-    let name = arguments.of.socket.display().to_string();
-    let shown = report::Shown { report: &report, name: &name, time, all: arguments.all, colour };
-    let text = report::print(&shown, arguments.format);
-    match &arguments.output {
-        Some(path) => File::create(path)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(|error| Failure::Other(format!("{}: {error}", path.display())))?,
-        // Whoever reads it has read enough; what was found stays what it is.
-        None => match io::stdout().write_all(text.as_bytes()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
-            _ => {}
-        },
+    let (colour, counts) = (io::stdout().is_terminal(), arguments.fail_on.levels());
+    let name = arguments.of.name();
+    let shown = report::Shown { report: &report, name: &name, time, all: arguments.all, colour, counts };
+    let said = match &arguments.output {
+        Some(path) => {
+            let text = report::print(&report::Shown { colour: false, ..shown }, arguments.format);
+            File::create(path)
+                .and_then(|mut file| file.write_all(text.as_bytes()))
+                .map_err(|error| Failure::Other(format!("{}: {error}", path.display())))?;
+            // Whoever reads the job's log, and not the file.
+            format!("{}The report is {}.\n", report::summary(&shown), path.display())
+        }
+        None => report::print(&shown, arguments.format),
+    };
+    // Whoever reads it has read enough; what was found stays what it is.
+    match io::stdout().write_all(said.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
     }
     if let Some(failure) = unreached {
         return Err(failure);
     }
-    let levels: &[Level] = match arguments.fail_on {
-        FailOn::Must => &[Level::Must],
-        FailOn::Should => &[Level::Must, Level::Should],
-        FailOn::Robust => &[Level::Must, Level::Should, Level::Robust],
-    };
-    let failed: usize = levels.iter().map(|level| report.failed(*level)).sum();
+    let failed: usize = counts.iter().map(|level| report.failed(*level)).sum();
     Ok(match (&report.gone_before, failed) {
         (Some(_), _) => ExitCode::from(3),
         (None, 0) => ExitCode::SUCCESS,

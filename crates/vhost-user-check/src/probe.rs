@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use vhost_user::ProtocolFeatures;
 use vhost_user::check::{Kind, Offer, doubts};
 use virtio::features::Features;
-use virtio::{balloon, blk, console, net};
+use virtio::{balloon, blk, console, fs, net};
 
 /// Names of the features of a type of device, and of rings.
 fn features(features: Features, kind: Option<Kind>) -> (Vec<String>, u64) {
@@ -21,7 +21,8 @@ fn features(features: Features, kind: Option<Kind>) -> (Vec<String>, u64) {
         Some(Kind::Balloon) => {
             balloon::Features::all().iter_names().map(|(name, it)| (name, it.bits())).collect()
         }
-        Some(Kind::Rng | Kind::Fs) | None => Vec::new(),
+        Some(Kind::Fs) => fs::Features::all().iter_names().map(|(name, it)| (name, it.bits())).collect(),
+        Some(Kind::Rng) | None => Vec::new(),
     };
     for (name, bit) in of_type {
         if rest & bit != 0 {

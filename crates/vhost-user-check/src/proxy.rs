@@ -1,7 +1,7 @@
 //! Between a front-end and a back-end: shown, written down, made harder, and played again.
 
 use crate::serve::Signals;
-use crate::socket::{accepted, listen};
+use crate::socket::{Place, listen};
 use crate::target::{Clock, connected};
 use crate::{Failure, Of};
 use clap::Args;
@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -82,13 +81,9 @@ pub(crate) fn proxy(arguments: &Proxy) -> Result<ExitCode, Failure> {
         move |error: io::Error| Failure::Other(format!("{path}: {error}"))
     };
     let signals = Signals::new()?;
-    let (listener, made) = listen(&arguments.listen).map_err(|error| Failure::Misused(error.to_string()))?;
+    let place = listen(&arguments.listen).map_err(|error| Failure::Misused(error.to_string()))?;
     let record = match &arguments.record {
-        Some(path) => {
-            // Nobody is to find a socket at which nobody will listen.
-            let file = File::create(path).inspect_err(|_| made.leave());
-            Some(file.map_err(at(path))?)
-        }
+        Some(path) => Some(File::create(path).map_err(at(path))?),
         None => None,
     };
     let canceller = Canceller::new()?;
@@ -101,22 +96,16 @@ pub(crate) fn proxy(arguments: &Proxy) -> Result<ExitCode, Failure> {
         }
     });
     let told = Told { clock: Clock::start(), record: record.map(Mutex::new), quiet: arguments.quiet };
-    let outcome = sessions(arguments, &listener, &canceller, &told);
-    made.leave();
-    outcome.map(|()| ExitCode::SUCCESS)
+    sessions(arguments, &place, &canceller, &told)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Takes front-ends until there were enough, each beside the others.
-fn sessions(
-    arguments: &Proxy,
-    listener: &UnixListener,
-    canceller: &Canceller,
-    told: &Told,
-) -> Result<(), Failure> {
+fn sessions(arguments: &Proxy, place: &Place, canceller: &Canceller, told: &Told) -> Result<(), Failure> {
     let mut number = 0;
     std::thread::scope(|scope| {
         while arguments.sessions.is_none_or(|most| number < most) {
-            let Some(front) = accepted(listener, canceller) else { break };
+            let Some(front) = place.accepted(canceller) else { break };
             // A back-end that is away comes back, and front-ends try again.
             let back = match connected(&arguments.connect) {
                 Ok(back) => back,
@@ -270,7 +259,7 @@ pub(crate) fn replay(arguments: &Replay) -> Result<ExitCode, Failure> {
     let mut target = arguments.of.target()?;
     let timeout = arguments.of.timeout()?;
     let mut out = io::stdout();
-    let (mut same, mut different) = (0, 0);
+    let (mut same, mut different, mut stops) = (0, 0, 0);
     for session in messages.chunk_by(|one, next| one.session == next.session) {
         let stream = target.connect().map_err(Failure::Unreachable)?;
         let socket = Socket::new(stream, Canceller::new()?)?;
@@ -292,6 +281,7 @@ pub(crate) fn replay(arguments: &Replay) -> Result<ExitCode, Failure> {
                 continue;
             }
             let answer = receive(&socket, &mut framing).map_err(failed)?;
+            stops += usize::from(stops_a_ring(message.number));
             match difference(&answer, message) {
                 None => same += 1,
                 Some(difference) => {
@@ -302,6 +292,12 @@ pub(crate) fn replay(arguments: &Replay) -> Result<ExitCode, Failure> {
         }
     }
     writeln!(out, "{same} answers are the same, {different} are others")?;
+    if stops > 0 {
+        writeln!(
+            out,
+            "of {stops} that tell where a ring stopped only the ring was compared: rings are empty here"
+        )?;
+    }
     Ok(ExitCode::from(u8::from(different > 0)))
 }
 
@@ -316,6 +312,13 @@ fn receive(socket: &Socket, framing: &mut Framing) -> Result<Raw, SocketError> {
             return Ok(message);
         }
     }
+}
+
+/// Rings are empty here, so that they stop elsewhere; only which ring it is can be the same.
+fn stops_a_ring(number: u32) -> bool {
+    let stops =
+        [Request::GetVringBase(VringState::default()), Request::GetVringBaseSkipDrain(VringState::default())];
+    stops.iter().any(|it| it.number() == number)
 }
 
 /// In what an answer is not the one that was recorded; `None`: in nothing that can be the same.
@@ -340,10 +343,7 @@ fn difference(answer: &Raw, recorded: &Recorded) -> Option<String> {
             recorded.descriptors
         ));
     }
-    // Rings are empty here, so that they stop elsewhere; only which ring it is can be the same.
-    let stops =
-        [Request::GetVringBase(VringState::default()), Request::GetVringBaseSkipDrain(VringState::default())];
-    let known = if stops.iter().any(|it| it.number() == request) { 4 } else { usize::MAX };
+    let known = if stops_a_ring(request) { 4 } else { usize::MAX };
     let part = |bytes: &[u8]| bytes.get(..known.min(bytes.len())).unwrap_or_default().to_vec();
     let is_same =
         answer.payload.len() == recorded.payload.len() && part(&answer.payload) == part(&recorded.payload);

@@ -31,6 +31,19 @@ pub(crate) struct Shown<'r> {
     /// Also what passed, and what could not be asked.
     pub(crate) all: bool,
     pub(crate) colour: bool,
+    /// The levels whose failure counts, for who has a word for one that does not.
+    pub(crate) counts: &'r [Level],
+}
+
+impl Shown<'_> {
+    const fn paint(&self, code: &'static str) -> &'static str {
+        if self.colour { code } else { "" }
+    }
+
+    /// Whether this is a failure that counts.
+    fn counts(&self, finding: &Finding) -> bool {
+        matches!(finding.verdict, Verdict::Failed(_)) && self.counts.contains(&finding.level)
+    }
 }
 
 pub(crate) fn print(shown: &Shown<'_>, format: Format) -> String {
@@ -58,8 +71,8 @@ const DIM: &str = "\u{1b}[2m";
 const PLAIN: &str = "\u{1b}[0m";
 
 fn table(shown: &Shown<'_>) -> String {
-    let Shown { report, all, colour, .. } = *shown;
-    let paint = |code: &'static str| if colour { code } else { "" };
+    let Shown { report, all, .. } = *shown;
+    let paint = |code: &'static str| shown.paint(code);
     let plain = paint(PLAIN);
     let mut text = String::new();
     let mut group = "";
@@ -94,6 +107,13 @@ fn table(shown: &Shown<'_>) -> String {
     if !text.is_empty() {
         text.push('\n');
     }
+    text + &summary(shown)
+}
+
+/// How many of what there were, and what that comes to.
+pub(crate) fn summary(shown: &Shown<'_>) -> String {
+    let report = shown.report;
+    let mut text = String::new();
     let _ = writeln!(
         text,
         "{} checks in {:.1} s: {} passed, {} failed (must {}, should {}, robust {}), {} not applicable.",
@@ -107,8 +127,7 @@ fn table(shown: &Shown<'_>) -> String {
         report.not_applicable(),
     );
     let (code, verdict) = verdict(report);
-    let code = paint(code);
-    let _ = writeln!(text, "{code}{verdict}{plain}");
+    let _ = writeln!(text, "{}{verdict}{}", shown.paint(code), shown.paint(PLAIN));
     text
 }
 
@@ -252,7 +271,10 @@ fn escaped(text: &str) -> String {
 
 fn junit(shown: &Shown<'_>) -> String {
     let Shown { report, name, time, .. } = *shown;
-    let failures = report.findings.iter().filter(|it| matches!(it.verdict, Verdict::Failed(_))).count();
+    // Whoever reads it knows failures, and nothing less: what does not count was not asked.
+    let failures = report.findings.iter().filter(|it| shown.counts(it)).count();
+    let others =
+        report.findings.iter().filter(|it| matches!(it.verdict, Verdict::Failed(_))).count() - failures;
     let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
     let _ = writeln!(
         text,
@@ -260,10 +282,11 @@ fn junit(shown: &Shown<'_>) -> String {
         escaped(name),
         report.findings.len() + usize::from(report.gone_before.is_some()),
         usize::from(report.gone_before.is_some()),
-        report.not_applicable(),
+        report.not_applicable() + others,
         time.as_secs_f64()
     );
-    for Finding { id, title, section, level: of, verdict, time } in &report.findings {
+    for finding in &report.findings {
+        let Finding { id, title, section, level: of, verdict, time } = finding;
         let (group, rest) = id.split_once('.').unwrap_or((id, id));
         let _ = write!(
             text,
@@ -275,6 +298,11 @@ fn junit(shown: &Shown<'_>) -> String {
         );
         let _ = match verdict {
             Verdict::Passed => writeln!(text, "/>"),
+            Verdict::Failed(why) if !shown.counts(finding) => writeln!(
+                text,
+                "><skipped message=\"{}\"/></testcase>",
+                escaped(&format!("failed, which does not count (--fail-on): {}: {why}", level(*of)))
+            ),
             Verdict::Failed(why) => writeln!(
                 text,
                 "><failure type=\"{}\" message=\"{}\">{}</failure></testcase>",
@@ -296,6 +324,22 @@ fn junit(shown: &Shown<'_>) -> String {
         );
     }
     text.push_str("</testsuite>\n");
+    text
+}
+
+/// A path as a reference that is relative to the root of the sources (RFC 3986, section 4.2), as code scanning wants it.
+fn reference(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for byte in path.trim_start_matches('/').bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                text.push(char::from(byte));
+            }
+            other => {
+                let _ = write!(text, "%{other:02X}");
+            }
+        }
+    }
     text
 }
 
@@ -327,7 +371,7 @@ fn sarif(shown: &Shown<'_>) -> Value {
             // Code scanning shows what has a place in a file only: the socket's name stands for the back-end.
             "locations": [{
                 "physicalLocation": {
-                    "artifactLocation": { "uri": name.trim_start_matches('/') },
+                    "artifactLocation": { "uri": reference(name) },
                     "region": { "startLine": 1 },
                 },
                 "logicalLocations": [{ "fullyQualifiedName": name, "kind": "resource" }],
@@ -351,4 +395,40 @@ fn sarif(shown: &Shown<'_>) -> Value {
             }],
         }],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vhost_user::check::Offer;
+
+    fn finding(level: Level, verdict: Verdict) -> Finding {
+        let (id, title) = (format!("group.{level:?}"), "it does".to_owned());
+        Finding { id, title, section: "a section", level, verdict, time: Duration::ZERO }
+    }
+
+    /// What turns CI red and what its page shows as failed is the same.
+    #[test]
+    fn what_does_not_count_is_no_failure_of_junit() {
+        let failed = |level| finding(level, Verdict::Failed("seen".to_owned()));
+        let findings = vec![failed(Level::Must), failed(Level::Should), failed(Level::Robust)];
+        let report = Report { offer: Offer::default(), findings, gone_before: None };
+        let all = [Level::Must, Level::Should, Level::Robust];
+        for count in 0..=all.len() {
+            let counts = &all[..count];
+            let time = Duration::ZERO;
+            let shown = Shown { report: &report, name: "x", time, all: false, colour: false, counts };
+            let text = junit(&shown);
+            assert!(text.contains(&format!("failures=\"{count}\"")), "{text}");
+            assert!(text.contains(&format!("skipped=\"{}\"", all.len() - count)), "{text}");
+            assert_eq!(text.matches("<failure ").count(), count, "{text}");
+            assert_eq!(text.matches("<skipped message=\"failed, which").count(), all.len() - count, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_a_reference() {
+        assert_eq!(reference("/run/my disk.sock"), "run/my%20disk.sock");
+        assert_eq!(reference("a%b#c?d/\u{e4}"), "a%25b%23c%3Fd/%C3%A4");
+    }
 }

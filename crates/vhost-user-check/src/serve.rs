@@ -1,14 +1,15 @@
 //! The test server: every front-end gets a device.
 
 use crate::Failure;
-use crate::socket::{Source, accepted, listen};
+use crate::socket::{Place, Source, listen};
 use clap::Args;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -16,13 +17,13 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use vhost_user::ProtocolFeatures;
-use vhost_user::backend::{self, Device};
+use vhost_user::backend::{self, Device, ServeError};
 use vhost_user::check::Kind;
 use vhost_user::check::faults::{self, Faulty};
 use vhost_user::devices::{
     Balloon, Console, DirectDisk, Disk, Entropy, InMemory, Loopback, Network, Null, OnFile, Tap, WithMore,
 };
-use vhost_user::socket::Canceller;
+use vhost_user::socket::{Canceller, SocketError, connect};
 use vhost_user::with_causes;
 
 /// What is served, and where.
@@ -36,9 +37,13 @@ pub(crate) struct Serve {
         long = "socket",
         alias = "socket-path",
         value_name = "PATH",
-        required_unless_present_any = ["print_capabilities", "fd"]
+        required_unless_present_any = ["print_capabilities", "fd", "connect"]
     )]
     pub(crate) socket: Option<PathBuf>,
+    /// In place of listening: connect to the front-end that listens here, as QEMU does with `server=on`, and again whenever it has left, until
+    /// it is stopped.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["socket", "fd"])]
+    connect: Option<PathBuf>,
     /// In place of a path: this descriptor, which the program was started with. A socket that listens is served as a path is; of one that is
     /// connected the front-end is served, and the program ends when it leaves.
     #[arg(long, value_name = "NUMBER", conflicts_with = "socket", value_parser = clap::value_parser!(i32).range(3..))]
@@ -108,7 +113,9 @@ impl Serve {
     /// What is served, and where.
     pub(crate) fn where_and_what(&self) -> Result<(Kind, &PathBuf), Failure> {
         let Some(socket) = self.socket.as_ref() else {
-            return Err(Failure::Misused("--socket is missing; --fd is for `serve`".to_owned()));
+            return Err(Failure::Misused(
+                "--socket is missing; --fd and --connect are for `serve`".to_owned(),
+            ));
         };
         Ok((self.what()?, socket))
     }
@@ -214,33 +221,30 @@ pub(crate) fn serve(arguments: &Serve) -> Result<ExitCode, Failure> {
     let common = arguments.opened()?;
     let faulty = arguments.faulty(kind)?;
     let signals = Signals::new()?;
-    let (source, made) = match (given, &arguments.socket) {
-        (Some(source), _) => (source, None),
-        (None, Some(socket)) => {
-            let (listener, made) = listen(socket).map_err(|error| Failure::Misused(error.to_string()))?;
-            (Source::Listener(listener), Some(made))
+    let source = match (given, &arguments.connect, &arguments.socket) {
+        (Some(source), ..) => source,
+        (None, Some(path), _) => Source::Listening(path.clone()),
+        (None, None, Some(socket)) => {
+            Source::Listener(listen(socket).map_err(|error| Failure::Misused(error.to_string()))?)
         }
-        (None, None) => return Err(Failure::Misused("--socket is missing".to_owned())),
+        (None, None, None) => return Err(Failure::Misused("--socket is missing".to_owned())),
     };
-    let place =
-        arguments.socket.as_ref().map_or_else(|| "its descriptor".to_owned(), |it| it.display().to_string());
+    let path = arguments.connect.as_ref().or(arguments.socket.as_ref());
+    let place = path.map_or_else(|| "its descriptor".to_owned(), |it| it.display().to_string());
     writeln!(io::stdout(), "serving {kind} at {place}")?;
     let canceller = Canceller::new()?;
     let cancelled = canceller.clone();
     std::thread::spawn(move || {
         let again = signals.wait();
-        if let Some(made) = made {
-            made.leave();
-        }
         cancelled.cancel();
         // A device may be in the middle of something long; who asks twice does not want to wait for it.
         again.wait();
         std::process::exit(130);
     });
+    let server = Server { kind, arguments, common: &common, faulty: faulty.as_ref(), canceller: &canceller };
     match source {
-        Source::Listener(listener) => {
-            accept(&listener, kind, arguments, &common, faulty.as_ref(), &canceller)
-        }
+        Source::Listener(place) => server.accept(place),
+        Source::Listening(path) => server.connect(&path)?,
         Source::Connected(stream) => {
             let wrong = faulty.as_ref().map(Faulty::session);
             session(kind, arguments, &common, wrong, stream, &canceller)
@@ -314,37 +318,64 @@ impl Signals {
     }
 }
 
-/// Takes front-ends until it is cancelled, and ends when all of them have.
-fn accept(
-    listener: &UnixListener,
+/// What serves front-ends, each with a device of its own.
+struct Server<'s> {
     kind: Kind,
-    arguments: &Serve,
-    common: &Common,
-    faulty: Option<&Arc<Faulty>>,
-    canceller: &Canceller,
-) {
-    let count = Arc::new(AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        while let Some(stream) = accepted(listener, canceller) {
-            let number = count.fetch_add(1, Ordering::Relaxed) + 1;
-            let wrong = faulty.map(Faulty::session);
-            let serves = move || {
-                match session(kind, arguments, common, wrong, stream, canceller) {
-                    Err(Ended::FrontEnd(_)) if !arguments.verbose => {}
-                    Err(ended) => say(&format!("front-end {number}: {ended}")),
-                    Ok(()) => {}
+    arguments: &'s Serve,
+    common: &'s Common,
+    faulty: Option<&'s Arc<Faulty>>,
+    canceller: &'s Canceller,
+}
+
+/// How long a front-end that does not listen is left alone.
+const AGAIN: Duration = Duration::from_millis(100);
+
+impl Server<'_> {
+    /// Takes front-ends until it is cancelled, and ends when all of them have.
+    fn accept(&self, place: Place) {
+        let count = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            while let Some(stream) = place.accepted(self.canceller) {
+                let number = count.fetch_add(1, Ordering::Relaxed) + 1;
+                let wrong = self.faulty.map(Faulty::session);
+                let serves = move || self.session(number, wrong, stream);
+                // Without a thread its connection is closed, and the others go on.
+                if let Err(error) = std::thread::Builder::new().spawn_scoped(scope, serves) {
+                    say(&format!("front-end {number}: {error}"));
                 }
-                if faulty.is_some_and(|faulty| faulty.has_died()) {
-                    say("dies, as it was told to");
-                    std::process::abort();
-                }
-            };
-            // Without a thread its connection is closed, and the others go on.
-            if let Err(error) = std::thread::Builder::new().spawn_scoped(scope, serves) {
-                say(&format!("front-end {number}: {error}"));
+            }
+            // Nobody is to find it while sessions end.
+            drop(place);
+        });
+    }
+
+    /// Serves the front-end that listens there, and again whenever it has left, until it is cancelled.
+    fn connect(&self, path: &Path) -> Result<(), Failure> {
+        let mut number = 0;
+        let again = Timespec::try_from(AGAIN).map_err(|error| Failure::Other(error.to_string()))?;
+        while !self.canceller.is_cancelled() {
+            if let Ok(stream) = connect(path, AGAIN, self.canceller) {
+                number += 1;
+                self.session(number, self.faulty.map(Faulty::session), stream);
+            } else {
+                let _ = poll(&mut [PollFd::new(self.canceller, PollFlags::IN)], Some(&again));
             }
         }
-    });
+        Ok(())
+    }
+
+    /// Serves one to its end, and says how it ended.
+    fn session(&self, number: u64, wrong: Option<faults::Session>, stream: UnixStream) {
+        match session(self.kind, self.arguments, self.common, wrong, stream, self.canceller) {
+            Err(Ended::FrontEnd(_)) if !self.arguments.verbose => {}
+            Err(ended) => say(&format!("front-end {number}: {ended}")),
+            Ok(()) => {}
+        }
+        if self.faulty.is_some_and(|faulty| faulty.has_died()) {
+            say("dies, as it was told to");
+            std::process::abort();
+        }
+    }
 }
 
 fn say(text: &str) {
@@ -355,9 +386,9 @@ fn say(text: &str) {
 /// Why a session did not end in order.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Ended {
-    /// What is served cannot be had any more.
+    /// What is served cannot be had any more, or the system has no more of what a session takes.
     #[error("{0}")]
-    Device(String),
+    Ours(String),
     /// The front-end did what it may not, or went away in the middle of something.
     #[error("{0}")]
     FrontEnd(String),
@@ -365,7 +396,7 @@ pub(crate) enum Ended {
 
 impl From<io::Error> for Ended {
     fn from(error: io::Error) -> Self {
-        Self::Device(error.to_string())
+        Self::Ours(error.to_string())
     }
 }
 
@@ -406,8 +437,7 @@ pub(crate) fn session(
         }
         (Kind::Net, _) => match &arguments.tap {
             Some(name) => {
-                let tap =
-                    Tap::open(name).map_err(|error| Ended::Device(format!("the tap {name}: {error}")))?;
+                let tap = Tap::open(name).map_err(|error| Ended::Ours(format!("the tap {name}: {error}")))?;
                 run(&mut Network::new(tap, ADDRESS), stream, how)
             }
             None => {
@@ -423,7 +453,7 @@ pub(crate) fn session(
             run(&mut Console::new(input, output.into(), 80, 25)?, stream, how)
         }
         (Kind::Balloon, _) => run(&mut Balloon::new()?, stream, how),
-        (Kind::Fs, _) => Err(Ended::Device("file systems are not served".to_owned())),
+        (Kind::Fs, _) => Err(Ended::Ours("file systems are not served".to_owned())),
     }
 }
 
@@ -449,10 +479,16 @@ fn run<D: Device>(device: &mut D, stream: UnixStream, how: How<'_>) -> Result<()
         let mut device = WithMore::new(device, more)?;
         served(&mut device, stream, looks, canceller)
     };
-    match ended {
-        Ok(()) => Ok(()),
-        Err(backend::ServeError::Socket(vhost_user::socket::SocketError::Cancelled)) => Ok(()),
-        Err(error) => Err(Ended::FrontEnd(with_causes(&error))),
+    ended.or_else(whose)
+}
+
+/// Who ended a session; that of who was to end is in order.
+fn whose(error: ServeError) -> Result<(), Ended> {
+    let text = with_causes(&error);
+    match error {
+        ServeError::Socket(SocketError::Cancelled) => Ok(()),
+        ServeError::Io(_) | ServeError::Socket(SocketError::Io(_)) => Err(Ended::Ours(text)),
+        _ => Err(Ended::FrontEnd(text)),
     }
 }
 
@@ -461,9 +497,32 @@ fn served<D: Device>(
     stream: UnixStream,
     looks: Option<Duration>,
     canceller: &Canceller,
-) -> Result<(), backend::ServeError> {
+) -> Result<(), ServeError> {
     match looks {
         Some(most) => backend::serve_polling(device, stream, canceller, most),
         None => backend::serve(device, stream, canceller),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vhost_user::wire::HeaderError;
+
+    /// Front-ends under test are not blamed for descriptors that run out.
+    #[test]
+    fn what_the_system_refuses_is_no_front_ends_doing() {
+        let of_system = || io::Error::from(Errno::MFILE);
+        for error in [ServeError::Io(of_system()), ServeError::Socket(SocketError::Io(of_system()))] {
+            assert!(matches!(whose(error), Err(Ended::Ours(why)) if why.contains("Too many open files")));
+        }
+        for error in [
+            ServeError::Socket(SocketError::Closed),
+            ServeError::Socket(SocketError::TimedOut),
+            ServeError::Header(HeaderError::Descriptors { count: 9 }),
+        ] {
+            assert!(matches!(whose(error), Err(Ended::FrontEnd(_))));
+        }
+        assert!(whose(ServeError::Socket(SocketError::Cancelled)).is_ok());
     }
 }

@@ -1,17 +1,18 @@
 //! The back-end that is asked: a socket, and perhaps a command that serves it.
 
 use crate::serve::Signals;
-use crate::socket::make_room;
+use crate::socket::{Place, listen, make_room};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 use vhost_user::check::{Backend, Resources};
 use vhost_user::clock::monotonic;
@@ -28,19 +29,31 @@ const ENDS: Duration = Duration::from_millis(500);
 /// How long a back-end that was there may take until it listens again.
 const AWAY: Duration = Duration::from_secs(1);
 
-/// The process group of the back-end that was started, and its socket: what a signal to us must end. Held while one is started, so that none is
-/// that nobody knows.
-static GROUP: Mutex<Option<(Pid, PathBuf)>> = Mutex::new(None);
+/// How long is looked whether a back-end listens anew for each front-end, once.
+const LEARNS: Duration = Duration::from_millis(200);
 
-fn group() -> MutexGuard<'static, Option<(Pid, PathBuf)>> {
+/// How long is waited for a back-end that connects before its process is looked at again.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The process group of the back-end that was started, and its socket if it has one: what a signal to us must end. Held while one is started, so
+/// that none is that nobody knows.
+static GROUP: Mutex<Option<Started>> = Mutex::new(None);
+
+/// Where we listen ourselves, which a signal to us must end too.
+static PLACE: Mutex<Option<Arc<Place>>> = Mutex::new(None);
+
+struct Started(Pid, Option<PathBuf>);
+
+fn group() -> MutexGuard<'static, Option<Started>> {
     GROUP.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ends it, and takes its socket away, which was not there before: who is killed leaves it.
-fn end_group(group: &mut Option<(Pid, PathBuf)>) {
-    let Some((group, socket)) = group.take() else { return };
+fn end_group(group: &mut Option<Started>) {
+    let Some(Started(group, socket)) = group.take() else { return };
     // It may have ended by itself.
     let _ = kill_process_group(group, Signal::KILL);
+    let Some(socket) = socket else { return };
     let begin = Clock::start();
     // Somebody of the group may end a moment later; who has left the group goes on, with his socket.
     while make_room(&socket).is_err() && begin.elapsed() < ENDS {
@@ -61,6 +74,9 @@ fn end_with_us() -> io::Result<()> {
             // Held to the end: nothing is started any more.
             let mut group = group();
             end_group(&mut group);
+            if let Some(place) = &*PLACE.lock().unwrap_or_else(PoisonError::into_inner) {
+                place.leave();
+            }
             std::process::exit(130);
         });
     });
@@ -83,6 +99,8 @@ impl Clock {
 /// A back-end at a socket.
 pub(crate) struct Target {
     socket: PathBuf,
+    /// We listen there, and it connects.
+    place: Option<Arc<Place>>,
     command: Option<String>,
     /// It serves one front-end, and is started for each.
     single: bool,
@@ -95,15 +113,37 @@ pub(crate) struct Target {
     pid: Option<u32>,
     /// A front-end has reached this child, so that it does not have to come up first.
     reached: bool,
+    /// The socket of the last connection. Some make another for each front-end, and turn away whoever comes before that.
+    last: Option<Which>,
+    /// Whether it is known to do so.
+    anew: Option<bool>,
     /// How long one that is up may be away: some listen anew for each front-end. One that was never there is not waited for.
     away: Duration,
 }
 
 impl Target {
+    /// One that connects to us, started where a command says how.
+    pub(crate) fn that_connects(socket: &Path, command: Option<&str>) -> io::Result<Self> {
+        let place = Arc::new(listen(socket)?);
+        end_with_us()?;
+        *PLACE.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&place));
+        Self::begun(socket, Some(place), command, false)
+    }
+
     /// Starts it, where a command says how.
     pub(crate) fn new(socket: &Path, command: Option<&str>, single: bool) -> io::Result<Self> {
+        Self::begun(socket, None, command, single)
+    }
+
+    fn begun(
+        socket: &Path,
+        place: Option<Arc<Place>>,
+        command: Option<&str>,
+        single: bool,
+    ) -> io::Result<Self> {
         let mut target = Self {
             socket: socket.to_owned(),
+            place,
             command: command.map(str::to_owned),
             single,
             child: None,
@@ -111,6 +151,8 @@ impl Target {
             death: None,
             pid: None,
             reached: false,
+            last: None,
+            anew: None,
             away: Duration::ZERO,
         };
         if target.command.is_some() {
@@ -122,7 +164,10 @@ impl Target {
     fn start(&mut self) -> io::Result<()> {
         let Some(command) = self.command.clone() else { return Ok(()) };
         self.end();
-        make_room(&self.socket)?;
+        let its_socket = self.place.is_none().then(|| self.socket.clone());
+        if let Some(socket) = &its_socket {
+            make_room(socket)?;
+        }
         let command = command.replace("{socket}", &quoted(&self.socket));
         end_with_us()?;
         let mut started = group();
@@ -135,10 +180,13 @@ impl Target {
             .process_group(0)
             .spawn()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        *started = pid.map(|pid| (pid, self.socket.clone()));
+        *started = pid.map(|pid| Started(pid, its_socket));
         drop(started);
         let child = self.child.insert(child);
-        self.reached = false;
+        (self.reached, self.last) = (false, None);
+        if self.place.is_some() {
+            return Ok(());
+        }
         let begin = Clock::start();
         // Looked at, and not connected to: some serve one connection only.
         while !self.socket.exists() {
@@ -194,12 +242,74 @@ impl Target {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
+    /// Where it makes a socket for each front-end, that of the last is not connected to again.
+    fn wait_for_another(&mut self) {
+        if self.last.is_none() {
+            return;
+        }
+        let patience = match self.anew {
+            None => LEARNS,
+            Some(true) => AWAY,
+            Some(false) => Duration::ZERO,
+        };
+        let begin = Clock::start();
+        let other = || Which::at(&self.socket).is_some_and(|which| Some(which) != self.last);
+        let mut is_another = other();
+        while !is_another && begin.elapsed() < patience {
+            std::thread::sleep(Duration::from_millis(2));
+            is_another = other();
+        }
+        // One that was slow may be found out later.
+        self.anew = Some(is_another || self.anew == Some(true));
+    }
+
+    /// Its next connection to us.
+    fn came(&mut self, place: &Place) -> io::Result<UnixStream> {
+        let begin = Clock::start();
+        loop {
+            if let Some(stream) = place.within(LOOK)? {
+                return Ok(stream);
+            }
+            let named = |kind, text: &str| io::Error::new(kind, format!("{}: {text}", self.socket.display()));
+            if self.child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None))) {
+                return Err(named(io::ErrorKind::NotConnected, "the back-end ended, and did not connect"));
+            }
+            if begin.elapsed() > LISTENS {
+                return Err(named(io::ErrorKind::TimedOut, "no back-end connects to it"));
+            }
+        }
+    }
+
     fn connected(&mut self) -> io::Result<UnixStream> {
-        let stream = connected(&self.socket)?;
+        let stream = match self.place.clone() {
+            Some(place) => self.came(&place)?,
+            None => {
+                self.wait_for_another();
+                let which = Which::at(&self.socket);
+                let stream = connected(&self.socket)?;
+                if Which::at(&self.socket) != which {
+                    // Whose it is nobody knows.
+                    return Err(io::ErrorKind::ConnectionRefused.into());
+                }
+                self.last = which;
+                stream
+            }
+        };
         (self.reached, self.away) = (true, AWAY);
         self.pid =
             socket_peercred(&stream).ok().and_then(|it| u32::try_from(it.pid.as_raw_nonzero().get()).ok());
         Ok(stream)
+    }
+}
+
+/// What tells a socket from another at the same path: its device and inode, which another may have after it, and when it was made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Which(u64, u64, i64, i64);
+
+impl Which {
+    fn at(path: &Path) -> Option<Self> {
+        let found = fs::symlink_metadata(path).ok()?;
+        Some(Self(found.dev(), found.ino(), found.ctime(), found.ctime_nsec()))
     }
 }
 
@@ -237,6 +347,9 @@ fn quoted(path: &Path) -> String {
 impl Drop for Target {
     fn drop(&mut self) {
         self.end();
+        if let Some(place) = &self.place {
+            place.leave();
+        }
     }
 }
 
@@ -269,6 +382,10 @@ impl Backend for Target {
 
     fn is_single(&self) -> bool {
         self.single
+    }
+
+    fn connects(&self) -> bool {
+        self.place.is_some()
     }
 
     fn death(&mut self) -> Option<String> {

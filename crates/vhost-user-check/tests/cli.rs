@@ -116,7 +116,10 @@ fn a_report_is_written_in_every_format() {
 
     let path = directory.path().join("report.sarif");
     let written = check(&["--format", "sarif", "--output", path.to_str().unwrap()]);
-    assert!(written.status.success() && written.stdout.is_empty());
+    assert!(written.status.success());
+    let said = text(&written.stdout);
+    let end = format!("It does what was checked, all of it.\nThe report is {}.\n", path.display());
+    assert!(said.ends_with(&end) && said.lines().count() == 3, "{said}");
     let sarif: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     assert_eq!(sarif["version"], "2.1.0");
     assert_eq!(sarif["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap().len(), cases);

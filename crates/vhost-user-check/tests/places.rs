@@ -5,11 +5,14 @@ mod ran;
 mod served;
 
 use ran::{program, text};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock, inotify};
 use rustix::net::sockopt::socket_peercred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use served::{PROGRAM, Served};
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::mem::MaybeUninit;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -162,6 +165,93 @@ fn a_socket_is_the_users_alone_from_its_first_moment_on() {
     }
 }
 
+/// Who is to end does not wait for whoever has the directory: its front-ends are let go, and its socket goes with it.
+#[test]
+fn who_is_to_end_waits_for_no_lock() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("rng.sock");
+    let mut served = Served::start(&socket, &["--type", "rng"]);
+    let lock = File::open(directory.path()).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    let seen = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).unwrap();
+    inotify::add_watch(&seen, directory.path(), inotify::WatchFlags::OPEN).unwrap();
+    let mut front = UnixStream::connect(&socket).unwrap();
+    terminate(&served.0);
+    // Closed in its session, or before it had one.
+    assert!(matches!(front.read(&mut [0]), Ok(0) | Err(_)), "its session ends");
+    assert!(served.0.wait().unwrap().success());
+    assert!(!socket.exists(), "its socket is left");
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let opened = inotify::Reader::new(&seen, &mut buffer).next().is_ok();
+    assert!(!opened, "it asked for the lock");
+}
+
+/// A server that cannot go on leaves nothing at which nobody listens.
+#[test]
+fn a_server_that_fails_takes_its_socket_along() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("rng.sock");
+    for command in ["serve", "front"] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut server = Command::new(PROGRAM)
+            .args([command, "--type", "rng", "--socket", socket.to_str().unwrap()])
+            .stdin(Stdio::null())
+            .stdout(full)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        assert_eq!(server.wait().unwrap().code(), Some(4), "{command} cannot say that it serves");
+        assert!(!socket.exists(), "{command} leaves its socket");
+    }
+}
+
+/// Somebody listens who takes nobody, and has as many waiting as he wants: that is seen without waiting with them.
+#[test]
+fn a_listener_that_takes_nobody_holds_up_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("rng.sock");
+    let address = SocketAddrUnix::new(&socket).unwrap();
+    let new = || {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap()
+    };
+    let listener = new();
+    rustix::net::bind(&listener, &address).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let one = new();
+        match rustix::net::connect(&one, &address) {
+            Ok(()) => waiting.push(one),
+            Err(error) => break assert_eq!(error, rustix::io::Errno::AGAIN),
+        }
+    }
+    let mut server = Command::new(PROGRAM)
+        .args(["serve", "--type", "rng", "--socket", socket.to_str().unwrap()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = Pid::from_raw(i32::try_from(server.id()).unwrap()).unwrap();
+    let process = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+    // It would wait for ever, or until somebody is taken.
+    let enough = Timespec { tv_sec: 60, tv_nsec: 0 };
+    let has_ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&enough)).unwrap() == 1;
+    if !has_ended {
+        server.kill().unwrap();
+    }
+    let output = server.wait_with_output().unwrap();
+    assert!(has_ended, "it waits");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("somebody listens there"), "{}", text(&output.stderr));
+}
+
+fn terminate(child: &Child) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+}
+
 fn processes_with(word: &str) -> usize {
     let all = std::fs::read_dir("/proc").unwrap().flatten();
     all.filter(|it| std::fs::read(it.path().join("cmdline")).is_ok_and(|line| text(&line).contains(word)))
@@ -201,8 +291,7 @@ fn what_a_command_starts_is_ended_with_the_check() {
     while !Path::new(socket).exists() {
         std::thread::yield_now();
     }
-    let checker = rustix::process::Pid::from_raw(i32::try_from(checking.id()).unwrap()).unwrap();
-    rustix::process::kill_process(checker, rustix::process::Signal::TERM).unwrap();
+    terminate(&checking);
     assert_eq!(checking.wait().unwrap().code(), Some(130));
     assert!(!Path::new(socket).exists(), "who is killed leaves it");
     // Ended, and not yet gone from the list perhaps.

@@ -62,6 +62,11 @@ pub trait Backend {
         false
     }
 
+    /// Whether it connects to its front-end, and so to one at a time; [`connect`](Self::connect) waits for that.
+    fn connects(&self) -> bool {
+        false
+    }
+
     /// How the process that served the last connections was killed, if it was, and that is known. Told once.
     fn death(&mut self) -> Option<String> {
         None

@@ -3,7 +3,7 @@
 
 use crate::ProtocolFeatures;
 use crate::framing::Raw;
-use crate::wire::{Body, Facts, Gate, HEADER_BYTES, Header, Message, PayloadError, Reply};
+use crate::wire::{Facts, Gate, HEADER_BYTES, Header, Message, PayloadError, Reply};
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
@@ -150,8 +150,7 @@ impl<M: Message> Asking<M> {
         if answered {
             self.waiting.push_back((facts.number, acknowledges));
         }
-        // DPDK answers a translation only where that is asked for, as QEMU does, though it is always to be answered.
-        let need_reply = acknowledges || facts.name == "IOTLB_MSG" && has_acknowledgements;
+        let need_reply = acknowledges || facts.asks_for_reply && has_acknowledgements;
         Ok((message(facts.number, false, need_reply, |out| request.put(out)), answered))
     }
 
@@ -199,10 +198,8 @@ impl<M: Message> Asking<M> {
             return Err(Violation::Answer { number, expected });
         };
         self.waiting.pop_front();
-        // A configuration space that cannot be read is answered by no bytes at all; a log by none with DPDK, as the specification has it, and by a
-        // number with libvhost-user.
-        let may_be_empty = |facts: &Facts| facts.reply == Some(Body::Config) || facts.name == "SET_LOG_BASE";
-        let reply = if payload.is_empty() && M::facts_of(number).is_some_and(may_be_empty) {
+        let may_be_empty = M::facts_of(number).is_some_and(|facts| facts.may_be_empty);
+        let reply = if payload.is_empty() && may_be_empty {
             Reply::None
         } else {
             M::get_reply(number, &payload).map_err(|error| Violation::Payload { number, error })?

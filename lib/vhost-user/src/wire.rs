@@ -247,6 +247,11 @@ pub struct Facts {
     pub descriptors: (u8, u8),
     /// Fewest and most that come with the answer.
     pub reply_descriptors: (u8, u8),
+    /// The answer is asked for as an acknowledgement is, where those were negotiated: DPDK gives it only then, and QEMU asks so.
+    pub asks_for_reply: bool,
+    /// An answer without a payload is one: a configuration space that cannot be read has no bytes at all; a log is answered by none by DPDK, as
+    /// the specification has it, and by a number by libvhost-user.
+    pub may_be_empty: bool,
     /// What must have been negotiated.
     pub gate: Gate,
 }

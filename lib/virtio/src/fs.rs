@@ -12,6 +12,15 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use thiserror::Error;
 
+bitflags::bitflags! {
+    /// Features of file systems (section 5.11.3).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Features: u64 {
+        /// There is a queue on which the device tells of what it was not asked.
+        const NOTIFICATION = 1 << 0;
+    }
+}
+
 /// The queue for what must not wait behind anything: [`Requests::forget`].
 pub const HIGH_PRIORITY: u16 = 0;
 /// The first queue for everything else.

@@ -54,6 +54,10 @@ bitflags::bitflags! {
         const MQ = 1 << 22;
         /// The control queue sets the MAC address.
         const CTRL_MAC_ADDR = 1 << 23;
+        /// What a received frame was hashed to is told.
+        const HASH_REPORT = 1 << 57;
+        /// Frames are spread over the pairs by what they hash to.
+        const RSS = 1 << 60;
         /// The speed is told.
         const SPEED_DUPLEX = 1 << 63;
     }

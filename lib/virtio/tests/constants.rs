@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use virtio::{balloon, blk, console, features, gpu, net, scsi, vsock};
+use virtio::{balloon, blk, console, features, fs as file_system, gpu, net, scsi, vsock};
 
 /// What the headers of Debian 12 (Linux 6.1) do not have yet, or never have.
-const NOT_THERE: [&str; 10] = [
+const NOT_THERE: [&str; 11] = [
     "PROTOCOL_FEATURES",
     "NOTIFICATION_DATA",
     "NOTIF_CONFIG_DATA",
@@ -14,6 +14,7 @@ const NOT_THERE: [&str; 10] = [
     "SUSPEND",
     "ZONED",
     "SECURE_ERASE",
+    "NOTIFICATION",
     "NO_IMPLIED_STREAM",
     "LIFETIME",
     "STREAM",
@@ -50,6 +51,7 @@ fn features_have_the_bits_that_linux_knows_them_by() {
         ("virtio_console.h", vec!["VIRTIO_CONSOLE_F_"], named::<console::Features>()),
         ("virtio_scsi.h", vec!["VIRTIO_SCSI_F_"], named::<scsi::Features>()),
         ("virtio_gpu.h", vec!["VIRTIO_GPU_F_"], named::<gpu::Features>()),
+        ("virtio_fs.h", vec!["VIRTIO_FS_F_"], named::<file_system::Features>()),
         ("virtio_vsock.h", vec!["VIRTIO_VSOCK_F_"], named::<vsock::Features>()),
         ("virtio_config.h", vec!["VIRTIO_F_", "VIRTIO_RING_F_", "VHOST_F_"], named::<features::Features>()),
     ];

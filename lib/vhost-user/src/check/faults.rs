@@ -200,7 +200,7 @@ struct Fault {
 }
 
 struct Rule {
-    when: Said,
+    when: Fits,
     deed: Deed,
 }
 
@@ -223,7 +223,7 @@ enum Aftermath {
     Leak,
 }
 
-type Said = Box<dyn Fn(&Known, &Heard) -> bool + Send + Sync>;
+type Fits = Box<dyn Fn(&Known, &Heard) -> bool + Send + Sync>;
 type Ended = Box<dyn Fn(&Known, End) -> bool + Send + Sync>;
 type Spoil = Arc<dyn Fn(&Known, &mut Received) + Send + Sync>;
 

@@ -6,6 +6,7 @@ use crate::ProtocolFeatures;
 use crate::front::Request;
 use crate::payload::{DeviceState, Inflight, Log, MemoryTable, SingleRegion, VringAddress, VringState};
 use crate::wire::{Gate, Message as _};
+use rustix::pipe::pipe;
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
@@ -373,20 +374,14 @@ fn misshapen(run: &mut Run<'_>, request: &Request, spoil: impl Fn(&mut Vec<u8>))
 fn stray(run: &mut Run<'_>, request: &Request) -> Outcome {
     sendable(run, request)?;
     let facts = request.facts();
-    let before = run.backend.resources();
-    let null = File::open("/dev/null")?;
+    // Whoever has the other end of a pipe hears when nobody has this one any more.
+    let (heard, stray) = pipe().map_err(std::io::Error::from)?;
     let peer = run.ordinary()?;
     let flags = if facts.reply.is_none() { NEED_REPLY } else { PLAIN };
-    let reaction = peer.reaction(&message(facts.number, flags, &payload(request)), &[null.as_fd()])?;
-    drop(peer);
-    if let Some(before) = before
-        && let Some(after) = run.settled(before)
-        && after.descriptors > before.descriptors
-    {
-        return failed(format!(
-            "{} descriptors are open that were not before",
-            after.descriptors - before.descriptors
-        ));
+    let reaction = peer.reaction(&message(facts.number, flags, &payload(request)), &[stray.as_fd()])?;
+    drop((peer, stray));
+    if !run.is_over(&heard)? {
+        return failed("the descriptor is still open though its session has ended");
     }
     match reaction {
         Reaction::Closed | Reaction::Refused(_) => Ok(()),

@@ -90,6 +90,9 @@ pub(super) fn checks() -> Vec<Check> {
             COMMUNICATION,
             "a second front-end does not end the first one's session",
             |run| {
+                if run.backend.connects() {
+                    return not_applicable("it connects to one front-end at a time");
+                }
                 let first = run.ordinary()?;
                 // It may be served, refused, or kept waiting.
                 if let Ok(stream) = run.backend.connect() {

@@ -6,7 +6,7 @@ use crate::ProtocolFeatures;
 use crate::front::Request;
 use crate::frontend::{FrontEnd, Wanted};
 use crate::payload::{Region, SingleRegion, VringAddress, VringState};
-use rustix::event::{Timespec, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::io::pwrite;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -68,6 +68,17 @@ impl Run<'_> {
         }
         self.leaves = true;
         now
+    }
+
+    /// Whether nobody writes to this pipe any more, once the session is worked off in which the other end was given. Who is known to leave
+    /// something behind is not waited for as long.
+    pub(super) fn is_over(&mut self, pipe: &OwnedFd) -> Result<bool, Trouble> {
+        let time = Timespec::try_from(if self.leaves { LEFT } else { CLOSED });
+        let time = time.map_err(std::io::Error::other)?;
+        let count = poll(&mut [PollFd::new(pipe, PollFlags::empty())], Some(&time));
+        let is_over = count.map_err(std::io::Error::from)? > 0;
+        self.leaves |= !is_over;
+        Ok(is_over)
     }
 
     /// A session in which this ring is started, with nothing in it, at a base; no type of device is needed for that.
@@ -194,6 +205,10 @@ impl Run<'_> {
         self.offer.queues.map_or(1, |queues| u32::try_from(queues).unwrap_or(u32::MAX))
     }
 }
+
+/// How long a descriptor may take to be closed when its session has ended, and how long by who did not close others.
+const CLOSED: Duration = Duration::from_secs(2);
+const LEFT: Duration = Duration::from_millis(50);
 
 /// What must not happen has had the time to happen.
 pub(super) fn pause(time: Duration) {

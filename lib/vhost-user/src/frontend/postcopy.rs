@@ -3,6 +3,7 @@
 use super::memory::region;
 use super::wait_error::WaitError;
 use super::{CallError, FrontEnd};
+use crate::clock;
 use crate::front::Request;
 use crate::memory::{Memory, Userfault};
 use crate::payload::{MemoryTable, Region};
@@ -36,16 +37,24 @@ const PAGE: u64 = 4096;
 impl Missing {
     /// The driver's address of a page that the back-end waits for; waits at most so long for that, `None`: it waits for none.
     ///
+    /// # Errors
     /// [`WaitError`].
     pub fn next(&self, time: Duration) -> Result<Option<u64>, WaitError> {
-        let time = Timespec::try_from(time).map_err(|_| Errno::INVAL)?;
         let mut all =
             [PollFd::new(&self.userfault, PollFlags::IN), PollFd::new(&self.cancelled, PollFlags::IN)];
-        match poll(&mut all, Some(&time)) {
-            // A signal's handler ran, which is no page that is missing.
-            Err(Errno::INTR) => return Ok(None),
-            polled => polled?,
-        };
+        let begin = clock::monotonic();
+        loop {
+            let left = time.saturating_sub(clock::monotonic().saturating_sub(begin));
+            let left = Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
+            match poll(&mut all, Some(&left)) {
+                // A signal's handler ran, which is no page that is missing, nor the end of the time.
+                Err(Errno::INTR) => {}
+                polled => {
+                    polled?;
+                    break;
+                }
+            }
+        }
         if !all[1].revents().is_empty() {
             return Err(WaitError::Cancelled);
         }

@@ -41,6 +41,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::AccessPlatform,
         },
         Facts {
@@ -50,6 +52,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::CONFIG),
         },
         Facts {
@@ -59,6 +63,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 1),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::HOST_NOTIFIER),
         },
         Facts {
@@ -68,6 +74,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::INBAND_NOTIFICATIONS),
         },
         Facts {
@@ -77,6 +85,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::INBAND_NOTIFICATIONS),
         },
         Facts {
@@ -86,6 +96,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::SHARED_OBJECT),
         },
         Facts {
@@ -95,6 +107,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::SHARED_OBJECT),
         },
         Facts {
@@ -104,6 +118,8 @@ impl Message for Request {
             reply: Some(Body::U64),
             descriptors: (0, 0),
             reply_descriptors: (0, 1),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::SHARED_OBJECT),
         },
         Facts {
@@ -113,6 +129,8 @@ impl Message for Request {
             reply: None,
             descriptors: (1, 1),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::SHMEM),
         },
         Facts {
@@ -122,6 +140,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::SHMEM),
         },
     ];

@@ -111,6 +111,8 @@ impl Message for Request {
             reply: Some(Body::U64),
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Open,
         },
         Facts {
@@ -120,6 +122,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Open,
         },
         Facts {
@@ -129,6 +133,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Open,
         },
         Facts {
@@ -138,6 +144,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Open,
         },
         Facts {
@@ -147,6 +155,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 8),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Open,
         },
         Facts {
@@ -156,6 +166,8 @@ impl Message for Request {
             reply: Some(Body::U64),
             descriptors: (1, 1),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: true,
             gate: Gate::Feature(ProtocolFeatures::LOG_SHMFD),
         },
         Facts {
@@ -165,6 +177,8 @@ impl Message for Request {
             reply: None,
             descriptors: (1, 1),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Open,
         },
         Facts {
@@ -174,6 +188,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Open,
         },
         Facts {
@@ -183,6 +199,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Open,
         },
         Facts {
@@ -192,6 +210,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Open,
         },
         Facts {
@@ -201,6 +221,8 @@ impl Message for Request {
             reply: Some(Body::VringState),
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Open,
         },
         Facts {
@@ -210,6 +232,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 1),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Open,
         },
         Facts {
@@ -219,6 +243,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 1),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Open,
         },
         Facts {
@@ -228,6 +254,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 1),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Open,
         },
         Facts {
@@ -237,6 +265,8 @@ impl Message for Request {
             reply: Some(Body::U64),
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::ProtocolFeatures,
         },
         Facts {
@@ -246,6 +276,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::ProtocolFeatures,
         },
         Facts {
@@ -255,6 +287,8 @@ impl Message for Request {
             reply: Some(Body::U64),
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::MQ),
         },
         Facts {
@@ -264,6 +298,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::ProtocolFeatures,
         },
         Facts {
@@ -273,6 +309,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::RARP),
         },
         Facts {
@@ -282,6 +320,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::MTU),
         },
         Facts {
@@ -291,6 +331,8 @@ impl Message for Request {
             reply: None,
             descriptors: (1, 1),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::BACKEND_REQ),
         },
         Facts {
@@ -300,6 +342,8 @@ impl Message for Request {
             reply: Some(Body::U64),
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: true,
+            may_be_empty: false,
             gate: Gate::AccessPlatform,
         },
         Facts {
@@ -309,6 +353,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::CROSS_ENDIAN),
         },
         Facts {
@@ -318,6 +364,8 @@ impl Message for Request {
             reply: Some(Body::Config),
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: true,
             gate: Gate::Feature(ProtocolFeatures::CONFIG),
         },
         Facts {
@@ -327,6 +375,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::CONFIG),
         },
         Facts {
@@ -336,6 +386,8 @@ impl Message for Request {
             reply: Some(Body::Opaque),
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::CRYPTO_SESSION),
         },
         Facts {
@@ -345,6 +397,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::CRYPTO_SESSION),
         },
         Facts {
@@ -354,6 +408,8 @@ impl Message for Request {
             reply: Some(Body::None),
             descriptors: (0, 0),
             reply_descriptors: (1, 1),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::PAGEFAULT),
         },
         Facts {
@@ -363,6 +419,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::PAGEFAULT),
         },
         Facts {
@@ -372,6 +430,8 @@ impl Message for Request {
             reply: Some(Body::U64),
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::PAGEFAULT),
         },
         Facts {
@@ -381,6 +441,8 @@ impl Message for Request {
             reply: Some(Body::Inflight),
             descriptors: (0, 0),
             reply_descriptors: (1, 1),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::INFLIGHT_SHMFD),
         },
         Facts {
@@ -390,6 +452,8 @@ impl Message for Request {
             reply: None,
             descriptors: (1, 1),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::INFLIGHT_SHMFD),
         },
         Facts {
@@ -399,6 +463,8 @@ impl Message for Request {
             reply: None,
             descriptors: (1, 1),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Open,
         },
         Facts {
@@ -408,6 +474,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::RESET_DEVICE),
         },
         Facts {
@@ -417,6 +485,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::INBAND_NOTIFICATIONS),
         },
         Facts {
@@ -426,6 +496,8 @@ impl Message for Request {
             reply: Some(Body::U64),
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::CONFIGURE_MEM_SLOTS),
         },
         Facts {
@@ -435,6 +507,8 @@ impl Message for Request {
             reply: None,
             descriptors: (1, 1),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::CONFIGURE_MEM_SLOTS),
         },
         Facts {
@@ -444,6 +518,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 1),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::CONFIGURE_MEM_SLOTS),
         },
         Facts {
@@ -453,6 +529,8 @@ impl Message for Request {
             reply: None,
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::STATUS),
         },
         Facts {
@@ -462,6 +540,8 @@ impl Message for Request {
             reply: Some(Body::U64),
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::STATUS),
         },
         Facts {
@@ -471,6 +551,8 @@ impl Message for Request {
             reply: Some(Body::None),
             descriptors: (0, 0),
             reply_descriptors: (0, 1),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::SHARED_OBJECT),
         },
         Facts {
@@ -480,6 +562,8 @@ impl Message for Request {
             reply: Some(Body::U64),
             descriptors: (1, 1),
             reply_descriptors: (0, 1),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::DEVICE_STATE),
         },
         Facts {
@@ -489,6 +573,8 @@ impl Message for Request {
             reply: Some(Body::U64),
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::DEVICE_STATE),
         },
         Facts {
@@ -498,6 +584,8 @@ impl Message for Request {
             reply: Some(Body::SharedMemoryConfig),
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::SHMEM),
         },
         Facts {
@@ -507,6 +595,8 @@ impl Message for Request {
             reply: Some(Body::VringState),
             descriptors: (0, 0),
             reply_descriptors: (0, 0),
+            asks_for_reply: false,
+            may_be_empty: false,
             gate: Gate::Feature(ProtocolFeatures::GET_VRING_BASE_SKIP_DRAIN),
         },
     ];

@@ -1,10 +1,16 @@
 //! Whether a device is what it is said to be.
 
 use super::{AtPath, checked, options, ours};
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 use vhost_user::backend::{Device, Guest};
-use vhost_user::check::{Kind, Options, Verdict, doubts, probe};
+use vhost_user::check::{Backend, Kind, Options, Verdict, doubts, probe};
 use vhost_user::devices::{Balloon, Console, Disk, Entropy, InMemory, Loopback, Network};
+use vhost_user::payload::Config;
+use vhost_user::proxy::{Chaos, From, relay};
+use vhost_user::socket::Canceller;
+use vhost_user::wire::Wire as _;
 use virtio::features::Features;
 
 /// As much of a file system as its checks ask for: a session of FUSE begins.
@@ -89,4 +95,64 @@ fn a_device_of_another_type_is_found_out() {
             assert_eq!(doubts.is_empty(), is_silent, "a {name} as {said}: {doubts:?}");
         }
     }
+}
+
+/// How a back-end answers who asks for some of its configuration space.
+#[derive(Clone, Copy, Debug)]
+enum Answers {
+    /// With its whole structure of so many bytes, however many were asked for.
+    Whole(u32),
+    /// Only who asks for so many; the connection of others ends.
+    Only(u32),
+}
+
+/// A relay in front of a device that makes it answer so.
+struct Answering(AtPath, Answers);
+
+impl Backend for Answering {
+    fn connect(&mut self) -> io::Result<UnixStream> {
+        let (back, answers) = (self.0.connect()?, self.1);
+        let (ours, its) = UnixStream::pair()?;
+        std::thread::spawn(move || {
+            let canceller = Canceller::new().unwrap();
+            let ends = canceller.clone();
+            let _ = relay(its, back, Chaos::default(), &canceller, |passed| {
+                if passed.name() != "GET_CONFIG" || passed.from == From::BackEnd {
+                    return;
+                }
+                match answers {
+                    Answers::Whole(size) => {
+                        let asked = Config { offset: 0, size, flags: 0, bytes: vec![0; size as usize] };
+                        passed.payload.clear();
+                        asked.put(&mut passed.payload);
+                    }
+                    Answers::Only(size) if passed.payload.get(4..8) == Some(&size.to_ne_bytes()) => {}
+                    // Nothing that is served: the session ends.
+                    Answers::Only(_) => {
+                        passed.number = 0;
+                        ends.cancel();
+                    }
+                }
+            });
+        });
+        Ok(ours)
+    }
+}
+
+/// Front-ends ask for all that there is; back-ends that know no other question are not taken for such that have none of it.
+#[test]
+fn a_configuration_space_that_has_one_length_is_judged() {
+    for answers in [Answers::Whole(60), Answers::Only(60), Answers::Only(57)] {
+        let mut backend = Answering(served(Kind::Blk), answers);
+        let only = vec!["type.blk".to_owned()];
+        let report = checked(&mut backend, &Options { only, ..options(Kind::Blk) });
+        let others: Vec<_> = report.findings.iter().filter(|it| it.verdict != Verdict::Passed).collect();
+        assert!(others.is_empty(), "{answers:?}: {others:#?}");
+        assert!(report.findings.iter().any(|it| it.id == "type.blk.configuration.sizes"));
+    }
+    // Fewer bytes than its features speak of are not enough, whoever asks.
+    let mut backend = Answering(served(Kind::Blk), Answers::Only(8));
+    let only = vec!["type.blk.configuration.length".to_owned()];
+    let report = checked(&mut backend, &Options { only, ..options(Kind::Blk) });
+    assert!(matches!(report.findings[0].verdict, Verdict::Failed(_)), "{:?}", report.findings);
 }

@@ -1,6 +1,6 @@
 //! virtiofsd: a directory is listed, and a file is read.
 
-use crate::{Client, Peer, SIZE, bytes, segment};
+use crate::{Client, Peer, SIZE, bytes, observed, segment};
 use std::collections::BTreeMap;
 use std::process::Command;
 use virtio::features::Features;
@@ -135,6 +135,7 @@ fn a_directory_is_listed_and_files_are_read() {
             .args(["-o", &format!("source={},log_level=err", shared.display())]);
         let Some(mut daemon) = Peer::start(test, &mut command) else { return };
         let stream = daemon.connect(&socket);
+        observed::device("fs", "virtiofsd");
         let mut session = Session::new(Client::new(stream, "virtiofsd", features, 2));
         assert_eq!(session.client.front.queues().unwrap(), 2);
         let reply = session.ask(|requests, ring| requests.init(ring, 0));

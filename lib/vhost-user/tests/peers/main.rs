@@ -13,6 +13,8 @@ mod rust_vmm_more;
 mod sound;
 mod sys;
 mod testpmd;
+#[path = "../support/their_disk.rs"]
+mod their_disk;
 mod vhost_device;
 mod virtio_user;
 

@@ -1,12 +1,11 @@
 //! rust-vmm: a device on its framework `vhost-user-backend` with our front-end, and its front-end in `vhost` with our disk.
 
+use crate::their_disk::{self, SECTORS};
 use crate::{Client, SIZE, observed, segment, serve};
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use vhost::VhostBackend as _;
 use vhost::vhost_user::message::{
@@ -16,126 +15,15 @@ use vhost::vhost_user::{Frontend, VhostUserFrontend as _};
 use vhost::{VhostUserMemoryRegionInfo, VringConfigData};
 use vhost_user::devices::{Disk, InMemory};
 use vhost_user::memory::Memory;
-use vhost_user_backend::{VhostUserBackendMut, VhostUserDaemon, VringMutex, VringT as _};
 use virtio::blk::{Completed, Config, Requests};
 use virtio::features::Features;
 use virtio::memory::{PackedMemory, SplitMemory};
 use virtio::ring::Driver;
 use virtio::split;
-use virtio_queue::QueueOwnedT as _;
-use vm_memory::{GuestAddressSpace as _, GuestMemoryAtomic, GuestMemoryMmap};
-use vmm_sys_util::epoll::EventSet;
-use vmm_sys_util::event::{EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier};
 use vmm_sys_util::eventfd::EventFd;
 
-const SECTORS: usize = 4096;
-
-/// A disk in memory, as their framework wants it.
-struct TheirDisk {
-    content: Vec<u8>,
-    memory: GuestMemoryAtomic<GuestMemoryMmap>,
-}
-
-impl TheirDisk {
-    fn new() -> Self {
-        let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-        Self { content: vec![0; SECTORS * 512], memory }
-    }
-
-    /// Works off a ring; gives whether the driver is to be told.
-    fn run(&mut self, ring: &VringMutex) -> bool {
-        let memory = self.memory.memory();
-        let chains: Vec<_> = ring.get_mut().get_queue_mut().iter(memory.clone()).unwrap().collect();
-        let any = !chains.is_empty();
-        for chain in chains {
-            let head = chain.head_index();
-            let mut reader = chain.clone().reader(&memory).unwrap();
-            let mut writer = chain.writer(&memory).unwrap();
-            let mut header = [0; 16];
-            reader.read_exact(&mut header).unwrap();
-            let sector = u64::from_le_bytes(header[8..].try_into().unwrap()) as usize;
-            let content = &mut self.content[sector * 512..];
-            let status = match header[0] {
-                0 => {
-                    let count = writer.available_bytes() - 1;
-                    writer.write_all(&content[..count]).unwrap();
-                    0
-                }
-                1 => {
-                    let count = reader.available_bytes();
-                    reader.read_exact(&mut content[..count]).unwrap();
-                    0
-                }
-                _ => 2,
-            };
-            writer.write_all(&[status]).unwrap();
-            ring.add_used(head, writer.bytes_written() as u32).unwrap();
-        }
-        any && ring.needs_notification().unwrap()
-    }
-}
-
-impl VhostUserBackendMut for TheirDisk {
-    type Bitmap = ();
-    type Vring = VringMutex;
-
-    fn num_queues(&self) -> usize {
-        1
-    }
-
-    fn max_queue_size(&self) -> usize {
-        usize::from(SIZE)
-    }
-
-    fn features(&self) -> u64 {
-        let features =
-            Features::VERSION_1 | Features::EVENT_IDX | Features::INDIRECT_DESC | Features::PROTOCOL_FEATURES;
-        features.bits()
-    }
-
-    fn protocol_features(&self) -> VhostUserProtocolFeatures {
-        VhostUserProtocolFeatures::MQ
-            | VhostUserProtocolFeatures::CONFIG
-            | VhostUserProtocolFeatures::REPLY_ACK
-            | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
-    }
-
-    fn set_event_idx(&mut self, _: bool) {}
-
-    fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
-        let config = Config { capacity: SECTORS as u64, ..Config::default() }.bytes();
-        config[offset as usize..][..size as usize].to_vec()
-    }
-
-    fn update_memory(&mut self, memory: GuestMemoryAtomic<GuestMemoryMmap>) -> io::Result<()> {
-        self.memory = memory;
-        Ok(())
-    }
-
-    /// Without one its thread would not end.
-    fn exit_event(&self, _: usize) -> Option<(EventConsumer, EventNotifier)> {
-        new_event_consumer_and_notifier(EventFlag::NONBLOCK).ok()
-    }
-
-    fn handle_event(&mut self, _: u16, _: EventSet, rings: &[VringMutex], _: usize) -> io::Result<()> {
-        let ring = &rings[0];
-        loop {
-            ring.disable_notification().unwrap();
-            if self.run(ring) {
-                ring.signal_used_queue()?;
-            }
-            if !ring.enable_notification().unwrap() {
-                return Ok(());
-            }
-        }
-    }
-}
-
 fn start(socket: PathBuf) -> JoinHandle<()> {
-    let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-    let device = Arc::new(Mutex::new(TheirDisk::new()));
-    let mut daemon = VhostUserDaemon::new("disk".to_owned(), device, memory).unwrap();
-    std::thread::spawn(move || daemon.serve(&socket).unwrap())
+    std::thread::spawn(move || their_disk::serve_one(&socket).unwrap())
 }
 
 #[test]

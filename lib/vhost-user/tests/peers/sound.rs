@@ -1,7 +1,7 @@
 //! A sound device of the project vhost-device, which hears everything and has no loudspeaker.
 
 use crate::vhost_device::{KINDS, program};
-use crate::{Client, Peer, SIZE};
+use crate::{Client, Peer, SIZE, observed};
 use std::process::Command as Program;
 use virtio::Segment;
 use virtio::sound::{
@@ -42,6 +42,7 @@ fn a_stream_is_set_up_heard_and_released() {
     let command = command.arg("--socket").arg(&socket).args(["--backend", "null"]);
     let Some(mut peer) = Peer::start(test, command) else { return };
     for features in KINDS {
+        observed::device("sound", "vhost-device-sound");
         let mut client = Client::new(peer.connect(&socket), "vhost-device-sound", features, 4);
         let config = Config::parse(&client.front.config(0, Config::BYTES as u32).unwrap());
         assert!(config.streams >= 1, "{config:?}");

@@ -60,6 +60,7 @@ const WINDOW: u32 = 16 << 10;
 
 impl Guest {
     fn new(stream: UnixStream, features: Features) -> Self {
+        observed::device("vsock", "vhost-device-vsock");
         let mut client = Client::new(stream, "vhost-device-vsock", features, 2);
         let config = client.front.config(0, 8).unwrap();
         assert_eq!(vsock::guest(&config), Some(GUEST));

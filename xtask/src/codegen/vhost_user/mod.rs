@@ -53,6 +53,10 @@ struct Request {
     fds: [u8; 2],
     #[serde(default)]
     reply_fds: [u8; 2],
+    #[serde(default)]
+    asks_for_reply: bool,
+    #[serde(default)]
+    may_be_empty: bool,
     gate: Option<String>,
 }
 
@@ -117,6 +121,8 @@ impl Schema {
                 let gate = request.gate.as_deref().unwrap_or("MQ");
                 ensure!(features.contains(&gate) || OTHER_GATES.contains(&gate), "{name}: no gate {gate}");
                 ensure!(request.fds[0] <= request.fds[1] && request.fds[1] <= 8, "{name}: descriptors");
+                let speaks_of_reply = request.asks_for_reply || request.may_be_empty;
+                ensure!(request.reply.is_some() || !speaks_of_reply, "{name}: it has no answer");
             }
         }
         used.extend(self.payload.values().filter_map(|payload| payload.tail.as_deref()));
@@ -362,6 +368,9 @@ fn table(requests: &[Request], text: &mut String) -> Result<()> {
             (Some(reply), [_, 0]) => reply.clone(),
             (Some(reply), fds) => format!("{reply}, {} descriptors", span(fds)),
         };
+        let empty = if it.may_be_empty { ", or nothing" } else { "" };
+        let asked = if it.asks_for_reply { ", asked for" } else { "" };
+        let answer = format!("{answer}{empty}{asked}");
         let gate = it.gate.as_deref().unwrap_or("");
         let (number, name, payload, about) = (it.number, &it.name, &it.payload, &it.about);
         writeln!(text, "| {number} | {name} | {payload} | {answer} | {} | {gate} | {about} |", span(it.fds))?;
@@ -418,10 +427,12 @@ fn requests_of(about: &str, requests: &[Request]) -> Result<String> {
         let ([a, b], [c, d]) = (it.fds, it.reply_fds);
         writeln!(
             text,
-            "Facts {{ number: {}, name: \"{}\", payload: {}, reply: {reply}, descriptors: ({a}, {b}), reply_descriptors: ({c}, {d}), gate: {gate} }},",
+            "Facts {{ number: {}, name: \"{}\", payload: {}, reply: {reply}, descriptors: ({a}, {b}), reply_descriptors: ({c}, {d}), asks_for_reply: {}, may_be_empty: {}, gate: {gate} }},",
             it.number,
             it.name,
-            body(&it.payload)
+            body(&it.payload),
+            it.asks_for_reply,
+            it.may_be_empty
         )?;
     }
     text.push_str("];\n\nfn number(&self) -> u32 {\nmatch self {\n");
