@@ -71,7 +71,7 @@ pub use domain::{
     DomainCheckpoint, DomainInfo, DomainInterface, DomainSnapshot, DomainState, DomainStats, FileSystem,
     GuestAddress, GuestTime, HostSnapshot, InterfaceStats, IoThread, IoThreadParameters, JobProgress,
     MemoryParameters, MigrateParameters, MigrationJob, NumaParameters, QemuError, SchedulerParameters,
-    VcpuInfo, VcpuStats,
+    VcpuInfo, VcpuStats, qemu_value,
 };
 pub use error::{Error, ErrorKind, Execution, Refusal};
 pub use events::{Filter, Item, Subscription};

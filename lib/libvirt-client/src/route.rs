@@ -62,7 +62,8 @@ impl Route {
             By::Uri => {
                 let mut target = Target::of(&uri, &self.environment, self.access)?;
                 if let (Target::Tls(_, _, tls), Some(wished)) = (&mut target, &self.tls) {
-                    *tls = wished.clone();
+                    let priority = wished.priority.clone().and(&tls.priority);
+                    *tls = Tls { priority, ..wished.clone() };
                 }
                 Some(target)
             }

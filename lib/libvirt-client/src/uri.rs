@@ -217,7 +217,7 @@ impl Uri {
             .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
             .collect();
         let query = if theirs.is_empty() { String::new() } else { format!("?{}", theirs.join("&")) };
-        format!("{}://{}{query}", self.driver, self.path)
+        format!("{}://{}{query}", self.driver, encode(&self.path))
     }
 
     /// Whether a user's own daemon is meant, rather than the host's.
@@ -430,6 +430,7 @@ mod tests {
             ("qemu+ssh://root@[fe80::1%25eth0]:22/system?keyfile=a&foo=b%20c", "qemu:///system?foo=b%20c"),
             ("test+tcp://host/default?name=test:///x", "test:///x"),
             ("esx://host/?no_verify=1", "esx:///"),
+            ("test:///a%3Fb%25/c%20d", "test:///a%3Fb%25/c%20d"),
             // However they are spelt, ours stay here, and the last of two counts.
             ("qemu+SSH://host/system?No_Verify=1&keyFile=x&Foo=b", "qemu:///system?Foo=b"),
             ("test+tcp://host/default?name=test:///x&NAME=test:///y", "test:///y"),

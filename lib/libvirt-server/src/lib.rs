@@ -12,12 +12,22 @@
 //! The default state is that of libvirt's `test:///default`, and stock virsh prints the same against both. [`Scope::Complete`] adds what
 //! libvirt's test driver refuses: contents of volumes, secrets, devices that come and go.
 //!
-//! ```no_run
-//! # async fn example() -> std::io::Result<()> {
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let socket = directory.path().join("sock");
 //! let server = libvirt_server::Server::builder().build();
 //! // Run it on any tokio runtime; it ends when it is dropped.
-//! server.serve_unix("/tmp/libvirt-test.sock").await
+//! let running = tokio::spawn(server.serve_unix(socket.clone()));
+//! # while !socket.exists() && !running.is_finished() {
+//! #     tokio::task::yield_now().await;
 //! # }
+//! let uri = format!("test+unix:///default?socket={}", socket.display());
+//! let connect = libvirt_client::Connect::open(&uri).await?;
+//! assert_eq!(connect.domain_by_name("test").await?.name(), "test");
+//! running.abort();
+//! # Ok(()) }
 //! ```
 //!
 //! It is a double, not a hypervisor: no guest runs, and everything is gone with the process.

@@ -24,7 +24,10 @@ Serves test:///default out of memory on a unix socket until it is told to end:
   --tcp ADDRESS    listens without encryption too, on an address with its port
   --tls ADDRESS    listens with TLS too; needs --pki
   --pki DIRECTORY  has cacert.pem, servercert.pem and serverkey.pem; who connects with TLS needs a certificate of that authority
-  --help           this text";
+  --help           this text
+
+Each address that it listens on is a line, `listening on ADDRESS`; of port 0 with the port that was found. It ends with 0 when it is told
+to, with 1 when it cannot listen, and with 2 when a word of its command line is wrong.";
 
 /// What the command line asks for.
 #[derive(Default)]
@@ -103,7 +106,9 @@ async fn main() -> ExitCode {
     match Asked::read(std::env::args().skip(1)) {
         Ok(Asked { help: true, .. }) => say(&mut std::io::stdout(), USAGE, ExitCode::SUCCESS),
         Ok(asked) => serve(asked).await,
-        Err(flaw) => complain(&format!("libvirt-test-server: {flaw}\n\n{USAGE}")),
+        Err(flaw) => {
+            say(&mut std::io::stderr(), &format!("libvirt-test-server: {flaw}\n\n{USAGE}"), ExitCode::from(2))
+        }
     }
 }
 
@@ -148,8 +153,13 @@ async fn serve(asked: Asked) -> ExitCode {
             _ = terminated.recv() => {}
         }
     };
+    let listener = match UnixListener::bind(&socket) {
+        Ok(listener) => listener,
+        Err(error) => return complain(&format!("libvirt-test-server: {socket}: {error}")),
+    };
+    announce(&socket);
     tokio::select! {
-        ended = server.serve_unix(&socket) => match ended {
+        ended = server.serve(Some(listener)) => match ended {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&format!("libvirt-test-server: {socket}: {error}")),
         },
@@ -184,7 +194,10 @@ async fn listen(
     let administrators = async {
         match admin {
             Some(path) => match UnixListener::bind(path) {
-                Ok(listener) => named(path, handle.serve_admin(listener).await),
+                Ok(listener) => {
+                    announce(path);
+                    named(path, handle.serve_admin(listener).await)
+                }
                 Err(error) => named(path, Err(error)),
             },
             None => std::future::pending().await,
@@ -193,7 +206,10 @@ async fn listen(
     let plain = async {
         match &tcp {
             Some(address) => match TcpListener::bind(address).await {
-                Ok(listener) => named(address, handle.serve_tcp(listener).await),
+                Ok(listener) => {
+                    announce(&port(&listener, address));
+                    named(address, handle.serve_tcp(listener).await)
+                }
                 Err(error) => named(address, Err(error)),
             },
             None => std::future::pending().await,
@@ -202,7 +218,10 @@ async fn listen(
     let encrypted = async {
         match tls {
             Some((address, tls)) => match TcpListener::bind(&address).await {
-                Ok(listener) => named(&address, handle.serve_tls(listener, tls).await),
+                Ok(listener) => {
+                    announce(&port(&listener, &address));
+                    named(&address, handle.serve_tls(listener, tls).await)
+                }
                 Err(error) => named(&address, Err(error)),
             },
             None => std::future::pending().await,
@@ -217,6 +236,16 @@ async fn listen(
 
 fn named(address: &str, ended: std::io::Result<()>) -> String {
     ended.err().map_or_else(|| format!("{address}: closed"), |error| format!("{address}: {error}"))
+}
+
+/// From now on who connects there is let in.
+fn announce(address: &str) {
+    say(&mut std::io::stdout(), &format!("listening on {address}"), ExitCode::SUCCESS);
+}
+
+/// Where it listens, when that was left to the host.
+fn port(listener: &TcpListener, wished: &str) -> String {
+    listener.local_addr().map_or_else(|_| wished.to_owned(), |address| address.to_string())
 }
 
 fn complain(text: &str) -> ExitCode {

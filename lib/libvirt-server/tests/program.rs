@@ -6,9 +6,10 @@ mod running;
 
 use libvirt_client::{Connect, Credentials, ErrorKind};
 use running::run;
+use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 /// The program; it ends with this value.
 struct Program {
@@ -29,7 +30,7 @@ impl Program {
         let script = format!("{before} exec \"$@\"");
         let mut command = Command::new("sh");
         command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_libvirt-test-server")]).args(arguments);
-        let child = command.arg(directory.path().join("sock")).spawn().unwrap();
+        let child = command.arg(directory.path().join("sock")).stdout(Stdio::null()).spawn().unwrap();
         let mut program = Self { child, directory };
         while UnixStream::connect(program.socket()).is_err() {
             assert!(!program.has_ended(), "it has ended");
@@ -112,6 +113,31 @@ async fn passwords_come_from_a_file() {
     assert!(matches!(come("falsch").await.unwrap_err().kind(), ErrorKind::Auth(_) | ErrorKind::Libvirt(_)));
     let arguments = std::fs::read(format!("/proc/{}/cmdline", program.child.id())).unwrap();
     assert!(!String::from_utf8_lossy(&arguments).contains("geheim"));
+}
+
+#[tokio::test]
+async fn what_it_listens_on_is_told_and_so_is_how_it_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("sock");
+    let start = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_libvirt-test-server"));
+        command.args(words).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let mut child = start(&["--tcp", "127.0.0.1:0", path(&socket)]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut told = || lines.next().unwrap().unwrap();
+    assert_eq!(told(), format!("listening on {}", socket.display()));
+    let address = told().strip_prefix("listening on ").unwrap().to_owned();
+    let mut program = Program { child, directory };
+    for uri in [format!("test+tcp://{address}/default"), program.uri()] {
+        let connect = Connect::builder(&uri).open_with(run).await.unwrap();
+        assert_eq!(connect.domain_by_name("test").await.unwrap().name(), "test");
+    }
+    assert!(!program.has_ended());
+    for (words, status) in [(&["--what"][..], 2), (&[][..], 2), (&["/there/is/no/place"][..], 1)] {
+        assert_eq!(start(words).wait().unwrap().code(), Some(status), "{words:?}");
+    }
 }
 
 fn path(path: &Path) -> &str {

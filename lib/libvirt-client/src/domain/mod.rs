@@ -23,7 +23,7 @@ pub use guest::{DomainInterface, FileSystem, GuestAddress, GuestTime};
 pub use job::{BackgroundJob, CallJob, JobProgress};
 pub use migrate::MigrateParameters;
 pub use migration::{Aftermath, MigrationJob};
-pub use qemu::QemuError;
+pub use qemu::{QemuError, qemu_value};
 pub use snapshot::DomainSnapshot;
 pub use stats::{BlockStats, DomainStats, HostSnapshot, InterfaceStats, VcpuStats};
 pub use tuning::{

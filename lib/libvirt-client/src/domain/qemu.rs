@@ -113,6 +113,20 @@ fn request(command: &str, arguments: Option<Value>) -> String {
     .to_string()
 }
 
+/// What a reply of QEMU's monitor or of a guest's agent says, as [`raw`](crate::raw::qemu) gives it: what is under `return`.
+///
+/// ```
+/// use libvirt_client::qemu_value;
+/// assert_eq!(qemu_value(r#"{"return": {"running": true}, "id": "libvirt-7"}"#)?["running"], true);
+/// # Ok::<(), libvirt_client::Error>(())
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::Qemu`] when it is a refusal, [`ErrorKind::Protocol`] when it is no reply.
+pub fn qemu_value(reply: &str) -> Result<Value, Error> {
+    answer(reply, "QEMU")
+}
+
 /// What is under `return`, or the error.
 fn answer(text: &str, function: &str) -> Result<Value, Error> {
     let mut reply: Value = serde_json::from_str(text)

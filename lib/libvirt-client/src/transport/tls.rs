@@ -1,12 +1,12 @@
 //! TLS: who the daemon is, who we are, and the one byte with which it accepts us.
 
-use super::{Privacy, Stream, Transport};
+use super::{Priority, Privacy, Stream, Transport};
 use crate::error::{Error, ErrorKind};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub struct Tls {
     pub identity: Option<(PathBuf, PathBuf)>,
     /// Whether the daemon must prove who it is.
     pub verify: Verify,
+    /// What of TLS may be spoken (`tls_priority`); what the URI or `libvirt.conf` says holds beside it.
+    pub priority: Priority,
 }
 
 /// Whether the daemon must prove who it is.
@@ -43,7 +45,13 @@ impl Tls {
         let at = |name: &str| directory.join(name);
         let identity = (at("clientcert.pem"), at("clientkey.pem"));
         let present = identity.0.exists() || identity.1.exists();
-        Self { ca: at("cacert.pem"), revoked: at("cacrl.pem"), identity: present.then_some(identity), verify }
+        Self {
+            ca: at("cacert.pem"),
+            revoked: at("cacrl.pem"),
+            identity: present.then_some(identity),
+            verify,
+            priority: Priority::default(),
+        }
     }
 
     /// The host's own files, below `etc` (`/etc/pki`).
@@ -57,6 +65,7 @@ impl Tls {
             revoked: at("CA/cacrl.pem"),
             identity: present.then_some(identity),
             verify,
+            priority: Priority::default(),
         }
     }
 
@@ -90,10 +99,10 @@ impl Tls {
     }
 
     fn configuration(&self) -> Result<ClientConfig, Error> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(self.priority.provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| wrong(error.to_string()))?;
+            .with_protocol_versions(&self.priority.versions())
+            .map_err(|error| wrong(format!("by what is permitted of TLS (tls_priority): {error}")))?;
         let builder = match self.verify {
             Verify::Required => {
                 let mut roots = RootCertStore::empty();
@@ -117,13 +126,19 @@ impl Tls {
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
             }
         };
-        let Some((certificate, key)) = &self.identity else { return Ok(builder.with_no_client_auth()) };
-        let chain = certificates(certificate)?;
-        let private = PrivateKeyDer::from_pem_file(key)
-            .map_err(|error| wrong(format!("reading {}: {error}", key.display())))?;
-        builder
-            .with_client_auth_cert(chain, private)
-            .map_err(|error| wrong(format!("{} and {}: {error}", certificate.display(), key.display())))
+        let mut config = match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = certificates(certificate)?;
+                let private = PrivateKeyDer::from_pem_file(key)
+                    .map_err(|error| wrong(format!("reading {}: {error}", key.display())))?;
+                builder.with_client_auth_cert(chain, private).map_err(|error| {
+                    wrong(format!("{} and {}: {error}", certificate.display(), key.display()))
+                })?
+            }
+        };
+        config.require_ems |= self.priority.session_hash;
+        Ok(config)
     }
 }
 
@@ -141,6 +156,19 @@ fn wrong(why: String) -> Error {
 }
 
 fn said(host: &str, error: &io::Error) -> Error {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    // GnuTLS still takes the name in a certificate's subject where there is no other (RFC 6125, 6.4.4); webpki does not, and says no more than
+    // that the name is not there.
+    if let Some(rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+        presented, ..
+    })) = cause
+        && presented.is_empty()
+    {
+        return wrong(format!(
+            "with {host}: its certificate has no names in the extension subjectAltName, and a name in its subject alone does not count: make one \
+             with it (certtool: `dns_name = \"{host}\"` or `ip_address` in the template; openssl: `-addext subjectAltName=DNS:{host}`)"
+        ));
+    }
     wrong(format!("with {host}: {error}"))
 }
 

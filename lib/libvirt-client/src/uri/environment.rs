@@ -4,7 +4,7 @@ use super::{Uri, User};
 use crate::auth::{AuthFile, Credentials};
 use crate::config::Config;
 use crate::error::Error;
-use crate::transport::{Tls, Verify};
+use crate::transport::{Priority, Tls, Verify};
 use std::path::PathBuf;
 
 /// Where distributions put daemons.
@@ -123,10 +123,14 @@ impl Environment {
     /// When the URI does not say clearly whether the daemon is to prove who it is.
     pub(crate) fn tls(&self, uri: &Uri) -> Result<Tls, Error> {
         let verify = if uri.is_on("no_verify")? { Verify::Nothing } else { Verify::Required };
+        let priority = match uri.parameter("tls_priority") {
+            Some(list) => list.parse()?,
+            None => Priority::default(),
+        };
         if let Some(directory) = uri.parameter("pkipath") {
-            return Ok(Tls::in_directory(std::path::Path::new(directory), verify));
+            return Ok(Tls { priority, ..Tls::in_directory(std::path::Path::new(directory), verify) });
         }
-        let host = Tls::of_host(&self.etc, verify);
+        let host = Tls { priority: priority.clone(), ..Tls::of_host(&self.etc, verify) };
         let Some(home) = self.home.as_ref().filter(|_| self.user != User::Root) else { return Ok(host) };
         let user = Tls::in_directory(&home.join(".pki/libvirt"), verify);
         Ok(Tls {
@@ -134,6 +138,7 @@ impl Environment {
             revoked: if user.revoked.exists() { user.revoked } else { host.revoked },
             identity: user.identity.or(host.identity),
             verify,
+            priority,
         })
     }
 

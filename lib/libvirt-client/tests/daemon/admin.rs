@@ -56,7 +56,6 @@ async fn a_daemon_tells_of_its_servers_and_clients_and_takes_settings() {
     assert!(std::fs::read_to_string(&log).unwrap().contains("virNet"), "the log tells of this call");
     admin.set_logging_outputs(None).await.unwrap();
     assert!(!admin.logging_outputs().await.unwrap().contains(&log));
-    admin.set_daemon_timeout(500).await.unwrap();
 
     // The same without a handle.
     let args = ConnectListServersArgs { need_results: 1, ..Default::default() };
@@ -78,6 +77,22 @@ async fn a_daemon_tells_of_its_servers_and_clients_and_takes_settings() {
         }
         assert!(ended(&process, 10));
     }
+}
+
+#[tokio::test]
+async fn a_daemon_that_nobody_needs_ends_when_it_was_told_to() {
+    let test = "a_daemon_that_nobody_needs_ends_when_it_was_told_to";
+    let Some(daemon) = Daemon::start(test) else { return };
+    if !present(test, &[("/usr/bin/nc", "netcat-openbsd")]) {
+        return;
+    }
+    let process = daemon.process().unwrap();
+    let admin = admin(&daemon).await;
+    // It was started to wait for ten minutes.
+    admin.set_daemon_timeout(1).await.unwrap();
+    drop(admin);
+    let ended = tokio::task::spawn_blocking(move || ended(&process, 120)).await.unwrap();
+    assert!(ended, "nobody is there, and it goes on");
 }
 
 #[tokio::test]

@@ -45,6 +45,24 @@ async fn the_test_drivers_domain_lives_and_dies() {
     connect.close().await.unwrap();
 }
 
+/// `VIR_DRV_FEATURE_MIGRATION_V3` and `VIR_DRV_FEATURE_PROGRAM_KEEPALIVE` (libvirt's `libvirt_internal.h`).
+#[tokio::test]
+async fn a_daemon_says_what_it_can() {
+    let Some(daemon) = Daemon::start("a_daemon_says_what_it_can") else { return };
+    const MIGRATION_V3: i32 = 6;
+    const KEEPALIVE: i32 = 10;
+    for (uri, feature, expected) in [
+        ("test+unix:///default", KEEPALIVE, 1),
+        ("test+unix:///default", MIGRATION_V3, 0),
+        ("qemu:///session", MIGRATION_V3, 1),
+    ] {
+        let connect = daemon.open(uri).await;
+        let args = remote::ConnectSupportsFeatureArgs { feature };
+        let reply = connect.call::<remote::ConnectSupportsFeature>(&args).await.unwrap();
+        assert_eq!(reply.result().unwrap().supported, expected, "{uri}: {feature}");
+    }
+}
+
 #[tokio::test]
 async fn what_the_daemon_refuses_comes_with_everything_it_says() {
     let Some(daemon) = Daemon::start("what_the_daemon_refuses_comes_with_everything_it_says") else { return };
@@ -96,6 +114,9 @@ async fn many_calls_at_once_all_come_back() {
     let start = |_| first.start::<remote::ConnectGetHostname>(&(), Vec::new());
     let calls: Vec<_> = (0..500).map(start).collect();
     let expected = connect.hostname().await.unwrap();
+    // The daemon may know its domain too.
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(expected.split('.').next(), host.trim().split('.').next());
     for call in calls {
         assert_eq!(call.await.unwrap().result().unwrap().hostname, expected.as_str());
     }

@@ -8,7 +8,9 @@ use libvirt_client::protocol::flags::{
     DomainCreateFlags as C, DomainModificationImpact, DomainRebootFlags, DomainShutdownFlags,
 };
 use libvirt_client::protocol::procedure::Release;
-use libvirt_client::{Connect, Domain, Item, SchedulerParameters};
+use libvirt_client::protocol::remote;
+use libvirt_client::protocol::xdr::IntoOwned;
+use libvirt_client::{Connect, Domain, Item, Params, SchedulerParameters};
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
@@ -152,6 +154,14 @@ async fn a_container_has_its_share_and_may_come_from_elsewhere() {
     let share = SchedulerParameters { cpu_shares: Some(2048), ..Default::default() };
     one.set_scheduler(&share, DomainModificationImpact::LIVE).await.unwrap();
     assert_eq!(one.scheduler(DomainModificationImpact::LIVE).await.unwrap().cpu_shares, Some(2048));
+    // The old call means what runs.
+    let share = Params::from(&SchedulerParameters { cpu_shares: Some(512), ..Default::default() });
+    let args = remote::DomainSetSchedulerParametersArgs {
+        dom: one.wire().into_owned(),
+        params: share.as_slice().into(),
+    };
+    connect.call::<remote::DomainSetSchedulerParameters>(&args).await.unwrap();
+    assert_eq!(one.scheduler(DomainModificationImpact::LIVE).await.unwrap().cpu_shares, Some(512));
     end(&one).await;
     let config = "lxc.uts.name = elsewhere\nlxc.rootfs.path = /srv/elsewhere\nlxc.net.0.type = none\n";
     let xml = connect.domain_from_native("lxc-tools", config).await.unwrap();

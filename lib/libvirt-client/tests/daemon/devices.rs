@@ -119,22 +119,38 @@ async fn the_host_tells_of_its_board_and_memory() {
     let board = connect.system_info().await.unwrap();
     assert!(board.contains("<entry name='product'>Anvil</entry>"), "{board}");
     let free = connect.free_pages(&[4], 0, 1).await.unwrap();
-    assert!(free.len() == 1 && free[0] > 0, "{free:?}");
+    let total = connect.node_info().await.unwrap().memory_kib / 4;
+    assert!(free.len() == 1 && (1..total).contains(&free[0]), "{free:?} of {total}");
     // To add none changes nothing.
     if std::path::Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").exists() {
         connect.allocate_pages(&[2048], &[0], 0, 1, NodeAllocPagesFlags::ADD).await.unwrap();
         // Nor does to say that there are as many as there are.
         let there = root.inside("cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages");
         let count = there.trim().parse().unwrap();
-        connect.allocate_pages(&[2048], &[count], 0, 1, NodeAllocPagesFlags::SET).await.unwrap();
-        assert_eq!(root.inside("cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"), there);
+        let pages = || root.inside("cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages");
+        let set = async |count: u64| {
+            connect.allocate_pages(&[2048], &[count], 0, 1, NodeAllocPagesFlags::SET).await
+        };
+        set(count).await.unwrap();
+        assert_eq!(pages(), there);
+        // One more, for a moment, unless the host has none to spare.
+        match set(count + 1).await {
+            Ok(_) => assert_eq!(pages().trim(), (count + 1).to_string()),
+            Err(error) => assert!(error.to_string().contains("Allocated only"), "{error}"),
+        }
+        set(count).await.unwrap();
+        assert_eq!(pages(), there);
     }
-    // How equal pages are merged is the whole host's: it is told what it does already.
+    // How equal pages are merged is the whole host's: it is told another number for a moment.
     if std::path::Path::new("/sys/kernel/mm/ksm").exists() {
         let before = connect.memory_parameters().await.unwrap();
-        let pages = before.u64("shm_pages_to_scan").unwrap();
-        let same = libvirt_client::Params::new().with("shm_pages_to_scan", u32::try_from(pages).unwrap());
-        connect.set_memory_parameters(&same).await.unwrap();
-        assert_eq!(connect.memory_parameters().await.unwrap().u64("shm_pages_to_scan"), Some(pages));
+        let pages = u32::try_from(before.u64("shm_pages_to_scan").unwrap()).unwrap();
+        let there = || root.inside("cat /sys/kernel/mm/ksm/pages_to_scan").trim().parse::<u32>().unwrap();
+        assert_eq!(there(), pages);
+        for number in [pages + 1, pages] {
+            let scan = libvirt_client::Params::new().with("shm_pages_to_scan", number);
+            connect.set_memory_parameters(&scan).await.unwrap();
+            assert_eq!(there(), number);
+        }
     }
 }

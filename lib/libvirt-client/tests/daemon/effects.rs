@@ -4,7 +4,7 @@ use crate::guests::{definition, disk};
 use crate::old_events::OldClient;
 use crate::support::{Daemon, present};
 use libvirt_client::protocol::enums::{
-    CpuCompareResult, DomainLifecycle, DomainLifecycleAction, DomainMetadataType, DomainState, KeycodeSet,
+    CpuCompareResult, DomainLifecycle, DomainLifecycleAction, DomainMetadataType, DomainState,
     SecretUsageType,
 };
 use libvirt_client::protocol::enums::{DomainCoreDumpFormat, StorageVolWipeAlgorithm};
@@ -152,7 +152,8 @@ async fn what_is_set_of_a_running_guest_is_read_back() {
         flags: Impact::LIVE,
     };
     let reply = connect.call::<remote::DomainGetVcpuPinInfo>(&args).await.unwrap();
-    assert_eq!(reply.result().unwrap().num, 2);
+    let reply = reply.result().unwrap();
+    assert_eq!((reply.num, reply.cpumaps.0[0]), (2, 1), "the first may run on the first alone");
 
     guest.add_iothread(7, Impact::LIVE).await.unwrap();
     guest.pin_iothread(7, &first, Impact::LIVE).await.unwrap();
@@ -166,12 +167,6 @@ async fn what_is_set_of_a_running_guest_is_read_back() {
     guest.remove_iothread(7, Impact::LIVE).await.unwrap();
     assert_eq!(guest.iothreads(Impact::LIVE).await.unwrap().len(), 1);
 
-    guest.send_keys(KeycodeSet::Linux, 10, &[28]).await.unwrap();
-    guest.inject_nmi().await.unwrap();
-    assert!(guest.disk_errors().await.unwrap().is_empty());
-    assert!(!guest.is_updated().await.unwrap() || guest.is_persistent().await.unwrap());
-    let peeked = guest.peek_memory(0x7c00, 3, libvirt_client::protocol::flags::DomainMemoryFlags::PHYSICAL);
-    assert_eq!(peeked.await.unwrap().len(), 3);
     // Speeds of a migration that there may be one day.
     let dom = guest.wire().into_owned();
     let args = remote::DomainMigrateSetMaxSpeedArgs { dom: dom.clone(), bandwidth: 77, ..Default::default() };
@@ -343,9 +338,10 @@ async fn a_daemon_of_qemus_compares_processors_and_translates_definitions() {
         machine: Some("pc"),
         virtualisation: Some("qemu"),
     };
-    assert!(
-        connect.domain_capabilities(of(), Default::default()).await.unwrap().contains("<domainCapabilities>")
-    );
+    let told = connect.domain_capabilities(of(), Default::default()).await.unwrap();
+    for part in ["<path>/usr/bin/qemu-system-x86_64</path>", "<domain>qemu</domain>", "<arch>x86_64</arch>"] {
+        assert!(told.contains(part), "{told}");
+    }
     let plain = "<cpu mode='custom'><model>qemu64</model></cpu>";
     let compared = connect.compare_hypervisor_cpu(of(), plain, Default::default()).await.unwrap();
     assert!(compared != CpuCompareResult::Error);
@@ -353,7 +349,9 @@ async fn a_daemon_of_qemus_compares_processors_and_translates_definitions() {
     assert!(baseline.contains("<model"), "{baseline}");
     let native = connect.domain_to_native("qemu-argv", &xml(&guest).await).await.unwrap();
     assert!(native.contains("qemu-system-x86_64") && native.contains("guest=guest"), "{native}");
-    assert!(connect.storage_pool_capabilities().await.unwrap().contains("<storagepoolCapabilities>"));
+    // Pools of directories are what the other tests have.
+    let pools = connect.storage_pool_capabilities().await.unwrap();
+    assert!(pools.contains("<pool type='dir' supported='yes'>"), "{pools}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use libvirt_client::protocol::enums::{ConnectCloseReason, DomainEventType, Netwo
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{DomainDestroyFlags, DomainUndefineFlags};
 use libvirt_client::protocol::remote;
-use libvirt_client::{Connect, Domain, ErrorKind, Filter, Item, Reconnect, Subscription};
+use libvirt_client::{Connect, Domain, ErrorKind, Filter, Item, Reconnect, Subscription, raw};
 use std::time::Duration;
 
 async fn event(events: &mut Subscription) -> Event<'static> {
@@ -274,6 +274,11 @@ async fn a_driver_that_loses_what_it_is_connected_to_is_told() {
     let name = format!("test%2Btcp%3A%2F%2F127.0.0.1%3A{port}%2Fdefault");
     let uri = format!("test+unix:///default?socket={}&name={name}", socket.display());
     let connect = daemon.open(&uri).await;
+    // Who leaves is not told: one registration at a time, which ends once.
+    raw::connect::register_close_callback(&connect).await.unwrap();
+    raw::connect::register_close_callback(&connect).await.unwrap_err();
+    raw::connect::unregister_close_callback(&connect).await.unwrap();
+    raw::connect::unregister_close_callback(&connect).await.unwrap_err();
     let mut closed = connect.subscribe(Kind::ConnectionClosed).await.unwrap();
     assert_eq!(connect.domains(Default::default()).await.unwrap().len(), 1, "the other's");
     other.kill();

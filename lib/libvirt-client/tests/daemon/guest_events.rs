@@ -4,10 +4,11 @@ use crate::guests::{definition, disk};
 use crate::old_events::OldClient;
 use crate::support::{Daemon, present};
 use libvirt_client::protocol::enums::{
-    DomainEventIoErrorAction, DomainEventWatchdogAction, DomainMemoryFailureActionType,
-    DomainMemoryFailureRecipientType, DomainState,
+    DomainDiskErrorCode, DomainEventIoErrorAction, DomainEventWatchdogAction, DomainMemoryFailureActionType,
+    DomainMemoryFailureRecipientType, DomainState, KeycodeSet,
 };
 use libvirt_client::protocol::event::{Event, Kind};
+use libvirt_client::protocol::flags::DomainMemoryFlags;
 use libvirt_client::{Connect, Domain, Filter, Item, Subscription};
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -28,6 +29,17 @@ const KEEPS_MEMORY: &[u8] = &[
 ];
 /// Writes the kind of sleep and the word for it (`SLP_TYP`, `SLP_EN` of ACPI) to where the BIOS has put PM1a_CNT.
 const SLEEP_IN_MEMORY: &[u8] = &[0xfa, 0xba, 0x04, 0x06, 0xb8, 0x00, 0x24, 0xef, 0xf4, 0xeb, 0xfd];
+/// Notes at 0x7e00 that it runs, what comes from the keyboard one byte further, and an interrupt that cannot be masked where it noted
+/// that it runs.
+const NOTES: &[u8] = &[
+    0xfa, 0x31, 0xc0, 0x8e, 0xd8, // cli; xor ax, ax; mov ds, ax
+    0xc7, 0x06, 0x08, 0x00, 0x23, 0x7c, // the second interrupt: mov word [8], 0x7c23
+    0xc7, 0x06, 0x0a, 0x00, 0x00, 0x00, // mov word [10], 0
+    0xc6, 0x06, 0x00, 0x7e, 0x52, // mov byte [0x7e00], 'R'
+    0xe4, 0x64, 0xa8, 0x01, 0x74, 0xfa, // wait: in al, 0x64; test al, 1; jz wait
+    0xe4, 0x60, 0xa2, 0x01, 0x7e, 0xeb, 0xf3, // in al, 0x60; mov [0x7e01], al; jmp wait
+    0xc6, 0x06, 0x00, 0x7e, 0x4e, 0xcf, // mov byte [0x7e00], 'N'; iret
+];
 const SLEEP_ON_DISK: &[u8] = &[0xfa, 0xba, 0x04, 0x06, 0xb8, 0x00, 0x28, 0xef, 0xf4, 0xeb, 0xfd];
 
 /// A defined guest that will do that, who listens to it in the form of today and who in the old one; or a line that says why there is none.
@@ -148,6 +160,36 @@ async fn memory_that_breaks_is_told() {
     assert_eq!(event.action, DomainMemoryFailureActionType::Reset);
 }
 
+/// Looks at the guest's memory until it holds one of these.
+async fn noted(guest: &Domain, at: u64, expected: &[u8]) {
+    let looked = async {
+        loop {
+            let found = guest.peek_memory(at, 1, DomainMemoryFlags::PHYSICAL).await.unwrap();
+            if expected.contains(&found[0]) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), looked).await.expect("it notes nothing");
+}
+
+#[tokio::test]
+async fn what_is_done_to_a_guest_reaches_it() {
+    let kinds = [Kind::DomainReboot];
+    let Some((_daemon, guest, ..)) = guest("what_is_done_to_a_guest_reaches_it", NOTES, &kinds).await else {
+        return;
+    };
+    let guest = guest.start(Default::default()).await.unwrap();
+    noted(&guest, 0x7e00, b"R").await;
+    let whole = guest.peek_memory(0x7c00, u32::try_from(NOTES.len()).unwrap(), DomainMemoryFlags::PHYSICAL);
+    assert_eq!(whole.await.unwrap(), NOTES);
+    guest.inject_nmi().await.unwrap();
+    noted(&guest, 0x7e00, b"N").await;
+    // The key of a line's end, as it goes down or comes up (the first set of codes).
+    guest.send_keys(KeycodeSet::Linux, 10, &[28]).await.unwrap();
+    noted(&guest, 0x7e01, &[0x1c, 0x9c]).await;
+}
+
 #[tokio::test]
 async fn a_guest_that_sleeps_is_woken() {
     let kinds = [Kind::DomainPmsuspend, Kind::DomainPmwakeup];
@@ -241,4 +283,14 @@ async fn a_disk_that_fails_is_told() {
     assert!(matches!(next(&mut reasons).await, Event::DomainIoErrorReason(_)));
     old.sees(Kind::DomainIoError).await;
     old.sees(Kind::DomainIoErrorReason).await;
+    assert_eq!(guest.disk_errors().await.unwrap(), [], "it goes on");
+    // The same, and it waits for whoever mends the disk.
+    guest.destroy(Default::default()).await.unwrap();
+    guest.undefine(Default::default()).await.unwrap();
+    let stops = xml.replace("error_policy='report'", "error_policy='stop'");
+    let (guest, mut events) = defined(&connect, &stops, &[Kind::DomainIoError]).await;
+    guest.start(Default::default()).await.unwrap();
+    let Event::DomainIoError(event) = next(&mut events).await else { panic!("no error") };
+    assert_eq!(event.action, DomainEventIoErrorAction::Pause);
+    assert_eq!(guest.disk_errors().await.unwrap(), [("vdb".to_owned(), DomainDiskErrorCode::Unspec)]);
 }

@@ -1,16 +1,22 @@
 //! Running guests: consoles, pictures, QEMU's monitor, jobs, descriptors. Their whole system is a boot sector.
 
-use crate::support::{Daemon, ended, is_other, present, run};
-use libvirt_client::protocol::enums::{DomainBlockJobType, DomainState};
+use crate::authority::{Authority, Expired};
+use crate::support::{Daemon, Settings, ended, is_other, present, run};
+use libvirt_client::protocol::enums::{
+    DomainBlockJobType, DomainControlState, DomainGraphicsReloadType, DomainState,
+};
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::{
     DomainBackupBeginFlags, DomainBlockCopyFlags, DomainBlockJobAbortFlags, DomainConsoleFlags,
     DomainDestroyFlags, DomainFdAssociateFlags, DomainModificationImpact as Impact, DomainOpenGraphicsFlags,
     DomainSaveRestoreFlags, DomainStatsTypes,
 };
+use libvirt_client::protocol::parameters::{THREADPOOL_WORKERS_CURRENT, THREADPOOL_WORKERS_FREE};
 use libvirt_client::protocol::procedure::Release;
+use libvirt_client::protocol::remote::DomainGraphicsReloadArgs;
+use libvirt_client::protocol::xdr::IntoOwned;
 use libvirt_client::{
-    Autostart, BlockIoTune, BlockJobState, ByteStream, Connect, Domain, ErrorKind, Item, Params, Piece,
+    Autostart, BlockIoTune, BlockJobState, ByteStream, Connect, Domain, ErrorKind, Item, Params, Piece, raw,
 };
 use rustix::process::Signal;
 use serde_json::json;
@@ -257,9 +263,19 @@ async fn a_job_ends_with_a_guest_that_is_killed() {
 /// its own. Of six at once the daemon itself would let it wait: see `docs/libvirt/connections.md`.
 #[tokio::test]
 async fn slow_calls_do_not_delay_a_trivial_one() {
-    let Some((daemon, _, guest)) = guest("slow_calls_do_not_delay_a_trivial_one").await else { return };
+    let Some((daemon, first, guest)) = guest("slow_calls_do_not_delay_a_trivial_one").await else { return };
+    let test = "slow_calls_do_not_delay_a_trivial_one";
+    if !present(test, &[("/usr/bin/nc", "netcat-openbsd")]) {
+        return;
+    }
+    let server = crate::admin::admin(&daemon).await.server("libvirtd").await.unwrap();
+    let busy = async || {
+        let pool = server.threadpool().await.unwrap();
+        pool.u64(THREADPOOL_WORKERS_CURRENT).unwrap() - pool.u64(THREADPOOL_WORKERS_FREE).unwrap()
+    };
     let [qemu] = daemon.guests().try_into().unwrap();
-    for (lanes, waits) in [(None, false), (Some(0), true)] {
+    // Of one connection three calls are at the daemon, beside an urgent one (`protocol::session::Limits`), and the rest waits here.
+    for (lanes, waits, at_work) in [(None, false, 5), (Some(0), true, 3)] {
         let mut builder = daemon.builder("qemu:///session");
         if let Some(lanes) = lanes {
             builder = builder.lanes(lanes);
@@ -277,17 +293,30 @@ async fn slow_calls_do_not_delay_a_trivial_one() {
             let guest = guest.clone();
             slow.spawn(async move { guest.monitor_command("query-status", None).await });
         }
-        // Each goes to the daemon when its task first runs.
-        tokio::task::yield_now().await;
-        connect.hostname().await.unwrap();
+        // The daemon has begun with each, and nobody answers the first.
+        let begun = async {
+            while busy().await < at_work {
+                tokio::task::yield_now().await;
+            }
+        };
+        let begun = tokio::time::timeout(Duration::from_secs(20), begun).await;
+        assert!(
+            begun.is_ok(),
+            "calls that wait for a guest, with lanes {lanes:?}: {:?}",
+            server.threadpool().await
+        );
+        assert_eq!(guest.control_info().await.unwrap().state, DomainControlState::Occupied);
         let ended = slow.try_join_next();
         assert!(ended.is_none(), "what waits for a guest ended before it goes on: {ended:?}");
         if waits {
-            // On one connection it waits for one of them; that is what the lanes are for.
-            tokio::join!(models(), async {
-                rustix::process::pidfd_send_signal(&qemu, Signal::CONT).unwrap();
-            });
-            assert!(slow.try_join_next().is_some(), "it did not wait for any, with lanes {lanes:?}");
+            // On one connection it waits for one of them, however much the daemon does for others meanwhile; that is what the lanes are for.
+            let mut models = Box::pin(models());
+            for _ in 0..20 {
+                assert!(futures::poll!(&mut models).is_pending(), "it waits for none, with lanes {lanes:?}");
+                first.hostname().await.unwrap();
+            }
+            rustix::process::pidfd_send_signal(&qemu, Signal::CONT).unwrap();
+            models.await;
         } else {
             let answered = tokio::time::timeout(Duration::from_secs(60), models()).await;
             assert!(answered.is_ok(), "it waits for a guest that stands still");
@@ -306,6 +335,52 @@ fn greeting(socket: OwnedFd) -> String {
     let mut words = [0; 12];
     stream.read_exact(&mut words).unwrap();
     String::from_utf8_lossy(&words).into_owned()
+}
+
+/// A screen whose server shows a certificate.
+#[tokio::test]
+async fn a_screens_certificates_are_read_again() {
+    let test = "a_screens_certificates_are_read_again";
+    let Some(daemon) = Daemon::prepare(test) else { return };
+    if !present(test, &[("/usr/bin/qemu-system-x86_64", "qemu-system-x86")]) {
+        return;
+    }
+    for name in ["tls", "libvirt"] {
+        std::fs::create_dir(daemon.path(name)).unwrap();
+        daemon.own(&daemon.path(name));
+    }
+    let place = daemon.path("tls");
+    let config = format!("vnc_tls = 1\nvnc_tls_x509_cert_dir = \"{}\"\n", place.display());
+    std::fs::write(daemon.path("libvirt/qemu.conf"), config).unwrap();
+    let (certificate, key) = (place.join("server-cert.pem"), place.join("server-key.pem"));
+    let authority = Authority::new("screen");
+    std::fs::write(place.join("ca-cert.pem"), &authority.pem).unwrap();
+    let issue = || {
+        authority.issue(&["localhost"], "screen", &certificate, &key, Expired::No);
+        daemon.own(&key);
+    };
+    issue();
+    daemon.run(&Settings::default());
+    let connect = daemon.open("qemu:///session").await;
+    let disk = format!("<source file='{}'/>", disk(&daemon, "disk"));
+    let guest = connect.create_domain(&definition(&daemon, &disk), Default::default()).await.unwrap();
+    let reload = async || {
+        let kind = DomainGraphicsReloadType::Vnc;
+        let args = DomainGraphicsReloadArgs { dom: guest.wire().into_owned(), kind, ..Default::default() };
+        raw::domain::graphics_reload(&connect, &args).await
+    };
+    if connect.daemon_version() < Release(10, 2, 0) {
+        let error = reload().await.unwrap_err();
+        assert!(error.is_unsupported() && error.to_string().contains("10.2.0"), "{error}");
+        return;
+    }
+    reload().await.unwrap();
+    // What is there now is none: who reads it cannot take it.
+    std::fs::write(&certificate, "none").unwrap();
+    let error = reload().await.unwrap_err();
+    assert!(error.refusal().is_some() && error.to_string().contains("server-cert.pem"), "{error}");
+    issue();
+    reload().await.unwrap();
 }
 
 #[tokio::test]

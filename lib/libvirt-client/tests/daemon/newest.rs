@@ -32,7 +32,7 @@ async fn next(events: &mut Subscription) -> Event<'static> {
 #[tokio::test]
 async fn a_program_that_opens_a_channel_in_a_guest_is_told() {
     let test = "a_program_that_opens_a_channel_in_a_guest_is_told";
-    let Some((_daemon, connect, guest)) = guest_with(test, |xml| xml).await else { return };
+    let Some((_daemon, connect, guest)) = guest_with(test, |_, xml| xml).await else { return };
     if !knows(test, &connect, Kind::DomainChannelLifecycle.since()) {
         return;
     }

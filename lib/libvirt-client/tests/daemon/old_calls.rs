@@ -201,7 +201,10 @@ async fn old_calls_change_what_the_new_ones_see() {
     let dom = test.wire().into_owned();
     let args = DomainInterfaceStatsArgs { dom: dom.clone(), device: "testnet0".into() };
     assert!(get!(connect, DomainInterfaceStats(args).rx_bytes) > 0);
-    assert!(get!(connect, ConnectGetVersion(()).hv_ver) > 0);
+    let other = DomainInterfaceStatsArgs { dom: dom.clone(), device: "testnet9".into() };
+    connect.call::<DomainInterfaceStats>(&other).await.unwrap_err();
+    // The test driver's is the second.
+    assert_eq!(get!(connect, ConnectGetVersion(()).hv_ver), 2);
     let enforcing = get!(connect, DomainGetSecurityLabel(DomainGetSecurityLabelArgs { dom }).enforcing);
     assert_eq!(enforcing, 1);
     assert_eq!(connect.security_model().await.unwrap().0, "testSecurity");

@@ -3,8 +3,17 @@
 use crate::support::Daemon;
 use libvirt_client::protocol::enums::DomainEventId;
 use libvirt_client::protocol::event::{Event, Kind};
+use libvirt_client::protocol::qemu::{
+    ConnectDomainMonitorEventDeregisterArgs, ConnectDomainMonitorEventRegisterArgs,
+};
 use libvirt_client::protocol::remote::{
-    ConnectDomainEventDeregisterAnyArgs, ConnectDomainEventRegisterAnyArgs, DomainEventLifecycleMsg,
+    ConnectDomainEventCallbackDeregisterAnyArgs, ConnectDomainEventCallbackRegisterAnyArgs,
+    ConnectDomainEventDeregisterAnyArgs, ConnectDomainEventRegisterAnyArgs,
+    ConnectNetworkEventDeregisterAnyArgs, ConnectNetworkEventRegisterAnyArgs,
+    ConnectNodeDeviceEventDeregisterAnyArgs, ConnectNodeDeviceEventRegisterAnyArgs,
+    ConnectSecretEventDeregisterAnyArgs, ConnectSecretEventRegisterAnyArgs,
+    ConnectStoragePoolEventDeregisterAnyArgs, ConnectStoragePoolEventRegisterAnyArgs,
+    DomainEventLifecycleMsg,
 };
 use libvirt_client::{Connect, Item, Subscription, raw};
 use std::time::Duration;
@@ -48,6 +57,14 @@ impl OldClient {
             let args = ConnectDomainEventDeregisterAnyArgs { event_id: DomainEventId::from(id) };
             raw::connect::domain_event_deregister_any(&self.connect, &args).await.unwrap();
         }
+        // What has ended cannot be ended again.
+        let again = raw::connect::domain_event_deregister(&self.connect).await.unwrap_err();
+        assert!(again.to_string().contains("not registered"), "{again}");
+        for id in 1..=LAST {
+            let args = ConnectDomainEventDeregisterAnyArgs { event_id: DomainEventId::from(id) };
+            let again = raw::connect::domain_event_deregister_any(&self.connect, &args).await.unwrap_err();
+            assert!(again.to_string().contains("not registered"), "{id}: {again}");
+        }
     }
 }
 
@@ -70,4 +87,57 @@ async fn a_client_as_they_were_is_told_until_it_leaves() {
     assert!(matches!(events.next().await.unwrap(), Item::Event(Event::DomainLifecycle(_))));
     connect.hostname().await.unwrap();
     assert!(futures::poll!(Box::pin(old.events.next())).is_pending());
+}
+
+/// Registers for something, ends that, and cannot end it again: the daemon has nothing left under that number.
+macro_rules! once {
+    ($connect:expr, $at:ident, $register:ident($register_args:ident), $deregister:ident($deregister_args:ident)) => {
+        let reply = raw::$at::$register($connect, &$register_args::default()).await.unwrap();
+        let args = $deregister_args { callback_id: reply.result().unwrap().callback_id };
+        raw::$at::$deregister($connect, &args).await.unwrap();
+        let again = raw::$at::$deregister($connect, &args).await.unwrap_err();
+        assert!(again.to_string().contains("not registered"), "{}: {again}", stringify!($deregister));
+    };
+}
+
+#[tokio::test]
+async fn a_registration_ends_once() {
+    let Some(daemon) = Daemon::start("a_registration_ends_once") else { return };
+    let connect = daemon.open("qemu:///session").await;
+    once!(
+        &connect,
+        connect,
+        domain_event_callback_register_any(ConnectDomainEventCallbackRegisterAnyArgs),
+        domain_event_callback_deregister_any(ConnectDomainEventCallbackDeregisterAnyArgs)
+    );
+    once!(
+        &connect,
+        connect,
+        network_event_register_any(ConnectNetworkEventRegisterAnyArgs),
+        network_event_deregister_any(ConnectNetworkEventDeregisterAnyArgs)
+    );
+    once!(
+        &connect,
+        connect,
+        storage_pool_event_register_any(ConnectStoragePoolEventRegisterAnyArgs),
+        storage_pool_event_deregister_any(ConnectStoragePoolEventDeregisterAnyArgs)
+    );
+    once!(
+        &connect,
+        connect,
+        node_device_event_register_any(ConnectNodeDeviceEventRegisterAnyArgs),
+        node_device_event_deregister_any(ConnectNodeDeviceEventDeregisterAnyArgs)
+    );
+    once!(
+        &connect,
+        connect,
+        secret_event_register_any(ConnectSecretEventRegisterAnyArgs),
+        secret_event_deregister_any(ConnectSecretEventDeregisterAnyArgs)
+    );
+    once!(
+        &connect,
+        qemu,
+        connect_domain_monitor_event_register(ConnectDomainMonitorEventRegisterArgs),
+        connect_domain_monitor_event_deregister(ConnectDomainMonitorEventDeregisterArgs)
+    );
 }

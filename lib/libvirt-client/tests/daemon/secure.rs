@@ -123,12 +123,15 @@ async fn tls_lets_in_who_is_trusted_and_trusts_who_is_named() {
 #[tokio::test]
 async fn a_daemon_with_another_name_or_an_old_certificate_is_refused() {
     let test = "a_daemon_with_another_name_or_an_old_certificate_is_refused";
-    for (names, expired, why) in
-        [(["elsewhere.example"], Expired::No, "not valid for name"), (["127.0.0.1"], Expired::Yes, "expired")]
-    {
+    for (names, expired, why) in [
+        (&["elsewhere.example"][..], Expired::No, "not valid for name"),
+        (&["127.0.0.1"], Expired::Yes, "expired"),
+        // With a name in its subject, and none where it counts.
+        (&[], Expired::No, "no names in the extension subjectAltName"),
+    ] {
         let Some(daemon) = Daemon::prepare(test) else { return };
         let ca = Authority::new("ours");
-        let port = listen(&daemon, &ca, &names, expired, "");
+        let port = listen(&daemon, &ca, names, expired, "");
         let pki = ca.client(daemon.path("client"), Some("me"));
         let uri = format!("test+tls://127.0.0.1:{port}/default");
         let tls = |verify| Tls::in_directory(&pki, verify);
@@ -137,6 +140,42 @@ async fn a_daemon_with_another_name_or_an_old_certificate_is_refused() {
         assert!(refused.contains(why), "{refused}");
         daemon.builder(&uri).tls(tls(Verify::Nothing)).open_with(run).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn what_a_host_permits_of_tls_is_spoken_and_nothing_else() {
+    let Some(daemon) = Daemon::prepare("what_a_host_permits_of_tls_is_spoken_and_nothing_else") else {
+        return;
+    };
+    let ca = Authority::new("ours");
+    let older = "tls_priority = \"NORMAL:-VERS-TLS1.3\"\n";
+    let port = listen(&daemon, &ca, &["127.0.0.1"], Expired::No, older);
+    let pki = ca.client(daemon.path("client"), Some("me"));
+    let uri = format!("test+tls://127.0.0.1:{port}/default?pkipath={}", pki.display());
+    std::fs::create_dir_all(daemon.path("settings/libvirt")).unwrap();
+    let environment = Environment { config_directory: Some(daemon.path("settings")), ..daemon.environment() };
+    let open = async |uri: &str| Connect::builder(uri).environment(environment.clone()).open_with(run).await;
+    let permit = |list: &str| {
+        let text = format!("tls_priority = \"{list}\"\n");
+        std::fs::write(daemon.path("settings/libvirt/libvirt.conf"), text).unwrap();
+    };
+    for (list, opens) in [
+        ("NORMAL", true),
+        ("@LIBVIRT,SYSTEM", true),
+        ("SECURE128:-VERS-TLS1.3:-AES-128-GCM", true),
+        ("NORMAL:-VERS-ALL:+VERS-TLS1.3", false),
+        // The certificates of these tests have keys of 256 bits.
+        ("SECURE256", false),
+    ] {
+        permit(list);
+        let error = open(&uri).await.err();
+        assert_eq!(error.is_none(), opens, "{list}: {error:?}");
+    }
+    permit("NORMAL:+NULL");
+    let error = open(&uri).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Uri(_)) && error.to_string().contains("+NULL"), "{error}");
+    // What the URI says comes first.
+    open(&format!("{uri}&tls_priority=NORMAL")).await.unwrap();
 }
 
 #[tokio::test]

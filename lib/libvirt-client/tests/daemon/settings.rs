@@ -50,7 +50,9 @@ async fn a_domains_limits_are_what_they_were_set_to() {
         ..Default::default()
     };
     let reply = connect.call::<remote::DomainGetCpuStats>(&args).await.unwrap();
-    assert_eq!(reply.result().unwrap().params.len(), 3, "of all together: time, user, system");
+    let told: Params = reply.result().unwrap().params.iter().collect();
+    let [time, user, system] = ["cpu_time", "user_time", "system_time"].map(|name| told.u64(name).unwrap());
+    assert!(time >= user + system && user > 0, "{told:?}");
     connect.close().await.unwrap();
 }
 

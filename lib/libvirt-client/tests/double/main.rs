@@ -5,6 +5,7 @@
 mod authority;
 mod dial;
 mod files;
+mod fuzz;
 mod identity;
 mod jobs;
 mod lanes;

@@ -9,6 +9,7 @@ mod events;
 #[path = "../../../libvirt-client/tests/generated/every.rs"]
 mod every;
 mod flags;
+mod fuzz;
 mod guests;
 mod limits;
 #[path = "../../../libvirt-client/tests/daemon/observed.rs"]
