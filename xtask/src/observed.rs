@@ -2,9 +2,13 @@
 //!
 //! ```text
 //!   tests ──HV_LIBVIRT_OBSERVED──> lines of each program of tests ──> docs/protocols/libvirt-observed.txt
-//!                                                                       │ codegen, with schema/unobserved.toml
+//!                                       schema/effects.toml ─┘          │ codegen, with schema/effects.toml, schema/unobserved.toml
 //!                                                                       └──> docs/protocols/libvirt-coverage.md
 //! ```
+
+mod effects;
+
+pub use effects::Effects;
 
 use crate::codegen::{self, Mode};
 use crate::libvirtd::{self, Suite};
@@ -53,6 +57,9 @@ impl By {
         (Self::Testing, "libvirtd-testing"),
         (Self::Server, "server"),
     ];
+
+    /// libvirt's own, those first that say as much as others and have done so for longer.
+    const DAEMONS: [Self; 3] = [Self::Daemon, Self::Newer, Self::Testing];
 }
 
 impl fmt::Display for By {
@@ -91,17 +98,16 @@ impl Answer {
         self.test.ends_with(SWEEP)
     }
 
-    /// The smaller, the more it says.
-    fn rank(&self) -> (bool, bool, bool, &str) {
-        (self.refused.is_some(), self.swept(), self.test.ends_with('-'), &self.test)
+    /// The smaller, the more it says; `looks`: whether a test is the one that looks at what came of it.
+    fn rank(&self, looks: impl Fn(&str) -> bool) -> [bool; 4] {
+        [self.refused.is_some(), self.swept(), !looks(&self.test), self.test.ends_with('-')]
     }
 
-    fn merge(&mut self, other: Self) {
+    /// The one that says more, this one where both say as much, with the flags of both.
+    fn merged(self, other: Self, looks: impl Fn(&str) -> bool) -> Self {
         let (taken, sent) = (self.taken | other.taken, self.sent | other.sent);
-        if other.rank() < self.rank() {
-            *self = other;
-        }
-        (self.taken, self.sent) = (taken, sent);
+        let best = if other.rank(&looks) < self.rank(&looks) { other } else { self };
+        Self { taken, sent, ..best }
     }
 }
 
@@ -116,20 +122,15 @@ impl Observed {
         self.0.get(&(program.to_owned(), procedure.to_owned(), by))
     }
 
-    /// How libvirt's daemon answered it, and which: the older one where it says as much.
+    /// How libvirt's daemon answered it, and which: the oldest that says as much as the others.
     #[must_use]
-    pub fn daemon(&self, program: &str, procedure: &str) -> Option<(By, Answer)> {
-        let answer = |by| Some((by, self.get(program, procedure, by)?.clone()));
-        match (answer(By::Daemon), answer(By::Newer)) {
-            (Some((_, older)), Some((by, newer))) => {
-                let better =
-                    (newer.refused.is_some(), newer.swept()) < (older.refused.is_some(), older.swept());
-                let (taken, sent) = (older.taken | newer.taken, older.sent | newer.sent);
-                let (by, best) = if better { (by, newer) } else { (By::Daemon, older) };
-                Some((by, Answer { taken, sent, ..best }))
-            }
-            (one, other) => one.or(other).or_else(|| answer(By::Testing)),
-        }
+    pub fn daemon(&self, program: &str, procedure: &str, effects: &Effects) -> Option<(By, Answer)> {
+        let looks = |test: &str| effects.look(test, program, procedure);
+        let answers = By::DAEMONS.into_iter().filter_map(|by| Some((by, self.get(program, procedure, by)?)));
+        answers.map(|(by, answer)| (by, answer.clone())).reduce(|(older, old), (newer, new)| {
+            let by = if new.rank(looks) < old.rank(looks) { newer } else { older };
+            (by, old.merged(new, looks))
+        })
     }
 
     /// All that is written down: program, procedure, test.
@@ -137,15 +138,9 @@ impl Observed {
         self.0.iter().map(|((program, procedure, _), answer)| (&**program, &**procedure, &*answer.test))
     }
 
-    fn add(&mut self, key: (String, String, By), answer: Answer) {
-        match self.0.get_mut(&key) {
-            Some(known) => known.merge(answer),
-            None => drop(self.0.insert(key, answer)),
-        }
-    }
-
-    /// Adds what one program of tests wrote: `program procedure refusal flags test`.
-    fn read(&mut self, text: &str, by: By) -> Result<()> {
+    /// Adds what one program of tests wrote: `program procedure refusal flags test`. Where tests say as much as each other, the first by
+    /// name is kept, and before all the one that looks at what came of it. Flags count in tests that look at something.
+    fn read(&mut self, text: &str, by: By, effects: &Effects) -> Result<()> {
         for line in text.lines() {
             let words: Vec<&str> = line.split(' ').collect();
             let [program, procedure, refused, flags, test] = words[..] else {
@@ -157,10 +152,21 @@ impl Observed {
             }
             let refused = (refused != "ok").then(|| refused.to_owned());
             let mut answer = Answer { refused, taken: 0, sent: hex(flags)?, test: test.to_owned() };
-            if answer.refused.is_none() && !answer.swept() {
+            let counts = by == By::Server || effects.has(test);
+            if answer.refused.is_none() && !answer.swept() && counts {
                 answer.taken = answer.sent;
             }
-            self.add((program.to_lowercase(), procedure.to_lowercase(), by), answer);
+            let (program, procedure) = (program.to_lowercase(), procedure.to_lowercase());
+            let key = (program.clone(), procedure.clone(), by);
+            let best = match self.0.remove(&key) {
+                None => answer,
+                Some(known) => {
+                    let (first, second) =
+                        if answer.test < known.test { (answer, known) } else { (known, answer) };
+                    first.merged(second, |test| effects.look(test, &program, &procedure))
+                }
+            };
+            self.0.insert(key, best);
         }
         Ok(())
     }
@@ -189,10 +195,8 @@ impl FromStr for Observed {
                 bail!("`{line}` is no observation")
             };
             let refused = (refused != "ok").then(|| refused.to_owned());
-            observed.add(
-                (program.to_owned(), procedure.to_owned(), by.parse()?),
-                Answer { refused, taken: hex(taken)?, sent: hex(sent)?, test: test.to_owned() },
-            );
+            let answer = Answer { refused, taken: hex(taken)?, sent: hex(sent)?, test: test.to_owned() };
+            observed.0.insert((program.to_owned(), procedure.to_owned(), by.parse()?), answer);
         }
         Ok(observed)
     }
@@ -209,7 +213,8 @@ fn hex(text: &str) -> Result<u32> {
 /// When it cannot be read, or names a test that is gone.
 pub fn load() -> Result<Observed> {
     let path = sh::root().join(FILE);
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("reading {}, which cargo xtask coverage libvirt writes", path.display()))?;
     let observed: Observed = text.parse().with_context(|| format!("in {FILE}"))?;
     let mut known = BTreeSet::new();
     for tests in ["lib/libvirt-client/tests", "lib/libvirt-server/tests"] {
@@ -219,6 +224,11 @@ pub fn load() -> Result<Observed> {
         let name = test.rsplit("::").next().unwrap_or_default();
         if name != "-" && !known.contains(name) {
             bail!("{FILE}: {procedure}: the test {test} is gone; run cargo xtask coverage libvirt");
+        }
+    }
+    for test in Effects::read()?.named() {
+        if !known.contains(test.rsplit("::").next().unwrap_or_default()) {
+            bail!("effects.toml: the test {test} is gone");
         }
     }
     Ok(observed)
@@ -246,7 +256,8 @@ pub fn run() -> Result<()> {
     // What only that of Debian's testing has is not seen by the others.
     let mut observed = kept()?;
     observed.0.retain(|(_, _, by), _| *by == By::Testing);
-    observe(&mut observed, &TESTS, By::Daemon, None)?;
+    let effects = Effects::read()?;
+    observe(&mut observed, &TESTS, By::Daemon, None, &effects)?;
     // What was seen so far stays, whatever comes of the rest.
     std::fs::write(sh::root().join(FILE), observed.to_string())?;
     run_newer()
@@ -260,7 +271,7 @@ pub fn run_newer() -> Result<()> {
     let mut observed = kept()?;
     observed.0.retain(|(_, _, by), _| *by != By::Newer);
     let root = Suite::Trixie.root().with_context(|| "run `cargo xtask libvirtd` first, as root")?;
-    observe(&mut observed, &["daemon"], By::Newer, Some((&root, "")))?;
+    observe(&mut observed, &["daemon"], By::Newer, Some((&root, "")), &Effects::read()?)?;
     keep(&observed)
 }
 
@@ -273,22 +284,30 @@ pub fn run_testing() -> Result<()> {
     observed.0.retain(|(_, _, by), _| *by != By::Testing);
     let root =
         Suite::Testing.root().with_context(|| "run `cargo xtask libvirtd --testing` first, as root")?;
-    let mut seen = Observed::default();
-    observe(&mut seen, &["daemon"], By::Testing, Some((&root, NEWEST)))?;
+    let (mut seen, effects) = (Observed::default(), Effects::read()?);
+    observe(&mut seen, &["daemon"], By::Testing, Some((&root, NEWEST)), &effects)?;
     // Of the rest the others say as much.
     seen.0.retain(|(program, procedure, _), answer| {
         answer.refused.is_none()
-            && observed.daemon(program, procedure).is_none_or(|(_, known)| known.refused.is_some())
+            && observed.daemon(program, procedure, &effects).is_none_or(|(_, known)| known.refused.is_some())
     });
     observed.0.extend(seen.0);
     keep(&observed)
 }
 
-/// What was written down the last time.
+/// What was written down the last time; nothing, when there was none.
 fn kept() -> Result<Observed> {
-    let path = sh::root().join(FILE);
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    text.parse().with_context(|| format!("in {FILE}"))
+    kept_in(&sh::root().join(FILE))
+}
+
+fn kept_in(path: &Path) -> Result<Observed> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Observed::default()),
+        read => {
+            let text = read.with_context(|| format!("reading {}", path.display()))?;
+            text.parse().with_context(|| format!("in {}", path.display()))
+        }
+    }
 }
 
 /// The same of our own server's tests alone: what libvirt's daemons did is taken from the last time.
@@ -298,7 +317,7 @@ fn kept() -> Result<Observed> {
 pub fn run_ours() -> Result<()> {
     let mut observed = kept()?;
     observed.0.retain(|(_, _, by), _| *by != By::Server);
-    observe(&mut observed, &TESTS[1..], By::Daemon, None)?;
+    observe(&mut observed, &TESTS[1..], By::Daemon, None, &Effects::read()?)?;
     keep(&observed)
 }
 
@@ -314,7 +333,13 @@ fn keep(observed: &Observed) -> Result<()> {
 }
 
 /// The tests with these names in their own, of programs of tests; those of a daemon in another root.
-fn observe(observed: &mut Observed, tests: &[&str], daemon: By, other: Option<(&Path, &str)>) -> Result<()> {
+fn observe(
+    observed: &mut Observed,
+    tests: &[&str],
+    daemon: By,
+    other: Option<(&Path, &str)>,
+    effects: &Effects,
+) -> Result<()> {
     // A test whose parts are missing sees nothing.
     crate::unpacked::fetch()?;
     let directory = tempfile::tempdir()?;
@@ -330,7 +355,7 @@ fn observe(observed: &mut Observed, tests: &[&str], daemon: By, other: Option<(&
         let entry = entry?;
         let name = entry.file_name();
         let by = if name.to_string_lossy().starts_with("libvirt_server") { By::Server } else { daemon };
-        observed.read(&std::fs::read_to_string(entry.path())?, by)?;
+        observed.read(&std::fs::read_to_string(entry.path())?, by, effects)?;
     }
     Ok(())
 }
@@ -345,29 +370,55 @@ mod tests {
         let lines = format!(
             "Remote domain_create NoDomain 0x1 daemon::raw::{SWEEP}\nRemote domain_create ok 0x2 daemon::raw::{SWEEP}\n\
              Remote domain_create ok 0x4 daemon::b::starts\nRemote domain_create ok 0x8 daemon::a::starts\n\
-             Remote domain_destroy - 0x0 daemon::a::starts\n"
+             Remote domain_create ok 0x10 daemon::c::looks\nRemote domain_destroy - 0x0 daemon::a::starts\n"
         );
-        observed.read(&lines, By::Daemon).unwrap();
+        let effects = |test: &str| {
+            Effects::of(&[
+                ("remote.domain_create", test),
+                ("remote.x", "daemon::a::starts"),
+                ("remote.y", "daemon::b::starts"),
+            ])
+        };
+        observed.read(&lines, By::Daemon, &effects("daemon::c::looks")).unwrap();
         let answer = observed.get("remote", "domain_create", By::Daemon).unwrap();
-        let expected = Answer { refused: None, taken: 0xc, sent: 0xf, test: "daemon::a::starts".to_owned() };
+        let expected = Answer { refused: None, taken: 0x1c, sent: 0x1f, test: "daemon::c::looks".to_owned() };
         assert_eq!(*answer, expected);
         assert_eq!(observed.get("remote", "domain_create", By::Server), None);
         assert_eq!(observed.get("remote", "domain_destroy", By::Daemon), None, "nobody answered");
         assert_eq!(observed.to_string().parse::<Observed>().unwrap(), observed);
         assert!("remote domain_create nobody ok 0x0 0x0 a::b".parse::<Observed>().is_err());
+        // Where none looks, the first by name says as much as any; flags of tests that look at nothing do not count.
+        let mut observed = Observed::default();
+        observed.read(&lines, By::Daemon, &effects("daemon::d::looks")).unwrap();
+        let answer = observed.get("remote", "domain_create", By::Daemon).unwrap();
+        assert_eq!((answer.test.as_str(), answer.taken), ("daemon::a::starts", 0xc));
     }
 
     #[test]
-    fn the_newer_daemon_counts_where_it_says_more() {
+    fn a_newer_daemon_counts_where_it_says_more() {
+        let effects = Effects::of(&[("remote.a", "t::looks"), ("remote.f", "t::looks")]);
         let mut observed = Observed::default();
-        observed.read("Remote a ok 0x1 t::looks\nRemote b NoSupport 0x0 t::looks\n", By::Daemon).unwrap();
-        observed
-            .read("Remote a ok 0x2 t::looks\nRemote b ok 0x0 t::looks\nRemote c ok 0x0 t::looks\n", By::Newer)
-            .unwrap();
-        let by = |name| observed.daemon("remote", name).map(|(by, answer)| (by, answer.taken));
-        assert_eq!(by("a"), Some((By::Daemon, 3)));
+        let older = "Remote a ok 0x1 t::looks\nRemote b NoSupport 0x0 t::looks\nRemote e NoSupport 0x0 t::looks\nRemote f ok 0x0 t::calls\n";
+        observed.read(older, By::Daemon, &effects).unwrap();
+        let newer = "Remote a ok 0x2 t::looks\nRemote b ok 0x0 t::looks\nRemote c ok 0x0 t::looks\nRemote e NoSupport 0x0 t::looks\n";
+        observed.read(newer, By::Newer, &effects).unwrap();
+        let newest = "Remote a ok 0x4 t::looks\nRemote e ok 0x0 t::looks\nRemote f ok 0x0 t::looks\n";
+        observed.read(newest, By::Testing, &effects).unwrap();
+        let by = |name| observed.daemon("remote", name, &effects).map(|(by, answer)| (by, answer.taken));
+        assert_eq!(by("a"), Some((By::Daemon, 7)));
         assert_eq!(by("b"), Some((By::Newer, 0)));
         assert_eq!(by("c"), Some((By::Newer, 0)));
         assert_eq!(by("d"), None);
+        assert_eq!(by("e"), Some((By::Testing, 0)), "the others refuse it");
+        assert_eq!(by("f"), Some((By::Testing, 0)), "its effect is looked at there alone");
+    }
+
+    #[test]
+    fn before_the_first_run_nothing_was_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("observed.txt");
+        assert_eq!(kept_in(&path).unwrap(), Observed::default());
+        std::fs::write(&path, "nonsense").unwrap();
+        assert!(kept_in(&path).is_err());
     }
 }

@@ -37,7 +37,7 @@ const INPUTS: [(&str, &str); 9] = [
 #[test]
 fn what_is_read_is_understood_or_refused() {
     let mut random = Random::new(1);
-    let mut one = |random: &mut Random| INPUTS[usize::try_from(random.below(INPUTS.len() as u64)).unwrap()];
+    let one = |random: &mut Random| INPUTS[usize::try_from(random.below(INPUTS.len() as u64)).unwrap()];
     for round in 0..20_000 {
         let ((name, input), (_, other)) = (one(&mut random), one(&mut random));
         let (_, target) = TARGETS.iter().find(|(known, _)| *known == name).unwrap();

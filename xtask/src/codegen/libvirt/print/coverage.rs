@@ -4,7 +4,7 @@ use super::super::model::{Procedure, Program};
 use super::documents::{NOTE, list, methods};
 use super::{Printer, raw};
 use crate::codegen::libvirt::SCHEMA;
-use crate::observed::{Answer, By, FILE, Observed};
+use crate::observed::{Answer, By, Effects, FILE, Observed};
 use crate::sh;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -52,23 +52,16 @@ impl Count {
 impl Printer<'_> {
     pub(super) fn coverage(&self, observed: &Observed) -> Result<String> {
         let methods = methods()?;
-        let reasons = reasons()?;
-        let mut given = BTreeSet::new();
-        let mut missing = Vec::new();
+        let (reasons, effects) = (reasons()?, Effects::read()?);
+        self.check(observed, &reasons, &effects)?;
         let mut counts: BTreeMap<(u8, String), Count> = BTreeMap::new();
         let mut refused = Vec::new();
         let mut rows = String::new();
         for (program, procedure) in self.every_procedure() {
             let name = format!("{}.{}", program.name, procedure.name);
             let server = observed.get(&program.name, &procedure.name, By::Server);
-            let daemon = observed.daemon(&program.name, &procedure.name);
-            let seen = daemon.as_ref().is_some_and(|(_, answer)| answer.refused.is_none() && !answer.swept());
-            if !seen {
-                match reasons.get(&name) {
-                    Some(_) => drop(given.insert(name.clone())),
-                    None => missing.push(name.clone()),
-                }
-            }
+            let daemon = observed.daemon(&program.name, &procedure.name, &effects);
+            let seen = !reasons.contains_key(&name);
             let event = procedure.event.is_some();
             let mut count = |order: u8, of: String| {
                 counts.entry((order, of)).or_default().add(true, server.is_some(), seen);
@@ -106,25 +99,18 @@ impl Printer<'_> {
         let mut transports = String::new();
         for transport in TRANSPORTS {
             let server = observed.get("transport", transport, By::Server);
-            let daemon = observed.daemon("transport", transport);
+            let daemon = observed.daemon("transport", transport, &effects);
+            let reason = reasons.get(&format!("transport.{transport}"));
             let count = counts.entry((5, "transports".to_owned())).or_default();
-            count.add(true, server.is_some(), daemon.is_some());
-            let name = format!("transport.{transport}");
-            if daemon.is_none() {
-                match reasons.get(&name) {
-                    Some(_) => drop(given.insert(name.clone())),
-                    None => missing.push(name.clone()),
-                }
-            }
+            count.add(true, server.is_some(), reason.is_none());
             writeln!(
                 transports,
                 "| {transport} | {} | {} |",
                 server.map_or_else(|| "never".to_owned(), exercise),
-                observation(daemon.as_ref(), daemon.is_some(), reasons.get(&name).map(String::as_str)),
+                observation(daemon.as_ref(), reason.is_none(), reason.map(String::as_str)),
             )?;
         }
-        self.check(observed, &missing, &reasons, &given)?;
-        let flags = self.flags(self.every_procedure(), observed)?;
+        let flags = self.flags(self.every_procedure(), observed, &effects)?;
         let [all, exercised, seen] = flags.counts();
         let count = Count { all, typed: all, exercised, observed: seen };
         counts.insert((2, "flags, counted once for each call that takes them".to_owned()), count);
@@ -165,28 +151,19 @@ impl Printer<'_> {
     fn check(
         &self,
         observed: &Observed,
-        missing: &[String],
         reasons: &BTreeMap<String, String>,
-        given: &BTreeSet<String>,
+        effects: &Effects,
     ) -> Result<()> {
-        let known: BTreeSet<(&str, &str)> =
-            self.every_procedure().map(|(program, procedure)| (&*program.name, &*procedure.name)).collect();
+        let transports = TRANSPORTS.map(|name| ("transport", name));
+        let procedures =
+            self.every_procedure().map(|(program, procedure)| (&*program.name, &*procedure.name));
+        let all: Vec<(&str, &str)> = procedures.chain(transports).collect();
         for (program, procedure, _) in observed.all() {
-            if program != "transport" && !known.contains(&(program, procedure)) {
+            if !all.contains(&(program, procedure)) {
                 bail!("{FILE}: there is no {program} {procedure}");
             }
         }
-        if !missing.is_empty() {
-            bail!("no test sees libvirtd do these, and unobserved.toml has no reason: {}", missing.join(" "));
-        }
-        let idle: Vec<_> = reasons.keys().filter(|name| !given.contains(*name)).map(String::as_str).collect();
-        if !idle.is_empty() {
-            bail!(
-                "observed, or unknown, and so without need of a reason in unobserved.toml: {}",
-                idle.join(" ")
-            );
-        }
-        Ok(())
+        effects.fit(&all, observed, &reasons.keys().map(String::as_str).collect())
     }
 }
 
@@ -195,8 +172,11 @@ const ABOUT: &str = "`cargo xtask coverage libvirt` runs the tests, with libvirt
     - **exercised**: of a call, our own server (`lib/libvirt-server`) decoded it and answered; of a flag, it took it, in a test that looks at \
     more than the answer, or refused it with the error of libvirt's drivers that do not take it, which a test sees (both are counted apart \
     below): one that was only sent does not count; of an event, it sent it.\n\
-    - **observed**: libvirtd did it in a test that looks at more than the answer; of an event, sent it. The test that makes every call does not \
-    count here.\n";
+    - **observed**: libvirtd did it, in the run that this page is made of, in a test that looks at what came of it, which the page names and \
+    `lib/libvirt-protocol/schema/effects.toml` lists: what a call does is seen by another call or from outside, what it tells is compared with \
+    what is known from elsewhere, an event is waited for, a transport carries such calls. Of a flag, libvirtd took it, with a call whose outcome \
+    such a test looks at; that the outcome is another one without the flag is not said. What only the test that makes every call has seen does \
+    not count.\n";
 
 fn unobserved() -> Result<Unobserved> {
     let path = sh::root().join(SCHEMA).join("unobserved.toml");

@@ -7,7 +7,7 @@
 use super::super::model::{ConstantSet, Procedure, Program};
 use super::Printer;
 use super::groups::{self, Group};
-use crate::observed::{Answer, By, Observed};
+use crate::observed::{Answer, By, Effects, Observed};
 use anyhow::{Result, bail};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -45,6 +45,7 @@ impl Printer<'_> {
         &self,
         procedures: impl Iterator<Item = (&'p Program, &'p Procedure)>,
         observed: &Observed,
+        effects: &Effects,
     ) -> Result<Flags> {
         let said = groups::read(FILE)?;
         let mut all = Vec::new();
@@ -53,7 +54,7 @@ impl Printer<'_> {
             let set = self.constants.sets.iter().find(|set| Some(&set.name) == field.meaning.as_ref());
             let names = set.map(named).unwrap_or_default();
             let server = observed.get(&program.name, &procedure.name, By::Server);
-            let daemon = observed.daemon(&program.name, &procedure.name).map(|(_, answer)| answer);
+            let daemon = observed.daemon(&program.name, &procedure.name, effects).map(|(_, answer)| answer);
             for bit in bits {
                 let has = |answer: Option<&Answer>, of: fn(&Answer) -> u32| {
                     answer.is_some_and(|answer| of(answer) & bit != 0)

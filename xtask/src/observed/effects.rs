@@ -1,0 +1,180 @@
+//! Which test looks at what came of a call or an event: written by hand, and compared with what was seen.
+
+use super::{By, Observed};
+use crate::sh;
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+const FILE: &str = "lib/libvirt-protocol/schema/effects.toml";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    /// Tests that look at what comes of calls with flags, beside those of `test`.
+    #[serde(default)]
+    flags: BTreeSet<String>,
+    test: Vec<Test>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Test {
+    /// `program::module::name`.
+    name: String,
+    /// `program.procedure`, or `transport.name`.
+    looks_at: Vec<String>,
+}
+
+/// What the file says.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// The one test that each is looked at in.
+    tests: BTreeMap<String, String>,
+    /// Further tests in which flags count.
+    flags: BTreeSet<String>,
+}
+
+impl Effects {
+    /// What is checked in.
+    ///
+    /// # Errors
+    /// When it cannot be read, or names something twice.
+    pub fn read() -> Result<Self> {
+        let text =
+            std::fs::read_to_string(sh::root().join(FILE)).with_context(|| format!("reading {FILE}"))?;
+        Self::parse(&text).with_context(|| format!("in {FILE}"))
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let said: Said = toml::from_str(text)?;
+        let mut tests = BTreeMap::new();
+        for Test { name, looks_at } in said.test {
+            for what in looks_at {
+                if let Some(other) = tests.insert(what.clone(), name.clone()) {
+                    bail!("{what} is looked at by {other} already: {name} is not needed");
+                }
+            }
+        }
+        if let Some(needless) = said.flags.iter().find(|test| tests.values().any(|looks| looks == *test)) {
+            bail!("flags count in {needless} already");
+        }
+        Ok(Self { tests, flags: said.flags })
+    }
+
+    /// Every test that is named.
+    pub(super) fn named(&self) -> impl Iterator<Item = &str> {
+        self.tests.values().chain(&self.flags).map(String::as_str)
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(said: &[(&str, &str)]) -> Self {
+        let said = said.iter().map(|(what, test)| ((*what).to_owned(), (*test).to_owned()));
+        Self { tests: said.collect(), flags: BTreeSet::new() }
+    }
+
+    /// Whether a test is the one that looks at what came of this.
+    #[must_use]
+    pub fn look(&self, test: &str, program: &str, procedure: &str) -> bool {
+        self.tests.get(&format!("{program}.{procedure}")).is_some_and(|looks| looks == test)
+    }
+
+    /// Whether what is called with flags in a test is looked at there.
+    #[must_use]
+    pub fn has(&self, test: &str) -> bool {
+        self.named().any(|named| named == test)
+    }
+
+    /// Each of `all` has either a test that looks at it, and has seen it done by a daemon, or a reason; and nothing else is said.
+    ///
+    /// # Errors
+    /// What is too much or too little.
+    pub fn fit(&self, all: &[(&str, &str)], observed: &Observed, reasons: &BTreeSet<&str>) -> Result<()> {
+        let (mut missing, mut unseen, mut twice) = (Vec::new(), Vec::new(), Vec::new());
+        let mut known = BTreeSet::new();
+        for (program, procedure) in all {
+            let name = format!("{program}.{procedure}");
+            match (self.tests.get(&name), reasons.contains(name.as_str())) {
+                (None, false) => missing.push(name.clone()),
+                (Some(_), true) => twice.push(name.clone()),
+                (None, true) => {}
+                (Some(test), false) => {
+                    let done = |by| {
+                        let answer = observed.get(program, procedure, by);
+                        answer.is_some_and(|answer| answer.refused.is_none() && answer.test == *test)
+                    };
+                    if !By::DAEMONS.into_iter().any(done) {
+                        unseen.push(format!("{name} ({test})"));
+                    }
+                }
+            }
+            known.insert(name);
+        }
+        let named = self.tests.keys().map(String::as_str).chain(reasons.iter().copied());
+        let unknown: Vec<&str> = named.filter(|name| !known.contains(*name)).collect();
+        ensure!(
+            missing.is_empty(),
+            "no test looks at these, and unobserved.toml has no reason: {}",
+            missing.join(" ")
+        );
+        ensure!(
+            unseen.is_empty(),
+            "{FILE} names tests that saw no daemon do it (cargo xtask coverage libvirt): {}",
+            unseen.join(" ")
+        );
+        ensure!(
+            twice.is_empty(),
+            "a test looks at these, so that they need no reason in unobserved.toml: {}",
+            twice.join(" ")
+        );
+        ensure!(
+            unknown.is_empty(),
+            "{FILE} or unobserved.toml names what there is not: {}",
+            unknown.join(" ")
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "[[test]]\nname = 't::a_is_done'\nlooks_at = ['remote.a', 'remote.b']\n";
+
+    fn fits(text: &str, reasons: &[&str]) -> Result<()> {
+        let effects = Effects::parse(text)?;
+        let mut observed = Observed::default();
+        let lines = "Remote a ok 0x0 t::a_is_done\nRemote a ok 0x0 t::a_is_called\nRemote b ok 0x0 t::a_is_done\n\
+                     Remote c ok 0x0 t::a_is_done\nRemote d NoSupport 0x0 t::a_is_done\n";
+        observed.read(lines, By::Daemon, &effects)?;
+        let all = ["a", "b", "c", "d"].map(|name| ("remote", name));
+        effects.fit(&all, &observed, &reasons.iter().copied().collect())
+    }
+
+    #[test]
+    fn everything_is_looked_at_or_has_a_reason_and_nothing_has_both() {
+        let reasons = ["remote.c", "remote.d"];
+        fits(TEXT, &reasons).unwrap();
+        for (from, to, reasons, why) in [
+            ("", "", &reasons[..1], "no test looks at these, and unobserved.toml has no reason: remote.d"),
+            (", 'remote.b'", "", &reasons, "no reason: remote.b"),
+            // It was refused there.
+            ("'remote.b'", "'remote.b', 'remote.d'", &reasons[..1], "saw no daemon do it"),
+            ("a_is_done", "a_is_undone", &reasons, "remote.a (t::a_is_undone) remote.b"),
+            ("'remote.b'", "'remote.b', 'remote.c'", &reasons, "need no reason in unobserved.toml: remote.c"),
+            ("'remote.b'", "'remote.b', 'remote.x'", &reasons, "names what there is not: remote.x"),
+            ("'remote.b'", "'remote.b', 'remote.a'", &reasons, "looked at by t::a_is_done already"),
+            ("looks_at", "looks", &reasons, "unknown field"),
+            (
+                "[[test]]",
+                "flags = ['t::a_is_done']\n[[test]]",
+                &reasons,
+                "flags count in t::a_is_done already",
+            ),
+        ] {
+            let error = format!("{:#}", fits(&TEXT.replacen(from, to, 1), reasons).unwrap_err());
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}
