@@ -91,6 +91,9 @@ fn sort(device: &mut Element, order: &[&str]) {
         .sort_by_key(|child| order.iter().position(|name| *name == child.name).unwrap_or(order.len()));
 }
 
+/// The number of the last controller of one kind. libvirt has no such bound.
+const LAST_CONTROLLER: u64 = 255;
+
 /// A disk: a file unless it says otherwise, on the bus that its target's name tells.
 pub(crate) fn disk(given: &Element) -> Result<Element, Refusal> {
     let mut disk = Element::new("disk")
@@ -118,6 +121,13 @@ pub(crate) fn disk(given: &Element) -> Result<Element, Refusal> {
     {
         disk.children.push(address);
     }
+    // Each below it is made too, for which a name such as `sdzzzzzz` would take longer than anybody waits.
+    let controller = disk.path("address/@controller").and_then(|number| number.parse::<u64>().ok());
+    if let Some(controller) = controller.filter(|number| *number > LAST_CONTROLLER) {
+        let text =
+            format!("disk '{device}' is on controller {controller}; the last one is {LAST_CONTROLLER}");
+        return Err(Refusal::new(ErrorNumber::ConfigUnsupported, text).of(ErrorDomain::Domain));
+    }
     let read_only = disk.attribute("device") == Some("cdrom") && disk.find("readonly").is_none();
     if read_only {
         disk.children.push(Element::new("readonly"));
@@ -128,9 +138,9 @@ pub(crate) fn disk(given: &Element) -> Result<Element, Refusal> {
 
 /// Where a disk stands on a bus whose controllers have places for drives: by the last part of its name, `hda` first.
 fn drive_address(bus: &str, device: &str) -> Option<Element> {
-    let letters = device.get(2..)?.bytes().take_while(u8::is_ascii_lowercase);
-    let index =
-        letters.fold(0_u64, |index, letter| index * 26 + u64::from(letter - b'a') + 1).checked_sub(1)?;
+    let mut letters = device.get(2..)?.bytes().take_while(u8::is_ascii_lowercase);
+    let next = |index: u64, letter| index.checked_mul(26)?.checked_add(u64::from(letter - b'a') + 1);
+    let index = letters.try_fold(0, next)?.checked_sub(1)?;
     let (controller, bus, unit) = match bus {
         "ide" => (index / 4, index % 4 / 2, index % 2),
         "scsi" => (index / 7, 0, index % 7),
@@ -265,4 +275,25 @@ fn graphics(given: &Element) -> Element {
         }
     }
     graphics
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_on_a_controller_that_nobody_has_is_refused() {
+        let disk = |name: &str, address: Option<Element>| {
+            let given =
+                Element::new("disk").child(Element::new("target").with("dev", name)).children(address);
+            super::disk(&given).map(|disk| disk.path("address/@controller").map(str::to_owned))
+        };
+        let far = Element::new("address").with("type", "drive").with("controller", u32::MAX);
+        for (name, address) in [("sdzzzz", None), ("namyvda", None), ("vda", Some(far))] {
+            assert_eq!(disk(name, address).unwrap_err().code, ErrorNumber::ConfigUnsupported, "{name}");
+        }
+        assert_eq!(disk("sdzz", None).unwrap().as_deref(), Some("100"));
+        // A number that is none has no place.
+        assert_eq!(disk(&format!("sd{}", "z".repeat(40)), None).unwrap(), None);
+    }
 }
