@@ -58,6 +58,11 @@ impl Follow {
         &self.vm
     }
 
+    /// What was announced until now is not heard any more.
+    pub(super) fn forget(&mut self) {
+        self.events = self.client.subscribe(self.filter.clone(), EVENTS);
+    }
+
     /// Waits for an event, or for a gap in them. Dropping the future loses nothing.
     ///
     /// # Errors

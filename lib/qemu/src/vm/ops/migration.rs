@@ -371,6 +371,8 @@ impl Migration {
     /// # Errors
     /// [`OperationError`]; refused before the guest has moved.
     pub async fn pause(&mut self) -> Result<(), OperationError> {
+        // A break before this one was announced, too.
+        self.follow.forget();
         self.follow.vm().tell("pause a migration", &MigratePause {}).await?;
         // It is announced. A destination that stands still for its memory could not be asked.
         while let Heard::Event(event) = self.follow.heard(WHAT).await? {
