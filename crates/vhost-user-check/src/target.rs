@@ -242,6 +242,20 @@ impl Target {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
+    /// How long it may take until it listens.
+    fn patience(&mut self) -> Duration {
+        match () {
+            () if self.has_ended() => Duration::ZERO,
+            () if !self.reached && self.runs() => LISTENS,
+            () => self.away,
+        }
+    }
+
+    /// Nobody is to be waited for.
+    fn has_ended(&mut self) -> bool {
+        self.child.is_some() && !self.runs()
+    }
+
     /// Where it makes a socket for each front-end, that of the last is not connected to again.
     fn wait_for_another(&mut self) {
         if self.last.is_none() {
@@ -253,9 +267,10 @@ impl Target {
             Some(false) => Duration::ZERO,
         };
         let begin = Clock::start();
-        let other = || Which::at(&self.socket).is_some_and(|which| Some(which) != self.last);
+        let (socket, last) = (self.socket.clone(), self.last);
+        let other = || Which::at(&socket).is_some_and(|which| Some(which) != last);
         let mut is_another = other();
-        while !is_another && begin.elapsed() < patience {
+        while !is_another && begin.elapsed() < patience && !self.has_ended() {
             std::thread::sleep(Duration::from_millis(2));
             is_another = other();
         }
@@ -270,8 +285,9 @@ impl Target {
             if let Some(stream) = place.within(LOOK)? {
                 return Ok(stream);
             }
-            let named = |kind, text: &str| io::Error::new(kind, format!("{}: {text}", self.socket.display()));
-            if self.child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None))) {
+            let socket = self.socket.display().to_string();
+            let named = |kind, text: &str| io::Error::new(kind, format!("{socket}: {text}"));
+            if self.has_ended() {
                 return Err(named(io::ErrorKind::NotConnected, "the back-end ended, and did not connect"));
             }
             if begin.elapsed() > LISTENS {
@@ -370,8 +386,7 @@ impl Backend for Target {
                 // A path is there a little before somebody listens at it, and some make it anew for each front-end.
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
-                        && begin.elapsed()
-                            < if !self.reached && self.runs() { LISTENS } else { self.away } =>
+                        && begin.elapsed() < self.patience() =>
                 {
                     std::thread::sleep(Duration::from_millis(2));
                 }

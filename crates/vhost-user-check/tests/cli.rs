@@ -5,7 +5,7 @@ mod ran;
 mod served;
 
 use ran::{program, text};
-use serde_json::Value;
+use serde_json::{Value, json};
 use served::{PROGRAM, Served};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use vhost_user::devices::DirectDisk;
 
-fn json(output: &Output) -> Value {
+fn parsed(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {} {}", text(&output.stdout), text(&output.stderr)))
 }
@@ -72,7 +72,7 @@ fn nothing_is_found_in_devices_of_our_own() {
             "--timeout",
             "20",
         ]);
-        let report = json(&output);
+        let report = parsed(&output);
         assert!(output.status.success(), "{kind}: {:?}", failed(&report));
         assert!(report["passed"].as_u64().unwrap() >= 200, "{kind}: {}", report["passed"]);
         assert_eq!(report["gone_before"], Value::Null);
@@ -111,7 +111,7 @@ fn a_report_is_written_in_every_format() {
             _ => {}
         }
     }
-    let report = json(&check(&["--format", "json"]));
+    let report = parsed(&check(&["--format", "json"]));
     assert_eq!(cases, report["findings"].as_array().unwrap().len());
 
     let path = directory.path().join("report.sarif");
@@ -169,7 +169,7 @@ fn a_back_end_is_described() {
         assert!(words.contains(part), "{part:?} is not in {words}");
     }
     assert!(!words.contains("does not look like"), "{words}");
-    let value = json(&probe(&["--json"]));
+    let value = parsed(&probe(&["--json"]));
     assert_eq!((&value["queues"], &value["memory_slots"]), (&Value::from(3), &Value::from(32)));
 }
 
@@ -282,7 +282,7 @@ fn disks_and_networks_are_measured() {
                 "--json",
             ];
             let output = program(&[&all, more].concat());
-            assert!(json(&output)["requests"].as_u64().unwrap() > 0, "{kind} {more:?}");
+            assert!(parsed(&output)["requests"].as_u64().unwrap() > 0, "{kind} {more:?}");
         }
     }
 }
@@ -329,6 +329,26 @@ fn a_session_is_shown_written_down_and_played_again() {
     let again = program(&["replay", "--socket", &path("blk"), &path("recording")]);
     assert!(again.status.success(), "{}", text(&again.stdout));
     assert!(text(&again.stdout).ends_with(" answers are the same, 0 are others\n"));
+    // Where a ring stopped is not compared, which is said.
+    let stops = path("stops");
+    let mut recording = std::fs::read_to_string(path("recording")).unwrap();
+    for (from, flags, payload) in [("front-end", 1, "0000000000000000"), ("back-end", 5, "0000000007000000")]
+    {
+        let message = json!({
+            "session": 1, "seconds": 0, "channel": false, "from": from, "number": 11, "flags": flags, "payload": payload, "descriptors": 0,
+        });
+        recording += &format!("{message}\n");
+    }
+    std::fs::write(&stops, recording).unwrap();
+    let again = program(&["replay", "--socket", &path("blk"), &stops]);
+    let said = text(&again.stdout);
+    assert!(again.status.success(), "{said}");
+    assert!(
+        said.ends_with(
+            "of 1 that tell where a ring stopped only the ring was compared: rings are empty here\n"
+        ),
+        "{said}"
+    );
     // Another disk answers otherwise.
     let _other = Served::start(Path::new(&path("other")), &["--type", "blk", "--queues", "2"]);
     let other = program(&["replay", "--socket", &path("other"), &path("recording")]);
@@ -356,7 +376,7 @@ fn others(test: &str, program_of_it: &str, command: &[&str], kind: &str) -> Opti
     let check =
         ["check", "--socket", socket, "--type", kind, "--format", "json", "--timeout", "4", "--command"];
     let output = program(&[&check, command].concat());
-    let report = json(&output);
+    let report = parsed(&output);
     let wrong: Vec<_> = failed(&report).into_iter().filter(|it| it.starts_with("type.")).collect();
     assert!(wrong.is_empty(), "it is what it is said to be: {wrong:?}");
     Some(report)
@@ -406,7 +426,7 @@ fn a_device_that_is_wrong_on_purpose_fails_one_check() {
             "--command",
             &command,
         ]);
-        let report = json(&output);
+        let report = parsed(&output);
         assert_eq!(failed(&report), BTreeSet::from([check]), "{}", text(&output.stderr));
     }
     let socket = directory.path().join("none");

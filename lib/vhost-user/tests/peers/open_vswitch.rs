@@ -2,11 +2,15 @@
 
 use crate::card::{Card, frame};
 use crate::{Peer, Prefix};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::ffi::OsStr;
-use std::os::unix::net::UnixListener;
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use vhost_user::check::{Backend, Kind, Options, Verdict, run};
 use virtio::features::Features;
 use virtio::net;
 
@@ -15,16 +19,21 @@ fn unpacked(package: &str, file: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/unpacked")).join(package).join(file)
 }
 
+/// One at a time: each has half a GiB, and processors to itself.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// A switch of its own, in a network of its own.
 struct Switch {
     directory: tempfile::TempDir,
     _programs: [Peer; 2],
     /// Behind the programs, which go first.
     _prefix: Prefix,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Switch {
     fn start(test: &str) -> Option<Self> {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = tempfile::tempdir().unwrap();
         let prefix = Prefix::new("ovs");
         let schema = unpacked("openvswitch-switch", "usr/share/openvswitch/vswitch.ovsschema");
@@ -81,7 +90,7 @@ impl Switch {
             directory.path(),
             &["add-br", "between", "--", "set", "bridge", "between", "datapath_type=netdev"],
         );
-        Some(Self { directory, _programs: [database, switch], _prefix: prefix })
+        Some(Self { directory, _programs: [database, switch], _prefix: prefix, _alone: alone })
     }
 
     /// What `ovs-vsctl` says.
@@ -149,4 +158,49 @@ fn a_switch_passes_frames_between_two_cards() {
             assert!(one.receive() == back);
         }
     }
+}
+
+/// A port as the checks see it: it connects, and again whenever they have left.
+struct Port(UnixListener);
+
+impl Backend for Port {
+    fn connect(&mut self) -> io::Result<UnixStream> {
+        // Not for ever: it tries every second.
+        let time = Timespec { tv_sec: 30, tv_nsec: 0 };
+        match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&time))? {
+            0 => Err(io::ErrorKind::TimedOut.into()),
+            _ => Ok(self.0.accept()?.0),
+        }
+    }
+
+    fn connects(&self) -> bool {
+        true
+    }
+}
+
+/// Nothing but what DPDK offers without what it needs, of which its report tells (`docs/vhost-user/reports/openvswitch-dpdk.md`).
+#[test]
+fn a_port_of_a_switch_is_checked() {
+    let test = "a_port_of_a_switch_is_checked";
+    if !rustix::process::geteuid().is_root() {
+        return println!("not run: {test}: a network of its own needs root");
+    }
+    let Some(switch) = Switch::start(test) else { return };
+    let mut port = Port(switch.port("checked"));
+    let only = ["type", "net", "negotiation", "rings.traffic.packed", "reconnection"].map(str::to_owned);
+    let options =
+        Options { kind: Some(Kind::Net), only: only.to_vec(), timeout: crate::TIMEOUT, ..Options::default() };
+    let report = run(&mut port, &options, || Duration::ZERO, |_| {}).unwrap();
+    let of = |verdict: fn(&Verdict) -> bool| {
+        let these = report.findings.iter().filter(move |it| verdict(&it.verdict));
+        these.map(|it| it.id.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(|it| matches!(it, Verdict::Failed(_))), ["net.congestion"], "{:#?}", report.findings);
+    assert_eq!(report.gone_before, None);
+    let passed = of(|it| *it == Verdict::Passed);
+    assert!(
+        passed.len() > 30 && passed.iter().any(|id| id.starts_with("rings.traffic.packed")),
+        "{passed:?}"
+    );
+    assert!(of(|it| matches!(it, Verdict::NotApplicable(_))).contains(&"reconnection.second"));
 }
