@@ -1,7 +1,7 @@
 //! What the handles of all objects have in common.
 
 use crate::Connect;
-use libvirt_protocol::xdr::{self, List, Text, Wire};
+use libvirt_protocol::xdr::{self, Text, Wire};
 use std::sync::Arc;
 
 /// Whether something starts with its host.
@@ -24,27 +24,23 @@ pub(crate) fn text(text: Option<Text<'_>>) -> Option<String> {
     text.map(Into::into)
 }
 
-/// What named an object, and the connection over which it came: what a handle holds on to.
+/// What named some objects, and the connection over which it came: what a handle holds on to.
 ///
-/// The handles of a list share its bytes, so that a list of thousands is an allocation or two and not two for each. One of them that is kept keeps
-/// all of it, some 40 bytes for each object of the list.
+/// Neighbours of a list share it, so that a list of thousands does not cost two allocations for each. A handle that is kept keeps the bytes that named
+/// [`SHARED`] objects at most, some 3 kB.
 pub(crate) struct Origin {
     pub(crate) connect: Connect,
     /// Encodings of what names them, one after the other.
     pub(crate) names: Vec<u8>,
 }
 
+/// How many handles of a list share one [`Origin`].
+pub(crate) const SHARED: usize = 64;
+
 impl Origin {
-    pub(crate) fn one<'a>(connect: &Connect, wire: &impl Wire<'a>) -> Arc<Self> {
+    pub(crate) fn of<'a>(connect: &Connect, wire: &impl Wire<'a>) -> Arc<Self> {
         let names = xdr::encode(wire).expect("what named an object came in a message, within its limits");
         Arc::new(Self { connect: connect.clone(), names })
-    }
-
-    pub(crate) fn list<'a, T: Wire<'a> + Clone, const MAX: u32>(
-        connect: &Connect,
-        list: &List<'a, T, MAX>,
-    ) -> Arc<Self> {
-        Arc::new(Self { connect: connect.clone(), names: list.encoded().into_owned() })
     }
 }
 
@@ -61,7 +57,7 @@ macro_rules! handle {
 
         impl $name {
             pub(crate) fn new(connect: &$crate::Connect, wire: libvirt_protocol::types::$wire<'_>) -> Self {
-                Self { origin: $crate::handle::Origin::one(connect, &wire), at: 0 }
+                Self { origin: $crate::handle::Origin::of(connect, &wire), at: 0 }
             }
 
             /// A handle of each that a list names.
@@ -69,15 +65,24 @@ macro_rules! handle {
                 connect: &$crate::Connect,
                 list: &libvirt_protocol::xdr::List<'a, libvirt_protocol::types::$wire<'a>, MAX>,
             ) -> Vec<Self> {
-                let origin = $crate::handle::Origin::list(connect, list);
-                let mut names = libvirt_protocol::xdr::Input::new(&origin.names);
-                let handles = (0..list.len()).map(|_| {
-                    let at = names.offset();
-                    <libvirt_protocol::types::$wire<'_> as libvirt_protocol::xdr::Wire<'_>>::skip(&mut names)
-                        .expect("the list was checked when it was taken from its message");
-                    Self { origin: std::sync::Arc::clone(&origin), at }
-                });
-                handles.collect()
+                let bytes = list.encoded();
+                let mut names = libvirt_protocol::xdr::Input::new(&bytes);
+                let mut handles = Vec::with_capacity(list.len());
+                while handles.len() < list.len() {
+                    let begin = names.offset();
+                    let mut starts = [0; $crate::handle::SHARED];
+                    let count = starts.len().min(list.len() - handles.len());
+                    for at in &mut starts[..count] {
+                        *at = names.offset() - begin;
+                        <libvirt_protocol::types::$wire<'_> as libvirt_protocol::xdr::Wire<'_>>::skip(&mut names)
+                            .expect("the list was checked when it was taken from its message");
+                    }
+                    let names = bytes[begin..names.offset()].to_vec();
+                    let origin = std::sync::Arc::new($crate::handle::Origin { connect: connect.clone(), names });
+                    let shared = |&at: &usize| Self { origin: std::sync::Arc::clone(&origin), at };
+                    handles.extend(starts[..count].iter().map(shared));
+                }
+                handles
             }
 
             /// What names it in calls of [`crate::raw`].
