@@ -13,7 +13,7 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use vhost_user::check::{Backend, Resources};
 use vhost_user::clock::monotonic;
 use vhost_user::front::Request;
@@ -274,8 +274,8 @@ impl Target {
             std::thread::sleep(Duration::from_millis(2));
             is_another = other();
         }
-        // One that was slow may be found out later.
-        self.anew = Some(is_another || self.anew == Some(true));
+        // One that was slow may be found out later, and one that was only started again is not waited for each time.
+        self.anew = Some(is_another);
     }
 
     /// Its next connection to us.
@@ -318,14 +318,15 @@ impl Target {
     }
 }
 
-/// What tells a socket from another at the same path: its device and inode, which another may have after it, and when it was made.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Which(u64, u64, i64, i64);
+/// What tells a socket from another at the same path: its device and inode, which another may have after it, and when it was made. Not when it
+/// was changed: it stays the same with another mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Which(u64, u64, Option<SystemTime>);
 
 impl Which {
     fn at(path: &Path) -> Option<Self> {
         let found = fs::symlink_metadata(path).ok()?;
-        Some(Self(found.dev(), found.ino(), found.ctime(), found.ctime_nsec()))
+        Some(Self(found.dev(), found.ino(), found.created().ok()))
     }
 }
 
@@ -425,5 +426,31 @@ impl Backend for Target {
         let descriptors = fs::read_dir(of.join("fd")).ok()?.count();
         let mappings = fs::read_to_string(of.join("maps")).ok()?.lines().count();
         Some(Resources { descriptors, mappings })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::net::UnixListener;
+
+    /// One that stays is not waited for: neither when its mode changes, nor for ever after it was started again once.
+    #[test]
+    fn a_back_end_that_listens_for_long_is_not_taken_for_one_that_listens_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let (socket, other) = (directory.path().join("one.sock"), directory.path().join("other.sock"));
+        let _first = UnixListener::bind(&socket).unwrap();
+        let mut target = Target::new(&socket, None, false).unwrap();
+        target.connected().unwrap();
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o600)).unwrap();
+        target.connected().unwrap();
+        assert_eq!(target.anew, Some(false), "it is the same");
+        let _second = UnixListener::bind(&other).unwrap();
+        fs::rename(&other, &socket).unwrap();
+        target.connected().unwrap();
+        assert_eq!(target.anew, Some(true), "it is another");
+        target.connected().unwrap();
+        assert_eq!(target.anew, Some(false), "it stays now");
     }
 }
