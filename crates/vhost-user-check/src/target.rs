@@ -303,8 +303,7 @@ impl Target {
                 self.wait_for_another();
                 let which = Which::at(&self.socket);
                 let stream = connected(&self.socket)?;
-                if Which::at(&self.socket) != which {
-                    // Whose it is nobody knows.
+                if !is_whose(which, Which::at(&self.socket), &stream) {
                     return Err(io::ErrorKind::ConnectionRefused.into());
                 }
                 self.last = which;
@@ -328,6 +327,17 @@ impl Which {
         let found = fs::symlink_metadata(path).ok()?;
         Some(Self(found.dev(), found.ino(), found.created().ok()))
     }
+}
+
+/// Whether a connection is known to be to the socket that was there before it: not if another is there behind it, since whose it is nobody knows
+/// then. Some take their socket away as soon as they have somebody, who goes on unless he was left with it.
+fn is_whose(before: Option<Which>, behind: Option<Which>, stream: &UnixStream) -> bool {
+    if behind.is_some() {
+        return behind == before;
+    }
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // Nothing but a hang-up is asked for.
+    before.is_some() && poll(&mut [PollFd::new(stream, PollFlags::empty())], Some(&now)) == Ok(0)
 }
 
 /// Waits until a child has ended, so long at most.
@@ -452,5 +462,17 @@ mod tests {
         assert_eq!(target.anew, Some(true), "it is another");
         target.connected().unwrap();
         assert_eq!(target.anew, Some(false), "it stays now");
+    }
+
+    #[test]
+    fn a_connection_outlives_the_path_of_its_socket() {
+        let directory = tempfile::tempdir().unwrap();
+        let (one, other) = (Which::at(directory.path()), Which::at(Path::new("/")));
+        let (ours, its) = UnixStream::pair().unwrap();
+        for (behind, expected) in [(one, true), (other, false), (None, true)] {
+            assert_eq!(is_whose(one, behind, &ours), expected, "{behind:?}");
+        }
+        drop(its);
+        assert!(!is_whose(one, None, &ours), "nobody has it");
     }
 }
