@@ -1,7 +1,7 @@
 //! The back-end that is asked: a socket, and perhaps a command that serves it.
 
 use crate::serve::Signals;
-use crate::socket::{Place, listen, make_room};
+use crate::socket::{Alone, LOCKED, Place, listen_alone, make_room};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
@@ -56,7 +56,8 @@ fn end_group(group: &mut Option<Started>) {
     let Some(socket) = socket else { return };
     let begin = Clock::start();
     // Somebody of the group may end a moment later; who has left the group goes on, with his socket.
-    while make_room(&socket).is_err() && begin.elapsed() < ENDS {
+    // Whoever is to end does not wait for who has the directory for long.
+    while make_room(&socket, ENDS.saturating_sub(begin.elapsed())).is_err() && begin.elapsed() < ENDS {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -124,9 +125,13 @@ pub(crate) struct Target {
 impl Target {
     /// One that connects to us, started where a command says how.
     pub(crate) fn that_connects(socket: &Path, command: Option<&str>) -> io::Result<Self> {
-        let place = Arc::new(listen(socket)?);
         end_with_us()?;
-        *PLACE.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&place));
+        let alone = Alone::in_directory_of(socket, LOCKED)?;
+        // Held while it is made, so that none is that nobody knows.
+        let mut ours = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = Arc::new(listen_alone(socket, &alone)?);
+        *ours = Some(Arc::clone(&place));
+        drop((ours, alone));
         Self::begun(socket, Some(place), command, false)
     }
 
@@ -166,7 +171,7 @@ impl Target {
         self.end();
         let its_socket = self.place.is_none().then(|| self.socket.clone());
         if let Some(socket) = &its_socket {
-            make_room(socket)?;
+            make_room(socket, LOCKED)?;
         }
         let command = command.replace("{socket}", &quoted(&self.socket));
         end_with_us()?;
