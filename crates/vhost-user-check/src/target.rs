@@ -173,6 +173,10 @@ impl Target {
         if let Some(socket) = &its_socket {
             make_room(socket, LOCKED)?;
         }
+        if let Some(place) = &self.place {
+            // Of one that has ended: the next is not to be taken for it.
+            while place.within(Duration::ZERO)?.is_some() {}
+        }
         let command = command.replace("{socket}", &quoted(&self.socket));
         end_with_us()?;
         let mut started = group();
@@ -467,6 +471,19 @@ mod tests {
         assert_eq!(target.anew, Some(true), "it is another");
         target.connected().unwrap();
         assert_eq!(target.anew, Some(false), "it stays now");
+    }
+
+    #[test]
+    fn a_back_end_that_is_started_again_is_not_taken_for_the_one_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("one.sock");
+        let mut target = Target::that_connects(&socket, Some("exec sleep 600")).unwrap();
+        let before = UnixStream::connect(&socket).unwrap();
+        assert!(target.revive());
+        let mut all = [PollFd::new(&before, PollFlags::empty())];
+        poll(&mut all, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap();
+        assert!(all[0].revents().contains(PollFlags::HUP), "it waits still");
+        assert!(target.place.as_ref().unwrap().within(Duration::ZERO).unwrap().is_none());
     }
 
     #[test]
