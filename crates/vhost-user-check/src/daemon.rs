@@ -218,8 +218,15 @@ pub(crate) fn start(arguments: &Start) -> Result<ExitCode, Failure> {
     let record = format!("{pid}\n{}\n{what}\n", begun(pid).unwrap_or_default());
     // Who reads it reads all of it.
     let whole = written.with_extension("new");
-    if let Err(error) = fs::write(&whole, record).and_then(|()| fs::rename(&whole, written)) {
-        let _ = child.kill();
+    if let Err(error) = fs::write(&whole, record).and_then(|()| fs::rename(&whole, &written)) {
+        // What nobody remembers is not there.
+        let _ = child.kill().and_then(|()| child.wait());
+        for file in [whole, written, log] {
+            let _ = fs::remove_file(file);
+        }
+        let _ = fs::remove_dir(memory.directory()?);
+        drop(alone);
+        let _ = make_room(socket, LOCKED);
         return Err(error.into());
     }
     drop(alone);
