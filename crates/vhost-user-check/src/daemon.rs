@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::serve::Serve;
-use crate::socket::{Alone, make_room};
+use crate::socket::{Alone, LOCKED, make_room};
 use crate::target::{Clock, connected};
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -108,7 +108,7 @@ impl Memory {
     fn alone(&self) -> io::Result<Alone> {
         loop {
             let directory = self.make_directory()?;
-            let alone = Alone::within(&directory)?;
+            let alone = Alone::within(&directory, LOCKED)?;
             if alone.is_at(&directory) {
                 return Ok(alone);
             }
@@ -218,8 +218,15 @@ pub(crate) fn start(arguments: &Start) -> Result<ExitCode, Failure> {
     let record = format!("{pid}\n{}\n{what}\n", begun(pid).unwrap_or_default());
     // Who reads it reads all of it.
     let whole = written.with_extension("new");
-    if let Err(error) = fs::write(&whole, record).and_then(|()| fs::rename(&whole, written)) {
-        let _ = child.kill();
+    if let Err(error) = fs::write(&whole, record).and_then(|()| fs::rename(&whole, &written)) {
+        // What nobody remembers is not there.
+        let _ = child.kill().and_then(|()| child.wait());
+        for file in [whole, written, log] {
+            let _ = fs::remove_file(file);
+        }
+        let _ = fs::remove_dir(memory.directory()?);
+        drop(alone);
+        let _ = make_room(socket, LOCKED);
         return Err(error.into());
     }
     drop(alone);
@@ -235,7 +242,7 @@ pub(crate) fn start(arguments: &Start) -> Result<ExitCode, Failure> {
         if ended.is_some() || clock.elapsed() > PATIENCE {
             let said = fs::read_to_string(&log).unwrap_or_default();
             // What it leaves, if it made that: who listens there is left alone.
-            let _ = child.kill().and_then(|()| child.wait()).and_then(|_| make_room(socket));
+            let _ = child.kill().and_then(|()| child.wait()).and_then(|_| make_room(socket, LOCKED));
             memory.forget(name, pid)?;
             return Err(Failure::Other(format!("{name} does not serve: {}", said.trim())));
         }

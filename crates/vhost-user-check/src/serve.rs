@@ -6,7 +6,7 @@ use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -330,6 +330,9 @@ struct Server<'s> {
 /// How long a front-end that does not listen is left alone.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// How long one that has left is: it may listen and take nobody for longer than a moment, again and again.
+const NEXT: Duration = Duration::from_millis(10);
+
 impl Server<'_> {
     /// Takes front-ends until it is cancelled, and ends when all of them have.
     fn accept(&self, place: Place) {
@@ -352,14 +355,20 @@ impl Server<'_> {
     /// Serves the front-end that listens there, and again whenever it has left, until it is cancelled.
     fn connect(&self, path: &Path) -> Result<(), Failure> {
         let mut number = 0;
-        let again = Timespec::try_from(AGAIN).map_err(|error| Failure::Other(error.to_string()))?;
         while !self.canceller.is_cancelled() {
-            if let Ok(stream) = connect(path, AGAIN, self.canceller) {
-                number += 1;
-                self.session(number, self.faulty.map(Faulty::session), stream);
-            } else {
-                let _ = poll(&mut [PollFd::new(self.canceller, PollFlags::IN)], Some(&again));
-            }
+            let pause = match connect(path, AGAIN, self.canceller) {
+                Ok(stream) => {
+                    number += 1;
+                    self.session(number, self.faulty.map(Faulty::session), stream);
+                    NEXT
+                }
+                Err(error) if comes_yet(path, &error) => AGAIN,
+                Err(error) => {
+                    return Err(Failure::Other(format!("{}: {}", path.display(), with_causes(&error))));
+                }
+            };
+            let pause = Timespec::try_from(pause).map_err(|error| Failure::Other(error.to_string()))?;
+            let _ = poll(&mut [PollFd::new(self.canceller, PollFlags::IN)], Some(&pause));
         }
         Ok(())
     }
@@ -375,6 +384,26 @@ impl Server<'_> {
             say("dies, as it was told to");
             std::process::abort();
         }
+    }
+}
+
+/// Whether somebody may listen there yet who cannot be connected to now; that we are to end is no error either.
+fn comes_yet(path: &Path, error: &SocketError) -> bool {
+    match error {
+        SocketError::TimedOut | SocketError::Cancelled => true,
+        SocketError::Io(error) => match error.kind() {
+            // Nobody makes a directory to listen in it.
+            io::ErrorKind::NotFound => {
+                let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
+                directory.is_none_or(Path::is_dir)
+            }
+            // A file that is no socket says the same.
+            io::ErrorKind::ConnectionRefused => {
+                !fs::symlink_metadata(path).is_ok_and(|it| it.is_file() || it.is_dir())
+            }
+            _ => false,
+        },
+        _ => false,
     }
 }
 

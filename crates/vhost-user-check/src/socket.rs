@@ -75,8 +75,13 @@ impl Drop for Place {
 /// # Errors
 /// Where there is another file, or somebody listens.
 pub(crate) fn listen(path: &Path) -> io::Result<Place> {
+    let alone = Alone::in_directory_of(path, LOCKED)?;
+    listen_alone(path, &alone)
+}
+
+/// The same for who is alone, and waits for nobody.
+pub(crate) fn listen_alone(path: &Path, _alone: &Alone) -> io::Result<Place> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    let _alone = Alone::in_directory_of(path)?;
     clear(path)?;
     // From its first moment on: nobody else may connect before its mode is another. No other thread of this program makes files yet.
     let before = umask(Mode::from(0o177));
@@ -90,9 +95,9 @@ pub(crate) fn listen(path: &Path) -> io::Result<Place> {
 /// Takes away a socket at which nobody listens any more, and nothing else.
 ///
 /// # Errors
-/// Where there is another file, or somebody listens.
-pub(crate) fn make_room(path: &Path) -> io::Result<()> {
-    let _alone = Alone::in_directory_of(path)?;
+/// Where there is another file, or somebody listens, or others have the directory for longer than this.
+pub(crate) fn make_room(path: &Path, patience: Duration) -> io::Result<()> {
+    let _alone = Alone::in_directory_of(path, patience)?;
     clear(path)
 }
 
@@ -124,22 +129,23 @@ fn clear(path: &Path) -> io::Result<()> {
 pub(crate) struct Alone(Option<File>);
 
 impl Alone {
-    fn in_directory_of(path: &Path) -> io::Result<Self> {
-        Self::within(path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+    pub(crate) fn in_directory_of(path: &Path, patience: Duration) -> io::Result<Self> {
+        let directory = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Self::within(directory, patience)
     }
 
     /// Where the directory cannot be read, or has no locks, nobody is kept out.
     ///
     /// # Errors
-    /// Where others have it for long.
-    pub(crate) fn within(path: &Path) -> io::Result<Self> {
+    /// Where others have it for longer than this.
+    pub(crate) fn within(path: &Path, patience: Duration) -> io::Result<Self> {
         let Ok(directory) = File::open(path) else { return Ok(Self(None)) };
         let clock = Clock::start();
         loop {
             match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Self(Some(directory))),
                 // Not for ever: anybody may lock what he can read.
-                Err(Errno::WOULDBLOCK) if clock.elapsed() < LOCKED => {
+                Err(Errno::WOULDBLOCK) if clock.elapsed() < patience => {
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 Err(Errno::WOULDBLOCK) => {
@@ -170,7 +176,7 @@ impl Drop for Alone {
 }
 
 /// How long others may have a directory.
-const LOCKED: Duration = Duration::from_secs(10);
+pub(crate) const LOCKED: Duration = Duration::from_secs(10);
 
 /// Where front-ends come from.
 pub(crate) enum Source {

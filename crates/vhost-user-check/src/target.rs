@@ -1,7 +1,7 @@
 //! The back-end that is asked: a socket, and perhaps a command that serves it.
 
 use crate::serve::Signals;
-use crate::socket::{Place, listen, make_room};
+use crate::socket::{Alone, LOCKED, Place, listen_alone, make_room};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
@@ -13,7 +13,7 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use vhost_user::check::{Backend, Resources};
 use vhost_user::clock::monotonic;
 use vhost_user::front::Request;
@@ -56,7 +56,8 @@ fn end_group(group: &mut Option<Started>) {
     let Some(socket) = socket else { return };
     let begin = Clock::start();
     // Somebody of the group may end a moment later; who has left the group goes on, with his socket.
-    while make_room(&socket).is_err() && begin.elapsed() < ENDS {
+    // Whoever is to end does not wait for who has the directory for long.
+    while make_room(&socket, ENDS.saturating_sub(begin.elapsed())).is_err() && begin.elapsed() < ENDS {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -124,9 +125,13 @@ pub(crate) struct Target {
 impl Target {
     /// One that connects to us, started where a command says how.
     pub(crate) fn that_connects(socket: &Path, command: Option<&str>) -> io::Result<Self> {
-        let place = Arc::new(listen(socket)?);
         end_with_us()?;
-        *PLACE.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&place));
+        let alone = Alone::in_directory_of(socket, LOCKED)?;
+        // Held while it is made, so that none is that nobody knows.
+        let mut ours = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = Arc::new(listen_alone(socket, &alone)?);
+        *ours = Some(Arc::clone(&place));
+        drop((ours, alone));
         Self::begun(socket, Some(place), command, false)
     }
 
@@ -166,7 +171,11 @@ impl Target {
         self.end();
         let its_socket = self.place.is_none().then(|| self.socket.clone());
         if let Some(socket) = &its_socket {
-            make_room(socket)?;
+            make_room(socket, LOCKED)?;
+        }
+        if let Some(place) = &self.place {
+            // Of one that has ended: the next is not to be taken for it.
+            while place.within(Duration::ZERO)?.is_some() {}
         }
         let command = command.replace("{socket}", &quoted(&self.socket));
         end_with_us()?;
@@ -274,8 +283,8 @@ impl Target {
             std::thread::sleep(Duration::from_millis(2));
             is_another = other();
         }
-        // One that was slow may be found out later.
-        self.anew = Some(is_another || self.anew == Some(true));
+        // One that was slow may be found out later, and one that was only started again is not waited for each time.
+        self.anew = Some(is_another);
     }
 
     /// Its next connection to us.
@@ -303,8 +312,7 @@ impl Target {
                 self.wait_for_another();
                 let which = Which::at(&self.socket);
                 let stream = connected(&self.socket)?;
-                if Which::at(&self.socket) != which {
-                    // Whose it is nobody knows.
+                if !is_whose(which, Which::at(&self.socket), &stream) {
                     return Err(io::ErrorKind::ConnectionRefused.into());
                 }
                 self.last = which;
@@ -318,15 +326,27 @@ impl Target {
     }
 }
 
-/// What tells a socket from another at the same path: its device and inode, which another may have after it, and when it was made.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Which(u64, u64, i64, i64);
+/// What tells a socket from another at the same path: its device and inode, which another may have after it, and when it was made. Not when it
+/// was changed: it stays the same with another mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Which(u64, u64, Option<SystemTime>);
 
 impl Which {
     fn at(path: &Path) -> Option<Self> {
         let found = fs::symlink_metadata(path).ok()?;
-        Some(Self(found.dev(), found.ino(), found.ctime(), found.ctime_nsec()))
+        Some(Self(found.dev(), found.ino(), found.created().ok()))
     }
+}
+
+/// Whether a connection is known to be to the socket that was there before it: not if another is there behind it, since whose it is nobody knows
+/// then. Some take their socket away as soon as they have somebody, who goes on unless he was left with it.
+fn is_whose(before: Option<Which>, behind: Option<Which>, stream: &UnixStream) -> bool {
+    if behind.is_some() {
+        return behind == before;
+    }
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // Nothing but a hang-up is asked for.
+    before.is_some() && poll(&mut [PollFd::new(stream, PollFlags::empty())], Some(&now)) == Ok(0)
 }
 
 /// Waits until a child has ended, so long at most.
@@ -425,5 +445,56 @@ impl Backend for Target {
         let descriptors = fs::read_dir(of.join("fd")).ok()?.count();
         let mappings = fs::read_to_string(of.join("maps")).ok()?.lines().count();
         Some(Resources { descriptors, mappings })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::net::UnixListener;
+
+    /// One that stays is not waited for: neither when its mode changes, nor for ever after it was started again once.
+    #[test]
+    fn a_back_end_that_listens_for_long_is_not_taken_for_one_that_listens_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let (socket, other) = (directory.path().join("one.sock"), directory.path().join("other.sock"));
+        let _first = UnixListener::bind(&socket).unwrap();
+        let mut target = Target::new(&socket, None, false).unwrap();
+        target.connected().unwrap();
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o600)).unwrap();
+        target.connected().unwrap();
+        assert_eq!(target.anew, Some(false), "it is the same");
+        let _second = UnixListener::bind(&other).unwrap();
+        fs::rename(&other, &socket).unwrap();
+        target.connected().unwrap();
+        assert_eq!(target.anew, Some(true), "it is another");
+        target.connected().unwrap();
+        assert_eq!(target.anew, Some(false), "it stays now");
+    }
+
+    #[test]
+    fn a_back_end_that_is_started_again_is_not_taken_for_the_one_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("one.sock");
+        let mut target = Target::that_connects(&socket, Some("exec sleep 600")).unwrap();
+        let before = UnixStream::connect(&socket).unwrap();
+        assert!(target.revive());
+        let mut all = [PollFd::new(&before, PollFlags::empty())];
+        poll(&mut all, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap();
+        assert!(all[0].revents().contains(PollFlags::HUP), "it waits still");
+        assert!(target.place.as_ref().unwrap().within(Duration::ZERO).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_connection_outlives_the_path_of_its_socket() {
+        let directory = tempfile::tempdir().unwrap();
+        let (one, other) = (Which::at(directory.path()), Which::at(Path::new("/")));
+        let (ours, its) = UnixStream::pair().unwrap();
+        for (behind, expected) in [(one, true), (other, false), (None, true)] {
+            assert_eq!(is_whose(one, behind, &ours), expected, "{behind:?}");
+        }
+        drop(its);
+        assert!(!is_whose(one, None, &ours), "nobody has it");
     }
 }

@@ -135,6 +135,21 @@ fn a_device_is_started_though_the_last_one_before_it_is_just_forgotten() {
     assert_eq!(std::fs::read_dir(base).unwrap().count(), 0);
 }
 
+/// What cannot be remembered is ended, and leaves nothing.
+#[test]
+fn a_device_that_cannot_be_remembered_is_not_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = directory.path();
+    std::fs::DirBuilder::new().mode(0o700).create(memory(base)).unwrap();
+    std::fs::create_dir(memory(base).join("test.new")).unwrap();
+    let output = starting(base, "test", "rng.sock").wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    assert!(text(&output.stderr).contains("Is a directory"), "{}", text(&output.stderr));
+    let left = |path: &Path| std::fs::read_dir(path).unwrap().map(|it| it.unwrap().file_name()).collect();
+    let (below, of_it): (Vec<_>, Vec<_>) = (left(base), left(&memory(base)));
+    assert_eq!((below.len(), of_it), (1, vec!["test.new".into()]), "{below:?}");
+}
+
 /// A variable that is empty is one that nobody has set.
 #[test]
 fn an_empty_runtime_directory_is_none() {

@@ -436,6 +436,19 @@ fn a_device_that_is_wrong_on_purpose_fails_one_check() {
     assert!(text(&output.stderr).contains("no check of a rng is called so"), "{}", text(&output.stderr));
 }
 
+/// A back-end that is started in the middle of a check has nothing of what that check gives its front-end.
+#[test]
+fn a_back_end_that_is_started_for_each_front_end_keeps_no_stray_descriptor() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("rng.sock");
+    let command = format!("{PROGRAM} serve --type rng --socket {{socket}}");
+    let of = ["check", "--single", "--command", &command, "--socket", socket.to_str().unwrap()];
+    let only = ["--type", "rng", "--only", "framing.stray.SET_OWNER", "--fail-on", "robust"];
+    let only = [&only[..], &["--only", "framing.stray.SET_FEATURES"]].concat();
+    let output = program(&[&of[..], &only].concat());
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
 /// What the storage daemon of Debian 12 is known to do wrong, and what it does right.
 #[test]
 fn faults_of_a_storage_daemon_are_found() {

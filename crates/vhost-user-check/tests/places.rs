@@ -18,6 +18,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// What is no socket, and a socket at which somebody listens, stay what they are.
 #[test]
@@ -299,7 +300,7 @@ fn what_a_command_starts_is_ended_with_the_check() {
         if processes_with(socket) == 0 {
             return;
         }
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(5));
     }
     panic!("{} processes are left", processes_with(socket));
 }

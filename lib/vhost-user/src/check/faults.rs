@@ -248,6 +248,8 @@ enum Deed {
     Pretend,
     /// It does what it should, and keeps the descriptors of memory that goes.
     Leak,
+    /// It does nothing, says so, and keeps the descriptors that came.
+    RefuseAndKeep,
     /// It says that a ring is stopped, and goes on with it.
     GoOn,
     /// It closes the connection if the front-end has ended its side.

@@ -6,7 +6,7 @@ use crate::ProtocolFeatures;
 use crate::front::Request;
 use crate::payload::{DeviceState, Inflight, Log, MemoryTable, SingleRegion, VringAddress, VringState};
 use crate::wire::{Gate, Message as _};
-use rustix::pipe::pipe;
+use rustix::pipe::{PipeFlags, pipe_with};
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
@@ -374,9 +374,9 @@ fn misshapen(run: &mut Run<'_>, request: &Request, spoil: impl Fn(&mut Vec<u8>))
 fn stray(run: &mut Run<'_>, request: &Request) -> Outcome {
     sendable(run, request)?;
     let facts = request.facts();
-    // Whoever has the other end of a pipe hears when nobody has this one any more.
-    let (heard, stray) = pipe().map_err(std::io::Error::from)?;
     let peer = run.ordinary()?;
+    // Whoever has the other end of a pipe hears when nobody has this one any more; a back-end that is started is not to have it either.
+    let (heard, stray) = pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from)?;
     let flags = if facts.reply.is_none() { NEED_REPLY } else { PLAIN };
     let reaction = peer.reaction(&message(facts.number, flags, &payload(request)), &[stray.as_fd()])?;
     drop((peer, stray));

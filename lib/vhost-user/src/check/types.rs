@@ -495,7 +495,7 @@ fn plain(run: &mut Run<'_>, feature: ProtocolFeatures) -> Result<Peer, Trouble> 
 }
 
 /// Configuration space, as far as its features say that it goes at least. Some back-ends have one length of it and no other, so that it is asked
-/// for in those that front-ends know, and in the one in which it was found before.
+/// for in the one in which it was found before, and in those that front-ends know.
 fn space(run: &mut Run<'_>, kind: Kind) -> Result<Vec<u8>, Trouble> {
     run.needs(ProtocolFeatures::CONFIG)?;
     let least = length(kind, run.offer.features.bits());
@@ -503,18 +503,24 @@ fn space(run: &mut Run<'_>, kind: Kind) -> Result<Vec<u8>, Trouble> {
         return not_applicable("no feature speaks of it");
     }
     let found = run.offer.config.as_ref().map(Vec::len);
-    let mut asked = vec![least];
-    for length in found.into_iter().chain(lengths(kind).iter().copied()) {
-        if length > least && !asked.contains(&length) {
+    let mut asked = Vec::new();
+    for length in found.into_iter().chain([least]).chain(lengths(kind).iter().copied()) {
+        if length >= least && !asked.contains(&length) {
             asked.push(length);
         }
     }
     for length in asked {
         let peer = plain(run, ProtocolFeatures::CONFIG)?;
         let request = Config { offset: 0, size: length as u32, flags: 0, bytes: vec![0; length] };
-        // Closing the connection says no as well.
-        let answer =
-            if peer.send(&Request::GetConfig(request), PLAIN, &[])? { peer.receive()? } else { None };
+        // Closing the connection says no as well, and so does saying nothing.
+        let answer = match peer.send(&Request::GetConfig(request), PLAIN, &[]) {
+            Ok(true) => peer.receive(),
+            other => other.map(|_| None),
+        };
+        let answer = match answer {
+            Err(Trouble::Failed(_)) => None,
+            other => other?,
+        };
         match answer.and_then(|answer| Some(answer.payload.get(12..)?.to_vec())) {
             Some(bytes) if bytes.len() >= least => return Ok(bytes),
             _ => {}

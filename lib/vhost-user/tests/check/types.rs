@@ -104,6 +104,8 @@ enum Answers {
     Whole(u32),
     /// Only who asks for so many; the connection of others ends.
     Only(u32),
+    /// Only who asks for so many; others hear nothing more.
+    OnlySilent(u32),
 }
 
 /// A relay in front of a device that makes it answer so.
@@ -126,7 +128,11 @@ impl Backend for Answering {
                         passed.payload.clear();
                         asked.put(&mut passed.payload);
                     }
-                    Answers::Only(size) if passed.payload.get(4..8) == Some(&size.to_ne_bytes()) => {}
+                    Answers::Only(size) | Answers::OnlySilent(size)
+                        if passed.payload.get(4..8) == Some(&size.to_ne_bytes()) => {}
+                    Answers::OnlySilent(_) => loop {
+                        std::thread::park();
+                    },
                     // Nothing that is served: the session ends.
                     Answers::Only(_) => {
                         passed.number = 0;
@@ -150,6 +156,12 @@ fn a_configuration_space_that_has_one_length_is_judged() {
         assert!(others.is_empty(), "{answers:?}: {others:#?}");
         assert!(report.findings.iter().any(|it| it.id == "type.blk.configuration.sizes"));
     }
+    // Who says nothing to another length is asked for the one that was found.
+    let mut backend = Answering(served(Kind::Blk), Answers::OnlySilent(60));
+    let (only, timeout) = (vec!["type.blk".to_owned()], Duration::from_secs(1));
+    let report = checked(&mut backend, &Options { only, timeout, ..options(Kind::Blk) });
+    let others: Vec<_> = report.findings.iter().filter(|it| it.verdict != Verdict::Passed).collect();
+    assert!(others.is_empty(), "{others:#?}");
     // Fewer bytes than its features speak of are not enough, whoever asks.
     let mut backend = Answering(served(Kind::Blk), Answers::Only(8));
     let only = vec!["type.blk.configuration.length".to_owned()];

@@ -54,6 +54,10 @@ fn family(name: &str) -> Option<Fault> {
             move |_, it| it.is(&which) && matches!(it.request(), Err(PayloadError::Long { .. })),
             Deed::Answer(0),
         ),
+        // One that refuses may keep what came with it all the same.
+        ("stray", _) if which == "SET_VRING_BASE" => {
+            upon("SET_VRING_BASE", |_, it| is_stray(it), Deed::RefuseAndKeep)
+        }
         ("stray", _) => when(move |_, it| it.is(&which) && is_stray(it), Deed::Answer(0)),
         _ => return None,
     })

@@ -191,6 +191,10 @@ impl<'f> Tap<'f> {
                 self.pretends = true;
                 if_awaited(heard, 0)
             }
+            Some(Deed::RefuseAndKeep) => {
+                self.faulty.leak(heard.descriptors.drain(..));
+                if_awaited(heard, 1)
+            }
             Some(Deed::GoOn) => {
                 let answers = self.done(heard)?;
                 self.go_on(heard)?;
