@@ -23,7 +23,7 @@ pub(crate) fn passes_elsewhere(test: &str) -> bool {
     let run = alone().arg(program).args([path, "--exact", "--nocapture"]).output().unwrap();
     let told = String::from_utf8_lossy(&run.stdout);
     print!("{told}");
-    eprint!("{}", String::from_utf8_lossy(&run.stderr));
+    print!("{}", String::from_utf8_lossy(&run.stderr));
     assert!(run.status.success(), "as the root of a user namespace: {}", run.status);
     assert!(told.contains("test result: ok. 1 passed;"), "as the root of a user namespace it has not run");
     true
