@@ -164,7 +164,16 @@ const QUIT: &str = "`quit` ends QEMU and its guest at once, as if the power were
 
 /// Whether a line would end the machine.
 fn ends_machine(text: &str, schema: &Schema) -> bool {
-    matches!(line::request(text, schema), Ok(Some(request)) if request.command == "quit")
+    let Ok(Some(request)) = line::request(text, schema) else { return false };
+    let human = || {
+        let line = request.arguments.get("command-line").and_then(Value::as_str)?;
+        line.split_whitespace().next()
+    };
+    match request.command.as_str() {
+        "quit" => true,
+        "human-monitor-command" => matches!(human(), Some("quit" | "q")),
+        _ => false,
+    }
 }
 
 /// Talks to a person at a terminal: lines are edited and completed, events appear as they come.

@@ -204,7 +204,13 @@ fn at_a_terminal_a_key_completes_the_command() {
     keys.write_all(b"human-monitor-command command-line='info status'\r").unwrap();
     until("\nVM status: running");
     until("qmp>");
-    // What ends more than the shell is asked for twice.
+    // What ends more than the shell is asked for twice, through the monitor for people, too.
+    keys.write_all(b"human-monitor-command command-line='q'\r").unwrap();
+    until("`quit` once more");
+    until("qmp>");
+    keys.write_all(b"query-status\r").unwrap();
+    until("\"running\": true");
+    until("qmp>");
     keys.write_all(b"quit\r").unwrap();
     until("`quit` once more");
     until("qmp>");

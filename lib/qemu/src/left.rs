@@ -32,10 +32,16 @@ impl Left {
     /// not be removed is tried again by whoever comes next.
     pub(crate) async fn removed(&self) {
         let Some(lock) = &self.lock else { return };
-        if let Err(error) = self.gone.get_or_try_init(|| remove(&self.sockets, lock)).await {
-            // They are replaced by the next start.
-            tracing::debug!(error = &error as &dyn std::error::Error, "sockets are left");
-        }
+        let removed = self.gone.get_or_try_init(|| remove(&self.sockets, lock));
+        // However many questions that takes, and whoever else is waited for.
+        let removed = tokio::time::timeout(PATIENCE, removed).await;
+        let error = match removed {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(_) => io::ErrorKind::TimedOut.into(),
+        };
+        // They are replaced by the next start.
+        tracing::debug!(error = &error as &dyn std::error::Error, "sockets are left");
     }
 }
 
@@ -85,6 +91,22 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn whoever_ends_a_machine_waits_once_for_a_silent_file_system() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        // Opening it waits for whoever reads it.
+        mknodat(CWD, at("lock"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("made");
+        let left =
+            Left { sockets: [at("first"), at("second")], lock: Some(at("lock")), gone: OnceCell::new() };
+        tokio::time::pause();
+        let both = async { tokio::join!(left.removed(), left.removed()) };
+        tokio::time::timeout(PATIENCE * 3 / 2, both).await.expect("not one after the other");
+        // Those who wait there have it now.
+        File::options().read(true).write(true).open(at("lock")).expect("opened");
+    }
 
     #[tokio::test]
     async fn what_could_not_be_removed_is_tried_again_and_hides_nothing_else() {

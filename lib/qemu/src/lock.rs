@@ -34,18 +34,41 @@ pub(crate) async fn locked(
     times: u32,
     deadline: Duration,
 ) -> Result<File, NotLocked> {
-    for _ in 0..times {
+    let mut left = times;
+    loop {
         let (outcome, file) = tried;
         match outcome {
             Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if left == 0 => return Err(NotLocked::Held),
             Err(TryLockError::WouldBlock) => tokio::time::sleep(PAUSE).await,
             Err(TryLockError::Error(error)) => return Err(NotLocked::Refused(error)),
         }
+        left -= 1;
         // The lock of a network's file system is its server's to give.
         tried = ask(path, deadline, move |_| (file.try_lock(), file)).await?;
     }
-    Err(NotLocked::Held)
 }
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lock_that_the_last_look_finds_free_is_had() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("lock");
+        let opened = || File::options().append(true).create(true).open(&path).expect("opened");
+        let (other, own) = (opened(), opened());
+        other.try_lock().expect("free");
+        let held = (own.try_lock(), own);
+        let limit = Duration::from_secs(60);
+        assert!(matches!(locked(held, &path, 1, limit).await, Err(NotLocked::Held)));
+        let own = opened();
+        let held = (own.try_lock(), own);
+        drop(other);
+        assert!(locked(held, &path, 1, limit).await.is_ok());
+    }
+}

@@ -475,7 +475,8 @@ mod tests {
 
     fn is_in(world: &mut World, name: &str, phase: Phase) {
         let instance = &world.entry(name).instance;
-        let status = InstanceStatus { phase, ..instance.status.clone() };
+        let observed_generation = instance.metadata.generation;
+        let status = InstanceStatus { phase, observed_generation, ..instance.status.clone() };
         let mut writer = Writer::default();
         writer.put_instance_status(instance.id, &status);
         assert!(world.commit(writer));
@@ -491,6 +492,7 @@ mod tests {
             world.act(name, Request::Stop, None);
             let published = publishes(&world, name);
             world.take(published);
+            is_in(&mut world, name, Phase::Stopped);
         }
         let (one, two) = (starts(&world, "one").unwrap(), starts(&world, "two").unwrap());
         assert!(world.commit(one.writer));
@@ -498,9 +500,20 @@ mod tests {
         let refused = starts(&world, "two").unwrap_err();
         assert_eq!(refused.kind, ErrorKind::FailedPrecondition);
         assert!(refused.message.ends_with("leads to `one`"), "{refused}");
+        // Nor when that is stopped before its node has said what it made of the start.
+        world.act("one", Request::Stop, None);
+        let refused = starts(&world, "two").unwrap_err();
+        assert!(refused.message.contains("still leads to `one`"), "{refused}");
+        is_in(&mut world, "one", Phase::Stopped);
+        let one = starts(&world, "one");
+        world.take(one);
         // Until the guest of the other has ended, not until that was asked for.
         is_in(&mut world, "one", Phase::Running);
         world.act("one", Request::Stop, None);
+        let refused = starts(&world, "two").unwrap_err();
+        assert!(refused.message.contains("still leads to `one`"), "{refused}");
+        // A node says so of what is to be deleted before its guest has ended.
+        is_in(&mut world, "one", Phase::Deleting);
         let refused = starts(&world, "two").unwrap_err();
         assert!(refused.message.contains("still leads to `one`"), "{refused}");
         is_in(&mut world, "one", Phase::Stopped);

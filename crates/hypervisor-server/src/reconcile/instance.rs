@@ -113,6 +113,9 @@ pub(crate) fn taken<'a>(instance: &Instance, others: impl Iterator<Item = &'a In
 /// Whether an instance has its ports.
 fn hold(instance: &Instance) -> Option<Hold> {
     let is_to_end = instance.spec.run_state == RunState::Stopped || instance.is_deleting();
+    // Its node has not said yet what it made of the last word: it may have begun with one before that.
+    let is_unheard =
+        instance.placement.is_some() && instance.status.observed_generation < instance.metadata.generation;
     let has_guest = matches!(
         instance.status.phase,
         Phase::Starting
@@ -121,8 +124,8 @@ fn hold(instance: &Instance) -> Option<Hold> {
             | Phase::Stopping
             | Phase::Migrating
             | Phase::Unknown
-    );
-    match (is_to_end, has_guest) {
+    ) || (instance.placement.is_some() && instance.status.phase == Phase::Deleting);
+    match (is_to_end, has_guest || is_unheard) {
         (false, _) => Some(Hold::Kept),
         (true, true) => Some(Hold::Ending),
         (true, false) => None,

@@ -30,8 +30,7 @@ impl Vm {
         &self,
         command: &str,
     ) -> Result<RwLockReadGuard<'_, ()>, CallError> {
-        let free = tokio::time::timeout(IMAGE, self.images.read()).await;
-        free.map_err(|_| CallError::Deadline { command: command.to_owned(), after: IMAGE })
+        in_time(command, self.images.read()).await
     }
 
     pub(super) async fn named_nodes(&self) -> Result<Vec<BlockNode>, OperationError> {
@@ -43,12 +42,14 @@ impl Vm {
     /// A job of this name makes an image from here on.
     ///
     /// # Errors
-    /// [`OperationError::Moving`] where the machine is being sent, whoever has begun that; those of asking for it.
+    /// [`OperationError::Moving`] where the machine is being sent, whoever has begun that; those of asking for it, and of waiting for others
+    /// that take too long.
     pub(super) async fn makes_image(
         &self,
         job: &str,
     ) -> Result<Meanwhile<OwnedRwLockWriteGuard<()>>, OperationError> {
-        let alone = self.images.clone().write_owned().await;
+        let alone = in_time("blockdev-create", self.images.clone().write_owned()).await;
+        let alone = alone.map_err(failed("make an image"))?;
         // Whoever of this process sends it tells QEMU while no image is made: from here on QEMU knows of it, or it is told after the image.
         if Migration::of(self).is_going().await? {
             return Err(OperationError::Moving);
@@ -56,10 +57,18 @@ impl Vm {
         Ok(Meanwhile { vm: self.clone(), job: job.to_owned(), held: Some(alone) })
     }
 
-    /// A job of this name stops the guest for a while from here on.
-    pub(super) async fn stops_guest(&self, job: &str) -> Meanwhile<OwnedRwLockReadGuard<()>> {
-        let none_is_made = self.images.clone().read_owned().await;
-        Meanwhile { vm: self.clone(), job: job.to_owned(), held: Some(none_is_made) }
+    /// A job of this name, of this command, stops the guest for a while from here on.
+    ///
+    /// # Errors
+    /// Where images that are made take too long; the command was not sent.
+    pub(super) async fn stops_guest(
+        &self,
+        command: &str,
+        job: &str,
+    ) -> Result<Meanwhile<OwnedRwLockReadGuard<()>>, OperationError> {
+        let none_is_made = in_time(command, self.images.clone().read_owned()).await;
+        let none_is_made = none_is_made.map_err(failed("stop the guest"))?;
+        Ok(Meanwhile { vm: self.clone(), job: job.to_owned(), held: Some(none_is_made) })
     }
 }
 
@@ -67,9 +76,15 @@ impl Follow {
     /// The images that are open, over any number of connections.
     pub(super) async fn nodes(&mut self, what: &str) -> Result<Vec<BlockNode>, OperationError> {
         let images = self.vm().images.clone();
-        let _none_is_made = images.read().await;
+        let _none_is_made = in_time("query-named-block-nodes", images.read()).await.map_err(failed(what))?;
         self.read(what, &QueryNamedBlockNodes { flat: Some(true) }).await
     }
+}
+
+/// The lock, for this command, once no image is made or listed.
+async fn in_time<Held>(command: &str, free: impl Future<Output = Held>) -> Result<Held, CallError> {
+    let free = tokio::time::timeout(IMAGE, free).await;
+    free.map_err(|_| CallError::Deadline { command: command.to_owned(), after: IMAGE })
 }
 
 /// What is held until a job is [`Meanwhile::over`], or until it has ended where this is dropped.

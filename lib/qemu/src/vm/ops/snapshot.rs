@@ -138,7 +138,7 @@ impl Vm {
     ) -> Result<(), OperationError> {
         let id = job_id(verb);
         // The guest stands while its memory is written or read, and QEMU 7.2 would end where an image is made then: `ops/listing.rs`.
-        let stops = self.stops_guest(&id).await;
+        let stops = self.stops_guest(&format!("snapshot-{verb}"), &id).await?;
         let command = command(id.clone());
         let action = format!("{verb} the snapshot {tag}");
         let done = async { self.job(action, id, &command).await?.done().await }.await;

@@ -230,8 +230,9 @@ impl Vm {
         let moment = if stands {
             // A machine that moves would take a guest along that stands, for ever.
             let alone = self.stays_here()?;
-            rollback.also(Made::Stop(since));
             let _none_is_made = self.while_none_is_made("stop").await.map_err(failed(action))?;
+            // Not before that: a guest that was never stopped is not to be started again.
+            rollback.also(Made::Stop(since));
             self.tell(action, &Stop {}).await?;
             Some((alone, Made::Stop(since)))
         } else {
