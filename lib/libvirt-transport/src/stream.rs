@@ -20,8 +20,8 @@ pub struct Stream<S> {
 ///
 /// A libvirtd takes one packet whenever its socket can be read, and does not ask GnuTLS whether more of the same record was decrypted already
 /// (`virNetSocketHasCachedData` in `rpc/virnetsocket.c` knows of SASL and ssh alone): a packet behind another's end in one record lies there until
-/// something else comes, be it the keepalive's question five seconds later. So does libvirt's client, which takes one packet each time its socket can be
-/// read (`virNetClientIOEventLoop`).
+/// something else comes, be it the keepalive's question five seconds later. It is the same with libvirt's client,
+/// which takes one packet each time its socket can be read.
 #[derive(Debug, Default)]
 struct Apart {
     /// What is left of the packet that was begun, in bytes.
