@@ -218,34 +218,47 @@ pub fn load() -> Result<Observed> {
     let observed: Observed = text.parse().with_context(|| format!("in {FILE}"))?;
     let mut known = BTreeSet::new();
     for tests in ["lib/libvirt-client/tests", "lib/libvirt-server/tests"] {
-        functions(&sh::root().join(tests), &mut known)?;
+        let directory = sh::root().join(tests);
+        functions(&directory, "", &mut known)?;
     }
     for (_, procedure, test) in observed.all() {
-        let name = test.rsplit("::").next().unwrap_or_default();
-        if name != "-" && !known.contains(name) {
+        if !test.ends_with("::-") && !known.contains(test) {
             bail!("{FILE}: {procedure}: the test {test} is gone; run cargo xtask coverage libvirt");
         }
     }
     for test in Effects::read()?.named() {
-        if !known.contains(test.rsplit("::").next().unwrap_or_default()) {
+        if !known.contains(test) {
             bail!("effects.toml: the test {test} is gone");
         }
     }
     Ok(observed)
 }
 
-fn functions(directory: &Path, known: &mut BTreeSet<String>) -> Result<()> {
+/// Tests in a directory, and below it, as `program::module::name`.
+fn functions(directory: &Path, module: &str, known: &mut BTreeSet<String>) -> Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let inner = if name == "main" { module.to_owned() } else { format!("{module}{name}::") };
         if path.is_dir() {
-            functions(&path, known)?;
+            functions(&path, &inner, known)?;
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path)?;
-            let names = text.lines().filter_map(|line| line.split_once("fn ")?.1.split(['(', '<']).next());
-            known.extend(names.map(str::to_owned));
+            known.extend(tests_of(&text).map(|name| format!("{inner}{name}")));
         }
     }
     Ok(())
+}
+
+/// Names of functions with the attribute of a test.
+fn tests_of(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_test = false;
+    text.lines().map(str::trim).filter_map(move |line| {
+        is_test |= line == "#[test]" || line.starts_with("#[tokio::test");
+        let (_, rest) =
+            line.split_once("fn ").filter(|_| !line.starts_with('#') && !line.starts_with("//"))?;
+        std::mem::take(&mut is_test).then(|| rest.split(['(', '<']).next()).flatten()
+    })
 }
 
 /// Runs the tests, those against a daemon with both daemons, writes down what they saw, and prints the table anew.
@@ -411,6 +424,22 @@ mod tests {
         assert_eq!(by("d"), None);
         assert_eq!(by("e"), Some((By::Testing, 0)), "the others refuse it");
         assert_eq!(by("f"), Some((By::Testing, 0)), "its effect is looked at there alone");
+    }
+
+    #[test]
+    fn a_test_is_known_by_its_module_and_its_attribute() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::create_dir_all(at("daemon/inner")).unwrap();
+        let text = "fn helps() {}\n\n#[tokio::test(flavor = \"x\")]\n// Of fn others.\n#[ignore = \"fn\"]\nasync fn looks() {}\n\nfn helps_too() {}\n#[test]\nfn sees() {}\n";
+        for name in ["daemon/main.rs", "daemon/inner/deep.rs"] {
+            std::fs::write(at(name), text).unwrap();
+        }
+        let mut known = BTreeSet::new();
+        functions(directory.path(), "", &mut known).unwrap();
+        let expected =
+            ["daemon::inner::deep::looks", "daemon::inner::deep::sees", "daemon::looks", "daemon::sees"];
+        assert!(known.iter().eq(expected), "{known:?}");
     }
 
     #[test]

@@ -9,7 +9,7 @@
 
 use libvirt_client::transport::Priority;
 use libvirt_client::uri::{Access, Environment, Uri};
-use libvirt_client::{AuthFile, ErrorKind, qemu_value};
+use libvirt_client::{AuthFile, Credentials, ErrorKind, qemu_value};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -64,12 +64,9 @@ pub(crate) fn auth(bytes: &[u8]) {
     match String::from_utf8_lossy(bytes).parse::<AuthFile>() {
         Ok(file) => {
             if let Some(found) = file.credentials("libvirt", "host") {
-                let shown = format!("{found:?}");
-                assert!(
-                    found.password.len() < 8
-                        || found.user.contains(&found.password)
-                        || !shown.contains(&found.password)
-                );
+                // Whatever the password is, and were it the user's name.
+                let other = Credentials { user: found.user.clone(), password: "another".to_owned() };
+                assert_eq!(format!("{found:?}"), format!("{other:?}"));
             }
         }
         Err(error) => assert!(error.to_string().len() < 200, "it says which line and not what is there"),

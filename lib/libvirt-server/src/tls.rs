@@ -1,17 +1,14 @@
 //! TLS as libvirtd speaks it: both sides have certificates, and one byte tells the client that it is accepted.
 
-use libvirt_protocol::session::Transmit;
-use libvirt_transport::{Privacy, Stream, Traits, Transport};
+use libvirt_transport::{Privacy, Stream, Transport};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
@@ -114,49 +111,7 @@ impl Tls {
         let mut stream = acceptor.accept(stream).await?;
         stream.write_all(&[ACCEPTED]).await?;
         stream.flush().await?;
-        Ok(Records { stream: Stream::new(stream, Privacy::Private), left: 0 })
-    }
-}
-
-/// Puts every message into records of its own.
-///
-/// libvirt's client polls the socket, and takes one message each time it is readable. What came with that message in one record lies in
-/// GnuTLS' buffer then, where poll sees nothing: an event that travels with a reply would be heard when the next one comes, or never.
-struct Records<S> {
-    stream: S,
-    /// Bytes of the message under way that have not gone.
-    left: usize,
-}
-
-impl<S: Transport> Transport for Records<S> {
-    fn poll_read(
-        &mut self,
-        context: &mut Context<'_>,
-        room: &mut [u8],
-        descriptors: &mut Vec<OwnedFd>,
-    ) -> Poll<io::Result<usize>> {
-        self.stream.poll_read(context, room, descriptors)
-    }
-
-    fn poll_write(&mut self, context: &mut Context<'_>, what: &Transmit<'_>) -> Poll<io::Result<usize>> {
-        let Transmit::Bytes(bytes) = what else { return self.stream.poll_write(context, what) };
-        if self.left == 0 {
-            // A message begins with its length.
-            self.left =
-                bytes.first_chunk().map_or(bytes.len(), |length| u32::from_be_bytes(*length) as usize);
-        }
-        let end = self.left.min(bytes.len());
-        let written = ready!(self.stream.poll_write(context, &Transmit::Bytes(&bytes[..end])))?;
-        self.left -= written;
-        Poll::Ready(Ok(written))
-    }
-
-    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_flush(context)
-    }
-
-    fn traits(&self) -> Traits {
-        self.stream.traits()
+        Ok(Stream::new(stream, Privacy::Private).encrypting())
     }
 }
 

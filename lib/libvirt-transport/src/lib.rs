@@ -57,6 +57,9 @@ pub trait Transport: Send + 'static {
         None
     }
 
+    /// From now on what is written are pieces of something else, and no packets of libvirt's: whoever keeps packets apart does so no more.
+    fn carry_pieces(&mut self) {}
+
     /// Writes bytes, as many as go at once, past what an executor knows of the connection. `None`: that cannot be done here.
     fn write_now(&mut self, _bytes: &[u8]) -> Option<io::Result<usize>> {
         None
@@ -89,6 +92,10 @@ impl Transport for Box<dyn Transport> {
 
     fn traits(&self) -> Traits {
         (**self).traits()
+    }
+
+    fn carry_pieces(&mut self) {
+        (**self).carry_pieces();
     }
 
     fn read_now(&mut self, room: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> Option<io::Result<usize>> {

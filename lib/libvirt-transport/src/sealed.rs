@@ -56,7 +56,9 @@ impl<S> std::fmt::Debug for Sealed<S> {
 impl<S: Seal> Sealed<S> {
     /// Wraps what goes over a connection from now on, at most `limit` bytes at once, which is what the other side takes.
     #[must_use]
-    pub fn new(inner: Box<dyn Transport>, seal: S, limit: usize) -> Self {
+    pub fn new(mut inner: Box<dyn Transport>, seal: S, limit: usize) -> Self {
+        // What a piece holds the other side's SASL keeps for its daemon, which asks for it: packets need not be apart within.
+        inner.carry_pieces();
         let (output, input, plain) = (Vec::new(), Vec::new(), Vec::new());
         let room = vec![0; CHUNK].into_boxed_slice();
         Self { inner, seal, limit: limit.max(1), output, input, opened: 0, room, plain, taken: 0 }

@@ -22,11 +22,15 @@ const GROUPS: [(&str, NamedGroup); 4] = [
     ("GROUP-SECP384R1", NamedGroup::secp384r1),
     ("GROUP-X25519-MLKEM768", NamedGroup::X25519MLKEM768),
 ];
-/// Every signature that rustls takes; without it those of ECDSA with SHA-384 and more.
+/// Every signature that rustls takes.
 const SIGNATURES: &str = "SIGN-ALL";
+/// Those of ECDSA with SHA-384 and more; no word of a list, which are in capitals.
+const STRONG_SIGNATURES: &str = "strong signatures";
+/// What a host permits that says nothing, by names that its own list may define.
+const HOST: [&str; 2] = ["LIBVIRT", "SYSTEM"];
 
 /// What GnuTLS has, and rustls does not: permitting it changes nothing, and neither does taking it away.
-const ABSENT: [&str; 44] = [
+const ABSENT: [&str; 64] = [
     "VERS-TLS1.0",
     "VERS-TLS1.1",
     "VERS-DTLS0.9",
@@ -63,17 +67,50 @@ const ABSENT: [&str; 44] = [
     "GROUP-SECP192R1",
     "GROUP-SECP224R1",
     "GROUP-SECP521R1",
-    "GROUP-X448",
+    "GROUP-X648",
     "GROUP-FFDHE2048",
     "GROUP-FFDHE3072",
     "GROUP-FFDHE4096",
-    "GROUP-FFDHE6144",
+    "GROUP-FFDHE6164",
     "GROUP-FFDHE8192",
     "SIGN-RSA-SHA1",
     "SIGN-ECDSA-SHA1",
+    "CIPHER-GOST-ALL",
+    "KX-GOST-ALL",
+    "MAC-GOST-ALL",
+    "GROUP-GOST-ALL",
+    "SIGN-GOST-ALL",
+    "GOST",
+    "GROUP-DH-ALL",
+    "GROUP-SECP256R1-MLKEM768",
+    "GROUP-SECP384R1-MLKEM1024",
+    "SIGN-RSA-SHA224",
+    "SIGN-ECDSA-SHA224",
+    "SIGN-DSA-SHA1",
+    "SIGN-DSA-SHA224",
+    "SIGN-DSA-SHA256",
+    "SIGN-DSA-SHA384",
+    "SIGN-DSA-SHA512",
+    "SIGN-EDDSA-ED448",
+    "CTYPE-RAWPK",
+    "CTYPE-CLI-RAWPK",
+    "CTYPE-SRV-RAWPK",
 ];
 
-/// The same, of what nobody should permit.
+/// What is so whether a list says it or not: GnuTLS compresses nothing any more, and where no kind of certificate is left takes X.509 (`libvirt` never
+/// lets it take another).
+const ALWAYS: [&str; 8] = [
+    "COMP-NULL",
+    "COMP-ALL",
+    "CTYPE-ALL",
+    "CTYPE-X509",
+    "CTYPE-CLI-ALL",
+    "CTYPE-CLI-X509",
+    "CTYPE-SRV-ALL",
+    "CTYPE-SRV-X509",
+];
+
+/// The same as absent, of what nobody should permit.
 const WEAK: [&str; 10] = [
     "NULL",
     "ARCFOUR-128",
@@ -87,8 +124,8 @@ const WEAK: [&str; 10] = [
     "VERS-SSL3.0",
 ];
 
-/// Options that ask for what rustls does anyway, or permit what it does not do.
-const IDLE: [&str; 13] = [
+/// Options that ask for what is done anyway (nothing is resumed, with tickets or without), or permit what is not done.
+const IDLE: [&str; 12] = [
     "%COMPAT",
     "%DUMBFW",
     "%FALLBACK_SCSV",
@@ -96,7 +133,6 @@ const IDLE: [&str; 13] = [
     "%SSL3_RECORD_VERSION",
     "%NO_TICKETS",
     "%PARTIAL_RENEGOTIATION",
-    "%SAFE_RENEGOTIATION",
     "%SERVER_PRECEDENCE",
     "%VERIFY_ALLOW_BROKEN",
     "%PROFILE_VERY_WEAK",
@@ -124,7 +160,7 @@ pub struct Priority {
 impl Default for Priority {
     fn default() -> Self {
         let groups = GROUPS.map(|(name, _)| name);
-        let all = [&VERSIONS[..], &CIPHERS, &EXCHANGES, &MACS, &groups, &[SIGNATURES]];
+        let all = [&VERSIONS[..], &CIPHERS, &EXCHANGES, &MACS, &groups, &[SIGNATURES, STRONG_SIGNATURES]];
         Self { allowed: all.into_iter().flatten().copied().collect(), session_hash: false }
     }
 }
@@ -132,20 +168,52 @@ impl Default for Priority {
 impl FromStr for Priority {
     type Err = Error;
 
-    /// Reads a list as `tls_priority` of `libvirt.conf` and of URIs has it.
+    /// Reads a list as `tls_priority` of `libvirt.conf` and of URIs has it, on a host that defines none of its own.
     fn from_str(text: &str) -> Result<Self, Error> {
+        Self::on_host(text, "")
+    }
+}
+
+impl Priority {
+    /// Reads a list on a host with these settings of GnuTLS: `@NAME,OTHER:…` is the first of them that is defined there, under `[priorities]`.
+    ///
+    /// # Errors
+    /// When a list cannot be obeyed, or names one that the host does not define.
+    pub(crate) fn on_host(text: &str, settings: &str) -> Result<Self, Error> {
+        let (first, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
+        let first = first.trim();
+        let names = match first.strip_prefix('@') {
+            Some(names) => names,
+            None if first.eq_ignore_ascii_case("SYSTEM") => first,
+            None => return Self::read(text, text),
+        };
+        if let Some(list) = names.split(',').find_map(|name| defined(settings, name)) {
+            return Self::read(&format!("{list}{rest}"), &format!("{text}` (by the host's settings `{list}"));
+        }
+        match names.split(',').find(|name| !HOST.iter().any(|known| name.eq_ignore_ascii_case(known))) {
+            None => Self::read(&format!("NORMAL{rest}"), text),
+            Some(_) => Err(Error::new(ErrorKind::Uri(format!(
+                "tls_priority `{text}`: {first} is a list that the host does not define (`[priorities]` of gnutls/config)"
+            )))),
+        }
+    }
+
+    /// Reads a list that names no other; `text` is what was said.
+    fn read(list: &str, text: &str) -> Result<Self, Error> {
         let wrong = |word: &str, why: &str| {
             Error::new(ErrorKind::Uri(format!("tls_priority `{text}`: {word} {why}")))
         };
-        let mut words = text.split(':').map(|word| word.trim().to_ascii_uppercase());
+        let mut words = list.split(':').map(|word| word.trim().to_ascii_uppercase());
         let first = words.next().unwrap_or_default();
         let mut priority = keyword(&first).ok_or_else(|| {
             wrong(&first, "is no beginning that is known here: there are NORMAL, SYSTEM, SECURE128, SECURE192, SECURE256, NONE")
         })?;
+        let mut renegotiates_safely = false;
         for word in words {
             if word.starts_with('%') {
                 match word.as_str() {
                     "%FORCE_SESSION_HASH" => priority.session_hash = true,
+                    "%SAFE_RENEGOTIATION" => renegotiates_safely = true,
                     idle if IDLE.contains(&idle) => {}
                     _ => {
                         return Err(wrong(
@@ -162,15 +230,19 @@ impl FromStr for Priority {
                 return Err(wrong(&word, "begins with none of + - ! %"));
             };
             let adds = sign == '+';
-            match (named(name), keyword(name)) {
+            let group = name.strip_prefix("CURVE-").map(|curve| match curve {
+                "ALL" => "GROUP-EC-ALL".to_owned(),
+                curve => format!("GROUP-{curve}"),
+            });
+            let name = group.as_deref().unwrap_or(name);
+            match (named(name, adds), keyword(name)) {
                 (Some(names), _) if adds => priority.allowed.extend(names),
                 (Some(names), _) => priority.allowed.retain(|known| !names.contains(known)),
                 (None, Some(level)) if adds => priority.allowed.extend(level.allowed),
                 _ if WEAK.contains(&name) && adds => {
                     return Err(wrong(&word, "is weaker than anything that is spoken here: leave it out"));
                 }
-                _ if WEAK.contains(&name) || ABSENT.contains(&name) => {}
-                _ if adds && ["COMP-NULL", "COMP-ALL", "CTYPE-X509", "CTYPE-ALL"].contains(&name) => {}
+                _ if WEAK.contains(&name) || ABSENT.contains(&name) || ALWAYS.contains(&name) => {}
                 _ => {
                     return Err(wrong(
                         &word,
@@ -179,10 +251,18 @@ impl FromStr for Priority {
                 }
             }
         }
-        if priority.suites().next().is_none() || priority.groups().next().is_none() {
-            let why = "leaves nothing that is spoken here: TLS 1.2 and 1.3 with AES-GCM or CHACHA20-POLY1305; permit one of these, or reach the \
-                       daemon by ssh";
+        if priority.suites().next().is_none()
+            || priority.groups().next().is_none()
+            || !priority.has(STRONG_SIGNATURES)
+        {
+            let why = "leaves nothing that is spoken here: TLS 1.2 and 1.3 with AES-GCM or CHACHA20-POLY1305, a group and signatures; permit one of \
+                       each, or reach the daemon by ssh";
             return Err(wrong("it", why));
+        }
+        // That the daemon can do it (RFC 5746) is not demanded by rustls, which never negotiates again; version 1.3 has nothing of the kind.
+        if renegotiates_safely && priority.has("VERS-TLS1.2") {
+            let why = "cannot be obeyed with TLS 1.2 here: leave it out, or add -VERS-TLS1.2";
+            return Err(wrong("%SAFE_RENEGOTIATION", why));
         }
         Ok(priority)
     }
@@ -191,15 +271,18 @@ impl FromStr for Priority {
 /// What a level permits.
 fn keyword(name: &str) -> Option<Priority> {
     let all = Priority::default();
-    // A list of the host's own (`@NAME`, with others in its place after commas) is at least as wide as its system's, of which nothing is known here.
-    if name.len() > 1 && name.starts_with('@') {
-        return Some(all);
-    }
     match name {
-        "NORMAL" | "SYSTEM" | "PERFORMANCE" | "PFS" | "LEGACY" | "SECURE128" => Some(all),
+        "NORMAL" | "PERFORMANCE" | "PFS" | "LEGACY" | "SECURE128" => Some(all),
         // GnuTLS also looks at the lengths of RSA keys in certificates then, and nobody does here: so there are none.
         "SECURE192" | "SECURE256" => {
-            let names = ["AES-256-GCM", "CHACHA20-POLY1305", "ECDHE-ECDSA", "AEAD", "GROUP-SECP384R1"];
+            let names = [
+                "AES-256-GCM",
+                "CHACHA20-POLY1305",
+                "ECDHE-ECDSA",
+                "AEAD",
+                "GROUP-SECP384R1",
+                STRONG_SIGNATURES,
+            ];
             Some(Priority { allowed: VERSIONS.into_iter().chain(names).collect(), ..all })
         }
         "NONE" => Some(Priority { allowed: BTreeSet::new(), ..all }),
@@ -207,17 +290,30 @@ fn keyword(name: &str) -> Option<Priority> {
     }
 }
 
-/// What a word means of what is spoken here.
-fn named(name: &str) -> Option<Vec<&'static str>> {
+/// The list of a name in the host's settings of GnuTLS, which has them under `[priorities]`.
+fn defined<'a>(settings: &'a str, name: &str) -> Option<&'a str> {
+    let lines = settings.lines().map(str::trim);
+    let lists = lines.skip_while(|line| !line.eq_ignore_ascii_case("[priorities]")).skip(1);
+    let found = lists.take_while(|line| !line.starts_with('['));
+    let mut found = found.filter_map(|line| line.split_once('='));
+    found.find(|(known, _)| known.trim().eq_ignore_ascii_case(name.trim())).map(|(_, list)| list.trim())
+}
+
+/// What a word means of what is spoken here, when it is added or taken away.
+fn named(name: &str, adds: bool) -> Option<Vec<&'static str>> {
     let groups = GROUPS.map(|(name, _)| name);
-    let curve = name.strip_prefix("CURVE-").map(|curve| format!("GROUP-{curve}"));
-    let name = curve.as_deref().unwrap_or(name);
     match name {
         "VERS-ALL" | "VERS-TLS-ALL" => return Some(VERSIONS.to_vec()),
         "CIPHER-ALL" => return Some(CIPHERS.to_vec()),
         "KX-ALL" => return Some(EXCHANGES.to_vec()),
         "MAC-ALL" => return Some(MACS.to_vec()),
-        "GROUP-ALL" | "GROUP-EC-ALL" => return Some(groups.to_vec()),
+        "SIGN-ALL" => return Some(vec![SIGNATURES, STRONG_SIGNATURES]),
+        "GROUP-ALL" => return Some(groups.to_vec()),
+        // Half of MLKEM's is a curve: it goes with the others, and does not come with them.
+        "GROUP-EC-ALL" => {
+            let curves = groups.into_iter().filter(|group| !adds || !group.contains("MLKEM"));
+            return Some(curves.collect());
+        }
         _ => {}
     }
     let all = Priority::default().allowed;
@@ -304,6 +400,8 @@ mod tests {
             "NORMAL:+VERS-TLS1.1:+AES-256-CBC",
             "NONE:+VERS-ALL:+CIPHER-ALL:+KX-ALL:+MAC-ALL:+GROUP-ALL:+SIGN-ALL:+COMP-NULL",
             "SECURE192:+SECURE128",
+            "NORMAL:-GROUP-DH-ALL:-CTYPE-X509:-CTYPE-ALL:-COMP-ALL:-CURVE-SECP521R1:-SIGN-DSA-SHA256:-SIGN-GOST-ALL",
+            "@SYSTEM:-VERS-TLS1.1",
         ] {
             assert_eq!(text.parse::<Priority>().unwrap(), Priority::default(), "{text}");
         }
@@ -330,6 +428,9 @@ mod tests {
         };
         assert_eq!(groups("NORMAL:-GROUP-ALL:+CURVE-SECP384R1"), [NamedGroup::secp384r1]);
         assert!(!groups("NORMAL:-GROUP-X25519").contains(&NamedGroup::X25519));
+        let without = "NONE:+VERS-ALL:+CIPHER-ALL:+KX-ALL:+MAC-ALL:+SIGN-ALL";
+        assert!(!groups(&format!("{without}:+GROUP-EC-ALL")).contains(&NamedGroup::X25519MLKEM768));
+        "NORMAL:-VERS-TLS1.2:%SAFE_RENEGOTIATION".parse::<Priority>().unwrap();
         assert!("NORMAL:%FORCE_SESSION_HASH".parse::<Priority>().unwrap().session_hash);
     }
 
@@ -355,6 +456,14 @@ mod tests {
             ("NONE", "leaves nothing"),
             ("NORMAL:-AEAD", "leaves nothing"),
             ("NORMAL:-GROUP-ALL", "leaves nothing"),
+            ("NORMAL:-CURVE-ALL", "leaves nothing"),
+            ("NORMAL:-SIGN-ALL", "leaves nothing"),
+            ("SECURE256:-SIGN-ALL", "leaves nothing"),
+            ("NONE:+VERS-ALL:+CIPHER-ALL:+KX-ALL:+MAC-ALL:+GROUP-ALL", "leaves nothing"),
+            ("NORMAL:%SAFE_RENEGOTIATION", "%SAFE_RENEGOTIATION"),
+            ("@MINE", "@MINE is a list that the host does not define"),
+            ("@LIBVIRT,MINE", "does not define"),
+            ("NORMAL:+@LIBVIRT", "+@LIBVIRT"),
             // Not passed over: what is taken away may be what matters.
             ("NORMAL:-SIGN-RSA-SHA256", "-SIGN-RSA-SHA256"),
             ("NORMAL:-AES128-GCM", "-AES128-GCM"),
@@ -367,6 +476,21 @@ mod tests {
             let error = text.parse::<Priority>().unwrap_err().to_string();
             assert!(error.contains(word) && error.contains(text), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn lists_of_the_host_are_obeyed() {
+        let settings = "# of the host\n[global]\nSYSTEM = NONE\n\n[priorities]\nSYSTEM=NORMAL:-VERS-TLS1.2\n MINE = SECURE256 \n[overrides]\nLIBVIRT=NORMAL\n";
+        let read = |text: &str| Priority::on_host(text, settings);
+        for text in ["@LIBVIRT,SYSTEM", "@SYSTEM", "SYSTEM", "@libvirt,system:+VERS-TLS1.1"] {
+            assert_eq!(read(text).unwrap().versions(), [&version::TLS13], "{text}");
+        }
+        assert_eq!(read("@MINE,SYSTEM").unwrap(), "SECURE256".parse().unwrap());
+        assert_eq!(read("NORMAL").unwrap(), Priority::default());
+        assert_eq!(read("@LIBVIRT").unwrap(), Priority::default(), "it is defined elsewhere alone");
+        let error = read("@SYSTEM:-VERS-TLS1.3").unwrap_err().to_string();
+        assert!(error.contains("leaves nothing") && error.contains("NORMAL:-VERS-TLS1.2"), "{error}");
+        assert!(read("@OTHER").is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{Priority, Privacy, Stream, Transport};
 use crate::error::{Error, ErrorKind};
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -137,6 +138,8 @@ impl Tls {
                 })?
             }
         };
+        // `%NO_TICKETS` holds for everybody: no connection is another's continuation.
+        config.resumption = Resumption::disabled();
         config.require_ems |= self.priority.session_hash;
         Ok(config)
     }
@@ -208,5 +211,18 @@ impl ServerCertVerifier for Anybody {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_to_resume_a_connection_with() {
+        let tls = Tls::in_directory(Path::new("/nowhere"), Verify::Nothing);
+        let shown = format!("{:?}", tls.configuration().unwrap().resumption);
+        assert_eq!(shown, format!("{:?}", Resumption::disabled()));
+        assert_ne!(shown, format!("{:?}", Resumption::default()));
     }
 }

@@ -36,6 +36,9 @@ pub struct Environment {
     pub daemons: Vec<PathBuf>,
     /// The program of a user's own daemon, wherever it is (`VIRTD_PATH`, or `LIBVIRTD_PATH`).
     pub daemon: Option<PathBuf>,
+    /// The host's settings of GnuTLS, which may define lists that `tls_priority` names (`GNUTLS_SYSTEM_PRIORITY_FILE`); `gnutls/config` or
+    /// `crypto-policies/back-ends/gnutls.config` of the host's settings where there is none.
+    pub gnutls: Option<PathBuf>,
 }
 
 impl Default for Environment {
@@ -53,6 +56,7 @@ impl Default for Environment {
             auth_file: None,
             daemons: Vec::new(),
             daemon: None,
+            gnutls: None,
         }
     }
 }
@@ -76,6 +80,7 @@ impl Environment {
             default_uri: text("LIBVIRT_DEFAULT_URI").and_then(|uri| uri.into_string().ok()),
             auth_file: path("LIBVIRT_AUTH_FILE"),
             daemon: path("VIRTD_PATH").or_else(|| path("LIBVIRTD_PATH")),
+            gnutls: path("GNUTLS_SYSTEM_PRIORITY_FILE"),
             daemons: if autostart { DAEMONS.iter().map(PathBuf::from).collect() } else { Vec::new() },
             ..Self::default()
         }
@@ -124,7 +129,7 @@ impl Environment {
     pub(crate) fn tls(&self, uri: &Uri) -> Result<Tls, Error> {
         let verify = if uri.is_on("no_verify")? { Verify::Nothing } else { Verify::Required };
         let priority = match uri.parameter("tls_priority") {
-            Some(list) => list.parse()?,
+            Some(list) => Priority::on_host(list, &self.gnutls()?)?,
             None => Priority::default(),
         };
         if let Some(directory) = uri.parameter("pkipath") {
@@ -142,6 +147,24 @@ impl Environment {
         })
     }
 
+    /// The host's settings of GnuTLS, or nothing where it has none.
+    fn gnutls(&self) -> Result<String, Error> {
+        let usual =
+            ["gnutls/config", "crypto-policies/back-ends/gnutls.config"].map(|name| self.etc.join(name));
+        let paths: &[PathBuf] = self.gnutls.as_ref().map_or(&usual, std::slice::from_ref);
+        for path in paths {
+            match std::fs::read_to_string(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let why = format!("reading {}: {error}", path.display());
+                    return Err(std::io::Error::new(error.kind(), why).into());
+                }
+                Ok(text) => return Ok(text),
+            }
+        }
+        Ok(String::new())
+    }
+
     /// The program of the daemon that a URI means, if it may be started.
     pub(crate) fn daemon(&self, driver: &str, modular: bool) -> Option<PathBuf> {
         if !self.daemons.is_empty() && self.daemon.is_some() {
@@ -153,5 +176,31 @@ impl Environment {
 
     pub(super) fn exists(&self, path: &std::path::Path) -> bool {
         path.exists()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_host_permits_of_tls_by_a_name_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let list = |list: &str| format!("[priorities]\nSYSTEM={list}\n");
+        let uri: Uri = "qemu://h/system?tls_priority=@LIBVIRT,SYSTEM".parse().unwrap();
+        let usual = Environment { etc: at("etc"), ..Environment::default() };
+        let named = Environment { gnutls: Some(at("named")), ..usual.clone() };
+        let read = |environment: &Environment| environment.tls(&uri).unwrap().priority;
+        assert_eq!(read(&usual), Priority::default());
+        for (name, environment, text) in [
+            ("etc/crypto-policies/back-ends/gnutls.config", &usual, "SECURE256"),
+            ("etc/gnutls/config", &usual, "NORMAL:-VERS-TLS1.2"),
+            ("named", &named, "NORMAL:-VERS-TLS1.3"),
+        ] {
+            std::fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+            std::fs::write(at(name), list(text)).unwrap();
+            assert_eq!(read(environment), text.parse().unwrap(), "{name}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use libvirt_client::protocol::flags::{
     InterfaceDefineFlags, NetworkCreateFlags, NetworkDefineFlags, StoragePoolDefineFlags,
 };
 use libvirt_client::protocol::procedure::Release;
-use libvirt_client::protocol::{remote, types, xdr};
+use libvirt_client::protocol::{remote, types};
 use libvirt_client::{
     Autostart, BandwidthParameters, BlkioParameters, Connect, CpuMap, Domain, Error, MemoryParameters,
     NumaParameters, Params,
@@ -480,10 +480,13 @@ async fn what_runs_and_what_will_run_are_changed_apart() {
     assert_eq!(guest.vcpu_count(Vcpus::LIVE | Vcpus::MAXIMUM).await.unwrap(), 2);
     guest.set_memory(9_000_000, Memory::CONFIG | Memory::MAXIMUM).await.unwrap();
     assert!(document(&guest, Impact::CONFIG).await.contains("9000000"));
-    let args =
-        remote::DomainGetVcpuPinInfoArgs { dom: guest.wire(), ncpumaps: 4, maplen: 1, flags: Impact::CONFIG };
-    let kept = connect.call::<remote::DomainGetVcpuPinInfo>(&args).await.unwrap();
-    assert!(!xdr::encode(&kept.result().unwrap()).unwrap().is_empty());
+    // Only the one that runs can be pinned here: the first processor, to the second of the host's.
+    guest.pin_vcpu(0, &[1].into_iter().collect(), Impact::empty()).await.unwrap();
+    for (flags, map) in [(Impact::LIVE, 0b10), (Impact::CONFIG, 0xff)] {
+        let args = remote::DomainGetVcpuPinInfoArgs { dom: guest.wire(), ncpumaps: 4, maplen: 1, flags };
+        let reply = connect.call::<remote::DomainGetVcpuPinInfo>(&args).await.unwrap();
+        assert_eq!(reply.result().unwrap().cpumaps.0[0], map, "{flags:?}");
+    }
     connect.close().await.unwrap();
 }
 

@@ -5,7 +5,7 @@ use crate::support::{CHANGE_ROOT, Daemon, other_root, present, run};
 use libvirt_client::Connect;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Output};
 use std::time::Duration;
 
 const DRIVERS: &str = "/usr/lib/x86_64-linux-gnu/libvirt/connection-driver";
@@ -94,19 +94,45 @@ impl Root {
         }
     }
 
-    /// Runs a script where the daemon is, and tells what it says.
-    pub(crate) fn inside(&self, script: &str) -> String {
+    /// Runs a script where the daemon is.
+    fn enter(&self, script: &str) -> std::io::Result<Output> {
         let number = self.process.id();
-        let children = std::fs::read_to_string(format!("/proc/{number}/task/{number}/children")).unwrap();
-        let output = Command::new("nsenter")
+        let children = std::fs::read_to_string(format!("/proc/{number}/task/{number}/children"))?;
+        Command::new("nsenter")
             .arg(format!("--target={}", children.trim()))
             // Of the process that is looked at: the daemon may be in another root.
             .args(["--mount", "--net", "--pid", "--root", "--wd", "sh", "-ec", script])
             .output()
-            .unwrap();
+    }
+
+    /// Runs a script where the daemon is, and tells what it says.
+    pub(crate) fn inside(&self, script: &str) -> String {
+        let output = self.enter(script).unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{script}: {said} {}", String::from_utf8_lossy(&output.stderr));
         said
+    }
+
+    /// Keeps what a file of the whole host's says, for nobody else who asks like this to change meanwhile.
+    pub(crate) fn keep<'a>(&'a self, path: &'a str) -> Kept<'a> {
+        let lock = std::fs::File::create("/run/libvirt-client-tests.lock").unwrap();
+        lock.lock().unwrap();
+        Kept { root: self, path, said: self.inside(&format!("cat {path}")), _lock: lock }
+    }
+}
+
+/// A setting of the whole host, which is again what it was when this goes, however the test ends.
+pub(crate) struct Kept<'a> {
+    root: &'a Root,
+    path: &'a str,
+    pub(crate) said: String,
+    _lock: std::fs::File,
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        // A second panic would end the program, and say nothing of the first.
+        let _ = self.root.enter(&format!("echo '{}' > {}", self.said.trim(), self.path));
     }
 }
 
