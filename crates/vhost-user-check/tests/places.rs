@@ -20,6 +20,17 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+/// A server of random numbers there, whose complaints can be read.
+fn serve(socket: &Path) -> Child {
+    Command::new(PROGRAM)
+        .args(["serve", "--type", "rng", "--socket", socket.to_str().unwrap()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
 /// What is no socket, and a socket at which somebody listens, stay what they are.
 #[test]
 fn a_path_that_is_taken_is_left_alone() {
@@ -103,13 +114,7 @@ fn nobody_takes_away_what_another_has_just_made() {
     let stale = std::fs::symlink_metadata(&socket).unwrap().ino();
     let lock = File::open(directory.path()).unwrap();
     flock(&lock, FlockOperation::LockExclusive).unwrap();
-    let mut server = Command::new(PROGRAM)
-        .args(["serve", "--type", "rng", "--socket", socket.to_str().unwrap()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut server = serve(&socket);
     // It has come as far as that when it has the directory open.
     let has_it = |pid: u32| {
         let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
@@ -227,13 +232,7 @@ fn a_listener_that_takes_nobody_holds_up_no_other() {
             Err(error) => break assert_eq!(error, rustix::io::Errno::AGAIN),
         }
     }
-    let mut server = Command::new(PROGRAM)
-        .args(["serve", "--type", "rng", "--socket", socket.to_str().unwrap()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut server = serve(&socket);
     let pid = Pid::from_raw(i32::try_from(server.id()).unwrap()).unwrap();
     let process = pidfd_open(pid, PidfdFlags::empty()).unwrap();
     // It would wait for ever, or until somebody is taken.
@@ -290,6 +289,7 @@ fn what_a_command_starts_is_ended_with_the_check() {
         .spawn()
         .unwrap();
     while !Path::new(socket).exists() {
+        assert!(checking.try_wait().unwrap().is_none(), "it ended before anybody listened");
         std::thread::yield_now();
     }
     terminate(&checking);
