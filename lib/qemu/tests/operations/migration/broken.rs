@@ -48,17 +48,20 @@ fn relay(from: &Path, to: PathBuf) -> (watch::Sender<Relay>, JoinSet<()>) {
     (mode, tasks)
 }
 
+/// A guest that counts, one that waits for it, and how far it has come; nothing where memory cannot follow a guest.
+async fn for_postcopy(test: &str) -> Option<(tempfile::TempDir, Guest, Guest, u64)> {
+    let directory = missing_or(test).filter(|_| !no_postcopy(test))?;
+    let (mut source, config) = counting(directory.path()).await;
+    let destination = Guest::incoming(&directory.path().join("destination"), config).await;
+    let before = counted(&mut source).await;
+    Some((directory, source, destination, before))
+}
+
 #[tokio::test]
 async fn a_guest_whose_memory_is_on_both_sides_is_recovered() {
     let test = "a_guest_whose_memory_is_on_both_sides_is_recovered";
-    let Some(directory) = missing_or(test) else { return };
-    if no_postcopy(test) {
-        return;
-    }
+    let Some((directory, source, mut destination, before)) = for_postcopy(test).await else { return };
     let at = |name: &str| directory.path().join(name);
-    let (mut source, config) = counting(directory.path()).await;
-    let mut destination = Guest::incoming(&at("destination"), config).await;
-    let before = counted(&mut source).await;
     let (mode, _relay) = relay(&at("relay.sock"), at("listen.sock"));
     let via = Route::Forwarded {
         listen: Address::Unix(at("listen.sock")),
@@ -87,14 +90,8 @@ async fn a_guest_whose_memory_is_on_both_sides_is_recovered() {
 #[tokio::test]
 async fn a_guest_whose_connection_is_broken_on_purpose_at_either_end_is_recovered() {
     let test = "a_guest_whose_connection_is_broken_on_purpose_at_either_end_is_recovered";
-    let Some(directory) = missing_or(test) else { return };
-    if no_postcopy(test) {
-        return;
-    }
+    let Some((directory, source, mut destination, before)) = for_postcopy(test).await else { return };
     let at = |name: &str| directory.path().join(name);
-    let (mut source, config) = counting(directory.path()).await;
-    let mut destination = Guest::incoming(&at("destination"), config).await;
-    let before = counted(&mut source).await;
     let options = slow_postcopy();
     let via = Address::Unix(at("first.sock"));
     let pausing = async {
