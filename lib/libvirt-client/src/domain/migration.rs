@@ -17,8 +17,8 @@
 //! | says that it does not, or is found not to have it | to go on with the guest | the migration has failed |
 //! | does not answer, nor any question after that | nothing: the guest stands still there | who knows more decides ([`Aftermath::Unknown`]) |
 //!
-//! A migration in which the guest goes ahead of its memory (`POSTCOPY`) may break with half of it on each side. Nobody is told anything
-//! then, and it is taken up again: [`Aftermath::Split`].
+//! A migration in which the guest goes ahead of its memory (`POSTCOPY`) may break with half of it on each side. The guest goes on nowhere
+//! then: the source is told that the destination has failed, keeps its half, and it is taken up again: [`Aftermath::Split`].
 //!
 //! Where nothing is known, libvirt's own library tells the source to go on, and leaves it to locks on the disks that the guest does not run twice.
 
@@ -31,6 +31,7 @@ use libvirt_protocol::NoFlags;
 use libvirt_protocol::enums::{self, DomainPausedReason, ErrorDomain, ErrorNumber};
 use libvirt_protocol::flags::DomainMigrateFlags as F;
 use libvirt_protocol::params::TypedParam;
+use libvirt_protocol::procedure::Release;
 use libvirt_protocol::remote::{self, *};
 use libvirt_protocol::xdr::{Bytes, List};
 use std::fmt;
@@ -49,6 +50,8 @@ const QUESTIONS: u32 = 40;
 const LOST: u32 = 4;
 /// How long the destination may take to throw away what nobody needs; nothing depends on its answer.
 const FAREWELL: Duration = Duration::from_secs(30);
+/// The first daemon that takes up again what has broken (`VIR_MIGRATE_POSTCOPY_RESUME`).
+const TAKES_UP_AGAIN: Release = Release(8, 5, 0);
 
 /// A migration between two daemons that we are connected to. Await it for its end, which brings the domain at its destination. It goes on
 /// when this is dropped, in a task of its own, for as long as the executor runs.
@@ -76,7 +79,9 @@ pub enum Aftermath {
     /// The guest is not at the destination. The source could not be told; if the guest stands still there, resume it.
     Stays,
     /// The guest has gone ahead and its memory has not followed: it waits at the destination for what is still at the source. Neither half
-    /// is whole; migrate again with the same flags and `POSTCOPY_RESUME`.
+    /// is whole; migrate again with the same flags and `POSTCOPY_RESUME`, once both sides tell that post-copy has failed (the lifecycle
+    /// events' detail `PostcopyFailed`): a destination's daemon that is asked before it has heard of that from its QEMU says that it has failed
+    /// again, though the memory follows, and both daemons then see to the end by themselves.
     Split,
     /// Nobody knows whether the guest runs at the destination. The source was told nothing, so that the guest does not run twice: it
     /// stands still there, unless the transfer has failed by itself. Look at the destination: if the guest runs there, destroy what is
@@ -356,7 +361,10 @@ impl Migration {
     async fn end(&self, cookie: &[u8]) -> Result<Domain, Error> {
         match self.finish(Told::LetGo, cookie).await {
             Finished::Runs(moved, cookie) => self.let_go(moved, &cookie).await,
-            Finished::Not(error) if self.is_split().await => Err(error.left(Aftermath::Split)),
+            Finished::Not(error) if self.is_split().await => {
+                self.tell_of_break().await;
+                Err(error.left(Aftermath::Split))
+            }
             Finished::Not(error) => Err(self.go_on(error).await),
             // A guest that runs nowhere cannot run twice.
             Finished::Unknown(error) if self.flags.contains(F::OFFLINE) => {
@@ -481,6 +489,21 @@ impl Migration {
         match self.guest.state().await {
             Ok(state) if state.state == enums::DomainState::Running => error,
             _ => error.left(Aftermath::Stays),
+        }
+    }
+
+    /// Tells the source that the destination has failed, half of the guest being there. It goes on with the guest no more than before, but
+    /// ends what it still holds for this migration: only then does it see to the end by itself if the memory does follow, and can it be taken
+    /// up again from every state (`qemuMigrationSrcConfirm`, `qemu_migration.c`). A daemon that takes nothing up again is told nothing.
+    async fn tell_of_break(&self) {
+        if self.guest.connect().daemon_version() < TAKES_UP_AGAIN {
+            return;
+        }
+        if let Err(error) = self.tell(Told::GoOn, &[]).await {
+            tracing::debug!(
+                error = format_args!("{error:#}"),
+                "the source did not take the break of a migration"
+            );
         }
     }
 

@@ -212,14 +212,19 @@ impl Hosts {
                     flags: wide(told.finish),
                     ..Default::default()
                 };
-                let finished = target.call::<remote::DomainMigrateFinish3>(&args).await?;
-                let args = remote::DomainMigrateConfirm3Args {
+                let finished = target.call::<remote::DomainMigrateFinish3>(&args).await;
+                // The source waits to be told how it ended, also when it ended badly.
+                let mut args = remote::DomainMigrateConfirm3Args {
                     dom: dom(),
-                    cookie_in: finished.result()?.cookie_out,
                     flags: wide(told.begin),
-                    cancelled: 0,
+                    cancelled: i32::from(finished.is_err()),
+                    ..Default::default()
                 };
+                if let Ok(finished) = &finished {
+                    args.cookie_in = finished.result()?.cookie_out;
+                }
                 source.call::<remote::DomainMigrateConfirm3>(&args).await?;
+                finished?;
             }
             Version::Named => {
                 let args = remote::DomainMigrateBegin3ParamsArgs {
@@ -307,9 +312,17 @@ impl Hosts {
             flags: wide(flags),
             ..Default::default()
         };
-        self.target.call::<remote::DomainMigrateFinish2>(&args).await?;
-        let args = remote::DomainMigrateConfirm3Args { dom: dom(), flags: wide(flags), ..Default::default() };
+        let finished = self.target.call::<remote::DomainMigrateFinish2>(&args).await;
+        // The source waits to be told how it ended, also when it ended badly.
+        let cancelled = i32::from(finished.is_err());
+        let args = remote::DomainMigrateConfirm3Args {
+            dom: dom(),
+            flags: wide(flags),
+            cancelled,
+            ..Default::default()
+        };
         self.source.call::<remote::DomainMigrateConfirm3>(&args).await?;
+        finished?;
         self.target.domain_by_name("guest").await
     }
 

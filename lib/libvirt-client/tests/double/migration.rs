@@ -1,7 +1,7 @@
 //! Migration, when somebody dies in the middle.
 
 use crate::mortal::{Back, Death, Mortal, When};
-use libvirt_client::protocol::enums::{DomainState, ErrorDomain, ErrorNumber};
+use libvirt_client::protocol::enums::{DomainPausedReason, DomainState, ErrorDomain, ErrorNumber};
 use libvirt_client::protocol::event::{Event, Kind};
 use libvirt_client::protocol::flags::DomainMigrateFlags as F;
 use libvirt_client::protocol::procedure::Procedure;
@@ -17,6 +17,7 @@ use libvirt_client::{
     Options, Reconnect,
 };
 use libvirt_server::{Builder, Handle, Scope, Server};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const GUEST: &str = "<domain type='test'><name>m</name><memory>1</memory><os><type>hvm</type></os></domain>";
@@ -239,6 +240,33 @@ async fn one_that_is_aborted_before_it_transfers_is_no_more() {
     let error = job.await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Job(_)), "{error}");
     assert_eq!((state(&source).await, state(&target).await), (RUNNING, None));
+}
+
+#[tokio::test]
+async fn a_source_with_half_a_guest_is_told_that_the_other_half_does_not_run() {
+    static NOW: AtomicU64 = AtomicU64::new(1_000_000);
+    let clock = || Duration::from_secs(NOW.load(Ordering::Relaxed));
+    let source = super::start(server("here").job_duration(Duration::from_secs(3600)).clock(clock));
+    let guest = direct(&source).await.create_domain(GUEST, Default::default()).await.unwrap();
+    let target = Mortal::new(super::start(server("there")), Back::AtOnce);
+    target.refuse::<Finish>(ErrorDomain::Qemu, ErrorNumber::OperationFailed);
+    let to = through(&target).await;
+    let flags = F::LIVE | F::POSTCOPY;
+    let job = guest.migrate(&to, &MigrateParameters::default(), flags).await.unwrap();
+    while guest.start_post_copy().await.is_err() {
+        // Its task has yet to run.
+        tokio::task::yield_now().await;
+    }
+    // The transfer is through when the host's timer goes off, which it does at once from here on.
+    NOW.fetch_add(3600, Ordering::Relaxed);
+    tokio::time::pause();
+    let error = job.await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Migration { left: Aftermath::Split, .. }), "{error}");
+    let state = guest.state().await.unwrap();
+    assert_eq!(
+        (state.state, state.reason),
+        (DomainState::Paused, i32::from(DomainPausedReason::PostcopyFailed))
+    );
 }
 
 #[tokio::test]

@@ -91,10 +91,13 @@ fn combine(flags: F) -> Result<(), Refusal> {
 }
 
 impl Domain {
+    fn is_paused_for(&self, reason: DomainPausedReason) -> bool {
+        self.state == DomainState::Paused && self.reason == i32::from(reason)
+    }
+
     /// A migration that broke after the guest had gone ahead is taken up again, and only such a one.
     fn may_be_resumed(&self, flags: F) -> Result<(), Refusal> {
-        let broken =
-            self.state == DomainState::Paused && self.reason == i32::from(DomainPausedReason::PostcopyFailed);
+        let broken = self.is_paused_for(DomainPausedReason::PostcopyFailed);
         match flags.contains(F::POSTCOPY_RESUME) {
             true if !broken => Err(Refusal::invalid(format!(
                 "migration of domain {} is not in post-copy phase",
@@ -217,10 +220,16 @@ impl Hypervisor {
     /// Everything has been sent.
     pub(super) fn migrated(&mut self, uuid: Uuid) {
         let Some(domain) = self.domains.get_mut(&uuid) else { return };
-        domain.set_state(DomainState::Paused, DomainPausedReason::Migration);
-        let name = domain.config.name.clone();
-        let dom = domain.wire();
+        let (name, dom) = (domain.config.name.clone(), domain.wire());
+        // One that has gone ahead stands still since then.
+        let ahead = domain.is_paused_for(DomainPausedReason::Postcopy);
+        if !ahead {
+            domain.set_state(DomainState::Paused, DomainPausedReason::Migration);
+        }
         self.happen(&name, Happening::MigrationIteration(1));
+        if ahead {
+            return;
+        }
         let detail = DomainEventSuspendedDetailType::Migrated;
         self.tell_lifecycle(&dom, DomainEventType::Suspended, detail.into());
     }
@@ -266,12 +275,15 @@ impl Hypervisor {
         self.protect(dom, F::empty());
         let domain = self.domain(dom)?;
         let dom = domain.wire();
-        let reasons = [DomainPausedReason::Migration, DomainPausedReason::PostcopyFailed].map(i32::from);
-        let sent = domain.state == DomainState::Paused && reasons.contains(&domain.reason);
         if cancelled {
-            if sent {
+            if domain.is_paused_for(DomainPausedReason::Migration) {
                 let reason = DomainRunningReason::MigrationCanceled;
                 self.go_on(&dom, reason, DomainEventResumedDetailType::Migrated);
+            } else if domain.is_paused_for(DomainPausedReason::Postcopy) {
+                // Half of it is here and half of it there.
+                self.domain_mut(&dom)?.set_state(DomainState::Paused, DomainPausedReason::PostcopyFailed);
+                let detail = DomainEventSuspendedDetailType::PostcopyFailed;
+                self.tell_lifecycle(&dom, DomainEventType::Suspended, detail.into());
             }
             return Ok(());
         }
