@@ -13,13 +13,14 @@ use crate::{
     message::{Event, Greeting},
     schema::Schema,
     session::{CallId, Counters, DESCRIPTORS, Execution, Limits, Opening, Session},
-    transport::{Bytes, Outgoing, Unix},
+    transport::{self, Bytes, Outgoing},
     wire::{Decode as _, DecodeError},
 };
 use driver::{Answer, CloseGuard, Driver, Given, Input, Pending, Waiting};
 use serde_json::{Map, Value};
 use std::{
     future::Future,
+    io,
     os::fd::OwnedFd,
     sync::{
         Arc,
@@ -54,8 +55,13 @@ pub fn client<S>(
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
-    let (reader, writer) = tokio::io::split(stream);
-    joined(reader, Bytes(writer), options)
+    joined(
+        || {
+            let (reader, writer) = tokio::io::split(stream);
+            Ok((reader, Bytes(writer)))
+        },
+        options,
+    )
 }
 
 /// The same for a unix socket, over which descriptors can be passed.
@@ -63,13 +69,12 @@ pub fn client_unix(
     stream: UnixStream,
     options: Options,
 ) -> (Client, impl Future<Output = Arc<CloseReason>> + Send + 'static) {
-    let (reader, writer) = stream.into_split();
-    joined(reader, Unix(writer), options)
+    joined(|| transport::unix(stream), options)
 }
 
+/// `halves` is asked when the driver is first polled.
 fn joined<R, W>(
-    reader: R,
-    writer: W,
+    halves: impl FnOnce() -> io::Result<(R, W)> + Send + 'static,
     options: Options,
 ) -> (Client, impl Future<Output = Arc<CloseReason>> + Send + 'static)
 where
@@ -88,6 +93,10 @@ where
     let guard = CloseGuard { shared: shared.clone() };
     let client = Client { shared, calls, deadlines: options.deadlines };
     let driver = async move {
+        let (reader, writer) = match halves() {
+            Ok(halves) => halves,
+            Err(error) => return guard.shared.close(CloseReason::Socket(error)),
+        };
         let session = Session::open(options.limits, options.opening);
         let mut driver = Driver::new(session, guard.shared.clone());
         let reason = driver.run(reader, writer, inputs).await;

@@ -1,16 +1,18 @@
-//! The sending half of a stream: bytes, and descriptors where the stream carries them.
+//! Both halves of a stream: bytes, and descriptors where the stream carries them.
 
 use crate::session::{DESCRIPTORS, Transmit};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use std::{
     future::Future,
     io::{self, IoSlice},
     mem::MaybeUninit,
-    os::fd::{AsFd as _, BorrowedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    pin::Pin,
+    task::{Context, Poll, ready},
 };
 use tokio::{
-    io::{AsyncWrite, AsyncWriteExt, Interest},
-    net::unix::OwnedWriteHalf,
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf, unix::AsyncFd},
+    net::UnixStream,
 };
 
 /// Sends what a session has to send.
@@ -33,28 +35,85 @@ impl<W: AsyncWrite + Unpin + Send> Outgoing for Bytes<W> {
     }
 }
 
-/// A unix socket.
-pub(crate) struct Unix(pub OwnedWriteHalf);
+/// The halves of a unix socket.
+///
+/// A socket that is watched for room to write wakes its owner each time that the other side reads; so this one is watched for what
+/// arrives, and for room only while there is none. That is half of what the processor does for a command.
+pub(crate) fn unix(stream: UnixStream) -> io::Result<(Arrivals, Unix)> {
+    let socket = OwnedFd::from(stream.into_std()?);
+    let arrivals = watched(&socket, Interest::READABLE)?;
+    Ok((Arrivals(arrivals), Unix { socket, room: None }))
+}
 
-impl Outgoing for Unix {
-    const CARRIES_DESCRIPTORS: bool = true;
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe for the sake of other types: an OwnedFd stays open and the same while it is owned"
+)]
+fn watched(socket: &OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(socket.try_clone()?, interest)
+}
 
-    async fn send(&mut self, what: Transmit<'_>) -> io::Result<usize> {
-        if what.descriptors.is_empty() {
-            return self.0.write(what.bytes).await;
-        }
-        let stream = self.0.as_ref();
+/// What arrives at a unix socket.
+pub(crate) struct Arrivals(AsyncFd<OwnedFd>);
+
+impl AsyncRead for Arrivals {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
-            stream.writable().await?;
-            match stream.try_io(Interest::WRITABLE, || send_with(stream.as_fd(), what)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return outcome,
+            let mut ready = ready!(self.0.poll_read_ready(context))?;
+            let room = buffer.initialize_unfilled();
+            let asked = room.len();
+            match ready.try_io(|socket| Ok(rustix::net::recv(socket, room, RecvFlags::empty())?.0)) {
+                Ok(Ok(count)) => {
+                    // That was all there was; of more there is word.
+                    if 0 < count && count < asked {
+                        ready.clear_ready();
+                    }
+                    buffer.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(Err(error)) => return Poll::Ready(Err(error)),
+                Err(_nothing_there) => {}
             }
         }
     }
 }
 
-fn send_with(socket: BorrowedFd<'_>, what: Transmit<'_>) -> io::Result<usize> {
+/// What leaves through a unix socket.
+pub(crate) struct Unix {
+    socket: OwnedFd,
+    /// Tells of room, where there was none.
+    room: Option<AsyncFd<OwnedFd>>,
+}
+
+impl Outgoing for Unix {
+    const CARRIES_DESCRIPTORS: bool = true;
+
+    async fn send(&mut self, what: Transmit<'_>) -> io::Result<usize> {
+        loop {
+            match send_now(self.socket.as_fd(), what) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => {
+                    self.room = None;
+                    return outcome;
+                }
+            }
+            let room = match &mut self.room {
+                Some(room) => room,
+                none => none.insert(watched(&self.socket, Interest::WRITABLE)?),
+            };
+            room.writable().await?.clear_ready();
+        }
+    }
+}
+
+fn send_now(socket: BorrowedFd<'_>, what: Transmit<'_>) -> io::Result<usize> {
+    if what.descriptors.is_empty() {
+        return Ok(rustix::net::send(socket, what.bytes, SendFlags::NOSIGNAL)?);
+    }
     let descriptors: Vec<BorrowedFd<'_>> = what.descriptors.iter().map(|fd| fd.as_fd()).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -63,4 +122,45 @@ fn send_with(socket: BorrowedFd<'_>, what: Transmit<'_>) -> io::Result<usize> {
     }
     let bytes = [IoSlice::new(what.bytes)];
     Ok(rustix::net::sendmsg(socket, &bytes, &mut control, SendFlags::NOSIGNAL)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt as _;
+
+    #[tokio::test]
+    async fn what_has_no_room_waits_for_it_and_what_arrives_is_told_each_time() {
+        const LENGTH: usize = 4 << 20;
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let (mut arrivals, mut leaving) = unix(near).unwrap();
+        let sent = async {
+            let bytes = vec![7; LENGTH];
+            let (mut sent, mut writes) = (0, 0);
+            while sent < LENGTH {
+                let what = Transmit { bytes: &bytes[sent..], descriptors: &[] };
+                sent += leaving.send(what).await.unwrap();
+                writes += 1;
+            }
+            assert!(writes > 1, "more than a socket holds");
+            let mut answer = [0; 64];
+            for expected in [&b"one"[..], b"two"] {
+                let count = arrivals.read(&mut answer).await.unwrap();
+                assert_eq!(&answer[..count], expected);
+                leaving.send(Transmit { bytes: b".", descriptors: &[] }).await.unwrap();
+            }
+            assert_eq!(arrivals.read(&mut answer).await.unwrap(), 0, "its end, too");
+        };
+        let received = async {
+            let mut bytes = vec![0; LENGTH];
+            far.read_exact(&mut bytes).await.unwrap();
+            assert!(bytes.iter().all(|byte| *byte == 7));
+            for word in [&b"one"[..], b"two"] {
+                far.write_all(word).await.unwrap();
+                far.read_exact(&mut bytes[..1]).await.unwrap();
+            }
+            drop(far);
+        };
+        tokio::join!(sent, received);
+    }
 }

@@ -161,8 +161,11 @@ impl Driver {
                         if let Err(violation) = outcome {
                             return violation.into();
                         }
-                        // Whoever got something has a turn before more is read, also on a runtime of one thread in a storm.
-                        tokio::task::yield_now().await;
+                        // Whoever got something has a turn before more is read, also on a runtime of one thread in a storm. Where nothing
+                        // more waits to be read, that comes of itself, and costs the runtime no look at its sockets.
+                        if count == chunk.len() {
+                            tokio::task::yield_now().await;
+                        }
                     }
                     Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return CloseReason::Ended,
                     Err(error) => return CloseReason::Socket(error),
