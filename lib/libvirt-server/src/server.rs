@@ -195,7 +195,7 @@ impl Handle {
         loop {
             let (stream, _) = patiently(|| listener.accept()).await?;
             let peer = peer::local(&stream, Service::Admin);
-            self.admit(arrived(Unix::from(stream)), peer).await;
+            self.admit(local(stream), peer).await;
         }
     }
 
@@ -301,7 +301,7 @@ impl Server {
                 accepted = accept(listener.as_ref(), &mut rest), if state.hypervisor.has_room(Service::Main) => {
                     let stream = accepted?;
                     let peer = peer::local(&stream, Service::Main);
-                    let _ = state.attach(arrived(Unix::from(stream)), peer);
+                    let _ = state.attach(local(stream), peer);
                 }
                 Some((client, message)) = arriving.recv() => state.handle(client, message),
                 Some(order) = inbox.recv() => match order {
@@ -407,6 +407,11 @@ type Arrival = Pin<Box<dyn Future<Output = io::Result<Box<dyn Transport>>> + Sen
 
 fn arrived(transport: impl Transport) -> Arrival {
     Box::pin(std::future::ready(Ok(Box::new(transport) as Box<dyn Transport>)))
+}
+
+/// One that came to a unix socket.
+fn local(stream: UnixStream) -> Arrival {
+    Box::pin(std::future::ready(Unix::try_from(stream).map(|unix| Box::new(unix) as Box<dyn Transport>)))
 }
 
 /// What the owner of the hypervisor holds.

@@ -27,12 +27,12 @@ const IN_TIME: Duration = Duration::from_secs(60);
 async fn broken(handle: &Handle, fault: Fault, seed: u64) {
     let (ours, near) = UnixStream::pair().unwrap();
     let (far, theirs) = UnixStream::pair().unwrap();
-    handle.attach(Unix::from(theirs));
+    handle.attach(Unix::try_from(theirs).unwrap());
     run(async move {
         let mut faults = Faults::new(fault, seed, 20);
         relay(Stream::new(near, Privacy::Private), Stream::new(far, Privacy::Private), &mut faults).await
     });
-    let opened = Connect::builder("test:///default").open_on(Unix::from(ours), run).await;
+    let opened = Connect::builder("test:///default").open_on(Unix::try_from(ours).unwrap(), run).await;
     let Ok(connect) = opened else { return };
     for _ in 0..10 {
         let args = remote::ConnectListAllDomainsArgs { need_results: 1, ..Default::default() };

@@ -14,12 +14,30 @@ use std::path::Path;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 
 /// A unix socket. It is this value's alone: whether the socket waits in a bare `read` is its own matter (`O_NONBLOCK`), and changes with
 /// [`Transport::waiting`].
+///
+/// A socket that is watched for room to write wakes its owner each time that the other side reads. So this one is watched for what arrives,
+/// and for room only where there was none.
 #[derive(Debug)]
-pub struct Unix(UnixStream);
+pub struct Unix {
+    arrivals: AsyncFd<OwnedFd>,
+    room: Option<Room>,
+}
+
+/// Tells of room to write.
+#[derive(Debug)]
+struct Room {
+    watched: AsyncFd<OwnedFd>,
+    /// Writes that found room since one did not.
+    found: u32,
+}
+
+/// So many writes that find room end the watch for it: a stream of bytes that often finds none keeps it.
+const ENOUGH: u32 = 16;
 
 impl Unix {
     /// Connects to the socket at a path.
@@ -27,14 +45,33 @@ impl Unix {
     /// # Errors
     /// When nothing listens there, or it may not be opened.
     pub async fn connect(path: &Path) -> io::Result<Self> {
-        UnixStream::connect(path).await.map(Self)
+        Self::try_from(UnixStream::connect(path).await?)
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.arrivals.get_ref().as_fd()
     }
 }
 
-impl From<UnixStream> for Unix {
-    fn from(stream: UnixStream) -> Self {
-        Self(stream)
+impl TryFrom<UnixStream> for Unix {
+    type Error = io::Error;
+
+    /// Takes a socket over.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch it.
+    fn try_from(stream: UnixStream) -> io::Result<Self> {
+        let arrivals = watched(stream.into_std()?.into(), Interest::READABLE)?;
+        Ok(Self { arrivals, room: None })
     }
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe for the sake of other types: an OwnedFd stays open and the same while it is owned"
+)]
+fn watched(socket: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(socket, interest)
 }
 
 /// Descriptors that one read can bring: each has a byte of its own, but a sender may join several.
@@ -87,6 +124,21 @@ impl Waiting {
 /// Whether the socket waits by itself or not: what goes, goes at once.
 const AT_ONCE_OR_NOT: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
+fn send(socket: BorrowedFd<'_>, what: &Transmit<'_>) -> io::Result<usize> {
+    match what {
+        Transmit::Bytes(bytes) => Ok(rustix::net::send(socket, bytes, AT_ONCE_OR_NOT)?),
+        Transmit::Descriptor(descriptor) => {
+            let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            let descriptors = [*descriptor];
+            // There is room for exactly this one.
+            ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+            let byte = [IoSlice::new(&[0])];
+            Ok(rustix::net::sendmsg(socket, &byte, &mut ancillary, AT_ONCE_OR_NOT)?)
+        }
+    }
+}
+
 impl Transport for Unix {
     fn poll_read(
         &mut self,
@@ -96,48 +148,46 @@ impl Transport for Unix {
     ) -> Poll<io::Result<usize>> {
         let wanted = room.len();
         loop {
-            ready!(self.0.poll_read_ready(context))?;
+            let mut ready = ready!(self.arrivals.poll_read_ready(context))?;
             let before = descriptors.len();
-            let mut short = None;
-            let read = self.0.try_io(Interest::READABLE, || {
-                let bytes = receive(&self.0, room, descriptors, RecvFlags::DONTWAIT)?;
-                // Less than there was room for: nothing more is there, and that need not be asked for with another read. Only
-                // descriptors stop a read before bytes that are there already.
-                if bytes > 0 && bytes < wanted && descriptors.len() == before {
-                    short = Some(bytes);
-                    return Err(io::ErrorKind::WouldBlock.into());
+            match ready.try_io(|socket| receive(socket, room, descriptors, RecvFlags::DONTWAIT)) {
+                Ok(Ok(bytes)) => {
+                    // Less than there was room for: nothing more is there, and that need not be asked for with another read. Only
+                    // descriptors stop a read before bytes that are there already.
+                    if bytes > 0 && bytes < wanted && descriptors.len() == before {
+                        ready.clear_ready();
+                    }
+                    return Poll::Ready(Ok(bytes));
                 }
-                Ok(bytes)
-            });
-            if let Some(bytes) = short {
-                return Poll::Ready(Ok(bytes));
-            }
-            match read {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
+                Ok(Err(error)) => return Poll::Ready(Err(error)),
+                Err(_nothing_there) => {}
             }
         }
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, what: &Transmit<'_>) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(context))?;
-            let written = self.0.try_io(Interest::WRITABLE, || match what {
-                Transmit::Bytes(bytes) => Ok(rustix::net::send(&self.0, bytes, AT_ONCE_OR_NOT)?),
-                Transmit::Descriptor(descriptor) => {
-                    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-                    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-                    let descriptors = [*descriptor];
-                    // There is room for exactly this one.
-                    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-                    let byte = [IoSlice::new(&[0])];
-                    Ok(rustix::net::sendmsg(&self.0, &byte, &mut ancillary, AT_ONCE_OR_NOT)?)
-                }
-            });
-            match written {
+            match send(self.socket(), what) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
+                done => {
+                    if let Some(room) = &mut self.room {
+                        room.found += 1;
+                        if room.found > ENOUGH {
+                            self.room = None;
+                        }
+                    }
+                    return Poll::Ready(done);
+                }
             }
+            let room = match &mut self.room {
+                Some(room) => room,
+                none => {
+                    let watched = watched(self.arrivals.get_ref().try_clone()?, Interest::WRITABLE)?;
+                    none.insert(Room { watched, found: 0 })
+                }
+            };
+            room.found = 0;
+            ready!(room.watched.poll_write_ready(context))?.clear_ready();
         }
     }
 
@@ -150,15 +200,15 @@ impl Transport for Unix {
     }
 
     fn read_now(&mut self, room: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> Option<io::Result<usize>> {
-        Some(receive(&self.0, room, descriptors, RecvFlags::DONTWAIT))
+        Some(receive(self.socket(), room, descriptors, RecvFlags::DONTWAIT))
     }
 
     fn write_now(&mut self, bytes: &[u8]) -> Option<io::Result<usize>> {
-        Some(rustix::net::send(&self.0, bytes, AT_ONCE_OR_NOT).map_err(Into::into))
+        Some(rustix::net::send(self.socket(), bytes, AT_ONCE_OR_NOT).map_err(Into::into))
     }
 
     fn waiting(&self, patience: Duration) -> Option<Waiting> {
-        Waiting::new(self.0.as_fd(), patience).ok()
+        Waiting::new(self.socket(), patience).ok()
     }
 }
 
@@ -170,7 +220,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_in_reads_makes_nobody_else_wait() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (mut ours, mut theirs) = (Unix::from(ours), Unix::from(theirs));
+        let (mut ours, mut theirs) = (Unix::try_from(ours).unwrap(), Unix::try_from(theirs).unwrap());
         let mut context = Context::from_waker(Waker::noop());
         let waiting = ours.waiting(Duration::from_millis(1)).unwrap();
         let (mut room, mut descriptors) = ([0; 8], Vec::new());

@@ -52,7 +52,7 @@ impl Program {
         drop(command);
         Ok(Self {
             name: program.to_owned(),
-            socket: Unix::from(UnixStream::from_std(ours)?),
+            socket: Unix::try_from(UnixStream::from_std(ours)?)?,
             errors: child.stderr.take(),
             _child: child,
             complaint: Vec::new(),

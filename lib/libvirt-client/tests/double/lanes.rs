@@ -29,7 +29,7 @@ fn counted(handle: Handle, socket: &Path, most: usize) -> Arc<AtomicUsize> {
     super::run(async move {
         while let Ok((stream, _)) = listener.accept().await {
             if counted.fetch_add(1, Ordering::SeqCst) < most {
-                handle.attach(Unix::from(stream));
+                handle.attach(Unix::try_from(stream).unwrap());
             }
         }
     });

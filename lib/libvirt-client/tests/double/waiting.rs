@@ -32,7 +32,7 @@ impl Elsewhere {
             let (near, deaf) = (handle.clone(), Arc::clone(&deaf));
             super::run(async move {
                 while let Ok((stream, _)) = direct.accept().await {
-                    near.attach(Unix::from(stream));
+                    near.attach(Unix::try_from(stream).unwrap());
                 }
             });
             super::run(async move {

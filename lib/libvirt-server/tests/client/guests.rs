@@ -55,9 +55,9 @@ impl Guest for Scripted {
 /// A connection that carries descriptors.
 pub(crate) async fn connect_unix(handle: &Handle) -> Connect {
     let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
-    handle.attach(Unix::from(theirs));
+    handle.attach(Unix::try_from(theirs).unwrap());
     let builder = Connect::builder("test:///default");
-    builder.open_on(Unix::from(ours), super::run).await.unwrap()
+    builder.open_on(Unix::try_from(ours).unwrap(), super::run).await.unwrap()
 }
 
 async fn next(events: &mut Subscription) -> Event<'static> {

@@ -166,8 +166,8 @@ async fn descriptors_that_nothing_announced_end_their_connection_and_no_other() 
     let handle = start(complete());
     let other = connect_unix(&handle).await;
     let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
-    handle.attach(Unix::from(theirs));
-    let mut ours = Unix::from(ours);
+    handle.attach(Unix::try_from(theirs).unwrap());
+    let mut ours = Unix::try_from(ours).unwrap();
     let (mut kept, given) = std::io::pipe().unwrap();
     let given = OwnedFd::from(given);
     let mut came = Vec::new();

@@ -34,7 +34,7 @@ async fn attempt(script: &str) -> (Option<String>, Recording, Summary) {
     let (client, _) = listener.accept().await.unwrap();
     let daemon = UnixStream::connect(real.socket()).await.unwrap();
     let mut recorder = Recorder::default();
-    relay(Unix::from(client), Unix::from(daemon), &mut recorder).await.unwrap();
+    relay(Unix::try_from(client).unwrap(), Unix::try_from(daemon).unwrap(), &mut recorder).await.unwrap();
     let (recording, summary) = recorder.finish();
     (virsh.await.unwrap(), recording, summary)
 }
@@ -123,7 +123,7 @@ async fn a_recording_is_played_to_virsh_again() {
     let at = directory.path().to_owned();
     let virsh = tokio::task::spawn_blocking(move || virsh_in(&socket, &at, crate::HOST));
     let (client, _) = listener.accept().await.unwrap();
-    replay(&recording, Unix::from(client)).await.unwrap();
+    replay(&recording, Unix::try_from(client).unwrap()).await.unwrap();
     let after = virsh.await.unwrap().expect("virsh hangs");
     assert_eq!(Transcript::of(crate::HOST, after).commands, Transcript::of(crate::HOST, before).commands);
 }

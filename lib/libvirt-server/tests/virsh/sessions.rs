@@ -106,7 +106,7 @@ async fn play(who: Who, release: Release, text: &str) {
     let listener = UnixListener::bind(&socket).unwrap();
     let played = async {
         let (client, _) = listener.accept().await.unwrap();
-        replay(&recording, Unix::from(client)).await
+        replay(&recording, Unix::try_from(client).unwrap()).await
     };
     let (played, printed) =
         tokio::join!(played, who.talk(socket.clone(), directory.path().to_owned(), Some(release)));
@@ -157,7 +157,8 @@ async fn sessions_are_recorded_on_demand() {
             let daemon = UnixStream::connect(real.socket()).await.unwrap();
             let mut recorder = Recorder::default();
             // Who hangs up first may leave something unread; all that was said is kept.
-            let _ = relay(Unix::from(client), Unix::from(daemon), &mut recorder).await;
+            let _ =
+                relay(Unix::try_from(client).unwrap(), Unix::try_from(daemon).unwrap(), &mut recorder).await;
             recorder.finish().0
         };
         let talk = who.talk(socket.clone(), real.directory().to_owned(), None);
