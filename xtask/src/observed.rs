@@ -235,7 +235,7 @@ pub fn load() -> Result<Observed> {
 }
 
 /// Tests in a directory, and below it, as `program::module::name`.
-fn functions(directory: &Path, module: &str, known: &mut BTreeSet<String>) -> Result<()> {
+pub(crate) fn functions(directory: &Path, module: &str, known: &mut BTreeSet<String>) -> Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();

@@ -172,6 +172,38 @@ async fn a_port_of_a_node_leads_to_one_instance() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_port_leads_to_the_guest_that_was_started_with_it_until_that_is_restarted() {
+    let site = Site::start().await;
+    let create = ["instance", "create", "db", "--image", "/images/demo.qcow2", "--publish"];
+    let of_db = |port: &'static str| [&create[..], &[port]].concat();
+    site.create("web", &["--publish", "2222:22"]).await;
+    site.done(&["instance", "update", "web", "--publish", "3333:22"]).await;
+    let ports = [
+        ("2222:22", "127.0.0.1:2222/tcp still leads to `web`, until that is restarted"),
+        ("3333:22", "127.0.0.1:3333/tcp leads to `web`"),
+    ];
+    for (port, why) in ports {
+        let (exit, said) = site.ctl(&of_db(port)).await;
+        assert_eq!(exit, Exit::Precondition, "{said}");
+        assert!(said.contains(why), "{said}");
+    }
+    // Nor does one that is there get it.
+    site.done(&of_db("4444:22")).await;
+    let (exit, said) = site.ctl(&["instance", "update", "db", "--publish", "2222:22"]).await;
+    assert_eq!(exit, Exit::Precondition, "{said}");
+    assert!(said.contains("port 127.0.0.1:2222/tcp of its node still leads to `web`"), "{said}");
+    assert!(said.contains("restart that instance first"), "{said}");
+    site.done(&["instance", "restart", "web"]).await;
+    site.done(&["instance", "update", "db", "--publish", "2222:22"]).await;
+    // What it had it has until it is restarted itself, and its guest's end is enough.
+    let (exit, said) = site.ctl(&["instance", "update", "web", "--publish", "4444:22"]).await;
+    assert_eq!(exit, Exit::Precondition, "{said}");
+    site.done(&["instance", "stop", "db"]).await;
+    site.done(&["instance", "update", "web", "--publish", "4444:22"]).await;
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn operations_are_found_by_the_name_of_what_they_are_about() {
     let site = Site::start().await;
     site.create("web", &[]).await;

@@ -155,6 +155,31 @@ fn a_run_that_broke_off_is_reported() {
     assert_eq!(report["runs"][0]["invocations"][0]["executionSuccessful"], false);
 }
 
+/// Whoever is gone is gone, also who says that it ended in order.
+#[test]
+fn a_back_end_that_exits_fails_the_check_that_it_does_not_outlive() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("rng.sock");
+    let single = "; --single is for one that ends with each front-end";
+    for (status, hint) in [("0", single), ("3", "")] {
+        let command = format!(
+            "{PROGRAM} serve --type rng --socket {{socket}} --fault framing.end.every-byte 2>&1; exit {status}"
+        );
+        let of = ["check", "--socket", socket.to_str().unwrap(), "--type", "rng", "--command", &command];
+        let only = ["--only", "framing.end.every-byte", "--only", "framing.version"];
+        let form = ["--format", "json", "--fail-on", "robust"];
+        let output = program(&[of.as_slice(), &only, &form].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap().iter();
+        let failed: Vec<_> = findings.filter(|it| it["outcome"] == "failed").collect();
+        assert_eq!(failed.len(), 1, "{failed:?}");
+        assert_eq!(failed[0]["id"], "framing.end.every-byte");
+        let found = failed[0]["why"].as_str().unwrap();
+        assert!(found.ends_with(&format!("the back-end ended: exit status: {status}{hint}")), "{found}");
+    }
+}
+
 /// What code scanning shows has a place in a file.
 #[test]
 fn findings_for_code_scanning_have_a_place() {

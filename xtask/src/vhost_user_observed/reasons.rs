@@ -30,14 +30,17 @@ struct Reason {
 #[serde(deny_unknown_fields)]
 struct Effect {
     test: String,
+    /// For people.
     looks_at: String,
+    /// `kind.name` of what it would fail without.
+    of: BTreeSet<String>,
 }
 
 /// What the file says.
 #[derive(Debug)]
 pub(super) struct Reasons {
     reasons: BTreeMap<(Role, String), String>,
-    effects: BTreeMap<String, String>,
+    effects: BTreeMap<String, (String, BTreeSet<String>)>,
 }
 
 impl Reasons {
@@ -57,8 +60,8 @@ impl Reasons {
             }
         }
         let mut effects = BTreeMap::new();
-        for Effect { test, looks_at } in said.effect {
-            ensure!(effects.insert(test.clone(), looks_at).is_none(), "two effects of {test}");
+        for Effect { test, looks_at, of } in said.effect {
+            ensure!(effects.insert(test.clone(), (looks_at, of)).is_none(), "two effects of {test}");
         }
         Ok(Self { reasons, effects })
     }
@@ -69,20 +72,28 @@ impl Reasons {
 
     /// By test.
     pub(super) fn effects(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.effects.iter().map(|(test, looks_at)| (test.as_str(), looks_at.as_str()))
+        self.effects.iter().map(|(test, (looks_at, _))| (test.as_str(), looks_at.as_str()))
     }
 
-    /// Every reason is needed and none is missing, and so it is with the tests that saw something.
+    /// Whether a test, by its name alone, looks at what comes of something.
+    pub(super) fn look(&self, test: &str, kind: &str, name: &str) -> bool {
+        self.effects.get(test).is_some_and(|(_, of)| of.contains(&format!("{kind}.{name}")))
+    }
+
+    /// Every reason is needed and none is missing, and so it is with the tests that saw something; what a test looks at it has seen, and no
+    /// other test looks at it with the same program.
     ///
     /// # Errors
     /// What is too much or too little.
     pub(super) fn fit(&self, all: &[(&'static str, String, bool)], observed: &Observed) -> Result<()> {
         let (mut missing, mut needless) = (Vec::new(), Vec::new());
-        let (mut known, mut tests) = (BTreeSet::new(), BTreeSet::new());
+        let (mut known, mut tests, mut looked_at) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for (kind, name, _) in all {
             for role in [Role::FrontEnd, Role::BackEnd] {
                 let seen = observed.observed(kind, name, role);
                 tests.extend(seen.iter().map(|(_, seen)| seen.name().to_owned()));
+                let these = seen.iter().filter(|(_, seen)| !seen.is_only_sent);
+                looked_at.extend(these.map(|(_, seen)| (seen.name().to_owned(), format!("{kind}.{name}"))));
                 let key = (role, format!("{kind}.{name}"));
                 match (seen.is_empty(), self.reasons.contains_key(&key)) {
                     (true, false) => missing.push(format!("{} ({})", key.1, role.others())),
@@ -99,6 +110,12 @@ impl Reasons {
         missing.extend(without.map(|test| format!("the effect that {test} looks at")));
         let idle = self.effects.keys().filter(|test| !tests.contains(*test));
         needless.extend(idle.map(|test| format!("the effect of {test}, which saw nothing first")));
+        for (test, (_, of)) in &self.effects {
+            let unseen = of.iter().filter(|name| !looked_at.contains(&(test.clone(), (*name).clone())));
+            needless.extend(unseen.map(|name| {
+                format!("{name} in {test}, which has not seen it taken, or not as the first that looks at it")
+            }));
+        }
         ensure!(missing.is_empty(), "{FILE} says nothing of {}", missing.join(", "));
         ensure!(needless.is_empty(), "{FILE} need not say of {}", needless.join(", "));
         Ok(())
@@ -117,18 +134,23 @@ mod tests {
         [[effect]]
         test = 'b_is_heard'
         looks_at = 'b'
+        of = ['front.B']
     ";
 
     fn fits(text: &str) -> Result<()> {
         let all = [("front", "A".to_owned(), true), ("front", "B".to_owned(), true)];
-        let mut observed = Observed::default();
-        observed.read("front B some-daemon ok group::b_is_heard\nfront A some-daemon refused group::a\n")?;
-        Reasons::parse(text)?.fit(&all, &observed)
+        let (mut observed, reasons) = (Observed::default(), Reasons::parse(text)?);
+        let lines = "front B some-daemon ok group::b_is_heard\nfront B some-daemon ok group::b_is_said\n\
+                     front A some-daemon refused group::a\n";
+        observed.read(lines, &reasons)?;
+        reasons.fit(&all, &observed)
     }
 
     #[test]
     fn every_reason_is_needed_and_none_is_missing() {
         fits(TEXT).unwrap();
+        // Another has seen it, too.
+        fits(&TEXT.replacen("b_is_heard", "b_is_said", 1)).unwrap();
         for (from, to, why) in [
             ("'front.A', 'front.B'", "'front.A'", "says nothing of front.B (front-ends of others)"),
             ("['front.A']", "['front.A', 'front.B']", "need not say of front.B (back-ends of others)"),
@@ -136,6 +158,9 @@ mod tests {
             ("b_is_heard", "a_is_heard", "says nothing of the effect that b_is_heard looks at"),
             ("['front.A', 'front.B']", "['front.A', 'front.B', 'front.B']", "two reasons for front.B"),
             ("looks_at", "look_at", "unknown field"),
+            ("['front.B']", "['front.B', 'front.A']", "need not say of front.A in b_is_heard"),
+            ("['front.B']", "['front.B', 'front.X']", "need not say of front.X in b_is_heard"),
+            ("of = ['front.B']", "", "missing field `of`"),
         ] {
             let error = format!("{:#}", fits(&TEXT.replacen(from, to, 1)).unwrap_err());
             assert!(error.contains(why), "{error}");

@@ -3,7 +3,7 @@
 use crate::{
     Assignment, DriverError, DriverErrorKind, End, Guest, Handle, Observation, Responsive, Stalled, StartMode,
 };
-use hv_core::instance::Epoch;
+use hv_core::instance::{Epoch, PublishedPort};
 use hv_core::{InstanceId, Timestamp};
 use std::collections::BTreeMap;
 
@@ -20,6 +20,8 @@ pub struct Slot {
     pub stalled: Option<Stalled>,
     /// When it was started.
     pub started_at: Option<Timestamp>,
+    /// Ports of the machine that its guest was started with.
+    pub ports: Vec<PublishedPort>,
     /// How often a guest was started on these disks: what a boot counter on the disk would say.
     pub boots: u64,
     /// Whether the guest heeds the power button.
@@ -53,6 +55,7 @@ impl Host {
             responsive: Responsive::Yes,
             stalled: None,
             started_at: None,
+            ports: Vec::new(),
             boots: 0,
             heeds_power_button: true,
             console: Vec::new(),
@@ -77,6 +80,7 @@ impl Host {
         };
         slot.responsive = Responsive::Yes;
         slot.started_at = Some(now);
+        slot.ports = assignment.spec.published().copied().collect();
         slot.boots += 1;
         let line = format!("{} up boot={}\r\n", assignment.name, slot.boots);
         slot.console.extend_from_slice(line.as_bytes());
@@ -101,6 +105,7 @@ impl Host {
             slot.responsive = Responsive::Yes;
             slot.stalled = None;
             slot.started_at = None;
+            slot.ports.clear();
         }
     }
 
@@ -143,6 +148,7 @@ impl Host {
                 responsive: slot.responsive.clone(),
                 stalled: slot.stalled.clone(),
                 started_at: slot.started_at,
+                published_ports: slot.ports.clone(),
                 details: BTreeMap::from([("boots".to_owned(), slot.boots.to_string())]),
                 ..Observation::absent()
             },
@@ -175,6 +181,7 @@ impl Host {
             slot.responsive = Responsive::Yes;
             slot.stalled = None;
             slot.started_at = None;
+            slot.ports.clear();
         }
     }
 

@@ -1,8 +1,8 @@
 //! Calls about instances.
 
 use super::{Context, Plan, check_precondition, key_of, pairs_after};
-use crate::reconcile::{candidates, taken};
-use crate::scheduler::{Hold, Outlook, Taken, schedule};
+use crate::reconcile::candidates;
+use crate::scheduler::{Hold, Outlook, Taken, schedule, taken};
 use crate::state::write::{PlacementRecord, Writer};
 use crate::state::{Cluster, InstanceEntry, Missing, NOWHERE_LABEL, keys};
 use crate::words::first_few;
@@ -147,28 +147,44 @@ pub fn act(cluster: &Cluster, act: &Act<'_>, context: &Context) -> Result<Plan, 
     Ok(plan)
 }
 
-/// An instance that has a node is started there, or publishes other ports there: another may have them by then. Answers the node whose ports
-/// it takes.
-fn check_ports(cluster: &Cluster, entry: &InstanceEntry, to_be: &Instance) -> Result<Option<NodeId>, Error> {
-    let Some(node) = entry.placement.node else { return Ok(None) };
+/// An instance that has a node is started there, or publishes other ports there, and likewise where room is kept for it: others may have them
+/// by then. Answers the nodes whose ports it takes.
+fn check_ports(cluster: &Cluster, entry: &InstanceEntry, to_be: &Instance) -> Result<Vec<NodeId>, Error> {
     let old = &entry.instance.spec;
     let is_to_run = to_be.spec.run_state != RunState::Stopped && to_be.spec.published().next().is_some();
     if !is_to_run || (old.run_state != RunState::Stopped && old.published().eq(to_be.spec.published())) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let there = cluster.claiming(node).map(|entry| &entry.instance);
-    let (message, hint) = match taken(to_be, there).first() {
-        None => return Ok(Some(node)),
-        Some(Taken { instance, port, hold: Hold::Kept }) => (
-            format!("port {port} of its node leads to `{instance}`"),
+    for node in entry.placement.claims() {
+        let there = cluster.claiming(node).map(|entry| &entry.instance);
+        if let Some(taken) = taken(to_be, node, there).first() {
+            let whose = match cluster.nodes().get(&node).filter(|_| entry.placement.node != Some(node)) {
+                Some(kept) => format!("node {}, where room is kept for it,", kept.node.metadata.name),
+                None => "its node".to_owned(),
+            };
+            return Err(is_taken(taken, &whose).with_uid(entry.instance.id));
+        }
+    }
+    Ok(entry.placement.claims().collect())
+}
+
+/// A port that another instance has, and what to do about it.
+fn is_taken(Taken { instance, port, hold }: &Taken<'_>, whose: &str) -> Error {
+    let (message, hint) = match hold {
+        Hold::Kept => (
+            format!("port {port} of {whose} leads to `{instance}`"),
             "stop that instance first, or publish another port: `hypervisor-ctl instance update`",
         ),
-        Some(Taken { instance, port, hold: Hold::Ending }) => (
-            format!("port {port} of its node still leads to `{instance}`, whose guest has yet to end"),
+        Hold::UntilRestart => (
+            format!("port {port} of {whose} still leads to `{instance}`, until that is restarted"),
+            "restart that instance first, or publish another port: `hypervisor-ctl instance update`",
+        ),
+        Hold::Ending => (
+            format!("port {port} of {whose} still leads to `{instance}`, whose guest has yet to end"),
             "try again when that instance is stopped, or publish another port: `hypervisor-ctl instance update`",
         ),
     };
-    Err(Error::new(ErrorKind::FailedPrecondition, message).with_uid(entry.instance.id).with_hint(hint))
+    Error::new(ErrorKind::FailedPrecondition, message).with_hint(hint)
 }
 
 /// What a plan takes of nodes that have the instance already, or keep room for it: of two that were decided on the same sight of a node only
@@ -519,6 +535,37 @@ mod tests {
         is_in(&mut world, "one", Phase::Stopped);
         let two = starts(&world, "two");
         world.take(two);
+    }
+
+    /// Its node is drained, and the other keeps room for it.
+    fn leaves_for(world: &mut World, name: &str, other: NodeId) {
+        let entry = world.entry(name);
+        let (id, before) = (entry.instance.id, entry.placement.clone());
+        let mut writer = Writer::default();
+        writer.put_placement(id, &PlacementRecord { leaving: true, reserved: Some(other), ..before });
+        assert!(world.commit(writer));
+    }
+
+    #[test]
+    fn a_start_asks_for_its_ports_also_where_room_is_kept_for_it() {
+        let mut world = World::new();
+        let (alpha, beta) = (world.node("alpha", 4), world.node("beta", 4));
+        for (name, node) in [("one", alpha), ("two", beta)] {
+            world.create(name);
+            world.place(name, node);
+            world.act(name, Request::Stop, None);
+            let published = publishes(&world, name);
+            world.take(published);
+            is_in(&mut world, name, Phase::Stopped);
+        }
+        leaves_for(&mut world, "one", beta);
+        let (one, two) = (starts(&world, "one").unwrap(), starts(&world, "two").unwrap());
+        assert!(world.commit(two.writer));
+        assert!(!world.commit(one.writer), "it was decided before the other");
+        let refused = starts(&world, "one").unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::FailedPrecondition);
+        let why = "of node beta, where room is kept for it, leads to `two`";
+        assert!(refused.message.ends_with(why), "{refused}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::sighting;
 use super::{drain, progress};
-use crate::scheduler::{self, Candidate, Decision, Hold, Outlook, Taken};
+use crate::scheduler::{self, Candidate, Decision, Outlook};
 use crate::state::write::{Lost, PlacementRecord, Rejection, Stray, Writer};
 use crate::state::{Cluster, InstanceEntry, Missing, keys};
 use hv_core::condition::REPORTED;
@@ -79,7 +79,7 @@ pub(crate) fn candidates<'a>(
             node: &node.node,
             allocated: cluster.allocated(id) + more - own,
             refusal: placement.rejections.iter().find(refused).map(|rejection| rejection.message.as_str()),
-            taken: taken(instance, there),
+            taken: scheduler::taken(instance, id, there),
         }
     };
     cluster.nodes().values().map(one).collect()
@@ -93,43 +93,6 @@ pub(crate) fn scheduled(
 ) -> Result<Decision, Error> {
     let candidates = candidates(cluster, &entry.instance, &entry.placement, reserved);
     scheduler::schedule(&entry.instance, &candidates)
-}
-
-/// Which ports that an instance wants lead to others of these. One that is to be stopped wants none, and has none when its guest has ended.
-pub(crate) fn taken<'a>(instance: &Instance, others: impl Iterator<Item = &'a Instance>) -> Vec<Taken<'a>> {
-    let wanted: Vec<_> = instance.spec.published().collect();
-    if wanted.is_empty() || instance.spec.run_state == RunState::Stopped {
-        return Vec::new();
-    }
-    let others = others.filter(|other| other.id != instance.id);
-    let of = |other: &'a Instance| {
-        let name = other.metadata.name.as_str();
-        let ports = hold(other).map(|hold| other.spec.published().map(move |port| (hold, port)));
-        ports.into_iter().flatten().map(move |(hold, port)| Taken { instance: name, port: *port, hold })
-    };
-    others.flat_map(of).filter(|taken| wanted.iter().any(|port| port.overlaps(&taken.port))).collect()
-}
-
-/// Whether an instance has its ports.
-fn hold(instance: &Instance) -> Option<Hold> {
-    let is_to_end = instance.spec.run_state == RunState::Stopped || instance.is_deleting();
-    // Its node has not said yet what it made of the last word: it may have begun with one before that.
-    let is_unheard =
-        instance.placement.is_some() && instance.status.observed_generation < instance.metadata.generation;
-    let has_guest = matches!(
-        instance.status.phase,
-        Phase::Starting
-            | Phase::Running
-            | Phase::Paused
-            | Phase::Stopping
-            | Phase::Migrating
-            | Phase::Unknown
-    ) || (instance.placement.is_some() && instance.status.phase == Phase::Deleting);
-    match (is_to_end, has_guest || is_unheard) {
-        (false, _) => Some(Hold::Kept),
-        (true, true) => Some(Hold::Ending),
-        (true, false) => None,
-    }
 }
 
 /// The next step, if there is one to take.
@@ -232,8 +195,17 @@ pub(super) fn step(id: InstanceId, view: &View<'_>) -> Result<Option<Step>, Erro
                 0 => instance.status.root_disk_bytes,
                 known => known,
             };
-            instance.status =
-                InstanceStatus { observed_generation: acted_on, root_disk_bytes, ..observed.status.clone() };
+            // Nor has anybody seen that a guest let go of its ports.
+            let published_ports = match observed.status.phase {
+                Phase::Unknown => std::mem::take(&mut instance.status.published_ports),
+                _ => observed.status.published_ports.clone(),
+            };
+            instance.status = InstanceStatus {
+                observed_generation: acted_on,
+                root_disk_bytes,
+                published_ports,
+                ..observed.status.clone()
+            };
             if placement.leaving && !instance.is_deleting() {
                 instance.status.phase = Phase::Migrating;
                 if instance.status.message.is_empty() {

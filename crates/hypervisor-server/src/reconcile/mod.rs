@@ -22,4 +22,4 @@ mod sighting;
 mod tests;
 
 pub use controller::{Conn, Controller, Effect, Input, Now, Subject, Timing};
-pub(crate) use instance::{candidates, scheduled, taken};
+pub(crate) use instance::{candidates, scheduled};

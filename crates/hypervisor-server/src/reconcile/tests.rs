@@ -456,6 +456,31 @@ fn a_disk_that_the_specification_says_no_size_of_counts_as_its_node_made_it() {
     assert_eq!((specified(1 << 30), specified(3 << 30)), (2 << 30, 3 << 30));
 }
 
+#[test]
+fn ports_that_a_guest_was_seen_with_are_its_while_nobody_can_look() {
+    let (mut site, alpha) = movable();
+    let entry = site.world.entry("demo");
+    let (uid, epoch) = (entry.instance.id.to_string(), entry.placement.epoch.0);
+    let port = v1::PublishedPort { host_port: 2222, guest_port: 22, ..Default::default() };
+    let mut ports_after = |phase: v1::InstancePhase, message: &str, ports: &[v1::PublishedPort]| {
+        let status = v1::InstanceStatus {
+            phase: phase.into(),
+            message: message.to_owned(),
+            published_ports: ports.to_vec(),
+            ..Default::default()
+        };
+        let report =
+            v1::ObservedInstance { uid: uid.clone(), epoch, status: Some(status), ..Default::default() };
+        site.report(alpha, report);
+        let status = &site.world.entry("demo").instance.status;
+        (status.message.clone(), status.published_ports.len())
+    };
+    assert_eq!(ports_after(v1::InstancePhase::Running, "", &[port]), (String::new(), 1));
+    let unseen = "cannot observe: its monitor is away";
+    assert_eq!(ports_after(v1::InstancePhase::Unknown, unseen, &[]), (unseen.to_owned(), 1));
+    assert_eq!(ports_after(v1::InstancePhase::Stopped, "", &[]), (String::new(), 0));
+}
+
 /// `demo` runs on alpha, and may leave it.
 fn movable() -> (Site, NodeId) {
     let mut world = World::new();

@@ -1,6 +1,10 @@
 //! Where an instance goes: a pure function from a snapshot to a decision that explains itself.
 
-use hv_core::instance::{Instance, PublishedPort};
+mod ports;
+
+pub use ports::{Hold, Taken, taken};
+
+use hv_core::instance::Instance;
 use hv_core::node::{Node, NodePhase, Schedulability};
 use hv_core::{Error, NodeId, Resources, Selector};
 
@@ -15,26 +19,6 @@ pub struct Candidate<'a> {
     pub refusal: Option<&'a str>,
     /// Ports of the node that lead to other instances, of those that this one wants, too.
     pub taken: Vec<Taken<'a>>,
-}
-
-/// A port of a node that leads to an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken<'a> {
-    /// Whose it is.
-    pub instance: &'a str,
-    /// The port.
-    pub port: PublishedPort,
-    /// For how long.
-    pub hold: Hold,
-}
-
-/// For how long an instance has a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
-    /// As long as nobody stops it.
-    Kept,
-    /// It is to be stopped, or deleted, and its guest has yet to end.
-    Ending,
 }
 
 /// Why an instance cannot be on a node.
@@ -234,6 +218,10 @@ pub fn obstacles(instance: &Instance, selector: &Selector, candidate: &Candidate
         Hold::Kept => {
             Obstacle { text: format!("its port {port} leads to `{instance}`"), kind: ObstacleKind::Port }
         }
+        Hold::UntilRestart => Obstacle {
+            text: format!("its port {port} still leads to `{instance}`, until that is restarted"),
+            kind: ObstacleKind::Port,
+        },
         Hold::Ending => {
             format!("its port {port} still leads to `{instance}`, whose guest has yet to end").into()
         }
@@ -405,7 +393,7 @@ mod tests {
         assert_eq!(look(&only("a", 9), &[candidate(&a), candidate(&large)]), Outlook::Hopeless);
         assert_eq!(look(&only("gone", 1), &[candidate(&a)]), Outlook::Open);
         // Another port would do.
-        let port = PublishedPort {
+        let port = hv_core::instance::PublishedPort {
             protocol: hv_core::instance::Protocol::Tcp,
             host_address: "127.0.0.1".parse().unwrap(),
             host_port: 2222,

@@ -22,8 +22,15 @@ impl SplitCells for Busy {
     fn size(&self) -> u16 {
         8
     }
+    /// One that goes on and one that does not by turns.
     fn descriptor(&self, _: u16) -> Descriptor {
-        Descriptor::default()
+        let number = self.next();
+        Descriptor {
+            length: number.into(),
+            flags: if number % 2 == 1 { NEXT } else { 0 },
+            next: 5,
+            address: 0,
+        }
     }
     fn set_descriptor(&self, _: u16, _: Descriptor) {}
     fn avail_flags(&self) -> u16 {
@@ -35,7 +42,7 @@ impl SplitCells for Busy {
     }
     fn set_avail_index(&self, _: u16) {}
     fn avail_entry(&self, _: u16) -> u16 {
-        0
+        self.next()
     }
     fn set_avail_entry(&self, _: u16, _: u16) {}
     fn used_event(&self) -> u16 {
@@ -96,12 +103,30 @@ fn a_driver_that_never_pauses_does_not_hold_the_device() {
     }
 }
 
-/// What is told of a chain is what was read for it, however often its driver writes it anew.
-#[test]
-fn descriptors_are_noted_as_they_were_read() {
+/// Memory of 64 bytes.
+fn some() -> Regions {
     let mut regions = Regions::new();
     let memory = Shared::whole(Arc::new(Heap::zeroed(64)));
     regions.add(Region { address: 0, memory }).unwrap();
+    regions
+}
+
+/// What is checked of a descriptor is what is used of it: the second reading would find another.
+#[test]
+fn descriptors_of_a_split_ring_are_read_once() {
+    let regions = some();
+    let mut device = split::Device::new(Busy::default(), Options::default());
+    let mut chain = Chain::new();
+    assert!(device.take(&&regions, &mut chain).unwrap().is_none(), "it begins with nothing");
+    let taken = device.take(&&regions, &mut chain).unwrap().expect("one is published");
+    // The index was 1, so that the head is 2, and the segments have 3 and 4 bytes.
+    assert_eq!((taken.id(), chain.reader().remaining()), (2, 3 + 4));
+}
+
+/// What is told of a chain is what was read for it, however often its driver writes it anew.
+#[test]
+fn descriptors_are_noted_as_they_were_read() {
+    let regions = some();
     let mut device = packed::Device::new(Busy::default(), Options::default());
     let (mut chain, mut noted) = (Chain::new(), Vec::new());
     assert!(device.take(&&regions, &mut chain).unwrap().is_none(), "it begins with nothing");
