@@ -11,10 +11,10 @@ use qemu::{
     config::{Address, Disk, DiskBus, Format, Image, Limits, Source, Throttle},
     vm::{CopyTarget, Eject, OperationError, Overlay},
 };
-use qmp::{Filter, commands::RunState};
+use qmp::{CallError, Filter, commands::RunState};
 use rustix::process::Signal;
 use serde_json::{Map, Value};
-use std::{fs, path::Path, process::Child, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, process::Child, time::Duration};
 
 /// As QEMU does by itself when a disk is full: the guest stands before its write fails, and the write is done when it goes on.
 #[tokio::test]
@@ -84,6 +84,15 @@ async fn a_guest_has_its_data_on_a_block_device_of_the_host() {
     guest.run("printf above | dd of=/dev/vda conv=notrunc,fsync 2>/dev/null").await;
     guest.vm.commit_disk("root").await.unwrap().complete().await.unwrap();
     assert_eq!(guest.vm.active_node("root").await.unwrap(), "root");
+    // By its path only.
+    let handed = Disk::new("handed", Image::new(Source::Descriptor("device".into()), Format::Raw));
+    let opened = fs::File::options().read(true).write(true).open(&device.path).unwrap();
+    let opened = BTreeMap::from([("device".to_owned(), opened.into())]);
+    let refused = guest.vm.plug_disk_with(&handed, opened).await.unwrap_err();
+    let OperationError::Qmp { source: CallError::Refused { refusal, .. }, .. } = &refused else {
+        panic!("{refused:?}");
+    };
+    assert!(refusal.desc.contains("regular file"), "{refusal:?}");
     guest.quit().await;
     let written = fs::read(at("behind")).unwrap();
     assert!(written[..5] == *b"above" && written[5..] == first[5..]);
