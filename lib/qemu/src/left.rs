@@ -4,69 +4,96 @@ use crate::{
     lock::{NotLocked, locked},
     record::Record,
 };
-use qmp::aside::ask;
+use qmp::aside::run;
 use std::{
+    fmt,
     fs::{self, File},
+    future::Future,
     io,
     path::{Path, PathBuf},
+    pin::Pin,
     time::Duration,
 };
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 /// The sockets of one process.
-#[derive(Debug)]
 pub(crate) struct Left {
     sockets: [PathBuf; 2],
     lock: Option<PathBuf>,
-    gone: OnceCell<()>,
+    removal: Mutex<Removal>,
+}
+
+/// How far the removal has come.
+enum Removal {
+    /// Not begun, or refused. Whoever comes next tries it again: to be refused takes a moment.
+    Due,
+    /// A thread is at it, which nobody can call back. It ends when its file system answers, and what came of it is seen by who comes then.
+    Going {
+        outcome: Pin<Box<dyn Future<Output = io::Result<()>> + Send>>,
+        /// Somebody has waited for it in vain, and nobody else does.
+        is_silent: bool,
+    },
+    /// They are gone.
+    Done,
+}
+
+impl fmt::Debug for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Left").field("sockets", &self.sockets).finish_non_exhaustive()
+    }
 }
 
 impl Left {
     pub(crate) fn of(record: &Record) -> Self {
         let sockets = [record.qmp_socket.clone(), record.console_socket.clone()];
-        Self { sockets, lock: record.lock(), gone: OnceCell::new() }
+        Self { sockets, lock: record.lock(), removal: Mutex::new(Removal::Due) }
     }
 
     /// Removes them, once the process has ended; whoever else does so is waited for. Only under the lock of the directory, which each process
-    /// in it holds as long as it lives, and each start from before it makes its sockets: those of the next one are not touched. What could
-    /// not be removed is tried again by whoever comes next.
+    /// in it holds as long as it lives, and each start from before it makes its sockets: those of the next one are not touched. What was
+    /// refused is tried again by whoever comes next. A file system that does not answer is waited for once, by who finds that out: the
+    /// others go on at once until it does.
     pub(crate) async fn removed(&self) {
         let Some(lock) = &self.lock else { return };
-        let removed = self.gone.get_or_try_init(|| remove(&self.sockets, lock));
-        // However many questions that takes, and whoever else is waited for.
-        let removed = tokio::time::timeout(PATIENCE, removed).await;
-        let error = match removed {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error,
-            Err(_) => io::ErrorKind::TimedOut.into(),
+        let mut removal = self.removal.lock().await;
+        if let Removal::Due = *removal {
+            let (sockets, lock) = (self.sockets.clone(), lock.clone());
+            let outcome = async { run(move || remove(&sockets, &lock)).await.flatten() };
+            *removal = Removal::Going { outcome: Box::pin(outcome), is_silent: false };
+        }
+        let Removal::Going { outcome, is_silent } = &mut *removal else { return };
+        let patience = if *is_silent { Duration::ZERO } else { PATIENCE };
+        let error = match tokio::time::timeout(patience, outcome).await {
+            Ok(Ok(())) => {
+                *removal = Removal::Done;
+                return;
+            }
+            Ok(Err(error)) => {
+                *removal = Removal::Due;
+                error
+            }
+            Err(_) => {
+                *is_silent = true;
+                io::ErrorKind::TimedOut.into()
+            }
         };
         // They are replaced by the next start.
         tracing::debug!(error = &error as &dyn std::error::Error, "sockets are left");
     }
 }
 
-async fn remove(sockets: &[PathBuf; 2], lock: &Path) -> io::Result<()> {
-    let place = lock.to_owned();
-    let opened = ask(lock, PATIENCE, move |_| {
-        let lock = File::options().append(true).open(place)?;
-        Ok::<_, io::Error>((lock.try_lock(), lock))
-    });
-    let tried = match opened.await? {
+/// In a thread that may wait: what it locks is free again when it ends, whoever waits for it then.
+fn remove(sockets: &[PathBuf], lock: &Path) -> io::Result<()> {
+    let lock = match File::options().append(true).open(lock) {
         // What was in a directory that is gone is gone, too.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        tried => tried?,
+        lock => lock?,
     };
-    let held = locked(tried, lock, TRIES, PATIENCE).await.map_err(|error| match error {
+    let _held = locked(lock, TRIES).map_err(|error| match error {
         NotLocked::Refused(error) => error,
-        error => io::Error::other(error),
+        error @ NotLocked::Held(_) => io::Error::other(error),
     })?;
-    let sockets = sockets.clone();
-    ask(lock, PATIENCE, move |_| {
-        let removed = remove_files(&sockets);
-        drop(held);
-        removed
-    })
-    .await?
+    remove_files(sockets)
 }
 
 /// Removes files, those too that come after one that stays; what is not there is as good.
@@ -85,49 +112,73 @@ pub(crate) fn remove_files(files: &[PathBuf]) -> io::Result<()> {
 /// How often a lock that is held is tried: a program that is just being started may have a copy of it until it executes.
 const TRIES: u32 = 10;
 
-/// Of whoever ends a machine, with a file system that does not answer.
+/// Of who ends a machine, with a file system that does not answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn whoever_ends_a_machine_waits_once_for_a_silent_file_system() {
-        use rustix::fs::{CWD, FileType, Mode, mknodat};
-        let directory = tempfile::tempdir().expect("a directory");
-        let at = |name: &str| directory.path().join(name);
-        // Opening it waits for whoever reads it.
-        mknodat(CWD, at("lock"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("made");
-        let left =
-            Left { sockets: [at("first"), at("second")], lock: Some(at("lock")), gone: OnceCell::new() };
-        tokio::time::pause();
-        let both = async { tokio::join!(left.removed(), left.removed()) };
-        tokio::time::timeout(PATIENCE * 3 / 2, both).await.expect("not one after the other");
-        // Those who wait there have it now.
-        File::options().read(true).write(true).open(at("lock")).expect("opened");
+    fn at(directory: &Path) -> Left {
+        let [first, second, lock] = ["first", "second", "lock"].map(|name| directory.join(name));
+        Left { sockets: [first, second], lock: Some(lock), removal: Mutex::new(Removal::Due) }
+    }
+
+    impl Left {
+        async fn is_done(&self) -> bool {
+            matches!(*self.removal.lock().await, Removal::Done)
+        }
     }
 
     #[tokio::test]
-    async fn what_could_not_be_removed_is_tried_again_and_hides_nothing_else() {
+    async fn a_silent_file_system_is_waited_for_once_until_it_answers() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
         let directory = tempfile::tempdir().expect("a directory");
-        let at = |name: &str| directory.path().join(name);
-        for name in ["lock", "second"] {
-            fs::write(at(name), "").expect("written");
+        let socket = directory.path().join("first");
+        fs::write(&socket, "").expect("written");
+        // Opening it waits for whoever reads it.
+        let lock = directory.path().join("lock");
+        mknodat(CWD, &lock, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("made");
+        let left = at(directory.path());
+        tokio::time::pause();
+        let both = async { tokio::join!(left.removed(), left.removed()) };
+        tokio::time::timeout(PATIENCE * 3 / 2, both).await.expect("not one after the other");
+        for _ in 0..3 {
+            tokio::time::timeout(PATIENCE / 2, left.removed()).await.expect("that it is silent is known");
+        }
+        assert!(socket.exists() && !left.is_done().await);
+        tokio::time::resume();
+        // It answers.
+        let _reader = File::options().read(true).write(true).open(lock).expect("opened");
+        let done = async {
+            while !left.is_done().await {
+                left.removed().await;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), done).await.expect("it goes on by itself");
+        assert!(!socket.exists());
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_is_tried_again_and_hides_nothing_else() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [first, second, lock] = ["first", "second", "lock"].map(|name| directory.path().join(name));
+        for name in [&lock, &second] {
+            fs::write(name, "").expect("written");
         }
         // No file, and so it stays.
-        fs::create_dir(at("first")).expect("made");
-        let left =
-            Left { sockets: [at("first"), at("second")], lock: Some(at("lock")), gone: OnceCell::new() };
+        fs::create_dir(&first).expect("made");
+        let left = at(directory.path());
         left.removed().await;
-        assert!(at("first").exists() && !at("second").exists() && !left.gone.initialized());
-        fs::remove_dir(at("first")).expect("removed");
-        fs::write(at("first"), "").expect("written");
+        assert!(first.exists() && !second.exists() && !left.is_done().await);
+        fs::remove_dir(&first).expect("removed");
+        fs::write(&first, "").expect("written");
         left.removed().await;
-        assert!(!at("first").exists() && left.gone.initialized());
+        assert!(!first.exists() && left.is_done().await);
         // A socket that comes later is somebody else's.
-        fs::write(at("first"), "").expect("written");
+        fs::write(&first, "").expect("written");
         left.removed().await;
-        assert!(at("first").exists());
+        assert!(first.exists());
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     confine::Confinement,
     image,
     left::remove_files,
-    lock::{NotLocked, locked},
+    lock::{NotLocked, locked, more_than},
     logs::Logs,
     process::{Exit, Guard, Identity, Limits, Spawn},
     record::{CONSOLE_SOCKET, LOCK, QMP_SOCKET, Record},
@@ -181,14 +181,20 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
         let spec = readable_images(spec, place)?;
         place.now(&spec.run_dir);
         let lock = opened_lock(&spec.run_dir)?;
-        Ok::<_, StartError>((spec, (lock.try_lock(), lock)))
+        Ok::<_, StartError>((spec, locked(lock, 0)))
     })
     .await??;
     let path = run_dir.join(LOCK);
-    let lock = locked(lock, &path, LOCK_TRIES, deadline).await.map_err(|error| match error {
-        NotLocked::Held => StartError::Occupied { run_dir: run_dir.clone() },
+    let lock = match lock {
+        Err(NotLocked::Held(lock)) => {
+            let limit = deadline.saturating_add(more_than(LOCK_TRIES));
+            ask(&path, limit, move |_| locked(lock, LOCK_TRIES)).await?
+        }
+        tried => tried,
+    };
+    let lock = lock.map_err(|error| match error {
+        NotLocked::Held(_) => StartError::Occupied { run_dir: run_dir.clone() },
         NotLocked::Refused(error) => at("lock", &path)(error),
-        NotLocked::Unanswered(error) => error.into(),
     })?;
     let own = lock.try_clone().map_err(at("lock", &run_dir))?;
     let litter = Arc::new(Litter { lock: Some(own), run_dir, is_wanted: AtomicBool::new(false) });

@@ -336,9 +336,10 @@ impl Format {
 pub enum Source {
     /// A file that the QEMU process can open.
     Path(PathBuf),
-    /// A descriptor handed to the process under this key; see [`crate::StartSpec::descriptors`].
+    /// A descriptor of a regular file, handed to the process under this key; see [`crate::StartSpec::descriptors`]. QEMU refuses one of a
+    /// block device.
     Descriptor(String),
-    /// A block device of the host.
+    /// A block device of the host, at a path that the QEMU process can open.
     HostDevice(PathBuf),
     /// An export of an NBD server.
     Nbd {

@@ -490,4 +490,4 @@ const TOGETHER: Duration = Duration::from_millis(200);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

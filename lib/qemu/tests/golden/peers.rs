@@ -1,7 +1,7 @@
 //! What a configuration names: files, descriptors, and the other ends of sockets.
 
 use crate::huge_pages::HugePages;
-use crate::{sys, vhost_user};
+use crate::{loop_device::LoopDevice, sys, vhost_user};
 use qemu::{
     Config,
     config::{Accelerator, Backing, Input, NicBackend, SoundBackend},
@@ -162,6 +162,7 @@ pub(crate) struct Peers {
     programs: Vec<Child>,
     held: Vec<UnixListener>,
     connected: Vec<UnixStream>,
+    devices: Vec<LoopDevice>,
 }
 
 impl Drop for Peers {
@@ -190,6 +191,13 @@ impl Peers {
         let mentions = |what: &str| args.iter().any(|arg| arg.to_str().unwrap().contains(what));
         if mentions("peer.sock") {
             peers.held.push(UnixListener::bind(place.join("peer.sock")).unwrap());
+        }
+        if mentions("block device") {
+            let file = place.join("behind the block device");
+            File::create_new(&file).unwrap().set_len(1 << 20).unwrap();
+            let device = LoopDevice::of(&file)?;
+            std::os::unix::fs::symlink(&device.path, place.join("block device")).unwrap();
+            peers.devices.push(device);
         }
         if mentions("vhost-user.sock") {
             vhost_user::serve(&place.join("vhost-user.sock")).unwrap();

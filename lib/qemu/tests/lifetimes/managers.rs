@@ -1,6 +1,6 @@
 //! A manager that is killed at any moment, and the one after it.
 
-use crate::{BINARY, LONG, missing, spec, turn};
+use crate::{BINARY, LONG, a_uuid, missing, spec, turn};
 use qemu::{
     Supervision,
     manager::{Manager, State},
@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 const MACHINES: u128 = 20;
 
-/// In the directory of the machines, which is the current one of their manager.
+/// In the directory of the machines, which is the current one of their manager: what their identities begin with, which are this run's alone.
 const MARK: &str = "machines";
 
 /// Beside it: what the present manager has come to, a letter for each machine.
@@ -33,6 +33,12 @@ fn run_dir(place: &Path, number: u128) -> PathBuf {
     place.join(format!("vm-{number}"))
 }
 
+/// The identities of the machines in this place.
+fn identities(place: &Path) -> Vec<Uuid> {
+    let first = Uuid::parse_str(&fs::read_to_string(place.join(MARK)).unwrap()).unwrap().as_u128();
+    (1..=MACHINES).map(|number| Uuid::from_u128(first.wrapping_add(number))).collect()
+}
+
 /// A manager of all machines in this place: takes over what is there, starts what is not.
 async fn manage(place: &Path) -> (Manager, Arc<Mutex<JoinSet<qemu::Exit>>>) {
     let tasks = Arc::new(Mutex::new(JoinSet::new()));
@@ -40,8 +46,8 @@ async fn manage(place: &Path) -> (Manager, Arc<Mutex<JoinSet<qemu::Exit>>>) {
     let manager = Manager::new(Box::new(move |supervisor| {
         spawner.lock().unwrap().spawn(supervisor);
     }));
-    for number in 1..=MACHINES {
-        let (id, run_dir) = (Uuid::from_u128(number << 64 | number), run_dir(place, number));
+    for (number, id) in (1..).zip(identities(place)) {
+        let run_dir = run_dir(place, number);
         let make_dir = run_dir.clone();
         let make = move || spec(BINARY.into(), id, make_dir.clone());
         let state = manager.adopt(id, &run_dir, Supervision::default(), LONG, make).await;
@@ -72,17 +78,16 @@ async fn the_manager_that_is_killed() {
     }
 }
 
-/// The processes of the machines by their identity.
-fn processes() -> BTreeMap<String, i32> {
-    let mut found = BTreeMap::new();
+/// The processes of the machines in this place by their identity.
+fn processes(place: &Path) -> BTreeMap<Uuid, i32> {
+    let (ours, mut found) = (identities(place), BTreeMap::new());
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let text = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let words: Vec<_> = text.split(|byte| *byte == 0).collect();
-        let ours = |number: &u128| Uuid::from_u128(number << 64 | number).to_string();
         let Some(at) = words.iter().position(|word| *word == b"-uuid") else { continue };
-        let id = String::from_utf8_lossy(words[at + 1]).into_owned();
-        if (1..=MACHINES).map(|number| ours(&number)).any(|it| it == id) {
+        let id = words.get(at + 1).and_then(|word| Uuid::try_parse_ascii(word).ok());
+        if let Some(id) = id.filter(|id| ours.contains(id)) {
             assert!(found.insert(id, pid).is_none(), "two processes of one machine");
         }
     }
@@ -90,12 +95,12 @@ fn processes() -> BTreeMap<String, i32> {
 }
 
 /// Ends what is left of a test that fails.
-struct Ended;
+struct Ended<'p>(&'p Path);
 
-impl Drop for Ended {
+impl Drop for Ended<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for pid in processes().into_values().filter_map(Pid::from_raw) {
+            for pid in processes(self.0).into_values().filter_map(Pid::from_raw) {
                 // One that has ended already is as good.
                 let _ = kill_process(pid, Signal::KILL);
             }
@@ -120,8 +125,8 @@ fn killed(test: &str, kills: usize) {
         return;
     }
     let place = tempfile::tempdir().unwrap();
-    fs::write(place.path().join(MARK), "").unwrap();
-    let _ended = Ended;
+    fs::write(place.path().join(MARK), a_uuid().to_string()).unwrap();
+    let _ended = Ended(place.path());
     let mut lots = Random::new(0xd1b5_4a32_d192_ed03);
     let all = usize::try_from(MACHINES).unwrap();
     let mut known = BTreeMap::new();
@@ -163,7 +168,7 @@ fn killed(test: &str, kills: usize) {
             let count = come_to().into_iter().filter(|way| *way == ADOPTED).count();
             *adopted.entry(count).or_insert(0) += 1;
         }
-        let now = processes();
+        let now = processes(place.path());
         for (id, pid) in &known {
             // Whatever its manager was doing, a process that was there is there.
             assert_eq!(now.get(id), Some(pid), "round {round}");
@@ -173,7 +178,7 @@ fn killed(test: &str, kills: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (manager, _tasks) = manage(place.path()).await;
-        let now = processes();
+        let now = processes(place.path());
         assert_eq!(now, known, "all are taken over, and none is new");
         println!("{MACHINES} machines outlived {kills} managers of {round}; managers by how many they had adopted: {adopted:?}");
         assert_eq!(adopted.values().sum::<usize>(), kills);
@@ -183,6 +188,6 @@ fn killed(test: &str, kills: usize) {
             assert!(manager.vm(id).unwrap().jobs().await.unwrap().is_empty());
             manager.destroy(id).await.unwrap();
         }
-        assert!(processes().is_empty());
+        assert!(processes(place.path()).is_empty());
     });
 }

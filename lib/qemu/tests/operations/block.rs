@@ -4,16 +4,17 @@ use crate::{
     backup::{Small, nbd_server},
     elsewhere::passes_elsewhere,
     guest::{Guest, LONG, config, missing},
+    loop_device::LoopDevice,
     modules,
 };
 use qemu::{
     config::{Address, Disk, DiskBus, Format, Image, Limits, Source, Throttle},
-    vm::{Eject, OperationError},
+    vm::{CopyTarget, Eject, OperationError, Overlay},
 };
-use qmp::{Filter, commands::RunState};
+use qmp::{CallError, Filter, commands::RunState};
 use rustix::process::Signal;
 use serde_json::{Map, Value};
-use std::{fs, process::Child, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, process::Child, time::Duration};
 
 /// As QEMU does by itself when a disk is full: the guest stands before its write fails, and the write is done when it goes on.
 #[tokio::test]
@@ -54,6 +55,59 @@ async fn a_guest_whose_disk_is_full_stands_until_there_is_room() {
     assert_eq!(vm.status().run_state, RunState::Running);
     assert!(fs::read(&image).unwrap() == "written\n".repeat(1 << 19).into_bytes(), "nothing of it was lost");
     guest.quit().await;
+}
+
+/// Written, backed up, and with an overlay that is merged into it.
+#[tokio::test]
+async fn a_guest_has_its_data_on_a_block_device_of_the_host() {
+    let test = "a_guest_has_its_data_on_a_block_device_of_the_host";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("behind"), vec![0; 8 << 20]).unwrap();
+    let device = match LoopDevice::of(&at("behind")) {
+        Ok(device) => device,
+        Err(why) => return println!("not run: {test}: {why}"),
+    };
+    let image = Image::new(Source::HostDevice(device.path.clone()), Format::Raw);
+    let mut guest = Guest::linux(directory.path(), config().disk(Disk::new("root", image))).await;
+    assert_eq!(guest.run("cat /sys/block/vda/size").await, "16384");
+    guest.run("dd if=/dev/urandom of=/dev/vda bs=1M count=4 conv=fsync 2>/dev/null").await;
+    let copy = CopyTarget::file(at("copy"), Format::Raw);
+    guest.vm.push_backup("root", &copy, None).await.unwrap().done().await.unwrap();
+    let first = fs::read(&device.path).unwrap();
+    assert!(first[..4 << 20].iter().any(|byte| *byte != 0), "what the guest has written is there");
+    assert!(fs::read(at("copy")).unwrap() == first, "and in the copy");
+    guest.vm.snapshot_disks(&[Overlay::new("root", at("overlay"))]).await.unwrap();
+    guest.run("printf above | dd of=/dev/vda conv=notrunc,fsync 2>/dev/null").await;
+    guest.vm.commit_disk("root").await.unwrap().complete().await.unwrap();
+    assert_eq!(guest.vm.active_node("root").await.unwrap(), "root");
+    // By its path only.
+    let handed = Disk::new("handed", Image::new(Source::Descriptor("device".into()), Format::Raw));
+    let opened = fs::File::options().read(true).write(true).open(&device.path).unwrap();
+    let opened = BTreeMap::from([("device".to_owned(), opened.into())]);
+    let refused = guest.vm.plug_disk_with(&handed, opened).await.unwrap_err();
+    let OperationError::Qmp { source: CallError::Refused { refusal, .. }, .. } = &refused else {
+        panic!("{refused:?}");
+    };
+    assert!(refusal.desc.contains("regular file"), "{refusal:?}");
+    guest.quit().await;
+    let written = fs::read(at("behind")).unwrap();
+    assert!(written[..5] == *b"above" && written[5..] == first[5..]);
+    // Nobody has it any more.
+    let attached = Path::new("/sys/block").join(device.path.file_name().unwrap()).join("loop/backing_file");
+    let is_attached =
+        || fs::read_to_string(&attached).is_ok_and(|file| Path::new(file.trim_end()) == at("behind"));
+    assert!(is_attached());
+    drop(device);
+    let detached = async {
+        while is_attached() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, detached).await.unwrap();
 }
 
 #[tokio::test]

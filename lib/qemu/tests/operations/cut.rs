@@ -1,6 +1,7 @@
 //! Monitor connections that break in the middle of an operation, and callers that leave.
 
 use crate::guest::{Guest, LONG, boot_disk, config, missing, with_disk};
+use crate::migration::is_sent;
 use crate::polled::polled;
 use crate::small::DEAF_AT_FIRST;
 use qemu::{
@@ -383,7 +384,7 @@ async fn a_migration_goes_on_when_the_connections_of_both_ends_break() {
     // It takes a second or two.
     let options = MigrationOptions { bandwidth: Some(32 << 20), ..MigrationOptions::default() };
     let cuts = async {
-        while source.vm.migration().await.unwrap().is_none() {}
+        is_sent(&source).await;
         for cutter in &cutters {
             cutter.cut().await;
         }
@@ -420,9 +421,12 @@ async fn a_disk_whose_plugging_is_given_up_anywhere_leaves_nothing_or_is_there()
         let done = polled(times, guest.vm.plug_disk(&disk)).await;
         if done.is_none() {
             // A command that is under way is carried out before the next question is answered.
-            while (!guest.node_names().await.is_empty() || limited(&guest.vm).await)
-                && !guest.vm.devices().await.unwrap().contains("data")
-            {}
+            let settled = async {
+                while (!guest.node_names().await.is_empty() || limited(&guest.vm).await)
+                    && !guest.vm.devices().await.unwrap().contains("data")
+                {}
+            };
+            tokio::time::timeout(LONG, settled).await.unwrap_or_else(|_| panic!("after {times} polls"));
         }
         if guest.vm.devices().await.unwrap().contains("data") {
             there += 1;

@@ -23,6 +23,8 @@ mod handed;
 #[path = "../support/huge_pages.rs"]
 mod huge_pages;
 mod images;
+#[path = "../support/loop_device.rs"]
+mod loop_device;
 mod migration;
 mod modules;
 #[path = "../../../qmp/tests/support/observed.rs"]

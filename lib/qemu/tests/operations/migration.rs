@@ -68,6 +68,12 @@ pub(crate) fn missing_or(test: &str) -> Option<tempfile::TempDir> {
     Some(places())
 }
 
+/// Waits until a machine is being sent.
+pub(crate) async fn is_sent(source: &Guest) {
+    let is_sent = async { while source.vm.migration().await.unwrap().is_none() {} };
+    tokio::time::timeout(LONG, is_sent).await.expect("it is sent");
+}
+
 /// A directory with one for each end.
 fn places() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();

@@ -122,3 +122,33 @@ impl<Held: Send + 'static> Drop for Meanwhile<Held> {
 
 /// For an image to be made, as for any answer that waits for a disk ([`qmp::deadline::Class::Storage`]).
 const IMAGE: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vm::supervisor::tests::supervised_by;
+    use tokio::task::JoinSet;
+
+    /// The command that waited in vain.
+    async fn in_vain<T>(waits: impl Future<Output = Result<T, OperationError>>) -> String {
+        let outcome = tokio::time::timeout(2 * IMAGE, waits).await.expect("it has a limit");
+        match outcome.err().expect("an image is made") {
+            OperationError::Qmp { source: CallError::Deadline { command, after }, .. } if after == IMAGE => {
+                command
+            }
+            error => panic!("{error:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_an_image_that_is_made_has_a_limit() {
+        let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+        let (vm, _reader, _writer) = supervised_by(directory.path(), &mut tasks).await;
+        let _image = vm.images.clone().write_owned().await;
+        tokio::time::pause();
+        assert_eq!(in_vain(vm.makes_image("b")).await, "blockdev-create");
+        assert_eq!(in_vain(vm.stops_guest("snapshot-save", "c")).await, "snapshot-save");
+        assert_eq!(in_vain(vm.named_nodes()).await, "query-named-block-nodes");
+        assert_eq!(in_vain(Follow::new(&vm, &[]).nodes("list")).await, "query-named-block-nodes");
+    }
+}

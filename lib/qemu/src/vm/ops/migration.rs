@@ -30,8 +30,9 @@ use crate::{
     Vm,
     config::{Address, utf8},
 };
+use giving_up::BREAKS;
 use qmp::{
-    Event,
+    CallError, Event,
     commands::{
         Migrate, MigrateIncoming, MigratePause, MigrateSetCapabilities, MigrateSetParameters,
         MigrateStartPostcopy, MigrationCapabilityStatus, MigrationCapabilityStatusCapability as Capability,
@@ -369,11 +370,23 @@ impl Migration {
     /// [`Vm::recover_migration`]. For a connection that hangs.
     ///
     /// # Errors
-    /// [`OperationError`]; refused before the guest has moved.
+    /// [`OperationError`]; refused before the guest has moved. [`OperationError::Undecided`] where nothing is heard of it within ten seconds, as
+    /// of a destination that waits for memory and whose monitor has broken: its connection is broken then, and [`Vm::migration`] tells whether
+    /// there was still something to stop as soon as QEMU answers.
     pub async fn pause(&mut self) -> Result<(), OperationError> {
+        let action = "pause a migration";
         // A break before this one was announced, too.
         self.follow.forget();
-        self.follow.vm().tell("pause a migration", &MigratePause {}).await?;
+        self.follow.vm().tell(action, &MigratePause {}).await?;
+        let paused = tokio::time::timeout(BREAKS, self.paused()).await;
+        paused.unwrap_or_else(|_| {
+            let source = CallError::Deadline { command: "migrate-pause".to_owned(), after: BREAKS };
+            Err(OperationError::Undecided { action: action.to_owned(), source })
+        })
+    }
+
+    /// Waits until it has stopped, or is over.
+    async fn paused(&mut self) -> Result<(), OperationError> {
         // It is announced. A destination that stands still for its memory could not be asked.
         while let Heard::Event(event) = self.follow.heard(WHAT).await? {
             match status_of(&event) {

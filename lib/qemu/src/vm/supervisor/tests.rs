@@ -8,23 +8,43 @@ use tokio::task::JoinSet;
 
 const LONG: Duration = Duration::from_secs(600);
 
-type Reader = Lines<BufReader<tokio::io::ReadHalf<UnixStream>>>;
-type Writer = tokio::io::WriteHalf<UnixStream>;
+pub(in crate::vm) type Reader = Lines<BufReader<tokio::io::ReadHalf<UnixStream>>>;
+pub(in crate::vm) type Writer = tokio::io::WriteHalf<UnixStream>;
 
 /// Answers one command, as a monitor does.
-async fn answer(reader: &mut Reader, writer: &mut Writer, with: Value) {
+pub(in crate::vm) async fn answer(reader: &mut Reader, writer: &mut Writer, with: Value) {
     let command: Value = serde_json::from_str(&reader.next_line().await.unwrap().unwrap()).unwrap();
     let reply = format!("{}\r\n", json!({"return": with, "id": command["id"]}));
     writer.write_all(reply.as_bytes()).await.unwrap();
 }
 
-fn state(status: &str) -> Value {
+pub(in crate::vm) fn state(status: &str) -> Value {
     json!({"status": status, "running": status == "running", "singlestep": false})
 }
 
 /// A supervised machine and the test's side of its monitor; the guest runs, in a process that does not end.
-async fn supervised_by(directory: &std::path::Path, tasks: &mut JoinSet<Exit>) -> (Vm, Reader, Writer) {
+pub(in crate::vm) async fn supervised_by(
+    directory: &std::path::Path,
+    tasks: &mut JoinSet<Exit>,
+) -> (Vm, Reader, Writer) {
     supervised_in(rustix::process::getpid(), directory, tasks).await
+}
+
+/// The test's side of a connection that has just been made, up to and with its first question.
+async fn greets(stream: UnixStream, status: &str) -> (Reader, Writer) {
+    let (reader, mut writer) = split(stream);
+    let mut reader = BufReader::new(reader).lines();
+    let version = json!({"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""});
+    let greeting = json!({"QMP": {"version": version, "capabilities": ["oob"]}});
+    writer.write_all(format!("{greeting}\r\n").as_bytes()).await.unwrap();
+    answer(&mut reader, &mut writer, json!({})).await;
+    answer(&mut reader, &mut writer, state(status)).await;
+    (reader, writer)
+}
+
+fn event(name: &str, data: Value) -> String {
+    let timestamp = json!({"seconds": 1, "microseconds": 0});
+    format!("{}\r\n", json!({"event": name, "data": data, "timestamp": timestamp}))
 }
 
 /// The same in this process.
@@ -34,16 +54,7 @@ async fn supervised_in(
     tasks: &mut JoinSet<Exit>,
 ) -> (Vm, Reader, Writer) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let (reader, mut writer) = split(theirs);
-    let mut reader = BufReader::new(reader).lines();
-    let monitor = async {
-        let version = json!({"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""});
-        let greeting = json!({"QMP": {"version": version, "capabilities": []}});
-        writer.write_all(format!("{greeting}\r\n").as_bytes()).await.unwrap();
-        answer(&mut reader, &mut writer, json!({})).await;
-        answer(&mut reader, &mut writer, state("running")).await;
-    };
-    let (connection, ()) = tokio::join!(greet(ours), monitor);
+    let (connection, (reader, writer)) = tokio::join!(greet(ours), greets(theirs, "running"));
     // Nobody listens at its place.
     let process = Process::open(pid).unwrap();
     let logs = crate::logs::Logs::default().within(directory);
@@ -74,10 +85,6 @@ async fn what_a_storm_of_events_hid_is_made_up_for() {
     let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
     let (vm, mut reader, mut writer) = supervised_by(directory.path(), &mut tasks).await;
     answer(&mut reader, &mut writer, state("running")).await;
-    let event = |name: &str, data: Value| {
-        let timestamp = json!({"seconds": 1, "microseconds": 0});
-        format!("{}\r\n", json!({"event": name, "data": data, "timestamp": timestamp}))
-    };
     // More than are kept, in one piece.
     let storm = event("STOP", json!({})).repeat(2 * EVENTS);
     let rounds = [
@@ -121,10 +128,6 @@ async fn what_a_storm_of_events_hid_is_made_up_for() {
 async fn an_answer_that_is_thrown_away_is_not_waited_for_in_vain() {
     let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
     let (vm, mut reader, mut writer) = supervised_by(directory.path(), &mut tasks).await;
-    let event = |name: &str, data: Value| {
-        let timestamp = json!({"seconds": 1, "microseconds": 0});
-        format!("{}\r\n", json!({"event": name, "data": data, "timestamp": timestamp}))
-    };
     answer(&mut reader, &mut writer, state("running")).await;
     let off = event("SHUTDOWN", json!({"guest": true, "reason": "guest-reset"}));
     writer.write_all(off.as_bytes()).await.unwrap();
@@ -156,8 +159,7 @@ async fn a_guest_that_was_not_heard_to_stop_has_time_for_another_connection() {
         let (vm, reader, mut writer) = supervised_by(directory.path(), &mut tasks).await;
         let mut too_long = std::pin::pin!(vm.stands_too_long(seconds(1)));
         if is_stopped {
-            let stop = json!({"event": "STOP", "timestamp": {"seconds": 1, "microseconds": 0}});
-            writer.write_all(format!("{stop}\r\n").as_bytes()).await.unwrap();
+            writer.write_all(event("STOP", json!({})).as_bytes()).await.unwrap();
         }
         drop((reader, writer));
         vm.qmp().closed().await;
@@ -169,6 +171,133 @@ async fn a_guest_that_was_not_heard_to_stop_has_time_for_another_connection() {
         }
         tokio::time::resume();
     }
+}
+
+/// As long as a connection is away nobody hears of a stop: one that was heard before counts from then, one that was not from when the machine
+/// is found to stand.
+#[tokio::test]
+async fn a_guest_that_is_found_standing_has_all_of_its_patience_from_then() {
+    let seconds = Duration::from_secs;
+    for is_stopped in [false, true] {
+        let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+        let (vm, reader, mut writer) = supervised_by(directory.path(), &mut tasks).await;
+        let mut clients = vm.client.clone();
+        let mut too_long = std::pin::pin!(vm.stands_too_long(seconds(600)));
+        if is_stopped {
+            writer.write_all(event("STOP", json!({})).as_bytes()).await.unwrap();
+        }
+        drop((reader, writer));
+        vm.qmp().closed().await;
+        assert!(tokio::time::timeout(Duration::ZERO, too_long.as_mut()).await.is_err());
+        tokio::time::pause();
+        tokio::time::advance(seconds(500)).await;
+        tokio::time::resume();
+        let listener = tokio::net::UnixListener::bind(&vm.record().qmp_socket).unwrap();
+        let monitor = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (mut reader, mut writer) = greets(stream, "finish-migrate").await;
+            loop {
+                answer(&mut reader, &mut writer, state("finish-migrate")).await;
+            }
+        };
+        tokio::pin!(monitor);
+        // Asked after who waits has asked: he has been answered by then.
+        let asked = async {
+            clients.changed().await.unwrap();
+            vm.qmp().call(&QueryStatus {}).await.unwrap()
+        };
+        // Cancel safety: what is followed is kept.
+        tokio::select! {
+            biased;
+            early = too_long.as_mut() => panic!("{early:?}"),
+            _ = asked => {}
+            () = &mut monitor => {}
+        }
+        tokio::time::pause();
+        let soon = tokio::time::timeout(seconds(300), too_long.as_mut()).await;
+        assert_eq!(soon.is_ok(), is_stopped);
+        if !is_stopped {
+            tokio::time::timeout(seconds(600), too_long).await.unwrap();
+        }
+        tokio::time::resume();
+    }
+}
+
+/// A machine whose guest has moved before its memory, the test's side of its monitor, and its migration as it is found.
+async fn moved_early(
+    directory: &std::path::Path,
+    tasks: &mut JoinSet<Exit>,
+) -> (Vm, ops::Migration, Reader, Writer) {
+    let (vm, mut reader, mut writer) = supervised_by(directory, tasks).await;
+    answer(&mut reader, &mut writer, state("running")).await;
+    let active = json!({"status": "postcopy-active"});
+    let (found, ()) = tokio::join!(vm.migration(), answer(&mut reader, &mut writer, active));
+    let migration = found.unwrap().expect("it goes on");
+    (vm, migration, reader, writer)
+}
+
+/// A destination that waits for memory answers nothing, and greets nobody.
+#[tokio::test]
+async fn a_pause_of_postcopy_that_is_not_announced_is_not_waited_for_without_end() {
+    for is_broken in [false, true] {
+        let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+        let (vm, mut migration, mut reader, mut writer) = moved_early(directory.path(), &mut tasks).await;
+        let mut pausing = std::pin::pin!(migration.pause());
+        let monitor = async {
+            answer(&mut reader, &mut writer, json!({})).await;
+            if is_broken {
+                drop((reader, writer));
+                vm.qmp().closed().await;
+                return None;
+            }
+            // More than are kept, in one piece.
+            let storm = event("MIGRATION", json!({"status": "postcopy-active"})).repeat(2 * EVENTS);
+            writer.write_all(storm.as_bytes()).await.unwrap();
+            let asked = reader.next_line().await.unwrap().unwrap();
+            assert!(asked.contains("query-migrate"), "{asked}");
+            Some((reader, writer))
+        };
+        // Cancel safety: what is awaited is kept.
+        let _silent = tokio::select! {
+            biased;
+            early = pausing.as_mut() => panic!("{early:?}"),
+            silent = monitor => silent,
+        };
+        tokio::time::pause();
+        let late = tokio::time::timeout(Duration::from_secs(60), pausing).await;
+        let late = late.expect("it has an end").unwrap_err();
+        let ops::OperationError::Undecided { source, .. } = &late else { panic!("{late:?}") };
+        assert!(source.to_string().contains("migrate-pause"), "{late:?}");
+        tokio::time::resume();
+    }
+}
+
+#[tokio::test]
+async fn a_pause_of_postcopy_is_not_answered_by_an_earlier_break() {
+    let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+    let (vm, mut migration, mut reader, mut writer) = moved_early(directory.path(), &mut tasks).await;
+    let broken = event("MIGRATION", json!({"status": "postcopy-paused"}));
+    writer.write_all(broken.as_bytes()).await.unwrap();
+    // By then it has been heard.
+    let goes_on = answer(&mut reader, &mut writer, json!({"status": "postcopy-active"}));
+    let (progress, ()) = tokio::join!(migration.progress(), goes_on);
+    progress.unwrap();
+    let mut pausing = std::pin::pin!(migration.pause());
+    let told = async {
+        answer(&mut reader, &mut writer, json!({})).await;
+        // What is answered after it.
+        let (client, later) = (vm.qmp(), QueryStatus {});
+        let answers = answer(&mut reader, &mut writer, state("running"));
+        tokio::join!(client.call(&later), answers).0.unwrap();
+    };
+    // Cancel safety: what is awaited is kept.
+    tokio::select! {
+        biased;
+        early = pausing.as_mut() => panic!("{early:?}"),
+        () = told => {}
+    }
+    writer.write_all(broken.as_bytes()).await.unwrap();
+    pausing.await.unwrap();
 }
 
 #[tokio::test]

@@ -123,6 +123,12 @@ fn images(cases: &mut Cases) {
     cases.q35("descriptor", |c| {
         c.disks.push(Disk::new("root", Image::new(Source::Descriptor("disk".into()), Format::Raw)))
     });
+    let at_device = cases.path("block device");
+    let device = |access| Image { access, ..Image::new(Source::HostDevice(at_device.clone()), Format::Raw) };
+    let direct = Access { cache: Cache::None, aio: Some(Aio::Native), ..Access::default() };
+    cases.q35("block device", |c| c.disks.push(Disk::new("root", device(Access::default()))));
+    cases.q35("block device, native AIO", |c| c.disks.push(Disk::new("root", device(direct))));
+    cases.q35("block device read-only", |c| c.disks.push(Disk::read_only("root", device(Access::default()))));
     cases.q35("nothing", |c| {
         c.disks.push(Disk::new("root", Image::new(Source::Null { bytes: 1 << 40 }, Format::Raw)))
     });

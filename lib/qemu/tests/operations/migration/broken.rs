@@ -1,6 +1,6 @@
 //! Ends and connections that break while a machine moves.
 
-use super::{counting, migration_status, missing_or, no_postcopy, slow_postcopy};
+use super::{counting, is_sent, migration_status, missing_or, no_postcopy, slow_postcopy};
 use crate::{
     counting::{counted, counts_on, never_went_back},
     guest::{Guest, LONG},
@@ -153,7 +153,7 @@ async fn swallowed(
     };
     let mut stands = source.vm.qmp().subscribe(qmp::Filter::names(["MIGRATION"]), 64);
     let watching = async {
-        while source.vm.migration().await.unwrap().is_none() {}
+        is_sent(source).await;
         mode.send_replace(Relay::Swallows);
         while stands.next().await.unwrap().data["status"] != "completed" {}
         meanwhile(destination);
@@ -173,7 +173,7 @@ async fn a_guest_whose_destination_dies_goes_on_where_it_was() {
     let destination = Guest::incoming(&directory.path().join("destination"), config.clone()).await;
     let slow = MigrationOptions { bandwidth: Some(1 << 20), ..MigrationOptions::default() };
     let killing = async {
-        while source.vm.migration().await.unwrap().is_none() {}
+        is_sent(&source).await;
         kill(&destination);
     };
     let (moved, ()) = tokio::join!(source.vm.migrate_to(&destination.vm, &via, &slow), killing);

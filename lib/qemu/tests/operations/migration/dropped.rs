@@ -32,23 +32,29 @@ async fn can_write(guest: &Guest) {
 
 /// Where the machine is when all that was begun is taken back, or has come to its end.
 async fn settles(source: &Guest, before: &[String]) -> RunState {
-    loop {
-        let state = source.vm.qmp().call(&QueryStatus {}).await;
-        let state = state.unwrap_or_else(|error| panic!("{error}: {}", source.log())).status;
-        let is_clear = source.node_names().await == before && source.vm.jobs().await.unwrap().is_empty();
-        if is_clear && [RunState::Running, RunState::Postmigrate].contains(&state) {
-            return state;
+    let settled = async {
+        loop {
+            let state = source.vm.qmp().call(&QueryStatus {}).await;
+            let state = state.unwrap_or_else(|error| panic!("{error}: {}", source.log())).status;
+            let is_clear = source.node_names().await == before && source.vm.jobs().await.unwrap().is_empty();
+            if is_clear && [RunState::Running, RunState::Postmigrate].contains(&state) {
+                return state;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    };
+    tokio::time::timeout(LONG, settled).await.expect("all is taken back")
 }
 
 /// A destination whose migration failed may end; one that lives answers, and serves nothing.
 async fn served_no_more(destination: &Guest) {
     let client = destination.vm.qmp().with_deadline(None);
-    while client.call(&QueryBlockExports {}).await.is_ok_and(|exports| !exports.is_empty()) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let ends = async {
+        while client.call(&QueryBlockExports {}).await.is_ok_and(|exports| !exports.is_empty()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(LONG, ends).await.expect("nothing is served any more");
     // In order after whatever it was told to end by.
     let _ = client.call(&QueryStatus {}).await;
 }

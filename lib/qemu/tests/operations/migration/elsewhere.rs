@@ -1,6 +1,6 @@
 //! Moves that others get in the way of: another move, somebody who stops the guest, a guest that ends, a caller who leaves.
 
-use super::{broken::signal, places};
+use super::{broken::signal, is_sent, places};
 use crate::{
     counting::{counted, counts_on},
     guest::{Guest, LONG, config, missing},
@@ -26,10 +26,6 @@ fn socket(directory: &Path, name: &str) -> Address {
 async fn incoming(directory: &Path, name: &str) -> Guest {
     std::fs::create_dir(directory.join(name)).unwrap();
     Guest::incoming(&directory.join(name), Guest::with_linux(config())).await
-}
-
-async fn while_it_goes(source: &Guest) {
-    while source.vm.migration().await.unwrap().is_none() {}
 }
 
 /// Whoever is refused has moved nothing, and does not know what others have done meanwhile: he leaves the guest and his destination alone.
@@ -80,7 +76,7 @@ async fn a_move_that_is_refused_changes_nothing_whoever_else_has_moved_the_machi
         ["first", "second", "third"].map(|name| socket(directory.path(), name));
     let slow = MigrationOptions { bandwidth: Some(1 << 20), ..MigrationOptions::default() };
     let beside = async {
-        while_it_goes(&source).await;
+        is_sent(&source).await;
         let refused = source.vm.migrate_to(&second.vm, &to_second, &options).await.unwrap_err();
         assert_eq!(refused.guest, Whereabouts::Moving, "{refused:?}");
         assert!(matches!(refused.source, OperationError::Moving), "{refused:?}");
@@ -130,7 +126,7 @@ async fn a_guest_arrives_as_it_was_when_it_left() {
     // Somebody stops it while its memory is sent.
     let mut stands = incoming(directory.path(), "stands").await;
     let stopping = async {
-        while_it_goes(&source).await;
+        is_sent(&source).await;
         source.vm.pause().await.unwrap();
     };
     let (moved, ()) = tokio::join!(source.vm.migrate_to(&stands.vm, &via[0], &unhurried), stopping);
@@ -145,7 +141,7 @@ async fn a_guest_arrives_as_it_was_when_it_left() {
     let going = stands.vm.clone();
     let moving = async { going.migrate_to(&off.vm, &via[1], &unhurried).await };
     let ending = async {
-        while_it_goes(&stands).await;
+        is_sent(&stands).await;
         stands.type_in("poweroff -f\n").await;
         let mut status = status;
         status.wait_for(|status| status.shutdown.is_some()).await.unwrap();

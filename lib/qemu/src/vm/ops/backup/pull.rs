@@ -505,6 +505,9 @@ fn drive(disk: &str, node: &str) -> QomSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vm::supervisor::tests::{answer, state, supervised_by};
+    use serde_json::{Value, json};
+    use tokio::{io::AsyncWriteExt, task::JoinSet};
 
     #[test]
     fn where_a_disk_is_served_is_read_from_its_export() {
@@ -516,5 +519,59 @@ mod tests {
         for id in ["root-view", "root-view.7", "root-view.zz", "root-view.ff", "root-view.75\u{e4}"] {
             assert_eq!(place_of(id), None, "{id}");
         }
+    }
+
+    /// An image that is made holds up the stop until that is given up, and somebody pauses the guest meanwhile.
+    #[tokio::test]
+    async fn a_guest_that_was_not_stopped_to_be_served_is_not_started() {
+        let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+        let (vm, mut reader, mut writer) = supervised_by(directory.path(), &mut tasks).await;
+        answer(&mut reader, &mut writer, state("running")).await;
+        let _image = vm.images.clone().write_owned().await;
+        let served = ["a", "b"].map(|id| Served::new(id, "scratch", Address::Unix("socket".into()), id));
+        let parts = served.each_ref().map(|served| Parts {
+            served,
+            node: served.disk.clone(),
+            scratch: "scratch".to_owned(),
+        });
+        let mut rollback = Rollback::new(&vm);
+        {
+            let mut beginning = std::pin::pin!(vm.begin_to_keep(&mut rollback, &parts));
+            let asked = async {
+                answer(&mut reader, &mut writer, state("running")).await;
+                // What is answered after it.
+                let (client, later) = (vm.qmp(), QueryStatus {});
+                let answers = answer(&mut reader, &mut writer, state("running"));
+                tokio::join!(client.call(&later), answers).0.unwrap();
+            };
+            // Cancel safety: what begins is kept.
+            tokio::select! {
+                biased;
+                early = beginning.as_mut() => panic!("{early:?}"),
+                () = asked => {}
+            }
+            tokio::time::pause();
+            let late = beginning.await.unwrap_err();
+            assert!(matches!(late, OperationError::Qmp { .. }), "{late:?}");
+            tokio::time::resume();
+        }
+        let mut told = Vec::new();
+        let monitor = async {
+            while let Some(line) = reader.next_line().await.unwrap() {
+                let command: Value = serde_json::from_str(&line).unwrap();
+                let name = command["execute"].as_str().unwrap();
+                let with = if name == "query-status" { state("paused") } else { json!({}) };
+                let reply = format!("{}\r\n", json!({"return": with, "id": command["id"]}));
+                writer.write_all(reply.as_bytes()).await.unwrap();
+                told.push(name.to_owned());
+            }
+        };
+        // Cancel safety: nothing more is told when all is taken back.
+        tokio::select! {
+            biased;
+            () = rollback.undo() => {}
+            () = monitor => {}
+        }
+        assert!(told.iter().all(|command| command == "query-status"), "{told:?}");
     }
 }

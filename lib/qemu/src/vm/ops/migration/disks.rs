@@ -45,7 +45,8 @@ impl Vm {
     ///
     /// The guest stands until its disks are the same, at most [`MigrationOptions::patience`]: it goes on here where they are not by then. Where
     /// the monitor has broken meanwhile, that takes ten seconds more and the end of the destination's process. A monitor that is away for ten
-    /// seconds at least, and for longer than the patience, counts as a guest that stands: nobody else tells whether it does.
+    /// seconds at least, and for longer than the patience, counts as a guest that stands: nobody else tells whether it does. One that is back
+    /// before and tells of a guest that stands does not tell since when: the patience begins then.
     ///
     /// A call that is dropped gives the migration and its copies up, and the guest goes on here, unless its disks were the same already and it
     /// was let go: then it stands at the destination, whose disks are whole, and is to be resumed there, or goes on here if the migration
@@ -230,7 +231,8 @@ impl Vm {
     }
 
     /// Ready when the guest has stood for so long to be moved, or QEMU does not even say what for, on whatever connection. Where the connection
-    /// broke before it was heard to be stopped it may run: then there is time for another one first.
+    /// broke before it was heard to be stopped it may run: then there is time for another one first, and it counts as standing from when it is
+    /// found so.
     pub(in crate::vm) fn stands_too_long(&self, patience: Duration) -> impl Future<Output = OperationError> {
         let is_stop = |event: &qmp::Event| event.name == "STOP";
         let mut clients = self.client.clone();
@@ -240,14 +242,14 @@ impl Vm {
             loop {
                 // With the connection events end: the guest may have been stopped since.
                 let is_stopped = stops.await.is_some();
-                let patience = if is_stopped { patience } else { patience.max(RECONNECT) };
+                let mut after = if is_stopped { patience } else { patience.max(RECONNECT) };
+                let mut limit = std::pin::pin!(tokio::time::sleep(after));
                 stops = client.waiter(is_stop);
-                let runs_or_is_paused = async {
+                let stands = async {
                     loop {
                         match client.call(&QueryStatus {}).await {
-                            // Somebody has paused it, or nobody has stopped it.
-                            Ok(info) if info.status != RunState::FinishMigrate => return,
-                            Ok(_) => std::future::pending().await,
+                            // Otherwise somebody has paused it, or nobody has stopped it.
+                            Ok(info) => return info.status == RunState::FinishMigrate,
                             // While QEMU waits for the copies it greets nobody.
                             Err(_) if clients.changed().await.is_ok() => {
                                 client = clients.borrow_and_update().with_deadline(None);
@@ -258,10 +260,24 @@ impl Vm {
                         }
                     }
                 };
-                if tokio::time::timeout(patience, runs_or_is_paused).await.is_err() {
-                    let what = "the copies of the disks to part".to_owned();
-                    return OperationError::GuestSilent { what, after: patience };
+                // Cancel safety: what is not answered by then is of no more interest.
+                let stands = tokio::select! {
+                    biased;
+                    stands = stands => Some(stands),
+                    () = &mut limit => None,
+                };
+                match stands {
+                    Some(false) => continue,
+                    // When it was stopped nobody has heard.
+                    Some(true) if !is_stopped => {
+                        after = patience;
+                        limit.set(tokio::time::sleep(patience));
+                    }
+                    Some(true) | None => {}
                 }
+                limit.await;
+                let what = "the copies of the disks to part".to_owned();
+                return OperationError::GuestSilent { what, after };
             }
         }
     }

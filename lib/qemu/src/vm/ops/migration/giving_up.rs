@@ -154,7 +154,7 @@ impl Migration {
 const DEPARTS: &str = "#departs";
 
 /// A broken connection is noticed with the next page that is sent.
-const BREAKS: Duration = Duration::from_secs(10);
+pub(super) const BREAKS: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
