@@ -7,8 +7,10 @@
 //! ```
 
 mod effects;
+mod pattern;
 
 pub use effects::Effects;
+pub use pattern::is_like;
 
 use crate::codegen::{self, Mode};
 use crate::libvirtd::{self, Suite};
@@ -26,7 +28,11 @@ pub const FILE: &str = "docs/protocols/libvirt-observed.txt";
 pub const TABLE: &str = "docs/protocols/libvirt-coverage.md";
 
 const HEAD: &str = "# What the tests have seen answered, by libvirtd and by our own server; written by `cargo xtask coverage libvirt`.\n\
-    # program, procedure, by whom, `ok` or the code of the refusal, flags that were taken, all flags that were sent, test\n";
+    # Of each procedure: program, procedure, by whom, `ok` or the code of the refusal, flags that were taken, all flags that were sent, test.\n\
+    # Of flags that a libvirtd took: program, procedure, by whom, `flags`, those that it took in one test, the test.\n";
+
+/// The word of lines with what was taken in one test.
+const FLAGS: &str = "flags";
 
 /// Programs of tests that call libvirt's procedures, each with the side that it names in the files that it writes.
 const TESTS: [&str; 4] = ["daemon", "client", "virsh", "shell"];
@@ -83,7 +89,7 @@ impl FromStr for By {
 pub struct Answer {
     /// The code of the refusal, when it was one.
     pub refused: Option<String>,
-    /// Flags of calls that were not refused, in tests of more than the answer.
+    /// Flags of calls that were not refused, in all tests of more than the answer.
     pub taken: u32,
     /// Flags of all calls.
     pub sent: u32,
@@ -111,15 +117,26 @@ impl Answer {
     }
 }
 
-/// The best answer of each procedure and each side.
+/// What was seen.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Observed(BTreeMap<(String, String, By), Answer>);
+pub struct Observed {
+    /// The best answer of each procedure and each side.
+    answers: BTreeMap<(String, String, By), Answer>,
+    /// Flags of a procedure that one of libvirt's daemons took in one test, which looks at more than the answer.
+    flags: BTreeMap<(String, String, By, String), u32>,
+}
 
 impl Observed {
     /// How one side answered a procedure.
     #[must_use]
     pub fn get(&self, program: &str, procedure: &str, by: By) -> Option<&Answer> {
-        self.0.get(&(program.to_owned(), procedure.to_owned(), by))
+        self.answers.get(&(program.to_owned(), procedure.to_owned(), by))
+    }
+
+    /// Flags of a procedure that libvirt's daemons took, with the test that each of them took these in.
+    pub fn flags(&self, program: &str, procedure: &str) -> impl Iterator<Item = (&str, u32)> {
+        let of = self.flags.iter().filter(move |((of, name, ..), _)| of == program && name == procedure);
+        of.map(|((.., test), flags)| (&**test, *flags))
     }
 
     /// How libvirt's daemon answered it, and which: the oldest that says as much as the others.
@@ -135,11 +152,21 @@ impl Observed {
 
     /// All that is written down: program, procedure, test.
     pub fn all(&self) -> impl Iterator<Item = (&str, &str, &str)> {
-        self.0.iter().map(|((program, procedure, _), answer)| (&**program, &**procedure, &*answer.test))
+        let answers = self.answers.iter();
+        let answers =
+            answers.map(|((program, procedure, _), answer)| (&**program, &**procedure, &*answer.test));
+        answers
+            .chain(self.flags.keys().map(|(program, procedure, _, test)| (&**program, &**procedure, &**test)))
+    }
+
+    /// Forgets what the others saw.
+    fn retain(&mut self, whose: impl Fn(By) -> bool) {
+        self.answers.retain(|(_, _, by), _| whose(*by));
+        self.flags.retain(|(_, _, by, _), _| whose(*by));
     }
 
     /// Adds what one program of tests wrote: `program procedure refusal flags test`. Where tests say as much as each other, the first by
-    /// name is kept, and before all the one that looks at what came of it. Flags count in tests that look at something.
+    /// name is kept, and before all the one that looks at what came of it.
     fn read(&mut self, text: &str, by: By, effects: &Effects) -> Result<()> {
         for line in text.lines() {
             let words: Vec<&str> = line.split(' ').collect();
@@ -152,13 +179,16 @@ impl Observed {
             }
             let refused = (refused != "ok").then(|| refused.to_owned());
             let mut answer = Answer { refused, taken: 0, sent: hex(flags)?, test: test.to_owned() };
-            let counts = by == By::Server || effects.has(test);
-            if answer.refused.is_none() && !answer.swept() && counts {
-                answer.taken = answer.sent;
-            }
             let (program, procedure) = (program.to_lowercase(), procedure.to_lowercase());
+            if answer.refused.is_none() && !answer.swept() {
+                answer.taken = answer.sent;
+                if by != By::Server && answer.taken != 0 {
+                    let key = (program.clone(), procedure.clone(), by, test.to_owned());
+                    *self.flags.entry(key).or_default() |= answer.taken;
+                }
+            }
             let key = (program.clone(), procedure.clone(), by);
-            let best = match self.0.remove(&key) {
+            let best = match self.answers.remove(&key) {
                 None => answer,
                 Some(known) => {
                     let (first, second) =
@@ -166,7 +196,7 @@ impl Observed {
                     first.merged(second, |test| effects.look(test, &program, &procedure))
                 }
             };
-            self.0.insert(key, best);
+            self.answers.insert(key, best);
         }
         Ok(())
     }
@@ -175,10 +205,13 @@ impl Observed {
 impl fmt::Display for Observed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(HEAD)?;
-        for ((program, procedure, by), answer) in &self.0 {
+        for ((program, procedure, by), answer) in &self.answers {
             let Answer { refused, taken, sent, test } = answer;
             let refused = refused.as_deref().unwrap_or("ok");
             writeln!(f, "{program} {procedure} {by} {refused} {taken:#x} {sent:#x} {test}")?;
+        }
+        for ((program, procedure, by, test), flags) in &self.flags {
+            writeln!(f, "{program} {procedure} {by} {FLAGS} {flags:#x} {test}")?;
         }
         Ok(())
     }
@@ -191,12 +224,19 @@ impl FromStr for Observed {
         let mut observed = Self::default();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let words: Vec<&str> = line.split(' ').collect();
-            let [program, procedure, by, refused, taken, sent, test] = words[..] else {
-                bail!("`{line}` is no observation")
-            };
-            let refused = (refused != "ok").then(|| refused.to_owned());
-            let answer = Answer { refused, taken: hex(taken)?, sent: hex(sent)?, test: test.to_owned() };
-            observed.0.insert((program.to_owned(), procedure.to_owned(), by.parse()?), answer);
+            match words[..] {
+                [program, procedure, by, FLAGS, taken, test] => {
+                    let key = (program.to_owned(), procedure.to_owned(), by.parse()?, test.to_owned());
+                    observed.flags.insert(key, hex(taken)?);
+                }
+                [program, procedure, by, refused, taken, sent, test] => {
+                    let refused = (refused != "ok").then(|| refused.to_owned());
+                    let answer =
+                        Answer { refused, taken: hex(taken)?, sent: hex(sent)?, test: test.to_owned() };
+                    observed.answers.insert((program.to_owned(), procedure.to_owned(), by.parse()?), answer);
+                }
+                _ => bail!("`{line}` is no observation"),
+            }
         }
         Ok(observed)
     }
@@ -268,7 +308,7 @@ fn tests_of(text: &str) -> impl Iterator<Item = &str> {
 pub fn run() -> Result<()> {
     // What only that of Debian's testing has is not seen by the others.
     let mut observed = kept()?;
-    observed.0.retain(|(_, _, by), _| *by == By::Testing);
+    observed.retain(|by| by == By::Testing);
     let effects = Effects::read()?;
     observe(&mut observed, &TESTS, By::Daemon, None, &effects)?;
     // What was seen so far stays, whatever comes of the rest.
@@ -282,7 +322,7 @@ pub fn run() -> Result<()> {
 /// As [`run`].
 pub fn run_newer() -> Result<()> {
     let mut observed = kept()?;
-    observed.0.retain(|(_, _, by), _| *by != By::Newer);
+    observed.retain(|by| by != By::Newer);
     let root = Suite::Trixie.root().with_context(|| "run `cargo xtask libvirtd` first, as root")?;
     observe(&mut observed, &["daemon"], By::Newer, Some((&root, "")), &Effects::read()?)?;
     keep(&observed)
@@ -294,17 +334,21 @@ pub fn run_newer() -> Result<()> {
 /// As [`run`].
 pub fn run_testing() -> Result<()> {
     let mut observed = kept()?;
-    observed.0.retain(|(_, _, by), _| *by != By::Testing);
+    observed.retain(|by| by != By::Testing);
     let root =
         Suite::Testing.root().with_context(|| "run `cargo xtask libvirtd --testing` first, as root")?;
     let (mut seen, effects) = (Observed::default(), Effects::read()?);
     observe(&mut seen, &["daemon"], By::Testing, Some((&root, NEWEST)), &effects)?;
     // Of the rest the others say as much.
-    seen.0.retain(|(program, procedure, _), answer| {
+    seen.answers.retain(|(program, procedure, _), answer| {
         answer.refused.is_none()
             && observed.daemon(program, procedure, &effects).is_none_or(|(_, known)| known.refused.is_some())
     });
-    observed.0.extend(seen.0);
+    seen.flags.retain(|(program, procedure, by, _), _| {
+        seen.answers.contains_key(&(program.clone(), procedure.clone(), *by))
+    });
+    observed.answers.extend(seen.answers);
+    observed.flags.extend(seen.flags);
     keep(&observed)
 }
 
@@ -329,7 +373,7 @@ fn kept_in(path: &Path) -> Result<Observed> {
 /// As [`run`].
 pub fn run_ours() -> Result<()> {
     let mut observed = kept()?;
-    observed.0.retain(|(_, _, by), _| *by != By::Server);
+    observed.retain(|by| by != By::Server);
     observe(&mut observed, &TESTS[1..], By::Daemon, None, &Effects::read()?)?;
     keep(&observed)
 }
@@ -385,26 +429,30 @@ mod tests {
              Remote domain_create ok 0x4 daemon::b::starts\nRemote domain_create ok 0x8 daemon::a::starts\n\
              Remote domain_create ok 0x10 daemon::c::looks\nRemote domain_destroy - 0x0 daemon::a::starts\n"
         );
-        let effects = |test: &str| {
-            Effects::of(&[
-                ("remote.domain_create", test),
-                ("remote.x", "daemon::a::starts"),
-                ("remote.y", "daemon::b::starts"),
-            ])
-        };
+        let effects = |test: &str| Effects::of(&[("remote.domain_create", test)]);
         observed.read(&lines, By::Daemon, &effects("daemon::c::looks")).unwrap();
         let answer = observed.get("remote", "domain_create", By::Daemon).unwrap();
         let expected = Answer { refused: None, taken: 0x1c, sent: 0x1f, test: "daemon::c::looks".to_owned() };
         assert_eq!(*answer, expected);
         assert_eq!(observed.get("remote", "domain_create", By::Server), None);
         assert_eq!(observed.get("remote", "domain_destroy", By::Daemon), None, "nobody answered");
+        let expected = [("daemon::a::starts", 0x8), ("daemon::b::starts", 0x4), ("daemon::c::looks", 0x10)];
+        assert!(observed.flags("remote", "domain_create").eq(expected), "{observed}");
         assert_eq!(observed.to_string().parse::<Observed>().unwrap(), observed);
-        assert!("remote domain_create nobody ok 0x0 0x0 a::b".parse::<Observed>().is_err());
-        // Where none looks, the first by name says as much as any; flags of tests that look at nothing do not count.
+        for wrong in
+            ["remote domain_create nobody ok 0x0 0x0 a::b", "remote domain_create libvirtd ok 0x0 a::b"]
+        {
+            assert!(wrong.parse::<Observed>().is_err(), "{wrong}");
+        }
+        // Where none looks, the first by name says as much as any.
         let mut observed = Observed::default();
         observed.read(&lines, By::Daemon, &effects("daemon::d::looks")).unwrap();
         let answer = observed.get("remote", "domain_create", By::Daemon).unwrap();
-        assert_eq!((answer.test.as_str(), answer.taken), ("daemon::a::starts", 0xc));
+        assert_eq!((answer.test.as_str(), answer.taken), ("daemon::a::starts", 0x1c));
+        // Which flags our own server took in which test nobody asks.
+        let mut observed = Observed::default();
+        observed.read(&lines, By::Server, &effects("daemon::c::looks")).unwrap();
+        assert_eq!(observed.flags("remote", "domain_create").count(), 0);
     }
 
     #[test]

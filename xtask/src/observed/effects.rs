@@ -1,6 +1,6 @@
-//! Which test looks at what came of a call or an event: written by hand, and compared with what was seen.
+//! Which test looks at what came of a call, a flag or an event: written by hand, and compared with what was seen.
 
-use super::{By, Observed};
+use super::{By, Observed, is_like};
 use crate::sh;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -11,9 +11,6 @@ const FILE: &str = "lib/libvirt-protocol/schema/effects.toml";
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Said {
-    /// Tests that look at what comes of calls with flags, beside those of `test`.
-    #[serde(default)]
-    flags: BTreeSet<String>,
     test: Vec<Test>,
 }
 
@@ -23,7 +20,11 @@ struct Test {
     /// `program::module::name`.
     name: String,
     /// `program.procedure`, or `transport.name`.
+    #[serde(default)]
     looks_at: Vec<String>,
+    /// `program.procedure FLAG`, with `*` for anything: of calls that another test looks at.
+    #[serde(default)]
+    flags: Vec<String>,
 }
 
 /// What the file says.
@@ -31,8 +32,8 @@ struct Test {
 pub struct Effects {
     /// The one test that each is looked at in.
     tests: BTreeMap<String, String>,
-    /// Further tests in which flags count.
-    flags: BTreeSet<String>,
+    /// Flags that are looked at in a test, and the test.
+    flags: Vec<(String, String)>,
 }
 
 impl Effects {
@@ -48,29 +49,27 @@ impl Effects {
 
     fn parse(text: &str) -> Result<Self> {
         let said: Said = toml::from_str(text)?;
-        let mut tests = BTreeMap::new();
-        for Test { name, looks_at } in said.test {
+        let (mut tests, mut all_flags) = (BTreeMap::new(), Vec::new());
+        for Test { name, looks_at, flags } in said.test {
+            all_flags.extend(flags.into_iter().map(|pattern| (pattern, name.clone())));
             for what in looks_at {
                 if let Some(other) = tests.insert(what.clone(), name.clone()) {
                     bail!("{what} is looked at by {other} already: {name} is not needed");
                 }
             }
         }
-        if let Some(needless) = said.flags.iter().find(|test| tests.values().any(|looks| looks == *test)) {
-            bail!("flags count in {needless} already");
-        }
-        Ok(Self { tests, flags: said.flags })
+        Ok(Self { tests, flags: all_flags })
     }
 
     /// Every test that is named.
     pub(super) fn named(&self) -> impl Iterator<Item = &str> {
-        self.tests.values().chain(&self.flags).map(String::as_str)
+        self.tests.values().chain(self.flags.iter().map(|(_, test)| test)).map(String::as_str)
     }
 
     #[cfg(test)]
     pub(super) fn of(said: &[(&str, &str)]) -> Self {
         let said = said.iter().map(|(what, test)| ((*what).to_owned(), (*test).to_owned()));
-        Self { tests: said.collect(), flags: BTreeSet::new() }
+        Self { tests: said.collect(), flags: Vec::new() }
     }
 
     /// Whether a test is the one that looks at what came of this.
@@ -79,10 +78,34 @@ impl Effects {
         self.tests.get(&format!("{program}.{procedure}")).is_some_and(|looks| looks == test)
     }
 
-    /// Whether what is called with flags in a test is looked at there.
+    /// Whether a test looks at what comes of a flag, `program.procedure FLAG`: it is the one that looks at the call, or is named for the flag.
     #[must_use]
-    pub fn has(&self, test: &str) -> bool {
-        self.named().any(|named| named == test)
+    pub fn look_at_flag(&self, test: &str, flag: &str) -> bool {
+        self.look_at_call_of(test, flag)
+            || self.flags.iter().any(|(pattern, looks)| looks == test && is_like(flag, pattern))
+    }
+
+    fn look_at_call_of(&self, test: &str, flag: &str) -> bool {
+        let call = flag.split(' ').next().unwrap_or_default();
+        self.tests.get(call).is_some_and(|looks| looks == test)
+    }
+
+    /// Each test that is named for flags has seen a daemon take them, with calls that another test looks at; `taken`: flags, and who took
+    /// them.
+    ///
+    /// # Errors
+    /// What is named for nothing.
+    pub fn fit_flags(&self, taken: &[(&str, &str)]) -> Result<()> {
+        let idle = self.flags.iter().find(|(pattern, test)| {
+            let mut of_test = taken.iter().filter(|(_, taker)| taker == test);
+            !of_test.any(|(flag, _)| is_like(flag, pattern) && !self.look_at_call_of(test, flag))
+        });
+        match idle {
+            None => Ok(()),
+            Some((pattern, test)) => bail!(
+                "{FILE} names {test} for `{pattern}`: libvirtd took no such flag there, or they count with the calls that it looks at"
+            ),
+        }
     }
 
     /// Each of `all` has either a test that looks at it, and has seen it done by a daemon, or a reason; and nothing else is said.
@@ -166,15 +189,36 @@ mod tests {
             ("'remote.b'", "'remote.b', 'remote.x'", &reasons, "names what there is not: remote.x"),
             ("'remote.b'", "'remote.b', 'remote.a'", &reasons, "looked at by t::a_is_done already"),
             ("looks_at", "looks", &reasons, "unknown field"),
-            (
-                "[[test]]",
-                "flags = ['t::a_is_done']\n[[test]]",
-                &reasons,
-                "flags count in t::a_is_done already",
-            ),
         ] {
             let error = format!("{:#}", fits(&TEXT.replacen(from, to, 1), reasons).unwrap_err());
             assert!(error.contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn a_flag_is_looked_at_with_its_call_or_by_its_name() {
+        let text =
+            format!("{TEXT}flags = ['remote.c X_*']\n[[test]]\nname = 't::others'\nflags = ['*.a X_ONE']\n");
+        let effects = Effects::parse(&text).unwrap();
+        for (test, flag, looks) in [
+            ("t::a_is_done", "remote.a X_TWO", true),
+            ("t::a_is_done", "remote.c X_ONE", true),
+            ("t::a_is_done", "remote.d X_ONE", false),
+            ("t::others", "remote.a X_ONE", true),
+            ("t::others", "remote.a X_TWO", false),
+            ("t::others", "remote.b X_ONE", false),
+        ] {
+            assert_eq!(effects.look_at_flag(test, flag), looks, "{test} {flag}");
+        }
+        assert_eq!(effects.named().collect::<BTreeSet<_>>(), ["t::a_is_done", "t::others"].into());
+        let taken = [("remote.c X_TWO", "t::a_is_done"), ("remote.a X_ONE", "t::others")];
+        effects.fit_flags(&taken).unwrap();
+        // Another test took it, which nobody says looks at it.
+        let error = effects.fit_flags(&[taken[0], ("remote.a X_ONE", "t::a_is_done")]).unwrap_err();
+        assert!(error.to_string().contains("t::others for `*.a X_ONE`"), "{error}");
+        // It counts with its call.
+        let text = text.replace("remote.c X_*", "remote.b *");
+        let error = Effects::parse(&text).unwrap().fit_flags(&[("remote.b X", "t::a_is_done"), taken[1]]);
+        assert!(error.unwrap_err().to_string().contains("t::a_is_done for `remote.b *`"));
     }
 }

@@ -4,12 +4,13 @@
 //! take something away and never add to that: what it permits beyond is not offered, which is never less secure than what was asked for. What cannot
 //! be obeyed, and what would weaken on purpose, is refused by name.
 
+use super::host::{self, Of, Overrides};
+use super::signatures::{self, CURVES, SIGNATURES, STRONG, Signature};
 use crate::error::{Error, ErrorKind};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
-use rustls::{NamedGroup, SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion, version};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::{NamedGroup, SupportedCipherSuite, SupportedProtocolVersion, version};
 use std::collections::BTreeSet;
 use std::str::FromStr;
-use std::sync::LazyLock;
 
 const VERSIONS: [&str; 2] = ["VERS-TLS1.2", "VERS-TLS1.3"];
 const CIPHERS: [&str; 3] = ["AES-128-GCM", "AES-256-GCM", "CHACHA20-POLY1305"];
@@ -22,15 +23,11 @@ const GROUPS: [(&str, NamedGroup); 4] = [
     ("GROUP-SECP384R1", NamedGroup::secp384r1),
     ("GROUP-X25519-MLKEM768", NamedGroup::X25519MLKEM768),
 ];
-/// Every signature that rustls takes.
-const SIGNATURES: &str = "SIGN-ALL";
-/// Those of ECDSA with SHA-384 and more; no word of a list, which are in capitals.
-const STRONG_SIGNATURES: &str = "strong signatures";
 /// What a host permits that says nothing, by names that its own list may define.
 const HOST: [&str; 2] = ["LIBVIRT", "SYSTEM"];
 
 /// What GnuTLS has, and rustls does not: permitting it changes nothing, and neither does taking it away.
-const ABSENT: [&str; 64] = [
+const ABSENT: [&str; 67] = [
     "VERS-TLS1.0",
     "VERS-TLS1.1",
     "VERS-DTLS0.9",
@@ -85,6 +82,9 @@ const ABSENT: [&str; 64] = [
     "GROUP-SECP256R1-MLKEM768",
     "GROUP-SECP384R1-MLKEM1024",
     "SIGN-RSA-SHA224",
+    "SIGN-RSA-PSS-SHA256",
+    "SIGN-RSA-PSS-SHA384",
+    "SIGN-RSA-PSS-SHA512",
     "SIGN-ECDSA-SHA224",
     "SIGN-DSA-SHA1",
     "SIGN-DSA-SHA224",
@@ -125,7 +125,7 @@ const WEAK: [&str; 10] = [
 ];
 
 /// Options that ask for what is done anyway (nothing is resumed, with tickets or without), or permit what is not done.
-const IDLE: [&str; 12] = [
+const IDLE: [&str; 13] = [
     "%COMPAT",
     "%DUMBFW",
     "%FALLBACK_SCSV",
@@ -138,6 +138,7 @@ const IDLE: [&str; 12] = [
     "%PROFILE_VERY_WEAK",
     "%PROFILE_LOW",
     "%PROFILE_LEGACY",
+    "%PROFILE_MEDIUM",
 ];
 
 /// What of TLS may be spoken. The default is everything that rustls has by default.
@@ -153,6 +154,8 @@ const IDLE: [&str; 12] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Priority {
     allowed: BTreeSet<&'static str>,
+    /// What no list speaks of, and the host's overrides take away: signatures in certificates, and curves of the keys that sign.
+    withheld: BTreeSet<&'static str>,
     /// `%FORCE_SESSION_HASH` (RFC 7627).
     pub(super) session_hash: bool,
 }
@@ -160,8 +163,10 @@ pub struct Priority {
 impl Default for Priority {
     fn default() -> Self {
         let groups = GROUPS.map(|(name, _)| name);
-        let all = [&VERSIONS[..], &CIPHERS, &EXCHANGES, &MACS, &groups, &[SIGNATURES, STRONG_SIGNATURES]];
-        Self { allowed: all.into_iter().flatten().copied().collect(), session_hash: false }
+        let signatures = SIGNATURES.map(|signature| signature.name);
+        let all = [&VERSIONS[..], &CIPHERS, &EXCHANGES, &MACS, &groups, &signatures];
+        let allowed = all.into_iter().flatten().copied().collect();
+        Self { allowed, withheld: BTreeSet::new(), session_hash: false }
     }
 }
 
@@ -175,11 +180,53 @@ impl FromStr for Priority {
 }
 
 impl Priority {
-    /// Reads a list on a host with these settings of GnuTLS: `@NAME,OTHER:…` is the first of them that is defined there, under `[priorities]`.
+    /// Reads a list on a host with these settings of GnuTLS: `@NAME,OTHER:…` is the first of them that is defined there, under `[priorities]`;
+    /// and nothing is permitted that the host's overrides take away, whatever the list says.
     ///
     /// # Errors
-    /// When a list cannot be obeyed, or names one that the host does not define.
+    /// When a list or the host cannot be obeyed, or the list names one that the host does not define.
     pub(crate) fn on_host(text: &str, settings: &str) -> Result<Self, Error> {
+        let list = Self::named(text, settings)?;
+        let (host, overrides) = (Self::of_host(settings)?, "`[overrides]` of the host's settings of GnuTLS");
+        let both = list.and(&host);
+        match both.lacks() {
+            None => Ok(both),
+            Some(why) => {
+                Err(Error::new(ErrorKind::Uri(format!("tls_priority `{text}`: with {overrides} it {why}"))))
+            }
+        }
+    }
+
+    /// What the host permits to everybody.
+    fn of_host(settings: &str) -> Result<Self, Error> {
+        let overrides = Overrides::of(settings);
+        if let Some(beyond) = &overrides.beyond {
+            return Err(Error::new(ErrorKind::Uri(format!(
+                "`{beyond}` under `[overrides]` of the host's settings of GnuTLS cannot be obeyed here: nobody looks at the lengths of keys beyond 2,048 \
+                 bits; reach the daemon by ssh"
+            ))));
+        }
+        let mut host = Self { session_hash: overrides.session_hash, ..Self::default() };
+        host.allowed.retain(|name| match name.split_once('-') {
+            Some(("VERS", version)) => overrides.permit(Of::Version, &[version]),
+            // Half of MLKEM's is a curve.
+            Some(("GROUP", group)) => {
+                let curve = group.split('-').next().unwrap_or(group);
+                overrides.permit(Of::Group, &[group]) && overrides.permit(Of::Curve, &[curve])
+            }
+            _ if CIPHERS.contains(name) => overrides.permit(Of::Cipher, &[*name]),
+            _ if EXCHANGES.contains(name) => overrides.permit(Of::Exchange, &[*name]),
+            _ if MACS.contains(name) => overrides.permit(Of::Mac, &[*name]),
+            _ => SIGNATURES.iter().any(|signature| signature.name == *name && overrides.sign(signature)),
+        });
+        let curves = CURVES.iter().map(|(curve, _)| *curve);
+        let curves = curves.filter(|curve| !overrides.permit(Of::Curve, &[*curve]));
+        host.withheld.extend(curves.chain(overrides.uncertified()));
+        Ok(host)
+    }
+
+    /// Reads a list that may have its name from these settings.
+    fn named(text: &str, settings: &str) -> Result<Self, Error> {
         let (first, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
         let first = first.trim();
         let names = match first.strip_prefix('@') {
@@ -187,7 +234,7 @@ impl Priority {
             None if first.eq_ignore_ascii_case("SYSTEM") => first,
             None => return Self::read(text, text),
         };
-        if let Some(list) = names.split(',').find_map(|name| defined(settings, name)) {
+        if let Some(list) = names.split(',').find_map(|name| host::list(settings, name)) {
             return Self::read(&format!("{list}{rest}"), &format!("{text}` (by the host's settings `{list}"));
         }
         match names.split(',').find(|name| !HOST.iter().any(|known| name.eq_ignore_ascii_case(known))) {
@@ -235,7 +282,7 @@ impl Priority {
                 curve => format!("GROUP-{curve}"),
             });
             let name = group.as_deref().unwrap_or(name);
-            match (named(name, adds), keyword(name)) {
+            match (meant(name, adds), keyword(name)) {
                 (Some(names), _) if adds => priority.allowed.extend(names),
                 (Some(names), _) => priority.allowed.retain(|known| !names.contains(known)),
                 (None, Some(level)) if adds => priority.allowed.extend(level.allowed),
@@ -251,12 +298,7 @@ impl Priority {
                 }
             }
         }
-        if priority.suites().next().is_none()
-            || priority.groups().next().is_none()
-            || !priority.has(STRONG_SIGNATURES)
-        {
-            let why = "leaves nothing that is spoken here: TLS 1.2 and 1.3 with AES-GCM or CHACHA20-POLY1305, a group and signatures; permit one of \
-                       each, or reach the daemon by ssh";
+        if let Some(why) = priority.lacks() {
             return Err(wrong("it", why));
         }
         // That the daemon can do it (RFC 5746) is not demanded by rustls, which never negotiates again; version 1.3 has nothing of the kind.
@@ -275,39 +317,23 @@ fn keyword(name: &str) -> Option<Priority> {
         "NORMAL" | "PERFORMANCE" | "PFS" | "LEGACY" | "SECURE128" => Some(all),
         // GnuTLS also looks at the lengths of RSA keys in certificates then, and nobody does here: so there are none.
         "SECURE192" | "SECURE256" => {
-            let names = [
-                "AES-256-GCM",
-                "CHACHA20-POLY1305",
-                "ECDHE-ECDSA",
-                "AEAD",
-                "GROUP-SECP384R1",
-                STRONG_SIGNATURES,
-            ];
-            Some(Priority { allowed: VERSIONS.into_iter().chain(names).collect(), ..all })
+            let names = ["AES-256-GCM", "CHACHA20-POLY1305", "ECDHE-ECDSA", "AEAD", "GROUP-SECP384R1"];
+            Some(Priority { allowed: VERSIONS.into_iter().chain(names).chain(STRONG).collect(), ..all })
         }
         "NONE" => Some(Priority { allowed: BTreeSet::new(), ..all }),
         _ => None,
     }
 }
 
-/// The list of a name in the host's settings of GnuTLS, which has them under `[priorities]`.
-fn defined<'a>(settings: &'a str, name: &str) -> Option<&'a str> {
-    let lines = settings.lines().map(str::trim);
-    let lists = lines.skip_while(|line| !line.eq_ignore_ascii_case("[priorities]")).skip(1);
-    let found = lists.take_while(|line| !line.starts_with('['));
-    let mut found = found.filter_map(|line| line.split_once('='));
-    found.find(|(known, _)| known.trim().eq_ignore_ascii_case(name.trim())).map(|(_, list)| list.trim())
-}
-
 /// What a word means of what is spoken here, when it is added or taken away.
-fn named(name: &str, adds: bool) -> Option<Vec<&'static str>> {
+fn meant(name: &str, adds: bool) -> Option<Vec<&'static str>> {
     let groups = GROUPS.map(|(name, _)| name);
     match name {
         "VERS-ALL" | "VERS-TLS-ALL" => return Some(VERSIONS.to_vec()),
         "CIPHER-ALL" => return Some(CIPHERS.to_vec()),
         "KX-ALL" => return Some(EXCHANGES.to_vec()),
         "MAC-ALL" => return Some(MACS.to_vec()),
-        "SIGN-ALL" => return Some(vec![SIGNATURES, STRONG_SIGNATURES]),
+        "SIGN-ALL" => return Some(SIGNATURES.map(|signature| signature.name).to_vec()),
         "GROUP-ALL" => return Some(groups.to_vec()),
         // Half of MLKEM's is a curve: it goes with the others, and does not come with them.
         "GROUP-EC-ALL" => {
@@ -315,6 +341,9 @@ fn named(name: &str, adds: bool) -> Option<Vec<&'static str>> {
             return Some(curves.collect());
         }
         _ => {}
+    }
+    if let Some(signature) = SIGNATURES.iter().find(|signature| signature.is(name)) {
+        return Some(vec![signature.name]);
     }
     let all = Priority::default().allowed;
     all.into_iter().find(|known| *known == name).map(|known| vec![known])
@@ -325,12 +354,39 @@ impl Priority {
     #[must_use]
     pub(crate) fn and(mut self, other: &Self) -> Self {
         self.allowed.retain(|name| other.allowed.contains(name));
+        self.withheld.extend(&other.withheld);
         self.session_hash |= other.session_hash;
         self
     }
 
     fn has(&self, name: &str) -> bool {
         self.allowed.contains(name)
+    }
+
+    /// Whether the other side may sign with it.
+    pub(super) fn signs(&self, signature: &Signature) -> bool {
+        self.has(signature.name)
+    }
+
+    /// Whether a certificate may be signed with it.
+    pub(super) fn certifies(&self, signature: &Signature) -> bool {
+        self.has(signature.name) && !self.withheld.contains(signature.name)
+    }
+
+    /// Whether keys that sign may be of a curve.
+    pub(super) fn has_keys(&self, curve: &str) -> bool {
+        !self.withheld.contains(curve)
+    }
+
+    /// What is missing when nothing can be spoken.
+    fn lacks(&self) -> Option<&'static str> {
+        let any = self.suites().next().is_some()
+            && self.groups().next().is_some()
+            && SIGNATURES.iter().any(|signature| self.certifies(signature));
+        (!any).then_some(
+            "leaves nothing that is spoken here: TLS 1.2 and 1.3 with AES-GCM or CHACHA20-POLY1305, a group and signatures; permit one of each, or \
+             reach the daemon by ssh",
+        )
     }
 
     fn suites(&self) -> impl Iterator<Item = SupportedCipherSuite> {
@@ -364,139 +420,10 @@ impl Priority {
         provider.cipher_suites = self.suites().collect();
         let groups: Vec<NamedGroup> = self.groups().collect();
         provider.kx_groups.retain(|group| groups.contains(&group.name()));
-        if !self.has(SIGNATURES) {
-            provider.signature_verification_algorithms = *STRONG;
-        }
+        provider.signature_verification_algorithms = signatures::permitted(self);
         provider
     }
 }
 
-/// Signatures of ECDSA with SHA-384 and more. Made once: rustls wants them for as long as the program runs.
-static STRONG: LazyLock<WebPkiSupportedAlgorithms> = LazyLock::new(|| {
-    let wanted = [SignatureScheme::ECDSA_NISTP384_SHA384, SignatureScheme::ECDSA_NISTP521_SHA512];
-    let all = aws_lc_rs::default_provider().signature_verification_algorithms.mapping;
-    let mapping: Vec<_> = all.iter().filter(|(scheme, _)| wanted.contains(scheme)).copied().collect();
-    let all: Vec<_> = mapping.iter().flat_map(|(_, algorithms)| *algorithms).copied().collect();
-    WebPkiSupportedAlgorithms { all: all.leak(), mapping: mapping.leak() }
-});
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn suites(text: &str) -> Vec<String> {
-        let priority: Priority = text.parse().unwrap_or_else(|error| panic!("{error}"));
-        priority.provider().cipher_suites.iter().map(|suite| format!("{:?}", suite.suite())).collect()
-    }
-
-    #[test]
-    fn what_is_as_wide_as_ours_is_ours() {
-        for text in [
-            "NORMAL",
-            "system",
-            "@LIBVIRT,SYSTEM",
-            "SECURE128",
-            "NORMAL:-VERS-TLS1.0:-VERS-TLS1.1:-ARCFOUR-128",
-            "NORMAL:+VERS-TLS1.1:+AES-256-CBC",
-            "NONE:+VERS-ALL:+CIPHER-ALL:+KX-ALL:+MAC-ALL:+GROUP-ALL:+SIGN-ALL:+COMP-NULL",
-            "SECURE192:+SECURE128",
-            "NORMAL:-GROUP-DH-ALL:-CTYPE-X509:-CTYPE-ALL:-COMP-ALL:-CURVE-SECP521R1:-SIGN-DSA-SHA256:-SIGN-GOST-ALL",
-            "@SYSTEM:-VERS-TLS1.1",
-        ] {
-            assert_eq!(text.parse::<Priority>().unwrap(), Priority::default(), "{text}");
-        }
-        assert_eq!(suites("NORMAL").len(), 9);
-    }
-
-    #[test]
-    fn what_is_taken_away_is_not_offered() {
-        for text in ["NORMAL:-VERS-TLS1.2", "NORMAL:-VERS-ALL:+VERS-TLS1.3", "NORMAL:-KX-ALL"] {
-            let left = suites(text);
-            assert!(
-                left.len() == 3 && left.iter().all(|suite| suite.starts_with("TLS13_")),
-                "{text}: {left:?}"
-            );
-        }
-        let only: Priority = "NORMAL:-VERS-TLS1.3".parse().unwrap();
-        assert_eq!(only.versions(), [&version::TLS12]);
-        assert!(!suites("NORMAL:-AES-128-GCM").iter().any(|suite| suite.contains("AES_128")));
-        assert!(!suites("NORMAL:!CHACHA20-POLY1305").iter().any(|suite| suite.contains("CHACHA")));
-        assert!(!suites("NORMAL:-ECDHE-RSA").iter().any(|suite| suite.contains("ECDHE_RSA")));
-        let groups = |text: &str| {
-            let provider = text.parse::<Priority>().unwrap().provider();
-            provider.kx_groups.iter().map(|group| group.name()).collect::<Vec<_>>()
-        };
-        assert_eq!(groups("NORMAL:-GROUP-ALL:+CURVE-SECP384R1"), [NamedGroup::secp384r1]);
-        assert!(!groups("NORMAL:-GROUP-X25519").contains(&NamedGroup::X25519));
-        let without = "NONE:+VERS-ALL:+CIPHER-ALL:+KX-ALL:+MAC-ALL:+SIGN-ALL";
-        assert!(!groups(&format!("{without}:+GROUP-EC-ALL")).contains(&NamedGroup::X25519MLKEM768));
-        "NORMAL:-VERS-TLS1.2:%SAFE_RENEGOTIATION".parse::<Priority>().unwrap();
-        assert!("NORMAL:%FORCE_SESSION_HASH".parse::<Priority>().unwrap().session_hash);
-    }
-
-    #[test]
-    fn a_high_level_has_long_keys_and_strong_signatures_alone() {
-        for text in ["SECURE192", "SECURE256:%SERVER_PRECEDENCE"] {
-            let provider = text.parse::<Priority>().unwrap().provider();
-            assert!(!suites(text).iter().any(|suite| suite.contains("AES_128")), "{text}");
-            assert_eq!(provider.kx_groups.len(), 1, "{text}");
-            let schemes = provider.signature_verification_algorithms.supported_schemes();
-            assert!(!schemes.is_empty(), "{text}");
-            assert!(schemes.iter().all(|scheme| !format!("{scheme:?}").contains("RSA_")), "{schemes:?}");
-            assert!(!schemes.contains(&SignatureScheme::ECDSA_NISTP256_SHA256), "{schemes:?}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_obeyed_is_refused_by_name() {
-        for (text, word) in [
-            ("NORMAL:+NULL", "+NULL"),
-            ("NORMAL:+ANON-ECDH", "+ANON-ECDH"),
-            ("NORMAL:-VERS-ALL:+VERS-TLS1.0", "leaves nothing"),
-            ("NONE", "leaves nothing"),
-            ("NORMAL:-AEAD", "leaves nothing"),
-            ("NORMAL:-GROUP-ALL", "leaves nothing"),
-            ("NORMAL:-CURVE-ALL", "leaves nothing"),
-            ("NORMAL:-SIGN-ALL", "leaves nothing"),
-            ("SECURE256:-SIGN-ALL", "leaves nothing"),
-            ("NONE:+VERS-ALL:+CIPHER-ALL:+KX-ALL:+MAC-ALL:+GROUP-ALL", "leaves nothing"),
-            ("NORMAL:%SAFE_RENEGOTIATION", "%SAFE_RENEGOTIATION"),
-            ("@MINE", "@MINE is a list that the host does not define"),
-            ("@LIBVIRT,MINE", "does not define"),
-            ("NORMAL:+@LIBVIRT", "+@LIBVIRT"),
-            // Not passed over: what is taken away may be what matters.
-            ("NORMAL:-SIGN-RSA-SHA256", "-SIGN-RSA-SHA256"),
-            ("NORMAL:-AES128-GCM", "-AES128-GCM"),
-            ("NORMAL:%PROFILE_ULTRA", "%PROFILE_ULTRA"),
-            ("NORMAL:AES-128-GCM", "none of"),
-            ("NORMAL:", "none of"),
-            ("", "no beginning"),
-            ("SECUER256", "SECUER256"),
-        ] {
-            let error = text.parse::<Priority>().unwrap_err().to_string();
-            assert!(error.contains(word) && error.contains(text), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn lists_of_the_host_are_obeyed() {
-        let settings = "# of the host\n[global]\nSYSTEM = NONE\n\n[priorities]\nSYSTEM=NORMAL:-VERS-TLS1.2\n MINE = SECURE256 \n[overrides]\nLIBVIRT=NORMAL\n";
-        let read = |text: &str| Priority::on_host(text, settings);
-        for text in ["@LIBVIRT,SYSTEM", "@SYSTEM", "SYSTEM", "@libvirt,system:+VERS-TLS1.1"] {
-            assert_eq!(read(text).unwrap().versions(), [&version::TLS13], "{text}");
-        }
-        assert_eq!(read("@MINE,SYSTEM").unwrap(), "SECURE256".parse().unwrap());
-        assert_eq!(read("NORMAL").unwrap(), Priority::default());
-        assert_eq!(read("@LIBVIRT").unwrap(), Priority::default(), "it is defined elsewhere alone");
-        let error = read("@SYSTEM:-VERS-TLS1.3").unwrap_err().to_string();
-        assert!(error.contains("leaves nothing") && error.contains("NORMAL:-VERS-TLS1.2"), "{error}");
-        assert!(read("@OTHER").is_err());
-    }
-
-    #[test]
-    fn of_two_both_are_obeyed() {
-        let both = "NORMAL:-VERS-TLS1.2".parse::<Priority>().unwrap().and(&"SECURE256".parse().unwrap());
-        assert_eq!(both.versions(), [&version::TLS13]);
-        assert!(both.suites().all(|suite| !format!("{:?}", suite.suite()).contains("AES_128")));
-    }
-}
+mod tests;

@@ -36,7 +36,8 @@ pub struct Environment {
     pub daemons: Vec<PathBuf>,
     /// The program of a user's own daemon, wherever it is (`VIRTD_PATH`, or `LIBVIRTD_PATH`).
     pub daemon: Option<PathBuf>,
-    /// The host's settings of GnuTLS, which may define lists that `tls_priority` names (`GNUTLS_SYSTEM_PRIORITY_FILE`); `gnutls/config` or
+    /// The host's settings of GnuTLS, which may define lists that `tls_priority` names, and take away what no list gives back
+    /// (`GNUTLS_SYSTEM_PRIORITY_FILE`); `gnutls/config` or
     /// `crypto-policies/back-ends/gnutls.config` of the host's settings where there is none.
     pub gnutls: Option<PathBuf>,
 }
@@ -128,10 +129,8 @@ impl Environment {
     /// When the URI does not say clearly whether the daemon is to prove who it is.
     pub(crate) fn tls(&self, uri: &Uri) -> Result<Tls, Error> {
         let verify = if uri.is_on("no_verify")? { Verify::Nothing } else { Verify::Required };
-        let priority = match uri.parameter("tls_priority") {
-            Some(list) => Priority::on_host(list, &self.gnutls()?)?,
-            None => Priority::default(),
-        };
+        // What the host takes away from everybody it takes away from who asks for nothing, too.
+        let priority = Priority::on_host(uri.parameter("tls_priority").unwrap_or("NORMAL"), &self.gnutls()?)?;
         if let Some(directory) = uri.parameter("pkipath") {
             return Ok(Tls { priority, ..Tls::in_directory(std::path::Path::new(directory), verify) });
         }
@@ -202,5 +201,8 @@ mod tests {
             std::fs::write(at(name), list(text)).unwrap();
             assert_eq!(read(environment), text.parse().unwrap(), "{name}");
         }
+        std::fs::write(at("named"), "[overrides]\ndisabled-version = TLS1.2\n").unwrap();
+        let uri: Uri = "qemu://h/system".parse().unwrap();
+        assert_eq!(named.tls(&uri).unwrap().priority, "NORMAL:-VERS-TLS1.2".parse().unwrap());
     }
 }

@@ -288,6 +288,7 @@ async fn a_guest_gives_memory_back_and_powers_off() {
     let mut events = connect.subscribe_to(filters).await.unwrap();
     let mut old = OldClient::new(daemon.open("qemu:///session").await).await;
     guest.set_memory_stats_period(1, DomainMemoryModFlags::LIVE).await.unwrap();
+    assert!(guest.xml(Default::default()).await.unwrap().contains("<stats period='1'/>"));
     guest.set_memory(160 * 1024, DomainMemoryModFlags::LIVE).await.unwrap();
     loop {
         match tokio::time::timeout(Duration::from_secs(60), events.next()).await.unwrap().unwrap() {

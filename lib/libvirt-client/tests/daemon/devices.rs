@@ -10,6 +10,7 @@ use libvirt_client::protocol::flags::{
 };
 use libvirt_client::protocol::procedure::Release;
 use libvirt_client::{Autostart, Item, Subscription};
+use std::path::Path;
 use std::time::Duration;
 
 /// Devices are those of its own network and, besides these, the host's. Their manager has no rules, so that it does nothing to them. The board
@@ -122,29 +123,31 @@ async fn the_host_tells_of_its_board_and_memory() {
     let free = connect.free_pages(&[4], 0, 1).await.unwrap();
     let total = connect.node_info().await.unwrap().memory_kib / 4;
     assert!(free.len() == 1 && (1..total).contains(&free[0]), "{free:?} of {total}");
-    // To add none changes nothing.
-    if std::path::Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").exists() {
-        let kept = root.keep("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages");
-        connect.allocate_pages(&[2048], &[0], 0, 1, NodeAllocPagesFlags::ADD).await.unwrap();
-        // Nor does to say that there are as many as there are.
-        let there = kept.said.clone();
-        let count = there.trim().parse().unwrap();
-        let pages = || root.inside("cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages");
-        let set = async |count: u64| {
-            connect.allocate_pages(&[2048], &[count], 0, 1, NodeAllocPagesFlags::SET).await
-        };
-        set(count).await.unwrap();
-        assert_eq!(pages(), there);
-        // One more, for a moment, unless the host has none to spare.
-        match set(count + 1).await {
-            Ok(_) => assert_eq!(pages().trim(), (count + 1).to_string()),
-            Err(error) => {
-                assert!(error.to_string().contains("Allocated only"), "{error}");
-                println!("not run: {TEST}: that a page more is there: the host has none to spare");
+    let huge = Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages");
+    if huge.exists() {
+        let kept = root.keep(huge.to_str().unwrap());
+        let count: u64 = kept.said.trim().parse().unwrap();
+        // Asked of the kernel here, where no daemon is.
+        let pages = || std::fs::read_to_string(huge).unwrap().trim().parse::<u64>().unwrap();
+        let give = async |count: u64, how| connect.allocate_pages(&[2048], &[count], 0, 1, how).await;
+        // One more, for a moment; then as many as there were; then one more than that, and as many as there were again.
+        let (add, set) = (NodeAllocPagesFlags::ADD, NodeAllocPagesFlags::SET);
+        for (number, how, expected) in [(count + 1, set, count + 1), (count, set, count), (1, add, count + 1)]
+        {
+            match give(number, how).await {
+                Ok(given) => assert_eq!((given, pages()), (1, expected), "{number} {how:?}"),
+                // A host that has no page in one piece to spare is told so, and no page came.
+                Err(error) => {
+                    assert!(error.to_string().contains("Allocated only"), "{error}");
+                    assert!(expected > count && pages() == count, "{number} {how:?}: {}", pages());
+                    println!("not run: {TEST}: that a page more is there: the host has none to spare");
+                }
             }
         }
-        set(count).await.unwrap();
-        assert_eq!(pages(), there);
+        give(count, set).await.unwrap();
+        assert_eq!(pages(), count);
+    } else {
+        println!("not run: {TEST}: that pages are given: the host's kernel has no huge ones");
     }
     // How equal pages are merged is the whole host's: it is told another number for a moment.
     if std::path::Path::new("/sys/kernel/mm/ksm").exists() {

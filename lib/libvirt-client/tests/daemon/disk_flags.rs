@@ -161,6 +161,10 @@ async fn images_are_committed_and_pulled_as_flags_say() {
     for name in ["one", "two", "three"] {
         layers.snapshot(name, Snapshot::NO_METADATA).await;
     }
+    assert!(
+        guest.snapshots(Default::default()).await.unwrap().is_empty(),
+        "nothing is kept of them but the images"
+    );
     // Only into the next one, which the one above then stands on by a name that counts from itself.
     let target = |top: &str| BlockTarget {
         top: Some(top.to_owned().leak() as &str),

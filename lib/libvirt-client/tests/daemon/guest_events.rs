@@ -219,10 +219,10 @@ async fn a_guest_that_sleeps_on_disk_is_told() {
 }
 
 /// A disk that answers every read with an error. It ends with this value.
-struct Broken(Child);
+pub(crate) struct Broken(Child);
 
 impl Broken {
-    fn new(daemon: &Daemon) -> Self {
+    pub(crate) fn new(daemon: &Daemon) -> Self {
         let mut command = daemon.unprivileged();
         let options = format!(
             "driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename={},\

@@ -22,6 +22,7 @@ mod jobs;
 mod kerberos;
 mod memory;
 mod migration;
+mod migration_effects;
 mod migration_flags;
 mod networks;
 mod newest;

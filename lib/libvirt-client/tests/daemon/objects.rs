@@ -108,8 +108,13 @@ async fn snapshots_and_checkpoints_form_trees() {
     first.revert(Default::default()).await.unwrap();
     assert!(first.is_current().await.unwrap() && first.has_metadata().await.unwrap());
     assert!(first.xml(Default::default()).await.unwrap().contains("<name>first</name>"));
+    // A daemon has metadata of every snapshot that it knows, and of none that is gone.
+    second.delete(DomainSnapshotDeleteFlags::empty()).await.unwrap();
+    assert!(second.has_metadata().await.unwrap_err().is_not_found());
+    assert!(first.has_metadata().await.unwrap());
+    take("third").await;
     first.delete(DomainSnapshotDeleteFlags::CHILDREN).await.unwrap();
-    assert!(test.snapshot_by_name("second").await.unwrap_err().is_not_found());
+    assert!(test.snapshot_by_name("third").await.unwrap_err().is_not_found());
 
     let disk = "<domain type='test'><name>disk</name><memory>1024</memory><os><type>hvm</type></os><devices>\
         <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/d'/><target dev='vda'/></disk>\

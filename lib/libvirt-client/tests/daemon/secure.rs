@@ -178,6 +178,57 @@ async fn what_a_host_permits_of_tls_is_spoken_and_nothing_else() {
     open(&format!("{uri}&tls_priority=NORMAL")).await.unwrap();
 }
 
+/// What GnuTLS' settings take away, they take away from libvirt's own client and from this one.
+#[tokio::test]
+async fn what_a_host_takes_from_everybody_nobody_speaks() {
+    let test = "what_a_host_takes_from_everybody_nobody_speaks";
+    let Some(daemon) = Daemon::prepare(test) else { return };
+    if !present(test, &[("/usr/bin/virsh", "libvirt-clients")]) {
+        return;
+    }
+    let ca = Authority::new("ours");
+    let port = listen(
+        &daemon,
+        &ca,
+        &["127.0.0.1"],
+        Expired::No,
+        "tls_priority = \"NORMAL:-VERS-ALL:+VERS-TLS1.2\"\n",
+    );
+    let pki = ca.client(daemon.path("client"), Some("me"));
+    let uri = format!("test+tls://127.0.0.1:{port}/default?pkipath={}", pki.display());
+    let settings = daemon.path("gnutls");
+    let environment = Environment { gnutls: Some(settings.clone()), ..daemon.environment() };
+    let given = "[global]\noverride-mode = allowlist\n[overrides]\nsecure-hash = sha256\nsecure-sig = ecdsa-sha256\n\
+                 secure-sig-for-cert = ecdsa-sha256\nenabled-curve = secp256r1\ntls-enabled-group = secp256r1\ntls-enabled-mac = aead\n\
+                 tls-enabled-cipher = aes-128-gcm\ntls-enabled-kx = ecdhe-ecdsa\nenabled-version = tls1.2\n";
+    let taken = |words: &str| format!("[overrides]\n{words}\n");
+    for (text, opens) in [
+        (taken("disabled-version = TLS1.3"), true),
+        // Which is all that this daemon speaks.
+        (taken("# Of the host.\n  disabled-version = tls1.2"), false),
+        (taken("tls-disabled-kx = ecdhe-rsa"), true),
+        (taken("tls-disabled-kx = ecdhe-ecdsa"), false),
+        (taken("insecure-hash = sha384"), true),
+        // The certificates of these tests are signed with it.
+        (taken("insecure-hash = sha256"), false),
+        (taken("tls-disabled-cipher = unknown\nunknown = aead"), true),
+        (given.to_owned(), true),
+        (given.replace("aes-128-gcm", "aes-128-cbc"), false),
+        (given.replace("enabled-version = tls1.2", "enabled-version = tls1.3"), false),
+    ] {
+        std::fs::write(&settings, &text).unwrap();
+        // Where things are given, GnuTLS makes a list of them, and holds those to it who ask for it.
+        let uri =
+            if text.contains("allowlist") { format!("{uri}&tls_priority=@SYSTEM") } else { uri.clone() };
+        let ours = Connect::builder(&uri).environment(environment.clone()).open_with(run).await.err();
+        assert_eq!(ours.is_none(), opens, "{text}: {ours:?}");
+        let mut virsh = std::process::Command::new("virsh");
+        virsh.args(["--connect", &uri, "uri"]).env("GNUTLS_SYSTEM_PRIORITY_FILE", &settings);
+        let theirs = virsh.output().unwrap();
+        assert_eq!(theirs.status.success(), opens, "{text}: {}", String::from_utf8_lossy(&theirs.stderr));
+    }
+}
+
 #[tokio::test]
 async fn a_new_certificate_is_shown_when_the_administration_says_so() {
     let test = "a_new_certificate_is_shown_when_the_administration_says_so";

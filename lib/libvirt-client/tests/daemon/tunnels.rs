@@ -72,38 +72,75 @@ async fn state(guest: &Domain) -> DomainState {
     guest.state().await.unwrap().state
 }
 
+/// Two daemons, and what the second must know beside the definition of the guest that runs at the first.
+struct Tunnels {
+    hosts: Hosts,
+    target: Connect,
+    guest: Domain,
+    cookie: Vec<u8>,
+    xml: String,
+}
+
+const TUNNEL: F = BASE.union(F::TUNNELLED).union(F::PEER2PEER);
+
+impl Tunnels {
+    async fn start(test: &str) -> Option<Self> {
+        let hosts = Hosts::start(test).await?;
+        // A guest that is to come ends with the connection that it was prepared on: the tunnel has none of its own.
+        let target = hosts.to.builder("qemu:///session").lanes(0).open_with(run).await.unwrap();
+        let guest = hosts.running(false).await;
+        let mut console = guest.open_console(None, DomainConsoleFlags::FORCE).await.unwrap();
+        awake(&mut console).await;
+        let dom = guest.wire().into_owned();
+        let args = remote::DomainMigrateBegin3Args { dom, flags: BASE.into(), ..Default::default() };
+        let begun = hosts.source.call::<remote::DomainMigrateBegin3>(&args).await.unwrap();
+        let cookie = begun.result().unwrap().cookie_out.0.into_owned();
+        let xml = guest.xml(DomainXmlFlags::MIGRATABLE | DomainXmlFlags::SECURE).await.unwrap();
+        Some(Self { hosts, target, guest, cookie, xml })
+    }
+
+    async fn open(&self, named: bool, flags: F) -> Result<(Vec<u8>, ByteStream), Error> {
+        open(&self.target, named, &self.cookie, &self.xml, flags).await
+    }
+}
+
 #[tokio::test]
 async fn a_guest_comes_through_a_tunnel_of_the_clients_own() {
     let test = "a_guest_comes_through_a_tunnel_of_the_clients_own";
-    let Some(hosts) = Hosts::start(test).await else { return };
-    let source = &hosts.source;
-    // A guest that is to come ends with the connection that it was prepared on: the tunnel has none of its own.
-    let target = &hosts.to.builder("qemu:///session").lanes(0).open_with(run).await.unwrap();
-    let guest = hosts.running(false).await;
-    let mut console = guest.open_console(None, DomainConsoleFlags::FORCE).await.unwrap();
-    awake(&mut console).await;
-    // What the destination's daemon must know beside the definition is told by the source's.
-    let args = remote::DomainMigrateBegin3Args {
-        dom: guest.wire().into_owned(),
-        flags: BASE.into(),
-        ..Default::default()
-    };
-    let begun = source.call::<remote::DomainMigrateBegin3>(&args).await.unwrap();
-    let cookie = begun.result().unwrap().cookie_out.0.into_owned();
-    let xml = guest.xml(DomainXmlFlags::MIGRATABLE | DomainXmlFlags::SECURE).await.unwrap();
+    let Some(tunnels) = Tunnels::start(test).await else { return };
+    let Tunnels { hosts, target, guest, .. } = &tunnels;
     let file = hosts.from.path("saved");
     let save = guest.save(&file.display().to_string(), None, DomainSaveRestoreFlags::empty()).await.unwrap();
     save.await.unwrap();
     let saved = std::fs::read(&file).unwrap();
-    let tunnel = BASE | F::TUNNELLED | F::PEER2PEER;
     for named in [false, true] {
-        // One that is given up again, with what changes nothing of the way in.
+        let (answer, mut stream) = tunnels.open(named, TUNNEL).await.unwrap();
+        stream.send(content(&saved)).await.unwrap();
+        stream.finish().await.unwrap();
+        // What it has answered is for the source, which would have another to tell it.
+        drop(answer);
+        finish(target, Vec::new(), TUNNEL, 0).await.unwrap();
+        let moved = target.domain_by_name("guest").await.unwrap();
+        assert_eq!(moved.uuid(), guest.uuid());
+        assert_eq!(state(&moved).await, DomainState::Running);
+        let mut console = moved.open_console(None, DomainConsoleFlags::FORCE).await.unwrap();
+        awake(&mut console).await;
+        moved.destroy(DomainDestroyFlags::DEFAULT).await.unwrap();
+    }
+}
+
+/// With flags that change nothing of the way in: what they do nobody sees, as nothing comes through.
+#[tokio::test]
+async fn a_tunnel_that_is_given_up_leaves_no_guest() {
+    let Some(tunnels) = Tunnels::start("a_tunnel_that_is_given_up_leaves_no_guest").await else { return };
+    let target = &tunnels.target;
+    for named in [false, true] {
         for flags in [
             F::PERSIST_DEST | F::UNDEFINE_SOURCE | F::PAUSED | F::CHANGE_PROTECTION,
             F::COMPRESSED | F::ABORT_ON_ERROR | F::AUTO_CONVERGE | F::RDMA_PIN_ALL,
             F::PARALLEL | F::ZEROCOPY,
         ] {
-            let (answer, stream) = match open(target, named, &cookie, &xml, tunnel | flags).await {
+            let (answer, stream) = match tunnels.open(named, TUNNEL | flags).await {
                 Ok(opened) => opened,
                 // Newer QEMUs know at once that one tunnel is not several.
                 Err(error) => {
@@ -118,21 +155,8 @@ async fn a_guest_comes_through_a_tunnel_of_the_clients_own() {
             assert_eq!(state(&waits).await, DomainState::Paused, "{flags:?}");
             stream.abort();
             // The destination's daemon has nothing to answer with but that there is no guest.
-            finish(target, answer, tunnel | flags, 1).await.unwrap_err();
+            finish(target, answer, TUNNEL | flags, 1).await.unwrap_err();
             assert!(target.domain_by_name("guest").await.unwrap_err().is_not_found(), "{flags:?}");
         }
-        // One that the guest comes through.
-        let (answer, mut stream) = open(target, named, &cookie, &xml, tunnel).await.unwrap();
-        stream.send(content(&saved)).await.unwrap();
-        stream.finish().await.unwrap();
-        // What it has answered is for the source, which would have another to tell it.
-        drop(answer);
-        finish(target, Vec::new(), tunnel, 0).await.unwrap();
-        let moved = target.domain_by_name("guest").await.unwrap();
-        assert_eq!(moved.uuid(), guest.uuid());
-        assert_eq!(state(&moved).await, DomainState::Running);
-        let mut console = moved.open_console(None, DomainConsoleFlags::FORCE).await.unwrap();
-        awake(&mut console).await;
-        moved.destroy(DomainDestroyFlags::DEFAULT).await.unwrap();
     }
 }

@@ -174,9 +174,9 @@ const ABOUT: &str = "`cargo xtask coverage libvirt` runs the tests, with libvirt
     below): one that was only sent does not count; of an event, it sent it.\n\
     - **observed**: libvirtd did it, in the run that this page is made of, in a test that looks at what came of it, which the page names and \
     `lib/libvirt-protocol/schema/effects.toml` lists: what a call does is seen by another call or from outside, what it tells is compared with \
-    what is known from elsewhere, an event is waited for, a transport carries such calls. Of a flag, libvirtd took it, with a call whose outcome \
-    such a test looks at; that the outcome is another one without the flag is not said. What only the test that makes every call has seen does \
-    not count.\n";
+    what is known from elsewhere, an event is waited for, a transport carries such calls. Of a flag, libvirtd took it in the test \
+    that looks at that very call, or in one that `effects.toml` names for the flag; flags that such a test gives and does not look at are counted \
+    apart, below. What only the test that makes every call has seen does not count.\n";
 
 fn unobserved() -> Result<Unobserved> {
     let path = sh::root().join(SCHEMA).join("unobserved.toml");

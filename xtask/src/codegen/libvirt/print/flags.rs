@@ -1,8 +1,8 @@
 //! Flags in the table: sent to our server, taken by it, able to do something there, taken by libvirt's daemon.
 //!
 //! What is said by hand stands in `schema/flags.toml`, by groups: flags that our server takes and that can do nothing in memory, flags
-//! that it refuses, flags that no test sees libvirtd take. Each group is compared with what was seen, and may neither lack a flag nor
-//! have one too many.
+//! that it refuses, flags that libvirtd takes and nobody looks at what comes of them, flags that no test sees it take. Each group is compared
+//! with what was seen, and may neither lack a flag nor have one too many.
 
 use super::super::model::{ConstantSet, Procedure, Program};
 use super::Printer;
@@ -19,6 +19,7 @@ use std::fmt::Write;
 struct Said {
     idle: Vec<Group>,
     refused: Vec<Group>,
+    unlooked: Vec<Group>,
     unobserved: Vec<Group>,
 }
 
@@ -28,6 +29,9 @@ struct Flag {
     name: String,
     sent: bool,
     taken: bool,
+    /// Libvirt's daemon took it, in a test of more than the answer.
+    by_daemon: bool,
+    /// And what came of it was looked at.
     observed: bool,
 }
 
@@ -47,27 +51,34 @@ impl Printer<'_> {
         observed: &Observed,
         effects: &Effects,
     ) -> Result<Flags> {
-        let said = groups::read(FILE)?;
-        let mut all = Vec::new();
+        let said: Said = groups::read(FILE)?;
+        let (mut all, mut takers) = (Vec::new(), Vec::new());
         for (program, procedure) in procedures {
             let Some((field, bits)) = self.flags_of(procedure) else { continue };
             let set = self.constants.sets.iter().find(|set| Some(&set.name) == field.meaning.as_ref());
             let names = set.map(named).unwrap_or_default();
             let server = observed.get(&program.name, &procedure.name, By::Server);
-            let daemon = observed.daemon(&program.name, &procedure.name, effects).map(|(_, answer)| answer);
             for bit in bits {
-                let has = |answer: Option<&Answer>, of: fn(&Answer) -> u32| {
-                    answer.is_some_and(|answer| of(answer) & bit != 0)
-                };
+                let has =
+                    |of: fn(&Answer) -> u32| server.is_some_and(|answer: &Answer| of(answer) & bit != 0);
                 let name = names.get(&bit).cloned().unwrap_or_default();
+                let name = format!("{}.{} {name}", program.name, procedure.name);
+                let tests = observed.flags(&program.name, &procedure.name);
+                let tests: Vec<&str> =
+                    tests.filter(|(_, flags)| flags & bit != 0).map(|(test, _)| test).collect();
+                takers.extend(tests.iter().map(|test| (name.clone(), *test)));
                 all.push(Flag {
-                    name: format!("{}.{} {name}", program.name, procedure.name),
-                    sent: has(server, |answer| answer.sent),
-                    taken: has(server, |answer| answer.taken),
-                    observed: has(daemon.as_ref(), |answer| answer.taken),
+                    sent: has(|answer| answer.sent),
+                    taken: has(|answer| answer.taken),
+                    by_daemon: !tests.is_empty(),
+                    observed: tests.iter().any(|test| effects.look_at_flag(test, &name))
+                        && !said.unlooked.iter().any(|group| group.has(&name)),
+                    name,
                 });
             }
         }
+        let takers: Vec<_> = takers.iter().map(|(flag, test)| (&**flag, *test)).collect();
+        effects.fit_flags(&takers)?;
         Ok(Flags { all, said })
     }
 }
@@ -88,7 +99,7 @@ impl Flags {
         self.all.iter().filter(|flag| of(flag)).count()
     }
 
-    /// All, exercised against our server, taken by libvirt's daemon. A flag that our server does not take is exercised too, when a test
+    /// All, exercised against our server, looked at on libvirt's daemon. A flag that our server does not take is exercised too, when a test
     /// sees it refuse it with the words that drivers of libvirt's have for that, and a group says why they do.
     pub(super) fn counts(&self) -> [usize; 3] {
         let as_specified =
@@ -101,7 +112,8 @@ impl Flags {
     pub(super) fn print(&self) -> Result<String> {
         let taken: Vec<&Flag> = self.all.iter().filter(|flag| flag.taken).collect();
         let refused: Vec<&Flag> = self.all.iter().filter(|flag| !flag.taken).collect();
-        let unobserved: Vec<&Flag> = self.all.iter().filter(|flag| !flag.observed).collect();
+        let (unlooked, unobserved): (Vec<&Flag>, Vec<&Flag>) =
+            self.all.iter().filter(|flag| !flag.observed).partition(|flag| flag.by_daemon);
         let idle: Vec<&Flag> = taken
             .iter()
             .copied()
@@ -116,6 +128,7 @@ impl Flags {
         };
         let idle = counted(&self.said.idle, &idle, "are taken by our server")?;
         let refused = counted(&self.said.refused, &refused, "are refused by our server")?;
+        let unlooked = counted(&self.said.unlooked, &unlooked, "are taken by libvirtd and not looked at")?;
         let unobserved = counted(&self.said.unobserved, &unobserved, "no test sees libvirtd take")?;
         let sum = |groups: &[(&Group, usize)]| groups.iter().map(|(_, count)| count).sum::<usize>();
         let mut out = String::from("\n## Flags\n\n| of our server | flags |\n|---|--:|\n");
@@ -137,11 +150,24 @@ impl Flags {
         for (what, count) in rows {
             writeln!(out, "| {what} | {count} |")?;
         }
+        writeln!(out, "\n| of libvirtd | flags |\n|---|--:|")?;
+        let rows = [
+            (
+                "taken, in a test that looks at what came of its call, or is named for the flag: observed",
+                self.count(|flag| flag.observed),
+            ),
+            ("taken, and what came of it is not looked at", sum(&unlooked)),
+            ("not seen to be taken", sum(&unobserved)),
+        ];
+        for (what, count) in rows {
+            writeln!(out, "| {what} | {count} |")?;
+        }
         let accepted = "What it means that our server accepts one of these is that a client which sends it is served. It says nothing of what \
                         the flag does where guests, memory and files are.\n\n";
         for (head, words, groups) in [
             ("Accepted, without an effect in memory", accepted, &idle),
             ("Refused by our server", "", &refused),
+            ("Taken by libvirtd, and not looked at", "", &unlooked),
             ("Not seen to be taken by libvirtd", "", &unobserved),
         ] {
             writeln!(out, "\n### {head}\n\n{words}| reason | flags | which |\n|---|--:|---|")?;
@@ -159,15 +185,15 @@ mod tests {
     use super::*;
 
     fn flag(name: &str, taken: bool) -> Flag {
-        Flag { name: name.to_owned(), sent: true, taken, observed: taken }
+        Flag { name: name.to_owned(), sent: true, taken, by_daemon: taken, observed: taken }
     }
 
     #[test]
     fn a_refusal_that_is_said_exercises_a_flag() {
         let group = |of: &str| Group { text: "why".into(), of: vec![of.to_owned()] };
         let silent = Flag { sent: false, ..flag("r.c Z", false) };
-        let said =
-            Said { idle: Vec::new(), refused: vec![group("r.b *"), group("r.c *")], unobserved: Vec::new() };
+        let refused = vec![group("r.b *"), group("r.c *")];
+        let said = Said { idle: Vec::new(), refused, unlooked: Vec::new(), unobserved: Vec::new() };
         let all = vec![flag("r.a X", true), flag("r.b Y", false), silent, flag("r.d W", false)];
         assert_eq!(Flags { all, said }.counts(), [4, 2, 1]);
     }

@@ -2,6 +2,7 @@
 //! one too many.
 
 use crate::codegen::libvirt::SCHEMA;
+use crate::observed::is_like;
 use crate::sh;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -29,16 +30,6 @@ pub(super) fn read<T: DeserializeOwned>(file: &str) -> Result<T> {
     let path = sh::root().join(SCHEMA).join(file);
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("in {file}"))
-}
-
-/// Whether a name is what a pattern with `*` means.
-fn is_like(name: &str, pattern: &str) -> bool {
-    match pattern.split_once('*') {
-        None => name == pattern,
-        Some((head, rest)) => name.strip_prefix(head).is_some_and(|tail| {
-            (0..=tail.len()).any(|at| tail.is_char_boundary(at) && is_like(&tail[at..], rest))
-        }),
-    }
 }
 
 /// Each group of a file with how many of these names it has: the first one that has a name counts it.
@@ -71,13 +62,6 @@ pub(super) fn counted<'g>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pattern_means_what_lies_between_its_stars() {
-        assert!(is_like("remote.domain_save X_PAUSED", "remote.domain_save* *_PAUSED"));
-        assert!(is_like("a", "*") && is_like("a", "a") && !is_like("a", "b") && !is_like("ab", "a"));
-        assert!(!is_like("remote.domain_save X_RUNNING", "remote.domain_save* *_PAUSED"));
-    }
 
     #[test]
     fn groups_lack_no_name_and_have_none_too_many() {
