@@ -214,7 +214,7 @@ fn replayed(runtime: &tokio::runtime::Runtime, window: usize) -> f64 {
         let mut options = Options::default();
         options.limits.ordinary = window;
         options.keepalive = None;
-        let (connection, driver) = connection(Unix::try_from(stream).unwrap(), options);
+        let (connection, driver) = connection(Unix::try_from(stream).expect("a socket"), options);
         let driver = std::pin::pin!(driver);
         let work = async {
             let start = now();
