@@ -8,6 +8,7 @@ use rustix::pipe::pipe;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
+use std::sync::{Arc, Mutex};
 use vhost_user::ProtocolFeatures;
 use vhost_user::backend::{Device, Guest};
 use vhost_user::devices::{Balloon, Console, Disk, Entropy, Loopback, Network, Null};
@@ -222,6 +223,48 @@ fn a_chain_of_any_length_is_bounded_work() {
     assert!(read.load(std::sync::atomic::Ordering::Relaxed) < 2 << 20);
     drop(client);
     served.ended().unwrap();
+}
+
+/// How many chains it was given in each of its turns.
+struct Turns(Arc<Mutex<Vec<u32>>>);
+
+impl Device for Turns {
+    fn features(&self) -> Features {
+        Features::empty()
+    }
+    fn queues(&self) -> u16 {
+        1
+    }
+    fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {
+        let mut served = 0;
+        guest.each(queue, |_| {
+            served += 1;
+            0
+        });
+        self.0.lock().unwrap().push(served);
+    }
+}
+
+/// Nor do several chains, though all of them are there at once: others have their turn after 16 MiB.
+#[test]
+fn a_turn_is_over_after_so_many_bytes_of_chains() {
+    let turns = Arc::default();
+    let (mut client, served) = with(Turns(Arc::clone(&turns)), Features::empty());
+    let more = Memory::new(8 << 20).unwrap();
+    client.front.add_memory(&more).unwrap();
+    let segment = Segment { address: more.region().address, length: 8 << 20 };
+    for _ in 0..8 {
+        client.queue.ring.add(&[segment], &[]).unwrap();
+    }
+    client.queue.submit().unwrap();
+    for _ in 0..8 {
+        assert_eq!(ended(&mut client), 0);
+    }
+    drop(client);
+    served.ended().unwrap();
+    let turns = turns.lock().unwrap();
+    assert_eq!(turns.iter().sum::<u32>(), 8, "{turns:?}");
+    assert!(turns.iter().all(|chains| *chains <= 2), "{turns:?}");
 }
 
 /// Nor does a buffer of page numbers of any length: those beyond the first 16,384 are not looked at.

@@ -214,7 +214,18 @@ fn what_is_no_command_is_refused() {
     let part = card.client.memory.part(1 << 17, 4096).unwrap();
     part.slice().fill(0xff);
     let segment = |at: u64, length| virtio::Segment { address: part.host_address() + at, length };
-    let chains: [(&[_], &[_]); 6] = [
+    // Tables of addresses (class 1, command 0), of 2,000 and of 3,000, each with an empty one behind it: more than 16 KiB are none.
+    let tables = [(0x3000, 2_000_u32), (0x9000, 3_000)].map(|(at, addresses)| {
+        let length = 2 + 4 + 6 * addresses + 4;
+        let table = |from, bytes: &[u8]| part.slice().part(at + from, bytes.len()).unwrap().write(bytes);
+        table(0, &[1, 0]);
+        table(2, &addresses.to_le_bytes());
+        table(length as usize - 4, &[0; 4]);
+        segment(at as u64, length)
+    });
+    let chains: [(&[_], &[_]); 8] = [
+        (&tables[..1], &[segment(100, 1)]),
+        (&tables[1..], &[segment(100, 1)]),
         (&[segment(0, 2)], &[segment(100, 1)]),
         (&[segment(0, 1)], &[segment(100, 1)]),
         (&[], &[segment(100, 1)]),
@@ -237,7 +248,7 @@ fn what_is_no_command_is_refused() {
             let mut answer = [0xff];
             let at = (place.address - part.host_address()) as usize;
             part.slice().part(at, 1).unwrap().read(&mut answer);
-            assert_eq!(answer, [1], "refused");
+            assert_eq!(answer, [u8::from(readable != &tables[..1])], "refused, but for one");
         }
     }
     assert!(card.command(&Command::Promiscuous(true)));

@@ -145,6 +145,23 @@ fn the_state_of_a_device_goes_out_and_in() {
     served.ended().unwrap();
 }
 
+/// Whatever a front-end writes into the pipe, the back-end's memory is not filled with it.
+#[test]
+fn a_state_of_any_length_is_not_kept() {
+    const MOST: usize = 64 << 20;
+    let (stream, served) = Served::with(Toy::new());
+    let mut front = negotiated(stream, asks(Features::empty(), EVERYTHING));
+    for (bytes, loads) in [(MOST, true), (MOST + 1, false)] {
+        let (reads, writes) = pipe().unwrap();
+        front.transfer(Direction::Load, reads).unwrap();
+        // Who has read enough may be gone before all is written.
+        let _ = File::from(writes).write_all(&vec![7; bytes]);
+        assert_eq!(front.transferred().is_ok(), loads, "{bytes} bytes");
+    }
+    drop(front);
+    served.ended().unwrap();
+}
+
 #[test]
 fn kicks_and_calls_are_messages_where_that_was_negotiated() {
     let (stream, served) = Served::with(Toy::new());

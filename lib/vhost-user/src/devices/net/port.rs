@@ -102,3 +102,21 @@ impl Port for Tap {
         Some(self.0.as_fd())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_fetches_is_dropped_in_the_end() {
+        let mut port = Loopback::default();
+        for number in 0..=MOST_WAITING {
+            port.send(&number.to_le_bytes());
+        }
+        let mut frame = Vec::new();
+        let fetched: Vec<_> =
+            std::iter::from_fn(|| port.receive(&mut frame).then(|| frame.clone())).collect();
+        assert_eq!(fetched.len(), MOST_WAITING);
+        assert_eq!(fetched.last(), Some(&(MOST_WAITING - 1).to_le_bytes().to_vec()), "the first ones stay");
+    }
+}
