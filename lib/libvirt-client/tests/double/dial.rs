@@ -130,7 +130,8 @@ async fn what_one_connection_cannot_do_is_refused() {
 #[tokio::test]
 async fn a_deadline_holds_in_whatever_order_it_is_said() {
     let mortal = complete();
-    let deadline = Duration::from_millis(50);
+    // It also holds for the calls that a connection begins with, which are answered sooner on any machine.
+    let deadline = Duration::from_secs(2);
     let options = Options { deadline: Some(Duration::from_secs(3600)), ..Options::default() };
     let uri = mortal.uri();
     for builder in [
