@@ -9,13 +9,15 @@ use rustix::net::{
     SendFlags,
 };
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 
 /// A unix socket. It is this value's alone: whether the socket waits in a bare `read` is its own matter (`O_NONBLOCK`), and changes with
 /// [`Transport::waiting`].
@@ -25,13 +27,18 @@ use tokio::net::UnixStream;
 #[derive(Debug)]
 pub struct Unix {
     arrivals: AsyncFd<OwnedFd>,
+    /// The same under a number of its own, which is watched for room: one cannot be watched twice. It is there from the beginning, so that no
+    /// shortage of descriptors meets a connection in use.
+    departures: Arc<OwnedFd>,
+    /// Where both are watched: what is sent is sent by whoever calls, also outside of any runtime.
+    runtime: Handle,
     room: Option<Room>,
 }
 
 /// Tells of room to write.
 #[derive(Debug)]
 struct Room {
-    watched: AsyncFd<OwnedFd>,
+    watched: AsyncFd<Arc<OwnedFd>>,
     /// Writes that found room since one did not.
     found: u32,
 }
@@ -61,8 +68,10 @@ impl TryFrom<UnixStream> for Unix {
     /// # Errors
     /// When the runtime cannot watch it.
     fn try_from(stream: UnixStream) -> io::Result<Self> {
-        let arrivals = watched(stream.into_std()?.into(), Interest::READABLE)?;
-        Ok(Self { arrivals, room: None })
+        let socket = OwnedFd::from(stream.into_std()?);
+        let departures = Arc::new(socket.try_clone()?);
+        let arrivals = watched(socket, Interest::READABLE)?;
+        Ok(Self { arrivals, departures, runtime: Handle::current(), room: None })
     }
 }
 
@@ -70,7 +79,7 @@ impl TryFrom<UnixStream> for Unix {
     deprecated,
     reason = "its successor is unsafe for the sake of other types: an OwnedFd stays open and the same while it is owned"
 )]
-fn watched(socket: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+fn watched<T: AsRawFd>(socket: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(socket, interest)
 }
 
@@ -182,7 +191,8 @@ impl Transport for Unix {
             let room = match &mut self.room {
                 Some(room) => room,
                 none => {
-                    let watched = watched(self.arrivals.get_ref().try_clone()?, Interest::WRITABLE)?;
+                    let _within = self.runtime.enter();
+                    let watched = watched(self.departures.clone(), Interest::WRITABLE)?;
                     none.insert(Room { watched, found: 0 })
                 }
             };
@@ -230,6 +240,15 @@ mod tests {
         assert_eq!(ours.read_now(&mut room, &mut descriptors).unwrap().unwrap_err().kind(), nothing.kind());
         // As much as goes at once, past the executor and by it.
         while ours.write_now(&[7; 65_536]).unwrap().is_ok() {}
+        // By whom nothing is run either.
+        let bare = std::thread::scope(|scope| {
+            let writes = || {
+                let mut context = Context::from_waker(Waker::noop());
+                ours.poll_write(&mut context, &Transmit::Bytes(&[7; 65_536])).is_pending()
+            };
+            scope.spawn(writes).join()
+        });
+        assert!(bare.expect("no runtime is needed"));
         assert!(ours.poll_write(&mut context, &Transmit::Bytes(&[7; 65_536])).is_pending());
         assert_eq!(theirs.write_now(b"reply").unwrap().unwrap(), 5);
         assert_eq!(waiting.read(&mut room, &mut descriptors).unwrap(), 5);

@@ -65,6 +65,9 @@ where
 }
 
 /// The same for a unix socket, over which descriptors can be passed.
+///
+/// # Panics
+/// The driver, when it is first polled outside of a tokio runtime with I/O.
 pub fn client_unix(
     stream: UnixStream,
     options: Options,

@@ -6,8 +6,9 @@ use std::{
     future::Future,
     io::{self, IoSlice},
     mem::MaybeUninit,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 use tokio::{
@@ -41,16 +42,17 @@ impl<W: AsyncWrite + Unpin + Send> Outgoing for Bytes<W> {
 /// arrives, and for room only while there is none. That is half of what the processor does for a command.
 pub(crate) fn unix(stream: UnixStream) -> io::Result<(Arrivals, Unix)> {
     let socket = OwnedFd::from(stream.into_std()?);
-    let arrivals = watched(&socket, Interest::READABLE)?;
-    Ok((Arrivals(arrivals), Unix { socket, room: None }))
+    // Under a number of its own, as one cannot be watched twice; from the beginning, so that no shortage of descriptors meets it in use.
+    let departures = Arc::new(socket.try_clone()?);
+    Ok((Arrivals(watched(socket, Interest::READABLE)?), Unix { socket: departures, room: None }))
 }
 
 #[expect(
     deprecated,
     reason = "its successor is unsafe for the sake of other types: an OwnedFd stays open and the same while it is owned"
 )]
-fn watched(socket: &OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(socket.try_clone()?, interest)
+fn watched<T: AsRawFd>(socket: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    AsyncFd::with_interest(socket, interest)
 }
 
 /// What arrives at a unix socket.
@@ -84,9 +86,9 @@ impl AsyncRead for Arrivals {
 
 /// What leaves through a unix socket.
 pub(crate) struct Unix {
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     /// Tells of room, where there was none.
-    room: Option<AsyncFd<OwnedFd>>,
+    room: Option<AsyncFd<Arc<OwnedFd>>>,
 }
 
 impl Outgoing for Unix {
@@ -103,7 +105,7 @@ impl Outgoing for Unix {
             }
             let room = match &mut self.room {
                 Some(room) => room,
-                none => none.insert(watched(&self.socket, Interest::WRITABLE)?),
+                none => none.insert(watched(self.socket.clone(), Interest::WRITABLE)?),
             };
             room.writable().await?.clear_ready();
         }

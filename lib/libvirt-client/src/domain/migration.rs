@@ -361,11 +361,14 @@ impl Migration {
     async fn end(&self, cookie: &[u8]) -> Result<Domain, Error> {
         match self.finish(Told::LetGo, cookie).await {
             Finished::Runs(moved, cookie) => self.let_go(moved, &cookie).await,
-            Finished::Not(error) if self.is_split().await => {
-                self.tell_of_break().await;
-                Err(error.left(Aftermath::Split))
-            }
-            Finished::Not(error) => Err(self.go_on(error).await),
+            Finished::Not(error) => Err(match self.is_split().await {
+                Some(true) => {
+                    self.tell_of_break().await;
+                    error.left(Aftermath::Split)
+                }
+                Some(false) => self.go_on(error).await,
+                None => error.left(Aftermath::Unknown),
+            }),
             // A guest that runs nowhere cannot run twice.
             Finished::Unknown(error) if self.flags.contains(F::OFFLINE) => {
                 self.tell_vainly().await;
@@ -385,7 +388,11 @@ impl Migration {
             // The source has given up by itself: there is nothing to tell it.
             let is_split = self.is_split().await;
             self.throw_away().await;
-            return Err(if is_split { error.left(Aftermath::Split) } else { error });
+            return Err(match is_split {
+                Some(true) => error.left(Aftermath::Split),
+                Some(false) => error,
+                None => error.left(Aftermath::Unknown),
+            });
         }
         let finished = self.finish(Told::GoOn, &[]).await;
         // Behind a transfer in which the guest goes ahead, a destination that has failed may have it all the same.
@@ -399,16 +406,18 @@ impl Migration {
         })
     }
 
-    /// Whether the guest has gone ahead of its memory and stands still here because of that. A source that does not answer is not asked
-    /// twice: what it would be told is not known either.
-    async fn is_split(&self) -> bool {
+    /// Whether the guest has gone ahead of its memory and stands still here because of that. Nothing where the source does not say: it is told
+    /// nothing then, as half a guest must not go on.
+    async fn is_split(&self) -> Option<bool> {
+        if !self.flags.contains(F::POSTCOPY) {
+            return Some(false);
+        }
         let half = [DomainPausedReason::Postcopy, DomainPausedReason::PostcopyFailed].map(i32::from);
-        self.flags.contains(F::POSTCOPY)
-            && self
-                .guest
-                .state()
-                .await
-                .is_ok_and(|state| state.state == enums::DomainState::Paused && half.contains(&state.reason))
+        match self.guest.state().await {
+            Ok(state) => Some(state.state == enums::DomainState::Paused && half.contains(&state.reason)),
+            Err(error) if error.is_not_found() => Some(false),
+            Err(_) => None,
+        }
     }
 
     /// Has what may be at the destination thrown away. A destination keeps a guest that has gone ahead.

@@ -90,7 +90,8 @@ impl Overrides {
         let gives = modes.last().is_some_and(|(_, mode)| mode.eq_ignore_ascii_case("allowlist"));
         let mut all = Self { gives, said: BTreeSet::new(), session_hash: false, beyond: None };
         for (name, value) in lines(settings, &["overrides"]) {
-            let upper = value.to_ascii_uppercase();
+            // Of several words the first is meant (tried with GnuTLS 3.7.9).
+            let upper = value.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
             let is = |known: &str| known.eq_ignore_ascii_case(name);
             if let Some((of, ..)) =
                 Of::NAMES.iter().find(|(_, takes, gives)| is(if all.gives { gives } else { takes }))
@@ -104,6 +105,11 @@ impl Overrides {
             }
         }
         all
+    }
+
+    /// Whether what is said is given, and nothing else.
+    pub(super) fn gives(&self) -> bool {
+        self.gives
     }
 
     /// Whether something with any of these names may be used.

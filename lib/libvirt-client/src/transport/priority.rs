@@ -234,7 +234,13 @@ impl Priority {
             None if first.eq_ignore_ascii_case("SYSTEM") => first,
             None => return Self::read(text, text),
         };
-        if let Some(list) = names.split(',').find_map(|name| host::list(settings, name)) {
+        // Where things are given, what stands under this name is no list but made of them.
+        let given = host::Overrides::of(settings).gives();
+        let list = |name: &str| match given && name.trim().eq_ignore_ascii_case("SYSTEM") {
+            true => Some("NORMAL"),
+            false => host::list(settings, name),
+        };
+        if let Some(list) = names.split(',').find_map(list) {
             return Self::read(&format!("{list}{rest}"), &format!("{text}` (by the host's settings `{list}"));
         }
         match names.split(',').find(|name| !HOST.iter().any(|known| name.eq_ignore_ascii_case(known))) {

@@ -152,13 +152,15 @@ impl Environment {
             ["gnutls/config", "crypto-policies/back-ends/gnutls.config"].map(|name| self.etc.join(name));
         let paths: &[PathBuf] = self.gnutls.as_ref().map_or(&usual, std::slice::from_ref);
         for path in paths {
-            match std::fs::read_to_string(path) {
+            match std::fs::read(path) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                // What the host takes away is not to be spoken because nobody could read that.
                 Err(error) => {
                     let why = format!("reading {}: {error}", path.display());
                     return Err(std::io::Error::new(error.kind(), why).into());
                 }
-                Ok(text) => return Ok(text),
+                // A comment may be in any language.
+                Ok(text) => return Ok(String::from_utf8_lossy(&text).into_owned()),
             }
         }
         Ok(String::new())

@@ -20,6 +20,9 @@ fn parameters() -> MigrateParameters {
     MigrateParameters { uri: Some("tcp:127.0.0.1".into()), ..Default::default() }
 }
 
+/// Many times what it takes on a host that runs all other tests beside it.
+const PATIENCE: Duration = Duration::from_secs(240);
+
 fn is_broken(item: Item) -> bool {
     let Item::Event(Event::DomainLifecycle(event)) = item else { panic!("{item:?}") };
     event.event == DomainEventType::Resumed && Resumed::from(event.detail) == Resumed::PostcopyFailed
@@ -53,7 +56,8 @@ async fn interrupted(test: &str) -> Option<(Hosts, Domain)> {
         while !is_broken(lifecycle.next().await.unwrap()) {}
         there
     };
-    let (broken, there) = tokio::join!(migration, follows);
+    let (broken, there) =
+        tokio::time::timeout(PATIENCE, async { tokio::join!(migration, follows) }).await.expect("it breaks");
     let broken = broken.unwrap_err();
     assert!(matches!(broken.kind(), ErrorKind::Migration { left: Aftermath::Split, .. }), "{broken}");
     assert!(there.is_active().await.unwrap(), "it waits for what it misses");
@@ -71,34 +75,29 @@ async fn interrupted(test: &str) -> Option<(Hosts, Domain)> {
 /// Takes it up again until that is done.
 async fn gone_on(hosts: &Hosts, guest: &Domain, again: impl AsyncFn() -> Result<Domain, Error>) {
     let mut lifecycle = hosts.source.subscribe(Kind::DomainLifecycle).await.unwrap();
-    loop {
-        let error = match again().await {
-            Ok(moved) => {
-                assert_eq!(moved.uuid(), guest.uuid());
-                break;
+    let resumed = async {
+        loop {
+            let error = match again().await {
+                Ok(moved) => {
+                    assert_eq!(moved.uuid(), guest.uuid());
+                    return;
+                }
+                Err(error) => error,
+            };
+            match error.refusal().map(|refusal| refusal.code) {
+                // QEMU takes its time to see at the source that it was interrupted.
+                Some(ErrorNumber::OperationInvalid) => {}
+                Some(ErrorNumber::OperationFailed) => break,
+                _ => panic!("{error}"),
             }
-            Err(error) => error,
-        };
-        match error.refusal().map(|refusal| refusal.code) {
-            // QEMU takes its time to see at the source that it was interrupted.
-            Some(ErrorNumber::OperationInvalid) => {}
-            // A destination's daemon that has yet to hear from its QEMU that it goes on takes the break it heard of last for another one. By
-            // then it does go on, and both daemons see to the end when it comes.
-            Some(ErrorNumber::OperationFailed) => {
-                let gone = async {
-                    while hosts.source.domain_by_name("guest").await.is_ok() {
-                        assert!(matches!(
-                            lifecycle.next().await.unwrap(),
-                            Item::Event(Event::DomainLifecycle(_))
-                        ));
-                    }
-                };
-                tokio::time::timeout(Duration::from_secs(240), gone).await.expect("it goes on");
-                break;
-            }
-            _ => panic!("{error}"),
         }
-    }
+        // A destination's daemon that has yet to hear from its QEMU that it goes on takes the break it heard of last for another one. By then
+        // it does go on, and both daemons see to the end when it comes.
+        while hosts.source.domain_by_name("guest").await.is_ok() {
+            assert!(matches!(lifecycle.next().await.unwrap(), Item::Event(Event::DomainLifecycle(_))));
+        }
+    };
+    tokio::time::timeout(PATIENCE, resumed).await.expect("it goes on");
     is_at("guest", &hosts.target, &hosts.source).await;
 }
 

@@ -210,6 +210,11 @@ impl Hypervisor {
         }
         self.active(dom)?.may_be_resumed(flags)?;
         self.work(dom, Work::Migrate(flags))?;
+        if flags.contains(F::POSTCOPY_RESUME) {
+            // It has gone ahead, and stands still here whatever comes.
+            self.domain_mut(dom)?.set_state(DomainState::Paused, DomainPausedReason::Postcopy);
+            return Ok(());
+        }
         // Only under this flag a guest goes on while it is sent.
         if !flags.contains(F::LIVE) && self.deferred {
             self.domain_mut(dom)?.set_state(DomainState::Paused, DomainPausedReason::Migration);

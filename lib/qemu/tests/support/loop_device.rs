@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-/// It is detached when the last who has it open has closed it, this among them, however its process ends.
+/// Once it is had, it is detached when the last who has it open has closed it, this among them, however its process ends.
 pub(crate) struct LoopDevice {
     pub(crate) path: PathBuf,
     _open: File,

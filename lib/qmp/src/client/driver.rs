@@ -149,6 +149,8 @@ impl Driver {
         let mut chunk = vec![0; READ_BYTES];
         // Of a server that takes nothing more.
         let mut last_words: Option<Pin<Box<Sleep>>> = None;
+        // Since something was written.
+        let mut reads = 0;
         loop {
             // Cancel safety: a read or write that lost the race has moved no byte; `recv` keeps its message; the limit is kept across
             // rounds.
@@ -161,9 +163,11 @@ impl Driver {
                         if let Err(violation) = outcome {
                             return violation.into();
                         }
-                        // Whoever got something has a turn before more is read, also on a runtime of one thread in a storm. Where nothing
-                        // more waits to be read, that comes of itself, and costs the runtime no look at its sockets.
-                        if count == chunk.len() {
+                        // Whoever got something has a turn before much more is read, also on a runtime of one thread in a storm. Where
+                        // nothing more waits to be read that mostly comes of itself, and costs the runtime no look at its sockets.
+                        reads += 1;
+                        if count == chunk.len() || reads >= IN_A_ROW {
+                            reads = 0;
                             tokio::task::yield_now().await;
                         }
                     }
@@ -171,6 +175,7 @@ impl Driver {
                     Err(error) => return CloseReason::Socket(error),
                 },
                 written = writer.send(self.session.transmit()), if last_words.is_none() && !self.session.transmit().bytes.is_empty() => {
+                    reads = 0;
                     match written {
                         Ok(count) => self.session.transmitted(count),
                         // The server has closed it. What it said last is still to be read; the reader sees the end, mostly at once.
@@ -260,6 +265,9 @@ async fn passed(limit: &mut Option<Pin<Box<Sleep>>>) {
         None => std::future::pending().await,
     }
 }
+
+/// Reads behind one another, after which others have a turn.
+const IN_A_ROW: u32 = 8;
 
 /// For a server that reads no more, to finish what it says.
 const LAST_WORDS: Duration = Duration::from_secs(5);

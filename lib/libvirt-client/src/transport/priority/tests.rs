@@ -227,6 +227,9 @@ fn a_host_that_gives_permits_nothing_else() {
         assert_eq!(only.suites().count(), 1, "{list}");
         assert_eq!(schemes(&only), [SignatureScheme::ECDSA_NISTP256_SHA256], "{list}");
     }
+    // Where things are given a host says so, and of the second word of a value nothing is meant (both tried with GnuTLS 3.7.9).
+    let odd = given.replace("tls1.3", "tls1.3 x") + "[priorities]\nSYSTEM=NONE\n";
+    assert_eq!(Priority::on_host("@LIBVIRT,SYSTEM", &odd).unwrap().versions(), [&version::TLS13]);
     // Each of them is needed.
     for line in given.lines().skip(3) {
         let error = Priority::on_host("NORMAL", &given.replace(line, "")).unwrap_err().to_string();
