@@ -467,6 +467,16 @@ mod tests {
         world.take(two);
     }
 
+    /// An instance that has ended on a node, with a port that it wants.
+    fn stopped_on(world: &mut World, name: &str, node: hv_core::NodeId) {
+        world.create(name);
+        world.place(name, node);
+        world.act(name, Request::Stop, None);
+        let published = publishes(world, name);
+        world.take(published);
+        is_in(world, name, Phase::Stopped);
+    }
+
     fn publishes(world: &World, name: &str) -> Result<Plan, Error> {
         let port = v1::PublishedPort { host_port: 2222, guest_port: 22, ..Default::default() };
         let user = v1::UserNetwork { publish: vec![port] };
@@ -503,12 +513,7 @@ mod tests {
         let mut world = World::new();
         let node = world.node("alpha", 4);
         for name in ["one", "two"] {
-            world.create(name);
-            world.place(name, node);
-            world.act(name, Request::Stop, None);
-            let published = publishes(&world, name);
-            world.take(published);
-            is_in(&mut world, name, Phase::Stopped);
+            stopped_on(&mut world, name, node);
         }
         let (one, two) = (starts(&world, "one").unwrap(), starts(&world, "two").unwrap());
         assert!(world.commit(one.writer));
@@ -551,12 +556,7 @@ mod tests {
         let mut world = World::new();
         let (alpha, beta) = (world.node("alpha", 4), world.node("beta", 4));
         for (name, node) in [("one", alpha), ("two", beta)] {
-            world.create(name);
-            world.place(name, node);
-            world.act(name, Request::Stop, None);
-            let published = publishes(&world, name);
-            world.take(published);
-            is_in(&mut world, name, Phase::Stopped);
+            stopped_on(&mut world, name, node);
         }
         leaves_for(&mut world, "one", beta);
         let (one, two) = (starts(&world, "one").unwrap(), starts(&world, "two").unwrap());
