@@ -2,7 +2,10 @@
 //!
 //! A sleep costs a system call here, one of the other side's to end it, and the microseconds in which the processor comes back. Where the
 //! other side answers sooner than that, looking is cheaper; where it does not, looking is a waste. Which of them it is shows by how long
-//! the last waits took: the rule is that of QEMU's event loop (`util/aio-posix.c`, `adjust_polling_time`).
+//! the last waits took: the rule is that of QEMU's event loop (`util/aio-posix.c`, `adjust_polling_time`), with one thing added. A wait
+//! that slept took as long as the wake-up did, however soon the other side had answered, and where waking takes longer than the longest
+//! look (an idle virtual machine's processor does that) no sleep would ever teach anybody to look again. So after such a sleep the next
+//! wait is looked through for once; where that is in vain, the following ones are left alone, twice as many each time.
 
 use crate::clock::Clock;
 use std::time::Duration;
@@ -13,6 +16,12 @@ pub(crate) const MOST: Duration = Duration::from_micros(32);
 /// A look that is worth its while begins with this.
 const LEAST: Duration = Duration::from_micros(4);
 
+/// A sleep may have been this long, for nothing but the wake-up, though what was waited for came at once: in multiples of the longest look.
+const WAKE_UP: u32 = 8;
+
+/// As many waits at most are left alone after a look that was in vain, so that looks in vain take at most a sixty-fourth of the time.
+const MOST_LEFT_ALONE: u32 = 63;
+
 /// Looks between two readings of the clock.
 const LOOKS: u32 = 32;
 
@@ -21,19 +30,20 @@ const LOOKS: u32 = 32;
 pub(crate) struct Polling {
     most: Duration,
     now: Duration,
+    trials: Trials,
     clock: Clock,
 }
 
 impl Polling {
     /// Never looks longer than `most` by this clock; 0: never looks.
     pub(crate) const fn new(most: Duration, clock: Clock) -> Self {
-        Self { most, now: Duration::ZERO, clock }
+        Self { most, now: Duration::ZERO, trials: Trials::NONE, clock }
     }
 
     /// One that has learnt to look so long.
     #[cfg(test)]
     pub(crate) const fn learnt(now: Duration, clock: Clock) -> Self {
-        Self { most: now, now, clock }
+        Self { most: now, now, trials: Trials::NONE, clock }
     }
 
     /// Whether it looks at all, as the last waits have taught it.
@@ -78,7 +88,39 @@ impl Polling {
 
     /// What was waited for has come.
     pub(crate) fn ended(&mut self, wait: &Wait) {
-        self.now = next(self.now, self.most, wait.took());
+        let took = wait.took();
+        self.now = if took <= self.most || took > self.most * WAKE_UP {
+            self.trials = Trials::NONE;
+            next(self.now, self.most, took)
+        } else if self.trials.is_due(self.now == self.most) {
+            self.most
+        } else {
+            Duration::ZERO
+        };
+    }
+}
+
+/// Waits that are looked through because the sleeps before them were too short to say anything.
+#[derive(Clone, Copy, Debug)]
+struct Trials {
+    /// Waits to leave alone before the next one.
+    left: u32,
+    /// How many that were after the last one in vain.
+    after: u32,
+}
+
+impl Trials {
+    const NONE: Self = Self { left: 0, after: 0 };
+
+    /// Whether the next wait is one of them, after a short sleep; `looked`: which a whole look in vain came before.
+    fn is_due(&mut self, looked: bool) -> bool {
+        if looked {
+            self.after = (self.after * 2 + 1).min(MOST_LEFT_ALONE);
+            self.left = self.after;
+        }
+        let is_due = self.left == 0;
+        self.left = self.left.saturating_sub(1);
+        is_due
     }
 }
 
@@ -185,9 +227,29 @@ mod tests {
             polling.ended(&wait);
             polling.now
         };
-        assert_eq!([2, 5, 9, 9, 40].map(&mut waited), [4, 8, 16, 16, 0].map(us));
+        assert_eq!([2, 5, 9, 9, 300].map(&mut waited), [4, 8, 16, 16, 0].map(us));
         polling = Polling::learnt(us(8), ticking);
         polling.stop();
         assert!(!polling.looks());
+    }
+
+    #[test]
+    fn a_sleep_that_was_short_is_followed_by_a_look_and_fewer_the_more_are_in_vain() {
+        const SHORT: u32 = 40;
+        let mut polling = Polling::new(us(32), ticking);
+        let mut waited = |readings: u32| {
+            let wait = polling.begin();
+            for _ in 1..readings {
+                wait.took();
+            }
+            polling.ended(&wait);
+            polling.now == us(32)
+        };
+        let mut left_alone = || (0..=200).take_while(|_| !waited(SHORT)).count();
+        let counts = [(); 9].map(|()| left_alone());
+        assert_eq!(counts, [0, 1, 3, 7, 15, 31, 63, 63, 63], "waits that slept at once before the next look");
+        assert!(waited(20), "and this one saw what it looked for");
+        assert!(!waited(300), "what takes longer than any wake-up is not looked for");
+        assert!(waited(SHORT), "and what was in vain before is forgotten");
     }
 }
