@@ -66,7 +66,7 @@ struct Farewell {
 pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Bytes of streams that may be unsent: more than a socket takes at once, and few enough to stay in the processor's cache until they go.
-const AHEAD: usize = 512 * 1024;
+const AHEAD: usize = 256 * 1024;
 /// How many reads one turn of the driver does before it lets others run.
 const READS: usize = 16;
 
@@ -244,7 +244,8 @@ impl State {
             Poll::Ready(Err(error)) => return Err(error.into()),
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
-        if self.session.unsent() < AHEAD {
+        // Not for each piece that has gone: the daemon, this thread and the one that has more to send share processors.
+        if self.session.unsent() <= AHEAD / 2 {
             self.writers.drain(..).for_each(Waker::wake);
         }
         Ok(())
@@ -492,5 +493,52 @@ mod tests {
         let mut context = Context::from_waker(&waker);
         assert!((0..100).all(|_| state.room(&mut context).is_none()));
         assert_eq!(state.writers.len(), 1);
+    }
+
+    /// Takes a quarter of what may be unsent, and then nothing until it is asked again.
+    struct Slow {
+        has_taken: bool,
+    }
+
+    impl Transport for Slow {
+        fn poll_read(
+            &mut self,
+            _context: &mut Context<'_>,
+            _room: &mut [u8],
+            _descriptors: &mut Vec<OwnedFd>,
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_write(&mut self, _context: &mut Context<'_>, what: &Transmit<'_>) -> Poll<io::Result<usize>> {
+            self.has_taken = !self.has_taken;
+            match what {
+                Transmit::Bytes(bytes) if self.has_taken => Poll::Ready(Ok(bytes.len().min(AHEAD / 4))),
+                _ => Poll::Pending,
+            }
+        }
+
+        fn poll_flush(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn traits(&self) -> Traits {
+            Nowhere.traits()
+        }
+    }
+
+    #[test]
+    fn whoever_waits_for_room_is_woken_when_half_of_it_is_free() {
+        let session = ClientSession::new(Default::default(), None, now());
+        let mut state = State::new(session, Box::new(Slow { has_taken: false }), 0);
+        state.session.call_encoded(ConnectGetHostname::INFO, vec![0; AHEAD], Vec::new()).unwrap();
+        let waker = Waker::from(Arc::new(Writer));
+        let mut context = Context::from_waker(&waker);
+        assert!(state.room(&mut context).is_none());
+        let waiting = [(); 3].map(|()| {
+            state.turn(&mut Context::from_waker(Waker::noop())).unwrap();
+            state.writers.len()
+        });
+        assert_eq!(waiting, [1, 1, 0], "the header of the call goes, too");
     }
 }
