@@ -7,6 +7,7 @@
 //!
 //! [`Sockets`] is a value: packets go in and come out, and it is the caller who moves them through rings.
 
+use crate::bytes::{u16_at, u32_at, u64_at};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use thiserror::Error;
@@ -149,14 +150,13 @@ impl Header {
 
     /// From its bytes.
     pub fn parse(bytes: &[u8; HEADER]) -> Self {
-        let number = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let wide = |at: usize| u64::from(number(at)) | u64::from(number(at + 4)) << 32;
+        let number = |at| u32_at(bytes, at);
         Self {
-            from: Address { context: wide(0), port: number(16) },
-            to: Address { context: wide(8), port: number(20) },
+            from: Address { context: u64_at(bytes, 0), port: number(16) },
+            to: Address { context: u64_at(bytes, 8), port: number(20) },
             length: number(24),
-            kind: number(28) as u16,
-            operation: Operation::parse((number(28) >> 16) as u16),
+            kind: u16_at(bytes, 28),
+            operation: Operation::parse(u16_at(bytes, 30)),
             flags: number(32),
             window: number(36),
             forwarded: number(40),
