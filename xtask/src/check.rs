@@ -56,6 +56,10 @@ pub fn lint() -> Result<Vec<String>> {
         ];
         sh::run(sh::cargo().args(parts))
     })?;
+    step("no_std", || {
+        not_run.extend(crate::no_std::check()?);
+        Ok(())
+    })?;
     step("doc", || {
         let mut doc = sh::cargo();
         doc.args(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--quiet"]);

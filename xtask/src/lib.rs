@@ -12,6 +12,7 @@ pub mod files;
 pub mod fuzz;
 pub mod libvirtd;
 pub mod modules;
+pub mod no_std;
 pub mod observed;
 pub mod packages;
 pub mod peers;

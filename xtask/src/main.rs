@@ -101,7 +101,7 @@ fn debian_images(out: &Path) -> Result<()> {
 const HELP: &str = "\
 usage: cargo xtask <command>
   check                    all below up to test: what CI runs, one command before every push
-  lint                     fmt, deps, tidy, codegen, clippy, features, doc, deny
+  lint                     fmt, deps, tidy, codegen, clippy, features, no_std, doc, deny
   test [--short|--long] [ARGS]  tests; the last lines name what was not run; ARGS go to cargo test
   coverage                 line coverage as HTML in target/coverage
   coverage libvirt [--server|--newer|--testing]  what of libvirt's protocol the tests see answered, in

@@ -250,6 +250,26 @@ fn a_back_end_that_listens_anew_for_each_front_end_is_waited_for() {
     serving.join().unwrap();
 }
 
+/// What is served has an example, and so has what is measured; of the rest it is said that it is not, as the guide has it.
+#[test]
+fn the_guide_has_an_example_of_every_type() {
+    let guide = guide();
+    let [serves, benches] =
+        ["Devices to try front-ends with", "Measuring"].map(|title| section(&guide, title));
+    let directory = tempfile::tempdir().unwrap();
+    for (kind, is_measured) in
+        [("net", true), ("blk", true), ("rng", true), ("console", false), ("balloon", false)]
+    {
+        assert!(serves.contains(&format!("\nvhost-user-check serve --type {kind} --socket ")), "{kind}");
+        assert_eq!(benches.contains(&format!(" --type {kind} ")), is_measured, "{kind}");
+        let socket = directory.path().join(kind);
+        let _served = Served::start(&socket, &["--type", kind]);
+        let of = ["bench", "--socket", socket.to_str().unwrap(), "--type", kind, "--seconds", "0.05"];
+        let output = program(&of);
+        assert_eq!(output.status.code(), Some(if is_measured { 0 } else { 2 }), "{}", text(&output.stderr));
+    }
+}
+
 /// Every command shows how it is used.
 #[test]
 fn help_has_an_example_of_every_command() {

@@ -4,6 +4,7 @@ mod driver;
 
 pub use driver::{Hinted, Hints, PAGES_AT_ONCE, Pages, Statistics, Step, Wish, report};
 
+use crate::bytes::{u16_at, u32_at, u64_at};
 use crate::chain::Chain;
 
 bitflags::bitflags! {
@@ -90,10 +91,7 @@ impl Config {
 
     /// From its bytes; what is missing is 0.
     pub fn parse(bytes: &[u8]) -> Self {
-        let number = |at: usize| {
-            let four = bytes.get(at..).and_then(|rest| rest.first_chunk()).copied();
-            four.map_or(0, u32::from_le_bytes)
-        };
+        let number = |at| u32_at(bytes, at);
         Self { wanted: number(0), actual: number(4), hint_command: number(8), poison: number(12) }
     }
 }
@@ -199,9 +197,7 @@ pub fn statistics(chain: &Chain<'_>, mut each: impl FnMut(Tag, u64)) {
         if reader.read(&mut bytes) != STATISTIC {
             return;
         }
-        let mut value = [0; 8];
-        value.copy_from_slice(&bytes[2..]);
-        each(Tag::from_number(u16::from_le_bytes([bytes[0], bytes[1]])), u64::from_le_bytes(value));
+        each(Tag::from_number(u16_at(&bytes, 0)), u64_at(&bytes, 2));
     }
 }
 

@@ -4,6 +4,8 @@ mod control;
 
 pub use control::{CONTROL_RECEIVE, CONTROL_TRANSMIT, MESSAGE, News, closed, opened, queues, ready};
 
+use crate::bytes::{u16_at, u32_at};
+
 bitflags::bitflags! {
     /// Features of consoles.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -48,13 +50,6 @@ impl Config {
 
     /// From its bytes; what is missing is 0.
     pub fn parse(bytes: &[u8]) -> Self {
-        let mut all = [0; Self::BYTES];
-        let length = bytes.len().min(Self::BYTES);
-        all[..length].copy_from_slice(&bytes[..length]);
-        Self {
-            columns: u16::from_le_bytes([all[0], all[1]]),
-            rows: u16::from_le_bytes([all[2], all[3]]),
-            most_ports: u32::from_le_bytes([all[4], all[5], all[6], all[7]]),
-        }
+        Self { columns: u16_at(bytes, 0), rows: u16_at(bytes, 2), most_ports: u32_at(bytes, 4) }
     }
 }

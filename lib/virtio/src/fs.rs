@@ -3,6 +3,7 @@
 //! Numbers and structures are those of FUSE 7.31, `include/uapi/linux/fuse.h` of Linux; everything in them is little endian, as both sides are.
 
 use crate::Fault;
+use crate::bytes::{u32_at, u64_at};
 use crate::cells::{PackedCells, SplitCells};
 use crate::chain::Segment;
 use crate::exchange::{Answered, Exchanges};
@@ -56,7 +57,7 @@ impl Config {
         all[..length].copy_from_slice(&bytes[..length]);
         let (tag, rest) = all.split_at(36);
         let end = tag.iter().position(|byte| *byte == 0).unwrap_or(tag.len());
-        Self { tag: String::from_utf8_lossy(&tag[..end]).into_owned(), request_queues: number_at(rest, 0) }
+        Self { tag: String::from_utf8_lossy(&tag[..end]).into_owned(), request_queues: u32_at(rest, 0) }
     }
 }
 
@@ -132,13 +133,13 @@ pub struct Attributes {
 impl Attributes {
     fn parse(bytes: &[u8]) -> Self {
         Self {
-            inode: wide_at(bytes, 0),
-            size: wide_at(bytes, 8),
-            blocks: wide_at(bytes, 16),
-            modified: (wide_at(bytes, 32), number_at(bytes, 52)),
-            mode: number_at(bytes, 60),
-            links: number_at(bytes, 64),
-            owner: (number_at(bytes, 68), number_at(bytes, 72)),
+            inode: u64_at(bytes, 0),
+            size: u64_at(bytes, 8),
+            blocks: u64_at(bytes, 16),
+            modified: (u64_at(bytes, 32), u32_at(bytes, 52)),
+            mode: u32_at(bytes, 60),
+            links: u32_at(bytes, 64),
+            owner: (u32_at(bytes, 68), u32_at(bytes, 72)),
         }
     }
 }
@@ -422,12 +423,12 @@ fn reply(kind: Kind, unique: u64, answered: &Answered, bytes: &[u8]) -> Result<R
         return Ok(Reply::Done);
     }
     let written = u64::from(answered.answer) + u64::from(answered.data);
-    let length = u64::from(number_at(bytes, 0));
+    let length = u64::from(u32_at(bytes, 0));
     let is_whole = length >= OUT_HEADER as u64 && length <= written;
-    if !is_whole || wide_at(bytes, 8) != unique {
+    if !is_whole || u64_at(bytes, 8) != unique {
         return Err(Failure::Malformed);
     }
-    match number_at(bytes, 4).wrapping_neg() {
+    match u32_at(bytes, 4).wrapping_neg() {
         0 => {}
         errno => return Err(Failure::Errno(errno)),
     }
@@ -440,13 +441,13 @@ fn reply(kind: Kind, unique: u64, answered: &Answered, bytes: &[u8]) -> Result<R
     }
     Ok(match kind {
         Kind::Init => Reply::Session {
-            version: (number_at(body, 0), number_at(body, 4)),
-            flags: number_at(body, 12),
-            most_written: number_at(body, 20),
+            version: (u32_at(body, 0), u32_at(body, 4)),
+            flags: u32_at(body, 12),
+            most_written: u32_at(body, 20),
         },
-        Kind::Lookup => Reply::Node { node: wide_at(body, 0), attributes: Attributes::parse(&body[40..]) },
+        Kind::Lookup => Reply::Node { node: u64_at(body, 0), attributes: Attributes::parse(&body[40..]) },
         Kind::Attributes => Reply::Attributes(Attributes::parse(&body[16..])),
-        Kind::Open | Kind::OpenDirectory => Reply::Open { handle: wide_at(body, 0) },
+        Kind::Open | Kind::OpenDirectory => Reply::Open { handle: u64_at(body, 0) },
         Kind::Read | Kind::ReadDirectory => Reply::Data(payload as u32),
         Kind::Forget | Kind::Release | Kind::ReleaseDirectory | Kind::Destroy => Reply::Done,
     })
@@ -476,16 +477,11 @@ pub fn entries(data: &Slice<'_>) -> Vec<Entry> {
             Some(part) => part.read(&mut head),
             None => break,
         };
-        let length = number_at(&head, 16) as usize;
+        let length = u32_at(&head, 16) as usize;
         let Some(part) = data.part(at + FIXED, length).filter(|_| length <= NAME_MAX) else { break };
         let mut name = alloc::vec![0; length];
         part.read(&mut name);
-        all.push(Entry {
-            inode: wide_at(&head, 0),
-            next: wide_at(&head, 8),
-            kind: number_at(&head, 20),
-            name,
-        });
+        all.push(Entry { inode: u64_at(&head, 0), next: u64_at(&head, 8), kind: u32_at(&head, 20), name });
         at += (FIXED + length).next_multiple_of(8);
     }
     all
@@ -509,12 +505,4 @@ fn release_body(handle: u64) -> [u8; 24] {
 
 fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);
-}
-
-fn number_at(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().map_or(0, u32::from_le_bytes)
-}
-
-fn wide_at(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().map_or(0, u64::from_le_bytes)
 }

@@ -5,6 +5,7 @@
 //! ```
 
 use crate::Fault;
+use crate::bytes::u32_at;
 use crate::cells::{PackedCells, SplitCells};
 use crate::chain::Segment;
 use crate::exchange::Exchanges;
@@ -281,10 +282,7 @@ impl Commands {
         const SCREENS_FOLLOW: u32 = 0x1101;
         let mut answer = [0; ANSWER_BYTES as usize];
         let Some((tag, length)) = self.0.answer(ring, &mut answer)? else { return Ok(None) };
-        let number = |at: usize| {
-            let four = answer.get(at..).and_then(|rest| rest.first_chunk()).copied();
-            u32::from_le_bytes(four.unwrap_or_default())
-        };
+        let number = |at| u32_at(&answer, at);
         let result = match number(0) {
             0x1100..0x1200 => Ok(()),
             0x1200 => Err(Refused::Unspecified),

@@ -26,6 +26,7 @@ extern crate alloc;
 
 pub mod balloon;
 pub mod blk;
+mod bytes;
 pub mod cells;
 pub mod chain;
 pub mod console;

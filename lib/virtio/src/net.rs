@@ -8,6 +8,8 @@ pub use control::{ADDRESSES, Command, Control, Obeyed, Refused};
 pub use frames::{ReceiveError, Receiver, Sender};
 pub use offload::{SEGMENTS_TCP4, SEGMENTS_TCP6, Unfinished, finish};
 
+use crate::bytes::u16_at;
+
 bitflags::bitflags! {
     /// Features of network devices.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -103,7 +105,7 @@ impl Header {
 
     /// From its bytes.
     pub fn parse(bytes: &[u8; HEADER]) -> Self {
-        let number = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+        let number = |at| u16_at(bytes, at);
         Self {
             flags: bytes[0],
             segmentation: bytes[1],
@@ -145,12 +147,8 @@ impl Config {
 
     /// From its bytes; what is missing is 0.
     pub fn parse(bytes: &[u8]) -> Self {
-        let mut all = [0; Self::BYTES];
-        let length = bytes.len().min(Self::BYTES);
-        all[..length].copy_from_slice(&bytes[..length]);
-        let number = |at: usize| u16::from_le_bytes([all[at], all[at + 1]]);
-        let mut mac = [0; 6];
-        mac.copy_from_slice(&all[..6]);
+        let number = |at| u16_at(bytes, at);
+        let mac = bytes.first_chunk().copied().unwrap_or_default();
         Self { mac, status: number(6), most_pairs: number(8), mtu: number(10) }
     }
 }

@@ -1,6 +1,7 @@
 //! SCSI hosts (section 5.6): commands, task management, and events.
 
 use crate::Fault;
+use crate::bytes::{u16_at, u32_at};
 use crate::cells::{PackedCells, SplitCells};
 use crate::chain::Segment;
 use crate::exchange::Exchanges;
@@ -68,10 +69,7 @@ impl Config {
 
     /// From its bytes; what is missing is 0.
     pub fn parse(bytes: &[u8]) -> Self {
-        let mut all = [0; Self::BYTES];
-        let length = bytes.len().min(Self::BYTES);
-        all[..length].copy_from_slice(&bytes[..length]);
-        let number = |at: usize| u32::from_le_bytes([all[at], all[at + 1], all[at + 2], all[at + 3]]);
+        let number = |at| u32_at(bytes, at);
         Self {
             queues: number(0),
             seg_max: number(4),
@@ -80,7 +78,7 @@ impl Config {
             event_bytes: number(16),
             sense_bytes: number(20),
             command_bytes: number(24),
-            max_target: u16::from_le_bytes([all[30], all[31]]),
+            max_target: u16_at(bytes, 30),
             max_lun: number(32),
         }
     }
@@ -241,11 +239,10 @@ impl Requests {
         self.0.read(&answered, &mut bytes);
         let tag = answered.tag;
         self.0.release(answered);
-        let number = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let response = match bytes[11] {
             0 => {
-                let sense = bytes[12..][..SENSE.min(number(0) as usize)].to_vec();
-                Ok(Status { status: bytes[10], residual: number(4), sense })
+                let sense = bytes[12..][..SENSE.min(u32_at(&bytes, 0) as usize)].to_vec();
+                Ok(Status { status: bytes[10], residual: u32_at(&bytes, 4), sense })
             }
             other => Err(Failure::parse(other)),
         };
@@ -380,14 +377,12 @@ impl Event {
     /// From its bytes.
     pub fn parse(bytes: &[u8; Self::BYTES]) -> Self {
         const MISSED: u32 = 1 << 31;
-        let (kind, rest) = bytes
-            .split_first_chunk::<4>()
-            .map_or((0, &[][..]), |(kind, rest)| (u32::from_le_bytes(*kind), rest));
-        let unit = rest.first_chunk().map_or(Unit { target: 0, lun: 0 }, |unit| Unit::parse(*unit));
+        let kind = u32_at(bytes, 0);
+        let unit = bytes[4..].first_chunk().map_or(Unit { target: 0, lun: 0 }, |unit| Unit::parse(*unit));
         if kind & MISSED != 0 {
             return Self::Missed;
         }
-        match (kind, u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]])) {
+        match (kind, u32_at(bytes, 12)) {
             (1, 0) => Self::Reset(unit),
             (1, 1) => Self::Added(unit),
             (1, 2) => Self::Removed(unit),

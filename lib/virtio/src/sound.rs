@@ -5,6 +5,7 @@
 //! ```
 
 use crate::Fault;
+use crate::bytes::{u32_at, u64_at};
 use crate::cells::{PackedCells, SplitCells};
 use crate::chain::Segment;
 use crate::exchange::Exchanges;
@@ -39,17 +40,9 @@ impl Config {
 
     /// From its bytes; what is missing is 0.
     pub fn parse(bytes: &[u8]) -> Self {
-        let number = |at| u32::from_le_bytes(four(bytes, at));
+        let number = |at| u32_at(bytes, at);
         Self { jacks: number(0), streams: number(4), maps: number(8) }
     }
-}
-
-fn four(bytes: &[u8], at: usize) -> [u8; 4] {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default()
-}
-
-fn eight(bytes: &[u8], at: usize) -> [u8; 8] {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default()
 }
 
 /// Which way samples go.
@@ -227,15 +220,15 @@ impl Commands {
         let mut answer = [0; ANSWER_BYTES as usize];
         let Some((tag, length)) = self.0.answer(ring, &mut answer)? else { return Ok(None) };
         let stream = |item: &[u8]| Stream {
-            features: u32::from_le_bytes(four(item, 4)),
-            formats: u64::from_le_bytes(eight(item, 8)),
-            rates: u64::from_le_bytes(eight(item, 16)),
+            features: u32_at(item, 4),
+            formats: u64_at(item, 8),
+            rates: u64_at(item, 16),
             direction: if item[24] == 0 { Direction::Output } else { Direction::Input },
             channels: (item[25], item[26]),
         };
         let items = answer[..length].get(4..).unwrap_or_default();
         let streams = items.chunks_exact(STREAM_BYTES).map(stream).collect();
-        Ok(Some(Ended { tag, result: result(u32::from_le_bytes(four(&answer, 0))), streams }))
+        Ok(Some(Ended { tag, result: result(u32_at(&answer, 0)), streams }))
     }
 }
 
@@ -291,7 +284,7 @@ impl Samples {
     ) -> Result<Option<Heard>, Fault> {
         let mut answer = [0; Self::STATUS_BYTES as usize];
         let Some((tag, _)) = self.0.answer(ring, &mut answer)? else { return Ok(None) };
-        let [status, latency_bytes] = [0, 4].map(|at| u32::from_le_bytes(four(&answer, at)));
+        let [status, latency_bytes] = [0, 4].map(|at| u32_at(&answer, at));
         Ok(Some(Heard { tag, result: result(status), latency_bytes }))
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! [`Sockets`] is a value: packets go in and come out, and it is the caller who moves them through rings.
 
+use crate::bytes::{u16_at, u32_at, u64_at};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use thiserror::Error;
@@ -24,6 +25,9 @@ pub const HEADER: usize = 44;
 pub const MOST: usize = 4096;
 /// The host.
 pub const HOST: u64 = 2;
+
+/// Most connections to a port that wait to be accepted: as many as the other end likes would be as much memory as it likes.
+const BACKLOG: usize = 128;
 
 bitflags::bitflags! {
     /// Features of sockets.
@@ -146,14 +150,13 @@ impl Header {
 
     /// From its bytes.
     pub fn parse(bytes: &[u8; HEADER]) -> Self {
-        let number = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let wide = |at: usize| u64::from(number(at)) | u64::from(number(at + 4)) << 32;
+        let number = |at| u32_at(bytes, at);
         Self {
-            from: Address { context: wide(0), port: number(16) },
-            to: Address { context: wide(8), port: number(20) },
+            from: Address { context: u64_at(bytes, 0), port: number(16) },
+            to: Address { context: u64_at(bytes, 8), port: number(20) },
             length: number(24),
-            kind: number(28) as u16,
-            operation: Operation::parse((number(28) >> 16) as u16),
+            kind: u16_at(bytes, 28),
+            operation: Operation::parse(u16_at(bytes, 30)),
             flags: number(32),
             window: number(36),
             forwarded: number(40),
@@ -250,7 +253,7 @@ impl Sockets {
         }
     }
 
-    /// Accepts connections to a port from now on.
+    /// Accepts connections to a port from now on. Up to 128 of them wait for [`Sockets::accept`]; who comes beyond is refused.
     pub fn listen(&mut self, port: u32) {
         self.listening.insert(port);
     }
@@ -404,7 +407,8 @@ impl Sockets {
     }
 
     fn asked_for(&mut self, name: Name, header: &Header) {
-        if header.kind != STREAM || !self.listening.contains(&name.port) {
+        let waiting = self.accepted.iter().filter(|it| it.port == name.port).count();
+        if header.kind != STREAM || !self.listening.contains(&name.port) || waiting >= BACKLOG {
             return self.say(name, Operation::Reset, 0, Vec::new());
         }
         let mut connection = Connection::new(State::Open);
@@ -539,6 +543,26 @@ mod tests {
         exchange(&mut here, &mut host);
         assert_eq!(host.state(peer), Some(State::Reset));
         assert_eq!(here.state(name), None);
+    }
+
+    /// How many connections there are is not for the other end to say.
+    #[test]
+    fn who_comes_when_too_many_wait_is_refused() {
+        let (mut here, mut host) = (Sockets::new(HERE, WINDOW), Sockets::new(HOST, WINDOW));
+        host.listen(7);
+        host.listen(8);
+        let asks = |here: &mut Sockets, host: &mut Sockets, from: u32, port: u32| {
+            let name = here.connect(from, Address { context: HOST, port }).unwrap();
+            exchange(here, host);
+            here.state(name)
+        };
+        for from in 0..128 {
+            assert_eq!(asks(&mut here, &mut host, from, 7), Some(State::Open));
+        }
+        assert_eq!(asks(&mut here, &mut host, 128, 7), Some(State::Reset));
+        assert_eq!(asks(&mut here, &mut host, 128, 8), Some(State::Open), "another port has room of its own");
+        assert!(host.accept().is_some());
+        assert_eq!(asks(&mut here, &mut host, 129, 7), Some(State::Open));
     }
 
     #[test]

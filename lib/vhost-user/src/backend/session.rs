@@ -455,10 +455,10 @@ impl<'d, D: Device> Session<'d, D> {
     /// What a back-end before had in flight is done before a ring stops: the base that is told lies behind it, and whoever goes on there need
     /// not have the region that remembers it.
     fn finish(&mut self, index: u16) -> Result<(), Failure> {
-        let Self { device, rings, memory, log, channel, .. } = self;
         let place = usize::from(index);
         let left = |rings: &[Ring]| rings.get(place).map_or(0, Ring::left_again);
-        while left(rings) > 0 {
+        while left(&self.rings) > 0 {
+            let Self { device, rings, memory, log, channel, .. } = self;
             let before = left(rings);
             rings.iter_mut().for_each(Ring::only_again);
             let mut guest = Guest::new(rings, memory, log.as_ref(), channel.as_mut()).draining(index);
@@ -471,7 +471,7 @@ impl<'d, D: Device> Session<'d, D> {
             // Who has its hands full takes more when something has ended.
             if rings.get(place).is_some_and(Ring::has_deferred) {
                 self.drained(index)?;
-                return self.finish(index);
+                continue;
             }
             if memory.iotlb.is_some() {
                 let why = "it has requests that wait for the IOMMU".to_owned();

@@ -75,16 +75,22 @@ impl FromStr for Profile {
     }
 }
 
-const SECTION: &str = "the front-end's own demands";
+// What each is about, beside which the front-end's own words say more.
+const FEATURES: &str = "vhost-user: Protocol features; as the front-end needs them";
+const ORDER: &str = "vhost-user: Communication, Ring states; in the front-end's own words";
+const STOP: &str = "vhost-user: Ring states, VHOST_USER_GET_VRING_BASE; in the front-end's own words";
+const LEAVE: &str = "vhost-user: Communication; as the front-end leaves";
+const MIGRATION: &str = "vhost-user: Migration; in the front-end's own words";
+const POSTCOPY: &str = "vhost-user: VHOST_USER_POSTCOPY_ADVISE; in the front-end's own words";
 
 pub(super) fn checks(profile: Profile, kind: Option<Kind>) -> Vec<Check> {
     let mut all = Vec::new();
-    let mut add = |name: &str, title: String, run: fn(&mut Run<'_>, Profile) -> super::Outcome| {
+    let mut add = |name: &str, of, title: String, run: fn(&mut Run<'_>, Profile) -> super::Outcome| {
         let id = format!("profile.{profile}.{name}");
-        all.push(Check::new(id, Level::Should, SECTION, title, move |it| run(it, profile)));
+        all.push(Check::new(id, Level::Should, of, title, move |it| run(it, profile)));
     };
     if !profile.needs(kind).is_empty() {
-        add("features", format!("{profile} finds the features that it needs"), |run, profile| {
+        add("features", FEATURES, format!("{profile} finds the features that it needs"), |run, profile| {
             let missing = profile.needs(run.options.kind).difference(run.offer.known());
             if missing.is_empty() {
                 return Ok(());
@@ -92,27 +98,29 @@ pub(super) fn checks(profile: Profile, kind: Option<Kind>) -> Vec<Check> {
             failed(format!("{} is missing", super::session::names(missing)))
         });
     }
-    add("order", format!("what {profile} says is taken, until its rings run"), |run, profile| {
+    add("order", ORDER, format!("what {profile} says is taken, until its rings run"), |run, profile| {
         has_needs(run, profile)?;
         play::begun(run, profile).map(drop)
     });
-    let stop = match profile {
+    let (of, stop) = match profile {
         Profile::Qemu | Profile::Dpdk | Profile::CloudHypervisor => {
-            format!("rings stop in the order in which {profile} stops them, and are begun again")
+            (STOP, format!("rings stop in the order in which {profile} stops them, and are begun again"))
         }
-        Profile::Libblkio => format!("{profile} leaves while its rings run, and begins again"),
+        Profile::Libblkio => (LEAVE, format!("{profile} leaves while its rings run, and begins again")),
     };
-    add("stop", stop, |run, profile| {
+    add("stop", of, stop, |run, profile| {
         has_needs(run, profile)?;
         play::stopped(run, profile)
     });
     if profile == Profile::Qemu {
-        add("migration", "a dirty log comes while rings run, as qemu gives it".to_owned(), |run, profile| {
+        let title = "a dirty log comes while rings run, as qemu gives it";
+        add("migration", MIGRATION, title.to_owned(), |run, profile| {
             has_needs(run, profile)?;
             play::migrated(run, profile)
         });
         add(
             "postcopy",
+            POSTCOPY,
             "a migration by postcopy is prepared, as qemu asks for it".to_owned(),
             |run, profile| {
                 has_needs(run, profile)?;

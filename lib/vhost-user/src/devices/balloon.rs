@@ -115,7 +115,7 @@ pub struct Balloon {
     config: Config,
     bytes: [u8; Config::BYTES],
     roles: Vec<Role>,
-    /// The driver's one buffer of statistics, until they are asked for again.
+    /// The driver's buffer of statistics, until they are asked for again.
     statistics: Option<Kept>,
     answered: u64,
     /// The driver tells hints of this round.
@@ -219,7 +219,10 @@ impl Device for Balloon {
                     });
                     state.told += 1;
                     drop(state);
-                    self.statistics = Some(held.keep());
+                    // A driver has one there. Of one that sends more none is lost.
+                    if let Some(older) = self.statistics.replace(held.keep()) {
+                        guest.put_kept(queue, older);
+                    }
                     self.ask(guest);
                     continue;
                 }

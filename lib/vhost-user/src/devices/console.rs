@@ -11,6 +11,9 @@ use virtio::features::Features;
 /// Most bytes that wait for the driver to take them; what is beyond waits in the descriptor.
 const MOST: usize = 64 << 10;
 
+/// Most bytes of one chain that are written, so that others have their turn: no driver sends as much at once.
+const MOST_SENT: usize = 1 << 20;
+
 /// What is written to `input` the driver reads, and what it writes goes to `output`.
 #[derive(Debug)]
 pub struct Console {
@@ -24,7 +27,7 @@ pub struct Console {
 
 impl Console {
     /// Of so many columns and rows. Both descriptors are made non-blocking; what `output` does not take at once is lost, as it is of a serial
-    /// line that nobody reads.
+    /// line that nobody reads, and so is what one chain has beyond 1 MiB.
     ///
     /// # Errors
     /// Those of the system calls.
@@ -81,8 +84,12 @@ impl Device for Console {
         guest.each(TRANSMIT, |chain| {
             let mut buffer = [0; 4096];
             let mut reader = chain.reader();
-            while let count @ 1.. = reader.read(&mut buffer) {
+            for _ in 0..MOST_SENT / buffer.len() {
+                let count = reader.read(&mut buffer);
                 let mut left = &buffer[..count];
+                if count == 0 {
+                    break;
+                }
                 while let Ok(written @ 1..) = write(output, left) {
                     left = left.get(written..).unwrap_or_default();
                 }

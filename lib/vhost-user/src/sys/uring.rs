@@ -69,6 +69,12 @@ impl<O: Send + 'static> Uring<O> {
         }
     }
 
+    /// Those that are under way.
+    #[cfg(test)]
+    pub(crate) fn under_way(&self) -> impl Iterator<Item = &O> {
+        self.under_way.iter().flat_map(|it| it.places.iter().flatten().map(|given| &given.of))
+    }
+
     /// What was added begins.
     pub(crate) fn begin(&mut self) {
         if let Some(under_way) = &mut self.under_way {

@@ -1,6 +1,7 @@
 //! Every device of ours, by drivers of ours.
 
 use crate::{Served, TIMEOUT, wanted};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::pipe::pipe;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -197,6 +198,51 @@ fn a_network_device_is_told_the_mtu_and_what_to_announce() {
     client.front.call(&Request::SendRarp(0x0605_0403_0201), &[]).unwrap();
     assert!(matches!(client.front.call(&Request::SetLogFd, &[client.memory.descriptor()]), Ok(Some(_))));
     client.end();
+}
+
+/// One chain does not hold up everything else for as long as its driver likes.
+#[test]
+fn a_console_writes_so_much_of_a_chain_and_no_more() {
+    const EACH: u32 = 1 << 20;
+    let ((input, _to), output) = (pipe().unwrap(), memfd_create("output", MemfdFlags::CLOEXEC).unwrap());
+    let written = File::from(output.try_clone().unwrap());
+    let mut client = client(Console::new(input, output, 80, 25).unwrap(), Features::empty(), 2);
+    let bytes = client.memory.part(EACH as usize, 4096).unwrap();
+    // The same bytes again and again.
+    let segment = Segment { address: bytes.host_address(), length: EACH };
+    let transmit = &mut client.queues[1];
+    transmit.ring.add(&[segment; SIZE as usize], &[]).unwrap();
+    transmit.submit().unwrap();
+    while transmit.ring.reap().unwrap().is_none() {
+        assert!(transmit.wait(TIMEOUT).unwrap(), "it was not given back");
+    }
+    assert_eq!(written.metadata().unwrap().len(), 1 << 20);
+    client.end();
+}
+
+/// A driver has one buffer of statistics in its queue. One that sends a second has the first back.
+#[test]
+fn a_balloon_keeps_one_buffer_of_statistics() {
+    for features in KINDS {
+        let wanted = Features::from_bits_retain(balloon::Features::STATS_VQ.bits());
+        let mut client = client(Balloon::new().unwrap(), features | wanted, 3);
+        let bytes = client.memory.part(10, 64).unwrap();
+        let segment = Segment { address: bytes.host_address(), length: 10 };
+        let statistics = &mut client.queues[2];
+        let first = statistics.ring.add(&[segment], &[]).unwrap();
+        let second = statistics.ring.add(&[segment], &[]).unwrap();
+        statistics.submit().unwrap();
+        let back = |statistics: &mut Queue| loop {
+            match statistics.ring.reap().unwrap() {
+                Some(done) => break done.token,
+                None => assert!(statistics.wait(TIMEOUT).unwrap(), "nothing came back in {TIMEOUT:?}"),
+            }
+        };
+        assert_eq!(back(statistics), first, "{features:?}");
+        client.front.stop_queue(2).unwrap();
+        assert_eq!(back(&mut client.queues[2]), second, "{features:?}");
+        client.end();
+    }
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn segment(part: &Shared, from: usize, length: usize) -> Segment {
 
 impl Client {
     fn new(file: &NamedTempFile, features: Features) -> Self {
-        let (stream, served) = Served::with(DirectDisk::new(file.reopen().unwrap(), 1).unwrap());
+        let (stream, served) = Served::with(DirectDisk::new(file.reopen().unwrap(), 2).unwrap());
         let mut front = FrontEnd::new(stream, TIMEOUT).unwrap();
         let blk = blk::Features::FLUSH | blk::Features::DISCARD | blk::Features::WRITE_ZEROES;
         front.negotiate(wanted(features | Features::from_bits_retain(blk.bits()))).unwrap();
@@ -197,6 +197,70 @@ fn what_is_written_is_in_the_file() {
                 _ => assert!(found.iter().all(|byte| *byte == tag as u8 ^ round), "request {tag}"),
             }
         }
+    }
+}
+
+/// More requests than there is room for, of both queues, and longer ones than the device has memory for at once: segments that name the same bytes
+/// again and again.
+#[test]
+fn however_much_is_asked_for_all_of_it_is_done() {
+    const EACH: u32 = 100 << 10;
+    const SEGMENTS: u32 = 5;
+    let Some(file) = file("however_much_is_asked_for_all_of_it_is_done") else { return };
+    for features in KINDS {
+        let mut client = Client::new(&file, features);
+        let mut second = client.front.start_queue(1, 1024, &mut client.memory).unwrap();
+        let slots = client.memory.part(Requests::bytes(1024), 64).unwrap();
+        let address = slots.host_address();
+        let mut others = Requests::new(1024, slots, address).unwrap();
+        let part = client.memory.part(EACH as usize + 8, 4096).unwrap();
+        part.slice().part(8, EACH as usize).unwrap().write(&pattern()[..EACH as usize]);
+        // Where the kernel cannot take it from.
+        let again = [segment(&part, 8, EACH as usize); SEGMENTS as usize];
+        for tag in 0..30 {
+            client.requests.write(&mut client.queue.ring, 0, &again, tag).unwrap();
+        }
+        let small = client.memory.part(512 * 300 + 8, 4096).unwrap();
+        for tag in 0..300 {
+            let pieces = [segment(&small, 8 + 512 * tag as usize, 512)];
+            others.read(&mut second.ring, 6000 + tag, &pieces, tag).unwrap();
+        }
+        second.submit().unwrap();
+        let all = client.completed(30);
+        assert!(all.iter().all(|one| one.result == Ok(())), "{features:?}: {all:?}");
+        let mut came = 0;
+        while came < 300 {
+            match others.reap(&mut second.ring).unwrap() {
+                Some(one) => {
+                    assert_eq!(one.result, Ok(()), "{features:?}");
+                    came += 1;
+                }
+                None => assert!(
+                    second.wait(TIMEOUT).unwrap(),
+                    "{features:?}: {came} ended, and no more in {TIMEOUT:?}"
+                ),
+            }
+        }
+        let mut read = vec![0; 512 * 300];
+        small.slice().part(8, read.len()).unwrap().read(&mut read);
+        assert!(read == pattern()[6000 * 512..6300 * 512], "{features:?}");
+        // Read as it was written, and what is behind it is as it was.
+        let mut found = vec![0; (SEGMENTS * EACH + 512) as usize];
+        file.as_file().read_exact_at(&mut found, 0).unwrap();
+        let (written, rest) = found.split_at((SEGMENTS * EACH) as usize);
+        assert!(
+            written.chunks(EACH as usize).all(|chunk| *chunk == pattern()[..EACH as usize]),
+            "{features:?}"
+        );
+        assert!(*rest == pattern()[written.len()..][..512], "{features:?}");
+        let back = client.memory.part(written.len() + 3, 4096).unwrap();
+        let piece = segment(&back, 3, written.len());
+        client.requests.read(&mut client.queue.ring, 0, &[piece], 0).unwrap();
+        assert_eq!(client.one(), Ok(()));
+        let mut read = vec![0; written.len()];
+        back.slice().part(3, read.len()).unwrap().read(&mut read);
+        assert!(read == written, "{features:?}");
+        client.end();
     }
 }
 

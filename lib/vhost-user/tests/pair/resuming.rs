@@ -3,11 +3,12 @@
 use crate::toy::{Client, EVERYTHING, SIZE, Toy, asks, negotiated};
 use crate::{Served, TIMEOUT};
 use rustix::event::{EventfdFlags, eventfd};
-use std::os::fd::{AsFd as _, OwnedFd};
+use rustix::io::{read, write};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use vhost_user::ProtocolFeatures;
-use vhost_user::backend::{Device, Guest};
+use vhost_user::backend::{Deferred, Device, Guest};
 use vhost_user::front::Request;
 use vhost_user::frontend::{CallError, Lasting, Wanted};
 use vhost_user::memory::Memory;
@@ -118,6 +119,72 @@ fn however_much_was_in_flight_is_done_before_its_ring_stops() {
         drop(client);
         served.ended().unwrap();
     }
+}
+
+/// Has one chain at a time, and gives it back in a turn of its own.
+struct OneByOne {
+    bell: OwnedFd,
+    has: Option<Deferred>,
+}
+
+impl Device for OneByOne {
+    fn features(&self) -> Features {
+        Features::empty()
+    }
+    fn queues(&self) -> u16 {
+        2
+    }
+    fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {
+        if self.has.is_none()
+            && let Some(held) = guest.take(queue)
+        {
+            self.has = Some(guest.defer(queue, held));
+            write(&self.bell, &1_u64.to_ne_bytes()).unwrap();
+        }
+    }
+    fn sources(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.bell.as_fd()]
+    }
+    fn ready(&mut self, _: usize, guest: &mut Guest<'_>) {
+        let _ = read(&self.bell, &mut [0; 8]);
+        if let Some(deferred) = self.has.take() {
+            guest.finish(deferred, 0);
+        }
+    }
+}
+
+/// However often a device has its hands full: who waits for it has no more to remember each time.
+#[test]
+fn what_was_in_flight_may_be_done_one_by_one() {
+    const ENTRIES: u16 = 16_384;
+    let (mut client, served, (said, region)) = begun(Features::empty(), ENTRIES);
+    client.bytes.slice().fill(1);
+    let segment = Segment { address: client.bytes.host_address(), length: 1 };
+    for _ in 0..ENTRIES {
+        client.queue.ring.add(&[segment], &[]).unwrap();
+    }
+    client.queue.submit().unwrap();
+    // 256 in each turn, of which there is one before each message.
+    for _ in 0..=ENTRIES / 256 {
+        client.front.queues().unwrap();
+    }
+    served.kill();
+    let bell = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+    let (stream, served) = Served::with(OneByOne { bell, has: None });
+    client.front = negotiated(stream, wanted(Features::empty()));
+    client.front.add_memory(&client.memory).unwrap();
+    client.front.set_inflight(said, region.as_fd()).unwrap();
+    client.front.place_queue(&client.queue, client.queue.base()).unwrap();
+    let kick = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+    client.front.call(&Request::SetVringKick(0), &[kick.as_fd()]).unwrap();
+    client.front.stop_queue(0).unwrap();
+    let mut done = 0;
+    while client.queue.ring.reap().unwrap().is_some() {
+        done += 1;
+    }
+    assert_eq!(done, ENTRIES);
+    drop(client);
+    served.ended().unwrap();
 }
 
 /// The region says nothing of a ring that begins anew after a reset, or after it was stopped with nothing in flight.

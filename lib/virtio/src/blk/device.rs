@@ -1,6 +1,7 @@
 //! The device's side of a block device.
 
 use super::{Failure, SECTOR, kind};
+use crate::bytes::{u32_at, u64_at};
 use crate::chain::{Chain, Cursor};
 use crate::memory::Slice;
 
@@ -176,12 +177,7 @@ fn header(reader: &mut Cursor<'_, '_>) -> Option<(u32, u64)> {
     if reader.read(&mut header) < header.len() {
         return None;
     }
-    let [kind, _, low, high] = [0, 4, 8, 12].map(|at| {
-        let mut number = [0; 4];
-        number.copy_from_slice(&header[at..at + 4]);
-        u32::from_le_bytes(number)
-    });
-    Some((kind, u64::from(low) | u64::from(high) << 32))
+    Some((u32_at(&header, 0), u64_at(&header, 8)))
 }
 
 /// Writes the status, and gives the bytes that were written.
@@ -255,13 +251,7 @@ fn inside(all: u64, sector: u64, length: u64) -> Result<u64, Failure> {
 /// One entry of a discard or a write of zeroes (section 5.2.6): sector, sectors, flags.
 fn range<S: Storage + ?Sized>(storage: &S, entry: &[u8; 16], kind: u32) -> Result<Range, Failure> {
     const UNMAP: u32 = 1;
-    let mut sector = [0; 8];
-    sector.copy_from_slice(&entry[..8]);
-    let [sectors, flags] = [8, 12].map(|at| {
-        let mut number = [0; 4];
-        number.copy_from_slice(&entry[at..at + 4]);
-        u32::from_le_bytes(number)
-    });
+    let (sector, sectors, flags) = (u64_at(entry, 0), u32_at(entry, 8), u32_at(entry, 12));
     let known = if kind == kind::WRITE_ZEROES { UNMAP } else { 0 };
     if flags & !known != 0 {
         return Err(Failure::Unsupported);
@@ -270,6 +260,6 @@ fn range<S: Storage + ?Sized>(storage: &S, entry: &[u8; 16], kind: u32) -> Resul
     if length > storage.most_of_a_range() {
         return Err(Failure::Io);
     }
-    let place = inside(storage.sectors(), u64::from_le_bytes(sector), length)?;
+    let place = inside(storage.sectors(), sector, length)?;
     Ok(Range { place, length, unmap: flags & UNMAP != 0 })
 }

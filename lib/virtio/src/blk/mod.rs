@@ -6,6 +6,7 @@ mod driver;
 pub use device::{Range, Storage, Transfer, Way, flushed, is_flush, serve};
 pub use driver::Requests;
 
+use crate::bytes::{u16_at, u32_at, u64_at};
 use thiserror::Error;
 
 /// Bytes of a sector, whatever the block size.
@@ -95,16 +96,13 @@ impl Config {
 
     /// From its bytes; what is missing is 0.
     pub fn parse(bytes: &[u8]) -> Self {
-        fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-            bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
-        }
-        let number = |at| u32::from_le_bytes(part(bytes, at));
+        let number = |at| u32_at(bytes, at);
         Self {
-            capacity: u64::from_le_bytes(part(bytes, 0)),
+            capacity: u64_at(bytes, 0),
             size_max: number(8),
             seg_max: number(12),
             block_size: number(20),
-            queues: u16::from_le_bytes(part(bytes, 34)),
+            queues: u16_at(bytes, 34),
             discard_sectors: number(36),
             discard_segments: number(40),
             zeroes_sectors: number(48),

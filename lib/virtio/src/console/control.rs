@@ -1,5 +1,6 @@
 //! The control queues of a console with several ports (section 5.3.6.2).
 
+use crate::bytes::{u16_at, u32_at};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -99,17 +100,15 @@ impl News {
     /// From the bytes of a message; `None` if it is too short.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (head, rest) = bytes.split_first_chunk::<MESSAGE>()?;
-        let short = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
-        let port = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
-        let value = short(6);
-        Some(match short(4) {
+        let (port, value) = (u32_at(head, 0), u16_at(head, 6));
+        Some(match u16_at(head, 4) {
             event::PORT_ADD => Self::Added(port),
             event::PORT_REMOVE => Self::Removed(port),
             event::CONSOLE_PORT => Self::IsConsole(port),
             event::RESIZE => {
                 // Columns come first, as Linux and QEMU have them.
                 let size = rest.first_chunk::<4>()?;
-                let [columns, rows] = [[size[0], size[1]], [size[2], size[3]]].map(u16::from_le_bytes);
+                let [columns, rows] = [0, 2].map(|at| u16_at(size, at));
                 Self::Resized { port, columns, rows }
             }
             event::PORT_OPEN => Self::Opened { port, is_open: value != 0 },

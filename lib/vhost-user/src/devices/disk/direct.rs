@@ -3,8 +3,11 @@
 //! ```text
 //!   run: take a chain --> a transfer, or a flush --> defer it, with its memory --> io_uring
 //!                    '--> anything else, which is done at once                        |
-//!   ready: its eventfd --> a transfer has ended --> finish its chain, and take what had no room
+//!   ready: its eventfd --> a transfer has ended --> finish its chain, and begin what had no room
 //! ```
+//!
+//! What has no room stays in its queue, but for one chain, and what needs memory of ours has a little of it at a time: how much is kept here is
+//! not for the driver to say.
 //!
 //! Nobody waits for the file here, so that one that does not answer holds up its own requests alone.
 
@@ -26,6 +29,9 @@ use virtio::memory::{Heap, Shared};
 /// Requests that are under way at once.
 const AT_ONCE: u16 = 128;
 
+/// Most memory of ours that one of them has, which is moved in pieces of that length where it is longer.
+const BETWEEN: usize = 256 << 10;
+
 /// What the memory and the place of a direct transfer are a multiple of: the sector of drivers.
 const ALIGNED: usize = 512;
 
@@ -38,7 +44,7 @@ const ALIGNED: usize = 512;
 pub struct DirectDisk {
     disk: Disk<OnFile>,
     ring: Uring<(u64, Request)>,
-    /// Requests for which there was no room, or that wait for those of an earlier session.
+    /// Requests that are to go on, and at most one of each queue that never began: it found no room, or waits for those of an earlier session.
     waiting: VecDeque<Request>,
     /// Sessions, and resets of the device, that began.
     now: u64,
@@ -55,7 +61,7 @@ struct Request {
 enum What {
     /// By the driver's own memory.
     Transfer(Transfer),
-    /// By memory of ours, of which so many bytes were moved.
+    /// By memory of ours, a piece at a time: so many bytes were moved.
     Bounced(Transfer, Shared, usize),
     Flush,
 }
@@ -84,12 +90,7 @@ impl DirectDisk {
     /// Begins what there is room for, and gives back what has ended.
     fn go_on(&mut self, guest: &mut Guest<'_>) {
         loop {
-            while self.earlier == 0
-                && self.ring.has_room()
-                && let Some(request) = self.waiting.pop_front()
-            {
-                self.ring.add(request.job(), (self.now, request));
-            }
+            self.begin_waiting();
             self.ring.begin();
             let mut is_any = false;
             while let Some(((of, request), moved)) = self.ring.ended() {
@@ -108,6 +109,20 @@ impl DirectDisk {
             }
         }
     }
+
+    fn begin_waiting(&mut self) {
+        while self.earlier == 0
+            && self.ring.has_room()
+            && let Some(mut request) = self.waiting.pop_front()
+        {
+            self.ring.add(request.job(), (self.now, request));
+        }
+    }
+
+    /// Whether anything of a queue does.
+    fn waits(&self, queue: u16) -> bool {
+        self.waiting.iter().any(|request| request.deferred.queue() == queue)
+    }
 }
 
 impl Device for DirectDisk {
@@ -124,7 +139,11 @@ impl Device for DirectDisk {
     }
 
     fn run(&mut self, queue: u16, guest: &mut Guest<'_>) {
-        while let Some(held) = guest.take(queue) {
+        // Up to the first chain that has to wait: how many there are is the driver's to say. That one is taken all the same, so that a ring which is
+        // to stop shows that there is something to wait for; and at its end there is another turn.
+        while !self.waits(queue)
+            && let Some(held) = guest.take(queue)
+        {
             let what = match Transfer::of(held.chain(), self.disk.storage.sectors()) {
                 Some(transfer) => What::Transfer(transfer),
                 None if blk::is_flush(held.chain()) => What::Flush,
@@ -135,8 +154,8 @@ impl Device for DirectDisk {
                     continue;
                 }
             };
-            let request = Request { deferred: guest.defer(queue, held), what };
-            self.waiting.push_back(request.by_memory_of_its_own());
+            self.waiting.push_back(Request { deferred: guest.defer(queue, held), what });
+            self.begin_waiting();
         }
         self.go_on(guest);
     }
@@ -158,47 +177,39 @@ impl Device for DirectDisk {
 }
 
 impl Request {
-    /// The driver's memory of a transfer.
-    fn memory(&self, transfer: Transfer) -> Vec<Shared> {
-        let (before, bytes) = (transfer.before(), transfer.length as usize);
+    /// The driver's memory of a transfer: so many bytes of it behind others.
+    fn memory(&self, transfer: Transfer, behind: usize, bytes: usize) -> Vec<Shared> {
+        let before = transfer.before() + behind;
         match transfer.way {
             Way::Read => self.deferred.writable(before, bytes),
             Way::Write => self.deferred.readable(before, bytes),
         }
     }
 
-    /// Where the driver's memory is none that direct transfers take, by memory of ours.
-    fn by_memory_of_its_own(self) -> Self {
-        let What::Transfer(transfer) = self.what else { return self };
-        let memory = self.memory(transfer);
-        let is_aligned = |piece: &Shared| {
-            let parts = [piece.len() as u64, piece.host_address()];
-            parts.iter().all(|part| part.is_multiple_of(ALIGNED as u64))
-        };
-        if !memory.is_empty() && memory.iter().all(is_aligned) { self } else { self.bounced(transfer) }
+    /// What the kernel is to do of it next.
+    fn job(&mut self) -> Job {
+        if let What::Transfer(transfer) = self.what {
+            let pieces = self.memory(transfer, 0, transfer.length as usize);
+            if !pieces.is_empty() && pieces.iter().all(is_aligned) {
+                let Transfer { way, place, .. } = transfer;
+                return Job::Move { way, place, pieces };
+            }
+            self.bounce(transfer);
+        }
+        let What::Bounced(transfer, between, done) = &self.what else { return Job::Flush };
+        let Transfer { way, place, .. } = *transfer;
+        let piece = between.piece(0, between.len().min(transfer.length as usize - done));
+        let pieces: Vec<_> = piece.into_iter().collect();
+        if way == Way::Write {
+            copy(&self.memory(*transfer, *done, between.len()), &pieces);
+        }
+        Job::Move { way, place: place + *done as u64, pieces }
     }
 
-    fn bounced(self, transfer: Transfer) -> Self {
-        let between = Shared::whole(Arc::new(Heap::zeroed(transfer.length as usize)));
-        if transfer.way == Way::Write {
-            copy(&self.memory(transfer), std::slice::from_ref(&between));
-        }
-        Self { what: What::Bounced(transfer, between, 0), ..self }
-    }
-
-    fn job(&self) -> Job {
-        match &self.what {
-            What::Flush => Job::Flush,
-            What::Transfer(transfer) => {
-                let Transfer { way, place, .. } = *transfer;
-                Job::Move { way, place, pieces: self.memory(*transfer) }
-            }
-            What::Bounced(transfer, between, done) => {
-                let Transfer { way, place, .. } = *transfer;
-                let rest = between.piece(*done, between.len().saturating_sub(*done));
-                Job::Move { way, place: place + *done as u64, pieces: rest.into_iter().collect() }
-            }
-        }
+    /// It goes on by memory of ours, from its first byte on.
+    fn bounce(&mut self, transfer: Transfer) {
+        let between = Shared::whole(Arc::new(Heap::zeroed(BETWEEN.min(transfer.length as usize))));
+        self.what = What::Bounced(transfer, between, 0);
     }
 
     /// What came of it, with the bytes that were written of its chain; or what is to be done of it still.
@@ -211,18 +222,21 @@ impl Request {
             // The end of the file, or more than the kernel takes at once; a device that wants more of its memory than sectors, or fewer pieces.
             (What::Transfer(transfer), Ok(_) | Err(Some(Errno::INVAL))) => {
                 let transfer = *transfer;
-                return Err(self.bounced(transfer));
+                self.bounce(transfer);
+                return Err(self);
             }
             // The file has become shorter.
             (What::Bounced(..), Ok(0)) => Err(Failure::Io),
             (What::Bounced(transfer, between, done), Ok(bytes)) => {
+                let (transfer, behind, between) = (*transfer, *done, between.piece(0, bytes));
                 *done += bytes;
-                if *done < between.len() {
-                    return Err(self);
-                }
+                let is_over = *done >= transfer.length as usize;
                 if transfer.way == Way::Read {
-                    let (transfer, between) = (*transfer, between.clone());
-                    copy(&[between], &self.memory(transfer));
+                    let between: Vec<_> = between.into_iter().collect();
+                    copy(&between, &self.memory(transfer, behind, bytes));
+                }
+                if !is_over {
+                    return Err(self);
                 }
                 Ok(())
             }
@@ -236,6 +250,12 @@ impl Request {
         drop(chain);
         Ok((self.deferred, written))
     }
+}
+
+/// Whether the kernel moves it directly.
+fn is_aligned(piece: &Shared) -> bool {
+    let parts = [piece.len() as u64, piece.host_address()];
+    parts.iter().all(|part| part.is_multiple_of(ALIGNED as u64))
 }
 
 /// Copies the bytes of some pieces of memory, which are as many as those of the others.
@@ -386,6 +406,40 @@ mod tests {
         cancels.join().unwrap();
         let (_, ended) = client.served.join().unwrap();
         assert!(matches!(ended, Err(ServeError::Socket(SocketError::Cancelled))), "{ended:?}");
+    }
+
+    /// How much is kept is not for the driver to say: what has no room stays in its queue, and memory of ours is had a piece at a time.
+    #[test]
+    fn what_a_driver_asks_for_is_kept_within_limits() {
+        const EACH: usize = 200 << 10;
+        let (disk, pipe) = slow();
+        let mut client = Client::new(disk);
+        let mut queue = client.front.start_queue(1, 1024, &mut client.memory).unwrap();
+        let slots = client.memory.part(Requests::bytes(1024), 64).unwrap();
+        let address = slots.host_address();
+        let mut requests = Requests::new(1024, slots, address).unwrap();
+        // The same bytes again and again, where the kernel cannot put them itself.
+        let data = client.memory.part(EACH + 8, 4096).unwrap();
+        let segment = Segment { address: data.host_address() + 8, length: EACH as u32 };
+        for tag in 0..200 {
+            requests.read(&mut queue.ring, 0, &[segment; 2], tag).unwrap();
+        }
+        queue.submit().unwrap();
+        // Between two messages it takes what it may in a turn.
+        for _ in 0..64 {
+            client.front.status().unwrap();
+        }
+        client.canceller.cancel();
+        let (disk, _) = client.served.join().unwrap();
+        assert_eq!((disk.ring.count(), disk.waiting.len()), (usize::from(AT_ONCE), 1));
+        let ours = |request: &Request| match &request.what {
+            What::Bounced(_, between, _) => between.len(),
+            What::Transfer(_) | What::Flush => 0,
+        };
+        let under_way = disk.ring.under_way().map(|(_, request)| ours(request));
+        let most = under_way.chain(disk.waiting.iter().map(ours)).max();
+        assert_eq!(most, Some(BETWEEN));
+        drop((disk, pipe));
     }
 
     /// The thread of several sessions is not held up either: another of them is served, and this one ends when it is told to.
