@@ -42,18 +42,18 @@ impl Logs {
         Places { qemu: or(&self.qemu, QEMU), console: or(&self.console, CONSOLE) }
     }
 
-    /// Leaves a link in the run directory to each log that is elsewhere: for people, and for a manager without a record. A log of an earlier
-    /// start that is in its place is kept as `<name>.before`.
-    pub(crate) fn link(&self, run_dir: &Path) -> io::Result<()> {
+    /// Leaves a link in the run directory, which is found `here`, to each log that is elsewhere: for people, and for a manager without a
+    /// record. A log of an earlier start that is in its place is kept as `<name>.before`.
+    pub(crate) fn link(&self, run_dir: &Path, here: &Path) -> io::Result<()> {
         for (place, name) in [(&self.qemu, QEMU), (&self.console, CONSOLE)] {
-            let link = run_dir.join(name);
+            let link = here.join(name);
             if fs::symlink_metadata(&link).is_ok_and(|found| found.is_symlink()) {
                 fs::remove_file(&link)?;
             }
             if let Some(place) = place
-                && *place != link
+                && *place != run_dir.join(name)
             {
-                match fs::rename(&link, run_dir.join(format!("{name}.before"))) {
+                match fs::rename(&link, here.join(format!("{name}.before"))) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     Ok(()) | Err(_) => std::os::unix::fs::symlink(std::path::absolute(place)?, &link)?,
                 }
@@ -92,11 +92,11 @@ mod tests {
         fs::write(at("qemu.log"), "said before").unwrap();
         let elsewhere = Logs { qemu: Some(at("elsewhere")), console: None };
         for _ in 0..2 {
-            elsewhere.link(directory.path()).unwrap();
+            elsewhere.link(directory.path(), directory.path()).unwrap();
             assert_eq!(fs::read_link(at("qemu.log")).unwrap(), at("elsewhere"));
         }
         assert_eq!(fs::read_to_string(at("qemu.log.before")).unwrap(), "said before");
-        Logs::default().link(directory.path()).unwrap();
+        Logs::default().link(directory.path(), directory.path()).unwrap();
         assert!(!at("qemu.log").exists(), "a link that nobody uses is gone");
     }
 

@@ -133,8 +133,8 @@ struct Machine {
     make: Make,
     /// One call after another.
     turn: tokio::sync::Mutex<()>,
-    /// It was destroyed: calls that still wait for their turn come to nothing.
-    gone: watch::Sender<bool>,
+    /// How many calls destroy it, or have destroyed it: while there is one, calls that wait for their turn come to nothing.
+    gone: watch::Sender<usize>,
     /// Held for short sections without await.
     now: Mutex<Now>,
 }
@@ -181,7 +181,7 @@ impl Manager {
         let machine = Machine {
             make: Box::new(make),
             turn: tokio::sync::Mutex::default(),
-            gone: watch::Sender::new(false),
+            gone: watch::Sender::new(0),
             now: Mutex::default(),
         };
         machines.insert(id, Arc::new(machine));
@@ -283,7 +283,7 @@ impl Manager {
         // Cancel safety: a start that is dropped ends its process.
         let started = tokio::select! {
             started = start(spec) => started,
-            _ = gone.wait_for(|gone| *gone) => return Err(ManagerError::NoMachine(id)),
+            _ = gone.wait_for(|gone| *gone > 0) => return Err(ManagerError::NoMachine(id)),
         };
         let (vm, supervisor) = started.map_err(|source| ManagerError::Start { id, source })?;
         lock(&machine.now).vm = Some(vm.clone());
@@ -353,8 +353,7 @@ impl Manager {
         let machine = self.machine(id)?;
         // A start that is going on gives up at this, and none begins. A call that is dropped leaves the machine as it is then: it can be
         // destroyed again, or used.
-        let doomed = Doomed(&machine.gone);
-        doomed.0.send_replace(true);
+        let doomed = Doomed::begin(&machine.gone);
         let ended = async {
             // Not in turn: this is for machines whose calls do not come back.
             machine.end(id).await?;
@@ -364,7 +363,11 @@ impl Manager {
         };
         let ended = ended.await;
         if ended.is_ok() {
-            lock(&self.machines).remove(&id);
+            // Another call may have done so, and a machine of this identity be there anew.
+            let mut machines = lock(&self.machines);
+            if machines.get(&id).is_some_and(|known| Arc::ptr_eq(known, &machine)) {
+                machines.remove(&id);
+            }
             std::mem::forget(doomed);
         }
         ended
@@ -379,7 +382,7 @@ impl Machine {
     /// Waits for the calls before this one.
     async fn turn(&self, id: Uuid) -> Result<tokio::sync::MutexGuard<'_, ()>, ManagerError> {
         let turn = self.turn.lock().await;
-        if *self.gone.borrow() { Err(ManagerError::NoMachine(id)) } else { Ok(turn) }
+        if *self.gone.borrow() > 0 { Err(ManagerError::NoMachine(id)) } else { Ok(turn) }
     }
 
     /// Kills its process and waits for the end of it.
@@ -462,12 +465,19 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// A machine that is being destroyed, unless this is dropped.
-struct Doomed<'m>(&'m watch::Sender<bool>);
+/// A machine that is being destroyed by a call, unless this is dropped; by others it may be all the same.
+struct Doomed<'m>(&'m watch::Sender<usize>);
+
+impl<'m> Doomed<'m> {
+    fn begin(gone: &'m watch::Sender<usize>) -> Self {
+        gone.send_modify(|count| *count += 1);
+        Self(gone)
+    }
+}
 
 impl Drop for Doomed<'_> {
     fn drop(&mut self) {
-        self.0.send_replace(false);
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 
@@ -555,3 +565,6 @@ type Supervisor = Pin<Box<dyn Future<Output = Exit> + Send>>;
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -195,9 +195,14 @@ impl Record {
         Ok(Ok(()))
     }
 
+    /// The machine's directory.
+    pub(crate) fn run_dir(&self) -> Option<&Path> {
+        self.qmp_socket.parent()
+    }
+
     /// The lock that a process of this machine holds as long as it lives.
     pub(crate) fn lock(&self) -> Option<PathBuf> {
-        Some(self.qmp_socket.parent()?.join(LOCK))
+        Some(self.run_dir()?.join(LOCK))
     }
 }
 

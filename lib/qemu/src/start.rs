@@ -10,8 +10,7 @@ use crate::{
     config::{Config, ConfigError, Source},
     confine::Confinement,
     image,
-    left::remove_files,
-    lock::{NotLocked, locked, more_than},
+    lock::{self, NotLocked, RunDir, locked, more_than},
     logs::Logs,
     process::{Exit, Guard, Identity, Limits, Spawn},
     record::{CONSOLE_SOCKET, LOCK, QMP_SOCKET, Record},
@@ -20,15 +19,15 @@ use crate::{
     vm::{self, Supervision, Vm},
 };
 use qmp::aside::{self, Place, Unanswered, ask, leave, run};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::fs::{FileType, MemfdFlags, OFlags, SealFlags, fcntl_add_seals, fstat, memfd_create};
 use std::{
     collections::BTreeMap,
-    fs::{self, DirBuilder, File},
+    fs::{DirBuilder, File},
     future::Future,
     io::{self, Read, Seek, SeekFrom, Write},
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::fs::{DirBuilderExt, FileExt, MetadataExt},
+        unix::fs::{DirBuilderExt, FileExt},
     },
     path::{Path, PathBuf},
     sync::{
@@ -177,28 +176,25 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
     let spec = StartSpec { run_dir: run_dir.clone(), binary: program_of(&spec.binary)?, ..spec };
     spec.config.check()?;
     let deadline = spec.deadline;
-    let (spec, lock) = ask(&run_dir, deadline, |place| {
+    let (spec, held) = ask(&run_dir, deadline, |place| {
         let spec = readable_images(spec, place)?;
         place.now(&spec.run_dir);
-        let lock = opened_lock(&spec.run_dir)?;
-        Ok::<_, StartError>((spec, locked(lock, 0)))
+        let held = taken(&spec.run_dir, 0)?;
+        Ok::<_, StartError>((spec, held))
     })
     .await??;
-    let path = run_dir.join(LOCK);
-    let lock = match lock {
-        Err(NotLocked::Held(lock)) => {
+    let held = match held {
+        None => {
             let limit = deadline.saturating_add(more_than(LOCK_TRIES));
-            ask(&path, limit, move |_| locked(lock, LOCK_TRIES)).await?
+            let place = run_dir.clone();
+            ask(&run_dir.join(LOCK), limit, move |_| taken(&place, LOCK_TRIES)).await??
         }
-        tried => tried,
+        held => held,
     };
-    let lock = lock.map_err(|error| match error {
-        NotLocked::Held(_) => StartError::Occupied { run_dir: run_dir.clone() },
-        NotLocked::Refused(error) => at("lock", &path)(error),
-    })?;
-    let own = lock.try_clone().map_err(at("lock", &run_dir))?;
-    let litter = Arc::new(Litter { lock: Some(own), run_dir, is_wanted: AtomicBool::new(false) });
-    let started = begin(spec, lock, litter.clone()).await;
+    let Some(held) = held else { return Err(StartError::Occupied { run_dir }) };
+    let held = Arc::new(held);
+    let litter = Arc::new(Litter { held: Some(held.clone()), is_wanted: AtomicBool::new(false) });
+    let started = begin(spec, held, litter.clone()).await;
     if started.is_ok() {
         litter.is_wanted.store(true, Relaxed);
     } else if let Some(litter) = Arc::into_inner(litter) {
@@ -211,16 +207,16 @@ pub async fn start(spec: StartSpec) -> Result<(Vm, impl Future<Output = Exit> + 
 /// From the directory, which is this start's alone, to the greeting.
 async fn begin(
     spec: StartSpec,
-    lock: File,
+    held: Arc<RunDir>,
     litter: Arc<Litter>,
 ) -> Result<(Vm, impl Future<Output = Exit> + Send + 'static), StartError> {
     let (uuid, deadline, supervision) = (spec.config.uuid, spec.deadline, spec.supervision);
     let run_dir = spec.run_dir.clone();
     let logs = spec.logs.within(&run_dir);
     let log_path = logs.qemu.clone();
-    let (held, directory) = (litter.clone(), run_dir.clone());
+    let (kept, own, directory) = (litter.clone(), held.clone(), run_dir.clone());
     let Begun { process: guard, tpm, log_start, record, _litter } = ask(&run_dir, deadline, move |place| {
-        let prepared = prepare(spec, lock, place)?;
+        let prepared = prepare(spec, &own, place)?;
         let (log_start, args, tpm) = (prepared.log_start, prepared.spawn.args.clone(), prepared.tpm);
         let program = prepared.spawn.program.clone();
         place.now(&program);
@@ -230,11 +226,11 @@ async fn begin(
             let swtpm = tpm.as_ref().map(|tpm| Companion::of(tpm.process().pid())).transpose()?;
             let pid = process.process().pid();
             let record = Record { swtpm, ..Record::of(uuid, pid, &directory, logs, &args)? };
-            record.save(&directory).map(|()| record)
+            record.save(&own.here()).map(|()| record)
         };
         // A QEMU that ended at once is a zombie with the facts of its former self; its words are more useful than ours.
         let record = record();
-        Ok::<_, StartError>(Begun { process, tpm, log_start, record, _litter: held })
+        Ok::<_, StartError>(Begun { process, tpm, log_start, record, _litter: kept })
     })
     .await??;
     let greeted = async {
@@ -259,7 +255,12 @@ async fn begin(
             let record = record?;
             let greeted = record.greeted()?;
             if greeted != record {
-                greeted.save(&directory)?;
+                greeted.save(&held.here())?;
+            }
+            // Whoever greeted at its path was this machine then, and is found there.
+            if !held.is_at(&directory)? {
+                let why = "it was removed or replaced while the machine was being started; start it again";
+                return Err(io::Error::new(io::ErrorKind::NotFound, why));
             }
             Ok(greeted)
         })
@@ -314,13 +315,13 @@ struct Prepared {
     tpm: Option<Guard>,
 }
 
-fn prepare(spec: StartSpec, lock: File, place: &Place) -> Result<Prepared, StartError> {
+fn prepare(spec: StartSpec, held: &RunDir, place: &Place) -> Result<Prepared, StartError> {
     let StartSpec {
         binary,
         config,
         run_dir,
         mut descriptors,
-        held,
+        held: kept,
         identity,
         confinement,
         cgroups,
@@ -331,18 +332,18 @@ fn prepare(spec: StartSpec, lock: File, place: &Place) -> Result<Prepared, Start
         incoming,
         ..
     } = spec;
-    logs.link(&run_dir).map_err(at("link logs in", &run_dir))?;
-    let logs = logs.within(&run_dir);
-    let listen = |name| {
-        let path = run_dir.join(name);
-        socket::listen(&path).map_err(at("listen at", &path))
-    };
+    // Where another directory has the path of this one meanwhile, nothing is made in that.
+    let here = held.here();
+    logs.link(&run_dir, &here).map_err(at("link logs in", &run_dir))?;
+    let (named, logs) = (logs.within(&run_dir), logs.within(&here));
+    let listen = |name| socket::listen(&here.join(name)).map_err(at("listen at", &run_dir.join(name)));
     let (qmp, console) = (listen(QMP_SOCKET)?, listen(CONSOLE_SOCKET)?);
-    let open_log = |path: &Path| {
-        place.now(path);
-        socket::open_log(path).map_err(at("open", path))
+    let open_log = |path: &Path, named: &Path| {
+        place.now(named);
+        socket::open_log(path).map_err(at("open", named))
     };
-    let (console_log, log) = (open_log(&logs.console)?, open_log(&logs.qemu)?);
+    let console_log = open_log(&logs.console, &named.console)?;
+    let log = open_log(&logs.qemu, &named.qemu)?;
     let log_start = log.metadata().map_err(at("inspect", &run_dir))?.len();
     let mut tpm = None;
     if let Some(swtpm) = swtpm {
@@ -350,7 +351,8 @@ fn prepare(spec: StartSpec, lock: File, place: &Place) -> Result<Prepared, Start
         let program = &swtpm.program;
         place.now(&swtpm.state);
         let own = |fd: &OwnedFd| fd.try_clone().map_err(at("start", program));
-        let (log, cgroups) = (open_log(&logs.qemu)?, cgroups.iter().map(own).collect::<Result<_, _>>()?);
+        let (log, cgroups) =
+            (open_log(&logs.qemu, &named.qemu)?, cgroups.iter().map(own).collect::<Result<_, _>>()?);
         let started = swtpm.start(log, identity.clone(), cgroups, limits).map_err(at("start", program));
         let (guard, end) = started?;
         descriptors.insert(key, end);
@@ -373,9 +375,10 @@ fn prepare(spec: StartSpec, lock: File, place: &Place) -> Result<Prepared, Start
     if incoming == Incoming::State {
         args.extend(["-incoming".into(), "defer".into()]);
     }
+    let lock = held.lock().map_err(at("lock", &run_dir))?;
     let mut inherited: Vec<OwnedFd> = vec![qmp.into(), console.into(), console_log.into(), lock.into()];
     inherited.extend(descriptors.into_values());
-    inherited.extend(held);
+    inherited.extend(kept);
     Ok(Prepared {
         spawn: Spawn {
             program: binary,
@@ -429,48 +432,56 @@ fn program_of(binary: &Path) -> Result<PathBuf, StartError> {
 
 /// A directory that is there already must be this user's, and nobody else's to write in: whoever can put files there could have the next
 /// manager take over what it likes.
-fn ours(run_dir: &Path) -> io::Result<()> {
-    let metadata = fs::metadata(run_dir)?;
-    let user = rustix::process::geteuid().as_raw();
-    let why = if !metadata.is_dir() {
+fn ours(directory: OwnedFd) -> io::Result<OwnedFd> {
+    let stat = fstat(&directory)?;
+    let why = if !FileType::from_raw_mode(stat.st_mode).is_dir() {
         "it is no directory"
-    } else if metadata.uid() != user {
+    } else if stat.st_uid != rustix::process::geteuid().as_raw() {
         "it belongs to another user"
-    } else if metadata.mode() & 0o022 != 0 {
+    } else if stat.st_mode & 0o022 != 0 {
         "others may write in it; remove that right (chmod go-w)"
     } else {
-        return Ok(());
+        return Ok(directory);
     };
     Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
 
-/// The file of the lock in a run directory, which is made if it is not there.
-fn opened_lock(run_dir: &Path) -> Result<File, StartError> {
+/// A run directory with its lock, both of which are made if they are not there.
+fn made(run_dir: &Path) -> Result<RunDir, StartError> {
     match DirBuilder::new().mode(0o700).create(run_dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             return Err(at("create", run_dir)(error));
         }
-        Ok(()) => {}
-        Err(_) => ours(run_dir).map_err(at("use the run directory", run_dir))?,
+        Ok(()) | Err(_) => {}
     }
-    let path = run_dir.join(LOCK);
-    socket::open_log(&path).map_err(at("open", &path))
+    let directory = lock::opened(run_dir).and_then(ours).map_err(at("use the run directory", run_dir))?;
+    RunDir::within(directory, OFlags::CREATE).map_err(at("open", &run_dir.join(LOCK)))
+}
+
+/// The directory of a start, which is its alone; `None` where somebody else has it also after so many tries more.
+fn taken(run_dir: &Path, times: u32) -> Result<Option<RunDir>, StartError> {
+    match locked(run_dir, || made(run_dir), times) {
+        Ok(held) => Ok(Some(held)),
+        Err(NotLocked::Held) => Ok(None),
+        Err(NotLocked::Closed(error)) => Err(error),
+        Err(NotLocked::Refused(error)) => Err(at("lock", &run_dir.join(LOCK))(error)),
+    }
 }
 
 /// What a start leaves in its directory that is of no use once it has failed: sockets that nobody serves, and the record of a process
 /// that is no more. Logs stay. Removed under the lock, which the next start waits for, when nobody can put anything there any more.
 struct Litter {
     /// `None` once it is removed.
-    lock: Option<File>,
-    run_dir: PathBuf,
+    held: Option<Arc<RunDir>>,
     /// The process lives, and holds the lock alone from here on.
     is_wanted: AtomicBool,
 }
 
 impl Litter {
     fn clear(mut self) {
-        remove_litter(&self.run_dir);
-        self.lock = None;
+        if let Some(held) = self.held.take() {
+            remove_litter(&held);
+        }
     }
 }
 
@@ -479,19 +490,15 @@ impl Drop for Litter {
         if self.is_wanted.load(Relaxed) {
             return;
         }
-        let Some(lock) = self.lock.take() else { return };
-        let run_dir = std::mem::take(&mut self.run_dir);
-        leave(move || {
-            remove_litter(&run_dir);
-            drop(lock);
-        });
+        if let Some(held) = self.held.take() {
+            leave(move || remove_litter(&held));
+        }
     }
 }
 
-fn remove_litter(run_dir: &Path) {
-    let files = [Record::FILE, Record::NEW, QMP_SOCKET, CONSOLE_SOCKET].map(|name| run_dir.join(name));
+fn remove_litter(held: &RunDir) {
     // What cannot be removed proves itself outdated, or is replaced.
-    let _ = remove_files(&files);
+    let _ = held.remove(&[Record::FILE, Record::NEW, QMP_SOCKET, CONSOLE_SOCKET]);
 }
 
 async fn ended(exit: Exit, log: PathBuf, log_start: u64) -> StartError {

@@ -163,7 +163,7 @@ impl Schema {
             _ => return false,
         };
         while let Some(first) = rest.chars().next() {
-            let step = &rest[1..];
+            let step = &rest[first.len_utf8()..];
             let found = match first {
                 '=' => return self.values(kind).contains(&step),
                 '.' => {
@@ -328,6 +328,9 @@ mod tests {
             "add<file",
             "add.driver=none",
             "add<null>.aio",
+            "add:reply\u{e9}",
+            "add\u{e9}",
+            "add.driver=\u{e9}",
             "add:reply.driver",
             "DONE.x",
             "add.driver.more",

@@ -26,11 +26,17 @@ my ($how) = $0 =~ m{([^/]+)$};
 my ($fd) = join(" ", @ARGV) =~ /id=qmp,fd=(\d+)/;
 sub end { exit 3 if $how =~ /exits/; kill 9, $$ if $how =~ /dies/; kill 19, $$ if $how =~ /stops/; sleep 1000; }
 if ($how =~ /speaks/) { print STDERR "qemu: no luck today\n"; }
+replace() if $how =~ /replaces-before/;
 end() if $how =~ /early/;
 open(my $listener, "+<&=", $fd) or die;
 accept(my $monitor, $listener) or die;
 $| = 1; select($monitor); $| = 1;
+sub replace {
+  my ($at) = $0 =~ m{(.*)/}; rename("$at/run", "$at/gone") or die; mkdir("$at/run", 0700) or die;
+  for my $name ("lock", "qmp.sock", "console.sock", "record.json") { open(my $it, ">", "$at/run/$name") or die; }
+}
 sub hear { sysread($monitor, my $line, 4096); my ($id) = $line =~ /"id":("[^"]*"|\d+)/; return $id; }
+replace() if $how =~ /replaces-after/;
 end() if $how =~ /accepted/;
 if ($how =~ /garbage/) { print "HTTP/1.1 400 Bad Request\r\n"; end(); }
 my $greeting = '{"QMP":{"version":{"qemu":{"major":7,"minor":2,"micro":0},"package":""},"capabilities":["oob"]}}';
@@ -53,13 +59,14 @@ fn players(directory: &Path) -> Vec<PathBuf> {
     let names = WHERE.iter().flat_map(|place| HOW.map(|how| format!("{how}-{place}")));
     // After a monitor that closed the end of the process is awaited for two seconds: long in a great number.
     let names = names.filter(|name| !["stops-garbage", "is-silent-garbage"].contains(&name.as_str()));
-    let paths = names.chain(["lives".to_owned()]).map(|name| {
-        let path = directory.join(name);
-        fs::write(&path, PLAYER).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-        path
-    });
-    paths.collect()
+    names.chain(["lives".to_owned()]).map(|name| player(directory, &name)).collect()
+}
+
+fn player(directory: &Path, name: &str) -> PathBuf {
+    let path = directory.join(name);
+    fs::write(&path, PLAYER).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    path
 }
 
 /// Nothing of a start that failed is left.
@@ -83,7 +90,8 @@ fn nothing_is_left(run: &Path, descriptors: usize, of: &str) {
     assert!(names.is_empty(), "{of}: {names:?}");
 }
 
-/// Threads that ask the host, or wait for a process that was killed; one that has just begun has the name of who began it.
+/// Threads that ask the host, or wait for a process that was killed; one that has just begun has the name of who began it, which is
+/// the first fifteen letters of a test's: no two here begin alike.
 fn threads_of_ours() -> usize {
     let own = fs::read_to_string("/proc/thread-self/comm").unwrap();
     let threads = fs::read_dir("/proc/self/task").unwrap().flatten();
@@ -164,6 +172,34 @@ fn fail(test: &str, rounds: usize) {
     }
     println!("{failed} failed, {dropped} were dropped, {started} started");
     assert!(failed > 0 && dropped > 0 && started > 0);
+}
+
+/// The directory of a start is moved away and made anew while it goes on, before its QEMU is connected to and after: what is in it then is
+/// somebody else's.
+#[test]
+fn what_replaces_the_directory_of_a_start_is_left_alone() {
+    let _turn = turn();
+    if missing("what_replaces_the_directory_of_a_start_is_left_alone", "/usr/bin/perl", "perl-base") {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for (name, is_connected) in [("exits-early-replaces-before", false), ("lives-replaces-after", true)] {
+        let directory = tempfile::tempdir().unwrap();
+        let (run, gone) = (directory.path().join("run"), directory.path().join("gone"));
+        let spec = spec(player(directory.path(), name), a_uuid(), run.clone());
+        let descriptors = open_descriptors();
+        let error = runtime.block_on(start(spec)).map(drop).unwrap_err();
+        if is_connected {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            assert!(cause.is_some_and(|cause| cause.contains("replaced")), "{name}: {error:?}");
+        } else {
+            assert!(matches!(error, StartError::Ended { .. }), "{name}: {error:?}");
+        }
+        for file in ["lock", "qmp.sock", "console.sock", "record.json"] {
+            assert!(run.join(file).exists(), "{name}: {file}");
+        }
+        nothing_is_left(&gone, descriptors, name);
+    }
 }
 
 #[test]

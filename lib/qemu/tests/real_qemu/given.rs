@@ -208,6 +208,9 @@ async fn every_device_and_both_firmwares_are_accepted() {
     let backend = NicBackend::User { forwards, restrict: true };
     machine.nics.push(Nic::new("nic0", [0x52, 0x54, 0, 1, 2, 3], backend));
     let (vm, _tasks) = started(spec(directory.path(), machine.clone())).await;
+    // A filter holds it to the calls that it needs (proc(5)).
+    let status = fs::read_to_string(format!("/proc/{}/status", vm.record().pid)).unwrap();
+    assert!(status.lines().any(|line| line == "Seccomp:\t2"), "{status}");
     assert_eq!(vm.stats().await.unwrap().disks.len(), 4);
     assert_eq!(vm.qmp().call(&qmp::commands::QueryCpusFast {}).await.unwrap().len(), 3);
     vm.quit(LONG).await.unwrap();

@@ -165,6 +165,27 @@ fn every_check_names_its_part_of_a_specification() {
     }
 }
 
+/// What no sentence of the specification asks for is recommended, or is careful, and no more.
+#[test]
+fn what_the_specification_does_not_say_is_no_must() {
+    let levels = [
+        ("acknowledgements.not-negotiated", Level::Robust),
+        ("framing.half-close", Level::Robust),
+        ("memory.live", Level::Should),
+        ("memory.slots.descriptor", Level::Robust),
+        ("negotiation.features.unknown", Level::Robust),
+        ("negotiation.owner.late", Level::Should),
+        ("negotiation.protocol.unknown", Level::Robust),
+        ("rings.enable.early", Level::Should),
+        ("rings.kick.none", Level::Should),
+    ];
+    let all = checks(&options(Kind::Blk));
+    for (id, level) in levels {
+        let check = all.iter().find(|check| check.id == id);
+        assert_eq!(check.map(|check| check.level), Some(level), "{id}");
+    }
+}
+
 /// Is away for a moment now and then, as one is that listens anew for each front-end.
 struct Away {
     there: AtPath,

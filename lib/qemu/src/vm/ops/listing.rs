@@ -9,7 +9,7 @@
 //! bare hands ([`Vm::qmp`]), or from another process, while an image is made has to see to it himself: nothing that is asked of QEMU before
 //! or after could keep him from it.
 
-use super::{OperationError, failed, follow::Follow, job::concluded, migration::Migration};
+use super::{OperationError, failed, follow::Follow, job::concluded};
 use crate::{Vm, vm::supervisor::Chore};
 use qmp::{
     CallError,
@@ -51,7 +51,7 @@ impl Vm {
         let alone = in_time("blockdev-create", self.images.clone().write_owned()).await;
         let alone = alone.map_err(failed("make an image"))?;
         // Whoever of this process sends it tells QEMU while no image is made: from here on QEMU knows of it, or it is told after the image.
-        if Migration::of(self).is_going().await? {
+        if self.migration().await?.is_some() {
             return Err(OperationError::Moving);
         }
         Ok(Meanwhile { vm: self.clone(), job: job.to_owned(), held: Some(alone) })

@@ -249,13 +249,19 @@ impl Vm {
         Ok(())
     }
 
-    /// A migration that is going on at this end, whoever began it.
+    /// A migration that is going on at this end, whoever began it. It is asked for as long as any command of a migration may take
+    /// ([`qmp::deadline::Class::Migration`], two minutes unless the client has another limit), and ten seconds more where the monitor has to be
+    /// opened again: a destination with post-copy answers nothing while it waits for memory, however long that is.
     ///
     /// # Errors
-    /// [`OperationError`].
+    /// [`OperationError`]: [`OperationError::Qmp`] with a deadline or a closed connection of one that does not answer; what becomes of its
+    /// migration is told by its source.
     pub async fn migration(&self) -> Result<Option<Migration>, OperationError> {
+        // What it does from here on is heard, on whichever connection.
         let mut migration = Migration::of(self);
-        Ok(migration.is_going().await?.then_some(migration))
+        let info = self.ask("ask for the migration", &QueryMigrate {}).await?;
+        migration.notes(&info);
+        Ok(goes_on(&info).then_some(migration))
     }
 
     /// Breaks the connections of migrations and of network disks, out of band: for a QEMU that hangs because their other ends do not answer.
@@ -466,8 +472,7 @@ impl Migration {
     }
 
     pub(super) async fn is_going(&mut self) -> Result<bool, OperationError> {
-        let status = self.info().await?.status;
-        Ok(status.is_some_and(|status| status != MigrationStatus::None && !is_over(&status)))
+        Ok(goes_on(&self.info().await?))
     }
 
     /// Whether it goes on, or has stopped the guest already.
@@ -478,13 +483,22 @@ impl Migration {
 
     async fn info(&mut self) -> Result<MigrationInfo, OperationError> {
         let info = self.follow.read(WHAT, &QueryMigrate {}).await?;
-        self.moved_early |= info.status.as_ref().is_some_and(has_moved);
+        self.notes(&info);
         Ok(info)
+    }
+
+    fn notes(&mut self, info: &MigrationInfo) {
+        self.moved_early |= info.status.as_ref().is_some_and(has_moved);
     }
 }
 
 fn status_of(event: &Event) -> Option<MigrationStatus> {
     event.data.get("status").and_then(Value::as_str).map(MigrationStatus::from)
+}
+
+/// Whether there is one that is not over.
+fn goes_on(info: &MigrationInfo) -> bool {
+    info.status.as_ref().is_some_and(|status| *status != MigrationStatus::None && !is_over(status))
 }
 
 /// Whether nothing more happens by itself.

@@ -223,6 +223,33 @@ async fn a_guest_that_is_found_standing_has_all_of_its_patience_from_then() {
     }
 }
 
+/// A destination that waits for memory answers nothing: whoever looks for its migration hears that in the end.
+#[tokio::test]
+async fn a_migration_that_nobody_tells_of_is_not_asked_for_without_end() {
+    for is_broken in [false, true] {
+        let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+        let (vm, reader, writer) = supervised_by(directory.path(), &mut tasks).await;
+        let _silent = if is_broken {
+            drop((reader, writer));
+            vm.qmp().closed().await;
+            None
+        } else {
+            Some((reader, writer))
+        };
+        tokio::time::pause();
+        let late = tokio::time::timeout(LONG, vm.migration()).await;
+        let late = late.expect("it has an end").unwrap_err();
+        let ops::OperationError::Qmp { source, .. } = &late else { panic!("{late:?}") };
+        let is_known = match source {
+            CallError::Deadline { .. } => !is_broken,
+            CallError::Closed { .. } => is_broken,
+            _ => false,
+        };
+        assert!(is_known, "{late:?}");
+        tokio::time::resume();
+    }
+}
+
 /// A machine whose guest has moved before its memory, the test's side of its monitor, and its migration as it is found.
 async fn moved_early(
     directory: &std::path::Path,
