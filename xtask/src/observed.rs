@@ -165,6 +165,22 @@ impl Observed {
         self.flags.retain(|(_, _, by, _), _| whose(*by));
     }
 
+    /// Adds of what another daemon has done that which none does of those that are known: calls that these do not answer, and flags that these
+    /// do not take.
+    fn add_new(&mut self, seen: Self, effects: &Effects) {
+        let Self { mut answers, mut flags } = seen;
+        answers.retain(|(program, procedure, _), answer| {
+            let known = self.daemon(program, procedure, effects);
+            answer.refused.is_none() && known.is_none_or(|(_, known)| known.refused.is_some())
+        });
+        flags.retain(|(program, procedure, ..), taken| {
+            *taken &= !self.flags(program, procedure).fold(0, |known, (_, flags)| known | flags);
+            *taken != 0
+        });
+        self.answers.extend(answers);
+        self.flags.extend(flags);
+    }
+
     /// Adds what one program of tests wrote: `program procedure refusal flags test`. Where tests say as much as each other, the first by
     /// name is kept, and before all the one that looks at what came of it.
     fn read(&mut self, text: &str, by: By, effects: &Effects) -> Result<()> {
@@ -339,16 +355,7 @@ pub fn run_testing() -> Result<()> {
         Suite::Testing.root().with_context(|| "run `cargo xtask libvirtd --testing` first, as root")?;
     let (mut seen, effects) = (Observed::default(), Effects::read()?);
     observe(&mut seen, &["daemon"], By::Testing, Some((&root, NEWEST)), &effects)?;
-    // Of the rest the others say as much.
-    seen.answers.retain(|(program, procedure, _), answer| {
-        answer.refused.is_none()
-            && observed.daemon(program, procedure, &effects).is_none_or(|(_, known)| known.refused.is_some())
-    });
-    seen.flags.retain(|(program, procedure, by, _), _| {
-        seen.answers.contains_key(&(program.clone(), procedure.clone(), *by))
-    });
-    observed.answers.extend(seen.answers);
-    observed.flags.extend(seen.flags);
+    observed.add_new(seen, &effects);
     keep(&observed)
 }
 
@@ -472,6 +479,34 @@ mod tests {
         assert_eq!(by("d"), None);
         assert_eq!(by("e"), Some((By::Testing, 0)), "the others refuse it");
         assert_eq!(by("f"), Some((By::Testing, 0)), "its effect is looked at there alone");
+    }
+
+    #[test]
+    fn the_newest_daemon_adds_what_no_other_does() {
+        let effects = Effects::default();
+        let read = |lines: &str, by| {
+            let mut observed = Observed::default();
+            observed.read(lines, by, &effects).unwrap();
+            observed
+        };
+        let mut observed = read(
+            "Remote a ok 0x1 t::calls\nRemote a ok 0x2 t::looks\nRemote b NoSupport 0x1 t::calls\n",
+            By::Daemon,
+        );
+        let seen = "Remote a ok 0x5 newest::t::one\nRemote a ok 0x2 newest::t::two\nRemote b ok 0x1 newest::t::one\n\
+                    Remote c NoSupport 0x1 newest::t::one\n";
+        observed.add_new(read(seen, By::Testing), &effects);
+        // Of a call that others answer, the flag that they do not take.
+        let of_a = [("newest::t::one", 0x4), ("t::calls", 0x1), ("t::looks", 0x2)];
+        let mut taken: Vec<_> = observed.flags("remote", "a").collect();
+        taken.sort_unstable();
+        assert_eq!(taken, of_a);
+        assert!(observed.to_string().contains("remote a libvirtd-testing flags 0x4 newest::t::one\n"));
+        assert_eq!(observed.get("remote", "a", By::Testing), None);
+        // And all of one that they do not.
+        assert!(observed.flags("remote", "b").eq([("newest::t::one", 0x1)]));
+        assert!(observed.get("remote", "b", By::Testing).is_some_and(|answer| answer.refused.is_none()));
+        assert_eq!(observed.get("remote", "c", By::Testing), None, "it refuses that, too");
     }
 
     #[test]

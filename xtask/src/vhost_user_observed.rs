@@ -8,7 +8,7 @@
 mod reasons;
 
 use crate::sh::{self, say};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use reasons::Reasons;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -65,20 +65,37 @@ fn name_of(test: &str) -> &str {
     test.rsplit("::").next().unwrap_or_default()
 }
 
-/// By kind, name, and with whom.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Observed(BTreeMap<(String, String, String), Seen>);
+/// What was seen.
+#[derive(Debug, Default)]
+struct Observed {
+    /// By kind, name, and with whom.
+    best: BTreeMap<(String, String, String), Seen>,
+    /// The program that others made which a test, by its name alone, speaks with.
+    peers: BTreeMap<String, String>,
+}
 
 impl Observed {
+    /// # Errors
+    /// What is no observation, and a test that speaks with two programs: what it looks at is said of the test, not of one of them.
     fn read(&mut self, text: &str, reasons: &Reasons) -> Result<()> {
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let words: Vec<&str> = line.split(' ').collect();
             let [kind, name, with, outcome, test] = words[..] else { bail!("`{line}` is no observation") };
+            if with != OURS {
+                let peer = self.peers.entry(name_of(test).to_owned()).or_insert_with(|| with.to_owned());
+                ensure!(
+                    peer == with,
+                    "{} speaks with {peer} and with {with}: {} says which test looks at what by its name alone, so that each of them needs \
+                     a test of its own with a name of its own",
+                    name_of(test),
+                    reasons::FILE
+                );
+            }
             let is_only_sent = !reasons.look(name_of(test), kind, name);
             let seen = Seen { refused: outcome != "ok", is_only_sent, test: test.to_owned() };
             let key = (kind.to_owned(), name.to_owned(), with.to_owned());
             // The least is the one that says most.
-            let best = self.0.entry(key).or_insert_with(|| seen.clone());
+            let best = self.best.entry(key).or_insert_with(|| seen.clone());
             *best = seen.min(best.clone());
         }
         Ok(())
@@ -86,7 +103,7 @@ impl Observed {
 
     fn text(&self) -> String {
         let mut text = HEAD.to_owned();
-        for ((kind, name, with), Seen { refused, test, .. }) in &self.0 {
+        for ((kind, name, with), Seen { refused, test, .. }) in &self.best {
             let outcome = if *refused { "refused" } else { "ok" };
             let _ = writeln!(text, "{kind} {name} {with} {outcome} {test}");
         }
@@ -94,13 +111,13 @@ impl Observed {
     }
 
     fn exercised(&self, kind: &str, name: &str) -> Option<&Seen> {
-        let seen = self.0.get(&(kind.to_owned(), name.to_owned(), OURS.to_owned()));
+        let seen = self.best.get(&(kind.to_owned(), name.to_owned(), OURS.to_owned()));
         seen.filter(|seen| !seen.refused)
     }
 
     /// With programs that others made, in one role of ours or the other.
     fn observed(&self, kind: &str, name: &str, role: Role) -> Vec<(&str, &Seen)> {
-        let these = self.0.iter().filter(|((of, named, with), seen)| {
+        let these = self.best.iter().filter(|((of, named, with), seen)| {
             of == kind
                 && named == name
                 && with != OURS
@@ -288,7 +305,7 @@ mod tests {
         functions(&sh::root().join("lib/vhost-user/tests"), "", &mut known).unwrap();
         // Of their programs nothing is written down.
         let known: BTreeSet<_> = known.iter().filter_map(|test| Some(test.split_once("::")?.1)).collect();
-        for Seen { test, .. } in observed.0.values() {
+        for Seen { test, .. } in observed.best.values() {
             assert!(known.contains(test.as_str()), "{test} is gone: run cargo xtask coverage vhost-user");
         }
         observed
@@ -330,18 +347,35 @@ mod tests {
         let reasons = Reasons::parse(reasons).unwrap();
         let mut observed = Observed::default();
         let lines = "front SET_OWNER ours refused a::b\nfront SET_OWNER ours ok c::d\nfront SET_OWNER qemu ok a::b\n\
-                     front SET_OWNER qemu ok e::f\nfront SET_OWNER qemu ok e::g\nfront SET_OWNER vhost refused e::f\n\
-                     front SET_OWNER vhost ok e::g\n";
+                     front SET_OWNER qemu ok e::f\nfront SET_OWNER qemu ok e::g\nfront SET_OWNER vhost refused e::h\n\
+                     front SET_OWNER vhost ok e::i\n";
         observed.read(lines, &reasons).unwrap();
         assert_eq!(observed.exercised("front", "SET_OWNER").unwrap().test, "c::d");
         let seen = observed.observed("front", "SET_OWNER", Role::BackEnd);
         let seen: Vec<_> =
             seen.iter().map(|(with, seen)| (*with, seen.test.as_str(), seen.is_only_sent)).collect();
-        assert_eq!(seen, [("qemu", "e::f", false), ("vhost", "e::g", true)]);
+        assert_eq!(seen, [("qemu", "e::f", false), ("vhost", "e::i", true)]);
         assert!(observed.observed("front", "SET_OWNER", Role::FrontEnd).is_empty());
         let mut again = Observed::default();
         again.read(&observed.text(), &reasons).unwrap();
-        assert_eq!(again, observed);
+        assert_eq!(again.best, observed.best);
         assert!(again.read("front x", &reasons).is_err());
+    }
+
+    #[test]
+    fn a_test_speaks_with_one_program_of_others() {
+        let reasons = Reasons::parse("reason = []\neffect = []\n").unwrap();
+        let read = |files: &[&str]| {
+            let mut observed = Observed::default();
+            files.iter().try_for_each(|text| observed.read(text, &reasons))
+        };
+        let first =
+            "front SET_OWNER ours ok a::b\nfront SET_OWNER qemu ok a::b\nfront GET_FEATURES qemu ok a::b\n";
+        read(&[first, "front SET_OWNER vhost ok a::c\n"]).unwrap();
+        // Whatever came of it, in another run of the same test or in one of the same name.
+        for second in ["feature MQ vhost refused a::b\n", "front SET_OWNER vhost ok d::b\n"] {
+            let error = read(&[first, second]).unwrap_err().to_string();
+            assert!(error.starts_with("b speaks with qemu and with vhost: "), "{error}");
+        }
     }
 }

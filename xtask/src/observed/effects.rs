@@ -108,6 +108,29 @@ impl Effects {
         }
     }
 
+    /// No flag has both a test that is named for it and took it, and a reason why nobody looks at it; `taken`: flags, and who took them. That a
+    /// test looks at a call of which it gives flags beside the point is no contradiction.
+    ///
+    /// # Errors
+    /// What has both.
+    pub fn fit_unlooked(&self, taken: &[(&str, &str)], is_unlooked: impl Fn(&str) -> bool) -> Result<()> {
+        let unlooked = taken.iter().filter(|(flag, _)| is_unlooked(flag));
+        // Each once, though several daemons took it.
+        let both: BTreeSet<String> = unlooked
+            .filter_map(|(flag, taker)| {
+                let named = self.flags.iter().find(|(pattern, test)| test == taker && is_like(flag, pattern));
+                named.map(|(pattern, test)| format!("{flag} (`{pattern}` of {test})"))
+            })
+            .collect();
+        ensure!(
+            both.is_empty(),
+            "{FILE} names tests for these flags, of which flags.toml says that nobody looks at what comes of them: {}; where the test does \
+             look, they are to leave `unlooked`, and otherwise the name is to mean fewer flags",
+            both.into_iter().collect::<Vec<_>>().join(", ")
+        );
+        Ok(())
+    }
+
     /// Each of `all` has either a test that looks at it, and has seen it done by a daemon, or a reason; and nothing else is said.
     ///
     /// # Errors
@@ -220,5 +243,18 @@ mod tests {
         let text = text.replace("remote.c X_*", "remote.b *");
         let error = Effects::parse(&text).unwrap().fit_flags(&[("remote.b X", "t::a_is_done"), taken[1]]);
         assert!(error.unwrap_err().to_string().contains("t::a_is_done for `remote.b *`"));
+    }
+
+    #[test]
+    fn a_flag_that_a_test_is_named_for_is_not_said_to_be_passed_over() {
+        let effects = Effects::parse(&format!("{TEXT}flags = ['remote.c X_*']\n")).unwrap();
+        let done = "t::a_is_done";
+        let taken = [("remote.a X_ONE", done), ("remote.c X_ONE", done), ("remote.c X_TWO", "t::others")];
+        let taken = [taken, taken].concat();
+        let fits = |unlooked: &[&str]| effects.fit_unlooked(&taken, |flag| unlooked.contains(&flag));
+        // Given with a call that the test looks at, and taken by a test that is not named for it.
+        fits(&["remote.a X_ONE", "remote.c X_TWO"]).unwrap();
+        let error = fits(&["remote.a X_ONE", "remote.c X_ONE"]).unwrap_err().to_string();
+        assert!(error.contains("comes of them: remote.c X_ONE (`remote.c X_*` of t::a_is_done);"), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use anyhow::{Result, bail, ensure};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-const FILE: &str = "lib/vhost-user/schema/unobserved.toml";
+pub(super) const FILE: &str = "lib/vhost-user/schema/unobserved.toml";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,6 @@
 //! What root's daemon tells of the host: its devices as they come and go, its board, its memory.
 
-use crate::root::Root;
+use crate::root::{HUGE_PAGES, MERGED_PAGES, Root};
 use crate::support::present;
 use libvirt_client::protocol::enums::ErrorNumber;
 use libvirt_client::protocol::enums::NodeDeviceEventLifecycleType as T;
@@ -123,9 +123,9 @@ async fn the_host_tells_of_its_board_and_memory() {
     let free = connect.free_pages(&[4], 0, 1).await.unwrap();
     let total = connect.node_info().await.unwrap().memory_kib / 4;
     assert!(free.len() == 1 && (1..total).contains(&free[0]), "{free:?} of {total}");
-    let huge = Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages");
+    let huge = Path::new(HUGE_PAGES.path);
     if huge.exists() {
-        let kept = root.keep(huge.to_str().unwrap());
+        let kept = root.keep(HUGE_PAGES).await;
         let count: u64 = kept.said.trim().parse().unwrap();
         // Asked of the kernel here, where no daemon is.
         let pages = || std::fs::read_to_string(huge).unwrap().trim().parse::<u64>().unwrap();
@@ -150,11 +150,14 @@ async fn the_host_tells_of_its_board_and_memory() {
         println!("not run: {TEST}: that pages are given: the host's kernel has no huge ones");
     }
     // How equal pages are merged is the whole host's: it is told another number for a moment.
-    if std::path::Path::new("/sys/kernel/mm/ksm").exists() {
-        let _kept = root.keep("/sys/kernel/mm/ksm/pages_to_scan");
+    if Path::new(MERGED_PAGES.path).exists() {
+        let _kept = root.keep(MERGED_PAGES).await;
         let before = connect.memory_parameters().await.unwrap();
         let pages = u32::try_from(before.u64("shm_pages_to_scan").unwrap()).unwrap();
-        let there = || root.inside("cat /sys/kernel/mm/ksm/pages_to_scan").trim().parse::<u32>().unwrap();
+        let there = || {
+            let said = root.inside(&format!("cat {}", MERGED_PAGES.path));
+            said.trim().parse::<u32>().unwrap()
+        };
         assert_eq!(there(), pages);
         for number in [pages + 1, pages] {
             let scan = libvirt_client::Params::new().with("shm_pages_to_scan", number);

@@ -113,18 +113,37 @@ impl Root {
         said
     }
 
-    /// Keeps what a file of the whole host's says, for nobody else who asks like this to change meanwhile.
-    pub(crate) fn keep<'a>(&'a self, path: &'a str) -> Kept<'a> {
-        let lock = std::fs::File::create("/run/libvirt-client-tests.lock").unwrap();
-        lock.lock().unwrap();
+    /// Keeps what a setting of the whole host's says, for nobody else who asks like this to change meanwhile.
+    pub(crate) async fn keep(&self, Shared { path, lock }: Shared) -> Kept<'_> {
+        let lock = std::fs::File::create(lock).unwrap();
+        // Others may have it for longer than a connection is silent.
+        let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await.unwrap().unwrap();
         Kept { root: self, path, said: self.inside(&format!("cat {path}")), _lock: lock }
     }
 }
 
+/// A setting of the whole host's, and the lock of whoever changes it. Each has its own, and a test that needs several keeps them one after the
+/// other, never two at once: so nobody waits for somebody who waits for him.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared {
+    pub(crate) path: &'static str,
+    lock: &'static str,
+}
+
+/// How many pages of 2 MiB there are. The lock is that of the QEMU library's tests, too: `LOCK` in `lib/qemu/tests/support/huge_pages.rs`.
+pub(crate) const HUGE_PAGES: Shared = Shared {
+    path: "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages",
+    lock: "/run/tests-huge-pages.lock",
+};
+
+/// How many pages are compared at a time, to merge those that are equal.
+pub(crate) const MERGED_PAGES: Shared =
+    Shared { path: "/sys/kernel/mm/ksm/pages_to_scan", lock: "/run/tests-merged-pages.lock" };
+
 /// A setting of the whole host, which is again what it was when this goes, however the test ends.
 pub(crate) struct Kept<'a> {
     root: &'a Root,
-    path: &'a str,
+    path: &'static str,
     pub(crate) said: String,
     _lock: std::fs::File,
 }

@@ -1,6 +1,6 @@
 //! The connection itself, and the host.
 
-use super::domain::terminated;
+use super::domain::{SUPPORTED_VCPUS, terminated};
 use super::{Hypervisor, Refusal, Reply, Scope};
 use crate::xml::Element;
 use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
@@ -208,7 +208,7 @@ impl Hypervisor {
         &mut self,
         _args: remote::ConnectGetMaxVcpusArgs<'_>,
     ) -> Reply<remote::ConnectGetMaxVcpus> {
-        Ok(remote::ConnectGetMaxVcpusRet { max_vcpus: 32 })
+        Ok(remote::ConnectGetMaxVcpusRet { max_vcpus: SUPPORTED_VCPUS.cast_signed() })
     }
 
     pub(super) fn connect_get_sysinfo(

@@ -79,6 +79,18 @@ impl Refusal {
         }
     }
 
+    /// What libvirt's library answers to an argument that must be something.
+    pub(crate) fn zero(argument: &str, function: &str) -> Self {
+        Self {
+            code: ErrorNumber::InvalidArg,
+            domain: ErrorDomain::Domain,
+            message: format!("{argument} in {function} must not be zero"),
+            form: function.to_owned(),
+            detail: Some(argument.to_owned()),
+            numbers: [0; 2],
+        }
+    }
+
     /// What the RPC layer answers.
     pub(crate) fn rpc(message: String) -> Self {
         let (code, domain) = (ErrorNumber::Rpc, ErrorDomain::Rpc);

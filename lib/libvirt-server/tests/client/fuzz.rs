@@ -7,7 +7,7 @@ use seeded::Random;
 use targets::TARGETS;
 
 /// Each begins with which call takes it.
-const DOCUMENTS: [(u8, &str); 13] = [
+const DOCUMENTS: [(u8, &str); 14] = [
     (
         0,
         "<domain type='test'><name>a</name><memory unit='MiB'>64</memory><vcpu current='1'>2</vcpu><os><type>hvm</type></os><devices>\
@@ -46,6 +46,12 @@ const DOCUMENTS: [(u8, &str); 13] = [
     (
         12,
         "<domainbackup mode='push'><disks><disk name='vda' type='file'><target file='/t'/></disk></disks></domainbackup>",
+    ),
+    (
+        0,
+        "<domain type='test'><name>t</name><memory>1024</memory><vcpu current='1'>4</vcpu><iothreads>3</iothreads>\
+         <iothreadids><iothread id='7'/></iothreadids><cputune><vcpupin vcpu='1' cpuset='0-3,8,^2'/>\
+         <emulatorpin cpuset='0'/><iothreadpin iothread='7' cpuset='0-16383'/></cputune><os><type>hvm</type></os></domain>",
     ),
 ];
 

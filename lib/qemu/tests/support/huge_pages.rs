@@ -4,8 +4,9 @@ use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 
 const PLACE: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
-/// Whoever has pages of the host's holds it: other threads of this process, and another checkout's tests, wait.
-const LOCK: &str = "/run/lock/qemu-tests-huge-pages";
+/// Whoever has pages of the host's holds it: other threads of this process, another checkout's tests, and those of libvirt's client
+/// (`HUGE_PAGES` in `lib/libvirt-client/tests/daemon/root.rs`) wait. Who cannot make it is not root, and can have no pages either.
+const LOCK: &str = "/run/tests-huge-pages.lock";
 
 /// They go back to the host with this.
 pub(crate) struct HugePages {
@@ -17,7 +18,6 @@ impl HugePages {
     /// Asks for so many, once nobody else has any. A host that has some already, or gives none, is left as it is: [`HugePages::count`]
     /// tells.
     pub(crate) fn take(count: usize) -> Self {
-        // Where it cannot be made, the host gives no pages either.
         let lock = File::options().write(true).create(true).truncate(false).open(LOCK).ok();
         let _lock = lock.filter(|lock| flock(lock, FlockOperation::LockExclusive).is_ok());
         let file = format!("{PLACE}/nr_hugepages");

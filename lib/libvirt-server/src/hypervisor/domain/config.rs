@@ -8,6 +8,14 @@ use libvirt_protocol::params::TypedValue;
 use libvirt_protocol::xdr::Uuid;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How many processors or I/O threads a domain has at the most, and how many of the host's processors it can name: what has a place in the
+/// protocol's map of processors (2,048 bytes, `REMOTE_CPUMAP_MAX`). libvirt has no such bound; here each of them is an entry in memory, and
+/// everybody waits while it is made.
+pub(crate) const MOST: u32 = 16_384;
+
+/// How many processors of the host all pins of a document name together, at the most.
+const MOST_PINNED: usize = 1 << 20;
+
 /// Processors of the host that a virtual one may run on.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Cpus(pub(crate) BTreeSet<u32>);
@@ -171,27 +179,8 @@ impl Config {
         }
         let memory_kib = memory(document, "currentMemory")?.unwrap_or(max_memory_kib).min(max_memory_kib);
         let (max_vcpus, vcpus) = vcpu_counts(document)?;
-        let pin = |element: &Element| element.attribute("cpuset").map(Cpus::parse).unwrap_or_default();
-        let pins = |name: &str, key: &str| {
-            let tune = document.find("cputune").into_iter();
-            let pins = tune.flat_map(|tune| tune.children.iter()).filter(|pin| pin.name == name);
-            pins.filter_map(|element| Some((element.attribute(key)?.parse().ok()?, pin(element)))).collect()
-        };
-        let mut iothreads: Vec<u32> = document
-            .find("iothreadids")
-            .into_iter()
-            .flat_map(|ids| ids.all("iothread"))
-            .filter_map(|thread| thread.attribute("id")?.parse().ok())
-            .collect();
-        let wanted = document.text_of("iothreads").and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-        let iothreads_chosen = !iothreads.is_empty();
-        let mut next = 1;
-        while iothreads.len() < wanted {
-            if !iothreads.contains(&next) {
-                iothreads.push(next);
-            }
-            next += 1;
-        }
+        let (iothreads, iothreads_chosen) = iothreads(document)?;
+        let pins = pins(document, max_vcpus, &iothreads)?;
         let mut others: Vec<Element> =
             document.children.iter().filter(|child| !TYPED.contains(&child.name.as_str())).cloned().collect();
         others.retain(|child| ORDER.contains(&child.name.as_str()));
@@ -213,9 +202,9 @@ impl Config {
             vcpus,
             iothreads,
             iothreads_chosen,
-            vcpu_pins: pins("vcpupin", "vcpu"),
-            emulator_pin: document.find("cputune").and_then(|tune| tune.find("emulatorpin")).map(pin),
-            iothread_pins: pins("iothreadpin", "iothread"),
+            vcpu_pins: pins.vcpus,
+            emulator_pin: pins.emulator,
+            iothread_pins: pins.iothreads,
             parameters: BTreeMap::new(),
             devices: devices::complete(given, mac)?,
             others: with_defaults(others),
@@ -387,6 +376,70 @@ pub(crate) fn bytes(element: &Element, unit: &str) -> Result<u64, Refusal> {
         .ok_or_else(|| Refusal::new(ErrorNumber::Overflow, format!("value too large: {number}{unit}")))
 }
 
+/// Numbers of the I/O threads, in the order they came, and whether anybody chose one.
+fn iothreads(document: &Element) -> Result<(Vec<u32>, bool), Refusal> {
+    let refuse = |error: Refusal| Err(error.of(ErrorDomain::Domain));
+    let chosen = document.find("iothreadids").into_iter().flat_map(|ids| ids.all("iothread"));
+    let (mut all, mut known) = (Vec::new(), BTreeSet::new());
+    for id in chosen.filter_map(|thread| thread.attribute("id")?.parse::<u32>().ok()) {
+        if !known.insert(id) {
+            return refuse(Refusal::xml(format!("duplicate iothread id '{id}' found")));
+        }
+        all.push(id);
+    }
+    let is_chosen = !all.is_empty();
+    let wanted = document.text_of("iothreads").and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    if wanted.max(all.len()) > MOST as usize {
+        let text = format!("a domain has {MOST} I/O threads at the most");
+        return refuse(Refusal::new(ErrorNumber::ConfigUnsupported, text));
+    }
+    let free = (1..).filter(|id| !known.contains(id));
+    all.extend(free.take(wanted.saturating_sub(all.len())));
+    Ok((all, is_chosen))
+}
+
+/// What runs on which processors of the host.
+#[derive(Default)]
+struct Pins {
+    vcpus: BTreeMap<u32, Cpus>,
+    emulator: Option<Cpus>,
+    iothreads: BTreeMap<u32, Cpus>,
+}
+
+/// Pins of processors that there are not say nothing, those of I/O threads are wrong.
+fn pins(document: &Element, vcpus: u32, iothreads: &[u32]) -> Result<Pins, Refusal> {
+    let refusal = |text: String| Refusal::new(ErrorNumber::ConfigUnsupported, text).of(ErrorDomain::Domain);
+    let mut named = 0;
+    let mut cpus = |pin: &Element| {
+        let cpus = pin.attribute("cpuset").map(Cpus::parse).unwrap_or_default();
+        named += cpus.0.len();
+        let text = || format!("pins name {MOST_PINNED} processors of the host at the most");
+        if named > MOST_PINNED { Err(refusal(text())) } else { Ok(cpus) }
+    };
+    let known: BTreeSet<u32> = iothreads.iter().copied().collect();
+    let mut pins = Pins::default();
+    for pin in document.find("cputune").into_iter().flat_map(|tune| &tune.children) {
+        let id = |key| pin.attribute(key).and_then(|id| id.parse::<u32>().ok());
+        match pin.name.as_str() {
+            "vcpupin" => {
+                if let Some(id) = id("vcpu").filter(|id| *id < vcpus) {
+                    pins.vcpus.insert(id, cpus(pin)?);
+                }
+            }
+            "emulatorpin" if pins.emulator.is_none() => pins.emulator = Some(cpus(pin)?),
+            "iothreadpin" => match id("iothread") {
+                Some(id) if !known.contains(&id) => {
+                    return Err(refusal(format!("Cannot find 'iothread' : {id}")));
+                }
+                Some(id) => drop(pins.iothreads.insert(id, cpus(pin)?)),
+                None => {}
+            },
+            _ => {}
+        }
+    }
+    Ok(pins)
+}
+
 fn vcpu_counts(document: &Element) -> Result<(u32, u32), Refusal> {
     let Some(vcpu) = document.find("vcpu") else { return Ok((1, 1)) };
     let refuse = |text: &str| Refusal::xml(text.to_owned()).of(ErrorDomain::Domain);
@@ -397,6 +450,10 @@ fn vcpu_counts(document: &Element) -> Result<(u32, u32), Refusal> {
     };
     if most == 0 {
         return Err(refuse("invalid maximum number of vCPUs '0'"));
+    }
+    if most > MOST {
+        let text = format!("a domain has {MOST} vCPUs at the most");
+        return Err(Refusal::new(ErrorNumber::ConfigUnsupported, text).of(ErrorDomain::Domain));
     }
     if current > most {
         let text = "maximum vCPU count must not be less than current vCPU count";
@@ -411,22 +468,19 @@ impl Cpus {
         Self((0..count).collect())
     }
 
-    /// From a set like `0-3,8,^2`.
+    /// From a set like `0-3,8,^2`. Processors beyond [`MOST`] are not in it; a list that has more parts than that ends there.
     pub(crate) fn parse(text: &str) -> Self {
-        let mut set = BTreeSet::new();
-        for part in text.split(',').map(str::trim) {
+        let mut chosen = vec![false; MOST as usize];
+        for part in text.split(',').map(str::trim).take(chosen.len()) {
             let (part, remove) = part.strip_prefix('^').map_or((part, false), |part| (part, true));
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let (Ok(first), Ok(last)) = (first.parse::<u32>(), last.parse::<u32>()) else { continue };
-            // No host has more; a longer range is somebody's mistake.
-            for cpu in first..=last.min(first.saturating_add(16_384)) {
-                match remove {
-                    true => set.remove(&cpu),
-                    false => set.insert(cpu),
-                };
+            let last = last.min(MOST - 1);
+            if let Some(range) = chosen.get_mut(first as usize..=last as usize) {
+                range.fill(!remove);
             }
         }
-        Self(set)
+        Self((0..).zip(chosen).filter_map(|(cpu, is_chosen)| is_chosen.then_some(cpu)).collect())
     }
 
     /// From a map with a bit for each processor, lowest first.
@@ -475,5 +529,52 @@ mod tests {
             assert_eq!(cpus.print(), out);
             assert_eq!(Cpus::from_map(&cpus.to_map(4)), cpus);
         }
+    }
+
+    /// A definition with this beside what every one has.
+    fn read(more: &str) -> Result<Config, ErrorNumber> {
+        let text = format!(
+            "<domain type='test'><name>a</name><memory>1024</memory><os><type>hvm</type></os>{more}</domain>"
+        );
+        let document = Element::parse(&text).unwrap();
+        Config::read(&document, Uuid::default(), String::new).map_err(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn what_a_document_asks_for_has_a_bound() {
+        let vcpus = |count: u32| read(&format!("<vcpu>{count}</vcpu>")).map(|config| config.max_vcpus);
+        assert_eq!(vcpus(MOST), Ok(MOST));
+        assert_eq!([vcpus(MOST + 1), vcpus(u32::MAX)], [Err(ErrorNumber::ConfigUnsupported); 2]);
+        let threads = |count: u32| {
+            read(&format!("<iothreads>{count}</iothreads>")).map(|config| config.iothreads.len())
+        };
+        assert_eq!(threads(MOST), Ok(MOST as usize));
+        assert_eq!([threads(MOST + 1), threads(u32::MAX)], [Err(ErrorNumber::ConfigUnsupported); 2]);
+        // Each of these pins names all processors.
+        let all = format!("cpuset='0-{}'/>", u32::MAX);
+        let pins: String = (0..65).map(|vcpu| format!("<vcpupin vcpu='{vcpu}' {all}")).collect();
+        let pinned = |vcpus: u32| {
+            let more = format!("<vcpu>{vcpus}</vcpu><cputune>{pins}</cputune>");
+            read(&more).map(|config| config.vcpu_pins.len())
+        };
+        // Those of processors that there are not say nothing.
+        assert_eq!([pinned(64), pinned(65)], [Ok(64), Err(ErrorNumber::ConfigUnsupported)]);
+    }
+
+    #[test]
+    fn a_list_of_processors_that_says_the_same_over_and_over_is_read_at_once() {
+        let again = "0-16384,".repeat(1 << 19);
+        assert_eq!(Cpus::parse(&again).print(), format!("0-{}", MOST - 1));
+        assert_eq!(Cpus::parse("4294967295,7-4294967295,9-8").print(), format!("7-{}", MOST - 1));
+    }
+
+    #[test]
+    fn threads_have_numbers_of_their_own_and_pins_name_them() {
+        let ids = "<iothreads>4</iothreads><iothreadids><iothread id='3'/><iothread id='1'/></iothreadids>";
+        assert_eq!(read(ids).unwrap().iothreads, [3, 1, 2, 4]);
+        assert_eq!(read(&ids.replace("'3'", "'1'")).unwrap_err(), ErrorNumber::XmlError);
+        let pin = |id| format!("{ids}<cputune><iothreadpin iothread='{id}' cpuset='0'/></cputune>");
+        assert_eq!(read(&pin(4)).unwrap().iothread_pins.len(), 1);
+        assert_eq!(read(&pin(5)).unwrap_err(), ErrorNumber::ConfigUnsupported);
     }
 }

@@ -21,6 +21,7 @@ mod power;
 mod read;
 mod save;
 pub(super) use read::terminated;
+pub(super) use vcpus::SUPPORTED_VCPUS;
 mod statistics;
 mod throttle;
 mod vcpus;

@@ -11,6 +11,9 @@ use libvirt_protocol::params::{TypedParam, TypedValue};
 use libvirt_protocol::xdr::Bytes;
 use libvirt_protocol::{remote, types};
 
+/// How many processors the host says that a domain can have (`virConnectGetMaxVcpus`). Definitions may say more.
+pub(in crate::hypervisor) const SUPPORTED_VCPUS: u32 = 32;
+
 impl Hypervisor {
     pub(crate) fn domain_get_max_vcpus(
         &mut self,
@@ -42,6 +45,7 @@ impl Hypervisor {
         &mut self,
         args: remote::DomainSetVcpusArgs<'_>,
     ) -> Reply<remote::DomainSetVcpus> {
+        supported(args.nvcpus, "virDomainSetVcpus")?;
         self.set_vcpus(&args.dom, args.nvcpus, DomainVcpuFlags::LIVE)
     }
 
@@ -50,6 +54,7 @@ impl Hypervisor {
         args: remote::DomainSetVcpusFlagsArgs<'_>,
     ) -> Reply<remote::DomainSetVcpusFlags> {
         self.only(args.flags.bits(), 1 | 2 | 4, "testDomainSetVcpusFlags")?;
+        supported(args.nvcpus, "virDomainSetVcpusFlags")?;
         self.set_vcpus(&args.dom, args.nvcpus, args.flags)
     }
 
@@ -214,7 +219,7 @@ impl Hypervisor {
         let one = |id: &u32| {
             let cpus = config.iothread_pins.get(id).cloned();
             // A thread that nobody pinned shows as many processors as the domain may have.
-            let cpus = cpus.unwrap_or_else(|| Cpus::first(config.max_vcpus));
+            let cpus = cpus.unwrap_or_else(|| Cpus::first(config.max_vcpus.min(u8::BITS)));
             types::DomainIoThreadInfo { iothread_id: *id, cpumap: cpus.to_map(1).into() }
         };
         let info: Vec<_> = config.iothreads.iter().map(one).collect();
@@ -307,6 +312,17 @@ impl Hypervisor {
             let value = TypedValue::String(cpus.print().into());
             self.tell_tunable(dom, &[TypedParam::new(name, value)]);
         }
+    }
+}
+
+/// Whether so many processors can be asked for, whatever the domain.
+fn supported(count: u32, function: &str) -> Result<(), Refusal> {
+    match count {
+        0 => Err(Refusal::zero("nvcpus", function)),
+        1..=SUPPORTED_VCPUS => Ok(()),
+        _ => Err(Refusal::argument(format!(
+            "requested cpu amount exceeds maximum supported amount ({count} > {SUPPORTED_VCPUS})"
+        ))),
     }
 }
 

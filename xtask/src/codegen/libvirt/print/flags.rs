@@ -52,6 +52,7 @@ impl Printer<'_> {
         effects: &Effects,
     ) -> Result<Flags> {
         let said: Said = groups::read(FILE)?;
+        let is_unlooked = |name: &str| said.unlooked.iter().any(|group| group.has(name));
         let (mut all, mut takers) = (Vec::new(), Vec::new());
         for (program, procedure) in procedures {
             let Some((field, bits)) = self.flags_of(procedure) else { continue };
@@ -72,13 +73,14 @@ impl Printer<'_> {
                     taken: has(|answer| answer.taken),
                     by_daemon: !tests.is_empty(),
                     observed: tests.iter().any(|test| effects.look_at_flag(test, &name))
-                        && !said.unlooked.iter().any(|group| group.has(&name)),
+                        && !is_unlooked(&name),
                     name,
                 });
             }
         }
         let takers: Vec<_> = takers.iter().map(|(flag, test)| (&**flag, *test)).collect();
         effects.fit_flags(&takers)?;
+        effects.fit_unlooked(&takers, is_unlooked)?;
         Ok(Flags { all, said })
     }
 }
