@@ -14,7 +14,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use thiserror::Error;
 
-/// Most messages that wait for the front-end to read. Calls of a ring wait once, so that only a device that asks much comes here.
+/// Most messages that wait for the front-end to read, and most that wait for its answer. Calls of a ring wait once, so that only a device that
+/// asks much comes here.
 const MOST: usize = 1024;
 
 /// Why a request was not sent to the front-end.
@@ -24,7 +25,7 @@ pub(super) enum Untold {
     NotSent(#[from] NotSent),
     #[error(transparent)]
     Socket(#[from] SocketError),
-    #[error("too much waits for the front-end to read it")]
+    #[error("too much waits for the front-end to read or to answer it")]
     Full,
 }
 
@@ -85,11 +86,17 @@ impl Channel {
         if self.waiting.iter().any(is_there) {
             return Ok(());
         }
+        self.room()?;
         self.send(bytes, Vec::new())
     }
 
     /// Sends a request; `true`: there will be an answer.
     pub(super) fn ask(&mut self, request: Request, descriptors: Vec<OwnedFd>) -> Result<bool, Untold> {
+        // Before its answer is counted on: that of the next would be taken for it.
+        self.room()?;
+        if self.asked.len() >= MOST {
+            return Err(Untold::Full);
+        }
         let (bytes, is_answered) = self.asking.ask(&request, descriptors.len())?;
         self.send(bytes, descriptors)?;
         if is_answered {
@@ -98,13 +105,15 @@ impl Channel {
         Ok(is_answered)
     }
 
-    fn send(&mut self, bytes: Vec<u8>, descriptors: Vec<OwnedFd>) -> Result<(), Untold> {
+    /// For one more message.
+    fn room(&self) -> Result<(), Untold> {
         if self.broken {
             return Err(SocketError::Closed.into());
         }
-        if self.waiting.len() >= MOST {
-            return Err(Untold::Full);
-        }
+        if self.waiting.len() >= MOST { Err(Untold::Full) } else { Ok(()) }
+    }
+
+    fn send(&mut self, bytes: Vec<u8>, descriptors: Vec<OwnedFd>) -> Result<(), Untold> {
         self.waiting.push_back(Waiting { bytes, descriptors, sent: 0 });
         Ok(self.sent_on()?)
     }
@@ -155,5 +164,50 @@ impl Channel {
                 Err(_) => return Err(SocketError::Closed),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Answering;
+    use crate::wire::{Message as _, Reply};
+    use crate::{ProtocolFeatures, payload};
+    use std::io::{Read as _, Write as _};
+    use virtio::features::Features;
+
+    /// One that may ask everything, and the front-end's end of it.
+    fn channel() -> (Channel, UnixStream) {
+        let (ours, its) = UnixStream::pair().unwrap();
+        let all = Features::PROTOCOL_FEATURES | Features::ACCESS_PLATFORM;
+        let negotiated = Negotiated { offered: all, features: all, protocol: ProtocolFeatures::all() };
+        (Channel::new(ours.into(), negotiated, Canceller::new().unwrap()).unwrap(), its)
+    }
+
+    /// More than the system and we keep together is refused, and what was refused is no question that waits for an answer.
+    #[test]
+    fn what_nobody_reads_has_an_end() {
+        let (mut channel, _its) = channel();
+        let miss = |iova| Request::IotlbMsg(payload::Iotlb { iova, ..payload::Iotlb::default() });
+        let refused = (0..10_000).find_map(|iova| channel.tell(&miss(iova)).err());
+        assert!(matches!(refused, Some(Untold::Full)), "{refused:?}");
+        assert_eq!(channel.waiting.len(), MOST);
+        assert!(matches!(channel.ask(Request::ConfigChangeMsg, Vec::new()), Err(Untold::Full)));
+        assert_eq!(channel.asking.waiting(), 0);
+    }
+
+    #[test]
+    fn what_nobody_answers_has_an_end() {
+        let (mut channel, mut its) = channel();
+        let mut message = [0; 12];
+        for _ in 0..MOST {
+            assert!(channel.ask(Request::ConfigChangeMsg, Vec::new()).unwrap());
+            its.read_exact(&mut message).unwrap();
+        }
+        assert!(matches!(channel.ask(Request::ConfigChangeMsg, Vec::new()), Err(Untold::Full)));
+        let number = Request::ConfigChangeMsg.facts().number;
+        its.write_all(&Answering::<Request>::default().answer(number, &Reply::U64(0))).unwrap();
+        assert!(channel.answered().unwrap().is_some());
+        assert!(channel.ask(Request::ConfigChangeMsg, Vec::new()).unwrap());
     }
 }
