@@ -81,17 +81,21 @@ impl Reasons {
     }
 
     /// Every reason is needed and none is missing, and so it is with the tests that saw something; what a test looks at it has seen, and no
-    /// other test looks at it with the same program.
+    /// other test looks at it with the same program. A test speaks with one program: what it looks at is asked by its name alone.
     ///
     /// # Errors
     /// What is too much or too little.
     pub(super) fn fit(&self, all: &[(&'static str, String, bool)], observed: &Observed) -> Result<()> {
         let (mut missing, mut needless) = (Vec::new(), Vec::new());
         let (mut known, mut tests, mut looked_at) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut programs = BTreeMap::<String, BTreeSet<String>>::new();
         for (kind, name, _) in all {
             for role in [Role::FrontEnd, Role::BackEnd] {
                 let seen = observed.observed(kind, name, role);
                 tests.extend(seen.iter().map(|(_, seen)| seen.name().to_owned()));
+                for (with, seen) in &seen {
+                    programs.entry(seen.name().to_owned()).or_default().insert((*with).to_owned());
+                }
                 let these = seen.iter().filter(|(_, seen)| !seen.is_only_sent);
                 looked_at.extend(these.map(|(_, seen)| (seen.name().to_owned(), format!("{kind}.{name}"))));
                 let key = (role, format!("{kind}.{name}"));
@@ -116,6 +120,10 @@ impl Reasons {
                 format!("{name} in {test}, which has not seen it taken, or not as the first that looks at it")
             }));
         }
+        if let Some((test, programs)) = programs.into_iter().find(|(_, programs)| programs.len() > 1) {
+            let programs: Vec<_> = programs.into_iter().collect();
+            bail!("{test} speaks with {}: make a test for each", programs.join(" and "));
+        }
         ensure!(missing.is_empty(), "{FILE} says nothing of {}", missing.join(", "));
         ensure!(needless.is_empty(), "{FILE} need not say of {}", needless.join(", "));
         Ok(())
@@ -138,12 +146,27 @@ mod tests {
     ";
 
     fn fits(text: &str) -> Result<()> {
+        fit(text, "")
+    }
+
+    /// With lines of observations beside the usual ones.
+    fn fit(text: &str, more: &str) -> Result<()> {
         let all = [("front", "A".to_owned(), true), ("front", "B".to_owned(), true)];
         let (mut observed, reasons) = (Observed::default(), Reasons::parse(text)?);
         let lines = "front B some-daemon ok group::b_is_heard\nfront B some-daemon ok group::b_is_said\n\
                      front A some-daemon refused group::a\n";
-        observed.read(lines, &reasons)?;
+        observed.read(&format!("{lines}{more}"), &reasons)?;
         reasons.fit(&all, &observed)
+    }
+
+    /// It would be taken to look at the one where it looks at the other.
+    #[test]
+    fn a_test_speaks_with_one_program() {
+        let error = fit(TEXT, "front B some-other ok group::b_is_heard\n").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "b_is_heard speaks with some-daemon and some-other: make a test for each"
+        );
     }
 
     #[test]
