@@ -28,6 +28,8 @@ pub const HOST: u64 = 2;
 
 /// Most connections to a port that wait to be accepted: as many as the other end likes would be as much memory as it likes.
 const BACKLOG: usize = 128;
+/// Most answers that wait to be sent, for the same reason: who takes none of them and goes on asking has no more.
+const ANSWERS: usize = 1024;
 
 bitflags::bitflags! {
     /// Features of sockets.
@@ -67,6 +69,11 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Whether it is said because the other end said something.
+    const fn may_answer(self) -> bool {
+        matches!(self, Self::Response | Self::Reset | Self::Credit)
+    }
+
     const fn number(self) -> u16 {
         match self {
             Self::Request => 1,
@@ -238,6 +245,8 @@ pub struct Sockets {
     connections: BTreeMap<Name, Connection>,
     accepted: VecDeque<Name>,
     out: VecDeque<(Header, Vec<u8>)>,
+    /// Those of `out` that may be answers.
+    answers: usize,
 }
 
 impl Sockets {
@@ -250,6 +259,7 @@ impl Sockets {
             connections: BTreeMap::new(),
             accepted: VecDeque::new(),
             out: VecDeque::new(),
+            answers: 0,
         }
     }
 
@@ -353,6 +363,7 @@ impl Sockets {
     /// All connections are gone: the device was moved, and says so by an event.
     pub fn reset(&mut self) {
         self.out.clear();
+        self.answers = 0;
         for connection in self.connections.values_mut() {
             connection.state = State::Reset;
         }
@@ -360,7 +371,11 @@ impl Sockets {
 
     /// The next packet to be sent, on [`TRANSMIT`].
     pub fn outgoing(&mut self) -> Option<(Header, Vec<u8>)> {
-        self.out.pop_front()
+        let next = self.out.pop_front();
+        if next.as_ref().is_some_and(|(header, _)| header.operation.may_answer()) {
+            self.answers -= 1;
+        }
+        next
     }
 
     /// A packet that came on [`RECEIVE`].
@@ -375,7 +390,7 @@ impl Sockets {
         let Some(connection) = self.connections.get_mut(&name) else {
             // Who speaks to nobody is told, unless that is what it says itself.
             if header.operation != Operation::Reset {
-                self.say(name, Operation::Reset, 0, Vec::new());
+                self.answer(name, Operation::Reset);
             }
             return;
         };
@@ -391,14 +406,14 @@ impl Sockets {
                 }
                 connection.received.extend(bytes);
             }
-            Operation::AskCredit => self.say(name, Operation::Credit, 0, Vec::new()),
+            Operation::AskCredit => self.answer(name, Operation::Credit),
             Operation::Shutdown => {
                 connection.ends.0 |= header.flags & NO_SEND != 0;
                 connection.ends.1 |= header.flags & NO_RECEIVE != 0;
                 // Both ways are closed: the answer is the end (section 5.10.6.4).
                 if connection.ends == (true, true) {
                     connection.state = State::Reset;
-                    self.say(name, Operation::Reset, 0, Vec::new());
+                    self.answer(name, Operation::Reset);
                 }
             }
             Operation::Reset => connection.state = State::Reset,
@@ -408,14 +423,22 @@ impl Sockets {
 
     fn asked_for(&mut self, name: Name, header: &Header) {
         let waiting = self.accepted.iter().filter(|it| it.port == name.port).count();
-        if header.kind != STREAM || !self.listening.contains(&name.port) || waiting >= BACKLOG {
-            return self.say(name, Operation::Reset, 0, Vec::new());
+        let has_room = waiting < BACKLOG && self.answers < ANSWERS;
+        if header.kind != STREAM || !self.listening.contains(&name.port) || !has_room {
+            return self.answer(name, Operation::Reset);
         }
         let mut connection = Connection::new(State::Open);
         (connection.window, connection.forwarded) = (header.window, header.forwarded);
         self.connections.insert(name, connection);
         self.accepted.push_back(name);
         self.say(name, Operation::Response, 0, Vec::new());
+    }
+
+    /// Says what the other end can have said as often as it likes.
+    fn answer(&mut self, name: Name, operation: Operation) {
+        if self.answers < ANSWERS {
+            self.say(name, operation, 0, Vec::new());
+        }
     }
 
     fn say(&mut self, name: Name, operation: Operation, flags: u32, bytes: Vec<u8>) {
@@ -433,6 +456,7 @@ impl Sockets {
             window: self.window,
             forwarded,
         };
+        self.answers += usize::from(operation.may_answer());
         self.out.push_back((header, bytes));
     }
 }
@@ -563,6 +587,37 @@ mod tests {
         assert_eq!(asks(&mut here, &mut host, 128, 8), Some(State::Open), "another port has room of its own");
         assert!(host.accept().is_some());
         assert_eq!(asks(&mut here, &mut host, 129, 7), Some(State::Open));
+    }
+
+    /// Nor is it how much is kept for somebody who takes nothing.
+    #[test]
+    fn who_takes_no_answer_has_an_end_of_them() {
+        let (mut here, mut host, name, peer) = pair();
+        let ask = |operation, port| Header {
+            from: Address { context: HERE, port },
+            to: Address { context: HOST, port: 7 },
+            length: 0,
+            kind: STREAM,
+            operation,
+            flags: 0,
+            window: WINDOW,
+            forwarded: 0,
+        };
+        for port in 2000..4000 {
+            host.packet(&ask(Operation::Data, port), &[]);
+            host.packet(&ask(Operation::AskCredit, 1000), &[]);
+        }
+        assert_eq!(host.out.len(), 1024);
+        // When those are gone everything is as before.
+        while host.outgoing().is_some() {}
+        assert_eq!(host.answers, 0);
+        here.send(name, b"hello").unwrap();
+        here.finish(name).unwrap();
+        exchange(&mut here, &mut host);
+        let mut heard = [0; 64];
+        assert_eq!(host.receive(peer, &mut heard), Ok(Some(5)));
+        host.packet(&ask(Operation::Data, 2000), &[]);
+        assert_eq!(host.outgoing().map(|(header, _)| header.operation), Some(Operation::Reset));
     }
 
     #[test]

@@ -14,7 +14,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use thiserror::Error;
 
-/// Most messages that wait for the front-end to read. Calls of a ring wait once, so that only a device that asks much comes here.
+/// Most messages that wait for the front-end to read, and most that wait for its answer. Calls of a ring wait once, so that only a device that
+/// asks much comes here.
 const MOST: usize = 1024;
 
 /// Why a request was not sent to the front-end.
@@ -24,7 +25,7 @@ pub(super) enum Untold {
     NotSent(#[from] NotSent),
     #[error(transparent)]
     Socket(#[from] SocketError),
-    #[error("too much waits for the front-end to read it")]
+    #[error("too much waits for the front-end to read or to answer it")]
     Full,
 }
 
@@ -85,14 +86,17 @@ impl Channel {
         if self.waiting.iter().any(is_there) {
             return Ok(());
         }
-        self.has_room()?;
+        self.room()?;
         self.send(bytes, Vec::new())
     }
 
     /// Sends a request; `true`: there will be an answer.
     pub(super) fn ask(&mut self, request: Request, descriptors: Vec<OwnedFd>) -> Result<bool, Untold> {
-        // Before it is written down that there will be an answer: that to another request would be taken for it.
-        self.has_room()?;
+        // Before its answer is counted on: that of the next would be taken for it.
+        self.room()?;
+        if self.asked.len() >= MOST {
+            return Err(Untold::Full);
+        }
         let (bytes, is_answered) = self.asking.ask(&request, descriptors.len())?;
         self.send(bytes, descriptors)?;
         if is_answered {
@@ -101,7 +105,8 @@ impl Channel {
         Ok(is_answered)
     }
 
-    fn has_room(&self) -> Result<(), Untold> {
+    /// For one more message.
+    fn room(&self) -> Result<(), Untold> {
         if self.broken {
             return Err(SocketError::Closed.into());
         }
@@ -165,58 +170,44 @@ impl Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ProtocolFeatures;
-    use crate::payload::VringState;
-    use crate::wire::{HEADER_BYTES, Header};
+    use crate::session::Answering;
+    use crate::wire::{Message as _, Reply};
+    use crate::{ProtocolFeatures, payload};
     use std::io::{Read as _, Write as _};
+    use virtio::features::Features;
 
-    fn call(index: u32) -> Request {
-        Request::VringCall(VringState { index, num: 0 })
+    /// One that may ask everything, and the front-end's end of it.
+    fn channel() -> (Channel, UnixStream) {
+        let (ours, its) = UnixStream::pair().unwrap();
+        let all = Features::PROTOCOL_FEATURES | Features::ACCESS_PLATFORM;
+        let negotiated = Negotiated { offered: all, features: all, protocol: ProtocolFeatures::all() };
+        (Channel::new(ours.into(), negotiated, Canceller::new().unwrap()).unwrap(), its)
     }
 
-    /// Reads what the back-end has asked by now, and acknowledges it.
-    fn acknowledge(front: &mut UnixStream) {
-        let mut asked = [0; HEADER_BYTES + 8];
-        while let Ok(count) = front.read(&mut asked) {
-            assert_eq!(count, asked.len(), "what is as short goes out whole");
-            let header = Header { request: 4, reply: true, need_reply: false, size: 8 };
-            front.write_all(&[&header.encode()[..], &[0; 8]].concat()).unwrap();
-        }
+    /// More than the system and we keep together is refused, and what was refused is no question that waits for an answer.
+    #[test]
+    fn what_nobody_reads_has_an_end() {
+        let (mut channel, _its) = channel();
+        let miss = |iova| Request::IotlbMsg(payload::Iotlb { iova, ..payload::Iotlb::default() });
+        let refused = (0..10_000).find_map(|iova| channel.tell(&miss(iova)).err());
+        assert!(matches!(refused, Some(Untold::Full)), "{refused:?}");
+        assert_eq!(channel.waiting.len(), MOST);
+        assert!(matches!(channel.ask(Request::ConfigChangeMsg, Vec::new()), Err(Untold::Full)));
+        assert_eq!(channel.asking.waiting(), 0);
     }
 
     #[test]
-    fn what_waits_for_a_front_end_that_does_not_read_has_an_end() {
-        let (ours, mut front) = UnixStream::pair().unwrap();
-        front.set_nonblocking(true).unwrap();
-        let protocol = ProtocolFeatures::REPLY_ACK | ProtocolFeatures::INBAND_NOTIFICATIONS;
-        let negotiated = Negotiated { protocol, ..Negotiated::default() };
-        let mut channel = Channel::new(ours.into(), negotiated, Canceller::new().unwrap()).unwrap();
-        let mut told = 0;
-        let full = (0..100_000).find_map(|index| match channel.ask(call(index), Vec::new()) {
-            Ok(is_answered) => {
-                assert!(is_answered);
-                told += 1;
-                None
-            }
-            Err(error) => Some(error),
-        });
-        assert!(matches!(full, Some(Untold::Full)), "{full:?}");
-        assert_eq!(channel.waiting.len(), MOST);
-        assert!(matches!(channel.tell(&call(told)), Err(Untold::Full)));
-        // It reads on: each request has its own answer, those too that come after what was refused.
-        let mut answered = 0;
-        while answered < told {
-            channel.sent_on().unwrap();
-            if answered > 0 && told < 2 * MOST as u32 && channel.has_room().is_ok() {
-                assert!(channel.ask(call(told), Vec::new()).unwrap());
-                told += 1;
-            }
-            acknowledge(&mut front);
-            while let Some((request, _)) = channel.answered().unwrap() {
-                assert_eq!(request, call(answered));
-                answered += 1;
-            }
+    fn what_nobody_answers_has_an_end() {
+        let (mut channel, mut its) = channel();
+        let mut message = [0; 12];
+        for _ in 0..MOST {
+            assert!(channel.ask(Request::ConfigChangeMsg, Vec::new()).unwrap());
+            its.read_exact(&mut message).unwrap();
         }
-        assert_eq!((channel.waiting.len(), channel.asking.waiting()), (0, 0));
+        assert!(matches!(channel.ask(Request::ConfigChangeMsg, Vec::new()), Err(Untold::Full)));
+        let number = Request::ConfigChangeMsg.facts().number;
+        its.write_all(&Answering::<Request>::default().answer(number, &Reply::U64(0))).unwrap();
+        assert!(channel.answered().unwrap().is_some());
+        assert!(channel.ask(Request::ConfigChangeMsg, Vec::new()).unwrap());
     }
 }

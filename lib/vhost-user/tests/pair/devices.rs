@@ -1,8 +1,9 @@
 //! Every device of ours, by drivers of ours.
 
 use crate::{Served, TIMEOUT, wanted};
-use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::pipe::pipe;
+use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl, memfd_create};
+use rustix::io::write;
+use rustix::pipe::{fcntl_getpipe_size, pipe};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -217,6 +218,27 @@ fn a_console_writes_so_much_of_a_chain_and_no_more() {
         assert!(transmit.wait(TIMEOUT).unwrap(), "it was not given back");
     }
     assert_eq!(written.metadata().unwrap().len(), 1 << 20);
+    client.end();
+}
+
+/// Nor does it take more of its input than it keeps for a driver that has no buffers: the rest waits in the descriptor.
+#[test]
+fn a_console_keeps_so_much_of_its_input_and_no_more() {
+    let ((input, to), (_from, output)) = (pipe().unwrap(), pipe().unwrap());
+    let size = fcntl_getpipe_size(&to).unwrap();
+    let mut client = client(Console::new(input, output, 80, 25).unwrap(), Features::empty(), 2);
+    fcntl_setfl(&to, OFlags::NONBLOCK).unwrap();
+    // It looks at its input before it looks at a message: when it took nothing more between several of them, it has enough.
+    let (mut all, mut idle) = (0, 0);
+    while idle < 4 {
+        client.front.queues().unwrap();
+        idle += 1;
+        while let Ok(count) = write(&to, &[7; 4096]) {
+            (all, idle) = (all + count, 0);
+            assert!(all <= size + (64 << 10) + 4096, "{all} bytes");
+        }
+    }
+    assert!(all > size, "{all} bytes");
     client.end();
 }
 
