@@ -2,7 +2,7 @@
 
 pub(crate) mod build_id;
 
-use crate::capabilities::Capabilities;
+use crate::{capabilities::Capabilities, mutex::guarded};
 use qmp::{CallError, Triple, aside::ask};
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 use thiserror::Error;
@@ -135,11 +135,11 @@ impl BinaryCache {
     /// [`BinaryError`].
     pub async fn inspect(&self, path: &Path) -> Result<Arc<Binary>, BinaryError> {
         let key = Key::asked(path).await?;
-        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(known) = guarded(&self.known).get(&key) {
             return Ok(known.clone());
         }
         let binary = Arc::new(inspect(path).await?);
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, binary.clone());
+        guarded(&self.known).insert(key, binary.clone());
         Ok(binary)
     }
 
@@ -149,11 +149,11 @@ impl BinaryCache {
     /// [`BinaryError`].
     pub async fn capabilities(&self, path: &Path) -> Result<Arc<Capabilities>, BinaryError> {
         let key = Key::asked(path).await?;
-        if let Some(known) = self.capabilities.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(known) = guarded(&self.capabilities).get(&key) {
             return Ok(known.clone());
         }
         let capabilities = Arc::new(Capabilities::probe(path).await?);
-        self.capabilities.lock().unwrap_or_else(PoisonError::into_inner).insert(key, capabilities.clone());
+        guarded(&self.capabilities).insert(key, capabilities.clone());
         Ok(capabilities)
     }
 }

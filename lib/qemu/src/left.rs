@@ -8,6 +8,7 @@
 
 use crate::{
     lock::{NotLocked, RunDir, locked_after, pause},
+    mutex::guarded,
     record::{CONSOLE_SOCKET, QMP_SOCKET, Record},
 };
 use qmp::aside::run;
@@ -16,7 +17,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -103,7 +104,7 @@ enum Stage {
 static GOING: Mutex<BTreeMap<PathBuf, watch::Sender<Stage>>> = Mutex::new(BTreeMap::new());
 
 fn going() -> MutexGuard<'static, BTreeMap<PathBuf, watch::Sender<Stage>>> {
-    GOING.lock().unwrap_or_else(PoisonError::into_inner)
+    guarded(&GOING)
 }
 
 /// Somebody who wants the sockets of a directory removed.

@@ -29,6 +29,7 @@ mod left;
 mod lock;
 pub mod logs;
 pub mod manager;
+mod mutex;
 mod proc_fs;
 pub mod process;
 mod record;

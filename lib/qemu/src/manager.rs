@@ -13,6 +13,7 @@ use crate::{
     Adoption, Exit, Incoming, Ladder, Responsive, Rung, StartError, StartSpec, Status, Supervision,
     Unresponsive, Vm, adopt_in,
     left::Left,
+    mutex::guarded,
     process::{ENDS, Held, Process},
     start,
     vm::AtWork,
@@ -28,7 +29,7 @@ use std::{
     io,
     path::Path,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 use thiserror::Error;
@@ -174,7 +175,7 @@ impl Manager {
         id: Uuid,
         make: impl Fn() -> StartSpec + Send + Sync + 'static,
     ) -> Result<(), ManagerError> {
-        let mut machines = lock(&self.machines);
+        let mut machines = guarded(&self.machines);
         if machines.contains_key(&id) {
             return Err(ManagerError::Exists(id));
         }
@@ -201,7 +202,7 @@ impl Manager {
         deadline: Duration,
         make: impl Fn() -> StartSpec + Send + Sync + 'static,
     ) -> Result<State, ManagerError> {
-        if lock(&self.machines).contains_key(&id) {
+        if guarded(&self.machines).contains_key(&id) {
             return Err(ManagerError::Exists(id));
         }
         let adopted = adopt_in(id, run_dir, deadline, supervision).await;
@@ -211,11 +212,11 @@ impl Manager {
         match adopted {
             Adoption::Gone(_) => {}
             Adoption::Adopted(vm, supervisor) => {
-                lock(&machine.now).vm = Some(vm.clone());
+                guarded(&machine.now).vm = Some(vm.clone());
                 (self.spawn)(Box::pin(looked_after(vm, supervisor)));
             }
             Adoption::Unresponsive(held) => {
-                lock(&machine.now).held = Some(held.held());
+                guarded(&machine.now).held = Some(held.held());
                 (self.spawn)(Box::pin(answers(machine.clone(), *held, deadline)));
             }
         }
@@ -233,7 +234,7 @@ impl Manager {
     /// The same of all.
     #[must_use]
     pub fn states(&self) -> BTreeMap<Uuid, State> {
-        lock(&self.machines).iter().map(|(id, machine)| (*id, machine.state())).collect()
+        guarded(&self.machines).iter().map(|(id, machine)| (*id, machine.state())).collect()
     }
 
     /// The handle of a machine that has a process, for everything else.
@@ -271,12 +272,12 @@ impl Manager {
             Err(error) => return Err(error),
         }
         let _doing = machine.doing(State::Creating);
-        let ending = lock(&machine.now).ending.clone();
+        let ending = guarded(&machine.now).ending.clone();
         if let Some(vm) = ending {
             vm.kill().await.map_err(|source| ManagerError::End { id, source })?;
-            lock(&machine.now).ending = None;
+            guarded(&machine.now).ending = None;
         }
-        lock(&machine.now).is_stuck = false;
+        guarded(&machine.now).is_stuck = false;
         let spec = (machine.make)();
         let resumes = (guest, spec.incoming) == (Guest::Runs, Incoming::Nothing);
         let mut gone = machine.gone.subscribe();
@@ -286,7 +287,7 @@ impl Manager {
             _ = gone.wait_for(|gone| *gone > 0) => return Err(ManagerError::NoMachine(id)),
         };
         let (vm, supervisor) = started.map_err(|source| ManagerError::Start { id, source })?;
-        lock(&machine.now).vm = Some(vm.clone());
+        guarded(&machine.now).vm = Some(vm.clone());
         (self.spawn)(Box::pin(looked_after(vm.clone(), Box::pin(supervisor))));
         let unfinished = Unfinished(&machine);
         if resumes {
@@ -341,7 +342,7 @@ impl Manager {
         let vm = machine.vm(id)?;
         let _doing = machine.doing(State::ShuttingDown);
         let ended = vm.shutdown(ladder).await.map_err(|source| machine.not_ended(id, source))?;
-        lock(&machine.now).vm = None;
+        guarded(&machine.now).vm = None;
         Ok(ended)
     }
 
@@ -364,7 +365,7 @@ impl Manager {
         let ended = ended.await;
         if ended.is_ok() {
             // Another call may have done so, and a machine of this identity be there anew.
-            let mut machines = lock(&self.machines);
+            let mut machines = guarded(&self.machines);
             if machines.get(&id).is_some_and(|known| Arc::ptr_eq(known, &machine)) {
                 machines.remove(&id);
             }
@@ -374,7 +375,7 @@ impl Manager {
     }
 
     fn machine(&self, id: Uuid) -> Result<Arc<Machine>, ManagerError> {
-        lock(&self.machines).get(&id).cloned().ok_or(ManagerError::NoMachine(id))
+        guarded(&self.machines).get(&id).cloned().ok_or(ManagerError::NoMachine(id))
     }
 }
 
@@ -387,7 +388,7 @@ impl Machine {
 
     /// Kills its process and waits for the end of it.
     async fn end(&self, id: Uuid) -> Result<(), ManagerError> {
-        let Now { vm, held, ending, .. } = lock(&self.now).clone();
+        let Now { vm, held, ending, .. } = guarded(&self.now).clone();
         let failed = |source| self.not_ended(id, source);
         for vm in vm.into_iter().chain(ending) {
             vm.kill().await.map_err(failed)?;
@@ -401,12 +402,12 @@ impl Machine {
 
     /// Notes what the kernel holds.
     fn not_ended(&self, id: Uuid, source: io::Error) -> ManagerError {
-        lock(&self.now).is_stuck = Held::is(&source);
+        guarded(&self.now).is_stuck = Held::is(&source);
         ManagerError::End { id, source }
     }
 
     fn state(&self) -> State {
-        let Now { vm, held, is_stuck, doing, .. } = lock(&self.now).clone();
+        let Now { vm, held, is_stuck, doing, .. } = guarded(&self.now).clone();
         if let Some(doing) = doing {
             return doing;
         }
@@ -430,7 +431,7 @@ impl Machine {
 
     /// The handle of a process that lives.
     fn vm(&self, id: Uuid) -> Result<Vm, ManagerError> {
-        let Now { vm, held, .. } = lock(&self.now).clone();
+        let Now { vm, held, .. } = guarded(&self.now).clone();
         if held.is_some() {
             return Err(ManagerError::Unresponsive(id));
         }
@@ -439,7 +440,7 @@ impl Machine {
 
     /// Shown as the state until dropped, also when the call is given up.
     fn doing(&self, state: State) -> Doing<'_> {
-        lock(&self.now).doing = Some(state);
+        guarded(&self.now).doing = Some(state);
         Doing(self)
     }
 }
@@ -456,7 +457,7 @@ struct Unfinished<'m>(&'m Machine);
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        let mut now = lock(&self.0.now);
+        let mut now = guarded(&self.0.now);
         let Some(vm) = now.vm.take() else { return };
         if let Err(error) = vm.end() {
             tracing::debug!(pid = vm.record().pid, %error, "cannot kill a process whose start was given up");
@@ -485,7 +486,7 @@ struct Doing<'m>(&'m Machine);
 
 impl Drop for Doing<'_> {
     fn drop(&mut self) {
-        lock(&self.0.now).doing = None;
+        guarded(&self.0.now).doing = None;
     }
 }
 
@@ -542,13 +543,13 @@ async fn answers(machine: Arc<Machine>, mut held: Unresponsive, deadline: Durati
         match held.retry(deadline).await {
             Adoption::Adopted(vm, supervisor) => {
                 {
-                    let mut now = lock(&machine.now);
+                    let mut now = guarded(&machine.now);
                     (now.held, now.vm) = (None, Some(vm.clone()));
                 }
                 return looked_after(vm, supervisor).await;
             }
             Adoption::Gone(_) => {
-                lock(&machine.now).held = None;
+                guarded(&machine.now).held = None;
                 return process.exited().await;
             }
             Adoption::Unresponsive(again) => held = *again,
@@ -561,10 +562,6 @@ async fn answers(machine: Arc<Machine>, mut held: Unresponsive, deadline: Durati
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 
 type Supervisor = Pin<Box<dyn Future<Output = Exit> + Send>>;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@
 
 mod sys;
 
-use crate::{confine::Confinement, proc_fs};
+use crate::{confine::Confinement, mutex::guarded, proc_fs};
 use rustix::{
     event::{PollFd, PollFlags},
     fd::{AsFd, OwnedFd},
@@ -25,7 +25,7 @@ use std::{
     os::fd::{AsRawFd, RawFd},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::Duration,
 };
 use thiserror::Error;
@@ -143,7 +143,8 @@ impl fmt::Display for Exit {
 #[error(
     "process {pid} was killed and has not ended within {after:?}: the kernel holds it{}",
     match state {
-        Some('D') => " until a file system or device of the host answers (state D); bring that back or force it off (umount -f, or removing             the device), and it ends by itself",
+        Some('D') => " until a file system or device of the host answers (state D); bring that back or force it off (umount -f, or removing the \
+                      device), and it ends by itself",
         _ => ", which may be giving its memory back; wait for it",
     }
 )]
@@ -239,7 +240,7 @@ impl Process {
     }
 
     fn reap(&self) -> Option<Exit> {
-        let mut exit = self.exit.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut exit = guarded(&self.exit);
         if exit.is_none() {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
             *exit = match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options) {

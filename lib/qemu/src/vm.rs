@@ -269,7 +269,8 @@ impl Vm {
     }
 
     /// Opens the guest's agent at the socket of its channel ([`crate::config::Channel::guest_agent`] with
-    /// [`crate::config::Stream::Listen`], or at a path of any length with [`crate::config::Stream::ListenOn`]). The connection is driven by the future that supervises the machine.
+    /// [`crate::config::Stream::Listen`], or at a path of any length with [`crate::config::Stream::ListenOn`]). The connection is driven by the
+    /// future that supervises the machine.
     ///
     /// # Errors
     /// Those of `connect`. Whether an agent answers in the guest shows with the first call.

@@ -11,10 +11,11 @@
 //! It is a thread of its own and not one of the runtime's pool: that has an end, so that one silent server would come to hold up the work of
 //! all, and a runtime that ends waits for it. What must not outlive its caller takes itself back when it is dropped.
 
+use crate::mutex::guarded;
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
@@ -28,11 +29,11 @@ pub struct Place(Arc<Mutex<PathBuf>>);
 impl Place {
     /// The work goes on to this place.
     pub fn now(&self, path: &Path) {
-        path.clone_into(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        path.clone_into(&mut guarded(&self.0));
     }
 
     fn last(&self) -> PathBuf {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        guarded(&self.0).clone()
     }
 }
 
@@ -95,7 +96,7 @@ pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
 /// Does work that nobody waits for; where no thread can be had, here.
 pub fn leave(work: impl FnOnce() + Send + 'static) {
     let shared = Arc::new(Mutex::new(Some(work)));
-    let once = |shared: &Mutex<Option<_>>| shared.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let once = |shared: &Mutex<Option<_>>| guarded(shared).take();
     let theirs = shared.clone();
     let left = spawn(move || {
         if let Some(work) = once(&theirs) {

@@ -2,13 +2,13 @@
 
 pub use crate::generated::{EventData, ShutdownCause};
 
-use crate::message::Event;
+use crate::{message::Event, mutex::guarded};
 use std::{
     collections::VecDeque,
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
     task::{Context, Poll},
 };
 use thiserror::Error;
@@ -111,7 +111,7 @@ pub(crate) type Predicate = Box<dyn FnMut(&Event) -> bool + Send>;
 
 impl Hub {
     pub(crate) fn subscribe(&self, filter: Filter, capacity: usize) -> Subscription {
-        let mut listeners = lock(&self.listeners);
+        let mut listeners = guarded(&self.listeners);
         let content = Content { closed: listeners.closed, ..Content::default() };
         let ring = Arc::new(Ring {
             filter,
@@ -126,7 +126,7 @@ impl Hub {
 
     pub(crate) fn waiter(&self, matches: Predicate) -> Waiter {
         let (sender, receiver) = oneshot::channel();
-        let mut listeners = lock(&self.listeners);
+        let mut listeners = guarded(&self.listeners);
         listeners.forget_the_gone();
         if !listeners.closed {
             listeners.waiters.push((matches, sender));
@@ -136,7 +136,7 @@ impl Hub {
 
     pub(crate) fn publish(&self, event: Event) {
         let event = Arc::new(event);
-        let mut listeners = lock(&self.listeners);
+        let mut listeners = guarded(&self.listeners);
         listeners.rings.retain(|ring| ring.upgrade().map(|ring| ring.put(&event)).is_some());
         for (mut matches, sender) in std::mem::take(&mut listeners.waiters) {
             if sender.is_closed() {
@@ -152,11 +152,11 @@ impl Hub {
     }
 
     pub(crate) fn close(&self) {
-        let mut listeners = lock(&self.listeners);
+        let mut listeners = guarded(&self.listeners);
         listeners.closed = true;
         listeners.waiters.clear();
         for ring in listeners.rings.drain(..).filter_map(|ring| ring.upgrade()) {
-            lock(&ring.content).closed = true;
+            guarded(&ring.content).closed = true;
             ring.notify.notify_one();
         }
     }
@@ -164,7 +164,7 @@ impl Hub {
 
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let listeners = lock(&self.listeners);
+        let listeners = guarded(&self.listeners);
         write!(f, "Hub {{ rings: {}, waiters: {} }}", listeners.rings.len(), listeners.waiters.len())
     }
 }
@@ -190,7 +190,7 @@ impl Ring {
         if !self.filter.takes(event) {
             return;
         }
-        let mut content = lock(&self.content);
+        let mut content = guarded(&self.content);
         if content.events.len() == self.capacity {
             content.events.pop_front();
             content.lost += 1;
@@ -200,7 +200,7 @@ impl Ring {
     }
 
     fn take(&self) -> Option<Result<Arc<Event>, EventError>> {
-        let mut content = lock(&self.content);
+        let mut content = guarded(&self.content);
         if content.lost > 0 {
             return Some(Err(EventError::Lagged(std::mem::take(&mut content.lost))));
         }
@@ -209,11 +209,6 @@ impl Ring {
             None => content.closed.then_some(Err(EventError::Closed)),
         }
     }
-}
-
-/// Every section under these locks leaves the value whole, so a panic elsewhere spoils nothing.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ pub mod descriptors;
 pub mod events;
 mod generated;
 mod message;
+mod mutex;
 #[cfg(test)]
 #[path = "../tests/support/observed.rs"]
 mod observed;

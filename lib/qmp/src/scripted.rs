@@ -13,13 +13,16 @@ use std::{
     fmt, io,
     pin::Pin,
     str::FromStr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll, ready},
 };
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
-use crate::share::{Input, Parser};
+use crate::{
+    mutex::guarded,
+    share::{Input, Parser},
+};
 
 /// A monitor that does as it is told.
 #[derive(Debug)]
@@ -243,11 +246,11 @@ impl Recording {
     /// What has passed so far; of messages under way nothing.
     #[must_use]
     pub fn transcript(&self) -> Transcript {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner).transcript.clone()
+        guarded(&self.content).transcript.clone()
     }
 
     fn note(&self, bytes: &[u8], side: Side) {
-        let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut content = guarded(&self.content);
         let Content { requests, messages, transcript } = &mut *content;
         let (parser, line): (_, fn(Value) -> Line) = match side {
             Side::Sent => (requests, Line::Request),

@@ -506,8 +506,8 @@ impl Session {
         });
     }
 
-    /// The least that no call under way has, also none that was given up, or one above all of them where there are very many: QEMU reads and repeats it byte by byte, and five digits more
-    /// cost a tenth of its time for a small command (7.2.22).
+    /// The least that no call under way has, also none that was given up, or one above all of them where there are very many: QEMU reads and
+    /// repeats it byte by byte, and five digits more cost a tenth of its time for a small command (7.2.22).
     fn free_id(&self) -> u64 {
         let low = self.in_flight.iter().filter(|slot| slot.id < 64);
         match low.fold(0_u64, |taken, slot| taken | 1 << slot.id).trailing_ones() {

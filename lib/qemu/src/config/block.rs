@@ -42,8 +42,8 @@ pub struct Disk {
     pub sectors: Option<(u32, u32)>,
     /// Place in the boot order; `None` for the place in the list of disks.
     pub boot_index: Option<u16>,
-    /// Of virtio and NVMe disks: number of its general place, which is that of its PCIe port on q35; `None` for the next free one, network cards before disks.
-    /// [`crate::Vm::places`] tells where one is that was plugged.
+    /// Of virtio and NVMe disks: number of its general place, which is that of its PCIe port on q35; `None` for the next free one, network
+    /// cards before disks. [`crate::Vm::places`] tells where one is that was plugged.
     pub place: Option<u8>,
     /// Several machines may write at once.
     pub shared: bool,

@@ -206,7 +206,8 @@ fn secured_server(file: &Path, socket: &Path, certificates: &Path) -> Server {
     let credentials =
         format!("tls-creds-x509,id=c,endpoint=server,verify-peer=on,dir={}", certificates.display());
     // The shell gives it the number that the server is told.
-    let server = "exec qemu-storage-daemon --object \"$1\" --blockdev \"$0\" --nbd-server addr.type=fd,addr.str=3,tls-creds=c --export type=nbd,id=e,node-name=f,name=copy,writable=on 3<&0 0</dev/null";
+    let server = "exec qemu-storage-daemon --object \"$1\" --blockdev \"$0\" --nbd-server addr.type=fd,addr.str=3,tls-creds=c \
+        --export type=nbd,id=e,node-name=f,name=copy,writable=on 3<&0 0</dev/null";
     let mut command = Command::new("sh");
     command.args(["-c", server, &node, &credentials]).stdin(Stdio::from(OwnedFd::from(listening)));
     Server(command.spawn().unwrap())

@@ -1,6 +1,6 @@
 //! What a firmware starts and what it does not.
 
-use crate::guest::{Guest, config, demo, missing};
+use crate::guest::{Guest, config, demo, missing, with_disk};
 use qemu::config::{Disk, Firmware, Image, Source};
 use std::{
     fs,
@@ -77,4 +77,25 @@ async fn secure_boot_starts_what_is_signed_and_nothing_else() {
     let said = boots(&at("refused"), secure.clone(), unsigned, "Access Denied").await;
     assert!(!said.contains(menu), "{said}");
     boots(&at("started"), secure, signed, "grubx64.efi").await;
+}
+
+/// A machine without PCI starts Linux, whose disk is where the kernel was told of it.
+#[tokio::test]
+async fn a_microvm_starts_linux_and_the_guest_uses_its_disk() {
+    let test = "a_microvm_starts_linux_and_the_guest_uses_its_disk";
+    if missing(test, true) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let machine = qemu::Config { machine: "microvm".into(), ..with_disk(directory.path()) };
+    let mut machine = Guest::with_linux(machine);
+    // Where its processor is too slow for the kernel to measure its clock there is no other in this machine, and the kernel hangs.
+    machine.boot.kernel.as_mut().unwrap().cmdline.push_str(" tsc_early_khz=2000000");
+    let mut guest = Guest::linux_of(directory.path(), machine).await;
+    assert_eq!(guest.run("ls /sys/bus/pci/devices 2>/dev/null | wc -l").await, "0");
+    guest.run_until("[ -b /dev/vda ]").await;
+    assert_eq!(guest.run("cat /sys/block/vda/size").await, "2048");
+    guest.run("printf here >/dev/vda; sync").await;
+    guest.quit().await;
+    assert!(fs::read(directory.path().join("disk.raw")).unwrap().starts_with(b"here"));
 }

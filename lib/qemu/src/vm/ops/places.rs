@@ -5,6 +5,7 @@ use crate::{
     Vm,
     argv::{PORT_PREFIX, places},
     config::{CpuPlace, MemoryModule, ModulePlace},
+    mutex::guarded,
 };
 use qmp::{
     CallError,
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 /// Places and names that are about to be used.
@@ -38,7 +39,7 @@ impl fmt::Display for Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.reserved.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+        guarded(&self.reserved).remove(&self.name);
     }
 }
 
@@ -187,11 +188,11 @@ impl Vm {
     }
 
     pub(super) fn is_reserved(&self, name: &str) -> bool {
-        self.reserved.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
+        guarded(&self.reserved).contains(name)
     }
 
     pub(super) fn reserve_name(&self, name: String) -> Option<Reservation> {
-        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reserved = guarded(&self.reserved);
         reserved.insert(name.clone()).then(|| Reservation { reserved: self.reserved.clone(), name })
     }
 }
