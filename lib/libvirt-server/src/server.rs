@@ -12,6 +12,7 @@ use libvirt_transport::{Privacy, Stream, Transport, Unix};
 use rustix::io::Errno;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
@@ -192,8 +193,9 @@ impl Handle {
     /// # Errors
     /// When the listener accepts no more.
     pub async fn serve_admin(&self, listener: UnixListener) -> io::Result<()> {
+        let mut rest = Rest::default();
         loop {
-            let (stream, _) = patiently(|| listener.accept()).await?;
+            let stream = accept(Some(&listener), &mut rest).await?;
             let peer = peer::local(&stream, Service::Admin);
             self.admit(local(stream), peer).await;
         }
@@ -343,11 +345,17 @@ async fn until(deadline: Option<Duration>, clock: fn() -> Duration) {
     }
 }
 
+/// The next client of a unix socket, for which there is another descriptor when this returns: it takes two ([`Unix`]), and would be sent away
+/// if it were accepted with the last one.
 async fn accept(listener: Option<&UnixListener>, rest: &mut Rest) -> io::Result<UnixStream> {
-    match listener {
-        Some(listener) => rest.patiently(|| listener.accept()).await.map(|(stream, _)| stream),
-        None => std::future::pending().await,
+    let Some(listener) = listener else { return std::future::pending().await };
+    if rest.second.is_none() {
+        let second = || std::future::ready(listener.as_fd().try_clone_to_owned());
+        rest.second = Some(rest.patiently(second).await?);
     }
+    let (stream, _) = rest.patiently(|| listener.accept()).await?;
+    rest.second = None;
+    Ok(stream)
 }
 
 /// The same, for who waits for nothing else meanwhile.
@@ -357,7 +365,11 @@ async fn patiently<T, F: Future<Output = io::Result<T>>>(accept: impl Fn() -> F)
 
 /// A pause in which nobody is accepted, if there is one. Kept by whoever accepts: it goes on when accepting is broken off for something else.
 #[derive(Default)]
-struct Rest(Option<Pin<Box<Sleep>>>);
+struct Rest {
+    pause: Option<Pin<Box<Sleep>>>,
+    /// Kept free for who is accepted next.
+    second: Option<OwnedFd>,
+}
 
 impl Rest {
     /// Accepts, and goes on after what passes: one client that has gone again, or a lack of descriptors or memory, which other clients end
@@ -367,13 +379,15 @@ impl Rest {
         accept: impl Fn() -> F,
     ) -> io::Result<T> {
         loop {
-            if let Some(rest) = &mut self.0 {
-                rest.await;
-                self.0 = None;
+            if let Some(pause) = &mut self.pause {
+                pause.await;
+                self.pause = None;
             }
             match accept().await {
                 Ok(accepted) => return Ok(accepted),
-                Err(error) => self.0 = pause_after(error)?.map(|pause| Box::pin(tokio::time::sleep(pause))),
+                Err(error) => {
+                    self.pause = pause_after(error)?.map(|pause| Box::pin(tokio::time::sleep(pause)))
+                }
             }
         }
     }

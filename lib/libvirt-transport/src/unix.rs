@@ -66,12 +66,13 @@ impl TryFrom<UnixStream> for Unix {
     /// Takes a socket over.
     ///
     /// # Errors
-    /// When the runtime cannot watch it.
+    /// When there is no runtime here that watches it, or it cannot.
     fn try_from(stream: UnixStream) -> io::Result<Self> {
+        let runtime = Handle::try_current().map_err(io::Error::other)?;
         let socket = OwnedFd::from(stream.into_std()?);
         let departures = Arc::new(socket.try_clone()?);
         let arrivals = watched(socket, Interest::READABLE)?;
-        Ok(Self { arrivals, departures, runtime: Handle::current(), room: None })
+        Ok(Self { arrivals, departures, runtime, room: None })
     }
 }
 
@@ -226,6 +227,14 @@ impl Transport for Unix {
 mod tests {
     use super::*;
     use std::task::Waker;
+
+    #[tokio::test]
+    async fn a_socket_is_taken_over_where_there_is_a_runtime() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let bare = std::thread::spawn(move || Unix::try_from(theirs).map(drop));
+        assert!(bare.join().expect("no panic").unwrap_err().to_string().contains("runtime"));
+        Unix::try_from(ours).unwrap();
+    }
 
     #[tokio::test]
     async fn who_waits_in_reads_makes_nobody_else_wait() {

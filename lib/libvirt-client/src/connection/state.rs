@@ -445,7 +445,9 @@ impl State {
         if self.over().is_some() {
             return Poll::Ready(());
         }
-        self.parted.push(context.waker().clone());
+        if !self.parted.iter().any(|waker| waker.will_wake(context.waker())) {
+            self.parted.push(context.waker().clone());
+        }
         Poll::Pending
     }
 

@@ -134,7 +134,10 @@ impl StorageVol {
         let mut stream = self.download(range, flags).await?;
         let (sender, pieces) = mpsc::channel(WAITING);
         let (said, written) = oneshot::channel();
-        aside(move || drop(said.send(write(&file, pieces))))?;
+        aside(move || {
+            let written = write(&file, pieces, || !said.is_closed());
+            drop(said.send(written));
+        })?;
         while let Some(piece) = stream.receive().await? {
             // It has ended when it could not write, and says so below.
             if sender.send(piece).await.is_err() {
@@ -237,8 +240,12 @@ fn read_data(file: &File, mut left: u64, send: &mut impl FnMut(Piece) -> bool) -
     Ok(Taken::All)
 }
 
-/// Writes what comes from the file's position on; tells how much it was.
-fn write(mut file: &File, mut pieces: mpsc::Receiver<Piece>) -> io::Result<u64> {
+/// Writes what comes from the file's position on, while somebody waits for it; tells how much it was.
+fn write(
+    mut file: &File,
+    mut pieces: mpsc::Receiver<Piece>,
+    is_awaited: impl Fn() -> bool,
+) -> io::Result<u64> {
     let metadata = file.metadata()?;
     let appends = fcntl_getfl(file)?.contains(OFlags::APPEND);
     // Behind its end a file holds nothing. Of what is no regular file nobody knows what is where nothing is written.
@@ -255,7 +262,7 @@ fn write(mut file: &File, mut pieces: mpsc::Receiver<Piece>) -> io::Result<u64> 
             Piece::Hole(length) => {
                 let held = length.min(end.saturating_sub(place));
                 if held > 0 && (appends || punch(file, place, held).is_err()) {
-                    io::copy(&mut io::repeat(0).take(held), &mut file)?;
+                    write_zeros(file, held, &is_awaited)?;
                 }
                 place += length;
                 if is_file {
@@ -269,6 +276,20 @@ fn write(mut file: &File, mut pieces: mpsc::Receiver<Piece>) -> io::Result<u64> 
         file.set_len(place)?;
     }
     Ok(place - begin)
+}
+
+/// Writes zeros, as many as a daemon says: which may be more than anybody waits for.
+fn write_zeros(mut file: &File, mut left: u64, is_awaited: impl Fn() -> bool) -> io::Result<()> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    while left > 0 {
+        if !is_awaited() {
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "nobody waits for this any more"));
+        }
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
+        file.write_all(&ZEROS[..count])?;
+        left -= count as u64;
+    }
+    Ok(())
 }
 
 /// Makes zeros of what a file or a device holds in a place, without writing them, and goes on behind it.
@@ -349,7 +370,7 @@ mod tests {
     fn written(file: &File, pieces: Vec<Piece>) -> u64 {
         let (sender, receiver) = mpsc::channel(WAITING);
         let writer = file.try_clone().unwrap();
-        let thread = std::thread::spawn(move || write(&writer, receiver));
+        let thread = std::thread::spawn(move || write(&writer, receiver, || true));
         for piece in pieces {
             sender.blocking_send(piece).unwrap();
         }
@@ -393,5 +414,22 @@ mod tests {
         std::fs::write(&path, "before").unwrap();
         written(&File::options().append(true).open(&path).unwrap(), pieces());
         assert!(std::fs::read(&path).unwrap() == [b"before".as_slice(), &joined(&pieces())].concat());
+    }
+
+    #[test]
+    fn a_hole_of_any_length_is_given_up_with_who_waits_for_it() {
+        let (from, to) = io::pipe().unwrap();
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let (said, awaited) = oneshot::channel::<()>();
+        let to = File::from(std::os::fd::OwnedFd::from(to));
+        let thread = std::thread::spawn(move || write(&to, receiver, || !said.is_closed()));
+        sender.blocking_send(Piece::Hole(u64::MAX >> 1)).unwrap();
+        let mut first = vec![1; usize::try_from(MIB).unwrap()];
+        (&from).read_exact(&mut first).unwrap();
+        assert!(first.iter().all(|byte| *byte == 0));
+        drop(awaited);
+        let rest = io::copy(&mut from.take(16 * MIB), &mut io::sink()).unwrap();
+        assert!(rest < MIB, "{rest} bytes more");
+        assert_eq!(thread.join().unwrap().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::support::{Daemon, present, run};
 use libvirt_client::protocol::event::{Event, Kind};
-use libvirt_client::protocol::flags::ConnectFlags;
+use libvirt_client::protocol::flags::{ConnectFlags, DomainXmlFlags};
 use libvirt_client::protocol::remote;
 use libvirt_client::protocol::session::{Keepalive, Transmit};
 use libvirt_client::transport::{Traits, Transport, Unix};
@@ -146,6 +146,7 @@ async fn every_call_has_a_span() {
     let guard = tracing::subscriber::set_default(subscriber);
     connect.hostname().await.unwrap();
     connect.domain_by_name("nobody").await.unwrap_err();
+    test.xml(DomainXmlFlags::INACTIVE).await.unwrap();
     // A stream, a call that is started, and a job that is one; whether the driver has them makes no difference.
     let _ = test.screenshot(0).await;
     let started = connect.start::<remote::ConnectGetUri>(&()).await.unwrap();
@@ -161,6 +162,13 @@ async fn every_call_has_a_span() {
     assert!(value("bytes", 0).is_some_and(|bytes| bytes.parse::<u32>().unwrap() >= 8), "{seen:?}");
     assert_eq!(value("procedure", 1).as_deref(), Some("\"domain_lookup_by_name\""), "{seen:?}");
     assert!(value("error", 0).is_some_and(|error| error.contains("Domain not found")), "{seen:?}");
+    let flags = |procedure: &str| {
+        let at = seen.iter().position(|(_, value)| *value == format!("{procedure:?}")).expect(procedure);
+        (seen[at + 1].0.as_str(), seen[at + 1].1.as_str())
+    };
+    // Behind the procedure, whether it has any or not.
+    assert_eq!(flags("domain_get_xml_desc"), ("flags", "2"), "{seen:?}");
+    assert_eq!(flags("connect_get_hostname"), ("flags", "0"), "{seen:?}");
     let count = |name: &str| seen.iter().filter(|(field, _)| field == name).count();
     for procedure in ["domain_screenshot", "connect_get_uri", "domain_save_flags"] {
         let named = seen.iter().any(|(field, value)| field == "procedure" && value.contains(procedure));

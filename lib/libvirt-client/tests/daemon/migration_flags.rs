@@ -223,8 +223,9 @@ impl Hosts {
                 if let Ok(finished) = &finished {
                     args.cookie_in = finished.result()?.cookie_out;
                 }
-                source.call::<remote::DomainMigrateConfirm3>(&args).await?;
+                let confirmed = source.call::<remote::DomainMigrateConfirm3>(&args).await;
                 finished?;
+                confirmed?;
             }
             Version::Named => {
                 let args = remote::DomainMigrateBegin3ParamsArgs {
@@ -265,15 +266,21 @@ impl Hosts {
                     flags: told.finish,
                     cancelled: 0,
                 };
-                let finished = target.call::<remote::DomainMigrateFinish3Params>(&args).await?;
-                let args = remote::DomainMigrateConfirm3ParamsArgs {
+                let finished = target.call::<remote::DomainMigrateFinish3Params>(&args).await;
+                // The source waits to be told how it ended, also when it ended badly.
+                let mut args = remote::DomainMigrateConfirm3ParamsArgs {
                     dom: dom(),
                     params: Default::default(),
-                    cookie_in: finished.result()?.cookie_out,
+                    cookie_in: Bytes::default(),
                     flags: told.begin,
-                    cancelled: 0,
+                    cancelled: i32::from(finished.is_err()),
                 };
-                source.call::<remote::DomainMigrateConfirm3Params>(&args).await?;
+                if let Ok(finished) = &finished {
+                    args.cookie_in = finished.result()?.cookie_out;
+                }
+                let confirmed = source.call::<remote::DomainMigrateConfirm3Params>(&args).await;
+                finished?;
+                confirmed?;
             }
         }
         target.domain_by_name("guest").await
@@ -321,8 +328,9 @@ impl Hosts {
             cancelled,
             ..Default::default()
         };
-        self.source.call::<remote::DomainMigrateConfirm3>(&args).await?;
+        let confirmed = self.source.call::<remote::DomainMigrateConfirm3>(&args).await;
         finished?;
+        confirmed?;
         self.target.domain_by_name("guest").await
     }
 

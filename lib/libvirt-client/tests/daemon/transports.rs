@@ -66,14 +66,18 @@ async fn ssh_reaches_the_daemon_through_the_users_own_configuration() {
     let test = "ssh_reaches_the_daemon_through_the_users_own_configuration";
     let Some(daemon) = Daemon::start(test) else { return };
     let Some(sshd) = Sshd::prepare(test, &daemon.path("")) else { return };
-    let ssh = &sshd.command;
-    let socket = daemon.path("libvirt/libvirt-sock");
-    let uri = format!("test+ssh://root@elsewhere/default?command={ssh}&socket={}&no_tty=1", socket.display());
-    let connect = match daemon.builder(&uri).open_with(run).await {
-        Ok(connect) => connect,
-        Err(error) => panic!("{error}\n{}", sshd.log()),
-    };
-    assert_eq!(connect.domain_by_name("test").await.unwrap().name(), "test");
+    let (ssh, socket) = (&sshd.command, daemon.path("libvirt/libvirt-sock"));
+    // The same program stands for the libraries that libvirt has of it.
+    for kind in ["ssh", "libssh", "libssh2"] {
+        let uri = format!(
+            "test+{kind}://root@elsewhere/default?command={ssh}&socket={}&no_tty=1",
+            socket.display()
+        );
+        let opened = daemon.builder(&uri).open_with(run).await;
+        let connect = opened.unwrap_or_else(|error| panic!("{kind}: {error}\n{}", sshd.log()));
+        assert_eq!(connect.domain_by_name("test").await.unwrap().name(), "test", "{kind}");
+        connect.close().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -57,9 +57,10 @@ use crate::xml::Element;
 use events::Subscription;
 use ids::Ids;
 use libvirt_protocol::enums::{ErrorDomain, ErrorNumber};
+use libvirt_protocol::params::TypedParam;
 use libvirt_protocol::procedure::{Info, Procedure, Program, Release};
 use libvirt_protocol::session::CallId;
-use libvirt_protocol::xdr::Uuid;
+use libvirt_protocol::xdr::{List, Uuid};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -429,6 +430,12 @@ where
 /// How many, as the protocol counts.
 fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+/// A text among parameters.
+fn text<'a>(params: &List<'a, TypedParam<'a>, 64>, name: &str) -> Option<String> {
+    let found = params.iter().find(|param| param.field == name)?;
+    found.value.as_text().map(|text| text.to_string())
 }
 
 #[cfg(test)]

@@ -248,8 +248,8 @@ fn answer<const MAX: u32>(
 }
 
 /// Calls of the usual form: ask for a group, set a group.
-macro_rules! group {
-    ($group:literal: $get:ident $get_args:ident -> $get_ret:ident, $set:ident $set_args:ident) => {
+macro_rules! told {
+    ($group:literal: $get:ident $get_args:ident -> $get_ret:ident) => {
         impl Hypervisor {
             pub(crate) fn $get(
                 &mut self,
@@ -260,7 +260,15 @@ macro_rules! group {
                 let (params, nparams) = answer(domain.asked(impact).parameters($group, $group), args.nparams);
                 Ok(remote::$get_ret { params, nparams })
             }
+        }
+    };
+}
 
+macro_rules! group {
+    ($group:literal: $get:ident $get_args:ident -> $get_ret:ident, $set:ident $set_args:ident) => {
+        told!($group: $get $get_args -> $get_ret);
+
+        impl Hypervisor {
             pub(crate) fn $set(&mut self, args: remote::$set_args<'_>) -> Result<(), Refusal> {
                 let domain = self.domain_mut(&args.dom)?;
                 let impact = domain.impact(args.flags)?;
@@ -281,17 +289,9 @@ group!("memory": domain_get_memory_parameters DomainGetMemoryParametersArgs -> D
 group!("blkio": domain_get_blkio_parameters DomainGetBlkioParametersArgs -> DomainGetBlkioParametersRet,
        domain_set_blkio_parameters DomainSetBlkioParametersArgs);
 
-impl Hypervisor {
-    pub(crate) fn domain_get_numa_parameters(
-        &mut self,
-        args: remote::DomainGetNumaParametersArgs<'_>,
-    ) -> Reply<remote::DomainGetNumaParameters> {
-        let domain = self.domain(&args.dom)?;
-        let impact = domain.impact(args.flags.difference(TYPED_STRINGS))?;
-        let (params, nparams) = answer(domain.asked(impact).parameters("numa", "numa"), args.nparams);
-        Ok(remote::DomainGetNumaParametersRet { params, nparams })
-    }
+told!("numa": domain_get_numa_parameters DomainGetNumaParametersArgs -> DomainGetNumaParametersRet);
 
+impl Hypervisor {
     pub(crate) fn domain_set_numa_parameters(
         &mut self,
         args: remote::DomainSetNumaParametersArgs<'_>,
@@ -371,7 +371,7 @@ impl Hypervisor {
         let value = |name: &str| {
             let given = args.params.iter().find(|parameter| parameter.field == name);
             let kept = config.parameters.get(&(scope.clone(), name.to_owned())).cloned();
-            given.map(|parameter| parameter.value.into_owned()).or(kept).and_then(|value| number(&value))
+            given.map(|parameter| parameter.value.into_owned()).or(kept).and_then(|value| value.as_i64())
         };
         for name in [
             "total_bytes_sec",
@@ -521,8 +521,4 @@ fn known_disk(config: &Config, disk: &str) -> Result<(), Refusal> {
     }
     let text = format!("disk '{disk}' was not found in the domain config");
     Err(Refusal::argument(text))
-}
-
-fn number(value: &TypedValue<'_>) -> Option<i64> {
-    value.as_i64()
 }

@@ -7,18 +7,11 @@
 use super::{Hypervisor, Image, Placement};
 use crate::hypervisor::flags::exclusive;
 use crate::hypervisor::job::Work;
-use crate::hypervisor::{Refusal, Reply};
+use crate::hypervisor::{Refusal, Reply, text};
 use libvirt_protocol::enums::{DomainEventStartedDetailType, DomainRunningReason, DomainState, ErrorNumber};
 use libvirt_protocol::flags::{DomainSaveImageXmlFlags, DomainSaveRestoreFlags as F};
-use libvirt_protocol::params::TypedParam;
-use libvirt_protocol::xdr::{List, Text, Uuid};
+use libvirt_protocol::xdr::{Text, Uuid};
 use libvirt_protocol::{parameters, remote, types};
-
-/// A text among parameters.
-fn text<'a>(params: &List<'a, TypedParam<'a>, 64>, name: &str) -> Option<String> {
-    let found = params.iter().find(|param| param.field == name)?;
-    found.value.as_text().map(|text| text.to_string())
-}
 
 /// Whether flags say that a domain runs, or waits, when it is back.
 fn paused(flags: F) -> Result<Option<bool>, Refusal> {

@@ -4,14 +4,10 @@
 
 use super::errand::{Wish, is_outward};
 use super::{Begin, F, Hypervisor, Prepare, Refusal, Reply};
+use crate::hypervisor::text;
 use libvirt_protocol::params::TypedParam;
 use libvirt_protocol::xdr::{Bytes, IntoOwned, List, Text};
 use libvirt_protocol::{parameters as names, remote};
-
-fn text<'a>(params: &List<'a, TypedParam<'a>, 64>, name: &str) -> Option<String> {
-    let found = params.iter().find(|param| param.field == name)?;
-    found.value.as_text().map(|text| text.to_string())
-}
 
 fn owned(text: &Option<Text<'_>>) -> Option<String> {
     text.as_ref().map(ToString::to_string)
