@@ -191,9 +191,13 @@ pub(crate) mod tests {
     fn a_lock_that_the_last_look_finds_free_is_had() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path();
-        let mut other = Some(locked(path, || made(path), 0).expect("free"));
-        assert!(matches!(locked_after(path, || made(path), 1, || {}), Err(NotLocked::Held)));
-        assert!(locked_after(path, || made(path), 1, || drop(other.take())).is_ok());
+        // A child of another test has a copy of the lock until it is another program: not every last look finds it free.
+        let is_had = || {
+            let mut other = Some(locked(path, || made(path), 50).expect("free"));
+            assert!(matches!(locked_after(path, || made(path), 1, || {}), Err(NotLocked::Held)));
+            locked_after(path, || made(path), 1, || drop(other.take())).is_ok()
+        };
+        assert!((0..50).any(|_| is_had()));
     }
 
     #[test]
@@ -217,7 +221,7 @@ pub(crate) mod tests {
             let next = locked(path, || made(path), 0);
             assert!(matches!(next, Err(NotLocked::Held)), "{is_whole}: {next:?}");
             drop(had);
-            locked(path, || made(path), 0).expect("free again");
+            locked(path, || made(path), 50).expect("free again");
             fs::remove_dir_all(path).expect("removed");
         }
     }

@@ -257,7 +257,7 @@ async fn begin(
             if greeted != record {
                 greeted.save(&held.here())?;
             }
-            // Whoever greeted at its path was this machine then, and is found there.
+            // Whoever looks for this machine looks at its path.
             if !held.is_at(&directory)? {
                 let why = "it was removed or replaced while the machine was being started; start it again";
                 return Err(io::Error::new(io::ErrorKind::NotFound, why));

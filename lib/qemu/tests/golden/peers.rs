@@ -395,8 +395,8 @@ fn host_has(config: &Config) -> Result<(), String> {
     if config.accelerator == Accelerator::Kvm {
         openable("/dev/kvm")?;
     }
-    if matches!(config.memory.backing, Backing::HugePages { .. }) && HugePages::count("nr") == 0 {
-        return Err("huge pages (vm.nr_hugepages is 0, and only root can change that)".to_owned());
+    if matches!(config.memory.backing, Backing::HugePages { .. }) && HugePages::count("free") == 0 {
+        return Err("huge pages (none is free, and only root can add some)".to_owned());
     }
     if config.vsock.is_some() {
         openable("/dev/vhost-vsock")?;

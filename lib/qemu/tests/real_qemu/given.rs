@@ -209,8 +209,12 @@ async fn every_device_and_both_firmwares_are_accepted() {
     machine.nics.push(Nic::new("nic0", [0x52, 0x54, 0, 1, 2, 3], backend));
     let (vm, _tasks) = started(spec(directory.path(), machine.clone())).await;
     // A filter holds it to the calls that it needs (proc(5)).
-    let status = fs::read_to_string(format!("/proc/{}/status", vm.record().pid)).unwrap();
-    assert!(status.lines().any(|line| line == "Seccomp:\t2"), "{status}");
+    let filters = |process: &str| -> u32 {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let count = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
+        count.expect("of any kernel since 5.9").trim().parse().unwrap()
+    };
+    assert!(filters(&vm.record().pid.to_string()) > filters("self"), "it has one of its own");
     assert_eq!(vm.stats().await.unwrap().disks.len(), 4);
     assert_eq!(vm.qmp().call(&qmp::commands::QueryCpusFast {}).await.unwrap().len(), 3);
     vm.quit(LONG).await.unwrap();

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 
 const PLACE: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
 /// Whoever has pages of the host's holds it: other threads of this process, another checkout's tests, and those of libvirt's client
-/// (`HUGE_PAGES` in `lib/libvirt-client/tests/daemon/root.rs`) wait. Who cannot make it is not root, and can have no pages either.
+/// (`HUGE_PAGES` in `lib/libvirt-client/tests/daemon/root.rs`) wait. Who cannot make it is not root, and uses pages that are free without it.
 const LOCK: &str = "/run/tests-huge-pages.lock";
 
 /// They go back to the host with this.
