@@ -89,10 +89,10 @@ impl Polling {
     /// What was waited for has come.
     pub(crate) fn ended(&mut self, wait: &Wait) {
         let took = wait.took();
-        self.now = if took <= self.most || took > self.most * WAKE_UP {
+        self.now = if took <= self.most {
             self.trials = Trials::NONE;
             next(self.now, self.most, took)
-        } else if self.trials.is_due(self.now == self.most) {
+        } else if self.trials.is_due(self.now == self.most) && took <= self.most * WAKE_UP {
             self.most
         } else {
             Duration::ZERO
@@ -112,7 +112,7 @@ struct Trials {
 impl Trials {
     const NONE: Self = Self { left: 0, after: 0 };
 
-    /// Whether the next wait is one of them, after a short sleep; `looked`: which a whole look in vain came before.
+    /// Whether the next wait is one of them, after a sleep; `looked`: which a whole look in vain came before.
     fn is_due(&mut self, looked: bool) -> bool {
         if looked {
             self.after = (self.after * 2 + 1).min(MOST_LEFT_ALONE);
@@ -250,6 +250,8 @@ mod tests {
         assert_eq!(counts, [0, 1, 3, 7, 15, 31, 63, 63, 63], "waits that slept at once before the next look");
         assert!(waited(20), "and this one saw what it looked for");
         assert!(!waited(300), "what takes longer than any wake-up is not looked for");
-        assert!(waited(SHORT), "and what was in vain before is forgotten");
+        assert!(waited(SHORT), "and one look in vain is no reason to look no more");
+        let looks = (0..512).filter(|turn| waited(if turn % 2 == 0 { SHORT } else { 300 })).count();
+        assert!(looks < 20, "{looks} looks in vain between sleeps of both kinds");
     }
 }

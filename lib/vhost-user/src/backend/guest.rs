@@ -272,13 +272,15 @@ impl<'s> Guest<'s> {
         self.tell(&Request::ConfigChangeMsg)
     }
 
-    /// Sends a request to the front-end for which no answer is awaited; `false`: it takes none, or not this one.
+    /// Sends a request to the front-end for which no answer is awaited; `false`: it takes none, or not this one, or 1,024 lie
+    /// unread, and a later one may go.
     pub fn tell(&mut self, request: &Request) -> bool {
         self.channel.as_deref_mut().is_some_and(|channel| channel.tell(request).is_ok())
     }
 
     /// Asks the front-end something, with descriptors that go along. [`Device::answered`](super::Device::answered) hears what comes of it,
-    /// if there is an answer, which is always so with `REPLY_ACK`; `false`: it takes no such request.
+    /// if there is an answer, which is always so with `REPLY_ACK`; `false`: it takes no such request, or 1,024
+    /// lie unread or unanswered, and a later one may go.
     pub fn ask(&mut self, request: Request, descriptors: Vec<OwnedFd>) -> bool {
         self.channel.as_deref_mut().is_some_and(|channel| channel.ask(request, descriptors).is_ok())
     }

@@ -13,9 +13,10 @@ pub(super) const INVALIDATE: u8 = 3;
 const READ: u8 = 1;
 const WRITE: u8 = 2;
 
-/// Most entries that are kept; who has more is asked again for what is not there. As many as Linux' own back-ends keep (`max_iotlb_entries`,
-/// drivers/vhost/vhost.c), which let the oldest go as well.
-const MOST: usize = 2048;
+/// Most entries that are kept; the oldest goes then, and is asked for again. All pages of a chain have to be there at once, and each ring
+/// asks for its own: with fewer than all rings need they would take each other's for ever. A disk's longest request, 128 MiB, has 32,768
+/// pages; Linux' own back-ends, whose chains are shorter, keep 2,048 (`max_iotlb_entries`, drivers/vhost/vhost.c).
+const MOST: usize = 1 << 16;
 
 #[derive(Clone, Copy)]
 struct Entry {

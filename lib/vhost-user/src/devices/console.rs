@@ -87,10 +87,10 @@ impl Device for Console {
             let mut reader = chain.reader();
             for _ in 0..MOST_SENT / buffer.len() {
                 let count = reader.read(&mut buffer);
-                let mut left = &buffer[..count];
                 if count == 0 {
                     break;
                 }
+                let mut left = &buffer[..count];
                 while let Ok(written @ 1..) = write(output, left) {
                     left = left.get(written..).unwrap_or_default();
                 }

@@ -409,6 +409,9 @@ struct Pins {
 /// Pins of processors that there are not say nothing, those of I/O threads are wrong.
 fn pins(document: &Element, vcpus: u32, iothreads: &[u32]) -> Result<Pins, Refusal> {
     let refusal = |text: String| Refusal::new(ErrorNumber::ConfigUnsupported, text).of(ErrorDomain::Domain);
+    let twice = |what: &str, id: u32| {
+        Refusal::new(ErrorNumber::InternalError, format!("duplicate {what} '{id}'")).of(ErrorDomain::Domain)
+    };
     let mut named = 0;
     let mut cpus = |pin: &Element| {
         let cpus = pin.attribute("cpuset").map(Cpus::parse).unwrap_or_default();
@@ -422,8 +425,10 @@ fn pins(document: &Element, vcpus: u32, iothreads: &[u32]) -> Result<Pins, Refus
         let id = |key| pin.attribute(key).and_then(|id| id.parse::<u32>().ok());
         match pin.name.as_str() {
             "vcpupin" => {
-                if let Some(id) = id("vcpu").filter(|id| *id < vcpus) {
-                    pins.vcpus.insert(id, cpus(pin)?);
+                if let Some(id) = id("vcpu").filter(|id| *id < vcpus)
+                    && pins.vcpus.insert(id, cpus(pin)?).is_some()
+                {
+                    return Err(twice("vcpupin for vcpu", id));
                 }
             }
             "emulatorpin" if pins.emulator.is_none() => pins.emulator = Some(cpus(pin)?),
@@ -431,7 +436,10 @@ fn pins(document: &Element, vcpus: u32, iothreads: &[u32]) -> Result<Pins, Refus
                 Some(id) if !known.contains(&id) => {
                     return Err(refusal(format!("Cannot find 'iothread' : {id}")));
                 }
-                Some(id) => drop(pins.iothreads.insert(id, cpus(pin)?)),
+                Some(id) if pins.iothreads.insert(id, cpus(pin)?).is_some() => {
+                    return Err(twice("iothreadpin for same iothread", id));
+                }
+                Some(_) => {}
                 None => {}
             },
             _ => {}
@@ -468,19 +476,29 @@ impl Cpus {
         Self((0..count).collect())
     }
 
-    /// From a set like `0-3,8,^2`. Processors beyond [`MOST`] are not in it; a list that has more parts than that ends there.
+    /// From a set like `0-3,8,^2`. Processors beyond [`MOST`] are not in it.
     pub(crate) fn parse(text: &str) -> Self {
-        let mut chosen = vec![false; MOST as usize];
-        for part in text.split(',').map(str::trim).take(chosen.len()) {
+        // In words: a document's list may be long and say the same over and over.
+        let mut chosen = vec![0_u64; MOST.div_ceil(u64::BITS) as usize];
+        for part in text.split(',').map(str::trim) {
             let (part, remove) = part.strip_prefix('^').map_or((part, false), |part| (part, true));
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let (Ok(first), Ok(last)) = (first.parse::<u32>(), last.parse::<u32>()) else { continue };
             let last = last.min(MOST - 1);
-            if let Some(range) = chosen.get_mut(first as usize..=last as usize) {
-                range.fill(!remove);
+            if first > last {
+                continue;
+            }
+            let words = (0..).zip(&mut chosen).skip((first / u64::BITS) as usize);
+            for (start, word) in words.map(|(index, word)| (index * u64::BITS, word)) {
+                if start > last {
+                    break;
+                }
+                let from = u64::MAX << first.saturating_sub(start);
+                let to = u64::MAX >> (u64::BITS - 1).saturating_sub(last - start);
+                *word = if remove { *word & !(from & to) } else { *word | from & to };
             }
         }
-        Self((0..).zip(chosen).filter_map(|(cpu, is_chosen)| is_chosen.then_some(cpu)).collect())
+        Self::from_map(&chosen.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>())
     }
 
     /// From a map with a bit for each processor, lowest first.
@@ -557,14 +575,18 @@ mod tests {
             let more = format!("<vcpu>{vcpus}</vcpu><cputune>{pins}</cputune>");
             read(&more).map(|config| config.vcpu_pins.len())
         };
+        let twice =
+            "<vcpu>2</vcpu><cputune><vcpupin vcpu='1' cpuset=''/><vcpupin vcpu='1' cpuset='0'/></cputune>";
+        assert_eq!(read(twice).unwrap_err(), ErrorNumber::InternalError);
         // Those of processors that there are not say nothing.
         assert_eq!([pinned(64), pinned(65)], [Ok(64), Err(ErrorNumber::ConfigUnsupported)]);
     }
 
     #[test]
-    fn a_list_of_processors_that_says_the_same_over_and_over_is_read_at_once() {
-        let again = "0-16384,".repeat(1 << 19);
-        assert_eq!(Cpus::parse(&again).print(), format!("0-{}", MOST - 1));
+    fn a_list_of_processors_is_read_to_its_end_however_long_it_is() {
+        let again = "0-16384,".repeat(1 << 19) + "^63-64,^100,^200-16383";
+        assert_eq!(Cpus::parse(&again).print(), "0-62,65-99,101-199");
+        assert_eq!(Cpus::parse("5,^5,60-130,^128,").print(), "60-127,129-130");
         assert_eq!(Cpus::parse("4294967295,7-4294967295,9-8").print(), format!("7-{}", MOST - 1));
     }
 
