@@ -158,8 +158,13 @@ fn main() {
     if wanted("connecting") {
         rows.extend(opening::connecting(&mut rig));
     }
-    if wanted("streams") {
+    if wanted("streams") || wanted("files") {
         streams::prepare(&rig);
+    }
+    if wanted("files") {
+        rows.extend(streams::files(&mut rig));
+    }
+    if wanted("streams") {
         rows.extend(streams::throughput(&mut rig));
         rows.extend(streams::stalled(&mut rig));
         rows.extend(streams::carried(&mut rig));

@@ -78,6 +78,59 @@ def upload(name, length):
     return now() - start, user() - cpu, length
 
 
+def download_file(name, path, sparse):
+    stream = conn.newStream()
+    cpu, start = user(), now()
+    flags = libvirt.VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM if sparse else 0
+    with open(path, "wb", buffering=0) as file:
+
+        def written(_, data, __):
+            return file.write(data)
+
+        def hollow(_, length, __):
+            file.truncate(file.seek(length, os.SEEK_CUR))
+
+        volume(name).download(stream, 0, 0, flags)
+        if sparse:
+            stream.sparseRecvAll(written, hollow, None)
+        else:
+            stream.recvAll(written, None)
+        stream.finish()
+        length = file.seek(0, os.SEEK_END)
+    return now() - start, user() - cpu, length
+
+
+def upload_file(name, path):
+    stream = conn.newStream()
+    cpu, start = user(), now()
+    with open(path, "rb", buffering=0) as file:
+
+        def given(_, length, __):
+            return file.read(length)
+
+        def next_part(_, __):
+            place = file.tell()
+            try:
+                data = file.seek(place, os.SEEK_DATA)
+            except OSError:
+                data = file.seek(0, os.SEEK_END)
+                is_data = False
+            else:
+                is_data = data == place
+            end = file.seek(place, os.SEEK_HOLE) if is_data else data
+            file.seek(place)
+            return is_data, end - place
+
+        def skipped(_, length, __):
+            return file.seek(length, os.SEEK_CUR)
+
+        volume(name).upload(stream, 0, 0, libvirt.VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM)
+        stream.sparseSendAll(given, next_part, skipped, None)
+        stream.finish()
+        length = file.tell()
+    return now() - start, user() - cpu, length
+
+
 def opened(uri, count):
     took = []
     for _ in range(count):
@@ -154,6 +207,10 @@ for line in sys.stdin:
         answer = download(words[1], what == "sparse")
     elif what == "upload":
         answer = upload(words[1], int(words[2]))
+    elif what in ("download_file", "sparse_file"):
+        answer = download_file(words[1], words[2], what == "sparse_file")
+    elif what == "upload_file":
+        answer = upload_file(words[1], words[2])
     elif what == "connect":
         answer = opened(words[1], int(words[2]))
     elif what == "together":

@@ -6,15 +6,17 @@ use crate::measure::{Bare, Cost, Rounds, load, median, now, resident, row, user_
 use crate::peer::Peer;
 use crate::sshd::Sshd;
 use crate::support::{Daemon, Settings};
-use libvirt_client::Connect;
-use libvirt_client::Piece;
 use libvirt_client::protocol::flags::{
     StoragePoolBuildFlags, StorageVolDownloadFlags, StorageVolUploadFlags,
 };
 use libvirt_client::protocol::procedure::Procedure;
 use libvirt_client::protocol::{remote, xdr};
+use libvirt_client::{Connect, Holes, Piece, StorageVol};
 use serde_json::Value;
+use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 const MIB: u64 = 1 << 20;
 const ROUNDS: usize = 5;
@@ -54,9 +56,13 @@ fn prepare_at(rig: &Rig, daemon: &Daemon) {
     });
 }
 
+async fn volume(connect: &Connect, name: &str) -> StorageVol {
+    let pool = connect.storage_pool_by_name("p").await.expect("the pool");
+    pool.volume_by_name(name).await.expect("the volume")
+}
+
 async fn upload(connect: &Connect) {
-    let volume = connect.storage_pool_by_name("p").await.expect("the pool").volume_by_name("v").await;
-    let volume = volume.expect("the volume");
+    let volume = volume(connect, "v").await;
     let mut up = volume.upload(.., StorageVolUploadFlags::empty()).await.expect("a stream");
     let mut piece = vec![0; MIB as usize];
     for _ in 0..SIZE / MIB {
@@ -68,8 +74,7 @@ async fn upload(connect: &Connect) {
 }
 
 async fn download(connect: &Connect, name: &str, flags: StorageVolDownloadFlags) -> u64 {
-    let volume = connect.storage_pool_by_name("p").await.expect("the pool").volume_by_name(name).await;
-    let mut down = volume.expect("the volume").download(.., flags).await.expect("a stream");
+    let mut down = volume(connect, name).await.download(.., flags).await.expect("a stream");
     let mut length = 0;
     while let Some(piece) = down.receive().await.expect("the daemon sends") {
         length += match piece {
@@ -79,6 +84,12 @@ async fn download(connect: &Connect, name: &str, flags: StorageVolDownloadFlags)
     }
     down.finish().await.expect("an end");
     length
+}
+
+async fn download_file(connect: &Connect, name: &str, path: &Path, holes: Holes) -> u64 {
+    let volume = volume(connect, name).await;
+    let file = File::create(path).expect("a file of ours");
+    volume.download_file(&file, .., holes).await.expect("the daemon sends")
 }
 
 /// The packets alone, thrown away.
@@ -109,18 +120,26 @@ fn bare_download(rig: &Rig) -> f64 {
 
 /// What is done with a volume: the command of the peers', and the name of its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Work {
+enum Work<'p> {
     Upload,
     Download,
     Sparse,
+    /// Into this file, which is not there yet.
+    ToFile(&'p Path),
+    SparseToFile(&'p Path),
+    /// From this file.
+    SparseFromFile(&'p Path),
 }
 
-impl Work {
+impl Work<'_> {
     fn command(self) -> String {
         match self {
             Self::Upload => format!("upload v {SIZE}"),
             Self::Download => "download v".to_owned(),
             Self::Sparse => "sparse s".to_owned(),
+            Self::ToFile(path) => format!("download_file v {}", path.display()),
+            Self::SparseToFile(path) => format!("sparse_file s {}", path.display()),
+            Self::SparseFromFile(path) => format!("upload_file s {}", path.display()),
         }
     }
 
@@ -129,23 +148,58 @@ impl Work {
             Self::Upload => "upload_dense",
             Self::Download => "download_dense",
             Self::Sparse => "download_sparse",
+            Self::ToFile(_) => "download_file_dense",
+            Self::SparseToFile(_) => "download_file_sparse",
+            Self::SparseFromFile(_) => "upload_file_sparse",
         }
     }
 
     /// Bytes of data.
     fn data(self) -> u64 {
-        if self == Self::Sparse { SPARSE.1 } else { SIZE }
+        match self {
+            Self::Upload | Self::Download | Self::ToFile(_) => SIZE,
+            Self::Sparse | Self::SparseToFile(_) | Self::SparseFromFile(_) => SPARSE.1,
+        }
+    }
+
+    /// Bytes of data and holes.
+    fn length(self) -> u64 {
+        match self {
+            Self::Upload | Self::Download | Self::ToFile(_) => SIZE,
+            Self::Sparse | Self::SparseToFile(_) | Self::SparseFromFile(_) => SPARSE.0,
+        }
+    }
+
+    /// What comes before it and is not measured.
+    fn prepare(self) {
+        if let Self::ToFile(path) | Self::SparseToFile(path) = self {
+            // The first one finds none.
+            let _ = std::fs::remove_file(path);
+        }
     }
 
     async fn done(self, connect: &Connect) {
         match self {
             Self::Upload => upload(connect).await,
             Self::Download => {
-                assert_eq!(download(connect, "v", StorageVolDownloadFlags::empty()).await, SIZE);
+                let flags = StorageVolDownloadFlags::empty();
+                assert_eq!(download(connect, "v", flags).await, self.length());
             }
             Self::Sparse => {
-                let length = download(connect, "s", StorageVolDownloadFlags::SPARSE_STREAM).await;
-                assert_eq!(length, SPARSE.0);
+                let flags = StorageVolDownloadFlags::SPARSE_STREAM;
+                assert_eq!(download(connect, "s", flags).await, self.length());
+            }
+            Self::ToFile(path) => {
+                assert_eq!(download_file(connect, "v", path, Holes::Fill).await, self.length());
+            }
+            Self::SparseToFile(path) => {
+                assert_eq!(download_file(connect, "s", path, Holes::Keep).await, self.length());
+            }
+            Self::SparseFromFile(path) => {
+                let volume = volume(connect, "s").await;
+                let file = File::open(path).expect("a file of ours");
+                let length = volume.upload_file(&file, .., Holes::Keep).await.expect("the daemon takes it");
+                assert_eq!(length, self.length());
             }
         }
     }
@@ -166,6 +220,21 @@ pub(crate) fn throughput(rig: &mut Rig) -> Vec<Value> {
         with(row, "floor_value", Value::from(floor))
     };
     rows.into_iter().map(floored).collect()
+}
+
+/// Throughput from files and to files, in memory: no disk is measured but the daemon's.
+pub(crate) fn files(rig: &mut Rig) -> Vec<Value> {
+    let place = tempfile::Builder::new().prefix("libvirt-bench-").tempdir_in("/dev/shm");
+    let place = place.expect("a directory of ours");
+    let (full, sparse, source) =
+        (place.path().join("full"), place.path().join("sparse"), place.path().join("source"));
+    let file = File::create(&source).expect("a file of ours");
+    file.set_len(SPARSE.0).expect("a hole");
+    file.write_all_at(&vec![0x5a; SPARSE.1 as usize], SPARSE.0 / 2).expect("data");
+    let uri = rig.session_uri();
+    let connect = rig.runtime.block_on(rig.daemon.open(&uri));
+    let works = [Work::ToFile(&full), Work::SparseToFile(&sparse), Work::SparseFromFile(&source)];
+    compared(rig, &connect, &uri, "libvirt", &works)
 }
 
 /// Throughput over TLS and ssh, whose ends are all on this machine: what is measured is mostly encryption.
@@ -226,7 +295,7 @@ fn tls() -> (Daemon, u16) {
 }
 
 /// The same work by all contenders, in turn, each on a connection to the same place.
-fn compared(rig: &mut Rig, connect: &Connect, uri: &str, prefix: &str, works: &[Work]) -> Vec<Value> {
+fn compared(rig: &mut Rig, connect: &Connect, uri: &str, prefix: &str, works: &[Work<'_>]) -> Vec<Value> {
     let load = load();
     for peer in &mut rig.peers {
         peer.ask(&format!("open {uri}"));
@@ -238,7 +307,9 @@ fn compared(rig: &mut Rig, connect: &Connect, uri: &str, prefix: &str, works: &[
         for (index, work) in works.iter().enumerate() {
             let mut ask = |rig: &mut Rig| {
                 for (peer, costs) in rig.peers.iter_mut().zip(&mut peers) {
+                    work.prepare();
                     let answer = peer.ask(&work.command());
+                    assert!(answer.is_none_or(|answer| answer.more as u64 == work.length()), "{work:?}");
                     costs[index].extend(answer.map(|answer| Cost { time: answer.time, user: answer.user }));
                 }
             };
@@ -246,6 +317,7 @@ fn compared(rig: &mut Rig, connect: &Connect, uri: &str, prefix: &str, works: &[
             if round % 2 == 1 {
                 ask(rig);
             }
+            work.prepare();
             let (start, user) = (now(), user_ns());
             rig.runtime.block_on(work.done(connect));
             ours[index].push(Cost { time: start.elapsed().as_nanos() as f64, user: user_ns() - user });
