@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Command;
 
 /// One measured figure beside its peer and floor from the same run.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,6 +51,9 @@ pub struct Row {
 pub fn run() -> Result<()> {
     let directory = sh::root().join("target/bench");
     std::fs::create_dir_all(&directory)?;
+    if let Err(error) = python_peer(&directory.join("python")) {
+        say(&format!("not run: python's qemu.qmp: {error:#}"));
+    }
     // The programs that are measured from outside; the profile of benchmarks is the same.
     sh::run(sh::cargo().args(["build", "--workspace", "--locked", "--release"]))?;
     sh::run(sh::cargo().args(["bench", "--workspace", "--locked", "--bench", "*"]))?;
@@ -64,6 +68,16 @@ pub fn run() -> Result<()> {
     std::fs::write(directory.join("table.md"), &table)?;
     say(&table);
     Ok(())
+}
+
+/// The peer of `lib/qmp`, from the package index, in an environment of its own.
+fn python_peer(place: &Path) -> Result<()> {
+    let python = place.join("bin/python3");
+    if python.exists() && sh::output(Command::new(&python).args(["-c", "import qemu.qmp"])).is_ok() {
+        return Ok(());
+    }
+    sh::run(Command::new("python3").args(["-m", "venv"]).arg(place))?;
+    sh::run(Command::new(python).args(["-m", "pip", "install", "--quiet", "qemu.qmp==0.0.6"]))
 }
 
 fn collect(directory: &Path) -> Result<Vec<Row>> {

@@ -164,6 +164,11 @@ const PACKAGES: &[Package] = &[
     (Purpose::Test, "debootstrap", "makes the Debian image and the bare machine of the tests"),
     (
         Purpose::Bench,
+        "python3-venv",
+        "the place of python's qemu.qmp, which the monitor's client is measured beside",
+    ),
+    (
+        Purpose::Bench,
         "libvirt-dev",
         "a program on libvirt's own library, which the libvirt client is measured beside",
     ),

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 /// The release that is asked for, if it is not the installed one: `10.0`.
 const VARIABLE: &str = "HV_QEMU_RELEASE";
 
+/// Whether that is 10.0.
 #[expect(clippy::disallowed_methods, reason = "tests are told by the environment")]
-fn is_newer() -> bool {
+pub(crate) fn is_newer() -> bool {
     std::env::var_os(VARIABLE).is_some_and(|release| release == "10.0")
 }
 

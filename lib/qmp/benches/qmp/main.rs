@@ -1,7 +1,7 @@
 //! Commands per second and what they cost, beside a bare loop on the socket and python's `qemu.qmp`; reading a schema; a storm of events.
 //!
 //! Writes `target/bench/qmp.json`. Contenders have a paused QEMU of their own each, and take turns in each of seven rounds; the figures
-//! are medians over the rounds. The python peer is `python3 -m venv target/bench/python`, then its `pip install qemu.qmp`.
+//! are medians over the rounds. `cargo xtask bench` puts the python peer into `target/bench/python`.
 
 mod local;
 mod measure;
