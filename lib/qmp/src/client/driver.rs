@@ -229,7 +229,7 @@ impl Driver {
                 Output::Running(greeting) => {
                     self.shared.phase.send_replace(Phase::Running(Arc::new(greeting)));
                     // The session's own call: nobody waits for its answer.
-                    self.shared.observed("command", "qmp_capabilities", "success");
+                    self.shared.observed("command", "qmp_capabilities", "ok");
                 }
                 Output::Reply(id, result) => self.answer(id, Answer::Reply(result)),
                 Output::Text(id, message) => self.answer(id, Answer::Text(message)),
