@@ -2,10 +2,10 @@
 
 use crate::{Machine, QEMU, demo, observed};
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::BufRead as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::mpsc;
 use vhost_user::backend::{Device, Guest, serve};
 use vhost_user::devices::{Disk, OnFile};
@@ -55,21 +55,15 @@ fn a_machine_boots_from_our_disk() {
         }
     });
     for packed in ["off", "on"] {
-        let machine = Command::new(QEMU)
+        let mut machine = Command::new(QEMU);
+        machine
             .args(["-accel", "tcg", "-m", "64", "-machine", "q35,memory-backend=memory", "-nodefaults"])
             .args(["-object", "memory-backend-memfd,id=memory,size=64M,share=on"])
             .args(["-display", "none", "-serial", "stdio", "-chardev"])
             .arg(format!("socket,id=disk,path={}", path("blk.sock").display()))
             .arg("-device")
-            .arg(format!("vhost-user-blk-pci,chardev=disk,num-queues=1,packed={packed},bootindex=0"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut machine = match machine {
-            Ok(child) => Machine(child),
-            Err(error) => return println!("not run: {test}: {QEMU}: {error}"),
-        };
-        let mut console = BufReader::new(machine.0.stdout.take().unwrap());
+            .arg(format!("vhost-user-blk-pci,chardev=disk,num-queues=1,packed={packed},bootindex=0"));
+        let Some((_machine, mut console)) = Machine::started(test, machine) else { return };
         let mut said = String::new();
         while !said.contains(TEXT) {
             let mut line = Vec::new();
@@ -131,7 +125,8 @@ fn linux_boots_from_our_disk() {
             let mut disk = Telling(Disk::new(OnFile::new(file).unwrap(), 1), tells);
             serve(&mut disk, stream, &Canceller::new().unwrap()).unwrap();
         });
-        let machine = Command::new(QEMU)
+        let mut machine = Command::new(QEMU);
+        machine
             .args(["-accel", "tcg", "-m", "256", "-machine", "q35,memory-backend=memory", "-nodefaults"])
             .args(["-object", "memory-backend-memfd,id=memory,size=256M,share=on", "-no-reboot"])
             .args(["-display", "none", "-serial", "stdio", "-drive"])
@@ -141,15 +136,8 @@ fn linux_boots_from_our_disk() {
             .arg("-chardev")
             .arg(format!("socket,id=disk,path={}", socket.display()))
             .arg("-device")
-            .arg(format!("vhost-user-blk-pci,chardev=disk,num-queues=1,packed={packed},bootindex=0"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut machine = match machine {
-            Ok(child) => Machine(child),
-            Err(error) => return println!("not run: {test}: {QEMU}: {error}"),
-        };
-        let console = BufReader::new(machine.0.stdout.take().unwrap());
+            .arg(format!("vhost-user-blk-pci,chardev=disk,num-queues=1,packed={packed},bootindex=0"));
+        let Some((machine, console)) = Machine::started(test, machine) else { return };
         let mut said = String::new();
         for line in console.split(b'\n') {
             said.push_str(&String::from_utf8_lossy(&line.unwrap()));

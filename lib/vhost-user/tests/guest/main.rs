@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use vhost_user::backend::serve;
 use vhost_user::devices::{Disk, OnFile};
 use vhost_user::socket::Canceller;
@@ -26,6 +26,22 @@ fn demo(name: &str) -> PathBuf {
 
 /// A machine, ended with the value.
 struct Machine(Child);
+
+impl Machine {
+    /// Starts it with its console as output; where that cannot be, it is said that the test is not run.
+    fn started(test: &str, mut machine: Command) -> Option<(Self, BufReader<ChildStdout>)> {
+        match machine.stdin(Stdio::null()).stdout(Stdio::piped()).spawn() {
+            Ok(mut child) => {
+                let console = child.stdout.take().expect("it is a pipe");
+                Some((Self(child), BufReader::new(console)))
+            }
+            Err(error) => {
+                println!("not run: {test}: {QEMU}: {error}");
+                None
+            }
+        }
+    }
+}
 
 impl Drop for Machine {
     fn drop(&mut self) {
@@ -69,7 +85,8 @@ fn a_guest_keeps_its_boot_counter_on_our_disk() {
     });
     let server = server.unwrap();
     for (boot, packed) in [(1, "off"), (2, "on")] {
-        let machine = Command::new(QEMU)
+        let mut machine = Command::new(QEMU);
+        machine
             .args([
                 "-accel",
                 "tcg",
@@ -95,15 +112,8 @@ fn a_guest_keeps_its_boot_counter_on_our_disk() {
             .arg("-kernel")
             .arg(demo("vmlinuz"))
             .arg("-initrd")
-            .arg(demo("initrd.img"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut machine = match machine {
-            Ok(child) => Machine(child),
-            Err(error) => return println!("not run: {test}: {QEMU}: {error}"),
-        };
-        let console = BufReader::new(machine.0.stdout.take().unwrap());
+            .arg(demo("initrd.img"));
+        let Some((_machine, console)) = Machine::started(test, machine) else { return };
         let mut said = String::new();
         for line in console.split(b'\n') {
             said = String::from_utf8_lossy(&line.unwrap()).into_owned();
