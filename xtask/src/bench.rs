@@ -54,6 +54,9 @@ pub fn run() -> Result<()> {
     if let Err(error) = python_peer(&directory.join("python")) {
         say(&format!("not run: python's qemu.qmp: {error:#}"));
     }
+    if let Err(error) = crate::unpacked::fetch() {
+        say(&format!("not run: streams over ssh: {error:#}"));
+    }
     // The programs that are measured from outside; the profile of benchmarks is the same.
     sh::run(sh::cargo().args(["build", "--workspace", "--locked", "--release"]))?;
     sh::run(sh::cargo().args(["bench", "--workspace", "--locked", "--bench", "*"]))?;

@@ -1,4 +1,4 @@
-//! Debian packages that the tests use without their being installed: an installed sshd would listen on the developer's machine.
+//! Debian packages that tests and benchmarks use without their being installed: an installed sshd would listen on the developer's machine.
 
 use crate::sh::{self, say};
 use anyhow::{Context, Result};

@@ -360,7 +360,8 @@ impl Connect {
         args: &P::Args<'_>,
     ) -> Result<(Reply<P>, ByteStream), Error> {
         self.supports::<P>()?;
-        self.own().await?.open::<P>(args).await
+        let (lane, left) = self.lanes.stream(self.deadline).await?;
+        lane.open_leaving::<P>(args, left).await
     }
 
     /// The same, when the stream is all that comes back.

@@ -20,6 +20,7 @@ mod routes;
 mod state;
 mod waiters;
 
+pub(crate) use bytes::Left;
 pub use bytes::{ByteStream, Piece, StreamReader, StreamWriter};
 pub use call::{Call, Reply};
 pub(crate) use direct::{Interrupt, Watch};
@@ -187,11 +188,20 @@ impl Connection {
     /// # Errors
     /// As [`Connection::call`].
     pub async fn open<P: Procedure>(&self, args: &P::Args<'_>) -> Result<(Reply<P>, ByteStream), Error> {
+        self.open_leaving::<P>(args, None).await
+    }
+
+    /// The same; this is done with the connection once the stream has ended well.
+    pub(crate) async fn open_leaving<P: Procedure>(
+        &self,
+        args: &P::Args<'_>,
+        left: Option<Left>,
+    ) -> Result<(Reply<P>, ByteStream), Error> {
         let call = self.started::<P>(args, Vec::new());
         let serial = call.serial();
         let reply = call.within(self.deadline).await?;
         let serial = serial.ok_or_else(|| Error::protocol("a reply without a call").of(P::INFO))?;
-        Ok((reply, ByteStream::new(self.clone(), P::INFO, serial)))
+        Ok((reply, ByteStream::new(self.clone(), P::INFO, serial, left)))
     }
 
     /// Sends what calls have left that were started, as far as it goes at once.
@@ -252,6 +262,11 @@ impl Connection {
         let state = self.shared.lock();
         let session = &state.session;
         Load { calls: session.load(), clogged: session.is_clogged() }
+    }
+
+    /// Whether it is open, and nothing is on its way.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.closed().is_none() && self.load().calls == 0
     }
 
     /// From now on the daemon is asked for signs of life.

@@ -6,18 +6,19 @@
 //! ```text
 //!   urgent calls, subscriptions ──> control lane        one, as long as the handle lives
 //!   all other calls ──────────────> work lanes          the one with the fewest calls under way; up to a limit
-//!   each stream ──────────────────> a lane of its own   until the stream ends
+//!   each stream ──────────────────> a lane of its own   until the stream ends; one that ended well is kept for the next
 //! ```
 //!
 //! The control lane tells whether the handle lives: while it is being made again every call waits for it, and when it is gone for good
 //! all calls fail for the same reason.
 
 mod identity;
+mod spare;
 mod work;
 
 pub(crate) use identity::{Identity, say};
 
-use crate::connection::{Connection, Driver, FAREWELL, Mover, Options, moved, now};
+use crate::connection::{Connection, Driver, FAREWELL, Left, Mover, Options, moved, now};
 use crate::error::{Error, ErrorKind};
 use crate::keeper::{Control, Keeper, Link, Reconnect, Wish};
 use crate::params::Params;
@@ -28,6 +29,7 @@ use futures::future::BoxFuture;
 use libvirt_protocol::flags::ConnectFlags;
 use libvirt_protocol::procedure::{Info, Release};
 use libvirt_protocol::remote;
+use spare::Spare;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -58,6 +60,7 @@ pub(crate) struct Lanes {
     /// Tells the keeper that the handle is to be closed.
     closing: Arc<Notify>,
     work: Arc<Work>,
+    spare: Arc<Spare>,
 }
 
 /// What is known of the daemon.
@@ -103,7 +106,7 @@ impl Lanes {
         let keeper = Keeper::new(opening.clone(), reconnect, wished, sender, ends);
         (opening.run)(Driver::new(keeper.run(connection, mover)));
         let work = Arc::new(Work::new(most, opening.options.limits.ordinary.max(1)));
-        Ok(Self { opening, several, returns, control, wishes, closing, work })
+        Ok(Self { opening, several, returns, control, wishes, closing, work, spare: Arc::default() })
     }
 
     /// How long calls may take that say nothing else.
@@ -194,7 +197,12 @@ impl Lanes {
     /// # Errors
     /// With the reason for which the control lane was lost before.
     pub(crate) async fn close(&self, deadline: Option<Duration>) -> Result<(), Error> {
-        let ending = self.work.close(&Error::new(ErrorKind::Closed));
+        let closed = Error::new(ErrorKind::Closed);
+        let mut ending = self.work.close(&closed);
+        if let Some(spare) = self.spare.close() {
+            spare.leave(&closed);
+            ending.push(spare);
+        }
         let lost = match &self.control.borrow().link {
             Link::Gone(error) => Some(error.clone()),
             Link::Up(_) | Link::Away(_) => None,
@@ -277,7 +285,29 @@ impl Lanes {
         Box::pin(async { made.await? })
     }
 
-    /// A lane for one stream, or for anything else that wants one of its own.
+    /// A lane for one stream, and what is done with it once that has ended well.
+    ///
+    /// # Errors
+    /// As [`Lanes::own`].
+    pub(crate) async fn stream(
+        &self,
+        deadline: Option<Duration>,
+    ) -> Result<(Connection, Option<Left>), Error> {
+        // An old one is as old as the daemon that it leads to.
+        let control = self.control(deadline).await?;
+        if !self.several {
+            return Ok((control, None));
+        }
+        let changes = self.opening.identity.changes();
+        let lane = match self.spare.take(changes) {
+            Some(lane) => lane.timed(deadline),
+            None => self.own(deadline).await?,
+        };
+        let spare = Arc::clone(&self.spare);
+        Ok((lane, Some(Left::to(move |lane| spare.keep(lane, changes)))))
+    }
+
+    /// A lane for one who wants one of his own.
     ///
     /// # Errors
     /// [`ErrorKind::Lane`] when it cannot be made though the control lane is there: that is not to be stopped by who does not read his stream.

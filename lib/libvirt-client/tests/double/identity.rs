@@ -58,8 +58,11 @@ async fn every_connection_speaks_for_whom_it_is_told() {
     let _ = work(&connect).await;
     assert_eq!(spoke_for::<NodeAllocPages>(&mortal), None, "the process itself");
     for user in ["fred", "wilma"] {
+        // Its connection would be the next stream's.
+        let (_, picture) = guest.screenshot(0).await.unwrap();
+        picture.finish().await.unwrap();
         connect.set_identity(&named(user)).await.unwrap();
-        // The lane for work was there before; a stream has a new one.
+        // The lane for work and the stream's were there before.
         let _ = work(&connect).await;
         guest.autostart().await.unwrap();
         guest.open_console(None, DomainConsoleFlags::empty()).await.unwrap().abort();

@@ -80,6 +80,22 @@ struct Open {
     lane: Connection,
     info: &'static Info,
     serial: Serial,
+    left: Option<Left>,
+}
+
+/// What is done with the connection of a stream that has ended as both sides wanted.
+pub(crate) struct Left(Box<dyn FnOnce(Connection) + Send + Sync>);
+
+impl Left {
+    pub(crate) fn to(taker: impl FnOnce(Connection) + Send + Sync + 'static) -> Self {
+        Self(Box::new(taker))
+    }
+}
+
+impl std::fmt::Debug for Left {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Left")
+    }
 }
 
 impl std::fmt::Debug for Shared {
@@ -89,9 +105,9 @@ impl std::fmt::Debug for Shared {
 }
 
 impl ByteStream {
-    pub(super) fn new(lane: Connection, info: &'static Info, serial: Serial) -> Self {
+    pub(super) fn new(lane: Connection, info: &'static Info, serial: Serial, left: Option<Left>) -> Self {
         let shared = Arc::clone(&lane.shared);
-        let open = Arc::new(Open { shared, lane, info, serial });
+        let open = Arc::new(Open { shared, lane, info, serial, left });
         Self {
             reader: StreamReader { open: Arc::clone(&open), rest: None, patience: Patience::default() },
             writer: StreamWriter { open, room: None, patience: Patience::default() },
@@ -332,6 +348,12 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.shared.lock().abandon(self.serial);
+        let mut state = self.shared.lock();
+        let well = state.streams.get(&self.serial).is_some_and(|stream| matches!(stream.end, Some(Ok(()))));
+        state.abandon(self.serial);
+        drop(state);
+        if well && let Some(Left(taker)) = self.left.take() {
+            taker(self.lane.clone());
+        }
     }
 }
