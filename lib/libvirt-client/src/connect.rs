@@ -51,8 +51,8 @@ pub struct Builder {
 const LANES: usize = 4;
 
 impl Builder {
-    /// How many connections there may be for calls that may take long, besides the first and those of streams. With 0 everything
-    /// goes over one connection. Calls of one that cannot be made go over the others.
+    /// How many connections there may be for calls that may take long, besides the first and those of streams, of which
+    /// one is kept for the next stream. With 0 everything goes over one connection. Calls of one that cannot be made go over the others.
     #[must_use]
     pub fn lanes(mut self, most: usize) -> Self {
         self.lanes = Some(most);
@@ -456,7 +456,7 @@ impl Connect {
         self
     }
 
-    /// Ends all connections in order: the daemon hears so, those for work have a second for it, and frees what belongs to them (`virConnectClose`). Clones of this handle are of
+    /// Ends all connections in order: the daemon hears so, the others have a second for it, and frees what belongs to them (`virConnectClose`). Clones of this handle are of
     /// no further use; streams that are open go on.
     ///
     /// # Errors

@@ -319,11 +319,9 @@ impl Keeper {
             };
             match registered {
                 Ok((connection, mover, up)) => {
-                    let before = self.control.send_replace(up);
-                    if before.place.target != self.control.borrow().place.target {
-                        // What is left of it goes on elsewhere.
-                        self.opening.identity.moved();
-                    }
+                    // Before anybody who waits goes on: whatever took this connection may have taken the others, and not be known of them yet.
+                    self.opening.identity.moved();
+                    self.control.send_replace(up);
                     self.topics.each_queue(Queue::announce);
                     return Ok((connection, mover));
                 }

@@ -191,7 +191,7 @@ impl Connection {
         self.open_leaving::<P>(args, None).await
     }
 
-    /// The same; this is done with the connection once the stream has ended well.
+    /// The same; what is done with the connection once the stream has ended well, or was refused.
     pub(crate) async fn open_leaving<P: Procedure>(
         &self,
         args: &P::Args<'_>,
@@ -199,7 +199,18 @@ impl Connection {
     ) -> Result<(Reply<P>, ByteStream), Error> {
         let call = self.started::<P>(args, Vec::new());
         let serial = call.serial();
-        let reply = call.within(self.deadline).await?;
+        let reply = match call.within(self.deadline).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                // What was refused has left nothing behind.
+                if error.refusal().is_some()
+                    && let Some(left) = left
+                {
+                    left.take(self.clone());
+                }
+                return Err(error);
+            }
+        };
         let serial = serial.ok_or_else(|| Error::protocol("a reply without a call").of(P::INFO))?;
         Ok((reply, ByteStream::new(self.clone(), P::INFO, serial, left)))
     }
@@ -262,11 +273,6 @@ impl Connection {
         let state = self.shared.lock();
         let session = &state.session;
         Load { calls: session.load(), clogged: session.is_clogged() }
-    }
-
-    /// Whether it is open, and nothing is on its way.
-    pub(crate) fn is_at_rest(&self) -> bool {
-        self.closed().is_none() && self.load().calls == 0
     }
 
     /// From now on the daemon is asked for signs of life.

@@ -36,7 +36,7 @@ impl Identity {
         self.changes.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Connections that were made until now are to another daemon than those that are made from now on.
+    /// Connections that were made until now may lead nowhere any more, or to another daemon than those that are made from now on.
     pub(crate) fn moved(&self) {
         self.changes.fetch_add(1, Ordering::SeqCst);
     }

@@ -6,7 +6,7 @@
 //! ```text
 //!   urgent calls, subscriptions ──> control lane        one, as long as the handle lives
 //!   all other calls ──────────────> work lanes          the one with the fewest calls under way; up to a limit
-//!   each stream ──────────────────> a lane of its own   until the stream ends; one that ended well is kept for the next
+//!   each stream ──────────────────> a lane of its own   until the stream ends; then one is kept for the next
 //! ```
 //!
 //! The control lane tells whether the handle lives: while it is being made again every call waits for it, and when it is gone for good
@@ -192,7 +192,7 @@ impl Lanes {
         }
     }
 
-    /// Ends all connections but those of streams, which end with their streams.
+    /// Ends all connections but those of open streams, which end with their streams.
     ///
     /// # Errors
     /// With the reason for which the control lane was lost before.
@@ -293,7 +293,6 @@ impl Lanes {
         &self,
         deadline: Option<Duration>,
     ) -> Result<(Connection, Option<Left>), Error> {
-        // An old one is as old as the daemon that it leads to.
         let control = self.control(deadline).await?;
         if !self.several {
             return Ok((control, None));
@@ -303,11 +302,17 @@ impl Lanes {
             Some(lane) => lane.timed(deadline),
             None => self.own(deadline).await?,
         };
-        let spare = Arc::clone(&self.spare);
-        Ok((lane, Some(Left::to(move |lane| spare.keep(lane, changes)))))
+        // Without a handle there is no next stream.
+        let spare = Arc::downgrade(&self.spare);
+        let left = Left::to(move |lane| {
+            if let Some(spare) = spare.upgrade() {
+                spare.keep(lane, changes);
+            }
+        });
+        Ok((lane, Some(left)))
     }
 
-    /// A lane for one who wants one of his own.
+    /// A lane that nobody else has: a stream's, or a migration's.
     ///
     /// # Errors
     /// [`ErrorKind::Lane`] when it cannot be made though the control lane is there: that is not to be stopped by who does not read his stream.

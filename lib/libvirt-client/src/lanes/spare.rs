@@ -1,8 +1,8 @@
 //! The lane that a stream has left, for the next one.
 //!
-//! A stream that has ended as both sides wanted leaves its connection as it found it, and making another one is a login: through ssh a
-//! tenth of a second or more, and somebody's password perhaps. One is kept, for as long as the handle lives, as lanes for work are. Streams at
-//! the same time make their own.
+//! A stream that has ended as both sides wanted, or that the daemon has refused, leaves its connection as it found it, and making another
+//! one is a login: through ssh some tenths of a second, and somebody's password perhaps. One is kept, for as long as the handle lives, as
+//! lanes for work are. Streams at the same time make their own.
 
 use crate::connection::Connection;
 use std::sync::{Mutex, PoisonError};
@@ -32,24 +32,26 @@ impl Spare {
     /// The one that is there, if it is as good as a new one; the identity has changed so often.
     pub(super) fn take(&self, changes: u64) -> Option<Connection> {
         let kept = self.with(|place| place.kept.take())?;
-        (kept.changes == changes && kept.lane.is_at_rest()).then_some(kept.lane)
+        (kept.changes == changes && kept.lane.closed().is_none()).then_some(kept.lane)
     }
 
-    /// Keeps this one, in place of an older one.
+    /// Keeps this one, in place of one that is no newer.
     pub(super) fn keep(&self, lane: Connection, changes: u64) {
+        let this = Kept { lane, changes };
         // What is not kept ends when the lock is free again.
-        let _gone = self.with(|place| match place.closed {
-            true => Some(Kept { lane, changes }),
-            false => place.kept.replace(Kept { lane, changes }),
+        let _gone = self.with(|place| match &place.kept {
+            _ if place.closed => Some(this),
+            Some(newer) if newer.changes > changes => Some(this),
+            _ => place.kept.replace(this),
         });
     }
 
     /// The one that is there; from now on there is none.
     pub(super) fn close(&self) -> Option<Connection> {
-        self.with(|place| {
+        let kept = self.with(|place| {
             place.closed = true;
             place.kept.take()
-        })
-        .map(|kept| kept.lane)
+        });
+        kept.map(|kept| kept.lane)
     }
 }

@@ -19,6 +19,7 @@ mod reconnect;
 #[path = "../shared/running.rs"]
 mod running;
 mod serials;
+mod spare;
 mod streams;
 mod waiting;
 

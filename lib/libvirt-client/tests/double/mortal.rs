@@ -164,9 +164,14 @@ impl Mortal {
         self.plot.connections.borrow().len()
     }
 
+    /// When so many connections are open.
+    pub(crate) async fn left_with(&self, count: usize) {
+        self.plot.connections.subscribe().wait_for(|open| open.len() == count).await.unwrap();
+    }
+
     /// When no connection is open any more.
     pub(crate) async fn alone(&self) {
-        self.plot.connections.subscribe().wait_for(BTreeSet::is_empty).await.unwrap();
+        self.left_with(0).await;
     }
 
     /// From now on calls of a procedure are not answered, or they are again.

@@ -83,12 +83,17 @@ struct Open {
     left: Option<Left>,
 }
 
-/// What is done with the connection of a stream that has ended as both sides wanted.
+/// What is done with a connection that a stream leaves as it found it.
 pub(crate) struct Left(Box<dyn FnOnce(Connection) + Send + Sync>);
 
 impl Left {
     pub(crate) fn to(taker: impl FnOnce(Connection) + Send + Sync + 'static) -> Self {
         Self(Box::new(taker))
+    }
+
+    /// Does it.
+    pub(super) fn take(self, lane: Connection) {
+        (self.0)(lane);
     }
 }
 
@@ -352,8 +357,8 @@ impl Drop for Open {
         let well = state.streams.get(&self.serial).is_some_and(|stream| matches!(stream.end, Some(Ok(()))));
         state.abandon(self.serial);
         drop(state);
-        if well && let Some(Left(taker)) = self.left.take() {
-            taker(self.lane.clone());
+        if well && let Some(left) = self.left.take() {
+            left.take(self.lane.clone());
         }
     }
 }
