@@ -4,7 +4,7 @@ use crate::mortal::{Back, Mortal};
 use libvirt_client::protocol::enums::{ErrorDomain, ErrorNumber};
 use libvirt_client::protocol::event::Kind;
 use libvirt_client::protocol::procedure::Procedure;
-use libvirt_client::protocol::remote::{DomainGetAutostart, DomainScreenshot, StorageVolDownload};
+use libvirt_client::protocol::remote::{DomainGetInfo, DomainScreenshot, StorageVolDownload};
 use libvirt_client::transport::Unix;
 use libvirt_client::{ByteStream, Connect, Item, Reconnect, StorageVol};
 use libvirt_server::{Handle, Scope, Server};
@@ -138,10 +138,10 @@ async fn what_was_there_before_the_first_connection_was_made_again_is_not_used_a
     let volume = volume(&connect).await;
     let guest = connect.domain_by_name("test").await.unwrap();
     let used = async || {
-        guest.autostart().await.unwrap();
+        guest.info().await.unwrap();
         let (down, stream) = begun(&others, &volume).await;
         down.finish().await.unwrap();
-        [connection_of::<DomainGetAutostart>(&others), stream]
+        [connection_of::<DomainGetInfo>(&others), stream]
     };
     let before = used().await;
     assert_eq!(used().await, before);
