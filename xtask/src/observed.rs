@@ -408,8 +408,7 @@ fn observe(
     crate::unpacked::fetch()?;
     let directory = tempfile::tempdir()?;
     let mut test = sh::cargo();
-    test.args(["test", "-p", "libvirt-client", "-p", "libvirt-server", "--locked"])
-        .args(tests.iter().flat_map(|name| ["--test", name]));
+    test.args(["test", "--workspace", "--locked"]).args(tests.iter().flat_map(|name| ["--test", name]));
     test.env("HV_LIBVIRT_OBSERVED", directory.path());
     if let Some((root, name)) = other {
         test.env(libvirtd::VARIABLE, root).args(["--", name]);
