@@ -76,14 +76,15 @@ fn nothing_is_left(run: &Path, descriptors: usize, of: &str) {
         waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT)
             .map(|status| status.is_some())
     };
-    let is_left =
-        || threads_of_ours() > 0 || children() != Err(Errno::CHILD) || open_descriptors() != descriptors;
+    let is_left = || {
+        !threads_of_ours().is_empty() || children() != Err(Errno::CHILD) || open_descriptors() != descriptors
+    };
     for _ in (0..LONG.as_millis()).take_while(|_| is_left()) {
         std::thread::sleep(Duration::from_millis(1));
     }
     assert_eq!(children(), Err(Errno::CHILD), "{of}: a child");
     assert_eq!(open_descriptors(), descriptors, "{of}: a descriptor");
-    assert_eq!(threads_of_ours(), 0, "{of}: a thread");
+    assert_eq!(threads_of_ours(), [""; 0], "{of}: a thread");
     let names = fs::read_dir(run).into_iter().flatten().map(|entry| entry.unwrap().file_name());
     let names: Vec<_> =
         names.filter(|name| !["lock", "qemu.log", "console.log"].iter().any(|it| name == it)).collect();
@@ -92,13 +93,19 @@ fn nothing_is_left(run: &Path, descriptors: usize, of: &str) {
 
 /// Threads that ask the host, or wait for a process that was killed; one that has just begun has the name of who began it, which is
 /// the first fifteen letters of a test's: no two here begin alike.
-fn threads_of_ours() -> usize {
-    let own = fs::read_to_string("/proc/thread-self/comm").unwrap();
+fn threads_of_ours() -> Vec<String> {
+    let (own, this) =
+        (fs::read_to_string("/proc/thread-self/comm").unwrap(), fs::read_link("/proc/thread-self").unwrap());
     let threads = fs::read_dir("/proc/self/task").unwrap().flatten();
-    let names = threads.filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
-    let these = names.filter(|name| *name == own || ["host", "reaper"].contains(&name.trim()));
-    // One of them is this one.
-    these.count() - 1
+    let others = threads.filter(|thread| Some(&*thread.file_name()) != this.file_name());
+    let told = |thread: fs::DirEntry| {
+        let read = |of: &str| fs::read_to_string(thread.path().join(of)).ok();
+        let name = read("comm").filter(|name| *name == own || ["host", "reaper"].contains(&name.trim()))?;
+        // What it waits for, if the kernel tells.
+        let (call, stack) = (read("syscall").unwrap_or_default(), read("stack").unwrap_or_default());
+        Some(format!("{}: {call}{stack}", name.trim()))
+    };
+    others.filter_map(told).collect()
 }
 
 /// Runs something with hardly any descriptors left.
