@@ -55,7 +55,7 @@ pub fn run() -> Result<()> {
         say(&format!("not run: python's qemu.qmp: {error:#}"));
     }
     if let Err(error) = crate::unpacked::fetch() {
-        say(&format!("streams over ssh want an sshd that is unpacked: {error:#}"));
+        say(&format!("not run, unless sshd is unpacked already: streams over ssh: {error:#}"));
     }
     // The programs that are measured from outside; the profile of benchmarks is the same.
     sh::run(sh::cargo().args(["build", "--workspace", "--locked", "--release"]))?;

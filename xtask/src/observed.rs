@@ -408,6 +408,7 @@ fn observe(
     crate::unpacked::fetch()?;
     let directory = tempfile::tempdir()?;
     let mut test = sh::cargo();
+    // The whole workspace, as everywhere: alone, these packages would be built anew. Others' tests of the same name note nothing.
     test.args(["test", "--workspace", "--locked"]).args(tests.iter().flat_map(|name| ["--test", name]));
     test.env("HV_LIBVIRT_OBSERVED", directory.path());
     if let Some((root, name)) = other {

@@ -67,8 +67,9 @@ impl Builder {
     }
 
     /// Connects again when the connection is lost. Calls that were under way fail, and say whether the daemon may have executed them;
-    /// new ones wait. Subscriptions live on, with a marker ([`crate::Item::Resynchronised`]) where events may be missing. Without
-    /// this a lost connection is lost for good.
+    /// new ones wait. Subscriptions live on, with a marker ([`crate::Item::Resynchronised`]) where events may be missing. The
+    /// other connections are made again with it, when they are next needed, each with its login. Without this a lost connection is lost
+    /// for good.
     #[must_use]
     pub fn reconnect(mut self, policy: Reconnect) -> Self {
         self.reconnect = Some(policy);
@@ -456,8 +457,9 @@ impl Connect {
         self
     }
 
-    /// Ends all connections in order: the daemon hears so, the others have a second for it, and frees what belongs to them (`virConnectClose`). Clones of this handle are of
-    /// no further use; streams that are open go on.
+    /// Ends all connections in order: the daemon hears so, for which those besides the first have a second, and frees what belongs to them
+    /// (`virConnectClose`). Clones of this handle are of no further use; streams that are open go on, and calls on connections from before
+    /// the first was made again.
     ///
     /// # Errors
     /// With the reason when the connection was lost before; [`ErrorKind::Timeout`].

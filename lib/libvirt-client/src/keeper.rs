@@ -319,9 +319,11 @@ impl Keeper {
             };
             match registered {
                 Ok((connection, mover, up)) => {
-                    // Before anybody who waits goes on: whatever took this connection may have taken the others, and not be known of them yet.
-                    self.opening.identity.moved();
-                    self.control.send_replace(up);
+                    // Whatever took this connection may have taken the others, and not be known of them yet. Both change at once for whoever looks.
+                    self.control.send_modify(|control| {
+                        self.opening.identity.moved();
+                        *control = up;
+                    });
                     self.topics.each_queue(Queue::announce);
                     return Ok((connection, mover));
                 }

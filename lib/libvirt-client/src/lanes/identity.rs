@@ -1,7 +1,7 @@
 //! On whose behalf the calls of one handle are (`virConnectSetIdentity`).
 //!
 //! A daemon knows it of each connection for itself, so every one that is made says it before anything else, and those that said something
-//! else take no more calls.
+//! else take no more calls, as those from before the first connection was made again.
 
 use crate::connection::Connection;
 use crate::error::Error;
@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(crate) struct Identity {
     /// Guards the parameters alone.
     params: Mutex<Option<Params>>,
-    /// How often it has changed, or whoever hears it.
+    /// How often it has changed, or the first connection was made again.
     changes: AtomicU64,
 }
 
@@ -25,7 +25,7 @@ impl Identity {
         self.params.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How often it has changed, or the daemon has. Looked at before a connection is made: one that says it is then at least as new.
+    /// How often it has changed, or the first connection was made again. Looked at before a connection is made: one that says it is then at least as new.
     pub(super) fn changes(&self) -> u64 {
         self.changes.load(Ordering::SeqCst)
     }
@@ -36,7 +36,7 @@ impl Identity {
         self.changes.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Connections that were made until now may lead nowhere any more, or to another daemon than those that are made from now on.
+    /// The first connection is made again: those that were made until now may lead nowhere any more, or to another daemon.
     pub(crate) fn moved(&self) {
         self.changes.fetch_add(1, Ordering::SeqCst);
     }

@@ -302,10 +302,12 @@ impl Lanes {
             Some(lane) => lane.timed(deadline),
             None => self.own(deadline).await?,
         };
-        // Without a handle there is no next stream.
-        let spare = Arc::downgrade(&self.spare);
+        // Without a handle there is no next stream, and what has been made anew since is better than this.
+        let (spare, identity) = (Arc::downgrade(&self.spare), Arc::clone(&self.opening.identity));
         let left = Left::to(move |lane| {
-            if let Some(spare) = spare.upgrade() {
+            if identity.changes() == changes
+                && let Some(spare) = spare.upgrade()
+            {
                 spare.keep(lane, changes);
             }
         });

@@ -20,7 +20,7 @@ struct Place {
 
 struct Kept {
     lane: Connection,
-    /// How often the identity had changed when its making began.
+    /// [`Identity::changes`](super::Identity::changes) when its making began.
     changes: u64,
 }
 
@@ -29,21 +29,17 @@ impl Spare {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The one that is there, if it is as good as a new one; the identity has changed so often.
+    /// The one that is there, if it is as good as a new one; [`Identity::changes`](super::Identity::changes) is so much.
     pub(super) fn take(&self, changes: u64) -> Option<Connection> {
         let kept = self.with(|place| place.kept.take())?;
         (kept.changes == changes && kept.lane.closed().is_none()).then_some(kept.lane)
     }
 
-    /// Keeps this one, in place of one that is no newer.
+    /// Keeps this one, in place of the one that is there.
     pub(super) fn keep(&self, lane: Connection, changes: u64) {
         let this = Kept { lane, changes };
         // What is not kept ends when the lock is free again.
-        let _gone = self.with(|place| match &place.kept {
-            _ if place.closed => Some(this),
-            Some(newer) if newer.changes > changes => Some(this),
-            _ => place.kept.replace(this),
-        });
+        let _gone = self.with(|place| if place.closed { Some(this) } else { place.kept.replace(this) });
     }
 
     /// The one that is there; from now on there is none.

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A lane that is being made counts as one: calls that begin together do not each make their own. A lane whose places are all held by calls
-//! that nobody waits for any more takes no further ones, and neither does one on which another identity was said: it ends with the calls
-//! that it has.
+//! that nobody waits for any more takes no further ones, and neither does one on which another identity was said, or that was there before the
+//! control lane was made again: it ends with the calls that it has.
 
 use crate::connection::Connection;
 use crate::error::Error;
@@ -36,14 +36,14 @@ pub(super) struct Work {
 #[derive(Default)]
 struct Slots {
     slots: Vec<Slot>,
-    /// When one could not be made, the last time.
-    failed: Option<Instant>,
+    /// When one could not be made, the last time, and its changes.
+    failed: Option<(u64, Instant)>,
     /// Why there are none any more.
     closed: Option<Error>,
 }
 
 struct Slot {
-    /// How often the identity had changed when its making began.
+    /// [`Identity::changes`](super::Identity::changes) when its making began.
     changes: u64,
     lane: Lane,
 }
@@ -70,6 +70,7 @@ pub(super) enum Next {
 /// The right and the duty to make a lane. Dropped before it is done, whoever waits for it looks for another.
 pub(super) struct Making {
     work: Arc<Work>,
+    changes: u64,
     outcome: watch::Sender<Outcome>,
 }
 
@@ -98,7 +99,7 @@ impl Work {
         self.lock().slots.len()
     }
 
-    /// What a call is to do now; the identity has changed so often.
+    /// What a call is to do now; [`Identity::changes`](super::Identity::changes) is so much.
     ///
     /// # Errors
     /// When the handle is closed.
@@ -107,7 +108,7 @@ impl Work {
         if let Some(closed) = &guard.closed {
             return Err(closed.clone());
         }
-        let fails = guard.failed.is_some_and(|at| now < at + AGAIN);
+        let fails = guard.failed.is_some_and(|(of, at)| of == changes && now < at + AGAIN);
         let slots = &mut guard.slots;
         // Calls that such a lane still has hold it.
         slots.retain(|slot| slot.takes_calls(changes));
@@ -137,7 +138,7 @@ impl Work {
         }
         let (sender, outcome) = watch::channel(None);
         slots.push(Slot { changes, lane: Lane::Opening { takers: 1, outcome: outcome.clone() } });
-        Ok(Next::Make(Making { work: Arc::clone(self), outcome: sender }, outcome))
+        Ok(Next::Make(Making { work: Arc::clone(self), changes, outcome: sender }, outcome))
     }
 
     /// Ends all of them, also those that are being made: there are no more. Tells which the daemon is hearing of.
@@ -159,8 +160,9 @@ impl Making {
     /// The lane is there, or could not be made; whoever waits for it hears so.
     pub(super) fn made(self, lane: Result<Connection, Error>, now: Instant) -> Result<(), Error> {
         let mut guard = self.work.lock();
-        if lane.is_err() {
-            guard.failed = Some(now);
+        // What failed before says nothing of the lanes that are made since.
+        if lane.is_err() && guard.failed.is_none_or(|(of, _)| of <= self.changes) {
+            guard.failed = Some((self.changes, now));
         }
         let lane = lane.and_then(|lane| match &guard.closed {
             Some(closed) => Err(closed.clone()),
@@ -198,15 +200,20 @@ mod tests {
     fn a_lane_that_cannot_be_made_is_not_tried_for_with_every_call() {
         let work = Arc::new(Work::new(4, 3));
         let begin = crate::connection::now();
-        let making = |at| match work.next(0, at).unwrap() {
+        let making = |changes, at| match work.next(changes, at).unwrap() {
             Next::Make(making, _) => Some(making),
             Next::Without => None,
             Next::Take(_) | Next::Wait(_) => panic!("there is none"),
         };
         let refused = Err(Error::new(ErrorKind::Timeout));
-        assert!(making(begin).unwrap().made(refused, begin).is_err());
-        assert!(making(begin).is_none() && making(begin + AGAIN / 2).is_none());
-        drop(making(begin + AGAIN).unwrap());
-        assert!(making(begin + AGAIN).is_some(), "nobody has said that it cannot be made");
+        assert!(making(0, begin).unwrap().made(refused.clone(), begin).is_err());
+        assert!(making(0, begin).is_none() && making(0, begin + AGAIN / 2).is_none());
+        drop(making(0, begin + AGAIN).unwrap());
+        let old = making(0, begin + AGAIN).expect("nobody has said that it cannot be made");
+        // Since the connection was made again it may be possible, whatever is heard of an attempt from before.
+        assert!(making(1, begin).unwrap().made(refused.clone(), begin).is_err());
+        assert!(making(1, begin).is_none() && making(2, begin).is_some());
+        assert!(making(2, begin).unwrap().made(refused.clone(), begin).is_err());
+        assert!(old.made(refused, begin + AGAIN).is_err() && making(2, begin).is_none());
     }
 }
