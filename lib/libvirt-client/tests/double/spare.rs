@@ -22,6 +22,14 @@ async fn volume(connect: &Connect) -> StorageVol {
     pool.create_volume(xml, Default::default()).await.unwrap()
 }
 
+/// A handle, what its connections go through, and a volume.
+async fn opened() -> (Mortal, Connect, StorageVol) {
+    let mortal = Mortal::new(server(), Back::Never);
+    let connect = Connect::builder(&mortal.uri()).open_with(super::run).await.unwrap();
+    let volume = volume(&connect).await;
+    (mortal, connect, volume)
+}
+
 /// On which connection a procedure was called last.
 fn connection_of<P: Procedure>(mortal: &Mortal) -> usize {
     mortal.sequence().iter().rfind(|(_, number, _)| *number == P::INFO.number).unwrap().0
@@ -35,9 +43,7 @@ async fn begun(mortal: &Mortal, volume: &StorageVol) -> (ByteStream, usize) {
 
 #[tokio::test]
 async fn a_stream_that_ended_well_leaves_its_connection_to_the_next() {
-    let mortal = Mortal::new(server(), Back::Never);
-    let connect = Connect::builder(&mortal.uri()).open_with(super::run).await.unwrap();
-    let volume = volume(&connect).await;
+    let (mortal, connect, volume) = opened().await;
     let (down, first) = begun(&mortal, &volume).await;
     let (other, second) = begun(&mortal, &volume).await;
     assert_ne!(first, second, "two at one time");
@@ -72,9 +78,7 @@ async fn a_stream_that_ended_well_leaves_its_connection_to_the_next() {
 
 #[tokio::test]
 async fn a_stream_that_is_refused_leaves_its_connection_too() {
-    let mortal = Mortal::new(server(), Back::Never);
-    let connect = Connect::builder(&mortal.uri()).open_with(super::run).await.unwrap();
-    let volume = volume(&connect).await;
+    let (mortal, connect, volume) = opened().await;
     let guest = connect.domain_by_name("test").await.unwrap();
     mortal.refuse::<DomainScreenshot>(ErrorDomain::Qemu, ErrorNumber::OperationInvalid);
     assert!(guest.screenshot(0).await.unwrap_err().refusal().is_some());
@@ -85,9 +89,7 @@ async fn a_stream_that_is_refused_leaves_its_connection_too() {
 
 #[tokio::test]
 async fn a_connection_that_is_kept_ends_with_its_handle() {
-    let mortal = Mortal::new(server(), Back::Never);
-    let connect = Connect::builder(&mortal.uri()).open_with(super::run).await.unwrap();
-    let volume = volume(&connect).await;
+    let (mortal, connect, volume) = opened().await;
     let (kept, _) = begun(&mortal, &volume).await;
     let (later, _) = begun(&mortal, &volume).await;
     let (last, _) = begun(&mortal, &volume).await;
