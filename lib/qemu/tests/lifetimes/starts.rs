@@ -71,24 +71,41 @@ fn player(directory: &Path, name: &str) -> PathBuf {
 
 /// Nothing of a start that failed is left.
 fn nothing_is_left(run: &Path, descriptors: usize, of: &str) {
-    // What was given up ends in threads of its own.
-    let children = || {
-        waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT)
-            .map(|status| status.is_some())
-    };
-    let is_left = || {
-        !threads_of_ours().is_empty() || children() != Err(Errno::CHILD) || open_descriptors() != descriptors
-    };
-    for _ in (0..LONG.as_millis()).take_while(|_| is_left()) {
+    let nothing = Left { threads: Vec::new(), children: Err(Errno::CHILD), descriptors };
+    // What was given up ends in threads of its own. The look that is waited for is the one that is judged.
+    let mut left = Left::now();
+    for _ in 0..LONG.as_millis() {
+        if left == nothing {
+            break;
+        }
         std::thread::sleep(Duration::from_millis(1));
+        left = Left::now();
     }
-    assert_eq!(children(), Err(Errno::CHILD), "{of}: a child");
-    assert_eq!(open_descriptors(), descriptors, "{of}: a descriptor");
-    assert_eq!(threads_of_ours(), [""; 0], "{of}: a thread");
+    assert_eq!(left, nothing, "{of}");
     let names = fs::read_dir(run).into_iter().flatten().map(|entry| entry.unwrap().file_name());
     let names: Vec<_> =
         names.filter(|name| !["lock", "qemu.log", "console.log"].iter().any(|it| name == it)).collect();
     assert!(names.is_empty(), "{of}: {names:?}");
+}
+
+/// What there is of this process at one look.
+#[derive(Debug, PartialEq, Eq)]
+struct Left {
+    threads: Vec<String>,
+    /// Whether one of them has ended.
+    children: Result<bool, Errno>,
+    descriptors: usize,
+}
+
+impl Left {
+    fn now() -> Self {
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Self {
+            threads: threads_of_ours(),
+            children: waitid(WaitId::All, ended).map(|status| status.is_some()),
+            descriptors: open_descriptors(),
+        }
+    }
 }
 
 /// Threads that ask the host, or wait for a process that was killed; one that has just begun has the name of who began it, which is
@@ -96,8 +113,7 @@ fn nothing_is_left(run: &Path, descriptors: usize, of: &str) {
 fn threads_of_ours() -> Vec<String> {
     let (own, this) =
         (fs::read_to_string("/proc/thread-self/comm").unwrap(), fs::read_link("/proc/thread-self").unwrap());
-    let threads = fs::read_dir("/proc/self/task").unwrap().flatten();
-    let others = threads.filter(|thread| Some(&*thread.file_name()) != this.file_name());
+    let others = all_threads().into_iter().filter(|thread| Some(&*thread.file_name()) != this.file_name());
     let told = |thread: fs::DirEntry| {
         let read = |of: &str| fs::read_to_string(thread.path().join(of)).ok();
         let name = read("comm").filter(|name| *name == own || ["host", "reaper"].contains(&name.trim()))?;
@@ -106,6 +122,22 @@ fn threads_of_ours() -> Vec<String> {
         Some(format!("{}: {call}{stack}", name.trim()))
     };
     others.filter_map(told).collect()
+}
+
+/// Linux ends a list of threads early at one that ends while it is listed (fs/proc/base.c, `next_tid`): a list counts when it has as many
+/// as there are, before and after.
+fn all_threads() -> Vec<fs::DirEntry> {
+    let count = || {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        status.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok()).unwrap()
+    };
+    loop {
+        let before: usize = count();
+        let threads: Vec<_> = fs::read_dir("/proc/self/task").unwrap().flatten().collect();
+        if threads.len() == before && count() == before {
+            return threads;
+        }
+    }
 }
 
 /// Runs something with hardly any descriptors left.
