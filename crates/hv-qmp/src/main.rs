@@ -9,6 +9,7 @@ use qmp::{
     Client, Options,
     deadline::Deadlines,
     open::{self, Address},
+    with_causes,
 };
 use std::{
     convert::Infallible,
@@ -33,8 +34,13 @@ struct Arguments {
     #[arg(long, conflicts_with = "command")]
     events: bool,
     /// Seconds to wait for the greeting and for each answer; by default as long as suits the command.
-    #[arg(long)]
-    timeout: Option<f64>,
+    #[arg(long, value_parser = seconds)]
+    timeout: Option<Duration>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds")?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 fn main() -> ExitCode {
@@ -67,7 +73,7 @@ const NO_GREETING: &str = "no greeting yet. A monitor serves one connection at a
     the processes at both ends. Wait until it leaves, or use another monitor of the machine (-qmp). A QEMU that is stopped or hangs greets nobody";
 
 async fn connected(arguments: &Arguments) -> io::Result<Outcome> {
-    let timeout = arguments.timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let timeout = arguments.timeout;
     let deadlines = timeout.map_or_else(Deadlines::default, |after| Deadlines::all(Some(after)));
     let context = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", arguments.address));
     let options = Options { deadlines, ..Options::default() };
@@ -89,7 +95,7 @@ async fn connected(arguments: &Arguments) -> io::Result<Outcome> {
         };
         match tokio::time::timeout(timeout.unwrap_or(GREETING), greeted).await {
             Ok(Ok(_)) => {}
-            Ok(Err(reason)) => return Err(context(io::Error::other(reason.to_string()))),
+            Ok(Err(reason)) => return Err(context(io::Error::other(with_causes(&*reason)))),
             Err(_) => {
                 let text = "no greeting: it serves another user, is stopped or hangs";
                 return Err(context(io::Error::new(io::ErrorKind::TimedOut, text)));
@@ -111,7 +117,7 @@ async fn serve(client: &Client, arguments: &Arguments) -> io::Result<Outcome> {
     if arguments.events {
         return shell::events(client, &mut out).await;
     }
-    let schema = client.schema().await.map_err(|error| io::Error::other(error.to_string()))?;
+    let schema = client.schema().await.map_err(|error| io::Error::other(with_causes(&error)))?;
     if let [first, rest @ ..] = arguments.command.as_slice() {
         if first == "help" {
             out.write_all(shell::help(&schema, &rest.join(" ")).as_bytes())?;

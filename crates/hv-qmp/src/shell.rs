@@ -4,7 +4,7 @@ use crate::{
     complete::complete,
     line::{self, Request},
 };
-use qmp::{CallError, Client, Event, EventError, Filter, schema::Schema};
+use qmp::{CallError, Client, Event, EventError, Filter, schema::Schema, with_causes};
 use rustyline::{
     CompletionType, Config, Context, Editor, ExternalPrinter, Helper, completion::Completer,
     error::ReadlineError, highlight::Highlighter, hint::Hinter, history::MemHistory, validate::Validator,
@@ -78,7 +78,7 @@ pub async fn run(
         }
         Err(error) => {
             let lost = matches!(error, CallError::Closed { .. });
-            writeln!(io::stderr(), "error: {}", chain(&error))?;
+            writeln!(io::stderr(), "error: {}", with_causes(&error))?;
             Ok(if lost { Outcome::Lost } else { Outcome::Refused })
         }
     }
@@ -260,16 +260,6 @@ pub fn help(schema: &Schema, about: &str) -> String {
 fn told(event: &Event) -> Value {
     let seconds = event.timestamp.map(|time| time.seconds as f64 + f64::from(time.microseconds) / 1e6);
     json!({"event": event.name, "data": event.data, "time": seconds})
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// The command that passes a line to the monitor for people.

@@ -241,3 +241,25 @@ fn a_second_user_of_a_monitor_is_told_why_nothing_comes() {
     let output = second.wait_with_output().unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["status"], "prelaunch");
 }
+
+#[test]
+fn what_is_no_monitor_is_told_by_its_first_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ssh");
+    let listener = UnixListener::bind(&path).unwrap();
+    let other = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"SSH-2.0-OpenSSH_9.2p1\r\n").unwrap();
+        // Until the shell leaves.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let shell = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_hv-qmp")).arg(&path).args(arguments).output().unwrap()
+    };
+    let output = shell(&["query-status"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("SSH-2.0"), "{}", text(&output.stderr));
+    other.join().unwrap();
+    let output = shell(&["--timeout", "nan", "query-status"]);
+    assert!(text(&output.stderr).contains("--timeout"), "{}", text(&output.stderr));
+}

@@ -97,6 +97,7 @@ fn replies(bytes: &[u8]) {
                         assert!(id.0 % 4 == 3 && !answered.contains(&id), "{id:?}");
                         answered.push(id);
                     }
+                    Output::Illegible(id, why) => panic!("{id:?}: {why}"),
                     Output::Running(_) | Output::Event(_) | Output::Text(..) => {}
                 }
             }

@@ -3,8 +3,8 @@
 mod driver;
 mod error;
 
-pub(crate) use driver::Undo;
-pub use error::{CallError, CloseReason};
+pub(crate) use driver::{LAST_WORDS, Undo};
+pub use error::{CallError, CloseReason, with_causes};
 
 use crate::{
     commands::{Command, QueryQmpSchema},
@@ -46,8 +46,8 @@ pub struct Options {
 }
 
 /// Joins a byte stream to a session. The second value drives the connection and must be polled, usually as a task of
-/// its own; it ends with the reason when the connection ends, or when every [`Client`] is gone. Descriptors cannot be passed:
-/// see [`client_unix`].
+/// its own; it ends with the reason when the connection ends, or when every [`Client`] is gone and what they left to be done, such as
+/// closing descriptors, is done (within five seconds). Descriptors cannot be passed: see [`client_unix`].
 pub fn client<S>(
     stream: S,
     options: Options,
@@ -84,7 +84,7 @@ where
     R: AsyncRead + Unpin + Send + 'static,
     W: Outgoing + 'static,
 {
-    let (calls, inputs) = mpsc::unbounded_channel();
+    let (calls, mut inputs) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {
         next_id: AtomicU64::new(0),
         hub: Hub::default(),
@@ -102,7 +102,8 @@ where
         };
         let session = Session::open(options.limits, options.opening);
         let mut driver = Driver::new(session, guard.shared.clone());
-        let reason = driver.run(reader, writer, inputs).await;
+        let reason = driver.run(reader, writer, &mut inputs).await;
+        // Before the calls are dropped, who ask for the reason.
         guard.shared.close(reason)
     };
     (client, driver)
@@ -199,12 +200,9 @@ impl Client {
         let schema = self.shared.schema.get_or_try_init(|| async {
             let command = QueryQmpSchema::FACTS.name;
             let ask = |id, reply| Input::CallForText { id, command, reply };
-            let schema = match self.ask(command, None, ask).await? {
-                Answer::Text(message) => Schema::read(&message).map_err(|error| DecodeError::of_json(&error)),
-                Answer::Reply(Ok(value)) => Vec::decode(value).map(Schema::new),
-                Answer::Reply(Err(_)) | Answer::Unreadable(_) | Answer::Unsupported => {
-                    return Err(self.closed_error(command));
-                }
+            let schema = match self.ask(command, Left::Abandoned, ask).await? {
+                Taken::Text(message) => Schema::read(&message).map_err(|error| DecodeError::of_json(&error)),
+                Taken::Value(value) => Vec::decode(value).map(Schema::new),
             };
             let schema =
                 schema.map_err(|source| CallError::Decode { command: command.to_owned(), source })?;
@@ -231,7 +229,15 @@ impl Client {
         let mut arguments = Map::new();
         command.put(&mut arguments);
         let (name, execution) = (C::FACTS.name, Execution::InBand);
-        typed::<C>(self.run_or_undo(name, arguments, execution, descriptors, Some(undo)).await?)
+        typed::<C>(self.run_left(name, arguments, execution, descriptors, Left::Undone(undo)).await?)
+    }
+
+    /// A call that is carried out whether or not anybody waits for its answer.
+    pub(crate) async fn call_for_good<C: Command>(&self, command: &C) -> Result<C::Reply, CallError> {
+        let mut arguments = Map::new();
+        command.put(&mut arguments);
+        let (name, execution) = (C::FACTS.name, C::EXECUTION);
+        typed::<C>(self.run_left(name, arguments, execution, Vec::new(), Left::Kept).await?)
     }
 
     /// Follows events from now on. A reader that falls more than `capacity` events behind loses the oldest and is told
@@ -261,16 +267,16 @@ impl Client {
         execution: Execution,
         descriptors: Vec<OwnedFd>,
     ) -> Result<Value, CallError> {
-        self.run_or_undo(command, arguments, execution, descriptors, None).await
+        self.run_left(command, arguments, execution, descriptors, Left::Abandoned).await
     }
 
-    async fn run_or_undo(
+    async fn run_left(
         &self,
         command: &str,
         arguments: Map<String, Value>,
         execution: Execution,
         descriptors: Vec<OwnedFd>,
-        undo: Option<Undo>,
+        left: Left,
     ) -> Result<Value, CallError> {
         if descriptors.len() > DESCRIPTORS {
             return Err(CallError::TooManyDescriptors {
@@ -283,30 +289,30 @@ impl Client {
         }
         let name = command.to_owned();
         let call = |id, reply| Input::Call { id, command: name, arguments, execution, descriptors, reply };
-        match self.ask(command, undo, call).await? {
-            Answer::Reply(Ok(value)) => Ok(value),
-            Answer::Text(message) => crate::message::answer(&message).map_err(|error| CallError::Decode {
+        match self.ask(command, left, call).await? {
+            Taken::Value(value) => Ok(value),
+            Taken::Text(message) => crate::message::answer(&message).map_err(|error| CallError::Decode {
                 command: command.to_owned(),
                 source: DecodeError::of_json(&error),
             }),
-            Answer::Reply(Err(_)) | Answer::Unreadable(_) | Answer::Unsupported => {
-                Err(self.closed_error(command))
-            }
         }
     }
 
-    /// Sends a call and waits for its answer, which is no refusal then.
+    /// Sends a call and waits for its answer.
     async fn ask(
         &self,
         command: &str,
-        undo: Option<Undo>,
+        left: Left,
         call: impl FnOnce(CallId, Waiting) -> Input,
-    ) -> Result<Answer, CallError> {
+    ) -> Result<Taken, CallError> {
         let (caller, answer) = oneshot::channel();
         let id = self.shared.new_id();
-        // What has to be undone is not given up: its answer tells how.
-        let mut pending = Pending { id, calls: &self.calls, answered: undo.is_some() };
-        let undo = undo.map(|undo| (undo, self.calls.downgrade()));
+        let (given_up, undo) = match left {
+            Left::Abandoned => (Some(Input::Abandon(id)), None),
+            Left::Undone(undo) => (Some(Input::Withdraw(id)), Some((undo, self.calls.downgrade()))),
+            Left::Kept => (None, None),
+        };
+        let mut pending = Pending { calls: &self.calls, left: given_up };
         if self.calls.send(call(id, Waiting { caller, undo })).is_err() {
             return Err(self.closed_error(command));
         }
@@ -317,12 +323,12 @@ impl Client {
                 Err(_) => return Err(CallError::Deadline { command: command.to_owned(), after }),
             },
         };
-        pending.answered = true;
+        pending.left = None;
         let answer = answer.map(Given::take);
         let outcome = match &answer {
             Ok(Answer::Reply(Err(refusal))) => Some(refusal.class.as_str()),
             Ok(Answer::Reply(Ok(_)) | Answer::Text(_)) => Some("ok"),
-            Ok(Answer::Unreadable(_) | Answer::Unsupported) | Err(_) => None,
+            Ok(Answer::Unreadable(_) | Answer::Unsupported | Answer::Illegible(_)) | Err(_) => None,
         };
         if let Some(outcome) = outcome {
             self.shared.observed("command", command, outcome);
@@ -335,7 +341,11 @@ impl Client {
                 Err(CallError::Unreadable { command: command.to_owned(), source: malformed })
             }
             Ok(Answer::Unsupported) => Err(CallError::Unsupported { command: command.to_owned() }),
-            Ok(answer) => Ok(answer),
+            Ok(Answer::Illegible(source)) => {
+                Err(CallError::Illegible { command: command.to_owned(), source })
+            }
+            Ok(Answer::Reply(Ok(value))) => Ok(Taken::Value(value)),
+            Ok(Answer::Text(message)) => Ok(Taken::Text(message)),
             Err(_) => Err(self.closed_error(command)),
         }
     }
@@ -362,6 +372,23 @@ impl Client {
         };
         CallError::Closed { command: command.to_owned(), reason }
     }
+}
+
+/// What a call brought.
+enum Taken {
+    Value(Value),
+    /// The whole message.
+    Text(Box<[u8]>),
+}
+
+/// What becomes of a call that nobody waits for any more.
+enum Left {
+    /// It is given up: its answer is of no interest.
+    Abandoned,
+    /// It is taken back if it is not written yet; otherwise its answer tells how it is undone.
+    Undone(Undo),
+    /// It is carried out.
+    Kept,
 }
 
 fn typed<C: Command>(reply: Value) -> Result<C::Reply, CallError> {

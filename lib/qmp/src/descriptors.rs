@@ -47,13 +47,14 @@ impl FdSet {
         self.client.call_or_undo(&command, vec![descriptor], remove_one).await.map(drop)
     }
 
-    /// Has QEMU close its copies, and waits until it has understood. A guest that stands still keeps them until it runs.
+    /// Has QEMU close its copies, and waits until it has understood; dropped, or after its deadline, it still closes them. A guest that
+    /// stands still keeps them until it runs.
     ///
     /// # Errors
     /// [`CallError`].
     pub async fn release(mut self) -> Result<(), CallError> {
         self.held = false;
-        self.client.call(&self.remove()).await.map(drop)
+        self.client.call_for_good(&self.remove()).await.map(drop)
     }
 
     /// Leaves the set in QEMU; answers its number, for a later `remove-fd`.
@@ -96,13 +97,13 @@ impl NamedFd {
         self.held = false;
     }
 
-    /// Has QEMU close it.
+    /// Has QEMU close it; dropped, or after its deadline, it still closes it.
     ///
     /// # Errors
     /// [`CallError`]; refused when it was used up.
     pub async fn close(mut self) -> Result<(), CallError> {
         self.held = false;
-        self.client.call(&Closefd { fdname: self.name.clone() }).await.map(drop)
+        self.client.call_for_good(&Closefd { fdname: self.name.clone() }).await.map(drop)
     }
 }
 
@@ -147,12 +148,16 @@ impl Client {
         Ok(FdSet { client: self.clone(), id: reply.fdset_id, held: true })
     }
 
-    /// Gives a display or a character device a connected client (`add_client`).
+    /// Gives a display or a character device a connected client: the connection is named `command.fdname` (`getfd`), which `add_client`
+    /// uses up (`qmp_add_client` in QEMU's `monitor/qmp-cmds.c`).
     ///
     /// # Errors
-    /// [`CallError`].
+    /// [`CallError`]; the connection is closed then.
     pub async fn pass_client(&self, command: &AddClient, connection: OwnedFd) -> Result<(), CallError> {
-        self.call_with(command, vec![connection]).await.map(drop)
+        let named = self.pass_named(command.fdname.clone(), connection).await?;
+        self.call(command).await?;
+        named.used();
+        Ok(())
     }
 }
 

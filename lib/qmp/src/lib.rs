@@ -43,6 +43,8 @@ pub mod deadline;
 pub mod descriptors;
 pub mod events;
 mod generated;
+mod legible;
+mod limit;
 mod message;
 mod mutex;
 #[cfg(test)]
@@ -57,8 +59,9 @@ pub mod share;
 mod transport;
 pub mod wire;
 
-pub use client::{CallError, Client, CloseReason, Options, client, client_unix};
+pub use client::{CallError, Client, CloseReason, Options, client, client_unix, with_causes};
 pub use events::{EventError, Filter, Subscription, Waiter};
+pub use legible::Illegible;
 pub use message::{ErrorClass, Event, Greeting, Malformed, Refusal, Timestamp, Triple, Version};
 pub use session::Execution;
 pub use wire::DecodeError;

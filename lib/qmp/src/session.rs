@@ -14,10 +14,13 @@
 //!   the server drop what it has, and the one error that it raises is swallowed.
 //! - Giving up a call never harms the session: a call not yet written is taken back, the answer to a written one is
 //!   counted and dropped.
-//! - Answers to calls that nobody made, errors without id and messages of unknown kind are counted, not fatal.
+//! - A call that the server's reader would refuse is not written ([`Illegible`]): it would be answered without its id. Such an error that
+//!   comes all the same is the answer to the oldest in-band call, as those are answered in order.
+//! - Answers to calls that nobody made, errors that answer none and messages of unknown kind are counted, not fatal.
 
 use crate::{
     codec::{Splitter, TooLong},
+    legible::{self, Illegible},
     message::{Addressee, Event, Greeting, Malformed, Message, Refusal, Version, addressee, replied},
 };
 use serde::Serialize;
@@ -96,6 +99,8 @@ pub enum Output {
     Unreadable(CallId, Malformed),
     /// A call that cannot be made on this server: out of band was asked for and is not offered.
     Unsupported(CallId),
+    /// A call that was not written, as the server would not read it.
+    Illegible(CallId, Illegible),
     /// An event.
     Event(Event),
 }
@@ -123,7 +128,7 @@ pub struct Counters {
     pub late_replies: u64,
     /// Answers with an id that no call under way has.
     pub unknown_replies: u64,
-    /// Errors without an id, other than those that a resynchronisation raises.
+    /// Errors without an id that answer no call, other than those that a resynchronisation raises.
     pub unattributed_errors: u64,
     /// Messages of a kind these bindings do not know.
     pub unknown_messages: u64,
@@ -149,8 +154,8 @@ pub struct Session {
     /// How much of `transmit` is with the kernel.
     sent: usize,
     attached: Option<Attached>,
-    /// Errors to come that a resynchronisation raised.
-    expected_errors: u64,
+    /// The error that a resynchronisation raises is still to come; what comes before it is of the user before.
+    is_resynchronising: bool,
     counters: Counters,
 }
 
@@ -226,13 +231,13 @@ impl Session {
             transmit: Vec::new(),
             sent: 0,
             attached: None,
-            expected_errors: 0,
+            is_resynchronising: false,
             counters: Counters::default(),
         };
         if let Opening::Resumed { oob } = opening {
             session.state = State::Resuming(oob);
             session.transmit.push(RESYNCHRONISE);
-            session.expected_errors = 1;
+            session.is_resynchronising = true;
             session.ask(NEGOTIATION_ID, "qmp_capabilities");
         }
         session
@@ -248,6 +253,7 @@ impl Session {
     ) {
         let descriptors = Vec::new();
         let call = Call { id, command: command.into(), arguments, execution, descriptors, text: false };
+        let Some(call) = self.legible(call) else { return };
         match (execution, &self.state) {
             (Execution::OutOfBand, State::Running) => self.write_out_of_band(call),
             (Execution::OutOfBand, _) => self.early.push(call),
@@ -266,7 +272,10 @@ impl Session {
     ) {
         let execution = Execution::InBand;
         let command = command.into();
-        self.submit_in_band(Call { id, command, arguments, execution, descriptors, text: false });
+        let call = Call { id, command, arguments, execution, descriptors, text: false };
+        if let Some(call) = self.legible(call) {
+            self.submit_in_band(call);
+        }
     }
 
     /// Takes an in-band call without arguments whose answer is large and is to be read by the caller: nothing is built of it here.
@@ -276,6 +285,16 @@ impl Session {
         self.submit_in_band(Call { id, command, arguments: Map::new(), execution, descriptors, text: true });
     }
 
+    fn legible(&mut self, call: Call) -> Option<Call> {
+        match legible::check(&call.command, &call.arguments) {
+            Ok(()) => Some(call),
+            Err(why) => {
+                self.outputs.push_back(Output::Illegible(call.id, why));
+                None
+            }
+        }
+    }
+
     fn submit_in_band(&mut self, call: Call) {
         self.waiting.push_back(call);
         self.write_permitted();
@@ -283,13 +302,22 @@ impl Session {
 
     /// Gives a call up: its answer, if any, will be counted and dropped. Unknown and answered calls are ignored.
     pub fn abandon(&mut self, id: CallId) {
-        self.waiting.retain(|call| call.id != id);
-        self.early.retain(|call| call.id != id);
-        if let Some(slot) = self.in_flight.iter_mut().find(|slot| slot.call == id) {
+        if !self.withdraw(id)
+            && let Some(slot) = self.in_flight.iter_mut().find(|slot| slot.call == id)
+        {
             slot.abandoned = true;
         }
+    }
+
+    /// Takes a call back that is not written yet, and says whether it was not.
+    pub fn withdraw(&mut self, id: CallId) -> bool {
+        let before = self.waiting.len() + self.early.len();
+        self.waiting.retain(|call| call.id != id);
+        self.early.retain(|call| call.id != id);
+        let is_withdrawn = self.waiting.len() + self.early.len() < before;
         // It may have been the fence that others waited behind.
         self.write_permitted();
+        is_withdrawn
     }
 
     /// Takes bytes from the server.
@@ -366,19 +394,36 @@ impl Session {
             Message::Reply { id, result } if id.as_ref().is_some_and(|id| id == NEGOTIATION_ID) => {
                 self.negotiated(result)?;
             }
-            Message::Reply { id: Some(id), result } => self.answered(&id, result),
-            Message::Reply { id: None, result: Err(_) } if self.expected_errors > 0 => {
-                self.expected_errors -= 1;
+            Message::Reply { id: Some(id), result } => match id.as_u64() {
+                Some(id) => self.answered(id, result),
+                None => self.counters.unknown_replies += 1,
+            },
+            Message::Reply { id: None, result: Err(_) } if self.is_resynchronising => {
+                self.is_resynchronising = false;
             }
-            Message::Reply { id: None, result: Err(_) } => self.counters.unattributed_errors += 1,
+            Message::Reply { id: None, result: Err(refusal) } => self.refused(refusal),
             Message::Reply { id: None, result: Ok(_) } => self.counters.unknown_replies += 1,
             Message::Greeting(_) | Message::Other => self.counters.unknown_messages += 1,
         }
         Ok(())
     }
 
+    /// An error without an id: the server could not read a request. It says so in the order of the requests (`handle_qmp_command` in
+    /// `monitor/qmp.c`), so it answers the oldest.
+    fn refused(&mut self, refusal: Refusal) {
+        match self.in_flight.iter().find(|slot| slot.execution == Execution::InBand).map(|slot| slot.id) {
+            Some(id) => self.answered(id, Err(refusal)),
+            None => self.counters.unattributed_errors += 1,
+        }
+    }
+
     /// One line that is of no use costs the call that it answers, if any: the next line is a message again.
     fn unreadable(&mut self, concerned: Option<Addressee>, malformed: Malformed) -> Result<(), Violation> {
+        if self.is_resynchronising {
+            // The user before may have read the beginning of a line.
+            self.counters.unknown_messages += 1;
+            return Ok(());
+        }
         match concerned.ok_or_else(|| malformed.clone())? {
             Addressee::Call(id) => match self.settle(id) {
                 Some(slot) if !slot.abandoned => {
@@ -406,6 +451,11 @@ impl Session {
     }
 
     fn negotiated(&mut self, result: Result<Value, Refusal>) -> Result<(), Violation> {
+        if self.is_resynchronising {
+            // It answers the user before, who was one of ours.
+            self.counters.unknown_replies += 1;
+            return Ok(());
+        }
         match std::mem::replace(&mut self.state, State::Running) {
             State::Negotiating(greeting) => {
                 result.map_err(Violation::Negotiation)?;
@@ -419,7 +469,8 @@ impl Session {
             }
             State::Identifying => {
                 let version = result.map_err(Violation::Negotiation)?;
-                self.run(Greeting { version: Version::of(version)?, capabilities: Vec::new() });
+                let capabilities = if self.oob { vec!["oob".to_owned()] } else { Vec::new() };
+                self.run(Greeting { version: Version::of(version)?, capabilities });
             }
             state @ (State::Greeting | State::Running) => {
                 self.state = state;
@@ -436,8 +487,8 @@ impl Session {
         }
     }
 
-    fn answered(&mut self, id: &Value, result: Result<Value, Refusal>) {
-        let Some(slot) = id.as_u64().and_then(|id| self.settle(id)) else {
+    fn answered(&mut self, id: u64, result: Result<Value, Refusal>) {
+        let Some(slot) = self.settle(id) else {
             self.counters.unknown_replies += 1;
             return;
         };

@@ -17,7 +17,10 @@
 
 use crate::{
     CallError, Client, EventError, Filter,
+    client::LAST_WORDS,
+    limit::Limit,
     message::{Event, Greeting},
+    with_causes,
 };
 use serde_json::{Map, Value, json};
 use std::{
@@ -129,25 +132,26 @@ impl Share {
         };
         user.say(&hello(&greeting));
         let mut chunk = vec![0; 16 * 1024];
-        // The monitor is gone: what it said last is still passed on, such as the answer to `quit`.
-        let mut ending = false;
+        // The monitor is gone: what it said last is still passed on, such as the answer to `quit`, to who reads it.
+        let mut ending = Limit::default();
         loop {
-            if ending && user.is_done() {
+            if ending.has_begun() && user.is_done() {
                 return UserEnd::Monitor;
             }
-            if !ending && let Some(end) = user.take_permitted() {
+            let is_ending = ending.has_begun();
+            if !is_ending && let Some(end) = user.take_permitted() {
                 return end;
             }
-            let reads = ending || user.may_take();
+            let reads = is_ending || user.may_take();
             // Cancel safety: a read or write that lost the race has moved no byte; events and calls under way are kept.
             // In this order, so that an event comes before an answer that came after it.
             tokio::select! {
                 biased;
-                event = user.events.next(), if user.negotiated && !ending => match event {
+                event = user.events.next(), if user.negotiated && !is_ending => match event {
                     Ok(_) if user.output.len() > UNREAD_BYTES => return UserEnd::Stuck,
                     Ok(event) => user.say(&told(&event)),
                     Err(EventError::Lagged(_)) => return UserEnd::Stuck,
-                    Err(EventError::Closed) => ending = true,
+                    Err(EventError::Closed) => ending.begin(LAST_WORDS),
                 },
                 written = writer.write(&user.output), if !user.output.is_empty() => match written {
                     Ok(count) => drop(user.output.drain(..count)),
@@ -156,11 +160,12 @@ impl Share {
                 answer = Answered { in_band: &mut user.in_band, out_of_band: &mut user.out_of_band } => user.say(&answer),
                 read = reader.read(&mut chunk), if reads => match read {
                     Ok(0) => return UserEnd::Left,
-                    Ok(_) if ending => {}
+                    Ok(_) if is_ending => {}
                     Ok(count) => user.parser.push(&chunk[..count]),
                     Err(error) => return UserEnd::Socket(error),
                 },
-                _ = self.client.closed(), if !ending => ending = true,
+                _ = self.client.closed(), if !is_ending => ending.begin(LAST_WORDS),
+                () = ending.passed() => return UserEnd::Monitor,
             }
         }
     }
@@ -344,7 +349,7 @@ fn answer(id: Option<Value>, outcome: Result<Value, CallError>) -> Value {
     match outcome {
         Ok(value) => with_id(id, "return", value),
         Err(CallError::Refused { refusal: words, .. }) => refusal(id, words.class.as_str(), &words.desc),
-        Err(error) => refusal(id, "GenericError", &error.to_string()),
+        Err(error) => refusal(id, "GenericError", &with_causes(&error)),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use super::{CloseReason, Phase, Shared};
 use crate::{
+    legible::Illegible,
+    limit::Limit,
     message::{Malformed, Refusal},
     session::{CallId, Counters, Execution, Output, Session},
     transport::Outgoing,
@@ -12,14 +14,12 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
     io,
     os::fd::OwnedFd,
-    pin::Pin,
     sync::Arc,
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     sync::{mpsc, oneshot},
-    time::Sleep,
 };
 
 /// Tells everybody who waits when the driving future is dropped instead of run to its end.
@@ -49,6 +49,8 @@ pub(super) enum Input {
         reply: Waiting,
     },
     Abandon(CallId),
+    /// It is given up only if it is not written yet.
+    Withdraw(CallId),
 }
 
 /// Who waits for an answer.
@@ -79,7 +81,7 @@ impl Drop for Given {
         else {
             return;
         };
-        // Without a client or a driver the connection is at its end, and the server cleans up after it.
+        // Without a client or a driver the connection is at its end, and the server closes sets that nobody uses.
         if let (Some((command, arguments)), Some(calls)) = (undo(value), calls.upgrade()) {
             let _ = calls.send(Input::Call {
                 id: self.shared.new_id(),
@@ -109,20 +111,21 @@ pub(super) enum Answer {
     Text(Box<[u8]>),
     Unreadable(Malformed),
     Unsupported,
+    Illegible(Illegible),
 }
 
-/// Gives the call up when its future is dropped or its deadline passes.
+/// What becomes of a call when its future is dropped or its deadline passes.
 pub(super) struct Pending<'a> {
-    pub(super) id: CallId,
     pub(super) calls: &'a mpsc::UnboundedSender<Input>,
-    pub(super) answered: bool,
+    /// Nothing once it is answered.
+    pub(super) left: Option<Input>,
 }
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        if !self.answered {
+        if let Some(left) = self.left.take() {
             // A driver that is gone has nothing to give up.
-            let _ = self.calls.send(Input::Abandon(self.id));
+            let _ = self.calls.send(left);
         }
     }
 }
@@ -144,14 +147,16 @@ impl Driver {
         &mut self,
         mut reader: impl AsyncRead + Unpin,
         mut writer: impl Outgoing,
-        mut inputs: mpsc::UnboundedReceiver<Input>,
+        inputs: &mut mpsc::UnboundedReceiver<Input>,
     ) -> CloseReason {
         let mut chunk = vec![0; READ_BYTES];
         // Of a server that takes nothing more.
-        let mut last_words: Option<Pin<Box<Sleep>>> = None;
+        let mut last_words = Limit::default();
+        // Of this side, when every client is gone: what they had run without waiting for it is still done.
+        let mut parting = Limit::default();
         // Since something was written.
         let mut reads = 0;
-        loop {
+        while !parting.has_begun() || !self.pending.is_empty() {
             // Cancel safety: a read or write that lost the race has moved no byte; `recv` keeps its message; the limit is kept across
             // rounds.
             tokio::select! {
@@ -174,19 +179,20 @@ impl Driver {
                     Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return CloseReason::Ended,
                     Err(error) => return CloseReason::Socket(error),
                 },
-                written = writer.send(self.session.transmit()), if last_words.is_none() && !self.session.transmit().bytes.is_empty() => {
+                written = writer.send(self.session.transmit()), if !last_words.has_begun() && !self.session.transmit().bytes.is_empty() => {
                     reads = 0;
                     match written {
                         Ok(count) => self.session.transmitted(count),
                         // The server has closed it. What it said last is still to be read; the reader sees the end, mostly at once.
                         Err(error) if is_closed(&error) => {
-                            last_words = Some(Box::pin(tokio::time::sleep(LAST_WORDS)));
+                            last_words.begin(LAST_WORDS);
                         }
                         Err(error) => return CloseReason::Socket(error),
                     }
                 }
-                () = passed(&mut last_words) => return CloseReason::Ended,
-                input = inputs.recv() => match input {
+                () = last_words.passed() => return CloseReason::Ended,
+                () = parting.passed() => break,
+                input = inputs.recv(), if !parting.has_begun() => match input {
                     Some(input) => {
                         self.take(input);
                         // What was asked at the same time goes out in one write.
@@ -194,10 +200,11 @@ impl Driver {
                             self.take(input);
                         }
                     }
-                    None => return CloseReason::Abandoned,
+                    None => parting.begin(LAST_WORDS),
                 },
             }
         }
+        CloseReason::Abandoned
     }
 
     fn take(&mut self, input: Input) {
@@ -220,6 +227,11 @@ impl Driver {
                 self.pending.remove(&id);
                 self.session.abandon(id);
             }
+            Input::Withdraw(id) => {
+                if self.session.withdraw(id) {
+                    self.pending.remove(&id);
+                }
+            }
         }
     }
 
@@ -235,6 +247,7 @@ impl Driver {
                 Output::Text(id, message) => self.answer(id, Answer::Text(message)),
                 Output::Unreadable(id, malformed) => self.answer(id, Answer::Unreadable(malformed)),
                 Output::Unsupported(id) => self.answer(id, Answer::Unsupported),
+                Output::Illegible(id, why) => self.answer(id, Answer::Illegible(why)),
                 Output::Event(event) => {
                     self.shared.observed("event", &event.name, "ok");
                     self.shared.hub.publish(event);
@@ -260,19 +273,11 @@ fn is_closed(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
-/// The end of a limit, if there is one.
-async fn passed(limit: &mut Option<Pin<Box<Sleep>>>) {
-    match limit {
-        Some(limit) => limit.await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Reads behind one another, after which others have a turn.
 const IN_A_ROW: u32 = 8;
 
-/// For a server that reads no more, to finish what it says.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// For a server that reads no more, to finish what it says, and for one that nobody talks to any more, to answer what was asked of it.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Ids are counted by us, so nobody can choose them to collide; the multiplication spreads them over the high bits that the map looks at.
 #[derive(Default)]

@@ -1,11 +1,12 @@
 //! Why a call has no answer, and why a connection has ended.
 
 use crate::{
+    legible::Illegible,
     message::{Malformed, Refusal},
     session::{DESCRIPTORS, Violation},
     wire::DecodeError,
 };
-use std::{io, sync::Arc, time::Duration};
+use std::{error::Error as StdError, io, sync::Arc, time::Duration};
 use thiserror::Error;
 
 /// Why a call has no answer.
@@ -43,6 +44,15 @@ pub enum CallError {
     Unsupported {
         /// The command.
         command: String,
+    },
+    /// QEMU would not read the request, so it was not sent.
+    #[error("QEMU would not read {command}")]
+    Illegible {
+        /// The command.
+        command: String,
+        /// What is wrong with it.
+        #[source]
+        source: Illegible,
     },
     /// Descriptors travel over unix sockets only, and only where the client was made by [`crate::client_unix`].
     #[error("{command} needs a descriptor, which this connection cannot carry")]
@@ -105,4 +115,21 @@ pub enum CloseReason {
     /// This side gave it up: the driving future was dropped, or every client was.
     #[error("the connection was given up on this side")]
     Abandoned,
+}
+
+/// What happened, and what that came of: an error of ours says what it was doing, and has its cause as its source.
+///
+/// ```
+/// let error = qmp::CallError::Closed { command: "stop".to_owned(), reason: qmp::CloseReason::Ended.into() };
+/// let text = "the connection to QEMU ended before stop was answered: QEMU closed the connection";
+/// assert_eq!(qmp::with_causes(&error), text);
+/// ```
+pub fn with_causes(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
 }

@@ -11,7 +11,7 @@ fn sent(session: &mut Session) -> Vec<Value> {
         bytes.extend_from_slice(session.transmit().bytes);
         session.transmitted(session.transmit().bytes.len());
     }
-    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let lines = bytes.split(|byte| [b'\n', RESYNCHRONISE].contains(byte)).filter(|line| !line.is_empty());
     lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
 }
 
@@ -146,18 +146,62 @@ fn a_call_that_is_abandoned_half_written_is_written_whole() {
 fn strangers_are_counted_and_harm_nothing() {
     let mut session = running();
     submit(&mut session, 5..6);
-    let strange = b"{\"return\":{},\"id\":99}\r\n{\"return\":{},\"id\":\"x\"}\r\n{\"novel\":1}\r\n\
-        {\"error\":{\"class\":\"GenericError\",\"desc\":\"JSON parse error\"}}\r\n";
+    let strange = b"{\"return\":{},\"id\":99}\r\n{\"return\":{},\"id\":\"x\"}\r\n{\"novel\":1}\r\n";
     session.handle_bytes(strange).unwrap();
     let refused = b"{\"id\":0,\"error\":{\"class\":\"DeviceNotFound\",\"desc\":\"none\"}}\r\n";
     session.handle_bytes(refused).unwrap();
     let refusal = Refusal { class: ErrorClass::DeviceNotFound, desc: "none".into() };
     assert_eq!(outputs(&mut session), [Output::Reply(CallId(5), Err(refusal))]);
+    session.handle_bytes(NO_JSON).unwrap();
     let counters = session.counters();
     assert_eq!(
         (counters.unknown_replies, counters.unattributed_errors, counters.unknown_messages),
         (2, 1, 1)
     );
+}
+
+/// What QEMU says of a request that it cannot read.
+const NO_JSON: &[u8] = b"{\"error\":{\"class\":\"GenericError\",\"desc\":\"JSON parse error\"}}\r\n";
+
+#[test]
+fn an_error_without_an_id_is_the_answer_to_the_oldest_call_in_band() {
+    let mut session = running();
+    session.submit(CallId(20), "yank", Map::new(), Execution::OutOfBand);
+    submit(&mut session, 0..9);
+    session.abandon(CallId(0));
+    assert_eq!(sent(&mut session).len(), 9, "one waits for a place");
+    session.handle_bytes(NO_JSON).unwrap();
+    assert_eq!((outputs(&mut session), session.counters().late_replies), (Vec::new(), 1));
+    assert_eq!(sent(&mut session).len(), 1, "the place is free again");
+    session.handle_bytes(NO_JSON).unwrap();
+    assert!(matches!(outputs(&mut session)[..], [Output::Reply(CallId(1), Err(_))]));
+    assert_eq!(session.counters().unattributed_errors, 0);
+}
+
+#[test]
+fn a_call_that_the_server_would_not_read_is_not_written() {
+    let mut session = running();
+    let arguments = || Map::from_iter([("filename".to_owned(), Value::from("\u{ffff}"))]);
+    session.submit(CallId(0), "blockdev-add", arguments(), Execution::InBand);
+    session.submit(CallId(1), "blockdev-add", arguments(), Execution::OutOfBand);
+    session.submit_with_descriptors(CallId(2), "add-fd", arguments(), vec![descriptor()]);
+    let illegible = |id| {
+        let member = "filename".to_owned();
+        Output::Illegible(CallId(id), Illegible::Character { member, code: 0xffff })
+    };
+    assert_eq!(outputs(&mut session), [illegible(0), illegible(1), illegible(2)]);
+    submit(&mut session, 3..4);
+    assert_eq!(sent(&mut session).len(), 1, "nothing is in its way");
+}
+
+#[test]
+fn a_call_is_taken_back_only_as_long_as_it_is_not_written() {
+    let mut session = running();
+    submit(&mut session, 0..1);
+    session.submit_with_descriptors(CallId(1), "add-fd", Map::new(), vec![descriptor()]);
+    assert!(!session.withdraw(CallId(0)) && session.withdraw(CallId(1)) && !session.withdraw(CallId(1)));
+    session.handle_bytes(&reply(0)).unwrap();
+    assert!(matches!(outputs(&mut session)[..], [Output::Reply(CallId(0), Ok(_))]));
 }
 
 #[test]
@@ -243,8 +287,26 @@ fn a_resumed_session_resynchronises_and_swallows_one_error() {
     session.submit(CallId(8), "yank", Map::new(), Execution::OutOfBand);
     assert_eq!(sent(&mut session)[0]["exec-oob"], "yank");
     // Errors after that one are news again.
-    session.handle_bytes(b"{\"error\":{\"class\":\"GenericError\",\"desc\":\"x\"}}\r\n").unwrap();
-    assert_eq!(session.counters().unattributed_errors, 1);
+    session.handle_bytes(NO_JSON).unwrap();
+    assert!(matches!(outputs(&mut session)[..], [Output::Reply(CallId(7), Err(_))]));
+}
+
+/// The user before was one of ours, and died between half a line and the answer to its own negotiation.
+#[test]
+fn what_the_user_before_left_unread_is_not_taken_for_ours() {
+    let mut session = Session::open(Limits::default(), Opening::Resumed { oob: Oob::Enabled });
+    let left = b"ning\":true}}\r\n{\"return\":{},\"id\":\"negotiation\"}\r\n{\"event\":\"STOP\",\"timestamp\":{\"seconds\":1,\"microseconds\":2}}\r\n";
+    session.handle_bytes(left).unwrap();
+    assert!(matches!(outputs(&mut session)[..], [Output::Event(_)]));
+    assert_eq!(sent(&mut session).len(), 1, "it still negotiates");
+    let ours = b"{\"error\":{\"class\":\"GenericError\",\"desc\":\"JSON parse error\"}}\r\n\
+        {\"id\":\"negotiation\",\"error\":{\"class\":\"CommandNotFound\",\"desc\":\"mode\"}}\r\n\
+        {\"id\":\"negotiation\",\"return\":{\"qemu\":{\"major\":7,\"minor\":2,\"micro\":1},\"package\":\"p\"}}\r\n";
+    session.handle_bytes(ours).unwrap();
+    let [Output::Running(greeting)] = &outputs(&mut session)[..] else { panic!("not running") };
+    assert_eq!(greeting.capabilities, ["oob"], "who shares this monitor offers it on");
+    // A line that is none ends the session as ever.
+    assert!(session.handle_bytes(b"no JSON\r\n").is_err());
 }
 
 #[test]

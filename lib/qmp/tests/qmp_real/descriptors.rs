@@ -2,19 +2,23 @@
 
 use crate::support::{LONG, Qemu};
 use qmp::{
-    CallError, Client,
+    CallError, Client, CloseReason,
     commands::{
         AddClient, BlockdevAdd, BlockdevDel, BlockdevOptions, BlockdevOptionsFile, BlockdevOptionsVariant,
         ChardevAdd, ChardevRemove, Cont, QueryBlockstats, QueryChardev, QueryFdsets, QueryNamedBlockNodes,
         QueryVnc,
     },
+    descriptors::FdSet,
     wire::Decode as _,
 };
-use serde_json::json;
-use std::{fs::File, os::fd::OwnedFd};
+use serde_json::{Value, json};
+use std::{fs::File, os::fd::OwnedFd, sync::Arc};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::UnixStream,
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
 };
 
 /// One end for us, and one to give away.
@@ -113,15 +117,17 @@ async fn a_display_gets_a_connected_client() {
     let client = &connected.client;
     let (mut near, far) = pair();
     let command = AddClient { skipauth: Some(true), ..AddClient::new("vnc", "viewer") };
-    // The descriptor is named first, then given to the display.
-    let named = client.pass_named("viewer", far).await.unwrap();
-    client.call(&command).await.unwrap();
-    named.used();
+    client.pass_client(&command, far).await.unwrap();
     let mut hello = [0; 12];
     near.read_exact(&mut hello).await.unwrap();
     assert_eq!(&hello, b"RFB 003.008\n");
     near.write_all(&hello).await.unwrap();
     assert!(client.call(&QueryVnc {}).await.unwrap().enabled);
+    // Of a display that is not there nothing stays open.
+    let (near, far) = pair();
+    let refused = client.pass_client(&AddClient::new("spice", "another"), far).await.unwrap_err();
+    assert!(refused.refusal().is_some(), "{refused}");
+    closed(near).await;
     drop(qemu);
 }
 
@@ -185,41 +191,119 @@ async fn a_call_that_is_given_up_leaves_nothing_in_qemu() {
     assert!(!open.iter().any(|open| open.ends_with("/file")), "{open:?}");
 }
 
+/// A client and the other end of its monitor, which has greeted.
+struct Played {
+    client: Client,
+    tasks: tokio::task::JoinSet<Arc<CloseReason>>,
+    requests: Lines<BufReader<OwnedReadHalf>>,
+    writer: OwnedWriteHalf,
+}
+
+impl Played {
+    async fn begin() -> Self {
+        let (near, far) = UnixStream::pair().unwrap();
+        let (client, driver) = qmp::client_unix(near, qmp::Options::default());
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(driver);
+        let (reader, mut writer) = far.into_split();
+        let requests = BufReader::new(reader).lines();
+        let version = json!({"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""});
+        let greeting = json!({"QMP": {"version": version, "capabilities": []}});
+        writer.write_all(format!("{greeting}\n").as_bytes()).await.unwrap();
+        let mut played = Self { client, tasks, requests, writer };
+        played.next(json!({})).await;
+        played.client.ready().await.unwrap();
+        played
+    }
+
+    /// The next request; `None` at the end.
+    async fn request(&mut self) -> Option<Value> {
+        let line = tokio::time::timeout(LONG, self.requests.next_line()).await.unwrap().unwrap()?;
+        Some(serde_json::from_str(&line).unwrap())
+    }
+
+    async fn answer(&mut self, request: &Value, reply: Value) {
+        let answer = json!({"return": reply, "id": request["id"]});
+        self.writer.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
+    }
+
+    /// Answers the next request.
+    async fn next(&mut self, reply: Value) -> (String, Value) {
+        let request = self.request().await.unwrap();
+        self.answer(&request, reply).await;
+        (request["execute"].as_str().unwrap().to_owned(), request["arguments"].clone())
+    }
+
+    async fn a_set(&mut self) -> FdSet {
+        let client = self.client.clone();
+        let set = client.pass_set(File::open("/dev/null").unwrap().into(), None);
+        let (set, _) = tokio::join!(set, self.next(json!({"fdset-id": 7, "fd": 9})));
+        set.unwrap()
+    }
+}
+
+/// Polled once, which sends it.
+async fn begun<T>(call: &mut (impl Future<Output = T> + Unpin)) {
+    tokio::select! {
+        biased;
+        _ = call => panic!("not answered yet"),
+        () = std::future::ready(()) => {}
+    }
+}
+
 /// The answer lies there for a caller who leaves without looking.
 #[tokio::test]
 async fn a_set_whose_answer_nobody_reads_is_removed() {
-    let (near, far) = UnixStream::pair().unwrap();
-    let (client, driver) = qmp::client_unix(near, qmp::Options::default());
-    let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(driver);
-    let (reader, mut writer) = far.into_split();
-    let mut requests = BufReader::new(reader).lines();
-    let version = json!({"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""});
-    let greeting = json!({"QMP": {"version": version, "capabilities": []}});
-    writer.write_all(format!("{greeting}\n").as_bytes()).await.unwrap();
-    let mut next = async |reply: serde_json::Value| {
-        let request: serde_json::Value =
-            serde_json::from_str(&requests.next_line().await.unwrap().unwrap()).unwrap();
-        let answer = json!({"return": reply, "id": request["id"]});
-        writer.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
-        (request["execute"].as_str().unwrap().to_owned(), request["arguments"].clone())
-    };
-    next(json!({})).await;
-    client.ready().await.unwrap();
+    let mut played = Played::begin().await;
+    let client = played.client.clone();
     let mut call = Box::pin(client.pass_set(File::open("/dev/null").unwrap().into(), None));
-    tokio::select! {
-        biased;
-        _ = &mut call => panic!("not answered yet"),
-        () = std::future::ready(()) => {}
-    }
-    assert_eq!(next(json!({"fdset-id": 7, "fd": 9})).await.0, "add-fd");
+    begun(&mut call).await;
+    assert_eq!(played.next(json!({"fdset-id": 7, "fd": 9})).await.0, "add-fd");
     // Answered after it, so that one has arrived.
     let later = client.execute("query-status", serde_json::Map::new());
-    let (later, _) = tokio::join!(later, next(json!({})));
+    let (later, _) = tokio::join!(later, played.next(json!({})));
     later.unwrap();
     drop(call);
-    let removed = next(json!({})).await;
+    let removed = played.next(json!({})).await;
     assert_eq!(removed, ("remove-fd".to_owned(), json!({"fdset-id": 7, "fd": 9})));
+}
+
+/// A monitor that answers nothing for a while piles nothing up, and what is to be closed is closed when it answers again.
+#[tokio::test]
+async fn descriptors_are_taken_back_and_closed_where_a_monitor_does_not_answer() {
+    let mut played = Played::begin().await;
+    let client = played.client.clone();
+    let set = played.a_set().await;
+    let mut slow = Box::pin(client.execute("slow", serde_json::Map::new()));
+    begun(&mut slow).await;
+    let first = played.request().await.unwrap();
+    // It waits behind the slow one, and is not written when its caller leaves.
+    let (near, far) = pair();
+    let mut passing = Box::pin(client.pass_set(far, None));
+    begun(&mut passing).await;
+    let mut releasing = Box::pin(set.release());
+    begun(&mut releasing).await;
+    drop((passing, releasing));
+    closed(near).await;
+    played.answer(&first, json!({})).await;
+    slow.await.unwrap();
+    assert_eq!(played.next(json!({})).await, ("remove-fd".to_owned(), json!({"fdset-id": 7})));
+}
+
+#[tokio::test]
+async fn what_the_last_client_leaves_to_be_closed_is_closed() {
+    for _ in 0..100 {
+        let mut played = Played::begin().await;
+        let set = played.a_set().await;
+        // Nothing is awaited between the set's end and that of the last client.
+        drop(set);
+        let nobody = qmp::client(tokio::io::duplex(1).0, qmp::Options::default()).0;
+        drop(std::mem::replace(&mut played.client, nobody));
+        assert_eq!(played.next(json!({})).await.0, "remove-fd");
+        let reason = played.tasks.join_next().await.unwrap().unwrap();
+        assert!(matches!(*reason, CloseReason::Abandoned), "{reason}");
+        assert_eq!(played.request().await, None);
+    }
 }
 
 async fn given_up<T>(call: impl Future<Output = Result<T, CallError>>, polls: usize) {

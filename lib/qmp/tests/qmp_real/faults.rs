@@ -6,6 +6,7 @@ use qmp::{
     commands::{HumanMonitorCommand, QueryName, QueryStatus, QueryVersion, Quit},
     deadline::Deadlines,
     open,
+    share::{Policy, Share},
 };
 use rustix::process::Signal;
 use serde_json::{Map, Value, json};
@@ -20,7 +21,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader, ReadBuf},
     net::UnixStream,
     task::JoinSet,
 };
@@ -239,4 +240,69 @@ async fn a_reset_after_quit_is_an_orderly_end() {
         }
     }
     println!("not run: {test}: no QEMU of fifty has left a query unread, and none has reset its connection");
+}
+
+/// QEMU's reader answers what it refuses without an id. Nothing of the kind reaches it, from users of a share as little.
+#[tokio::test]
+async fn what_qemu_does_not_read_is_refused_here_and_costs_nothing_else() {
+    let test = "what_qemu_does_not_read_is_refused_here_and_costs_nothing_else";
+    let Some((_qemu, mut stream)) = Qemu::start(test, &[]).await else { return };
+    // QEMU itself: a code point that is no character, and one level more than it reads.
+    let nested = |levels: usize| format!("{}0{}", "[".repeat(levels), "]".repeat(levels));
+    let request =
+        |value: &str| format!("{{\"execute\":\"stop\",\"arguments\":{{\"x\":{value}}},\"id\":7}}\n");
+    let mut lines = BufReader::new(&mut stream);
+    lines.write_all(b"{\"execute\":\"qmp_capabilities\"}\n").await.unwrap();
+    let (readable, unreadable) = (["\"\u{fffd}\"", &nested(1022)], ["\"\u{ffff}\"", &nested(1023)]);
+    for value in readable.into_iter().chain(unreadable) {
+        lines.write_all(request(value).as_bytes()).await.unwrap();
+    }
+    let mut next = async || {
+        let mut line = String::new();
+        tokio::time::timeout(LONG, lines.read_line(&mut line)).await.unwrap().unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()
+    };
+    assert!(next().await["QMP"].is_object() && next().await["return"].is_object());
+    for id in [json!(7), json!(7), Value::Null, Value::Null] {
+        let answer = next().await;
+        assert!(answer["error"].is_object() && answer["id"] == id, "{answer}");
+    }
+
+    let Some((_qemu, owner)) = Qemu::with_client(test, &[]).await else { return };
+    let share = Share::new(owner.client.clone());
+    let (near, far) = tokio::io::duplex(1 << 12);
+    let mut users = tokio::task::JoinSet::new();
+    users.spawn(async move { share.serve(far, Policy::Queries).await });
+    let user = Connected::new(qmp::client(near, Options::default()));
+    for code in 0..12 {
+        let name = char::from_u32(0xfdd0 + code).unwrap().to_string();
+        let error = user.client.execute("query-status", members(json!({"x": name}))).await.unwrap_err();
+        assert!(matches!(error, CallError::Illegible { .. }), "{error}");
+    }
+    // A user with a client of its own making is told so with its id.
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let share = Share::new(owner.client.clone());
+    users.spawn(async move { share.serve(far, Policy::Queries).await });
+    let mut bare = BufReader::new(near);
+    bare.write_all(b"{\"execute\":\"qmp_capabilities\"}\n").await.unwrap();
+    for id in 0..12 {
+        let request = json!({"execute": "query-status", "arguments": {"x": "\u{ffff}"}, "id": id});
+        bare.write_all(request.to_string().as_bytes()).await.unwrap();
+    }
+    let mut lines = bare.lines();
+    for wanted in ["QMP", "return"] {
+        let line = lines.next_line().await.unwrap().unwrap();
+        assert!(line.contains(wanted), "{line}");
+    }
+    for id in 0..12 {
+        let line = tokio::time::timeout(LONG, lines.next_line()).await.unwrap().unwrap().unwrap();
+        let answer: Value = serde_json::from_str(&line).unwrap();
+        assert!(
+            answer["id"] == id && answer["error"]["desc"].as_str().unwrap().contains("U+FFFF"),
+            "{answer}"
+        );
+    }
+    user.client.call(&QueryStatus {}).await.unwrap();
+    owner.client.call(&QueryStatus {}).await.unwrap();
+    assert_eq!(owner.client.counters(), qmp::session::Counters::default());
 }

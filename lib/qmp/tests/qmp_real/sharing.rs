@@ -160,6 +160,21 @@ async fn a_user_who_does_not_read_is_cut_off_and_harms_nobody() {
     assert_eq!(status.unwrap().status, RunState::Paused);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_user_who_stays_and_does_not_read_is_let_go_when_the_monitor_is_gone() {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let monitor = Connected::new(qmp::client(near, Options::default()));
+    let mut server = scripted::Server::new(far);
+    server.greet([7, 2, 0], &["oob"]).await.unwrap();
+    monitor.client.ready().await.unwrap();
+    // It reads nothing of a greeting that does not fit.
+    let (user, far) = tokio::io::duplex(8);
+    let share = Share::new(monitor.client.clone());
+    let (end, ()) = tokio::join!(share.serve(far, Policy::All), async { drop(server) });
+    assert!(matches!(end, UserEnd::Monitor), "{end}");
+    drop(user);
+}
+
 /// What a test would do with a machine.
 async fn session(client: &Client) -> Vec<Value> {
     let mut events = client.subscribe(Filter::All, 16);
