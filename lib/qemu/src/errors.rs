@@ -15,7 +15,7 @@ use std::io;
 /// | `SocketCreationFailed` | [`StartError::Prepare`] at a socket | see the cause: rights, space |
 /// | `HostFailed` | [`StartError::Prepare`] elsewhere, [`StartError::Unanswered`] | see the cause |
 /// | `InvalidResponse` | [`CallError::Decode`], [`CallError::Unreadable`] | this QEMU answers in another form: report it |
-/// | `InvalidConfiguration` | [`ConfigError`] | change the configuration |
+/// | `InvalidConfiguration` | [`ConfigError`], [`CallError::Illegible`] | change the configuration |
 /// | `Refused` | [`CallError::Refused`] | QEMU's class and description are in the error |
 /// | `Unsupported` | [`CallError::Unsupported`] | this QEMU cannot |
 /// | `Misused` | [`CallError::NoDescriptors`], [`OperationError::Unknown`], [`ManagerError::NoMachine`] | the caller's mistake |
@@ -62,6 +62,7 @@ impl From<&CallError> for ErrorKind {
             CallError::Deadline { .. } => Self::NotConnected,
             CallError::Unsupported { .. } => Self::Unsupported,
             CallError::Decode { .. } | CallError::Unreadable { .. } => Self::InvalidResponse,
+            CallError::Illegible { .. } => Self::InvalidConfiguration,
             CallError::NoDescriptors { .. } | CallError::TooManyDescriptors { .. } => Self::Misused,
             // A kind of later versions ends the call without an answer as well.
             CallError::Closed { .. } | _ => Self::ConnectionLost,
@@ -162,6 +163,10 @@ mod tests {
             (CallError::Closed { command: command(), reason: reason() }, ErrorKind::ConnectionLost),
             (CallError::Unsupported { command: command() }, ErrorKind::Unsupported),
             (CallError::Decode { command: command(), source: misread() }, ErrorKind::InvalidResponse),
+            (
+                CallError::Illegible { command: command(), source: qmp::Illegible::Deep },
+                ErrorKind::InvalidConfiguration,
+            ),
             (CallError::NoDescriptors { command: command() }, ErrorKind::Misused),
             (CallError::TooManyDescriptors { command: command(), count: 17 }, ErrorKind::Misused),
         ];
