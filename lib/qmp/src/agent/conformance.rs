@@ -10,7 +10,7 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
 
@@ -164,6 +164,7 @@ fn unions_of_tomorrow_are_kept() {
 async fn files_come_and_go_whole_and_programs_tell_how_they_ended() {
     for running in agents("files_come_and_go_whole_and_programs_tell_how_they_ended").await {
         let agent = &running.agent;
+        let begun = Instant::now();
         // More than two pieces, and no multiple of one.
         let content: Vec<u8> = (0..super::PIECE * 2 + 12_345).map(|at| (at * 31 % 251) as u8).collect();
         let path = running.directory.path().join("file").to_str().unwrap().to_owned();
@@ -196,6 +197,8 @@ async fn files_come_and_go_whole_and_programs_tell_how_they_ended() {
         // One that takes longer than the first question.
         let slow = agent.exec(&Program::new("/bin/sleep").arg("0.05")).await.unwrap();
         assert_eq!(slow.end, super::End::Status(0));
-        assert_eq!(agent.counters().syncs, 1, "the place in the stream was never lost");
+        // One number to begin with, and one after each rest, of which a busy machine may have some.
+        let rests = begun.elapsed().as_secs();
+        assert!(agent.counters().syncs <= 1 + rests, "the place in the stream was never lost");
     }
 }

@@ -197,6 +197,7 @@ impl Driver {
         let patience = stage.map(|stage| match stage {
             Stage::Agent => self.patience.agent,
             Stage::Answer(pace) => self.patience.for_answer(pace),
+            Stage::Call => REST,
         });
         let sleep = patience.map(|patience| Box::pin(tokio::time::sleep(patience)));
         self.timer = Timer { stage: number, sleep };
@@ -234,9 +235,10 @@ impl Driver {
             },
             Input::Abandon(id) => {
                 self.pending.remove(&id);
-                self.session.abandon(id);
+                let unsent = self.session.abandon(id);
                 // The answer of a freeze may have been on its way to the caller that has left.
                 match self.freeze {
+                    Freeze::Freezing { call, .. } if call == id && unsent => self.freeze = Freeze::Thawed,
                     Freeze::Freezing { call, .. } if call == id => self.thaw(None),
                     Freeze::Frozen(Some(owner)) if owner == id => self.thaw(None),
                     _ => {}
@@ -354,6 +356,9 @@ async fn due(sleep: &mut Option<Pin<Box<Sleep>>>) {
 
 /// Pieces of files come in answers of some hundred kilobytes.
 const READ_BYTES: usize = 64 * 1024;
+
+/// How long an answer says that the agent is there. Longer than the pauses of whoever asks for a program's end.
+const REST: Duration = Duration::from_secs(1);
 
 /// Pause before a thaw that failed is tried again.
 const THAW_AGAIN: Duration = Duration::from_secs(1);

@@ -18,6 +18,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream},
     task::JoinSet,
+    time::Instant,
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -28,10 +29,12 @@ struct Guest {
     frozen: AtomicBool,
     /// Thaws are refused.
     stuck: AtomicBool,
+    /// Nobody answers anything.
+    silent: AtomicBool,
     /// Thaws are answered only when told to.
     slow: AtomicBool,
     go_on: tokio::sync::Notify,
-    /// What it was asked, without the marks and numbers.
+    /// What it was asked, without the marks and the numbers that it answered.
     asked: Mutex<Vec<String>>,
 }
 
@@ -54,6 +57,10 @@ impl Guest {
             let request: Value = serde_json::from_slice(&line[start..]).unwrap();
             line.clear();
             let name = request["execute"].as_str().unwrap().to_owned();
+            if self.silent.load(Ordering::Relaxed) {
+                self.asked.lock().unwrap().push(name);
+                continue;
+            }
             if name == "guest-sync-delimited" {
                 let answer = format!("{}\n", json!({"return": request["arguments"]["id"]}));
                 writer.write_all(&[&[0xff], answer.as_bytes()].concat()).await.unwrap();
@@ -184,6 +191,39 @@ async fn a_freeze_whose_caller_leaves_after_the_answer_came_is_thawed() {
         .unwrap_err()
         .refusal()
         .expect("taken and refused by the guest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_freeze_whose_caller_leaves_before_it_was_sent_leaves_nothing_to_thaw() {
+    let World { guest, agent, tasks: _tasks } = world();
+    guest.silent.store(true, Ordering::Relaxed);
+    let freezing = agent.freeze(None, LIMIT);
+    assert!(tokio::time::timeout(Duration::from_secs(1), freezing).await.is_err());
+    guest.silent.store(false, Ordering::Relaxed);
+    let refused = agent.call(&GetHostName {}).await.unwrap_err();
+    assert!(matches!(refused, AgentError::Absent { .. }), "{refused}: the question before was lost");
+    let refused = agent.call(&GetHostName {}).await.unwrap_err();
+    assert!(refused.refusal().is_some(), "{refused}: taken and refused by the guest");
+    assert_eq!((guest.asked("guest-fsfreeze-freeze"), guest.asked("guest-fsfreeze-thaw")), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_has_left_is_sent_nothing_but_a_number() {
+    let World { guest, agent, tasks: _tasks } = world();
+    agent.call(&Ping {}).await.unwrap();
+    guest.silent.store(true, Ordering::Relaxed);
+    let asked = Instant::now();
+    let absent = agent.freeze(None, LIMIT).await.unwrap_err();
+    assert!(matches!(absent, AgentError::Absent { .. }), "{absent}");
+    assert_eq!(asked.elapsed().as_secs(), Options::default().patience.agent.as_secs());
+    guest.silent.store(false, Ordering::Relaxed);
+    agent.call(&Ping {}).await.unwrap();
+    // What harms nobody follows an answer at once, but not one of a while ago.
+    guest.silent.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let absent = agent.call(&Ping {}).await.unwrap_err();
+    assert!(matches!(absent, AgentError::Absent { .. }), "{absent}");
+    assert_eq!((guest.asked("guest-fsfreeze-freeze"), guest.asked("guest-ping")), (0, 2));
 }
 
 #[tokio::test(start_paused = true)]
