@@ -164,6 +164,7 @@ fn unions_of_tomorrow_are_kept() {
 async fn files_come_and_go_whole_and_programs_tell_how_they_ended() {
     for running in agents("files_come_and_go_whole_and_programs_tell_how_they_ended").await {
         let agent = &running.agent;
+        #[expect(clippy::disallowed_methods, reason = "a real agent takes real time")]
         let begun = Instant::now();
         // More than two pieces, and no multiple of one.
         let content: Vec<u8> = (0..super::PIECE * 2 + 12_345).map(|at| (at * 31 % 251) as u8).collect();

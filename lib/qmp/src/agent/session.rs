@@ -157,6 +157,12 @@ impl Session {
         self.waiting.len() < before
     }
 
+    /// Whether no call waits or is under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && !matches!(self.state, State::Busy { .. })
+    }
+
     /// What is being waited for; the number changes with every change of it. Whoever has a clock calls [`Session::expired`] when that
     /// took too long.
     #[must_use]
