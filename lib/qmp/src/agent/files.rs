@@ -83,8 +83,8 @@ impl GuestFile {
         self.agent.call(&seek).await.map(drop)
     }
 
-    /// Closes it; what was written is then with the guest's kernel. It is closed also when this future or its outcome tells nobody so:
-    /// dropped, it is as if the file were; after [`AgentError::Frozen`] and [`AgentError::Absent`] the closing has only to wait.
+    /// Closes it; what was written is then with the guest's kernel. In the end it is closed also when this is dropped, or answers
+    /// [`AgentError::Frozen`] or [`AgentError::Absent`].
     ///
     /// # Errors
     /// [`AgentError`]; the last bytes may be lost then.
@@ -121,10 +121,13 @@ impl Drop for Opening<'_> {
         }
         // What the driver answers from now on comes back to it; what it has answered lies here.
         self.answer.close();
-        match self.answer.try_recv() {
-            Ok(Ok(handle)) => handle.as_i64().into_iter().for_each(|handle| self.agent.close_file(handle)),
-            Ok(Err(_)) => {}
-            Err(_) => drop(self.agent.calls.send(Input::Abandon(self.id))),
+        if let Ok(answer) = self.answer.try_recv() {
+            if let Some(handle) = answer.ok().and_then(|handle| handle.as_i64()) {
+                self.agent.close_file(handle);
+            }
+        } else {
+            // A driver that is gone has nothing to give up.
+            let _ = self.agent.calls.send(Input::Abandon(self.id));
         }
     }
 }

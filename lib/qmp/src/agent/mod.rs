@@ -122,8 +122,8 @@ impl Patience {
 }
 
 /// Joins a byte stream to a session. The second value drives the connection and must be polled, usually as a task of its own; it ends
-/// with the reason when the connection ends, or when every [`Agent`] is gone, nothing is frozen, and what was left to do is done or
-/// has had its time: files are closed that were open.
+/// with the reason when the connection ends, or when every [`Agent`] is gone and what they left to do is done or has had its time: files
+/// are closed, and nothing is frozen.
 pub fn agent<S>(
     stream: S,
     options: Options,

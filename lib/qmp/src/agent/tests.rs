@@ -1,6 +1,7 @@
 //! An agent in memory and a clock that stands until all wait. Here freezing: whose freeze it is, and that it always ends.
 
 mod files;
+mod programs;
 
 use super::{
     Agent, AgentError, Frozen, Leftovers, Options, agent,
@@ -38,6 +39,8 @@ struct Guest {
     go_on: tokio::sync::Notify,
     /// The handles of open files.
     files: Mutex<BTreeSet<usize>>,
+    /// The program has ended.
+    ended: AtomicBool,
     /// What it was asked, without the marks and the numbers that it answered.
     asked: Mutex<Vec<String>>,
 }
@@ -105,6 +108,12 @@ impl Guest {
                     }
                     _ => refused,
                 },
+                "guest-exec" => json!({"return": {"pid": 7}}),
+                // It is forgotten with its end.
+                "guest-exec-status" if self.ended.swap(false, Ordering::Relaxed) => {
+                    json!({"return": {"exited": true, "exitcode": 3, "out-data": "b3V0"}})
+                }
+                "guest-exec-status" => json!({"return": {"exited": false}}),
                 "guest-ping" | "guest-file-flush" => json!({"return": {}}),
                 _ => refused,
             };
