@@ -136,8 +136,9 @@ impl Drop for Opening<'_> {
 pub const PIECE: usize = 256 * 1024;
 
 impl Agent {
-    /// Opens a file in the guest; `mode` is that of `fopen`, such as `r`, `w` or `a+`. When the future is dropped, the file is closed as
-    /// soon as it was opened. One that is opened later than the patience lasts stays open: its handle comes too late to be known.
+    /// Opens a file in the guest; `mode` is that of `fopen`, such as `r`, `w` or `a+`. When the future is dropped, a file whose opening was
+    /// sent is closed as soon as it is open; until then other calls wait. One that is opened later than the patience lasts stays open: its
+    /// handle comes too late to be known.
     ///
     /// # Errors
     /// [`AgentError`].
