@@ -10,7 +10,7 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
 
@@ -164,6 +164,8 @@ fn unions_of_tomorrow_are_kept() {
 async fn files_come_and_go_whole_and_programs_tell_how_they_ended() {
     for running in agents("files_come_and_go_whole_and_programs_tell_how_they_ended").await {
         let agent = &running.agent;
+        #[expect(clippy::disallowed_methods, reason = "a real agent takes real time")]
+        let begun = Instant::now();
         // More than two pieces, and no multiple of one.
         let content: Vec<u8> = (0..super::PIECE * 2 + 12_345).map(|at| (at * 31 % 251) as u8).collect();
         let path = running.directory.path().join("file").to_str().unwrap().to_owned();
@@ -196,6 +198,41 @@ async fn files_come_and_go_whole_and_programs_tell_how_they_ended() {
         // One that takes longer than the first question.
         let slow = agent.exec(&Program::new("/bin/sleep").arg("0.05")).await.unwrap();
         assert_eq!(slow.end, super::End::Status(0));
-        assert_eq!(agent.counters().syncs, 1, "the place in the stream was never lost");
+        let late = agent.start(&Program::new("/bin/sh").args(["-c", "sleep 0.05; echo out"])).await.unwrap();
+        let seen = async {
+            loop {
+                // Most of these leave while the agent is asked.
+                tokio::select! {
+                    seen = late.finished() => break seen.unwrap(),
+                    () = tokio::task::yield_now() => {}
+                }
+            }
+        };
+        let seen = tokio::time::timeout(Duration::from_secs(60), seen).await.expect("it ends");
+        assert_eq!((seen.end, &seen.stdout[..]), (super::End::Status(0), &b"out\n"[..]));
+
+        // Whoever leaves, at whatever time, leaves nothing open.
+        for turns in 0..20 {
+            let leaves = async {
+                for _ in 0..turns {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                file = agent.open(&path, "r") => drop(file.unwrap()),
+                () = leaves => {}
+            }
+        }
+        // The first may be sent before the last close, the second not.
+        agent.call(&Ping {}).await.unwrap();
+        agent.call(&Ping {}).await.unwrap();
+        let open = std::fs::read_dir(format!("/proc/{}/fd", running.child.id())).unwrap();
+        let open = open.filter(|file| {
+            std::fs::read_link(file.as_ref().unwrap().path()).is_ok_and(|to| to == Path::new(&path))
+        });
+        assert_eq!(open.count(), 0);
+        // One number to begin with, and one after each rest, of which a busy machine may have some.
+        let rests = begun.elapsed().as_secs();
+        assert!(agent.counters().syncs <= 1 + rests, "the place in the stream was never lost");
     }
 }

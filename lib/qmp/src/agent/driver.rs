@@ -1,14 +1,15 @@
-//! The future that owns the channel, and what is frozen.
+//! The future that owns the channel, what is frozen, and the files that nobody uses any more.
 
 use super::{
     Leftovers, Options, Patience, Shared,
-    commands::{Command as _, Facts, FsfreezeStatus, FsfreezeThaw, WhileFrozen},
+    commands::{Command as _, Facts, FileClose, FileOpen, FsfreezeStatus, FsfreezeThaw, WhileFrozen},
     session::{Output, Session, Stage},
 };
 use crate::{
     CloseReason,
     message::{Malformed, Refusal},
     session::CallId,
+    wire::Object as _,
 };
 use serde_json::{Map, Value};
 use std::{
@@ -26,7 +27,8 @@ use tokio::{
     time::Sleep,
 };
 
-pub(super) type Reply = oneshot::Sender<Result<Value, Failure>>;
+pub(super) type Outcome = Result<Value, Failure>;
+pub(super) type Reply = oneshot::Sender<Outcome>;
 
 #[derive(Debug)]
 pub(super) enum Input {
@@ -35,6 +37,17 @@ pub(super) enum Input {
         facts: &'static Facts,
         arguments: Map<String, Value>,
         reply: Reply,
+    },
+    /// Of a file, which is closed when nobody takes its handle.
+    Open {
+        id: CallId,
+        arguments: Map<String, Value>,
+        reply: Reply,
+    },
+    /// Of a file; done as soon as it can be, also when nobody waits for it.
+    Close {
+        handle: i64,
+        reply: Option<Reply>,
     },
     Freeze {
         id: CallId,
@@ -78,6 +91,7 @@ where
             session: Session::new(options.limits, RandomState::new().build_hasher().finish()),
             pending: HashMap::new(),
             freeze: Freeze::Thawed,
+            files: Files::default(),
             leftovers: match options.leftovers {
                 Leftovers::Leave => Looking::No,
                 Leftovers::Thaw => Looking::Wanted,
@@ -103,14 +117,30 @@ impl Drop for CloseGuard {
 
 struct Driver {
     session: Session,
-    pending: HashMap<CallId, Reply>,
+    pending: HashMap<CallId, Waiting>,
     freeze: Freeze,
+    files: Files,
     leftovers: Looking,
     timer: Timer,
     /// When a freeze has lasted long enough, or a thaw is tried again.
     limit: Option<Pin<Box<Sleep>>>,
     patience: Patience,
     shared: Arc<Shared>,
+}
+
+/// Who waits for an answer.
+struct Waiting {
+    reply: Reply,
+    /// What is answered is the handle of a file.
+    opens: bool,
+}
+
+/// Files in the guest that nobody uses any more. The agent gives no number twice, so a handle of one that was started anew closes nothing.
+#[derive(Default)]
+struct Files {
+    closing: HashMap<CallId, i64>,
+    /// To be closed when the file systems are thawed and an agent is there.
+    left: Vec<i64>,
 }
 
 /// What is known of the guest's file systems.
@@ -154,7 +184,7 @@ impl Driver {
         let mut chunk = vec![0; READ_BYTES];
         let mut wanted = true;
         self.look();
-        while wanted || !matches!(self.freeze, Freeze::Thawed) {
+        while wanted || !matches!(self.freeze, Freeze::Thawed) || !self.session.is_idle() {
             self.set_timer();
             // Cancel safety: a read or write that lost the race has moved no byte; `recv` keeps its message; timers are kept.
             tokio::select! {
@@ -197,6 +227,7 @@ impl Driver {
         let patience = stage.map(|stage| match stage {
             Stage::Agent => self.patience.agent,
             Stage::Answer(pace) => self.patience.for_answer(pace),
+            Stage::Call => REST,
         });
         let sleep = patience.map(|patience| Box::pin(tokio::time::sleep(patience)));
         self.timer = Timer { stage: number, sleep };
@@ -205,22 +236,19 @@ impl Driver {
     fn take(&mut self, input: Input) {
         match input {
             Input::Call { id, facts, arguments, reply } => {
-                let refused = facts.while_frozen == WhileFrozen::Refused || facts.is_guarded();
-                if refused && !matches!(self.freeze, Freeze::Thawed) {
-                    // A caller that has left meanwhile needs no reason.
-                    let _ = reply.send(Err(Failure::Frozen));
-                    return;
-                }
-                self.pending.insert(id, reply);
-                self.session.submit(id, facts, &arguments);
+                self.call(id, facts, &arguments, Waiting { reply, opens: false });
             }
+            Input::Open { id, arguments, reply } => {
+                self.call(id, FileOpen::FACTS, &arguments, Waiting { reply, opens: true });
+            }
+            Input::Close { handle, reply } => self.close(handle, reply),
             Input::Freeze { id, facts, arguments, limit, reply } => {
                 if !matches!(self.freeze, Freeze::Thawed) {
                     let _ = reply.send(Err(Failure::Frozen));
                     return;
                 }
                 self.freeze = Freeze::Freezing { call: id, limit };
-                self.pending.insert(id, reply);
+                self.pending.insert(id, Waiting { reply, opens: false });
                 self.session.submit(id, facts, &arguments);
             }
             Input::Thaw { freeze, reply } => match self.freeze {
@@ -232,15 +260,67 @@ impl Driver {
                     }
                 }
             },
-            Input::Abandon(id) => {
+            Input::Abandon(id) => self.abandon(id),
+        }
+    }
+
+    fn call(&mut self, id: CallId, facts: &Facts, arguments: &Map<String, Value>, waiting: Waiting) {
+        let refused = facts.while_frozen == WhileFrozen::Refused || facts.is_guarded();
+        if refused && !matches!(self.freeze, Freeze::Thawed) {
+            // A caller that has left meanwhile needs no reason.
+            let _ = waiting.reply.send(Err(Failure::Frozen));
+            return;
+        }
+        self.pending.insert(id, waiting);
+        self.session.submit(id, facts, arguments);
+    }
+
+    fn abandon(&mut self, id: CallId) {
+        if self.pending.get(&id).is_some_and(|waiting| waiting.opens) {
+            // Once it was sent its answer is needed, to close what it opens.
+            if self.session.withdraw(id) {
                 self.pending.remove(&id);
-                self.session.abandon(id);
-                // The answer of a freeze may have been on its way to the caller that has left.
-                match self.freeze {
-                    Freeze::Freezing { call, .. } if call == id => self.thaw(None),
-                    Freeze::Frozen(Some(owner)) if owner == id => self.thaw(None),
-                    _ => {}
-                }
+            }
+            return;
+        }
+        self.pending.remove(&id);
+        let unsent = self.session.abandon(id);
+        // The answer of a freeze may have been on its way to the caller that has left.
+        match self.freeze {
+            Freeze::Freezing { call, .. } if call == id && unsent => {
+                self.freeze = Freeze::Thawed;
+                self.catch_up();
+            }
+            Freeze::Freezing { call, .. } if call == id => self.thaw(None),
+            Freeze::Frozen(Some(owner)) if owner == id => self.thaw(None),
+            _ => {}
+        }
+    }
+
+    fn close(&mut self, handle: i64, reply: Option<Reply>) {
+        if !matches!(self.freeze, Freeze::Thawed) {
+            self.files.left.push(handle);
+            if let Some(reply) = reply {
+                let _ = reply.send(Err(Failure::Frozen));
+            }
+            return;
+        }
+        let id = self.shared.new_id();
+        self.files.closing.insert(id, handle);
+        if let Some(reply) = reply {
+            self.pending.insert(id, Waiting { reply, opens: false });
+        }
+        let mut arguments = Map::new();
+        FileClose { handle }.put(&mut arguments);
+        self.session.submit(id, FileClose::FACTS, &arguments);
+    }
+
+    /// Does what had to wait for an agent or for a thaw.
+    fn catch_up(&mut self) {
+        self.look();
+        if matches!(self.freeze, Freeze::Thawed) {
+            for handle in std::mem::take(&mut self.files.left) {
+                self.close(handle, None);
             }
         }
     }
@@ -262,7 +342,7 @@ impl Driver {
         }
     }
 
-    fn looked(&mut self, outcome: Result<Value, Failure>) {
+    fn looked(&mut self, outcome: Outcome) {
         self.leftovers = match outcome {
             // No agent yet: asked again when one has answered something.
             Err(Failure::Absent | Failure::Late | Failure::Garbled(_)) => Looking::Wanted,
@@ -288,27 +368,28 @@ impl Driver {
                 Output::Late(id) => (id, Err(Failure::Late)),
                 Output::Garbled(id, malformed) => (id, Err(Failure::Garbled(malformed))),
             };
-            match &self.freeze {
-                Freeze::Freezing { call, limit } if *call == id => {
-                    let limit = *limit;
-                    self.frozen(id, limit, outcome);
-                }
-                Freeze::Thawing { call, .. } if *call == id => self.thawed(outcome),
-                _ if matches!(self.leftovers, Looking::Asked(call) if call == id) => self.looked(outcome),
-                _ => {
-                    let answered = outcome.is_ok();
-                    self.answer(id, outcome);
-                    if answered {
-                        self.look();
-                    }
-                }
+            let answered = matches!(outcome, Ok(_) | Err(Failure::Refused(_)));
+            self.settle(id, outcome);
+            if answered {
+                self.catch_up();
             }
         }
         let counters = self.session.counters();
         self.shared.counters.send_if_modified(|seen| std::mem::replace(seen, counters) != counters);
     }
 
-    fn frozen(&mut self, id: CallId, limit: Duration, outcome: Result<Value, Failure>) {
+    fn settle(&mut self, id: CallId, outcome: Outcome) {
+        match self.freeze {
+            Freeze::Freezing { call, limit } if call == id => self.frozen(id, limit, outcome),
+            Freeze::Thawing { call, .. } if call == id => self.thawed(outcome),
+            _ if matches!(self.leftovers, Looking::Asked(call) if call == id) => self.looked(outcome),
+            _ => {
+                self.answer(id, outcome);
+            }
+        }
+    }
+
+    fn frozen(&mut self, id: CallId, limit: Duration, outcome: Outcome) {
         // An agent that could not freeze all has thawed what it had frozen; a command that was not sent froze nothing.
         let maybe = !matches!(
             &outcome,
@@ -325,7 +406,7 @@ impl Driver {
         }
     }
 
-    fn thawed(&mut self, outcome: Result<Value, Failure>) {
+    fn thawed(&mut self, outcome: Outcome) {
         let Freeze::Thawing { waiting, .. } = std::mem::replace(&mut self.freeze, Freeze::Thawed) else {
             return;
         };
@@ -340,8 +421,20 @@ impl Driver {
     }
 
     /// Whether somebody was there to take it.
-    fn answer(&mut self, id: CallId, outcome: Result<Value, Failure>) -> bool {
-        self.pending.remove(&id).is_some_and(|reply| reply.send(outcome).is_ok())
+    fn answer(&mut self, id: CallId, outcome: Outcome) -> bool {
+        if let Some(handle) = self.files.closing.remove(&id)
+            && matches!(outcome, Err(Failure::Absent))
+        {
+            self.files.left.push(handle);
+        }
+        let Some(Waiting { reply, opens }) = self.pending.remove(&id) else { return false };
+        let untaken = reply.send(outcome).err();
+        if let Some(Ok(handle)) = &untaken
+            && opens
+        {
+            self.files.left.extend(handle.as_i64());
+        }
+        untaken.is_none()
     }
 }
 
@@ -354,6 +447,9 @@ async fn due(sleep: &mut Option<Pin<Box<Sleep>>>) {
 
 /// Pieces of files come in answers of some hundred kilobytes.
 const READ_BYTES: usize = 64 * 1024;
+
+/// How long an answer says that the agent is there. Longer than the pauses of whoever asks for a program's end.
+const REST: Duration = Duration::from_secs(1);
 
 /// Pause before a thaw that failed is tried again.
 const THAW_AGAIN: Duration = Duration::from_secs(1);

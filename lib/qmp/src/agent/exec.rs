@@ -2,11 +2,16 @@
 
 use super::{
     Agent, AgentError,
-    commands::{CaptureOutput, Exec, ExecOutcome, ExecStatus},
+    commands::{CaptureOutput, Command as _, Exec, ExecOutcome, ExecStatus},
+    decoded,
+    driver::{Input, Outcome},
 };
+use crate::wire::Object as _;
 use base64::{DecodeError, Engine as _, engine::general_purpose::STANDARD};
+use serde_json::Map;
 use std::time::Duration;
 use thiserror::Error;
+use tokio::sync::{Mutex, oneshot};
 
 /// A program to run, with the rights of the agent, which is root in most guests. No shell is between.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,11 +93,22 @@ pub struct Finished {
     pub truncated: bool,
 }
 
-/// A program that was started. Dropping this leaves it running; the agent keeps its output until it is asked for.
+/// A program that was started. Dropping this leaves it running; the agent keeps its output until it is asked for, which a poll that was
+/// dropped before may just be doing.
 #[derive(Debug)]
 pub struct Started {
     agent: Agent,
     pid: i64,
+    /// Locked by whoever waits for the agent, so that one question at a time is under way.
+    known: Mutex<Known>,
+}
+
+/// What has been asked of a program and what is known.
+#[derive(Debug, Default)]
+struct Known {
+    /// Where the answer to the question under way arrives, also when it was a poll that was dropped that has asked.
+    asked: Option<oneshot::Receiver<Outcome>>,
+    end: Option<Finished>,
 }
 
 /// Why a program's end is not known.
@@ -114,16 +130,49 @@ impl Started {
         self.pid
     }
 
-    /// Whether it has ended, and how. The agent forgets it with the answer that says so.
+    /// Whether it has ended, and how. The agent forgets it with the answer that says so, which is kept here: futures may be dropped and
+    /// several may wait at once, and each that comes to its end is told. Only when that answer comes later than the patience lasts, or the
+    /// connection ends, the end is lost.
     ///
     /// # Errors
     /// [`ExecError`].
     pub async fn poll(&self) -> Result<Option<Finished>, ExecError> {
-        let outcome = self.agent.call(&ExecStatus { pid: self.pid }).await?;
-        if outcome.exited { finished(outcome).map(Some) } else { Ok(None) }
+        let mut known = self.known.lock().await;
+        let left = known.asked.is_some();
+        match self.learn(&mut known).await {
+            // So it was when a poll that was dropped had asked.
+            Ok(None) | Err(ExecError::Agent(_)) if left => self.learn(&mut known).await,
+            learned => learned,
+        }
     }
 
-    /// Waits for its end, however long that takes: the agent is asked again and again, ever more rarely, since it sends no events.
+    async fn learn(&self, known: &mut Known) -> Result<Option<Finished>, ExecError> {
+        if known.end.is_none() {
+            let asked = match &mut known.asked {
+                Some(asked) => asked,
+                none => none.insert(self.ask()?),
+            };
+            // Cancel safety: the answer stays there until it is taken.
+            let answer = asked.await;
+            known.asked = None;
+            let outcome = decoded::<ExecStatus>(self.agent.answered(ExecStatus::FACTS, answer)?)?;
+            if outcome.exited {
+                known.end = Some(finished(outcome)?);
+            }
+        }
+        Ok(known.end.clone())
+    }
+
+    /// A question that nobody gives up.
+    fn ask(&self) -> Result<oneshot::Receiver<Outcome>, AgentError> {
+        let (id, facts) = (self.agent.shared.new_id(), ExecStatus::FACTS);
+        let mut arguments = Map::new();
+        ExecStatus { pid: self.pid }.put(&mut arguments);
+        self.agent.post(facts, |reply| Input::Call { id, facts, arguments, reply })
+    }
+
+    /// Waits for its end, however long that takes: the agent is asked again and again, ever more rarely, since it sends no events. It may
+    /// be dropped, as by a timeout, and waited for again.
     ///
     /// # Errors
     /// [`ExecError`].
@@ -166,7 +215,7 @@ impl Agent {
     /// [`AgentError`]; refused when there is no such program.
     pub async fn start(&self, program: &Program) -> Result<Started, AgentError> {
         let started = self.call(&program.command()).await?;
-        Ok(Started { agent: self.clone(), pid: started.pid })
+        Ok(Started { agent: self.clone(), pid: started.pid, known: Mutex::default() })
     }
 
     /// Runs a program to its end.

@@ -2,12 +2,19 @@
 
 use super::{
     Agent, AgentError,
-    commands::{FileClose, FileFlush, FileOpen, FileRead, FileSeek, FileWrite, Whence},
+    commands::{Command as _, FileClose, FileFlush, FileOpen, FileRead, FileSeek, FileWrite, Whence},
+    decoded,
+    driver::{Input, Outcome},
 };
+use crate::{session::CallId, wire::Object as _};
 use base64::{DecodeError, Engine as _, engine::general_purpose::STANDARD};
+use serde_json::Map;
 use std::io;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    sync::oneshot,
+};
 
 /// Why a file did not arrive.
 #[derive(Debug, Error)]
@@ -32,7 +39,8 @@ pub enum FileError {
     },
 }
 
-/// An open file in the guest. Dropped, it is closed when the agent gets round to it; [`GuestFile::close`] tells how that went.
+/// An open file in the guest. Dropped, it is closed when the agent gets round to it: when the file systems are thawed, if this connection
+/// has frozen them, and, where no agent is there, as soon as one answers a call; [`GuestFile::close`] tells how that went.
 #[derive(Debug)]
 pub struct GuestFile {
     agent: Agent,
@@ -75,22 +83,51 @@ impl GuestFile {
         self.agent.call(&seek).await.map(drop)
     }
 
-    /// Closes it; what was written is then with the guest's kernel.
+    /// Closes it; what was written is then with the guest's kernel. In the end it is closed also when this is dropped, or answers
+    /// [`AgentError::Frozen`] or [`AgentError::Absent`].
     ///
     /// # Errors
     /// [`AgentError`]; the last bytes may be lost then.
     pub async fn close(mut self) -> Result<(), AgentError> {
-        let flushed = self.agent.call(&FileFlush { handle: self.handle }).await;
+        let handle = self.handle;
+        let flushed = self.agent.call(&FileFlush { handle }).await;
         self.open = false;
-        let closed = self.agent.call(&FileClose { handle: self.handle }).await;
-        flushed.and(closed).map(drop)
+        let close = |reply| Input::Close { handle, reply: Some(reply) };
+        let closed = self.agent.ask(FileClose::FACTS, None, close).await;
+        flushed.map(drop).and(closed.map(drop))
     }
 }
 
 impl Drop for GuestFile {
     fn drop(&mut self) {
         if self.open {
-            self.agent.launch(&FileClose { handle: self.handle });
+            self.agent.close_file(self.handle);
+        }
+    }
+}
+
+/// A file whose handle is awaited. Dropped before it was taken, the file is not opened or closed again.
+struct Opening<'a> {
+    agent: &'a Agent,
+    id: CallId,
+    answer: oneshot::Receiver<Outcome>,
+    taken: bool,
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        if self.taken {
+            return;
+        }
+        // What the driver answers from now on comes back to it; what it has answered lies here.
+        self.answer.close();
+        if let Ok(answer) = self.answer.try_recv() {
+            if let Some(handle) = answer.ok().and_then(|handle| handle.as_i64()) {
+                self.agent.close_file(handle);
+            }
+        } else {
+            // A driver that is gone has nothing to give up.
+            let _ = self.agent.calls.send(Input::Abandon(self.id));
         }
     }
 }
@@ -99,14 +136,28 @@ impl Drop for GuestFile {
 pub const PIECE: usize = 256 * 1024;
 
 impl Agent {
-    /// Opens a file in the guest; `mode` is that of `fopen`, such as `r`, `w` or `a+`.
+    /// Opens a file in the guest; `mode` is that of `fopen`, such as `r`, `w` or `a+`. When the future is dropped, a file whose opening was
+    /// sent is closed as soon as it is open; until then other calls wait. One that is opened later than the patience lasts stays open: its
+    /// handle comes too late to be known.
     ///
     /// # Errors
     /// [`AgentError`].
     pub async fn open(&self, path: impl Into<String>, mode: &str) -> Result<GuestFile, AgentError> {
-        let open = FileOpen { path: path.into(), mode: Some(mode.to_owned()) };
-        let handle = self.call(&open).await?;
+        let id = self.shared.new_id();
+        let mut arguments = Map::new();
+        FileOpen { path: path.into(), mode: Some(mode.to_owned()) }.put(&mut arguments);
+        let answer = self.post(FileOpen::FACTS, |reply| Input::Open { id, arguments, reply })?;
+        let mut opening = Opening { agent: self, id, answer, taken: false };
+        let answer = (&mut opening.answer).await;
+        opening.taken = true;
+        let handle = decoded::<FileOpen>(self.answered(FileOpen::FACTS, answer)?)?;
         Ok(GuestFile { agent: self.clone(), handle, open: true })
+    }
+
+    /// Has a file closed without anybody waiting for it, also from `drop`.
+    fn close_file(&self, handle: i64) {
+        // With its connection a driver loses what it could do.
+        let _ = self.calls.send(Input::Close { handle, reply: None });
     }
 
     /// Copies a file out of the guest; answers its size.

@@ -53,7 +53,7 @@ use crate::{
     wire::Decode as _,
 };
 use commands::{Command, Facts, Pace};
-use driver::{Failure, Input};
+use driver::{Failure, Input, Outcome, Reply};
 use serde_json::{Map, Value};
 use session::Counters;
 use std::{
@@ -122,7 +122,8 @@ impl Patience {
 }
 
 /// Joins a byte stream to a session. The second value drives the connection and must be polled, usually as a task of its own; it ends
-/// with the reason when the connection ends, or when every [`Agent`] is gone and nothing is frozen.
+/// with the reason when the connection ends, or when every [`Agent`] is gone and what they left to do is done or has had its time: files
+/// are closed, and nothing is frozen.
 pub fn agent<S>(
     stream: S,
     options: Options,
@@ -187,9 +188,7 @@ impl Agent {
     async fn call_unguarded<C: Command>(&self, command: &C) -> Result<C::Reply, AgentError> {
         let mut arguments = Map::new();
         command.put(&mut arguments);
-        let reply = self.run(C::FACTS, arguments).await?;
-        let decoded = C::Reply::decode(reply);
-        decoded.map_err(|source| AgentError::Decode { command: C::FACTS.name, source })
+        decoded::<C>(self.run(C::FACTS, arguments).await?)
     }
 
     /// Runs any command, such as one of a newer agent: make its facts with [`Facts::unlisted`].
@@ -229,30 +228,36 @@ impl Agent {
         &self,
         facts: &'static Facts,
         id: Option<CallId>,
-        input: impl FnOnce(oneshot::Sender<Result<Value, Failure>>) -> Input,
+        input: impl FnOnce(Reply) -> Input,
     ) -> Result<Value, AgentError> {
-        let (reply, answer) = oneshot::channel();
-        let command = facts.name;
-        if self.calls.send(input(reply)).is_err() {
-            return Err(self.closed_error(command));
-        }
+        let answer = self.post(facts, input)?;
         let mut pending = Pending { id, calls: &self.calls };
         let answer = answer.await;
         pending.id = None;
+        self.answered(facts, answer)
+    }
+
+    /// Sends an input. Its answer can be waited for.
+    fn post(
+        &self,
+        facts: &'static Facts,
+        input: impl FnOnce(Reply) -> Input,
+    ) -> Result<oneshot::Receiver<Outcome>, AgentError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.calls.send(input(reply));
+        sent.map(|()| answer).map_err(|_| self.closed_error(facts.name))
+    }
+
+    fn answered(
+        &self,
+        facts: &'static Facts,
+        answer: Result<Outcome, oneshot::error::RecvError>,
+    ) -> Result<Value, AgentError> {
         match answer {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(failure)) => Err(self.error(facts, failure)),
-            Err(_) => Err(self.closed_error(command)),
+            Err(_) => Err(self.closed_error(facts.name)),
         }
-    }
-
-    /// Has a command run without anybody waiting for its answer, also from `drop`.
-    fn launch<C: Command>(&self, command: &C) {
-        let mut arguments = Map::new();
-        command.put(&mut arguments);
-        // Nobody receives; a connection that has ended has nothing left to do.
-        let (reply, _) = oneshot::channel();
-        let _ = self.calls.send(Input::Call { id: self.shared.new_id(), facts: C::FACTS, arguments, reply });
     }
 
     fn error(&self, facts: &'static Facts, failure: Failure) -> AgentError {
@@ -272,6 +277,10 @@ impl Agent {
         let reason = self.shared.closed.borrow().clone();
         AgentError::Closed { command, reason: reason.unwrap_or_else(|| Arc::new(CloseReason::Abandoned)) }
     }
+}
+
+fn decoded<C: Command>(reply: Value) -> Result<C::Reply, AgentError> {
+    C::Reply::decode(reply).map_err(|source| AgentError::Decode { command: C::FACTS.name, source })
 }
 
 /// Gives the call up when its future is dropped.

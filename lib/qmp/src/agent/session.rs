@@ -5,12 +5,14 @@
 //!   Lost ----------------------------> Syncing ---------------> Ready ---------> Busy
 //!    ^  \___________ nothing that comes here counts ___________/  ^                | answer
 //!    |                                                            '----------------|
+//!    |--- nobody has asked anything for a while ------------------'                |
 //!    '--- a call was given up, its time is up, the answer is no JSON --------------'
 //! ```
 //!
 //! The agent has no ids: an answer belongs to the command before it, so one command is under way at a time, and after one that was not
 //! waited for the place in the stream is found again. A command is sent only when a guest has just answered: none lies about in a
-//! channel that nobody reads, to be carried out by an agent that is started tomorrow.
+//! channel that nobody reads, to be carried out by an agent that is started tomorrow. Calls in a row need one number for all, but what
+//! freezes, thaws or ends the guest follows a number directly: tomorrow it would do the most harm.
 //!
 //! Commands that answer only when they refuse are followed by a number to be sent back: when that comes alone, they were accepted.
 //!
@@ -46,6 +48,8 @@ pub enum Stage {
     Agent,
     /// The answer to a command.
     Answer(Pace),
+    /// The next call. Without one for a while, that the agent has answered says no more that it is there.
+    Call,
 }
 
 /// Things that happened and needed no action.
@@ -54,7 +58,7 @@ pub enum Stage {
 pub struct Counters {
     /// Lines that belonged to nothing.
     pub strays: u64,
-    /// How often the place in the stream was looked for.
+    /// How often the agent was asked for a number, by which the place in the stream is found.
     pub syncs: u64,
 }
 
@@ -78,8 +82,15 @@ pub struct Session {
 enum State {
     Lost,
     Syncing(i64),
-    Ready,
-    Busy { call: CallId, pace: Pace, fence: Option<Fence> },
+    /// `fresh` until something else than the number was answered.
+    Ready {
+        fresh: bool,
+    },
+    Busy {
+        call: CallId,
+        pace: Pace,
+        fence: Option<Fence>,
+    },
 }
 
 /// Follows a command that answers refusals only.
@@ -95,6 +106,13 @@ struct Call {
     request: Vec<u8>,
     answer: Answer,
     pace: Pace,
+}
+
+impl Call {
+    /// Whether it freezes, thaws or ends the guest, or waits for its disks as long as those.
+    fn is_grave(&self) -> bool {
+        self.pace == Pace::Freeze || self.answer == Answer::RefusalsOnly
+    }
 }
 
 impl Session {
@@ -122,12 +140,27 @@ impl Session {
         self.advance();
     }
 
-    /// Gives a call up. One that was sent still runs in the guest; what it answers will not be taken for another's answer.
-    pub fn abandon(&mut self, id: CallId) {
-        self.waiting.retain(|call| call.id != id);
+    /// Gives a call up; answers whether it was still unsent. One that was sent still runs in the guest; what it answers will not be taken
+    /// for another's answer.
+    pub fn abandon(&mut self, id: CallId) -> bool {
+        let unsent = self.withdraw(id);
         if matches!(self.state, State::Busy { call, .. } if call == id) {
             self.lose();
         }
+        unsent
+    }
+
+    /// Takes a call back if it is still unsent; answers whether it was. One that was sent goes on.
+    pub fn withdraw(&mut self, id: CallId) -> bool {
+        let before = self.waiting.len();
+        self.waiting.retain(|call| call.id != id);
+        self.waiting.len() < before
+    }
+
+    /// Whether no call waits or is under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && !matches!(self.state, State::Busy { .. })
     }
 
     /// What is being waited for; the number changes with every change of it. Whoever has a clock calls [`Session::expired`] when that
@@ -137,7 +170,8 @@ impl Session {
         let stage = match self.state {
             State::Syncing(_) if !self.waiting.is_empty() => Some(Stage::Agent),
             State::Busy { pace, .. } => Some(Stage::Answer(pace)),
-            State::Lost | State::Syncing(_) | State::Ready => None,
+            State::Ready { .. } => Some(Stage::Call),
+            State::Lost | State::Syncing(_) => None,
         };
         (self.stage, stage)
     }
@@ -154,7 +188,9 @@ impl Session {
                 self.outputs.push_back(Output::Late(*call));
                 self.lose();
             }
-            State::Lost | State::Ready => {}
+            // Nobody waits, so there is nothing to say and nothing to send.
+            State::Ready { .. } => self.enter(State::Lost),
+            State::Lost => {}
         }
     }
 
@@ -202,7 +238,7 @@ impl Session {
         match (&mut self.state, marked) {
             (State::Syncing(number), Some(answer)) if number_of(answer) == Some(*number) => {
                 self.unsent = None;
-                self.enter(State::Ready);
+                self.enter(State::Ready { fresh: true });
                 self.advance();
             }
             (State::Busy { call, fence: Some(fence), .. }, Some(answer))
@@ -232,7 +268,8 @@ impl Session {
 
     fn answered(&mut self, reply: Output) {
         self.outputs.push_back(reply);
-        self.enter(State::Ready);
+        // Also after a fence: what was accepted there ends the agent.
+        self.enter(State::Ready { fresh: false });
         self.advance();
     }
 
@@ -249,32 +286,39 @@ impl Session {
     /// Takes the next step that somebody waits for.
     fn advance(&mut self) {
         match self.state {
-            State::Lost if !self.waiting.is_empty() => {
-                // Where nobody reads, one question is enough for whoever comes.
-                let number = self.unsent.unwrap_or_else(|| {
-                    let number = self.number();
-                    self.transmit.push(MARK);
-                    self.transmit.extend(sync(number));
-                    self.unsent = Some(number);
-                    self.counters.syncs += 1;
-                    number
-                });
-                self.enter(State::Syncing(number));
+            State::Lost if !self.waiting.is_empty() => self.ask_number(),
+            State::Ready { fresh: false } if self.waiting.front().is_some_and(Call::is_grave) => {
+                self.ask_number()
             }
-            State::Ready => {
-                let Some(call) = self.waiting.pop_front() else { return };
-                self.transmit.extend(call.request);
-                let fence = (call.answer == Answer::RefusalsOnly).then(|| {
-                    let number = self.number();
-                    self.transmit.extend(sync(number));
-                    Fence { number, refusal: None }
-                });
-                self.enter(State::Busy { call: call.id, pace: call.pace, fence });
-            }
+            State::Ready { .. } => self.send_next(),
             // Somebody waits now, so it counts how long it takes.
             State::Syncing(_) if self.waiting.len() == 1 => self.stage += 1,
             State::Lost | State::Syncing(_) | State::Busy { .. } => {}
         }
+    }
+
+    fn ask_number(&mut self) {
+        // Where nobody reads, one question is enough for whoever comes.
+        let number = self.unsent.unwrap_or_else(|| {
+            let number = self.number();
+            self.transmit.push(MARK);
+            self.transmit.extend(sync(number));
+            self.unsent = Some(number);
+            self.counters.syncs += 1;
+            number
+        });
+        self.enter(State::Syncing(number));
+    }
+
+    fn send_next(&mut self) {
+        let Some(call) = self.waiting.pop_front() else { return };
+        self.transmit.extend(call.request);
+        let fence = (call.answer == Answer::RefusalsOnly).then(|| {
+            let number = self.number();
+            self.transmit.extend(sync(number));
+            Fence { number, refusal: None }
+        });
+        self.enter(State::Busy { call: call.id, pace: call.pace, fence });
     }
 
     /// splitmix64: nobody must guess these, they must only differ.
@@ -314,7 +358,7 @@ fn number_of(answer: &[u8]) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::commands::{Command, FsfreezeFreeze, Ping, Shutdown};
+    use crate::agent::commands::{Command, FsfreezeFreeze, FsfreezeThaw, Ping, Shutdown};
 
     fn session() -> Session {
         Session::new(Limits::default(), 1)
@@ -401,7 +445,8 @@ mod tests {
 
     #[test]
     fn the_answer_to_a_command_that_was_given_up_is_not_taken_for_anothers() {
-        for give_up in [Session::expired, |session: &mut Session| session.abandon(CallId(0))] {
+        let abandon = |session: &mut Session| assert!(!session.abandon(CallId(0)), "it was sent");
+        for give_up in [Session::expired, abandon] {
             let mut session = busy();
             submit(&mut session, 1);
             give_up(&mut session);
@@ -467,6 +512,8 @@ mod tests {
             session.handle_bytes(b"{\"return\": {}}\n").unwrap();
             outputs(&mut session);
             session.submit(CallId(1), Shutdown::FACTS, &Map::new());
+            let first = number(&sent(&mut session)[1]);
+            marked(&mut session, first);
             let requests = sent(&mut session);
             assert_eq!(requests[0]["execute"], "guest-shutdown");
             if refused {
@@ -479,6 +526,47 @@ mod tests {
             let [Output::Reply(CallId(1), outcome)] = &outputs(&mut session)[..] else { panic!("no reply") };
             assert_eq!(outcome.is_err(), refused);
         }
+    }
+
+    #[test]
+    fn an_answer_of_a_while_ago_is_no_sign_of_the_agent() {
+        let mut session = busy();
+        answer(&mut session, 7);
+        outputs(&mut session);
+        submit(&mut session, 1);
+        assert_eq!(sent(&mut session)[0]["execute"], "guest-ping", "one behind another needs no number");
+        answer(&mut session, 8);
+        outputs(&mut session);
+        assert_eq!(session.stage().1, Some(Stage::Call));
+        session.expired();
+        assert_eq!((session.stage().1, outputs(&mut session)), (None, vec![]));
+        assert_eq!(session.transmit(), b"", "nobody asks, nothing is sent");
+        submit(&mut session, 2);
+        assert_eq!(sent(&mut session)[0], "mark");
+    }
+
+    #[test]
+    fn what_freezes_or_ends_the_guest_follows_a_number() {
+        for facts in [FsfreezeFreeze::FACTS, FsfreezeThaw::FACTS, Shutdown::FACTS] {
+            let mut session = busy();
+            session.submit(CallId(1), facts, &Map::new());
+            answer(&mut session, 7);
+            let requests = sent(&mut session);
+            assert_eq!((requests.len(), &requests[0]), (2, &"mark".into()), "{}", facts.name);
+            marked(&mut session, number(&requests[1]));
+            assert_eq!(sent(&mut session)[0]["execute"], facts.name);
+        }
+    }
+
+    #[test]
+    fn a_call_that_is_given_up_was_unsent_or_is_under_way() {
+        let mut session = busy();
+        submit(&mut session, 1);
+        submit(&mut session, 2);
+        assert!(!session.withdraw(CallId(0)) && session.withdraw(CallId(1)) && session.abandon(CallId(2)));
+        assert_eq!(session.stage().1, Some(Stage::Answer(Pace::Prompt)), "it goes on");
+        assert!(!session.abandon(CallId(0)));
+        assert_eq!(session.stage().1, None);
     }
 
     #[test]

@@ -1,4 +1,7 @@
-//! Freezing, against an agent in memory and a clock that stands until all wait: whose freeze it is, and that it always ends.
+//! An agent in memory and a clock that stands until all wait. Here freezing: whose freeze it is, and that it always ends.
+
+mod files;
+mod programs;
 
 use super::{
     Agent, AgentError, Frozen, Leftovers, Options, agent,
@@ -7,6 +10,7 @@ use super::{
 use crate::CloseReason;
 use serde_json::{Map, Value, json};
 use std::{
+    collections::BTreeSet,
     future::Future,
     sync::{
         Arc, Mutex,
@@ -28,16 +32,30 @@ struct Guest {
     frozen: AtomicBool,
     /// Thaws are refused.
     stuck: AtomicBool,
-    /// Thaws are answered only when told to.
-    slow: AtomicBool,
+    /// Nobody answers anything.
+    silent: AtomicBool,
+    /// This command is carried out only when told to.
+    held: Mutex<&'static str>,
     go_on: tokio::sync::Notify,
-    /// What it was asked, without the marks and numbers.
+    /// The handles of open files.
+    files: Mutex<BTreeSet<usize>>,
+    /// The program has ended.
+    ended: AtomicBool,
+    /// What it was asked, without the marks and the numbers that it answered.
     asked: Mutex<Vec<String>>,
 }
 
 impl Guest {
     fn is_frozen(&self) -> bool {
         self.frozen.load(Ordering::Relaxed)
+    }
+
+    fn hold(&self, name: &'static str) {
+        *self.held.lock().unwrap() = name;
+    }
+
+    fn open_files(&self) -> usize {
+        self.files.lock().unwrap().len()
     }
 
     fn asked(&self, name: &str) -> usize {
@@ -54,28 +72,49 @@ impl Guest {
             let request: Value = serde_json::from_slice(&line[start..]).unwrap();
             line.clear();
             let name = request["execute"].as_str().unwrap().to_owned();
+            if self.silent.load(Ordering::Relaxed) {
+                self.asked.lock().unwrap().push(name);
+                continue;
+            }
             if name == "guest-sync-delimited" {
                 let answer = format!("{}\n", json!({"return": request["arguments"]["id"]}));
-                writer.write_all(&[&[0xff], answer.as_bytes()].concat()).await.unwrap();
+                let _ = writer.write_all(&[&[0xff], answer.as_bytes()].concat()).await;
                 continue;
             }
             self.asked.lock().unwrap().push(name.clone());
             let refused = json!({"error": {"class": "GenericError", "desc": "no"}});
+            let held = *self.held.lock().unwrap() == name;
+            if held {
+                self.go_on.notified().await;
+            }
             let answer = match name.as_str() {
+                file if file.starts_with("guest-file-") && self.is_frozen() => refused,
                 "guest-fsfreeze-status" => {
                     json!({"return": if self.is_frozen() { "frozen" } else { "thawed" }})
                 }
                 "guest-fsfreeze-freeze" if !self.frozen.swap(true, Ordering::Relaxed) => json!({"return": 2}),
-                "guest-fsfreeze-thaw" => {
-                    if self.slow.load(Ordering::Relaxed) {
-                        self.go_on.notified().await;
-                    }
-                    match self.stuck.load(Ordering::Relaxed) {
-                        true => refused,
-                        false => json!({"return": 2 * u8::from(self.frozen.swap(false, Ordering::Relaxed))}),
-                    }
+                "guest-fsfreeze-thaw" => match self.stuck.load(Ordering::Relaxed) {
+                    true => refused,
+                    false => json!({"return": 2 * u8::from(self.frozen.swap(false, Ordering::Relaxed))}),
+                },
+                "guest-file-open" => {
+                    let handle = self.asked(&name);
+                    self.files.lock().unwrap().insert(handle);
+                    json!({"return": handle})
                 }
-                "guest-ping" => json!({"return": {}}),
+                "guest-file-close" => match request["arguments"]["handle"].as_u64() {
+                    Some(handle) if self.files.lock().unwrap().remove(&(handle as usize)) => {
+                        json!({"return": {}})
+                    }
+                    _ => refused,
+                },
+                "guest-exec" => json!({"return": {"pid": 7}}),
+                // It is forgotten with its end.
+                "guest-exec-status" if self.ended.swap(false, Ordering::Relaxed) => {
+                    json!({"return": {"exited": true, "exitcode": 3, "out-data": "b3V0"}})
+                }
+                "guest-exec-status" => json!({"return": {"exited": false}}),
+                "guest-ping" | "guest-file-flush" => json!({"return": {}}),
                 _ => refused,
             };
             // A reader that has left needs no answer.
@@ -142,7 +181,7 @@ async fn a_guard_whose_limit_has_passed_leaves_another_freeze_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_thaw_that_meets_the_one_of_the_limit_says_that_the_freeze_was_over() {
     let World { guest, agent, tasks: _tasks } = world();
-    guest.slow.store(true, Ordering::Relaxed);
+    guest.hold("guest-fsfreeze-thaw");
     let frozen = freeze(&agent).await;
     tokio::time::sleep(LIMIT + Duration::from_secs(1)).await;
     assert_eq!((guest.is_frozen(), guest.asked("guest-fsfreeze-thaw")), (true, 1), "the limit has asked");
@@ -153,7 +192,7 @@ async fn a_thaw_that_meets_the_one_of_the_limit_says_that_the_freeze_was_over() 
     assert!(is_over(tokio::join!(frozen.thaw(), answers).0));
     // One that failed is tried again, and is over all the same.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    guest.slow.store(false, Ordering::Relaxed);
+    guest.hold("");
     let frozen = freeze(&agent).await;
     guest.stuck.store(true, Ordering::Relaxed);
     tokio::time::sleep(LIMIT + Duration::from_millis(1500)).await;
@@ -184,6 +223,38 @@ async fn a_freeze_whose_caller_leaves_after_the_answer_came_is_thawed() {
         .unwrap_err()
         .refusal()
         .expect("taken and refused by the guest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_freeze_whose_caller_leaves_before_it_was_sent_leaves_nothing_to_thaw() {
+    let World { guest, agent, tasks: _tasks } = world();
+    guest.silent.store(true, Ordering::Relaxed);
+    let freezing = agent.freeze(None, LIMIT);
+    assert!(tokio::time::timeout(Duration::from_secs(1), freezing).await.is_err());
+    guest.silent.store(false, Ordering::Relaxed);
+    let refused = agent.call(&GetHostName {}).await.unwrap_err();
+    assert!(matches!(refused, AgentError::Absent { .. }), "{refused}: the question before was lost");
+    let refused = agent.call(&GetHostName {}).await.unwrap_err();
+    assert!(refused.refusal().is_some(), "{refused}: taken and refused by the guest");
+    assert_eq!((guest.asked("guest-fsfreeze-freeze"), guest.asked("guest-fsfreeze-thaw")), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_has_left_is_sent_nothing_but_a_number() {
+    let World { guest, agent, tasks: _tasks } = world();
+    agent.call(&Ping {}).await.unwrap();
+    guest.silent.store(true, Ordering::Relaxed);
+    let in_time = Options::default().patience.agent + Duration::from_secs(1);
+    let absent = tokio::time::timeout(in_time, agent.freeze(None, LIMIT)).await.unwrap().unwrap_err();
+    assert!(matches!(absent, AgentError::Absent { .. }), "{absent}");
+    guest.silent.store(false, Ordering::Relaxed);
+    agent.call(&Ping {}).await.unwrap();
+    // What harms nobody follows an answer at once, but not one of a while ago.
+    guest.silent.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let absent = agent.call(&Ping {}).await.unwrap_err();
+    assert!(matches!(absent, AgentError::Absent { .. }), "{absent}");
+    assert_eq!((guest.asked("guest-fsfreeze-freeze"), guest.asked("guest-ping")), (0, 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -106,6 +106,14 @@ impl Guest {
         }
     }
 
+    /// How often the agent has the file of [`Guest::counter`] open.
+    async fn open_counters(&self) -> usize {
+        let list = Program::new("/bin/sh").args(["-c", "ls -l /proc/$PPID/fd"]);
+        let list = String::from_utf8(self.agent.exec(&list).await.unwrap().stdout).unwrap();
+        assert!(list.contains("/dev/"), "the agent's channel: {list}");
+        list.matches("/data/counter").count()
+    }
+
     async fn frozen(&self) -> bool {
         self.agent.call(&FsfreezeStatus {}).await.unwrap() == FreezeStatus::Frozen
     }
@@ -120,7 +128,9 @@ async fn file_systems_freeze_and_always_thaw_and_the_guest_powers_off() {
     assert_eq!(agent.call(&GetHostName {}).await.unwrap().host_name, "agent.example");
     assert!(agent.call(&GetOsinfo {}).await.unwrap().kernel_release.is_some());
 
-    // Thawed by hand. Meanwhile nothing that could hang is sent, and the guest's own writer stands.
+    // Thawed by hand. Meanwhile nothing that could hang is sent, and the guest's own writer stands. A file that is done with is closed after.
+    let left = agent.open("/data/counter", "r").await.unwrap();
+    assert_eq!(guest.open_counters().await, 1);
     let before = guest.counter().await;
     let frozen = agent.freeze(None, LONG).await.unwrap();
     assert!(frozen.count() >= 1, "{frozen:?}");
@@ -129,7 +139,9 @@ async fn file_systems_freeze_and_always_thaw_and_the_guest_powers_off() {
     assert!(matches!(refused, AgentError::Frozen { .. }), "{refused}");
     let twice = agent.freeze(None, LONG).await.unwrap_err();
     assert!(matches!(twice, AgentError::Frozen { .. }), "{twice}");
+    drop(left);
     assert_eq!(frozen.thaw().await.unwrap(), 1);
+    assert_eq!(guest.open_counters().await, 0);
     assert!(!guest.frozen().await);
     while guest.counter().await <= before {}
 
