@@ -12,6 +12,10 @@ impl Limit {
         self.0 = Some(Box::pin(tokio::time::sleep(after)));
     }
 
+    pub(crate) fn lift(&mut self) {
+        self.0 = None;
+    }
+
     pub(crate) fn has_begun(&self) -> bool {
         self.0.is_some()
     }

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     CloseReason,
+    limit::Limit,
     message::{Malformed, Refusal},
     session::CallId,
     wire::Object as _,
@@ -17,14 +18,12 @@ use std::{
     future::Future,
     hash::{BuildHasher as _, Hasher as _, RandomState},
     io,
-    pin::Pin,
     sync::Arc,
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::{mpsc, oneshot},
-    time::Sleep,
 };
 
 pub(super) type Outcome = Result<Value, Failure>;
@@ -79,7 +78,7 @@ pub(super) fn drive<S>(
     stream: S,
     options: Options,
     shared: Arc<Shared>,
-    inputs: mpsc::UnboundedReceiver<Input>,
+    mut inputs: mpsc::UnboundedReceiver<Input>,
 ) -> impl Future<Output = Arc<CloseReason>> + Send + 'static
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
@@ -97,11 +96,12 @@ where
                 Leftovers::Thaw => Looking::Wanted,
             },
             timer: Timer::default(),
-            limit: None,
+            limit: Limit::default(),
             patience: options.patience,
             shared: guard.0.clone(),
         };
-        let reason = driver.run(stream, inputs).await;
+        let reason = driver.run(stream, &mut inputs).await;
+        // Before the calls are dropped, who ask for the reason.
         guard.0.close(reason)
     }
 }
@@ -123,7 +123,7 @@ struct Driver {
     leftovers: Looking,
     timer: Timer,
     /// When a freeze has lasted long enough, or a thaw is tried again.
-    limit: Option<Pin<Box<Sleep>>>,
+    limit: Limit,
     patience: Patience,
     shared: Arc<Shared>,
 }
@@ -171,14 +171,14 @@ enum Looking {
 #[derive(Default)]
 struct Timer {
     stage: u64,
-    sleep: Option<Pin<Box<Sleep>>>,
+    limit: Limit,
 }
 
 impl Driver {
     async fn run(
         &mut self,
         stream: impl AsyncRead + AsyncWrite,
-        mut inputs: mpsc::UnboundedReceiver<Input>,
+        inputs: &mut mpsc::UnboundedReceiver<Input>,
     ) -> CloseReason {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let mut chunk = vec![0; READ_BYTES];
@@ -208,11 +208,11 @@ impl Driver {
                     Some(input) => self.take(input),
                     None => wanted = false,
                 },
-                () = due(&mut self.timer.sleep) => {
-                    self.timer.sleep = None;
+                () = self.timer.limit.passed() => {
+                    self.timer.limit.lift();
                     self.session.expired();
                 }
-                () = due(&mut self.limit) => self.thaw(None),
+                () = self.limit.passed() => self.thaw(None),
             }
             self.deliver();
         }
@@ -229,8 +229,10 @@ impl Driver {
             Stage::Answer(pace) => self.patience.for_answer(pace),
             Stage::Call => REST,
         });
-        let sleep = patience.map(|patience| Box::pin(tokio::time::sleep(patience)));
-        self.timer = Timer { stage: number, sleep };
+        self.timer = Timer { stage: number, limit: Limit::default() };
+        if let Some(patience) = patience {
+            self.timer.limit.begin(patience);
+        }
     }
 
     fn take(&mut self, input: Input) {
@@ -327,7 +329,7 @@ impl Driver {
 
     /// Thaws what is frozen or may be. What is not known to be thawed is tried again.
     fn thaw(&mut self, waiting: Option<Reply>) {
-        self.limit = None;
+        self.limit.lift();
         let call = self.shared.new_id();
         self.freeze = Freeze::Thawing { call, waiting };
         self.session.submit(call, FsfreezeThaw::FACTS, &Map::new());
@@ -400,7 +402,7 @@ impl Driver {
         self.freeze = Freeze::Thawed;
         if known && taken {
             self.freeze = Freeze::Frozen(Some(id));
-            self.limit = Some(Box::pin(tokio::time::sleep(limit)));
+            self.limit.begin(limit);
         } else if maybe {
             self.thaw(None);
         }
@@ -412,7 +414,7 @@ impl Driver {
         };
         if outcome.is_err() {
             self.freeze = Freeze::Frozen(None);
-            self.limit = Some(Box::pin(tokio::time::sleep(THAW_AGAIN)));
+            self.limit.begin(THAW_AGAIN);
         }
         if let Some(reply) = waiting {
             // An owner that has left meanwhile needs no count.
@@ -435,13 +437,6 @@ impl Driver {
             self.files.left.extend(handle.as_i64());
         }
         untaken.is_none()
-    }
-}
-
-async fn due(sleep: &mut Option<Pin<Box<Sleep>>>) {
-    match sleep {
-        Some(sleep) => sleep.await,
-        None => std::future::pending().await,
     }
 }
 
