@@ -32,8 +32,8 @@ use crate::{
     stats::{self, Stats},
 };
 use qmp::{
-    CallError, Client,
-    commands::{Cont, QueryBlockstats, RunState, Stop, SystemPowerdown, SystemReset},
+    CallError, Client, ErrorClass, Refusal,
+    commands::{Cont, QueryBlockstats, QueryStatus, RunState, Stop, SystemPowerdown, SystemReset},
     events::ShutdownCause,
 };
 use std::{
@@ -158,8 +158,18 @@ impl Vm {
     /// Lets the guest run. [`Vm::status`] is newer than that on return.
     ///
     /// # Errors
-    /// [`CallError`]; refused e.g. after a shutdown, until a reset. After one of `query-status` QEMU has carried it out and is silent since.
+    /// [`CallError`]; refused e.g. after a shutdown, until a reset, and for a guest that has yet to arrive. After one of `query-status` QEMU has
+    /// carried it out and is silent since.
     pub async fn resume(&self) -> Result<(), CallError> {
+        // No machine begins to wait for a state later than at its start, and whether it still does is not announced.
+        if self.status().run_state == RunState::Inmigrate
+            && self.qmp().call(&QueryStatus {}).await?.status == RunState::Inmigrate
+        {
+            // QEMU would say yes, and let it run as soon as it is here, whatever becomes of it at its source (`qmp_cont`: autostart).
+            let desc = "the guest is still arriving".to_owned();
+            let refusal = Refusal { class: ErrorClass::GenericError, desc };
+            return Err(CallError::Refused { command: "cont".to_owned(), refusal });
+        }
         self.qmp().call(&Cont {}).await?;
         self.read_again().await.map(drop)
     }
