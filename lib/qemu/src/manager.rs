@@ -45,7 +45,7 @@ pub enum State {
     Creating,
     /// Its guest runs.
     Running,
-    /// Its guest stands: it was paused, has crashed or could not write, has yet to arrive or was sent elsewhere
+    /// Its guest stands: it was paused, sleeps, has crashed or could not write, has yet to arrive or was sent elsewhere
     /// ([`crate::Status::run_state`] tells).
     Paused,
     /// It is being ended, or its guest has powered itself off: its process is ended then. Also when it was killed and the kernel holds it
@@ -311,7 +311,7 @@ impl Manager {
         machine.vm(id)?.pause().await.map_err(|source| ManagerError::Call { action: "pause", id, source })
     }
 
-    /// Lets them go on.
+    /// Lets them go on; wakes a guest that sleeps.
     ///
     /// # Errors
     /// [`ManagerError`]; [`ManagerError::Sent`] for a guest that may run elsewhere by now, [`ManagerError::Arriving`] for one that may still run
@@ -324,6 +324,7 @@ impl Manager {
         match vm.qmp().call(&QueryStatus {}).await.map_err(failed)?.status {
             RunState::Postmigrate => Err(ManagerError::Sent(id)),
             RunState::Inmigrate => Err(ManagerError::Arriving(id)),
+            RunState::Suspended => vm.wake().await.map_err(failed),
             _ => vm.resume().await.map_err(failed),
         }
     }

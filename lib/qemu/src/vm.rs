@@ -33,7 +33,9 @@ use crate::{
 };
 use qmp::{
     CallError, Client, ErrorClass, Refusal,
-    commands::{Cont, QueryBlockstats, QueryStatus, RunState, Stop, SystemPowerdown, SystemReset},
+    commands::{
+        Cont, QueryBlockstats, QueryStatus, RunState, Stop, SystemPowerdown, SystemReset, SystemWakeup,
+    },
     events::ShutdownCause,
 };
 use std::{
@@ -155,7 +157,7 @@ impl Vm {
         self.status.clone()
     }
 
-    /// Lets the guest run. [`Vm::status`] is newer than that on return.
+    /// Lets the guest run. [`Vm::status`] is newer than that on return. One that sleeps goes on sleeping: [`Vm::wake`].
     ///
     /// # Errors
     /// [`CallError`]; refused e.g. after a shutdown, until a reset, and for a guest that has yet to arrive. After one of `query-status` QEMU has
@@ -171,6 +173,16 @@ impl Vm {
             return Err(CallError::Refused { command: "cont".to_owned(), refusal });
         }
         self.qmp().call(&Cont {}).await?;
+        self.read_again().await.map(drop)
+    }
+
+    /// Wakes a guest that sleeps ([`RunState::Suspended`], ACPI S3). [`Vm::status`] is newer than that on return.
+    ///
+    /// # Errors
+    /// [`CallError`], as of [`Vm::resume`]; refused for a guest that does not sleep, and by a machine that cannot wake one
+    /// (`query-current-machine`).
+    pub async fn wake(&self) -> Result<(), CallError> {
+        self.qmp().call(&SystemWakeup {}).await?;
         self.read_again().await.map(drop)
     }
 
@@ -193,11 +205,12 @@ impl Vm {
     }
 
     /// Presses the power button and waits for the guest to power off, at most `deadline` long; presses it again every few seconds meanwhile,
-    /// as a guest that is booting does not hear it.
+    /// as a guest that is booting does not hear it. One that sleeps is woken.
     ///
     /// # Errors
     /// [`CallError`] of the button, not of the guest.
     pub async fn powerdown(&self, deadline: Duration) -> Result<Powerdown, CallError> {
+        self.stirs().await;
         self.qmp().call(&SystemPowerdown {}).await?;
         // Cancel safety: neither loses anything when dropped.
         tokio::select! {

@@ -19,7 +19,7 @@ use std::{
     task::Poll,
 };
 
-fn manager() -> (Manager, Arc<Mutex<JoinSet<Exit>>>) {
+pub(crate) fn manager() -> (Manager, Arc<Mutex<JoinSet<Exit>>>) {
     let tasks = Arc::new(Mutex::new(JoinSet::new()));
     let spawner = tasks.clone();
     let manager = Manager::new(Box::new(move |supervisor| {

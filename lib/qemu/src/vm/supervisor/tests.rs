@@ -18,7 +18,7 @@ pub(in crate::vm) async fn answer(reader: &mut Reader, writer: &mut Writer, with
 }
 
 /// The same, if it is this command.
-async fn answer_to(name: &str, reader: &mut Reader, writer: &mut Writer, with: Value) {
+pub(in crate::vm) async fn answer_to(name: &str, reader: &mut Reader, writer: &mut Writer, with: Value) {
     let command: Value = serde_json::from_str(&reader.next_line().await.unwrap().unwrap()).unwrap();
     assert_eq!(command["execute"], name);
     reply(&command, writer, with).await;
@@ -53,7 +53,7 @@ async fn greets(stream: UnixStream, status: &str) -> (Reader, Writer) {
     (reader, writer)
 }
 
-fn event(name: &str, data: Value) -> String {
+pub(in crate::vm) fn event(name: &str, data: Value) -> String {
     let timestamp = json!({"seconds": 1, "microseconds": 0});
     format!("{}\r\n", json!({"event": name, "data": data, "timestamp": timestamp}))
 }
@@ -159,6 +159,21 @@ async fn an_answer_that_is_thrown_away_is_not_waited_for_in_vain() {
     };
     let (known, ()) = tokio::join!(resumed, monitor);
     assert_eq!(known, (RunState::Running, None));
+}
+
+#[tokio::test]
+async fn a_guest_that_sleeps_and_wakes_is_followed_by_what_qemu_tells() {
+    let (directory, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+    let (vm, mut reader, mut writer) = supervised_by(directory.path(), &mut tasks).await;
+    answer(&mut reader, &mut writer, state("running")).await;
+    let mut status = vm.watch();
+    for (name, now) in [("SUSPEND", "suspended"), ("WAKEUP", "running")] {
+        writer.write_all(event(name, json!({})).as_bytes()).await.unwrap();
+        let asked = answer_to("query-status", &mut reader, &mut writer, state(now));
+        let asked = tokio::time::timeout(Duration::from_secs(10), asked).await;
+        assert!(asked.is_ok(), "{name}");
+        status.wait_for(|status| status.run_state.as_str() == now).await.unwrap();
+    }
 }
 
 /// That a guest has arrived, and stands, is not announced.
