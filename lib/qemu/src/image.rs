@@ -21,6 +21,11 @@ pub(crate) fn check_names(
     open: impl Fn(&Source) -> Option<File>,
 ) -> Result<(), ConfigError> {
     for image in image.chain() {
+        if let (Source::Nbd { .. }, Format::Qcow2 | Format::Vmdk) = (&image.source, image.format) {
+            // QEMU opens files of this host by the names that come over the wire.
+            let reason = "what its header names is not seen where a server has it: have the server decode it, and take Format::Raw";
+            return Err(ConfigError::conflict(disk, reason));
+        }
         let Some(file) = open(&image.source) else { continue };
         match image.format {
             Format::Qcow2 => check_qcow2(disk, image, &file)?,
@@ -306,6 +311,19 @@ mod tests {
             fs::write(&path, content).expect("written");
             let checked = checked(&listed);
             assert_eq!(checked.is_ok(), is_right, "{checked:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_has_no_image_that_names_files() {
+        let server = crate::config::Address::Unix("/nbd.sock".into());
+        let source = Source::Nbd { server, export: String::new() };
+        for (format, is_right) in
+            [(Format::Raw, true), (Format::Vhdx, true), (Format::Qcow2, false), (Format::Vmdk, false)]
+        {
+            let image = Image::new(source.clone(), format);
+            assert_eq!(checked(&image).is_ok(), is_right, "{format:?}");
+            assert_eq!(checked(&Image::qcow2("/absent").on(image)).is_ok(), is_right, "{format:?}");
         }
     }
 

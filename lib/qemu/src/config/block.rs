@@ -342,7 +342,7 @@ pub enum Source {
     Descriptor(String),
     /// A block device of the host, at a path that the QEMU process can open.
     HostDevice(PathBuf),
-    /// An export of an NBD server.
+    /// An export of an NBD server, in a format that names no further files: not qcow2, not VMDK.
     Nbd {
         /// The server.
         server: Address,
